@@ -1,0 +1,92 @@
+"""The few central types that rooms hand to each other. They hold data and do no work."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Params = dict[str, dict[str, Any]]
+
+
+class InputError(Exception):
+    """The user's input is at fault: one line that names the file or field and the cure."""
+
+
+@dataclass(frozen=True)
+class LesionView:
+    """One lesion seen in one image: what a source yields, before any pixel is read.
+
+    `box` is (top, left, bottom, right) in pixels of the image as stored, origin top left, half
+    open: a lesion on exactly rows 10..19 has top 10, bottom 20. `pixel_um` is (row, column).
+    """
+
+    collection: str
+    image_path: Path
+    box: tuple[float, float, float, float]
+    case_id: str
+    lesion_id: str  # the same in every view of the lesion; unique within the case
+    view: str  # CC, MLO, ML, LM, ...
+    laterality: str  # L, R or '' where unknown
+    modality: str  # SFM or DM
+    label: int  # 1 malignant, 0 benign
+    truth_source: str  # biopsy, followup, birads, simulated, unstated
+    pixel_um: tuple[float, float]
+    spacing_source: str
+    bits: int | None = None  # stored bit depth; None: as the file says
+    dark_is_dense: bool = False  # True: stored gray falls as density rises
+    frame: int = 0  # of a multi-frame image
+    split: str = ""  # official split: train, test or ''
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RoiSet:
+    """The regions of interest of one collection, opened from shards.
+
+    `index` maps each column of index.csv to an array with one entry a ROI; `shards` are
+    memory-mapped (n, 128, 128) int16 arrays, together in the order of the index, each count worth
+    `manifest["gray_per_count"]` 12-bit gray levels; `manifest` is the parsed manifest.json.
+    """
+
+    name: str
+    index: dict[str, np.ndarray]
+    shards: tuple[np.ndarray, ...]
+    manifest: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.index["roi_id"])
+
+
+class Batch(NamedTuple):
+    """Network input: image (n, 128, 128, 3) float32 standardized, label (n,) int32 0 or 1,
+    task (n,) int32, weight (n,) float32, 0 for rows that only fill the batch."""
+
+    image: Any
+    label: Any
+    task: Any
+    weight: Any
+
+
+class TrainState(NamedTuple):
+    """All that training changes: step () int32, params, opt_state."""
+
+    step: Any
+    params: Params
+    opt_state: Any
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: who learns what, with which layers frozen, from which random numbers."""
+
+    approach: str  # mttl or sttl
+    tasks: tuple[str, ...]  # the collections learned; the target first
+    network: str  # C0, C1, C1-C2 ... C1-C5
+    fold: int | None  # the fold held out; None: all training cases, scored on the test set
+    seed: int
+
+    @property
+    def id(self) -> str:
+        part = "test" if self.fold is None else f"fold{self.fold + 1}"
+        return f"{self.approach}-{self.network}-{part}-seed{self.seed}"

@@ -1,0 +1,1 @@
+"""Which runs answer the question, how their scores are pooled and compared."""
