@@ -41,6 +41,21 @@ class LesionView:
 
 
 @dataclass(frozen=True)
+class Collection:
+    """What a source says of one collection: its lesion views, and all that it decided on the way.
+
+    `left_out` lists (item, reason) for everything the collection holds that is not a view here;
+    `decisions` are sentences for the record; `root` is the folder that file names are relative to.
+    """
+
+    name: str
+    root: Path
+    views: tuple[LesionView, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    decisions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RoiSet:
     """The regions of interest of one collection, opened from shards.
 
