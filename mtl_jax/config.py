@@ -1,0 +1,144 @@
+"""Every setting once, with its default and its source in the paper, and every rule among them.
+
+Sections and equations are those of Samala et al. 2017. Knows names only: no JAX, no files.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from mtl_jax.nouns import InputError
+
+NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
+APPROACHES = ("mttl", "sttl")
+STUDIES = ("test", "cross_validation")
+HEADS = ("shared", "per_task")
+EXECUTORS = ("local",)
+
+
+def default() -> ConfigDict:
+    """The paper's settings, on the phantom collections."""
+    c = ConfigDict()
+
+    # What is asked
+    c.study = "test"  # test: train on all training cases, then the test set (3.3);
+    #                   cross_validation: every training case scored out of fold (2.4)
+    c.approaches = ("mttl", "sttl")  # learn all collections at once, or the target alone
+    c.network = "C1"  # which convolutions are frozen (2.3, chosen in 3.2)
+    c.weights = placeholder(str)  # folder made by tools/convert_weights.py; None: analytic C1
+    c.folds = 4  # of the target's training cases, by case (2.4)
+    c.seed = 0  # of folds, initial weights, order and dropout
+
+    # Which images
+    c.data = ConfigDict()
+    c.data.sources = ("phantom:sfm", "phantom:ddsm", "phantom:dm")  # name:path each
+    c.data.target = "sfm"  # the collection that is tested
+    c.data.test_fraction = 0.5  # of the target's cases, where the source marks no test set
+    c.data.cache = "cache"  # folder of shards and phantom files, shared by all jobs
+    c.data.background = ConfigDict()
+    c.data.background.correct = True  # Chan 1995a, Sahiner 1996 (2.1)
+    c.data.background.along_mm = 3.2  # box along the edge
+    c.data.background.depth_mm = 1.6  # box across the edge
+    c.data.mini_mias = ConfigDict()
+    c.data.mini_mias.classes = ("CIRC", "SPIC", "MISC")  # masses
+    c.data.phantom = ConfigDict()
+    c.data.phantom.cases = 150  # in each of the three collections
+    c.data.phantom.seed = 0
+    c.data.phantom.difficulty = 0.4  # overlap of the two classes, 0 none ... 1 all
+    c.data.phantom.test_fraction = 0.4
+    c.data.phantom.malignant_fraction = 0.4
+
+    # The network
+    c.model = ConfigDict()
+    c.model.dropout = 0.5  # after F1 and F2 (2.2)
+    c.model.heads = "shared"  # shared: one F5 for all collections (2.3); per_task: one each
+
+    # The training (2.2)
+    c.train = ConfigDict()
+    c.train.epochs = 200
+    c.train.batch_size = 128
+    c.train.learning_rate = 0.001
+    c.train.final_learning_rate = 0.00004  # reached exponentially in the last step
+    c.train.momentum = 0.9
+    c.train.weight_decay = 0.0005
+    c.train.task_weights = ()  # 'name:weight' each; a collection not named counts 1
+    c.train.checkpoint_epochs = 10
+    c.train.tensorboard = False  # needs the [tensorboard] extra
+
+    # The statistics
+    c.statistics = ConfigDict()
+    c.statistics.bootstrap = 2000  # resamples of the patients
+
+    # Where it runs
+    c.devices = 1  # accelerators that share each batch
+    c.executor = "local"
+    return c
+
+
+def validate(c: ConfigDict) -> None:
+    """Raises InputError for the first setting, or pair of settings, that cannot be run."""
+    _one_of("study", c.study, STUDIES)
+    _one_of("network", c.network, NETWORKS)
+    _one_of("model.heads", c.model.heads, HEADS)
+    _one_of("executor", c.executor, EXECUTORS)
+    for approach in c.approaches:
+        _one_of("approaches", approach, APPROACHES)
+    _need("approaches", c.approaches, bool(c.approaches), "at least one of mttl, sttl")
+    _need("approaches", c.approaches, len(set(c.approaches)) == len(c.approaches), "no repeats")
+    _need("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
+    for source in c.data.sources:
+        _need("data.sources", source, ":" in source, "the form name:path")
+    _need("folds", c.folds, c.folds >= 2, "at least 2")
+    _need("seed", c.seed, 0 <= c.seed < 2**31, "between 0 and 2147483647")
+    _need("devices", c.devices, c.devices >= 1, "at least 1")
+    _need("statistics.bootstrap", c.statistics.bootstrap, c.statistics.bootstrap >= 100, ">= 100")
+    _need("model.dropout", c.model.dropout, 0 <= c.model.dropout < 1, "in [0, 1)")
+    fraction = c.data.test_fraction
+    _need("data.test_fraction", fraction, 0 <= fraction < 1, "in [0, 1)")
+    t = c.train
+    _need("train.epochs", t.epochs, t.epochs >= 1, "at least 1")
+    _need("train.batch_size", t.batch_size, t.batch_size >= 1, "at least 1")
+    _need(
+        "train.batch_size",
+        t.batch_size,
+        t.batch_size % c.devices == 0,
+        f"a multiple of devices ({c.devices})",
+    )
+    _need("train.learning_rate", t.learning_rate, t.learning_rate > 0, "above 0")
+    _need(
+        "train.final_learning_rate",
+        t.final_learning_rate,
+        0 < t.final_learning_rate <= t.learning_rate,
+        "above 0 and at most train.learning_rate",
+    )
+    _need("train.momentum", t.momentum, 0 <= t.momentum < 1, "in [0, 1)")
+    _need("train.weight_decay", t.weight_decay, t.weight_decay >= 0, "at least 0")
+    _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
+    parse_task_weights(t.task_weights)
+
+
+def parse_task_weights(items: Iterable[str]) -> dict[str, float]:
+    """{'sfm': 2.0} from ('sfm:2',)."""
+    weights = {}
+    for item in items:
+        name, _, value = item.partition(":")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            weights[name] = -1.0
+        _need("train.task_weights", item, weights[name] >= 0, "the form name:number, such as sfm:2")
+    return weights
+
+
+def _need(field: str, value: object, holds: bool, rule: str) -> None:
+    if not holds:
+        raise InputError(f"config.{field} is {value!r}; it must be {rule}")
+
+
+def _one_of(field: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        near = get_close_matches(str(value), valid, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise InputError(f"config.{field} is {value!r}; it must be one of {', '.join(valid)}{hint}")

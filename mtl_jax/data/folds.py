@@ -1,0 +1,73 @@
+"""Folds and the test set: cases dealt out at random, malignant and benign apart (section 2.4).
+
+A case is malignant if any of its lesions is. Every view and lesion of a case stays with it. Knows
+case ids and labels only, no pixels.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from mtl_jax.nouns import InputError
+
+
+def case_labels(case_ids: Iterable[str], labels: Iterable[int]) -> dict[str, int]:
+    """{case: 1 if any of its regions is malignant, else 0}, in sorted order of the ids."""
+    cases: dict[str, int] = {}
+    for case, label in zip(case_ids, labels, strict=True):
+        cases[str(case)] = max(cases.get(str(case), 0), int(label))
+    return dict(sorted(cases.items()))
+
+
+def deal(cases: Mapping[str, int], count: int, seed: int, collection: str) -> list[list[str]]:
+    """`count` folds of case ids; sizes, and malignant cases, differ by at most one among them.
+
+    Raises InputError where a class has fewer cases than there are folds.
+    """
+    folds: list[list[str]] = [[] for _ in range(count)]
+    dealt = 0
+    for label, word in ((1, "malignant"), (0, "benign")):
+        group = _shuffled(cases, label, seed)
+        if len(group) < count:
+            raise InputError(
+                f"collection {collection}: {len(group)} {word} cases for {count} folds; each fold "
+                f"needs one of each class: set config.folds to {max(len(group), 2)} or fewer, "
+                "or add cases"
+            )
+        for case in group:
+            # Going on where the malignant cases stopped keeps the folds' sizes even as well.
+            folds[dealt % count].append(case)
+            dealt += 1
+    return [sorted(fold) for fold in folds]
+
+
+def hold_out(cases: Mapping[str, int], fraction: float, seed: int, collection: str) -> list[str]:
+    """The test cases: `fraction` of each class, rounded, at least one and never all of a class."""
+    test: list[str] = []
+    for label, word in ((1, "malignant"), (0, "benign")):
+        group = _shuffled(cases, label, seed)
+        if len(group) < 2:
+            raise InputError(
+                f"collection {collection}: {len(group)} {word} cases cannot be split into training "
+                "and test; at least 2 of each class are needed"
+            )
+        test += group[: min(max(round(fraction * len(group)), 1), len(group) - 1)]
+    return sorted(test)
+
+
+def refuse_leaks(groups: Mapping[str, Sequence[str]]) -> None:
+    """Raises InputError where a case stands in two of the named groups, or twice in one."""
+    seen: dict[str, str] = {}
+    for name, cases in groups.items():
+        for case in cases:
+            if case in seen:
+                raise InputError(
+                    f"case {case!r} is in {seen[case]} and in {name}: the same patient would be "
+                    "learned and tested; give each patient one case id and one split"
+                )
+            seen[case] = name
+
+
+def _shuffled(cases: Mapping[str, int], label: int, seed: int) -> list[str]:
+    group = sorted(case for case, truth in cases.items() if truth == label)
+    return [group[i] for i in np.random.default_rng([seed, label]).permutation(len(group))]

@@ -1,0 +1,31 @@
+"""Where a step runs: on one device, or each batch spread over several. Knows no model."""
+
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from mtl_jax.nouns import InputError
+
+
+def batch_sharding(count: int) -> NamedSharding | None:
+    """How rows of a batch are spread over `count` local devices; None for one device."""
+    found = jax.local_device_count()
+    if count > found:
+        raise InputError(f"config.devices is {count}; this machine has {found}: set it to {found}")
+    if count == 1:
+        return None
+    # Auto, because the default (Explicit) makes Linen's Dropout refuse a sharded batch.
+    mesh = jax.make_mesh(
+        (count,), ("rows",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:count]
+    )
+    return NamedSharding(mesh, PartitionSpec("rows"))
+
+
+def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
+    """A copy of every array on each device of the mesh, or on the default device."""
+    if sharding is None:
+        return jax.tree.map(lambda a: jax.numpy.array(a, copy=True), tree)
+    everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+    # may_alias=False: the result is donated to the step, and the source must outlive that.
+    return jax.tree.map(lambda a: jax.device_put(a, everywhere, may_alias=False), tree)
