@@ -34,7 +34,8 @@ class Bootstrap:
 def area_covariance(
     truth: np.ndarray, readings: Sequence[np.ndarray], patient: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Areas (k,) of k readings of the same cases, and their covariance (k, k).
+    """Areas (2,) of two readings of the same cases, and the covariance (3, 3) of the first area,
+    the second and their difference.
 
     Obuchowski 1997 (Biometrics 53:567), equations for clustered data; with every case its own
     patient this is DeLong's covariance. Needs two patients in each class.
@@ -44,16 +45,16 @@ def area_covariance(
     areas = np.array([of_malignant.mean() for of_malignant, _ in placed])
     sums = []
     for kind, side in ((truth, 0), (~truth, 1)):
-        deviations = ((v[side] - area) / kind.sum() for v, area in zip(placed, areas, strict=True))
-        sums.append([np.bincount(patient[kind], d, minlength=count) for d in deviations])
-    x, y = (np.stack(s) for s in sums)  # (k, patients)
+        a, b = ((v[side] - area) / kind.sum() for v, area in zip(placed, areas, strict=True))
+        # The difference has its own row: taken from the covariance it would drown in rounding.
+        sums.append(np.stack([np.bincount(patient[kind], d, count) for d in (a, b, a - b)]))
+    x, y = sums
     with_x, with_y = class_patients(truth, patient)
-    cross = x @ y.T
-    covariance = (
-        with_x / (with_x - 1) * (x @ x.T)
-        + with_y / (with_y - 1) * (y @ y.T)
-        + count / (count - 1) * (cross + cross.T)
-    )
+    apart = with_x / (with_x - 1) * (x @ x.T) + with_y / (with_y - 1) * (y @ y.T)
+    across = count / (count - 1) * (x @ y.T + y @ x.T)
+    covariance = apart + across
+    size = np.sqrt(np.diag(apart))
+    covariance[np.abs(covariance) <= 1e-13 * np.outer(size, size)] = 0.0  # what rounding left
     return areas, covariance
 
 

@@ -69,9 +69,10 @@ def compare(
         patient = np.arange(len(a))
     with_classes = class_patients(truth, patient)
     areas = np.array([placements(truth, scores)[0].mean() for scores in (a, b)])
-    covariance = np.zeros((2, 2))
+    covariance = np.zeros((3, 3))
     if method == "bootstrap":
-        covariance = np.cov(resampled_areas(truth, [a, b], patient, samples, seed, progress))
+        of_a, of_b = resampled_areas(truth, [a, b], patient, samples, seed, progress)
+        covariance = np.cov([of_a, of_b, of_a - of_b])
     elif min(with_classes) > 1:
         areas, covariance = area_covariance(truth, [a, b], patient)
     sizes = (int(truth.sum()), int((~truth).sum()), int(patient.max()) + 1)
@@ -98,8 +99,8 @@ def _comparison(
 ) -> Comparison:
     auc_a, auc_b = (float(area) for area in areas)
     delta = auc_a - auc_b
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2.0 * covariance[0, 1])
-    spread = float(np.sqrt(covariance[0, 0] * covariance[1, 1]))
+    variance = float(covariance[2, 2])
+    spread = float(np.sqrt(max(covariance[0, 0], 0.0) * max(covariance[1, 1], 0.0)))
     correlation = float(np.clip(covariance[0, 1] / spread, -1.0, 1.0)) if spread > 0 else 0.0
     status = "sparse" if min(with_classes) == 1 else "ok"
     if alike:
