@@ -1,0 +1,10 @@
+"""Weights from elsewhere: converted by a declarative table, kept in a folder, or analytic.
+
+Reads source checkpoints without running any code in them. Knows no training.
+"""
+
+from mtl_jax.weights.card import Weights, make_card
+from mtl_jax.weights.convert import convert
+from mtl_jax.weights.folder import load, save
+
+__all__ = ["Weights", "convert", "load", "make_card", "save"]

@@ -1,0 +1,146 @@
+"""The card of converted weights: what they are, where they came from, what input they expect.
+
+It reads and writes no file.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.nouns import InputError, Params
+from mtl_jax.weights.table import CONVOLUTIONS, KERNEL_SHAPES, LEAVES
+
+CONVERTER_VERSION = 1
+IMAGENET_INPUT = {  # RGB, less the mean, over the standard deviation; gray is repeated
+    "channels": 3,
+    "range": [0.0, 1.0],
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+FIELDS = {
+    "name": str,
+    "source": str,
+    "sha256": str,
+    "format": str,
+    "layers": list,
+    "input": dict,
+    "lrn": bool,
+    "note": str,
+    "left_out": list,
+    "parameters": int,
+    "shapes": dict,
+    "arrays_sha256": str,
+    "converter_version": int,
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Parameters as plain nested dicts of float32 arrays, and the card that describes them."""
+
+    params: Params
+    card: dict[str, Any]
+
+
+def make_card(
+    params: Params,
+    *,
+    name: str,
+    source: str,
+    sha256: str,
+    file_format: str,
+    input_stats: dict[str, Any],
+    lrn: bool,
+    note: str,
+    left_out: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """The card of `params`; `sha256` is that of the source file, arrays get one of their own."""
+    return {
+        "name": name,
+        "source": source,
+        "sha256": sha256,
+        "format": file_format,
+        "layers": sorted(params),
+        "input": input_stats,
+        "lrn": lrn,
+        "note": note,
+        "left_out": list(left_out),
+        "parameters": sum(leaf.size for layer in params.values() for leaf in layer.values()),
+        "shapes": {
+            layer: {leaf: list(params[layer][leaf].shape) for leaf in LEAVES}
+            for layer in sorted(params)
+        },
+        "arrays_sha256": digest(params),
+        "converter_version": CONVERTER_VERSION,
+    }
+
+
+def digest(params: Params) -> str:
+    """SHA-256 over name, shape and little-endian float32 bytes of every array, layers sorted."""
+    total = hashlib.sha256()
+    for layer in sorted(params):
+        for leaf in LEAVES:
+            array = np.asarray(params[layer][leaf])
+            total.update(f"{layer}/{leaf} {array.shape} ".encode())
+            total.update(np.ascontiguousarray(array, "<f4").tobytes())
+    return total.hexdigest()
+
+
+def check_card(card: Any, place: str) -> None:
+    """Refuses a card with a missing or ill-typed field, naming all of them in one line."""
+    if not isinstance(card, dict):
+        raise InputError(f"{place}: is not a JSON object; convert the weights again")
+    wrong = [f for f, kind in FIELDS.items() if not isinstance(card.get(f), kind)]
+    if not wrong and not _input_is_usable(card["input"]):
+        wrong = ["input"]
+    if wrong:
+        raise InputError(
+            f"{place}: damaged, field {', '.join(wrong)} missing or wrong; "
+            "convert the weights again"
+        )
+    if card["converter_version"] != CONVERTER_VERSION:
+        raise InputError(
+            f"{place}: written by converter version {card['converter_version']}, this is "
+            f"{CONVERTER_VERSION}; convert the weights again"
+        )
+
+
+def check_params(params: Params, place: str) -> None:
+    """Refuses parameters that are not the layers of the table, naming all faults in one line."""
+    problems = [f"missing {layer}" for layer in CONVOLUTIONS if layer not in params]
+    for layer, leaves in params.items():
+        if layer not in KERNEL_SHAPES:
+            problems.append(f"unknown layer {layer}")
+        elif set(leaves) != set(LEAVES):
+            problems.append(f"{layer} holds {', '.join(sorted(leaves))}, expected kernel, bias")
+        else:
+            kernel = KERNEL_SHAPES[layer]
+            for leaf, shape in (("kernel", kernel), ("bias", kernel[-1:])):
+                if leaves[leaf].shape != shape:
+                    problems.append(
+                        f"{layer}/{leaf} has shape {leaves[leaf].shape}, expected {shape}"
+                    )
+                elif leaves[leaf].dtype != np.float32:
+                    problems.append(f"{layer}/{leaf} is {leaves[leaf].dtype}, expected float32")
+    if problems:
+        raise InputError(f"{place}: {'; '.join(problems)}; convert the weights again")
+
+
+def _input_is_usable(stats: dict[str, Any]) -> bool:
+    def numbers(field: str, count: int) -> bool:
+        values = stats.get(field)
+        return (
+            isinstance(values, list)
+            and len(values) == count
+            and all(isinstance(v, float | int) and np.isfinite(v) for v in values)
+        )
+
+    return (
+        stats.get("channels") == 3
+        and numbers("range", 2)
+        and numbers("mean", 3)
+        and numbers("std", 3)
+        and min(stats["std"]) > 0
+    )

@@ -1,0 +1,84 @@
+"""From a checkpoint file of another framework to parameters and their card.
+
+The format is told by content, not by the file's name. It writes nothing: `folder` does.
+"""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.nouns import InputError
+from mtl_jax.weights.card import IMAGENET_INPUT, Weights, make_card
+from mtl_jax.weights.npz_file import read_npz
+from mtl_jax.weights.safetensors_file import read_safetensors
+from mtl_jax.weights.table import rename
+from mtl_jax.weights.torch_file import read_torch_legacy, read_torch_zip
+
+READERS = {
+    "torch zip": read_torch_zip,
+    "torch legacy": read_torch_legacy,
+    "safetensors": read_safetensors,
+    "npz": read_npz,
+}
+NOTE = (
+    "AlexNet trained on ImageNet (Krizhevsky 2014, arXiv:1404.5997, in torchvision's form); the "
+    "input normalization is that of torchvision. Read the source's licence before passing the "
+    "weights on."
+)
+
+
+def convert(path: Path | str, fc: str = "drop") -> Weights:
+    """Weights of AlexNet from a torch `.pth`, a `.safetensors` or an `.npz` file.
+
+    `fc`: 'drop' gives C1..C5 only, since the paper starts every fully connected layer at random
+    (Samala 2017, sec. 2.2); 'keep' also gives those that fit a 128-pixel input. No code in the
+    file is ever run. InputError, one line, for anything that does not fit.
+    """
+    if fc not in ("drop", "keep"):
+        raise InputError(f"fc: {fc!r} is not one of drop, keep")
+    path = Path(path)
+    try:
+        kind = file_format(path)
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        arrays: dict[str, np.ndarray] = READERS[kind](path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    params, scheme, left_out = rename(arrays, fc == "keep", path)
+    card = make_card(
+        params,
+        name=path.stem,
+        source=path.name,
+        sha256=sha256,
+        file_format=f"{kind}, {scheme.name} names",
+        input_stats=IMAGENET_INPUT,
+        lrn=False,
+        note=NOTE,
+        left_out=left_out,
+    )
+    return Weights(params, card)
+
+
+def file_format(path: Path) -> str:
+    """The key of READERS that the first bytes, or the names inside a zip archive, stand for."""
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    if start[:4] == b"PK\x03\x04":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise InputError(f"{path}: damaged or truncated archive; get it again") from error
+        if any(name.split("/")[-1] == "data.pkl" for name in names):
+            return "torch zip"
+        if names and all(name.endswith(".npy") for name in names):
+            return "npz"
+    elif start[:1] == b"\x80":
+        return "torch legacy"
+    elif start[8:9] == b"{":
+        return "safetensors"
+    raise InputError(
+        f"{path}: not a weights file (expected torch .pth, .safetensors or .npz by content)"
+    )

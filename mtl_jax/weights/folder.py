@@ -1,0 +1,82 @@
+"""A folder of converted weights: `params/` and `card.json`, written whole or not at all.
+
+It converts nothing and knows no source format.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.nouns import InputError
+from mtl_jax.weights.card import Weights, check_card, check_params, digest
+
+
+def save(weights: Weights, folder: Path, replace: bool = False) -> None:
+    """Writes `weights` to `folder` under a temporary name, then renames it.
+
+    An existing folder is refused, unless `replace` and it holds converted weights.
+    """
+    from mtl_jax.weights import tree  # Orbax takes seconds to import, converting needs none of it
+
+    folder = Path(folder).absolute()
+    if folder.exists() and not replace:
+        raise InputError(f"{folder}: exists already; choose another name or replace it (--force)")
+    if folder.exists() and not (folder / "card.json").is_file():
+        raise InputError(f"{folder}: is no folder of converted weights; choose another name")
+    params = {
+        layer: {leaf: np.asarray(value) for leaf, value in leaves.items()}
+        for layer, leaves in weights.params.items()
+    }
+    check_params(params, str(folder))
+    check_card(weights.card, f"{folder / 'card.json'}")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        tree.write_tree(params, temporary / "params")
+        text = json.dumps(weights.card, indent=2) + "\n"
+        (temporary / "card.json").write_text(text, encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load(folder: Path) -> Weights:
+    """The weights in `folder`, as NumPy arrays, checked against the card and its checksum."""
+    from mtl_jax.weights import tree
+
+    folder = Path(folder)
+    card_path = folder / "card.json"
+    if not card_path.is_file():
+        raise InputError(
+            f"{folder}: no converted weights here (no card.json); make them with "
+            "tools/convert_weights.py INPUT --output FOLDER"
+        )
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{card_path}: is not readable as JSON; convert the weights again"
+        ) from error
+    check_card(card, str(card_path))
+    shapes = card["shapes"]
+    try:
+        params = tree.read_tree(folder / "params", shapes)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / 'params'}: damaged or not the layers of card.json; "
+            "convert the weights again"
+        ) from error
+    check_params(params, str(folder))
+    if digest(params) != card["arrays_sha256"]:
+        raise InputError(
+            f"{folder}: the numbers are not those that were converted (SHA-256 differs from "
+            "card.json); convert the weights again"
+        )
+    return Weights(params, card)

@@ -1,0 +1,48 @@
+"""Reads a NumPy `.npz` archive without pickle, each size checked before memory is asked for.
+
+It gives the arrays by name and knows nothing of layers.
+"""
+
+import zipfile
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.nouns import InputError
+
+MOST_BYTES = 1 << 30  # AlexNet with every layer in float64 is half of this
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of the archive; InputError where one is damaged, an object or too large."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(info.file_size for info in archive.infolist())
+            if total > MOST_BYTES:
+                raise InputError(
+                    f"{path}: unpacks to {total} bytes, more than {MOST_BYTES}; refused"
+                )
+            for info in archive.infolist():
+                _check_header(archive, info, path)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:
+        raise InputError(f"{path}: damaged .npz archive; get the file again") from error
+
+
+def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+    if dtype.hasobject:
+        raise InputError(f"{path}: {info.filename} holds Python objects; refused, nothing was run")
+    if prod(shape) * dtype.itemsize > info.file_size:
+        raise InputError(
+            f"{path}: {info.filename} claims {prod(shape)} numbers in {info.file_size} bytes; "
+            "refused"
+        )

@@ -1,0 +1,138 @@
+"""Reads the state dict of a torch `.pth` file, zip or legacy form, without PyTorch.
+
+Every size the file claims is checked against the file before memory is asked for. It knows nothing
+of layers.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.nouns import InputError
+from mtl_jax.weights.torch_pickle import Refused, Storage, Tensor, read_pickle
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
+LEGACY_PROTOCOL = 1001
+MOST_PICKLE_BYTES = 16 << 20
+STORAGE_DTYPES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+
+def read_torch_zip(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a `.pth` file as torch.save writes it since 1.6: a zip archive."""
+    return _guarded(_read_zip, path)
+
+
+def read_torch_legacy(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a `.pth` file of before torch 1.6: five pickles, then the numbers."""
+    return _guarded(_read_legacy, path)
+
+
+def _guarded(read: Callable[[Path], dict[str, np.ndarray]], path: Path) -> dict[str, np.ndarray]:
+    try:
+        return read(path)
+    except Refused as error:
+        raise InputError(
+            f"{path}: asks for {error}; refused, nothing was run (save only the state dict)"
+        ) from error
+    except (ValueError, EOFError, zipfile.BadZipFile, RuntimeError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else "ends too early"
+        raise InputError(f"{path}: damaged torch file ({reason}); get it again") from error
+
+
+def _read_zip(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        # torch.save compresses nothing, so honest entries together fit into their file.
+        if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+            raise Refused("compressed entries, which torch.save never writes")
+        if sum(info.file_size for info in members.values()) > path.stat().st_size:
+            raise Refused("entries that overlap each other")
+        pickles = [name for name in members if name.split("/")[-1] == "data.pkl"]
+        if len(pickles) != 1 or members[pickles[0]].file_size > MOST_PICKLE_BYTES:
+            raise ValueError("no data.pkl, several, or one of more than 16 MiB")
+        root = pickles[0].removesuffix("data.pkl")
+        if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
+            raise Refused("big-endian numbers")
+        state, storages = read_pickle(io.BytesIO(archive.read(pickles[0])))
+        blocks = {}
+        for key, storage in storages.items():
+            member = members.get(f"{root}data/{key}")
+            if member is None:
+                raise ValueError(f"no entry for storage {key!a:.80}")
+            _check_size(storage, member.file_size)
+            blocks[key] = archive.read(member)
+    return {name: _array(tensor, blocks) for name, tensor in _tensors(state).items()}
+
+
+def _read_legacy(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as stream:
+        if read_pickle(stream)[0] != LEGACY_MAGIC or read_pickle(stream)[0] != LEGACY_PROTOCOL:
+            raise ValueError("no torch magic number")
+        system, _ = read_pickle(stream)
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise Refused("big-endian numbers")
+        state, storages = read_pickle(stream)
+        keys, _ = read_pickle(stream)
+        if not isinstance(keys, list) or sorted(keys) != sorted(storages):
+            raise ValueError("its list of storages does not match its tensors")
+        blocks = {}
+        for key in keys:
+            count = int.from_bytes(stream.read(8), "little", signed=True)
+            size = count * _dtype(storages[key]).itemsize
+            _check_size(storages[key], size)
+            if size > path.stat().st_size - stream.tell():
+                raise ValueError("ends too early")
+            blocks[key] = stream.read(size)
+    return {name: _array(tensor, blocks) for name, tensor in _tensors(state).items()}
+
+
+def _tensors(state: Any) -> dict[str, Tensor]:
+    """The state dict itself, or the one inside a training checkpoint."""
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict):
+        raise ValueError("no state dict")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"entry {name!a:.80} is not a tensor")
+    return state
+
+
+def _dtype(storage: Storage) -> np.dtype:
+    if storage.kind not in STORAGE_DTYPES:
+        raise Refused(f"{storage.kind}, a type that NumPy lacks")
+    return np.dtype(STORAGE_DTYPES[storage.kind])
+
+
+def _check_size(storage: Storage, size: int) -> None:
+    if storage.count * _dtype(storage).itemsize != size:
+        raise ValueError(f"a tensor claims {storage.count} numbers, the file has {size} bytes")
+
+
+def _array(tensor: Tensor, blocks: dict[str, bytes]) -> np.ndarray:
+    """The tensor as a read-only view: as torch sees it, whatever its strides."""
+    storage, shape, strides = tensor.storage, tensor.shape, tensor.strides
+    if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
+        raise ValueError("a tensor with a negative size, offset or stride")
+    last = tensor.offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if prod(shape) > storage.count or (prod(shape) and last >= storage.count):
+        raise ValueError(f"a tensor of shape {shape} reaches beyond its {storage.count} numbers")
+    dtype = _dtype(storage)
+    steps = tuple(step * dtype.itemsize for step in strides)
+    start = tensor.offset * dtype.itemsize if prod(shape) else 0
+    return np.ndarray(shape, dtype, blocks[storage.key], start, steps)

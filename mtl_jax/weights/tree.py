@@ -1,0 +1,30 @@
+"""Parameters on disk through Orbax, the only place here that imports it.
+
+It checks nothing: `folder` does.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from mtl_jax.nouns import Params
+
+
+def write_tree(params: Params, folder: Path) -> None:
+    """Writes nested dicts of arrays to `folder`, which must not exist."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), params)
+
+
+def read_tree(folder: Path, shapes: dict[str, dict[str, list[int]]]) -> Params:
+    """The arrays in `folder` as NumPy arrays; ValueError or OSError where they are not there.
+
+    `shapes` gives the structure asked for; a stored array may still have a shape of its own.
+    """
+    target = jax.tree.map(
+        lambda shape: np.empty(shape, np.float32), shapes, is_leaf=lambda x: isinstance(x, list)
+    )
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute(), target)

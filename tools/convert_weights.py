@@ -1,0 +1,64 @@
+"""Converts ImageNet weights of AlexNet to a folder that `--config.weights` takes.
+
+    python tools/convert_weights.py INPUT --output checkpoints/NAME [--fc drop|keep] [--force]
+
+INPUT is a torch `.pth`, a `.safetensors` or an `.npz` file; no code in it is ever run.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mtl_jax.nouns import InputError
+from mtl_jax.weights import Weights, convert, save
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("input", type=Path, help="torch .pth, .safetensors or .npz file")
+    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
+    parser.add_argument(
+        "--fc",
+        choices=("drop", "keep"),
+        default="drop",
+        help="fully connected layers: drop them all (the paper's way) or keep those that fit",
+    )
+    parser.add_argument("--force", action="store_true", help="replace weights in --output")
+    given = parser.parse_args(arguments)
+    try:
+        weights = convert(given.input, given.fc)
+        save(weights, given.output, replace=given.force)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(summary(weights, given.output))
+    return 0
+
+
+def summary(weights: Weights, folder: Path) -> str:
+    """The layers as a table, then the main lines of the card."""
+    card = weights.card
+    lines = [f"{'layer':<6} {'kernel':<18} {'bias':<8} {'numbers':>10}  kernel mean, sd"]
+    for layer, leaves in weights.params.items():
+        kernel, bias = leaves["kernel"], leaves["bias"]
+        lines.append(
+            f"{layer:<6} {'x'.join(map(str, kernel.shape)):<18} {bias.shape[0]:<8} "
+            f"{kernel.size + bias.size:>10,}  {kernel.mean():+.5f}, {kernel.std():.5f}"
+        )
+    stats = card["input"]
+    lines += [
+        "",
+        f"{card['parameters']:,} numbers from {card['source']} ({card['format']})",
+        f"source sha256  {card['sha256']}",
+        f"input          {stats['channels']} channels in {stats['range']}, "
+        f"less {stats['mean']}, over {stats['std']}; LRN {'yes' if card['lrn'] else 'no'}",
+        *(f"note           {note}" for note in card["left_out"]),
+        f"written to     {folder}",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
