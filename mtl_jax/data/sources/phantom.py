@@ -7,11 +7,11 @@ back through the manifest like anybody's files.
 import csv
 import hashlib
 import json
-import os
 import shutil
-import tempfile
+import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -57,21 +57,10 @@ def collection(
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
     home = Path(folder) / f"phantom-{digest}"
     if not home.exists():
-        home.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".phantom-", dir=home.parent))
-        try:
-            _write(draft, parameters)
-            os.rename(draft, home)
-        except OSError:
-            if not home.exists():  # another process may have finished the same phantom first
-                raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    return replace(
-        manifest.collection(str(home / "manifest.csv")),
-        name=path,
-        decisions=(f"simulated: {json.dumps(parameters, sort_keys=True)}",),
-    )
+        _make(home, parameters)
+    found = manifest.collection(str(home / "manifest.csv"))
+    simulated = f"{path}: simulated with {json.dumps(parameters, sort_keys=True)}"
+    return replace(found, decisions=(simulated, *found.decisions))
 
 
 def severity(rng: np.random.Generator, malignant: bool, difficulty: float) -> float:
@@ -95,7 +84,7 @@ def simulate(
     )
     detector = DETECTORS[kind]
     mass = _mass(shared, severity(shared, malignant, difficulty))
-    density, contrast_mm = shared.beta(2.5, 3.5), shared.uniform(2.0, 4.5)
+    density, contrast_mm = shared.beta(2.5, 3.5), shared.uniform(3.5, 8.0)
     exposure = 0.08 * shared.standard_normal()
     laterality = "LR"[shared.integers(2)]
     if shared.random() < TWO_VIEWS:
@@ -112,10 +101,11 @@ def simulate(
 def _mass(rng: np.random.Generator, severity: float) -> Mass:
     """Cues that follow the severity loosely, each in its own way; size and contrast do not."""
     cues = np.clip(severity + 0.12 * rng.standard_normal(3), 0, 1)
+    diameter_mm = float(rng.uniform(6, 20))
     return Mass(
-        diameter_mm=float(rng.uniform(6, 20)),
+        diameter_mm=diameter_mm,
         aspect=float(rng.uniform(1.0, 1.6)),
-        contrast=float(rng.uniform(0.35, 0.7)),
+        gain_mm=float(rng.uniform(0.6, 1.1) * (5 + 0.6 * diameter_mm)),
         irregularity=float(cues[0]),
         indistinctness=float(cues[1]),
         spiculation=float(cues[2]),
@@ -136,13 +126,27 @@ def _view(
     return expose(rng, detector, around + gain, exposure), box
 
 
-def _write(home: Path, parameters: dict) -> None:
+def _make(home: Path, parameters: dict[str, Any]) -> None:
+    """Write the collection beside its place, then rename: `home` is whole or not there."""
+    draft = home.with_name(f".{home.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        draft.mkdir(parents=True)
+        _write(draft, parameters)
+        draft.rename(home)
+    except OSError as error:
+        if not home.exists():  # else another process finished the same phantom first
+            raise InputError(f"phantom: cannot write {home}: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write(home: Path, parameters: dict[str, Any]) -> None:
     kind = parameters["kind"]
     detector = DETECTORS[kind]
     with (home / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(
-            "dataset modality patient_id lesion_id laterality view image_path box pixel_um "
+            "dataset modality patient_id lesion_id laterality view image_path bbox pixel_um "
             "spacing_source bits polarity truth truth_source split".split()
         )
         seen = [0, 0]
@@ -158,7 +162,7 @@ def _write(home: Path, parameters: dict) -> None:
                 table.writerow(
                     (kind, detector.modality, f"{kind}-{case:05d}", "1", laterality, view, name)
                     + (";".join(map(str, box)), f"{side};{side}", "simulated", detector.bits)
-                    + ("bright", "malignant" if malignant else "benign", "simulated")
+                    + ("bright_dense", "malignant" if malignant else "benign", "simulated")
                     + ("test" if test else "train",)
                 )
 

@@ -28,7 +28,7 @@ class Detector:
 DETECTORS = {
     "sfm": Detector("SFM", 0.2, 12, 0.11, 4.0e5, 3.3, 4.0, 0.012),
     "ddsm": Detector("SFM", 0.1, 12, 0.09, 3.0e5, 2.6, 3.6, 0.030),
-    "dm": Detector("DM", 0.1, 14, 0.07, 6.0e5, None, 4.0, 0.0),
+    "dm": Detector("DM", 0.1, 14, 0.07, 6.0e5, None, 3.0, 0.0),
 }
 
 

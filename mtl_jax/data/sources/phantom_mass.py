@@ -18,7 +18,7 @@ class Mass:
 
     diameter_mm: float
     aspect: float  # long axis over short axis
-    contrast: float  # mm of dense tissue gained per mm of mass on the ray
+    gain_mm: float  # dense tissue gained on the thickest ray
     irregularity: float
     indistinctness: float
     spiculation: float
@@ -37,17 +37,17 @@ def draw(
     x = ((column - centre[1]) * pixel_mm).astype(np.float32)
     distance, angle = np.hypot(y, x), np.arctan2(y, x)
 
-    edge = _outline(rng, mass)(angle)
-    edge = edge * (1 + 0.16 * mass.irregularity * texture(rng, pixels, pixel_mm))
+    outline = _outline(rng, mass)(angle)
+    edge = outline * (1 + 0.16 * mass.irregularity * texture(rng, pixels, pixel_mm))
     depth = np.clip(1 - (distance / np.maximum(edge, 0.5)) ** 2, 0, 1)
-    inside = depth > 0
     # The ray through an ellipsoid falls off as a square root; an infiltrating rim falls off slower.
     body = depth ** (0.5 + 0.6 * mass.indistinctness)
     margin_mm = 0.12 + 0.9 * mass.indistinctness
     body = ndimage.gaussian_filter(body, margin_mm / pixel_mm)
-    gain = mass.contrast * mass.diameter_mm * body
+    gain = mass.gain_mm * body
     gain += _spicules(rng, mass, centre, pixels, pixel_mm)
 
+    inside = distance < outline
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
     return gain.astype(np.float32), box
@@ -75,12 +75,12 @@ def _spicules(
     """Fibres that leave the body outward, thinning; number, length and strength grow together."""
     radius = mass.diameter_mm / 2
     paths, strengths = [], []
-    for _ in range(rng.poisson(2 + 26 * mass.spiculation)):
+    for _ in range(rng.poisson(1 + 30 * mass.spiculation)):
         angle = rng.uniform(0, 2 * np.pi)
         start = centre + 0.6 * radius / pixel_mm * np.array([np.sin(angle), np.cos(angle)])
         length = 0.4 * radius + rng.gamma(3, 0.5 + 1.2 * mass.spiculation)
         path = fibre(rng, start, angle + 0.25 * rng.standard_normal(), length / pixel_mm, 0.5)
         paths.append(path)
-        strength = rng.uniform(0.4, 1.0) * (0.3 + 2.4 * mass.spiculation)
+        strength = rng.uniform(0.4, 1.0) * (0.4 + 4.2 * mass.spiculation)
         strengths.append(strength * np.linspace(1, 0, len(path)) ** 0.7)
     return strands(paths, strengths, 0.22 / pixel_mm, (pixels, pixels))
