@@ -77,6 +77,18 @@ def default() -> ConfigDict:
     return c
 
 
+def at_scale(c: ConfigDict, scale: str) -> ConfigDict:
+    """`c` as it is ('paper'), or cut down to minutes on two processor cores ('demo')."""
+    if scale not in ("paper", "demo"):
+        raise InputError(f"--config=FILE:{scale}: the scale must be paper or demo")
+    if scale == "demo":
+        c.train.epochs = 12
+        c.train.batch_size = 32
+        c.train.learning_rate = 0.002
+        c.data.phantom.cases = 80
+    return c
+
+
 def validate(c: ConfigDict) -> None:
     """Raises InputError for the first setting, or pair of settings, that cannot be run."""
     _one_of("study", c.study, STUDIES)

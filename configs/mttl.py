@@ -1,0 +1,18 @@
+"""Multi-task against single-task transfer learning on the independent test set (section 3.3).
+
+    python -m mtl_jax.main --config=configs/mttl.py --workdir=runs/mttl
+
+trains at the paper's scale. `configs/mttl.py:demo` is the same study made small enough for two
+processor cores; `make demo` runs it.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax import config
+
+
+def get_config(scale: str = "paper") -> ConfigDict:
+    c = config.default()
+    c.study = "test"
+    c.approaches = ("mttl", "sttl")
+    return config.at_scale(c, scale)

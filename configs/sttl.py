@@ -1,0 +1,20 @@
+"""Single-task transfer learning: every case of one collection scored out of fold (section 2.4).
+
+    python -m mtl_jax.main --config=configs/sttl.py --workdir=runs/sttl
+
+For films of your own:
+
+    --config.data.sources='("mini_mias:PATH",)' --config.data.target=mini_mias
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax import config
+
+
+def get_config(scale: str = "paper") -> ConfigDict:
+    c = config.default()
+    c.study = "cross_validation"
+    c.approaches = ("sttl",)
+    c.data.test_fraction = 0.0  # all cases take part, unless the source marks a test set
+    return config.at_scale(c, scale)

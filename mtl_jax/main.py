@@ -1,0 +1,60 @@
+"""python -m mtl_jax.main --config=configs/NAME.py --workdir=DIR [--config.FIELD=VALUE ...]
+
+From flags to a config, a study and a report. Holds no logic of its own.
+Exit status: 0 done, 2 the input is at fault (one line says where), 1 our fault.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from mtl_jax.config import validate
+from mtl_jax.nouns import InputError
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Which job, such as configs/mttl.py")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; made if not there")
+
+
+def main(_: list[str]) -> None:
+    try:
+        config = CONFIG.value
+        validate(config)
+        # Imported late: JAX takes seconds, and neither --help nor a misspelt field needs it.
+        from mtl_jax import report
+        from mtl_jax.study.conduct import conduct
+
+        conduct(config, Path(WORKDIR.value))
+        print(report.summary(Path(WORKDIR.value)))
+        print(f"report: {report.write(Path(WORKDIR.value))}")
+    except InputError as error:
+        fail(error)
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses the command line; what is wrong with it is the user's input, in one line."""
+    try:
+        rest = flags.FLAGS(arguments)
+        for flag in ("config", "workdir"):
+            if flags.FLAGS[flag].value is None:
+                raise InputError(f"--{flag} is missing. Usage: {__doc__.splitlines()[0]}")
+        if len(rest) > 1:
+            raise InputError(f"{rest[1]!r} is no flag. Usage: {__doc__.splitlines()[0]}")
+        path = config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]
+        if not Path(path).is_file():
+            raise InputError(f"--config={path}: no such file; configs/ holds the jobs there are")
+    except (KeyError, AttributeError) as error:  # ml_collections, of a name it does not find
+        fail("the config has no field " + str(error.args[0]).replace("\\'", "'").strip("'\"").replace("\\n", ". "))
+    except (InputError, flags.Error, TypeError, ValueError) as error:
+        fail(error)
+    return rest
+
+
+def fail(error: Exception | str) -> None:
+    print("mtl_jax: " + " ".join(str(error).split()), file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

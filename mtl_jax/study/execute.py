@@ -1,0 +1,142 @@
+"""One Run from regions to scores.csv: initial weights, training, the mean of eight. No statistics
+but the area under the curve on the run's own training regions."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtl_jax import roc
+from mtl_jax.config import parse_task_weights
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import InputError, Params, RoiSet, Run
+from mtl_jax.study import scores as score_tables
+from mtl_jax.study import splits, workdir
+from mtl_jax.training.fit import fit
+from mtl_jax.training.history import TensorBoard
+from mtl_jax.training.pool import make_pool, statistics
+from mtl_jax.training.predict import predict
+from mtl_jax.training.transfer import frozen_layers
+from mtl_jax.weights import Weights
+
+
+def execute(
+    run: Run,
+    folder: Path,
+    collections: Mapping[str, RoiSet],
+    split: splits.Split,
+    weights: Weights,
+    c: ConfigDict,
+) -> None:
+    """Trains and scores `run`; leaves run.json, history.jsonl, scores.csv and checkpoint/ in
+    `folder`. scores.csv comes last: where it stands, the run is done."""
+    begin = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    learned, scored = splits.members(run, collections, split)
+    pixels = {name: np.concatenate(collections[name].shards) for name in run.tasks}
+    labels = {name: collections[name].index["label"].astype(int) for name in run.tasks}
+    mean, std = statistics([pixels[name][learned[name]] for name in run.tasks])
+    _refuse_one_class(run, labels, learned)
+
+    network = alexnet.AlexNet(
+        outputs=2 * (len(run.tasks) if c.model.heads == "per_task" else 1),
+        lrn=weights.card["lrn"],
+        dropout=c.model.dropout,
+    )
+    init_key, train_key = jax.random.split(jax.random.key(run.seed))
+    params = warm_start(alexnet.init(network, init_key), weights)
+    task_weights = parse_task_weights(c.train.task_weights)
+    with TensorBoard(folder, enabled=c.train.tensorboard) as board:
+        params = fit(
+            folder,
+            make_pool(*_rows(run.tasks, pixels, labels, learned), mean, std),
+            params,
+            network,
+            frozen_layers(run.network),
+            run.tasks,
+            tuple(task_weights.get(name, 1.0) for name in run.tasks),
+            c.train,
+            train_key,
+            c.devices,
+            board.write,
+        )
+
+    def score(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        pool = make_pool(*_rows(run.tasks, pixels, labels, rows), mean, std)
+        parts = np.split(
+            predict(network, params, pool), np.cumsum([len(rows[n]) for n in run.tasks])[:-1]
+        )
+        return dict(zip(run.tasks, parts, strict=True))
+
+    train_scores, test_scores = score(learned), score(scored)
+    record: dict[str, Any] = {
+        "id": run.id,
+        "approach": run.approach,
+        "tasks": list(run.tasks),
+        "network": run.network,
+        "fold": run.fold,
+        "seed": run.seed,
+        "epochs": c.train.epochs,
+        "regions_learned": {name: len(learned[name]) for name in run.tasks},
+        "regions_scored": {name: len(scored[name]) for name in run.tasks},
+        "input_mean": dict(zip(run.tasks, mean.tolist(), strict=True)),
+        "input_std": dict(zip(run.tasks, std.tolist(), strict=True)),
+        "train_auc": {
+            name: _auc(labels[name][learned[name]], train_scores[name]) for name in run.tasks
+        },
+        "frozen": list(frozen_layers(run.network)),
+        "pretrained": sorted(weights.params),
+    }
+    workdir.write_json(folder / "run.json", record)
+    workdir.write_json(folder / "timing.json", {"seconds": round(time.monotonic() - begin, 1)})
+    tables = [
+        score_tables.make_scores(collections[name], scored[name], test_scores[name])
+        for name in run.tasks
+    ]
+    score_tables.write(folder / "scores.csv", score_tables.join(tables))
+
+
+def warm_start(params: Params, weights: Weights) -> Params:
+    """`params` with the layers that `weights` holds put in; shapes may not change."""
+    for name, layer in weights.params.items():
+        for part, value in layer.items():
+            if name not in params or params[name][part].shape != value.shape:
+                have = params[name][part].shape if name in params else "no such layer"
+                raise InputError(
+                    f"config.weights: {name}/{part} is {value.shape}, the network's is {have}; "
+                    "convert the weights again with tools/convert_weights.py"
+                )
+    loaded = {
+        name: {part: jax.numpy.asarray(value) for part, value in layer.items()}
+        for name, layer in weights.params.items()
+    }
+    return {**params, **loaded}
+
+
+def _rows(
+    tasks: tuple[str, ...],
+    pixels: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    rows: Mapping[str, np.ndarray],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    return [pixels[n][rows[n]] for n in tasks], [labels[n][rows[n]] for n in tasks]
+
+
+def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """None where only one class is there to rank, as in an auxiliary collection of one class."""
+    return roc.empirical(labels, scores).auc if len(set(labels.tolist())) == 2 else None
+
+
+def _refuse_one_class(
+    run: Run, labels: Mapping[str, np.ndarray], learned: Mapping[str, np.ndarray]
+) -> None:
+    target = run.tasks[0]
+    if len(np.unique(labels[target][learned[target]])) < 2:
+        raise InputError(
+            f"run {run.id}: the {len(learned[target])} training regions of {target} are of one "
+            "class; add cases of the other"
+        )

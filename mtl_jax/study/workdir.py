@@ -1,0 +1,98 @@
+"""The work folder: what ran, on what, and that it belongs to this config. Holds no results."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mtl_jax.nouns import InputError
+
+PACKAGES = (
+    "mtl_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "pydicom",
+    "ml_collections",
+    "tensorflow-datasets",
+)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes under the final name only when whole."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Makes `folder` the work folder of `config`, or finds that it already is.
+
+    Raises InputError where it belongs to another config, with the fields that differ.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--workdir={folder}: this folder cannot be made ({error.strerror}); name another"
+        ) from error
+    path = folder / "config.json"
+    if not path.exists():
+        write_json(path, config)
+        return
+    try:
+        before = _flat(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path}: damaged; name another --workdir or delete this one") from error
+    now = _flat(json.loads(json.dumps(config)))
+    differ = [k for k in sorted(before | now) if before.get(k) != now.get(k)]
+    if differ:
+        shown = ", ".join(f"{k} {before.get(k)!r} there, {now.get(k)!r} here" for k in differ[:4])
+        more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""
+        raise InputError(
+            f"--workdir={folder} belongs to another config: {shown}{more}; name another folder"
+        )
+
+
+def freeze(path: Path, value: Any, what: str) -> None:
+    """Writes `value` once; a later job must arrive at the same, else InputError."""
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(value)):
+            raise InputError(
+                f"{path}: {what} are not those of this job's data any more; name another --workdir"
+            )
+        return
+    write_json(path, value)
+
+
+def environment(devices: list[str]) -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor_count": os.cpu_count(),
+        "devices": devices,
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
