@@ -1,0 +1,191 @@
+"""Regions of interest on disk: write, open and verify one folder of shards. Knows no sources.
+
+A folder holds roi-00000.npy, roi-00001.npy, ... of (n, 128, 128) int16 counts, index.csv with one
+line a region in the same order, and manifest.json with the SHA-256 of each of these files.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
+from mtl_jax.nouns import InputError, RoiSet
+
+# Raise it when the layout changes, or when the imaging gives other pixels for the same settings.
+FORMAT_VERSION = 1
+COLUMNS: dict[str, type] = {
+    **dict.fromkeys(("roi_id", "case_id", "lesion_id", "view", "laterality", "modality"), str),
+    "label": int,  # 1 malignant, 0 benign
+    **dict.fromkeys(("truth_source", "split", "image"), str),
+    **dict.fromkeys(("pixel_um_row", "pixel_um_col"), float),
+    "spacing_source": str,
+    **dict.fromkeys(("centre_row", "centre_col"), float),  # pixels of 200 um
+    **dict.fromkeys(("height_mm", "width_mm"), float),  # of the lesion
+    "outside": float,  # fraction of the region outside its image
+    "note": str,
+}
+
+
+def write(
+    out_dir: Path,
+    name: str,
+    index: list[dict[str, Any]],
+    chunks: Iterable[np.ndarray],
+    manifest: Mapping[str, Any],
+) -> None:
+    """Writes the folder `out_dir` whole or not at all: under a temporary name, synced, renamed.
+
+    Each chunk, (n, 128, 128) int16, becomes one shard; together they are as many as `index` has
+    lines. `manifest` holds what is known of the making; the format's own fields are added here.
+    A folder that appeared meanwhile, as from another process with the same work, is left standing.
+    """
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    draft = out_dir.with_name(f".{out_dir.name}.partial-{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        shards = []
+        for number, chunk in enumerate(chunks):
+            _check_pixels(chunk, f"chunk {number} of {name}")
+            file = draft / _shard_name(number)
+            with file.open("wb") as stream:
+                np.save(stream, chunk, allow_pickle=False)
+            shards.append({"file": file.name, "rois": len(chunk), "sha256": _seal(file)})
+        if sum(shard["rois"] for shard in shards) != len(index):
+            raise ValueError(f"{name}: {len(index)} index lines for other than as many regions")
+        with (draft / "index.csv").open("w", newline="", encoding="utf-8") as stream:
+            table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            table.writeheader()
+            table.writerows(index)
+        own = {
+            "format_version": FORMAT_VERSION,
+            "name": name,
+            "gray_per_count": GRAY_PER_COUNT,
+            "roi_pixels": ROI_PIXELS,
+            "pixel_um": PIXEL_UM,
+            "shards": shards,
+            "index": {"file": "index.csv", "sha256": _seal(draft / "index.csv")},
+        }
+        text = json.dumps({**own, **manifest}, indent=1, ensure_ascii=False) + "\n"
+        (draft / "manifest.json").write_text(text, encoding="utf-8")
+        _seal(draft / "manifest.json")
+        try:
+            os.rename(draft, out_dir)
+        except OSError:
+            if not (out_dir / "manifest.json").exists():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def open_shards(folder: Path, verify: bool = True) -> RoiSet:
+    """The regions in `folder`, memory-mapped and read-only; every file is hashed if `verify`.
+
+    InputError: no such folder, another format version, a checksum or a count that is wrong.
+    """
+    manifest = _manifest(folder)
+    try:
+        name, index_sha256 = str(manifest["name"]), manifest["index"]["sha256"]
+        listed = [(str(s["file"]), int(s["rois"]), s["sha256"]) for s in manifest["shards"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}/manifest.json: damaged ({error}){_CURE}") from error
+    if [file for file, _, _ in listed] != [_shard_name(number) for number in range(len(listed))]:
+        raise InputError(f"{folder}/manifest.json: its shards are misnamed{_CURE}")
+    shards = []
+    for file, rois, sha256 in listed:
+        path = _checked(folder / file, sha256 if verify else None)
+        try:
+            shard = np.load(path, mmap_mode="r", allow_pickle=False)
+            _check_pixels(shard, str(path))
+        except ValueError as error:
+            raise InputError(f"{path}: not a shard ({error}){_CURE}") from error
+        if len(shard) != rois:
+            raise InputError(f"{path}: {len(shard)} regions, manifest.json says {rois}{_CURE}")
+        shards.append(shard)
+    index = _index(_checked(folder / "index.csv", index_sha256 if verify else None))
+    rois = RoiSet(name, index, tuple(shards), manifest)
+    _check_index(rois, folder)
+    return rois
+
+
+_CURE = "; delete the folder and make the shards again"
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no shards here (no manifest.json)")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}){_CURE}") from error
+    if version != FORMAT_VERSION:
+        raise InputError(f"{path}: format version {version}, here {FORMAT_VERSION}{_CURE}")
+    return manifest
+
+
+def _index(path: Path) -> dict[str, np.ndarray]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        table = csv.DictReader(stream)
+        lines = list(table)
+    if table.fieldnames != list(COLUMNS):
+        raise InputError(f"{path}: its columns are not {', '.join(COLUMNS)}{_CURE}")
+    try:
+        return {
+            column: np.array([kind(line[column]) for line in lines], kind)
+            for column, kind in COLUMNS.items()
+        }
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}){_CURE}") from error
+
+
+def _check_index(rois: RoiSet, folder: Path) -> None:
+    stored = sum(len(shard) for shard in rois.shards)
+    if stored != len(rois):
+        raise InputError(f"{folder}: {len(rois)} index lines for {stored} regions{_CURE}")
+    index = rois.index
+    if len(set(index["roi_id"])) != len(rois):
+        raise InputError(f"{folder}/index.csv: a roi_id stands twice{_CURE}")
+    labels: dict[tuple[str, str], int] = {}
+    for case, lesion, label in zip(
+        index["case_id"], index["lesion_id"], index["label"], strict=True
+    ):
+        if label not in (0, 1) or labels.setdefault((case, lesion), label) != label:
+            raise InputError(f"{folder}/index.csv: lesion {case}/{lesion}: label {label}{_CURE}")
+
+
+def _check_pixels(shard: np.ndarray, name: str) -> None:
+    if shard.dtype != np.int16 or shard.shape[1:] != (ROI_PIXELS, ROI_PIXELS):
+        raise ValueError(f"{name} is {shard.dtype} {shard.shape}, not int16 (n, 128, 128)")
+
+
+def _checked(path: Path, sha256: str | None) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path}: missing{_CURE}")
+    if sha256 is not None and _sha256(path) != sha256:
+        raise InputError(f"{path}: wrong checksum, its bytes have changed{_CURE}")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _seal(path: Path) -> str:
+    """Forces a file to the disk, so that the rename cannot outrun it; returns its SHA-256."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+    return _sha256(path)
+
+
+def _shard_name(number: int) -> str:
+    return f"roi-{number:05d}.npy"

@@ -1,0 +1,111 @@
+"""The MIAS mini-database as distributed: PGM films and Info.txt. Reads the table, no pixels.
+
+Suckling J et al. (1994) "The Mammographic Image Analysis Society Digital Mammogram Database",
+Excerpta Medica International Congress Series 1069, 375-378. For research only: see its licence.
+"""
+
+import re
+from pathlib import Path
+
+from mtl_jax.nouns import Collection, InputError, LesionView
+
+CLASSES = ("CIRC", "SPIC", "MISC", "ARCH", "ASYM")
+SIZE = 1024
+PIXEL_UM = 200.0
+_FILM = re.compile(r"mdb(\d{3})$")
+_DECISIONS = (
+    "mini_mias: films 2k-1 and 2k are one patient and one case, as Info.txt note 1 says;"
+    " even numbers are left, odd ones right",
+    "mini_mias: coordinates count from the bottom left, so row = 1023 - y",
+    "mini_mias: the table locates each abnormality by a circle; its bounding square is the box",
+    "mini_mias: severity is as stated in the table, which names no source of truth",
+)
+
+
+def collection(path: str, *, classes: tuple[str, ...]) -> Collection:
+    """The located abnormalities of the chosen classes in the folder `path`.
+
+    `classes` are some of CIRC, SPIC, MISC (masses), ARCH (architectural distortion) and ASYM
+    (asymmetry). Rows of other classes, without coordinates, or whose film is not in the folder are
+    left out and named. Lesion ids count the rows of a film in the table, whatever the classes, so
+    that they never change. InputError: no folder, no Info.txt, an unknown class, a damaged row.
+    """
+    unknown = sorted(set(classes) - set(CLASSES))
+    if unknown or not classes:
+        raise InputError(
+            f"mini_mias classes {', '.join(unknown) or '()'}: valid ones are {', '.join(CLASSES)}"
+        )
+    root = Path(path)
+    if not root.is_dir():
+        raise InputError(f"mini_mias: no such folder {root}")
+    table = root / "Info.txt"
+    if not table.is_file():
+        raise InputError(f"mini_mias: no Info.txt in {root}; name the folder that holds it")
+    views: list[LesionView] = []
+    left_out: list[tuple[str, str]] = []
+    rows_seen: dict[str, int] = {}
+    text = table.read_text(encoding="latin-1")
+    for number, line in enumerate(text.splitlines(), start=1):
+        # Free text stands before and after the table; only its rows begin with a film's name.
+        fields = line.split()
+        if not fields or not _FILM.match(fields[0]):
+            continue
+        film = fields[0]
+        rows_seen[film] = rows_seen.get(film, 0) + 1
+        item = f"{film}-{rows_seen[film]}"
+        reason = _reason_to_leave_out(fields, root, classes, f"{table} line {number}")
+        if reason:
+            left_out.append((item, reason))
+        else:
+            views.append(_lesion_view(fields, root, item, f"{table} line {number}"))
+    if not rows_seen:
+        raise InputError(f"{table}: no row begins with a film's name such as mdb001")
+    return Collection("mini_mias", root, tuple(views), tuple(left_out), _DECISIONS)
+
+
+def _reason_to_leave_out(
+    fields: list[str], root: Path, classes: tuple[str, ...], where: str
+) -> str | None:
+    kind = fields[2] if len(fields) > 2 else ""
+    if kind == "NORM":
+        return "normal film"
+    if kind not in (*CLASSES, "CALC"):
+        raise InputError(f"{where}: class {kind!r} is none of {', '.join(CLASSES)}, CALC, NORM")
+    if len(fields) <= 4 or fields[4].startswith("*NOTE"):
+        return f"{kind} without coordinates"
+    if kind not in classes:
+        return f"class {kind} not chosen"
+    if not (root / f"{fields[0]}.pgm").is_file():
+        return f"image {fields[0]}.pgm is not in the folder"
+    return None
+
+
+def _lesion_view(fields: list[str], root: Path, item: str, where: str) -> LesionView:
+    film, severity = fields[0], fields[3]
+    try:
+        x, y, radius = (int(field) for field in fields[4:])
+    except ValueError as error:
+        raise InputError(f"{where}: expected x, y and radius after the severity") from error
+    if severity not in ("B", "M") or radius <= 0:
+        raise InputError(f"{where}: expected severity B or M, a radius above 0")
+    # Pixel r spans r to r + 1, so the middle of row 1023 - y is half a pixel on.
+    row, column = SIZE - 1 - y + 0.5, x + 0.5
+    box = (row - radius, column - radius, row + radius, column + radius)
+    inside = min(box) >= 0 and max(box) <= SIZE
+    number = int(film.removeprefix("mdb"))
+    return LesionView(
+        collection="mini_mias",
+        image_path=root / f"{film}.pgm",
+        box=box,
+        case_id=f"p{(number + 1) // 2:03d}",
+        lesion_id=item,
+        view="MLO",
+        laterality="R" if number % 2 else "L",
+        modality="SFM",
+        label=int(severity == "M"),
+        truth_source="unstated",
+        pixel_um=(PIXEL_UM, PIXEL_UM),
+        spacing_source="stated by the collection",
+        bits=8,
+        note=fields[2] if inside else f"{fields[2]}; circle reaches beyond the image",
+    )

@@ -1,0 +1,43 @@
+"""Binary PGM (P5) images, exact values. Writes nothing and reads no other Netpbm kind."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.nouns import InputError
+
+_GAP = rb"(?:\s|#[^\n]*\n)+"
+_HEADER = re.compile(rb"P5" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
+_HEADER_BYTES = 4096
+
+
+def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
+    """Stored gray (H, W) uint8 or uint16 and the bit depth that holds the header's maxval.
+
+    The header must agree with the length of the file to the byte, which is checked before any
+    pixel is read, so a truncated file or an absurd header costs no memory. InputError gives the
+    reason; the caller names the file.
+    """
+    with path.open("rb") as file:
+        match = _HEADER.match(file.read(_HEADER_BYTES))
+        if match is None:
+            raise InputError("no binary PGM header (P5, width, height, maxval) at its start")
+        width, height, maxval = (int(number) for number in match.groups())
+        if not 0 < width * height <= max_pixels or not 0 < maxval <= 65535:
+            raise InputError(f"the PGM header says {width}x{height}, maxval {maxval}")
+        # Netpbm stores two bytes, the high one first, as soon as one cannot hold maxval.
+        dtype = np.dtype(">u2") if maxval > 255 else np.dtype("u1")
+        found = path.stat().st_size - match.end()
+        expected = width * height * dtype.itemsize
+        if found != expected:
+            kind = "truncated" if found < expected else "too long"
+            raise InputError(
+                f"{kind}: the PGM header promises {expected} bytes of pixels, the file has {found};"
+                " fetch it again"
+            )
+        file.seek(match.end())
+        gray = np.frombuffer(file.read(expected), dtype).reshape(height, width)
+    if gray.max() > maxval:
+        raise InputError(f"gray {gray.max()} exceeds the PGM header's maxval {maxval}")
+    return gray, maxval.bit_length()

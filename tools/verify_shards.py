@@ -1,0 +1,32 @@
+"""Verifies folders of shards: every checksum, every count, the consistency of the index.
+
+python tools/verify_shards.py shards/mini_mias shards/mine
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mtl_jax.data.shards import open_shards
+from mtl_jax.nouns import InputError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="+", type=Path, help="holds a manifest.json")
+    status = 0
+    for folder in parser.parse_args().folder:
+        try:
+            rois = open_shards(folder)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            status = 2
+        else:
+            print(f"{folder}: {rois.name}, {len(rois)} regions in {len(rois.shards)} shards, whole")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
