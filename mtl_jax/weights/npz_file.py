@@ -28,7 +28,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                 _check_header(archive, info, path)
         with np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError) as error:
         raise InputError(f"{path}: damaged .npz archive; get the file again") from error
 
 
@@ -41,6 +41,8 @@ def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -
             shape, _, dtype = np.lib.format.read_array_header_2_0(member)
     if dtype.hasobject:
         raise InputError(f"{path}: {info.filename} holds Python objects; refused, nothing was run")
+    if min(shape, default=0) < 0:
+        raise ValueError("negative size")
     if prod(shape) * dtype.itemsize > info.file_size:
         raise InputError(
             f"{path}: {info.filename} claims {prod(shape)} numbers in {info.file_size} bytes; "

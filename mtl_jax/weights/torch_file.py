@@ -5,6 +5,7 @@ of layers.
 """
 
 import io
+import mmap
 import zipfile
 from collections.abc import Callable
 from math import prod
@@ -49,7 +50,7 @@ def _guarded(read: Callable[[Path], dict[str, np.ndarray]], path: Path) -> dict[
         raise InputError(
             f"{path}: asks for {error}; refused, nothing was run (save only the state dict)"
         ) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, RuntimeError, RecursionError) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, RuntimeError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else "ends too early"
         raise InputError(f"{path}: damaged torch file ({reason}); get it again") from error
 
@@ -80,7 +81,8 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as stream:
+    # A mapped file never hands out more than it holds, whatever length is asked of it.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         if read_pickle(stream)[0] != LEGACY_MAGIC or read_pickle(stream)[0] != LEGACY_PROTOCOL:
             raise ValueError("no torch magic number")
         system, _ = read_pickle(stream)
@@ -95,9 +97,9 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
             count = int.from_bytes(stream.read(8), "little", signed=True)
             size = count * _dtype(storages[key]).itemsize
             _check_size(storages[key], size)
-            if size > path.stat().st_size - stream.tell():
-                raise ValueError("ends too early")
             blocks[key] = stream.read(size)
+            if len(blocks[key]) != size:
+                raise ValueError("ends too early")
     return {name: _array(tensor, blocks) for name, tensor in _tensors(state).items()}
 
 

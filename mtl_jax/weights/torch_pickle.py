@@ -6,7 +6,9 @@ values below. It reads no tensor data: `torch_file` does.
 
 import pickletools
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from io import BytesIO
+from mmap import mmap
+from typing import Any
 
 
 class Refused(Exception):
@@ -42,7 +44,7 @@ class Tensor:
 MARK = object()
 
 
-def read_pickle(stream: BinaryIO) -> tuple[Any, dict[str, Storage]]:
+def read_pickle(stream: BytesIO | mmap) -> tuple[Any, dict[str, Storage]]:
     """The object at the stream's position and, by key, all storages that it mentions.
 
     The object is made of dicts, lists, tuples, numbers, text and Tensors. Leaves the stream behind
