@@ -1,0 +1,31 @@
+"""python -m mtl_jax.report DIR
+
+Makes DIR/report.html again from the results in DIR. Trains nothing.
+Exit status: 0 done, 2 the folder is at fault (one line says how).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mtl_jax import report
+from mtl_jax.nouns import InputError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m mtl_jax.report",
+        description="Makes DIR/report.html again from the results in DIR, without training.",
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="work folder of a finished job")
+    folder = parser.parse_args().folder
+    try:
+        print(report.summary(folder))
+        print(f"report: {report.write(folder)}")
+    except InputError as error:
+        print("mtl_jax: " + " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

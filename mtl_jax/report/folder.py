@@ -1,0 +1,119 @@
+"""Reads what a finished job left in its work folder. Judges and computes nothing."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtl_jax.nouns import InputError
+
+FINAL = ("test", "pooled")  # what the `cases` of an area over all scored regions says
+
+
+class Scored(NamedTuple):
+    """The scored regions of one approach, all its runs together: task, case_id, lesion_id (n,) str,
+    label (n,) int, score (n,) float32."""
+
+    task: np.ndarray
+    case_id: np.ndarray
+    lesion_id: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+
+
+class Work(NamedTuple):
+    """A finished work folder: the parsed JSON files, each run's history by run id (a dict an epoch)
+    and seconds of its latest session (None where not recorded), each approach's scores."""
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    folds: dict[str, Any]
+    results: dict[str, Any]
+    histories: dict[str, list[dict[str, float]]]
+    seconds: dict[str, float | None]
+    scores: dict[str, Scored]
+
+    @property
+    def approaches(self) -> list[str]:
+        return list(dict.fromkeys(run["approach"] for run in self.results["runs"]))
+
+    def final_areas(self, unit: str) -> list[dict[str, Any]]:
+        """The entries of `auc` on the target's whole test set, or pooled over its folds."""
+        target = self.results["target"]
+        return [
+            area
+            for area in self.results["auc"]
+            if area["unit"] == unit and area["task"] == target and area["cases"] in FINAL
+        ]
+
+
+def read(folder: Path) -> Work:
+    """Everything in `folder`. InputError where it is not the folder of a finished job."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the --workdir of a finished job")
+    if not (folder / "results.json").is_file():
+        raise InputError(
+            f"{folder}: no finished job here (no results.json); run the job to its end first"
+        )
+    config, environment, folds, results = (
+        _json(folder / f"{name}.json") for name in ("config", "environment", "folds", "results")
+    )
+    places = {run["id"]: folder / "runs" / run["id"] for run in results["runs"]}
+    return Work(
+        config,
+        environment,
+        folds,
+        results,
+        {id_: _history(place / "history.jsonl") for id_, place in places.items()},
+        {id_: _seconds(place / "timing.json") for id_, place in places.items()},
+        _scores([(run["approach"], places[run["id"]]) for run in results["runs"]]),
+    )
+
+
+def _scores(runs: list[tuple[str, Path]]) -> dict[str, Scored]:
+    rows: dict[str, list[dict[str, str]]] = {}
+    for approach, place in runs:
+        lines = io.StringIO(_text(place / "scores.csv"), newline="")
+        rows.setdefault(approach, []).extend(csv.DictReader(lines))
+    try:
+        return {approach: _columns(lines) for approach, lines in rows.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{runs[0][1].parent}: a scores.csv is damaged ({error})") from error
+
+
+def _columns(rows: list[dict[str, str]]) -> Scored:
+    ids = [np.array([row[name] for row in rows], str) for name in Scored._fields[:3]]
+    label = np.array([int(row["label"]) for row in rows], int)
+    return Scored(*ids, label, np.array([float(row["score"]) for row in rows], np.float32))
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    try:
+        return [json.loads(line) for line in _text(path).split("\n") if line]
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); run the job again") from error
+
+
+def _seconds(path: Path) -> float | None:
+    return _json(path)["seconds"] if path.is_file() else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(_text(path))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); run the job again") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); run the job to its end first"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: damaged ({error}); run the job again") from error

@@ -1,0 +1,47 @@
+"""The few lines at the end of a job. Holds no judgement of its own."""
+
+from pathlib import Path
+
+from mtl_jax.report import folder as folders
+from mtl_jax.report import words
+
+
+def summary(folder: Path) -> str:
+    """Areas, comparisons and warnings of a finished work folder, as plain text.
+
+    InputError where the job has not finished.
+    """
+    work = folders.read(folder)
+    lines = ["", f"areas under the ROC curve, {work.results['target']}, 95 % intervals"]
+    lines += _table(work)
+    for test in work.results["comparisons"]:
+        method = words.METHODS.get(test["method"], test["method"])
+        interval = f"{words.signed(test['ci_low'])} to {words.signed(test['ci_high'])}"
+        lines.append(
+            f"{test['a']} less {test['b']} per {test['unit']}: {words.signed(test['delta'])} "
+            f"({interval}), {words.p_value(test['p_value'])}, {method}"
+        )
+    lines += [f"note: {warning}" for warning in words.warnings(work)]
+    return "\n".join([*lines, "for research only, not for clinical use"])
+
+
+def _table(work: folders.Work) -> list[str]:
+    head = ("", "unit", "cases", "AUC", "interval", "malignant", "benign", "training AUC")
+    rows = [head]
+    for unit in ("view", "lesion"):
+        for area in work.final_areas(unit):
+            fits = words.target_training_areas(work, area["study"])
+            rows.append(
+                (
+                    area["study"],
+                    unit,
+                    area["cases"],
+                    words.number(area["auc"]),
+                    f"{words.number(area['ci_low'])} to {words.number(area['ci_high'])}",
+                    str(area["n_malignant"]),
+                    str(area["n_benign"]),
+                    words.number(sum(fits) / len(fits)) if fits else "",
+                )
+            )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
