@@ -1,0 +1,251 @@
+"""Shards: written whole, read back exact, reused, and never trusted once changed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_imaging import write_pgm
+
+from mtl_jax.data import ingest, shards
+from mtl_jax.imaging.background import correct
+from mtl_jax.nouns import InputError
+
+HERE = Path(__file__).resolve().parents[1]
+BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,circle,polarity,bits"
+ROWS = (
+    "mine,P1,1,CC,a.pgm,malignant,100,300;320;20,bright_dense,",
+    "mine,P1,1,CC,b.pgm,malignant,200,100;110;9,bright_dense,",
+    "mine,P1,2,CC,a.pgm,benign,100,350;280;20,bright_dense,",
+    "mine,P2,1,MLO,c.pgm,benign,200,20;150;5,dark_dense,8",
+    "mine,P3,1,CC,c.pgm,unknown,200,20;150;5,,",
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "images"
+    home.mkdir()
+    rng = np.random.default_rng(1)
+    write_pgm(home / "a.pgm", rng.integers(0, 4096, (600, 620)), 4095)
+    write_pgm(home / "b.pgm", rng.integers(0, 4096, (300, 310)), 4095)
+    write_pgm(home / "c.pgm", rng.integers(0, 256, (250, 260)), 255)
+    write_rows(home, ROWS)
+    return home
+
+
+def write_rows(home: Path, rows: tuple[str, ...]) -> None:
+    (home / "m.csv").write_text("\n".join((COLUMNS, *rows)) + "\n")
+
+
+def load(home: Path, background: dict[str, object] = BACKGROUND) -> shards.RoiSet:
+    return ingest.load(f"manifest:{home}/m.csv", home.parent / "cache", background, {})
+
+
+def stored(path: Path) -> np.ndarray:
+    """The pixels of a test's PGM, without the reader under test."""
+    _, _, size, maxval, pixels = path.read_bytes().split(b"\n", 4)
+    columns, rows = (int(number) for number in size.split())
+    return np.frombuffer(pixels, "u1" if maxval == b"255" else ">u2").reshape(rows, columns)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_regions_are_what_the_steps_give_by_hand(home: Path, corrected: bool) -> None:
+    rois = load(home, BACKGROUND | {"correct": corrected})
+    a = stored(home / "a.pgm").reshape(300, 2, 310, 2).mean((1, 3))
+    c = (255.0 - stored(home / "c.pgm")) * 4095 / 255
+    expected = [
+        a[150 - 64 : 150 + 64, 160 - 64 : 160 + 64],
+        stored(home / "b.pgm")[100 - 64 : 100 + 64, 110 - 64 : 110 + 64].astype(float),
+        a[175 - 64 : 175 + 64, 140 - 64 : 140 + 64],
+        np.concatenate([c[43::-1, 86:214], c[:84, 86:214]]),
+    ]
+    for roi, by_hand in zip(rois.shards[0], expected, strict=True):
+        by_hand = correct(by_hand) if corrected else by_hand
+        difference = roi * rois.manifest["gray_per_count"] - by_hand
+        # Half a count for rounding, and float32 of the image: a few 1e-4 of a gray level.
+        assert np.abs(difference).max() <= 0.0625 + 5e-4
+    assert rois.shards[0].dtype == np.int16 and not rois.shards[0].flags.writeable
+
+
+def test_index_and_manifest_say_what_was_done(home: Path) -> None:
+    rois = load(home)
+    assert rois.name == "mine" and len(rois) == 4
+    assert list(rois.index) == list(shards.COLUMNS)
+    assert list(rois.index["roi_id"]) == [
+        *("mine/P1/1/CC", "mine/P1/1/CC-2", "mine/P1/2/CC", "mine/P2/1/MLO")
+    ]
+    np.testing.assert_array_equal(rois.index["label"], [1, 1, 0, 0])
+    assert list(rois.index["image"]) == ["a.pgm", "b.pgm", "a.pgm", "c.pgm"]
+    np.testing.assert_array_equal(rois.index["centre_row"], [150, 100, 175, 20])
+    np.testing.assert_array_equal(rois.index["height_mm"], [4, 3.6, 4, 2])
+    np.testing.assert_allclose(rois.index["outside"], [0, 0, 0, 44 / 128], atol=1e-6)
+    assert rois.manifest["counts"] == {
+        **{"images": 3, "rois": 4, "lesions": 3, "cases": 2},
+        **{"malignant": 1, "benign": 2, "left_out": 1},
+    }
+    assert rois.manifest["left_out"] == [["P3/1/CC", "truth unknown"]]
+    assert rois.manifest["imaging"]["background"] == BACKGROUND
+    # Shards may be handed on: nothing in them tells where they were made.
+    folder = next((home.parent / "cache").iterdir())
+    for name in ("manifest.json", "index.csv"):
+        assert str(home.parent) not in (folder / name).read_text()
+
+
+def test_made_once_and_again_only_when_something_changed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    true_read = ingest.read_image
+    monkeypatch.setattr(
+        ingest, "read_image", lambda path, frame: read.append(path.name) or true_read(path, frame)
+    )
+    first = load(home)
+    assert sorted(read) == ["a.pgm", "b.pgm", "c.pgm"]  # once each, with two lesions in a.pgm
+    again = load(home)
+    assert len(read) == 3
+    np.testing.assert_array_equal(first.shards[0], again.shards[0])
+    load(home, BACKGROUND | {"correct": False})
+    assert len(read) == 6
+    write_rows(home, ROWS[:3])
+    assert len(load(home)) == 3 and len(read) == 8
+    os.utime(home / "a.pgm", ns=(0, 0))
+    load(home)
+    assert len(read) == 10
+    assert len(list((home.parent / "cache").iterdir())) == 4
+
+
+def test_same_input_gives_the_same_bytes(home: Path) -> None:
+    made = [ingest.make(f"manifest:{home}/m.csv", home / out, BACKGROUND, {}) for out in "pq"]
+    assert made[0].manifest == made[1].manifest
+    for name in ("roi-00000.npy", "index.csv", "manifest.json"):
+        assert (home / "p/mine" / name).read_bytes() == (home / "q/mine" / name).read_bytes()
+    opened = ingest.load(f"shards:{home}/p/mine", home / "cache", BACKGROUND, {})
+    np.testing.assert_array_equal(opened.shards[0], made[0].shards[0])
+    write_rows(home, ROWS[:2])
+    with pytest.raises(InputError, match="other shards stand here"):
+        ingest.make(f"manifest:{home}/m.csv", home / "p", BACKGROUND, {})
+
+
+def test_many_shards_keep_the_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.array(load(home).shards[0])
+    monkeypatch.setattr(ingest, "SHARD_ROIS", 3)
+    rois = ingest.make(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {})
+    assert [len(shard) for shard in rois.shards] == [3, 1]
+    np.testing.assert_array_equal(np.concatenate(rois.shards), whole)
+
+
+@pytest.mark.parametrize("name", ["roi-00000.npy", "index.csv"])
+def test_a_changed_byte_is_found(home: Path, name: str) -> None:
+    load(home)
+    path = next((home.parent / "cache").iterdir()) / name
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: wrong checksum.*make the shards again"):
+        load(home)
+
+
+def edit(manifest: dict, *keys: str | int, value: object) -> dict:
+    part = manifest
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ((("format_version",), 0), "format version 0"),
+        ((("shards", 0, "rois"), 3), "4 regions, manifest.json says 3"),
+        ((("shards", 0, "file"), "../../x.npy"), "misnamed"),
+        ((("shards",), []), "4 index lines for 0 regions"),
+        ((("shards",), 7), "damaged"),
+        ((("index",), {}), "damaged"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(
+    home: Path, change: tuple[tuple[str | int, ...], object], reason: str
+) -> None:
+    load(home)
+    path = next((home.parent / "cache").iterdir()) / "manifest.json"
+    path.write_text(json.dumps(edit(json.loads(path.read_text()), *change[0], value=change[1])))
+    with pytest.raises(InputError, match=reason):
+        load(home)
+    path.write_text("{")
+    with pytest.raises(InputError, match="manifest.json: damaged"):
+        load(home)
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def chunks() -> Iterator[np.ndarray]:
+        yield np.zeros((1, 128, 128), np.int16)
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        shards.write(tmp_path / "out", "x", [], chunks(), {})
+    with pytest.raises(ValueError, match="index lines"):
+        shards.write(tmp_path / "out", "x", [], iter([np.zeros((1, 128, 128), np.int16)]), {})
+    with pytest.raises(ValueError, match="not int16"):
+        shards.write(tmp_path / "out", "x", [], iter([np.zeros((1, 128, 128))]), {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_loser_of_a_race_leaves_the_winner_standing(home: Path) -> None:
+    rois = load(home)
+    folder = next((home.parent / "cache").iterdir())
+    before = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    shards.write(folder, "mine", [], iter([]), dict(rois.manifest))
+    assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("mine,P1,1,CC,a.pgm,benign,100,700;320;20,,", "a.pgm: lesion 1 of case P1: .*outside the"),
+        ("mine,P1,1,CC,a.pgm,benign,250,100;100;20,,", "a.pgm: lesion 1 of case P1: .*coarser"),
+        ("mine,P1,1,CC,a.pgm,benign,100,300;320;20,,8", "a.pgm: lesion 1 of case P1: .*8 bits"),
+        ("mine,P1,1,CC,a.pgm,unknown,100,300;320;20,,", "no lesion left .*truth unknown"),
+    ],
+)
+def test_a_lesion_that_cannot_be_cut_is_named(home: Path, row: str, reason: str) -> None:
+    write_rows(home, (row,))
+    with pytest.raises(InputError, match=reason):
+        load(home)
+    assert not list((home.parent / "cache").glob("*"))
+
+
+def tool(name: str, *arguments: object) -> tuple[int, str, str]:
+    command = [sys.executable, HERE / "tools" / name, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_tools(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert tool("make_shards.py", f"manifest:{home}/m.csv", "--out", out)[0] == 0
+    status, text, errors = tool("verify_shards.py", out / "mine")
+    assert (status, errors) == (0, "") and "mine, 4 regions in 1 shards, whole" in text
+    os.truncate(out / "mine/roi-00000.npy", 1000)
+    os.truncate(home / "b.pgm", 1000)
+    failing = [
+        tool("verify_shards.py", out / "mine"),
+        tool("make_shards.py", f"manifest:{home}/m.csv", "--out", out),
+        tool("make_shards.py", f"manifest:{home}/m.csv", "--out", tmp_path / "new"),
+        tool("make_shards.py", f"mini_mias:{tmp_path}/absent", "--out", out),
+        tool("make_shards.py", f"mini_mias:{home}", "--out", out),
+        tool("make_shards.py", "nomias:x", "--out", out),
+        tool("verify_shards.py", tmp_path / "absent"),
+    ]
+    reasons = ("wrong checksum", "wrong checksum", "b.pgm: truncated", "no such folder")
+    reasons += ("no Info.txt", "no source 'nomias'", "no shards here")
+    for (status, text, errors), reason in zip(failing, reasons, strict=True):
+        assert (status, text) == (2, "")
+        assert reason in errors and errors.count("\n") == 1
