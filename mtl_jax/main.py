@@ -4,6 +4,7 @@ From flags to a config, a study and a report. Holds no logic of its own.
 Exit status: 0 done, 2 the input is at fault (one line says where), 1 our fault.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def parse_flags(arguments: list[str]) -> list[str]:
         if not Path(path).is_file():
             raise InputError(f"--config={path}: no such file; configs/ holds the jobs there are")
     except (KeyError, AttributeError) as error:  # ml_collections, of a name it does not find
-        fail("the config has no field " + str(error.args[0]).replace("\\'", "'").strip("'\"").replace("\\n", ". "))
+        near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
+        hint = f"{near[2]!r}; did you mean {near[1]!r}?" if near else str(error).strip("'\"")
+        fail(f"the config has no field {hint}")
     except (InputError, flags.Error, TypeError, ValueError) as error:
         fail(error)
     return rest

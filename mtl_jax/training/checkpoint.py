@@ -37,7 +37,7 @@ class Checkpoints:
             return TrainState(
                 **self._manager.restore(epoch, args=ocp.args.StandardRestore(abstract))
             )
-        except (ValueError, KeyError, OSError) as error:
+        except Exception as error:  # what Orbax and TensorStore raise has no common type
             raise InputError(
                 f"{self._folder / str(epoch)}: this checkpoint cannot be read back "
                 f"({str(error).splitlines()[0][:120]}); delete that folder and run again"

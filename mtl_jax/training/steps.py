@@ -69,7 +69,7 @@ def make_train_step(
             (rows * losses[:, None]).sum(0),
             (rows * right[:, None]).sum(0),
             rows.sum(0),
-            optax.global_norm(direction),
+            optax.tree.norm(direction),
         )
         return TrainState(state.step + 1, params, opt_state), metrics
 

@@ -1,0 +1,28 @@
+# Each target makes .venv from pyproject.toml when it is not there, or older than it.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+
+.PHONY: demo test test-slow lint clean
+
+demo: .venv/installed
+	rm -rf $(DEMO)
+	$(BIN)/python -m mtl_jax.main --config=configs/mttl.py:demo --workdir=$(DEMO)
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv build *.egg-info runs cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

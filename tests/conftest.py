@@ -1,0 +1,18 @@
+"""Where the real material for tests is, and small made-up inputs that several rooms' tests use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real films, weights and rating data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder 'shared' with real films and weights is not beside the checkout")
+    return SHARED

@@ -1,0 +1,58 @@
+"""Settings: the paper's numbers stand in the defaults, and what cannot run is refused by name."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from mtl_jax import config
+from mtl_jax.nouns import InputError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def test_the_defaults_are_the_papers() -> None:
+    """Samala et al. 2017, sections 2.2 to 2.4."""
+    c = config.default()
+    t = c.train
+    assert (t.epochs, t.batch_size, t.momentum, t.weight_decay) == (200, 128, 0.9, 0.0005)
+    assert (t.learning_rate, t.final_learning_rate) == (0.001, 0.00004)
+    assert (c.model.dropout, c.folds) == (0.5, 4)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("scale", ["paper", "demo"])
+def test_every_config_loads_and_is_valid(path: Path, scale: str) -> None:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config.validate(module.get_config(scale))
+    assert "--config=" in module.__doc__ and path.name in module.__doc__
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("network", "C1-C6", "one of C0, C1, C1-C2, C1-C3, C1-C4, C1-C5"),
+        ("study", "tset", "did you mean 'test'"),
+        ("approaches", (), "at least one"),
+        ("approaches", ("mttl", "mttl"), "no repeats"),
+        ("folds", 1, "at least 2"),
+        ("seed", -1, "between 0 and"),
+        ("devices", 3, "multiple of devices"),
+        ("data.sources", ("mini_mias",), "name:path"),
+        ("data.test_fraction", 1.0, "in [0, 1)"),
+        ("model.dropout", 1.0, "in [0, 1)"),
+        ("train.learning_rate", 0.0, "above 0"),
+        ("train.final_learning_rate", 0.1, "at most train.learning_rate"),
+        ("train.task_weights", ("sfm=2",), "name:number"),
+        ("train.task_weights", ("sfm:-2",), "name:number"),
+    ],
+)
+def test_what_cannot_run_is_refused(field: str, value: object, says: str) -> None:
+    c = config.default()
+    c.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError) as refused:
+        config.validate(c)
+    assert says in str(refused.value) and "config." in str(refused.value)
+    assert "\n" not in str(refused.value)

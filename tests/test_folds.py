@@ -1,0 +1,58 @@
+"""Folds by case over many random data sets: nothing leaks, proportions hold."""
+
+import numpy as np
+import pytest
+
+from mtl_jax.data import folds
+from mtl_jax.nouns import InputError
+
+
+def test_a_thousand_random_data_sets() -> None:
+    rng = np.random.default_rng(1)
+    for trial in range(1000):
+        count = int(rng.integers(2, 8))
+        malignant, benign = rng.integers(count, 40, 2)
+        truth = [1] * malignant + [0] * benign
+        cases = {f"p{i:03d}": t for i, t in enumerate(rng.permutation(truth).tolist())}
+        parts = folds.deal(cases, count, trial, "made-up")
+        folds.refuse_leaks({str(i): part for i, part in enumerate(parts)})
+        assert sorted(case for part in parts for case in part) == sorted(cases)
+        sizes = [len(part) for part in parts]
+        positive = [sum(cases[case] for case in part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert max(positive) - min(positive) <= 1
+        assert min(positive) >= 1 and all(p < s for p, s in zip(positive, sizes, strict=True))
+
+
+def test_hold_out_keeps_proportions_and_both_classes() -> None:
+    rng = np.random.default_rng(2)
+    for trial in range(1000):
+        malignant, benign = rng.integers(2, 60, 2)
+        cases = {f"m{i}": 1 for i in range(malignant)} | {f"b{i}": 0 for i in range(benign)}
+        fraction = float(rng.uniform(0.05, 0.95))
+        test = folds.hold_out(cases, fraction, trial, "made-up")
+        for label, size in ((1, malignant), (0, benign)):
+            chosen = sum(cases[case] == label for case in test)
+            assert 1 <= chosen < size
+            assert abs(chosen - fraction * size) <= 1
+
+
+def test_seed_decides_and_order_of_input_does_not() -> None:
+    cases = {f"p{i}": i % 2 for i in range(40)}
+    again = dict(reversed(cases.items()))
+    assert folds.deal(cases, 4, 5, "x") == folds.deal(again, 4, 5, "x")
+    assert folds.deal(cases, 4, 5, "x") != folds.deal(cases, 4, 6, "x")
+
+
+def test_case_with_both_kinds_is_malignant() -> None:
+    assert folds.case_labels(["b", "a", "b"], [0, 0, 1]) == {"a": 0, "b": 1}
+
+
+def test_too_few_cases_for_the_folds() -> None:
+    with pytest.raises(InputError, match="3 malignant cases for 4 folds.*config.folds to 3"):
+        folds.deal({f"p{i}": int(i < 3) for i in range(30)}, 4, 0, "few")
+
+
+def test_a_leak_is_refused_and_named() -> None:
+    with pytest.raises(InputError, match="'p2' is in fold 1 and in fold 2"):
+        folds.refuse_leaks({"fold 1": ["p1", "p2"], "fold 2": ["p3", "p2"]})

@@ -1,0 +1,104 @@
+"""AlexNet against Table 3 and against convolutions by SciPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+
+from mtl_jax.imaging import read, roi
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import InputError
+
+GEOMETRY = {"C1": (4, 2, True), "C2": (1, 2, True), "C3": (1, 1, False)}
+GEOMETRY |= {"C4": (1, 1, False), "C5": (1, 1, True)}
+
+
+def scipy_layer(x: np.ndarray, layer: dict, stride: int, pad: int, pool: bool) -> np.ndarray:
+    """One convolution layer in float64: `x` (h, w, c), kernel HWIO."""
+    x = np.pad(x.astype(np.float64), ((pad, pad), (pad, pad), (0, 0)))
+    kernel = layer["kernel"].astype(np.float64)
+    maps = [
+        sum(correlate2d(x[..., i], kernel[..., i, o], "valid") for i in range(x.shape[-1]))
+        for o in range(kernel.shape[-1])
+    ]
+    y = np.maximum(np.stack(maps, -1)[::stride, ::stride] + layer["bias"], 0)
+    if pool:
+        size = (len(y) - 3) // 2 + 1
+        y = np.array(
+            [
+                [y[2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((0, 1)) for j in range(size)]
+                for i in range(size)
+            ]
+        )
+    return y
+
+
+@pytest.fixture(scope="module")
+def params() -> dict:
+    return jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(3)))
+
+
+def test_table_3(params: dict) -> None:
+    """10,446 nodes and maps of 31, 15, 7 and 3 pixels."""
+    assert sum(len(layer["bias"]) for layer in params.values()) == 10_446
+    assert tuple(params) == alexnet.LAYERS
+    x, sizes = jnp.zeros((1, 128, 128, 3)), []
+    for name in ("C1", "C2", "C3", "C4", "C5"):
+        x = alexnet.forward(params, x, name, name)
+        sizes.append(x.shape[1:])
+    assert sizes == [(15, 15, 64), (7, 7, 192), (7, 7, 384), (7, 7, 256), (3, 3, 256)]
+    assert params["F1"]["kernel"].shape == (3 * 3 * 256, 4096)
+    # C1's map before its pool: 31 is the one size that 11x11/4 with pad 2 gives on 128.
+    assert (128 + 2 * 2 - 11) // 4 + 1 == 31
+
+
+def test_every_layer_against_scipy_on_real_weights_and_a_real_film(
+    params: dict, shared: object
+) -> None:
+    film, bits = read.read_image(shared / "data" / "mini_mias" / "mdb028.pgm")
+    gray, _ = roi.cut(roi.to_12_bit(film, bits), (1023 - 314 + 0.5, 338.5))
+    x = np.repeat(((gray - gray.mean()) / gray.std())[..., None], 3, -1).astype(np.float32)
+    with np.load(shared / "weights" / "alexnet_imagenet_conv.npz") as archive:
+        for i in range(1, 6):
+            params[f"C{i}"] = {p: archive[f"conv{i}/{p}"] for p in ("kernel", "bias")}
+    expected = x
+    for name, geometry in GEOMETRY.items():
+        expected = scipy_layer(expected, params[name], *geometry)
+        ours = np.asarray(alexnet.forward(params, x[None], "C1", name)[0])
+        assert np.linalg.norm(ours - expected) < 1e-5 * np.linalg.norm(expected), name
+    flat = expected.ravel()  # row, column, channel
+    for name in ("F1", "F2", "F3", "F4", "F5"):
+        flat = flat @ params[name]["kernel"].astype(np.float64) + params[name]["bias"]
+        flat = flat if name == "F5" else np.maximum(flat, 0)
+        ours = np.asarray(alexnet.forward(params, x[None], "C1", name)[0])
+        assert np.linalg.norm(ours - flat) < 1e-5 * np.linalg.norm(flat), name
+
+
+def test_applying_in_two_parts_is_applying_at_once(params: dict) -> None:
+    x = jax.random.normal(jax.random.key(0), (2, 128, 128, 3))
+    whole = alexnet.forward(params, x)
+    for cut in ("C1", "C4", "C5", "F1", "F4"):
+        after = alexnet.LAYERS[alexnet.LAYERS.index(cut) + 1]
+        parts = alexnet.forward(params, alexnet.forward(params, x, last=cut), first=after)
+        np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_local_response_normalization_by_hand() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 2, 2, 7)).astype(np.float32)
+    expected = np.empty_like(x)
+    for k in range(7):
+        near = (x[..., max(k - 2, 0) : k + 3] ** 2).sum(-1)
+        expected[..., k] = x[..., k] / (2 + 1e-4 * near) ** 0.75
+    np.testing.assert_allclose(alexnet.local_response_normalization(x), expected, rtol=1e-6)
+
+
+def test_lrn_changes_the_network_only_where_asked(params: dict) -> None:
+    x = jax.random.normal(jax.random.key(0), (1, 128, 128, 3))
+    with_lrn = alexnet.forward(params, x, last="C1", lrn=True)
+    assert not np.allclose(with_lrn, alexnet.forward(params, x, last="C1"))
+
+
+def test_unknown_layer_lists_the_valid_ones() -> None:
+    with pytest.raises(InputError, match="C1, C2, C3, C4, C5, F1"):
+        alexnet.layers_between("C1", "C9")

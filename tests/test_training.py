@@ -1,0 +1,265 @@
+"""Freezing, the optimizer, orientations, batches, checkpoints, several devices."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtl_jax import config
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import Batch, InputError, TrainState
+from mtl_jax.training import orientations, pool, predict, steps, transfer
+from mtl_jax.training.fit import fit
+
+NETWORK = alexnet.AlexNet(dropout=0.5)
+LEAVES = {"C0": 20, "C1": 18, "C1-C2": 16, "C1-C3": 14, "C1-C4": 12, "C1-C5": 10}
+
+
+@pytest.fixture(scope="module")
+def params() -> dict:
+    return jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
+
+
+def made_up_pool(count: int = 6, seed: int = 0) -> pool.Pool:
+    """Two tasks of different brightness; malignant regions are brighter in the middle."""
+    rng = np.random.default_rng(seed)
+    labels = [np.arange(count) % 2, np.arange(count - 2) % 2]
+    pixels = []
+    for shift, label in zip((0, 900), labels, strict=True):
+        image = rng.normal(shift, 60, (len(label), 128, 128))
+        image[label == 1, 40:88, 40:88] += 120
+        pixels.append(image.astype(np.int16))
+    return pool.make_pool(pixels, labels, *pool.statistics(pixels))
+
+
+def recipe(**changes: object) -> object:
+    c = config.default().train
+    with c.unlocked():
+        c.update({"epochs": 2, "batch_size": 16, "checkpoint_epochs": 1, **changes})
+    return c
+
+
+def run_fit(folder: Path, params: dict, network: str = "C1-C5", **changes: object) -> dict:
+    return fit(
+        folder,
+        made_up_pool(),
+        params,
+        NETWORK,
+        transfer.frozen_layers(network),
+        ("a", "b"),
+        (1.0, 1.0),
+        recipe(**changes),
+        jax.random.key(7),
+        1,
+        lambda line: None,
+    )
+
+
+@pytest.mark.parametrize("network", config.NETWORKS)
+def test_frozen_layers_have_no_optimizer_state(params: dict, network: str) -> None:
+    state = transfer.optimizer(transfer.frozen_layers(network), 0.9, 0.0005).init(params)
+    momentum = [leaf for leaf in jax.tree.leaves(state) if np.ndim(leaf)]
+    assert len(momentum) == LEAVES[network]
+
+
+def test_unknown_network_lists_the_valid_ones() -> None:
+    with pytest.raises(InputError, match="C0, C1, C1-C2, C1-C3, C1-C4, C1-C5"):
+        transfer.frozen_layers("C2")
+
+
+def test_frozen_leaves_are_bit_equal_after_training_and_the_others_moved(
+    params: dict, tmp_path: Path
+) -> None:
+    after = run_fit(tmp_path / "run", params, "C1-C3", epochs=1)
+    for name in alexnet.LAYERS:
+        for part in ("kernel", "bias"):
+            same = np.array_equal(after[name][part], params[name][part])
+            assert same == (name in ("C1", "C2", "C3")), (name, part)
+
+
+def test_three_steps_against_the_update_equations_by_hand(params: dict) -> None:
+    """v <- 0.9 v + (g + 0.0005 w), w <- w - rate v, in NumPy; the loss written out anew."""
+    network = alexnet.AlexNet()
+    optimizer = transfer.optimizer(("C1", "C2"), 0.9, 0.0005)
+    step = jax.jit(steps.make_train_step(network, optimizer, (1.0, 3.0)))
+    state = TrainState(jnp.int32(0), params, optimizer.init(params))
+    key = jax.random.key(1)
+    weight = np.float32([1, 1, 1, 0])
+
+    def loss(trained: dict, image: jax.Array, label: np.ndarray, task: np.ndarray) -> jax.Array:
+        logits = alexnet.forward({**params, **trained}, image)
+        chance = jnp.exp(logits) / jnp.exp(logits).sum(1, keepdims=True)
+        share = weight * jnp.where(task == 1, 3.0, 1.0)
+        return -(share * jnp.log(chance[jnp.arange(4), label])).sum() / share.sum()
+
+    by_hand = {n: {p: np.array(v) for p, v in params[n].items()} for n in alexnet.LAYERS[2:]}
+    velocity = jax.tree.map(np.zeros_like, by_hand)
+    for i in range(3):
+        image = jax.random.normal(jax.random.key(i), (4, 128, 128, 3))
+        label, task = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1])
+        rate = float(transfer.learning_rate(jnp.float32(i), 3, 0.01, 0.001))
+        assert rate == pytest.approx(0.01 * 10 ** (-i / 2), rel=1e-6)
+        gradient = jax.device_get(jax.jit(jax.grad(loss))(by_hand, image, label, task))
+        velocity = jax.tree.map(
+            lambda v, g, w: 0.9 * v + (g + 0.0005 * w), velocity, gradient, by_hand
+        )
+        by_hand = jax.tree.map(lambda w, v, r=rate: w - np.float32(r) * v, by_hand, velocity)
+        batch = Batch(image, jnp.asarray(label), jnp.asarray(task), jnp.asarray(weight))
+        state, metrics = step(state, batch, key, jnp.float32(rate))
+        np.testing.assert_array_equal(metrics.rows, [2, 1])
+    for name, layer in by_hand.items():
+        for part, value in layer.items():
+            moved = np.abs(value - params[name][part]).max()
+            np.testing.assert_allclose(
+                state.params[name][part], value, atol=2e-4 * moved, err_msg=f"{name}/{part}"
+            )
+    assert all(np.array_equal(state.params["C1"][p], params["C1"][p]) for p in params["C1"])
+
+
+def test_a_head_learns_nothing_from_other_tasks_rows() -> None:
+    network = alexnet.AlexNet(outputs=4)
+    params = alexnet.init(network, jax.random.key(0))
+    optimizer = transfer.optimizer((), 0.0, 0.0)
+    step = jax.jit(steps.make_train_step(network, optimizer, (1.0, 1.0)))
+    image = jax.random.normal(jax.random.key(0), (4, 128, 128, 3))
+    batch = Batch(image, jnp.array([0, 1, 0, 1]), jnp.full(4, 1), jnp.ones(4))
+    state = TrainState(jnp.int32(0), params, optimizer.init(params))
+    after = step(state, batch, jax.random.key(0), jnp.float32(0.1))[0].params["F5"]["kernel"]
+    moved = np.abs(np.asarray(after - params["F5"]["kernel"])).sum(0)
+    assert (moved[:2] == 0).all() and (moved[2:] > 0).all()
+
+
+def test_the_eight_orientations_are_the_dihedral_group() -> None:
+    square = np.arange(9.0).reshape(1, 3, 3)
+
+    def turned(image: np.ndarray, k: int) -> np.ndarray:
+        return np.asarray(orientations.orient(jnp.asarray(image), jnp.array([k])))
+
+    ours = {turned(square, k).tobytes() for k in range(8)}
+    group = {
+        np.ascontiguousarray(np.rot90(flip, k)[None].astype(np.float32)).tobytes()
+        for flip in (square[0], square[0].T)
+        for k in range(4)
+    }
+    assert ours == group and len(group) == 8
+    closed = {turned(turned(square, j), k).tobytes() for j in range(8) for k in range(8)}
+    assert closed == group
+
+
+def test_scores_do_not_depend_on_how_a_region_lies(params: dict) -> None:
+    p = made_up_pool(4)
+    straight = predict.predict(NETWORK, params, p)
+    for k in range(1, 8):
+        which = jnp.full(len(p.label), k)
+        turned = p._replace(pixels=orientations.orient(p.pixels, which))
+        np.testing.assert_allclose(predict.predict(NETWORK, params, turned), straight, atol=1e-6)
+
+
+def test_an_epoch_shows_each_region_in_each_orientation_once() -> None:
+    picks, weight = pool.epoch_order(jax.random.key(0), 11, 16)
+    assert picks.shape == (6, 16)
+    assert sorted(picks[weight > 0].tolist()) == list(range(88))
+    assert (weight.ravel()[88:] == 0).all()
+    other, _ = pool.epoch_order(jax.random.key(1), 11, 16)
+    assert not np.array_equal(picks, other)
+
+
+def test_each_task_is_standardized_by_its_own_statistics() -> None:
+    p = made_up_pool(6)
+    picks = jnp.arange(len(p.label)) * 8
+    batch = pool.draw(p, picks, jnp.ones(len(picks)))
+    for task in (0, 1):
+        image = np.asarray(batch.image[batch.task == task])
+        assert abs(image.mean()) < 1e-3 and abs(image.std() - 1) < 1e-3
+        assert (image[..., 0] == image[..., 2]).all()
+
+
+def test_it_learns_what_can_be_learned(params: dict, tmp_path: Path) -> None:
+    after = run_fit(tmp_path / "run", params, epochs=12, learning_rate=0.002)
+    p = made_up_pool(seed=5)
+    scores = predict.predict(NETWORK, after, p)
+    malignant = np.asarray(p.label) == 1
+    assert scores[malignant].min() > scores[~malignant].max()
+
+
+def test_resumed_equals_unbroken_to_the_bit(params: dict, tmp_path: Path) -> None:
+    whole = run_fit(tmp_path / "whole", params, epochs=3)
+    calls = iter(range(2))
+
+    def stop(line: dict) -> None:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+
+    def broken(report: object) -> dict:
+        return fit(
+            tmp_path / "broken",
+            made_up_pool(),
+            params,
+            NETWORK,
+            transfer.frozen_layers("C1-C5"),
+            ("a", "b"),
+            (1.0, 1.0),
+            recipe(epochs=3),
+            jax.random.key(7),
+            1,
+            report,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        broken(stop)
+    resumed = broken(lambda line: None)
+    assert jax.tree.all(jax.tree.map(np.array_equal, resumed, whole))
+    histories = [(tmp_path / n / "history.jsonl").read_text() for n in ("whole", "broken")]
+    assert histories[0] == histories[1]
+    assert [json.loads(x)["epoch"] for x in histories[0].splitlines()] == [1, 2, 3]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(params: dict, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no longer a number.*lower config.train.learning_rate"):
+        run_fit(tmp_path / "run", params, "C0", epochs=20, learning_rate=1e4)
+
+
+FOUR_DEVICES = """
+import sys
+from pathlib import Path
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+import numpy as np
+sys.path.insert(0, sys.argv[2])
+import test_training as t
+from mtl_jax.models import alexnet
+from mtl_jax.training.fit import fit
+params = jax.device_get(alexnet.init(t.NETWORK, jax.random.key(0)))
+done = {
+    n: fit(Path(sys.argv[1]) / str(n), t.made_up_pool(), params, t.NETWORK,
+           t.transfer.frozen_layers("C1-C5"), ("a", "b"), (1.0, 1.0), t.recipe(epochs=1),
+           jax.random.key(7), n, lambda line: None)
+    for n in (1, 4)
+}
+for name, layer in done[1].items():
+    for part, value in layer.items():
+        np.testing.assert_allclose(done[4][name][part], value, atol=1e-6)
+print("equal")
+"""
+
+
+def test_four_devices_train_as_one_does(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FOUR_DEVICES, str(tmp_path), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.stdout.strip().endswith("equal"), ended.stderr[-2000:]
+
+
+def test_more_devices_than_there_are() -> None:
+    from mtl_jax.training.devices import batch_sharding
+
+    with pytest.raises(InputError, match="config.devices is 64"):
+        batch_sharding(64)
