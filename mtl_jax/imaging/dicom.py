@@ -19,7 +19,7 @@ SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacin
 def read(path: Path, frame: int, max_pixels: int) -> tuple[np.ndarray, int]:
     """Stored gray (H, W) of one frame and BitsStored; MONOCHROME1 is inverted: bright is dense.
 
-    Bits above BitsStored (old overlays) are cleared. Rescale slope, VOI and presentation look-up
+    pydicom clears bits above BitsStored (old overlays). Rescale slope, VOI and presentation look-up
     tables are left alone: this is stored gray. InputError gives the reason; the caller names the
     file.
     """
@@ -36,7 +36,7 @@ def read(path: Path, frame: int, max_pixels: int) -> tuple[np.ndarray, int]:
         raise InputError(f"has {frames} frame(s), so frame {frame} (counted from 0) is not there")
     bits = int(header.BitsStored)
     top = (1 << bits) - 1
-    gray = pixel_array(header, index=frame) & top
+    gray = pixel_array(header, index=frame)
     return (top - gray if kind == "MONOCHROME1" else gray), bits
 
 
