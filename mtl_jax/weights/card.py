@@ -68,10 +68,7 @@ def make_card(
         "note": note,
         "left_out": list(left_out),
         "parameters": sum(leaf.size for layer in params.values() for leaf in layer.values()),
-        "shapes": {
-            layer: {leaf: list(params[layer][leaf].shape) for leaf in LEAVES}
-            for layer in sorted(params)
-        },
+        "shapes": shapes_of(params),
         "arrays_sha256": digest(params),
         "converter_version": CONVERTER_VERSION,
     }
@@ -108,24 +105,38 @@ def check_card(card: Any, place: str) -> None:
 
 
 def check_params(params: Params, place: str) -> None:
-    """Refuses parameters that are not the layers of the table, naming all faults in one line."""
-    problems = [f"missing {layer}" for layer in CONVOLUTIONS if layer not in params]
-    for layer, leaves in params.items():
+    """Refuses parameters that are not float32 layers of the table, with all faults in one line."""
+    check_shapes(shapes_of(params), place)
+    wrong = [
+        f"{layer}/{leaf} is {array.dtype}, expected float32"
+        for layer, leaves in params.items()
+        for leaf, array in leaves.items()
+        if array.dtype != np.float32
+    ]
+    if wrong:
+        raise InputError(f"{place}: {'; '.join(wrong)}; convert the weights again")
+
+
+def check_shapes(shapes: dict[str, Any], place: str) -> None:
+    """Refuses shapes that are not those of the table; all five convolutions must be there."""
+    problems = [f"missing {layer}" for layer in CONVOLUTIONS if layer not in shapes]
+    for layer, found in shapes.items():
         if layer not in KERNEL_SHAPES:
             problems.append(f"unknown layer {layer}")
-        elif set(leaves) != set(LEAVES):
-            problems.append(f"{layer} holds {', '.join(sorted(leaves))}, expected kernel, bias")
-        else:
-            kernel = KERNEL_SHAPES[layer]
-            for leaf, shape in (("kernel", kernel), ("bias", kernel[-1:])):
-                if leaves[leaf].shape != shape:
-                    problems.append(
-                        f"{layer}/{leaf} has shape {leaves[leaf].shape}, expected {shape}"
-                    )
-                elif leaves[leaf].dtype != np.float32:
-                    problems.append(f"{layer}/{leaf} is {leaves[leaf].dtype}, expected float32")
+            continue
+        kernel = list(KERNEL_SHAPES[layer])
+        expected = {"kernel": kernel, "bias": kernel[-1:]}
+        if found != expected:
+            problems.append(f"{layer} has shapes {found}, expected {expected}")
     if problems:
         raise InputError(f"{place}: {'; '.join(problems)}; convert the weights again")
+
+
+def shapes_of(params: Params) -> dict[str, dict[str, list[int]]]:
+    return {
+        layer: {leaf: list(array.shape) for leaf, array in leaves.items()}
+        for layer, leaves in params.items()
+    }
 
 
 def _input_is_usable(stats: dict[str, Any]) -> bool:

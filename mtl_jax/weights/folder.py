@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax.nouns import InputError
-from mtl_jax.weights.card import Weights, check_card, check_params, digest
+from mtl_jax.weights.card import Weights, check_card, check_params, check_shapes, digest
 
 
 def save(weights: Weights, folder: Path, replace: bool = False) -> None:
     """Writes `weights` to `folder` under a temporary name, then renames it.
 
-    An existing folder is refused, unless `replace` and it holds converted weights.
+    An existing folder is refused, unless `replace` and it holds converted weights. ValueError
+    where the card was made for other parameters.
     """
     from mtl_jax.weights import tree  # Orbax takes seconds to import, converting needs none of it
 
@@ -31,7 +32,9 @@ def save(weights: Weights, folder: Path, replace: bool = False) -> None:
         for layer, leaves in weights.params.items()
     }
     check_params(params, str(folder))
-    check_card(weights.card, f"{folder / 'card.json'}")
+    check_card(weights.card, str(folder / "card.json"))
+    if digest(params) != weights.card["arrays_sha256"]:
+        raise ValueError("the card was made for other parameters")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         temporary.mkdir(parents=True)
@@ -65,9 +68,9 @@ def load(folder: Path) -> Weights:
             f"{card_path}: is not readable as JSON; convert the weights again"
         ) from error
     check_card(card, str(card_path))
-    shapes = card["shapes"]
+    check_shapes(card["shapes"], str(card_path))
     try:
-        params = tree.read_tree(folder / "params", shapes)
+        params = tree.read_tree(folder / "params", card["shapes"])
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder / 'params'}: damaged or not the layers of card.json; "

@@ -7,11 +7,22 @@ import zipfile
 import zlib
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
 from mtl_jax.nouns import InputError
 
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    TokenError,  # from an array header that is no Python literal
+    SyntaxError,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
+)
 MOST_BYTES = 1 << 30  # AlexNet with every layer in float64 is half of this
 
 
@@ -28,7 +39,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                 _check_header(archive, info, path)
         with np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError) as error:
+    except DAMAGE as error:
         raise InputError(f"{path}: damaged .npz archive; get the file again") from error
 
 

@@ -1,0 +1,347 @@
+"""Conversion by the table, the folder with its card, the analytic first layer, and the tool."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import handmade_pth as made
+import numpy as np
+import pytest
+from safetensors.numpy import save as safetensors_bytes
+
+from mtl_jax import weights
+from mtl_jax.nouns import InputError, Params
+from mtl_jax.weights import npz_file
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = ROOT.parent / "shared" / "weights" / "alexnet_imagenet_conv.npz"
+# torchvision's alexnet: (out, in, row, column) and (out, in).
+SHAPES = {
+    "features.0": (64, 3, 11, 11),
+    "features.3": (192, 64, 5, 5),
+    "features.6": (384, 192, 3, 3),
+    "features.8": (256, 384, 3, 3),
+    "features.10": (256, 256, 3, 3),
+}
+CONNECTED = {"classifier.4": (4096, 4096), "classifier.6": (1000, 4096)}
+
+
+def state_of(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    state = {}
+    for name, shape in shapes.items():
+        state[f"{name}.weight"] = rng.standard_normal(shape, np.float32)
+        state[f"{name}.bias"] = rng.standard_normal(shape[0], np.float32)
+    return state
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, np.ndarray]:
+    return state_of(SHAPES)
+
+
+@pytest.fixture(scope="module")
+def converted(state: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("converted")
+    source = written(folder / "alexnet.pth", made.honest_files(state)["zip"])
+    weights.save(weights.convert(source), folder / "alexnet")
+    return folder / "alexnet"
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+def hwio(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name.replace("weight", "kernel"): np.moveaxis(a, (0, 1), (-1, -2)) if a.ndim == 4 else a
+        for name, a in arrays.items()
+    }
+
+
+def same(ours: Params, theirs: Params) -> bool:
+    return list(ours) == list(theirs) and all(
+        ours[layer][leaf].dtype == theirs[layer][leaf].dtype
+        and ours[layer][leaf].shape == theirs[layer][leaf].shape
+        and ours[layer][leaf].tobytes() == theirs[layer][leaf].tobytes()
+        for layer in theirs
+        for leaf in ("kernel", "bias")
+    )
+
+
+def one_line(call: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_format_gives_the_same_parameters(
+    state: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """The file's name says nothing: all are called the same."""
+    ours = [f"C{i}" for i in range(1, 6)]
+    renames = dict(zip(SHAPES, ours, strict=True))
+    named = {f"{renames[k.rpartition('.')[0]]}/{k.rpartition('.')[2]}": a for k, a in state.items()}
+    lpips = {k.replace("C", "conv", 1): a for k, a in hwio(named).items()}
+    parallel = {k.replace("features.", "features.module."): a for k, a in state.items()}
+    contents = {
+        "torch zip, torchvision": made.honest_files(state)["zip"],
+        "torch legacy, torchvision": made.honest_files(state)["legacy"],
+        "safetensors, torchvision": safetensors_bytes(parallel),
+        "npz, conv1..conv5": npz_bytes(lpips),
+        "npz, mtl_jax": npz_bytes(hwio(named)),
+    }
+    for kind, content in contents.items():
+        found = weights.convert(written(tmp_path / "weights.bin", content))
+        assert found.card["format"] == f"{kind} names"
+        assert list(found.params) == ours
+        for name, layer in renames.items():
+            kernel = found.params[layer]["kernel"]
+            assert kernel.flags.c_contiguous and kernel.dtype == np.float32
+            source = state[f"{name}.weight"]
+            assert kernel[2, 1, 0, 5] == source[5, 0, 2, 1]
+            np.testing.assert_array_equal(np.einsum("hwio->oihw", kernel), source)
+            np.testing.assert_array_equal(found.params[layer]["bias"], state[f"{name}.bias"])
+
+
+def test_fully_connected_layers_are_kept_where_they_fit(
+    state: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    connected = state_of(CONNECTED)
+    unfit = {
+        "classifier.1.weight": np.zeros((4096, 9216), np.float32),
+        "classifier.1.bias": np.zeros(4096, np.float32),
+    }
+    path = written(tmp_path / "full", safetensors_bytes({**state, **unfit, **connected}))
+    dropped = weights.convert(path)
+    assert list(dropped.params) == ["C1", "C2", "C3", "C4", "C5"]
+    assert "F1, F2, F3 dropped" in dropped.card["left_out"][0]
+    kept = weights.convert(path, fc="keep")
+    assert list(kept.params) == ["C1", "C2", "C3", "C4", "C5", "F2", "F3"]
+    assert kept.card["left_out"][0].startswith("F1 left out: its 9216 inputs")
+    x = np.random.default_rng(1).standard_normal(4096)
+    theirs = connected["classifier.6.weight"].astype(float) @ x
+    np.testing.assert_allclose(x @ kept.params["F3"]["kernel"].astype(float), theirs)
+    one_line(lambda: weights.convert(path, fc="some"))
+
+
+def test_all_mismatches_are_in_one_line(state: dict[str, np.ndarray], tmp_path: Path) -> None:
+    faulty = dict(state)
+    del faulty["features.0.bias"]
+    faulty["features.3.weight"] = hwio(state)["features.3.kernel"]  # transposed
+    faulty["features.6.weight"] = state["features.6.weight"].astype(np.float64)
+    faulty["features.8.bias"] = np.full(256, np.nan, np.float32)
+    faulty["features.12.weight\n"] = np.zeros(3, np.float32)
+    path = written(tmp_path / "faulty.pth", npz_bytes(faulty))
+    message = one_line(lambda: weights.convert(path))
+    for part in (
+        str(path),
+        "missing features.0.bias",
+        "features.3.weight has shape (5, 5, 64, 192), expected (192, 64, 5, 5)",
+        "features.6.weight is float64, expected float32",
+        "features.8.bias holds values that are not finite",
+        "unexpected 'features.12.weight\\n'",
+    ):
+        assert part in message
+
+
+def test_converted_and_reloaded_weights_are_bit_equal(
+    state: dict[str, np.ndarray], converted: Path
+) -> None:
+    loaded = weights.load(converted)
+    source = converted.with_suffix(".pth")
+    assert same(loaded.params, weights.convert(source).params)
+    assert loaded.card == weights.convert(source).card
+    assert loaded.card["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert loaded.card["parameters"] == sum(array.size for array in state.values())
+    assert all(type(a) is np.ndarray for layer in loaded.params.values() for a in layer.values())
+
+
+def test_real_weights() -> None:
+    if not REAL.exists():
+        pytest.skip("the ImageNet weights are not beside the checkout")
+    found = weights.convert(REAL)
+    with np.load(REAL) as source:
+        for i in range(1, 6):
+            for leaf in ("kernel", "bias"):
+                ours, theirs = found.params[f"C{i}"][leaf], source[f"conv{i}/{leaf}"]
+                assert ours.tobytes() == theirs.tobytes()
+    assert found.card["parameters"] == 2_469_696
+    assert found.card["sha256"].startswith("53ed7fbcd7440e8564d7f94c8f70a23bde3e5922fcb3e5284c")
+    assert found.card["lrn"] is False
+    assert found.card["input"]["mean"] == [0.485, 0.456, 0.406]
+    assert found.card["input"]["std"] == [0.229, 0.224, 0.225]
+
+
+def test_damaged_folders(converted: Path, tmp_path: Path) -> None:
+    assert "no card.json" in one_line(lambda: weights.load(tmp_path / "nowhere"))
+    card_path = converted / "card.json"
+    text = card_path.read_text()
+    card = json.loads(text)
+    damaged = {
+        text[: len(text) // 2]: "not readable as JSON",
+        "[]": "not a JSON object",
+        json.dumps({**card, "lrn": "no"}): "field lrn",
+        json.dumps({k: v for k, v in card.items() if k not in ("input", "name")}): "name, input",
+        json.dumps({**card, "input": {**card["input"], "std": [0, 1, 1]}}): "field input",
+        json.dumps({**card, "arrays_sha256": "0" * 64}): "SHA-256 differs",
+        json.dumps({**card, "converter_version": 99}): "version 99",
+        json.dumps({**card, "shapes": {**card["shapes"], "C9": card["shapes"]["C1"]}}): "C9",
+        json.dumps({**card, "shapes": {"C1": card["shapes"]["C1"]}}): "missing C2",
+        json.dumps({**card, "shapes": {"C1": {"kernel": 7, "bias": "x"}}}): "C1 has",
+    }
+    try:
+        for content, part in damaged.items():
+            card_path.write_text(content)
+            message = one_line(lambda: weights.load(converted))
+            assert str(converted) in message and part in message
+        card_path.write_text(text)
+        (converted / "params").rename(converted / "gone")
+        assert "damaged" in one_line(lambda: weights.load(converted))
+        (converted / "gone").rename(converted / "params")
+    finally:
+        card_path.write_text(text)
+
+
+def test_any_flipped_byte_of_the_numbers_is_seen(converted: Path) -> None:
+    largest = max((converted / "params").rglob("*"), key=lambda p: p.stat().st_size)
+    whole = largest.read_bytes()
+    try:
+        for place in (len(whole) // 3, len(whole) // 2):
+            flipped = bytes([whole[place] ^ 1])
+            largest.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+            one_line(lambda: weights.load(converted))
+    finally:
+        largest.write_bytes(whole)
+
+
+def test_weights_that_do_not_fit_are_not_saved(converted: Path, tmp_path: Path) -> None:
+    good = weights.load(converted)
+    bad = {**good.params, "C2": {**good.params["C2"], "kernel": good.params["C1"]["kernel"]}}
+    del bad["C4"]
+    message = one_line(lambda: weights.save(weights.Weights(bad, good.card), tmp_path / "out"))
+    double = {**good.params, "C1": {k: a.astype(float) for k, a in good.params["C1"].items()}}
+    out = weights.Weights(double, good.card)
+    assert "float64" in one_line(lambda: weights.save(out, tmp_path / "out"))
+    assert "missing C4" in message and "'kernel': [11, 11, 3, 64]" in message
+    moved = {**good.params, "C1": {k: a + 1 for k, a in good.params["C1"].items()}}
+    with pytest.raises(ValueError, match="card"):
+        weights.save(weights.Weights(moved, good.card), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_converted_weights_are_replaced(converted: Path, tmp_path: Path) -> None:
+    good = weights.load(converted)
+    weights.save(good, tmp_path / "net")
+    assert "--force" in one_line(lambda: weights.save(good, tmp_path / "net"))
+    weights.save(good, tmp_path / "net", replace=True)
+    assert same(weights.load(tmp_path / "net").params, good.params)
+    letters = tmp_path / "letters"
+    letters.mkdir()
+    (letters / "dear.txt").write_text("keep me")
+    one_line(lambda: weights.save(good, letters, replace=True))
+    assert [p.name for p in letters.iterdir()] == ["dear.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "net"]
+
+
+def test_files_that_are_no_weights(tmp_path: Path) -> None:
+    contents = {
+        b"": "not a weights file",
+        b"Dear reader, this is a letter and no network.\n": "not a weights file",
+        b"PK\x03\x04 and no more": "damaged",
+        b"\xff" * 7 + b"\x7f{}": "safetensors",
+        safetensors_bytes({"a": np.ones(9, np.float32)})[:-4]: "safetensors",
+        npz_bytes({"a": np.ones(9, np.float32)}): "none of its names is known",
+        npz_bytes({"a": np.array([{}], object)}): "Python objects",
+    }
+    for content, part in contents.items():
+        path = written(tmp_path / "file.pth", content)
+        message = one_line(lambda path=path: weights.convert(path))
+        assert str(path) in message and part in message
+    assert "cannot be read" in one_line(lambda: weights.convert(tmp_path))
+    assert "cannot be read" in one_line(lambda: weights.convert(tmp_path / "absent.pth"))
+
+
+def test_archives_that_unpack_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        head = io.BytesIO()
+        claim = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
+        np.lib.format.write_array_header_1_0(head, claim)
+        archive.writestr("C1/kernel.npy", head.getvalue() + bytes(2_000_000))
+    path = written(tmp_path / "claim.npz", out.getvalue())
+    assert "claims 1000000000000 numbers" in one_line(lambda: weights.convert(path))
+    monkeypatch.setattr(npz_file, "MOST_BYTES", 1_000_000)
+    assert path.stat().st_size < 10_000
+    assert "more than 1000000" in one_line(lambda: weights.convert(path))
+
+
+def test_gabor_kernels_have_no_mean_and_he_scale() -> None:
+    bank = weights.gabor_bank()
+    assert bank.shape == (11, 11, 3, 64) and bank.dtype == np.float32
+    assert np.abs(bank.sum((0, 1))).max() < 1e-5
+    gray = np.random.default_rng(0).standard_normal((4000, 11, 11, 1)).repeat(3, axis=-1)
+    output = np.maximum(gray.reshape(4000, -1) @ bank.reshape(-1, 64), 0)
+    np.testing.assert_allclose((output**2).mean(0), 1, atol=0.15)  # 4000 draws: sd 0.035
+    np.testing.assert_allclose((output**2).mean(), 1, atol=0.02)
+
+
+def test_gabor_kernels_differ() -> None:
+    flat = weights.gabor_bank().reshape(-1, 64).astype(float)
+    unit = flat / np.linalg.norm(flat, axis=0)
+    likeness = unit.T @ unit - np.eye(64)
+    assert likeness.max() < 0.85
+    assert weights.gabor_bank(96, 7, 1).shape == (7, 7, 1, 96)
+
+
+def test_gabor_response_peaks_at_its_own_orientation() -> None:
+    """To gratings of each angle, drawn here and not by the bank; energy over the four phases."""
+    bank = weights.gabor_bank()[:, :, :, :60].reshape(11, 11, 3, 5, 3, 4).sum(2)
+    row, column = np.mgrid[-5:6, -5:6]
+    angles = np.radians(np.arange(0, 180, 4))
+    for which, wavelength in enumerate((2.75, 4.4, 7.7)):
+        across = column * np.cos(angles)[:, None, None] + row * np.sin(angles)[:, None, None]
+        gratings = np.exp(2j * np.pi * across / wavelength)
+        energy = (np.abs(np.einsum("ahw,hwop->aop", gratings, bank[:, :, :, which])) ** 2).sum(-1)
+        assert np.degrees(angles[energy.argmax(0)]).tolist() == [0, 36, 72, 108, 144]
+        assert (energy.min(0) < 0.1 * energy.max(0)).all()
+
+
+def test_analytic_weights_say_what_they_are() -> None:
+    analytic = weights.analytic()
+    assert list(analytic.params) == ["C1"]
+    assert not analytic.params["C1"]["bias"].any()
+    assert "Not pretrained" in analytic.card["note"] and analytic.card["lrn"] is False
+
+
+def test_tool(state: dict[str, np.ndarray], tmp_path: Path) -> None:
+    def tool(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / "tools" / "convert_weights.py"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+
+    written(tmp_path / "alexnet.pth", made.honest_files(state)["zip"])
+    done = tool("alexnet.pth", "--output", "out/alexnet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "11x11x3x64" in done.stdout and "2,469,696 numbers from alexnet.pth" in done.stdout
+    assert list(weights.load(tmp_path / "out" / "alexnet").params) == ["C1", "C2", "C3", "C4", "C5"]
+    again = tool("alexnet.pth", "--output", "out/alexnet")
+    assert again.returncode == 2 and again.stderr.count("\n") == 1 and "exists" in again.stderr
+    hostile = made.call("os", "system", (f"touch {tmp_path / 'ran'}",))
+    written(tmp_path / "hostile.pth", made.zip_file({"x": hostile}, {}))
+    refused = tool("hostile.pth", "--output", "out/hostile")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "os.system" in refused.stderr and not (tmp_path / "ran").exists()
+    assert not (tmp_path / "out" / "hostile").exists()
