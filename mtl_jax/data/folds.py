@@ -29,10 +29,10 @@ def deal(cases: Mapping[str, int], count: int, seed: int, collection: str) -> li
     for label, word in ((1, "malignant"), (0, "benign")):
         group = _shuffled(cases, label, seed)
         if len(group) < count:
+            fewer = f"set config.folds to {len(group)} or fewer, or " if len(group) > 1 else ""
             raise InputError(
                 f"collection {collection}: {len(group)} {word} cases for {count} folds; each fold "
-                f"needs one of each class: set config.folds to {max(len(group), 2)} or fewer, "
-                "or add cases"
+                f"needs one of each class: {fewer}add cases"
             )
         for case in group:
             # Going on where the malignant cases stopped keeps the folds' sizes even as well.

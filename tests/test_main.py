@@ -1,0 +1,149 @@
+"""The command as a user runs it: same bytes again, killed and resumed, mistakes in one line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMALL = (
+    "--config.network=C1-C5",
+    "--config.approaches=('sttl',)",
+    "--config.train.epochs=4",
+    "--config.train.batch_size=32",
+    "--config.train.checkpoint_epochs=1",
+    "--config.statistics.bootstrap=200",
+    "--config.data.phantom.cases=16",
+    "--config.data.sources=('phantom:sfm',)",
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def command(workdir: Path, cache: Path, *extra: str, job: str = "configs/mttl.py") -> list[str]:
+    where = (f"--config={job}", f"--workdir={workdir}", f"--config.data.cache={cache}")
+    return [sys.executable, "-m", "mtl_jax.main", *where, *SMALL, *extra]
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def outcome(workdir: Path) -> dict[str, bytes]:
+    found = [*workdir.glob("runs/*/scores.csv"), *workdir.glob("runs/*/history.jsonl")]
+    found += [workdir / "results.json", workdir / "folds.json"]
+    return {str(path.relative_to(workdir)): path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    workdir = tmp_path_factory.mktemp("unbroken")
+    ended = run(command(workdir, cache))
+    assert ended.returncode == 0, ended.stderr
+    assert "report:" in ended.stdout
+    return workdir
+
+
+def test_the_work_folder_is_as_the_contract_says(unbroken: Path) -> None:
+    place = "runs/sttl-C1-C5-test-seed0"
+    for name in ("config.json", "environment.json", "folds.json", "results.json", "report.html"):
+        assert (unbroken / name).is_file(), name
+    for name in ("run.json", "history.jsonl", "scores.csv", "checkpoint"):
+        assert (unbroken / place / name).exists(), name
+
+
+def test_the_same_command_twice_gives_the_same_bytes(
+    unbroken: Path, tmp_path: Path, cache: Path
+) -> None:
+    ended = run(command(tmp_path / "again", cache))
+    assert ended.returncode == 0, ended.stderr
+    assert outcome(tmp_path / "again") == outcome(unbroken)
+
+
+def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(
+    unbroken: Path, tmp_path: Path, cache: Path
+) -> None:
+    workdir = tmp_path / "killed"
+    history = workdir / "runs" / "sttl-C1-C5-test-seed0" / "history.jsonl"
+    job = subprocess.Popen(
+        command(workdir, cache), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    waited = time.monotonic()
+    while not (history.exists() and len(history.read_text().splitlines()) >= 2):
+        assert job.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() - waited < 200
+        time.sleep(0.05)
+    os.kill(job.pid, signal.SIGKILL)
+    job.wait()
+    assert not (workdir / "results.json").exists()
+    ended = run(command(workdir, cache))
+    assert ended.returncode == 0, ended.stderr
+    assert outcome(workdir) == outcome(unbroken)
+
+
+def test_a_finished_job_is_not_done_again(unbroken: Path, cache: Path) -> None:
+    before = outcome(unbroken)
+    ended = run(command(unbroken, cache))
+    assert ended.returncode == 0 and "done before" in ended.stdout
+    assert outcome(unbroken) == before
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (("--config.sed=1",), "no field 'sed'; did you mean 'seed'"),
+        (("--config.seed=many",), "seed"),
+        (("--config.network=C6",), "one of C0, C1"),
+        (("--config=configs/none.py",), "configs/none.py"),
+        (("--config.data.sources=('mini_mias:nowhere',)",), "nowhere"),
+        (("--config.data.sources=('maxi_mias:nowhere',)",), "valid ones are"),
+        (("--config.weights=nowhere",), "nowhere"),
+        (("--config.data.target=dm",), "config.data.target is 'dm'"),
+        (("--config.train.task_weights=('x:1',)",), "config.train.task_weights names x"),
+        (("--config.data.phantom.difficulty=2.0",), "difficulty"),
+        (("--config.study=cross_validation", "--config.folds=9"), "for 9 folds"),
+        (("surplus",), "surplus"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    extra: tuple[str, ...], says: str, tmp_path: Path, cache: Path
+) -> None:
+    ended = run(command(tmp_path / "w", cache, *extra))
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("mtl_jax:")]
+    assert ended.returncode == 2, ended.stderr
+    assert len(lines) == 1 and says in lines[0]
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_workdir_of_another_config_is_refused_and_left_alone(unbroken: Path, cache: Path) -> None:
+    before = outcome(unbroken)
+    ended = run(command(unbroken, cache, "--config.seed=1"))
+    assert ended.returncode == 2 and "seed 0 there, 1 here" in ended.stderr
+    assert outcome(unbroken) == before
+
+
+def test_a_damaged_checkpoint_is_named(unbroken: Path, tmp_path: Path, cache: Path) -> None:
+    workdir = tmp_path / "w"
+    subprocess.run(["cp", "-r", str(unbroken), str(workdir)], check=True)
+    place = workdir / "runs" / "sttl-C1-C5-test-seed0"
+    (place / "scores.csv").unlink()
+    for path in (place / "checkpoint").rglob("*"):
+        if path.is_file() and path.stat().st_size > 100_000:
+            path.write_bytes(path.read_bytes()[:1000])
+    ended = run(command(workdir, cache))
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("mtl_jax:")]
+    assert ended.returncode == 2 and len(lines) == 1
+    assert "checkpoint/4: this checkpoint cannot be read back" in lines[0]
+
+
+def test_help_is_quick_and_says_how() -> None:
+    ended = run([sys.executable, "-X", "importtime", "-m", "mtl_jax.main", "--help"])
+    assert "--config=configs/NAME.py --workdir=DIR" in ended.stdout
+    assert " jax\n" not in ended.stderr, "JAX takes seconds to import; --help must not need it"

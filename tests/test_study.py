@@ -1,0 +1,173 @@
+"""Plans, splits, scores and results, on collections made of numbers alone."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtl_jax.data import ingest
+from mtl_jax.nouns import InputError, RoiSet, Run
+from mtl_jax.study import results, scores, splits, workdir
+from mtl_jax.study.plan import plan
+
+CARD = {"name": "none", "lrn": False}
+
+
+def made_up(name: str, cases: int, split: str = "", views: int = 2, seed: int = 0) -> RoiSet:
+    """A collection without pixels: every third case malignant, one lesion a case."""
+    rng = np.random.default_rng(seed)
+    case = np.repeat([f"{name}{i:02d}" for i in range(cases)], views)
+    label = np.repeat((np.arange(cases) % 3 == 0).astype(int), views)
+    marks = np.full(len(case), "")
+    if split:
+        marks = np.repeat(rng.permutation(["test", "train"] * cases)[:cases], views)
+    index = {
+        "roi_id": np.array([f"{c}/{i}" for i, c in enumerate(case)]),
+        "case_id": case,
+        "lesion_id": np.full(len(case), "1"),
+        "view": np.tile(["CC", "MLO"][:views], cases),
+        "modality": np.full(len(case), "SFM"),
+        "truth_source": np.full(len(case), "biopsy"),
+        "label": label,
+        "split": marks,
+    }
+    manifest = {"left_out": [], "decisions": [], "imaging": {}, "fingerprint": name}
+    return RoiSet(name, index, (), manifest)
+
+
+def test_plan_of_a_test_and_of_a_cross_validation() -> None:
+    runs = plan("test", ("mttl", "sttl"), "C1", 4, 0, "b", ("a", "b", "c"))
+    assert [run.tasks for run in runs] == [("b", "a", "c"), ("b",)]
+    runs = plan("cross_validation", ("sttl",), "C1-C3", 4, 0, "a", ("a",))
+    assert [run.fold for run in runs] == [0, 1, 2, 3]
+    assert len({run.id for run in runs}) == 4
+
+
+def test_plan_refuses_what_makes_no_sense() -> None:
+    with pytest.raises(InputError, match="hold a, b: name one of them"):
+        plan("test", ("mttl",), "C1", 4, 0, "sfm", ("a", "b"))
+    with pytest.raises(InputError, match="is the only collection"):
+        plan("test", ("mttl",), "C1", 4, 0, "a", ("a",))
+
+
+@pytest.mark.parametrize("official", ["", "yes"])
+@pytest.mark.parametrize("study", ["test", "cross_validation"])
+def test_nobody_is_learned_and_scored(study: str, official: str) -> None:
+    for seed in range(50):
+        target = made_up("t", 90, official, seed=seed)
+        others = {"x": made_up("x", 10), "y": made_up("y", 12, "yes", seed=seed)}
+        collections = {"t": target, **others}
+        split = splits.split_target(target, study, 4, 0.5, seed)
+        runs = plan(study, ("mttl",), "C1", 4, seed, "t", tuple(collections))
+        scored_cases: Counter = Counter()
+        for run in runs:
+            learned, scored = splits.members(run, collections, split)
+            for name, rois in collections.items():
+                case = rois.index["case_id"]
+                assert not set(case[learned[name]]) & set(case[scored[name]])
+            assert set(target.index["label"][learned["t"]]) == {0, 1}
+            # Collections that mark no test set are added whole (section 3.3).
+            assert len(learned["x"]) == len(others["x"])
+            assert len(learned["y"]) == (others["y"].index["split"] == "train").sum()
+            scored_cases.update(target.index["roi_id"][scored["t"]].tolist())
+        expected = split.test if study == "test" else split.train
+        rows = np.isin(target.index["case_id"], expected)
+        assert scored_cases == Counter(target.index["roi_id"][rows].tolist())
+
+
+def test_mini_mias_is_scored_once_out_of_fold(shared: Path, tmp_path: Path) -> None:
+    options = {"mini_mias": {"classes": ("CIRC", "SPIC", "MISC")}}
+    background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+    spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
+    rois = ingest.load(spec, tmp_path, background, options)
+    split = splits.split_target(rois, "cross_validation", 4, 0.0, 0)
+    scored = [
+        splits.members(Run("sttl", ("mini_mias",), "C1", fold, 0), {"mini_mias": rois}, split)[1]
+        for fold in range(4)
+    ]
+    rows = np.concatenate([part["mini_mias"] for part in scored])
+    assert sorted(rows.tolist()) == list(range(58))
+    assert (rois.index["label"] == 1).sum() == 20 and len(split.train) == 53
+
+
+def test_one_class_is_refused() -> None:
+    rois = made_up("t", 20)
+    rois.index["label"][:] = 0
+    with pytest.raises(InputError, match="all 20 cases are benign"):
+        splits.split_target(rois, "test", 4, 0.5, 0)
+
+
+def test_no_test_set_is_refused() -> None:
+    with pytest.raises(InputError, match="marks no test set and config.data.test_fraction is 0"):
+        splits.split_target(made_up("t", 20), "test", 4, 0.0, 0)
+
+
+def table(rois: RoiSet, values: np.ndarray) -> scores.Scores:
+    return scores.make_scores(rois, np.arange(len(rois)), values)
+
+
+def test_scores_come_back_to_the_bit(tmp_path: Path) -> None:
+    rois = made_up("t", 30)
+    ours = table(rois, np.random.default_rng(0).random(60))
+    scores.write(tmp_path / "scores.csv", ours)
+    again = scores.read(tmp_path / "scores.csv")
+    assert again.score.dtype == np.float32
+    assert all(np.array_equal(a, b) for a, b in zip(ours, again, strict=True))
+    header = (tmp_path / "scores.csv").read_text().splitlines()[0]
+    assert header == "roi_id,case_id,lesion_id,view,task,label,score"
+
+
+def test_results_by_hand() -> None:
+    """Four cases of two views: areas by counting pairs, per view and per lesion."""
+    rois = made_up("t", 4)  # cases 0 and 3 malignant
+    good = np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8])
+    poor = np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.4, 0.6, 0.8])
+    runs = [Run("mttl", ("t", "x"), "C1", None, 0), Run("sttl", ("t",), "C1", None, 0)]
+    tables = {runs[0].id: table(rois, good), runs[1].id: table(rois, poor)}
+    split = splits.Split("t", [], ["t00"], [], "made up")
+    out = results.summarize(runs, tables, [], {"t": rois}, split, CARD, 200, 0)
+    area = {(e["study"], e["unit"]): e["auc"] for e in out["auc"]}
+    # Views: malignant .9 .4 .6 .8 against benign .3 .3 .1 .2: all 16 pairs right.
+    assert area["mttl", "view"] == 1 and area["mttl", "lesion"] == 1
+    # Views: .1 .2 .6 .8 against .9 .3 .1 .4: .1 ties .1, .2 > .1, .6 and .8 > 3 each: 7.5 of 16.
+    assert area["sttl", "view"] == pytest.approx(7.5 / 16)
+    # Lesions: .15 and .7 against .6 and .25: .7 beats both, .15 none.
+    assert area["sttl", "lesion"] == pytest.approx(0.5)
+    compared = out["comparisons"][0]
+    assert (compared["a"], compared["b"], compared["unit"]) == ("mttl", "sttl", "view")
+    assert compared["delta"] == pytest.approx(8.5 / 16)
+    json.dumps(out, allow_nan=False)
+    assert out["collections"][0]["lesions"] == {"malignant": 2, "benign": 2}
+
+
+def test_results_of_folds_are_given_by_fold_and_pooled() -> None:
+    rois = made_up("t", 12, views=1)
+    split = splits.split_target(rois, "cross_validation", 2, 0.0, 0)
+    runs = plan("cross_validation", ("sttl",), "C1", 2, 0, "t", ("t",))
+    values = np.random.default_rng(1).random(12)
+    tables = {}
+    for run in runs:
+        rows = splits.members(run, {"t": rois}, split)[1]["t"]
+        tables[run.id] = scores.make_scores(rois, rows, values[rows])
+    out = results.summarize(runs, tables, [], {"t": rois}, split, CARD, 200, 0)
+    assert [e["cases"] for e in out["auc"] if e["unit"] == "view"] == ["fold 1", "fold 2", "pooled"]
+    positive, negative = values[::3], values[np.arange(12) % 3 > 0]
+    by_pairs = (positive[:, None] > negative).mean()
+    assert out["auc"][-2]["auc"] == pytest.approx(by_pairs)
+    assert out["comparisons"] == []
+
+
+def test_a_workdir_belongs_to_one_config(tmp_path: Path) -> None:
+    workdir.claim(tmp_path / "w", {"seed": 0, "train": {"epochs": 2}})
+    workdir.claim(tmp_path / "w", {"seed": 0, "train": {"epochs": 2}})
+    with pytest.raises(InputError, match="another config: train.epochs 2 there, 3 here"):
+        workdir.claim(tmp_path / "w", {"seed": 0, "train": {"epochs": 3}})
+
+
+def test_folds_may_not_change_under_a_study(tmp_path: Path) -> None:
+    workdir.freeze(tmp_path / "folds.json", {"1": ["a"]}, "the folds")
+    workdir.freeze(tmp_path / "folds.json", {"1": ["a"]}, "the folds")
+    with pytest.raises(InputError, match="the folds are not those"):
+        workdir.freeze(tmp_path / "folds.json", {"1": ["b"]}, "the folds")
