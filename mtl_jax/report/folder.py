@@ -41,12 +41,14 @@ class Work(NamedTuple):
         return list(dict.fromkeys(run["approach"] for run in self.results["runs"]))
 
     def final_areas(self, unit: str) -> list[dict[str, Any]]:
-        """The entries of `auc` on the target's whole test set, or pooled over its folds."""
+        """The empirical areas on the target's whole test set, or pooled over its folds."""
         target = self.results["target"]
         return [
             area
             for area in self.results["auc"]
-            if area["unit"] == unit and area["task"] == target and area["cases"] in FINAL
+            if area["method"] == "empirical"
+            and (area["unit"], area["task"]) == (unit, target)
+            and area["cases"] in FINAL
         ]
 
 

@@ -15,13 +15,13 @@ def summary(folder: Path) -> str:
     lines = ["", f"areas under the ROC curve, {work.results['target']}, 95 % intervals"]
     lines += _table(work)
     for test in work.results["comparisons"]:
-        method = words.METHODS.get(test["method"], test["method"])
         interval = f"{words.signed(test['ci_low'])} to {words.signed(test['ci_high'])}"
         lines.append(
             f"{test['a']} less {test['b']} per {test['unit']}: {words.signed(test['delta'])} "
-            f"({interval}), {words.p_value(test['p_value'])}, {method}"
+            f"({interval}), {words.p_value(test['p_value'])}, {words.method(test['method'])}"
         )
     lines += [f"note: {warning}" for warning in words.warnings(work)]
+    lines += [words.PHANTOM] if words.is_phantom(work) else []
     return "\n".join([*lines, "for research only, not for clinical use"])
 
 

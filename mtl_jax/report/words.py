@@ -6,15 +6,20 @@ from typing import Any
 from mtl_jax.report.folder import Work
 
 WEAK = 100  # lesions below which an area is called weak evidence
+LEVEL = 0.05  # of significance
 FITTED = 0.95  # training AUC below which a network is said not to have fitted
 PHANTOM = "phantom results: simulated images, not evidence about patients"
 METHODS = {
-    "obuchowski": "Obuchowski 1997, clustered by patient",
+    "obuchowski": "Obuchowski's method",
     "bootstrap": "bootstrap over patients",
-    "delong": "DeLong 1988, paired",
+    "delong": "DeLong's method",
     "proper": "proper binormal",
     "empirical": "empirical",
 }
+
+
+def method(name: str) -> str:
+    return METHODS.get(name, name)
 
 
 def number(value: float) -> str:
@@ -46,69 +51,94 @@ def question(work: Work) -> str:
     target = work.results["target"]
     first, *others = work.approaches
     if not others:
-        learned = listed(tasks_of(work, first))
         return (
-            f"How well does a network that learns {learned} ({first.upper()}) tell malignant from "
+            f"How well does a network that learns {_learns(work, first)} tell malignant from "
             f"benign lesions of {target} that it has not seen?"
         )
-    learns = [f"{listed(tasks_of(work, a))} ({a.upper()})" for a in work.approaches]
+    learned, rivals = _learns(work, first), " or ".join(_learns(work, a) for a in others)
     return (
-        f"Does a network that learns {learns[0]} tell malignant from benign lesions of {target} "
-        f"better than one that learns {', or '.join(learns[1:])} alone?"
+        f"Does a network that learns {learned} tell malignant from benign lesions of {target} "
+        f"better than one that learns {rivals}?"
     )
+
+
+def _learns(work: Work, approach: str) -> str:
+    tasks = tasks_of(work, approach)
+    how = "at once" if len(tasks) > 1 else "alone"
+    return f"{listed(tasks)} {how} ({approach.upper()})"
 
 
 def answer(work: Work) -> str:
-    areas = {area["study"]: area for area in reversed(work.final_areas("lesion"))}
+    """The answer in one sentence: areas per lesion, and whether chance would do."""
+    areas = {area["study"]: area for area in work.final_areas("lesion")}
     if not areas:
         return "No area could be measured: the scored lesions are of one class."
-    any_area = next(iter(areas.values()))
-    where = "of the test set" if any_area["cases"] == "test" else "scored out of fold"
-    n = any_area["n_malignant"] + any_area["n_benign"]
-    lesions = (
-        f"Over {n} lesions {where} ({any_area['n_malignant']} malignant, "
-        f"{any_area['n_benign']} benign)"
-    )
-    values = [
-        f"{number(areas[a]['auc'])} with {a.upper()} (95 % interval "
-        f"{number(areas[a]['ci_low'])} to {number(areas[a]['ci_high'])})"
-        for a in work.approaches
-        if a in areas
-    ]
-    text = f"{lesions} the area under the ROC curve per lesion is {listed(values)}."
-    tests = [c for c in work.results["comparisons"] if c["unit"] == "lesion"]
-    if tests:
-        return f"{text} {comparison(tests[0])}"
-    chance = (
-        "Chance, 0.5, lies inside the interval."
-        if any_area["ci_low"] <= 0.5 <= any_area["ci_high"]
-        else "The interval excludes chance, 0.5."
-    )
-    return f"{text} {chance}"
-
-
-def comparison(test: Mapping[str, Any]) -> str:
-    """One comparison in words: what was seen, and what the interval still allows."""
-    a, b = test["a"].upper(), test["b"].upper()
-    interval = f"{signed(test['ci_low'])} to {signed(test['ci_high'])}"
+    found = next(iter(areas.values()))
     seen = (
-        f"{a} less {b} is {signed(test['delta'])} per {test['unit']} "
-        f"(95 % interval {interval}, {p_value(test['p_value'])})"
+        f"over {found['n_malignant'] + found['n_benign']} lesions "
+        f"{'of the test set' if found['cases'] == 'test' else 'scored out of fold'} "
+        f"({found['n_malignant']} malignant, {found['n_benign']} benign) the area under the ROC "
+        "curve per lesion is "
+        + listed([f"{number(area['auc'])} with {a.upper()}" for a, area in areas.items()])
     )
-    if test["p_value"] >= 0.05:
-        return f"{seen}: no difference is shown, and none as large as the interval is ruled out."
-    better, worse = (a, b) if test["delta"] > 0 else (b, a)
+    tests = [group for group in by_difference(work) if group[0]["unit"] == "lesion"]
+    if not tests:
+        reach = "above" if found["ci_low"] > 0.5 else "not clearly apart from"
+        interval = f"95 % interval {number(found['ci_low'])} to {number(found['ci_high'])}"
+        return f"{seen[0].upper()}{seen[1:]} ({interval}), {reach} chance, which is 0.5."
+    p = " or ".join(dict.fromkeys(p_value(test["p_value"]) for test in tests[0]))
+    return {
+        "alike": f"Not shown: {seen}, a difference that chance could give ({p}).",
+        "edge": f"Undecided: {seen}, a difference on the edge of chance ({p} by method).",
+        "better": f"On these cases yes: {seen}, a difference that chance seldom gives ({p}).",
+        "worse": f"The reverse on these cases: {seen}, which chance seldom gives ({p}).",
+    }[verdict(tests[0])]
+
+
+def verdict(tests: Sequence[Mapping[str, Any]]) -> str:
+    """What several methods say of one difference, a less b: alike, edge, better or worse."""
+    below = [test["p_value"] < LEVEL for test in tests]
+    if all(below):
+        return "better" if tests[0]["delta"] > 0 else "worse"
+    return "edge" if any(below) else "alike"
+
+
+def comparison(tests: Sequence[Mapping[str, Any]]) -> str:
+    """One difference in words, by all methods that tested it: what was seen, what it allows."""
+    first = tests[0]
+    a, b = first["a"].upper(), first["b"].upper()
+    seen = (
+        f"The difference per {first['unit']}, {a} less {b}, is {signed(first['delta'])} (95 % "
+        f"interval {signed(first['ci_low'])} to {signed(first['ci_high'])}, "
+        f"{p_value(first['p_value'])})"
+    )
+    said = verdict(tests)
+    if said == "alike":
+        return (
+            f"{seen}: these cases do not show that the two differ, nor that they are alike, for "
+            "the interval still allows every difference within it."
+        )
+    if said == "edge":
+        found = listed([f"{p_value(t['p_value'])} by {method(t['method'])}" for t in tests])
+        return f"{seen}: on the edge, for the methods fall on either side of {LEVEL} ({found})."
+    better, worse = (a, b) if said == "better" else (b, a)
     return (
-        f"{seen}: on these cases {better} ranks better than {worse} by more than chance among "
-        "patients explains; one training of each does not show that another would."
+        f"{seen}: {better} ranks these cases better than {worse} does, by more than the choice of "
+        "patients readily explains; that another training of each would do the same is not shown."
     )
+
+
+def by_difference(work: Work) -> list[list[dict[str, Any]]]:
+    """The comparisons, those of one pair and unit together, per lesion first."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for test in work.results["comparisons"]:
+        groups.setdefault((test["unit"], test["a"], test["b"]), []).append(test)
+    return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
 
 def warnings(work: Work) -> list[str]:
-    """What a reader must know before believing a number, the gravest first."""
-    results = work.results
-    found = [PHANTOM[0].upper() + PHANTOM[1:] + "."] if is_phantom(work) else []
-    found += _weak(work)
+    """What a reader must know before using a number, beside PHANTOM: the gravest first."""
+    results, found = work.results, _weak(work)
     if not work.config["weights"]:
         found.append(
             "No pretrained weights were given: the first layer is an analytic filter bank, all "
