@@ -1,0 +1,143 @@
+"""Made-up work folders of finished jobs, small, with hostile names, for the tests of the report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax import config
+from mtl_jax.nouns import RoiSet, Run
+from mtl_jax.study import scores, workdir
+from mtl_jax.study.results import summarize
+from mtl_jax.study.splits import Split
+
+HOSTILE = "<script>alert('case')</script>&\"'$x_"
+DM = "_<b>$dm"  # a name that HTML, TeX and a legend would each take for its own
+COLUMNS = ("roi_id", "case_id", "lesion_id", "view")
+
+
+def make_rois(name: str, modality: str, cases: int, truth: str, seed: int) -> RoiSet:
+    """One lesion a case, two views of most; the first case's id is hostile."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for case in range(cases):
+        case_id = f"{HOSTILE}{name}" if case == 0 else f"{name}-{case:03d}"
+        for view in ("CC", "MLO")[: 1 + (rng.random() < 0.7)]:
+            row = (f"{name}/{case_id}/1/{view}", case_id, "1", view, int(case % 5 < 2))
+            rows.append((*row, modality, truth, "test" if case % 2 else "train"))
+    names = (*COLUMNS, "label", "modality", "truth_source", "split")
+    index = {k: np.array(v) for k, v in zip(names, zip(*rows, strict=True), strict=True)}
+    manifest = {
+        "left_out": [[f"image-{i}.png", "no lesion is marked"] for i in range(9)]
+        + [[HOSTILE, "outside the image"]],
+        "decisions": [f"{name}: gray is taken as it stands in {HOSTILE}.png"],
+        "imaging": {
+            "background": {"correct": True, "along_mm": 3.2, "depth_mm": 1.6},
+            "pixel_um": 200.0,
+        },
+        "fingerprint": "0" * 64,
+    }
+    return RoiSet(name, index, (), manifest)
+
+
+def make_scores(rois: RoiSet, cases: list[str], separation: float, seed: int) -> scores.Scores:
+    rows = np.flatnonzero(np.isin(rois.index["case_id"], cases))
+    label = rois.index["label"][rows]
+    noise = np.random.default_rng(seed).standard_normal(len(rows))
+    return scores.make_scores(rois, rows, 1 / (1 + np.exp(-noise - separation * label)))
+
+
+def make_folder(
+    folder: Path,
+    study: str = "test",
+    approaches: tuple[str, ...] = ("mttl", "sttl"),
+    cases: int = 60,
+    truth: str = "simulated",
+    weights: str | None = None,
+    epochs: int = 12,
+) -> Path:
+    """A finished work folder of made-up scores, its results from the study's own code."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds = {"sfm": "SFM", "ddsm": "SFM", DM: "DM"}
+    rois = {n: make_rois(n, m, cases, truth, i) for i, (n, m) in enumerate(kinds.items())}
+    index = rois["sfm"].index
+    marked = {
+        mark: sorted(set(index["case_id"][index["split"] == mark])) for mark in index["split"]
+    }
+    parts = [marked["train"][i::3] for i in range(3)] if study == "cross_validation" else []
+    split = Split("sfm", marked["train"], marked["test"], parts, "the collection's own test set")
+    tasks = {"mttl": tuple(kinds), "sttl": ("sfm",)}
+    runs = [
+        Run(approach, tasks[approach], "C1", fold, 0)
+        for approach in approaches
+        for fold in (range(len(parts)) if parts else (None,))
+    ]
+    tables, records = {}, []
+    for number, run in enumerate(runs):
+        held_out = split.test if run.fold is None else parts[run.fold]
+        made = [make_scores(rois["sfm"], held_out, 1.4 if run.approach == "mttl" else 1.0, 5)]
+        if run.fold is None:
+            made += [make_scores(rois[t], marked_test(rois[t]), 1.2, number) for t in run.tasks[1:]]
+        tables[run.id] = scores.join(made)
+        records.append(
+            {
+                "id": run.id,
+                "approach": run.approach,
+                "tasks": list(run.tasks),
+                "network": run.network,
+                "fold": run.fold,
+                "seed": run.seed,
+                "epochs": epochs,
+                "regions_learned": {t: 40 for t in run.tasks},
+                "regions_scored": {t: int(np.sum(tables[run.id].task == t)) for t in run.tasks},
+                "input_mean": {t: 0.125 for t in run.tasks},
+                "input_std": {t: 0.25 for t in run.tasks},
+                "train_auc": {t: None if t == DM else 0.991 for t in run.tasks},
+                "frozen": ["C1"],
+                "pretrained": ["C1"],
+            }
+        )
+        place = folder / "runs" / run.id
+        place.mkdir(parents=True)
+        (place / "history.jsonl").write_text(make_history(run.tasks, epochs, number))
+        workdir.write_json(place / "run.json", records[-1])
+        workdir.write_json(place / "timing.json", {"seconds": 61.5 + number})
+        scores.write(place / "scores.csv", tables[run.id])
+    card = {
+        "name": weights or "analytic",
+        "source": f"{HOSTILE}.pth",
+        "sha256": "ab" * 32,
+        "format": "npz",
+        "layers": ["C1"],
+        "lrn": False,
+        "note": "made for a test",
+    }
+    c = config.default().to_dict() | {
+        "study": study,
+        "approaches": approaches,
+        "weights": weights,
+        "folds": 3,
+    }
+    workdir.write_json(folder / "config.json", c)
+    workdir.write_json(folder / "environment.json", workdir.environment(["made-up device"]))
+    workdir.write_json(folder / "folds.json", split._asdict())
+    results = summarize(runs, tables, records, rois, split, card, 200, 0)
+    workdir.write_json(folder / "results.json", results)
+    return folder
+
+
+def marked_test(rois: RoiSet) -> list[str]:
+    return sorted(set(rois.index["case_id"][rois.index["split"] == "test"]))
+
+
+def make_history(tasks: tuple[str, ...], epochs: int, seed: int) -> str:
+    rng = np.random.default_rng(seed)
+    lines = []
+    for epoch in range(epochs):
+        loss = {t: 0.7 * np.exp(-epoch / 5) + 0.02 * rng.random() for t in tasks}
+        line = {"epoch": epoch + 1, "step": 10 * (epoch + 1), "learning_rate": 0.001}
+        line |= {"loss": float(np.mean(list(loss.values()))), "accuracy": 0.9}
+        line |= {f"loss/{t}": float(v) for t, v in loss.items()}
+        line |= {f"accuracy/{t}": float(1 - v / 1.5) for t, v in loss.items()}
+        lines.append(json.dumps(line) + "\n")
+    return "".join(lines)
