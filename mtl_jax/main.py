@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mtl_jax.config import validate
@@ -19,6 +19,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; made if n
 
 
 def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     try:
         config = CONFIG.value
         validate(config)

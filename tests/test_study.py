@@ -33,7 +33,8 @@ def made_up(name: str, cases: int, split: str = "", views: int = 2, seed: int = 
         "label": label,
         "split": marks,
     }
-    manifest = {"left_out": [], "decisions": [], "imaging": {}, "fingerprint": name}
+    manifest = {"left_out": [], "decisions": [], "imaging": {}, "shards": []}
+    manifest["index"] = {"sha256": name}
     return RoiSet(name, index, (), manifest)
 
 

@@ -118,6 +118,12 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
 _CURE = "; delete the folder and make the shards again"
 
 
+def content(rois: RoiSet) -> str:
+    """SHA-256 of what the regions are, whenever and wherever their shards were made."""
+    parts = [shard["sha256"] for shard in rois.manifest["shards"]]
+    return hashlib.sha256(" ".join([*parts, rois.manifest["index"]["sha256"]]).encode()).hexdigest()
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.is_file():

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax import weights
 from mtl_jax.config import parse_task_weights
-from mtl_jax.data import ingest
+from mtl_jax.data import ingest, shards
 from mtl_jax.nouns import InputError, RoiSet
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study import splits, workdir
@@ -46,7 +46,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
             "train": split.train,
             "test": split.test,
             "folds": {str(i + 1): part for i, part in enumerate(split.folds)},
-            "collections": {name: r.manifest["fingerprint"] for name, r in collections.items()},
+            "collections": {name: shards.content(rois) for name, rois in collections.items()},
         },
         "the folds, or the collections they were made from,",
     )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax import roc
+from mtl_jax.data import shards
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.scores import Scores
@@ -160,5 +161,5 @@ def _describe(rois: RoiSet) -> dict[str, Any]:
         "left_out": rois.manifest["left_out"],
         "decisions": rois.manifest["decisions"],
         "imaging": rois.manifest["imaging"],
-        "fingerprint": rois.manifest["fingerprint"],
+        "sha256": shards.content(rois),
     }

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def fit(
         desc=folder.name,
         unit="step",
         dynamic_ncols=True,
-        smoothing=0.1,
+        # In a log file a line now and then is enough.
+        mininterval=0.1 if sys.stderr.isatty() else 30,
     )
     with bar, history.open("a", encoding="utf-8") as lines:
         for epoch in range(begin, recipe.epochs):
