@@ -112,6 +112,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]
             yield from _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list | tuple):
             yield prefix + name, ", ".join(map(str, value)) or "none"
+        elif isinstance(value, float):
+            yield prefix + name, np.format_float_positional(value, trim="-")
         else:
             yield prefix + name, "none" if value is None else str(value)
 

@@ -115,8 +115,8 @@ def comparison(tests: Sequence[Mapping[str, Any]]) -> str:
     said = verdict(tests)
     if said == "alike":
         return (
-            f"{seen}: these cases do not show that the two differ, nor that they are alike, for "
-            "the interval still allows every difference within it."
+            f"{seen}: these cases do not show that the two differ, nor that they are alike: "
+            "they are compatible with every difference in the interval."
         )
     if said == "edge":
         found = listed([f"{p_value(t['p_value'])} by {method(t['method'])}" for t in tests])
