@@ -1,0 +1,176 @@
+"""Probabilities of the categories under a proper curve, and how they move. No search here.
+
+Cutoffs are written as w, the fraction of all cases (both truths, in the proportion of the data)
+that the model puts above them. Order and bound of v then hold by themselves, and the information
+is nearly free of terms between w and the curve, because w stays close to the fraction observed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from mtl_jax.roc import model
+from mtl_jax.roc.runs import Runs
+
+FLOOR = 1e-60  # keeps quotients of vanished probabilities finite
+EDGE_D = 1e-5  # nearest to d = 0, where the derivative by d^2 is still exact to 1e-10
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in the parameter space of each data set: d, c (sets,), and v (cells,), the lower
+    cutoff of each cell (that of the last cell, at the lax end, is not a parameter)."""
+
+    d: np.ndarray
+    c: np.ndarray
+    v: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What the likelihood needs of each cell: its probabilities `p` benign and `q` malignant, and
+    at its lower cutoff the slopes `r` of FPF and `s` of TPF by w, and `turn` (2, cells): how
+    (d^2, c) move the curve there at fixed w (TPF by share_benign, FPF by -share_malignant)."""
+
+    p: np.ndarray
+    q: np.ndarray
+    r: np.ndarray
+    s: np.ndarray
+    turn: np.ndarray
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Per cell: the fraction of its data set's cases that is benign, that is malignant, and the
+    masks of first and last cells."""
+
+    benign: np.ndarray
+    malignant: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+
+def shares(runs: Runs) -> Shares:
+    n0, n1 = runs.total(runs.benign), runs.total(runs.malignant)
+    benign = np.repeat(n0 / (n0 + n1), runs.sizes)
+    first, last = (np.zeros(len(benign), dtype=bool) for _ in range(2))
+    first[runs.start[:-1]] = last[runs.start[1:] - 1] = True
+    return Shares(benign, 1.0 - benign, first, last)
+
+
+def observed_fractions(runs: Runs) -> np.ndarray:
+    """The fraction of all cases at or above each cell (cells,): a good w before any fit."""
+    return fractions_of(runs, runs.benign + runs.malignant)
+
+
+def fractions_of(runs: Runs, mass: np.ndarray) -> np.ndarray:
+    """Running sums of positive `mass` (cells,) within each data set, scaled to end at 1."""
+    running = np.cumsum(mass)
+    before = np.repeat(running[runs.start[:-1]] - mass[runs.start[:-1]], runs.sizes)
+    running = running - before
+    return running / np.repeat(running[runs.start[1:] - 1], runs.sizes)
+
+
+def cutoffs(
+    runs: Runs, part: Shares, d: np.ndarray, c: np.ndarray, w: np.ndarray, v: np.ndarray | None
+) -> np.ndarray:
+    """v (cells,) above which the model puts the fraction w, from a guess v where there is one:
+    Newton steps, halving the bracket wherever they leave it."""
+    low, high = (np.repeat(e, runs.sizes) for e in reversed(model.ends(d, c)))
+    d, c = np.repeat(d, runs.sizes), np.repeat(c, runs.sizes)
+    v = (low + high) / 2.0 if v is None else np.clip(v, low, high)
+    wanted = np.where(part.last, 0.5, w)
+    todo = np.flatnonzero(~part.last)
+    for _ in range(80):
+        dt, ct, vt = d[todo], c[todo], v[todo]
+        fpf, tpf = model.fractions(vt, dt, ct)
+        f, g = slopes(model.deviates(vt, dt, ct), ct)[:2]
+        over = part.benign[todo] * fpf + part.malignant[todo] * tpf - wanted[todo]
+        density = part.benign[todo] * f + part.malignant[todo] * g
+        low[todo] = np.where(over > 0, vt, low[todo])
+        high[todo] = np.where(over > 0, high[todo], vt)
+        step = vt + over / np.maximum(density, FLOOR)
+        inside = (step >= low[todo]) & (step <= high[todo])
+        v[todo] = np.where(inside, step, (low[todo] + high[todo]) / 2.0)
+        tail = np.minimum(wanted[todo], 1.0 - wanted[todo])
+        far = (np.abs(over) > 1e-12 * tail) & (high[todo] - low[todo] > 1e-15 * np.abs(vt))
+        todo = todo[far]
+        if not len(todo):
+            break
+    return np.where(part.last, np.repeat(model.ends(d, c)[1][runs.start[:-1]], runs.sizes), v)
+
+
+def slopes(arguments: tuple[np.ndarray, ...], c: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Densities -dFPF/dv and -dTPF/dv, and the four normal densities they are made of."""
+    bells = [np.exp(-np.minimum(x * x, 1400.0) / 2.0) / np.sqrt(2.0 * np.pi) for x in arguments]
+    f, g = (1.0 - c) * (bells[0] + bells[1]), (1.0 + c) * (bells[2] + bells[3])
+    return f, g, *bells
+
+
+def cells(runs: Runs, part: Shares, at: Point) -> Cells:
+    """Cell probabilities, each the sum of two positive normal intervals so that nothing cancels,
+    and the slopes at the cutoffs."""
+    d, c = np.repeat(np.maximum(at.d, EDGE_D), runs.sizes), np.repeat(at.c, runs.sizes)
+    arguments = model.deviates(at.v, d, c)
+    top = model.deviates(np.repeat(model.ends(at.d, at.c)[0], runs.sizes), d, c)
+    inner = []
+    for x, x_top in zip(arguments, top, strict=True):
+        upper = np.where(part.first, x_top, np.roll(x, 1))
+        inner.append(interval(upper, x))
+    f, g, turn = shape(part, at.v, d, c)
+    return Cells(inner[0] + inner[1], inner[2] + inner[3], f, g, turn)
+
+
+def shape(
+    part: Shares, v: np.ndarray, d: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The fields r, s and turn of `Cells` at cutoffs v, with d and c per cell."""
+    f, g, x1, x2, y1, y2 = slopes(model.deviates(v, d, c), c)
+    density = np.maximum(part.benign * f + part.malignant * g, FLOOR)
+    turn = np.stack(by_curve(v, d, c, f, g, (x1, x2, y1, y2))) / density
+    turn[:, part.last] = 0.0
+    return f / density, g / density, turn
+
+
+def by_curve(
+    v: np.ndarray,
+    d: np.ndarray,
+    c: np.ndarray,
+    f: np.ndarray,
+    g: np.ndarray,
+    bells: tuple[np.ndarray, ...],
+) -> tuple[np.ndarray, np.ndarray]:
+    """f dTPF - g dFPF by d^2 and by c, at fixed v."""
+    (fpf_d, tpf_d), (fpf_c, tpf_c) = at_fixed_v(v, d, c, bells)
+    return (f * tpf_d - g * fpf_d) / (2.0 * d), f * tpf_c - g * fpf_c
+
+
+def at_fixed_v(
+    v: np.ndarray, d: np.ndarray, c: np.ndarray, bells: tuple[np.ndarray, ...]
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Derivatives of FPF and TPF at fixed v, first by d, then by c."""
+    x1, x2, y1, y2 = bells
+    c = model.away_from_zero(c)
+    q = np.sqrt(1.0 + c * c)
+    near, other = q / 2.0, q / (2.0 * c)
+    bend, swing = d * c / (2.0 * q), d / (2.0 * q * c * c)
+    by_d = -x1 * near + x2 * other, y1 * near + y2 * other
+    by_c = x1 * (v - bend) + x2 * (v - swing), y1 * (bend - v) - y2 * (v + swing)
+    return by_d, by_c
+
+
+def interval(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Normal probability of (a, b), exact in both tails; 0 where b <= a."""
+    tail_a, tail_b = ndtr(-np.abs(a)), ndtr(-np.abs(b))
+    one_side = np.where(a > 0, tail_a - tail_b, tail_b - tail_a)
+    return np.where(b > a, np.where((a <= 0) & (b > 0), 1.0 - tail_a - tail_b, one_side), 0.0)
+
+
+def loglik(runs: Runs, at: Cells) -> np.ndarray:
+    """Log-likelihood (sets,) without the multinomial constant; -inf where a case is impossible."""
+    terms = np.zeros(len(at.p))
+    for count, chance in ((runs.benign, at.p), (runs.malignant, at.q)):
+        held = count > 0
+        terms[held] += count[held] * np.log(np.maximum(chance[held], FLOOR))
+    return runs.total(terms)

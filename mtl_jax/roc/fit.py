@@ -1,0 +1,185 @@
+"""Climbs to a maximum of the likelihood, for many data sets at once. It chooses no start."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtl_jax.roc import cells as lik
+from mtl_jax.roc import information as inf
+from mtl_jax.roc import model
+from mtl_jax.roc.runs import Runs
+
+STEPS = 100
+GAIN = 1e-13  # stop where the next step promises less log-likelihood than this
+MOST_C = 1.0 - 1e-9
+NEAR = 0.3  # use the curvature of the curve where a step promises less than this
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Maxima found, one a data set: `at`, `loglik` (sets,), `converged` (sets,), `iterations`."""
+
+    at: lik.Point
+    loglik: np.ndarray
+    converged: np.ndarray
+    iterations: np.ndarray
+
+
+@dataclass(frozen=True)
+class State:
+    """The data sets still climbing and where they are; `promise` (sets,) is the gain that the
+    last step promised."""
+
+    runs: Runs
+    part: lik.Shares
+    at: lik.Point
+    w: np.ndarray
+    cells: lik.Cells
+    loglik: np.ndarray
+    damping: np.ndarray
+    promise: np.ndarray
+
+
+def climb(runs: Runs, d: np.ndarray, c: np.ndarray, steps: int = STEPS) -> Fits:
+    """Levenberg-Marquardt on (d^2, c, w) from starts d, c (sets,), all data sets in step.
+
+    Each step solves the tridiagonal system of the cutoffs with its border of two, multiplies the
+    masses between cutoffs, so that they stay positive, and finds v again by Newton.
+    """
+    sets = runs.sets
+    out = Fits(
+        lik.Point(np.empty(sets), np.empty(sets), np.empty(len(runs.benign))),
+        np.empty(sets),
+        np.zeros(sets, dtype=bool),
+        np.full(sets, steps),
+    )
+    live, now = np.arange(sets), begin(runs, np.maximum(d, lik.EDGE_D), np.array(c, float))
+    for step in range(steps):
+        now, done = take_step(now)
+        done |= step == steps - 1
+        if done.any():
+            ids = live[done]
+            out.at.d[ids], out.at.c[ids] = now.at.d[done], now.at.c[done]
+            out.at.v[runs.cells(ids)] = now.at.v[np.repeat(done, now.runs.sizes)]
+            out.loglik[ids], out.iterations[ids] = now.loglik[done], step + 1
+            out.converged[ids] = now.promise[done] < 1e-8
+            if done.all():
+                break
+            live, now = live[~done], keep(now, ~done)
+    return out
+
+
+def begin(runs: Runs, d: np.ndarray, c: np.ndarray) -> State:
+    """The start of a climb, its cutoffs at the fractions observed."""
+    part, w = lik.shares(runs), lik.observed_fractions(runs)
+    at = lik.Point(d, c, lik.cutoffs(runs, part, d, c, w, None))
+    cells = lik.cells(runs, part, at)
+    sets = runs.sets
+    return State(runs, part, at, w, cells, lik.loglik(runs, cells),
+                 np.full(sets, 1e-3), np.full(sets, np.inf))  # fmt: skip
+
+
+def take_step(now: State) -> tuple[State, np.ndarray]:
+    """One trial step of every data set, kept where it gains; and which are done (sets,)."""
+    runs = now.runs
+    system = inf.system(runs, now.part, now.at, now.cells)
+    near = now.promise < NEAR
+    if near.any():
+        full = inf.bend(runs, now.part, now.at, now.w, now.cells, system)
+        mixed = inf.blend(runs, near, full, system)
+        *_, solid = inf.eliminate(runs, mixed, now.damping)
+        system = mixed if solid.all() else inf.blend(runs, near & solid, full, system)
+    move, dw, gain, _ = direction(runs, system, now.at, now.damping)
+    at, w = advance(runs, now.part, now.at, now.w, move, dw)
+    cells = lik.cells(runs, now.part, at)
+    loglik = lik.loglik(runs, cells)
+    done = (gain < GAIN) | (now.damping > 1e10)
+    better = ~done & (loglik > now.loglik)
+    ratio = (loglik - now.loglik) / np.maximum(gain, GAIN)
+    damping = np.where(ratio > 0.5, 0.1, np.where(ratio > 0.1, 1.0, 6.0)) * now.damping
+    damping = np.where(better, damping, np.maximum(now.damping * 6.0, 1e-3))
+    cell = np.repeat(better, runs.sizes)
+    return State(
+        runs,
+        now.part,
+        lik.Point(
+            np.where(better, at.d, now.at.d),
+            np.where(better, at.c, now.at.c),
+            np.where(cell, at.v, now.at.v),
+        ),
+        np.where(cell, w, now.w),
+        pick(cell, cells, now.cells),
+        np.where(better, loglik, now.loglik),
+        damping,
+        gain,
+    ), done
+
+
+def pick(cell: np.ndarray, new: lik.Cells, old: lik.Cells) -> lik.Cells:
+    """The new cells where `cell` (cells,) is true, else the old."""
+    return lik.Cells(
+        np.where(cell, new.p, old.p),
+        np.where(cell, new.q, old.q),
+        np.where(cell, new.r, old.r),
+        np.where(cell, new.s, old.s),
+        np.where(cell, new.turn, old.turn),
+    )
+
+
+def keep(now: State, which: np.ndarray) -> State:
+    """Only the data sets in the mask `which` (sets,)."""
+    cell = np.repeat(which, now.runs.sizes)
+    runs = now.runs.take(np.flatnonzero(which))
+    cells = lik.Cells(now.cells.p[cell], now.cells.q[cell], now.cells.r[cell], now.cells.s[cell],
+                      now.cells.turn[:, cell])  # fmt: skip
+    at = lik.Point(now.at.d[which], now.at.c[which], now.at.v[cell])
+    return State(runs, lik.shares(runs), at, now.w[cell], cells, now.loglik[which],
+                 now.damping[which], now.promise[which])  # fmt: skip
+
+
+def direction(
+    runs: Runs, state: inf.System, at: lik.Point, damping: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Step of the curve (2, sets) and of w (cells,), the gain (sets,) that it promises, and
+    whether the block of the cutoffs was positive definite (sets,), else the step is void."""
+    theta, square, own, border, solid = inf.eliminate(runs, state, damping)
+    a, b, e = definite(square, state.size)
+    first = (e * theta[0] - b * theta[1]) / (a * e - b * b)
+    room = np.where(inf.by_square(at.d), lik.EDGE_D**2 - at.d**2, -np.inf)  # to d = 0
+    first = np.maximum(first, room)
+    move = np.stack([first, (theta[1] - b * first) / e])
+    bent = a * first**2 + 2.0 * b * first * move[1] + e * move[1] ** 2
+    gain = (theta * move).sum(axis=0) - 0.5 * bent + 0.5 * runs.total(state.w * own)
+    dw = own - (border * np.repeat(move, runs.sizes, axis=1)).sum(axis=0)
+    return move, dw, gain, solid
+
+
+def definite(square: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Entries (0, 0), (0, 1), (1, 1) of `square` (2, 2, sets) with its eigenvalues, in the scale
+    `size` (2, sets), made positive and not too small: on a saddle the step then still climbs."""
+    s, t = np.sqrt(size)
+    a, b, e = square[0, 0] / s**2, square[0, 1] / (s * t), square[1, 1] / t**2
+    middle, half = (a + e) / 2.0, np.hypot((a - e) / 2.0, b)
+    low, high = (np.maximum(np.abs(middle + x), 1e-9) for x in (-half, half))
+    # The matrix with the same eigenvectors is a multiple of the old plus a multiple of 1.
+    slope = np.where(half > 0, (high - low) / np.where(half > 0, 2.0 * half, 1.0), 0.0)
+    shift = (high + low) / 2.0 - slope * middle
+    return (slope * a + shift) * s**2, slope * b * s * t, (slope * e + shift) * t**2
+
+
+def advance(
+    runs: Runs, part: lik.Shares, at: lik.Point, w: np.ndarray, move: np.ndarray, dw: np.ndarray
+) -> tuple[lik.Point, np.ndarray]:
+    """The point after a step, kept inside d >= 0 and |c| < 1, and its w."""
+    c = at.c + move[1]
+    c = np.clip(np.where(np.abs(c) < 1.0, c, (at.c + np.sign(c)) / 2.0), -MOST_C, MOST_C)
+    area = model.area(at.d, at.c)
+    wanted = np.clip(area + move[0], (area + 0.5) / 2.0, (area + 1.0) / 2.0)
+    near = np.sqrt(np.maximum(at.d**2 + move[0], lik.EDGE_D**2))
+    d = np.where(inf.by_square(at.d), near, model.separation(wanted, c, at.d))
+    d = np.maximum(d, lik.EDGE_D)
+    mass = w - np.where(part.first, 0.0, np.roll(w, 1))
+    change = dw - np.where(part.first, 0.0, np.roll(dw, 1))
+    change = np.where(part.last, -np.roll(np.where(part.last, 0.0, dw), 1), change)
+    w = lik.fractions_of(runs, mass * np.exp(np.clip(change / mass, -2.0, 2.0)))
+    return lik.Point(d, c, lik.cutoffs(runs, part, d, c, w, at.v)), w

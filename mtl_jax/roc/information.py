@@ -1,0 +1,176 @@
+"""Gradient and information of the log-likelihood, with the cutoffs eliminated. No search here.
+
+The curve is written by its area A and by c: along the ridges of the likelihood A hardly changes,
+so that a step along c stays on the ridge. Near d = 0 it is written by d^2 and c instead.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg.lapack import dptsv
+
+from mtl_jax.roc import model
+from mtl_jax.roc.cells import (
+    FLOOR,
+    Cells,
+    Point,
+    Shares,
+    cutoffs,
+    shape,
+)
+from mtl_jax.roc.runs import Runs
+
+LOW_D = 0.5
+
+
+def by_square(d: np.ndarray) -> np.ndarray:
+    """Whether the curve is written by d^2 and c, which suits the edge d = 0."""
+    return d < LOW_D
+
+
+def chart(d: np.ndarray, c: np.ndarray, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """d(d^2)/dA at fixed c and d(d^2)/dc at fixed A (sets,); where `edge`, the first coordinate
+    is d^2 itself: 1 and 0."""
+    by_d, by_c = model.area_gradient(d, c)
+    stretch = np.where(edge, 1.0, 2.0 * d / np.maximum(by_d, FLOOR))
+    return stretch, np.where(edge, 0.0, -by_c * stretch)
+
+
+def charted(runs: Runs, turn: np.ndarray, by: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """`turn` (2, cells) by (d^2, c), in the coordinates of the chart."""
+    stretch, shear = (np.repeat(x, runs.sizes) for x in by)
+    return np.stack([turn[0] * stretch, turn[1] + turn[0] * shear])
+
+
+@dataclass(frozen=True)
+class System:
+    """Gradient and information of each data set: `theta` (2, sets) by the chart's coordinates, `w`
+    (cells,);
+    `square` (2, 2, sets), `size` (2, sets) a positive scale of its diagonal, `border` (2, cells),
+    and the tridiagonal block of the cutoffs, `main` and `off` (cells,), where off[k] joins
+    cutoffs k and k + 1."""
+
+    theta: np.ndarray
+    w: np.ndarray
+    square: np.ndarray
+    size: np.ndarray
+    border: np.ndarray
+    main: np.ndarray
+    off: np.ndarray
+
+
+def system(runs: Runs, part: Shares, at: Point, now: Cells, expected: bool = False) -> System:
+    """Gradient, and the information: expected, or with the counts that were observed."""
+    moved = charted(runs, now.turn, chart(at.d, at.c, by_square(at.d)))
+    p, q = np.maximum(now.p, FLOOR), np.maximum(now.q, FLOOR)
+    pull0, pull1 = runs.benign / p, runs.malignant / q
+    if expected:
+        weight0 = np.repeat(runs.total(runs.benign), runs.sizes) / p
+        weight1 = np.repeat(runs.total(runs.malignant), runs.sizes) / q
+    else:
+        weight0, weight1 = pull0 / p, pull1 / q
+    turn = moved - np.where(part.first, 0.0, np.roll(moved, 1, axis=1))
+    below = [after(x, part) for x in (pull0, pull1, weight0, weight1)]
+    w = now.r * (pull0 - below[0]) + now.s * (pull1 - below[1])
+    theta = np.stack([runs.total((part.benign * pull1 - part.malignant * pull0) * t) for t in turn])
+    both = part.malignant**2 * weight0 + part.benign**2 * weight1
+    square = np.stack([[runs.total(both * t * u) for u in turn] for t in turn])
+    main = now.r**2 * (weight0 + below[2]) + now.s**2 * (weight1 + below[3])
+    off = -(now.r * after(now.r, part) * below[2] + now.s * after(now.s, part) * below[3])
+    lean0, lean1 = -part.malignant * weight0 * turn, part.benign * weight1 * turn
+    border = now.r * (lean0 - after(lean0, part)) + now.s * (lean1 - after(lean1, part))
+    w, border = np.where(part.last, 0.0, w), np.where(part.last, 0.0, border)
+    main = np.where(part.last, 1.0, main)
+    off = np.where(part.last | np.roll(part.last, -1), 0.0, off)
+    return System(theta, w, square, np.stack([square[0, 0], square[1, 1]]), border, main, off)
+
+
+def after(values: np.ndarray, part: Shares) -> np.ndarray:
+    """The value of the next laxer cell, 0 after the last."""
+    return np.where(part.last, 0.0, np.roll(values, -1, axis=-1))
+
+
+def eliminate(runs: Runs, at: System, damping: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Solves the cutoffs out of the system, with its diagonal raised by 1 + damping (sets,).
+
+    Returns the gradient (2, sets) and information (2, 2, sets) that are left for the curve, and
+    the solutions (cells,) for the gradient and (2, cells) for the border, and whether the block
+    of the cutoffs was positive definite (sets,). All data sets are one tridiagonal system, because
+    nothing joins the last cutoff of one to the first of the next.
+    """
+    main = at.main * (1.0 + np.repeat(damping, runs.sizes) + 1e-13)
+    off = at.off
+    sides = np.column_stack([at.w, *at.border])
+    solid = np.ones(runs.sets, dtype=bool)
+    while True:
+        _, _, solved, failed = dptsv(main, off[:-1], sides)
+        if not failed:
+            break
+        solid[np.searchsorted(runs.start, failed - 1, "right") - 1] = False
+        cell = np.repeat(solid, runs.sizes)
+        main, off = np.where(cell, main, 1.0), np.where(cell, off, 0.0)
+    own, border = solved[:, 0], solved[:, 1:].T
+    theta = at.theta - np.stack([runs.total(b * own) for b in at.border])
+    square = at.square - np.stack([[runs.total(b * s) for s in border] for b in at.border])
+    for i in range(2):
+        square[i, i] += at.size[i] * damping
+    return theta, square, own, border, solid
+
+
+def blend(runs: Runs, near: np.ndarray, full: System, plain: System) -> System:
+    """The full information of the data sets that are `near` (sets,), the plain one of others."""
+    cell = np.repeat(near, runs.sizes)
+    return System(
+        plain.theta,
+        plain.w,
+        np.where(near, full.square, plain.square),
+        plain.size,
+        np.where(cell, full.border, plain.border),
+        np.where(cell, full.main, plain.main),
+        plain.off,
+    )
+
+
+def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: System) -> System:
+    """The observed information in full: `plain`, of observed counts, less the curvature of the
+    curve at fixed w, which is taken from differences of its first derivatives."""
+    pull0 = runs.benign / np.maximum(now.p, FLOOR)
+    pull1 = runs.malignant / np.maximum(now.q, FLOOR)
+    pull0, pull1 = pull0 - after(pull0, part), pull1 - after(pull1, part)
+    pull = np.where(part.last, 0.0, pull0 - part.benign / part.malignant * pull1)
+    edge = by_square(at.d)
+    stretch, shear = chart(at.d, at.c, edge)
+    moved = charted(runs, now.turn, (stretch, shear))
+    main, border, square = plain.main.copy(), plain.border.copy(), plain.square.copy()
+
+    cell_d, cell_c = np.repeat(at.d, runs.sizes), np.repeat(at.c, runs.sizes)
+    aside = 1e-6 * np.minimum(w, 1.0 - w)
+    fell = cutoffs(runs, part, at.d, at.c, w - aside, at.v)
+    r = shape(part, fell, cell_d, cell_c)[0]
+    main += pull * (r - now.r) / np.where(part.last, 1.0, aside)
+
+    by_area = 1e-5 * np.maximum(at.d**2, 0.1) / stretch
+    by_c = 1e-6 * np.minimum(np.maximum(np.abs(at.c), 1e-3), 1.0 - np.abs(at.c))
+    by_c = np.where(shear < 0, -by_c, by_c)  # towards larger d
+    for i, (step, d2, c) in enumerate(
+        (
+            (by_area, at.d**2 + by_area * stretch, at.c),
+            (by_c, at.d**2 + by_c * shear, at.c + by_c),
+        )
+    ):
+        d = np.sqrt(d2)
+        v = cutoffs(runs, part, d, c, w, at.v)
+        r, _, turn = shape(part, v, np.repeat(d, runs.sizes), np.repeat(c, runs.sizes))
+        turn = charted(runs, turn, chart(d, c, edge))
+        border[i] -= pull * (r - now.r) / np.repeat(step, runs.sizes)
+        for j in range(2):
+            square[j, i] += runs.total(part.malignant * pull * (turn[j] - moved[j])) / step
+    return System(
+        plain.theta,
+        plain.w,
+        (square + square.transpose(1, 0, 2)) / 2.0,
+        plain.size,
+        border,
+        main,
+        plain.off,
+    )
