@@ -35,6 +35,8 @@ def make_rois(name: str, modality: str, cases: int, truth: str, seed: int) -> Ro
             "background": {"correct": True, "along_mm": 3.2, "depth_mm": 1.6},
             "pixel_um": 200.0,
         },
+        "shards": [],
+        "index": {"sha256": "0" * 64},
         "fingerprint": "0" * 64,
     }
     return RoiSet(name, index, (), manifest)
