@@ -6,6 +6,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -215,6 +216,22 @@ def test_command_makes_the_page_or_says_in_one_line_why_not(finished: Path, tmp_
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.count("\n") == 1
     assert "results.json" in refused.stderr
+
+
+def test_flow_figure_is_small_whole_and_the_same_each_time(finished: Path, tmp_path: Path) -> None:
+    tool = Path(__file__).resolve().parents[1] / "tools" / "make_flow_figure.py"
+    drawn = []
+    for name in ("a.svg", "b.svg"):
+        command = [sys.executable, "-W", "error", tool, "--work", finished]
+        subprocess.run([*command, "--output", tmp_path / name], check=True, capture_output=True)
+        drawn.append((tmp_path / name).read_text(encoding="utf-8"))
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) < 300_000
+    figure = ElementTree.fromstring(drawn[0])
+    links = [value for e in figure.iter() for k, value in e.attrib.items() if "href" in k]
+    assert all(link.startswith(("#flat", "data:image/png;base64,")) for link in links)
+    turns = [e.attrib["transform"].split("matrix")[1] for e in figure.iter() if "use" in e.tag]
+    assert len(set(turns)) == 8
 
 
 def test_reading_a_folder_needs_no_training_room() -> None:

@@ -1,0 +1,184 @@
+"""Draws the README's figure: a phantom image on its way to a ROC curve.
+
+    python tools/make_flow_figure.py --work runs/demo --output docs/flow.svg
+
+The image is simulated and cut here; the curve is that of the finished phantom job in --work.
+"""
+
+import argparse
+import base64
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mtl_jax.config import default
+from mtl_jax.data.sources.phantom import simulate
+from mtl_jax.data.sources.phantom_detector import DETECTORS
+from mtl_jax.imaging.resample import to_pixel_size
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS, lesion_roi, to_12_bit
+from mtl_jax.nouns import InputError
+from mtl_jax.report import curves, folder
+
+KIND, CASE = "dm", 3  # a malignant one, well seen
+WIDTH, HEIGHT, MIDDLE, SIDE = 890, 176, 66, 124
+FLAT = 296  # where the corrected region begins, across
+INK = "#747d88"  # as readable on white as on near black
+FROZEN, TRAINED, CURVE = "#3f8fd2", "#d9822b", "#2f9e7b"
+# What each layer puts out: (name, rows and columns of a map, or 0, and how many of them).
+LAYERS = (("C1", 31, 64), ("C2", 15, 192), ("C3", 7, 384), ("C4", 7, 256), ("C5", 7, 256)) + (
+    ("F1", 0, 4096), ("F2", 0, 4096), ("F3", 0, 1000), ("F4", 0, 100), ("F5", 0, 2))  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder of a finished job")
+    parser.add_argument("--output", type=Path, required=True, help="the SVG to write")
+    given = parser.parse_args(arguments)
+    try:
+        work = folder.read(given.work)
+        svg = draw(curves.curves(work, "lesion")[0])
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        given.output.write_text(svg, encoding="utf-8")
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{given.output}: {len(svg) / 1000:.0f} kB")
+    return 0
+
+
+def draw(curve: curves.Curve) -> str:
+    gray, centre, raw, flat = _regions()
+    top = MIDDLE - SIDE / 2
+    scale = SIDE / gray.shape[0]
+    corner = [(int(np.floor(middle - ROI_PIXELS / 2 + 0.5))) * scale for middle in centre]
+    low, high = np.percentile(gray, (1, 99.7))
+    parts = [
+        _picture("image", gray, low, high, 0, top, SIDE),
+        f'<rect x="{corner[1]:.1f}" y="{top + corner[0]:.1f}" width="{ROI_PIXELS * scale:.1f}" '
+        f'height="{ROI_PIXELS * scale:.1f}" fill="none" stroke="{TRAINED}" stroke-width="1.6"/>',
+        _caption(SIDE / 2, "image as stored", "(here a phantom)"),
+        _arrow(SIDE),
+        _picture("region", raw, low, high, 148, top, SIDE),
+        _caption(210, "region, 128 × 128", "pixels of 200 µm"),
+        _arrow(148 + SIDE),
+        _picture("flat", flat, *np.percentile(flat, (1, 99.7)), FLAT, top, SIDE),
+        _caption(FLAT + SIDE / 2, "background", "corrected"),
+        _arrow(FLAT + SIDE),
+        *_orientations(444),
+        _caption(516, "eight flips", "and turns"),
+        _arrow(588),
+        *_network(612),
+        _arrow(738),
+        *_roc(curve, 768),
+        _caption(824, "mean of the eight,", "ROC curve"),
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
+        f'font-size="14" fill="{INK}">\n<title>From an image to a ROC curve</title>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
+    )
+
+
+def _regions() -> tuple[np.ndarray, tuple[float, float], np.ndarray, np.ndarray]:
+    """The image (H, W) in 12-bit gray at 200 um, the lesion's centre, its region, raw and flat."""
+    detector = DETECTORS[KIND]
+    _, _, stored, box = simulate(KIND, 0, CASE, malignant=True, difficulty=0.0)[0]
+    pixel_um = 1000 * detector.pixel_mm
+    gray = to_pixel_size(to_12_bit(stored, detector.bits), (pixel_um, pixel_um), PIXEL_UM)
+    ratio = PIXEL_UM / pixel_um
+    centre = ((box[0] + box[2]) / 2 / ratio, (box[1] + box[3]) / 2 / ratio)
+    settings = default().data.background.to_dict()
+    raw, flat = (
+        lesion_roi(gray, centre, settings | {"correct": correct})[0] * GRAY_PER_COUNT
+        for correct in (False, True)
+    )
+    return gray, centre, raw, flat
+
+
+def _picture(
+    name: str, gray: np.ndarray, low: float, high: float, x: float, y: float, side: float
+) -> str:
+    shade = np.clip((gray - low) / (high - low), 0, 1)
+    file = io.BytesIO()
+    Image.fromarray(np.uint8(np.rint(255 * shade))).save(file, "PNG", optimize=True)
+    data = base64.b64encode(file.getvalue()).decode()
+    return (
+        f'<image id="{name}" x="{x}" y="{y:g}" width="{side}" height="{side}" '
+        f'preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
+    )
+
+
+def _orientations(x: float) -> list[str]:
+    """The flat region in its eight orientations, two rows of four, drawn from the one picture."""
+    tile, gap = 34, 2.6
+    tiles = []
+    for which in range(8):
+        column, row = which % 4, which // 4
+        middle_x = x + column * (tile + gap) + tile / 2
+        middle_y = MIDDLE + (row - 0.5) * (tile + gap)
+        rows, columns = 1 - 2 * (which & 1), 1 - (which & 2)
+        swap = which >> 2
+        a, b, c, d = (0, rows, columns, 0) if swap else (columns, 0, 0, rows)
+        turn = f"matrix({a} {b} {c} {d} 0 0) scale({tile / SIDE:.4f})"
+        tiles.append(
+            f'<use href="#flat" transform="translate({middle_x:.1f} {middle_y:.1f}) {turn} '
+            f'translate({-FLAT - SIDE / 2:g} {-MIDDLE})"/>'
+        )
+    return tiles
+
+
+def _network(x: float) -> list[str]:
+    """A bar a layer: as high as its maps, as wide as there are many; what is frozen is blue."""
+    bars, at = [], x
+    for name, side, count in LAYERS:
+        height = 8 + 3.2 * side if side else 8 + 20 * np.log10(count / 2)
+        width = 3.5 + count / 45 if side else 5.0
+        colour = FROZEN if name == "C1" else TRAINED
+        bars.append(
+            f'<rect x="{at:.1f}" y="{MIDDLE - height / 2:.1f}" width="{width:.1f}" '
+            f'height="{height:.1f}" rx="1.2" fill="{colour}"/>'
+        )
+        at += width + 5.5
+    return [
+        *bars,
+        f'<text x="{x - 2}" y="151" fill="{FROZEN}" font-weight="600">C1 frozen,</text>',
+        f'<text x="{x - 2}" y="169" fill="{TRAINED}" font-weight="600">C2 to F5 trained</text>',
+    ]
+
+
+def _roc(curve: curves.Curve, x: float) -> list[str]:
+    side, bottom = 112.0, MIDDLE + 56
+    points = " ".join(
+        f"{x + f * side:.1f},{bottom - t * side:.1f}"
+        for f, t in zip(curve.fpf, curve.tpf, strict=True)
+    )
+    return [
+        f'<path d="M{x} {bottom - side}V{bottom}H{x + side}" fill="none" stroke="{INK}"/>',
+        f'<path d="M{x} {bottom}L{x + side} {bottom - side}" stroke="{INK}" opacity=".5"/>',
+        f'<polyline points="{points}" fill="none" stroke="{CURVE}" stroke-width="2.4"/>',
+    ]
+
+
+def _caption(x: float, *lines: str) -> str:
+    return "".join(
+        f'<text x="{x:g}" y="{151 + 18 * i}" text-anchor="middle">{line}</text>'
+        for i, line in enumerate(lines)
+    )
+
+
+def _arrow(x: float) -> str:
+    return (
+        f'<path d="M{x + 6:g} {MIDDLE}h12m-4 -4l4 4l-4 4" fill="none" stroke="{INK}" '
+        'stroke-width="1.5"/>'
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
