@@ -4,14 +4,17 @@ from mtl_jax.roc.clustered import Bootstrap, bootstrap
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.empirical import Empirical, empirical
 from mtl_jax.roc.lesions import LesionScores, view_to_lesion
+from mtl_jax.roc.proper import Proper, proper
 
 __all__ = [
     "Bootstrap",
     "Comparison",
     "Empirical",
     "LesionScores",
+    "Proper",
     "bootstrap",
     "compare",
     "empirical",
+    "proper",
     "view_to_lesion",
 ]

@@ -75,37 +75,15 @@ def fractions_of(runs: Runs, mass: np.ndarray) -> np.ndarray:
 def cutoffs(
     runs: Runs, part: Shares, d: np.ndarray, c: np.ndarray, w: np.ndarray, v: np.ndarray | None
 ) -> np.ndarray:
-    """v (cells,) above which the model puts the fraction w, from a guess v where there is one:
-    Newton steps, halving the bracket wherever they leave it."""
-    low, high = (np.repeat(e, runs.sizes) for e in reversed(model.ends(d, c)))
+    """v (cells,) above which the model puts the fraction w, from a guess v where there is one;
+    in the last cell of each data set the laxest v."""
+    lax = np.repeat(model.ends(d, c)[1], runs.sizes)
     d, c = np.repeat(d, runs.sizes), np.repeat(c, runs.sizes)
-    v = (low + high) / 2.0 if v is None else np.clip(v, low, high)
-    wanted = np.where(part.last, 0.5, w)
-    todo = np.flatnonzero(~part.last)
-    for _ in range(80):
-        dt, ct, vt = d[todo], c[todo], v[todo]
-        fpf, tpf = model.fractions(vt, dt, ct)
-        f, g = slopes(model.deviates(vt, dt, ct), ct)[:2]
-        over = part.benign[todo] * fpf + part.malignant[todo] * tpf - wanted[todo]
-        density = part.benign[todo] * f + part.malignant[todo] * g
-        low[todo] = np.where(over > 0, vt, low[todo])
-        high[todo] = np.where(over > 0, high[todo], vt)
-        step = vt + over / np.maximum(density, FLOOR)
-        inside = (step >= low[todo]) & (step <= high[todo])
-        v[todo] = np.where(inside, step, (low[todo] + high[todo]) / 2.0)
-        tail = np.minimum(wanted[todo], 1.0 - wanted[todo])
-        far = (np.abs(over) > 1e-12 * tail) & (high[todo] - low[todo] > 1e-15 * np.abs(vt))
-        todo = todo[far]
-        if not len(todo):
-            break
-    return np.where(part.last, np.repeat(model.ends(d, c)[1][runs.start[:-1]], runs.sizes), v)
-
-
-def slopes(arguments: tuple[np.ndarray, ...], c: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Densities -dFPF/dv and -dTPF/dv, and the four normal densities they are made of."""
-    bells = [np.exp(-np.minimum(x * x, 1400.0) / 2.0) / np.sqrt(2.0 * np.pi) for x in arguments]
-    f, g = (1.0 - c) * (bells[0] + bells[1]), (1.0 + c) * (bells[2] + bells[3])
-    return f, g, *bells
+    inner = ~part.last
+    guess = None if v is None else v[inner]
+    out = lax
+    out[inner] = model.cutoffs(w[inner], part.benign[inner], d[inner], c[inner], guess)
+    return out
 
 
 def cells(runs: Runs, part: Shares, at: Point) -> Cells:
@@ -126,7 +104,7 @@ def shape(
     part: Shares, v: np.ndarray, d: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The fields r, s and turn of `Cells` at cutoffs v, with d and c per cell."""
-    f, g, x1, x2, y1, y2 = slopes(model.deviates(v, d, c), c)
+    f, g, x1, x2, y1, y2 = model.slopes(model.deviates(v, d, c), c)
     density = np.maximum(part.benign * f + part.malignant * g, FLOOR)
     turn = np.stack(by_curve(v, d, c, f, g, (x1, x2, y1, y2))) / density
     turn[:, part.last] = 0.0

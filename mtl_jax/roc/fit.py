@@ -25,6 +25,14 @@ class Fits:
     iterations: np.ndarray
 
 
+def best_of(found: Fits) -> Fits:
+    """The fit of highest log-likelihood among fits of one data set from several starts."""
+    i = int(np.argmax(found.loglik))
+    v = found.at.v.reshape(len(found.loglik), -1)[i]
+    at = lik.Point(found.at.d[[i]], found.at.c[[i]], v)
+    return Fits(at, found.loglik[[i]], found.converged[[i]], found.iterations[[i]])
+
+
 @dataclass(frozen=True)
 class State:
     """The data sets still climbing and where they are; `promise` (sets,) is the gain that the
@@ -40,12 +48,14 @@ class State:
     promise: np.ndarray
 
 
-def climb(runs: Runs, d: np.ndarray, c: np.ndarray, steps: int = STEPS) -> Fits:
+def climb(runs: Runs, d: np.ndarray, c: np.ndarray, on_edge: bool = False) -> Fits:
     """Levenberg-Marquardt on (d^2, c, w) from starts d, c (sets,), all data sets in step.
 
     Each step solves the tridiagonal system of the cutoffs with its border of two, multiplies the
-    masses between cutoffs, so that they stay positive, and finds v again by Newton.
+    masses between cutoffs, so that they stay positive, and finds v again by Newton. With `on_edge`
+    d stays 0: next to it the likelihood is so flat along its ridge that a free climb stops short.
     """
+    steps = STEPS
     sets = runs.sets
     out = Fits(
         lik.Point(np.empty(sets), np.empty(sets), np.empty(len(runs.benign))),
@@ -53,9 +63,10 @@ def climb(runs: Runs, d: np.ndarray, c: np.ndarray, steps: int = STEPS) -> Fits:
         np.zeros(sets, dtype=bool),
         np.full(sets, steps),
     )
+    d = np.zeros(sets) if on_edge else d
     live, now = np.arange(sets), begin(runs, np.maximum(d, lik.EDGE_D), np.array(c, float))
     for step in range(steps):
-        now, done = take_step(now)
+        now, done = take_step(now, on_edge)
         done |= step == steps - 1
         if done.any():
             ids = live[done]
@@ -79,7 +90,7 @@ def begin(runs: Runs, d: np.ndarray, c: np.ndarray) -> State:
                  np.full(sets, 1e-3), np.full(sets, np.inf))  # fmt: skip
 
 
-def take_step(now: State) -> tuple[State, np.ndarray]:
+def take_step(now: State, on_edge: bool = False) -> tuple[State, np.ndarray]:
     """One trial step of every data set, kept where it gains; and which are done (sets,)."""
     runs = now.runs
     system = inf.system(runs, now.part, now.at, now.cells)
@@ -89,7 +100,7 @@ def take_step(now: State) -> tuple[State, np.ndarray]:
         mixed = inf.blend(runs, near, full, system)
         *_, solid = inf.eliminate(runs, mixed, now.damping)
         system = mixed if solid.all() else inf.blend(runs, near & solid, full, system)
-    move, dw, gain, _ = direction(runs, system, now.at, now.damping)
+    move, dw, gain, _ = direction(runs, system, now.at, now.damping, on_edge)
     at, w = advance(runs, now.part, now.at, now.w, move, dw)
     cells = lik.cells(runs, now.part, at)
     loglik = lik.loglik(runs, cells)
@@ -138,7 +149,7 @@ def keep(now: State, which: np.ndarray) -> State:
 
 
 def direction(
-    runs: Runs, state: inf.System, at: lik.Point, damping: np.ndarray
+    runs: Runs, state: inf.System, at: lik.Point, damping: np.ndarray, on_edge: bool
 ) -> tuple[np.ndarray, ...]:
     """Step of the curve (2, sets) and of w (cells,), the gain (sets,) that it promises, and
     whether the block of the cutoffs was positive definite (sets,), else the step is void."""
@@ -146,7 +157,7 @@ def direction(
     a, b, e = definite(square, state.size)
     first = (e * theta[0] - b * theta[1]) / (a * e - b * b)
     room = np.where(inf.by_square(at.d), lik.EDGE_D**2 - at.d**2, -np.inf)  # to d = 0
-    first = np.maximum(first, room)
+    first = np.zeros(runs.sets) if on_edge else np.maximum(first, room)
     move = np.stack([first, (theta[1] - b * first) / e])
     bent = a * first**2 + 2.0 * b * first * move[1] + e * move[1] ** 2
     gain = (theta * move).sum(axis=0) - 0.5 * bent + 0.5 * runs.total(state.w * own)

@@ -11,12 +11,15 @@ from scipy.linalg.lapack import dptsv
 
 from mtl_jax.roc import model
 from mtl_jax.roc.cells import (
+    EDGE_D,
     FLOOR,
     Cells,
     Point,
     Shares,
+    cells,
     cutoffs,
     shape,
+    shares,
 )
 from mtl_jax.roc.runs import Runs
 
@@ -174,3 +177,36 @@ def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: 
         main,
         plain.off,
     )
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The information of one data set, inverted: `inverse` (2, 2) is the covariance of the chart's
+    coordinates, `to_d_c` (2, 2) turns their changes into those of (d, c), `area` (2,) into those
+    of the area; `border` (2, cells) is the border solved for the cutoffs. Where d = 0 the first
+    coordinate is fixed, and has zeros; where the information is singular all is NaN."""
+
+    inverse: np.ndarray
+    to_d_c: np.ndarray
+    area: np.ndarray
+    border: np.ndarray
+
+
+def solve(runs: Runs, at: Point, expected: bool = True) -> Solved:
+    """Inverts the information of one data set at its maximum."""
+    part = shares(runs)
+    state = system(runs, part, at, cells(runs, part, at), expected)
+    _, square, _, border, solid = eliminate(runs, state, np.zeros(1))
+    square, d = square[..., 0], float(at.d[0])
+    by_d, by_c = (float(g[0]) for g in model.area_gradient(at.d, at.c))
+    stretch, shear = (float(x[0]) for x in chart(at.d, at.c, by_square(at.d)))
+    area = np.array([by_d * stretch / (2.0 * d), by_c + by_d * shear / (2.0 * d)])
+    to_d_c = np.array([[stretch / (2.0 * d), shear / (2.0 * d)], [0.0, 1.0]])
+    inverse = np.full((2, 2), np.nan)
+    determinant = square[0, 0] * square[1, 1] - square[0, 1] ** 2
+    if d <= 1.01 * EDGE_D and solid[0] and square[1, 1] > 0:
+        inverse = np.array([[0.0, 0.0], [0.0, 1.0 / square[1, 1]]])
+    elif solid[0] and determinant > 1e-13 * square[0, 0] * square[1, 1] > 0:
+        (a, b), (_, e) = square / determinant
+        inverse = np.array([[e, -b], [-b, a]])
+    return Solved(inverse, to_d_c, area, border)

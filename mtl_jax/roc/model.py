@@ -34,6 +34,13 @@ def fractions(v: np.ndarray, d: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, 
     return np.clip(fpf, 0.0, 1.0), np.clip(tpf, 0.0, 1.0)
 
 
+def slopes(arguments: tuple[np.ndarray, ...], c: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Densities -dFPF/dv and -dTPF/dv, and the four normal densities they are made of."""
+    bells = [np.exp(-np.minimum(x * x, 1400.0) / 2.0) / np.sqrt(2.0 * np.pi) for x in arguments]
+    f, g = (1.0 - c) * (bells[0] + bells[1]), (1.0 + c) * (bells[2] + bells[3])
+    return f, g, *bells
+
+
 def ends(d: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The strictest and the laxest v: the bound where there is one, else far out."""
     c = away_from_zero(c)
@@ -43,6 +50,31 @@ def ends(d: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(c > 0, np.minimum(bound, far), far), np.where(
         c < 0, np.maximum(bound, -far), -far
     )
+
+
+def cutoffs(
+    w: np.ndarray, benign: np.ndarray, d: np.ndarray, c: np.ndarray, v: np.ndarray | None = None
+) -> np.ndarray:
+    """v where benign * FPF + (1 - benign) * TPF = w, all arrays (n,), 0 < w < 1: Newton steps from
+    the guess v, halving the bracket wherever they leave it."""
+    high, low = ends(d, c)
+    v = (low + high) / 2.0 if v is None else np.clip(v, low, high)
+    todo = np.arange(len(v))
+    for _ in range(80):
+        at, mix, dt, ct = v[todo], benign[todo], d[todo], c[todo]
+        fpf, tpf = fractions(at, dt, ct)
+        f, g = slopes(deviates(at, dt, ct), ct)[:2]
+        over = mix * fpf + (1.0 - mix) * tpf - w[todo]
+        low[todo] = np.where(over > 0, at, low[todo])
+        high[todo] = np.where(over > 0, high[todo], at)
+        step = at + over / np.maximum(mix * f + (1.0 - mix) * g, 1e-60)
+        inside = (step >= low[todo]) & (step <= high[todo])
+        v[todo] = np.where(inside, step, (low[todo] + high[todo]) / 2.0)
+        far = np.abs(over) > 1e-12 * np.minimum(w[todo], 1.0 - w[todo])
+        todo = todo[far & (high[todo] - low[todo] > 1e-15 * np.abs(at))]
+        if not len(todo):
+            break
+    return v
 
 
 def area(d: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -1,0 +1,75 @@
+"""Finds the data that determine no proper curve and says what is known of them. It fits nothing."""
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from mtl_jax.roc.runs import Runs
+
+
+def classify(runs: Runs) -> np.ndarray:
+    """Of each data set (sets,): 'regular', or why the likelihood has no single maximum.
+
+    'constant': one category. 'perfect': a cutoff separates the truths. 'edge_only': no operating
+    point is inside the unit square, so that curves of area 1 fit as well as any. 'single': one
+    operating point, inside and above the diagonal, on a whole family of curves. 'reversed': one
+    operating point, on or below the diagonal.
+    """
+    fpf, tpf = operating_points(runs)
+    last = np.zeros(len(fpf), dtype=bool)
+    last[runs.start[1:] - 1] = True
+    on_edge = last | (fpf == 0) | (tpf == 1)
+    perfect = np.maximum.reduceat((fpf == 0) & (tpf == 1), runs.start[:-1])
+    edge_only = np.minimum.reduceat(on_edge, runs.start[:-1])
+    above = tpf[runs.start[:-1]] > fpf[runs.start[:-1]]
+    two = runs.sizes == 2
+    return np.select(
+        [runs.sizes == 1, perfect, edge_only, two & above, two],
+        ["constant", "perfect", "edge_only", "single", "reversed"],
+        "regular",
+    )
+
+
+def operating_points(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+    """Empirical FPF and TPF at the lower end of each cell (cells,), exactly 0 and 1 at the ends."""
+    out = []
+    for counts in (runs.benign, runs.malignant):
+        running = np.cumsum(counts)  # whole numbers: exact
+        before = np.repeat(running[runs.start[:-1]] - counts[runs.start[:-1]], runs.sizes)
+        out.append((running - before) / np.repeat(runs.total(counts), runs.sizes))
+    return out[0], out[1]
+
+
+def empirical_areas(runs: Runs) -> np.ndarray:
+    """The empirical area of each data set (sets,)."""
+    fpf, tpf = operating_points(runs)
+    above = tpf - runs.malignant / np.repeat(runs.total(runs.malignant), runs.sizes) / 2.0
+    share = runs.benign / np.repeat(runs.total(runs.benign), runs.sizes)
+    return runs.total(above * share)
+
+
+def saturated_loglik(runs: Runs) -> np.ndarray:
+    """The log-likelihood (sets,) of a model free to fit every category: no curve exceeds it."""
+    terms = np.zeros(len(runs.benign))
+    for counts in (runs.benign, runs.malignant):
+        held = counts > 0
+        total = np.repeat(runs.total(counts), runs.sizes)
+        terms[held] += counts[held] * np.log(counts[held] / total[held])
+    return runs.total(terms)
+
+
+def chance_loglik(runs: Runs) -> np.ndarray:
+    """The log-likelihood (sets,) of the diagonal."""
+    both = runs.benign + runs.malignant
+    return runs.total(both * np.log(both / np.repeat(runs.total(both), runs.sizes)))
+
+
+def single_area(runs: Runs) -> tuple[float, float, float]:
+    """d, its variance, and the area of the curve of equal variances (c = 0) through the single
+    operating point of one data set."""
+    m, n = runs.malignant.sum(), runs.benign.sum()
+    fpf, tpf = runs.benign[0] / n, runs.malignant[0] / m
+    z_fpf, z_tpf = ndtri(fpf), ndtri(tpf)
+    d = z_tpf - z_fpf
+    bell = [np.exp(-z * z) / (2.0 * np.pi) for z in (z_fpf, z_tpf)]
+    variance = fpf * (1.0 - fpf) / (n * bell[0]) + tpf * (1.0 - tpf) / (m * bell[1])
+    return float(d), float(variance), float(ndtr(d / np.sqrt(2.0)))
