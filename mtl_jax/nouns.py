@@ -35,6 +35,7 @@ class LesionView:
     spacing_source: str
     bits: int | None = None  # stored bit depth; None: as the file says
     dark_is_dense: bool = False  # True: stored gray falls as density rises
+    curve: str = ""  # how stored gray becomes density: a name in imaging.density; '': as stored
     frame: int = 0  # of a multi-frame image
     split: str = ""  # official split: train, test or ''
     note: str = ""

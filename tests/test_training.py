@@ -15,6 +15,7 @@ from mtl_jax.models import alexnet
 from mtl_jax.nouns import Batch, InputError, TrainState
 from mtl_jax.training import orientations, pool, predict, steps, transfer
 from mtl_jax.training.fit import fit
+from mtl_jax.training.history import TensorBoard
 
 NETWORK = alexnet.AlexNet(dropout=0.5)
 LEAVES = {"C0": 20, "C1": 18, "C1-C2": 16, "C1-C3": 14, "C1-C4": 12, "C1-C5": 10}
@@ -234,6 +235,7 @@ sys.path.insert(0, sys.argv[2])
 import test_training as t
 from mtl_jax.models import alexnet
 from mtl_jax.training.fit import fit
+from mtl_jax.training.history import TensorBoard
 params = jax.device_get(alexnet.init(t.NETWORK, jax.random.key(0)))
 done = {
     n: fit(Path(sys.argv[1]) / str(n), t.made_up_pool(), params, t.NETWORK,
@@ -263,3 +265,13 @@ def test_more_devices_than_there_are() -> None:
 
     with pytest.raises(InputError, match="config.devices is 64"):
         batch_sharding(64)
+
+
+def test_history_goes_to_tensorboard_where_asked(tmp_path: Path) -> None:
+    with TensorBoard(tmp_path, enabled=True) as board:
+        board.write({"epoch": 1, "step": 5, "loss": 0.5, "loss/sfm": 0.25})
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"loss/sfm" in events.read_bytes()
+    with TensorBoard(tmp_path / "off", enabled=False) as board:
+        board.write({"epoch": 1, "loss": 0.5})
+    assert not (tmp_path / "off").exists()
