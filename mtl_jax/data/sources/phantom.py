@@ -150,7 +150,8 @@ def _write(home: Path, parameters: dict[str, Any]) -> None:
             "spacing_source bits polarity truth truth_source split".split()
         )
         seen = [0, 0]
-        for case in tqdm(range(parameters["cases"]), desc=f"phantom {kind}", unit="case"):
+        bar = tqdm(range(parameters["cases"]), desc=f"phantom {kind}", unit="case", disable=None)
+        for case in bar:
             malignant = _chosen(case, parameters["malignant_fraction"])
             test = _chosen(seen[malignant], parameters["test_fraction"])
             seen[malignant] += 1
