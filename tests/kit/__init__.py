@@ -1,0 +1,1 @@
+"""Writes faithful miniature copies of collections, as downloaded. Reads none."""

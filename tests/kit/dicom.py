@@ -1,0 +1,126 @@
+"""Writes small genuine DICOM mammograms, of every kind of header and transfer syntax in the wild.
+
+Reads nothing back: what a file should hold is for each test to say.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+
+FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
+FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+# In none of these may a pixel change.
+LOSSLESS = (
+    "ImplicitVRLittleEndian",
+    "ExplicitVRLittleEndian",
+    "ExplicitVRBigEndian",
+    "DeflatedExplicitVRLittleEndian",
+    "RLELossless",
+    "JPEGLSLossless",
+    "JPEG2000Lossless",
+)
+
+
+def write_dicom(
+    path: Path,
+    pixels: np.ndarray,
+    *,
+    bits: int = 12,
+    syntax: str = "ExplicitVRLittleEndian",
+    **tags: object,
+) -> Path:
+    """Writes `pixels`, (H, W) or (frames, H, W) of stored gray, and returns `path`.
+
+    `syntax` is a pydicom name of a transfer syntax. `tags` are DICOM keywords: they replace or add
+    to those of a plain MONOCHROME2 MG For Presentation image; None removes one. A file of 8 bits
+    or fewer is stored in bytes, any other in 16-bit words.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = _header(np.asarray(pixels), bits)
+    for keyword, value in tags.items():
+        if value is None:
+            header.pop(keyword, None)
+        else:
+            setattr(header, keyword, value)
+    header.file_meta.MediaStorageSOPClassUID = header.get("SOPClassUID", FOR_PRESENTATION)
+    wanted = getattr(uid, syntax)
+    if wanted.is_compressed and wanted != uid.DeflatedExplicitVRLittleEndian:
+        plugin = "pydicom" if wanted == uid.RLELossless else ""
+        header.compress(wanted, encoding_plugin=plugin, generate_instance_uid=False)
+    elif wanted == uid.ExplicitVRBigEndian and header.BitsAllocated == 16:
+        header.PixelData = np.frombuffer(header.PixelData, "<u2").astype(">u2").tobytes()
+    header.file_meta.TransferSyntaxUID = wanted
+    pydicom.dcmwrite(path, header, enforce_file_format=True)
+    return path
+
+
+def for_processing(**tags: object) -> dict[str, object]:
+    """Tags of a raw detector image: linear in exposure, dark where dense."""
+    return {
+        "SOPClassUID": FOR_PROCESSING,
+        "PresentationIntentType": "FOR PROCESSING",
+        "PhotometricInterpretation": "MONOCHROME1",
+        "PixelIntensityRelationship": "LIN",
+        "PixelIntensityRelationshipSign": 1,
+        "ImagerPixelSpacing": [0.1, 0.1],
+    } | tags
+
+
+def digitized_film(**tags: object) -> dict[str, object]:
+    """Tags of a scanned film kept as Secondary Capture."""
+    return {
+        "SOPClassUID": SECONDARY_CAPTURE,
+        "ConversionType": "DF",
+        "PresentationIntentType": None,
+        "PixelIntensityRelationship": None,
+        "PixelIntensityRelationshipSign": None,
+        "NominalScannedPixelSpacing": [0.05, 0.05],
+    } | tags
+
+
+def view_code(value: str, scheme: str, meaning: str) -> Sequence:
+    """A ViewCodeSequence of one item, such as ('399162004', 'SCT', 'cranio-caudal')."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return Sequence([item])
+
+
+def lut(table: list[int] | np.ndarray, first: int, bits: int) -> Sequence:
+    """A VOILUTSequence (or ModalityLUTSequence) of one table whose first entry is for `first`."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(table) % 65536, first, bits])
+    item.add_new("LUTData", "US", [int(value) for value in table])
+    return Sequence([item])
+
+
+def _header(pixels: np.ndarray, bits: int) -> Dataset:
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPInstanceUID = "1.2.826.0.1.3680043.8.498.1"
+    header.SOPClassUID = FOR_PRESENTATION
+    header.SOPInstanceUID = "1.2.826.0.1.3680043.8.498.1"
+    header.StudyInstanceUID = "1.2.826.0.1.3680043.8.498.2"
+    header.SeriesInstanceUID = "1.2.826.0.1.3680043.8.498.3"
+    header.PatientName, header.PatientID = "Secret^Name", "SECRET-ID"
+    header.PatientBirthDate, header.StudyDate = "19500102", "20010203"
+    header.InstitutionName, header.Modality = "Secret Hospital", "MG"
+    header.PresentationIntentType = "FOR PRESENTATION"
+    header.PixelIntensityRelationship = "LOG"
+    header.PixelIntensityRelationshipSign = 1
+    header.Rows, header.Columns = pixels.shape[-2:]
+    if pixels.ndim == 3:
+        header.NumberOfFrames = len(pixels)
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    allocated = 8 if bits <= 8 else 16
+    header.BitsAllocated, header.BitsStored, header.HighBit = allocated, bits, bits - 1
+    header.PixelRepresentation = 0
+    words = pixels.astype("u1" if allocated == 8 else "<u2").tobytes()
+    header.PixelData = words + b"\0" * (len(words) % 2)
+    header["PixelData"].VR = "OB" if allocated == 8 else "OW"
+    return header
