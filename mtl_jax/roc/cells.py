@@ -66,6 +66,7 @@ def observed_fractions(runs: Runs) -> np.ndarray:
 
 def fractions_of(runs: Runs, mass: np.ndarray) -> np.ndarray:
     """Running sums of positive `mass` (cells,) within each data set, scaled to end at 1."""
+    mass = np.maximum(mass, 1e-12 * np.repeat(runs.total(mass), runs.sizes))
     running = np.cumsum(mass)
     before = np.repeat(running[runs.start[:-1]] - mass[runs.start[:-1]], runs.sizes)
     running = running - before

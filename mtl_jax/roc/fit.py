@@ -48,14 +48,15 @@ class State:
     promise: np.ndarray
 
 
-def climb(runs: Runs, d: np.ndarray, c: np.ndarray, on_edge: bool = False) -> Fits:
+def climb(
+    runs: Runs, d: np.ndarray, c: np.ndarray, on_edge: bool = False, steps: int = STEPS
+) -> Fits:
     """Levenberg-Marquardt on (d^2, c, w) from starts d, c (sets,), all data sets in step.
 
     Each step solves the tridiagonal system of the cutoffs with its border of two, multiplies the
     masses between cutoffs, so that they stay positive, and finds v again by Newton. With `on_edge`
     d stays 0: next to it the likelihood is so flat along its ridge that a free climb stops short.
     """
-    steps = STEPS
     sets = runs.sets
     out = Fits(
         lik.Point(np.empty(sets), np.empty(sets), np.empty(len(runs.benign))),
@@ -168,10 +169,12 @@ def direction(
 def definite(square: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Entries (0, 0), (0, 1), (1, 1) of `square` (2, 2, sets) with its eigenvalues, in the scale
     `size` (2, sets), made positive and not too small: on a saddle the step then still climbs."""
-    s, t = np.sqrt(size)
+    s, t = np.sqrt(np.maximum(size, lik.FLOOR))
     a, b, e = square[0, 0] / s**2, square[0, 1] / (s * t), square[1, 1] / t**2
     middle, half = (a + e) / 2.0, np.hypot((a - e) / 2.0, b)
-    low, high = (np.maximum(np.abs(middle + x), 1e-9) for x in (-half, half))
+    low, high = np.abs(middle - half), np.abs(middle + half)
+    least = np.maximum(1e-7 * np.maximum(low, high), 1e-12)
+    low, high = np.maximum(low, least), np.maximum(high, least)
     # The matrix with the same eigenvectors is a multiple of the old plus a multiple of 1.
     slope = np.where(half > 0, (high - low) / np.where(half > 0, 2.0 * half, 1.0), 0.0)
     shift = (high + low) / 2.0 - slope * middle

@@ -18,7 +18,7 @@ from mtl_jax.roc.inputs import check
 from mtl_jax.roc.runs import Runs, coarsen, from_scores
 from mtl_jax.roc.search import search
 
-CHANCE = 0.5 + 1e-6
+CHANCE = 0.5 + 1e-5  # an area below it is that of the diagonal
 WIDE = 0.29  # the standard deviation of a uniform area: an se above it says nothing
 
 
@@ -148,7 +148,7 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
     found = search(runs)
     d, c = float(found.at.d[0]), float(found.at.c[0])
     auc = float(model.area(found.at.d, found.at.c)[0])
-    if auc < CHANCE:
+    if auc < CHANCE or found.loglik[0] < degenerate.chance_loglik(runs)[0]:
         return _degenerate("reversed", runs, truth, values)
     solved = information.solve(runs, found.at)
     m, n = int(truth.sum()), int((~truth).sum())

@@ -9,9 +9,10 @@ from mtl_jax.roc.degenerate import empirical_areas
 from mtl_jax.roc.fit import Fits, best_of, climb
 from mtl_jax.roc.runs import Runs, coarsen
 
-PEAKS = 4
+MOST = 3  # starts to climb to the end
+FIRST_STEPS = 10
 COARSE = 40  # categories that are enough to see where the maxima are
-BENDS = np.array([-1.0, -0.95, -0.8, -0.6, -0.4, -0.2, -0.05, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0])
+BENDS = np.array([-0.98, -0.9, -0.7, -0.5, -0.3, -0.1, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98])
 
 
 def candidates(auc: float) -> tuple[np.ndarray, np.ndarray]:
@@ -24,35 +25,36 @@ def candidates(auc: float) -> tuple[np.ndarray, np.ndarray]:
     return model.separation(areas, c), c
 
 
-def scan(runs: Runs, auc: float, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `most` best curves d, c of one data set that are no neighbours of a better one, judged
-    with the cutoffs at the fractions observed."""
+def scan(runs: Runs, auc: float) -> tuple[np.ndarray, np.ndarray]:
+    """For every second bend the curve d, c of the most likely area, and the most likely of all,
+    judged on one data set with the cutoffs at the fractions observed."""
     d, c = candidates(auc)
     many = runs.take(np.zeros(len(d), dtype=int))
     part = lik.shares(many)
     v = lik.cutoffs(many, part, d, c, lik.observed_fractions(many), None)
-    score = lik.loglik(many, lik.cells(many, part, lik.Point(d, c, v)))
-    grid = score.reshape(-1, len(BENDS))
-    best = grid.argmax(axis=0)
-    ridge = np.concatenate(([-np.inf], grid.max(axis=0), [-np.inf]))
-    peaks = np.flatnonzero((ridge[1:-1] >= ridge[:-2]) & (ridge[1:-1] >= ridge[2:]))
-    peaks = peaks[np.argsort(-ridge[1 + peaks])][:most]
-    at = best[peaks] * len(BENDS) + peaks
+    score = lik.loglik(many, lik.cells(many, part, lik.Point(d, c, v))).reshape(-1, len(BENDS))
+    at = score.argmax(axis=0) * len(BENDS) + np.arange(len(BENDS))
+    at = np.unique(np.append(at[::2], score.argmax()))
     return d[at], c[at]
 
 
+def distinct(found: Fits) -> np.ndarray:
+    """The fits of one data set worth climbing on from, best first: no two of about one area."""
+    areas, kept = model.area(found.at.d, found.at.c), []
+    for i in np.argsort(-found.loglik):
+        if all(abs(areas[i] - areas[j]) > 1e-3 for j in kept):
+            kept.append(i)
+    return np.array(kept[:MOST])
+
+
 def search(runs: Runs) -> Fits:
-    """The best maximum of one data set: climbs from every peak of the scan with the categories
-    pooled, then from the best two with all of them, and tries d = 0 where that is near."""
+    """The best maximum of one data set: a few steps from all starts of the scan with the categories
+    pooled, then a climb from the best of them with all categories, and one along d = 0."""
     coarse = coarsen(runs, COARSE)
-    d, c = scan(coarse, float(empirical_areas(runs)[0]), PEAKS)
-    if coarse is not runs:
-        found = climb(coarse.take(np.zeros(len(d), dtype=int)), d, c)
-        top = np.argsort(-found.loglik)
-        areas = model.area(found.at.d, found.at.c)[top]
-        top = top[np.concatenate(([0], np.flatnonzero(np.abs(areas - areas[0]) > 1e-4)[:1]))]
-        d, c = found.at.d[top], found.at.c[top]
-    found = climb(runs.take(np.zeros(len(d), dtype=int)), d, c)
+    d, c = scan(coarse, float(empirical_areas(runs)[0]))
+    found = climb(coarse.take(np.zeros(len(d), dtype=int)), d, c, steps=FIRST_STEPS)
+    top = distinct(found)
+    found = climb(runs.take(np.zeros(len(top), dtype=int)), found.at.d[top], found.at.c[top])
     best = best_of(found)
     area = model.area(best.at.d, best.at.c)
     if lik.EDGE_D < best.at.d[0] < 0.3:
