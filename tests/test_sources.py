@@ -202,7 +202,7 @@ def test_settings_of_a_row_reach_its_view(tmp_path: Path) -> None:
     assert (view.dark_is_dense, view.bits, view.pixel_um, view.view) == (True, 10, (50, 70), "MLO")
     assert (view.laterality, view.modality, view.truth_source) == ("L", "SFM", "birads")
     assert (view.split, view.label, view.spacing_source) == ("test", 1, "ruler")
-    assert (view.note, view.case_id, view.lesion_id) == ("faint", "P1", "1")
+    assert (view.note, view.case_id, view.lesion_id) == ("", "P1", "1")  # notes stay where they are
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def _lesion_view(row: Row, root: Path, where: str) -> LesionView:
         dark_is_dense=choice["polarity"] == "dark_dense",
         frame=frame,
         split=choice["split"],
-        note="; ".join(part for part in (row["notes"], note) if part),
+        note=note,
     )
 
 

@@ -62,7 +62,7 @@ def collection(path: str, *, classes: tuple[str, ...]) -> Collection:
             views.append(_lesion_view(fields, root, item, f"{table} line {number}"))
     if not rows_seen:
         raise InputError(f"{table}: no row begins with a film's name such as mdb001")
-    return Collection("mini_mias", root, tuple(views), tuple(left_out), _DECISIONS)
+    return Collection("mini_mias", root, tuple(views), tuple(left_out), _DECISIONS, public_ids=True)
 
 
 def _reason_to_leave_out(
@@ -109,5 +109,5 @@ def _lesion_view(fields: list[str], root: Path, item: str, where: str) -> Lesion
         pixel_um=(PIXEL_UM, PIXEL_UM),
         spacing_source="stated by the collection",
         bits=8,
-        note=fields[2] if inside else f"{fields[2]}; circle reaches beyond the image",
+        note="" if inside else "circle reaches beyond the image",
     )

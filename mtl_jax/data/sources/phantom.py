@@ -60,7 +60,7 @@ def collection(
         _make(home, parameters)
     found = manifest.collection(str(home / "manifest.csv"))
     simulated = f"{path}: simulated with {json.dumps(parameters, sort_keys=True)}"
-    return replace(found, decisions=(simulated, *found.decisions))
+    return replace(found, decisions=(simulated, *found.decisions), public_ids=True)
 
 
 def severity(rng: np.random.Generator, malignant: bool, difficulty: float) -> float:
