@@ -90,53 +90,27 @@ def cutoffs(
 def cells(runs: Runs, part: Shares, at: Point) -> Cells:
     """Cell probabilities, each the sum of two positive normal intervals so that nothing cancels,
     and the slopes at the cutoffs."""
-    d, c = np.repeat(np.maximum(at.d, EDGE_D), runs.sizes), np.repeat(at.c, runs.sizes)
-    arguments = model.deviates(at.v, d, c)
+    d, c = np.repeat(at.d, runs.sizes), np.repeat(at.c, runs.sizes)
+    lower = model.deviates(at.v, d, c)
     top = model.deviates(np.repeat(model.ends(at.d, at.c)[0], runs.sizes), d, c)
-    inner = []
-    for x, x_top in zip(arguments, top, strict=True):
-        upper = np.where(part.first, x_top, np.roll(x, 1))
-        inner.append(interval(upper, x))
-    f, g, turn = shape(part, at.v, d, c)
-    return Cells(inner[0] + inner[1], inner[2] + inner[3], f, g, turn)
+    p1, p2, q1, q2 = interval(np.where(part.first, top, np.roll(lower, 1, axis=1)), lower)
+    return Cells(p1 + p2, q1 + q2, *shape(part, at.v, d, c))
 
 
 def shape(
     part: Shares, v: np.ndarray, d: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The fields r, s and turn of `Cells` at cutoffs v, with d and c per cell."""
-    f, g, x1, x2, y1, y2 = model.slopes(model.deviates(v, d, c), c)
-    density = np.maximum(part.benign * f + part.malignant * g, FLOOR)
-    turn = np.stack(by_curve(v, d, c, f, g, (x1, x2, y1, y2))) / density
-    turn[:, part.last] = 0.0
-    return f / density, g / density, turn
-
-
-def by_curve(
-    v: np.ndarray,
-    d: np.ndarray,
-    c: np.ndarray,
-    f: np.ndarray,
-    g: np.ndarray,
-    bells: tuple[np.ndarray, ...],
-) -> tuple[np.ndarray, np.ndarray]:
-    """f dTPF - g dFPF by d^2 and by c, at fixed v."""
-    (fpf_d, tpf_d), (fpf_c, tpf_c) = at_fixed_v(v, d, c, bells)
-    return (f * tpf_d - g * fpf_d) / (2.0 * d), f * tpf_c - g * fpf_c
-
-
-def at_fixed_v(
-    v: np.ndarray, d: np.ndarray, c: np.ndarray, bells: tuple[np.ndarray, ...]
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Derivatives of FPF and TPF at fixed v, first by d, then by c."""
-    x1, x2, y1, y2 = bells
-    c = model.away_from_zero(c)
+    f, g, (x1, x2, y1, y2) = model.slopes(model.deviates(v, d, c), c)
     q = np.sqrt(1.0 + c * c)
     near, other = q / 2.0, q / (2.0 * c)
     bend, swing = d * c / (2.0 * q), d / (2.0 * q * c * c)
-    by_d = -x1 * near + x2 * other, y1 * near + y2 * other
-    by_c = x1 * (v - bend) + x2 * (v - swing), y1 * (bend - v) - y2 * (v + swing)
-    return by_d, by_c
+    fpf_d, tpf_d = x2 * other - x1 * near, y1 * near + y2 * other  # at fixed v
+    fpf_c = x1 * (v - bend) + x2 * (v - swing)
+    tpf_c = y1 * (bend - v) - y2 * (v + swing)
+    density = np.where(part.last, np.inf, np.maximum(part.benign * f + part.malignant * g, FLOOR))
+    turn = np.stack([(f * tpf_d - g * fpf_d) / (2.0 * d), f * tpf_c - g * fpf_c]) / density
+    return f / density, g / density, turn
 
 
 def interval(a: np.ndarray, b: np.ndarray) -> np.ndarray:

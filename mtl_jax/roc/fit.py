@@ -65,7 +65,7 @@ def climb(
         np.full(sets, steps),
     )
     d = np.zeros(sets) if on_edge else d
-    live, now = np.arange(sets), begin(runs, np.maximum(d, lik.EDGE_D), np.array(c, float))
+    live, now = np.arange(sets), begin(runs, np.maximum(d, lik.EDGE_D), model.away_from_zero(c))
     for step in range(steps):
         now, done = take_step(now, on_edge)
         done |= step == steps - 1
@@ -187,6 +187,7 @@ def advance(
     """The point after a step, kept inside d >= 0 and |c| < 1, and its w."""
     c = at.c + move[1]
     c = np.clip(np.where(np.abs(c) < 1.0, c, (at.c + np.sign(c)) / 2.0), -MOST_C, MOST_C)
+    c = model.away_from_zero(c)
     area = model.area(at.d, at.c)
     wanted = np.clip(area + move[0], (area + 0.5) / 2.0, (area + 1.0) / 2.0)
     near = np.sqrt(np.maximum(at.d**2 + move[0], lik.EDGE_D**2))

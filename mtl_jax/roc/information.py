@@ -147,9 +147,10 @@ def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: 
     main, border, square = plain.main.copy(), plain.border.copy(), plain.square.copy()
 
     cell_d, cell_c = np.repeat(at.d, runs.sizes), np.repeat(at.c, runs.sizes)
+    f, g, _ = model.slopes(model.deviates(at.v, cell_d, cell_c), cell_c)
+    density = np.maximum(part.benign * f + part.malignant * g, FLOOR)
     aside = 1e-6 * np.minimum(w, 1.0 - w)
-    fell = cutoffs(runs, part, at.d, at.c, w - aside, at.v)
-    r = shape(part, fell, cell_d, cell_c)[0]
+    r = shape(part, at.v + aside / density, cell_d, cell_c)[0]
     main += pull * (r - now.r) / np.where(part.last, 1.0, aside)
 
     by_area = 1e-5 * np.maximum(at.d**2, 0.1) / stretch

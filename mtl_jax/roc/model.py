@@ -9,41 +9,38 @@ import numpy as np
 from scipy.special import erf, ndtr, owens_t
 
 TINY_C = 1e-12  # nearer to zero the curve is that of equal variances to the last bit
+ROOT = 1.0 / np.sqrt(2.0 * np.pi)
 FAR = 9.0  # standard deviations that hold all mass that matters
 
 
 def away_from_zero(c: np.ndarray) -> np.ndarray:
-    """c, or the smallest c that can be divided by."""
+    """c, or the smallest c that can be divided by. All functions here expect such a c."""
     return np.where(np.abs(c) < TINY_C, np.where(c > 0, TINY_C, -TINY_C), c)
 
 
-def deviates(v: np.ndarray, d: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The arguments x1, x2 of the two normal integrals of FPF(v), and y1, y2 of TPF(v)."""
-    c = away_from_zero(c)
+def deviates(v: np.ndarray, d: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The arguments (4, n) of the two normal integrals of FPF(v) and of the two of TPF(v)."""
     q = np.sqrt(1.0 + c * c)
     near, other = d * q / 2.0, d * q / (2.0 * c)
-    benign, malignant = -(1.0 - c) * v, -(1.0 + c) * v
-    return benign - near, benign + other, malignant + near, malignant + other
+    benign, malignant = (c - 1.0) * v, (-1.0 - c) * v
+    return np.stack([benign - near, benign + other, malignant + near, malignant + other])
 
 
-def fractions(v: np.ndarray, d: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """FPF and TPF at v, inside its bound."""
-    x1, x2, y1, y2 = deviates(v, d, c)
-    sign = np.where(c > 0, 1.0, -1.0)  # Phi(x) - 1 for c > 0, written without cancellation
-    fpf, tpf = ndtr(x1) - sign * ndtr(-sign * x2), ndtr(y1) - sign * ndtr(-sign * y2)
-    return np.clip(fpf, 0.0, 1.0), np.clip(tpf, 0.0, 1.0)
+def fractions(at: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """FPF and TPF (n,) from the deviates `at` (4, n) of a v inside its bound."""
+    sign = np.where(c > 0, -1.0, 1.0)  # where c > 0: Phi(x) - 1, without cancellation
+    one, two, three, four = ndtr(np.stack([at[0], sign * at[1], at[2], sign * at[3]]))
+    return np.clip(one + sign * two, 0.0, 1.0), np.clip(three + sign * four, 0.0, 1.0)
 
 
-def slopes(arguments: tuple[np.ndarray, ...], c: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Densities -dFPF/dv and -dTPF/dv, and the four normal densities they are made of."""
-    bells = [np.exp(-np.minimum(x * x, 1400.0) / 2.0) / np.sqrt(2.0 * np.pi) for x in arguments]
-    f, g = (1.0 - c) * (bells[0] + bells[1]), (1.0 + c) * (bells[2] + bells[3])
-    return f, g, *bells
+def slopes(at: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Densities -dFPF/dv and -dTPF/dv (n,), and the normal densities (4, n) they are made of."""
+    bells = np.exp(-0.5 * at * at) * ROOT
+    return (1.0 - c) * (bells[0] + bells[1]), (1.0 + c) * (bells[2] + bells[3]), bells
 
 
 def ends(d: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The strictest and the laxest v: the bound where there is one, else far out."""
-    c = away_from_zero(c)
     q = np.sqrt(1.0 + c * c)
     bound = d * q / (4.0 * c)
     far = (FAR + d * q) / (1.0 - np.abs(c))
@@ -58,28 +55,31 @@ def cutoffs(
     """v where benign * FPF + (1 - benign) * TPF = w, all arrays (n,), 0 < w < 1: Newton steps from
     the guess v, halving the bracket wherever they leave it."""
     high, low = ends(d, c)
-    v = (low + high) / 2.0 if v is None else np.clip(v, low, high)
-    todo = np.arange(len(v))
+    out = (low + high) / 2.0 if v is None else np.clip(v, low, high)
+    todo, v = np.arange(len(out)), out
     for _ in range(80):
-        at, mix, dt, ct = v[todo], benign[todo], d[todo], c[todo]
-        fpf, tpf = fractions(at, dt, ct)
-        f, g = slopes(deviates(at, dt, ct), ct)[:2]
-        over = mix * fpf + (1.0 - mix) * tpf - w[todo]
-        low[todo] = np.where(over > 0, at, low[todo])
-        high[todo] = np.where(over > 0, high[todo], at)
-        step = at + over / np.maximum(mix * f + (1.0 - mix) * g, 1e-60)
-        inside = (step >= low[todo]) & (step <= high[todo])
-        v[todo] = np.where(inside, step, (low[todo] + high[todo]) / 2.0)
-        far = np.abs(over) > 1e-12 * np.minimum(w[todo], 1.0 - w[todo])
-        todo = todo[far & (high[todo] - low[todo] > 1e-15 * np.abs(at))]
-        if not len(todo):
+        at = deviates(v, d, c)
+        fpf, tpf = fractions(at, c)
+        f, g, _ = slopes(at, c)
+        over = benign * (fpf - tpf) + tpf - w
+        low, high = np.where(over > 0, v, low), np.where(over > 0, high, v)
+        step = v + over / np.maximum(benign * (f - g) + g, 1e-60)
+        new = np.where((step >= low) & (step <= high), step, (low + high) / 2.0)
+        out[todo] = new
+        # A Newton step squares this error, so that the cutoffs are right to rounding.
+        far = (np.abs(over) > 1e-7 * np.minimum(w, 1.0 - w)) & (high - low > 1e-15 * np.abs(v))
+        if not far.any():
             break
-    return v
+        if not far.all():
+            todo, low, high = todo[far], low[far], high[far]
+            w, benign, d, c = w[far], benign[far], d[far], c[far]
+        v = new[far]
+    return out
 
 
 def area(d: np.ndarray, c: np.ndarray) -> np.ndarray:
     """Area under the curve, by Owen's T."""
-    c = np.abs(away_from_zero(c))
+    c = np.abs(c)
     return 1.0 - 2.0 * owens_t(d / np.sqrt(2.0), (1.0 - c * c) / (2.0 * c))
 
 
@@ -87,7 +87,7 @@ def area_gradient(d: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """Derivatives of the area by d and by c."""
     x, c2 = d / np.sqrt(2.0), c * c
     rho = -(1.0 - c2) / (1.0 + c2)
-    root = 2.0 * np.abs(away_from_zero(c)) / (1.0 + c2)  # sqrt(1 - rho^2)
+    root = 2.0 * np.abs(c) / (1.0 + c2)  # sqrt(1 - rho^2)
     density = np.exp(-x * x / 2.0) / np.sqrt(2.0 * np.pi)
     by_d = density / np.sqrt(2.0) * erf(-rho * x / root / np.sqrt(2.0))
     by_c = np.exp(-x * x / (2.0 * root * root)) / (np.pi * root) * 4.0 * c / (1.0 + c2) ** 2

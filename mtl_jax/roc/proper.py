@@ -111,19 +111,24 @@ class Proper:
         sensitivity = float(self.tpf([fpf])[0])
         if self.corner is not None:
             return sensitivity, float("nan")
-        d, c = np.array([max(self.d_a, EDGE_D)]), np.array([self.c])
+        d, c = (np.array([x]) for x in self._safe())
         v = model.cutoffs(np.array([fpf]), np.ones(1), d, c)
         none = np.zeros(1, dtype=bool)
         turn = shape(Shares(np.ones(1), np.zeros(1), none, none), v, d, c)[2][:, 0]
         by = np.array([2.0 * d[0] * turn[0], turn[1]])
         return sensitivity, float(np.sqrt(max(by @ self.covariance @ by, 0.0)))
 
+    def _safe(self) -> tuple[float, float]:
+        """d and c moved off the places where the formulas divide by zero."""
+        return max(self.d_a, EDGE_D), float(model.away_from_zero(np.array(self.c)))
+
     def _at(self, w: np.ndarray, benign: float) -> tuple[np.ndarray, np.ndarray]:
         """FPF and TPF where benign * FPF + (1 - benign) * TPF = w."""
         inner = (w > 0.0) & (w < 1.0)
         flat = w[inner]
-        d, c = np.full(len(flat), max(self.d_a, EDGE_D)), np.full(len(flat), self.c)
-        found = model.fractions(model.cutoffs(flat, np.full(len(flat), benign), d, c), d, c)
+        d, c = (np.full(len(flat), x) for x in self._safe())
+        v = model.cutoffs(flat, np.full(len(flat), benign), d, c)
+        found = model.fractions(model.deviates(v, d, c), c)
         fpf, tpf = (np.where(w >= 1.0, 1.0, 0.0) for _ in range(2))
         fpf[inner], tpf[inner] = found
         return fpf, tpf
@@ -194,7 +199,7 @@ def _degenerate(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) ->
     elif kind == "single":
         status, se_method = "undetermined", "information, c = 0"
         d, variance, auc = degenerate.single_area(runs)
-        se = float(np.sqrt(variance) * model.area_gradient(d, 0.0)[0])
+        se = float(np.sqrt(variance) * model.area_gradient(d, model.TINY_C)[0])
         unknown, corner = np.array([[variance, 0.0], [0.0, 0.0]]), None
     elif kind in ("perfect", "edge_only"):
         fpf, tpf = degenerate.operating_points(runs)

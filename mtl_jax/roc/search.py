@@ -21,8 +21,8 @@ def candidates(auc: float) -> tuple[np.ndarray, np.ndarray]:
     z = ndtri(np.clip(auc, 0.5, 0.9999)) + np.array([-0.3, 0.0, 0.3, 0.8])
     areas = np.clip(ndtr(z), 0.505, 0.9999)
     areas, bends = (g.ravel() for g in np.meshgrid(areas, BENDS, indexing="ij"))
-    c = bends * model.widest(areas)
-    return model.separation(areas, c), c
+    c = model.away_from_zero(bends * model.widest(areas))
+    return np.maximum(model.separation(areas, c), lik.EDGE_D), c
 
 
 def scan(runs: Runs, auc: float) -> tuple[np.ndarray, np.ndarray]:
