@@ -9,7 +9,10 @@ import numpy as np
 import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
+
+from kit.jpeg_lossless import encode
 
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
@@ -21,6 +24,8 @@ LOSSLESS = (
     "ExplicitVRBigEndian",
     "DeflatedExplicitVRLittleEndian",
     "RLELossless",
+    "JPEGLossless",  # .57
+    "JPEGLosslessSV1",  # .70
     "JPEGLSLossless",
     "JPEG2000Lossless",
 )
@@ -49,7 +54,11 @@ def write_dicom(
             setattr(header, keyword, value)
     header.file_meta.MediaStorageSOPClassUID = header.get("SOPClassUID", FOR_PRESENTATION)
     wanted = getattr(uid, syntax)
-    if wanted.is_compressed and wanted != uid.DeflatedExplicitVRLittleEndian:
+    if wanted in (uid.JPEGLossless, uid.JPEGLosslessSV1):
+        predictor = 1 if wanted == uid.JPEGLosslessSV1 else 4
+        streams = [encode(gray, bits, predictor) for gray in pixels.reshape(-1, *pixels.shape[-2:])]
+        set_frames(header, streams)
+    elif wanted.is_compressed and wanted != uid.DeflatedExplicitVRLittleEndian:
         plugin = "pydicom" if wanted == uid.RLELossless else ""
         header.compress(wanted, encoding_plugin=plugin, generate_instance_uid=False)
     elif wanted == uid.ExplicitVRBigEndian and header.BitsAllocated == 16:
@@ -57,6 +66,13 @@ def write_dicom(
     header.file_meta.TransferSyntaxUID = wanted
     pydicom.dcmwrite(path, header, enforce_file_format=True)
     return path
+
+
+def set_frames(header: Dataset, streams: list[bytes]) -> None:
+    """Puts ready compressed `streams`, one a frame, into a header."""
+    header.PixelData = encapsulate(streams)
+    header["PixelData"].is_undefined_length = True
+    header["PixelData"].VR = "OB"
 
 
 def for_processing(**tags: object) -> dict[str, object]:
