@@ -5,6 +5,15 @@ from scipy.special import ndtr, ndtri
 
 from mtl_jax.roc.runs import Runs
 
+# What `Proper.status` says of each kind of data below.
+STATUS = {
+    "constant": "undetermined",
+    "perfect": "perfect",
+    "edge_only": "edge_only",
+    "single": "undetermined",
+    "reversed": "below_chance",
+}
+
 
 def classify(runs: Runs) -> np.ndarray:
     """Of each data set (sets,): 'regular', or why the likelihood has no single maximum.

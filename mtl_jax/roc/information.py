@@ -18,6 +18,7 @@ from mtl_jax.roc.cells import (
     Shares,
     cells,
     cutoffs,
+    fractions_of,
     shape,
     shares,
 )
@@ -184,19 +185,25 @@ def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: 
 class Solved:
     """The information of one data set, inverted: `inverse` (2, 2) is the covariance of the chart's
     coordinates, `to_d_c` (2, 2) turns their changes into those of (d, c), `area` (2,) into those
-    of the area; `border` (2, cells) is the border solved for the cutoffs. Where d = 0 the first
+    of the area; `border` (2, cells) is the border solved for the cutoffs, and `turn` (2, cells)
+    that of `Cells` in the chart's coordinates. Where d = 0 the first
     coordinate is fixed, and has zeros; where the information is singular all is NaN."""
 
     inverse: np.ndarray
     to_d_c: np.ndarray
     area: np.ndarray
     border: np.ndarray
+    turn: np.ndarray
 
 
 def solve(runs: Runs, at: Point, expected: bool = True) -> Solved:
-    """Inverts the information of one data set at its maximum."""
+    """Inverts the information of one data set at its maximum: expected, or observed in full."""
     part = shares(runs)
-    state = system(runs, part, at, cells(runs, part, at), expected)
+    now = cells(runs, part, at)
+    state = system(runs, part, at, now, expected)
+    if not expected:
+        w = fractions_of(runs, part.benign * now.p + part.malignant * now.q)
+        state = bend(runs, part, at, w, now, state)
     _, square, _, border, solid = eliminate(runs, state, np.zeros(1))
     square, d = square[..., 0], float(at.d[0])
     by_d, by_c = (float(g[0]) for g in model.area_gradient(at.d, at.c))
@@ -210,4 +217,5 @@ def solve(runs: Runs, at: Point, expected: bool = True) -> Solved:
     elif solid[0] and determinant > 1e-13 * square[0, 0] * square[1, 1] > 0:
         (a, b), (_, e) = square / determinant
         inverse = np.array([[e, -b], [-b, a]])
-    return Solved(inverse, to_d_c, area, border)
+    turn = charted(runs, now.turn, chart(at.d, at.c, by_square(at.d)))
+    return Solved(inverse, to_d_c, area, border, turn)

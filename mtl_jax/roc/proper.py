@@ -147,7 +147,7 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
         if max_categories < 2:
             raise ValueError(f"max_categories must be at least 2, not {max_categories}")
         runs = coarsen(runs, max_categories)
-    kind = degenerate.classify(runs)[0]
+    kind = str(degenerate.classify(runs)[0])
     if kind != "regular":
         return _degenerate(kind, runs, truth, values)
     found = search(runs)
@@ -193,11 +193,11 @@ def _degenerate(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) ->
     unknown, corner = np.full((2, 2), np.nan), (0.0, 1.0)
     d, c, auc, se, se_method = 0.0, 0.0, 0.5, observed.se, "DeLong"
     loglik = float(degenerate.saturated_loglik(runs)[0])
-    status = {"constant": "undetermined", "reversed": "below_chance"}.get(kind, kind)
+    status = degenerate.STATUS[kind]
     if kind == "reversed":
         loglik = float(degenerate.chance_loglik(runs)[0])
     elif kind == "single":
-        status, se_method = "undetermined", "information, c = 0"
+        se_method = "information, c = 0"
         d, variance, auc = degenerate.single_area(runs)
         se = float(np.sqrt(variance) * model.area_gradient(d, model.TINY_C)[0])
         unknown, corner = np.array([[variance, 0.0], [0.0, 0.0]]), None
