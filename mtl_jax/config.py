@@ -16,6 +16,7 @@ APPROACHES = ("mttl", "sttl")
 STUDIES = ("test", "cross_validation")
 HEADS = ("shared", "per_task")
 EXECUTORS = ("local",)
+TRUTH_POLICIES = ("biopsy", "biopsy_or_followup", "birads")
 
 
 def default() -> ConfigDict:
@@ -37,6 +38,10 @@ def default() -> ConfigDict:
     c.data.target = "sfm"  # the collection that is tested
     c.data.test_fraction = 0.5  # of the target's cases, where the source marks no test set
     c.data.cache = "cache"  # folder of shards and phantom files, shared by all jobs
+    c.data.truth_policy = "biopsy_or_followup"  # biopsy: proven lesions alone; birads: any truth
+    c.data.strict = False  # True: refuse a collection that would need a repair
+    c.data.pseudonymise = True  # hash ids and file names that are not published pseudonyms
+    c.data.workers = 1  # processes that read images, each up to 1 GiB; they change no result
     c.data.background = ConfigDict()
     c.data.background.correct = True  # Chan 1995a, Sahiner 1996 (2.1)
     c.data.background.along_mm = 3.2  # box along the edge
@@ -104,6 +109,8 @@ def validate(c: ConfigDict) -> None:
     _need("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
     for source in c.data.sources:
         _need("data.sources", source, ":" in source, "the form name:path")
+    _one_of("data.truth_policy", c.data.truth_policy, TRUTH_POLICIES)
+    _need("data.workers", c.data.workers, 1 <= c.data.workers <= 256, "between 1 and 256")
     _need("folds", c.folds, c.folds >= 2, "at least 2")
     _need("seed", c.seed, 0 <= c.seed < 2**31, "between 0 and 2147483647")
     _need("devices", c.devices, c.devices >= 1, "at least 1")

@@ -10,6 +10,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def key_of_pseudonyms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key of the tests' own: they touch nothing in the user's home."""
+    path = tmp_path_factory.mktemp("key") / "key"
+    os.environ["MTL_JAX_KEY_FILE"] = str(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real films, weights and rating data beside the checkout."""

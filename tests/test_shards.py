@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from test_imaging import write_pgm
 
-from mtl_jax.data import ingest, shards
+from mtl_jax.data import cutting, ingest, shards
 from mtl_jax.imaging.background import correct
 from mtl_jax.nouns import InputError
 
 HERE = Path(__file__).resolve().parents[1]
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+OWN_IDS = ingest.Rules(pseudonymise=False)
 COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,circle,polarity,bits"
 ROWS = (
     "mine,P1,1,CC,a.pgm,malignant,100,300;320;20,bright_dense,",
@@ -44,7 +45,7 @@ def write_rows(home: Path, rows: tuple[str, ...]) -> None:
 
 
 def load(home: Path, background: dict[str, object] = BACKGROUND) -> shards.RoiSet:
-    return ingest.load(f"manifest:{home}/m.csv", home.parent / "cache", background, {})
+    return ingest.load(f"manifest:{home}/m.csv", home.parent / "cache", background, {}, OWN_IDS)
 
 
 def stored(path: Path) -> np.ndarray:
@@ -87,7 +88,7 @@ def test_index_and_manifest_say_what_was_done(home: Path) -> None:
     np.testing.assert_allclose(rois.index["outside"], [0, 0, 0, 44 / 128], atol=1e-6)
     assert rois.manifest["counts"] == {
         **{"images": 3, "rois": 4, "lesions": 3, "cases": 2},
-        **{"malignant": 1, "benign": 2, "left_out": 1},
+        **{"malignant": 1, "benign": 2, "repaired": 0, "left_out": 1, "unusable": 0},
     }
     assert rois.manifest["left_out"] == [["P3/1/CC", "truth unknown"]]
     assert rois.manifest["imaging"]["background"] == BACKGROUND
@@ -101,9 +102,9 @@ def test_made_once_and_again_only_when_something_changed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
-    true_read = ingest.read_image
+    true_read = cutting.read_image
     monkeypatch.setattr(
-        ingest, "read_image", lambda path, frame: read.append(path.name) or true_read(path, frame)
+        cutting, "read_image", lambda path, frame: read.append(path.name) or true_read(path, frame)
     )
     first = load(home)
     assert sorted(read) == ["a.pgm", "b.pgm", "c.pgm"]  # once each, with two lesions in a.pgm
@@ -123,7 +124,7 @@ def test_made_once_and_again_only_when_something_changed(
 def test_same_input_gives_the_same_bytes(home: Path) -> None:
     made = [ingest.make(f"manifest:{home}/m.csv", home / out, BACKGROUND, {}) for out in "pq"]
     assert made[0].manifest == made[1].manifest
-    for name in ("roi-00000.npy", "index.csv", "manifest.json"):
+    for name in ("roi-00000.npy", "index.csv", "audit.csv", "manifest.json"):
         assert (home / "p/mine" / name).read_bytes() == (home / "q/mine" / name).read_bytes()
     opened = ingest.load(f"shards:{home}/p/mine", home / "cache", BACKGROUND, {})
     np.testing.assert_array_equal(opened.shards[0], made[0].shards[0])
@@ -135,12 +136,12 @@ def test_same_input_gives_the_same_bytes(home: Path) -> None:
 def test_many_shards_keep_the_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.array(load(home).shards[0])
     monkeypatch.setattr(ingest, "SHARD_ROIS", 3)
-    rois = ingest.make(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {})
+    rois = ingest.make(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {}, OWN_IDS)
     assert [len(shard) for shard in rois.shards] == [3, 1]
     np.testing.assert_array_equal(np.concatenate(rois.shards), whole)
 
 
-@pytest.mark.parametrize("name", ["roi-00000.npy", "index.csv"])
+@pytest.mark.parametrize("name", ["roi-00000.npy", "index.csv", "audit.csv"])
 def test_a_changed_byte_is_found(home: Path, name: str) -> None:
     load(home)
     path = next((home.parent / "cache").iterdir()) / name
@@ -162,7 +163,7 @@ def edit(manifest: dict, *keys: str | int, value: object) -> dict:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ((("format_version",), 0), "format version 0"),
+        ((("format_version",), 1), "format version 1, here 2; .*make the shards again"),
         ((("shards", 0, "rois"), 3), "4 regions, manifest.json says 3"),
         ((("shards", 0, "file"), "../../x.npy"), "misnamed"),
         ((("shards",), []), "4 index lines for 0 regions"),
@@ -189,11 +190,11 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        shards.write(tmp_path / "out", "x", [], chunks(), {})
+        shards.write(tmp_path / "out", "x", [], chunks(), {}, "")
     with pytest.raises(ValueError, match="index lines"):
-        shards.write(tmp_path / "out", "x", [], iter([np.zeros((1, 128, 128), np.int16)]), {})
+        shards.write(tmp_path / "out", "x", [], iter([np.zeros((1, 128, 128), np.int16)]), {}, "")
     with pytest.raises(ValueError, match="not int16"):
-        shards.write(tmp_path / "out", "x", [], iter([np.zeros((1, 128, 128))]), {})
+        shards.write(tmp_path / "out", "x", [], iter([np.zeros((1, 128, 128))]), {}, "")
     assert not list(tmp_path.iterdir())
 
 
@@ -201,7 +202,7 @@ def test_the_loser_of_a_race_leaves_the_winner_standing(home: Path) -> None:
     rois = load(home)
     folder = next((home.parent / "cache").iterdir())
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
-    shards.write(folder, "mine", [], iter([]), dict(rois.manifest))
+    shards.write(folder, "mine", [], iter([]), dict(rois.manifest), "")
     assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -235,10 +236,14 @@ def test_tools(home: Path, tmp_path: Path) -> None:
     assert (status, errors) == (0, "") and "mine, 4 regions in 1 shards, whole" in text
     os.truncate(out / "mine/roi-00000.npy", 1000)
     os.truncate(home / "b.pgm", 1000)
+    # An image that cannot be used costs its own lesions only, and is named; strict, it ends the job.
+    status, text, errors = tool("make_shards.py", f"manifest:{home}/m.csv", "--out", tmp_path / "n")
+    assert status == 0 and "mine: 1 left out: truncated" in text
+    assert errors.count("\n") == 2 and "b.pgm: truncated" in errors
     failing = [
         tool("verify_shards.py", out / "mine"),
         tool("make_shards.py", f"manifest:{home}/m.csv", "--out", out),
-        tool("make_shards.py", f"manifest:{home}/m.csv", "--out", tmp_path / "new"),
+        tool("make_shards.py", f"manifest:{home}/m.csv", "--out", tmp_path / "s", "--strict"),
         tool("make_shards.py", f"mini_mias:{tmp_path}/absent", "--out", out),
         tool("make_shards.py", f"mini_mias:{home}", "--out", out),
         tool("make_shards.py", "nomias:x", "--out", out),

@@ -2,45 +2,84 @@
 
 python tools/make_shards.py mini_mias:data/mini_mias manifest:mine/lesions.csv --out shards
 Each collection becomes a folder OUT/<collection>, itself a data source: shards:OUT/<collection>.
+Its audit.csv has a row for every lesion view and for everything left out, with the reason.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from mtl_jax.config import default
-from mtl_jax.data.ingest import make
-from mtl_jax.nouns import InputError
+from ml_collections import ConfigDict
 
-COLUMNS = ("images", "rois", "lesions", "cases", "malignant", "benign", "left_out")
+from mtl_jax import config
+from mtl_jax.data import audit, ingest
+from mtl_jax.nouns import InputError
 
 
 def main() -> int:
-    settings = default().data
+    c = config.default()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", nargs="+", help="name:path, as in mini_mias:data/mini_mias")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
+    parser.add_argument("--strict", action="store_true", help="refuse what would need a repair")
     parser.add_argument(
-        "--classes",
-        default=",".join(settings.mini_mias.classes),
-        help="mini_mias: which abnormalities, of CIRC,SPIC,MISC,ARCH,ASYM (default: %(default)s)",
+        "--truth",
+        choices=config.TRUTH_POLICIES,
+        default=c.data.truth_policy,
+        help="which sources of truth are taken (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=c.data.workers,
+        help="processes that read images, each up to 1 GiB (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any other field of config.data, as in mini_mias.classes=CIRC,SPIC",
     )
     flags = parser.parse_args()
-    options = {
-        "mini_mias": {"classes": tuple(flags.classes.split(","))},
-        "phantom": {**settings.phantom, "folder": flags.out},
-    }
     try:
-        made = [make(spec, flags.out, settings.background, options) for spec in flags.source]
+        c.data.strict, c.data.truth_policy, c.data.workers = (
+            flags.strict,
+            flags.truth,
+            flags.workers,
+        )
+        for assignment in flags.set:
+            assign(c.data, assignment)
+        config.validate(c)
+        how = ingest.settings(c.data.to_dict(), flags.out)
+        made = [ingest.make(spec, flags.out, *how) for spec in flags.source]
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{'collection':16}", *(f"{name:>9}" for name in COLUMNS))
-    for rois in made:
-        print(f"{rois.name:16}", *(f"{rois.manifest['counts'][name]:9d}" for name in COLUMNS))
+    print(audit.summary(made))
     return 0
+
+
+def assign(data: ConfigDict, assignment: str) -> None:
+    """Sets a field such as mini_mias.classes=CIRC,SPIC, in the type that it has."""
+    name, _, text = assignment.partition("=")
+    *above, field = name.split(".")
+    for part in above:
+        data = data.get(part) if isinstance(data, ConfigDict) else None
+    if not isinstance(data, ConfigDict) or not isinstance(
+        data.get(field), str | int | float | tuple
+    ):
+        raise InputError(f"--set {assignment}: config.data has no field {name!r}")
+    kind = type(data[field])
+    try:
+        if kind is bool:
+            data[field] = {"true": True, "false": False}[text.lower()]
+        else:
+            data[field] = tuple(text.split(",")) if kind is tuple else kind(text)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"--set {assignment}: {text!r} is no {kind.__name__}") from error
 
 
 if __name__ == "__main__":

@@ -1,23 +1,36 @@
 """From a collection on disk to its shards, made once. Knows no format of any collection."""
 
-import hashlib
-import json
+import shutil
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from mtl_jax.data import shards
+from mtl_jax.data import audit, cutting, shards
+from mtl_jax.data.plan import USUAL, Plan, Rules, make_plan, where
 from mtl_jax.data.sources import SOURCES
-from mtl_jax.imaging.read import read_image
-from mtl_jax.imaging.resample import block, to_pixel_size
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS, lesion_roi, to_12_bit
-from mtl_jax.nouns import Collection, InputError, LesionView, RoiSet
+from mtl_jax.imaging.roi import ROI_PIXELS
+from mtl_jax.nouns import InputError, RoiSet
 
-SHARD_ROIS = 2048  # 64 MiB a shard
+SHARD_ROIS = 2048  # 64 MiB a shard: as much as is in memory at once
+ERRORS_SHOWN = 10
+
+
+def settings(
+    data: Mapping[str, Any], folder: Path
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Rules]:
+    """Background, options of each source, and rules, as `config.data` says them.
+
+    `folder` is where the phantom writes its files.
+    """
+    options = {name: dict(data[name]) for name in SOURCES if name in data}
+    options["phantom"]["folder"] = folder
+    rules = Rules(**{field.name: data[field.name] for field in fields(Rules)})
+    return dict(data["background"]), options, rules
 
 
 def load(
@@ -25,20 +38,22 @@ def load(
     cache: Path,
     background: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
+    rules: Rules = USUAL,
 ) -> RoiSet:
     """The regions of the collection `spec`, 'name:path'; 'shards:PATH' opens ready shards.
 
     Anything else is made into `cache`/<collection>-<fingerprint>, unless it stands there already.
     `background` is {'correct': bool, 'along_mm': float, 'depth_mm': float}; `options` maps a
-    source's name to its keyword arguments. InputError: anything wrong with the user's files.
+    source's name to its keyword arguments. An image that cannot be used costs its own lesions only:
+    it is named on stderr and in audit.csv. InputError: anything else wrong with the user's files;
+    under strict rules also that, and any repair.
     """
     name, path = _split(spec)
     if name == "shards":
         return shards.open_shards(Path(path))
-    collection = SOURCES[name](path, **options.get(name, {}))
-    fingerprint = _fingerprint(name, collection, background, options.get(name, {}))
-    folder = Path(cache) / f"{collection.name}-{fingerprint[:12]}"
-    return _stand(folder, collection, background, fingerprint)
+    plan = make_plan(name, path, background, options.get(name, {}), rules)
+    folder = Path(cache) / f"{plan.collection.name}-{plan.fingerprint[:12]}"
+    return _stand(folder, plan, rules)
 
 
 def make(
@@ -46,6 +61,7 @@ def make(
     out: Path,
     background: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
+    rules: Rules = USUAL,
 ) -> RoiSet:
     """As `load`, but under the plain name `out`/<collection>, for shards that travel.
 
@@ -54,11 +70,10 @@ def make(
     name, path = _split(spec)
     if name == "shards":
         raise InputError(f"data source {spec!r}: shards are made already; name a raw collection")
-    collection = SOURCES[name](path, **options.get(name, {}))
-    fingerprint = _fingerprint(name, collection, background, options.get(name, {}))
-    folder = Path(out) / collection.name
-    rois = _stand(folder, collection, background, fingerprint)
-    if rois.manifest.get("fingerprint") != fingerprint:
+    plan = make_plan(name, path, background, options.get(name, {}), rules)
+    folder = Path(out) / plan.collection.name
+    rois = _stand(folder, plan, rules)
+    if rois.manifest.get("fingerprint") != plan.fingerprint:
         raise InputError(f"{folder}: other shards stand here; delete them or choose another folder")
     return rois
 
@@ -73,155 +88,140 @@ def _split(spec: str) -> tuple[str, str]:
     return name, path
 
 
-def _stand(
-    folder: Path, collection: Collection, background: Mapping[str, Any], fingerprint: str
-) -> RoiSet:
+def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     if not folder.exists():
-        _write(folder, collection, background, fingerprint)
-    return shards.open_shards(folder)
-
-
-def _fingerprint(
-    source: str,
-    collection: Collection,
-    background: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> str:
-    """SHA-256 of all that decides the shards: views, settings, size and time of every image.
-
-    Tables count through the views and decisions that they led to.
-    """
-    views = []
-    for view in collection.views:
-        try:
-            stat = view.image_path.stat()
-        except OSError as error:
-            raise InputError(f"{view.image_path}: no such image file") from error
-        fields = {**vars(view), "image_path": _relative(view, collection)}
-        views.append([fields, stat.st_size, stat.st_mtime_ns])
-    facts = {
-        "format_version": shards.FORMAT_VERSION,
-        "source": source,
-        "options": dict(options),
-        "imaging": _imaging(background),
-        "name": collection.name,
-        "views": views,
-        "left_out": collection.left_out,
-        "decisions": collection.decisions,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _write(
-    folder: Path, collection: Collection, background: Mapping[str, Any], fingerprint: str
-) -> None:
-    views = collection.views
-    if not views:
-        reasons = Counter(reason for _, reason in collection.left_out).most_common(1)
-        most = f", most because: {reasons[0][0]}" if reasons else ""
-        raise InputError(
-            f"{collection.name}: no lesion left in {collection.root}"
-            f" ({len(collection.left_out)} left out{most})"
+        _write(folder, plan, rules)
+    rois = shards.open_shards(folder)
+    plan.names.save_lookup(f"{rois.name}-{plan.fingerprint[:12]}")
+    unusable = rois.manifest["counts"]["unusable"]
+    if unusable:
+        said = (
+            f"{rois.name}: {unusable} of {len(rois) + unusable} lesion views are missing, as their"
+            f" images cannot be used: see {folder / 'audit.csv'}, mend them, or delete the folder"
+            " to try again"
         )
-    pixels = np.empty((len(views), ROI_PIXELS, ROI_PIXELS), np.int16)
-    outside = np.empty(len(views))
+        if rules.strict:
+            raise InputError(f"{said} (strict)")
+        print(f"mtl_jax: note: {said}", file=sys.stderr)
+    return rois
+
+
+def _write(folder: Path, plan: Plan, rules: Rules) -> None:
+    collection = plan.collection
     # Each image is read once, whichever way its lesions are listed.
     by_image: dict[tuple[Path, int], list[int]] = {}
-    for number, view in enumerate(views):
-        by_image.setdefault((view.image_path, view.frame), []).append(number)
-    for numbers in tqdm(by_image.values(), desc=collection.name, unit="image", disable=None):
-        gray = _gray(views[numbers[0]])
-        for number in numbers:
-            try:
-                roi, outside[number] = lesion_roi(gray, _centre(views[number]), background)
-            except InputError as error:
-                raise InputError(f"{_where(views[number])}: {error}") from error
-            pixels[number] = roi
-    index = _index(collection, outside)
-    chunks = (pixels[start : start + SHARD_ROIS] for start in range(0, len(views), SHARD_ROIS))
-    record = {
-        "fingerprint": fingerprint,
-        "imaging": _imaging(background),
-        "counts": _counts(collection, len(by_image)),
-        "decisions": collection.decisions,
-        "left_out": collection.left_out,
+    for number, view in enumerate(collection.views):
+        if not plan.reasons[number]:
+            by_image.setdefault((view.image_path, view.frame), []).append(number)
+    scratch = folder.with_name(f".{collection.name}.images")
+    jobs = [
+        cutting.job(
+            [collection.views[number] for number in numbers],
+            plan.background,
+            shards.FORMAT_VERSION,
+            scratch,
+        )
+        for numbers in by_image.values()
+    ]
+    cuts = cutting.cut_all(jobs, rules.workers, collection.name)
+    reasons, failures = list(plan.reasons), []
+    places: dict[int, tuple[cutting.Job, int, float]] = {}
+    for job, cut, numbers in zip(jobs, cuts, by_image.values(), strict=True):
+        for place, number in enumerate(numbers):
+            if not cut.errors[place]:
+                places[number] = (job, place, float(cut.outside[place]))
+                continue
+            reasons[number] = plan.names.failure(cut.errors[place])
+            view = collection.views[number]
+            item = str(view.image_path) if cut.unreadable else where(view)
+            failures.append(f"{item}: {cut.errors[place]}")
+    _account_for(failures, len(places), plan, rules)
+    kept = sorted(places)
+    table = audit.rows(plan.views, plan.images, reasons, plan.record["left_out"])
+    if len(table) != len(collection.views) + len(collection.left_out):
+        raise ValueError(f"{collection.name}: the audit has {len(table)} rows")
+    lost = [f"{collection.name}: {len(failures)} lesion views could not be used: see left out"]
+    record = plan.record | {
+        "decisions": plan.record["decisions"] + (lost if failures else []),
+        "fingerprint": plan.fingerprint,
+        "counts": _counts(table, plan, kept, len(failures)),
+        "left_out": [(row["item"], row["reason"]) for row in table if audit.is_left_out(row)],
     }
-    shards.write(folder, collection.name, index, chunks, record)
+    index = _index(plan, kept, [places[number][2] for number in kept])
+    chunks = _chunks([places[number][:2] for number in kept])
+    shards.write(folder, collection.name, index, chunks, record, audit.text(table))
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _gray(view: LesionView) -> np.ndarray:
-    """The whole image as 12-bit gray at 200 um, bright where dense."""
-    stored, bits = read_image(view.image_path, view.frame)
-    bits = view.bits or bits
-    try:
-        gray = to_12_bit(stored, bits)
-        if view.dark_is_dense:
-            gray = 4095.0 - gray
-        return to_pixel_size(gray, view.pixel_um, PIXEL_UM)
-    except InputError as error:
-        raise InputError(f"{_where(view)}: {error}") from error
+def _account_for(failures: Sequence[str], usable: int, plan: Plan, rules: Rules) -> None:
+    """Names the lesions that could not be cut, or refuses to go on without them."""
+    name, found = plan.collection.name, list(dict.fromkeys(failures))
+    if failures and (rules.strict or not usable):
+        raise InputError(
+            f"{name}: {'strict' if usable else 'no lesion left'}: {len(failures)} of"
+            f" {usable + len(failures)} lesion views cannot be used; the first: {failures[0]}"
+        )
+    for failure in found[:ERRORS_SHOWN]:
+        print(f"mtl_jax: {name}: left out: {failure}", file=sys.stderr)
+    if len(found) > ERRORS_SHOWN:
+        print(f"mtl_jax: {name}: and {len(found) - ERRORS_SHOWN} more", file=sys.stderr)
 
 
-def _centre(view: LesionView) -> tuple[float, float]:
-    """Middle of the lesion's box in pixels of 200 um."""
-    rows, columns = block(view.pixel_um, PIXEL_UM)
-    top, left, bottom, right = view.box
-    return (top + bottom) / 2 / rows, (left + right) / 2 / columns
+def _chunks(places: Sequence[tuple[cutting.Job, int]]) -> Iterator[np.ndarray]:
+    for start in range(0, len(places), SHARD_ROIS):
+        part = places[start : start + SHARD_ROIS]
+        pixels = np.empty((len(part), ROI_PIXELS, ROI_PIXELS), np.int16)
+        latest = None
+        for row, (job, place) in enumerate(part):
+            if job is not latest:
+                latest, cut = job, cutting.cut(job)
+            if cut.errors[place]:
+                raise InputError(f"{job.views[0].image_path}: has changed meanwhile; start again")
+            pixels[row] = cut.rois[place]
+        yield pixels
 
 
-def _index(collection: Collection, outside: np.ndarray) -> list[dict[str, Any]]:
+def _index(plan: Plan, kept: Sequence[int], outside: Sequence[float]) -> list[dict[str, Any]]:
     index = []
     repeats: Counter[str] = Counter()
-    for view, fraction in zip(collection.views, outside, strict=True):
+    for number, fraction in zip(kept, outside, strict=True):
+        view = plan.views[number]
         top, left, bottom, right = view.box
-        row, column = _centre(view)
-        roi_id = f"{collection.name}/{view.case_id}/{view.lesion_id}/{view.view}"
+        row, column = cutting.centre(view)
+        roi_id = f"{view.collection}/{audit.item(view)}"
         repeats[roi_id] += 1
         line = {
             "roi_id": roi_id if repeats[roi_id] == 1 else f"{roi_id}-{repeats[roi_id]}",
             "label": view.label,
-            "image": _relative(view, collection),
+            "image": plan.images[number],
             "pixel_um_row": view.pixel_um[0],
             "pixel_um_col": view.pixel_um[1],
             "centre_row": round(row, 3),
             "centre_col": round(column, 3),
             "height_mm": round((bottom - top) * view.pixel_um[0] / 1000, 4),
             "width_mm": round((right - left) * view.pixel_um[1] / 1000, 4),
-            "outside": round(float(fraction), 6),
+            "outside": round(fraction, 6),
         }
         same = {column: getattr(view, column) for column in shards.COLUMNS if hasattr(view, column)}
         index.append(same | line)
     return index
 
 
-def _counts(collection: Collection, images: int) -> dict[str, int]:
-    """Malignant and benign count lesions, not views."""
-    lesions = {(view.case_id, view.lesion_id): view.label for view in collection.views}
+def _counts(
+    table: Sequence[Mapping[str, Any]], plan: Plan, kept: Sequence[int], unusable: int
+) -> dict[str, int]:
+    """Malignant and benign count lesions, not views; unusable views are among those left out."""
+    views = [plan.views[number] for number in kept]
+    lesions = {(view.case_id, view.lesion_id): view.label for view in views}
     malignant = sum(lesions.values())
     return {
-        "images": images,
-        "rois": len(collection.views),
+        "images": len({(plan.images[number], plan.views[number].frame) for number in kept}),
+        "rois": len(views),
         "lesions": len(lesions),
-        "cases": len({view.case_id for view in collection.views}),
+        "cases": len({view.case_id for view in views}),
         "malignant": malignant,
         "benign": len(lesions) - malignant,
-        "left_out": len(collection.left_out),
+        "repaired": sum(bool(view.note) for view in views),
+        "left_out": len(table) - len(views),
+        "unusable": unusable,
     }
-
-
-def _imaging(background: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "background": dict(background),
-        "pixel_um": PIXEL_UM,
-        "roi_pixels": ROI_PIXELS,
-        "gray_per_count": GRAY_PER_COUNT,
-        "outside_image": "mirrored",
-    }
-
-
-def _relative(view: LesionView, collection: Collection) -> str:
-    return view.image_path.relative_to(collection.root).as_posix()
-
-
-def _where(view: LesionView) -> str:
-    return f"{view.image_path}: lesion {view.lesion_id} of case {view.case_id}"

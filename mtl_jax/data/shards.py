@@ -1,10 +1,12 @@
 """Regions of interest on disk: write, open and verify one folder of shards. Knows no sources.
 
 A folder holds roi-00000.npy, roi-00001.npy, ... of (n, 128, 128) int16 counts, index.csv with one
-line a region in the same order, and manifest.json with the SHA-256 of each of these files.
+line a region in the same order, audit.csv with one line for everything the collection held, and
+manifest.json with the SHA-256 of each of these files.
 """
 
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -19,7 +21,7 @@ from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
 from mtl_jax.nouns import InputError, RoiSet
 
 # Raise it when the layout changes, or when the imaging gives other pixels for the same settings.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("roi_id", "case_id", "lesion_id", "view", "laterality", "modality"), str),
     "label": int,  # 1 malignant, 0 benign
@@ -39,11 +41,13 @@ def write(
     index: list[dict[str, Any]],
     chunks: Iterable[np.ndarray],
     manifest: Mapping[str, Any],
+    audit: str,
 ) -> None:
     """Writes the folder `out_dir` whole or not at all: under a temporary name, synced, renamed.
 
     Each chunk, (n, 128, 128) int16, becomes one shard; together they are as many as `index` has
     lines. `manifest` holds what is known of the making; the format's own fields are added here.
+    `audit` is the text of audit.csv.
     A folder that appeared meanwhile, as from another process with the same work, is left standing.
     """
     out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +68,7 @@ def write(
             table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
             table.writeheader()
             table.writerows(index)
+        (draft / "audit.csv").write_text(audit, encoding="utf-8", newline="")
         own = {
             "format_version": FORMAT_VERSION,
             "name": name,
@@ -72,17 +77,25 @@ def write(
             "pixel_um": PIXEL_UM,
             "shards": shards,
             "index": {"file": "index.csv", "sha256": _seal(draft / "index.csv")},
+            "audit": {"file": "audit.csv", "sha256": _seal(draft / "audit.csv")},
         }
         text = json.dumps({**own, **manifest}, indent=1, ensure_ascii=False) + "\n"
         (draft / "manifest.json").write_text(text, encoding="utf-8")
         _seal(draft / "manifest.json")
-        try:
-            os.rename(draft, out_dir)
-        except OSError:
-            if not (out_dir / "manifest.json").exists():
-                raise
+        os.rename(draft, out_dir)
+    except OSError:
+        if not (out_dir / "manifest.json").exists():
+            raise
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        # With the folder standing, a draft of a killed or slower process is of no use to anybody.
+        for stale in [draft, *_drafts(out_dir)]:
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+def _drafts(out_dir: Path) -> list[Path]:
+    if not (out_dir / "manifest.json").exists():
+        return []
+    return list(out_dir.parent.glob(f".{glob.escape(out_dir.name)}.partial-*"))
 
 
 def open_shards(folder: Path, verify: bool = True) -> RoiSet:
@@ -92,7 +105,8 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
     """
     manifest = _manifest(folder)
     try:
-        name, index_sha256 = str(manifest["name"]), manifest["index"]["sha256"]
+        name = str(manifest["name"])
+        index_sha256, audit_sha256 = (manifest[file]["sha256"] for file in ("index", "audit"))
         listed = [(str(s["file"]), int(s["rois"]), s["sha256"]) for s in manifest["shards"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}/manifest.json: damaged ({error}){_CURE}") from error
@@ -110,6 +124,7 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
             raise InputError(f"{path}: {len(shard)} regions, manifest.json says {rois}{_CURE}")
         shards.append(shard)
     index = _index(_checked(folder / "index.csv", index_sha256 if verify else None))
+    _checked(folder / "audit.csv", audit_sha256 if verify else None)
     rois = RoiSet(name, index, tuple(shards), manifest)
     _check_index(rois, folder)
     return rois

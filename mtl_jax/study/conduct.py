@@ -74,15 +74,11 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
 
 def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
     """The collections of config.data.sources by name, made into shards where they are not yet."""
-    data = c.data
-    cache = Path(data.cache)
-    options = {
-        "mini_mias": data.mini_mias.to_dict(),
-        "phantom": {**data.phantom.to_dict(), "folder": cache},
-    }
+    cache = Path(c.data.cache)
+    background, options, rules = ingest.settings(c.data.to_dict(), cache)
     collections: dict[str, RoiSet] = {}
-    for source in data.sources:
-        rois = ingest.load(source, cache, data.background.to_dict(), options)
+    for source in c.data.sources:
+        rois = ingest.load(source, cache, background, options, rules)
         if rois.name in collections:
             raise InputError(
                 f"config.data.sources: two collections are called {rois.name!r}; give them "

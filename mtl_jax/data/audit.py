@@ -1,0 +1,74 @@
+"""The account of an ingest: a row for every lesion view and everything left out. Decides nothing.
+
+What goes in comes out or is listed: audit.csv has as many rows as the source named items.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtl_jax.nouns import LesionView, RoiSet
+
+COLUMNS = (
+    *("decision", "item", "image", "case_id", "lesion_id", "view", "laterality", "modality"),
+    *("label", "truth_source", "split", "reason"),
+)
+KEPT, REPAIRED, LEFT_OUT = "kept", "repaired", "left out"
+SIZES = ("images", "rois", "lesions", "cases", "malignant", "benign", "repaired", "left_out")
+REASONS_SHOWN = 8
+
+
+def rows(
+    views: Sequence[LesionView],
+    images: Sequence[str],
+    reasons: Sequence[str],
+    left_out: Sequence[tuple[str, str]],
+) -> list[dict[str, Any]]:
+    """The lines of audit.csv: each view with its reason ('' where it was taken), then what the
+    source itself left out. Ids and names are those that may be written."""
+    table = []
+    for view, image, reason in zip(views, images, reasons, strict=True):
+        if reason:
+            decision = LEFT_OUT
+        else:
+            decision = REPAIRED if view.note else KEPT
+        own = {column: getattr(view, column) for column in COLUMNS if hasattr(view, column)}
+        own |= {"decision": decision, "item": item(view), "image": image}
+        table.append(own | {"reason": reason or view.note})
+    table += [{"decision": LEFT_OUT, "item": name, "reason": why} for name, why in left_out]
+    return table
+
+
+def is_left_out(row: Mapping[str, Any]) -> bool:
+    return row["decision"] == LEFT_OUT
+
+
+def item(view: LesionView) -> str:
+    return f"{view.case_id}/{view.lesion_id}/{view.view}"
+
+
+def text(table: Sequence[dict[str, Any]]) -> str:
+    """audit.csv."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return stream.getvalue()
+
+
+def summary(made: Sequence[RoiSet]) -> str:
+    """A table of the collections' counts, and under it what was left out and why."""
+    width = max(len("collection"), *(len(rois.name) for rois in made))
+    lines = [" ".join([f"{'collection':{width}}", *(f"{name:>9}" for name in SIZES)])]
+    for rois in made:
+        counts = rois.manifest["counts"]
+        lines.append(" ".join([f"{rois.name:{width}}", *(f"{counts[n]:9d}" for n in SIZES)]))
+    for rois in made:
+        reasons = Counter(reason for _, reason in rois.manifest["left_out"]).most_common()
+        lines += [f"{rois.name}: {n} left out: {reason}" for reason, n in reasons[:REASONS_SHOWN]]
+        if len(reasons) > REASONS_SHOWN:
+            rest = sum(count for _, count in reasons[REASONS_SHOWN:])
+            lines.append(f"{rois.name}: {rest} left out for other reasons: see audit.csv")
+    return "\n".join(lines)

@@ -1,0 +1,191 @@
+"""Regions cut out of images, over several processes, kept image by image until all are done.
+
+Knows no collections and no shards.
+"""
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import threading
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from mtl_jax.data.privacy import quiet
+from mtl_jax.imaging.read import read_image
+from mtl_jax.imaging.resample import block, to_pixel_size
+from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS, lesion_roi, to_12_bit
+from mtl_jax.nouns import InputError, LesionView
+
+
+class Job(NamedTuple):
+    """One image, the lesions to cut out of it, and the file that keeps the regions meanwhile."""
+
+    views: tuple[LesionView, ...]
+    background: Mapping[str, Any]
+    kept: Path
+
+
+class Cut(NamedTuple):
+    """Of one image: counts (n, 128, 128) int16, the fraction (n,) of each region outside the image,
+    why each could not be cut ('' where it could), and whether the image itself is the reason."""
+
+    rois: np.ndarray
+    outside: np.ndarray
+    errors: tuple[str, ...]
+    unreadable: bool = False
+
+
+def job(
+    views: Sequence[LesionView], background: Mapping[str, Any], version: int, folder: Path
+) -> Job:
+    """The job on one image. What it keeps is found again while `version`, all that decides the
+    pixels, and the file's size and time are the same."""
+    facts = [version, dict(background), stamp(views[0].image_path), str(views[0].image_path)]
+    facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return Job(tuple(views), background, folder / f"{digest[:24]}.npz")
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of a file, (-1, 0) where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def cut_all(jobs: Sequence[Job], workers: int, label: str) -> list[Cut]:
+    """Does each job that is not done yet; their cuts in order, without the pixels.
+
+    Images are done one after the other in each of `workers` processes, so memory does not grow with
+    their number. InputError: a process was killed, as when memory runs out.
+    """
+    bar = tqdm(total=len(jobs), desc=label, unit="image", disable=None)
+    with bar, _map(min(workers, len(jobs))) as over:
+        found = []
+        try:
+            for one in over(_summary, jobs):
+                found.append(one)
+                bar.update()
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"{label}: a process that read images was killed, as when memory runs out; set"
+                f" data.workers below {workers} and run it again: finished images are kept"
+            ) from error
+    return found
+
+
+def cut(one: Job) -> Cut:
+    """The regions of one image, as kept, or made and kept. An image with errors is not kept, so
+    that it is tried again once what was missing is there."""
+    kept = _load(one)
+    if kept is not None:
+        return kept
+    with quiet():
+        made = _cut(one)
+    if not any(made.errors):
+        draft = one.kept.with_name(f".{one.kept.stem}-{os.getpid()}")
+        one.kept.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            np.savez(file, rois=made.rois, outside=made.outside)
+        draft.replace(one.kept)
+    return made
+
+
+def centre(view: LesionView) -> tuple[float, float]:
+    """Middle of the lesion's box in pixels of 200 um."""
+    rows, columns = block(view.pixel_um, PIXEL_UM)
+    top, left, bottom, right = view.box
+    return (top + bottom) / 2 / rows, (left + right) / 2 / columns
+
+
+def _load(one: Job) -> Cut | None:
+    try:
+        with np.load(one.kept, allow_pickle=False) as file:
+            rois, outside = file["rois"], file["outside"]
+    # Whatever is wrong with a file that is not whole, the image is simply done again.
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return Cut(rois, outside, ("",) * len(rois))
+
+
+def _summary(one: Job) -> Cut:
+    return cut(one)._replace(rois=np.empty(0))
+
+
+def _cut(one: Job) -> Cut:
+    path = one.views[0].image_path
+    rois = np.zeros((len(one.views), ROI_PIXELS, ROI_PIXELS), np.int16)
+    outside = np.zeros(len(one.views))
+    errors = []
+    gray: dict[tuple[Any, ...], np.ndarray] = {}
+    try:
+        stored, bits = read_image(path, one.views[0].frame)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        return Cut(rois, outside, (reason,) * len(one.views), unreadable=True)
+    for number, view in enumerate(one.views):
+        how = (view.bits or bits, view.dark_is_dense, view.curve, view.pixel_um)
+        try:
+            if how not in gray:
+                gray = {how: _gray(stored, view, bits)}
+            rois[number], outside[number] = lesion_roi(gray[how], centre(view), one.background)
+            errors.append("")
+        except InputError as error:
+            errors.append(str(error))
+    return Cut(rois, outside, tuple(errors))
+
+
+def _gray(stored: np.ndarray, view: LesionView, bits: int) -> np.ndarray:
+    """The whole image as 12-bit gray at 200 um, bright where dense."""
+    gray = _density(stored, view, bits)
+    return to_pixel_size(gray, view.pixel_um, PIXEL_UM)
+
+
+def _density(stored: np.ndarray, view: LesionView, bits: int) -> np.ndarray:
+    """Stored gray as 12-bit gray that rises with density, by the view's curve or linearly."""
+    bits = view.bits or bits
+    if view.curve:
+        from mtl_jax.imaging.density import CURVES
+
+        if view.curve not in CURVES:
+            raise InputError(f"no curve {view.curve!r}; known: {', '.join(sorted(CURVES))}")
+        return CURVES[view.curve](stored, bits)
+    gray = to_12_bit(stored, bits)
+    return 4095.0 - gray if view.dark_is_dense else gray
+
+
+@contextlib.contextmanager
+def _map(workers: int) -> Iterator[Any]:
+    """`map` in this process, or in order over several, started afresh: safe beside threads."""
+    if workers <= 1:
+        yield map
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
+        try:
+            yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,131 @@
+"""What is to be made of a collection: which views, under which names. Reads no pixels."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mtl_jax.data import cutting, privacy, shards, truth
+from mtl_jax.data.sources import SOURCES
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
+from mtl_jax.nouns import Collection, InputError, LesionView
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How an ingest goes about it: the fields of config.data with these names, and their defaults.
+
+    Workers change no byte of what is made, and strict only whether it is.
+    """
+
+    truth_policy: str = "biopsy_or_followup"
+    strict: bool = False
+    pseudonymise: bool = True
+    workers: int = 1
+
+
+USUAL = Rules()
+
+
+class Plan(NamedTuple):
+    """A collection with the names that may be written, and all that decides its shards."""
+
+    collection: Collection  # as its source says
+    views: tuple[LesionView, ...]  # the same, under the names that may be written
+    images: tuple[str, ...]  # of each view
+    reasons: tuple[str, ...]  # why each view is left out by policy; '' where it is not
+    names: privacy.Names
+    background: Mapping[str, Any]
+    record: dict[str, Any]  # for the manifest
+    fingerprint: str
+
+
+def make_plan(
+    source: str,
+    path: str,
+    background: Mapping[str, Any],
+    options: Mapping[str, Any],
+    rules: Rules,
+) -> Plan:
+    """Asks the source for its collection and applies the rules to it.
+
+    InputError: nothing is in it, or the rules refuse all of it, or strict rules a part.
+    """
+    with privacy.quiet():
+        collection = SOURCES[source](path, **options)
+    if not collection.views:
+        reasons = Counter(reason for _, reason in collection.left_out).most_common(1)
+        most = f", most because: {reasons[0][0]}" if reasons else ""
+        raise InputError(
+            f"{collection.name}: no lesion left in {collection.root}"
+            f" ({len(collection.left_out)} left out{most})"
+        )
+    refused = truth.refusals(collection, rules.truth_policy)
+    if rules.strict:
+        _refuse_repairs(collection, refused)
+    hidden = rules.pseudonymise and not collection.public_ids
+    names = privacy.Names(collection, privacy.key() if hidden else None)
+    ids = "pseudonyms, by a keyed hash" if hidden else "the collection's own"
+    record = {
+        "source": source,
+        "imaging": _imaging(background),
+        "decisions": [
+            *(names.text(decision) for decision in collection.decisions),
+            truth.sentence(collection, rules.truth_policy, refused),
+            f"{collection.name}: ids of cases and lesions and names of files are {ids}",
+        ],
+        "left_out": [(names.item(item), names.text(why)) for item, why in collection.left_out],
+    }
+    views = tuple(names.view(view) for view in collection.views)
+    images = tuple(names.image(view) for view in collection.views)
+    facts = {
+        "format_version": shards.FORMAT_VERSION,
+        "name": collection.name,
+        "options": dict(options),
+        **record,
+        "views": [
+            vars(view) | {"image_path": image} for view, image in zip(views, images, strict=True)
+        ],
+        "stamps": sorted(
+            {
+                (image, cutting.stamp(view.image_path))
+                for view, image in zip(views, images, strict=True)
+            }
+        ),
+        "refused": refused,
+    }
+    text = json.dumps(facts, sort_keys=True, default=str)
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    return Plan(collection, views, images, tuple(refused), names, background, record, fingerprint)
+
+
+def _refuse_repairs(collection: Collection, refused: Sequence[str]) -> None:
+    repaired = [
+        view
+        for view, reason in zip(collection.views, refused, strict=True)
+        if view.note and not reason
+    ]
+    if repaired:
+        first = repaired[0]
+        raise InputError(
+            f"{collection.name}: strict: {len(repaired)} of {len(collection.views)} lesion views"
+            f" need a repair; the first, {where(first)}: {first.note}; mend the collection, or"
+            " leave strict off"
+        )
+
+
+def _imaging(background: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "background": dict(background),
+        "pixel_um": PIXEL_UM,
+        "roi_pixels": ROI_PIXELS,
+        "gray_per_count": GRAY_PER_COUNT,
+        "outside_image": "mirrored",
+    }
+
+
+def where(view: LesionView) -> str:
+    """A lesion view in the words of its source, for messages to the user alone."""
+    return f"{view.image_path}: lesion {view.lesion_id} of case {view.case_id}"

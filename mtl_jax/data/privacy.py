@@ -1,0 +1,154 @@
+"""What patients, lesions and files are called in all that is written. Reads no images.
+
+The key lies outside every output: in the file that the environment variable MTL_JAX_KEY_FILE names,
+else in ~/.config/mtl_jax/key, made with mode 600 when first needed. The same patient has the same
+pseudonym in every ingest with the same key.
+"""
+
+import contextlib
+import csv
+import hmac
+import io
+import logging
+import os
+import re
+import secrets
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from mtl_jax.imaging.read import READERS
+from mtl_jax.nouns import Collection, InputError, LesionView
+
+KEY_VARIABLE = "MTL_JAX_KEY_FILE"
+_WORD = re.compile(r"[^\W_]+")
+# Where a message of ours may quote what somebody else wrote.
+_QUOTED = re.compile(r"\s*\(.*\)|'.*'|\".*\"")
+
+
+def key_path() -> Path:
+    return Path(os.environ.get(KEY_VARIABLE) or Path.home() / ".config" / "mtl_jax" / "key")
+
+
+def key() -> bytes:
+    """The secret of this user, made where there is none yet. InputError: it cannot be kept."""
+    path = key_path()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            _write_private(path, secrets.token_hex(32) + "\n", os.O_EXCL)
+        secret = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "") or "not a key"
+        raise InputError(
+            f"{path}: the key of the pseudonyms cannot be kept there ({reason}); set {KEY_VARIABLE}"
+            " to another file, or data.pseudonymise to False"
+        ) from error
+    if len(secret) < 32:
+        raise InputError(f"{path}: damaged: the key of the pseudonyms is 64 hexadecimal digits")
+    return secret.encode()
+
+
+class Names:
+    """The names that one collection goes by: with a key pseudonyms, without one its own.
+
+    A pseudonym is the first 12 hexadecimal digits of the HMAC-SHA256 of the id.
+    """
+
+    def __init__(self, collection: Collection, secret: bytes | None) -> None:
+        self._root = collection.root
+        self._secret = secret
+        self._table: dict[tuple[str, str], str] = {}
+        self._words: set[str] = set()
+        if secret is not None:
+            for view in collection.views:
+                relative = self._relative(view)
+                stem = relative.with_suffix("") if self._suffix(relative) else relative
+                self._hide(view.case_id, view.lesion_id, str(stem))
+            for item, _ in collection.left_out:
+                self._hide(item)
+
+    def view(self, view: LesionView) -> LesionView:
+        """The view with the ids and the note that may be written; its image's path stays."""
+        case = self._name("case", view.case_id)
+        lesion = self._name("lesion", view.lesion_id, f"{view.case_id}/{view.lesion_id}")
+        return replace(view, case_id=case, lesion_id=lesion, note=self.text(view.note))
+
+    def image(self, view: LesionView) -> str:
+        """The file's path relative to the collection's root, or its pseudonym and extension."""
+        relative = self._relative(view)
+        name = self._name("image", relative.as_posix())
+        return name if self._secret is None else name + self._suffix(relative)
+
+    def item(self, text: str) -> str:
+        """The name of something left out, which a source describes in its own words."""
+        return self._name("item", self.text(text) if self._secret is None else text)
+
+    def text(self, text: str) -> str:
+        """A remark without the collection's place on this machine and without hidden words."""
+        text = text.replace(f"{self._root}{os.sep}", "").replace(str(self._root), "the folder")
+        if self._secret is None:
+            return text
+        hide = self._words
+        return _WORD.sub(lambda word: "[hidden]" if word[0].casefold() in hide else word[0], text)
+
+    def failure(self, text: str) -> str:
+        """A reason that may quote a header, without its quotations where names are hidden."""
+        return self.text(text if self._secret is None else _QUOTED.sub("", text))
+
+    def save_lookup(self, name: str) -> None:
+        """Writes lookup-`name`.csv, from pseudonym to id, beside the key and as private."""
+        if self._secret is None:
+            return
+        path = key_path().with_name(f"lookup-{name}.csv")
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("kind", "pseudonym", "original"))
+        table.writerows((kind, name, said) for (kind, said), name in self._table.items())
+        draft = path.with_name(f".{path.name}-{os.getpid()}")
+        _write_private(draft, text.getvalue(), os.O_TRUNC)
+        draft.replace(path)
+
+    def _relative(self, view: LesionView) -> Path:
+        return view.image_path.relative_to(self._root)
+
+    def _suffix(self, path: Path) -> str:
+        """The ending of a known kind of image; any other may be part of an identifier."""
+        return path.suffix.lower() if path.suffix.lower() in READERS else ""
+
+    def _name(self, kind: str, own: str, whole: str | None = None) -> str:
+        """`own`, or the pseudonym of `whole` (or of `own`)."""
+        if self._secret is None:
+            return own
+        said = own if whole is None else whole
+        if (kind, said) not in self._table:
+            digest = hmac.digest(self._secret, f"{kind}\0{said}".encode(), "sha256")
+            self._table[kind, said] = digest.hex()[:12]
+        return self._table[kind, said]
+
+    def _hide(self, *texts: str) -> None:
+        for text in texts:
+            for word in _WORD.findall(text):
+                # Single letters and small numbers are in every sentence and identify nobody.
+                if len(word) >= (4 if word.isdecimal() else 2):
+                    self._words.add(word.casefold())
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps warnings off the screen while files are read: DICOM readers quote header values."""
+    logger = logging.getLogger("pydicom")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _write_private(path: Path, text: str, flag: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o600), "w") as file:
+        file.write(text)
