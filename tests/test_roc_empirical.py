@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_jax import roc
-from mtl_jax.roc.clustered import resamples
+from mtl_jax.roc.bootstrap import resamples
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "roc"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no reference data beside checkout")

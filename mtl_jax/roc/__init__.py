@@ -1,6 +1,6 @@
 """ROC analysis with NumPy and SciPy alone: labels and scores in, numbers out."""
 
-from mtl_jax.roc.clustered import Bootstrap, bootstrap
+from mtl_jax.roc.bootstrap import Bootstrap, bootstrap
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.empirical import Empirical, empirical
 from mtl_jax.roc.lesions import LesionScores, view_to_lesion

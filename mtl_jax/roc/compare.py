@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from mtl_jax.roc.clustered import area_covariance, class_patients, resampled_areas
-from mtl_jax.roc.empirical import Z95, newcombe_interval, placements
+from mtl_jax.roc.bootstrap import resampled_areas
+from mtl_jax.roc.clustered import class_patients, covariance
+from mtl_jax.roc.empirical import Z95, newcombe_interval
+from mtl_jax.roc.influence import of_empirical_area, of_proper_area
 from mtl_jax.roc.inputs import check, codes
 
-METHODS = ("delong", "obuchowski", "bootstrap")
+METHODS = ("delong", "proper", "obuchowski", "bootstrap")
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,12 @@ class Comparison:
     """Two areas on the same cases: delta = auc_a - auc_b, z = delta/se, two-sided p_value, 95 %
     interval of delta, and the correlation of the two areas.
 
-    `status` is ok; sparse (only one patient holds a class) or undetermined (the cases do not
-    vary): there the interval of delta joins Newcombe's interval of each area as if independent
-    (Zou and Donner 2008, Stat Med 27:1693), which errs to the wide side, and se is its half-width
-    over 1.96. Readings that rank all cases alike have delta, se and z 0, p_value 1 and are ok.
+    `status` is ok; with 'proper' also what `Proper` says of a fit that is neither ok nor boundary,
+    the standard error then being that of the empirical area; sparse (only one patient holds a
+    class) or undetermined (the cases do not vary): there the interval of delta joins Newcombe's
+    interval of each area as if independent (Zou and Donner 2008, Stat Med 27:1693), which errs to
+    the wide side, and se is its half-width over 1.96. Readings that rank all cases alike have
+    delta, se and z 0, p_value 1.
     """
 
     auc_a: float
@@ -55,9 +59,10 @@ def compare(
 
     `clusters` (n,) are patient ids; None: every case is a patient. Methods: 'delong' (DeLong
     1988), refused when a patient has several cases unless `allow_repeats` is set, which then
-    ignores the patients; 'obuchowski' (Obuchowski 1997), the same for clusters; 'bootstrap' of
-    the empirical areas over patients, with `samples`, `seed` and `progress`. Raises ValueError as
-    `inputs.check` and `inputs.codes` do, or for an unknown method.
+    ignores the patients; 'proper', areas of proper binormal fits, their covariance from the
+    influence of each patient on them; 'obuchowski' (Obuchowski 1997), DeLong's test for clusters;
+    'bootstrap' of the empirical areas over patients, with `samples`, `seed` and `progress`.
+    Raises ValueError as `inputs.check` and `inputs.codes` do, or for an unknown method.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
@@ -68,16 +73,18 @@ def compare(
         _refuse_repeats(patient, allow_repeats)
         patient = np.arange(len(a))
     with_classes = class_patients(truth, patient)
-    areas = np.array([placements(truth, scores)[0].mean() for scores in (a, b)])
-    covariance = np.zeros((3, 3))
+    of_area = of_proper_area if method == "proper" else of_empirical_area
+    (area_a, moves_a, status_a), (area_b, moves_b, status_b) = (of_area(truth, s) for s in (a, b))
+    status = status_b if status_a == "ok" else status_a
+    spread = np.zeros((3, 3))
     if method == "bootstrap":
         of_a, of_b = resampled_areas(truth, [a, b], patient, samples, seed, progress)
-        covariance = np.cov([of_a, of_b, of_a - of_b])
+        spread = np.cov([of_a, of_b, of_a - of_b])
     elif min(with_classes) > 1:
-        areas, covariance = area_covariance(truth, [a, b], patient)
+        spread = covariance(truth, (moves_a, moves_b), patient)
     sizes = (int(truth.sum()), int((~truth).sum()), int(patient.max()) + 1)
     alike = np.array_equal(*(np.unique(s, return_inverse=True)[1] for s in (a, b)))
-    return _comparison(areas, covariance, method, sizes, with_classes, alike)
+    return _comparison((area_a, area_b), spread, method, sizes, with_classes, alike, status)
 
 
 def _refuse_repeats(patient: np.ndarray, allowed: bool) -> None:
@@ -90,26 +97,27 @@ def _refuse_repeats(patient: np.ndarray, allowed: bool) -> None:
 
 
 def _comparison(
-    areas: np.ndarray,
-    covariance: np.ndarray,
+    areas: tuple[float, float],
+    spread: np.ndarray,
     method: str,
     sizes: tuple[int, int, int],
     with_classes: tuple[int, int],
     alike: bool,
+    status: str,
 ) -> Comparison:
-    auc_a, auc_b = (float(area) for area in areas)
+    auc_a, auc_b = areas
     delta = auc_a - auc_b
-    variance = float(covariance[2, 2])
-    spread = float(np.sqrt(max(covariance[0, 0], 0.0) * max(covariance[1, 1], 0.0)))
-    correlation = float(np.clip(covariance[0, 1] / spread, -1.0, 1.0)) if spread > 0 else 0.0
-    status = "sparse" if min(with_classes) == 1 else "ok"
+    variance = float(spread[2, 2])
+    scale = float(np.sqrt(max(spread[0, 0], 0.0) * max(spread[1, 1], 0.0)))
+    correlation = float(np.clip(spread[0, 1] / scale, -1.0, 1.0)) if scale > 0 else 0.0
+    few = min(with_classes) == 1
     if alike:
         delta, se, low, high, correlation = 0.0, 0.0, 0.0, 0.0, 1.0
-    elif status == "ok" and variance > 1e-28:
+    elif variance > 1e-28 and not few:
         se = float(np.sqrt(variance))
         low, high = max(delta - Z95 * se, -1.0), min(delta + Z95 * se, 1.0)
     else:
-        status = "undetermined" if status == "ok" else status
+        status = "sparse" if few else "undetermined"
         (low_a, high_a), (low_b, high_b) = (newcombe_interval(v, *with_classes) for v in areas)
         low = delta - float(np.hypot(auc_a - low_a, high_b - auc_b))
         high = delta + float(np.hypot(high_a - auc_a, auc_b - low_b))

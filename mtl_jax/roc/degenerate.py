@@ -72,13 +72,26 @@ def chance_loglik(runs: Runs) -> np.ndarray:
     return runs.total(both * np.log(both / np.repeat(runs.total(both), runs.sizes)))
 
 
-def single_area(runs: Runs) -> tuple[float, float, float]:
-    """d, its variance, and the area of the curve of equal variances (c = 0) through the single
-    operating point of one data set."""
-    m, n = runs.malignant.sum(), runs.benign.sum()
-    fpf, tpf = runs.benign[0] / n, runs.malignant[0] / m
-    z_fpf, z_tpf = ndtri(fpf), ndtri(tpf)
-    d = z_tpf - z_fpf
-    bell = [np.exp(-z * z) / (2.0 * np.pi) for z in (z_fpf, z_tpf)]
-    variance = fpf * (1.0 - fpf) / (n * bell[0]) + tpf * (1.0 - tpf) / (m * bell[1])
-    return float(d), float(variance), float(ndtr(d / np.sqrt(2.0)))
+def single_curves(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+    """d (sets,) of the curve of equal variances (c = 0) through the first operating point, and
+    the variance of that d; of use where there is one point, inside the unit square."""
+    at = runs.start[:-1]
+    d, variance = np.zeros(runs.sets), np.zeros(runs.sets)
+    for counts, sign in ((runs.malignant, 1.0), (runs.benign, -1.0)):
+        total = runs.total(counts)
+        share = np.clip(counts[at] / total, 1e-12, 1.0 - 1e-12)
+        z = ndtri(share)
+        d += sign * z
+        variance += share * (1.0 - share) * 2.0 * np.pi * np.exp(z * z) / total
+    return d, variance
+
+
+def areas(runs: Runs) -> np.ndarray:
+    """What `proper` says of the area (sets,) where the data are not 'regular'."""
+    kind = classify(runs)
+    d = single_curves(runs)[0]
+    return np.select(
+        [kind == "single", np.isin(kind, ("constant", "reversed"))],
+        [ndtr(d / np.sqrt(2.0)), 0.5],
+        empirical_areas(runs),
+    )

@@ -33,6 +33,24 @@ def best_of(found: Fits) -> Fits:
     return Fits(at, found.loglik[[i]], found.converged[[i]], found.iterations[[i]])
 
 
+def better_of(runs: Runs, one: Fits, other: Fits, margin: float = 0.0) -> Fits:
+    """Of two fits of each data set the one of higher log-likelihood; the other one where its
+    log-likelihood lies no more than `margin` below."""
+    second = other.loglik > one.loglik - margin
+    cell = np.repeat(second, runs.sizes)
+    at = lik.Point(
+        np.where(second, other.at.d, one.at.d),
+        np.where(second, other.at.c, one.at.c),
+        np.where(cell, other.at.v, one.at.v),
+    )
+    return Fits(
+        at,
+        np.where(second, other.loglik, one.loglik),
+        np.where(second, other.converged, one.converged),
+        np.where(second, other.iterations, one.iterations),
+    )
+
+
 @dataclass(frozen=True)
 class State:
     """The data sets still climbing and where they are; `promise` (sets,) is the gain that the

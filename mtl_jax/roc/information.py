@@ -18,7 +18,6 @@ from mtl_jax.roc.cells import (
     Shares,
     cells,
     cutoffs,
-    fractions_of,
     shape,
     shares,
 )
@@ -183,11 +182,11 @@ def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: 
 
 @dataclass(frozen=True)
 class Solved:
-    """The information of one data set, inverted: `inverse` (2, 2) is the covariance of the chart's
-    coordinates, `to_d_c` (2, 2) turns their changes into those of (d, c), `area` (2,) into those
-    of the area; `border` (2, cells) is the border solved for the cutoffs, and `turn` (2, cells)
-    that of `Cells` in the chart's coordinates. Where d = 0 the first
-    coordinate is fixed, and has zeros; where the information is singular all is NaN."""
+    """The information of each data set, inverted: `inverse` (2, 2, sets) is the covariance of the
+    chart's coordinates, `to_d_c` (2, 2, sets) turns their changes into those of (d, c), `area`
+    (2, sets) into that of the area; `border` (2, cells) is the border solved for the cutoffs, and
+    `turn` (2, cells) that of `Cells`, charted. Where d = 0 the first coordinate is known and has
+    zeros; where the information is singular `inverse` is NaN."""
 
     inverse: np.ndarray
     to_d_c: np.ndarray
@@ -195,27 +194,31 @@ class Solved:
     border: np.ndarray
     turn: np.ndarray
 
+    def area_variance(self) -> np.ndarray:
+        """Variance of each area (sets,), by the delta method."""
+        return np.einsum("is,ijs,js->s", self.area, self.inverse, self.area)
 
-def solve(runs: Runs, at: Point, expected: bool = True) -> Solved:
-    """Inverts the information of one data set at its maximum: expected, or observed in full."""
+    def covariance(self) -> np.ndarray:
+        """Covariance (2, 2, sets) of (d, c)."""
+        return np.einsum("ijs,jks,lks->ils", self.to_d_c, self.inverse, self.to_d_c)
+
+
+def solve(runs: Runs, at: Point) -> Solved:
+    """Inverts the expected information of data sets at their maxima."""
     part = shares(runs)
     now = cells(runs, part, at)
-    state = system(runs, part, at, now, expected)
-    if not expected:
-        w = fractions_of(runs, part.benign * now.p + part.malignant * now.q)
-        state = bend(runs, part, at, w, now, state)
-    _, square, _, border, solid = eliminate(runs, state, np.zeros(1))
-    square, d = square[..., 0], float(at.d[0])
-    by_d, by_c = (float(g[0]) for g in model.area_gradient(at.d, at.c))
-    stretch, shear = (float(x[0]) for x in chart(at.d, at.c, by_square(at.d)))
-    area = np.array([by_d * stretch / (2.0 * d), by_c + by_d * shear / (2.0 * d)])
-    to_d_c = np.array([[stretch / (2.0 * d), shear / (2.0 * d)], [0.0, 1.0]])
-    inverse = np.full((2, 2), np.nan)
-    determinant = square[0, 0] * square[1, 1] - square[0, 1] ** 2
-    if d <= 1.01 * EDGE_D and solid[0] and square[1, 1] > 0:
-        inverse = np.array([[0.0, 0.0], [0.0, 1.0 / square[1, 1]]])
-    elif solid[0] and determinant > 1e-13 * square[0, 0] * square[1, 1] > 0:
-        (a, b), (_, e) = square / determinant
-        inverse = np.array([[e, -b], [-b, a]])
-    turn = charted(runs, now.turn, chart(at.d, at.c, by_square(at.d)))
-    return Solved(inverse, to_d_c, area, border, turn)
+    state = system(runs, part, at, now, expected=True)
+    _, ((a, b), (_, e)), _, border, solid = eliminate(runs, state, np.zeros(runs.sets))
+    stretch, shear = chart(at.d, at.c, by_square(at.d))
+    by_d, by_c = model.area_gradient(at.d, at.c)
+    by_first, by_second = stretch / (2.0 * at.d), shear / (2.0 * at.d)
+    area = np.stack([by_d * by_first, by_c + by_d * by_second])
+    none, one = np.zeros(runs.sets), np.ones(runs.sets)
+    to_d_c = np.stack([np.stack([by_first, by_second]), np.stack([none, one])])
+    edge, determinant = at.d <= 1.01 * EDGE_D, a * e - b * b
+    known = solid & (e > 0) & (edge | (determinant > 1e-13 * a * e))
+    determinant = np.where(known & ~edge, determinant, 1.0)
+    inverse = np.stack([np.stack([e, -b]), np.stack([-b, a])]) / determinant
+    on_edge = np.stack([np.stack([none, none]), np.stack([none, 1.0 / np.where(known, e, 1.0)])])
+    inverse = np.where(known, np.where(edge, on_edge, inverse), np.nan)
+    return Solved(inverse, to_d_c, area, border, charted(runs, now.turn, (stretch, shear)))

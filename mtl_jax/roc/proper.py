@@ -159,7 +159,7 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
     m, n = int(truth.sum()), int((~truth).sum())
     edge = d <= 1.01 * EDGE_D
     status, se_method = ("boundary", "information, d_a = 0") if edge else ("ok", "information")
-    se = float(np.sqrt(solved.area @ solved.inverse @ solved.area))
+    se = float(np.sqrt(solved.area_variance()[0]))
     if min(m, n) == 1 or not se < WIDE:
         status, se_method = "sparse", "Hanley-McNeil"
         se = float(np.sqrt(hanley_variance(auc, m, n)))
@@ -175,7 +175,7 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
         0.0 if edge else d,
         c,
         *conventional_parameters(0.0 if edge else d, c),
-        solved.to_d_c @ solved.inverse @ solved.to_d_c.T,
+        solved.covariance()[..., 0],
         float(found.loglik[0]),
         int(runs.sizes[0]),
         m,
@@ -191,20 +191,22 @@ def _degenerate(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) ->
     observed = empirical(truth, values)
     m, n = observed.n_malignant, observed.n_benign
     unknown, corner = np.full((2, 2), np.nan), (0.0, 1.0)
-    d, c, auc, se, se_method = 0.0, 0.0, 0.5, observed.se, "DeLong"
+    auc = float(degenerate.areas(runs)[0])
+    d, c, se, se_method = 0.0, 0.0, observed.se, "DeLong"
     loglik = float(degenerate.saturated_loglik(runs)[0])
     status = degenerate.STATUS[kind]
     if kind == "reversed":
+        auc = 0.5
         loglik = float(degenerate.chance_loglik(runs)[0])
     elif kind == "single":
         se_method = "information, c = 0"
-        d, variance, auc = degenerate.single_area(runs)
+        d, variance = (float(x[0]) for x in degenerate.single_curves(runs))
         se = float(np.sqrt(variance) * model.area_gradient(d, model.TINY_C)[0])
         unknown, corner = np.array([[variance, 0.0], [0.0, 0.0]]), None
     elif kind in ("perfect", "edge_only"):
         fpf, tpf = degenerate.operating_points(runs)
         corner = float(tpf[fpf == 0].max(initial=0.0)), float(fpf[tpf == 1].min())
-        d, c, auc = float("nan"), float("nan"), observed.auc
+        d, c = float("nan"), float("nan")
     if se > 0 and 0 < auc < 1:
         low, high = logit_interval(auc, se)
     else:

@@ -66,7 +66,7 @@ def truth_runs(benign: np.ndarray, malignant: np.ndarray) -> Runs:
     return Runs(np.add.reduceat(n0, at), np.add.reduceat(n1, at), start)
 
 
-def levels(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, int]:
+def levels(scores: np.ndarray) -> tuple[np.ndarray, int]:
     """The level (n,) of each case among the distinct scores, 0 the highest, and their number."""
     distinct, level = np.unique(scores, return_inverse=True)
     return len(distinct) - 1 - level, len(distinct)
@@ -74,7 +74,7 @@ def levels(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, int]:
 
 def from_scores(truth: np.ndarray, scores: np.ndarray) -> Runs:
     """The truth runs of one data set."""
-    level, count = levels(truth, scores)
+    level, count = levels(scores)
     benign, malignant = (np.bincount(level[k], minlength=count)[None] for k in (~truth, truth))
     return truth_runs(benign, malignant)
 

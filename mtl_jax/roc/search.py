@@ -5,8 +5,8 @@ from scipy.special import ndtr, ndtri
 
 from mtl_jax.roc import cells as lik
 from mtl_jax.roc import model
-from mtl_jax.roc.degenerate import empirical_areas
-from mtl_jax.roc.fit import Fits, best_of, climb
+from mtl_jax.roc.degenerate import areas, chance_loglik, classify, empirical_areas
+from mtl_jax.roc.fit import Fits, best_of, better_of, climb
 from mtl_jax.roc.runs import Runs, coarsen
 
 MOST = 3  # starts to climb to the end
@@ -55,10 +55,47 @@ def search(runs: Runs) -> Fits:
     found = climb(coarse.take(np.zeros(len(d), dtype=int)), d, c, steps=FIRST_STEPS)
     top = distinct(found)
     found = climb(runs.take(np.zeros(len(top), dtype=int)), found.at.d[top], found.at.c[top])
-    best = best_of(found)
-    area = model.area(best.at.d, best.at.c)
-    if lik.EDGE_D < best.at.d[0] < 0.3:
-        edge = climb(runs, np.zeros(1), np.sign(best.at.c) * model.widest(area), on_edge=True)
-        if edge.loglik[0] > best.loglik[0] - 1e-9:
-            return edge
-    return best
+    return try_edge(runs, best_of(found))
+
+
+def search_near(runs: Runs, d: float, c: float) -> Fits:
+    """The best maxima of many data sets that resemble one whose maximum is (d, c): from there,
+    and from the curve of the same area with a slight bend to the other side."""
+    area = model.area(np.array([d]), model.away_from_zero(np.array([c])))
+    other = (-0.2 if c > 0 else 0.2) * model.widest(area)
+    starts = ((np.array([max(d, 0.3)]), np.array([c])), (model.separation(area, other), other))
+    found = [climb(runs, *(np.repeat(x, runs.sets) for x in start)) for start in starts]
+    return better_of(runs, *found)
+
+
+def try_edge(runs: Runs, found: Fits) -> Fits:
+    """The fit with d = 0 of those data sets whose fit is near it and no better."""
+    near = np.flatnonzero((found.at.d > lik.EDGE_D) & (found.at.d < 0.3))
+    if not len(near):
+        return found
+    cell = runs.cells(near)
+    c = found.at.c[near]
+    c = np.sign(c) * model.widest(model.area(found.at.d[near], c))
+    edge = climb(runs.take(near), np.zeros(len(near)), c, on_edge=True)
+    all_edge = Fits(
+        lik.Point(found.at.d.copy(), found.at.c.copy(), found.at.v.copy()),
+        np.full(runs.sets, -np.inf),
+        found.converged.copy(),
+        found.iterations.copy(),
+    )
+    all_edge.at.d[near], all_edge.at.c[near], all_edge.at.v[cell] = edge.at.d, edge.at.c, edge.at.v
+    all_edge.loglik[near], all_edge.converged[near] = edge.loglik, edge.converged
+    all_edge.iterations[near] = edge.iterations
+    return better_of(runs, found, all_edge, margin=1e-9)
+
+
+def areas_near(runs: Runs, d: float, c: float) -> np.ndarray:
+    """The areas (sets,) that `proper` gives for data sets resembling one fitted by (d, c)."""
+    out = areas(runs)
+    regular = np.flatnonzero(classify(runs) == "regular")
+    if len(regular):
+        some = runs.take(regular)
+        found = search_near(some, d, c)
+        fitted = model.area(found.at.d, found.at.c)
+        out[regular] = np.where(found.loglik < chance_loglik(some), 0.5, fitted)
+    return out
