@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from mtl_jax.imaging import dicom, pgm
+from mtl_jax.imaging import dicom, ljpeg, pgm
 from mtl_jax.nouns import InputError
 
 # More than any mammogram holds (24x30 cm at 42 um: 41 million): beyond it a header is absurd.
@@ -50,6 +50,11 @@ def _pgm(path: Path, frame: int) -> tuple[np.ndarray, int]:
     return pgm.read(path, MAX_PIXELS)
 
 
+def _ljpeg(path: Path, frame: int) -> tuple[np.ndarray, int]:
+    _only_frame(frame)
+    return ljpeg.read(path, MAX_PIXELS)
+
+
 def _png(path: Path, frame: int) -> tuple[np.ndarray, int]:
     _only_frame(frame)
     with Image.open(path) as image:
@@ -58,6 +63,21 @@ def _png(path: Path, frame: int) -> tuple[np.ndarray, int]:
             raise InputError(f"colour or transparency (mode {image.mode}); save it as plain gray")
         _check_size(image.size)
         return np.asarray(image), bits
+
+
+def _jpeg(path: Path, frame: int) -> tuple[np.ndarray, int]:
+    _only_frame(frame)
+    with Image.open(path, formats=("JPEG",)) as image:
+        if image.mode not in ("L", "RGB"):
+            raise InputError(f"colour (mode {image.mode}); save it as plain gray")
+        _check_size(image.size)
+        stored = np.asarray(image)
+    if stored.ndim == 3:
+        # Many programs store gray as three equal channels.
+        if (stored != stored[..., :1]).any():
+            raise InputError("colour; save it as plain gray")
+        stored = stored[..., 0]
+    return stored, 8
 
 
 def _tiff(path: Path, frame: int) -> tuple[np.ndarray, int]:
@@ -111,9 +131,12 @@ def _check_size(shape: tuple[int, ...]) -> None:
 READERS: dict[str, Callable[[Path, int], tuple[np.ndarray, int]]] = {
     ".pgm": _pgm,
     ".png": _png,
+    ".jpg": _jpeg,
+    ".jpeg": _jpeg,
     ".tif": _tiff,
     ".tiff": _tiff,
     ".npy": _npy,
     ".dcm": _dicom,
     ".dicom": _dicom,
+    ".ljpeg": _ljpeg,
 }

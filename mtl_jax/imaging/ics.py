@@ -1,0 +1,98 @@
+"""The `.ics` text beside the films of a DDSM case: digitizer, sizes, pixel size. Reads no image."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtl_jax.nouns import InputError
+
+MAX_BYTES = 100_000  # a real one has less than 1000
+_WORD = re.compile(r"[\w.-]{1,80}")
+
+
+@dataclass(frozen=True)
+class Film:
+    """One line of the file: a view of the case."""
+
+    lines: int  # rows
+    pixels_per_line: int  # columns
+    bits: int
+    resolution_um: float
+    overlay: bool  # an OVERLAY file outlines its abnormalities
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: its own name such as B-3024-1, its digitizer, its films by view (LEFT_CC ...)."""
+
+    name: str
+    digitizer: str
+    films: dict[str, Film]
+
+
+def read(path: Path) -> Case:
+    """What the file at `path` says.
+
+    InputError gives the reason, and the line that is damaged; the caller names the file.
+    """
+    with path.open("rb") as file:
+        text = file.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise InputError("too long for an .ics file; fetch it again")
+    facts = {"filename": "", "DIGITIZER": ""}
+    films: dict[str, Film] = {}
+    for number, line in enumerate(text.decode("latin-1").splitlines(), start=1):
+        words = line.split()
+        if len(words) > 1 and words[0] in facts:
+            if not _WORD.fullmatch(words[1]):
+                raise InputError(f"line {number}: {words[0]} is not a plain word")
+            facts[words[0]] = words[1]
+        elif len(words) > 1 and words[1] == "LINES":
+            films[words[0]] = _film(words, f"line {number}")
+    if not facts["filename"] or not films:
+        raise InputError("no filename line, or no film line (LEFT_CC LINES ...)")
+    return Case(facts["filename"], facts["DIGITIZER"], films)
+
+
+def beside(image: Path) -> Film | None:
+    """The film that the `.ics` in the folder of `image` describes; None where there is none.
+
+    `image` is named as in the collection, B_3024_1.LEFT_CC.LJPEG. InputError: a damaged `.ics`.
+    """
+    name, view = (image.name.split(".") + [""])[:2]
+    path = image.with_name(name.replace("_", "-") + ".ics")
+    if not path.is_file():
+        return None
+    try:
+        return read(path).films.get(view)
+    except InputError as error:
+        raise InputError(f"the .ics file beside it: {error}") from error
+
+
+def _film(words: list[str], where: str) -> Film:
+    # Pairs of name and number, then OVERLAY or NON_OVERLAY.
+    facts = dict(zip(words[1:-1:2], words[2:-1:2], strict=False))
+    try:
+        film = Film(
+            lines=int(facts["LINES"]),
+            pixels_per_line=int(facts["PIXELS_PER_LINE"]),
+            bits=int(facts["BITS_PER_PIXEL"]),
+            resolution_um=float(facts["RESOLUTION"]),
+            overlay=words[-1] == "OVERLAY",
+        )
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"{where}: expected LINES, PIXELS_PER_LINE, BITS_PER_PIXEL and RESOLUTION, a number"
+            " each"
+        ) from error
+    if (
+        not 0 < film.lines < 65536
+        or not 0 < film.pixels_per_line < 65536
+        or not 2 <= film.bits <= 16
+        or not 10 <= film.resolution_um <= 200
+    ):
+        raise InputError(
+            f"{where}: {film.lines} lines of {film.pixels_per_line} pixels, {film.bits} bits,"
+            f" {film.resolution_um:g} um is no film"
+        )
+    return film

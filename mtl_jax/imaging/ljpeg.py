@@ -1,0 +1,167 @@
+"""Films of the DDSM as compressed: lossless JPEG (SOF3) of the PVRG codec. Knows no pixel size.
+
+ITU-T T.81 predicts the first row from the left neighbour whatever the selector; PVRG applies the
+selector there too, with 2^(P-1) in place of the row above, so decoders that follow the standard
+return wrong gray. Here they decode the differences only: the stream is handed over as one of
+selector 1 and 16 bits, where both agree, and predicted again as its own selector says.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+
+from mtl_jax.imaging import ics
+from mtl_jax.imaging.predictors import below, first_row
+from mtl_jax.nouns import InputError
+
+_SOF3, _DHT, _SOI, _EOI, _SOS, _DRI = 0xC3, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
+_OTHER_FRAMES = {*range(0xC0, 0xD0)} - {_SOF3, _DHT, 0xC8, 0xCC}
+_BYTES_A_PIXEL = 8  # 32 bits at the very most, each byte stuffed
+_SPARE_BYTES = 64  # that a stream may hold beyond its last difference
+
+
+@dataclass(frozen=True)
+class _Stream:
+    bits: int
+    height: int
+    width: int
+    selector: int
+    counts: bytes  # of Huffman codes of 1 to 16 bits
+    symbols: bytes  # the number of bits of a difference, in the order of the codes
+    coded: bytes  # the entropy-coded segment, bytes stuffed
+
+
+def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
+    """Stored gray (H, W) uint16 and its precision in bits.
+
+    The `.ics` beside the file, where there is one, has the last word on height and width: some
+    streams of the collection say them the wrong way round. A stream that gives gray beyond its
+    precision as PVRG's, but not as T.81 has it, is read as T.81 has it; where both fit they cannot
+    be told apart, and it is PVRG's. InputError gives the reason; the caller names the file.
+    """
+    if path.stat().st_size > _BYTES_A_PIXEL * max_pixels:
+        raise InputError("longer than any film")
+    stream = _parse(path.read_bytes(), max_pixels)
+    film = ics.beside(path)
+    shape = (film.lines, film.pixels_per_line) if film else (stream.height, stream.width)
+    if shape[0] * shape[1] != stream.height * stream.width:
+        raise InputError(
+            f"{stream.height}x{stream.width} pixels, but the .ics file says {shape[0]}x{shape[1]}"
+        )
+    differences = _differences(stream)
+    for pvrg in (True, False):
+        first = first_row(differences[0], stream.bits, stream.selector, pvrg)
+        gray = below(first, differences, stream.selector)
+        if gray.max() < 1 << stream.bits:
+            return gray.reshape(shape), stream.bits
+    raise InputError(f"gray beyond its {stream.bits} bits: it is damaged; fetch it again")
+
+
+def _parse(data: bytes, max_pixels: int) -> _Stream:
+    """The header of the only scan, every field checked before anything is decoded."""
+    if data[:2] != bytes([0xFF, _SOI]):
+        raise InputError("no JPEG stream at its start; fetch it again")
+    frame = None
+    tables: dict[int, tuple[bytes, bytes]] = {}
+    at = 2
+    while True:
+        marker, body, at = _segment(data, at)
+        if marker == _SOF3:
+            frame = _frame(body, max_pixels)
+        elif marker == _DHT:
+            tables |= _huffman_tables(body)
+        elif marker == _DRI and any(body):
+            raise InputError("restart intervals, which the DDSM has not")
+        elif marker in _OTHER_FRAMES:
+            raise InputError("a JPEG of another kind than lossless Huffman (SOF3)")
+        elif marker == _SOS:
+            break
+    if frame is None or len(body) != 6 or body[0] != 1 or body[2] >> 4 not in tables:
+        raise InputError("its JPEG header is damaged (frame, scan or Huffman table)")
+    if not 1 <= body[3] <= 7 or body[5] != 0:
+        raise InputError(f"JPEG predictor {body[3]}, point transform {body[5]}; known: 1 to 7, 0")
+    coded = _coded(data, at)
+    # A difference takes one bit or more, so an absurd header costs no memory.
+    if 8 * len(coded) < frame[1] * frame[2]:
+        raise InputError(f"truncated: {len(coded)} bytes for {frame[1]}x{frame[2]} pixels")
+    return _Stream(*frame, body[3], *tables[body[2] >> 4], coded)
+
+
+def _segment(data: bytes, at: int) -> tuple[int, bytes, int]:
+    """Marker and body of the segment that begins at `at`, and where the next one does."""
+    while data[at : at + 2] == b"\xff\xff":
+        at += 1
+    length = int.from_bytes(data[at + 2 : at + 4])
+    body = data[at + 4 : at + 2 + length]
+    if data[at : at + 1] != b"\xff" or length < 2 or len(body) != length - 2:
+        raise InputError("truncated or damaged in its JPEG header; fetch it again")
+    return data[at + 1], body, at + 2 + length
+
+
+def _frame(body: bytes, max_pixels: int) -> tuple[int, int, int]:
+    """Bits, height and width."""
+    if len(body) != 9 or body[5] != 1:
+        raise InputError("its JPEG frame is damaged or in colour")
+    bits, height, width = body[0], int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
+    if not 2 <= bits <= 16 or not 0 < height * width <= max_pixels:
+        raise InputError(f"its JPEG header says {height}x{width} pixels of {bits} bits")
+    return bits, height, width
+
+
+def _huffman_tables(body: bytes) -> dict[int, tuple[bytes, bytes]]:
+    """Number of codes by length, and symbols, of each table by its number."""
+    tables = {}
+    while body:
+        counts = body[1:17]
+        symbols = body[17 : 17 + sum(counts)]
+        used = sum(count << (16 - length) for length, count in enumerate(counts, start=1))
+        whole = len(counts) == 16 and len(symbols) == sum(counts) > 0
+        if not whole or len(set(symbols)) < len(symbols) or max(symbols) > 16 or used > 1 << 16:
+            raise InputError("its Huffman table is damaged; fetch it again")
+        tables[body[0]] = (counts, symbols)
+        body = body[17 + len(symbols) :]
+    return tables
+
+
+def _coded(data: bytes, start: int) -> bytes:
+    """The entropy-coded segment: up to the first marker, or to the end of a file without."""
+    end = start
+    while 0 <= (end := data.find(b"\xff", end)) < len(data) - 1 and data[end + 1] == 0:
+        end += 2
+    return data[start:end] if end >= 0 else data[start:]
+
+
+def _differences(stream: _Stream) -> np.ndarray:
+    """Coded differences (H, W) modulo 65536, uint16."""
+    size = [*stream.height.to_bytes(2), *stream.width.to_bytes(2)]
+    table_length = (19 + len(stream.symbols)).to_bytes(2)
+    plain = (
+        bytes([0xFF, _SOI, 0xFF, _SOF3, 0, 11, 16, *size, 1, 1, 0x11, 0])
+        + bytes([0xFF, _DHT, *table_length, 0, *stream.counts, *stream.symbols])
+        + bytes([0xFF, _SOS, 0, 8, 1, 1, 0, 1, 0, 0])
+        + stream.coded
+        + bytes([0xFF, _EOI])
+    )
+    decoded = imagecodecs.jpeg8_decode(plain)
+    differences = np.empty_like(decoded)
+    differences[:, 1:] = decoded[:, 1:] - decoded[:, :-1]
+    differences[1:, 0] = decoded[1:, 0] - decoded[:-1, 0]
+    differences[0, :1] = decoded[0, :1] - np.uint16(1 << 15)
+    _check_length(stream, differences)
+    return differences
+
+
+def _check_length(stream: _Stream, differences: np.ndarray) -> None:
+    """Decoders fill up what a truncated stream lacks: the bits of all differences must be there."""
+    values = np.arange(1 << 16)
+    symbol = np.frexp(np.minimum(values, (1 << 16) - values).astype(float))[1]
+    size = np.full(17, 1 << 20)
+    lengths = np.repeat(np.arange(1, 17), list(stream.counts))
+    size[list(stream.symbols)] = lengths + np.array(list(stream.symbols)) % 16
+    needed = int(np.bincount(differences.ravel(), minlength=1 << 16) @ size[symbol])
+    found = len(stream.coded) - stream.coded.count(b"\xff\x00")
+    if not needed <= 8 * found < needed + 8 * _SPARE_BYTES:
+        kind = "truncated" if needed > 8 * found else "damaged"
+        raise InputError(f"{kind}: {found} bytes of coded film, {-(-needed // 8)} expected")
