@@ -39,8 +39,8 @@ def execute(
     learned, scored = splits.members(run, collections, split)
     pixels = {name: np.concatenate(collections[name].shards) for name in run.tasks}
     labels = {name: collections[name].index["label"].astype(int) for name in run.tasks}
-    mean, std = statistics([pixels[name][learned[name]] for name in run.tasks])
     _refuse_one_class(run, labels, learned)
+    mean, std = statistics([pixels[name][learned[name]] for name in run.tasks])
 
     network = alexnet.AlexNet(
         outputs=2 * (len(run.tasks) if c.model.heads == "per_task" else 1),
@@ -134,6 +134,10 @@ def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
 def _refuse_one_class(
     run: Run, labels: Mapping[str, np.ndarray], learned: Mapping[str, np.ndarray]
 ) -> None:
+    """The target needs both classes to learn from; any other collection at least one region."""
+    for name in run.tasks:
+        if not len(learned[name]):
+            raise InputError(f"run {run.id}: {name} has no training region; leave it out")
     target = run.tasks[0]
     if len(np.unique(labels[target][learned[target]])) < 2:
         raise InputError(

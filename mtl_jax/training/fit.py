@@ -1,25 +1,23 @@
 """One training from its first or latest saved epoch to its last. Knows nothing of studies."""
 
-import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax.models.alexnet import AlexNet
-from mtl_jax.nouns import Batch, InputError, Params, TrainState
+from mtl_jax.nouns import InputError, Params, TrainState
 from mtl_jax.training import devices, transfer
 from mtl_jax.training.checkpoint import Checkpoints
-from mtl_jax.training.pool import Pool, draw, epoch_order, steps_per_epoch
-from mtl_jax.training.steps import Metrics, Step, make_train_step
+from mtl_jax.training.epoch import Order, make_epoch
+from mtl_jax.training.pool import Pool, epoch_order, steps_per_epoch
+from mtl_jax.training.steps import Metrics
 
 Report = Callable[[dict[str, float]], None]
 
@@ -47,8 +45,7 @@ def fit(
     """
     sharding = devices.batch_sharding(device_count)
     optimizer = transfer.optimizer(frozen, recipe.momentum, recipe.weight_decay)
-    # A fresh copy: the step takes the state's memory over, and the caller keeps `params`.
-    params = devices.replicate(params, sharding)
+    # A copy: the step takes the state's memory over, and the caller keeps `params`.
     state = TrainState(jnp.int32(0), params, optimizer.init(params))
     state = devices.replicate(state, sharding)
     pool = devices.replicate(pool, sharding)
@@ -60,7 +57,7 @@ def fit(
     if begin:
         state = checkpoints.restore(begin, state)
     history = _cut_history(folder / "history.jsonl", begin)
-    run_epoch = _epoch_runner(
+    epoch = make_epoch(
         network, frozen, recipe.momentum, recipe.weight_decay, task_weights, sharding
     )
 
@@ -74,122 +71,32 @@ def fit(
         mininterval=0.1 if sys.stderr.isatty() else 30,
     )
     with bar, history.open("a", encoding="utf-8") as lines:
-        for epoch in range(begin, recipe.epochs):
-            picks, weight = epoch_order(
-                jax.random.fold_in(order_key, epoch), regions, recipe.batch_size
+        for done in range(begin, recipe.epochs):
+            order = Order(
+                *epoch_order(jax.random.fold_in(order_key, done), regions, recipe.batch_size),
+                transfer.learning_rate(
+                    done * steps + jnp.arange(steps, dtype=jnp.float32),
+                    recipe.epochs * steps,
+                    recipe.learning_rate,
+                    recipe.final_learning_rate,
+                ),
             )
-            rates = transfer.learning_rate(
-                epoch * steps + jnp.arange(steps, dtype=jnp.float32),
-                recipe.epochs * steps,
-                recipe.learning_rate,
-                recipe.final_learning_rate,
-            )
-            state, metrics = run_epoch(state, pool, picks, weight, dropout_key, rates, bar.update)
-            line = _summarize(epoch, metrics, rates, tasks)
+            state, metrics = epoch(state, pool, order, dropout_key, bar.update)
+            line = _summarize(done + 1, metrics, order.rate, tasks)
             if not np.isfinite(metrics.loss).all():
-                step = epoch * steps + int(np.argmin(np.isfinite(metrics.loss)))
+                step = done * steps + int(np.argmin(np.isfinite(metrics.loss)))
                 raise InputError(
                     f"run {folder.name}: the loss is no longer a number at step {step + 1} (epoch "
-                    f"{epoch + 1}); lower config.train.learning_rate ({recipe.learning_rate})"
+                    f"{done + 1}); lower config.train.learning_rate ({recipe.learning_rate})"
                 )
             lines.write(json.dumps(line) + "\n")
             lines.flush()
             report(line)
             bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
-            if (epoch + 1) % recipe.checkpoint_epochs == 0 or epoch + 1 == recipe.epochs:
-                checkpoints.save(epoch + 1, state)
+            if (done + 1) % recipe.checkpoint_epochs == 0 or done + 1 == recipe.epochs:
+                checkpoints.save(done + 1, state)
     checkpoints.close(keep=recipe.epochs)
     return state.params
-
-
-@functools.cache
-def _epoch_runner(
-    network: AlexNet,
-    frozen: tuple[str, ...],
-    momentum: float,
-    weight_decay: float,
-    task_weights: tuple[float, ...],
-    sharding: NamedSharding | None,
-) -> Callable[..., tuple[TrainState, Metrics]]:
-    """`run(state, pool, picks, weight, key, rates, tick)`, compiled once for all runs alike."""
-    step = make_train_step(
-        network, transfer.optimizer(frozen, momentum, weight_decay), task_weights
-    )
-
-    def place(batch: Batch) -> Batch:
-        return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
-
-    if jax.default_backend() == "cpu":
-        return _stepwise(step, place)
-    return _scanned(step, place)
-
-
-def _scanned(step: Step, place: Callable[[Batch], Batch]) -> Callable[..., Any]:
-    """The whole epoch in one compiled loop, with nothing to wait for on the host."""
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def epoch(
-        state: TrainState,
-        pool: Pool,
-        picks: jax.Array,
-        weight: jax.Array,
-        key: jax.Array,
-        rates: jax.Array,
-    ) -> tuple[TrainState, Metrics]:
-        def body(
-            state: TrainState, at: tuple[jax.Array, jax.Array, jax.Array]
-        ) -> tuple[TrainState, Metrics]:
-            picks, weight, rate = at
-            return step(state, place(draw(pool, picks, weight)), key, rate)
-
-        return jax.lax.scan(body, state, (picks, weight, rates))
-
-    def run(
-        state: TrainState,
-        pool: Pool,
-        picks: jax.Array,
-        weight: jax.Array,
-        key: jax.Array,
-        rates: jax.Array,
-        tick: Callable[[int], None],
-    ) -> tuple[TrainState, Metrics]:
-        state, metrics = epoch(state, pool, picks, weight, key, rates)
-        metrics = jax.device_get(metrics)
-        tick(len(metrics.loss))
-        return state, metrics
-
-    return run
-
-
-def _stepwise(step: Step, place: Callable[[Batch], Batch]) -> Callable[..., Any]:
-    """One compiled call a step, for CPUs.
-
-    XLA rearranges a convolution's backward pass for the CPU's fast kernel only outside of loops:
-    inside `lax.scan` a C1 step was 30 times slower (24.7 s against 0.86 s, jax 0.10.2, 2 cores).
-    """
-    compiled_draw = jax.jit(lambda *a: place(draw(*a)))
-    compiled_step = jax.jit(step, donate_argnums=0)
-
-    def run(
-        state: TrainState,
-        pool: Pool,
-        picks: jax.Array,
-        weight: jax.Array,
-        key: jax.Array,
-        rates: jax.Array,
-        tick: Callable[[int], None],
-    ) -> tuple[TrainState, Metrics]:
-        rows = []
-        for i in range(len(picks)):
-            batch = compiled_draw(pool, picks[i], weight[i])
-            state, metrics = compiled_step(state, batch, key, rates[i])
-            # Waiting here keeps the bar honest, and several CPU devices from running into each
-            # other's rendezvous.
-            rows.append(jax.device_get(metrics))
-            tick(1)
-        return state, jax.tree.map(lambda *r: np.stack(r), *rows)
-
-    return run
 
 
 def _summarize(
@@ -198,8 +105,8 @@ def _summarize(
     """A line of history.jsonl: means over the epoch's rows, in all and by task."""
     rows = metrics.rows.sum(0)
     line = {
-        "epoch": epoch + 1,
-        "step": (epoch + 1) * len(metrics.loss),
+        "epoch": epoch,
+        "step": epoch * len(metrics.loss),
         "learning_rate": float(rates[-1]),
         "loss": float(metrics.cross_entropy.sum() / rows.sum()),
         "accuracy": float(metrics.right.sum() / rows.sum()),
