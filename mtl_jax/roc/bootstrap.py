@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtl_jax.roc import empirical as emp
 from mtl_jax.roc.clustered import class_patients
+from mtl_jax.roc.empirical import degenerate_status, newcombe_interval, placements
 from mtl_jax.roc.inputs import check, codes
 from mtl_jax.roc.proper import Proper, proper
 from mtl_jax.roc.runs import levels, truth_runs
@@ -62,13 +62,13 @@ def bootstrap(
         fit = proper(truth, values)
         auc, areas = fit.auc, refitted_areas(truth, values, patient, fit, samples, seed, progress)
     else:
-        auc = float(emp.placements(truth, values)[0].mean())
+        auc = float(placements(truth, values)[0].mean())
         areas = resampled_areas(truth, [values], patient, samples, seed, progress)[0]
     se = float(areas.std(ddof=1))
     with_classes = class_patients(truth, patient)
     if se < 1e-14:
-        low, high = emp.newcombe_interval(auc, *with_classes)
-        return Bootstrap(auc, 0.0, low, high, emp.degenerate_status(auc), areas)
+        low, high = newcombe_interval(auc, *with_classes)
+        return Bootstrap(auc, 0.0, low, high, degenerate_status(auc), areas)
     low, high = (float(q) for q in np.quantile(areas, (0.025, 0.975)))
     return Bootstrap(auc, se, low, high, "sparse" if min(with_classes) == 1 else "ok", areas)
 

@@ -1,0 +1,52 @@
+"""Measures this machine: `python tools/bench.py roc [--calibrate] [--json FILE]`.
+
+Prints one line a measurement, and with --json writes {machine, versions, rows}. The measuring
+itself is in one file a subject beside this one.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import bench_roc
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    subjects = parser.add_subparsers(dest="what", required=True)
+    roc = subjects.add_parser("roc", help="speed of ROC fits and bootstraps")
+    roc.add_argument(
+        "--calibrate", action="store_true", help="type I error and coverage instead: an hour"
+    )
+    for subject in (roc,):
+        subject.add_argument("--json", type=Path, help="write the rows here as well")
+    flags = parser.parse_args()
+    rows = []
+    for row in {"roc": measure_roc}[flags.what](flags):
+        print("  ".join(f"{k} {_short(v)}" for k, v in row.items()), flush=True)
+        rows.append(row)
+    if flags.json:
+        packages = ("numpy", "scipy")
+        versions = {"python": platform.python_version()} | {p: version(p) for p in packages}
+        machine = {"system": platform.platform(), "cores": os.cpu_count()}
+        report = {"machine": machine, "versions": versions, "rows": rows}
+        flags.json.write_text(json.dumps(report, indent=1))
+
+
+def measure_roc(flags: argparse.Namespace) -> Iterator[dict]:
+    return bench_roc.study() if flags.calibrate else bench_roc.speed()
+
+
+def _short(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()
