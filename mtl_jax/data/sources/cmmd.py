@@ -1,0 +1,165 @@
+"""CMMD as on TCIA: DICOM, the clinical table, and the user's own boxes. Reads no pixels.
+
+Cui C et al. (2021) "The Chinese Mammography Database (CMMD)", The Cancer Imaging Archive. It marks
+no lesion: a CSV of boxes, drawn by the user, says where the lesions are (docs/collections.md).
+"""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from mtl_jax.data.sources import header, location, table
+from mtl_jax.nouns import Collection, InputError, LesionView
+
+CLINICAL = ("CMMD_clinicaldata_revision.xlsx", "CMMD_clinicaldata_revision.csv")
+COLUMNS = ("ID1", "LeftRight", "abnormality", "classification")
+BOX_KINDS = tuple(kind for kind in location.KINDS if kind != "mask_path")
+LABELS = {"malignant": 1, "benign": 0}
+MASSES = ("mass", "both")
+VIEWS = ("CC", "MLO", "ML", "LM")
+_PATIENT = re.compile(r"D[12]-\d{4}")
+
+Breast = tuple[str, str]  # patient and side
+Lesions = dict[tuple[str, str], tuple[str, set[Path]]]  # side and images, by patient and lesion
+
+
+def collection(path: str, *, boxes: str | None) -> Collection:
+    """The lesions that the CSV `boxes` marks in the collection in folder `path`.
+
+    Its columns: image_path, relative to `path`; one of box, circle, polygon or centre, as in a
+    manifest; and, where views are to be linked, lesion_id, the same in each view of a lesion.
+    Patient, side and view are the image's own tags; the truth is the biopsy of that breast.
+    InputError: no boxes, no folder or clinical table, or a damaged row of either table.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise InputError(f"cmmd: no such folder {root}")
+    if not boxes:
+        raise InputError(
+            "cmmd marks no lesions, so config.data.cmmd.boxes must name a CSV of your own with the"
+            " columns image_path and box (top;left;bottom;right): docs/collections.md"
+        )
+    breasts = _breasts(root)
+    views: list[LesionView] = []
+    left_out: list[tuple[str, str]] = []
+    count: Counter[Path] = Counter()
+    lesions: Lesions = {}
+    optional = (*BOX_KINDS, "bbox", "lesion_id")
+    for place, row in table.read(Path(boxes), ("image_path",), optional=optional):
+        image = _image(root, row["image_path"], place)
+        count[image] += 1
+        item = f"{image.relative_to(root).as_posix()}-{count[image]}"
+        box, note = _box(row, image, place)
+        try:
+            view = _lesion_view(image, box, row["lesion_id"] or item, breasts)
+        except InputError as reason:
+            left_out.append((item, str(reason)))
+            continue
+        _refuse_other_breast(lesions, view, place)
+        views.append(replace(view, note=note))
+    left_out += [
+        (image.relative_to(root).as_posix(), "no box")
+        for image in sorted(root.rglob("*.dcm"))
+        if image not in count
+    ]
+    found = {(view.case_id, view.laterality) for view in views}
+    left_out += [
+        (f"{patient} {side}", "no box in this breast")
+        for patient, side in breasts
+        if (patient, side) not in found
+    ]
+    decisions = (
+        "cmmd: truth is the biopsy of the breast, given to every lesion boxed in it",
+        "cmmd: a case is a patient; patient, side and view are those of the image's header",
+        f"cmmd: lesions are where the boxes say, {len(views)} in {len(count)} images; breasts whose"
+        " abnormality is calcification alone hold no mass and are left out",
+    )
+    return Collection("cmmd", root, tuple(views), tuple(left_out), decisions, public_ids=True)
+
+
+def _breasts(root: Path) -> dict[Breast, tuple[str, str]]:
+    """(abnormality, classification) of each breast, in small letters; conflicts say 'both'."""
+    tables = [root / name for name in CLINICAL if (root / name).is_file()]
+    if not tables:
+        raise InputError(f"cmmd: neither {' nor '.join(CLINICAL)} in {root}")
+    breasts: dict[Breast, tuple[str, str]] = {}
+    for place, row in table.read(tables[0], COLUMNS):
+        side, label = row["LeftRight"].upper(), row["classification"].lower()
+        if not row["ID1"]:
+            raise InputError(f"{place}: ID1 is empty")
+        if side not in ("L", "R"):
+            raise InputError(f"{place}: LeftRight {row['LeftRight']!r} is neither L nor R")
+        if label not in LABELS:
+            text = row["classification"]
+            raise InputError(f"{place}: classification {text!r} is neither Benign nor Malignant")
+        before = breasts.get((row["ID1"], side), ("", label))
+        kind = row["abnormality"].lower()
+        breasts[row["ID1"], side] = (
+            kind if before[0] in ("", kind) else "both",
+            label if before[1] == label else "conflicting",
+        )
+    return breasts
+
+
+def _lesion_view(
+    image: Path, box: location.Box, lesion_id: str, breasts: dict[Breast, tuple[str, str]]
+) -> LesionView:
+    """InputError says why there is none."""
+    patient, side, view = header.place(image)
+    if not _PATIENT.fullmatch(patient):
+        raise InputError("its PatientID is not one of the collection")
+    if side not in ("L", "R") or view not in VIEWS:
+        raise InputError("its header does not say a side and a view")
+    if (patient, side) not in breasts:
+        raise InputError(f"no row for breast {side} of {patient} in the clinical table")
+    abnormality, classification = breasts[patient, side]
+    if abnormality not in MASSES:
+        raise InputError(f"abnormality of the breast is {abnormality or '(empty)'}, no mass")
+    if classification not in LABELS:
+        raise InputError("two rows of its breast differ in classification")
+    spacing = header.pixel_size(image)
+    if spacing is None:
+        raise InputError("its header does not say the pixel size")
+    return LesionView(
+        collection="cmmd",
+        image_path=image,
+        box=box,
+        case_id=patient,
+        lesion_id=lesion_id,
+        view=view,
+        laterality=side,
+        modality="DM",
+        label=LABELS[classification],
+        truth_source="biopsy",
+        pixel_um=spacing[0],
+        spacing_source=spacing[1],
+    )
+
+
+def _refuse_other_breast(lesions: Lesions, view: LesionView, place: str) -> None:
+    """One lesion is in one breast, and once in an image."""
+    key = (view.case_id, view.lesion_id)
+    side, images = lesions.setdefault(key, (view.laterality, set()))
+    if side != view.laterality:
+        raise InputError(f"{place}: lesion_id {view.lesion_id!r} is in the other breast above")
+    if view.image_path in images:
+        raise InputError(f"{place}: lesion_id {view.lesion_id!r} stands twice for this image")
+    images.add(view.image_path)
+
+
+def _image(root: Path, text: str, place: str) -> Path:
+    relative = Path(text)
+    if not text or relative.is_absolute() or ".." in relative.parts:
+        raise InputError(
+            f"{place}: image_path {text!r} must be relative to the collection's folder"
+        )
+    if not (root / relative).is_file():
+        raise InputError(f"{place}: image_path: no such file {root / relative}")
+    return root / relative
+
+
+def _box(row: table.Row, image: Path, place: str) -> tuple[location.Box, str]:
+    cells = {kind: row[kind] for kind in BOX_KINDS} | {"mask_path": ""}
+    cells["box"] = row["box"] or row["bbox"]
+    return location.box(cells, image, 0, mask=None, from_bottom=False, where=place)

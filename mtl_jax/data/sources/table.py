@@ -1,0 +1,170 @@
+"""Rows of a collection's own table, CSV or XLSX, and the folder it stands in. Knows no collection.
+
+Every cell comes as text without surrounding blanks, and every row with the place to name in errors.
+"""
+
+import csv
+import io
+import math
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import openpyxl
+
+from mtl_jax.nouns import InputError
+
+Row = dict[str, str]
+
+MAX_BYTES = 64 * 2**20  # far above the largest table of any collection, unpacked
+MAX_ROWS, MAX_COLUMNS = 200_000, 256
+DELIMITERS = ",;\t"
+
+
+def read(
+    path: Path, columns: Sequence[str], *, optional: Sequence[str] = (), sheet: str | None = None
+) -> list[tuple[str, Row]]:
+    """(place, row) of each row below the header; a row maps `columns` and `optional` to text.
+
+    Columns are found by name, in any order, whatever their case, blanks and punctuation; others are
+    ignored. A CSV may be separated by commas, semicolons or tabs. Of a workbook, `sheet` is read if
+    it is there, else the first. An absent optional column is empty. InputError names the file, and
+    the line: no such file, not a table, too large, or a column that is missing.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such table")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB, which is no such table")
+    workbook = path.suffix.lower() == ".xlsx"
+    lines = iter(_workbook_lines(path, sheet) if workbook else _csv_lines(path, columns))
+    number, header = next(lines, (0, []))
+    while header and not any(header):
+        number, header = next(lines, (0, []))
+    places = _places(path, header, columns, optional)
+    rows = []
+    for number, cells in lines:
+        if not any(cells):
+            continue
+        place = f"{path} {'row' if workbook else 'line'} {number}"
+        if any(cells[len(header) :]):
+            raise InputError(f"{place}: {len(cells)} cells under {len(header)} columns")
+        row = dict.fromkeys((*columns, *optional), "")
+        row |= {name: cells[i] for name, i in places.items() if i < len(cells)}
+        rows.append((place, row))
+    return rows
+
+
+def root_with(path: str, marker: str, source: str) -> Path:
+    """The folder that holds `marker`, a file or folder: `path` itself or up to three levels down.
+
+    InputError: no such folder, no marker, or two of them.
+    """
+    top = Path(path)
+    if not top.is_dir():
+        raise InputError(f"{source}: no such folder {top}")
+    for depth in range(4):
+        found = sorted(top.glob("/".join([*["*"] * depth, marker])))
+        if len(found) > 1:
+            raise InputError(
+                f"{source}: {marker} stands in {len(found)} folders of {top}; name one"
+            )
+        if found:
+            return found[0].parent
+    raise InputError(f"{source}: no {marker} in {top}; name the folder that holds it")
+
+
+def number(row: Row, column: str, place: str) -> float:
+    """The finite number in a cell. InputError names the place and the column."""
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{place}: {column} {row[column]!r} is not a number")
+    return value
+
+
+def plain(name: str) -> str:
+    """A column's name in small letters and digits alone: 'Bi-Rads' and 'BI RADS' are the same."""
+    return re.sub(r"[^a-z0-9]+", "", name.casefold())
+
+
+def _places(
+    path: Path, header: list[str], columns: Sequence[str], optional: Sequence[str]
+) -> dict[str, int]:
+    names = [plain(name) for name in header]
+    missing = [name for name in columns if plain(name) not in names]
+    if missing:
+        raise InputError(f"{path}: missing column {', '.join(missing)}")
+    wanted = [name for name in (*columns, *optional) if plain(name) in names]
+    double = [name for name in wanted if names.count(plain(name)) > 1]
+    if double:
+        raise InputError(f"{path}: column {', '.join(double)} stands twice")
+    return {name: names.index(plain(name)) for name in wanted}
+
+
+def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")  # exports of older spreadsheets
+    if "\0" in text:
+        raise InputError(f"{path}: not a CSV, it holds zero bytes")
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    wanted = {plain(name) for name in columns}
+    delimiter = max(DELIMITERS, key=lambda d: len(wanted & set(map(plain, first.split(d)))))
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise InputError(f"{path} line {reader.line_num}: not a CSV ({error})") from error
+
+
+def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]]:
+    try:
+        _refuse_bombs(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and extensions, which hold no cell
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+            try:
+                page = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
+                # The size that a sheet claims may be wrong; its rows are what they are.
+                page.reset_dimensions()
+                return list(_texts(page.iter_rows(values_only=True)))
+            finally:
+                book.close()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    # openpyxl raises many types on a damaged file; whichever it is, the file is at fault.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: not a readable workbook ({reason})") from error
+
+
+def _refuse_bombs(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        if sum(part.file_size for part in archive.infolist()) > MAX_BYTES:
+            raise InputError(f"unpacks to more than {MAX_BYTES >> 20} MiB, which is no such table")
+        for part in archive.infolist():
+            if part.filename.endswith((".xml", ".rels")) and b"<!DOCTYPE" in archive.read(part):
+                raise InputError("holds a document type, which no spreadsheet writes")
+
+
+def _texts(rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, list[str]]]:
+    for line, values in enumerate(rows, start=1):
+        if line > MAX_ROWS:
+            raise InputError(f"has more than {MAX_ROWS} rows")
+        if len(values) > MAX_COLUMNS and any(value is not None for value in values[MAX_COLUMNS:]):
+            raise InputError(f"row {line} has more than {MAX_COLUMNS} columns")
+        yield line, [_text(value) for value in values[:MAX_COLUMNS]]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))  # spreadsheets keep whole numbers as floats
+    return str(value).strip()

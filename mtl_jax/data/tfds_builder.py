@@ -1,0 +1,86 @@
+"""Our shards offered as a TFDS dataset, so that others load them without this package.
+
+Writes array_record files by TFDS alone, no TensorFlow. Makes no shards and changes no pixel.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mtl_jax.data import shards
+from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS
+from mtl_jax.nouns import InputError, RoiSet
+
+VERSION = "1.0.0"
+ALL = "all"  # the split of regions without an official one
+FEATURES = {
+    str: tfds.features.Text(),
+    int: tfds.features.Scalar(np.int64),
+    float: tfds.features.Scalar(np.float64),
+}
+
+
+class MtlRois(tfds.core.GeneratorBasedBuilder):
+    """One example a region: `pixels` (128, 128) int16 counts, and each column of index.csv.
+
+    A count is worth `gray_per_count` (in the metadata) levels of 12-bit gray at 200 um. Splits are
+    the official train and test, and 'all' for regions that have none.
+    """
+
+    VERSION = tfds.core.Version(VERSION)
+
+    def __init__(self, *, rois: RoiSet, **kwargs: Any) -> None:
+        self._rois = rois
+        kwargs.setdefault("file_format", "array_record")
+        super().__init__(config=tfds.core.BuilderConfig(name=rois.name), **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        columns = {name: FEATURES[kind] for name, kind in shards.COLUMNS.items()}
+        pixels = tfds.features.Tensor(
+            shape=(ROI_PIXELS, ROI_PIXELS), dtype=np.int16, encoding="zlib"
+        )
+        manifest = self._rois.manifest
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"Regions around breast lesions at {PIXEL_UM:g} um, for research only.",
+            features=tfds.features.FeaturesDict({"pixels": pixels, **columns}),
+            supervised_keys=("pixels", "label"),
+            metadata=tfds.core.MetadataDict(
+                collection=self._rois.name,
+                content=shards.content(self._rois),
+                gray_per_count=manifest["gray_per_count"],
+                imaging=manifest.get("imaging", {}),
+            ),
+        )
+
+    def _split_generators(self, _: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
+        names = sorted(set(self._rois.index["split"].tolist()))
+        return {name or ALL: self._generate_examples(name) for name in names}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        index, number = self._rois.index, 0
+        for shard in self._rois.shards:
+            for pixels in shard:
+                if index["split"][number] == split:
+                    row = {name: index[name][number].item() for name in shards.COLUMNS}
+                    yield row["roi_id"], {"pixels": np.array(pixels), **row}
+                number += 1
+
+
+def prepare(rois: RoiSet, data_dir: Path) -> Path:
+    """Writes the dataset mtl_rois/<collection> under `data_dir`, once; returns its own folder.
+
+    Open it with tfds.data_source("mtl_rois/<collection>", data_dir=..., split=...) or
+    tfds.builder_from_directory(folder).as_data_source(split=...). InputError: other regions stand
+    there.
+    """
+    builder = MtlRois(rois=rois, data_dir=data_dir)
+    builder.download_and_prepare()
+    if builder.info.metadata["content"] != shards.content(rois):
+        raise InputError(
+            f"{builder.data_dir}: other regions stand here; delete them or choose another folder"
+        )
+    return Path(builder.data_dir)
