@@ -46,6 +46,16 @@ def default() -> ConfigDict:
     c.data.background.correct = True  # Chan 1995a, Sahiner 1996 (2.1)
     c.data.background.along_mm = 3.2  # box along the edge
     c.data.background.depth_mm = 1.6  # box across the edge
+    c.data.cdd_cesm = ConfigDict()
+    c.data.cdd_cesm.findings = ("mass",)  # beginnings of words of its column Findings
+    c.data.cdd_cesm.pixel_um = placeholder(float)  # its files do not say it: give it
+    c.data.cmmd = ConfigDict()
+    c.data.cmmd.boxes = placeholder(str)  # CSV of your boxes: it marks no lesion itself
+    c.data.ddsm = ConfigDict()
+    c.data.ddsm.lesion_types = ("MASS",)  # also CALCIFICATION, OTHER
+    c.data.inbreast = ConfigDict()
+    c.data.inbreast.kinds = ("mass",)  # also spiculated_region, distortion, asymmetry ...
+    c.data.inbreast.link_views = False  # True: the only lesion of either view is the same
     c.data.mini_mias = ConfigDict()
     c.data.mini_mias.classes = ("CIRC", "SPIC", "MISC")  # masses
     c.data.phantom = ConfigDict()
@@ -54,6 +64,11 @@ def default() -> ConfigDict:
     c.data.phantom.difficulty = 0.4  # overlap of the two classes, 0 none ... 1 all
     c.data.phantom.test_fraction = 0.4
     c.data.phantom.malignant_fraction = 0.4
+    c.data.tfds = ConfigDict()
+    c.data.tfds.fields = ()  # 'ours:theirs' each, such as label:pathology; (): as known
+    c.data.tfds.pixel_um = placeholder(float)  # where no field says it
+    c.data.tfds.modality = ""  # SFM or DM
+    c.data.tfds.truth_source = "unstated"
 
     # The network
     c.model = ConfigDict()

@@ -2,12 +2,28 @@
 
 from collections.abc import Callable
 
-from mtl_jax.data.sources import manifest, mini_mias, phantom
+from mtl_jax.data.sources import (
+    cdd_cesm,
+    cmmd,
+    ddsm,
+    inbreast,
+    manifest,
+    mini_mias,
+    phantom,
+    tfds,
+    vindr_mammo,
+)
 from mtl_jax.nouns import Collection
 
 # Each takes a path and its own keyword options, and says what the collection holds.
 SOURCES: dict[str, Callable[..., Collection]] = {
+    "cdd_cesm": cdd_cesm.collection,
+    "cmmd": cmmd.collection,
+    "ddsm": ddsm.collection,
+    "inbreast": inbreast.collection,
     "manifest": manifest.collection,
     "mini_mias": mini_mias.collection,
     "phantom": phantom.collection,
+    "tfds": tfds.collection,
+    "vindr_mammo": vindr_mammo.collection,
 }

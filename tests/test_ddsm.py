@@ -1,0 +1,256 @@
+"""DDSM cases: what the texts say is what comes out, lesions land in the middle of their regions."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.ddsm import CALCIFICATION, MASS, Film, Lesion, make_case, outline, overlay
+from PIL import Image, ImageDraw
+
+from mtl_jax.data import ingest
+from mtl_jax.data.sources import ddsm, ddsm_overlay
+from mtl_jax.imaging import ics
+from mtl_jax.nouns import Collection, InputError
+
+PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+
+
+def blank(shape: tuple[int, int] = (40, 30)) -> np.ndarray:
+    return np.full(shape, 1000, np.int64)
+
+
+def read(folder: Path, *types: str) -> Collection:
+    return ddsm.collection(str(folder), lesion_types=types or ("MASS",))
+
+
+def disc(shape: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+    """True inside the ellipse that fills `box`."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    top, left, bottom, right = box
+    down = (rows - (top + bottom) / 2) / (bottom - top)
+    along = (columns - (left + right) / 2) / (right - left)
+    return down**2 + along**2 < 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "digitizer", "bits", "resolution", "turned"),
+    [
+        ("A-1001-1", "DBA", 16, "42", False),
+        ("A-1002-1", "HOWTEK", 12, "43.5", True),
+        ("B-3024-1", "LUMISYS", 12, "50", False),
+        ("C-0001-1", "LUMISYS", 12, "50", True),
+        ("D-4001-1", "HOWTEK", 12, "43.5", False),
+    ],
+)
+def test_a_lesion_lands_in_the_middle_of_its_region(
+    tmp_path: Path, name: str, digitizer: str, bits: int, resolution: str, turned: bool
+) -> None:
+    shape, scale = (1300, 900), 1 << (bits - 12)
+    films = {}
+    boxes = {"LEFT_CC": (700, 150, 790, 250), "RIGHT_MLO": (31, 640, 101, 700)}
+    for selector, (view, box) in enumerate(boxes.items(), start=6):
+        noise = np.random.default_rng(selector).integers(0, 50, shape)
+        gray = (np.where(disc(shape, box), 3000, 900) + noise) * scale
+        films[view] = Film(gray, [Lesion(box, core=True)], selector, turned)
+    make_case(tmp_path / "in", films, name, digitizer, bits, resolution)
+    spec = f"ddsm:{tmp_path / 'in'}"
+    rois = ingest.load(spec, tmp_path / "cache", PLAIN, {"ddsm": {"lesion_types": ("MASS",)}})
+    assert len(rois) == 2
+    assert set(rois.index["pixel_um_row"].astype(float)) == {float(resolution)}
+    for roi in rois.shards[0]:
+        # Dense is bright whatever the scanner; mirrored film may show the lesion twice.
+        low, high = np.percentile(roi, [2, 99.9])
+        rows, columns = np.nonzero(roi > (low + high) / 2)
+        near = (abs(rows - 64) < 15) & (abs(columns - 64) < 15)
+        assert abs(rows[near].mean() + 0.5 - 64) <= 1 and abs(columns[near].mean() + 0.5 - 64) <= 1
+
+
+def test_what_the_texts_say(tmp_path: Path) -> None:
+    lesions = [
+        Lesion((2, 3, 12, 13)),
+        Lesion((20, 4, 30, 14), "BENIGN", (CALCIFICATION, MASS), core=True),
+        Lesion((5, 20, 9, 26), "BENIGN", (CALCIFICATION,)),
+        Lesion((9, 9, 13, 13), "UNPROVEN"),
+    ]
+    films = {
+        "LEFT_CC": Film(blank(), lesions),
+        "LEFT_MLO": Film(blank(), [Lesion((1, 1, 9, 9)), Lesion((5, 5, 15, 15))]),
+        "RIGHT_CC": Film(blank(), [Lesion((6, 6, 16, 12), "BENIGN_WITHOUT_CALLBACK")]),
+        "RIGHT_MLO": Film(blank()),
+    }
+    make_case(tmp_path / "cancers" / "cancer_01", films)
+    found = read(tmp_path)
+    told = [
+        (v.lesion_id, v.view, v.laterality, v.label, v.truth_source, v.box) for v in found.views
+    ]
+    assert told == [
+        ("LEFT-1", "CC", "L", 1, "biopsy", (2, 3, 12, 13)),
+        # Benign in CC, malignant in MLO: not one lesion.
+        ("LEFT-2-CC", "CC", "L", 0, "followup", (20, 4, 30, 14)),
+        ("LEFT-1", "MLO", "L", 1, "biopsy", (1, 1, 9, 9)),
+        ("LEFT-2-MLO", "MLO", "L", 1, "biopsy", (5, 5, 15, 15)),
+        ("RIGHT-1", "CC", "R", 0, "followup", (6, 6, 16, 12)),
+    ]
+    assert {v.case_id for v in found.views} == {"B-3024-1"}
+    assert {(v.bits, v.pixel_um, v.curve) for v in found.views} == {(12, (50, 50), "ddsm_lumisys")}
+    assert {v.note for v in found.views} == {""}
+    film = "cancers/cancer_01/case3024/B_3024_1."
+    assert dict(found.left_out) == {
+        film + "LEFT_CC.LJPEG abnormality 3": "lesion type CALCIFICATION not chosen",
+        film + "LEFT_CC.LJPEG abnormality 4": "pathology UNPROVEN",
+        film + "RIGHT_MLO.LJPEG": "no abnormality outlined",
+    }
+    assert any("as two where it differs (2 lesion views)" in text for text in found.decisions)
+    assert len(read(tmp_path, "CALCIFICATION").views) == 2
+    assert len(read(tmp_path, "MASS", "CALCIFICATION").views) == 6
+    # Nothing of the patient is in what is handed on.
+    assert "1995" not in repr(found) and "42" not in repr(found.decisions)
+
+
+def test_an_outline_fills_its_box_as_a_polygon_drawn_by_pillow_does(tmp_path: Path) -> None:
+    steps = {0: (0, -1), 1: (1, -1), 2: (1, 0), 3: (1, 1), 4: (0, 1), 5: (-1, 1), 6: (-1, 0)}
+    steps[7] = (-1, -1)
+    for box in ((3, 5, 24, 31), (10, 2, 13, 4), (0, 0, 40, 6)):
+        column, row, *codes = (int(word) for word in outline(box).split())
+        points = [(column, row)]
+        for code in codes:
+            points.append((points[-1][0] + steps[code][0], points[-1][1] + steps[code][1]))
+        assert points[-1] == points[0]
+        image = Image.new("L", (60, 60))
+        ImageDraw.Draw(image).polygon(points, fill=1, outline=1)
+        left, top, right, bottom = image.getbbox()
+        path = tmp_path / "a.OVERLAY"
+        path.write_text(overlay([Lesion(box)]))
+        assert ddsm_overlay.read(path)[0].box == (top, left, bottom, right) == box
+
+
+def test_each_quirk_is_a_remark_or_a_reason(tmp_path: Path) -> None:
+    def case(
+        number: int, change: Callable[[Path], object], letter: str = "B", **facts: str
+    ) -> None:
+        film = Film(blank(), [Lesion((10, 10, 20, 20))])
+        change(make_case(tmp_path, {"LEFT_CC": film}, f"{letter}-{number}-1", **facts))
+
+    def edit(end: str, old: str, new: str) -> Callable[[Path], object]:
+        def change(home: Path) -> None:
+            (path,) = home.glob(f"*{end}")
+            path.write_text(path.read_text().replace(old, new))
+
+        return change
+
+    def same(home: Path) -> None:
+        pass
+
+    case(1, edit("OVERLAY", "TOTAL_OUTLINES 1", "TOTAL_OUTLINES 3"))
+    case(2, edit("OVERLAY", "\n12 10 2", "\n37 10 2"))
+    case(3, edit("OVERLAY", "\n12 10 2", "\n24 10 2"))
+    case(4, same, digitizer="HOWTEK")
+    case(5, same, letter="D", digitizer="HOWTEK")
+    case(6, edit("OVERLAY", "PATHOLOGY MALIGNANT", "PATHOLOGY"))
+    case(7, lambda home: next(home.glob("*.OVERLAY")).unlink())
+    case(8, lambda home: next(home.glob("*.LJPEG")).unlink())
+    case(9, lambda home: next(home.glob("*.ics")).unlink())
+    case(10, edit("ics", "NE 30", "NE 99999"))
+    case(11, edit("OVERLAY", "#", ""))
+    case(12, edit("ics", "filename B-12-1", "filename ../../B-12-1"))
+    case(13, edit("ics", " OVERLAY", " NON_OVERLAY"))
+    case(14, edit("ics", "LEFT_CC", "LEFT_XX"))
+    case(15, edit("OVERLAY", "ABNORMALITIES 1", "ABNORMALITIES 2"))
+    make_case(tmp_path / "twice", {"LEFT_CC": Film(blank())}, "B-1-1")
+    found = read(tmp_path)
+    assert {(v.case_id, v.note) for v in found.views} == {
+        ("B-1-1", "TOTAL_OUTLINES is not the number of outlines"),
+        ("B-3-1", "outline reaches beyond the film"),
+        ("D-5-1", ""),
+        ("B-13-1", ""),
+    }
+    assert dict(found.left_out) == {
+        "case2/B_2_1.LEFT_CC.LJPEG abnormality 1": "the middle of its outline is outside the film",
+        "case4/B_4_1.LEFT_CC.LJPEG": "no calibration of digitizer HOWTEK at institution B",
+        "case6/B_6_1.LEFT_CC.LJPEG abnormality 1": "pathology TOTAL_OUTLINES",
+        "case7/B_7_1.LEFT_CC.LJPEG": "its OVERLAY file is not in the folder",
+        "case8/B_8_1.LEFT_CC.LJPEG": "the LJPEG file is not in the folder",
+        "case9/B_9_1.LEFT_CC.LJPEG": "no .ics file describes it",
+        "case10/B_10_1.LEFT_CC.LJPEG": "no .ics file describes it",
+        "case10/B-10-1.ics": "damaged .ics file: line 11: 40 lines of 99999 pixels, 12 bits, 50 um"
+        " is no film",
+        "case11/B_11_1.LEFT_CC.OVERLAY": "damaged: abnormality 1 has no BOUNDARY that ends in #:"
+        " truncated?",
+        "case12/B_12_1.LEFT_CC.LJPEG": "no .ics file describes it",
+        "case12/B-12-1.ics": "damaged .ics file: line 2: filename is not a plain word",
+        "case14/B_14_1.LEFT_XX.LJPEG": "view LEFT_XX is not known",
+        "case14/B_14_1.LEFT_CC.LJPEG": "no .ics file describes it",
+        "case15/B_15_1.LEFT_CC.OVERLAY": "damaged: 1 abnormalities, TOTAL_ABNORMALITIES 2:"
+        " truncated?",
+        "twice/case1/B-1-1.ics": "the case is there twice",
+    }
+    for text in ("TOTAL_OUTLINES is not", "outline reaches"):
+        assert any(text in one and one.endswith("1 lesion views") for one in found.decisions)
+
+
+def test_no_folder_no_case_no_type(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        read(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"no \.ics file below .*; name the folder"):
+        read(tmp_path)
+    with pytest.raises(InputError, match="name one or more, such as MASS"):
+        ddsm.collection(str(tmp_path), lesion_types=())
+
+
+def test_a_damaged_film_costs_its_own_lesions_only(tmp_path: Path) -> None:
+    shape, box = (700, 600), (300, 250, 400, 350)
+    films = {
+        view: Film(np.where(disc(shape, box), 3000, 900), [Lesion(box)])
+        for view in ("LEFT_CC", "LEFT_MLO")
+    }
+    home = make_case(tmp_path / "in", films)
+    film = home / "B_3024_1.LEFT_CC.LJPEG"
+    film.write_bytes(film.read_bytes()[:3000])
+    options = {"ddsm": {"lesion_types": ("MASS",)}}
+    rois = ingest.load(f"ddsm:{tmp_path / 'in'}", tmp_path / "cache", PLAIN, options)
+    assert list(rois.index["view"]) == ["MLO"]
+
+
+def fuzz(folder: Path, number: int, seed: int) -> None:
+    """Texts with bytes overwritten, cut out and put in: read, or refused in one line."""
+    home = make_case(folder, {"LEFT_CC": Film(blank(), [Lesion((2, 2, 30, 28), core=True)])})
+    random = np.random.default_rng(seed)
+    refused = 0
+    for turn in range(number):
+        suffix, reader = (("OVERLAY", ddsm_overlay.read), ("ics", ics.read))[turn % 2]
+        (path,) = home.glob(f"*.{suffix}")
+        good = path.read_bytes()
+        data = bytearray(good)
+        for _ in range(random.integers(1, 8)):
+            at = random.integers(len(data))
+            kind = random.integers(4)
+            if kind == 0:
+                data[at] = random.integers(256)
+            elif kind == 1:
+                del data[at : at + random.integers(1, 20)]
+            elif kind == 2:
+                data[at:at] = random.bytes(random.integers(1, 20))
+            else:
+                other = random.integers(len(data))
+                data[at:at] = data[other : other + 30]
+        path.write_bytes(data)
+        try:
+            reader(path)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+        found = read(folder)
+        assert len(found.views) + len(found.left_out) >= 1
+        assert all("\n" not in reason for _, reason in found.left_out)
+        path.write_bytes(good)
+    assert number / 10 < refused < number
+
+
+def test_mutated_texts_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    fuzz(tmp_path, 400, seed=1)
+
+
+@pytest.mark.slow
+def test_many_mutated_texts_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    fuzz(tmp_path, 6000, seed=2)
