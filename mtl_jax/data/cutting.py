@@ -52,7 +52,7 @@ def job(
     pixels, and the file's size and time are the same."""
     facts = [version, dict(background), stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return Job(tuple(views), background, folder / f"{digest[:24]}.npz")
 
 

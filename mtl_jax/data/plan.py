@@ -118,7 +118,7 @@ def _refuse_repairs(collection: Collection, refused: Sequence[str]) -> None:
 
 def _imaging(background: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "background": dict(background),
+        "background": dict(sorted(background.items())),
         "pixel_um": PIXEL_UM,
         "roi_pixels": ROI_PIXELS,
         "gray_per_count": GRAY_PER_COUNT,

@@ -1,0 +1,287 @@
+"""Every lesion view is accounted for; workers, kills and bad images change nothing of the rest."""
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_imaging import write_pgm
+
+from mtl_jax import config
+from mtl_jax.data import cutting, ingest, truth
+from mtl_jax.nouns import InputError, RoiSet
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,truth_source,pixel_um,box,centre"
+ROWS = (
+    "mine,P1,1,CC,a.pgm,malignant,biopsy,100,60;60;90;90,",
+    "mine,P2,1,CC,b.pgm,benign,followup,100,60;60;90;90,",
+    "mine,P3,1,CC,c.pgm,benign,birads,100,60;60;90;90,",
+    "mine,P4,1,CC,d.pgm,benign,,100,,80;80",
+    "mine,P5,1,CC,d.pgm,malignant,simulated,100,60;60;90;90,",
+    "mine,P6,1,CC,d.pgm,unproven,,100,60;60;90;90,",
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Six rows on four images, beside which a test's shards may go."""
+    home = tmp_path / "images"
+    home.mkdir()
+    rng = np.random.default_rng(5)
+    for name in "abcd":
+        write_pgm(home / f"{name}.pgm", rng.integers(0, 4096, (200, 220)), 4095)
+    return listed(home, ROWS)
+
+
+def listed(home: Path, rows: tuple[str, ...]) -> Path:
+    (home / "m.csv").write_text("\n".join((COLUMNS, *rows)) + "\n")
+    return home
+
+
+def load(home: Path, **rules: object) -> RoiSet:
+    rules = {"pseudonymise": False, "truth_policy": "birads"} | rules
+    spec, cache = f"manifest:{home}/m.csv", home.parent / "cache"
+    return ingest.load(spec, cache, BACKGROUND, {}, ingest.Rules(**rules))
+
+
+def audit_of(home: Path) -> list[dict[str, str]]:
+    (path,) = (home.parent / "cache").glob("*/audit.csv")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_rules_are_the_fields_of_the_config() -> None:
+    data = config.default().data.to_dict()
+    background, options, rules = ingest.settings(data, Path("there"))
+    assert rules == ingest.USUAL == ingest.Rules() and background == data["background"]
+    assert options["phantom"] == data["phantom"] | {"folder": Path("there")}
+    assert options["mini_mias"] == data["mini_mias"]
+    assert tuple(truth.TAKES) == config.TRUTH_POLICIES
+
+
+@pytest.mark.parametrize(
+    ("policy", "cases"),
+    [
+        ("biopsy", ["P1", "P5"]),
+        ("biopsy_or_followup", ["P1", "P2", "P4", "P5"]),
+        ("birads", ["P1", "P2", "P3", "P4", "P5"]),
+    ],
+)
+def test_a_policy_takes_its_truths_and_lists_the_rest(
+    home: Path, policy: str, cases: list[str]
+) -> None:
+    rois = load(home, truth_policy=policy)
+    assert list(rois.index["case_id"]) == cases
+    out = dict(rois.manifest["left_out"])
+    assert len(out) == 6 - len(cases) == rois.manifest["counts"]["left_out"]
+    assert out["P6/1/CC"] == "truth unproven"
+    if policy == "biopsy":
+        assert out["P2/1/CC"] == "truth by followup, not biopsy"
+        assert out["P3/1/CC"] == "truth by birads, not biopsy"
+    assert any(f"truth policy {policy}" in decision for decision in rois.manifest["decisions"])
+
+
+def test_a_policy_that_leaves_nothing_says_what_to_set(home: Path) -> None:
+    listed(home, (ROWS[2], ROWS[2].replace("P3", "P7")))
+    for policy in ("biopsy", "biopsy_or_followup"):
+        says = rf"by {policy}; the collection has birads \(2 .*truth_policy to 'birads'"
+        with pytest.raises(InputError, match=says):
+            load(home, truth_policy=policy)
+    assert len(load(home)) == 2
+    listed(home, ROWS[1:2])
+    with pytest.raises(InputError, match="to 'biopsy_or_followup'"):
+        load(home, truth_policy="biopsy")
+    with pytest.raises(InputError, match="data.truth_policy is 'x'"):
+        load(home, truth_policy="x")
+
+
+def test_the_audit_lists_everything_once(home: Path) -> None:
+    os.truncate(home / "b.pgm", 500)
+    load(home, truth_policy="biopsy_or_followup")
+    found = {row["item"]: (row["decision"], row["reason"], row["image"]) for row in audit_of(home)}
+    truncated = "truncated: the PGM header promises 88000 bytes of pixels, the file has "
+    assert found.pop("P2/1/CC")[1].startswith(truncated)
+    assert found == {
+        "P1/1/CC": ("kept", "", "a.pgm"),
+        "P3/1/CC": ("left out", "truth by birads, not biopsy_or_followup", "c.pgm"),
+        "P4/1/CC": ("repaired", "centre only, extent not given", "d.pgm"),
+        "P5/1/CC": ("kept", "", "d.pgm"),
+        "P6/1/CC": ("left out", "truth unproven", ""),
+    }
+
+
+def test_a_bad_image_costs_its_own_lesions_and_is_not_forgotten(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load(home)
+    assert capsys.readouterr().err == ""
+    (home / "b.pgm").write_bytes(b"P5 no more")
+    (home / "c.pgm").unlink()
+    listed(home, (*ROWS[:2], ROWS[4]))  # a manifest names no file that is not there
+    rois = load(home)
+    first = capsys.readouterr().err
+    assert f"mine: left out: {home}/b.pgm: " in first and "1 of 3 lesion views are missing" in first
+    assert list(rois.index["case_id"]) == ["P1", "P5"]
+    np.testing.assert_array_equal(rois.shards[0], whole.shards[0][[0, 4]])
+    assert rois.manifest["counts"]["unusable"] == 1
+    assert "1 lesion views could not be used" in rois.manifest["decisions"][-1]
+    load(home)
+    again = capsys.readouterr().err  # from the cache: the note stays, the file is in the audit
+    assert "1 of 3 lesion views are missing" in again and "b.pgm" not in again
+    with pytest.raises(InputError, match="1 of 3 lesion views are missing.*strict"):
+        load(home, strict=True)
+
+
+def test_strict_names_the_first_and_the_count(home: Path) -> None:
+    with pytest.raises(
+        InputError, match="1 of 5 .*need a repair.*d.pgm: lesion 1 of case P4: cent"
+    ):
+        load(home, strict=True)
+    listed(home, (*ROWS[:3], ROWS[4]))
+    os.truncate(home / "b.pgm", 500)
+    os.truncate(home / "c.pgm", 500)
+    with pytest.raises(InputError, match="strict: 2 of 4 .*the first: .*b.pgm: truncated"):
+        load(home, strict=True)
+    assert not list((home.parent / "cache").glob("[!.]*"))
+
+
+def test_all_images_bad_is_the_users_fault(home: Path) -> None:
+    listed(home, ROWS[:2])
+    os.truncate(home / "a.pgm", 500)
+    os.truncate(home / "b.pgm", 500)
+    with pytest.raises(InputError, match="no lesion left: 2 of 2 .*a.pgm: truncated"):
+        load(home)
+
+
+def test_a_mended_image_is_taken_again(home: Path) -> None:
+    whole = (home / "b.pgm").read_bytes()
+    os.truncate(home / "b.pgm", 500)
+    assert len(load(home)) == 4
+    (home / "b.pgm").write_bytes(whole)
+    assert len(load(home)) == 5
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty-four images that take a while, each with a lesion in it, every third with two."""
+    home = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(6)
+    rows = []
+    for n in range(24):
+        write_pgm(home / f"{n}.pgm", rng.integers(0, 4096, (1500, 1200)), 4095)
+        rows.append(f"many,P{n},1,CC,{n}.pgm,{'malignant' if n % 2 else 'benign'},,50,,500;600")
+    rows += [f"many,P{n},2,CC,{n}.pgm,benign,,50,,700;300" for n in range(0, 24, 3)]
+    return listed(home, tuple(rows))
+
+
+def command(many: Path, out: Path, workers: int) -> list[str]:
+    tool, spec = ROOT / "tools" / "make_shards.py", f"manifest:{many}/m.csv"
+    return [sys.executable, str(tool), spec, "--out", str(out), "--workers", str(workers)]
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+@pytest.fixture(scope="module")
+def unbroken(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("unbroken")
+    subprocess.run(command(many, out, 1), check=True, capture_output=True)
+    found = bytes_of(out)
+    names = ("audit.csv", "index.csv", "manifest.json", "roi-00000.npy")
+    assert list(found) == [f"many/{name}" for name in names]
+    return found
+
+
+def test_two_workers_give_the_same_bytes(
+    many: Path, unbroken: dict[str, str], tmp_path: Path
+) -> None:
+    subprocess.run(command(many, tmp_path, 2), check=True, capture_output=True)
+    assert bytes_of(tmp_path) == unbroken
+
+
+def begin(many: Path, out: Path, finished: int) -> subprocess.Popen[str]:
+    """An ingest by two workers of which `finished` images are done, still at work."""
+    job = subprocess.Popen(
+        command(many, out, 2), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    waited = time.monotonic()
+    while len(list((out / ".many.images").glob("*.npz"))) < finished:
+        assert job.poll() is None and time.monotonic() - waited < 60
+        time.sleep(0.002)
+    return job
+
+
+def test_killed_half_way_it_goes_on_and_ends_in_the_same_bytes(
+    many: Path, unbroken: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = begin(many, tmp_path, 8)
+    job.kill()
+    job.communicate()
+    waited = time.monotonic()
+    while group_lives(job.pid):  # the workers must not outlive the job
+        assert time.monotonic() - waited < 20
+        time.sleep(0.02)
+    assert not (tmp_path / "many").exists()
+    kept = len(list((tmp_path / ".many.images").glob("*.npz")))
+    assert 8 <= kept < 24
+    read = []
+    true_read = cutting.read_image
+    monkeypatch.setattr(cutting, "read_image", lambda *a: read.append(a[0]) or true_read(*a))
+    ingest.make(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, {})
+    assert len(read) == 24 - kept
+    assert bytes_of(tmp_path) == unbroken
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds a worker in /proc")
+def test_a_worker_that_is_killed_ends_the_ingest_in_one_line(many: Path, tmp_path: Path) -> None:
+    job = begin(many, tmp_path, 2)
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    workers = [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 2 and errors.count("\n") == 1
+    assert "many: a process that read images was killed" in errors
+
+
+def test_settings_of_the_tool(many: Path, tmp_path: Path) -> None:
+    plain = ("--set", "background.correct=false", "--set", "pseudonymise=False")
+    subprocess.run([*command(many, tmp_path, 1), *plain], check=True, capture_output=True)
+    manifest = json.loads((tmp_path / "many/manifest.json").read_text())
+    assert manifest["imaging"]["background"]["correct"] is False
+    assert "many/P0/1/CC" in (tmp_path / "many/index.csv").read_text()
+    for wrong, says in (
+        ("mini_mias.clases=CIRC", "no field 'mini_mias.clases'"),
+        ("background=1", "no field 'background'"),
+        ("workers=many", "'many' is no int"),
+        ("truth_policy=x", "config.data.truth_policy is 'x'"),
+    ):
+        failed = subprocess.run(
+            [*command(many, tmp_path, 1), "--set", wrong], capture_output=True, text=True
+        )
+        assert failed.returncode == 2 and says in failed.stderr and failed.stderr.count("\n") == 1
