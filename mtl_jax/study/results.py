@@ -70,28 +70,37 @@ def _areas(
     entries = []
     for unit in UNITS:
         labels, values, case_ids = by_unit(scores, unit)
+        common = {"study": approach, "task": task, "cases": cases, "unit": unit}
+        counts = {
+            "n_malignant": int(np.sum(labels == 1)),
+            "n_benign": int(np.sum(labels == 0)),
+            "n_cases": len(set(case_ids.tolist())),
+        }
         area = roc.empirical(labels, values)
         resampled = roc.bootstrap(labels, values, case_ids, samples=samples, seed=seed)
-        entries.append(
-            {
-                "study": approach,
-                "task": task,
-                "cases": cases,
-                "unit": unit,
-                "method": "empirical",
-                "auc": area.auc,
-                "se": area.se,
-                "se_method": "DeLong",
-                "ci_low": resampled.ci_low,
-                "ci_high": resampled.ci_high,
-                "ci_method": f"bootstrap over patients, {samples} samples",
-                "se_bootstrap": resampled.se,
-                "status": resampled.status,
-                "n_malignant": int(np.sum(labels == 1)),
-                "n_benign": int(np.sum(labels == 0)),
-                "n_cases": len(set(case_ids.tolist())),
-            }
-        )
+        empirical = {
+            "method": "empirical",
+            "auc": area.auc,
+            "se": area.se,
+            "se_method": "DeLong",
+            "ci_low": resampled.ci_low,
+            "ci_high": resampled.ci_high,
+            "ci_method": f"bootstrap over patients, {samples} samples",
+            "se_bootstrap": resampled.se,
+            "status": resampled.status,
+        }
+        fit = roc.proper(labels, values)
+        proper = {
+            "method": "proper",
+            "auc": fit.auc,
+            "se": fit.se,
+            "se_method": fit.se_method,
+            "ci_low": fit.ci_low,
+            "ci_high": fit.ci_high,
+            "ci_method": "the fit's standard error",
+            "status": fit.status,
+        }
+        entries += [common | empirical | counts, common | proper | counts]
     return entries
 
 
@@ -108,7 +117,7 @@ def _comparisons(
             for unit in UNITS:
                 labels, first, case_ids = by_unit(left, unit)
                 second = by_unit(right, unit)[1]
-                for method in ("obuchowski", "bootstrap"):
+                for method in ("proper", "obuchowski", "bootstrap"):
                     test = roc.compare(
                         labels,
                         first,
