@@ -68,11 +68,10 @@ def assign(data: ConfigDict, assignment: str) -> None:
     *above, field = name.split(".")
     for part in above:
         data = data.get(part) if isinstance(data, ConfigDict) else None
-    if not isinstance(data, ConfigDict) or not isinstance(
-        data.get(field), str | int | float | tuple
-    ):
+    # A field that is not given yet is None and still has its type.
+    kind = data.get_type(field) if isinstance(data, ConfigDict) and field in data else None
+    if kind not in (str, bool, int, float, tuple):
         raise InputError(f"--set {assignment}: config.data has no field {name!r}")
-    kind = type(data[field])
     try:
         if kind is bool:
             data[field] = {"true": True, "false": False}[text.lower()]
