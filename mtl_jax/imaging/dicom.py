@@ -1,43 +1,45 @@
-"""Stored gray and pixel spacing of one DICOM mammogram. Applies no look-up table and no logarithm.
+"""Density of one DICOM mammogram, bright where dense, with a plain record of every decision.
 
-Nothing of the patient leaves this module: only pixels, bit depth and spacing are returned.
+Applies no VOI look-up table or window: they are made for one screen and one reader, cut off what
+lies outside them, and differ between images of one device; stored values keep all that was
+measured. What the header offers is in the record. Nothing of the patient leaves this module.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pydicom
-from pydicom.pixels import pixel_array
 
+from mtl_jax.imaging import dicom_density, dicom_frame, dicom_header
+from mtl_jax.imaging.dicom_facts import facts
 from mtl_jax.nouns import InputError
 
-# The detector's own spacing comes first and undivided by any magnification: the paper works in the
-# detector plane, and a calibrated PixelSpacing is there for some devices only.
-SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
+MAX_PIXELS = 80_000_000
 
 
 def read(path: Path, frame: int, max_pixels: int) -> tuple[np.ndarray, int]:
-    """Stored gray (H, W) of one frame and BitsStored; MONOCHROME1 is inverted: bright is dense.
+    """As `read_with_record`, without the record and naming no file in its errors."""
+    gray, bits, _ = _read(path, frame, max_pixels)
+    return gray, bits
 
-    pydicom clears bits above BitsStored (old overlays). Rescale slope, VOI and presentation look-up
-    tables are left alone: this is stored gray. InputError gives the reason; the caller names the
-    file.
+
+def read_with_record(path: Path, frame: int = 0) -> tuple[np.ndarray, int, dict[str, Any]]:
+    """Density (H, W) float32, its bit depth, and what was decided on the way.
+
+    Density is 0 to 2^bits - 1, larger where denser. A For Processing image linear in exposure goes
+    through the inverse logarithm, one in optical density through its scale, both to 12 bits; any
+    other keeps its stored scale. Padding becomes the least density of the rest. The record holds
+    numbers and words of fixed lists only.
+
+    InputError, one line that names the file: it is no DICOM, damaged, in colour, signed, of an
+    absurd size, or has no such frame.
     """
-    header = pydicom.dcmread(path)
-    kind = str(header.PhotometricInterpretation)
-    if kind not in ("MONOCHROME1", "MONOCHROME2") or header.SamplesPerPixel != 1:
-        raise InputError(f"colour ({kind}); a mammogram must be MONOCHROME1 or MONOCHROME2")
-    if header.PixelRepresentation != 0:
-        raise InputError("signed pixels (PixelRepresentation 1) are not stored gray")
-    if not 0 < header.Rows * header.Columns <= max_pixels:
-        raise InputError(f"its header says {header.Columns}x{header.Rows} pixels")
-    frames = int(header.get("NumberOfFrames") or 1)
-    if not 0 <= frame < frames:
-        raise InputError(f"has {frames} frame(s), so frame {frame} (counted from 0) is not there")
-    bits = int(header.BitsStored)
-    top = (1 << bits) - 1
-    gray = pixel_array(header, index=frame)
-    return (top - gray if kind == "MONOCHROME1" else gray), bits
+    try:
+        return _read(Path(path), frame, MAX_PIXELS)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({type(error).__name__})") from error
 
 
 def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
@@ -46,17 +48,49 @@ def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
     A damaged file or a size that is not positive is an InputError that names the file.
     """
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(SPACING_TAGS))
-        for tag in SPACING_TAGS:
-            if header.get(tag):
-                row, column = (1000.0 * float(value) for value in header.get(tag))
-                break
-        else:
-            return None
-    # pydicom raises many types on a damaged header; whichever it is, the file is at fault.
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: its DICOM header cannot be read ({reason})") from error
-    if not (row > 0 and column > 0):
-        raise InputError(f"{path}: {tag} is {row} x {column} um; give pixel_um instead")
-    return (row, column), tag
+        return dicom_header.spacing_of(dicom_header.open_header(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _read(path: Path, frame: int, max_pixels: int) -> tuple[np.ndarray, int, dict[str, Any]]:
+    header = dicom_header.open_header(path, stop_before_pixels=False)
+    record = facts(header, frame, max_pixels)
+    # Bits above HighBit (old overlays) are cleared; values that do not start at bit 0 move down.
+    header.BitsStored = record["high_bit"] + 1
+    stored, record["decoder"] = dicom_frame.decode(header, frame)
+    levels = 1 << record["bits_stored"]
+    if record["high_bit"] >= record["bits_stored"]:
+        stored = stored >> (record["high_bit"] + 1 - record["bits_stored"])
+    if stored.shape != (record["rows"], record["columns"]) or int(stored.max()) >= levels:
+        raise InputError("its pixels do not have the shape or the bits that its header says")
+    table, bits, decided = dicom_density.table(header, record)
+    padding = dicom_density.padding(header, levels)
+    counts = np.bincount(stored.ravel(), minlength=levels)
+    present = counts > 0
+    present[padding] = False
+    if not present.any():
+        raise InputError("all its pixels are padding")
+    least = table[present].min()
+    table[padding] = least
+    record |= decided | {
+        "padding": [padding.start, padding.stop - 1] if padding.stop else None,
+        "padded_pixels": int(counts[padding].sum()),
+        "bits": bits,
+        "smallest": float(least),
+        "largest": float(table[present].max()),
+    }
+    _note_range(record, int(np.flatnonzero(present)[-1]))
+    return table[stored], bits, record
+
+
+def _note_range(record: dict[str, Any], largest: int) -> None:
+    if largest.bit_length() + 1 < record["bits_stored"]:
+        record["notes"].append(
+            f"no stored value is above {largest}, though there is room for"
+            f" {record['bits_stored']} bits: give bits if the device uses fewer"
+        )
+    if record["lossy"]:
+        record["notes"].append("was once compressed with loss")
+    if record["magnified"]:
+        record["notes"].append("magnification view: its spacing is not that of a contact view")
