@@ -9,6 +9,7 @@ import numpy as np
 from mtl_jax.config import default
 from mtl_jax.report.folder import FINAL, Work
 
+PLACES = ("data.sources", "data.cache", "weights")  # settings that hold paths
 SHOWN = 3  # items named of those left out for one reason
 
 
@@ -101,9 +102,19 @@ def settings(work: Work) -> list[tuple[str, str, str | None]]:
     """(field, value, default) of the config; default is None where the value is the default."""
     usual = dict(_flat(default().to_dict()))
     return [
-        (field, value, None if usual.get(field) == value else usual.get(field, "no such field"))
+        (
+            field,
+            _without_folders(value) if field in PLACES else value,
+            None if usual.get(field) == value else usual.get(field, "no such field"),
+        )
         for field, value in _flat(work.config)
     ]
+
+
+def _without_folders(places: str) -> str:
+    """'manifest:m.csv' for 'manifest:/home/me/m.csv': folders tell of a person or machine."""
+    split = [place.rstrip("/").rpartition(":") for place in places.split(", ")]
+    return ", ".join(f"{name}{colon}{path.rpartition('/')[2]}" for name, colon, path in split)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -1,0 +1,220 @@
+"""No name that is planted anywhere comes out in anything that is written."""
+
+import csv
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.dicom import write_dicom
+from pydicom.datadict import DicomDictionary
+from test_imaging import write_pgm
+
+from mtl_jax.config import default
+from mtl_jax.data import ingest, privacy
+from mtl_jax.data.sources import SOURCES
+from mtl_jax.nouns import Collection, InputError, RoiSet
+from mtl_jax.report import tables
+from mtl_jax.report.folder import Work
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,centre,notes"
+TEXT = dict.fromkeys(("LO", "SH", "ST", "LT", "UT", "UC"), "Zaphod Hospital")
+VALUES = TEXT | {
+    **{"PN": "Zaphod^Beeblebrox", "AE": "ZAPHOD", "CS": "ZAPHOD", "UR": "http://zaphod.example"},
+    **{"DA": "19420311", "DT": "19420311074211", "TM": "074211", "AS": "042Y"},
+    "UI": "1.2.999.42424242",
+}
+# The reader goes by these; a planted word would make the image another one.
+NEEDED = (
+    *("PhotometricInterpretation", "SOPClassUID", "TransferSyntaxUID", "ImageType", "Modality"),
+    *("PresentationIntentType", "PixelIntensityRelationship", "PresentationLUTShape"),
+    *("VOILUTFunction", "LossyImageCompression", "ViewPosition", "ImageLaterality", "Laterality"),
+    *("RescaleType", "SpecificCharacterSet", "PixelSpacingCalibrationType", "BurnedInAnnotation"),
+    *(
+        "ConversionType",
+        "PixelPresentation",
+        "VolumetricProperties",
+        "RedPaletteColorLookupTableUID",
+    ),
+)
+PLANTED = ("zaphod", "beeblebrox", "19420311", "42424242", "trillian", "mcmillan", "marvin")
+PLANTED += ("prefect", "dent", "slartibart", "magrathea")
+
+
+def tags() -> dict[str, str]:
+    """A value with a planted name for every tag of the dictionary that holds a string."""
+    found = {}
+    for tag, (kind, _, _, _, keyword) in DicomDictionary.items():
+        if kind in VALUES and keyword and keyword not in NEEDED and 0x0008 <= tag >> 16 < 0x7FE0:
+            found[keyword] = VALUES[kind]
+    return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good and bad images of patients who are named in every possible place."""
+    home = tmp_path_factory.mktemp("Magrathea") / "Zaphod_Beeblebrox"
+    gray = np.random.default_rng(4).integers(0, 4096, (300, 280)).astype(np.uint16)
+    write_dicom(home / "Trillian McMillan" / "19420311.dcm", gray, **tags())
+    write_dicom(home / "Arthur Dent" / "1.2.999.42424242.dcm", gray, **tags())
+    bad = write_dicom(home / "Marvin" / "Prefect.dcm", gray, **tags(), SamplesPerPixel=3)
+    (bad.parent / "half.dcm").write_bytes(bad.read_bytes()[:-5000])
+    write_pgm(home / "Marvin" / "Slartibart.pgm", gray, 4095)
+    os.truncate(home / "Marvin" / "Slartibart.pgm", 100)
+    rows = (
+        "mine,Trillian McMillan,Prefect-1,CC,Trillian McMillan/19420311.dcm,malignant,100,150;140,",
+        "mine,Dent,1,CC,Arthur Dent/1.2.999.42424242.dcm,benign,100,150;140,seen by Dr Zaphod",
+        "mine,Dent,2,CC,Arthur Dent/1.2.999.42424242.dcm,benign,100,900;140,",
+        "mine,Marvin,1,CC,Marvin/Prefect.dcm,benign,100,150;140,",
+        "mine,Marvin,2,CC,Marvin/half.dcm,benign,100,150;140,",
+        "mine,Marvin,3,CC,Marvin/Slartibart.pgm,benign,100,150;140,",
+        "mine,Marvin Slartibart,3,CC,Marvin/Slartibart.pgm,unproven,100,150;140,",
+    )
+    (home / "m.csv").write_text("\n".join((COLUMNS, *rows)) + "\n")
+    return home
+
+
+def found_in(text: bytes) -> list[str]:
+    return [name for name in PLANTED if name.encode() in text.lower()]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int) -> None:
+    assert len(tags()) > 1500
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "make_shards.py", f"manifest:{home}/m.csv"]
+        + ["--out", out, "--workers", str(workers)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert len(written) == 4
+    for path in written:
+        assert not found_in(path.read_bytes()), path
+        assert not found_in(str(path.relative_to(out)).encode())
+    assert not found_in(done.stdout.encode())
+    # Only the lines that tell the user which file to mend name files.
+    errors = done.stderr.splitlines()
+    assert len(errors) == 5 and all(
+        line.startswith("mtl_jax: mine: left out:") for line in errors[:4]
+    )
+    assert not found_in(errors[4].encode())
+    quoted = ("Zaphod^", "Hospital", "ZAPHOD", "zaphod.", "074211", "042Y")
+    assert not any(value in done.stderr for value in quoted)
+    with (out / "mine" / "audit.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["decision"] == "left out" for row in rows] == [False, False, *[True] * 5]
+    assert all(row["reason"] for row in rows)
+    assert rows[6]["reason"] == "truth unproven" and rows[5]["reason"].startswith("truncated")
+
+
+def make(home: Path, out: Path, **rules: object) -> RoiSet:
+    how = ingest.Rules(**rules)
+    return ingest.make(f"manifest:{home}/m.csv", out, BACKGROUND, {}, how)
+
+
+def test_a_patient_has_one_pseudonym_for_one_key(
+    home: Path, tmp_path: Path, key_of_pseudonyms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(home, tmp_path / "a")
+    assert stat.S_IMODE(key_of_pseudonyms.stat().st_mode) == 0o600
+    secret = key_of_pseudonyms.read_text().strip()
+    assert len(bytes.fromhex(secret)) == 32
+    second = home.with_name("second")
+    second.mkdir(exist_ok=True)
+    write_pgm(second / "x.pgm", np.arange(90_000).reshape(300, 300) % 4096, 4095)
+    row = "other,Dent,1,CC,x.pgm,benign,100,150;140,"
+    (second / "m.csv").write_text(f"{COLUMNS}\n{row}\n")
+    other = make(second, tmp_path / "a")
+    assert other.index["case_id"][0] == first.index["case_id"][1] != first.index["case_id"][0]
+    assert first.index["image"][0].endswith(".dcm") and len(first.index["image"][0]) == 16
+    for path in (tmp_path / "a").rglob("*.*"):
+        assert secret.encode() not in path.read_bytes()
+
+    # The table beside the key leads back, for its owner alone.
+    (table,) = key_of_pseudonyms.parent.glob("lookup-mine-*.csv")
+    assert stat.S_IMODE(table.stat().st_mode) == 0o600
+    assert first.manifest["fingerprint"][:12] in table.name
+    with table.open(newline="") as file:
+        lines = [(row["kind"], row["pseudonym"], row["original"]) for row in csv.DictReader(file)]
+    assert ("case", first.index["case_id"][0], "Trillian McMillan") in lines
+    image = "Trillian McMillan/19420311.dcm"
+    assert ("image", first.index["image"][0].removesuffix(".dcm"), image) in lines
+
+    monkeypatch.setenv(privacy.KEY_VARIABLE, str(tmp_path / "other" / "key"))
+    another = make(home, tmp_path / "b")
+    assert not set(first.index["case_id"]) & set(another.index["case_id"])
+    np.testing.assert_array_equal(first.shards[0], another.shards[0])
+    assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o700
+    with pytest.raises(InputError, match="other shards stand here"):
+        make(home, tmp_path / "a")
+
+
+def test_own_ids_when_asked_and_no_key_where_none_is_needed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(privacy.KEY_VARIABLE, str(tmp_path / "key"))
+    rois = make(home, tmp_path / "out", pseudonymise=False)
+    assert list(rois.index["case_id"]) == ["Trillian McMillan", "Dent"]
+    assert str(home.parent) not in (tmp_path / "out" / "mine" / "manifest.json").read_text()
+    options = {"phantom": {"folder": tmp_path / "cache", "cases": 2, "seed": 0, "difficulty": 0.4}}
+    options["phantom"] |= {"test_fraction": 0.5, "malignant_fraction": 0.5}
+    phantom = ingest.load("phantom:sfm", tmp_path / "cache", BACKGROUND, options)
+    assert phantom.index["case_id"][0] == "sfm-00000"
+    assert not (tmp_path / "key").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"short", b"\xff" * 70])
+def test_a_key_that_cannot_be_used_is_named(
+    tmp_path: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key"
+    monkeypatch.setenv(privacy.KEY_VARIABLE, str(path))
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{path}: "):
+        privacy.key()
+
+
+def test_remarks_lose_names_and_nothing_else(home: Path) -> None:
+    found = SOURCES["manifest"](f"{home}/m.csv")
+    found = replace(found, left_out=(("Ford/Left-Breast", "x"),))
+    names = privacy.Names(found, b"k" * 32)
+    assert names.text("3 of 12 rows: the box of MCMILLAN_2 is at 19420311") == (
+        "3 of 12 rows: the box of [hidden]_2 is at [hidden]"
+    )
+    assert names.text(f"{home}/x.csv: no such file; Ford") == "x.csv: no such file; [hidden]"
+    assert names.failure("cannot be read (bad 'Zed'); mend it") == "cannot be read; mend it"
+    assert names.failure("colour ('Zed)') or \"Zed\"") == "colour or "
+    plain = privacy.Names(found, None)
+    assert plain.failure(f"{home}/x: bad (Ford)") == "x: bad (Ford)"
+
+
+def test_the_report_names_no_folder_of_this_machine() -> None:
+    config = default().to_dict()
+    config["weights"] = "/home/trillian/weights"
+    config["data"]["sources"] = (
+        "manifest:/home/dent/m.csv",
+        "mini_mias:../dent/mias/",
+        "phantom:dm",
+    )
+    config["data"]["cache"] = "/scratch/dent/cache"
+    shown = tables.settings(Work(config, *[{}] * 6))
+    assert not found_in(str(shown).encode())
+    values = {field: value for field, value, _ in shown}
+    assert values["data.sources"] == "manifest:m.csv, mini_mias:mias, phantom:dm"
+    assert values["data.cache"] == "cache" and values["weights"] == "weights"
+
+
+def test_a_collection_says_whether_its_ids_are_public(tmp_path: Path) -> None:
+    assert Collection("x", tmp_path, ()).public_ids is False
