@@ -163,7 +163,7 @@ def warnings(work: Work) -> list[str]:
         if area.get("status", "ok") != "ok":
             found.append(
                 f"{area['study'].upper()}, {area['task']}, {area['cases']}, per {area['unit']}: "
-                f"the interval of this area is {area['status']}."
+                f"the {method(area['method'])} area has status {area['status']} (docs/roc.md)."
             )
     return found
 
