@@ -73,6 +73,14 @@ def fractions_of(runs: Runs, mass: np.ndarray) -> np.ndarray:
     return running / np.repeat(running[runs.start[1:] - 1], runs.sizes)
 
 
+def advance_fractions(runs: Runs, part: Shares, w: np.ndarray, dw: np.ndarray) -> np.ndarray:
+    """w after a step dw (cells,) that multiplies the masses between cutoffs: they stay positive."""
+    mass = w - np.where(part.first, 0.0, np.roll(w, 1))
+    change = dw - np.where(part.first, 0.0, np.roll(dw, 1))
+    change = np.where(part.last, -np.roll(np.where(part.last, 0.0, dw), 1), change)
+    return fractions_of(runs, mass * np.exp(np.clip(change / mass, -2.0, 2.0)))
+
+
 def cutoffs(
     runs: Runs, part: Shares, d: np.ndarray, c: np.ndarray, w: np.ndarray, v: np.ndarray | None
 ) -> np.ndarray:

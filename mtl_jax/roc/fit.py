@@ -12,7 +12,6 @@ from mtl_jax.roc.runs import Runs
 STEPS = 100
 GAIN = 1e-13  # stop where the next step promises less log-likelihood than this
 MOST_C = 1.0 - 1e-9
-NEAR = 0.3  # use the curvature of the curve where a step promises less than this
 
 
 @dataclass(frozen=True)
@@ -112,14 +111,12 @@ def begin(runs: Runs, d: np.ndarray, c: np.ndarray) -> State:
 def take_step(now: State, on_edge: bool = False) -> tuple[State, np.ndarray]:
     """One trial step of every data set, kept where it gains; and which are done (sets,)."""
     runs = now.runs
-    system = inf.system(runs, now.part, now.at, now.cells)
-    near = now.promise < NEAR
-    if near.any():
-        full = inf.bend(runs, now.part, now.at, now.w, now.cells, system)
-        mixed = inf.blend(runs, near, full, system)
-        *_, solid = inf.eliminate(runs, mixed, now.damping)
-        system = mixed if solid.all() else inf.blend(runs, near & solid, full, system)
-    move, dw, gain, _ = direction(runs, system, now.at, now.damping, on_edge)
+    plain = inf.system(runs, now.part, now.at, now.cells)
+    full = inf.bend(runs, now.part, now.at, now.w, now.cells, plain)
+    move, dw, gain, solid = direction(runs, full, now.at, now.damping, on_edge)
+    if not solid.all():  # the plain information always is
+        mixed = inf.blend(runs, solid, full, plain)
+        move, dw, gain, _ = direction(runs, mixed, now.at, now.damping, on_edge)
     at, w = advance(runs, now.part, now.at, now.w, move, dw)
     cells = lik.cells(runs, now.part, at)
     loglik = lik.loglik(runs, cells)
@@ -211,8 +208,5 @@ def advance(
     near = np.sqrt(np.maximum(at.d**2 + move[0], lik.EDGE_D**2))
     d = np.where(inf.by_square(at.d), near, model.separation(wanted, c, at.d))
     d = np.maximum(d, lik.EDGE_D)
-    mass = w - np.where(part.first, 0.0, np.roll(w, 1))
-    change = dw - np.where(part.first, 0.0, np.roll(dw, 1))
-    change = np.where(part.last, -np.roll(np.where(part.last, 0.0, dw), 1), change)
-    w = lik.fractions_of(runs, mass * np.exp(np.clip(change / mass, -2.0, 2.0)))
+    w = lik.advance_fractions(runs, part, w, dw)
     return lik.Point(d, c, lik.cutoffs(runs, part, d, c, w, at.v)), w

@@ -63,8 +63,16 @@ class System:
 
 
 def system(runs: Runs, part: Shares, at: Point, now: Cells, expected: bool = False) -> System:
-    """Gradient, and the information: expected, or with the counts that were observed."""
-    moved = charted(runs, now.turn, chart(at.d, at.c, by_square(at.d)))
+    """Gradient and information of a proper curve at `at`."""
+    by = chart(at.d, at.c, by_square(at.d))
+    return assemble(runs, part, now, charted(runs, now.turn, by), expected)
+
+
+def assemble(
+    runs: Runs, part: Shares, now: Cells, moved: np.ndarray, expected: bool = False
+) -> System:
+    """Gradient, and the information: expected, or with the counts that were observed. `moved`
+    (2, cells) is how the two parameters of the curve move it, as `Cells.turn`."""
     p, q = np.maximum(now.p, FLOOR), np.maximum(now.q, FLOOR)
     pull0, pull1 = runs.benign / p, runs.malignant / q
     if expected:
@@ -120,13 +128,13 @@ def eliminate(runs: Runs, at: System, damping: np.ndarray) -> tuple[np.ndarray, 
     return theta, square, own, border, solid
 
 
-def blend(runs: Runs, near: np.ndarray, full: System, plain: System) -> System:
-    """The full information of the data sets that are `near` (sets,), the plain one of others."""
-    cell = np.repeat(near, runs.sizes)
+def blend(runs: Runs, which: np.ndarray, full: System, plain: System) -> System:
+    """The full information of the data sets `which` (sets,), the plain one of the others."""
+    cell = np.repeat(which, runs.sizes)
     return System(
         plain.theta,
         plain.w,
-        np.where(near, full.square, plain.square),
+        np.where(which, full.square, plain.square),
         plain.size,
         np.where(cell, full.border, plain.border),
         np.where(cell, full.main, plain.main),
