@@ -1,0 +1,270 @@
+"""INbreast: what table and outlines say is what comes out, quirk by quirk, and no more."""
+
+import plistlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.fuzz import outcomes
+from kit.inbreast import IMAGES, ONE, THREE, TWO, Image, make_inbreast, mass, write_outlines
+from kit.lesion import circle, offset
+
+from mtl_jax.data import ingest
+from mtl_jax.data.plan import Rules
+from mtl_jax.data.sources import inbreast, osirix
+from mtl_jax.nouns import Collection, InputError
+
+PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+
+
+def read(path: Path, *kinds: str, link_views: bool = False) -> Collection:
+    return inbreast.collection(str(path), kinds=kinds or ("mass",), link_views=link_views)
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed by a test."""
+    return make_inbreast(tmp_path_factory.mktemp("inbreast"))
+
+
+def test_masses_classes_and_reasons(release: Path) -> None:
+    found = read(release)
+    assert [view.lesion_id for view in found.views] == [
+        *("20586908-1", "20586934-1", "20587054-1", "20587054-2", "20587080-1", "22427705-1")
+    ]
+    assert [view.label for view in found.views] == [1, 1, 0, 0, 0, 1]
+    assert [view.case_id for view in found.views] == [ONE, ONE, TWO, TWO, TWO, THREE]
+    assert [view.view for view in found.views] == ["CC", "MLO", "CC", "CC", "MLO", "CC"]
+    assert [view.laterality for view in found.views] == ["R", "R", "L", "L", "L", "L"]
+    assert {view.truth_source for view in found.views} == {"birads"}
+    assert {view.note for view in found.views} == {""}
+    assert found.views[0].box == pytest.approx((240, 190, 360, 310))
+    assert dict(found.left_out) == {
+        "20586908-2": "kind calcification not chosen",
+        "20586934-2": "kind spiculated_region not chosen",
+        "20586960_6c613a14b80a8591_MG_L_CC_ANON.dcm": "no finding: it has no XML",
+        "20587080-2": "kind asymmetry not chosen",
+        "22427705-2": "kind distortion not chosen",
+        "22427705-3": "kind calcification not chosen",
+        "22427705-4": "outline named 'UNNAMED', which says no kind",
+        "22427705-5": "outline named '', which says no kind",
+        "22427705-6": "mass marked by 2 point(s), not outlined",
+    }
+
+
+def test_each_outline_and_each_image_without_one_is_accounted_for(release: Path) -> None:
+    found = read(release)
+    outlines = sum(max(len(image.outlines), 1) for image in IMAGES)
+    assert len(found.views) + len(found.left_out) == outlines
+
+
+def test_the_folder_above_the_release_will_do(release: Path) -> None:
+    assert read(release.parent).views == read(release).views
+
+
+def test_other_kinds_whatever_their_spelling(release: Path) -> None:
+    found = read(release, "asymmetry", "spiculated_region")
+    assert [view.lesion_id for view in found.views] == ["20586934-2", "20587080-2"]
+    with pytest.raises(InputError, match="inbreast kinds blob: valid ones are mass, spiculated"):
+        read(release, "mass", "blob")
+
+
+def test_views_are_linked_only_when_asked_and_where_each_holds_one(release: Path) -> None:
+    linked = read(release, link_views=True)
+    lesions = [view.lesion_id for view in linked.views]
+    assert lesions[:2] == ["20586908-1+20586934-1"] * 2
+    # Two masses in the CC view of patient two: nobody knows which is that of the MLO view.
+    assert len(set(lesions[2:])) == 4
+    assert any("linked where" in text and "1 lesions" in text for text in linked.decisions)
+    assert any("not linked" in text for text in read(release).decisions)
+
+
+def test_views_of_other_dates_or_classes_are_not_linked(tmp_path: Path) -> None:
+    pairs = [
+        Image(1, ONE, "L", "CC", "4b", (mass(300, 300),), "200801"),
+        Image(2, ONE, "L", "MLO", "4b", (mass(300, 300),), "200901"),
+        Image(3, TWO, "L", "CC", "3", (mass(300, 300),)),
+        Image(4, TWO, "L", "MLO", "4a", (mass(300, 300),)),
+    ]
+    found = read(make_inbreast(tmp_path, pairs), link_views=True)
+    assert len({view.lesion_id for view in found.views}) == 4
+
+
+@pytest.mark.parametrize("pixel_um", [None, 50.0, 85.0])
+def test_a_lesion_lands_in_the_middle_of_its_region(tmp_path: Path, pixel_um: float | None) -> None:
+    make_inbreast(tmp_path, pixel_um=pixel_um)
+    rois = ingest.load(
+        f"inbreast:{tmp_path}",
+        tmp_path / "cache",
+        PLAIN,
+        {"inbreast": {"kinds": ("mass",), "link_views": False}},
+        Rules(truth_policy="birads"),
+    )
+    assert len(rois) == 6 and sum(rois.index["label"]) == 3
+    assert set(rois.index["pixel_um_row"]) == {pixel_um or 70.0}
+    source = "ImagerPixelSpacing" if pixel_um else "stated by the collection"
+    assert set(rois.index["spacing_source"]) == {source}
+    # The two masses of one image stand apart; each is alone within 30 pixels of the middle.
+    for roi in np.concatenate(rois.shards)[:, 34:94, 34:94]:
+        assert offset(roi) < 1
+
+
+def test_birads_truth_needs_its_own_policy(release: Path, tmp_path: Path) -> None:
+    options = {"inbreast": {"kinds": ("mass",), "link_views": False}}
+    with pytest.raises(InputError, match="set data.truth_policy to 'birads'"):
+        ingest.load(f"inbreast:{release}", tmp_path, PLAIN, options)
+
+
+def test_a_binary_property_list_says_the_same(tmp_path: Path) -> None:
+    outlines = [("Mass", circle(100.5, 80.25, 20))]
+    write_outlines(tmp_path / "a.xml", outlines)
+    write_outlines(tmp_path / "b.xml", outlines, binary=True)
+    assert osirix.outlines(tmp_path / "a.xml") == osirix.outlines(tmp_path / "b.xml")
+    ((name, points),) = osirix.outlines(tmp_path / "a.xml")
+    assert name == "Mass"
+    assert np.allclose(points, outlines[0][1], atol=1e-6)
+
+
+@pytest.mark.parametrize("birads", ["", "0"])
+def test_birads_that_says_nothing_is_left_out(tmp_path: Path, birads: str) -> None:
+    images = [Image(1, ONE, "L", "CC", birads, (mass(300, 300),))]
+    found = read(make_inbreast(tmp_path, images))
+    assert not found.views
+    assert "says neither benign nor malignant" in found.left_out[0][1]
+
+
+@pytest.mark.parametrize("birads", ["1", "2", "3", "4", "4a", "4B", "4c", "5", "6"])
+def test_birads_three_and_below_is_benign(tmp_path: Path, birads: str) -> None:
+    images = [Image(1, ONE, "L", "CC", birads, (mass(300, 300),))]
+    (view,) = read(make_inbreast(tmp_path, images)).views
+    assert view.label == (birads not in ("1", "2", "3"))
+
+
+def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
+    release = make_inbreast(tmp_path, IMAGES[:1])
+    table = release / "INbreast.csv"
+    table.write_text(table.read_text() + "removed;removed;L;CC;200801;99;1;2\n;;;;;;;\n")
+    (release / "AllXML" / "77.xml").write_bytes(b"")
+    dicoms = release / "AllDICOMs"
+    source = next(dicoms.glob("*.dcm")).read_bytes()
+    (dicoms / f"55_{ONE}_MG_L_CC_ANON.dcm").write_bytes(source)
+    (dicoms / "._20586908.dcm").write_bytes(b"")
+    left_out = dict(read(release).left_out)
+    assert left_out["99"] == "row of INbreast.csv without an image in AllDICOMs"
+    assert left_out["77.xml"] == "outlines without an image in AllDICOMs"
+    assert left_out[f"55_{ONE}_MG_L_CC_ANON.dcm"] == "not in INbreast.csv"
+    assert left_out["._20586908.dcm"].startswith("not named")
+
+
+def test_a_side_that_differs_is_a_repair(tmp_path: Path) -> None:
+    release = make_inbreast(tmp_path, IMAGES[:1])
+    table = release / "INbreast.csv"
+    table.write_text(table.read_text().replace(";R;CC;", ";L;CC;"))
+    found = read(release)
+    assert found.views[0].laterality == "R"
+    assert found.views[0].note == "table says L CC; file name taken"
+    assert any("differs from the file name in 1 lesion" in text for text in found.decisions)
+
+
+def test_tables_that_were_saved_otherwise(tmp_path: Path) -> None:
+    release = make_inbreast(tmp_path)
+    table = release / "INbreast.csv"
+    before = read(release).views
+    text = table.read_text()
+    table.write_bytes(b"\xef\xbb\xbf" + text.replace(";", ",").replace("\n", "\r\n").encode())
+    assert read(release).views == before
+    table.write_text(text.replace("Bi-Rads", "BI-RADS").replace("File Name", "file name"))
+    assert read(release).views == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (";Bi-Rads", ";Rads", "INbreast.csv: missing column Bi-Rads"),
+        (";2;5\n", ";2;7\n", "INbreast.csv line 2: Bi-Rads '7' is none of 1, 2, 3"),
+        (";20586934;", ";20586908;", "line 3: File Name '20586908' stands above with other values"),
+        (";2;5\n", ";2;5;;;x\n", "INbreast.csv line 2: 11 cells under 8 columns"),
+        (";2;5\n", ';2;"5\n', "not a CSV"),
+    ],
+)
+def test_a_damaged_table_is_one_line(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    table = make_inbreast(tmp_path) / "INbreast.csv"
+    table.write_text(table.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=re.escape(reason)) as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_parts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="inbreast: no such folder"):
+        read(tmp_path / "absent")
+    with pytest.raises(InputError, match="inbreast: no AllDICOMs in"):
+        read(tmp_path)
+    release = make_inbreast(tmp_path, IMAGES[:1])
+    (release / "INbreast.csv").rename(release / "INbreast.xls")
+    with pytest.raises(InputError, match="INbreast.xls cannot be read: save it as CSV"):
+        read(tmp_path)
+
+
+def damaged_outlines() -> dict[str, bytes]:
+    def image(**roi: object) -> bytes:
+        return plistlib.dumps({"Images": [{"ROIs": [roi]}]})
+
+    sound = image(Name="Mass", Point_px=["(1, 2)"])
+    return {
+        "is not a readable property list": b"not xml",
+        "declares entities": sound.replace(b"<plist", b'<!DOCTYPE x [<!ENTITY a "b">]><plist'),
+        "has a point that is not": image(Name="Mass", Point_px=["(1; 2)"]),
+        "has a point without end": image(Name="Mass", Point_px=["(1, 9e999)"]),
+        "has no list Point_px": image(Name="Mass"),
+        "has no list Images": plistlib.dumps({"Pictures": []}),
+        "is larger than 8 MiB": b" " * (8 * 2**20 + 1),
+        "holds 2 images": plistlib.dumps({"Images": [{"ROIs": []}] * 2}),
+    }
+
+
+@pytest.mark.parametrize("reason", damaged_outlines())
+def test_damaged_outlines_cost_their_image_alone(tmp_path: Path, reason: str) -> None:
+    release = make_inbreast(tmp_path)
+    (release / "AllXML" / "20586908.xml").write_bytes(damaged_outlines()[reason])
+    found = read(release)
+    assert len(found.views) == 5
+    assert reason in dict(found.left_out)["20586908_6c613a14b80a8591_MG_R_CC_ANON.dcm"]
+    assert str(tmp_path) not in str(found.left_out)
+
+
+def test_entities_hidden_by_another_encoding_are_refused(tmp_path: Path) -> None:
+    bomb = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE p [<!ENTITY a "x">]><plist>&a;</plist>'
+    (tmp_path / "a.xml").write_bytes(bomb.encode("utf-16"))
+    with pytest.raises(InputError, match="not a readable property list"):
+        osirix.outlines(tmp_path / "a.xml")
+
+
+def test_a_binary_list_that_repeats_one_object_is_refused(tmp_path: Path) -> None:
+    points = ["(1, 2)"] * 20_000
+    roi = {"Name": "Mass", "Point_px": points}
+    content = plistlib.dumps({"Images": [{"ROIs": [roi] * 9_000}]}, fmt=plistlib.FMT_BINARY)
+    assert len(content) < 8 * 2**20
+    (tmp_path / "a.xml").write_bytes(content)
+    with pytest.raises(InputError, match="more than 1000000 points"):
+        osirix.outlines(tmp_path / "a.xml")
+
+
+def fuzz(folder: Path, count: int) -> None:
+    release = make_inbreast(folder, IMAGES[:1])
+    table = outcomes(release / "INbreast.csv", count, 1, lambda: read(release))
+    assert table["refused"] > count / 20
+    xml = release / "AllXML" / "20586908.xml"
+    outcomes(xml, count, 2, lambda: read(release))
+    write_outlines(xml, IMAGES[0].outlines, binary=True)
+    outcomes(xml, count, 3, lambda: read(release))
+
+
+def test_damaged_files_never_end_in_a_traceback(tmp_path: Path) -> None:
+    fuzz(tmp_path, 150)
+
+
+@pytest.mark.slow
+def test_damaged_files_never_end_in_a_traceback_at_length(tmp_path: Path) -> None:
+    fuzz(tmp_path, 3000)
