@@ -46,6 +46,10 @@ def default() -> ConfigDict:
     c.data.background.correct = True  # Chan 1995a, Sahiner 1996 (2.1)
     c.data.background.along_mm = 3.2  # box along the edge
     c.data.background.depth_mm = 1.6  # box across the edge
+    c.data.cbis_ddsm = ConfigDict()
+    c.data.cbis_ddsm.parts = ("mass-train", "mass-test")  # also calc-train, calc-test
+    c.data.cbis_ddsm.pixel_um = 50.0  # assumed: its files do not say it
+    c.data.cbis_ddsm.conflicts = "leave_out"  # lesions of two truths; or malignant
     c.data.cdd_cesm = ConfigDict()
     c.data.cdd_cesm.findings = ("mass",)  # beginnings of words of its column Findings
     c.data.cdd_cesm.pixel_um = placeholder(float)  # its files do not say it: give it

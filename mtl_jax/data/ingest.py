@@ -25,10 +25,10 @@ def settings(
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Rules]:
     """Background, options of each source, and rules, as `config.data` says them.
 
-    `folder` is where the phantom writes its files, and TFDS its decoded images.
+    `folder` is where the phantom writes its files, TFDS its decoded images, CBIS-DDSM its places.
     """
     options = {name: dict(data[name]) for name in SOURCES if name in data}
-    for writer in ("phantom", "tfds"):
+    for writer in ("cbis_ddsm", "phantom", "tfds"):
         options[writer]["folder"] = folder
     rules = Rules(**{field.name: data[field.name] for field in fields(Rules)})
     return dict(data["background"]), options, rules

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from mtl_jax.data.sources import (
+    cbis_ddsm,
     cdd_cesm,
     cmmd,
     ddsm,
@@ -17,6 +18,7 @@ from mtl_jax.nouns import Collection
 
 # Each takes a path and its own keyword options, and says what the collection holds.
 SOURCES: dict[str, Callable[..., Collection]] = {
+    "cbis_ddsm": cbis_ddsm.collection,
     "cdd_cesm": cdd_cesm.collection,
     "cmmd": cmmd.collection,
     "ddsm": ddsm.collection,

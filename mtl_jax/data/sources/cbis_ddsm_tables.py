@@ -1,0 +1,105 @@
+"""The four case description tables of CBIS-DDSM. Reads no image and no folder."""
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtl_jax.nouns import InputError
+
+TABLES = {
+    "mass-train": "mass_case_description_train_set.csv",
+    "mass-test": "mass_case_description_test_set.csv",
+    "calc-train": "calc_case_description_train_set.csv",
+    "calc-test": "calc_case_description_test_set.csv",
+}
+PATHOLOGIES = ("MALIGNANT", "BENIGN", "BENIGN_WITHOUT_CALLBACK")
+UID = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){3,20}")
+_COLUMNS = {
+    **{"patient": "patient id", "side": "left or right breast", "view": "image view"},
+    **{"number": "abnormality id", "pathology": "pathology", "image": "image file path"},
+    **{"crop": "cropped image file path", "mask": "roi mask file path"},
+}
+_CELLS = {  # what a cell must be, for those that are no path
+    "patient": re.compile(r"P_\d{5}"),
+    "side": re.compile(r"LEFT|RIGHT"),
+    "view": re.compile(r"CC|MLO"),
+    "number": re.compile(r"\d{1,3}"),
+    "pathology": re.compile("|".join(PATHOLOGIES)),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One lesion in one view; `image`, `crop` and `mask` are SeriesInstanceUIDs."""
+
+    part: str
+    patient: str
+    side: str
+    view: str
+    number: str
+    pathology: str
+    image: str
+    crop: str
+    mask: str
+
+    @property
+    def lesion(self) -> str:
+        """Unique within the patient: masses and calcifications are counted apart."""
+        return f"{self.side}-{self.part.partition('-')[0]}-{int(self.number)}"
+
+    @property
+    def item(self) -> str:
+        return f"{self.part} {self.patient} {self.lesion} {self.view}"
+
+
+def read(root: Path, parts: tuple[str, ...]) -> list[Row]:
+    """The rows of the chosen parts, in their order; the tables may stand anywhere below `root`.
+
+    InputError names the table that is missing, or the line that is damaged.
+    """
+    rows = []
+    for part in parts:
+        places = sorted(root.rglob(TABLES[part]), key=lambda one: (len(one.parts), str(one)))
+        if not places:
+            raise InputError(
+                f"cbis_ddsm: no {TABLES[part]} in {root}; put it there, or choose other parts"
+            )
+        rows += _rows(places[0], part)
+    return rows
+
+
+def _rows(table: Path, part: str) -> Iterator[Row]:
+    try:
+        # Path cells end in a line break within their quotes, so only csv tells rows apart.
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, cells) for cells in reader if any(cells)]
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{table}: not a CSV in UTF-8 ({reason}); fetch it again") from error
+    # One kind of table writes breast_density, the other breast density.
+    header = [name.strip().lower().replace("_", " ") for name in lines[0][1]] if lines else []
+    missing = [name for name in _COLUMNS.values() if name not in header]
+    if missing or len(lines) < 2:
+        raise InputError(f"{table}: missing column {', '.join(missing)}, or no row; fetch it again")
+    for number, cells in lines[1:]:
+        where = f"{table} line {number}"
+        if len(cells) != len(header):
+            raise InputError(f"{where}: {len(cells)} cells under {len(header)} columns")
+        found = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+        row = {name: found[column] for name, column in _COLUMNS.items()}
+        for name, form in _CELLS.items():
+            if not form.fullmatch(row[name]):
+                raise InputError(f"{where}: {_COLUMNS[name]} {row[name][:30]!r} is not known")
+        series = {name: _series(row[name], where) for name in ("image", "crop", "mask")}
+        yield Row(part, **(row | series))
+
+
+def _series(path: str, where: str) -> str:
+    """The third component: folder, study and series are what a path in the tables is made of."""
+    parts = path.split("/")
+    if len(parts) != 4 or not UID.fullmatch(parts[2]):
+        raise InputError(f"{where}: a path is folder/study/series/file, not {path[:40]!r}")
+    return parts[2]

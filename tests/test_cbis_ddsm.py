@@ -1,0 +1,417 @@
+"""CBIS-DDSM: real tables to the row, every layout, masks found by content, nothing dropped."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from kit.cbis_ddsm import LAYOUTS, Lesion, make_cbis_ddsm, table_text, write_images
+
+from mtl_jax.data import ingest
+from mtl_jax.data.sources import cbis_ddsm, cbis_ddsm_masks
+from mtl_jax.nouns import Collection, InputError
+
+PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+ALL = ("mass-train", "mass-test", "calc-train", "calc-test")
+
+
+def read(folder: Path, *parts: str, conflicts: str = "leave_out") -> Collection:
+    return cbis_ddsm.collection(
+        str(folder),
+        parts=parts or ("mass-train",),
+        pixel_um=50.0,
+        conflicts=conflicts,
+        folder=folder.parent / "kept",
+    )
+
+
+def film(box: tuple[int, int, int, int], shape: tuple[int, int] = (700, 600)) -> np.ndarray:
+    """16-bit film with a bright ellipse that fills `box`."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    top, left, bottom, right = box
+    down = (rows - (top + bottom) / 2) / (bottom - top)
+    along = (columns - (left + right) / 2) / (right - left)
+    noise = np.random.default_rng(0).integers(0, 2000, shape)
+    return np.where(down**2 + along**2 < 0.25, 50000, 15000) + noise
+
+
+def tiny(box: tuple[int, int, int, int] = (10, 12, 20, 30), **facts: object) -> Lesion:
+    return Lesion(film(box, (60, 50)), box, **facts)
+
+
+# ---- the real tables
+
+
+@pytest.fixture
+def tables(shared: Path) -> Path:
+    return shared / "data" / "cbis_ddsm_csv"
+
+
+@pytest.mark.parametrize(
+    ("part", "rows", "disputed"),
+    [
+        ("mass-train", 1318, {"P_00419 LEFT-mass-1", "P_00419 LEFT-mass-2"}),
+        ("mass-test", 378, {"P_01623 RIGHT-mass-1"}),
+        ("calc-train", 1546, set()),
+        ("calc-test", 326, set()),
+    ],
+)
+def test_real_tables_to_the_row(
+    tables: Path, tmp_path: Path, part: str, rows: int, disputed: set[str]
+) -> None:
+    found = cbis_ddsm.collection(
+        str(tables), parts=(part,), pixel_um=50.0, conflicts="leave_out", folder=tmp_path
+    )
+    assert (len(found.views), len(found.left_out)) == (0, rows)
+    assert len({item for item, _ in found.left_out}) == rows
+    said = {
+        re.sub(r"^\S+ | \w+$", "", item)
+        for item, reason in found.left_out
+        if reason == "malignant in one view, benign in another"
+    }
+    assert said == disputed
+    text = next(one for one in found.decisions if "malignant in one view" in one)
+    assert text.endswith(": " + (", ".join(sorted(disputed)) or "none"))
+
+
+def test_real_tables_by_class_and_patient(tables: Path) -> None:
+    found = {part: cbis_ddsm.tables.read(tables, (part,)) for part in ALL}
+    said = {
+        part: [sum(r.pathology == name for r in rows) for name in cbis_ddsm.tables.PATHOLOGIES]
+        for part, rows in found.items()
+    }
+    assert said["mass-train"] == [637, 577, 104] and said["mass-test"] == [147, 194, 37]
+    patients = {part: {row.patient for row in rows} for part, rows in found.items()}
+    assert [len(patients[part]) for part in ALL] == [691, 201, 602, 151]
+    assert len({(r.patient, r.lesion) for r in found["mass-train"]}) == 782
+    assert len({(r.patient, r.lesion) for r in found["mass-test"]}) == 223
+    assert len({r.image for r in found["mass-train"]}) == 1231
+    assert sum(r.crop != r.mask for part in ALL[:2] for r in found[part]) == 103
+    assert not any(cell != cell.strip() for r in found["calc-train"] for cell in vars(r).values())
+
+
+def test_real_patients_in_training_and_test_stay_in_the_test_set(
+    tables: Path, tmp_path: Path
+) -> None:
+    found = cbis_ddsm.collection(
+        str(tables), parts=ALL, pixel_um=50.0, conflicts="malignant", folder=tmp_path
+    )
+    told = [text.removeprefix("cbis_ddsm: ") for text in found.decisions]
+    assert "13 patients are in both calc-test and mass-train" in told
+    assert "18 patients are in both calc-train and mass-test" in told
+    leaked = [item for item, reason in found.left_out if "official test set" in reason]
+    assert len({item.split()[1] for item in leaked}) == 31
+    assert {item.split()[0] for item in leaked} == {"mass-train", "calc-train"}
+    assert any(f"{len(leaked)} training rows of 31" in text for text in told)
+    assert len(found.left_out) == 1318 + 378 + 1546 + 326
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_images_of_real_rows_are_found(tables: Path, tmp_path: Path, layout: str) -> None:
+    name = "mass_case_description_train_set.csv"
+    home = tmp_path / "in"
+    home.mkdir()
+    (home / name).write_bytes((tables / name).read_bytes())
+    with (tables / name).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    series = {what: f"{what} file path" for what in ("image", "cropped image", "ROI mask")}
+    apart = [r for r in rows if len({r[cell].split("/")[2] for cell in series.values()}) == 3]
+    chosen = [*rows[:4], *apart[:2]]
+    lesions = []
+    for number, row in enumerate(chosen):
+        lesion = tiny((10 + number, 12, 20 + number, 30), view=row["image view"])
+        cells = {"film": "image", "crop": "cropped image", "mask": "ROI mask"}
+        paths = {what: row[series[cell]].strip() for what, cell in cells.items()}
+        stand_in = SimpleNamespace(pixels=lesion.pixels, view=lesion.view, path=paths.__getitem__)
+        lesions.append(stand_in)
+    write_images(home, lesions, layout)
+    found = read(home)
+    assert [(v.case_id, v.view) for v in found.views] == [
+        (row["patient_id"], row["image view"]) for row in chosen
+    ]
+    assert [v.box[0] for v in found.views] == [10 + number for number in range(6)]
+    assert [v.label for v in found.views] == [int(r["pathology"] == "MALIGNANT") for r in chosen]
+    assert len(found.views) + len(found.left_out) == 1318
+
+
+# ---- miniature copies
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_lesion_lands_in_the_middle_of_its_region(tmp_path: Path, layout: str) -> None:
+    boxes = {"CC": (300, 90, 360, 190), "MLO": (17, 500, 101, 560)}
+    lesions = [
+        Lesion(film(box), box, view=view, mask_scale=scale, apart=apart)
+        for (view, box), scale, apart in zip(boxes.items(), (1, 0.87), (True, False), strict=True)
+    ]
+    make_cbis_ddsm(tmp_path / "in", lesions, layout)
+    options = {"parts": ("mass-train",), "pixel_um": 50.0, "conflicts": "leave_out"}
+    options |= {"folder": tmp_path / "cache"}
+    spec = f"cbis_ddsm:{tmp_path / 'in'}"
+    rois = ingest.load(spec, tmp_path / "cache", PLAIN, {"cbis_ddsm": options})
+    assert list(rois.index["view"]) == ["CC", "MLO"]
+    assert set(rois.index["lesion_id"]) == {"LEFT-mass-1"}
+    assert set(rois.index["split"]) == {"train"}
+    for roi in rois.shards[0]:
+        rows, columns = np.nonzero(roi > (float(roi.min()) + float(roi.max())) / 2)
+        near = (abs(rows - 64) < 15) & (abs(columns - 64) < 15)
+        assert abs(rows[near].mean() + 0.5 - 64) <= 1 and abs(columns[near].mean() + 0.5 - 64) <= 1
+    means = {"nbia": "metadata.csv", "bare": "DICOM header"}.get(layout, "folder name")
+    assert any(f"series found by: {means} 5" in text for text in rois.manifest["decisions"])
+
+
+def test_what_the_tables_say(tmp_path: Path) -> None:
+    lesions = [
+        tiny(),
+        tiny(number=2, pathology="BENIGN"),
+        tiny(view="MLO"),
+        tiny(patient="P_00002", side="RIGHT", pathology="BENIGN_WITHOUT_CALLBACK"),
+        tiny(patient="P_00002", side="RIGHT", view="MLO", pathology="BENIGN"),
+        tiny(patient="P_00003", part="calc-test"),
+    ]
+    make_cbis_ddsm(tmp_path / "in", lesions)
+    found = read(tmp_path / "in", "mass-train", "calc-test")
+    assert found.left_out == ()
+    told = [(v.case_id, v.lesion_id, v.view, v.label, v.truth_source, v.split) for v in found.views]
+    assert told == [
+        ("P_00001", "LEFT-mass-1", "CC", 1, "biopsy", "train"),
+        ("P_00001", "LEFT-mass-2", "CC", 0, "followup", "train"),
+        ("P_00001", "LEFT-mass-1", "MLO", 1, "biopsy", "train"),
+        ("P_00002", "RIGHT-mass-1", "CC", 0, "followup", "train"),
+        ("P_00002", "RIGHT-mass-1", "MLO", 0, "followup", "train"),
+        ("P_00003", "LEFT-calc-1", "CC", 1, "biopsy", "test"),
+    ]
+    assert {(v.box, v.pixel_um, v.spacing_source, v.note) for v in found.views} == {
+        ((10, 12, 20, 30), (50, 50), "assumed", "")
+    }
+    assert any("50 um is assumed (data.cbis_ddsm.pixel_um)" in text for text in found.decisions)
+
+
+def test_disputed_truth_and_patients_in_both_sets(tmp_path: Path) -> None:
+    lesions = [
+        tiny(),
+        tiny(view="MLO", pathology="BENIGN"),
+        tiny(patient="P_00002"),
+        tiny(patient="P_00002", part="calc-test"),
+    ]
+    make_cbis_ddsm(tmp_path / "in", lesions)
+    found = read(tmp_path / "in", "mass-train", "calc-test")
+    assert [(v.case_id, v.split) for v in found.views] == [("P_00002", "test")]
+    disputed, leaked = "malignant in one view, benign in another", "official test set too"
+    assert [item for item, reason in found.left_out if reason == disputed] == [
+        "mass-train P_00001 LEFT-mass-1 CC",
+        "mass-train P_00001 LEFT-mass-1 MLO",
+    ]
+    assert [item for item, reason in found.left_out if leaked in reason] == [
+        "mass-train P_00002 LEFT-mass-1 CC"
+    ]
+    taken = read(tmp_path / "in", "mass-train", conflicts="malignant")
+    assert [(v.label, v.truth_source) for v in taken.views] == [(1, "biopsy")] * 3
+    assert [bool(v.note) for v in taken.views] == [False, True, False]
+
+
+def test_masks_are_found_by_content(tmp_path: Path) -> None:
+    box = (40, 48, 80, 120)
+    other = film((160, 20, 200, 80), (240, 200))[20:60, 80:152]
+    kinds = {
+        "swapped": {"swapped": True},
+        "apart": {"apart": True},
+        "apart and swapped": {"apart": True, "swapped": True},
+        "larger": {"mask_scale": 1.15},
+        "smaller": {"mask_scale": 0.87},
+        "wrong crop": {"crop": other},
+        "wrong crop, rescaled": {"crop": other, "mask_scale": 1.15},
+        "unlike crop": {"crop": other[:4, :4]},
+        "unlike crop, rescaled": {"crop": other[:4, :4], "mask_scale": 1.15},
+        "too small": {"mask_scale": 0.5},
+        "empty": {"box": (0, 0, 0, 0), "crop": other},
+    }
+    lesions = [
+        Lesion(film(box, (240, 200)), **({"box": box} | facts), patient=f"P_{number:05d}")
+        for number, facts in enumerate(kinds.values())
+    ]
+    make_cbis_ddsm(tmp_path / "in", lesions)
+    found = read(tmp_path / "in")
+    names = list(kinds)
+    notes = {names[int(v.case_id[2:])]: v.note for v in found.views}
+    assert notes == {
+        "swapped": "",
+        "apart": "",
+        "apart and swapped": "",
+        "larger": "mask rescaled, confirmed by the crop: 276x230 to 240x200",
+        "smaller": "mask rescaled, confirmed by the crop: 209x174 to 240x200",
+        "wrong crop": "crop differs from the film at the mask",
+        "unlike crop": "",
+        "unlike crop, rescaled": "mask rescaled, no crop to confirm it: 276x230 to 240x200",
+    }
+    for view in found.views:
+        np.testing.assert_allclose(view.box, box, atol=0 if "rescaled" not in view.note else 1)
+    reasons = {names[int(item.split()[1][2:])]: reason for item, reason in found.left_out}
+    assert reasons == {
+        "wrong crop, rescaled": "mask of another size (276x230 to 240x200) and its crop is not there in"
+        " the film",
+        "too small": "no mask among its files: two values and about the film's size",
+        "empty": "its mask is empty",
+    }
+    assert any(
+        text == "cbis_ddsm: mask rescaled, confirmed by the crop: 2 lesion views"
+        for text in found.decisions
+    )
+
+
+def test_axes_are_rescaled_apart(tmp_path: Path) -> None:
+    # As Calc-Test_P_00353: 4688x3088 and 4624x3056, in other proportions.
+    lesion = Lesion(film((100, 60, 140, 120), (400, 300)), (100, 60, 140, 120))
+    make_cbis_ddsm(tmp_path / "in", [lesion])
+    (path,) = (tmp_path / "in").rglob("*_1/*/*/000001.dcm")
+    mask = np.zeros((440, 270), np.uint8)
+    mask[110:154, 54:108] = 255
+    cbis_mask = Lesion(lesion.film, lesion.box)
+    cbis_mask.mask = lambda: mask
+    write_images(tmp_path / "in", [cbis_mask], "tables")
+    assert path.is_file()
+    (view,) = read(tmp_path / "in").views
+    np.testing.assert_allclose(view.box, lesion.box, atol=1e-9)
+    assert view.note == "mask rescaled, confirmed by the crop: 440x270 to 400x300"
+
+
+def test_two_masks_missing_files_and_damaged_files(tmp_path: Path) -> None:
+    lesions = [tiny(patient=f"P_{number:05d}") for number in range(6)]
+    home = make_cbis_ddsm(tmp_path / "in", lesions)
+    places = {what: [home / one.path(what) for one in lesions] for what in ("film", "crop", "mask")}
+    twin = tiny((30, 12, 40, 30), patient="P_00000")
+    write_images(tmp_path / "twin", [twin], "tables")
+    (tmp_path / "twin" / twin.path("mask")).replace(places["mask"][0].with_name("000002.dcm"))
+    places["film"][1].unlink()
+    places["mask"][2].unlink()
+    places["crop"][2].unlink()
+    places["crop"][3].unlink()
+    places["mask"][4].write_bytes(places["mask"][4].read_bytes()[:400])
+    places["film"][5].with_name("000001.dcm").write_bytes(places["film"][5].read_bytes())
+    found = read(home)
+    assert [v.case_id for v in found.views] == ["P_00003"]
+    reasons = {item.split()[1]: reason for item, reason in found.left_out}
+    assert reasons["P_00000"] == "two different masks"
+    assert reasons["P_00001"] == "the film is not in the folder"
+    assert reasons["P_00002"] == "the mask is not in the folder"
+    assert reasons["P_00004"].startswith("000001.dcm: ")
+    assert reasons["P_00005"] == "2 files where one film should be"
+    assert str(tmp_path) not in repr(found.left_out)
+
+
+def test_a_damaged_header_is_named_where_headers_are_read(tmp_path: Path) -> None:
+    home = make_cbis_ddsm(tmp_path / "in", [tiny()], "bare")
+    (home / "other").mkdir()
+    (home / "other" / "1-1.dcm").write_bytes(b"not DICOM")
+    found = read(home)
+    assert len(found.views) == 1
+    assert found.left_out == (("other/1-1.dcm", "not a readable DICOM file"),)
+
+
+def test_a_place_once_found_is_not_sought_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = make_cbis_ddsm(tmp_path / "in", [tiny(), tiny(view="MLO")])
+    first = read(home)
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert "P_0" not in kept.read_text() and "dcm" not in kept.read_text()
+    sought = []
+
+    def locate(film: Path, candidates: list[Path]) -> cbis_ddsm_masks.Place:
+        sought.append(film)
+        return cbis_ddsm_masks.Place((1.0, 2.0, 3.0, 4.0), "")
+
+    monkeypatch.setattr(cbis_ddsm_masks, "locate", locate)
+    assert read(home) == first and not sought
+    # Another file is sought again, and a damaged record is no more than forgotten.
+    write_images(home, [tiny((5, 5, 11, 11), view="MLO")], "tables")
+    assert read(home).views[0] == first.views[0] and len(sought) == 1
+    for damage in ("{", "[1]", json.dumps({"a": 1}), json.dumps({"a": [["x"], ""]})):
+        kept.write_text(damage)
+        assert len(read(home).views) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("pathology", "truth", r"missing column pathology, or no row"),
+        ("LEFT", "LEFTISH", r"line 3: left or right breast 'LEFTISH' is not known"),
+        ("MALIGNANT", "UNKNOWN", "line 3: pathology 'UNKNOWN' is not known"),
+        ("P_00001,", "..,", "line 3: patient id '..' is not known"),
+        (",3,LEFT", ",LEFT", "line 3: 13 cells under 14 columns"),
+        ("/1.3", "/x", "line 3: a path is folder/study/series/file, not 'Mass-"),
+        ("LEFT,CC", "LEFT\n,CC", "line 2: 3 cells under 14 columns"),
+        ("mass", "m\xff", "not a CSV in UTF-8"),
+    ],
+)
+def test_a_damaged_table_is_one_line(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    text = table_text([tiny()], "mass").replace(old, new)
+    (tmp_path / "mass_case_description_train_set.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=rf"train_set\.csv.*{reason}"):
+        read(tmp_path)
+
+
+def test_bad_options_and_folders(tmp_path: Path) -> None:
+    good = {"parts": ("mass-train",), "pixel_um": 50.0, "conflicts": "leave_out"}
+    bad = {
+        "parts ()": {"parts": ()},
+        "parts mass-all: some of mass-train, mass-test": {"parts": ("mass-all",)},
+        "pixel_um 5: films": {"pixel_um": 5.0},
+        "conflicts 'both': one of leave_out, malignant": {"conflicts": "both"},
+        "no mass_case_description_train_set.csv in": {},
+    }
+    for reason, change in bad.items():
+        with pytest.raises(InputError, match=re.escape(reason)):
+            cbis_ddsm.collection(str(tmp_path), folder=tmp_path, **(good | change))
+    with pytest.raises(InputError, match="no such folder"):
+        cbis_ddsm.collection(str(tmp_path / "absent"), folder=tmp_path, **good)
+    make_cbis_ddsm(tmp_path, [tiny()], "nbia")
+    (tmp_path / "metadata.csv").write_bytes(b'Series UID,File Location\n"\xff')
+    with pytest.raises(InputError, match=r"metadata\.csv: not a CSV in UTF-8"):
+        read(tmp_path)
+
+
+def fuzz(folder: Path, number: int, seed: int) -> None:
+    """Tables and images with bytes changed: refused in one line, or every row accounted for."""
+    lesions = [tiny(), tiny(view="MLO", mask_scale=0.9), tiny(patient="P_00002")]
+    home = make_cbis_ddsm(folder / "in", lesions, "nbia")
+    targets = sorted(home.rglob("*.csv")) * 3 + sorted(home.rglob("*.dcm"))
+    random = np.random.default_rng(seed)
+    refused = 0
+    for turn in range(number):
+        path = targets[turn % len(targets)]
+        good = path.read_bytes()
+        data = bytearray(good)
+        for _ in range(random.integers(1, 6)):
+            at = random.integers(min(len(data), 900 if path.suffix == ".dcm" else len(data)))
+            kind = random.integers(4)
+            if kind < 2:
+                data[at] = random.integers(256)
+            elif kind == 2:
+                del data[at : at + random.integers(1, 20)]
+            else:
+                data[at:at] = random.bytes(random.integers(1, 20))
+        path.write_bytes(data)
+        try:
+            found = read(home)
+            assert len(found.views) + len(found.left_out) >= 1
+            assert all("\n" not in reason for _, reason in found.left_out)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+        path.write_bytes(good)
+    assert 0 < refused < number
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of what it mends in a damaged header
+def test_mutated_collections_are_accounted_for(tmp_path: Path) -> None:
+    fuzz(tmp_path, 300, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_many_mutated_collections_are_accounted_for(tmp_path: Path) -> None:
+    fuzz(tmp_path, 4000, seed=2)
