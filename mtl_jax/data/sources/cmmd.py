@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from mtl_jax.data.sources import header, location, table
+from mtl_jax.data.sources import location, table
+from mtl_jax.imaging import dicom_header
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 CLINICAL = ("CMMD_clinicaldata_revision.xlsx", "CMMD_clinicaldata_revision.csv")
@@ -106,10 +107,12 @@ def _lesion_view(
     image: Path, box: location.Box, lesion_id: str, breasts: dict[Breast, tuple[str, str]]
 ) -> LesionView:
     """InputError says why there is none."""
-    patient, side, view = header.place(image)
+    header = dicom_header.open_header(image)
+    patient = str(dicom_header.value(header, "PatientID") or "").strip()
+    side, view = dicom_header.laterality(header)[0], dicom_header.view(header)[0]
     if not _PATIENT.fullmatch(patient):
         raise InputError("its PatientID is not one of the collection")
-    if side not in ("L", "R") or view not in VIEWS:
+    if not side or view not in VIEWS:
         raise InputError("its header does not say a side and a view")
     if (patient, side) not in breasts:
         raise InputError(f"no row for breast {side} of {patient} in the clinical table")
@@ -118,7 +121,7 @@ def _lesion_view(
         raise InputError(f"abnormality of the breast is {abnormality or '(empty)'}, no mass")
     if classification not in LABELS:
         raise InputError("two rows of its breast differ in classification")
-    spacing = header.pixel_size(image)
+    spacing = dicom_header.spacing_of(header)
     if spacing is None:
         raise InputError("its header does not say the pixel size")
     return LesionView(

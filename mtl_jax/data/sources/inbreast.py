@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mtl_jax.data.sources import header, osirix, table
+from mtl_jax.data.sources import osirix, table
+from mtl_jax.imaging import dicom_header
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 PIXEL_UM = 70.0
@@ -144,7 +145,7 @@ def _lesions(
         if reason := _reason_to_leave_out(name, len(points), image.birads, kinds):
             left_out.append((item, reason))
             continue
-        spacing = spacing or header.pixel_size(image.path) or USUAL_SPACING
+        spacing = spacing or _spacing(image.path)
         columns, rows = zip(*points, strict=True)
         views.append(
             LesionView(
@@ -178,6 +179,10 @@ def _reason_to_leave_out(name: str, points: int, birads: str, kinds: Sequence[st
     if birads not in LABELS:
         return f"BI-RADS {birads or '(empty)'} of its image says neither benign nor malignant"
     return None
+
+
+def _spacing(path: Path) -> tuple[tuple[float, float], str]:
+    return dicom_header.spacing_of(dicom_header.open_header(path)) or USUAL_SPACING
 
 
 def _link(views: Sequence[LesionView], dates: Sequence[str]) -> dict[str, str]:

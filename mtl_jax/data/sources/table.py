@@ -39,9 +39,7 @@ def read(
         raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB, which is no such table")
     workbook = path.suffix.lower() == ".xlsx"
     lines = iter(_workbook_lines(path, sheet) if workbook else _csv_lines(path, columns))
-    number, header = next(lines, (0, []))
-    while header and not any(header):
-        number, header = next(lines, (0, []))
+    header = next((cells for _, cells in lines if any(cells)), [])
     places = _places(path, header, columns, optional)
     rows = []
     for number, cells in lines:

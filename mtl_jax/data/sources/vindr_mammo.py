@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from mtl_jax.data.sources import header, table
+from mtl_jax.data.sources import table
+from mtl_jax.imaging import dicom_header
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 COLUMNS = ("study_id", "image_id", "laterality", "view_position", "height", "width", "split")
@@ -122,7 +123,7 @@ def _box(row: table.Row, place: str) -> tuple[Box, str]:
 
 def _pixel_size(image: Path) -> tuple[tuple[float, float], str]:
     try:
-        found = header.pixel_size(image)
+        found = dicom_header.spacing_of(dicom_header.open_header(image))
     except InputError as error:
         raise _LeftOut(str(error)) from error
     if found is None:

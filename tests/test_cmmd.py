@@ -1,0 +1,278 @@
+"""CMMD: boxes of the user, sides and views of the headers, truth of each breast."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pytest
+from kit.cmmd import BREASTS, CODES, COLUMNS, IMAGES, Image, make_cmmd, write_table
+from kit.dicom import view_code, write_dicom
+from kit.fuzz import damaged, outcomes
+from kit.lesion import film, offset
+
+from mtl_jax.data import ingest
+from mtl_jax.data.plan import Rules
+from mtl_jax.data.sources import cmmd, table
+from mtl_jax.nouns import Collection, InputError
+
+PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+FOLDER = "07-18-2010-NA-NA-79377/1.000000-NA-70244"
+
+
+def read(made: tuple[Path, Path]) -> Collection:
+    return cmmd.collection(str(made[0]), boxes=str(made[1]))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Not to be changed by a test."""
+    return make_cmmd(tmp_path_factory.mktemp("cmmd"))
+
+
+def test_lesions_classes_and_reasons(made: tuple[Path, Path]) -> None:
+    found = read(made)
+    assert [(view.case_id, view.lesion_id, view.view) for view in found.views] == [
+        ("D1-0002", "L1", "CC"),
+        ("D1-0002", "L1", "MLO"),
+        ("D1-0002", "R1", "MLO"),
+        ("D2-0003", "L1", "CC"),
+    ]
+    assert [view.label for view in found.views] == [0, 0, 1, 1]
+    assert [view.laterality for view in found.views] == ["L", "L", "R", "L"]
+    assert {view.truth_source for view in found.views} == {"biopsy"}
+    assert found.views[0].box == (180.5, 130.5, 240.5, 190.5)
+    assert dict(found.left_out) == {
+        f"CMMD/D1-0001/{FOLDER}/1-1.dcm-1": "abnormality of the breast is calcification, no mass",
+        f"CMMD/D2-0003/{FOLDER}/1-1.dcm-1": "no row for breast R of D2-0003 in the clinical table",
+        f"CMMD/D1-0002/{FOLDER}/1-4.dcm": "no box",
+        "D1-0001 R": "no box in this breast",
+        "D2-0004 R": "no box in this breast",
+    }
+
+
+def test_without_boxes_it_says_what_is_needed(made: tuple[Path, Path]) -> None:
+    for boxes in (None, ""):
+        with pytest.raises(InputError, match="config.data.cmmd.boxes must name a CSV") as caught:
+            cmmd.collection(str(made[0]), boxes=boxes)
+        assert "image_path and box (top;left;bottom;right)" in str(caught.value)
+
+
+@pytest.mark.parametrize("pixel_um", [50, 94.1, 100])
+def test_a_lesion_lands_in_the_middle_of_its_region(tmp_path: Path, pixel_um: float) -> None:
+    home, boxes = make_cmmd(tmp_path, pixel_um=pixel_um)
+    options = {"cmmd": {"boxes": str(boxes)}}
+    rules = Rules(truth_policy="biopsy")
+    rois = ingest.load(f"cmmd:{home}", tmp_path / "cache", PLAIN, options, rules)
+    assert len(rois) == 4
+    assert set(rois.index["pixel_um_col"]) == {pixel_um}
+    for roi in np.concatenate(rois.shards)[:, 34:94, 34:94]:
+        assert offset(roi) < 1
+
+
+@pytest.mark.parametrize("name", ["CMMD_clinicaldata_revision.csv", "semicolon"])
+def test_a_clinical_table_saved_as_csv_says_the_same(tmp_path: Path, name: str) -> None:
+    home, boxes = make_cmmd(tmp_path)
+    before = read((home, boxes))
+    (home / "CMMD_clinicaldata_revision.xlsx").unlink()
+    separator = ";" if name == "semicolon" else ","
+    lines = [
+        separator.join("" if v is None else str(v) for v in row) for row in (COLUMNS, *BREASTS)
+    ]
+    (home / "CMMD_clinicaldata_revision.csv").write_text("\n".join(lines))
+    assert read((home, boxes)) == before
+
+
+def test_both_schemes_name_a_view(tmp_path: Path) -> None:
+    images = [
+        Image("D2-0003", f"1-{number}.dcm", "L", view, (200, 150, 30), scheme)
+        for number, (view, scheme) in enumerate([(v, s) for v in CODES for s in (0, 1)])
+    ]
+    home, boxes = make_cmmd(tmp_path, images)
+    assert [view.view for view in read((home, boxes)).views] == ["CC", "CC", "MLO", "MLO"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"PatientID": "Doe^Jane"}, "its PatientID is not one of the collection"),
+        ({"ImageLaterality": "B"}, "its header does not say a side and a view"),
+        ({"ViewCodeSequence": view_code("1", "SCT", "?")}, "its header does not say a side"),
+        ({"ImagerPixelSpacing": None}, "its header does not say the pixel size"),
+    ],
+)
+def test_headers_that_do_not_say_enough(
+    tmp_path: Path, tags: dict[str, object], reason: str
+) -> None:
+    home, boxes = make_cmmd(tmp_path, IMAGES[-1:])
+    known = {
+        "PatientID": "D2-0003",
+        "ImageLaterality": "L",
+        "ViewCodeSequence": view_code(*CODES["CC"][0]),
+        "ImagerPixelSpacing": [0.1, 0.1],
+    }
+    tags = {key: value for key, value in {**known, **tags}.items() if value is not None}
+    image = next(home.rglob("*.dcm"))
+    write_dicom(image, film((480, 360), (200, 150, 30), top=255), bits=8, **tags)
+    found = read((home, boxes))
+    assert not found.views
+    assert found.left_out[0][1].startswith(reason)
+    assert "Doe" not in str(found)
+
+
+def test_rows_of_one_breast_that_differ(tmp_path: Path) -> None:
+    left = ("D2-0003", "L", 61, 2)
+    rows = [(*left, "mass", "Malignant", None), (*left, "calcification", "Malignant", None)]
+    home, boxes = make_cmmd(tmp_path, IMAGES[-1:], rows)
+    assert [view.label for view in read((home, boxes)).views] == [1]
+    rows[1] = (*left, "mass", "Benign", None)
+    write_table(home / "CMMD_clinicaldata_revision.xlsx", rows)
+    assert read((home, boxes)).left_out[0][1] == "two rows of its breast differ in classification"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("image_path\n{a}\n", "boxes.csv line 2: fill exactly one of box"),
+        ("path,box\n{a},1;2;3;4\n", "boxes.csv: missing column image_path"),
+        ("image_path,box\n{a},1;2;3\n", "boxes.csv line 2: box '1;2;3' is not top;left"),
+        ("image_path,box\n{a},4;2;3;9\n", "boxes.csv line 2: box is top;left;bottom;right"),
+        ("image_path,box\n../x.dcm,1;2;3;4\n", "line 2: image_path '../x.dcm' must be relative"),
+        ("image_path,box\nx.dcm,1;2;3;4\n", "boxes.csv line 2: image_path: no such file"),
+        (
+            "image_path,box,lesion_id\n{a},1;2;3;4,1\n{a},1;2;3;5,1\n",
+            "boxes.csv line 3: lesion_id '1' stands twice for this image",
+        ),
+        (
+            "image_path,box,lesion_id\n{a},1;2;3;4,1\n{b},1;2;3;5,1\n",
+            "boxes.csv line 3: lesion_id '1' is in the other breast above",
+        ),
+    ],
+)
+def test_damaged_boxes_are_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    home, boxes = make_cmmd(tmp_path)
+    images = {"a": f"CMMD/D1-0002/{FOLDER}/1-1.dcm", "b": f"CMMD/D1-0002/{FOLDER}/1-3.dcm"}
+    boxes.write_text(text.format(**images))
+    with pytest.raises(InputError, match=re.escape(reason)):
+        read((home, boxes))
+
+
+def test_circles_polygons_and_centres_are_boxes_too(tmp_path: Path) -> None:
+    home, boxes = make_cmmd(tmp_path)
+    image = f"CMMD/D1-0002/{FOLDER}/1-1.dcm"
+    boxes.write_text(
+        f'image_path,circle,polygon,centre,bbox\n{image},10;20;5,,,\n{image},,"1,2;3,4;9,8",,\n'
+        f"{image},,,7;8,\n{image},,,,1;2;3;4\n"
+    )
+    found = read((home, boxes)).views
+    assert [view.box for view in found] == [
+        *((5, 15, 15, 25), (1, 2, 9, 8), (7, 8, 7, 8), (1, 2, 3, 4))
+    ]
+    assert found[2].note == "centre only, extent not given"
+    # Without a lesion_id each row is a lesion of its own.
+    assert len({view.lesion_id for view in found}) == 4
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("D2-0003", "B", 1, 2, "mass", "Benign"), "row 2: LeftRight 'B' is neither L nor R"),
+        (("D2-0003", "L", 1, 2, "mass", "Unsure"), "row 2: classification 'Unsure' is neither"),
+        ((None, "L", 1, 2, "mass", "Benign"), "row 2: ID1 is empty"),
+    ],
+)
+def test_a_damaged_clinical_table_is_one_line(
+    tmp_path: Path, row: tuple[object, ...], reason: str
+) -> None:
+    home, boxes = make_cmmd(tmp_path, IMAGES[-1:])
+    write_table(home / "CMMD_clinicaldata_revision.xlsx", [row])
+    with pytest.raises(InputError, match=re.escape(reason)):
+        read((home, boxes))
+    (home / "CMMD_clinicaldata_revision.xlsx").unlink()
+    with pytest.raises(InputError, match="cmmd: neither CMMD_clinicaldata_revision.xlsx nor"):
+        read((home, boxes))
+
+
+def rewritten(path: Path, change: dict[str, bytes]) -> None:
+    """The workbook with some of its parts replaced."""
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
+        for name, data in (parts | change).items():
+            book.writestr(name, data)
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"big.xml": b" " * (65 * 2**20)}, "unpacks to more than 64 MiB"),
+        ({SHEET: b'<!DOCTYPE a [<!ENTITY b "c">]><worksheet/>'}, "holds a document type"),
+        ({SHEET: b"<worksheet>"}, "not a readable workbook"),
+        ({"xl/workbook.xml": b"x"}, "not a readable workbook"),
+    ],
+)
+def test_hostile_workbooks(tmp_path: Path, change: dict[str, bytes], reason: str) -> None:
+    book = tmp_path / "a.xlsx"
+    write_table(book, BREASTS)
+    rewritten(book, change)
+    with pytest.raises(InputError, match=reason):
+        table.read(book, cmmd.COLUMNS)
+
+
+def test_a_sheet_that_claims_a_wrong_size_is_read_whole(tmp_path: Path) -> None:
+    book = tmp_path / "a.xlsx"
+    write_table(book, BREASTS)
+    before = table.read(book, cmmd.COLUMNS)
+    assert len(before) == len(BREASTS)
+    with zipfile.ZipFile(book) as parts:
+        sheet = parts.read(SHEET)
+    assert b'<dimension ref="A1:G6"' in sheet
+    for claim in (b"A1", b"A1:XFD1048576"):
+        rewritten(book, {SHEET: sheet.replace(b"A1:G6", claim)})
+        assert table.read(book, cmmd.COLUMNS) == before
+    rewritten(book, {SHEET: sheet.replace(b'r="6"', b'r="900000"').replace(b'6"', b'900000"')})
+    with pytest.raises(InputError, match="has more than 200000 rows"):
+        table.read(book, cmmd.COLUMNS)
+
+
+def test_numbers_and_texts_of_a_workbook(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append([])
+    book.active.append([" A-b ", "C"])
+    book.active.append([44.0, " x "])
+    book.active.append([None, None])
+    book.active.append([0.5, None])
+    book.save(tmp_path / "a.xlsx")
+    rows = [row for _, row in table.read(tmp_path / "a.xlsx", ("a b", "c"))]
+    assert rows == [{"a b": "44", "c": "x"}, {"a b": "0.5", "c": ""}]
+
+
+def fuzz(folder: Path, count: int) -> None:
+    home, boxes = make_cmmd(folder, IMAGES[1:3])
+    found = outcomes(boxes, count, 1, lambda: read((home, boxes)))
+    assert found["refused"] > count / 20
+    book = home / "CMMD_clinicaldata_revision.xlsx"
+    found = outcomes(book, count // 2, 2, lambda: read((home, boxes)))
+    assert found["refused"] > count / 20
+    # Damage inside the archive, where its checksums are right.
+    with zipfile.ZipFile(book) as parts:
+        sheet = parts.read(SHEET)
+    for bad in damaged(sheet, count // 2, 3):
+        rewritten(book, {SHEET: bad})
+        try:
+            read((home, boxes))
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
+def test_damaged_files_never_end_in_a_traceback(tmp_path: Path) -> None:
+    fuzz(tmp_path, 200)
+
+
+@pytest.mark.slow
+def test_damaged_files_never_end_in_a_traceback_at_length(tmp_path: Path) -> None:
+    fuzz(tmp_path, 3000)
