@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,11 @@ from test_imaging import write_pgm
 
 from mtl_jax import config
 from mtl_jax.data import cutting, ingest, truth
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.data.sources import SOURCES
+from mtl_jax.imaging import density
+from mtl_jax.imaging.resample import to_pixel_size
+from mtl_jax.imaging.roi import lesion_roi
+from mtl_jax.nouns import InputError, LesionView, RoiSet
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
@@ -170,6 +175,44 @@ def test_a_mended_image_is_taken_again(home: Path) -> None:
     assert len(load(home)) == 5
 
 
+@pytest.mark.parametrize("pixel_um", [(50.0, 50.0), (70.0, 85.0), (94.09, 94.09), (200.0, 200.0)])
+@pytest.mark.parametrize("change", [{}, {"dark_is_dense": True}, {"curve": "lumisys"}])
+def test_a_part_of_the_image_gives_the_region_that_the_whole_gives(
+    tmp_path: Path, pixel_um: tuple[float, float], change: dict[str, object]
+) -> None:
+    rng = np.random.default_rng(7)
+    stored = rng.integers(0, 4096, (700, 610))
+    write_pgm(tmp_path / "x.pgm", stored, 4095)
+    centres = ((350, 300), (3, 5), (690, 601), (350, 4))  # the last three reach outside
+    views = [
+        LesionView(
+            **{"collection": "x", "image_path": tmp_path / "x.pgm", "case_id": "1"},
+            **{"lesion_id": "1", "view": "CC", "laterality": "L", "modality": "SFM", "label": 1},
+            **{"truth_source": "biopsy", "pixel_um": pixel_um, "spacing_source": "x"},
+            box=(row, column, row, column),
+            **change,
+        )
+        for row, column in centres
+    ]
+    found = cutting.cut(cutting.job(views, BACKGROUND, 1, tmp_path / "kept"))
+    assert found.errors == ("",) * 4
+    gray = stored * 1.0
+    if "curve" in change:
+        gray = density.CURVES["lumisys"](gray, 12)
+    whole = to_pixel_size(4095 - gray if "dark_is_dense" in change else gray, pixel_um)
+    for view, roi, outside in zip(views, found.rois, found.outside, strict=True):
+        expected, fraction = lesion_roi(whole, cutting.centre(view), BACKGROUND)
+        difference = np.abs(roi.astype(int) - expected)
+        assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # rounding of halves
+        assert outside == fraction
+
+
+def test_an_unknown_curve_is_named(home: Path) -> None:
+    (view,) = SOURCES["manifest"](f"{listed(home, ROWS[:1])}/m.csv").views
+    found = cutting.cut(cutting.job([replace(view, curve="x")], BACKGROUND, 1, home / "kept"))
+    assert found.errors[0].startswith("no curve 'x'; known: ddsm_dba") and not found.unreadable
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty-four images that take a while, each with a lesion in it, every third with two."""
@@ -239,8 +282,8 @@ def test_killed_half_way_it_goes_on_and_ends_in_the_same_bytes(
     kept = len(list((tmp_path / ".many.images").glob("*.npz")))
     assert 8 <= kept < 24
     read = []
-    true_read = cutting.read_image
-    monkeypatch.setattr(cutting, "read_image", lambda *a: read.append(a[0]) or true_read(*a))
+    true_read = cutting.read_stored
+    monkeypatch.setattr(cutting, "read_stored", lambda *a: read.append(a[0]) or true_read(*a))
     ingest.make(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, {})
     assert len(read) == 24 - kept
     assert bytes_of(tmp_path) == unbroken

@@ -102,9 +102,9 @@ def test_made_once_and_again_only_when_something_changed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
-    true_read = cutting.read_image
+    true_read = cutting.read_stored
     monkeypatch.setattr(
-        cutting, "read_image", lambda path, frame: read.append(path.name) or true_read(path, frame)
+        cutting, "read_stored", lambda path, frame: read.append(path.name) or true_read(path, frame)
     )
     first = load(home)
     assert sorted(read) == ["a.pgm", "b.pgm", "c.pgm"]  # once each, with two lesions in a.pgm

@@ -21,9 +21,11 @@ import numpy as np
 from tqdm import tqdm
 
 from mtl_jax.data.privacy import quiet
-from mtl_jax.imaging.read import read_image
-from mtl_jax.imaging.resample import block, to_pixel_size
-from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS, lesion_roi, to_12_bit
+from mtl_jax.imaging.density import CURVES
+from mtl_jax.imaging.read import read_stored
+from mtl_jax.imaging.resample import average, block, size_after, under
+from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS, places, to_12_bit, to_counts
+from mtl_jax.imaging.stored import Stored
 from mtl_jax.nouns import InputError, LesionView
 
 
@@ -129,41 +131,49 @@ def _cut(one: Job) -> Cut:
     rois = np.zeros((len(one.views), ROI_PIXELS, ROI_PIXELS), np.int16)
     outside = np.zeros(len(one.views))
     errors = []
-    gray: dict[tuple[Any, ...], np.ndarray] = {}
     try:
-        stored, bits = read_image(path, one.views[0].frame)
+        image = read_stored(path, one.views[0].frame)
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return Cut(rois, outside, (reason,) * len(one.views), unreadable=True)
+    limits = image.limits()
     for number, view in enumerate(one.views):
-        how = (view.bits or bits, view.dark_is_dense, view.curve, view.pixel_um)
         try:
-            if how not in gray:
-                gray = {how: _gray(stored, view, bits)}
-            rois[number], outside[number] = lesion_roi(gray[how], centre(view), one.background)
+            roi, outside[number] = _region(image, limits, view)
+            rois[number] = to_counts(roi, one.background)
             errors.append("")
         except InputError as error:
             errors.append(str(error))
     return Cut(rois, outside, tuple(errors))
 
 
-def _gray(stored: np.ndarray, view: LesionView, bits: int) -> np.ndarray:
-    """The whole image as 12-bit gray at 200 um, bright where dense."""
-    gray = _density(stored, view, bits)
-    return to_pixel_size(gray, view.pixel_um, PIXEL_UM)
+def _region(
+    image: Stored, limits: tuple[float, float], view: LesionView
+) -> tuple[np.ndarray, float]:
+    """The (128, 128) region around a lesion, 12-bit gray at 200 um, and the fraction outside.
+
+    Only the part of the image under the region is worked on, to the same values.
+    """
+    spans = block(view.pixel_um, PIXEL_UM)
+    shape = size_after(image.values.shape, spans, PIXEL_UM)
+    rows, columns, outside = places(centre(view), shape)
+    down, across = ((int(p.min()), int(p.max()) + 1) for p in (rows, columns))
+    height, width = image.values.shape
+    part = image.gray(under(spans[0], down, height), under(spans[1], across, width))
+    roi = average(_density(part, limits, view, view.bits or image.bits), spans, down, across)
+    return roi[np.ix_(rows - down[0], columns - across[0])], outside
 
 
-def _density(stored: np.ndarray, view: LesionView, bits: int) -> np.ndarray:
+def _density(
+    part: np.ndarray, limits: tuple[float, float], view: LesionView, bits: int
+) -> np.ndarray:
     """Stored gray as 12-bit gray that rises with density, by the view's curve or linearly."""
-    bits = view.bits or bits
-    if view.curve:
-        from mtl_jax.imaging.density import CURVES
-
-        if view.curve not in CURVES:
-            raise InputError(f"no curve {view.curve!r}; known: {', '.join(sorted(CURVES))}")
-        return CURVES[view.curve](stored, bits)
-    gray = to_12_bit(stored, bits)
-    return 4095.0 - gray if view.dark_is_dense else gray
+    gray = to_12_bit(part, bits, limits)
+    if not view.curve:
+        return 4095.0 - gray if view.dark_is_dense else gray
+    if view.curve not in CURVES:
+        raise InputError(f"no curve {view.curve!r}; known: {', '.join(sorted(CURVES))}")
+    return CURVES[view.curve](part, bits)
 
 
 @contextlib.contextmanager

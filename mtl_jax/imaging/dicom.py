@@ -9,18 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import dicom_density, dicom_frame, dicom_header
 from mtl_jax.imaging.dicom_facts import facts
+from mtl_jax.imaging.stored import Stored
 from mtl_jax.nouns import InputError
 
 MAX_PIXELS = 80_000_000
 
 
-def read(path: Path, frame: int, max_pixels: int) -> tuple[np.ndarray, int]:
-    """As `read_with_record`, without the record and naming no file in its errors."""
-    gray, bits, _ = _read(path, frame, max_pixels)
-    return gray, bits
+def read(path: Path, frame: int, max_pixels: int) -> Stored:
+    """As `read_with_record`, without the record, looked up only where asked, and naming no file in
+    its errors."""
+    header, record, values = _decoded(path, frame, max_pixels)
+    table, bits, _ = dicom_density.table(header, record)
+    padding = dicom_density.padding(header, len(table))
+    if padding.stop:
+        _level(table, padding, np.bincount(values.ravel(), minlength=len(table)))
+    return Stored(values, bits, table)
 
 
 def read_with_record(path: Path, frame: int = 0) -> tuple[np.ndarray, int, dict[str, Any]]:
@@ -54,34 +61,46 @@ def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
 
 
 def _read(path: Path, frame: int, max_pixels: int) -> tuple[np.ndarray, int, dict[str, Any]]:
+    header, record, values = _decoded(path, frame, max_pixels)
+    table, bits, decided = dicom_density.table(header, record)
+    padding = dicom_density.padding(header, len(table))
+    counts = np.bincount(values.ravel(), minlength=len(table))
+    present = _level(table, padding, counts)
+    record |= decided | {
+        "padding": [padding.start, padding.stop - 1] if padding.stop else None,
+        "padded_pixels": int(counts[padding].sum()),
+        "bits": bits,
+        "smallest": float(table[present].min()),
+        "largest": float(table[present].max()),
+    }
+    _note_range(record, int(present[-1]))
+    return table.take(values), bits, record
+
+
+def _decoded(path: Path, frame: int, max_pixels: int) -> tuple[Dataset, dict[str, Any], np.ndarray]:
+    """The header, its facts, and values (H, W) from 0 to 2^BitsStored - 1."""
     header = dicom_header.open_header(path, stop_before_pixels=False)
     record = facts(header, frame, max_pixels)
     # Bits above HighBit (old overlays) are cleared; values that do not start at bit 0 move down.
     header.BitsStored = record["high_bit"] + 1
     stored, record["decoder"] = dicom_frame.decode(header, frame)
-    levels = 1 << record["bits_stored"]
     if record["high_bit"] >= record["bits_stored"]:
         stored = stored >> (record["high_bit"] + 1 - record["bits_stored"])
-    if stored.shape != (record["rows"], record["columns"]) or int(stored.max()) >= levels:
+    shape = record["rows"], record["columns"]
+    if stored.shape != shape or int(stored.max()) >= 1 << record["bits_stored"]:
         raise InputError("its pixels do not have the shape or the bits that its header says")
-    table, bits, decided = dicom_density.table(header, record)
-    padding = dicom_density.padding(header, levels)
-    counts = np.bincount(stored.ravel(), minlength=levels)
-    present = counts > 0
-    present[padding] = False
-    if not present.any():
+    return header, record, stored
+
+
+def _level(table: np.ndarray, padding: slice, counts: np.ndarray) -> np.ndarray:
+    """Gives padding the least density of the rest, in place; returns the other values present."""
+    real = counts > 0
+    real[padding] = False
+    present = np.flatnonzero(real)
+    if not len(present):
         raise InputError("all its pixels are padding")
-    least = table[present].min()
-    table[padding] = least
-    record |= decided | {
-        "padding": [padding.start, padding.stop - 1] if padding.stop else None,
-        "padded_pixels": int(counts[padding].sum()),
-        "bits": bits,
-        "smallest": float(least),
-        "largest": float(table[present].max()),
-    }
-    _note_range(record, int(np.flatnonzero(present)[-1]))
-    return table[stored], bits, record
+    table[padding] = table[present].min()
+    return present
 
 
 def _note_range(record: dict[str, Any], largest: int) -> None:

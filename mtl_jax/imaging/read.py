@@ -8,6 +8,7 @@ import tifffile
 from PIL import Image
 
 from mtl_jax.imaging import dicom, ljpeg, pgm
+from mtl_jax.imaging.stored import Stored
 from mtl_jax.nouns import InputError
 
 # More than any mammogram holds (24x30 cm at 42 um: 41 million): beyond it a header is absurd.
@@ -16,7 +17,13 @@ FLOAT_BITS = 12
 
 
 def read_image(path: Path, frame: int = 0) -> tuple[np.ndarray, int]:
-    """Stored gray (H, W) float32, and its bit depth.
+    """Stored gray (H, W) float32, and its bit depth: all of what `read_stored` reads."""
+    stored = read_stored(path, frame)
+    return stored.gray(), stored.bits
+
+
+def read_stored(path: Path, frame: int = 0) -> Stored:
+    """One image and its bit depth.
 
     The depth is what the file says: maxval of a PGM, BitsStored of a DICOM, bits a sample of PNG
     and TIFF, the type of an integer `.npy`. A float `.npy` or TIFF says nothing of the kind and is
@@ -32,17 +39,17 @@ def read_image(path: Path, frame: int = 0) -> tuple[np.ndarray, int]:
     if not path.is_file():
         raise InputError(f"{path}: no such image file")
     try:
-        gray, bits = reader(path, frame)
+        found = reader(path, frame)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     # Decoders raise many types on a damaged file; whichever it is, the file is at fault.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read ({reason}); fetch or export it again") from error
-    gray = np.asarray(gray, np.float32)
-    if not np.isfinite(gray).all():
+    stored = Stored(*found)
+    if stored.values.dtype.kind == "f" and not np.isfinite(stored.values).all():
         raise InputError(f"{path}: holds values that are not finite")
-    return gray, bits
+    return stored
 
 
 def _pgm(path: Path, frame: int) -> tuple[np.ndarray, int]:
@@ -106,7 +113,7 @@ def _npy(path: Path, frame: int) -> tuple[np.ndarray, int]:
     return _gray(stored, bits, inverted=False)
 
 
-def _dicom(path: Path, frame: int) -> tuple[np.ndarray, int]:
+def _dicom(path: Path, frame: int) -> Stored:
     return dicom.read(path, frame, MAX_PIXELS)
 
 
@@ -128,7 +135,8 @@ def _check_size(shape: tuple[int, ...]) -> None:
         raise InputError(f"its header says {shape[0]}x{shape[1]} pixels; the most is {MAX_PIXELS}")
 
 
-READERS: dict[str, Callable[[Path, int], tuple[np.ndarray, int]]] = {
+# What they return is the beginning, or all, of a Stored.
+READERS: dict[str, Callable[[Path, int], tuple[np.ndarray, int] | Stored]] = {
     ".pgm": _pgm,
     ".png": _png,
     ".jpg": _jpeg,

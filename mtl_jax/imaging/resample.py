@@ -37,17 +37,42 @@ def to_pixel_size(
     pixels on the border of an output pixel count by the fraction of their area inside it. A last
     row or column that does not fill an output pixel is dropped.
     """
-    rows, columns = block(pixel_um, target_um)
-    if image.shape[0] < rows or image.shape[1] < columns:
-        raise InputError(f"an image of {image.shape} pixels does not fill one {target_um:g} um")
-    return _average(_average(image, rows).T, columns).T.astype(np.float32)
+    spans = block(pixel_um, target_um)
+    height, width = size_after(image.shape, spans, target_um)
+    return average(image, spans, (0, height), (0, width))
 
 
-def _average(image: np.ndarray, span: float) -> np.ndarray:
-    """Means over consecutive stretches of `span` rows, float64 (H / span, W)."""
+def size_after(
+    shape: tuple[int, ...], spans: tuple[float, float], target_um: float = 200.0
+) -> tuple[int, int]:
+    """How many output pixels (rows, columns) an image fills. InputError: not one."""
+    if shape[0] < spans[0] or shape[1] < spans[1]:
+        raise InputError(f"an image of {shape} pixels does not fill one {target_um:g} um")
+    return int(shape[0] / spans[0] + 1e-9), int(shape[1] / spans[1] + 1e-9)
+
+
+def under(span: float, part: tuple[int, int], size: int) -> slice:
+    """The stored rows (of `size`), or columns, that output rows part[0] to part[1] - 1 touch."""
+    return slice(int(part[0] * span), min(int(np.ceil(part[1] * span)), size))
+
+
+def average(
+    image: np.ndarray,
+    spans: tuple[float, float],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+) -> np.ndarray:
+    """Output rows and columns from first to before last, (h, w) float32, of the stored rows and
+    columns `under` them."""
+    by_row = _average(image, spans[0], rows)
+    return _average(by_row.T, spans[1], columns).T.astype(np.float32)
+
+
+def _average(image: np.ndarray, span: float, part: tuple[int, int]) -> np.ndarray:
+    """Means over consecutive stretches of `span` rows, float64 (part[1] - part[0], W)."""
     if span == 1.0:
-        return image
-    edges = np.arange(int(image.shape[0] / span + 1e-9) + 1) * span
+        return image[: part[1] - part[0]]
+    edges = np.arange(part[0], part[1] + 1) * span - int(part[0] * span)
     whole = np.minimum(edges.astype(int), image.shape[0] - 1)
     # The integral of the image from row 0 to each edge; its differences are the area sums.
     integral = np.zeros((image.shape[0] + 1, image.shape[1]))

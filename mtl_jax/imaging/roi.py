@@ -13,13 +13,14 @@ PIXEL_UM = 200.0
 GRAY_PER_COUNT = 0.125  # 12-bit gray levels, corrected or not, fit int16 at this step: 8 * 4095
 
 
-def to_12_bit(gray: np.ndarray, bits: int) -> np.ndarray:
-    """Stored gray of `bits` depth scaled linearly to 0..4095, float64, not rounded.
+def to_12_bit(gray: np.ndarray, bits: int, limits: tuple[float, float] | None = None) -> np.ndarray:
+    """Stored gray of `bits` depth scaled linearly to 0..4095, not rounded.
 
-    InputError: gray below zero or beyond the depth.
+    `limits` are those of the image that `gray` is a part of. InputError: gray below zero or beyond
+    the depth.
     """
     top = (1 << bits) - 1
-    low, high = float(gray.min()), float(gray.max())
+    low, high = limits or (float(gray.min()), float(gray.max()))
     if low < 0 or high > top:
         raise InputError(
             f"gray {low:g} to {high:g} does not fit {bits} bits (0 to {top}): set bits"
@@ -27,39 +28,52 @@ def to_12_bit(gray: np.ndarray, bits: int) -> np.ndarray:
     return gray * (4095.0 / top)
 
 
-def cut(image: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, float]:
-    """The (128, 128) region centred on `centre`, and the fraction of it outside the image.
+def places(
+    centre: tuple[float, float], shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The rows (128,) and columns (128,) of an image that make up the region centred on `centre`,
+    and the fraction of the region outside the image.
 
-    `centre` is (row, column) in pixels of `image` (H, W), pixel i spanning i to i + 1; the region
+    `centre` is (row, column) in pixels of the image, pixel i spanning i to i + 1; the region
     starts at the whole pixel nearest to 64 above and left of it. What lies outside the image is
     its mirror image at the border (the border pixel repeated), so no false edge appears.
     InputError: the centre itself is outside.
     """
     fraction_inside = 1.0
-    places = []
-    for middle, size in zip(centre, image.shape, strict=True):
+    found = []
+    for middle, size in zip(centre, shape, strict=True):
         if not 0 <= middle < size:
             raise InputError(
                 f"the lesion's centre, row {centre[0]:.1f} column {centre[1]:.1f}, is outside the"
-                f" image of {image.shape[0]} rows and {image.shape[1]} columns (pixels of"
+                f" image of {shape[0]} rows and {shape[1]} columns (pixels of"
                 f" {PIXEL_UM:g} um)"
             )
         place = int(np.floor(middle - ROI_PIXELS / 2 + 0.5)) + np.arange(ROI_PIXELS)
         fraction_inside *= np.mean((place >= 0) & (place < size))
         place %= 2 * size
-        places.append(np.where(place < size, place, 2 * size - 1 - place))
-    return image[np.ix_(*places)], float(1.0 - fraction_inside)
+        found.append(np.where(place < size, place, 2 * size - 1 - place))
+    return found[0], found[1], float(1.0 - fraction_inside)
+
+
+def cut(image: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, float]:
+    """The (128, 128) region of `image` (H, W) centred on `centre`, and the fraction outside."""
+    rows, columns, outside = places(centre, image.shape)
+    return image[np.ix_(rows, columns)], outside
 
 
 def lesion_roi(
     gray: np.ndarray, centre: tuple[float, float], background: Mapping[str, Any]
 ) -> tuple[np.ndarray, float]:
-    """Counts (128, 128) int16 of 1/8 gray level around a lesion, and the fraction outside.
-
-    `gray` is a 12-bit image at 200 um; `background` is {'correct': bool, 'along_mm', 'depth_mm'}.
-    Counts are rounded half to even.
-    """
+    """Counts (128, 128) int16 around a lesion of a 12-bit image at 200 um; the fraction outside."""
     roi, outside = cut(gray, centre)
+    return to_counts(roi, background), outside
+
+
+def to_counts(roi: np.ndarray, background: Mapping[str, Any]) -> np.ndarray:
+    """A region (128, 128) of 12-bit gray as int16 counts of 1/8 gray level, half to even.
+
+    `background` is {'correct': bool, 'along_mm', 'depth_mm'}.
+    """
     if background["correct"]:
         roi = correct(roi, background["along_mm"], background["depth_mm"], PIXEL_UM / 1000.0)
-    return np.rint(roi / GRAY_PER_COUNT).astype(np.int16), outside
+    return np.rint(roi / GRAY_PER_COUNT).astype(np.int16)

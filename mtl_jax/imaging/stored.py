@@ -1,0 +1,33 @@
+"""One image as its file holds it, of which any part can be had as gray. Reads no files."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+ALL = slice(None)
+
+
+class Stored(NamedTuple):
+    """Stored values (H, W), whole numbers or float32; the bit depth of their gray; and the gray
+    (levels,) float32 that each value is worth (None: the value itself).
+
+    A mammogram has millions of pixels and a lesion's surroundings a few hundred thousand: what is
+    done a pixel is done to those alone.
+    """
+
+    values: np.ndarray
+    bits: int
+    table: np.ndarray | None = None
+
+    def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
+        """The gray (h, w) float32 of a part, bright where the file means bright."""
+        part = self.values[rows, columns]
+        return np.asarray(part, np.float32) if self.table is None else self.table.take(part)
+
+    def limits(self) -> tuple[float, float]:
+        """Bounds of the gray of the whole image."""
+        low, high = self.values.min(), self.values.max()
+        if self.table is None:
+            return float(low), float(high)
+        between = self.table[int(low) : int(high) + 1]
+        return float(between.min()), float(between.max())
