@@ -5,19 +5,24 @@ from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import Conventional, conventional
 from mtl_jax.roc.empirical import Empirical, empirical
 from mtl_jax.roc.lesions import LesionScores, view_to_lesion
+from mtl_jax.roc.operating import Calibration, OperatingPoint, calibration, operating_point
 from mtl_jax.roc.proper import Proper, proper
 
 __all__ = [
     "Bootstrap",
+    "Calibration",
     "Comparison",
     "Conventional",
     "Empirical",
     "LesionScores",
+    "OperatingPoint",
     "Proper",
     "bootstrap",
+    "calibration",
     "compare",
     "conventional",
     "empirical",
+    "operating_point",
     "proper",
     "view_to_lesion",
 ]

@@ -10,7 +10,7 @@ from mtl_jax.roc.fit import Fits, best_of, better_of, climb
 from mtl_jax.roc.runs import Runs, coarsen
 
 MOST = 3  # starts to climb to the end
-FIRST_STEPS = 10
+FIRST_STEPS = 6
 COARSE = 40  # categories that are enough to see where the maxima are
 BENDS = np.array([-0.98, -0.9, -0.7, -0.5, -0.3, -0.1, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98])
 
@@ -39,10 +39,12 @@ def scan(runs: Runs, auc: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distinct(found: Fits) -> np.ndarray:
-    """The fits of one data set worth climbing on from, best first: no two of about one area."""
+    """The fits of one data set worth climbing on from, best first: no two of about one area, and
+    none far below the best."""
     areas, kept = model.area(found.at.d, found.at.c), []
     for i in np.argsort(-found.loglik):
-        if all(abs(areas[i] - areas[j]) > 1e-3 for j in kept):
+        hope = found.loglik[i] > found.loglik.max() - 10.0
+        if hope and all(abs(areas[i] - areas[j]) > 1e-3 for j in kept):
             kept.append(i)
     return np.array(kept[:MOST])
 

@@ -1,0 +1,104 @@
+"""ROC analysis of score tables: `python -m mtl_jax.roc SCORES.csv [--compare OTHER.csv]`. It only
+reads, prints and draws; every number comes from the room's functions."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mtl_jax.roc.bootstrap import bootstrap
+from mtl_jax.roc.compare import Comparison, compare
+from mtl_jax.roc.conventional import conventional
+from mtl_jax.roc.empirical import empirical
+from mtl_jax.roc.plot import draw
+from mtl_jax.roc.proper import proper
+from mtl_jax.roc.table import Table, by_lesion, pair, read
+
+HELP = """CSV with columns label (0 benign, 1 malignant) and score; case (patient), lesion, view and
+roi are used where present"""
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status: 2 where the input is at fault."""
+    parser = argparse.ArgumentParser(prog="python -m mtl_jax.roc", description=__doc__)
+    parser.add_argument("scores", type=Path, help=HELP)
+    parser.add_argument("--compare", type=Path, metavar="OTHER.csv", help="a second reading")
+    parser.add_argument(
+        "--unit",
+        choices=("lesion", "view"),
+        help="lesion: mean score of its rows; view: rows as they are; "
+        "lesion where the file has columns case and lesion",
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="figure, e.g. roc.svg")
+    parser.add_argument("--samples", type=int, default=2000, help="bootstrap resamples")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    flags = parser.parse_args()
+    try:
+        report(flags)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def report(flags: argparse.Namespace) -> None:
+    """Prints the tables and draws the figure that the flags ask for."""
+    table = read(flags.scores)
+    unit = flags.unit or ("lesion" if {"case", "lesion"} <= set(table.ids) else "view")
+    tables = [table] if flags.compare is None else [table, read(flags.compare)]
+    if unit == "lesion":
+        tables = [by_lesion(t) for t in tables]
+    first, clusters = tables[0], tables[0].ids.get("case")
+    readings = [first.scores] + [pair(first, t) for t in tables[1:]]
+    curves = []
+    for t, scores in zip(tables, readings, strict=True):
+        curves.append((Path(t.name).stem, *areas(t, first, scores, unit, flags)))
+    if flags.compare is not None:
+        head = f"{'test':<12}{'difference':>11}{'SE':>9}{'95 % interval':>20}"
+        print(f"\n{head}{'z':>8}{'p':>9}  status")
+        repeated = clusters is not None and len(set(clusters)) < len(clusters)
+        for method in ("obuchowski" if repeated else "delong", "proper", "bootstrap"):
+            print_comparison(
+                compare(first.labels, *readings, method, clusters,
+                        samples=flags.samples, seed=flags.seed)
+            )  # fmt: skip
+    if flags.plot is not None:
+        draw(flags.plot, curves)
+
+
+def areas(
+    table: Table, first: Table, scores: list[float], unit: str, flags: argparse.Namespace
+) -> tuple:
+    """Prints every area of one reading; returns its empirical and its proper curve."""
+    clusters = first.ids.get("case")
+    try:
+        observed, fit = empirical(first.labels, scores), proper(first.labels, scores)
+        resampled = bootstrap(
+            first.labels, scores, clusters, samples=flags.samples, seed=flags.seed
+        )
+    except ValueError as error:
+        raise ValueError(f"{table.name}: {error}") from None
+    patients = f", {len(set(clusters))} patients" if clusters else ""
+    print(f"{table.name}: {observed.n_malignant} malignant and {observed.n_benign} benign "
+          f"{unit}s{patients}")  # fmt: skip
+    print(f"{'AUC of':<12}{'AUC':>11}{'SE':>9}{'95 % interval':>20}  status")
+    for name, result in (
+        ("proper", fit),
+        ("empirical", observed),
+        ("bootstrap", resampled),
+        ("binormal", conventional(first.labels, scores)),
+    ):
+        interval = f"{result.ci_low:.4f} to {result.ci_high:.4f}"
+        print(f"{name:<12}{result.auc:>11.4f}{result.se:>9.4f}{interval:>20}  {result.status}")
+    print(f"d_a {fit.d_a:.4f}, c {fit.c:.4f}, log-likelihood {fit.loglik:.4f}, "
+          f"{fit.categories} categories")  # fmt: skip
+    return observed, fit
+
+
+def print_comparison(test: Comparison) -> None:
+    interval = f"{test.ci_low:.4f} to {test.ci_high:.4f}"
+    print(f"{test.method:<12}{test.delta:>11.4f}{test.se:>9.4f}{interval:>20}"
+          f"{test.z:>8.3f}{test.p_value:>9.4f}  {test.status}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
