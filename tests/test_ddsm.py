@@ -156,6 +156,7 @@ def test_each_quirk_is_a_remark_or_a_reason(tmp_path: Path) -> None:
     case(12, edit("ics", "filename B-12-1", "filename ../../B-12-1"))
     case(13, edit("ics", " OVERLAY", " NON_OVERLAY"))
     case(14, edit("ics", "LEFT_CC", "LEFT_XX"))
+    case(16, edit("ics", "LEFT_CC", "../LEFT_CC"))
     case(15, edit("OVERLAY", "ABNORMALITIES 1", "ABNORMALITIES 2"))
     make_case(tmp_path / "twice", {"LEFT_CC": Film(blank())}, "B-1-1")
     found = read(tmp_path)
@@ -183,6 +184,8 @@ def test_each_quirk_is_a_remark_or_a_reason(tmp_path: Path) -> None:
         "case14/B_14_1.LEFT_CC.LJPEG": "no .ics file describes it",
         "case15/B_15_1.LEFT_CC.OVERLAY": "damaged: 1 abnormalities, TOTAL_ABNORMALITIES 2:"
         " truncated?",
+        "case16/B-16-1.ics": "damaged .ics file: line 11: its view is not a plain word",
+        "case16/B_16_1.LEFT_CC.LJPEG": "no .ics file describes it",
         "twice/case1/B-1-1.ics": "the case is there twice",
     }
     for text in ("TOTAL_OUTLINES is not", "outline reaches"):

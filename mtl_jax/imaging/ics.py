@@ -8,6 +8,7 @@ from mtl_jax.nouns import InputError
 
 MAX_BYTES = 100_000  # a real one has less than 1000
 _WORD = re.compile(r"[\w.-]{1,80}")
+_VIEW = re.compile(r"[A-Z_]{1,20}")  # part of a file name
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def read(path: Path) -> Case:
                 raise InputError(f"line {number}: {words[0]} is not a plain word")
             facts[words[0]] = words[1]
         elif len(words) > 1 and words[1] == "LINES":
+            if not _VIEW.fullmatch(words[0]):
+                raise InputError(f"line {number}: its view is not a plain word")
             films[words[0]] = _film(words, f"line {number}")
     if not facts["filename"] or not films:
         raise InputError("no filename line, or no film line (LEFT_CC LINES ...)")
