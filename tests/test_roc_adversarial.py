@@ -1,0 +1,155 @@
+"""Random and hostile input: no crash, no hang, no NaN without a status, no warning."""
+
+import time
+
+import numpy as np
+import pytest
+
+from mtl_jax import roc
+from mtl_jax.roc.degenerate import classify
+from mtl_jax.roc.runs import Runs, from_scores
+from mtl_jax.roc.search import areas_near
+
+STATUSES = {
+    "ok",
+    "boundary",
+    "perfect",
+    "undetermined",
+    "edge_only",
+    "below_chance",
+    "sparse",
+    "not_converged",
+}
+KINDS = (
+    "normal",
+    "ties",
+    "constant",
+    "separated",
+    "nearly separated",
+    "reversed",
+    "one apart",
+    "skewed",
+    "extreme",
+    "tiny",
+    "lopsided",
+    "one class",
+    "not finite",
+    "bad label",
+    "lengths",
+)
+REFUSED = KINDS[-4:]
+
+
+def draw(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and scores of one kind of trouble."""
+    n = int(rng.choice([4, 8, 20, 60, 150]))
+    if kind == "tiny":
+        n = int(rng.integers(2, 5))
+    labels = rng.permutation(np.arange(n) < max(1, int(n * rng.uniform(0.1, 0.9)))).astype(int)
+    if kind == "lopsided":
+        labels = (np.arange(n) == 0).astype(int)
+    labels[:2] = rng.permutation(2)
+    scores = rng.normal(size=n) * np.exp(rng.normal() * labels) + abs(rng.normal()) * labels
+    if kind == "ties":
+        scores = np.round(scores * rng.choice([0.5, 1.0, 2.0]))
+    elif kind == "constant":
+        scores = np.full(n, rng.choice([0.0, -1e300, 5e-324]))
+    elif kind in ("separated", "reversed"):
+        scores = rng.random(n) + 2.0 * labels * (1 if kind == "separated" else -1)
+    elif kind == "nearly separated":
+        scores = rng.random(n) + 0.9 * labels
+    elif kind == "one apart":
+        scores = rng.random(n) + 2.0 * labels
+        scores[rng.integers(n)] *= -1.0
+    elif kind == "skewed":
+        scores = np.exp(3.0 * scores)
+    elif kind == "extreme":
+        scores = scores * rng.choice([1e-310, 1e-160, 1e150, 1e300])
+    elif kind == "one class":
+        labels[:] = rng.integers(2)
+    elif kind == "not finite":
+        scores[rng.integers(n)] = rng.choice([np.nan, np.inf, -np.inf])
+    elif kind == "bad label":
+        labels[rng.integers(n)] = rng.choice([-1, 2, 7])
+    elif kind == "lengths":
+        scores = scores[:-1]
+    return labels, scores
+
+
+def check_fit(fit: roc.Empirical | roc.Proper | roc.Conventional) -> None:
+    assert fit.status in STATUSES
+    assert np.isfinite([fit.auc, fit.se, fit.ci_low, fit.ci_high]).all(), fit
+    assert 0 <= fit.ci_low <= fit.auc <= fit.ci_high <= 1, fit
+    assert fit.se >= 0
+
+
+def check_test(test: roc.Comparison) -> None:
+    assert test.status in STATUSES
+    numbers = [test.delta, test.se, test.z, test.p_value, test.ci_low, test.ci_high]
+    assert np.isfinite([*numbers, test.correlation]).all(), test
+    assert -1 <= test.ci_low <= test.delta <= test.ci_high <= 1 and 0 <= test.p_value <= 1
+
+
+def attack(rng: np.random.Generator, fitted: bool) -> Runs | None:
+    """One input through the room; its truth runs where it is fit for a curve."""
+    kind = str(rng.choice(KINDS))
+    labels, scores = draw(rng, kind)
+    if kind in REFUSED:
+        for call in (roc.empirical, roc.proper, roc.conventional):
+            with pytest.raises(ValueError):
+                call(labels, scores)
+        return None
+    start = time.perf_counter()
+    check_fit(roc.empirical(labels, scores))
+    other = rng.permutation(scores)
+    patient = rng.integers(0, max(1, len(labels) // 2), len(labels))
+    check_test(roc.compare(labels, scores, other))
+    check_test(roc.compare(labels, scores, other, "obuchowski", patient))
+    if fitted:
+        fit = roc.proper(labels, scores)
+        check_fit(fit)
+        assert np.isfinite(fit.curve(5)).all() and np.isfinite(fit.partial_auc(0.1, 0.4))
+        check_fit(roc.conventional(labels, scores))
+        check_test(roc.compare(labels, scores, other, "proper", patient))
+        boot = roc.bootstrap(labels, scores, patient, "proper", samples=5)
+        assert np.isfinite([boot.se, boot.ci_low, boot.ci_high]).all()
+    assert time.perf_counter() - start < 5
+    runs = from_scores(labels == 1, scores)
+    return runs if classify(runs)[0] == "regular" else None
+
+
+def test_forty_hostile_inputs() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        attack(rng, fitted=True)
+
+
+def test_a_huge_input_is_quick() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 100_000)
+    scores = rng.normal(size=100_000) + labels
+    start = time.perf_counter()
+    check_fit(roc.proper(labels, scores))
+    check_test(roc.compare(labels, scores, -scores))
+    assert time.perf_counter() - start < 20  # a second or two on an idle machine
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_hostile_inputs() -> None:
+    """All go through the empirical room and, in batches, through the fit; every fiftieth goes
+    through every public function."""
+    rng = np.random.default_rng(2)
+    batch: list[Runs] = []
+    for i in range(100_000):
+        runs = attack(rng, fitted=i % 50 == 0)
+        batch += [] if runs is None else [runs]
+        if len(batch) >= 500 or i == 99_999:
+            start = np.cumsum([0, *(len(r.benign) for r in batch)])
+            together = Runs(
+                np.concatenate([r.benign for r in batch]),
+                np.concatenate([r.malignant for r in batch]),
+                start,
+            )
+            areas = areas_near(together, 1.0, -0.1)
+            assert np.isfinite(areas).all() and areas.min() >= 0.5 - 1e-9 and areas.max() <= 1
+            batch = []
