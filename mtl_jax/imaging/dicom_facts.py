@@ -7,7 +7,7 @@ from pydicom import Sequence
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import dicom_header
-from mtl_jax.imaging.dicom_frame import DECODERS, PLAIN
+from mtl_jax.imaging.dicom_frame import ENCODED, PLAIN
 from mtl_jax.imaging.dicom_header import value, whole, word
 from mtl_jax.nouns import InputError
 
@@ -102,7 +102,7 @@ def _tried(ask: Callable[[Dataset], Any], header: Dataset, absent: Any, notes: l
 
 def _syntax(header: Dataset) -> str:
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
-    return syntax.name if syntax in (*PLAIN, *DECODERS) else "other"
+    return syntax.name if syntax in (*PLAIN, *ENCODED) else "other"
 
 
 def _intent(header: Dataset) -> str:
