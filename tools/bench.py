@@ -1,4 +1,4 @@
-"""Measures this machine: `python tools/bench.py roc [--calibrate] [--json FILE]`.
+"""Measures this machine: `python tools/bench.py roc|ingest [--json FILE]`.
 
 Prints one line a measurement, and with --json writes {machine, versions, rows}. The measuring
 itself is in one file a subject beside this one.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import bench_ingest
 import bench_roc
 
 
@@ -25,15 +26,16 @@ def main() -> None:
     roc.add_argument(
         "--calibrate", action="store_true", help="type I error and coverage instead: an hour"
     )
-    for subject in (roc,):
+    ingest = subjects.add_parser("ingest", help="images a second beside pydicom alone")
+    for subject in (roc, ingest):
         subject.add_argument("--json", type=Path, help="write the rows here as well")
     flags = parser.parse_args()
     rows = []
-    for row in {"roc": measure_roc}[flags.what](flags):
+    for row in {"roc": measure_roc, "ingest": measure_ingest}[flags.what](flags):
         print("  ".join(f"{k} {_short(v)}" for k, v in row.items()), flush=True)
         rows.append(row)
     if flags.json:
-        packages = ("numpy", "scipy")
+        packages = ("numpy", "scipy", "pydicom", "python-gdcm", "pylibjpeg-openjpeg")
         versions = {"python": platform.python_version()} | {p: version(p) for p in packages}
         machine = {"system": platform.platform(), "cores": os.cpu_count()}
         report = {"machine": machine, "versions": versions, "rows": rows}
@@ -42,6 +44,10 @@ def main() -> None:
 
 def measure_roc(flags: argparse.Namespace) -> Iterator[dict]:
     return bench_roc.study() if flags.calibrate else bench_roc.speed()
+
+
+def measure_ingest(_: argparse.Namespace) -> Iterator[dict]:
+    return bench_ingest.speed()
 
 
 def _short(value: object) -> object:

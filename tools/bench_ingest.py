@@ -1,0 +1,127 @@
+"""Measures how fast mammograms become shards, beside pydicom's bare `pixel_array`.
+
+The images are made up: 4,000 x 3,000 pixels of 12 bits, a third of them outside the breast. Every
+round does all images bare and then through `ingest.make`, from the first file to verified shards;
+where there are two processes, starting them counts. Files are in the system's cache.
+"""
+
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pydicom
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from scipy import ndimage
+
+from mtl_jax.data import ingest
+
+SHAPE = (4000, 3000)
+IMAGES = {"ExplicitVRLittleEndian": 48, "JPEGLosslessSV1": 12, "JPEG2000Lossless": 6}
+DISTINCT = 3  # files; the rest are further names of them
+BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+
+
+def speed(rounds: int = 3) -> Iterator[dict]:
+    """A row for each transfer syntax and number of processes: images a second, median round."""
+    with tempfile.TemporaryDirectory() as folder:
+        for syntax, count in IMAGES.items():
+            home = Path(folder) / syntax
+            paths = _write(home, syntax, count)
+            for processes in (1, 2):
+                bare, ours = [], []
+                for number in range(rounds):
+                    out = home / f"out-{processes}-{number}"
+                    bare.append(_seconds(lambda p=paths, n=processes: _bare(p, n)))
+                    ours.append(_seconds(lambda h=home, o=out, n=processes: _ingest(h, o, n)))
+                yield {
+                    "what": f"ingest {syntax}, processes {processes}",
+                    "images": count,
+                    "ours": count / statistics.median(ours),
+                    "theirs": count / statistics.median(bare),
+                    "ratio": statistics.median(bare) / statistics.median(ours),
+                    "overhead": statistics.median(
+                        o / b - 1 for o, b in zip(ours, bare, strict=True)
+                    ),
+                }
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _bare(paths: list[Path], processes: int) -> None:
+    if processes == 1:
+        for path in paths:
+            _read(path)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(_read, paths))
+
+
+def _read(path: Path) -> int:
+    return int(pydicom.dcmread(path).pixel_array[0, 0])
+
+
+def _ingest(home: Path, out: Path, processes: int) -> None:
+    rules = ingest.Rules(pseudonymise=False, workers=processes)
+    ingest.make(f"manifest:{home}/m.csv", out, BACKGROUND, {}, rules)
+
+
+def _write(home: Path, syntax: str, count: int) -> list[Path]:
+    home.mkdir()
+    rows = ["dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"]
+    paths = []
+    for number in range(count):
+        path = home / f"{number}.dcm"
+        if number < DISTINCT:
+            _dicom(_image(number), syntax).save_as(path, enforce_file_format=True)
+        else:
+            path.hardlink_to(paths[number % DISTINCT])
+        paths.append(path)
+        truth = "malignant" if number % 2 else "benign"
+        rows.append(f"x,P{number},1,CC,{path.name},{truth},70,1900;1700;2200;2050")
+    (home / "m.csv").write_text("\n".join(rows) + "\n")
+    return paths
+
+
+def _image(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    tissue = ndimage.zoom(rng.random((40, 30)), 100, order=1) * 2500 + 500
+    image = np.clip(tissue + rng.normal(0, 12, SHAPE), 0, 4095).astype(np.uint16)
+    image[:, : SHAPE[1] // 3] = 20
+    return image
+
+
+def _dicom(image: np.ndarray, syntax: str) -> Dataset:
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = "1.2.3"
+    header.SOPClassUID = uid.DigitalMammographyXRayImageStorageForPresentation
+    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
+    header.PresentationIntentType = "FOR PRESENTATION"
+    header.Modality = "MG"
+    header.Rows, header.Columns = image.shape
+    header.SamplesPerPixel, header.PixelRepresentation = 1, 0
+    header.BitsAllocated, header.BitsStored, header.HighBit = 16, 12, 11
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.PixelData = image.tobytes()
+    wanted = getattr(uid, syntax)
+    if wanted == uid.JPEGLosslessSV1:
+        header.PixelData = encapsulate([imagecodecs.ljpeg_encode(image, bitspersample=12)])
+        header["PixelData"].VR = "OB"
+        header["PixelData"].is_undefined_length = True
+        header.file_meta.TransferSyntaxUID = wanted
+    elif wanted != uid.ExplicitVRLittleEndian:
+        header.compress(wanted, image, generate_instance_uid=False)
+    return header
