@@ -19,7 +19,8 @@ ALL = "all"  # the split of regions without an official one
 FEATURES = {
     str: tfds.features.Text(),
     int: tfds.features.Scalar(np.int64),
-    float: tfds.features.Scalar(np.float64),
+    # As bytes, since records keep plain numbers in 32 bits.
+    float: tfds.features.Tensor(shape=(), dtype=np.float64, encoding="bytes"),
 }
 
 

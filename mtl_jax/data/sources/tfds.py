@@ -3,6 +3,7 @@
 Which feature is what is for the user to say, but for the datasets in KNOWN.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ KNOWN = {
     )
 }
 TRUTHS = ("unstated", "biopsy", "followup", "birads", "simulated")
+_PATH = re.compile(r"(.*?)(?::([A-Za-z_]\w*(?:\[[-\d%:]*\])?))?", re.DOTALL)
 
 
 def collection(
@@ -74,10 +76,11 @@ def collection(
 
 
 def _name_and_split(path: str) -> tuple[str, str]:
+    """A split begins with a letter, where a version ('NAME:1.0.0') does not."""
     if Path(path).is_dir():
         return path, ""
-    name, colon, split = path.rpartition(":")
-    return (name, split) if colon else (path, "")
+    name, split = _PATH.fullmatch(path).groups()
+    return name, split or ""
 
 
 def _named(fields: Sequence[str], dataset: str, features: Sequence[str]) -> dict[str, str]:
