@@ -19,6 +19,7 @@ from mtl_jax.nouns import InputError
 _SOF3, _DHT, _SOI, _EOI, _SOS, _DRI = 0xC3, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
 _OTHER_FRAMES = {*range(0xC0, 0xD0)} - {_SOF3, _DHT, 0xC8, 0xCC}
 _BYTES_A_PIXEL = 8  # 32 bits at the very most, each byte stuffed
+_BAND = 1 << 22  # pixels
 _SPARE_BYTES = 64  # that a stream may hold beyond its last difference
 
 
@@ -160,8 +161,14 @@ def _check_length(stream: _Stream, differences: np.ndarray) -> None:
     size = np.full(17, 1 << 20)
     lengths = np.repeat(np.arange(1, 17), list(stream.counts))
     size[list(stream.symbols)] = lengths + np.array(list(stream.symbols)) % 16
-    needed = int(np.bincount(differences.ravel(), minlength=1 << 16) @ size[symbol])
+    # Counting takes eight bytes a pixel, so not all rows are counted at once.
+    counted = [np.bincount(rows.ravel(), minlength=1 << 16) for rows in _bands(differences)]
+    needed = int(np.sum(counted, axis=0) @ size[symbol])
     found = len(stream.coded) - stream.coded.count(b"\xff\x00")
     if not needed <= 8 * found < needed + 8 * _SPARE_BYTES:
         kind = "truncated" if needed > 8 * found else "damaged"
         raise InputError(f"{kind}: {found} bytes of coded film, {-(-needed // 8)} expected")
+
+
+def _bands(image: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(image, 1 + image.size // _BAND)

@@ -20,8 +20,8 @@ TRUTH = {  # label and where it is from
     "BENIGN": (0, "followup"),
     "BENIGN_WITHOUT_CALLBACK": (0, "followup"),
 }
-# The institution is the first letter of a case: A Massachusetts General, B and C Wake Forest,
-# D Sacred Heart. Together with the scanner it says how stored gray follows density.
+# The first letter of a case is its institution: A Massachusetts General, B and C Wake Forest,
+# D ISMD. Together with the scanner it says how stored gray follows density.
 CURVES = {
     ("A", "DBA"): "ddsm_dba",
     ("A", "HOWTEK"): "ddsm_howtek_mgh",
