@@ -3,8 +3,10 @@
 Reads nothing back: what a file should hold is for each test to say.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 from pydicom import uid
@@ -28,7 +30,21 @@ LOSSLESS = (
     "JPEGLosslessSV1",  # .70
     "JPEGLSLossless",
     "JPEG2000Lossless",
+    "HTJ2KLossless",
 )
+# Other libraries than the one that reads the files, but for HTJ2K: there another part of it.
+PLUGINS = {
+    uid.RLELossless: "pydicom",
+    uid.JPEGLSLossless: "pyjpegls",
+    uid.JPEG2000Lossless: "pylibjpeg",
+}
+STREAMS: dict[str, Callable[[np.ndarray, int], bytes]] = {
+    uid.JPEGLossless: lambda gray, bits: encode(gray, bits, predictor=4),
+    uid.JPEGLosslessSV1: lambda gray, bits: encode(gray, bits, predictor=1),
+    uid.HTJ2KLossless: lambda gray, bits: imagecodecs.htj2k_encode(
+        gray.astype(np.uint8 if bits <= 8 else np.uint16), reversible=True
+    ),
+}
 
 
 def write_dicom(
@@ -54,13 +70,11 @@ def write_dicom(
             setattr(header, keyword, value)
     header.file_meta.MediaStorageSOPClassUID = header.get("SOPClassUID", FOR_PRESENTATION)
     wanted = getattr(uid, syntax)
-    if wanted in (uid.JPEGLossless, uid.JPEGLosslessSV1):
-        predictor = 1 if wanted == uid.JPEGLosslessSV1 else 4
-        streams = [encode(gray, bits, predictor) for gray in pixels.reshape(-1, *pixels.shape[-2:])]
-        set_frames(header, streams)
-    elif wanted.is_compressed and wanted != uid.DeflatedExplicitVRLittleEndian:
-        plugin = "pydicom" if wanted == uid.RLELossless else ""
-        header.compress(wanted, encoding_plugin=plugin, generate_instance_uid=False)
+    if wanted in STREAMS:
+        frames = pixels.reshape(-1, *pixels.shape[-2:])
+        set_frames(header, [STREAMS[wanted](gray, bits) for gray in frames])
+    elif wanted in PLUGINS:
+        header.compress(wanted, encoding_plugin=PLUGINS[wanted], generate_instance_uid=False)
     elif wanted == uid.ExplicitVRBigEndian and header.BitsAllocated == 16:
         header.PixelData = np.frombuffer(header.PixelData, "<u2").astype(">u2").tobytes()
     header.file_meta.TransferSyntaxUID = wanted
