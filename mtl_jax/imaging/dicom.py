@@ -45,8 +45,6 @@ def read_with_record(path: Path, frame: int = 0) -> tuple[np.ndarray, int, dict[
         return _read(Path(path), frame, MAX_PIXELS)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({type(error).__name__})") from error
 
 
 def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
@@ -73,6 +71,7 @@ def _read(path: Path, frame: int, max_pixels: int) -> tuple[np.ndarray, int, dic
         "smallest": float(table[present].min()),
         "largest": float(table[present].max()),
     }
+    record["notes"] = record.pop("notes")  # last, where they are seen
     _note_range(record, int(present[-1]))
     return table.take(values), bits, record
 

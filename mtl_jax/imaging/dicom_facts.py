@@ -1,6 +1,6 @@
 """All that a DICOM header says of an image, checked and in plain words. Reads no pixel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from typing import Any
 
 from pydicom import Sequence
@@ -127,6 +127,6 @@ def _voi(header: Dataset) -> list[str]:
 def _numbers(header: Dataset, keyword: str) -> list[float]:
     try:
         found = value(header, keyword)
-        return [float(one) for one in (found if isinstance(found, list) else [found])]
+        return [float(one) for one in (found if isinstance(found, MutableSequence) else [found])]
     except (InputError, TypeError, ValueError):
         return []

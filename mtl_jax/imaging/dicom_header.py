@@ -67,6 +67,8 @@ def open_header(path: Path, stop_before_pixels: bool = True) -> Dataset:
             return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
     except InputError:
         raise
+    except FileNotFoundError as error:
+        raise InputError("no such file") from error
     except InvalidDicomError as error:
         raise InputError("not a DICOM file: it lacks the mark DICM at byte 128") from error
     # pydicom raises many types on a damaged file; whichever it is, the file is at fault.

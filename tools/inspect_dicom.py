@@ -1,0 +1,81 @@
+"""Prints how DICOM mammograms are read: every decision, and nothing of the patient.
+
+python tools/inspect_dicom.py images/*.dcm
+python tools/inspect_dicom.py one.dcm --png one.png --box 1200,800,1500,1150
+
+The picture is the density at 200 um, bright where dense, with the lesion's box drawn around it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from mtl_jax.imaging.dicom import read_with_record
+from mtl_jax.imaging.resample import block, to_pixel_size
+from mtl_jax.imaging.roi import PIXEL_UM
+from mtl_jax.nouns import InputError
+
+Box = tuple[float, float, float, float]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--frame", type=int, default=0, help="of a multi-frame image, from 0")
+    parser.add_argument("--png", type=Path, metavar="OUT", help="write the picture of one FILE")
+    parser.add_argument("--box", type=_box, help="top,left,bottom,right in stored pixels")
+    parser.add_argument("--pixel-um", type=float, help="where the header gives no pixel size")
+    flags = parser.parse_args()
+    if flags.png and len(flags.files) > 1:
+        parser.error("--png takes one FILE")
+    failed = False
+    for path in flags.files:
+        try:
+            gray, _, record = read_with_record(path, flags.frame)
+            print(f"{path}\n" + "".join(f"  {_line(item)}\n" for item in record.items()))
+            if flags.png:
+                spacing = (flags.pixel_um,) * 2 if flags.pixel_um else record["spacing_um"]
+                if spacing is None:
+                    raise InputError(f"{path}: its header gives no pixel size; give --pixel-um")
+                _picture(gray, spacing, flags.box).save(flags.png)
+        # One damaged file does not keep the others from being shown.
+        except (InputError, OSError) as error:
+            print(error, file=sys.stderr)
+            failed = True
+    return 2 if failed else 0
+
+
+def _box(text: str) -> Box:
+    top, left, bottom, right = (float(number) for number in text.split(","))
+    if not (top < bottom and left < right):
+        raise ValueError(text)
+    return top, left, bottom, right
+
+
+def _line(item: tuple[str, object]) -> str:
+    name, value = item
+    shown = "; ".join(str(one) for one in value) if isinstance(value, list) else value
+    return f"{name:24}{'-' if shown in (None, '') else shown}"
+
+
+def _picture(gray: np.ndarray, pixel_um: tuple[float, float], box: Box | None) -> Image.Image:
+    """8-bit picture at 200 um, black and white at the lowest and highest 0.5 % of density."""
+    small = to_pixel_size(gray, (pixel_um[0], pixel_um[1]), PIXEL_UM)
+    low, high = np.percentile(small, (0.5, 99.5))
+    scaled = (small - low) / max(high - low, 1.0)
+    picture = Image.fromarray((255 * np.clip(scaled, 0, 1)).astype(np.uint8)).convert("RGB")
+    if box:
+        rows, columns = block((pixel_um[0], pixel_um[1]), PIXEL_UM)
+        top, left, bottom, right = box
+        corners = (left / columns, top / rows, right / columns, bottom / rows)
+        ImageDraw.Draw(picture).rectangle(corners, outline=(255, 80, 0), width=2)
+    return picture
+
+
+if __name__ == "__main__":
+    sys.exit(main())
