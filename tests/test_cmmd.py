@@ -1,6 +1,8 @@
 """CMMD: boxes of the user, sides and views of the headers, truth of each breast."""
 
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -82,6 +84,24 @@ def test_a_clinical_table_saved_as_csv_says_the_same(tmp_path: Path, name: str) 
     ]
     (home / "CMMD_clinicaldata_revision.csv").write_text("\n".join(lines))
     assert read((home, boxes)) == before
+
+
+def test_the_clinical_table_may_lie_deeper(tmp_path: Path) -> None:
+    home, boxes = make_cmmd(tmp_path)
+    boxes.write_text(boxes.read_text().replace("\nCMMD/", f"\n{home.name}/CMMD/"))
+    assert len(read((tmp_path, boxes)).views) == 4
+
+
+def test_the_command_of_the_manual(made: tuple[Path, Path], tmp_path: Path) -> None:
+    command = ["tools/make_shards.py", f"cmmd:{made[0]}", "--out", tmp_path, "--truth", "biopsy"]
+    done = subprocess.run(
+        [sys.executable, *command, "--set", f"cmmd.boxes={made[1]}"],
+        cwd=Path(__file__).resolve().parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split() == ["cmmd", *"4 4 3 2 2 1 0 5".split()]
 
 
 def test_both_schemes_name_a_view(tmp_path: Path) -> None:
@@ -209,7 +229,8 @@ SHEET = "xl/worksheets/sheet1.xml"
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"big.xml": b" " * (65 * 2**20)}, "unpacks to more than 64 MiB"),
+        ({"big.bin": b" " * (33 * 2**20)}, "unpacks to more than 32 MiB"),
+        ({"xl/styles.xml": b"<a/>" * 2**20}, "its part xl/styles.xml is too large"),
         ({SHEET: b'<!DOCTYPE a [<!ENTITY b "c">]><worksheet/>'}, "holds a document type"),
         ({SHEET: b"<worksheet>"}, "not a readable workbook"),
         ({"xl/workbook.xml": b"x"}, "not a readable workbook"),
@@ -235,7 +256,7 @@ def test_a_sheet_that_claims_a_wrong_size_is_read_whole(tmp_path: Path) -> None:
         rewritten(book, {SHEET: sheet.replace(b"A1:G6", claim)})
         assert table.read(book, cmmd.COLUMNS) == before
     rewritten(book, {SHEET: sheet.replace(b'r="6"', b'r="900000"').replace(b'6"', b'900000"')})
-    with pytest.raises(InputError, match="has more than 200000 rows"):
+    with pytest.raises(InputError, match="row 200001: more than 200000 rows"):
         table.read(book, cmmd.COLUMNS)
 
 
@@ -249,6 +270,24 @@ def test_numbers_and_texts_of_a_workbook(tmp_path: Path) -> None:
     book.save(tmp_path / "a.xlsx")
     rows = [row for _, row in table.read(tmp_path / "a.xlsx", ("a b", "c"))]
     assert rows == [{"a b": "44", "c": "x"}, {"a b": "0.5", "c": ""}]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a,b\n" + "1,2\n" * 200_001, "line 200001: more than 200000 rows"),
+        ("a,b\n" + "," * 3_000_000, "line 2: more than 200000 rows of 256 columns"),
+        ("a,b\n" + " " * (33 * 2**20), "larger than 32 MiB"),
+        ("a,b\n1,\0\n", "it holds zero bytes"),
+        ("a,b\n1," + "x" * 200_000 + "\n", "line 2: not a CSV"),
+        ("", "missing column a, b"),
+        ("a,A,b\n", "column a stands twice"),
+    ],
+)
+def test_hostile_tables(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=reason):
+        table.read(tmp_path / "a.csv", ("a", "b"))
 
 
 def fuzz(folder: Path, count: int) -> None:

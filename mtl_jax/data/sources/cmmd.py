@@ -81,7 +81,7 @@ def collection(path: str, *, boxes: str | None) -> Collection:
 
 def _breasts(root: Path) -> dict[Breast, tuple[str, str]]:
     """(abnormality, classification) of each breast, in small letters; conflicts say 'both'."""
-    tables = [root / name for name in CLINICAL if (root / name).is_file()]
+    tables = [found for name in CLINICAL for found in sorted(root.rglob(name))]
     if not tables:
         raise InputError(f"cmmd: neither {' nor '.join(CLINICAL)} in {root}")
     breasts: dict[Breast, tuple[str, str]] = {}

@@ -18,8 +18,10 @@ from mtl_jax.nouns import InputError
 
 Row = dict[str, str]
 
-MAX_BYTES = 64 * 2**20  # far above the largest table of any collection, unpacked
+# Far above the largest table of any collection, and below what would fill the memory.
+MAX_BYTES = 32 * 2**20
 MAX_ROWS, MAX_COLUMNS = 200_000, 256
+MAX_PART = 2 * 2**20  # of a workbook, but for its sheets and texts
 DELIMITERS = ",;\t"
 
 
@@ -103,7 +105,7 @@ def _places(
     return {name: names.index(plain(name)) for name in wanted}
 
 
-def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
+def _csv_lines(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
@@ -114,9 +116,12 @@ def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]
     first = next((line for line in text.splitlines() if line.strip()), "")
     wanted = {plain(name) for name in columns}
     delimiter = max(DELIMITERS, key=lambda d: len(wanted & set(map(plain, first.split(d)))))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        for row, cells in enumerate(reader, start=1):
+            if row > MAX_ROWS or len(cells) > MAX_COLUMNS:
+                raise InputError(f"{path} line {reader.line_num}: more than {_most()}")
+            yield reader.line_num, [cell.strip() for cell in cells]
     except csv.Error as error:
         raise InputError(f"{path} line {reader.line_num}: not a CSV ({error})") from error
 
@@ -144,20 +149,27 @@ def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]
 
 def _refuse_bombs(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
-        if sum(part.file_size for part in archive.infolist()) > MAX_BYTES:
+        parts = archive.infolist()
+        if sum(part.file_size for part in parts) > MAX_BYTES:
             raise InputError(f"unpacks to more than {MAX_BYTES >> 20} MiB, which is no such table")
-        for part in archive.infolist():
+        for part in parts:
+            streamed = "worksheets/" in part.filename or "sharedStrings" in part.filename
+            if part.file_size > MAX_PART and not streamed:
+                raise InputError(f"its part {part.filename} is too large for a table")
             if part.filename.endswith((".xml", ".rels")) and b"<!DOCTYPE" in archive.read(part):
                 raise InputError("holds a document type, which no spreadsheet writes")
 
 
 def _texts(rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, list[str]]]:
     for line, values in enumerate(rows, start=1):
-        if line > MAX_ROWS:
-            raise InputError(f"has more than {MAX_ROWS} rows")
-        if len(values) > MAX_COLUMNS and any(value is not None for value in values[MAX_COLUMNS:]):
-            raise InputError(f"row {line} has more than {MAX_COLUMNS} columns")
+        wide = len(values) > MAX_COLUMNS and any(v is not None for v in values[MAX_COLUMNS:])
+        if line > MAX_ROWS or wide:
+            raise InputError(f"row {line}: more than {_most()}")
         yield line, [_text(value) for value in values[:MAX_COLUMNS]]
+
+
+def _most() -> str:
+    return f"{MAX_ROWS} rows of {MAX_COLUMNS} columns, which is no such table"
 
 
 def _text(value: object) -> str:
