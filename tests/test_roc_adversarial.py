@@ -99,7 +99,7 @@ def attack(rng: np.random.Generator, fitted: bool) -> Runs | None:
             with pytest.raises(ValueError):
                 call(labels, scores)
         return None
-    start = time.perf_counter()
+    start = time.process_time()
     check_fit(roc.empirical(labels, scores))
     other = rng.permutation(scores)
     patient = rng.integers(0, max(1, len(labels) // 2), len(labels))
@@ -113,7 +113,7 @@ def attack(rng: np.random.Generator, fitted: bool) -> Runs | None:
         check_test(roc.compare(labels, scores, other, "proper", patient))
         boot = roc.bootstrap(labels, scores, patient, "proper", samples=5)
         assert np.isfinite([boot.se, boot.ci_low, boot.ci_high]).all()
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     runs = from_scores(labels == 1, scores)
     return runs if classify(runs)[0] == "regular" else None
 
@@ -128,10 +128,10 @@ def test_a_huge_input_is_quick() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, 100_000)
     scores = rng.normal(size=100_000) + labels
-    start = time.perf_counter()
+    start = time.process_time()
     check_fit(roc.proper(labels, scores))
     check_test(roc.compare(labels, scores, -scores))
-    assert time.perf_counter() - start < 20  # a second or two on an idle machine
+    assert time.process_time() - start < 20  # a second or two on an idle machine
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from mtl_jax.roc.runs import Runs
 
 STEPS = 100
 GAIN = 1e-13  # stop where the next step promises less log-likelihood than this
+NEGLIGIBLE = 1e-7  # log-likelihood that may be left where rounding stops a climb
 MOST_C = 1.0 - 1e-9
 
 
@@ -53,7 +54,7 @@ def better_of(runs: Runs, one: Fits, other: Fits, margin: float = 0.0) -> Fits:
 @dataclass(frozen=True)
 class State:
     """The data sets still climbing and where they are; `promise` (sets,) is the gain that the
-    last step promised."""
+    last step would have promised undamped."""
 
     runs: Runs
     part: lik.Shares
@@ -68,7 +69,7 @@ class State:
 def climb(
     runs: Runs, d: np.ndarray, c: np.ndarray, on_edge: bool = False, steps: int = STEPS
 ) -> Fits:
-    """Levenberg-Marquardt on (d^2, c, w) from starts d, c (sets,), all data sets in step.
+    """Levenberg-Marquardt on the curve and w from starts d, c (sets,), all data sets in step.
 
     Each step solves the tridiagonal system of the cutoffs with its border of two, multiplies the
     masses between cutoffs, so that they stay positive, and finds v again by Newton. With `on_edge`
@@ -91,7 +92,7 @@ def climb(
             out.at.d[ids], out.at.c[ids] = now.at.d[done], now.at.c[done]
             out.at.v[runs.cells(ids)] = now.at.v[np.repeat(done, now.runs.sizes)]
             out.loglik[ids], out.iterations[ids] = now.loglik[done], step + 1
-            out.converged[ids] = now.promise[done] < 1e-8
+            out.converged[ids] = now.promise[done] < NEGLIGIBLE
             if done.all():
                 break
             live, now = live[~done], keep(now, ~done)
@@ -138,7 +139,7 @@ def take_step(now: State, on_edge: bool = False) -> tuple[State, np.ndarray]:
         pick(cell, cells, now.cells),
         np.where(better, loglik, now.loglik),
         damping,
-        gain,
+        gain * (1.0 + now.damping),
     ), done
 
 
