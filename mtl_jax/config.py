@@ -128,6 +128,13 @@ def validate(c: ConfigDict) -> None:
     _need("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
     for source in c.data.sources:
         _need("data.sources", source, ":" in source, "the form name:path")
+    names = {source.partition(":")[0] for source in c.data.sources}
+    _need(
+        "data.sources",
+        c.data.sources,
+        not {"cbis_ddsm", "ddsm"} <= names,
+        "one of cbis_ddsm and ddsm at most: they are of the same patients",
+    )
     _one_of("data.truth_policy", c.data.truth_policy, TRUTH_POLICIES)
     _need("data.workers", c.data.workers, 1 <= c.data.workers <= 256, "between 1 and 256")
     _need("folds", c.folds, c.folds >= 2, "at least 2")

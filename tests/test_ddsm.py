@@ -8,6 +8,7 @@ import pytest
 from kit.ddsm import CALCIFICATION, MASS, Film, Lesion, make_case, outline, overlay
 from PIL import Image, ImageDraw
 
+from mtl_jax.config import default, validate
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import ddsm, ddsm_overlay
 from mtl_jax.imaging import ics
@@ -199,6 +200,13 @@ def test_no_folder_no_case_no_type(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(InputError, match="name one or more, such as MASS"):
         ddsm.collection(str(tmp_path), lesion_types=())
+
+
+def test_the_same_patients_twice_are_refused() -> None:
+    c = default()
+    c.data.sources, c.data.target = ("cbis_ddsm:a", "ddsm:b"), "ddsm"
+    with pytest.raises(InputError, match="of the same patients"):
+        validate(c)
 
 
 def test_a_damaged_film_costs_its_own_lesions_only(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Lossless JPEG of the PVRG codec: decoded exactly, and told from T.81 where it can be."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import pytest
-from kit import jpeg_lossless, ljpeg
+from kit import jpeg_lossless, ljpeg, pvrg_streams
 
 from mtl_jax.imaging.read import read_image
 from mtl_jax.nouns import InputError
@@ -45,6 +47,31 @@ def test_the_difference_of_32768_is_exact(tmp_path: Path, selector: int) -> None
     gray[::2, ::3], gray[1::2, 1::2] = 32768, 65535
     found, _ = read(tmp_path / "a.LJPEG", ljpeg.encode(gray, 16, selector))
     np.testing.assert_array_equal(found, gray)
+
+
+@pytest.mark.parametrize(("bits", "selector"), pvrg_streams.STREAMS)
+def test_streams_that_the_codec_itself_wrote(tmp_path: Path, bits: int, selector: int) -> None:
+    stream = bytes.fromhex(pvrg_streams.STREAMS[bits, selector])
+    found, depth = read(tmp_path / "a.LJPEG", stream)
+    assert depth == bits
+    np.testing.assert_array_equal(found, pvrg_streams.film(bits))
+
+
+@pytest.mark.skipif(not shutil.which("pvrg-jpeg"), reason="the codec pvrg-jpeg is not installed")
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_both_ways_through_the_codec_itself(tmp_path: Path, selector: int) -> None:
+    for bits, shape in ((12, (300, 217)), (16, (20, 5001)), (10, (5001, 20))):
+        gray = film(bits, shape)
+        gray.astype(">u2").tofile(tmp_path / "gray")
+        sizes = ["-iw", shape[1], "-ih", shape[0], "-ci", 1, "-fw", shape[1], "-fh", shape[0]]
+        write = ["pvrg-jpeg", "-k", selector, "-p", bits, "-s", "coded", *sizes, "gray"]
+        subprocess.run([str(word) for word in write], cwd=tmp_path, check=True, capture_output=True)
+        found, _ = read(tmp_path / "a.LJPEG", (tmp_path / "coded").read_bytes())
+        np.testing.assert_array_equal(found, gray)
+        (tmp_path / "coded").write_bytes(ljpeg.encode(gray, bits, selector))
+        back = ["pvrg-jpeg", "-d", "-s", "coded"]
+        subprocess.run(back, cwd=tmp_path, check=True, capture_output=True)
+        np.testing.assert_array_equal(np.fromfile(tmp_path / "coded.1", ">u2").reshape(shape), gray)
 
 
 def test_the_kit_differs_from_the_standard_in_the_first_row_only() -> None:

@@ -20,7 +20,7 @@ _SOF3, _DHT, _SOI, _EOI, _SOS, _DRI = 0xC3, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
 _OTHER_FRAMES = {*range(0xC0, 0xD0)} - {_SOF3, _DHT, 0xC8, 0xCC}
 _BYTES_A_PIXEL = 8  # 32 bits at the very most, each byte stuffed
 _BAND = 1 << 22  # pixels
-_SPARE_BYTES = 64  # that a stream may hold beyond its last difference
+_SPARE_BYTES = 8  # that a stream may hold beyond its last difference
 
 
 @dataclass(frozen=True)
