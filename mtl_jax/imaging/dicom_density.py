@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut
+from pydicom.uid import ExplicitVRBigEndian
 
 from mtl_jax.imaging import density
 from mtl_jax.imaging.dicom_header import first_item, value, whole, word
@@ -71,18 +71,24 @@ def padding(header: Dataset, levels: int) -> slice:
 
 def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str]:
     """The value, float64, that each stored value stands for; its unit ('OD' or ''); in words."""
-    levels = np.arange(top + 1, dtype=np.uint16)
+    levels = np.arange(top + 1, dtype=np.float64)
     item = first_item(header, "ModalityLUTSequence")
     if len(item):
         unit, transform = word(item, "ModalityLUTType", ("OD",)), "look-up table"
     elif value(header, "RescaleSlope") is not None:
         unit, transform = word(header, "RescaleType", ("OD",)), "rescale"
     else:
-        return levels.astype(np.float64), "", "none"
+        return levels, "", "none"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            values = np.asarray(apply_modality_lut(levels, header), np.float64)
+            if len(item):
+                values = _look_up(item, levels, header)
+            else:
+                intercept = value(header, "RescaleIntercept") or 0.0
+                values = levels * float(header.RescaleSlope) + float(intercept)
+    except InputError:
+        raise
     # pydicom raises many types on a damaged table; whichever it is, the file is at fault.
     except Exception as error:
         raise InputError(
@@ -97,6 +103,17 @@ def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str]:
         else:
             transform = f"rescale by {slope:g} and {values[0]:g}"
     return values, unit if unit == "OD" else "", transform
+
+
+def _look_up(item: Dataset, levels: np.ndarray, header: Dataset) -> np.ndarray:
+    """Entries for the levels, those beyond the table's ends taking its ends (PS3.3 C.11.1.1)."""
+    entries, first, _ = (int(number) for number in item.LUTDescriptor)
+    data = item.LUTData
+    if isinstance(data, bytes):
+        big = header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+        data = np.frombuffer(data, ">u2" if big else "<u2")
+    places = np.clip(levels.astype(int) - first, 0, (entries or 65536) - 1)
+    return np.asarray(data, np.float64)[places]
 
 
 def _note(notes: list[str], facts: dict[str, Any], raw: bool) -> None:

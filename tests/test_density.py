@@ -1,0 +1,94 @@
+"""Density curves: values worked out by hand, polarity, bounds."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl_jax.imaging.density import CURVES, from_od
+from mtl_jax.nouns import InputError
+
+BITS = {"ddsm_dba": 16, "raw_dm": 14}
+
+
+def od(curve: str, gray: float) -> float:
+    """Optical density that a curve's 12-bit gray stands for."""
+    return 4.095 - 0.001 * float(CURVES[curve](np.array([gray]), BITS.get(curve, 12))[0])
+
+
+@pytest.mark.parametrize(
+    ("curve", "gray", "expected"),
+    [
+        # The step wedge of the DDSM's calibration pages: 55722 was measured as OD 0.04.
+        ("ddsm_dba", 55722, (math.log10(55722) - 4.80662) / -1.07553),
+        ("ddsm_dba", 55722, 0.0563),
+        ("ddsm_dba", 1000, 1.67975),  # (3 - 4.80662) / -1.07553
+        ("ddsm_dba", 0, 3.0),  # no logarithm: darkest
+        ("ddsm_howtek_mgh", 2000, 1.89764),  # 3.789 - 1.89136
+        ("ddsm_howtek_mgh", 0, 3.0),  # 3.789, clipped
+        ("ddsm_howtek_mgh", 4000, 0.05),  # 0.00628, clipped
+        ("ddsm_lumisys", 2000, 2.07827),  # 2096.99 / 1009.01
+        ("ddsm_lumisys", 4095, 0.05),  # 0.00197, clipped
+        ("ddsm_howtek_ismd", 2000, 1.98492),  # 3.96604 - 1.98112
+        ("lumiscan", 2095, 2.0),
+        ("lumiscan", 0, 4.0),
+        ("lumisys", 495, 3.6),  # the maker's curve: 3.6 - (GL - 495) / 1000
+        ("lumisys", 0, 3.6),
+        ("lumisys", 1495, 2.6),
+        ("lumisys", 4095, 0.0),
+    ],
+)
+def test_curves_give_the_optical_density_of_their_equation(
+    curve: str, gray: float, expected: float
+) -> None:
+    assert od(curve, gray) == pytest.approx(expected, abs=6e-5)
+
+
+def test_raw_detector_inverse_logarithm_by_hand() -> None:
+    # Air, one count, none, and the geometric mean, which lies half-way.
+    gray = CURVES["raw_dm"](np.array([16383, 1, 0, math.sqrt(16383)]), 14)
+    np.testing.assert_allclose(gray, [0, 4095, 4095, 2047.5], atol=1e-3)
+    # Halving the exposure adds the same density anywhere: ln 2 times 4095 / ln 16383.
+    steps = np.diff(CURVES["raw_dm"](np.array([8000, 4000, 2000, 1000]), 14))
+    np.testing.assert_allclose(steps, math.log(2) * 4095 / math.log(16383), rtol=1e-5)
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_curves_are_monotonic_bright_where_dense_and_of_12_bits(curve: str) -> None:
+    bits = BITS.get(curve, 12)
+    gray = CURVES[curve](np.arange(1 << bits, dtype=np.float32), bits)
+    assert gray.dtype == np.float32
+    assert 0 <= gray.min() and gray.max() <= 4095
+    # Film is bright where dense, and so is gray; a detector counts little there.
+    steps = np.diff(gray) * (-1 if curve == "raw_dm" else 1)
+    assert (steps >= 0).all() and (steps > 0).mean() > 0.7
+
+
+def test_a_dense_mass_is_brighter_than_fat_by_every_curve() -> None:
+    for curve, function in CURVES.items():
+        mass, fat = (2600, 1500) if curve != "raw_dm" else (300, 3000)
+        gray = function(np.array([mass, fat], np.float32), BITS.get(curve, 12))
+        assert gray[0] > gray[1], curve
+
+
+@given(st.integers(2, 16))
+def test_linear_digitizers_read_the_same_film_alike_at_any_depth(bits: int) -> None:
+    top = (1 << bits) - 1
+    share = np.array([0, 1, 2]) / 2  # black, middle, white of the scale
+    for curve in ("lumiscan", "lumisys"):
+        middle = CURVES[curve](share * top, bits)
+        np.testing.assert_allclose(middle, CURVES[curve](share * 4095, 12), atol=1e-3)
+
+
+@pytest.mark.parametrize(("curve", "bits"), [("ddsm_lumisys", 8), ("ddsm_dba", 12), ("raw_dm", 1)])
+def test_fewer_bits_than_calibrated_are_refused(curve: str, bits: int) -> None:
+    with pytest.raises(InputError, match=f"{curve}.*{bits}"):
+        CURVES[curve](np.zeros(3), bits)
+
+
+def test_one_level_is_a_thousandth_of_optical_density() -> None:
+    np.testing.assert_allclose(
+        from_od(np.array([0, 0.001, 1.0, 4.095, 9])), [4095, 4094, 3095, 0, 0], atol=1e-3
+    )
