@@ -144,7 +144,9 @@ def test_birads_three_and_below_is_benign(tmp_path: Path, birads: str) -> None:
 def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
     release = make_inbreast(tmp_path, IMAGES[:1])
     table = release / "INbreast.csv"
-    table.write_text(table.read_text() + "removed;removed;L;CC;200801;99;1;2\n;;;;;;;\n")
+    table.write_text(
+        table.read_text() + "removed;removed;L;CC;200801;99;1;2\nnote;;;;;;;\nanother\n"
+    )
     (release / "AllXML" / "77.xml").write_bytes(b"")
     dicoms = release / "AllDICOMs"
     source = next(dicoms.glob("*.dcm")).read_bytes()
@@ -152,6 +154,7 @@ def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
     (dicoms / "._20586908.dcm").write_bytes(b"")
     left_out = dict(read(release).left_out)
     assert left_out["99"] == "row of INbreast.csv without an image in AllDICOMs"
+    assert left_out["line 4"] == left_out["line 5"] == left_out["99"]
     assert left_out["77.xml"] == "outlines without an image in AllDICOMs"
     assert left_out[f"55_{ONE}_MG_L_CC_ANON.dcm"] == "not in INbreast.csv"
     assert left_out["._20586908.dcm"].startswith("not named")

@@ -87,7 +87,7 @@ def _rows(root: Path) -> dict[str, tuple[str, table.Row]]:
         raise InputError(f"inbreast: no INbreast.csv in {root}{older}")
     rows: dict[str, tuple[str, table.Row]] = {}
     for place, row in table.read(listing, COLUMNS):
-        number = row["File Name"]
+        number = row["File Name"] or f"line {place.rpartition(' ')[2]}"  # a remark, not an image
         if number in rows and rows[number][1] != row:
             raise InputError(f"{place}: File Name {number!r} stands above with other values")
         rows.setdefault(number, (place, row))
@@ -119,8 +119,8 @@ def _images(
         date = row["Acquisition date"]
         yield _Image(path, number, patient.lower(), side, view, date, birads, note)
     left_out += [
-        (number or place.rpartition(" ")[2], "row of INbreast.csv without an image in AllDICOMs")
-        for number, (place, _) in rows.items()
+        (number, "row of INbreast.csv without an image in AllDICOMs")
+        for number in rows
         if number not in seen
     ]
     left_out += [
