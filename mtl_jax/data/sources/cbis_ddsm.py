@@ -107,7 +107,7 @@ def _places(rows: Sequence[Row], series: dict[str, list[Path]], folder: Path) ->
 
     What is kept of them names no file and no patient.
     """
-    kept = folder / f"cbis_ddsm-places-{LOCATOR_VERSION}.json"
+    kept = folder / f".cbis_ddsm-places-{LOCATOR_VERSION}.json"
     known = _known(kept)
     places, new = [], 0
     for row in tqdm(rows, desc="cbis_ddsm: masks", unit="lesion", disable=None):
@@ -149,7 +149,7 @@ def _known(kept: Path) -> dict[str, masks.Place]:
 
 def _keep(kept: Path, known: dict[str, masks.Place]) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
-    draft = kept.with_name(f".{kept.name}-{os.getpid()}")
+    draft = kept.with_name(f"{kept.name}-{os.getpid()}")
     draft.write_text(json.dumps(known), encoding="utf-8")
     draft.replace(kept)
 
