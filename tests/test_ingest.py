@@ -109,6 +109,23 @@ def test_a_policy_that_leaves_nothing_says_what_to_set(home: Path) -> None:
         load(home, truth_policy="x")
 
 
+def test_ready_shards_must_obey_the_rules_too(home: Path) -> None:
+    load(home)
+    (folder,) = (path for path in (home.parent / "cache").iterdir() if path.name[0] != ".")
+
+    def ready(**rules: object) -> RoiSet:
+        how = ingest.Rules(**rules)
+        return ingest.load(f"shards:{folder}", home.parent / "cache", BACKGROUND, {}, how)
+
+    assert len(ready(truth_policy="birads")) == 5
+    with pytest.raises(InputError, match="the truth of some regions is by birads, which"):
+        ready()
+    with pytest.raises(InputError, match="by birads, followup, unstated"):
+        ready(truth_policy="biopsy")
+    with pytest.raises(InputError, match="strict: 1 of the regions needed a repair and 0 more"):
+        ready(truth_policy="birads", strict=True)
+
+
 def test_the_audit_lists_everything_once(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
     load(home, truth_policy="biopsy_or_followup")

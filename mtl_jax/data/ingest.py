@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.data import audit, cutting, shards
+from mtl_jax.data import audit, cutting, shards, truth
 from mtl_jax.data.plan import USUAL, Plan, Rules, make_plan, where
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import ROI_PIXELS
@@ -51,7 +51,9 @@ def load(
     """
     name, path = _split(spec)
     if name == "shards":
-        return shards.open_shards(Path(path))
+        rois = shards.open_shards(Path(path))
+        _refuse_ready(rois, path, rules)
+        return rois
     plan = make_plan(name, path, background, options.get(name, {}), rules)
     folder = Path(cache) / f"{plan.collection.name}-{plan.fingerprint[:12]}"
     return _stand(folder, plan, rules)
@@ -87,6 +89,24 @@ def _split(spec: str) -> tuple[str, str]:
         valid = ", ".join(sorted((*SOURCES, "shards")))
         raise InputError(f"data source {spec!r}: no source {name!r}; valid ones are {valid}")
     return name, path
+
+
+def _refuse_ready(rois: RoiSet, path: str, rules: Rules) -> None:
+    """InputError where shards made earlier hold what these rules would not have taken."""
+    wrong = sorted(set(rois.index["truth_source"].tolist()) - set(truth.TAKES[rules.truth_policy]))
+    if wrong:
+        raise InputError(
+            f"shards:{path}: the truth of some regions is by {', '.join(wrong)}, which"
+            f" data.truth_policy {rules.truth_policy!r} does not take; set a wider one, or make the"
+            " shards again with this one"
+        )
+    unusable = rois.manifest.get("counts", {}).get("unusable", 0)
+    repaired = int(np.count_nonzero(rois.index["note"] != ""))
+    if rules.strict and (unusable or repaired):
+        raise InputError(
+            f"shards:{path}: strict: {repaired} of the regions needed a repair and {unusable} more"
+            " could not be used: see its audit.csv; leave strict off, or mend the collection"
+        )
 
 
 def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
