@@ -1,6 +1,5 @@
 """DICOM mammograms: pixels from every transfer syntax, density from every kind of header."""
 
-import json
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -318,32 +317,6 @@ def test_other_files_and_syntaxes_are_refused(tmp_path: Path) -> None:
     compressed(path, b"\0\0\1\xb3", "MPEG2MPML", (33, 47), 8)
     with pytest.raises(InputError, match="transfer syntax"):
         dicom.read_with_record(path)
-
-
-def test_nothing_of_the_patient_is_in_record_or_errors(tmp_path: Path) -> None:
-    plain = write_dicom(tmp_path / "a.dcm", NOISE, VOILUTFunction="SIGMOID", RescaleType="US")
-    header = pydicom.dcmread(plain)
-    texts = ("PN", "LO", "SH", "ST", "LT", "UT", "CS", "AE")
-    keywords = [element.keyword for element in header if element.VR in texts]
-    keywords += ["ImageLaterality", "ViewPosition", "PatientOrientation", "PresentationLUTShape"]
-    keywords += ["WindowCenterWidthExplanation", "LossyImageCompression", "RescaleSlope"]
-    for keyword in keywords:
-        for value in ("PLANTED", ["PLANTED", "PLANTED"]):
-            planted = pydicom.dcmread(plain)
-            with pydicom.config.disable_value_validation():
-                try:
-                    setattr(planted, keyword, value)
-                except ValueError:  # a number: written as text below
-                    planted.add_new(keyword, "LO", value)
-                pydicom.dcmwrite(tmp_path / "b.dcm", planted)
-            try:
-                said = json.dumps(dicom.read_with_record(tmp_path / "b.dcm")[2])
-            except InputError as error:
-                said = str(error)
-            assert "PLANTED" not in said.upper(), keyword
-    said = json.dumps(dicom.read_with_record(plain)[2]).upper()
-    for secret in ("SECRET", "1950", "2001", "1.2.826"):
-        assert secret not in said
 
 
 def test_the_kit_writes_what_pydicom_reads(tmp_path: Path) -> None:

@@ -1,0 +1,223 @@
+"""What a DICOM header says of spacing, side and view; nothing of the patient; the tool."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from kit.dicom import for_processing, view_code, write_dicom
+from PIL import Image
+from pydicom import Sequence
+from pydicom.dataset import Dataset
+
+from mtl_jax.imaging import dicom, dicom_header
+from mtl_jax.nouns import InputError
+
+NOISE = np.random.default_rng(0).integers(0, 4096, (33, 47))
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "inspect_dicom.py"
+Tags = dict[str, Any]
+
+
+def header(path: Path, **tags: Any) -> Dataset:
+    return dicom_header.open_header(write_dicom(path, NOISE, **tags))
+
+
+def item(**tags: Any) -> Sequence:
+    dataset = Dataset()
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    return Sequence([dataset])
+
+
+def modified(*codes: tuple[str, str]) -> Sequence:
+    view = view_code("R-10242", "SNM3", "cranio-caudal")
+    view[0].ViewModifierCodeSequence = Sequence(
+        [view_code(value, scheme, "x")[0] for value, scheme in codes]
+    )
+    return view
+
+
+IMAGER, PIXEL, NOMINAL = ["0.07", "0.08"], ["0.05", "0.06"], ["0.2", "0.2"]
+SHARED = item(
+    PixelMeasuresSequence=item(PixelSpacing=["0.09", "0.1"]),
+    FrameAnatomySequence=item(FrameLaterality="R"),
+)
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({}, None),
+        ({"NominalScannedPixelSpacing": NOMINAL}, ((200, 200), "NominalScannedPixelSpacing")),
+        (
+            {"NominalScannedPixelSpacing": NOMINAL, "PixelSpacing": PIXEL},
+            ((50, 60), "PixelSpacing"),
+        ),
+        (
+            # Undivided by the magnification: the detector's plane.
+            {
+                "PixelSpacing": PIXEL,
+                "ImagerPixelSpacing": IMAGER,
+                "EstimatedRadiographicMagnificationFactor": "1.07",
+            },
+            ((70, 80), "ImagerPixelSpacing"),
+        ),
+        ({"SharedFunctionalGroupsSequence": SHARED}, ((90, 100), "PixelMeasuresSequence")),
+    ],
+)
+def test_spacing_order_and_source(tmp_path: Path, tags: Tags, expected: Any) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, **tags)
+    found, said = dicom.spacing(path), dicom.read_with_record(path)[2]
+    if expected is None:
+        assert found is None and said["spacing_um"] is None and said["spacing_source"] == ""
+    else:
+        assert found[0] == pytest.approx(expected[0]) and found[1] == expected[1]
+        assert tuple(said["spacing_um"]) == found[0] and said["spacing_source"] == found[1]
+
+
+@pytest.mark.parametrize("size", [["0", "0.1"], ["-1", "0.1"], ["0.1"], ["0.1", "0.1", "0.1"]])
+def test_impossible_spacing_stops_who_asks_for_it_and_no_one_else(
+    tmp_path: Path, size: list[str]
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, PixelSpacing=size)
+    with pytest.raises(InputError, match="a.dcm: .*PixelSpacing"):
+        dicom.spacing(path)
+    gray, _, said = dicom.read_with_record(path)
+    np.testing.assert_array_equal(gray, NOISE)
+    assert said["spacing_um"] is None and "PixelSpacing" in said["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "expected"),
+    [
+        ("a.dcm", {"ImageLaterality": "L", "Laterality": "R"}, ("L", "ImageLaterality")),
+        ("a.dcm", {"Laterality": "R"}, ("R", "Laterality")),
+        ("a.dcm", {"ImageLaterality": "B"}, ("", "")),
+        ("a.dcm", {"SharedFunctionalGroupsSequence": SHARED}, ("R", "FrameLaterality")),
+        ("a.dcm", {"PatientOrientation": ["A", "R"]}, ("L", "PatientOrientation")),
+        ("a.dcm", {"PatientOrientation": ["A", "FR"]}, ("L", "PatientOrientation")),
+        ("a.dcm", {"PatientOrientation": ["P", "FL"]}, ("R", "PatientOrientation")),
+        ("a.dcm", {"PatientOrientation": ["P", "HR"]}, ("", "")),
+        ("22_6c_MG_R_CC_ANON.dcm", {}, ("R", "file name")),
+        ("C_0001_1.LEFT_MLO.dcm", {}, ("L", "file name")),
+        ("RML.dcm", {}, ("R", "file name")),
+        ("MAMMAL.dcm", {}, ("", "")),
+    ],
+)
+def test_laterality_from_any_place(
+    tmp_path: Path, name: str, tags: Tags, expected: tuple[str, str]
+) -> None:
+    assert dicom_header.laterality(header(tmp_path / name, **tags)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "expected"),
+    [
+        ("a.dcm", {"ViewPosition": "MLO"}, ("MLO", "ViewPosition")),
+        ("a.dcm", {"ViewCodeSequence": ("399162004", "SCT")}, ("CC", "ViewCodeSequence")),
+        ("a.dcm", {"ViewCodeSequence": ("R-10242", "SNM3")}, ("CC", "ViewCodeSequence")),
+        ("a.dcm", {"ViewCodeSequence": ("399368009", "SCT")}, ("MLO", "ViewCodeSequence")),
+        ("a.dcm", {"ViewCodeSequence": ("R-10226", "SRT")}, ("MLO", "ViewCodeSequence")),
+        ("a.dcm", {"ViewCodeSequence": ("R-10224", "SRT")}, ("ML", "ViewCodeSequence")),
+        ("a.dcm", {"ViewCodeSequence": ("Y-X1770", "SNM3")}, ("XCCL", "ViewCodeSequence")),
+        ("a.dcm", {"ViewCodeSequence": ("T-04000", "SRT")}, ("", "")),
+        ("a.dcm", {"PatientOrientation": "CC"}, ("CC", "PatientOrientation")),
+        ("22_6c_MG_R_CC_ANON.dcm", {"ViewPosition": "OBSCURE"}, ("CC", "file name")),
+        ("C_0001_1.LEFT_MLO.dcm", {}, ("MLO", "file name")),
+        ("accent.dcm", {}, ("", "")),
+    ],
+)
+def test_view_from_any_place_and_either_code_scheme(
+    tmp_path: Path, name: str, tags: Tags, expected: tuple[str, str]
+) -> None:
+    if "ViewCodeSequence" in tags:
+        tags = {"ViewCodeSequence": view_code(*tags["ViewCodeSequence"], "meaning")}
+    assert dicom_header.view(header(tmp_path / name, **tags)) == expected
+
+
+@pytest.mark.parametrize(
+    ("tags", "magnified"),
+    [
+        ({}, False),
+        ({"EstimatedRadiographicMagnificationFactor": "1.08"}, False),
+        ({"EstimatedRadiographicMagnificationFactor": "1.8"}, True),
+        ({"ViewCodeSequence": modified(("R-102D6", "SRT"))}, True),
+        ({"ViewCodeSequence": modified(("399055006", "SCT"), ("399163009", "SCT"))}, True),
+        ({"ViewCodeSequence": modified(("399055006", "SCT"))}, False),
+    ],
+)
+def test_magnification_views_are_flagged(tmp_path: Path, tags: Tags, magnified: bool) -> None:
+    dataset = header(tmp_path / "a.dcm", **tags)
+    assert dicom_header.is_magnified(dataset) is magnified
+    said = dicom.read_with_record(tmp_path / "a.dcm")[2]
+    assert said["magnified"] is magnified
+    assert any("magnification" in note for note in said["notes"]) is magnified
+
+
+def test_view_modifiers_are_named(tmp_path: Path) -> None:
+    dataset = header(
+        tmp_path / "a.dcm", ViewCodeSequence=modified(("R-102D7", "SRT"), ("399209000", "SCT"))
+    )
+    assert dicom_header.view_modifiers(dataset) == ("spot compression", "implant displaced")
+
+
+def test_nothing_of_the_patient_is_in_record_or_errors(tmp_path: Path) -> None:
+    plain = write_dicom(tmp_path / "a.dcm", NOISE, VOILUTFunction="SIGMOID", RescaleType="US")
+    header = pydicom.dcmread(plain)
+    texts = ("PN", "LO", "SH", "ST", "LT", "UT", "CS", "AE")
+    keywords = [element.keyword for element in header if element.VR in texts]
+    keywords += ["ImageLaterality", "ViewPosition", "PatientOrientation", "PresentationLUTShape"]
+    keywords += ["WindowCenterWidthExplanation", "LossyImageCompression", "RescaleSlope"]
+    for keyword in keywords:
+        for value in ("PLANTED", ["PLANTED", "PLANTED"]):
+            planted = pydicom.dcmread(plain)
+            with pydicom.config.disable_value_validation():
+                try:
+                    setattr(planted, keyword, value)
+                except ValueError:  # a number: written as text below
+                    planted.add_new(keyword, "LO", value)
+                pydicom.dcmwrite(tmp_path / "b.dcm", planted)
+            try:
+                said = json.dumps(dicom.read_with_record(tmp_path / "b.dcm")[2])
+            except InputError as error:
+                said = str(error)
+            assert "PLANTED" not in said.upper(), keyword
+    said = json.dumps(dicom.read_with_record(plain)[2]).upper()
+    for secret in ("SECRET", "1950", "2001", "1.2.826"):
+        assert secret not in said
+
+
+def inspect(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(TOOL), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_the_tool_prints_the_record_and_draws_the_lesion(tmp_path: Path) -> None:
+    exposure = np.full((300, 200), 4000)
+    exposure[100:140, 60:120] = 500  # a mass: less exposure
+    path = write_dicom(tmp_path / "a.dcm", exposure, **for_processing())
+    out = tmp_path / "a.png"
+    done = inspect(path, "--png", out, "--box", "100,60,140,120")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "spacing_um              100.0; 100.0" in done.stdout
+    assert "Burgess" in done.stdout and "Secret" not in done.stdout
+    picture = np.asarray(Image.open(out)).astype(int)
+    assert picture.shape == (150, 100, 3)
+    drawn = np.argwhere(picture[..., 0] != picture[..., 2])
+    assert drawn.min(axis=0).tolist() == [50, 30] and drawn.max(axis=0).tolist() == [70, 60]
+    assert (picture[55:65, 35:55] == 255).all() and (picture[:40] == 0).all()
+
+
+def test_the_tool_goes_on_after_a_damaged_file(tmp_path: Path) -> None:
+    good = write_dicom(tmp_path / "good.dcm", NOISE)
+    bad = tmp_path / "bad.dcm"
+    bad.write_bytes(good.read_bytes()[:600])
+    done = inspect(bad, good)
+    assert done.returncode == 2 and str(good) in done.stdout
+    assert done.stderr.startswith(f"{bad}: ") and done.stderr.count("\n") == 1
+    done = inspect(good, "--png", tmp_path / "a.png")
+    assert done.returncode == 2 and "--pixel-um" in done.stderr
