@@ -251,8 +251,8 @@ def test_masks_are_found_by_content(tmp_path: Path) -> None:
         np.testing.assert_allclose(view.box, box, atol=0 if "rescaled" not in view.note else 1)
     reasons = {names[int(item.split()[1][2:])]: reason for item, reason in found.left_out}
     assert reasons == {
-        "wrong crop, rescaled": "mask of another size (276x230 to 240x200) and its crop is not there in"
-        " the film",
+        "wrong crop, rescaled": "mask of another size (276x230 to 240x200) and its crop is not"
+        " there in the film",
         "too small": "no mask among its files: two values and about the film's size",
         "empty": "its mask is empty",
     }
