@@ -4,6 +4,7 @@ Cui C et al. (2021) "The Chinese Mammography Database (CMMD)", The Cancer Imagin
 no lesion: a CSV of boxes, drawn by the user, says where the lesions are (docs/collections.md).
 """
 
+import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -157,8 +158,9 @@ def _image(root: Path, text: str, place: str) -> Path:
         raise InputError(
             f"{place}: image_path {text!r} must be relative to the collection's folder"
         )
-    if not (root / relative).is_file():
-        raise InputError(f"{place}: image_path: no such file {root / relative}")
+    # Path.is_file raises on a name that is too long; this does not.
+    if not os.path.isfile(root / relative):
+        raise InputError(f"{place}: image_path: no such file {text!r} in {root}")
     return root / relative
 
 
