@@ -212,6 +212,7 @@ def test_settings_of_a_row_reach_its_view(tmp_path: Path) -> None:
         ({"patient_id": ""}, "line 2: patient_id is empty"),
         ({"dataset": "../x"}, "dataset '../x'"),
         ({"image_path": "absent.pgm"}, "line 2: image_path: no such file"),
+        ({"image_path": "9" * 400 + ".pgm"}, "line 2: image_path: no such file '999"),
         ({"image_path": "../a.pgm"}, "line 2: image_path '../a.pgm' must be relative"),
         ({"image_path": "/etc/passwd"}, "line 2: image_path '/etc/passwd' must be relative"),
         ({"pixel_um": ""}, "line 2: pixel_um is empty"),

@@ -1,6 +1,7 @@
 """Anybody's collection, described by one CSV: docs/manifest.md. Reads rows; location.py places."""
 
 import csv
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,7 +180,8 @@ def _inside(root: Path, text: str, column: str, where: str) -> Path:
         not relative.is_absolute() and ".." not in relative.parts,
         f"{where}: {column} {text!r} must be relative to the manifest's folder, without '..'",
     )
-    _require((root / relative).is_file(), f"{where}: {column}: no such file {root / relative}")
+    # Path.is_file raises on a name that is too long; this does not.
+    _require(os.path.isfile(root / relative), f"{where}: {column}: no such file {text!r} in {root}")
     return root / relative
 
 
