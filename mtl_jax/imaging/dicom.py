@@ -104,9 +104,11 @@ def _level(table: np.ndarray, padding: slice, counts: np.ndarray) -> np.ndarray:
 
 def _note_range(record: dict[str, Any], largest: int) -> None:
     if largest.bit_length() + 1 < record["bits_stored"]:
+        as_stored = record["polarity"] == "as stored" and record["bits"] == record["bits_stored"]
+        cure = "give bits if the device uses fewer" if as_stored else "BitsStored may be too many"
         record["notes"].append(
             f"no stored value is above {largest}, though there is room for"
-            f" {record['bits_stored']} bits: give bits if the device uses fewer"
+            f" {record['bits_stored']} bits: {cure}"
         )
     if record["lossy"]:
         record["notes"].append("was once compressed with loss")
