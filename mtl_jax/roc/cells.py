@@ -31,7 +31,8 @@ class Point:
 class Cells:
     """What the likelihood needs of each cell: its probabilities `p` benign and `q` malignant, and
     at its lower cutoff the slopes `r` of FPF and `s` of TPF by w, and `turn` (2, cells): how
-    (d^2, c) move the curve there at fixed w (TPF by share_benign, FPF by -share_malignant)."""
+    (d^2, c) move the curve there at fixed w: TPF by the benign share of it, FPF by minus the
+    malignant share."""
 
     p: np.ndarray
     q: np.ndarray

@@ -5,6 +5,8 @@ from scipy.special import ndtr, ndtri
 
 from mtl_jax.roc.runs import Runs
 
+CHANCE = 0.5 + 1e-5  # an area below it is that of the diagonal
+
 # What `Proper.status` says of each kind of data below.
 STATUS = {
     "constant": "undetermined",
@@ -70,6 +72,11 @@ def chance_loglik(runs: Runs) -> np.ndarray:
     """The log-likelihood (sets,) of the diagonal."""
     both = runs.benign + runs.malignant
     return runs.total(both * np.log(both / np.repeat(runs.total(both), runs.sizes)))
+
+
+def at_chance(runs: Runs, auc: np.ndarray, loglik: np.ndarray) -> np.ndarray:
+    """Whether fits of these areas and log-likelihoods (sets,) are no better than the diagonal."""
+    return (auc < CHANCE) | (loglik < chance_loglik(runs))
 
 
 def single_curves(runs: Runs) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,10 @@ def of_proper_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.nda
     kind = str(degenerate.classify(runs)[0])
     if kind == "regular":
         found = search(runs)
-        area, pull = float(model.area(found.at.d, found.at.c)[0]), of_cells(runs, found)
+        areas = model.area(found.at.d, found.at.c)
+        if degenerate.at_chance(runs, areas, found.loglik)[0]:
+            return 0.5, of_empirical_area(truth, scores)[1], "below_chance"
+        area, pull = float(areas[0]), of_cells(runs, found)
         if np.isfinite(pull).all():
             cell = cell_of_case(runs, scores)
             status = "ok" if found.converged[0] else "not_converged"

@@ -23,7 +23,7 @@ from mtl_jax.roc.cells import (
 )
 from mtl_jax.roc.runs import Runs
 
-LOW_D = 0.5
+LOW_D = 0.5  # below it the curve is written by d^2
 
 
 def by_square(d: np.ndarray) -> np.ndarray:
@@ -47,11 +47,10 @@ def charted(runs: Runs, turn: np.ndarray, by: tuple[np.ndarray, np.ndarray]) -> 
 
 @dataclass(frozen=True)
 class System:
-    """Gradient and information of each data set: `theta` (2, sets) by the chart's coordinates, `w`
-    (cells,);
-    `square` (2, 2, sets), `size` (2, sets) a positive scale of its diagonal, `border` (2, cells),
-    and the tridiagonal block of the cutoffs, `main` and `off` (cells,), where off[k] joins
-    cutoffs k and k + 1."""
+    """Gradient and information of each data set: `theta` (2, sets) by the two coordinates of the
+    curve, `w` (cells,); `square` (2, 2, sets), `size` (2, sets) a positive scale of its diagonal,
+    `border` (2, cells), and the tridiagonal block of the cutoffs, `main` and `off` (cells,), where
+    off[k] joins cutoffs k and k + 1."""
 
     theta: np.ndarray
     w: np.ndarray

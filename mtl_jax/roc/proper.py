@@ -18,7 +18,6 @@ from mtl_jax.roc.inputs import check
 from mtl_jax.roc.runs import Runs, coarsen, from_scores
 from mtl_jax.roc.search import search
 
-CHANCE = 0.5 + 1e-5  # an area below it is that of the diagonal
 WIDE = 0.29  # the standard deviation of a uniform area: an se above it says nothing
 
 
@@ -152,9 +151,10 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
         return _degenerate(kind, runs, truth, values)
     found = search(runs)
     d, c = float(found.at.d[0]), float(found.at.c[0])
-    auc = float(model.area(found.at.d, found.at.c)[0])
-    if auc < CHANCE or found.loglik[0] < degenerate.chance_loglik(runs)[0]:
+    area = model.area(found.at.d, found.at.c)
+    if degenerate.at_chance(runs, area, found.loglik)[0]:
         return _degenerate("reversed", runs, truth, values)
+    auc = float(area[0])
     solved = information.solve(runs, found.at)
     m, n = int(truth.sum()), int((~truth).sum())
     edge = d <= 1.01 * EDGE_D
@@ -219,7 +219,7 @@ def _degenerate(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) ->
 def conventional_parameters(d: float, c: float) -> tuple[float, float]:
     """a and b of the conventional binormal curve with the same two normals."""
     b = (1.0 + c) / (1.0 - c)
-    return d * np.sqrt((1.0 + b * b) / 2.0), b
+    return float(d * np.sqrt((1.0 + b * b) / 2.0)), b
 
 
 def _fractions(values: ArrayLike, name: str) -> np.ndarray:

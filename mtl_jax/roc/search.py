@@ -5,7 +5,7 @@ from scipy.special import ndtr, ndtri
 
 from mtl_jax.roc import cells as lik
 from mtl_jax.roc import model
-from mtl_jax.roc.degenerate import areas, chance_loglik, classify, empirical_areas
+from mtl_jax.roc.degenerate import areas, at_chance, classify, empirical_areas
 from mtl_jax.roc.fit import Fits, best_of, better_of, climb
 from mtl_jax.roc.runs import Runs, coarsen
 
@@ -99,5 +99,5 @@ def areas_near(runs: Runs, d: float, c: float) -> np.ndarray:
         some = runs.take(regular)
         found = search_near(some, d, c)
         fitted = model.area(found.at.d, found.at.c)
-        out[regular] = np.where(found.loglik < chance_loglik(some), 0.5, fitted)
+        out[regular] = np.where(at_chance(some, fitted, found.loglik), 0.5, fitted)
     return out
