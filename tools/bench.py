@@ -11,12 +11,19 @@ import platform
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import bench_ingest
 import bench_roc
+
+# What a measurement may rest on, and the name to import: some are for development alone.
+PACKAGES = {
+    **{"numpy": "numpy", "scipy": "scipy", "pydicom": "pydicom", "imagecodecs": "imagecodecs"},
+    **{"python-gdcm": "gdcm", "pylibjpeg-openjpeg": "openjpeg"},
+}
 
 
 def main() -> None:
@@ -35,8 +42,9 @@ def main() -> None:
         print("  ".join(f"{k} {_short(v)}" for k, v in row.items()), flush=True)
         rows.append(row)
     if flags.json:
-        packages = ("numpy", "scipy", "pydicom", "python-gdcm", "pylibjpeg-openjpeg")
-        versions = {"python": platform.python_version()} | {p: version(p) for p in packages}
+        versions = {"python": platform.python_version()} | {
+            package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])
+        }
         machine = {"system": platform.platform(), "cores": os.cpu_count()}
         report = {"machine": machine, "versions": versions, "rows": rows}
         flags.json.write_text(json.dumps(report, indent=1))
