@@ -15,6 +15,7 @@ from kit.jpeg_lossless import encode
 from PIL import Image
 from pydicom import uid
 from pydicom.data import get_testdata_file
+from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
 
 from mtl_jax.imaging import dicom
@@ -304,6 +305,18 @@ def test_a_file_cut_short_is_refused_and_never_read_half(tmp_path: Path, syntax:
     for kept in (0.5, 0.9):
         path.write_bytes(whole[: int(len(whole) * kept)])
         with pytest.raises(InputError, match="a.dcm"):
+            dicom.read_with_record(path)
+
+
+@pytest.mark.parametrize(
+    "syntax", ["JPEGLosslessSV1", "JPEGLSLossless", "JPEG2000Lossless", "HTJ2KLossless"]
+)
+def test_a_stream_cut_short_in_a_whole_file_is_refused(tmp_path: Path, syntax: str) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, syntax=syntax)
+    stream = get_frame(pydicom.dcmread(path).PixelData, 0, number_of_frames=1)
+    for kept in (0.3, 0.6, 0.99):
+        compressed(path, stream[: int(len(stream) * kept)], syntax, NOISE.shape, 12)
+        with pytest.raises(InputError, match="a.dcm: its compressed frame is damaged or cut"):
             dicom.read_with_record(path)
 
 
