@@ -10,11 +10,12 @@ from scipy.special import ndtr, ndtri
 from mtl_jax.roc import cells as lik
 from mtl_jax.roc import degenerate, information
 from mtl_jax.roc.empirical import empirical, logit_interval, newcombe_interval
+from mtl_jax.roc.fit import definite
 from mtl_jax.roc.inputs import check
 from mtl_jax.roc.runs import Runs, from_scores
 
 LOG_B = 4.0  # |ln b| beyond which the curve has an edge
-STEPS = 300
+STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,10 @@ def _climb(runs: Runs) -> tuple[float, float, float, int, bool, np.ndarray]:
         step += 1
         state = information.assemble(runs, part, now, now.turn, expected=True)
         theta, square, own, border, _ = information.eliminate(runs, state, np.array([damping]))
-        move = np.linalg.solve(square[..., 0], theta[:, 0])
+        (first,), (cross,), (second,) = definite(square, state.size)
+        move = np.array([second * theta[0, 0] - cross * theta[1, 0],
+                         first * theta[1, 0] - cross * theta[0, 0]])  # fmt: skip
+        move /= first * second - cross * cross
         gain = 0.5 * (theta[:, 0] @ move + state.w @ own)
         converged = bool(gain < 1e-12)
         trial_a, trial_b = a + move[0], float(np.clip(log_b + move[1], -LOG_B, LOG_B))
@@ -112,7 +116,7 @@ def _climb(runs: Runs) -> tuple[float, float, float, int, bool, np.ndarray]:
     if determinant > 1e-13 * first * second:
         spread = np.array([[second, -cross], [-cross, first]]) / determinant
     by_b = np.diag([1.0, np.exp(log_b)])
-    return a, log_b, float(best), step, converged, by_b @ spread @ by_b
+    return float(a), log_b, float(best), step, converged, by_b @ spread @ by_b
 
 
 def _cells(part: lik.Shares, a: float, log_b: float, w: np.ndarray) -> lik.Cells:
