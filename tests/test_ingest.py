@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.dicom import for_processing, write_dicom
 from test_imaging import write_pgm
 
 from mtl_jax import config
@@ -222,6 +223,20 @@ def test_a_part_of_the_image_gives_the_region_that_the_whole_gives(
         difference = np.abs(roi.astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # rounding of halves
         assert outside == fraction
+
+
+def test_bits_given_for_a_dicom_that_became_density_are_refused(tmp_path: Path) -> None:
+    """Read as 14 bits, the 12-bit density of a raw image would keep a quarter of its contrast."""
+    path = write_dicom(tmp_path / "x.dcm", np.full((300, 300), 900), bits=14, **for_processing())
+    view = LesionView(
+        **{"collection": "x", "image_path": path, "case_id": "1", "lesion_id": "1"},
+        **{"view": "CC", "laterality": "L", "modality": "DM", "label": 1, "truth_source": "biopsy"},
+        **{"pixel_um": (100.0, 100.0), "spacing_source": "x", "box": (140, 140, 160, 160)},
+    )
+    for bits, said in ((None, ""), (12, ""), (14, "bits 14 was given")):
+        job = cutting.job([replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}")
+        assert cutting.cut(job).errors[0].startswith(said)
+        assert bool(cutting.cut(job).errors[0]) == bool(said)
 
 
 def test_an_unknown_curve_is_named(home: Path) -> None:

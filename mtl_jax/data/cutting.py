@@ -154,6 +154,11 @@ def _region(
 
     Only the part of the image under the region is worked on, to the same values.
     """
+    if image.made and view.bits not in (None, image.bits):
+        raise InputError(
+            f"bits {view.bits} was given, but its header makes it density of {image.bits} bits:"
+            " leave bits empty"
+        )
     spans = block(view.pixel_um, PIXEL_UM)
     shape = size_after(image.values.shape, spans, PIXEL_UM)
     rows, columns, outside = places(centre(view), shape)

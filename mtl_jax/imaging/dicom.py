@@ -23,11 +23,12 @@ def read(path: Path, frame: int, max_pixels: int) -> Stored:
     """As `read_with_record`, without the record, looked up only where asked, and naming no file in
     its errors."""
     header, record, values = _decoded(path, frame, max_pixels)
-    table, bits, _ = dicom_density.table(header, record)
+    table, bits, decided = dicom_density.table(header, record)
+    made = decided["polarity"] != "as stored" or bits != record["bits_stored"]
     padding = dicom_density.padding(header, len(table))
     if padding.stop:
         _level(table, padding, np.bincount(values.ravel(), minlength=len(table)))
-    return Stored(values, bits, table)
+    return Stored(values, bits, table, made)
 
 
 def read_with_record(path: Path, frame: int = 0) -> tuple[np.ndarray, int, dict[str, Any]]:
