@@ -43,9 +43,10 @@ def parse_flags(arguments: list[str]) -> list[str]:
                 raise InputError(f"--{flag} is missing. Usage: {__doc__.splitlines()[0]}")
         if len(rest) > 1:
             raise InputError(f"{rest[1]!r} is no flag. Usage: {__doc__.splitlines()[0]}")
-        path = config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]
-        if not Path(path).is_file():
-            raise InputError(f"--config={path}: no such file; configs/ holds the jobs there are")
+        if not _config_file().is_file():
+            raise OSError
+    except OSError:  # also what ml_collections raises of a file it cannot load
+        fail(f"--config={_config_file()}: no such file; configs/ holds the jobs there are")
     except (KeyError, AttributeError) as error:  # ml_collections, of a name it does not find
         near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
         hint = f"{near[2]!r}; did you mean {near[1]!r}?" if near else str(error).strip("'\"")
@@ -53,6 +54,10 @@ def parse_flags(arguments: list[str]) -> list[str]:
     except (InputError, flags.Error, TypeError, ValueError) as error:
         fail(error)
     return rest
+
+
+def _config_file() -> Path:
+    return Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0])
 
 
 def fail(error: Exception | str) -> None:
