@@ -37,16 +37,13 @@ def main(_: list[str]) -> None:
 def parse_flags(arguments: list[str]) -> list[str]:
     """Parses the command line; what is wrong with it is the user's input, in one line."""
     try:
+        _refuse_missing_file(arguments)
         rest = flags.FLAGS(arguments)
         for flag in ("config", "workdir"):
             if flags.FLAGS[flag].value is None:
                 raise InputError(f"--{flag} is missing. Usage: {__doc__.splitlines()[0]}")
         if len(rest) > 1:
             raise InputError(f"{rest[1]!r} is no flag. Usage: {__doc__.splitlines()[0]}")
-        if not _config_file().is_file():
-            raise OSError
-    except OSError:  # also what ml_collections raises of a file it cannot load
-        fail(f"--config={_config_file()}: no such file; configs/ holds the jobs there are")
     except (KeyError, AttributeError) as error:  # ml_collections, of a name it does not find
         near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
         hint = f"{near[2]!r}; did you mean {near[1]!r}?" if near else str(error).strip("'\"")
@@ -56,8 +53,14 @@ def parse_flags(arguments: list[str]) -> list[str]:
     return rest
 
 
-def _config_file() -> Path:
-    return Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0])
+def _refuse_missing_file(arguments: list[str]) -> None:
+    """Before ml_collections, which puts its complaint off until the config is used."""
+    for given, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        match = re.fullmatch(r"--?config(?:=(.*))?", given)
+        if match:
+            path = (following if match[1] is None else match[1]).split(":")[0]
+            if not Path(path).is_file():
+                raise InputError(f"--config={path}: no such file; configs/ holds the jobs")
 
 
 def fail(error: Exception | str) -> None:
