@@ -163,7 +163,8 @@ def test_results_of_folds_are_given_by_fold_and_pooled() -> None:
 
 def test_a_workdir_belongs_to_one_config(tmp_path: Path) -> None:
     workdir.claim(tmp_path / "w", {"seed": 0, "train": {"epochs": 2}})
-    workdir.claim(tmp_path / "w", {"seed": 0, "train": {"epochs": 2}})
+    moved = {"seed": 0, "train": {"epochs": 2}, "data": {"workers": 2}, "executor": "local"}
+    workdir.claim(tmp_path / "w", moved)
     with pytest.raises(InputError, match="another config: train.epochs 2 there, 3 here"):
         workdir.claim(tmp_path / "w", {"seed": 0, "train": {"epochs": 3}})
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from mtl_jax.nouns import InputError
 
+# They say where and how the work is done and change no result, so that a job may move.
+PLACES = ("data.cache", "data.workers", "executor")
 PACKAGES = (
     "mtl_jax",
     "jax",
@@ -57,7 +59,8 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
     except (ValueError, AttributeError) as error:
         raise InputError(f"{path}: damaged; name another --workdir or delete this one") from error
     now = _flat(json.loads(json.dumps(config)))
-    differ = [k for k in sorted(before | now) if before.get(k) != now.get(k)]
+    fields = sorted((before | now).keys() - set(PLACES))
+    differ = [field for field in fields if before.get(field) != now.get(field)]
     if differ:
         shown = ", ".join(f"{k} {before.get(k)!r} there, {now.get(k)!r} here" for k in differ[:4])
         more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""
