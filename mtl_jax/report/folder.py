@@ -26,7 +26,7 @@ class Scored(NamedTuple):
 
 class Work(NamedTuple):
     """A finished work folder: the parsed JSON files, each run's history by run id (a dict an epoch)
-    and seconds of its latest session (None where not recorded), each approach's scores."""
+    and seconds since its latest start (None where not recorded), each approach's scores."""
 
     config: dict[str, Any]
     environment: dict[str, Any]
