@@ -16,6 +16,7 @@ APPROACHES = ("mttl", "sttl")
 STUDIES = ("test", "cross_validation")
 HEADS = ("shared", "per_task")
 EXECUTORS = ("local",)
+UNUSABLE = ("refuse", "leave_out")
 TRUTH_POLICIES = ("biopsy", "biopsy_or_followup", "birads")
 
 
@@ -40,6 +41,7 @@ def default() -> ConfigDict:
     c.data.cache = "cache"  # folder of shards and phantom files, shared by all jobs
     c.data.truth_policy = "biopsy_or_followup"  # biopsy: proven lesions alone; birads: any truth
     c.data.strict = False  # True: refuse a collection that would need a repair
+    c.data.unusable = "refuse"  # an image that cannot be read; or leave_out its lesions, listed
     c.data.pseudonymise = True  # hash ids and file names that are not published pseudonyms
     c.data.workers = 1  # processes that read images, each up to 1 GiB; they change no result
     c.data.background = ConfigDict()
@@ -136,6 +138,7 @@ def validate(c: ConfigDict) -> None:
         "one of cbis_ddsm and ddsm at most: they are of the same patients",
     )
     _one_of("data.truth_policy", c.data.truth_policy, TRUTH_POLICIES)
+    _one_of("data.unusable", c.data.unusable, UNUSABLE)
     _need("data.workers", c.data.workers, 1 <= c.data.workers <= 256, "between 1 and 256")
     _need("folds", c.folds, c.folds >= 2, "at least 2")
     _need("seed", c.seed, 0 <= c.seed < 2**31, "between 0 and 2147483647")

@@ -219,7 +219,8 @@ def test_a_damaged_film_costs_its_own_lesions_only(tmp_path: Path) -> None:
     film = home / "B_3024_1.LEFT_CC.LJPEG"
     film.write_bytes(film.read_bytes()[:3000])
     options = {"ddsm": {"lesion_types": ("MASS",)}}
-    rois = ingest.load(f"ddsm:{tmp_path / 'in'}", tmp_path / "cache", PLAIN, options)
+    rules = ingest.Rules(unusable="leave_out")
+    rois = ingest.load(f"ddsm:{tmp_path / 'in'}", tmp_path / "cache", PLAIN, options, rules)
     assert list(rois.index["view"]) == ["MLO"]
 
 

@@ -54,7 +54,8 @@ def listed(home: Path, rows: tuple[str, ...]) -> Path:
 
 
 def load(home: Path, **rules: object) -> RoiSet:
-    rules = {"pseudonymise": False, "truth_policy": "birads"} | rules
+    usual = {"pseudonymise": False, "truth_policy": "birads", "unusable": "leave_out"}
+    rules = usual | rules
     spec, cache = f"manifest:{home}/m.csv", home.parent / "cache"
     return ingest.load(spec, cache, BACKGROUND, {}, ingest.Rules(**rules))
 
@@ -160,8 +161,16 @@ def test_a_bad_image_costs_its_own_lesions_and_is_not_forgotten(
     load(home)
     again = capsys.readouterr().err  # from the cache: the note stays, the file is in the audit
     assert "1 of 3 lesion views are missing" in again and "b.pgm" not in again
-    with pytest.raises(InputError, match="1 of 3 lesion views are missing.*strict"):
-        load(home, strict=True)
+    for refused in ({"strict": True}, {"unusable": "refuse"}):
+        with pytest.raises(InputError, match="1 of 3 lesion views are missing.*'leave_out'"):
+            load(home, **refused)
+
+
+def test_a_job_does_not_go_on_without_an_image(home: Path) -> None:
+    os.truncate(home / "b.pgm", 500)
+    with pytest.raises(InputError, match="1 of 5 .*the first: .*b.pgm: truncated.*'leave_out'"):
+        load(home, unusable="refuse")
+    assert not list((home.parent / "cache").glob("[!.]*"))
 
 
 def test_strict_names_the_first_and_the_count(home: Path) -> None:
@@ -172,7 +181,7 @@ def test_strict_names_the_first_and_the_count(home: Path) -> None:
     listed(home, (*ROWS[:3], ROWS[4]))
     os.truncate(home / "b.pgm", 500)
     os.truncate(home / "c.pgm", 500)
-    with pytest.raises(InputError, match="strict: 2 of 4 .*the first: .*b.pgm: truncated"):
+    with pytest.raises(InputError, match="2 of 4 .*the first: .*b.pgm: truncated"):
         load(home, strict=True)
     assert not list((home.parent / "cache").glob("[!.]*"))
 
@@ -181,7 +190,7 @@ def test_all_images_bad_is_the_users_fault(home: Path) -> None:
     listed(home, ROWS[:2])
     os.truncate(home / "a.pgm", 500)
     os.truncate(home / "b.pgm", 500)
-    with pytest.raises(InputError, match="no lesion left: 2 of 2 .*a.pgm: truncated"):
+    with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated.*mend it$"):
         load(home)
 
 

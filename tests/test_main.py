@@ -122,6 +122,53 @@ def test_a_mistake_is_answered_in_one_line(
     assert "Traceback" not in ended.stderr
 
 
+MANIFEST = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
+ROW = "ours,P{0},1,{1},{0}.pgm,{2},200,20;20;60;60"
+
+
+def small_collection(folder: Path, *, truths: tuple[str, ...], view: str = "CC") -> Path:
+    folder.mkdir()
+    rows = [ROW.format(i, view, truth) for i, truth in enumerate(truths)]
+    (folder / "m.csv").write_text("\n".join([MANIFEST, *rows]) + "\n")
+    for i in range(len(truths)):
+        (folder / f"{i}.pgm").write_bytes(b"P5 80 80 255\n" + bytes([i] * 6400))
+    return folder
+
+
+def spoil(folder: Path, how: str) -> None:
+    """One of the mistakes that a collection of one's own can hold."""
+    table = folder / "m.csv"
+    if how == "truncated":
+        (folder / "3.pgm").write_bytes(b"P5 80 80 255\n" + bytes(100))
+    elif how == "column":
+        table.write_text(table.read_text().replace("truth", "turth", 1))
+    elif how == "outside":
+        table.write_text(table.read_text().replace("20;20;60;60", "200;20;260;60", 1))
+
+
+@pytest.mark.parametrize(
+    ("how", "truths", "view", "says"),
+    [
+        ("truncated", ("malignant", "benign") * 4, "CC", "3.pgm: truncated"),
+        ("column", ("malignant", "benign") * 4, "CC", "missing column truth"),
+        ("outside", ("malignant", "benign") * 4, "CC", "outside the image"),
+        ("", ("malignant", "benign") * 4, "CCC", "view 'CCC' is none of CC, MLO"),
+        ("", ("benign",) * 8, "CC", "all 8 cases are benign"),
+        ("", ("malignant", *["benign"] * 7), "CC", "1 malignant cases"),
+    ],
+)
+def test_a_mistake_in_a_collection_is_answered_in_one_line(
+    how: str, truths: tuple[str, ...], view: str, says: str, tmp_path: Path
+) -> None:
+    folder = small_collection(tmp_path / "ours", truths=truths, view=view)
+    spoil(folder, how)
+    source = f"--config.data.sources=('manifest:{folder}/m.csv',)"
+    ended = run(command(tmp_path / "w", tmp_path / "c", source, "--config.data.target=ours"))
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("mtl_jax:")]
+    assert ended.returncode == 2, ended.stderr
+    assert len(lines) == 1 and says in lines[0]
+
+
 def test_a_workdir_of_another_config_is_refused_and_left_alone(unbroken: Path, cache: Path) -> None:
     before = outcome(unbroken)
     ended = run(command(unbroken, cache, "--config.seed=1"))

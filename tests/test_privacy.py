@@ -117,7 +117,7 @@ def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int
 
 
 def make(home: Path, out: Path, **rules: object) -> RoiSet:
-    how = ingest.Rules(**rules)
+    how = ingest.Rules(unusable="leave_out", **rules)
     return ingest.make(f"manifest:{home}/m.csv", out, BACKGROUND, {}, how)
 
 

@@ -236,7 +236,7 @@ def test_tools(home: Path, tmp_path: Path) -> None:
     assert (status, errors) == (0, "") and "mine, 4 regions in 1 shards, whole" in text
     os.truncate(out / "mine/roi-00000.npy", 1000)
     os.truncate(home / "b.pgm", 1000)
-    # A bad image costs its own lesions only, and is named; under --strict it ends the job.
+    # A bad image costs its own lesions only, and is named; under --strict it ends the ingest.
     status, text, errors = tool("make_shards.py", f"manifest:{home}/m.csv", "--out", tmp_path / "n")
     assert status == 0 and "mine: 1 left out: truncated" in text
     assert errors.count("\n") == 2 and "b.pgm: truncated" in errors

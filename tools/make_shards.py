@@ -50,6 +50,8 @@ def main() -> int:
             flags.truth,
             flags.workers,
         )
+        # A collection as downloaded may hold a damaged file; the audit lists what it cost.
+        c.data.unusable = "leave_out"
         for assignment in flags.set:
             assign(c.data, assignment)
         config.validate(c)

@@ -45,9 +45,9 @@ def load(
 
     Anything else is made into `cache`/<collection>-<fingerprint>, unless it stands there already.
     `background` is {'correct': bool, 'along_mm': float, 'depth_mm': float}; `options` maps a
-    source's name to its keyword arguments. An image that cannot be used costs its own lesions only:
-    it is named on stderr and in audit.csv. InputError: anything else wrong with the user's files;
-    under strict rules also that, and any repair.
+    source's name to its keyword arguments. InputError: anything wrong with the user's files, an
+    image that cannot be used among them unless `rules.unusable` is 'leave_out', by which it costs
+    its own lesions only and is named on stderr and in audit.csv; under strict rules also a repair.
     """
     name, path = _split(spec)
     if name == "shards":
@@ -121,8 +121,8 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
             f" images cannot be used: see {folder / 'audit.csv'}, mend them, or delete the folder"
             " to try again"
         )
-        if rules.strict:
-            raise InputError(f"{said} (strict)")
+        if _refuses(rules):
+            raise InputError(f"{said}; or set data.unusable to 'leave_out', without strict")
         print(f"mtl_jax: note: {said}", file=sys.stderr)
     return rois
 
@@ -177,15 +177,20 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
 def _account_for(failures: Sequence[str], usable: int, plan: Plan, rules: Rules) -> None:
     """Names the lesions that could not be cut, or refuses to go on without them."""
     name, found = plan.collection.name, list(dict.fromkeys(failures))
-    if failures and (rules.strict or not usable):
+    if failures and (_refuses(rules) or not usable):
         raise InputError(
-            f"{name}: {'strict' if usable else 'no lesion left'}: {len(failures)} of"
-            f" {usable + len(failures)} lesion views cannot be used; the first: {failures[0]}"
+            f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used;"
+            f" the first: {failures[0]}; mend it"
+            + (", or leave such out with data.unusable 'leave_out'" if usable else "")
         )
     for failure in found[:ERRORS_SHOWN]:
         print(f"mtl_jax: {name}: left out: {failure}", file=sys.stderr)
     if len(found) > ERRORS_SHOWN:
         print(f"mtl_jax: {name}: and {len(found) - ERRORS_SHOWN} more", file=sys.stderr)
+
+
+def _refuses(rules: Rules) -> bool:
+    return rules.strict or rules.unusable == "refuse"
 
 
 def _chunks(places: Sequence[tuple[cutting.Job, int]]) -> Iterator[np.ndarray]:

@@ -17,11 +17,12 @@ from mtl_jax.nouns import Collection, InputError, LesionView
 class Rules:
     """How an ingest goes about it: the fields of config.data with these names, and their defaults.
 
-    Workers change no byte of what is made, and strict only whether it is.
+    Workers change no byte of what is made; strict and unusable only whether it is.
     """
 
     truth_policy: str = "biopsy_or_followup"
     strict: bool = False
+    unusable: str = "refuse"
     pseudonymise: bool = True
     workers: int = 1
 

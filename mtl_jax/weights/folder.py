@@ -1,8 +1,9 @@
-"""A folder of converted weights: `params/` and `card.json`, written whole or not at all.
+"""A folder of converted weights: `params/`, `card.json` and `SHA256SUMS`, written whole or not.
 
 It converts nothing and knows no source format.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ import numpy as np
 
 from mtl_jax.nouns import InputError
 from mtl_jax.weights.card import Weights, check_card, check_params, check_shapes, digest
+
+SUMS = "SHA256SUMS"
 
 
 def save(weights: Weights, folder: Path, replace: bool = False) -> None:
@@ -41,6 +44,7 @@ def save(weights: Weights, folder: Path, replace: bool = False) -> None:
         tree.write_tree(params, temporary / "params")
         text = json.dumps(weights.card, indent=2) + "\n"
         (temporary / "card.json").write_text(text, encoding="utf-8")
+        (temporary / SUMS).write_text(_sums(temporary), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -69,6 +73,7 @@ def load(folder: Path) -> Weights:
         ) from error
     check_card(card, str(card_path))
     check_shapes(card["shapes"], str(card_path))
+    _check_files(folder)
     try:
         params = tree.read_tree(folder / "params", card["shapes"])
     except (ValueError, OSError, KeyError, TypeError) as error:
@@ -83,3 +88,30 @@ def load(folder: Path) -> Weights:
             "card.json); convert the weights again"
         )
     return Weights(params, card)
+
+
+def _sums(folder: Path) -> str:
+    """A line for each file of `params/`, in the form that `sha256sum -c` reads."""
+    files = sorted(
+        path
+        for path in (folder / "params").rglob("*")
+        # Orbax writes to this one, which holds times, again when it reads.
+        if path.is_file() and path.name != "_CHECKPOINT_METADATA"
+    )
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in files
+    )
+
+
+def _check_files(folder: Path) -> None:
+    """Before Orbax sees them: it answers damaged files with more than an exception."""
+    path = folder / SUMS
+    said = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    expected, found = set(said.splitlines()), set(_sums(folder).splitlines())
+    if expected != found:
+        changed = sorted(line[66:] for line in expected ^ found)[:1] or [SUMS]
+        raise InputError(
+            f"{folder}: damaged: {changed[0]} is missing, new or changed (SHA-256 not as in "
+            f"{SUMS}); convert the weights again"
+        )
