@@ -7,7 +7,7 @@ from pathlib import Path
 import handmade_pth as made
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mtl_jax.nouns import InputError
@@ -170,6 +170,7 @@ def test_any_damage_is_read_or_refused_in_one_line(
     folder = tmp_path_factory.mktemp("damaged")
 
     @given(st.integers(0, len(whole) - 1), st.binary(min_size=1, max_size=3))
+    @example(place=152, change=b"\\")  # a bad escape in the text of an old opcode
     def damage(place: int, change: bytes) -> None:
         path = written(folder, whole[:place] + change + whole[place + len(change) :])
         try:

@@ -6,6 +6,7 @@ of layers.
 
 import io
 import mmap
+import warnings
 import zipfile
 from collections.abc import Callable
 from math import prod
@@ -45,12 +46,14 @@ def read_torch_legacy(path: Path) -> dict[str, np.ndarray]:
 
 def _guarded(read: Callable[[Path], dict[str, np.ndarray]], path: Path) -> dict[str, np.ndarray]:
     try:
-        return read(path)
+        # Text opcodes with a bad escape, which no torch file holds, make pickletools warn.
+        with warnings.catch_warnings(action="error"):
+            return read(path)
     except Refused as error:
         raise InputError(
             f"{path}: asks for {error}; refused, nothing was run (save only the state dict)"
         ) from error
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, RuntimeError) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, RuntimeError, Warning) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else "ends too early"
         raise InputError(f"{path}: damaged torch file ({reason}); get it again") from error
 
