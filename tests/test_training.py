@@ -13,7 +13,7 @@ import pytest
 from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.nouns import Batch, InputError, TrainState
-from mtl_jax.training import orientations, pool, predict, steps, transfer
+from mtl_jax.training import epoch, orientations, pool, predict, steps, transfer
 from mtl_jax.training.fit import fit
 from mtl_jax.training.history import TensorBoard
 
@@ -275,3 +275,24 @@ def test_history_goes_to_tensorboard_where_asked(tmp_path: Path) -> None:
     with TensorBoard(tmp_path / "off", enabled=False) as board:
         board.write({"epoch": 1, "loss": 0.5})
     assert not (tmp_path / "off").exists()
+
+
+def test_the_epoch_in_one_loop_is_the_epoch_step_by_step(params: dict) -> None:
+    """What accelerators run, on the CPU: no backward convolution is left in the loop at C1-C5."""
+    frozen = transfer.frozen_layers("C1-C5")
+    optimizer = transfer.optimizer(frozen, 0.9, 0.0005)
+    step = steps.make_train_step(NETWORK, optimizer, (1.0, 1.0))
+    p, key = made_up_pool(), jax.random.key(3)
+    order = epoch.Order(*pool.epoch_order(key, len(p.label), 16), jnp.full(5, 0.001))
+    ended = []
+    for make in (epoch._scanned, epoch._stepwise):
+        state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), optimizer.init(params))
+        ticks: list[int] = []
+        ended.append(make(step, pool.draw)(state, p, order, key, ticks.append))
+        assert sum(ticks) == 5
+    (looped, metrics), (stepped, others) = ended
+    assert int(looped.step) == int(stepped.step) == 5
+    np.testing.assert_allclose(metrics.loss, others.loss, rtol=1e-4)
+    for name in alexnet.LAYERS:
+        for part, value in stepped.params[name].items():
+            np.testing.assert_allclose(looped.params[name][part], value, atol=1e-5)
