@@ -13,10 +13,8 @@ from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import dicom_density, dicom_frame, dicom_header
 from mtl_jax.imaging.dicom_facts import facts
-from mtl_jax.imaging.stored import Stored
+from mtl_jax.imaging.stored import MAX_PIXELS, Stored
 from mtl_jax.nouns import InputError
-
-MAX_PIXELS = 80_000_000
 
 
 def read(path: Path, frame: int, max_pixels: int) -> Stored:

@@ -8,11 +8,9 @@ import tifffile
 from PIL import Image
 
 from mtl_jax.imaging import dicom, ljpeg, pgm
-from mtl_jax.imaging.stored import Stored
+from mtl_jax.imaging.stored import MAX_PIXELS, Stored
 from mtl_jax.nouns import InputError
 
-# More than any mammogram holds (24x30 cm at 42 um: 41 million): beyond it a header is absurd.
-MAX_PIXELS = 80_000_000
 FLOAT_BITS = 12
 
 

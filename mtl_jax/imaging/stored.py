@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+# More than any mammogram holds (24x30 cm at 42 um: 41 million): beyond it a header is absurd.
+MAX_PIXELS = 80_000_000
 ALL = slice(None)
 
 
