@@ -128,19 +128,25 @@ def _summary(one: Job) -> Cut:
 
 def _cut(one: Job) -> Cut:
     path = one.views[0].image_path
-    rois = np.zeros((len(one.views), ROI_PIXELS, ROI_PIXELS), np.int16)
-    outside = np.zeros(len(one.views))
-    errors = []
     try:
         image = read_stored(path, one.views[0].frame)
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        return Cut(rois, outside, (reason,) * len(one.views), unreadable=True)
+        rois = np.zeros((len(one.views), ROI_PIXELS, ROI_PIXELS), np.int16)
+        return Cut(rois, np.zeros(len(rois)), (reason,) * len(rois), unreadable=True)
+    return regions(image, one.views, one.background)
+
+
+def regions(image: Stored, views: Sequence[LesionView], background: Mapping[str, Any]) -> Cut:
+    """The regions of `image` around the lesions of `views`, as every collection's are cut."""
+    rois = np.zeros((len(views), ROI_PIXELS, ROI_PIXELS), np.int16)
+    outside = np.zeros(len(views))
+    errors = []
     limits = image.limits()
-    for number, view in enumerate(one.views):
+    for number, view in enumerate(views):
         try:
             roi, outside[number] = _region(image, limits, view)
-            rois[number] = to_counts(roi, one.background)
+            rois[number] = to_counts(roi, background)
             errors.append("")
         except InputError as error:
             errors.append(str(error))
