@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from mtl_jax import roc
+from mtl_jax.roc.bootstrap import resampled_areas, resamples
+from mtl_jax.roc.compare import METHODS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
@@ -15,26 +17,49 @@ import bench_roc
 
 def test_the_batched_study_does_what_compare_does() -> None:
     rng = np.random.default_rng(0)
-    sets = [bench_roc.simulate(rng, 60, 0.8, 2, 2) for _ in range(6)]
-    rejected, held, _ = bench_roc.calibrate_proper(sets, 0.8)
-    tests = [roc.compare(t, a, b, "proper", patient) for t, (a, b), patient in sets]
-    assert rejected == np.mean([test.p_value < 0.05 for test in tests])
-    fits = [roc.proper(t, a) for t, (a, _), _ in sets]
-    assert held == np.mean([fit.ci_low <= 0.8 <= fit.ci_high for fit in fits])
+    sets = [bench_roc.simulate(rng, 60, 0.8, 2, 2) for _ in range(12)]
+    results = bench_roc.calibrate_empirical(sets, 0.8)
+    results["proper"] = bench_roc.calibrate_proper(sets, 0.8)
+    for method in METHODS:
+        tests = [
+            roc.compare(t, a, b, method, patient, allow_repeats=True, samples=400)
+            for t, (a, b), patient in sets
+        ]
+        assert results[method][0] == sum(test.p_value < 0.05 for test in tests)
+    for method, one in (
+        ("delong", lambda t, a, _: roc.empirical(t, a)),
+        ("bootstrap", lambda t, a, patient: roc.bootstrap(t, a, patient, samples=400)),
+        ("proper", lambda t, a, _: roc.proper(t, a)),
+    ):
+        fits = [one(t, a, patient) for t, (a, _), patient in sets]
+        assert results[method][1] == sum(fit.ci_low <= 0.8 <= fit.ci_high for fit in fits)
+
+
+def test_areas_of_resamples_from_counts_of_pairs() -> None:
+    truth, (scores, _), patient = bench_roc.simulate(np.random.default_rng(1), 30, 0.8, 3, 2)
+    weights = next(resamples(truth, patient, 50, seed=3))
+    of_patient = weights[:, np.unique(patient, return_index=True)[1]].astype(np.float32)
+    np.testing.assert_allclose(
+        bench_roc._areas(of_patient, truth, scores, patient),
+        resampled_areas(truth, [scores], patient, 50, seed=3)[0],
+        rtol=1e-12,
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("lesions", "auc", "views", "per_patient"), [
-    (100, 0.75, 1, 1), (100, 0.9, 2, 3), (400, 0.75, 4, 1), (400, 0.9, 2, 2),
-])  # fmt: skip
-def test_type_1_error_and_coverage(lesions: int, auc: float, views: int, per_patient: int) -> None:
-    nulls = {"delong": 2000, "obuchowski": 2000, "bootstrap": 500, "proper": 500}
-    result = bench_roc.calibrate(lesions, auc, views, per_patient, nulls, seed=1)
+@pytest.mark.parametrize("cell", bench_roc.CELLS)
+def test_type_1_error_and_coverage(cell: tuple[int, float, int, int]) -> None:
+    nulls = bench_roc.NULLS
+    views, per_patient = cell[2:]
+    shares = {
+        method: (rejected / nulls, None if held is None else held / nulls)
+        for method, (rejected, held) in bench_roc.calibrate(*cell).items()
+    }
+    noise = 3 * np.sqrt(0.05 * 0.95 / nulls)
     for method in ("obuchowski", "bootstrap", "proper"):
-        rejected, held, count = result[method]
-        # 0.05, with 0.012 for small samples and three Monte Carlo standard errors
-        assert abs(rejected - 0.05) < 0.012 + 3 * np.sqrt(0.05 * 0.95 / count), method
+        rejected, held = shares[method]
+        assert abs(rejected - 0.05) < 0.012 + noise, method  # 0.012 for small samples
         if method == "bootstrap" or (method == "proper" and views == per_patient == 1):
-            assert held > 0.95 - 0.02 - 3 * np.sqrt(0.05 * 0.95 / count), method
+            assert held > 0.95 - 0.02 - noise, method
     if views > 1:  # the wrong method's failure
-        assert result["delong"][0] > 0.08
+        assert shares["delong"][0] > 0.08

@@ -37,17 +37,17 @@ def main() -> None:
     for subject in (roc, ingest):
         subject.add_argument("--json", type=Path, help="write the rows here as well")
     flags = parser.parse_args()
+    versions = {"python": platform.python_version()} | {
+        package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])
+    }
+    machine = {"system": platform.platform(), "cores": os.cpu_count()}
     rows = []
     for row in {"roc": measure_roc, "ingest": measure_ingest}[flags.what](flags):
         print("  ".join(f"{k} {_short(v)}" for k, v in row.items()), flush=True)
         rows.append(row)
-    if flags.json:
-        versions = {"python": platform.python_version()} | {
-            package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])
-        }
-        machine = {"system": platform.platform(), "cores": os.cpu_count()}
-        report = {"machine": machine, "versions": versions, "rows": rows}
-        flags.json.write_text(json.dumps(report, indent=1))
+        if flags.json:  # after each row, so that a stopped run leaves what it measured
+            report = {"machine": machine, "versions": versions, "rows": rows}
+            flags.json.write_text(json.dumps(report, indent=1))
 
 
 def measure_roc(flags: argparse.Namespace) -> Iterator[dict]:

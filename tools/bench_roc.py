@@ -10,30 +10,28 @@ from scipy.special import expit, logit, ndtri
 
 from mtl_jax import roc
 from mtl_jax.roc import clustered, influence, information, model, runs, search
-from mtl_jax.roc.empirical import Z95
+from mtl_jax.roc.bootstrap import resamples
+from mtl_jax.roc.empirical import Z95, logit_interval
 
 # Variance components of a score, summing to 1: what patient, lesion and view give to both
 # readings alike, what a reading gives to a lesion, and noise.
 COMPONENTS = {"patient": 0.2, "lesion": 0.25, "view": 0.15, "reading": 0.2, "noise": 0.2}
 
-BATCH = 200  # nulls whose fits are climbed together
-NULLS = {"delong": 2000, "obuchowski": 2000, "bootstrap": 1000, "proper": 1000}
+TESTS = ("delong", "obuchowski", "bootstrap")  # of empirical areas
+CELLS = list(itertools.product((100, 400), (0.75, 0.9), (1, 2, 3, 4), (1, 2, 3)))
+NULLS = 2000
+SAMPLES = 400  # resamples of a bootstrap here
+BATCH = 100_000  # views whose fits are climbed together
 
 
-def study(nulls: dict[str, int] = NULLS) -> Iterator[dict]:
+def study() -> Iterator[dict]:
     """`calibrate` over 100 and 400 lesions, areas 0.75 and 0.9, 1 to 4 views a lesion and 1 to 3
     lesions a patient: one row a method and cell."""
-    for cell in itertools.product((100, 400), (0.75, 0.9), (1, 2, 3, 4), (1, 2, 3)):
+    for cell in CELLS:
         names = dict(zip(("lesions", "auc", "views", "per_patient"), cell, strict=True))
-        for method, (rejected, held, count) in calibrate(*cell, nulls).items():
-            yield {
-                "what": "calibration",
-                **names,
-                "method": method,
-                "type_1_error": rejected,
-                "coverage": None if np.isnan(held) else held,
-                "nulls": count,
-            }
+        for method, (rejected, held) in calibrate(*cell).items():
+            counts = {"nulls": NULLS, "rejected": rejected, "held": held}
+            yield {"what": "calibration", **names, "method": method, **counts}
 
 
 def speed(seed: int = 0) -> Iterator[dict]:
@@ -87,42 +85,71 @@ def simulate(
 
 
 def calibrate(
-    lesions: int,
-    auc: float,
-    views: int,
-    per_patient: int,
-    nulls: dict[str, int],
-    seed: int = 0,
-) -> dict[str, tuple[float, float, int]]:
-    """Per method: the share of nulls rejected at 0.05, the share of 95 % intervals of the first
-    reading's area that hold the truth (NaN where the method gives none), and how many nulls."""
+    lesions: int, auc: float, views: int, per_patient: int, nulls: int = NULLS, seed: int = 0
+) -> dict[str, tuple[int, int | None]]:
+    """Per method: how many nulls it rejects at 0.05, and how many 95 % intervals of the first
+    reading's area hold the truth (None where the method gives none)."""
     rng = np.random.default_rng([seed, lesions, int(1000 * auc), views, per_patient])
-    sets = [simulate(rng, lesions, auc, views, per_patient) for _ in range(max(nulls.values()))]
     out = {}
-    for method in ("delong", "obuchowski", "bootstrap"):
-        rejected = []
-        for truth, (a, b), patient in sets[: nulls[method]]:
-            test = roc.compare(truth, a, b, method, patient, allow_repeats=True, samples=400)
-            rejected.append(test.p_value < 0.05)
-        out[method] = (float(np.mean(rejected)), float("nan"), len(rejected))
-    for method, one in (
-        ("delong", lambda s: roc.empirical(s[0], s[1][0])),
-        ("bootstrap", lambda s: roc.bootstrap(s[0], s[1][0], s[2], samples=400)),
-    ):
-        fits = [one(s) for s in sets[: nulls[method]]]
-        held = np.mean([fit.ci_low <= auc <= fit.ci_high for fit in fits])
-        out[method] = (out[method][0], float(held), len(fits))
-    parts = [
-        calibrate_proper(sets[i : min(i + BATCH, nulls["proper"])], auc)
-        for i in range(0, nulls["proper"], BATCH)
-    ]
-    rejected, held, count = np.array(parts).T
-    shares = (float((x * count).sum() / count.sum()) for x in (rejected, held))
-    out["proper"] = (*shares, int(count.sum()))
+    done, size = 0, int(np.clip(BATCH // (lesions * views), 100, 1000))
+    while done < nulls:
+        count = min(size, nulls - done)
+        sets = [simulate(rng, lesions, auc, views, per_patient) for _ in range(count)]
+        results = calibrate_empirical(sets, auc) | {"proper": calibrate_proper(sets, auc)}
+        for method, (rejected, held) in results.items():
+            before = out.get(method, (0, 0))
+            out[method] = (before[0] + rejected, None if held is None else before[1] + held)
+        done += count
     return out
 
 
-def calibrate_proper(sets: list[tuple], auc: float) -> tuple[float, float, int]:
+def calibrate_empirical(sets: list[tuple], auc: float) -> dict[str, tuple[int, int | None]]:
+    """As `calibrate` for the tests of empirical areas, which share the influence of the cases,
+    and with the areas of resamples from counts of pairs of patients: what `compare` does with
+    its own seed, only faster."""
+    drawn = next(resamples(sets[0][0], sets[0][2], SAMPLES, seed=0))
+    rejected, held = dict.fromkeys(TESTS, 0), dict.fromkeys(("delong", "bootstrap"), 0)
+    for truth, readings, patient in sets:
+        areas, moves, _ = zip(
+            *(influence.of_empirical_area(truth, scores) for scores in readings), strict=True
+        )
+        first = np.unique(patient, return_index=True)[1]
+        weights = drawn[:, first].astype(np.float32)
+        again = np.stack([_areas(weights, truth, scores, patient) for scores in readings])
+        of_case = clustered.covariance(truth, moves, np.arange(len(truth)))
+        spread = {
+            "delong": of_case[2, 2],
+            "obuchowski": clustered.covariance(truth, moves, patient)[2, 2],
+            "bootstrap": (again[0] - again[1]).var(ddof=1),
+        }
+        for method, variance in spread.items():
+            rejected[method] += abs(areas[0] - areas[1]) > Z95 * np.sqrt(variance)
+        own = {"delong": np.sqrt(of_case[0, 0]), "bootstrap": again[0].std(ddof=1)}
+        for method, se in own.items():
+            low, high = logit_interval(areas[0], se)
+            held[method] += low <= auc <= high
+    return {
+        method: (int(rejected[method]), int(held[method]) if method in held else None)
+        for method in TESTS
+    }
+
+
+def _areas(
+    weights: np.ndarray, truth: np.ndarray, scores: np.ndarray, patient: np.ndarray
+) -> np.ndarray:
+    """Empirical areas (samples,) without ties, `weights` (samples, patients) being how often each
+    patient is drawn; patients in order. All counts are whole numbers that float32 holds exactly."""
+    won = scores[truth][:, None] > scores[~truth]
+    for axis, kind in enumerate((truth, ~truth)):
+        begins = np.flatnonzero(np.diff(patient[kind], prepend=-1))
+        won = np.add.reduceat(won, begins, axis=axis, dtype=np.float32)
+    held = [np.bincount(patient[kind], minlength=weights.shape[1]) for kind in (truth, ~truth)]
+    malignant, benign = (weights[:, h > 0] for h in held)
+    pairs = (weights @ held[0]) * (weights @ held[1])
+    return np.einsum("bq,bq->b", malignant @ won, benign) / pairs
+
+
+def calibrate_proper(sets: list[tuple], auc: float) -> tuple[int, int]:
     """As `calibrate` for 'proper', all fits in one batch: what `compare` does, only faster."""
     areas, moves = [], []
     for reading in (0, 1):
@@ -143,4 +170,4 @@ def calibrate_proper(sets: list[tuple], auc: float) -> tuple[float, float, int]:
     spread = [clustered.covariance(s[0], (a, b), s[2])[2, 2] for s, a, b in zip(
         sets, *moves, strict=True)]  # fmt: skip
     rejected = np.abs(areas[0] - areas[1]) > Z95 * np.sqrt(spread)
-    return float(rejected.mean()), float(((low <= auc) & (auc <= high)).mean()), len(sets)
+    return int(rejected.sum()), int(((low <= auc) & (auc <= high)).sum())

@@ -104,7 +104,7 @@ def separation(auc: np.ndarray, c: np.ndarray, guess: np.ndarray | None = None) 
         short = auc - area(d, c)
         low, high = np.where(short > 0, d, low), np.where(short > 0, high, d)
         step = d + short / np.maximum(area_gradient(d, c)[0], 1e-60)
-        if np.all(np.abs(short) < 1e-14) or np.all(high - low < 1e-9):
+        if np.all((np.abs(short) < 1e-14) | (high - low < 1e-9)):
             break
         d = np.where((step >= low) & (step <= high), step, (low + high) / 2.0)
     return d

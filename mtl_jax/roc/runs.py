@@ -80,12 +80,16 @@ def from_scores(truth: np.ndarray, scores: np.ndarray) -> Runs:
 
 
 def coarsen(runs: Runs, most: int) -> Runs:
-    """Pools neighbouring categories of one data set until at most `most` are left, each with
-    about the same number of cases."""
-    if len(runs.benign) <= most:
-        return runs
+    """Pools neighbouring categories of each data set that has more than `most`, until at most so
+    many are left, each with about the same number of cases."""
     both = runs.benign + runs.malignant
-    middle = np.cumsum(both) - both / 2.0
-    bin_ = np.unique((middle / both.sum() * most).astype(int), return_inverse=True)[1]
-    benign, malignant = (np.bincount(bin_, n) for n in (runs.benign, runs.malignant))
-    return Runs(benign, malignant, np.array([0, len(benign)]))
+    running = np.cumsum(both)
+    before = np.repeat(running[runs.start[:-1]] - both[runs.start[:-1]], runs.sizes)
+    middle = (running - before - both / 2.0) / np.repeat(runs.total(both), runs.sizes)
+    bin_ = (middle * most).astype(int)
+    begins = np.repeat(runs.sizes <= most, runs.sizes)
+    begins[1:] |= bin_[1:] != bin_[:-1]
+    begins[runs.start[:-1]] = True
+    at = np.flatnonzero(begins)
+    start = np.searchsorted(at, runs.start)
+    return Runs(np.add.reduceat(runs.benign, at), np.add.reduceat(runs.malignant, at), start)

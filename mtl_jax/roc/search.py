@@ -61,13 +61,16 @@ def search(runs: Runs) -> Fits:
 
 
 def search_near(runs: Runs, d: float, c: float) -> Fits:
-    """The best maxima of many data sets that resemble one whose maximum is (d, c): from there,
-    and from the curve of the same area with a slight bend to the other side."""
+    """The best maxima of many data sets that resemble one whose maximum is (d, c): with the
+    categories pooled from there, and from the curve of the same area with a slight bend to the
+    other side; then from the better of the two with all categories."""
     area = model.area(np.array([d]), model.away_from_zero(np.array([c])))
     other = (-0.2 if c > 0 else 0.2) * model.widest(area)
     starts = ((np.array([max(d, 0.3)]), np.array([c])), (model.separation(area, other), other))
-    found = [climb(runs, *(np.repeat(x, runs.sets) for x in start)) for start in starts]
-    return better_of(runs, *found)
+    coarse = coarsen(runs, COARSE)
+    found = [climb(coarse, *(np.repeat(x, runs.sets) for x in start)) for start in starts]
+    best = better_of(coarse, *found).at
+    return climb(runs, np.maximum(best.d, 0.3), best.c)
 
 
 def try_edge(runs: Runs, found: Fits) -> Fits:
