@@ -97,6 +97,25 @@ def default() -> ConfigDict:
     c.statistics = ConfigDict()
     c.statistics.bootstrap = 2000  # resamples of the patients
 
+    # What is looked at in the trained networks (2.5)
+    c.analysis = ConfigDict()
+    c.analysis.enabled = True
+    c.analysis.regions = 400  # learned ones of each collection, as many of the test set, at most
+    c.analysis.perplexity = 30.0  # of t-SNE
+    c.analysis.learning_rate = 500.0
+    c.analysis.iterations = 5000
+    c.analysis.momentum = 0.5
+    c.analysis.starts = 10  # the one of lowest cost is kept
+    c.analysis.maps = 6  # deconvolution maps of each layer
+    c.analysis.explained = 1  # regions at each end: highest and lowest score of either truth
+    c.analysis.rois = ()  # roi_id of the target's regions to be explained as well
+    c.analysis.steps = 64  # of integrated gradients
+    c.analysis.pictures = True  # False: no region is shown in the report, as some licences ask
+    c.analysis.threshold = 0.5  # score from which a region is called malignant, in the gallery
+    c.analysis.gallery = 12  # misclassified regions shown of each kind, the worst first
+    c.analysis.conventional = True  # hand-made features, LDA and random forest, beside the networks
+    c.analysis.trees = 500  # of the random forest
+
     # Where it runs
     c.devices = 1  # accelerators that share each batch
     c.executor = "local"
@@ -114,6 +133,10 @@ def at_scale(c: ConfigDict, scale: str) -> ConfigDict:
         c.train.final_learning_rate = 0.0008
         c.data.phantom.difficulty = 0.3
         c.data.phantom.test_fraction = 0.6  # scoring is cheap, and narrows the interval
+        c.analysis.regions = 60
+        c.analysis.iterations = 750
+        c.analysis.starts = 2
+        c.analysis.steps = 32
     return c
 
 
@@ -145,6 +168,7 @@ def validate(c: ConfigDict) -> None:
     _need("devices", c.devices, c.devices >= 1, "at least 1")
     _need("statistics.bootstrap", c.statistics.bootstrap, c.statistics.bootstrap >= 100, ">= 100")
     _need("model.dropout", c.model.dropout, 0 <= c.model.dropout < 1, "in [0, 1)")
+    _validate_analysis(c.analysis)
     fraction = c.data.test_fraction
     _need("data.test_fraction", fraction, 0 <= fraction < 1, "in [0, 1)")
     t = c.train
@@ -167,6 +191,17 @@ def validate(c: ConfigDict) -> None:
     _need("train.weight_decay", t.weight_decay, t.weight_decay >= 0, "at least 0")
     _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
     parse_task_weights(t.task_weights)
+
+
+def _validate_analysis(a: ConfigDict) -> None:
+    for name in ("starts", "maps", "explained", "steps", "gallery", "trees"):
+        _need(f"analysis.{name}", a[name], a[name] >= 1, "at least 1")
+    _need("analysis.regions", a.regions, a.regions >= 8, "at least 8")
+    _need("analysis.iterations", a.iterations, a.iterations >= 50, "at least 50")
+    _need("analysis.perplexity", a.perplexity, a.perplexity >= 2, "at least 2")
+    _need("analysis.learning_rate", a.learning_rate, a.learning_rate > 0, "above 0")
+    _need("analysis.momentum", a.momentum, 0 <= a.momentum < 1, "in [0, 1)")
+    _need("analysis.threshold", a.threshold, 0 < a.threshold < 1, "between 0 and 1")
 
 
 def parse_task_weights(items: Iterable[str]) -> dict[str, float]:

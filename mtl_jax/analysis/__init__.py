@@ -1,0 +1,1 @@
+"""What trained networks hold: t-SNE, convergence, deconvolution maps; and conventional CAD."""

@@ -1,0 +1,223 @@
+"""Looks into the trained networks of a finished study. Trains nothing and draws nothing.
+
+Each finding is one file, written whole; what is there is not made again.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtl_jax.analysis import choose, convergence, deconvolution, embedding, features, files
+from mtl_jax.analysis.gradients import integrated
+from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.nouns import Params, RoiSet
+from mtl_jax.training.pool import Pool, make_pool, statistics
+
+
+class Subject(NamedTuple):
+    """A trained network, and the head of the target's task."""
+
+    network: AlexNet
+    params: Params
+    head: int
+
+
+class Material(NamedTuple):
+    """What every approach's network is shown: the collections, rows learned of each, the target and
+    its scored rows, none of them learned, and each approach's scores of those rows."""
+
+    collections: Mapping[str, RoiSet]
+    learned: Mapping[str, np.ndarray]
+    target: str
+    scored: np.ndarray
+    scores: Mapping[str, np.ndarray]
+
+
+def analyse(
+    folder: Path,
+    subjects: Mapping[str, Callable[[], Subject]],
+    material: Material,
+    settings: ConfigDict,
+    seed: int,
+) -> None:
+    """Writes into `folder`, for the config's `analysis` section `settings`:
+
+    regions.npz: the regions looked at, as pictures (n, 128, 128) uint8;
+    tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled regions, costs of all starts;
+    convergence-APPROACH.csv: how far tasks and truths lie apart, layer by layer;
+    maps-APPROACH.npz: deconvolution maps and integrated gradients of the regions explained.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = choose.choose(
+        material.learned, material.target, material.scored, settings.regions, seed
+    )
+    if not (folder / "regions.npz").exists():
+        _write_regions(folder / "regions.npz", chosen, material.collections, settings.pictures)
+    mean, std = statistics(
+        [_pixels(material.collections[task], rows) for task, rows in material.learned.items()]
+    )
+    for approach, load in subjects.items():
+        embeddings = {layer: folder / f"tsne-{approach}-{layer}.npz" for layer in features.LAYERS}
+        measures, maps = folder / f"convergence-{approach}.csv", folder / f"maps-{approach}.npz"
+        if all(path.exists() for path in (*embeddings.values(), measures, maps)):
+            continue
+        print(f"analysis of {approach}", flush=True)
+        subject = load()
+        if not maps.exists():
+            _write_maps(maps, subject, material, mean, std, settings)
+        if not (measures.exists() and all(path.exists() for path in embeddings.values())):
+            pool = _pool(chosen, material, mean, std)
+            found = features.averaged(subject.network, subject.params, pool)
+            if not measures.exists():
+                _write_measures(measures, found, chosen, material, seed)
+            for layer, path in embeddings.items():
+                if not path.exists():
+                    _write_embedding(path, found[layer], settings, seed)
+
+
+def _write_regions(
+    path: Path, chosen: choose.Chosen, collections: Mapping[str, RoiSet], pictures: bool
+) -> None:
+    columns = {}
+    for name in ("roi_id", "case_id", "lesion_id", "view", "label"):
+        values = [
+            collections[task].index[name][row]
+            for task, row in zip(chosen.task, chosen.row, strict=True)
+        ]
+        columns[name] = np.array(values, int if name == "label" else str)
+    picture = np.zeros((0, 128, 128), np.uint8)
+    if pictures:
+        picture = np.stack(
+            [
+                _picture(_pixels(collections[task], np.array([row]))[0])
+                for task, row in zip(chosen.task, chosen.row, strict=True)
+            ]
+        )
+    kept = chosen._asdict()
+    del kept["row"]
+    files.write_arrays(path, **columns, **kept, picture=picture)
+
+
+def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: int) -> None:
+    made = embedding.embed(
+        found,
+        settings.perplexity,
+        settings.learning_rate,
+        settings.iterations,
+        settings.momentum,
+        settings.starts,
+        seed,
+    )
+    files.write_arrays(path, **made._asdict())
+
+
+def _write_measures(
+    path: Path,
+    found: Mapping[str, np.ndarray],
+    chosen: choose.Chosen,
+    material: Material,
+    seed: int,
+) -> None:
+    """Tasks are compared by their learned regions, so that learned is not set against unseen."""
+    keep = np.flatnonzero(chosen.sampled)
+    task, learned, row = chosen.task[keep], chosen.learned[keep], chosen.row[keep]
+    index = [material.collections[t].index for t in task]
+    label = np.array([int(i["label"][r]) for i, r in zip(index, row, strict=True)])
+    case = np.array([f"{t}\t{i['case_id'][r]}" for t, i, r in zip(task, index, row, strict=True)])
+    own = task == material.target
+    parts = [
+        ("silhouette", "truth", "learned", own & learned, label),
+        ("silhouette", "truth", "scored", own & ~learned, label),
+    ]
+    names = list(dict.fromkeys(task.tolist()))
+    if len(names) > 1:
+        parts.append(("silhouette", "task", "learned", learned, task))
+    for a, b in combinations(names, 2):
+        parts.append(("mmd2", f"{a} and {b}", "learned", learned & np.isin(task, (a, b)), task))
+    measure = {"silhouette": convergence.silhouette, "mmd2": convergence.discrepancy}
+    rows = []
+    for layer in features.LAYERS:
+        distance = convergence.distances(found[layer])
+        for name, groups, which, mask, group in parts:
+            within, of = distance[np.ix_(mask, mask)], group[mask]
+            value = measure[name](within, of)
+            se = convergence.standard_error(measure[name], within, of, case[mask], seed)
+            rows.append((layer, name, groups, which, value, se, int(mask.sum())))
+    header = ("layer", "measure", "groups", "regions", "value", "se", "n")
+    files.write_rows(path, header, rows)
+
+
+def _write_maps(
+    path: Path,
+    subject: Subject,
+    material: Material,
+    mean: np.ndarray,
+    std: np.ndarray,
+    settings: ConfigDict,
+) -> None:
+    rois = material.collections[material.target]
+    score = np.mean([material.scores[a] for a in material.scores], axis=0)
+    ends = choose.extremes(rois.index["label"][material.scored], score, settings.explained)
+    shown = choose.asked(rois, settings.rois)
+    shown += [(kind, int(material.scored[i])) for kind, i in ends]
+    own = list(material.learned).index(material.target)
+    which, maps, scale, pixels = [], [], [], []
+    for _, row in shown:
+        gray = np.float32((_pixels(rois, np.array([row]))[0] - mean[own]) / std[own])
+        found = deconvolution.strongest(
+            subject.params, gray, subject.network.lrn, settings.maps
+        ).values()
+        which.append([numbers for numbers, _ in found])
+        each = np.stack([projected for _, projected in found])
+        largest = np.abs(each).max((-2, -1))
+        scale.append(largest)
+        maps.append(np.float16(each / np.maximum(largest, 1e-30)[..., None, None]))
+        pixels.append(
+            integrated(subject.network, subject.params, gray, subject.head, settings.steps)
+        )
+    files.write_arrays(
+        path,
+        roi_id=rois.index["roi_id"][[row for _, row in shown]].astype(str),
+        label=rois.index["label"][[row for _, row in shown]].astype(int),
+        kind=np.array([kind for kind, _ in shown]),
+        picture=np.stack([_picture(_pixels(rois, np.array([row]))[0]) for _, row in shown]),
+        layer=np.array(deconvolution.LAYERS),
+        feature=np.array(which),
+        maps=np.stack(maps),
+        scale=np.stack(scale),
+        integrated=np.stack(pixels),
+    )
+
+
+def _pool(chosen: choose.Chosen, material: Material, mean: np.ndarray, std: np.ndarray) -> Pool:
+    """The sampled regions in their order: the learned ones by task, then the target's others."""
+    tasks = list(material.learned)
+    keep = chosen.sampled
+    order = [(t, True) for t in tasks] + [(material.target, False)]
+    pixels, labels, means, stds = [], [], [], []
+    for task, was_learned in order:
+        rows = chosen.row[keep & (chosen.task == task) & (chosen.learned == was_learned)]
+        rois = material.collections[task]
+        pixels.append(_pixels(rois, rows))
+        labels.append(rois.index["label"][rows].astype(int))
+        means.append(mean[tasks.index(task)])
+        stds.append(std[tasks.index(task)])
+    return make_pool(pixels, labels, np.float32(means), np.float32(stds))
+
+
+def _pixels(rois: RoiSet, rows: np.ndarray) -> np.ndarray:
+    """These regions (n, 128, 128) int16, read from the shards that hold them."""
+    begins = np.cumsum([0] + [len(shard) for shard in rois.shards])
+    shard = np.searchsorted(begins, rows, side="right") - 1
+    found = [rois.shards[s][row - begins[s]] for s, row in zip(shard, rows, strict=True)]
+    return np.stack(found) if found else np.zeros((0, 128, 128), np.int16)
+
+
+def _picture(pixels: np.ndarray) -> np.ndarray:
+    """A region as 8 bits for the eye: its own 0.5th to 99.5th percentile from black to white."""
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    return np.uint8(np.rint(255 * np.clip((pixels - low) / max(high - low, 1), 0, 1)))

@@ -1,0 +1,54 @@
+"""Conventional computer-aided diagnosis: hand-made features and two classifiers of scikit-learn.
+
+What deep learning is measured against (the paper's third limitation). Knows no networks.
+"""
+
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mtl_jax.analysis.outline import outline
+from mtl_jax.analysis.shape import shape
+from mtl_jax.analysis.spiculation import spiculation
+from mtl_jax.analysis.texture import texture
+
+CLASSIFIERS = ("lda", "forest")
+
+
+def describe(gray: np.ndarray) -> dict[str, float]:
+    """Shape, texture and spiculation of the mass in the middle of `gray` (s, s), by name."""
+    gray = np.asarray(gray, np.float64)
+    mask = outline(gray)
+    return shape(mask) | texture(gray, mask) | spiculation(gray, mask)
+
+
+def table(regions: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The features (n, f) float64 of `regions` (n, s, s), and their names (f,)."""
+    rows = [describe(region) for region in regions]
+    return np.array([list(row.values()) for row in rows]), list(rows[0]) if rows else []
+
+
+def judge(
+    learned: np.ndarray, labels: np.ndarray, scored: np.ndarray, trees: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Each of CLASSIFIERS' probability of malignant (m,) float32 of the rows `scored` (m, f), after
+    it has learned the rows `learned` (n, f) with `labels` (n,) 0 or 1.
+
+    lda: linear discriminant analysis of standardized features, their covariance shrunk by Ledoit
+    and Wolf's rule (2004), because the features are many for the cases. forest: a random forest
+    (Breiman 2001) of `trees` trees, the classes weighed alike.
+    """
+    classifiers = {
+        "lda": make_pipeline(
+            StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        ),
+        "forest": RandomForestClassifier(
+            trees, min_samples_leaf=2, class_weight="balanced", random_state=seed
+        ),
+    }
+    return {
+        name: np.float32(classifiers[name].fit(learned, labels).predict_proba(scored)[:, 1])
+        for name in CLASSIFIERS
+    }

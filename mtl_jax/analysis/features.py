@@ -1,0 +1,42 @@
+"""Features of the fully connected layers, averaged over the eight orientations. Embeds nothing."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.nouns import Params
+from mtl_jax.training import orientations
+from mtl_jax.training.pool import Pool, draw
+
+LAYERS = ("F1", "F2", "F3", "F4")  # those whose features section 3.4 looks at
+REGIONS_AT_ONCE = 32
+
+
+def averaged(network: AlexNet, params: Params, pool: Pool) -> dict[str, np.ndarray]:
+    """What each of LAYERS puts out for each region of `pool`, (n, nodes) float32, without dropout,
+    the mean over the region's eight orientations."""
+    count = len(pool.label)
+    parts: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
+    for begin in range(0, count, REGIONS_AT_ONCE):
+        # Always the same shape, so that one compiled program does them all.
+        regions = jnp.clip(begin + jnp.arange(REGIONS_AT_ONCE), 0, count - 1)
+        for layer, found in _mean_of_eight(network, params, pool, regions).items():
+            parts[layer].append(np.asarray(found))
+    return {layer: np.concatenate(found)[:count] for layer, found in parts.items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _mean_of_eight(
+    network: AlexNet, params: Params, pool: Pool, regions: jax.Array
+) -> dict[str, jax.Array]:
+    picks = (regions[:, None] * orientations.COUNT + jnp.arange(orientations.COUNT)).ravel()
+    x = draw(pool, picks, jnp.ones(len(picks))).image
+    found, first = {}, "C1"
+    for layer, following in zip(LAYERS, (*LAYERS[1:], "F5"), strict=True):
+        x = network.apply({"params": params}, x, first, layer)
+        found[layer] = x.reshape(-1, orientations.COUNT, x.shape[-1]).mean(1)
+        first = following
+    return found

@@ -1,0 +1,121 @@
+"""t-SNE keeps neighbours, measures of convergence by hand, features against the network's own."""
+
+import jax
+import numpy as np
+import pytest
+from sklearn.manifold import trustworthiness
+
+from mtl_jax.analysis import choose, convergence, embedding, features
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.training.pool import make_pool
+
+SETTINGS = {"perplexity": 30.0, "learning_rate": 500.0, "momentum": 0.5}
+
+
+def clusters(apart: float, n: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(3), n)
+    return rng.standard_normal((3 * n, 50)) + apart * np.eye(50)[group], group
+
+
+def test_tsne_keeps_neighbours_and_the_lowest_cost() -> None:
+    found, group = clusters(20.0)
+    made = embedding.embed(found, **SETTINGS, iterations=500, starts=3, seed=0)
+    assert made.points.shape == (120, 2) and made.perplexity == 30
+    assert trustworthiness(found, made.points, n_neighbors=10) > 0.9
+    distance = convergence.distances(made.points)
+    nearest = np.argsort(distance, axis=1)[:, 1]
+    assert (group[nearest] == group).all()
+    alone = [embedding.embed(found, **SETTINGS, iterations=500, starts=1, seed=s) for s in range(3)]
+    np.testing.assert_array_equal(made.costs, [one.costs[0] for one in alone])
+    np.testing.assert_array_equal(made.points, alone[int(made.costs.argmin())].points)
+
+
+def test_tsne_of_few_or_equal_rows() -> None:
+    made = embedding.embed(clusters(5.0, 3)[0], **SETTINGS, iterations=100, starts=1, seed=0)
+    assert made.perplexity == pytest.approx(8 / 3) and np.isfinite(made.points).all()
+    equal = np.zeros((12, 4))
+    made = embedding.embed(equal, **SETTINGS, iterations=100, starts=1, seed=0)
+    assert np.isfinite(made.points).all()
+
+
+def test_silhouette_by_hand() -> None:
+    distance = convergence.distances(np.array([[0.0], [1.0], [10.0], [11.0]]))
+    # Of the outer rows: a = 1, b = 10.5; of the inner: a = 1, b = 9.5.
+    expected = np.mean([1 - 1 / 10.5, 1 - 1 / 9.5] * 2)
+    assert convergence.silhouette(distance, np.array([0, 0, 1, 1])) == pytest.approx(expected)
+
+
+def test_discrepancy_by_hand_and_against_a_loop() -> None:
+    x = np.random.default_rng(1).standard_normal((9, 3))
+    group = np.array(["a"] * 4 + ["b"] * 5)
+    distance = convergence.distances(x)
+    scale = np.median([distance[i, j] for i in range(9) for j in range(i)])
+    kernel = [[np.exp(-np.sum((p - q) ** 2) / (2 * scale**2)) for q in x] for p in x]
+    one = np.mean([kernel[i][j] for i in range(4) for j in range(4) if i != j])
+    two = np.mean([kernel[i][j] for i in range(4, 9) for j in range(4, 9) if i != j])
+    both = np.mean([kernel[i][j] for i in range(4) for j in range(4, 9)])
+    assert convergence.discrepancy(distance, group) == pytest.approx(one + two - 2 * both)
+
+
+def test_discrepancy_is_near_zero_for_one_distribution_and_grows() -> None:
+    values = []
+    for apart in (0.0, 1.0, 3.0):
+        found, group = clusters(apart)
+        keep = group < 2
+        distance = convergence.distances(found[keep])
+        values.append(convergence.discrepancy(distance, group[keep]))
+    assert abs(values[0]) < 0.01 < values[1] < values[2]
+
+
+def test_standard_error_is_that_of_repeated_samples() -> None:
+    seen, told = [], []
+    for seed in range(30):
+        found, group = clusters(2.0, seed=seed)
+        distance, case = convergence.distances(found), np.arange(len(group))
+        seen.append(convergence.silhouette(distance, group))
+        if seed < 8:
+            told.append(
+                convergence.standard_error(convergence.silhouette, distance, group, case, 0)
+            )
+    assert np.mean(told) == pytest.approx(np.std(seen, ddof=1), rel=0.5)
+
+
+def test_features_are_the_mean_of_eight_of_the_networks_own() -> None:
+    network = alexnet.AlexNet()
+    params = alexnet.init(network, jax.random.key(0))
+    pixels = np.random.default_rng(2).integers(-500, 500, (3, 128, 128)).astype(np.int16)
+    pool = make_pool([pixels], [np.array([0, 1, 1])], np.float32([20]), np.float32([300]))
+    found = features.averaged(network, params, pool)
+    gray = (pixels[1].astype(np.float32) - 20) / 300
+    turned = np.stack([np.rot90(side, k) for side in (gray, gray.T) for k in range(4)])
+    images = np.repeat(turned[..., None], 3, axis=-1)
+    for layer, nodes in (("F1", 4096), ("F4", 100)):
+        assert found[layer].shape == (3, nodes)
+        expected = np.asarray(alexnet.forward(params, images, last=layer)).mean(0)
+        np.testing.assert_allclose(found[layer][1], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_extremes_are_the_ends_of_either_truth() -> None:
+    label = np.array([1, 1, 1, 0, 0, 0])
+    score = np.array([0.2, 0.9, 0.9, 0.1, 0.7, 0.3])
+    found = dict(choose.extremes(label, score, 1))
+    assert list(found.values()) == [1, 0, 3, 4]
+    assert len(choose.extremes(label, score, 3)) == 6  # none twice
+
+
+def test_chosen_regions_are_few_and_none_twice() -> None:
+    learned = {"t": np.arange(0, 30), "x": np.arange(5)}
+    chosen = choose.choose(learned, "t", np.arange(30, 60), 10, 0)
+    assert chosen.sampled.sum() == 10 + 5 + 10 and len(chosen.task) == 25 + 20
+    pairs = list(zip(chosen.task, chosen.row, strict=True))
+    assert len(set(pairs)) == len(pairs)
+    assert set(chosen.row[~chosen.learned]) == set(range(30, 60))
+
+
+def test_an_unknown_region_is_refused() -> None:
+    rois = RoiSet("t", {"roi_id": np.array(["a", "b"])}, (), {})
+    assert choose.asked(rois, ("b",)) == [("asked for", 1)]
+    with pytest.raises(InputError, match="config.analysis.rois names 'c'"):
+        choose.asked(rois, ("b", "c"))
