@@ -1,8 +1,11 @@
 """CBIS-DDSM: real tables to the row, every layout, masks found by content, nothing dropped."""
 
 import csv
+import hashlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +18,7 @@ from mtl_jax.data.sources import cbis_ddsm, cbis_ddsm_masks
 from mtl_jax.nouns import Collection, InputError
 
 PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "make_shards.py"
 ALL = ("mass-train", "mass-test", "calc-train", "calc-test")
 
 
@@ -140,15 +144,19 @@ def test_images_of_real_rows_are_found(tables: Path, tmp_path: Path, layout: str
 # ---- miniature copies
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_lesion_lands_in_the_middle_of_its_region(tmp_path: Path, layout: str) -> None:
+@pytest.mark.parametrize(
+    ("layout", "pixel_um"), [*((one, 50.0) for one in LAYOUTS), ("tables", 42.0), ("flat", 43.5)]
+)
+def test_a_lesion_lands_in_the_middle_of_its_region(
+    tmp_path: Path, layout: str, pixel_um: float
+) -> None:
     boxes = {"CC": (300, 90, 360, 190), "MLO": (17, 500, 101, 560)}
     lesions = [
         Lesion(film(box), box, view=view, mask_scale=scale, apart=apart)
         for (view, box), scale, apart in zip(boxes.items(), (1, 0.87), (True, False), strict=True)
     ]
     make_cbis_ddsm(tmp_path / "in", lesions, layout)
-    options = {"parts": ("mass-train",), "pixel_um": 50.0, "conflicts": "leave_out"}
+    options = {"parts": ("mass-train",), "pixel_um": pixel_um, "conflicts": "leave_out"}
     options |= {"folder": tmp_path / "cache"}
     spec = f"cbis_ddsm:{tmp_path / 'in'}"
     rois = ingest.load(spec, tmp_path / "cache", PLAIN, {"cbis_ddsm": options})
@@ -300,6 +308,36 @@ def test_two_masks_missing_files_and_damaged_files(tmp_path: Path) -> None:
     assert reasons["P_00004"].startswith("000001.dcm: ")
     assert reasons["P_00005"] == "2 files where one film should be"
     assert str(tmp_path) not in repr(found.left_out)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_uid_of_folders_or_headers_is_written(tmp_path: Path, layout: str) -> None:
+    lesions = [tiny(patient=f"P_{number:05d}") for number in range(3)]
+    home = make_cbis_ddsm(tmp_path / "in", lesions, layout)
+    uids = {part for one in lesions for what in ("film", "crop", "mask")
+            for part in one.path(what).split("/")[1:3]}  # fmt: skip
+    damaged = home / sorted(uids)[0] / "x" / "1-1.dcm"  # known by no name, so listed as a path
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_bytes(b"not DICOM")
+    out = tmp_path / "out"
+    tool = [sys.executable, TOOL, f"cbis_ddsm:{home}", "--out", out]
+    done = subprocess.run(
+        [*tool, "--set", "cbis_ddsm.parts=mass-train"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert len(written) >= 4
+    for path in written:
+        text = str(path.relative_to(out)) + path.read_bytes().decode("latin-1") + done.stdout
+        assert not [uid for uid in uids if uid in text] and "1.3.6.1" not in text, path
+    with (out / "cbis_ddsm" / "audit.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    images = [row["image"] for row in rows if row["decision"] != "left out"]
+    assert len(set(images)) == 3  # still told apart, and found again by whoever has the files
+    if layout == "flat":
+        digests = {hashlib.sha256(uid.encode()).hexdigest()[:12] for uid in uids}
+        assert all(name.split("/")[0].removeprefix("uid-") in digests for name in images)
+    assert any(row["item"].endswith("x/1-1.dcm") for row in rows)
 
 
 def test_a_damaged_header_is_named_where_headers_are_read(tmp_path: Path) -> None:

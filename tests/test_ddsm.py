@@ -193,6 +193,14 @@ def test_each_quirk_is_a_remark_or_a_reason(tmp_path: Path) -> None:
         assert any(text in one and one.endswith("1 lesion views") for one in found.decisions)
 
 
+def test_an_overlay_of_no_abnormality_is_listed(tmp_path: Path) -> None:
+    home = make_case(tmp_path, {"LEFT_CC": Film(blank(), [Lesion((2, 2, 30, 28))])})
+    (path,) = home.glob("*.OVERLAY")
+    path.write_text("TOTAL_ABNORMALITIES 0\n")
+    ((_, reason),) = read(tmp_path).left_out
+    assert reason.startswith("damaged: 0 abnormalities, TOTAL_ABNORMALITIES 0")
+
+
 def test_no_folder_no_case_no_type(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         read(tmp_path / "absent")

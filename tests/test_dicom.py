@@ -1,8 +1,10 @@
 """DICOM mammograms: pixels from every transfer syntax, density from every kind of header."""
 
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import imagecodecs
@@ -282,6 +284,54 @@ def test_a_stream_larger_than_its_header_is_refused_before_it_is_decoded(tmp_pat
     path = compressed(tmp_path / "b.dcm", bytes(huge), "JPEG2000", NOISE.shape, 12)
     with pytest.raises(InputError, match="65536x65536"):
         dicom.read_with_record(path)
+
+
+def refused_by_charls() -> bytes:
+    """A JPEG-LS stream of NOISE with one damaged byte that its usual decoder notices."""
+    sound = imagecodecs.jpegls_encode(NOISE.astype("u2"))
+    for at in range(200, 1000):
+        stream = bytearray(sound)
+        stream[at] ^= 0x40
+        try:
+            imagecodecs.jpegls_decode(bytes(stream))
+        except imagecodecs.JpeglsError:
+            return bytes(stream)
+    raise AssertionError("CharLS takes everything")
+
+
+def test_a_second_opinion_is_asked_for_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = refused_by_charls()
+    path = compressed(tmp_path / "a.dcm", stream, "JPEGLSLossless", NOISE.shape, 12)
+    decoder = SimpleNamespace(decode=lambda data: NOISE.astype("u2") if data == stream else None)
+    monkeypatch.setitem(sys.modules, "libjpeg", decoder)
+    with pytest.raises(InputError, match=r"cannot be decoded .*mtl_jax\[dicom-gpl\]"):
+        dicom.read_with_record(path)
+    with pytest.raises(InputError, match="dicom-gpl"):  # nor does an ingest take it
+        read_image(path)
+    gray, _, said = dicom.read_with_record(path, second_opinion=True)
+    np.testing.assert_array_equal(gray, NOISE)
+    assert said["decoder"] == "libjpeg (GPL)" and "look at it" in said["notes"][-1]
+    monkeypatch.setitem(sys.modules, "libjpeg", None)  # not installed
+    with pytest.raises(InputError, match=r"cannot be decoded .*mtl_jax\[dicom-gpl\]"):
+        dicom.read_with_record(path, second_opinion=True)
+
+
+def test_the_second_decoder_reads_what_the_first_reads(tmp_path: Path) -> None:
+    libjpeg = pytest.importorskip("libjpeg", reason="the extra dicom-gpl is not installed")
+    for predictor in range(1, 8):
+        np.testing.assert_array_equal(libjpeg.decode(encode(NOISE, 12, predictor)), NOISE)
+    sound = imagecodecs.jpegls_encode(NOISE.astype("u2"))
+    np.testing.assert_array_equal(libjpeg.decode(sound), NOISE)
+    stream = refused_by_charls()
+    path = compressed(tmp_path / "a.dcm", stream, "JPEGLSLossless", NOISE.shape, 12)
+    try:
+        said = dicom.read_with_record(path, second_opinion=True)[2]
+    except InputError as error:
+        assert "dicom-gpl" not in str(error)  # it was asked
+    else:
+        assert said["decoder"] == "libjpeg (GPL)"
 
 
 def test_a_deflated_file_that_would_fill_the_memory_is_refused(

@@ -9,6 +9,7 @@ import scipy.ndimage
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.fuzz import outcomes
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -108,6 +109,23 @@ def test_bad_pgm_is_refused(tmp_path: Path, content: bytes, reason: str) -> None
     path.write_bytes(content)
     with pytest.raises(InputError, match=reason):
         read_image(path)
+
+
+def fuzz_pgm(folder: Path, count: int) -> None:
+    for number, maxval in enumerate((255, 4095)):
+        path = folder / f"{number}.pgm"
+        write_pgm(path, GRAY16[:12, :15] % (maxval + 1), maxval)
+        found = outcomes(path, count // 2, number, lambda path=path: read_image(path))
+        assert found["refused"] > count / 10
+
+
+def test_damaged_pgm_never_ends_in_a_traceback(tmp_path: Path) -> None:
+    fuzz_pgm(tmp_path, 1000)
+
+
+@pytest.mark.slow
+def test_damaged_pgm_never_ends_in_a_traceback_at_length(tmp_path: Path) -> None:
+    fuzz_pgm(tmp_path, 20_000)
 
 
 def test_what_is_not_one_gray_image_is_refused(tmp_path: Path) -> None:

@@ -194,6 +194,22 @@ def test_all_images_bad_is_the_users_fault(home: Path) -> None:
         load(home)
 
 
+def test_a_magnification_view_is_left_out_and_listed(home: Path) -> None:
+    for name, factor in (("a", "1.05"), ("b", "1.8")):
+        tags = {"EstimatedRadiographicMagnificationFactor": factor}
+        write_dicom(home / f"{name}.dcm", np.arange(44_000).reshape(200, 220) % 4096, **tags)
+    listed(home, tuple(row.replace(".pgm", ".dcm") for row in ROWS[:2]))
+    rois = load(home, strict=True, unusable="refuse")  # nothing is wrong with the file
+    assert list(rois.index["case_id"]) == ["P1"]
+    counts = rois.manifest["counts"]
+    assert (counts["rois"], counts["left_out"], counts["unusable"]) == (1, 1, 0)
+    found = {row["item"]: (row["decision"], row["reason"]) for row in audit_of(home)}
+    assert found["P2/1/CC"] == ("left out", cutting.MAGNIFIED)
+    listed(home, (ROWS[1].replace(".pgm", ".dcm"),))
+    with pytest.raises(InputError, match="no lesion left: magnification view"):
+        load(home)
+
+
 def test_a_mended_image_is_taken_again(home: Path) -> None:
     whole = (home / "b.pgm").read_bytes()
     os.truncate(home / "b.pgm", 500)

@@ -165,6 +165,11 @@ def test_own_ids_when_asked_and_no_key_where_none_is_needed(
     rois = make(home, tmp_path / "out", pseudonymise=False)
     assert list(rois.index["case_id"]) == ["Trillian McMillan", "Dent"]
     assert str(home.parent) not in (tmp_path / "out" / "mine" / "manifest.json").read_text()
+    # Own names, but no UID, which is in the name of a file here and in every header.
+    assert rois.index["image"][0] == "Trillian McMillan/19420311.dcm"
+    assert rois.index["image"][1].startswith("Arthur Dent/uid-")
+    for path in (tmp_path / "out").rglob("*.*"):
+        assert b"42424242" not in path.read_bytes()
     options = {"phantom": {"folder": tmp_path / "cache", "cases": 2, "seed": 0, "difficulty": 0.4}}
     options["phantom"] |= {"test_fraction": 0.5, "malignant_fraction": 0.5}
     phantom = ingest.load("phantom:sfm", tmp_path / "cache", BACKGROUND, options)
@@ -196,7 +201,11 @@ def test_remarks_lose_names_and_nothing_else(home: Path) -> None:
     assert names.text(f"{home}/x.csv: no such file; Ford") == "x.csv: no such file; [hidden]"
     assert names.failure("cannot be read (bad 'Zed'); mend it") == "cannot be read; mend it"
     assert names.failure("colour ('Zed)') or \"Zed\"") == "colour or "
+    assert names.text("series 1.2.840.5.6 in 1.2 of 3.4.5") == "series [hidden] in 1.2 of 3.4.5"
     plain = privacy.Names(found, None)
+    same = [plain.text(f"{place}1.2.840.5.6{end}") for place in ("", "x/") for end in ("", ".dcm")]
+    assert same == [place + same[0] + end for place in ("", "x/") for end in ("", ".dcm")]
+    assert same[0].startswith("uid-")
     assert plain.failure(f"{home}/x: bad (Ford)") == "x: bad (Ford)"
 
 

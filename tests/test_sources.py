@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from kit.lesion import film, offset
 from PIL import Image
 from test_imaging import write_dicom, write_pgm
 
@@ -185,6 +186,69 @@ def read_manifest(folder: Path, *rows: dict[str, str]) -> Collection:
 )
 def test_locations(tmp_path: Path, change: dict[str, str], box: tuple[float, ...]) -> None:
     assert read_manifest(tmp_path, BASE | change).views[0].box == box
+
+
+PLACED = {
+    "box": "{top};{left};{bottom};{right}",
+    "circle": "{row};{column};{down}",
+    "polygon": "{top},{column};{row},{right};{bottom},{column};{row},{left}",
+    "centre": "{row};{column}",
+    "mask_path": "mask.png",
+}
+
+
+@pytest.mark.parametrize("pixel_um", [(50, 50), (94.1, 94.1), (70, 85), (200, 200)])
+@pytest.mark.parametrize("kind", ["pgm", "dark_dense", "bottom_left", "MONOCHROME1"])
+def test_a_lesion_lands_in_the_middle_of_its_region(
+    tmp_path: Path, pixel_um: tuple[float, float], kind: str
+) -> None:
+    """However it is said where it is, and whichever way up and round the image is stored."""
+    # A disc of 3 mm, off the middle of an image of 80 x 60 mm.
+    down, across = (3000 / size for size in pixel_um)
+    row, column = round(41_000 / pixel_um[0]), round(22_000 / pixel_um[1])
+    shape = tuple(round(size / um) for size, um in zip((80_000, 60_000), pixel_um, strict=True))
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    inside = ((rows + 0.5 - row) / down) ** 2 + ((columns + 0.5 - column) / across) ** 2 <= 1
+    gray = np.where(inside, 3000, 800).astype(np.uint16)
+    stored = 4095 - gray if kind in ("dark_dense", "MONOCHROME1") else gray
+    file = "a.dcm" if kind == "MONOCHROME1" else "a.pgm"
+    if kind == "MONOCHROME1":
+        write_dicom(tmp_path / file, stored, PhotometricInterpretation=kind)
+    else:
+        write_pgm(tmp_path / file, stored, 4095)
+    Image.fromarray((255 * inside).astype(np.uint8)).save(tmp_path / "mask.png")
+    said = {"polarity": kind if kind == "dark_dense" else ""}
+    said |= {"coord_origin": kind if kind == "bottom_left" else "", "image_path": file}
+    at = shape[0] - row if kind == "bottom_left" else row
+    up = -1 if kind == "bottom_left" else 1
+    numbers = {"row": at, "column": column, "down": down, "top": at - up * down}
+    numbers |= {"bottom": at + up * down, "left": column - across, "right": column + across}
+    lines = []
+    for number, (where, form) in enumerate(PLACED.items()):
+        if kind == "bottom_left" and where == "mask_path":  # a mask has no origin to choose
+            continue
+        place = dict.fromkeys(PLACED, "") | {where: form.format(**numbers)}
+        size = f"{pixel_um[0]};{pixel_um[1]}"
+        lines.append(BASE | {"pixel_um": size, "patient_id": f"P{number}"} | said | place)
+    header = list(lines[0])
+    text = [",".join(header), *(",".join(f'"{one[name]}"' for name in header) for one in lines)]
+    (tmp_path / "m.csv").write_text("\n".join(text) + "\n")
+    flat = BACKGROUND | {"correct": False}
+    rois = ingest.load(f"manifest:{tmp_path}/m.csv", tmp_path / "cache", flat, {})
+    assert len(rois) == len(lines)
+    for roi in np.concatenate(rois.shards):
+        assert offset(roi) < 1
+
+
+def test_a_film_of_mini_mias_lands_in_the_middle_of_its_region(tmp_path: Path) -> None:
+    """Its rows are counted from below."""
+    (tmp_path / "Info.txt").write_text("mdb001 G CIRC B 535 425 30\n")
+    gray = film((1024, 1024), (1023 - 425 + 0.5, 535.5, 30), top=255)
+    write_pgm(tmp_path / "mdb001.pgm", gray, 255)
+    options = {"mini_mias": {"classes": MASSES}}
+    flat = BACKGROUND | {"correct": False}
+    rois = ingest.load(f"mini_mias:{tmp_path}", tmp_path / "cache", flat, options)
+    assert offset(rois.shards[0][0]) < 1
 
 
 def test_bbox_is_box_and_other_columns_are_recorded(tmp_path: Path) -> None:

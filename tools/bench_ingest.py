@@ -6,7 +6,9 @@ where there are two processes, starting them counts. Files are in the system's c
 """
 
 import multiprocessing
+import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -51,6 +53,52 @@ def speed(rounds: int = 3) -> Iterator[dict]:
                     # Of one process: says the same on a busy machine as on an idle one.
                     "cpu_overhead": our_cpu / bare_cpu - 1 if processes == 1 else None,
                 }
+
+
+def memory(images: int = 4000, processes: int = 2) -> Iterator[dict]:
+    """The most memory that an ingest of uncompressed images holds, all its processes together
+    (resident, so that what they share counts for each), seen every 50 ms. Linux alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "images"
+        _write(home, "ExplicitVRLittleEndian", images)
+        done, seen = threading.Event(), []
+
+        def watch() -> None:
+            while not done.wait(0.05):
+                seen.append(_resident(os.getpid()))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        wall, _ = _seconds(lambda: _ingest(home, home / "out", processes))
+        done.set()
+        watcher.join()
+        sums, single = (max(values) for values in zip(*seen, strict=True))
+        yield {
+            "what": f"memory of an ingest, processes {processes} and the first",
+            "images": images,
+            "peak_gb": sums / 1e9,
+            "peak_gb_of_one": single / 1e9,
+            "seconds": wall,
+        }
+
+
+def _resident(pid: int) -> tuple[int, int]:
+    """Bytes held by a process and all that it started: their sum, and the largest."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        own = 1024 * int(status.partition("VmRSS:")[2].split()[0])
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (OSError, IndexError):  # it has ended meanwhile
+        return 0, 0
+    sums, largest = own, own
+    for child in children:
+        theirs, most = _resident(child)
+        sums, largest = sums + theirs, max(largest, most)
+    return sums, largest
 
 
 def _seconds(work: Callable[[], None]) -> tuple[float, float]:

@@ -4,6 +4,8 @@ python tools/inspect_dicom.py images/*.dcm
 python tools/inspect_dicom.py one.dcm --png one.png --box 1200,800,1500,1150
 
 The picture is the density at 200 um, bright where dense, with the lesion's box drawn around it.
+A JPEG or JPEG-LS frame that an ingest refuses is shown as libjpeg reads it, where the extra
+dicom-gpl is installed, with a note.
 """
 
 import argparse
@@ -36,7 +38,7 @@ def main() -> int:
     failed = False
     for path in flags.files:
         try:
-            gray, _, record = read_with_record(path, flags.frame)
+            gray, _, record = read_with_record(path, flags.frame, second_opinion=True)
             print(f"{path}\n" + "".join(f"  {_line(item)}\n" for item in record.items()))
             if flags.png:
                 spacing = (flags.pixel_um,) * 2 if flags.pixel_um else record["spacing_um"]

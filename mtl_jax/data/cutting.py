@@ -28,6 +28,8 @@ from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS, places, to_12_bit, to_coun
 from mtl_jax.imaging.stored import Stored
 from mtl_jax.nouns import InputError, LesionView
 
+MAGNIFIED = "magnification view: its spacing is not that of a contact view"
+
 
 class Job(NamedTuple):
     """One image, the lesions to cut out of it, and the file that keeps the regions meanwhile."""
@@ -39,12 +41,14 @@ class Job(NamedTuple):
 
 class Cut(NamedTuple):
     """Of one image: counts (n, 128, 128) int16, the fraction (n,) of each region outside the image,
-    why each could not be cut ('' where it could), and whether the image itself is the reason."""
+    why each was not cut ('' where it was), and whether the image itself cannot be read, or is of a
+    kind that no study takes."""
 
     rois: np.ndarray
     outside: np.ndarray
     errors: tuple[str, ...]
     unreadable: bool = False
+    excluded: bool = False
 
 
 def job(
@@ -128,12 +132,14 @@ def _summary(one: Job) -> Cut:
 
 def _cut(one: Job) -> Cut:
     path = one.views[0].image_path
+    nothing = np.zeros((len(one.views), ROI_PIXELS, ROI_PIXELS), np.int16), np.zeros(len(one.views))
     try:
         image = read_stored(path, one.views[0].frame)
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        rois = np.zeros((len(one.views), ROI_PIXELS, ROI_PIXELS), np.int16)
-        return Cut(rois, np.zeros(len(rois)), (reason,) * len(rois), unreadable=True)
+        return Cut(*nothing, (reason,) * len(one.views), unreadable=True)
+    if image.magnified:
+        return Cut(*nothing, (MAGNIFIED,) * len(one.views), excluded=True)
     return regions(image, one.views, one.background)
 
 

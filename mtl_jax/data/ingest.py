@@ -153,10 +153,14 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
                 places[number] = (job, place, float(cut.outside[place]))
                 continue
             reasons[number] = plan.names.failure(cut.errors[place])
+            if cut.excluded:
+                continue
             view = collection.views[number]
             item = str(view.image_path) if cut.unreadable else where(view)
             failures.append(f"{item}: {cut.errors[place]}")
     _account_for(failures, len(places), plan, rules)
+    if not places:
+        raise InputError(f"{collection.name}: no lesion left: {cutting.MAGNIFIED}")
     kept = sorted(places)
     table = audit.rows(plan.views, plan.images, reasons, plan.record["left_out"])
     if len(table) != len(collection.views) + len(collection.left_out):

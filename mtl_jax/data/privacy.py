@@ -7,6 +7,7 @@ pseudonym in every ingest with the same key.
 
 import contextlib
 import csv
+import hashlib
 import hmac
 import io
 import logging
@@ -22,6 +23,8 @@ from mtl_jax.imaging.read import READERS
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 KEY_VARIABLE = "MTL_JAX_KEY_FILE"
+# As DICOM writes the identifiers of studies, series and images, which collections name folders by.
+_UID = re.compile(r"(?<![\d.])[0-2](?:\.\d+){3,}(?!\.?\d)")
 _WORD = re.compile(r"[^\W_]+")
 # Where a message of ours may quote what somebody else wrote.
 _QUOTED = re.compile(r"\s*\(.*\)|'.*'|\".*\"")
@@ -53,7 +56,8 @@ def key() -> bytes:
 class Names:
     """The names that one collection goes by: with a key pseudonyms, without one its own.
 
-    A pseudonym is the first 12 hexadecimal digits of the HMAC-SHA256 of the id.
+    A pseudonym is the first 12 hexadecimal digits of the HMAC-SHA256 of the id. UIDs of DICOM are
+    never written: without a key their digests stand in paths and remarks.
     """
 
     def __init__(self, collection: Collection, secret: bytes | None) -> None:
@@ -78,19 +82,20 @@ class Names:
     def image(self, view: LesionView) -> str:
         """The file's path relative to the collection's root, or its pseudonym and extension."""
         relative = self._relative(view)
-        name = self._name("image", relative.as_posix())
-        return name if self._secret is None else name + self._suffix(relative)
+        if self._secret is None:
+            return _UID.sub(_digest, relative.as_posix())
+        return self._name("image", relative.as_posix()) + self._suffix(relative)
 
     def item(self, text: str) -> str:
         """The name of something left out, which a source describes in its own words."""
         return self._name("item", self.text(text) if self._secret is None else text)
 
     def text(self, text: str) -> str:
-        """A remark without the collection's place on this machine and without hidden words."""
+        """A remark without the collection's place on this machine, UIDs and hidden words."""
         text = text.replace(f"{self._root}{os.sep}", "").replace(str(self._root), "the folder")
         if self._secret is None:
-            return text
-        hide = self._words
+            return _UID.sub(_digest, text)
+        text, hide = _UID.sub("[hidden]", text), self._words
         return _WORD.sub(lambda word: "[hidden]" if word[0].casefold() in hide else word[0], text)
 
     def failure(self, text: str) -> str:
@@ -147,6 +152,12 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
+
+
+def _digest(uid: re.Match) -> str:
+    """What stands for a UID where names are written as they are: the same wherever it occurs, and
+    nothing to whoever has not the collection itself."""
+    return f"uid-{hashlib.sha256(uid[0].encode()).hexdigest()[:12]}"
 
 
 def _write_private(path: Path, text: str, flag: int) -> None:

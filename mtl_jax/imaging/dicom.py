@@ -26,22 +26,25 @@ def read(path: Path, frame: int, max_pixels: int) -> Stored:
     padding = dicom_density.padding(header, len(table))
     if padding.stop:
         _level(table, padding, np.bincount(values.ravel(), minlength=len(table)))
-    return Stored(values, bits, table, made)
+    return Stored(values, bits, table, made, record["magnified"])
 
 
-def read_with_record(path: Path, frame: int = 0) -> tuple[np.ndarray, int, dict[str, Any]]:
+def read_with_record(
+    path: Path, frame: int = 0, second_opinion: bool = False
+) -> tuple[np.ndarray, int, dict[str, Any]]:
     """Density (H, W) float32, its bit depth, and what was decided on the way.
 
     Density is 0 to 2^bits - 1, larger where denser. A For Processing image linear in exposure goes
     through the inverse logarithm, one in optical density through its scale, both to 12 bits; any
     other keeps its stored scale. Padding becomes the least density of the rest. The record holds
-    numbers and words of fixed lists only.
+    numbers and words of fixed lists only. `second_opinion` as in `dicom_frame.decode`, to be looked
+    at: the record then says so.
 
     InputError, one line that names the file: it is no DICOM, damaged, in colour, signed, of an
     absurd size, or has no such frame.
     """
     try:
-        return _read(Path(path), frame, MAX_PIXELS)
+        return _read(Path(path), frame, MAX_PIXELS, second_opinion)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -57,8 +60,10 @@ def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
         raise InputError(f"{path}: {error}") from error
 
 
-def _read(path: Path, frame: int, max_pixels: int) -> tuple[np.ndarray, int, dict[str, Any]]:
-    header, record, values = _decoded(path, frame, max_pixels)
+def _read(
+    path: Path, frame: int, max_pixels: int, second_opinion: bool
+) -> tuple[np.ndarray, int, dict[str, Any]]:
+    header, record, values = _decoded(path, frame, max_pixels, second_opinion)
     table, bits, decided = dicom_density.table(header, record)
     padding = dicom_density.padding(header, len(table))
     counts = np.bincount(values.ravel(), minlength=len(table))
@@ -75,13 +80,15 @@ def _read(path: Path, frame: int, max_pixels: int) -> tuple[np.ndarray, int, dic
     return table.take(values), bits, record
 
 
-def _decoded(path: Path, frame: int, max_pixels: int) -> tuple[Dataset, dict[str, Any], np.ndarray]:
+def _decoded(
+    path: Path, frame: int, max_pixels: int, second_opinion: bool = False
+) -> tuple[Dataset, dict[str, Any], np.ndarray]:
     """The header, its facts, and values (H, W) from 0 to 2^BitsStored - 1."""
     header = dicom_header.open_header(path, stop_before_pixels=False)
     record = facts(header, frame, max_pixels)
     # Bits above HighBit (old overlays) are cleared; values that do not start at bit 0 move down.
     header.BitsStored = record["high_bit"] + 1
-    stored, record["decoder"] = dicom_frame.decode(header, frame)
+    stored, record["decoder"] = dicom_frame.decode(header, frame, second_opinion)
     if record["high_bit"] >= record["bits_stored"]:
         stored = stored >> (record["high_bit"] + 1 - record["bits_stored"])
     shape = record["rows"], record["columns"]
@@ -111,5 +118,10 @@ def _note_range(record: dict[str, Any], largest: int) -> None:
         )
     if record["lossy"]:
         record["notes"].append("was once compressed with loss")
+    if record["decoder"] == dicom_frame.SECOND_DECODER:
+        record["notes"].append(
+            "an ingest refuses this frame as damaged; the decoder that read it fills in what is"
+            " wrong without a word: look at it, and fetch or export it again"
+        )
     if record["magnified"]:
         record["notes"].append("magnification view: its spacing is not that of a contact view")

@@ -11,8 +11,9 @@ ALL = slice(None)
 
 class Stored(NamedTuple):
     """Stored values (H, W), whole numbers or float32; the bit depth of their gray; the gray
-    (levels,) float32 that each value is worth (None: the value itself); and whether that gray was
-    made on the way, so that nobody can say its depth otherwise.
+    (levels,) float32 that each value is worth (None: the value itself); whether that gray was made
+    on the way, so that nobody can say its depth otherwise; and whether its header says that it is
+    a magnification view.
 
     A mammogram has millions of pixels and a lesion's surroundings a few hundred thousand: what is
     done a pixel is done to those alone.
@@ -22,6 +23,7 @@ class Stored(NamedTuple):
     bits: int
     table: np.ndarray | None = None
     made: bool = False
+    magnified: bool = False
 
     def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """The gray (h, w) float32 of a part, bright where the file means bright."""

@@ -42,7 +42,7 @@ def read(path: Path) -> tuple[Abnormality, ...]:
     words = data.decode("latin-1").split()
     starts = [at for at, word in enumerate(words) if word == "ABNORMALITY"]
     promised = _number(_after(words, "TOTAL_ABNORMALITIES"))
-    if promised != len(starts):
+    if promised != len(starts) or not starts:
         raise InputError(f"{len(starts)} abnormalities, TOTAL_ABNORMALITIES {promised}: truncated?")
     ends = [*starts[1:], len(words)]
     found = tuple(_abnormality(words[a:b]) for a, b in zip(starts, ends, strict=True))
