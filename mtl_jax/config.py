@@ -3,6 +3,7 @@
 Sections and equations are those of Samala et al. 2017. Knows names only: no JAX, no files.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -13,9 +14,18 @@ from mtl_jax.nouns import InputError
 
 NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
 APPROACHES = ("mttl", "sttl")
-STUDIES = ("test", "cross_validation")
+# Each job and its stages in order, each feeding the next.
+STAGES = {
+    "test": ("test",),
+    "cross_validation": ("cross_validation",),
+    "splits": ("splits",),
+    "depth": ("depth",),
+    "paper": ("splits", "depth", "test"),
+    "learning_curve": ("learning_curve",),
+}
 HEADS = ("shared", "per_task")
-EXECUTORS = ("local",)
+UNITS = ("view", "lesion")
+EXECUTORS = ("local", "ray")
 UNUSABLE = ("refuse", "leave_out")
 TRUTH_POLICIES = ("biopsy", "biopsy_or_followup", "birads")
 
@@ -26,18 +36,37 @@ def default() -> ConfigDict:
 
     # What is asked
     c.study = "test"  # test: train on all training cases, then the test set (3.3);
-    #                   cross_validation: every training case scored out of fold (2.4)
-    c.approaches = ("mttl", "sttl")  # learn all collections at once, or the target alone
+    #                   cross_validation: every training case scored out of fold (2.4);
+    #                   splits (3.1), depth (3.2), learning_curve; paper: splits, depth, test
+    c.approaches = ("mttl", "sttl")  # learn all collections at once, or the target alone; with
+    #     options, mttl+heads=per_task, mttl+weight.NAME=2, mttl+without=NAME (or each),
+    #     sttl+of=NAME (or each). Splits and depth are of the first
     c.network = "C1"  # which convolutions are frozen (2.3, chosen in 3.2)
     c.weights = placeholder(str)  # folder made by tools/convert_weights.py; None: analytic C1
+    c.split = 1  # which deal into folds, where no stage of the study chooses it
     c.folds = 4  # of the target's training cases, by case (2.4)
-    c.seed = 0  # of folds, initial weights, order and dropout
+    c.seed = 0  # of folds, initial weights, order and dropout; the first of several
+
+    # The stages of the study
+    c.splits = ConfigDict()  # which deal into folds represents the cases (3.1)
+    c.splits.count = 10
+    c.splits.networks = ("C1", "C1-C3")
+    c.splits.initializations = 2
+    c.depth = ConfigDict()  # how many convolutions to freeze (3.2)
+    c.depth.networks = NETWORKS
+    c.depth.initializations = 10
+    c.learning_curve = ConfigDict()  # how many cases of the target it takes
+    c.learning_curve.target_cases = (10, 20, 40, 80)  # of the training cases, nested
+    c.learning_curve.draws = 5  # of cases and of initial weights
+    c.selection = ConfigDict()
+    c.selection.unit = "view"  # whose area chooses split and network; or lesion
 
     # Which images
     c.data = ConfigDict()
     c.data.sources = ("phantom:sfm", "phantom:ddsm", "phantom:dm")  # name:path each
     c.data.target = "sfm"  # the collection that is tested
     c.data.test_fraction = 0.5  # of the target's cases, where the source marks no test set
+    c.data.test_each = False  # True: of every collection's, so that each task is tested
     c.data.cache = "cache"  # folder of shards and phantom files, shared by all jobs
     c.data.truth_policy = "biopsy_or_followup"  # biopsy: proven lesions alone; birads: any truth
     c.data.strict = False  # True: refuse a collection that would need a repair
@@ -84,6 +113,9 @@ def default() -> ConfigDict:
     # The training (2.2)
     c.train = ConfigDict()
     c.train.epochs = 200
+    c.train.match_steps = (
+        False  # True: who learns fewer regions takes as many steps, in more epochs
+    )
     c.train.batch_size = 128
     c.train.learning_rate = 0.001
     c.train.final_learning_rate = 0.00004  # reached exponentially in the last step
@@ -118,7 +150,12 @@ def default() -> ConfigDict:
 
     # Where it runs
     c.devices = 1  # accelerators that share each batch
-    c.executor = "local"
+    c.executor = "local"  # local: one run after another, here; ray: each a task of a Ray cluster
+    c.ray = ConfigDict()  # needs the [ray] extra
+    c.ray.address = placeholder(str)  # of a cluster that runs, or auto; None: on this machine alone
+    c.ray.cpus = 1.0  # that each run asks for
+    c.ray.gpus = 0.0
+    c.ray.retries = 5  # of a run whose worker died
     return c
 
 
@@ -142,12 +179,12 @@ def at_scale(c: ConfigDict, scale: str) -> ConfigDict:
 
 def validate(c: ConfigDict) -> None:
     """Raises InputError for the first setting, or pair of settings, that cannot be run."""
-    _one_of("study", c.study, STUDIES)
+    _one_of("study", c.study, tuple(STAGES))
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
     _one_of("executor", c.executor, EXECUTORS)
     for approach in c.approaches:
-        _one_of("approaches", approach, APPROACHES)
+        parse_approach(approach)
     _need("approaches", c.approaches, bool(c.approaches), "at least one of mttl, sttl")
     _need("approaches", c.approaches, len(set(c.approaches)) == len(c.approaches), "no repeats")
     _need("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
@@ -163,6 +200,7 @@ def validate(c: ConfigDict) -> None:
     _one_of("data.truth_policy", c.data.truth_policy, TRUTH_POLICIES)
     _one_of("data.unusable", c.data.unusable, UNUSABLE)
     _need("data.workers", c.data.workers, 1 <= c.data.workers <= 256, "between 1 and 256")
+    _need("split", c.split, 1 <= c.split <= 1000, "between 1 and 1000")
     _need("folds", c.folds, c.folds >= 2, "at least 2")
     _need("seed", c.seed, 0 <= c.seed < 2**31, "between 0 and 2147483647")
     _need("devices", c.devices, c.devices >= 1, "at least 1")
@@ -191,6 +229,57 @@ def validate(c: ConfigDict) -> None:
     _need("train.weight_decay", t.weight_decay, t.weight_decay >= 0, "at least 0")
     _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
     parse_task_weights(t.task_weights)
+    _validate_stages(c)
+
+
+def _validate_stages(c: ConfigDict) -> None:
+    _one_of("selection.unit", c.selection.unit, UNITS)
+    for stage, counts in (
+        ("splits", ("count", "initializations")),
+        ("depth", ("initializations",)),
+        ("learning_curve", ("draws",)),
+    ):
+        for name in counts:
+            _need(f"{stage}.{name}", c[stage][name], c[stage][name] >= 1, "at least 1")
+    for stage in ("splits", "depth"):
+        networks = c[stage].networks
+        for network in networks:
+            _one_of(f"{stage}.networks", network, NETWORKS)
+        distinct = 0 < len(networks) == len(set(networks))
+        _need(f"{stage}.networks", networks, distinct, "one network or more, no repeats")
+    sizes = c.learning_curve.target_cases
+    rising = bool(sizes) and list(sizes) == sorted(set(sizes)) and sizes[0] >= 2
+    _need("learning_curve.target_cases", sizes, rising, "rising numbers from 2 up")
+    _need("ray.cpus", c.ray.cpus, c.ray.cpus >= 0, "at least 0")
+    _need("ray.gpus", c.ray.gpus, c.ray.gpus >= 0, "at least 0")
+    _need("ray.retries", c.ray.retries, c.ray.retries >= 0, "at least 0")
+
+
+def parse_approach(name: str) -> tuple[str, dict[str, str]]:
+    """('mttl', {'heads': 'per_task'}) from 'mttl+heads=per_task'.
+
+    Options: heads; weight.NAME, of a collection in the loss; without, a collection that is not
+    learned; of, the collection that single-task learning is about.
+    """
+    kind, *options = name.split("+")
+    _one_of("approaches", kind, APPROACHES)
+    _need("approaches", name, bool(re.fullmatch(r"[\w.=+-]+", name)), "a name fit for a folder")
+    parsed: dict[str, str] = {}
+    for option in options:
+        key, _, value = option.partition("=")
+        known = {"mttl": ("heads", "without"), "sttl": ("of",)}[kind]
+        weighs = kind == "mttl" and key.startswith("weight.")
+        rule = f"{kind} with options {', '.join(known)}" + (
+            ", weight.NAME" if kind == "mttl" else ""
+        )
+        _need("approaches", name, bool(value) and (key in known or weighs), rule)
+        _need("approaches", name, key not in parsed, "of options that differ")
+        if key == "heads":
+            _one_of("approaches", value, HEADS)
+        if weighs:
+            parse_task_weights([f"{key.removeprefix('weight.')}:{value}"])
+        parsed[key] = value
+    return kind, parsed
 
 
 def _validate_analysis(a: ConfigDict) -> None:

@@ -16,6 +16,7 @@ from mtl_jax.nouns import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Which job, such as configs/mttl.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; made if not there")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the plan and its cost, and train nothing")
 
 
 def main(_: list[str]) -> None:
@@ -25,8 +26,11 @@ def main(_: list[str]) -> None:
         validate(config)
         # Imported late: JAX takes seconds, and neither --help nor a misspelt field needs it.
         from mtl_jax import report
-        from mtl_jax.study.conduct import conduct
+        from mtl_jax.study.conduct import conduct, show_plan
 
+        if DRY_RUN.value:
+            show_plan(config, Path(WORKDIR.value))
+            return
         conduct(config, Path(WORKDIR.value))
         print(report.summary(Path(WORKDIR.value)))
         print(f"report: {report.write(Path(WORKDIR.value))}")

@@ -97,15 +97,24 @@ class TrainState(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One training: who learns what, with which layers frozen, from which random numbers."""
+    """One training: who learns what, with which layers frozen, from which random numbers.
 
-    approach: str  # mttl or sttl
-    tasks: tuple[str, ...]  # the collections learned; the target first
+    `id` is made of these settings, so that two stages of a study that ask for the same training
+    find it done. What is the same for all runs of a work folder is not in it.
+    """
+
+    approach: str  # mttl or sttl, with its options: mttl+heads=per_task
+    tasks: tuple[str, ...]  # the collections learned; the one tested first
     network: str  # C0, C1, C1-C2 ... C1-C5
     fold: int | None  # the fold held out; None: all training cases, scored on the test set
     seed: int
+    split: int = 1  # which random deal of the cases into folds, counted from 1
+    target_cases: int | None = None  # how many training cases of the target; None: all
+    heads: str = "shared"  # shared or per_task
+    task_weights: tuple[float, ...] = ()  # of each task in the loss; (): all 1
 
     @property
     def id(self) -> str:
-        part = "test" if self.fold is None else f"fold{self.fold + 1}"
-        return f"{self.approach}-{self.network}-{part}-seed{self.seed}"
+        part = "test" if self.fold is None else f"split{self.split}-fold{self.fold + 1}"
+        few = "" if self.target_cases is None else f"-cases{self.target_cases}"
+        return f"{self.approach}-{self.network}-{part}{few}-seed{self.seed}"

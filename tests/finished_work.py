@@ -67,42 +67,41 @@ def make_folder(
         mark: sorted(set(index["case_id"][index["split"] == mark])) for mark in index["split"]
     }
     parts = [marked["train"][i::3] for i in range(3)] if study == "cross_validation" else []
-    split = Split("sfm", marked["train"], marked["test"], parts, "the collection's own test set")
+    deals = [parts] if parts else []
+    split = Split("sfm", marked["train"], marked["test"], deals, "the collection's own test set")
     tasks = {"mttl": tuple(kinds), "sttl": ("sfm",)}
     runs = [
         Run(approach, tasks[approach], "C1", fold, 0)
         for approach in approaches
         for fold in (range(len(parts)) if parts else (None,))
     ]
-    tables, records = {}, []
+    tables, records = {}, {}
     for number, run in enumerate(runs):
         held_out = split.test if run.fold is None else parts[run.fold]
         made = [make_scores(rois["sfm"], held_out, 1.4 if run.approach == "mttl" else 1.0, 5)]
         if run.fold is None:
             made += [make_scores(rois[t], marked_test(rois[t]), 1.2, number) for t in run.tasks[1:]]
         tables[run.id] = scores.join(made)
-        records.append(
-            {
-                "id": run.id,
-                "approach": run.approach,
-                "tasks": list(run.tasks),
-                "network": run.network,
-                "fold": run.fold,
-                "seed": run.seed,
-                "epochs": epochs,
-                "regions_learned": {t: 40 for t in run.tasks},
-                "regions_scored": {t: int(np.sum(tables[run.id].task == t)) for t in run.tasks},
-                "input_mean": {t: 0.125 for t in run.tasks},
-                "input_std": {t: 0.25 for t in run.tasks},
-                "train_auc": {t: None if t == DM else 0.991 for t in run.tasks},
-                "frozen": ["C1"],
-                "pretrained": ["C1"],
-            }
-        )
+        records[run.id] = {
+            "id": run.id,
+            "approach": run.approach,
+            "tasks": list(run.tasks),
+            "network": run.network,
+            "fold": run.fold,
+            "seed": run.seed,
+            "epochs": epochs,
+            "regions_learned": {t: 40 for t in run.tasks},
+            "regions_scored": {t: int(np.sum(tables[run.id].task == t)) for t in run.tasks},
+            "input_mean": {t: 0.125 for t in run.tasks},
+            "input_std": {t: 0.25 for t in run.tasks},
+            "train_auc": {t: None if t == DM else 0.991 for t in run.tasks},
+            "frozen": ["C1"],
+            "pretrained": ["C1"],
+        }
         place = folder / "runs" / run.id
         place.mkdir(parents=True)
         (place / "history.jsonl").write_text(make_history(run.tasks, epochs, number))
-        workdir.write_json(place / "run.json", records[-1])
+        workdir.write_json(place / "run.json", records[run.id])
         workdir.write_json(place / "timing.json", {"seconds": 61.5 + number})
         scores.write(place / "scores.csv", tables[run.id])
     card = {
@@ -122,8 +121,8 @@ def make_folder(
     }
     workdir.write_json(folder / "config.json", c)
     workdir.write_json(folder / "environment.json", workdir.environment(["made-up device"]))
-    workdir.write_json(folder / "folds.json", split._asdict())
-    results = summarize(runs, tables, records, rois, split, card, 200, 0)
+    workdir.write_json(folder / "folds.json", split.record())
+    results = summarize(study, {study: runs}, tables, records, rois, split, card, "view", 200, 0)
     workdir.write_json(folder / "results.json", results)
     return folder
 

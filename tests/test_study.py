@@ -10,7 +10,7 @@ import pytest
 from mtl_jax.data import ingest
 from mtl_jax.nouns import InputError, RoiSet, Run
 from mtl_jax.study import results, scores, splits, workdir
-from mtl_jax.study.plan import plan
+from mtl_jax.study.plan import Approach, expand, on_test_set, out_of_fold
 
 CARD = {"name": "none", "lrn": False}
 
@@ -38,19 +38,23 @@ def made_up(name: str, cases: int, split: str = "", views: int = 2, seed: int = 
     return RoiSet(name, index, (), manifest)
 
 
+def approaches(names: tuple[str, ...], target: str, collections: tuple[str, ...]) -> list[Approach]:
+    return expand(names, target, collections, "shared", {})
+
+
 def test_plan_of_a_test_and_of_a_cross_validation() -> None:
-    runs = plan("test", ("mttl", "sttl"), "C1", 4, 0, "b", ("a", "b", "c"))
+    runs = on_test_set(approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", (0,))
     assert [run.tasks for run in runs] == [("b", "a", "c"), ("b",)]
-    runs = plan("cross_validation", ("sttl",), "C1-C3", 4, 0, "a", ("a",))
+    runs = out_of_fold(approaches(("sttl",), "a", ("a",)), ("C1-C3",), (1,), 4, (0,))
     assert [run.fold for run in runs] == [0, 1, 2, 3]
     assert len({run.id for run in runs}) == 4
 
 
 def test_plan_refuses_what_makes_no_sense() -> None:
     with pytest.raises(InputError, match="hold a, b: name one of them"):
-        plan("test", ("mttl",), "C1", 4, 0, "sfm", ("a", "b"))
+        approaches(("mttl",), "sfm", ("a", "b"))
     with pytest.raises(InputError, match="is the only collection"):
-        plan("test", ("mttl",), "C1", 4, 0, "a", ("a",))
+        approaches(("mttl",), "a", ("a",))
 
 
 @pytest.mark.parametrize("official", ["", "yes"])
@@ -60,8 +64,13 @@ def test_nobody_is_learned_and_scored(study: str, official: str) -> None:
         target = made_up("t", 90, official, seed=seed)
         others = {"x": made_up("x", 10), "y": made_up("y", 12, "yes", seed=seed)}
         collections = {"t": target, **others}
-        split = splits.split_target(target, study, 4, 0.5, seed)
-        runs = plan(study, ("mttl",), "C1", 4, seed, "t", tuple(collections))
+        mttl = approaches(("mttl",), "t", tuple(collections))
+        if study == "test":
+            split = splits.split_target(target, True, 0, 4, 0.5, seed)
+            runs = on_test_set(mttl, "C1", (seed,))
+        else:
+            split = splits.split_target(target, False, 1, 4, 0.5, seed)
+            runs = out_of_fold(mttl, ("C1",), (1,), 4, (seed,))
         scored_cases: Counter = Counter()
         for run in runs:
             learned, scored = splits.members(run, collections, split)
@@ -83,7 +92,7 @@ def test_mini_mias_is_scored_once_out_of_fold(shared: Path, tmp_path: Path) -> N
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
     spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
     rois = ingest.load(spec, tmp_path, background, options)
-    split = splits.split_target(rois, "cross_validation", 4, 0.0, 0)
+    split = splits.split_target(rois, False, 1, 4, 0.0, 0)
     scored = [
         splits.members(Run("sttl", ("mini_mias",), "C1", fold, 0), {"mini_mias": rois}, split)[1]
         for fold in range(4)
@@ -97,12 +106,12 @@ def test_one_class_is_refused() -> None:
     rois = made_up("t", 20)
     rois.index["label"][:] = 0
     with pytest.raises(InputError, match="all 20 cases are benign"):
-        splits.split_target(rois, "test", 4, 0.5, 0)
+        splits.split_target(rois, True, 0, 4, 0.5, 0)
 
 
 def test_no_test_set_is_refused() -> None:
     with pytest.raises(InputError, match="marks no test set and config.data.test_fraction is 0"):
-        splits.split_target(made_up("t", 20), "test", 4, 0.0, 0)
+        splits.split_target(made_up("t", 20), True, 0, 4, 0.0, 0)
 
 
 def table(rois: RoiSet, values: np.ndarray) -> scores.Scores:
@@ -120,6 +129,16 @@ def test_scores_come_back_to_the_bit(tmp_path: Path) -> None:
     assert header == "roi_id,case_id,lesion_id,view,task,label,score"
 
 
+def summarize(
+    stages: dict[str, list[Run]],
+    tables: dict[str, scores.Scores],
+    rois: RoiSet,
+    split: splits.Split,
+) -> dict:
+    study = "paper" if len(stages) > 1 else next(iter(stages))
+    return results.summarize(study, stages, tables, {}, {"t": rois}, split, CARD, "view", 200, 0)
+
+
 def test_results_by_hand() -> None:
     """Four cases of two views: areas by counting pairs, per view and per lesion."""
     rois = made_up("t", 4)  # cases 0 and 3 malignant
@@ -128,7 +147,7 @@ def test_results_by_hand() -> None:
     runs = [Run("mttl", ("t", "x"), "C1", None, 0), Run("sttl", ("t",), "C1", None, 0)]
     tables = {runs[0].id: table(rois, good), runs[1].id: table(rois, poor)}
     split = splits.Split("t", [], ["t00"], [], "made up")
-    out = results.summarize(runs, tables, [], {"t": rois}, split, CARD, 200, 0)
+    out = summarize({"test": runs}, tables, rois, split)
     area = {(e["study"], e["unit"]): e["auc"] for e in out["auc"] if e["method"] == "empirical"}
     # Views: malignant .9 .4 .6 .8 against benign .3 .3 .1 .2: all 16 pairs right.
     assert area["mttl", "view"] == 1 and area["mttl", "lesion"] == 1
@@ -145,14 +164,14 @@ def test_results_by_hand() -> None:
 
 def test_results_of_folds_are_given_by_fold_and_pooled() -> None:
     rois = made_up("t", 12, views=1)
-    split = splits.split_target(rois, "cross_validation", 2, 0.0, 0)
-    runs = plan("cross_validation", ("sttl",), "C1", 2, 0, "t", ("t",))
+    split = splits.split_target(rois, False, 1, 2, 0.0, 0)
+    runs = out_of_fold(approaches(("sttl",), "t", ("t",)), ("C1",), (1,), 2, (0,))
     values = np.random.default_rng(1).random(12)
     tables = {}
     for run in runs:
         rows = splits.members(run, {"t": rois}, split)[1]["t"]
         tables[run.id] = scores.make_scores(rois, rows, values[rows])
-    out = results.summarize(runs, tables, [], {"t": rois}, split, CARD, 200, 0)
+    out = summarize({"cross_validation": runs}, tables, rois, split)
     views = [e for e in out["auc"] if (e["unit"], e["method"]) == ("view", "empirical")]
     assert [e["cases"] for e in views] == ["fold 1", "fold 2", "pooled"]
     positive, negative = values[::3], values[np.arange(12) % 3 > 0]
@@ -162,11 +181,11 @@ def test_results_of_folds_are_given_by_fold_and_pooled() -> None:
 
 
 def test_a_workdir_belongs_to_one_config(tmp_path: Path) -> None:
-    workdir.claim(tmp_path / "w", {"seed": 0, "train": {"epochs": 2}})
+    workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 2}})
     moved = {"seed": 0, "train": {"epochs": 2}, "data": {"workers": 2}, "executor": "local"}
-    workdir.claim(tmp_path / "w", moved)
+    workdir.claim(tmp_path, moved)
     with pytest.raises(InputError, match="another config: train.epochs 2 there, 3 here"):
-        workdir.claim(tmp_path / "w", {"seed": 0, "train": {"epochs": 3}})
+        workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 3}})
 
 
 def test_folds_may_not_change_under_a_study(tmp_path: Path) -> None:

@@ -55,6 +55,21 @@ def hold_out(cases: Mapping[str, int], fraction: float, seed: int, collection: s
     return sorted(test)
 
 
+def draw(cases: Mapping[str, int], count: int, seed: int, collection: str) -> list[str]:
+    """`count` cases at random, the classes in the proportion of all, at least one of each.
+
+    Fewer cases of the same seed are among more of them. Raises InputError where there are fewer.
+    """
+    groups = {label: _shuffled(cases, label, seed) for label in (1, 0)}
+    if not 2 <= count <= len(cases):
+        raise InputError(
+            f"collection {collection}: {count} training cases asked for of {len(cases)}; set "
+            "config.learning_curve.target_cases to numbers between 2 and that"
+        )
+    malignant = min(max(round(count * len(groups[1]) / len(cases)), 1), count - 1)
+    return sorted(groups[1][:malignant] + groups[0][: count - malignant])
+
+
 def refuse_leaks(groups: Mapping[str, Sequence[str]]) -> None:
     """Raises InputError where a case stands in two of the named groups, or twice in one."""
     seen: dict[str, str] = {}

@@ -37,8 +37,13 @@ class Work(NamedTuple):
     scores: dict[str, Scored]
 
     @property
+    def runs(self) -> list[dict[str, Any]]:
+        """Those of the last stage: `auc` and `comparisons` are theirs."""
+        return last_runs(self.results)
+
+    @property
     def approaches(self) -> list[str]:
-        return list(dict.fromkeys(run["approach"] for run in self.results["runs"]))
+        return list(dict.fromkeys(run["approach"] for run in self.runs))
 
     def final_areas(self, unit: str) -> list[dict[str, Any]]:
         """The empirical areas on the target's whole test set, or pooled over its folds."""
@@ -63,7 +68,8 @@ def read(folder: Path) -> Work:
     config, environment, folds, results = (
         _json(folder / f"{name}.json") for name in ("config", "environment", "folds", "results")
     )
-    places = {run["id"]: folder / "runs" / run["id"] for run in results["runs"]}
+    runs = last_runs(results)
+    places = {run["id"]: folder / "runs" / run["id"] for run in runs}
     return Work(
         config,
         environment,
@@ -71,8 +77,13 @@ def read(folder: Path) -> Work:
         results,
         {id_: _history(place / "history.jsonl") for id_, place in places.items()},
         {id_: _seconds(place / "timing.json") for id_, place in places.items()},
-        _scores([(run["approach"], places[run["id"]]) for run in results["runs"]]),
+        _scores([(run["approach"], places[run["id"]]) for run in runs]),
     )
+
+
+def last_runs(results: dict[str, Any]) -> list[dict[str, Any]]:
+    last = set(results["stages"][-1]["runs"])
+    return [run for run in results["runs"] if run["id"] in last]
 
 
 def _scores(runs: list[tuple[str, Path]]) -> dict[str, Scored]:

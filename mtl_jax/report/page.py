@@ -68,7 +68,7 @@ def _typeset(text: str) -> str:
 
 
 def _training(work: folders.Work, approach: str) -> dict[str, Any]:
-    runs = [run for run in work.results["runs"] if run["approach"] == approach]
+    runs = [run for run in work.runs if run["approach"] == approach]
     histories = [work.histories[run["id"]] for run in runs]
     return {
         "approach": approach,

@@ -42,7 +42,7 @@ def _parts(work: Work, collection: Mapping[str, Any]) -> list[tuple[str, Sizes]]
         (lesions["malignant"], lesions["benign"]),
         (views["malignant"], views["benign"]),
     )
-    if not any(name in run["tasks"] for run in work.results["runs"]):
+    if not any(name in run["tasks"] for run in work.runs):
         return [("not used", whole)]
     scored = _scored(work, name)
     rest = whole.less(scored)

@@ -1,6 +1,8 @@
 """The few lines at the end of a job. Holds no judgement of its own."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mtl_jax.report import folder as folders
 from mtl_jax.report import words
@@ -16,13 +18,22 @@ def summary(folder: Path) -> str:
     lines += _table(work)
     for test in work.results["comparisons"]:
         interval = f"{words.signed(test['ci_low'])} to {words.signed(test['ci_high'])}"
+        a, b = (f"{test[side]}{_network(test, side)}" for side in ("a", "b"))
+        on = "" if test["task"] == work.results["target"] else f", {test['task']}"
+        few = f", {test['target_cases']} cases learned" if test.get("target_cases") else ""
         lines.append(
-            f"{test['a']} less {test['b']} per {test['unit']}: {words.signed(test['delta'])} "
+            f"{a} less {b} per {test['unit']}{on}{few}: {words.signed(test['delta'])} "
             f"({interval}), {words.p_value(test['p_value'])}, {words.method(test['method'])}"
         )
     lines += [f"note: {warning}" for warning in words.warnings(work)]
     lines += [words.PHANTOM] if words.is_phantom(work) else []
     return "\n".join([*lines, "for research only, not for clinical use"])
+
+
+def _network(test: Mapping[str, Any], side: str) -> str:
+    """Named where the two differ in it."""
+    differ = test.get("network_a") != test.get("network_b")
+    return f" {test[f'network_{side}']}" if differ else ""
 
 
 def _table(work: folders.Work) -> list[str]:

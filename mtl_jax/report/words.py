@@ -44,7 +44,7 @@ def is_phantom(work: Work) -> bool:
 
 
 def tasks_of(work: Work, approach: str) -> list[str]:
-    return next(run["tasks"] for run in work.results["runs"] if run["approach"] == approach)
+    return next(run["tasks"] for run in work.runs if run["approach"] == approach)
 
 
 def question(work: Work) -> str:
@@ -129,10 +129,11 @@ def comparison(tests: Sequence[Mapping[str, Any]]) -> str:
 
 
 def by_difference(work: Work) -> list[list[dict[str, Any]]]:
-    """The comparisons, those of one pair and unit together, per lesion first."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    """The comparisons on the target, those of one pair and unit together, per lesion first."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for test in work.results["comparisons"]:
-        groups.setdefault((test["unit"], test["a"], test["b"]), []).append(test)
+        if test["task"] == work.results["target"]:
+            groups.setdefault((test["unit"], test["a"], test["b"]), []).append(test)
     return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
 
@@ -172,7 +173,7 @@ def warnings(work: Work) -> list[str]:
 def target_training_areas(work: Work, approach: str) -> list[float]:
     """The training AUC of the target in each run of an approach."""
     target = work.results["target"]
-    fits = [r["train_auc"].get(target) for r in work.results["runs"] if r["approach"] == approach]
+    fits = [r["train_auc"].get(target) for r in work.runs if r["approach"] == approach]
     return [fit for fit in fits if fit is not None]
 
 

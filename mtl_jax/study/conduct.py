@@ -1,116 +1,135 @@
-"""A whole study: collections, splits, runs, results. What is done already is not done again."""
+"""A whole study: materials, plan, stages, results. What is done already is not done again."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax import weights
-from mtl_jax.config import parse_task_weights
-from mtl_jax.data import ingest, shards
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.config import STAGES
+from mtl_jax.data import shards
+from mtl_jax.nouns import Run
+from mtl_jax.study import driver, length, stages, tell, workdir
 from mtl_jax.study import scores as score_tables
-from mtl_jax.study import splits, workdir
-from mtl_jax.study.execute import execute
-from mtl_jax.study.plan import plan
-from mtl_jax.study.results import summarize
-from mtl_jax.training.transfer import frozen_layers
+from mtl_jax.study.materials import Materials, prepare
+from mtl_jax.study.results import TABULATED, choose, summarize
+from mtl_jax.study.scores import Scores
+from mtl_jax.study.tables import area_rows
 
 
 def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
     """Runs the study of `c` in `folder` (DESIGN of the folder: docs/architecture.md, section 4) and
     returns what results.json holds."""
-    workdir.claim(folder, c.to_dict())
-    pretrained = weights.load(Path(c.weights)) if c.weights else weights.analytic()
-    collections = load_collections(c)
-    workdir.write_json(
-        folder / "environment.json", workdir.environment([d.device_kind for d in jax.devices()])
-    )
-    runs = plan(c.study, c.approaches, c.network, c.folds, c.seed, c.data.target, list(collections))
-    unknown = set(parse_task_weights(c.train.task_weights)) - set(collections)
-    if unknown:
-        raise InputError(
-            f"config.train.task_weights names {', '.join(sorted(unknown))}; the collections are "
-            f"{', '.join(collections)}"
+    with workdir.alone(folder):
+        workdir.claim(folder, c.to_dict())
+        materials = prepare(c)
+        _record(folder, materials)
+        show_plan(c, folder, materials)
+        done = _complete(c, folder, materials)
+        runs = _distinct(done)
+        results = summarize(
+            c.study,
+            done,
+            _scores(runs, folder),
+            {run.id: _read_json(folder / "runs" / run.id / "run.json") for run in runs},
+            materials.collections,
+            materials.split,
+            materials.weights.card,
+            c.selection.unit,
+            c.statistics.bootstrap,
+            c.seed,
         )
-    split = splits.split_target(
-        collections[c.data.target], c.study, c.folds, c.data.test_fraction, c.seed
-    )
-    workdir.freeze(
-        folder / "folds.json",
-        {
-            "target": split.target,
-            "rule": split.rule,
-            "train": split.train,
-            "test": split.test,
-            "folds": {str(i + 1): part for i, part in enumerate(split.folds)},
-            "collections": {name: shards.content(rois) for name, rois in collections.items()},
-        },
-        "the folds, or the collections they were made from,",
-    )
-    _tell(c, collections, split, pretrained)
-    for number, run in enumerate(runs, 1):
-        place = folder / "runs" / run.id
-        if (place / "scores.csv").exists():
-            print(f"run {number} of {len(runs)}, {run.id}: done before")
-            continue
-        print(f"run {number} of {len(runs)}, {run.id}: learns {', '.join(run.tasks)}", flush=True)
-        execute(run, place, collections, split, pretrained, c)
-    results = summarize(
-        runs,
-        {run.id: score_tables.read(folder / "runs" / run.id / "scores.csv") for run in runs},
-        [_read_json(folder / "runs" / run.id / "run.json") for run in runs],
-        collections,
-        split,
-        pretrained.card,
-        c.statistics.bootstrap,
-        c.seed,
-    )
-    workdir.write_json(folder / "results.json", results)
+        workdir.write_json(folder / "results.json", results)
     return results
 
 
-def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
-    """The collections of config.data.sources by name, made into shards where they are not yet."""
-    cache = Path(c.data.cache)
-    background, options, rules = ingest.settings(c.data.to_dict(), cache)
-    collections: dict[str, RoiSet] = {}
-    for source in c.data.sources:
-        rois = ingest.load(source, cache, background, options, rules)
-        if rois.name in collections:
-            raise InputError(
-                f"config.data.sources: two collections are called {rois.name!r}; give them "
-                "different names"
+def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -> None:
+    """Prints what is about to happen and what it costs; trains nothing."""
+    workdir.refuse_other(folder, c.to_dict())
+    materials = materials or prepare(c)
+    tell.materials(c, materials)
+    plan = _plan(c, materials, {}, stages.Choice(c.split, c.network))
+    todo = driver.missing(_distinct(plan), folder)
+    rate = length.speed() if c.executor == "local" and todo else None
+    tell.plan(
+        {stage: (runs, _cost(runs, c, materials)) for stage, runs in plan.items()},
+        len(_distinct(plan)),
+        todo,
+        _cost(todo, c, materials),
+        rate,
+        list(materials.weights.params),
+    )
+
+
+def _record(folder: Path, materials: Materials) -> None:
+    """environment.json; and folds.json, before any training and once for all."""
+    devices = [device.device_kind for device in jax.devices()]
+    workdir.write_json(folder / "environment.json", workdir.environment(devices))
+    content = {name: shards.content(rois) for name, rois in materials.collections.items()}
+    workdir.freeze(
+        folder / "folds.json",
+        materials.split.record() | {"collections": content},
+        "the folds, or the collections they were made from,",
+    )
+
+
+def _complete(c: ConfigDict, folder: Path, materials: Materials) -> dict[str, list[Run]]:
+    """Does the runs of every stage that are missing, each stage as those before it chose."""
+    choice = stages.Choice(c.split, c.network)
+    done: dict[str, list[Run]] = {}
+    with tell.study_bar() as bar:
+
+        def finished(run: Run) -> None:
+            bar.update(_cost([run], c, materials).operations)
+            bar.write(f"done: {run.id}")
+
+        for stage in STAGES[c.study]:
+            plan = _plan(c, materials, done, choice)
+            todo = driver.missing(plan[stage], folder)
+            before = [run for run in _distinct(plan) if driver.is_done(run, folder)]
+            tell.advance(
+                bar, *(_cost(r, c, materials).operations for r in (before, _distinct(plan)))
             )
-        collections[rois.name] = rois
-    return collections
+            bar.write(
+                f"{stage}: {len(plan[stage])} runs, {len(plan[stage]) - len(todo)} done before"
+            )
+            driver.EXECUTORS[c.executor](todo, folder, materials, c, finished)
+            done[stage] = plan[stage]
+            if stage in TABULATED:
+                rows = area_rows(done[stage], _scores(done[stage], folder), c.data.target)
+                selection = choose(stage, rows, c.selection.unit)
+                choice = choice.after(selection)
+                for what, found in selection.items():
+                    bar.write(f"{what}: {found['chosen']}, {found['rule']}")
+    return done
 
 
-def _tell(
-    c: ConfigDict, collections: dict[str, RoiSet], split: splits.Split, pretrained: weights.Weights
-) -> None:
-    """What is about to happen, in a few lines."""
-    for name, rois in collections.items():
-        malignant = int((rois.index["label"] == 1).sum())
-        mark = " (target)" if name == split.target else ""
-        print(
-            f"{name}{mark}: {len(rois)} regions, {malignant} malignant and "
-            f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
-        )
-    print(f"split of {split.target}: {split.rule}")
-    print(f"weights: {pretrained.card['name']}; network {c.network}")
-    random = [layer for layer in frozen_layers(c.network) if layer not in pretrained.params]
-    if random:
-        print(f"note: {', '.join(random)} are frozen at random values: no pretrained weights")
-    if not c.weights:
-        print(
-            "note: no pretrained weights are given (config.weights). For ImageNet's: python "
-            "tools/convert_weights.py FILE --output checkpoints/NAME, then "
-            "--config.weights=checkpoints/NAME"
-        )
-    print(end="", flush=True)
+def _plan(
+    c: ConfigDict,
+    materials: Materials,
+    done: Mapping[str, Sequence[Run]],
+    choice: stages.Choice,
+) -> dict[str, list[Run]]:
+    """The runs of every stage: of those done as they were, of those to come as far as chosen."""
+    return {
+        stage: list(done.get(stage) or stages.runs_of(stage, c, materials.approaches, choice))
+        for stage in STAGES[c.study]
+    }
+
+
+def _distinct(plan: Mapping[str, Sequence[Run]]) -> list[Run]:
+    """Stages that ask for the same run share it."""
+    return list(dict.fromkeys(run for runs in plan.values() for run in runs))
+
+
+def _cost(runs: Sequence[Run], c: ConfigDict, materials: Materials) -> length.Cost:
+    return length.total(runs, materials.collections, materials.split, c.train)
+
+
+def _scores(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:
+    return {run.id: score_tables.read(folder / "runs" / run.id / "scores.csv") for run in runs}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax import roc
-from mtl_jax.config import parse_task_weights
 from mtl_jax.models import alexnet
 from mtl_jax.nouns import InputError, Params, RoiSet, Run
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study import splits, workdir
+from mtl_jax.study.length import epochs
 from mtl_jax.training.fit import fit
 from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.pool import make_pool, statistics
@@ -43,13 +43,15 @@ def execute(
     mean, std = statistics([pixels[name][learned[name]] for name in run.tasks])
 
     network = alexnet.AlexNet(
-        outputs=2 * (len(run.tasks) if c.model.heads == "per_task" else 1),
+        outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
         lrn=weights.card["lrn"],
         dropout=c.model.dropout,
     )
     init_key, train_key = jax.random.split(jax.random.key(run.seed))
     params = warm_start(alexnet.init(network, init_key), weights)
-    task_weights = parse_task_weights(c.train.task_weights)
+    weighed = run.task_weights or (1.0,) * len(run.tasks)
+    recipe = c.train.copy_and_resolve_references()
+    recipe.epochs = epochs(run, collections, split, c.train)
     with TensorBoard(folder, enabled=c.train.tensorboard) as board:
         params = fit(
             folder,
@@ -58,8 +60,8 @@ def execute(
             network,
             frozen_layers(run.network),
             run.tasks,
-            tuple(task_weights.get(name, 1.0) for name in run.tasks),
-            c.train,
+            weighed,
+            recipe,
             train_key,
             c.devices,
             board.write,
@@ -79,8 +81,12 @@ def execute(
         "tasks": list(run.tasks),
         "network": run.network,
         "fold": run.fold,
+        "split": None if run.fold is None else run.split,
+        "target_cases": run.target_cases,
         "seed": run.seed,
-        "epochs": c.train.epochs,
+        "heads": run.heads,
+        "task_weights": dict(zip(run.tasks, weighed, strict=True)),
+        "epochs": recipe.epochs,
         "regions_learned": {name: len(learned[name]) for name in run.tasks},
         "regions_scored": {name: len(scored[name]) for name in run.tasks},
         "input_mean": dict(zip(run.tasks, mean.tolist(), strict=True)),

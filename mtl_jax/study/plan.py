@@ -1,31 +1,131 @@
-"""The list of Runs that answers a study. Knows names only."""
+"""Lists of Runs, made from settings alone: out of fold, or on the test set. Trains nothing.
 
-from collections.abc import Sequence
+Sections are those of Samala et al. 2017.
+"""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from mtl_jax.config import parse_approach
 from mtl_jax.nouns import InputError, Run
 
 
-def plan(
-    study: str,
-    approaches: Sequence[str],
-    network: str,
+class Approach(NamedTuple):
+    """What is learned together and how: the collections, the one tested first; shared or per_task
+    heads; the weight of each collection in the loss."""
+
+    name: str
+    tasks: tuple[str, ...]
+    heads: str
+    task_weights: tuple[float, ...]
+
+    def run(self, network: str, fold: int | None, seed: int, **more: int | None) -> Run:
+        rest = {"heads": self.heads, "task_weights": self.task_weights} | more
+        return Run(self.name, self.tasks, network, fold, seed, **rest)
+
+
+def out_of_fold(
+    approaches: Sequence[Approach],
+    networks: Sequence[str],
+    splits: Sequence[int],
     fold_count: int,
-    seed: int,
+    seeds: Sequence[int],
+) -> list[Run]:
+    """Every training case of the target scored by a network that has not learned it (2.4), for
+    each deal into folds, depth and seed of the initial weights."""
+    return [
+        approach.run(network, fold, seed, split=split)
+        for approach in approaches
+        for split in splits
+        for network in networks
+        for seed in seeds
+        for fold in range(fold_count)
+    ]
+
+
+def on_test_set(
+    approaches: Sequence[Approach],
+    network: str,
+    seeds: Sequence[int],
+    sizes: Sequence[int | None] = (None,),
+) -> list[Run]:
+    """The test set after learning all training cases (3.3), or `sizes` of the target's; a seed
+    draws the cases and the initial weights."""
+    return [
+        approach.run(network, None, seed, target_cases=size)
+        for size in sizes
+        for approach in approaches
+        for seed in seeds
+    ]
+
+
+def expand(
+    names: Sequence[str],
     target: str,
     collections: Sequence[str],
-) -> list[Run]:
-    """One Run an approach, or one a fold of each. The target's task comes first."""
+    heads: str,
+    task_weights: Mapping[str, float],
+) -> list[Approach]:
+    """The approaches of config.approaches, `each` spelled out, on these collections.
+
+    `heads` and `task_weights` hold where an approach says nothing else.
+    """
     if target not in collections:
         raise InputError(
             f"config.data.target is {target!r}; config.data.sources hold {', '.join(collections)}: "
             "name one of them"
         )
-    others = tuple(name for name in collections if name != target)
-    if "mttl" in approaches and not others:
+    _refuse_unknown("config.train.task_weights", task_weights, collections)
+    named = [one for name in names for one in _each(name, target, collections)]
+    return [_approach(name, target, collections, heads, task_weights) for name in named]
+
+
+def _each(name: str, target: str, collections: Sequence[str]) -> list[str]:
+    """'sttl+of=each' is one approach a collection beside the target; 'mttl+without=each' is one a
+    collection, the target too."""
+    _, options = parse_approach(name)
+    for option, values in (
+        ("without", collections),
+        ("of", [other for other in collections if other != target]),
+    ):
+        if options.get(option) == "each":
+            return [name.replace(f"{option}=each", f"{option}={value}") for value in values]
+    return [name]
+
+
+def _approach(
+    name: str,
+    target: str,
+    collections: Sequence[str],
+    heads: str,
+    task_weights: Mapping[str, float],
+) -> Approach:
+    kind, options = parse_approach(name)
+    own = {k.removeprefix("weight."): float(v) for k, v in options.items() if "weight." in k}
+    named = [*own, *(options[key] for key in ("without", "of") if key in options)]
+    _refuse_unknown(f"config.approaches, {name!r}", named, collections)
+    weights = {**task_weights, **own}
+    tasks = (options.get("of", target),)
+    if kind == "mttl":
+        tasks = (target, *(other for other in collections if other != target))
+        if len(tasks) == 1:
+            raise InputError(
+                f"config.approaches asks for mttl, but {target} is the only collection; name "
+                "others in config.data.sources, or set config.approaches to ('sttl',)"
+            )
+        without = options.get("without")
+        if without == target:
+            # Its regions still set the scale of its pixels, and are scored; they teach nothing.
+            weights[target] = 0.0
+        else:
+            tasks = tuple(task for task in tasks if task != without)
+    listed = tuple(weights.get(task, 1.0) for task in tasks)
+    return Approach(name, tasks, options.get("heads", heads), listed)
+
+
+def _refuse_unknown(field: str, names: Iterable[str], collections: Sequence[str]) -> None:
+    unknown = sorted(set(names) - set(collections))
+    if unknown:
         raise InputError(
-            f"config.approaches asks for mttl, but {target} is the only collection; name others in "
-            "config.data.sources, or set config.approaches to ('sttl',)"
+            f"{field} names {', '.join(unknown)}; the collections are {', '.join(collections)}"
         )
-    tasks = {"sttl": (target,), "mttl": (target, *others)}
-    folds = range(fold_count) if study == "cross_validation" else (None,)
-    return [Run(a, tasks[a], network, fold, seed) for a in approaches for fold in folds]

@@ -1,63 +1,108 @@
 """From the scores of all runs to results.json. All statistics are those of `mtl_jax.roc`."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from mtl_jax import roc
+from mtl_jax.config import UNITS
 from mtl_jax.data import shards
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores as score_tables
-from mtl_jax.study.scores import Scores
+from mtl_jax.study.scores import Scores, by_unit
+from mtl_jax.study.select import choose_network, choose_split
 from mtl_jax.study.splits import Split
+from mtl_jax.study.tables import Condition, area_rows, conditions, difference_rows
 
-UNITS = ("view", "lesion")
+TABULATED = ("splits", "depth", "learning_curve")  # stages whose rows are means over folds, seeds
 
 
 def summarize(
-    runs: Sequence[Run],
+    study: str,
+    stages: Mapping[str, Sequence[Run]],
     tables: Mapping[str, Scores],
-    records: Sequence[Mapping[str, Any]],
+    records: Mapping[str, Mapping[str, Any]],
     collections: Mapping[str, RoiSet],
     split: Split,
     weights_card: Mapping[str, Any],
+    unit: str,
     samples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Everything that the report says, from each run's scores (by run id) and record.
+    """Everything that the report says, from each run's scores and record (by run id) and the runs
+    of each stage, in order.
 
-    `samples` and `seed` are those of the bootstrap over patients.
+    `unit` is that of the areas that choose; `samples` and `seed` are those of the bootstrap over
+    patients.
     """
-    pooled: dict[str, Scores] = {}
-    areas: list[dict[str, Any]] = []
-    for approach in dict.fromkeys(run.approach for run in runs):
-        own = [run for run in runs if run.approach == approach]
-        pooled[approach] = score_tables.join([tables[run.id] for run in own])
-        if own[0].fold is not None:
-            for run in own:
-                cases = f"fold {run.fold + 1}"
-                areas += _areas(approach, cases, tables[run.id], split.target, samples, seed)
-        cases = "test" if own[0].fold is None else "pooled"
-        for task in dict.fromkeys(pooled[approach].task.tolist()):
-            areas += _areas(approach, cases, pooled[approach], task, samples, seed)
-    return {
+    out: dict[str, Any] = {
+        "study": study,
         "target": split.target,
         "split": {"rule": split.rule, "train": len(split.train), "test": len(split.test)},
         "collections": [_describe(rois) for rois in collections.values()],
         "weights": dict(weights_card),
-        "runs": list(records),
-        "auc": areas,
-        "comparisons": _comparisons(pooled, split.target, samples, seed),
+        "stages": [
+            {"stage": stage, "runs": [run.id for run in runs]} for stage, runs in stages.items()
+        ],
+        "runs": list(records.values()),
+        "selection": {},
     }
+    for stage, runs in stages.items():
+        if stage in TABULATED:
+            out[stage] = area_rows(runs, tables, split.target)
+            out["selection"] |= choose(stage, out[stage], unit)
+    stage, runs = list(stages.items())[-1]
+    if stage in TABULATED:
+        pairs = _pairs(stage, runs, out["selection"])
+        differences = difference_rows(runs, tables, split.target, pairs)
+        return out | {"auc": out[stage], "comparisons": differences}
+    return out | pooled(runs, tables, split.target, samples, seed)
 
 
-def by_unit(scores: Scores, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and case ids, one a view or one a lesion (the mean over its views)."""
-    if unit == "view":
-        return scores.label, scores.score, scores.case_id
-    lesions = roc.view_to_lesion(scores.label, scores.score, scores.case_id, scores.lesion_id)
-    return lesions.labels, lesions.scores, lesions.cases
+def choose(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
+    """What a stage chooses from the rows of its table: an entry of results.json's `selection`."""
+    rows = [row for row in rows if row["unit"] == unit]
+    if stage == "splits":
+        return {"split": {"unit": unit} | choose_split(rows)}
+    if stage == "depth":
+        return {"network": {"unit": unit} | choose_network(rows)}
+    return {}
+
+
+def _pairs(
+    stage: str, runs: Sequence[Run], selection: Mapping[str, Any]
+) -> list[tuple[Condition, Condition]]:
+    """What is compared: in `depth` each network with the chosen one; in `learning_curve` each pair
+    of approaches that learned as many cases."""
+    found = list(conditions(runs))
+    if stage == "depth":
+        best = next(c for c in found if c.network == selection["network"]["chosen"])
+        return [(best, other) for other in found if other != best]
+    if stage == "learning_curve":
+        return [(a, b) for a, b in combinations(found, 2) if a.target_cases == b.target_cases]
+    return []
+
+
+def pooled(
+    runs: Sequence[Run], tables: Mapping[str, Scores], target: str, samples: int, seed: int
+) -> dict[str, Any]:
+    """Areas of each approach over all that its runs scored together, fold by fold as well, and the
+    paired comparison of each two approaches."""
+    together: dict[str, Scores] = {}
+    areas: list[dict[str, Any]] = []
+    for approach in dict.fromkeys(run.approach for run in runs):
+        own = [run for run in runs if run.approach == approach]
+        together[approach] = score_tables.join([tables[run.id] for run in own])
+        if own[0].fold is not None:
+            for run in own:
+                cases = f"fold {run.fold + 1}"
+                areas += _areas(approach, cases, tables[run.id], target, samples, seed)
+        cases = "test" if own[0].fold is None else "pooled"
+        for task in dict.fromkeys(together[approach].task.tolist()):
+            areas += _areas(approach, cases, together[approach], task, samples, seed)
+    return {"auc": areas, "comparisons": _comparisons(together, samples, seed)}
 
 
 def _areas(
@@ -104,45 +149,32 @@ def _areas(
     return entries
 
 
-def _comparisons(
-    pooled: Mapping[str, Scores], target: str, samples: int, seed: int
-) -> list[dict[str, Any]]:
-    """Each pair of approaches on the target's regions, which both must have scored."""
-    names, entries = list(pooled), []
-    for i, a in enumerate(names):
-        for b in names[i + 1 :]:
-            left, right = (_sorted(pooled[name], target) for name in (a, b))
+def _comparisons(together: Mapping[str, Scores], samples: int, seed: int) -> list[dict[str, Any]]:
+    """Each pair of approaches on the regions of each collection that both scored."""
+    entries = []
+    for a, b in combinations(together, 2):
+        shared = [t for t in dict.fromkeys(together[a].task.tolist()) if t in together[b].task]
+        for task in shared:
+            left, right = (_sorted(together[name], task) for name in (a, b))
             if not np.array_equal(left.roi_id, right.roi_id):
-                raise ValueError(f"{a} and {b} scored different regions of {target}")
-            for unit in UNITS:
-                labels, first, case_ids = by_unit(left, unit)
-                second = by_unit(right, unit)[1]
-                for method in ("proper", "obuchowski", "bootstrap"):
-                    test = roc.compare(
-                        labels,
-                        first,
-                        second,
-                        method=method,
-                        clusters=case_ids,
-                        **({"samples": samples, "seed": seed} if method == "bootstrap" else {}),
-                    )
-                    entries.append(
-                        {
-                            "a": a,
-                            "b": b,
-                            "task": target,
-                            "unit": unit,
-                            "method": method,
-                            "auc_a": test.auc_a,
-                            "auc_b": test.auc_b,
-                            "delta": test.delta,
-                            "se": test.se,
-                            "p_value": test.p_value,
-                            "ci_low": test.ci_low,
-                            "ci_high": test.ci_high,
-                            "status": test.status,
-                        }
-                    )
+                raise ValueError(f"{a} and {b} scored different regions of {task}")
+            if len(set(left.label.tolist())) == 2:
+                names = {"a": a, "b": b, "task": task}
+                for unit in UNITS:
+                    entries += [names | test for test in _tests(left, right, unit, samples, seed)]
+    return entries
+
+
+def _tests(left: Scores, right: Scores, unit: str, samples: int, seed: int) -> list[dict[str, Any]]:
+    """One difference by three methods."""
+    labels, first, case_ids = by_unit(left, unit)
+    second = by_unit(right, unit)[1]
+    entries = []
+    for method in ("proper", "obuchowski", "bootstrap"):
+        drawn = {"samples": samples, "seed": seed} if method == "bootstrap" else {}
+        test = roc.compare(labels, first, second, method=method, clusters=case_ids, **drawn)
+        kept = ("auc_a", "auc_b", "delta", "se", "p_value", "ci_low", "ci_high", "status")
+        entries.append({"unit": unit, "method": method} | {k: getattr(test, k) for k in kept})
     return entries
 
 

@@ -1,4 +1,4 @@
-"""The table of scores: written, read, put together. Holds no statistics."""
+"""The table of scores: written, read, put together, by view or lesion. Holds no statistics."""
 
 import csv
 import os
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtl_jax import roc
 from mtl_jax.nouns import RoiSet
 
 
@@ -32,6 +33,14 @@ def make_scores(rois: RoiSet, rows: np.ndarray, score: np.ndarray) -> Scores:
     ids = [rois.index[name][rows].astype(str) for name in Scores._fields[:4]]
     task = np.full(len(rows), rois.name)
     return Scores(*ids, task, rois.index["label"][rows].astype(int), np.float32(score))
+
+
+def by_unit(scores: Scores, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores and case ids, one a view or one a lesion (the mean over its views)."""
+    if unit == "view":
+        return scores.label, scores.score, scores.case_id
+    lesions = roc.view_to_lesion(scores.label, scores.score, scores.case_id, scores.lesion_id)
+    return lesions.labels, lesions.scores, lesions.cases
 
 
 def join(tables: Sequence[Scores]) -> Scores:

@@ -1,7 +1,8 @@
 """Who learns and who is tested, as folds.json records it before any training."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,21 +13,42 @@ from mtl_jax.nouns import InputError, RoiSet, Run
 class Split(NamedTuple):
     """Case ids of the target collection, and what was decided.
 
-    `folds` partition the cases of `train` in a cross-validation and are empty otherwise; `test` is
-    the independent test set, never learned.
+    Each of `deals` partitions the cases of `train` into folds; there is none where no stage needs
+    one. `test` is the independent test set, never learned; `others` are the test cases held out of
+    other collections, which are never learned either.
     """
 
     target: str
     train: list[str]
     test: list[str]
-    folds: list[list[str]]
+    deals: list[list[list[str]]]
     rule: str
+    others: Mapping[str, list[str]] = MappingProxyType({})
+
+    def record(self) -> dict[str, Any]:
+        """What folds.json holds."""
+        numbered = [{str(i + 1): part for i, part in enumerate(folds)} for folds in self.deals]
+        return {
+            "target": self.target,
+            "rule": self.rule,
+            "train": self.train,
+            "test": self.test,
+            "folds": numbered[0] if numbered else {},
+            "splits": {str(i + 1): folds for i, folds in enumerate(numbered)},
+            "test_of_others": dict(self.others),
+        }
 
 
 def split_target(
-    rois: RoiSet, study: str, fold_count: int, test_fraction: float, seed: int
+    rois: RoiSet,
+    needs_test: bool,
+    deal_count: int,
+    fold_count: int,
+    test_fraction: float,
+    seed: int,
 ) -> Split:
-    """Splits the cases of the target collection by its official split, else at random by case."""
+    """Splits the cases of the target collection by its official split, else at random by case, and
+    deals the training cases into folds `deal_count` times."""
     index = rois.index
     official = _cases_with(index, "test")
     cases = folds.case_labels(index["case_id"], index["label"])
@@ -46,18 +68,31 @@ def split_target(
     else:
         train, test, rule = set(cases), [], "no test set"
     folds.refuse_leaks({"the training set": sorted(train), "the test set": test})
-    if study == "test" and not test:
+    if needs_test and not test:
         raise InputError(
             f"collection {rois.name} marks no test set and config.data.test_fraction is 0; give "
             "config.data.test_fraction a value, or set config.study to 'cross_validation'"
         )
-    parts: list[list[str]] = []
-    if study == "cross_validation":
-        learned = {case: cases[case] for case in sorted(train)}
-        parts = folds.deal(learned, fold_count, seed, rois.name)
+    learned = {case: cases[case] for case in sorted(train)}
+    deals = [folds.deal(learned, fold_count, seed + i, rois.name) for i in range(deal_count)]
+    for parts in deals:
         folds.refuse_leaks({f"fold {i + 1}": part for i, part in enumerate(parts)})
-        rule += f"; {fold_count} folds at random, malignant and benign apart, seed {seed}"
-    return Split(rois.name, sorted(train), test, parts, rule)
+    if deals:
+        seeds = f"seeds {seed} to {seed + deal_count - 1}" if deal_count > 1 else f"seed {seed}"
+        rule += f"; {fold_count} folds at random, malignant and benign apart, {seeds}"
+    return Split(rois.name, sorted(train), test, deals, rule)
+
+
+def hold_out_others(
+    split: Split, collections: Mapping[str, RoiSet], fraction: float, seed: int
+) -> Split:
+    """`split` with test cases held out of every other collection that marks none of its own."""
+    others = {}
+    for name, rois in collections.items():
+        if name != split.target and not _cases_with(rois.index, "test"):
+            cases = folds.case_labels(rois.index["case_id"], rois.index["label"])
+            others[name] = folds.hold_out(cases, fraction, seed, name)
+    return split._replace(others=others)
 
 
 def members(
@@ -65,18 +100,22 @@ def members(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Rows of each collection that this run learns, and rows that it scores.
 
-    The target: all folds but the one held out, which is scored; or all training cases, and the test
-    set is scored. The others: added whole (section 3.3) but for their own test sets, which are
-    never learned, and scored where the target's is.
+    The target: all folds but the one held out, which is scored; or all training cases, or as many
+    as the run says, and the test set is scored. The others: added whole (section 3.3) but for
+    their own test sets, which are never learned, and scored where the target's is.
     """
     learned, scored = {}, {}
     for task in run.tasks:
         index = collections[task].index
-        held_out = _cases_with(index, "test")
         if task == split.target:
-            held_out = set(split.test if run.fold is None else split.folds[run.fold])
+            held_out = set(split.test if run.fold is None else split.deals[run.split - 1][run.fold])
             learned_cases = set(split.train) - held_out
+            if run.target_cases is not None:
+                kept = np.isin(index["case_id"], sorted(learned_cases))
+                labels = folds.case_labels(index["case_id"][kept], index["label"][kept])
+                learned_cases = set(folds.draw(labels, run.target_cases, run.seed, task))
         else:
+            held_out = _cases_with(index, "test") | set(split.others.get(task, ()))
             learned_cases = set(map(str, index["case_id"])) - held_out
             held_out = held_out if run.fold is None else set()
         learned[task] = np.flatnonzero(np.isin(index["case_id"], sorted(learned_cases)))

@@ -1,17 +1,28 @@
 """The work folder: what ran, on what, and that it belongs to this config. Holds no results."""
 
+import contextlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from mtl_jax.nouns import InputError
 
 # They say where and how the work is done and change no result, so that a job may move.
-PLACES = ("data.cache", "data.workers", "executor")
+PLACES = (
+    "data.cache",
+    "data.workers",
+    "executor",
+    "ray.address",
+    "ray.cpus",
+    "ray.gpus",
+    "ray.retries",
+)
 PACKAGES = (
     "mtl_jax",
     "jax",
@@ -39,20 +50,40 @@ def write_json(path: Path, value: Any) -> None:
     part.replace(path)
 
 
-def claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Makes `folder` the work folder of `config`, or finds that it already is.
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Makes `folder`, and keeps other jobs out of it meanwhile.
 
-    Raises InputError where it belongs to another config, with the fields that differ.
+    Raises InputError where another job is at work in it, or it cannot be made. The system lets go
+    of the lock of a process that ends, however it ends.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise InputError(
+            f"--workdir={folder}: another job is at work in this folder; wait for its end, or "
+            "name another folder"
+        ) from error
     except OSError as error:
         raise InputError(
             f"--workdir={folder}: this folder cannot be made ({error.strerror}); name another"
         ) from error
+    with lock:
+        yield
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Makes `folder`, which is there, the work folder of `config`, or finds that it already is."""
+    refuse_other(folder, config)
+    if not (folder / "config.json").exists():
+        write_json(folder / "config.json", config)
+
+
+def refuse_other(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises InputError where `folder` belongs to another config, with the fields that differ."""
     path = folder / "config.json"
     if not path.exists():
-        write_json(path, config)
         return
     try:
         before = _flat(json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,75 @@
+"""Runs as tasks of a Ray cluster. Every node must see the work folder, the cache and the data under
+the same paths. Holds no schedule of its own."""
+
+import contextlib
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import filelock
+from ml_collections import ConfigDict
+
+from mtl_jax import config
+from mtl_jax.nouns import InputError, Run
+from mtl_jax.study.execute import execute
+from mtl_jax.study.materials import Materials, prepare
+
+try:
+    import ray
+except ImportError as error:
+    raise InputError(
+        "config.executor 'ray' needs Ray: pip install 'mtl_jax[ray]', or set it to 'local'"
+    ) from error
+
+
+def run_all(
+    runs: Sequence[Run], folder: Path, c: ConfigDict, finished: Callable[[Run], None]
+) -> None:
+    """Hands every run to the cluster and tells `finished` of each as it ends.
+
+    A run whose worker or node dies is started again, from its latest checkpoint.
+    """
+    if not runs:
+        return
+    try:
+        ray.init(address=c.ray.address, log_to_driver=False, ignore_reinit_error=True)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"config.ray.address {c.ray.address!r}: no Ray cluster answers there "
+            f"({' '.join(str(error).split())[:120]}); start one with 'ray start --head'"
+        ) from error
+    task = ray.remote(work).options(
+        num_cpus=c.ray.cpus, num_gpus=c.ray.gpus, max_retries=c.ray.retries
+    )
+    settings = json.dumps(c.to_dict(), sort_keys=True)
+    here = str(Path.cwd())
+    waiting = {task.remote(run, str(folder), here, settings): run for run in runs}
+    while waiting:
+        ready, _ = ray.wait(list(waiting), num_returns=1)
+        for reference in ready:
+            ray.get(reference)  # raises what the run raised, such as InputError
+            finished(waiting.pop(reference))
+
+
+def work(run: Run, folder: str, here: str, settings: str) -> None:
+    """One run, on a worker, with paths relative to the folder `here` as in the driver.
+
+    The lock is against an earlier attempt that was given up for lost and still writes; whichever
+    comes second finds the run done.
+    """
+    with contextlib.chdir(here):
+        place = Path(folder) / "runs" / run.id
+        place.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(place / ".lock"):
+            if not (place / "scores.csv").exists():
+                c, materials = _prepared(settings)
+                execute(run, place, *materials.of_runs, c)
+
+
+@functools.cache
+def _prepared(settings: str) -> tuple[ConfigDict, Materials]:
+    """Once for all runs that a worker does."""
+    c = config.default()
+    c.update(json.loads(settings))
+    return c, prepare(c)

@@ -1,0 +1,43 @@
+"""Does the runs of a stage that are missing, here or on a Ray cluster. Knows no statistics."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from mtl_jax.nouns import Run
+from mtl_jax.study.execute import execute
+from mtl_jax.study.materials import Materials
+
+Finished = Callable[[Run], None]
+Executor = Callable[[Sequence[Run], Path, Materials, ConfigDict, Finished], None]
+
+
+def is_done(run: Run, folder: Path) -> bool:
+    return (folder / "runs" / run.id / "scores.csv").exists()
+
+
+def missing(runs: Sequence[Run], folder: Path) -> list[Run]:
+    """Those not done yet, each once."""
+    return [run for run in dict.fromkeys(runs) if not is_done(run, folder)]
+
+
+def local(
+    runs: Sequence[Run], folder: Path, materials: Materials, c: ConfigDict, finished: Finished
+) -> None:
+    """One after another, in this process."""
+    for run in runs:
+        execute(run, folder / "runs" / run.id, *materials.of_runs, c)
+        finished(run)
+
+
+def ray(
+    runs: Sequence[Run], folder: Path, materials: Materials, c: ConfigDict, finished: Finished
+) -> None:
+    """Each a task of a Ray cluster, which prepares the materials itself."""
+    from mtl_jax.study import cluster  # Ray is an extra
+
+    cluster.run_all(runs, folder, c, finished)
+
+
+EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}

@@ -1,0 +1,104 @@
+"""How long each run trains, and what a study costs before it starts. Trains nothing."""
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import RoiSet, Run
+from mtl_jax.study.splits import Split, members
+from mtl_jax.training import orientations
+from mtl_jax.training.pool import steps_per_epoch
+from mtl_jax.training.transfer import frozen_layers
+
+
+class Cost(NamedTuple):
+    """Training steps, and floating-point operations of training and scoring."""
+
+    steps: int
+    operations: float
+
+
+def epochs(run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict) -> int:
+    """The epochs of this run by the config's `train` section.
+
+    With match_steps a run takes at least as many steps as one that learns all training cases of
+    all collections would, and less than an epoch more: single-task learning then sees its fewer
+    regions more often, and does not lose by having been trained less.
+    """
+    if not recipe.match_steps:
+        return recipe.epochs
+    others = tuple(name for name in collections if name not in run.tasks)
+    largest = replace(run, tasks=(*run.tasks, *others), target_cases=None)
+    own, most = (
+        steps_per_epoch(_regions(members(each, collections, split)[0]), recipe.batch_size)
+        for each in (run, largest)
+    )
+    return -(-recipe.epochs * most // max(own, 1))
+
+
+def cost(run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict) -> Cost:
+    """What `run` takes: a step is three forward passes of the trained layers (one forward, two
+    backward); the frozen ones are passed once, for all epochs; scoring is a forward pass."""
+    learned, scored = members(run, collections, split)
+    count = epochs(run, collections, split, recipe)
+    frozen = set(frozen_layers(run.network))
+    layers = layer_operations()
+    trained = sum(value for name, value in layers.items() if name not in frozen)
+    images = _regions(learned) * orientations.COUNT
+    scoring = (images + _regions(scored) * orientations.COUNT) * sum(layers.values())
+    once = images * (sum(layers.values()) - trained)
+    return Cost(
+        count * steps_per_epoch(_regions(learned), recipe.batch_size),
+        3.0 * count * images * trained + once + scoring,
+    )
+
+
+def total(
+    runs: Sequence[Run], collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict
+) -> Cost:
+    each = [cost(run, collections, split, recipe) for run in runs]
+    return Cost(sum(c.steps for c in each), sum(c.operations for c in each))
+
+
+@functools.cache
+def layer_operations() -> dict[str, float]:
+    """Floating-point operations of a forward pass of one region through each layer, as XLA counts
+    them."""
+    network = alexnet.AlexNet()
+    params = jax.eval_shape(lambda: alexnet.init(network, jax.random.key(0)))
+    x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+    out = {}
+    for name in alexnet.LAYERS:
+        apply = functools.partial(_layer, network, name)
+        out[name] = float(jax.jit(apply).lower(params, x).cost_analysis()["flops"])
+        x = jax.eval_shape(apply, params, x)
+    return out
+
+
+def _layer(network: alexnet.AlexNet, name: str, params: dict, x: jax.Array) -> jax.Array:
+    return network.apply({"params": params}, x, name, name)
+
+
+def speed(size: int = 1024, seconds: float = 0.5) -> float:
+    """Operations a second of this device in products of matrices, measured now: about the most
+    that a training can reach."""
+    a = jnp.ones((size, size))
+    product = jax.jit(jnp.matmul)
+    product(a, a).block_until_ready()
+    begin, count = time.monotonic(), 0
+    while time.monotonic() - begin < seconds:
+        product(a, a).block_until_ready()
+        count += 1
+    return 2.0 * size**3 * count / (time.monotonic() - begin)
+
+
+def _regions(rows: Mapping[str, np.ndarray]) -> int:
+    return sum(map(len, rows.values()))

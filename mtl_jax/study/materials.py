@@ -1,0 +1,65 @@
+"""What every run of a study works on: collections, weights, splits, approaches. Trains nothing."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from mtl_jax import weights
+from mtl_jax.config import STAGES, parse_task_weights
+from mtl_jax.data import ingest
+from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.study import splits
+from mtl_jax.study.plan import Approach, expand
+from mtl_jax.study.stages import TESTS, deal_count
+
+
+class Materials(NamedTuple):
+    """All of it a function of the config and the files it names."""
+
+    collections: dict[str, RoiSet]
+    split: splits.Split
+    weights: weights.Weights
+    approaches: list[Approach]
+
+    @property
+    def of_runs(self) -> tuple[dict[str, RoiSet], splits.Split, weights.Weights]:
+        """What a single run takes."""
+        return self.collections, self.split, self.weights
+
+
+def prepare(c: ConfigDict) -> Materials:
+    """Loads what `c` names; collections that are not yet shards are made into shards."""
+    pretrained = weights.load(Path(c.weights)) if c.weights else weights.analytic()
+    collections = load_collections(c)
+    approaches = expand(
+        c.approaches,
+        c.data.target,
+        list(collections),
+        c.model.heads,
+        parse_task_weights(c.train.task_weights),
+    )
+    needs_test = bool(set(STAGES[c.study]) & set(TESTS))
+    fraction = c.data.test_fraction
+    split = splits.split_target(
+        collections[c.data.target], needs_test, deal_count(c), c.folds, fraction, c.seed
+    )
+    if c.data.test_each:
+        split = splits.hold_out_others(split, collections, fraction, c.seed)
+    return Materials(collections, split, pretrained, approaches)
+
+
+def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
+    """The collections of config.data.sources by name, made into shards where they are not yet."""
+    cache = Path(c.data.cache)
+    background, options, rules = ingest.settings(c.data.to_dict(), cache)
+    collections: dict[str, RoiSet] = {}
+    for source in c.data.sources:
+        rois = ingest.load(source, cache, background, options, rules)
+        if rois.name in collections:
+            raise InputError(
+                f"config.data.sources: two collections are called {rois.name!r}; give them "
+                "different names"
+            )
+        collections[rois.name] = rois
+    return collections

@@ -1,0 +1,88 @@
+"""What a study prints before and while it runs. Decides nothing."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mtl_jax.nouns import Run
+from mtl_jax.study.length import Cost
+from mtl_jax.study.materials import Materials
+from mtl_jax.training.transfer import frozen_layers
+
+
+def materials(c: ConfigDict, held: Materials) -> None:
+    """The collections, the split, the weights, the approaches."""
+    for name, rois in held.collections.items():
+        malignant = int((rois.index["label"] == 1).sum())
+        mark = " (target)" if name == held.split.target else ""
+        print(
+            f"{name}{mark}: {len(rois)} regions, {malignant} malignant and "
+            f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
+        )
+    print(f"split of {held.split.target}: {held.split.rule}")
+    for approach in held.approaches:
+        print(f"{approach.name}: learns {', '.join(approach.tasks)}")
+    print(f"weights: {held.weights.card['name']}")
+    if not c.weights:
+        print(
+            "note: no pretrained weights are given (config.weights). For ImageNet's: python "
+            "tools/convert_weights.py FILE --output checkpoints/NAME, then "
+            "--config.weights=checkpoints/NAME"
+        )
+
+
+def plan(
+    stages: Mapping[str, tuple[Sequence[Run], Cost]],
+    total: int,
+    todo: Sequence[Run],
+    left: Cost,
+    rate: float | None,
+    pretrained: Sequence[str],
+) -> None:
+    """Each stage's runs and cost, and what is left to do, at `rate` operations a second."""
+    random = set()
+    for stage, (runs, cost) in stages.items():
+        networks = ", ".join(dict.fromkeys(run.network for run in runs))
+        print(f"{stage}: {len(runs)} runs ({networks}), {cost.steps:,} steps")
+        random |= {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
+    print(
+        f"to do: {len(todo)} of {total} runs, {left.steps:,} steps, "
+        f"{left.operations:.1e} operations"
+    )
+    if rate:
+        print(
+            f"at least {duration(left.operations / rate)}, at the {rate / 1e9:.0f} billion "
+            "operations a second that this device does now in products of matrices"
+        )
+    if random:
+        print(
+            f"note: {', '.join(sorted(random))} are frozen at random values: no pretrained weights"
+        )
+    print(end="", flush=True)
+
+
+def study_bar() -> tqdm:
+    """The progress of the study, in operations; each run has a bar of its own below it."""
+    return tqdm(
+        desc="study",
+        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}",
+        total=1.0,
+        dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr.isatty() else 30,
+    )
+
+
+def advance(bar: tqdm, done: float, total: float) -> None:
+    """Sets what is done and what there is; what was done before counts for no speed."""
+    bar.initial += done - bar.n
+    bar.n, bar.total = done, total
+    bar.refresh()
+
+
+def duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
