@@ -1,0 +1,1 @@
+"""Simulated mammograms with known truth: tissue, masses, physics and files. Knows no collections."""

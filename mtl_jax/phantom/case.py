@@ -1,0 +1,133 @@
+"""One simulated case: a lesion in the breast in one or two views. Writes nothing.
+
+Attenuation is that at 20 keV (Johns & Yaffe 1987, Phys. Med. Biol. 32 675).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from mtl_jax.phantom import mass
+from mtl_jax.phantom.mass import Mass
+from mtl_jax.phantom.receptor import RECEPTORS
+from mtl_jax.phantom.tissue import tissue
+
+FAT, GLAND, CARCINOMA = 0.0456, 0.0802, 0.0844  # linear attenuation a mm at 20 keV
+SCATTER = 0.15  # of the primary quanta, behind an antiscatter grid
+SIDE_MM = 32.0  # of an image: the region of 25.6 mm and room for where the lesion lies in it
+GRID_MM = 0.1  # at which tissue and masses are made; 1/f^3 leaves nothing to see below it
+TWO_VIEWS = 0.7  # share of the cases
+# Distance of the classes in severity, in standard deviations, at difficulty 0.
+SEPARATION = 6.0
+DIAMETER_MM = (5.0, 30.0)
+
+
+class View(NamedTuple):
+    """One image of a case: CC or MLO, stored gray (H, W) uint16, and the mass's body (H, W) bool."""
+
+    view: str
+    stored: np.ndarray
+    body: np.ndarray
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of the body in stored pixels, half open."""
+        rows, columns = np.flatnonzero(self.body.any(1)), np.flatnonzero(self.body.any(0))
+        return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+class Breast(NamedTuple):
+    """What the views of one case share, beside the mass."""
+
+    laterality: str
+    thickness_mm: float  # compressed
+    density: float  # fibroglandular share around the lesion
+    contrast_mm: float  # standard deviation of the fibroglandular thickness
+    exposure: float  # log10 of the exposure over what the automatic exposure aims at
+
+
+class Case(NamedTuple):
+    breast: Breast
+    mass: Mass
+    views: tuple[View, ...]
+
+
+def severity(rng: np.random.Generator, malignant: bool, difficulty: float) -> float:
+    """How malignant a lesion looks, 0 to 1: the only thing that differs between the classes.
+
+    Normal before it is squashed, the classes 6 (1 - difficulty)^2 standard deviations apart, so no
+    reader can beat an area under the ROC curve of Phi(6 (1 - difficulty)^2 / sqrt(2)).
+    """
+    shift = SEPARATION * (1 - difficulty) ** 2 * (0.5 if malignant else -0.5)
+    return float(1 / (1 + np.exp(-1.2 * (shift + rng.standard_normal()))))
+
+
+def simulate(kind: str, seed: int, number: int, malignant: bool, difficulty: float) -> Case:
+    """Case `number` of the phantom `kind`: a function of the arguments alone.
+
+    `malignant` is what the mass looks like, as far as `difficulty` (0 apart ... 1 alike) lets it.
+    """
+    shared, *own = (generator(kind, seed, number, part) for part in range(3))
+    lesion = _mass(shared, severity(shared, malignant, difficulty))
+    breast = Breast(
+        laterality="LR"[shared.integers(2)],
+        thickness_mm=float(shared.uniform(40, 62)),
+        density=float(0.08 + 0.5 * shared.beta(2.0, 3.0)),
+        contrast_mm=float(shared.uniform(1.6, 4.0)),
+        exposure=float(0.05 * shared.standard_normal()),
+    )
+    names = ("CC", "MLO") if shared.random() < TWO_VIEWS else (("CC", "MLO")[shared.integers(2)],)
+    views = tuple(
+        _view(rng, kind, name, lesion, breast) for name, rng in zip(names, own, strict=False)
+    )
+    return Case(breast, lesion, views)
+
+
+def generator(kind: str, seed: int, number: int, part: int) -> np.random.Generator:
+    """Random numbers of one part of one case: no case depends on another, or on the order."""
+    key = (list(RECEPTORS).index(kind), number, part)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _mass(rng: np.random.Generator, severity: float) -> Mass:
+    """Cues that follow the severity loosely, each in its own way; size and contrast do not.
+
+    Diameters are log-normal about 12 mm within 5 to 30 mm, as in the paper's line of data sets
+    (Sahiner et al. 1996).
+    """
+    cues = np.clip(severity + 0.12 * rng.standard_normal(4), 0, 1)
+    diameter_mm = float(np.clip(12 * np.exp(0.38 * rng.standard_normal()), *DIAMETER_MM))
+    aspect = float(rng.uniform(1.0, 1.6))
+    flat = rng.uniform(0.6, 0.95)  # compression and the unseen axis
+    halo = bool(rng.random() < 0.35)
+    return Mass(
+        diameter_mm, aspect, float(flat * diameter_mm / aspect), halo, *(float(c) for c in cues)
+    )
+
+
+def _view(
+    rng: np.random.Generator, kind: str, name: str, lesion: Mass, breast: Breast
+) -> View:
+    receptor = RECEPTORS[kind]
+    pixels = round(SIDE_MM / GRID_MM)
+    drawn = mass.draw(rng, lesion, pixels, GRID_MM)
+    gland = tissue(
+        rng, pixels, GRID_MM, breast.thickness_mm, breast.density, breast.contrast_mm
+    )
+    gland = ndimage.map_coordinates(gland, drawn.pulled, order=1, mode="mirror")
+    # The mass takes the place of the mixture of fat and gland that would be there.
+    solid = GLAND + (CARCINOMA - GLAND) * lesion.indistinctness
+    share = gland / np.float32(breast.thickness_mm)
+    displaced = np.float32(FAT) + np.float32(GLAND - FAT) * share
+    beam = np.float32(GLAND - FAT) * gland + drawn.thickness * (np.float32(solid) - displaced)
+    aimed = (GLAND - FAT) * breast.thickness_mm * breast.density
+    primary = np.exp(np.float32(aimed) - beam)
+    fluence = (primary + np.float32(SCATTER) * primary.mean()) / np.float32(1 + SCATTER)
+    fluence *= np.float32(receptor.quanta * 10**breast.exposure)
+    body = drawn.body
+    scale = round(GRID_MM / receptor.pixel_mm)
+    if scale > 1:
+        fluence = ndimage.zoom(fluence, scale, order=1, mode="nearest", grid_mode=True)
+        body = body.repeat(scale, 0).repeat(scale, 1)
+    return View(name, receptor.read(rng, fluence), body)
