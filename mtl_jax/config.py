@@ -97,6 +97,8 @@ def default() -> ConfigDict:
     c.data.phantom.cases = 150  # in each of the three collections
     c.data.phantom.seed = 0
     c.data.phantom.difficulty = 0.4  # overlap of the two classes, 0 none ... 1 all
+    c.data.phantom.shared_signal = 1.0  # other collections than the target: 1 the same cues of
+    #                                     malignancy as in it ... 0 labels unrelated to any cue
     c.data.phantom.test_fraction = 0.4
     c.data.phantom.malignant_fraction = 0.4
     c.data.tfds = ConfigDict()
@@ -209,6 +211,11 @@ def validate(c: ConfigDict) -> None:
     _validate_analysis(c.analysis)
     fraction = c.data.test_fraction
     _need("data.test_fraction", fraction, 0 <= fraction < 1, "in [0, 1)")
+    phantom = c.data.phantom
+    _need("data.phantom.cases", phantom.cases, 1 <= phantom.cases < 10**5, "between 1 and 99999")
+    _need("data.phantom.seed", phantom.seed, 0 <= phantom.seed < 2**31, "between 0 and 2147483647")
+    for field in ("difficulty", "shared_signal", "test_fraction", "malignant_fraction"):
+        _need(f"data.phantom.{field}", phantom[field], 0 <= phantom[field] <= 1, "in [0, 1]")
     t = c.train
     _need("train.epochs", t.epochs, t.epochs >= 1, "at least 1")
     _need("train.batch_size", t.batch_size, t.batch_size >= 1, "at least 1")

@@ -70,7 +70,10 @@ def test_the_rules_are_the_fields_of_the_config() -> None:
     data = config.default().data.to_dict()
     background, options, rules = ingest.settings(data, Path("there"))
     assert rules == ingest.USUAL == ingest.Rules() and background == data["background"]
-    assert options["phantom"] == data["phantom"] | {"folder": Path("there")}
+    assert options["phantom"] == data["phantom"] | {
+        "folder": Path("there"),
+        "target": "sfm",
+    }
     assert options["mini_mias"] == data["mini_mias"]
     assert tuple(truth.TAKES) == config.TRUTH_POLICIES
 

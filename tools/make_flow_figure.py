@@ -15,11 +15,12 @@ import numpy as np
 from PIL import Image
 
 from mtl_jax.config import default
-from mtl_jax.data.sources.phantom import simulate
-from mtl_jax.data.sources.phantom_detector import DETECTORS
+from mtl_jax.imaging.density import raw_dm
 from mtl_jax.imaging.resample import to_pixel_size
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS, lesion_roi, to_12_bit
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS, lesion_roi
 from mtl_jax.nouns import InputError
+from mtl_jax.phantom.case import simulate
+from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.report import curves, folder
 
 KIND, CASE = "dm", 3  # a malignant one, well seen
@@ -88,10 +89,11 @@ def draw(curve: curves.Curve) -> str:
 
 def _regions() -> tuple[np.ndarray, tuple[float, float], np.ndarray, np.ndarray]:
     """The image (H, W) in 12-bit gray at 200 um, the lesion's centre, its region, raw and flat."""
-    detector = DETECTORS[KIND]
-    _, _, stored, box = simulate(KIND, 0, CASE, malignant=True, difficulty=0.0)[0]
-    pixel_um = 1000 * detector.pixel_mm
-    gray = to_pixel_size(to_12_bit(stored, detector.bits), (pixel_um, pixel_um), PIXEL_UM)
+    receptor = RECEPTORS[KIND]
+    view = simulate(KIND, 0, CASE, malignant=True, difficulty=0.0).views[0]
+    box, pixel_um = view.box, 1000 * receptor.pixel_mm
+    density = raw_dm(view.stored, receptor.bits)
+    gray = to_pixel_size(density, (pixel_um, pixel_um), PIXEL_UM)
     ratio = PIXEL_UM / pixel_um
     centre = ((box[0] + box[2]) / 2 / ratio, (box[1] + box[3]) / 2 / ratio)
     settings = default().data.background.to_dict()

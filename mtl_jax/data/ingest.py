@@ -26,10 +26,12 @@ def settings(
     """Background, options of each source, and rules, as `config.data` says them.
 
     `folder` is where the phantom writes its files, TFDS its decoded images, CBIS-DDSM its places.
+    The phantom also asks which collection is the target, whose signal the others may share.
     """
     options = {name: dict(data[name]) for name in SOURCES if name in data}
     for writer in ("cbis_ddsm", "phantom", "tfds"):
         options[writer]["folder"] = folder
+    options["phantom"]["target"] = data["target"]
     rules = Rules(**{field.name: data[field.name] for field in fields(Rules)})
     return dict(data["background"]), options, rules
 

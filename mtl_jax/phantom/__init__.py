@@ -1,1 +1,1 @@
-"""Simulated mammograms with known truth: tissue, masses, physics and files. Knows no collections."""
+"""Simulated mammograms with known truth: tissue, masses, physics, files. Knows no collection."""

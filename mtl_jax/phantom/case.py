@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from mtl_jax.phantom import mass
-from mtl_jax.phantom.mass import Mass
+from mtl_jax.phantom.mass import Mass, draw
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.phantom.tissue import tissue
 
@@ -24,7 +23,7 @@ DIAMETER_MM = (5.0, 30.0)
 
 
 class View(NamedTuple):
-    """One image of a case: CC or MLO, stored gray (H, W) uint16, and the mass's body (H, W) bool."""
+    """One image of a case: CC or MLO, stored gray (H, W) uint16, the mass's body (H, W) bool."""
 
     view: str
     stored: np.ndarray
@@ -41,7 +40,7 @@ class Breast(NamedTuple):
     """What the views of one case share, beside the mass."""
 
     laterality: str
-    thickness_mm: float  # compressed
+    compressed_mm: float
     density: float  # fibroglandular share around the lesion
     contrast_mm: float  # standard deviation of the fibroglandular thickness
     exposure: float  # log10 of the exposure over what the automatic exposure aims at
@@ -69,19 +68,19 @@ def simulate(kind: str, seed: int, number: int, malignant: bool, difficulty: flo
     `malignant` is what the mass looks like, as far as `difficulty` (0 apart ... 1 alike) lets it.
     """
     shared, *own = (generator(kind, seed, number, part) for part in range(3))
-    lesion = _mass(shared, severity(shared, malignant, difficulty))
+    mass = make_mass(shared, severity(shared, malignant, difficulty))
     breast = Breast(
         laterality="LR"[shared.integers(2)],
-        thickness_mm=float(shared.uniform(40, 62)),
+        compressed_mm=float(shared.uniform(40, 62)),
         density=float(0.08 + 0.5 * shared.beta(2.0, 3.0)),
         contrast_mm=float(shared.uniform(1.6, 4.0)),
         exposure=float(0.05 * shared.standard_normal()),
     )
     names = ("CC", "MLO") if shared.random() < TWO_VIEWS else (("CC", "MLO")[shared.integers(2)],)
     views = tuple(
-        _view(rng, kind, name, lesion, breast) for name, rng in zip(names, own, strict=False)
+        _view(rng, kind, name, mass, breast) for name, rng in zip(names, own, strict=False)
     )
-    return Case(breast, lesion, views)
+    return Case(breast, mass, views)
 
 
 def generator(kind: str, seed: int, number: int, part: int) -> np.random.Generator:
@@ -90,7 +89,7 @@ def generator(kind: str, seed: int, number: int, part: int) -> np.random.Generat
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def _mass(rng: np.random.Generator, severity: float) -> Mass:
+def make_mass(rng: np.random.Generator, severity: float) -> Mass:
     """Cues that follow the severity loosely, each in its own way; size and contrast do not.
 
     Diameters are log-normal about 12 mm within 5 to 30 mm, as in the paper's line of data sets
@@ -106,22 +105,18 @@ def _mass(rng: np.random.Generator, severity: float) -> Mass:
     )
 
 
-def _view(
-    rng: np.random.Generator, kind: str, name: str, lesion: Mass, breast: Breast
-) -> View:
+def _view(rng: np.random.Generator, kind: str, name: str, mass: Mass, breast: Breast) -> View:
     receptor = RECEPTORS[kind]
     pixels = round(SIDE_MM / GRID_MM)
-    drawn = mass.draw(rng, lesion, pixels, GRID_MM)
-    gland = tissue(
-        rng, pixels, GRID_MM, breast.thickness_mm, breast.density, breast.contrast_mm
-    )
+    drawn = draw(rng, mass, pixels, GRID_MM)
+    gland = tissue(rng, pixels, GRID_MM, breast.compressed_mm, breast.density, breast.contrast_mm)
     gland = ndimage.map_coordinates(gland, drawn.pulled, order=1, mode="mirror")
     # The mass takes the place of the mixture of fat and gland that would be there.
-    solid = GLAND + (CARCINOMA - GLAND) * lesion.indistinctness
-    share = gland / np.float32(breast.thickness_mm)
+    solid = GLAND + (CARCINOMA - GLAND) * mass.indistinctness
+    share = gland / np.float32(breast.compressed_mm)
     displaced = np.float32(FAT) + np.float32(GLAND - FAT) * share
     beam = np.float32(GLAND - FAT) * gland + drawn.thickness * (np.float32(solid) - displaced)
-    aimed = (GLAND - FAT) * breast.thickness_mm * breast.density
+    aimed = (GLAND - FAT) * breast.compressed_mm * breast.density
     primary = np.exp(np.float32(aimed) - beam)
     fluence = (primary + np.float32(SCATTER) * primary.mean()) / np.float32(1 + SCATTER)
     fluence *= np.float32(receptor.quanta * 10**breast.exposure)

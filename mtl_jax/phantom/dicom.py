@@ -45,7 +45,7 @@ def digital(kind: str, seed: int, patient: str, breast: Breast, view: View) -> D
     header.ViewCodeSequence[0].ViewModifierCodeSequence = Sequence()
     header.PatientOrientation = ORIENTATION[view.view, breast.laterality]
     header.PositionerType, header.PositionerPrimaryAngle = "MAMMOGRAPHIC", ANGLE[view.view]
-    header.BodyPartThickness = f"{breast.thickness_mm:.1f}"
+    header.BodyPartThickness = f"{breast.compressed_mm:.1f}"
     header.BreastImplantPresent, header.PartialView = "NO", "YES"
     header.PartialViewDescription = "the surroundings of one lesion"
     header.DetectorType, header.FieldOfViewShape = "SCINTILLATOR", "RECTANGLE"
@@ -58,7 +58,13 @@ def digital(kind: str, seed: int, patient: str, breast: Breast, view: View) -> D
 
 
 def film(
-    kind: str, seed: int, patient: str, breast: Breast, view: View, study: str = "", series: str = ""
+    kind: str,
+    seed: int,
+    patient: str,
+    breast: Breast,
+    view: View,
+    study: str = "",
+    series: str = "",
 ) -> Dataset:
     """A digitized film: Secondary Capture, gray linear in optical density, bright where clear."""
     words = (kind, str(seed), patient)
@@ -99,7 +105,12 @@ def write(path: Path, header: Dataset) -> None:
 
 
 def _header(
-    sop_class: str, words: tuple[str, ...], patient: str, name: str, study: str = "", series: str = ""
+    sop_class: str,
+    words: tuple[str, ...],
+    patient: str,
+    name: str,
+    study: str = "",
+    series: str = "",
 ) -> Dataset:
     header = Dataset()
     header.file_meta = FileMetaDataset()
