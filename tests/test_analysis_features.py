@@ -107,7 +107,7 @@ def test_extremes_are_the_ends_of_either_truth() -> None:
 
 def test_chosen_regions_are_few_and_none_twice() -> None:
     learned = {"t": np.arange(0, 30), "x": np.arange(5)}
-    chosen = choose.choose(learned, "t", np.arange(30, 60), 10, 0)
+    chosen = choose.choose(learned, "t", np.arange(30, 60), np.arange(30, 60), 10, 0)
     assert chosen.sampled.sum() == 10 + 5 + 10 and len(chosen.task) == 25 + 20
     pairs = list(zip(chosen.task, chosen.row, strict=True))
     assert len(set(pairs)) == len(pairs)

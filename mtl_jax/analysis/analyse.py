@@ -3,17 +3,19 @@
 Each finding is one file, written whole; what is there is not made again.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.analysis import choose, convergence, deconvolution, embedding, features, files
 from mtl_jax.analysis.gradients import integrated
-from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet
 from mtl_jax.nouns import Params, RoiSet
 from mtl_jax.training.pool import Pool, make_pool, statistics
 
@@ -28,13 +30,15 @@ class Subject(NamedTuple):
 
 class Material(NamedTuple):
     """What every approach's network is shown: the collections, rows learned of each, the target and
-    its scored rows, none of them learned, and each approach's scores of those rows."""
+    its scored rows, none of them learned, and each approach's scores of those rows. `pictured`:
+    rows of the target that the report shows besides."""
 
     collections: Mapping[str, RoiSet]
     learned: Mapping[str, np.ndarray]
     target: str
     scored: np.ndarray
     scores: Mapping[str, np.ndarray]
+    pictured: np.ndarray
 
 
 def analyse(
@@ -46,6 +50,7 @@ def analyse(
 ) -> None:
     """Writes into `folder`, for the config's `analysis` section `settings`:
 
+    layers.csv: the network, layer by layer;
     regions.npz: the regions looked at, as pictures (n, 128, 128) uint8;
     tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled regions, costs of all starts;
     convergence-APPROACH.csv: how far tasks and truths lie apart, layer by layer;
@@ -53,7 +58,12 @@ def analyse(
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = choose.choose(
-        material.learned, material.target, material.scored, settings.regions, seed
+        material.learned,
+        material.target,
+        material.scored,
+        material.pictured,
+        settings.regions,
+        seed,
     )
     if not (folder / "regions.npz").exists():
         _write_regions(folder / "regions.npz", chosen, material.collections, settings.pictures)
@@ -67,6 +77,8 @@ def analyse(
             continue
         print(f"analysis of {approach}", flush=True)
         subject = load()
+        if not (folder / "layers.csv").exists():
+            _write_layers(folder / "layers.csv", subject)
         if not maps.exists():
             _write_maps(maps, subject, material, mean, std, settings)
         if not (measures.exists() and all(path.exists() for path in embeddings.values())):
@@ -100,6 +112,27 @@ def _write_regions(
     kept = chosen._asdict()
     del kept["row"]
     files.write_arrays(path, **columns, **kept, picture=picture)
+
+
+def _write_layers(path: Path, subject: Subject) -> None:
+    """Table 3 of the paper: what each layer puts out, and how many parameters it has."""
+    passed = jax.eval_shape(
+        functools.partial(deconvolution.forward, lrn=subject.network.lrn),
+        subject.params,
+        jax.ShapeDtypeStruct((128, 128, 3), np.float32),
+    )
+    rows = []
+    for layer, leaves in subject.params.items():
+        maps = passed.maps.get(layer)
+        nodes = leaves["kernel"].shape[-1]
+        size = leaves["kernel"].shape[0] if maps is not None else ""
+        stride = CONVOLUTIONS[layer].stride if maps is not None else ""
+        side = maps.shape[0] if maps is not None else ""
+        pooled = passed.switches[layer].shape[0] if layer in passed.switches else ""
+        count = sum(leaf.size for leaf in leaves.values())
+        rows.append((layer, nodes, size, stride, side, pooled, count))
+    header = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
+    files.write_rows(path, header, sorted(rows))
 
 
 def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: int) -> None:

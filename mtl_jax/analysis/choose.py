@@ -27,17 +27,21 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    learned: Mapping[str, np.ndarray], target: str, scored: np.ndarray, count: int, seed: int
+    learned: Mapping[str, np.ndarray],
+    target: str,
+    scored: np.ndarray,
+    pictured: np.ndarray,
+    count: int,
+    seed: int,
 ) -> Chosen:
-    """At most `count` learned regions of each collection and as many scored ones of the target, at
-    random, which are sampled; and after them the rest of the target's scored regions, which the
-    gallery needs."""
+    """At most `count` learned regions of each collection and as many `scored` ones of the target,
+    at random, which are sampled; and after them those of the target that are only `pictured`."""
     rng, parts = np.random.default_rng(seed), []
     for task, rows in learned.items():
         parts.append((task, _some(rows, count, rng), True, True))
     unseen = _some(scored, count, rng)
     parts.append((target, unseen, False, True))
-    parts.append((target, np.setdiff1d(scored, unseen), False, False))
+    parts.append((target, np.setdiff1d(pictured, unseen), False, False))
     columns = [
         np.concatenate([np.full(len(part[1]), part[i]) if i != 1 else part[1] for part in parts])
         for i in range(4)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
-from mtl_jax.nouns import InputError, TrainState
+from mtl_jax.nouns import InputError, Params, TrainState
 
 
 class Checkpoints:
@@ -41,6 +42,23 @@ class Checkpoints:
             raise InputError(
                 f"{self._folder / str(epoch)}: this checkpoint cannot be read back "
                 f"({str(error).splitlines()[0][:120]}); delete that folder and run again"
+            ) from error
+
+    def params(self) -> Params:
+        """The parameters of the newest checkpoint, as NumPy arrays, whatever trained them.
+
+        Raises InputError where there is none or it is damaged.
+        """
+        epoch = self.latest()
+        if epoch is None:
+            raise InputError(f"{self._folder}: no checkpoint here; run the job to its end first")
+        try:
+            stored = self._manager.restore(epoch, args=ocp.args.StandardRestore())
+            return jax.tree.map(np.asarray, dict(stored["params"]))
+        except Exception as error:  # what Orbax and TensorStore raise has no common type
+            raise InputError(
+                f"{self._folder / str(epoch)}: this checkpoint cannot be read back "
+                f"({str(error).splitlines()[0][:120]}); run the job again"
             ) from error
 
     def close(self, keep: int) -> None:

@@ -1,0 +1,73 @@
+"""Which trained networks of a study the analyses look into, and on which regions. It looks at
+nothing itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtl_jax.analysis.analyse import Material, Subject, analyse
+from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.nouns import RoiSet, Run
+from mtl_jax.study import splits
+from mtl_jax.study.scores import Scores
+from mtl_jax.training.checkpoint import Checkpoints
+
+
+def look_into(
+    folder: Path,
+    runs: Sequence[Run],
+    tables: Mapping[str, Scores],
+    collections: Mapping[str, RoiSet],
+    split: splits.Split,
+    lrn: bool,
+    settings: ConfigDict,
+    seed: int,
+) -> None:
+    """Writes `folder`/analysis/ for the first run of each approach that is tested on the target:
+    the one on the test set, or that of the first fold. All are shown the same regions."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        if run.tasks[0] == split.target:
+            first.setdefault(run.approach, run)
+    if not first:
+        return
+    run = next(iter(first.values()))
+    everything = Run(run.approach, tuple(collections), run.network, run.fold, run.seed)
+    learned, scored = splits.members(everything, collections, split)
+    target = split.target
+    # The target first, as in every run.
+    learned = {target: learned[target]} | {t: rows for t, rows in learned.items() if t != target}
+    rois = collections[target]
+    tested = [table for run in runs for table in [tables[run.id]] if target in table.task]
+    pictured = np.isin(rois.index["roi_id"].astype(str), np.concatenate([t.roi_id for t in tested]))
+    analyse(
+        folder / "analysis",
+        {a: _loader(folder / "runs" / run.id, run, lrn) for a, run in first.items()},
+        Material(
+            collections,
+            learned,
+            target,
+            scored[target],
+            {a: _scores_of(tables[run.id], rois, scored[target]) for a, run in first.items()},
+            np.flatnonzero(pictured),
+        ),
+        settings,
+        seed,
+    )
+
+
+def _loader(place: Path, run: Run, lrn: bool) -> Callable[[], Subject]:
+    def load() -> Subject:
+        params = Checkpoints(place / "checkpoint").params()
+        return Subject(AlexNet(params["F5"]["bias"].shape[0], lrn), params, 0)
+
+    return load
+
+
+def _scores_of(table: Scores, rois: RoiSet, rows: np.ndarray) -> np.ndarray:
+    """The scores of these rows of a collection, in their order."""
+    own = table.of(table.task == rois.name)
+    score = dict(zip(own.roi_id.tolist(), own.score.tolist(), strict=True))
+    return np.array([score[str(roi_id)] for roi_id in rois.index["roi_id"][rows]], np.float32)
