@@ -122,7 +122,10 @@ def make_folder(
     workdir.write_json(folder / "config.json", c)
     workdir.write_json(folder / "environment.json", workdir.environment(["made-up device"]))
     workdir.write_json(folder / "folds.json", split.record())
-    results = summarize(study, {study: runs}, tables, records, rois, split, card, "view", 200, 0)
+    scored = split.train if split.deals else split.test
+    cad = {name: make_scores(rois["sfm"], scored, 0.8, 7) for name in ("lda", "forest")}
+    stages = {study: runs}
+    results = summarize(study, stages, tables, records, rois, split, card, cad, "view", 200, 0)
     workdir.write_json(folder / "results.json", results)
     return folder
 

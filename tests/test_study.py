@@ -136,7 +136,9 @@ def summarize(
     split: splits.Split,
 ) -> dict:
     study = "paper" if len(stages) > 1 else next(iter(stages))
-    return results.summarize(study, stages, tables, {}, {"t": rois}, split, CARD, "view", 200, 0)
+    return results.summarize(
+        study, stages, tables, {}, {"t": rois}, split, CARD, {}, "view", 200, 0
+    )
 
 
 def test_results_by_hand() -> None:
@@ -160,6 +162,20 @@ def test_results_by_hand() -> None:
     assert compared["delta"] == pytest.approx(8.5 / 16)
     json.dumps(out, allow_nan=False)
     assert out["collections"][0]["lesions"] == {"malignant": 2, "benign": 2}
+
+
+def test_conventional_cad_is_compared_by_the_same_statistics() -> None:
+    rois = made_up("t", 4)  # cases 0 and 3 malignant
+    run = Run("sttl", ("t",), "C1", None, 0)
+    good = table(rois, np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8]))
+    poor = table(rois, np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.4, 0.6, 0.8]))
+    out = results.beside([run], {run.id: good}, {"lda": poor}, "t", 200, 0)
+    area = {(e["study"], e["unit"]): e["auc"] for e in out["auc"] if e["method"] == "empirical"}
+    # The areas of test_results_by_hand.
+    assert area == {("lda", "view"): pytest.approx(7.5 / 16), ("lda", "lesion"): 0.5}
+    test = next(e for e in out["comparisons"] if e["method"] == "obuchowski")
+    assert (test["a"], test["b"], test["unit"]) == ("sttl", "lda", "view")
+    assert test["delta"] == pytest.approx(8.5 / 16)
 
 
 def test_results_of_folds_are_given_by_fold_and_pooled() -> None:

@@ -1,6 +1,7 @@
 """Which trained networks of a study the analyses look into, and on which regions. It looks at
 nothing itself."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def look_into(
     if not first:
         return
     run = next(iter(first.values()))
-    everything = Run(run.approach, tuple(collections), run.network, run.fold, run.seed)
+    everything = dataclasses.replace(run, tasks=tuple(collections), target_cases=None)
     learned, scored = splits.members(everything, collections, split)
     target = split.target
     # The target first, as in every run.

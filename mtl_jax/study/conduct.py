@@ -8,11 +8,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from mtl_jax.analysis import choose as choose_regions
 from mtl_jax.config import STAGES
 from mtl_jax.data import shards
 from mtl_jax.nouns import Run
 from mtl_jax.study import driver, length, stages, tell, workdir
 from mtl_jax.study import scores as score_tables
+from mtl_jax.study.analyses import look_into
+from mtl_jax.study.conventional import conventional_scores
 from mtl_jax.study.materials import Materials, prepare
 from mtl_jax.study.results import TABULATED, choose, summarize
 from mtl_jax.study.scores import Scores
@@ -25,10 +28,13 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
     with workdir.alone(folder):
         workdir.claim(folder, c.to_dict())
         materials = prepare(c)
+        choose_regions.asked(materials.collections[c.data.target], c.analysis.rois)
         _record(folder, materials)
         show_plan(c, folder, materials)
         done = _complete(c, folder, materials)
         runs = _distinct(done)
+        last = [] if list(done)[-1] in TABULATED else list(done.values())[-1]
+        conventional = _conventional(c, folder, materials, last)
         results = summarize(
             c.study,
             done,
@@ -37,11 +43,23 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
             materials.collections,
             materials.split,
             materials.weights.card,
+            conventional,
             c.selection.unit,
             c.statistics.bootstrap,
             c.seed,
         )
         workdir.write_json(folder / "results.json", results)
+        if c.analysis.enabled and last:
+            look_into(
+                folder,
+                last,
+                _scores(last, folder),
+                materials.collections,
+                materials.split,
+                materials.weights.card["lrn"],
+                c.analysis,
+                c.seed,
+            )
     return results
 
 
@@ -60,6 +78,17 @@ def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -
         _cost(todo, c, materials),
         rate,
         list(materials.weights.params),
+    )
+
+
+def _conventional(
+    c: ConfigDict, folder: Path, materials: Materials, runs: Sequence[Run]
+) -> dict[str, Scores]:
+    if not (c.analysis.enabled and c.analysis.conventional):
+        return {}
+    place = folder / "analysis" / "conventional"
+    return conventional_scores(
+        place, runs, materials.collections, materials.split, c.analysis.trees, c.seed
     )
 
 

@@ -27,6 +27,7 @@ def summarize(
     collections: Mapping[str, RoiSet],
     split: Split,
     weights_card: Mapping[str, Any],
+    conventional: Mapping[str, Scores],
     unit: str,
     samples: int,
     seed: int,
@@ -34,8 +35,9 @@ def summarize(
     """Everything that the report says, from each run's scores and record (by run id) and the runs
     of each stage, in order.
 
-    `unit` is that of the areas that choose; `samples` and `seed` are those of the bootstrap over
-    patients.
+    `conventional` holds the scores of conventional CAD, by classifier, on the target's regions that
+    the last stage scored, or nothing. `unit` is that of the areas that choose; `samples` and `seed`
+    are those of the bootstrap over patients.
     """
     out: dict[str, Any] = {
         "study": study,
@@ -58,7 +60,10 @@ def summarize(
         pairs = _pairs(stage, runs, out["selection"])
         differences = difference_rows(runs, tables, split.target, pairs)
         return out | {"auc": out[stage], "comparisons": differences}
-    return out | pooled(runs, tables, split.target, samples, seed)
+    out |= pooled(runs, tables, split.target, samples, seed)
+    if conventional:
+        out["conventional"] = beside(runs, tables, conventional, split.target, samples, seed)
+    return out
 
 
 def choose(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
@@ -103,6 +108,26 @@ def pooled(
         for task in dict.fromkeys(together[approach].task.tolist()):
             areas += _areas(approach, cases, together[approach], task, samples, seed)
     return {"auc": areas, "comparisons": _comparisons(together, samples, seed)}
+
+
+def beside(
+    runs: Sequence[Run],
+    tables: Mapping[str, Scores],
+    conventional: Mapping[str, Scores],
+    target: str,
+    samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Areas of conventional CAD on the target, and each approach that is tested on it less each of
+    its classifiers."""
+    cases = "test" if runs[0].fold is None else "pooled"
+    entries = []
+    for approach in dict.fromkeys(run.approach for run in runs if run.tasks[0] == target):
+        own = score_tables.join([tables[run.id] for run in runs if run.approach == approach])
+        for name, scores in conventional.items():
+            entries += _comparisons({approach: own, name: scores}, samples, seed)
+    areas = [_areas(name, cases, s, target, samples, seed) for name, s in conventional.items()]
+    return {"auc": sum(areas, []), "comparisons": entries}
 
 
 def _areas(

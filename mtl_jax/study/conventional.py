@@ -1,0 +1,48 @@
+"""Conventional CAD as one more reader: it learns and scores the target's regions that the networks
+of a stage do. It describes no mass itself."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.analysis import conventional
+from mtl_jax.nouns import RoiSet, Run
+from mtl_jax.study import scores as score_tables
+from mtl_jax.study import splits
+from mtl_jax.study.scores import Scores
+
+
+def conventional_scores(
+    folder: Path,
+    runs: Sequence[Run],
+    collections: Mapping[str, RoiSet],
+    split: splits.Split,
+    trees: int,
+    seed: int,
+) -> dict[str, Scores]:
+    """Scores by classifier of the target's regions that `runs` score, each by a classifier that has
+    learned the target's regions that the run learns; kept in `folder`, NAME.csv each."""
+    target = split.target
+    own = [run for run in runs if run.tasks[0] == target]
+    parts = {(run.split, run.fold): run for run in own}  # approaches learn and score the same
+    if not own:
+        return {}
+    paths = {name: folder / f"{name}.csv" for name in conventional.CLASSIFIERS}
+    if not all(path.exists() for path in paths.values()):
+        print("conventional CAD: hand-made features of the target's regions", flush=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        rois = collections[target]
+        features, _ = conventional.table(np.concatenate(rois.shards))
+        labels = rois.index["label"].astype(int)
+        tables: dict[str, list[Scores]] = {name: [] for name in conventional.CLASSIFIERS}
+        for run in parts.values():
+            learned, scored = (part[target] for part in splits.members(run, collections, split))
+            judged = conventional.judge(
+                features[learned], labels[learned], features[scored], trees, seed
+            )
+            for name, found in judged.items():
+                tables[name].append(score_tables.make_scores(rois, scored, found))
+        for name, path in paths.items():
+            score_tables.write(path, score_tables.join(tables[name]))
+    return {name: score_tables.read(path) for name, path in paths.items()}
