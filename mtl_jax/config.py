@@ -23,10 +23,16 @@ STAGES = {
     "paper": ("splits", "depth", "test"),
     "learning_curve": ("learning_curve",),
 }
+SOURCE = "source"  # the job that is no study: what is learned before any transfer
 HEADS = ("shared", "per_task")
 UNITS = ("view", "lesion")
 EXECUTORS = ("local", "ray")
 UNUSABLE = ("refuse", "leave_out")
+SOURCE_HEADS = ("fully_connected", "pooled")
+SOURCE_STARTS = ("random", "analytic")
+SOURCE_SCHEDULES = ("steps", "cosine")
+PRECISIONS = ("float32", "bfloat16")
+OPTIMIZERS = ("sgd", "adam")
 TRUTH_POLICIES = ("biopsy", "biopsy_or_followup", "birads")
 
 
@@ -127,6 +133,23 @@ def default() -> ConfigDict:
     c.train.checkpoint_epochs = 10
     c.train.tensorboard = False  # needs the [tensorboard] extra
 
+    # The source task (configs/pretrain.py): what is learned before any transfer
+    c.source = ConfigDict()
+    c.source.images = "formulas"
+    c.source.name = "formulas"  # of the weights, in their card
+    c.source.size = 128  # pixels
+    c.source.small_size = 64  # of the images of the first epochs
+    c.source.small_epochs = 0
+    c.source.epoch_images = 131072  # of formulas, which never end
+    c.source.held_out = 8192  # formula images that are never learned
+    c.source.head = "fully_connected"  # or pooled: the mean of the last map
+    c.source.start = "random"  # or analytic: Gabor filters in C1
+    c.source.standardized_weights = False  # kernels of zero mean and unit variance while learning
+    c.source.optimizer = "sgd"
+    c.source.schedule = "steps"  # tenfold drops; or cosine
+    c.source.warmup = 0.0  # part of the training over which the learning rate rises
+    c.source.precision = "float32"  # of the computation; parameters are always float32
+
     # The statistics
     c.statistics = ConfigDict()
     c.statistics.bootstrap = 2000  # resamples of the patients
@@ -181,7 +204,7 @@ def at_scale(c: ConfigDict, scale: str) -> ConfigDict:
 
 def validate(c: ConfigDict) -> None:
     """Raises InputError for the first setting, or pair of settings, that cannot be run."""
-    _one_of("study", c.study, tuple(STAGES))
+    _one_of("study", c.study, (*STAGES, SOURCE))
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
     _one_of("executor", c.executor, EXECUTORS)
@@ -237,6 +260,7 @@ def validate(c: ConfigDict) -> None:
     _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
     parse_task_weights(t.task_weights)
     _validate_stages(c)
+    _validate_source(c)
 
 
 def _validate_stages(c: ConfigDict) -> None:
@@ -287,6 +311,25 @@ def parse_approach(name: str) -> tuple[str, dict[str, str]]:
             parse_task_weights([f"{key.removeprefix('weight.')}:{value}"])
         parsed[key] = value
     return kind, parsed
+
+
+def _validate_source(c: ConfigDict) -> None:
+    s, t = c.source, c.train
+    _one_of("source.head", s.head, SOURCE_HEADS)
+    _one_of("source.start", s.start, SOURCE_STARTS)
+    _one_of("source.optimizer", s.optimizer, OPTIMIZERS)
+    _one_of("source.schedule", s.schedule, SOURCE_SCHEDULES)
+    _one_of("source.precision", s.precision, PRECISIONS)
+    _need("source.warmup", s.warmup, 0 <= s.warmup < 1, "in [0, 1)")
+    for field in ("size", "small_size"):
+        _need(f"source.{field}", s[field], 64 <= s[field] <= 512, "between 64 and 512")
+    for field in ("epoch_images", "held_out"):
+        _need(f"source.{field}", s[field], s[field] >= 1, "at least 1")
+    small = s.small_epochs
+    _need("source.small_epochs", small, 0 <= small <= t.epochs, "at most train.epochs")
+    _need("source.small_epochs", small, not small or s.head == "pooled", "0 but for a pooled head")
+    if c.study == SOURCE and s.images == "formulas":
+        _need("train.batch_size", t.batch_size, t.batch_size % 8 == 0, "a multiple of 8")
 
 
 def _validate_analysis(a: ConfigDict) -> None:

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from mtl_jax.config import validate
+from mtl_jax.config import SOURCE, validate
 from mtl_jax.nouns import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Which job, such as configs/mttl.py")
@@ -24,18 +24,31 @@ def main(_: list[str]) -> None:
     try:
         config = CONFIG.value
         validate(config)
-        # Imported late: JAX takes seconds, and neither --help nor a misspelt field needs it.
-        from mtl_jax import report
-        from mtl_jax.study.conduct import conduct, show_plan
-
-        if DRY_RUN.value:
-            show_plan(config, Path(WORKDIR.value))
-            return
-        conduct(config, Path(WORKDIR.value))
-        print(report.summary(Path(WORKDIR.value)))
-        print(f"report: {report.write(Path(WORKDIR.value))}")
+        job = source_task if config.study == SOURCE else study
+        job(config, Path(WORKDIR.value))
     except InputError as error:
         fail(error)
+
+
+# Both import late: JAX takes seconds, and neither --help nor a misspelt field needs it.
+
+
+def study(config: ConfigDict, folder: Path) -> None:
+    from mtl_jax import report
+    from mtl_jax.study.conduct import conduct, show_plan
+
+    if DRY_RUN.value:
+        show_plan(config, folder)
+        return
+    conduct(config, folder)
+    print(report.summary(folder))
+    print(f"report: {report.write(folder)}")
+
+
+def source_task(config: ConfigDict, folder: Path) -> None:
+    from mtl_jax.source_task import learn
+
+    print(learn.plan(config) if DRY_RUN.value else learn.learn(config, folder))
 
 
 def parse_flags(arguments: list[str]) -> list[str]:

@@ -3,9 +3,9 @@
 Reads source checkpoints without running any code in them. Knows no training.
 """
 
-from mtl_jax.weights.card import Weights, make_card
+from mtl_jax.weights.card import Weights, halved, make_card
 from mtl_jax.weights.convert import convert
 from mtl_jax.weights.folder import load, save
 from mtl_jax.weights.gabor import analytic, gabor_bank
 
-__all__ = ["Weights", "analytic", "convert", "gabor_bank", "load", "make_card", "save"]
+__all__ = ["Weights", "analytic", "convert", "gabor_bank", "halved", "load", "make_card", "save"]

@@ -19,6 +19,12 @@ IMAGENET_INPUT = {  # RGB, less the mean, over the standard deviation; gray is r
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
 }
+PLAIN_INPUT = {  # of mean 0 and standard deviation 1 as it comes
+    "channels": 3,
+    "range": [0.0, 1.0],
+    "mean": [0.0] * 3,
+    "std": [1.0] * 3,
+}
 FIELDS = {
     "name": str,
     "source": str,
@@ -83,6 +89,14 @@ def digest(params: Params) -> str:
             total.update(f"{layer}/{leaf} {array.shape} ".encode())
             total.update(np.ascontiguousarray(array, "<f4").tobytes())
     return total.hexdigest()
+
+
+def halved(params: Params) -> Params:
+    """`params` with each number rounded to half precision, still as float32."""
+    return {
+        layer: {leaf: array.astype(np.float16).astype(np.float32) for leaf, array in leaves.items()}
+        for layer, leaves in params.items()
+    }
 
 
 def check_card(card: Any, place: str) -> None:

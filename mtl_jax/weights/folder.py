@@ -12,16 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax.nouns import InputError
-from mtl_jax.weights.card import Weights, check_card, check_params, check_shapes, digest
+from mtl_jax.weights.card import (
+    Weights,
+    check_card,
+    check_params,
+    check_shapes,
+    digest,
+    halved,
+)
 
 SUMS = "SHA256SUMS"
 
 
-def save(weights: Weights, folder: Path, replace: bool = False) -> None:
+def save(weights: Weights, folder: Path, replace: bool = False, half: bool = False) -> None:
     """Writes `weights` to `folder` under a temporary name, then renames it.
 
-    An existing folder is refused, unless `replace` and it holds converted weights. ValueError
-    where the card was made for other parameters.
+    `half`: in half precision, which must lose nothing (`card.halved` rounds). An existing folder is
+    refused, unless `replace` and it holds converted weights. ValueError where the card was made for
+    other parameters.
     """
     from mtl_jax.weights import tree  # Orbax takes seconds to import, converting needs none of it
 
@@ -38,10 +46,13 @@ def save(weights: Weights, folder: Path, replace: bool = False) -> None:
     check_card(weights.card, str(folder / "card.json"))
     if digest(params) != weights.card["arrays_sha256"]:
         raise ValueError("the card was made for other parameters")
+    if half and digest(halved(params)) != weights.card["arrays_sha256"]:
+        raise ValueError("half precision would change the numbers")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         temporary.mkdir(parents=True)
-        tree.write_tree(params, temporary / "params")
+        dtype = np.float16 if half else np.float32
+        tree.write_tree(params, temporary / "params", dtype)
         text = json.dumps(weights.card, indent=2) + "\n"
         (temporary / "card.json").write_text(text, encoding="utf-8")
         (temporary / SUMS).write_text(_sums(temporary), encoding="utf-8")

@@ -8,7 +8,7 @@ from math import pi
 
 import numpy as np
 
-from mtl_jax.weights.card import Weights, make_card
+from mtl_jax.weights.card import PLAIN_INPUT, Weights, make_card
 
 PHASES = (0.0, pi / 2, pi, 3 * pi / 2)  # all four: the rectifier keeps only one sign
 WAVELENGTHS = (0.25, 0.4, 0.7)  # of the kernel's size: 2.8, 4.4 and 7.7 pixels of 11
@@ -25,7 +25,7 @@ def analytic() -> Weights:
         source="computed, no file",
         sha256="",
         file_format="none",
-        input_stats={"channels": 3, "range": [0.0, 1.0], "mean": [0.0] * 3, "std": [1.0] * 3},
+        input_stats=PLAIN_INPUT,
         lrn=False,
         note="Not pretrained: Gabor and centre-surround filters in C1, every other layer random. "
         "Accuracy is below that of ImageNet weights.",

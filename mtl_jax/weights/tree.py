@@ -12,14 +12,15 @@ import orbax.checkpoint as ocp
 from mtl_jax.nouns import Params
 
 
-def write_tree(params: Params, folder: Path) -> None:
-    """Writes nested dicts of arrays to `folder`, which must not exist."""
+def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float32) -> None:
+    """Writes nested dicts of arrays as `dtype` to `folder`, which must not exist."""
+    params = jax.tree.map(lambda array: np.asarray(array, dtype), params)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder.absolute(), params)
 
 
 def read_tree(folder: Path, shapes: dict[str, dict[str, list[int]]]) -> Params:
-    """The arrays in `folder` as NumPy arrays; ValueError or OSError where they are not there.
+    """The arrays in `folder` as NumPy float32; ValueError or OSError where they are not there.
 
     `shapes` gives the structure asked for; a stored array may still have a shape of its own.
     """

@@ -1,0 +1,51 @@
+"""The source task: AlexNet learns to classify images before any transfer.
+
+    python -m mtl_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
+
+trains by the recipe of Krizhevsky et al. 2012, section 5, on formula images, drawn as they are
+needed; it is meant for a GPU. `configs/pretrain.py:cpu` is the training that made the weights in
+`checkpoints/formulas`: small images, and about an hour of two processor cores. `:demo` takes two
+minutes and shows that it works.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax import config
+from mtl_jax.nouns import InputError
+
+
+def get_config(scale: str = "paper") -> ConfigDict:
+    if scale not in ("paper", "cpu", "demo"):
+        raise InputError(f"--config=configs/pretrain.py:{scale}: it must be paper, cpu or demo")
+    c = config.default()
+    c.study = "source"
+    c.train.epochs = 90
+    c.train.batch_size = 128
+    c.train.learning_rate = 0.01  # divided by ten three times
+    c.train.final_learning_rate = 0.00001
+    c.train.momentum = 0.9
+    c.train.weight_decay = 0.0005
+    c.train.checkpoint_epochs = 1
+    if scale != "paper":  # what learns most from few images
+        c.source.head = "pooled"
+        c.source.start = "analytic"
+        c.source.standardized_weights = True
+        c.source.optimizer = "adam"
+        c.source.schedule = "cosine"
+        c.source.warmup = 0.02
+        c.source.held_out = 1024
+        c.source.epoch_images = 4096
+        c.source.size = 96
+        c.train.epochs = 38
+        c.source.small_epochs = 36
+        c.train.batch_size = 32
+        c.train.learning_rate = 0.001
+        c.train.final_learning_rate = 0.00001
+        c.train.weight_decay = 0.0001
+    if scale == "demo":
+        c.source.size = 64
+        c.source.small_epochs = 0
+        c.source.epoch_images = 2048
+        c.source.held_out = 512
+        c.train.epochs = 4
+    return c

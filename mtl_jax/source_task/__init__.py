@@ -1,0 +1,1 @@
+"""The source task: a classification on which the convolutions are trained before any transfer."""
