@@ -14,24 +14,25 @@ from mtl_jax.models import alexnet
 from mtl_jax.nouns import InputError
 from mtl_jax.source_task import formulas, images, leaves, network, photos, shapes, steps, textures
 from mtl_jax.source_task.learn import learn
-from mtl_jax.source_task.task import Examples
+from mtl_jax.source_task.task import Examples, FormulaTask
 
 KEY = jax.random.key(3)
 
 
 def test_a_batch_is_a_function_of_its_key_and_holds_all_classes_alike() -> None:
-    draw = jax.jit(formulas.draw, static_argnums=(1, 2))
-    image, label = draw(KEY, 64, 64)
-    assert image.shape == (64, 64, 64, 1) and np.isfinite(image).all()
-    again, other = draw(KEY, 64, 64), draw(jax.random.key(4), 64, 64)
-    assert (again[0] == image).all() and not (other[0] == image).any(axis=(1, 2, 3)).any()
+    task = FormulaTask(KEY, 8, 16, 8)
+    first, second = task.epoch(0, 64)
+    assert first.image.shape == (8, 64, 64, 1) and np.isfinite(first.image).all()
+    assert (next(task.epoch(0, 64)).image == first.image).all()
+    for other in (second, next(task.epoch(1, 64)), next(task.held_out(64))):
+        assert not (other.image == first.image).any(axis=(1, 2, 3)).any()
     # Each family's share of the batch is its share of the classes.
-    first = 0
+    begin = 0
     for family in formulas.FAMILIES.values():
-        share = ((first <= label) & (label < first + family.classes)).mean()
+        share = ((begin <= first.label) & (first.label < begin + family.classes)).mean()
         assert share == family.classes / formulas.CLASSES
-        first += family.classes
-    assert int(label.max()) < formulas.CLASSES == first
+        begin += family.classes
+    assert task.classes == begin
 
 
 def test_textures_have_the_spectrum_of_their_class() -> None:

@@ -19,6 +19,12 @@ IMAGENET_INPUT = {  # RGB, less the mean, over the standard deviation; gray is r
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
 }
+CONVNET_INPUT = {  # gray levels less their mean, over 57.6; the mean is about that of ImageNet
+    "channels": 3,
+    "range": [0.0, 255.0],
+    "mean": [123.7, 116.3, 103.5],
+    "std": [57.6] * 3,
+}
 PLAIN_INPUT = {  # of mean 0 and standard deviation 1 as it comes
     "channels": 3,
     "range": [0.0, 1.0],

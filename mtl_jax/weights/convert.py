@@ -10,27 +10,43 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax.nouns import InputError
-from mtl_jax.weights.card import IMAGENET_INPUT, Weights, make_card
+from mtl_jax.weights.caffe_file import read_caffe_npy
+from mtl_jax.weights.card import CONVNET_INPUT, IMAGENET_INPUT, Weights, make_card
+from mtl_jax.weights.convnet_file import read_convnet
+from mtl_jax.weights.keras_file import WEIGHTS, read_keras_h5, read_keras_zip
 from mtl_jax.weights.npz_file import read_npz
+from mtl_jax.weights.onnx_file import read_onnx
 from mtl_jax.weights.safetensors_file import read_safetensors
 from mtl_jax.weights.table import rename
 from mtl_jax.weights.torch_file import read_torch_legacy, read_torch_zip
 
+CONVNET = "cuda-convnet2"
+TORCH_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9"  # the first pickle of a legacy file
 READERS = {
     "torch zip": read_torch_zip,
     "torch legacy": read_torch_legacy,
     "safetensors": read_safetensors,
     "npz": read_npz,
+    "onnx": read_onnx,
+    "keras h5": read_keras_h5,
+    "keras zip": read_keras_zip,
+    "caffe npy": read_caffe_npy,
+    CONVNET: read_convnet,
 }
 NOTE = (
     "AlexNet trained on ImageNet (Krizhevsky 2014, arXiv:1404.5997, in torchvision's form); the "
     "input normalization is that of torchvision. Read the source's licence before passing the "
     "weights on."
 )
+CONVNET_NOTE = (
+    "AlexNet trained with cuda-convnet2. C1's kernels are the source's times 57.6, for input of "
+    "standard deviation 1. There C1 is normalized before its rectifier, here behind it."
+)
 
 
 def convert(path: Path | str, fc: str = "drop") -> Weights:
-    """Weights of AlexNet from a torch `.pth`, a `.safetensors` or an `.npz` file.
+    """Weights of AlexNet from a file of PyTorch, safetensors, NumPy, ONNX, Keras, Caffe (as `.npy`)
+    or cuda-convnet2; checkpoints/README.md describes each.
 
     `fc`: 'drop' gives C1..C5 only, since the paper starts every fully connected layer at random
     (Samala 2017, sec. 2.2); 'keep' also gives those that fit a 128-pixel input. No code in the
@@ -53,9 +69,9 @@ def convert(path: Path | str, fc: str = "drop") -> Weights:
         source=path.name,
         sha256=sha256,
         file_format=f"{kind}, {scheme.name} names",
-        input_stats=IMAGENET_INPUT,
-        lrn=False,
-        note=NOTE,
+        input_stats=CONVNET_INPUT if kind == CONVNET else IMAGENET_INPUT,
+        lrn=kind == CONVNET,
+        note=CONVNET_NOTE if kind == CONVNET else NOTE,
         left_out=left_out,
     )
     return Weights(params, card)
@@ -73,12 +89,18 @@ def file_format(path: Path) -> str:
             raise InputError(f"{path}: damaged or truncated archive; get it again") from error
         if any(name.split("/")[-1] == "data.pkl" for name in names):
             return "torch zip"
+        if WEIGHTS in names:
+            return "keras zip"
         if names and all(name.endswith(".npy") for name in names):
             return "npz"
     elif start[:1] == b"\x80":
-        return "torch legacy"
+        return "torch legacy" if TORCH_MAGIC in start else CONVNET
     elif start[8:9] == b"{":
         return "safetensors"
-    raise InputError(
-        f"{path}: not a weights file (expected torch .pth, .safetensors or .npz by content)"
-    )
+    elif start[:8] == b"\x89HDF\r\n\x1a\n":
+        return "keras h5"
+    elif start[:6] == b"\x93NUMPY":
+        return "caffe npy"
+    elif start[:1] == b"\x08" and b"\x00" < start[1:2] < b"\x20":  # the version of an ONNX file
+        return "onnx"
+    raise InputError(f"{path}: not a weights file (by content none of {', '.join(READERS)})")

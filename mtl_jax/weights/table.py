@@ -55,7 +55,8 @@ SCHEMES = (
     ),
     Scheme(
         "conv1..conv5",
-        {layer: f"conv{layer[1]}" for layer in CONVOLUTIONS},
+        {layer: f"conv{layer[1]}" for layer in CONVOLUTIONS}
+        | {layer: f"fc{layer[1]}" for layer in ("F1", "F2", "F3")},
         kernel="kernel",
         torch_axes=False,
     ),
@@ -66,6 +67,7 @@ F1_TOO_WIDE = (
     "F1 left out: its 9216 inputs are the 6x6 map of a 224-pixel image; "
     "at 128 pixels the map is 3x3 (2304 inputs), so F1 cannot be kept"
 )
+FIRST_PARTS = {name.split(".")[0] for scheme in SCHEMES for name in scheme.layers.values()}
 MOST_UNEXPECTED = 12  # of these a file can hold any number; the rest are counted
 
 
@@ -120,7 +122,8 @@ def rename(
 
 
 def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Names with '.' between parts and without the 'module' that DataParallel puts in."""
+    """Names with '.' between parts, without the 'module' that DataParallel puts in and without a
+    beginning that all have, such as 'model.' or 'alexnet.'."""
     named: dict[str, np.ndarray] = {}
     problems = []
     for key, value in arrays.items():
@@ -128,6 +131,9 @@ def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
         if plain in named:
             problems.append(f"{_shown(plain)} twice")
         named[plain] = value
+    heads = {name.split(".")[0] for name in named}
+    if len(heads) == 1 and not heads & FIRST_PARTS:
+        named = {name.partition(".")[2]: value for name, value in named.items()}
     return named, problems
 
 
@@ -172,7 +178,7 @@ def _our_axes(value: np.ndarray, scheme: Scheme, layer: str) -> np.ndarray:
 def _fault(value: np.ndarray, expected: tuple[int, ...]) -> str:
     if value.shape != expected:
         return f"has shape {value.shape}, expected {expected}"
-    if value.dtype != np.dtype("<f4"):
+    if value.dtype not in (np.float32, np.float16):  # half precision widens without loss
         return f"is {value.dtype}, expected float32"
     if not np.isfinite(value).all():
         return "holds values that are not finite"

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.nouns import InputError
-from mtl_jax.weights.torch_pickle import Refused, Storage, Tensor, read_pickle
+from mtl_jax.weights.restricted_pickle import Refused
+from mtl_jax.weights.torch_pickle import Storage, Tensor, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
 LEGACY_PROTOCOL = 1001
