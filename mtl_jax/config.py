@@ -13,7 +13,7 @@ from ml_collections.config_dict import placeholder
 from mtl_jax.nouns import InputError
 
 NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
-APPROACHES = ("mttl", "sttl")
+APPROACHES = {"mttl": ("heads", "without", "weight"), "sttl": ("of",)}  # each with its options
 # Each job and its stages in order, each feeding the next.
 STAGES = {
     "test": ("test",),
@@ -289,26 +289,23 @@ def _validate_stages(c: ConfigDict) -> None:
 def parse_approach(name: str) -> tuple[str, dict[str, str]]:
     """('mttl', {'heads': 'per_task'}) from 'mttl+heads=per_task'.
 
-    Options: heads; weight.NAME, of a collection in the loss; without, a collection that is not
+    Options: heads; weight.NAME, of a collection in the loss; without, the collection that is not
     learned; of, the collection that single-task learning is about.
     """
     kind, *options = name.split("+")
-    _one_of("approaches", kind, APPROACHES)
+    _one_of("approaches", kind, tuple(APPROACHES))
     _need("approaches", name, bool(re.fullmatch(r"[\w.=+-]+", name)), "a name fit for a folder")
     parsed: dict[str, str] = {}
     for option in options:
         key, _, value = option.partition("=")
-        known = {"mttl": ("heads", "without"), "sttl": ("of",)}[kind]
-        weighs = kind == "mttl" and key.startswith("weight.")
-        rule = f"{kind} with options {', '.join(known)}" + (
-            ", weight.NAME" if kind == "mttl" else ""
-        )
-        _need("approaches", name, bool(value) and (key in known or weighs), rule)
-        _need("approaches", name, key not in parsed, "of options that differ")
-        if key == "heads":
+        word = key.partition(".")[0]
+        known = APPROACHES[kind]
+        rule = f"{kind} with options {', '.join(known)}, each once"
+        _need("approaches", name, bool(value) and word in known and key not in parsed, rule)
+        if word == "heads":
             _one_of("approaches", value, HEADS)
-        if weighs:
-            parse_task_weights([f"{key.removeprefix('weight.')}:{value}"])
+        if word == "weight":
+            parse_task_weights([f"{key.removeprefix('weight.')}:{value}"], "approaches")
         parsed[key] = value
     return kind, parsed
 
@@ -343,8 +340,8 @@ def _validate_analysis(a: ConfigDict) -> None:
     _need("analysis.threshold", a.threshold, 0 < a.threshold < 1, "between 0 and 1")
 
 
-def parse_task_weights(items: Iterable[str]) -> dict[str, float]:
-    """{'sfm': 2.0} from ('sfm:2',)."""
+def parse_task_weights(items: Iterable[str], field: str = "train.task_weights") -> dict[str, float]:
+    """{'sfm': 2.0} from ('sfm:2',); `field` is where they stand."""
     weights = {}
     for item in items:
         name, _, value = item.partition(":")
@@ -352,7 +349,7 @@ def parse_task_weights(items: Iterable[str]) -> dict[str, float]:
             weights[name] = float(value)
         except ValueError:
             weights[name] = -1.0
-        _need("train.task_weights", item, weights[name] >= 0, "the form name:number, such as sfm:2")
+        _need(field, item, weights[name] >= 0, "the form name:number, such as sfm:2")
     return weights
 
 

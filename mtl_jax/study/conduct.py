@@ -112,7 +112,7 @@ def _complete(c: ConfigDict, folder: Path, materials: Materials) -> dict[str, li
 
         def finished(run: Run) -> None:
             bar.update(_cost([run], c, materials).operations)
-            bar.write(f"done: {run.id}")
+            tell.say(bar, f"done: {run.id} ({bar.n / bar.total:.0%} of the study)")
 
         for stage in STAGES[c.study]:
             plan = _plan(c, materials, done, choice)
@@ -121,8 +121,9 @@ def _complete(c: ConfigDict, folder: Path, materials: Materials) -> dict[str, li
             tell.advance(
                 bar, *(_cost(r, c, materials).operations for r in (before, _distinct(plan)))
             )
-            bar.write(
-                f"{stage}: {len(plan[stage])} runs, {len(plan[stage]) - len(todo)} done before"
+            tell.say(
+                bar,
+                f"{stage}: {len(plan[stage]) - len(todo)} of {len(plan[stage])} runs done before",
             )
             driver.EXECUTORS[c.executor](todo, folder, materials, c, finished)
             done[stage] = plan[stage]
@@ -131,7 +132,7 @@ def _complete(c: ConfigDict, folder: Path, materials: Materials) -> dict[str, li
                 selection = choose(stage, rows, c.selection.unit)
                 choice = choice.after(selection)
                 for what, found in selection.items():
-                    bar.write(f"{what}: {found['chosen']}, {found['rule']}")
+                    tell.say(bar, f"{what}: {found['chosen']}, {found['rule']}")
     return done
 
 

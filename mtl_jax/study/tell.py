@@ -78,7 +78,14 @@ def advance(bar: tqdm, done: float, total: float) -> None:
     """Sets what is done and what there is; what was done before counts for no speed."""
     bar.initial += done - bar.n
     bar.n, bar.total = done, total
-    bar.refresh()
+
+
+def say(bar: tqdm, line: str) -> None:
+    """A line above the bars, or in a log file a line."""
+    if sys.stderr.isatty():
+        bar.write(line)
+    else:
+        print(line, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,17 @@
+"""One answer for all collections, or a last layer of its own for each (beyond the paper).
+
+    python -m mtl_jax.main --config=configs/heads.py --workdir=runs/heads
+
+The paper's network has one output layer for all tasks. Here it is compared with one that shares all
+but the last layer, and with single-task learning, on the independent test set.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax import config
+
+
+def get_config(scale: str = "paper") -> ConfigDict:
+    c = config.default()
+    c.approaches = ("mttl", "mttl+heads=per_task", "sttl")
+    return config.at_scale(c, scale)

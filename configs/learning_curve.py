@@ -1,0 +1,23 @@
+"""At how few cases of the target does multi-task learning pay (beyond the paper)?
+
+    python -m mtl_jax.main --config=configs/learning_curve.py --workdir=runs/learning_curve
+
+Both approaches learn 10, 20, 40 and 80 training cases of the target, five draws each, the other
+collections whole, and take as many steps; the test set stays the same.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax import config
+
+
+def get_config(scale: str = "paper") -> ConfigDict:
+    c = config.default()
+    c.study = "learning_curve"
+    c.train.match_steps = True
+    c = config.at_scale(c, scale)
+    if scale == "demo":
+        c.network = "C1-C5"
+        c.learning_curve.target_cases = (10, 40)
+        c.learning_curve.draws = 2
+    return c

@@ -1,0 +1,17 @@
+"""How much the other collections should count in the loss (beyond the paper).
+
+    python -m mtl_jax.main --config=configs/task_weights.py --workdir=runs/task_weights
+
+The target's regions count once, twice and four times as much as those of the others. For collections
+of your own: --config.approaches='("mttl", "mttl+weight.NAME=2")', NAME being the target.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax import config
+
+
+def get_config(scale: str = "paper") -> ConfigDict:
+    c = config.default()
+    c.approaches = ("mttl", "mttl+weight.sfm=2", "mttl+weight.sfm=4", "sttl")
+    return config.at_scale(c, scale)

@@ -1,0 +1,326 @@
+"""Stages of a study: which runs, which rule chooses, which means, by cases worked by hand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_study import CARD, made_up
+
+from mtl_jax import config, roc
+from mtl_jax.nouns import InputError, Run
+from mtl_jax.study import length, splits, stages, workdir
+from mtl_jax.study.means import Part, mean_area, mean_difference
+from mtl_jax.study.plan import Approach, expand
+from mtl_jax.study.results import summarize
+from mtl_jax.study.scores import make_scores
+from mtl_jax.study.select import choose_network, choose_split
+
+COLLECTIONS = ("sfm", "ddsm", "dm")
+
+
+def approaches(*names: str, heads: str = "shared") -> list[Approach]:
+    return expand(names, "sfm", COLLECTIONS, heads, {})
+
+
+def paper_config() -> config.ConfigDict:
+    c = config.default()
+    c.study = "paper"
+    return c
+
+
+# Which runs
+
+
+def test_the_paper_asks_for_as_many_trainings_as_the_paper_did() -> None:
+    """Samala et al. 2017: 10 splits x 2 networks x 2 initializations x 4 folds; 6 networks x 10
+    initializations x 4 folds; MTTL and STTL on all training data."""
+    c, both, chosen = paper_config(), approaches("mttl", "sttl"), stages.Choice(3, "C1")
+    found = {stage: stages.runs_of(stage, c, both, chosen) for stage in config.STAGES["paper"]}
+    assert [len(runs) for runs in found.values()] == [160, 240, 2]
+    assert {run.approach for run in found["splits"] + found["depth"]} == {"mttl"}
+    assert {run.split for run in found["depth"]} == {3}
+    ids = [run.id for runs in found.values() for run in runs]
+    # Depth asks again for what splits did on its split: 2 networks x 2 seeds x 4 folds.
+    assert len(ids) - len(set(ids)) == 16
+
+
+def test_runs_that_differ_have_ids_that_differ() -> None:
+    c = paper_config()
+    both = approaches("mttl", "sttl", "mttl+heads=per_task", "mttl+without=dm")
+    runs = {
+        run
+        for stage in ("splits", "depth", "test", "learning_curve", "cross_validation")
+        for choice in (stages.Choice(1, "C1"), stages.Choice(2, "C0"))
+        for run in stages.runs_of(stage, c, both, choice)
+    }
+    assert len({run.id for run in runs}) == len(runs)
+    assert all(Path(run.id).name == run.id for run in runs)
+
+
+def test_a_later_stage_goes_by_what_was_chosen() -> None:
+    choice = stages.Choice(1, "C1").after({"split": {"chosen": 7}})
+    assert choice == (7, "C1")
+    choice = choice.after({"network": {"chosen": "C1-C4"}})
+    (run,) = stages.runs_of("test", paper_config(), approaches("sttl"), choice)
+    assert run.network == "C1-C4" and run.fold is None
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks", "heads", "weights"),
+    [
+        ("mttl", COLLECTIONS, "shared", (1, 1, 1)),
+        ("sttl", ("sfm",), "shared", (1,)),
+        ("mttl+heads=per_task", COLLECTIONS, "per_task", (1, 1, 1)),
+        ("mttl+weight.dm=0.5", COLLECTIONS, "shared", (1, 1, 0.5)),
+        ("mttl+without=ddsm", ("sfm", "dm"), "shared", (1, 1)),
+        # Left out, but scored: its regions are there and count nothing.
+        ("mttl+without=sfm", COLLECTIONS, "shared", (0, 1, 1)),
+        ("sttl+of=dm", ("dm",), "shared", (1,)),
+    ],
+)
+def test_an_approach_by_its_name(
+    name: str, tasks: tuple[str, ...], heads: str, weights: tuple[float, ...]
+) -> None:
+    assert approaches(name) == [Approach(name, tasks, heads, weights)]
+
+
+def test_each_is_one_approach_a_collection() -> None:
+    assert [a.name for a in approaches("mttl+without=each", "sttl+of=each")] == [
+        *("mttl+without=sfm", "mttl+without=ddsm", "mttl+without=dm"),
+        *("sttl+of=ddsm", "sttl+of=dm"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["mtl", "mttl+head=per_task", "mttl+heads=own", "sttl+without=dm", "mttl+weight.dm=x",
+             "mttl+heads=shared+heads=per_task", "mttl+of=dm", "mttl+", "mttl+without=../x"]
+)  # fmt: skip
+def test_an_approach_that_is_none_is_refused(name: str) -> None:
+    c = config.default()
+    c.approaches = (name,)
+    with pytest.raises(InputError, match="config.approaches is"):
+        config.validate(c)
+
+
+def test_an_approach_of_an_unknown_collection_is_refused() -> None:
+    with pytest.raises(InputError, match="names dn; the collections are sfm, ddsm, dm"):
+        approaches("mttl+without=dn")
+
+
+# Who learns
+
+
+def test_few_cases_are_nested_balanced_and_from_the_training_set() -> None:
+    target = made_up("t", 90)
+    split = splits.split_target(target, True, 0, 4, 0.4, 0)
+    learned = []
+    for count in range(2, len(split.train) + 1):
+        run = Run("sttl", ("t",), "C1", None, 5, target_cases=count)
+        rows, scored = splits.members(run, {"t": target}, split)
+        cases = set(target.index["case_id"][rows["t"]])
+        assert len(cases) == count and cases <= set(split.train)
+        assert not cases & set(target.index["case_id"][scored["t"]])
+        malignant = len(
+            set(target.index["case_id"][rows["t"]][target.index["label"][rows["t"]] == 1])
+        )
+        assert malignant == max(1, round(count / 3))
+        learned.append(cases)
+    assert all(few <= more for few, more in zip(learned, learned[1:], strict=False))
+    other = Run("sttl", ("t",), "C1", None, 6, target_cases=10)
+    rows = splits.members(other, {"t": target}, split)[0]["t"]
+    assert set(target.index["case_id"][rows]) != learned[8]
+
+
+def test_every_collection_can_hold_out_a_test_set() -> None:
+    rois = {name: made_up(name, 30, seed=i) for i, name in enumerate(("t", "x"))}
+    rois["y"] = made_up("y", 30, "yes")
+    split = splits.split_target(rois["t"], True, 0, 4, 0.4, 0)
+    split = splits.hold_out_others(split, rois, 0.4, 0)
+    assert set(split.others) == {"x"} and len(split.others["x"]) == 12
+    learned, scored = splits.members(Run("mttl", ("t", "x", "y"), "C1", None, 0), rois, split)
+    for name in rois:
+        case = rois[name].index["case_id"]
+        assert len(scored[name]) and not set(case[learned[name]]) & set(case[scored[name]])
+
+
+@pytest.mark.parametrize("cases", [None, 10])
+def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
+    rois = {"t": made_up("t", 30), "x": made_up("x", 70), "y": made_up("y", 51)}
+    split = splits.split_target(rois["t"], True, 0, 4, 0.4, 0)
+    recipe = config.default().train
+    recipe.epochs, recipe.batch_size = 7, 32
+    mttl = Run("mttl", ("t", "x", "y"), "C1", None, 0)
+    sttl = Run("sttl", ("t",), "C1", None, 0, target_cases=cases)
+    most = length.cost(mttl, rois, split, recipe).steps
+    assert length.epochs(sttl, rois, split, recipe) == 7
+    recipe.match_steps = True
+    assert length.cost(mttl, rois, split, recipe).steps == most
+    steps = length.cost(sttl, rois, split, recipe).steps
+    epoch = steps // length.epochs(sttl, rois, split, recipe)
+    assert most <= steps < most + epoch
+
+
+def test_operations_of_a_pass_are_those_of_the_layers() -> None:
+    """Two for each weight and place: C1 has 31 x 31 places of 64 kernels of 11 x 11 x 3."""
+    layers = length.layer_operations()
+    assert layers["C1"] == pytest.approx(2 * 31**2 * 64 * 11**2 * 3, rel=0.08)
+    assert layers["C3"] == pytest.approx(2 * 7**2 * 384 * 9 * 192, rel=0.3)
+    assert layers["F2"] == pytest.approx(2 * 4096**2, rel=0.01)
+
+
+# Which is chosen
+
+
+def rows_of_splits(*entries: tuple[int, str, float, float]) -> list[dict]:
+    return [{"split": s, "network": n, "auc": a, "sd_folds": d} for s, n, a, d in entries]
+
+
+@pytest.mark.parametrize(
+    ("entries", "chosen"),
+    [
+        # The highest mean less spread: .80 - .02, .85 - .10, .79 - .00.
+        (((1, "C1", 0.80, 0.02), (2, "C1", 0.85, 0.10), (3, "C1", 0.79, 0.0)), 3),
+        # Two networks count alike: (.7 - .1 + .9 - .1) / 2 against .75 - .02.
+        (
+            ((1, "C1", 0.7, 0.1), (1, "C1-C3", 0.9, 0.1), (2, "C1", 0.75, 0.02),
+             (2, "C1-C3", 0.75, 0.02)),
+            2,
+        ),
+        # Equal but for rounding (.85 - .10 and .80 - .05): the smaller spread.
+        (((1, "C1", 0.85, 0.10), (2, "C1", 0.80, 0.05)), 2),
+        # Equal in both: the lower number, whatever the order.
+        (((3, "C1", 0.8, 0.05), (2, "C1", 0.8, 0.05)), 2),
+    ],
+)  # fmt: skip
+def test_the_split_by_its_rule(entries: Sequence[tuple], chosen: int) -> None:
+    assert choose_split(rows_of_splits(*entries))["chosen"] == chosen
+
+
+@pytest.mark.parametrize(
+    ("areas", "chosen"),
+    [
+        ({"C0": 0.80, "C1": 0.82, "C1-C5": 0.70}, "C1"),
+        ({"C0": 0.1 + 0.2, "C1": 0.3, "C1-C3": 0.2}, "C1"),  # equal but for rounding
+        ({"C1-C5": 0.8, "C0": 0.8, "C1-C2": 0.8}, "C1-C5"),
+    ],
+)
+def test_the_network_by_its_rule(areas: dict[str, float], chosen: str) -> None:
+    rows = [{"network": network, "auc": auc} for network, auc in areas.items()]
+    found = choose_network(rows)
+    assert found["chosen"] == chosen and len(found["table"]) == len(rows)
+
+
+def test_results_of_a_study_hold_what_each_stage_chose() -> None:
+    """Split 2 is made the better one, and C1-C3 the better network on it."""
+    rois = made_up("t", 24, "yes", seed=1)
+    split = splits.split_target(rois, True, 2, 2, 0.0, 0)
+    c = paper_config()
+    c.folds = c.splits.count = 2
+    c.splits.initializations, c.depth.initializations = 1, 2
+    c.depth.networks = ("C1", "C1-C3")
+    sttl, choice = expand(("sttl",), "t", ("t",), "shared", {}), stages.Choice(1, "C1")
+    done: dict[str, list[Run]] = {}
+    tables = {}
+    for stage in config.STAGES["paper"]:
+        done[stage] = stages.runs_of(stage, c, sttl, choice)
+        for run in done[stage]:
+            rows = splits.members(run, {"t": rois}, split)[1]["t"]
+            rng = np.random.default_rng([run.seed, run.split])
+            wrong = (run.split == 1) + 0.3 * (run.network == "C1")
+            values = rois.index["label"][rows] + 2 * wrong * rng.standard_normal(len(rows))
+            tables[run.id] = make_scores(rois, rows, values)
+        partial = summarize("paper", done, tables, {}, {"t": rois}, split, CARD, "view", 200, 0)
+        choice = choice.after(partial["selection"])
+    assert choice == (2, "C1-C3")
+    assert partial["selection"]["split"]["chosen"] == 2
+    assert [s["stage"] for s in partial["stages"]] == ["splits", "depth", "test"]
+    assert {row["study"] for row in partial["auc"]} == {"sttl"}
+    depth = {(row["network"], row["unit"]): row for row in partial["depth"]}
+    row = depth["C1-C3", "view"]
+    assert row["auc"] == 1 and row["seeds"] == [0, 1] and np.shape(row["areas"]) == (2, 2)
+    assert row["status"] == "perfect" and row["ci_low"] < 1
+
+
+# Which means
+
+
+def part(seed: int, patients: int, seeds: int = 3, signal: float = 1.0) -> Part:
+    """Two cases a patient; readings of several trainings that agree in part."""
+    rng = np.random.default_rng(seed)
+    label = np.repeat((np.arange(patients) % 3 == 0).astype(int), 2)
+    shared = signal * label + np.repeat(rng.standard_normal(patients), 2)
+    noise = rng.standard_normal((seeds, 2 * patients))
+    return Part(label, np.repeat(np.arange(patients), 2), shared + noise)
+
+
+def test_a_mean_of_one_area_is_that_area() -> None:
+    one = part(0, 40, seeds=1)
+    found = mean_area([one])
+    test = roc.compare(
+        one.label, one.scores[0], -one.scores[0], method="obuchowski", clusters=one.patient
+    )
+    assert found["auc"] == pytest.approx(test.auc_a)
+    # The reversed reading has area 1 - A and the same influences turned over: a difference of
+    # 2 A - 1, with twice the standard error.
+    assert found["se"] == pytest.approx(test.se / 2)
+    assert found["areas"] == [[pytest.approx(test.auc_a)]]
+
+
+def test_means_by_hand() -> None:
+    parts = [part(1, 30), part(2, 33)]
+    areas = [[roc.empirical(p.label, p.scores[s]).auc for p in parts] for s in range(3)]
+    found = mean_area(parts)
+    np.testing.assert_allclose(found["areas"], areas)
+    assert found["auc"] == pytest.approx(np.mean(areas))
+    assert found["sd_seeds"] == pytest.approx(np.std(np.mean(areas, 1), ddof=1))
+    assert found["sd_folds"] == pytest.approx(np.std(np.mean(areas, 0), ddof=1))
+    assert (found["n_malignant"], found["n_benign"], found["n_cases"]) == (42, 84, 63)
+
+
+def test_the_standard_error_of_a_mean_is_that_of_resampled_patients() -> None:
+    parts = [part(3, 60), part(4, 60)]
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(400):
+        means = []
+        for p in parts:
+            take = rng.integers(0, 60, 60)
+            rows = np.concatenate([2 * take, 2 * take + 1])
+            means.append(np.mean([roc.empirical(p.label[rows], s[rows]).auc for s in p.scores]))
+        drawn.append(np.mean(means))
+    assert mean_area(parts)["se"] == pytest.approx(np.std(drawn), rel=0.12)
+
+
+def test_a_difference_of_means_by_its_areas() -> None:
+    parts = [part(5, 40), part(6, 40)]
+    worse = [p._replace(scores=p.scores[:, ::-1]) for p in parts]
+    found = mean_difference(parts, worse)
+    assert found["delta"] == pytest.approx(mean_area(parts)["auc"] - mean_area(worse)["auc"])
+    assert found["ci_low"] < found["delta"] < found["ci_high"]
+    same = mean_difference(parts, parts)
+    assert (same["delta"], same["p_value"], same["status"]) == (0, 1, "undetermined")
+
+
+def test_perfect_and_sparse_means_have_an_interval() -> None:
+    perfect = part(7, 12)._replace(scores=np.tile(part(7, 12).label, (2, 1)).astype(float))
+    found = mean_area([perfect])
+    assert (found["auc"], found["status"]) == (1, "perfect") and 0.5 < found["ci_low"] < 1
+    one = Part(np.array([1, 0, 0]), np.arange(3), np.array([[0.5, 0.1, 0.9]]))
+    found = mean_area([one])
+    assert (found["auc"], found["status"]) == (0.5, "sparse")
+    assert found["ci_low"] < 0.5 < found["ci_high"]
+
+
+# Who may work
+
+
+def test_a_busy_folder_is_refused_and_a_left_lock_is_not(tmp_path: Path) -> None:
+    with workdir.alone(tmp_path / "w"):
+        with pytest.raises(InputError, match="another job is at work in this folder"):
+            with workdir.alone(tmp_path / "w"):
+                pass
+        with workdir.alone(tmp_path / "other"):
+            pass
+    (tmp_path / "w" / ".lock").touch()
+    with workdir.alone(tmp_path / "w"):
+        pass
