@@ -2,8 +2,8 @@
 
     python -m mtl_jax.main --config=configs/each_task.py --workdir=runs/each_task
 
-Each collection keeps a test set (its own, else `data.test_fraction` of its cases); single-task learning
-is done for each, and compared with multi-task learning on it.
+Each collection keeps a test set (its own, else `data.test_fraction` of its cases); single-task
+learning is done for each, and compared with multi-task learning on it.
 """
 
 from ml_collections import ConfigDict

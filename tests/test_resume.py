@@ -1,0 +1,89 @@
+"""A study that is killed, and run again, gives what it would have given unbroken, to the bit."""
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from study_command import finish, outcome, start
+
+WIDER = (
+    "--config.approaches=('mttl','sttl')",
+    "--config.data.sources=('phantom:sfm','phantom:dm')",
+    "--config.splits.count=2",
+    "--config.splits.networks=('C1-C4','C1-C5')",
+    "--config.depth.networks=('C1-C3','C1-C4','C1-C5')",
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def kill(job: subprocess.Popen, after: float) -> bool:
+    """Kills `job` after so many seconds; False where it had ended, well, before."""
+    try:
+        job.communicate(timeout=after)
+    except subprocess.TimeoutExpired:
+        job.send_signal(signal.SIGKILL)
+        job.communicate()
+        return True
+    assert job.returncode == 0
+    return False
+
+
+def test_killed_in_two_of_its_runs(tmp_path: Path, cache: Path) -> None:
+    whole = finish(start(tmp_path / "whole", cache))
+    assert "splits: 0 of 2 runs done before" in whole and "depth: 2 of 2 runs" in whole
+    expected = outcome(tmp_path / "whole")
+    workdir = tmp_path / "broken"
+    for run in ("sttl-C1-C5-split1-fold2-seed0", "sttl-C1-C5-test-seed0"):
+        job = start(workdir, cache)
+        history = workdir / "runs" / run / "history.jsonl"
+        while not (history.exists() and history.stat().st_size):
+            assert job.poll() is None, job.communicate()
+            time.sleep(0.02)
+        job.send_signal(signal.SIGKILL)
+        job.communicate()
+        assert not (workdir / "results.json").exists()
+    assert "splits: 2 of 2 runs done before" in finish(start(workdir, cache))
+    assert outcome(workdir) == expected
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(tmp_path: Path, cache: Path) -> None:
+    finish(start(tmp_path / "first", cache, *WIDER))  # compiles, makes the shards
+    begin = time.monotonic()
+    finish(start(tmp_path / "whole", cache, *WIDER))
+    length = time.monotonic() - begin
+    expected = outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "first") == expected
+    rng, workdir, kills = random.Random(0), tmp_path / "broken", 0
+    while kills < 20:
+        if kill(start(workdir, cache, *WIDER), rng.uniform(0, length / 2)):
+            kills += 1
+        else:
+            assert outcome(workdir) == expected
+            shutil.rmtree(workdir)
+    finish(start(workdir, cache, *WIDER))
+    assert outcome(workdir) == expected
+
+
+def test_a_second_job_is_refused_in_one_line(tmp_path: Path, cache: Path) -> None:
+    first = start(tmp_path, cache)
+    while not (tmp_path / "config.json").exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.02)
+    second = start(tmp_path, cache)
+    _, errors = second.communicate(timeout=120)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    lines = [line for line in errors.splitlines() if line.startswith("mtl_jax:")]
+    assert second.returncode == 2 and len(lines) == 1
+    assert "another job is at work in this folder" in lines[0]
+    # The lock that the killed job left keeps nobody out.
+    finish(start(tmp_path, cache))
