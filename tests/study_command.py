@@ -19,6 +19,7 @@ TINY = (
     "--config.train.batch_size=32",
     "--config.train.checkpoint_epochs=1",
     "--config.statistics.bootstrap=100",
+    "--config.analysis.enabled=False",
     "--config.data.phantom.cases=12",
     "--config.data.sources=('phantom:sfm',)",
 )

@@ -230,7 +230,7 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
             wrong = (run.split == 1) + 0.3 * (run.network == "C1")
             values = rois.index["label"][rows] + 2 * wrong * rng.standard_normal(len(rows))
             tables[run.id] = make_scores(rois, rows, values)
-        partial = summarize("paper", done, tables, {}, {"t": rois}, split, CARD, "view", 200, 0)
+        partial = summarize("paper", done, tables, {}, {"t": rois}, split, CARD, {}, "view", 200, 0)
         choice = choice.after(partial["selection"])
     assert choice == (2, "C1-C3")
     assert partial["selection"]["split"]["chosen"] == 2
