@@ -250,11 +250,12 @@ def test_pooled_categories_change_the_fit_a_little() -> None:
         roc.proper(labels, scores, max_categories=1)
 
 
-def test_bootstrap_refits_every_resample() -> None:
+@pytest.mark.parametrize("cases", [60, 600])  # with few categories, and with many, pooled first
+def test_bootstrap_refits_every_resample(cases: int) -> None:
     rng = np.random.default_rng(4)
-    labels = np.arange(60) % 2
-    scores = rng.normal(size=60) * (1 + labels) + labels
-    patient = np.arange(60) // 3
+    labels = np.arange(cases) % 2
+    scores = rng.normal(size=cases) * (1 + labels) + labels
+    patient = np.arange(cases) // 3
     result = roc.bootstrap(labels, scores, patient, method="proper", samples=12, seed=3)
     weights = np.concatenate(list(resamples(labels == 1, patient, 12, 3)))
     for area, times in zip(result.samples, weights.astype(int), strict=True):
