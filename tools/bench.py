@@ -31,7 +31,9 @@ def main() -> None:
     subjects = parser.add_subparsers(dest="what", required=True)
     roc = subjects.add_parser("roc", help="speed of ROC fits and bootstraps")
     roc.add_argument(
-        "--calibrate", action="store_true", help="type I error and coverage instead: an hour"
+        "--calibrate",
+        action="store_true",
+        help="type I error and coverage instead: a quarter of an hour",
     )
     ingest = subjects.add_parser("ingest", help="images a second beside pydicom alone")
     ingest.add_argument(
