@@ -1,8 +1,10 @@
 """Converts ImageNet weights of AlexNet to a folder that `--config.weights` takes.
 
     python tools/convert_weights.py INPUT --output checkpoints/NAME [--fc drop|keep] [--force]
+    python tools/convert_weights.py --download --output checkpoints/NAME
 
-INPUT is a torch `.pth`, a `.safetensors` or an `.npz` file; no code in it is ever run.
+INPUT is a file of PyTorch, safetensors, NumPy, ONNX, Keras, Caffe (as `.npy`) or cuda-convnet2,
+told by its content; no code in it is ever run. `--download` fetches torchvision's.
 """
 
 import argparse
@@ -11,13 +13,19 @@ from pathlib import Path
 
 from mtl_jax.nouns import InputError
 from mtl_jax.weights import Weights, convert, save
+from mtl_jax.weights.download import URL, download
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", type=Path, help="torch .pth, .safetensors or .npz file")
+    parser.add_argument("input", type=Path, nargs="?", help="the file of weights")
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch torchvision's weights (244 MB) beside --output first, or go on fetching them",
+    )
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")
     parser.add_argument(
         "--fc",
@@ -28,7 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="replace weights in --output")
     given = parser.parse_args(arguments)
     try:
-        weights = convert(given.input, given.fc)
+        if given.download == (given.input is not None):
+            raise InputError("give either a file of weights or --download")
+        source = given.input or download(given.output.absolute().parent, URL)
+        weights = convert(source, given.fc)
         save(weights, given.output, replace=given.force)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -131,8 +131,10 @@ def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
         if plain in named:
             problems.append(f"{_shown(plain)} twice")
         named[plain] = value
-    heads = {name.split(".")[0] for name in named}
-    if len(heads) == 1 and not heads & FIRST_PARTS:
+    while named:
+        (head, *others) = {name.split(".")[0] for name in named}
+        if others or head in FIRST_PARTS or not all("." in name for name in named):
+            break
         named = {name.partition(".")[2]: value for name, value in named.items()}
     return named, problems
 

@@ -1,0 +1,161 @@
+"""The download against a server on this machine that breaks off, lies, or cannot resume."""
+
+import hashlib
+import runpy
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import handmade_pth as made
+import numpy as np
+import pytest
+
+from mtl_jax import weights
+from mtl_jax.nouns import InputError
+from mtl_jax.weights import download as module
+from mtl_jax.weights.download import download
+
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "convert_weights.py"
+
+
+class Server:
+    """Serves `content`; each answer ends after `stop` bytes; what was asked is kept in `ranges`."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.stop, self.resumes, self.ranges = content, len(content), True, []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked = self.headers.get("Range")
+                outer.ranges.append(asked)
+                begin = int(asked[6:-1]) if asked and outer.resumes else 0
+                if begin >= len(outer.content):
+                    self.send_error(416)
+                    return
+                body = outer.content[begin:]
+                self.send_response(206 if begin else 200)
+                if begin:
+                    size = len(outer.content)
+                    self.send_header("Content-Range", f"bytes {begin}-{size - 1}/{size}")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[: outer.stop])
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        digest = hashlib.sha256(content).hexdigest()[:8]
+        self.url = f"http://127.0.0.1:{self._server.server_port}/alexnet-owt-{digest}.pth"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def content() -> bytes:
+    shapes = {"0": (64, 3, 11, 11), "3": (192, 64, 5, 5), "6": (384, 192, 3, 3)}
+    shapes |= {"8": (256, 384, 3, 3), "10": (256, 256, 3, 3)}
+    state = {}
+    for number, shape in shapes.items():
+        state[f"features.{number}.weight"] = np.full(shape, 0.5, np.float32)
+        state[f"features.{number}.bias"] = np.zeros(shape[0], np.float32)
+    return made.honest_files(state)["zip"]
+
+
+@pytest.fixture
+def server(content: bytes) -> Iterator[Server]:
+    started = Server(content)
+    yield started
+    started.close()
+
+
+def one_line(server: Server, folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        download(folder, server.url)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_interrupted_download_goes_on(server: Server, content: bytes, tmp_path: Path) -> None:
+    server.stop = 3_000_000
+    message = one_line(server, tmp_path)
+    assert "broke off after 3000000" in message or "cannot be fetched" in message
+    name = server.url.rpartition("/")[2]
+    part = tmp_path / f"{name}.part"
+    assert str(tmp_path / name) in message  # where to put it by hand
+    assert [p.name for p in tmp_path.iterdir()] == [part.name]
+    held = part.stat().st_size
+    assert 0 < held <= 3_000_000
+    server.stop = len(content)
+    path = download(tmp_path, server.url)
+    assert server.ranges == [None, f"bytes={held}-"]
+    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+    assert download(tmp_path, server.url) == path and len(server.ranges) == 2
+
+
+def test_a_server_that_cannot_resume_begins_anew(
+    server: Server, content: bytes, tmp_path: Path
+) -> None:
+    name = server.url.rpartition("/")[2]
+    (tmp_path / f"{name}.part").write_bytes(content[:1000])
+    server.resumes = False
+    assert download(tmp_path, server.url).read_bytes() == content
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_partial_file_is_never_trusted(
+    whole: bool, server: Server, content: bytes, tmp_path: Path
+) -> None:
+    name = server.url.rpartition("/")[2]
+    other = bytes(len(content) if whole else 1000)
+    (tmp_path / f"{name}.part").write_bytes(other)
+    assert "what came has SHA-256" in one_line(server, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert download(tmp_path, server.url).read_bytes() == content
+
+
+def test_corrupted_and_wrong_files_are_deleted(
+    server: Server, content: bytes, tmp_path: Path
+) -> None:
+    server.content = content[:-1] + b"x"
+    assert "what came has SHA-256" in one_line(server, tmp_path)
+    server.content = b"<html>sign in to the hotel's network</html>"
+    assert "what came has SHA-256" in one_line(server, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    path = tmp_path / server.url.rpartition("/")[2]
+    path.write_bytes(b"damaged meanwhile")
+    server.content = content
+    assert download(tmp_path, server.url).read_bytes() == content
+
+
+def test_offline_it_says_what_to_do_by_hand(server: Server, tmp_path: Path) -> None:
+    server.close()
+    message = one_line(server, tmp_path)
+    path = tmp_path / server.url.rpartition("/")[2]
+    assert server.url in message and f"put it at {path}" in message
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="no checksum"):
+        download(tmp_path, "http://127.0.0.1/alexnet.pth")
+
+
+def test_the_tool_downloads_and_converts(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert module.URL.endswith("alexnet-owt-7be5be79.pth")
+    tool = runpy.run_path(str(TOOL))
+    monkeypatch.setitem(tool["main"].__globals__, "URL", server.url)
+    monkeypatch.chdir(tmp_path)
+    assert tool["main"](["--download", "--output", "out"]) == 0
+    assert weights.load(tmp_path / "out").params["C1"]["kernel"][0, 0, 0, 0] == 0.5
+    assert tool["main"](["--download", "x.pth", "--output", "out2"]) == 2
+    assert tool["main"](["--output", "out2"]) == 2
+    assert not (tmp_path / "out2").exists()
+    capsys.readouterr()
