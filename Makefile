@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow faults lint clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -14,6 +14,9 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+faults: .venv/installed
+	$(BIN)/python -m pytest tests/faults -m "slow or not slow"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,69 +1,132 @@
 """Saving and restoring a training in progress. The only room of training that knows Orbax."""
 
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mtl_jax import whole
+from mtl_jax.config import difference
 from mtl_jax.nouns import InputError, Params, TrainState
+
+FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
+PACKAGES = ("mtl_jax", "jax", "jaxlib", "flax", "optax")  # those that decide a training's numbers
+KEPT = 2
+CARD = "card.json"
+TIMES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
 
 
 class Checkpoints:
-    """The checkpoints of one run, numbered by finished epochs; the latest two are kept."""
+    """The checkpoints of one training, each a folder named by its number of finished epochs.
 
-    def __init__(self, folder: Path) -> None:
+    Each holds what it was made by and the checksums of its files; the latest two are kept.
+    `made_by` is what decides the training's numbers: a checkpoint made by anything else, or by
+    other versions, is never gone on from.
+    """
+
+    def __init__(self, folder: Path, made_by: Mapping[str, Any]) -> None:
         self._folder = folder.absolute()
-        keep = ocp.checkpoint_managers.LatestN(2)
-        # Written at once, not in the background: the state is donated to the next step.
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep, enable_async_checkpointing=False
-        )
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        versions = {name: metadata.version(name) for name in PACKAGES}
+        card = {"format": FORMAT, "versions": versions, **made_by}
+        self._card = json.loads(json.dumps(card, default=str))
 
     def save(self, epoch: int, state: TrainState) -> None:
-        self._manager.save(epoch, args=ocp.args.StandardSave(state._asdict()))
+        """Writes the state after `epoch` epochs, whole or not at all, before it returns: the step
+        takes over the state's memory. InputError: the disk does not take it."""
+        with whole.folder(self._folder / str(epoch)) as draft:
+            try:
+                with ocp.StandardCheckpointer() as checkpointer:
+                    checkpointer.save(draft / "state", state._asdict())
+            except Exception as error:  # what Orbax and TensorStore raise has no common type
+                raise whole.unwritable(self._folder / str(epoch), error) from error
+            whole.write_text(draft / CARD, json.dumps(self._card, indent=1) + "\n")
+            whole.write_sums(draft, TIMES)
+        self._remove(epochs(self._folder)[:-KEPT])
 
-    def latest(self) -> int | None:
-        """The number of finished epochs of the newest checkpoint; None where there is none."""
-        return self._manager.latest_step()
+    def resume(self, state: TrainState) -> tuple[int, TrainState]:
+        """Finished epochs and state of the newest whole checkpoint, on the devices of `state`; 0
+        and `state` itself where there is none.
 
-    def restore(self, epoch: int, like: TrainState) -> TrainState:
-        """The state after `epoch` epochs, on the devices of `like`.
-
-        Raises InputError where what is stored is damaged or of another shape than `like`.
+        A damaged checkpoint is named on stderr and deleted: the one before serves, to the same
+        result. InputError where one was made by something else, with the difference.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
-        try:
-            return TrainState(
-                **self._manager.restore(epoch, args=ocp.args.StandardRestore(abstract))
-            )
-        except Exception as error:  # what Orbax and TensorStore raise has no common type
-            raise InputError(
-                f"{self._folder / str(epoch)}: this checkpoint cannot be read back "
-                f"({str(error).splitlines()[0][:120]}); delete that folder and run again"
-            ) from error
-
-    def params(self) -> Params:
-        """The parameters of the newest checkpoint, as NumPy arrays, whatever trained them.
-
-        Raises InputError where there is none or it is damaged.
-        """
-        epoch = self.latest()
-        if epoch is None:
-            raise InputError(f"{self._folder}: no checkpoint here; run the job to its end first")
-        try:
-            stored = self._manager.restore(epoch, args=ocp.args.StandardRestore())
-            return jax.tree.map(np.asarray, dict(stored["params"]))
-        except Exception as error:  # what Orbax and TensorStore raise has no common type
-            raise InputError(
-                f"{self._folder / str(epoch)}: this checkpoint cannot be read back "
-                f"({str(error).splitlines()[0][:120]}); run the job again"
-            ) from error
+        for epoch in reversed(epochs(self._folder)):
+            place = self._folder / str(epoch)
+            changed = whole.damage(place, TIMES)
+            if changed:
+                print(
+                    f"mtl_jax: note: {place}: damaged, {changed} is missing, new or changed;"
+                    " going on from the checkpoint before it, or from the start",
+                    file=sys.stderr,
+                )
+                self._remove([epoch])
+                continue
+            self._refuse_other(place)
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict())
+            return epoch, TrainState(**_restore(place, abstract))
+        return 0, state
 
     def close(self, keep: int) -> None:
         """Ends a finished run: only the checkpoint of epoch `keep` stays on disk."""
-        for epoch in self._manager.all_steps():
-            if epoch != keep:
-                self._manager.delete(epoch)
-        self._manager.close()
+        self._remove([epoch for epoch in epochs(self._folder) if epoch != keep])
+        for stale in self._folder.glob(".*"):
+            shutil.rmtree(stale, ignore_errors=True)
+
+    def _refuse_other(self, place: Path) -> None:
+        there = json.loads((place / CARD).read_text(encoding="utf-8"))
+        differ = difference(there, self._card)
+        if differ:
+            raise InputError(
+                f"{place}: this checkpoint is of another training: {differ}; finish it with what"
+                f" began it, or delete {place.parent} to train from the start"
+            )
+
+    def _remove(self, numbers: list[int]) -> None:
+        for epoch in numbers:
+            # Renamed first: a folder under its number is whole, or damaged by somebody else.
+            gone = self._folder / f".{epoch}.gone"
+            with whole.writing(gone):
+                shutil.rmtree(gone, ignore_errors=True)
+                (self._folder / str(epoch)).rename(gone)
+                shutil.rmtree(gone)
+
+
+def epochs(folder: Path) -> list[int]:
+    """The numbers of finished epochs of the checkpoints in `folder`, ascending."""
+    return sorted(int(place.name) for place in folder.glob("[0-9]*") if place.name.isdecimal())
+
+
+def params(folder: Path) -> Params:
+    """The parameters of the newest checkpoint in `folder`, as NumPy arrays, whatever trained them.
+
+    InputError where there is none, or it is damaged.
+    """
+    found = epochs(folder)
+    if not found:
+        raise InputError(f"{folder}: no checkpoint here; run the job to its end first")
+    place = folder.absolute() / str(found[-1])
+    changed = whole.damage(place, TIMES)
+    if changed:
+        raise InputError(
+            f"{place}: damaged, {changed} is missing, new or changed; delete the run's folder and"
+            " run the job again"
+        )
+    return jax.tree.map(np.asarray, dict(_restore(place, None)["params"]))
+
+
+def _restore(place: Path, like: Any) -> dict[str, Any]:
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(place / "state", like)
+    except Exception as error:  # what Orbax and TensorStore raise has no common type
+        raise InputError(
+            f"{place}: this checkpoint cannot be read back ({str(error).splitlines()[0][:120]});"
+            " delete that folder and run again"
+        ) from error

@@ -1,9 +1,12 @@
 """One training from its first or latest saved epoch to its last. Knows nothing of studies."""
 
+import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from mtl_jax import whole
 from mtl_jax.models.alexnet import AlexNet
 from mtl_jax.nouns import InputError, Params, TrainState
 from mtl_jax.training import devices, transfer
@@ -18,6 +22,9 @@ from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.epoch import Order, make_epoch
 from mtl_jax.training.pool import Pool, epoch_order, steps_per_epoch
 from mtl_jax.training.steps import Metrics
+
+OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard")  # on a training's numbers
+RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothing
 
 Report = Callable[[dict[str, float]], None]
 
@@ -41,7 +48,8 @@ def fit(
     call with the same arguments goes on to the same result, to the bit on the same device. Each
     line of the history is also handed to `report`.
 
-    Raises InputError where the loss stops being a number.
+    Raises InputError where the loss or the update stops being a number, where a checkpoint is of
+    another training, or where the disk does not take what is written.
     """
     sharding = devices.batch_sharding(device_count)
     optimizer = transfer.optimizer(frozen, recipe.momentum, recipe.weight_decay)
@@ -52,15 +60,24 @@ def fit(
     order_key, dropout_key = jax.random.split(key)
     regions, steps = len(pool.label), steps_per_epoch(len(pool.label), recipe.batch_size)
 
-    checkpoints = Checkpoints(folder / "checkpoint")
-    begin = checkpoints.latest() or 0
-    if begin:
-        state = checkpoints.restore(begin, state)
+    checkpoints = Checkpoints(
+        folder / "checkpoint",
+        {
+            "network": _fields(network),
+            "frozen": frozen,
+            "tasks": dict(zip(tasks, task_weights, strict=True)),
+            "regions": regions,
+            "key": jax.random.key_data(key).tolist(),
+            "train": {k: v for k, v in recipe.items() if k not in OF_NO_EFFECT},
+        },
+    )
+    begin, state = checkpoints.resume(state)
     history = _cut_history(folder / "history.jsonl", begin)
     epoch = make_epoch(
         network, frozen, recipe.momentum, recipe.weight_decay, task_weights, sharding
     )
 
+    warned = False
     bar = tqdm(
         total=recipe.epochs * steps,
         initial=begin * steps,
@@ -70,7 +87,7 @@ def fit(
         # In a log file a line now and then is enough.
         mininterval=0.1 if sys.stderr.isatty() else 30,
     )
-    with bar, history.open("a", encoding="utf-8") as lines:
+    with bar, whole.writing(history), history.open("a", encoding="utf-8") as lines:
         for done in range(begin, recipe.epochs):
             order = Order(
                 *epoch_order(jax.random.fold_in(order_key, done), regions, recipe.batch_size),
@@ -83,14 +100,24 @@ def fit(
             )
             state, metrics = epoch(state, pool, order, dropout_key, bar.update)
             line = _summarize(done + 1, metrics, order.rate, tasks)
-            if not np.isfinite(metrics.loss).all():
-                step = done * steps + int(np.argmin(np.isfinite(metrics.loss)))
+            finite = np.isfinite(metrics.loss) & np.isfinite(metrics.update_norm)
+            if not finite.all():
+                step = done * steps + int(np.argmin(finite))
                 raise InputError(
                     f"run {folder.name}: the loss is no longer a number at step {step + 1} (epoch "
                     f"{done + 1}); lower config.train.learning_rate ({recipe.learning_rate})"
                 )
+            if line["loss"] > RISEN and not warned:
+                warned = True
+                bar.write(
+                    f"mtl_jax: note: run {folder.name}: the loss has risen to {line['loss']:.3g} in"
+                    f" epoch {done + 1}, worse than chance: config.train.learning_rate"
+                    f" ({recipe.learning_rate}) is too high",
+                    file=sys.stderr,
+                )
             lines.write(json.dumps(line) + "\n")
             lines.flush()
+            os.fsync(lines.fileno())  # never behind the checkpoint
             report(line)
             bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
             if (done + 1) % recipe.checkpoint_epochs == 0 or done + 1 == recipe.epochs:
@@ -121,5 +148,11 @@ def _summarize(
 def _cut_history(path: Path, epochs: int) -> Path:
     """Drops what an interrupted run wrote after its last checkpoint."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    path.write_text("".join(lines[:epochs]), encoding="utf-8")
+    whole.write_text(path, "".join(lines[:epochs]))
     return path
+
+
+def _fields(network: AlexNet) -> dict[str, Any]:
+    """What tells networks apart, without what Flax adds."""
+    own = [field.name for field in dataclasses.fields(network)]
+    return {name: getattr(network, name) for name in own if name not in ("parent", "name")}
