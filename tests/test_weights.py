@@ -197,7 +197,7 @@ def test_damaged_folders(converted: Path, tmp_path: Path) -> None:
         json.dumps({**card, "lrn": "no"}): "field lrn",
         json.dumps({k: v for k, v in card.items() if k not in ("input", "name")}): "name, input",
         json.dumps({**card, "input": {**card["input"], "std": [0, 1, 1]}}): "field input",
-        json.dumps({**card, "arrays_sha256": "0" * 64}): "SHA-256 differs",
+        json.dumps({**card, "arrays_sha256": "0" * 64}): "damaged: card.json",
         json.dumps({**card, "converter_version": 99}): "version 99",
         json.dumps({**card, "shapes": {**card["shapes"], "C9": card["shapes"]["C1"]}}): "C9",
         json.dumps({**card, "shapes": {"C1": card["shapes"]["C1"]}}): "missing C2",

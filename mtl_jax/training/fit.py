@@ -51,6 +51,8 @@ def fit(
     Raises InputError where the loss or the update stops being a number, where a checkpoint is of
     another training, or where the disk does not take what is written.
     """
+    with whole.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     sharding = devices.batch_sharding(device_count)
     optimizer = transfer.optimizer(frozen, recipe.momentum, recipe.weight_decay)
     # A copy: the step takes the state's memory over, and the caller keeps `params`.

@@ -125,14 +125,11 @@ def check_card(card: Any, place: str) -> None:
 
 
 def check_params(params: Params, place: str) -> None:
-    """Refuses parameters that are not float32 layers of the table, with all faults in one line."""
+    """Refuses parameters that are not finite float32 layers of the table, with all faults in one line."""
     check_shapes(shapes_of(params), place)
-    wrong = [
-        f"{layer}/{leaf} is {array.dtype}, expected float32"
-        for layer, leaves in params.items()
-        for leaf, array in leaves.items()
-        if array.dtype != np.float32
-    ]
+    arrays = [(f"{a}/{b}", array) for a, leaves in params.items() for b, array in leaves.items()]
+    wrong = [f"{n} is {a.dtype}, expected float32" for n, a in arrays if a.dtype != np.float32]
+    wrong += [f"{n} holds NaN or infinity" for n, a in arrays if not np.isfinite(a).all()]
     if wrong:
         raise InputError(f"{place}: {'; '.join(wrong)}; convert the weights again")
 

@@ -3,14 +3,12 @@
 It converts nothing and knows no source format.
 """
 
-import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 
+from mtl_jax import whole
 from mtl_jax.nouns import InputError
 from mtl_jax.weights.card import (
     Weights,
@@ -21,7 +19,8 @@ from mtl_jax.weights.card import (
     halved,
 )
 
-SUMS = "SHA256SUMS"
+# Orbax writes to this one, which holds times, again when it reads.
+TIMES = ("_CHECKPOINT_METADATA",)
 
 
 def save(weights: Weights, folder: Path, replace: bool = False, half: bool = False) -> None:
@@ -48,21 +47,10 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
         raise ValueError("the card was made for other parameters")
     if half and digest(halved(params)) != weights.card["arrays_sha256"]:
         raise ValueError("half precision would change the numbers")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        temporary.mkdir(parents=True)
-        dtype = np.float16 if half else np.float32
-        tree.write_tree(params, temporary / "params", dtype)
-        text = json.dumps(weights.card, indent=2) + "\n"
-        (temporary / "card.json").write_text(text, encoding="utf-8")
-        (temporary / SUMS).write_text(_sums(temporary), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole.folder(folder) as draft:
+        tree.write_tree(params, draft / "params", np.float16 if half else np.float32)
+        whole.write_text(draft / "card.json", json.dumps(weights.card, indent=2) + "\n")
+        whole.write_sums(draft, TIMES)
 
 
 def load(folder: Path) -> Weights:
@@ -84,7 +72,13 @@ def load(folder: Path) -> Weights:
         ) from error
     check_card(card, str(card_path))
     check_shapes(card["shapes"], str(card_path))
-    _check_files(folder)
+    # Before Orbax sees the files: it answers damaged ones with more than an exception.
+    changed = whole.damage(folder, TIMES)
+    if changed:
+        raise InputError(
+            f"{folder}: damaged: {changed} is missing, new or changed (SHA-256 not as in "
+            f"{whole.SUMS}); convert the weights again"
+        )
     try:
         params = tree.read_tree(folder / "params", card["shapes"])
     except (ValueError, OSError, KeyError, TypeError) as error:
@@ -99,30 +93,3 @@ def load(folder: Path) -> Weights:
             "card.json); convert the weights again"
         )
     return Weights(params, card)
-
-
-def _sums(folder: Path) -> str:
-    """A line for each file of `params/`, in the form that `sha256sum -c` reads."""
-    files = sorted(
-        path
-        for path in (folder / "params").rglob("*")
-        # Orbax writes to this one, which holds times, again when it reads.
-        if path.is_file() and path.name != "_CHECKPOINT_METADATA"
-    )
-    return "".join(
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
-        for path in files
-    )
-
-
-def _check_files(folder: Path) -> None:
-    """Before Orbax sees them: it answers damaged files with more than an exception."""
-    path = folder / SUMS
-    said = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    expected, found = set(said.splitlines()), set(_sums(folder).splitlines())
-    if expected != found:
-        changed = sorted(line[66:] for line in expected ^ found)[:1] or [SUMS]
-        raise InputError(
-            f"{folder}: damaged: {changed[0]} is missing, new or changed (SHA-256 not as in "
-            f"{SUMS}); convert the weights again"
-        )
