@@ -4,9 +4,8 @@ Sections and equations are those of Samala et al. 2017. Knows names only: no JAX
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -352,26 +351,6 @@ def parse_task_weights(items: Iterable[str], field: str = "train.task_weights") 
             weights[name] = -1.0
         _need(field, item, weights[name] >= 0, "the form name:number, such as sfm:2")
     return weights
-
-
-def difference(there: Mapping[str, Any], here: Mapping[str, Any], but: tuple[str, ...] = ()) -> str:
-    """'train.epochs 2 there, 3 here' for every field that differs, the first four named; '' for
-    none. Fields in `but` may differ."""
-    before, now = _flat(there), _flat(here)
-    fields = sorted((before | now).keys() - set(but))
-    differ = [field for field in fields if before.get(field) != now.get(field)]
-    shown = ", ".join(f"{k} {before.get(k)!r} there, {now.get(k)!r} here" for k in differ[:4])
-    return shown + (f" and {len(differ) - 4} more" if len(differ) > 4 else "")
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _need(field: str, value: object, holds: bool, rule: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import filelock
 
+from mtl_jax import whole
+from mtl_jax.difference import difference
 from mtl_jax.nouns import InputError
 
 # They say where and how the work is done and change no result, so that a job may move.
@@ -41,13 +43,7 @@ PACKAGES = (
 
 def write_json(path: Path, value: Any) -> None:
     """Writes under the final name only when whole."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    whole.write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager
@@ -85,25 +81,17 @@ def refuse_other(folder: Path, config: Mapping[str, Any]) -> None:
     path = folder / "config.json"
     if not path.exists():
         return
-    try:
-        before = _flat(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path}: damaged; name another --workdir or delete this one") from error
-    now = _flat(json.loads(json.dumps(config)))
-    fields = sorted((before | now).keys() - set(PLACES))
-    differ = [field for field in fields if before.get(field) != now.get(field)]
+    differ = difference(_read(path), json.loads(json.dumps(config)), but=PLACES)
     if differ:
-        shown = ", ".join(f"{k} {before.get(k)!r} there, {now.get(k)!r} here" for k in differ[:4])
-        more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""
         raise InputError(
-            f"--workdir={folder} belongs to another config: {shown}{more}; name another folder"
+            f"--workdir={folder} belongs to another config: {differ}; name another folder"
         )
 
 
 def freeze(path: Path, value: Any, what: str) -> None:
     """Writes `value` once; a later job must arrive at the same, else InputError."""
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(value)):
+        if _read(path) != json.loads(json.dumps(value)):
             raise InputError(
                 f"{path}: {what} are not those of this job's data any more; name another --workdir"
             )
@@ -122,11 +110,11 @@ def environment(devices: list[str]) -> dict[str, Any]:
     }
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        value = error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: damaged; name another --workdir or delete this one")
+    return value

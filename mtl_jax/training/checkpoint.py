@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mtl_jax import whole
-from mtl_jax.config import difference
+from mtl_jax.difference import difference
 from mtl_jax.nouns import InputError, Params, TrainState
 
 FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise

@@ -125,7 +125,7 @@ def check_card(card: Any, place: str) -> None:
 
 
 def check_params(params: Params, place: str) -> None:
-    """Refuses parameters that are not finite float32 layers of the table, with all faults in one line."""
+    """Refuses parameters that are not finite float32 layers of the table, naming all faults."""
     check_shapes(shapes_of(params), place)
     arrays = [(f"{a}/{b}", array) for a, leaves in params.items() for b, array in leaves.items()]
     wrong = [f"{n} is {a.dtype}, expected float32" for n, a in arrays if a.dtype != np.float32]
