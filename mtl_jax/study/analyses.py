@@ -13,7 +13,7 @@ from mtl_jax.models.alexnet import AlexNet
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import splits
 from mtl_jax.study.scores import Scores
-from mtl_jax.training.checkpoint import Checkpoints
+from mtl_jax.training import checkpoint
 
 
 def look_into(
@@ -61,7 +61,7 @@ def look_into(
 
 def _loader(place: Path, run: Run, lrn: bool) -> Callable[[], Subject]:
     def load() -> Subject:
-        params = Checkpoints(place / "checkpoint").params()
+        params = checkpoint.params(place / "checkpoint")
         return Subject(AlexNet(params["F5"]["bias"].shape[0], lrn), params, 0)
 
     return load
