@@ -4,6 +4,7 @@ It draws no images and knows no study.
 """
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -18,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mtl_jax import weights
+from mtl_jax import weights, whole
 from mtl_jax.nouns import InputError, Params, TrainState
 from mtl_jax.source_task import network, steps
 from mtl_jax.source_task.images import open_task
@@ -26,6 +27,7 @@ from mtl_jax.source_task.task import Examples, Task
 from mtl_jax.study import workdir
 from mtl_jax.training import devices
 from mtl_jax.training.checkpoint import Checkpoints
+from mtl_jax.training.history import cut
 
 
 def learn(c: ConfigDict, folder: Path) -> str:
@@ -79,11 +81,10 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
         TrainState(jnp.int32(0), params, steps.optimizer(*rules).init(params)), sharding
     )
 
-    checkpoints = Checkpoints(folder / "checkpoint")
-    begin = checkpoints.latest() or 0
-    if begin:
-        state = checkpoints.restore(begin, state)
-    history = _cut(folder / "history.jsonl", begin)
+    made_by = {"source": s.to_dict(), "train": t.to_dict(), "seed": c.seed}
+    checkpoints = Checkpoints(folder / "checkpoint", made_by)
+    begin, state = checkpoints.resume(state)
+    history = cut(folder / "history.jsonl", begin)
     total = t.epochs * task.steps
     bar = tqdm(
         total=total,
@@ -93,7 +94,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
         dynamic_ncols=True,
         mininterval=0.1 if sys.stderr.isatty() else 30,
     )
-    with bar, history.open("a", encoding="utf-8") as lines:
+    with bar, whole.writing(history), history.open("a", encoding="utf-8") as lines:
         for epoch in range(begin, t.epochs):
             size = s.small_size if epoch < s.small_epochs else s.size
             step = steps.make_step(form(size), *rules, c.model.dropout)
@@ -128,6 +129,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
                 )
             lines.write(json.dumps(line) + "\n")
             lines.flush()
+            os.fsync(lines.fileno())  # never behind the checkpoint
             bar.set_postfix(loss=f"{line['loss']:.3f}", top1=f"{line['held_out_top1']:.3f}")
             if (epoch + 1) % t.checkpoint_epochs == 0 or epoch + 1 == t.epochs:
                 checkpoints.save(epoch + 1, state)
@@ -178,10 +180,3 @@ def _means(sums: Iterable[steps.Sums]) -> dict[str, float]:
     total = np.sum(jax.device_get(list(sums)), axis=0, dtype=np.float64)
     loss, top1, top5, count = total.tolist()
     return {"loss": loss / count, "top1": top1 / count, "top5": top5 / count}
-
-
-def _cut(path: Path, epochs: int) -> Path:
-    """Drops what an interrupted training wrote after its last checkpoint."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    path.write_text("".join(lines[:epochs]), encoding="utf-8")
-    return path

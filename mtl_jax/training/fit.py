@@ -20,6 +20,7 @@ from mtl_jax.nouns import InputError, Params, TrainState
 from mtl_jax.training import devices, transfer
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.epoch import Order, make_epoch
+from mtl_jax.training.history import cut
 from mtl_jax.training.pool import Pool, epoch_order, steps_per_epoch
 from mtl_jax.training.steps import Metrics
 
@@ -74,7 +75,7 @@ def fit(
         },
     )
     begin, state = checkpoints.resume(state)
-    history = _cut_history(folder / "history.jsonl", begin)
+    history = cut(folder / "history.jsonl", begin)
     epoch = make_epoch(
         network, frozen, recipe.momentum, recipe.weight_decay, task_weights, sharding
     )
@@ -145,13 +146,6 @@ def _summarize(
         line[f"loss/{task}"] = float(metrics.cross_entropy[:, i].sum() / rows[i])
         line[f"accuracy/{task}"] = float(metrics.right[:, i].sum() / rows[i])
     return line
-
-
-def _cut_history(path: Path, epochs: int) -> Path:
-    """Drops what an interrupted run wrote after its last checkpoint."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    whole.write_text(path, "".join(lines[:epochs]))
-    return path
 
 
 def _fields(network: AlexNet) -> dict[str, Any]:

@@ -1,10 +1,18 @@
-"""The history of a training as TensorBoard events, for those who watch it there."""
+"""The history of a training: its file, and TensorBoard events for those who watch it there."""
 
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mtl_jax import whole
 from mtl_jax.nouns import InputError
+
+
+def cut(path: Path, epochs: int) -> Path:
+    """Drops from history.jsonl what an interrupted training wrote after its last checkpoint."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    whole.write_text(path, "".join(lines[:epochs]))
+    return path
 
 
 class TensorBoard:
