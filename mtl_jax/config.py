@@ -25,6 +25,7 @@ STAGES = {
 }
 SOURCE = "source"  # the job that is no study: what is learned before any transfer
 HEADS = ("shared", "per_task")
+OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other is a folder
 UNITS = ("view", "lesion")
 EXECUTORS = ("local", "ray")
 UNUSABLE = ("refuse", "leave_out")
@@ -48,7 +49,8 @@ def default() -> ConfigDict:
     #     options, mttl+heads=per_task, mttl+weight.NAME=2, mttl+without=NAME (or each),
     #     sttl+of=NAME (or each). Splits and depth are of the first
     c.network = "C1"  # which convolutions are frozen (2.3, chosen in 3.2)
-    c.weights = placeholder(str)  # folder made by tools/convert_weights.py; None: analytic C1
+    c.weights = "shipped"  # checkpoints/formulas; or analytic: Gabor filters in C1; random; or a
+    #                        folder made by tools/convert_weights.py
     c.split = 1  # which deal into folds, where no stage of the study chooses it
     c.folds = 4  # of the target's training cases, by case (2.4)
     c.seed = 0  # of folds, initial weights, order and dropout; the first of several

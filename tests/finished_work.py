@@ -55,7 +55,7 @@ def make_folder(
     approaches: tuple[str, ...] = ("mttl", "sttl"),
     cases: int = 60,
     truth: str = "simulated",
-    weights: str | None = None,
+    weights: str = "shipped",
     epochs: int = 12,
 ) -> Path:
     """A finished work folder of made-up scores, its results from the study's own code."""
@@ -105,7 +105,7 @@ def make_folder(
         workdir.write_json(place / "timing.json", {"seconds": 61.5 + number})
         scores.write(place / "scores.csv", tables[run.id])
     card = {
-        "name": weights or "analytic",
+        "name": weights,
         "source": f"{HOSTILE}.pth",
         "sha256": "ab" * 32,
         "format": "npz",

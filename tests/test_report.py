@@ -167,10 +167,10 @@ def test_page_is_made_for_dark_and_paper(finished: Path) -> None:
 def test_warnings_fit_the_job(finished: Path, out_of_fold: Path) -> None:
     simulated, real = (Page(page_of(folder)).text for folder in (finished, out_of_fold))
     assert words.PHANTOM in simulated
-    assert "No pretrained weights" in simulated
-    assert "python tools/convert_weights.py FILE" in simulated
+    assert "not those of ImageNet" in simulated
+    assert "python tools/convert_weights.py --download" in simulated
     assert words.PHANTOM not in real
-    assert "No pretrained weights" not in real
+    assert "not those of ImageNet" not in real
     assert "Weak evidence: 30 scored lesions" in real
     assert "checkpoints/w" in real
 

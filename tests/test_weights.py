@@ -16,7 +16,8 @@ from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import weights
 from mtl_jax.nouns import InputError, Params
-from mtl_jax.weights import npz_file
+from mtl_jax.weights import named, npz_file
+from mtl_jax.weights.card import digest
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "weights" / "alexnet_imagenet_conv.npz"
@@ -325,6 +326,35 @@ def test_analytic_weights_say_what_they_are() -> None:
     assert list(analytic.params) == ["C1"]
     assert not analytic.params["C1"]["bias"].any()
     assert "Not pretrained" in analytic.card["note"] and analytic.card["lrn"] is False
+
+
+def test_weights_by_name(converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert same(weights.find(str(converted)).params, weights.load(converted).params)
+    assert weights.find("random").params == {} and list(weights.find("analytic").params) == ["C1"]
+    monkeypatch.chdir(tmp_path)  # from wherever the package is run
+    if named.SHIPPED.is_dir():
+        assert list(weights.find("shipped").params) == ["C1", "C2", "C3", "C4", "C5"]
+    monkeypatch.setattr(named, "SHIPPED", tmp_path / "formulas")  # as in a wheel
+    found = weights.find("shipped")
+    assert list(found.params) == ["C1"]
+    assert found.card["note"].startswith("The shipped weights are not at")
+    assert "no card.json" in one_line(lambda: weights.find("nowhere"))
+
+
+def test_half_precision_is_stored_where_it_loses_nothing(converted: Path, tmp_path: Path) -> None:
+    whole = weights.load(converted)
+    rounded = weights.halved(whole.params)
+    card = whole.card | {"arrays_sha256": digest(rounded)}
+    weights.save(weights.Weights(rounded, card), tmp_path / "half", half=True)
+    found = weights.load(tmp_path / "half")
+    assert same(found.params, rounded)
+    half = whole.params["C2"]["kernel"].astype(np.float16)
+    np.testing.assert_array_equal(found.params["C2"]["kernel"], half.astype(np.float32))
+    size = sum(p.stat().st_size for p in (tmp_path / "half").rglob("*"))
+    assert size < 5_000_000 < sum(p.stat().st_size for p in converted.rglob("*"))
+    with pytest.raises(ValueError, match="half precision would change"):
+        weights.save(whole, tmp_path / "lossy", half=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["half"]
 
 
 def test_tool(state: dict[str, np.ndarray], tmp_path: Path) -> None:

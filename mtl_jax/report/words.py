@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_jax.config import OWN_WEIGHTS
 from mtl_jax.report.folder import FINAL, Work
 
 WEAK = 100  # lesions below which an area is called weak evidence
@@ -137,14 +138,18 @@ def by_difference(work: Work) -> list[list[dict[str, Any]]]:
     return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
 
+def own_weights(work: Work) -> bool:
+    """Whether the networks started from nothing but what this package brings."""
+    return work.config["weights"] in OWN_WEIGHTS
+
+
 def warnings(work: Work) -> list[str]:
     """What a reader must know before using a number, beside PHANTOM: the gravest first."""
     results, found = work.results, _weak(work)
-    if not work.config["weights"]:
+    if own_weights(work):
         found.append(
-            "No pretrained weights were given: the first layer is an analytic filter bank, all "
-            "other layers start at random. These are not ImageNet weights, and results with "
-            "them do not stand for transfer learning from ImageNet."
+            f"The weights at the start are not those of ImageNet, and results with them do not "
+            f"stand for transfer learning from ImageNet. {results['weights']['note']}"
         )
     for collection in results["collections"]:
         doubtful = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]

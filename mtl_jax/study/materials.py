@@ -30,7 +30,7 @@ class Materials(NamedTuple):
 
 def prepare(c: ConfigDict) -> Materials:
     """Loads what `c` names; collections that are not yet shards are made into shards."""
-    pretrained = weights.load(Path(c.weights)) if c.weights else weights.analytic()
+    pretrained = weights.find(c.weights)
     collections = load_collections(c)
     approaches = expand(
         c.approaches,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from mtl_jax.config import OWN_WEIGHTS
 from mtl_jax.nouns import Run
 from mtl_jax.study.length import Cost
 from mtl_jax.study.materials import Materials
@@ -24,12 +25,13 @@ def materials(c: ConfigDict, held: Materials) -> None:
     print(f"split of {held.split.target}: {held.split.rule}")
     for approach in held.approaches:
         print(f"{approach.name}: learns {', '.join(approach.tasks)}")
-    print(f"weights: {held.weights.card['name']}")
-    if not c.weights:
+    card = held.weights.card
+    print(f"weights: {card['name']}. {card['note']}")
+    if c.weights in OWN_WEIGHTS:
         print(
-            "note: no pretrained weights are given (config.weights). For ImageNet's: python "
-            "tools/convert_weights.py FILE --output checkpoints/NAME, then "
-            "--config.weights=checkpoints/NAME"
+            "note: these are not ImageNet's weights. For those: python tools/convert_weights.py "
+            "--download --output checkpoints/alexnet_imagenet, then "
+            "--config.weights=checkpoints/alexnet_imagenet"
         )
 
 

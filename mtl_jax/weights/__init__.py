@@ -7,5 +7,16 @@ from mtl_jax.weights.card import Weights, halved, make_card
 from mtl_jax.weights.convert import convert
 from mtl_jax.weights.folder import load, save
 from mtl_jax.weights.gabor import analytic, gabor_bank
+from mtl_jax.weights.named import find
 
-__all__ = ["Weights", "analytic", "convert", "gabor_bank", "halved", "load", "make_card", "save"]
+__all__ = [
+    "Weights",
+    "analytic",
+    "convert",
+    "find",
+    "gabor_bank",
+    "halved",
+    "load",
+    "make_card",
+    "save",
+]
