@@ -10,10 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mtl_jax.models.max_pool import max_pool
 from mtl_jax.nouns import InputError, Params
 
 
-class Convolution(NamedTuple):
+class Geometry(NamedTuple):
+    channels: int
     features: int
     size: int
     stride: int
@@ -22,16 +24,47 @@ class Convolution(NamedTuple):
 
 
 CONVOLUTIONS = {
-    "C1": Convolution(64, 11, 4, 2, True),
-    "C2": Convolution(192, 5, 1, 2, True),
-    "C3": Convolution(384, 3, 1, 1, False),
-    "C4": Convolution(256, 3, 1, 1, False),
-    "C5": Convolution(256, 3, 1, 1, True),
+    "C1": Geometry(3, 64, 11, 4, 2, True),
+    "C2": Geometry(64, 192, 5, 1, 2, True),
+    "C3": Geometry(192, 384, 3, 1, 1, False),
+    "C4": Geometry(384, 256, 3, 1, 1, False),
+    "C5": Geometry(256, 256, 3, 1, 1, True),
 }
 FULLY_CONNECTED = {"F1": 4096, "F2": 4096, "F3": 1000, "F4": 100}  # then F5, the outputs
 LAYERS = (*CONVOLUTIONS, *FULLY_CONNECTED, "F5")
 DROPPED_OUT = ("F1", "F2")  # as in Krizhevsky et al. 2012, section 4.2
 NORMALIZED = ("C1", "C2")  # by local response normalization, where the weights were made with it
+
+
+class Convolution(nn.Module):
+    """A convolution, rectifier, normalization where `lrn`, and pool where the layer has one."""
+
+    layer: Geometry
+    lrn: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        layer = self.layer
+        shape = (layer.size, layer.size, layer.channels, layer.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (layer.features,))
+        if x.shape[-1] == 1 < layer.channels:
+            # The same channel repeated: the sum of the kernels on the one is the same map, and
+            # gives each kernel the same gradient.
+            kernel = kernel.sum(2, keepdims=True)
+        x = jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (layer.stride, layer.stride),
+            [(layer.pad, layer.pad)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        x = x + bias
+        if self.lrn:
+            x = local_response_normalization(nn.relu(x))
+            return max_pool(x) if layer.pool else x
+        # The rectifier after the pool is the same as before it, on a quarter of the numbers.
+        return nn.relu(max_pool(x) if layer.pool else x)
 
 
 class AlexNet(nn.Module):
@@ -50,12 +83,14 @@ class AlexNet(nn.Module):
     ) -> jax.Array:
         """Applies layers `first` to `last`.
 
-        `x` is (n, 128, 128, 3), or what the layer before `first` returned. Returns the output of
-        `last` after rectifier, normalization and pool; for F5 the logits (n, outputs).
+        `x` is (n, 128, 128, 3), or what the layer before `first` returned. A gray image repeated
+        into three channels may be given as the one channel, (n, 128, 128, 1), at a third of the
+        cost. Returns the output of `last` after rectifier, normalization and pool; for F5 the
+        logits (n, outputs).
         """
         for name in layers_between(first, last):
             if name in CONVOLUTIONS:
-                x = self._convolve(x, name)
+                x = Convolution(CONVOLUTIONS[name], self.lrn and name in NORMALIZED, name=name)(x)
             elif name == "F5":
                 # Small, so that training starts from indifference, a loss of ln 2.
                 small = nn.initializers.normal(0.01)
@@ -69,21 +104,6 @@ class AlexNet(nn.Module):
                 if name in DROPPED_OUT:
                     x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return x
-
-    def _convolve(self, x: jax.Array, name: str) -> jax.Array:
-        layer = CONVOLUTIONS[name]
-        convolution = nn.Conv(
-            layer.features,
-            (layer.size, layer.size),
-            strides=layer.stride,
-            padding=layer.pad,
-            kernel_init=nn.initializers.he_normal(),
-            name=name,
-        )
-        x = nn.relu(convolution(x))
-        if self.lrn and name in NORMALIZED:
-            x = local_response_normalization(x)
-        return nn.max_pool(x, (3, 3), strides=(2, 2)) if layer.pool else x
 
 
 def layers_between(first: str, last: str) -> tuple[str, ...]:
