@@ -27,6 +27,7 @@ SOURCE = "source"  # the job that is no study: what is learned before any transf
 HEADS = ("shared", "per_task")
 OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other is a folder
 UNITS = ("view", "lesion")
+CACHES = ("auto", "off")
 EXECUTORS = ("local", "ray")
 UNUSABLE = ("refuse", "leave_out")
 SOURCE_HEADS = ("fully_connected", "pooled")
@@ -177,6 +178,7 @@ def default() -> ConfigDict:
 
     # Where it runs
     c.devices = 1  # accelerators that share each batch
+    c.cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
     c.executor = "local"  # local: one run after another, here; ray: each a task of a Ray cluster
     c.ray = ConfigDict()  # needs the [ray] extra
     c.ray.address = placeholder(str)  # of a cluster that runs, or auto; None: on this machine alone
@@ -210,6 +212,7 @@ def validate(c: ConfigDict) -> None:
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
     _one_of("executor", c.executor, EXECUTORS)
+    _one_of("cache", c.cache, CACHES)
     for approach in c.approaches:
         parse_approach(approach)
     _need("approaches", c.approaches, bool(c.approaches), "at least one of mttl, sttl")

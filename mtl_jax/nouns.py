@@ -78,8 +78,9 @@ class RoiSet:
 
 
 class Batch(NamedTuple):
-    """Network input: image (n, 128, 128, 3) float32 standardized, label (n,) int32 0 or 1,
-    task (n,) int32, weight (n,) float32, 0 for rows that only fill the batch."""
+    """Network input: image (n, 128, 128, 1) float32 standardized gray, or the maps (n, h, w, c) of
+    its frozen layers; label (n,) int32 0 or 1, task (n,) int32, weight (n,) float32, 0 for rows
+    that only fill the batch."""
 
     image: Any
     label: Any

@@ -47,6 +47,8 @@ def execute(
         lrn=weights.card["lrn"],
         dropout=c.model.dropout,
     )
+    frozen = frozen_layers(run.network)
+    cached = frozen if c.cache == "auto" else ()
     init_key, train_key = jax.random.split(jax.random.key(run.seed))
     params = warm_start(alexnet.init(network, init_key), weights)
     weighed = run.task_weights or (1.0,) * len(run.tasks)
@@ -58,19 +60,21 @@ def execute(
             make_pool(*_rows(run.tasks, pixels, labels, learned), mean, std),
             params,
             network,
-            frozen_layers(run.network),
+            frozen,
             run.tasks,
             weighed,
             recipe,
             train_key,
             c.devices,
             board.write,
+            Path(c.data.cache) / "frozen" if cached else None,
         )
 
     def score(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         pool = make_pool(*_rows(run.tasks, pixels, labels, rows), mean, std)
         parts = np.split(
-            predict(network, params, pool), np.cumsum([len(rows[n]) for n in run.tasks])[:-1]
+            predict(network, params, pool, cached),
+            np.cumsum([len(rows[n]) for n in run.tasks])[:-1],
         )
         return dict(zip(run.tasks, parts, strict=True))
 
@@ -94,7 +98,7 @@ def execute(
         "train_auc": {
             name: _auc(labels[name][learned[name]], train_scores[name]) for name in run.tasks
         },
-        "frozen": list(frozen_layers(run.network)),
+        "frozen": list(frozen),
         "pretrained": sorted(weights.params),
     }
     workdir.write_json(folder / "run.json", record)

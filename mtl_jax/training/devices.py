@@ -1,5 +1,7 @@
 """Where a step runs: on one device, or each batch spread over several. Knows no model."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,6 +22,23 @@ def batch_sharding(count: int) -> NamedSharding | None:
         (count,), ("rows",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:count]
     )
     return NamedSharding(mesh, PartitionSpec("rows"))
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.jit` with the compiler's settings that suit the device."""
+    return jax.jit(function, compiler_options=_compiler_options(), **options)
+
+
+@functools.cache
+def _compiler_options() -> dict[str, str]:
+    """Without YNNPACK, the CPU's default from jaxlib 0.10, Eigen computes convolutions: on two
+    cores those of AlexNet took 0.6 to 0.8 of the time (docs/benchmarks.md)."""
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.default_backend() == "cpu" else {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # another jaxlib, without this setting
+        return {}
+    return options
 
 
 def replicate(tree: Any, sharding: NamedSharding | None) -> Any:

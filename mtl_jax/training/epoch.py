@@ -10,8 +10,9 @@ from jax.sharding import NamedSharding
 
 from mtl_jax.models.alexnet import AlexNet
 from mtl_jax.nouns import Batch, TrainState
-from mtl_jax.training import transfer
-from mtl_jax.training.pool import Pool, draw
+from mtl_jax.training import devices, transfer
+from mtl_jax.training.feed import feed
+from mtl_jax.training.pool import Source, draw
 from mtl_jax.training.steps import Metrics, Step, make_train_step
 
 
@@ -24,7 +25,7 @@ class Order(NamedTuple):
 
 
 Tick = Callable[[int], object]  # told how many steps were done
-Epoch = Callable[[TrainState, Pool, Order, jax.Array, Tick], tuple[TrainState, Metrics]]
+Epoch = Callable[[TrainState, Source, Order, jax.Array, Tick], tuple[TrainState, Metrics]]
 
 
 @functools.cache
@@ -35,39 +36,45 @@ def make_epoch(
     weight_decay: float,
     task_weights: tuple[float, ...],
     sharding: NamedSharding | None,
+    first: str,
+    on_host: bool,
 ) -> Epoch:
-    """`epoch(state, pool, order, key, tick)` -> the state after all steps, and their metrics.
+    """`epoch(state, source, order, key, tick)` -> the state after all steps, and their metrics.
+
+    `first` is the layer that the source's images go into; `on_host`: the source is too large for
+    the device and is sent there batch by batch.
 
     The metrics are NumPy arrays with a leading axis of steps. `state` is donated. Made, and
     compiled, once for all runs with the same arguments.
     """
     optimizer = transfer.optimizer(frozen, momentum, weight_decay)
-    step = make_train_step(network, optimizer, task_weights)
+    step = make_train_step(network, optimizer, task_weights, first)
 
-    def draw_placed(pool: Pool, picks: jax.Array, weight: jax.Array) -> Batch:
-        batch = draw(pool, picks, weight)
+    def draw_placed(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
+        batch = draw(source, picks, weight)
         return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
 
-    make = _stepwise if jax.default_backend() == "cpu" else _scanned
-    return make(step, draw_placed)
+    stepwise = on_host or jax.default_backend() == "cpu"
+    return _stepwise(step, draw_placed) if stepwise else _scanned(step, draw_placed)
 
 
 def _scanned(step: Step, draw: Callable[..., Batch]) -> Epoch:
     """The whole epoch in one compiled loop, with nothing to wait for on the host."""
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def compiled(
-        state: TrainState, pool: Pool, order: Order, key: jax.Array
+    def loop(
+        state: TrainState, source: Source, order: Order, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def body(state: TrainState, now: Order) -> tuple[TrainState, Metrics]:
-            return step(state, draw(pool, now.picks, now.weight), key, now.rate)
+            return step(state, draw(source, now.picks, now.weight), key, now.rate)
 
         return jax.lax.scan(body, state, order)
 
+    loop = devices.compiled(loop, donate_argnums=0)
+
     def epoch(
-        state: TrainState, pool: Pool, order: Order, key: jax.Array, tick: Tick
+        state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
     ) -> tuple[TrainState, Metrics]:
-        state, metrics = compiled(state, pool, order, key)
+        state, metrics = loop(state, source, order, key)
         metrics = jax.device_get(metrics)
         tick(len(order.rate))
         return state, metrics
@@ -76,20 +83,21 @@ def _scanned(step: Step, draw: Callable[..., Batch]) -> Epoch:
 
 
 def _stepwise(step: Step, draw: Callable[..., Batch]) -> Epoch:
-    """One compiled call a step, for CPUs.
+    """One compiled call a step: for CPUs, and for what does not fit on the device.
 
     XLA rearranges a convolution's backward pass for the CPU's fast kernel only outside of loops:
     inside `lax.scan` a C1 step was 30 times slower (24.7 s against 0.86 s, jax 0.10.2, 2 cores).
     """
-    draw = jax.jit(draw)
-    step = jax.jit(step, donate_argnums=0)
+    draw = devices.compiled(draw)
+    step = devices.compiled(step, donate_argnums=0)
 
     def epoch(
-        state: TrainState, pool: Pool, order: Order, key: jax.Array, tick: Tick
+        state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
     ) -> tuple[TrainState, Metrics]:
         rows = []
-        for picks, weight, rate in zip(*order, strict=True):
-            state, metrics = step(state, draw(pool, picks, weight), key, rate)
+        batches = feed(source, order.picks)
+        for (near, picks), weight, rate in zip(batches, order.weight, order.rate, strict=True):
+            state, metrics = step(state, draw(near, picks, weight), key, rate)
             # Waiting here keeps the progress honest, and several CPU devices from running into
             # each other's rendezvous.
             rows.append(jax.device_get(metrics))

@@ -20,8 +20,10 @@ from mtl_jax.nouns import InputError, Params, TrainState
 from mtl_jax.training import devices, transfer
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.epoch import Order, make_epoch
+from mtl_jax.training.feed import on_host
 from mtl_jax.training.history import cut
 from mtl_jax.training.pool import Pool, epoch_order, steps_per_epoch
+from mtl_jax.training.prefix import shortcut
 from mtl_jax.training.steps import Metrics
 
 OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard")  # on a training's numbers
@@ -42,12 +44,14 @@ def fit(
     key: jax.Array,
     device_count: int,
     report: Report,
+    cache: Path | None = None,
 ) -> Params:
     """Trains `params` on `pool` by `recipe` (the config's `train` section) and returns them.
 
     Writes `folder`/history.jsonl, a line an epoch, and `folder`/checkpoint/, from which a later
     call with the same arguments goes on to the same result, to the bit on the same device. Each
-    line of the history is also handed to `report`.
+    line of the history is also handed to `report`. With `cache`, what the frozen layers give is
+    computed once and kept: in memory, or in that folder where memory is too small.
 
     Raises InputError where the loss or the update stops being a number, where a checkpoint is of
     another training, or where the disk does not take what is written.
@@ -59,7 +63,9 @@ def fit(
     # A copy: the step takes the state's memory over, and the caller keeps `params`.
     state = TrainState(jnp.int32(0), params, optimizer.init(params))
     state = devices.replicate(state, sharding)
-    pool = devices.replicate(pool, sharding)
+    source, first = shortcut(network, params, pool, frozen, cache) if cache else (pool, "C1")
+    if sharding and not on_host(source):
+        source = devices.replicate(source, sharding)
     order_key, dropout_key = jax.random.split(key)
     regions, steps = len(pool.label), steps_per_epoch(len(pool.label), recipe.batch_size)
 
@@ -77,7 +83,14 @@ def fit(
     begin, state = checkpoints.resume(state)
     history = cut(folder / "history.jsonl", begin)
     epoch = make_epoch(
-        network, frozen, recipe.momentum, recipe.weight_decay, task_weights, sharding
+        network,
+        frozen,
+        recipe.momentum,
+        recipe.weight_decay,
+        task_weights,
+        sharding,
+        first,
+        on_host(source),
     )
 
     warned = False
@@ -101,7 +114,7 @@ def fit(
                     recipe.final_learning_rate,
                 ),
             )
-            state, metrics = epoch(state, pool, order, dropout_key, bar.update)
+            state, metrics = epoch(state, source, order, dropout_key, bar.update)
             line = _summarize(done + 1, metrics, order.rate, tasks)
             finite = np.isfinite(metrics.loss) & np.isfinite(metrics.update_norm)
             if not finite.all():

@@ -1,4 +1,4 @@
-"""Training regions on the device, and the batches drawn from them in an order fixed by a seed."""
+"""Training regions, and the batches drawn from them in an order fixed by a seed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,6 +20,18 @@ class Pool(NamedTuple):
     task: jax.Array
     mean: jax.Array
     std: jax.Array
+
+
+class Maps(NamedTuple):
+    """What the frozen layers give for all regions in their eight orientations: maps (8n, h, w, c)
+    float32, label and task (8n,) int32, in the order of picks."""
+
+    maps: jax.Array
+    label: jax.Array
+    task: jax.Array
+
+
+Source = Pool | Maps
 
 
 def statistics(pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -65,11 +77,12 @@ def epoch_order(key: jax.Array, regions: int, batch_size: int) -> tuple[jax.Arra
     return filled.reshape(steps, batch_size), weight.reshape(steps, batch_size)
 
 
-def draw(pool: Pool, picks: jax.Array, weight: jax.Array) -> Batch:
-    """The batch of these picks: turned, standardized by task, gray repeated into three channels."""
+def draw(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
+    """The batch of these picks. From a pool: turned, standardized by task, one channel of gray."""
+    if isinstance(source, Maps):
+        return Batch(source.maps[picks], source.label[picks], source.task[picks], weight)
     region, which = picks // orientations.COUNT, picks % orientations.COUNT
-    task = pool.task[region]
-    gray = orientations.orient(pool.pixels[region], which).astype(jnp.float32)
-    gray = (gray - pool.mean[task, None, None]) / pool.std[task, None, None]
-    image = jnp.repeat(gray[..., None], 3, axis=-1)
-    return Batch(image, pool.label[region], task, weight)
+    task = source.task[region]
+    gray = orientations.orient(source.pixels[region], which).astype(jnp.float32)
+    gray = (gray - source.mean[task, None, None]) / source.std[task, None, None]
+    return Batch(gray[..., None], source.label[region], task, weight)

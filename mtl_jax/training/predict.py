@@ -1,6 +1,7 @@
 """What a trained network says of regions: the mean over the eight orientations of each."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -8,44 +9,61 @@ import numpy as np
 
 from mtl_jax.models.alexnet import LAYERS, AlexNet
 from mtl_jax.nouns import Params
-from mtl_jax.training import orientations
-from mtl_jax.training.pool import Pool, draw
+from mtl_jax.training import devices, orientations
+from mtl_jax.training.feed import fetch, on_host
+from mtl_jax.training.pool import Pool, Source, draw
+from mtl_jax.training.prefix import shortcut
 from mtl_jax.training.steps import malignancy
 
 REGIONS_AT_ONCE = 32
 
 
-def predict(network: AlexNet, params: Params, pool: Pool) -> np.ndarray:
-    """Probability of malignant (n,) float32 of each region of `pool`, averaged over the eight."""
-    return predict_with_features(network, params, pool)[0]
+def predict(
+    network: AlexNet, params: Params, pool: Pool, frozen: tuple[str, ...] = ()
+) -> np.ndarray:
+    """Probability of malignant (n,) float32 of each region of `pool`, averaged over the eight.
+
+    What the layers in `frozen` give is kept in memory for others with the same weights in them.
+    """
+    return predict_with_features(network, params, pool, frozen=frozen)[0]
 
 
 def predict_with_features(
-    network: AlexNet, params: Params, pool: Pool, layer: str = "F4"
+    network: AlexNet,
+    params: Params,
+    pool: Pool,
+    layer: str = "F4",
+    frozen: tuple[str, ...] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `predict`, and what `layer` (F1 to F4) gives (n, width) float32, averaged alike."""
+    source, first = shortcut(network, params, pool, frozen)
+    compute = _means_of_eight(network, first, layer)
     count = len(pool.label)
     parts = []
     for begin in range(0, count, REGIONS_AT_ONCE):
         # Always the same shape, so that one compiled program scores everything.
-        regions = jnp.clip(begin + jnp.arange(REGIONS_AT_ONCE), 0, count - 1)
-        parts.append(_means_of_eight(network, layer, params, pool, regions))
+        regions = np.clip(begin + np.arange(REGIONS_AT_ONCE), 0, count - 1)
+        picks = (regions[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
+        near, picks = fetch(source, picks) if on_host(source) else (source, picks)
+        parts.append(compute(params, near, picks))
     scores, features = ([np.asarray(part[which]) for part in parts] for which in (0, 1))
     return np.concatenate(scores)[:count], np.concatenate(features)[:count]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.cache
 def _means_of_eight(
-    network: AlexNet, layer: str, params: Params, pool: Pool, regions: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    picks = (regions[:, None] * orientations.COUNT + jnp.arange(orientations.COUNT)).ravel()
-    batch = draw(pool, picks, jnp.ones(len(picks)))
+    network: AlexNet, first: str, layer: str
+) -> Callable[[Params, Source, jax.Array], tuple[jax.Array, jax.Array]]:
+    """The scores and features of consecutive regions, compiled: the picks are eight for each."""
     after = LAYERS[LAYERS.index(layer) + 1]
-    found = network.apply({"params": params}, batch.image, last=layer)
-    logits = network.apply({"params": params}, found, first=after)
-    probability = malignancy(logits, batch.task)
 
     def mean(rows: jax.Array) -> jax.Array:
         return rows.reshape(-1, orientations.COUNT, *rows.shape[1:]).mean(1)
 
-    return mean(probability), mean(found)
+    def compute(params: Params, source: Source, picks: jax.Array) -> tuple[jax.Array, jax.Array]:
+        batch = draw(source, picks, jnp.ones(len(picks)))
+        found = network.apply({"params": params}, batch.image, first, last=layer)
+        logits = network.apply({"params": params}, found, first=after)
+        return mean(malignancy(logits, batch.task)), mean(found)
+
+    return devices.compiled(compute)

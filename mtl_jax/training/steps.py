@@ -33,12 +33,16 @@ def head_logits(logits: jax.Array, task: jax.Array) -> jax.Array:
 
 
 def make_train_step(
-    network: AlexNet, optimizer: optax.GradientTransformation, task_weights: tuple[float, ...]
+    network: AlexNet,
+    optimizer: optax.GradientTransformation,
+    task_weights: tuple[float, ...],
+    first: str = "C1",
 ) -> Step:
     """`step(state, batch, key, rate)`: one update of stochastic gradient descent.
 
-    The loss is the mean cross-entropy of the batch's rows, each weighted by `task_weights` of its
-    task. Dropout is a function of (key, state.step) alone.
+    `first` is the layer that the batch's images go into: C1, or the one after the frozen layers
+    where the images are their maps. The loss is the mean cross-entropy of the batch's rows, each
+    weighted by `task_weights` of its task. Dropout is a function of (key, state.step) alone.
     """
     weights = jnp.asarray(task_weights, jnp.float32)
 
@@ -49,6 +53,7 @@ def make_train_step(
             logits = network.apply(
                 {"params": params},
                 batch.image,
+                first,
                 train=True,
                 rngs={"dropout": jax.random.fold_in(key, state.step)},
             )

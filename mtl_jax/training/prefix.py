@@ -1,0 +1,161 @@
+"""What the frozen layers give for every region in its eight orientations, computed once.
+
+It is the same in every epoch, and in every run with the same regions, input statistics and weights.
+Knows no training.
+"""
+
+import functools
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from mtl_jax.models.alexnet import LAYERS, AlexNet
+from mtl_jax.nouns import Params
+from mtl_jax.training import devices, orientations
+from mtl_jax.training.feed import fetch, on_host
+from mtl_jax.training.pool import Maps, Pool, Source, draw
+
+REGIONS_AT_ONCE = 32
+SHARE = 1 / 3  # of a memory: the most that all maps in it take up
+
+_kept: dict[str, jax.Array | np.ndarray] = {}  # maps in memory, those used last at the end
+
+Blocks = Iterator[tuple[int, jax.Array]]  # first pick, maps of it and the following ones
+
+
+def shortcut(
+    network: AlexNet,
+    params: Params,
+    pool: Pool,
+    frozen: tuple[str, ...],
+    folder: Path | None = None,
+) -> tuple[Source, str]:
+    """What batches are best drawn from, and the first layer that they have to go through.
+
+    That is the maps of the `frozen` layers, on the device, else in the host's memory, else in a
+    file of `folder` (it may be deleted when nothing runs); and `pool` itself where nothing is
+    frozen or there is room nowhere.
+    """
+    if not frozen or not len(pool.label):
+        return pool, LAYERS[0]
+    key = _key(network, {name: params[name] for name in frozen}, pool)
+    maps = _kept.pop(key, None)
+    if maps is None:
+        maps = _make(network, frozen[-1], params, pool, folder and folder / f"{key}.npy")
+    if maps is None:
+        return pool, LAYERS[0]
+    if not isinstance(maps, np.memmap):
+        _kept[key] = maps
+    columns = (np.repeat(column, orientations.COUNT) for column in (pool.label, pool.task))
+    place = np.asarray if isinstance(maps, np.ndarray) else jnp.asarray
+    return Maps(maps, *map(place, columns)), LAYERS[len(frozen)]
+
+
+def forget() -> None:
+    """Frees the memory that maps take up."""
+    _kept.clear()
+
+
+def _key(network: AlexNet, layers: Params, pool: Pool) -> str:
+    """A name for the maps: all that they depend on."""
+    digest = hashlib.sha256()
+    made_by = (jax.__version__, jax.devices()[0].device_kind, network.lrn, sorted(layers))
+    digest.update(repr(made_by).encode())
+    arrays = (pool.pixels, pool.task, pool.mean, pool.std)
+    for array in (
+        *arrays,
+        *(layers[name][part] for name in sorted(layers) for part in layers[name]),
+    ):
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:32]
+
+
+def _make(
+    network: AlexNet, last: str, params: Params, pool: Pool, file: Path | None
+) -> jax.Array | np.ndarray | None:
+    """The maps, where there is room for them; None where there is none."""
+    compute = _compute(network, last)
+    like = jax.eval_shape(compute, params, pool, jnp.zeros(1, jnp.int32))
+    shape = (len(pool.label) * orientations.COUNT, *like.shape[1:])
+    size = 4 * int(np.prod(shape))
+    on_device, on_host = _memory()
+    blocks = _blocks(compute, params, pool)
+    if _make_room(size, on_device, jax.Array):
+        maps = jnp.zeros(shape, jnp.float32)
+        for begin, block in blocks:
+            maps = _put(maps, block, begin)
+        return maps
+    if _make_room(size, on_host, np.ndarray):
+        maps = np.empty(shape, np.float32)
+        _fill(maps, blocks)
+        return maps
+    if file is None:
+        return None
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if size > shutil.disk_usage(file.parent).free / 2:
+            return None
+        draft = file.with_name(f".{file.name}.partial-{os.getpid()}")
+        maps = np.lib.format.open_memmap(draft, "w+", np.float32, shape)
+        _fill(maps, blocks)
+        maps.flush()
+        draft.replace(file)
+    return np.load(file, mmap_mode="r")
+
+
+def _memory() -> tuple[float, float]:
+    """Bytes that maps may take up on the first device and on the host; a CPU is its own host."""
+    host = SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    stats = jax.local_devices()[0].memory_stats()
+    return (SHARE * stats["bytes_limit"], host) if stats else (host, 0)
+
+
+def _make_room(size: int, limit: float, kind: type) -> bool:
+    """Whether `size` bytes more fit, if need be in place of the maps used longest ago."""
+    if size > limit:
+        return False
+    held = [key for key, maps in _kept.items() if isinstance(maps, kind)]
+    while held and size + sum(_kept[key].nbytes for key in held) > limit:
+        del _kept[held.pop(0)]
+    return True
+
+
+@functools.cache
+def _compute(network: AlexNet, last: str) -> Callable[[Params, Pool, jax.Array], jax.Array]:
+    def compute(params: Params, pool: Pool, picks: jax.Array) -> jax.Array:
+        image = draw(pool, picks, jnp.ones(len(picks))).image
+        return network.apply({"params": params}, image, last=last)
+
+    return devices.compiled(compute)
+
+
+def _blocks(
+    compute: Callable[[Params, Pool, jax.Array], jax.Array], params: Params, pool: Pool
+) -> Blocks:
+    """All maps in blocks of one size, so that one compiled program makes them; the last block
+    begins early and repeats some."""
+    count = len(pool.label)
+    size = min(REGIONS_AT_ONCE, count)
+    for begin in tqdm(range(0, count, size), "frozen layers", leave=False, dynamic_ncols=True):
+        first = min(begin, count - size) * orientations.COUNT
+        picks = np.arange(first, first + size * orientations.COUNT)
+        near, picks = fetch(pool, picks) if on_host(pool) else (pool, picks)
+        yield first, compute(params, near, picks)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(maps: jax.Array, block: jax.Array, begin: int) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(maps, block, begin, 0)
+
+
+def _fill(maps: np.ndarray, blocks: Blocks) -> None:
+    for begin, block in blocks:
+        maps[begin : begin + len(block)] = block
