@@ -8,6 +8,7 @@ from scipy.signal import correlate2d
 
 from mtl_jax.imaging import read, roi
 from mtl_jax.models import alexnet
+from mtl_jax.models.max_pool import max_pool
 from mtl_jax.nouns import InputError
 
 GEOMETRY = {"C1": (4, 2, True), "C2": (1, 2, True), "C3": (1, 1, False)}
@@ -102,3 +103,33 @@ def test_lrn_changes_the_network_only_where_asked(params: dict) -> None:
 def test_unknown_layer_lists_the_valid_ones() -> None:
     with pytest.raises(InputError, match="C1, C2, C3, C4, C5, F1"):
         alexnet.layers_between("C1", "C9")
+
+
+def test_one_gray_channel_is_the_same_as_three(params: dict) -> None:
+    """Output and gradient; each of the three channels of the kernel learns the same."""
+    gray = jax.random.normal(jax.random.key(0), (2, 128, 128, 1))
+    images = gray, jnp.repeat(gray, 3, -1)
+
+    def total(params: dict, x: jax.Array) -> jax.Array:
+        return (alexnet.forward(params, x, last="C1") ** 2).sum()
+
+    one, three = (jax.jit(jax.value_and_grad(total))(params, x) for x in images)
+    np.testing.assert_allclose(one[0], three[0], rtol=1e-6)
+    ours, theirs = one[1]["C1"]["kernel"], three[1]["C1"]["kernel"]
+    assert np.linalg.norm(ours - theirs) < 1e-5 * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("shape", [(2, 31, 31, 3), (1, 15, 7, 2), (2, 8, 6, 1), (1, 3, 3, 1)])
+def test_max_pool_and_its_gradient_against_pytorch(shape: tuple[int, ...]) -> None:
+    """With ties, on sizes that the windows fill and do not fill."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, shape).astype(np.float32)
+    theirs_in = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
+    theirs = torch.nn.functional.max_pool2d(theirs_in, 3, 2)
+    ours, backward = jax.vjp(max_pool, jnp.asarray(x))
+    np.testing.assert_array_equal(ours, theirs.detach().numpy().transpose(0, 2, 3, 1))
+    gradient = rng.integers(-9, 9, ours.shape).astype(np.float32)
+    theirs.backward(torch.tensor(gradient.transpose(0, 3, 1, 2).copy()))
+    expected = theirs_in.grad.numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(backward(jnp.asarray(gradient))[0], expected)

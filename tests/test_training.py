@@ -117,7 +117,7 @@ def test_three_steps_against_the_update_equations_by_hand(params: dict) -> None:
         for part, value in layer.items():
             moved = np.abs(value - params[name][part]).max()
             np.testing.assert_allclose(
-                state.params[name][part], value, atol=2e-4 * moved, err_msg=f"{name}/{part}"
+                state.params[name][part], value, atol=5e-4 * moved, err_msg=f"{name}/{part}"
             )
     assert all(np.array_equal(state.params["C1"][p], params["C1"][p]) for p in params["C1"])
 

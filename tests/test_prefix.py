@@ -1,0 +1,139 @@
+"""What frozen layers give, kept: the same training and scores, shared, and in its place."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_training import NETWORK, made_up_pool, recipe
+
+from mtl_jax.models import alexnet
+from mtl_jax.training import feed, pool, prefix, transfer
+from mtl_jax.training.fit import fit
+from mtl_jax.training.predict import predict
+
+PLACES = {"device": (1e12, 0), "host": (0, 1e12), "disk": (0, 0)}
+
+
+@pytest.fixture(scope="module")
+def params() -> dict:
+    return jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    prefix.forget()
+
+
+def keep_in(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setattr(prefix, "_memory", lambda: PLACES[place])
+
+
+def train(folder: Path, params: dict, network: str, cache: Path | None) -> dict:
+    return fit(
+        folder,
+        made_up_pool(),
+        params,
+        NETWORK,
+        transfer.frozen_layers(network),
+        ("a", "b"),
+        (1.0, 1.0),
+        recipe(epochs=1),
+        jax.random.key(7),
+        1,
+        lambda line: None,
+        cache,
+    )
+
+
+@pytest.mark.parametrize("network", ["C1", "C1-C5"])
+def test_training_is_the_same_with_and_without(
+    params: dict, tmp_path: Path, network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train(tmp_path / "plain", params, network, None)
+    for place in PLACES if network == "C1-C5" else ("device",):
+        keep_in(monkeypatch, place)
+        prefix.forget()
+        kept = train(tmp_path / place, params, network, tmp_path / "cache")
+        for name in alexnet.LAYERS:
+            for part, value in plain[name].items():
+                moved = np.abs(value - params[name][part]).max()
+                atol = 1e-3 * moved if moved else 0.0
+                np.testing.assert_allclose(kept[name][part], value, rtol=0, atol=atol)
+    assert len(list((tmp_path / "cache").glob("*"))) == (network == "C1-C5")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_maps_are_what_the_frozen_layers_give(
+    params: dict, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of picks, with the label and task of each; 38 regions are no whole blocks."""
+    keep_in(monkeypatch, place)
+    p = made_up_pool(20)
+    frozen = transfer.frozen_layers("C1-C3")
+    source, first = prefix.shortcut(NETWORK, params, p, frozen, tmp_path)
+    assert first == "C4" and isinstance(source, pool.Maps)
+    assert feed.on_host(source) == (place != "device")
+    assert isinstance(source.maps, np.memmap) == (place == "disk")
+    picks = np.array([0, 7, 8, 130, 303])
+    near, local = feed.fetch(source, picks) if feed.on_host(source) else (source, picks)
+    batch = pool.draw(near, jnp.asarray(local), jnp.ones(5))
+    expected = pool.draw(p, picks, jnp.ones(5))
+    np.testing.assert_array_equal(batch.label, expected.label)
+    np.testing.assert_array_equal(batch.task, expected.task)
+    maps = alexnet.forward(params, expected.image, last="C3")
+    np.testing.assert_allclose(batch.image, maps, rtol=1e-4, atol=1e-5 * np.abs(maps).max())
+
+
+@pytest.mark.parametrize("place", ["device", "host"])
+def test_scores_are_the_same_with_and_without(
+    params: dict, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in(monkeypatch, place)
+    p = made_up_pool(20)
+    plain = predict(NETWORK, params, p)
+    kept = predict(NETWORK, params, p, transfer.frozen_layers("C1-C5"))
+    np.testing.assert_allclose(kept, plain, atol=1e-6)
+
+
+def test_runs_share_maps_only_where_regions_statistics_and_weights_are_the_same(
+    params: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = transfer.frozen_layers("C1-C2")
+
+    def maps(p: pool.Pool, weights: dict = params, layers: tuple = frozen) -> jax.Array:
+        return prefix.shortcut(NETWORK, weights, p, layers, tmp_path)[0].maps
+
+    p = made_up_pool()
+    first = maps(p)
+    other_head = {**params, "F1": jax.tree.map(lambda w: w + 1, params["F1"])}
+    assert maps(made_up_pool(), other_head) is first
+    other_kernel = {**params, "C2": jax.tree.map(lambda w: w + 1, params["C2"])}
+    for different in (
+        maps(p._replace(mean=p.mean + 1)),
+        maps(made_up_pool(seed=1)),
+        maps(p, other_kernel),
+        maps(p, layers=frozen[:1]),
+    ):
+        assert different.shape != first.shape or not np.allclose(different, first)
+    keep_in(monkeypatch, "disk")
+    prefix.forget()
+    maps(p)
+    monkeypatch.setattr(prefix, "_fill", lambda *_: pytest.fail("computed again"))
+    np.testing.assert_allclose(maps(p), first, rtol=1e-6)
+
+
+def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = transfer.frozen_layers("C1-C5")
+    pools = [made_up_pool(seed=seed) for seed in range(3)]
+    size = 10 * 8 * 3 * 3 * 256 * 4
+    monkeypatch.setattr(prefix, "_memory", lambda: (2 * size, 0))
+    a, b, again, c, again_too = (
+        prefix.shortcut(NETWORK, params, pools[i], frozen)[0].maps for i in (0, 1, 0, 2, 0)
+    )
+    assert a is again is again_too
+    assert len(prefix._kept) == 2 and not any(kept is b for kept in prefix._kept.values())
+    monkeypatch.setattr(prefix, "_memory", lambda: (size / 2, 0))
+    source, first = prefix.shortcut(NETWORK, params, made_up_pool(seed=9), frozen)
+    assert isinstance(source, pool.Pool) and first == "C1"
