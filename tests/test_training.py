@@ -115,10 +115,10 @@ def test_three_steps_against_the_update_equations_by_hand(params: dict) -> None:
         np.testing.assert_array_equal(metrics.rows, [2, 1])
     for name, layer in by_hand.items():
         for part, value in layer.items():
-            moved = np.abs(value - params[name][part]).max()
-            np.testing.assert_allclose(
-                state.params[name][part], value, atol=5e-4 * moved, err_msg=f"{name}/{part}"
-            )
+            # By norm: rounding may carry one value over the edge of a rectifier or a maximum.
+            moved = np.linalg.norm(value - params[name][part])
+            off = np.linalg.norm(state.params[name][part] - value)
+            assert off < 2e-4 * moved, f"{name}/{part}"
     assert all(np.array_equal(state.params["C1"][p], params["C1"][p]) for p in params["C1"])
 
 
@@ -177,7 +177,7 @@ def test_each_task_is_standardized_by_its_own_statistics() -> None:
     for task in (0, 1):
         image = np.asarray(batch.image[batch.task == task])
         assert abs(image.mean()) < 1e-3 and abs(image.std() - 1) < 1e-3
-        assert (image[..., 0] == image[..., 2]).all()
+        assert image.shape == (len(image), 128, 128, 1)
 
 
 def test_it_learns_what_can_be_learned(params: dict, tmp_path: Path) -> None:
