@@ -118,7 +118,7 @@ def test_three_steps_against_the_update_equations_by_hand(params: dict) -> None:
             # By norm: rounding may carry one value over the edge of a rectifier or a maximum.
             moved = np.linalg.norm(value - params[name][part])
             off = np.linalg.norm(state.params[name][part] - value)
-            assert off < 2e-4 * moved, f"{name}/{part}"
+            assert off < 1e-3 * moved, f"{name}/{part}"
     assert all(np.array_equal(state.params["C1"][p], params["C1"][p]) for p in params["C1"])
 
 
