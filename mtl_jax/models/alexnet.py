@@ -4,6 +4,7 @@ Layers are named C1..C5, F1..F5 and can be applied from any one to any later one
 feature extraction and visualization all rest on. Knows nothing of training.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -130,6 +131,7 @@ def forward(
     return AlexNet(outputs, lrn).apply({"params": params}, jnp.asarray(x), first, last)
 
 
+@functools.partial(jax.jit, static_argnums=0)  # compiled once for all runs
 def init(network: AlexNet, key: jax.Array) -> Params:
     """He-normal kernels (F5: normal, 0.01) and zero biases."""
-    return jax.jit(network.init)(key, jnp.zeros((1, 128, 128, 3)))["params"]
+    return network.init(key, jnp.zeros((1, 128, 128, 3)))["params"]

@@ -56,6 +56,13 @@ class Work(NamedTuple):
             and area["cases"] in FINAL
         ]
 
+    def mean_areas(self, unit: str) -> list[dict[str, Any]]:
+        """The areas on the target that are means over folds or seeds, where the last stage gives
+        such."""
+        target = self.results["target"]
+        areas = [area for area in self.results["auc"] if "areas" in area]
+        return [area for area in areas if (area["unit"], area["task"]) == (unit, target)]
+
 
 def read(folder: Path) -> Work:
     """Everything in `folder`. InputError where it is not the folder of a finished job."""

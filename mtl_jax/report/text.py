@@ -30,6 +30,20 @@ def summary(folder: Path) -> str:
     return "\n".join([*lines, "for research only, not for clinical use"])
 
 
+def _condition(area: Mapping[str, Any]) -> str:
+    """The approach, and what else the rows of a table of means differ in."""
+    few = area.get("target_cases")
+    split = area.get("split")
+    return " ".join(
+        [
+            area["study"],
+            *([area["network"]] if "network" in area else []),
+            *([f"split {split}"] if split else []),
+            *([f"{few} cases learned"] if few else []),
+        ]
+    )
+
+
 def _network(test: Mapping[str, Any], side: str) -> str:
     """Named where the two differ in it."""
     differ = test.get("network_a") != test.get("network_b")
@@ -40,11 +54,11 @@ def _table(work: folders.Work) -> list[str]:
     head = ("", "unit", "cases", "AUC", "interval", "malignant", "benign", "training AUC")
     rows = [head]
     for unit in ("view", "lesion"):
-        for area in work.final_areas(unit):
+        for area in work.final_areas(unit) or work.mean_areas(unit):
             fits = words.target_training_areas(work, area["study"])
             rows.append(
                 (
-                    area["study"],
+                    _condition(area),
                     unit,
                     area["cases"],
                     words.number(area["auc"]),
