@@ -24,6 +24,7 @@ STAGES = {
     "learning_curve": ("learning_curve",),
 }
 SOURCE = "source"  # the job that is no study: what is learned before any transfer
+TRANSFER = "transfer"  # the same runs from several sets of weights
 HEADS = ("shared", "per_task")
 OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other is a folder
 UNITS = ("view", "lesion")
@@ -67,6 +68,10 @@ def default() -> ConfigDict:
     c.learning_curve = ConfigDict()  # how many cases of the target it takes
     c.learning_curve.target_cases = (10, 20, 40, 80)  # of the training cases, nested
     c.learning_curve.draws = 5  # of cases and of initial weights
+    c.transfer = ConfigDict()  # how far each initialization carries (configs/transfer.py)
+    c.transfer.weights = ("random", "analytic", "shipped")  # as `weights`; the last is compared
+    c.transfer.initializations = 5
+    c.transfer.study = "test"  # or cross_validation
     c.selection = ConfigDict()
     c.selection.unit = "view"  # whose area chooses split and network; or lesion
 
@@ -208,7 +213,7 @@ def at_scale(c: ConfigDict, scale: str) -> ConfigDict:
 
 def validate(c: ConfigDict) -> None:
     """Raises InputError for the first setting, or pair of settings, that cannot be run."""
-    _one_of("study", c.study, (*STAGES, SOURCE))
+    _one_of("study", c.study, (*STAGES, SOURCE, TRANSFER))
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
     _one_of("executor", c.executor, EXECUTORS)
@@ -265,6 +270,7 @@ def validate(c: ConfigDict) -> None:
     _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
     parse_task_weights(t.task_weights)
     _validate_stages(c)
+    _validate_transfer(c)
     _validate_source(c)
 
 
@@ -313,6 +319,15 @@ def parse_approach(name: str) -> tuple[str, dict[str, str]]:
             parse_task_weights([f"{key.removeprefix('weight.')}:{value}"], "approaches")
         parsed[key] = value
     return kind, parsed
+
+
+def _validate_transfer(c: ConfigDict) -> None:
+    t = c.transfer
+    _one_of("transfer.study", t.study, ("test", "cross_validation"))
+    _need("transfer.initializations", t.initializations, t.initializations >= 1, "at least 1")
+    names = {weights.rstrip("/").rpartition("/")[2] for weights in t.weights}
+    distinct = 0 < len(names) == len(t.weights)
+    _need("transfer.weights", t.weights, distinct, "one or more, whose last parts differ")
 
 
 def _validate_source(c: ConfigDict) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from mtl_jax.config import SOURCE, validate
+from mtl_jax.config import SOURCE, TRANSFER, validate
 from mtl_jax.nouns import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Which job, such as configs/mttl.py")
@@ -24,13 +24,12 @@ def main(_: list[str]) -> None:
     try:
         config = CONFIG.value
         validate(config)
-        job = source_task if config.study == SOURCE else study
-        job(config, Path(WORKDIR.value))
+        JOBS.get(config.study, study)(config, Path(WORKDIR.value))
     except InputError as error:
         fail(error)
 
 
-# Both import late: JAX takes seconds, and neither --help nor a misspelt field needs it.
+# Each imports late: JAX takes seconds, and neither --help nor a misspelt field needs it.
 
 
 def study(config: ConfigDict, folder: Path) -> None:
@@ -49,6 +48,15 @@ def source_task(config: ConfigDict, folder: Path) -> None:
     from mtl_jax.source_task import learn
 
     print(learn.plan(config) if DRY_RUN.value else learn.learn(config, folder))
+
+
+def transfer(config: ConfigDict, folder: Path) -> None:
+    from mtl_jax.study.transfer import describe, plan, transfer
+
+    print(plan(config) if DRY_RUN.value else describe(transfer(config, folder)))
+
+
+JOBS = {SOURCE: source_task, TRANSFER: transfer}  # all others are studies
 
 
 def parse_flags(arguments: list[str]) -> list[str]:

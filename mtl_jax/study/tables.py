@@ -67,6 +67,17 @@ def difference_rows(
     return rows
 
 
+def difference(
+    runs: Sequence[Run],
+    first: Mapping[str, Scores],
+    second: Mapping[str, Scores],
+    target: str,
+    unit: str,
+) -> dict[str, Any]:
+    """The mean area of the same runs by the scores of `first` less that by `second`."""
+    return mean_difference(*(_parts(runs, own, target, unit) for own in (first, second)))
+
+
 def _names(runs: Sequence[Run], target: str, unit: str) -> dict[str, Any]:
     run, seeds = runs[0], sorted({run.seed for run in runs})
     folds = {run.fold for run in runs}

@@ -1,0 +1,25 @@
+"""How far each initialization carries: random, Gabor filters in C1, the shipped weights.
+
+    python -m mtl_jax.main --config=configs/transfer.py --workdir=runs/transfer
+
+trains the target alone with C1 to C3 frozen, from each set of weights with five seeds, and prints
+the mean areas on the test set. For ImageNet's weights too, and for real films:
+
+    --config.transfer.weights='("random", "analytic", "shipped", "checkpoints/alexnet_imagenet")'
+    --config.data.sources='("mini_mias:PATH",)' --config.data.target=mini_mias
+    --config.transfer.study=cross_validation --config.data.test_fraction=0.0
+
+`configs/transfer.py:demo` is made for two processor cores; docs/transfer.md has its results.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax import config
+
+
+def get_config(scale: str = "paper") -> ConfigDict:
+    c = config.default()
+    c.study = "transfer"
+    c.approaches = ("sttl",)
+    c.network = "C1-C3"
+    return config.at_scale(c, scale)
