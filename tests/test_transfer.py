@@ -1,0 +1,68 @@
+"""How far initializations carry: the areas and differences are those of the scores on disk."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+
+from mtl_jax import config
+from mtl_jax.nouns import InputError
+from mtl_jax.study.transfer import describe, transfer
+
+
+def settings(cache: Path) -> config.ConfigDict:
+    c = config.default()
+    c.study, c.approaches, c.network = "transfer", ("sttl",), "C1-C5"
+    c.data.sources, c.data.cache, c.data.phantom.cases = ("phantom:sfm",), str(cache), 16
+    c.transfer.weights, c.transfer.initializations = ("random", "analytic"), 2
+    c.train.epochs, c.train.batch_size = 2, 32
+    config.validate(c)
+    return c
+
+
+def area(path: Path) -> float:
+    """Per lesion by the ranks: the mean score of its views."""
+    lesions: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = row["case_id"], row["lesion_id"]
+            lesions.setdefault(key, []).append((int(row["label"]), float(row["score"])))
+    label = np.array([views[0][0] for views in lesions.values()])
+    ranks = rankdata([np.mean([s for _, s in views]) for views in lesions.values()])
+    m, n = label.sum(), (1 - label).sum()
+    return float((ranks[label == 1].sum() - m * (m + 1) / 2) / (m * n))
+
+
+def test_means_and_differences_of_what_the_runs_scored(tmp_path: Path) -> None:
+    c, folder = settings(tmp_path / "cache"), tmp_path / "w"
+    results = transfer(c, folder)
+    means = {}
+    for row in results["auc"]:
+        place = folder / "weights" / row["weights"] / "runs"
+        own = [area(path / "scores.csv") for path in sorted(place.iterdir())]
+        assert len(own) == 2 and row["sd_seeds"] == pytest.approx(np.std(own, ddof=1))
+        means[row["weights"]] = np.mean(own)
+        assert row["auc"] == pytest.approx(means[row["weights"]])
+        assert 0 <= row["ci_low"] <= row["auc"] <= row["ci_high"] <= 1
+    (difference,) = results["comparisons"]
+    assert (difference["a"], difference["b"]) == ("analytic", "random")
+    assert difference["delta"] == pytest.approx(means["analytic"] - means["random"])
+    text = describe(results)
+    assert f"| random | {means['random']:.3f} |" in text and "analytic less random" in text
+    before = times(folder)
+    assert transfer(c, folder) == results and times(folder) == before  # nothing is done again
+
+
+def times(folder: Path) -> Sequence[int]:
+    return [path.stat().st_mtime_ns for path in sorted(folder.rglob("scores.csv"))]
+
+
+def test_settings_that_cannot_be_run(tmp_path: Path) -> None:
+    for field, value in (("study", "paper"), ("initializations", 0), ("weights", ("a/x", "b/x"))):
+        c = settings(tmp_path)
+        c.transfer[field] = value
+        with pytest.raises(InputError, match=f"transfer.{field}"):
+            config.validate(c)
