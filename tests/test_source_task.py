@@ -101,7 +101,7 @@ def form() -> network.Form:
 def test_what_is_exported_is_plain_alexnet(form: network.Form) -> None:
     """On gray repeated in three channels; its kernels have zero mean and keep the variance."""
     params = network.init(form, KEY)
-    plain = network.exported(form, params)
+    plain = network.convolutions(form, params)
     assert {k: v["kernel"].shape for k, v in plain.items()} == {
         k: v for k, v in weights.table.KERNEL_SHAPES.items() if k in alexnet.CONVOLUTIONS
     }

@@ -134,7 +134,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
             if (epoch + 1) % t.checkpoint_epochs == 0 or epoch + 1 == t.epochs:
                 checkpoints.save(epoch + 1, state)
     checkpoints.close(keep=t.epochs)
-    params = network.exported(last_form, jax.device_get(state.params))
+    params = jax.tree.map(np.asarray, network.convolutions(last_form, state.params))
     line = json.loads(history.read_text(encoding="utf-8").splitlines()[-1])
     weights.save(_described(params, task, line, c, used), folder / "weights", half=True)
 

@@ -15,7 +15,7 @@ from mtl_jax.models import alexnet
 from mtl_jax.nouns import InputError, Params
 
 HIDDEN = 4096  # F1 and F2 of Krizhevsky et al. 2012
-HEADS = ("fully_connected", "pooled")
+RECTIFIED = 1 / np.sqrt(0.5 - 1 / (2 * np.pi))
 
 
 class Form(NamedTuple):
@@ -79,7 +79,11 @@ def logits(
 
 
 def convolutions(form: Form, params: Params) -> Params:
-    """C1 to C5 as plain AlexNet uses them: kernel and bias, `channels` of the images in C1."""
+    """C1 to C5 as plain AlexNet has them: kernel and bias, three channels in C1.
+
+    A kernel that sees gray is shared out over three equal channels: on gray that is repeated into
+    them it answers the same.
+    """
     plain: Params = {}
     for name in alexnet.CONVOLUTIONS:
         kernel = params[name]["kernel"]
@@ -90,23 +94,9 @@ def convolutions(form: Form, params: Params) -> Params:
             # After the rectifier a unit normal has variance 1/2 - 1/(2 pi) about its mean, and
             # kernels of zero mean see no mean.
             kernel = centred * scale * params[name]["gain"] * RECTIFIED
+        if kernel.shape[2] == 1:
+            kernel = jnp.repeat(kernel / 3, 3, axis=2)
         plain[name] = {"kernel": kernel, "bias": params[name]["bias"]}
-    return plain
-
-
-RECTIFIED = 1 / np.sqrt(0.5 - 1 / (2 * np.pi))
-
-
-def exported(form: Form, params: Params) -> Params:
-    """C1 to C5 as NumPy float32, C1 with the three channels that AlexNet has.
-
-    A kernel that saw gray is shared out over three equal channels: on gray that is repeated into
-    them it answers the same.
-    """
-    plain = jax.tree.map(np.asarray, convolutions(form, params))
-    kernel = plain["C1"]["kernel"]
-    if kernel.shape[2] == 1:
-        plain["C1"]["kernel"] = np.repeat(kernel / 3, 3, axis=2)
     return plain
 
 
