@@ -162,7 +162,7 @@ def default() -> ConfigDict:
     c.statistics = ConfigDict()
     c.statistics.bootstrap = 2000  # resamples of the patients
 
-    # What is looked at in the trained networks (2.5)
+    # What is looked at in the trained networks; t-SNE as in the paper
     c.analysis = ConfigDict()
     c.analysis.enabled = True
     c.analysis.regions = 400  # learned ones of each collection, as many of the test set, at most

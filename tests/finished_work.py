@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax import config
+from mtl_jax.analysis.files import write_arrays, write_rows
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores, workdir
 from mtl_jax.study.results import summarize
@@ -34,6 +35,7 @@ def make_rois(name: str, modality: str, cases: int, truth: str, seed: int) -> Ro
         "imaging": {
             "background": {"correct": True, "along_mm": 3.2, "depth_mm": 1.6},
             "pixel_um": 200.0,
+            "roi_pixels": 128,
         },
         "shards": [],
         "index": {"sha256": "0" * 64},
@@ -57,6 +59,7 @@ def make_folder(
     truth: str = "simulated",
     weights: str = "shipped",
     epochs: int = 12,
+    analysed: bool = True,
 ) -> Path:
     """A finished work folder of made-up scores, its results from the study's own code."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +130,74 @@ def make_folder(
     stages = {study: runs}
     results = summarize(study, stages, tables, records, rois, split, card, cad, "view", 200, 0)
     workdir.write_json(folder / "results.json", results)
+    if analysed and "mttl" in approaches:
+        make_findings(folder / "analysis", rois, tables, runs)
     return folder
+
+
+def make_findings(
+    folder: Path, rois: dict[str, RoiSet], tables: dict[str, scores.Scores], runs: list[Run]
+) -> None:
+    """What analyses of these runs would leave, from numbers at random."""
+    rng = np.random.default_rng(11)
+    folder.mkdir()
+    scored = tables[runs[0].id].of(tables[runs[0].id].task == "sfm")
+    parts = [(n, r.index["roi_id"][:12], r.index["label"][:12], True) for n, r in rois.items()]
+    parts.append(("sfm", scored.roi_id, scored.label, False))
+    roi_id = np.concatenate([ids for _, ids, _, _ in parts]).astype(str)
+    counts = [len(ids) for _, ids, _, _ in parts]
+    learned = np.repeat([was for *_, was in parts], counts)
+    sampled = learned | (np.arange(len(roi_id)) % 2 == 0)
+    write_arrays(
+        folder / "regions.npz",
+        roi_id=roi_id,
+        case_id=roi_id,
+        lesion_id=roi_id,
+        view=roi_id,
+        label=np.concatenate([labels for _, _, labels, _ in parts]),
+        task=np.repeat([name for name, *_ in parts], counts),
+        learned=learned,
+        sampled=sampled,
+        picture=rng.integers(0, 255, (len(roi_id), 128, 128)).astype(np.uint8),
+    )
+    header = ("layer", "measure", "groups", "regions", "value", "se", "n")
+    layers = ("F1", "F2", "F3", "F4")
+    for run in runs:
+        for layer in layers:
+            write_arrays(
+                folder / f"tsne-{run.approach}-{layer}.npz",
+                points=rng.standard_normal((int(sampled.sum()), 2)).astype(np.float32),
+                costs=np.array([0.5, 0.4]),
+                perplexity=np.array(11.0),
+            )
+        write_rows(
+            folder / f"convergence-{run.approach}.csv",
+            header,
+            [
+                (layer, measure, groups, regions, float(rng.random()), 0.05, 36)
+                for layer in layers
+                for measure, groups, regions in (
+                    ("silhouette", "task", "learned"),
+                    ("silhouette", "truth", "scored"),
+                    ("mmd2", f"sfm and {DM}", "learned"),
+                )
+            ],
+        )
+        maps = rng.standard_normal((2, 5, 3, 128, 128))
+        write_arrays(
+            folder / f"maps-{run.approach}.npz",
+            roi_id=np.array([HOSTILE, roi_id[1]]),
+            kind=np.array(["malignant, scored highest", "asked for"]),
+            label=np.array([1, 0]),
+            picture=rng.integers(0, 255, (2, 128, 128)).astype(np.uint8),
+            layer=np.array(["C1", "C2", "C3", "C4", "C5"]),
+            feature=rng.integers(0, 64, (2, 5, 3)),
+            maps=np.float16(maps / np.abs(maps).max()),
+            integrated=np.float32(rng.standard_normal((2, 128, 128))),
+        )
+    sizes = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
+    rows = [("C1", 64, 11, 4, 31, 15, 23296), ("F5", 2, "", "", "", "", 202)]
+    write_rows(folder / "layers.csv", sizes, rows)
 
 
 def marked_test(rois: RoiSet) -> list[str]:

@@ -19,6 +19,12 @@ SMALL = (
     "--config.statistics.bootstrap=200",
     "--config.data.phantom.cases=16",
     "--config.data.sources=('phantom:sfm',)",
+    "--config.analysis.regions=8",
+    "--config.analysis.iterations=50",
+    "--config.analysis.starts=1",
+    "--config.analysis.steps=2",
+    "--config.analysis.maps=2",
+    "--config.analysis.trees=10",
 )
 
 
@@ -39,6 +45,7 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess:
 def outcome(workdir: Path) -> dict[str, bytes]:
     found = [*workdir.glob("runs/*/scores.csv"), *workdir.glob("runs/*/history.jsonl")]
     found += [workdir / "results.json", workdir / "folds.json"]
+    found += [path for path in workdir.glob("analysis/**/*") if path.is_file()]
     return {str(path.relative_to(workdir)): path.read_bytes() for path in found}
 
 

@@ -1,5 +1,11 @@
 """The report of small made-up work folders: whole, self-contained, escaped, the same each time."""
 
+import base64
+import csv
+import functools
+import hashlib
+import html
+import io
 import json
 import re
 import subprocess
@@ -14,8 +20,9 @@ from finished_work import DM, HOSTILE, make_folder
 
 from mtl_jax import report
 from mtl_jax.nouns import InputError
-from mtl_jax.report import curves, tables, words
+from mtl_jax.report import curves, drawing, exhibits, gallery, pictures, tables, words
 from mtl_jax.report import folder as folders
+from mtl_jax.report.findings import Regions
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +74,12 @@ class Page(HTMLParser):
         self.text += data
 
 
+@functools.cache
 def page_of(folder: Path) -> str:
+    return fresh_page_of(folder)
+
+
+def fresh_page_of(folder: Path) -> str:
     path = report.write(folder)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
@@ -78,12 +90,21 @@ def test_page_nests_and_loads_nothing(finished: Path, out_of_fold: Path) -> None
         text = page_of(folder)
         page = Page(text)
         assert {"table", "figcaption", "svg", "style"} <= page.tags
-        assert not page.tags & {"script", "link", "img", "iframe", "b", "object"}
-        assert all(link.startswith("#") for link in page.loads)
-        assert "url(" not in text.replace("url(#", "")
+        assert not page.tags & {"link", "img", "iframe", "object", "embed", "form", "base"}
+        assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in page.loads)
+        assert "url(" not in text.replace("url(#", "").replace("url(data:image/jpeg;base64,", "")
+        # One script of ours where there is something to point at, allowed by its hash alone.
+        scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
+        assert len(scripts) == (folder == finished)
+        policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+        assert policy.startswith("default-src &#39;none&#39;; img-src data:;")
+        for script in scripts:
+            digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+            assert f"sha256-{digest}" in html.unescape(policy)
         assert "@import" not in text
         assert len(page.ids) == len(set(page.ids))
-        assert {link[1:] for link in page.loads} <= set(page.ids)
+        inside = {link[1:] for link in page.loads if link.startswith("#")}
+        assert inside <= set(page.ids)
 
 
 def test_hostile_names_show_as_they_are(finished: Path) -> None:
@@ -152,8 +173,103 @@ def test_band_of_equal_scores_is_the_diagonal() -> None:
 
 
 def test_same_folder_same_bytes(finished: Path) -> None:
-    assert page_of(finished) == page_of(finished)
+    assert page_of(finished) == fresh_page_of(finished)
     assert [path.name for path in finished.glob("report*")] == ["report.html"]
+    assert not list(finished.rglob("*.part"))
+
+
+def test_every_figure_is_an_svg_and_a_table_of_its_own(finished: Path, out_of_fold: Path) -> None:
+    for folder in (finished, out_of_fold):
+        text = page_of(folder)
+        work = folders.read(folder)
+        names = [drawn.name for drawn in exhibits.collect(work).all()]
+        assert len(names) == len(set(names))
+        places = {path.stem for path in (folder / "figures").iterdir()}
+        assert places == set(names)
+        for name in names:
+            svg = (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+            root = ElementTree.fromstring(svg)
+            assert root.tag.endswith("svg") and float(root.attrib["width"]) > 100
+            assert "var(" not in svg and "currentColor" not in svg
+            data = (folder / "figures" / f"{name}.csv").read_text(encoding="utf-8")
+            rows = list(csv.reader(io.StringIO(data)))
+            assert len(rows) > 1 and {len(row) for row in rows} == {len(rows[0])}
+            label = html.unescape(re.search(r'aria-label="([^"]+)"', svg)[1])
+            assert label in html.unescape(text)
+    expected = {"roc-lesion", "roc-view", "scores", "tsne-mttl-F1", "tsne-sttl-F4", "maps-mttl-1"}
+    assert expected <= {path.stem for path in (finished / "figures").glob("*.svg")}
+
+
+def test_figures_keep_every_digit_that_is_read(finished: Path) -> None:
+    page_of(finished)
+    work = folders.read(finished)
+    for unit in ("view", "lesion"):
+        svg = (finished / "figures" / f"roc-{unit}.svg").read_text(encoding="utf-8")
+        fits = [a for a in work.results["auc"] if (a["unit"], a["method"]) == (unit, "proper")]
+        for area in (a for a in fits if a["task"] == "sfm"):
+            assert f"{area['auc']:.3f} ({area['ci_low']:.3f} to {area['ci_high']:.3f})" in svg
+        test = next(t for t in work.results["comparisons"] if t["unit"] == unit)
+        assert words.p_value(test["p_value"]) in html.unescape(svg)
+
+
+def test_captions_say_how_many_and_number_themselves(finished: Path) -> None:
+    text = Page(page_of(finished)).text
+    for noun, least in (("Figure", 7), ("Table", 8)):
+        numbers = [int(n) for n in re.findall(rf"\b{noun} (\d+)\. ", text)]
+        assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= least
+    assert len(re.findall(r"\(phantom results\)", text)) >= 9
+    assert "12 malignant and 18 benign" in text
+
+
+def test_points_carry_the_regions_that_the_page_can_show(finished: Path) -> None:
+    text = page_of(finished)
+    found = json.loads(re.search(r'id="regions">(.*?)</script>', text, re.S)[1])
+    regions = folders.read(finished).findings.regions
+    assert [row[0] for row in found["rows"]] == regions.roi_id.tolist()
+    figure = re.search(r'aria-label="t-SNE of F2, MTTL.*?</svg>', text, re.S)[0]
+    shown = sorted(int(n) for n in re.findall(r'data-r="(\d+)"', figure))
+    assert shown == np.flatnonzero(regions.sampled).tolist()
+
+
+def test_a_sheet_of_pictures_holds_each_where_the_page_looks() -> None:
+    shades = np.random.default_rng(0).integers(0, 255, 95).astype(np.uint8)
+    sheet = pictures.sheet(np.broadcast_to(shades[:, None, None], (95, 128, 128)))
+    for number, shade in enumerate(shades):
+        row, column = divmod(number, pictures.ACROSS)
+        tile = sheet[row * 64 : row * 64 + 64, column * 64 : column * 64 + 64]
+        assert (tile == shade).all()
+
+
+def test_gallery_says_who_was_mistaken_by_hand() -> None:
+    ids = np.array(["a", "b", "c", "d", "e"])
+    label = np.array([1, 1, 0, 0, 1])
+    table = dict(case_id=ids, lesion_id=ids, label=label, roi_id=ids, task=np.full(5, "t"))
+    scored = {
+        "mttl": folders.Scored(**table, score=np.float32([0.9, 0.2, 0.1, 0.8, 0.4])),
+        "sttl": folders.Scored(**table, score=np.float32([0.3, 0.1, 0.2, 0.1, 0.45])),
+    }
+    nobody = np.zeros(5, bool)
+    regions = Regions(ids, ids, ids, ids, label, ids, nobody, nobody, np.zeros((0, 128, 128)))
+    walls = gallery.walls(scored, "t", regions, 0.5, 1)
+    assert [(wall.title, wall.count) for wall in walls] == [
+        ("Malignant, taken for benign by MTTL and STTL", 2),
+        ("Malignant, taken for benign by STTL alone", 1),
+        ("Benign, taken for malignant by MTTL alone", 1),
+    ]
+    assert walls[0].drawn.rows[0][0] == "b"  # the lowest of the two
+    assert len(walls[0].drawn.rows) == 1
+
+
+def test_a_figure_alone_escapes_what_it_is_called() -> None:
+    body = drawing.element(HOSTILE, "0 0 9 9", drawing.Markup("<g/>"))
+    root = ElementTree.fromstring(drawing.standalone(body))
+    assert root.attrib["aria-label"] == HOSTILE
+
+
+def test_report_without_analyses_is_whole(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
+    page = Page(page_of(folder))
+    assert "Inside the networks" not in page.text and "script" not in page.tags
 
 
 def test_page_is_made_for_dark_and_paper(finished: Path) -> None:

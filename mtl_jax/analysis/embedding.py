@@ -30,7 +30,7 @@ def embed(
     """t-SNE (van der Maaten and Hinton 2008; Barnes-Hut, by openTSNE) of `features` (n, d), n >= 7.
 
     `starts` random starts, seeded `seed`, `seed` + 1 and so on; the lowest cost, a Kullback-Leibler
-    divergence in nats, is kept (section 2.5 of the paper). The same input gives the same points.
+    divergence in nats, is kept, as in the paper. The same input gives the same points.
     """
     # Above this a point would have more neighbours than there are (3 for each of perplexity).
     perplexity = min(perplexity, (len(features) - 1) / 3)

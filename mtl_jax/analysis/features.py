@@ -11,7 +11,7 @@ from mtl_jax.nouns import Params
 from mtl_jax.training import orientations
 from mtl_jax.training.pool import Pool, draw
 
-LAYERS = ("F1", "F2", "F3", "F4")  # those whose features section 3.4 looks at
+LAYERS = ("F1", "F2", "F3", "F4")  # those whose features the paper embeds
 REGIONS_AT_ONCE = 32
 
 

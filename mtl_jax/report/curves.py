@@ -1,4 +1,4 @@
-"""Empirical ROC curves of the scored regions, each with a band of uncertainty. Draws nothing."""
+"""ROC curves of the scored regions, empirical and fitted, with a band. Draws nothing."""
 
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ GRID = np.linspace(0.0, 1.0, 201)  # false positive fractions at which a band is
 
 
 class Curve(NamedTuple):
-    """The curve of one approach, `fpf` and `tpf` (points,), and its band: `low` and `high`
-    (len(GRID),) true positive fractions at the false positive fractions of GRID."""
+    """The curves of one approach: empirical, `fpf` and `tpf` (points,); proper binormal, `fit`,
+    with `fit_fpf` and `fit_tpf`; and the band of the empirical one: `low` and `high` (len(GRID),)
+    true positive fractions at the false positive fractions of GRID."""
 
     approach: str
     auc: float
@@ -24,6 +25,9 @@ class Curve(NamedTuple):
     tpf: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    fit: roc.Proper
+    fit_fpf: np.ndarray
+    fit_tpf: np.ndarray
 
 
 def curves(work: Work, unit: str) -> list[Curve]:
@@ -38,7 +42,9 @@ def curves(work: Work, unit: str) -> list[Curve]:
             own = roc.empirical(labels, scores)
             low, high = band(labels, scores, cases)
             sizes = (own.n_malignant, own.n_benign)
-            found.append(Curve(approach, own.auc, *sizes, own.fpf, own.tpf, low, high))
+            fit = roc.proper(labels, scores)
+            drawn = (own.fpf, own.tpf, low, high, fit, *fit.curve(201))
+            found.append(Curve(approach, own.auc, *sizes, *drawn))
     return found
 
 

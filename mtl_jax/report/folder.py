@@ -9,14 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.nouns import InputError
+from mtl_jax.report import findings
+from mtl_jax.report.findings import Findings
 
+POOLED = ("test", "cross_validation")  # stages that score each region once an approach
 FINAL = ("test", "pooled")  # what the `cases` of an area over all scored regions says
 
 
 class Scored(NamedTuple):
-    """The scored regions of one approach, all its runs together: task, case_id, lesion_id (n,) str,
-    label (n,) int, score (n,) float32."""
+    """The scored regions of one approach, all its runs together: roi_id, task, case_id, lesion_id
+    (n,) str, label (n,) int, score (n,) float32."""
 
+    roi_id: np.ndarray
     task: np.ndarray
     case_id: np.ndarray
     lesion_id: np.ndarray
@@ -26,7 +30,8 @@ class Scored(NamedTuple):
 
 class Work(NamedTuple):
     """A finished work folder: the parsed JSON files, each run's history by run id (a dict an epoch)
-    and seconds since its latest start (None where not recorded), each approach's scores."""
+    and seconds since its latest start (None where not recorded), each approach's scores, and what
+    the analyses found (None where none was made)."""
 
     config: dict[str, Any]
     environment: dict[str, Any]
@@ -35,11 +40,26 @@ class Work(NamedTuple):
     histories: dict[str, list[dict[str, float]]]
     seconds: dict[str, float | None]
     scores: dict[str, Scored]
+    findings: Findings | None
 
     @property
     def runs(self) -> list[dict[str, Any]]:
         """Those of the last stage: `auc` and `comparisons` are theirs."""
         return last_runs(self.results)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the last stage scored each region once for each approach: then there are curves,
+        and areas over all regions; else rows of means over folds and seeds."""
+        return self.results["stages"][-1]["stage"] in POOLED
+
+    def tests(self, unit: str) -> list[dict[str, Any]]:
+        """The comparisons on the target by this unit."""
+        return [
+            test
+            for test in self.results["comparisons"]
+            if (test["unit"], test["task"]) == (unit, self.results["target"])
+        ]
 
     @property
     def approaches(self) -> list[str]:
@@ -85,6 +105,7 @@ def read(folder: Path) -> Work:
         {id_: _history(place / "history.jsonl") for id_, place in places.items()},
         {id_: _seconds(place / "timing.json") for id_, place in places.items()},
         _scores([(run["approach"], places[run["id"]]) for run in runs]),
+        findings.read(folder / "analysis"),
     )
 
 
@@ -105,7 +126,7 @@ def _scores(runs: list[tuple[str, Path]]) -> dict[str, Scored]:
 
 
 def _columns(rows: list[dict[str, str]]) -> Scored:
-    ids = [np.array([row[name] for row in rows], str) for name in Scored._fields[:3]]
+    ids = [np.array([row[name] for row in rows], str) for name in Scored._fields[:4]]
     label = np.array([int(row["label"]) for row in rows], int)
     return Scored(*ids, label, np.array([float(row["score"]) for row in rows], np.float32))
 

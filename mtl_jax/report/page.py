@@ -1,25 +1,52 @@
 """Puts a finished work folder into report.html. Words no sentence and draws no curve itself."""
 
+import base64
+import hashlib
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+from markupsafe import Markup
 
-from mtl_jax.report import curves, figures, tables, words
+from mtl_jax.report import curves, drawing, exhibits, methods, pictures, tables, words
 from mtl_jax.report import folder as folders
+from mtl_jax.report.export import export
 
-TEMPLATE = Path(__file__).with_name("report.html")
-UNITS = ("lesion", "view")
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+class Counter:
+    """'Table 1.', 'Table 2.' ... as the page asks for them; nothing else may number them."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun, self._number = noun, 0
+
+    def __call__(self) -> Markup:
+        self._number += 1
+        return Markup("<b>{} {}.</b>").format(self._noun, self._number)
+
+    def before(self) -> str:
+        """The one before the latest."""
+        return f"{self._noun} {self._number - 1}"
+
+    def after(self) -> str:
+        return f"{self._noun} {self._number + 1}"
 
 
 def write(folder: Path) -> Path:
-    """Writes `folder`/report.html, one self-contained file, whole or not at all; returns its path.
+    """Writes `folder`/report.html, one self-contained file, whole or not at all, and the figures in
+    `folder`/figures/; returns the page's path.
 
     The same results give the same bytes. InputError where the job has not finished.
     """
-    page = render(folders.read(folder))
+    work = folders.read(folder)
+    shown = exhibits.collect(work)
+    page = render(work, shown)
+    export(shown.all(), folder / "figures")
     path = folder / "report.html"
     part = path.with_name(path.name + ".part")
     part.write_text(page, encoding="utf-8", newline="\n")
@@ -27,10 +54,14 @@ def write(folder: Path) -> Path:
     return path
 
 
-def render(work: folders.Work) -> str:
+def render(work: folders.Work, shown: exhibits.Exhibits) -> str:
     """The page as text. Everything that comes from the folder is escaped by the template."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "number": words.number,
@@ -38,27 +69,48 @@ def render(work: folders.Work) -> str:
         "typeset": _typeset,
         "p": words.p_value,
         "method": words.method,
+        "approach": words.approach,
         "listed": words.listed,
         "duration": tables.duration,
-        "percent": lambda share: f"{100 * share:.1f}%",
     }
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    found = {unit: curves.curves(work, unit) for unit in UNITS}
-    return template.render(
+    script = Markup((TEMPLATES / "hover.js").read_text(encoding="utf-8"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
         work=work,
         results=work.results,
         words=words,
         tables=tables,
-        units=UNITS,
-        curves=found,
-        roc_figures={unit: figures.roc_figure(found[unit], unit) for unit in UNITS if found[unit]},
-        trainings=[_training(work, approach) for approach in work.approaches],
-        key=figures.key,
+        units=exhibits.UNITS,
+        exhibits=shown,
+        exhibit_tasks=exhibits.tasks(work),
+        perplexity=_perplexity(work),
+        sections=_sections(work, shown),
+        methods=methods.paragraphs(work),
+        key=drawing.key,
         samples=curves.SAMPLES,
         scale=_scale(work),
-        methods=len({area["method"] for area in work.results["auc"]}),
-        collections=len({area["task"] for area in work.results["auc"]}),
+        figure=Counter("Figure"),
+        table=Counter("Table"),
+        phantom=" (phantom results)" if words.is_phantom(work) else "",
+        regions=_regions(work) if work.findings else "",
+        sheet=_sheet(work) if work.findings else None,
+        script=script,
+        # Nothing is fetched and no script but ours runs, whatever a name in the folder holds.
+        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'",
     )
+
+
+def _sections(work: folders.Work, shown: exhibits.Exhibits) -> list[tuple[str, str]]:
+    found = [("results", "Results")]
+    if shown.splits or shown.depth or shown.learning_curve:
+        found.append(("stages", "Stages"))
+    if work.findings:
+        found.append(("inside", "Inside the networks"))
+    found += [("data", "Data"), ("network", "Network")]
+    if shown.training:
+        found.append(("training", "Training"))
+    return [*found, ("methods", "Methods and checklist"), ("settings", "Settings and machine")]
 
 
 def _typeset(text: str) -> str:
@@ -67,21 +119,47 @@ def _typeset(text: str) -> str:
     return re.sub(r"\b(p) ([=<]) (?=\d)", "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", text)
 
 
-def _training(work: folders.Work, approach: str) -> dict[str, Any]:
-    runs = [run for run in work.runs if run["approach"] == approach]
-    histories = [work.histories[run["id"]] for run in runs]
-    return {
-        "approach": approach,
-        "runs": runs,
-        "tasks": runs[0]["tasks"],
-        "figures": [
-            figures.history_figure(approach, histories, runs[0]["tasks"], quantity)
-            for quantity in ("loss", "accuracy")
-        ],
-    }
+def _regions(work: folders.Work) -> Markup:
+    """What the page says of each region, by number, as JSON that ends no script element."""
+    regions = work.findings.regions
+    target = work.results["target"]
+    scores: dict[str, list[str]] = {}
+    for approach, scored in work.scores.items():
+        own = np.flatnonzero(scored.task == target)
+        for i in own:
+            said = f"{words.approach(approach)} {scored.score[i]:.2f}"
+            scores.setdefault(str(scored.roi_id[i]), []).append(said)
+    rows = []
+    columns = (regions.roi_id, regions.task, regions.label, regions.learned)
+    for roi_id, task, label, learned in zip(*(c.tolist() for c in columns), strict=True):
+        what = f"{task}, {'malignant' if label else 'benign'}, {'' if learned else 'not '}learned"
+        said = [] if learned else scores.get(roi_id, [])
+        rows.append((roi_id, what, f"score {', '.join(said)}" if said else ""))
+    text = json.dumps({"across": pictures.ACROSS, "side": 2 * pictures.THUMB, "rows": rows})
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _sheet(work: folders.Work) -> dict[str, Any] | None:
+    """All regions in one picture, shown at twice its size."""
+    picture = work.findings.regions.picture
+    if not len(picture):
+        return None
+    sheet = pictures.sheet(picture)
+    return {"url": pictures.data_url(sheet, 70), "width": 2 * sheet.shape[1]}
+
+
+def _perplexity(work: folders.Work) -> float:
+    """That of the embeddings, which few regions make smaller than what was asked."""
+    made = (
+        [e for layers in work.findings.embeddings.values() for e in layers.values()]
+        if (work.findings)
+        else []
+    )
+    return min((e.perplexity for e in made), default=0.0)
 
 
 def _scale(work: folders.Work) -> float:
     """Where the scale of the intervals drawn in the table of areas begins; it ends at 1."""
-    lowest = min((area["ci_low"] for area in work.results["auc"]), default=0.4)
+    areas = [*work.results["auc"], *work.results.get("conventional", {}).get("auc", [])]
+    lowest = min((area["ci_low"] for area in areas), default=0.4)
     return min(0.4, int(lowest * 10) / 10)

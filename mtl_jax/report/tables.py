@@ -1,7 +1,7 @@
 """Rows of the report's tables, from what the work folder holds. Computes no statistic."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,15 +72,20 @@ def _scored(work: Work, task: str) -> Sizes:
     return Sizes(0, (0, 0), (0, 0))
 
 
-def area_rows(work: Work, unit: str) -> list[dict[str, Any]]:
-    """Areas per view or lesion: the target's, each approach whole before its folds; then others."""
+def area_rows(work: Work, areas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`areas` with whether each is of all scored cases: the target's first, each approach whole
+    before its folds; then other collections'."""
     target = work.results["target"]
-    areas = [area for area in work.results["auc"] if area["unit"] == unit]
-    final = [area | {"final": area["cases"] in FINAL} for area in areas]
-    rank = {approach: i for i, approach in enumerate(work.approaches)}
+    final = [dict(area) | {"final": area["cases"] in FINAL or not work.pooled} for area in areas]
+    names = [*work.approaches, *(area["study"] for area in areas)]
     return sorted(
         final,
-        key=lambda a: (a["task"] != target, not a["final"], a["task"], rank.get(a["study"], 99)),
+        key=lambda a: (
+            a["task"] != target,
+            not a["final"],
+            a["task"] if work.pooled else "",
+            names.index(a["study"]) if work.pooled else 0,
+        ),
     )
 
 

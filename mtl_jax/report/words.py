@@ -10,6 +10,7 @@ WEAK = 100  # lesions below which an area is called weak evidence
 LEVEL = 0.05  # of significance
 FITTED = 0.95  # training AUC below which a network is said not to have fitted
 PHANTOM = "phantom results: simulated images, not evidence about patients"
+NAMES = {"forest": "Forest"}
 METHODS = {
     "obuchowski": "Obuchowski's method",
     "bootstrap": "bootstrap over patients",
@@ -21,6 +22,12 @@ METHODS = {
 
 def method(name: str) -> str:
     return METHODS.get(name, name)
+
+
+def approach(name: str) -> str:
+    """'MTTL' of mttl, 'MTTL, heads=per_task' of mttl+heads=per_task."""
+    kind, *options = name.split("+")
+    return ", ".join([NAMES.get(kind, kind.upper()), *options])
 
 
 def number(value: float) -> str:
@@ -51,6 +58,13 @@ def tasks_of(work: Work, approach: str) -> list[str]:
 def question(work: Work) -> str:
     target = work.results["target"]
     first, *others = work.approaches
+    last = work.results["stages"][-1]["stage"]
+    if last == "splits":
+        return f"Which random split into folds represents the cases of {target}?"
+    if last == "depth":
+        return f"How many convolutions should be frozen for {target}?"
+    if last == "learning_curve":
+        return f"How many cases of {target} does it take?"
     if not others:
         return (
             f"How well does a network that learns {_learns(work, first)} tell malignant from "
@@ -71,6 +85,8 @@ def _learns(work: Work, approach: str) -> str:
 
 def answer(work: Work) -> str:
     """The answer in one sentence: areas per lesion, and whether chance would do."""
+    if not work.pooled:
+        return _chosen(work)
     areas = {area["study"]: area for area in work.final_areas("lesion")}
     if not areas:
         return "No area could be measured: the scored lesions are of one class."
@@ -94,6 +110,17 @@ def answer(work: Work) -> str:
         "better": f"On these cases yes: {seen}, a difference that chance seldom gives ({p}).",
         "worse": f"The reverse on these cases: {seen}, which chance seldom gives ({p}).",
     }[verdict(tests[0])]
+
+
+def _chosen(work: Work) -> str:
+    """What a job of splits, depth or a learning curve found."""
+    for what, found in reversed(work.results["selection"].items()):
+        row = next(r for r in found["table"] if r[what] == found["chosen"])
+        return (
+            f"{what.capitalize()} {found['chosen']}, with a mean area of {number(row['auc'])} per "
+            f"{found['unit']}, by this rule: {found['rule']}."
+        )
+    return "See the learning curve below: the area by cases learned, with its intervals."
 
 
 def verdict(tests: Sequence[Mapping[str, Any]]) -> str:
@@ -165,13 +192,14 @@ def warnings(work: Work) -> list[str]:
                 f"{approach.upper()} has not fitted its own training regions (training AUC "
                 f"{number(min(fits))}): longer training may change its results."
             )
+    odd: dict[tuple[str, str], list[str]] = {}
     for area in results["auc"]:
         # A single fold is small: what is odd there is in the table.
         if area.get("status", "ok") != "ok" and area["cases"] in FINAL:
-            found.append(
-                f"{area['study'].upper()}, {area['task']}, {area['cases']}, per {area['unit']}: "
-                f"the {method(area['method'])} area has status {area['status']} (docs/roc.md)."
-            )
+            which = f"{area['study'].upper()}, {area['task']}, per {area['unit']}"
+            odd.setdefault((method(area["method"]), area["status"]), []).append(which)
+    for (name, status), which in odd.items():
+        found.append(f"Status {status} (docs/roc.md) of the {name} area of {'; '.join(which)}.")
     return found
 
 

@@ -1,0 +1,27 @@
+"""Writes every figure as SVG and its data as CSV, for the user's own paper. Draws nothing."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from mtl_jax.report.drawing import Drawn, standalone
+
+
+def export(figures: Iterable[Drawn], folder: Path) -> None:
+    """`folder`/NAME.svg and NAME.csv of each figure, each whole or not at all."""
+    folder.mkdir(exist_ok=True)
+    for figure in figures:
+        table = io.StringIO(newline="")
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(figure.columns)
+        writer.writerows(figure.rows)
+        _write(folder / f"{figure.name}.csv", table.getvalue())
+        _write(folder / f"{figure.name}.svg", standalone(figure.svg))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", newline="")
+    os.replace(part, path)

@@ -1,0 +1,130 @@
+"""A methods section for the user's own paper, filled from the config and the results.
+
+It states what was done and claims nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mtl_jax.report import words
+from mtl_jax.report.folder import Work
+
+PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
+
+
+def paragraphs(work: Work) -> list[str]:
+    """Data, network, training, statistics, and what was looked at, a paragraph each."""
+    found = [_data(work), _network(work), _training(work), _statistics(work)]
+    if work.findings:
+        found.append(_analyses(work))
+    versions = work.environment["packages"]
+    found.append(
+        f"Software: mtl_jax {versions['mtl_jax']}, JAX {versions['jax']}, Flax {versions['flax']}, "
+        f"NumPy {versions['numpy']}, SciPy {versions['scipy']}, on {work.environment['platform']} "
+        f"({words.listed(sorted(set(work.environment['devices'])))}). The method follows {PAPER}."
+    )
+    return found
+
+
+def _data(work: Work) -> str:
+    results, background = work.results, work.config["data"]["background"]
+    parts = []
+    for c in results["collections"]:
+        views = c["views"]["malignant"] + c["views"]["benign"]
+        lesions = c["lesions"]["malignant"] + c["lesions"]["benign"]
+        parts.append(
+            f"{c['name']} ({', '.join(c['modality'])}; {views} views of {lesions} lesions, "
+            f"{c['lesions']['malignant']} malignant, of {c['cases']} cases; truth: "
+            f"{', '.join(c['truth_source'])})"
+        )
+    corrected = (
+        "The background was corrected by a distance-weighted estimate from the region's edges, in "
+        f"boxes of {background['along_mm']:g} mm by {background['depth_mm']:g} mm (Chan et al. "
+        "1995)."
+        if background["correct"]
+        else "The background was not corrected."
+    )
+    simulated = "Simulated images (a phantom) were used. " if words.is_phantom(work) else ""
+    return (
+        f"{simulated}The data were {words.listed(parts)}. From each view a region of interest of "
+        "128 by 128 pixels of 200 um about the lesion was cut, after averaging to that pixel "
+        f"size. {corrected} Each collection was standardized by the mean and standard deviation of "
+        f"its own training pixels. The target was {results['target']}, of which "
+        f"{results['split']['train']} cases were for training and {results['split']['test']} for "
+        f"testing, by case ({results['split']['rule']})."
+    )
+
+
+def _network(work: Work) -> str:
+    run, weights = work.runs[0], work.results["weights"]
+    given = ", ".join(run["pretrained"]) or "no layers"
+    frozen = ", ".join(run["frozen"]) or "none"
+    note = f" ({weights['note'].rstrip('.')})" if words.own_weights(work) else ""
+    start = f"Weights for {given} came from {weights['name']}{note}"
+    heads = {run["heads"] for run in work.runs if "heads" in run} or {"shared"}
+    shape = words.listed(sorted("one output layer for all collections" if h == "shared" else
+                                "an output layer for each collection" for h in heads))  # fmt: skip
+    learned = "; ".join(
+        f"{approach.upper()} learned {words.listed(words.tasks_of(work, approach))}"
+        for approach in work.approaches
+    )
+    return (
+        "The network was AlexNet with five convolutional and five fully connected layers (4096, "
+        f"4096, 1000, 100 and 2 nodes), with {shape}. {start}; all other layers started at random. "
+        f"Frozen: {frozen}. {learned}."
+    )
+
+
+def _training(work: Work) -> str:
+    t, epochs = work.config["train"], sorted({run["epochs"] for run in work.runs})
+    return (
+        f"Training took {words.listed([str(e) for e in epochs])} epochs of stochastic gradient "
+        f"descent in batches of {t['batch_size']}, momentum {t['momentum']:g}, weight decay "
+        f"{t['weight_decay']:g}, learning rate {t['learning_rate']:g} falling exponentially to "
+        f"{t['final_learning_rate']:g}, dropout {work.config['model']['dropout']:g}. Each epoch "
+        "showed each region in its eight flips and turns. The score of a region was the mean "
+        "probability of malignant over the eight; that of a lesion the mean over its views. "
+        f"Random numbers were seeded with {work.config['seed']}."
+    )
+
+
+def _statistics(work: Work) -> str:
+    methods = dict.fromkeys(test["method"] for test in work.results["comparisons"])
+    compared = (
+        " Paired differences were tested, two-sided, by "
+        f"{words.listed([words.method(m) for m in methods])}, with the patient as the unit."
+        if methods
+        else ""
+    )
+    stages = words.listed([s["stage"].replace("_", " ") for s in work.results["stages"]])
+    chosen = "".join(
+        f" The {what} was chosen by this rule: {found['rule']}; it gave {found['chosen']}."
+        for what, found in work.results["selection"].items()
+    )
+    areas = {area["method"] for area in work.results["auc"]}
+    fitted = "empirical and, by maximum likelihood, of proper binormal curves (Metz and Pan 1999)"
+    return (
+        f"Stages of the study: {stages}.{chosen} Areas under the ROC curve were "
+        f"{fitted if 'proper' in areas else 'empirical'}, with 95 % intervals.{compared}"
+    )
+
+
+def _analyses(work: Work) -> str:
+    a: Mapping[str, Any] = work.config["analysis"]
+    text = (
+        "Features of the layers F1 to F4, averaged over the eight orientations, were embedded by "
+        f"t-SNE (openTSNE; perplexity {a['perplexity']:g}, learning rate {a['learning_rate']:g}, "
+        f"{a['iterations']} iterations, momentum {a['momentum']:g}, {a['starts']} random starts, "
+        f"the lowest cost kept), for at most {a['regions']} regions of each collection. Mixing of "
+        "the collections was measured by the silhouette and the squared maximum mean discrepancy, "
+        "with jackknife standard errors over cases. Feature maps were projected back by a "
+        "deconvolutional network (Zeiler and Fergus 2014), beside integrated gradients "
+        f"(Sundararajan et al. 2017; {a['steps']} steps from the mean gray)."
+    )
+    if "conventional" in work.results:
+        text += (
+            " For comparison, hand-made features of shape, texture and spiculation of the target's "
+            "masses were classified by shrunken linear discriminant analysis and by a random "
+            f"forest of {a['trees']} trees (scikit-learn)."
+        )
+    return text

@@ -1,0 +1,61 @@
+"""Draws ROC curves: fitted, empirical, and their uncertainty. Computes no number."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+from mtl_jax.report import words
+from mtl_jax.report.curves import GRID, Curve
+from mtl_jax.report.drawing import INK, STYLE, Drawn, line, linestyle, sheet, svg
+
+FEW = 60  # operating points up to which each is marked
+
+
+def roc_figure(curves: Sequence[Curve], unit: str, tests: Sequence[Mapping[str, Any]]) -> Drawn:
+    """The curves of all approaches over their bands, in a unit square; `tests` are comparisons of
+    this unit, whose differences and p-values are written beside."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = sheet(3.6, 3.6 + 0.18 * (len(curves) + len(_below(tests))))
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, alpha=0.5)
+        for i, curve in enumerate(curves):
+            axes.fill_between(GRID, curve.low, curve.high, color=line(i), alpha=0.16, linewidth=0)
+        for i, curve in enumerate(curves):
+            marker = {"marker": "o", "markersize": 2.2} if len(curve.fpf) <= FEW else {}
+            axes.plot(curve.fpf, curve.tpf, color=line(i), linewidth=0.7, alpha=0.65, **marker)
+            fitted = curve.fit
+            text = (
+                f"{curve.approach.upper()} {words.number(fitted.auc)} "
+                f"({words.number(fitted.ci_low)} to {words.number(fitted.ci_high)})"
+            )
+            axes.plot(
+                curve.fit_fpf, curve.fit_tpf, color=line(i), linestyle=linestyle(i), label=text
+            )
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        axes.set(xlabel="false positive fraction", ylabel="true positive fraction")
+        title = "\n".join([*_below(tests), "area under the fitted curve:"])
+        figure.legend(loc="outside lower left", title=title, title_fontsize=8.5, alignment="left")
+        names = ", ".join(f"{c.approach.upper()} AUC {c.fit.auc:.3f}" for c in curves)
+        drawn = svg(figure, f"ROC curves per {unit}: {names}")
+    rows = []
+    for curve in curves:
+        for kind, x, y in (
+            ("empirical", curve.fpf, curve.tpf),
+            ("proper binormal", curve.fit_fpf, curve.fit_tpf),
+            ("band, low", GRID, curve.low),
+            ("band, high", GRID, curve.high),
+        ):
+            rows += [(curve.approach, kind, *map(float, point)) for point in zip(x, y, strict=True)]
+    return Drawn(f"roc-{unit}", drawn, ("approach", "curve", "fpf", "tpf"), rows)
+
+
+def _below(tests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Difference and p of each pair, by the first method that tested it."""
+    first: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for test in tests:
+        first.setdefault((test["a"], test["b"]), test)
+    return [
+        f"{test['a'].upper()} less {test['b'].upper()}: {words.signed(test['delta'])}, "
+        f"{words.p_value(test['p_value'])}"
+        for test in list(first.values())[:3]
+    ]
