@@ -22,6 +22,7 @@ def export(figures: Iterable[Drawn], folder: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    """Not waiting for the disk, as results do: figures are made again at any time."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8", newline="")
     os.replace(part, path)

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from mtl_jax import whole
 from mtl_jax.report import curves, drawing, exhibits, methods, pictures, tables, words
 from mtl_jax.report import folder as folders
 from mtl_jax.report.export import export
@@ -48,9 +48,7 @@ def write(folder: Path) -> Path:
     page = render(work, shown)
     export(shown.all(), folder / "figures")
     path = folder / "report.html"
-    part = path.with_name(path.name + ".part")
-    part.write_text(page, encoding="utf-8", newline="\n")
-    os.replace(part, path)
+    whole.write_text(path, page)
     return path
 
 
