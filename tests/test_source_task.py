@@ -1,12 +1,17 @@
 """The source task: its images against what their formulas say, its network, its training."""
 
+import io
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorflow_datasets
 from PIL import Image
 
 from mtl_jax import config, weights
@@ -282,3 +287,64 @@ def test_one_in_twenty_is_held_out_where_nothing_is_marked(tmp_path: Path) -> No
             (tmp_path / name / f"{i}.png").touch()
     task = images.open_task(small(images=f"folder:{tmp_path}").source, KEY, 8, 1)
     assert task.classes == 2 and 185 <= task.images <= 198
+
+
+class ToyPictures(tensorflow_datasets.core.GeneratorBasedBuilder):
+    """Gray squares, bright or dark, of which TFDS knows no split but train."""
+
+    VERSION = tensorflow_datasets.core.Version("1.0.0")
+
+    def _info(self) -> tensorflow_datasets.core.DatasetInfo:
+        f = tensorflow_datasets.features
+        features = {
+            "image": f.Image(shape=(None, None, 1), dtype=np.uint8),
+            "label": f.ClassLabel(names=["dark", "bright"]),
+        }
+        return tensorflow_datasets.core.DatasetInfo(builder=self, features=f.FeaturesDict(features))
+
+    def _split_generators(self, _: object) -> dict[str, Iterator[tuple[int, dict]]]:
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
+        for i in range(60):
+            file = io.BytesIO()  # as PNG, which TFDS takes without TensorFlow
+            Image.new("L", (70, 80), 40 + 160 * (i % 2)).save(file, "PNG")
+            file.seek(0)
+            yield i, {"image": file, "label": i % 2}
+
+
+def test_a_tfds_set_is_a_task(tmp_path: Path) -> None:
+    builder = ToyPictures(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    name = f"tfds:{builder.data_dir}"
+    task = images.open_task(small(images=name).source, KEY, 8, 1)
+    held_out = list(task.held_out(64))
+    assert task.classes == 2 and task.images + sum(float(e.weight.sum()) for e in held_out) == 60
+    for examples in [*task.epoch(0, 64), *held_out]:
+        bright = np.asarray(examples.image[:, 30, 30, 0]) > 0
+        np.testing.assert_array_equal(bright, examples.label == 1)
+
+
+DEVICES = """
+import os, sys
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+sys.path.insert(0, "tests")
+from test_source_task import small
+from pathlib import Path
+from mtl_jax.source_task.learn import learn
+for count in (1, 4):
+    c = small(images="folder:" + sys.argv[1])
+    c.devices = count
+    learn(c, Path(sys.argv[2]) / str(count))
+"""
+
+
+@pytest.mark.slow
+def test_four_devices_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-c", DEVICES, str(folder), str(tmp_path)], check=True, timeout=300
+    )
+    one, four = (
+        weights.load(tmp_path / count / "weights").params["C2"]["kernel"] for count in "14"
+    )
+    np.testing.assert_allclose(four, one, atol=2e-3 * np.abs(one).max())

@@ -117,11 +117,11 @@ def _tfds(place: str) -> tuple[int, Pictures, Pictures]:
     from mtl_jax.data.sources import tfds_fields  # TFDS takes a second to load
 
     found = tfds_fields.builder(place)
-    features = found.info.features
+    features = dict(found.info.features)
     if "image" not in features or not hasattr(features.get("label"), "num_classes"):
         raise InputError(f"tfds {found.name}: needs features image and label (a ClassLabel)")
     shape = features["image"].shape
-    if len(shape) != 3 or shape[-1] not in (1, 3) or features["image"].dtype != np.uint8:
+    if len(shape) != 3 or shape[-1] not in (1, 3) or features["image"].np_dtype != np.uint8:
         raise InputError(f"tfds {found.name}: image must be uint8 of 1 or 3 channels, not {shape}")
     splits = set(found.info.splits)
     held_out = next((n for n in ("validation", "test") if n in splits), None)

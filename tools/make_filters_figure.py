@@ -1,0 +1,60 @@
+"""Draws the filters of the first layer before and after the source task: docs/filters.png.
+
+python tools/make_filters_figure.py --weights checkpoints/formulas --output docs/filters.png
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+
+from mtl_jax import weights
+from mtl_jax.nouns import InputError
+
+ROWS = 8  # of filters; 64 of them make a square
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", default="shipped", help="as config.weights")
+    parser.add_argument("--output", type=Path, required=True, help="the PNG to write")
+    given = parser.parse_args(arguments)
+    try:
+        after = weights.find(given.weights)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    draw(weights.analytic(), after, given.output)
+    return 0
+
+
+def draw(before: weights.Weights, after: weights.Weights, path: Path) -> None:
+    """The kernels of C1 of both, each summed over its channels and scaled to itself, side by
+    side."""
+    matplotlib.use("Agg")
+    figure, axes = plt.subplots(1, 2, figsize=(8, 4.3), layout="constrained")
+    titles = "before: Gabor filters", f"after: {after.card['name']}"
+    for axis, title, found in zip(axes, titles, (before, after), strict=True):
+        axis.imshow(mosaic(found.params["C1"]["kernel"]), cmap="gray", vmin=-1, vmax=1)
+        axis.set_title(title, fontsize=10)
+        axis.set_axis_off()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def mosaic(kernel: np.ndarray) -> np.ndarray:
+    """The filters (size, size, channels, n) as one image in [-1, 1], with a line between them."""
+    gray = kernel.sum(2).transpose(2, 0, 1)
+    gray = gray / np.abs(gray).max((1, 2), keepdims=True)
+    framed = np.pad(gray, ((0, 0), (1, 0), (1, 0)), constant_values=1.0)
+    rows = framed.reshape(ROWS, -1, *framed.shape[1:])
+    return rows.transpose(0, 2, 1, 3).reshape(ROWS * framed.shape[1], -1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
