@@ -9,8 +9,9 @@ from mtl_jax import config
 from mtl_jax.analysis.files import write_arrays, write_rows
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores, workdir
-from mtl_jax.study.results import summarize
+from mtl_jax.study.results import choose, summarize
 from mtl_jax.study.splits import Split
+from mtl_jax.study.tables import area_rows
 
 HOSTILE = "<script>alert('case')</script>&\"'$x_"
 DM = "_<b>$dm"  # a name that HTML, TeX and a legend would each take for its own
@@ -132,6 +133,53 @@ def make_folder(
     workdir.write_json(folder / "results.json", results)
     if analysed and "mttl" in approaches:
         make_findings(folder / "analysis", rois, tables, runs)
+    return folder
+
+
+def make_stages(folder: Path, last: str = "test") -> Path:
+    """Adds to a folder of `make_folder` what the stages before the last leave, by the study's code;
+    `last` splits, depth or learning_curve: a job that ended there."""
+    rois = make_rois("sfm", "SFM", 60, "simulated", 0)
+    cases = sorted(set(rois.index["case_id"]))
+    results = json.loads((folder / "results.json").read_text())
+    runs = {
+        "splits": [
+            Run("mttl", ("sfm",), network, fold, seed, split)
+            for split in (1, 2, 3)
+            for network in ("C1", "C1-C3")
+            for seed in (0, 1)
+            for fold in (0, 1)
+        ],
+        "depth": [
+            Run("mttl", ("sfm",), network, fold, seed, 2)
+            for network in config.NETWORKS
+            for seed in range(6)
+            for fold in (0, 1)
+        ],
+        "learning_curve": [
+            Run(approach, ("sfm",), "C1", None, seed, target_cases=few)
+            for few in (10, 20, 40)
+            for approach in ("mttl", "sttl")
+            for seed in (0, 1)
+        ],
+    }
+    stages = []
+    for stage, own in runs.items():
+        made = {
+            run.id: make_scores(rois, cases[run.fold :: 2] if run.fold is not None else cases, 1, i)
+            for i, run in enumerate(own)
+        }
+        if last in (stage, "test"):
+            results[stage] = area_rows(own, made, "sfm")
+            results["selection"] |= choose(stage, results[stage], "view")
+            stages.append({"stage": stage, "runs": [run["id"] for run in results["runs"]]})
+    if last != "test":
+        results |= {"auc": results[last], "comparisons": []}
+        results["stages"] = stages
+        results.pop("conventional")
+    else:
+        results["stages"] = [*stages, *results["stages"]]
+    workdir.write_json(folder / "results.json", results)
     return folder
 
 

@@ -39,7 +39,7 @@ def command(workdir: Path, cache: Path, *extra: str, job: str = "configs/mttl.py
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
 
 def outcome(workdir: Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from finished_work import DM, HOSTILE, make_folder
+from finished_work import DM, HOSTILE, make_folder, make_stages
 
 from mtl_jax import report
 from mtl_jax.nouns import InputError
@@ -258,6 +258,36 @@ def test_gallery_says_who_was_mistaken_by_hand() -> None:
     ]
     assert walls[0].drawn.rows[0][0] == "b"  # the lowest of the two
     assert len(walls[0].drawn.rows) == 1
+
+
+def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
+    folder = make_stages(make_folder(tmp_path / "work", epochs=1))
+    text = Page(page_of(folder)).text
+    results = json.loads((folder / "results.json").read_text())
+    for what, found in results["selection"].items():
+        assert f"{found['chosen']}, chosen by this rule: {found['rule']}" in text, what
+    for name in ("splits", "depth", "learning-curve-view"):
+        data = (folder / "figures" / f"{name}.csv").read_text(encoding="utf-8")
+        rows = list(csv.DictReader(io.StringIO(data)))
+        stage = name.removesuffix("-view").replace("-", "_")
+        own = [row for row in results[stage] if row["unit"] == "view"]
+        assert [float(r["auc"]) for r in rows] == [row["auc"] for row in own]
+        areas = [float(r[f"area_{i + 1}"]) for r in rows for i in range(np.size(own[0]["areas"]))]
+        assert areas == [a for row in own for seed in row["areas"] for a in seed]
+
+
+@pytest.mark.parametrize("last", ["splits", "depth", "learning_curve"])
+def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) -> None:
+    folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
+    make_stages(folder, last)
+    text = Page(page_of(folder)).text
+    assert "No area could be measured" not in text
+    assert {"splits": "Which random split", "depth": "How many convolutions"}.get(
+        last, "How many cases of sfm does it take"
+    ) in text
+    results = json.loads((folder / "results.json").read_text())
+    for area in results["auc"]:
+        assert f"{area['ci_low']:.3f} to {area['ci_high']:.3f}" in text
 
 
 def test_a_figure_alone_escapes_what_it_is_called() -> None:

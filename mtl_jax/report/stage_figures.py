@@ -18,7 +18,7 @@ def splits_figure(rows: Sequence[Mapping[str, Any]], chosen: int, unit: str) -> 
     rows = [row for row in rows if row["unit"] == unit]
     groups = _groups(rows, "network")
     with matplotlib.rc_context(STYLE):
-        figure, axes = sheet(7.2, 2.9)
+        figure, axes = sheet(4.8, 2.9)
         axes.axvspan(chosen - 0.5, chosen + 0.5, color=INK, alpha=0.08, linewidth=0)
         for i, (name, own) in enumerate(groups.items()):
             offset = 0.34 * (i - (len(groups) - 1) / 2)
@@ -45,7 +45,7 @@ def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> D
     """The area by how many convolutions are frozen: each seed's mean over folds, and the mean."""
     rows = [row for row in rows if row["unit"] == unit]
     with matplotlib.rc_context(STYLE):
-        figure, axes = sheet(4.6, 2.9)
+        figure, axes = sheet(4.8, 2.9)
         names = list(dict.fromkeys(row["network"] for row in rows))
         at = names.index(chosen)
         axes.axvspan(at - 0.5, at + 0.5, color=INK, alpha=0.08, linewidth=0)
@@ -78,7 +78,7 @@ def learning_curve_figure(rows: Sequence[Mapping[str, Any]], unit: str) -> Drawn
     """The area on the test set by the number of the target's cases learned, by approach."""
     rows = [row for row in rows if row["unit"] == unit]
     with matplotlib.rc_context(STYLE):
-        figure, axes = sheet(4.6, 2.9)
+        figure, axes = sheet(4.8, 2.9)
         for i, (name, own) in enumerate(_groups(rows, "study").items()):
             own = sorted(own, key=lambda row: row["target_cases"] or np.inf)
             _errors(axes, i, [row["target_cases"] for row in own], own, name.upper(), linestyle(i))
