@@ -66,7 +66,8 @@ def test_text_in_figures_can_be_read_on_a_phone(tab: browser.Tab) -> None:
 def test_pointing_at_a_region_shows_it_in_every_panel(tab: browser.Tab) -> None:
     tab.resize(1100)
     first = "document.querySelector('svg.points[aria-label^=\"t-SNE\"]')"
-    mark = f"[...{first}.querySelectorAll('rect[data-r]')].pop()"
+    # An open one: it must answer in its middle too.
+    mark = f"[...{first}.querySelectorAll('g[fill=none] > rect[data-r]')].pop()"
     tab.evaluate(f"{mark}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
     # What scrolls hides the picture: after two frames that is over.
     tab.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
