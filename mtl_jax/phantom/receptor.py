@@ -2,11 +2,12 @@
 and a digital detector. It knows no tissue, no lesions and no labels.
 
 Fluence is in x-ray quanta that the receptor absorbs a square mm; NPS is the noise power spectrum.
-Films: characteristic (H&D) curves of mammographic screen-film systems, screen blur and quantum
-mottle before the film, grain after it (Barnes & Chakraborty 1982, Radiology 145 815; Nishikawa &
-Yaffe 1985, Med. Phys. 12 32; Bunch 1999, Proc. SPIE 3659 120), then a laser scanner linear in
-optical density (OD). Digital: Vedantham et al. 2000, Med. Phys. 27 558 (CsI on amorphous silicon,
-0.1 mm, 14 bits).
+Films: a characteristic (H&D) curve of mean gradient 3.1 (sfm) and 2.9 (ddsm) between OD 0.25 and 2
+above base and fog, less than the 3.8 of the late Min-R 2000 (Meeson et al. 2001, Br. J. Radiol. 74
+825); screen blur and quantum mottle before the film, grain after it (Barnes & Chakraborty 1982,
+Radiology 145 815; Nishikawa & Yaffe 1985, Med. Phys. 12 32); then a laser scanner linear in optical
+density (OD). Digital: as Vedantham et al. 2000, Med. Phys. 27 558 (CsI on amorphous silicon,
+0.1 mm). Numbers of quanta, grain and scanner noise are round ones of that order, fitted to nothing.
 """
 
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ RECEPTORS: dict[str, Film | Detector] = {
         bits=12,
         fog=0.18,
         darkest=4.0,
-        gradient=3.6,
+        gradient=4.6,
         aim=1.6,
         quanta=2.5e5,
         blur=5.0,
@@ -103,7 +104,7 @@ RECEPTORS: dict[str, Film | Detector] = {
         bits=12,
         fog=0.22,
         darkest=3.6,
-        gradient=2.9,
+        gradient=4.0,
         aim=1.3,
         quanta=1.8e5,
         blur=4.0,
