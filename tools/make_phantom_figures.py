@@ -1,0 +1,243 @@
+"""Draws and measures the phantom for docs/phantom.md.
+
+    python tools/make_phantom_figures.py --cases 60 --out docs
+
+All is measured on files that are generated for it, by the rooms that read anybody's. Simulated
+images: not evidence about patients.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage, stats
+
+from mtl_jax import config
+from mtl_jax.data import ingest
+from mtl_jax.imaging.read import read_image
+from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.phantom.case import simulate
+from mtl_jax.phantom.collection import Parameters, fates
+from mtl_jax.phantom.receptor import RECEPTORS, Film
+from mtl_jax.phantom.spectra import power, radial
+
+TILES, TILE, MARGIN = 7, 112, 92  # of the montage, in pixels
+GRAYS = 32  # levels of its pictures, so that the file is small
+COLOURS = {"sfm": "#3f8fd2", "ddsm": "#d9822b", "dm": "#2f9e7b"}
+BAND = (0.15, 1.0)  # 1/mm, between what a window of 32 mm leaks and where noise begins to count
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", type=int, default=60, help="in each kind (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
+    given = parser.parse_args(arguments)
+    matplotlib.use("agg")
+    plt.rcParams |= {"font.size": 9, "svg.hashsalt": "phantom", "axes.spines.top": False}
+    plt.rcParams |= {"axes.spines.right": False, "figure.constrained_layout.use": True}
+    c = config.default()
+    c.data.phantom.cases, c.data.phantom.seed = given.cases, given.seed
+    try:
+        config.validate(c)
+        given.out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as place:
+            flat, raw = (_regions(c, Path(place), correct) for correct in (True, False))
+            draw_montage(raw, given.out / "phantom-montage.png")
+            draw_correction(raw, flat, given.out / "phantom-correction.png")
+            draw_spectra(Path(place), given.out / "phantom-spectra.svg")
+        draw_curves(given.out / "phantom-curves.svg")
+        draw_lesions(c, given.out / "phantom-lesions.svg")
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _regions(c: config.ConfigDict, folder: Path, correct: bool) -> dict[str, RoiSet]:
+    c.data.background.correct = correct
+    how = ingest.settings(c.data.to_dict(), folder)
+    return {kind: ingest.load(f"phantom:{kind}", folder, *how) for kind in RECEPTORS}
+
+
+def _pixels(rois: RoiSet) -> np.ndarray:
+    """(n, 128, 128) in 12-bit gray levels."""
+    return np.concatenate(rois.shards) * float(rois.manifest["gray_per_count"])
+
+
+def draw_montage(regions: dict[str, RoiSet], path: Path) -> None:
+    """The first regions of each kind and class, one a case, each in its own window."""
+    canvas = Image.new("L", (MARGIN + TILES * TILE, 2 * len(regions) * TILE), 255)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=15)
+    for row, (kind, label) in enumerate((k, t) for k in regions for t in (0, 1)):
+        index, gray = regions[kind].index, _pixels(regions[kind])
+        rows = np.flatnonzero(index["label"] == label)
+        first = rows[np.unique(index["case_id"][rows], return_index=True)[1]]
+        for column, one in enumerate(first[:TILES]):
+            low, high = np.percentile(gray[one], (1, 99.7))
+            shade = np.rint(np.clip((gray[one] - low) / (high - low), 0, 1) * (GRAYS - 1))
+            tile = Image.fromarray(np.uint8(shade * (255 / (GRAYS - 1))))
+            place = MARGIN + column * TILE, row * TILE
+            canvas.paste(tile.resize((TILE - 2, TILE - 2), Image.Resampling.BOX), place)
+        pen.text((4, row * TILE + TILE / 2 - 20), kind, 0, font)
+        pen.text((4, row * TILE + TILE / 2), ("benign", "malignant")[label], 0, font)
+    canvas.quantize(GRAYS).save(path, optimize=True)
+
+
+def draw_correction(raw: dict[str, RoiSet], flat: dict[str, RoiSet], path: Path) -> None:
+    """The same regions before correction, all in one window, and after it, in units of their
+    collection's standard deviation; and their gray."""
+    figure, axes = plt.subplots(2, 7, figsize=(8.6, 2.7), width_ratios=[*[1] * 6, 1.5])
+    for row, regions in enumerate((raw, flat)):
+        for number, (kind, rois) in enumerate(regions.items()):
+            gray = _pixels(rois)
+            if row:
+                gray = (gray - gray.mean()) / gray.std()
+            limits = (-3, 3) if row else (0, 4095)
+            for column, one in enumerate(np.flatnonzero(rois.index["label"] == 0)[[1, 5]]):
+                axis = axes[row, 2 * number + column]
+                axis.imshow(gray[one], "gray", vmin=limits[0], vmax=limits[1])
+                axis.set_axis_off()
+                if not row and not column:
+                    axis.set_title(kind, loc="left", fontsize=9)
+            means = gray.mean((1, 2))
+            print(
+                f"{kind}: mean gray {'after' if row else 'before'} {means.mean():.2f}"
+                f" (sd over regions {means.std(ddof=1):.2f}, n {len(means)})"
+            )
+            share, edges = np.histogram(gray, np.linspace(*limits, 60), density=True)
+            axes[row, 6].stairs(share, edges, color=COLOURS[kind], label=kind)
+        axes[row, 6].set_yticks([])
+        axes[row, 6].set_xlabel("standard deviations" if row else "12-bit gray")
+    axes[0, 6].legend(frameon=False, fontsize=7, handlelength=1)
+    figure.savefig(path, dpi=100, pil_kwargs={"optimize": True})
+    with Image.open(path) as picture:
+        small = picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64)
+    small.save(path, optimize=True)
+
+
+def draw_spectra(folder: Path, path: Path) -> None:
+    """Power spectra of the generated images, and noise spectra of even exposures."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.2))
+    for kind, receptor in RECEPTORS.items():
+        logs, slopes = [], []
+        for image in sorted(_images(folder, kind)):
+            gray = read_image(image)[0].astype(np.float64)
+            # Thousandths of OD to OD; of dm, 12-bit levels of the logarithm back to ln exposure.
+            unit = 1e-3 if isinstance(receptor, Film) else np.log(2**receptor.bits - 1) / 4095
+            spectrum = power(gray * unit, receptor.pixel_mm)
+            top = 0.5 / receptor.pixel_mm
+            frequency, found = radial(spectrum, receptor.pixel_mm, (0.08, top), 30)
+            logs.append(np.log(found))
+            inside, value = radial(spectrum, receptor.pixel_mm, BAND)
+            slopes.append(-stats.linregress(np.log(inside), np.log(value)).slope)
+        left.loglog(frequency, np.exp(np.mean(logs, 0)), color=COLOURS[kind], label=kind)
+        error = np.std(slopes, ddof=1) / np.sqrt(len(slopes))
+        print(f"{kind}: spectrum exponent {np.mean(slopes):.3f} +- {error:.3f} (n {len(slopes)})")
+        for exposure, style in ((-0.3, ":"), (0.0, "-"), (0.3, "--")):
+            frequency, found = _noise(kind, exposure)
+            label = f"{kind}, exposure x {10**exposure:.1f}" if kind == "sfm" else None
+            right.loglog(frequency, found, style, color=COLOURS[kind], label=label)
+    reference = np.array(BAND)
+    left.loglog(reference, 0.04 * reference**-3.0, "k--", lw=1, label=r"$1/f^{3}$")
+    left.set(xlabel="spatial frequency (1/mm)", ylabel="power (mm², OD or ln exposure)")
+    right.set(xlabel="spatial frequency (1/mm)", ylabel="noise power (mm², OD or relative)")
+    left.set_title("images", loc="left")
+    right.set_title("noise alone", loc="left")
+    left.legend(frameon=False)
+    right.legend(frameon=False, fontsize=7)
+    _save(figure, path)
+
+
+def _images(folder: Path, kind: str) -> list[Path]:
+    """The images of a kind among all that were generated below `folder`."""
+    for home in sorted(folder.glob("phantom-*")):
+        table = home / "manifest.csv"
+        if kind == "ddsm" and not table.exists():
+            return [path for view in ("CC", "MLO") for path in home.glob(f"*_{view}/*/*/*.dcm")]
+        if table.exists() and f"\n{kind}," in table.read_text(encoding="utf-8"):
+            return sorted(home.glob("*.dcm"))
+    raise InputError(f"{folder}: no images of {kind}")
+
+
+def _noise(kind: str, exposure: float) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies and noise power at an even exposure, mean of eight."""
+    receptor, rng = RECEPTORS[kind], np.random.default_rng(0)
+    fluence = np.full((320, 320), receptor.quanta * 10**exposure, np.float32)
+    total = 0.0
+    for _ in range(8):
+        gray = receptor.read(rng, fluence).astype(np.float64)
+        signal = gray / (receptor.gray_per_od if isinstance(receptor, Film) else gray.mean())
+        total = total + power(signal, receptor.pixel_mm) / 8
+    return radial(total, receptor.pixel_mm, (0.2, 0.5 / receptor.pixel_mm), 24)
+
+
+def draw_curves(path: Path) -> None:
+    """H&D curves, the detector's response, and modulation transfer functions."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8.2, 2.7))
+    exposure = np.logspace(-1.6, 1.4, 200)
+    for kind, receptor in RECEPTORS.items():
+        if isinstance(receptor, Film):
+            od = receptor.density(receptor.quanta * exposure)
+            left.plot(np.log10(exposure), od, color=COLOURS[kind], label=kind)
+            left.plot(0, receptor.aim, "o", color=COLOURS[kind], ms=4)
+        else:
+            gray = receptor.gain * receptor.quanta * receptor.pixel_mm**2 * exposure
+            middle.plot(exposure, np.minimum(gray, 2**receptor.bits - 1), color=COLOURS[kind])
+        frequency = np.linspace(0, 0.5 / receptor.pixel_mm, 100)
+        mtf = np.sinc(frequency * receptor.pixel_mm) / (1 + (frequency / receptor.blur) ** 2)
+        if isinstance(receptor, Film):
+            mtf = mtf * np.exp(-2 * (np.pi * frequency * receptor.scanner_mm) ** 2)
+        right.plot(frequency, mtf, color=COLOURS[kind], label=kind)
+    left.set(xlabel="log10 exposure over aim", ylabel="optical density")
+    middle.set(xlabel="exposure over aim", ylabel="dm: stored gray")
+    right.set(xlabel="spatial frequency (1/mm)", ylabel="MTF")
+    left.legend(frameon=False)
+    right.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_lesions(c: config.ConfigDict, path: Path) -> None:
+    """Diameters and contrasts of the masses by class: neither tells it."""
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.5))
+    data, values = c.data.phantom, {0: [], 1: []}
+    p = Parameters("sfm", data.cases, data.seed, data.difficulty, 1.0, 0.0, data.malignant_fraction)
+    film = RECEPTORS["sfm"]
+    for fate in fates(p):
+        case = simulate("sfm", data.seed, fate.number, fate.looks_malignant, data.difficulty)
+        for view in case.views:
+            near = ndimage.zoom(view.stored, 0.25, order=1).astype(float) / film.gray_per_od
+            body = view.body[::4, ::4][: near.shape[0], : near.shape[1]]
+            width = round(case.mass.diameter_mm / 2 / 0.2 * 0.5)
+            core = ndimage.binary_erosion(body, iterations=max(width // 2, 1))
+            around = ndimage.binary_dilation(body, iterations=width + 2)
+            around &= ~ndimage.binary_dilation(body, iterations=2)
+            contrast = near[core].mean() - near[around].mean()
+            values[int(fate.malignant)].append((case.mass.diameter_mm, contrast))
+    names = ("longest diameter (mm)", "contrast of the core in OD (sfm)")
+    for column, (axis, name) in enumerate(zip(axes, names, strict=True)):
+        parts = [np.array(values[label])[:, column] for label in (0, 1)]
+        bins = np.histogram_bin_edges(np.concatenate(parts), 16)
+        axis.hist(parts, bins, label=("benign", "malignant"), color=("#8fb8de", "#c0504d"))
+        axis.set(xlabel=name, ylabel="views")
+        for label, part in zip(("benign", "malignant"), parts, strict=True):
+            quartiles = np.percentile(part, (0, 25, 50, 75, 100))
+            print(f"{name}, {label}: {np.round(quartiles, 2).tolist()} (n {len(part)})")
+    axes[0].legend(frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
