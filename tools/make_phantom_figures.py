@@ -94,13 +94,13 @@ def draw_montage(regions: dict[str, RoiSet], path: Path) -> None:
 def draw_correction(raw: dict[str, RoiSet], flat: dict[str, RoiSet], path: Path) -> None:
     """The same regions before correction, all in one window, and after it, in units of their
     collection's standard deviation; and their gray."""
-    figure, axes = plt.subplots(2, 7, figsize=(8.6, 2.7), width_ratios=[*[1] * 6, 1.5])
+    figure, axes = plt.subplots(2, 7, figsize=(8.6, 2.9), width_ratios=[*[1] * 6, 1.3])
     for row, regions in enumerate((raw, flat)):
         for number, (kind, rois) in enumerate(regions.items()):
             gray = _pixels(rois)
             if row:
                 gray = (gray - gray.mean()) / gray.std()
-            limits = (-3, 3) if row else (0, 4095)
+            limits = (-4, 4) if row else (0, 4095)
             for column, one in enumerate(np.flatnonzero(rois.index["label"] == 0)[[1, 5]]):
                 axis = axes[row, 2 * number + column]
                 axis.imshow(gray[one], "gray", vmin=limits[0], vmax=limits[1])
