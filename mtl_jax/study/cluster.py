@@ -4,6 +4,8 @@ the same paths. Holds no schedule of its own."""
 import contextlib
 import functools
 import json
+import re
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,13 +34,7 @@ def run_all(
     """
     if not runs:
         return
-    try:
-        ray.init(address=c.ray.address, log_to_driver=False, ignore_reinit_error=True)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"config.ray.address {c.ray.address!r}: no Ray cluster answers there "
-            f"({' '.join(str(error).split())[:120]}); start one with 'ray start --head'"
-        ) from error
+    join(c.ray.address)
     task = ray.remote(work).options(
         num_cpus=c.ray.cpus, num_gpus=c.ray.gpus, max_retries=c.ray.retries
     )
@@ -50,6 +46,21 @@ def run_all(
         for reference in ready:
             ray.get(reference)  # raises what the run raised, such as InputError
             finished(waiting.pop(reference))
+
+
+def join(address: str | None) -> None:
+    """Connects to the cluster at `address` (host:port, ray://host:port, auto), or starts one of
+    this machine alone. InputError where none answers."""
+    try:
+        place = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address or "")
+        if place:  # Ray itself would try for two minutes
+            socket.create_connection((place[1], int(place[2])), timeout=10).close()
+        ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"config.ray.address {address!r}: no Ray cluster answers there "
+            f"({' '.join(str(error).split())[:120]}); start one with 'ray start --head'"
+        ) from error
 
 
 def work(run: Run, folder: str, here: str, settings: str) -> None:
