@@ -30,6 +30,7 @@ OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other 
 UNITS = ("view", "lesion")
 CACHES = ("auto", "off")
 EXECUTORS = ("local", "ray")
+KEEP = ("last", "all")
 UNUSABLE = ("refuse", "leave_out")
 SOURCE_HEADS = ("fully_connected", "pooled")
 SOURCE_STARTS = ("random", "analytic")
@@ -181,6 +182,9 @@ def default() -> ConfigDict:
     c.analysis.conventional = True  # hand-made features, LDA and random forest, beside the networks
     c.analysis.trees = 500  # of the random forest
 
+    c.keep_weights = "last"  # of finished runs: of the last stage, unless it is a table of many;
+    #                          all: of every run, 0.1 to 0.25 GB each
+
     # Where it runs
     c.devices = 1  # accelerators that share each batch
     c.cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
@@ -217,6 +221,7 @@ def validate(c: ConfigDict) -> None:
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
     _one_of("executor", c.executor, EXECUTORS)
+    _one_of("keep_weights", c.keep_weights, KEEP)
     _one_of("cache", c.cache, CACHES)
     for approach in c.approaches:
         parse_approach(approach)

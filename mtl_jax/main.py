@@ -1,7 +1,8 @@
 """python -m mtl_jax.main --config=configs/NAME.py --workdir=DIR [--config.FIELD=VALUE ...]
 
 From flags to a config, a study and a report. Holds no logic of its own.
-Exit status: 0 done, 2 the input is at fault (one line says where), 1 our fault.
+Exit status: 0 done, 2 the input is at fault (one line says where), 1 our fault; 130 stopped by
+Ctrl-C, 143 by SIGTERM, with a checkpoint where it was.
 """
 
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from mtl_jax import stop
 from mtl_jax.config import SOURCE, TRANSFER, validate
 from mtl_jax.nouns import InputError
 
@@ -22,11 +24,15 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the plan and its cost, and t
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     try:
+        stop.listen()
         config = CONFIG.value
         validate(config)
         JOBS.get(config.study, study)(config, Path(WORKDIR.value))
     except InputError as error:
         fail(error)
+    except stop.Stopped as asked:
+        print(f"mtl_jax: {asked}; the same command goes on from here", file=sys.stderr)
+        sys.exit(128 + asked.number)
 
 
 # Each imports late: JAX takes seconds, and neither --help nor a misspelt field needs it.

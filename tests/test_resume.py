@@ -36,20 +36,29 @@ def kill(job: subprocess.Popen, after: float) -> bool:
     return False
 
 
-def test_killed_in_two_of_its_runs(tmp_path: Path, cache: Path) -> None:
+def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> None:
     whole = finish(start(tmp_path / "whole", cache))
     assert "splits: 0 of 2 runs done before" in whole and "depth: 2 of 2 runs" in whole
     expected = outcome(tmp_path / "whole")
     workdir = tmp_path / "broken"
-    for run in ("sttl-C1-C5-split1-fold2-seed0", "sttl-C1-C5-test-seed0"):
+    for run, how in (
+        ("sttl-C1-C5-split1-fold1-seed0", signal.SIGINT),
+        ("sttl-C1-C5-split1-fold2-seed0", signal.SIGKILL),
+        ("sttl-C1-C5-test-seed0", signal.SIGTERM),
+    ):
         job = start(workdir, cache)
         history = workdir / "runs" / run / "history.jsonl"
         while not (history.exists() and history.stat().st_size):
             assert job.poll() is None, job.communicate()
             time.sleep(0.02)
-        job.send_signal(signal.SIGKILL)
-        job.communicate()
+        job.send_signal(how)
+        _, errors = job.communicate()
         assert not (workdir / "results.json").exists()
+        if how != signal.SIGKILL:
+            assert job.returncode == 128 + how, errors
+            assert f"stopped by {how.name}; the same command goes on from here" in errors
+            assert "Traceback" not in errors
+            assert list((workdir / "runs" / run / "checkpoint").glob("[0-9]"))
     assert "splits: 2 of 2 runs done before" in finish(start(workdir, cache))
     assert outcome(workdir) == expected
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 from ml_collections import ConfigDict
 
-from mtl_jax import config
+from mtl_jax import config, stop
 from mtl_jax.nouns import InputError, Run
 from mtl_jax.study.execute import execute
 from mtl_jax.study.materials import Materials, prepare
@@ -56,6 +56,7 @@ def join(address: str | None) -> None:
         if place:  # Ray itself would try for two minutes
             socket.create_connection((place[1], int(place[2])), timeout=10).close()
         ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
+        stop.listen()  # Ray has put a handler of its own there
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"config.ray.address {address!r}: no Ray cluster answers there "

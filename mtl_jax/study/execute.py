@@ -1,6 +1,7 @@
 """One Run from regions to scores.csv: initial weights, training, the mean of eight. No statistics
 but the area under the curve on the run's own training regions."""
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from mtl_jax.nouns import InputError, Params, RoiSet, Run
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study import splits, workdir
 from mtl_jax.study.length import epochs
+from mtl_jax.study.stages import of_last_stage
 from mtl_jax.training.fit import fit
 from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.pool import make_pool, statistics
@@ -32,8 +34,8 @@ def execute(
     weights: Weights,
     c: ConfigDict,
 ) -> None:
-    """Trains and scores `run`; leaves run.json, history.jsonl, scores.csv and checkpoint/ in
-    `folder`. scores.csv comes last: where it stands, the run is done."""
+    """Trains and scores `run`; leaves run.json, history.jsonl, scores.csv and, where its weights
+    are kept, checkpoint/ in `folder`. scores.csv comes last: where it stands, the run is done."""
     begin = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     learned, scored = splits.members(run, collections, split)
@@ -52,6 +54,7 @@ def execute(
     init_key, train_key = jax.random.split(jax.random.key(run.seed))
     params = warm_start(alexnet.init(network, init_key), weights)
     weighed = run.task_weights or (1.0,) * len(run.tasks)
+    keep = c.keep_weights == "all" or of_last_stage(run, c.study)
     recipe = c.train.copy_and_resolve_references()
     recipe.epochs = epochs(run, collections, split, c.train)
     with TensorBoard(folder, enabled=c.train.tensorboard) as board:
@@ -68,6 +71,7 @@ def execute(
             c.devices,
             board.write,
             Path(c.data.cache) / "frozen" if cached else None,
+            keep,
         )
 
     def score(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -108,6 +112,8 @@ def execute(
         for name in run.tasks
     ]
     score_tables.write(folder / "scores.csv", score_tables.join(tables))
+    if not keep:
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
 def warm_start(params: Params, weights: Weights) -> Params:

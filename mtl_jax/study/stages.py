@@ -47,6 +47,11 @@ def runs_of(stage: str, c: ConfigDict, approaches: Sequence[Approach], choice: C
     raise ValueError(f"no stage {stage!r}")
 
 
+def of_last_stage(run: Run, study: str) -> bool:
+    """Whether the run is one that the study's answer comes from; the others choose, or are many."""
+    return study == "cross_validation" or (run.fold is None and run.target_cases is None)
+
+
 def deal_count(c: ConfigDict) -> int:
     """How many deals into folds the study needs."""
     stages = STAGES[c.study]

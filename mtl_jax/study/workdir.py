@@ -20,6 +20,7 @@ PLACES = (
     "data.cache",
     "data.workers",
     "executor",
+    "keep_weights",
     "ray.address",
     "ray.cpus",
     "ray.gpus",

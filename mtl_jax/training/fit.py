@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mtl_jax import whole
+from mtl_jax import stop, whole
 from mtl_jax.models.alexnet import AlexNet
 from mtl_jax.nouns import InputError, Params, TrainState
 from mtl_jax.training import devices, transfer
@@ -45,13 +45,15 @@ def fit(
     device_count: int,
     report: Report,
     cache: Path | None = None,
+    keep: bool = True,
 ) -> Params:
     """Trains `params` on `pool` by `recipe` (the config's `train` section) and returns them.
 
     Writes `folder`/history.jsonl, a line an epoch, and `folder`/checkpoint/, from which a later
     call with the same arguments goes on to the same result, to the bit on the same device. Each
     line of the history is also handed to `report`. With `cache`, what the frozen layers give is
-    computed once and kept: in memory, or in that folder where memory is too small.
+    computed once and kept: in memory, or in that folder where memory is too small. `keep`: the
+    last state is saved as well. Asked to stop, it saves the state after the epoch in progress.
 
     Raises InputError where the loss or the update stops being a number, where a checkpoint is of
     another training, or where the disk does not take what is written.
@@ -103,7 +105,8 @@ def fit(
         # In a log file a line now and then is enough.
         mininterval=0.1 if sys.stderr.isatty() else 30,
     )
-    with bar, whole.writing(history), history.open("a", encoding="utf-8") as lines:
+    opened = history.open("a", encoding="utf-8")
+    with bar, whole.writing(history), opened as lines, stop.deferred() as stopping:
         for done in range(begin, recipe.epochs):
             order = Order(
                 *epoch_order(jax.random.fold_in(order_key, done), regions, recipe.batch_size),
@@ -136,9 +139,14 @@ def fit(
             os.fsync(lines.fileno())  # never behind the checkpoint
             report(line)
             bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
-            if (done + 1) % recipe.checkpoint_epochs == 0 or done + 1 == recipe.epochs:
+            last = done + 1 == recipe.epochs
+            due = keep if last else (done + 1) % recipe.checkpoint_epochs == 0
+            if due or stopping():
                 checkpoints.save(done + 1, state)
-    checkpoints.close(keep=recipe.epochs)
+            if stopping():
+                break
+    if keep:
+        checkpoints.close(keep=recipe.epochs)
     return state.params
 
 

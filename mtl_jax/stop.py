@@ -1,0 +1,50 @@
+"""Ends a job that is asked to stop (SIGTERM, Ctrl-C) at a moment when nothing is lost.
+
+Knows no job.
+"""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """The job was asked to stop by this signal. No Exception: nothing on the way may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
+_deferring = False
+_asked: int | None = None
+
+
+def listen() -> None:
+    """From now on either signal raises Stopped: at once, or at the end of a `deferred` block."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _handle)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+    """A block that a first signal does not interrupt, and a second one does; what it yields tells
+    whether the job was asked to stop."""
+    global _deferring
+    _deferring = True
+    try:
+        yield lambda: _asked is not None
+    finally:
+        _deferring = False
+    if _asked is not None:
+        raise Stopped(_asked)
+
+
+def _handle(number: int, _: FrameType | None) -> None:
+    global _asked
+    again, _asked = _asked is not None, number
+    if again or not _deferring:
+        raise Stopped(number)
+    print("mtl_jax: stopping when this epoch is done; once more: at once", file=sys.stderr)
