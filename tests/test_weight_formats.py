@@ -4,6 +4,7 @@ Where a library writes the file it writes it here, and its own forward pass is t
 """
 
 import importlib.util
+import json
 import os
 import pickle
 import runpy
@@ -47,7 +48,7 @@ def same_activations(found: weights.Weights, theirs: np.ndarray) -> None:
     """`theirs` (1, 1, 1, 256), computed by the library that wrote the file."""
     ours = np.asarray(alexnet.forward(found.params, IMAGE, "C1", "C5"))
     assert ours.shape == theirs.shape and theirs.std() > 0.1
-    np.testing.assert_allclose(ours, theirs, atol=1e-6 * max(1, np.abs(theirs).max()), rtol=1e-5)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6 * np.abs(theirs).max(), rtol=0)
 
 
 def one_line(call: Callable[[], object]) -> str:
@@ -86,6 +87,34 @@ def test_onnx_files_give_the_numbers_and_activations_of_their_graph(tmp_path: Pa
     assert found.card["format"] == "onnx, torchvision names"
     same_numbers(found)
     (theirs,) = ReferenceEvaluator(model).run(None, {"image": IMAGE.transpose(0, 3, 1, 2)})
+    same_activations(found, theirs.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_files_that_pytorch_and_safetensors_wrote(form: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
+    from safetensors.torch import save_file
+
+    modules: list[object] = []
+    for name, (stride, pad, pool) in files.STRIDE_PAD_POOL.items():
+        rows, _, channels, filters = files.SHAPES[name]
+        modules += [torch.nn.Conv2d(channels, filters, rows, stride, pad), torch.nn.ReLU()]
+        modules += [torch.nn.MaxPool2d(3, 2)] if pool else []
+        with torch.no_grad():
+            kernel = LAYERS[name]["kernel"].transpose(3, 2, 0, 1)
+            modules[-3 if pool else -2].weight.copy_(torch.tensor(kernel))
+            modules[-3 if pool else -2].bias.copy_(torch.tensor(LAYERS[name]["bias"]))
+    net = torch.nn.Sequential()
+    net.features = torch.nn.Sequential(*modules)
+    path = tmp_path / "alexnet"
+    if form == "safetensors":
+        save_file(net.state_dict(), path)
+    else:
+        torch.save(net.state_dict(), path, _use_new_zipfile_serialization=form == "zip")
+    found = weights.convert(path)
+    same_numbers(found)
+    with torch.no_grad():
+        theirs = net.features(torch.tensor(IMAGE.transpose(0, 3, 1, 2))).numpy()
     same_activations(found, theirs.transpose(0, 2, 3, 1))
 
 
@@ -254,6 +283,15 @@ def test_code_in_pickles_is_refused_by_name_and_false_claims_too(tmp_path: Path)
     evil = files.convnet(LAYERS, extra=b"coptions\nx\n(" + files.text("a") + b"tR")
     same = weights.convert(written(tmp_path / "file", evil))  # its own classes are passed over
     assert list(same.params) == list(LAYERS)
+
+
+def test_false_claims_in_safetensors(tmp_path: Path) -> None:
+    for shape, size in (([10**6, 10**6], 4), ([10**6, 10**6], 4 * 10**12)):
+        claim = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
+        header = json.dumps(claim).encode()
+        content = len(header).to_bytes(8, "little") + header + b"\0" * 4
+        path = written(tmp_path / "claim", content)
+        assert "damaged .safetensors" in one_line(lambda path=path: weights.convert(path))
 
 
 def test_false_claims_and_bombs_in_onnx_and_keras(
