@@ -18,6 +18,11 @@ def test_the_defaults_are_the_papers() -> None:
     assert (t.epochs, t.batch_size, t.momentum, t.weight_decay) == (200, 128, 0.9, 0.0005)
     assert (t.learning_rate, t.final_learning_rate) == (0.001, 0.00004)
     assert (c.model.dropout, c.folds) == (0.5, 4)
+    a = c.analysis
+    assert (a.perplexity, a.learning_rate, a.iterations, a.momentum, a.starts) == (
+        (30, 500, 5000, 0.5, 10)
+    )
+    assert a.maps == 6
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -1,10 +1,11 @@
 """t-SNE of a table of features, the best of several starts. Knows no network and no file."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from openTSNE import TSNE
+from openTSNE import TSNE, TSNEEmbedding
 
 EARLY = 250  # iterations with exaggerated attraction, as in van der Maaten and Hinton 2008
 
@@ -34,26 +35,26 @@ def embed(
     """
     # Above this a point would have more neighbours than there are (3 for each of perplexity).
     perplexity = min(perplexity, (len(features) - 1) / 3)
-    best, costs = np.zeros((len(features), 2), np.float32), []
-    for start in range(starts):
-        tsne = TSNE(
+    early = min(EARLY, iterations // 2)
+
+    def one(start: int) -> TSNEEmbedding:
+        return TSNE(
             perplexity=perplexity,
             learning_rate=learning_rate,
-            early_exaggeration_iter=min(EARLY, iterations // 2),
+            early_exaggeration_iter=early,
             early_exaggeration=12,
-            n_iter=iterations - min(EARLY, iterations // 2),
+            n_iter=iterations - early,
             initial_momentum=momentum,
             final_momentum=momentum,
             initialization="random",
             neighbors="exact",
             negative_gradient_method="bh",
-            n_jobs=1,  # several threads add in no fixed order
+            n_jobs=1,  # several threads in one start add in no fixed order; one each do
             random_state=seed + start,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # equal features lie at distance 0
-            points = tsne.fit(np.asarray(features, np.float64))
-        costs.append(float(points.kl_divergence))
-        if costs[-1] <= min(costs):
-            best = np.asarray(points, np.float32)
-    return Embedding(best, np.array(costs), perplexity)
+        ).fit(np.asarray(features, np.float64))
+
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal features lie at distance 0
+        made = list(pool.map(one, range(starts)))
+    costs = np.array([float(points.kl_divergence) for points in made])
+    return Embedding(np.asarray(made[int(costs.argmin())], np.float32), costs, perplexity)
