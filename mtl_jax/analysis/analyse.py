@@ -54,7 +54,8 @@ def analyse(
     regions.npz: the regions looked at, as pictures (n, 128, 128) uint8;
     tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled regions, costs of all starts;
     convergence-APPROACH.csv: how far tasks and truths lie apart, layer by layer;
-    maps-APPROACH.npz: deconvolution maps and integrated gradients of the regions explained.
+    maps-APPROACH.npz: deconvolution maps and integrated gradients of the regions explained, which
+    are pictures too: not where `settings.pictures` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = choose.choose(
@@ -73,13 +74,14 @@ def analyse(
     for approach, load in subjects.items():
         embeddings = {layer: folder / f"tsne-{approach}-{layer}.npz" for layer in features.LAYERS}
         measures, maps = folder / f"convergence-{approach}.csv", folder / f"maps-{approach}.npz"
-        if all(path.exists() for path in (*embeddings.values(), measures, maps)):
+        wanted = (*embeddings.values(), measures, *([maps] if settings.pictures else []))
+        if all(path.exists() for path in wanted):
             continue
         print(f"analysis of {approach}", flush=True)
         subject = load()
         if not (folder / "layers.csv").exists():
             _write_layers(folder / "layers.csv", subject)
-        if not maps.exists():
+        if maps in wanted and not maps.exists():
             _write_maps(maps, subject, material, mean, std, settings)
         if not (measures.exists() and all(path.exists() for path in embeddings.values())):
             pool = _pool(chosen, material, mean, std)
