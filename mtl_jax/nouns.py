@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Params = dict[str, dict[str, Any]]
+Box = tuple[float, float, float, float]
+UNKNOWN = -1  # the label of a lesion that is only scored
 
 
 class InputError(Exception):
@@ -23,13 +25,13 @@ class LesionView:
 
     collection: str
     image_path: Path
-    box: tuple[float, float, float, float]
+    box: Box
     case_id: str
     lesion_id: str  # the same in every view of the lesion; unique within the case
     view: str  # CC, MLO, ML, LM, ...
     laterality: str  # L, R or '' where unknown
     modality: str  # SFM or DM
-    label: int  # 1 malignant, 0 benign
+    label: int  # 1 malignant, 0 benign, UNKNOWN
     truth_source: str  # biopsy, followup, birads, simulated, unstated
     pixel_um: tuple[float, float]
     spacing_source: str

@@ -60,6 +60,14 @@ def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
         raise InputError(f"{path}: {error}") from error
 
 
+def described(path: Path, frame: int = 0) -> dict[str, Any]:
+    """What the header alone says: numbers and words of fixed lists. InputError as for reading."""
+    try:
+        return facts(dicom_header.open_header(path), frame, MAX_PIXELS)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
 def _read(
     path: Path, frame: int, max_pixels: int, second_opinion: bool
 ) -> tuple[np.ndarray, int, dict[str, Any]]:

@@ -97,7 +97,7 @@ class AlexNet(nn.Module):
                 small = nn.initializers.normal(0.01)
                 x = nn.Dense(self.outputs, kernel_init=small, name=name)(x)
             else:
-                x = x.reshape(len(x), -1)
+                x = x.reshape(x.shape[0], -1)  # len() knows no symbolic batch
                 dense = nn.Dense(
                     FULLY_CONNECTED[name], kernel_init=nn.initializers.he_normal(), name=name
                 )
@@ -135,3 +135,11 @@ def forward(
 def init(network: AlexNet, key: jax.Array) -> Params:
     """He-normal kernels (F5: normal, 0.01) and zero biases."""
     return network.init(key, jnp.zeros((1, 128, 128, 3)))["params"]
+
+
+def shapes(outputs: int = 2) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The shape of every parameter, by layer and leaf."""
+    network = AlexNet(outputs)
+    image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+    tree = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    return {la: {leaf: v.shape for leaf, v in leaves.items()} for la, leaves in tree.items()}

@@ -5,7 +5,13 @@ from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import Conventional, conventional
 from mtl_jax.roc.empirical import Empirical, empirical
 from mtl_jax.roc.lesions import LesionScores, view_to_lesion
-from mtl_jax.roc.operating import Calibration, OperatingPoint, calibration, operating_point
+from mtl_jax.roc.operating import (
+    Calibration,
+    OperatingPoint,
+    at_threshold,
+    calibration,
+    operating_point,
+)
 from mtl_jax.roc.proper import Proper, proper
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "LesionScores",
     "OperatingPoint",
     "Proper",
+    "at_threshold",
     "bootstrap",
     "calibration",
     "compare",

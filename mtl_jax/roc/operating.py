@@ -50,10 +50,23 @@ def operating_point(
         at = int(np.argmax(tpf >= sensitivity))
     else:
         raise ValueError(f"sensitivity must be above 0 and at most 1, not {sensitivity}")
+    return _point(truth, float(threshold[at]), float(tpf[at]), float(1.0 - fpf[at]))
+
+
+def at_threshold(labels: ArrayLike, scores: ArrayLike, threshold: float) -> OperatingPoint:
+    """What `threshold`, chosen on other data, gives on these: fractions without optimism.
+
+    Raises ValueError as `inputs.check` does.
+    """
+    truth, values = check(labels, scores)
+    called = values >= threshold
+    return _point(truth, threshold, float(called[truth].mean()), float((~called)[~truth].mean()))
+
+
+def _point(truth: np.ndarray, threshold: float, sens: float, spec: float) -> OperatingPoint:
     m, n = int(truth.sum()), int((~truth).sum())
-    sens, spec = float(tpf[at]), float(1.0 - fpf[at])
     return OperatingPoint(
-        float(threshold[at]), sens, wilson(sens, m), spec, wilson(spec, n), sens + spec - 1.0
+        threshold, sens, wilson(sens, m), spec, wilson(spec, n), sens + spec - 1.0
     )
 
 

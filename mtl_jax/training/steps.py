@@ -27,7 +27,7 @@ Step = Callable[[TrainState, Batch, jax.Array, jax.Array], tuple[TrainState, Met
 
 def head_logits(logits: jax.Array, task: jax.Array) -> jax.Array:
     """The two logits (n, 2) of each row's own head, from (n, 2) or (n, 2 tasks)."""
-    heads = logits.reshape(len(logits), -1, 2)
+    heads = logits.reshape(logits.shape[0], -1, 2)
     which = task if heads.shape[1] > 1 else jnp.zeros_like(task)
     return jnp.take_along_axis(heads, which[:, None, None], axis=1)[:, 0]
 

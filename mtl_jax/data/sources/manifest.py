@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mtl_jax.data.sources import location
@@ -47,7 +47,7 @@ def collection(path: str) -> Collection:
     datasets: set[str] = set()
     lesions: dict[tuple[str, str], tuple[str, int]] = {}
     seen: set[tuple[str, str, Path, int]] = set()
-    header, rows = _read(table)
+    header, rows = read_rows(table, REQUIRED)
     for where, row in rows:
         for column in ("dataset", "patient_id", "lesion_id", "image_path"):
             _require(bool(row[column]), f"{where}: {column} is empty")
@@ -62,7 +62,8 @@ def collection(path: str) -> Collection:
             item = f"{row['patient_id']}/{row['lesion_id']}/{row['view']}"
             left_out.append((item, f"truth {row['truth'] or '(empty)'}"))
             continue
-        view = _lesion_view(row, table.parent, where)
+        _require(bool(row["view"]), f"{where}: view is empty")
+        view = lesion_view(row, table.parent, where, LABELS[truth])
         lesion = (view.case_id, view.lesion_id)
         facts = lesions.setdefault(lesion, (view.laterality, view.label))
         _require(
@@ -86,8 +87,11 @@ def collection(path: str) -> Collection:
     return Collection(name, table.parent, tuple(views), tuple(left_out), tuple(decisions))
 
 
-def _read(table: Path) -> tuple[list[str], Iterator[tuple[str, Row]]]:
-    """The header, and rows of stripped cells with 'file line n' each, absent columns empty."""
+def read_rows(table: Path, required: Sequence[str]) -> tuple[list[str], Iterator[tuple[str, Row]]]:
+    """The header, and rows of stripped cells with 'file line n' each, absent columns empty.
+
+    InputError: not a CSV, or a column of `required`, or every column of a location, is missing.
+    """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
@@ -96,7 +100,7 @@ def _read(table: Path) -> tuple[list[str], Iterator[tuple[str, Row]]]:
         raise InputError(f"{table}: not a CSV in UTF-8 ({error})") from error
     names = [name.strip() for name in lines[0][1]] if lines else []
     header = [ALIASES.get(name, name) for name in names]
-    missing = [name for name in REQUIRED if name not in header]
+    missing = [name for name in required if name not in header]
     _require(not missing, f"{table}: missing column {', '.join(missing)} (comma separated CSV)")
     double = sorted({name for name in header if header.count(name) > 1})
     _require(not double, f"{table}: column {', '.join(double)} stands twice")
@@ -116,13 +120,14 @@ def _rows(
             len(cells) == len(header),
             f"{where}: {len(cells)} cells under {len(header)} columns (a polygon stands in quotes)",
         )
-        absent = dict.fromkeys((*OPTIONAL, *location.KINDS), "")
+        absent = dict.fromkeys((*REQUIRED, *OPTIONAL, *location.KINDS), "")
         yield where, absent | dict(zip(header, (cell.strip() for cell in cells), strict=True))
 
 
-def _lesion_view(row: Row, root: Path, where: str) -> LesionView:
+def lesion_view(row: Row, root: Path, where: str, label: int) -> LesionView:
+    """The lesion view of one row of `read_rows`, its files in `root`. InputError names `where`."""
     view = row["view"].upper()
-    _require(view in VIEWS, f"{where}: view {row['view']!r} is none of {', '.join(VIEWS)}")
+    _require(view in ("", *VIEWS), f"{where}: view {row['view']!r} is none of {', '.join(VIEWS)}")
     _require(
         row["intensity_kind"] != "raw-linear",
         f"{where}: intensity_kind raw-linear is proportional to exposure: take its logarithm first",
@@ -150,7 +155,7 @@ def _lesion_view(row: Row, root: Path, where: str) -> LesionView:
         view=view,
         laterality=choice["laterality"],
         modality=choice["modality"],
-        label=LABELS[row["truth"].lower()],
+        label=label,
         truth_source=choice["truth_source"],
         pixel_um=pixel_um,
         spacing_source=spacing_source,

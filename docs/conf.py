@@ -1,0 +1,23 @@
+"""How Sphinx builds these pages: `make docs`, in which any warning is an error."""
+
+from importlib import metadata
+
+project = "mtl_jax"
+author = "the mtl_jax authors"
+release = metadata.version("mtl_jax")
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+]
+html_theme = "furo"
+html_title = f"mtl_jax {release}"
+exclude_patterns = ["_build"]
+myst_heading_anchors = 4
+# Links out of docs/, to files of the repository, are for readers there.
+suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]  # csv is no language
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+default_role = "code"
+nitpicky = False

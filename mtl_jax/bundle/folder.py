@@ -1,0 +1,110 @@
+"""The folder of a model bundle: written whole or not, and read only where no byte has changed.
+
+    bundle.json              what the network is, was made from and may be used on
+    weights.safetensors      its parameters, 'C1/kernel' and so on
+    reference.safetensors    of each training lesion: score, label, features of F4
+    reference.csv            and its task, case and lesion, in the same order
+    card.md                  the model card
+    SHA256SUMS               of all of these
+
+It computes nothing. No training image is in it.
+"""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+from safetensors.numpy import save as to_bytes
+
+from mtl_jax import whole
+from mtl_jax.bundle.model import Model, Reference
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import InputError, Params
+
+FORMAT_VERSION = 1
+CURE = "get the bundle again"
+IDS = ("task", "case_id", "lesion_id")
+VALUES = ("label", "score", "features")
+
+
+def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None = None) -> None:
+    """Writes `folder`, which must not exist; `extras` are further files by name."""
+    folder = Path(folder).absolute()
+    if folder.exists():
+        raise InputError(f"{folder}: exists already; choose another --output or delete it")
+    flat = {
+        f"{layer}/{leaf}": np.ascontiguousarray(value, np.float32)
+        for layer, leaves in model.params.items()
+        for leaf, value in leaves.items()
+    }
+    arrays = {name: np.ascontiguousarray(getattr(model.reference, name)) for name in VALUES}
+    ids = io.StringIO()
+    table = csv.writer(ids, lineterminator="\n")
+    table.writerow(IDS)
+    table.writerows(zip(*(getattr(model.reference, name) for name in IDS), strict=True))
+    about = {"format_version": FORMAT_VERSION, **model.about}
+    with whole.folder(folder) as draft:
+        (draft / "weights.safetensors").write_bytes(to_bytes(flat))
+        (draft / "reference.safetensors").write_bytes(to_bytes(arrays))
+        (draft / "reference.csv").write_text(ids.getvalue(), encoding="utf-8", newline="")
+        text = json.dumps(about, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        (draft / "bundle.json").write_text(text, encoding="utf-8")
+        (draft / "card.md").write_text(card, encoding="utf-8")
+        for name, content in (extras or {}).items():
+            (draft / name).write_bytes(content)
+        whole.write_sums(draft)
+
+
+def load(folder: str | Path) -> Model:
+    """The model in `folder`. InputError: no bundle is there, or a byte of it has changed."""
+    folder = Path(folder)
+    if not (folder / "bundle.json").is_file():
+        raise InputError(
+            f"{folder}: no model bundle here (no bundle.json); make one with tools/export.py RUN"
+            " --output FOLDER"
+        )
+    changed = whole.damage(folder)
+    if changed:
+        raise InputError(
+            f"{folder}: damaged: {changed!r} is missing, new or changed (SHA-256 not as in"
+            f" {whole.SUMS}); {CURE}"
+        )
+    try:
+        about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+        version = about.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"{folder}: bundle format {version}, here {FORMAT_VERSION}; export it again, or use"
+                f" the version that made it ({about['made_with']})"
+            )
+        params = _params(load_file(folder / "weights.safetensors"), about["network"]["outputs"])
+        arrays = load_file(folder / "reference.safetensors")
+        with (folder / "reference.csv").open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        ids = [np.array([line[name] for line in lines], str) for name in IDS]
+        reference = Reference(*ids, *(arrays[name] for name in VALUES))
+        lengths = {len(column) for column in reference}
+        if len(lengths) != 1:
+            raise ValueError(f"reference of {sorted(lengths)} lesions")
+    # Its checksums hold, so it was made so: by hand, or by a version that differs.
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{folder}: not a model bundle of this package ({error}); {CURE}"
+        ) from error
+    return Model(about, params, reference, whole.digest(folder / whole.SUMS))
+
+
+def _params(flat: dict[str, np.ndarray], outputs: int) -> Params:
+    """Layers by name; ValueError where they are not those of the network."""
+    expected = alexnet.shapes(outputs)
+    params: Params = {}
+    for name, value in flat.items():
+        layer, _, leaf = name.partition("/")
+        params.setdefault(layer, {})[leaf] = value
+    found = {la: {leaf: v.shape for leaf, v in leaves.items()} for la, leaves in params.items()}
+    if found != expected or any(value.dtype != np.float32 for value in flat.values()):
+        raise ValueError("its weights are not those of AlexNet")
+    return params

@@ -1,0 +1,189 @@
+"""A trained network with all that is needed to score an image as the study did. Reads no files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mtl_jax.bundle import calibration
+from mtl_jax.data import cutting
+from mtl_jax.imaging.read import FLOAT_BITS
+from mtl_jax.imaging.roi import PIXEL_UM
+from mtl_jax.imaging.stored import Stored
+from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.nouns import UNKNOWN, Box, InputError, LesionView, Params
+from mtl_jax.training.pool import Pool, make_pool
+from mtl_jax.training.predict import predict_with_features
+
+FINEST_UM = 10.0  # a pixel size below it is a mistake of units
+LAYER = "F4"  # in which lesions are near or far
+
+
+class Reference(NamedTuple):
+    """The training lesions: task, case_id, lesion_id (n,) str, label (n,) int32, score (n,) float32
+    and features (n, 100) float32 of F4, both the mean over the lesion's views."""
+
+    task: np.ndarray
+    case_id: np.ndarray
+    lesion_id: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    features: np.ndarray
+
+
+class Neighbour(NamedTuple):
+    """A training lesion and how far it is away in F4."""
+
+    task: str
+    case_id: str
+    lesion_id: str
+    label: int
+    score: float
+    distance: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `mtl_jax.load` returns. `about` is bundle.json; `sha256` stands for the whole bundle.
+
+    For research only.
+    """
+
+    about: dict[str, Any]
+    params: Params
+    reference: Reference
+    sha256: str = ""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The collections that were learned, the one that was tested first."""
+        return tuple(self.about["run"]["tasks"])
+
+    @property
+    def network(self) -> AlexNet:
+        return AlexNet(self.about["network"]["outputs"], self.about["network"]["lrn"])
+
+    def task(self, name: str | None = None) -> str:
+        """`name`, or the collection that was tested. InputError: it was not learned."""
+        if name is not None and name not in self.tasks:
+            raise InputError(f"task {name!r}: this model has learned {', '.join(self.tasks)}")
+        return name or self.tasks[0]
+
+    def score(
+        self,
+        pixels: ArrayLike,
+        boxes: Sequence[Box],
+        pixel_um: float | tuple[float, float] = PIXEL_UM,
+        bits: int | None = None,
+        task: str | None = None,
+    ) -> np.ndarray:
+        """Scores (n,) float32 in [0, 1], higher more malignant, of the lesions in one image.
+
+        `pixels` is the whole image (H, W), larger where denser, uint8, uint16 or float; `boxes` are
+        n times (top, left, bottom, right) in its pixels, half open; `pixel_um` its pixel size, one
+        number or (row, column); `bits` the depth of its gray (as the type says; 12 for float);
+        `task` the collection it is to be treated as (the tested one). InputError: pixels or boxes
+        that cannot be scored.
+        """
+        values = np.asarray(pixels)
+        if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
+            raise InputError(
+                f"pixels are {values.dtype} {values.shape}; one gray image is uint8, uint16 or"
+                " float (rows, columns)"
+            )
+        if values.dtype.kind == "f":
+            values = values.astype(np.float32)
+            if not np.isfinite(values).all():
+                raise InputError("pixels hold values that are not finite")
+        depth = bits or (FLOAT_BITS if values.dtype.kind == "f" else 8 * values.itemsize)
+        sizes = np.broadcast_to(np.asarray(pixel_um, float), 2)
+        counts = cut(
+            Stored(values, depth),
+            [_unlabelled(box, (float(sizes[0]), float(sizes[1]))) for box in boxes],
+            self.about["preprocessing"]["background"],
+        )[0]
+        return self.look(counts, task)[0]
+
+    def look(self, counts: np.ndarray, task: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (n,) and features of F4 (n, 100), float32, of regions (n, 128, 128) int16."""
+        if not len(counts):
+            return np.zeros(0, np.float32), np.zeros((0, self.reference.features.shape[1]), "f4")
+        return predict_with_features(self.network, self.params, self.pool(counts, task), LAYER)
+
+    def pool(self, counts: np.ndarray, task: str | None = None) -> Pool:
+        """Regions (n, 128, 128) int16 with what standardizes them as this model's training did."""
+        index = self.tasks.index(self.task(task))
+        mean, std = (
+            np.float32([self.about["run"][f"input_{name}"][t] for t in self.tasks])
+            for name in ("mean", "std")
+        )
+        pixels = [counts if i == index else counts[:0] for i in range(len(self.tasks))]
+        return make_pool(pixels, [np.zeros(len(p), int) for p in pixels], mean, std)
+
+    def probability(self, scores: ArrayLike, unit: str, task: str | None = None) -> np.ndarray:
+        """Calibrated probabilities of malignancy at the prevalence of the training collection; NaN
+        where this model has no calibration for the task. `unit` is view or lesion."""
+        fitted = self.about["calibration"]
+        values = np.asarray(scores, float)
+        if fitted is None or self.task(task) != self.tasks[0]:
+            return np.full(values.shape, np.nan)
+        return calibration.apply(fitted[unit]["a"], fitted[unit]["b"], values)
+
+    def percentile(self, score: float, label: int, task: str | None = None) -> float:
+        """Share, 0 to 100, of the training lesions of this label that scored lower; ties half."""
+        same = (self.reference.task == self.task(task)) & (self.reference.label == label)
+        others = self.reference.score[same]
+        if not len(others):
+            return float("nan")
+        below = np.mean(others < np.float32(score)) + np.mean(others == np.float32(score)) / 2
+        return float(100 * below)
+
+    def nearest(self, features: np.ndarray, count: int = 5) -> list[Neighbour]:
+        """The training lesions nearest to features (100,) by Euclidean distance in F4."""
+        r = self.reference
+        distance = np.linalg.norm(r.features - features, axis=1)
+        return [
+            Neighbour(
+                *(str(column[i]) for column in r[:3]),
+                int(r.label[i]),
+                float(r.score[i]),
+                float(distance[i]),
+            )
+            for i in np.argsort(distance, kind="stable")[:count]
+        ]
+
+
+def cut(
+    image: Stored, views: Sequence[LesionView], background: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The regions (n, 128, 128) int16 of one image and the fraction (n,) of each outside it.
+
+    InputError: the first lesion whose box does not lie in the image, or which cannot be cut.
+    """
+    height, width = image.values.shape
+    for view in views:
+        top, left, bottom, right = view.box
+        if not (0 <= top <= bottom <= height and 0 <= left <= right <= width):
+            raise InputError(
+                f"the box {top:g};{left:g};{bottom:g};{right:g} is not inside the image of"
+                f" {height} rows and {width} columns (top;left;bottom;right)"
+            )
+        if not all(FINEST_UM <= size < float("inf") for size in view.pixel_um):
+            raise InputError(
+                f"pixels of {view.pixel_um[0]:g} x {view.pixel_um[1]:g} um: no mammogram is finer"
+                f" than {FINEST_UM:g} um; give the pixel size in um"
+            )
+    found = cutting.regions(image, views, background)
+    for error in filter(None, found.errors):
+        raise InputError(error)
+    return found.rois, found.outside
+
+
+def _unlabelled(box: Box, pixel_um: tuple[float, float]) -> LesionView:
+    if len(box) != 4 or not np.isfinite(np.asarray(box, float)).all():
+        raise InputError(f"box {box!r} is not (top, left, bottom, right)")
+    corners = tuple(float(edge) for edge in box)
+    return LesionView("", Path(), corners, "", "", "", "", "", UNKNOWN, "", pixel_um, "")

@@ -1,0 +1,20 @@
+"""The model card: what a bundle says of itself, for people. It judges and computes nothing."""
+
+from pathlib import Path
+
+import jinja2
+
+from mtl_jax.bundle.model import Model
+
+TEMPLATE = Path(__file__).with_name("card.md")
+
+
+def card(model: Model) -> str:
+    """The model card in Markdown, from what is in the bundle alone."""
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    about = model.about
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        about=about, run=about["run"], pre=about["preprocessing"]
+    )

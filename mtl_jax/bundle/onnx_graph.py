@@ -1,0 +1,120 @@
+"""A bundle's network as an ONNX graph, written with the `onnx` package. It scores nothing itself.
+
+The only general converter from JAX, jax2onnx, needs an Orbax older than ours; a chain of ten layers
+needs no converter, and the tests compare it with the original. Input and output are those of
+`portable`.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mtl_jax.bundle.model import Model
+from mtl_jax.models.alexnet import CONVOLUTIONS, LAYERS, NORMALIZED
+from mtl_jax.nouns import InputError
+
+OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
+MAP = 3  # pixels on a side of the last map
+NEEDS = "--format onnx needs the [formats] extra: pip install 'mtl_jax[formats]'"
+
+
+def onnx(model: Model, task: str | None = None) -> bytes:
+    """The graph with its weights: regions (n, 128, 128) float32 -> scores (n,) float32.
+
+    InputError: the `onnx` package is not there.
+    """
+    try:
+        from onnx import TensorProto, checker, helper, numpy_helper
+    except ImportError as error:
+        raise InputError(NEEDS) from error
+    nodes, constants = [], {}
+    for operator, inputs, output, attributes in _steps(model, model.task(task), constants):
+        nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+    shapes = {"regions": ["n", 128, 128], "scores": ["n"]}
+    ends = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    }
+    held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "mtl_jax", [ends["regions"]], [ends["scores"]], held)
+    made = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="mtl_jax",
+        doc_string=model.about["use"],
+    )
+    checker.check_model(made)
+    return made.SerializeToString()
+
+
+Step = tuple[str, list[str], str, dict]
+
+
+def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterator[Step]:
+    """(operator, inputs, output, attributes) in order; fills `constants` by name."""
+
+    def constant(name: str, value: object, kind: type = np.float32) -> str:
+        constants[name] = np.asarray(value, kind)
+        return name
+
+    about = model.about["run"]
+    mean = constant("input_mean", about["input_mean"][task])
+    std = constant("input_std", about["input_std"][task])
+    yield "Sub", ["regions", mean], "centred", {}
+    yield "Div", ["centred", std], "gray", {}
+    yield from _orientations(constant)
+    channel = constant("one", [1], np.int64)
+    yield "Unsqueeze", ["turned", channel], "channel", {}
+    yield "Concat", ["channel"] * 3, "image", {"axis": 1}
+    last = "image"
+    for name in LAYERS:
+        kernel, bias = (np.asarray(model.params[name][leaf]) for leaf in ("kernel", "bias"))
+        if name in CONVOLUTIONS:
+            layer = CONVOLUTIONS[name]
+            weight = constant(f"{name}/kernel", np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+            shape = {"strides": [layer.stride] * 2, "pads": [layer.pad] * 4}
+            yield "Conv", [last, weight, constant(f"{name}/bias", bias)], f"{name}/sum", shape
+        else:
+            if name == "F1":
+                # Ours is flattened as (row, column, channel), ONNX's map is (channel, row, column).
+                parts = kernel.reshape(MAP, MAP, -1, kernel.shape[1]).transpose(2, 0, 1, 3)
+                kernel = parts.reshape(kernel.shape)
+                yield "Flatten", [last], "flat", {"axis": 1}
+                last = "flat"
+            weight = constant(f"{name}/kernel", np.ascontiguousarray(kernel))
+            yield "Gemm", [last, weight, constant(f"{name}/bias", bias)], f"{name}/sum", {}
+        last = f"{name}/sum"
+        if name != "F5":
+            yield "Relu", [last], name, {}
+            last = name
+        if name in NORMALIZED and model.network.lrn:
+            # ONNX divides alpha by the size of the neighbourhood.
+            lrn = {"size": 5, "alpha": 5e-4, "beta": 0.75, "bias": 2.0}
+            yield "LRN", [last], f"{name}/normalized", lrn
+            last = f"{name}/normalized"
+        if name in CONVOLUTIONS and CONVOLUTIONS[name].pool:
+            window = {"kernel_shape": [3, 3], "strides": [2, 2]}
+            yield "MaxPool", [last], f"{name}/pooled", window
+            last = f"{name}/pooled"
+    heads = model.network.outputs // 2
+    head = 2 * (model.tasks.index(task) if heads > 1 else 0)
+    own = constant("head", [head, head + 1], np.int64)
+    yield "Gather", [last, own], "logits", {"axis": 1}
+    yield "Softmax", ["logits"], "probabilities", {"axis": 1}
+    yield "Gather", ["probabilities", constant("second", 1, np.int64)], "malignant", {"axis": 1}
+    yield "Reshape", ["malignant", constant("by_eight", [8, -1], np.int64)], "eight", {}
+    yield "ReduceMean", ["eight"], "scores", {"axes": [0], "keepdims": 0}
+
+
+def _orientations(constant: object) -> Iterator[Step]:
+    """gray -> turned, the eight orientations one after the other along the first axis."""
+    back, end = (constant(n, [v], np.int64) for n, v in (("back", -1), ("end", -(2**62))))
+    last = "gray"
+    for bit, axis in ((1, 1), (2, 2)):
+        along = constant(f"axis{axis}", [axis], np.int64)
+        yield "Slice", [last, back, end, along, back], f"turned{bit}", {}
+        yield "Concat", [last, f"turned{bit}"], f"both{bit}", {"axis": 0}
+        last = f"both{bit}"
+    yield "Transpose", [last], "swapped", {"perm": [0, 2, 1]}
+    yield "Concat", [last, "swapped"], "turned", {"axis": 0}

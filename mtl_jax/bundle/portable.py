@@ -1,0 +1,52 @@
+"""A bundle's network for others to run: StableHLO, by `jax.export`. It scores nothing itself.
+
+The exported function takes regions (n, 128, 128) float32 in counts of 1/8 gray level, background
+corrected as bundle.json says, n free, and returns scores (n,) float32: standardization, the eight
+orientations and the mean over them are inside.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+from mtl_jax.bundle.model import Model
+from mtl_jax.training import orientations
+from mtl_jax.training.steps import malignancy
+
+PLATFORMS = ("cpu", "cuda")
+
+
+def stablehlo(model: Model, task: str | None = None) -> bytes:
+    """The scores as `task` (the tested collection), serialized for CPU and CUDA; weights inside.
+
+    `jax.export.deserialize(data).call(regions)` runs it. Made on a CPU; the CUDA form has not been
+    run on a GPU by its makers.
+    """
+    (free,) = export.symbolic_shape("n")
+    regions = jax.ShapeDtypeStruct((free, 128, 128), jnp.float32)
+    exported = export.export(jax.jit(scores_of(model, task)), platforms=PLATFORMS)(regions)
+    return bytes(exported.serialize())
+
+
+def scores_of(model: Model, task: str | None = None) -> Callable[[jax.Array], jax.Array]:
+    """The function itself: regions (n, 128, 128) float32 -> scores (n,)."""
+    name = model.task(task)
+    index = model.tasks.index(name)
+    mean, std = (model.about["run"][f"input_{what}"][name] for what in ("mean", "std"))
+    network = model.network
+    params = jax.tree.map(jnp.asarray, model.params)
+
+    def scores(regions: jax.Array) -> jax.Array:
+        count = regions.shape[0]
+        gray = (regions - jnp.float32(mean)) / jnp.float32(std)
+        total = jnp.zeros(count)
+        # One orientation after the other: an eighth of the memory, and no index that depends on n.
+        for which in range(orientations.COUNT):
+            turned = orientations.orient(gray, jnp.full(count, which))
+            logits = network.apply({"params": params}, jnp.repeat(turned[..., None], 3, axis=-1))
+            total += malignancy(logits, jnp.full(count, index))
+        return total / orientations.COUNT
+
+    return scores

@@ -1,0 +1,56 @@
+"""The reliability curve of a calibration, as SVG for a page. It computes no number."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+SIDE, EDGE = 220, 34
+
+
+def reliability_figure(calibration: dict[str, Any] | None, unit: str = "lesion") -> Markup | None:
+    """Fraction malignant over mean probability, in bins of about equal numbers; None without."""
+    if calibration is None:
+        return None
+    parts = []
+    for number, check in enumerate(calibration[unit]["checks"]):
+        points = sorted(zip(check["predicted"], check["observed"], check["count"], strict=True))
+        line = " ".join(f"{_x(p):.1f},{_y(o):.1f}" for p, o, _ in points)
+        parts.append(Markup('<g class="r{}"><polyline points="{}"/>').format(number, line))
+        for p, o, n in points:
+            parts.append(
+                Markup('<circle cx="{}" cy="{}" r="3.5"><title>{}</title></circle>').format(
+                    f"{_x(p):.1f}",
+                    f"{_y(o):.1f}",
+                    f"{check['on']}: predicted {p:.2f}, malignant {o:.2f} of {n}",
+                )
+            )
+        parts.append(Markup("</g>"))
+    ticks = Markup("").join(
+        Markup('<text x="{}" y="{}">{}</text><text class="y" x="{}" y="{}">{}</text>').format(
+            f"{_x(t):.0f}", SIDE + EDGE - 16, t, EDGE - 5, f"{_y(t) + 4:.0f}", t
+        )
+        for t in (0, 0.5, 1)
+    )
+    return Markup(
+        '<svg class="reliability" role="img" aria-label="Reliability: fraction malignant over'
+        ' mean probability" viewBox="0 0 {size} {size}"><path class="frame" d="{frame}"/>'
+        "{ticks}{parts}"
+        '<text x="{middle}" y="{foot}">probability</text>'
+        '<text transform="translate(11 {up}) rotate(-90)">fraction malignant</text></svg>'
+    ).format(
+        size=SIDE + EDGE + 4,
+        frame=f"M{EDGE} 4V{SIDE}H{SIDE + EDGE - 4}M{EDGE} {SIDE}L{SIDE + EDGE - 4} 4",
+        ticks=ticks,
+        parts=Markup("").join(parts),
+        middle=EDGE + SIDE // 2,
+        foot=SIDE + EDGE,
+        up=SIDE // 2,
+    )
+
+
+def _x(value: float) -> float:
+    return EDGE + value * (SIDE - 4)
+
+
+def _y(value: float) -> float:
+    return SIDE - value * (SIDE - 4)

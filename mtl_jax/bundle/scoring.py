@@ -1,0 +1,151 @@
+"""Every lesion asked for, scored and put beside the training lesions. It writes nothing."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mtl_jax.analysis.gradients import integrated
+from mtl_jax.bundle import model as bundles
+from mtl_jax.bundle import ranges
+from mtl_jax.bundle.lesions import Asked
+from mtl_jax.bundle.model import Model, Neighbour
+from mtl_jax.imaging.read import read_stored
+from mtl_jax.nouns import InputError
+
+STEPS = 16  # of the integrated gradients of a map of evidence
+
+
+class ViewScore(NamedTuple):
+    """One lesion in one image. `counts` (128, 128) int16 is its region; `evidence` (128, 128)
+    float32, or None, what each pixel adds to the log odds of malignant. NaN: not calibrated."""
+
+    asked: Asked
+    score: float
+    probability: float
+    flags: tuple[str, ...]
+    counts: np.ndarray
+    evidence: np.ndarray | None
+
+
+class LesionScore(NamedTuple):
+    """One lesion over its views. Percentiles are among the task's training lesions."""
+
+    case_id: str
+    lesion_id: str
+    label: int
+    score: float
+    probability: float
+    percentile_benign: float
+    percentile_malignant: float
+    nearest: tuple[Neighbour, ...]
+    flags: tuple[str, ...]
+    views: tuple[ViewScore, ...]
+
+
+def score(
+    model: Model, asked: Sequence[Asked], task: str | None = None, evidence: bool = True
+) -> list[LesionScore]:
+    """The lesions of `asked`, in its order, as `task` (the tested collection) would be scored.
+
+    InputError, with the line of the table: an image that cannot be read, a box outside it.
+    """
+    name = model.task(task)
+    counts, outside = _regions(model, asked)
+    scores, features = model.look(counts, name)
+    measured = ranges.measure(
+        counts,
+        np.array([one.view.pixel_um for one in asked]),
+        outside,
+        np.array([_size_mm(one) for one in asked]),
+    )
+    modality = [one.view.modality for one in asked]
+    flags = ranges.flags(model.about["training"][name], measured, modality)
+    for one, found in zip(asked, flags, strict=True):
+        if one.header.get("magnified"):
+            found.append("magnification view: its pixels are finer on the breast than stated")
+        if one.header.get("lossy"):
+            found.append("was once compressed with loss")
+    probabilities = model.probability(scores, "view", name)
+    views = [
+        ViewScore(
+            one,
+            float(scores[i]),
+            float(probabilities[i]),
+            tuple(flags[i]),
+            counts[i],
+            explain(model, counts[i], name) if evidence else None,
+        )
+        for i, one in enumerate(asked)
+    ]
+    by_lesion: dict[tuple[str, str], list[int]] = {}
+    for i, one in enumerate(asked):
+        by_lesion.setdefault((one.view.case_id, one.view.lesion_id), []).append(i)
+    return [
+        _lesion(model, name, [views[i] for i in rows], features[rows].mean(0))
+        for rows in by_lesion.values()
+    ]
+
+
+def explain(model: Model, counts: np.ndarray, task: str | None = None) -> np.ndarray:
+    """What each pixel of a region (128, 128) int16 adds to its log odds, by integrated gradients
+    against a region of the collection's mean gray; the region as it stands, not turned."""
+    name = model.task(task)
+    run = model.about["run"]
+    gray = (counts.astype(np.float32) - run["input_mean"][name]) / run["input_std"][name]
+    return integrated(model.network, model.params, gray, model.tasks.index(name), STEPS)
+
+
+def _regions(model: Model, asked: Sequence[Asked]) -> tuple[np.ndarray, np.ndarray]:
+    """Regions (n, 128, 128) int16 and the fraction (n,) of each outside; each image read once."""
+    by_image: dict[tuple, list[int]] = {}
+    for i, one in enumerate(asked):
+        by_image.setdefault((one.view.image_path, one.view.frame), []).append(i)
+    counts = np.zeros((len(asked), 128, 128), np.int16)
+    outside = np.zeros(len(asked))
+    for (path, frame), rows in by_image.items():
+        try:
+            image = read_stored(path, frame)
+        except InputError as error:
+            raise InputError(f"{asked[rows[0]].where}: {error}") from error
+        for i in rows:
+            try:
+                found = bundles.cut(
+                    image, [asked[i].view], model.about["preprocessing"]["background"]
+                )
+            except InputError as error:
+                raise InputError(f"{asked[i].where}: {error}") from error
+            counts[i], outside[i] = found[0][0], found[1][0]
+    return counts, outside
+
+
+def _size_mm(one: Asked) -> tuple[float, float]:
+    top, left, bottom, right = one.view.box
+    rows, columns = one.view.pixel_um
+    return (bottom - top) * rows / 1000, (right - left) * columns / 1000
+
+
+def _lesion(
+    model: Model, task: str, views: Sequence[ViewScore], features: np.ndarray
+) -> LesionScore:
+    first = views[0].asked.view
+    score = float(np.mean([view.score for view in views]))
+    nearest = model.nearest(features)
+    flags = list(dict.fromkeys(flag for view in views for flag in view.flags))
+    far = model.about["far"]
+    if nearest and nearest[0].distance > far:
+        flags.append(
+            f"far from all training lesions in F4: {nearest[0].distance:.3g}, above {far:.3g}"
+        )
+    return LesionScore(
+        first.case_id,
+        first.lesion_id,
+        first.label,
+        score,
+        float(model.probability([score], "lesion", task)[0]),
+        model.percentile(score, 0, task),
+        model.percentile(score, 1, task),
+        tuple(nearest),
+        tuple(flags),
+        tuple(views),
+    )

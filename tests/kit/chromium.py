@@ -1,0 +1,101 @@
+"""Headless Chromium driven through its own debugging pipe: pages opened, keys pressed.
+
+Holds no judgement: what a page should do is for each test to say.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update"),
+    *("--remote-debugging-pipe", "--hide-scrollbars", "--window-size=1100,1000"),
+)
+CODES = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38}
+WAIT = 120  # seconds; a busy machine starts it slowly
+
+
+class Browser:
+    """One tab of a running Chromium."""
+
+    def __init__(self, send: int, receive: int) -> None:
+        self._send, self._receive = send, receive
+        self._rest, self._number, self._session = b"", 0, None
+        target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        found = self._ask("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = found["sessionId"]
+
+    def open(self, address: str) -> None:
+        self._ask("Page.navigate", url=address)
+        self.until(f"location.href.startsWith({address!r}) && document.readyState === 'complete'")
+
+    def value(self, expression: str) -> Any:
+        """What JavaScript makes of `expression` on the page."""
+        found = self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        return found["result"].get("value")
+
+    def until(self, expression: str) -> None:
+        """Waits until `expression` is true on the page."""
+        end = time.monotonic() + WAIT
+        while self.value(expression) is not True:
+            assert time.monotonic() < end, expression
+            time.sleep(0.05)
+
+    def press(self, key: str) -> None:
+        what = {"key": key, "windowsVirtualKeyCode": CODES.get(key, ord(key[0].upper()))}
+        text = {"text": "\r"} if key == "Enter" else {"text": key} if len(key) == 1 else {}
+        self._ask("Input.dispatchKeyEvent", type="keyDown", **what, **text)
+        self._ask("Input.dispatchKeyEvent", type="keyUp", **what)
+
+    def _ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._send, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" not in self._rest:
+                part = os.read(self._receive, 1 << 16)
+                assert part, "Chromium has ended"
+                self._rest += part
+            one, _, self._rest = self._rest.partition(b"\0")
+            said = json.loads(one)
+            if said.get("id") == self._number:
+                assert "error" not in said, said
+                return said["result"]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Browser]:
+    """A browser with its profile in `folder`, ended afterwards."""
+    commands, answers = os.pipe(), os.pipe()
+
+    def place_pipes() -> None:  # where Chromium looks for them
+        ends = [os.dup(commands[0]), os.dup(answers[1])]
+        os.dup2(ends[0], 3)
+        os.dup2(ends[1], 4)
+
+    process = subprocess.Popen(
+        [PROGRAM, *FLAGS, f"--user-data-dir={folder}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        close_fds=False,
+        preexec_fn=place_pipes,
+    )
+    os.close(commands[0])
+    os.close(answers[1])
+    try:
+        yield Browser(commands[1], answers[0])
+    finally:
+        process.kill()
+        process.wait()
+        os.close(commands[1])
+        os.close(answers[0])

@@ -1,0 +1,35 @@
+"""Two tiny finished studies of one phantom collection, for the tests of what is done with a model.
+
+A test run and a cross-validation of its training cases, trained for seconds: good for nothing else.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from mtl_jax import config
+from mtl_jax.study.conduct import conduct
+
+
+class Trained(NamedTuple):
+    """Work folders of both, the test run's folder, and the phantom's files with manifest.csv."""
+
+    test: Path
+    cross_validation: Path
+    run: Path
+    films: Path
+
+
+def train(folder: Path) -> Trained:
+    """Makes everything in `folder`."""
+    for study in ("test", "cross_validation"):
+        c = config.default()
+        c.study, c.approaches, c.network, c.folds = study, ("sttl",), "C1-C5", 2
+        c.data.sources, c.data.cache = ("phantom:sfm",), str(folder / "cache")
+        c.data.phantom.cases, c.data.phantom.difficulty = 14, 0.0
+        c.train.epochs, c.train.batch_size = 1, 32
+        c.train.learning_rate, c.train.final_learning_rate = 0.02, 0.02
+        c.statistics.bootstrap, c.analysis.enabled = 100, False
+        conduct(c, folder / study)
+    (films,) = (path.parent for path in (folder / "cache").glob("phantom-*/manifest.csv"))
+    (run,) = (folder / "test" / "runs").iterdir()
+    return Trained(folder / "test", folder / "cross_validation", run, films)

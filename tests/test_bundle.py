@@ -1,0 +1,313 @@
+"""A model handed on: the same scores without the run, and every misuse refused in one line."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+import export
+import jax
+import numpy as np
+import pytest
+import score
+from kit import trained
+from kit.dicom import digitized_film, write_dicom
+from PIL import Image
+
+import mtl_jax
+from mtl_jax import bundle
+from mtl_jax.bundle import onnx_graph, portable
+from mtl_jax.bundle.make import make
+from mtl_jax.imaging import dicom
+from mtl_jax.imaging.read import read_image
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import InputError
+
+ROOT = Path(__file__).parents[1]
+FILM = np.tile(np.linspace(400, 3000, 300), (300, 1)).astype(int)
+BOX = "120;120;180;180"
+
+
+class Handed(NamedTuple):
+    """What is left once the run, its shards and its folder are gone."""
+
+    model: Path  # calibrated
+    plain: Path  # not
+    films: Path
+    scores: dict[str, float]  # the run's own, by image
+
+
+@pytest.fixture(scope="module")
+def handed(tmp_path_factory: pytest.TempPathFactory) -> Handed:
+    folder = tmp_path_factory.mktemp("bundle")
+    made = trained.train(folder)
+    out_of_fold = ["--out-of-fold", str(made.cross_validation)]
+    assert export.main([str(made.run), "--output", str(folder / "model"), *out_of_fold]) == 0
+    assert export.main([str(made.run), "--output", str(folder / "plain")]) == 0
+    films = folder / "films"
+    shutil.copytree(made.films, films)
+    with (made.run / "scores.csv").open() as file:
+        scores = {row["roi_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    shutil.rmtree(made.test)
+    shutil.rmtree(made.cross_validation)
+    shutil.rmtree(folder / "cache")
+    return Handed(folder / "model", folder / "plain", films, scores)
+
+
+@pytest.fixture(scope="module")
+def model(handed: Handed) -> bundle.Model:
+    return mtl_jax.load(handed.model)
+
+
+def table(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", newline="") as file:
+        lines = csv.DictWriter(file, list(rows[0]))
+        lines.writeheader()
+        lines.writerows(rows)
+    return path
+
+
+def refusal(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
+    """The one line that tools/score.py answers with."""
+    capsys.readouterr()
+    assert score.main([*map(str, arguments)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "Traceback" not in said.err
+    return said.err
+
+
+def test_a_new_process_without_the_run_gives_the_pipelines_own_scores(
+    handed: Handed, tmp_path: Path
+) -> None:
+    command = [sys.executable, "tools/score.py", handed.model, handed.films]
+    command += ["--lesions", handed.films / "manifest.csv", "--out", tmp_path / "out"]
+    ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "research only" in ended.stdout and "phantom" in ended.stdout
+    found = json.loads((tmp_path / "out" / "scores.json").read_text())
+    views = {}
+    for lesion in found["lesions"]:
+        for view in lesion["views"]:
+            views[f"sfm/{lesion['case_id']}/{lesion['lesion_id']}/{view['view']}"] = view["score"]
+        assert lesion["score"] == pytest.approx(np.mean([v["score"] for v in lesion["views"]]))
+    own = {name: s for name, s in handed.scores.items() if name in views}
+    assert len(own) == len(handed.scores) > 5 and np.ptp(list(own.values())) > 1e-3
+    for name, value in own.items():
+        assert abs(views[name] - value) <= 1e-6, name
+    # The same numbers in the tables, the pictures on the page, and nothing from elsewhere.
+    with (tmp_path / "out" / "views.csv").open() as file:
+        assert [float(r["score"]) for r in csv.DictReader(file)] == list(views.values())
+    with (tmp_path / "out" / "lesions.csv").open() as file:
+        assert [r["lesion_id"] for r in csv.DictReader(file)] == [
+            lesion["lesion_id"] for lesion in found["lesions"]
+        ]
+    page = (tmp_path / "out" / "scores.html").read_text()
+    assert page.count('src="data:image/png') == 2 * len(views) and "http" not in page
+    with Image.open(tmp_path / "out" / found["lesions"][0]["views"][0]["region"]) as picture:
+        assert picture.size == (256, 256)
+
+
+def test_load_and_score_in_python(handed: Handed, model: bundle.Model) -> None:
+    with (handed.films / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    row = next(row for row in rows if row["split"] == "test")
+    name = f"sfm/{row['patient_id']}/{row['lesion_id']}/{row['view']}"
+    pixels, bits = read_image(handed.films / row["image_path"])
+    box = tuple(float(edge) for edge in row["bbox"].split(";"))
+    size = dicom.spacing(handed.films / row["image_path"])[0]
+    found = model.score(pixels, [box, box], pixel_um=size, bits=bits)
+    assert found.shape == (2,) and found[0] == found[1]
+    assert abs(found[0] - handed.scores[name]) <= 1e-6
+    with pytest.raises(InputError, match="inside"):
+        model.score(pixels, [(0, 0, 10, pixels.shape[1] + 1)], pixel_um=size)
+    with pytest.raises(InputError, match="float"):
+        model.score(pixels.astype(int), [box])
+    with pytest.raises(InputError, match="learned sfm"):
+        model.score(pixels, [box], bits=bits, task="dm")
+    assert model.score(pixels, []).shape == (0,)
+
+
+def test_one_byte_changed_anywhere_is_refused(
+    handed: Handed, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(handed.plain, copy)
+    manifest = handed.films / "manifest.csv"
+    for path in sorted(copy.iterdir()):
+        whole = path.read_bytes()
+        at = len(whole) // 2
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(bytes([whole[at] ^ 1]))
+        arguments = [copy, handed.films, "--lesions", manifest, "--out", tmp_path / "out"]
+        said = refusal(capsys, arguments)
+        assert "damaged" in said and path.name in said or path.name == "SHA256SUMS"
+        path.write_bytes(whole)
+    (copy / "more").write_text("")
+    with pytest.raises(InputError, match="'more' is missing, new or changed"):
+        bundle.load(copy)
+    (copy / "more").unlink()
+    (copy / "card.md").unlink()
+    with pytest.raises(InputError, match="card.md"):
+        bundle.load(copy)
+    with pytest.raises(InputError, match="no model bundle"):
+        bundle.load(tmp_path)
+
+
+US = "1.2.840.10008.5.1.4.1.1.6.1"
+
+
+@pytest.mark.parametrize(
+    ("cells", "tags", "cure"),
+    [
+        ({"box": "120;120;180;301"}, {}, "not inside the image of 300 rows and 300 columns"),
+        ({"box": "-1;120;180;180"}, {}, "not inside the image"),
+        ({"box": "180;120;120;180"}, {}, "bottom below top"),
+        ({"box": "1;2;3"}, {}, "top;left;bottom;right"),
+        ({"pixel_um": "70"}, {}, "not what the header"),
+        ({"pixel_um": "0"}, {}, "pixel_um"),
+        ({}, {"NominalScannedPixelSpacing": None}, "pixel size of film.dcm is not known"),
+        ({}, {"NominalScannedPixelSpacing": [0.5, 0.5]}, "coarser"),
+        ({}, {"NominalScannedPixelSpacing": [5e-5, 5e-5]}, "finer"),
+        ({}, {"NominalScannedPixelSpacing": [-0.05, 0.05]}, "pixel"),
+        ({}, {"PhotometricInterpretation": "RGB"}, "colour"),
+        ({}, {"Modality": "US"}, "not a mammogram"),
+        ({}, {"SOPClassUID": US}, "not a mammogram"),
+        ({"image_path": "other.dcm"}, {}, "no image in"),
+        ({"frame": "2"}, {}, "frame"),
+        ({"bits": "8"}, {}, "does not fit 8 bits"),
+        ({"lesion_id": ""}, {}, "lesion_id is empty"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_in_one_line(
+    handed: Handed,
+    capsys: pytest.CaptureFixture,
+    tmp_path: Path,
+    cells: dict[str, str],
+    tags: dict[str, object],
+    cure: str,
+) -> None:
+    write_dicom(tmp_path / "in" / "film.dcm", FILM, **digitized_film(**tags))
+    row = {"image_path": "film.dcm", "lesion_id": "1", "box": BOX} | cells
+    lesions = table(tmp_path / "lesions.csv", [row])
+    out = tmp_path / "out"
+    said = refusal(capsys, [handed.plain, tmp_path / "in", "--lesions", lesions, "--out", out])
+    assert "lesions.csv line 2" in said and cure in said
+    assert not out.exists()
+
+
+def test_a_colour_picture_and_other_mistakes_of_files(
+    handed: Handed, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    Image.new("RGB", (300, 300), (9, 99, 200)).save(tmp_path / "film.png")
+    row = {"image_path": "film.png", "lesion_id": "1", "box": BOX, "pixel_um": "100"}
+    lesions = table(tmp_path / "lesions.csv", [row])
+    ask = [handed.plain, tmp_path / "film.png", "--lesions", lesions, "--out"]
+    assert "colour" in refusal(capsys, [*ask, tmp_path / "out"])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_text("")
+    Image.new("L", (300, 300), 99).save(tmp_path / "film.png")
+    assert "not empty" in refusal(capsys, [*ask, tmp_path / "full"])
+    assert "learned sfm" in refusal(capsys, [*ask, tmp_path / "out", "--task", "dm"])
+    assert "no such file" in refusal(capsys, [*ask[:1], tmp_path / "no", *ask[2:], tmp_path / "o"])
+
+
+def test_what_lies_outside_training_is_flagged(
+    handed: Handed, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 4096, (400, 400))
+    write_dicom(tmp_path / "strange.dcm", noise, ImagerPixelSpacing=[0.07, 0.07])
+    row = {"image_path": "strange.dcm", "lesion_id": "<b>&1</b>", "box": "0;0;300;300"}
+    lesions = table(tmp_path / "lesions.csv", [row])
+    ask = [handed.model, tmp_path, "--lesions", lesions, "--out", tmp_path / "out"]
+    assert score.main([*map(str, ask), "--no-evidence"]) == 0
+    (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
+    flags = "\n".join(lesion["flags"])
+    for word in ("pixel size 70 um", "contrast", "outside the image", "modality DM: training had"):
+        assert word in flags
+    assert 0 < lesion["probability"] < 1 and lesion["views"][0]["evidence"] is None
+    assert len(lesion["nearest"]) == 5
+    page = (tmp_path / "out" / "scores.html").read_text()
+    assert "<b>&1" not in page and "&lt;b&gt;&amp;1" in page
+
+
+def test_without_out_of_fold_scores_nothing_is_calibrated(handed: Handed) -> None:
+    plain, calibrated = mtl_jax.load(handed.plain), mtl_jax.load(handed.model)
+    assert plain.about["calibration"] is None and plain.about["operating_points"] == []
+    assert np.isnan(plain.probability([0.5], "lesion")).all()
+    assert "may take their place" in (handed.plain / "card.md").read_text()
+    assert plain.about["reference_scores"] == {"sfm": "of lesions that the network has learned"}
+    fitted = calibrated.about["calibration"]["lesion"]
+    assert [check["on"] for check in fitted["checks"]][1] == "test set"
+    assert calibrated.about["reference_scores"] == {"sfm": "out of fold"}
+    card = (handed.model / "card.md").read_text()
+    assert "**For research only, not for clinical use.**" in card and "Phantom model" in card
+
+
+def test_percentiles_and_neighbours_by_hand(model: bundle.Model) -> None:
+    r = model.reference
+    benign = r.score[r.label == 0]
+    assert model.percentile(2.0, 0) == 100 and model.percentile(-1.0, 1) == 0
+    middle = float(np.median(benign))
+    by_hand = 100 * np.mean((benign < middle) + 0.5 * (benign == middle))
+    assert model.percentile(middle, 0) == pytest.approx(by_hand)
+    first, *_ = model.nearest(r.features[3])
+    assert (first.lesion_id, first.case_id, first.distance) == (r.lesion_id[3], r.case_id[3], 0)
+
+
+@pytest.fixture(scope="module")
+def opinionated(model: bundle.Model) -> bundle.Model:
+    """The same model with random weights of two heads whose scores spread over all of [0, 1]."""
+    about = json.loads(json.dumps(model.about))
+    about["network"] = {"outputs": 4, "lrn": True}
+    about["run"]["tasks"] = ["sfm", "dm"]
+    about["run"]["input_mean"]["dm"], about["run"]["input_std"]["dm"] = 40.0, 900.0
+    params = alexnet.init(alexnet.AlexNet(4, True), jax.random.key(5))
+    params["F5"]["kernel"] = params["F5"]["kernel"] * 400
+    return bundle.Model(about, jax.tree.map(np.asarray, params), model.reference)
+
+
+def regions(count: int) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    scale = rng.uniform(200, 3000, (count, 1, 1))
+    return (scale * rng.standard_normal((count, 128, 128))).astype(np.int16)
+
+
+def test_stablehlo_agrees_for_any_batch(opinionated: bundle.Model) -> None:
+    made = jax.export.deserialize(bytearray(portable.stablehlo(opinionated, "dm")))
+    assert made.platforms == ("cpu", "cuda")
+    for count in (1, 3):
+        counts = regions(count)
+        own = opinionated.look(counts, "dm")[0]
+        found = np.asarray(made.call(counts.astype(np.float32)))
+        np.testing.assert_allclose(found, own, atol=1e-5)
+
+
+def test_onnx_agrees_under_onnxruntime(opinionated: bundle.Model) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    session = runtime.InferenceSession(onnx_graph.onnx(opinionated, "dm"))
+    counts = regions(3)
+    own = opinionated.look(counts, "dm")[0]
+    assert np.ptp(own) > 0.1
+    for rows in (counts, counts[:1]):
+        (found,) = session.run(None, {"regions": rows.astype(np.float32)})
+        np.testing.assert_allclose(found, own[: len(rows)], atol=1e-5)
+
+
+def test_only_a_finished_unchanged_run_is_exported(
+    capsys: pytest.CaptureFixture, tmp_path: Path, handed: Handed
+) -> None:
+    for problem in ("missing or damaged",):
+        assert export.main([str(tmp_path / "runs" / "a"), "--output", str(tmp_path / "m")]) == 2
+        assert problem in capsys.readouterr().err
+    with pytest.raises(InputError, match="exists already"):
+        bundle.save(mtl_jax.load(handed.plain), "", handed.plain)
+    (tmp_path / "run.json").write_text(json.dumps({"approach": "sttl"}))
+    with pytest.raises(InputError, match="not finished"):
+        make(tmp_path)

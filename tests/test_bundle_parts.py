@@ -1,0 +1,160 @@
+"""Calibration, ranges and maps of evidence of a bundle, against cases worked by hand."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.special import expit, logit
+
+from mtl_jax import bundle, roc
+from mtl_jax.bundle import calibration, pictures, ranges, scoring
+from mtl_jax.bundle.reliability import reliability_figure
+from mtl_jax.data.cutting import regions
+from mtl_jax.imaging.stored import Stored
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import LesionView
+from mtl_jax.phantom import case as phantom
+from mtl_jax.phantom.receptor import RECEPTORS
+
+RNG = np.random.default_rng(0)
+
+
+def drawn(n: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels whose probability is known to be expit(a logit(score) + b)."""
+    scores = RNG.uniform(0.02, 0.98, n)
+    return (RNG.random(n) < expit(a * logit(scores) + b)).astype(int), scores
+
+
+def test_the_fit_finds_the_curve_that_made_the_labels() -> None:
+    labels, scores = drawn(40_000, 0.6, -0.8)
+    a, b = calibration.fit(labels, scores)
+    assert (a, b) == pytest.approx((0.6, -0.8), abs=0.05)
+    assert calibration.apply(1.0, 0.0, scores) == pytest.approx(scores)
+    # Classes wholly apart would send maximum likelihood to infinity; Platt's targets do not.
+    a, b = calibration.fit([0, 0, 1, 1], [0.1, 0.2, 0.8, 1.0])
+    assert np.isfinite([a, b]).all() and a > 0
+
+
+def test_a_fold_has_no_part_in_its_own_curve() -> None:
+    labels, scores = drawn(200, 1.0, 0.0)
+    fold = np.arange(200) % 4
+    case = np.arange(200).astype(str)
+    before = calibration.by_other_folds(calibration.Scored(labels, scores, case, fold))
+    turned = np.where(fold == 2, 1 - labels, labels)
+    after = calibration.by_other_folds(calibration.Scored(turned, scores, case, fold))
+    np.testing.assert_array_equal(before[fold == 2], after[fold == 2])
+    assert (before[fold != 2] != after[fold != 2]).all()
+
+
+def test_the_check_tells_a_good_calibration_from_a_bad_one() -> None:
+    labels, scores = drawn(600, 1.0, 0.0)
+    cases = np.repeat(np.arange(300), 2).astype(str)
+    good = calibration.check("here", labels, scores, cases)
+    bad = calibration.check("here", labels, calibration.apply(1.0, 2.0, scores), cases)
+    assert good["expected_error"] < 2.5 * good["if_perfect"]
+    assert bad["expected_error"] > 4 * bad["if_perfect"] and bad["ci_low"] > good["ci_high"]
+    assert good["ci_low"] < good["expected_error"] < good["ci_high"]
+    assert sum(good["count"]) == 600 and len(good["count"]) == 10
+    # By hand: two bins, each half malignant, predicted 0.25 and 0.75: off by 0.25 in both.
+    p = [0.25] * 10 + [0.75] * 10
+    few = calibration.check("here", [0, 1] * 10, p, np.arange(20).astype(str))
+    assert few["expected_error"] == pytest.approx(0.25)
+
+
+def test_a_threshold_chosen_elsewhere_is_judged_as_it_falls() -> None:
+    point = roc.at_threshold([0, 0, 0, 1, 1], [0.1, 0.5, 0.9, 0.5, 0.2], 0.5)
+    assert (point.sensitivity, point.specificity) == pytest.approx((1 / 2, 1 / 3))
+    assert point.sensitivity_interval[0] < 0.5 < point.sensitivity_interval[1]
+
+
+def test_ranges_flag_what_training_had_not() -> None:
+    counts = RNG.integers(-1000, 1000, (5, 128, 128)).astype(np.int16)
+    sizes = np.full((5, 2), 100.0)
+    limits = ranges.of_training(ranges.measure(counts, sizes, np.zeros(5), sizes / 10), ["DM"] * 5)
+    same = ranges.measure(counts, sizes, np.zeros(5), sizes / 10)
+    assert ranges.flags(limits, same, ["DM", "", "DM", "DM", "DM"]) == [[]] * 5
+    other = ranges.measure(counts[:1] * 3, sizes[:1] / 2, np.array([0.25]), sizes[:1])
+    (found,) = ranges.flags(limits, other, ["SFM"])
+    assert [word.split(":")[0].split(" ")[0] for word in found] == [
+        *("pixel", "contrast", "part", "size", "modality")
+    ]
+    assert "pixel size 50 um: training had 100 to 100" in found
+    upside_down = ranges.measure(counts - np.int16(900), sizes, np.zeros(5), sizes / 10)
+    assert all("brightness" in flag[0] for flag in ranges.flags(limits, upside_down, [""] * 5))
+
+
+def test_the_far_distance_is_that_to_the_nearest_other() -> None:
+    line = np.array([[0.0], [1.0], [3.0], [103.0]], np.float32)
+    nearest = [1.0, 1.0, 2.0, 100.0]
+    assert ranges.far(line) == pytest.approx(np.percentile(nearest, 99), rel=1e-5)
+    assert ranges.far(line[:1]) == 0.0
+
+
+def test_the_reliability_figure_holds_a_point_a_bin() -> None:
+    check = calibration.check("a <b>", [0, 1] * 20, np.linspace(0.01, 0.99, 40), np.arange(40))
+    drawn = str(reliability_figure({"lesion": {"checks": [check]}}))
+    assert drawn.count("<circle") == len(check["count"]) == 4 and "a &lt;b&gt;" in drawn
+    assert reliability_figure(None) is None
+
+
+def spot_finder() -> bundle.Model:
+    """A network made by hand: the brighter the brightest small spots, the more malignant.
+
+    C1 holds one filter, a spot less its surroundings; one unit of each later layer hands its answer
+    on; F1 adds up the map.
+    """
+    params = {
+        layer: {leaf: np.zeros(shape, np.float32) for leaf, shape in leaves.items()}
+        for layer, leaves in alexnet.shapes().items()
+    }
+    row, column = np.mgrid[-5:6, -5:6]
+    spot = np.exp(-(row**2 + column**2) / (2 * 2.0**2))
+    params["C1"]["kernel"][:, :, :, 0] = (spot - spot.mean())[..., None] / 10
+    params["C1"]["bias"][0] = -1.5  # tissue stays below it
+    for layer in ("C2", "C3", "C4", "C5"):
+        middle = params[layer]["kernel"].shape[0] // 2
+        params[layer]["kernel"][middle, middle, 0, 0] = 1.0
+    params["F1"]["kernel"].reshape(3, 3, 256, 4096)[:, :, 0, 0] = 1.0
+    for layer in ("F2", "F3", "F4"):
+        params[layer]["kernel"][0, 0] = 1.0
+    params["F5"]["kernel"][0] = [-1.0, 1.0]
+    run = {"tasks": ["dm"], "input_mean": {"dm": 0.0}, "input_std": {"dm": 1000.0}}
+    about = {"run": run, "network": {"outputs": 2, "lrn": False}}
+    empty = np.zeros(0, str)
+    none = np.zeros(0, np.float32)
+    return bundle.Model(about, params, bundle.Reference(empty, empty, empty, none, none, none))
+
+
+def test_a_map_of_evidence_points_at_the_planted_cue() -> None:
+    """On phantom lesions with a spot of 1.6 mm planted at random, the map's peak is within 1 mm."""
+    model = spot_finder()
+    row, column = np.mgrid[:128, :128]
+    hits = []
+    for number in range(10):
+        view = phantom.simulate("sfm", 5, number, False, 0.3).views[0]
+        tissue = lesion_region(view)
+        at = RNG.integers(24, 104, 2)
+        spot = 9000 * np.exp(-((row - at[0]) ** 2 + (column - at[1]) ** 2) / (2 * 3.0**2))
+        counts = np.clip(tissue + spot, -32768, 32767).astype(np.int16)
+        found = scoring.explain(model, counts)
+        picture = np.asarray(Image.open(io.BytesIO(pictures.evidence(counts, found))), float)
+        orange = picture[..., 0] - picture[..., 2]  # what a reader sees, two pixels each
+        peak = np.array(np.unravel_index(np.argmax(pictures.smooth(found)), found.shape))
+        seen = np.array(np.unravel_index(np.argmax(orange), orange.shape)) / 2
+        hits.append(max(np.abs(peak - at).max(), np.abs(seen - at).max() - 3) <= 5)
+        without = scoring.explain(model, tissue)
+        assert found.sum() > without.sum() + 0.1
+    assert np.mean(hits) == 1.0, f"hit rate {np.mean(hits):.2f} of {len(hits)}"
+
+
+def lesion_region(view: phantom.View) -> np.ndarray:
+    """The region (128, 128) int16 of a phantom film, as any pipeline would cut it."""
+    receptor = RECEPTORS["sfm"]
+    lesion = LesionView(
+        *("sfm", Path("film"), tuple(map(float, view.box)), "c", "1", "CC", "L", "SFM"),
+        *(0, "simulated", (1000 * receptor.pixel_mm,) * 2, ""),
+    )
+    background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+    return regions(Stored(view.stored, receptor.bits), [lesion], background).rois[0]

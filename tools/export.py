@@ -1,0 +1,55 @@
+"""Makes a model bundle of a finished run, for a colleague to score images with.
+
+    python tools/export.py runs/demo/runs/mttl-C1-test-seed0 --output model
+        [--out-of-fold CROSS_VALIDATION] [--format stablehlo] [--format onnx]
+
+RUN is a folder of WORKDIR/runs/. --out-of-fold names the work folder of a cross-validation of the
+same training cases, whose scores calibrate the model and set its operating points. For research
+only.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mtl_jax.nouns import InputError
+
+FORMATS = ("stablehlo", "onnx")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a folder of WORKDIR/runs/")
+    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--out-of-fold", type=Path, metavar="DIR", help="of a cross-validation")
+    parser.add_argument("--cache", type=Path, help="folder of the shards, if it has moved")
+    parser.add_argument(
+        "--format", action="append", choices=FORMATS, default=[], help="also write the network so"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        from mtl_jax import bundle, whole
+        from mtl_jax.bundle.make import make
+        from mtl_jax.bundle.model_card import card
+        from mtl_jax.bundle.onnx_graph import onnx
+        from mtl_jax.bundle.portable import stablehlo
+
+        model = make(given.run, given.out_of_fold, given.cache)
+        makers = {"stablehlo": stablehlo, "onnx": onnx}
+        extras = {f"model.{kind}": makers[kind](model) for kind in given.format}
+        bundle.save(model, card(model), given.output, extras)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    about = model.about
+    print(f"{given.output}: {about['run']['id']}, tested on {model.tasks[0]}")
+    print(f"calibration: {about['out_of_fold'] or about['no_calibration']}")
+    print(f"SHA-256 of its list of files: {whole.digest(given.output / whole.SUMS)}")
+    print("phantom model. " * about["phantom"] + about["use"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

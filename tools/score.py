@@ -1,0 +1,58 @@
+"""Scores lesions in mammograms with a model bundle. For research only.
+
+    python tools/score.py MODEL IMAGES... --lesions LESIONS.csv --out DIR [--task NAME]
+        [--pixel-um UM] [--no-evidence] [--sr]
+
+IMAGES are DICOM, PNG, PGM, TIFF or other images, or folders of them. LESIONS.csv has a row for each
+lesion in each image, in the columns of docs/manifest.md, of which image_path, lesion_id and a
+location (such as box: top;left;bottom;right) are needed. DIR then holds lesions.csv, views.csv,
+scores.json, pictures and scores.html; with --sr also sr/, a DICOM Structured Report a study.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mtl_jax.nouns import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="made by tools/export.py")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGES")
+    parser.add_argument("--lesions", type=Path, required=True, metavar="CSV")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new or empty")
+    parser.add_argument("--task", help="the learned collection that these images are like")
+    parser.add_argument("--pixel-um", type=float, help="of images that do not say it themselves")
+    parser.add_argument("--no-evidence", action="store_true", help="no maps: much faster")
+    parser.add_argument("--sr", action="store_true", help="DICOM Structured Reports: [sr] extra")
+    given = parser.parse_args(arguments)
+    try:
+        from mtl_jax import bundle
+        from mtl_jax.bundle import lesions, output, scoring, sr
+
+        asked = lesions.read(given.lesions, given.images, given.pixel_um)
+        if given.sr:
+            sr.check(asked)
+        model = bundle.load(given.model)
+        task = model.task(given.task)
+        found = scoring.score(model, asked, task, evidence=not given.no_evidence)
+        said = output.write(given.out, model, task, found)
+        reports = sr.write(given.out / "sr", model, found) if given.sr else []
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for lesion in said["lesions"]:
+        flags = f"  {len(lesion['flags'])} flags" if lesion["flags"] else ""
+        print(f"{lesion['case_id']} {lesion['lesion_id']}  {lesion['score']:.4f}{flags}")
+    for path in reports:
+        print(f"Structured Report: {path}")
+    print(f"{len(asked)} views of {len(found)} lesions: {given.out / 'scores.html'}")
+    print("phantom model. " * said["phantom"] + said["use"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
