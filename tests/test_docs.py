@@ -1,0 +1,118 @@
+"""The documentation: every command in it is run here, or marked as needing what is not here.
+
+A block of commands stands under `<!-- run -->`, and is run in order with the others of its page, or
+under `<!-- needs: WHAT -->`. A block of Python is run, unless it uses names it does not define.
+"""
+
+import ast
+import builtins
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtl_jax import config
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+GUIDES = [page for page in PAGES if page.parent.name == "howto" or page.stem == "tutorial"]
+BLOCK = re.compile(r"(?:^ *<!-- (run|needs: [^>]+) -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.S | re.M)
+COMMAND = re.compile(r"^(?:\$ )?(python (?:tools/|-m mtl_jax).*|make .*|pip .*)$")
+
+
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    """(mark, language, text) of each fenced block."""
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [
+        (mark, language, "".join(line.removeprefix(indent) for line in text.splitlines(True)))
+        for mark, indent, language, text in found
+    ]
+
+
+def commands(page: Path) -> list[str]:
+    """Every command of a page, its continued lines joined."""
+    lines = [
+        line for _, _, text in blocks(page) for line in re.sub(r"\\\n\s*", "", text).splitlines()
+    ]
+    return [match[1] for line in lines if (match := COMMAND.match(line.strip()))]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_every_command_of_a_guide_is_marked(page: Path) -> None:
+    for mark, language, text in blocks(page):
+        if language == "" and any(COMMAND.match(line) for line in text.splitlines()):
+            assert mark, f"{page.name}: mark with run or needs: {text}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
+def test_commands_name_tools_options_and_settings_that_are_there(page: Path) -> None:
+    fields = config.default()
+    for line in commands(page):
+        words = shlex.split(line, comments=True)
+        if words[0] != "python":
+            continue
+        if words[1] == "-m":
+            for word in words[3:]:
+                if match := re.match(r"--config\.([\w.]+)=", word):
+                    at = fields
+                    for name in match[1].split("."):
+                        assert name in at, f"{page.name}: {word}"
+                        at = at[name]
+                elif match := re.match(r"--config=([\w/]+\.py)", word):
+                    assert (ROOT / match[1]).is_file(), f"{page.name}: {word}"
+            continue
+        source = (ROOT / words[1]).read_text(encoding="utf-8")
+        for word in words[2:]:
+            if word.startswith("--") and not word.startswith("--config."):
+                assert f'"{word.split("=")[0]}"' in source, f"{page.name}: {words[1]} {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_in_the_pages_runs(page: Path) -> None:
+    for _, language, text in blocks(page):
+        if language != "python":
+            continue
+        tree = ast.parse(text)
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        made = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                made |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        if {name.id for name in names} <= made | set(dir(builtins)):
+            exec(compile(tree, page.name, "exec"), {"__name__": page.stem})
+
+
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("myst_parser", reason="the [docs] extra is not installed")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    ended = subprocess.run(
+        [*command, ROOT / "docs", tmp_path], capture_output=True, text=True, cwd=ROOT
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "reference.html").stat().st_size > 50_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None:
+    texts = [text for mark, _, text in blocks(page) if mark == "run"]
+    if not texts:
+        pytest.skip("all commands of this page need what is not here")
+    for name in ("configs", "tools", "mtl_jax"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    settings = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    settings["PYTHONPATH"] = str(ROOT)
+    for line in "".join(texts).splitlines():
+        ended = subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path,
+            env=os.environ | settings,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, f"{line}\n{ended.stderr[-2000:]}"
