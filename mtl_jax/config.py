@@ -144,7 +144,7 @@ def default() -> ConfigDict:
 
     # The source task (configs/pretrain.py): what is learned before any transfer
     c.source = ConfigDict()
-    c.source.images = "formulas"
+    c.source.images = "formulas"  # or folder:PATH, or tfds:NAME
     c.source.name = "formulas"  # of the weights, in their card
     c.source.size = 128  # pixels
     c.source.small_size = 64  # of the images of the first epochs

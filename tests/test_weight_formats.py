@@ -229,6 +229,28 @@ def test_truncated_files(honest: dict[str, Path]) -> None:
             assert str(path) in one_line(lambda path=path: weights.convert(path))
 
 
+def test_any_damage_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: formats)")
+    pytest.importorskip("h5py", reason="h5py is not installed (extra: formats)")
+    few = {
+        name: {"kernel": layer["kernel"].ravel()[:8].reshape(1, 1, 2, 4), "bias": layer["bias"][:4]}
+        for name, layer in LAYERS.items()
+    }
+    onnx.save(files.onnx_model(few, check=False), tmp_path / "net.onnx")
+    files.keras_h5(few, tmp_path / "net.h5")
+    written(tmp_path / "net.npy", files.caffe(few))
+    written(tmp_path / "90.1", files.convnet(few))
+    rng = np.random.default_rng(0)
+    for path in sorted(tmp_path.iterdir()):
+        whole = path.read_bytes()
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for place in rng.integers(0, len(whole), rng.choice([1, 3, 10])):
+                damaged[place] = rng.integers(256)
+            written(path, bytes(damaged))
+            one_line(lambda path=path: weights.convert(path))
+
+
 def test_transposed_and_misnamed_layers(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra: formats)")
     turned = {**LAYERS["C3"], "kernel": LAYERS["C3"]["kernel"].transpose(0, 1, 3, 2)}

@@ -5,6 +5,7 @@ It knows no shapes: `table` does.
 
 import mmap
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -37,8 +38,9 @@ def read_caffe_npy(path: Path) -> dict[str, np.ndarray]:
                 layers = plain(read_pickle(stream, vocabulary()))
     except Refused as error:
         raise InputError(f"{path}: asks for {error}; refused, nothing was run") from error
-    except (ValueError, KeyError, SyntaxError, EOFError, MemoryError) as error:
-        raise InputError(f"{path}: damaged .npy file ({error}); get it again") from error
+    except (ValueError, KeyError, SyntaxError, TokenError, EOFError, MemoryError) as error:
+        reason = str(error).splitlines()[0][:80] if str(error) else "ends too early"
+        raise InputError(f"{path}: damaged .npy file ({reason}); get it again") from error
     if isinstance(layers, list) and len(layers) == 1:
         layers = layers[0]
     if not isinstance(layers, dict):

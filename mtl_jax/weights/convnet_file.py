@@ -42,7 +42,7 @@ def read_convnet(path: Path) -> dict[str, np.ndarray]:
     except Refused as error:
         raise InputError(f"{path}: asks for {error}; refused, nothing was run") from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, MemoryError) as error:
-        reason = str(error)[:80] or "ends too early"
+        reason = str(error).splitlines()[0][:80] if str(error) else "ends too early"
         raise InputError(f"{path}: no or a damaged cuda-convnet2 checkpoint ({reason})") from error
     if normalized != 2:
         raise InputError(

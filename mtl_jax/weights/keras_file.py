@@ -72,7 +72,7 @@ def _collect(
             if place.count("/") > 16:
                 raise InputError(f"{path}: nested too deep; refused")
             _collect(item, f"{place}/{name}", found, h5py, path)
-        else:
+        elif isinstance(item, h5py.Dataset):
             found.append((place, _numbers(item, f"{place}/{name}", path)))
 
 

@@ -38,7 +38,7 @@ def read_onnx(path: Path) -> dict[str, np.ndarray]:
             for number, node in enumerate(nodes):
                 name = names[number] if number < len(names) else f"{kind} {number + 1}"
                 arrays |= _layer(node, named, name, path)
-    except (DecodeError, ValueError, TypeError, IndexError, RuntimeError) as error:
+    except (DecodeError, ValueError, TypeError, LookupError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else "not readable"
         raise InputError(f"{path}: damaged ONNX file ({reason}); get it again") from error
     return arrays
