@@ -1,0 +1,164 @@
+"""The pipeline as an instrument: many small studies of phantoms, of which the answer is known.
+
+The design was fixed before the seeds that docs/phantom.md reports were run (pilots had seeds from
+1000 on). A study is the main job, whole and from files: three phantoms of 36 cases each; of the
+target a third of the cases to learn from and two thirds to test on, of the others all to learn;
+C1 to C5 frozen, F1 to F5 learned without dropout, a head for each task, every region seen once in
+each orientation; single-task learning takes
+as many steps as multi-task learning. Its seed is that of the images, the split, the initial weights
+and the order. It is done with `shared_signal` 1, where the other tasks' labels follow the target's
+cues, and 0, where they are unrelated to any. Single-task learning is the same in both and is done
+once. What is asked: at 1, is the difference of the areas (multi-task less single-task, per view, on
+the test set) positive on average; at 0, are the two-sided p-values of Obuchowski's test, with
+patients as the units, uniform. It draws nothing.
+"""
+
+import csv
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+from scipy import stats
+
+from mtl_jax import config, whole
+from mtl_jax.study.conduct import conduct
+
+SHARED, UNRELATED = 1.0, 0.0
+
+
+class Row(NamedTuple):
+    """One study: areas per view on the test set, their difference, and its test."""
+
+    seed: int
+    shared_signal: float
+    mttl: float
+    sttl: float
+    delta: float
+    se: float
+    p_value: float
+
+
+class Summary(NamedTuple):
+    """Of n studies at each value of `shared_signal`: mean difference with its 95 % interval (t) at
+    1, the same at 0, and the Kolmogorov-Smirnov test of the p-values at 0 against uniform."""
+
+    n: int
+    shared: tuple[float, float, float]
+    unrelated: tuple[float, float, float]
+    ks_statistic: float
+    ks_p_value: float
+
+
+def small_study(
+    seed: int, shared_signal: float, cache: Path, weights: str | None = None
+) -> ConfigDict:
+    """The design above."""
+    c = config.default()
+    c.study, c.approaches, c.network, c.seed = "test", ("mttl", "sttl"), "C1-C5", seed
+    c.data.cache, c.weights = str(cache), weights
+    c.data.test_fraction = 2 / 3
+    c.data.phantom.seed, c.data.phantom.shared_signal = seed, shared_signal
+    c.data.phantom.cases, c.data.phantom.difficulty = 36, 0.2
+    c.data.phantom.test_fraction = 0.0  # no official test set: the others are learned whole
+    c.model.dropout, c.model.heads = 0.0, "per_task"
+    c.train.match_steps = True
+    c.train.epochs, c.train.batch_size = 1, 32
+    c.train.learning_rate, c.train.final_learning_rate = 0.005, 0.001
+    c.statistics.bootstrap = 100
+    c.analysis.enabled = False
+    config.validate(c)
+    return c
+
+
+def measure(folder: Path, seeds: Iterable[int], weights: str | None = None) -> list[Row]:
+    """The studies of the seeds, done where `folder`/studies.csv has them not; its rows.
+
+    `weights` is as config.weights. Each seed leaves its scores in `folder`/seed-N; images and
+    networks are thrown away.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        if seed not in {row.seed for row in read(folder)}:
+            whole.write_text(
+                folder / "studies.csv", _text([*read(folder), *_studies(folder, seed)])
+            )
+    return read(folder)
+
+
+def read(folder: Path) -> list[Row]:
+    path = folder / "studies.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    return [Row(int(line.pop("seed")), **{k: float(v) for k, v in line.items()}) for line in lines]
+
+
+def summarize(rows: Sequence[Row]) -> Summary:
+    deltas = [
+        np.array([row.delta for row in rows if row.shared_signal == signal])
+        for signal in (SHARED, UNRELATED)
+    ]
+    p_values = [row.p_value for row in rows if row.shared_signal == UNRELATED]
+    test = stats.kstest(p_values, "uniform")
+    return Summary(len(p_values), *map(_mean, deltas), float(test.statistic), float(test.pvalue))
+
+
+def _mean(values: np.ndarray) -> tuple[float, float, float]:
+    middle = float(values.mean())
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return middle, middle - float(half), middle + float(half)
+
+
+def _studies(folder: Path, seed: int, weights: str | None) -> list[Row]:
+    """Both studies of one seed."""
+    home, cache = folder / f"seed-{seed}", folder / f"cache-{seed}"
+    rows = []
+    for signal in (SHARED, UNRELATED):
+        work = home / f"shared-{signal:g}"
+        if signal == UNRELATED:
+            _take_over(home / f"shared-{SHARED:g}", work)
+        results = conduct(small_study(seed, signal, cache, weights), work)
+        for checkpoint in work.glob("runs/*/checkpoint"):
+            shutil.rmtree(checkpoint)
+        rows.append(_row(seed, signal, results))
+        print(f"instrument: {rows[-1]}", file=sys.stderr, flush=True)
+    shutil.rmtree(cache)
+    return rows
+
+
+def _take_over(done: Path, work: Path) -> None:
+    """The single-task run of one study stands in the other: the target's images are the same."""
+    for run in done.glob("runs/sttl-*"):
+        for name in ("run.json", "timing.json", "history.jsonl", "scores.csv"):
+            (work / "runs" / run.name).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run / name, work / "runs" / run.name / name)
+
+
+def _row(seed: int, signal: float, results: dict[str, Any]) -> Row:
+    (found,) = (
+        line
+        for line in results["comparisons"]
+        if (line["task"], line["unit"], line["method"]) == (results["target"], "view", "obuchowski")
+    )
+    # Positive where multi-task learning is better, whichever way round the two are listed.
+    sign = 1 if found["a"] == "mttl" else -1
+    areas = {found["a"]: found["auc_a"], found["b"]: found["auc_b"]}
+    return Row(
+        seed,
+        signal,
+        areas["mttl"],
+        areas["sttl"],
+        sign * found["delta"],
+        found["se"],
+        found["p_value"],
+    )
+
+
+def _text(rows: Sequence[Row]) -> str:
+    lines = [",".join(Row._fields), *(",".join(f"{x:.9g}" for x in row) for row in rows)]
+    return "\n".join(lines) + "\n"
