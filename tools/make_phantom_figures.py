@@ -146,7 +146,7 @@ def draw_spectra(folder: Path, path: Path) -> None:
             label = f"{kind}, exposure x {10**exposure:.1f}" if kind == "sfm" else None
             right.loglog(frequency, found, style, color=COLOURS[kind], label=label)
     reference = np.array(BAND)
-    left.loglog(reference, 0.04 * reference**-3.0, "k--", lw=1, label=r"$1/f^{3}$")
+    left.loglog(reference, 0.0005 * reference**-3.0, "k--", lw=1, label=r"$1/f^{3}$")
     left.set(xlabel="spatial frequency (1/mm)", ylabel="power (mm², OD or ln exposure)")
     right.set(xlabel="spatial frequency (1/mm)", ylabel="noise power (mm², OD or relative)")
     left.set_title("images", loc="left")
