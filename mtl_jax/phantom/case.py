@@ -75,7 +75,7 @@ def simulate(kind: str, seed: int, number: int, malignant: bool, difficulty: flo
         laterality="LR"[shared.integers(2)],
         compressed_mm=float(shared.uniform(40, 62)),
         density=float(0.08 + 0.5 * shared.beta(2.0, 3.0)),
-        contrast_mm=float(shared.uniform(1.4, 3.2)),
+        contrast_mm=float(shared.uniform(1.6, 4.0)),
         exposure=float(0.05 * shared.standard_normal()),
     )
     names = ("CC", "MLO") if shared.random() < TWO_VIEWS else (("CC", "MLO")[shared.integers(2)],)
@@ -100,7 +100,7 @@ def make_mass(rng: np.random.Generator, severity: float) -> Mass:
     cues = np.clip(severity + 0.12 * rng.standard_normal(4), 0, 1)
     diameter_mm = float(np.clip(12 * np.exp(0.38 * rng.standard_normal()), *DIAMETER_MM))
     aspect = float(rng.uniform(1.0, 1.6))
-    flat = rng.uniform(0.75, 1.05)  # compression and the unseen axis
+    flat = rng.uniform(0.6, 0.95)  # compression and the unseen axis
     halo = bool(rng.random() < 0.35)
     return Mass(
         diameter_mm, aspect, float(flat * diameter_mm / aspect), halo, *(float(c) for c in cues)
