@@ -94,8 +94,7 @@ def generator(kind: str, seed: int, number: int, part: int) -> np.random.Generat
 def make_mass(rng: np.random.Generator, severity: float) -> Mass:
     """Cues that follow the severity loosely, each in its own way; size and contrast do not.
 
-    Diameters are log-normal about 12 mm within 5 to 30 mm, as in the paper's line of data sets
-    (Sahiner et al. 1996).
+    Diameters are log-normal about 12 mm, within 5 to 30 mm: set, not fitted to a collection.
     """
     cues = np.clip(severity + 0.12 * rng.standard_normal(4), 0, 1)
     diameter_mm = float(np.clip(12 * np.exp(0.38 * rng.standard_normal()), *DIAMETER_MM))

@@ -3,14 +3,15 @@
 The design was fixed before the seeds that docs/phantom.md reports were run (pilots had seeds from
 1000 on). A study is the main job, whole and from files: three phantoms of 36 cases each; of the
 target a third of the cases to learn from and two thirds to test on, of the others all to learn;
-C1 to C5 frozen, F1 to F5 learned without dropout, a head for each task, every region seen once in
-each orientation; single-task learning takes
-as many steps as multi-task learning. Its seed is that of the images, the split, the initial weights
-and the order. It is done with `shared_signal` 1, where the other tasks' labels follow the target's
-cues, and 0, where they are unrelated to any. Single-task learning is the same in both and is done
-once. What is asked: at 1, is the difference of the areas (multi-task less single-task, per view, on
-the test set) positive on average; at 0, are the two-sided p-values of Obuchowski's test, with
-patients as the units, uniform. It draws nothing.
+C1 to C5 frozen, F1 to F5 learned without dropout, a head for each task, every region once in each
+orientation; single-task learning takes as many steps. The seed is that of the images, the split,
+the initial weights and the order. Each study is done with `shared_signal` 1, where the other tasks'
+labels follow the target's cues, and 0, where they are unrelated to any; single-task learning is the
+same in both and is done once.
+
+What is asked: at 1, is the difference of the areas (multi-task less single-task, per view, on the
+test set) positive on average; at 0, are the two-sided p-values of Obuchowski's test, with patients
+as the units, uniform. It draws nothing.
 """
 
 import csv
@@ -82,10 +83,10 @@ def measure(folder: Path, seeds: Iterable[int], weights: str | None = None) -> l
     """
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
-        if seed not in {row.seed for row in read(folder)}:
-            whole.write_text(
-                folder / "studies.csv", _text([*read(folder), *_studies(folder, seed)])
-            )
+        before = read(folder)
+        if seed not in {row.seed for row in before}:
+            rows = [*before, *_studies(folder, seed, weights)]
+            whole.write_text(folder / "studies.csv", _text(rows))
     return read(folder)
 
 
