@@ -23,6 +23,7 @@ def get_config(scale: str = "paper") -> ConfigDict:
         c.splits.networks = ("C1-C3", "C1-C5")
         c.splits.initializations = 1
         c.depth.initializations = 1
-        c.train.epochs = 4
+        c.train.epochs = 3
         c.train.match_steps = True
+        c.data.phantom.cases = 100
     return c

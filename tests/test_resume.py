@@ -14,8 +14,7 @@ WIDER = (
     "--config.approaches=('mttl','sttl')",
     "--config.data.sources=('phantom:sfm','phantom:dm')",
     "--config.splits.count=2",
-    "--config.splits.networks=('C1-C4','C1-C5')",
-    "--config.depth.networks=('C1-C3','C1-C4','C1-C5')",
+    "--config.depth.networks=('C1-C4','C1-C5')",
 )
 
 
