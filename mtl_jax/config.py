@@ -106,6 +106,8 @@ def default() -> ConfigDict:
     c.data.inbreast = ConfigDict()
     c.data.inbreast.kinds = ("mass",)  # also spiculated_region, distortion, asymmetry ...
     c.data.inbreast.link_views = False  # True: the only lesion of either view is the same
+    c.data.manifest = ConfigDict()
+    c.data.manifest.outside = False  # True: its paths may leave its folder; for your own alone
     c.data.mini_mias = ConfigDict()
     c.data.mini_mias.classes = ("CIRC", "SPIC", "MISC")  # masses
     c.data.phantom = ConfigDict()

@@ -50,7 +50,8 @@ class Collection:
     `left_out` lists (item, reason) for everything the collection holds that is not a view here;
     `decisions` are sentences for the record; `root` is the folder that file names are relative to.
     `public_ids`: its ids and file names are published pseudonyms, which may be written as they are;
-    those of any other collection are hashed.
+    those of any other collection are hashed. `sealed`: `root` holds checksums of its files (whole),
+    which are checked before a pixel is read.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Collection:
     left_out: tuple[tuple[str, str], ...] = ()
     decisions: tuple[str, ...] = ()
     public_ids: bool = False
+    sealed: bool = False
 
 
 @dataclass(frozen=True)

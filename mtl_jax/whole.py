@@ -5,11 +5,15 @@ A write that fails leaves what stood there before. It knows nothing of what is i
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 from mtl_jax.nouns import InputError
 
@@ -40,38 +44,57 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def folder(path: Path) -> Iterator[Path]:
-    """A draft folder to be filled in the block, which then becomes `path`; what stood there goes.
+    """A draft folder to be filled in the block, which then becomes `path`, whole and on the disk.
 
-    If the block fails the draft is deleted. Drafts that a killed process left of the same folder
-    are deleted too: callers see to it that no other process writes it meanwhile.
+    If the block fails the draft is deleted. A folder that stands at `path` by then, as from another
+    process with the same work, is left standing.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        clear_drafts(path)
         draft = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         try:
             yield draft
             for file in draft.rglob("*"):
-                sync(file)
-            if path.exists():
-                shutil.rmtree(path)
-            draft.rename(path)
+                _sync(file)
+            _take_name(draft, path)
         finally:
+            # With the folder standing, a draft of a killed or slower process is of no use.
             shutil.rmtree(draft, ignore_errors=True)
+            if path.exists():
+                for stale in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
+                    shutil.rmtree(stale, ignore_errors=True)
 
 
-def clear_drafts(path: Path) -> None:
-    """Deletes what `folder(path)` began in a process that was killed."""
-    for stale in path.parent.glob(f".{_literally(path.name)}.partial-*"):
-        shutil.rmtree(stale, ignore_errors=True)
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Waits while another process makes what `path` names, and keeps others waiting meanwhile.
+
+    The system lets go of the lock of a process that ends, however it ends. On a disk that knows no
+    locks the file itself is the lock.
+    """
+    file = path.with_name(f".{path.name}.lock")
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(file)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print(f"mtl_jax: note: waiting for another job that makes {path}", file=sys.stderr)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def sync(path: Path) -> None:
-    """Forces a file to the disk, so that the rename of its folder cannot outrun it."""
-    if path.is_file():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
+def _take_name(draft: Path, path: Path) -> None:
+    try:
+        draft.rename(path)
+    except OSError:
+        if not path.exists():
+            raise
 
 
 @contextlib.contextmanager
@@ -135,6 +158,8 @@ def _sums(place: Path, skip: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _literally(name: str) -> str:
-    """`name` for a glob pattern."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def _sync(path: Path) -> None:
+    """Forces a file to the disk, so that the rename of its folder cannot outrun it."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())

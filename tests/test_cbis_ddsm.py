@@ -312,7 +312,8 @@ def test_two_masks_missing_files_and_damaged_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_no_uid_of_folders_or_headers_is_written(tmp_path: Path, layout: str) -> None:
-    lesions = [tiny(patient=f"P_{number:05d}") for number in range(3)]
+    boxes = [(10, 12, 20, 30 + number) for number in range(3)]
+    lesions = [tiny(box, patient=f"P_{number:05d}") for number, box in enumerate(boxes)]
     home = make_cbis_ddsm(tmp_path / "in", lesions, layout)
     uids = {part for one in lesions for what in ("film", "crop", "mask")
             for part in one.path(what).split("/")[1:3]}  # fmt: skip

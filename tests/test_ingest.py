@@ -32,18 +32,18 @@ ROWS = (
     "mine,P2,1,CC,b.pgm,benign,followup,100,60;60;90;90,",
     "mine,P3,1,CC,c.pgm,benign,birads,100,60;60;90;90,",
     "mine,P4,1,CC,d.pgm,benign,,100,,80;80",
-    "mine,P5,1,CC,d.pgm,malignant,simulated,100,60;60;90;90,",
-    "mine,P6,1,CC,d.pgm,unproven,,100,60;60;90;90,",
+    "mine,P5,1,CC,e.pgm,malignant,simulated,100,60;60;90;90,",
+    "mine,P6,1,CC,e.pgm,unproven,,100,60;60;90;90,",
 )
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Six rows on four images, beside which a test's shards may go."""
+    """Six rows on five images, beside which a test's shards may go."""
     home = tmp_path / "images"
     home.mkdir()
     rng = np.random.default_rng(5)
-    for name in "abcd":
+    for name in "abcde":
         write_pgm(home / f"{name}.pgm", rng.integers(0, 4096, (200, 220)), 4095)
     return listed(home, ROWS)
 
@@ -101,7 +101,7 @@ def test_a_policy_takes_its_truths_and_lists_the_rest(
 
 
 def test_a_policy_that_leaves_nothing_says_what_to_set(home: Path) -> None:
-    listed(home, (ROWS[2], ROWS[2].replace("P3", "P7")))
+    listed(home, (ROWS[2], ROWS[2].replace("P3", "P7").replace("c.pgm", "a.pgm")))
     for policy in ("biopsy", "biopsy_or_followup"):
         says = rf"by {policy}; the collection has birads \(2 .*truth_policy to 'birads'"
         with pytest.raises(InputError, match=says):
@@ -141,7 +141,7 @@ def test_the_audit_lists_everything_once(home: Path) -> None:
         "P1/1/CC": ("kept", "", "a.pgm"),
         "P3/1/CC": ("left out", "truth by birads, not biopsy_or_followup", "c.pgm"),
         "P4/1/CC": ("repaired", "centre only, extent not given", "d.pgm"),
-        "P5/1/CC": ("kept", "", "d.pgm"),
+        "P5/1/CC": ("kept", "", "e.pgm"),
         "P6/1/CC": ("left out", "truth unproven", ""),
     }
 
@@ -292,7 +292,7 @@ def command(many: Path, out: Path, workers: int) -> list[str]:
 
 
 def bytes_of(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
@@ -304,7 +304,7 @@ def unbroken(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     out = tmp_path_factory.mktemp("unbroken")
     subprocess.run(command(many, out, 1), check=True, capture_output=True)
     found = bytes_of(out)
-    names = ("audit.csv", "index.csv", "manifest.json", "roi-00000.npy")
+    names = ("audit.csv", "index.csv", "manifest.json", "manifest.sha256", "roi-00000.npy")
     assert list(found) == [f"many/{name}" for name in names]
     return found
 
@@ -322,7 +322,7 @@ def begin(many: Path, out: Path, finished: int) -> subprocess.Popen[str]:
         command(many, out, 2), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     waited = time.monotonic()
-    while len(list((out / ".many.images").glob("*.npz"))) < finished:
+    while len(list((out / ".many.images").glob("*.kept"))) < finished:
         assert job.poll() is None and time.monotonic() - waited < 60
         time.sleep(0.002)
     return job
@@ -339,12 +339,13 @@ def test_killed_half_way_it_goes_on_and_ends_in_the_same_bytes(
         assert time.monotonic() - waited < 20
         time.sleep(0.02)
     assert not (tmp_path / "many").exists()
-    kept = len(list((tmp_path / ".many.images").glob("*.npz")))
+    kept = len(list((tmp_path / ".many.images").glob("*.kept")))
     assert 8 <= kept < 24
     read = []
     true_read = cutting.read_stored
     monkeypatch.setattr(cutting, "read_stored", lambda *a: read.append(a[0]) or true_read(*a))
-    ingest.make(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, {})
+    options = {"manifest": {"outside": False}}  # as the command has them
+    ingest.make(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, options)
     assert len(read) == 24 - kept
     assert bytes_of(tmp_path) == unbroken
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from test_imaging import write_pgm
 
+from mtl_jax import whole
 from mtl_jax.data import cutting, ingest, shards
 from mtl_jax.imaging.background import correct
 from mtl_jax.nouns import InputError
@@ -93,7 +94,7 @@ def test_index_and_manifest_say_what_was_done(home: Path) -> None:
     assert rois.manifest["left_out"] == [["P3/1/CC", "truth unknown"]]
     assert rois.manifest["imaging"]["background"] == BACKGROUND
     # Shards may be handed on: nothing in them tells where they were made.
-    folder = next((home.parent / "cache").iterdir())
+    folder = next((home.parent / "cache").glob("[!.]*"))
     for name in ("manifest.json", "index.csv"):
         assert str(home.parent) not in (folder / name).read_text()
 
@@ -118,7 +119,7 @@ def test_made_once_and_again_only_when_something_changed(
     os.utime(home / "a.pgm", ns=(0, 0))
     load(home)
     assert len(read) == 10
-    assert len(list((home.parent / "cache").iterdir())) == 4
+    assert len(list((home.parent / "cache").glob("[!.]*"))) == 4
 
 
 def test_same_input_gives_the_same_bytes(home: Path) -> None:
@@ -144,7 +145,7 @@ def test_many_shards_keep_the_order(home: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("name", ["roi-00000.npy", "index.csv", "audit.csv"])
 def test_a_changed_byte_is_found(home: Path, name: str) -> None:
     load(home)
-    path = next((home.parent / "cache").iterdir()) / name
+    path = next((home.parent / "cache").glob("[!.]*")) / name
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
@@ -163,7 +164,7 @@ def edit(manifest: dict, *keys: str | int, value: object) -> dict:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ((("format_version",), 1), "format version 1, here 2; .*make the shards again"),
+        ((("format_version",), 1), "format version 1, here 3; .*make the shards again"),
         ((("shards", 0, "rois"), 3), "4 regions, manifest.json says 3"),
         ((("shards", 0, "file"), "../../x.npy"), "misnamed"),
         ((("shards",), []), "4 index lines for 0 regions"),
@@ -175,8 +176,9 @@ def test_a_wrong_manifest_is_refused(
     home: Path, change: tuple[tuple[str | int, ...], object], reason: str
 ) -> None:
     load(home)
-    path = next((home.parent / "cache").iterdir()) / "manifest.json"
+    path = next((home.parent / "cache").glob("[!.]*")) / "manifest.json"
     path.write_text(json.dumps(edit(json.loads(path.read_text()), *change[0], value=change[1])))
+    path.with_name(shards.SEAL).write_text(f"{whole.digest(path)}  manifest.json\n")
     with pytest.raises(InputError, match=reason):
         load(home)
     path.write_text("{")
@@ -189,7 +191,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         yield np.zeros((1, 128, 128), np.int16)
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="out: cannot be written .disk full"):
         shards.write(tmp_path / "out", "x", [], chunks(), {}, "")
     with pytest.raises(ValueError, match="index lines"):
         shards.write(tmp_path / "out", "x", [], iter([np.zeros((1, 128, 128), np.int16)]), {}, "")
@@ -200,11 +202,11 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_loser_of_a_race_leaves_the_winner_standing(home: Path) -> None:
     rois = load(home)
-    folder = next((home.parent / "cache").iterdir())
+    folder = next((home.parent / "cache").glob("[!.]*"))
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
     shards.write(folder, "mine", [], iter([]), dict(rois.manifest), "")
     assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert [path.name for path in folder.parent.glob("[!.]*")] == [folder.name]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_a_lesion_that_cannot_be_cut_is_named(home: Path, row: str, reason: str)
     write_rows(home, (row,))
     with pytest.raises(InputError, match=reason):
         load(home)
-    assert not list((home.parent / "cache").glob("*"))
+    assert not list((home.parent / "cache").glob("[!.]*"))
 
 
 def tool(name: str, *arguments: object) -> tuple[int, str, str]:

@@ -125,8 +125,8 @@ def test_the_worked_example_of_the_manual_runs_as_printed(tmp_path: Path) -> Non
     Image.fromarray(gray).save(home / "P001/LCC.png")
     Image.fromarray(gray).save(home / "P004/LCC.png")
     tifffile.imwrite(home / "P001/LMLO.tif", gray)
-    write_dicom(home / "P002/RCC.dcm", gray, ImagerPixelSpacing=["0.07", "0.07"])
-    write_pgm(home / "P003/RMLO.pgm", gray, 4095)
+    write_dicom(home / "P002/RCC.dcm", gray[::-1].copy(), ImagerPixelSpacing=["0.07", "0.07"])
+    write_pgm(home / "P003/RMLO.pgm", gray[:, ::-1], 4095)
     mask = np.zeros((900, 800), np.uint8)
     mask[200:300, 500:540] = 255
     Image.fromarray(mask).save(home / "P003/RMLO_mask.png")
@@ -229,7 +229,7 @@ def test_a_lesion_lands_in_the_middle_of_its_region(
             continue
         place = dict.fromkeys(PLACED, "") | {where: form.format(**numbers)}
         size = f"{pixel_um[0]};{pixel_um[1]}"
-        lines.append(BASE | {"pixel_um": size, "patient_id": f"P{number}"} | said | place)
+        lines.append(BASE | {"pixel_um": size, "lesion_id": str(number)} | said | place)
     header = list(lines[0])
     text = [",".join(header), *(",".join(f'"{one[name]}"' for name in header) for one in lines)]
     (tmp_path / "m.csv").write_text("\n".join(text) + "\n")

@@ -200,10 +200,11 @@ def test_damaged_records_are_one_line(tmp_path: Path) -> None:
 def rois(tmp_path_factory: pytest.TempPathFactory) -> RoiSet:
     folder = tmp_path_factory.mktemp("rois")
     gray = np.random.default_rng(0).integers(0, 4096, (300, 260)).astype(np.uint16)
-    Image.fromarray(gray).save(folder / "a.png")
+    for n in range(1, 6):
+        Image.fromarray(np.roll(gray, n)).save(folder / f"{n}.png")
     rows = [
-        f"mine,P{n},1,CC,a.png,{('benign', 'malignant')[n % 2]},{n * 20};40;{n * 20 + 9};60,200,12,"
-        f"{'test' if n > 3 else 'train'}"
+        f"mine,P{n},1,CC,{n}.png,{('benign', 'malignant')[n % 2]},"
+        f"{n * 20};40;{n * 20 + 9};60,200,12,{'test' if n > 3 else 'train'}"
         for n in range(1, 6)
     ]
     header = "dataset,patient_id,lesion_id,view,image_path,truth,box,pixel_um,bits,split"

@@ -50,7 +50,9 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
         header = headers[path]
         _fill(row, header, path, pixel_um, where)
         truth = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
-        view = manifest.lesion_view(row | {"image_path": path.name}, path.parent, where, truth)
+        own = row | {"image_path": path.name}
+        # The path is the user's own, given by hand: links are followed.
+        view = manifest.lesion_view(own, path.parent, where, truth, outside=True)
         asked.append(Asked(view, row["image_path"], where, header))
     if not asked:
         raise InputError(f"{table}: no rows below the header")

@@ -20,6 +20,7 @@ from mtl_jax.bundle import pictures
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
+from mtl_jax.cells import harmless_row
 from mtl_jax.nouns import InputError
 
 TEMPLATE = Path(__file__).with_name("scores.html")
@@ -154,9 +155,9 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
 
 def _table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(rows[0])
+        table.writerows(harmless_row(row.values()) for row in rows)
 
 
 def _known(value: float) -> float | None:

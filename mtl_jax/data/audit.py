@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_jax.cells import harmless
 from mtl_jax.nouns import LesionView, RoiSet
 
 COLUMNS = (
@@ -54,7 +55,7 @@ def text(table: Sequence[dict[str, Any]]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows({name: harmless(str(cell)) for name, cell in row.items()} for row in table)
     return stream.getvalue()
 
 

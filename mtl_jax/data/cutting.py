@@ -5,11 +5,11 @@ Knows no collections and no shards.
 
 import contextlib
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import threading
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from mtl_jax import whole
 from mtl_jax.data.privacy import quiet
 from mtl_jax.imaging.density import CURVES
 from mtl_jax.imaging.read import read_stored
@@ -41,14 +42,15 @@ class Job(NamedTuple):
 
 class Cut(NamedTuple):
     """Of one image: counts (n, 128, 128) int16, the fraction (n,) of each region outside the image,
-    why each was not cut ('' where it was), and whether the image itself cannot be read, or is of a
-    kind that no study takes."""
+    why each was not cut ('' where it was), whether the image itself cannot be read, or is of a kind
+    that no study takes, and a digest of all its pixels ('' where they were not read)."""
 
     rois: np.ndarray
     outside: np.ndarray
     errors: tuple[str, ...]
     unreadable: bool = False
     excluded: bool = False
+    pixels: str = ""
 
 
 def job(
@@ -59,7 +61,7 @@ def job(
     facts = [version, dict(background), stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Job(tuple(views), background, folder / f"{digest[:24]}.npz")
+    return Job(tuple(views), background, folder / f"{digest[:24]}.kept")
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -101,11 +103,11 @@ def cut(one: Job) -> Cut:
     with quiet():
         made = _cut(one)
     if not any(made.errors):
-        draft = one.kept.with_name(f".{one.kept.stem}-{os.getpid()}")
-        one.kept.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            np.savez(file, rois=made.rois, outside=made.outside)
-        draft.replace(one.kept)
+        file = io.BytesIO()
+        np.savez(file, rois=made.rois, outside=made.outside, pixels=np.array(made.pixels))
+        with whole.writing(one.kept):
+            one.kept.parent.mkdir(parents=True, exist_ok=True)
+        whole.write_bytes(one.kept, _seal(file.getvalue()) + file.getvalue())
     return made
 
 
@@ -117,13 +119,22 @@ def centre(view: LesionView) -> tuple[float, float]:
 
 
 def _load(one: Job) -> Cut | None:
+    """What was kept of the image; None where there is nothing, or nothing whole."""
     try:
-        with np.load(one.kept, allow_pickle=False) as file:
-            rois, outside = file["rois"], file["outside"]
-    # Whatever is wrong with a file that is not whole, the image is simply done again.
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        content = one.kept.read_bytes()
+    except OSError:
         return None
-    return Cut(rois, outside, ("",) * len(rois))
+    # NumPy stops reading before the archive's own checksum: a changed header would go unseen.
+    size = len(_seal(b""))
+    if content[:size] != _seal(content[size:]):
+        return None
+    with np.load(io.BytesIO(content[size:]), allow_pickle=False) as file:
+        rois, outside, pixels = file["rois"], file["outside"], str(file["pixels"])
+    return Cut(rois, outside, ("",) * len(rois), pixels=pixels)
+
+
+def _seal(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 def _summary(one: Job) -> Cut:
@@ -140,7 +151,14 @@ def _cut(one: Job) -> Cut:
         return Cut(*nothing, (reason,) * len(one.views), unreadable=True)
     if image.magnified:
         return Cut(*nothing, (MAGNIFIED,) * len(one.views), excluded=True)
-    return regions(image, one.views, one.background)
+    return regions(image, one.views, one.background)._replace(pixels=_digest(image.values))
+
+
+def _digest(values: np.ndarray) -> str:
+    """The same for two files with the same pixels, whatever else is in them."""
+    digest = hashlib.blake2b(f"{values.dtype} {values.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
 
 
 def regions(image: Stored, views: Sequence[LesionView], background: Mapping[str, Any]) -> Cut:

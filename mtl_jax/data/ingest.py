@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.data import audit, cutting, shards, truth
+from mtl_jax import whole
+from mtl_jax.cells import harmless
+from mtl_jax.data import audit, cutting, shards, truth, twins
 from mtl_jax.data.plan import USUAL, Plan, Rules, make_plan, where
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import ROI_PIXELS
@@ -18,6 +20,7 @@ from mtl_jax.nouns import InputError, RoiSet
 
 SHARD_ROIS = 2048  # 64 MiB a shard: as much as is in memory at once
 ERRORS_SHOWN = 10
+SHARED = "its pixels stand under more than one case: a patient would be learned and tested"
 
 
 def settings(
@@ -113,7 +116,10 @@ def _refuse_ready(rois: RoiSet, path: str, rules: Rules) -> None:
 
 def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     if not folder.exists():
-        _write(folder, plan, rules)
+        # One job at a time makes a collection: they share what is kept of its images meanwhile.
+        with whole.alone(folder.with_name(plan.collection.name)):
+            if not folder.exists():
+                _write(folder, plan, rules)
     rois = shards.open_shards(folder)
     plan.names.save_lookup(f"{rois.name}-{plan.fingerprint[:12]}")
     unusable = rois.manifest["counts"]["unusable"]
@@ -131,6 +137,12 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
 
 def _write(folder: Path, plan: Plan, rules: Rules) -> None:
     collection = plan.collection
+    changed = whole.damage(collection.root) if collection.sealed else ""
+    if changed:
+        raise InputError(
+            f"{collection.root}: damaged: {changed} is missing, new or changed; delete the folder,"
+            " and it is made again"
+        )
     # Each image is read once, whichever way its lesions are listed.
     by_image: dict[tuple[Path, int], list[int]] = {}
     for number, view in enumerate(collection.views):
@@ -149,7 +161,13 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
     cuts = cutting.cut_all(jobs, rules.workers, collection.name)
     reasons, failures = list(plan.reasons), []
     places: dict[int, tuple[cutting.Job, int, float]] = {}
-    for job, cut, numbers in zip(jobs, cuts, by_image.values(), strict=True):
+    shared = twins.shared_images(
+        [cut.pixels for cut in cuts],
+        [{collection.views[number].case_id for number in numbers} for numbers in by_image.values()],
+    )
+    for image, (job, cut, numbers) in enumerate(zip(jobs, cuts, by_image.values(), strict=True)):
+        if image in shared:
+            cut = cut._replace(errors=(SHARED,) * len(numbers), unreadable=True)
         for place, number in enumerate(numbers):
             if not cut.errors[place]:
                 places[number] = (job, place, float(cut.outside[place]))
@@ -225,7 +243,8 @@ def _index(plan: Plan, kept: Sequence[int], outside: Sequence[float]) -> list[di
         line = {
             "roi_id": roi_id if repeats[roi_id] == 1 else f"{roi_id}-{repeats[roi_id]}",
             "label": view.label,
-            "image": plan.images[number],
+            "image": harmless(plan.images[number]),
+            "note": harmless(view.note),
             "pixel_um_row": view.pixel_um[0],
             "pixel_um_col": view.pixel_um[1],
             "centre_row": round(row, 3),

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from mtl_jax.cells import harmless, refuse_formula
 from mtl_jax.imaging.read import READERS
 from mtl_jax.nouns import Collection, InputError, LesionView
 
@@ -110,13 +111,17 @@ class Names:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("kind", "pseudonym", "original"))
-        table.writerows((kind, name, said) for (kind, said), name in self._table.items())
+        table.writerows((kind, name, harmless(said)) for (kind, said), name in self._table.items())
         draft = path.with_name(f".{path.name}-{os.getpid()}")
         _write_private(draft, text.getvalue(), os.O_TRUNC)
         draft.replace(path)
 
     def _relative(self, view: LesionView) -> Path:
-        return view.image_path.relative_to(self._root)
+        """From the root; a manifest of one's own may lead out of it."""
+        path = view.image_path
+        if path.is_relative_to(self._root):
+            return path.relative_to(self._root)
+        return Path(os.path.relpath(path, self._root))
 
     def _suffix(self, path: Path) -> str:
         """The ending of a known kind of image; any other may be part of an identifier."""
@@ -125,7 +130,7 @@ class Names:
     def _name(self, kind: str, own: str, whole: str | None = None) -> str:
         """`own`, or the pseudonym of `whole` (or of `own`)."""
         if self._secret is None:
-            return own
+            return own if kind in ("image", "item") else refuse_formula(own, f"{kind} id")
         said = own if whole is None else whole
         if (kind, said) not in self._table:
             digest = hmac.digest(self._secret, f"{kind}\0{said}".encode(), "sha256")

@@ -1,27 +1,27 @@
 """Regions of interest on disk: write, open and verify one folder of shards. Knows no sources.
 
 A folder holds roi-00000.npy, roi-00001.npy, ... of (n, 128, 128) int16 counts, index.csv with one
-line a region in the same order, audit.csv with one line for everything the collection held, and
-manifest.json with the SHA-256 of each of these files.
+line a region in the same order, audit.csv with one line for everything the collection held,
+manifest.json with the SHA-256 of each of these, and manifest.sha256 with that of manifest.json.
 """
 
 import csv
-import glob
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mtl_jax import whole
+from mtl_jax.cells import refuse_formula
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
 from mtl_jax.nouns import InputError, RoiSet
 
 # Raise it when the layout changes, or when the imaging gives other pixels for the same settings.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+SEAL = "manifest.sha256"
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("roi_id", "case_id", "lesion_id", "view", "laterality", "modality"), str),
     "label": int,  # 1 malignant, 0 benign
@@ -43,25 +43,21 @@ def write(
     manifest: Mapping[str, Any],
     audit: str,
 ) -> None:
-    """Writes the folder `out_dir` whole or not at all: under a temporary name, synced, renamed.
+    """Writes the folder `out_dir` whole or not at all.
 
     Each chunk, (n, 128, 128) int16, becomes one shard; together they are as many as `index` has
     lines. `manifest` holds what is known of the making; the format's own fields are added here.
     `audit` is the text of audit.csv.
     A folder that appeared meanwhile, as from another process with the same work, is left standing.
     """
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    draft = out_dir.with_name(f".{out_dir.name}.partial-{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
+    with whole.folder(out_dir) as draft:
         shards = []
         for number, chunk in enumerate(chunks):
             _check_pixels(chunk, f"chunk {number} of {name}")
             file = draft / _shard_name(number)
             with file.open("wb") as stream:
                 np.save(stream, chunk, allow_pickle=False)
-            shards.append({"file": file.name, "rois": len(chunk), "sha256": _seal(file)})
+            shards.append({"file": file.name, "rois": len(chunk), "sha256": whole.digest(file)})
         if sum(shard["rois"] for shard in shards) != len(index):
             raise ValueError(f"{name}: {len(index)} index lines for other than as many regions")
         with (draft / "index.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -76,26 +72,12 @@ def write(
             "roi_pixels": ROI_PIXELS,
             "pixel_um": PIXEL_UM,
             "shards": shards,
-            "index": {"file": "index.csv", "sha256": _seal(draft / "index.csv")},
-            "audit": {"file": "audit.csv", "sha256": _seal(draft / "audit.csv")},
+            "index": {"file": "index.csv", "sha256": whole.digest(draft / "index.csv")},
+            "audit": {"file": "audit.csv", "sha256": whole.digest(draft / "audit.csv")},
         }
         text = json.dumps({**own, **manifest}, indent=1, ensure_ascii=False) + "\n"
         (draft / "manifest.json").write_text(text, encoding="utf-8")
-        _seal(draft / "manifest.json")
-        os.rename(draft, out_dir)
-    except OSError:
-        if not (out_dir / "manifest.json").exists():
-            raise
-    finally:
-        # With the folder standing, a draft of a killed or slower process is of no use to anybody.
-        for stale in [draft, *_drafts(out_dir)]:
-            shutil.rmtree(stale, ignore_errors=True)
-
-
-def _drafts(out_dir: Path) -> list[Path]:
-    if not (out_dir / "manifest.json").exists():
-        return []
-    return list(out_dir.parent.glob(f".{glob.escape(out_dir.name)}.partial-*"))
+        (draft / SEAL).write_text(_seal(draft / "manifest.json"), encoding="utf-8")
 
 
 def open_shards(folder: Path, verify: bool = True) -> RoiSet:
@@ -104,6 +86,8 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
     InputError: no such folder, another format version, a checksum or a count that is wrong.
     """
     manifest = _manifest(folder)
+    if verify:
+        _check_seal(folder)  # before it is believed of the others
     try:
         name = str(manifest["name"])
         index_sha256, audit_sha256 = (manifest[file]["sha256"] for file in ("index", "audit"))
@@ -175,12 +159,22 @@ def _check_index(rois: RoiSet, folder: Path) -> None:
     index = rois.index
     if len(set(index["roi_id"])) != len(rois):
         raise InputError(f"{folder}/index.csv: a roi_id stands twice{_CURE}")
+    for column in ("roi_id", "case_id", "lesion_id", "view"):
+        for text in set(index[column].tolist()):
+            refuse_formula(text, f"{folder}/index.csv: {column}")
     labels: dict[tuple[str, str], int] = {}
     for case, lesion, label in zip(
         index["case_id"], index["lesion_id"], index["label"], strict=True
     ):
         if label not in (0, 1) or labels.setdefault((case, lesion), label) != label:
             raise InputError(f"{folder}/index.csv: lesion {case}/{lesion}: label {label}{_CURE}")
+
+
+def _check_seal(folder: Path) -> None:
+    seal, manifest = folder / SEAL, folder / "manifest.json"
+    said = seal.read_text(encoding="utf-8", errors="replace") if seal.is_file() else ""
+    if said != _seal(manifest):
+        raise InputError(f"{manifest}: its bytes are not those that {SEAL} tells of{_CURE}")
 
 
 def _check_pixels(shard: np.ndarray, name: str) -> None:
@@ -191,21 +185,14 @@ def _check_pixels(shard: np.ndarray, name: str) -> None:
 def _checked(path: Path, sha256: str | None) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: missing{_CURE}")
-    if sha256 is not None and _sha256(path) != sha256:
+    if sha256 is not None and whole.digest(path) != sha256:
         raise InputError(f"{path}: wrong checksum, its bytes have changed{_CURE}")
     return path
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _seal(path: Path) -> str:
-    """Forces a file to the disk, so that the rename cannot outrun it; returns its SHA-256."""
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-    return _sha256(path)
+def _seal(manifest: Path) -> str:
+    """The manifest's own checksum, in the form that `sha256sum -c` reads."""
+    return f"{whole.digest(manifest)}  {manifest.name}\n"
 
 
 def _shard_name(number: int) -> str:

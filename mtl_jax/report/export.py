@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from mtl_jax.cells import harmless_row
 from mtl_jax.report.drawing import Drawn, standalone
 
 
@@ -16,7 +17,7 @@ def export(figures: Iterable[Drawn], folder: Path) -> None:
         table = io.StringIO(newline="")
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(figure.columns)
-        writer.writerows(figure.rows)
+        writer.writerows(map(harmless_row, figure.rows))
         _write(folder / f"{figure.name}.csv", table.getvalue())
         _write(folder / f"{figure.name}.svg", standalone(figure.svg))
 

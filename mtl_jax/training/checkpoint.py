@@ -48,6 +48,7 @@ class Checkpoints:
                 raise whole.unwritable(self._folder / str(epoch), error) from error
             whole.write_text(draft / CARD, json.dumps(self._card, indent=1) + "\n")
             whole.write_sums(draft, TIMES)
+            self._remove([epoch] if epoch in epochs(self._folder) else [])
         self._remove(epochs(self._folder)[:-KEPT])
 
     def resume(self, state: TrainState) -> tuple[int, TrainState]:

@@ -4,6 +4,7 @@ It converts nothing and knows no source format.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,8 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
         tree.write_tree(params, draft / "params", np.float16 if half else np.float32)
         whole.write_text(draft / "card.json", json.dumps(weights.card, indent=2) + "\n")
         whole.write_sums(draft, TIMES)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def load(folder: Path) -> Weights:

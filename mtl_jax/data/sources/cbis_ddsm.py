@@ -6,13 +6,13 @@ diagnosis research", Scientific Data 4:170177. Reads pixels only to find where a
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from mtl_jax import whole
 from mtl_jax.data.sources import cbis_ddsm_files as files
 from mtl_jax.data.sources import cbis_ddsm_masks as masks
 from mtl_jax.data.sources import cbis_ddsm_tables as tables
@@ -137,7 +137,10 @@ def _places(rows: Sequence[Row], series: dict[str, list[Path]], folder: Path) ->
 
 def _known(kept: Path) -> dict[str, masks.Place]:
     try:
-        read = json.loads(kept.read_text(encoding="utf-8"))
+        said, text = kept.read_text(encoding="utf-8").split("\n", 1)
+        if said != _checksum(text):
+            return {}
+        read = json.loads(text)
         return {
             key: masks.Place(None if box is None else tuple(map(float, box)), str(note))
             for key, (box, note) in read.items()
@@ -148,10 +151,14 @@ def _known(kept: Path) -> dict[str, masks.Place]:
 
 
 def _keep(kept: Path, known: dict[str, masks.Place]) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    draft = kept.with_name(f"{kept.name}-{os.getpid()}")
-    draft.write_text(json.dumps(known), encoding="utf-8")
-    draft.replace(kept)
+    with whole.writing(kept):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(known)
+    whole.write_text(kept, f"{_checksum(text)}\n{text}")
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _lesion_view(

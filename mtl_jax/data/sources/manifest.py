@@ -1,6 +1,7 @@
 """Anybody's collection, described by one CSV: docs/manifest.md. Reads rows; location.py places."""
 
 import csv
+import functools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -33,9 +34,10 @@ ALIASES = {"bbox": "box"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def collection(path: str) -> Collection:
+def collection(path: str, outside: bool = False) -> Collection:
     """The lesion views that the CSV at `path` lists; the columns are those of docs/manifest.md.
 
+    `outside`: its paths may be absolute, hold '..' or lead out of its folder by links.
     A case is a patient. Rows whose truth is neither malignant nor benign are left out and named;
     any other row that cannot be used is an InputError with its line and column.
     """
@@ -63,7 +65,7 @@ def collection(path: str) -> Collection:
             left_out.append((item, f"truth {row['truth'] or '(empty)'}"))
             continue
         _require(bool(row["view"]), f"{where}: view is empty")
-        view = lesion_view(row, table.parent, where, LABELS[truth])
+        view = lesion_view(row, table.parent, where, LABELS[truth], outside)
         lesion = (view.case_id, view.lesion_id)
         facts = lesions.setdefault(lesion, (view.laterality, view.label))
         _require(
@@ -124,8 +126,11 @@ def _rows(
         yield where, absent | dict(zip(header, (cell.strip() for cell in cells), strict=True))
 
 
-def lesion_view(row: Row, root: Path, where: str, label: int) -> LesionView:
-    """The lesion view of one row of `read_rows`, its files in `root`. InputError names `where`."""
+def lesion_view(row: Row, root: Path, where: str, label: int, outside: bool = False) -> LesionView:
+    """The lesion view of one row of `read_rows`, its files in `root`, or anywhere if `outside`.
+
+    InputError names `where`.
+    """
     view = row["view"].upper()
     _require(view in ("", *VIEWS), f"{where}: view {row['view']!r} is none of {', '.join(VIEWS)}")
     _require(
@@ -133,14 +138,15 @@ def lesion_view(row: Row, root: Path, where: str, label: int) -> LesionView:
         f"{where}: intensity_kind raw-linear is proportional to exposure: take its logarithm first",
     )
     choice = {column: _choice(row, column, where) for column in CHOICES}
-    image = _inside(root, row["image_path"], "image_path", where)
+    seek = _anywhere if outside else _inside
+    image = seek(root, row["image_path"], "image_path", where)
     frame = _whole(row["frame"] or "0", "frame", where)
     pixel_um, spacing_source = _pixel_size(row, image, where)
     box, note = location.box(
         {kind: row[kind] for kind in location.KINDS},
         image,
         frame,
-        mask=_inside(root, row["mask_path"], "mask_path", where) if row["mask_path"] else None,
+        mask=seek(root, row["mask_path"], "mask_path", where) if row["mask_path"] else None,
         from_bottom=choice["coord_origin"] == "bottom_left",
         where=where,
     )
@@ -179,15 +185,34 @@ def _pixel_size(row: Row, image: Path, where: str) -> tuple[tuple[float, float],
 
 
 def _inside(root: Path, text: str, column: str, where: str) -> Path:
-    """A path in the manifest's own folder, so that a manifest from elsewhere reads nothing else."""
+    """A file in the manifest's own folder, so that a manifest from elsewhere reads nothing else."""
     relative = Path(text)
+    cure = "or set data.manifest.outside if it is your own"
     _require(
         not relative.is_absolute() and ".." not in relative.parts,
-        f"{where}: {column} {text!r} must be relative to the manifest's folder, without '..'",
+        f"{where}: {column} {text!r} must be relative to the manifest's folder, without '..'"
+        f"; {cure}",
     )
+    path = _anywhere(root, text, column, where)
+    top = _real(root)
+    real = Path(os.path.realpath(path)) if path.is_symlink() else _real(path.parent)
+    _require(
+        real.is_relative_to(top),
+        f"{where}: {column} {text!r} leads out of the manifest's folder by a link; {cure}",
+    )
+    return path
+
+
+def _anywhere(root: Path, text: str, column: str, where: str) -> Path:
     # Path.is_file raises on a name that is too long; this does not.
-    _require(os.path.isfile(root / relative), f"{where}: {column}: no such file {text!r} in {root}")
-    return root / relative
+    _require(os.path.isfile(root / text), f"{where}: {column}: no such file {text!r} in {root}")
+    return root / text
+
+
+@functools.cache
+def _real(folder: Path) -> Path:
+    """Once a folder, not once a file."""
+    return Path(os.path.realpath(folder))
 
 
 def _choice(row: Row, column: str, where: str) -> str:

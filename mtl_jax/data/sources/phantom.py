@@ -6,11 +6,10 @@ manifest and CBIS-DDSM like anybody's.
 
 import hashlib
 import json
-import shutil
-import uuid
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from mtl_jax import whole
 from mtl_jax.data.sources import cbis_ddsm, manifest
 from mtl_jax.data.sources.cbis_ddsm_tables import TABLES
 from mtl_jax.nouns import Collection, InputError
@@ -49,14 +48,14 @@ def collection(
         _make(home, parameters)
     found = _read_films(home) if path == "ddsm" else manifest.collection(str(home / "manifest.csv"))
     decisions = (f"{path}: simulated with {facts}", *found.decisions)
-    return replace(found, decisions=decisions, public_ids=True)
+    return replace(found, decisions=decisions, public_ids=True, sealed=True)
 
 
 def _read_films(home: Path) -> Collection:
     """The tables and films of the ddsm phantom, under its own name and truth."""
     parts = tuple(part for part, name in TABLES.items() if (home / name).exists())
     found = cbis_ddsm.collection(
-        str(home), parts=parts, pixel_um=50.0, conflicts="leave_out", folder=home
+        str(home), parts=parts, pixel_um=50.0, conflicts="leave_out", folder=home.parent
     )
     return replace(
         found,
@@ -70,14 +69,9 @@ def _read_films(home: Path) -> Collection:
 
 
 def _make(home: Path, parameters: Parameters) -> None:
-    """Write the collection beside its place, then rename: `home` is whole or not there."""
-    draft = home.with_name(f".{home.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        draft.mkdir(parents=True)
-        write(draft, parameters)
-        draft.rename(home)
-    except OSError as error:
-        if not home.exists():  # else another process finished the same phantom first
-            raise InputError(f"phantom: cannot write {home}: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    """Writes the collection where it is not: `home` is whole or not there."""
+    with whole.alone(home):
+        if not home.exists():
+            with whole.folder(home) as draft:
+                write(draft, parameters)
+                whole.write_sums(draft)

@@ -1,0 +1,40 @@
+"""Cells of written tables that no spreadsheet takes for a formula. It writes no table."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from mtl_jax.nouns import InputError
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet would run `text` instead of showing it; a number it shows."""
+    if not text.startswith(FORMULA):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
+
+
+def harmless(text: str) -> str:
+    """`text` as a cell that is for reading alone: after an apostrophe where it would be run."""
+    return f"'{text}" if is_formula(text) else text
+
+
+def harmless_row(row: Iterable[Any]) -> list[Any]:
+    """`harmless` on each text of a row."""
+    return [harmless(cell) if isinstance(cell, str) else cell for cell in row]
+
+
+def refuse_formula(text: str, what: str) -> str:
+    """`text`, an id that others join tables by and that must stay as it is. InputError where a
+    spreadsheet would run it."""
+    if is_formula(text):
+        raise InputError(
+            f"{what} {text!r} begins with {text[0]!r}, and a spreadsheet that opens a table of ours"
+            " would run it: rename it, or leave data.pseudonymise on"
+        )
+    return text
