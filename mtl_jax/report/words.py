@@ -178,6 +178,13 @@ def warnings(work: Work) -> list[str]:
             f"The weights at the start are not those of ImageNet, and results with them do not "
             f"stand for transfer learning from ImageNet. {results['weights']['note']}"
         )
+    alike = work.folds.get("alike", [])
+    if alike:
+        found.append(
+            f"{len(alike)} pairs of regions of different cases look alike across the split, such as"
+            f" {alike[0]['a']} and {alike[0]['b']}: if a film stands under two case ids, it was"
+            " learned and tested (folds.json lists them)."
+        )
     for collection in results["collections"]:
         doubtful = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]
         if doubtful:

@@ -1,6 +1,7 @@
 """A whole study: materials, plan, stages, results. What is done already is not done again."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mtl_jax.analysis import choose as choose_regions
 from mtl_jax.config import STAGES
 from mtl_jax.data import shards
 from mtl_jax.nouns import Run
-from mtl_jax.study import driver, length, stages, tell, workdir
+from mtl_jax.study import driver, leaks, length, splits, stages, tell, workdir
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.analyses import look_into
 from mtl_jax.study.conventional import conventional_scores
@@ -69,6 +70,8 @@ def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -
     materials = materials or prepare(c)
     tell.materials(c, materials)
     plan = _plan(c, materials, {}, stages.Choice(c.split, c.network))
+    for run in _distinct(plan):
+        splits.refuse_unfit(run, materials.collections, materials.split)
     todo = driver.missing(_distinct(plan), folder)
     rate = length.speed() if c.executor == "local" and todo else None
     tell.plan(
@@ -97,9 +100,12 @@ def _record(folder: Path, materials: Materials) -> None:
     devices = [device.device_kind for device in jax.devices()]
     workdir.write_json(folder / "environment.json", workdir.environment(devices))
     content = {name: shards.content(rois) for name, rois in materials.collections.items()}
+    alike = leaks.across(materials.collections, materials.split)
+    if alike:
+        print(leaks.note(alike), file=sys.stderr)
     workdir.freeze(
         folder / "folds.json",
-        materials.split.record() | {"collections": content},
+        materials.split.record() | {"collections": content, "alike": alike},
         "the folds, or the collections they were made from,",
     )
 

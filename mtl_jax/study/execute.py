@@ -41,7 +41,7 @@ def execute(
     learned, scored = splits.members(run, collections, split)
     pixels = {name: np.concatenate(collections[name].shards) for name in run.tasks}
     labels = {name: collections[name].index["label"].astype(int) for name in run.tasks}
-    _refuse_one_class(run, labels, learned)
+    splits.refuse_unfit(run, collections, split)
     mean, std = statistics([pixels[name][learned[name]] for name in run.tasks])
 
     network = alexnet.AlexNet(
@@ -145,18 +145,3 @@ def _rows(
 def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """None where only one class is there to rank, as in an auxiliary collection of one class."""
     return roc.empirical(labels, scores).auc if len(set(labels.tolist())) == 2 else None
-
-
-def _refuse_one_class(
-    run: Run, labels: Mapping[str, np.ndarray], learned: Mapping[str, np.ndarray]
-) -> None:
-    """The target needs both classes to learn from; any other collection at least one region."""
-    for name in run.tasks:
-        if not len(learned[name]):
-            raise InputError(f"run {run.id}: {name} has no training region; leave it out")
-    target = run.tasks[0]
-    if len(np.unique(labels[target][learned[target]])) < 2:
-        raise InputError(
-            f"run {run.id}: the {len(learned[target])} training regions of {target} are of one "
-            "class; add cases of the other"
-        )

@@ -1,15 +1,15 @@
 """The table of scores: written, read, put together, by view or lesion. Holds no statistics."""
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax import roc
-from mtl_jax.nouns import RoiSet
+from mtl_jax import roc, whole
+from mtl_jax.nouns import InputError, RoiSet
 
 
 class Scores(NamedTuple):
@@ -29,7 +29,12 @@ class Scores(NamedTuple):
 
 
 def make_scores(rois: RoiSet, rows: np.ndarray, score: np.ndarray) -> Scores:
-    """Scores of these rows of a collection."""
+    """Scores of these rows of a collection. InputError where one is no number."""
+    if not np.isfinite(score).all():
+        raise InputError(
+            f"{rois.name}: the network scores {rois.index['roi_id'][rows][~np.isfinite(score)][0]}"
+            " with no number; lower config.train.learning_rate"
+        )
     ids = [rois.index[name][rows].astype(str) for name in Scores._fields[:4]]
     task = np.full(len(rows), rois.name)
     return Scores(*ids, task, rois.index["label"][rows].astype(int), np.float32(score))
@@ -49,19 +54,22 @@ def join(tables: Sequence[Scores]) -> Scores:
 
 def write(path: Path, scores: Scores) -> None:
     """scores.csv, under its name only when whole. Nine digits give a float32 back to the bit."""
-    part = path.with_suffix(".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(Scores._fields)
-        for *ids, label, score in zip(*scores, strict=True):
-            table.writerow([*ids, label, f"{score:.9g}"])
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(Scores._fields)
+    for *ids, label, score in zip(*scores, strict=True):
+        table.writerow([*ids, label, f"{score:.9g}"])
+    whole.write_text(path, text.getvalue())
 
 
 def read(path: Path) -> Scores:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    text = [np.array([row[name] for row in rows], dtype=str) for name in Scores._fields]
-    return Scores(*text[:5], text[5].astype(int), text[6].astype(np.float32))
+    """InputError where the file is missing or damaged."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        text = [np.array([row[name] for row in rows], dtype=str) for name in Scores._fields]
+        return Scores(*text[:5], text[5].astype(int), text[6].astype(np.float32))
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path}: missing or damaged ({error}); delete its folder and run the job again"
+        ) from error

@@ -123,5 +123,22 @@ def members(
     return learned, scored
 
 
+def refuse_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> None:
+    """InputError where a run could not learn or its result not be measured: the target needs both
+    classes to learn and to score, any other collection at least one region to learn."""
+    learned, scored = members(run, collections, split)
+    for name in run.tasks:
+        if not len(learned[name]):
+            raise InputError(f"run {run.id}: {name} has no training region; leave it out")
+    target = run.tasks[0]
+    label = collections[target].index["label"]
+    for rows, what in ((learned[target], "training"), (scored[target], "scored")):
+        if len(np.unique(label[rows])) < 2:
+            raise InputError(
+                f"run {run.id}: the {len(rows)} {what} regions of {target} are of one class; add"
+                " cases of the other, or change its split"
+            )
+
+
 def _cases_with(index: Mapping[str, np.ndarray], mark: str) -> set[str]:
     return set(map(str, index["case_id"][index["split"] == mark]))
