@@ -1,0 +1,82 @@
+"""A changed byte in what lies in the cache is found before use and named, or does no harm."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.spoiling import BACKGROUND, films, flip, load
+
+from mtl_jax.data import cutting, ingest, shards
+from mtl_jax.data.sources import cbis_ddsm, manifest
+from mtl_jax.nouns import InputError
+
+PHANTOM = {
+    "target": "sfm",
+    "cases": 1,
+    "seed": 0,
+    "difficulty": 0.3,
+    "shared_signal": 1.0,
+    "test_fraction": 0.4,
+    "malignant_fraction": 0.4,
+}
+
+
+def test_a_changed_byte_anywhere_in_shards_is_found_and_its_file_named(tmp_path: Path) -> None:
+    """In every file, at its ends and at random places."""
+    table = films(tmp_path / "films")
+    load(table, tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").glob("ours-*")
+    rng = np.random.default_rng(0)
+    for path in sorted(folder.iterdir()):
+        good, size = path.read_bytes(), path.stat().st_size
+        for place in {0, size - 1, *rng.integers(size, size=12).tolist()}:
+            flip(path, place)
+            with pytest.raises(InputError, match="ours-") as found:
+                shards.open_shards(folder)
+            # Either side of a seal may be the changed one.
+            known = path.name if path.name != shards.SEAL else "manifest.json"
+            assert known in str(found.value), (path.name, place)
+            path.write_bytes(good)
+    assert len(load(table, tmp_path / "cache")) == 4
+
+
+def test_a_changed_byte_in_what_is_kept_of_an_image_costs_its_work_alone(tmp_path: Path) -> None:
+    """In the fields at its ends, one of which NumPy alone would follow, and at random places."""
+    views = manifest.collection(str(films(tmp_path / "films", 1))).views
+    job = cutting.job(views, BACKGROUND, 1, tmp_path / "kept")
+    made = cutting.cut(job)
+    good = job.kept.read_bytes()
+    rng = np.random.default_rng(0)
+    ends = [*range(0, 200, 3), *range(len(good) - 300, len(good), 3)]
+    for place in [*ends, *rng.integers(len(good), size=40).tolist()]:
+        flip(job.kept, place)
+        again = cutting.cut(job)
+        np.testing.assert_array_equal(again.rois, made.rois)
+        np.testing.assert_array_equal(again.outside, made.outside)
+        assert again.pixels == made.pixels
+        job.kept.write_bytes(good)
+
+
+def test_a_changed_place_of_a_lesion_is_sought_again(tmp_path: Path) -> None:
+    kept = tmp_path / "places.json"
+    known = {"a": cbis_ddsm.masks.Place((10.0, 20.0, 30.0, 40.0), "")}
+    cbis_ddsm._keep(kept, known)
+    assert cbis_ddsm._known(kept) == known
+    good = kept.read_bytes()
+    for place in range(len(good)):
+        flip(kept, place)
+        assert cbis_ddsm._known(kept) == {}, place
+        kept.write_bytes(good)
+
+
+def test_a_changed_byte_of_the_phantom_is_found_before_it_is_cut(tmp_path: Path) -> None:
+    ingest.load("phantom:sfm", tmp_path, BACKGROUND, {"phantom": PHANTOM | {"folder": tmp_path}})
+    (home,) = tmp_path.glob("phantom-*")
+    image = next(home.glob("*.dcm"))
+    flip(image, image.stat().st_size - 100)
+    for folder in tmp_path.glob("sfm-*"):
+        folder.rename(tmp_path / ".gone")
+    with pytest.raises(InputError, match=f"damaged: {image.name} is .*changed; delete the folder"):
+        ingest.load(
+            "phantom:sfm", tmp_path, BACKGROUND, {"phantom": PHANTOM | {"folder": tmp_path}}
+        )

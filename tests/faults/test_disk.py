@@ -1,0 +1,121 @@
+"""A disk that is full, takes nothing, or fails half way; a file that goes away."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.spoiling import films, load
+
+from mtl_jax import whole
+from mtl_jax.data import shards
+from mtl_jax.nouns import InputError
+from mtl_jax.study import workdir
+
+
+def names(folder: Path) -> list[str]:
+    """All that stands in a folder but its locks."""
+    return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
+
+
+def test_a_full_disk_is_said_in_one_line_and_the_old_file_stands(small_disk: Path) -> None:
+    path = small_disk / "results.json"
+    workdir.write_json(path, {"auc": 0.8})
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="results.json: cannot be written .No space.*free space"):
+        workdir.write_json(path, {"auc": "x" * 500_000})
+    assert path.read_bytes() == before and names(small_disk) == ["results.json"]
+
+
+def test_shards_on_a_full_disk_leave_nothing_and_are_made_when_there_is_room(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    table = films(tmp_path / "films", 12)  # 12 regions of 32 KiB do not fit
+    with pytest.raises(InputError, match="cannot be written .No space.*free space on that disk"):
+        load(table, small_disk)
+    assert not [n for n in names(small_disk) if not n.startswith(".")]
+    assert len(load(table, tmp_path / "roomy")) == 12
+
+
+def test_a_folder_that_takes_nothing(read_only: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Read-only file system.*name a folder that may be"):
+        load(films(tmp_path / "films"), read_only)
+    with (
+        pytest.raises(InputError, match="cannot be made .Read-only"),
+        workdir.alone(read_only / "w"),
+    ):
+        pass
+    with pytest.raises(InputError, match="Read-only file system"):
+        whole.write_text(read_only / "x", "x")
+    assert names(read_only) == []
+
+
+class Failing:
+    """os.fsync, or any other call, that fails the nth time, and not before or after."""
+
+    def __init__(self, call: object, at: int, number: int) -> None:
+        self.call, self.at, self.number, self.calls = call, at, number, 0
+
+    def __call__(self, *arguments: object, **named: object) -> object:
+        self.calls += 1
+        if self.calls == self.at:
+            raise OSError(self.number, os.strerror(self.number))
+        return self.call(*arguments, **named)
+
+
+@pytest.mark.parametrize("name", ["fsync", "rename"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_write_that_fails_anywhere_leaves_no_half_written_folder(
+    name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards are written with each of the system's calls failing once, until all succeed."""
+    region = np.zeros((1, 128, 128), np.int16)
+    index = [dict.fromkeys(shards.COLUMNS, 1) | {"roi_id": "a", "case_id": "b", "lesion_id": "c"}]
+    true = getattr(os, name)
+    for at in range(1, 20):
+        failing = Failing(true, at, number)
+        monkeypatch.setattr(os, name, failing)
+        try:
+            shards.write(tmp_path / "x", "x", index, [region], {}, "")
+        except InputError as error:
+            assert "x: cannot be written" in str(error) and os.strerror(number) in str(error)
+            assert names(tmp_path) == []
+        else:
+            assert failing.calls < at
+            break
+        finally:
+            monkeypatch.setattr(os, name, true)
+    assert at >= 2 or name == "rename"
+    assert len(shards.open_shards(tmp_path / "x")) == 1
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_a_write_that_fails_anywhere_leaves_the_old_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "scores.csv"
+    whole.write_text(path, "old")
+    monkeypatch.setattr(os, name, Failing(getattr(os, name), 1, errno.EIO))
+    with pytest.raises(InputError, match="scores.csv: cannot be written .Input/output error"):
+        whole.write_text(path, "new")
+    assert path.read_text() == "old" and names(tmp_path) == ["scores.csv"]
+    whole.write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["roi-00000.npy", "index.csv", "audit.csv", "manifest.json"])
+def test_a_file_of_the_shards_that_is_gone_is_named(name: str, tmp_path: Path) -> None:
+    table = films(tmp_path / "films")
+    load(table, tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").glob("ours-*")
+    (folder / name).unlink()
+    with pytest.raises(InputError, match="missing|no shards here"):
+        load(table, tmp_path / "cache")
+
+
+def test_an_image_that_goes_away_is_named(tmp_path: Path) -> None:
+    table = films(tmp_path / "films")
+    (tmp_path / "films/2.pgm").unlink()
+    with pytest.raises(InputError, match="line 4: image_path: no such file '2.pgm'"):
+        load(table, tmp_path / "cache")

@@ -1,0 +1,26 @@
+"""SIGKILL at random moments of every phase: the rerun gives the bytes of the unbroken job."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_a_hundred_kills(tmp_path: Path) -> None:
+    """In a process of its own, because it forks before anything is computed."""
+    script = ROOT / "tests" / "kit" / "killing.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "kills"), "20", "1"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-3000:]
+    assert done.stdout.count("the same bytes") == 20
+    # A phase may end before its kill falls; most do not.
+    assert int(done.stdout.splitlines()[-2].split("; ")[1].split()[0]) >= 90

@@ -1,0 +1,120 @@
+"""One film under two case ids is refused; regions that look the same across a split are told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.spoiling import HEADER, films, load
+from scipy.ndimage import gaussian_filter
+
+from mtl_jax.data import twins
+from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.study import leaks, splits
+
+
+def regions(count: int, seed: int = 0) -> np.ndarray:
+    """Smooth random regions with a mass in the middle, as films have."""
+    rng = np.random.default_rng(seed)
+    noise = np.stack([gaussian_filter(rng.normal(0, 1, (128, 128)), 6) for _ in range(count)])
+    mass = 2 * np.exp(-((np.mgrid[:128, :128] - 63.5) ** 2).sum(0) / 800)
+    return (4000 * noise + 100 * mass).astype(np.int16)
+
+
+def collection(pixels: np.ndarray, cases: list[str], name: str = "t") -> RoiSet:
+    index = {
+        "roi_id": np.array([f"{name}/{i}" for i in range(len(pixels))]),
+        "case_id": np.array(cases),
+        "split": np.full(len(pixels), ""),
+        "label": np.arange(len(pixels)) % 2,
+    }
+    return RoiSet(name, index, (pixels[:3], pixels[3:]), {})
+
+
+CHANGES = {
+    "the same": lambda r: r,
+    "another brightness and contrast": lambda r: 0.5 * r + 300,
+    "8 bits": lambda r: np.round(r / 16) * 16,
+    "noise": lambda r: r + np.random.default_rng(1).normal(0, 20, r.shape),
+    "mirrored": lambda r: r[:, ::-1],
+    "turned": lambda r: np.rot90(r),
+    "turned over": lambda r: r.T[::-1],
+    "smoothed": lambda r: gaussian_filter(r.astype(float), 1.0),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_changed_copy_of_a_region_is_found(how: str) -> None:
+    pixels = regions(40)
+    pixels[17] = CHANGES[how](pixels[5]).astype(np.int16)
+    (found,) = twins.alike([collection(pixels, [f"c{i}" for i in range(40)])])
+    assert (found.a, found.b) == ((0, 5), (0, 17)) and found.correlation >= twins.ALIKE
+
+
+def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
+    pixels = regions(60, seed=2)
+    rng = np.random.default_rng(3)
+    for i in range(0, 30, 2):  # more and more unlike
+        mixed = pixels[i] + i / 30 * pixels[59 - i]
+        pixels[i + 1] = mixed.astype(np.int16)
+    means = pixels.reshape(60, 32, 4, 32, 4).mean((2, 4)).reshape(60, -1)
+    table = np.corrcoef(means)
+    expected = {(i, j) for i in range(60) for j in range(i) if table[i, j] >= twins.ALIKE}
+    found = twins.alike([collection(pixels, [f"c{i}" for i in range(60)])])
+    assert {(pair.b[1], pair.a[1]) for pair in found} == expected and len(expected) > 3
+    assert rng is not None
+
+
+def test_views_of_one_case_and_flat_regions_are_no_finding() -> None:
+    pixels = regions(10)
+    pixels[1] = pixels[0]
+    pixels[2:5] = 7
+    assert not twins.alike([collection(pixels, ["a", "a", *"bcdefghi"])])
+
+
+def test_mini_mias_holds_no_copies(shared: Path, tmp_path: Path) -> None:
+    from kit.spoiling import BACKGROUND
+
+    from mtl_jax.data import ingest
+
+    options = {"mini_mias": {"classes": ("CIRC", "SPIC", "MISC")}}
+    spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
+    assert not twins.alike([ingest.load(spec, tmp_path, BACKGROUND, options)])
+
+
+def test_a_copy_across_a_split_is_told_and_one_within_a_fold_is_not() -> None:
+    pixels = regions(12)
+    pixels[7], pixels[9] = pixels[1], pixels[3]
+    rois = collection(pixels, [f"c{i:02d}" for i in range(12)])
+    parts = [["c01", "c03", "c09"], ["c07"]]
+    rest = sorted(set(rois.index["case_id"]) - {c for part in parts for c in part})
+    split = splits.Split("t", [*parts[0], *parts[1], *rest], [], [[*parts, rest]], "by hand")
+    (told,) = leaks.across({"t": rois}, split)
+    assert (told["a"], told["b"], told["correlation"]) == ("t/1", "t/7", 1.0)
+    assert "1 pairs of regions of different cases look alike across the split" in leaks.note([told])
+    other = collection(regions(4, 9), list("wxyz"), "o")
+    other.shards[0][2] = pixels[5]
+    assert len(leaks.across({"t": rois, "o": other}, split)) == 2
+
+
+def test_one_film_under_two_cases_is_refused_or_left_out_under_both(tmp_path: Path) -> None:
+    table = films(tmp_path / "films")
+    home = table.parent
+    # The same pixels in another file with another header.
+    content = (home / "0.pgm").read_bytes()
+    (home / "9.pgm").write_bytes(content.replace(b"P5 170", b"P5\n# from elsewhere\n170", 1))
+    row = "ours,P9,1,CC,9.pgm,benign,200,40;50;90;100"
+    table.write_text(table.read_text() + row + "\n")
+    with pytest.raises(InputError, match="0.pgm: its pixels stand under more than one case"):
+        load(table, tmp_path / "cache")
+    rois = load(table, tmp_path / "cache", unusable="leave_out")
+    assert len(rois) == 3 and rois.manifest["counts"]["unusable"] == 2
+
+
+def test_one_file_listed_under_two_cases_is_refused(tmp_path: Path) -> None:
+    table = films(tmp_path / "films")
+    table.write_text(
+        f"{HEADER}\nours,P1,1,CC,0.pgm,benign,200,40;50;90;100\n"
+        "ours,P2,1,CC,0.pgm,benign,200,60;50;90;100\n"
+    )
+    with pytest.raises(InputError, match="more than one case"):
+        load(table, tmp_path / "cache")

@@ -1,0 +1,86 @@
+"""Numbers that are none, in images, weights, updates and scores: named and stopped."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tifffile
+from kit.spoiling import HEADER, load
+from test_training import run_fit
+
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import InputError, RoiSet, Run
+from mtl_jax.study import scores, splits
+from mtl_jax.weights import card
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["npy", "tif"])
+def test_an_image_with_a_value_that_is_no_number_is_named(
+    value: float, kind: str, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).uniform(0, 4095, (160, 170)).astype(np.float32)
+    pixels[80, 80] = value
+    name = f"0.{kind}"
+    np.save(tmp_path / name, pixels) if kind == "npy" else tifffile.imwrite(tmp_path / name, pixels)
+    row = f"ours,P1,1,CC,{name},benign,200,40;50;90;100"
+    (tmp_path / "m.csv").write_text(f"{HEADER}\n{row}\n")
+    with pytest.raises(InputError, match=f"{name}: holds values that are not finite"):
+        load(tmp_path / "m.csv", tmp_path / "cache")
+
+
+def test_weights_with_a_value_that_is_no_number_are_refused() -> None:
+    params = jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
+    convolutions = {name: dict(params[name]) for name in alexnet.CONVOLUTIONS}
+    bias = np.array(convolutions["C3"]["bias"])
+    bias[7] = np.nan
+    convolutions["C3"]["bias"] = bias
+    with pytest.raises(InputError, match="here: C3/bias holds NaN or infinity"):
+        card.check_params(convolutions, "here")
+
+
+def test_a_rate_that_is_too_high_is_said_before_the_loss_is_no_number(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    params = jax.device_get(alexnet.init(alexnet.AlexNet(dropout=0.5), jax.random.key(0)))
+    with pytest.raises(InputError, match="no longer a number at step .*lower config.train.learn"):
+        run_fit(tmp_path / "run", params, "C1-C5", epochs=40, learning_rate=5.0)
+    assert not list((tmp_path / "run").glob("scores.csv"))
+    capfd.readouterr()
+
+
+def rois(labels: list[int]) -> RoiSet:
+    names = {
+        n: np.array([f"{n}{i}" for i in range(len(labels))]) for n in scores.Scores._fields[:4]
+    }
+    marks = np.array(["train", "test"] * (len(labels) // 2))
+    return RoiSet("t", names | {"label": np.array(labels), "split": marks}, (), {})
+
+
+def test_a_score_that_is_no_number_is_not_written() -> None:
+    with pytest.raises(InputError, match="t: the network scores roi_id1 with no number"):
+        scores.make_scores(rois([0, 1]), np.arange(2), np.array([0.5, np.nan]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ([1, 1, 1, 0], "the 2 training regions of t are of one class"),
+        ([1, 1, 0, 1], "the 2 scored regions of t are of one class"),
+    ],
+)
+def test_a_class_that_is_missing_is_said_before_training(labels: list[int], says: str) -> None:
+    held = rois(labels)
+    split = splits.split_target(held, True, 0, 2, 0.0, 0)
+    with pytest.raises(InputError, match=says):
+        splits.refuse_unfit(Run("sttl", ("t",), "C1", None, 0), {"t": held}, split)
+
+
+def test_a_collection_that_is_missing_in_training_is_said() -> None:
+    held, other = rois([0, 1, 1, 0]), rois([1, 1])
+    other.index["split"][:] = "test"
+    split = splits.split_target(held, True, 0, 2, 0.0, 0)
+    with pytest.raises(InputError, match="o has no training region; leave it out"):
+        run = Run("mttl", ("t", "o"), "C1", None, 0)
+        splits.refuse_unfit(run, {"t": held, "o": other}, split)

@@ -1,0 +1,110 @@
+"""Seconds and memory of the parts that grow with what they are given, at one size.
+
+    PYTHONPATH=. python tests/kit/load.py manifest|regions|runs SIZE FOLDER
+
+Prints a JSON object. Each size is measured in a process of its own, whose peak memory it is.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.data import plan, shards, twins
+from mtl_jax.nouns import RoiSet, Run
+from mtl_jax.study import driver, leaks, scores, splits
+
+HEADER = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
+LESIONS = 4  # in an image
+
+
+def manifest(size: int, folder: Path) -> dict[str, float]:
+    """A manifest of `size` rows, read and planned under pseudonyms; no image is opened."""
+    truths = ("malignant", "benign", "benign")
+    with (folder / "m.csv").open("w") as file:
+        file.write(HEADER + "\n")
+        for row in range(size):
+            case, lesion = row // LESIONS, row % LESIONS
+            file.write(f"big,P{case},{lesion},CC,{case % 1000}/{case}.pgm,{truths[row % 3]},50,")
+            file.write(f"{lesion};10;{lesion + 40};60\n")
+    for number in range(1000):
+        (folder / str(number)).mkdir()
+    for case in range(-(-size // LESIONS)):
+        (folder / str(case % 1000) / f"{case}.pgm").touch()
+    begin = time.perf_counter()
+    made = plan.make_plan("manifest", str(folder / "m.csv"), {}, {}, plan.USUAL)
+    taken = time.perf_counter() - begin
+    assert len(made.views) == size
+    return {"read and plan": taken}
+
+
+def regions(size: int, folder: Path) -> dict[str, float]:
+    """`size` regions written as shards, opened with every checksum, split, searched for copies."""
+    rng = np.random.default_rng(0)
+    # Breast tissue falls with the frequency to about the power of 1.5 in amplitude.
+    down, across = np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)
+    amplitude = 0.01 / np.maximum(np.hypot(down, across), 1 / 32) ** 1.5
+    index = [
+        dict.fromkeys(shards.COLUMNS, 1)
+        | {"roi_id": f"r{i}", "case_id": f"c{i // 2}", "lesion_id": "1", "view": "CC"}
+        | {"split": "", "label": i // 2 % 2}
+        for i in range(size)
+    ]
+
+    def chunks() -> object:
+        for start in range(0, size, 2048):
+            count = min(2048, size - start)
+            waves = np.fft.rfft2(rng.normal(0, 3000, (count, 32, 32))) * amplitude
+            coarse = np.fft.irfft2(waves).astype(np.int16)
+            yield coarse.repeat(4, 1).repeat(4, 2)
+
+    steps, now = {}, time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal now
+        steps[name], now = time.perf_counter() - now, time.perf_counter()
+
+    shards.write(folder / "big", "big", index, chunks(), {}, "")
+    lap("make and write")
+    rois = shards.open_shards(folder / "big")
+    lap("open and check")
+    split = splits.split_target(rois, False, 10, 4, 0.0, 0)
+    for fold in range(4):
+        splits.members(Run("sttl", ("big",), "C1", fold, 0), {"big": rois}, split)
+    lap("ten splits, four runs")
+    leaks.across({"big": rois}, split)
+    lap("search for copies")
+    assert twins.NEAREST < size
+    return steps
+
+
+def runs(size: int, folder: Path) -> dict[str, float]:
+    """A study of `size` finished runs of 100 scores each, found done, read and pooled."""
+    index = {
+        **{
+            name: np.array([f"{name}{i}" for i in range(100)]) for name in scores.Scores._fields[:4]
+        },
+        "label": np.arange(100) % 2,
+    }
+    rois = RoiSet("big", index, (), {})
+    planned = [Run("sttl", ("big",), "C1", None, seed) for seed in range(size)]
+    table = scores.make_scores(rois, np.arange(100), np.linspace(0, 1, 100))
+    for run in planned:
+        (folder / "runs" / run.id).mkdir(parents=True)
+        scores.write(folder / "runs" / run.id / "scores.csv", table)
+    begin = time.perf_counter()
+    assert not driver.missing(planned, folder)
+    read = [scores.read(folder / "runs" / run.id / "scores.csv") for run in planned]
+    assert len(scores.join(read).score) == 100 * size
+    return {"find and read": time.perf_counter() - begin}
+
+
+if __name__ == "__main__":
+    _, what, size, where = sys.argv
+    steps = {"manifest": manifest, "regions": regions, "runs": runs}[what](int(size), Path(where))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rounded = {name: round(seconds, 2) for name, seconds in steps.items()}
+    print(json.dumps({"what": what, "size": int(size), **rounded, "peak MiB": round(peak)}))

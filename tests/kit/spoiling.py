@@ -1,0 +1,49 @@
+"""Small disks, small collections, and how to spoil them, for the tests of faults."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtl_jax.data import ingest
+from mtl_jax.nouns import RoiSet
+
+BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+HEADER = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
+
+
+def mount(place: Path, size: str, options: str = "") -> None:
+    """A disk in memory at `place`; skips where this user may not mount."""
+    place.mkdir(exist_ok=True)
+    flags = ["-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(place)]
+    done = subprocess.run(["mount", *flags], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"this user may not mount a small disk: {done.stderr.strip()[:80]}")
+
+
+def films(folder: Path, count: int = 4, seed: int = 0) -> Path:
+    """A collection of `count` patients with an image and a lesion each; its manifest."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    rows = [HEADER]
+    for i in range(count):
+        pixels = rng.integers(0, 256, (160, 170), np.uint8)
+        (folder / f"{i}.pgm").write_bytes(b"P5 170 160 255\n" + pixels.tobytes())
+        truth = ("malignant", "benign")[i % 2]
+        rows.append(f"ours,P{i},1,CC,{i}.pgm,{truth},200,40;50;90;100")
+    table = folder / "m.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+def load(table: Path, cache: Path, outside: bool = False, **rules: object) -> RoiSet:
+    options = {"manifest": {"outside": outside}}
+    return ingest.load(f"manifest:{table}", cache, BACKGROUND, options, ingest.Rules(**rules))
+
+
+def flip(path: Path, place: int) -> None:
+    """Changes one bit of the byte at `place`."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
