@@ -40,11 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (middle, low, high) in (
         ("shared_signal 1", found.shared),
         ("shared_signal 0", found.unrelated),
+        ("1 less 0, by seed", found.gain),
     ):
         print(f"{name}: mean difference {middle:+.3f} ({low:+.3f} to {high:+.3f})")
     print(
         "shared_signal 0: p-values against uniform, Kolmogorov-Smirnov"
-        f" D = {found.ks_statistic:.2f}, p = {found.ks_p_value:.2f}"
+        f" D = {found.ks_statistic:.2f}, p = {found.ks_p_value:.2g}"
     )
     if given.figure:
         draw(rows, given.figure)

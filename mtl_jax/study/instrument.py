@@ -45,11 +45,13 @@ class Row(NamedTuple):
 
 class Summary(NamedTuple):
     """Of n studies at each value of `shared_signal`: mean difference with its 95 % interval (t) at
-    1, the same at 0, and the Kolmogorov-Smirnov test of the p-values at 0 against uniform."""
+    1, the same at 0, and of the one less the other, seed by seed; and the Kolmogorov-Smirnov test
+    of the p-values at 0 against uniform."""
 
     n: int
     shared: tuple[float, float, float]
     unrelated: tuple[float, float, float]
+    gain: tuple[float, float, float]
     ks_statistic: float
     ks_p_value: float
 
@@ -100,13 +102,15 @@ def read(folder: Path) -> list[Row]:
 
 
 def summarize(rows: Sequence[Row]) -> Summary:
-    deltas = [
-        np.array([row.delta for row in rows if row.shared_signal == signal])
+    ordered = sorted(rows, key=lambda row: row.seed)
+    shared, unrelated = (
+        np.array([row.delta for row in ordered if row.shared_signal == signal])
         for signal in (SHARED, UNRELATED)
-    ]
+    )
     p_values = [row.p_value for row in rows if row.shared_signal == UNRELATED]
     test = stats.kstest(p_values, "uniform")
-    return Summary(len(p_values), *map(_mean, deltas), float(test.statistic), float(test.pvalue))
+    means = map(_mean, (shared, unrelated, shared - unrelated))
+    return Summary(len(p_values), *means, float(test.statistic), float(test.pvalue))
 
 
 def _mean(values: np.ndarray) -> tuple[float, float, float]:
