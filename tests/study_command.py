@@ -3,37 +3,43 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).parents[1]
-TINY = (
-    "--config=configs/paper.py",
-    "--config.approaches=('sttl',)",
-    "--config.folds=2",
-    "--config.splits.count=1",
-    "--config.splits.networks=('C1-C5',)",
-    "--config.splits.initializations=1",
-    "--config.depth.networks=('C1-C5',)",
-    "--config.depth.initializations=1",
-    "--config.train.epochs=2",
-    "--config.train.batch_size=32",
-    "--config.train.checkpoint_epochs=1",
-    "--config.statistics.bootstrap=100",
-    "--config.analysis.enabled=False",
-    "--config.data.phantom.cases=12",
-    "--config.data.sources=('phantom:sfm',)",
-)
+TINY = {
+    "approaches": "('sttl',)",
+    "folds": "2",
+    "splits.count": "1",
+    "splits.networks": "('C1-C5',)",
+    "splits.initializations": "1",
+    "depth.networks": "('C1-C5',)",
+    "depth.initializations": "1",
+    "train.epochs": "2",
+    "train.batch_size": "32",
+    "train.checkpoint_epochs": "1",
+    "statistics.bootstrap": "100",
+    "analysis.enabled": "False",
+    "data.phantom.cases": "12",
+    "data.sources": "('phantom:sfm',)",
+}
 
 
-def start(workdir: Path, cache: Path, *extra: str) -> subprocess.Popen:
-    """The study in a process of its own; programs once compiled are kept beside the cache."""
-    where = (f"--workdir={workdir}", f"--config.data.cache={cache}")
+def start(
+    workdir: Path, cache: Path, other: Mapping[str, str] = MappingProxyType({}), job: str = "paper"
+) -> subprocess.Popen:
+    """The study in a process of its own, with other settings than TINY; programs once compiled are
+    kept beside the cache."""
+    settings = {**TINY, **other, "data.cache": str(cache)}
+    flags = [f"--config.{field}={value}" for field, value in settings.items()]
+    where = (f"--config=configs/{job}.py", f"--workdir={workdir}")
     compiled = {
         "JAX_COMPILATION_CACHE_DIR": str(cache / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "mtl_jax.main", *TINY, *where, *extra],
+        [sys.executable, "-m", "mtl_jax.main", *where, *flags],
         cwd=ROOT,
         env=os.environ | compiled,
         stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ import pytest
 from study_command import finish, outcome, start
 
 ROOT = Path(__file__).parents[1]
-MORE = ("--config.splits.count=3",)
+MORE = {"splits.count": "3"}
 
 
 @pytest.fixture
@@ -34,9 +34,8 @@ def nodes() -> Iterator[subprocess.Popen]:
 def test_a_node_that_dies_changes_no_byte(tmp_path: Path, nodes: subprocess.Popen) -> None:
     address = nodes.stdout.readline().strip()
     cache, local, spread = (tmp_path / name for name in ("cache", "local", "spread"))
-    finish(start(local, cache, *MORE))
-    ray = ("--config.executor=ray", f"--config.ray.address={address}")
-    job = start(spread, cache, *MORE, *ray)
+    finish(start(local, cache, MORE))
+    job = start(spread, cache, {**MORE, "executor": "ray", "ray.address": address})
     while not list(spread.glob("runs/*/history.jsonl")):
         assert job.poll() is None, job.communicate()
         time.sleep(0.05)
@@ -54,8 +53,8 @@ def test_ray_without_a_cluster_is_answered_in_one_line(tmp_path: Path) -> None:
         says = "pip install 'mtl_jax[ray]'"
     else:
         says = "config.ray.address '127.0.0.1:1': no Ray cluster answers there"
-    ray = ("--config.executor=ray", "--config.ray.address=127.0.0.1:1")
-    job = start(tmp_path / "w", tmp_path / "cache", *ray)
+    ray = {"executor": "ray", "ray.address": "127.0.0.1:1"}
+    job = start(tmp_path / "w", tmp_path / "cache", ray)
     _, errors = job.communicate(timeout=300)
     assert job.returncode == 2, errors
     assert says in errors and "Traceback" not in errors

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from study_command import finish, outcome, start
 
-WIDER = (
-    "--config.approaches=('mttl','sttl')",
-    "--config.data.sources=('phantom:sfm','phantom:dm')",
-    "--config.splits.count=2",
-    "--config.depth.networks=('C1-C4','C1-C5')",
-)
+WIDER = {
+    "approaches": "('mttl','sttl')",
+    "data.sources": "('phantom:sfm','phantom:dm')",
+    "splits.count": "2",
+    "depth.networks": "('C1-C4','C1-C5')",
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +63,20 @@ def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> No
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path: Path, cache: Path) -> None:
-    finish(start(tmp_path / "first", cache, *WIDER))  # compiles, makes the shards
+    finish(start(tmp_path / "first", cache, WIDER))  # compiles, makes the shards
     begin = time.monotonic()
-    finish(start(tmp_path / "whole", cache, *WIDER))
+    finish(start(tmp_path / "whole", cache, WIDER))
     length = time.monotonic() - begin
     expected = outcome(tmp_path / "whole")
     assert outcome(tmp_path / "first") == expected
     rng, workdir, kills = random.Random(0), tmp_path / "broken", 0
     while kills < 20:
-        if kill(start(workdir, cache, *WIDER), rng.uniform(0, length / 2)):
+        if kill(start(workdir, cache, WIDER), rng.uniform(0, length / 2)):
             kills += 1
         else:
             assert outcome(workdir) == expected
             shutil.rmtree(workdir)
-    finish(start(workdir, cache, *WIDER))
+    finish(start(workdir, cache, WIDER))
     assert outcome(workdir) == expected
 
 

@@ -1,0 +1,72 @@
+"""The configs beyond the paper, each run from end to end on a small phantom."""
+
+import json
+
+import pytest
+from study_command import finish, start
+
+SMALL = {
+    "network": "C1-C5",
+    "train.epochs": "1",
+    "train.match_steps": "False",
+    "data.phantom.cases": "12",
+    "data.sources": "('phantom:sfm','phantom:dm')",
+    "learning_curve.target_cases": "(4,6)",
+    "learning_curve.draws": "2",
+}
+MTTL, STTL = "mttl", "sttl"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "approaches", "compared"),
+    [
+        (
+            "heads",
+            (MTTL, "mttl+heads=per_task", STTL),
+            {(MTTL, "mttl+heads=per_task", "sfm"), (MTTL, "mttl+heads=per_task", "dm")}
+            | {(MTTL, STTL, "sfm"), ("mttl+heads=per_task", STTL, "sfm")},
+        ),
+        (
+            "task_weights",
+            (MTTL, "mttl+weight.sfm=2"),
+            {(MTTL, "mttl+weight.sfm=2", "sfm"), (MTTL, "mttl+weight.sfm=2", "dm")},
+        ),
+        (
+            "leave_one_out",
+            (MTTL, "mttl+without=each"),
+            {(MTTL, f"mttl+without={out}", task) for out in ("sfm", "dm") for task in ("sfm", "dm")}
+            | {("mttl+without=sfm", "mttl+without=dm", "sfm")},
+        ),
+        (
+            "each_task",
+            (MTTL, STTL, "sttl+of=each"),
+            {(MTTL, STTL, "sfm"), (MTTL, "sttl+of=dm", "dm")},
+        ),
+        ("learning_curve", (MTTL, STTL), {(MTTL, STTL, "sfm")}),
+    ],
+)
+def test_a_config_from_end_to_end(
+    config: str,
+    approaches: tuple[str, ...],
+    compared: set[tuple[str, str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    cache = tmp_path_factory.getbasetemp() / "study_configs"
+    cache.mkdir(exist_ok=True)
+    workdir = tmp_path_factory.mktemp(config)
+    finish(start(workdir, cache, {**SMALL, "approaches": repr(approaches)}, job=config))
+    results = json.loads((workdir / "results.json").read_text())
+    compared = compared - {(MTTL, "mttl+without=dm", "dm")}  # which then scores no dm
+    assert {(c["a"], c["b"], c["task"]) for c in results["comparisons"]} == compared
+    assert {c["unit"] for c in results["comparisons"]} == {"view", "lesion"}
+    assert (workdir / "report.html").is_file()
+    if config == "learning_curve":
+        rows = {(r["study"], r["target_cases"], r["unit"]): r for r in results["learning_curve"]}
+        assert len(rows) == 8 and all(len(row["areas"]) == 2 for row in rows.values())
+        learned = {run["id"]: run["regions_learned"]["sfm"] for run in results["runs"]}
+        assert all(
+            few < learned[run.replace("cases4", "cases6")]
+            for run, few in learned.items()
+            if "cases4" in run
+        )
