@@ -31,14 +31,15 @@ class Curve(NamedTuple):
 
 
 def curves(work: Work, unit: str) -> list[Curve]:
-    """A curve for each approach on the target's scored regions; none where they are of one class.
+    """A curve for each approach on the target's scored regions; none where there are none, or they
+    are of one class.
 
     `unit` is view or lesion, whose score is the mean over its views.
     """
-    found = []
+    found, target = [], work.results["target"]
     for approach, scored in work.scores.items():
-        labels, scores, cases = _by_unit(scored, work.results["target"], unit)
-        if len(set(labels.tolist())) == 2:
+        if len(set(scored.label[scored.task == target].tolist())) == 2:
+            labels, scores, cases = _by_unit(scored, target, unit)
             own = roc.empirical(labels, scores)
             low, high = band(labels, scores, cases)
             sizes = (own.n_malignant, own.n_benign)
