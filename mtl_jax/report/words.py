@@ -57,7 +57,8 @@ def tasks_of(work: Work, approach: str) -> list[str]:
 
 def question(work: Work) -> str:
     target = work.results["target"]
-    first, *others = work.approaches
+    tested = [a for a in work.approaches if tasks_of(work, a)[0] == target]
+    first, *others = tested or work.approaches
     last = work.results["stages"][-1]["stage"]
     if last == "splits":
         return f"Which random split into folds represents the cases of {target}?"
