@@ -41,12 +41,12 @@ def scores_of(model: Model, task: str | None = None) -> Callable[[jax.Array], ja
     def scores(regions: jax.Array) -> jax.Array:
         count = regions.shape[0]
         gray = (regions - jnp.float32(mean)) / jnp.float32(std)
-        total = jnp.zeros(count)
-        # One orientation after the other: an eighth of the memory, and no index that depends on n.
-        for which in range(orientations.COUNT):
-            turned = orientations.orient(gray, jnp.full(count, which))
-            logits = network.apply({"params": params}, jnp.repeat(turned[..., None], 3, axis=-1))
-            total += malignancy(logits, jnp.full(count, index))
-        return total / orientations.COUNT
+        # One after the other along the batch: no index depends on n, which is not known yet.
+        turned = jnp.concatenate(
+            [orientations.orient(gray, jnp.full(count, k)) for k in range(orientations.COUNT)]
+        )
+        logits = network.apply({"params": params}, jnp.repeat(turned[..., None], 3, axis=-1))
+        found = malignancy(logits, jnp.full(turned.shape[0], index))
+        return found.reshape(orientations.COUNT, count).mean(0)
 
     return scores

@@ -78,17 +78,13 @@ def running(folder: Path) -> Iterator[Browser]:
     """A browser with its profile in `folder`, ended afterwards."""
     commands, answers = os.pipe(), os.pipe()
 
-    def place_pipes() -> None:  # where Chromium looks for them
-        ends = [os.dup(commands[0]), os.dup(answers[1])]
-        os.dup2(ends[0], 3)
-        os.dup2(ends[1], 4)
-
+    # It looks for its pipes at 3 and 4. A shell puts them there: Python would have to fork for it.
+    place = f'exec "$0" "$@" 3<&{commands[0]} 4>&{answers[1]}'
     process = subprocess.Popen(
-        [PROGRAM, *FLAGS, f"--user-data-dir={folder}"],
+        ["bash", "-c", place, PROGRAM, *FLAGS, f"--user-data-dir={folder}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        close_fds=False,
-        preexec_fn=place_pipes,
+        pass_fds=(commands[0], answers[1]),
     )
     os.close(commands[0])
     os.close(answers[1])
