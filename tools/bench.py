@@ -1,4 +1,6 @@
-"""Measures this machine: `python tools/bench.py roc|ingest [--json FILE]`.
+"""Measures this machine: `python tools/bench.py WHAT [--against torch] [--json FILE]`.
+
+WHAT is step, ingest or roc.
 
 Prints one line a measurement, and with --json writes {machine, versions, rows}. The measuring
 itself is in one file a subject beside this one.
@@ -21,7 +23,15 @@ import bench_roc
 
 # What a measurement may rest on, and the name to import: some are for development alone.
 PACKAGES = {
-    **{"numpy": "numpy", "scipy": "scipy", "pydicom": "pydicom", "imagecodecs": "imagecodecs"},
+    **{
+        "jax": "jax",
+        "jaxlib": "jaxlib",
+        "torch": "torch",
+        "numpy": "numpy",
+        "scipy": "scipy",
+        "pydicom": "pydicom",
+        "imagecodecs": "imagecodecs",
+    },
     **{"python-gdcm": "gdcm", "pylibjpeg-openjpeg": "openjpeg"},
 }
 
@@ -39,7 +49,12 @@ def main() -> None:
     ingest.add_argument(
         "--memory", action="store_true", help="memory of 4,000 images instead: minutes"
     )
-    for subject in (roc, ingest):
+    others = []
+    for name, told in TRAINING.items():
+        subject = subjects.add_parser(name, help=told)
+        subject.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
+        others.append(subject)
+    for subject in (roc, ingest, *others):
         subject.add_argument("--json", type=Path, help="write the rows here as well")
     flags = parser.parse_args()
     versions = {"python": platform.python_version()} | {
@@ -47,7 +62,7 @@ def main() -> None:
     }
     machine = {"system": platform.platform(), "cores": os.cpu_count()}
     rows = []
-    for row in {"roc": measure_roc, "ingest": measure_ingest}[flags.what](flags):
+    for row in MEASURES[flags.what](flags):
         print("  ".join(f"{k} {_short(v)}" for k, v in row.items()), flush=True)
         rows.append(row)
         if flags.json:  # after each row, so that a stopped run leaves what it measured
@@ -63,9 +78,20 @@ def measure_ingest(flags: argparse.Namespace) -> Iterator[dict]:
     return bench_ingest.memory() if flags.memory else bench_ingest.speed()
 
 
+def measure_step(flags: argparse.Namespace) -> Iterator[dict]:
+    import bench_step  # JAX takes seconds, and the others do without
+
+    return bench_step.speed(flags.against)
+
+
 def _short(value: object) -> object:
     return f"{value:.4g}" if isinstance(value, float) else value
 
+
+TRAINING = {
+    "step": "images a second of a training step of each network, and of scoring",
+}
+MEASURES = {"roc": measure_roc, "ingest": measure_ingest, "step": measure_step}
 
 if __name__ == "__main__":
     main()

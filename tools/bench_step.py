@@ -1,0 +1,157 @@
+"""Measures the training step and the scoring of each network, beside PyTorch and the floor.
+
+The floor is what the device's own products of matrices and copies, measured in the same rounds,
+would need for the step's operations and for the traffic of its weights. All contestants take turns
+in each round; a row holds the fastest round of each, since other work on a machine only adds.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtl_jax.config import NETWORKS
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import Params, TrainState
+from mtl_jax.training import devices, pool, predict, prefix, steps, transfer
+
+BATCH = 128
+EPOCHS = 20  # over which the cost of maps of frozen layers is counted
+REGIONS = 64
+# Multiply-adds a region: pixels of the map x kernel x channels in x channels out.
+MAPS = {"C1": 31, "C2": 15, "C3": 7, "C4": 7, "C5": 7}
+CONVOLVED = {
+    name: MAPS[name] ** 2 * layer.size**2 * layer.channels * layer.features
+    for name, layer in alexnet.CONVOLUTIONS.items()
+} | {"C1": 31**2 * 11**2 * 64}  # on one channel of gray
+WIDTHS = (2304, *alexnet.FULLY_CONNECTED.values(), 2)
+CONNECTED = sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
+
+
+def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
+    """A row for each network's step, and one for scoring: images a second."""
+    source = made_up_pool(REGIONS)
+    params = jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
+    gray = np.asarray(pool.draw(source, jnp.arange(BATCH), jnp.ones(BATCH)).image)
+    label = np.asarray(pool.draw(source, jnp.arange(BATCH), jnp.ones(BATCH)).label)
+    for name in NETWORKS:
+        frozen = transfer.frozen_layers(name)
+        prefix.forget()
+        maps, first = prefix.shortcut(alexnet.AlexNet(), params, source, frozen)
+        contestants = {"step": our_step(frozen, params, maps, first), **reference()}
+        if frozen:
+            contestants |= {"uncached": our_step(frozen, params, source, "C1")}
+            contestants |= {"maps": _maps_of(frozen[-1], params, source)}
+        if against:
+            import bench_torch
+
+            contestants |= {"theirs": bench_torch.step(len(frozen), gray, label)}
+        best = race(contestants, rounds)
+        once = best.get("maps", 0.0) / len(source.label) / 8 * BATCH
+        ours = best["step"] + once / EPOCHS
+        yield _row(f"step, batch {BATCH}", name, ours, best, floor(len(frozen), best)) | {
+            "without_cache": BATCH / best.get("uncached", best["step"]),
+            "maps_once": BATCH / once if once else None,
+        }
+    scored = predict._means_of_eight(alexnet.AlexNet(), "C1", "F4")
+    picks = np.arange(2 * BATCH)
+    contestants = {
+        "step": lambda: jax.block_until_ready(scored(params, source, picks)),
+        **reference(),
+    }
+    if against:
+        contestants |= {"theirs": bench_torch.scoring(np.concatenate([gray, gray]))}
+    best = race(contestants, rounds)
+    forward = 2 * 2 * BATCH * (sum(CONVOLVED.values()) + CONNECTED) / best["peak"]
+    halves = {name: seconds / 2 for name, seconds in best.items()}
+    yield _row("scoring, 32 regions in 8 orientations", "all", halves["step"], halves, forward / 2)
+
+
+def made_up_pool(regions: int) -> pool.Pool:
+    rng = np.random.default_rng(0)
+    pixels = [rng.normal(0, 500, (regions, 128, 128)).astype(np.int16)]
+    return pool.make_pool(pixels, [np.arange(regions) % 2], *pool.statistics(pixels))
+
+
+def our_step(
+    frozen: tuple[str, ...], params: Params, source: pool.Source, first: str
+) -> Callable[[], None]:
+    """One step as `training.epoch` does it on this machine: draw a batch, learn it, wait."""
+    network = alexnet.AlexNet(dropout=0.5)
+    optimizer = transfer.optimizer(frozen, 0.9, 0.0005)
+    draw = devices.compiled(pool.draw)
+    step = devices.compiled(
+        steps.make_train_step(network, optimizer, (1.0,), first), donate_argnums=0
+    )
+    state = [devices.replicate(TrainState(jnp.int32(0), params, optimizer.init(params)), None)]
+    rng, key, weight = np.random.default_rng(0), jax.random.key(0), jnp.ones(BATCH)
+
+    def once() -> None:
+        picks = rng.integers(0, 8 * REGIONS, BATCH)
+        state[0], metrics = step(state[0], draw(source, picks, weight), key, jnp.float32(1e-3))
+        metrics.loss.block_until_ready()
+
+    return once
+
+
+def _maps_of(last: str, params: Params, source: pool.Pool) -> Callable[[], None]:
+    """What the frozen layers give for all of `source`, computed anew."""
+    compute = prefix._compute(alexnet.AlexNet(), last)
+    return lambda: [
+        block.block_until_ready() for _, block in prefix._blocks(compute, params, source)
+    ]
+
+
+def reference(size: int = 2048) -> dict[str, Callable[[], None]]:
+    """A product of matrices and a pass over 128 MB, for the floor."""
+    a = jnp.ones((size, size))
+    b = jnp.ones(32 * 2**20)
+    product, pass_over = jax.jit(jnp.matmul), jax.jit(lambda b: b * 0.5, donate_argnums=0)
+    held = [b]
+
+    def copy() -> None:
+        held[0] = pass_over(held[0]).block_until_ready()
+
+    return {"product": lambda: product(a, a).block_until_ready(), "copy": copy}
+
+
+def floor(frozen: int, best: dict[str, float]) -> float:
+    """Seconds of a step at the speed of `reference`: three passes of what learns (the first
+    layer that learns has no gradient to hand down), and momentum, weight and gradient moved."""
+    learned = list(CONVOLVED.values())[frozen:]
+    operations = 3 * sum(learned) - (learned[0] if learned else 0) + 3 * CONNECTED
+    traffic = 5 * 4 * CONNECTED  # reads of weight, velocity, gradient; writes of two
+    return 2 * BATCH * operations / best["peak"] + traffic / best["bandwidth"]
+
+
+def race(contestants: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Seconds of the fastest round of each, in turn with the others; `peak` in operations a
+    second and `bandwidth` in bytes a second from `reference`."""
+    best = dict.fromkeys(contestants, float("inf"))
+    for number in range(rounds + 2):
+        for name, run in contestants.items():
+            begin = time.perf_counter()
+            run()
+            if number >= 2:  # the first two compile and warm up
+                best[name] = min(best[name], time.perf_counter() - begin)
+    if "product" in best:
+        best |= {"peak": 2 * 2048**3 / best["product"], "bandwidth": 2 * 2**27 / best["copy"]}
+    return best
+
+
+def _row(what: str, name: str, ours: float, best: dict[str, float], least: float) -> dict[str, Any]:
+    return {
+        "what": what,
+        "network": name,
+        "ours": BATCH / ours,
+        "theirs": BATCH / best["theirs"] if "theirs" in best else None,
+        "ratio": best["theirs"] / ours if "theirs" in best else None,
+        "floor": BATCH / least,
+        "of_floor": least / ours,
+        "peak_gflops": best["peak"] / 1e9,
+        "load": os.getloadavg()[0],
+    }

@@ -1,0 +1,93 @@
+"""The same network and training step in PyTorch, at its own best settings, to measure beside ours.
+
+Eager and channels last on a CPU, compiled on a GPU; frozen layers run without gradients. PyTorch is
+the [bench] extra.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from mtl_jax.models.alexnet import CONVOLUTIONS, DROPPED_OUT, FULLY_CONNECTED
+
+
+def network(frozen: int) -> tuple[nn.Module, nn.Module]:
+    """The first `frozen` convolutions, and all that comes after them."""
+    convolutions = []
+    for layer in CONVOLUTIONS.values():
+        parts = [
+            nn.Conv2d(layer.channels, layer.features, layer.size, layer.stride, layer.pad),
+            nn.ReLU(inplace=True),
+        ]
+        convolutions.append(nn.Sequential(*parts, *([nn.MaxPool2d(3, 2)] if layer.pool else [])))
+    rest, width = [], 3 * 3 * 256
+    for name, nodes in FULLY_CONNECTED.items():
+        rest += [nn.Linear(width, nodes), nn.ReLU(inplace=True)]
+        rest += [nn.Dropout(0.5)] if name in DROPPED_OUT else []
+        width = nodes
+    prefix = nn.Sequential(*convolutions[:frozen]).requires_grad_(False)
+    trained = nn.Sequential(*convolutions[frozen:], nn.Flatten(), *rest, nn.Linear(width, 2))
+    return prefix, trained
+
+
+def step(
+    frozen: int, gray: np.ndarray, label: np.ndarray, precision: str = "float32"
+) -> Callable[[], None]:
+    """One training step on a batch that is on the device already, as a function that waits."""
+    prefix, trained, image, place = _prepare(frozen, gray, precision)
+    target = torch.tensor(label, device=place).long()
+    optimizer = torch.optim.SGD(trained.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
+
+    def once() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with _autocast(place, precision):
+            with torch.no_grad():
+                maps = prefix(image)
+            loss = nn.functional.cross_entropy(trained(maps).float(), target)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return once
+
+
+def scoring(gray: np.ndarray, precision: str = "float32") -> Callable[[], None]:
+    """One forward pass without gradients, as a function that waits."""
+    prefix, trained, image, place = _prepare(5, gray, precision)
+    trained.eval()
+
+    def once() -> None:
+        with torch.no_grad(), _autocast(place, precision):
+            trained(prefix(image)).float().sum().item()
+
+    return once
+
+
+def version() -> str:
+    return torch.__version__
+
+
+def _prepare(
+    frozen: int, gray: np.ndarray, precision: str
+) -> tuple[nn.Module, nn.Module, torch.Tensor, torch.device]:
+    torch.set_num_threads(os.cpu_count() or 1)
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True
+    last = torch.channels_last
+    modules = [part.to(place, memory_format=last) for part in network(frozen)]
+    if place.type == "cuda":
+        modules = [torch.compile(part) for part in modules]
+    image = torch.tensor(np.repeat(gray, 3, -1)).permute(0, 3, 1, 2).to(place)
+    return *modules, image.contiguous(memory_format=last), place
+
+
+def _autocast(place: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    if precision == "bfloat16":
+        return torch.autocast(place.type, torch.bfloat16)
+    return contextlib.nullcontext()
