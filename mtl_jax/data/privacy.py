@@ -64,6 +64,7 @@ class Names:
     def __init__(self, collection: Collection, secret: bytes | None) -> None:
         self._root = collection.root
         self._secret = secret
+        self._places: dict[Path, Path] = {}
         self._table: dict[tuple[str, str], str] = {}
         self._words: set[str] = set()
         if secret is not None:
@@ -119,9 +120,11 @@ class Names:
     def _relative(self, view: LesionView) -> Path:
         """From the root; a manifest of one's own may lead out of it."""
         path = view.image_path
-        if path.is_relative_to(self._root):
-            return path.relative_to(self._root)
-        return Path(os.path.relpath(path, self._root))
+        if path not in self._places:
+            inside = path.is_relative_to(self._root)
+            relative = path.relative_to(self._root) if inside else os.path.relpath(path, self._root)
+            self._places[path] = Path(relative)
+        return self._places[path]
 
     def _suffix(self, path: Path) -> str:
         """The ending of a known kind of image; any other may be part of an identifier."""

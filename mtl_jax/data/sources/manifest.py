@@ -205,8 +205,9 @@ def _inside(root: Path, text: str, column: str, where: str) -> Path:
 
 def _anywhere(root: Path, text: str, column: str, where: str) -> Path:
     # Path.is_file raises on a name that is too long; this does not.
-    _require(os.path.isfile(root / text), f"{where}: {column}: no such file {text!r} in {root}")
-    return root / text
+    path = root / text
+    _require(os.path.isfile(path), f"{where}: {column}: no such file {text!r} in {root}")
+    return path
 
 
 @functools.cache
