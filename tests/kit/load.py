@@ -1,4 +1,4 @@
-"""Seconds of processor time and memory of the parts that grow with what they are given, at one size.
+"""Processor seconds and memory of the parts that grow with what they are given, at one size.
 
     PYTHONPATH=. python tests/kit/load.py manifest|regions|runs SIZE FOLDER
 
