@@ -104,7 +104,6 @@ def test_the_commands_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None
         pytest.skip("all commands of this page need what is not here")
     for name in ("configs", "tools", "mtl_jax"):
         (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
     settings = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     settings["PYTHONPATH"] = str(ROOT)
     for line in "".join(texts).splitlines():

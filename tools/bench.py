@@ -1,6 +1,6 @@
 """Measures this machine: `python tools/bench.py WHAT [--against torch] [--json FILE]`.
 
-WHAT is step, ingest or roc.
+WHAT is step, score, ingest or roc.
 
 Prints one line a measurement, and with --json writes {machine, versions, rows}. The measuring
 itself is in one file a subject beside this one.
@@ -49,12 +49,10 @@ def main() -> None:
     ingest.add_argument(
         "--memory", action="store_true", help="memory of 4,000 images instead: minutes"
     )
-    others = []
-    for name, told in TRAINING.items():
-        subject = subjects.add_parser(name, help=told)
-        subject.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
-        others.append(subject)
-    for subject in (roc, ingest, *others):
+    step = subjects.add_parser("step", help="images a second of training steps and of scoring")
+    step.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
+    score = subjects.add_parser("score", help="DICOM images scored a second by a model bundle")
+    for subject in (roc, ingest, step, score):
         subject.add_argument("--json", type=Path, help="write the rows here as well")
     flags = parser.parse_args()
     versions = {"python": platform.python_version()} | {
@@ -84,14 +82,22 @@ def measure_step(flags: argparse.Namespace) -> Iterator[dict]:
     return bench_step.speed(flags.against)
 
 
+def measure_score(_: argparse.Namespace) -> Iterator[dict]:
+    import bench_score
+
+    return bench_score.speed()
+
+
 def _short(value: object) -> object:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-TRAINING = {
-    "step": "images a second of a training step of each network, and of scoring",
+MEASURES = {
+    "roc": measure_roc,
+    "ingest": measure_ingest,
+    "step": measure_step,
+    "score": measure_score,
 }
-MEASURES = {"roc": measure_roc, "ingest": measure_ingest, "step": measure_step}
 
 if __name__ == "__main__":
     main()

@@ -35,7 +35,7 @@ def speed(rounds: int = 3) -> Iterator[dict]:
     with tempfile.TemporaryDirectory() as folder:
         for syntax, count in IMAGES.items():
             home = Path(folder) / syntax
-            paths = _write(home, syntax, count)
+            paths = write_images(home, syntax, count)
             for processes in (1, 2):
                 bare, ours = [], []
                 for number in range(rounds):
@@ -60,7 +60,7 @@ def memory(images: int = 4000, processes: int = 2) -> Iterator[dict]:
     (resident, so that what they share counts for each), seen every 50 ms. Linux alone."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "images"
-        _write(home, "ExplicitVRLittleEndian", images)
+        write_images(home, "ExplicitVRLittleEndian", images)
         done, seen = threading.Event(), []
 
         def watch() -> None:
@@ -126,7 +126,8 @@ def _ingest(home: Path, out: Path, processes: int) -> None:
     ingest.make(f"manifest:{home}/m.csv", out, BACKGROUND, {}, rules)
 
 
-def _write(home: Path, syntax: str, count: int) -> list[Path]:
+def write_images(home: Path, syntax: str, count: int) -> list[Path]:
+    """`count` images, further names of DISTINCT files, and m.csv with a lesion in each."""
     home.mkdir()
     rows = ["dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"]
     paths = []

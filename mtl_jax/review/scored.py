@@ -74,13 +74,13 @@ def read(folder: Path) -> Scored:
             phantom |= bool(said["phantom"])
             for lesion in said["lesions"]:
                 key = (str(lesion["case_id"]), str(lesion["lesion_id"]))
-                seen = Seen(path.parent.name, said["model"], str(said["task"]), lesion)
+                seen = Seen(path.parent.resolve().name, said["model"], str(said["task"]), lesion)
                 by_lesion.setdefault(key, []).append(seen)
             for rows in by_lesion.values():
                 _lesion(0, rows)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: damaged ({error}); score again") from error
-        places[path.parent.name] = path.parent
+        places[path.parent.resolve().name] = path.parent
     lesions = tuple(_lesion(i, rows) for i, rows in enumerate(by_lesion.values()))
     return Scored(lesions, places, uses[0], phantom)
 
