@@ -48,6 +48,22 @@ def test_a_node_that_dies_changes_no_byte(tmp_path: Path, nodes: subprocess.Pope
     assert outcome(spread) == outcome(local)
 
 
+@pytest.mark.slow
+def test_ray_on_this_machine_alone(tmp_path: Path) -> None:
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'mtl_jax[ray]'")
+    cache, local, spread = (tmp_path / name for name in ("cache", "local", "spread"))
+    finish(start(local, cache))
+    finish(start(spread, cache, {"executor": "ray"}))
+    assert outcome(spread) == outcome(local)
+    wild = {"train.learning_rate": "1e9", "train.final_learning_rate": "1e9", "executor": "ray"}
+    job = start(tmp_path / "wild", cache, wild)
+    _, errors = job.communicate(timeout=600)
+    lines = [line for line in errors.splitlines() if line.startswith("mtl_jax:")]
+    assert job.returncode == 2 and "Traceback" not in errors
+    assert "the loss is no longer a number at step" in lines[-1]
+
+
 def test_ray_without_a_cluster_is_answered_in_one_line(tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:
         says = "pip install 'mtl_jax[ray]'"

@@ -19,6 +19,7 @@ from mtl_jax.study.materials import Materials, prepare
 
 try:
     import ray
+    from ray.exceptions import RayError, RayTaskError
 except ImportError as error:
     raise InputError(
         "config.executor 'ray' needs Ray: pip install 'mtl_jax[ray]', or set it to 'local'"
@@ -44,8 +45,17 @@ def run_all(
     while waiting:
         ready, _ = ray.wait(list(waiting), num_returns=1)
         for reference in ready:
-            ray.get(reference)  # raises what the run raised, such as InputError
-            finished(waiting.pop(reference))
+            run = waiting.pop(reference)
+            try:
+                ray.get(reference)
+            except RayTaskError as error:
+                raise error.cause from error  # what the run raised, such as InputError
+            except RayError as error:
+                raise InputError(
+                    f"run {run.id}: its worker or node died more than {c.ray.retries} times "
+                    "(config.ray.retries); is there enough memory for a run?"
+                ) from error
+            finished(run)
 
 
 def join(address: str | None) -> None:
