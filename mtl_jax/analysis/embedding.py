@@ -2,10 +2,12 @@
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
 from openTSNE import TSNE, TSNEEmbedding
+from openTSNE.affinity import PerplexityBasedNN
 
 EARLY = 250  # iterations with exaggerated attraction, as in van der Maaten and Hinton 2008
 
@@ -39,7 +41,6 @@ def embed(
 
     def one(start: int) -> TSNEEmbedding:
         return TSNE(
-            perplexity=perplexity,
             learning_rate=learning_rate,
             early_exaggeration_iter=early,
             early_exaggeration=12,
@@ -47,14 +48,18 @@ def embed(
             initial_momentum=momentum,
             final_momentum=momentum,
             initialization="random",
-            neighbors="exact",
             negative_gradient_method="bh",
             n_jobs=1,  # several threads in one start add in no fixed order; one each do
             random_state=seed + start,
-        ).fit(np.asarray(features, np.float64))
+        ).fit(affinities=deepcopy(near))  # it scales them in place
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore", RuntimeWarning)  # equal features lie at distance 0
+        # Once, and not in the threads: products of matrices that run at the same time may round
+        # otherwise, and t-SNE makes much of little.
+        near = PerplexityBasedNN(
+            np.asarray(features, np.float64), perplexity, method="exact", n_jobs=1
+        )
         made = list(pool.map(one, range(starts)))
     costs = np.array([float(points.kl_divergence) for points in made])
     return Embedding(np.asarray(made[int(costs.argmin())], np.float32), costs, perplexity)
