@@ -31,9 +31,10 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
 @functools.cache
 def _compiler_options() -> dict[str, str]:
-    """Without YNNPACK, the CPU's default from jaxlib 0.10, Eigen computes convolutions: on two
-    cores those of AlexNet took 0.6 to 0.8 of the time (docs/benchmarks.md)."""
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.default_backend() == "cpu" else {}
+    """On CPUs, products of matrices by YNNPACK and convolutions by Eigen: each is the faster one
+    there, and the default of jaxlib 0.10 takes YNNPACK for both (docs/benchmarks.md)."""
+    cpu = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+    options = cpu if jax.default_backend() == "cpu" else {}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:  # another jaxlib, without this setting
