@@ -1,6 +1,7 @@
 """Freezing, the optimizer, orientations, batches, checkpoints, several devices."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -296,3 +297,30 @@ def test_the_epoch_in_one_loop_is_the_epoch_step_by_step(params: dict) -> None:
     for name in alexnet.LAYERS:
         for part, value in stepped.params[name].items():
             np.testing.assert_allclose(looped.params[name][part], value, atol=1e-5)
+
+
+KEEPING = """
+import sys
+from pathlib import Path
+import jax
+from mtl_jax.training import devices
+found = []
+jax.monitoring.register_event_listener(lambda event, **_: found.append(event))
+devices.keep_compiled(Path(sys.argv[1]))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+print(jax.jit(lambda x: x + 1)(1.0), found.count("/jax/compilation_cache/cache_hits"))
+"""
+
+
+def test_a_program_compiled_once_is_found_by_the_next_process(tmp_path: Path) -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", KEEPING, str(tmp_path)],
+            env={k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert told[0] == ["2.0", "0"] and told[1][0] == "2.0" and int(told[1][1]) > 0

@@ -12,6 +12,7 @@ from mtl_jax.nouns import InputError, RoiSet
 from mtl_jax.study import splits
 from mtl_jax.study.plan import Approach, expand
 from mtl_jax.study.stages import TESTS, deal_count
+from mtl_jax.training import devices
 
 
 class Materials(NamedTuple):
@@ -30,6 +31,7 @@ class Materials(NamedTuple):
 
 def prepare(c: ConfigDict) -> Materials:
     """Loads what `c` names; collections that are not yet shards are made into shards."""
+    devices.keep_compiled(Path(c.data.cache) / "compiled")
     pretrained = weights.find(c.weights)
     collections = load_collections(c)
     approaches = expand(

@@ -1,7 +1,11 @@
 """Where a step runs: on one device, or each batch spread over several. Knows no model."""
 
 import functools
+import hashlib
+import os
+import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -40,6 +44,28 @@ def _compiler_options() -> dict[str, str]:
     except jax.errors.JaxRuntimeError:  # another jaxlib, without this setting
         return {}
     return options
+
+
+def keep_compiled(folder: Path) -> None:
+    """Programs compiled from now on are kept in `folder` and found there by later processes.
+
+    JAX's own variable JAX_COMPILATION_CACHE_DIR goes before. `folder` may be deleted at any time.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    # A folder for each kind of processor, since JAX's own key does not tell them apart, and nodes
+    # that share a disk may differ.
+    kind = hashlib.sha256(_processor().encode()).hexdigest()[:12]
+    jax.config.update("jax_compilation_cache_dir", str(folder.absolute() / kind))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _processor() -> str:
+    """The instructions that this machine's processor knows, as far as the system tells."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    known = [line for line in lines if line.partition(":")[0].strip() in ("flags", "Features")]
+    return known[0] if known else f"{platform.machine()} {platform.processor()}"
 
 
 def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
