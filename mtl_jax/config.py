@@ -29,6 +29,7 @@ HEADS = ("shared", "per_task")
 OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other is a folder
 UNITS = ("view", "lesion")
 CACHES = ("auto", "off")
+STREAMS = ("auto", "always")
 EXECUTORS = ("local", "ray")
 KEEP = ("last", "all")
 UNUSABLE = ("refuse", "leave_out")
@@ -190,6 +191,8 @@ def default() -> ConfigDict:
     # Where it runs
     c.devices = 1  # accelerators that share each batch
     c.cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
+    c.stream = "auto"  # regions that would fill a quarter of the device's memory stay on disk and
+    #                    are read batch by batch; always: all of them; it changes no result
     c.executor = "local"  # local: one run after another, here; ray: each a task of a Ray cluster
     c.ray = ConfigDict()  # needs the [ray] extra
     c.ray.address = placeholder(str)  # of a cluster that runs, or auto; None: on this machine alone
@@ -225,6 +228,7 @@ def validate(c: ConfigDict) -> None:
     _one_of("executor", c.executor, EXECUTORS)
     _one_of("keep_weights", c.keep_weights, KEEP)
     _one_of("cache", c.cache, CACHES)
+    _one_of("stream", c.stream, STREAMS)
     for approach in c.approaches:
         parse_approach(approach)
     _need("approaches", c.approaches, bool(c.approaches), "at least one of mttl, sttl")

@@ -1,6 +1,6 @@
 """Measures this machine: `python tools/bench.py WHAT [--against torch] [--json FILE]`.
 
-WHAT is step, score, ingest or roc.
+WHAT is step, score, ingest, memory or roc.
 
 Prints one line a measurement, and with --json writes {machine, versions, rows}. The measuring
 itself is in one file a subject beside this one.
@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import bench_ingest
+import bench_memory
 import bench_roc
 
 # What a measurement may rest on, and the name to import: some are for development alone.
@@ -52,7 +53,10 @@ def main() -> None:
     step = subjects.add_parser("step", help="images a second of training steps and of scoring")
     step.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
     score = subjects.add_parser("score", help="DICOM images scored a second by a model bundle")
-    for subject in (roc, ingest, step, score):
+    memory = subjects.add_parser("memory", help="memory of learning from regions on disk: minutes")
+    memory.add_argument("--million", action="store_true", help="and of 10^6: 33 GB of disk")
+    memory.add_argument("--folder", type=Path, help="where the regions are written")
+    for subject in (roc, ingest, step, score, memory):
         subject.add_argument("--json", type=Path, help="write the rows here as well")
     flags = parser.parse_args()
     versions = {"python": platform.python_version()} | {
@@ -88,6 +92,11 @@ def measure_score(_: argparse.Namespace) -> Iterator[dict]:
     return bench_score.speed()
 
 
+def measure_memory(flags: argparse.Namespace) -> Iterator[dict]:
+    counts = bench_memory.COUNTS + ((10**6,) if flags.million else ())
+    return bench_memory.streamed(counts, flags.folder)
+
+
 def _short(value: object) -> object:
     return f"{value:.4g}" if isinstance(value, float) else value
 
@@ -97,6 +106,7 @@ MEASURES = {
     "ingest": measure_ingest,
     "step": measure_step,
     "score": measure_score,
+    "memory": measure_memory,
 }
 
 if __name__ == "__main__":

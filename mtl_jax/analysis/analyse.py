@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax.analysis import choose, convergence, deconvolution, embedding, features, files
 from mtl_jax.analysis.gradients import integrated
+from mtl_jax.data.rows import Rows
 from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet
 from mtl_jax.nouns import Params, RoiSet
 from mtl_jax.training.pool import Pool, make_pool, statistics
@@ -69,7 +70,10 @@ def analyse(
     if not (folder / "regions.npz").exists():
         _write_regions(folder / "regions.npz", chosen, material.collections, settings.pictures)
     mean, std = statistics(
-        [_pixels(material.collections[task], rows) for task, rows in material.learned.items()]
+        [
+            Rows(material.collections[task].shards).of(rows)
+            for task, rows in material.learned.items()
+        ]
     )
     for approach, load in subjects.items():
         embeddings = {layer: folder / f"tsne-{approach}-{layer}.npz" for layer in features.LAYERS}
@@ -107,7 +111,7 @@ def _write_regions(
     if pictures:
         picture = np.stack(
             [
-                _picture(_pixels(collections[task], np.array([row]))[0])
+                _picture(Rows(collections[task].shards)[np.array([row])][0])
                 for task, row in zip(chosen.task, chosen.row, strict=True)
             ]
         )
@@ -202,7 +206,7 @@ def _write_maps(
     own = list(material.learned).index(material.target)
     which, maps, scale, pixels = [], [], [], []
     for _, row in shown:
-        gray = np.float32((_pixels(rois, np.array([row]))[0] - mean[own]) / std[own])
+        gray = np.float32((Rows(rois.shards)[np.array([row])][0] - mean[own]) / std[own])
         found = deconvolution.strongest(
             subject.params, gray, subject.network.lrn, settings.maps
         ).values()
@@ -219,7 +223,7 @@ def _write_maps(
         roi_id=rois.index["roi_id"][[row for _, row in shown]].astype(str),
         label=rois.index["label"][[row for _, row in shown]].astype(int),
         kind=np.array([kind for kind, _ in shown]),
-        picture=np.stack([_picture(_pixels(rois, np.array([row]))[0]) for _, row in shown]),
+        picture=np.stack([_picture(Rows(rois.shards)[np.array([row])][0]) for _, row in shown]),
         layer=np.array(deconvolution.LAYERS),
         feature=np.array(which),
         maps=np.stack(maps),
@@ -237,19 +241,11 @@ def _pool(chosen: choose.Chosen, material: Material, mean: np.ndarray, std: np.n
     for task, was_learned in order:
         rows = chosen.row[keep & (chosen.task == task) & (chosen.learned == was_learned)]
         rois = material.collections[task]
-        pixels.append(_pixels(rois, rows))
+        pixels.append(Rows(rois.shards)[rows])
         labels.append(rois.index["label"][rows].astype(int))
         means.append(mean[tasks.index(task)])
         stds.append(std[tasks.index(task)])
     return make_pool(pixels, labels, np.float32(means), np.float32(stds))
-
-
-def _pixels(rois: RoiSet, rows: np.ndarray) -> np.ndarray:
-    """These regions (n, 128, 128) int16, read from the shards that hold them."""
-    begins = np.cumsum([0] + [len(shard) for shard in rois.shards])
-    shard = np.searchsorted(begins, rows, side="right") - 1
-    found = [rois.shards[s][row - begins[s]] for s, row in zip(shard, rows, strict=True)]
-    return np.stack(found) if found else np.zeros((0, 128, 128), np.int16)
 
 
 def _picture(pixels: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from mtl_jax.bundle.held_out import (
 )
 from mtl_jax.bundle.model import Model, Reference
 from mtl_jax.data import shards
+from mtl_jax.data.rows import Rows
 from mtl_jax.nouns import InputError, RoiSet, Run
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study import splits
@@ -117,7 +118,7 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
 
 def _of_task(model: Model, rois: RoiSet, rows: np.ndarray) -> tuple[Reference, dict[str, Any]]:
     """The learned lesions of one collection as this network sees them, and their ranges."""
-    counts, index = np.concatenate(rois.shards)[rows], {k: v[rows] for k, v in rois.index.items()}
+    counts, index = Rows(rois.shards)[rows], {k: v[rows] for k, v in rois.index.items()}
     scores, features = model.look(counts, rois.name)
     pairs = list(zip(index["case_id"].tolist(), index["lesion_id"].tolist(), strict=True))
     lesions = list(dict.fromkeys(pairs))

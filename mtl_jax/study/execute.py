@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax import roc
+from mtl_jax.data.rows import Rows
 from mtl_jax.models import alexnet
 from mtl_jax.nouns import InputError, Params, RoiSet, Run
 from mtl_jax.study import scores as score_tables
@@ -39,10 +40,10 @@ def execute(
     begin = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     learned, scored = splits.members(run, collections, split)
-    pixels = {name: np.concatenate(collections[name].shards) for name in run.tasks}
+    pixels = {name: Rows(collections[name].shards) for name in run.tasks}
     labels = {name: collections[name].index["label"].astype(int) for name in run.tasks}
     splits.refuse_unfit(run, collections, split)
-    mean, std = statistics([pixels[name][learned[name]] for name in run.tasks])
+    mean, std = statistics([pixels[name].of(learned[name]) for name in run.tasks])
 
     network = alexnet.AlexNet(
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
@@ -60,7 +61,7 @@ def execute(
     with TensorBoard(folder, enabled=c.train.tensorboard) as board:
         params = fit(
             folder,
-            make_pool(*_rows(run.tasks, pixels, labels, learned), mean, std),
+            make_pool(*_rows(run.tasks, pixels, labels, learned), mean, std, c.stream),
             params,
             network,
             frozen,
@@ -75,7 +76,7 @@ def execute(
         )
 
     def score(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        pool = make_pool(*_rows(run.tasks, pixels, labels, rows), mean, std)
+        pool = make_pool(*_rows(run.tasks, pixels, labels, rows), mean, std, c.stream)
         parts = np.split(
             predict(network, params, pool, cached),
             np.cumsum([len(rows[n]) for n in run.tasks])[:-1],
@@ -135,11 +136,11 @@ def warm_start(params: Params, weights: Weights) -> Params:
 
 def _rows(
     tasks: tuple[str, ...],
-    pixels: Mapping[str, np.ndarray],
+    pixels: Mapping[str, Rows],
     labels: Mapping[str, np.ndarray],
     rows: Mapping[str, np.ndarray],
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return [pixels[n][rows[n]] for n in tasks], [labels[n][rows[n]] for n in tasks]
+) -> tuple[list[Rows], list[np.ndarray]]:
+    return [pixels[n].of(rows[n]) for n in tasks], [labels[n][rows[n]] for n in tasks]
 
 
 def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:

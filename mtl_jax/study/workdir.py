@@ -25,6 +25,7 @@ PLACES = (
     "ray.cpus",
     "ray.gpus",
     "ray.retries",
+    "stream",
 )
 PACKAGES = (
     "mtl_jax",

@@ -68,6 +68,13 @@ def _processor() -> str:
     return known[0] if known else f"{platform.machine()} {platform.processor()}"
 
 
+def memory() -> tuple[float, float]:
+    """Bytes of memory of the first device, and of the host; a CPU is its own host: 0 then."""
+    host = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    stats = jax.local_devices()[0].memory_stats()
+    return (float(stats["bytes_limit"]), host) if stats else (host, 0.0)
+
+
 def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
     """A copy of every array on each device of the mesh, or on the default device."""
     if sharding is None:

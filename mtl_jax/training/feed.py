@@ -1,8 +1,8 @@
-"""Rows kept on the host, in memory or in mapped files, brought to the device a batch at a time.
+"""Rows kept on the host, in memory or in files, brought to the device a batch at a time.
 
 Knows no network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -13,7 +13,7 @@ from mtl_jax.training.pool import Maps, Pool, Source
 
 
 def on_host(source: Source) -> bool:
-    """Whether NumPy keeps the rows, for want of room on the device."""
+    """Whether the rows are in NumPy or in files, for want of room on the device."""
     return not isinstance(source[0], jax.Array)
 
 
@@ -26,18 +26,20 @@ def fetch(source: Source, picks: np.ndarray) -> tuple[Source, np.ndarray]:
     return Pool(*rows, source.mean, source.std), np.arange(len(picks)) * orientations.COUNT + which
 
 
-def feed(source: Source, picks: jax.Array) -> Iterator[tuple[Source, jax.Array | np.ndarray]]:
-    """What to draw each batch from, and its picks, for `picks` (steps, batch).
+def feed(
+    source: Source, picks: Iterable[jax.Array | np.ndarray]
+) -> Iterator[tuple[Source, jax.Array | np.ndarray]]:
+    """What to draw each batch from, and its picks, for the picks (batch,) of each step.
 
     A source on the host is read one batch ahead, while the device works on the last.
     """
     if not on_host(source):
         yield from ((source, row) for row in picks)
         return
-    rows = np.asarray(picks)
+    rows = iter(np.asarray(picks) if isinstance(picks, jax.Array) else picks)
     with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(fetch, source, rows[0])
-        for following in rows[1:]:
+        ahead = reader.submit(fetch, source, next(rows))
+        for following in rows:
             ready, ahead = ahead.result(), reader.submit(fetch, source, following)
             yield ready
         yield ahead.result()

@@ -1,5 +1,6 @@
-"""Training regions, and the batches drawn from them in an order fixed by a seed."""
+"""Training regions, on the device or on disk, and batches of them in an order fixed by a seed."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,56 +8,82 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax.data.rows import Rows, Table, chunks, join
 from mtl_jax.nouns import Batch
-from mtl_jax.training import orientations
+from mtl_jax.training import devices, orientations
+
+SHARE = 1 / 4  # of the device's memory: the most that regions in it take up
 
 
 class Pool(NamedTuple):
     """Regions of all tasks together: pixels (n, 128, 128) int16, label and task (n,) int32, and
-    for each task (t,) float32 the mean and standard deviation that standardize its pixels."""
+    for each task (t,) float32 the mean and standard deviation that standardize its pixels.
 
-    pixels: jax.Array
-    label: jax.Array
-    task: jax.Array
+    Pixels that are left on disk are `Rows`, and label and task beside them NumPy arrays."""
+
+    pixels: jax.Array | Rows
+    label: jax.Array | np.ndarray
+    task: jax.Array | np.ndarray
     mean: jax.Array
     std: jax.Array
 
 
 class Maps(NamedTuple):
     """What the frozen layers give for all regions in their eight orientations: maps (8n, h, w, c)
-    float32, label and task (8n,) int32, in the order of picks."""
+    float32, label and task (8n,) int32, in the order of picks. NumPy arrays on the host, and maps
+    that are `Rows` on disk."""
 
-    maps: jax.Array
-    label: jax.Array
-    task: jax.Array
+    maps: jax.Array | np.ndarray | Rows
+    label: jax.Array | np.ndarray
+    task: jax.Array | np.ndarray
 
 
 Source = Pool | Maps
 
 
-def statistics(pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each task's training pixels, (t,) float32 each.
 
     One pair a collection, because each has its own digitizer or detector. A standard deviation of 0
-    counts as 1.
+    counts as 1. The sums are exact, so that neither the order of the regions nor where they are
+    kept changes a bit.
     """
-    mean = [float(p.mean(dtype=np.float64)) for p in pixels]
-    std = [float(p.std(dtype=np.float64)) or 1.0 for p in pixels]
-    return np.float32(mean), np.float32(std)
+    found = [_mean_and_std(table) for table in pixels]
+    return np.float32([mean for mean, _ in found]), np.float32([std for _, std in found])
+
+
+def _mean_and_std(pixels: Table) -> tuple[float, float]:
+    """By whole numbers: float64 holds the sums over a chunk, below 2^53, and Python the totals."""
+    count = total = squares = 0
+    for chunk in chunks(pixels):
+        flat = chunk.ravel().astype(np.float64)
+        count, total, squares = (
+            count + flat.size,
+            total + int(flat.sum()),
+            squares + int(flat @ flat),
+        )
+    spread = math.sqrt((count * squares - total**2) / count**2)
+    return total / count, spread or 1.0
 
 
 def make_pool(
-    pixels: Sequence[np.ndarray], labels: Sequence[np.ndarray], mean: np.ndarray, std: np.ndarray
+    pixels: Sequence[Table],
+    labels: Sequence[np.ndarray],
+    mean: np.ndarray,
+    std: np.ndarray,
+    stream: str = "auto",
 ) -> Pool:
-    """One pool from each task's pixels (n_t, 128, 128) int16 and labels (n_t,)."""
-    task = np.repeat(np.arange(len(pixels)), [len(p) for p in pixels])
-    return Pool(
-        jnp.asarray(np.concatenate(pixels)),
-        jnp.asarray(np.concatenate(labels), jnp.int32),
-        jnp.asarray(task, jnp.int32),
-        jnp.asarray(mean),
-        jnp.asarray(std),
-    )
+    """One pool from each task's pixels (n_t, 128, 128) int16 and labels (n_t,).
+
+    Pixels that would take up more than SHARE of the device's memory are left where they are, and
+    so is everything where `stream` is 'always'; training.feed then brings each batch.
+    """
+    rows = join(pixels)
+    label = np.concatenate(labels).astype(np.int32)
+    task = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
+    if stream == "always" or rows.nbytes > SHARE * devices.memory()[0]:
+        return Pool(rows, label, task, jnp.asarray(mean), jnp.asarray(std))
+    return Pool(*map(jnp.asarray, (rows[:], label, task, mean, std)))
 
 
 def steps_per_epoch(regions: int, batch_size: int) -> int:

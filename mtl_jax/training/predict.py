@@ -1,7 +1,7 @@
 """What a trained network says of regions: the mean over the eight orientations of each."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 from mtl_jax.models.alexnet import LAYERS, AlexNet
 from mtl_jax.nouns import Params
 from mtl_jax.training import devices, orientations
-from mtl_jax.training.feed import fetch, on_host
+from mtl_jax.training.feed import feed
 from mtl_jax.training.pool import Pool, Source, draw
 from mtl_jax.training.prefix import shortcut
 from mtl_jax.training.steps import malignancy
@@ -25,7 +25,8 @@ def predict(
 
     What the layers in `frozen` give is kept in memory for others with the same weights in them.
     """
-    return predict_with_features(network, params, pool, frozen=frozen)[0]
+    parts = _look(network, params, pool, "F4", frozen)
+    return np.concatenate([scores for scores, _ in parts])[: len(pool.label)]
 
 
 def predict_with_features(
@@ -36,18 +37,31 @@ def predict_with_features(
     frozen: tuple[str, ...] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `predict`, and what `layer` (F1 to F4) gives (n, width) float32, averaged alike."""
+    scores, features = zip(*_look(network, params, pool, layer, frozen), strict=True)
+    count = len(pool.label)
+    return np.concatenate(scores)[:count], np.concatenate(features)[:count]
+
+
+def _look(
+    network: AlexNet, params: Params, pool: Pool, layer: str, frozen: tuple[str, ...]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Scores and features of REGIONS_AT_ONCE regions after another, the last ones repeated."""
     source, first = shortcut(network, params, pool, frozen)
     compute = _means_of_eight(network, first, layer)
-    count = len(pool.label)
-    parts = []
+    working = []  # one batch is taken back when the next is on its way: no more are held
+    for near, picks in feed(source, _picks(len(pool.label))):
+        working.append(compute(params, near, picks))
+        if len(working) > 1:
+            yield jax.device_get(working.pop(0))
+    yield from jax.device_get(working)
+
+
+def _picks(count: int) -> Iterator[np.ndarray]:
+    """All orientations of regions 0 to `count`, in one shape, so that one compiled program scores
+    everything."""
     for begin in range(0, count, REGIONS_AT_ONCE):
-        # Always the same shape, so that one compiled program scores everything.
         regions = np.clip(begin + np.arange(REGIONS_AT_ONCE), 0, count - 1)
-        picks = (regions[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
-        near, picks = fetch(source, picks) if on_host(source) else (source, picks)
-        parts.append(compute(params, near, picks))
-    scores, features = ([np.asarray(part[which]) for part in parts] for which in (0, 1))
-    return np.concatenate(scores)[:count], np.concatenate(features)[:count]
+        yield (regions[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
 
 
 @functools.cache

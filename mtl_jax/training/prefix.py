@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from mtl_jax.data.rows import Rows, chunks
 from mtl_jax.models.alexnet import LAYERS, AlexNet
 from mtl_jax.nouns import Params
 from mtl_jax.training import devices, orientations
@@ -51,10 +52,10 @@ def shortcut(
         maps = _make(network, frozen[-1], params, pool, folder and folder / f"{key}.npy")
     if maps is None:
         return pool, LAYERS[0]
-    if not isinstance(maps, np.memmap):
+    if not isinstance(maps, Rows):
         _kept[key] = maps
     columns = (np.repeat(column, orientations.COUNT) for column in (pool.label, pool.task))
-    place = np.asarray if isinstance(maps, np.ndarray) else jnp.asarray
+    place = jnp.asarray if isinstance(maps, jax.Array) else np.asarray
     return Maps(maps, *map(place, columns)), LAYERS[len(frozen)]
 
 
@@ -74,16 +75,17 @@ def _key(network: AlexNet, layers: Params, pool: Pool) -> str:
         *(layers[name][part] for name in sorted(layers) for part in layers[name]),
     ):
         digest.update(repr(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for rows in chunks(array if isinstance(array, Rows) else np.asarray(array)):
+            digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()[:32]
 
 
 def _make(
     network: AlexNet, last: str, params: Params, pool: Pool, file: Path | None
-) -> jax.Array | np.ndarray | None:
+) -> jax.Array | np.ndarray | Rows | None:
     """The maps, where there is room for them; None where there is none."""
     compute = _compute(network, last)
-    like = jax.eval_shape(compute, params, pool, jnp.zeros(1, jnp.int32))
+    like = jax.eval_shape(compute, params, *fetch(pool, np.zeros(1, int)))
     shape = (len(pool.label) * orientations.COUNT, *like.shape[1:])
     size = 4 * int(np.prod(shape))
     on_device, on_host = _memory()
@@ -95,7 +97,8 @@ def _make(
         return maps
     if _make_room(size, on_host, np.ndarray):
         maps = np.empty(shape, np.float32)
-        _fill(maps, blocks)
+        for begin, block in blocks:
+            maps[begin : begin + len(block)] = block
         return maps
     if file is None:
         return None
@@ -104,18 +107,15 @@ def _make(
         if size > shutil.disk_usage(file.parent).free / 2:
             return None
         draft = file.with_name(f".{file.name}.partial-{os.getpid()}")
-        maps = np.lib.format.open_memmap(draft, "w+", np.float32, shape)
-        _fill(maps, blocks)
-        maps.flush()
+        _write(draft, shape, blocks)
         draft.replace(file)
-    return np.load(file, mmap_mode="r")
+    return Rows([np.load(file, mmap_mode="r")])
 
 
 def _memory() -> tuple[float, float]:
-    """Bytes that maps may take up on the first device and on the host; a CPU is its own host."""
-    host = SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    stats = jax.local_devices()[0].memory_stats()
-    return (SHARE * stats["bytes_limit"], host) if stats else (host, 0)
+    """Bytes that maps may take up on the first device and on the host beside it."""
+    device, host = devices.memory()
+    return SHARE * device, SHARE * host
 
 
 def _make_room(size: int, limit: float, kind: type) -> bool:
@@ -156,6 +156,12 @@ def _put(maps: jax.Array, block: jax.Array, begin: int) -> jax.Array:
     return jax.lax.dynamic_update_slice_in_dim(maps, block, begin, 0)
 
 
-def _fill(maps: np.ndarray, blocks: Blocks) -> None:
-    for begin, block in blocks:
-        maps[begin : begin + len(block)] = block
+def _write(file: Path, shape: tuple[int, ...], blocks: Blocks) -> None:
+    """The maps as an .npy file, written rather than mapped: a mapping's pages count as memory."""
+    maps = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+    with file.open("r+b") as stream:
+        for begin, block in blocks:
+            stream.seek(maps.offset + begin * maps[0].nbytes)
+            stream.write(np.ascontiguousarray(block).data)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -1,0 +1,192 @@
+"""Regions that stay on disk: the same rows, the same numbers, and no more memory than a batch."""
+
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from test_training import NETWORK, recipe
+
+from mtl_jax.data.rows import Rows, chunks, join
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import InputError
+from mtl_jax.training import feed, pool, prefix, transfer
+from mtl_jax.training.fit import fit
+from mtl_jax.training.predict import predict, predict_with_features
+
+COUNTS = (5, 1, 7)
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> list[np.ndarray]:
+    """Mapped files of unlike lengths, brighter and with more structure where the number is odd."""
+    rng = np.random.default_rng(0)
+    found = []
+    for number, count in enumerate(COUNTS):
+        pixels = rng.normal(300, 200, (count, 128, 128)).astype(np.int16)
+        pixels[1::2, 40:88, 40:88] += 400
+        np.save(tmp_path / f"{number}.npy", pixels)
+        found.append(np.load(tmp_path / f"{number}.npy", mmap_mode="r"))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    prefix.forget()
+
+
+def test_rows_are_those_of_the_arrays_put_together(shards: list[np.ndarray]) -> None:
+    whole, rows = np.concatenate(shards), Rows(shards)
+    assert rows.shape == whole.shape and rows.dtype == whole.dtype and rows.nbytes == whole.nbytes
+    for which in (
+        np.array([12, 0, 5, 5, 4, -1]),
+        np.array([], int),
+        slice(None),
+        slice(3, 9),
+        slice(9, 3),
+        slice(None, None, -2),
+    ):
+        np.testing.assert_array_equal(rows[which], whole[which])
+    np.testing.assert_array_equal(rows.of(np.array([7, 2, 9]))[np.array([2, 0])], whole[[9, 7]])
+    with pytest.raises(IndexError):
+        rows[np.array([13])]
+
+
+def test_joined_rows_are_in_the_order_of_the_tables(shards: list[np.ndarray]) -> None:
+    """Of files, of a view that does not tell where its file begins, of memory, of nothing."""
+    picked, view, memory = Rows(shards[:2]).of(np.array([5, 1])), shards[2][3:], shards[2] + 1
+    joined = join([picked, view[:0], view, memory])
+    expected = np.concatenate([np.concatenate(shards)[[5, 1]], view, memory])
+    np.testing.assert_array_equal(joined[:], expected)
+    np.testing.assert_array_equal(np.concatenate(list(chunks(joined))), expected)
+
+
+def test_a_file_cut_short_or_gone_is_named(shards: list[np.ndarray], tmp_path: Path) -> None:
+    rows = Rows(shards)
+    (tmp_path / "1.npy").unlink()
+    with pytest.raises(InputError, match=r"1\.npy: cannot be read"):
+        rows[np.array([5])]
+    with (tmp_path / "2.npy").open("r+b") as file:
+        file.truncate(128 + 6 * 2**15 + 9)
+    np.testing.assert_array_equal(rows[np.array([11])], Rows(shards)[np.array([11])])
+    with pytest.raises(InputError, match=r"2\.npy: cannot be read any more \(it ends early\)"):
+        rows[np.array([12])]
+
+
+def test_statistics_are_exact_wherever_the_pixels_are(shards: list[np.ndarray]) -> None:
+    whole = np.concatenate(shards)
+    values = [int(value) for value in whole[::4].ravel()]
+    mean = Fraction(sum(values), len(values))
+    variance = Fraction(sum(v * v for v in values), len(values)) - mean**2
+    on_disk = pool.statistics([Rows(shards).of(np.arange(0, 13, 4)), Rows(shards)])
+    in_memory = pool.statistics([whole[::4], whole[np.random.default_rng(1).permutation(13)]])
+    np.testing.assert_array_equal(on_disk, in_memory)
+    assert on_disk[0][0] == np.float32(float(mean))
+    assert on_disk[1][0] == np.float32(float(variance) ** 0.5)
+    assert on_disk[1][1] == np.float32(whole.std(dtype=np.float64))
+    assert pool.statistics([np.full((300, 128, 128), -32768, np.int16)]) == ([-32768], [1])
+
+
+def pools(shards: list[np.ndarray]) -> tuple[pool.Pool, pool.Pool]:
+    """The same two tasks on the device and on disk."""
+    tables = [Rows(shards).of(np.array([12, 3, 0, 5, 8])), Rows(shards[2:]).of(np.arange(5))]
+    labels = [np.array([0, 1, 0, 1, 1]), np.arange(5) % 2]
+    statistics = pool.statistics(tables)
+    device, disk = (
+        pool.make_pool(tables, labels, *statistics, stream) for stream in ("auto", "always")
+    )
+    assert not feed.on_host(device) and feed.on_host(disk) and isinstance(disk.pixels, Rows)
+    return device, disk
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_training_from_disk_gives_the_same_weights_and_scores_to_the_bit(
+    shards: list[np.ndarray], tmp_path: Path, cached: bool
+) -> None:
+    params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
+    frozen = transfer.frozen_layers("C1-C5")
+    found = []
+    for name, source in zip(("device", "disk"), pools(shards), strict=True):
+        prefix.forget()
+        trained = fit(
+            tmp_path / name,
+            source,
+            params,
+            NETWORK,
+            frozen,
+            ("a", "b"),
+            (1.0, 1.0),
+            recipe(epochs=1),
+            jax.random.key(7),
+            1,
+            lambda line: None,
+            tmp_path / "cache" if cached else None,
+            keep=False,
+        )
+        scores = predict(NETWORK, trained, source, frozen if cached else ())
+        found.append((jax.device_get(trained), scores))
+    assert not np.array_equal(found[0][0]["F5"]["kernel"], params["F5"]["kernel"])
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    histories = [(tmp_path / name / "history.jsonl").read_text() for name in ("device", "disk")]
+    assert histories[0] == histories[1]
+
+
+def test_maps_of_regions_on_disk_are_kept_under_the_same_name(shards: list[np.ndarray]) -> None:
+    params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
+    frozen = transfer.frozen_layers("C1-C5")
+    device, disk = pools(shards)
+    maps = [prefix.shortcut(NETWORK, params, source, frozen)[0].maps for source in (device, disk)]
+    assert maps[0] is maps[1]
+
+
+def test_scores_and_features_of_more_regions_than_are_looked_at_at_once(
+    shards: list[np.ndarray],
+) -> None:
+    params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
+    some = Rows(shards).of(np.arange(40) % 13)
+    device, disk = (
+        pool.make_pool([some], [np.zeros(40, int)], *pool.statistics([some]), stream)
+        for stream in ("auto", "always")
+    )
+    scores, features = predict_with_features(NETWORK, params, disk)
+    assert scores.shape == (40,) and features.shape == (40, 100)
+    np.testing.assert_array_equal(scores, predict(NETWORK, params, device))
+    np.testing.assert_array_equal(scores[:27], scores[13:])
+
+
+def test_what_would_fill_the_device_stays_on_disk(
+    shards: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, label = Rows(shards), np.zeros(13, int)
+    for memory, streamed in ((4 * table.nbytes, False), (4 * table.nbytes - 1, True)):
+        monkeypatch.setattr(pool.devices, "memory", lambda bytes=memory: (bytes, 0.0))
+        made = pool.make_pool([table], [label], np.zeros(1, "f4"), np.ones(1, "f4"))
+        assert feed.on_host(made) == streamed
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")
+def test_going_through_a_file_does_not_fill_memory(tmp_path: Path) -> None:
+    """128 MiB of regions: every one read, an eighth of that in memory, in a process of its own."""
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<i2", "fortran_order": False, "shape": (4096, 128, 128)}
+        )
+        file.truncate(file.tell() + 4096 * 2**15)
+    code = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from mtl_jax.data.rows import Rows, chunks\n"
+        "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
+        "rows = Rows([np.load(sys.argv[1], mmap_mode='r')])\n"
+        "before = peak()\n"
+        "print(sum(len(c) for c in chunks(rows)), rows[np.arange(4095, 0, -99)].sum())\n"
+        "print((peak() - before) * 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "x.npy"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[0] == "4096 0"
+    assert int(done.stdout.split()[-1]) < 2**24 + 2**22
