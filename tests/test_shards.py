@@ -186,6 +186,35 @@ def test_a_wrong_manifest_is_refused(
         load(home)
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("a,b", "damaged"),
+        ("a,b,1,CC,L,DM,x,biopsy,,i.dcm,70,70,tag,1,1,1,1,0,", "damaged .*'x'"),
+        ("a,b,1,CC,L,DM,0,biopsy,,i.dcm,70,70,tag,1,1,1,1,0,,more", "damaged"),
+    ],
+)
+def test_an_index_with_a_wrong_line_is_refused(
+    tmp_path: Path, line: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And lines that are right come back by column, the widest cell whole, however many at once."""
+    right = "r{0},c,1,CC,L,DM,1,biopsy,test,i.dcm,70,70.5,tag,1,1,1,1,0,{1}"
+    lines = [",".join(shards.COLUMNS), *(right.format(i, "n" * i) for i in range(5))]
+    path = tmp_path / "index.csv"
+    path.write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(shards, "LINES_AT_ONCE", 2)
+    index = shards._index(path)
+    assert index["note"].tolist() == ["", "n", "nn", "nnn", "nnnn"]
+    assert index["roi_id"].tolist() == ["r0", "r1", "r2", "r3", "r4"]
+    assert index["label"].tolist() == [1] * 5 and index["pixel_um_col"].tolist() == [70.5] * 5
+    path.write_text("\n".join([*lines, line]) + "\n")
+    with pytest.raises(InputError, match=reason):
+        shards._index(path)
+    path.write_text("a,b\n")
+    with pytest.raises(InputError, match="its columns are not"):
+        shards._index(path)
+
+
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def chunks() -> Iterator[np.ndarray]:
         yield np.zeros((1, 128, 128), np.int16)
