@@ -3,6 +3,8 @@
 What deep learning is measured against (the paper's third limitation). Knows no networks.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
@@ -24,8 +26,8 @@ def describe(gray: np.ndarray) -> dict[str, float]:
     return shape(mask) | texture(gray, mask) | spiculation(gray, mask)
 
 
-def table(regions: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """The features (n, f) float64 of `regions` (n, s, s), and their names (f,)."""
+def table(regions: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:
+    """The features (n, f) float64 of `regions`, (s, s) each, and their names (f,)."""
     rows = [describe(region) for region in regions]
     return np.array([list(row.values()) for row in rows]), list(rows[0]) if rows else []
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.fft import dctn
 
+from mtl_jax.data.rows import Rows, chunks, join
 from mtl_jax.nouns import RoiSet
 
 ALIKE = 0.98  # correlation at BLOCK means above which regions are called alike
@@ -47,7 +48,7 @@ def alike(collections: Sequence[RoiSet]) -> list[Alike]:
     rows, prints = [], []
     for number, rois in enumerate(collections):
         rows += [(number, row) for row in range(len(rois))]
-        prints += [_prints(chunk) for chunk in _means(rois)]
+        prints += [_prints(_normalized(chunk)) for chunk in chunks(Rows(rois.shards))]
     if not prints:
         return []
     own = np.concatenate(prints)
@@ -62,24 +63,18 @@ def alike(collections: Sequence[RoiSet]) -> list[Alike]:
         other = cases[a] != cases[b]
         candidates |= set(zip(a[other].tolist(), b[other].tolist(), strict=True))
     pairs = sorted({(min(pair), max(pair)) for pair in candidates})
-    found = []
+    pixels, found = join([Rows(rois.shards) for rois in collections]), []
     for start in range(0, len(pairs), AT_ONCE):
         some = pairs[start : start + AT_ONCE]
-        a, b = (_regions(collections, [rows[pair[end]] for pair in some]) for end in (0, 1))
+        a, b = (_normalized(pixels[np.array(some)[:, end]]) for end in (0, 1))
         for (i, j), correlation in zip(some, _correlations(a, b).tolist(), strict=True):
             if correlation >= ALIKE:
                 found.append(Alike(rows[i], rows[j], round(correlation, 4)))
     return found
 
 
-def _means(rois: RoiSet) -> Iterator[np.ndarray]:
-    """BLOCK means (n, 32, 32) of the regions, each of mean 0 and length 1; a flat one is 0."""
-    for shard in rois.shards:
-        for start in range(0, len(shard), AT_ONCE):
-            yield _normalized(shard[start : start + AT_ONCE])
-
-
 def _normalized(pixels: np.ndarray) -> np.ndarray:
+    """BLOCK means (n, 32, 32) of the regions, each of mean 0 and length 1; a flat one is 0."""
     count, side = len(pixels), pixels.shape[1] // BLOCK
     means = pixels.reshape(count, side, BLOCK, side, BLOCK).mean((2, 4), dtype=np.float32)
     means -= means.mean((1, 2), keepdims=True)
@@ -117,18 +112,6 @@ def _near(prints: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             i, j = i[same], j[same]
             close = ((prints[i] - prints[j]) ** 2).sum(1) <= radius**2
             yield i[close], j[close]
-
-
-def _regions(collections: Sequence[RoiSet], places: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The BLOCK means (n, 32, 32) of the regions at these places, as `_means` gives them."""
-    pixels = []
-    for number, row in places:
-        for shard in collections[number].shards:
-            if row < len(shard):
-                pixels.append(shard[row])
-                break
-            row -= len(shard)
-    return _normalized(np.stack(pixels))
 
 
 def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -4,9 +4,8 @@ of a stage do. It describes no mass itself."""
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from mtl_jax.analysis import conventional
+from mtl_jax.data.rows import Rows, chunks
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study import splits
@@ -33,7 +32,9 @@ def conventional_scores(
         print("conventional CAD: hand-made features of the target's regions", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         rois = collections[target]
-        features, _ = conventional.table(np.concatenate(rois.shards))
+        features, _ = conventional.table(
+            region for some in chunks(Rows(rois.shards)) for region in some
+        )
         labels = rois.index["label"].astype(int)
         tables: dict[str, list[Scores]] = {name: [] for name in conventional.CLASSIFIERS}
         for run in parts.values():
