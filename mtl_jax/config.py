@@ -189,7 +189,7 @@ def default() -> ConfigDict:
     #                          all: of every run, 0.1 to 0.25 GB each
 
     # Where it runs
-    c.devices = 1  # accelerators that share each batch
+    c.devices = 1  # that share each batch, of this machine or of all processes together
     c.cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
     c.stream = "auto"  # regions that would fill a quarter of the device's memory stay on disk and
     #                    are read batch by batch; always: all of them; it changes no result

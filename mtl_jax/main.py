@@ -7,6 +7,8 @@ Ctrl-C, 143 by SIGTERM, with a checkpoint where it was.
 
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -27,7 +29,11 @@ def main(_: list[str]) -> None:
         stop.listen()
         config = CONFIG.value
         validate(config)
-        JOBS.get(config.study, study)(config, Path(WORKDIR.value))
+        job = partial(JOBS.get(config.study, study), config, Path(WORKDIR.value))
+        if config.devices > 1 and not DRY_RUN.value:
+            together(job, config)
+        else:
+            job()
     except InputError as error:
         fail(error)
     except stop.Stopped as asked:
@@ -60,6 +66,12 @@ def transfer(config: ConfigDict, folder: Path) -> None:
     from mtl_jax.study.transfer import describe, plan, transfer
 
     print(plan(config) if DRY_RUN.value else describe(transfer(config, folder)))
+
+
+def together(job: Callable[[], None], config: ConfigDict) -> None:
+    from mtl_jax.study import together
+
+    together.together(job, config)
 
 
 JOBS = {SOURCE: source_task, TRANSFER: transfer}  # all others are studies

@@ -29,15 +29,24 @@ def listen() -> None:
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[Callable[[], bool]]:
+def deferred(agreed: Callable[[int], int] = int) -> Iterator[Callable[[], bool]]:
     """A block that a first signal does not interrupt, and a second one does; what it yields tells
-    whether the job was asked to stop."""
+    whether the job was asked to stop.
+
+    `agreed` makes of the signal that this process was asked with, or 0, the one that counts.
+    """
     global _deferring
-    _deferring = True
+
+    def stopping() -> bool:
+        global _asked
+        _asked = agreed(_asked or 0) or None
+        return _asked is not None
+
+    before, _deferring = _deferring, True
     try:
-        yield lambda: _asked is not None
+        yield stopping
     finally:
-        _deferring = False
+        _deferring = before
     if _asked is not None:
         raise Stopped(_asked)
 

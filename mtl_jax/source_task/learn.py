@@ -77,13 +77,12 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
     rules = s.optimizer, t.momentum, t.weight_decay
     params = network.init(last_form, init_key)
     sharding = devices.batch_sharding(c.devices)
-    state = devices.replicate(
-        TrainState(jnp.int32(0), params, steps.optimizer(*rules).init(params)), sharding
-    )
+    state = TrainState(jnp.int32(0), params, steps.optimizer(*rules).init(params))
 
     made_by = {"source": s.to_dict(), "train": t.to_dict(), "seed": c.seed}
     checkpoints = Checkpoints(folder / "checkpoint", made_by)
     begin, state = checkpoints.resume(state)
+    state = devices.replicate(state, sharding)
     history = cut(folder / "history.jsonl", begin)
     total = t.epochs * task.steps
     bar = tqdm(

@@ -2,8 +2,6 @@
 the same paths. Holds no schedule of its own."""
 
 import contextlib
-import functools
-import json
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -12,10 +10,10 @@ from pathlib import Path
 import filelock
 from ml_collections import ConfigDict
 
-from mtl_jax import config, stop
+from mtl_jax import stop
 from mtl_jax.nouns import InputError, Run
 from mtl_jax.study.execute import execute
-from mtl_jax.study.materials import Materials, prepare
+from mtl_jax.study.materials import as_settings, prepare_from
 
 try:
     import ray
@@ -39,7 +37,7 @@ def run_all(
     task = ray.remote(work).options(
         num_cpus=c.ray.cpus, num_gpus=c.ray.gpus, max_retries=c.ray.retries
     )
-    settings = json.dumps(c.to_dict(), sort_keys=True)
+    settings = as_settings(c)
     here = str(Path.cwd())
     waiting = {task.remote(run, str(folder), here, settings): run for run in runs}
     while waiting:
@@ -85,13 +83,5 @@ def work(run: Run, folder: str, here: str, settings: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(place / ".lock"):
             if not (place / "scores.csv").exists():
-                c, materials = _prepared(settings)
+                c, materials = prepare_from(settings)
                 execute(run, place, *materials.of_runs, c)
-
-
-@functools.cache
-def _prepared(settings: str) -> tuple[ConfigDict, Materials]:
-    """Once for all runs that a worker does."""
-    c = config.default()
-    c.update(json.loads(settings))
-    return c, prepare(c)

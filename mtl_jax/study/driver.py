@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from mtl_jax.nouns import Run
 from mtl_jax.study.execute import execute
 from mtl_jax.study.materials import Materials
+from mtl_jax.study.together import announce
 
 Finished = Callable[[Run], None]
 Executor = Callable[[Sequence[Run], Path, Materials, ConfigDict, Finished], None]
@@ -25,8 +26,9 @@ def missing(runs: Sequence[Run], folder: Path) -> list[Run]:
 def local(
     runs: Sequence[Run], folder: Path, materials: Materials, c: ConfigDict, finished: Finished
 ) -> None:
-    """One after another, in this process."""
+    """One after another, in this process, and in those that train together with it."""
     for run in runs:
+        announce(run, c)
         execute(run, folder / "runs" / run.id, *materials.of_runs, c)
         finished(run)
 

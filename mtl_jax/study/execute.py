@@ -19,6 +19,7 @@ from mtl_jax.study import scores as score_tables
 from mtl_jax.study import splits, workdir
 from mtl_jax.study.length import epochs
 from mtl_jax.study.stages import of_last_stage
+from mtl_jax.training import hosts
 from mtl_jax.training.fit import fit
 from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.pool import make_pool, statistics
@@ -36,7 +37,9 @@ def execute(
     c: ConfigDict,
 ) -> None:
     """Trains and scores `run`; leaves run.json, history.jsonl, scores.csv and, where its weights
-    are kept, checkpoint/ in `folder`. scores.csv comes last: where it stands, the run is done."""
+    are kept, checkpoint/ in `folder`. scores.csv comes last: where it stands, the run is done.
+
+    Of several processes, all train and the leader alone scores."""
     begin = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     learned, scored = splits.members(run, collections, split)
@@ -58,7 +61,7 @@ def execute(
     keep = c.keep_weights == "all" or of_last_stage(run, c.study)
     recipe = c.train.copy_and_resolve_references()
     recipe.epochs = epochs(run, collections, split, c.train)
-    with TensorBoard(folder, enabled=c.train.tensorboard) as board:
+    with TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads()) as board:
         params = fit(
             folder,
             make_pool(*_rows(run.tasks, pixels, labels, learned), mean, std, c.stream),
@@ -74,6 +77,9 @@ def execute(
             Path(c.data.cache) / "frozen" if cached else None,
             keep,
         )
+
+    if not hosts.leads():
+        return
 
     def score(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         pool = make_pool(*_rows(run.tasks, pixels, labels, rows), mean, std, c.stream)

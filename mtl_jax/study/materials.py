@@ -1,11 +1,13 @@
 """What every run of a study works on: collections, weights, splits, approaches. Trains nothing."""
 
+import functools
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from mtl_jax import weights
+from mtl_jax import config, weights
 from mtl_jax.config import STAGES, parse_task_weights
 from mtl_jax.data import ingest
 from mtl_jax.nouns import InputError, RoiSet
@@ -49,6 +51,19 @@ def prepare(c: ConfigDict) -> Materials:
     if c.data.test_each:
         split = splits.hold_out_others(split, collections, fraction, c.seed)
     return Materials(collections, split, pretrained, approaches)
+
+
+def as_settings(c: ConfigDict) -> str:
+    """`c` as text, for processes that do runs elsewhere."""
+    return json.dumps(c.to_dict(), sort_keys=True)
+
+
+@functools.cache
+def prepare_from(settings: str) -> tuple[ConfigDict, Materials]:
+    """The config of that text and its materials, once for all runs that a process does."""
+    c = config.default()
+    c.update(json.loads(settings))
+    return c, prepare(c)
 
 
 def load_collections(c: ConfigDict) -> dict[str, RoiSet]:

@@ -15,10 +15,12 @@ from mtl_jax import whole
 from mtl_jax.difference import difference
 from mtl_jax.nouns import InputError
 
-# They say where and how the work is done and change no result, so that a job may move.
+# They say where and how the work is done and change no result, so that a job may move; another
+# number of devices changes it by rounding.
 PLACES = (
     "data.cache",
     "data.workers",
+    "devices",
     "executor",
     "keep_weights",
     "ray.address",

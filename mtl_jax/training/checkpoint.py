@@ -10,11 +10,11 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from mtl_jax import whole
 from mtl_jax.difference import difference
 from mtl_jax.nouns import InputError, Params, TrainState
+from mtl_jax.weights.tree import checkpointer
 
 FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
 PACKAGES = ("mtl_jax", "jax", "jaxlib", "flax", "optax")  # those that decide a training's numbers
@@ -42,8 +42,8 @@ class Checkpoints:
         takes over the state's memory. InputError: the disk does not take it."""
         with whole.folder(self._folder / str(epoch)) as draft:
             try:
-                with ocp.StandardCheckpointer() as checkpointer:
-                    checkpointer.save(draft / "state", state._asdict())
+                with checkpointer() as orbax:
+                    orbax.save(draft / "state", jax.device_get(state._asdict()))
             except Exception as error:  # what Orbax and TensorStore raise has no common type
                 raise whole.unwritable(self._folder / str(epoch), error) from error
             whole.write_text(draft / CARD, json.dumps(self._card, indent=1) + "\n")
@@ -52,8 +52,8 @@ class Checkpoints:
         self._remove(epochs(self._folder)[:-KEPT])
 
     def resume(self, state: TrainState) -> tuple[int, TrainState]:
-        """Finished epochs and state of the newest whole checkpoint, on the devices of `state`; 0
-        and `state` itself where there is none.
+        """Finished epochs and state of the newest whole checkpoint, on the host, whatever devices
+        trained it; 0 and `state` itself where there is none.
 
         A damaged checkpoint is named on stderr and deleted: the one before serves, to the same
         result. InputError where one was made by something else, with the difference.
@@ -70,8 +70,8 @@ class Checkpoints:
                 self._remove([epoch])
                 continue
             self._refuse_other(place)
-            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict())
-            return epoch, TrainState(**_restore(place, abstract))
+            like = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), state._asdict())
+            return epoch, TrainState(**_restore(place, like))
         return 0, state
 
     def close(self, keep: int) -> None:
@@ -124,8 +124,8 @@ def params(folder: Path) -> Params:
 
 def _restore(place: Path, like: Any) -> dict[str, Any]:
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(place / "state", like)
+        with checkpointer() as orbax:
+            return orbax.restore(place / "state", like)
     except Exception as error:  # what Orbax and TensorStore raise has no common type
         raise InputError(
             f"{place}: this checkpoint cannot be read back ({str(error).splitlines()[0][:120]});"

@@ -15,15 +15,18 @@ from mtl_jax.nouns import InputError
 
 
 def batch_sharding(count: int) -> NamedSharding | None:
-    """How rows of a batch are spread over `count` local devices; None for one device."""
-    found = jax.local_device_count()
+    """How rows of a batch are spread over `count` devices; None for one device.
+
+    Of several processes (hosts.py), all devices of all count, and all are taken.
+    """
+    found = jax.device_count()
     if count > found:
         raise InputError(f"config.devices is {count}; this machine has {found}: set it to {found}")
     if count == 1:
         return None
     # Auto, because the default (Explicit) makes Linen's Dropout refuse a sharded batch.
     mesh = jax.make_mesh(
-        (count,), ("rows",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:count]
+        (count,), ("rows",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count]
     )
     return NamedSharding(mesh, PartitionSpec("rows"))
 
@@ -76,9 +79,22 @@ def memory() -> tuple[float, float]:
 
 
 def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
-    """A copy of every array on each device of the mesh, or on the default device."""
+    """A copy of every array on each device of the mesh, or on the default device.
+
+    Of several processes each brings its own devices the same values.
+    """
     if sharding is None:
         return jax.tree.map(lambda a: jax.numpy.array(a, copy=True), tree)
     everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-    # may_alias=False: the result is donated to the step, and the source must outlive that.
-    return jax.tree.map(lambda a: jax.device_put(a, everywhere, may_alias=False), tree)
+
+    def copies(array: jax.Array) -> jax.Array:
+        # may_alias=False: the result is donated to the step, and the source must outlive that.
+        each = [jax.device_put(array, d, may_alias=False) for d in everywhere.addressable_devices]
+        return jax.make_array_from_single_device_arrays(array.shape, everywhere, each)
+
+    return jax.tree.map(copies, tree)
+
+
+def here(tree: Any) -> Any:
+    """The copy of every replicated array that the first device of this process holds."""
+    return jax.tree.map(lambda a: a.addressable_data(0), tree)

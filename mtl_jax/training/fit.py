@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mtl_jax import stop, whole
 from mtl_jax.models.alexnet import AlexNet
 from mtl_jax.nouns import InputError, Params, TrainState
-from mtl_jax.training import devices, transfer
+from mtl_jax.training import devices, hosts, transfer
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.epoch import Order, make_epoch
 from mtl_jax.training.feed import on_host
@@ -62,27 +62,25 @@ def fit(
         folder.mkdir(parents=True, exist_ok=True)
     sharding = devices.batch_sharding(device_count)
     optimizer = transfer.optimizer(frozen, recipe.momentum, recipe.weight_decay)
-    # A copy: the step takes the state's memory over, and the caller keeps `params`.
     state = TrainState(jnp.int32(0), params, optimizer.init(params))
-    state = devices.replicate(state, sharding)
     source, first = shortcut(network, params, pool, frozen, cache) if cache else (pool, "C1")
     if sharding and not on_host(source):
         source = devices.replicate(source, sharding)
     order_key, dropout_key = jax.random.split(key)
     regions, steps = len(pool.label), steps_per_epoch(len(pool.label), recipe.batch_size)
 
-    checkpoints = Checkpoints(
-        folder / "checkpoint",
-        {
-            "network": _fields(network),
-            "frozen": frozen,
-            "tasks": dict(zip(tasks, task_weights, strict=True)),
-            "regions": regions,
-            "key": jax.random.key_data(key).tolist(),
-            "train": {k: v for k, v in recipe.items() if k not in OF_NO_EFFECT},
-        },
-    )
+    made_by = {
+        "network": _fields(network),
+        "frozen": frozen,
+        "tasks": dict(zip(tasks, task_weights, strict=True)),
+        "regions": regions,
+        "key": jax.random.key_data(key).tolist(),
+        "train": {k: v for k, v in recipe.items() if k not in OF_NO_EFFECT},
+    }
+    checkpoints = hosts.Shared(Checkpoints(folder / "checkpoint", made_by))
     begin, state = checkpoints.resume(state)
+    # A copy: the step takes the state's memory over, and the caller keeps `params`.
+    state = devices.replicate(state, sharding)
     history = cut(folder / "history.jsonl", begin)
     epoch = make_epoch(
         network,
@@ -106,7 +104,7 @@ def fit(
         mininterval=0.1 if sys.stderr.isatty() else 30,
     )
     opened = history.open("a", encoding="utf-8")
-    with bar, whole.writing(history), opened as lines, stop.deferred() as stopping:
+    with bar, whole.writing(history), opened as lines, stop.deferred(hosts.agreed) as stopping:
         for done in range(begin, recipe.epochs):
             order = Order(
                 *epoch_order(jax.random.fold_in(order_key, done), regions, recipe.batch_size),
@@ -141,13 +139,14 @@ def fit(
             bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
             last = done + 1 == recipe.epochs
             due = keep if last else (done + 1) % recipe.checkpoint_epochs == 0
-            if due or stopping():
+            asked = stopping()
+            if due or asked:
                 checkpoints.save(done + 1, state)
-            if stopping():
+            if asked:
                 break
     if keep:
         checkpoints.close(keep=recipe.epochs)
-    return state.params
+    return devices.here(state.params)
 
 
 def _summarize(

@@ -12,11 +12,18 @@ import orbax.checkpoint as ocp
 from mtl_jax.nouns import Params
 
 
+def checkpointer() -> ocp.StandardCheckpointer:
+    """Orbax's, for this process: of several that train together, none waits for the others."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
+
+
 def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float32) -> None:
     """Writes nested dicts of arrays as `dtype` to `folder`, which must not exist."""
     params = jax.tree.map(lambda array: np.asarray(array, dtype), params)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), params)
+    with checkpointer() as orbax:
+        orbax.save(folder.absolute(), params)
 
 
 def read_tree(folder: Path, shapes: dict[str, dict[str, list[int]]]) -> Params:
@@ -27,5 +34,5 @@ def read_tree(folder: Path, shapes: dict[str, dict[str, list[int]]]) -> Params:
     target = jax.tree.map(
         lambda shape: np.empty(shape, np.float32), shapes, is_leaf=lambda x: isinstance(x, list)
     )
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(folder.absolute(), target)
+    with checkpointer() as orbax:
+        return orbax.restore(folder.absolute(), target)
