@@ -27,7 +27,11 @@ TINY = {
 
 
 def start(
-    workdir: Path, cache: Path, other: Mapping[str, str] = MappingProxyType({}), job: str = "paper"
+    workdir: Path,
+    cache: Path,
+    other: Mapping[str, str] = MappingProxyType({}),
+    job: str = "paper",
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen:
     """The study in a process of its own, with other settings than TINY; programs once compiled are
     kept beside the cache."""
@@ -41,7 +45,7 @@ def start(
     return subprocess.Popen(
         [sys.executable, "-m", "mtl_jax.main", *where, *flags],
         cwd=ROOT,
-        env=os.environ | compiled,
+        env={**os.environ, **compiled, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -236,22 +236,33 @@ sys.path.insert(0, sys.argv[2])
 import test_training as t
 from mtl_jax.models import alexnet
 from mtl_jax.training.fit import fit
-from mtl_jax.training.history import TensorBoard
 params = jax.device_get(alexnet.init(t.NETWORK, jax.random.key(0)))
-done = {
-    n: fit(Path(sys.argv[1]) / str(n), t.made_up_pool(), params, t.NETWORK,
-           t.transfer.frozen_layers("C1-C5"), ("a", "b"), (1.0, 1.0), t.recipe(epochs=1),
-           jax.random.key(7), n, lambda line: None)
-    for n in (1, 4)
-}
-for name, layer in done[1].items():
+
+def train(name, devices, until=3, every=1):
+    def report(line):
+        if line["epoch"] > until:
+            raise KeyboardInterrupt
+    return fit(Path(sys.argv[1]) / name, t.made_up_pool(4), params, t.NETWORK,
+               t.transfer.frozen_layers("C1-C5"), ("a", "b"), (1.0, 1.0),
+               t.recipe(epochs=3, checkpoint_epochs=every), jax.random.key(7), devices, report,
+               Path(sys.argv[1]) / "cache", keep=False)
+
+one = train("one", 1, every=9)
+for devices, until in ((4, 1), (2, 2)):
+    try:
+        train("moved", devices, until)
+    except KeyboardInterrupt:
+        print("moved on after epoch", until)
+moved = train("moved", 1)
+for name, layer in one.items():
     for part, value in layer.items():
-        np.testing.assert_allclose(done[4][name][part], value, atol=1e-6)
+        assert len(moved[name][part].devices()) == 1
+        np.testing.assert_allclose(moved[name][part], value, atol=1e-6)
 print("equal")
 """
 
 
-def test_four_devices_train_as_one_does(tmp_path: Path) -> None:
+def test_begun_on_four_devices_and_ended_on_two_and_one_as_on_one_alone(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", FOUR_DEVICES, str(tmp_path), str(Path(__file__).parent)],
         capture_output=True,

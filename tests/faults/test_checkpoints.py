@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import StandardCheckpointer
 
 from mtl_jax.nouns import InputError, TrainState
 from mtl_jax.training import checkpoint
@@ -82,7 +83,7 @@ def test_files_removed_under_us(
         shutil.rmtree(tmp_path / "3")
         (tmp_path / "3").mkdir()
     elif how == "removed file":
-        max((tmp_path / "3/state").rglob("*"), key=lambda p: p.is_file()).unlink()
+        next((tmp_path / "3/state").rglob("manifest.ocdbt")).unlink()
     else:
         (tmp_path / "3/state/more").write_text("x")
     epoch, found = checkpoints.resume(state(0))
@@ -126,7 +127,7 @@ def test_a_write_that_fails_half_way_leaves_the_earlier_ones(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.ocp.StandardCheckpointer, "save", full)
+    monkeypatch.setattr(StandardCheckpointer, "save", full)
     with pytest.raises(InputError, match="/4: cannot be written .No space left.*free space on"):
         checkpoints.save(4, state(4))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "3"]

@@ -1,0 +1,247 @@
+"""Several processes that train together over loopback: as one does, stopped, failed and killed."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import jax
+import numpy as np
+import pytest
+from study_command import finish, start
+from test_training import NETWORK, made_up_pool, recipe
+
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import InputError, Params
+from mtl_jax.training import hosts, transfer
+from mtl_jax.training.fit import fit
+
+ONE_RUN = {"folds": "4", "study": "test", "network": "C1-C5"}
+
+
+def meeting(count: int) -> list[dict[str, str]]:
+    """The environment of each of `count` processes, with a port that is free now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    all_of_them = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
+    return [{**all_of_them, "JAX_PROCESS_ID": str(n)} for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({}, False),
+        ({"JAX_NUM_PROCESSES": "1"}, False),
+        ({"JAX_NUM_PROCESSES": "2"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "8"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "4"}, False),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, False),  # in the batch script itself
+        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
+    ],
+)
+def test_what_the_environment_says(environment: dict[str, str], several: bool) -> None:
+    assert hosts.several(environment) is several
+
+
+def test_an_environment_that_says_nothing_sensible(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="JAX_NUM_PROCESSES='two'; it must be a whole number"):
+        hosts.several({"JAX_NUM_PROCESSES": "two"})
+    for name in hosts.BY_HAND:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    with pytest.raises(InputError, match="says JAX_NUM_PROCESSES, but not JAX_COORDINATOR_ADDR"):
+        hosts.join(2)
+
+
+def train(folder: Path, devices: int, until: int = 2, checkpoint_epochs: int = 1) -> Params:
+    """Two epochs; KeyboardInterrupt in the one after `until`."""
+
+    def report(line: dict[str, float]) -> None:
+        if line["epoch"] > until:
+            raise KeyboardInterrupt
+
+    return fit(
+        folder,
+        made_up_pool(4),
+        jax.device_get(alexnet.init(NETWORK, jax.random.key(0))),
+        NETWORK,
+        transfer.frozen_layers("C1-C5"),
+        ("a", "b"),
+        (1.0, 1.0),
+        recipe(checkpoint_epochs=checkpoint_epochs),
+        jax.random.key(7),
+        devices,
+        report,
+        folder / "cache",
+        keep=False,
+    )
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import test_hosts as t
+from mtl_jax.nouns import InputError
+from mtl_jax.training import hosts
+hosts.join(2)
+assert hosts.share(f"I am {hosts._number}") == ["I am 0", "I am 1"]
+folder = Path(sys.argv[1]) / ("work" if hosts.leads() else "scratch")
+try:
+    t.train(folder, 2, until=1)
+except KeyboardInterrupt:
+    assert hosts.agreed(15 if not hosts.leads() else 0) == 15
+if hosts.leads():
+    try:
+        hosts.share()
+    except hosts.Elsewhere as other:
+        print(other, other.status)
+else:
+    hosts.fail(InputError("no such file"), 2)
+"""
+
+
+def test_two_processes_train_as_one_and_one_goes_on_with_it(tmp_path: Path) -> None:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(tmp_path), str(Path(__file__).parent)],
+            env=os.environ | environment | {"JAX_NUM_CPU_DEVICES": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for environment in meeting(2)
+    ]
+    whole = train(tmp_path / "whole", 1, checkpoint_epochs=9)
+    said = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert said[0][0].splitlines()[-1] == "process 1: no such file 2"
+    assert not (tmp_path / "scratch/checkpoint").exists()  # a follower keeps nothing
+    assert [p.name for p in (tmp_path / "work/checkpoint").glob("[0-9]*")] == ["1"]
+    resumed = train(tmp_path / "work", 1)
+    for name, layer in whole.items():
+        for part, value in layer.items():
+            np.testing.assert_allclose(resumed[name][part], value, atol=1e-6)
+
+
+def together(
+    workdir: Path, cache: Path, other: Mapping[str, str] = MappingProxyType({}), count: int = 2
+) -> list[subprocess.Popen]:
+    settings = {**ONE_RUN, "devices": str(count), **other}
+    return [
+        start(workdir, cache, settings, "mttl", {**environment, "JAX_NUM_CPU_DEVICES": "1"})
+        for environment in meeting(count)
+    ]
+
+
+def ends(processes: list[subprocess.Popen]) -> tuple[list[int], list[list[str]]]:
+    """Exit status, and lines of ours on stderr, of each."""
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    lines = [[x for x in text.splitlines() if x.startswith("mtl_jax:")] for text in said]
+    assert not any("Traceback" in text for text in said), said
+    return [process.returncode for process in processes], lines
+
+
+def test_a_wrong_number_of_devices_is_answered_once(tmp_path: Path) -> None:
+    other = {"devices": "4"}
+    status, lines = ends(together(tmp_path / "w", tmp_path / "cache", other))
+    assert status == [2, 2] and lines[1] == []
+    (line,) = lines[0]
+    assert line.endswith("the 2 processes have 2 together: set it to 2")
+
+
+def scores(workdir: Path) -> np.ndarray:
+    with next(workdir.glob("runs/*/scores.csv")).open(encoding="utf-8") as file:
+        return np.array([float(row["score"]) for row in csv.DictReader(file)])
+
+
+def wait_for_an_epoch(workdir: Path, processes: list[subprocess.Popen]) -> None:
+    begin = time.monotonic()
+    while not list(workdir.glob("runs/*/checkpoint/[0-9]*")):
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() - begin < 200
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> np.ndarray:
+    """The scores of one process with one device."""
+    workdir = tmp_path_factory.mktemp("alone")
+    finish(start(workdir, cache, {**ONE_RUN, "train.epochs": "6"}, "mttl"))
+    return scores(workdir)
+
+
+LONGER = {"train.epochs": "6"}
+
+
+@pytest.mark.slow
+def test_a_study_of_two_processes(tmp_path: Path, cache: Path, alone: np.ndarray) -> None:
+    leader, follower = together(tmp_path, cache, LONGER)
+    out = finish(leader)
+    assert out.count("report:") == 1 and (tmp_path / "report.html").exists()
+    assert finish(follower) == ""
+    np.testing.assert_allclose(scores(tmp_path), alone, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["leader", "follower", "both"])
+def test_killed_and_finished_by_one_process(
+    whom: str, tmp_path: Path, cache: Path, alone: np.ndarray
+) -> None:
+    processes = together(tmp_path, cache, LONGER)
+    wait_for_an_epoch(tmp_path, processes)
+    for process in {"leader": processes[:1], "follower": processes[1:], "both": processes}[whom]:
+        process.send_signal(signal.SIGKILL)
+    for process in processes:
+        process.communicate(timeout=250)  # JAX ends those who are left
+        assert process.returncode != 0
+    finish(start(tmp_path, cache, {**ONE_RUN, **LONGER}, "mttl"))
+    np.testing.assert_allclose(scores(tmp_path), alone, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [0, 1])
+def test_asked_to_stop_both_stop(
+    asked: int, tmp_path: Path, cache: Path, alone: np.ndarray
+) -> None:
+    processes = together(tmp_path, cache, LONGER)
+    wait_for_an_epoch(tmp_path, processes)
+    processes[asked].send_signal(signal.SIGTERM)
+    status, lines = ends(processes)
+    assert status == [143, 143]
+    assert lines[0][-1] == "mtl_jax: stopped by SIGTERM; the same command goes on from here"
+    assert not (tmp_path / "results.json").exists()
+    for process in together(tmp_path, cache, LONGER):
+        finish(process)
+    np.testing.assert_allclose(scores(tmp_path), alone, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (
+            {"train.learning_rate": "1e9", "train.final_learning_rate": "1e9"},
+            "the loss is no longer a number at step",
+        ),
+        ({"data.sources": "('mini_mias:nowhere',)"}, "nowhere"),
+        ({"executor": "ray"}, "config.executor is 'ray'; where several processes"),
+    ],
+)
+def test_what_ends_the_leader_ends_the_follower(
+    other: dict[str, str], says: str, tmp_path: Path, cache: Path
+) -> None:
+    status, lines = ends(together(tmp_path, cache, other))
+    assert status == [2, 2] and says in lines[0][-1]
