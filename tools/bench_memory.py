@@ -19,13 +19,14 @@ import numpy as np
 from mtl_jax.data import ingest, shards
 
 COUNTS = (10**3, 10**4, 10**5)
-STEPS, BATCH, SCORED = 30, 128, 512
+STEPS, READS, BATCH, SCORED = 30, 20, 128, 512
 NETWORK = "C1"
 
 
 def streamed(counts: tuple[int, ...], folder: Path | None) -> Iterator[dict[str, Any]]:
     """A row a number of regions: peak resident memory in MB after each part of the work, its growth
-    from the first row, bytes of the index a region, steps a second; and one of a pool in memory."""
+    from the first row, bytes of the index a region, the median time to read a batch, steps a
+    second; and one of a pool in memory."""
     first = None
     for count in counts:
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -108,7 +109,11 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     picks, weight = pool.epoch_order(jax.random.key(1), len(rows), BATCH)
     jax.block_until_ready((picks, weight))
     peaks["order"] = _peak_mb()
-    clock: list[float] = []
+    reads, clock = [], []
+    for some in np.asarray(picks[-READS:]):
+        begin = time.perf_counter()
+        feed.fetch(source, some)
+        reads.append(time.perf_counter() - begin)
     epoch = make_epoch(network, frozen, 0.9, 0.0005, (1.0,), None, "C1", feed.on_host(source))
     order = Order(picks[:STEPS], weight[:STEPS], jnp.full(STEPS, 1e-3))
     state, _ = epoch(
@@ -127,6 +132,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
         "order_bytes": (picks.nbytes + weight.nbytes) / len(rows),
         "open_s": opened,
         "statistics_s": gone_through,
+        "read_ms": 1e3 * float(np.median(reads)),
         "steps_a_second": (len(clock) - 1) / (clock[-1] - clock[0]),
     }
 
