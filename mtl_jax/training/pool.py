@@ -83,7 +83,7 @@ def make_pool(
     task = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
     if stream == "always" or rows.nbytes > SHARE * devices.memory()[0]:
         return Pool(rows, label, task, jnp.asarray(mean), jnp.asarray(std))
-    return Pool(*map(jnp.asarray, (rows[:], label, task, mean, std)))
+    return Pool(*jax.device_put((rows[:], label, task, mean, std)))
 
 
 def steps_per_epoch(regions: int, batch_size: int) -> int:
