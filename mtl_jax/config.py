@@ -25,8 +25,10 @@ STAGES = {
 }
 SOURCE = "source"  # the job that is no study: what is learned before any transfer
 TRANSFER = "transfer"  # the same runs from several sets of weights
+TRUNKS = ("alexnet", "vgg16", "resnet18")
 HEADS = ("shared", "per_task")
 OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other is a folder
+OF_ALEXNET = ("shipped", "analytic")  # of these
 UNITS = ("view", "lesion")
 CACHES = ("auto", "off")
 STREAMS = ("auto", "always")
@@ -127,6 +129,7 @@ def default() -> ConfigDict:
 
     # The network
     c.model = ConfigDict()
+    c.model.trunk = "alexnet"  # the paper's (Table 3); vgg16, resnet18: with weights of theirs
     c.model.dropout = 0.5  # after F1 and F2 (2.2)
     c.model.heads = "shared"  # shared: one F5 for all collections (2.3); per_task: one each
 
@@ -225,6 +228,7 @@ def validate(c: ConfigDict) -> None:
     _one_of("study", c.study, (*STAGES, SOURCE, TRANSFER))
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
+    _validate_trunk(c)
     _one_of("executor", c.executor, EXECUTORS)
     _one_of("keep_weights", c.keep_weights, KEEP)
     _one_of("cache", c.cache, CACHES)
@@ -283,6 +287,22 @@ def validate(c: ConfigDict) -> None:
     _validate_stages(c)
     _validate_transfer(c)
     _validate_source(c)
+
+
+def _validate_trunk(c: ConfigDict) -> None:
+    """In the job that compares weights the trunk follows them, and this one is of 'random'."""
+    trunk = c.model.trunk
+    _one_of("model.trunk", trunk, TRUNKS)
+    if trunk == TRUNKS[0] or c.study == TRANSFER:
+        return
+    _need("model.trunk", trunk, c.study != SOURCE, "alexnet, which the source task is made for")
+    _need(
+        "weights",
+        c.weights,
+        c.weights not in OF_ALEXNET,
+        f"weights of config.model.trunk, {trunk}: random, or a folder that "
+        "tools/convert_weights.py made of them",
+    )
 
 
 def _validate_stages(c: ConfigDict) -> None:

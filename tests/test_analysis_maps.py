@@ -8,10 +8,13 @@ from scipy import signal
 
 from mtl_jax import weights
 from mtl_jax.analysis import deconvolution, gradients
+from mtl_jax.analysis.chain import chain
 from mtl_jax.models import alexnet
 from mtl_jax.nouns import Params
 
 SIZE = (128, 128)
+NETWORK = alexnet.AlexNet()
+LINKS = chain(NETWORK)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def test_back_through_c1_is_scipys_transposed_convolution(params: Params) -> Non
     rng = np.random.default_rng(0)
     kernel = rng.standard_normal((11, 11, 3, 4)).astype(np.float32)
     y = rng.standard_normal((31, 31, 4)).astype(np.float32)
-    ours = np.asarray(deconvolution.transposed(jnp.asarray(y), jnp.asarray(kernel), "C1", SIZE))
+    ours = np.asarray(deconvolution.transposed(jnp.asarray(y), jnp.asarray(kernel), LINKS[0], SIZE))
     # The transpose of stride 4: values four apart; of correlation: convolution; of padding: a crop.
     apart = np.zeros((121, 121, 4))
     apart[::4, ::4] = y
@@ -37,8 +40,8 @@ def test_back_through_c1_is_scipys_transposed_convolution(params: Params) -> Non
     np.testing.assert_allclose(ours, whole[2:130, 2:130], atol=2e-4)
     # And a map of the real network, alone.
     image = jnp.asarray(rng.standard_normal((*SIZE, 3)), jnp.float32)
-    passed = deconvolution.forward(params, image, lrn=False)
-    ours = np.asarray(deconvolution.project(params, passed, "C1", 5, SIZE))
+    passed = deconvolution.forward(params, image, LINKS)
+    ours = np.asarray(deconvolution.project(params, passed, LINKS[:1], 5, SIZE))
     apart = np.zeros((121, 121))
     apart[::4, ::4] = passed.maps["C1"][..., 5]
     filters = np.asarray(params["C1"]["kernel"], np.float64)[..., 5]
@@ -50,7 +53,7 @@ def test_back_through_c1_is_scipys_transposed_convolution(params: Params) -> Non
 @pytest.mark.parametrize("lrn", [False, True])
 def test_the_way_forward_is_the_networks_own(params: Params, lrn: bool) -> None:
     image = np.random.default_rng(1).standard_normal((*SIZE, 3)).astype(np.float32)
-    passed = deconvolution.forward(params, jnp.asarray(image), lrn)
+    passed = deconvolution.forward(params, jnp.asarray(image), chain(alexnet.AlexNet(lrn=lrn)))
     for layer, switches in passed.switches.items():
         pooled = deconvolution.pool(passed.maps[layer])[0]
         theirs = alexnet.forward(params, image[None], last=layer, lrn=lrn)[0]
@@ -82,7 +85,7 @@ def test_a_planted_thing_lights_up_where_it_stands(params: Params, what: str) ->
         gray = 4 * np.exp(-((row - at[0]) ** 2 + (column - at[1]) ** 2) / (2 * 4.0**2))
     else:  # a short upright edge
         gray = 4.0 * ((column >= at[1]) & (column < at[1] + 12) & (abs(row - at[0]) < 12))
-    for layer, (_, maps) in deconvolution.strongest(params, gray, False, 6).items():
+    for layer, (_, maps) in deconvolution.strongest(NETWORK, params, gray, 6).items():
         for found in maps if layer in ("C1", "C2") else maps[:1]:
             weight = np.abs(found) ** 2
             if weight.sum() == 0:
@@ -91,7 +94,7 @@ def test_a_planted_thing_lights_up_where_it_stands(params: Params, what: str) ->
             assert np.hypot(middle[0] - at[0], middle[1] - at[1]) < 16, layer
     # Elsewhere nothing: half the region away from it holds less than a tenth.
     far = np.hypot(row - at[0], column - at[1]) > 48
-    weight = np.abs(deconvolution.strongest(params, gray, False, 6)["C1"][1]) ** 2
+    weight = np.abs(deconvolution.strongest(NETWORK, params, gray, 6)["C1"][1]) ** 2
     assert weight[:, far].sum() < 0.1 * weight.sum()
 
 

@@ -271,7 +271,7 @@ def opinionated(model: bundle.Model) -> bundle.Model:
     about["network"] = {"outputs": 4, "lrn": True}
     about["run"]["tasks"] = ["sfm", "dm"]
     about["run"]["input_mean"]["dm"], about["run"]["input_std"]["dm"] = 40.0, 900.0
-    params = alexnet.init(alexnet.AlexNet(4, True), jax.random.key(5))
+    params = alexnet.init(alexnet.AlexNet(4, lrn=True), jax.random.key(5))
     gray = (regions(8) - 40.0) / 900.0
     image = np.repeat(gray[..., None], 3, axis=-1).astype(np.float32)
     logits = np.asarray(alexnet.forward(params, image, lrn=True))

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from scipy.special import expit, logit
 
-from mtl_jax import bundle, roc
+from mtl_jax import bundle, nested, roc
 from mtl_jax.bundle import calibration, pictures, ranges, scoring
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.cutting import regions
 from mtl_jax.imaging.stored import Stored
-from mtl_jax.models import alexnet
+from mtl_jax.models import alexnet, network
 from mtl_jax.nouns import LesionView
 from mtl_jax.phantom import case as phantom
 from mtl_jax.phantom.receptor import RECEPTORS
@@ -105,10 +105,8 @@ def spot_finder() -> bundle.Model:
     C1 holds one filter, a spot less its surroundings; one unit of each later layer hands its answer
     on; F1 adds up the map.
     """
-    params = {
-        layer: {leaf: np.zeros(shape, np.float32) for leaf, shape in leaves.items()}
-        for layer, leaves in alexnet.shapes().items()
-    }
+    shapes = network.shapes(alexnet.AlexNet())
+    params = nested.nested({path: np.zeros(shape, np.float32) for path, shape in shapes.items()})
     row, column = np.mgrid[-5:6, -5:6]
     spot = np.exp(-(row**2 + column**2) / (2 * 2.0**2))
     params["C1"]["kernel"][:, :, :, 0] = (spot - spot.mean())[..., None] / 10

@@ -108,7 +108,7 @@ def test_what_is_exported_is_plain_alexnet(form: network.Form) -> None:
     params = network.init(form, KEY)
     plain = network.convolutions(form, params)
     assert {k: v["kernel"].shape for k, v in plain.items()} == {
-        k: v for k, v in weights.table.KERNEL_SHAPES.items() if k in alexnet.CONVOLUTIONS
+        k: v for k, v in weights.table.KERNELS["alexnet"].items() if k in alexnet.CONVOLUTIONS
     }
     gray = jax.random.normal(KEY, (4, 64, 64, 1))
     ours = alexnet.forward(plain, jnp.repeat(gray, 3, -1), "C1", "C5").mean((1, 2))

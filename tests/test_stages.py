@@ -152,18 +152,18 @@ def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
     recipe.epochs, recipe.batch_size = 7, 32
     mttl = Run("mttl", ("t", "x", "y"), "C1", None, 0)
     sttl = Run("sttl", ("t",), "C1", None, 0, target_cases=cases)
-    most = length.cost(mttl, rois, split, recipe).steps
+    most = length.cost(mttl, rois, split, recipe, "alexnet").steps
     assert length.epochs(sttl, rois, split, recipe) == 7
     recipe.match_steps = True
-    assert length.cost(mttl, rois, split, recipe).steps == most
-    steps = length.cost(sttl, rois, split, recipe).steps
+    assert length.cost(mttl, rois, split, recipe, "alexnet").steps == most
+    steps = length.cost(sttl, rois, split, recipe, "alexnet").steps
     epoch = steps // length.epochs(sttl, rois, split, recipe)
     assert most <= steps < most + epoch
 
 
 def test_operations_of_a_pass_are_those_of_the_layers() -> None:
     """Two for each weight and place: C1 has 31 x 31 places of 64 kernels of 11 x 11 x 3."""
-    layers = length.layer_operations()
+    layers = length.layer_operations("alexnet")
     assert layers["C1"] == pytest.approx(2 * 31**2 * 64 * 11**2 * 3, rel=0.08)
     assert layers["C3"] == pytest.approx(2 * 7**2 * 384 * 9 * 192, rel=0.3)
     assert layers["F2"] == pytest.approx(2 * 4096**2, rel=0.01)

@@ -1,16 +1,18 @@
-"""Converts ImageNet weights of AlexNet to a folder that `--config.weights` takes.
+"""Converts weights of AlexNet, VGG16 or ResNet-18 to a folder that `--config.weights` takes.
 
     python tools/convert_weights.py INPUT --output checkpoints/NAME [--fc drop|keep] [--force]
     python tools/convert_weights.py --download --output checkpoints/NAME
 
 INPUT is a file of PyTorch, safetensors, NumPy, ONNX, Keras, Caffe (as `.npy`) or cuda-convnet2,
-told by its content; no code in it is ever run. `--download` fetches torchvision's.
+told by its content; no code in it is ever run. The names in it tell the network. `--download`
+fetches torchvision's AlexNet.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from mtl_jax import nested
 from mtl_jax.nouns import InputError
 from mtl_jax.weights import Weights, convert, save
 from mtl_jax.weights.download import URL, download
@@ -51,17 +53,21 @@ def main(arguments: list[str] | None = None) -> int:
 def summary(weights: Weights, folder: Path) -> str:
     """The layers as a table, then the main lines of the card."""
     card = weights.card
-    lines = [f"{'layer':<6} {'kernel':<18} {'bias':<8} {'numbers':>10}  kernel mean, sd"]
-    for layer, leaves in weights.params.items():
-        kernel, bias = leaves["kernel"], leaves["bias"]
+    arrays = nested.flat(weights.params)
+    layers = [path.removesuffix("/kernel") for path in arrays if path.endswith("/kernel")]
+    wide = max(map(len, ("layer ", *layers)))
+    lines = [f"{'layer':<{wide}} {'kernel':<18} {'bias':<8} {'numbers':>10}  kernel mean, sd"]
+    for layer in layers:
+        kernel, bias = arrays[f"{layer}/kernel"], arrays[f"{layer}/bias"]
         lines.append(
-            f"{layer:<6} {'x'.join(map(str, kernel.shape)):<18} {bias.shape[0]:<8} "
+            f"{layer:<{wide}} {'x'.join(map(str, kernel.shape)):<18} {bias.shape[0]:<8} "
             f"{kernel.size + bias.size:>10,}  {kernel.mean():+.5f}, {kernel.std():.5f}"
         )
     stats = card["input"]
     lines += [
         "",
         f"{card['parameters']:,} numbers from {card['source']} ({card['format']})",
+        f"trunk          {card['trunk']}",
         f"source sha256  {card['sha256']}",
         f"input          {stats['channels']} channels in {stats['range']}, "
         f"less {stats['mean']}, over {stats['std']}; LRN {'yes' if card['lrn'] else 'no'}",

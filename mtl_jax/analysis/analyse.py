@@ -13,10 +13,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from mtl_jax import nested
 from mtl_jax.analysis import choose, convergence, deconvolution, embedding, features, files
 from mtl_jax.analysis.gradients import integrated
 from mtl_jax.data.rows import Rows
 from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet
+from mtl_jax.models.network import CONVOLUTIONAL, LAYERS, Network
 from mtl_jax.nouns import Params, RoiSet
 from mtl_jax.training.pool import Pool, make_pool, statistics
 
@@ -24,7 +26,7 @@ from mtl_jax.training.pool import Pool, make_pool, statistics
 class Subject(NamedTuple):
     """A trained network, and the head of the target's task."""
 
-    network: AlexNet
+    network: Network
     params: Params
     head: int
 
@@ -55,8 +57,9 @@ def analyse(
     regions.npz: the regions looked at, as pictures (n, 128, 128) uint8;
     tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled regions, costs of all starts;
     convergence-APPROACH.csv: how far tasks and truths lie apart, layer by layer;
-    maps-APPROACH.npz: deconvolution maps and integrated gradients of the regions explained, which
-    are pictures too: not where `settings.pictures` is False.
+    maps-APPROACH.npz: deconvolution maps (where the trunk is a chain of convolutions) and
+    integrated gradients of the regions explained, which are pictures too: not where
+    `settings.pictures` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = choose.choose(
@@ -121,24 +124,31 @@ def _write_regions(
 
 
 def _write_layers(path: Path, subject: Subject) -> None:
-    """Table 3 of the paper: what each layer puts out, and how many parameters it has."""
-    passed = jax.eval_shape(
-        functools.partial(deconvolution.forward, lrn=subject.network.lrn),
-        subject.params,
-        jax.ShapeDtypeStruct((128, 128, 3), np.float32),
-    )
+    """Table 3 of the paper: what each layer puts out, and how many parameters it has. Of a layer of
+    several convolutions: the size of the first one's kernels, and the map behind all of them."""
+    network, side = subject.network, 128
+    x = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
     rows = []
-    for layer, leaves in subject.params.items():
-        maps = passed.maps.get(layer)
-        nodes = leaves["kernel"].shape[-1]
-        size = leaves["kernel"].shape[0] if maps is not None else ""
-        stride = CONVOLUTIONS[layer].stride if maps is not None else ""
-        side = maps.shape[0] if maps is not None else ""
-        pooled = passed.switches[layer].shape[0] if layer in passed.switches else ""
-        count = sum(leaf.size for leaf in leaves.values())
-        rows.append((layer, nodes, size, stride, side, pooled, count))
+    for layer in LAYERS:
+        apply = functools.partial(network.apply, first=layer, last=layer)
+        x = jax.eval_shape(apply, {"params": subject.params}, x)
+        own = nested.flat(subject.params[layer])
+        size = next(leaf.shape[0] for name, leaf in own.items() if name.endswith("kernel"))
+        before = pooled = stride = ""
+        if layer not in CONVOLUTIONAL:
+            size = ""
+        elif isinstance(network, AlexNet):
+            geometry = CONVOLUTIONS[layer]
+            stride = geometry.stride
+            before = (side + 2 * geometry.pad - geometry.size) // stride + 1
+            pooled = x.shape[1] if geometry.pool else ""
+        else:
+            before = x.shape[1]
+        side = x.shape[1]
+        count = sum(leaf.size for leaf in own.values())
+        rows.append((layer, x.shape[-1], size, stride, before, pooled, count))
     header = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
-    files.write_rows(path, header, sorted(rows))
+    files.write_rows(path, header, rows)
 
 
 def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: int) -> None:
@@ -207,11 +217,11 @@ def _write_maps(
     which, maps, scale, pixels = [], [], [], []
     for _, row in shown:
         gray = np.float32((Rows(rois.shards)[np.array([row])][0] - mean[own]) / std[own])
-        found = deconvolution.strongest(
-            subject.params, gray, subject.network.lrn, settings.maps
-        ).values()
-        which.append([numbers for numbers, _ in found])
-        each = np.stack([projected for _, projected in found])
+        found = deconvolution.strongest(subject.network, subject.params, gray, settings.maps)
+        layers = tuple(found)
+        which.append([numbers for numbers, _ in found.values()])
+        none = np.zeros((0, settings.maps, *gray.shape), np.float32)  # of a network without maps
+        each = np.stack([projected for _, projected in found.values()]) if found else none
         largest = np.abs(each).max((-2, -1))
         scale.append(largest)
         maps.append(np.float16(each / np.maximum(largest, 1e-30)[..., None, None]))
@@ -224,8 +234,8 @@ def _write_maps(
         label=rois.index["label"][[row for _, row in shown]].astype(int),
         kind=np.array([kind for kind, _ in shown]),
         picture=np.stack([_picture(Rows(rois.shards)[np.array([row])][0]) for _, row in shown]),
-        layer=np.array(deconvolution.LAYERS),
-        feature=np.array(which),
+        layer=np.array(layers, str),
+        feature=np.array(which, int),
         maps=np.stack(maps),
         scale=np.stack(scale),
         integrated=np.stack(pixels),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.models.network import Network
 from mtl_jax.nouns import Params
 from mtl_jax.training import orientations
 from mtl_jax.training.pool import Pool, draw
@@ -15,7 +15,7 @@ LAYERS = ("F1", "F2", "F3", "F4")  # those whose features the paper embeds
 REGIONS_AT_ONCE = 32
 
 
-def averaged(network: AlexNet, params: Params, pool: Pool) -> dict[str, np.ndarray]:
+def averaged(network: Network, params: Params, pool: Pool) -> dict[str, np.ndarray]:
     """What each of LAYERS puts out for each region of `pool`, (n, nodes) float32, without dropout,
     the mean over the region's eight orientations."""
     count = len(pool.label)
@@ -30,7 +30,7 @@ def averaged(network: AlexNet, params: Params, pool: Pool) -> dict[str, np.ndarr
 
 @functools.partial(jax.jit, static_argnums=0)
 def _mean_of_eight(
-    network: AlexNet, params: Params, pool: Pool, regions: jax.Array
+    network: Network, params: Params, pool: Pool, regions: jax.Array
 ) -> dict[str, jax.Array]:
     picks = (regions[:, None] * orientations.COUNT + jnp.arange(orientations.COUNT)).ravel()
     x = draw(pool, picks, jnp.ones(len(picks))).image

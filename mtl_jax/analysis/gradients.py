@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.models.network import Network
 from mtl_jax.nouns import Params
 from mtl_jax.training.steps import head_logits
 
 
 def integrated(
-    network: AlexNet, params: Params, gray: np.ndarray, task: int, steps: int
+    network: Network, params: Params, gray: np.ndarray, task: int, steps: int
 ) -> np.ndarray:
     """(s, s) float32: what each pixel adds to the log odds of malignant, against a region of the
     collection's mean gray. Positive speaks for malignant. They add up to the log odds of the region
@@ -26,7 +26,7 @@ def integrated(
     return np.float32(gray * np.asarray(_gradients(network, params, path, task)).mean(0))
 
 
-def log_odds(network: AlexNet, params: Params, gray: jax.Array, task: int) -> jax.Array:
+def log_odds(network: Network, params: Params, gray: jax.Array, task: int) -> jax.Array:
     """(n,) of malignant against benign, for standardized regions (n, s, s)."""
     image = jnp.repeat(gray[..., None], 3, axis=-1)
     logits = network.apply({"params": params}, image)
@@ -35,5 +35,5 @@ def log_odds(network: AlexNet, params: Params, gray: jax.Array, task: int) -> ja
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _gradients(network: AlexNet, params: Params, gray: jax.Array, task: int) -> jax.Array:
+def _gradients(network: Network, params: Params, gray: jax.Array, task: int) -> jax.Array:
     return jax.grad(lambda x: log_odds(network, params, x, task).sum())(gray)

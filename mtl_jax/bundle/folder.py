@@ -19,10 +19,10 @@ import numpy as np
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
-from mtl_jax import whole
+from mtl_jax import nested, whole
 from mtl_jax.bundle.model import Model, Reference
-from mtl_jax.models import alexnet
-from mtl_jax.nouns import InputError, Params
+from mtl_jax.models import network
+from mtl_jax.nouns import InputError
 
 FORMAT_VERSION = 1
 CURE = "get the bundle again"
@@ -36,9 +36,8 @@ def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None 
     if folder.exists():
         raise InputError(f"{folder}: exists already; choose another --output or delete it")
     flat = {
-        f"{layer}/{leaf}": np.ascontiguousarray(value, np.float32)
-        for layer, leaves in model.params.items()
-        for leaf, value in leaves.items()
+        path: np.ascontiguousarray(value, np.float32)
+        for path, value in nested.flat(model.params).items()
     }
     arrays = {name: np.ascontiguousarray(getattr(model.reference, name)) for name in VALUES}
     ids = io.StringIO()
@@ -80,7 +79,7 @@ def load(folder: str | Path) -> Model:
                 f"{folder}: bundle format {version}, here {FORMAT_VERSION}; export it again, or use"
                 f" the version that made it ({about['made_with']})"
             )
-        params = _params(load_file(folder / "weights.safetensors"), about["network"]["outputs"])
+        params = nested.nested(load_file(folder / "weights.safetensors"))
         arrays = load_file(folder / "reference.safetensors")
         with (folder / "reference.csv").open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
@@ -89,22 +88,20 @@ def load(folder: str | Path) -> Model:
         lengths = {len(column) for column in reference}
         if len(lengths) != 1:
             raise ValueError(f"reference of {sorted(lengths)} lesions")
+        model = Model(about, params, reference, whole.digest(folder / whole.SUMS))
+        _refuse_other_network(model)
     # Its checksums hold, so it was made so: by hand, or by a version that differs.
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{folder}: not a model bundle of this package ({error}); {CURE}"
         ) from error
-    return Model(about, params, reference, whole.digest(folder / whole.SUMS))
+    return model
 
 
-def _params(flat: dict[str, np.ndarray], outputs: int) -> Params:
-    """Layers by name; ValueError where they are not those of the network."""
-    expected = alexnet.shapes(outputs)
-    params: Params = {}
-    for name, value in flat.items():
-        layer, _, leaf = name.partition("/")
-        params.setdefault(layer, {})[leaf] = value
-    found = {la: {leaf: v.shape for leaf, v in leaves.items()} for la, leaves in params.items()}
-    if found != expected or any(value.dtype != np.float32 for value in flat.values()):
-        raise ValueError("its weights are not those of AlexNet")
-    return params
+def _refuse_other_network(model: Model) -> None:
+    """ValueError where the parameters are not those of the network that the bundle names."""
+    params = nested.flat(model.params)
+    expected = network.shapes(model.network)
+    wrong = {path: value.shape for path, value in params.items()} != expected
+    if wrong or any(value.dtype != np.float32 for value in params.values()):
+        raise ValueError("its weights are not those of its network")

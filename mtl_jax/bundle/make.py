@@ -33,6 +33,11 @@ from mtl_jax.study.materials import load_collections
 from mtl_jax.training import checkpoint
 
 USE = "For research only, not for clinical use."
+NAMES = {
+    "alexnet": "AlexNet of Samala et al. 2017, Table 3",
+    "vgg16": "VGG16 with the fully connected layers of Samala et al. 2017, Table 3",
+    "resnet18": "ResNet-18 with the fully connected layers of Samala et al. 2017, Table 3",
+}
 NO_SCORES = (
     "none: this study has no out-of-fold scores, and neither the test set nor scores of lesions"
     " that the network has learned may take their place; give a cross-validation of the same"
@@ -74,6 +79,7 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
     )
     learned, _ = splits.members(run, collections, split)
     params = checkpoint.params(run_folder / "checkpoint")
+    trunk = c.model.get("trunk", "alexnet")  # studies made before there were others
     own = score_tables.read(run_folder / "scores.csv")
     own = own.of(own.task == split.target)
     held = find(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
@@ -85,7 +91,8 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
         ),
         "run": {**record, "tasks": list(run.tasks)},
         "network": {
-            "name": "AlexNet of Samala et al. 2017, Table 3",
+            "name": NAMES[trunk],
+            "trunk": trunk,
             "outputs": int(params["F5"]["kernel"].shape[-1]),
             "lrn": bool(study.results["weights"]["lrn"]),
         },

@@ -13,7 +13,8 @@ from mtl_jax.data import cutting
 from mtl_jax.imaging.read import FLOAT_BITS
 from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.imaging.stored import Stored
-from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.models import trunks
+from mtl_jax.models.network import Network
 from mtl_jax.nouns import UNKNOWN, Box, InputError, LesionView, Params
 from mtl_jax.training.pool import Pool, make_pool
 from mtl_jax.training.predict import predict_with_features
@@ -63,8 +64,9 @@ class Model:
         return tuple(self.about["run"]["tasks"])
 
     @property
-    def network(self) -> AlexNet:
-        return AlexNet(self.about["network"]["outputs"], self.about["network"]["lrn"])
+    def network(self) -> Network:
+        own = self.about["network"]  # of bundles made before there were other trunks: AlexNet
+        return trunks.build(own.get("trunk", "alexnet"), own["outputs"], own["lrn"])
 
     def task(self, name: str | None = None) -> str:
         """`name`, or the collection that was tested. InputError: it was not learned."""

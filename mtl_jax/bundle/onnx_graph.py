@@ -10,19 +10,25 @@ from collections.abc import Iterator
 import numpy as np
 
 from mtl_jax.bundle.model import Model
-from mtl_jax.models.alexnet import CONVOLUTIONS, LAYERS, NORMALIZED
+from mtl_jax.models.alexnet import CONVOLUTIONS, LAYERS, NORMALIZED, AlexNet
 from mtl_jax.nouns import InputError
 
 OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 MAP = 3  # pixels on a side of the last map
+ALEXNET_ALONE = (
+    "--format onnx writes AlexNet alone, and this bundle's config.model.trunk is another; take "
+    "--format stablehlo, which writes any"
+)
 NEEDS = "--format onnx needs the [formats] extra: pip install 'mtl_jax[formats]'"
 
 
 def onnx(model: Model, task: str | None = None) -> bytes:
     """The graph with its weights: regions (n, 128, 128) float32 -> scores (n,) float32.
 
-    InputError: the `onnx` package is not there.
+    InputError: the network is not AlexNet, or the `onnx` package is not there.
     """
+    if not isinstance(model.network, AlexNet):
+        raise InputError(ALEXNET_ALONE)
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
     except ImportError as error:

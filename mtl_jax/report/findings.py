@@ -29,7 +29,7 @@ class Regions(NamedTuple):
 class Maps(NamedTuple):
     """Of the regions explained, a row each: roi_id, kind (r,) str, label (r,) int, picture (r, 128,
     128) uint8, layer (5,) str, feature (r, 5, k) int, maps (r, 5, k, 128, 128), largest value 1,
-    integrated gradients (r, 128, 128) in log odds."""
+    integrated gradients (r, 128, 128) in log odds. Of a network without such maps 5 is 0."""
 
     roi_id: np.ndarray
     kind: np.ndarray

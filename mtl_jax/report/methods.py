@@ -6,7 +6,7 @@ It states what was done and claims nothing.
 from collections.abc import Mapping
 from typing import Any
 
-from mtl_jax.report import words
+from mtl_jax.report import trunk_words, words
 from mtl_jax.report.folder import Work
 
 PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
@@ -69,8 +69,8 @@ def _network(work: Work) -> str:
         for approach in work.approaches
     )
     return (
-        "The network was AlexNet with five convolutional and five fully connected layers (4096, "
-        f"4096, 1000, 100 and 2 nodes), with {shape}. {start}; all other layers started at random. "
+        f"The network was {trunk_words.of(work).network} (4096, 4096, 1000, 100 and 2 nodes), "
+        f"with {shape}. {start}; all other layers started at random. "
         f"Frozen: {frozen}. {learned}."
     )
 
@@ -111,15 +111,20 @@ def _statistics(work: Work) -> str:
 
 def _analyses(work: Work) -> str:
     a: Mapping[str, Any] = work.config["analysis"]
+    gradients = f"(Sundararajan et al. 2017; {a['steps']} steps from the mean gray)."
+    seen = (
+        f"Integrated gradients were computed {gradients}"
+        if trunk_words.of(work).no_maps
+        else "Feature maps were projected back by a deconvolutional network (Zeiler and Fergus "
+        f"2014), beside integrated gradients {gradients}"
+    )
     text = (
         "Features of the layers F1 to F4, averaged over the eight orientations, were embedded by "
         f"t-SNE (openTSNE; perplexity {a['perplexity']:g}, learning rate {a['learning_rate']:g}, "
         f"{a['iterations']} iterations, momentum {a['momentum']:g}, {a['starts']} random starts, "
         f"the lowest cost kept), for at most {a['regions']} regions of each collection. Mixing of "
         "the collections was measured by the silhouette and the squared maximum mean discrepancy, "
-        "with jackknife standard errors over cases. Feature maps were projected back by a "
-        "deconvolutional network (Zeiler and Fergus 2014), beside integrated gradients "
-        f"(Sundararajan et al. 2017; {a['steps']} steps from the mean gray)."
+        f"with jackknife standard errors over cases. {seen}"
     )
     if "conventional" in work.results:
         text += (

@@ -12,7 +12,16 @@ import numpy as np
 from markupsafe import Markup
 
 from mtl_jax import whole
-from mtl_jax.report import curves, drawing, exhibits, methods, pictures, tables, words
+from mtl_jax.report import (
+    curves,
+    drawing,
+    exhibits,
+    methods,
+    pictures,
+    tables,
+    trunk_words,
+    words,
+)
 from mtl_jax.report import folder as folders
 from mtl_jax.report.export import export
 
@@ -77,6 +86,7 @@ def render(work: folders.Work, shown: exhibits.Exhibits) -> str:
         work=work,
         results=work.results,
         words=words,
+        trunk=trunk_words.of(work),
         tables=tables,
         units=exhibits.UNITS,
         exhibits=shown,

@@ -145,6 +145,7 @@ def _described(
     rounded = weights.halved(params)
     card = weights.make_card(
         rounded,
+        trunk="alexnet",
         name=c.source.name,
         source="trained by configs/pretrain.py",
         sha256="",

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.analysis.analyse import Material, Subject, analyse
-from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.models.network import Network
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import splits
 from mtl_jax.study.scores import Scores
@@ -22,12 +22,13 @@ def look_into(
     tables: Mapping[str, Scores],
     collections: Mapping[str, RoiSet],
     split: splits.Split,
-    lrn: bool,
+    build: Callable[..., Network],
     settings: ConfigDict,
     seed: int,
 ) -> None:
     """Writes `folder`/analysis/ for the first run of each approach that is tested on the target:
-    the one on the test set, or that of the first fold. All are shown the same regions."""
+    the one on the test set, or that of the first fold. All are shown the same regions.
+    `build(outputs=n)` makes the network of the runs."""
     first: dict[str, Run] = {}
     for run in runs:
         if run.tasks[0] == split.target:
@@ -45,7 +46,7 @@ def look_into(
     pictured = np.isin(rois.index["roi_id"].astype(str), np.concatenate([t.roi_id for t in tested]))
     analyse(
         folder / "analysis",
-        {a: _loader(folder / "runs" / run.id, run, lrn) for a, run in first.items()},
+        {a: _loader(folder / "runs" / run.id, build) for a, run in first.items()},
         Material(
             collections,
             learned,
@@ -59,10 +60,10 @@ def look_into(
     )
 
 
-def _loader(place: Path, run: Run, lrn: bool) -> Callable[[], Subject]:
+def _loader(place: Path, build: Callable[..., Network]) -> Callable[[], Subject]:
     def load() -> Subject:
         params = checkpoint.params(place / "checkpoint")
-        return Subject(AlexNet(params["F5"]["bias"].shape[0], lrn), params, 0)
+        return Subject(build(outputs=params["F5"]["bias"].shape[0]), params, 0)
 
     return load
 

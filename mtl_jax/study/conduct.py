@@ -1,5 +1,6 @@
 """A whole study: materials, plan, stages, results. What is done already is not done again."""
 
+import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from mtl_jax.analysis import choose as choose_regions
 from mtl_jax.config import STAGES
 from mtl_jax.data import shards
+from mtl_jax.models import trunks
 from mtl_jax.nouns import Run
 from mtl_jax.study import driver, leaks, length, splits, stages, tell, workdir
 from mtl_jax.study import scores as score_tables
@@ -57,7 +59,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
                 _scores(last, folder),
                 materials.collections,
                 materials.split,
-                materials.weights.card["lrn"],
+                functools.partial(trunks.build, c.model.trunk, lrn=materials.weights.card["lrn"]),
                 c.analysis,
                 c.seed,
             )
@@ -161,7 +163,7 @@ def _distinct(plan: Mapping[str, Sequence[Run]]) -> list[Run]:
 
 
 def _cost(runs: Sequence[Run], c: ConfigDict, materials: Materials) -> length.Cost:
-    return length.total(runs, materials.collections, materials.split, c.train)
+    return length.total(runs, materials.collections, materials.split, c.train, c.model.trunk)
 
 
 def _scores(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:

@@ -11,9 +11,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax import roc
+from mtl_jax import nested, roc
 from mtl_jax.data.rows import Rows
-from mtl_jax.models import alexnet
+from mtl_jax.models import trunks
+from mtl_jax.models.network import init
 from mtl_jax.nouns import InputError, Params, RoiSet, Run
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study import splits, workdir
@@ -48,7 +49,8 @@ def execute(
     splits.refuse_unfit(run, collections, split)
     mean, std = statistics([pixels[name].of(learned[name]) for name in run.tasks])
 
-    network = alexnet.AlexNet(
+    network = trunks.build(
+        weights.card["trunk"],
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
         lrn=weights.card["lrn"],
         dropout=c.model.dropout,
@@ -56,7 +58,7 @@ def execute(
     frozen = frozen_layers(run.network)
     cached = frozen if c.cache == "auto" else ()
     init_key, train_key = jax.random.split(jax.random.key(run.seed))
-    params = warm_start(alexnet.init(network, init_key), weights)
+    params = warm_start(init(network, init_key), weights)
     weighed = run.task_weights or (1.0,) * len(run.tasks)
     keep = c.keep_weights == "all" or of_last_stage(run, c.study)
     recipe = c.train.copy_and_resolve_references()
@@ -125,19 +127,16 @@ def execute(
 
 def warm_start(params: Params, weights: Weights) -> Params:
     """`params` with the layers that `weights` holds put in; shapes may not change."""
-    for name, layer in weights.params.items():
-        for part, value in layer.items():
-            if name not in params or params[name][part].shape != value.shape:
-                have = params[name][part].shape if name in params else "no such layer"
-                raise InputError(
-                    f"config.weights: {name}/{part} is {value.shape}, the network's is {have}; "
-                    "convert the weights again with tools/convert_weights.py"
-                )
-    loaded = {
-        name: {part: jax.numpy.asarray(value) for part, value in layer.items()}
-        for name, layer in weights.params.items()
-    }
-    return {**params, **loaded}
+    own = nested.flat(params)
+    for path, value in nested.flat(weights.params).items():
+        if path not in own or own[path].shape != value.shape:
+            have = own[path].shape if path in own else "no such layer"
+            raise InputError(
+                f"config.weights: {path} is {value.shape}, the network's is {have}; "
+                "convert the weights again with tools/convert_weights.py"
+            )
+        own[path] = jax.numpy.asarray(value)
+    return nested.nested(own)
 
 
 def _rows(

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax.models import alexnet
+from mtl_jax.models import trunks
+from mtl_jax.models.network import LAYERS, Network, init
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study.splits import Split, members
 from mtl_jax.training import orientations
@@ -44,13 +45,15 @@ def epochs(run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: Co
     return -(-recipe.epochs * most // max(own, 1))
 
 
-def cost(run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict) -> Cost:
+def cost(
+    run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict, trunk: str
+) -> Cost:
     """What `run` takes: a step is three forward passes of the trained layers (one forward, two
     backward); the frozen ones are passed once, for all epochs; scoring is a forward pass."""
     learned, scored = members(run, collections, split)
     count = epochs(run, collections, split, recipe)
     frozen = set(frozen_layers(run.network))
-    layers = layer_operations()
+    layers = layer_operations(trunk)
     trained = sum(value for name, value in layers.items() if name not in frozen)
     images = _regions(learned) * orientations.COUNT
     scoring = (images + _regions(scored) * orientations.COUNT) * sum(layers.values())
@@ -62,28 +65,32 @@ def cost(run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: Conf
 
 
 def total(
-    runs: Sequence[Run], collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict
+    runs: Sequence[Run],
+    collections: Mapping[str, RoiSet],
+    split: Split,
+    recipe: ConfigDict,
+    trunk: str,
 ) -> Cost:
-    each = [cost(run, collections, split, recipe) for run in runs]
+    each = [cost(run, collections, split, recipe, trunk) for run in runs]
     return Cost(sum(c.steps for c in each), sum(c.operations for c in each))
 
 
 @functools.cache
-def layer_operations() -> dict[str, float]:
+def layer_operations(trunk: str) -> dict[str, float]:
     """Floating-point operations of a forward pass of one region through each layer, as XLA counts
     them."""
-    network = alexnet.AlexNet()
-    params = jax.eval_shape(lambda: alexnet.init(network, jax.random.key(0)))
+    network = trunks.build(trunk)
+    params = jax.eval_shape(lambda: init(network, jax.random.key(0)))
     x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     out = {}
-    for name in alexnet.LAYERS:
+    for name in LAYERS:
         apply = functools.partial(_layer, network, name)
         out[name] = float(jax.jit(apply).lower(params, x).cost_analysis()["flops"])
         x = jax.eval_shape(apply, params, x)
     return out
 
 
-def _layer(network: alexnet.AlexNet, name: str, params: dict, x: jax.Array) -> jax.Array:
+def _layer(network: Network, name: str, params: dict, x: jax.Array) -> jax.Array:
     return network.apply({"params": params}, x, name, name)
 
 

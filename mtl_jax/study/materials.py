@@ -34,7 +34,7 @@ class Materials(NamedTuple):
 def prepare(c: ConfigDict) -> Materials:
     """Loads what `c` names; collections that are not yet shards are made into shards."""
     devices.keep_compiled(Path(c.data.cache) / "compiled")
-    pretrained = weights.find(c.weights)
+    pretrained = weights.find_of(c.weights, c.model.trunk)
     collections = load_collections(c)
     approaches = expand(
         c.approaches,

@@ -27,7 +27,9 @@ def materials(c: ConfigDict, held: Materials) -> None:
         print(f"{approach.name}: learns {', '.join(approach.tasks)}")
     card = held.weights.card
     print(f"weights: {card['name']}. {card['note']}")
-    if c.weights in OWN_WEIGHTS:
+    if c.model.trunk != "alexnet":
+        print(f"trunk: {c.model.trunk}")
+    elif c.weights in OWN_WEIGHTS:
         print(
             "note: these are not ImageNet's weights. For those: python tools/convert_weights.py "
             "--download --output checkpoints/alexnet_imagenet, then "

@@ -32,20 +32,26 @@ def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
         plain = c.copy_and_resolve_references()
         plain.study = c.transfer.study
         plain.weights = c.transfer.weights[0]
+        plain.model.trunk = weights.find(plain.weights, c.model.trunk).card["trunk"]
         materials = prepare(plain)
         devices = [device.device_kind for device in jax.devices()]
         workdir.write_json(folder / "environment.json", workdir.environment(devices))
         runs = _runs(plain, materials, c.transfer.initializations)
-        done = {}
+        done, trunks = {}, {}
         for name in c.transfer.weights:
             own = plain.copy_and_resolve_references()
-            own.weights = name
-            done[name] = _scored(name, runs, folder, materials, own)
+            found = weights.find(name, c.model.trunk)
+            own.weights, own.model.trunk = name, found.card["trunk"]
+            trunks[name] = own.model.trunk
+            done[name] = _scored(name, found, runs, folder, materials, own)
         results = {
             "target": c.data.target,
             "network": c.network,
             "collections": {n: shards.content(r) for n, r in materials.collections.items()},
-            "auc": [_area(name, runs, scored, c.data.target) for name, scored in done.items()],
+            "auc": [
+                {"weights": name, "trunk": trunks[name]} | _area(runs, scored, c.data.target)
+                for name, scored in done.items()
+            ],
             "comparisons": _compared(runs, done, c.data.target),
         }
         workdir.write_json(folder / "results.json", results)
@@ -64,14 +70,14 @@ def describe(results: dict[str, Any]) -> str:
         f"{results['target']}, {results['network']} frozen; per lesion; mean over "
         f"{len(results['auc'][0]['areas'])} seeds, 95 % intervals with patients as the unit",
         "",
-        "| weights | AUC | interval | SD over seeds | malignant | benign |",
-        "|---|---|---|---|---|---|",
+        "| weights | AUC | interval | SD over seeds | malignant | benign | trunk |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in results["auc"]:
         spread = "" if row["sd_seeds"] is None else f"{row['sd_seeds']:.3f}"
         lines.append(
             f"| {row['weights']} | {row['auc']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} "
-            f"| {spread} | {row['n_malignant']} | {row['n_benign']} |"
+            f"| {spread} | {row['n_malignant']} | {row['n_benign']} | {row['trunk']} |"
         )
     lines += ["", "| difference | AUC | interval | p |", "|---|---|---|---|"]
     for row in results["comparisons"]:
@@ -91,12 +97,16 @@ def _runs(c: ConfigDict, materials: Materials, count: int) -> list[Run]:
 
 
 def _scored(
-    name: str, runs: Sequence[Run], folder: Path, materials: Materials, c: ConfigDict
+    name: str,
+    found: weights.Weights,
+    runs: Sequence[Run],
+    folder: Path,
+    materials: Materials,
+    c: ConfigDict,
 ) -> dict[str, score_tables.Scores]:
-    """The scores of each run that starts from the weights `name`."""
+    """The scores of each run that starts from `found`, the weights of this name."""
     place = folder / "weights" / Path(name).name
     place.mkdir(parents=True, exist_ok=True)
-    found = weights.find(name)
     workdir.freeze(place / "card.json", found.card, f"the weights {name}")
     todo = driver.missing(runs, place)
     print(f"{name}: {len(runs) - len(todo)} of {len(runs)} runs done before", flush=True)
@@ -106,10 +116,10 @@ def _scored(
 
 
 def _area(
-    name: str, runs: Sequence[Run], scored: dict[str, score_tables.Scores], target: str
+    runs: Sequence[Run], scored: dict[str, score_tables.Scores], target: str
 ) -> dict[str, Any]:
     (row,) = (r for r in tables.area_rows(runs, scored, target) if r["unit"] == "lesion")
-    return {"weights": name} | {field: row[field] for field in FIELDS}
+    return {field: row[field] for field in FIELDS}
 
 
 def _compared(

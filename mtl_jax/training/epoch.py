@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.models.network import Network
 from mtl_jax.nouns import Batch, TrainState
 from mtl_jax.training import devices, transfer
 from mtl_jax.training.feed import feed
@@ -30,7 +30,7 @@ Epoch = Callable[[TrainState, Source, Order, jax.Array, Tick], tuple[TrainState,
 
 @functools.cache
 def make_epoch(
-    network: AlexNet,
+    network: Network,
     frozen: tuple[str, ...],
     momentum: float,
     weight_decay: float,

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax import stop, whole
-from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.models.network import Network
 from mtl_jax.nouns import InputError, Params, TrainState
 from mtl_jax.training import devices, hosts, transfer
 from mtl_jax.training.checkpoint import Checkpoints
@@ -36,7 +36,7 @@ def fit(
     folder: Path,
     pool: Pool,
     params: Params,
-    network: AlexNet,
+    network: Network,
     frozen: tuple[str, ...],
     tasks: Sequence[str],
     task_weights: tuple[float, ...],
@@ -168,7 +168,8 @@ def _summarize(
     return line
 
 
-def _fields(network: AlexNet) -> dict[str, Any]:
+def _fields(network: Network) -> dict[str, Any]:
     """What tells networks apart, without what Flax adds."""
     own = [field.name for field in dataclasses.fields(network)]
-    return {name: getattr(network, name) for name in own if name not in ("parent", "name")}
+    fields = {name: getattr(network, name) for name in own if name not in ("parent", "name")}
+    return {"trunk": type(network).__name__, **fields}

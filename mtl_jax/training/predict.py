@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.models.alexnet import LAYERS, AlexNet
+from mtl_jax.models.network import LAYERS, Network
 from mtl_jax.nouns import Params
 from mtl_jax.training import devices, orientations
 from mtl_jax.training.feed import feed
@@ -19,7 +19,7 @@ REGIONS_AT_ONCE = 32
 
 
 def predict(
-    network: AlexNet, params: Params, pool: Pool, frozen: tuple[str, ...] = ()
+    network: Network, params: Params, pool: Pool, frozen: tuple[str, ...] = ()
 ) -> np.ndarray:
     """Probability of malignant (n,) float32 of each region of `pool`, averaged over the eight.
 
@@ -30,7 +30,7 @@ def predict(
 
 
 def predict_with_features(
-    network: AlexNet,
+    network: Network,
     params: Params,
     pool: Pool,
     layer: str = "F4",
@@ -66,7 +66,7 @@ def _picks(count: int) -> Iterator[np.ndarray]:
 
 @functools.cache
 def _means_of_eight(
-    network: AlexNet, first: str, layer: str
+    network: Network, first: str, layer: str
 ) -> Callable[[Params, Source, jax.Array], tuple[jax.Array, jax.Array]]:
     """The scores and features of consecutive regions, compiled: the picks are eight for each."""
     after = LAYERS[LAYERS.index(layer) + 1]

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from mtl_jax import nested
 from mtl_jax.data.rows import Rows, chunks
-from mtl_jax.models.alexnet import LAYERS, AlexNet
+from mtl_jax.models.network import LAYERS, Network
 from mtl_jax.nouns import Params
 from mtl_jax.training import devices, orientations
 from mtl_jax.training.feed import fetch, on_host
@@ -32,7 +33,7 @@ Blocks = Iterator[tuple[int, jax.Array]]  # first pick, maps of it and the follo
 
 
 def shortcut(
-    network: AlexNet,
+    network: Network,
     params: Params,
     pool: Pool,
     frozen: tuple[str, ...],
@@ -64,16 +65,15 @@ def forget() -> None:
     _kept.clear()
 
 
-def _key(network: AlexNet, layers: Params, pool: Pool) -> str:
+def _key(network: Network, layers: Params, pool: Pool) -> str:
     """A name for the maps: all that they depend on."""
     digest = hashlib.sha256()
-    made_by = (jax.__version__, jax.devices()[0].device_kind, network.lrn, sorted(layers))
+    trunk = type(network).__name__, getattr(network, "lrn", False)
+    made_by = (jax.__version__, jax.devices()[0].device_kind, *trunk, sorted(layers))
     digest.update(repr(made_by).encode())
+    own = nested.flat(layers)
     arrays = (pool.pixels, pool.task, pool.mean, pool.std)
-    for array in (
-        *arrays,
-        *(layers[name][part] for name in sorted(layers) for part in layers[name]),
-    ):
+    for array in (*arrays, *(own[path] for path in sorted(own))):
         digest.update(repr(array.shape).encode())
         for rows in chunks(array if isinstance(array, Rows) else np.asarray(array)):
             digest.update(np.ascontiguousarray(rows).data)
@@ -81,7 +81,7 @@ def _key(network: AlexNet, layers: Params, pool: Pool) -> str:
 
 
 def _make(
-    network: AlexNet, last: str, params: Params, pool: Pool, file: Path | None
+    network: Network, last: str, params: Params, pool: Pool, file: Path | None
 ) -> jax.Array | np.ndarray | Rows | None:
     """The maps, where there is room for them; None where there is none."""
     compute = _compute(network, last)
@@ -129,7 +129,7 @@ def _make_room(size: int, limit: float, kind: type) -> bool:
 
 
 @functools.cache
-def _compute(network: AlexNet, last: str) -> Callable[[Params, Pool, jax.Array], jax.Array]:
+def _compute(network: Network, last: str) -> Callable[[Params, Pool, jax.Array], jax.Array]:
     def compute(params: Params, pool: Pool, picks: jax.Array) -> jax.Array:
         image = draw(pool, picks, jnp.ones(len(picks))).image
         return network.apply({"params": params}, image, last=last)

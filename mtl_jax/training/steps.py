@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.models.network import Network
 from mtl_jax.nouns import Batch, Params, TrainState
 
 
@@ -33,7 +33,7 @@ def head_logits(logits: jax.Array, task: jax.Array) -> jax.Array:
 
 
 def make_train_step(
-    network: AlexNet,
+    network: Network,
     optimizer: optax.GradientTransformation,
     task_weights: tuple[float, ...],
     first: str = "C1",

@@ -4,7 +4,7 @@ import jax
 import optax
 
 from mtl_jax.config import NETWORKS
-from mtl_jax.models.alexnet import CONVOLUTIONS
+from mtl_jax.models.network import CONVOLUTIONAL
 from mtl_jax.nouns import InputError, Params
 
 
@@ -13,7 +13,7 @@ def frozen_layers(network: str) -> tuple[str, ...]:
     if network not in NETWORKS:
         raise InputError(f"unknown network {network!r}: choose one of {', '.join(NETWORKS)}")
     depth = 0 if network == "C0" else int(network[-1])
-    return tuple(CONVOLUTIONS)[:depth]
+    return CONVOLUTIONAL[:depth]
 
 
 def optimizer(

@@ -7,13 +7,14 @@ from mtl_jax.weights.card import Weights, halved, make_card
 from mtl_jax.weights.convert import convert
 from mtl_jax.weights.folder import load, save
 from mtl_jax.weights.gabor import analytic, gabor_bank
-from mtl_jax.weights.named import find
+from mtl_jax.weights.named import find, find_of
 
 __all__ = [
     "Weights",
     "analytic",
     "convert",
     "find",
+    "find_of",
     "gabor_bank",
     "halved",
     "load",

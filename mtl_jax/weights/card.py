@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mtl_jax import nested
 from mtl_jax.nouns import InputError, Params
-from mtl_jax.weights.table import CONVOLUTIONS, KERNEL_SHAPES, LEAVES
+from mtl_jax.weights.table import CONVOLUTIONAL, KERNELS, LEAVES
 
 CONVERTER_VERSION = 1
 IMAGENET_INPUT = {  # RGB, less the mean, over the standard deviation; gray is repeated
@@ -33,6 +34,7 @@ PLAIN_INPUT = {  # of mean 0 and standard deviation 1 as it comes
 }
 FIELDS = {
     "name": str,
+    "trunk": str,
     "source": str,
     "sha256": str,
     "format": str,
@@ -59,6 +61,7 @@ class Weights:
 def make_card(
     params: Params,
     *,
+    trunk: str,
     name: str,
     source: str,
     sha256: str,
@@ -71,6 +74,7 @@ def make_card(
     """The card of `params`; `sha256` is that of the source file, arrays get one of their own."""
     return {
         "name": name,
+        "trunk": trunk,
         "source": source,
         "sha256": sha256,
         "format": file_format,
@@ -79,7 +83,7 @@ def make_card(
         "lrn": lrn,
         "note": note,
         "left_out": list(left_out),
-        "parameters": sum(leaf.size for layer in params.values() for leaf in layer.values()),
+        "parameters": sum(array.size for array in nested.flat(params).values()),
         "shapes": shapes_of(params),
         "arrays_sha256": digest(params),
         "converter_version": CONVERTER_VERSION,
@@ -87,22 +91,24 @@ def make_card(
 
 
 def digest(params: Params) -> str:
-    """SHA-256 over name, shape and little-endian float32 bytes of every array, layers sorted."""
+    """SHA-256 over path, shape and little-endian float32 bytes of every array, layers sorted, of
+    each the kernel first."""
     total = hashlib.sha256()
-    for layer in sorted(params):
-        for leaf in LEAVES:
-            array = np.asarray(params[layer][leaf])
-            total.update(f"{layer}/{leaf} {array.shape} ".encode())
-            total.update(np.ascontiguousarray(array, "<f4").tobytes())
+    arrays = nested.flat(params)
+    for path in sorted(arrays, key=lambda path: (path.rpartition("/")[0], path.endswith("bias"))):
+        array = np.asarray(arrays[path])
+        total.update(f"{path} {array.shape} ".encode())
+        total.update(np.ascontiguousarray(array, "<f4").tobytes())
     return total.hexdigest()
 
 
 def halved(params: Params) -> Params:
     """`params` with each number rounded to half precision, still as float32."""
-    return {
-        layer: {leaf: array.astype(np.float16).astype(np.float32) for leaf, array in leaves.items()}
-        for layer, leaves in params.items()
+    rounded = {
+        path: array.astype(np.float16).astype(np.float32)
+        for path, array in nested.flat(params).items()
     }
+    return nested.nested(rounded)
 
 
 def check_card(card: Any, place: str) -> None:
@@ -110,8 +116,9 @@ def check_card(card: Any, place: str) -> None:
     if not isinstance(card, dict):
         raise InputError(f"{place}: is not a JSON object; convert the weights again")
     wrong = [f for f, kind in FIELDS.items() if not isinstance(card.get(f), kind)]
-    if not wrong and not _input_is_usable(card["input"]):
-        wrong = ["input"]
+    if not wrong:
+        wrong = [] if card["trunk"] in KERNELS else ["trunk"]
+        wrong += [] if _input_is_usable(card["input"]) else ["input"]
     if wrong:
         raise InputError(
             f"{place}: damaged, field {', '.join(wrong)} missing or wrong; "
@@ -124,36 +131,39 @@ def check_card(card: Any, place: str) -> None:
         )
 
 
-def check_params(params: Params, place: str) -> None:
+def check_params(params: Params, trunk: str, place: str) -> None:
     """Refuses parameters that are not finite float32 layers of the table, naming all faults."""
-    check_shapes(shapes_of(params), place)
-    arrays = [(f"{a}/{b}", array) for a, leaves in params.items() for b, array in leaves.items()]
-    wrong = [f"{n} is {a.dtype}, expected float32" for n, a in arrays if a.dtype != np.float32]
-    wrong += [f"{n} holds NaN or infinity" for n, a in arrays if not np.isfinite(a).all()]
+    check_shapes(shapes_of(params), trunk, place)
+    arrays = nested.flat(params)
+    wrong = [
+        f"{n} is {a.dtype}, expected float32" for n, a in arrays.items() if a.dtype != np.float32
+    ]
+    wrong += [f"{n} holds NaN or infinity" for n, a in arrays.items() if not np.isfinite(a).all()]
     if wrong:
         raise InputError(f"{place}: {'; '.join(wrong)}; convert the weights again")
 
 
-def check_shapes(shapes: dict[str, Any], place: str) -> None:
-    """Refuses shapes that are not those of the table; all five convolutions must be there."""
-    problems = [f"missing {layer}" for layer in CONVOLUTIONS if layer not in shapes]
+def check_shapes(shapes: dict[str, Any], trunk: str, place: str) -> None:
+    """Refuses shapes that are not those of the trunk's table; all convolutions must be there."""
+    expected = nested.nested(
+        {
+            f"{path}/{leaf}": list(kernel) if leaf == "kernel" else [kernel[-1]]
+            for path, kernel in KERNELS[trunk].items()
+            for leaf in LEAVES
+        }
+    )
+    problems = [f"missing {layer}" for layer in CONVOLUTIONAL if layer not in shapes]
     for layer, found in shapes.items():
-        if layer not in KERNEL_SHAPES:
+        if layer not in expected:
             problems.append(f"unknown layer {layer}")
-            continue
-        kernel = list(KERNEL_SHAPES[layer])
-        expected = {"kernel": kernel, "bias": kernel[-1:]}
-        if found != expected:
-            problems.append(f"{layer} has shapes {found}, expected {expected}")
+        elif found != expected[layer]:
+            problems.append(f"{layer} has shapes {found}, expected {expected[layer]}")
     if problems:
         raise InputError(f"{place}: {'; '.join(problems)}; convert the weights again")
 
 
-def shapes_of(params: Params) -> dict[str, dict[str, list[int]]]:
-    return {
-        layer: {leaf: list(array.shape) for leaf, array in leaves.items()}
-        for layer, leaves in params.items()
-    }
+def shapes_of(params: Params) -> dict[str, Any]:
+    return nested.nested({path: list(a.shape) for path, a in nested.flat(params).items()})
 
 
 def _input_is_usable(stats: dict[str, Any]) -> bool:

@@ -16,8 +16,8 @@ from mtl_jax.weights.convnet_file import read_convnet
 from mtl_jax.weights.keras_file import WEIGHTS, read_keras_h5, read_keras_zip
 from mtl_jax.weights.npz_file import read_npz
 from mtl_jax.weights.onnx_file import read_onnx
+from mtl_jax.weights.rename import rename
 from mtl_jax.weights.safetensors_file import read_safetensors
-from mtl_jax.weights.table import rename
 from mtl_jax.weights.torch_file import read_torch_legacy, read_torch_zip
 
 CONVNET = "cuda-convnet2"
@@ -33,10 +33,14 @@ READERS = {
     "caffe npy": read_caffe_npy,
     CONVNET: read_convnet,
 }
+TRUNKS = {
+    "alexnet": "AlexNet trained on ImageNet (Krizhevsky 2014, arXiv:1404.5997",
+    "vgg16": "VGG16 trained on ImageNet (Simonyan and Zisserman 2015, arXiv:1409.1556",
+    "resnet18": "ResNet-18 trained on ImageNet (He et al. 2016, arXiv:1512.03385",
+}
 NOTE = (
-    "AlexNet trained on ImageNet (Krizhevsky 2014, arXiv:1404.5997, in torchvision's form); the "
-    "input normalization is that of torchvision. Read the source's licence before passing the "
-    "weights on."
+    ", in torchvision's form); the input normalization is that of torchvision. Read the source's "
+    "licence before passing the weights on."
 )
 CONVNET_NOTE = (
     "AlexNet trained with cuda-convnet2. C1's kernels are the source's times 57.6, for input of "
@@ -46,7 +50,8 @@ CONVNET_NOTE = (
 
 def convert(path: Path | str, fc: str = "drop") -> Weights:
     """Weights of AlexNet from a file of PyTorch, safetensors, NumPy, ONNX, Keras, Caffe (as `.npy`)
-    or cuda-convnet2; checkpoints/README.md describes each.
+    or cuda-convnet2, of VGG16 or ResNet-18 from one of the first three; the names in the file tell
+    which. checkpoints/README.md describes each.
 
     `fc`: 'drop' gives C1..C5 only, since the paper starts every fully connected layer at random
     (Samala 2017, sec. 2.2); 'keep' also gives those that fit a 128-pixel input. No code in the
@@ -65,13 +70,14 @@ def convert(path: Path | str, fc: str = "drop") -> Weights:
     params, scheme, left_out = rename(arrays, fc == "keep", path)
     card = make_card(
         params,
+        trunk=scheme.trunk,
         name=path.stem,
         source=path.name,
         sha256=sha256,
         file_format=f"{kind}, {scheme.name} names",
         input_stats=CONVNET_INPUT if kind == CONVNET else IMAGENET_INPUT,
         lrn=kind == CONVNET,
-        note=CONVNET_NOTE if kind == CONVNET else NOTE,
+        note=CONVNET_NOTE if kind == CONVNET else TRUNKS[scheme.trunk] + NOTE,
         left_out=left_out,
     )
     return Weights(params, card)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_jax import whole
+from mtl_jax import nested, whole
 from mtl_jax.nouns import InputError
 from mtl_jax.weights.card import (
     Weights,
@@ -38,12 +38,9 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
         raise InputError(f"{folder}: exists already; choose another name or replace it (--force)")
     if folder.exists() and not (folder / "card.json").is_file():
         raise InputError(f"{folder}: is no folder of converted weights; choose another name")
-    params = {
-        layer: {leaf: np.asarray(value) for leaf, value in leaves.items()}
-        for layer, leaves in weights.params.items()
-    }
-    check_params(params, str(folder))
+    params = nested.nested({p: np.asarray(a) for p, a in nested.flat(weights.params).items()})
     check_card(weights.card, str(folder / "card.json"))
+    check_params(params, weights.card["trunk"], str(folder))
     if digest(params) != weights.card["arrays_sha256"]:
         raise ValueError("the card was made for other parameters")
     if half and digest(halved(params)) != weights.card["arrays_sha256"]:
@@ -73,8 +70,10 @@ def load(folder: Path) -> Weights:
         raise InputError(
             f"{card_path}: is not readable as JSON; convert the weights again"
         ) from error
+    if isinstance(card, dict):
+        card.setdefault("trunk", "alexnet")  # older cards, and that of the shipped weights
     check_card(card, str(card_path))
-    check_shapes(card["shapes"], str(card_path))
+    check_shapes(card["shapes"], card["trunk"], str(card_path))
     # Before Orbax sees the files: it answers damaged ones with more than an exception.
     changed = whole.damage(folder, TIMES)
     if changed:
@@ -89,7 +88,7 @@ def load(folder: Path) -> Weights:
             f"{folder / 'params'}: damaged or not the layers of card.json; "
             "convert the weights again"
         ) from error
-    check_params(params, str(folder))
+    check_params(params, card["trunk"], str(folder))
     if digest(params) != card["arrays_sha256"]:
         raise InputError(
             f"{folder}: the numbers are not those that were converted (SHA-256 differs from "

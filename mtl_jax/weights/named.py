@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mtl_jax.nouns import InputError
 from mtl_jax.weights.card import PLAIN_INPUT, Weights, make_card
 from mtl_jax.weights.folder import load
 from mtl_jax.weights.gabor import analytic
@@ -9,11 +10,12 @@ from mtl_jax.weights.gabor import analytic
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "formulas"
 
 
-def find(name: str) -> Weights:
+def find(name: str, trunk: str = "alexnet") -> Weights:
     """The weights of this name: 'shipped' (or Gabor filters, where the package was installed
-    without its checkpoints; the card then says so), 'analytic', 'random', or a folder."""
+    without its checkpoints; the card then says so) and 'analytic', both of AlexNet, 'random' of
+    `trunk`, or a folder, of the trunk that its card says."""
     if name == "random":
-        return _random()
+        return _random(trunk)
     if name == "analytic":
         return analytic()
     if name != "shipped":
@@ -25,9 +27,22 @@ def find(name: str) -> Weights:
     return Weights(found.params, found.card | {"note": absent + found.card["note"]})
 
 
-def _random() -> Weights:
+def find_of(name: str, trunk: str) -> Weights:
+    """As `find`; InputError where the weights are of another trunk."""
+    found = find(name, trunk)
+    if found.card["trunk"] != trunk:
+        raise InputError(
+            f"config.weights: {name} are weights of {found.card['trunk']}, and config.model.trunk "
+            f"is {trunk}; set --config.model.trunk={found.card['trunk']}, or give weights of "
+            f"{trunk}"
+        )
+    return found
+
+
+def _random(trunk: str) -> Weights:
     card = make_card(
         {},
+        trunk=trunk,
         name="random",
         source="none",
         sha256="",

@@ -1,45 +1,103 @@
-"""The table that maps the names of source checkpoints to the layers C1..C5, F1..F5.
+"""The table of trunks: the shape of every kernel, and how source checkpoints name it.
 
-It opens no file, and it never changes a number: axes are moved, nothing is rounded or resized.
+A layer is a path: 'C1', or 'C2/block1/conv1' where C2 is made of several. It opens no file and
+changes no number.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from mtl_jax.nouns import InputError, Params
-
-# Samala 2017, Table 3: convolutions (row, column, in, out), fully connected layers (in, out).
-KERNEL_SHAPES = {
-    "C1": (11, 11, 3, 64),
-    "C2": (5, 5, 64, 192),
-    "C3": (3, 3, 192, 384),
-    "C4": (3, 3, 384, 256),
-    "C5": (3, 3, 256, 256),
-    "F1": (2304, 4096),
-    "F2": (4096, 4096),
-    "F3": (4096, 1000),
-    "F4": (1000, 100),
-    "F5": (100, 2),
-}
-CONVOLUTIONS = ("C1", "C2", "C3", "C4", "C5")
+CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")
 LEAVES = ("kernel", "bias")
+VGG16 = {"C1": (2, 64), "C2": (2, 128), "C3": (3, 256), "C4": (3, 512), "C5": (3, 512)}
+RESNET18 = {"C2": 64, "C3": 128, "C4": 256, "C5": 512}  # two blocks each
+
+
+def _vgg16() -> dict[str, tuple[int, ...]]:
+    found, wide = {}, 3
+    for block, (count, features) in VGG16.items():
+        for k in range(1, count + 1):
+            found[f"{block}/conv{k}"] = (3, 3, wide, features)
+            wide = features
+    return found
+
+
+def _resnet18() -> dict[str, tuple[int, ...]]:
+    found, wide = {"C1/conv1": (7, 7, 3, 64)}, 64
+    for stage, features in RESNET18.items():
+        for block in ("block1", "block2"):
+            found[f"{stage}/{block}/conv1"] = (3, 3, wide, features)
+            found[f"{stage}/{block}/conv2"] = (3, 3, features, features)
+            if wide != features:
+                found[f"{stage}/{block}/shortcut"] = (1, 1, wide, features)
+            wide = features
+    return found
+
+
+def _head(inputs: int) -> dict[str, tuple[int, ...]]:
+    widths = (inputs, 4096, 4096, 1000, 100, 2)
+    return {f"F{i}": (widths[i - 1], widths[i]) for i in range(1, 6)}
+
+
+# Convolutions (row, column, in, out), fully connected layers (in, out); AlexNet's are those of
+# Samala 2017, Table 3.
+KERNELS: dict[str, dict[str, tuple[int, ...]]] = {
+    "alexnet": {
+        "C1": (11, 11, 3, 64),
+        "C2": (5, 5, 64, 192),
+        "C3": (3, 3, 192, 384),
+        "C4": (3, 3, 384, 256),
+        "C5": (3, 3, 256, 256),
+    }
+    | _head(3 * 3 * 256),
+    "vgg16": _vgg16() | _head(4 * 4 * 512),
+    "resnet18": _resnet18() | _head(512),
+}
+# Where F1 takes the last map flattened: its maps, its side at 128 pixels, at the source's 224.
+LAST_MAP = {"alexnet": (256, 3, 6), "vgg16": (512, 4, 7)}
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way of naming: our layer -> the source's name, and what its kernel is called."""
+    """One way of naming: our layer -> the source's name, and what its kernel is called. `norms`:
+    layers that a batch normalization follows -> its name. `dropped`: layers that fit none of
+    ours."""
 
     name: str
+    trunk: str
     layers: dict[str, str]
     kernel: str
     torch_axes: bool  # kernels are (out, in, row, column) and (out, in)
+    norms: dict[str, str] = field(default_factory=dict)
+    biased: bool = True  # the convolutions have a bias of their own
+    dropped: tuple[str, ...] = ()
 
+
+def _numbered(numbers: tuple[int, ...]) -> dict[str, str]:
+    return dict(zip(_vgg16(), (f"features.{n}" for n in numbers), strict=True))
+
+
+def _torch_resnet18(kind: str, shortcut: str) -> dict[str, str]:
+    """`kind` is conv or bn; the source counts layer1 ... layer4, their blocks 0 and 1."""
+    names = {}
+    for path in _resnet18():
+        stage, *inner = path.split("/")
+        if stage == "C1":
+            names[path] = f"{kind}1"
+            continue
+        block, own = inner
+        own = f"downsample.{shortcut}" if own == "shortcut" else own.replace("conv", kind)
+        names[path] = f"layer{int(stage[1]) - 1}.{int(block[-1]) - 1}.{own}"
+    return names
+
+
+CONNECTED_OF_VGG = {"F1": "classifier.0", "F2": "classifier.3", "F3": "classifier.6"}
+PLAIN = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+NORMALIZED = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)  # each norm is the next number
 
 SCHEMES = (
     Scheme(
         "torchvision",
+        "alexnet",
         {
             "C1": "features.0",
             "C2": "features.3",
@@ -54,146 +112,46 @@ SCHEMES = (
         torch_axes=True,
     ),
     Scheme(
+        "torchvision",
+        "vgg16",
+        _numbered(PLAIN) | CONNECTED_OF_VGG,
+        kernel="weight",
+        torch_axes=True,
+    ),
+    Scheme(
+        "torchvision, batch normalized,",
+        "vgg16",
+        _numbered(NORMALIZED) | CONNECTED_OF_VGG,
+        kernel="weight",
+        torch_axes=True,
+        norms=_numbered(tuple(n + 1 for n in NORMALIZED)),
+    ),
+    Scheme(
+        "torchvision",
+        "resnet18",
+        _torch_resnet18("conv", "0"),
+        kernel="weight",
+        torch_axes=True,
+        norms=_torch_resnet18("bn", "1"),
+        biased=False,
+        dropped=("fc",),
+    ),
+    Scheme(
         "conv1..conv5",
-        {layer: f"conv{layer[1]}" for layer in CONVOLUTIONS}
+        "alexnet",
+        {layer: f"conv{layer[1]}" for layer in CONVOLUTIONAL}
         | {layer: f"fc{layer[1]}" for layer in ("F1", "F2", "F3")},
         kernel="kernel",
         torch_axes=False,
     ),
-    Scheme("mtl_jax", {layer: layer for layer in KERNEL_SHAPES}, kernel="kernel", torch_axes=False),
-)
-
-F1_TOO_WIDE = (
-    "F1 left out: its 9216 inputs are the 6x6 map of a 224-pixel image; "
-    "at 128 pixels the map is 3x3 (2304 inputs), so F1 cannot be kept"
-)
-FIRST_PARTS = {name.split(".")[0] for scheme in SCHEMES for name in scheme.layers.values()}
-MOST_UNEXPECTED = 12  # of these a file can hold any number; the rest are counted
-
-
-def rename(
-    arrays: dict[str, np.ndarray], keep_fc: bool, path: Path
-) -> tuple[Params, Scheme, tuple[str, ...]]:
-    """Source arrays as our parameters, the scheme that fits, and notes on what was left out.
-
-    The five convolutions must be there; fully connected layers are kept where `keep_fc` and the
-    source has them. Raises one InputError that lists everything missing, unexpected, of the wrong
-    shape or dtype, or not finite.
-    """
-    named, problems = _plain_names(arrays)
-    scheme = _choose_scheme(named, path)
-    known = {_source_key(scheme, lay, leaf): lay for lay in scheme.layers for leaf in LEAVES}
-    problems += _unexpected(sorted(set(named) - set(known)))
-    present = {known[key] for key in named if key in known}
-
-    notes = []
-    wanted = [layer for layer in scheme.layers if layer in CONVOLUTIONS]
-    connected = [layer for layer in KERNEL_SHAPES if layer in present - set(CONVOLUTIONS)]
-    if keep_fc:
-        f1 = named.get(_source_key(scheme, "F1", "kernel")) if "F1" in connected else None
-        if scheme.torch_axes and f1 is not None and f1.shape == (4096, 9216):
-            connected.remove("F1")
-            notes.append(F1_TOO_WIDE)
-        wanted += connected
-        if not connected:
-            notes.append("the source has no fully connected layer that can be kept")
-    elif connected:
-        notes.append(f"{', '.join(connected)} dropped: fully connected layers start at random")
-
-    params: Params = {}
-    for layer in wanted:
-        for leaf in LEAVES:
-            key = _source_key(scheme, layer, leaf)
-            if key not in named:
-                problems.append(f"missing {key}")
-                continue
-            expected = _source_shape(scheme, layer, leaf)
-            problem = _fault(named[key], expected)
-            if problem:
-                problems.append(f"{key} {problem}")
-                continue
-            params.setdefault(layer, {})[leaf] = _our_axes(named[key], scheme, layer)
-    if problems:
-        raise InputError(
-            f"{path}: does not fit the table of {scheme.name} names: {'; '.join(problems)} "
-            "(give the weights of the AlexNet of torchvision)"
+    *(
+        Scheme(
+            "mtl_jax",
+            trunk,
+            {path: path.replace("/", ".") for path in kernels},
+            kernel="kernel",
+            torch_axes=False,
         )
-    return params, scheme, tuple(notes)
-
-
-def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Names with '.' between parts, without the 'module' that DataParallel puts in and without a
-    beginning that all have, such as 'model.' or 'alexnet.'."""
-    named: dict[str, np.ndarray] = {}
-    problems = []
-    for key, value in arrays.items():
-        plain = ".".join(part for part in key.replace("/", ".").split(".") if part != "module")
-        if plain in named:
-            problems.append(f"{_shown(plain)} twice")
-        named[plain] = value
-    while named:
-        (head, *others) = {name.split(".")[0] for name in named}
-        if others or head in FIRST_PARTS or not all("." in name for name in named):
-            break
-        named = {name.partition(".")[2]: value for name, value in named.items()}
-    return named, problems
-
-
-def _choose_scheme(named: dict[str, np.ndarray], path: Path) -> Scheme:
-    def hits(scheme: Scheme) -> int:
-        keys = {_source_key(scheme, layer, leaf) for layer in scheme.layers for leaf in LEAVES}
-        return len(keys & set(named))
-
-    best = max(SCHEMES, key=hits)
-    if not hits(best):
-        first = ", ".join(_shown(key) for key in sorted(named)[:3]) or "no arrays at all"
-        raise InputError(
-            f"{path}: none of its names is known (it holds {first}); expected features.0.weight "
-            "(torchvision), conv1/kernel or C1/kernel, and so on"
-        )
-    return best
-
-
-def _source_key(scheme: Scheme, layer: str, leaf: str) -> str:
-    return f"{scheme.layers[layer]}.{scheme.kernel if leaf == 'kernel' else 'bias'}"
-
-
-def _source_shape(scheme: Scheme, layer: str, leaf: str) -> tuple[int, ...]:
-    shape = KERNEL_SHAPES[layer]
-    if leaf == "bias":
-        return shape[-1:]
-    if not scheme.torch_axes:
-        return shape
-    return shape[::-1] if len(shape) == 2 else (shape[3], shape[2], shape[0], shape[1])
-
-
-def _our_axes(value: np.ndarray, scheme: Scheme, layer: str) -> np.ndarray:
-    if scheme.torch_axes and value.ndim == 4:
-        value = value.transpose(2, 3, 1, 0)
-    elif scheme.torch_axes and value.ndim == 2:
-        if layer == "F1":  # its inputs are flattened (channel, row, column) there
-            value = value.reshape(-1, 256, 3, 3).transpose(0, 2, 3, 1).reshape(-1, 2304)
-        value = value.T
-    return np.array(value, np.float32, order="C")
-
-
-def _fault(value: np.ndarray, expected: tuple[int, ...]) -> str:
-    if value.shape != expected:
-        return f"has shape {value.shape}, expected {expected}"
-    if value.dtype not in (np.float32, np.float16):  # half precision widens without loss
-        return f"is {value.dtype}, expected float32"
-    if not np.isfinite(value).all():
-        return "holds values that are not finite"
-    return ""
-
-
-def _unexpected(keys: list[str]) -> list[str]:
-    problems = [f"unexpected {_shown(key)}" for key in keys[:MOST_UNEXPECTED]]
-    if len(keys) > MOST_UNEXPECTED:
-        problems.append(f"{len(keys) - MOST_UNEXPECTED} more unexpected names")
-    return problems
-
-
-def _shown(key: str) -> str:
-    """A name from a file that may be hostile, fit for one line of a message."""
-    return key if key.isprintable() and len(key) < 80 else ascii(key[:80])
+        for trunk, kernels in KERNELS.items()
+    ),
+)

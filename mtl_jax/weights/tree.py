@@ -4,6 +4,7 @@ It checks nothing: `folder` does.
 """
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float
         orbax.save(folder.absolute(), params)
 
 
-def read_tree(folder: Path, shapes: dict[str, dict[str, list[int]]]) -> Params:
+def read_tree(folder: Path, shapes: dict[str, Any]) -> Params:
     """The arrays in `folder` as NumPy float32; ValueError or OSError where they are not there.
 
     `shapes` gives the structure asked for; a stored array may still have a shape of its own.
