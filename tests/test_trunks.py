@@ -1,0 +1,366 @@
+"""VGG16 and ResNet-18 against NumPy and PyTorch, and all that takes any trunk with each of them."""
+
+from pathlib import Path
+
+import handmade_pth as made
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import trunk_states as states
+from safetensors.numpy import save as safetensors_bytes
+
+from mtl_jax import bundle, config, nested, weights
+from mtl_jax.analysis import deconvolution
+from mtl_jax.analysis.chain import chain
+from mtl_jax.bundle import onnx_graph, scoring
+from mtl_jax.models import network, trunks
+from mtl_jax.nouns import InputError
+from mtl_jax.study.execute import warm_start
+from mtl_jax.training import predict, prefix, transfer
+from mtl_jax.training.pool import make_pool
+from mtl_jax.weights.table import KERNELS
+
+CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")
+MAPS = {
+    "vgg16": [(64, 64), (32, 128), (16, 256), (8, 512), (4, 512)],
+    "resnet18": [(32, 64), (32, 64), (16, 128), (8, 256), (4, 512)],
+}
+F1_INPUTS = {"vgg16": 4 * 4 * 512, "resnet18": 512}
+NAMES = sorted(MAPS)
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, states.State]:
+    return {"vgg16": states.vgg16(), "resnet18": states.resnet18()}
+
+
+@pytest.fixture(scope="module")
+def converted(
+    state: dict[str, states.State], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, weights.Weights]:
+    """From a file of either kind."""
+    folder = tmp_path_factory.mktemp("trunks")
+    (folder / "vgg16").write_bytes(made.honest_files(state["vgg16"])["zip"])
+    (folder / "resnet18").write_bytes(safetensors_bytes(state["resnet18"]))
+    return {name: weights.convert(folder / name) for name in state}
+
+
+@pytest.fixture(scope="module")
+def started() -> dict:
+    """Random parameters of ResNet-18: the trunk's own start, and a head that is made faster."""
+    built, rng = trunks.build("resnet18"), np.random.default_rng(0)
+    image = jnp.zeros((1, 32, 32, 3))
+    trunk = jax.jit(lambda key: built.init(key, image, last="C5"))(jax.random.key(0))["params"]
+    head = {
+        path: np.float32(np.sqrt(2 / shape[0])) * rng.standard_normal(shape, np.float32)
+        for path, shape in network.shapes(built).items()
+        if path[0] == "F"
+    }
+    return jax.device_get(trunk) | nested.nested(head)
+
+
+def close(ours: jax.Array, theirs: np.ndarray, most: float = 1e-4) -> None:
+    assert ours.shape == theirs.shape
+    assert np.linalg.norm(np.asarray(ours) - theirs) < most * np.linalg.norm(theirs)
+
+
+def apply(name: str, params: dict, x: np.ndarray, first: str, last: str) -> np.ndarray:
+    built = trunks.build(name)
+    return np.asarray(built.apply({"params": params}, x[None], first, last)[0])
+
+
+def refused(path: Path, arrays: states.State) -> str:
+    path.write_bytes(safetensors_bytes(arrays))
+    with pytest.raises(InputError) as caught:
+        weights.convert(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# The networks
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_have_the_names_and_sizes_that_are_promised(name: str) -> None:
+    built = trunks.build(name)
+    own = network.shapes(built)
+    leaves = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in own.items()}
+    params = nested.nested(leaves)
+    assert set(params) == set(network.LAYERS)
+    x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+    found = []
+    for layer in CONVOLUTIONAL:
+        x = jax.eval_shape(lambda p, x, la=layer: built.apply({"params": p}, x, la, la), params, x)
+        found.append((x.shape[1], x.shape[3]))
+    assert found == MAPS[name]
+    head = [params[f"F{i}"]["kernel"].shape for i in range(1, 6)]
+    assert head == [(F1_INPUTS[name], 4096), (4096, 4096), (4096, 1000), (1000, 100), (100, 2)]
+    table = {f"{path}/kernel": shape for path, shape in KERNELS[name].items()}
+    assert {path: shape for path, shape in own.items() if path.endswith("kernel")} == table
+
+
+def test_the_convolutions_are_as_many_as_published() -> None:
+    """16 and 18 layers with weights, of which 3 and 1 are not convolutions; 14.7 and 11.2 million
+    numbers, normalization folded (each convolution of ResNet-18 gains a bias for a norm's two)."""
+    for name, layers, numbers in (("vgg16", 13, 14_714_688), ("resnet18", 17 + 3, 11_171_712)):
+        own = {p: s for p, s in network.shapes(trunks.build(name)).items() if p[0] == "C"}
+        assert sum(path.endswith("kernel") for path in own) == layers
+        assert sum(int(np.prod(shape)) for shape in own.values()) == numbers
+
+
+def test_a_block_of_vgg_against_numpy(state: dict, converted: dict) -> None:
+    x = np.random.default_rng(0).standard_normal((12, 10, 3)).astype(np.float32)
+    expected = x
+    for number in (0, 2):
+        own = {leaf: state["vgg16"][f"features.{number}.{leaf}"] for leaf in ("weight", "bias")}
+        expected = np.maximum(states.convolved(expected, own["weight"]) + own["bias"], 0)
+    expected = states.pooled(expected, 2)
+    close(apply("vgg16", converted["vgg16"].params, x, "C1", "C1"), expected, 1e-5)
+
+
+def test_stem_and_stage_of_resnet_against_numpy_with_their_normalization(
+    state: dict, converted: dict
+) -> None:
+    """The source's batch normalization is applied there, here it is folded."""
+    rng, own = np.random.default_rng(0), state["resnet18"]
+    x = rng.standard_normal((20, 16, 3)).astype(np.float32)
+    y = states.normalized(states.convolved(x, own["conv1.weight"], 2, 3), own, "bn1")
+    rim = ((1, 1), (1, 1), (0, 0))
+    expected = states.pooled(np.pad(np.maximum(y, 0), rim), 3)
+    params = converted["resnet18"].params
+    close(apply("resnet18", params, x, "C1", "C1"), expected, 1e-5)
+    x = np.abs(rng.standard_normal((8, 6, 64))).astype(np.float32)
+    for layer, wide, stride in (("C2", 64, 1), ("C3", 64, 2)):
+        name = f"layer{int(layer[1]) - 1}"
+        expected = states.residual(x[..., :wide], own, f"{name}.0", stride)
+        expected = states.residual(expected, own, f"{name}.1", 1)
+        close(apply("resnet18", params, x, layer, layer), expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_layer_against_pytorch(name: str, state: dict, converted: dict) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
+    nn = torch.nn
+
+    class Residual(nn.Module):
+        def __init__(self, wide: int, maps: int, stride: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(wide, maps, 3, stride, 1, bias=False)
+            self.conv2 = nn.Conv2d(maps, maps, 3, 1, 1, bias=False)
+            self.bn1, self.bn2 = nn.BatchNorm2d(maps), nn.BatchNorm2d(maps)
+            self.downsample = nn.Identity()
+            if wide != maps:
+                conv = nn.Conv2d(wide, maps, 1, stride, bias=False)
+                self.downsample = nn.Sequential(conv, nn.BatchNorm2d(maps))
+
+        def forward(self, x: object) -> object:
+            y = torch.relu(self.bn1(self.conv1(x)))
+            return torch.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+
+    if name == "vgg16":
+        parts, wide = [], 3
+        for item in states.VGG:
+            convolution = [] if item == "M" else [nn.Conv2d(wide, item, 3, 1, 1), nn.ReLU()]
+            parts += convolution or [nn.MaxPool2d(2)]
+            wide = wide if item == "M" else item
+        whole = nn.ModuleDict({"features": nn.Sequential(*parts)})
+        ends = [i + 1 for i, part in enumerate(parts) if isinstance(part, nn.MaxPool2d)]
+        steps = [whole["features"][a:b] for a, b in zip([0, *ends], ends, strict=False)]
+    else:
+        stem = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        whole = nn.ModuleDict({"conv1": stem, "bn1": nn.BatchNorm2d(64)})
+        for number, (wide, maps) in enumerate(((64, 64), (64, 128), (128, 256), (256, 512)), 1):
+            first = Residual(wide, maps, 1 if number == 1 else 2)
+            whole[f"layer{number}"] = nn.Sequential(first, Residual(maps, maps, 1))
+        whole["fc"] = nn.Linear(512, 1000)
+        begin = nn.Sequential(whole["conv1"], whole["bn1"], nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+        steps = [begin, *(whole[f"layer{number}"] for number in (1, 2, 3, 4))]
+    whole.load_state_dict({key: torch.tensor(value) for key, value in state[name].items()})
+    whole.eval()
+    image = np.random.default_rng(0).standard_normal((1, 128, 128, 3)).astype(np.float32)
+    ours, theirs = image, torch.tensor(image.transpose(0, 3, 1, 2).copy())
+    for layer, step in zip(CONVOLUTIONAL, steps, strict=True):
+        with torch.no_grad():
+            theirs = step(theirs)
+        ours = apply(name, converted[name].params, ours[0], layer, layer)[None]
+        close(ours, theirs.numpy().transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_gray_channel_is_the_same_as_three(name: str, converted: dict) -> None:
+    gray = np.random.default_rng(3).standard_normal((32, 32, 1)).astype(np.float32)
+    ours = apply(name, converted[name].params, gray, "C1", "C1")
+    close(ours, apply(name, converted[name].params, gray.repeat(3, -1), "C1", "C1"), 1e-5)
+
+
+def test_a_random_start_of_resnet_keeps_the_signal(started: dict) -> None:
+    """Without the smaller kernels each of eight sums doubles its second moment: 256 times."""
+    x = np.random.default_rng(0).standard_normal((128, 128, 3)).astype(np.float32)
+    moments = []
+    for layer in CONVOLUTIONAL:
+        x = apply("resnet18", started, x, layer, layer)
+        moments.append(float((x**2).mean()))
+    assert all(0.5 < moment / moments[0] < np.e for moment in moments)
+
+
+# Their weights
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_converted_weights_say_their_trunk_and_come_back_the_same(
+    name: str, converted: dict, tmp_path: Path
+) -> None:
+    found = converted[name]
+    assert found.card["trunk"] == name and list(found.params) == list(CONVOLUTIONAL)
+    weights.save(found, tmp_path / name)
+    again = weights.load(tmp_path / name)
+    assert again.card == found.card
+    ours, theirs = nested.flat(found.params), nested.flat(again.params)
+    assert set(ours) == set(theirs)
+    assert all(ours[path].tobytes() == theirs[path].tobytes() for path in ours)
+    assert weights.find_of(str(tmp_path / name), name).card == found.card
+    with pytest.raises(InputError, match=f"config.weights.*{name}.*config.model.trunk") as caught:
+        weights.find_of(str(tmp_path / name), "alexnet")
+    assert "\n" not in str(caught.value) and f"--config.model.trunk={name}" in str(caught.value)
+
+
+def test_what_is_left_out_is_said(converted: dict) -> None:
+    assert converted["vgg16"].card["left_out"] == []
+    dropped, folded = converted["resnet18"].card["left_out"]
+    assert dropped.startswith("fc dropped") and "folded" in folded
+
+
+def test_normalized_vgg_folds_to_the_same_layers(tmp_path: Path) -> None:
+    own = states.vgg16(normalized=True)
+    (tmp_path / "vgg16_bn").write_bytes(safetensors_bytes(own))
+    params = weights.convert(tmp_path / "vgg16_bn").params
+    x = np.random.default_rng(0).standard_normal((8, 8, 3)).astype(np.float32)
+    expected = x
+    for number in (0, 3):
+        y = states.convolved(expected, own[f"features.{number}.weight"])
+        y = states.normalized(y + own[f"features.{number}.bias"], own, f"features.{number + 1}")
+        expected = np.maximum(y, 0)
+    close(apply("vgg16", params, x, "C1", "C1"), states.pooled(expected, 2), 1e-5)
+
+
+def test_all_faults_of_a_checkpoint_are_in_one_line(state: dict, tmp_path: Path) -> None:
+    faulty = dict(state["resnet18"])
+    del faulty["layer2.0.downsample.1.running_mean"]
+    faulty["layer1.0.bn1.running_var"] = -faulty["layer1.0.bn1.running_var"]
+    faulty["layer3.1.conv1.weight"] = faulty["layer3.1.conv1.weight"][:7]
+    faulty["layer1.2.conv1.weight"] = np.zeros((64, 64, 3, 3), np.float32)  # of ResNet-34
+    message = refused(tmp_path / "faulty", faulty)
+    for part in (
+        "names of resnet18",
+        "missing layer2.0.downsample.1.running_mean",
+        "layer1.0.bn1.running_var holds a negative variance",
+        "layer3.1.conv1.weight has shape (7, 256, 3, 3), expected (256, 256, 3, 3)",
+        "unexpected layer1.2.conv1.weight",
+    ):
+        assert part in message
+    endless = state["resnet18"] | {"bn1.weight": np.full(64, 3e38, np.float32)}
+    endless["bn1.running_var"] = np.zeros(64, np.float32)
+    assert "bn1 makes numbers that are not finite" in refused(tmp_path / "endless", endless)
+
+
+def test_weights_of_another_trunk_are_refused_before_anything_runs() -> None:
+    for trunk, study, given, field in (
+        ("vgg16", "test", "shipped", "config.weights"),
+        ("resnet18", "test", "analytic", "config.weights"),
+        ("vgg16", "source", "random", "config.model.trunk"),
+        ("vgg19", "test", "random", "config.model.trunk"),
+    ):
+        c = config.default()
+        c.model.trunk, c.study, c.weights = trunk, study, given
+        with pytest.raises(InputError, match=field):
+            config.validate(c)
+    for study, given in (("test", "random"), ("test", "checkpoints/mine"), ("transfer", "shipped")):
+        c = config.default()
+        c.model.trunk, c.study, c.weights = "vgg16", study, given
+        config.validate(c)
+    assert weights.find("random", "vgg16").card["trunk"] == "vgg16"
+    assert weights.find("shipped", "vgg16").card["trunk"] == "alexnet"
+
+
+# What takes any trunk
+
+
+def test_warm_start_puts_nested_layers_in(started: dict, converted: dict) -> None:
+    found = converted["resnet18"]
+    params = nested.flat(warm_start(started, found))
+    given = nested.flat(found.params)
+    assert set(params) == set(nested.flat(started))
+    assert all(np.array_equal(params[path], given[path]) for path in given)
+    with pytest.raises(InputError, match="config.weights"):
+        warm_start({"C1": started["C1"]}, found)
+
+
+def test_frozen_stages_have_no_optimizer_state(started: dict) -> None:
+    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C4"), 0.9, 0.0)
+    momentum = jax.tree.leaves(jax.eval_shape(optimizer.init, started))
+    c5 = 2 * (4 + 1)  # kernel and bias of four convolutions and a shortcut
+    assert len([leaf for leaf in momentum if leaf.ndim]) == c5 + 2 * 5
+
+
+def test_frozen_maps_are_kept_and_are_of_their_trunk(converted: dict, started: dict) -> None:
+    counts = np.random.default_rng(0).integers(-999, 999, (1, 128, 128)).astype(np.int16)
+    pool = make_pool([counts], [np.zeros(1, int)], np.zeros(1, "f4"), np.full(1, 500, "f4"))
+    params = {**started, **converted["resnet18"].params}
+    built = trunks.build("resnet18")
+    source, first = prefix.shortcut(built, params, pool, ("C1", "C2"))
+    prefix.forget()
+    assert first == "C3"
+    expected = apply("resnet18", params, counts[0, ..., None] / np.float32(500), "C1", "C2")
+    close(np.asarray(source.maps)[0], expected, 1e-5)
+
+
+def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
+    """With positive weights no rectifier cuts anything off, and a projection is the gradient of
+    half the squared map; the way forward is the network's own."""
+    links, built = chain(trunks.build("vgg16"))[:4], trunks.build("vgg16")
+    assert [link.path for link in links] == ["C1/conv1", "C1/conv2", "C2/conv1", "C2/conv2"]
+    shapes = {path: s for path, s in network.shapes(built).items() if path[:2] in ("C1", "C2")}
+    rng = np.random.default_rng(0)
+    params = nested.nested(
+        {path: np.float32(rng.uniform(0, 0.01, shape)) for path, shape in shapes.items()}
+    )
+    image = jnp.asarray(rng.uniform(0, 1, (16, 16, 3)), jnp.float32)
+    passed = jax.jit(deconvolution.forward, static_argnums=2)(params, image, links)
+    pooled = deconvolution.pool(passed.maps["C2/conv2"], 2)[0]
+    close(pooled, apply("vgg16", params, np.asarray(image), "C1", "C2"), 1e-5)
+
+    def energy(image: jax.Array) -> jax.Array:
+        found = deconvolution.forward(params, image, links).maps["C2/conv2"]
+        return (found[..., 9] ** 2).sum() / 2
+
+    project = jax.jit(deconvolution.project, static_argnums=(2, 4))
+    back = project(params, passed, links, 9, (16, 16))
+    close(back, np.asarray(jax.jit(jax.grad(energy))(image)), 1e-5)
+    assert chain(trunks.build("resnet18")) == ()
+
+
+def test_a_bundle_of_resnet_scores_and_explains(
+    started: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "REGIONS_AT_ONCE", 2)
+    run = {"id": "r", "tasks": ["dm"], "input_mean": {"dm": 0.0}, "input_std": {"dm": 500.0}}
+    about = {"run": run, "network": {"trunk": "resnet18", "outputs": 2, "lrn": False}}
+    about |= {"made_with": "mtl_jax", "use": ""}
+    text, none = np.zeros(0, str), np.zeros(0, np.float32)
+    reference = bundle.Reference(
+        text, text, text, np.zeros(0, "i4"), none, np.zeros((0, 100), "f4")
+    )
+    bundle.save(bundle.Model(about, started, reference), "", tmp_path / "b")
+    model = bundle.load(tmp_path / "b")
+    counts = np.random.default_rng(0).integers(-999, 999, (2, 128, 128)).astype(np.int16)
+    scores, features = model.look(counts)
+    assert scores.shape == (2,) and features.shape == (2, 100)
+    turned = [np.rot90(counts[1] if k < 4 else counts[1].T, k % 4) for k in range(8)]
+    image = np.stack(turned)[..., None] / np.float32(500)
+    logits = jax.jit(trunks.build("resnet18").apply)({"params": model.params}, image)
+    expected = jax.nn.softmax(logits)[:, 1].mean()
+    assert scores[1] == pytest.approx(float(expected), abs=1e-5)
+    assert np.isfinite(scoring.explain(model, counts[0], "dm")).all()
+    with pytest.raises(InputError, match="--format stablehlo"):
+        onnx_graph.onnx(model)
