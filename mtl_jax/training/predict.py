@@ -43,7 +43,7 @@ def predict_with_features(
 
 
 def _look(
-    network: AlexNet, params: Params, pool: Pool, layer: str, frozen: tuple[str, ...]
+    network: Network, params: Params, pool: Pool, layer: str, frozen: tuple[str, ...]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Scores and features of REGIONS_AT_ONCE regions after another, the last ones repeated."""
     source, first = shortcut(network, params, pool, frozen)
