@@ -68,6 +68,7 @@ def fit(
         source = devices.replicate(source, sharding)
     order_key, dropout_key = jax.random.split(key)
     regions, steps = len(pool.label), steps_per_epoch(len(pool.label), recipe.batch_size)
+    hosts.same(f"{regions} regions into {first}, {'fed' if on_host(source) else 'on the device'}")
 
     made_by = {
         "network": _fields(network),

@@ -101,6 +101,8 @@ def share(word: str = "") -> list[str]:
 def fail(error: BaseException, status: int) -> None:
     """Tells the others that this process is about to end with `status`; they learn it where they
     next share. A follower waits until the leader has come that far."""
+    if _count == 1:  # they have not met
+        return
     turn = _say({"failed": str(error) or repr(error), "status": status})
     if not leads():
         _hear(turn, 0)
@@ -109,6 +111,17 @@ def fail(error: BaseException, status: int) -> None:
 def agreed(asked: int) -> int:
     """The signal that any process was asked to stop with, or 0: the same in each."""
     return max(map(int, share(str(asked))))
+
+
+def same(what: str) -> None:
+    """InputError, in each process, where they do not all say the same `what` of their training."""
+    said = share(what)
+    for number, other in enumerate(said):
+        if other != said[0]:
+            raise InputError(
+                f"the processes would train differently: process 0 has {said[0]}, process {number}"
+                f" {other}; give them the same files, and devices of one kind"
+            )
 
 
 def of_leader(tree: Any) -> Any:

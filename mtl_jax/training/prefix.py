@@ -7,6 +7,7 @@ Knows no training.
 import functools
 import hashlib
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,7 +107,8 @@ def _make(
         file.parent.mkdir(parents=True, exist_ok=True)
         if size > shutil.disk_usage(file.parent).free / 2:
             return None
-        draft = file.with_name(f".{file.name}.partial-{os.getpid()}")
+        # The machine's name as well: processes on several may have the same number.
+        draft = file.with_name(f".{file.name}.partial-{platform.node()}-{os.getpid()}")
         _write(draft, shape, blocks)
         draft.replace(file)
     return Rows([np.load(file, mmap_mode="r")])
