@@ -191,7 +191,8 @@ def test_a_study_of_two_processes(tmp_path: Path, cache: Path, alone: np.ndarray
     leader, follower = together(tmp_path, cache, LONGER)
     out = finish(leader)
     assert out.count("report:") == 1 and (tmp_path / "report.html").exists()
-    assert finish(follower) == ""
+    # Gloo, which carries the sums between processes, has its own say.
+    assert all("peer ranks is" in line for line in finish(follower).splitlines())
     np.testing.assert_allclose(scores(tmp_path), alone, atol=1e-5)
 
 
