@@ -386,3 +386,20 @@ def test_reading_a_folder_needs_no_training_room() -> None:
     code += "or m.startswith(('mtl_jax.training', 'mtl_jax.study', 'mtl_jax.data'))])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_trunk_without_deconvolution_maps_says_so(tmp_path: Path) -> None:
+    """ResNet-18: its gradients are shown, and the page says why there is no more."""
+    folder = make_folder(tmp_path, cases=30, epochs=1)
+    c = json.loads((folder / "config.json").read_text())
+    c["model"]["trunk"] = "resnet18"
+    (folder / "config.json").write_text(json.dumps(c))
+    for path in (folder / "analysis").glob("maps-*.npz"):
+        with np.load(path) as file:
+            kept = dict(file)
+        kept |= {"layer": kept["layer"][:0], "feature": kept["feature"][:, :0]}
+        np.savez(path, **kept | {"maps": kept["maps"][:, :0]})
+    page = Page(report.write(folder).read_text(encoding="utf-8")).text
+    assert "There are no deconvolution maps" in page and "Zeiler" not in page
+    assert "ResNet-18 with a stem and four stages" in page and "Integrated gradients" in page
+    assert "AlexNet with five" not in page
