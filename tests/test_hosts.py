@@ -93,6 +93,10 @@ from mtl_jax.nouns import InputError
 from mtl_jax.training import hosts
 hosts.join(2)
 assert hosts.share(f"I am {hosts._number}") == ["I am 0", "I am 1"]
+try:
+    hosts.same("4 regions" if hosts.leads() else "5 regions")
+except InputError as error:
+    print(error)
 folder = Path(sys.argv[1]) / ("work" if hosts.leads() else "scratch")
 try:
     t.train(folder, 2, until=1)
@@ -123,6 +127,8 @@ def test_two_processes_train_as_one_and_one_goes_on_with_it(tmp_path: Path) -> N
     said = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     assert said[0][0].splitlines()[-1] == "process 1: no such file 2"
+    for out, _ in said:
+        assert "process 0 has 4 regions, process 1 5 regions; give them the same files" in out
     assert not (tmp_path / "scratch/checkpoint").exists()  # a follower keeps nothing
     assert [p.name for p in (tmp_path / "work/checkpoint").glob("[0-9]*")] == ["1"]
     resumed = train(tmp_path / "work", 1)
