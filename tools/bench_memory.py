@@ -2,7 +2,8 @@
 
 Each number of regions has a process of its own, which opens and checks the shards, goes through all
 pixels for their mean and deviation, draws the order of a whole epoch, takes STEPS steps of it and
-scores SCORED regions. The regions are noise: no two shards are the same, and nothing is sparse.
+scores SCORED regions. The shards are one block of noise, a count brighter in each, and written out
+in full.
 """
 
 import json
