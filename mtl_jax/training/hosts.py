@@ -23,8 +23,8 @@ BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 # How many there are, as each launcher says it: by hand, Open MPI, srun. A batch script's own
 # process has SLURM_NTASKS as well, and is alone.
 COUNTS = ("JAX_NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-GIVEN_UP = 60  # seconds that a process which failed waits for the others before it ends them
-POLL = 500  # milliseconds between two looks at the clock of signals
+GIVEN_UP = 60  # seconds that a process at its end waits for the others' before JAX aborts them
+POLL = 500  # milliseconds of waiting between two moments at which a signal is noticed
 
 _count, _number = 1, 0  # of processes, and which of them this is
 _said = 0  # how many words this process has said
