@@ -192,7 +192,9 @@ def default() -> ConfigDict:
     #                          all: of every run, 0.1 to 0.25 GB each
 
     # Where it runs
-    c.devices = 1  # that share each batch, of this machine or of all processes together
+    c.devices = 1  # that share each batch, or the lanes; of this machine or all processes together
+    c.lanes = placeholder(int)  # runs that differ in their seed alone and train together, at most;
+    #                             None: as many as fit on the devices, on CPUs one each
     c.cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
     c.stream = "auto"  # regions that would fill a quarter of the device's memory stay on disk and
     #                    are read batch by batch; always: all of them; it changes no result
@@ -254,6 +256,7 @@ def validate(c: ConfigDict) -> None:
     _need("folds", c.folds, c.folds >= 2, "at least 2")
     _need("seed", c.seed, 0 <= c.seed < 2**31, "between 0 and 2147483647")
     _need("devices", c.devices, c.devices >= 1, "at least 1")
+    _need("lanes", c.lanes, c.lanes is None or c.lanes >= 1, "at least 1, or None")
     _need("statistics.bootstrap", c.statistics.bootstrap, c.statistics.bootstrap >= 100, ">= 100")
     _need("model.dropout", c.model.dropout, 0 <= c.model.dropout < 1, "in [0, 1)")
     _validate_analysis(c.analysis)

@@ -15,12 +15,12 @@ import jax
 import numpy as np
 import pytest
 from study_command import finish, start
-from test_training import NETWORK, made_up_pool, recipe
+from test_training import NETWORK, fit_these, made_up_pool
 
 from mtl_jax.models import alexnet
 from mtl_jax.nouns import InputError, Params
-from mtl_jax.training import hosts, transfer
-from mtl_jax.training.fit import fit
+from mtl_jax.training import hosts
+from mtl_jax.training.fit import Training
 
 ONE_RUN = {"folds": "4", "study": "test", "network": "C1-C5"}
 
@@ -67,21 +67,16 @@ def train(folder: Path, devices: int, until: int = 2, checkpoint_epochs: int = 1
         if line["epoch"] > until:
             raise KeyboardInterrupt
 
-    return fit(
-        folder,
-        made_up_pool(4),
-        jax.device_get(alexnet.init(NETWORK, jax.random.key(0))),
-        NETWORK,
-        transfer.frozen_layers("C1-C5"),
-        ("a", "b"),
-        (1.0, 1.0),
-        recipe(checkpoint_epochs=checkpoint_epochs),
-        jax.random.key(7),
-        devices,
-        report,
-        folder / "cache",
+    params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
+    (trained,) = fit_these(
+        [Training(folder, params, jax.random.key(7), report)],
+        devices=devices,
+        cache=folder / "cache",
+        source=made_up_pool(4),
         keep=False,
+        checkpoint_epochs=checkpoint_epochs,
     )
+    return trained
 
 
 PROCESS = """

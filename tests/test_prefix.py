@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_training import NETWORK, made_up_pool, recipe
+from test_training import NETWORK, fit_these, made_up_pool
 
 from mtl_jax.data.rows import Rows
 from mtl_jax.models import alexnet
 from mtl_jax.training import feed, pool, prefix, transfer
-from mtl_jax.training.fit import fit
+from mtl_jax.training.fit import Training
 from mtl_jax.training.predict import predict
 
 PLACES = {"device": (1e12, 0), "host": (0, 1e12), "disk": (0, 0)}
@@ -32,20 +32,8 @@ def keep_in(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
 
 
 def train(folder: Path, params: dict, network: str, cache: Path | None) -> dict:
-    return fit(
-        folder,
-        made_up_pool(),
-        params,
-        NETWORK,
-        transfer.frozen_layers(network),
-        ("a", "b"),
-        (1.0, 1.0),
-        recipe(epochs=1),
-        jax.random.key(7),
-        1,
-        lambda line: None,
-        cache,
-    )
+    training = Training(folder, params, jax.random.key(7), lambda line: None)
+    return fit_these([training], network, cache=cache, epochs=1)[0]
 
 
 @pytest.mark.parametrize("network", ["C1", "C1-C5"])

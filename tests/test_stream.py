@@ -8,13 +8,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_training import NETWORK, recipe
+from test_training import NETWORK, fit_these
 
 from mtl_jax.data.rows import Rows, chunks, join
 from mtl_jax.models import alexnet
 from mtl_jax.nouns import InputError
 from mtl_jax.training import feed, pool, prefix, transfer
-from mtl_jax.training.fit import fit
+from mtl_jax.training.fit import Training
 from mtl_jax.training.predict import predict, predict_with_features
 
 COUNTS = (5, 1, 7)
@@ -111,21 +111,9 @@ def test_training_from_disk_gives_the_same_weights_and_scores_to_the_bit(
     found = []
     for name, source in zip(("device", "disk"), pools(shards), strict=True):
         prefix.forget()
-        trained = fit(
-            tmp_path / name,
-            source,
-            params,
-            NETWORK,
-            frozen,
-            ("a", "b"),
-            (1.0, 1.0),
-            recipe(epochs=1),
-            jax.random.key(7),
-            1,
-            lambda line: None,
-            tmp_path / "cache" if cached else None,
-            keep=False,
-        )
+        training = Training(tmp_path / name, params, jax.random.key(7), lambda line: None)
+        cache = tmp_path / "cache" if cached else None
+        (trained,) = fit_these([training], cache=cache, source=source, keep=False, epochs=1)
         scores = predict(NETWORK, trained, source, frozen if cached else ())
         found.append((jax.device_get(trained), scores))
     assert not np.array_equal(found[0][0]["F5"]["kernel"], params["F5"]["kernel"])

@@ -15,8 +15,9 @@ from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.nouns import Batch, InputError, TrainState
 from mtl_jax.training import epoch, orientations, pool, predict, steps, transfer
-from mtl_jax.training.fit import fit
+from mtl_jax.training.fit import Training, fit
 from mtl_jax.training.history import TensorBoard
+from mtl_jax.training.lanes import Lanes
 
 NETWORK = alexnet.AlexNet(dropout=0.5)
 LEAVES = {"C0": 20, "C1": 18, "C1-C2": 16, "C1-C3": 14, "C1-C4": 12, "C1-C5": 10}
@@ -47,18 +48,32 @@ def recipe(**changes: object) -> object:
 
 
 def run_fit(folder: Path, params: dict, network: str = "C1-C5", **changes: object) -> dict:
+    training = Training(folder, params, jax.random.key(7), lambda line: None)
+    return fit_these([training], network, **changes)[0]
+
+
+def fit_these(
+    trainings: list[Training],
+    network: str = "C1-C5",
+    devices: int = 1,
+    lanes: Lanes | None = None,
+    cache: Path | None = None,
+    source: pool.Pool | None = None,
+    keep: bool = True,
+    **changes: object,
+) -> list[dict]:
     return fit(
-        folder,
-        made_up_pool(),
-        params,
+        trainings,
+        source or made_up_pool(),
         NETWORK,
         transfer.frozen_layers(network),
         ("a", "b"),
         (1.0, 1.0),
         recipe(**changes),
-        jax.random.key(7),
-        1,
-        lambda line: None,
+        devices,
+        cache,
+        keep,
+        lanes,
     )
 
 
@@ -198,19 +213,8 @@ def test_resumed_equals_unbroken_to_the_bit(params: dict, tmp_path: Path) -> Non
             raise KeyboardInterrupt
 
     def broken(report: object) -> dict:
-        return fit(
-            tmp_path / "broken",
-            made_up_pool(),
-            params,
-            NETWORK,
-            transfer.frozen_layers("C1-C5"),
-            ("a", "b"),
-            (1.0, 1.0),
-            recipe(epochs=3),
-            jax.random.key(7),
-            1,
-            report,
-        )
+        training = Training(tmp_path / "broken", params, jax.random.key(7), report)
+        return fit_these([training], epochs=3)[0]
 
     with pytest.raises(KeyboardInterrupt):
         broken(stop)
@@ -235,17 +239,15 @@ import numpy as np
 sys.path.insert(0, sys.argv[2])
 import test_training as t
 from mtl_jax.models import alexnet
-from mtl_jax.training.fit import fit
 params = jax.device_get(alexnet.init(t.NETWORK, jax.random.key(0)))
 
 def train(name, devices, until=3, every=1):
     def report(line):
         if line["epoch"] > until:
             raise KeyboardInterrupt
-    return fit(Path(sys.argv[1]) / name, t.made_up_pool(4), params, t.NETWORK,
-               t.transfer.frozen_layers("C1-C5"), ("a", "b"), (1.0, 1.0),
-               t.recipe(epochs=3, checkpoint_epochs=every), jax.random.key(7), devices, report,
-               Path(sys.argv[1]) / "cache", keep=False)
+    training = t.Training(Path(sys.argv[1]) / name, params, jax.random.key(7), report)
+    return t.fit_these([training], devices=devices, cache=Path(sys.argv[1]) / "cache",
+                       source=t.made_up_pool(4), keep=False, epochs=3, checkpoint_epochs=every)[0]
 
 one = train("one", 1, every=9)
 for devices, until in ((4, 1), (2, 2)):

@@ -4,7 +4,6 @@ It draws no images and knows no study.
 """
 
 import json
-import os
 import shlex
 import sys
 import time
@@ -19,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mtl_jax import weights, whole
+from mtl_jax import weights
 from mtl_jax.nouns import InputError, Params, TrainState
 from mtl_jax.source_task import network, steps
 from mtl_jax.source_task.images import open_task
@@ -27,7 +26,7 @@ from mtl_jax.source_task.task import Examples, Task
 from mtl_jax.study import workdir
 from mtl_jax.training import devices
 from mtl_jax.training.checkpoint import Checkpoints
-from mtl_jax.training.history import cut
+from mtl_jax.training.history import History
 
 
 def learn(c: ConfigDict, folder: Path) -> str:
@@ -83,7 +82,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
     checkpoints = Checkpoints(folder / "checkpoint", made_by)
     begin, state = checkpoints.resume(state)
     state = devices.replicate(state, sharding)
-    history = cut(folder / "history.jsonl", begin)
+    history = History(folder / "history.jsonl", begin)
     total = t.epochs * task.steps
     bar = tqdm(
         total=total,
@@ -93,7 +92,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
         dynamic_ncols=True,
         mininterval=0.1 if sys.stderr.isatty() else 30,
     )
-    with bar, whole.writing(history), history.open("a", encoding="utf-8") as lines:
+    with bar:
         for epoch in range(begin, t.epochs):
             size = s.small_size if epoch < s.small_epochs else s.size
             step = steps.make_step(form(size), *rules, c.model.dropout)
@@ -126,15 +125,13 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
                     f"{folder}: the loss is no longer a number in epoch {epoch + 1}; lower "
                     f"config.train.learning_rate ({t.learning_rate})"
                 )
-            lines.write(json.dumps(line) + "\n")
-            lines.flush()
-            os.fsync(lines.fileno())  # never behind the checkpoint
+            history.write(line)
             bar.set_postfix(loss=f"{line['loss']:.3f}", top1=f"{line['held_out_top1']:.3f}")
             if (epoch + 1) % t.checkpoint_epochs == 0 or epoch + 1 == t.epochs:
                 checkpoints.save(epoch + 1, state)
     checkpoints.close(keep=t.epochs)
     params = jax.tree.map(np.asarray, network.convolutions(last_form, state.params))
-    line = json.loads(history.read_text(encoding="utf-8").splitlines()[-1])
+    line = json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     weights.save(_described(params, task, line, c, used), folder / "weights", half=True)
 
 

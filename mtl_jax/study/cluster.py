@@ -84,4 +84,4 @@ def work(run: Run, folder: str, here: str, settings: str) -> None:
         with filelock.FileLock(place / ".lock"):
             if not (place / "scores.csv").exists():
                 c, materials = prepare_from(settings)
-                execute(run, place, *materials.of_runs, c)
+                execute([run], [place], *materials.of_runs, c)

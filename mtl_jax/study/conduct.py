@@ -133,7 +133,7 @@ def _complete(c: ConfigDict, folder: Path, materials: Materials) -> dict[str, li
                 bar,
                 f"{stage}: {len(plan[stage]) - len(todo)} of {len(plan[stage])} runs done before",
             )
-            driver.EXECUTORS[c.executor](todo, folder, materials, c, finished)
+            driver.EXECUTORS[c.executor](plan[stage], folder, materials, c, finished)
             done[stage] = plan[stage]
             if stage in TABULATED:
                 rows = area_rows(done[stage], _scores(done[stage], folder), c.data.target)

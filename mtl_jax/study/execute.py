@@ -1,9 +1,10 @@
-"""One Run from regions to scores.csv: initial weights, training, the mean of eight. No statistics
-but the area under the curve on the run's own training regions."""
+"""A Run from regions to scores.csv, or several in lanes: initial weights, training, the mean of
+eight. No statistics but the area under the curve on the run's own training regions."""
 
+import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from mtl_jax.study import splits, workdir
 from mtl_jax.study.length import epochs
 from mtl_jax.study.stages import of_last_stage
 from mtl_jax.training import hosts
-from mtl_jax.training.fit import fit
+from mtl_jax.training.fit import Training, fit
 from mtl_jax.training.history import TensorBoard
+from mtl_jax.training.lanes import Lanes
 from mtl_jax.training.pool import make_pool, statistics
 from mtl_jax.training.predict import predict
 from mtl_jax.training.transfer import frozen_layers
@@ -30,19 +32,24 @@ from mtl_jax.weights import Weights
 
 
 def execute(
-    run: Run,
-    folder: Path,
+    runs: Sequence[Run],
+    folders: Sequence[Path],
     collections: Mapping[str, RoiSet],
     split: splits.Split,
     weights: Weights,
     c: ConfigDict,
+    lanes: Lanes | None = None,
 ) -> None:
-    """Trains and scores `run`; leaves run.json, history.jsonl, scores.csv and, where its weights
-    are kept, checkpoint/ in `folder`. scores.csv comes last: where it stands, the run is done.
+    """Trains and scores each of `runs`: one, or several that differ in their seed alone and train
+    in `lanes` together. Leaves run.json, history.jsonl, scores.csv and, where its weights are
+    kept, checkpoint/ in each one's folder. scores.csv comes last: where it stands, the run is
+    done.
 
     Of several processes, all train and the leader alone scores."""
     begin = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    run = runs[0]  # in all but the seed the others are as this one
     learned, scored = splits.members(run, collections, split)
     pixels = {name: Rows(collections[name].shards) for name in run.tasks}
     labels = {name: collections[name].index["label"].astype(int) for name in run.tasks}
@@ -57,33 +64,36 @@ def execute(
     )
     frozen = frozen_layers(run.network)
     cached = frozen if c.cache == "auto" else ()
-    init_key, train_key = jax.random.split(jax.random.key(run.seed))
-    params = warm_start(init(network, init_key), weights)
     weighed = run.task_weights or (1.0,) * len(run.tasks)
     keep = c.keep_weights == "all" or of_last_stage(run, c.study)
     recipe = c.train.copy_and_resolve_references()
     recipe.epochs = epochs(run, collections, split, c.train)
-    with TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads()) as board:
-        params = fit(
-            folder,
+    with contextlib.ExitStack() as boards:
+        trainings = []
+        for own, folder in zip(runs, folders, strict=True):
+            init_key, train_key = jax.random.split(jax.random.key(own.seed))
+            params = warm_start(init(network, init_key), weights)
+            board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
+            write = boards.enter_context(board).write
+            trainings.append(Training(folder, params, train_key, write))
+        trained = fit(
+            trainings,
             make_pool(*_rows(run.tasks, pixels, labels, learned), mean, std, c.stream),
-            params,
             network,
             frozen,
             run.tasks,
             weighed,
             recipe,
-            train_key,
             c.devices,
-            board.write,
             Path(c.data.cache) / "frozen" if cached else None,
             keep,
+            lanes,
         )
 
     if not hosts.leads():
         return
 
-    def score(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def score(params: Params, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         pool = make_pool(*_rows(run.tasks, pixels, labels, rows), mean, std, c.stream)
         parts = np.split(
             predict(network, params, pool, cached),
@@ -91,16 +101,13 @@ def execute(
         )
         return dict(zip(run.tasks, parts, strict=True))
 
-    train_scores, test_scores = score(learned), score(scored)
     record: dict[str, Any] = {
-        "id": run.id,
         "approach": run.approach,
         "tasks": list(run.tasks),
         "network": run.network,
         "fold": run.fold,
         "split": None if run.fold is None else run.split,
         "target_cases": run.target_cases,
-        "seed": run.seed,
         "heads": run.heads,
         "task_weights": dict(zip(run.tasks, weighed, strict=True)),
         "epochs": recipe.epochs,
@@ -108,21 +115,26 @@ def execute(
         "regions_scored": {name: len(scored[name]) for name in run.tasks},
         "input_mean": dict(zip(run.tasks, mean.tolist(), strict=True)),
         "input_std": dict(zip(run.tasks, std.tolist(), strict=True)),
-        "train_auc": {
-            name: _auc(labels[name][learned[name]], train_scores[name]) for name in run.tasks
-        },
         "frozen": list(frozen),
         "pretrained": sorted(weights.params),
     }
-    workdir.write_json(folder / "run.json", record)
-    workdir.write_json(folder / "timing.json", {"seconds": round(time.monotonic() - begin, 1)})
-    tables = [
-        score_tables.make_scores(collections[name], scored[name], test_scores[name])
-        for name in run.tasks
-    ]
-    score_tables.write(folder / "scores.csv", score_tables.join(tables))
-    if not keep:
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    training = (time.monotonic() - begin) / len(runs)
+    for own, folder, params in zip(runs, folders, trained, strict=True):
+        begin = time.monotonic()
+        train_scores, test_scores = score(params, learned), score(params, scored)
+        areas = {name: _auc(labels[name][learned[name]], train_scores[name]) for name in run.tasks}
+        workdir.write_json(
+            folder / "run.json", {"id": own.id, "seed": own.seed, **record, "train_auc": areas}
+        )
+        seconds = round(training + time.monotonic() - begin, 1)
+        workdir.write_json(folder / "timing.json", {"seconds": seconds})
+        tables = [
+            score_tables.make_scores(collections[name], scored[name], test_scores[name])
+            for name in run.tasks
+        ]
+        score_tables.write(folder / "scores.csv", score_tables.join(tables))
+        if not keep:
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
 def warm_start(params: Params, weights: Weights) -> Params:

@@ -69,7 +69,7 @@ def _follow() -> None:
             run = {k: tuple(v) if isinstance(v, list) else v for k, v in announced["run"].items()}
             with tempfile.TemporaryDirectory() as scratch, _quiet():
                 c, materials = prepare_from(announced["settings"])
-                execute(Run(**run), Path(scratch), *materials.of_runs, c)
+                execute([Run(**run)], [Path(scratch)], *materials.of_runs, c)
 
 
 @contextlib.contextmanager

@@ -51,14 +51,17 @@ class Checkpoints:
             self._remove([epoch] if epoch in epochs(self._folder) else [])
         self._remove(epochs(self._folder)[:-KEPT])
 
-    def resume(self, state: TrainState) -> tuple[int, TrainState]:
+    def resume(self, state: TrainState, most: int | None = None) -> tuple[int, TrainState]:
         """Finished epochs and state of the newest whole checkpoint, on the host, whatever devices
-        trained it; 0 and `state` itself where there is none.
+        trained it; 0 and `state` itself where there is none. With `most`, the newest of at most so
+        many epochs.
 
         A damaged checkpoint is named on stderr and deleted: the one before serves, to the same
         result. InputError where one was made by something else, with the difference.
         """
         for epoch in reversed(epochs(self._folder)):
+            if most is not None and epoch > most:
+                continue
             place = self._folder / str(epoch)
             changed = whole.damage(place, TIMES)
             if changed:

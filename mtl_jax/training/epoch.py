@@ -5,19 +5,23 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
 from mtl_jax.models.network import Network
 from mtl_jax.nouns import Batch, TrainState
-from mtl_jax.training import devices, transfer
+from mtl_jax.training import lanes as side_by_side
+from mtl_jax.training import transfer
 from mtl_jax.training.feed import feed
+from mtl_jax.training.lanes import Lanes
 from mtl_jax.training.pool import Source, draw
 from mtl_jax.training.steps import Metrics, Step, make_train_step
 
 
 class Order(NamedTuple):
-    """What each step takes: picks and weight (steps, batch), learning rate (steps,)."""
+    """What each step takes: picks and weight (steps, batch), learning rate (steps,). Of lanes,
+    picks and weight lead with the axes of the lanes, and the rate is of all."""
 
     picks: jax.Array
     weight: jax.Array
@@ -38,14 +42,16 @@ def make_epoch(
     sharding: NamedSharding | None,
     first: str,
     on_host: bool,
+    lanes: Lanes | None = None,
 ) -> Epoch:
     """`epoch(state, source, order, key, tick)` -> the state after all steps, and their metrics.
 
     `first` is the layer that the source's images go into; `on_host`: the source is too large for
     the device and is sent there batch by batch.
 
-    The metrics are NumPy arrays with a leading axis of steps. `state` is donated. Made, and
-    compiled, once for all runs with the same arguments.
+    The metrics are NumPy arrays with a leading axis of steps. `state` is donated. With `lanes`,
+    state, order, key and metrics lead with their axes. Made, and compiled, once for all runs with
+    the same arguments.
     """
     optimizer = transfer.optimizer(frozen, momentum, weight_decay)
     step = make_train_step(network, optimizer, task_weights, first)
@@ -55,10 +61,11 @@ def make_epoch(
         return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
 
     stepwise = on_host or jax.default_backend() == "cpu"
-    return _stepwise(step, draw_placed) if stepwise else _scanned(step, draw_placed)
+    make = _stepwise if stepwise else _scanned
+    return make(step, draw_placed, lanes)
 
 
-def _scanned(step: Step, draw: Callable[..., Batch]) -> Epoch:
+def _scanned(step: Step, draw: Callable[..., Batch], lanes: Lanes | None = None) -> Epoch:
     """The whole epoch in one compiled loop, with nothing to wait for on the host."""
 
     def loop(
@@ -69,7 +76,8 @@ def _scanned(step: Step, draw: Callable[..., Batch]) -> Epoch:
 
         return jax.lax.scan(body, state, order)
 
-    loop = devices.compiled(loop, donate_argnums=0)
+    in_axes = (0, None, Order(0, 0, None), 0)
+    loop = side_by_side.compiled(loop, in_axes, lanes, donate_argnums=0)
 
     def epoch(
         state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
@@ -82,26 +90,28 @@ def _scanned(step: Step, draw: Callable[..., Batch]) -> Epoch:
     return epoch
 
 
-def _stepwise(step: Step, draw: Callable[..., Batch]) -> Epoch:
+def _stepwise(step: Step, draw: Callable[..., Batch], lanes: Lanes | None = None) -> Epoch:
     """One compiled call a step: for CPUs, and for what does not fit on the device.
 
     XLA rearranges a convolution's backward pass for the CPU's fast kernel only outside of loops:
     inside `lax.scan` a C1 step was 30 times slower (24.7 s against 0.86 s, jax 0.10.2, 2 cores).
     """
-    draw = devices.compiled(draw)
-    step = devices.compiled(step, donate_argnums=0)
+    draw = side_by_side.compiled(draw, (None, 0, 0), lanes)
+    step = side_by_side.compiled(step, (0, 0, 0, None), lanes, donate_argnums=0)
+    axis = len(lanes.axes) if lanes else 0  # of the steps
 
     def epoch(
         state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
     ) -> tuple[TrainState, Metrics]:
         rows = []
-        batches = feed(source, order.picks)
-        for (near, picks), weight, rate in zip(batches, order.weight, order.rate, strict=True):
+        picks, weights = (jnp.moveaxis(rows, axis, 0) for rows in (order.picks, order.weight))
+        batches = feed(source, picks)
+        for (near, picks), weight, rate in zip(batches, weights, order.rate, strict=True):
             state, metrics = step(state, draw(near, picks, weight), key, rate)
             # Waiting here keeps the progress honest, and several CPU devices from running into
             # each other's rendezvous.
             rows.append(jax.device_get(metrics))
             tick(1)
-        return state, jax.tree.map(lambda *r: np.stack(r), *rows)
+        return state, jax.tree.map(lambda *r: np.stack(r, axis), *rows)
 
     return epoch

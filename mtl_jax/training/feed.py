@@ -19,17 +19,18 @@ def on_host(source: Source) -> bool:
 
 def fetch(source: Source, picks: np.ndarray) -> tuple[Source, np.ndarray]:
     """`source` cut down to the rows of `picks`, and the picks that are the same in it."""
+    flat, place = picks.ravel(), np.arange(picks.size).reshape(picks.shape)
     if isinstance(source, Maps):
-        return Maps(*(rows[picks] for rows in source)), np.arange(len(picks))
-    region, which = np.divmod(picks, orientations.COUNT)
-    rows = (column[region] for column in (source.pixels, source.label, source.task))
-    return Pool(*rows, source.mean, source.std), np.arange(len(picks)) * orientations.COUNT + which
+        return Maps(*(rows[flat] for rows in source)), place
+    rows = (column[flat // orientations.COUNT] for column in source[:3])
+    here = place * orientations.COUNT + picks % orientations.COUNT
+    return Pool(*rows, source.mean, source.std), here
 
 
 def feed(
     source: Source, picks: Iterable[jax.Array | np.ndarray]
 ) -> Iterator[tuple[Source, jax.Array | np.ndarray]]:
-    """What to draw each batch from, and its picks, for the picks (batch,) of each step.
+    """What to draw each batch from, and its picks, for the picks (..., batch) of each step.
 
     A source on the host is read one batch ahead, while the device works on the last.
     """

@@ -1,18 +1,57 @@
-"""The history of a training: its file, and TensorBoard events for those who watch it there."""
+"""The history of a training: its lines, its file, and TensorBoard events for those who watch it
+there."""
 
+import json
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import jax
+import numpy as np
+
 from mtl_jax import whole
 from mtl_jax.nouns import InputError
+from mtl_jax.training.steps import Metrics
+
+Line = dict[str, float]
+Report = Callable[[Line], None]
 
 
-def cut(path: Path, epochs: int) -> Path:
-    """Drops from history.jsonl what an interrupted training wrote after its last checkpoint."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    whole.write_text(path, "".join(lines[:epochs]))
-    return path
+class History:
+    """history.jsonl, from epoch `begin` on: what an interrupted training wrote after its last
+    checkpoint is dropped. Each line is also handed to `report`."""
+
+    def __init__(self, path: Path, begin: int, report: Report = lambda line: None) -> None:
+        self._path, self._report = path, report
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        whole.write_text(path, "".join(lines[:begin]))
+
+    def write(self, line: Line) -> None:
+        """Writes the line to the disk, so that the file is never behind the checkpoint."""
+        with whole.writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._report(line)
+
+
+def summarize(epoch: int, metrics: Metrics, rates: jax.Array, tasks: Sequence[str]) -> Line:
+    """A line of history.jsonl: means over the epoch's rows, in all and by task."""
+    rows = metrics.rows.sum(0)
+    line = {
+        "epoch": epoch,
+        "step": epoch * len(metrics.loss),
+        "learning_rate": float(rates[-1]),
+        "loss": float(metrics.cross_entropy.sum() / rows.sum()),
+        "accuracy": float(metrics.right.sum() / rows.sum()),
+        "update_norm": float(np.mean(metrics.update_norm)),
+    }
+    for i, task in enumerate(tasks):
+        line[f"loss/{task}"] = float(metrics.cross_entropy[:, i].sum() / rows[i])
+        line[f"accuracy/{task}"] = float(metrics.right[:, i].sum() / rows[i])
+    return line
 
 
 class TensorBoard:

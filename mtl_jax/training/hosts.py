@@ -83,12 +83,17 @@ def leads() -> bool:
     return _number == 0
 
 
+def alone() -> bool:
+    """Whether no other process trains with this one."""
+    return _count == 1
+
+
 def share(word: str = "") -> list[str]:
     """What every process says at this point, in the order of their numbers; waits for them all.
 
     Elsewhere, in each of them, where one has failed.
     """
-    if _count == 1:
+    if alone():
         return [word]
     turn = _say({"word": word})
     heard = [_hear(turn, number) for number in range(_count)]
@@ -126,7 +131,7 @@ def same(what: str) -> None:
 
 def of_leader(tree: Any) -> Any:
     """The leader's arrays, on the host, in every process; all have the same shapes."""
-    return tree if _count == 1 else broadcast_one_to_all(jax.device_get(tree))
+    return tree if alone() else broadcast_one_to_all(jax.device_get(tree))
 
 
 class Shared:
@@ -140,8 +145,8 @@ class Shared:
             self._checkpoints.save(epoch, state)
         share()  # the next step, too, needs a leader that has not failed
 
-    def resume(self, state: TrainState) -> tuple[int, TrainState]:
-        begin, state = self._checkpoints.resume(state) if leads() else (0, state)
+    def resume(self, state: TrainState, most: int | None = None) -> tuple[int, TrainState]:
+        begin, state = self._checkpoints.resume(state, most) if leads() else (0, state)
         share()
         begin, state = of_leader((np.int32(begin), state))
         return int(begin), state

@@ -1,0 +1,185 @@
+"""Several trainings as one program: each gives what it gives alone."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from test_training import NETWORK, fit_these
+
+from mtl_jax import config
+from mtl_jax.models import alexnet
+from mtl_jax.nouns import Run
+from mtl_jax.study import driver
+from mtl_jax.study.materials import Materials
+from mtl_jax.training import checkpoint, lanes
+from mtl_jax.training.fit import Training
+from mtl_jax.training.lanes import Lanes
+from mtl_jax.weights import Weights
+
+
+def trainings(folder: Path, count: int) -> list[Training]:
+    """The convolutions of all are the same, as pretrained ones are."""
+    first = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
+    found = []
+    for seed in range(count):
+        own = jax.device_get(alexnet.init(NETWORK, jax.random.key(seed)))
+        params = {name: (first if name.startswith("C") else own)[name] for name in first}
+        key = jax.random.key(7 + seed)
+        found.append(Training(folder / str(seed), params, key, lambda line: None))
+    return found
+
+
+def close(found: dict, expected: dict, before: dict, share: float = 1e-5) -> None:
+    """Weights that differ by at most `share` of how far the layer has moved, by norm."""
+    for name, layer in expected.items():
+        for part, value in layer.items():
+            moved = np.linalg.norm(value - before[name][part])
+            assert np.linalg.norm(found[name][part] - value) <= share * moved, (name, part)
+
+
+def same(found: dict, expected: dict) -> bool:
+    return jax.tree.all(jax.tree.map(np.array_equal, found, expected))
+
+
+def go(
+    trainings: list[Training],
+    cache: Path,
+    lanes: Lanes | None = None,
+    network: str = "C1-C5",
+    epochs: int = 1,
+    keep: bool = False,
+) -> list[dict]:
+    """A step an epoch."""
+    own = {"epochs": epochs, "batch_size": 80, "checkpoint_epochs": 1 if keep else 9}
+    devices = lanes.devices if lanes else 1
+    return fit_these(trainings, network, devices, lanes, cache, keep=keep, **own)
+
+
+def test_each_gives_what_it_gives_alone(tmp_path: Path) -> None:
+    pair = trainings(tmp_path / "pair", 2)
+    together = go(pair, tmp_path, Lanes(1, 2), "C1-C4")
+    for number, training in enumerate(pair):
+        other = training._replace(folder=tmp_path / "alone" / str(number))
+        (alone,) = go([other], tmp_path, network="C1-C4")
+        close(together[number], alone, training.params)
+    assert not same(together[0], together[1])
+
+
+def test_what_the_other_lanes_hold_changes_no_bit(tmp_path: Path) -> None:
+    whole = go(trainings(tmp_path / "whole", 3), tmp_path, Lanes(1, 3))
+    part = go(trainings(tmp_path / "part", 3)[1:], tmp_path, Lanes(1, 3))
+    assert same(part[0], whole[1]) and same(part[1], whole[2])
+
+
+def test_killed_between_two_saves_they_go_on_from_the_epoch_that_all_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = Lanes(1, 2)
+    whole = go(trainings(tmp_path / "whole", 2), tmp_path, pair, epochs=2, keep=True)
+    save = checkpoint.Checkpoints.save
+
+    def killed(self: checkpoint.Checkpoints, epoch: int, state: object) -> None:
+        if epoch == 2 and self._folder.parent.name == "1":
+            raise KeyboardInterrupt
+        save(self, epoch, state)
+
+    broken = trainings(tmp_path / "broken", 2)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(checkpoint.Checkpoints, "save", killed)
+        go(broken, tmp_path, pair, epochs=2, keep=True)
+    have = [checkpoint.epochs(each.folder / "checkpoint") for each in broken]
+    assert have == [[1, 2], [1]]
+    resumed = go(broken, tmp_path, pair, epochs=2, keep=True)
+    assert all(map(same, resumed, whole))
+    for number in "01":
+        histories = [tmp_path / n / number / "history.jsonl" for n in ("whole", "broken")]
+        assert histories[0].read_text() == histories[1].read_text()
+
+
+ON_FOUR_DEVICES = """
+import sys
+from pathlib import Path
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+sys.path.insert(0, sys.argv[2])
+import test_lanes as t
+four, cache = t.trainings(Path(sys.argv[1]), 4), Path(sys.argv[1]) / "cache"
+def moved(name):
+    return [each._replace(folder=each.folder.parent / name / each.folder.name) for each in four]
+one = t.go(moved("one"), cache, t.Lanes(1, 4))
+for lanes in (t.Lanes(4, 1), t.Lanes(2, 2)):
+    many = t.go(moved(str(lanes.devices)), cache, lanes)
+    for found, expected, training in zip(many, one, four):
+        t.close(found, expected, training.params)
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_lanes_over_four_devices(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            ON_FOUR_DEVICES,
+            str(tmp_path),
+            str(Path(__file__).parent),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.stdout.strip().endswith("equal"), ended.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("count", "devices", "dealt"),
+    [(1, 1, None), (5, 1, Lanes(1, 5)), (3, 4, None), (4, 4, Lanes(4, 1)), (10, 4, Lanes(4, 3))],
+)
+def test_lanes_are_dealt_over_devices(count: int, devices: int, dealt: Lanes | None) -> None:
+    assert lanes.deal(count, devices) == dealt
+
+
+def test_on_cpus_as_many_go_together_as_there_are_devices() -> None:
+    assert lanes.most(10**9, 128, 1) == 1 and lanes.most(10**9, 128, 3) == 3
+
+
+def test_runs_go_together_that_differ_in_their_seed_alone() -> None:
+    run = Run("mttl", ("a", "b"), "C1-C3", 0, 0)
+    runs = [
+        dataclasses.replace(run, seed=seed, fold=fold) for seed in range(3) for fold in range(2)
+    ]
+    drawn = [dataclasses.replace(run, fold=None, target_cases=4, seed=seed) for seed in range(2)]
+    c = config.default()
+    c.lanes = 2
+    learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
+    materials = Materials({}, None, learned, [])
+    found = driver.groups([*runs, *drawn], materials, c)
+    told = [[(r.seed, r.fold) for r in group] for group in found]
+    assert told == [
+        [(0, 0), (1, 0)],
+        [(2, 0)],
+        [(0, 1), (1, 1)],
+        [(2, 1)],
+        [(0, None)],
+        [(1, None)],
+    ]
+    # Frozen layers at random differ by seed.
+    few = materials._replace(weights=Weights({"C1": {}}, {}))
+    assert all(len(group) == 1 for group in driver.groups(runs, few, c))
+
+
+def test_the_size_of_a_state_counted_by_hand() -> None:
+    """All weights once, those that learn twice; from C1-C5 on F1 to F5 learn."""
+    connected = 2304 * 4096 + 4096 * 4096 + 4096 * 1000 + 1000 * 100 + 100 * 2
+    connected += 4096 + 4096 + 1000 + 100 + 2
+    convolved = 64 * 363 + 192 * 1600 + 384 * 1728 + 256 * 3456 + 256 * 2304
+    convolved += 64 + 192 + 384 + 256 + 256
+    assert driver.state_bytes("C1-C5") == 4 * (2 * connected + convolved)
+    assert driver.state_bytes("C0") == 8 * (connected + convolved)
