@@ -144,6 +144,7 @@ def default() -> ConfigDict:
     c.train.final_learning_rate = 0.00004  # reached exponentially in the last step
     c.train.momentum = 0.9
     c.train.weight_decay = 0.0005
+    c.train.precision = "float32"  # or bfloat16: of the computation; parameters are always float32
     c.train.task_weights = ()  # 'name:weight' each; a collection not named counts 1
     c.train.checkpoint_epochs = 10
     c.train.tensorboard = False  # needs the [tensorboard] extra
@@ -163,7 +164,6 @@ def default() -> ConfigDict:
     c.source.optimizer = "sgd"
     c.source.schedule = "steps"  # tenfold drops; or cosine
     c.source.warmup = 0.0  # part of the training over which the learning rate rises
-    c.source.precision = "float32"  # of the computation; parameters are always float32
 
     # The statistics
     c.statistics = ConfigDict()
@@ -286,6 +286,7 @@ def validate(c: ConfigDict) -> None:
     _need("train.momentum", t.momentum, 0 <= t.momentum < 1, "in [0, 1)")
     _need("train.weight_decay", t.weight_decay, t.weight_decay >= 0, "at least 0")
     _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
+    _one_of("train.precision", t.precision, PRECISIONS)
     parse_task_weights(t.task_weights)
     _validate_stages(c)
     _validate_transfer(c)
@@ -370,7 +371,6 @@ def _validate_source(c: ConfigDict) -> None:
     _one_of("source.start", s.start, SOURCE_STARTS)
     _one_of("source.optimizer", s.optimizer, OPTIMIZERS)
     _one_of("source.schedule", s.schedule, SOURCE_SCHEDULES)
-    _one_of("source.precision", s.precision, PRECISIONS)
     _need("source.warmup", s.warmup, 0 <= s.warmup < 1, "in [0, 1)")
     for field in ("size", "small_size"):
         _need(f"source.{field}", s[field], 64 <= s[field] <= 512, "between 64 and 512")

@@ -70,7 +70,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
         head=s.head,
         start=s.start,
         standardized=s.standardized_weights,
-        half=s.precision == "bfloat16",
+        half=t.precision == "bfloat16",
     )
     last_form = form(s.size)
     rules = s.optimizer, t.momentum, t.weight_decay

@@ -42,6 +42,7 @@ def make_epoch(
     sharding: NamedSharding | None,
     first: str,
     on_host: bool,
+    precision: str = "float32",
     lanes: Lanes | None = None,
 ) -> Epoch:
     """`epoch(state, source, order, key, tick)` -> the state after all steps, and their metrics.
@@ -54,7 +55,7 @@ def make_epoch(
     the same arguments.
     """
     optimizer = transfer.optimizer(frozen, momentum, weight_decay)
-    step = make_train_step(network, optimizer, task_weights, first)
+    step = make_train_step(network, optimizer, task_weights, first, precision)
 
     def draw_placed(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
         batch = draw(source, picks, weight)

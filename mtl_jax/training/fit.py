@@ -107,6 +107,7 @@ def fit(
         sharding,
         first,
         on_host(source),
+        recipe.precision,
         lanes,
     )
 

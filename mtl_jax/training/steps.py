@@ -37,13 +37,17 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     task_weights: tuple[float, ...],
     first: str = "C1",
+    precision: str = "float32",
 ) -> Step:
     """`step(state, batch, key, rate)`: one update of stochastic gradient descent.
 
     `first` is the layer that the batch's images go into: C1, or the one after the frozen layers
     where the images are their maps. The loss is the mean cross-entropy of the batch's rows, each
     weighted by `task_weights` of its task. Dropout is a function of (key, state.step) alone.
+    `precision` is that of the layers' computation, forward and backward; parameters, loss, momentum
+    and update are float32.
     """
+    computed = jnp.dtype(precision)
     weights = jnp.asarray(task_weights, jnp.float32)
 
     def step(
@@ -51,13 +55,13 @@ def make_train_step(
     ) -> tuple[TrainState, Metrics]:
         def loss(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             logits = network.apply(
-                {"params": params},
-                batch.image,
+                {"params": jax.tree.map(lambda p: p.astype(computed), params)},
+                batch.image.astype(computed),
                 first,
                 train=True,
                 rngs={"dropout": jax.random.fold_in(key, state.step)},
             )
-            logits = head_logits(logits, batch.task)
+            logits = head_logits(logits.astype(jnp.float32), batch.task)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
             weight = batch.weight * weights[batch.task]
             mean = (weight * losses).sum() / jnp.maximum(weight.sum(), 1e-12)
