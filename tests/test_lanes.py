@@ -13,9 +13,9 @@ from test_training import NETWORK, fit_these
 from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.nouns import Run
-from mtl_jax.study import driver
+from mtl_jax.study import driver, length
 from mtl_jax.study.materials import Materials
-from mtl_jax.training import checkpoint, lanes
+from mtl_jax.training import checkpoint, devices, lanes
 from mtl_jax.training.fit import Training
 from mtl_jax.training.lanes import Lanes
 from mtl_jax.weights import Weights
@@ -147,7 +147,7 @@ def test_lanes_are_dealt_over_devices(count: int, devices: int, dealt: Lanes | N
 
 
 def test_on_cpus_as_many_go_together_as_there_are_devices() -> None:
-    assert lanes.most(10**9, 128, 1) == 1 and lanes.most(10**9, 128, 3) == 3
+    assert lanes.most(1e9, 1) == 1 and lanes.most(1e9, 3) == 3
 
 
 def test_runs_go_together_that_differ_in_their_seed_alone() -> None:
@@ -175,11 +175,19 @@ def test_runs_go_together_that_differ_in_their_seed_alone() -> None:
     assert all(len(group) == 1 for group in driver.groups(runs, few, c))
 
 
-def test_the_size_of_a_state_counted_by_hand() -> None:
-    """All weights once, those that learn twice; from C1-C5 on F1 to F5 learn."""
+def test_the_size_of_a_training_counted_by_hand() -> None:
+    """Weights once; of those that learn the momentum, the gradient and two successors too."""
     connected = 2304 * 4096 + 4096 * 4096 + 4096 * 1000 + 1000 * 100 + 100 * 2
     connected += 4096 + 4096 + 1000 + 100 + 2
     convolved = 64 * 363 + 192 * 1600 + 384 * 1728 + 256 * 3456 + 256 * 2304
     convolved += 64 + 192 + 384 + 256 + 256
-    assert driver.state_bytes("C1-C5") == 4 * (2 * connected + convolved)
-    assert driver.state_bytes("C0") == 8 * (connected + convolved)
+    state, passing = length.training_bytes("alexnet", "C1-C5")
+    assert state == 4 * (5 * connected + convolved)
+    assert length.training_bytes("alexnet", "C0")[0] == 20 * (connected + convolved)
+    # The maps of C1 alone, before and after the pool, with gradients, are 1.2 MB.
+    assert 1.2e6 < passing < 1e7
+
+
+def test_a_gpu_takes_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "memory", lambda: (80e9, 128e9))
+    assert lanes.most(1e9, 1) == 40 and lanes.most(1e9, 2) == 80 and lanes.most(1e12, 2) == 2

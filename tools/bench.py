@@ -1,6 +1,6 @@
 """Measures this machine: `python tools/bench.py WHAT [--against torch] [--json FILE]`.
 
-WHAT is step, score, ingest, memory or roc.
+WHAT is step, train, study, scale, score, ingest, memory or roc.
 
 Prints one line a measurement, and with --json writes {machine, versions, rows}. The measuring
 itself is in one file a subject beside this one.
@@ -22,6 +22,9 @@ import bench_ingest
 import bench_memory
 import bench_roc
 
+from mtl_jax.config import NETWORKS
+
+PRECISIONS = ("float32", "tf32", "bfloat16")  # tf32 is float32 on a CPU
 # What a measurement may rest on, and the name to import: some are for development alone.
 PACKAGES = {
     **{
@@ -56,7 +59,21 @@ def main() -> None:
     memory = subjects.add_parser("memory", help="memory of learning from regions on disk: minutes")
     memory.add_argument("--million", action="store_true", help="and of 10^6: 33 GB of disk")
     memory.add_argument("--folder", type=Path, help="where the regions are written")
-    for subject in (roc, ingest, step, score, memory):
+    train = subjects.add_parser("train", help="whole trainings at the paper's data size")
+    train.add_argument("--epochs", type=int, default=200)
+    train.add_argument("--share", type=float, default=1.0, help="of the paper's regions")
+    study = subjects.add_parser("study", help="lanes together, and the paper's study projected")
+    study.add_argument("--lanes", type=int, nargs="+", default=[1, 2, 4, 10, 20])
+    scale = subjects.add_parser("scale", help="1, 2, 4 ... of this machine's devices")
+    scale.add_argument("--cpu_devices", type=int, help="make so many of the CPU's cores")
+    for subject in (train, study, scale):
+        subject.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    for subject in (study, scale):
+        subject.add_argument("--steps", type=int, default=20, help="between looks at the clock")
+    study.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
+    study.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
+    train.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    for subject in (roc, ingest, step, score, memory, train, study, scale):
         subject.add_argument("--json", type=Path, help="write the rows here as well")
     flags = parser.parse_args()
     versions = {"python": platform.python_version()} | {
@@ -86,6 +103,30 @@ def measure_step(flags: argparse.Namespace) -> Iterator[dict]:
     return bench_step.speed(flags.against)
 
 
+def measure_train(flags: argparse.Namespace) -> Iterator[dict]:
+    import bench_train
+
+    return bench_train.speed(flags.networks, flags.epochs, flags.share, flags.precision)
+
+
+def measure_study(flags: argparse.Namespace) -> Iterator[dict]:
+    import bench_study
+
+    return bench_study.speed(
+        flags.against, flags.networks, flags.lanes, flags.precisions, flags.steps
+    )
+
+
+def measure_scale(flags: argparse.Namespace) -> Iterator[dict]:
+    import jax
+
+    if flags.cpu_devices:
+        jax.config.update("jax_num_cpu_devices", flags.cpu_devices)
+    import bench_scale
+
+    return bench_scale.speed(flags.networks, flags.steps)
+
+
 def measure_score(_: argparse.Namespace) -> Iterator[dict]:
     import bench_score
 
@@ -105,6 +146,9 @@ MEASURES = {
     "roc": measure_roc,
     "ingest": measure_ingest,
     "step": measure_step,
+    "train": measure_train,
+    "study": measure_study,
+    "scale": measure_scale,
     "score": measure_score,
     "memory": measure_memory,
 }

@@ -36,8 +36,7 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
     """A row for each network's step, and one for scoring: images a second."""
     source = made_up_pool(REGIONS)
     params = jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
-    gray = np.asarray(pool.draw(source, jnp.arange(BATCH), jnp.ones(BATCH)).image)
-    label = np.asarray(pool.draw(source, jnp.arange(BATCH), jnp.ones(BATCH)).label)
+    gray, label = first_batch(source)
     for name in NETWORKS:
         frozen = transfer.frozen_layers(name)
         prefix.forget()
@@ -77,6 +76,12 @@ def made_up_pool(regions: int) -> pool.Pool:
     return pool.make_pool(pixels, [np.arange(regions) % 2], *pool.statistics(pixels))
 
 
+def first_batch(source: pool.Pool) -> tuple[np.ndarray, np.ndarray]:
+    """Gray and label of a batch of `source`."""
+    batch = pool.draw(source, jnp.arange(BATCH), jnp.ones(BATCH))
+    return np.asarray(batch.image), np.asarray(batch.label)
+
+
 def our_step(
     frozen: tuple[str, ...], params: Params, source: pool.Source, first: str
 ) -> Callable[[], None]:
@@ -106,9 +111,9 @@ def _maps_of(last: str, params: Params, source: pool.Pool) -> Callable[[], None]
     ]
 
 
-def reference(size: int = 2048) -> dict[str, Callable[[], None]]:
+def reference(precision: str = "float32", size: int = 2048) -> dict[str, Callable[[], None]]:
     """A product of matrices and a pass over 128 MB, for the floor."""
-    a = jnp.ones((size, size))
+    a = jnp.ones((size, size), precision)
     b = jnp.ones(32 * 2**20)
     product, pass_over = jax.jit(jnp.matmul), jax.jit(lambda b: b * 0.5, donate_argnums=0)
     held = [b]

@@ -1,15 +1,14 @@
 """Does the runs of a stage that are missing, here or on a Ray cluster. Knows no statistics."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mtl_jax.models import alexnet
 from mtl_jax.nouns import Run
 from mtl_jax.study.execute import execute
+from mtl_jax.study.length import training_bytes
 from mtl_jax.study.materials import Materials
 from mtl_jax.study.together import announce
 from mtl_jax.training import hosts
@@ -59,19 +58,14 @@ def groups(runs: Sequence[Run], materials: Materials, c: ConfigDict) -> list[lis
         alike.setdefault(replace(run, seed=0) if together else run, []).append(run)
     found = []
     for of_one_kind in alike.values():
-        size = c.lanes or most(state_bytes(of_one_kind[0].network), c.train.batch_size, c.devices)
+        size = c.lanes or _most(c.model.trunk, of_one_kind[0].network, c)
         found += [of_one_kind[i : i + size] for i in range(0, len(of_one_kind), size)]
     return found
 
 
-def state_bytes(network: str) -> int:
-    """What the weights and the optimizer's state of a training take up."""
-    frozen = frozen_layers(network)
-    sizes = {
-        name: sum(4 * math.prod(shape) for shape in leaves.values())
-        for name, leaves in alexnet.shapes().items()
-    }
-    return sum(sizes.values()) + sum(size for name, size in sizes.items() if name not in frozen)
+def _most(trunk: str, network: str, c: ConfigDict) -> int:
+    state, passing = training_bytes(trunk, network)
+    return most(state + c.train.batch_size * passing, c.devices)
 
 
 def ray(

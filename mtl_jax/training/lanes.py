@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from mtl_jax.training import devices
 
 SHARE = 0.5  # of a device's memory that lanes may take up; maps of frozen layers have another third
-PASSING = 4e6  # bytes of maps and their gradients that a region in a batch takes, from C1 on
 
 
 class Lanes(NamedTuple):
@@ -40,15 +39,13 @@ def deal(trainings: int, device_count: int) -> Lanes | None:
     return Lanes(device_count, -(-trainings // device_count))
 
 
-def most(state_bytes: int, batch_size: int, device_count: int) -> int:
+def most(bytes_each: float, device_count: int) -> int:
     """How many trainings fit on the devices together, at least 1; on CPUs one a device, since there
     the products of one training keep all cores at work."""
     memory, host = devices.memory()
     if not host:
         return device_count
-    # A step holds the state, its gradient and its successor at once.
-    each = 2.5 * state_bytes + batch_size * PASSING
-    return device_count * max(1, int(SHARE * memory / each))
+    return device_count * max(1, int(SHARE * memory / bytes_each))
 
 
 def stack(trees: Sequence[Any], lanes: Lanes | None) -> Any:

@@ -1,0 +1,53 @@
+"""Measures how training goes faster with the devices of this machine, in either way.
+
+Either all devices share each batch of one training, or each has a training of its own. Devices that
+are made up of one CPU's cores show that it works, and nothing of its speed.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import bench_step
+import jax
+from bench_study import epoch_of_lanes
+
+from mtl_jax.models import alexnet
+from mtl_jax.models.network import init
+from mtl_jax.training import devices, prefix, transfer
+from mtl_jax.training.lanes import Lanes
+
+
+def speed(networks: Sequence[str], steps: int, rounds: int = 3) -> Iterator[dict[str, Any]]:
+    """A row for each network and number of devices (1, 2, 4, ...): images a second."""
+    source = bench_step.made_up_pool(bench_step.REGIONS)
+    counts = [2**n for n in range(8) if 2**n <= jax.local_device_count()]
+    for name in networks:
+        frozen = transfer.frozen_layers(name)
+        params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
+        prefix.forget()
+        maps, first = prefix.shortcut(alexnet.AlexNet(), params, source, frozen)
+        contestants = {}
+        for n in counts:
+            sharding = devices.batch_sharding(n)
+            shared = devices.replicate(maps, sharding)
+            contestants[f"shared {n}"] = epoch_of_lanes(
+                frozen, params, shared, first, None, "tf32", steps, sharding
+            )
+            contestants[f"own {n}"] = epoch_of_lanes(
+                frozen, params, maps, first, Lanes(n, 1) if n > 1 else None, "tf32", steps
+            )
+        best = bench_step.race(contestants, rounds)
+        images = steps * bench_step.BATCH
+        for n in counts:
+            yield {
+                "what": f"devices, batch {bench_step.BATCH}",
+                "network": name,
+                "device": jax.devices()[0].device_kind,
+                "devices": n,
+                "one_training": images / best[f"shared {n}"],
+                "speedup": best["shared 1"] / best[f"shared {n}"],
+                "a_training_each": n * images / best[f"own {n}"],
+                "speedup_of_each": n * best["own 1"] / best[f"own {n}"],
+                "load": os.getloadavg()[0],
+            }

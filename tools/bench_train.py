@@ -1,0 +1,71 @@
+"""Measures whole trainings at the paper's data size, with all that goes on around the steps.
+
+Made-up regions, as many as the paper's: what they show does not matter to the time.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import bench_step
+import jax
+import numpy as np
+
+from mtl_jax import config
+from mtl_jax.models import alexnet
+from mtl_jax.models.network import init
+from mtl_jax.training import pool, prefix, transfer
+from mtl_jax.training.fit import Training, fit
+
+REGIONS = {"sfm": 886, "ddsm": 322, "dm": 337}
+
+
+def speed(
+    networks: Sequence[str], epochs: int, share: float, precision: str
+) -> Iterator[dict[str, Any]]:
+    """A row for each network: a training of `epochs` epochs on `share` of the paper's regions."""
+    rng = np.random.default_rng(0)
+    counts = [max(2, round(share * n)) for n in REGIONS.values()]
+    pixels = [rng.normal(0, 500, (n, 128, 128)).astype(np.int16) for n in counts]
+    source = pool.make_pool(pixels, [np.arange(n) % 2 for n in counts], *pool.statistics(pixels))
+    network = alexnet.AlexNet(dropout=0.5)
+    params = jax.device_get(init(network, jax.random.key(0)))
+    recipe = config.default().train
+    recipe.epochs, recipe.precision = epochs, precision
+    for name in networks:
+        prefix.forget()
+        ends: list[float] = []
+        with tempfile.TemporaryDirectory() as folder:
+            begin = time.perf_counter()
+            training = Training(
+                Path(folder) / "run",
+                params,
+                jax.random.key(0),
+                lambda line, ends=ends: ends.append(time.perf_counter()),
+            )
+            fit(
+                [training],
+                source,
+                network,
+                transfer.frozen_layers(name),
+                tuple(REGIONS),
+                (1.0,) * len(REGIONS),
+                recipe,
+                1,
+                Path(folder) / "cache",
+            )
+            seconds = time.perf_counter() - begin
+        steps = pool.steps_per_epoch(sum(counts), recipe.batch_size)
+        yield {
+            "what": f"training, {epochs} epochs of {sum(counts)} regions, batch 128",
+            "network": name,
+            "precision": precision,
+            "seconds": seconds,
+            "first_epoch": ends[0] - begin,  # with compilation and the frozen layers' maps
+            "other_epochs": float(np.median(np.diff(ends))) if epochs > 1 else None,
+            "ours": epochs * steps * bench_step.BATCH / seconds,
+            "load": os.getloadavg()[0],
+        }
