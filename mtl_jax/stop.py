@@ -39,8 +39,10 @@ def deferred(agreed: Callable[[int], int] = int) -> Iterator[Callable[[], bool]]
 
     def stopping() -> bool:
         global _asked
-        _asked = agreed(_asked or 0) or None
-        return _asked is not None
+        found = agreed(_asked or 0)
+        if found:  # else leave it: a signal may have come meanwhile
+            _asked = found
+        return bool(found)
 
     before, _deferring = _deferring, True
     try:

@@ -132,6 +132,30 @@ def test_two_processes_train_as_one_and_one_goes_on_with_it(tmp_path: Path) -> N
             np.testing.assert_allclose(resumed[name][part], value, atol=1e-6)
 
 
+ASKED_WHILE_AGREEING = """
+import os, signal
+from mtl_jax import stop
+stop.listen()
+
+def agreed(asked):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return asked
+
+try:
+    with stop.deferred(agreed) as stopping:
+        print(stopping())
+except stop.Stopped as asked:
+    print(asked)
+"""
+
+
+def test_a_signal_that_comes_while_the_processes_agree_is_not_lost() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKED_WHILE_AGREEING], capture_output=True, text=True, timeout=60
+    )
+    assert ended.stdout.split("\n")[:2] == ["False", "stopped by SIGTERM"], ended.stderr
+
+
 def together(
     workdir: Path, cache: Path, other: Mapping[str, str] = MappingProxyType({}), count: int = 2
 ) -> list[subprocess.Popen]:
