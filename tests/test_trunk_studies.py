@@ -4,19 +4,19 @@ import json
 import sys
 from pathlib import Path
 
-import handmade_pth as made
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+import export
+import jax
 import numpy as np
 import pytest
 import trunk_states as states
+from safetensors.numpy import save as safetensors_bytes
 from study_command import finish, start
 
 import mtl_jax
 from mtl_jax import weights
 from mtl_jax.report import findings
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import export
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("trunks")
     found = {}
     for name, state in (("vgg16", states.vgg16()), ("resnet18", states.resnet18())):
-        (place / f"{name}.pth").write_bytes(made.honest_files(state)["zip"])
-        weights.save(weights.convert(place / f"{name}.pth"), place / name)
+        (place / f"{name}.safetensors").write_bytes(safetensors_bytes(state))
+        weights.save(weights.convert(place / f"{name}.safetensors"), place / name)
         found[name] = place / name
     return found
 
@@ -37,8 +37,8 @@ def test_a_study_its_report_and_its_bundle(
 ) -> None:
     settings = {
         "network": "C1-C5",
-        "model.trunk": f"'{name}'",
-        "weights": f"'{folders[name]}'",
+        "model.trunk": name,
+        "weights": str(folders[name]),
         "train.epochs": "1",
         "analysis.enabled": "True",
         "analysis.regions": "8",
@@ -59,7 +59,17 @@ def test_a_study_its_report_and_its_bundle(
     assert export.main([str(run), "--output", str(tmp_path / "b"), "--format", "stablehlo"]) == 0
     model = mtl_jax.load(tmp_path / "b")
     assert model.about["network"]["trunk"] == name
-    assert export.main([str(run), "--output", str(tmp_path / "c"), "--format", "onnx"]) == 2
+    ended = export.main([str(run), "--output", str(tmp_path / "c"), "--format", "onnx"])
+    assert ended == (0 if layers else 2)
+    counts = np.random.default_rng(0).integers(-999, 999, (2, 128, 128)).astype(np.int16)
+    ours = model.look(counts)[0]
+    exported = jax.export.deserialize(bytearray((tmp_path / "b" / "model.stablehlo").read_bytes()))
+    np.testing.assert_allclose(exported.call(counts.astype(np.float32)), ours, atol=1e-5)
+    if layers:
+        runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+        session = runtime.InferenceSession(tmp_path / "c" / "model.onnx")
+        found = session.run(None, {"regions": counts.astype(np.float32)})[0]
+        np.testing.assert_allclose(found, ours, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -12,9 +12,9 @@ def _kernel(rng: np.random.Generator, out: int, wide: int, size: int) -> np.ndar
     return scale * rng.standard_normal((out, wide, size, size), np.float32)
 
 
-def _norm(rng: np.random.Generator, name: str, maps: int) -> State:
+def _norm(rng: np.random.Generator, name: str, maps: int, scale: float = 1.0) -> State:
     return {
-        f"{name}.weight": rng.uniform(0.5, 1.5, maps).astype(np.float32),
+        f"{name}.weight": rng.uniform(0.5 * scale, 1.5 * scale, maps).astype(np.float32),
         f"{name}.bias": 0.1 * rng.standard_normal(maps, np.float32),
         f"{name}.running_mean": 0.2 * rng.standard_normal(maps, np.float32),
         f"{name}.running_var": rng.uniform(0.5, 2.0, maps).astype(np.float32),
@@ -46,7 +46,8 @@ def resnet18() -> State:
             state[f"{name}.conv1.weight"] = _kernel(rng, maps, wide, 3)
             state |= _norm(rng, f"{name}.bn1", maps)
             state[f"{name}.conv2.weight"] = _kernel(rng, maps, maps, 3)
-            state |= _norm(rng, f"{name}.bn2", maps)
+            # Small, as in networks that were trained, so that eight sums do not grow and grow.
+            state |= _norm(rng, f"{name}.bn2", maps, scale=0.25)
             if maps != wide:
                 state[f"{name}.downsample.0.weight"] = _kernel(rng, maps, wide, 1)
                 state |= _norm(rng, f"{name}.downsample.1", maps)

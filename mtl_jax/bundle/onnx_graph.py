@@ -1,22 +1,24 @@
 """A bundle's network as an ONNX graph, written with the `onnx` package. It scores nothing itself.
 
-The only general converter from JAX, jax2onnx, needs an Orbax older than ours; a chain of ten layers
+The only general converter from JAX, jax2onnx, needs an Orbax older than ours; a chain of layers
 needs no converter, and the tests compare it with the original. Input and output are those of
 `portable`.
 """
 
 from collections.abc import Iterator
+from math import isqrt
 
 import numpy as np
 
+from mtl_jax import nested
+from mtl_jax.analysis.chain import chain
 from mtl_jax.bundle.model import Model
-from mtl_jax.models.alexnet import CONVOLUTIONS, LAYERS, NORMALIZED, AlexNet
+from mtl_jax.models.network import FULLY_CONNECTED
 from mtl_jax.nouns import InputError
 
 OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
-MAP = 3  # pixels on a side of the last map
-ALEXNET_ALONE = (
-    "--format onnx writes AlexNet alone, and this bundle's config.model.trunk is another; take "
+NO_CHAIN = (
+    "--format onnx writes a chain of layers, and the trunk of this bundle adds maps up; take "
     "--format stablehlo, which writes any"
 )
 NEEDS = "--format onnx needs the [formats] extra: pip install 'mtl_jax[formats]'"
@@ -25,10 +27,10 @@ NEEDS = "--format onnx needs the [formats] extra: pip install 'mtl_jax[formats]'
 def onnx(model: Model, task: str | None = None) -> bytes:
     """The graph with its weights: regions (n, 128, 128) float32 -> scores (n,) float32.
 
-    InputError: the network is not AlexNet, or the `onnx` package is not there.
+    InputError: the network is no chain of layers, or the `onnx` package is not there.
     """
-    if not isinstance(model.network, AlexNet):
-        raise InputError(ALEXNET_ALONE)
+    if not chain(model.network):
+        raise InputError(NO_CHAIN)
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
     except ImportError as error:
@@ -73,36 +75,40 @@ def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterato
     channel = constant("one", [1], np.int64)
     yield "Unsqueeze", ["turned", channel], "channel", {}
     yield "Concat", ["channel"] * 3, "image", {"axis": 1}
-    last = "image"
-    for name in LAYERS:
-        kernel, bias = (np.asarray(model.params[name][leaf]) for leaf in ("kernel", "bias"))
-        if name in CONVOLUTIONS:
-            layer = CONVOLUTIONS[name]
-            weight = constant(f"{name}/kernel", np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
-            shape = {"strides": [layer.stride] * 2, "pads": [layer.pad] * 4}
-            yield "Conv", [last, weight, constant(f"{name}/bias", bias)], f"{name}/sum", shape
-        else:
-            if name == "F1":
-                # Ours is flattened as (row, column, channel), ONNX's map is (channel, row, column).
-                parts = kernel.reshape(MAP, MAP, -1, kernel.shape[1]).transpose(2, 0, 1, 3)
-                kernel = parts.reshape(kernel.shape)
-                yield "Flatten", [last], "flat", {"axis": 1}
-                last = "flat"
-            weight = constant(f"{name}/kernel", np.ascontiguousarray(kernel))
-            yield "Gemm", [last, weight, constant(f"{name}/bias", bias)], f"{name}/sum", {}
+    own, links, last = nested.flat(model.params), chain(model.network), "image"
+    for link in links:
+        kernel = own[f"{link.path}/kernel"].transpose(3, 2, 0, 1)
+        weight = constant(f"{link.path}/kernel", np.ascontiguousarray(kernel))
+        bias = constant(f"{link.path}/bias", own[f"{link.path}/bias"])
+        shape = {"strides": [link.stride] * 2, "pads": [link.pad] * 4}
+        yield "Conv", [last, weight, bias], f"{link.path}/sum", shape
+        yield "Relu", [f"{link.path}/sum"], link.path, {}
+        last = link.path
+        if link.lrn:
+            # ONNX divides alpha by the size of the neighbourhood.
+            lrn = {"size": 5, "alpha": 5e-4, "beta": 0.75, "bias": 2.0}
+            yield "LRN", [last], f"{link.path}/normalized", lrn
+            last = f"{link.path}/normalized"
+        if link.pool:
+            window = {"kernel_shape": [link.pool] * 2, "strides": [2, 2]}
+            yield "MaxPool", [last], f"{link.path}/pooled", window
+            last = f"{link.path}/pooled"
+    yield "Flatten", [last], "flat", {"axis": 1}
+    last, maps = "flat", own[f"{links[-1].path}/bias"].size
+    for name in (*FULLY_CONNECTED, "F5"):
+        kernel = np.asarray(own[f"{name}/kernel"])
+        if name == "F1":
+            # Ours is flattened as (row, column, channel), ONNX's map is (channel, row, column).
+            side = isqrt(len(kernel) // maps)
+            parts = kernel.reshape(side, side, maps, -1).transpose(2, 0, 1, 3)
+            kernel = parts.reshape(kernel.shape)
+        weight = constant(f"{name}/kernel", np.ascontiguousarray(kernel))
+        bias = constant(f"{name}/bias", own[f"{name}/bias"])
+        yield "Gemm", [last, weight, bias], f"{name}/sum", {}
         last = f"{name}/sum"
         if name != "F5":
             yield "Relu", [last], name, {}
             last = name
-        if name in NORMALIZED and model.network.lrn:
-            # ONNX divides alpha by the size of the neighbourhood.
-            lrn = {"size": 5, "alpha": 5e-4, "beta": 0.75, "bias": 2.0}
-            yield "LRN", [last], f"{name}/normalized", lrn
-            last = f"{name}/normalized"
-        if name in CONVOLUTIONS and CONVOLUTIONS[name].pool:
-            window = {"kernel_shape": [3, 3], "strides": [2, 2]}
-            yield "MaxPool", [last], f"{name}/pooled", window
-            last = f"{name}/pooled"
     heads = model.network.outputs // 2
     head = 2 * (model.tasks.index(task) if heads > 1 else 0)
     own = constant("head", [head, head + 1], np.int64)

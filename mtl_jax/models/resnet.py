@@ -41,7 +41,7 @@ class Block(nn.Module):
         share = 1.0 / (BLOCKS * len(STAGES))
         y = nn.relu(Convolution(self.features, 3, self.stride, 1, name="conv1")(x))
         y = Convolution(self.features, 3, pad=1, scale=share, name="conv2")(y)
-        if x.shape != y.shape:
+        if x.shape[1:] != y.shape[1:]:
             x = Convolution(self.features, 1, self.stride, name="shortcut")(x)
         return nn.relu(x + y)
 
