@@ -1,0 +1,56 @@
+"""The measuring commands: that they run and write what they say. What they measure is no test."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def measured(tmp_path: Path, *arguments: str) -> list[dict]:
+    out = tmp_path / "rows.json"
+    command = [sys.executable, str(ROOT / "tools" / "bench.py"), *arguments, "--json", str(out)]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    report = json.loads(out.read_text())
+    assert {"machine", "versions", "rows"} == set(report) and "jax" in report["versions"]
+    return report["rows"]
+
+
+def test_the_size_of_the_papers_study() -> None:
+    """Section 3.1: ten splits of four folds, two networks, two initializations; 3.2: six networks,
+    ten initializations, four folds. A fold learns 664 + 322 + 337 regions, 83 steps of 128."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    import bench_study
+
+    assert sum(bench_study.TRAININGS.values()) == 10 * 4 * 2 * 2 + 6 * 10 * 4 == 400
+    assert bench_study.LEARNED == 664 + 322 + 337
+    assert bench_study.STEPS == 200 * 83
+
+
+@pytest.mark.slow
+def test_lanes_in_two_precisions_and_the_study_from_them(tmp_path: Path) -> None:
+    what = ("--networks", "C1-C5", "--lanes", "1", "2", "--steps", "1")
+    *rows, f32, bf16 = measured(tmp_path, "study", *what, "--precisions", "float32", "bfloat16")
+    assert [(row["precision"], row["lanes"]) for row in rows] == [
+        ("float32", 1),
+        ("float32", 2),
+        ("bfloat16", 1),
+        ("bfloat16", 2),
+    ]
+    assert all(0 < row["ours"] < row["floor"] * 2 for row in rows)
+    assert f32["trainings"] == bf16["trainings"] == 40
+    best = max(row["ours"] for row in rows[:2])
+    assert f32["hours"] == pytest.approx(40 * 16600 * 128 / best / 3600)
+
+
+@pytest.mark.slow
+def test_whole_trainings_and_devices(tmp_path: Path) -> None:
+    what = ("--networks", "C1-C5", "--epochs", "2", "--share", "0.02")
+    (row,) = measured(tmp_path, "train", *what)
+    assert row["seconds"] > row["first_epoch"] > 0 and row["other_epochs"] > 0
+    what = ("--networks", "C1-C5", "--steps", "1", "--cpu_devices", "2")
+    one, two = measured(tmp_path, "scale", *what)
+    assert (one["devices"], two["devices"]) == (1, 2) and one["speedup"] == 1
