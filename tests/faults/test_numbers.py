@@ -37,7 +37,7 @@ def test_weights_with_a_value_that_is_no_number_are_refused() -> None:
     bias[7] = np.nan
     convolutions["C3"]["bias"] = bias
     with pytest.raises(InputError, match="here: C3/bias holds NaN or infinity"):
-        card.check_params(convolutions, "here")
+        card.check_params(convolutions, "alexnet", "here")
 
 
 def test_a_rate_that_is_too_high_is_said_before_the_loss_is_no_number(
