@@ -1,12 +1,21 @@
 """Where the real material for tests is, and small made-up inputs that several rooms' tests use."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# JAX reads it when it is imported. Programs are compiled once for all tests and the commands they
+# start, and not kept in caches that a test deletes.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="mtl_jax-compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # The same examples each time, so that a run can be repeated.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

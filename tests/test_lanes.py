@@ -3,30 +3,33 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_training import NETWORK, fit_these
 
 from mtl_jax import config
-from mtl_jax.models import alexnet
-from mtl_jax.nouns import Run
+from mtl_jax.models.network import init
+from mtl_jax.nouns import Run, TrainState
 from mtl_jax.study import driver, length
 from mtl_jax.study.materials import Materials
-from mtl_jax.training import checkpoint, devices, lanes
+from mtl_jax.training import checkpoint, devices, epoch, lanes, pool, steps, transfer
 from mtl_jax.training.fit import Training
 from mtl_jax.training.lanes import Lanes
+from mtl_jax.training.steps import Metrics
 from mtl_jax.weights import Weights
 
 
 def trainings(folder: Path, count: int) -> list[Training]:
     """The convolutions of all are the same, as pretrained ones are."""
-    first = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
+    first = jax.device_get(init(NETWORK, jax.random.key(0)))
     found = []
     for seed in range(count):
-        own = jax.device_get(alexnet.init(NETWORK, jax.random.key(seed)))
+        own = jax.device_get(init(NETWORK, jax.random.key(seed)))
         params = {name: (first if name.startswith("C") else own)[name] for name in first}
         key = jax.random.key(7 + seed)
         found.append(Training(folder / str(seed), params, key, lambda line: None))
@@ -100,6 +103,40 @@ def test_killed_between_two_saves_they_go_on_from_the_epoch_that_all_have(
         assert histories[0].read_text() == histories[1].read_text()
 
 
+def one_epoch(make: Callable, dealt: Lanes) -> tuple[TrainState, Metrics]:
+    """Two steps of two lanes, of maps of the last convolution, by either form of an epoch."""
+    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C5"), 0.9, 0.0005)
+    step = steps.make_train_step(NETWORK, optimizer, (1.0, 1.0), "F1")
+    maps = jax.random.uniform(jax.random.key(1), (32, 3, 3, 256))
+    source = pool.Maps(maps, jnp.arange(32) % 2, jnp.arange(32) // 16)
+    states, picks, keys = [], [], [jax.random.key(5), jax.random.key(6)]
+    for key in keys:
+        params = {name: layer for name, layer in init(NETWORK, key).items() if name[0] == "F"}
+        states.append(TrainState(jnp.int32(0), params, optimizer.init(params)))
+        picks.append(pool.epoch_order(key, 4, 16))
+    order = epoch.Order(*lanes.stack(picks, dealt), jnp.float32([0.01, 0.005]))
+    ticks: list[int] = []
+    ended = make(step, pool.draw, dealt)(
+        lanes.stack(states, dealt), source, order, lanes.stack(keys, dealt), ticks.append
+    )
+    assert sum(ticks) == 2
+    return jax.device_get(ended)
+
+
+def test_lanes_in_one_loop_are_lanes_step_by_step() -> None:
+    """What accelerators run, on the CPU."""
+    (looped, of_loop), (stepped, of_steps) = (
+        one_epoch(make, Lanes(1, 2)) for make in (epoch._scanned, epoch._stepwise)
+    )
+    assert of_loop.loss.shape == of_steps.loss.shape == (2, 2)  # lanes, steps
+    assert of_loop.rows.shape == of_steps.rows.shape == (2, 2, 2)  # lanes, steps, tasks
+    np.testing.assert_allclose(of_loop.loss, of_steps.loss, rtol=1e-5)
+    assert abs(of_loop.loss[0] - of_loop.loss[1]).min() > 1e-3
+    for name, layer in stepped.params.items():
+        for part, value in layer.items():
+            np.testing.assert_allclose(looped.params[name][part], value, atol=1e-6)
+
+
 ON_FOUR_DEVICES = """
 import sys
 from pathlib import Path
@@ -115,6 +152,12 @@ for lanes in (t.Lanes(4, 1), t.Lanes(2, 2)):
     many = t.go(moved(str(lanes.devices)), cache, lanes)
     for found, expected, training in zip(many, one, four):
         t.close(found, expected, training.params)
+(looped, of_loop), (stepped, of_steps) = (
+    t.one_epoch(make, dealt)
+    for make, dealt in ((t.epoch._scanned, t.Lanes(2, 1)), (t.epoch._stepwise, t.Lanes(1, 2)))
+)
+assert of_loop.loss.shape == (2, 1, 2)
+t.np.testing.assert_allclose(of_loop.loss[:, 0], of_steps.loss, rtol=1e-5)
 print("equal")
 """
 
