@@ -3,6 +3,7 @@
 A trunk adds its convolutions (alexnet, vgg, resnet). Knows no training and no pretrained weights.
 """
 
+import abc
 import functools
 
 import flax.linen as nn
@@ -55,9 +56,9 @@ class Network(nn.Module):
                     x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return x
 
+    @abc.abstractmethod
     def stage(self, name: str) -> nn.Module:
         """The module of this name among C1..C5."""
-        raise NotImplementedError
 
     def flatten(self, x: jax.Array) -> jax.Array:
         """The last map (n, h, w, c) as F1 takes it: (n, h w c), in (row, column, channel) order."""
