@@ -52,7 +52,8 @@ def _compiler_options() -> dict[str, str]:
 def keep_compiled(folder: Path) -> None:
     """Programs compiled from now on are kept in `folder` and found there by later processes.
 
-    JAX's own variable JAX_COMPILATION_CACHE_DIR goes before. `folder` may be deleted when nothing runs.
+    JAX's own variable JAX_COMPILATION_CACHE_DIR goes before. `folder` may be deleted when nothing
+    runs.
     """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
