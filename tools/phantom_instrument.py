@@ -1,7 +1,6 @@
 """Runs many small phantom studies of which the answer is known, and tells what the pipeline found.
 
-    python tools/phantom_instrument.py --seeds 12 --out runs/instrument \\
-      --weights checkpoints/alexnet_imagenet --figure docs/phantom-instrument.svg
+    python tools/phantom_instrument.py --out runs/instrument --figure docs/phantom-instrument.svg
 
 The design is told in mtl_jax/study/instrument.py. Stopped at any moment, the same command goes on
 with the seeds that are missing. Phantom results: simulated images, not evidence about patients.
@@ -23,15 +22,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=12, help="seeds 0 to N - 1 (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=12, help="how many (%(default)s)")
+    parser.add_argument("--first", type=int, default=100, help="the first of them (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the studies")
-    parser.add_argument("--weights", help="as config.weights (default: the analytic first layer)")
     parser.add_argument("--figure", type=Path, help="an SVG to draw")
     given = parser.parse_args(arguments)
     try:
         if given.seeds < 2:
             raise InputError(f"--seeds is {given.seeds}; give at least 2")
-        rows = instrument.measure(given.out, range(given.seeds), given.weights)
+        rows = instrument.measure(given.out, range(given.first, given.first + given.seeds))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
