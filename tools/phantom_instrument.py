@@ -22,8 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=12, help="how many (%(default)s)")
-    parser.add_argument("--first", type=int, default=100, help="the first of them (%(default)s)")
+    first, count = instrument.SEEDS.start, len(instrument.SEEDS)
+    parser.add_argument("--first", type=int, default=first, help="seed (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=count, help="how many (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the studies")
     parser.add_argument("--figure", type=Path, help="an SVG to draw")
     given = parser.parse_args(arguments)
@@ -66,7 +67,8 @@ def draw(rows: list[instrument.Row], path: Path) -> None:
         left.hlines(delta.mean(), place - 0.4, place + 0.4, color="black")
         if signal == instrument.UNRELATED:
             p = np.sort([row.p_value for row in own])
-            right.step([0, *p, 1], [0, *(np.arange(1, len(p) + 1) / len(p)), 1], where="post")
+            share = [0, *(np.arange(1, len(p) + 1) / len(p)), 1]
+            right.step([0, *p, 1], share, where="post", color="#747d88")
     left.axhline(0, lw=0.6, color="black", ls=":")
     left.set_xticks([0, 1], ["unrelated labels\n(shared_signal 0)", "same cues\n(shared_signal 1)"])
     left.set_ylabel("AUC, multi-task less single-task")

@@ -6,7 +6,7 @@ their labels are unrelated to any cue (0), are the two-sided p-values of Obuchow
 patients as the units, uniform. It draws nothing.
 
 The design was fixed before the seeds that docs/phantom.md reports were run (pilots had seeds from
-1000 on; a first design, with seeds 0 to 11, met neither aim). A study is the main job, whole and
+1000 on; a first design, with seeds 0 to 11, measured harm at 0). A study is the main job, whole and
 from files: three phantoms of 40 cases each at the default difficulty; of the target 10 cases to
 learn from and 30 to test on, of the others all to learn; the shipped weights with C1 to C5 frozen,
 F1 to F5 learned without dropout; every region four times in each orientation, single-task learning
@@ -14,12 +14,12 @@ as many steps; a batch that holds all of the target, so that no step of single-t
 few rows. The seed, 100 to 111, is that of the images, the split, the initial weights and the order.
 Single-task learning is the same at 1 and at 0 and is done once.
 
-The other tasks have a quarter of the loss. To a small weight w, what they teach changes the scores in
-proportion to w, and so do the difference of the areas and its standard error; what the target loses
-by it, its part of the loss and the noise of labels that mean nothing, goes as w squared. A small w
-thus leaves the gain at 1 but hardly a loss at 0. The test set is small for the same reason: two
-networks that learned at random differ a little in truth, of which the test knows nothing, and that
-must be small against what it does know, the chance in the patients tested.
+The other tasks have a quarter of the loss. To a small weight w, what they teach changes the scores
+in proportion to w, and so do the difference of the areas and its standard error; what the target
+loses by it, its part of the loss and the noise of labels that mean nothing, goes as w squared. A
+small w thus leaves the gain at 1 but hardly a loss at 0. The test set is small for the same reason:
+two networks that learned at random differ a little in truth, of which the test knows nothing, and
+that must be small against what it does know, the chance in the patients tested.
 """
 
 import csv
@@ -36,6 +36,7 @@ from scipy import stats
 from mtl_jax import config, whole
 from mtl_jax.study.conduct import conduct
 
+SEEDS = range(100, 112)
 SHARED, UNRELATED = 1.0, 0.0
 
 
