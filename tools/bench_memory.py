@@ -6,12 +6,11 @@ scores SCORED regions. The shards are one block of noise, a count brighter in ea
 in full.
 """
 
-import json
-import subprocess
-import sys
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +75,8 @@ def _line(number: int) -> dict[str, Any]:
 
 
 def _in_own_process(home: Path, stream: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, __file__, str(home), stream], check=True, capture_output=True, text=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_measure, home, stream).result()
 
 
 def _measure(home: Path, stream: str) -> dict[str, Any]:
@@ -143,7 +140,3 @@ def _peak_mb() -> float:
     with what the parent had."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
-
-
-if __name__ == "__main__":
-    print(json.dumps(_measure(Path(sys.argv[1]), sys.argv[2])))
