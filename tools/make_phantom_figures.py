@@ -19,6 +19,7 @@ from scipy import ndimage, stats
 
 from mtl_jax import config
 from mtl_jax.data import ingest
+from mtl_jax.data.sources import mini_mias
 from mtl_jax.imaging.read import read_image
 from mtl_jax.nouns import InputError, RoiSet
 from mtl_jax.phantom.case import simulate
@@ -29,6 +30,7 @@ from mtl_jax.phantom.spectra import power, radial
 TILES, TILE, MARGIN = 7, 112, 92  # of the montage, in pixels
 GRAYS = 32  # levels of its pictures, so that the file is small
 COLOURS = {"sfm": "#3f8fd2", "ddsm": "#d9822b", "dm": "#2f9e7b"}
+MM_PER_PIXEL = 0.2  # of what contrast is measured on
 BAND = (0.15, 1.0)  # 1/mm, between what a window of 32 mm leaks and where noise begins to count
 
 
@@ -39,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cases", type=int, default=60, help="in each kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
+    parser.add_argument("--films", help="folder of mini-MIAS, to measure its masses alike")
     given = parser.parse_args(arguments)
     matplotlib.use("agg")
     plt.rcParams |= {"font.size": 9, "svg.hashsalt": "phantom", "axes.spines.top": False}
@@ -55,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
             draw_spectra(Path(place), given.out / "phantom-spectra.svg")
         draw_curves(given.out / "phantom-curves.svg")
         draw_lesions(c, given.out / "phantom-lesions.svg")
+        if given.films:
+            measure_films(given.films)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -213,25 +218,49 @@ def draw_lesions(c: config.ConfigDict, path: Path) -> None:
     for fate in fates(p):
         case = simulate("sfm", data.seed, fate.number, fate.looks_malignant, data.difficulty)
         for view in case.views:
-            near = ndimage.zoom(view.stored, 0.25, order=1).astype(float) / film.gray_per_od
-            body = view.body[::4, ::4][: near.shape[0], : near.shape[1]]
-            width = round(case.mass.diameter_mm / 2 / 0.2 * 0.5)
-            core = ndimage.binary_erosion(body, iterations=max(width // 2, 1))
-            around = ndimage.binary_dilation(body, iterations=width + 2)
-            around &= ~ndimage.binary_dilation(body, iterations=2)
-            contrast = near[core].mean() - near[around].mean()
+            density = ndimage.zoom(view.stored, 0.25, order=1).astype(float) / film.gray_per_od
+            body = view.body[::4, ::4][: density.shape[0], : density.shape[1]]
+            centre = ndimage.center_of_mass(body)
+            contrast = _contrast(density, *centre, case.mass.diameter_mm / 2 / MM_PER_PIXEL)
             values[int(fate.malignant)].append((case.mass.diameter_mm, contrast))
-    names = ("longest diameter (mm)", "contrast of the core in OD (sfm)")
+    names = ("longest diameter (mm)", "contrast in OD (sfm)")
     for column, (axis, name) in enumerate(zip(axes, names, strict=True)):
         parts = [np.array(values[label])[:, column] for label in (0, 1)]
         bins = np.histogram_bin_edges(np.concatenate(parts), 16)
         axis.hist(parts, bins, label=("benign", "malignant"), color=("#8fb8de", "#c0504d"))
         axis.set(xlabel=name, ylabel="views")
         for label, part in zip(("benign", "malignant"), parts, strict=True):
-            quartiles = np.percentile(part, (0, 25, 50, 75, 100))
-            print(f"{name}, {label}: {np.round(quartiles, 2).tolist()} (n {len(part)})")
+            _print_quartiles(f"{name}, {label}", part)
     axes[0].legend(frameon=False)
     _save(figure, path)
+
+
+def measure_films(folder: str) -> None:
+    """Prints the same of the masses of mini-MIAS, whose gray is linear in OD from 0 to 3.2."""
+    found: dict[int, list[tuple[float, float]]] = {0: [], 1: []}
+    for view in mini_mias.collection(folder, classes=("CIRC", "SPIC", "MISC")).views:
+        with Image.open(view.image_path) as film:
+            density = np.asarray(film, float) * 3.2 / 255
+        top, left, bottom, right = view.box
+        radius = (bottom - top) / 2
+        contrast = _contrast(density, (top + bottom) / 2, (left + right) / 2, radius)
+        found[view.label].append((2 * radius * MM_PER_PIXEL, contrast))
+    for label, name in enumerate(("benign", "malignant")):
+        for column, what in enumerate(("diameter (mm)", "contrast in OD")):
+            _print_quartiles(f"mini-MIAS, {what}, {name}", np.array(found[label])[:, column])
+
+
+def _contrast(density: np.ndarray, row: float, column: float, radius: float) -> float:
+    """How much less dense the film is in the inner half of a mass's circle than in a ring around
+    it, half a radius wide; `density` falls with that of the film, in OD."""
+    rows, columns = np.indices(density.shape)
+    away = np.hypot(rows + 0.5 - row, columns + 0.5 - column) / radius
+    return density[away < 0.5].mean() - density[(away > 1.1) & (away < 1.6)].mean()
+
+
+def _print_quartiles(name: str, values: np.ndarray) -> None:
+    quartiles = np.percentile(values, (0, 25, 50, 75, 100))
+    print(f"{name}: {np.round(quartiles, 2).tolist()} (n {len(values)})")
 
 
 def _save(figure: plt.Figure, path: Path) -> None:
