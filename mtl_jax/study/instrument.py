@@ -6,15 +6,17 @@ their labels are unrelated to any cue (0), are the two-sided p-values of Obuchow
 patients as the units, uniform. It draws nothing.
 
 The design was fixed before the seeds that docs/phantom.md reports were run (pilots had seeds from
-1000 on; a first design, with seeds 0 to 11, measured harm at 0). A study is the main job, whole and
-from files: three phantoms of 40 cases each at the default difficulty; of the target 10 cases to
-learn from and 30 to test on, of the others all to learn; the shipped weights with C1 to C5 frozen,
-F1 to F5 learned without dropout; every region four times in each orientation, single-task learning
-as many steps; a batch that holds all of the target, so that no step of single-task learning is of a
-few rows. The seed, 100 to 111, is that of the images, the split, the initial weights and the order.
-Single-task learning is the same at 1 and at 0 and is done once.
+1000 on). It is the third: the first, with seeds 0 to 11, measured harm at 0; the second, with seeds
+100 to 111, met the aim at 1 and found p-values a little too small at 0, and from it followed,
+without a pilot, half the weight of the others and a smaller test set. A study is the main job,
+whole and from files: three phantoms of 32 cases each at the default difficulty; of the target 10
+cases to learn from and 22 to test on, of the others all to learn; the shipped weights with C1 to C5
+frozen, F1 to F5 learned without dropout; every region four times in each orientation, single-task
+learning as many steps; a batch that holds all of the target, so that no step of single-task
+learning is of a few rows. The seed, 200 to 215, is that of the images, the split, the initial
+weights and the order. Single-task learning is the same at 1 and at 0 and is done once.
 
-The other tasks have a quarter of the loss. To a small weight w, what they teach changes the scores
+The other tasks have an eighth of the loss. To a small weight w, what they teach changes the scores
 in proportion to w, and so do the difference of the areas and its standard error; what the target
 loses by it, its part of the loss and the noise of labels that mean nothing, goes as w squared. A
 small w thus leaves the gain at 1 but hardly a loss at 0. The test set is small for the same reason:
@@ -36,7 +38,7 @@ from scipy import stats
 from mtl_jax import config, whole
 from mtl_jax.study.conduct import conduct
 
-SEEDS = range(100, 112)
+SEEDS = range(200, 216)
 SHARED, UNRELATED = 1.0, 0.0
 
 
@@ -70,12 +72,12 @@ def small_study(seed: int, shared_signal: float, cache: Path) -> ConfigDict:
     c = config.default()
     c.study, c.approaches, c.network, c.seed = "test", ("mttl", "sttl"), "C1-C5", seed
     c.data.cache = str(cache)
-    c.data.test_fraction = 3 / 4
+    c.data.test_fraction = 22 / 32
     c.data.phantom.seed, c.data.phantom.shared_signal = seed, shared_signal
-    c.data.phantom.cases = 40
+    c.data.phantom.cases = 32
     c.data.phantom.test_fraction = 0.0  # no official test set: the others are learned whole
     c.model.dropout = 0.0
-    c.train.task_weights = ("sfm:24",)  # of about 17 regions of 153: three quarters of the loss
+    c.train.task_weights = ("sfm:48",)  # of about 17 regions of 125: seven eighths of the loss
     c.train.match_steps = True
     c.train.epochs, c.train.batch_size = 4, 160
     c.train.learning_rate, c.train.final_learning_rate = 0.003, 0.0003
