@@ -42,8 +42,10 @@ def test_a_study_is_told_apart_by_its_shared_signal_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_shared_cues_help_and_unrelated_labels_do_not_seem_to(tmp_path: Path) -> None:
-    """That the p-values at 0 are uniform does not hold and is not asked: docs/phantom.md."""
+def test_shared_cues_help_on_average_and_p_values_of_unrelated_labels_are_uniform(
+    tmp_path: Path,
+) -> None:
     found = instrument.summarize(instrument.measure(tmp_path, instrument.SEEDS))
-    assert found.n == len(instrument.SEEDS)
-    assert found.shared[1] > 0 and found.unrelated[1] <= 0 and found.gain[1] > 0
+    assert found.n == len(instrument.SEEDS) >= 10
+    assert found.shared[0] > 0 and found.gain[1] > 0
+    assert found.ks_p_value > 0.05 and found.unrelated[1] <= 0 <= found.unrelated[2]
