@@ -341,6 +341,16 @@ def test_weights_by_name(converted: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert "no card.json" in one_line(lambda: weights.find("nowhere"))
 
 
+def test_no_file_names_a_folder_of_this_machine(converted: Path) -> None:
+    """Of those handed on to others: what this project ships, and what it writes."""
+    shipped = Path(__file__).parents[1] / "checkpoints" / "formulas"
+    files = [p for folder in (converted, shipped) for p in folder.rglob("*") if p.is_file()]
+    assert len(files) > 10
+    for file in files:
+        data = file.read_bytes()
+        assert b"successful to" not in data and bytes(converted.parent) not in data, file
+
+
 def test_half_precision_is_stored_where_it_loses_nothing(converted: Path, tmp_path: Path) -> None:
     whole = weights.load(converted)
     rounded = weights.halved(whole.params)

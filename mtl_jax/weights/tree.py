@@ -25,6 +25,10 @@ def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float
     params = jax.tree.map(lambda array: np.asarray(array, dtype), params)
     with checkpointer() as orbax:
         orbax.save(folder.absolute(), params)
+    # Orbax writes the folder's full name here, and weights are handed on to others.
+    marker = folder / "commit_success.txt"
+    if marker.is_file():
+        marker.write_text("Checkpoint commit was successful.\n", encoding="utf-8")
 
 
 def read_tree(folder: Path, shapes: dict[str, Any]) -> Params:
