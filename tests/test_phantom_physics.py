@@ -172,7 +172,8 @@ def test_gray_rises_with_density_on_film_and_falls_on_the_raw_detector() -> None
 
 
 def test_diameters_are_log_normal_within_5_to_30_mm(home: Path) -> None:
-    """The mean of that law is 15 exp(0.38^2 / 2) = 16.1, less what lies above 30. The file's box has the diameter."""
+    """The mean of that law is 15 exp(0.38^2 / 2) = 16.1, a little less for what lies above 30. The
+    file's box has the diameter."""
     rng = np.random.default_rng(0)
     drawn = np.array([case.make_mass(rng, 0.5).diameter_mm for _ in range(4000)])
     assert drawn.min() >= 5 and drawn.max() <= 30

@@ -10,7 +10,7 @@ from scipy import fft, ndimage
 
 # Burgess, Jacobson & Judy 2001, Med. Phys. 28 419: mammograms have power as 1/f^3. With the mass in
 # it an image falls a little steeper than its tissue, so that a little less than 3 makes 3.
-SPECTRUM_EXPONENT = 2.72
+SPECTRUM_EXPONENT = 2.54
 SEPTA_SHARE = 0.4  # of the amplitude: folds of a smoother field, which look like septa
 SEPTA_EXPONENT = 3.6  # of that field: folding it makes it shallower
 LIGAMENTS = 14  # mean number of single strands, straight for a few mm
