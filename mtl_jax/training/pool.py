@@ -11,6 +11,7 @@ import numpy as np
 from mtl_jax.data.rows import Rows, Table, chunks, join
 from mtl_jax.nouns import Batch
 from mtl_jax.training import devices, orientations
+from mtl_jax.training.shuffle import permutation
 
 SHARE = 1 / 4  # of the device's memory: the most that regions in it take up
 
@@ -91,25 +92,26 @@ def steps_per_epoch(regions: int, batch_size: int) -> int:
     return -(-regions * orientations.COUNT // batch_size)
 
 
-def epoch_order(key: jax.Array, regions: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
-    """Picks and weights, (steps, batch_size) each: a random order of all (region, orientation).
+def epoch_order(key: jax.Array, regions: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picks, int32, and weights, bool, (steps, batch_size) each, on the host: a random order of all
+    (region, orientation).
 
-    A pick is region * 8 + orientation. Rows that only fill the last batch have weight 0.
+    A pick is region * 8 + orientation. What only fills the last batch has weight False.
     """
     total = regions * orientations.COUNT
-    steps = steps_per_epoch(regions, batch_size)
-    order = jax.random.permutation(key, total)
-    filled = jnp.resize(order, steps * batch_size)
-    weight = (jnp.arange(steps * batch_size) < total).astype(jnp.float32)
-    return filled.reshape(steps, batch_size), weight.reshape(steps, batch_size)
+    order = permutation(key, total)
+    picks = np.concatenate([order, np.resize(order, -total % batch_size)])
+    weight = np.arange(len(picks), dtype=np.int32) < total
+    return picks.reshape(-1, batch_size), weight.reshape(-1, batch_size)
 
 
 def draw(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
     """The batch of these picks. From a pool: turned, standardized by task, one channel of gray."""
+    counts = weight.astype(jnp.float32)
     if isinstance(source, Maps):
-        return Batch(source.maps[picks], source.label[picks], source.task[picks], weight)
+        return Batch(source.maps[picks], source.label[picks], source.task[picks], counts)
     region, which = picks // orientations.COUNT, picks % orientations.COUNT
     task = source.task[region]
     gray = orientations.orient(source.pixels[region], which).astype(jnp.float32)
     gray = (gray - source.mean[task, None, None]) / source.std[task, None, None]
-    return Batch(gray[..., None], source.label[region], task, weight)
+    return Batch(gray[..., None], source.label[region], task, counts)
