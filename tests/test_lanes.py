@@ -1,9 +1,10 @@
 """Several trainings as one program: each gives what it gives alone."""
 
 import dataclasses
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -50,16 +51,17 @@ def same(found: dict, expected: dict) -> bool:
 
 def go(
     trainings: list[Training],
-    cache: Path,
+    cache: Path | None,
     lanes: Lanes | None = None,
     network: str = "C1-C5",
     epochs: int = 1,
     keep: bool = False,
+    source: pool.Pool | None = None,
 ) -> list[dict]:
-    """A step an epoch."""
+    """A step an epoch of ten regions."""
     own = {"epochs": epochs, "batch_size": 80, "checkpoint_epochs": 1 if keep else 9}
     devices = lanes.devices if lanes else 1
-    return fit_these(trainings, network, devices, lanes, cache, keep=keep, **own)
+    return fit_these(trainings, network, devices, lanes, cache, source, keep, **own)
 
 
 def test_each_gives_what_it_gives_alone(tmp_path: Path) -> None:
@@ -103,6 +105,59 @@ def test_killed_between_two_saves_they_go_on_from_the_epoch_that_all_have(
         assert histories[0].read_text() == histories[1].read_text()
 
 
+FOLDS = ((6, 4), (7, 5), (6, 4))  # regions of each of two tasks that three folds learn
+
+
+def learned(folds: Sequence[int]) -> tuple[pool.Pool, list[range]]:
+    """What these of FOLDS learn, of unlike brightness and contrast, in one pool."""
+    pixels, labels, regions = [], [], []
+    for fold in folds:
+        rng = np.random.default_rng(fold)
+        begin = regions[-1].stop if regions else 0
+        regions.append(range(begin, begin + sum(FOLDS[fold])))
+        for task, count in enumerate(FOLDS[fold]):
+            image = rng.normal(900 * task + 300 * fold, 60 + 40 * fold, (count, 128, 128))
+            labels.append(np.arange(count) % 2)
+            image[labels[-1] == 1, 40:88, 40:88] += 120
+            pixels.append(image.astype(np.int16))
+    return pool.make_pool(
+        pixels, labels, *pool.statistics(pixels), "auto", [0, 1] * len(folds)
+    ), regions
+
+
+def go_with_folds(
+    folder: Path, cache: Path | None, folds: Sequence[int], lanes: Lanes | None, **more: object
+) -> tuple[list[dict], list[Training]]:
+    """Each fold a lane with the seed of its number."""
+    source, regions = learned(folds)
+    each = trainings(folder, len(FOLDS))
+    own = [each[fold]._replace(regions=place) for fold, place in zip(folds, regions, strict=True)]
+    return go(own, cache, lanes, source=source, **more), own
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_each_fold_gives_what_it_gives_alone(tmp_path: Path, cached: bool) -> None:
+    """Of folds with one step an epoch and with two, from maps and from pixels."""
+    cache = tmp_path if cached else None
+    together, own = go_with_folds(tmp_path / "both", cache, (0, 1), Lanes(1, 2), epochs=2)
+    for fold, training in enumerate(own):
+        (alone,), _ = go_with_folds(tmp_path / "alone", cache, (fold,), None, epochs=2)
+        close(together[fold], alone, training.params)
+        files = [tmp_path / name / str(fold) / "history.jsonl" for name in ("both", "alone")]
+        lines = [[json.loads(line) for line in f.read_text().splitlines()] for f in files]
+        steps_an_epoch = fold + 1
+        for epoch_number, (found, expected) in enumerate(zip(*lines, strict=True), 1):
+            assert found["step"] == epoch_number * steps_an_epoch
+            assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_which_folds_the_other_lanes_hold_changes_no_bit(tmp_path: Path) -> None:
+    """A study that was stopped goes on in lanes with the folds that are missing."""
+    whole, _ = go_with_folds(tmp_path / "whole", tmp_path, (0, 1, 2), Lanes(1, 3))
+    part, _ = go_with_folds(tmp_path / "part", tmp_path, (0, 2), Lanes(1, 3))
+    assert same(part[0], whole[0]) and same(part[1], whole[2])
+
+
 def one_epoch(make: Callable, dealt: Lanes) -> tuple[TrainState, Metrics]:
     """Two steps of two lanes, of maps of the last convolution, by either form of an epoch."""
     optimizer = transfer.optimizer(transfer.frozen_layers("C1-C5"), 0.9, 0.0005)
@@ -114,7 +169,8 @@ def one_epoch(make: Callable, dealt: Lanes) -> tuple[TrainState, Metrics]:
         params = {name: layer for name, layer in init(NETWORK, key).items() if name[0] == "F"}
         states.append(TrainState(jnp.int32(0), params, optimizer.init(params)))
         picks.append(pool.epoch_order(key, 4, 16))
-    order = epoch.Order(*lanes.stack(picks, dealt), jnp.float32([0.01, 0.005]))
+    rates = jnp.float32([0.01, 0.005])
+    order = lanes.stack([epoch.Order(*each, rates) for each in picks], dealt)
     ticks: list[int] = []
     ended = make(step, pool.draw, dealt)(
         lanes.stack(states, dealt), source, order, lanes.stack(keys, dealt), ticks.append
@@ -193,29 +249,44 @@ def test_on_cpus_as_many_go_together_as_there_are_devices() -> None:
     assert lanes.most(1e9, 1) == 1 and lanes.most(1e9, 3) == 3
 
 
-def test_runs_go_together_that_differ_in_their_seed_alone() -> None:
+def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
     run = Run("mttl", ("a", "b"), "C1-C3", 0, 0)
     runs = [
         dataclasses.replace(run, seed=seed, fold=fold) for seed in range(3) for fold in range(2)
     ]
     drawn = [dataclasses.replace(run, fold=None, target_cases=4, seed=seed) for seed in range(2)]
+    whole = dataclasses.replace(run, fold=None)
     c = config.default()
-    c.lanes = 2
+    c.lanes = 4
     learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
     materials = Materials({}, None, learned, [])
-    found = driver.groups([*runs, *drawn], materials, c)
+    found = driver.groups([*runs, *drawn, whole], materials, c)
     told = [[(r.seed, r.fold) for r in group] for group in found]
+    # Those of a fold lie together; all cases, and fewer of them, are other numbers of steps.
     assert told == [
-        [(0, 0), (1, 0)],
-        [(2, 0)],
-        [(0, 1), (1, 1)],
-        [(2, 1)],
+        [(0, 0), (1, 0), (2, 0), (0, 1)],
+        [(1, 1), (2, 1)],
+        [(0, None), (1, None)],
         [(0, None)],
-        [(1, None)],
     ]
     # Frozen layers at random differ by seed.
     few = materials._replace(weights=Weights({"C1": {}}, {}))
     assert all(len(group) == 1 for group in driver.groups(runs, few, c))
+
+
+def test_as_many_folds_go_together_as_fit_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run("mttl", ("a", "b"), "C1-C3", 0, 0)
+    runs = [
+        dataclasses.replace(run, seed=seed, fold=fold) for seed in range(2) for fold in range(5)
+    ]
+    monkeypatch.setattr(devices, "memory", lambda: (80e9, 128e9))
+    # A region's maps are 7 x 7 x 384 floats in eight orientations, 0.6 MB, and a quarter of the
+    # memory is for them: two folds of 15,000 regions fit into 20 GB.
+    monkeypatch.setattr(driver, "regions_learned", lambda *_: 15_000)
+    learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
+    found = driver.groups(runs, Materials({}, None, learned, []), config.default())
+    assert [len({run.fold for run in group}) for group in found] == [2, 2, 1]
+    assert [len(group) for group in found] == [4, 4, 2]
 
 
 def test_the_size_of_a_training_counted_by_hand() -> None:

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from mtl_jax.nouns import Run
 from mtl_jax.study.execute import execute
-from mtl_jax.study.length import training_bytes
+from mtl_jax.study.length import epochs, regions_learned, source_bytes, training_bytes
 from mtl_jax.study.materials import Materials
+from mtl_jax.study.portion import shared_by
 from mtl_jax.study.together import announce
 from mtl_jax.training import hosts
-from mtl_jax.training.lanes import deal, most
+from mtl_jax.training.lanes import beside, deal, most
 from mtl_jax.training.transfer import frozen_layers
 
 Finished = Callable[[Run], None]
@@ -49,23 +51,46 @@ def local(
 
 
 def groups(runs: Sequence[Run], materials: Materials, c: ConfigDict) -> list[list[Run]]:
-    """`runs` dealt into those that differ in their seed alone and learn the same regions through
-    the same frozen layers, as many at most as config.lanes says or fit on the devices."""
-    alike: dict[Run, list[Run]] = {}
+    """`runs` dealt into those that may go on in lanes together: they differ in seed, split, fold or
+    number of cases alone, have the same frozen layers and take as many epochs. In each group are as
+    many at most as config.lanes says or fit on the devices, and those with the same fold lie
+    together, since what they learn from is there once."""
+    alike: dict[Any, list[Run]] = {}
     for run in dict.fromkeys(runs):
-        pretrained = set(frozen_layers(run.network)) <= set(materials.weights.params)
-        together = pretrained and run.target_cases is None
-        alike.setdefault(replace(run, seed=0) if together else run, []).append(run)
-    found = []
+        kind: Any = run
+        if set(frozen_layers(run.network)) <= set(materials.weights.params):
+            count = epochs(run, materials.collections, materials.split, c.train)
+            fold = None if run.fold is None else 0
+            kind = count, replace(run, seed=0, split=1, fold=fold)
+        alike.setdefault(kind, []).append(run)
+    found: list[list[Run]] = []
     for of_one_kind in alike.values():
-        size = c.lanes or _most(c.model.trunk, of_one_kind[0].network, c)
-        found += [of_one_kind[i : i + size] for i in range(0, len(of_one_kind), size)]
+        portions: dict[Run, list[Run]] = {}
+        for run in of_one_kind:
+            portions.setdefault(shared_by(run), []).append(run)
+        ordered = [run for some in portions.values() for run in some]
+        trainings, sources = _most(ordered[0], materials, c)
+        group: list[Run] = []
+        for run in ordered:
+            held = {shared_by(other) for other in group}
+            if not group or len(group) == trainings or len(held | {shared_by(run)}) > sources:
+                group = []
+                found.append(group)
+            group.append(run)
     return found
 
 
-def _most(trunk: str, network: str, c: ConfigDict) -> int:
-    state, passing = training_bytes(trunk, network)
-    return most(state + c.train.batch_size * passing, c.devices)
+def _most(run: Run, materials: Materials, c: ConfigDict) -> tuple[int, int]:
+    """How many trainings like `run` go on together at most, and with how many portions."""
+    if c.lanes:
+        return c.lanes, c.lanes
+    state, passing = training_bytes(c.model.trunk, run.network)
+    trainings = most(state + c.train.batch_size * passing, c.devices)
+    if trainings == 1:
+        return 1, 1
+    source = source_bytes(c.model.trunk, run.network if c.cache == "auto" else "C0")
+    regions = regions_learned(run, materials.collections, materials.split)
+    return trainings, beside(regions * source)
 
 
 def ray(

@@ -13,19 +13,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax import nested, roc
-from mtl_jax.data.rows import Rows
 from mtl_jax.models import trunks
 from mtl_jax.models.network import init
 from mtl_jax.nouns import InputError, Params, RoiSet, Run
+from mtl_jax.study import portion, splits, workdir
 from mtl_jax.study import scores as score_tables
-from mtl_jax.study import splits, workdir
 from mtl_jax.study.length import epochs
 from mtl_jax.study.stages import of_last_stage
 from mtl_jax.training import hosts
 from mtl_jax.training.fit import Training, fit
 from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.lanes import Lanes
-from mtl_jax.training.pool import make_pool, statistics
 from mtl_jax.training.predict import predict
 from mtl_jax.training.transfer import frozen_layers
 from mtl_jax.weights import Weights
@@ -40,22 +38,18 @@ def execute(
     c: ConfigDict,
     lanes: Lanes | None = None,
 ) -> None:
-    """Trains and scores each of `runs`: one, or several that differ in their seed alone and train
-    in `lanes` together. Leaves run.json, history.jsonl, scores.csv and, where its weights are
-    kept, checkpoint/ in each one's folder. scores.csv comes last: where it stands, the run is
-    done.
+    """Trains and scores each of `runs`: one, or several that train in `lanes` together and differ
+    in seed, split, fold or number of cases alone. Leaves run.json, history.jsonl, scores.csv and,
+    where its weights are kept, checkpoint/ in each one's folder. scores.csv comes last: where it
+    stands, the run is done.
 
     Of several processes, all train and the leader alone scores."""
     begin = time.monotonic()
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    run = runs[0]  # in all but the seed the others are as this one
-    learned, scored = splits.members(run, collections, split)
-    pixels = {name: Rows(collections[name].shards) for name in run.tasks}
-    labels = {name: collections[name].index["label"].astype(int) for name in run.tasks}
-    splits.refuse_unfit(run, collections, split)
-    mean, std = statistics([pixels[name].of(learned[name]) for name in run.tasks])
-
+    run = runs[0]  # in what follows the others are as this one
+    parts = portion.portions(runs, collections, split)
+    pool, regions = portion.learned_by(parts, collections, c.stream)
     network = trunks.build(
         weights.card["trunk"],
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
@@ -75,10 +69,11 @@ def execute(
             params = warm_start(init(network, init_key), weights)
             board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
             write = boards.enter_context(board).write
-            trainings.append(Training(folder, params, train_key, write))
+            place = regions[portion.shared_by(own)]
+            trainings.append(Training(folder, params, train_key, write, place))
         trained = fit(
             trainings,
-            make_pool(*_rows(run.tasks, pixels, labels, learned), mean, std, c.stream),
+            pool,
             network,
             frozen,
             run.tasks,
@@ -93,44 +88,44 @@ def execute(
     if not hosts.leads():
         return
 
-    def score(params: Params, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        pool = make_pool(*_rows(run.tasks, pixels, labels, rows), mean, std, c.stream)
-        parts = np.split(
-            predict(network, params, pool, cached),
-            np.cumsum([len(rows[n]) for n in run.tasks])[:-1],
-        )
-        return dict(zip(run.tasks, parts, strict=True))
-
-    record: dict[str, Any] = {
-        "approach": run.approach,
-        "tasks": list(run.tasks),
-        "network": run.network,
-        "fold": run.fold,
-        "split": None if run.fold is None else run.split,
-        "target_cases": run.target_cases,
-        "heads": run.heads,
-        "task_weights": dict(zip(run.tasks, weighed, strict=True)),
-        "epochs": recipe.epochs,
-        "regions_learned": {name: len(learned[name]) for name in run.tasks},
-        "regions_scored": {name: len(scored[name]) for name in run.tasks},
-        "input_mean": dict(zip(run.tasks, mean.tolist(), strict=True)),
-        "input_std": dict(zip(run.tasks, std.tolist(), strict=True)),
-        "frozen": list(frozen),
-        "pretrained": sorted(weights.params),
-    }
     training = (time.monotonic() - begin) / len(runs)
     for own, folder, params in zip(runs, folders, trained, strict=True):
         begin = time.monotonic()
-        train_scores, test_scores = score(params, learned), score(params, scored)
-        areas = {name: _auc(labels[name][learned[name]], train_scores[name]) for name in run.tasks}
-        workdir.write_json(
-            folder / "run.json", {"id": own.id, "seed": own.seed, **record, "train_auc": areas}
-        )
+        shared = portion.shared_by(own)
+        part = parts[shared]
+        said = predict(network, params, pool, cached, regions[shared])
+        of_learned = portion.by_task(said, part.learned)
+        held_out = portion.scored_by(part, collections, c.stream)
+        of_scored = portion.by_task(predict(network, params, held_out, cached), part.scored)
+        record: dict[str, Any] = {
+            "id": own.id,
+            "seed": own.seed,
+            "approach": own.approach,
+            "tasks": list(own.tasks),
+            "network": own.network,
+            "fold": own.fold,
+            "split": None if own.fold is None else own.split,
+            "target_cases": own.target_cases,
+            "heads": own.heads,
+            "task_weights": dict(zip(own.tasks, weighed, strict=True)),
+            "epochs": recipe.epochs,
+            "regions_learned": {name: len(rows) for name, rows in part.learned.items()},
+            "regions_scored": {name: len(rows) for name, rows in part.scored.items()},
+            "input_mean": dict(zip(own.tasks, part.mean.tolist(), strict=True)),
+            "input_std": dict(zip(own.tasks, part.std.tolist(), strict=True)),
+            "frozen": list(frozen),
+            "pretrained": sorted(weights.params),
+            "train_auc": {
+                name: _auc(collections[name].index["label"][rows], of_learned[name])
+                for name, rows in part.learned.items()
+            },
+        }
+        workdir.write_json(folder / "run.json", record)
         seconds = round(training + time.monotonic() - begin, 1)
         workdir.write_json(folder / "timing.json", {"seconds": seconds})
         tables = [
-            score_tables.make_scores(collections[name], scored[name], test_scores[name])
-            for name in run.tasks
+            score_tables.make_scores(collections[name], rows, of_scored[name])
+            for name, rows in part.scored.items()
         ]
         score_tables.write(folder / "scores.csv", score_tables.join(tables))
         if not keep:
@@ -149,15 +144,6 @@ def warm_start(params: Params, weights: Weights) -> Params:
             )
         own[path] = jax.numpy.asarray(value)
     return nested.nested(own)
-
-
-def _rows(
-    tasks: tuple[str, ...],
-    pixels: Mapping[str, Rows],
-    labels: Mapping[str, np.ndarray],
-    rows: Mapping[str, np.ndarray],
-) -> tuple[list[Rows], list[np.ndarray]]:
-    return [pixels[n].of(rows[n]) for n in tasks], [labels[n][rows[n]] for n in tasks]
 
 
 def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.models import trunks
 from mtl_jax.models.network import LAYERS, Network, init
 from mtl_jax.nouns import RoiSet, Run
@@ -43,7 +44,7 @@ def epochs(run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: Co
     others = tuple(name for name in collections if name not in run.tasks)
     largest = replace(run, tasks=(*run.tasks, *others), target_cases=None)
     own, most = (
-        steps_per_epoch(_regions(members(each, collections, split)[0]), recipe.batch_size)
+        steps_per_epoch(regions_learned(each, collections, split), recipe.batch_size)
         for each in (run, largest)
     )
     return -(-recipe.epochs * most // max(own, 1))
@@ -93,6 +94,20 @@ def training_bytes(trunk: str, network: str) -> tuple[float, float]:
     return sum(sizes.values()) + 4.0 * learned, operations * BYTES_AN_OPERATION
 
 
+def source_bytes(trunk: str, network: str) -> float:
+    """What a region takes up where batches are drawn from: its pixels, or the maps of the frozen
+    layers in its eight orientations where those are larger."""
+    pixels = 2 * ROI_PIXELS**2
+    frozen = frozen_layers(network)
+    if not frozen:
+        return pixels
+    own = trunks.build(trunk)
+    params = jax.eval_shape(lambda: init(own, jax.random.key(0)))
+    image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
+    maps = jax.eval_shape(lambda p, x: own.apply({"params": p}, x, last=frozen[-1]), params, image)
+    return max(pixels, 4 * orientations.COUNT * maps.size)
+
+
 @functools.cache
 def layer_operations(trunk: str) -> dict[str, float]:
     """Floating-point operations of a forward pass of one region through each layer, as XLA counts
@@ -123,6 +138,10 @@ def speed(size: int = 1024, seconds: float = 0.5) -> float:
         product(a, a).block_until_ready()
         count += 1
     return 2.0 * size**3 * count / (time.monotonic() - begin)
+
+
+def regions_learned(run: Run, collections: Mapping[str, RoiSet], split: Split) -> int:
+    return _regions(members(run, collections, split)[0])
 
 
 def _regions(rows: Mapping[str, np.ndarray]) -> int:

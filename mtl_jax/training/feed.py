@@ -22,7 +22,7 @@ def fetch(source: Source, picks: np.ndarray) -> tuple[Source, np.ndarray]:
     flat, place = picks.ravel(), np.arange(picks.size).reshape(picks.shape)
     if isinstance(source, Maps):
         return Maps(*(rows[flat] for rows in source)), place
-    rows = (column[flat // orientations.COUNT] for column in source[:3])
+    rows = (column[flat // orientations.COUNT] for column in source[:4])
     here = place * orientations.COUNT + picks % orientations.COUNT
     return Pool(*rows, source.mean, source.std), here
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mtl_jax import stop, whole
 from mtl_jax.models.network import Network
 from mtl_jax.nouns import InputError, Params, TrainState
-from mtl_jax.training import devices, hosts, transfer
+from mtl_jax.training import devices, hosts, orientations, transfer
 from mtl_jax.training import lanes as side_by_side
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.epoch import Order, make_epoch
@@ -32,13 +32,14 @@ RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothi
 
 
 class Training(NamedTuple):
-    """What one training has of its own: its folder, its initial weights, its random numbers, and
-    who is told of each line of its history."""
+    """What one training has of its own: its folder, its initial weights, its random numbers, who
+    is told of each line of its history, and which regions of the pool it learns (None: all)."""
 
     folder: Path
     params: Params
     key: jax.Array
     report: Report
+    regions: range | None = None
 
 
 def fit(
@@ -54,15 +55,16 @@ def fit(
     keep: bool = True,
     lanes: Lanes | None = None,
 ) -> list[Params]:
-    """Trains the weights of each of `trainings` on `pool` by `recipe` (the config's `train`
-    section) and returns them.
+    """Trains the weights of each of `trainings` on its regions of `pool` by `recipe` (the config's
+    `train` section) and returns them.
 
     There is one training, or there are several that go on in `lanes` together and have the same
-    frozen layers. Each writes `folder`/history.jsonl, a line an epoch, and `folder`/checkpoint/,
-    from which a later call with the same arguments goes on to the same result, to the bit on the
-    same device. With `cache`, what the frozen layers give is computed once and kept: in memory, or
-    in that folder where memory is too small. `keep`: the last state is saved as well. Asked to
-    stop, it saves the state after the epoch in progress.
+    frozen layers; where their regions differ in number, so do their steps an epoch. Each writes
+    `folder`/history.jsonl, a line an epoch, and `folder`/checkpoint/, from which a later call with
+    the same arguments goes on to the same result, to the bit on the same device. With `cache`, what
+    the frozen layers give is computed once and kept: in memory, or in that folder where memory is
+    too small. `keep`: the last state is saved as well. Asked to stop, it saves the state after the
+    epoch in progress.
 
     Raises InputError where the loss or the update stops being a number, where a checkpoint is of
     another training, or where the disk does not take what is written.
@@ -73,21 +75,24 @@ def fit(
     source, first = shortcut(network, first_params, pool, frozen, cache) if cache else (pool, "C1")
     if sharding and not on_host(source):
         source = devices.replicate(source, sharding)
-    regions, steps = len(pool.label), steps_per_epoch(len(pool.label), recipe.batch_size)
-    hosts.same(f"{regions} regions into {first}, {'fed' if on_host(source) else 'on the device'}")
+    everything = range(len(pool.label))
+    hosts.same(
+        f"{len(everything)} regions into {first}, {'fed' if on_host(source) else 'on the device'}"
+    )
+    regions = [everything if each.regions is None else each.regions for each in trainings]
+    steps = [steps_per_epoch(len(own), recipe.batch_size) for own in regions]
 
     made_by = {
         "network": _fields(network),
         "frozen": frozen,
         "tasks": dict(zip(tasks, task_weights, strict=True)),
-        "regions": regions,
         "train": {k: v for k, v in recipe.items() if k not in OF_NO_EFFECT},
     }
     checkpoints, states = [], []
-    for folder, params, key, _ in trainings:
+    for (folder, params, key, *_), own in zip(trainings, regions, strict=True):
         with whole.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        card = made_by | {"key": jax.random.key_data(key).tolist()}
+        card = made_by | {"regions": len(own), "key": jax.random.key_data(key).tolist()}
         checkpoints.append(hosts.Shared(Checkpoints(folder / "checkpoint", card)))
         states.append(TrainState(jnp.int32(0), params, optimizer.init(params)))
     begin, states = _resume(checkpoints, states)
@@ -114,8 +119,8 @@ def fit(
     risen = False
     name = trainings[0].folder.name
     bar = tqdm(
-        total=recipe.epochs * steps,
-        initial=begin * steps,
+        total=recipe.epochs * max(steps),
+        initial=begin * max(steps),
         desc=name if len(trainings) == 1 else f"{name} and {len(trainings) - 1} more",
         unit="step",
         dynamic_ncols=True,
@@ -125,23 +130,16 @@ def fit(
     histories = [History(each.folder / "history.jsonl", begin, each.report) for each in trainings]
     with bar, stop.deferred(hosts.agreed) as stopping:
         for done in range(begin, recipe.epochs):
-            rates = transfer.learning_rate(
-                done * steps + jnp.arange(steps, dtype=jnp.float32),
-                recipe.epochs * steps,
-                recipe.learning_rate,
-                recipe.final_learning_rate,
-            )
-            picks = [
-                epoch_order(jax.random.fold_in(key, done), regions, recipe.batch_size)
-                for key in order_keys
+            orders = [
+                _order(jax.random.fold_in(key, done), own, done, recipe, max(steps))
+                for key, own in zip(order_keys, regions, strict=True)
             ]
-            order = Order(*join(picks), rates)
-            state, metrics = epoch(state, source, order, dropout_key, bar.update)
-            for number, history in enumerate(histories):
-                own = part(metrics, number=number)
+            state, metrics = epoch(state, source, join(orders), dropout_key, bar.update)
+            for number, (history, count) in enumerate(zip(histories, steps, strict=True)):
+                own = jax.tree.map(lambda m, n=count: m[:n], part(metrics, number=number))
                 run = trainings[number].folder.name
-                _refuse_no_number(own, run, done * steps, done + 1, recipe.learning_rate)
-                line = summarize(done + 1, own, rates, tasks)
+                _refuse_no_number(own, run, done * count, done + 1, recipe.learning_rate)
+                line = summarize(done + 1, own, orders[number].rate[:count], tasks)
                 if line["loss"] > RISEN and not risen:
                     risen = True
                     bar.write(
@@ -164,6 +162,26 @@ def fit(
         for place in checkpoints:
             place.close(keep=recipe.epochs)
     return [devices.here(part(state.params, number=number)) for number in range(len(trainings))]
+
+
+def _order(key: jax.Array, regions: range, done: int, recipe: ConfigDict, most: int) -> Order:
+    """The next epoch of a training of `regions` after `done`, and then empty batches, if any, up to
+    `most` steps."""
+    steps = steps_per_epoch(len(regions), recipe.batch_size)
+    picks, weight = epoch_order(key, len(regions), recipe.batch_size)
+    picks = picks + orientations.COUNT * regions.start
+    rates = transfer.learning_rate(
+        done * steps + jnp.arange(steps, dtype=jnp.float32),
+        recipe.epochs * steps,
+        recipe.learning_rate,
+        recipe.final_learning_rate,
+    )
+    empty = (0, most - steps)
+    return Order(
+        jnp.pad(picks, (empty, (0, 0)), constant_values=orientations.COUNT * regions.start),
+        jnp.pad(weight, (empty, (0, 0))),
+        jnp.pad(rates, empty),
+    )
 
 
 def _resume(

@@ -1,4 +1,4 @@
-"""Several trainings that differ in their random numbers alone, as one compiled program.
+"""Several trainings that differ in their random numbers and regions alone, as one compiled program.
 
 Each is a lane. Lanes lie side by side on a device (`jax.vmap`) and over devices (`jax.pmap`), and
 never exchange anything: a lane gives what it would give alone, to rounding, and to the bit whatever
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mtl_jax.training import devices
+from mtl_jax.training import devices, pool
 
 SHARE = 0.5  # of a device's memory that lanes may take up; maps of frozen layers have another third
 
@@ -46,6 +46,11 @@ def most(bytes_each: float, device_count: int) -> int:
     if not host:
         return device_count
     return device_count * max(1, int(SHARE * memory / bytes_each))
+
+
+def beside(bytes_each: float) -> int:
+    """How many such sources of batches fit on a device beside each other, at least 1."""
+    return max(1, int(pool.SHARE * devices.memory()[0] / bytes_each))
 
 
 def stack(trees: Sequence[Any], lanes: Lanes | None) -> Any:

@@ -18,13 +18,16 @@ SHARE = 1 / 4  # of the device's memory: the most that regions in it take up
 
 class Pool(NamedTuple):
     """Regions of all tasks together: pixels (n, 128, 128) int16, label and task (n,) int32, and
-    for each task (t,) float32 the mean and standard deviation that standardize its pixels.
+    table (n,) int32: which mean and standard deviation (t,) float32 standardize its pixels.
 
-    Pixels that are left on disk are `Rows`, and label and task beside them NumPy arrays."""
+    Those are of the training regions of its collection, and where several trainings share a pool,
+    of each one's own. Pixels that are left on disk are `Rows`, and the columns beside them NumPy
+    arrays."""
 
     pixels: jax.Array | Rows
     label: jax.Array | np.ndarray
     task: jax.Array | np.ndarray
+    table: jax.Array | np.ndarray
     mean: jax.Array
     std: jax.Array
 
@@ -73,18 +76,21 @@ def make_pool(
     mean: np.ndarray,
     std: np.ndarray,
     stream: str = "auto",
+    tasks: Sequence[int] | None = None,
 ) -> Pool:
-    """One pool from each task's pixels (n_t, 128, 128) int16 and labels (n_t,).
+    """One pool from tables of pixels (n_t, 128, 128) int16 and labels (n_t,), each of one of the
+    `tasks` (None: a task each) and with its own mean and standard deviation.
 
     Pixels that would take up more than SHARE of the device's memory are left where they are, and
     so is everything where `stream` is 'always'; training.feed then brings each batch.
     """
     rows = join(pixels)
     label = np.concatenate(labels).astype(np.int32)
-    task = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
+    table = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
+    task = table if tasks is None else np.asarray(tasks, np.int32)[table]
     if stream == "always" or rows.nbytes > SHARE * devices.memory()[0]:
-        return Pool(rows, label, task, jnp.asarray(mean), jnp.asarray(std))
-    return Pool(*jax.device_put((rows[:], label, task, mean, std)))
+        return Pool(rows, label, task, table, jnp.asarray(mean), jnp.asarray(std))
+    return Pool(*jax.device_put((rows[:], label, task, table, mean, std)))
 
 
 def steps_per_epoch(regions: int, batch_size: int) -> int:
@@ -106,12 +112,12 @@ def epoch_order(key: jax.Array, regions: int, batch_size: int) -> tuple[np.ndarr
 
 
 def draw(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
-    """The batch of these picks. From a pool: turned, standardized by task, one channel of gray."""
+    """The batch of these picks. From a pool: turned, standardized, one channel of gray."""
     counts = weight.astype(jnp.float32)
     if isinstance(source, Maps):
         return Batch(source.maps[picks], source.label[picks], source.task[picks], counts)
     region, which = picks // orientations.COUNT, picks % orientations.COUNT
-    task = source.task[region]
+    table = source.table[region]
     gray = orientations.orient(source.pixels[region], which).astype(jnp.float32)
-    gray = (gray - source.mean[task, None, None]) / source.std[task, None, None]
-    return Batch(gray[..., None], source.label[region], task, counts)
+    gray = (gray - source.mean[table, None, None]) / source.std[table, None, None]
+    return Batch(gray[..., None], source.label[region], source.task[region], counts)

@@ -19,14 +19,20 @@ REGIONS_AT_ONCE = 32
 
 
 def predict(
-    network: Network, params: Params, pool: Pool, frozen: tuple[str, ...] = ()
+    network: Network,
+    params: Params,
+    pool: Pool,
+    frozen: tuple[str, ...] = (),
+    regions: range | None = None,
 ) -> np.ndarray:
-    """Probability of malignant (n,) float32 of each region of `pool`, averaged over the eight.
+    """Probability of malignant (n,) float32 of each of `regions` of `pool` (None: of all), averaged
+    over the eight.
 
     What the layers in `frozen` give is kept in memory for others with the same weights in them.
     """
-    parts = _look(network, params, pool, "F4", frozen)
-    return np.concatenate([scores for scores, _ in parts])[: len(pool.label)]
+    regions = range(len(pool.label)) if regions is None else regions
+    parts = _look(network, params, pool, "F4", frozen, regions)
+    return np.concatenate([scores for scores, _ in parts])[: len(regions)]
 
 
 def predict_with_features(
@@ -37,31 +43,37 @@ def predict_with_features(
     frozen: tuple[str, ...] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `predict`, and what `layer` (F1 to F4) gives (n, width) float32, averaged alike."""
-    scores, features = zip(*_look(network, params, pool, layer, frozen), strict=True)
     count = len(pool.label)
+    parts = _look(network, params, pool, layer, frozen, range(count))
+    scores, features = zip(*parts, strict=True)
     return np.concatenate(scores)[:count], np.concatenate(features)[:count]
 
 
 def _look(
-    network: Network, params: Params, pool: Pool, layer: str, frozen: tuple[str, ...]
+    network: Network,
+    params: Params,
+    pool: Pool,
+    layer: str,
+    frozen: tuple[str, ...],
+    regions: range,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Scores and features of REGIONS_AT_ONCE regions after another, the last ones repeated."""
     source, first = shortcut(network, params, pool, frozen)
     compute = _means_of_eight(network, first, layer)
     working = []  # one batch is taken back when the next is on its way: no more are held
-    for near, picks in feed(source, _picks(len(pool.label))):
+    for near, picks in feed(source, _picks(regions)):
         working.append(compute(params, near, picks))
         if len(working) > 1:
             yield jax.device_get(working.pop(0))
     yield from jax.device_get(working)
 
 
-def _picks(count: int) -> Iterator[np.ndarray]:
-    """All orientations of regions 0 to `count`, in one shape, so that one compiled program scores
+def _picks(regions: range) -> Iterator[np.ndarray]:
+    """All orientations of `regions`, in one shape, so that one compiled program scores
     everything."""
-    for begin in range(0, count, REGIONS_AT_ONCE):
-        regions = np.clip(begin + np.arange(REGIONS_AT_ONCE), 0, count - 1)
-        yield (regions[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
+    for begin in regions[::REGIONS_AT_ONCE]:
+        some = np.minimum(begin + np.arange(REGIONS_AT_ONCE), regions[-1])
+        yield (some[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
 
 
 @functools.cache

@@ -73,7 +73,7 @@ def _key(network: Network, layers: Params, pool: Pool) -> str:
     made_by = (jax.__version__, jax.devices()[0].device_kind, *trunk, sorted(layers))
     digest.update(repr(made_by).encode())
     own = nested.flat(layers)
-    arrays = (pool.pixels, pool.task, pool.mean, pool.std)
+    arrays = (pool.pixels, pool.table, pool.mean, pool.std)
     for array in (*arrays, *(own[path] for path in sorted(own))):
         digest.update(repr(array.shape).encode())
         for rows in chunks(array if isinstance(array, Rows) else np.asarray(array)):

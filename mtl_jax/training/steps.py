@@ -85,6 +85,19 @@ def make_train_step(
     return step
 
 
+def unless_empty(step: Step) -> Step:
+    """`step`, which leaves the state as it is where no row of the batch has a weight."""
+
+    def guarded(
+        state: TrainState, batch: Batch, key: jax.Array, rate: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        after, metrics = step(state, batch, key, rate)
+        some = batch.weight.any()
+        return jax.tree.map(lambda new, old: jnp.where(some, new, old), after, state), metrics
+
+    return guarded
+
+
 def malignancy(logits: jax.Array, task: jax.Array) -> jax.Array:
     """Probability (n,) of malignant of each row, by the softmax of its own head."""
     return jax.nn.softmax(head_logits(logits, task))[:, 1]
