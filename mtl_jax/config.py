@@ -193,8 +193,8 @@ def default() -> ConfigDict:
 
     # Where it runs
     c.devices = 1  # that share each batch, or the lanes; of this machine or all processes together
-    c.lanes = placeholder(int)  # runs that differ in their seed alone and train together, at most;
-    #                             None: as many as fit on the devices, on CPUs one each
+    c.lanes = placeholder(int)  # runs that differ in seed or fold alone and train together, at
+    #                             most; None: as many as fit on the devices, on CPUs one each
     c.cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
     c.stream = "auto"  # regions that would fill a quarter of the device's memory stay on disk and
     #                    are read batch by batch; always: all of them; it changes no result

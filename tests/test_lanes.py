@@ -208,6 +208,11 @@ for lanes in (t.Lanes(4, 1), t.Lanes(2, 2)):
     many = t.go(moved(str(lanes.devices)), cache, lanes)
     for found, expected, training in zip(many, one, four):
         t.close(found, expected, training.params)
+home = Path(sys.argv[1])
+many, folds = t.go_with_folds(home / "folds", cache, (0, 1), t.Lanes(2, 1))
+one, _ = t.go_with_folds(home / "folds1", cache, (0, 1), t.Lanes(1, 2))
+for found, expected, training in zip(many, one, folds):
+    t.close(found, expected, training.params)
 (looped, of_loop), (stepped, of_steps) = (
     t.one_epoch(make, dealt)
     for make, dealt in ((t.epoch._scanned, t.Lanes(2, 1)), (t.epoch._stepwise, t.Lanes(1, 2)))

@@ -62,21 +62,26 @@ def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> No
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(tmp_path: Path, cache: Path) -> None:
-    finish(start(tmp_path / "first", cache, WIDER))  # compiles, makes the shards
+@pytest.mark.parametrize(
+    ("settings", "times"), [(WIDER, 20), ({"lanes": "2"}, 5)], ids=["alone", "folds in lanes"]
+)
+def test_killed_at_random_moments(
+    tmp_path: Path, cache: Path, settings: dict[str, str], times: int
+) -> None:
+    finish(start(tmp_path / "first", cache, settings))  # compiles, makes the shards
     begin = time.monotonic()
-    finish(start(tmp_path / "whole", cache, WIDER))
+    finish(start(tmp_path / "whole", cache, settings))
     length = time.monotonic() - begin
     expected = outcome(tmp_path / "whole")
     assert outcome(tmp_path / "first") == expected
     rng, workdir, kills = random.Random(0), tmp_path / "broken", 0
-    while kills < 20:
-        if kill(start(workdir, cache, WIDER), rng.uniform(0, length / 2)):
+    while kills < times:
+        if kill(start(workdir, cache, settings), rng.uniform(0, length / 2)):
             kills += 1
         else:
             assert outcome(workdir) == expected
             shutil.rmtree(workdir)
-    finish(start(workdir, cache, WIDER))
+    finish(start(workdir, cache, settings))
     assert outcome(workdir) == expected
 
 
