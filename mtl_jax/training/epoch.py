@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
@@ -106,7 +105,7 @@ def _stepwise(step: Step, draw: Callable[..., Batch], lanes: Lanes | None = None
         state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
     ) -> tuple[TrainState, Metrics]:
         rows = []
-        picks, weights, rates = (jnp.moveaxis(column, axis, 0) for column in order)
+        picks, weights, rates = (np.moveaxis(np.asarray(column), axis, 0) for column in order)
         batches = feed(source, picks)
         for (near, picks), weight, rate in zip(batches, weights, rates, strict=True):
             state, metrics = step(state, draw(near, picks, weight), key, rate)

@@ -169,19 +169,19 @@ def _order(key: jax.Array, regions: range, done: int, recipe: ConfigDict, most: 
     `most` steps."""
     steps = steps_per_epoch(len(regions), recipe.batch_size)
     picks, weight = epoch_order(key, len(regions), recipe.batch_size)
-    picks = picks + orientations.COUNT * regions.start
+    picks += orientations.COUNT * regions.start
     rates = transfer.learning_rate(
         done * steps + jnp.arange(steps, dtype=jnp.float32),
         recipe.epochs * steps,
         recipe.learning_rate,
         recipe.final_learning_rate,
     )
+    order = Order(picks, weight, np.asarray(rates))
+    if steps == most:
+        return order
+
     empty = (0, most - steps)
-    return Order(
-        jnp.pad(picks, (empty, (0, 0)), constant_values=orientations.COUNT * regions.start),
-        jnp.pad(weight, (empty, (0, 0))),
-        jnp.pad(rates, empty),
-    )
+    return Order(*(np.pad(c, (empty, *[(0, 0)] * (c.ndim - 1))) for c in order))
 
 
 def _resume(
