@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from mtl_jax import stop
+from mtl_jax import heap, stop
 from mtl_jax.config import SOURCE, TRANSFER, validate
 from mtl_jax.nouns import InputError
 
@@ -29,6 +29,7 @@ def main(_: list[str]) -> None:
         stop.listen()
         config = CONFIG.value
         validate(config)
+        heap.keep()
         job = partial(JOBS.get(config.study, study), config, Path(WORKDIR.value))
         if config.devices > 1 and not DRY_RUN.value:
             together(job, config)

@@ -22,6 +22,7 @@ import bench_ingest
 import bench_memory
 import bench_roc
 
+from mtl_jax import heap
 from mtl_jax.config import NETWORKS
 
 PRECISIONS = ("float32", "tf32", "bfloat16")  # tf32 is float32 on a CPU
@@ -76,6 +77,7 @@ def main() -> None:
     for subject in (roc, ingest, step, score, memory, train, study, scale):
         subject.add_argument("--json", type=Path, help="write the rows here as well")
     flags = parser.parse_args()
+    heap.keep()  # as in a job; PyTorch has the same of it
     versions = {"python": platform.python_version()} | {
         package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])
     }

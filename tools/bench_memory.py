@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_jax import heap
 from mtl_jax.data import ingest, shards
 
 COUNTS = (10**3, 10**4, 10**5)
@@ -80,6 +81,7 @@ def _in_own_process(home: Path, stream: str) -> dict[str, Any]:
 
 
 def _measure(home: Path, stream: str) -> dict[str, Any]:
+    heap.keep()
     import jax  # JAX takes seconds, and the others do without
     import jax.numpy as jnp
 

@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
+from mtl_jax import heap
 from mtl_jax.nouns import InputError
 from mtl_jax.study import instrument
 
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the studies")
     parser.add_argument("--figure", type=Path, help="an SVG to draw")
     given = parser.parse_args(arguments)
+    heap.keep()
     try:
         if given.seeds < 2:
             raise InputError(f"--seeds is {given.seeds}; give at least 2")

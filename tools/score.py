@@ -30,9 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sr", action="store_true", help="DICOM Structured Reports: [sr] extra")
     given = parser.parse_args(arguments)
     try:
-        from mtl_jax import bundle
+        from mtl_jax import bundle, heap
         from mtl_jax.bundle import lesions, output, scoring, sr
 
+        heap.keep()
         asked = lesions.read(given.lesions, given.images, given.pixel_um)
         if given.sr:
             sr.check(asked)

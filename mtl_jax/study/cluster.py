@@ -10,7 +10,7 @@ from pathlib import Path
 import filelock
 from ml_collections import ConfigDict
 
-from mtl_jax import stop
+from mtl_jax import heap, stop
 from mtl_jax.nouns import InputError, Run
 from mtl_jax.study.execute import execute
 from mtl_jax.study.materials import as_settings, prepare_from
@@ -78,6 +78,7 @@ def work(run: Run, folder: str, here: str, settings: str) -> None:
     The lock is against an earlier attempt that was given up for lost and still writes; whichever
     comes second finds the run done.
     """
+    heap.keep()
     with contextlib.chdir(here):
         place = Path(folder) / "runs" / run.id
         place.mkdir(parents=True, exist_ok=True)

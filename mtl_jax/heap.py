@@ -1,0 +1,27 @@
+"""Memory that a training step gives back stays with the process for the next one. Knows no JAX.
+
+The C library of Linux asks the system for large blocks anew each time, and the system clears every
+page of them: up to a quarter of the processor's time of a step on a CPU (docs/benchmarks.md).
+"""
+
+import ctypes
+import os
+
+# Of malloc.h of the GNU C library.
+TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
+NEVER = 2**31 - 1
+
+
+def keep() -> bool:
+    """Makes it so, for threads that do not run yet, and says whether it did.
+
+    All blocks then come from one heap that never shrinks: the process holds on to the most it ever
+    had. Other C libraries are left as they are, and so is one that the environment gives settings
+    (MALLOC_..., GLIBC_TUNABLES).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    told = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if mallopt is None or told:
+        return False
+    settings = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER), (ARENA_MAX, 1))
+    return all([mallopt(name, value) for name, value in settings])
