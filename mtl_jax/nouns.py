@@ -1,5 +1,6 @@
 """The few central types that rooms hand to each other. They hold data and do no work."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,18 +68,19 @@ class Collection:
 class RoiSet:
     """The regions of interest of one collection, opened from shards.
 
-    `index` maps each column of index.csv to an array with one entry a ROI; `shards` are
-    memory-mapped (n, 128, 128) int16 arrays, together in the order of the index, each count worth
-    `manifest["gray_per_count"]` 12-bit gray levels; `manifest` is the parsed manifest.json.
+    `index` maps each column of index.csv to an array with one entry a ROI, which may be made anew
+    at every asking and is not written to; `shards` are memory-mapped (n, 128, 128) int16 arrays,
+    together in the order of the index, each count worth `manifest["gray_per_count"]` 12-bit gray
+    levels; `manifest` is the parsed manifest.json.
     """
 
     name: str
-    index: dict[str, np.ndarray]
+    index: Mapping[str, np.ndarray]
     shards: tuple[np.ndarray, ...]
     manifest: dict[str, Any]
 
     def __len__(self) -> int:
-        return len(self.index["roi_id"])
+        return sum(map(len, self.shards))
 
 
 class Batch(NamedTuple):

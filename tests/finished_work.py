@@ -42,7 +42,8 @@ def make_rois(name: str, modality: str, cases: int, truth: str, seed: int) -> Ro
         "index": {"sha256": "0" * 64},
         "fingerprint": "0" * 64,
     }
-    return RoiSet(name, index, (), manifest)
+    flat = np.broadcast_to(np.int16(0), (len(rows), 128, 128))
+    return RoiSet(name, index, (flat,), manifest)
 
 
 def make_scores(rois: RoiSet, cases: list[str], separation: float, seed: int) -> scores.Scores:

@@ -35,7 +35,8 @@ def made_up(name: str, cases: int, split: str = "", views: int = 2, seed: int = 
     }
     manifest = {"left_out": [], "decisions": [], "imaging": {}, "shards": []}
     manifest["index"] = {"sha256": name}
-    return RoiSet(name, index, (), manifest)
+    flat = np.broadcast_to(np.int16(0), (len(case), 128, 128))
+    return RoiSet(name, index, (flat,), manifest)
 
 
 def approaches(names: tuple[str, ...], target: str, collections: tuple[str, ...]) -> list[Approach]:

@@ -105,10 +105,8 @@ def _write_regions(
 ) -> None:
     columns = {}
     for name in ("roi_id", "case_id", "lesion_id", "view", "label"):
-        values = [
-            collections[task].index[name][row]
-            for task, row in zip(chosen.task, chosen.row, strict=True)
-        ]
+        whole = {task: collections[task].index[name] for task in set(chosen.task.tolist())}
+        values = [whole[task][row] for task, row in zip(chosen.task, chosen.row, strict=True)]
         columns[name] = np.array(values, int if name == "label" else str)
     picture = np.zeros((0, 128, 128), np.uint8)
     if pictures:
@@ -174,15 +172,18 @@ def _write_measures(
     """Tasks are compared by their learned regions, so that learned is not set against unseen."""
     keep = np.flatnonzero(chosen.sampled)
     task, learned, row = chosen.task[keep], chosen.learned[keep], chosen.row[keep]
-    index = [material.collections[t].index for t in task]
-    label = np.array([int(i["label"][r]) for i, r in zip(index, row, strict=True)])
-    case = np.array([f"{t}\t{i['case_id'][r]}" for t, i, r in zip(task, index, row, strict=True)])
+    names = list(dict.fromkeys(task.tolist()))
+    labels, cases = (
+        {name: material.collections[name].index[column] for name in names}
+        for column in ("label", "case_id")
+    )
+    label = np.array([int(labels[t][r]) for t, r in zip(task, row, strict=True)])
+    case = np.array([f"{t}\t{cases[t][r]}" for t, r in zip(task, row, strict=True)])
     own = task == material.target
     parts = [
         ("silhouette", "truth", "learned", own & learned, label),
         ("silhouette", "truth", "scored", own & ~learned, label),
     ]
-    names = list(dict.fromkeys(task.tolist()))
     if len(names) > 1:
         parts.append(("silhouette", "task", "learned", learned, task))
     for a, b in combinations(names, 2):

@@ -16,7 +16,7 @@ def case_labels(case_ids: Iterable[str], labels: Iterable[int]) -> dict[str, int
     cases: dict[str, int] = {}
     for case, label in zip(case_ids, labels, strict=True):
         cases[str(case)] = max(cases.get(str(case), 0), int(label))
-    return dict(sorted(cases.items()))
+    return {case: cases[case] for case in sorted(cases)}
 
 
 def deal(cases: Mapping[str, int], count: int, seed: int, collection: str) -> list[list[str]]:

@@ -23,7 +23,11 @@ class Rows:
     def __init__(self, parts: Sequence[np.ndarray], numbers: np.ndarray | None = None) -> None:
         """`numbers` (n,): which rows of all `parts` these are, in order; None: all."""
         self._parts, self._begins = tuple(parts), np.cumsum([0, *map(len, parts)])
-        self._numbers = np.arange(self._begins[-1]) if numbers is None else np.asarray(numbers)
+        count = int(self._begins[-1])
+        kind = np.int32 if count < 2**31 else np.int64  # to be held for each of a million rows
+        self._numbers = (
+            np.arange(count, dtype=kind) if numbers is None else np.asarray(numbers, kind)
+        )
         self.dtype = parts[0].dtype
         self.shape = (len(self._numbers), *parts[0].shape[1:])
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
@@ -53,11 +57,13 @@ Table = np.ndarray | Rows
 
 def join(tables: Sequence[Table]) -> Rows:
     """The rows of all of `tables`, one table after another."""
+    every = [table if isinstance(table, Rows) else Rows([table]) for table in tables]
+    if len(every) == 1:
+        return every[0]
     parts: list[np.ndarray] = []
     numbers = []
-    for table in tables:
-        rows = table if isinstance(table, Rows) else Rows([table])
-        numbers.append(rows._numbers + sum(map(len, parts)))
+    for rows in every:
+        numbers.append(np.add(rows._numbers, sum(map(len, parts)), dtype=np.int64))
         parts += rows._parts
     return Rows(parts, np.concatenate(numbers))
 

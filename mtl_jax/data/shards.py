@@ -17,6 +17,7 @@ import numpy as np
 
 from mtl_jax import whole
 from mtl_jax.cells import refuse_formula
+from mtl_jax.data.columns import Columns
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
 from mtl_jax.nouns import InputError, RoiSet
 
@@ -112,7 +113,9 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
     index = _index(_checked(folder / "index.csv", index_sha256 if verify else None))
     _checked(folder / "audit.csv", audit_sha256 if verify else None)
     rois = RoiSet(name, index, tuple(shards), manifest)
-    _check_index(rois, folder)
+    if index.lines != len(rois):
+        raise InputError(f"{folder}: {index.lines} index lines for {len(rois)} regions{_CURE}")
+    _check_index(index, folder)
     return rois
 
 
@@ -139,27 +142,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _index(path: Path) -> dict[str, np.ndarray]:
-    """By column. The table is gone through twice, for the widths and then for the cells: as Python
-    holds them, all lines at once would take four times the memory of the columns."""
-    count, widths = 0, np.ones(len(COLUMNS), int)
+def _index(path: Path) -> Columns:
     try:
-        for cells in _cells(path):
-            count += len(cells[0])
-            longest = [max(map(len, column)) for column in cells]
-            widths = np.maximum(widths, longest)
-        index = {
-            column: np.empty(count, f"U{width}" if kind is str else kind)
-            for (column, kind), width in zip(COLUMNS.items(), widths, strict=True)
-        }
-        begin = 0
-        for cells in _cells(path):
-            for (column, kind), texts in zip(COLUMNS.items(), cells, strict=True):
-                index[column][begin : begin + len(texts)] = [kind(text) for text in texts]
-            begin += len(cells[0])
-    except (ValueError, csv.Error) as error:
+        return Columns(COLUMNS, _cells(path))
+    except (ValueError, OverflowError, csv.Error) as error:
         raise InputError(f"{path}: damaged ({error}){_CURE}") from error
-    return index
 
 
 def _cells(path: Path) -> Iterator[list[tuple[str, ...]]]:
@@ -172,22 +159,42 @@ def _cells(path: Path) -> Iterator[list[tuple[str, ...]]]:
             yield list(zip(*lines, strict=True))
 
 
-def _check_index(rois: RoiSet, folder: Path) -> None:
-    stored = sum(len(shard) for shard in rois.shards)
-    if stored != len(rois):
-        raise InputError(f"{folder}: {len(rois)} index lines for {stored} regions{_CURE}")
-    index = rois.index
-    if len(set(index["roi_id"])) != len(rois):
-        raise InputError(f"{folder}/index.csv: a roi_id stands twice{_CURE}")
+def _check_index(index: Columns, folder: Path) -> None:
+    """By hashes, and by the texts themselves where hashes are the same and should not be: sets of a
+    million texts would take hundreds of megabytes."""
+    path = folder / "index.csv"
+    ids = np.sort(_hashes(index, "roi_id"))
+    if (ids[1:] == ids[:-1]).any() and len(set(index["roi_id"].tolist())) != index.lines:
+        raise InputError(f"{path}: a roi_id stands twice{_CURE}")
     for column in ("roi_id", "case_id", "lesion_id", "view"):
-        for text in set(index[column].tolist()):
-            refuse_formula(text, f"{folder}/index.csv: {column}")
+        for part in index.parts(column):
+            for text in set(part.tolist()):
+                refuse_formula(text, f"{path}: {column}")
+    label, lesion = index["label"], _hashes(index, "case_id", "lesion_id")
+    order = np.argsort(lesion)
+    unlike = (np.diff(lesion[order]) == 0) & (np.diff(label[order]) != 0)
+    if unlike.any() or not np.isin(label, (0, 1)).all():
+        _refuse_labels(index, path)
+
+
+def _hashes(index: Columns, *names: str) -> np.ndarray:
+    """Of what each line has in these columns, (n,) int64."""
+    lines = (
+        line
+        for parts in zip(*map(index.parts, names), strict=True)
+        for line in zip(*(part.tolist() for part in parts), strict=True)
+    )
+    return np.fromiter(map(hash, lines), np.int64, index.lines)
+
+
+def _refuse_labels(index: Columns, path: Path) -> None:
+    """InputError where a label is neither 0 nor 1, or a lesion has both."""
     labels: dict[tuple[str, str], int] = {}
     for case, lesion, label in zip(
-        index["case_id"], index["lesion_id"], index["label"], strict=True
+        *(index[name].tolist() for name in ("case_id", "lesion_id", "label")), strict=True
     ):
         if label not in (0, 1) or labels.setdefault((case, lesion), label) != label:
-            raise InputError(f"{folder}/index.csv: lesion {case}/{lesion}: label {label}{_CURE}")
+            raise InputError(f"{path}: lesion {case}/{lesion}: label {label}{_CURE}")
 
 
 def _check_seal(folder: Path) -> None:

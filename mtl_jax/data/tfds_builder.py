@@ -62,7 +62,7 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
         return {name or ALL: self._generate_examples(name) for name in names}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        index, number = self._rois.index, 0
+        index, number = dict(self._rois.index), 0
         for shard in self._rois.shards:
             for pixels in shard:
                 if index["split"][number] == split:

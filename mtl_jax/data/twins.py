@@ -45,14 +45,14 @@ def alike(collections: Sequence[RoiSet]) -> list[Alike]:
     candidates, so that the work grows with the number of regions and not with its square. A copy
     without change is always found; docs/reliability.md says how many others are.
     """
-    rows, prints = [], []
+    rows, cases, prints = [], [], []
     for number, rois in enumerate(collections):
         rows += [(number, row) for row in range(len(rois))]
+        cases += [f"{number}\t{case}" for case in rois.index["case_id"]]
         prints += [_prints(_normalized(chunk)) for chunk in chunks(Rows(rois.shards))]
     if not prints:
         return []
-    own = np.concatenate(prints)
-    cases = np.array([f"{n}\t{collections[n].index['case_id'][row]}" for n, row in rows])
+    own, case = np.concatenate(prints), np.array(cases)
     sought = np.flatnonzero(own.any((1, 2)))  # a flat region is like everything and nothing
     flat = own[sought].reshape(len(sought), -1)
     if not len(flat):
@@ -60,7 +60,7 @@ def alike(collections: Sequence[RoiSet]) -> list[Alike]:
     candidates = set()
     for i, j in _near(flat):
         a, b = sought[i], sought[j]
-        other = cases[a] != cases[b]
+        other = case[a] != case[b]
         candidates |= set(zip(a[other].tolist(), b[other].tolist(), strict=True))
     pairs = sorted({(min(pair), max(pair)) for pair in candidates})
     pixels, found = join([Rows(rois.shards) for rois in collections]), []

@@ -15,15 +15,14 @@ def across(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, An
     """Pairs of regions of different cases that look alike and stand on two sides of a split: in
     two folds, in training and test, or in two collections. Each as its ids and correlation."""
     order = list(collections.values())
-    sides = {rois.name: _sides(rois, split) for rois in order}
+    sides = [_sides(rois, split) for rois in order]
+    cases, ids = ([rois.index[name] for rois in order] for name in ("case_id", "roi_id"))
     found = []
     for pair in twins.alike(order):
-        ends = [(order[number], row) for number, row in (pair.a, pair.b)]
-        apart = {
-            (rois.name, *sides[rois.name][str(rois.index["case_id"][row])]) for rois, row in ends
-        }
+        ends = (pair.a, pair.b)
+        apart = {(number, *sides[number][str(cases[number][row])]) for number, row in ends}
         if len(apart) > 1:
-            a, b = (str(rois.index["roi_id"][row]) for rois, row in ends)
+            a, b = (str(ids[number][row]) for number, row in ends)
             found.append({"a": a, "b": b, "correlation": pair.correlation})
     return found
 

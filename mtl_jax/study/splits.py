@@ -59,7 +59,7 @@ def split_target(
             "name a collection with both classes"
         )
     if official:
-        train = _cases_with(index, "train") | _cases_with(index, "")
+        train = _cases_with(index, "train", "")
         test, rule = sorted(official), "the collection's own test set"
     elif test_fraction > 0:
         test = folds.hold_out(cases, test_fraction, seed, rois.name)
@@ -73,7 +73,7 @@ def split_target(
             f"collection {rois.name} marks no test set and config.data.test_fraction is 0; give "
             "config.data.test_fraction a value, or set config.study to 'cross_validation'"
         )
-    learned = {case: cases[case] for case in sorted(train)}
+    learned = {case: cases[case] for case in sorted(train)} if deal_count else {}
     deals = [folds.deal(learned, fold_count, seed + i, rois.name) for i in range(deal_count)]
     for parts in deals:
         folds.refuse_leaks({f"fold {i + 1}": part for i, part in enumerate(parts)})
@@ -107,19 +107,19 @@ def members(
     learned, scored = {}, {}
     for task in run.tasks:
         index = collections[task].index
+        case = index["case_id"]
         if task == split.target:
             held_out = set(split.test if run.fold is None else split.deals[run.split - 1][run.fold])
-            learned_cases = set(split.train) - held_out
+            kept = _are_in(case, set(split.train) - held_out)
             if run.target_cases is not None:
-                kept = np.isin(index["case_id"], sorted(learned_cases))
-                labels = folds.case_labels(index["case_id"][kept], index["label"][kept])
-                learned_cases = set(folds.draw(labels, run.target_cases, run.seed, task))
+                labels = folds.case_labels(case[kept], index["label"][kept])
+                kept = _are_in(case, set(folds.draw(labels, run.target_cases, run.seed, task)))
         else:
             held_out = _cases_with(index, "test") | set(split.others.get(task, ()))
-            learned_cases = set(map(str, index["case_id"])) - held_out
+            kept = ~_are_in(case, held_out)
             held_out = held_out if run.fold is None else set()
-        learned[task] = np.flatnonzero(np.isin(index["case_id"], sorted(learned_cases)))
-        scored[task] = np.flatnonzero(np.isin(index["case_id"], sorted(held_out)))
+        learned[task] = _numbers(kept)
+        scored[task] = _numbers(_are_in(case, held_out))
     return learned, scored
 
 
@@ -140,5 +140,16 @@ def refuse_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> N
             )
 
 
-def _cases_with(index: Mapping[str, np.ndarray], mark: str) -> set[str]:
-    return set(map(str, index["case_id"][index["split"] == mark]))
+def _cases_with(index: Mapping[str, np.ndarray], *marks: str) -> set[str]:
+    which = np.any([index["split"] == mark for mark in marks], axis=0)
+    return set(map(str, index["case_id"][which]))
+
+
+def _are_in(case: np.ndarray, cases: set[str]) -> np.ndarray:
+    """Whether each is one of `cases`, (n,) bool; np.isin would take several copies of the texts."""
+    return np.fromiter((one in cases for one in case), bool, len(case))
+
+
+def _numbers(kept: np.ndarray) -> np.ndarray:
+    """Of the rows that are kept, in half the space that NumPy takes."""
+    return np.flatnonzero(kept).astype(np.int32)
