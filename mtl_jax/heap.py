@@ -25,3 +25,11 @@ def keep() -> bool:
         return False
     settings = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER), (ARENA_MAX, 1))
     return all([mallopt(name, value) for name, value in settings])
+
+
+def trim() -> None:
+    """Gives the system what is free now, for once: after work on very many things that took much
+    for a moment, of which the rest of a job has no use."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

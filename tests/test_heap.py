@@ -55,3 +55,24 @@ def test_a_block_that_was_given_back_is_not_cleared_again() -> None:
 
 def test_settings_of_the_environment_stand() -> None:
     assert blocks_cleared("keep", MALLOC_ARENA_MAX="2")[0] == "False"
+
+
+# 60 MB in pieces too small for the system to take them one by one, all but the last given back.
+PIECES = """
+from pathlib import Path
+import numpy as np
+from mtl_jax import heap
+def resident():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1e3
+pieces = [np.ones(10**5, np.uint8) for _ in range(600)]
+del pieces[:-1]
+before = resident()
+heap.trim()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_is_free_is_given_back_when_asked() -> None:
+    done = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True)
+    assert 50 < float(done.stdout) < 70, done.stderr

@@ -1,11 +1,14 @@
 """Measures the memory of learning and scoring regions that stay on disk, as their number grows.
 
-Each number of regions has a process of its own, which opens and checks the shards, goes through all
-pixels for their mean and deviation, draws the order of a whole epoch, takes STEPS steps of it and
-scores SCORED regions. The shards are one block of noise, a count brighter in each, and written out
-in full.
+Each number of regions has a process of its own, which opens and checks the shards, splits the
+cases, goes through all pixels for their mean and deviation, draws the order of a whole epoch, takes
+the first STEPS steps of it, draws the order of the next epoch as a training does, and scores the
+SCORED regions of the test set. The shards are one block of noise, a count brighter in each, and
+written out in full; ids and file names are hashes, as those of a collection under pseudonyms.
 """
 
+import contextlib
+import hashlib
 import multiprocessing
 import tempfile
 import time
@@ -51,7 +54,7 @@ def write(home: Path, count: int) -> None:
 
 
 def _line(number: int) -> dict[str, Any]:
-    case, view = f"P{number // 2:07d}", ("CC", "MLO")[number % 2]
+    case, view = _hash(f"case {number // 2}"), ("CC", "MLO")[number % 2]
     return {
         "roi_id": f"noise/{case}/1/{view}",
         "case_id": case,
@@ -61,18 +64,22 @@ def _line(number: int) -> dict[str, Any]:
         "modality": "DM",
         "label": number // 2 % 2,
         "truth_source": "biopsy",
-        "split": "train",
-        "image": f"{case}/{case}_{view}.dcm",
+        "split": "test" if number < SCORED else "train",
+        "image": f"{_hash(f'image {number}')}.dcm",
         "pixel_um_row": 70.0,
         "pixel_um_col": 70.0,
         "spacing_source": "ImagerPixelSpacing",
-        "centre_row": 700.25 + number % 101,
-        "centre_col": 300.75 + number % 97,
-        "height_mm": 12.5,
-        "width_mm": 14.0,
+        "centre_row": 200 + number * 7919 % 1999 / 4,
+        "centre_col": 100 + number * 6101 % 1499 / 4,
+        "height_mm": 5 + number * 104729 % 3001 / 100,
+        "width_mm": 5 + number * 15485863 % 3001 / 100,
         "outside": 0.0,
         "note": "",
     }
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _in_own_process(home: Path, stream: str) -> dict[str, Any]:
@@ -85,9 +92,9 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     import jax  # JAX takes seconds, and the others do without
     import jax.numpy as jnp
 
-    from mtl_jax.data.rows import Rows
     from mtl_jax.models import alexnet
-    from mtl_jax.nouns import TrainState
+    from mtl_jax.nouns import Run, TrainState
+    from mtl_jax.study import portion, splits
     from mtl_jax.training import feed, pool, transfer
     from mtl_jax.training.epoch import Order, make_epoch
     from mtl_jax.training.predict import predict
@@ -101,40 +108,57 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     begin = time.perf_counter()
     rois = shards.open_shards(home)
     opened, peaks["opened"] = time.perf_counter() - begin, _peak_mb()
-    rows, label = Rows(rois.shards), rois.index["label"]
+    held, run = {rois.name: rois}, Run("sttl", (rois.name,), NETWORK, None, 0)
+    split = splits.split_target(rois, True, 0, 1, 0.0, 0)
+    peaks["split"] = _peak_mb()
     begin = time.perf_counter()
-    mean, std = pool.statistics([rows])
+    parts = portion.portions([run], held, split)
     gone_through, peaks["statistics"] = time.perf_counter() - begin, _peak_mb()
-    source = pool.make_pool([rows], [label], mean, std, stream)
-    picks, weight = pool.epoch_order(jax.random.key(1), len(rows), BATCH)
-    jax.block_until_ready((picks, weight))
-    peaks["order"] = _peak_mb()
+    source, _ = portion.learned_by(parts, held, stream)
+
+    def draw(seed: int) -> Order:
+        picks, weight = pool.epoch_order(jax.random.key(seed), len(source.label), BATCH)
+        return Order(picks, weight, jnp.full(len(picks), 1e-3))
+
+    begin = time.perf_counter()
+    order = draw(1)
+    drawn, peaks["order"] = time.perf_counter() - begin, _peak_mb()
     reads, clock = [], []
-    for some in np.asarray(picks[-READS:]):
+    for some in order.picks[-READS:]:
         begin = time.perf_counter()
         feed.fetch(source, some)
         reads.append(time.perf_counter() - begin)
     epoch = make_epoch(network, frozen, 0.9, 0.0005, (1.0,), None, "C1", feed.on_host(source))
-    order = Order(picks[:STEPS], weight[:STEPS], jnp.full(STEPS, 1e-3))
-    state, _ = epoch(
-        state, source, order, jax.random.key(2), lambda _: clock.append(time.perf_counter())
-    )
+
+    def tick(_: int) -> None:
+        clock.append(time.perf_counter())
+        if len(clock) == STEPS:
+            raise _Enough
+
+    with contextlib.suppress(_Enough):
+        epoch(state, source, order, jax.random.key(2), tick)
     peaks["learned"] = _peak_mb()
-    scored = rows.of(np.linspace(0, len(rows) - 1, SCORED).astype(int))
-    predict(network, state.params, pool.make_pool([scored], [label[:SCORED]], mean, std, stream))
+    order = draw(3)
+    peaks["next order"] = _peak_mb()
+    predict(network, params, portion.scored_by(parts[run], held, stream))
     peaks["scored"] = _peak_mb()
     return {
-        "regions": len(rows),
-        "gb": rows.nbytes / 1e9,
+        "regions": len(rois),
+        "gb": sum(shard.nbytes for shard in rois.shards) / 1e9,
         "peak_mb": peaks["scored"],
         **{f"mb_{name}": value for name, value in peaks.items()},
-        "index_bytes": sum(column.nbytes for column in rois.index.values()) / len(rows),
-        "order_bytes": (picks.nbytes + weight.nbytes) / len(rows),
+        "index_bytes": rois.index.nbytes / len(rois),
+        "order_bytes": (order.picks.nbytes + order.weight.nbytes) / len(source.label),
         "open_s": opened,
+        "order_s": drawn,
         "statistics_s": gone_through,
         "read_ms": 1e3 * float(np.median(reads)),
         "steps_a_second": (len(clock) - 1) / (clock[-1] - clock[0]),
     }
+
+
+class _Enough(Exception):
+    """Of steps."""
 
 
 def _peak_mb() -> float:

@@ -104,15 +104,26 @@ def _stepwise(step: Step, draw: Callable[..., Batch], lanes: Lanes | None = None
     def epoch(
         state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
     ) -> tuple[TrainState, Metrics]:
-        rows = []
+        found = None
         picks, weights, rates = (np.moveaxis(np.asarray(column), axis, 0) for column in order)
         batches = feed(source, picks)
-        for (near, picks), weight, rate in zip(batches, weights, rates, strict=True):
+        steps = zip(batches, weights, rates, strict=True)
+        for number, ((near, picks), weight, rate) in enumerate(steps):
             state, metrics = step(state, draw(near, picks, weight), key, rate)
             # Waiting here keeps the progress honest, and several CPU devices from running into
             # each other's rendezvous.
-            rows.append(jax.device_get(metrics))
+            metrics = jax.device_get(metrics)
+            found = found or _room(metrics, len(rates), axis)
+            for column, value in zip(found, metrics, strict=True):
+                np.moveaxis(column, axis, 0)[number] = value
             tick(1)
-        return state, jax.tree.map(lambda *r: np.stack(r, axis), *rows)
+        return state, found
 
     return epoch
+
+
+def _room(metrics: Metrics, steps: int, axis: int) -> Metrics:
+    """For those of all steps, as arrays with an axis of steps: a Python object for each would take
+    more memory than the labels of the regions."""
+    shapes = ((*value.shape[:axis], steps, *value.shape[axis:]) for value in metrics)
+    return Metrics(*map(np.empty, shapes, (value.dtype for value in metrics)))

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax import heap
 from mtl_jax.data.rows import Rows, Table, chunks, join
 from mtl_jax.nouns import Batch
 from mtl_jax.training import devices, orientations
-from mtl_jax.training.shuffle import permutation
+from mtl_jax.training.shuffle import permute
 
 SHARE = 1 / 4  # of the device's memory: the most that regions in it take up
+MANY = 2**19  # picks in an epoch, above which their memory counts beside a network's
 
 
 class Pool(NamedTuple):
@@ -105,10 +107,15 @@ def epoch_order(key: jax.Array, regions: int, batch_size: int) -> tuple[np.ndarr
     A pick is region * 8 + orientation. What only fills the last batch has weight False.
     """
     total = regions * orientations.COUNT
-    order = permutation(key, total)
-    picks = np.concatenate([order, np.resize(order, -total % batch_size)])
-    weight = np.arange(len(picks), dtype=np.int32) < total
-    return picks.reshape(-1, batch_size), weight.reshape(-1, batch_size)
+    size = (steps_per_epoch(regions, batch_size), batch_size)
+    picks, weight = np.empty(size, np.int32), np.ones(size, bool)
+    permute(key, picks.ravel()[:total])
+    rest = picks.size - total
+    picks.ravel()[total:] = np.resize(picks.ravel()[: min(rest, total)], rest)
+    weight.ravel()[total:] = False
+    if total > MANY:
+        heap.trim()  # of what making the order, and all before it, took for a moment
+    return picks, weight
 
 
 def draw(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
