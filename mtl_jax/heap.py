@@ -15,9 +15,9 @@ NEVER = 2**31 - 1
 def keep() -> bool:
     """Makes it so, for threads that do not run yet, and says whether it did.
 
-    All blocks then come from one heap that never shrinks: the process holds on to the most it ever
-    had. Other C libraries are left as they are, and so is one that the environment gives settings
-    (MALLOC_..., GLIBC_TUNABLES).
+    All blocks then come from one heap that never shrinks by itself: the process holds on to the
+    most it ever had. Other C libraries are left as they are, and so is one that the environment
+    gives settings (MALLOC_..., GLIBC_TUNABLES).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     told = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
@@ -28,8 +28,9 @@ def keep() -> bool:
 
 
 def trim() -> None:
-    """Gives the system what is free now, for once: after work on very many things that took much
-    for a moment, of which the rest of a job has no use."""
+    """Gives the system what is free now, for once: between trainings, since the next one takes
+    blocks of other sizes and what lies free between the old ones would add up, and after work that
+    took much for a moment."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

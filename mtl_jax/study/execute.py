@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax import nested, roc
+from mtl_jax import heap, nested, roc
 from mtl_jax.models import trunks
 from mtl_jax.models.network import init
 from mtl_jax.nouns import InputError, Params, RoiSet, Run
@@ -45,6 +45,7 @@ def execute(
 
     Of several processes, all train and the leader alone scores."""
     begin = time.monotonic()
+    heap.trim()  # what the runs before have left
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     run = runs[0]  # in what follows the others are as this one
