@@ -139,7 +139,7 @@ def go_with_folds(
 def test_each_fold_gives_what_it_gives_alone(tmp_path: Path, cached: bool) -> None:
     """Of folds with one step an epoch and with two, from maps and from pixels."""
     cache = tmp_path if cached else None
-    together, own = go_with_folds(tmp_path / "both", cache, (0, 1), Lanes(1, 2), epochs=2)
+    together, own = go_with_folds(tmp_path / "both", cache, (0, 1), Lanes(1, 2, True), epochs=2)
     for fold, training in enumerate(own):
         (alone,), _ = go_with_folds(tmp_path / "alone", cache, (fold,), None, epochs=2)
         close(together[fold], alone, training.params)
@@ -153,8 +153,8 @@ def test_each_fold_gives_what_it_gives_alone(tmp_path: Path, cached: bool) -> No
 
 def test_which_folds_the_other_lanes_hold_changes_no_bit(tmp_path: Path) -> None:
     """A study that was stopped goes on in lanes with the folds that are missing."""
-    whole, _ = go_with_folds(tmp_path / "whole", tmp_path, (0, 1, 2), Lanes(1, 3))
-    part, _ = go_with_folds(tmp_path / "part", tmp_path, (0, 2), Lanes(1, 3))
+    whole, _ = go_with_folds(tmp_path / "whole", tmp_path, (0, 1, 2), Lanes(1, 3, True))
+    part, _ = go_with_folds(tmp_path / "part", tmp_path, (0, 2), Lanes(1, 3, True))
     assert same(part[0], whole[0]) and same(part[1], whole[2])
 
 
@@ -209,8 +209,8 @@ for lanes in (t.Lanes(4, 1), t.Lanes(2, 2)):
     for found, expected, training in zip(many, one, four):
         t.close(found, expected, training.params)
 home = Path(sys.argv[1])
-many, folds = t.go_with_folds(home / "folds", cache, (0, 1), t.Lanes(2, 1))
-one, _ = t.go_with_folds(home / "folds1", cache, (0, 1), t.Lanes(1, 2))
+many, folds = t.go_with_folds(home / "folds", cache, (0, 1), t.Lanes(2, 1, True))
+one, _ = t.go_with_folds(home / "folds1", cache, (0, 1), t.Lanes(1, 2, True))
 for found, expected, training in zip(many, one, folds):
     t.close(found, expected, training.params)
 (looped, of_loop), (stepped, of_steps) = (

@@ -109,12 +109,8 @@ def epoch_of_lanes(
         side_by_side.stack([one] * count, lanes) if lanes else devices.replicate(one, sharding)
     ]
     picks = np.random.default_rng(0).integers(0, 8 * bench_step.REGIONS, (steps, bench_step.BATCH))
-    ones = jnp.ones((steps, bench_step.BATCH))
-    key, picked, weight = (
-        side_by_side.stack([each] * count, lanes)
-        for each in (jax.random.key(0), jnp.asarray(picks), ones)
-    )
-    order = Order(picked, weight, jnp.full(steps, 1e-3))
+    order = Order(jnp.asarray(picks), jnp.ones(picks.shape, bool), jnp.full(steps, 1e-3))
+    key, order = (side_by_side.stack([each] * count, lanes) for each in (jax.random.key(0), order))
 
     def once() -> None:
         # TF32 is what JAX itself takes for float32 on a GPU.

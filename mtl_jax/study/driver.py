@@ -40,7 +40,8 @@ def local(
     in the lanes it had.
     """
     for group in groups(runs, materials, c):
-        lanes = deal(len(group), c.devices) if hosts.alone() else None
+        uneven = len(set(map(shared_by, group))) > 1
+        lanes = deal(len(group), c.devices, uneven) if hosts.alone() else None
         todo = missing(group, folder)
         for some in [todo] if lanes and todo else [[run] for run in todo]:
             announce(some[0], c)

@@ -50,13 +50,13 @@ def make_epoch(
     the device and is sent there batch by batch.
 
     The metrics are NumPy arrays with a leading axis of steps. `state` is donated. With `lanes`,
-    state, order, key and metrics lead with their axes, and a lane with fewer steps than others has
-    empty batches, of weight 0, at its end. Made, and compiled, once for all runs with the same
-    arguments.
+    state, order, key and metrics lead with their axes; of uneven ones, a lane with fewer steps than
+    others has empty batches, of weight 0, at its end. Made, and compiled, once for all runs with
+    the same arguments.
     """
     optimizer = transfer.optimizer(frozen, momentum, weight_decay)
     step = make_train_step(network, optimizer, task_weights, first, precision)
-    step = unless_empty(step) if lanes else step
+    step = unless_empty(step) if lanes and lanes.uneven else step
 
     def draw_placed(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
         batch = draw(source, picks, weight)

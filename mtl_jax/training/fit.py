@@ -81,6 +81,8 @@ def fit(
     )
     regions = [everything if each.regions is None else each.regions for each in trainings]
     steps = [steps_per_epoch(len(own), recipe.batch_size) for own in regions]
+    if len(set(steps)) > 1 and not (lanes and lanes.uneven):
+        raise ValueError(f"{steps} steps an epoch, in lanes that are not uneven")
 
     made_by = {
         "network": _fields(network),

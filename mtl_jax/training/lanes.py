@@ -18,10 +18,11 @@ SHARE = 0.5  # of a device's memory that lanes may take up; maps of frozen layer
 
 class Lanes(NamedTuple):
     """`width` lanes on each of `devices` devices. Arrays of all lanes lead with (devices, width),
-    or with (width,) where there is one device."""
+    or with (width,) where there is one device. `uneven`: some may have fewer steps than others."""
 
     devices: int
     width: int
+    uneven: bool = False
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -32,11 +33,11 @@ class Lanes(NamedTuple):
         return self.devices * self.width
 
 
-def deal(trainings: int, device_count: int) -> Lanes | None:
+def deal(trainings: int, device_count: int, uneven: bool = False) -> Lanes | None:
     """Lanes for so many trainings; None where each is better alone, on all devices at once."""
     if trainings < max(2, device_count):
         return None
-    return Lanes(device_count, -(-trainings // device_count))
+    return Lanes(device_count, -(-trainings // device_count), uneven)
 
 
 def most(bytes_each: float, device_count: int) -> int:
