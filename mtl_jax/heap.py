@@ -7,24 +7,35 @@ page of them: up to a quarter of the processor's time of a step on a CPU (docs/b
 import ctypes
 import os
 
-# Of malloc.h of the GNU C library.
+# Of malloc.h of the GNU C library, and what it has without being told.
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
 NEVER = 2**31 - 1
+USUAL = ((MMAP_MAX, 65536), (TRIM_THRESHOLD, 128 * 1024))
+
+_kept = False
 
 
 def keep() -> bool:
     """Makes it so, for threads that do not run yet, and says whether it did.
 
     All blocks then come from one heap that never shrinks by itself: the process holds on to the
-    most it ever had. Other C libraries are left as they are, and so is one that the environment
-    gives settings (MALLOC_..., GLIBC_TUNABLES).
+    most it ever had, and to more where blocks of many sizes lie badly. Other C libraries are left
+    as they are, and so is one that the environment gives settings (MALLOC_..., GLIBC_TUNABLES).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    global _kept
     told = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if mallopt is None or told:
-        return False
-    settings = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER), (ARENA_MAX, 1))
-    return all([mallopt(name, value) for name, value in settings])
+    if not told:
+        _kept = _set((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER), (ARENA_MAX, 1))
+    return _kept
+
+
+def let_go() -> None:
+    """Undoes `keep`, where memory matters more than time."""
+    global _kept
+    if _kept:
+        _set(*USUAL)
+        _kept = False
+    trim()
 
 
 def trim() -> None:
@@ -34,3 +45,8 @@ def trim() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def _set(*settings: tuple[int, int]) -> bool:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all([mallopt(name, value) for name, value in settings])

@@ -11,7 +11,9 @@ import pytest
 PAGES = """
 import ctypes, resource, sys, threading
 from mtl_jax import heap
-kept = sys.argv[1] == "keep" and heap.keep()
+kept = sys.argv[1] != "leave" and heap.keep()
+if sys.argv[1] == "let go":
+    heap.let_go()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 SIZE = 64 * 2**20
@@ -51,6 +53,7 @@ def test_a_block_that_was_given_back_is_not_cleared_again() -> None:
     kept, times = blocks_cleared("keep")
     assert kept == "True" and times < 0.1
     assert blocks_cleared("leave")[1] > 4
+    assert blocks_cleared("let go")[1] > 4
 
 
 def test_settings_of_the_environment_stand() -> None:

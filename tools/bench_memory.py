@@ -115,6 +115,8 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     parts = portion.portions([run], held, split)
     gone_through, peaks["statistics"] = time.perf_counter() - begin, _peak_mb()
     source, _ = portion.learned_by(parts, held, stream)
+    if feed.on_host(source):
+        heap.let_go()  # as a job does
 
     def draw(seed: int) -> Order:
         picks, weight = pool.epoch_order(jax.random.key(seed), len(source.label), BATCH)

@@ -21,6 +21,7 @@ from mtl_jax.study import scores as score_tables
 from mtl_jax.study.length import epochs
 from mtl_jax.study.stages import of_last_stage
 from mtl_jax.training import hosts
+from mtl_jax.training.feed import on_host
 from mtl_jax.training.fit import Training, fit
 from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.lanes import Lanes
@@ -51,6 +52,8 @@ def execute(
     run = runs[0]  # in what follows the others are as this one
     parts = portion.portions(runs, collections, split)
     pool, regions = portion.learned_by(parts, collections, c.stream)
+    if on_host(pool):
+        heap.let_go()  # where regions are too many for memory, memory goes before time
     network = trunks.build(
         weights.card["trunk"],
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
