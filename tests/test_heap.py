@@ -4,8 +4,17 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+from mtl_jax import config
+from mtl_jax.data.rows import Rows
+from mtl_jax.nouns import Run
+from mtl_jax.study import execute
+from mtl_jax.training.pool import Pool
+from mtl_jax.weights import Weights
 
 # 64 MB taken, written to and given back five times, by a thread that is not the first.
 PAGES = """
@@ -79,3 +88,38 @@ print(before - resident())
 def test_what_is_free_is_given_back_when_asked() -> None:
     done = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True)
     assert 50 < float(done.stdout) < 70, done.stderr
+
+
+# A job that ends at once, and what it has set by then.
+JOB = """
+import atexit, runpy, sys
+from mtl_jax import heap
+atexit.register(lambda: print(heap._kept))
+runpy.run_module("mtl_jax.main", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_a_job_keeps_what_it_gives_back(tmp_path: Path) -> None:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    flags = ["--config=configs/mttl.py", f"--workdir={tmp_path}"]
+    nothing = f"--config.data.sources=('manifest:{tmp_path}/none.csv',)"
+    command = [sys.executable, "-c", JOB, *flags, nothing]
+    root = Path(__file__).parents[1]
+    ended = subprocess.run(command, env=clean, cwd=root, capture_output=True, text=True)
+    assert ended.returncode == 2 and ended.stdout.split()[-1] == "True", ended.stderr
+
+
+def test_a_run_of_regions_on_disk_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is trained."""
+    done: list[str] = []
+    on_disk = Pool(Rows([np.zeros((1, 128, 128), np.int16)]), *[np.zeros(1, int)] * 5)
+    monkeypatch.setattr(execute.portion, "portions", lambda *_: {})
+    monkeypatch.setattr(execute.portion, "learned_by", lambda *_: (on_disk, {}))
+    monkeypatch.setattr(execute.heap, "let_go", lambda: done.append("let go"))
+    monkeypatch.setattr(execute.trunks, "build", lambda *_, **__: done.append("build") or 1 / 0)
+    run = Run("sttl", ("a",), "C0", None, 0)
+    with pytest.raises(ZeroDivisionError):
+        weights = Weights({}, {"trunk": "alexnet", "lrn": False})
+        execute.execute([run], [], {}, None, weights, config.default())
+    assert done == ["let go", "build"]

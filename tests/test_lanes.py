@@ -158,6 +158,29 @@ def test_which_folds_the_other_lanes_hold_changes_no_bit(tmp_path: Path) -> None
     assert same(part[0], whole[0]) and same(part[1], whole[2])
 
 
+def test_folds_of_unlike_length_need_lanes_that_may_be_uneven(tmp_path: Path) -> None:
+    """Empty batches would change a training: weights decay."""
+    with pytest.raises(ValueError, match=r"\[1, 2\] steps an epoch"):
+        go_with_folds(tmp_path, None, (0, 1), Lanes(1, 2))
+
+
+def test_lanes_of_several_folds_may_be_uneven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run("mttl", ("a", "b"), "C0", 0, 0)
+    seeds = [dataclasses.replace(run, seed=seed) for seed in range(2)]
+    folds = [dataclasses.replace(run, fold=fold) for fold in range(2)]
+    c = config.default()
+    c.lanes = 2
+    c.train.match_steps = False
+    dealt = []
+    monkeypatch.setattr(driver, "execute", lambda *given: dealt.append(given[-1]))
+    for runs in (seeds, folds):
+        materials = Materials({}, None, Weights({}, {}), [])
+        driver.local(runs, tmp_path, materials, c, lambda run: None)
+    assert dealt == [Lanes(1, 2), Lanes(1, 2, uneven=True)]
+
+
 def one_epoch(make: Callable, dealt: Lanes) -> tuple[TrainState, Metrics]:
     """Two steps of two lanes, of maps of the last convolution, by either form of an epoch."""
     optimizer = transfer.optimizer(transfer.frozen_layers("C1-C5"), 0.9, 0.0005)

@@ -53,31 +53,33 @@ def local(
 
 def groups(runs: Sequence[Run], materials: Materials, c: ConfigDict) -> list[list[Run]]:
     """`runs` dealt into those that may go on in lanes together: they differ in seed, split, fold or
-    number of cases alone, have the same frozen layers and take as many epochs. In each group are as
+    draw of cases alone, have the same frozen layers and take as many epochs. In each group are as
     many at most as config.lanes says or fit on the devices, and those with the same fold lie
     together, since what they learn from is there once."""
-    alike: dict[Any, list[Run]] = {}
+    by_portion: dict[Run, list[Run]] = {}
     for run in dict.fromkeys(runs):
-        kind: Any = run
-        if set(frozen_layers(run.network)) <= set(materials.weights.params):
-            count = epochs(run, materials.collections, materials.split, c.train)
-            fold = None if run.fold is None else 0
-            kind = count, replace(run, seed=0, split=1, fold=fold)
-        alike.setdefault(kind, []).append(run)
+        by_portion.setdefault(shared_by(run), []).append(run)
+    alike: dict[Any, list[list[Run]]] = {}
+    for shared, own in by_portion.items():
+        if set(frozen_layers(shared.network)) <= set(materials.weights.params):
+            count = epochs(shared, materials.collections, materials.split, c.train)
+            fold = None if shared.fold is None else 0
+            kind = count, replace(shared, seed=0, split=1, fold=fold)
+            alike.setdefault(kind, []).append(own)
+        else:  # frozen as they were drawn: each seed has others
+            alike |= {run: [[run]] for run in own}
     found: list[list[Run]] = []
-    for of_one_kind in alike.values():
-        portions: dict[Run, list[Run]] = {}
-        for run in of_one_kind:
-            portions.setdefault(shared_by(run), []).append(run)
-        ordered = [run for some in portions.values() for run in some]
-        trainings, sources = _most(ordered[0], materials, c)
+    for portions in alike.values():
+        trainings, most_portions = _most(portions[0][0], materials, c)
         group: list[Run] = []
-        for run in ordered:
-            held = {shared_by(other) for other in group}
-            if not group or len(group) == trainings or len(held | {shared_by(run)}) > sources:
-                group = []
-                found.append(group)
-            group.append(run)
+        held = 0
+        for own in portions:
+            held += 1
+            for run in own:
+                if not group or len(group) == trainings or held > most_portions:
+                    group, held = [], 1
+                    found.append(group)
+                group.append(run)
     return found
 
 

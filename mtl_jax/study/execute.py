@@ -40,7 +40,7 @@ def execute(
     lanes: Lanes | None = None,
 ) -> None:
     """Trains and scores each of `runs`: one, or several that train in `lanes` together and differ
-    in seed, split, fold or number of cases alone. Leaves run.json, history.jsonl, scores.csv and,
+    in seed, split, fold or draw of cases alone. Leaves run.json, history.jsonl, scores.csv and,
     where its weights are kept, checkpoint/ in each one's folder. scores.csv comes last: where it
     stands, the run is done.
 
