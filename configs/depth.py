@@ -1,8 +1,10 @@
-"""How many convolutions to freeze (section 3.2): six networks, ten initial weights, four folds.
+"""How many convolutions to freeze (section 3.2): six networks, ten initializations, four folds.
 
     python -m mtl_jax.main --config=configs/depth.py --workdir=runs/depth --config.split=3
 
-where 3 is the deal into folds that configs/splits.py chose: 240 trainings, as in the paper.
+where 3 is the partition into folds that configs/splits.py chose: 240 trainings, as in the paper.
+Single-task, on the target alone. It starts from ImageNet's convolutions (checkpoints/README.md);
+`configs/depth.py:demo` is short and starts from the shipped weights.
 """
 
 from ml_collections import ConfigDict
@@ -10,12 +12,12 @@ from ml_collections import ConfigDict
 from mtl_jax import config
 
 
-def get_config(scale: str = "paper") -> ConfigDict:
+def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "depth"
-    c.approaches = ("mttl",)
-    c = config.at_scale(c, scale)
-    if scale == "demo":
+    c.approaches = ("sttl",)
+    c = config.at_preset(c, preset)
+    if preset == "demo":
         c.folds = 2
         c.depth.initializations = 1
         c.train.epochs = 4

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from mtl_jax import config
 
 
-def get_config(scale: str = "paper") -> ConfigDict:
+def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.data.test_each = True
     c.approaches = ("mttl", "sttl", "sttl+of=each")
-    return config.at_scale(c, scale)
+    return config.at_preset(c, preset)

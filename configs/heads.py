@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mtl_jax import config
 
 
-def get_config(scale: str = "paper") -> ConfigDict:
+def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.approaches = ("mttl", "mttl+heads=per_task", "sttl")
-    return config.at_scale(c, scale)
+    return config.at_preset(c, preset)

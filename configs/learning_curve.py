@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 from mtl_jax import config
 
 
-def get_config(scale: str = "paper") -> ConfigDict:
+def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "learning_curve"
     c.train.match_steps = True
-    c = config.at_scale(c, scale)
-    if scale == "demo":
+    c = config.at_preset(c, preset)
+    if preset == "demo":
         c.network = "C1-C5"
         c.learning_curve.target_cases = (10, 40)
         c.learning_curve.draws = 2

@@ -1,11 +1,14 @@
-"""The paper as one command: splits (3.1), depth (3.2), then the independent test set (3.3).
+"""The paper's study as one command: splits (3.1), depth (3.2), cross-validation, test set (3.3).
 
     python -m mtl_jax.main --config=configs/paper.py --workdir=runs/paper
 
-Each stage goes by what the one before it chose; a training that two of them ask for is done once.
-402 trainings at the paper's scale: `--dry_run` shows what they cost before any starts, and
-`--config.executor=ray` spreads them over a cluster. `configs/paper.py:demo` is the same study
-made small enough for two processor cores and half an hour.
+Splits and depth are single-task, on the target alone. With the split and network that they choose,
+both approaches are cross-validated over ten initializations, then retrained on all training cases
+and evaluated once on the independent test set. A training that two stages ask for is done once:
+160 + 240 + 80 + 2 trainings, of which 426 are different ones. `--dry_run` shows what they cost,
+and `--config.executor=ray` spreads them over a cluster. It starts from ImageNet's convolutions
+(checkpoints/README.md). `configs/paper.py:demo` is the same study made small enough for two
+processor cores and half an hour; it starts from the shipped weights.
 """
 
 from ml_collections import ConfigDict
@@ -13,11 +16,11 @@ from ml_collections import ConfigDict
 from mtl_jax import config
 
 
-def get_config(scale: str = "paper") -> ConfigDict:
+def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "paper"
-    c = config.at_scale(c, scale)
-    if scale == "demo":
+    c = config.at_preset(c, preset)
+    if preset == "demo":
         c.folds = 2
         c.splits.count = 2
         c.splits.networks = ("C1-C3", "C1-C5")

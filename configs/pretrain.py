@@ -17,9 +17,9 @@ from mtl_jax import config
 from mtl_jax.nouns import InputError
 
 
-def get_config(scale: str = "paper") -> ConfigDict:
-    if scale not in ("paper", "cpu", "demo"):
-        raise InputError(f"--config=configs/pretrain.py:{scale}: it must be paper, cpu or demo")
+def get_config(preset: str = "paper") -> ConfigDict:
+    if preset not in ("paper", "cpu", "demo"):
+        raise InputError(f"--config=configs/pretrain.py:{preset}: it must be paper, cpu or demo")
     c = config.default()
     c.study = "source"
     c.train.epochs = 90
@@ -29,7 +29,7 @@ def get_config(scale: str = "paper") -> ConfigDict:
     c.train.momentum = 0.9
     c.train.weight_decay = 0.0005
     c.train.checkpoint_epochs = 1
-    if scale != "paper":  # what learns most from few images
+    if preset != "paper":  # what learns most from few images
         c.source.head = "pooled"
         c.source.start = "analytic"
         c.source.standardized_weights = True
@@ -45,7 +45,7 @@ def get_config(scale: str = "paper") -> ConfigDict:
         c.train.learning_rate = 0.001
         c.train.final_learning_rate = 0.00001
         c.train.weight_decay = 0.0001
-    if scale == "demo":
+    if preset == "demo":
         c.source.size = 64
         c.source.small_epochs = 0
         c.source.epoch_images = 2048

@@ -1,9 +1,11 @@
-"""Which deal of the cases into four folds represents them (section 3.1).
+"""Which partition of the cases into four folds represents them (section 3.1).
 
     python -m mtl_jax.main --config=configs/splits.py --workdir=runs/splits
 
-Ten deals, each by two networks and two initial weights: 160 trainings, as in the paper. The rule of
-choice stands in results.json under `selection` and in mtl_jax/study/select.py.
+Ten random partitions, two networks and two initializations each: 160 trainings, as in the paper.
+Single-task, on the target alone. It starts from ImageNet's convolutions (checkpoints/README.md);
+`configs/splits.py:demo` is short and starts from the shipped weights. The rule of choice is in
+results.json under `selection` and in mtl_jax/study/select.py.
 """
 
 from ml_collections import ConfigDict
@@ -11,12 +13,12 @@ from ml_collections import ConfigDict
 from mtl_jax import config
 
 
-def get_config(scale: str = "paper") -> ConfigDict:
+def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "splits"
-    c.approaches = ("mttl",)
-    c = config.at_scale(c, scale)
-    if scale == "demo":
+    c.approaches = ("sttl",)
+    c = config.at_preset(c, preset)
+    if preset == "demo":
         c.splits.count = 2
         c.splits.networks = ("C1-C3", "C1-C5")
         c.splits.initializations = 1

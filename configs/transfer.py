@@ -17,9 +17,9 @@ from ml_collections import ConfigDict
 from mtl_jax import config
 
 
-def get_config(scale: str = "paper") -> ConfigDict:
+def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "transfer"
     c.approaches = ("sttl",)
     c.network = "C1-C3"
-    return config.at_scale(c, scale)
+    return config.at_preset(c, preset)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from mtl_jax import config
 
 
-def get_config(scale: str = "paper") -> ConfigDict:
+def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "transfer"
     c.approaches = ("mttl",)
@@ -26,7 +26,7 @@ def get_config(scale: str = "paper") -> ConfigDict:
         "checkpoints/resnet18_imagenet",
         "checkpoints/alexnet_imagenet",
     )
-    c = config.at_scale(c, scale)
-    if scale == "demo":
+    c = config.at_preset(c, preset)
+    if preset == "demo":
         c.network = "C1-C5"
     return c

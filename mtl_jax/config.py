@@ -14,19 +14,23 @@ from mtl_jax.nouns import InputError
 
 NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
 APPROACHES = {"mttl": ("heads", "without", "weight"), "sttl": ("of",)}  # each with its options
+SINGLE_TASK = "sttl"  # the approach of splits (3.1) and depth (3.2)
 # Each job and its stages in order, each feeding the next.
 STAGES = {
     "test": ("test",),
     "cross_validation": ("cross_validation",),
     "splits": ("splits",),
     "depth": ("depth",),
-    "paper": ("splits", "depth", "test"),
+    "paper": ("splits", "depth", "cross_validation", "test"),
     "learning_curve": ("learning_curve",),
 }
 SOURCE = "source"  # the job that is no study: what is learned before any transfer
 TRANSFER = "transfer"  # the same runs from several sets of weights
 TRUNKS = ("alexnet", "vgg16", "resnet18")
 HEADS = ("shared", "per_task")
+PRESETS = ("paper", "demo")
+IMAGENET = "imagenet"  # of config.weights: the folder that tools/convert_weights.py writes
+IMAGENET_STUDIES = ("splits", "depth", "paper")  # at the paper preset they start from ImageNet
 OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other is a folder
 OF_ALEXNET = ("shipped", "analytic")  # of these
 UNITS = ("view", "lesion")
@@ -48,36 +52,43 @@ def default() -> ConfigDict:
     c = ConfigDict()
 
     # What is asked
+    c.preset = "paper"  # the preset that the config began from, --config=FILE:PRESET; or demo
     c.study = "test"  # test: train on all training cases, then the test set (3.3);
     #                   cross_validation: every training case scored out of fold (2.4);
-    #                   splits (3.1), depth (3.2), learning_curve; paper: splits, depth, test
+    #                   splits (3.1), depth (3.2), learning_curve;
+    #                   paper: splits, depth, cross_validation, test
     c.approaches = ("mttl", "sttl")  # learn all collections at once, or the target alone; with
     #     options, mttl+heads=per_task, mttl+weight.NAME=2, mttl+without=NAME (or each),
-    #     sttl+of=NAME (or each). Splits and depth are of the first
+    #     sttl+of=NAME (or each). Splits and depth are single-task, whatever stands here
     c.network = "C1"  # which convolutions are frozen (2.3, chosen in 3.2)
-    c.weights = "shipped"  # checkpoints/formulas; or analytic: Gabor filters in C1; random; or a
-    #                        folder made by tools/convert_weights.py
-    c.split = 1  # which deal into folds, where no stage of the study chooses it
+    c.weights = "shipped"  # checkpoints/formulas; imagenet: checkpoints/alexnet_imagenet;
+    #     analytic: Gabor filters in C1; random; or a folder made by tools/convert_weights.py
+    c.split = 1  # which partition into folds, where no stage of the study chooses it
     c.folds = 4  # of the target's training cases, by case (2.4)
-    c.seed = 0  # of folds, initial weights, order and dropout; the first of several
+    c.split_seed = 0  # of test set, folds and subsets of cases
+    c.seed = 0  # of initial weights, order and dropout; each initialization has its own stream
 
     # The stages of the study
-    c.splits = ConfigDict()  # which deal into folds represents the cases (3.1)
+    c.splits = ConfigDict()  # which partition into folds represents the cases (3.1)
     c.splits.count = 10
     c.splits.networks = ("C1", "C1-C3")
     c.splits.initializations = 2
     c.depth = ConfigDict()  # how many convolutions to freeze (3.2)
     c.depth.networks = NETWORKS
     c.depth.initializations = 10
+    c.cross_validation = ConfigDict()  # both approaches on the chosen split and network (2.3, 3.3)
+    c.cross_validation.initializations = 10
+    c.test = ConfigDict()  # both approaches on the independent test set (3.3)
+    c.test.initializations = 1  # with more, results hold the variance between initializations too
     c.learning_curve = ConfigDict()  # how many cases of the target it takes
     c.learning_curve.target_cases = (10, 20, 40, 80)  # of the training cases, nested
-    c.learning_curve.draws = 5  # of cases and of initial weights
+    c.learning_curve.draws = 5  # random subsets of the cases, each with its own initialization
     c.transfer = ConfigDict()  # how far each initialization carries (configs/transfer.py)
     c.transfer.weights = ("random", "analytic", "shipped")  # as `weights`; the last is compared
     c.transfer.initializations = 5
     c.transfer.study = "test"  # or cross_validation
     c.selection = ConfigDict()
-    c.selection.unit = "view"  # whose area chooses split and network; or lesion
+    c.selection.unit = "view"  # whose AUC chooses split and network; or lesion
 
     # Which images
     c.data = ConfigDict()
@@ -207,11 +218,15 @@ def default() -> ConfigDict:
     return c
 
 
-def at_scale(c: ConfigDict, scale: str) -> ConfigDict:
-    """`c` as it is ('paper'), or cut down to minutes on two processor cores ('demo')."""
-    if scale not in ("paper", "demo"):
-        raise InputError(f"--config=FILE:{scale}: the scale must be paper or demo")
-    if scale == "demo":
+def at_preset(c: ConfigDict, preset: str) -> ConfigDict:
+    """Return `c` as it is ('paper'), or cut down to minutes on two processor cores ('demo')."""
+    if preset not in PRESETS:
+        raise InputError(f"--config=FILE:{preset}: the preset must be paper or demo")
+    c.preset = preset
+    if preset == "paper" and c.study in IMAGENET_STUDIES:
+        c.weights = IMAGENET
+    if preset == "demo":
+        c.cross_validation.initializations = 1
         c.train.epochs = 10
         c.train.batch_size = 32
         c.train.learning_rate = 0.008  # most layers start at random and see few batches
@@ -227,6 +242,7 @@ def at_scale(c: ConfigDict, scale: str) -> ConfigDict:
 
 def validate(c: ConfigDict) -> None:
     """Raises InputError for the first setting, or pair of settings, that cannot be run."""
+    _one_of("preset", c.preset, PRESETS)
     _one_of("study", c.study, (*STAGES, SOURCE, TRANSFER))
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
@@ -239,6 +255,12 @@ def validate(c: ConfigDict) -> None:
         parse_approach(approach)
     _need("approaches", c.approaches, bool(c.approaches), "at least one of mttl, sttl")
     _need("approaches", c.approaches, len(set(c.approaches)) == len(c.approaches), "no repeats")
+    _need(
+        "approaches",
+        c.approaches,
+        c.study not in ("splits", "depth") or tuple(c.approaches) == (SINGLE_TASK,),
+        f"({SINGLE_TASK!r},) in a study of {c.study}, which is single-task on the target alone",
+    )
     _need("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
     for source in c.data.sources:
         _need("data.sources", source, ":" in source, "the form name:path")
@@ -254,7 +276,15 @@ def validate(c: ConfigDict) -> None:
     _need("data.workers", c.data.workers, 1 <= c.data.workers <= 256, "between 1 and 256")
     _need("split", c.split, 1 <= c.split <= 1000, "between 1 and 1000")
     _need("folds", c.folds, c.folds >= 2, "at least 2")
-    _need("seed", c.seed, 0 <= c.seed < 2**31, "between 0 and 2147483647")
+    for field in ("seed", "split_seed"):
+        _need(field, c[field], 0 <= c[field] < 2**31, "between 0 and 2147483647")
+    _need(
+        "weights",
+        c.weights,
+        c.preset != "paper" or c.study not in IMAGENET_STUDIES or c.weights not in OWN_WEIGHTS,
+        f"'{IMAGENET}' or a folder of ImageNet convolutions: at the paper preset a study of "
+        f"{c.study} starts from them, as the paper's; --config=FILE:demo runs without",
+    )
     _need("devices", c.devices, c.devices >= 1, "at least 1")
     _need("lanes", c.lanes, c.lanes is None or c.lanes >= 1, "at least 1, or None")
     _need("statistics.bootstrap", c.statistics.bootstrap, c.statistics.bootstrap >= 100, ">= 100")
@@ -314,6 +344,8 @@ def _validate_stages(c: ConfigDict) -> None:
     for stage, counts in (
         ("splits", ("count", "initializations")),
         ("depth", ("initializations",)),
+        ("cross_validation", ("initializations",)),
+        ("test", ("initializations",)),
         ("learning_curve", ("draws",)),
     ):
         for name in counts:

@@ -114,8 +114,9 @@ class Run:
     tasks: tuple[str, ...]  # the collections learned; the one tested first
     network: str  # C0, C1, C1-C2 ... C1-C5
     fold: int | None  # the fold held out; None: all training cases, scored on the test set
-    seed: int
-    split: int = 1  # which random deal of the cases into folds, counted from 1
+    seed: int  # config.seed: initial weights, order and dropout
+    split: int = 1  # which random partition of the cases into folds, counted from 1
+    initialization: int = 0  # which independent stream of the seed, counted from 0
     target_cases: int | None = None  # how many training cases of the target; None: all
     heads: str = "shared"  # shared or per_task
     task_weights: tuple[float, ...] = ()  # of each task in the loss; (): all 1
@@ -124,4 +125,5 @@ class Run:
     def id(self) -> str:
         part = "test" if self.fold is None else f"split{self.split}-fold{self.fold + 1}"
         few = "" if self.target_cases is None else f"-cases{self.target_cases}"
-        return f"{self.approach}-{self.network}-{part}{few}-seed{self.seed}"
+        start = f"-init{self.initialization}" if self.initialization else ""
+        return f"{self.approach}-{self.network}-{part}{few}-seed{self.seed}{start}"

@@ -127,7 +127,7 @@ def make_folder(
     workdir.write_json(folder / "config.json", c)
     workdir.write_json(folder / "environment.json", workdir.environment(["made-up device"]))
     workdir.write_json(folder / "folds.json", split.record())
-    scored = split.train if split.deals else split.test
+    scored = split.train if split.partitions else split.test
     cad = {name: make_scores(rois["sfm"], scored, 0.8, 7) for name in ("lda", "forest")}
     stages = {study: runs}
     results = summarize(study, stages, tables, records, rois, split, card, cad, "view", 200, 0)
@@ -145,20 +145,20 @@ def make_stages(folder: Path, last: str = "test") -> Path:
     results = json.loads((folder / "results.json").read_text())
     runs = {
         "splits": [
-            Run("mttl", ("sfm",), network, fold, seed, split)
+            Run("mttl", ("sfm",), network, fold, 0, split, seed)
             for split in (1, 2, 3)
             for network in ("C1", "C1-C3")
             for seed in (0, 1)
             for fold in (0, 1)
         ],
         "depth": [
-            Run("mttl", ("sfm",), network, fold, seed, 2)
+            Run("mttl", ("sfm",), network, fold, 0, 2, seed)
             for network in config.NETWORKS
             for seed in range(6)
             for fold in (0, 1)
         ],
         "learning_curve": [
-            Run(approach, ("sfm",), "C1", None, seed, target_cases=few)
+            Run(approach, ("sfm",), "C1", None, 0, initialization=seed, target_cases=few)
             for few in (10, 20, 40)
             for approach in ("mttl", "sttl")
             for seed in (0, 1)

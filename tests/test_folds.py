@@ -14,7 +14,7 @@ def test_a_thousand_random_data_sets() -> None:
         malignant, benign = rng.integers(count, 40, 2)
         truth = [1] * malignant + [0] * benign
         cases = {f"p{i:03d}": t for i, t in enumerate(rng.permutation(truth).tolist())}
-        parts = folds.deal(cases, count, trial, "made-up")
+        parts = folds.partition(cases, count, trial, 1, "made-up")
         folds.refuse_leaks({str(i): part for i, part in enumerate(parts)})
         assert sorted(case for part in parts for case in part) == sorted(cases)
         sizes = [len(part) for part in parts]
@@ -40,8 +40,21 @@ def test_hold_out_keeps_proportions_and_both_classes() -> None:
 def test_seed_decides_and_order_of_input_does_not() -> None:
     cases = {f"p{i}": i % 2 for i in range(40)}
     again = dict(reversed(cases.items()))
-    assert folds.deal(cases, 4, 5, "x") == folds.deal(again, 4, 5, "x")
-    assert folds.deal(cases, 4, 5, "x") != folds.deal(cases, 4, 6, "x")
+    assert folds.partition(cases, 4, 5, 1, "x") == folds.partition(again, 4, 5, 1, "x")
+    assert folds.partition(cases, 4, 5, 1, "x") != folds.partition(cases, 4, 6, 1, "x")
+
+
+def test_neighbouring_seeds_and_purposes_share_no_permutation() -> None:
+    """100 partitions each of 10 seeds, and as many test sets and subsets: all are different."""
+    cases = {f"p{i:02d}": i % 2 for i in range(40)}
+    found = [
+        folds.partition(cases, 2, seed, split, "x")[0] for seed in range(10) for split in range(100)
+    ]
+    found += [folds.hold_out(cases, 0.5, seed, "x") for seed in range(10)]
+    found += [
+        folds.subset(cases, 20, seed, number, "x") for seed in range(10) for number in range(100)
+    ]
+    assert len({tuple(part) for part in found}) == len(found) == 2010
 
 
 def test_case_with_both_kinds_is_malignant() -> None:
@@ -50,7 +63,7 @@ def test_case_with_both_kinds_is_malignant() -> None:
 
 def test_too_few_cases_for_the_folds() -> None:
     with pytest.raises(InputError, match="3 malignant cases for 4 folds.*config.folds to 3"):
-        folds.deal({f"p{i}": int(i < 3) for i in range(30)}, 4, 0, "few")
+        folds.partition({f"p{i}": int(i < 3) for i in range(30)}, 4, 0, 1, "few")
 
 
 def test_a_leak_is_refused_and_named() -> None:

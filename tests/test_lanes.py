@@ -168,7 +168,7 @@ def test_lanes_of_several_folds_may_be_uneven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run("mttl", ("a", "b"), "C0", 0, 0)
-    seeds = [dataclasses.replace(run, seed=seed) for seed in range(2)]
+    seeds = [dataclasses.replace(run, initialization=seed) for seed in range(2)]
     folds = [dataclasses.replace(run, fold=fold) for fold in range(2)]
     c = config.default()
     c.lanes = 2

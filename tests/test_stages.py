@@ -33,16 +33,40 @@ def paper_config() -> config.ConfigDict:
 
 
 def test_the_paper_asks_for_as_many_trainings_as_the_paper_did() -> None:
-    """Samala et al. 2017: 10 splits x 2 networks x 2 initializations x 4 folds; 6 networks x 10
-    initializations x 4 folds; MTTL and STTL on all training data."""
+    """Samala et al. 2017: 10 splits x 2 networks x 2 initializations x 4 folds (3.1); 6 networks x
+    10 initializations x 4 folds (3.2), both single-task; both approaches x 10 initializations x 4
+    folds (2.3 with 3.3); MTTL and STTL on all training data (3.3)."""
     c, both, chosen = paper_config(), approaches("mttl", "sttl"), stages.Choice(3, "C1")
+    c.data.target = "sfm"
     found = {stage: stages.runs_of(stage, c, both, chosen) for stage in config.STAGES["paper"]}
-    assert [len(runs) for runs in found.values()] == [160, 240, 2]
-    assert {run.approach for run in found["splits"] + found["depth"]} == {"mttl"}
+    assert [len(runs) for runs in found.values()] == [160, 240, 80, 2]
+    assert {run.tasks for run in found["splits"] + found["depth"]} == {("sfm",)}
+    assert {run.approach for run in found["splits"] + found["depth"]} == {"sttl"}
     assert {run.split for run in found["depth"]} == {3}
     ids = [run.id for runs in found.values() for run in runs]
-    # Depth asks again for what splits did on its split: 2 networks x 2 seeds x 4 folds.
-    assert len(ids) - len(set(ids)) == 16
+    # Depth repeats what splits did on its split: 2 networks x 2 initializations x 4 folds. The
+    # single-task half of the cross-validation is depth's: 10 initializations x 4 folds.
+    assert len(ids) - len(set(ids)) == 16 + 40
+    assert len(set(found["depth"]) & set(found["cross_validation"])) == 40
+
+
+@pytest.mark.parametrize("weight", ["sfm:2", "dm:2"])
+def test_task_weights_and_heads_keep_the_shared_runs(weight: str) -> None:
+    c = paper_config()
+    c.model.heads, c.train.task_weights = "per_task", (weight,)
+    both = expand(
+        ("mttl", "sttl"), "sfm", COLLECTIONS, "per_task", config.parse_task_weights((weight,))
+    )
+    depth = stages.runs_of("depth", c, both, stages.Choice(3, "C1"))
+    crossed = stages.runs_of("cross_validation", c, both, stages.Choice(3, "C1"))
+    assert len(set(depth) & set(crossed)) == 40
+
+
+def test_a_study_of_splits_or_depth_takes_the_target_alone() -> None:
+    c = config.default()
+    c.study, c.weights = "depth", "imagenet"
+    with pytest.raises(InputError, match="config.approaches is .*single-task on the target alone"):
+        config.validate(c)
 
 
 def test_runs_that_differ_have_ids_that_differ() -> None:
@@ -116,7 +140,7 @@ def test_few_cases_are_nested_balanced_and_from_the_training_set() -> None:
     split = splits.split_target(target, True, 0, 4, 0.4, 0)
     learned = []
     for count in range(2, len(split.train) + 1):
-        run = Run("sttl", ("t",), "C1", None, 5, target_cases=count)
+        run = Run("sttl", ("t",), "C1", None, 0, initialization=5, target_cases=count)
         rows, scored = splits.members(run, {"t": target}, split)
         cases = set(target.index["case_id"][rows["t"]])
         assert len(cases) == count and cases <= set(split.train)
@@ -127,7 +151,7 @@ def test_few_cases_are_nested_balanced_and_from_the_training_set() -> None:
         assert malignant == max(1, round(count / 3))
         learned.append(cases)
     assert all(few <= more for few, more in zip(learned, learned[1:], strict=False))
-    other = Run("sttl", ("t",), "C1", None, 6, target_cases=10)
+    other = Run("sttl", ("t",), "C1", None, 0, initialization=6, target_cases=10)
     rows = splits.members(other, {"t": target}, split)[0]["t"]
     assert set(target.index["case_id"][rows]) != learned[8]
 
@@ -218,7 +242,9 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
     c = paper_config()
     c.folds = c.splits.count = 2
     c.splits.initializations, c.depth.initializations = 1, 2
+    c.cross_validation.initializations = 1
     c.depth.networks = ("C1", "C1-C3")
+    c.data.target = "t"
     sttl, choice = expand(("sttl",), "t", ("t",), "shared", {}), stages.Choice(1, "C1")
     done: dict[str, list[Run]] = {}
     tables = {}
@@ -226,7 +252,7 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
         done[stage] = stages.runs_of(stage, c, sttl, choice)
         for run in done[stage]:
             rows = splits.members(run, {"t": rois}, split)[1]["t"]
-            rng = np.random.default_rng([run.seed, run.split])
+            rng = np.random.default_rng([run.initialization, run.split])
             wrong = (run.split == 1) + 0.3 * (run.network == "C1")
             values = rois.index["label"][rows] + 2 * wrong * rng.standard_normal(len(rows))
             tables[run.id] = make_scores(rois, rows, values)
@@ -234,11 +260,16 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
         choice = choice.after(partial["selection"])
     assert choice == (2, "C1-C3")
     assert partial["selection"]["split"]["chosen"] == 2
-    assert [s["stage"] for s in partial["stages"]] == ["splits", "depth", "test"]
+    assert [s["stage"] for s in partial["stages"]] == [
+        "splits",
+        "depth",
+        "cross_validation",
+        "test",
+    ]
     assert {row["study"] for row in partial["auc"]} == {"sttl"}
     depth = {(row["network"], row["unit"]): row for row in partial["depth"]}
     row = depth["C1-C3", "view"]
-    assert row["auc"] == 1 and row["seeds"] == [0, 1] and np.shape(row["areas"]) == (2, 2)
+    assert row["auc"] == 1 and row["initializations"] == [0, 1] and np.shape(row["areas"]) == (2, 2)
     assert row["status"] == "perfect" and row["ci_low"] < 1
 
 

@@ -44,9 +44,9 @@ def approaches(names: tuple[str, ...], target: str, collections: tuple[str, ...]
 
 
 def test_plan_of_a_test_and_of_a_cross_validation() -> None:
-    runs = on_test_set(approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", (0,))
+    runs = on_test_set(approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", 0, (0,))
     assert [run.tasks for run in runs] == [("b", "a", "c"), ("b",)]
-    runs = out_of_fold(approaches(("sttl",), "a", ("a",)), ("C1-C3",), (1,), 4, (0,))
+    runs = out_of_fold(approaches(("sttl",), "a", ("a",)), ("C1-C3",), (1,), 4, 0, (0,))
     assert [run.fold for run in runs] == [0, 1, 2, 3]
     assert len({run.id for run in runs}) == 4
 
@@ -68,10 +68,10 @@ def test_nobody_is_learned_and_scored(study: str, official: str) -> None:
         mttl = approaches(("mttl",), "t", tuple(collections))
         if study == "test":
             split = splits.split_target(target, True, 0, 4, 0.5, seed)
-            runs = on_test_set(mttl, "C1", (seed,))
+            runs = on_test_set(mttl, "C1", seed, (0,))
         else:
             split = splits.split_target(target, False, 1, 4, 0.5, seed)
-            runs = out_of_fold(mttl, ("C1",), (1,), 4, (seed,))
+            runs = out_of_fold(mttl, ("C1",), (1,), 4, seed, (0,))
         scored_cases: Counter = Counter()
         for run in runs:
             learned, scored = splits.members(run, collections, split)
@@ -182,7 +182,7 @@ def test_conventional_cad_is_compared_by_the_same_statistics() -> None:
 def test_results_of_folds_are_given_by_fold_and_pooled() -> None:
     rois = made_up("t", 12, views=1)
     split = splits.split_target(rois, False, 1, 2, 0.0, 0)
-    runs = out_of_fold(approaches(("sttl",), "t", ("t",)), ("C1",), (1,), 2, (0,))
+    runs = out_of_fold(approaches(("sttl",), "t", ("t",)), ("C1",), (1,), 2, 0, (0,))
     values = np.random.default_rng(1).random(12)
     tables = {}
     for run in runs:

@@ -1,11 +1,12 @@
 """Converts weights of AlexNet, VGG16 or ResNet-18 to a folder that `--config.weights` takes.
 
-    python tools/convert_weights.py INPUT --output checkpoints/NAME [--fc drop|keep] [--force]
-    python tools/convert_weights.py --download --output checkpoints/NAME
+    python tools/convert_weights.py INPUT [--output checkpoints/NAME] [--fc drop|keep] [--force]
+    python tools/convert_weights.py --download [--output checkpoints/NAME]
 
 INPUT is a file of PyTorch, safetensors, NumPy, ONNX, Keras, Caffe (as `.npy`) or cuda-convnet2,
 told by its content; no code in it is ever run. The names in it tell the network. `--download`
-fetches torchvision's AlexNet.
+fetches torchvision's AlexNet. Without --output the folder is checkpoints/TRUNK_imagenet, such as
+checkpoints/alexnet_imagenet, which `--config.weights=imagenet` takes.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from mtl_jax import nested
 from mtl_jax.nouns import InputError
-from mtl_jax.weights import Weights, convert, save
+from mtl_jax.weights import Weights, convert, imagenet_folder, save
 from mtl_jax.weights.download import URL, download
 
 
@@ -28,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="fetch torchvision's weights (244 MB) beside --output first, or go on fetching them",
     )
-    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
+    parser.add_argument(
+        "--output", type=Path, help="the folder to write; checkpoints/TRUNK_imagenet if not given"
+    )
     parser.add_argument(
         "--fc",
         choices=("drop", "keep"),
@@ -40,13 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.download == (given.input is not None):
             raise InputError("give either a file of weights or --download")
-        source = given.input or download(given.output.absolute().parent, URL)
+        beside = (given.output or imagenet_folder()).absolute().parent
+        source = given.input or download(beside, URL)
         weights = convert(source, given.fc)
-        save(weights, given.output, replace=given.force)
+        output = given.output or imagenet_folder(weights.card["trunk"])
+        save(weights, output, replace=given.force)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(summary(weights, given.output))
+    print(summary(weights, output))
     return 0
 
 

@@ -17,7 +17,10 @@ from mtl_jax.study.results import by_unit
 from mtl_jax.study.scores import Scores
 
 # What two runs must share for one to speak for the other.
-ALIKE = ("approach", "tasks", "network", "seed", "heads", "task_weights", "target_cases")
+ALIKE = (
+    *("approach", "tasks", "network", "seed", "initialization", "heads", "task_weights"),
+    "target_cases",
+)
 SENSITIVITIES = (0.90, 0.95)
 
 
@@ -96,7 +99,7 @@ def _refuse_other(record: dict[str, Any], study: Study, other: Study) -> None:
     if seen:
         raise InputError(
             f"{other.folder}: {len(seen)} of its cases, such as {seen[0]}, are in the run's test"
-            " set; make the cross-validation with the same data.test_fraction and seed"
+            " set; make the cross-validation with the same data.test_fraction and split_seed"
         )
 
 

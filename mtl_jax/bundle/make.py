@@ -60,6 +60,7 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
     study = read_study(run_folder.parents[1])
     run = Run(
         *(record[name] for name in ("approach", "tasks", "network", "fold", "seed")),
+        initialization=record["initialization"],
         split=record["split"] or 1,
         target_cases=record["target_cases"],
         heads=record["heads"],
@@ -68,15 +69,7 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
     c.data.cache = str(cache or c.data.cache)
     collections = load_collections(c)
     _refuse_changed(study, {name: shards.content(rois) for name, rois in collections.items()})
-    folds = study.folds
-    split = splits.Split(
-        folds["target"],
-        folds["train"],
-        folds["test"],
-        [list(parts.values()) for parts in folds["splits"].values()],
-        folds["rule"],
-        folds["test_of_others"],
-    )
+    split = splits.Split.from_record(study.folds)
     learned, _ = splits.members(run, collections, split)
     params = checkpoint.params(run_folder / "checkpoint")
     trunk = c.model.get("trunk", "alexnet")  # studies made before there were others

@@ -1,14 +1,24 @@
-"""Folds and the test set: cases dealt out at random, malignant and benign apart (section 2.4).
+"""Folds and the test set: random partitions of cases, stratified by class (paper, section 2.4).
 
 A case is malignant if any of its lesions is. Every view and lesion of a case stays with it. Knows
 case ids and labels only, no pixels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
 
 import numpy as np
 
 from mtl_jax.nouns import InputError
+
+
+class Stream(IntEnum):
+    """What a random permutation of cases is for. Each purpose has its own random stream, so that
+    neither two purposes nor neighbouring seeds share a permutation."""
+
+    TEST_SET = 0
+    FOLDS = 1
+    SUBSET = 2
 
 
 def case_labels(case_ids: Iterable[str], labels: Iterable[int]) -> dict[str, int]:
@@ -19,15 +29,18 @@ def case_labels(case_ids: Iterable[str], labels: Iterable[int]) -> dict[str, int
     return {case: cases[case] for case in sorted(cases)}
 
 
-def deal(cases: Mapping[str, int], count: int, seed: int, collection: str) -> list[list[str]]:
-    """`count` folds of case ids; sizes, and malignant cases, differ by at most one among them.
+def partition(
+    cases: Mapping[str, int], count: int, split_seed: int, split: int, collection: str
+) -> list[list[str]]:
+    """Return `count` folds of case ids, stratified by class, for partition number `split`.
 
-    Raises InputError where a class has fewer cases than there are folds.
+    Sizes, and numbers of malignant cases, differ by at most one among the folds. Raises InputError
+    where a class has fewer cases than there are folds.
     """
     folds: list[list[str]] = [[] for _ in range(count)]
-    dealt = 0
+    assigned = 0
     for label, word in ((1, "malignant"), (0, "benign")):
-        group = _shuffled(cases, label, seed)
+        group = _shuffled(cases, label, split_seed, Stream.FOLDS, split)
         if len(group) < count:
             fewer = f"set config.folds to {len(group)} or fewer, or " if len(group) > 1 else ""
             raise InputError(
@@ -36,16 +49,18 @@ def deal(cases: Mapping[str, int], count: int, seed: int, collection: str) -> li
             )
         for case in group:
             # Going on where the malignant cases stopped keeps the folds' sizes even as well.
-            folds[dealt % count].append(case)
-            dealt += 1
+            folds[assigned % count].append(case)
+            assigned += 1
     return [sorted(fold) for fold in folds]
 
 
-def hold_out(cases: Mapping[str, int], fraction: float, seed: int, collection: str) -> list[str]:
+def hold_out(
+    cases: Mapping[str, int], fraction: float, split_seed: int, collection: str
+) -> list[str]:
     """The test cases: `fraction` of each class, rounded, at least one and never all of a class."""
     test: list[str] = []
     for label, word in ((1, "malignant"), (0, "benign")):
-        group = _shuffled(cases, label, seed)
+        group = _shuffled(cases, label, split_seed, Stream.TEST_SET)
         if len(group) < 2:
             raise InputError(
                 f"collection {collection}: {len(group)} {word} cases cannot be split into training "
@@ -55,12 +70,15 @@ def hold_out(cases: Mapping[str, int], fraction: float, seed: int, collection: s
     return sorted(test)
 
 
-def draw(cases: Mapping[str, int], count: int, seed: int, collection: str) -> list[str]:
-    """`count` cases at random, the classes in the proportion of all, at least one of each.
+def subset(
+    cases: Mapping[str, int], count: int, split_seed: int, number: int, collection: str
+) -> list[str]:
+    """Return `count` random cases, the classes in the proportion of all, at least one of each.
 
-    Fewer cases of the same seed are among more of them. Raises InputError where there are fewer.
+    Smaller subsets of the same `number` are nested in larger ones. Raises InputError where there
+    are fewer cases.
     """
-    groups = {label: _shuffled(cases, label, seed) for label in (1, 0)}
+    groups = {label: _shuffled(cases, label, split_seed, Stream.SUBSET, number) for label in (1, 0)}
     if not 2 <= count <= len(cases):
         raise InputError(
             f"collection {collection}: {count} training cases asked for of {len(cases)}; set "
@@ -83,6 +101,10 @@ def refuse_leaks(groups: Mapping[str, Sequence[str]]) -> None:
             seen[case] = name
 
 
-def _shuffled(cases: Mapping[str, int], label: int, seed: int) -> list[str]:
+def _shuffled(
+    cases: Mapping[str, int], label: int, split_seed: int, stream: Stream, index: int = 0
+) -> list[str]:
+    """The cases of one class in random order: a function of the seed, the purpose and the index."""
     group = sorted(case for case, truth in cases.items() if truth == label)
-    return [group[i] for i in np.random.default_rng([seed, label]).permutation(len(group))]
+    source = np.random.SeedSequence(split_seed, spawn_key=(stream, index, label))
+    return [group[i] for i in np.random.default_rng(source).permutation(len(group))]

@@ -69,7 +69,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
 def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -> None:
     """Prints what is about to happen and what it costs; trains nothing."""
     workdir.refuse_other(folder, c.to_dict())
-    materials = materials or prepare(c)
+    materials = materials or prepare(c, dry_run=True)
     tell.materials(c, materials)
     plan = _plan(c, materials, {}, stages.Choice(c.split, c.network))
     for run in _distinct(plan):

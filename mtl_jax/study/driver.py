@@ -64,9 +64,9 @@ def groups(runs: Sequence[Run], materials: Materials, c: ConfigDict) -> list[lis
         if set(frozen_layers(shared.network)) <= set(materials.weights.params):
             count = epochs(shared, materials.collections, materials.split, c.train)
             fold = None if shared.fold is None else 0
-            kind = count, replace(shared, seed=0, split=1, fold=fold)
+            kind = count, replace(shared, initialization=0, split=1, fold=fold)
             alike.setdefault(kind, []).append(own)
-        else:  # frozen as they were drawn: each seed has others
+        else:  # frozen at random values, which differ between initializations
             alike |= {run: [[run]] for run in own}
     found: list[list[Run]] = []
     for portions in alike.values():

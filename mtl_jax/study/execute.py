@@ -63,13 +63,14 @@ def execute(
     frozen = frozen_layers(run.network)
     cached = frozen if c.cache == "auto" else ()
     weighed = run.task_weights or (1.0,) * len(run.tasks)
-    keep = c.keep_weights == "all" or of_last_stage(run, c.study)
+    keep = [c.keep_weights == "all" or of_last_stage(each, c.study) for each in runs]
     recipe = c.train.copy_and_resolve_references()
     recipe.epochs = epochs(run, collections, split, c.train)
     with contextlib.ExitStack() as boards:
         trainings = []
         for own, folder in zip(runs, folders, strict=True):
-            init_key, train_key = jax.random.split(jax.random.key(own.seed))
+            own_key = jax.random.fold_in(jax.random.key(own.seed), own.initialization)
+            init_key, train_key = jax.random.split(own_key)
             params = warm_start(init(network, init_key), weights)
             board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
             write = boards.enter_context(board).write
@@ -85,7 +86,7 @@ def execute(
             recipe,
             c.devices,
             Path(c.data.cache) / "frozen" if cached else None,
-            keep,
+            any(keep),
             lanes,
         )
 
@@ -93,7 +94,7 @@ def execute(
         return
 
     training = (time.monotonic() - begin) / len(runs)
-    for own, folder, params in zip(runs, folders, trained, strict=True):
+    for own, folder, params, kept in zip(runs, folders, trained, keep, strict=True):
         begin = time.monotonic()
         shared = portion.shared_by(own)
         part = parts[shared]
@@ -104,6 +105,7 @@ def execute(
         record: dict[str, Any] = {
             "id": own.id,
             "seed": own.seed,
+            "initialization": own.initialization,
             "approach": own.approach,
             "tasks": list(own.tasks),
             "network": own.network,
@@ -132,7 +134,7 @@ def execute(
             for name, rows in part.scored.items()
         ]
         score_tables.write(folder / "scores.csv", score_tables.join(tables))
-        if not keep:
+        if not kept:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 

@@ -40,14 +40,16 @@ def note(alike: list[dict[str, Any]]) -> str:
 
 
 def _sides(rois: RoiSet, split: Split) -> dict[str, tuple[Any, ...]]:
-    """Where each case of a collection stands: test or not, and its fold in each deal."""
+    """Where each case of a collection stands: test or not, and its fold in each partition."""
     test = set(split.others.get(rois.name, ()))
-    deals: list[dict[str, int]] = []
+    folds: list[dict[str, int]] = []
     if rois.name == split.target:
         test = set(split.test)
-        deals = [{case: i for i, part in enumerate(deal) for case in part} for deal in split.deals]
+        folds = [
+            {case: i for i, part in enumerate(parts) for case in part} for parts in split.partitions
+        ]
     marks = dict(zip(rois.index["case_id"].tolist(), rois.index["split"].tolist(), strict=True))
     return {
-        case: (case in test or mark == "test", *(deal.get(case) for deal in deals))
+        case: (case in test or mark == "test", *(of_case.get(case) for of_case in folds))
         for case, mark in marks.items()
     }

@@ -13,7 +13,7 @@ from mtl_jax.data import ingest
 from mtl_jax.nouns import InputError, RoiSet
 from mtl_jax.study import splits
 from mtl_jax.study.plan import Approach, expand
-from mtl_jax.study.stages import TESTS, deal_count
+from mtl_jax.study.stages import TESTS, n_partitions
 from mtl_jax.training import devices
 
 
@@ -31,10 +31,12 @@ class Materials(NamedTuple):
         return self.collections, self.split, self.weights
 
 
-def prepare(c: ConfigDict) -> Materials:
-    """Loads what `c` names; collections that are not yet shards are made into shards."""
+def prepare(c: ConfigDict, dry_run: bool = False) -> Materials:
+    """Load what `c` names; collections that are not yet shards are made into shards. A `dry_run`
+    needs no ImageNet weights."""
     devices.keep_compiled(Path(c.data.cache) / "compiled")
-    pretrained = weights.find_of(c.weights, c.model.trunk)
+    find = weights.planned if dry_run else weights.find_of
+    pretrained = find(c.weights, c.model.trunk)
     collections = load_collections(c)
     approaches = expand(
         c.approaches,
@@ -46,10 +48,10 @@ def prepare(c: ConfigDict) -> Materials:
     needs_test = bool(set(STAGES[c.study]) & set(TESTS))
     fraction = c.data.test_fraction
     split = splits.split_target(
-        collections[c.data.target], needs_test, deal_count(c), c.folds, fraction, c.seed
+        collections[c.data.target], needs_test, n_partitions(c), c.folds, fraction, c.split_seed
     )
     if c.data.test_each:
-        split = splits.hold_out_others(split, collections, fraction, c.seed)
+        split = splits.hold_out_others(split, collections, fraction, c.split_seed)
     return Materials(collections, split, pretrained, approaches)
 
 

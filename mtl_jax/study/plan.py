@@ -20,6 +20,7 @@ class Approach(NamedTuple):
     task_weights: tuple[float, ...]
 
     def run(self, network: str, fold: int | None, seed: int, **more: int | None) -> Run:
+        """The run of this approach with these settings; `more` are further fields of Run."""
         rest = {"heads": self.heads, "task_weights": self.task_weights} | more
         return Run(self.name, self.tasks, network, fold, seed, **rest)
 
@@ -29,16 +30,17 @@ def out_of_fold(
     networks: Sequence[str],
     splits: Sequence[int],
     fold_count: int,
-    seeds: Sequence[int],
+    seed: int,
+    initializations: Sequence[int],
 ) -> list[Run]:
     """Every training case of the target scored by a network that has not learned it (2.4), for
-    each deal into folds, depth and seed of the initial weights."""
+    each partition into folds, freeze depth and initialization."""
     return [
-        approach.run(network, fold, seed, split=split)
+        approach.run(network, fold, seed, initialization=start, split=split)
         for approach in approaches
         for split in splits
         for network in networks
-        for seed in seeds
+        for start in initializations
         for fold in range(fold_count)
     ]
 
@@ -46,16 +48,17 @@ def out_of_fold(
 def on_test_set(
     approaches: Sequence[Approach],
     network: str,
-    seeds: Sequence[int],
+    seed: int,
+    initializations: Sequence[int],
     sizes: Sequence[int | None] = (None,),
 ) -> list[Run]:
-    """The test set after learning all training cases (3.3), or `sizes` of the target's; a seed
-    draws the cases and the initial weights."""
+    """The test set after learning all training cases (3.3), or `sizes` of the target's; each
+    initialization then has a random subset of its own."""
     return [
-        approach.run(network, None, seed, target_cases=size)
+        approach.run(network, None, seed, initialization=start, target_cases=size)
         for size in sizes
         for approach in approaches
-        for seed in seeds
+        for start in initializations
     ]
 
 

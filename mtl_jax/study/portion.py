@@ -26,8 +26,8 @@ class Portion(NamedTuple):
 
 def shared_by(run: Run) -> Run:
     """The same for all runs that have one portion: but for a draw of fewer cases it does not depend
-    on the seed."""
-    return replace(run, seed=0) if run.target_cases is None else run
+    on the initialization."""
+    return replace(run, initialization=0) if run.target_cases is None else run
 
 
 def portions(

@@ -13,21 +13,37 @@ from mtl_jax.nouns import InputError, RoiSet, Run
 class Split(NamedTuple):
     """Case ids of the target collection, and what was decided.
 
-    Each of `deals` partitions the cases of `train` into folds; there is none where no stage needs
-    one. `test` is the independent test set, never learned; `others` are the test cases held out of
-    other collections, which are never learned either.
+    Each of `partitions` divides the cases of `train` into folds; there is none where no stage
+    needs one. `test` is the independent test set, never learned; `others` are the test cases held
+    out of other collections, which are never learned either. `seed` is config.split_seed, from
+    which subsets of the training cases are drawn as well.
     """
 
     target: str
     train: list[str]
     test: list[str]
-    deals: list[list[list[str]]]
+    partitions: list[list[list[str]]]
     rule: str
     others: Mapping[str, list[str]] = MappingProxyType({})
+    seed: int = 0
+
+    @classmethod
+    def from_record(cls, folds: Mapping[str, Any]) -> "Split":
+        """The Split that folds.json records."""
+        partitions = [list(parts.values()) for parts in folds["splits"].values()]
+        return cls(
+            folds["target"],
+            folds["train"],
+            folds["test"],
+            partitions,
+            folds["rule"],
+            folds["test_of_others"],
+            folds["split_seed"],
+        )
 
     def record(self) -> dict[str, Any]:
         """What folds.json holds."""
-        numbered = [{str(i + 1): part for i, part in enumerate(folds)} for folds in self.deals]
+        numbered = [{str(i + 1): part for i, part in enumerate(folds)} for folds in self.partitions]
         return {
             "target": self.target,
             "rule": self.rule,
@@ -36,19 +52,20 @@ class Split(NamedTuple):
             "folds": numbered[0] if numbered else {},
             "splits": {str(i + 1): folds for i, folds in enumerate(numbered)},
             "test_of_others": dict(self.others),
+            "split_seed": self.seed,
         }
 
 
 def split_target(
     rois: RoiSet,
     needs_test: bool,
-    deal_count: int,
+    n_partitions: int,
     fold_count: int,
     test_fraction: float,
     seed: int,
 ) -> Split:
-    """Splits the cases of the target collection by its official split, else at random by case, and
-    deals the training cases into folds `deal_count` times."""
+    """Split the cases of the target collection by its official split, else at random by case, and
+    partition the training cases into folds `n_partitions` times."""
     index = rois.index
     official = _cases_with(index, "test")
     cases = folds.case_labels(index["case_id"], index["label"])
@@ -64,7 +81,7 @@ def split_target(
     elif test_fraction > 0:
         test = folds.hold_out(cases, test_fraction, seed, rois.name)
         train = set(cases) - set(test)
-        rule = f"{test_fraction:g} of the cases at random, malignant and benign apart, seed {seed}"
+        rule = f"{test_fraction:g} of the cases at random, stratified by class, split seed {seed}"
     else:
         train, test, rule = set(cases), [], "no test set"
     folds.refuse_leaks({"the training set": sorted(train), "the test set": test})
@@ -73,14 +90,17 @@ def split_target(
             f"collection {rois.name} marks no test set and config.data.test_fraction is 0; give "
             "config.data.test_fraction a value, or set config.study to 'cross_validation'"
         )
-    learned = {case: cases[case] for case in sorted(train)} if deal_count else {}
-    deals = [folds.deal(learned, fold_count, seed + i, rois.name) for i in range(deal_count)]
-    for parts in deals:
+    learned = {case: cases[case] for case in sorted(train)} if n_partitions else {}
+    partitions = [
+        folds.partition(learned, fold_count, seed, split, rois.name)
+        for split in range(1, n_partitions + 1)
+    ]
+    for parts in partitions:
         folds.refuse_leaks({f"fold {i + 1}": part for i, part in enumerate(parts)})
-    if deals:
-        seeds = f"seeds {seed} to {seed + deal_count - 1}" if deal_count > 1 else f"seed {seed}"
-        rule += f"; {fold_count} folds at random, malignant and benign apart, {seeds}"
-    return Split(rois.name, sorted(train), test, deals, rule)
+    if partitions:
+        times = f", {n_partitions} partitions" if n_partitions > 1 else ""
+        rule += f"; {fold_count} folds at random, stratified by class{times}, split seed {seed}"
+    return Split(rois.name, sorted(train), test, partitions, rule, seed=seed)
 
 
 def hold_out_others(
@@ -109,11 +129,16 @@ def members(
         index = collections[task].index
         case = index["case_id"]
         if task == split.target:
-            held_out = set(split.test if run.fold is None else split.deals[run.split - 1][run.fold])
+            held_out = set(
+                split.test if run.fold is None else split.partitions[run.split - 1][run.fold]
+            )
             kept = _are_in(case, set(split.train) - held_out)
             if run.target_cases is not None:
                 labels = folds.case_labels(case[kept], index["label"][kept])
-                kept = _are_in(case, set(folds.draw(labels, run.target_cases, run.seed, task)))
+                chosen = folds.subset(
+                    labels, run.target_cases, split.seed, run.initialization, task
+                )
+                kept = _are_in(case, set(chosen))
         else:
             held_out = _cases_with(index, "test") | set(split.others.get(task, ()))
             kept = ~_are_in(case, held_out)

@@ -12,7 +12,7 @@ from mtl_jax.study.scores import Scores, by_unit
 
 
 class Condition(NamedTuple):
-    """What the runs that differ in fold and seed alone have in common."""
+    """What the runs that differ in fold and initialization alone have in common."""
 
     approach: str
     network: str
@@ -31,7 +31,7 @@ def conditions(runs: Sequence[Run]) -> dict[Condition, list[Run]]:
 def area_rows(
     runs: Sequence[Run], tables: Mapping[str, Scores], target: str
 ) -> list[dict[str, Any]]:
-    """A row for each condition and unit: the mean area of the target over folds and seeds."""
+    """A row for each condition and unit: the target's mean AUC over folds and initializations."""
     return [
         _names(own, target, unit) | mean_area(_parts(own, tables, target, unit))
         for own in conditions(runs).values()
@@ -79,31 +79,35 @@ def difference(
 
 
 def _names(runs: Sequence[Run], target: str, unit: str) -> dict[str, Any]:
-    run, seeds = runs[0], sorted({run.seed for run in runs})
+    run, starts = runs[0], sorted({run.initialization for run in runs})
     folds = {run.fold for run in runs}
     over = "test" if run.fold is None else f"mean of {len(folds)} folds"
     return {
         "study": run.approach,
         "task": target,
-        "cases": over + (f", {len(seeds)} seeds" if len(seeds) > 1 else ""),
+        "cases": over + (f", {len(starts)} initializations" if len(starts) > 1 else ""),
         "unit": unit,
         "method": "empirical",
         "network": run.network,
         "split": None if run.fold is None else run.split,
         "target_cases": run.target_cases,
-        "seeds": seeds,
+        "initializations": starts,
     }
 
 
 def _parts(runs: Sequence[Run], tables: Mapping[str, Scores], target: str, unit: str) -> list[Part]:
-    """One Part a fold, its readings in the order of the seeds."""
+    """One Part a fold, its readings in the order of the initializations."""
     parts = []
     for fold in dict.fromkeys(run.fold for run in runs):
-        own = sorted((run for run in runs if run.fold == fold), key=lambda run: run.seed)
+        own = sorted((run for run in runs if run.fold == fold), key=_initialization)
         scored = [tables[run.id].of(tables[run.id].task == target) for run in own]
         for other in scored[1:]:
             if not np.array_equal(other.roi_id, scored[0].roi_id):
-                raise ValueError(f"{own[0].id} and another seed scored different regions")
+                raise ValueError(f"{own[0].id} and another initialization scored different regions")
         label, _, patient = by_unit(scored[0], unit)
         parts.append(Part(label, patient, np.array([by_unit(s, unit)[1] for s in scored])))
     return parts
+
+
+def _initialization(run: Run) -> int:
+    return run.initialization

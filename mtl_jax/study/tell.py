@@ -32,8 +32,7 @@ def materials(c: ConfigDict, held: Materials) -> None:
     elif c.weights in OWN_WEIGHTS:
         print(
             "note: these are not ImageNet's weights. For those: python tools/convert_weights.py "
-            "--download --output checkpoints/alexnet_imagenet, then "
-            "--config.weights=checkpoints/alexnet_imagenet"
+            "--download, then --config.weights=imagenet"
         )
 
 

@@ -90,10 +90,10 @@ def describe(results: dict[str, Any]) -> str:
 
 
 def _runs(c: ConfigDict, materials: Materials, count: int) -> list[Run]:
-    first, seeds = materials.approaches[:1], range(c.seed, c.seed + count)
+    first, starts = materials.approaches[:1], range(count)
     if c.study == "test":
-        return on_test_set(first, c.network, seeds)
-    return out_of_fold(first, (c.network,), (c.split,), c.folds, seeds)
+        return on_test_set(first, c.network, c.seed, starts)
+    return out_of_fold(first, (c.network,), (c.split,), c.folds, c.seed, starts)
 
 
 def _scored(

@@ -7,7 +7,7 @@ from mtl_jax.weights.card import Weights, halved, make_card
 from mtl_jax.weights.convert import convert
 from mtl_jax.weights.folder import load, save
 from mtl_jax.weights.gabor import analytic, gabor_bank
-from mtl_jax.weights.named import find, find_of
+from mtl_jax.weights.named import find, find_of, imagenet_folder, planned
 
 __all__ = [
     "Weights",
@@ -17,7 +17,9 @@ __all__ = [
     "find_of",
     "gabor_bank",
     "halved",
+    "imagenet_folder",
     "load",
     "make_card",
+    "planned",
     "save",
 ]

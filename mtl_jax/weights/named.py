@@ -1,30 +1,46 @@
-"""What `config.weights` names: the shipped weights, a folder of others, Gabor filters, nothing."""
+"""What `config.weights` names: shipped or ImageNet weights, a folder, Gabor filters, nothing."""
 
 from pathlib import Path
 
+from mtl_jax.config import IMAGENET
 from mtl_jax.nouns import InputError
 from mtl_jax.weights.card import PLAIN_INPUT, Weights, make_card
 from mtl_jax.weights.folder import load
 from mtl_jax.weights.gabor import analytic
+from mtl_jax.weights.table import CONVOLUTIONAL
 
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "formulas"
+CHECKPOINTS = Path("checkpoints")  # of the current folder: where converted weights are written
+
+
+def imagenet_folder(trunk: str = "alexnet") -> Path:
+    """Where tools/convert_weights.py writes ImageNet weights, and config.weights='imagenet' reads
+    them."""
+    return CHECKPOINTS / f"{trunk}_{IMAGENET}"
 
 
 def find(name: str, trunk: str = "alexnet") -> Weights:
-    """The weights of this name: 'shipped' (or Gabor filters, where the package was installed
-    without its checkpoints; the card then says so) and 'analytic', both of AlexNet, 'random' of
-    `trunk`, or a folder, of the trunk that its card says."""
+    """Return the weights of this name.
+
+    'shipped' and 'analytic' are AlexNet's, 'random' is `trunk`'s, 'imagenet' is the folder that
+    tools/convert_weights.py writes for `trunk`; any other name is a folder, of the backbone that
+    its card says. Raises InputError where the weights are absent: nothing takes their place.
+    """
     if name == "random":
-        return _random(trunk)
+        return _not_pretrained(trunk, "random", "Not pretrained: every layer random.")
     if name == "analytic":
         return analytic()
+    if name == IMAGENET:
+        _require_imagenet(trunk)
+        return load(imagenet_folder(trunk))
     if name != "shipped":
         return load(Path(name))
-    if SHIPPED.is_dir():
-        return load(SHIPPED)
-    found = analytic()
-    absent = f"The shipped weights are not at {SHIPPED.parent.name}/{SHIPPED.name}. "
-    return Weights(found.params, found.card | {"note": absent + found.card["note"]})
+    if not SHIPPED.is_dir():
+        raise InputError(
+            f"config.weights is 'shipped', and {SHIPPED} is not there; reinstall mtl_jax with its "
+            "checkpoints, or set config.weights to 'imagenet', 'analytic' or 'random'"
+        )
+    return load(SHIPPED)
 
 
 def find_of(name: str, trunk: str) -> Weights:
@@ -39,16 +55,40 @@ def find_of(name: str, trunk: str) -> Weights:
     return found
 
 
-def _random(trunk: str) -> Weights:
+def planned(name: str, trunk: str) -> Weights:
+    """As `find_of`, for a plan that trains nothing: ImageNet weights may be still to be made, and
+    are then named without their numbers."""
+    if name != IMAGENET or imagenet_folder(trunk).is_dir():
+        return find_of(name, trunk)
+    note = f"Not there yet. Make them first: {_command(trunk)}"
+    found = _not_pretrained(trunk, "ImageNet convolutions", note)
+    return Weights({layer: {} for layer in CONVOLUTIONAL}, found.card)
+
+
+def _require_imagenet(trunk: str) -> None:
+    folder = imagenet_folder(trunk)
+    if not folder.is_dir():
+        raise InputError(
+            f"config.weights is 'imagenet', and {folder} is not there; make it: {_command(trunk)}"
+        )
+
+
+def _command(trunk: str) -> str:
+    """How to make the folder; torchvision's AlexNet is the one that can be fetched."""
+    source = "--download" if trunk == "alexnet" else "FILE"
+    return f"python tools/convert_weights.py {source} --output {imagenet_folder(trunk)}"
+
+
+def _not_pretrained(trunk: str, name: str, note: str) -> Weights:
     card = make_card(
         {},
         trunk=trunk,
-        name="random",
+        name=name,
         source="none",
         sha256="",
         file_format="none",
         input_stats=PLAIN_INPUT,
         lrn=False,
-        note="Not pretrained: every layer random.",
+        note=note,
     )
     return Weights({}, card)

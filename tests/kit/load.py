@@ -90,7 +90,7 @@ def runs(size: int, folder: Path) -> dict[str, float]:
         "label": np.arange(100) % 2,
     }
     rois = RoiSet("big", index, (), {})
-    planned = [Run("sttl", ("big",), "C1", None, seed) for seed in range(size)]
+    planned = [Run("sttl", ("big",), "C1", None, 0, initialization=seed) for seed in range(size)]
     table = scores.make_scores(rois, np.arange(100), np.linspace(0, 1, 100))
     for run in planned:
         (folder / "runs" / run.id).mkdir(parents=True)
