@@ -128,15 +128,17 @@ def test_every_area_and_comparison_is_in_the_page(finished: Path, out_of_fold: P
 
 def test_data_table_adds_up(finished: Path) -> None:
     work = folders.read(finished)
+    results = json.loads((finished / "results.json").read_text())
     for collection, parts in tables.data_rows(work):
-        rois = json.loads((finished / "results.json").read_text())["collections"]
-        views = next(c["views"] for c in rois if c["name"] == collection["name"])
-        assert [name for name, _ in parts] == ["training", "test"]
-        assert sum(p.views[0] for _, p in parts) == views["malignant"]
-        assert sum(p.views[1] for _, p in parts) == views["benign"]
-        assert [p.cases for _, p in parts] == [30, 30]
-        # Cases 0, 1 of each 5 are malignant and the odd of 60 are tested: 12 each way.
-        assert [p.lesions for _, p in parts] == [(12, 18), (12, 18)]
+        views = next(c["views"] for c in results["collections"] if c["name"] == collection["name"])
+        assert sum(p.views[0] for p in parts) == views["malignant"]
+        assert sum(p.views[1] for p in parts) == views["benign"]
+        assert [p.rois_augmented for p in parts] == [8 * sum(p.views) for p in parts]
+        if collection["name"] == results["target"]:
+            assert [p.used_for for p in parts] == ["training", "test set"]
+            assert [p.cases for p in parts] == [30, 30]
+            # Cases 0, 1 of each 5 are malignant and the odd of 60 are tested: 12 each way.
+            assert [p.lesions for p in parts] == [(12, 18), (12, 18)]
 
 
 def test_curves_have_the_areas_of_the_results(finished: Path) -> None:

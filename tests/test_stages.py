@@ -10,6 +10,7 @@ from test_study import CARD, made_up
 from mtl_jax import config, roc
 from mtl_jax.nouns import InputError, Run
 from mtl_jax.study import length, splits, stages, workdir
+from mtl_jax.study.data_use import data_use
 from mtl_jax.study.means import Part, mean_area, mean_difference
 from mtl_jax.study.plan import Approach, expand
 from mtl_jax.study.results import summarize
@@ -271,6 +272,27 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
     row = depth["C1-C3", "view"]
     assert row["auc"] == 1 and row["initializations"] == [0, 1] and np.shape(row["areas"]) == (2, 2)
     assert row["status"] == "perfect" and row["ci_low"] < 1
+
+
+def test_the_use_of_the_data_is_that_of_the_stages_that_ran() -> None:
+    """The paper's study: training cases are in every stage, test cases in the last alone; another
+    collection is trained on from the cross-validation on."""
+    rois = {"t": made_up("t", 24, "yes", seed=1), "x": made_up("x", 12)}
+    split = splits.split_target(rois["t"], True, 2, 2, 0.0, 0)
+    c = paper_config()
+    c.folds, c.splits.count, c.data.target = 2, 2, "t"
+    for stage in ("splits", "depth", "cross_validation"):
+        c[stage].initializations = 1
+    both = expand(("mttl", "sttl"), "t", ("t", "x"), "shared", {})
+    runs = {s: stages.runs_of(s, c, both, stages.Choice(1, "C1")) for s in config.STAGES["paper"]}
+    train, test, other = data_use(runs, rois, split)
+    in_folds = ["splits", "depth", "cross_validation"]
+    assert (train["trained_in"], train["evaluated_in"]) == ([*in_folds, "test"], in_folds)
+    assert (test["trained_in"], test["evaluated_in"]) == ([], ["test"])
+    assert (other["trained_in"], other["evaluated_in"]) == (["cross_validation", "test"], [])
+    assert (train["cases"], test["cases"]) == (len(split.train), len(split.test))
+    # 12 cases of two views, every third malignant; eight orientations each.
+    assert other["lesions"] == {"malignant": 4, "benign": 8} and other["rois_augmented"] == 192
 
 
 # Which means

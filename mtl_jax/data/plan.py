@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mtl_jax.data import cutting, privacy, shards, truth
+from mtl_jax.data import acquisition, cutting, privacy, shards, truth
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
 from mtl_jax.nouns import Collection, InputError, LesionView
@@ -72,6 +72,7 @@ def make_plan(
     record = {
         "source": source,
         "imaging": _imaging(background),
+        "acquisition": acquisition.known(source)._asdict(),
         "decisions": [
             *(names.text(decision) for decision in collection.decisions),
             truth.sentence(collection, rules.truth_policy, refused),

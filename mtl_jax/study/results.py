@@ -8,9 +8,10 @@ import numpy as np
 
 from mtl_jax import roc
 from mtl_jax.config import UNITS
-from mtl_jax.data import shards
+from mtl_jax.data import acquisition, shards
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores as score_tables
+from mtl_jax.study.data_use import data_use
 from mtl_jax.study.scores import Scores, by_unit
 from mtl_jax.study.select import choose_network, choose_split
 from mtl_jax.study.splits import Split
@@ -44,6 +45,7 @@ def summarize(
         "target": split.target,
         "split": {"rule": split.rule, "train": len(split.train), "test": len(split.test)},
         "collections": [_describe(rois) for rois in collections.values()],
+        "data_use": data_use(stages, collections, split),
         "weights": dict(weights_card),
         "stages": [
             {"stage": stage, "runs": [run.id for run in runs]} for stage, runs in stages.items()
@@ -227,5 +229,6 @@ def _describe(rois: RoiSet) -> dict[str, Any]:
         "left_out": rois.manifest["left_out"],
         "decisions": rois.manifest["decisions"],
         "imaging": rois.manifest["imaging"],
+        "acquisition": acquisition.describe(rois),
         "sha256": shards.content(rois),
     }
