@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from mtl_jax import config, weights
-from mtl_jax.config import STAGES, parse_task_weights
+from mtl_jax.config import IMAGENET_STUDIES, STAGES, parse_task_weights
 from mtl_jax.data import ingest
 from mtl_jax.nouns import InputError, RoiSet
 from mtl_jax.study import splits
@@ -37,6 +37,8 @@ def prepare(c: ConfigDict, dry_run: bool = False) -> Materials:
     devices.keep_compiled(Path(c.data.cache) / "compiled")
     find = weights.planned if dry_run else weights.find_of
     pretrained = find(c.weights, c.model.trunk)
+    if c.preset == "paper" and c.study in IMAGENET_STUDIES:
+        weights.require_photographs(pretrained, c.study)
     collections = load_collections(c)
     approaches = expand(
         c.approaches,

@@ -65,6 +65,17 @@ def planned(name: str, trunk: str) -> Weights:
     return Weights({layer: {} for layer in CONVOLUTIONAL}, found.card)
 
 
+def require_photographs(found: Weights, study: str) -> None:
+    """Raise InputError where the card says that the convolutions never learned a photograph."""
+    task = found.card.get("training", {}).get("task", "")
+    if "no photograph" in f"{task} {found.card['note']}" or not found.params:
+        raise InputError(
+            f"config.weights: {found.card['name']} holds no convolutions trained on photographs; at "
+            f"the paper preset a study of {study} starts from ImageNet's: set config.weights to "
+            f"'{IMAGENET}', or use --config=FILE:demo"
+        )
+
+
 def _require_imagenet(trunk: str) -> None:
     folder = imagenet_folder(trunk)
     if not folder.is_dir():
