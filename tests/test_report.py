@@ -267,7 +267,7 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
     text = Page(page_of(folder)).text
     results = json.loads((folder / "results.json").read_text())
     for what, found in results["selection"].items():
-        assert f"{found['chosen']}, chosen by this rule: {found['rule']}" in text, what
+        assert f"{found['chosen']}, selected by this rule: {found['rule']}" in text, what
     for name in ("splits", "depth", "learning-curve-view"):
         data = (folder / "figures" / f"{name}.csv").read_text(encoding="utf-8")
         rows = list(csv.DictReader(io.StringIO(data)))

@@ -70,8 +70,8 @@ def require_photographs(found: Weights, study: str) -> None:
     task = found.card.get("training", {}).get("task", "")
     if "no photograph" in f"{task} {found.card['note']}" or not found.params:
         raise InputError(
-            f"config.weights: {found.card['name']} holds no convolutions trained on photographs; at "
-            f"the paper preset a study of {study} starts from ImageNet's: set config.weights to "
+            f"config.weights: {found.card['name']} holds no convolutions trained on photographs; "
+            f"at the paper preset a study of {study} starts from ImageNet's: set config.weights to "
             f"'{IMAGENET}', or use --config=FILE:demo"
         )
 
