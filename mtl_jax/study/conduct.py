@@ -29,9 +29,10 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
     """Runs the study of `c` in `folder` (DESIGN of the folder: docs/architecture.md, section 4) and
     returns what results.json holds."""
     with workdir.alone(folder):
-        workdir.claim(folder, c.to_dict())
+        workdir.refuse_other(folder, c.to_dict())
         materials = prepare(c)
         choose_regions.asked(materials.collections[c.data.target], c.analysis.rois)
+        workdir.claim(folder, c.to_dict())  # not before: a job that cannot begin leaves no trace
         _record(folder, materials)
         show_plan(c, folder, materials)
         done = _complete(c, folder, materials)
