@@ -15,4 +15,5 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.data.test_each = True
     c.approaches = ("mttl", "sttl", "sttl+of=each")
+    c.statistics.primary.pair = ("mttl", "sttl")
     return config.at_preset(c, preset)

@@ -14,4 +14,5 @@ from mtl_jax import config
 def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.approaches = ("mttl", "mttl+heads=per_task", "sttl")
+    c.statistics.primary.pair = ("mttl", "mttl+heads=per_task")
     return config.at_preset(c, preset)

@@ -14,4 +14,5 @@ from mtl_jax import config
 def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.approaches = ("mttl", "mttl+without=each", "sttl")
+    c.statistics.primary.pair = ("mttl", "sttl")
     return config.at_preset(c, preset)

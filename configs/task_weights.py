@@ -14,4 +14,5 @@ from mtl_jax import config
 def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.approaches = ("mttl", "mttl+weight.sfm=2", "mttl+weight.sfm=4", "sttl")
+    c.statistics.primary.pair = ("mttl", "mttl+weight.sfm=2")
     return config.at_preset(c, preset)

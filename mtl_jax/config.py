@@ -34,6 +34,7 @@ IMAGENET_STUDIES = ("splits", "depth", "paper")  # at the paper preset they star
 OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other is a folder
 OF_ALEXNET = ("shipped", "analytic")  # of these
 UNITS = ("view", "lesion")
+PRIMARY_TESTS = ("obuchowski", "proper", "bootstrap")
 CACHES = ("auto", "off")
 STREAMS = ("auto", "always")
 EXECUTORS = ("local", "ray")
@@ -179,6 +180,12 @@ def default() -> ConfigDict:
     # The statistics
     c.statistics = ConfigDict()
     c.statistics.bootstrap = 2000  # resamples of the patients
+    c.statistics.primary = ConfigDict()  # the one comparison whose p-value is the result; all
+    #     others are secondary. It is written to folds.json before any training
+    c.statistics.primary.unit = "lesion"  # or view
+    c.statistics.primary.test = "obuchowski"  # empirical AUCs; proper: of the fits; or bootstrap
+    c.statistics.primary.pair = ()  # two approaches, first - second; (): the first two of
+    #     config.approaches that are tested on the target
 
     # What is looked at in the trained networks; t-SNE as in the paper
     c.analysis = ConfigDict()
@@ -287,7 +294,7 @@ def validate(c: ConfigDict) -> None:
     )
     _need("devices", c.devices, c.devices >= 1, "at least 1")
     _need("lanes", c.lanes, c.lanes is None or c.lanes >= 1, "at least 1, or None")
-    _need("statistics.bootstrap", c.statistics.bootstrap, c.statistics.bootstrap >= 100, ">= 100")
+    _validate_statistics(c)
     _need("model.dropout", c.model.dropout, 0 <= c.model.dropout < 1, "in [0, 1)")
     _validate_analysis(c.analysis)
     fraction = c.data.test_fraction
@@ -337,6 +344,25 @@ def _validate_trunk(c: ConfigDict) -> None:
         f"weights of config.model.trunk, {trunk}: random, or a folder that "
         "tools/convert_weights.py made of them",
     )
+
+
+def _validate_statistics(c: ConfigDict) -> None:
+    samples, primary = c.statistics.bootstrap, c.statistics.primary
+    _need("statistics.bootstrap", samples, samples >= 100, "at least 100")
+    _one_of("statistics.primary.unit", primary.unit, UNITS)
+    _one_of("statistics.primary.test", primary.test, PRIMARY_TESTS)
+    pair = tuple(primary.pair)
+    distinct = not pair or len(set(pair)) == len(pair) == 2
+    _need("statistics.primary.pair", pair, distinct, "two different approaches, or ()")
+    for name in pair:
+        parse_approach(name)
+    last = STAGES.get(c.study, ("",))[-1]
+    if last in ("cross_validation", "test") and len(c.approaches) > 1:
+        starts = c[last].initializations
+        rule = (
+            "1, or 3 and more: with two, the variance between initializations cannot be estimated"
+        )
+        _need(f"{last}.initializations", starts, starts != 2, rule)
 
 
 def _validate_stages(c: ConfigDict) -> None:

@@ -9,7 +9,10 @@ from mtl_jax import config
 from mtl_jax.analysis.files import write_arrays, write_rows
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores, workdir
-from mtl_jax.study.results import choose, summarize
+from mtl_jax.study.evaluation import Rules
+from mtl_jax.study.plan import Approach
+from mtl_jax.study.primary import resolve
+from mtl_jax.study.results import choose, mark, of_table, summarize
 from mtl_jax.study.splits import Split
 from mtl_jax.study.tables import area_rows
 
@@ -126,11 +129,15 @@ def make_folder(
     }
     workdir.write_json(folder / "config.json", c)
     workdir.write_json(folder / "environment.json", workdir.environment(["made-up device"]))
-    workdir.write_json(folder / "folds.json", split.record())
     scored = split.train if split.partitions else split.test
     cad = {name: make_scores(rois["sfm"], scored, 0.8, 7) for name in ("lda", "forest")}
     stages = {study: runs}
-    results = summarize(study, stages, tables, records, rois, split, card, cad, "view", 200, 0)
+    names = [Approach(a, tasks[a], "shared", ()) for a in approaches]
+    primary = resolve(config.default().statistics.primary, study, names, "sfm")
+    rules = Rules("view", primary, 200, 0)
+    record = split.record() | {"primary": primary.record()}
+    workdir.write_json(folder / "folds.json", record)
+    results = summarize(study, stages, tables, records, rois, split, card, cad, rules)
     workdir.write_json(folder / "results.json", results)
     if analysed and "mttl" in approaches:
         make_findings(folder / "analysis", rois, tables, runs)
@@ -173,9 +180,11 @@ def make_stages(folder: Path, last: str = "test") -> Path:
         if last in (stage, "test"):
             results[stage] = area_rows(own, made, "sfm")
             results["selection"] |= choose(stage, results[stage], "view")
+            mark(results[stage], stage, results["selection"])
+            ended = (own, made)
             stages.append({"stage": stage, "runs": [run["id"] for run in results["runs"]]})
     if last != "test":
-        results |= {"auc": results[last], "comparisons": []}
+        results |= of_table(last, *ended, "sfm", results)
         results["stages"] = stages
         results.pop("conventional")
     else:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_study import CARD, made_up
+from test_study import CARD, RULES, made_up
 
 from mtl_jax import config, roc
 from mtl_jax.nouns import InputError, Run
 from mtl_jax.study import length, splits, stages, workdir
 from mtl_jax.study.data_use import data_use
-from mtl_jax.study.means import Part, mean_area, mean_difference
+from mtl_jax.study.means import Part, mean_auc, mean_difference
 from mtl_jax.study.plan import Approach, expand
 from mtl_jax.study.results import summarize
 from mtl_jax.study.scores import make_scores
@@ -257,7 +257,7 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
             wrong = (run.split == 1) + 0.3 * (run.network == "C1")
             values = rois.index["label"][rows] + 2 * wrong * rng.standard_normal(len(rows))
             tables[run.id] = make_scores(rois, rows, values)
-        partial = summarize("paper", done, tables, {}, {"t": rois}, split, CARD, {}, "view", 200, 0)
+        partial = summarize("paper", done, tables, {}, {"t": rois}, split, CARD, {}, RULES)
         choice = choice.after(partial["selection"])
     assert choice == (2, "C1-C3")
     assert partial["selection"]["split"]["chosen"] == 2
@@ -309,7 +309,7 @@ def part(seed: int, patients: int, seeds: int = 3, signal: float = 1.0) -> Part:
 
 def test_a_mean_of_one_area_is_that_area() -> None:
     one = part(0, 40, seeds=1)
-    found = mean_area([one])
+    found = mean_auc([one])
     test = roc.compare(
         one.label, one.scores[0], -one.scores[0], method="obuchowski", clusters=one.patient
     )
@@ -323,10 +323,10 @@ def test_a_mean_of_one_area_is_that_area() -> None:
 def test_means_by_hand() -> None:
     parts = [part(1, 30), part(2, 33)]
     areas = [[roc.empirical(p.label, p.scores[s]).auc for p in parts] for s in range(3)]
-    found = mean_area(parts)
+    found = mean_auc(parts)
     np.testing.assert_allclose(found["areas"], areas)
     assert found["auc"] == pytest.approx(np.mean(areas))
-    assert found["sd_seeds"] == pytest.approx(np.std(np.mean(areas, 1), ddof=1))
+    assert found["sd_initializations"] == pytest.approx(np.std(np.mean(areas, 1), ddof=1))
     assert found["sd_folds"] == pytest.approx(np.std(np.mean(areas, 0), ddof=1))
     assert (found["n_malignant"], found["n_benign"], found["n_cases"]) == (42, 84, 63)
 
@@ -341,14 +341,14 @@ def test_the_standard_error_of_a_mean_is_that_of_resampled_patients() -> None:
             rows = np.concatenate([2 * take, 2 * take + 1])
             means.append(np.mean([roc.empirical(p.label[rows], s[rows]).auc for s in p.scores]))
         drawn.append(np.mean(means))
-    assert mean_area(parts)["se"] == pytest.approx(np.std(drawn), rel=0.12)
+    assert mean_auc(parts)["se"] == pytest.approx(np.std(drawn), rel=0.12)
 
 
 def test_a_difference_of_means_by_its_areas() -> None:
     parts = [part(5, 40), part(6, 40)]
     worse = [p._replace(scores=p.scores[:, ::-1]) for p in parts]
     found = mean_difference(parts, worse)
-    assert found["delta"] == pytest.approx(mean_area(parts)["auc"] - mean_area(worse)["auc"])
+    assert found["delta"] == pytest.approx(mean_auc(parts)["auc"] - mean_auc(worse)["auc"])
     assert found["ci_low"] < found["delta"] < found["ci_high"]
     same = mean_difference(parts, parts)
     assert (same["delta"], same["p_value"], same["status"]) == (0, 1, "undetermined")
@@ -356,10 +356,10 @@ def test_a_difference_of_means_by_its_areas() -> None:
 
 def test_perfect_and_sparse_means_have_an_interval() -> None:
     perfect = part(7, 12)._replace(scores=np.tile(part(7, 12).label, (2, 1)).astype(float))
-    found = mean_area([perfect])
+    found = mean_auc([perfect])
     assert (found["auc"], found["status"]) == (1, "perfect") and 0.5 < found["ci_low"] < 1
     one = Part(np.array([1, 0, 0]), np.arange(3), np.array([[0.5, 0.1, 0.9]]))
-    found = mean_area([one])
+    found = mean_auc([one])
     assert (found["auc"], found["status"]) == (0.5, "sparse")
     assert found["ci_low"] < 0.5 < found["ci_high"]
 

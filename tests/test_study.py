@@ -10,9 +10,12 @@ import pytest
 from mtl_jax.data import ingest
 from mtl_jax.nouns import InputError, RoiSet, Run
 from mtl_jax.study import results, scores, splits, workdir
+from mtl_jax.study.evaluation import Rules, beside
 from mtl_jax.study.plan import Approach, expand, on_test_set, out_of_fold
+from mtl_jax.study.primary import Primary
 
 CARD = {"name": "none", "lrn": False}
+RULES = Rules("view", Primary("lesion", "obuchowski", ("mttl", "sttl")), 200, 0)
 
 
 def made_up(name: str, cases: int, split: str = "", views: int = 2, seed: int = 0) -> RoiSet:
@@ -137,9 +140,7 @@ def summarize(
     split: splits.Split,
 ) -> dict:
     study = "paper" if len(stages) > 1 else next(iter(stages))
-    return results.summarize(
-        study, stages, tables, {}, {"t": rois}, split, CARD, {}, "view", 200, 0
-    )
+    return results.summarize(study, stages, tables, {}, {"t": rois}, split, CARD, {}, RULES)
 
 
 def test_results_by_hand() -> None:
@@ -158,9 +159,12 @@ def test_results_by_hand() -> None:
     assert area["sttl", "view"] == pytest.approx(7.5 / 16)
     # Lesions: .15 and .7 against .6 and .25: .7 beats both, .15 none.
     assert area["sttl", "lesion"] == pytest.approx(0.5)
-    compared = next(e for e in out["comparisons"] if e["method"] == "obuchowski")
-    assert (compared["a"], compared["b"], compared["unit"]) == ("mttl", "sttl", "view")
-    assert compared["delta"] == pytest.approx(8.5 / 16)
+    compared = out["comparisons"][0]  # the primary analysis
+    assert (compared["a"], compared["b"], compared["unit"]) == ("mttl", "sttl", "lesion")
+    assert compared["delta"] == pytest.approx(0.5)
+    assert [row["primary"] for row in out["comparisons"]] == [True] + 5 * [False]
+    view = next(e for e in out["comparisons"] if e["unit"] == "view")
+    assert view["method"] == "obuchowski" and view["delta"] == pytest.approx(8.5 / 16)
     json.dumps(out, allow_nan=False)
     assert out["collections"][0]["lesions"] == {"malignant": 2, "benign": 2}
 
@@ -170,31 +174,14 @@ def test_conventional_cad_is_compared_by_the_same_statistics() -> None:
     run = Run("sttl", ("t",), "C1", None, 0)
     good = table(rois, np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8]))
     poor = table(rois, np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.4, 0.6, 0.8]))
-    out = results.beside([run], {run.id: good}, {"lda": poor}, "t", 200, 0)
+    out = beside("test", [run], {run.id: good}, {"lda": poor}, "t", RULES)
     area = {(e["study"], e["unit"]): e["auc"] for e in out["auc"] if e["method"] == "empirical"}
     # The areas of test_results_by_hand.
     assert area == {("lda", "view"): pytest.approx(7.5 / 16), ("lda", "lesion"): 0.5}
     test = next(e for e in out["comparisons"] if e["method"] == "obuchowski")
+    assert not any(e["primary"] for e in out["auc"] + out["comparisons"])
     assert (test["a"], test["b"], test["unit"]) == ("sttl", "lda", "view")
     assert test["delta"] == pytest.approx(8.5 / 16)
-
-
-def test_results_of_folds_are_given_by_fold_and_pooled() -> None:
-    rois = made_up("t", 12, views=1)
-    split = splits.split_target(rois, False, 1, 2, 0.0, 0)
-    runs = out_of_fold(approaches(("sttl",), "t", ("t",)), ("C1",), (1,), 2, 0, (0,))
-    values = np.random.default_rng(1).random(12)
-    tables = {}
-    for run in runs:
-        rows = splits.members(run, {"t": rois}, split)[1]["t"]
-        tables[run.id] = scores.make_scores(rois, rows, values[rows])
-    out = summarize({"cross_validation": runs}, tables, rois, split)
-    views = [e for e in out["auc"] if (e["unit"], e["method"]) == ("view", "empirical")]
-    assert [e["cases"] for e in views] == ["fold 1", "fold 2", "pooled"]
-    positive, negative = values[::3], values[np.arange(12) % 3 > 0]
-    by_pairs = (positive[:, None] > negative).mean()
-    assert views[-1]["auc"] == pytest.approx(by_pairs)
-    assert out["comparisons"] == []
 
 
 def test_a_workdir_belongs_to_one_config(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from mtl_jax.roc.bootstrap import Bootstrap, bootstrap
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import Conventional, conventional
 from mtl_jax.roc.empirical import Empirical, empirical
+from mtl_jax.roc.holm import holm
+from mtl_jax.roc.interval import AucInterval, auc_interval, may_headline
 from mtl_jax.roc.lesions import LesionScores, view_to_lesion
 from mtl_jax.roc.operating import (
     Calibration,
@@ -15,6 +17,7 @@ from mtl_jax.roc.operating import (
 from mtl_jax.roc.proper import Proper, proper
 
 __all__ = [
+    "AucInterval",
     "Bootstrap",
     "Calibration",
     "Comparison",
@@ -24,11 +27,14 @@ __all__ = [
     "OperatingPoint",
     "Proper",
     "at_threshold",
+    "auc_interval",
     "bootstrap",
     "calibration",
     "compare",
     "conventional",
     "empirical",
+    "holm",
+    "may_headline",
     "operating_point",
     "proper",
     "view_to_lesion",

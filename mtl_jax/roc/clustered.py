@@ -1,4 +1,4 @@
-"""Covariance of areas when cases share a patient. It knows no kind of area and tests nothing."""
+"""Covariance of AUCs when cases share a patient. It knows no kind of AUC and tests nothing."""
 
 import numpy as np
 
@@ -6,19 +6,26 @@ import numpy as np
 def covariance(
     truth: np.ndarray, influences: tuple[np.ndarray, np.ndarray], patient: np.ndarray
 ) -> np.ndarray:
-    """Covariance (3, 3) of two areas and of their difference, from the influences (n,) of the
-    cases on each area.
+    """Return the covariance (3, 3) of two AUCs and of their difference, from the influence values
+    (n,) of the cases on each AUC."""
+    a, b = influences
+    # The difference has its own row: taken from the covariance it would drown in rounding.
+    return covariances(truth, np.stack([a, b, a - b]), patient)
 
-    Obuchowski 1997 (Biometrics 53:567): influences are summed by patient, each class apart. With
-    every case its own patient and empirical influences this is DeLong's covariance. Needs two
-    patients in each class.
+
+def covariances(truth: np.ndarray, influences: np.ndarray, patient: np.ndarray) -> np.ndarray:
+    """Return the covariance (k, k) over patients of k AUCs, from the influence values (k, n) of the
+    cases on each.
+
+    Obuchowski 1997 (Biometrics 53:567): influence values are summed by patient, each class apart.
+    With every case its own patient and empirical influence values this is DeLong's covariance.
+    Needs two patients in each class.
     """
     count = patient.max() + 1
     sums = []
     for kind in (truth, ~truth):
-        a, b = (i[kind] - i[kind].mean() for i in influences)
-        # The difference has its own row: taken from the covariance it would drown in rounding.
-        sums.append(np.stack([np.bincount(patient[kind], d, count) for d in (a, b, a - b)]))
+        centered = influences[:, kind] - influences[:, kind].mean(axis=1, keepdims=True)
+        sums.append(np.stack([np.bincount(patient[kind], row, count) for row in centered]))
     x, y = sums
     with_x, with_y = class_patients(truth, patient)
     apart = with_x / (with_x - 1) * (x @ x.T) + with_y / (with_y - 1) * (y @ y.T)

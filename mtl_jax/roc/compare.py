@@ -13,6 +13,7 @@ from mtl_jax.roc.influence import of_empirical_area, of_proper_area
 from mtl_jax.roc.inputs import check, codes
 
 METHODS = ("delong", "proper", "obuchowski", "bootstrap")
+FITTED = ("ok", "boundary")  # statuses of a fit whose own influence values are used
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def compare(
     with_classes = class_patients(truth, patient)
     of_area = of_proper_area if method == "proper" else of_empirical_area
     (area_a, moves_a, status_a), (area_b, moves_b, status_b) = (of_area(truth, s) for s in (a, b))
-    status = status_b if status_a == "ok" else status_a
+    status = status_b if status_a in FITTED else status_a
+    status = "ok" if status in FITTED else status
     spread = np.zeros((3, 3))
     if method == "bootstrap":
         of_a, of_b = resampled_areas(truth, [a, b], patient, samples, seed, progress)

@@ -82,9 +82,10 @@ def degenerate_status(auc: float) -> str:
     return {1.0: "perfect", 0.0: "below_chance"}.get(auc, "undetermined")
 
 
-def logit_interval(auc: float, se: float) -> tuple[float, float]:
-    """95 % interval, symmetric on the logit scale, for 0 < auc < 1 (Pepe 2003, sec. 5.2.4)."""
-    half = Z95 * se / (auc * (1.0 - auc))
+def logit_interval(auc: float, se: float, quantile: float = Z95) -> tuple[float, float]:
+    """95 % interval, symmetric on the logit scale, for 0 < auc < 1 (Pepe 2003, sec. 5.2.4);
+    `quantile` is the 0.975 quantile of the distribution that (estimate - AUC) / se has."""
+    half = quantile * se / (auc * (1.0 - auc))
     return float(expit(logit(auc) - half)), float(expit(logit(auc) + half))
 
 

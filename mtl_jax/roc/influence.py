@@ -22,7 +22,8 @@ def of_empirical_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.
 
 
 def of_proper_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
-    """The area of the proper binormal fit, the influence (n,) of each case on it, and the status.
+    """The area of the proper binormal fit, the influence (n,) of each case on it, and the status,
+    each as `proper` gives it but for the checks against the empirical AUC and the class sizes.
 
     Where the fit is degenerate the area is that of `proper`, the influence the empirical one.
     """
@@ -36,7 +37,8 @@ def of_proper_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.nda
         area, pull = float(areas[0]), of_cells(runs, found)
         if np.isfinite(pull).all():
             cell = cell_of_case(runs, scores)
-            status = "ok" if found.converged[0] else "not_converged"
+            status = "boundary" if found.at.d[0] <= 1.01 * lik.EDGE_D else "ok"
+            status = status if found.converged[0] else "not_converged"
             return area, np.where(truth, pull[1][cell], pull[0][cell]), status
         return area, of_empirical_area(truth, scores)[1], "sparse"
     return (

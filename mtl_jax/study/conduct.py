@@ -19,7 +19,9 @@ from mtl_jax.study import driver, leaks, length, splits, stages, tell, workdir
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.analyses import look_into
 from mtl_jax.study.conventional import conventional_scores
+from mtl_jax.study.evaluation import Rules
 from mtl_jax.study.materials import Materials, prepare
+from mtl_jax.study.primary import Primary, resolve
 from mtl_jax.study.results import TABULATED, choose, summarize
 from mtl_jax.study.scores import Scores
 from mtl_jax.study.tables import area_rows
@@ -32,8 +34,9 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
         workdir.refuse_other(folder, c.to_dict())
         materials = prepare(c)
         choose_regions.asked(materials.collections[c.data.target], c.analysis.rois)
+        primary = resolve(c.statistics.primary, c.study, materials.approaches, c.data.target)
         workdir.claim(folder, c.to_dict())  # not before: a job that cannot begin leaves no trace
-        _record(folder, materials)
+        _record(folder, materials, primary)
         show_plan(c, folder, materials)
         done = _complete(c, folder, materials)
         runs = _distinct(done)
@@ -48,9 +51,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
             materials.split,
             materials.weights.card,
             conventional,
-            c.selection.unit,
-            c.statistics.bootstrap,
-            c.seed,
+            Rules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
         )
         workdir.write_json(folder / "results.json", results)
         if c.analysis.enabled and last:
@@ -72,6 +73,7 @@ def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -
     workdir.refuse_other(folder, c.to_dict())
     materials = materials or prepare(c, dry_run=True)
     tell.materials(c, materials)
+    print(resolve(c.statistics.primary, c.study, materials.approaches, c.data.target))
     plan = _plan(c, materials, {}, stages.Choice(c.split, c.network))
     for run in _distinct(plan):
         splits.refuse_unfit(run, materials.collections, materials.split)
@@ -98,7 +100,7 @@ def _conventional(
     )
 
 
-def _record(folder: Path, materials: Materials) -> None:
+def _record(folder: Path, materials: Materials, primary: Primary) -> None:
     """environment.json; and folds.json, before any training and once for all."""
     devices = [device.device_kind for device in jax.devices()]
     workdir.write_json(folder / "environment.json", workdir.environment(devices))
@@ -108,8 +110,9 @@ def _record(folder: Path, materials: Materials) -> None:
         print(leaks.note(alike), file=sys.stderr)
     workdir.freeze(
         folder / "folds.json",
-        materials.split.record() | {"collections": content, "alike": alike},
-        "the folds, or the collections they were made from,",
+        materials.split.record()
+        | {"collections": content, "alike": alike, "primary": primary.record()},
+        "the folds, the collections they were made from, or the primary analysis",
     )
 
 

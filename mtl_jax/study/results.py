@@ -1,4 +1,4 @@
-"""From the scores of all runs to results.json. All statistics are those of `mtl_jax.roc`."""
+"""From the scores of all runs to results.json. It computes no statistic itself."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -6,18 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax import roc
-from mtl_jax.config import UNITS
 from mtl_jax.data import acquisition, shards
 from mtl_jax.nouns import RoiSet, Run
-from mtl_jax.study import scores as score_tables
 from mtl_jax.study.data_use import data_use
-from mtl_jax.study.scores import Scores, by_unit
+from mtl_jax.study.evaluation import Rules, beside, evaluate, in_families
+from mtl_jax.study.scores import Scores
 from mtl_jax.study.select import choose_network, choose_split
 from mtl_jax.study.splits import Split
 from mtl_jax.study.tables import Condition, area_rows, conditions, difference_rows
 
-TABULATED = ("splits", "depth", "learning_curve")  # stages whose rows are means over folds, seeds
+TABULATED = ("splits", "depth", "learning_curve")  # stages that compare conditions in one table
 
 
 def summarize(
@@ -29,16 +27,13 @@ def summarize(
     split: Split,
     weights_card: Mapping[str, Any],
     conventional: Mapping[str, Scores],
-    unit: str,
-    samples: int,
-    seed: int,
+    rules: Rules,
 ) -> dict[str, Any]:
     """Everything that the report says, from each run's scores and record (by run id) and the runs
     of each stage, in order.
 
-    `conventional` holds the scores of conventional CAD, by classifier, on the target's regions that
-    the last stage scored, or nothing. `unit` is that of the areas that choose; `samples` and `seed`
-    are those of the bootstrap over patients.
+    `conventional` holds the scores of conventional CAD, by classifier, on the target's ROIs that
+    the last stage scored, or nothing.
     """
     out: dict[str, Any] = {
         "study": study,
@@ -56,16 +51,53 @@ def summarize(
     for stage, runs in stages.items():
         if stage in TABULATED:
             out[stage] = area_rows(runs, tables, split.target)
-            out["selection"] |= choose(stage, out[stage], unit)
-    stage, runs = list(stages.items())[-1]
+            out["selection"] |= choose(stage, out[stage], rules.selection_unit)
+            mark(out[stage], stage, out["selection"])
+    *before, stage = stages
+    # Its split and network were chosen by scores of the same cases.
+    chosen = bool({"splits", "depth"} & set(before))
+    if "cross_validation" in before:
+        runs = stages["cross_validation"]
+        out["cross_validation"] = evaluate(
+            "cross_validation", runs, tables, split.target, rules, selected=chosen
+        )
+    runs = stages[stage]
     if stage in TABULATED:
-        pairs = _pairs(stage, runs, out["selection"])
-        differences = difference_rows(runs, tables, split.target, pairs)
-        return out | {"auc": out[stage], "comparisons": differences}
-    out |= pooled(runs, tables, split.target, samples, seed)
+        return out | of_table(stage, runs, tables, split.target, out)
+    selected = chosen and stage == "cross_validation"
+    out |= evaluate(stage, runs, tables, split.target, rules, selected)
     if conventional:
-        out["conventional"] = beside(runs, tables, conventional, split.target, samples, seed)
+        out["conventional"] = beside(
+            stage, runs, tables, conventional, split.target, rules, selected
+        )
     return out
+
+
+def mark(rows: Sequence[dict[str, Any]], stage: str, selection: Mapping[str, Any]) -> None:
+    """Says of each row whether it is that of the chosen split or network."""
+    for row in rows:
+        row["selected"] = (stage == "splits" and row["split"] == selection["split"]["chosen"]) or (
+            stage == "depth" and row["network"] == selection["network"]["chosen"]
+        )
+        row["primary"] = row["headline"] = False
+
+
+def of_table(
+    stage: str,
+    runs: Sequence[Run],
+    tables: Mapping[str, Scores],
+    target: str,
+    out: Mapping[str, Any],
+) -> dict[str, Any]:
+    """`auc` and `comparisons` of a job that ends with a table of means: the chosen row first."""
+    rows = sorted(out[stage], key=lambda row: not row["selected"])
+    first = {(row["study"], row["unit"]): row for row in reversed(rows)}
+    for row in first.values():
+        row["headline"] = True
+    tests = difference_rows(runs, tables, target, _pairs(stage, runs, out["selection"]))
+    for row in tests:
+        row |= {"primary": False, "selected": stage == "depth"}
+    return {"auc": rows, "comparisons": in_families(tests, stage)}
 
 
 def choose(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
@@ -81,133 +113,16 @@ def choose(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str
 def _pairs(
     stage: str, runs: Sequence[Run], selection: Mapping[str, Any]
 ) -> list[tuple[Condition, Condition]]:
-    """What is compared: in `depth` each network with the chosen one; in `learning_curve` each pair
-    of approaches that learned as many cases."""
+    """What is compared: in `depth` all networks, those with the chosen one first, since any two
+    might have been the best and the next; in `learning_curve` each pair of approaches that learned
+    as many cases."""
     found = list(conditions(runs))
     if stage == "depth":
-        best = next(c for c in found if c.network == selection["network"]["chosen"])
-        return [(best, other) for other in found if other != best]
+        best = selection["network"]["chosen"]
+        return list(combinations(sorted(found, key=lambda c: c.network != best), 2))
     if stage == "learning_curve":
         return [(a, b) for a, b in combinations(found, 2) if a.target_cases == b.target_cases]
     return []
-
-
-def pooled(
-    runs: Sequence[Run], tables: Mapping[str, Scores], target: str, samples: int, seed: int
-) -> dict[str, Any]:
-    """Areas of each approach over all that its runs scored together, fold by fold as well, and the
-    paired comparison of each two approaches."""
-    together: dict[str, Scores] = {}
-    areas: list[dict[str, Any]] = []
-    for approach in dict.fromkeys(run.approach for run in runs):
-        own = [run for run in runs if run.approach == approach]
-        together[approach] = score_tables.join([tables[run.id] for run in own])
-        if own[0].fold is not None:
-            for run in own:
-                cases = f"fold {run.fold + 1}"
-                areas += _areas(approach, cases, tables[run.id], target, samples, seed)
-        cases = "test" if own[0].fold is None else "pooled"
-        for task in dict.fromkeys(together[approach].task.tolist()):
-            areas += _areas(approach, cases, together[approach], task, samples, seed)
-    return {"auc": areas, "comparisons": _comparisons(together, samples, seed)}
-
-
-def beside(
-    runs: Sequence[Run],
-    tables: Mapping[str, Scores],
-    conventional: Mapping[str, Scores],
-    target: str,
-    samples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Areas of conventional CAD on the target, and each approach that is tested on it less each of
-    its classifiers."""
-    cases = "test" if runs[0].fold is None else "pooled"
-    entries = []
-    for approach in dict.fromkeys(run.approach for run in runs if run.tasks[0] == target):
-        own = score_tables.join([tables[run.id] for run in runs if run.approach == approach])
-        for name, scores in conventional.items():
-            entries += _comparisons({approach: own, name: scores}, samples, seed)
-    areas = [_areas(name, cases, s, target, samples, seed) for name, s in conventional.items()]
-    return {"auc": sum(areas, []), "comparisons": entries}
-
-
-def _areas(
-    approach: str, cases: str, scores: Scores, task: str, samples: int, seed: int
-) -> list[dict[str, Any]]:
-    """The area per view and per lesion; none where the cases are of one class."""
-    scores = scores.of(scores.task == task)
-    if len(set(scores.label.tolist())) < 2:
-        return []
-    entries = []
-    for unit in UNITS:
-        labels, values, case_ids = by_unit(scores, unit)
-        common = {"study": approach, "task": task, "cases": cases, "unit": unit}
-        counts = {
-            "n_malignant": int(np.sum(labels == 1)),
-            "n_benign": int(np.sum(labels == 0)),
-            "n_cases": len(set(case_ids.tolist())),
-        }
-        area = roc.empirical(labels, values)
-        resampled = roc.bootstrap(labels, values, case_ids, samples=samples, seed=seed)
-        empirical = {
-            "method": "empirical",
-            "auc": area.auc,
-            "se": area.se,
-            "se_method": "DeLong",
-            "ci_low": resampled.ci_low,
-            "ci_high": resampled.ci_high,
-            "ci_method": f"bootstrap over patients, {samples} samples",
-            "se_bootstrap": resampled.se,
-            "status": resampled.status,
-        }
-        fit = roc.proper(labels, values)
-        proper = {
-            "method": "proper",
-            "auc": fit.auc,
-            "se": fit.se,
-            "se_method": fit.se_method,
-            "ci_low": fit.ci_low,
-            "ci_high": fit.ci_high,
-            "ci_method": "the fit's standard error",
-            "status": fit.status,
-        }
-        entries += [common | empirical | counts, common | proper | counts]
-    return entries
-
-
-def _comparisons(together: Mapping[str, Scores], samples: int, seed: int) -> list[dict[str, Any]]:
-    """Each pair of approaches on the regions of each collection that both scored."""
-    entries = []
-    for a, b in combinations(together, 2):
-        shared = [t for t in dict.fromkeys(together[a].task.tolist()) if t in together[b].task]
-        for task in shared:
-            left, right = (_sorted(together[name], task) for name in (a, b))
-            if not np.array_equal(left.roi_id, right.roi_id):
-                raise ValueError(f"{a} and {b} scored different regions of {task}")
-            if len(set(left.label.tolist())) == 2:
-                names = {"a": a, "b": b, "task": task}
-                for unit in UNITS:
-                    entries += [names | test for test in _tests(left, right, unit, samples, seed)]
-    return entries
-
-
-def _tests(left: Scores, right: Scores, unit: str, samples: int, seed: int) -> list[dict[str, Any]]:
-    """One difference by three methods."""
-    labels, first, case_ids = by_unit(left, unit)
-    second = by_unit(right, unit)[1]
-    entries = []
-    for method in ("proper", "obuchowski", "bootstrap"):
-        drawn = {"samples": samples, "seed": seed} if method == "bootstrap" else {}
-        test = roc.compare(labels, first, second, method=method, clusters=case_ids, **drawn)
-        kept = ("auc_a", "auc_b", "delta", "se", "p_value", "ci_low", "ci_high", "status")
-        entries.append({"unit": unit, "method": method} | {k: getattr(test, k) for k in kept})
-    return entries
-
-
-def _sorted(scores: Scores, task: str) -> Scores:
-    scores = scores.of(scores.task == task)
-    return scores.of(np.argsort(scores.roi_id, kind="stable"))
 
 
 def _describe(rois: RoiSet) -> dict[str, Any]:

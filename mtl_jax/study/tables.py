@@ -7,8 +7,11 @@ import numpy as np
 
 from mtl_jax.config import UNITS
 from mtl_jax.nouns import Run
-from mtl_jax.study.means import Part, mean_area, mean_difference
+from mtl_jax.study import scores as score_tables
+from mtl_jax.study.means import Part, mean_auc, mean_difference
 from mtl_jax.study.scores import Scores, by_unit
+
+POOLED, ONE_FOLD = "pooled over folds", "one fold"  # estimators that are never the headline
 
 
 class Condition(NamedTuple):
@@ -28,29 +31,52 @@ def conditions(runs: Sequence[Run]) -> dict[Condition, list[Run]]:
     return groups
 
 
+def estimator(runs: Sequence[Run]) -> str:
+    """Name what is estimated from the runs of one condition."""
+    several = len({run.initialization for run in runs}) > 1
+    if runs[0].fold is None:
+        return "mean over initializations" if several else "test set"
+    return "mean over folds" + (" and initializations" if several else "")
+
+
+def crossed(a: Sequence[Run], b: Sequence[Run]) -> bool:
+    """Whether initialization r of both starts the same new layers from the same weights: both have
+    output layers of one shape, and as many initializations."""
+    outputs = [len(own[0].tasks) if own[0].heads == "per_task" else 1 for own in (a, b)]
+    starts = [{run.initialization for run in own} for own in (a, b)]
+    return outputs[0] == outputs[1] and starts[0] == starts[1]
+
+
 def area_rows(
-    runs: Sequence[Run], tables: Mapping[str, Scores], target: str
+    runs: Sequence[Run],
+    tables: Mapping[str, Scores],
+    task: str,
+    methods: Sequence[str] = ("empirical",),
 ) -> list[dict[str, Any]]:
-    """A row for each condition and unit: the target's mean AUC over folds and initializations."""
+    """A row for each condition, unit and method: the mean AUC on `task` over folds and
+    initializations; none where its cases are of one class."""
     return [
-        _names(own, target, unit) | mean_area(_parts(own, tables, target, unit))
+        names(own, task, unit, method) | mean_auc(parts, method)
         for own in conditions(runs).values()
         for unit in UNITS
+        for parts in [parts_of(own, tables, task, unit)]
+        if has_both_classes(parts)
+        for method in methods
     ]
 
 
 def difference_rows(
     runs: Sequence[Run],
     tables: Mapping[str, Scores],
-    target: str,
+    task: str,
     pairs: Sequence[tuple[Condition, Condition]],
 ) -> list[dict[str, Any]]:
-    """A row for each pair of conditions and unit: the first's mean area less the second's."""
+    """A row for each pair of conditions and unit: the first's mean AUC minus the second's."""
     groups = conditions(runs)
     rows = []
     for a, b in pairs:
         for unit in UNITS:
-            first, second = (_parts(groups[one], tables, target, unit) for one in (a, b))
+            first, second = (parts_of(groups[one], tables, task, unit) for one in (a, b))
             rows.append(
                 {
                     "a": a.approach,
@@ -58,10 +84,11 @@ def difference_rows(
                     "network_a": a.network,
                     "network_b": b.network,
                     "target_cases": a.target_cases,
-                    "task": target,
+                    "task": task,
                     "unit": unit,
                     "method": "obuchowski",
-                    **mean_difference(first, second),
+                    "estimator": estimator(groups[a]),
+                    **mean_difference(first, second, crossed=crossed(groups[a], groups[b])),
                 }
             )
     return rows
@@ -71,23 +98,28 @@ def difference(
     runs: Sequence[Run],
     first: Mapping[str, Scores],
     second: Mapping[str, Scores],
-    target: str,
+    task: str,
     unit: str,
+    crossed: bool = True,
 ) -> dict[str, Any]:
-    """The mean area of the same runs by the scores of `first` less that by `second`."""
-    return mean_difference(*(_parts(runs, own, target, unit) for own in (first, second)))
+    """The mean AUC of the same runs by the scores of `first` minus that by `second`."""
+    a, b = (parts_of(runs, own, task, unit) for own in (first, second))
+    return mean_difference(a, b, crossed=crossed)
 
 
-def _names(runs: Sequence[Run], target: str, unit: str) -> dict[str, Any]:
+def names(runs: Sequence[Run], task: str, unit: str, method: str) -> dict[str, Any]:
+    """What a row says of where it comes from."""
     run, starts = runs[0], sorted({run.initialization for run in runs})
     folds = {run.fold for run in runs}
     over = "test" if run.fold is None else f"mean of {len(folds)} folds"
+    many = len(starts) > 1 and (run.fold is not None or run.target_cases is not None)
     return {
         "study": run.approach,
-        "task": target,
-        "cases": over + (f", {len(starts)} initializations" if len(starts) > 1 else ""),
+        "task": task,
+        "cases": over + (f", {len(starts)} initializations" if many else ""),
         "unit": unit,
-        "method": "empirical",
+        "method": method,
+        "estimator": estimator(runs),
         "network": run.network,
         "split": None if run.fold is None else run.split,
         "target_cases": run.target_cases,
@@ -95,18 +127,45 @@ def _names(runs: Sequence[Run], target: str, unit: str) -> dict[str, Any]:
     }
 
 
-def _parts(runs: Sequence[Run], tables: Mapping[str, Scores], target: str, unit: str) -> list[Part]:
-    """One Part a fold, its readings in the order of the initializations."""
-    parts = []
-    for fold in dict.fromkeys(run.fold for run in runs):
-        own = sorted((run for run in runs if run.fold == fold), key=_initialization)
-        scored = [tables[run.id].of(tables[run.id].task == target) for run in own]
-        for other in scored[1:]:
-            if not np.array_equal(other.roi_id, scored[0].roi_id):
-                raise ValueError(f"{own[0].id} and another initialization scored different regions")
-        label, _, patient = by_unit(scored[0], unit)
-        parts.append(Part(label, patient, np.array([by_unit(s, unit)[1] for s in scored])))
-    return parts
+def parts_of(runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str) -> list[Part]:
+    """One Part a fold, its scores in the order of the initializations."""
+    return [_part(own, unit) for own in _by_fold(runs, tables, task).values()]
+
+
+def pooled_parts(
+    runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str
+) -> list[Part]:
+    """The folds put together within each initialization, as one Part: scores of different networks
+    are ranked against each other."""
+    folds = _by_fold(runs, tables, task).values()
+    return [_part([score_tables.join(own) for own in zip(*folds, strict=True)], unit)]
+
+
+def has_both_classes(parts: Sequence[Part]) -> bool:
+    return all(len(np.unique(part.label)) == 2 for part in parts)
+
+
+def _by_fold(
+    runs: Sequence[Run], tables: Mapping[str, Scores], task: str
+) -> dict[int | None, list[Scores]]:
+    """Scores of each initialization by fold, sorted by roi_id."""
+    found: dict[int | None, list[Scores]] = {}
+    for run in sorted(runs, key=_initialization):
+        found.setdefault(run.fold, []).append(_sorted(tables[run.id], task))
+    return {fold: found[fold] for fold in sorted(found, key=lambda fold: fold or 0)}
+
+
+def _part(scored: Sequence[Scores], unit: str) -> Part:
+    for other in scored[1:]:
+        if not np.array_equal(other.roi_id, scored[0].roi_id):
+            raise ValueError("two initializations of one fold have scored different ROIs")
+    label, _, patient = by_unit(scored[0], unit)
+    return Part(label, patient, np.array([by_unit(own, unit)[1] for own in scored]))
+
+
+def _sorted(scores: Scores, task: str) -> Scores:
+    scores = scores.of(scores.task == task)
+    return scores.of(np.argsort(scores.roi_id, kind="stable"))
 
 
 def _initialization(run: Run) -> int:

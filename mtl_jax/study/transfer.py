@@ -15,10 +15,15 @@ from mtl_jax.data import shards
 from mtl_jax.nouns import Run
 from mtl_jax.study import driver, tables, workdir
 from mtl_jax.study import scores as score_tables
+from mtl_jax.study.evaluation import in_families
 from mtl_jax.study.materials import Materials, prepare
 from mtl_jax.study.plan import on_test_set, out_of_fold
 
-FIELDS = ("auc", "se", "ci_low", "ci_high", "sd_seeds", "areas", "n_malignant", "n_benign")
+FIELDS = (
+    *("estimator", "auc", "se", "se_method", "ci_low", "ci_high", "ci_method", "df"),
+    *("var_patients", "var_initializations", "sd_initializations", "areas"),
+    *("n_malignant", "n_benign"),
+)
 
 
 def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
                 {"weights": name, "trunk": trunks[name]} | _area(runs, scored, c.data.target)
                 for name, scored in done.items()
             ],
-            "comparisons": _compared(runs, done, c.data.target),
+            "comparisons": _compared(runs, done, c.data.target, trunks),
         }
         workdir.write_json(folder / "results.json", results)
     return results
@@ -66,25 +71,27 @@ def plan(c: ConfigDict) -> str:
 
 def describe(results: dict[str, Any]) -> str:
     """The areas and their differences as two tables of Markdown."""
+    first = results["auc"][0]
     lines = [
-        f"{results['target']}, {results['network']} frozen; per lesion; mean over "
-        f"{len(results['auc'][0]['areas'])} seeds, 95 % intervals with patients as the unit",
+        f"{results['target']}, {results['network']} frozen; lesion-level AUC; "
+        f"{first['estimator']}, {len(first['areas'])} initializations; 95 % intervals: "
+        f"variance over {first['se_method']}",
         "",
-        "| weights | AUC | interval | SD over seeds | malignant | benign | trunk |",
+        "| weights | AUC | interval | SD over initializations | malignant | benign | trunk |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in results["auc"]:
-        spread = "" if row["sd_seeds"] is None else f"{row['sd_seeds']:.3f}"
+        sd = row["sd_initializations"]
+        spread = "" if sd is None else f"{sd:.3f}"
         lines.append(
             f"| {row['weights']} | {row['auc']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} "
             f"| {spread} | {row['n_malignant']} | {row['n_benign']} | {row['trunk']} |"
         )
-    lines += ["", "| difference | AUC | interval | p |", "|---|---|---|---|"]
+    lines += ["", "| difference | AUC | interval | p | p, Holm |", "|---|---|---|---|---|"]
     for row in results["comparisons"]:
-        p = "< 0.001" if row["p_value"] < 0.001 else f"{row['p_value']:.3f}"
         lines.append(
-            f"| {row['a']} less {row['b']} | {row['delta']:+.3f} | {row['ci_low']:+.3f} to "
-            f"{row['ci_high']:+.3f} | {p} |"
+            f"| {row['a']} - {row['b']} | {row['delta']:+.3f} | {row['ci_low']:+.3f} to "
+            f"{row['ci_high']:+.3f} | {_p(row['p_value'])} | {_p(row['p_holm'])} |"
         )
     return "\n".join(lines)
 
@@ -122,12 +129,27 @@ def _area(
     return {field: row[field] for field in FIELDS}
 
 
+def _p(value: float | None) -> str:
+    if value is None:
+        return "not tested (two initializations)"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def _compared(
-    runs: Sequence[Run], done: dict[str, dict[str, score_tables.Scores]], target: str
+    runs: Sequence[Run],
+    done: dict[str, dict[str, score_tables.Scores]],
+    target: str,
+    trunks: dict[str, str],
 ) -> list[dict[str, Any]]:
-    """The last set of weights less each of the others, on the same cases and seeds."""
+    """The last set of weights minus each of the others, on the same cases; crossed where both are
+    of one backbone, whose new layers then start alike."""
     *others, last = done
-    return [
-        {"a": last, "b": other} | tables.difference(runs, done[last], done[other], target, "lesion")
+    rows = [
+        {"a": last, "b": other, "unit": "lesion", "method": "obuchowski", "primary": False}
+        | {"estimator": tables.estimator(runs)}
+        | tables.difference(
+            runs, done[last], done[other], target, "lesion", trunks[last] == trunks[other]
+        )
         for other in others
     ]
+    return in_families(rows, "transfer")

@@ -1,0 +1,19 @@
+"""Adjusts the p-values of a family of tests. It tests nothing itself."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Return Holm's step-down adjusted p-values (n,), in the order given.
+
+    Holm 1979 (Scand J Stat 6:65): the i-th smallest of n, counted from 1, is multiplied by
+    n - i + 1; no adjusted value is below that of a smaller p-value, or above 1.
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    steps = p[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
