@@ -51,9 +51,7 @@ def _parts(work: Work, collection: Mapping[str, Any]) -> list[tuple[str, Sizes]]
     elif name == work.results["target"]:
         used = ("test, not used", f"training and scoring in {work.config['folds']} folds")
     else:
-        held_out = collection["official_split"].get("test", 0)
-        left = f" (less its own test set, {held_out} views)" if held_out else ""
-        used = (f"training in every fold{left}", "scored")
+        used = ("training in every fold", "scored")
     return [(what, part) for what, part in zip(used, (rest, scored), strict=True) if part.cases]
 
 
@@ -87,6 +85,22 @@ def area_rows(work: Work, areas: Sequence[Mapping[str, Any]]) -> list[dict[str, 
             names.index(a["study"]) if work.pooled else 0,
         ),
     )
+
+
+def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
+    """What was not learned so that no patient is learned and tested; and whether an official test
+    set was learned."""
+    name, lines = collection["name"], []
+    counts = work.folds.get("held_out", {}).get(name)
+    if counts:
+        lines.append(
+            f"Not learned, as the patients are in a test set: {counts['cases']} cases"
+            f" ({counts['rois']} views); as they are in the fold held out: at most"
+            f" {counts['cases_in_a_fold']} cases ({counts['rois_in_a_fold']} views)."
+        )
+    if collection.get("official_test_learned"):
+        lines.append("Its official test set is learned, as it is not evaluated in this job.")
+    return lines
 
 
 def left_out(collection: Mapping[str, Any]) -> list[tuple[str, int, str]]:

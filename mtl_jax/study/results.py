@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax import roc
 from mtl_jax.config import UNITS
-from mtl_jax.data import shards
+from mtl_jax.data import patients, shards
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.scores import Scores, by_unit
@@ -43,7 +43,9 @@ def summarize(
         "study": study,
         "target": split.target,
         "split": {"rule": split.rule, "train": len(split.train), "test": len(split.test)},
-        "collections": [_describe(rois) for rois in collections.values()],
+        "collections": [
+            _describe(rois, name in split.official_learned) for name, rois in collections.items()
+        ],
         "weights": dict(weights_card),
         "stages": [
             {"stage": stage, "runs": [run.id for run in runs]} for stage, runs in stages.items()
@@ -208,7 +210,7 @@ def _sorted(scores: Scores, task: str) -> Scores:
     return scores.of(np.argsort(scores.roi_id, kind="stable"))
 
 
-def _describe(rois: RoiSet) -> dict[str, Any]:
+def _describe(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
     """Counts of one collection in the form of the paper's Table 2, and what was decided."""
     index, malignant = rois.index, rois.index["label"] == 1
     lesion = np.char.add(np.char.add(index["case_id"].astype(str), "\t"), index["lesion_id"])
@@ -223,6 +225,8 @@ def _describe(rois: RoiSet) -> dict[str, Any]:
             "benign": len(set(lesion[~malignant])),
         },
         "views": {"malignant": int(malignant.sum()), "benign": int((~malignant).sum())},
+        "namespace": patients.space(rois),
+        "official_test_learned": official_learned,
         "official_split": {mark: int((index["split"] == mark).sum()) for mark in marks if mark},
         "left_out": rois.manifest["left_out"],
         "decisions": rois.manifest["decisions"],
