@@ -163,8 +163,6 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
     cuts = cutting.cut_all(jobs, rules.workers, collection.name)
     seen = _seen(plan, list(by_image.values()), cuts)
     notes = [f"{collection.name}: {note}" for note in doubles.of_images(seen)]
-    for note in [*doubles.of_ids(plan.keys.namespace, _shown(plan)), *doubles.of_images(seen)]:
-        print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
     reasons, failures = list(plan.reasons), []
     places: dict[int, tuple[cutting.Job, int, float]] = {}
     shared = twins.shared_images(
@@ -185,6 +183,8 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
             item = str(view.image_path) if cut.unreadable else where(view)
             failures.append(f"{item}: {cut.errors[place]}")
     _account_for(failures, len(places), plan, rules)
+    for note in [*doubles.of_ids(plan.keys.namespace, _shown(plan)), *doubles.of_images(seen)]:
+        print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
     if not places:
         raise InputError(f"{collection.name}: no lesion left: {cutting.MAGNIFIED}")
     kept = sorted(places)

@@ -33,6 +33,10 @@ _PATTERNS = {
         "case{:04d}",
     ),
 }
+_WRITTEN = {
+    CBIS_DDSM: re.compile(r"(?:\w+-\w+_)?P_\d{5}(?:_\w+)?"),
+    DDSM: re.compile(r"case\d{4}|[ABCD][-_]\d{4}[-_]\d"),
+}
 # Letters that show nothing, and marks that only choose a glyph.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
@@ -74,12 +78,11 @@ def canonical(namespace: str, patient_id: str) -> tuple[str, bool]:
 
 
 def looks_published(namespace: str, ids: Iterable[str]) -> str:
-    """The public namespace that all these ids of another one have the form of; '' if none."""
-    ids = list(ids)
-    for other in _PATTERNS:
-        if other != namespace and namespace not in PUBLIC and ids:
-            if all(canonical(other, one)[1] for one in ids):
-                return other
+    """The public namespace that all these ids of a private one are written in; '' if none."""
+    listed = [] if namespace in PUBLIC else list(ids)
+    for other, strict in _WRITTEN.items():
+        if listed and all(strict.fullmatch(one) for one in listed):
+            return other
     return ""
 
 

@@ -114,7 +114,7 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
         if len(shard) != rois:
             raise InputError(f"{path}: {len(shard)} regions, manifest.json says {rois}{_CURE}")
         shards.append(shard)
-    index = _index(_checked(folder / "index.csv", index_sha256 if verify else None), COLUMNS)
+    index = _index(_checked(folder / "index.csv", index_sha256 if verify else None))
     path = _checked(folder / PATIENTS, patients_sha256 if verify else None)
     patients = _index(path, PATIENT_COLUMNS)
     _checked(folder / "audit.csv", audit_sha256 if verify else None)
@@ -161,7 +161,7 @@ def _write_table(
         table.writerows(lines)
 
 
-def _index(path: Path, columns: Mapping[str, type]) -> Columns:
+def _index(path: Path, columns: Mapping[str, type] = COLUMNS) -> Columns:
     try:
         return Columns(columns, _cells(path, columns))
     except (ValueError, OverflowError, csv.Error) as error:
