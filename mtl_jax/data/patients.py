@@ -236,6 +236,24 @@ def similar_note(pairs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def not_learned(counts: Mapping[str, int]) -> str:
+    """What of a collection is not learned for its patients' sake: an entry of folds.json's
+    `held_out` in words."""
+    parts = []
+    if counts["cases"]:
+        parts.append(
+            f"{counts['cases']} cases ({counts['rois']} regions) are never learned, as their"
+            " patients are in a test set"
+        )
+    if counts["cases_in_a_fold"]:
+        parts.append(
+            f"at most {counts['cases_in_a_fold']} {'more' if parts else 'cases'}"
+            f" ({counts['rois_in_a_fold']} regions) are not learned while their patients are in the"
+            " fold held out"
+        )
+    return "; ".join(parts)
+
+
 def with_patients(rois: RoiSet, patient: Sequence[str]) -> dict[str, np.ndarray]:
     """The table of a collection's patients with other keys, in the order of its lines."""
     return {name: rois.patients[name] for name in COLUMNS} | {"patient": np.array(patient, str)}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.config import default
+from mtl_jax.data import patients
 from mtl_jax.report.folder import FINAL, Work
 
 PLACES = ("data.sources", "data.cache", "weights")  # settings that hold paths
@@ -93,11 +94,7 @@ def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
     name, lines = collection["name"], []
     counts = work.folds.get("held_out", {}).get(name)
     if counts:
-        lines.append(
-            f"Not learned, as the patients are in a test set: {counts['cases']} cases"
-            f" ({counts['rois']} views); as they are in the fold held out: at most"
-            f" {counts['cases_in_a_fold']} cases ({counts['rois_in_a_fold']} views)."
-        )
+        lines.append(f"No patient is learned and tested: {patients.not_learned(counts)}.")
     if collection.get("official_test_learned"):
         lines.append("Its official test set is learned, as it is not evaluated in this job.")
     return lines

@@ -7,11 +7,10 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax.config import OWN_WEIGHTS
-from mtl_jax.data import crosswalk
+from mtl_jax.data import crosswalk, patients
 from mtl_jax.nouns import Run
 from mtl_jax.study.length import Cost
 from mtl_jax.study.materials import Materials
-from mtl_jax.study.splits import Split
 from mtl_jax.training.transfer import frozen_layers
 
 
@@ -25,8 +24,12 @@ def materials(c: ConfigDict, held: Materials) -> None:
             f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
         )
     print(f"split of {held.split.target}: {held.split.rule}")
-    for line in (*crosswalk.matched(held.collections), *patients_kept_apart(held.split)):
+    for line in crosswalk.matched(held.collections):
         print(line)
+    for name, counts in held.split.held_out.items():
+        print(f"{name}: {patients.not_learned(counts)}")
+    for name in held.split.official_learned:
+        print(f"{name}: its official test set is learned, as it is not evaluated in this job")
     for approach in held.approaches:
         print(f"{approach.name}: learns {', '.join(approach.tasks)}")
     card = held.weights.card
@@ -38,31 +41,6 @@ def materials(c: ConfigDict, held: Materials) -> None:
             "note: these are not ImageNet's weights. For those: python tools/convert_weights.py "
             "--download, then --config.weights=imagenet"
         )
-
-
-def patients_kept_apart(split: Split) -> list[str]:
-    """A line for each collection of which cases are not learned for their patients' sake, and for
-    each of which an official test set is learned."""
-    lines = []
-    for name, counts in split.held_out.items():
-        parts = []
-        if counts["cases"]:
-            parts.append(
-                f"{counts['cases']} cases ({counts['rois']} regions) are never learned: their"
-                " patients are in a test set"
-            )
-        if counts["cases_in_a_fold"]:
-            parts.append(
-                f"at most {counts['cases_in_a_fold']} {'more ' if parts else ''}cases"
-                f" ({counts['rois_in_a_fold']} regions) are not learned while their patients are in"
-                " the fold held out"
-            )
-        lines.append(f"{name}: {'; '.join(parts)}")
-    lines += [
-        f"{name}: its official test set is learned, as it is not evaluated in this job"
-        for name in split.official_learned
-    ]
-    return lines
 
 
 def plan(
