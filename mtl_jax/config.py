@@ -97,6 +97,7 @@ def default() -> ConfigDict:
     c.data.target = "sfm"  # the collection that is tested
     c.data.test_fraction = 0.5  # of the target's cases, where the source marks no test set
     c.data.test_each = False  # True: of every collection's, so that each task is tested
+    c.data.crosswalk = placeholder(str)  # CSV of patient_id and ddsm_case, for CBIS-DDSM with DDSM
     c.data.cache = "cache"  # folder of shards and phantom files, shared by all jobs
     c.data.truth_policy = "biopsy_or_followup"  # biopsy: proven lesions alone; birads: any truth
     c.data.strict = False  # True: refuse a collection that would need a repair
@@ -271,13 +272,16 @@ def validate(c: ConfigDict) -> None:
     _need("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
     for source in c.data.sources:
         _need("data.sources", source, ":" in source, "the form name:path")
-    names = {source.partition(":")[0] for source in c.data.sources}
-    _need(
-        "data.sources",
-        c.data.sources,
-        not {"cbis_ddsm", "ddsm"} <= names,
-        "one of cbis_ddsm and ddsm at most: they are of the same patients",
-    )
+    if c.data.crosswalk is None:  # shards and manifests of these two are found out when opened
+        names = {re.split("[:/]", source)[0] for source in c.data.sources}
+        names |= {re.split("[:/]", s)[1] for s in c.data.sources if s.startswith("tfds:")}
+        _need(
+            "data.sources",
+            c.data.sources,
+            "ddsm" not in names or not {"cbis_ddsm", "curated_breast_imaging_ddsm"} & names,
+            "one of CBIS-DDSM and DDSM at most: they are of the same patients under ids that do not"
+            " correspond; or give config.data.crosswalk",
+        )
     _one_of("data.truth_policy", c.data.truth_policy, TRUTH_POLICIES)
     _one_of("data.unusable", c.data.unusable, UNUSABLE)
     _need("data.workers", c.data.workers, 1 <= c.data.workers <= 256, "between 1 and 256")

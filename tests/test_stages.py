@@ -160,9 +160,10 @@ def test_few_cases_are_nested_balanced_and_from_the_training_set() -> None:
 def test_every_collection_can_hold_out_a_test_set() -> None:
     rois = {name: made_up(name, 30, seed=i) for i, name in enumerate(("t", "x"))}
     rois["y"] = made_up("y", 30, "yes")
-    split = splits.split_target(rois["t"], True, 0, 4, 0.4, 0)
-    split = splits.hold_out_others(split, rois, 0.4, 0)
-    assert set(split.others) == {"x"} and len(split.others["x"]) == 12
+    split = splits.divide(rois, "t", ("x", "y"), splits.Rules(True, 0, 4, 0.4, 0))
+    assert set(split.others) == {"x", "y"} and len(split.others["x"]) == 12
+    official = rois["y"].index["case_id"][rois["y"].index["split"] == "test"]
+    assert split.others["y"] == sorted(set(official)) and not split.official_learned
     learned, scored = splits.members(Run("mttl", ("t", "x", "y"), "C1", None, 0), rois, split)
     for name in rois:
         case = rois[name].index["case_id"]

@@ -94,7 +94,9 @@ def _refuse_other(record: dict[str, Any], study: Study, other: Study) -> None:
     for name in record["tasks"]:
         if other.folds["collections"].get(name) != study.folds["collections"][name]:
             raise InputError(f"{other.folder}: its collection {name} is not that of the run")
+    target = study.folds["target"]
     tested = set(study.folds["test"] if record["fold"] is None else [])
+    tested |= set(study.folds["never_learned"].get(target, ()) if tested else [])
     seen = sorted(tested & set(other.folds["train"]))
     if seen:
         raise InputError(

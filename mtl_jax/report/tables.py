@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.config import default
+from mtl_jax.data import patients
 from mtl_jax.report.folder import FINAL, Work
 
 PLACES = ("data.sources", "data.cache", "weights")  # settings that hold paths
@@ -70,6 +71,18 @@ def area_rows(work: Work, areas: Sequence[Mapping[str, Any]]) -> list[dict[str, 
             names.index(a["study"]) if work.pooled else 0,
         ),
     )
+
+
+def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
+    """What was not learned so that no patient is learned and tested; and whether an official test
+    set was learned."""
+    name, lines = collection["name"], []
+    counts = work.folds.get("held_out", {}).get(name)
+    if counts:
+        lines.append(f"No patient is learned and tested: {patients.not_learned(counts)}.")
+    if collection.get("official_test_learned"):
+        lines.append("Its official test set is learned, as it is not evaluated in this job.")
+    return lines
 
 
 def left_out(collection: Mapping[str, Any]) -> list[tuple[str, int, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.config import OWN_WEIGHTS
+from mtl_jax.data import patients
 from mtl_jax.report.folder import FINAL, Work
 
 WEAK = 100  # lesions below which an area is called weak evidence
@@ -186,6 +187,9 @@ def warnings(work: Work) -> list[str]:
             f" {alike[0]['a']} and {alike[0]['b']}: if a film stands under two case ids, it was"
             " learned and tested (folds.json lists them)."
         )
+    similar = work.folds.get("similar_ids", [])
+    if similar:
+        found.append(f"{patients.similar_note(similar)}.")
     for collection in results["collections"]:
         doubtful = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]
         if doubtful:

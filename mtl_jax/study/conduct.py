@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax.analysis import choose as choose_regions
 from mtl_jax.config import STAGES
-from mtl_jax.data import shards
+from mtl_jax.data import patients, shards
 from mtl_jax.models import trunks
 from mtl_jax.nouns import Run
 from mtl_jax.study import driver, leaks, length, splits, stages, tell, workdir
@@ -108,10 +108,14 @@ def _record(folder: Path, materials: Materials, primary: Primary) -> None:
     alike = leaks.across(materials.collections, materials.split)
     if alike:
         print(leaks.note(alike), file=sys.stderr)
+    similar = patients.similar(list(materials.collections.values()))
+    if similar:
+        print(f"mtl_jax: note: {patients.similar_note(similar)}", file=sys.stderr)
+    namespaces = {name: patients.space(rois) for name, rois in materials.collections.items()}
+    found = {"namespaces": namespaces, "similar_ids": similar, "alike": alike}
     workdir.freeze(
         folder / "folds.json",
-        materials.split.record()
-        | {"collections": content, "alike": alike, "primary": primary.record()},
+        materials.split.record() | {"collections": content, "primary": primary.record()} | found,
         "the folds, the collections they were made from, or the primary analysis",
     )
 

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax.config import OWN_WEIGHTS
+from mtl_jax.data import crosswalk, patients
 from mtl_jax.nouns import Run
 from mtl_jax.study.length import Cost
 from mtl_jax.study.materials import Materials
@@ -23,6 +24,12 @@ def materials(c: ConfigDict, held: Materials) -> None:
             f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
         )
     print(f"split of {held.split.target}: {held.split.rule}")
+    for line in crosswalk.matched(held.collections):
+        print(line)
+    for name, counts in held.split.held_out.items():
+        print(f"{name}: {patients.not_learned(counts)}")
+    for name in held.split.official_learned:
+        print(f"{name}: its official test set is learned, as it is not evaluated in this job")
     for approach in held.approaches:
         print(f"{approach.name}: learns {', '.join(approach.tasks)}")
     card = held.weights.card
