@@ -1,0 +1,60 @@
+"""The checks that every study goes through before it trains and after: one folder, one config, one
+environment, folds made once, runs that can be measured, nothing mixed. Trains nothing."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from mtl_jax.data import shards
+from mtl_jax.nouns import Run
+from mtl_jax.study import driver, leaks, provenance, splits, workdir
+from mtl_jax.study.materials import Materials
+from mtl_jax.study.provenance import Provenance
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, c: ConfigDict) -> Iterator[None]:
+    """Keeps other jobs out of `folder`, which becomes the work folder of `c` or already is."""
+    with workdir.alone(folder):
+        workdir.claim(folder, c.to_dict())
+        yield
+
+
+def record(folder: Path, materials: Materials) -> None:
+    """Writes environment.json; and folds.json, before any training and once for all. Reports
+    near-duplicate ROIs."""
+    workdir.record_environment(folder, [device.device_kind for device in jax.devices()])
+    content = {name: shards.content(rois) for name, rois in materials.collections.items()}
+    alike = leaks.across(materials.collections, materials.split)
+    if alike:
+        print(leaks.note(alike), file=sys.stderr)
+    workdir.freeze(
+        folder / "folds.json",
+        materials.split.record() | {"collections": content, "alike": alike},
+        "the folds, or the collections they were made from,",
+    )
+
+
+def refuse_unfit(runs: Sequence[Run], materials: Materials) -> None:
+    """InputError where a run could not learn or not be measured."""
+    for run in runs:
+        splits.refuse_unfit(run, materials.collections, materials.split)
+
+
+def run_all(
+    runs: Sequence[Run],
+    folder: Path,
+    materials: Materials,
+    here: Provenance,
+    c: ConfigDict,
+    finished: driver.Finished,
+) -> None:
+    """Does those of `runs` that are missing in `folder`. InputError where a run done before, or by
+    another process meanwhile, is of another provenance than this job."""
+    provenance.refuse_mixed(runs, folder, here, c)
+    driver.EXECUTORS[c.executor](runs, folder, materials, c, finished)
+    provenance.refuse_mixed(runs, folder, here, c)
