@@ -57,8 +57,8 @@ class Provenance:
         return json.loads(json.dumps(recorded))  # as it comes back from a file
 
     def _data_of(self, run: Run) -> dict[str, Any]:
-        """Digests of the collections of `run`, and of the ids of the ROIs that it learns and that it
-        scores: a changed rule of exclusion changes these alone."""
+        """Digests of the collections of `run`, and of the ids of the ROIs that it learns and those
+        that it scores: a changed rule of exclusion changes these alone."""
         shared = shared_by(run)
         key = (shared.tasks, shared.split, shared.fold, shared.target_cases, shared.initialization)
         if key not in self._data:

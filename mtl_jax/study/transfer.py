@@ -37,7 +37,9 @@ def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
     target, the mean over the seeds; each set is compared with the last one named.
     """
     with guard.claimed(folder, c):
-        starts = {name: _start(c, name, folder) for name in c.transfer.weights}
+        starts: dict[str, Start] = {}
+        for name in c.transfer.weights:
+            starts[name] = _start(c, name, folder, starts)
         materials = next(iter(starts.values())).materials
         runs = _runs(c, materials)
         here = {n: Provenance(*s.materials.of_runs, s.config) for n, s in starts.items()}
@@ -46,6 +48,7 @@ def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
         guard.record(folder, materials)
         _show(c, starts)
         for name, start in starts.items():
+            start.folder.mkdir(parents=True, exist_ok=True)
             workdir.write_json(start.folder / "card.json", start.materials.weights.card)
             todo = driver.missing(runs, start.folder)
             print(f"{name}: {len(runs) - len(todo)} of {len(runs)} runs done before", flush=True)
@@ -75,10 +78,10 @@ def show_plan(c: ConfigDict, folder: Path) -> None:
     """Prints what is about to happen and what it costs; trains nothing. Weights that are still to
     be made are named and not counted."""
     workdir.refuse_other(folder, c.to_dict())
-    starts = {}
+    starts: dict[str, Start] = {}
     for name in c.transfer.weights:
         try:
-            starts[name] = _start(c, name, folder)
+            starts[name] = _start(c, name, folder, starts)
         except InputError as error:
             print(f"{name}: not counted: {error}")
     if starts:
@@ -130,12 +133,14 @@ def describe(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _start(c: ConfigDict, name: str, folder: Path) -> Start:
-    """The job of config.transfer as the study of a single set of weights."""
+def _start(c: ConfigDict, name: str, folder: Path, before: Mapping[str, Start]) -> Start:
+    """The job of config.transfer as the study of a single set of weights, on the collections that
+    those `before` were prepared with."""
     own = c.copy_and_resolve_references()
-    own.study, own.weights = c.transfer.study, name
-    own.model.trunk = weights.find(name, c.model.trunk).card["trunk"]
-    return Start(folder / "weights" / Path(name).name, prepare(own), own)
+    found = weights.find(name, c.model.trunk)
+    own.study, own.weights, own.model.trunk = c.transfer.study, name, found.card["trunk"]
+    shared = next(iter(before.values())).materials if before else prepare(own)
+    return Start(folder / "weights" / Path(name).name, shared._replace(weights=found), own)
 
 
 def _runs(c: ConfigDict, materials: Materials) -> list[Run]:
