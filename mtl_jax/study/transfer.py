@@ -39,7 +39,7 @@ def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
     with guard.claimed(folder, c):
         starts: dict[str, Start] = {}
         for name in c.transfer.weights:
-            starts[name] = _start(c, name, folder, starts)
+            starts[name] = _start(c, name, weights.find(name, c.model.trunk), folder, starts)
         materials = next(iter(starts.values())).materials
         runs = _runs(c, materials)
         here = {n: Provenance(*s.materials.of_runs, s.config) for n, s in starts.items()}
@@ -81,9 +81,11 @@ def show_plan(c: ConfigDict, folder: Path) -> None:
     starts: dict[str, Start] = {}
     for name in c.transfer.weights:
         try:
-            starts[name] = _start(c, name, folder, starts)
+            found = weights.find(name, c.model.trunk)
         except InputError as error:
             print(f"{name}: not counted: {error}")
+        else:
+            starts[name] = _start(c, name, found, folder, starts)
     if starts:
         _show(c, starts)
 
@@ -133,11 +135,12 @@ def describe(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _start(c: ConfigDict, name: str, folder: Path, before: Mapping[str, Start]) -> Start:
+def _start(
+    c: ConfigDict, name: str, found: weights.Weights, folder: Path, before: Mapping[str, Start]
+) -> Start:
     """The job of config.transfer as the study of a single set of weights, on the collections that
     those `before` were prepared with."""
     own = c.copy_and_resolve_references()
-    found = weights.find(name, c.model.trunk)
     own.study, own.weights, own.model.trunk = c.transfer.study, name, found.card["trunk"]
     shared = next(iter(before.values())).materials if before else prepare(own)
     return Start(folder / "weights" / Path(name).name, shared._replace(weights=found), own)
