@@ -217,6 +217,8 @@ def default() -> ConfigDict:
     c.cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
     c.stream = "auto"  # regions that would fill a quarter of the device's memory stay on disk and
     #                    are read batch by batch; always: all of them; it changes no result
+    c.accept_versions = False  # True: go on with runs and checkpoints of other versions or another
+    #                            platform, and mark the results as mixed; set by --accept_versions
     c.executor = "local"  # local: one run after another, here; ray: each a task of a Ray cluster
     c.ray = ConfigDict()  # needs the [ray] extra
     c.ray.address = placeholder(str)  # of a cluster that runs, or auto; None: on this machine alone

@@ -1,5 +1,6 @@
 """What frozen layers give, kept: the same training and scores, shared, and in its place."""
 
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -111,6 +112,27 @@ def test_runs_share_maps_only_where_regions_statistics_and_weights_are_the_same(
     maps(p)
     monkeypatch.setattr(prefix, "_write", lambda *_: pytest.fail("computed again"))
     np.testing.assert_allclose(maps(p)[:], first, rtol=1e-6)
+
+
+@pytest.mark.parametrize("package", ["jax", "jaxlib", "mtl_jax"])
+def test_files_of_another_version_are_not_read(
+    params: dict, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers, p = {"C1": params["C1"]}, made_up_pool()
+    key, version = prefix._key(NETWORK, layers, p), metadata.version
+    assert prefix._key(NETWORK, layers, p) == key
+    monkeypatch.setattr(metadata, "version", lambda n: "9.9" if n == package else version(n))
+    assert prefix._key(NETWORK, layers, p) != key
+
+
+def test_files_of_another_precision_are_not_read(params: dict) -> None:
+    layers, p = {"C1": params["C1"]}, made_up_pool()
+    key = prefix._key(NETWORK, layers, p)
+    with jax.default_matmul_precision("bfloat16"):
+        assert prefix._key(NETWORK, layers, p) != key
+    half = jax.tree.map(lambda a: np.zeros(a.shape, np.float16), layers)
+    zero = jax.tree.map(lambda a: np.zeros(a.shape, np.float32), layers)
+    assert prefix._key(NETWORK, half, p) != prefix._key(NETWORK, zero, p)
 
 
 def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ def summary(folder: Path) -> str:
     InputError where the job has not finished.
     """
     work = folders.read(folder)
-    lines = ["", f"areas under the ROC curve, {work.results['target']}, 95 % intervals"]
+    mixed = " (mixed versions)" if words.is_mixed(work) else ""
+    lines = ["", f"areas under the ROC curve, {work.results['target']}, 95 % intervals{mixed}"]
     lines += _table(work)
     for test in work.results["comparisons"]:
         interval = f"{words.signed(test['ci_low'])} to {words.signed(test['ci_high'])}"

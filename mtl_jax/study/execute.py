@@ -19,8 +19,9 @@ from mtl_jax.nouns import InputError, Params, RoiSet, Run
 from mtl_jax.study import portion, splits, workdir
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.length import epochs
+from mtl_jax.study.provenance import Provenance
 from mtl_jax.study.stages import of_last_stage
-from mtl_jax.training import hosts
+from mtl_jax.training import checkpoint, hosts
 from mtl_jax.training.feed import on_host
 from mtl_jax.training.fit import Training, fit
 from mtl_jax.training.history import TensorBoard
@@ -66,6 +67,8 @@ def execute(
     keep = [c.keep_weights == "all" or of_last_stage(each, c.study) for each in runs]
     recipe = c.train.copy_and_resolve_references()
     recipe.epochs = epochs(run, collections, split, c.train)
+    provenance = Provenance(collections, split, weights, c)
+    made_by = {own: provenance.of(own) for own in runs}
     with contextlib.ExitStack() as boards:
         trainings = []
         for own, folder in zip(runs, folders, strict=True):
@@ -75,7 +78,8 @@ def execute(
             board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
             write = boards.enter_context(board).write
             place = regions[portion.shared_by(own)]
-            trainings.append(Training(folder, params, train_key, write, place))
+            origin = made_by[own], c.accept_versions
+            trainings.append(Training(folder, params, train_key, write, place, *origin))
         trained = fit(
             trainings,
             pool,
@@ -125,6 +129,8 @@ def execute(
                 name: _auc(collections[name].index["label"][rows], of_learned[name])
                 for name, rows in part.learned.items()
             },
+            "provenance": made_by[own]
+            | {checkpoint.BEFORE: checkpoint.versions_before(folder / "checkpoint")},
         }
         workdir.write_json(folder / "run.json", record)
         seconds = round(training + time.monotonic() - begin, 1)

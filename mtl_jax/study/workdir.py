@@ -17,7 +17,9 @@ from mtl_jax.nouns import InputError
 
 # They say where and how the work is done and change no result, so that a job may move; another
 # number of devices changes it by rounding.
+# accept_versions, too, is no setting of the study: what it lets through is recorded with each run.
 PLACES = (
+    "accept_versions",
     "data.cache",
     "data.workers",
     "devices",
@@ -101,6 +103,17 @@ def freeze(path: Path, value: Any, what: str) -> None:
             )
         return
     write_json(path, value)
+
+
+def record_environment(folder: Path, devices: list[str]) -> None:
+    """Writes environment.json. One of other packages or devices that stood there before is kept in
+    its `before`, the oldest first."""
+    path, now = folder / "environment.json", environment(devices)
+    there = _read(path) if path.exists() else now
+    before = there.pop("before", [])
+    if any(there.get(key) != now[key] for key in ("packages", "devices")):
+        before.append(there)
+    write_json(path, now | ({"before": before} if before else {}))
 
 
 def environment(devices: list[str]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from mtl_jax import stop, whole
 from mtl_jax.models.network import Network
 from mtl_jax.nouns import InputError, Params, TrainState
-from mtl_jax.training import devices, hosts, orientations, transfer
+from mtl_jax.training import devices, hosts, orientations, software, transfer
 from mtl_jax.training import lanes as side_by_side
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.epoch import Order, make_epoch
@@ -27,19 +28,25 @@ from mtl_jax.training.pool import Pool, epoch_order, steps_per_epoch
 from mtl_jax.training.prefix import shortcut
 from mtl_jax.training.steps import Metrics
 
-OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard")  # on a training's numbers
+# On a training's numbers.
+OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard", "validation_epochs")
 RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothing
 
 
 class Training(NamedTuple):
     """What one training has of its own: its folder, its initial weights, its random numbers, who
-    is told of each line of its history, and which regions of the pool it learns (None: all)."""
+    is told of each line of its history, and which regions of the pool it learns (None: all).
+
+    `provenance` is what its checkpoints record beside the arguments of `fit`; `accept_versions`:
+    a checkpoint of other versions is resumed as well."""
 
     folder: Path
     params: Params
     key: jax.Array
     report: Report
     regions: range | None = None
+    provenance: Mapping[str, Any] = MappingProxyType({})
+    accept_versions: bool = False
 
 
 def fit(
@@ -79,6 +86,7 @@ def fit(
     hosts.same(
         f"{len(everything)} regions into {first}, {'fed' if on_host(source) else 'on the device'}"
     )
+    hosts.same(", ".join(f"{name} {number}" for name, number in software.versions().items()))
     regions = [everything if each.regions is None else each.regions for each in trainings]
     steps = [steps_per_epoch(len(own), recipe.batch_size) for own in regions]
     if len(set(steps)) > 1 and not (lanes and lanes.uneven):
@@ -91,12 +99,14 @@ def fit(
         "train": {k: v for k, v in recipe.items() if k not in OF_NO_EFFECT},
     }
     checkpoints, states = [], []
-    for (folder, params, key, *_), own in zip(trainings, regions, strict=True):
-        with whole.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        card = made_by | {"regions": len(own), "key": jax.random.key_data(key).tolist()}
-        checkpoints.append(hosts.Shared(Checkpoints(folder / "checkpoint", card)))
-        states.append(TrainState(jnp.int32(0), params, optimizer.init(params)))
+    for each, own in zip(trainings, regions, strict=True):
+        with whole.writing(each.folder):
+            each.folder.mkdir(parents=True, exist_ok=True)
+        key = jax.random.key_data(each.key).tolist()
+        card = {**each.provenance, **made_by, "regions": len(own), "key": key}
+        stored = Checkpoints(each.folder / "checkpoint", card, each.accept_versions)
+        checkpoints.append(hosts.Shared(stored))
+        states.append(TrainState(jnp.int32(0), each.params, optimizer.init(each.params)))
     begin, states = _resume(checkpoints, states)
 
     join, part = partial(side_by_side.stack, lanes=lanes), partial(side_by_side.take, lanes=lanes)

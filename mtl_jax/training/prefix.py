@@ -21,7 +21,7 @@ from mtl_jax import nested
 from mtl_jax.data.rows import Rows, chunks
 from mtl_jax.models.network import LAYERS, Network
 from mtl_jax.nouns import Params
-from mtl_jax.training import devices, orientations
+from mtl_jax.training import devices, orientations, software
 from mtl_jax.training.feed import fetch, on_host
 from mtl_jax.training.pool import Maps, Pool, Source, draw
 
@@ -67,15 +67,22 @@ def forget() -> None:
 
 
 def _key(network: Network, layers: Params, pool: Pool) -> str:
-    """A name for the maps: all that they depend on."""
+    """A name for the maps: all that they depend on. Files of other versions or of another precision
+    have other names, so that no job reads them."""
     digest = hashlib.sha256()
     trunk = type(network).__name__, getattr(network, "lrn", False)
-    made_by = (jax.__version__, jax.devices()[0].device_kind, *trunk, sorted(layers))
+    made_by = {
+        **software.record(),
+        "device": jax.devices()[0].device_kind,
+        "dtype": np.dtype(np.float32).name,
+        "trunk": trunk,
+        "layers": sorted(layers),
+    }
     digest.update(repr(made_by).encode())
     own = nested.flat(layers)
     arrays = (pool.pixels, pool.table, pool.mean, pool.std)
     for array in (*arrays, *(own[path] for path in sorted(own))):
-        digest.update(repr(array.shape).encode())
+        digest.update(repr((array.shape, str(array.dtype))).encode())
         for rows in chunks(array if isinstance(array, Rows) else np.asarray(array)):
             digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()[:32]

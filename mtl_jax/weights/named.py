@@ -1,5 +1,6 @@
 """What `config.weights` names: shipped or ImageNet weights, a folder, Gabor filters, nothing."""
 
+import sysconfig
 from pathlib import Path
 
 from mtl_jax.config import IMAGENET
@@ -9,7 +10,19 @@ from mtl_jax.weights.folder import load
 from mtl_jax.weights.gabor import analytic
 from mtl_jax.weights.table import CONVOLUTIONAL
 
-SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "formulas"
+
+def shipped_folder() -> Path:
+    """The shipped weights: of the checkout, else where a wheel installs its data: for all users,
+    for this one, or beside the packages (pip install --target). The first where none is there."""
+    beside = Path(__file__).resolve().parents[2]
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    data = [Path(sysconfig.get_path("data", scheme)) for scheme in schemes]
+    installed = [place / "share" / "mtl_jax" for place in (*data, beside)]
+    places = [place / "checkpoints" / "formulas" for place in (beside, *installed)]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+SHIPPED = shipped_folder()
 CHECKPOINTS = Path("checkpoints")  # of the current folder: where converted weights are written
 
 
