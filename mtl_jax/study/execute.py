@@ -20,6 +20,7 @@ from mtl_jax.study import portion, splits, workdir
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.length import epochs
 from mtl_jax.study.stages import of_last_stage
+from mtl_jax.study.validation import validators
 from mtl_jax.training import hosts
 from mtl_jax.training.feed import on_host
 from mtl_jax.training.fit import Training, fit
@@ -66,6 +67,8 @@ def execute(
     keep = c.keep_weights == "all" or of_last_stage(run, c.study)
     recipe = c.train.copy_and_resolve_references()
     recipe.epochs = epochs(run, collections, split, c.train)
+    validated = runs if c.train.validation_epochs and hosts.leads() else ()
+    validate = validators(validated, parts, collections, network, cached, c.stream)
     with contextlib.ExitStack() as boards:
         trainings = []
         for own, folder in zip(runs, folders, strict=True):
@@ -74,7 +77,7 @@ def execute(
             board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
             write = boards.enter_context(board).write
             place = regions[portion.shared_by(own)]
-            trainings.append(Training(folder, params, train_key, write, place))
+            trainings.append(Training(folder, params, train_key, write, place, validate.get(own)))
         trained = fit(
             trainings,
             pool,

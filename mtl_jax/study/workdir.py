@@ -15,8 +15,8 @@ from mtl_jax import whole
 from mtl_jax.difference import difference
 from mtl_jax.nouns import InputError
 
-# They say where and how the work is done and change no result, so that a job may move; another
-# number of devices changes it by rounding.
+# They say where and how the work is done, or what is recorded beside it, and change no result, so
+# that a job may move; another number of devices changes it by rounding.
 PLACES = (
     "data.cache",
     "data.workers",
@@ -28,6 +28,7 @@ PLACES = (
     "ray.gpus",
     "ray.retries",
     "stream",
+    "train.validation_epochs",
 )
 PACKAGES = (
     "mtl_jax",
