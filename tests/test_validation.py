@@ -13,6 +13,8 @@ import jax
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
+from study_command import finish, start
+from test_hosts import meeting
 from test_training import NETWORK, fit_these
 
 from mtl_jax import config
@@ -232,3 +234,27 @@ def test_over_four_devices(tmp_path: Path) -> None:
         timeout=300,
     )
     assert ended.stdout.strip().endswith("equal"), ended.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_the_leader_of_two_processes_validates(tmp_path: Path) -> None:
+    settings = {"study": "cross_validation", "network": "C1-C5", "train.validation_epochs": "1"}
+    shared = [
+        start(
+            tmp_path / "two",
+            tmp_path / "cache",
+            {**settings, "devices": "2"},
+            "mttl",
+            {**environment, "JAX_NUM_CPU_DEVICES": "1"},
+        )
+        for environment in meeting(2)
+    ]
+    for process in shared:
+        finish(process)
+    finish(start(tmp_path / "one", tmp_path / "cache", settings, "mttl"))
+    places = sorted((tmp_path / "two" / "runs").iterdir())
+    assert len(places) == 2
+    for place in places:
+        lines = zip(history(place), history(tmp_path / "one" / "runs" / place.name), strict=True)
+        for found, alone in lines:
+            assert found["validation_loss"] == pytest.approx(alone["validation_loss"], rel=1e-4)
