@@ -160,6 +160,8 @@ def default() -> ConfigDict:
     c.train.precision = "float32"  # or bfloat16: of the computation; parameters are always float32
     c.train.task_weights = ()  # 'name:weight' each; a collection not named counts 1
     c.train.checkpoint_epochs = 10
+    c.train.validation_epochs = 5  # interval at which loss and AUC of the held-out fold are
+    #     recorded, in the last epoch too; 0: never. They select nothing
     c.train.tensorboard = False  # needs the [tensorboard] extra
 
     # The source task (configs/pretrain.py): what is learned before any transfer
@@ -239,6 +241,7 @@ def at_preset(c: ConfigDict, preset: str) -> ConfigDict:
         c.cross_validation.initializations = 1
         c.train.epochs = 10
         c.train.batch_size = 32
+        c.train.validation_epochs = 1
         c.train.learning_rate = 0.008  # most layers start at random and see few batches
         c.train.final_learning_rate = 0.0008
         c.data.phantom.difficulty = 0.3
@@ -329,6 +332,7 @@ def validate(c: ConfigDict) -> None:
     _need("train.momentum", t.momentum, 0 <= t.momentum < 1, "in [0, 1)")
     _need("train.weight_decay", t.weight_decay, t.weight_decay >= 0, "at least 0")
     _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
+    _need("train.validation_epochs", t.validation_epochs, t.validation_epochs >= 0, "at least 0")
     _one_of("train.precision", t.precision, PRECISIONS)
     parse_task_weights(t.task_weights)
     _validate_stages(c)

@@ -1,5 +1,6 @@
 """What frozen layers give, kept: the same training and scores, shared, and in its place."""
 
+import weakref
 from importlib import metadata
 from pathlib import Path
 
@@ -140,11 +141,31 @@ def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.M
     pools = [made_up_pool(seed=seed) for seed in range(3)]
     size = 10 * 8 * 3 * 3 * 256 * 4
     monkeypatch.setattr(prefix, "_memory", lambda: (2 * size, 0))
-    a, b, again, c, again_too = (
-        prefix.shortcut(NETWORK, params, pools[i], frozen)[0].maps for i in (0, 1, 0, 2, 0)
-    )
-    assert a is again is again_too
-    assert len(prefix._kept) == 2 and not any(kept is b for kept in prefix._kept.values())
+
+    def maps(number: int) -> jax.Array:
+        return prefix.shortcut(NETWORK, params, pools[number], frozen)[0].maps
+
+    a = maps(0)
+    b = weakref.ref(maps(1))
+    assert maps(0) is a
+    maps(2)
+    assert maps(0) is a
+    assert len(prefix._kept) == 2 and b() is None
     monkeypatch.setattr(prefix, "_memory", lambda: (size / 2, 0))
     source, first = prefix.shortcut(NETWORK, params, made_up_pool(seed=9), frozen)
     assert isinstance(source, pool.Pool) and first == "C1"
+
+
+def test_maps_that_a_training_uses_count_until_it_ends(
+    params: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its held-out fold may not fill memory beside them."""
+    frozen = transfer.frozen_layers("C1-C5")
+    size = 10 * 8 * 3 * 3 * 256 * 4
+    monkeypatch.setattr(prefix, "_memory", lambda: (1.5 * size, 0))
+    in_use, _ = prefix.shortcut(NETWORK, params, made_up_pool(), frozen)
+    beside, _ = prefix.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
+    assert isinstance(in_use, pool.Maps) and isinstance(beside, pool.Pool)
+    del in_use
+    after, _ = prefix.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
+    assert isinstance(after, pool.Maps)

@@ -1,5 +1,6 @@
 """Stages of a study: which runs, which rule chooses, which means, by cases worked by hand."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -185,6 +186,26 @@ def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
     steps = length.cost(sttl, rois, split, recipe, "alexnet").steps
     epoch = steps // length.epochs(sttl, rois, split, recipe)
     assert most <= steps < most + epoch
+
+
+def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
+    rois = {"t": made_up("t", 40)}
+    split = splits.split_target(rois["t"], True, 1, 4, 0.5, 0)
+    run = Run("sttl", ("t",), "C1-C5", 0, 0)
+    recipe = config.default().train
+    recipe.epochs = 7
+    layers = length.layer_operations("alexnet")
+    scored = len(splits.members(run, rois, split)[1]["t"]) * 8
+    one = scored * sum(layers[name] for name in ("F1", "F2", "F3", "F4", "F5"))
+    found = {}
+    for fold in (0, None):
+        own = dataclasses.replace(run, fold=fold)
+        for interval in (0, 3):
+            recipe.validation_epochs = interval
+            cost = length.cost(own, rois, split, recipe, "alexnet")
+            found[fold, interval] = cost.operations
+    assert found[0, 3] - found[0, 0] == pytest.approx(3 * one)  # epochs 3, 6 and 7
+    assert found[None, 3] == found[None, 0]
 
 
 def test_operations_of_a_pass_are_those_of_the_layers() -> None:

@@ -19,6 +19,7 @@ from mtl_jax.report import (
     methods,
     pictures,
     tables,
+    training_figure,
     trunk_words,
     words,
 )
@@ -95,6 +96,8 @@ def render(work: folders.Work, shown: exhibits.Exhibits) -> str:
         sections=_sections(work, shown),
         methods=methods.paragraphs(work),
         key=drawing.key,
+        training_line=training_figure.TRAINING,
+        validation_line=training_figure.VALIDATION,
         samples=curves.SAMPLES,
         scale=_scale(work),
         figure=Counter("Figure"),
@@ -116,7 +119,7 @@ def _sections(work: folders.Work, shown: exhibits.Exhibits) -> list[tuple[str, s
     if work.findings:
         found.append(("inside", "Inside the networks"))
     found += [("data", "Data"), ("network", "Network")]
-    if shown.training:
+    if shown.training or shown.validation:
         found.append(("training", "Training"))
     return [*found, ("methods", "Methods and checklist"), ("settings", "Settings and machine")]
 

@@ -21,6 +21,7 @@ from mtl_jax.study import scores as score_tables
 from mtl_jax.study.length import epochs
 from mtl_jax.study.provenance import Provenance
 from mtl_jax.study.stages import of_last_stage
+from mtl_jax.study.validation import validators
 from mtl_jax.training import checkpoint, hosts
 from mtl_jax.training.feed import on_host
 from mtl_jax.training.fit import Training, fit
@@ -69,6 +70,8 @@ def execute(
     recipe.epochs = epochs(run, collections, split, c.train)
     provenance = Provenance(collections, split, weights, c)
     made_by = {own: provenance.of(own) for own in runs}
+    validated = runs if c.train.validation_epochs and hosts.leads() else ()
+    validate = validators(validated, parts, collections, network, cached, c.stream)
     with contextlib.ExitStack() as boards:
         trainings = []
         for own, folder in zip(runs, folders, strict=True):
@@ -78,8 +81,9 @@ def execute(
             board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
             write = boards.enter_context(board).write
             place = regions[portion.shared_by(own)]
+            validator = validate.get(own)
             origin = made_by[own], c.accept_versions
-            trainings.append(Training(folder, params, train_key, write, place, *origin))
+            trainings.append(Training(folder, params, train_key, write, place, validator, *origin))
         trained = fit(
             trainings,
             pool,

@@ -15,9 +15,9 @@ from mtl_jax import whole
 from mtl_jax.difference import difference
 from mtl_jax.nouns import InputError
 
-# They say where and how the work is done and change no result, so that a job may move; another
-# number of devices changes it by rounding.
-# accept_versions, too, is no setting of the study: what it lets through is recorded with each run.
+# They say where and how the work is done, or what is recorded beside it, and change no result, so
+# that a job may move; another number of devices changes it by rounding. accept_versions, too, is no
+# setting of the study: what it lets through is recorded with each run.
 PLACES = (
     "accept_versions",
     "data.cache",
@@ -30,6 +30,7 @@ PLACES = (
     "ray.gpus",
     "ray.retries",
     "stream",
+    "train.validation_epochs",
 )
 PACKAGES = (
     "mtl_jax",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -22,20 +22,21 @@ from mtl_jax.training import lanes as side_by_side
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.epoch import Order, make_epoch
 from mtl_jax.training.feed import on_host
-from mtl_jax.training.history import History, Report, summarize
+from mtl_jax.training.history import History, Line, Report, summarize
 from mtl_jax.training.lanes import Lanes
 from mtl_jax.training.pool import Pool, epoch_order, steps_per_epoch
 from mtl_jax.training.prefix import shortcut
 from mtl_jax.training.steps import Metrics
 
-# On a training's numbers.
-OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard", "validation_epochs")
+OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard", "validation_epochs")  # on a training's numbers
 RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothing
 
 
 class Training(NamedTuple):
     """What one training has of its own: its folder, its initial weights, its random numbers, who
-    is told of each line of its history, and which regions of the pool it learns (None: all).
+    is told of each line of its history, which regions of the pool it learns (None: all), and what
+    is computed from its weights every `validation_epochs` epochs and recorded, no more (None:
+    nothing).
 
     `provenance` is what its checkpoints record beside the arguments of `fit`; `accept_versions`:
     a checkpoint of other versions is resumed as well."""
@@ -45,6 +46,7 @@ class Training(NamedTuple):
     key: jax.Array
     report: Report
     regions: range | None = None
+    validate: Callable[[Params], Line] | None = None
     provenance: Mapping[str, Any] = MappingProxyType({})
     accept_versions: bool = False
 
@@ -152,6 +154,9 @@ def fit(
                 run = trainings[number].folder.name
                 _refuse_no_number(own, run, done * count, done + 1, recipe.learning_rate)
                 line = summarize(done + 1, own, orders[number].rate[:count], tasks)
+                validate = trainings[number].validate
+                if validate and _validation_due(done + 1, recipe):
+                    line |= validate(devices.here(part(state.params, number=number)))
                 if line["loss"] > RISEN and not risen:
                     risen = True
                     bar.write(
@@ -194,6 +199,11 @@ def _order(key: jax.Array, regions: range, done: int, recipe: ConfigDict, most: 
 
     empty = (0, most - steps)
     return Order(*(np.pad(c, (empty, *[(0, 0)] * (c.ndim - 1))) for c in order))
+
+
+def _validation_due(epoch: int, recipe: ConfigDict) -> bool:
+    interval = recipe.validation_epochs
+    return interval > 0 and (epoch % interval == 0 or epoch == recipe.epochs)
 
 
 def _resume(

@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +30,8 @@ REGIONS_AT_ONCE = 32
 SHARE = 1 / 3  # of a memory: the most that all maps in it take up
 
 _kept: dict[str, jax.Array | np.ndarray] = {}  # maps in memory, those used last at the end
+# All maps in memory: a training holds its own when they are kept no longer.
+_alive: weakref.WeakValueDictionary[str, jax.Array | np.ndarray] = weakref.WeakValueDictionary()
 
 Blocks = Iterator[tuple[int, jax.Array]]  # first pick, maps of it and the following ones
 
@@ -55,7 +58,7 @@ def shortcut(
     if maps is None:
         return pool, LAYERS[0]
     if not isinstance(maps, Rows):
-        _kept[key] = maps
+        _kept[key] = _alive[key] = maps
     columns = (np.repeat(column, orientations.COUNT) for column in (pool.label, pool.task))
     place = jnp.asarray if isinstance(maps, jax.Array) else np.asarray
     return Maps(maps, *map(place, columns)), LAYERS[len(frozen)]
@@ -128,11 +131,14 @@ def _memory() -> tuple[float, float]:
 
 
 def _make_room(size: int, limit: float, kind: type) -> bool:
-    """Whether `size` bytes more fit, if need be in place of the maps used longest ago."""
+    """Whether `size` bytes more fit, if need be in place of the maps used longest ago. Maps that
+    a training is using stay in memory and count."""
     if size > limit:
         return False
     held = [key for key, maps in _kept.items() if isinstance(maps, kind)]
-    while held and size + sum(_kept[key].nbytes for key in held) > limit:
+    while size + sum(maps.nbytes for maps in _alive.values() if isinstance(maps, kind)) > limit:
+        if not held:
+            return False
         del _kept[held.pop(0)]
     return True
 
