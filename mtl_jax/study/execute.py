@@ -70,7 +70,7 @@ def execute(
         trainings = []
         for own, folder in zip(runs, folders, strict=True):
             init_key, train_key = jax.random.split(jax.random.key(own.seed))
-            params = warm_start(init(network, init_key), weights)
+            params = warm_start(init(network, init_key, c.model.initialization), weights)
             board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
             write = boards.enter_context(board).write
             place = regions[portion.shared_by(own)]
@@ -87,6 +87,7 @@ def execute(
             Path(c.data.cache) / "frozen" if cached else None,
             keep,
             lanes,
+            c.model.initialization,
         )
 
     if not hosts.leads():
