@@ -132,7 +132,7 @@ def default() -> ConfigDict:
     c.model = ConfigDict()
     c.model.trunk = "alexnet"  # the paper's (Table 3); vgg16, resnet18: with weights of theirs
     c.model.dropout = 0.5  # after F1 and F2 (2.2)
-    c.model.initialization = "he"  # of new layers, and how biases learn; or krizhevsky2012 (2.2),
+    c.model.initialization = "he"  # of new layers, and the bias rule; or krizhevsky2012 (2.2),
     #                                cuda_convnet2 (docs/method.md has the comparison)
     c.model.heads = "shared"  # shared: one F5 for all collections (2.3); per_task: one each
 

@@ -17,6 +17,7 @@ from mtl_jax.models import trunks
 from mtl_jax.models.initialization import INITIALIZATIONS
 from mtl_jax.models.network import CONVOLUTIONAL, LAYERS, Network, init
 from mtl_jax.nouns import InputError, Run
+from mtl_jax.report import methods
 from mtl_jax.study import execute
 from mtl_jax.training import transfer
 from mtl_jax.training.fit import Training
@@ -42,8 +43,8 @@ def drawn(network: Network, name: str, seed: int = 11) -> dict[str, Any]:
     return jax.device_get(init(network, jax.random.key(seed), name))
 
 
-def test_the_config_names_every_scheme() -> None:
-    assert tuple(INITIALIZATIONS) == config.INITIALIZATIONS
+def test_config_and_report_name_every_scheme() -> None:
+    assert tuple(INITIALIZATIONS) == config.INITIALIZATIONS == tuple(methods.INITIALIZATIONS)
 
 
 def test_he_is_what_the_network_module_draws() -> None:
