@@ -31,6 +31,7 @@ HEADS = ("shared", "per_task")
 PRESETS = ("paper", "demo")
 IMAGENET = "imagenet"  # of config.weights: the folder that tools/convert_weights.py writes
 IMAGENET_STUDIES = ("splits", "depth", "paper")  # at the paper preset they start from ImageNet
+INITIALIZATIONS = ("he", "krizhevsky2012", "cuda_convnet2")
 OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other is a folder
 OF_ALEXNET = ("shipped", "analytic")  # of these
 UNITS = ("view", "lesion")
@@ -144,6 +145,8 @@ def default() -> ConfigDict:
     c.model = ConfigDict()
     c.model.trunk = "alexnet"  # the paper's (Table 3); vgg16, resnet18: with weights of theirs
     c.model.dropout = 0.5  # after F1 and F2 (2.2)
+    c.model.initialization = "he"  # of new layers, and the bias rule; or krizhevsky2012 (2.2),
+    #                                cuda_convnet2 (docs/method.md has the comparison)
     c.model.heads = "shared"  # shared: one F5 for all collections (2.3); per_task: one each
 
     # The training (2.2)
@@ -259,6 +262,7 @@ def validate(c: ConfigDict) -> None:
     _one_of("study", c.study, (*STAGES, SOURCE, TRANSFER))
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
+    _one_of("model.initialization", c.model.initialization, INITIALIZATIONS)
     _validate_trunk(c)
     _one_of("executor", c.executor, EXECUTORS)
     _one_of("keep_weights", c.keep_weights, KEEP)

@@ -183,7 +183,7 @@ def test_lanes_of_several_folds_may_be_uneven(
 
 def one_epoch(make: Callable, dealt: Lanes) -> tuple[TrainState, Metrics]:
     """Two steps of two lanes, of maps of the last convolution, by either form of an epoch."""
-    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C5"), 0.9, 0.0005)
+    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C5"), transfer.SGD(0.9, 0.0005))
     step = steps.make_train_step(NETWORK, optimizer, (1.0, 1.0), "F1")
     maps = jax.random.uniform(jax.random.key(1), (32, 3, 3, 256))
     source = pool.Maps(maps, jnp.arange(32) % 2, jnp.arange(32) // 16)

@@ -77,7 +77,7 @@ def execute(
         for own, folder in zip(runs, folders, strict=True):
             own_key = jax.random.fold_in(jax.random.key(own.seed), own.initialization)
             init_key, train_key = jax.random.split(own_key)
-            params = warm_start(init(network, init_key), weights)
+            params = warm_start(init(network, init_key, c.model.initialization), weights)
             board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
             write = boards.enter_context(board).write
             place = regions[portion.shared_by(own)]
@@ -96,6 +96,7 @@ def execute(
             Path(c.data.cache) / "frozen" if cached else None,
             any(keep),
             lanes,
+            c.model.initialization,
         )
 
     if not hosts.leads():

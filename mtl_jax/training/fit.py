@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax import stop, whole
+from mtl_jax.models.initialization import INITIALIZATIONS
 from mtl_jax.models.network import Network
 from mtl_jax.nouns import InputError, Params, TrainState
 from mtl_jax.training import devices, hosts, orientations, software, transfer
@@ -63,6 +64,7 @@ def fit(
     cache: Path | None = None,
     keep: bool = True,
     lanes: Lanes | None = None,
+    initialization: str = "he",
 ) -> list[Params]:
     """Trains the weights of each of `trainings` on its regions of `pool` by `recipe` (the config's
     `train` section) and returns them.
@@ -72,14 +74,17 @@ def fit(
     `folder`/history.jsonl, a line an epoch, and `folder`/checkpoint/, from which a later call with
     the same arguments goes on to the same result, to the bit on the same device. With `cache`, what
     the frozen layers give is computed once and kept: in memory, or in that folder where memory is
-    too small. `keep`: the last state is saved as well. Asked to stop, it saves the state after the
-    epoch in progress.
+    too small. `initialization` names the scheme of the weights, which decides how biases learn.
+    `keep`: the last state is saved as well. Asked to stop, it saves the state after the epoch in
+    progress.
 
     Raises InputError where the loss or the update stops being a number, where a checkpoint is of
     another training, or where the disk does not take what is written.
     """
     sharding = devices.batch_sharding(1 if lanes else device_count)
-    optimizer = transfer.optimizer(frozen, recipe.momentum, recipe.weight_decay)
+    biases = INITIALIZATIONS[initialization]
+    sgd = transfer.SGD(recipe.momentum, recipe.weight_decay, biases.bias_rate, biases.decay_biases)
+    optimizer = transfer.optimizer(frozen, sgd)
     first_params = trainings[0].params
     source, first = shortcut(network, first_params, pool, frozen, cache) if cache else (pool, "C1")
     if sharding and not on_host(source):
@@ -96,6 +101,7 @@ def fit(
 
     made_by = {
         "network": _fields(network),
+        "initialization": initialization,
         "frozen": frozen,
         "tasks": dict(zip(tasks, task_weights, strict=True)),
         "train": {k: v for k, v in recipe.items() if k not in OF_NO_EFFECT},
@@ -120,8 +126,7 @@ def fit(
     epoch = make_epoch(
         network,
         frozen,
-        recipe.momentum,
-        recipe.weight_decay,
+        sgd,
         task_weights,
         sharding,
         first,
