@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.config import default
-from mtl_jax.report.folder import FINAL, Work
+from mtl_jax.report.folder import SECONDARY, Work
 
 PLACES = ("data.sources", "data.cache", "weights")  # settings that hold paths
 SHOWN = 3  # items named of those left out for one reason
@@ -76,7 +76,7 @@ def area_rows(work: Work, areas: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     """`areas` with whether each is of all scored cases: the target's first, each approach whole
     before its folds; then other collections'."""
     target = work.results["target"]
-    final = [dict(area) | {"final": area["cases"] in FINAL or not work.pooled} for area in areas]
+    final = [dict(area) | {"final": area["estimator"] not in SECONDARY} for area in areas]
     names = [*work.approaches, *(area["study"] for area in areas)]
     return sorted(
         final,
