@@ -20,7 +20,7 @@ from finished_work import DM, HOSTILE, make_folder, make_stages
 
 from mtl_jax import report
 from mtl_jax.nouns import InputError
-from mtl_jax.report import curves, drawing, exhibits, gallery, pictures, tables, words
+from mtl_jax.report import curves, drawing, exhibits, gallery, pictures, statements, tables, words
 from mtl_jax.report import folder as folders
 from mtl_jax.report.findings import Regions
 
@@ -114,7 +114,7 @@ def test_hostile_names_show_as_they_are(finished: Path) -> None:
 
 
 def test_every_area_and_comparison_is_in_the_page(finished: Path, out_of_fold: Path) -> None:
-    for folder, count in ((finished, 16), (out_of_fold, 16)):
+    for folder, count in ((finished, 16), (out_of_fold, 20)):
         text = Page(page_of(folder)).text
         results = json.loads((folder / "results.json").read_text())
         assert len(results["auc"]) == count
@@ -208,7 +208,11 @@ def test_figures_keep_every_digit_that_is_read(finished: Path) -> None:
     for unit in ("view", "lesion"):
         svg = (finished / "figures" / f"roc-{unit}.svg").read_text(encoding="utf-8")
         fits = [a for a in work.results["auc"] if (a["unit"], a["method"]) == (unit, "proper")]
-        for area in (a for a in fits if a["task"] == "sfm"):
+        shown = [a for a in fits if a["headline"]]
+        for fit in (a for a in fits if a["task"] == "sfm" and not a["headline"]):
+            shown += [a for a in work.final_areas(unit) if a["study"] == fit["study"]]
+        assert len(shown) == 2
+        for area in shown:
             assert f"{area['auc']:.3f} ({area['ci_low']:.3f} to {area['ci_high']:.3f})" in svg
         test = next(t for t in work.results["comparisons"] if t["unit"] == unit)
         assert words.p_value(test["p_value"]) in html.unescape(svg)
@@ -328,10 +332,12 @@ def test_a_difference_is_said_to_be_what_all_methods_say() -> None:
     test |= {"ci_low": -0.2, "ci_high": 0.0}
     cases = {(0.01, 0.02): "worse", (0.04, 0.06): "edge", (0.5, 0.4): "alike"}
     for ps, said in cases.items():
-        tests = [test | {"p_value": p} for p in ps]
-        assert words.verdict(tests) == said
-        assert ("STTL ranks these cases better" in words.comparison(tests)) == (said == "worse")
-    assert words.verdict([test | {"p_value": 0.01, "delta": 0.1}]) == "better"
+        tests = [test | {"p_value": p, "primary": False, "p_holm": p} for p in ps]
+        assert statements.verdict(tests) == said
+        assert ("STTL ranks these cases better" in statements.comparison(tests)) == (
+            said == "worse"
+        )
+    assert statements.verdict([test | {"p_value": 0.01, "delta": 0.1}]) == "better"
 
 
 def test_summary_gives_areas_intervals_and_comparison(finished: Path) -> None:
@@ -340,7 +346,15 @@ def test_summary_gives_areas_intervals_and_comparison(finished: Path) -> None:
     for area in results["auc"]:
         if (area["task"], area["method"]) == ("sfm", "empirical"):
             assert f"{area['auc']:.3f}  {area['ci_low']:.3f} to {area['ci_high']:.3f}" in text
-    assert "mttl less sttl per lesion" in text
+    test = results["comparisons"][0]
+    assert f"primary: mttl - sttl, lesion level, test set: {test['delta']:+.3f}" in text
+    assert text.count("primary: ") == 1 and text.count("secondary: ") == 5
+    first = text.strip().splitlines()[0]
+    assert first.startswith(
+        "Primary analysis: lesion-level AUC on the test set of sfm (12 malignant"
+    )
+    assert words.p_value(test["p_value"]) in first and "another training" in first
+    assert text.count("p = ") + text.count("p < ") == 1 + 6 + 5  # adjusted ones among them
     assert words.PHANTOM in text
     assert "0.991" in text
 

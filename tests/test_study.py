@@ -148,7 +148,7 @@ def test_results_by_hand() -> None:
     rois = made_up("t", 4)  # cases 0 and 3 malignant
     good = np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8])
     poor = np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.4, 0.6, 0.8])
-    runs = [Run("mttl", ("t", "x"), "C1", None, 0), Run("sttl", ("t",), "C1", None, 0)]
+    runs = [Run("mttl", ("t",), "C1", None, 0), Run("sttl", ("t",), "C1", None, 0)]
     tables = {runs[0].id: table(rois, good), runs[1].id: table(rois, poor)}
     split = splits.Split("t", [], ["t00"], [], "made up")
     out = summarize({"test": runs}, tables, rois, split)

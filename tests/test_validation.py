@@ -40,7 +40,9 @@ def collection(name: str, cases: int, seed: int) -> RoiSet:
     case = np.array([f"{name}{i}" for i in range(cases)])
     fixed = {"lesion_id": "1", "view": "CC", "split": ""}
     index = {key: np.full(cases, value) for key, value in fixed.items()}
-    return RoiSet(name, index | {"roi_id": case, "case_id": case, "label": label}, (pixels,), {})
+    manifest = {"shards": [], "index": {"sha256": name}}
+    ids = {"roi_id": case, "case_id": case, "label": label}
+    return RoiSet(name, index | ids, (pixels,), manifest)
 
 
 COLLECTIONS = {"t": collection("t", 8, 0), "x": collection("x", 5, 1)}

@@ -94,13 +94,7 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
         "split": study.results["split"],
         "collections": [c for c in study.results["collections"] if c["name"] in run.tasks],
         "official_tests_learned": [t for t in run.tasks if t in split.official_learned],
-        "auc": [
-            area
-            for area in study.results["auc"]
-            if area["study"] == run.approach
-            and area.get("network", run.network) == run.network
-            and area["cases"] in ("test", "pooled")
-        ],
+        "auc": _aucs(study.results["auc"], run),
         "calibration": calibrated(held, own, run.fold is None),
         "operating_points": operating_points(held, own, run.fold is None),
         "no_calibration": None if held else NO_SCORES,
@@ -115,6 +109,28 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
     reference, about["reference_scores"] = _with_out_of_fold(reference, held, split.target)
     about["far"] = ranges.far(reference.features)
     return Model(about, params, reference)
+
+
+def _aucs(rows: list[dict[str, Any]], run: Run) -> list[dict[str, Any]]:
+    """The AUCs of the run's approach: the headlines before pooled ones, no single fold's, and no
+    proper fit that may not stand as a headline."""
+    own = [
+        row
+        for row in rows
+        if row["study"] == run.approach
+        and row.get("network", run.network) == run.network
+        and row["estimator"] != "one fold"
+    ]
+    empirical = {_of_row(row): row["auc"] for row in own if row["method"] == "empirical"}
+    return [
+        row
+        for row in own
+        if row["method"] != "proper" or roc.may_headline(row["status"], empirical[_of_row(row)])
+    ]
+
+
+def _of_row(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["task"], row["unit"], row["estimator"]
 
 
 def _of_task(model: Model, rois: RoiSet, rows: np.ndarray) -> tuple[Reference, dict[str, Any]]:

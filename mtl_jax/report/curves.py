@@ -13,9 +13,11 @@ GRID = np.linspace(0.0, 1.0, 201)  # false positive fractions at which a band is
 
 
 class Curve(NamedTuple):
-    """The curves of one approach: empirical, `fpf` and `tpf` (points,); proper binormal, `fit`,
-    with `fit_fpf` and `fit_tpf`; and the band of the empirical one: `low` and `high` (len(GRID),)
-    true positive fractions at the false positive fractions of GRID."""
+    """The curves of one approach: empirical, `fpf` and `tpf` (points,); proper binormal, `fit_fpf`
+    and `fit_tpf`; and the band of the empirical one: `low` and `high` (len(GRID),) true positive
+    fractions at the false positive fractions of GRID. `shown` is the AUC of the fit with its
+    interval, clustered by patient; where the fit may be no headline (`fitted` False), the
+    empirical one."""
 
     approach: str
     auc: float
@@ -25,7 +27,8 @@ class Curve(NamedTuple):
     tpf: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    fit: roc.Proper
+    shown: roc.AucInterval
+    fitted: bool
     fit_fpf: np.ndarray
     fit_tpf: np.ndarray
 
@@ -43,8 +46,11 @@ def curves(work: Work, unit: str) -> list[Curve]:
             own = roc.empirical(labels, scores)
             low, high = band(labels, scores, cases)
             sizes = (own.n_malignant, own.n_benign)
-            fit = roc.proper(labels, scores)
-            drawn = (own.fpf, own.tpf, low, high, fit, *fit.curve(201))
+            fit = roc.auc_interval(labels, scores, cases, "proper")
+            fitted = roc.may_headline(fit.status, own.auc)
+            shown = fit if fitted else roc.auc_interval(labels, scores, cases)
+            line = roc.proper(labels, scores).curve(201)
+            drawn = (own.fpf, own.tpf, low, high, shown, fitted, *line)
             found.append(Curve(approach, own.auc, *sizes, *drawn))
     return found
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_jax.report import convergence_figure, embedding_figure, gallery, maps_figure
+from mtl_jax.report import convergence_figure, embedding_figure, gallery, maps_figure, statements
 from mtl_jax.report.curves import Curve, curves
 from mtl_jax.report.drawing import Drawn
 from mtl_jax.report.findings import Findings
@@ -73,7 +73,7 @@ def collect(work: Work) -> Exhibits:
     return Exhibits(
         drawn_curves,
         {
-            unit: roc_figure(own, unit, work.tests(unit))
+            unit: roc_figure(own, unit, work.tests(unit), statements.curves_are_of(work))
             for unit, own in drawn_curves.items()
             if own
         },

@@ -13,7 +13,7 @@ from mtl_jax.report import findings
 from mtl_jax.report.findings import Findings
 
 POOLED = ("test", "cross_validation")  # stages that score each region once an approach
-FINAL = ("test", "pooled")  # what the `cases` of an area over all scored regions says
+SECONDARY = ("pooled over folds", "one fold")  # estimators that are never the headline
 
 
 class Scored(NamedTuple):
@@ -31,7 +31,8 @@ class Scored(NamedTuple):
 class Work(NamedTuple):
     """A finished work folder: the parsed JSON files, each run's history by run id (a dict an epoch;
     of `validated` too) and seconds since its latest start (None where not recorded), each
-    approach's scores, and what the analyses found (None where none was made)."""
+    approach's scores (those of its first initialization), and what the analyses found (None where
+    none was made)."""
 
     config: dict[str, Any]
     environment: dict[str, Any]
@@ -58,9 +59,19 @@ class Work(NamedTuple):
 
     @property
     def pooled(self) -> bool:
-        """Whether the last stage scored each region once for each approach: then there are curves,
-        and areas over all regions; else rows of means over folds and seeds."""
+        """Whether the last stage is cross-validation or the test set: then there are curves and
+        comparisons of approaches; else a table of means by condition."""
         return self.results["stages"][-1]["stage"] in POOLED
+
+    @property
+    def primary(self) -> dict[str, Any] | None:
+        """The comparison declared as the primary analysis; None where there is none."""
+        return next((test for test in self.results["comparisons"] if test["primary"]), None)
+
+    @property
+    def initializations(self) -> int:
+        """How many trainings of the last stage differ in their initialization alone."""
+        return max((len(area["initializations"]) for area in self.results["auc"]), default=1)
 
     def tests(self, unit: str) -> list[dict[str, Any]]:
         """The comparisons on the target by this unit."""
@@ -75,22 +86,19 @@ class Work(NamedTuple):
         return list(dict.fromkeys(run["approach"] for run in self.runs))
 
     def final_areas(self, unit: str) -> list[dict[str, Any]]:
-        """The empirical areas on the target's whole test set, or pooled over its folds."""
-        target = self.results["target"]
+        """The empirical AUCs on the target, a row an approach, by the estimator of the headline;
+        none where the last stage is a table of means by condition."""
         return [
             area
             for area in self.results["auc"]
-            if area["method"] == "empirical"
-            and (area["unit"], area["task"]) == (unit, target)
-            and area["cases"] in FINAL
+            if self.pooled
+            and area["headline"]
+            and (area["unit"], area["method"]) == (unit, "empirical")
         ]
 
     def mean_areas(self, unit: str) -> list[dict[str, Any]]:
-        """The areas on the target that are means over folds or seeds, where the last stage gives
-        such."""
-        target = self.results["target"]
-        areas = [area for area in self.results["auc"] if "areas" in area]
-        return [area for area in areas if (area["unit"], area["task"]) == (unit, target)]
+        """The rows of a last stage that is a table of means by condition."""
+        return [row for row in self.results["auc"] if not self.pooled and row["unit"] == unit]
 
 
 def read(folder: Path) -> Work:
@@ -118,7 +126,10 @@ def read(folder: Path) -> Work:
         results,
         {id_: _history(path) for id_, path in histories.items()},
         {id_: _seconds(place / "timing.json") for id_, place in places.items()},
-        _scores([(run["approach"], places[run["id"]]) for run in runs]),
+        # Figures show the first of several initializations, a choice made before any training.
+        _scores(
+            [(run["approach"], places[run["id"]]) for run in runs if not run.get("initialization")]
+        ),
         findings.read(folder / "analysis"),
     )
 

@@ -6,7 +6,7 @@ It states what was done and claims nothing.
 from collections.abc import Mapping
 from typing import Any
 
-from mtl_jax.report import trunk_words, words
+from mtl_jax.report import statements, trunk_words, words
 from mtl_jax.report.folder import Work
 
 PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
@@ -112,10 +112,11 @@ def _statistics(work: Work) -> str:
         f" The {what} was chosen by this rule: {found['rule']}; it gave {found['chosen']}."
         for what, found in work.results["selection"].items()
     )
+    compared += statements.declared(work)
     areas = {area["method"] for area in work.results["auc"]}
     fitted = "empirical and, by maximum likelihood, of proper binormal curves (Metz and Pan 1999)"
     return (
-        f"Stages of the study: {stages}.{chosen} Areas under the ROC curve were "
+        f"Stages of the study: {stages}.{chosen} AUCs were "
         f"{fitted if 'proper' in areas else 'empirical'}, with 95 % intervals.{compared}"
     )
 

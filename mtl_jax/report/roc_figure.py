@@ -12,9 +12,13 @@ from mtl_jax.report.drawing import INK, STYLE, Drawn, line, linestyle, sheet, sv
 FEW = 60  # operating points up to which each is marked
 
 
-def roc_figure(curves: Sequence[Curve], unit: str, tests: Sequence[Mapping[str, Any]]) -> Drawn:
+def roc_figure(
+    curves: Sequence[Curve], unit: str, tests: Sequence[Mapping[str, Any]], note: str = ""
+) -> Drawn:
     """The curves of all approaches over their bands, in a unit square; `tests` are comparisons of
-    this unit, whose differences and p-values are written beside."""
+    this unit, whose differences and p-values are written beside; `note` says which scores the
+    curves are of. An AUC is that of the fitted curve, or, where the fit may not stand as the
+    headline, of the empirical one, which then is the only one drawn."""
     with matplotlib.rc_context(STYLE):
         figure, axes = sheet(3.6, 3.6 + 0.18 * (len(curves) + len(_below(tests))))
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, alpha=0.5)
@@ -22,26 +26,27 @@ def roc_figure(curves: Sequence[Curve], unit: str, tests: Sequence[Mapping[str, 
             axes.fill_between(GRID, curve.low, curve.high, color=line(i), alpha=0.16, linewidth=0)
         for i, curve in enumerate(curves):
             marker = {"marker": "o", "markersize": 2.2} if len(curve.fpf) <= FEW else {}
-            axes.plot(curve.fpf, curve.tpf, color=line(i), linewidth=0.7, alpha=0.65, **marker)
-            fitted = curve.fit
             text = (
-                f"{curve.approach.upper()} {words.number(fitted.auc)} "
-                f"({words.number(fitted.ci_low)} to {words.number(fitted.ci_high)})"
+                f"{curve.approach.upper()} {words.number(curve.shown.auc)} "
+                f"({words.number(curve.shown.ci_low)} to {words.number(curve.shown.ci_high)})"
             )
-            axes.plot(
-                curve.fit_fpf, curve.fit_tpf, color=line(i), linestyle=linestyle(i), label=text
-            )
+            if not curve.fitted:
+                marker = marker | {"label": f"{text}, empirical"}
+            axes.plot(curve.fpf, curve.tpf, color=line(i), linewidth=0.7, alpha=0.65, **marker)
+            if curve.fitted:
+                style = linestyle(i)
+                axes.plot(curve.fit_fpf, curve.fit_tpf, color=line(i), linestyle=style, label=text)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xlabel="false positive fraction", ylabel="true positive fraction")
-        title = "\n".join([*_below(tests), "area under the fitted curve:"])
+        title = "\n".join([*_below(tests), f"AUC of the fitted curve{note}:"])
         figure.legend(loc="outside lower left", title=title, title_fontsize=8.5, alignment="left")
-        names = ", ".join(f"{c.approach.upper()} AUC {c.fit.auc:.3f}" for c in curves)
+        names = ", ".join(f"{c.approach.upper()} AUC {c.shown.auc:.3f}" for c in curves)
         drawn = svg(figure, f"ROC curves per {unit}: {names}")
     rows = []
     for curve in curves:
         for kind, x, y in (
             ("empirical", curve.fpf, curve.tpf),
-            ("proper binormal", curve.fit_fpf, curve.fit_tpf),
+            *([("proper binormal", curve.fit_fpf, curve.fit_tpf)] if curve.fitted else []),
             ("band, low", GRID, curve.low),
             ("band, high", GRID, curve.high),
         ):
@@ -50,12 +55,12 @@ def roc_figure(curves: Sequence[Curve], unit: str, tests: Sequence[Mapping[str, 
 
 
 def _below(tests: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Difference and p of each pair, by the first method that tested it."""
+    """Difference and p of each pair, by the first method that tested it: the primary one first."""
     first: dict[tuple[str, str], Mapping[str, Any]] = {}
     for test in tests:
         first.setdefault((test["a"], test["b"]), test)
     return [
-        f"{test['a'].upper()} less {test['b'].upper()}: {words.signed(test['delta'])}, "
-        f"{words.p_value(test['p_value'])}"
+        f"{test['a'].upper()} \N{MINUS SIGN} {test['b'].upper()}: {words.signed(test['delta'])}, "
+        f"{words.p_value(test['p_value'])} ({'primary' if test['primary'] else 'secondary'})"
         for test in list(first.values())[:3]
     ]

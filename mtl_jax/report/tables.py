@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.config import default
-from mtl_jax.data import patients
-from mtl_jax.report.folder import FINAL, Work
+from mtl_jax.report.folder import SECONDARY, Work
 
 PLACES = ("data.sources", "data.cache", "weights")  # settings that hold paths
 SHOWN = 3  # items named of those left out for one reason
@@ -60,7 +59,7 @@ def area_rows(work: Work, areas: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     """`areas` with whether each is of all scored cases: the target's first, each approach whole
     before its folds; then other collections'."""
     target = work.results["target"]
-    final = [dict(area) | {"final": area["cases"] in FINAL or not work.pooled} for area in areas]
+    final = [dict(area) | {"final": area["estimator"] not in SECONDARY} for area in areas]
     names = [*work.approaches, *(area["study"] for area in areas)]
     return sorted(
         final,
@@ -77,9 +76,9 @@ def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
     """What was not learned so that no patient is learned and tested; and whether an official test
     set was learned."""
     name, lines = collection["name"], []
-    counts = work.folds.get("held_out", {}).get(name)
-    if counts:
-        lines.append(f"No patient is learned and tested: {patients.not_learned(counts)}.")
+    not_learned = work.folds.get("notes", {}).get("held_out", {}).get(name)
+    if not_learned:
+        lines.append(f"No patient is learned and tested: {not_learned}.")
     if collection.get("official_test_learned"):
         lines.append("Its official test set is learned, as it is not evaluated in this job.")
     return lines

@@ -5,30 +5,38 @@ from pathlib import Path
 from typing import Any
 
 from mtl_jax.report import folder as folders
-from mtl_jax.report import words
+from mtl_jax.report import statements, words
 
 
 def summary(folder: Path) -> str:
-    """Areas, comparisons and warnings of a finished work folder, as plain text.
+    """The primary analysis, AUCs, comparisons and warnings of a finished work folder, as text.
 
     InputError where the job has not finished.
     """
     work = folders.read(folder)
     mixed = " (mixed versions)" if words.is_mixed(work) else ""
-    lines = ["", f"areas under the ROC curve, {work.results['target']}, 95 % intervals{mixed}"]
+    target = work.results["target"]
+    lines = ["", statements.answer(work), "", f"AUC, {target}, 95 % intervals{mixed}"]
     lines += _table(work)
-    for test in work.results["comparisons"]:
-        interval = f"{words.signed(test['ci_low'])} to {words.signed(test['ci_high'])}"
-        a, b = (f"{test[side]}{_network(test, side)}" for side in ("a", "b"))
-        on = "" if test["task"] == work.results["target"] else f", {test['task']}"
-        few = f", {test['target_cases']} cases learned" if test.get("target_cases") else ""
-        lines.append(
-            f"{a} less {b} per {test['unit']}{on}{few}: {words.signed(test['delta'])} "
-            f"({interval}), {words.p_value(test['p_value'])}, {words.method(test['method'])}"
-        )
+    lines += [_comparison(test, work.results["target"]) for test in work.results["comparisons"]]
     lines += [f"note: {warning}" for warning in words.warnings(work)]
     lines += [words.PHANTOM] if words.is_phantom(work) else []
     return "\n".join([*lines, "for research only, not for clinical use"])
+
+
+def _comparison(test: Mapping[str, Any], target: str) -> str:
+    kind = "primary" if test["primary"] else f"secondary{statements.selected(test)}"
+    interval = f"{words.signed(test['ci_low'])} to {words.signed(test['ci_high'])}"
+    a, b = (f"{test[side]}{_network(test, side)}" for side in ("a", "b"))
+    on = "" if test["task"] == target else f", {test['task']}"
+    few = f", {test['target_cases']} cases learned" if test.get("target_cases") else ""
+    holm = test["p_holm"]
+    adjusted = "" if holm is None else f" (Holm {words.p_value(holm)})"
+    return (
+        f"{kind}: {a} - {b}, {test['unit']} level{on}{few}, {test['estimator']}: "
+        f"{words.signed(test['delta'])} ({interval}), {words.p_value(test['p_value'])}{adjusted}, "
+        f"{words.method(test['method'])}"
+    )
 
 
 def _condition(area: Mapping[str, Any]) -> str:
@@ -61,7 +69,7 @@ def _table(work: folders.Work) -> list[str]:
                 (
                     _condition(area),
                     unit,
-                    area["cases"],
+                    area["cases"] + statements.selected(area),
                     words.number(area["auc"]),
                     f"{words.number(area['ci_low'])} to {words.number(area['ci_high'])}",
                     str(area["n_malignant"]),

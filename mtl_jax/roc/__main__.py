@@ -9,6 +9,7 @@ from mtl_jax.roc.bootstrap import bootstrap
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import conventional
 from mtl_jax.roc.empirical import empirical
+from mtl_jax.roc.interval import METHODS, auc_interval, may_headline
 from mtl_jax.roc.plot import draw
 from mtl_jax.roc.proper import proper
 from mtl_jax.roc.table import Table, by_lesion, pair, read
@@ -68,10 +69,12 @@ def report(flags: argparse.Namespace) -> None:
 def areas(
     table: Table, first: Table, scores: list[float], unit: str, flags: argparse.Namespace
 ) -> tuple:
-    """Prints every area of one reading; returns its empirical and its proper curve."""
+    """Prints every AUC of one reading, the proper one last where it may be no headline; returns its
+    empirical and its proper curve, and the interval of the latter's AUC."""
     clusters = first.ids.get("case")
     try:
         observed, fit = empirical(first.labels, scores), proper(first.labels, scores)
+        shown = {m: auc_interval(first.labels, scores, clusters, m) for m in METHODS}
         resampled = bootstrap(
             first.labels, scores, clusters, samples=flags.samples, seed=flags.seed
         )
@@ -81,17 +84,23 @@ def areas(
     print(f"{table.name}: {observed.n_malignant} malignant and {observed.n_benign} benign "
           f"{unit}s{patients}")  # fmt: skip
     print(f"{'AUC of':<12}{'AUC':>11}{'SE':>9}{'95 % interval':>20}  status")
-    for name, result in (
-        ("proper", fit),
-        ("empirical", observed),
-        ("bootstrap", resampled),
-        ("binormal", conventional(first.labels, scores)),
-    ):
+    rows = {
+        "proper": shown["proper"] if clusters else fit,
+        "empirical": shown["empirical"] if clusters else observed,
+        "bootstrap": resampled,
+        "binormal": conventional(first.labels, scores),
+    }
+    if not may_headline(fit.status, observed.auc):
+        rows = {name: rows[name] for name in sorted(rows, key=lambda name: name == "proper")}
+    for name, result in rows.items():
         interval = f"{result.ci_low:.4f} to {result.ci_high:.4f}"
         print(f"{name:<12}{result.auc:>11.4f}{result.se:>9.4f}{interval:>20}  {result.status}")
     print(f"d_a {fit.d_a:.4f}, c {fit.c:.4f}, log-likelihood {fit.loglik:.4f}, "
           f"{fit.categories} categories")  # fmt: skip
-    return observed, fit
+    if clusters:
+        print("proper, empirical, bootstrap: clustered by patient; binormal: takes cases as "
+              "independent")  # fmt: skip
+    return observed, fit, rows["proper"]
 
 
 def print_comparison(test: Comparison) -> None:

@@ -65,7 +65,8 @@ def evaluate(
     for row in rows:
         row["selected"] = selected
         row["primary"] = primary is not None and (
-            row["headline"]
+            row["task"] == target
+            and row["estimator"] not in (POOLED, ONE_FOLD)
             and (row["unit"], row["method"]) == (primary.unit, primary.method)
             and row["study"] in (primary.pair or groups)
         )

@@ -48,9 +48,14 @@ def record(
         print(f"mtl_jax: note: {patients.similar_note(similar)}", file=sys.stderr)
     namespaces = {name: patients.space(rois) for name, rois in materials.collections.items()}
     found = {"namespaces": namespaces, "similar_ids": similar, "alike": alike}
+    held_out = materials.split.held_out.items()
+    notes = {  # in words, for the report, which reads files alone
+        "held_out": {name: patients.not_learned(counts) for name, counts in held_out},
+        "similar_ids": patients.similar_note(similar) if similar else "",
+    }
     workdir.freeze(
         folder / "folds.json",
-        materials.split.record() | {"collections": content} | found | dict(more),
+        materials.split.record() | {"collections": content} | found | {"notes": notes} | dict(more),
         "the folds, the collections they were made from, or the primary analysis",
     )
 

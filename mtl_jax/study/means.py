@@ -15,6 +15,7 @@ Cov2 is the mean over pairs of initializations of the covariance by Obuchowski 1
 networks of the folds share most of their training cases is left out, as is usual.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from mtl_jax.roc.influence import of_empirical_area, of_proper_area
 FEWEST = 3  # initializations from which their variance is estimated: two give one degree of freedom
 PATIENTS = "patients (Obuchowski 1997)"
 RESAMPLED = "patients (bootstrap)"
+FITS_KEPT = 2048
 TINY = 1e-28  # a variance below it is rounding
 
 
@@ -254,11 +256,22 @@ def _covariance_of_both(
     return np.atleast_2d(np.cov(areas[:count] - areas[count:] if crossed else areas))
 
 
+@functools.lru_cache(maxsize=FITS_KEPT)
+def _proper(malignant: bytes, scores: bytes) -> tuple[float, np.ndarray, str]:
+    """`of_proper_area`, once for each table of scores: rows and tests of a study ask again."""
+    return of_proper_area(np.frombuffer(malignant, bool), np.frombuffer(scores))
+
+
 def _measure(parts: Sequence[Part], method: str) -> Measured:
-    of_area = of_proper_area if method == "proper" else of_empirical_area
     areas, influences, failed = [], [], []
     for part in parts:
-        found = [of_area(part.label == 1, scores) for scores in part.scores]
+        truth = part.label == 1
+        found = [
+            _proper(truth.tobytes(), np.float64(scores).tobytes())
+            if method == "proper"
+            else of_empirical_area(truth, scores)
+            for scores in part.scores
+        ]
         areas.append([area for area, _, _ in found])
         influences.append(np.array([influence for _, influence, _ in found]) / len(parts))
         failed += [status for _, _, status in found if status != "ok"]

@@ -1,0 +1,176 @@
+"""What the AUCs and comparisons say, in sentences that claim no more. Computes no statistic."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtl_jax.report.folder import SECONDARY, Work
+from mtl_jax.report.words import listed, method, number, p_value, signed
+
+LEVEL = 0.05  # of significance
+
+
+def answer(work: Work) -> str:
+    """The primary analysis in one sentence: unit, numbers of cases, AUCs, difference with its
+    interval and the one p-value; then which sources of variance these hold."""
+    if not work.pooled:
+        return _chosen(work)
+    primary = work.primary
+    unit = primary["unit"] if primary else work.folds["primary"]["unit"]
+    areas = {area["study"]: area for area in work.final_areas(unit)}
+    if not areas:
+        return "No AUC could be measured: the scored lesions are of one class."
+    if primary is None:
+        return f"{_areas_alone(work, unit, areas)} {sources(work)}"
+    a, b = primary["a"], primary["b"]
+    kind = " of the proper binormal fit" if primary["method"] == "proper" else ""
+    found = (
+        f"{_of_what(work, unit, kind, areas[a])}: {number(primary['auc_a'])} with {a.upper()} and "
+        f"{number(primary['auc_b'])} with {b.upper()}, {_difference(primary)} "
+        f"({method(primary['method'])})"
+    )
+    if primary["status"] != "ok":
+        found += f", status {primary['status']} (docs/roc.md)"
+    said = {
+        "alike": "These cases show no difference",
+        "better": f"{a.upper()} is better on these cases",
+        "worse": f"{b.upper()} is better on these cases",
+    }[verdict([primary])]
+    return f"Primary analysis: {found}. {said}. {sources(work)}"
+
+
+def _difference(test: Mapping[str, Any]) -> str:
+    return (
+        f"difference {signed(test['delta'])} (95% CI {signed(test['ci_low'])} to "
+        f"{signed(test['ci_high'])}), {p_value(test['p_value'])}"
+    )
+
+
+def _of_what(work: Work, unit: str, kind: str, area: Mapping[str, Any]) -> str:
+    where = "on the test set" if area["cases"] == "test" else "in cross-validation"
+    return (
+        f"{unit}-level AUC{kind} {where} of {work.results['target']} ({area['n_malignant']} "
+        f"malignant and {area['n_benign']} benign {unit}s of {area['n_cases']} patients)"
+    )
+
+
+def _areas_alone(work: Work, unit: str, areas: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where no comparison is primary."""
+    first = next(iter(areas.values()))
+    listed_areas = listed(
+        [
+            f"{number(area['auc'])} (95% CI {number(area['ci_low'])} to "
+            f"{number(area['ci_high'])}{selected(area)}) with {a.upper()}"
+            for a, area in areas.items()
+        ]
+    )
+    why = work.folds["primary"]["reason"]
+    reason = f" No comparison is primary: {why}." if why else ""
+    what = _of_what(work, unit, "", first)
+    return f"{what[0].upper()}{what[1:]}: {listed_areas}.{reason}"
+
+
+def sources(work: Work) -> str:
+    """Which variances the intervals hold."""
+    count = work.initializations
+    if count == 1:
+        return (
+            "Intervals and p-values hold the variance over patients only; another training, from "
+            "other initial weights, would give other AUCs."
+        )
+    if count == 2:
+        return (
+            "Intervals hold the variance over patients only: with two initializations that between "
+            "initializations cannot be estimated, and nothing is tested."
+        )
+    return (
+        f"Means over {count} initializations; intervals and p-values hold the variance over "
+        "patients and that between initializations."
+    )
+
+
+def declared(work: Work) -> str:
+    """The analysis that was declared before training, for the methods section."""
+    primary = work.primary
+    if primary is None:
+        return ""
+    a, b = (primary[side].upper() for side in ("a", "b"))
+    return (
+        f" The primary analysis, declared before training, is the difference of {a} and {b} at the "
+        f"{primary['unit']} level by {method(primary['method'])}; all other tests are secondary, "
+        "their p-values adjusted by Holm within each family. The standard error of an AUC "
+        f"holds the variance over {_main_area(work, primary)['se_method']}."
+    )
+
+
+def _main_area(work: Work, primary: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next(a for a in work.final_areas(primary["unit"]) if a["study"] == primary["a"])
+
+
+def selected(row: Mapping[str, Any]) -> str:
+    """What is added to an AUC whose split or network was chosen by the same scores."""
+    return ", selected, optimistic" if row.get("selected") else ""
+
+
+def curves_are_of(work: Work) -> str:
+    """Which scores the ROC curves show, where the headline is a mean."""
+    said = ["scores pooled over folds"] if any(r["fold"] is not None for r in work.runs) else []
+    if work.initializations > 1:
+        said.append(f"first of {work.initializations} initializations")
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _chosen(work: Work) -> str:
+    """What a job of splits, depth or a learning curve found."""
+    for what, found in reversed(work.results["selection"].items()):
+        row = next(r for r in found["table"] if r[what] == found["chosen"])
+        return (
+            f"{what.capitalize()} {found['chosen']}, mean {found['unit']}-level AUC "
+            f"{number(row['auc'])} (selected, optimistic), by this rule: {found['rule']}. This "
+            "study has no primary test."
+        )
+    return (
+        "See the learning curve below: AUC by number of training cases, with its intervals. This "
+        "study has no primary test."
+    )
+
+
+def verdict(tests: Sequence[Mapping[str, Any]]) -> str:
+    """What several methods say of one difference, a - b: alike, edge, better or worse."""
+    below = [test["p_value"] is not None and test["p_value"] < LEVEL for test in tests]
+    if all(below):
+        return "better" if tests[0]["delta"] > 0 else "worse"
+    return "edge" if any(below) else "alike"
+
+
+def comparison(tests: Sequence[Mapping[str, Any]]) -> str:
+    """One difference in words: the primary test, or all methods that tested it."""
+    primary = [test for test in tests if test.get("primary")]
+    first = (primary or tests)[0]
+    a, b = first["a"].upper(), first["b"].upper()
+    holm = first.get("p_holm")
+    adjusted = "" if holm is None else f"; adjusted by Holm {p_value(holm)}"
+    seen = (
+        f"{'Primary' if primary else 'Secondary'}{selected(first)}: {first['unit']}-level "
+        f"{a} \N{MINUS SIGN} {b}, {_difference(first)}{adjusted}"
+    )
+    said = verdict(primary or tests)
+    if said == "alike":
+        return (
+            f"{seen}: these cases do not show that the two differ, nor that they are alike: "
+            "they are compatible with every difference in the interval."
+        )
+    if said == "edge":
+        found = listed([f"{p_value(t['p_value'])} by {method(t['method'])}" for t in tests])
+        return f"{seen}: on the edge, for the methods fall on either side of {LEVEL} ({found})."
+    better, worse = (a, b) if said == "better" else (b, a)
+    return f"{seen}: {better} ranks these cases better than {worse} does."
+
+
+def by_difference(work: Work) -> list[list[dict[str, Any]]]:
+    """The comparisons on the target by the estimator of the headline, those of one pair and unit
+    together, lesion level first."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for test in work.results["comparisons"]:
+        if test["task"] == work.results["target"] and test["estimator"] not in SECONDARY:
+            groups.setdefault((test["unit"], test["a"], test["b"]), []).append(test)
+    return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
