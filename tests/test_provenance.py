@@ -14,10 +14,12 @@ import pytest
 from test_study import approaches, made_up
 
 from mtl_jax import config, main, nested, report, weights
+from mtl_jax.analysis import files
 from mtl_jax.data import ingest, shards
 from mtl_jax.nouns import InputError
 from mtl_jax.study import provenance, splits
 from mtl_jax.study.conduct import conduct
+from mtl_jax.study.conventional import conventional_scores
 from mtl_jax.study.plan import on_test_set
 from mtl_jax.study.transfer import show_plan, transfer
 from mtl_jax.training import software
@@ -361,3 +363,34 @@ def test_settings_without_effect_on_the_numbers_are_not_recorded() -> None:
     assert made(**same) == made()
     for field, value in (("train.momentum", 0.8), ("train.epochs", 3), ("model.dropout", 0.1)):
         assert made(**{field: value}) != made()
+
+
+def test_findings_and_conventional_scores_are_made_again_from_other_data(
+    place: Place, tmp_path: Path
+) -> None:
+    """A file in the work folder is read only by a job of the same provenance."""
+    folder = tmp_path / "conventional"
+    (run,) = on_test_set(approaches(("sttl",), "sfm", ("sfm",)), "C1", 0, (0,))
+
+    def scores(shards_folder: str) -> tuple[np.ndarray, int]:
+        rois = shards.open_shards(place.folder / shards_folder / "sfm")
+        split = splits.split_target(rois, True, 0, 4, 0.5, 0)
+        here = provenance.Provenance({"sfm": rois}, split, weights.find("random"), config.default())
+        made_from = {run.id: here.of(run)}
+        found = conventional_scores(folder, [run], {"sfm": rois}, split, 3, 0, made_from)
+        return found["lda"].score, (folder / "lda.csv").stat().st_mtime_ns
+
+    first, made = scores("shards")
+    again, kept = scores("shards")
+    other, remade = scores("other_shards")
+    assert np.array_equal(first, again) and kept == made < remade
+    assert first.shape != other.shape or not np.array_equal(first, other)
+
+    (tmp_path / "maps.npz").write_text("old")
+    files.keep_only(tmp_path, "one")  # nothing says what it was made from
+    assert not (tmp_path / "maps.npz").exists() and (folder / "lda.csv").exists()
+    (tmp_path / "maps.npz").write_text("new")
+    files.keep_only(tmp_path, "one")
+    assert (tmp_path / "maps.npz").exists()
+    files.keep_only(tmp_path, "two")
+    assert not (tmp_path / "maps.npz").exists()
