@@ -8,6 +8,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY mtl_jax mtl_jax
 COPY configs configs
 COPY tools tools
+COPY checkpoints/formulas checkpoints/formulas
 RUN pip install --no-cache-dir --editable ".[$EXTRAS]"
 WORKDIR /work
 ENTRYPOINT ["python", "-m", "mtl_jax.main"]

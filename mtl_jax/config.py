@@ -31,6 +31,7 @@ HEADS = ("shared", "per_task")
 PRESETS = ("paper", "demo")
 IMAGENET = "imagenet"  # of config.weights: the folder that tools/convert_weights.py writes
 IMAGENET_STUDIES = ("splits", "depth", "paper")  # at the paper preset they start from ImageNet
+INITIALIZATIONS = ("he", "krizhevsky2012", "cuda_convnet2")
 OWN_WEIGHTS = ("shipped", "analytic", "random")  # of config.weights; any other is a folder
 OF_ALEXNET = ("shipped", "analytic")  # of these
 UNITS = ("view", "lesion")
@@ -97,6 +98,7 @@ def default() -> ConfigDict:
     c.data.target = "sfm"  # the collection that is tested
     c.data.test_fraction = 0.5  # of the target's cases, where the source marks no test set
     c.data.test_each = False  # True: of every collection's, so that each task is tested
+    c.data.crosswalk = placeholder(str)  # CSV of patient_id and ddsm_case, for CBIS-DDSM with DDSM
     c.data.cache = "cache"  # folder of shards and phantom files, shared by all jobs
     c.data.truth_policy = "biopsy_or_followup"  # biopsy: proven lesions alone; birads: any truth
     c.data.strict = False  # True: refuse a collection that would need a repair
@@ -143,6 +145,8 @@ def default() -> ConfigDict:
     c.model = ConfigDict()
     c.model.trunk = "alexnet"  # the paper's (Table 3); vgg16, resnet18: with weights of theirs
     c.model.dropout = 0.5  # after F1 and F2 (2.2)
+    c.model.initialization = "he"  # of new layers, and the bias rule; or krizhevsky2012 (2.2),
+    #                                cuda_convnet2 (docs/method.md has the comparison)
     c.model.heads = "shared"  # shared: one F5 for all collections (2.3); per_task: one each
 
     # The training (2.2)
@@ -159,6 +163,8 @@ def default() -> ConfigDict:
     c.train.precision = "float32"  # or bfloat16: of the computation; parameters are always float32
     c.train.task_weights = ()  # 'name:weight' each; a collection not named counts 1
     c.train.checkpoint_epochs = 10
+    c.train.validation_epochs = 5  # interval at which loss and AUC of the held-out fold are
+    #     recorded, in the last epoch too; 0: never. They select nothing
     c.train.tensorboard = False  # needs the [tensorboard] extra
 
     # The source task (configs/pretrain.py): what is learned before any transfer
@@ -216,6 +222,8 @@ def default() -> ConfigDict:
     c.cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
     c.stream = "auto"  # regions that would fill a quarter of the device's memory stay on disk and
     #                    are read batch by batch; always: all of them; it changes no result
+    c.accept_versions = False  # True: go on with runs and checkpoints of other versions or another
+    #                            platform, and mark the results as mixed; set by --accept_versions
     c.executor = "local"  # local: one run after another, here; ray: each a task of a Ray cluster
     c.ray = ConfigDict()  # needs the [ray] extra
     c.ray.address = placeholder(str)  # of a cluster that runs, or auto; None: on this machine alone
@@ -236,6 +244,7 @@ def at_preset(c: ConfigDict, preset: str) -> ConfigDict:
         c.cross_validation.initializations = 1
         c.train.epochs = 10
         c.train.batch_size = 32
+        c.train.validation_epochs = 1
         c.train.learning_rate = 0.008  # most layers start at random and see few batches
         c.train.final_learning_rate = 0.0008
         c.data.phantom.difficulty = 0.3
@@ -253,6 +262,7 @@ def validate(c: ConfigDict) -> None:
     _one_of("study", c.study, (*STAGES, SOURCE, TRANSFER))
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
+    _one_of("model.initialization", c.model.initialization, INITIALIZATIONS)
     _validate_trunk(c)
     _one_of("executor", c.executor, EXECUTORS)
     _one_of("keep_weights", c.keep_weights, KEEP)
@@ -271,13 +281,16 @@ def validate(c: ConfigDict) -> None:
     _need("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
     for source in c.data.sources:
         _need("data.sources", source, ":" in source, "the form name:path")
-    names = {source.partition(":")[0] for source in c.data.sources}
-    _need(
-        "data.sources",
-        c.data.sources,
-        not {"cbis_ddsm", "ddsm"} <= names,
-        "one of cbis_ddsm and ddsm at most: they are of the same patients",
-    )
+    if c.data.crosswalk is None:  # shards and manifests of these two are found out when opened
+        names = {re.split("[:/]", source)[0] for source in c.data.sources}
+        names |= {re.split("[:/]", s)[1] for s in c.data.sources if s.startswith("tfds:")}
+        _need(
+            "data.sources",
+            c.data.sources,
+            "ddsm" not in names or not {"cbis_ddsm", "curated_breast_imaging_ddsm"} & names,
+            "one of CBIS-DDSM and DDSM at most: they are of the same patients under ids that do not"
+            " correspond; or give config.data.crosswalk",
+        )
     _one_of("data.truth_policy", c.data.truth_policy, TRUTH_POLICIES)
     _one_of("data.unusable", c.data.unusable, UNUSABLE)
     _need("data.workers", c.data.workers, 1 <= c.data.workers <= 256, "between 1 and 256")
@@ -323,6 +336,7 @@ def validate(c: ConfigDict) -> None:
     _need("train.momentum", t.momentum, 0 <= t.momentum < 1, "in [0, 1)")
     _need("train.weight_decay", t.weight_decay, t.weight_decay >= 0, "at least 0")
     _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
+    _need("train.validation_epochs", t.validation_epochs, t.validation_epochs >= 0, "at least 0")
     _one_of("train.precision", t.precision, PRECISIONS)
     parse_task_weights(t.task_weights)
     _validate_stages(c)

@@ -3,15 +3,38 @@
 from collections.abc import Mapping
 from typing import Any
 
+SHOWN = 48  # characters of a value
+
+
+def changes(
+    there: Mapping[str, Any], here: Mapping[str, Any], but: tuple[str, ...] = ()
+) -> dict[str, tuple[Any, Any]]:
+    """Return the two values of every field that differs, by 'section.field'. Fields in `but` may
+    differ."""
+    before, now = _flat(there), _flat(here)
+    fields = sorted((before | now).keys() - set(but))
+    return {f: (before.get(f), now.get(f)) for f in fields if before.get(f) != now.get(f)}
+
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any], but: tuple[str, ...] = ()) -> str:
     """'train.epochs 2 there, 3 here' for every field that differs, the first four named; '' for
     none. Fields in `but` may differ."""
-    before, now = _flat(there), _flat(here)
-    fields = sorted((before | now).keys() - set(but))
-    differ = [field for field in fields if before.get(field) != now.get(field)]
-    shown = ", ".join(f"{k} {before.get(k)!r} there, {now.get(k)!r} here" for k in differ[:4])
-    return shown + (f" and {len(differ) - 4} more" if len(differ) > 4 else "")
+    return in_words(changes(there, here, but))
+
+
+def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """The line of `difference` for these changes; long values are cut."""
+    named = list(changes.items())[:4]
+    shown = ", ".join(f"{k} {_cut(a)} there, {_cut(b)} here" for k, (a, b) in named)
+    return shown + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
+
+
+def _cut(value: Any) -> str:
+    """A value as it is shown: of a SHA-256 its beginning."""
+    if isinstance(value, str) and len(value) == 64 and value.isalnum():
+        return f"{value[:12]}..."
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

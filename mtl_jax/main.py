@@ -21,6 +21,9 @@ from mtl_jax.nouns import InputError
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Which job, such as configs/mttl.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; made if not there")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the plan and its cost, and train nothing")
+ACCEPT_VERSIONS = flags.DEFINE_bool(
+    "accept_versions", False, "Go on with runs of other versions; results are marked as mixed"
+)
 
 
 def main(_: list[str]) -> None:
@@ -28,6 +31,7 @@ def main(_: list[str]) -> None:
     try:
         stop.listen()
         config = CONFIG.value
+        config.accept_versions |= ACCEPT_VERSIONS.value
         validate(config)
         heap.keep()
         job = partial(JOBS.get(config.study, study), config, Path(WORKDIR.value))
@@ -64,9 +68,12 @@ def source_task(config: ConfigDict, folder: Path) -> None:
 
 
 def transfer(config: ConfigDict, folder: Path) -> None:
-    from mtl_jax.study.transfer import describe, plan, transfer
+    from mtl_jax.study.transfer import describe, show_plan, transfer
 
-    print(plan(config) if DRY_RUN.value else describe(transfer(config, folder)))
+    if DRY_RUN.value:
+        show_plan(config, folder)
+        return
+    print(describe(transfer(config, folder)))
 
 
 def together(job: Callable[[], None], config: ConfigDict) -> None:

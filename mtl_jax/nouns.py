@@ -1,7 +1,7 @@
 """The few central types that rooms hand to each other. They hold data and do no work."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +52,8 @@ class Collection:
     `decisions` are sentences for the record; `root` is the folder that file names are relative to.
     `public_ids`: its ids and file names are published pseudonyms, which may be written as they are;
     those of any other collection are hashed. `sealed`: `root` holds checksums of its files (whole),
-    which are checked before a pixel is read.
+    which are checked before a pixel is read. `namespace`: within which its case ids name patients;
+    '' for the one that data/patients.py gives to its source and name.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Collection:
     decisions: tuple[str, ...] = ()
     public_ids: bool = False
     sealed: bool = False
+    namespace: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,15 @@ class RoiSet:
     `index` maps each column of index.csv to an array with one entry a ROI, which may be made anew
     at every asking and is not written to; `shards` are memory-mapped (n, 128, 128) int16 arrays,
     together in the order of the index, each count worth `manifest["gray_per_count"]` 12-bit gray
-    levels; `manifest` is the parsed manifest.json.
+    levels; `manifest` is the parsed manifest.json. `patients` has a line a case, columns as in
+    data/patients.py; nothing in it: each case is a patient of its own.
     """
 
     name: str
     index: Mapping[str, np.ndarray]
     shards: tuple[np.ndarray, ...]
     manifest: dict[str, Any]
+    patients: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(map(len, self.shards))

@@ -37,7 +37,7 @@ def start(
     kept beside the cache."""
     settings = {**TINY, **other, "data.cache": str(cache)}
     flags = [f"--config.{field}={value}" for field, value in settings.items()]
-    where = (f"--config=configs/{job}.py", f"--workdir={workdir}")
+    where = (f"--config=configs/{job}.py:demo", f"--workdir={workdir}")
     compiled = {
         "JAX_COMPILATION_CACHE_DIR": str(cache / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -48,6 +48,7 @@ def test_every_config_loads_and_is_valid(path: Path, scale: str) -> None:
         ("data.sources", ("mini_mias",), "name:path"),
         ("data.test_fraction", 1.0, "in [0, 1)"),
         ("model.dropout", 1.0, "in [0, 1)"),
+        ("model.initialization", "krizhevsky", "did you mean 'krizhevsky2012'"),
         ("train.learning_rate", 0.0, "above 0"),
         ("train.final_learning_rate", 0.1, "at most train.learning_rate"),
         ("train.task_weights", ("sfm=2",), "name:number"),

@@ -137,8 +137,8 @@ def test_one_training_is_compared_as_two_readings_are(unit: str, method: str) ->
 
 
 def test_reversed_scores_are_no_headline() -> None:
-    """Malignant scores spread more and lie lower: the empirical AUC is below 0.5, that of the
-    proper fit above."""
+    """Malignant scores spread more and lie lower: the empirical AUC is below 0.5, the proper fit's
+    above."""
     rng = np.random.default_rng(4)
     cases = 150
     rois = made_up("t", cases, views=1)

@@ -183,7 +183,7 @@ def test_lanes_of_several_folds_may_be_uneven(
 
 def one_epoch(make: Callable, dealt: Lanes) -> tuple[TrainState, Metrics]:
     """Two steps of two lanes, of maps of the last convolution, by either form of an epoch."""
-    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C5"), 0.9, 0.0005)
+    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C5"), transfer.SGD(0.9, 0.0005))
     step = steps.make_train_step(NETWORK, optimizer, (1.0, 1.0), "F1")
     maps = jax.random.uniform(jax.random.key(1), (32, 3, 3, 256))
     source = pool.Maps(maps, jnp.arange(32) % 2, jnp.arange(32) // 16)
@@ -280,16 +280,21 @@ def test_on_cpus_as_many_go_together_as_there_are_devices() -> None:
 def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
     run = Run("mttl", ("a", "b"), "C1-C3", 0, 0)
     runs = [
-        dataclasses.replace(run, seed=seed, fold=fold) for seed in range(3) for fold in range(2)
+        dataclasses.replace(run, initialization=seed, fold=fold)
+        for seed in range(3)
+        for fold in range(2)
     ]
-    drawn = [dataclasses.replace(run, fold=None, target_cases=4, seed=seed) for seed in range(2)]
+    drawn = [
+        dataclasses.replace(run, fold=None, target_cases=4, initialization=seed)
+        for seed in range(2)
+    ]
     whole = dataclasses.replace(run, fold=None)
     c = config.default()
     c.lanes = 4
     learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
     materials = Materials({}, None, learned, [])
     found = driver.groups([*runs, *drawn, whole], materials, c)
-    told = [[(r.seed, r.fold) for r in group] for group in found]
+    told = [[(r.initialization, r.fold) for r in group] for group in found]
     # Those of a fold lie together; all cases, and fewer of them, are other numbers of steps.
     assert told == [
         [(0, 0), (1, 0), (2, 0), (0, 1)],
@@ -305,7 +310,9 @@ def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
 def test_as_many_folds_go_together_as_fit_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run("mttl", ("a", "b"), "C1-C3", 0, 0)
     runs = [
-        dataclasses.replace(run, seed=seed, fold=fold) for seed in range(2) for fold in range(5)
+        dataclasses.replace(run, initialization=seed, fold=fold)
+        for seed in range(2)
+        for fold in range(5)
     ]
     monkeypatch.setattr(devices, "memory", lambda: (80e9, 128e9))
     # A region's maps are 7 x 7 x 384 floats in eight orientations, 0.6 MB, and a quarter of the

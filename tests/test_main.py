@@ -130,6 +130,39 @@ def test_a_mistake_is_answered_in_one_line(
     assert "Traceback" not in ended.stderr
 
 
+def paper_command(folder: Path, cache: Path, *extra: str) -> subprocess.CompletedProcess:
+    """configs/paper.py at the paper preset, in a folder without ImageNet weights."""
+    where = (f"--config={ROOT}/configs/paper.py", f"--workdir={folder / 'w'}")
+    few = (f"--config.data.cache={cache}", "--config.data.phantom.cases=20", *extra)
+    return subprocess.run(
+        [sys.executable, "-m", "mtl_jax.main", *where, *few],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_the_papers_study_needs_imagenet_weights_and_its_plan_does_not(
+    tmp_path: Path, cache: Path
+) -> None:
+    """Counts of sections 3.1, 3.2, 2.3 and 3.3; 56 of the 482 trainings are shared."""
+    ended = paper_command(tmp_path, cache, "--dry_run")
+    assert ended.returncode == 0, ended.stderr
+    counts = dict(re.findall(r"^(\w+): (\d+) runs", ended.stdout, re.M))
+    assert counts == {"splits": "160", "depth": "240", "cross_validation": "80", "test": "2"}
+    assert "to do: 426 of 426 runs" in ended.stdout
+    for extra, says in (
+        ((), "python tools/convert_weights.py --download"),
+        (("--config.weights=shipped",), "it must be 'imagenet' or a folder"),
+        ((f"--config.weights={ROOT}/checkpoints/formulas",), "no convolutions trained on photo"),
+    ):
+        ended = paper_command(tmp_path, cache, *extra)
+        lines = [line for line in ended.stderr.splitlines() if line.startswith("mtl_jax:")]
+        assert ended.returncode == 2 and len(lines) == 1 and says in lines[0], ended.stderr
+
+
 MANIFEST = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
 ROW = "ours,P{0},1,{1},{0}.pgm,{2},200,20;20;60;60"
 

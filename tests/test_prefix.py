@@ -1,5 +1,7 @@
 """What frozen layers give, kept: the same training and scores, shared, and in its place."""
 
+import weakref
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -113,16 +115,57 @@ def test_runs_share_maps_only_where_regions_statistics_and_weights_are_the_same(
     np.testing.assert_allclose(maps(p)[:], first, rtol=1e-6)
 
 
+@pytest.mark.parametrize("package", ["jax", "jaxlib", "mtl_jax"])
+def test_files_of_another_version_are_not_read(
+    params: dict, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers, p = {"C1": params["C1"]}, made_up_pool()
+    key, version = prefix._key(NETWORK, layers, p), metadata.version
+    assert prefix._key(NETWORK, layers, p) == key
+    monkeypatch.setattr(metadata, "version", lambda n: "9.9" if n == package else version(n))
+    assert prefix._key(NETWORK, layers, p) != key
+
+
+def test_files_of_another_precision_are_not_read(params: dict) -> None:
+    layers, p = {"C1": params["C1"]}, made_up_pool()
+    key = prefix._key(NETWORK, layers, p)
+    with jax.default_matmul_precision("bfloat16"):
+        assert prefix._key(NETWORK, layers, p) != key
+    half = jax.tree.map(lambda a: np.zeros(a.shape, np.float16), layers)
+    zero = jax.tree.map(lambda a: np.zeros(a.shape, np.float32), layers)
+    assert prefix._key(NETWORK, half, p) != prefix._key(NETWORK, zero, p)
+
+
 def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = transfer.frozen_layers("C1-C5")
     pools = [made_up_pool(seed=seed) for seed in range(3)]
     size = 10 * 8 * 3 * 3 * 256 * 4
     monkeypatch.setattr(prefix, "_memory", lambda: (2 * size, 0))
-    a, b, again, c, again_too = (
-        prefix.shortcut(NETWORK, params, pools[i], frozen)[0].maps for i in (0, 1, 0, 2, 0)
-    )
-    assert a is again is again_too
-    assert len(prefix._kept) == 2 and not any(kept is b for kept in prefix._kept.values())
+
+    def maps(number: int) -> jax.Array:
+        return prefix.shortcut(NETWORK, params, pools[number], frozen)[0].maps
+
+    a = maps(0)
+    b = weakref.ref(maps(1))
+    assert maps(0) is a
+    maps(2)
+    assert maps(0) is a
+    assert len(prefix._kept) == 2 and b() is None
     monkeypatch.setattr(prefix, "_memory", lambda: (size / 2, 0))
     source, first = prefix.shortcut(NETWORK, params, made_up_pool(seed=9), frozen)
     assert isinstance(source, pool.Pool) and first == "C1"
+
+
+def test_maps_that_a_training_uses_count_until_it_ends(
+    params: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its held-out fold may not fill memory beside them."""
+    frozen = transfer.frozen_layers("C1-C5")
+    size = 10 * 8 * 3 * 3 * 256 * 4
+    monkeypatch.setattr(prefix, "_memory", lambda: (1.5 * size, 0))
+    in_use, _ = prefix.shortcut(NETWORK, params, made_up_pool(), frozen)
+    beside, _ = prefix.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
+    assert isinstance(in_use, pool.Maps) and isinstance(beside, pool.Pool)
+    del in_use
+    after, _ = prefix.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
+    assert isinstance(after, pool.Maps)

@@ -96,17 +96,19 @@ def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int
     )
     assert done.returncode == 0, done.stderr
     written = [path for path in out.rglob("*") if path.is_file()]
-    assert len(written) == 6  # five of the shards, and the lock
+    assert len(written) == 7  # six of the shards, and the lock
     for path in written:
         assert not found_in(path.read_bytes()), path
         assert not found_in(str(path.relative_to(out)).encode())
     assert not found_in(done.stdout.encode())
     # Only the lines that tell the user which file to mend name files.
     errors = done.stderr.splitlines()
-    assert len(errors) == 5 and all(
+    assert len(errors) == 6 and all(
         line.startswith("mtl_jax: mine: left out:") for line in errors[:4]
     )
-    assert not found_in(errors[4].encode())
+    # Two patients whose headers say the same PatientID, and what was left out.
+    assert "1 PatientIDs of the headers stand under several cases" in errors[4]
+    assert not found_in("\n".join(errors[4:]).encode())
     quoted = ("Zaphod^", "Hospital", "ZAPHOD", "zaphod.", "074211", "042Y")
     assert not any(value in done.stderr for value in quoted)
     with (out / "mine" / "audit.csv").open(newline="") as file:

@@ -128,15 +128,17 @@ def test_every_area_and_comparison_is_in_the_page(finished: Path, out_of_fold: P
 
 def test_data_table_adds_up(finished: Path) -> None:
     work = folders.read(finished)
+    results = json.loads((finished / "results.json").read_text())
     for collection, parts in tables.data_rows(work):
-        rois = json.loads((finished / "results.json").read_text())["collections"]
-        views = next(c["views"] for c in rois if c["name"] == collection["name"])
-        assert [name for name, _ in parts] == ["training", "test"]
-        assert sum(p.views[0] for _, p in parts) == views["malignant"]
-        assert sum(p.views[1] for _, p in parts) == views["benign"]
-        assert [p.cases for _, p in parts] == [30, 30]
-        # Cases 0, 1 of each 5 are malignant and the odd of 60 are tested: 12 each way.
-        assert [p.lesions for _, p in parts] == [(12, 18), (12, 18)]
+        views = next(c["views"] for c in results["collections"] if c["name"] == collection["name"])
+        assert sum(p.views[0] for p in parts) == views["malignant"]
+        assert sum(p.views[1] for p in parts) == views["benign"]
+        assert [p.rois_augmented for p in parts] == [8 * sum(p.views) for p in parts]
+        if collection["name"] == results["target"]:
+            assert [p.used_for for p in parts] == ["training", "test set"]
+            assert [p.cases for p in parts] == [30, 30]
+            # Cases 0, 1 of each 5 are malignant and the odd of 60 are tested: 12 each way.
+            assert [p.lesions for p in parts] == [(12, 18), (12, 18)]
 
 
 def test_curves_have_the_areas_of_the_results(finished: Path) -> None:
@@ -269,7 +271,7 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
     text = Page(page_of(folder)).text
     results = json.loads((folder / "results.json").read_text())
     for what, found in results["selection"].items():
-        assert f"{found['chosen']}, chosen by this rule: {found['rule']}" in text, what
+        assert f"{found['chosen']}, selected by this rule: {found['rule']}" in text, what
     for name in ("splits", "depth", "learning-curve-view"):
         data = (folder / "figures" / f"{name}.csv").read_text(encoding="utf-8")
         rows = list(csv.DictReader(io.StringIO(data)))
@@ -355,6 +357,59 @@ def test_summary_gives_areas_intervals_and_comparison(finished: Path) -> None:
     assert text.count("p = ") + text.count("p < ") == 1 + 6 + 5  # adjusted ones among them
     assert words.PHANTOM in text
     assert "0.991" in text
+
+
+def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "cv", "cross_validation", epochs=5, analysed=False)
+    work = folders.read(folder)
+    mttl, sttl = exhibits.collect(work).validation
+    assert (mttl.approach, sttl.approach, mttl.network) == ("mttl", "sttl", "C1")
+    for one in (mttl, sttl):
+        loss, auc = one.panels
+        assert loss.columns == ("run", "epoch", "loss of sfm", "validation_loss")
+        assert auc.columns == ("run", "epoch", "validation_auc")
+        expected = [
+            (run["id"], line["epoch"], line["loss/sfm"], line["validation_loss"])
+            for run in one.runs
+            for line in work.histories[run["id"]]
+            if line["epoch"] in (2, 4, 5)
+        ]
+        assert len(expected) == 9 and loss.rows == expected
+        # Three folds and their mean, of training and of validation.
+        for drawn, lines in ((loss, {1: 4, 6: 4}), (auc, {1: 4, 6: 0})):
+            for number, count in lines.items():
+                assert drawn.svg.count(f"var(--line-{number})") == count
+    text = Page(page_of(folder)).text
+    caption = next(
+        part for part in text.split("Figure ") if "These values selected nothing" in part
+    )
+    sizes = [run["regions_scored"]["sfm"] for run in mttl.runs]
+    assert f"n: {min(sizes)} to {max(sizes)} ROIs in each held-out fold." in caption
+    assert "3 folds (thin) and their mean (thick)" in caption
+    assert caption.partition("last epoch.")[0].count(". ") == 3  # the number and three sentences
+
+
+def test_a_run_on_the_test_set_has_no_validation_figure(finished: Path) -> None:
+    assert exhibits.collect(folders.read(finished)).validation == []
+    assert "held-out fold" not in Page(page_of(finished)).text
+
+
+def test_folds_of_an_earlier_stage_are_drawn_for_what_was_chosen(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "cv", "cross_validation", ("sttl",), epochs=3, analysed=False)
+    results = json.loads((folder / "results.json").read_text())
+    own = [run["id"] for run in results["runs"]]
+    chosen = [run | {"split": 1} for run in results["runs"]]
+    others = [run | {"id": f"{run['id']}-2", "split": 2} for run in chosen]
+    last = chosen[0] | {"id": "last", "fold": None}
+    results |= {
+        "runs": [*chosen, *others, last],
+        "selection": {"split": {"chosen": 1}},
+        "stages": [
+            {"stage": "splits", "runs": [run["id"] for run in (*chosen, *others)]},
+            {"stage": "test", "runs": ["last"]},
+        ],
+    }
+    assert [run["id"] for run in folders.runs_out_of_fold(results)] == own
 
 
 @pytest.mark.parametrize("missing", ["results.json", "config.json", "scores.csv", "history.jsonl"])

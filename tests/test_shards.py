@@ -164,7 +164,7 @@ def edit(manifest: dict, *keys: str | int, value: object) -> dict:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ((("format_version",), 1), "format version 1, here 3; .*make the shards again"),
+        ((("format_version",), 1), "format version 1, here 4; .*make the shards again"),
         ((("shards", 0, "rois"), 3), "4 regions, manifest.json says 3"),
         ((("shards", 0, "file"), "../../x.npy"), "misnamed"),
         ((("shards",), []), "4 index lines for 0 regions"),

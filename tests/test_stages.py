@@ -1,5 +1,6 @@
 """Stages of a study: which runs, which rule chooses, which means, by cases worked by hand."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from test_study import CARD, RULES, made_up
 from mtl_jax import config, roc
 from mtl_jax.nouns import InputError, Run
 from mtl_jax.study import length, splits, stages, workdir
+from mtl_jax.study.data_use import data_use
 from mtl_jax.study.means import Part, mean_auc, mean_difference
 from mtl_jax.study.plan import Approach, expand
 from mtl_jax.study.results import summarize
@@ -159,9 +161,10 @@ def test_few_cases_are_nested_balanced_and_from_the_training_set() -> None:
 def test_every_collection_can_hold_out_a_test_set() -> None:
     rois = {name: made_up(name, 30, seed=i) for i, name in enumerate(("t", "x"))}
     rois["y"] = made_up("y", 30, "yes")
-    split = splits.split_target(rois["t"], True, 0, 4, 0.4, 0)
-    split = splits.hold_out_others(split, rois, 0.4, 0)
-    assert set(split.others) == {"x"} and len(split.others["x"]) == 12
+    split = splits.divide(rois, "t", ("x", "y"), splits.Rules(True, 0, 4, 0.4, 0))
+    assert set(split.others) == {"x", "y"} and len(split.others["x"]) == 12
+    official = rois["y"].index["case_id"][rois["y"].index["split"] == "test"]
+    assert split.others["y"] == sorted(set(official)) and not split.official_learned
     learned, scored = splits.members(Run("mttl", ("t", "x", "y"), "C1", None, 0), rois, split)
     for name in rois:
         case = rois[name].index["case_id"]
@@ -183,6 +186,26 @@ def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
     steps = length.cost(sttl, rois, split, recipe, "alexnet").steps
     epoch = steps // length.epochs(sttl, rois, split, recipe)
     assert most <= steps < most + epoch
+
+
+def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
+    rois = {"t": made_up("t", 40)}
+    split = splits.split_target(rois["t"], True, 1, 4, 0.5, 0)
+    run = Run("sttl", ("t",), "C1-C5", 0, 0)
+    recipe = config.default().train
+    recipe.epochs = 7
+    layers = length.layer_operations("alexnet")
+    scored = len(splits.members(run, rois, split)[1]["t"]) * 8
+    one = scored * sum(layers[name] for name in ("F1", "F2", "F3", "F4", "F5"))
+    found = {}
+    for fold in (0, None):
+        own = dataclasses.replace(run, fold=fold)
+        for interval in (0, 3):
+            recipe.validation_epochs = interval
+            cost = length.cost(own, rois, split, recipe, "alexnet")
+            found[fold, interval] = cost.operations
+    assert found[0, 3] - found[0, 0] == pytest.approx(3 * one)  # epochs 3, 6 and 7
+    assert found[None, 3] == found[None, 0]
 
 
 def test_operations_of_a_pass_are_those_of_the_layers() -> None:
@@ -271,6 +294,27 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
     row = depth["C1-C3", "view"]
     assert row["auc"] == 1 and row["initializations"] == [0, 1] and np.shape(row["areas"]) == (2, 2)
     assert row["status"] == "perfect" and row["ci_low"] < 1
+
+
+def test_the_use_of_the_data_is_that_of_the_stages_that_ran() -> None:
+    """The paper's study: training cases are in every stage, test cases in the last alone; another
+    collection is trained on from the cross-validation on."""
+    rois = {"t": made_up("t", 24, "yes", seed=1), "x": made_up("x", 12)}
+    split = splits.split_target(rois["t"], True, 2, 2, 0.0, 0)
+    c = paper_config()
+    c.folds, c.splits.count, c.data.target = 2, 2, "t"
+    for stage in ("splits", "depth", "cross_validation"):
+        c[stage].initializations = 1
+    both = expand(("mttl", "sttl"), "t", ("t", "x"), "shared", {})
+    runs = {s: stages.runs_of(s, c, both, stages.Choice(1, "C1")) for s in config.STAGES["paper"]}
+    train, test, other = data_use(runs, rois, split)
+    in_folds = ["splits", "depth", "cross_validation"]
+    assert (train["trained_in"], train["evaluated_in"]) == ([*in_folds, "test"], in_folds)
+    assert (test["trained_in"], test["evaluated_in"]) == ([], ["test"])
+    assert (other["trained_in"], other["evaluated_in"]) == (["cross_validation", "test"], [])
+    assert (train["cases"], test["cases"]) == (len(split.train), len(split.test))
+    # 12 cases of two views, every third malignant; eight orientations each.
+    assert other["lesions"] == {"malignant": 4, "benign": 8} and other["rois_augmented"] == 192
 
 
 # Which means

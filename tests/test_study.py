@@ -82,9 +82,9 @@ def test_nobody_is_learned_and_scored(study: str, official: str) -> None:
                 case = rois.index["case_id"]
                 assert not set(case[learned[name]]) & set(case[scored[name]])
             assert set(target.index["label"][learned["t"]]) == {0, 1}
-            # Collections that mark no test set are added whole (section 3.3).
-            assert len(learned["x"]) == len(others["x"])
-            assert len(learned["y"]) == (others["y"].index["split"] == "train").sum()
+            # The others are added whole (section 3.3), a test set of their own included.
+            assert all(len(learned[name]) == len(rois) for name, rois in others.items())
+            assert not any(len(scored[name]) for name in others)
             scored_cases.update(target.index["roi_id"][scored["t"]].tolist())
         expected = split.test if study == "test" else split.train
         rows = np.isin(target.index["case_id"], expected)

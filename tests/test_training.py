@@ -60,6 +60,7 @@ def fit_these(
     cache: Path | None = None,
     source: pool.Pool | None = None,
     keep: bool = True,
+    initialization: str = "he",
     **changes: object,
 ) -> list[dict]:
     return fit(
@@ -74,12 +75,14 @@ def fit_these(
         cache,
         keep,
         lanes,
+        initialization,
     )
 
 
 @pytest.mark.parametrize("network", config.NETWORKS)
 def test_frozen_layers_have_no_optimizer_state(params: dict, network: str) -> None:
-    state = transfer.optimizer(transfer.frozen_layers(network), 0.9, 0.0005).init(params)
+    optimizer = transfer.optimizer(transfer.frozen_layers(network), transfer.SGD(0.9, 0.0005))
+    state = optimizer.init(params)
     momentum = [leaf for leaf in jax.tree.leaves(state) if np.ndim(leaf)]
     assert len(momentum) == LEAVES[network]
 
@@ -111,7 +114,7 @@ def test_three_steps_against_the_update_equations_by_hand(params: dict) -> None:
 
 def three_steps_by_hand(params: dict) -> None:
     network = alexnet.AlexNet()
-    optimizer = transfer.optimizer(("C1", "C2"), 0.9, 0.0005)
+    optimizer = transfer.optimizer(("C1", "C2"), transfer.SGD(0.9, 0.0005))
     step = jax.jit(steps.make_train_step(network, optimizer, (1.0, 3.0), precision="float64"))
     state = TrainState(jnp.int32(0), params, optimizer.init(params))
     key = jax.random.key(1)
@@ -149,7 +152,7 @@ def three_steps_by_hand(params: dict) -> None:
 def test_a_head_learns_nothing_from_other_tasks_rows() -> None:
     network = alexnet.AlexNet(outputs=4)
     params = alexnet.init(network, jax.random.key(0))
-    optimizer = transfer.optimizer((), 0.0, 0.0)
+    optimizer = transfer.optimizer((), transfer.SGD(0.0, 0.0))
     step = jax.jit(steps.make_train_step(network, optimizer, (1.0, 1.0)))
     image = jax.random.normal(jax.random.key(0), (4, 128, 128, 3))
     batch = Batch(image, jnp.array([0, 1, 0, 1]), jnp.full(4, 1), jnp.ones(4))
@@ -215,7 +218,7 @@ def test_it_learns_what_can_be_learned(params: dict, tmp_path: Path) -> None:
 def test_bfloat16_learns_the_same_with_weights_in_float32(params: dict) -> None:
     """A step in bfloat16 has the direction of one in float32, and is not the same: each of eight
     layers, there and back, rounds to 8 bits, which adds up to a tenth."""
-    optimizer = transfer.optimizer(("C1", "C2", "C3", "C4", "C5"), 0.9, 0.0005)
+    optimizer = transfer.optimizer(("C1", "C2", "C3", "C4", "C5"), transfer.SGD(0.9, 0.0005))
     batch = pool.draw(made_up_pool(), jnp.arange(16), jnp.ones(16))
     moved = {}
     for precision in ("float32", "bfloat16"):
@@ -319,7 +322,7 @@ def test_history_goes_to_tensorboard_where_asked(tmp_path: Path) -> None:
 def test_the_epoch_in_one_loop_is_the_epoch_step_by_step(params: dict) -> None:
     """What accelerators run, on the CPU: no backward convolution is left in the loop at C1-C5."""
     frozen = transfer.frozen_layers("C1-C5")
-    optimizer = transfer.optimizer(frozen, 0.9, 0.0005)
+    optimizer = transfer.optimizer(frozen, transfer.SGD(0.9, 0.0005))
     step = steps.make_train_step(NETWORK, optimizer, (1.0, 1.0))
     p, key = made_up_pool(), jax.random.key(3)
     order = epoch.Order(*pool.epoch_order(key, len(p.label), 16), jnp.full(5, 0.001))

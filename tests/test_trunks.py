@@ -297,7 +297,7 @@ def test_warm_start_puts_nested_layers_in(started: dict, converted: dict) -> Non
 
 
 def test_frozen_stages_have_no_optimizer_state(started: dict) -> None:
-    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C4"), 0.9, 0.0)
+    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C4"), transfer.SGD(0.9, 0.0))
     momentum = jax.tree.leaves(jax.eval_shape(optimizer.init, started))
     c5 = 2 * (4 + 1)  # kernel and bias of four convolutions and a shortcut
     assert len([leaf for leaf in momentum if leaf.ndim]) == c5 + 2 * 5

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -334,11 +335,25 @@ def test_weights_by_name(converted: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)  # from wherever the package is run
     if named.SHIPPED.is_dir():
         assert list(weights.find("shipped").params) == ["C1", "C2", "C3", "C4", "C5"]
-    monkeypatch.setattr(named, "SHIPPED", tmp_path / "formulas")  # as in a wheel
-    found = weights.find("shipped")
-    assert list(found.params) == ["C1"]
-    assert found.card["note"].startswith("The shipped weights are not at")
+    monkeypatch.setattr(named, "SHIPPED", tmp_path / "formulas")  # nothing takes their place
+    assert "formulas is not there; reinstall" in one_line(lambda: weights.find("shipped"))
     assert "no card.json" in one_line(lambda: weights.find("nowhere"))
+
+
+def test_imagenet_is_the_folder_that_the_conversion_writes(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    missing = one_line(lambda: weights.find("imagenet"))
+    assert "python tools/convert_weights.py --download" in missing and "\n" not in missing
+    planned = weights.planned("imagenet", "alexnet")
+    assert list(planned.params) == ["C1", "C2", "C3", "C4", "C5"]
+    assert "Not there yet" in planned.card["note"]
+    with pytest.raises(InputError, match="vgg16_imagenet is not there.*FILE --output"):
+        weights.find("imagenet", "vgg16")
+    shutil.copytree(converted, tmp_path / "checkpoints" / "alexnet_imagenet")
+    for find in (weights.find, weights.planned):
+        assert same(find("imagenet", "alexnet").params, weights.load(converted).params)
 
 
 def test_no_file_names_a_folder_of_this_machine(converted: Path) -> None:

@@ -102,7 +102,8 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     peaks, network = {}, alexnet.AlexNet(dropout=0.5)
     frozen = transfer.frozen_layers(NETWORK)
     params = alexnet.init(network, jax.random.key(0))
-    optimizer = transfer.optimizer(frozen, 0.9, 0.0005)
+    sgd = transfer.SGD(0.9, 0.0005)
+    optimizer = transfer.optimizer(frozen, sgd)
     state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), optimizer.init(params))
     peaks["start"] = _peak_mb()
     begin = time.perf_counter()
@@ -130,7 +131,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
         begin = time.perf_counter()
         feed.fetch(source, some)
         reads.append(time.perf_counter() - begin)
-    epoch = make_epoch(network, frozen, 0.9, 0.0005, (1.0,), None, "C1", feed.on_host(source))
+    epoch = make_epoch(network, frozen, sgd, (1.0,), None, "C1", feed.on_host(source))
 
     def tick(_: int) -> None:
         clock.append(time.perf_counter())

@@ -87,7 +87,7 @@ def our_step(
 ) -> Callable[[], None]:
     """One step as `training.epoch` does it on this machine: draw a batch, learn it, wait."""
     network = alexnet.AlexNet(dropout=0.5)
-    optimizer = transfer.optimizer(frozen, 0.9, 0.0005)
+    optimizer = transfer.optimizer(frozen, transfer.SGD(0.9, 0.0005))
     draw = devices.compiled(pool.draw)
     step = devices.compiled(
         steps.make_train_step(network, optimizer, (1.0,), first), donate_argnums=0

@@ -125,10 +125,9 @@ def epoch_of_lanes(
     """`steps` steps of all `lanes` together, as `training.fit` does them on this machine."""
     computed = "float32" if precision == "tf32" else precision
     network = alexnet.AlexNet(dropout=0.5)
-    epoch = make_epoch(
-        network, frozen, 0.9, 0.0005, (1.0,), sharding, first, False, computed, lanes
-    )
-    optimizer = transfer.optimizer(frozen, 0.9, 0.0005)
+    sgd = transfer.SGD(0.9, 0.0005)
+    epoch = make_epoch(network, frozen, sgd, (1.0,), sharding, first, False, computed, lanes)
+    optimizer = transfer.optimizer(frozen, sgd)
     one = TrainState(jnp.int32(0), params, optimizer.init(params))
     count = lanes.count if lanes else 1
     state = [

@@ -10,6 +10,8 @@ import numpy as np
 
 from mtl_jax import whole
 
+MADE_FROM = "made_from.sha256"
+
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """A compressed .npz of `arrays`, the same bytes for the same arrays."""
@@ -26,3 +28,17 @@ def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
     for row in rows:
         table.writerow([f"{v:.9g}" if isinstance(v, float) else v for v in row])
     whole.write_text(path, text.getvalue())
+
+
+def keep_only(folder: Path, made_from: str) -> None:
+    """Deletes the files in `folder`, which is made, that were made from anything else.
+
+    `made_from` is the digest of all that decides them. Folders within are left alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = folder / MADE_FROM
+    if stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace") == made_from:
+        return
+    for path in (*folder.glob("*.csv"), *folder.glob("*.npz")):
+        path.unlink()
+    whole.write_text(stamp, made_from)

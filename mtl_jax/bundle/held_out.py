@@ -53,9 +53,15 @@ def find(record: dict[str, Any], study: Study, other: Study | None) -> HeldOut |
     source = other or study
     if other:
         _refuse_other(record, study, other)
+    made_by = record.get("provenance", {}).get("weights")
     by_split: dict[int, dict[int, str]] = {}
     for run in source.results["runs"]:
         if run["fold"] is not None and all(run[key] == record[key] for key in ALIKE):
+            if run.get("provenance", {}).get("weights") != made_by:
+                raise InputError(
+                    f"{source.folder}: its run {run['id']} started from other weights than the run;"
+                    " make the cross-validation from the same"
+                )
             by_split.setdefault(run["split"], {})[run["fold"]] = run["id"]
     wanted = None if other else record["split"]  # of a run with a fold held out, its own deal
     whole = [
@@ -94,7 +100,9 @@ def _refuse_other(record: dict[str, Any], study: Study, other: Study) -> None:
     for name in record["tasks"]:
         if other.folds["collections"].get(name) != study.folds["collections"][name]:
             raise InputError(f"{other.folder}: its collection {name} is not that of the run")
+    target = study.folds["target"]
     tested = set(study.folds["test"] if record["fold"] is None else [])
+    tested |= set(study.folds["never_learned"].get(target, ()) if tested else [])
     seen = sorted(tested & set(other.folds["train"]))
     if seen:
         raise InputError(

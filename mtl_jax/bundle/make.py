@@ -93,6 +93,7 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
         "preprocessing": collections[split.target].manifest["imaging"] | {"orientations": 8},
         "split": study.results["split"],
         "collections": [c for c in study.results["collections"] if c["name"] in run.tasks],
+        "official_tests_learned": [t for t in run.tasks if t in split.official_learned],
         "auc": _aucs(study.results["auc"], run),
         "calibration": calibrated(held, own, run.fold is None),
         "operating_points": operating_points(held, own, run.fold is None),

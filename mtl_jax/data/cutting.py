@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mtl_jax import whole
+from mtl_jax.data.patients import header_digest
 from mtl_jax.data.privacy import quiet
 from mtl_jax.imaging.density import CURVES
 from mtl_jax.imaging.read import read_stored
@@ -33,17 +34,20 @@ MAGNIFIED = "magnification view: its spacing is not that of a contact view"
 
 
 class Job(NamedTuple):
-    """One image, the lesions to cut out of it, and the file that keeps the regions meanwhile."""
+    """One image, the lesions to cut out of it, the file that keeps the regions meanwhile, and the
+    key by which the PatientID of its header is hidden (b'': it is not looked at)."""
 
     views: tuple[LesionView, ...]
     background: Mapping[str, Any]
     kept: Path
+    header_key: bytes = b""
 
 
 class Cut(NamedTuple):
     """Of one image: counts (n, 128, 128) int16, the fraction (n,) of each region outside the image,
     why each was not cut ('' where it was), whether the image itself cannot be read, or is of a kind
-    that no study takes, and a digest of all its pixels ('' where they were not read)."""
+    that no study takes, and digests of all its pixels ('' where they were not read) and of the
+    PatientID of its header ('' where there is none)."""
 
     rois: np.ndarray
     outside: np.ndarray
@@ -51,17 +55,23 @@ class Cut(NamedTuple):
     unreadable: bool = False
     excluded: bool = False
     pixels: str = ""
+    patient: str = ""
 
 
 def job(
-    views: Sequence[LesionView], background: Mapping[str, Any], version: int, folder: Path
+    views: Sequence[LesionView],
+    background: Mapping[str, Any],
+    version: int,
+    folder: Path,
+    header_key: bytes = b"",
 ) -> Job:
     """The job on one image. What it keeps is found again while `version`, all that decides the
     pixels, and the file's size and time are the same."""
     facts = [version, dict(background), stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
+    facts.append(hashlib.sha256(header_key).hexdigest())
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Job(tuple(views), background, folder / f"{digest[:24]}.kept")
+    return Job(tuple(views), background, folder / f"{digest[:24]}.kept", header_key)
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -104,7 +114,8 @@ def cut(one: Job) -> Cut:
         made = _cut(one)
     if not any(made.errors):
         file = io.BytesIO()
-        np.savez(file, rois=made.rois, outside=made.outside, pixels=np.array(made.pixels))
+        digests = np.array([made.pixels, made.patient])
+        np.savez(file, rois=made.rois, outside=made.outside, digests=digests)
         with whole.writing(one.kept):
             one.kept.parent.mkdir(parents=True, exist_ok=True)
         whole.write_bytes(one.kept, _seal(file.getvalue()) + file.getvalue())
@@ -129,8 +140,8 @@ def _load(one: Job) -> Cut | None:
     if content[:size] != _seal(content[size:]):
         return None
     with np.load(io.BytesIO(content[size:]), allow_pickle=False) as file:
-        rois, outside, pixels = file["rois"], file["outside"], str(file["pixels"])
-    return Cut(rois, outside, ("",) * len(rois), pixels=pixels)
+        rois, outside, (pixels, patient) = file["rois"], file["outside"], file["digests"].tolist()
+    return Cut(rois, outside, ("",) * len(rois), pixels=pixels, patient=patient)
 
 
 def _seal(data: bytes) -> bytes:
@@ -151,7 +162,9 @@ def _cut(one: Job) -> Cut:
         return Cut(*nothing, (reason,) * len(one.views), unreadable=True)
     if image.magnified:
         return Cut(*nothing, (MAGNIFIED,) * len(one.views), excluded=True)
-    return regions(image, one.views, one.background)._replace(pixels=_digest(image.values))
+    made = regions(image, one.views, one.background)
+    patient = header_digest(one.header_key, image.patient_id) if one.header_key else ""
+    return made._replace(pixels=_digest(image.values), patient=patient)
 
 
 def _digest(values: np.ndarray) -> str:

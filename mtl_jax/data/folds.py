@@ -4,7 +4,7 @@ A case is malignant if any of its lesions is. Every view and lesion of a case st
 case ids and labels only, no pixels.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from enum import IntEnum
 
 import numpy as np
@@ -55,9 +55,18 @@ def partition(
 
 
 def hold_out(
-    cases: Mapping[str, int], fraction: float, split_seed: int, collection: str
+    cases: Mapping[str, int],
+    fraction: float,
+    split_seed: int,
+    collection: str,
+    first: Set[str] = frozenset(),
+    last: Set[str] = frozenset(),
 ) -> list[str]:
-    """The test cases: `fraction` of each class, rounded, at least one and never all of a class."""
+    """The test cases: `fraction` of each class, rounded, at least one and never all of a class.
+
+    All cases of `first` are among them, even where those are more or all; of the others those of
+    `last` are taken only where a class would have none.
+    """
     test: list[str] = []
     for label, word in ((1, "malignant"), (0, "benign")):
         group = _shuffled(cases, label, split_seed, Stream.TEST_SET)
@@ -66,7 +75,11 @@ def hold_out(
                 f"collection {collection}: {len(group)} {word} cases cannot be split into training "
                 "and test; at least 2 of each class are needed"
             )
-        test += group[: min(max(round(fraction * len(group)), 1), len(group) - 1)]
+        count = min(max(round(fraction * len(group)), 1), len(group) - 1)
+        wanted = [case for case in group if case in first]
+        free = [case for case in group if case not in first and case not in last]
+        chosen = [*wanted, *free[: max(count - len(wanted), 0)]]
+        test += chosen or [case for case in group if case in last][:1]
     return sorted(test)
 
 

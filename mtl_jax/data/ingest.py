@@ -12,7 +12,7 @@ import numpy as np
 
 from mtl_jax import whole
 from mtl_jax.cells import harmless
-from mtl_jax.data import audit, cutting, shards, truth, twins
+from mtl_jax.data import audit, cutting, doubles, patients, shards, truth, twins
 from mtl_jax.data.plan import USUAL, Plan, Rules, make_plan, where
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import ROI_PIXELS
@@ -155,10 +155,14 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
             plan.background,
             shards.FORMAT_VERSION,
             scratch,
+            # Ids that are published are none of a hospital's, and CBIS-DDSM's headers are its own.
+            b"" if collection.public_ids else plan.keys.of_headers,
         )
         for numbers in by_image.values()
     ]
     cuts = cutting.cut_all(jobs, rules.workers, collection.name)
+    seen = _seen(plan, list(by_image.values()), cuts)
+    notes = [f"{collection.name}: {note}" for note in doubles.of_images(seen)]
     reasons, failures = list(plan.reasons), []
     places: dict[int, tuple[cutting.Job, int, float]] = {}
     shared = twins.shared_images(
@@ -179,6 +183,8 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
             item = str(view.image_path) if cut.unreadable else where(view)
             failures.append(f"{item}: {cut.errors[place]}")
     _account_for(failures, len(places), plan, rules)
+    for note in [*doubles.of_ids(plan.keys.namespace, _shown(plan)), *doubles.of_images(seen)]:
+        print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
     if not places:
         raise InputError(f"{collection.name}: no lesion left: {cutting.MAGNIFIED}")
     kept = sorted(places)
@@ -187,15 +193,44 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
         raise ValueError(f"{collection.name}: the audit has {len(table)} rows")
     lost = [f"{collection.name}: {len(failures)} lesion views could not be used: see left out"]
     record = plan.record | {
-        "decisions": plan.record["decisions"] + (lost if failures else []),
+        "decisions": plan.record["decisions"] + notes + (lost if failures else []),
         "fingerprint": plan.fingerprint,
         "counts": _counts(table, plan, kept, len(failures)),
         "left_out": [(row["item"], row["reason"]) for row in table if audit.is_left_out(row)],
     }
     index = _index(plan, kept, [places[number][2] for number in kept])
     chunks = _chunks([places[number][:2] for number in kept])
-    shards.write(folder, collection.name, index, chunks, record, audit.text(table))
+    people = _patients(plan, kept, seen)
+    shards.write(folder, collection.name, index, chunks, record, audit.text(table), people)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _shown(plan: Plan) -> dict[str, str]:
+    """The case id that is written of each patient id."""
+    pairs = zip(plan.collection.views, plan.views, strict=True)
+    return {own.case_id: written.case_id for own, written in pairs}
+
+
+def _seen(
+    plan: Plan, by_image: Sequence[Sequence[int]], cuts: Sequence[cutting.Cut]
+) -> list[doubles.Seen]:
+    """Each image under the names that may be written, for each case that it is of."""
+    found = []
+    for numbers, cut in zip(by_image, cuts, strict=True):
+        for case in dict.fromkeys(plan.views[number].case_id for number in numbers):
+            found.append(doubles.Seen(case, plan.images[numbers[0]], cut.pixels, cut.patient))
+    return found
+
+
+def _patients(
+    plan: Plan, kept: Sequence[int], seen: Sequence[doubles.Seen]
+) -> list[dict[str, str]]:
+    cases = {plan.views[number].case_id for number in kept}
+    shown = {own: case for own, case in _shown(plan).items() if case in cases}
+    headers: dict[str, set[str]] = {}
+    for image in seen:
+        headers.setdefault(image.case, set()).add(image.patient)
+    return patients.table(plan.keys, shown, headers)
 
 
 def _account_for(failures: Sequence[str], usable: int, plan: Plan, rules: Rules) -> None:

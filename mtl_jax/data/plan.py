@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mtl_jax.data import cutting, privacy, shards, truth
+from mtl_jax.data import acquisition, cutting, doubles, patients, privacy, shards, truth
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
 from mtl_jax.nouns import Collection, InputError, LesionView
@@ -38,6 +38,7 @@ class Plan(NamedTuple):
     images: tuple[str, ...]  # of each view
     reasons: tuple[str, ...]  # why each view is left out by policy; '' where it is not
     names: privacy.Names
+    keys: patients.Keys
     background: Mapping[str, Any]
     record: dict[str, Any]  # for the manifest
     fingerprint: str
@@ -67,19 +68,31 @@ def make_plan(
     if rules.strict:
         _refuse_repairs(collection, refused)
     hidden = rules.pseudonymise and not collection.public_ids
-    names = privacy.Names(collection, privacy.key() if hidden else None)
+    secret = privacy.key() if hidden else None
+    names = privacy.Names(collection, secret)
+    namespace = patients.namespace_of(source, collection.name, collection.namespace)
+    keys = patients.Keys(namespace, secret)
+    views = tuple(names.view(view) for view in collection.views)
+    shown = {
+        view.case_id: written.case_id for view, written in zip(collection.views, views, strict=True)
+    }
     ids = "pseudonyms, by a keyed hash" if hidden else "the collection's own"
     record = {
         "source": source,
         "imaging": _imaging(background),
+        "acquisition": acquisition.known(source)._asdict(),
+        "namespace": namespace,
+        "patient_key": keys.fingerprint,
+        "ids_as_published": all(patients.canonical(namespace, own)[1] for own in shown),
         "decisions": [
             *(names.text(decision) for decision in collection.decisions),
             truth.sentence(collection, rules.truth_policy, refused),
             f"{collection.name}: ids of cases and lesions and names of files are {ids}",
+            f"{collection.name}: patients are those of the namespace {namespace}",
+            *(f"{collection.name}: {note}" for note in doubles.of_ids(namespace, shown)),
         ],
         "left_out": [(names.item(item), names.text(why)) for item, why in collection.left_out],
     }
-    views = tuple(names.view(view) for view in collection.views)
     images = tuple(names.image(view) for view in collection.views)
     facts = {
         "format_version": shards.FORMAT_VERSION,
@@ -99,7 +112,9 @@ def make_plan(
     }
     text = json.dumps(facts, sort_keys=True, default=str)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    return Plan(collection, views, images, tuple(refused), names, background, record, fingerprint)
+    return Plan(
+        collection, views, images, tuple(refused), names, keys, background, record, fingerprint
+    )
 
 
 def _refuse_repairs(collection: Collection, refused: Sequence[str]) -> None:

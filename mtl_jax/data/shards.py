@@ -1,14 +1,15 @@
 """Regions of interest on disk: write, open and verify one folder of shards. Knows no sources.
 
 A folder holds roi-00000.npy, roi-00001.npy, ... of (n, 128, 128) int16 counts, index.csv with one
-line a region in the same order, audit.csv with one line for everything the collection held,
+line a region in the same order, patients.csv with one line a case (data/patients.py), audit.csv
+with one line for everything the collection held,
 manifest.json with the SHA-256 of each of these, and manifest.sha256 with that of manifest.json.
 """
 
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import numpy as np
 from mtl_jax import whole
 from mtl_jax.cells import refuse_formula
 from mtl_jax.data.columns import Columns
+from mtl_jax.data.patients import COLUMNS as PATIENT_COLUMNS
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
 from mtl_jax.nouns import InputError, RoiSet
 
 # Raise it when the layout changes, or when the imaging gives other pixels for the same settings.
-FORMAT_VERSION = 3
-SEAL = "manifest.sha256"
+FORMAT_VERSION = 4
+SEAL, PATIENTS = "manifest.sha256", "patients.csv"
 LINES_AT_ONCE = 4096  # of index.csv
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("roi_id", "case_id", "lesion_id", "view", "laterality", "modality"), str),
@@ -45,12 +47,14 @@ def write(
     chunks: Iterable[np.ndarray],
     manifest: Mapping[str, Any],
     audit: str,
+    patients: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Writes the folder `out_dir` whole or not at all.
 
     Each chunk, (n, 128, 128) int16, becomes one shard; together they are as many as `index` has
     lines. `manifest` holds what is known of the making; the format's own fields are added here.
-    `audit` is the text of audit.csv.
+    `audit` is the text of audit.csv; `patients` are the lines of patients.csv, none where each case
+    is a patient of its own.
     A folder that appeared meanwhile, as from another process with the same work, is left standing.
     """
     with whole.folder(out_dir) as draft:
@@ -63,10 +67,8 @@ def write(
             shards.append({"file": file.name, "rois": len(chunk), "sha256": whole.digest(file)})
         if sum(shard["rois"] for shard in shards) != len(index):
             raise ValueError(f"{name}: {len(index)} index lines for other than as many regions")
-        with (draft / "index.csv").open("w", newline="", encoding="utf-8") as stream:
-            table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-            table.writeheader()
-            table.writerows(index)
+        _write_table(draft / "index.csv", COLUMNS, index)
+        _write_table(draft / PATIENTS, PATIENT_COLUMNS, patients)
         (draft / "audit.csv").write_text(audit, encoding="utf-8", newline="")
         own = {
             "format_version": FORMAT_VERSION,
@@ -76,6 +78,7 @@ def write(
             "pixel_um": PIXEL_UM,
             "shards": shards,
             "index": {"file": "index.csv", "sha256": whole.digest(draft / "index.csv")},
+            "patients": {"file": PATIENTS, "sha256": whole.digest(draft / PATIENTS)},
             "audit": {"file": "audit.csv", "sha256": whole.digest(draft / "audit.csv")},
         }
         text = json.dumps({**own, **manifest}, indent=1, ensure_ascii=False) + "\n"
@@ -93,7 +96,8 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
         _check_seal(folder)  # before it is believed of the others
     try:
         name = str(manifest["name"])
-        index_sha256, audit_sha256 = (manifest[file]["sha256"] for file in ("index", "audit"))
+        tables = ("index", "patients", "audit")
+        index_sha256, patients_sha256, audit_sha256 = (manifest[file]["sha256"] for file in tables)
         listed = [(str(s["file"]), int(s["rois"]), s["sha256"]) for s in manifest["shards"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}/manifest.json: damaged ({error}){_CURE}") from error
@@ -111,11 +115,15 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
             raise InputError(f"{path}: {len(shard)} regions, manifest.json says {rois}{_CURE}")
         shards.append(shard)
     index = _index(_checked(folder / "index.csv", index_sha256 if verify else None))
+    path = _checked(folder / PATIENTS, patients_sha256 if verify else None)
+    patients = _index(path, PATIENT_COLUMNS)
     _checked(folder / "audit.csv", audit_sha256 if verify else None)
-    rois = RoiSet(name, index, tuple(shards), manifest)
+    rois = RoiSet(name, index, tuple(shards), manifest, patients if patients.lines else {})
     if index.lines != len(rois):
         raise InputError(f"{folder}: {index.lines} index lines for {len(rois)} regions{_CURE}")
     _check_index(index, folder)
+    if patients.lines:
+        _check_patients(patients, index, path)
     return rois
 
 
@@ -123,9 +131,11 @@ _CURE = "; delete the folder and make the shards again"
 
 
 def content(rois: RoiSet) -> str:
-    """SHA-256 of what the regions are, whenever and wherever their shards were made."""
+    """SHA-256 of what the regions are and of whom, whenever and wherever the shards were made."""
     parts = [shard["sha256"] for shard in rois.manifest["shards"]]
-    return hashlib.sha256(" ".join([*parts, rois.manifest["index"]["sha256"]]).encode()).hexdigest()
+    tables = (rois.manifest[name] for name in ("index", "patients") if name in rois.manifest)
+    parts += [table["sha256"] for table in tables]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -142,19 +152,28 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _index(path: Path) -> Columns:
+def _write_table(
+    path: Path, columns: Mapping[str, type], lines: Iterable[Mapping[str, Any]]
+) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(lines)
+
+
+def _index(path: Path, columns: Mapping[str, type] = COLUMNS) -> Columns:
     try:
-        return Columns(COLUMNS, _cells(path))
+        return Columns(columns, _cells(path, columns))
     except (ValueError, OverflowError, csv.Error) as error:
         raise InputError(f"{path}: damaged ({error}){_CURE}") from error
 
 
-def _cells(path: Path) -> Iterator[list[tuple[str, ...]]]:
-    """LINES_AT_ONCE lines of index.csv after another, by column. ValueError: of unlike lengths."""
+def _cells(path: Path, columns: Mapping[str, type]) -> Iterator[list[tuple[str, ...]]]:
+    """LINES_AT_ONCE lines of a table after another, by column. ValueError: of unlike lengths."""
     with path.open(newline="", encoding="utf-8") as stream:
         table = csv.reader(stream)
-        if next(table, None) != list(COLUMNS):
-            raise InputError(f"{path}: its columns are not {', '.join(COLUMNS)}{_CURE}")
+        if next(table, None) != list(columns):
+            raise InputError(f"{path}: its columns are not {', '.join(columns)}{_CURE}")
         while lines := list(islice(table, LINES_AT_ONCE)):
             yield list(zip(*lines, strict=True))
 
@@ -175,6 +194,13 @@ def _check_index(index: Columns, folder: Path) -> None:
     unlike = (np.diff(lesion[order]) == 0) & (np.diff(label[order]) != 0)
     if unlike.any() or not np.isin(label, (0, 1)).all():
         _refuse_labels(index, path)
+
+
+def _check_patients(patients: Columns, index: Columns, path: Path) -> None:
+    """A case that it does not list would be nobody, and could be learned and tested."""
+    listed, cases = (np.sort(_hashes(table, "case_id")) for table in (patients, index))
+    if not np.array_equal(listed, np.unique(cases)):
+        raise InputError(f"{path}: its cases are not those of index.csv, each once{_CURE}")
 
 
 def _hashes(index: Columns, *names: str) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Applies no VOI look-up table or window: they are made for one screen and one reader, cut off what
 lies outside them, and differ between images of one device; stored values keep all that was
-measured. What the header offers is in the record. Nothing of the patient leaves this module.
+measured. What the header offers is in the record. Nothing of the patient leaves this module but the
+PatientID of `read`, which an ingest compares with the ids of its table and never writes.
 """
 
 from pathlib import Path
@@ -26,7 +27,8 @@ def read(path: Path, frame: int, max_pixels: int) -> Stored:
     padding = dicom_density.padding(header, len(table))
     if padding.stop:
         _level(table, padding, np.bincount(values.ravel(), minlength=len(table)))
-    return Stored(values, bits, table, made, record["magnified"])
+    patient = dicom_header.patient_id(header)
+    return Stored(values, bits, table, made, record["magnified"], patient)
 
 
 def read_with_record(

@@ -124,6 +124,14 @@ def word(header: Dataset, keyword: str, known: tuple[str, ...]) -> str:
     return text if text in known else "other"
 
 
+def patient_id(header: Dataset) -> str:
+    """The PatientID; '' where there is none or it cannot be read, as no image depends on it."""
+    try:
+        return str(value(header, "PatientID") or "").strip()
+    except InputError:
+        return ""
+
+
 def spacing_of(header: Dataset) -> tuple[tuple[float, float], str] | None:
     """Pixel size (row, column) in um and the field it is from; None where none says it.
 

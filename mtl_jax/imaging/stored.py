@@ -12,8 +12,9 @@ ALL = slice(None)
 class Stored(NamedTuple):
     """Stored values (H, W), whole numbers or float32; the bit depth of their gray; the gray
     (levels,) float32 that each value is worth (None: the value itself); whether that gray was made
-    on the way, so that nobody can say its depth otherwise; and whether its header says that it is
-    a magnification view.
+    on the way, so that nobody can say its depth otherwise; whether its header says that it is a
+    magnification view; and the PatientID in its header, '' where there is none, which is compared
+    and never written.
 
     A mammogram has millions of pixels and a lesion's surroundings a few hundred thousand: what is
     done a pixel is done to those alone.
@@ -24,6 +25,7 @@ class Stored(NamedTuple):
     table: np.ndarray | None = None
     made: bool = False
     magnified: bool = False
+    patient_id: str = ""
 
     def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """The gray (h, w) float32 of a part, bright where the file means bright."""

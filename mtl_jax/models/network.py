@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mtl_jax import nested
+from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.nouns import InputError, Params
 
 CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")  # a convolution, block or stage each
@@ -105,11 +106,14 @@ def layers_between(first: str, last: str) -> tuple[str, ...]:
     return LAYERS[LAYERS.index(first) : LAYERS.index(last) + 1]
 
 
-@functools.partial(jax.jit, static_argnums=0)  # compiled once for all runs
-def init(network: Network, key: jax.Array) -> Params:
-    """Random parameters: He-normal kernels unless the trunk says otherwise (F5: normal, 0.01) and
-    zero biases."""
-    return network.init(key, jnp.zeros((1, 128, 128, 3)))["params"]
+@functools.partial(jax.jit, static_argnums=(0, 2))  # compiled once for all runs
+def init(network: Network, key: jax.Array, initialization: str = "he") -> Params:
+    """Return random parameters by the named scheme of `models.initialization`.
+
+    With 'he': He-normal kernels unless the trunk says otherwise (F5: normal, 0.01), zero biases.
+    """
+    params = network.init(key, jnp.zeros((1, 128, 128, 3)))["params"]
+    return reinitialize(params, key, INITIALIZATIONS[initialization])
 
 
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from mtl_jax.report.findings import Findings
 from mtl_jax.report.folder import Work
 from mtl_jax.report.roc_figure import roc_figure
 from mtl_jax.report.stage_figures import depth_figure, learning_curve_figure, splits_figure
-from mtl_jax.report.training_figure import history_figure
+from mtl_jax.report.training_figure import history_figure, validation_figures
 
 UNITS = ("lesion", "view")
 
@@ -23,6 +23,21 @@ class Explained(NamedTuple):
     label: int
     roi_id: str
     maps: list[tuple[str, Drawn]]
+
+
+class Validated(NamedTuple):
+    """Loss and AUC of the held-out folds while these runs, of one approach and network, learned."""
+
+    approach: str
+    network: str
+    runs: list[dict[str, Any]]
+    panels: list[Drawn]
+
+    @property
+    def counts(self) -> str:
+        """How many ROIs of the target each run holds out: '12' or '12 to 14'."""
+        counts = {run["regions_scored"][run["tasks"][0]] for run in self.runs}
+        return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 class Exhibits(NamedTuple):
@@ -39,6 +54,7 @@ class Exhibits(NamedTuple):
     explained: list[Explained]
     walls: list[gallery.Wall]
     training: dict[str, list[Drawn]]
+    validation: list[Validated]
 
     def all(self) -> list[Drawn]:
         found = [*self.roc.values(), *self.learning_curve, *self.convergence]
@@ -46,6 +62,7 @@ class Exhibits(NamedTuple):
         found += [drawn for panels in self.tsne.values() for _, drawn in panels]
         found += [drawn for region in self.explained for _, drawn in region.maps]
         found += [wall.drawn for wall in self.walls]
+        found += [drawn for one in self.validation for drawn in one.panels]
         return found + [drawn for panels in self.training.values() for drawn in panels]
 
 
@@ -83,6 +100,7 @@ def collect(work: Work) -> Exhibits:
         if found
         else [],
         {approach: _training(work, approach) for approach in work.approaches if work.pooled},
+        _validation(work),
     )
 
 
@@ -147,3 +165,17 @@ def _training(work: Work, approach: str) -> list[Drawn]:
         history_figure(approach, histories, runs[0]["tasks"], quantity)
         for quantity in ("loss", "accuracy")
     ]
+
+
+def _validation(work: Work) -> list[Validated]:
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in work.validated:
+        groups.setdefault((run["approach"], run["network"]), []).append(run)
+    found = []
+    for (approach, network), runs in groups.items():
+        histories = {run["id"]: work.histories[run["id"]] for run in runs}
+        label = f"{approach.upper()}, {network}"
+        target = runs[0]["tasks"][0]
+        panels = validation_figures(f"{approach}-{network}", label, histories, target)
+        found.append(Validated(approach, network, runs, panels))
+    return found

@@ -29,9 +29,10 @@ class Scored(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A finished work folder: the parsed JSON files, each run's history by run id (a dict an epoch)
-    and seconds since its latest start (None where not recorded), each approach's scores (those of
-    its first initialization), and what the analyses found (None where none was made)."""
+    """A finished work folder: the parsed JSON files, each run's history by run id (a dict an epoch;
+    of `validated` too) and seconds since its latest start (None where not recorded), each
+    approach's scores (those of its first initialization), and what the analyses found (None where
+    none was made)."""
 
     config: dict[str, Any]
     environment: dict[str, Any]
@@ -46,6 +47,15 @@ class Work(NamedTuple):
     def runs(self) -> list[dict[str, Any]]:
         """Those of the last stage: `auc` and `comparisons` are theirs."""
         return last_runs(self.results)
+
+    @property
+    def validated(self) -> list[dict[str, Any]]:
+        """Those runs whose history holds the loss and AUC of the held-out fold."""
+        return [
+            run
+            for run in runs_out_of_fold(self.results)
+            if any("validation_loss" in line for line in self.histories.get(run["id"], ()))
+        ]
 
     @property
     def pooled(self) -> bool:
@@ -104,12 +114,17 @@ def read(folder: Path) -> Work:
     )
     runs = last_runs(results)
     places = {run["id"]: folder / "runs" / run["id"] for run in runs}
+    histories = {id_: place / "history.jsonl" for id_, place in places.items()}
+    for run in runs_out_of_fold(results):  # of an earlier stage they may have been deleted
+        path = folder / "runs" / run["id"] / "history.jsonl"
+        if path.is_file():
+            histories[run["id"]] = path
     return Work(
         config,
         environment,
         folds,
         results,
-        {id_: _history(place / "history.jsonl") for id_, place in places.items()},
+        {id_: _history(path) for id_, path in histories.items()},
         {id_: _seconds(place / "timing.json") for id_, place in places.items()},
         # Figures show the first of several initializations, a choice made before any training.
         _scores(
@@ -122,6 +137,18 @@ def read(folder: Path) -> Work:
 def last_runs(results: dict[str, Any]) -> list[dict[str, Any]]:
     last = set(results["stages"][-1]["runs"])
     return [run for run in results["runs"] if run["id"] in last]
+
+
+def runs_out_of_fold(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of the latest stage that holds out folds, with the split and network that were chosen,
+    where any were."""
+    runs = {run["id"]: run for run in results["runs"]}
+    chosen = {what: found["chosen"] for what, found in results["selection"].items()}
+    for stage in reversed(results["stages"]):
+        own = [runs[id_] for id_ in stage["runs"] if runs[id_]["fold"] is not None]
+        if own:
+            return [run for run in own if all(run[what] == v for what, v in chosen.items())]
+    return []
 
 
 def _scores(runs: list[tuple[str, Path]]) -> dict[str, Scored]:

@@ -10,6 +10,14 @@ from mtl_jax.report import statements, trunk_words, words
 from mtl_jax.report.folder import Work
 
 PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
+INITIALIZATIONS = {
+    "he": "He-normal kernels (F5: normal, standard deviation 0.01) and zero biases",
+    "krizhevsky2012": "normal kernels of standard deviation 0.01, and biases of 1 in hidden fully "
+    "connected layers and 0 in the output layer (Krizhevsky et al. 2012)",
+    "cuda_convnet2": "normal kernels of standard deviation 0.01, and biases of 1 in F1 and F2 and "
+    "0 in F3 to F5 (after cuda-convnet2), which learned at twice the learning rate without "
+    "weight decay",
+}
 
 
 def paragraphs(work: Work) -> list[str]:
@@ -60,6 +68,8 @@ def _network(work: Work) -> str:
     given = ", ".join(run["pretrained"]) or "no layers"
     frozen = ", ".join(run["frozen"]) or "none"
     note = f" ({weights['note'].rstrip('.')})" if words.own_weights(work) else ""
+    # Work folders of versions without this setting were made with He-normal kernels.
+    initialization = INITIALIZATIONS[work.config["model"].get("initialization", "he")]
     start = f"Weights for {given} came from {weights['name']}{note}"
     heads = {run["heads"] for run in work.runs if "heads" in run} or {"shared"}
     shape = words.listed(sorted("one output layer for all collections" if h == "shared" else
@@ -70,7 +80,8 @@ def _network(work: Work) -> str:
     )
     return (
         f"The network was {trunk_words.of(work).network} (4096, 4096, 1000, 100 and 2 nodes), "
-        f"with {shape}. {start}; all other layers started at random. "
+        f"with {shape}. {start}; all other layers started at random, the "
+        f"fully connected ones with {initialization}. "
         f"Frozen: {frozen}. {learned}."
     )
 

@@ -20,6 +20,7 @@ from mtl_jax.report import (
     pictures,
     statements,
     tables,
+    training_figure,
     trunk_words,
     words,
 )
@@ -97,6 +98,8 @@ def render(work: folders.Work, shown: exhibits.Exhibits) -> str:
         sections=_sections(work, shown),
         methods=methods.paragraphs(work),
         key=drawing.key,
+        training_line=training_figure.TRAINING,
+        validation_line=training_figure.VALIDATION,
         samples=curves.SAMPLES,
         scale=_scale(work),
         figure=Counter("Figure"),
@@ -118,7 +121,7 @@ def _sections(work: folders.Work, shown: exhibits.Exhibits) -> list[tuple[str, s
     if work.findings:
         found.append(("inside", "Inside the networks"))
     found += [("data", "Data"), ("network", "Network")]
-    if shown.training:
+    if shown.training or shown.validation:
         found.append(("training", "Training"))
     return [*found, ("methods", "Methods and checklist"), ("settings", "Settings and machine")]
 

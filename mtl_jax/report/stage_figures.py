@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from mtl_jax.report.drawing import INK, STYLE, Drawn, line, linestyle, sheet, svg
 
 COLUMNS = ("approach", "network", "split", "target_cases", "unit", "auc", "se", "ci_low", "ci_high")
-BOX = 5  # seeds from which a box is drawn
+BOX = 5  # initializations from which a box is drawn
 
 
 def splits_figure(rows: Sequence[Mapping[str, Any]], chosen: int, unit: str) -> Drawn:
-    """Each split's area in each fold and seed, and their mean, by network."""
+    """Each split's AUC in each fold and initialization, and their mean, by network."""
     rows = [row for row in rows if row["unit"] == unit]
     groups = _groups(rows, "network")
     with matplotlib.rc_context(STYLE):
@@ -34,15 +34,17 @@ def splits_figure(rows: Sequence[Mapping[str, Any]], chosen: int, unit: str) -> 
                     markeredgewidth=0,
                 )
             _errors(axes, i, [row["split"] + offset + 0.05 for row in own], own, name, "")
-        axes.set(xlabel="split", ylabel=f"area per {unit}")
+        axes.set(xlabel="split", ylabel=f"{unit}-level AUC")
         axes.set_xticks(sorted({row["split"] for row in rows}))
         axes.legend(loc="upper left", bbox_to_anchor=(0, 1.14), ncols=len(groups))
-        drawn = svg(figure, f"Area per {unit} in each random split, split {chosen} chosen")
+        drawn = svg(
+            figure, f"{unit.capitalize()}-level AUC of each random split; split {chosen} selected"
+        )
     return _drawn("splits", drawn, rows)
 
 
 def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> Drawn:
-    """The area by how many convolutions are frozen: each seed's mean over folds, and the mean."""
+    """The AUC by freeze depth: the mean over folds of each initialization, and the mean of all."""
     rows = [row for row in rows if row["unit"] == unit]
     with matplotlib.rc_context(STYLE):
         figure, axes = sheet(4.8, 2.9)
@@ -50,10 +52,10 @@ def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> D
         at = names.index(chosen)
         axes.axvspan(at - 0.5, at + 0.5, color=INK, alpha=0.08, linewidth=0)
         for i, row in enumerate(rows):
-            of_seeds = np.mean(row["areas"], axis=1)
-            if len(of_seeds) >= BOX:
+            per_initialization = np.mean(row["areas"], axis=1)
+            if len(per_initialization) >= BOX:
                 axes.boxplot(
-                    of_seeds,
+                    per_initialization,
                     positions=[i - 0.18],
                     widths=0.24,
                     showfliers=False,
@@ -62,32 +64,43 @@ def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> D
                     whiskerprops={"color": INK, "linewidth": 0.8},
                     capprops={"color": INK, "linewidth": 0.8},
                 )
-            spread = np.linspace(-0.05, 0.05, len(of_seeds)) if len(of_seeds) > 1 else [0]
+            spread = (
+                np.linspace(-0.05, 0.05, len(per_initialization))
+                if len(per_initialization) > 1
+                else [0]
+            )
             axes.plot(
-                i - 0.18 + np.array(spread), of_seeds, "o", markersize=2.6, color=line(0), alpha=0.6
+                i - 0.18 + np.array(spread),
+                per_initialization,
+                "o",
+                markersize=2.6,
+                color=line(0),
+                alpha=0.6,
             )
         _errors(axes, 1, [i + 0.15 for i in range(len(rows))], rows, "", "")
-        axes.set(xlabel="convolutions frozen", ylabel=f"area per {unit}")
+        axes.set(xlabel="frozen convolutions", ylabel=f"{unit}-level AUC")
         axes.set_xticks(range(len(names)), ["none" if n == "C0" else n for n in names])
         axes.set_xlim(-0.6, len(names) - 0.4)
-        drawn = svg(figure, f"Area per {unit} by frozen convolutions, {chosen} chosen")
+        drawn = svg(
+            figure, f"{unit.capitalize()}-level AUC by frozen convolutions; {chosen} selected"
+        )
     return _drawn("depth", drawn, rows)
 
 
 def learning_curve_figure(rows: Sequence[Mapping[str, Any]], unit: str) -> Drawn:
-    """The area on the test set by the number of the target's cases learned, by approach."""
+    """The test-set AUC by the number of the target's training cases, by approach."""
     rows = [row for row in rows if row["unit"] == unit]
     with matplotlib.rc_context(STYLE):
         figure, axes = sheet(4.8, 2.9)
         for i, (name, own) in enumerate(_groups(rows, "study").items()):
             own = sorted(own, key=lambda row: row["target_cases"] or np.inf)
             _errors(axes, i, [row["target_cases"] for row in own], own, name.upper(), linestyle(i))
-        axes.set(xlabel="cases of the target learned", ylabel=f"area per {unit}", xscale="log")
+        axes.set(xlabel="training cases of the target", ylabel=f"{unit}-level AUC", xscale="log")
         ticks = sorted({row["target_cases"] for row in rows})
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         axes.legend(loc="lower right")
-        drawn = svg(figure, f"Area per {unit} by cases learned")
+        drawn = svg(figure, f"{unit.capitalize()}-level AUC by training cases")
     return _drawn(f"learning-curve-{unit}", drawn, rows)
 
 
@@ -106,7 +119,7 @@ def _errors(
     name: str,
     style: Any,
 ) -> None:
-    """Areas with their 95 % intervals."""
+    """AUCs with their 95% intervals."""
     auc = [row["auc"] for row in rows]
     below = [row["auc"] - row["ci_low"] for row in rows]
     above = [row["ci_high"] - row["auc"] for row in rows]
@@ -125,7 +138,7 @@ def _errors(
 
 
 def _drawn(name: str, svg_: Any, rows: Sequence[Mapping[str, Any]]) -> Drawn:
-    """The data: a line a row of the table, then its areas by seed and fold."""
+    """The data: a line a row of the table, then its AUCs by initialization and fold."""
     most = max((np.size(row["areas"]) for row in rows), default=0)
     columns = (*COLUMNS, *(f"area_{i + 1}" for i in range(most)))
     lines = []

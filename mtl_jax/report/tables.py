@@ -7,69 +7,53 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.config import default
+from mtl_jax.data import patients
 from mtl_jax.report.folder import SECONDARY, Work
 
 PLACES = ("data.sources", "data.cache", "weights")  # settings that hold paths
 SHOWN = 3  # items named of those left out for one reason
 
 
-class Sizes(NamedTuple):
-    """How many of each; lesions and views as (malignant, benign)."""
+class Use(NamedTuple):
+    """A part of a collection: what it was used for, and how many of each; lesions and views as
+    (malignant, benign)."""
 
+    used_for: str
     cases: int
     lesions: tuple[int, int]
     views: tuple[int, int]
-
-    def less(self, other: "Sizes") -> "Sizes":
-        """What is left; no case is on both sides (the study refuses leaks)."""
-        return Sizes(
-            self.cases - other.cases,
-            (self.lesions[0] - other.lesions[0], self.lesions[1] - other.lesions[1]),
-            (self.views[0] - other.views[0], self.views[1] - other.views[1]),
-        )
+    rois_augmented: int
 
 
-def data_rows(work: Work) -> list[tuple[dict[str, Any], list[tuple[str, Sizes]]]]:
-    """Each collection with its parts, (what it was used for, its sizes): Table 2 of the paper."""
-    return [(c, _parts(work, c)) for c in work.results["collections"]]
+def data_rows(work: Work) -> list[tuple[dict[str, Any], list[Use]]]:
+    """Each collection with its parts: Table 2 of the paper, from the stages that ran."""
+    collections = {c["name"]: c for c in work.results["collections"]}
+    parts: dict[str, list[Use]] = {name: [] for name in collections}
+    for entry in work.results["data_use"]:
+        pairs = ((entry[key]["malignant"], entry[key]["benign"]) for key in ("lesions", "views"))
+        use = Use(_used_for(entry, work), entry["cases"], *pairs, entry["rois_augmented"])
+        parts[entry["collection"]].append(use)
+    return [(collections[name], uses) for name, uses in parts.items()]
 
 
-def _parts(work: Work, collection: Mapping[str, Any]) -> list[tuple[str, Sizes]]:
-    name = collection["name"]
-    lesions, views = collection["lesions"], collection["views"]
-    whole = Sizes(
-        collection["cases"],
-        (lesions["malignant"], lesions["benign"]),
-        (views["malignant"], views["benign"]),
-    )
-    if not any(name in run["tasks"] for run in work.runs):
-        return [("not used", whole)]
-    scored = _scored(work, name)
-    rest = whole.less(scored)
-    if work.config["study"] == "test":
-        used = ("training", "test")
-    elif name == work.results["target"]:
-        used = ("test, not used", f"training and scoring in {work.config['folds']} folds")
-    else:
-        held_out = collection["official_split"].get("test", 0)
-        left = f" (less its own test set, {held_out} views)" if held_out else ""
-        used = (f"training in every fold{left}", "scored")
-    return [(what, part) for what, part in zip(used, (rest, scored), strict=True) if part.cases]
+def _used_for(entry: Mapping[str, Any], work: Work) -> str:
+    """'training and held-out folds (splits, depth); training (test)', 'test set', 'not used'."""
+    trained, evaluated = entry["trained_in"], entry["evaluated_in"]
+    if not trained:
+        return "test set" if evaluated else "not used"
+    in_folds = [stage for stage in trained if stage in evaluated]
+    only = [stage for stage in trained if stage not in evaluated]
+    ran = [stage["stage"] for stage in work.results["stages"]]
+    parts = []
+    for what, stages in (("training and held-out folds", in_folds), ("training", only)):
+        if stages:
+            named = f" ({', '.join(map(_words, stages))})" if len(ran) > 1 else ""
+            parts.append(what + named)
+    return "; ".join(parts)
 
 
-def _scored(work: Work, task: str) -> Sizes:
-    """The scored part of a collection; each approach that learns it scores the same."""
-    for scored in work.scores.values():
-        rows = np.flatnonzero(scored.task == task)
-        if len(rows):
-            lesions = {(scored.case_id[i], scored.lesion_id[i]): scored.label[i] for i in rows}
-            malignant = int(sum(lesions.values())), int(scored.label[rows].sum())
-            return Sizes(
-                len(set(scored.case_id[rows].tolist())),
-                (malignant[0], len(lesions) - malignant[0]),
-                (malignant[1], len(rows) - malignant[1]),
-            )
-    return Sizes(0, (0, 0), (0, 0))
+def _words(stage: str) -> str:
+    return stage.replace("_", "-") if stage == "cross_validation" else stage.replace("_", " ")
 
 
 def area_rows(work: Work, areas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -87,6 +71,18 @@ def area_rows(work: Work, areas: Sequence[Mapping[str, Any]]) -> list[dict[str, 
             names.index(a["study"]) if work.pooled else 0,
         ),
     )
+
+
+def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
+    """What was not learned so that no patient is learned and tested; and whether an official test
+    set was learned."""
+    name, lines = collection["name"], []
+    counts = work.folds.get("held_out", {}).get(name)
+    if counts:
+        lines.append(f"No patient is learned and tested: {patients.not_learned(counts)}.")
+    if collection.get("official_test_learned"):
+        lines.append("Its official test set is learned, as it is not evaluated in this job.")
+    return lines
 
 
 def left_out(collection: Mapping[str, Any]) -> list[tuple[str, int, str]]:

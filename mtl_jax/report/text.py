@@ -14,7 +14,9 @@ def summary(folder: Path) -> str:
     InputError where the job has not finished.
     """
     work = folders.read(folder)
-    lines = ["", statements.answer(work), "", f"AUC, {work.results['target']}, 95 % intervals"]
+    mixed = " (mixed versions)" if words.is_mixed(work) else ""
+    lines = ["", statements.answer(work), ""]
+    lines += [f"AUC, {work.results['target']}, 95 % intervals{mixed}"]
     lines += _table(work)
     lines += [_comparison(test, work.results["target"]) for test in work.results["comparisons"]]
     lines += [f"note: {warning}" for warning in words.warnings(work)]

@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from mtl_jax.report.drawing import STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.drawing import INK, STYLE, Drawn, line, linestyle, sheet, svg
+
+VALIDATION, TRAINING = 0, 5  # the lines' numbers, in the figure and in its legend
 
 
 def history_figure(
@@ -37,3 +41,64 @@ def history_figure(
             axes.set_ylim(top=1.01)
         drawn = svg(figure, f"{approach.upper()}: training {quantity} by epoch")
     return Drawn(f"training-{approach}-{quantity}", drawn, ("run", "task", "epoch", quantity), rows)
+
+
+def validation_figures(
+    name: str,
+    label: str,
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    target: str,
+) -> list[Drawn]:
+    """Loss and AUC of the target's held-out fold by epoch, the loss beside the training loss of the
+    target: a line a run and, of several, their mean.
+
+    Only epochs with a validation are drawn.
+    """
+    found = []
+    for quantity, drawn_keys in (
+        ("loss", {f"loss/{target}": TRAINING, "validation_loss": VALIDATION}),
+        ("AUC", {"validation_auc": VALIDATION}),
+    ):
+        key = f"validation_{quantity.lower()}"
+        with matplotlib.rc_context(STYLE | {"lines.scale_dashes": False}):
+            figure, axes = sheet(3.6, 2.5)
+            for drawn_key, number in drawn_keys.items():
+                _lines(
+                    axes, [_points(lines, drawn_key, key) for lines in histories.values()], number
+                )
+            axes.set(
+                xlabel="epoch", ylabel=f"{quantity} per view" if key.endswith("auc") else "loss"
+            )
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.set_xlim(left=0)
+            if quantity == "loss":
+                axes.set_ylim(bottom=0)
+            else:
+                axes.axhline(0.5, color=INK, linewidth=0.6, alpha=0.5, dashes=(2, 2))
+                axes.set_ylim(min(0.45, axes.get_ylim()[0]), 1.01)
+            drawn = svg(figure, f"{label}: {quantity} of the held-out fold by epoch")
+        rows = [
+            (run, entry["epoch"], *(entry[k] for k in drawn_keys))
+            for run, lines in histories.items()
+            for entry in lines
+            if key in entry
+        ]
+        columns = ("run", "epoch", *(k.replace("/", " of ") for k in drawn_keys))
+        found.append(Drawn(f"validation-{name}-{quantity.lower()}", drawn, columns, rows))
+    return found
+
+
+def _points(lines: Sequence[Mapping[str, float]], drawn: str, where: str) -> dict[float, float]:
+    """The values under the key `drawn` by epoch, of the epochs that have the key `where`."""
+    return {entry["epoch"]: entry[drawn] for entry in lines if where in entry}
+
+
+def _lines(axes: Axes, runs: Sequence[Mapping[float, float]], number: int) -> None:
+    """Each run, and the mean of several over the epochs that all of them have."""
+    style = {"color": line(number), "linestyle": linestyle(number)}
+    if len(runs) > 1:
+        for points in runs:
+            axes.plot(*zip(*points.items(), strict=True), linewidth=0.7, alpha=0.4, **style)
+    shared = sorted(set.intersection(*map(set, runs)))
+    mean = [np.mean([points[epoch] for points in runs]) for epoch in shared]
+    axes.plot(shared, mean, linewidth=1.8, marker="o" if len(shared) == 1 else "", **style)

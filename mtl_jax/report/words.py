@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mtl_jax.config import OWN_WEIGHTS
+from mtl_jax.data import patients
 from mtl_jax.report.folder import SECONDARY, Work
 
 WEAK = 100  # lesions below which an AUC is called weak evidence
@@ -92,7 +93,7 @@ def own_weights(work: Work) -> bool:
 
 def warnings(work: Work) -> list[str]:
     """What a reader must know before using a number, beside PHANTOM: the gravest first."""
-    results, found = work.results, [*_weak(work), *_few_patients(work)]
+    results, found = work.results, [*_mixed(work), *_weak(work), *_few_patients(work)]
     if own_weights(work):
         found.append(
             f"The weights at the start are not those of ImageNet, and results with them do not "
@@ -105,6 +106,9 @@ def warnings(work: Work) -> list[str]:
             f" {alike[0]['a']} and {alike[0]['b']}: if a film stands under two case ids, it was"
             " learned and tested (folds.json lists them)."
         )
+    similar = work.folds.get("similar_ids", [])
+    if similar:
+        found.append(f"{patients.similar_note(similar)}.")
     for collection in results["collections"]:
         doubtful = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]
         if doubtful:
@@ -138,6 +142,24 @@ def target_training_areas(work: Work, approach: str) -> list[float]:
     target = work.results["target"]
     fits = [r["train_auc"].get(target) for r in work.runs if r["approach"] == approach]
     return [fit for fit in fits if fit is not None]
+
+
+def is_mixed(work: Work) -> bool:
+    """Whether its runs, or epochs of one of them, are of several versions or platforms."""
+    return work.results.get("provenance", {}).get("mixed", False)
+
+
+def _mixed(work: Work) -> list[str]:
+    if not is_mixed(work):
+        return []
+    versions = work.results["provenance"]["versions"]
+    names = [name for name in versions[0] if len({each.get(name) for each in versions}) > 1]
+    each = [", ".join(f"{name} {version.get(name)}" for name in names) for version in versions]
+    return [
+        f"Mixed: these results are of {len(versions)} combinations of versions or platforms "
+        f"({'; '.join(each)}), accepted by --accept_versions. Differences between runs may be "
+        "differences between versions."
+    ]
 
 
 def _weak(work: Work) -> list[str]:

@@ -25,7 +25,7 @@ from mtl_jax.source_task.images import open_task
 from mtl_jax.source_task.task import Examples, Task
 from mtl_jax.study import workdir
 from mtl_jax.training import devices
-from mtl_jax.training.checkpoint import Checkpoints
+from mtl_jax.training.checkpoint import BEFORE, Checkpoints, versions_before
 from mtl_jax.training.history import History
 
 
@@ -39,7 +39,7 @@ def learn(c: ConfigDict, folder: Path) -> str:
     with workdir.alone(folder):
         workdir.claim(folder, c.to_dict())
         used = [d.device_kind for d in jax.devices()[: c.devices]]
-        workdir.write_json(folder / "environment.json", workdir.environment(used))
+        workdir.record_environment(folder, used)
         if not (folder / "weights" / "card.json").exists():
             print(plan(c), flush=True)
             _train(c, folder, used)
@@ -79,7 +79,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
     state = TrainState(jnp.int32(0), params, steps.optimizer(*rules).init(params))
 
     made_by = {"source": s.to_dict(), "train": t.to_dict(), "seed": c.seed}
-    checkpoints = Checkpoints(folder / "checkpoint", made_by)
+    checkpoints = Checkpoints(folder / "checkpoint", made_by, c.accept_versions)
     begin, state = checkpoints.resume(state)
     state = devices.replicate(state, sharding)
     history = History(folder / "history.jsonl", begin)
@@ -132,7 +132,9 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
     checkpoints.close(keep=t.epochs)
     params = jax.tree.map(np.asarray, network.convolutions(last_form, state.params))
     line = json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    weights.save(_described(params, task, line, c, used), folder / "weights", half=True)
+    described = _described(params, task, line, c, used)
+    described.card["training"][BEFORE] = versions_before(folder / "checkpoint")
+    weights.save(described, folder / "weights", half=True)
 
 
 def _described(

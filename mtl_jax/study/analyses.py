@@ -4,14 +4,17 @@ nothing itself."""
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from mtl_jax.analysis import files
 from mtl_jax.analysis.analyse import Material, Subject, analyse
 from mtl_jax.models.network import Network
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import splits
+from mtl_jax.study.provenance import digest
 from mtl_jax.study.scores import Scores
 from mtl_jax.training import checkpoint
 
@@ -25,10 +28,12 @@ def look_into(
     build: Callable[..., Network],
     settings: ConfigDict,
     seed: int,
+    made_from: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Writes `folder`/analysis/ for the first run of each approach that is tested on the target:
     the one on the test set, or that of the first fold. All are shown the same regions.
-    `build(outputs=n)` makes the network of the runs."""
+    `build(outputs=n)` makes the network of the runs. What stands there stays as long as
+    `made_from`, the provenance of each run, is the same."""
     first: dict[str, Run] = {}
     for run in runs:
         if run.tasks[0] == split.target:
@@ -44,6 +49,7 @@ def look_into(
     rois = collections[target]
     tested = [table for run in runs for table in [tables[run.id]] if target in table.task]
     pictured = np.isin(rois.index["roi_id"].astype(str), np.concatenate([t.roi_id for t in tested]))
+    files.keep_only(folder / "analysis", digest([made_from, settings.to_dict(), seed]))
     analyse(
         folder / "analysis",
         {a: _loader(folder / "runs" / run.id, build) for a, run in first.items()},

@@ -2,26 +2,24 @@
 
 import functools
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from mtl_jax.analysis import choose as choose_regions
 from mtl_jax.config import STAGES
-from mtl_jax.data import shards
 from mtl_jax.models import trunks
 from mtl_jax.nouns import Run
-from mtl_jax.study import driver, leaks, length, splits, stages, tell, workdir
+from mtl_jax.study import driver, guard, length, provenance, stages, tell, workdir
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.analyses import look_into
 from mtl_jax.study.conventional import conventional_scores
 from mtl_jax.study.evaluation import Rules
 from mtl_jax.study.materials import Materials, prepare
-from mtl_jax.study.primary import Primary, resolve
+from mtl_jax.study.primary import resolve
+from mtl_jax.study.provenance import Provenance
 from mtl_jax.study.results import TABULATED, choose, summarize
 from mtl_jax.study.scores import Scores
 from mtl_jax.study.tables import area_rows
@@ -30,28 +28,33 @@ from mtl_jax.study.tables import area_rows
 def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
     """Runs the study of `c` in `folder` (DESIGN of the folder: docs/architecture.md, section 4) and
     returns what results.json holds."""
-    with workdir.alone(folder):
-        workdir.claim(folder, c.to_dict())
+    with guard.opened(folder, c):
         materials = prepare(c)
         choose_regions.asked(materials.collections[c.data.target], c.analysis.rois)
         primary = resolve(c.statistics.primary, c.study, materials.approaches, c.data.target)
-        _record(folder, materials, primary)
+        here = Provenance(*materials.of_runs, c)
+        planned = _distinct(_plan(c, materials, {}, stages.Choice(c.split, c.network)))
+        provenance.refuse_mixed(planned, folder, here, c)
+        guard.record(folder, c, materials, {"primary": primary.record()})
         show_plan(c, folder, materials)
-        done = _complete(c, folder, materials)
+        done = _complete(c, folder, materials, here)
         runs = _distinct(done)
+        records = {run.id: _read_json(folder / "runs" / run.id / "run.json") for run in runs}
         last = [] if list(done)[-1] in TABULATED else list(done.values())[-1]
-        conventional = _conventional(c, folder, materials, last)
+        made_from = {run.id: records[run.id]["provenance"] for run in last}
+        conventional = _conventional(c, folder, materials, last, made_from)
         results = summarize(
             c.study,
             done,
             _scores(runs, folder),
-            {run.id: _read_json(folder / "runs" / run.id / "run.json") for run in runs},
+            records,
             materials.collections,
             materials.split,
             materials.weights.card,
             conventional,
             Rules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
         )
+        results["provenance"] = provenance.summary(records.values())
         workdir.write_json(folder / "results.json", results)
         if c.analysis.enabled and last:
             look_into(
@@ -63,6 +66,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
                 functools.partial(trunks.build, c.model.trunk, lrn=materials.weights.card["lrn"]),
                 c.analysis,
                 c.seed,
+                made_from,
             )
     return results
 
@@ -74,8 +78,7 @@ def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -
     tell.materials(c, materials)
     print(resolve(c.statistics.primary, c.study, materials.approaches, c.data.target))
     plan = _plan(c, materials, {}, stages.Choice(c.split, c.network))
-    for run in _distinct(plan):
-        splits.refuse_unfit(run, materials.collections, materials.split)
+    guard.refuse_unfit(_distinct(plan), materials)
     todo = driver.missing(_distinct(plan), folder)
     rate = length.speed() if c.executor == "local" and todo else None
     tell.plan(
@@ -84,38 +87,28 @@ def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -
         todo,
         _cost(todo, c, materials),
         rate,
-        list(materials.weights.params),
     )
+    tell.frozen_at_random(_distinct(plan), list(materials.weights.params))
 
 
 def _conventional(
-    c: ConfigDict, folder: Path, materials: Materials, runs: Sequence[Run]
+    c: ConfigDict,
+    folder: Path,
+    materials: Materials,
+    runs: Sequence[Run],
+    made_from: Mapping[str, Any],
 ) -> dict[str, Scores]:
     if not (c.analysis.enabled and c.analysis.conventional):
         return {}
     place = folder / "analysis" / "conventional"
     return conventional_scores(
-        place, runs, materials.collections, materials.split, c.analysis.trees, c.seed
+        place, runs, materials.collections, materials.split, c.analysis.trees, c.seed, made_from
     )
 
 
-def _record(folder: Path, materials: Materials, primary: Primary) -> None:
-    """environment.json; and folds.json, before any training and once for all."""
-    devices = [device.device_kind for device in jax.devices()]
-    workdir.write_json(folder / "environment.json", workdir.environment(devices))
-    content = {name: shards.content(rois) for name, rois in materials.collections.items()}
-    alike = leaks.across(materials.collections, materials.split)
-    if alike:
-        print(leaks.note(alike), file=sys.stderr)
-    workdir.freeze(
-        folder / "folds.json",
-        materials.split.record()
-        | {"collections": content, "alike": alike, "primary": primary.record()},
-        "the folds, the collections they were made from, or the primary analysis",
-    )
-
-
-def _complete(c: ConfigDict, folder: Path, materials: Materials) -> dict[str, list[Run]]:
+def _complete(
+    c: ConfigDict, folder: Path, materials: Materials, here: Provenance
+) -> dict[str, list[Run]]:
     """Does the runs of every stage that are missing, each stage as those before it chose."""
     choice = stages.Choice(c.split, c.network)
     done: dict[str, list[Run]] = {}
@@ -136,7 +129,7 @@ def _complete(c: ConfigDict, folder: Path, materials: Materials) -> dict[str, li
                 bar,
                 f"{stage}: {len(plan[stage]) - len(todo)} of {len(plan[stage])} runs done before",
             )
-            driver.EXECUTORS[c.executor](plan[stage], folder, materials, c, finished)
+            guard.run_all(plan[stage], folder, materials, here, c, finished)
             done[stage] = plan[stage]
             if stage in TABULATED:
                 rows = area_rows(done[stage], _scores(done[stage], folder), c.data.target)

@@ -3,12 +3,14 @@ of a stage do. It describes no mass itself."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mtl_jax.analysis import conventional
+from mtl_jax.analysis import conventional, files
 from mtl_jax.data.rows import Rows, chunks
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study import splits
+from mtl_jax.study.provenance import digest
 from mtl_jax.study.scores import Scores
 
 
@@ -19,18 +21,20 @@ def conventional_scores(
     split: splits.Split,
     trees: int,
     seed: int,
+    made_from: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Scores]:
     """Scores by classifier of the target's regions that `runs` score, each by a classifier that has
-    learned the target's regions that the run learns; kept in `folder`, NAME.csv each."""
+    learned the target's regions that the run learns; kept in `folder`, NAME.csv each, as long as
+    `made_from`, the provenance of each run, is the same."""
     target = split.target
     own = [run for run in runs if run.tasks[0] == target]
     parts = {(run.split, run.fold): run for run in own}  # approaches learn and score the same
     if not own:
         return {}
+    files.keep_only(folder, digest([made_from, trees, seed]))
     paths = {name: folder / f"{name}.csv" for name in conventional.CLASSIFIERS}
     if not all(path.exists() for path in paths.values()):
         print("conventional CAD: hand-made features of the target's regions", flush=True)
-        folder.mkdir(parents=True, exist_ok=True)
         rois = collections[target]
         features, _ = conventional.table(
             region for some in chunks(Rows(rois.shards)) for region in some

@@ -19,8 +19,10 @@ from mtl_jax.nouns import InputError, Params, RoiSet, Run
 from mtl_jax.study import portion, splits, workdir
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.length import epochs
+from mtl_jax.study.provenance import Provenance
 from mtl_jax.study.stages import of_last_stage
-from mtl_jax.training import hosts
+from mtl_jax.study.validation import validators
+from mtl_jax.training import checkpoint, hosts
 from mtl_jax.training.feed import on_host
 from mtl_jax.training.fit import Training, fit
 from mtl_jax.training.history import TensorBoard
@@ -66,16 +68,22 @@ def execute(
     keep = [c.keep_weights == "all" or of_last_stage(each, c.study) for each in runs]
     recipe = c.train.copy_and_resolve_references()
     recipe.epochs = epochs(run, collections, split, c.train)
+    provenance = Provenance(collections, split, weights, c)
+    made_by = {own: provenance.of(own) for own in runs}
+    validated = runs if c.train.validation_epochs and hosts.leads() else ()
+    validate = validators(validated, parts, collections, network, cached, c.stream)
     with contextlib.ExitStack() as boards:
         trainings = []
         for own, folder in zip(runs, folders, strict=True):
             own_key = jax.random.fold_in(jax.random.key(own.seed), own.initialization)
             init_key, train_key = jax.random.split(own_key)
-            params = warm_start(init(network, init_key), weights)
+            params = warm_start(init(network, init_key, c.model.initialization), weights)
             board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
             write = boards.enter_context(board).write
             place = regions[portion.shared_by(own)]
-            trainings.append(Training(folder, params, train_key, write, place))
+            validator = validate.get(own)
+            origin = made_by[own], c.accept_versions
+            trainings.append(Training(folder, params, train_key, write, place, validator, *origin))
         trained = fit(
             trainings,
             pool,
@@ -88,6 +96,7 @@ def execute(
             Path(c.data.cache) / "frozen" if cached else None,
             any(keep),
             lanes,
+            c.model.initialization,
         )
 
     if not hosts.leads():
@@ -125,6 +134,8 @@ def execute(
                 name: _auc(collections[name].index["label"][rows], of_learned[name])
                 for name, rows in part.learned.items()
             },
+            "provenance": made_by[own]
+            | {checkpoint.BEFORE: checkpoint.versions_before(folder / "checkpoint")},
         }
         workdir.write_json(folder / "run.json", record)
         seconds = round(training + time.monotonic() - begin, 1)

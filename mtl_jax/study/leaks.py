@@ -1,28 +1,32 @@
 """What of a study's regions might be learned and tested at once, said before any training.
 
-Case ids are kept apart by the splits; this looks at the pixels. It refuses nothing.
+Patients are kept apart by the splits; this looks at the pixels. It refuses nothing.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from mtl_jax.data import twins
+from mtl_jax.data import patients, twins
 from mtl_jax.nouns import RoiSet
 from mtl_jax.study.splits import Split
 
 
 def across(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, Any]]:
     """Pairs of regions of different cases that look alike and stand on two sides of a split: in
-    two folds, in training and test, or in two collections. Each as its ids and correlation."""
+    two folds, in training and test, or in two collections. Each as its ids and correlation. Cases
+    of one patient are kept on one side, and those that are never learned nor tested on none."""
     order = list(collections.values())
     sides = [_sides(rois, split) for rois in order]
+    people = [patients.of_cases(rois) for rois in order]
     cases, ids = ([rois.index[name] for rois in order] for name in ("case_id", "roi_id"))
     found = []
     for pair in twins.alike(order):
-        ends = (pair.a, pair.b)
-        apart = {(number, *sides[number][str(cases[number][row])]) for number, row in ends}
-        if len(apart) > 1:
-            a, b = (str(ids[number][row]) for number, row in ends)
+        ends = [(number, row, str(cases[number][row])) for number, row in (pair.a, pair.b)]
+        where = [sides[number][case] for number, _, case in ends]
+        apart = {(number, side) for (number, _, _), side in zip(ends, where, strict=True)}
+        same = len({people[number].get(case, (number, case)) for number, _, case in ends}) == 1
+        if len(apart) > 1 and not same and None not in where:
+            a, b = (str(ids[number][row]) for number, row, _ in ends)
             found.append({"a": a, "b": b, "correlation": pair.correlation})
     return found
 
@@ -39,17 +43,17 @@ def note(alike: list[dict[str, Any]]) -> str:
     )
 
 
-def _sides(rois: RoiSet, split: Split) -> dict[str, tuple[Any, ...]]:
-    """Where each case of a collection stands: test or not, and its fold in each partition."""
-    test = set(split.others.get(rois.name, ()))
+def _sides(rois: RoiSet, split: Split) -> dict[str, tuple[Any, ...] | None]:
+    """Where each case of a collection stands: test or not, and its fold in each partition; None
+    where it is neither learned nor tested."""
+    test = set(split.evaluated.get(rois.name, ()))
+    away = set(split.never.get(rois.name, ())) - test
     folds: list[dict[str, int]] = []
     if rois.name == split.target:
-        test = set(split.test)
         folds = [
             {case: i for i, part in enumerate(parts) for case in part} for parts in split.partitions
         ]
-    marks = dict(zip(rois.index["case_id"].tolist(), rois.index["split"].tolist(), strict=True))
     return {
-        case: (case in test or mark == "test", *(of_case.get(case) for of_case in folds))
-        for case, mark in marks.items()
+        case: None if case in away else (case in test, *(of_case.get(case) for of_case in folds))
+        for case in dict.fromkeys(rois.index["case_id"].tolist())
     }

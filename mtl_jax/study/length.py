@@ -54,7 +54,8 @@ def cost(
     run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict, trunk: str
 ) -> Cost:
     """What `run` takes: a step is three forward passes of the trained layers (one forward, two
-    backward); the frozen ones are passed once, for all epochs; scoring is a forward pass."""
+    backward); the frozen ones are passed once, for all epochs; scoring is a forward pass, and a
+    validation one of the trained layers."""
     learned, scored = members(run, collections, split)
     count = epochs(run, collections, split, recipe)
     frozen = set(frozen_layers(run.network))
@@ -63,9 +64,12 @@ def cost(
     images = _regions(learned) * orientations.COUNT
     scoring = (images + _regions(scored) * orientations.COUNT) * sum(layers.values())
     once = images * (sum(layers.values()) - trained)
+    interval = 0 if run.fold is None else recipe.validation_epochs
+    validations = -(-count // interval) if interval else 0
+    validating = validations * _regions(scored) * orientations.COUNT * trained
     return Cost(
         count * steps_per_epoch(_regions(learned), recipe.batch_size),
-        3.0 * count * images * trained + once + scoring,
+        3.0 * count * images * trained + once + scoring + validating,
     )
 
 

@@ -2,14 +2,15 @@
 
 import functools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from mtl_jax import config, weights
-from mtl_jax.config import STAGES, parse_task_weights
-from mtl_jax.data import ingest
+from mtl_jax.config import IMAGENET_STUDIES, STAGES, parse_task_weights
+from mtl_jax.data import crosswalk, ingest
 from mtl_jax.nouns import InputError, RoiSet
 from mtl_jax.study import splits
 from mtl_jax.study.plan import Approach, expand
@@ -37,6 +38,8 @@ def prepare(c: ConfigDict, dry_run: bool = False) -> Materials:
     devices.keep_compiled(Path(c.data.cache) / "compiled")
     find = weights.planned if dry_run else weights.find_of
     pretrained = find(c.weights, c.model.trunk)
+    if c.preset == "paper" and c.study in IMAGENET_STUDIES:
+        weights.require_photographs(pretrained, c.study)
     collections = load_collections(c)
     approaches = expand(
         c.approaches,
@@ -46,13 +49,26 @@ def prepare(c: ConfigDict, dry_run: bool = False) -> Materials:
         parse_task_weights(c.train.task_weights),
     )
     needs_test = bool(set(STAGES[c.study]) & set(TESTS))
-    fraction = c.data.test_fraction
-    split = splits.split_target(
-        collections[c.data.target], needs_test, n_partitions(c), c.folds, fraction, c.split_seed
+    split = splits.divide(
+        collections,
+        c.data.target,
+        evaluated_beside(c.data.target, c.data.test_each, collections, approaches),
+        splits.Rules(needs_test, n_partitions(c), c.folds, c.data.test_fraction, c.split_seed),
     )
-    if c.data.test_each:
-        split = splits.hold_out_others(split, collections, fraction, c.split_seed)
+    learned = {task for approach in approaches for task in approach.tasks}
+    split = split._replace(
+        official_learned=tuple(name for name in split.official_learned if name in learned)
+    )
     return Materials(collections, split, pretrained, approaches)
+
+
+def evaluated_beside(
+    target: str, test_each: bool, collections: Iterable[str], approaches: Iterable[Approach]
+) -> list[str]:
+    """The collections beside the target that have a test set in this job: all with `test_each`, and
+    those that an approach is about, sttl+of=NAME."""
+    about = {approach.tasks[0] for approach in approaches}
+    return [name for name in collections if name != target and (test_each or name in about)]
 
 
 def as_settings(c: ConfigDict) -> str:
@@ -69,7 +85,8 @@ def prepare_from(settings: str) -> tuple[ConfigDict, Materials]:
 
 
 def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
-    """The collections of config.data.sources by name, made into shards where they are not yet."""
+    """The collections of config.data.sources by name, made into shards where they are not yet, and
+    knowing which of their patients are the same."""
     cache = Path(c.data.cache)
     background, options, rules = ingest.settings(c.data.to_dict(), cache)
     collections: dict[str, RoiSet] = {}
@@ -81,4 +98,4 @@ def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
                 "different names"
             )
         collections[rois.name] = rois
-    return collections
+    return crosswalk.joined(collections, c.data.crosswalk)

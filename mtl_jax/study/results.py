@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.data import shards
+from mtl_jax.data import acquisition, patients, shards
 from mtl_jax.nouns import RoiSet, Run
+from mtl_jax.study.data_use import data_use
 from mtl_jax.study.evaluation import Rules, beside, evaluate, in_families
 from mtl_jax.study.scores import Scores
 from mtl_jax.study.select import choose_network, choose_split
@@ -38,7 +39,10 @@ def summarize(
         "study": study,
         "target": split.target,
         "split": {"rule": split.rule, "train": len(split.train), "test": len(split.test)},
-        "collections": [_describe(rois) for rois in collections.values()],
+        "collections": [
+            _describe(rois, name in split.official_learned) for name, rois in collections.items()
+        ],
+        "data_use": data_use(stages, collections, split),
         "weights": dict(weights_card),
         "stages": [
             {"stage": stage, "runs": [run.id for run in runs]} for stage, runs in stages.items()
@@ -123,7 +127,7 @@ def _pairs(
     return []
 
 
-def _describe(rois: RoiSet) -> dict[str, Any]:
+def _describe(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
     """Counts of one collection in the form of the paper's Table 2, and what was decided."""
     index, malignant = rois.index, rois.index["label"] == 1
     lesion = np.char.add(np.char.add(index["case_id"].astype(str), "\t"), index["lesion_id"])
@@ -138,9 +142,12 @@ def _describe(rois: RoiSet) -> dict[str, Any]:
             "benign": len(set(lesion[~malignant])),
         },
         "views": {"malignant": int(malignant.sum()), "benign": int((~malignant).sum())},
+        "namespace": patients.space(rois),
+        "official_test_learned": official_learned,
         "official_split": {mark: int((index["split"] == mark).sum()) for mark in marks if mark},
         "left_out": rois.manifest["left_out"],
         "decisions": rois.manifest["decisions"],
         "imaging": rois.manifest["imaging"],
+        "acquisition": acquisition.describe(rois),
         "sha256": shards.content(rois),
     }

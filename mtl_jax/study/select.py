@@ -12,14 +12,14 @@ from mtl_jax.config import NETWORKS
 Row = Mapping[str, Any]
 
 SPLIT_RULE = (
-    "the highest mean area less its standard deviation over folds, averaged over networks; of "
-    "equals the smaller standard deviation, then the lower number"
+    "the highest mean AUC minus its standard deviation over folds, averaged over networks; ties "
+    "are broken by the smaller standard deviation, then by the lower number"
 )
 NETWORK_RULE = (
-    "the highest mean area over folds and initializations; of equals the one with more frozen "
+    "the highest mean AUC over folds and initializations; ties are broken by more frozen "
     "convolutions"
 )
-DIGITS = 12  # what differs by less is rounding: equals
+DIGITS = 12  # smaller differences are rounding: ties
 
 
 def choose_split(rows: Sequence[Row]) -> dict[str, Any]:

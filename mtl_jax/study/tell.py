@@ -7,24 +7,18 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax.config import OWN_WEIGHTS
+from mtl_jax.data import crosswalk, patients
 from mtl_jax.nouns import Run
 from mtl_jax.study.length import Cost
 from mtl_jax.study.materials import Materials
 from mtl_jax.training.transfer import frozen_layers
 
+MIXED = "note: mixed: runs of several versions or platforms are compared (--accept_versions)"
+
 
 def materials(c: ConfigDict, held: Materials) -> None:
-    """The collections, the split, the weights, the approaches."""
-    for name, rois in held.collections.items():
-        malignant = int((rois.index["label"] == 1).sum())
-        mark = " (target)" if name == held.split.target else ""
-        print(
-            f"{name}{mark}: {len(rois)} regions, {malignant} malignant and "
-            f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
-        )
-    print(f"split of {held.split.target}: {held.split.rule}")
-    for approach in held.approaches:
-        print(f"{approach.name}: learns {', '.join(approach.tasks)}")
+    """The collections, the split, the approaches, the weights."""
+    data(held)
     card = held.weights.card
     print(f"weights: {card['name']}. {card['note']}")
     if c.model.trunk != "alexnet":
@@ -36,20 +30,37 @@ def materials(c: ConfigDict, held: Materials) -> None:
         )
 
 
+def data(held: Materials) -> None:
+    """The collections, the split, the approaches."""
+    for name, rois in held.collections.items():
+        malignant = int((rois.index["label"] == 1).sum())
+        mark = " (target)" if name == held.split.target else ""
+        print(
+            f"{name}{mark}: {len(rois)} regions, {malignant} malignant and "
+            f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
+        )
+    print(f"split of {held.split.target}: {held.split.rule}")
+    for line in crosswalk.matched(held.collections):
+        print(line)
+    for name, counts in held.split.held_out.items():
+        print(f"{name}: {patients.not_learned(counts)}")
+    for name in held.split.official_learned:
+        print(f"{name}: its official test set is learned, as it is not evaluated in this job")
+    for approach in held.approaches:
+        print(f"{approach.name}: learns {', '.join(approach.tasks)}")
+
+
 def plan(
     stages: Mapping[str, tuple[Sequence[Run], Cost]],
     total: int,
     todo: Sequence[Run],
     left: Cost,
     rate: float | None,
-    pretrained: Sequence[str],
 ) -> None:
     """Each stage's runs and cost, and what is left to do, at `rate` operations a second."""
-    random = set()
     for stage, (runs, cost) in stages.items():
         networks = ", ".join(dict.fromkeys(run.network for run in runs))
         print(f"{stage}: {len(runs)} runs ({networks}), {cost.steps:,} steps")
-        random |= {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
     print(
         f"to do: {len(todo)} of {total} runs, {left.steps:,} steps, "
         f"{left.operations:.1e} operations"
@@ -59,11 +70,17 @@ def plan(
             f"at least {duration(left.operations / rate)}, at the {rate / 1e9:.0f} billion "
             "operations a second that this device does now in products of matrices"
         )
+    print(end="", flush=True)
+
+
+def frozen_at_random(runs: Sequence[Run], pretrained: Sequence[str]) -> None:
+    """Names the layers that some run freezes and the weights do not hold."""
+    random = {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
     if random:
         print(
-            f"note: {', '.join(sorted(random))} are frozen at random values: no pretrained weights"
+            f"note: {', '.join(sorted(random))} are frozen at random values: no pretrained weights",
+            flush=True,
         )
-    print(end="", flush=True)
 
 
 def study_bar() -> tqdm:

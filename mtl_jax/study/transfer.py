@@ -3,21 +3,22 @@
 It trains through the driver and averages through the tables; what the weights are is not its own.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 from ml_collections import ConfigDict
 
 from mtl_jax import weights
 from mtl_jax.data import shards
-from mtl_jax.nouns import Run
-from mtl_jax.study import driver, tables, workdir
+from mtl_jax.nouns import InputError, Run
+from mtl_jax.study import driver, guard, length, provenance, tables, tell, workdir
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.evaluation import in_families
 from mtl_jax.study.materials import Materials, prepare
 from mtl_jax.study.plan import on_test_set, out_of_fold
+from mtl_jax.study.provenance import Provenance
 
 FIELDS = (
     *("estimator", "auc", "se", "se_method", "ci_low", "ci_high", "ci_method", "df"),
@@ -26,47 +27,96 @@ FIELDS = (
 )
 
 
+class Start(NamedTuple):
+    """One set of weights: the folder of its runs, the materials with it, and its config."""
+
+    folder: Path
+    materials: Materials
+    config: ConfigDict
+
+
 def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
     """Does the runs of config.transfer in `folder` and returns what its results.json holds.
 
     Each set of weights has a folder of runs of its own, in `weights/NAME/`. The areas are of the
     target, the mean over the seeds; each set is compared with the last one named.
     """
-    with workdir.alone(folder):
-        workdir.claim(folder, c.to_dict())
-        plain = c.copy_and_resolve_references()
-        plain.study = c.transfer.study
-        plain.weights = c.transfer.weights[0]
-        plain.model.trunk = weights.find(plain.weights, c.model.trunk).card["trunk"]
-        materials = prepare(plain)
-        devices = [device.device_kind for device in jax.devices()]
-        workdir.write_json(folder / "environment.json", workdir.environment(devices))
-        runs = _runs(plain, materials, c.transfer.initializations)
-        done, trunks = {}, {}
+    with guard.opened(folder, c):
+        starts: dict[str, Start] = {}
         for name in c.transfer.weights:
-            own = plain.copy_and_resolve_references()
-            found = weights.find(name, c.model.trunk)
-            own.weights, own.model.trunk = name, found.card["trunk"]
-            trunks[name] = own.model.trunk
-            done[name] = _scored(name, found, runs, folder, materials, own)
+            starts[name] = _start(c, name, weights.find(name, c.model.trunk), folder, starts)
+        materials = next(iter(starts.values())).materials
+        runs = _runs(c, materials)
+        here = {n: Provenance(*s.materials.of_runs, s.config) for n, s in starts.items()}
+        for name, start in starts.items():
+            provenance.refuse_mixed(runs, start.folder, here[name], c)
+        guard.record(folder, c, materials)
+        _show(c, starts)
+        for name, start in starts.items():
+            start.folder.mkdir(parents=True, exist_ok=True)
+            workdir.write_json(start.folder / "card.json", start.materials.weights.card)
+            todo = driver.missing(runs, start.folder)
+            print(f"{name}: {len(runs) - len(todo)} of {len(runs)} runs done before", flush=True)
+            guard.run_all(
+                runs, start.folder, start.materials, here[name], start.config, lambda run: None
+            )
+        done = {name: _scores(runs, start.folder) for name, start in starts.items()}
         results = {
             "target": c.data.target,
             "network": c.network,
             "collections": {n: shards.content(r) for n, r in materials.collections.items()},
             "auc": [
-                {"weights": name, "trunk": trunks[name]} | _area(runs, scored, c.data.target)
+                {"weights": name, "trunk": starts[name].config.model.trunk}
+                | _area(runs, scored, c.data.target)
                 for name, scored in done.items()
             ],
-            "comparisons": _compared(runs, done, c.data.target, trunks),
+            "comparisons": _compared(
+                runs,
+                done,
+                c.data.target,
+                {name: start.config.model.trunk for name, start in starts.items()},
+            ),
+            "provenance": provenance.summary(
+                record for start in starts.values() for record in _records(runs, start.folder)
+            ),
         }
         workdir.write_json(folder / "results.json", results)
     return results
 
 
-def plan(c: ConfigDict) -> str:
-    """How many runs there are."""
-    each = c.transfer.initializations * (1 if c.transfer.study == "test" else c.folds)
-    return f"{each} runs each from {', '.join(c.transfer.weights)}: {c.network} frozen"
+def show_plan(c: ConfigDict, folder: Path) -> None:
+    """Prints what is about to happen and what it costs; trains nothing. Weights that are still to
+    be made are named and not counted."""
+    workdir.refuse_other(folder, c.to_dict())
+    starts: dict[str, Start] = {}
+    for name in c.transfer.weights:
+        try:
+            found = weights.find(name, c.model.trunk)
+        except InputError as error:
+            print(f"{name}: not counted: {error}")
+        else:
+            starts[name] = _start(c, name, found, folder, starts)
+    if starts:
+        _show(c, starts)
+
+
+def _show(c: ConfigDict, starts: Mapping[str, Start]) -> None:
+    """The data, and the runs and cost of each set of weights; InputError: a run is unfit."""
+    first = next(iter(starts.values()))
+    runs = _runs(c, first.materials)
+    guard.refuse_unfit(runs, first.materials)
+    tell.data(first.materials)
+    stages, todo, left = {}, [], length.Cost(0, 0.0)
+    for name, (folder, materials, own) in starts.items():
+        missing = driver.missing(runs, folder)
+        stages[name] = (runs, _cost(runs, materials, own))
+        steps, operations = _cost(missing, materials, own)
+        left = length.Cost(left.steps + steps, left.operations + operations)
+        todo += missing
+        print(f"weights {name}: {materials.weights.card['name']}, {own.model.trunk}")
+        tell.frozen_at_random(runs, list(materials.weights.params))
+    rate = length.speed() if c.executor == "local" and todo else None
+    tell.plan(stages, len(runs) * len(starts), todo, left, rate)
 
 
 def describe(results: dict[str, Any]) -> str:
@@ -76,6 +126,7 @@ def describe(results: dict[str, Any]) -> str:
         f"{results['target']}, {results['network']} frozen; lesion-level AUC; "
         f"{first['estimator']}, {len(first['areas'])} initializations; 95 % intervals: "
         f"variance over {first['se_method']}",
+        *([tell.MIXED] if results["provenance"]["mixed"] else []),
         "",
         "| weights | AUC | interval | SD over initializations | malignant | benign | trunk |",
         "|---|---|---|---|---|---|---|",
@@ -96,30 +147,35 @@ def describe(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _runs(c: ConfigDict, materials: Materials, count: int) -> list[Run]:
-    first, starts = materials.approaches[:1], range(count)
-    if c.study == "test":
+def _start(
+    c: ConfigDict, name: str, found: weights.Weights, folder: Path, before: Mapping[str, Start]
+) -> Start:
+    """The job of config.transfer as the study of a single set of weights, on the collections that
+    those `before` were prepared with."""
+    own = c.copy_and_resolve_references()
+    own.study, own.weights, own.model.trunk = c.transfer.study, name, found.card["trunk"]
+    shared = next(iter(before.values())).materials if before else prepare(own)
+    return Start(folder / "weights" / Path(name).name, shared._replace(weights=found), own)
+
+
+def _runs(c: ConfigDict, materials: Materials) -> list[Run]:
+    first, starts = materials.approaches[:1], range(c.transfer.initializations)
+    if c.transfer.study == "test":
         return on_test_set(first, c.network, c.seed, starts)
     return out_of_fold(first, (c.network,), (c.split,), c.folds, c.seed, starts)
 
 
-def _scored(
-    name: str,
-    found: weights.Weights,
-    runs: Sequence[Run],
-    folder: Path,
-    materials: Materials,
-    c: ConfigDict,
-) -> dict[str, score_tables.Scores]:
-    """The scores of each run that starts from `found`, the weights of this name."""
-    place = folder / "weights" / Path(name).name
-    place.mkdir(parents=True, exist_ok=True)
-    workdir.freeze(place / "card.json", found.card, f"the weights {name}")
-    todo = driver.missing(runs, place)
-    print(f"{name}: {len(runs) - len(todo)} of {len(runs)} runs done before", flush=True)
-    of_these = materials._replace(weights=found)
-    driver.EXECUTORS[c.executor](todo, place, of_these, c, lambda run: None)
-    return {run.id: score_tables.read(place / "runs" / run.id / "scores.csv") for run in runs}
+def _cost(runs: Sequence[Run], materials: Materials, c: ConfigDict) -> length.Cost:
+    return length.total(runs, materials.collections, materials.split, c.train, c.model.trunk)
+
+
+def _scores(runs: Sequence[Run], folder: Path) -> dict[str, score_tables.Scores]:
+    return {run.id: score_tables.read(folder / "runs" / run.id / "scores.csv") for run in runs}
+
+
+def _records(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
+    paths = [folder / "runs" / run.id / "run.json" for run in runs]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def _area(

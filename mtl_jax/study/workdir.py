@@ -15,9 +15,11 @@ from mtl_jax import whole
 from mtl_jax.difference import difference
 from mtl_jax.nouns import InputError
 
-# They say where and how the work is done and change no result, so that a job may move; another
-# number of devices changes it by rounding.
+# They say where and how the work is done, or what is recorded beside it, and change no result, so
+# that a job may move; another number of devices changes it by rounding. accept_versions, too, is no
+# setting of the study: what it lets through is recorded with each run.
 PLACES = (
+    "accept_versions",
     "data.cache",
     "data.workers",
     "devices",
@@ -28,6 +30,7 @@ PLACES = (
     "ray.gpus",
     "ray.retries",
     "stream",
+    "train.validation_epochs",
 )
 PACKAGES = (
     "mtl_jax",
@@ -101,6 +104,17 @@ def freeze(path: Path, value: Any, what: str) -> None:
             )
         return
     write_json(path, value)
+
+
+def record_environment(folder: Path, devices: list[str]) -> None:
+    """Writes environment.json. One of other packages or devices that stood there before is kept in
+    its `before`, the oldest first."""
+    path, now = folder / "environment.json", environment(devices)
+    there = _read(path) if path.exists() else now
+    before = there.pop("before", [])
+    if any(there.get(key) != now[key] for key in ("packages", "devices")):
+        before.append(there)
+    write_json(path, now | ({"before": before} if before else {}))
 
 
 def environment(devices: list[str]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,15 @@ import jax
 import numpy as np
 
 from mtl_jax import whole
-from mtl_jax.difference import difference
+from mtl_jax.difference import changes, in_words
 from mtl_jax.nouns import InputError, Params, TrainState
+from mtl_jax.training import software
 from mtl_jax.weights.tree import checkpointer
 
 FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
-PACKAGES = ("mtl_jax", "jax", "jaxlib", "flax", "optax")  # those that decide a training's numbers
 KEPT = 2
 CARD = "card.json"
+BEFORE = "versions_before"  # of the card: other versions that did earlier epochs, oldest first
 TIMES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
 
 
@@ -27,14 +27,17 @@ class Checkpoints:
     """The checkpoints of one training, each a folder named by its number of finished epochs.
 
     Each holds what it was made by and the checksums of its files; the latest two are kept.
-    `made_by` is what decides the training's numbers: a checkpoint made by anything else, or by
-    other versions, is never gone on from.
+    `made_by` is what decides the training's numbers, beside the software: a checkpoint made by
+    anything else is rejected. With `accept_versions` it may be of other versions or another
+    platform, which each later checkpoint then records.
     """
 
-    def __init__(self, folder: Path, made_by: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, made_by: Mapping[str, Any], accept_versions: bool = False
+    ) -> None:
         self._folder = folder.absolute()
-        versions = {name: metadata.version(name) for name in PACKAGES}
-        card = {"format": FORMAT, "versions": versions, **made_by}
+        self._accept_versions = accept_versions
+        card = {"format": FORMAT, **software.record(), BEFORE: [], **made_by}
         self._card = json.loads(json.dumps(card, default=str))
 
     def save(self, epoch: int, state: TrainState) -> None:
@@ -84,13 +87,22 @@ class Checkpoints:
             shutil.rmtree(stale, ignore_errors=True)
 
     def _refuse_other(self, place: Path) -> None:
-        there = json.loads((place / CARD).read_text(encoding="utf-8"))
-        differ = difference(there, self._card)
-        if differ:
+        there = _card(place)
+        differ = changes(there, self._card, but=(BEFORE,))
+        if not all(map(software.acceptable, differ)):
             raise InputError(
-                f"{place}: this checkpoint is of another training: {differ}; finish it with what"
-                f" began it, or delete {place.parent} to train from the start"
+                f"{place}: this checkpoint is of another training: {in_words(differ)}; finish it"
+                f" with what began it, or delete {place.parent} to train from the start"
             )
+        before = _versions_before(there, self._card)
+        if before and not self._accept_versions:
+            other = in_words(differ) or f"{BEFORE} {len(before)} there"
+            raise InputError(
+                f"{place}: this checkpoint is of another version: {other}; finish it with what"
+                f" began it, delete {place.parent} to train from the start, or set"
+                " --accept_versions, by which results are marked as mixed"
+            )
+        self._card[BEFORE] = before
 
     def _remove(self, numbers: list[int]) -> None:
         for epoch in numbers:
@@ -105,6 +117,24 @@ class Checkpoints:
 def epochs(folder: Path) -> list[int]:
     """The numbers of finished epochs of the checkpoints in `folder`, ascending."""
     return sorted(int(place.name) for place in folder.glob("[0-9]*") if place.name.isdecimal())
+
+
+def versions_before(folder: Path) -> list[dict[str, str]]:
+    """Return the versions other than those of this process that trained what `folder` holds, oldest
+    first: none where no checkpoint was resumed under others."""
+    found = epochs(folder)
+    if not found:
+        return []
+    return _versions_before(_card(folder / str(found[-1])), software.record())
+
+
+def _versions_before(card: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, str]]:
+    before = [*card.get(BEFORE, []), software.version_of(card)]
+    return before if before[-1] != software.version_of(now) else before[:-1]
+
+
+def _card(place: Path) -> dict[str, Any]:
+    return json.loads((place / CARD).read_text(encoding="utf-8"))
 
 
 def params(folder: Path) -> Params:

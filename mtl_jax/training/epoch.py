@@ -16,6 +16,7 @@ from mtl_jax.training.feed import feed
 from mtl_jax.training.lanes import Lanes
 from mtl_jax.training.pool import Source, draw
 from mtl_jax.training.steps import Metrics, Step, make_train_step, unless_empty
+from mtl_jax.training.transfer import SGD
 
 
 class Order(NamedTuple):
@@ -35,8 +36,7 @@ Epoch = Callable[[TrainState, Source, Order, jax.Array, Tick], tuple[TrainState,
 def make_epoch(
     network: Network,
     frozen: tuple[str, ...],
-    momentum: float,
-    weight_decay: float,
+    sgd: SGD,
     task_weights: tuple[float, ...],
     sharding: NamedSharding | None,
     first: str,
@@ -54,7 +54,7 @@ def make_epoch(
     others has empty batches, of weight 0, at its end. Made, and compiled, once for all runs with
     the same arguments.
     """
-    optimizer = transfer.optimizer(frozen, momentum, weight_decay)
+    optimizer = transfer.optimizer(frozen, sgd)
     step = make_train_step(network, optimizer, task_weights, first, precision)
     step = unless_empty(step) if lanes and lanes.uneven else step
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -14,32 +15,41 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax import stop, whole
+from mtl_jax.models.initialization import INITIALIZATIONS
 from mtl_jax.models.network import Network
 from mtl_jax.nouns import InputError, Params, TrainState
-from mtl_jax.training import devices, hosts, orientations, transfer
+from mtl_jax.training import devices, hosts, orientations, software, transfer
 from mtl_jax.training import lanes as side_by_side
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.epoch import Order, make_epoch
 from mtl_jax.training.feed import on_host
-from mtl_jax.training.history import History, Report, summarize
+from mtl_jax.training.history import History, Line, Report, summarize
 from mtl_jax.training.lanes import Lanes
 from mtl_jax.training.pool import Pool, epoch_order, steps_per_epoch
 from mtl_jax.training.prefix import shortcut
 from mtl_jax.training.steps import Metrics
 
-OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard")  # on a training's numbers
+OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard", "validation_epochs")  # on a training's numbers
 RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothing
 
 
 class Training(NamedTuple):
     """What one training has of its own: its folder, its initial weights, its random numbers, who
-    is told of each line of its history, and which regions of the pool it learns (None: all)."""
+    is told of each line of its history, which regions of the pool it learns (None: all), and what
+    is computed from its weights every `validation_epochs` epochs and recorded, no more (None:
+    nothing).
+
+    `provenance` is what its checkpoints record beside the arguments of `fit`; `accept_versions`:
+    a checkpoint of other versions is resumed as well."""
 
     folder: Path
     params: Params
     key: jax.Array
     report: Report
     regions: range | None = None
+    validate: Callable[[Params], Line] | None = None
+    provenance: Mapping[str, Any] = MappingProxyType({})
+    accept_versions: bool = False
 
 
 def fit(
@@ -54,6 +64,7 @@ def fit(
     cache: Path | None = None,
     keep: bool = True,
     lanes: Lanes | None = None,
+    initialization: str = "he",
 ) -> list[Params]:
     """Trains the weights of each of `trainings` on its regions of `pool` by `recipe` (the config's
     `train` section) and returns them.
@@ -63,14 +74,17 @@ def fit(
     `folder`/history.jsonl, a line an epoch, and `folder`/checkpoint/, from which a later call with
     the same arguments goes on to the same result, to the bit on the same device. With `cache`, what
     the frozen layers give is computed once and kept: in memory, or in that folder where memory is
-    too small. `keep`: the last state is saved as well. Asked to stop, it saves the state after the
-    epoch in progress.
+    too small. `initialization` names the scheme of the weights, which decides how biases learn.
+    `keep`: the last state is saved as well. Asked to stop, it saves the state after the epoch in
+    progress.
 
     Raises InputError where the loss or the update stops being a number, where a checkpoint is of
     another training, or where the disk does not take what is written.
     """
     sharding = devices.batch_sharding(1 if lanes else device_count)
-    optimizer = transfer.optimizer(frozen, recipe.momentum, recipe.weight_decay)
+    biases = INITIALIZATIONS[initialization]
+    sgd = transfer.SGD(recipe.momentum, recipe.weight_decay, biases.bias_rate, biases.decay_biases)
+    optimizer = transfer.optimizer(frozen, sgd)
     first_params = trainings[0].params
     source, first = shortcut(network, first_params, pool, frozen, cache) if cache else (pool, "C1")
     if sharding and not on_host(source):
@@ -79,6 +93,7 @@ def fit(
     hosts.same(
         f"{len(everything)} regions into {first}, {'fed' if on_host(source) else 'on the device'}"
     )
+    hosts.same(", ".join(f"{name} {number}" for name, number in software.versions().items()))
     regions = [everything if each.regions is None else each.regions for each in trainings]
     steps = [steps_per_epoch(len(own), recipe.batch_size) for own in regions]
     if len(set(steps)) > 1 and not (lanes and lanes.uneven):
@@ -86,17 +101,20 @@ def fit(
 
     made_by = {
         "network": _fields(network),
+        "initialization": initialization,
         "frozen": frozen,
         "tasks": dict(zip(tasks, task_weights, strict=True)),
         "train": {k: v for k, v in recipe.items() if k not in OF_NO_EFFECT},
     }
     checkpoints, states = [], []
-    for (folder, params, key, *_), own in zip(trainings, regions, strict=True):
-        with whole.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        card = made_by | {"regions": len(own), "key": jax.random.key_data(key).tolist()}
-        checkpoints.append(hosts.Shared(Checkpoints(folder / "checkpoint", card)))
-        states.append(TrainState(jnp.int32(0), params, optimizer.init(params)))
+    for each, own in zip(trainings, regions, strict=True):
+        with whole.writing(each.folder):
+            each.folder.mkdir(parents=True, exist_ok=True)
+        key = jax.random.key_data(each.key).tolist()
+        card = {**each.provenance, **made_by, "regions": len(own), "key": key}
+        stored = Checkpoints(each.folder / "checkpoint", card, each.accept_versions)
+        checkpoints.append(hosts.Shared(stored))
+        states.append(TrainState(jnp.int32(0), each.params, optimizer.init(each.params)))
     begin, states = _resume(checkpoints, states)
 
     join, part = partial(side_by_side.stack, lanes=lanes), partial(side_by_side.take, lanes=lanes)
@@ -108,8 +126,7 @@ def fit(
     epoch = make_epoch(
         network,
         frozen,
-        recipe.momentum,
-        recipe.weight_decay,
+        sgd,
         task_weights,
         sharding,
         first,
@@ -142,6 +159,9 @@ def fit(
                 run = trainings[number].folder.name
                 _refuse_no_number(own, run, done * count, done + 1, recipe.learning_rate)
                 line = summarize(done + 1, own, orders[number].rate[:count], tasks)
+                validate = trainings[number].validate
+                if validate and _validation_due(done + 1, recipe):
+                    line |= validate(devices.here(part(state.params, number=number)))
                 if line["loss"] > RISEN and not risen:
                     risen = True
                     bar.write(
@@ -184,6 +204,11 @@ def _order(key: jax.Array, regions: range, done: int, recipe: ConfigDict, most: 
 
     empty = (0, most - steps)
     return Order(*(np.pad(c, (empty, *[(0, 0)] * (c.ndim - 1))) for c in order))
+
+
+def _validation_due(epoch: int, recipe: ConfigDict) -> bool:
+    interval = recipe.validation_epochs
+    return interval > 0 and (epoch % interval == 0 or epoch == recipe.epochs)
 
 
 def _resume(

@@ -31,8 +31,24 @@ def predict(
     What the layers in `frozen` give is kept in memory for others with the same weights in them.
     """
     regions = range(len(pool.label)) if regions is None else regions
-    parts = _look(network, params, pool, "F4", frozen, regions)
-    return np.concatenate([scores for scores, _ in parts])[: len(regions)]
+    return _scores(network, params, *shortcut(network, params, pool, frozen), regions)
+
+
+class Predictor:
+    """`predict` for all regions of `pool`, again and again as a training goes on.
+
+    What the `frozen` layers give is looked up at the first call alone: all parameters have the
+    same ones.
+    """
+
+    def __init__(self, network: Network, pool: Pool, frozen: tuple[str, ...] = ()) -> None:
+        self._network, self._pool, self._frozen = network, pool, frozen
+        self._source: tuple[Source, str] | None = None
+
+    def __call__(self, params: Params) -> np.ndarray:
+        if self._source is None:
+            self._source = shortcut(self._network, params, self._pool, self._frozen)
+        return _scores(self._network, params, *self._source, range(len(self._pool.label)))
 
 
 def predict_with_features(
@@ -44,21 +60,29 @@ def predict_with_features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `predict`, and what `layer` (F1 to F4) gives (n, width) float32, averaged alike."""
     count = len(pool.label)
-    parts = _look(network, params, pool, layer, frozen, range(count))
+    source, first = shortcut(network, params, pool, frozen)
+    parts = _look(network, params, source, first, layer, range(count))
     scores, features = zip(*parts, strict=True)
     return np.concatenate(scores)[:count], np.concatenate(features)[:count]
+
+
+def _scores(
+    network: Network, params: Params, source: Source, first: str, regions: range
+) -> np.ndarray:
+    parts = _look(network, params, source, first, "F4", regions)
+    return np.concatenate([scores for scores, _ in parts])[: len(regions)]
 
 
 def _look(
     network: Network,
     params: Params,
-    pool: Pool,
+    source: Source,
+    first: str,
     layer: str,
-    frozen: tuple[str, ...],
     regions: range,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Scores and features of REGIONS_AT_ONCE regions after another, the last ones repeated."""
-    source, first = shortcut(network, params, pool, frozen)
+    """Scores and features of REGIONS_AT_ONCE regions after another, the last ones repeated.
+    `first` is the layer that the source's images go into."""
     compute = _means_of_eight(network, first, layer)
     working = []  # one batch is taken back when the next is on its way: no more are held
     for near, picks in feed(source, _picks(regions)):

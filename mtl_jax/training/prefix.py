@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mtl_jax import nested
 from mtl_jax.data.rows import Rows, chunks
 from mtl_jax.models.network import LAYERS, Network
 from mtl_jax.nouns import Params
-from mtl_jax.training import devices, orientations
+from mtl_jax.training import devices, orientations, software
 from mtl_jax.training.feed import fetch, on_host
 from mtl_jax.training.pool import Maps, Pool, Source, draw
 
@@ -29,6 +30,8 @@ REGIONS_AT_ONCE = 32
 SHARE = 1 / 3  # of a memory: the most that all maps in it take up
 
 _kept: dict[str, jax.Array | np.ndarray] = {}  # maps in memory, those used last at the end
+# All maps in memory: a training holds its own when they are kept no longer.
+_alive: weakref.WeakValueDictionary[str, jax.Array | np.ndarray] = weakref.WeakValueDictionary()
 
 Blocks = Iterator[tuple[int, jax.Array]]  # first pick, maps of it and the following ones
 
@@ -55,7 +58,7 @@ def shortcut(
     if maps is None:
         return pool, LAYERS[0]
     if not isinstance(maps, Rows):
-        _kept[key] = maps
+        _kept[key] = _alive[key] = maps
     columns = (np.repeat(column, orientations.COUNT) for column in (pool.label, pool.task))
     place = jnp.asarray if isinstance(maps, jax.Array) else np.asarray
     return Maps(maps, *map(place, columns)), LAYERS[len(frozen)]
@@ -67,15 +70,22 @@ def forget() -> None:
 
 
 def _key(network: Network, layers: Params, pool: Pool) -> str:
-    """A name for the maps: all that they depend on."""
+    """A name for the maps: all that they depend on. Files of other versions or of another precision
+    have other names, so that no job reads them."""
     digest = hashlib.sha256()
     trunk = type(network).__name__, getattr(network, "lrn", False)
-    made_by = (jax.__version__, jax.devices()[0].device_kind, *trunk, sorted(layers))
+    made_by = {
+        **software.record(),
+        "device": jax.devices()[0].device_kind,
+        "dtype": np.dtype(np.float32).name,
+        "trunk": trunk,
+        "layers": sorted(layers),
+    }
     digest.update(repr(made_by).encode())
     own = nested.flat(layers)
     arrays = (pool.pixels, pool.table, pool.mean, pool.std)
     for array in (*arrays, *(own[path] for path in sorted(own))):
-        digest.update(repr(array.shape).encode())
+        digest.update(repr((array.shape, str(array.dtype))).encode())
         for rows in chunks(array if isinstance(array, Rows) else np.asarray(array)):
             digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()[:32]
@@ -121,11 +131,14 @@ def _memory() -> tuple[float, float]:
 
 
 def _make_room(size: int, limit: float, kind: type) -> bool:
-    """Whether `size` bytes more fit, if need be in place of the maps used longest ago."""
+    """Whether `size` bytes more fit, if need be in place of the maps used longest ago. Maps that
+    a training is using stay in memory and count."""
     if size > limit:
         return False
     held = [key for key, maps in _kept.items() if isinstance(maps, kind)]
-    while held and size + sum(_kept[key].nbytes for key in held) > limit:
+    while size + sum(maps.nbytes for maps in _alive.values() if isinstance(maps, kind)) > limit:
+        if not held:
+            return False
         del _kept[held.pop(0)]
     return True
 

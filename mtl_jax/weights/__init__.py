@@ -7,7 +7,13 @@ from mtl_jax.weights.card import Weights, halved, make_card
 from mtl_jax.weights.convert import convert
 from mtl_jax.weights.folder import load, save
 from mtl_jax.weights.gabor import analytic, gabor_bank
-from mtl_jax.weights.named import find, find_of, imagenet_folder, planned
+from mtl_jax.weights.named import (
+    find,
+    find_of,
+    imagenet_folder,
+    planned,
+    require_photographs,
+)
 
 __all__ = [
     "Weights",
@@ -21,5 +27,6 @@ __all__ = [
     "load",
     "make_card",
     "planned",
+    "require_photographs",
     "save",
 ]

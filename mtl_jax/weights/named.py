@@ -1,5 +1,6 @@
 """What `config.weights` names: shipped or ImageNet weights, a folder, Gabor filters, nothing."""
 
+import sysconfig
 from pathlib import Path
 
 from mtl_jax.config import IMAGENET
@@ -9,7 +10,19 @@ from mtl_jax.weights.folder import load
 from mtl_jax.weights.gabor import analytic
 from mtl_jax.weights.table import CONVOLUTIONAL
 
-SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "formulas"
+
+def shipped_folder() -> Path:
+    """The shipped weights: of the checkout, else where a wheel installs its data: for all users,
+    for this one, or beside the packages (pip install --target). The first where none is there."""
+    beside = Path(__file__).resolve().parents[2]
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    data = [Path(sysconfig.get_path("data", scheme)) for scheme in schemes]
+    installed = [place / "share" / "mtl_jax" for place in (*data, beside)]
+    places = [place / "checkpoints" / "formulas" for place in (beside, *installed)]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+SHIPPED = shipped_folder()
 CHECKPOINTS = Path("checkpoints")  # of the current folder: where converted weights are written
 
 
@@ -63,6 +76,17 @@ def planned(name: str, trunk: str) -> Weights:
     note = f"Not there yet. Make them first: {_command(trunk)}"
     found = _not_pretrained(trunk, "ImageNet convolutions", note)
     return Weights({layer: {} for layer in CONVOLUTIONAL}, found.card)
+
+
+def require_photographs(found: Weights, study: str) -> None:
+    """Raise InputError where the card says that the convolutions never learned a photograph."""
+    task = found.card.get("training", {}).get("task", "")
+    if "no photograph" in f"{task} {found.card['note']}" or not found.params:
+        raise InputError(
+            f"config.weights: {found.card['name']} holds no convolutions trained on photographs; "
+            f"at the paper preset a study of {study} starts from ImageNet's: set config.weights to "
+            f"'{IMAGENET}', or use --config=FILE:demo"
+        )
 
 
 def _require_imagenet(trunk: str) -> None:

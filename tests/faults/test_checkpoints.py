@@ -107,16 +107,61 @@ def test_all_damaged_begins_again(tmp_path: Path, capfd: pytest.CaptureFixture[s
     [
         ({"train": {"epochs": 5, "learning_rate": 0.001}}, "train.epochs 4 there, 5 here"),
         ({"network": {"lrn": True}}, "network.lrn False there, True here"),
-        ({"versions": {"jax": "0.0.1"}}, r"versions.jax '.*' there, '0.0.1' here"),
+        (
+            {"weights": {"arrays_sha256": "ab" * 32}},
+            r"weights.arrays_sha256 None there, abababababab",
+        ),
+        ({"precision": {"matmul": "high"}}, "precision.matmul None there, 'high' here"),
     ],
 )
-def test_another_config_network_or_version_is_refused_with_the_difference(
+def test_another_config_network_weights_or_precision_is_refused_with_the_difference(
     made_by: dict, says: str, tmp_path: Path
 ) -> None:
     stored(tmp_path)
     with pytest.raises(InputError, match=f"of another training: .*{says}.*or delete"):
         Checkpoints(tmp_path, MADE_BY | made_by).resume(state(0))
     assert checkpoint.epochs(tmp_path) == [2, 3]
+
+
+def set_version(monkeypatch: pytest.MonkeyPatch, jax_version: str) -> None:
+    versions = checkpoint.software.versions() | {"jax": jax_version}
+    monkeypatch.setattr(checkpoint.software, "versions", lambda: versions)
+
+
+def test_another_version_is_rejected_unless_it_is_accepted_and_then_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_version(monkeypatch, "0.0.1")
+    stored(tmp_path)
+    assert checkpoint.versions_before(tmp_path) == []
+    set_version(monkeypatch, "0.0.2")
+    says = r"of another version: versions.jax '0.0.1' there, '0.0.2' here; .*--accept_versions"
+    with pytest.raises(InputError, match=says):
+        Checkpoints(tmp_path, MADE_BY).resume(state(0))
+    changed = MADE_BY | {"network": {"lrn": True}}
+    with pytest.raises(InputError, match="of another training: network.lrn"):
+        Checkpoints(tmp_path, changed, accept_versions=True).resume(state(0))
+    accepted = Checkpoints(tmp_path, MADE_BY, accept_versions=True)
+    assert accepted.resume(state(0))[0] == 3
+    assert [each["jax"] for each in checkpoint.versions_before(tmp_path)] == ["0.0.1"]
+    accepted.save(4, state(4))
+    assert [each["jax"] for each in checkpoint.versions_before(tmp_path)] == ["0.0.1"]
+    for version in ("0.0.1", "0.0.2"):  # mixed for ever: neither goes on by itself
+        set_version(monkeypatch, version)
+        with pytest.raises(InputError, match="of another version"):
+            Checkpoints(tmp_path, MADE_BY).resume(state(0))
+
+
+def test_a_card_without_provenance_is_rejected(tmp_path: Path) -> None:
+    stored(tmp_path)
+    for epoch in (2, 3):
+        card = json.loads((tmp_path / str(epoch) / "card.json").read_text())
+        for field in ("platform", "precision", "random", checkpoint.BEFORE):
+            del card[field]
+        (tmp_path / str(epoch) / "card.json").write_text(json.dumps(card))
+        checkpoint.whole.write_sums(tmp_path / str(epoch), checkpoint.TIMES)
+    with pytest.raises(InputError, match="of another training: platform None there"):
+        Checkpoints(tmp_path, MADE_BY, accept_versions=True).resume(state(0))
 
 
 def test_a_write_that_fails_half_way_leaves_the_earlier_ones(

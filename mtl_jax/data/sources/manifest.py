@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mtl_jax.data import patients
 from mtl_jax.data.sources import location
 from mtl_jax.imaging import dicom
 from mtl_jax.nouns import Collection, InputError, LesionView
@@ -16,7 +17,7 @@ Row = dict[str, str]
 REQUIRED = ("dataset", "patient_id", "lesion_id", "view", "image_path", "truth")
 OPTIONAL = (
     *("modality", "laterality", "frame", "coord_origin", "pixel_um", "spacing_source", "bits"),
-    *("polarity", "truth_source", "split", "notes", "intensity_kind"),
+    *("polarity", "truth_source", "split", "notes", "intensity_kind", "namespace"),
 )
 VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "SIO", "ISO", "XCC", "XCCL", "XCCM", "FB", "AT")
 LABELS = {"malignant": 1, "benign": 0}
@@ -47,6 +48,7 @@ def collection(path: str, outside: bool = False) -> Collection:
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
     datasets: set[str] = set()
+    namespaces: set[str] = set()
     lesions: dict[tuple[str, str], tuple[str, int]] = {}
     seen: set[tuple[str, str, Path, int]] = set()
     header, rows = read_rows(table, REQUIRED)
@@ -58,6 +60,12 @@ def collection(path: str, outside: bool = False) -> Collection:
             len(datasets) == 1,
             f"{where}: dataset {row['dataset']!r} differs from the rows above; a manifest"
             " holds one collection, so split it into one file each",
+        )
+        namespaces.add(patients.checked_namespace(row["namespace"], where))
+        _require(
+            len(namespaces) == 1,
+            f"{where}: namespace {row['namespace']!r} differs from the rows above; one value a"
+            " manifest says whose ids its patient_id are",
         )
         truth = row["truth"].lower()
         if truth not in LABELS:
@@ -86,7 +94,14 @@ def collection(path: str, outside: bool = False) -> Collection:
     unused = [column for column in header if column not in (*REQUIRED, *OPTIONAL, *location.KINDS)]
     if unused:
         decisions.append(f"{name}: columns not used: {', '.join(unused)}")
-    return Collection(name, table.parent, tuple(views), tuple(left_out), tuple(decisions))
+    return Collection(
+        name,
+        table.parent,
+        tuple(views),
+        tuple(left_out),
+        tuple(decisions),
+        namespace=namespaces.pop(),
+    )
 
 
 def read_rows(table: Path, required: Sequence[str]) -> tuple[list[str], Iterator[tuple[str, Row]]]:

@@ -48,7 +48,7 @@ def collection(
         _make(home, parameters)
     found = _read_films(home) if path == "ddsm" else manifest.collection(str(home / "manifest.csv"))
     decisions = (f"{path}: simulated with {facts}", *found.decisions)
-    return replace(found, decisions=decisions, public_ids=True, sealed=True)
+    return replace(found, decisions=decisions, public_ids=True, sealed=True, namespace="phantom")
 
 
 def _read_films(home: Path) -> Collection:
@@ -61,7 +61,14 @@ def _read_films(home: Path) -> Collection:
         found,
         name="ddsm",
         views=tuple(
-            replace(view, collection="ddsm", truth_source="simulated") for view in found.views
+            replace(
+                view,
+                collection="ddsm",
+                truth_source="simulated",
+                # The three phantoms show different women: no id may stand for two of them.
+                case_id=view.case_id.replace("P_", "ddsm-"),
+            )
+            for view in found.views
         ),
         # What CBIS-DDSM says of biopsies is not so here.
         decisions=tuple(text for text in found.decisions if "biops" not in text),

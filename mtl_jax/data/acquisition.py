@@ -1,0 +1,61 @@
+"""How the images of a collection were acquired: the columns of the paper's Table 1.
+
+Facts of public collections as their publishers state them; what is not known is 'not stated'.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from mtl_jax.nouns import RoiSet
+
+NOT_STATED = "not stated"
+NOT_APPLICABLE = "not applicable"  # optical density of a digital detector
+
+
+class Acquisition(NamedTuple):
+    """Device or digitizer, years, gray-level range in bits, optical density range."""
+
+    device: str = NOT_STATED
+    years: str = NOT_STATED
+    bits: str = NOT_STATED
+    optical_density: str = NOT_STATED
+
+
+# DDSM's digitizers and bits: its .ics files and calibration pages; years: Samala et al. 2017,
+# Table 1. mini-MIAS: its README. INbreast: Moreira et al. 2012.
+DIGITIZERS = "DBA M2100, Howtek 960 and Lumisys 200 digitizers"
+KNOWN: dict[str, Acquisition] = {
+    "ddsm": Acquisition(DIGITIZERS, "1988–1999", "12, DBA 16", "0–3.6, by digitizer"),
+    "cbis_ddsm": Acquisition(f"{DIGITIZERS}; which one is not stated", "1988–1999", "16"),
+    "mini_mias": Acquisition("Joyce-Loebl microdensitometer", NOT_STATED, "8", "0–3.2"),
+    "inbreast": Acquisition("Siemens digital detector", NOT_STATED, "14", NOT_APPLICABLE),
+    "vindr_mammo": Acquisition(optical_density=NOT_APPLICABLE),
+    "cmmd": Acquisition(optical_density=NOT_APPLICABLE),
+    "cdd_cesm": Acquisition(bits="8", optical_density=NOT_APPLICABLE),
+}
+SIMULATED = Acquisition("simulated", NOT_APPLICABLE, "simulated", "simulated")
+
+
+def known(source: str) -> Acquisition:
+    """What is known of a collection read by the source of this name."""
+    return SIMULATED if source == "phantom" else KNOWN.get(source, Acquisition())
+
+
+def describe(rois: RoiSet) -> dict[str, str]:
+    """The entries of the paper's Table 1 for a collection: those of `Acquisition`, and `pixel_um`,
+    the acquired pixel size in micrometres."""
+    recorded: Mapping[str, str] = rois.manifest.get("acquisition", {})
+    found = Acquisition(**{k: v for k, v in recorded.items() if k in Acquisition._fields})
+    return found._asdict() | {"pixel_um": _pixel_um(rois)}
+
+
+def _pixel_um(rois: RoiSet) -> str:
+    """'50 × 50', or the range where images differ."""
+    sizes = []
+    for column in ("pixel_um_row", "pixel_um_col"):
+        if column not in rois.index or not len(rois):
+            return NOT_STATED
+        values = rois.index[column]
+        low, high = float(values.min()), float(values.max())
+        sizes.append(f"{low:g}" if low == high else f"{low:g}–{high:g}")
+    return " × ".join(sizes)

@@ -1,0 +1,259 @@
+"""Who is the same patient: a namespace and an id in it, as a key that is kept with the shards.
+
+Case ids as written may be pseudonyms, and one id may mean another patient elsewhere. So shards hold
+for every case the digest of namespace and id: without a secret where ids are published, by the
+user's key where they are private. Reads no images.
+"""
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.data.privacy import KEY_VARIABLE
+from mtl_jax.nouns import InputError, RoiSet
+
+CBIS_DDSM, DDSM, PRIVATE = "cbis_ddsm", "ddsm", "manifest"
+# Collections whose ids are published: the same id is the same patient on every machine.
+PUBLISHED = (CBIS_DDSM, DDSM, "inbreast", "vindr_mammo", "cmmd", "cdd_cesm", "mini_mias")
+PUBLIC = (*PUBLISHED, "phantom")
+OTHER_NAMES = {"curated_breast_imaging_ddsm": CBIS_DDSM}  # as TFDS calls it
+COLUMNS: dict[str, type] = dict.fromkeys(("case_id", "patient", "similar", "headers"), str)
+_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_.:-]*")
+# An id of these two within folder and file names, as P_00001 in Mass-Training_P_00001_LEFT_CC, and
+# case3085 or B-3085-1 for DDSM, whose numbers are unique among its institutions.
+_PATTERNS = {
+    CBIS_DDSM: (re.compile(r"(?<![A-Z0-9])P_?0*(\d{1,5})(?![A-Z0-9])", re.I), "P_{:05d}"),
+    DDSM: (
+        re.compile(r"(?<![A-Z0-9])(?:CASE|[ABCD][-_])0*(\d{1,5})(?![A-Z0-9])", re.I),
+        "case{:04d}",
+    ),
+}
+_WRITTEN = {
+    CBIS_DDSM: re.compile(r"(?:\w+-\w+_)?P_\d{5}(?:_\w+)?"),
+    DDSM: re.compile(r"case\d{4}|[ABCD][-_]\d{4}[-_]\d"),
+}
+# Letters that show nothing, and marks that only choose a glyph.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+
+
+def namespace_of(source: str, name: str, said: str = "") -> str:
+    """The namespace of the collection `name` of a source; `said` is what its manifest says.
+
+    A public collection has its own, under whichever source it comes; all other manifests share one.
+    """
+    if said:
+        return _published(said) or said
+    if source in PUBLIC:
+        return source
+    return _published(name) or (PRIVATE if source == PRIVATE else f"{source}:{name}")
+
+
+def checked_namespace(text: str, where: str) -> str:
+    """What a manifest says, in small letters. InputError names `where`."""
+    text = text.casefold()
+    if text and not _NAMESPACE.fullmatch(text):
+        raise InputError(f"{where}: namespace {text!r}: use letters, digits and _-.:")
+    return text
+
+
+def _published(name: str) -> str:
+    plain = re.sub(r"[^a-z0-9]", "", name.casefold())
+    names = {one.replace("_", ""): one for one in PUBLISHED}
+    names |= {one.replace("_", ""): space for one, space in OTHER_NAMES.items()}
+    return names.get(plain, "")
+
+
+def canonical(namespace: str, patient_id: str) -> tuple[str, bool]:
+    """The id as the namespace writes it, and whether it has the form of an id there."""
+    if namespace not in _PATTERNS:
+        return patient_id, True
+    pattern, form = _PATTERNS[namespace]
+    found = pattern.search(patient_id)
+    return (form.format(int(found[1])), True) if found else (patient_id, False)
+
+
+def looks_published(namespace: str, ids: Iterable[str]) -> str:
+    """The public namespace that all these ids of a private one are written in; '' if none."""
+    listed = [] if namespace in PUBLIC else list(ids)
+    for other, strict in _WRITTEN.items():
+        if listed and all(strict.fullmatch(one) for one in listed):
+            return other
+    return ""
+
+
+def reads_as(patient_id: str) -> str:
+    """What a person would take for the id: without Unicode form, case, invisible characters,
+    separators and leading zeros. '' is like nothing."""
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", patient_id).casefold())
+    kept = []
+    for char in _INVISIBLE.sub("", text):
+        kind = unicodedata.category(char)
+        if kind == "Nd":
+            kept.append(str(unicodedata.decimal(char)))
+        elif kind[0] in "LMN":
+            kept.append(char)
+        elif kind not in ("Cf", "Cc"):
+            kept.append("-")
+    runs = re.sub(r"\d+", lambda run: run[0].lstrip("0") or "0", "".join(kept))
+    # Between two numbers a separator tells 1-23 from 12-3; elsewhere it tells nothing.
+    return re.sub(r"(?<!\d)-+|-+(?!\d)", "", re.sub("-+", "-", runs))
+
+
+class Keys:
+    """Digests of the ids of one namespace, by the user's `secret` (None: ids are not hidden)."""
+
+    def __init__(self, namespace: str, secret: bytes | None) -> None:
+        self.namespace = namespace
+        self._secret = None if namespace in PUBLIC else secret
+        header = f"header\0{namespace}".encode()
+        # Headers may name a patient even where the ids of the table are published.
+        self.of_headers = hashlib.sha256(header).digest()
+        if secret is not None:
+            self.of_headers = hmac.digest(secret, header, "sha256")
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one secret from another, and gives none away; '' where there is none."""
+        if self._secret is None:
+            return ""
+        return hmac.digest(self._secret, b"fingerprint", "sha256").hex()[:12]
+
+    def patient(self, patient_id: str) -> str:
+        return self._digest("patient", canonical(self.namespace, patient_id)[0])
+
+    def similar(self, patient_id: str) -> str:
+        text = reads_as(canonical(self.namespace, patient_id)[0])
+        return self._digest("similar", text) if text else ""
+
+    def _digest(self, kind: str, text: str) -> str:
+        said = f"{kind}\0{self.namespace}\0{text}".encode()
+        if self._secret is None:
+            return hashlib.sha256(said).hexdigest()[:16]
+        return hmac.digest(self._secret, said, "sha256").hex()[:16]
+
+
+def header_digest(key: bytes, patient_id: str) -> str:
+    """Of a header's PatientID, '' where it says none."""
+    text = patient_id.strip()
+    return hmac.digest(key, text.encode(), "sha256").hex()[:16] if text else ""
+
+
+def table(
+    keys: Keys, shown: Mapping[str, str], headers: Mapping[str, Iterable[str]]
+) -> list[dict[str, str]]:
+    """The lines of patients.csv, from the case id that is written of each patient id, and the
+    digests of the PatientIDs in the headers of each case's images."""
+    return [
+        {
+            "case_id": case,
+            "patient": keys.patient(own),
+            "similar": keys.similar(own),
+            "headers": " ".join(sorted(filter(None, headers.get(case, ())))),
+        }
+        for own, case in shown.items()
+    ]
+
+
+def space(rois: RoiSet) -> str:
+    """The namespace of a collection; one made without patients has one of its own."""
+    return str(rois.manifest.get("namespace") or f"collection:{rois.name}")
+
+
+def identities(rois: RoiSet, cases: Iterable[str]) -> set[str]:
+    """The patients of these cases of a collection."""
+    if not rois.patients:
+        return {f"{rois.name}\0{case}" for case in cases}
+    chosen = set(cases)
+    return {patient for case, patient in of_cases(rois).items() if case in chosen}
+
+
+def of_cases(rois: RoiSet) -> dict[str, str]:
+    """{case: patient}; nothing where each case is a patient of its own."""
+    if not rois.patients:
+        return {}
+    columns = (rois.patients[name].tolist() for name in ("case_id", "patient"))
+    return dict(zip(*columns, strict=True))
+
+
+def cases_of(rois: RoiSet, patients: set[str]) -> set[str]:
+    """The cases of a collection that are of these patients."""
+    if not patients:
+        return set()
+    if not rois.patients:
+        begin = f"{rois.name}\0"
+        return {one.removeprefix(begin) for one in patients if one.startswith(begin)}
+    return {case for case, patient in of_cases(rois).items() if patient in patients}
+
+
+def refuse_other_keys(collections: Sequence[RoiSet]) -> None:
+    """InputError where two collections share a private namespace and not the key of their ids."""
+    first: dict[str, RoiSet] = {}
+    for rois in collections:
+        other = first.setdefault(space(rois), rois)
+        if rois.manifest.get("patient_key", "") != other.manifest.get("patient_key", ""):
+            raise InputError(
+                f"config.data.sources: {other.name} and {rois.name} are of one namespace,"
+                f" {space(rois)!r}, but their ids are hidden by different keys (or one's are not"
+                " hidden), so that nobody can say which patients are in both: make the shards again"
+                f" with one key ({KEY_VARIABLE}) and one data.pseudonymise, or give the manifests"
+                " different values in the column namespace if they share no patient"
+            )
+
+
+def similar(collections: Sequence[RoiSet]) -> list[dict[str, Any]]:
+    """Pairs of cases of two collections of one namespace that count as two patients and may be one:
+    their ids read as the same, or the headers of their images name one patient."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for column, why in (("similar", "ids read as the same"), ("headers", "one PatientID in both")):
+        seen: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
+        for rois in collections:
+            if not rois.patients or sum(space(one) == space(rois) for one in collections) < 2:
+                continue
+            columns = (rois.patients[name].tolist() for name in ("case_id", "patient", column))
+            for case, patient, digests in zip(*columns, strict=True):
+                for digest in digests.split():
+                    by_patient = seen.setdefault((space(rois), digest), {})
+                    for other, (name, one) in by_patient.items():
+                        if other != patient and name != rois.name:
+                            pair = {"a": [name, one], "b": [rois.name, case], "why": why}
+                            found.setdefault((name, one, rois.name, case), pair)
+                    by_patient.setdefault(patient, (rois.name, case))
+    return list(found.values())
+
+
+def similar_note(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """The one line that tells of them."""
+    (a, first), (b, second) = pairs[0]["a"], pairs[0]["b"]
+    return (
+        f"{len(pairs)} pairs of cases of two collections may be one patient under two ids"
+        f" (folds.json, similar_ids), the first {first} of {a} and {second} of {b}"
+        f" ({pairs[0]['why']}): if so, give them one id"
+    )
+
+
+def not_learned(counts: Mapping[str, int]) -> str:
+    """What of a collection is not learned for its patients' sake: an entry of folds.json's
+    `held_out` in words."""
+    parts = []
+    if counts["cases"]:
+        parts.append(
+            f"{counts['cases']} cases ({counts['rois']} regions) are never learned, as their"
+            " patients are in a test set"
+        )
+    if counts["cases_in_a_fold"]:
+        parts.append(
+            f"at most {counts['cases_in_a_fold']} {'more' if parts else 'cases'}"
+            f" ({counts['rois_in_a_fold']} regions) are not learned while their patients are in the"
+            " fold held out"
+        )
+    return "; ".join(parts)
+
+
+def with_patients(rois: RoiSet, patient: Sequence[str]) -> dict[str, np.ndarray]:
+    """The table of a collection's patients with other keys, in the order of its lines."""
+    return {name: rois.patients[name] for name in COLUMNS} | {"patient": np.array(patient, str)}

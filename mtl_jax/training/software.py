@@ -1,0 +1,37 @@
+"""The software that decides the numbers of a training: versions, platform, global JAX settings."""
+
+from importlib import metadata
+from typing import Any
+
+import jax
+
+PACKAGES = ("mtl_jax", "jax", "jaxlib", "flax", "optax", "numpy")
+ACCEPTABLE = ("versions.", "platform")  # fields of `record` that --accept_versions lets differ
+
+
+def versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def record() -> dict[str, Any]:
+    """Return what checkpoints and finished runs record of the software of this process."""
+    return {
+        "versions": versions(),
+        "platform": jax.default_backend(),
+        "precision": {"matmul": jax.config.jax_default_matmul_precision},
+        "random": {
+            "prng_impl": jax.config.jax_default_prng_impl,
+            "threefry_partitionable": jax.config.jax_threefry_partitionable,
+            "enable_x64": jax.config.jax_enable_x64,
+        },
+    }
+
+
+def version_of(recorded: dict[str, Any]) -> dict[str, str]:
+    """Return the versions and the platform of a record as one flat dict."""
+    return {**recorded["versions"], "platform": recorded["platform"]}
+
+
+def acceptable(field: str) -> bool:
+    """Whether a difference in this field of a record may be accepted by --accept_versions."""
+    return field.startswith(ACCEPTABLE)

@@ -1,0 +1,196 @@
+"""Initial weights by the name of a scheme, and how biases learn by it."""
+
+import copy
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from test_training import NETWORK, fit_these
+
+from mtl_jax import config, nested
+from mtl_jax.models import trunks
+from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
+from mtl_jax.models.network import CONVOLUTIONAL, LAYERS, Network, init, shapes
+from mtl_jax.nouns import InputError, Run
+from mtl_jax.report import methods
+from mtl_jax.study import execute
+from mtl_jax.training import transfer
+from mtl_jax.training.fit import Training
+from mtl_jax.training.lanes import Lanes
+from mtl_jax.weights import Weights
+
+# Standard deviation of the kernel and the bias, of C1 ... C5, F1 ... F5, copied by hand from
+# Krizhevsky et al. 2012, section 5, and from cuda-convnet2's layers-imagenet-1gpu.cfg.
+BY_HAND = {
+    "krizhevsky2012": [
+        *((0.01, 0.0), (0.01, 1.0), (0.01, 0.0), (0.01, 1.0), (0.01, 1.0)),
+        *((0.01, 1.0), (0.01, 1.0), (0.01, 1.0), (0.01, 1.0), (0.01, 0.0)),
+    ],
+    "cuda_convnet2": [
+        *((0.01, 0.0), (0.01, 1.0), (0.03, 0.0), (0.03, 1.0), (0.03, 1.0)),
+        *((0.01, 1.0), (0.01, 1.0), (0.01, 0.0), (0.01, 0.0), (0.01, 0.0)),
+    ],
+}
+
+
+@functools.cache
+def drawn(network: Network, name: str, seed: int = 11) -> dict[str, Any]:
+    return jax.device_get(init(network, jax.random.key(seed), name))
+
+
+def test_config_and_report_name_every_scheme() -> None:
+    assert tuple(INITIALIZATIONS) == config.INITIALIZATIONS == tuple(methods.INITIALIZATIONS)
+
+
+def test_he_is_what_the_network_module_draws() -> None:
+    image = jnp.zeros((1, 128, 128, 3))
+    module = nested.flat(jax.jit(NETWORK.init)(jax.random.key(11), image)["params"])
+    ours = nested.flat(drawn(NETWORK, "he"))
+    assert ours.keys() == module.keys()
+    for path, value in ours.items():
+        np.testing.assert_array_equal(value, module[path])
+        assert path.endswith("kernel") or not value.any()
+    fan_in = ours["F2/kernel"].shape[0]
+    assert ours["F2/kernel"].std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.01)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_kernels_are_normal_and_biases_exact_in_each_layer(name: str) -> None:
+    params = drawn(NETWORK, name)
+    for layer, (std, bias) in zip(LAYERS, BY_HAND[name], strict=True):
+        kernel = params[layer]["kernel"].ravel()
+        # Bounds of five standard errors of the mean and of the standard deviation.
+        assert abs(kernel.mean()) < 5 * std / np.sqrt(kernel.size), layer
+        assert abs(kernel.std() - std) < 5 * std / np.sqrt(2 * kernel.size), layer
+        # A truncated normal of the same standard deviation fails this in the larger layers.
+        some = kernel[:20000].astype(np.float64)
+        assert scipy.stats.kstest(some, "norm", (0, std)).pvalue > 1e-4, layer
+        np.testing.assert_array_equal(params[layer]["bias"], np.float32(bias))
+
+
+def test_layers_and_keys_have_random_numbers_of_their_own() -> None:
+    params = drawn(NETWORK, "krizhevsky2012")
+    again = init(NETWORK, jax.random.key(11), "krizhevsky2012")
+    other = drawn(NETWORK, "krizhevsky2012", 12)
+    starts = [params[layer]["kernel"].ravel()[:192] for layer in LAYERS]
+    correlation = np.corrcoef(starts) - np.eye(len(LAYERS))
+    assert np.abs(correlation).max() < 0.35  # five standard errors at 192 numbers
+    for layer in LAYERS:
+        np.testing.assert_array_equal(params[layer]["kernel"], again[layer]["kernel"])
+        assert not np.array_equal(params[layer]["kernel"], other[layer]["kernel"])
+
+
+def test_blocks_of_other_trunks_keep_their_start() -> None:
+    leaves = shapes(trunks.build("resnet18", outputs=6)).items()
+    zeros = nested.nested({path: jnp.zeros(shape) for path, shape in leaves})
+    scheme = INITIALIZATIONS["cuda_convnet2"]
+    changed = reinitialize(zeros, jax.random.key(0), scheme)
+    for layer in CONVOLUTIONAL:
+        assert not any(leaf.any() for leaf in jax.tree.leaves(changed[layer]))
+    assert changed["F5"]["kernel"].shape == (100, 6)
+    assert changed["F1"]["kernel"].std() == pytest.approx(0.01, rel=0.01)
+    assert (changed["F1"]["bias"] == 1).all()
+
+
+@pytest.mark.parametrize(("bias_rate", "decay_biases"), [(2.0, False), (2.0, True), (1.0, False)])
+def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> None:
+    """v <- 0.9 v + g + decay w in NumPy, and w <- w - rate factor v, as two parameter groups of
+    PyTorch's SGD do, one of kernels and one of biases."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "C1": {"kernel": (2, 3), "bias": (3,)},
+        "C2": {"block1": {"conv1": {"kernel": (3, 2), "bias": (2,)}}},
+        "F1": {"kernel": (2, 2), "bias": (2,)},
+    }
+    params = nested.nested(
+        {path: rng.normal(size=shape) for path, shape in nested.flat(shapes).items()}
+    )
+    sgd = transfer.SGD(0.9, 0.5, bias_rate, decay_biases)
+    optimizer = transfer.optimizer(("C1",), sgd)
+    with jax.enable_x64(True):
+        state = optimizer.init(params)
+        assert sum(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(state)) == 4
+        by_hand, velocity = nested.flat(params), {}
+        trained = copy.deepcopy(params)
+        for rate in (0.1, 0.05, 0.01):
+            gradient = {path: rng.normal(size=w.shape) for path, w in by_hand.items()}
+            for path, w in by_hand.items():
+                if path.startswith("C1"):
+                    continue
+                is_bias = path.endswith("bias")
+                decay = 0.0 if is_bias and not decay_biases else 0.5
+                velocity[path] = 0.9 * velocity.get(path, 0.0) + gradient[path] + decay * w
+                by_hand[path] = w - rate * (bias_rate if is_bias else 1.0) * velocity[path]
+            direction, state = optimizer.update(nested.nested(gradient), state, trained)
+            trained = jax.tree.map(lambda w, d, r=rate: w - r * d, trained, direction)
+        for path, w in nested.flat(trained).items():
+            np.testing.assert_allclose(w, by_hand[path], rtol=1e-12, err_msg=path)
+    np.testing.assert_array_equal(trained["C1"]["bias"], params["C1"]["bias"])
+
+
+def trainings(folder: Path, name: str, count: int) -> list[Training]:
+    """Trainings with the same convolutions, as pretrained ones are."""
+    convolutions = drawn(NETWORK, "he")
+    found = []
+    for seed in range(count):
+        new = drawn(NETWORK, name, seed)
+        params = new | {layer: convolutions[layer] for layer in CONVOLUTIONAL}
+        found.append(
+            Training(folder / str(seed), params, jax.random.key(7 + seed), lambda line: None)
+        )
+    return found
+
+
+def test_biases_learn_by_their_rule_in_lanes_as_alone(tmp_path: Path) -> None:
+    """Biases of 0, on which decay has no effect, move twice as far in the first step as they do
+    at an equal rate; kernels move as far."""
+    settings = {"cache": tmp_path, "keep": False, "epochs": 1, "batch_size": 80}
+    pair = trainings(tmp_path / "pair", "cuda_convnet2", 2)
+    together = fit_these(pair, lanes=Lanes(1, 2), initialization="cuda_convnet2", **settings)
+    before = pair[1].params
+    (alone,) = fit_these([pair[1]._replace(folder=tmp_path / "alone")], **settings)
+    for layer, part, factor in (("F5", "bias", 2), ("F4", "bias", 2), ("F5", "kernel", 1)):
+        moved = together[1][layer][part] - before[layer][part]
+        at_equal_rate = np.asarray(alone[layer][part] - before[layer][part])
+        scale = np.abs(at_equal_rate).max()
+        np.testing.assert_allclose(moved / scale, factor * at_equal_rate / scale, atol=1e-3)
+
+
+def test_a_checkpoint_of_another_initialization_is_rejected(tmp_path: Path) -> None:
+    (training,) = trainings(tmp_path, "he", 1)
+    fit_these([training], epochs=1, batch_size=80)
+    with pytest.raises(InputError, match="of another training: initialization"):
+        fit_these([training], initialization="krizhevsky2012", epochs=1, batch_size=80)
+
+
+def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Exception):
+        pass
+
+    def fit(trainings: list[Training], *rest: object) -> None:
+        raise Asked(trainings[0].params, rest[-1])
+
+    monkeypatch.setattr(execute.portion, "portions", lambda *args: {})
+    monkeypatch.setattr(execute.portion, "learned_by", lambda *args: (None, {None: None}))
+    monkeypatch.setattr(execute.portion, "shared_by", lambda run: None)
+    monkeypatch.setattr(execute, "on_host", lambda pool: False)
+    monkeypatch.setattr(execute, "epochs", lambda *args: 1)
+    monkeypatch.setattr(execute, "fit", fit)
+    given = {"C2": jax.tree.map(lambda a: a + 3, drawn(NETWORK, "he")["C2"])}
+    weights = Weights(given, {"trunk": "alexnet", "lrn": False})
+    c = config.default()
+    c.model.initialization = "krizhevsky2012"
+    run = Run("sttl", ("a",), "C1", None, seed=0)
+    with pytest.raises(Asked) as asked:
+        execute.execute([run], [tmp_path / "run"], {}, None, weights, c)
+    params, name = asked.value.args
+    assert name == "krizhevsky2012"
+    assert (np.asarray(params["F1"]["bias"]) == 1).all()
+    np.testing.assert_array_equal(params["C2"]["bias"], given["C2"]["bias"])

@@ -1,0 +1,487 @@
+"""No patient is learned and tested, whatever the collections share; who is the same patient."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.dicom import write_dicom
+from test_study import approaches, made_up
+
+from mtl_jax import config
+from mtl_jax.data import crosswalk, doubles, ingest, patients
+from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.study import leaks, materials, splits
+from mtl_jax.study.plan import on_test_set, out_of_fold
+
+BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+FOLDS = 2
+
+
+def of_people(
+    name: str, people: list[str], split: str = "", namespace: str = "manifest", seed: int = 0
+) -> RoiSet:
+    """A collection without pixels whose cases are these people, by patients.csv alone."""
+    rois = made_up(name, len(people), split, seed=seed)
+    cases = list(dict.fromkeys(rois.index["case_id"].tolist()))
+    keys = patients.Keys(namespace, None)
+    lines = patients.table(keys, dict(zip(people, cases, strict=True)), {})
+    columns = {c: np.array([line[c] for line in lines], str) for c in patients.COLUMNS}
+    columns["patient"] = np.array([keys.patient(one) for one in people])
+    columns["case_id"] = np.array(cases)
+    manifest = rois.manifest | {"namespace": namespace, "patient_key": keys.fingerprint}
+    return replace(rois, patients=columns, manifest=manifest | {"ids_as_published": True})
+
+
+# Whatever is drawn
+
+
+def layout(rng: np.random.Generator) -> tuple[dict[str, RoiSet], dict[str, list[str]]]:
+    """One to four collections of some hospitals, whose people overlap, with or without an official
+    split; and the people of each collection's cases, in the words of this test."""
+    collections, people = {}, {}
+    for number in range(rng.integers(1, 5)):
+        name, namespace = "tuvw"[number], ["one", "two"][rng.integers(2)]
+        count = int(rng.integers(8, 40))
+        drawn = rng.choice(60, count, replace=False)
+        own = [f"{namespace}:{one}" for one in drawn]
+        if rng.random() < 0.2:
+            own[1] = own[0]  # one patient under two case ids
+        official = "yes" if rng.random() < 0.4 else ""
+        rois = of_people(name, [f"{i}/{p}" for i, p in enumerate(own)], official, namespace)
+        keys = patients.Keys(namespace, None)
+        table = dict(rois.patients) | {"patient": np.array([keys.patient(one) for one in own])}
+        marks = np.array(["test", "train", ""])[rng.integers(0, 3, count)] if official else [""]
+        index = dict(rois.index) | {"split": np.repeat(np.resize(marks, count), 2)}
+        collections[name] = replace(rois, index=index, patients=table)
+        people[name] = own
+    return collections, people
+
+
+def who(rois: RoiSet, own: list[str], rows: np.ndarray) -> set[str]:
+    """The people of these rows, by the order of the cases."""
+    return {own[row // 2] for row in rows.tolist()}
+
+
+def held_to(collections: Mapping[str, RoiSet], people: dict[str, list[str]], seed: int) -> int:
+    """Every run of a job on these collections, checked; how many there were."""
+    rng = np.random.default_rng(seed)
+    test_each, names = bool(rng.integers(2)), list(collections)
+    wanted = ["sttl"]
+    if len(names) > 1:
+        wanted += ["mttl", "mttl+without=t", f"mttl+without={names[-1]}", f"sttl+of={names[1]}"]
+    asked = approaches(tuple(rng.permutation(wanted)[: rng.integers(1, 5)]), "t", tuple(names))
+    beside = materials.evaluated_beside("t", test_each, names, asked)
+    rules = splits.Rules(False, int(rng.integers(1, 3)), FOLDS, float(rng.choice([0, 0.3])), seed)
+    split = splits.divide(collections, "t", beside, rules)
+    assert split.from_record(json.loads(json.dumps(split.record()))).never == dict(split.never)
+    dealt = {case for parts in split.partitions for part in parts for case in part}
+    assert dealt <= set(split.train)
+    tests: set[str] = set()
+    marked = {
+        name: set(rois.index["case_id"][rois.index["split"] == "test"].tolist())
+        for name, rois in collections.items()
+    }
+    for name in ("t", *beside):
+        cases = list(dict.fromkeys(collections[name].index["case_id"].tolist()))
+        chosen = set(split.test if name == "t" else split.others[name])
+        assert marked[name] in (set(), chosen)
+        tests |= {p for case, p in zip(cases, people[name], strict=True) if case in chosen}
+    cases = list(dict.fromkeys(collections["t"].index["case_id"].tolist()))
+    known = dict(zip(cases, people["t"], strict=True))
+    assert not {known[case] for case in split.train} & tests
+    runs = out_of_fold(asked, ("C1",), range(1, rules.partitions + 1), FOLDS, 0, (0,))
+    runs += on_test_set(asked, "C1", 0, (0,), (None, 4))
+    checked = 0
+    for run in runs:
+        try:
+            splits.refuse_unfit(run, collections, split)
+            learned, scored = splits.members(run, collections, split)
+        except InputError:
+            continue
+        checked += 1
+        evaluated = set(tests)
+        for name, rows in scored.items():
+            evaluated |= who(collections[name], people[name], rows)
+        for name, rows in learned.items():
+            own = people[name]
+            assert not who(collections[name], own, rows) & evaluated, (run.id, name)
+            assert not set(rows.tolist()) & set(scored[name].tolist())
+            if name != "t":  # whole otherwise
+                assert who(collections[name], own, rows) == set(own) - evaluated
+                assert len(rows) == sum(2 for one in own if one not in evaluated)
+        labels = collections[run.tasks[0]].index["label"]
+        for rows in (learned, scored):
+            assert set(labels[rows[run.tasks[0]]].tolist()) == {0, 1}
+    return checked
+
+
+def test_no_evaluated_patient_is_in_any_training_set_of_1000_layouts() -> None:
+    done = refused = 0
+    for seed in range(1000):
+        try:
+            done += held_to(*layout(np.random.default_rng(seed)), seed)
+        except InputError:
+            refused += 1
+    assert done > 3000 and refused < 400, (done, refused)
+
+
+# Which cases a job holds out
+
+
+def hospital() -> dict[str, RoiSet]:
+    """`t` tests 6 of 12 people; `x` has all of them and 6 more."""
+    return {
+        "t": of_people("t", [f"p{i}" for i in range(12)]),
+        "x": of_people("x", [f"p{i}" for i in range(18)]),
+    }
+
+
+def test_what_is_held_out_is_counted_and_told() -> None:
+    rois = hospital()
+    split = splits.divide(rois, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
+    # Two views a case; a fold has 3 of the 6 training cases, whose people are in `x` too.
+    counts = {"cases": 6, "rois": 12, "cases_in_a_fold": 3, "rois_in_a_fold": 6}
+    assert split.record()["held_out"] == {"x": counts}
+    assert split.record()["evaluated"] == {"t": split.test}
+    assert patients.not_learned(counts) == (
+        "6 cases (12 regions) are never learned, as their patients are in a test set; at most 3"
+        " more (6 regions) are not learned while their patients are in the fold held out"
+    )
+    alone = splits.divide({"t": rois["t"]}, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
+    assert alone.record()["held_out"] == {}
+
+
+def test_a_second_test_set_takes_those_tested_and_spares_the_targets_training_cases() -> None:
+    rois = hospital()
+    split = splits.divide(rois, "t", ("x",), splits.Rules(True, 0, 3, 0.5, 0))
+    tested = {f"x{case[1:]}" for case in split.test}
+    assert len(split.train) == 6 and tested <= set(split.others["x"])
+    # Half of each class of `x`, and beyond the people of `t` only such as are not in `t`.
+    assert len(split.others["x"]) == 9
+    assert all(int(case[1:]) >= 12 for case in set(split.others["x"]) - tested)
+
+
+def test_an_official_test_set_takes_cases_from_the_targets_folds() -> None:
+    rois = hospital()
+    marks = np.array(["test" if i < 2 else "train" for i in range(18)]).repeat(2)
+    rois["x"] = replace(rois["x"], index=dict(rois["x"].index) | {"split": marks})
+    whole = splits.divide(rois, "t", (), splits.Rules(False, 1, 2, 0.0, 0))
+    assert len(whole.train) == 12 and whole.official_learned == ("x",)
+    split = splits.divide(rois, "t", ("x",), splits.Rules(False, 1, 2, 0.0, 0))
+    assert (
+        split.train
+        == sorted(f"t{i:02d}" for i in range(2, 12))
+        == sorted(sum(split.partitions[0], []))
+    )
+    assert split.held_out["t"]["cases"] == 2 and split.official_learned == ()
+
+
+def test_namespaces_keep_equal_ids_apart() -> None:
+    rois = hospital()
+    rois["x"] = of_people("x", [f"p{i}" for i in range(18)], namespace="elsewhere")
+    split = splits.divide(rois, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
+    assert split.held_out == {} and split.never["x"] == []
+
+
+def test_two_cases_of_one_patient_that_look_alike_are_no_leak() -> None:
+    rois = hospital()
+    rois = {name: replace(one, shards=(texture(name, one.index),)) for name, one in rois.items()}
+    split = splits.divide(rois, "t", (), splits.Rules(True, 0, 3, 0.5, 0))
+    assert leaks.across(rois, split) == []
+    rois["x"] = replace(rois["x"], patients={})
+    split = splits.divide(rois, "t", (), splits.Rules(True, 0, 3, 0.5, 0))
+    assert len(leaks.across(rois, split)) == 24
+
+
+def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Regions of which the n-th of every collection is the same."""
+    return np.stack(
+        [
+            np.random.default_rng(row).integers(-999, 999, (32, 32)).repeat(4, 0).repeat(4, 1)
+            for row in range(len(index["roi_id"]))
+        ]
+    ).astype(np.int16)
+
+
+# Who is the same patient
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "said", "namespace"),
+    [
+        ("cbis_ddsm", "cbis_ddsm", "", "cbis_ddsm"),
+        ("tfds", "curated_breast_imaging_ddsm", "", "cbis_ddsm"),
+        ("tfds", "toy", "", "tfds:toy"),
+        ("phantom", "sfm", "", "phantom"),
+        ("manifest", "films", "", "manifest"),
+        ("manifest", "CBIS-DDSM", "", "cbis_ddsm"),
+        ("manifest", "ddsm", "", "ddsm"),
+        ("manifest", "films", "our.hospital", "our.hospital"),
+        ("manifest", "films", "cbis-ddsm", "cbis_ddsm"),
+        ("vindr_mammo", "vindr_mammo", "", "vindr_mammo"),
+    ],
+)
+def test_a_namespace_by_source_name_and_manifest(
+    source: str, name: str, said: str, namespace: str
+) -> None:
+    assert patients.namespace_of(source, name, said) == namespace
+
+
+@pytest.mark.parametrize(
+    ("namespace", "first", "second"),
+    [
+        ("cbis_ddsm", "P_00001", "Mass-Training_P_00001_LEFT_CC"),
+        ("ddsm", "case3085", "B-3085-1"),
+        ("ddsm", "case0029", "C_0029_1.LEFT_CC.png"),
+        ("ddsm", "cancers/cancer_05/case0029", "C-0029-1"),
+    ],
+)
+def test_one_published_id_in_several_forms_is_one_patient(
+    namespace: str, first: str, second: str
+) -> None:
+    keys = patients.Keys(namespace, b"of some user" * 3)
+    assert (
+        keys.patient(first) == keys.patient(second) == patients.Keys(namespace, None).patient(first)
+    )
+    assert keys.patient(first) != keys.patient(first.replace("0", "7"))
+
+
+def test_private_ids_are_under_the_users_key() -> None:
+    ours, theirs = (patients.Keys("manifest", key * 32) for key in (b"a", b"b"))
+    assert ours.patient("P1") != theirs.patient("P1") and ours.similar("P1") != theirs.similar("P1")
+    assert ours.fingerprint != theirs.fingerprint != patients.Keys("manifest", None).fingerprint
+    assert patients.Keys("cbis_ddsm", b"a" * 32).fingerprint == ""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("P-007", "p7", True),
+        ("M\u00fcller", "Mu\u0308ller", True),
+        ("\uff30\uff11", "P1", True),  # full width
+        ("P1", "P\u200b1", True),  # a zero width space
+        ("P1", "P1\ufe0f", True),  # a mark that chooses a glyph
+        ("Stra\u00dfe 1", "STRASSE-01", True),
+        ("\u0661\u0662", "12", True),  # Arabic digits
+        ("A 1/2", "a_1-02", True),
+        ("1-23", "12-3", False),
+        ("P70", "P7", False),
+        ("P0", "P", False),
+    ],
+)
+def test_ids_that_a_person_would_take_for_the_same(first: str, second: str, same: bool) -> None:
+    assert (patients.reads_as(first) == patients.reads_as(second)) is same
+
+
+def test_an_id_of_signs_alone_is_like_nothing() -> None:
+    assert patients.reads_as("--- ") == patients.reads_as("\u200b") == ""
+    assert patients.Keys("manifest", None).similar("...") == ""
+
+
+# From files
+
+
+def manifest(folder: Path, name: str, ids: list[str], **more: str) -> str:
+    """A manifest with a DICOM image a patient, whose headers say nothing of one."""
+    rng = np.random.default_rng(len(name))
+    columns = ["dataset", "patient_id", "lesion_id", "view", "image_path", "truth", "pixel_um"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([*columns, "centre", *more])
+        for i, one in enumerate(ids):
+            image = f"{name}{i}.dcm"
+            write_dicom(
+                folder / image, rng.integers(0, 4096, (290, 280)).astype(np.uint16), PatientID=""
+            )
+            truth = ("malignant", "benign")[i % 2]
+            table.writerow([name, one, "1", "CC", image, truth, 100, "150;140", *more.values()])
+    return f"manifest:{folder / name}.csv"
+
+
+def loaded(spec: str, cache: Path, **rules: bool) -> RoiSet:
+    return ingest.load(spec, cache, BACKGROUND, {}, ingest.Rules(**rules))
+
+
+def test_two_manifests_of_one_hospital_share_their_patients(tmp_path: Path) -> None:
+    ids = [f"W{i}" for i in range(8)]
+    a = loaded(manifest(tmp_path, "films", ids), tmp_path / "c")
+    b = loaded(manifest(tmp_path, "digital", ids[::-1]), tmp_path / "c")
+    c = loaded(manifest(tmp_path, "far", ids, namespace="Elsewhere"), tmp_path / "c")
+    spaces = [rois.manifest["namespace"] for rois in (a, b, c)]
+    assert spaces == ["manifest", "manifest", "elsewhere"]
+    own = [set(rois.patients["patient"].tolist()) for rois in (a, b, c)]
+    assert own[0] == own[1] and not own[0] & own[2]
+    split = splits.divide(
+        {"films": a, "digital": b, "far": c}, "films", (), splits.Rules(True, 0, 2, 0.5, 0)
+    )
+    assert split.held_out["digital"]["cases"] == len(split.test) == 4 and not split.never["far"]
+
+
+def test_one_namespace_and_two_keys_are_refused(tmp_path: Path) -> None:
+    ids = ["a", "b"]
+    a = loaded(manifest(tmp_path, "films", ids), tmp_path / "c")
+    b = loaded(manifest(tmp_path, "digital", ids), tmp_path / "c", pseudonymise=False)
+    with pytest.raises(InputError, match="films and digital are of one namespace.*make the shards"):
+        crosswalk.joined({"films": a, "digital": b}, None)
+    c = loaded(manifest(tmp_path, "far", ids, namespace="far"), tmp_path / "c", pseudonymise=False)
+    assert set(crosswalk.joined({"films": a, "far": c}, None)) == {"films", "far"}
+
+
+def test_a_manifest_has_one_namespace(tmp_path: Path) -> None:
+    spec = manifest(tmp_path, "m", ["a", "b"], namespace="here")
+    path = Path(spec.partition(":")[2])
+    path.write_text(path.read_text().replace("here", "there", 1))
+    with pytest.raises(InputError, match="line 3: namespace 'here' differs from the rows above"):
+        loaded(spec, tmp_path / "c")
+    path.write_text(path.read_text().replace("here", "o v"))
+    with pytest.raises(InputError, match="line 2: namespace 'to v': use letters"):
+        loaded(spec, tmp_path / "c")
+
+
+def test_doubtful_ids_headers_and_copies_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    spec = manifest(tmp_path, "m", ["Zed-1", "zed 01", "Nob", "Ann"])
+    gray = np.random.default_rng(9).integers(0, 4096, (290, 280)).astype(np.uint16)
+    for i, header in enumerate(("Dent", "Ford", "Dent", "")):
+        write_dicom(tmp_path / f"m{i}.dcm", gray + np.uint16(i), PatientID=header)
+    write_dicom(tmp_path / "more.dcm", gray + np.uint16(3), PatientID="Prefect")
+    write_dicom(tmp_path / "again.dcm", gray + np.uint16(2), PatientID="Zaphod")
+    path = Path(spec.partition(":")[2])
+    lines = [
+        "m,Ann,1,MLO,more.dcm,benign,100,150;140",
+        "m,Nob,1,MLO,again.dcm,malignant,100,150;140",
+    ]
+    path.write_text(path.read_text() + "\n".join(lines) + "\n")
+    rois = loaded(spec, tmp_path / "c")
+    shown = dict.fromkeys(rois.index["case_id"].tolist())
+    said = [text for text in rois.manifest["decisions"] if text.startswith("m: 1 ")]
+    one, two, nob, ann = shown
+    assert f"the first {one} and {two}" in said[0] and "read as the same" in said[0]
+    assert f"several PatientIDs in their headers: {nob}" in said[1]
+    assert f"stand under several cases, one under {nob}, {one}" in said[2] or (
+        f"stand under several cases, one under {one}, {nob}" in said[2]
+    )
+    assert "2 images are stored twice" in rois.manifest["decisions"][-1]
+    errors = capsys.readouterr().err
+    assert all(f"mtl_jax: note: {text}" in errors for text in said)
+    folder = next((tmp_path / "c").glob("m-*"))
+    for file in folder.iterdir():
+        for name in (b"Dent", b"Ford", b"Prefect", b"Zaphod", b"Zed", b"Nob"):
+            assert name not in file.read_bytes()
+
+
+def test_look_alike_ids_of_two_collections_are_told(tmp_path: Path) -> None:
+    a = loaded(manifest(tmp_path, "a", ["W-01", "W-02", "W-03"]), tmp_path / "c")
+    b = loaded(manifest(tmp_path, "b", ["w1", "W-02", "V"]), tmp_path / "c")
+    (told,) = patients.similar([a, b])
+    cases = [rois.index["case_id"][0] for rois in (a, b)]
+    assert (told["a"], told["b"]) == (["a", cases[0]], ["b", cases[1]])
+    assert told["why"] == "ids read as the same"
+    assert f"the first {cases[0]} of a and {cases[1]} of b" in patients.similar_note([told])
+    gray = np.random.default_rng(9).integers(0, 4096, (290, 280)).astype(np.uint16)
+    specs = [manifest(tmp_path, name, ["x", name]) for name in ("c", "d")]
+    for name in "cd":
+        write_dicom(tmp_path / f"{name}1.dcm", gray, PatientID="Dent")
+    (told,) = patients.similar([loaded(spec, tmp_path / "c") for spec in specs])
+    assert told["why"] == "one PatientID in both"
+
+
+def test_ids_that_have_the_form_of_public_ones_are_noted() -> None:
+    shown = {"P_00001": "x", "P_00022": "y"}
+    assert "form of those of cbis_ddsm" in doubles.of_ids("manifest", shown)[0]
+    assert not doubles.of_ids("cbis_ddsm", shown)
+    assert not doubles.of_ids("manifest", shown | {"Q1": "z"})
+    assert "form of those of ddsm" in doubles.of_ids("manifest", {"A-1234-1": "x"})[0]
+
+
+def test_patients_csv_must_be_of_the_index(tmp_path: Path) -> None:
+    rois = loaded(manifest(tmp_path, "m", ["a", "b"]), tmp_path / "c")
+    folder = next((tmp_path / "c").glob("m-*"))
+    path = folder / "patients.csv"
+    lines = path.read_text().splitlines()
+    assert len(lines) == 3 and len(rois.patients["patient"]) == 2
+    path.write_text("\n".join(lines[:2]) + "\n")
+    with pytest.raises(InputError, match=r"patients.csv: wrong checksum.*make the shards again"):
+        loaded(f"shards:{folder}", tmp_path / "c")
+
+
+# CBIS-DDSM beside DDSM
+
+
+def both(tmp_path: Path, cbis: list[str], ddsm: list[str]) -> dict[str, RoiSet]:
+    specs = manifest(tmp_path, "cbis_ddsm", cbis), manifest(tmp_path, "ddsm", ddsm)
+    return {rois.name: rois for rois in (loaded(spec, tmp_path / "c") for spec in specs)}
+
+
+def test_cbis_ddsm_beside_ddsm_needs_a_crosswalk(tmp_path: Path) -> None:
+    rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
+    with pytest.raises(InputError, match=r"CBIS-DDSM \(cbis_ddsm\) and DDSM \(ddsm\).*crosswalk"):
+        crosswalk.joined(rois, None)
+    path = tmp_path / "pairs.csv"
+    path.write_text("patient_id,ddsm_case\nP_00001,case3085\nP_00001,B_3085_1\nP_00004,case1436\n")
+    found = crosswalk.joined(rois, str(path))
+    assert crosswalk.matched(found) == [
+        "crosswalk: 1 of 2 CBIS-DDSM patients (cbis_ddsm) are DDSM cases here"
+    ]
+    same = set(found["cbis_ddsm"].patients["patient"]) & set(found["ddsm"].patients["patient"])
+    assert len(same) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("P_00001,case3085", "1 of 2 patients of cbis_ddsm.*have no ddsm_case"),
+        ("P_00001,case1\nP_00001,case2", "line 3: patient P_00001 has another ddsm_case"),
+        ("P_00001,whatever", "line 2: ddsm_case 'whatever' is not of the form case3085"),
+        ("one,case3085", "line 2: patient_id 'one' is not of the form P_00001"),
+    ],
+)
+def test_a_crosswalk_that_cannot_be_used_is_refused(tmp_path: Path, rows: str, reason: str) -> None:
+    rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
+    path = tmp_path / "pairs.csv"
+    path.write_text(f"patient_id,ddsm_case\n{rows}\n")
+    with pytest.raises(InputError, match=reason):
+        crosswalk.joined(rois, str(path))
+    rois["ddsm"] = both(tmp_path / "o", ["P_00001"], ["of ours"])["ddsm"]
+    with pytest.raises(InputError, match="not every patient_id of ddsm is of the form case3085"):
+        crosswalk.joined(rois, str(path))
+
+
+def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
+    """All 709 patients of the pairs, of either collection: who is tested in the one is never
+    learned from the other, by the pairs themselves."""
+    path = shared / "data" / "ddsm299" / "masses.csv"
+    with path.open(newline="") as file:
+        pairs = {row["patient_id"]: row["ddsm_case"] for row in csv.DictReader(file)}
+        # The films are named by institution and number, A_1436_1.LEFT_CC.png.
+        file.seek(0)
+        films = {row["patient_id"]: row["image"][:8] for row in csv.DictReader(file)}
+    assert len(pairs) == 709
+    cbis = of_people("cbis_ddsm", list(pairs), namespace="cbis_ddsm")
+    ddsm = of_people("ddsm", [f.replace("_", "-") for f in films.values()], namespace="ddsm")
+    rois = crosswalk.joined({"ddsm": ddsm, "cbis_ddsm": cbis}, str(path))
+    assert "709 of 709 CBIS-DDSM patients" in crosswalk.matched(rois)[0]
+    split = splits.divide(rois, "ddsm", (), splits.Rules(True, 0, 4, 0.5, 0))
+    ids = list(dict.fromkeys(ddsm.index["case_id"].tolist()))
+    tested = {pairs[p] for p, case in zip(films, ids, strict=True) if case in set(split.test)}
+    runs = on_test_set(approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
+    rows = splits.members(runs[0], rois, split)[0]["cbis_ddsm"]
+    learned = {pairs[list(pairs)[row // 2]] for row in rows.tolist()}
+    assert len(tested) > 300 and len(learned) > 300 and not tested & learned
+
+
+def test_names_alone_are_refused_early_unless_a_crosswalk_is_given() -> None:
+    c = config.default()
+    c.data.target = "ddsm"
+    for other in ("cbis_ddsm:x", "tfds:curated_breast_imaging_ddsm/original-mass"):
+        c.data.sources = (other, "ddsm:y")
+        with pytest.raises(InputError, match="CBIS-DDSM and DDSM at most.*config.data.crosswalk"):
+            config.validate(c)
+    c.data.crosswalk = "pairs.csv"
+    config.validate(c)
