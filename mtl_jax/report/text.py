@@ -15,8 +15,8 @@ def summary(folder: Path) -> str:
     """
     work = folders.read(folder)
     mixed = " (mixed versions)" if words.is_mixed(work) else ""
-    target = work.results["target"]
-    lines = ["", statements.answer(work), "", f"AUC, {target}, 95 % intervals{mixed}"]
+    lines = ["", statements.answer(work), ""]
+    lines += [f"AUC, {work.results['target']}, 95 % intervals{mixed}"]
     lines += _table(work)
     lines += [_comparison(test, work.results["target"]) for test in work.results["comparisons"]]
     lines += [f"note: {warning}" for warning in words.warnings(work)]
