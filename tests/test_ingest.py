@@ -304,7 +304,8 @@ def unbroken(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     out = tmp_path_factory.mktemp("unbroken")
     subprocess.run(command(many, out, 1), check=True, capture_output=True)
     found = bytes_of(out)
-    names = ("audit.csv", "index.csv", "manifest.json", "manifest.sha256", "roi-00000.npy")
+    names = ("audit.csv", "index.csv", "manifest.json", "manifest.sha256", "patients.csv")
+    names += ("roi-00000.npy",)
     assert list(found) == [f"many/{name}" for name in names]
     return found
 

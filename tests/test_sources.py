@@ -124,7 +124,7 @@ def test_the_worked_example_of_the_manual_runs_as_printed(tmp_path: Path) -> Non
     gray = np.random.default_rng(0).integers(0, 4096, (900, 800)).astype(np.uint16)
     Image.fromarray(gray).save(home / "P001/LCC.png")
     Image.fromarray(gray).save(home / "P004/LCC.png")
-    tifffile.imwrite(home / "P001/LMLO.tif", gray)
+    tifffile.imwrite(home / "P001/LMLO.tif", gray[::-1, ::-1])
     write_dicom(home / "P002/RCC.dcm", gray[::-1].copy(), ImagerPixelSpacing=["0.07", "0.07"])
     write_pgm(home / "P003/RMLO.pgm", gray[:, ::-1], 4095)
     mask = np.zeros((900, 800), np.uint8)
