@@ -9,9 +9,9 @@ from mtl_jax import config
 from mtl_jax.analysis.files import write_arrays, write_rows
 from mtl_jax.nouns import RoiSet, Run
 from mtl_jax.study import scores, workdir
-from mtl_jax.study.evaluation import Rules
+from mtl_jax.study.evaluation import Rules, evaluate
 from mtl_jax.study.plan import Approach
-from mtl_jax.study.primary import resolve
+from mtl_jax.study.primary import Primary, resolve
 from mtl_jax.study.results import choose, mark, of_table, summarize
 from mtl_jax.study.splits import Split
 from mtl_jax.study.tables import area_rows
@@ -65,6 +65,7 @@ def make_folder(
     weights: str = "shipped",
     epochs: int = 12,
     analysed: bool = True,
+    initializations: int = 1,
 ) -> Path:
     """A finished work folder of made-up scores, its results from the study's own code."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,14 +80,16 @@ def make_folder(
     split = Split("sfm", marked["train"], marked["test"], deals, "the collection's own test set")
     tasks = {"mttl": tuple(kinds), "sttl": ("sfm",)}
     runs = [
-        Run(approach, tasks[approach], "C1", fold, 0)
+        Run(approach, tasks[approach], "C1", fold, 0, initialization=start)
         for approach in approaches
+        for start in range(initializations)
         for fold in (range(len(parts)) if parts else (None,))
     ]
     tables, records = {}, {}
     for number, run in enumerate(runs):
         held_out = split.test if run.fold is None else parts[run.fold]
-        made = [make_scores(rois["sfm"], held_out, 1.4 if run.approach == "mttl" else 1.0, 5)]
+        separation = 1.4 if run.approach == "mttl" else 1.0
+        made = [make_scores(rois["sfm"], held_out, separation, 5 + run.initialization)]
         if run.fold is None:
             made += [make_scores(rois[t], marked_test(rois[t]), 1.2, number) for t in run.tasks[1:]]
         tables[run.id] = scores.join(made)
@@ -97,6 +100,7 @@ def make_folder(
             "network": run.network,
             "fold": run.fold,
             "seed": run.seed,
+            "initialization": run.initialization,
             "epochs": epochs,
             "regions_learned": {t: 40 for t in run.tasks},
             "regions_scored": {t: int(np.sum(tables[run.id].task == t)) for t in run.tasks},
@@ -185,6 +189,12 @@ def make_stages(folder: Path, last: str = "test") -> Path:
             mark(results[stage], stage, results["selection"])
             ended = (own, made)
             stages.append({"stage": stage, "runs": [run["id"] for run in results["runs"]]})
+        if last == "test" and stage == "depth":
+            rules = Rules("view", Primary("lesion", "obuchowski", None), 200, 0)
+            made = {one.id: made[one.id] for one in own if one.network == "C1"}
+            crossed = [one for one in own if one.network == "C1"]
+            found = evaluate("cross_validation", crossed, made, "sfm", rules, selected=True)
+            results["cross_validation"] = found
     if last != "test":
         results |= of_table(last, *ended, "sfm", results)
         results["stages"] = stages

@@ -281,6 +281,47 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
         areas = [float(r[f"area_{i + 1}"]) for r in rows for i in range(np.size(own[0]["areas"]))]
         assert areas == [a for row in own for seed in row["areas"] for a in seed]
 
+    for area in results["cross_validation"]["auc"]:
+        assert f"{area['cases']}, selected, optimistic{area['method']}{area['auc']:.3f}" in text
+
+
+def test_several_initializations_are_a_mean_and_the_first_is_drawn(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "work", epochs=1, analysed=False, initializations=3)
+    text = Page(page_of(folder)).text
+    work = folders.read(folder)
+    answer = statements.answer(work)
+    assert "Means over 3 initializations; intervals and p-values hold the variance over" in answer
+    assert words.p_value(work.primary["p_value"]) in answer and work.primary["df"] > 0
+    assert "first of 3 initializations" in text and "another training" not in text
+    for curve in curves.curves(work, "lesion"):
+        assert curve.n_malignant + curve.n_benign == 30
+        row = next(a for a in work.final_areas("lesion") if a["study"] == curve.approach)
+        assert curve.auc == pytest.approx(row["areas"][0][0])
+        assert row["auc"] == pytest.approx(np.mean(row["areas"]))
+
+
+def test_the_headline_is_of_the_declared_pair(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "work", epochs=1, analysed=False)
+    results = json.loads((folder / "results.json").read_text())
+    for row in results["auc"] + results["comparisons"]:
+        row["primary"] = False
+    (folder / "results.json").write_text(json.dumps(results))
+    record = json.loads((folder / "folds.json").read_text())
+    record["primary"] |= {"pair": None, "reason": "for a test"}
+    (folder / "folds.json").write_text(json.dumps(record))
+    answer = statements.answer(folders.read(folder))
+    assert "No comparison is primary: for a test." in answer and "p =" not in answer
+    assert answer.startswith("Lesion-level AUC on the test set of sfm (12 malignant and 18 benign")
+
+
+def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
+    results = json.loads((folder / "results.json").read_text())
+    del results["auc"][0]["estimator"]
+    (folder / "results.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match="results of an earlier version"):
+        report.write(folder)
+
 
 @pytest.mark.parametrize("last", ["splits", "depth", "learning_curve"])
 def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) -> None:

@@ -140,7 +140,8 @@ def summarize(
     split: splits.Split,
 ) -> dict:
     study = "paper" if len(stages) > 1 else next(iter(stages))
-    return results.summarize(study, stages, tables, {}, {"t": rois}, split, CARD, {}, RULES)
+    collections = {"t": rois, "x": made_up("x", 4)}
+    return results.summarize(study, stages, tables, {}, collections, split, CARD, {}, RULES)
 
 
 def test_results_by_hand() -> None:

@@ -55,7 +55,8 @@ def test_a_config_from_end_to_end(
     cache = tmp_path_factory.getbasetemp() / "study_configs"
     cache.mkdir(exist_ok=True)
     workdir = tmp_path_factory.mktemp(config)
-    finish(start(workdir, cache, {**SMALL, "approaches": repr(approaches)}, job=config))
+    given = {"approaches": repr(approaches), "statistics.primary.pair": "()"}
+    finish(start(workdir, cache, {**SMALL, **given}, job=config))
     results = json.loads((workdir / "results.json").read_text())
     compared = compared - {(MTTL, "mttl+without=dm", "dm")}  # which then scores no dm
     assert {(c["a"], c["b"], c["task"]) for c in results["comparisons"]} == compared

@@ -13,8 +13,7 @@ from mtl_jax import roc
 from mtl_jax.bundle import calibration
 from mtl_jax.nouns import InputError
 from mtl_jax.study import scores as score_tables
-from mtl_jax.study.results import by_unit
-from mtl_jax.study.scores import Scores
+from mtl_jax.study.scores import Scores, by_unit
 
 # What two runs must share for one to speak for the other.
 ALIKE = (

@@ -114,6 +114,8 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
 def _aucs(rows: list[dict[str, Any]], run: Run) -> list[dict[str, Any]]:
     """The AUCs of the run's approach: the headlines before pooled ones, no single fold's, and no
     proper fit that may not stand as a headline."""
+    if any("estimator" not in row for row in rows):
+        raise InputError("results.json is of an earlier version; run the job again")
     own = [
         row
         for row in rows

@@ -112,6 +112,8 @@ def read(folder: Path) -> Work:
     config, environment, folds, results = (
         _json(folder / f"{name}.json") for name in ("config", "environment", "folds", "results")
     )
+    if any("estimator" not in area for area in results["auc"]):
+        raise InputError(f"{folder}: results of an earlier version; run the job again")
     runs = last_runs(results)
     places = {run["id"]: folder / "runs" / run["id"] for run in runs}
     histories = {id_: place / "history.jsonl" for id_, place in places.items()}

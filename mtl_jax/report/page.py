@@ -173,6 +173,8 @@ def _perplexity(work: folders.Work) -> float:
 
 def _scale(work: folders.Work) -> float:
     """Where the scale of the intervals drawn in the table of areas begins; it ends at 1."""
-    areas = [*work.results["auc"], *work.results.get("conventional", {}).get("auc", [])]
+    areas = list(work.results["auc"])
+    for part in ("conventional", "cross_validation"):
+        areas += work.results.get(part, {}).get("auc", [])
     lowest = min((area["ci_low"] for area in areas), default=0.4)
     return min(0.4, int(lowest * 10) / 10)
