@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtl_jax import patient_notes
 from mtl_jax.config import default
-from mtl_jax.data import patients
 from mtl_jax.report.folder import FINAL, Work
 
-PLACES = ("data.sources", "data.cache", "weights")  # settings that hold paths
+PLACES = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings that hold paths
 SHOWN = 3  # items named of those left out for one reason
 
 
@@ -94,7 +94,7 @@ def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
     name, lines = collection["name"], []
     counts = work.folds.get("held_out", {}).get(name)
     if counts:
-        lines.append(f"No patient is learned and tested: {patients.not_learned(counts)}.")
+        lines.append(f"No patient is learned and tested: {patient_notes.not_learned(counts)}.")
     if collection.get("official_test_learned"):
         lines.append("Its official test set is learned, as it is not evaluated in this job.")
     return lines

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_jax import patient_notes
 from mtl_jax.config import OWN_WEIGHTS
-from mtl_jax.data import patients
 from mtl_jax.report.folder import FINAL, Work
 
 WEAK = 100  # lesions below which an area is called weak evidence
@@ -189,7 +189,7 @@ def warnings(work: Work) -> list[str]:
         )
     similar = work.folds.get("similar_ids", [])
     if similar:
-        found.append(f"{patients.similar_note(similar)}.")
+        found.append(f"{patient_notes.similar_note(similar)}.")
     for collection in results["collections"]:
         doubtful = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]
         if doubtful:

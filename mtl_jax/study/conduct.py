@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from mtl_jax import patient_notes
 from mtl_jax.analysis import choose as choose_regions
 from mtl_jax.config import STAGES
 from mtl_jax.data import patients, shards
@@ -107,9 +108,11 @@ def _record(folder: Path, materials: Materials) -> None:
         print(leaks.note(alike), file=sys.stderr)
     similar = patients.similar(list(materials.collections.values()))
     if similar:
-        print(f"mtl_jax: note: {patients.similar_note(similar)}", file=sys.stderr)
+        print(f"mtl_jax: note: {patient_notes.similar_note(similar)}", file=sys.stderr)
     namespaces = {name: patients.space(rois) for name, rois in materials.collections.items()}
-    found = {"namespaces": namespaces, "similar_ids": similar, "alike": alike}
+    people = {name: patients.digest(rois) for name, rois in materials.collections.items()}
+    found = {"namespaces": namespaces, "patients": people}
+    found |= {"similar_ids": similar, "alike": alike}
     workdir.freeze(
         folder / "folds.json",
         materials.split.record() | {"collections": content} | found,
