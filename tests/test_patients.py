@@ -392,6 +392,9 @@ def test_look_alike_ids_of_two_collections_are_told(tmp_path: Path) -> None:
         write_dicom(tmp_path / f"{name}1.dcm", gray, PatientID="Dent")
     (told,) = patients.similar([loaded(spec, tmp_path / "c") for spec in specs])
     assert told["why"] == "one PatientID in both"
+    # Ids that are not hidden have no key, and what the headers say could be guessed.
+    plain = loaded(specs[0], tmp_path / "p", pseudonymise=False)
+    assert set(plain.patients["headers"].tolist()) == {""}
 
 
 def test_ids_that_have_the_form_of_public_ones_are_noted() -> None:

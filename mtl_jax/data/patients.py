@@ -113,6 +113,7 @@ class Keys:
         header = f"header\0{namespace}".encode()
         # Headers may name a patient even where the ids of the table are published.
         self.of_headers = hashlib.sha256(header).digest()
+        self.keeps_headers = secret is not None  # without a secret they could be guessed
         if secret is not None:
             self.of_headers = hmac.digest(secret, header, "sha256")
 
@@ -147,13 +148,15 @@ def table(
     keys: Keys, shown: Mapping[str, str], headers: Mapping[str, Iterable[str]]
 ) -> list[dict[str, str]]:
     """The lines of patients.csv, from the case id that is written of each patient id, and the
-    digests of the PatientIDs in the headers of each case's images."""
+    digests of the PatientIDs in the headers of each case's images where there is a secret."""
     return [
         {
             "case_id": case,
             "patient": keys.patient(own),
             "similar": keys.similar(own),
-            "headers": " ".join(sorted(filter(None, headers.get(case, ())))),
+            "headers": " ".join(sorted(filter(None, headers.get(case, ()))))
+            if keys.keeps_headers
+            else "",
         }
         for own, case in shown.items()
     ]
