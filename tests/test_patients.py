@@ -11,10 +11,12 @@ import pytest
 from kit.dicom import write_dicom
 from test_study import approaches, made_up
 
-from mtl_jax import config
+from mtl_jax import config, patient_notes
 from mtl_jax.data import crosswalk, doubles, ingest, patients
 from mtl_jax.nouns import InputError, RoiSet
-from mtl_jax.study import leaks, materials, splits
+from mtl_jax.report import tables
+from mtl_jax.report.folder import Work
+from mtl_jax.study import leaks, materials, splits, tell
 from mtl_jax.study.plan import on_test_set, out_of_fold
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
@@ -147,7 +149,7 @@ def test_what_is_held_out_is_counted_and_told() -> None:
     counts = {"cases": 6, "rois": 12, "cases_in_a_fold": 3, "rois_in_a_fold": 6}
     assert split.record()["held_out"] == {"x": counts}
     assert split.record()["evaluated"] == {"t": split.test}
-    assert patients.not_learned(counts) == (
+    assert patient_notes.not_learned(counts) == (
         "6 cases (12 regions) are never learned, as their patients are in a test set; at most 3"
         " more (6 regions) are not learned while their patients are in the fold held out"
     )
@@ -383,13 +385,16 @@ def test_look_alike_ids_of_two_collections_are_told(tmp_path: Path) -> None:
     cases = [rois.index["case_id"][0] for rois in (a, b)]
     assert (told["a"], told["b"]) == (["a", cases[0]], ["b", cases[1]])
     assert told["why"] == "ids read as the same"
-    assert f"the first {cases[0]} of a and {cases[1]} of b" in patients.similar_note([told])
+    assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_note([told])
     gray = np.random.default_rng(9).integers(0, 4096, (290, 280)).astype(np.uint16)
     specs = [manifest(tmp_path, name, ["x", name]) for name in ("c", "d")]
     for name in "cd":
         write_dicom(tmp_path / f"{name}1.dcm", gray, PatientID="Dent")
     (told,) = patients.similar([loaded(spec, tmp_path / "c") for spec in specs])
     assert told["why"] == "one PatientID in both"
+    # Ids that are not hidden have no key, and what the headers say could be guessed.
+    plain = loaded(specs[0], tmp_path / "p", pseudonymise=False)
+    assert set(plain.patients["headers"].tolist()) == {""}
 
 
 def test_ids_that_have_the_form_of_public_ones_are_noted() -> None:
@@ -485,3 +490,37 @@ def test_names_alone_are_refused_early_unless_a_crosswalk_is_given() -> None:
             config.validate(c)
     c.data.crosswalk = "pairs.csv"
     config.validate(c)
+
+
+def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Two manifests of one hospital, from files to the lines on the screen and in the report."""
+    ids = [f"W{i}" for i in range(8)]
+    films = manifest(tmp_path, "films", ids)
+    digital = manifest(tmp_path, "digital", ids, split="test")
+    c = config.default()
+    c.data.sources, c.data.target, c.data.cache = (films, digital), "films", str(tmp_path / "c")
+    held = materials.prepare(c, dry_run=True)
+    tell.materials(c, held)
+    said = capsys.readouterr().out
+    assert "digital: 4 cases (4 regions) are never learned, as their patients are in a" in said
+    assert "digital: its official test set is learned" in said
+    record = held.split.record()
+    assert record["official_test_learned"] == ["digital"] and set(record["evaluated"]) == {"films"}
+    described = {"name": "digital", "official_test_learned": True}
+    work = Work({}, {}, record, {}, {}, {}, {}, None)
+    assert tables.kept_apart(work, described) == [
+        "No patient is learned and tested: 4 cases (4 regions) are never learned, as their patients"
+        " are in a test set.",
+        "Its official test set is learned, as it is not evaluated in this job.",
+    ]
+    c.approaches = ("mttl", "sttl+of=digital")
+    assert set(materials.prepare(c, dry_run=True).split.evaluated) == {"films", "digital"}
+
+
+def test_another_crosswalk_makes_other_patients(tmp_path: Path) -> None:
+    rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
+    path, digests = tmp_path / "pairs.csv", set()
+    for case in ("case3085", "case1"):
+        path.write_text(f"patient_id,ddsm_case\nP_00001,{case}\nP_00004,case1436\n")
+        digests.add(patients.digest(crosswalk.joined(rois, str(path))["cbis_ddsm"]))
+    assert len(digests) == 2

@@ -221,10 +221,12 @@ def test_the_report_names_no_folder_of_this_machine() -> None:
         "phantom:dm",
     )
     config["data"]["cache"] = "/scratch/dent/cache"
+    config["data"]["crosswalk"] = "/home/dent/pairs.csv"
     shown = tables.settings(Work(config, *[{}] * 7))
     assert not found_in(str(shown).encode())
     values = {field: value for field, value, _ in shown}
     assert values["data.sources"] == "manifest:m.csv, mini_mias:mias, phantom:dm"
+    assert values["data.crosswalk"] == "pairs.csv"
     assert values["data.cache"] == "cache" and values["weights"] == "weights"
 
 

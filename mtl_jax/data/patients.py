@@ -113,6 +113,7 @@ class Keys:
         header = f"header\0{namespace}".encode()
         # Headers may name a patient even where the ids of the table are published.
         self.of_headers = hashlib.sha256(header).digest()
+        self.keeps_headers = secret is not None  # without a secret they could be guessed
         if secret is not None:
             self.of_headers = hmac.digest(secret, header, "sha256")
 
@@ -147,13 +148,15 @@ def table(
     keys: Keys, shown: Mapping[str, str], headers: Mapping[str, Iterable[str]]
 ) -> list[dict[str, str]]:
     """The lines of patients.csv, from the case id that is written of each patient id, and the
-    digests of the PatientIDs in the headers of each case's images."""
+    digests of the PatientIDs in the headers of each case's images where there is a secret."""
     return [
         {
             "case_id": case,
             "patient": keys.patient(own),
             "similar": keys.similar(own),
-            "headers": " ".join(sorted(filter(None, headers.get(case, ())))),
+            "headers": " ".join(sorted(filter(None, headers.get(case, ()))))
+            if keys.keeps_headers
+            else "",
         }
         for own, case in shown.items()
     ]
@@ -162,6 +165,12 @@ def table(
 def space(rois: RoiSet) -> str:
     """The namespace of a collection; one made without patients has one of its own."""
     return str(rois.manifest.get("namespace") or f"collection:{rois.name}")
+
+
+def digest(rois: RoiSet) -> str:
+    """Of who the cases of a collection are in this job: another crosswalk gives another."""
+    lines = (f"{case}\0{patient}" for case, patient in sorted(of_cases(rois).items()))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def identities(rois: RoiSet, cases: Iterable[str]) -> set[str]:
@@ -224,34 +233,6 @@ def similar(collections: Sequence[RoiSet]) -> list[dict[str, Any]]:
                             found.setdefault((name, one, rois.name, case), pair)
                     by_patient.setdefault(patient, (rois.name, case))
     return list(found.values())
-
-
-def similar_note(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """The one line that tells of them."""
-    (a, first), (b, second) = pairs[0]["a"], pairs[0]["b"]
-    return (
-        f"{len(pairs)} pairs of cases of two collections may be one patient under two ids"
-        f" (folds.json, similar_ids), the first {first} of {a} and {second} of {b}"
-        f" ({pairs[0]['why']}): if so, give them one id"
-    )
-
-
-def not_learned(counts: Mapping[str, int]) -> str:
-    """What of a collection is not learned for its patients' sake: an entry of folds.json's
-    `held_out` in words."""
-    parts = []
-    if counts["cases"]:
-        parts.append(
-            f"{counts['cases']} cases ({counts['rois']} regions) are never learned, as their"
-            " patients are in a test set"
-        )
-    if counts["cases_in_a_fold"]:
-        parts.append(
-            f"at most {counts['cases_in_a_fold']} {'more' if parts else 'cases'}"
-            f" ({counts['rois_in_a_fold']} regions) are not learned while their patients are in the"
-            " fold held out"
-        )
-    return "; ".join(parts)
 
 
 def with_patients(rois: RoiSet, patient: Sequence[str]) -> dict[str, np.ndarray]:

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtl_jax import patient_notes
 from mtl_jax.config import default
 from mtl_jax.report.folder import SECONDARY, Work
 
-PLACES = ("data.sources", "data.cache", "weights")  # settings that hold paths
+PLACES = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings that hold paths
 SHOWN = 3  # items named of those left out for one reason
 
 
@@ -76,9 +77,9 @@ def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
     """What was not learned so that no patient is learned and tested; and whether an official test
     set was learned."""
     name, lines = collection["name"], []
-    not_learned = work.folds.get("notes", {}).get("held_out", {}).get(name)
-    if not_learned:
-        lines.append(f"No patient is learned and tested: {not_learned}.")
+    counts = work.folds.get("held_out", {}).get(name)
+    if counts:
+        lines.append(f"No patient is learned and tested: {patient_notes.not_learned(counts)}.")
     if collection.get("official_test_learned"):
         lines.append("Its official test set is learned, as it is not evaluated in this job.")
     return lines

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mtl_jax import patient_notes
 from mtl_jax.config import OWN_WEIGHTS
 from mtl_jax.report.folder import SECONDARY, Work
 
@@ -105,9 +106,9 @@ def warnings(work: Work) -> list[str]:
             f" {alike[0]['a']} and {alike[0]['b']}: if a film stands under two case ids, it was"
             " learned and tested (folds.json lists them)."
         )
-    similar = work.folds.get("notes", {}).get("similar_ids")
+    similar = work.folds.get("similar_ids", [])
     if similar:
-        found.append(f"{similar}.")
+        found.append(f"{patient_notes.similar_note(similar)}.")
     for collection in results["collections"]:
         doubtful = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]
         if doubtful:

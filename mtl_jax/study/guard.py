@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from mtl_jax import patient_notes
 from mtl_jax.data import patients, shards
 from mtl_jax.nouns import Run
 from mtl_jax.study import driver, leaks, provenance, splits, workdir
@@ -45,17 +46,13 @@ def record(
         print(leaks.note(alike), file=sys.stderr)
     similar = patients.similar(list(materials.collections.values()))
     if similar:
-        print(f"mtl_jax: note: {patients.similar_note(similar)}", file=sys.stderr)
+        print(f"mtl_jax: note: {patient_notes.similar_note(similar)}", file=sys.stderr)
     namespaces = {name: patients.space(rois) for name, rois in materials.collections.items()}
-    found = {"namespaces": namespaces, "similar_ids": similar, "alike": alike}
-    held_out = materials.split.held_out.items()
-    notes = {  # in words, for the report, which reads files alone
-        "held_out": {name: patients.not_learned(counts) for name, counts in held_out},
-        "similar_ids": patients.similar_note(similar) if similar else "",
-    }
+    digests = {name: patients.digest(rois) for name, rois in materials.collections.items()}
+    found = {"namespaces": namespaces, "patients": digests, "similar_ids": similar, "alike": alike}
     workdir.freeze(
         folder / "folds.json",
-        materials.split.record() | {"collections": content} | found | {"notes": notes} | dict(more),
+        materials.split.record() | {"collections": content} | found | dict(more),
         "the folds, the collections they were made from, or the primary analysis",
     )
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from mtl_jax import patient_notes
 from mtl_jax.config import OWN_WEIGHTS
-from mtl_jax.data import crosswalk, patients
+from mtl_jax.data import crosswalk
 from mtl_jax.nouns import Run
 from mtl_jax.study.length import Cost
 from mtl_jax.study.materials import Materials
@@ -43,7 +44,7 @@ def data(held: Materials) -> None:
     for line in crosswalk.matched(held.collections):
         print(line)
     for name, counts in held.split.held_out.items():
-        print(f"{name}: {patients.not_learned(counts)}")
+        print(f"{name}: {patient_notes.not_learned(counts)}")
     for name in held.split.official_learned:
         print(f"{name}: its official test set is learned, as it is not evaluated in this job")
     for approach in held.approaches:

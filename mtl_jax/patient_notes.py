@@ -1,0 +1,32 @@
+"""What is said of patients who are kept apart, on the screen and in the report. Decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def similar_note(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """The one line that tells of them."""
+    (a, first), (b, second) = pairs[0]["a"], pairs[0]["b"]
+    return (
+        f"{len(pairs)} pairs of cases of two collections may be one patient under two ids"
+        f" (folds.json, similar_ids), the first {first} of {a} and {second} of {b}"
+        f" ({pairs[0]['why']}): if so, give them one id"
+    )
+
+
+def not_learned(counts: Mapping[str, int]) -> str:
+    """What of a collection is not learned for its patients' sake: an entry of folds.json's
+    `held_out` in words."""
+    parts = []
+    if counts["cases"]:
+        parts.append(
+            f"{counts['cases']} cases ({counts['rois']} regions) are never learned, as their"
+            " patients are in a test set"
+        )
+    if counts["cases_in_a_fold"]:
+        parts.append(
+            f"at most {counts['cases_in_a_fold']} {'more' if parts else 'cases'}"
+            f" ({counts['rois_in_a_fold']} regions) are not learned while their patients are in the"
+            " fold held out"
+        )
+    return "; ".join(parts)
