@@ -94,27 +94,33 @@ def make_plan(
         "left_out": [(names.item(item), names.text(why)) for item, why in collection.left_out],
     }
     images = tuple(names.image(view) for view in collection.views)
+    fingerprint = _fingerprint(collection, options, record, views, images, refused)
+    return Plan(
+        collection, views, images, tuple(refused), names, keys, background, record, fingerprint
+    )
+
+
+def _fingerprint(
+    collection: Collection,
+    options: Mapping[str, Any],
+    record: Mapping[str, Any],
+    views: Sequence[LesionView],
+    images: Sequence[str],
+    refused: Sequence[str],
+) -> str:
+    """SHA-256 of all that decides the shards: format, options, record, views and files."""
+    listed = list(zip(views, images, strict=True))
     facts = {
         "format_version": shards.FORMAT_VERSION,
         "name": collection.name,
         "options": dict(options),
         **record,
-        "views": [
-            vars(view) | {"image_path": image} for view, image in zip(views, images, strict=True)
-        ],
-        "stamps": sorted(
-            {
-                (image, cutting.stamp(view.image_path))
-                for view, image in zip(views, images, strict=True)
-            }
-        ),
+        "views": [vars(view) | {"image_path": image} for view, image in listed],
+        "stamps": sorted({(image, cutting.stamp(view.image_path)) for view, image in listed}),
         "refused": refused,
     }
     text = json.dumps(facts, sort_keys=True, default=str)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    return Plan(
-        collection, views, images, tuple(refused), names, keys, background, record, fingerprint
-    )
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refuse_repairs(collection: Collection, refused: Sequence[str]) -> None:

@@ -41,12 +41,13 @@ def execute(
     c: ConfigDict,
     lanes: Lanes | None = None,
 ) -> None:
-    """Trains and scores each of `runs`: one, or several that train in `lanes` together and differ
-    in seed, split, fold or draw of cases alone. Leaves run.json, history.jsonl, scores.csv and,
-    where its weights are kept, checkpoint/ in each one's folder. scores.csv comes last: where it
-    stands, the run is done.
+    """Train and score each of `runs`: one, or several that train in `lanes` together and differ in
+    initialization, split, fold or subset of cases alone.
 
-    Of several processes, all train and the leader alone scores."""
+    Leaves run.json, history.jsonl, scores.csv and, where its weights are kept, checkpoint/ in each
+    one's folder. scores.csv comes last: where it stands, the run is done. Of several processes, all
+    train and the leader alone scores.
+    """
     begin = time.monotonic()
     heap.trim()  # what the runs before have left
     for folder in folders:
@@ -64,7 +65,6 @@ def execute(
     )
     frozen = frozen_layers(run.network)
     cached = frozen if c.cache == "auto" else ()
-    weighed = run.task_weights or (1.0,) * len(run.tasks)
     keep = [c.keep_weights == "all" or of_last_stage(each, c.study) for each in runs]
     recipe = c.train.copy_and_resolve_references()
     recipe.epochs = epochs(run, collections, split, c.train)
@@ -90,7 +90,7 @@ def execute(
             network,
             frozen,
             run.tasks,
-            weighed,
+            _task_weights(run),
             recipe,
             c.devices,
             Path(c.data.cache) / "frozen" if cached else None,
@@ -111,32 +111,12 @@ def execute(
         of_learned = portion.by_task(said, part.learned)
         held_out = portion.scored_by(part, collections, c.stream)
         of_scored = portion.by_task(predict(network, params, held_out, cached), part.scored)
-        record: dict[str, Any] = {
-            "id": own.id,
-            "seed": own.seed,
-            "initialization": own.initialization,
-            "approach": own.approach,
-            "tasks": list(own.tasks),
-            "network": own.network,
-            "fold": own.fold,
-            "split": None if own.fold is None else own.split,
-            "target_cases": own.target_cases,
-            "heads": own.heads,
-            "task_weights": dict(zip(own.tasks, weighed, strict=True)),
-            "epochs": recipe.epochs,
-            "regions_learned": {name: len(rows) for name, rows in part.learned.items()},
-            "regions_scored": {name: len(rows) for name, rows in part.scored.items()},
-            "input_mean": dict(zip(own.tasks, part.mean.tolist(), strict=True)),
-            "input_std": dict(zip(own.tasks, part.std.tolist(), strict=True)),
-            "frozen": list(frozen),
-            "pretrained": sorted(weights.params),
-            "train_auc": {
-                name: _auc(collections[name].index["label"][rows], of_learned[name])
-                for name, rows in part.learned.items()
-            },
-            "provenance": made_by[own]
-            | {checkpoint.BEFORE: checkpoint.versions_before(folder / "checkpoint")},
+        train_auc = {
+            name: _auc(collections[name].index["label"][rows], of_learned[name])
+            for name, rows in part.learned.items()
         }
+        before = {checkpoint.BEFORE: checkpoint.versions_before(folder / "checkpoint")}
+        record = _record(own, part, recipe.epochs, weights, train_auc, made_by[own] | before)
         workdir.write_json(folder / "run.json", record)
         seconds = round(training + time.monotonic() - begin, 1)
         workdir.write_json(folder / "timing.json", {"seconds": seconds})
@@ -147,6 +127,44 @@ def execute(
         score_tables.write(folder / "scores.csv", score_tables.join(tables))
         if not kept:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def _record(
+    run: Run,
+    part: portion.Portion,
+    epochs_trained: int,
+    weights: Weights,
+    train_auc: Mapping[str, float | None],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What run.json holds."""
+    return {
+        "id": run.id,
+        "seed": run.seed,
+        "initialization": run.initialization,
+        "approach": run.approach,
+        "tasks": list(run.tasks),
+        "network": run.network,
+        "fold": run.fold,
+        "split": None if run.fold is None else run.split,
+        "target_cases": run.target_cases,
+        "heads": run.heads,
+        "task_weights": dict(zip(run.tasks, _task_weights(run), strict=True)),
+        "epochs": epochs_trained,
+        "regions_learned": {name: len(rows) for name, rows in part.learned.items()},
+        "regions_scored": {name: len(rows) for name, rows in part.scored.items()},
+        "input_mean": dict(zip(run.tasks, part.mean.tolist(), strict=True)),
+        "input_std": dict(zip(run.tasks, part.std.tolist(), strict=True)),
+        "frozen": list(frozen_layers(run.network)),
+        "pretrained": sorted(weights.params),
+        "train_auc": dict(train_auc),
+        "provenance": dict(provenance),
+    }
+
+
+def _task_weights(run: Run) -> tuple[float, ...]:
+    """The weight of each task in the loss."""
+    return run.task_weights or (1.0,) * len(run.tasks)
 
 
 def warm_start(params: Params, weights: Weights) -> Params:
