@@ -192,6 +192,11 @@ def variance_of(covariance: np.ndarray, means: np.ndarray) -> Variance:
     return _combined(max(float(pairs), 0.0), [(own, count - 1)])
 
 
+def forget_fits() -> None:
+    """Free the fits that are kept for rows and tests of the same scores."""
+    _proper.cache_clear()
+
+
 def two_sided(statistic: float, df: float) -> float:
     """Return the two-sided p-value of a t statistic; of a normal one where df is infinite."""
     return float(2 * stdtr(min(df, 1e12), -abs(statistic)))
