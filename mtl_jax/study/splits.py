@@ -197,17 +197,20 @@ def _held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict
     """Cases and regions of each collection that are not learned, though in no test set of it, for
     their patients' sake: in no run, and in the run of a fold at most beside those."""
     found = {}
+    who = patients.of_cases(collections[split.target])
     for name, rois in collections.items():
         own, never = set(split.evaluated.get(name, ())), set(split.never.get(name, ()))
+        cases: dict[str, list[str]] = {}  # of each patient; none where each case is another one
+        for case, patient in patients.of_cases(rois).items():
+            cases.setdefault(patient, []).append(case)
         left = [never - own]
-        alone = name == split.target and not rois.patients  # each case is another patient
-        for part in (part for parts in split.partitions for part in parts if not alone):
+        for part in (part for parts in split.partitions for part in parts if who and cases):
             beside = set(part) if name == split.target else set()
-            of_fold = patients.cases_of(rois, patients.identities(collections[split.target], part))
+            of_fold = {case for one in part for case in cases.get(who[one], ())}
             left.append(of_fold - never - own - beside)
         if any(left):
             case = rois.index["case_id"]
-            regions = [int(_are_in(case, cases).sum()) if cases else 0 for cases in left]
+            regions = [int(_are_in(case, some).sum()) if some else 0 for some in left]
             found[name] = {
                 "cases": len(left[0]),
                 "rois": regions[0],

@@ -1,5 +1,6 @@
 """Numbers that are none, in images, weights, updates and scores: named and stopped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -78,9 +79,10 @@ def test_a_class_that_is_missing_is_said_before_training(labels: list[int], says
 
 
 def test_a_collection_that_is_missing_in_training_is_said() -> None:
-    held, other = rois([0, 1, 1, 0]), rois([1, 1])
+    held, other = rois([0, 1, 1, 0]), replace(rois([1, 1]), name="o")
     other.index["split"][:] = "test"
-    split = splits.split_target(held, True, 0, 2, 0.0, 0)
+    both = {"t": held, "o": other}
+    split = splits.divide(both, "t", ("o",), splits.Rules(True, 0, 2, 0.0, 0))
     with pytest.raises(InputError, match="o has no training region; leave it out"):
         run = Run("mttl", ("t", "o"), "C1", None, 0)
-        splits.refuse_unfit(run, {"t": held, "o": other}, split)
+        splits.refuse_unfit(run, both, split)
