@@ -9,12 +9,12 @@ from PIL import Image
 from scipy.special import expit, logit
 
 from mtl_jax import bundle, nested, roc
-from mtl_jax.bundle import calibration, pictures, ranges, scoring
+from mtl_jax.bundle import calibration, make, pictures, ranges, scoring
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.cutting import regions
 from mtl_jax.imaging.stored import Stored
 from mtl_jax.models import alexnet, network
-from mtl_jax.nouns import LesionView
+from mtl_jax.nouns import InputError, LesionView
 from mtl_jax.phantom import case as phantom
 from mtl_jax.phantom.receptor import RECEPTORS
 
@@ -155,3 +155,19 @@ def lesion_region(view: phantom.View) -> np.ndarray:
     )
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
     return regions(Stored(view.stored, receptor.bits), [lesion], background).rois[0]
+
+
+def test_the_model_card_lists_no_single_fold_and_no_fit_that_may_be_no_headline() -> None:
+    common = {"study": "sttl", "task": "t", "unit": "view", "status": "ok"}
+    rows = [
+        common | {"method": method, "estimator": kind, "auc": auc, "status": status}
+        for kind, auc in (("mean over folds", 0.47), ("pooled over folds", 0.6), ("one fold", 0.7))
+        for method, status in (("empirical", "ok"), ("proper", "ok"))
+    ]
+    rows.append(rows[3] | {"unit": "lesion", "status": "boundary"})
+    rows.append(rows[2] | {"unit": "lesion"})
+    found = make.listed_aucs(rows + [rows[0] | {"study": "mttl"}], "sttl", "C1")
+    # The empirical mean is below 0.5, so that its fit is left out; a fit of status boundary too.
+    assert found == [rows[0], rows[2], rows[3], rows[7]]
+    with pytest.raises(InputError, match="earlier version"):
+        make.listed_aucs([common | {"method": "empirical"}], "sttl", "C1")

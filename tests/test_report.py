@@ -314,6 +314,26 @@ def test_the_headline_is_of_the_declared_pair(tmp_path: Path) -> None:
     assert answer.startswith("Lesion-level AUC on the test set of sfm (12 malignant and 18 benign")
 
 
+def test_a_primary_test_of_fits_states_empirical_aucs_where_a_fit_is_no_headline(
+    tmp_path: Path,
+) -> None:
+    folder = make_folder(tmp_path / "work", epochs=1, analysed=False)
+    results = json.loads((folder / "results.json").read_text())
+    for row in results["auc"] + results["comparisons"]:
+        row["primary"] = (row["task"], row["unit"], row["method"]) == ("sfm", "lesion", "proper")
+    (folder / "results.json").write_text(json.dumps(results))
+    work = folders.read(folder)
+    assert not all(row["headline"] for row in work.results["auc"] if row["primary"])
+    answer = statements.answer(work)
+    for area in work.final_areas("lesion"):
+        assert f"{area['auc']:.3f} with {area['study'].upper()}" in answer
+    assert "empirical" in answer and words.p_value(work.primary["p_value"]) in answer
+    primary = work.primary | {"status": "sparse", "p_value": 0.01}
+    results["comparisons"] = [primary]
+    (folder / "results.json").write_text(json.dumps(results))
+    assert "do not allow a test" in statements.answer(folders.read(folder))
+
+
 def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     results = json.loads((folder / "results.json").read_text())

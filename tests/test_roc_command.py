@@ -56,7 +56,12 @@ def test_table_and_figure(
         [r["label"] for r in rows], [r["score"] for r in rows],
         [r["case_id"] for r in rows], [r["lesion_id"] for r in rows],
     ) for rows in (scores(0, 1.5), scores(1, 0.5)))  # fmt: skip
-    assert f"{roc.proper(first.labels, first.scores).auc:.4f}" in out
+    for method in ("proper", "empirical"):
+        found = roc.auc_interval(first.labels, first.scores, first.cases, method)
+        line = next(line for line in out.splitlines() if line.startswith(method))
+        assert line.split()[1:3] == [f"{found.auc:.4f}", f"{found.se:.4f}"]
+        assert f"{found.ci_low:.4f} to {found.ci_high:.4f}" in line
+    assert "clustered by patient" in out
     test = roc.compare(first.labels, first.scores, second.scores, "obuchowski", first.cases)
     line = next(line for line in out.splitlines() if line.startswith("obuchowski"))
     assert line.split()[1] == f"{test.delta:.4f}" and line.split()[7] == f"{test.p_value:.4f}"
@@ -73,6 +78,17 @@ def test_two_columns_are_enough(
     b = write(tmp_path / "b.csv", [r | {"score": -r["score"]} for r in rows])
     assert run(monkeypatch, a, "--compare", b) == 0
     assert "delong" in capsys.readouterr().out
+
+
+def test_a_fit_that_may_be_no_headline_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [r | {"score": -r["score"]} for r in scores(0, 1.5)]
+    figure = tmp_path / "roc.svg"
+    a = write(tmp_path / "a.csv", rows)
+    assert run(monkeypatch, a, "--plot", figure) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:6]]
+    assert names == ["empirical", "bootstrap", "binormal", "proper"]
 
 
 @pytest.mark.parametrize(

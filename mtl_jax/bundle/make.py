@@ -94,7 +94,7 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
         "split": study.results["split"],
         "collections": [c for c in study.results["collections"] if c["name"] in run.tasks],
         "official_tests_learned": [t for t in run.tasks if t in split.official_learned],
-        "auc": _aucs(study.results["auc"], run),
+        "auc": listed_aucs(study.results["auc"], run.approach, run.network),
         "calibration": calibrated(held, own, run.fold is None),
         "operating_points": operating_points(held, own, run.fold is None),
         "no_calibration": None if held else NO_SCORES,
@@ -111,16 +111,16 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
     return Model(about, params, reference)
 
 
-def _aucs(rows: list[dict[str, Any]], run: Run) -> list[dict[str, Any]]:
-    """The AUCs of the run's approach: the headlines before pooled ones, no single fold's, and no
-    proper fit that may not stand as a headline."""
+def listed_aucs(rows: list[dict[str, Any]], approach: str, network: str) -> list[dict[str, Any]]:
+    """The AUCs of an approach for the model card: headlines before pooled ones, no single fold's,
+    and no proper fit that may not stand as a headline."""
     if any("estimator" not in row for row in rows):
         raise InputError("results.json is of an earlier version; run the job again")
     own = [
         row
         for row in rows
-        if row["study"] == run.approach
-        and row.get("network", run.network) == run.network
+        if row["study"] == approach
+        and row.get("network", network) == network
         and row["estimator"] != "one fold"
     ]
     empirical = {_of_row(row): row["auc"] for row in own if row["method"] == "empirical"}

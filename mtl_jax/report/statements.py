@@ -7,6 +7,7 @@ from mtl_jax.report.folder import SECONDARY, Work
 from mtl_jax.report.words import listed, method, number, p_value, signed
 
 LEVEL = 0.05  # of significance
+UNTESTED = ("sparse", "undetermined")  # statuses of a difference whose variance is not known
 
 
 def answer(work: Work) -> str:
@@ -22,19 +23,25 @@ def answer(work: Work) -> str:
     if primary is None:
         return f"{_areas_alone(work, unit, areas)} {sources(work)}"
     a, b = primary["a"], primary["b"]
-    kind = " of the proper binormal fit" if primary["method"] == "proper" else ""
+    values, kind = (primary["auc_a"], primary["auc_b"]), ""
+    if primary["method"] == "proper":
+        fits = [row for row in work.results["auc"] if row["primary"]]
+        kind = " of the proper binormal fit"
+        if not all(row["headline"] for row in fits):
+            values, kind = (areas[a]["auc"], areas[b]["auc"]), ", empirical,"
     found = (
-        f"{_of_what(work, unit, kind, areas[a])}: {number(primary['auc_a'])} with {a.upper()} and "
-        f"{number(primary['auc_b'])} with {b.upper()}, {_difference(primary)} "
-        f"({method(primary['method'])})"
+        f"{_of_what(work, unit, kind, areas[a])}: {number(values[0])} with {a.upper()} and "
+        f"{number(values[1])} with {b.upper()}; {method(primary['method'])}: "
+        f"{_difference(primary)}"
     )
     if primary["status"] != "ok":
         found += f", status {primary['status']} (docs/roc.md)"
     said = {
+        "untested": "These cases do not allow a test",
         "alike": "These cases show no difference",
         "better": f"{a.upper()} is better on these cases",
         "worse": f"{b.upper()} is better on these cases",
-    }[verdict([primary])]
+    }["untested" if primary["status"] in UNTESTED else verdict([primary])]
     return f"Primary analysis: {found}. {said}. {sources(work)}"
 
 

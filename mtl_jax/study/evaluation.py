@@ -11,7 +11,7 @@ from mtl_jax import roc
 from mtl_jax.config import UNITS
 from mtl_jax.nouns import Run
 from mtl_jax.study import tables as stage_tables
-from mtl_jax.study.means import Part, mean_auc, mean_difference
+from mtl_jax.study.means import Part, forget_fits, mean_auc, mean_difference
 from mtl_jax.study.primary import Primary
 from mtl_jax.study.scores import Scores
 from mtl_jax.study.tables import ONE_FOLD, POOLED
@@ -73,6 +73,7 @@ def evaluate(
     for row in tests:
         row["selected"] = selected
         row["primary"] = primary is not None and is_primary(row, primary, target)
+    forget_fits()
     return {"auc": rows, "comparisons": in_families(_first(tests, target), stage)}
 
 
@@ -111,6 +112,7 @@ def beside(
                 kind = stage_tables.estimator(theirs)
                 head = {"a": approach, "b": name, "task": target, "unit": unit}
                 tests += _tests(head, first, second, kind, TESTS, False, rules)
+    forget_fits()
     for row in (*rows, *tests):
         row |= {"primary": False, "selected": selected}
     return {
