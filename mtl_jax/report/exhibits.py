@@ -69,11 +69,11 @@ class Exhibits(NamedTuple):
 def collect(work: Work) -> Exhibits:
     results, found = work.results, work.findings
     drawn_curves = {unit: curves(work, unit) if work.pooled else [] for unit in UNITS}
-    chosen = results["selection"]
+    chosen, note = results["selection"], statements.curves_are_of(work)
     return Exhibits(
         drawn_curves,
         {
-            unit: roc_figure(own, unit, work.tests(unit), statements.curves_are_of(work))
+            unit: roc_figure(own, unit, work.tests(unit), note, _means(work, unit) if note else {})
             for unit, own in drawn_curves.items()
             if own
         },
@@ -102,6 +102,11 @@ def collect(work: Work) -> Exhibits:
         {approach: _training(work, approach) for approach in work.approaches if work.pooled},
         _validation(work),
     )
+
+
+def _means(work: Work, unit: str) -> dict[str, dict[str, Any]]:
+    """The headline of each approach on the target."""
+    return {area["study"]: area for area in work.final_areas(unit)}
 
 
 def _ordered(work: Work, of: dict[str, Any]) -> dict[str, Any]:

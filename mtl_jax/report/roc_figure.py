@@ -1,6 +1,7 @@
 """Draws ROC curves: fitted, empirical, and their uncertainty. Computes no number."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib
@@ -13,12 +14,17 @@ FEW = 60  # operating points up to which each is marked
 
 
 def roc_figure(
-    curves: Sequence[Curve], unit: str, tests: Sequence[Mapping[str, Any]], note: str = ""
+    curves: Sequence[Curve],
+    unit: str,
+    tests: Sequence[Mapping[str, Any]],
+    note: str = "",
+    means: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Drawn:
     """The curves of all approaches over their bands, in a unit square; `tests` are comparisons of
     this unit, whose differences and p-values are written beside; `note` says which scores the
     curves are of. An AUC is that of the fitted curve, or, where the fit may not stand as the
-    headline, of the empirical one, which then is the only one drawn."""
+    headline, of the empirical one, which then is the only one drawn. `means`: where the headline is
+    a mean over folds or initializations, its row by approach, whose AUC is written instead."""
     with matplotlib.rc_context(STYLE):
         figure, axes = sheet(3.6, 3.6 + 0.18 * (len(curves) + len(_below(tests))))
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, alpha=0.5)
@@ -26,19 +32,18 @@ def roc_figure(
             axes.fill_between(GRID, curve.low, curve.high, color=line(i), alpha=0.16, linewidth=0)
         for i, curve in enumerate(curves):
             marker = {"marker": "o", "markersize": 2.2} if len(curve.fpf) <= FEW else {}
-            text = (
-                f"{curve.approach.upper()} {words.number(curve.shown.auc)} "
-                f"({words.number(curve.shown.ci_low)} to {words.number(curve.shown.ci_high)})"
-            )
+            text = _legend(curve, means.get(curve.approach))
             if not curve.fitted:
-                marker = marker | {"label": f"{text}, empirical"}
+                marker = marker | {"label": text if means else f"{text}, empirical"}
             axes.plot(curve.fpf, curve.tpf, color=line(i), linewidth=0.7, alpha=0.65, **marker)
             if curve.fitted:
                 style = linestyle(i)
                 axes.plot(curve.fit_fpf, curve.fit_tpf, color=line(i), linestyle=style, label=text)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xlabel="false positive fraction", ylabel="true positive fraction")
-        title = "\n".join([*_below(tests), f"AUC of the fitted curve{note}:"])
+        mean = next((row["estimator"] for row in means.values()), "")
+        headed = f"AUC, {mean}; curves: {note}" if mean else "AUC of the fitted curve"
+        title = "\n".join([*_below(tests), f"{headed}:"])
         figure.legend(loc="outside lower left", title=title, title_fontsize=8.5, alignment="left")
         names = ", ".join(f"{c.approach.upper()} AUC {c.shown.auc:.3f}" for c in curves)
         drawn = svg(figure, f"ROC curves per {unit}: {names}")
@@ -52,6 +57,15 @@ def roc_figure(
         ):
             rows += [(curve.approach, kind, *map(float, point)) for point in zip(x, y, strict=True)]
     return Drawn(f"roc-{unit}", drawn, ("approach", "curve", "fpf", "tpf"), rows)
+
+
+def _legend(curve: Curve, mean: Mapping[str, Any] | None) -> str:
+    """The approach, its AUC and the 95% interval."""
+    values = (curve.shown.auc, curve.shown.ci_low, curve.shown.ci_high)
+    if mean:
+        values = (mean["auc"], mean["ci_low"], mean["ci_high"])
+    auc, low, high = map(words.number, values)
+    return f"{curve.approach.upper()} {auc} ({low} to {high})"
 
 
 def _below(tests: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -123,7 +123,7 @@ def curves_are_of(work: Work) -> str:
     said = ["scores pooled over folds"] if any(r["fold"] is not None for r in work.runs) else []
     if work.initializations > 1:
         said.append(f"first of {work.initializations} initializations")
-    return f" ({', '.join(said)})" if said else ""
+    return ", ".join(said)
 
 
 def _chosen(work: Work) -> str:
