@@ -26,7 +26,7 @@ def roc_figure(
     headline, of the empirical one, which then is the only one drawn. `means`: where the headline is
     a mean over folds or initializations, its row by approach, whose AUC is written instead."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = sheet(3.6, 3.6 + 0.18 * (len(curves) + len(_below(tests))))
+        figure, axes = sheet(3.6, 3.6 + 0.18 * (len(curves) + len(_below(tests)) + bool(means)))
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, alpha=0.5)
         for i, curve in enumerate(curves):
             axes.fill_between(GRID, curve.low, curve.high, color=line(i), alpha=0.16, linewidth=0)
@@ -42,7 +42,7 @@ def roc_figure(
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xlabel="false positive fraction", ylabel="true positive fraction")
         mean = next((row["estimator"] for row in means.values()), "")
-        headed = f"AUC, {mean}; curves: {note}" if mean else "AUC of the fitted curve"
+        headed = f"AUC, {mean}\n(curves: {note})" if mean else "AUC of the fitted curve"
         title = "\n".join([*_below(tests), f"{headed}:"])
         figure.legend(loc="outside lower left", title=title, title_fontsize=8.5, alignment="left")
         names = ", ".join(f"{c.approach.upper()} AUC {c.shown.auc:.3f}" for c in curves)
