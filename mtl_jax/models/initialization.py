@@ -48,8 +48,8 @@ INITIALIZATIONS: Mapping[str, Initialization] = {
     ),
     # cuda-convnet2, layers/layers-imagenet-1gpu.cfg and layer-params-imagenet-1gpu.cfg. Its bias
     # of -7 in the layer of 1000 nodes is for a softmax output. Here that layer, F3, is hidden
-    # behind a rectifier, and -7 makes every node of it dead; it starts at 0 as F4 and F5 do, which
-    # the software does not define.
+    # behind a rectifier whose input is at most 3 at the start: -7 makes every node dead. F3 starts
+    # at 0, as do F4 and F5, which the software does not define.
     "cuda_convnet2": Initialization(
         kernel_std={"C1": 0.01, "C2": 0.01, "C3": 0.03, "C4": 0.03, "C5": 0.03}
         | _FULLY_CONNECTED_STD,
