@@ -369,14 +369,13 @@ def _validate_statistics(c: ConfigDict) -> None:
     distinct = not pair or len(set(pair)) == len(pair) == 2
     _need("statistics.primary.pair", pair, distinct, "two different approaches, or ()")
     for name in pair:
-        parse_approach(name)
-    last = STAGES.get(c.study, ("",))[-1]
-    if last in ("cross_validation", "test") and len(c.approaches) > 1:
-        starts = c[last].initializations
+        parse_approach(name, "statistics.primary.pair")
+    for stage in {"cross_validation", "test"} & set(STAGES.get(c.study, ())):
+        starts = c[stage].initializations
         rule = (
             "1, or 3 and more: with two, the variance between initializations cannot be estimated"
         )
-        _need(f"{last}.initializations", starts, starts != 2, rule)
+        _need(f"{stage}.initializations", starts, starts != 2 or len(c.approaches) == 1, rule)
 
 
 def _validate_stages(c: ConfigDict) -> None:
@@ -404,26 +403,26 @@ def _validate_stages(c: ConfigDict) -> None:
     _need("ray.retries", c.ray.retries, c.ray.retries >= 0, "at least 0")
 
 
-def parse_approach(name: str) -> tuple[str, dict[str, str]]:
-    """('mttl', {'heads': 'per_task'}) from 'mttl+heads=per_task'.
+def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str, str]]:
+    """('mttl', {'heads': 'per_task'}) from 'mttl+heads=per_task', which stands in `field`.
 
     Options: heads; weight.NAME, of a collection in the loss; without, the collection that is not
     learned; of, the collection that single-task learning is about.
     """
     kind, *options = name.split("+")
-    _one_of("approaches", kind, tuple(APPROACHES))
-    _need("approaches", name, bool(re.fullmatch(r"[\w.=+-]+", name)), "a name fit for a folder")
+    _one_of(field, kind, tuple(APPROACHES))
+    _need(field, name, bool(re.fullmatch(r"[\w.=+-]+", name)), "a name fit for a folder")
     parsed: dict[str, str] = {}
     for option in options:
         key, _, value = option.partition("=")
         word = key.partition(".")[0]
         known = APPROACHES[kind]
         rule = f"{kind} with options {', '.join(known)}, each once"
-        _need("approaches", name, bool(value) and word in known and key not in parsed, rule)
+        _need(field, name, bool(value) and word in known and key not in parsed, rule)
         if word == "heads":
-            _one_of("approaches", value, HEADS)
+            _one_of(field, value, HEADS)
         if word == "weight":
-            parse_task_weights([f"{key.removeprefix('weight.')}:{value}"], "approaches")
+            parse_task_weights([f"{key.removeprefix('weight.')}:{value}"], field)
         parsed[key] = value
     return kind, parsed
 

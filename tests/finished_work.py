@@ -186,7 +186,7 @@ def make_stages(folder: Path, last: str = "test") -> Path:
         if last in (stage, "test"):
             results[stage] = area_rows(own, made, "sfm")
             results["selection"] |= choose(stage, results[stage], "view")
-            mark(results[stage], stage, results["selection"])
+            mark(results[stage], stage, results["selection"], last == "test")
             ended = (own, made)
             stages.append({"stage": stage, "runs": [run["id"] for run in results["runs"]]})
         if last == "test" and stage == "depth":

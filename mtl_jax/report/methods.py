@@ -93,14 +93,21 @@ def _training(work: Work) -> str:
         f"descent in batches of {t['batch_size']}, momentum {t['momentum']:g}, weight decay "
         f"{t['weight_decay']:g}, learning rate {t['learning_rate']:g} falling exponentially to "
         f"{t['final_learning_rate']:g}, dropout {work.config['model']['dropout']:g}. Each epoch "
-        "showed each region in its eight flips and turns. The score of a region was the mean "
+        "showed each ROI in its eight flips and rotations. The score of a ROI was the mean "
         "probability of malignant over the eight; that of a lesion the mean over its views. "
-        f"Random numbers were seeded with {work.config['seed']}."
+        f"{_initializations(work)} (seed {work.config['seed']}); test set and folds were drawn "
+        f"with split seed {work.config.get('split_seed', 0)}."
     )
 
 
+def _initializations(work: Work) -> str:
+    count = work.initializations
+    return "There was one initialization" if count == 1 else f"There were {count} initializations"
+
+
 def _statistics(work: Work) -> str:
-    methods = dict.fromkeys(test["method"] for test in work.results["comparisons"])
+    tested = [test for test in work.results["comparisons"] if test["p_value"] is not None]
+    methods = dict.fromkeys(test["method"] for test in tested)
     compared = (
         " Paired differences were tested, two-sided, by "
         f"{words.listed([words.method(m) for m in methods])}, with the patient as the unit."
@@ -114,10 +121,13 @@ def _statistics(work: Work) -> str:
     )
     compared += statements.declared(work)
     areas = {area["method"] for area in work.results["auc"]}
+    estimator = work.results["auc"][0]["estimator"] if work.results["auc"] else ""
+    mean = f", {estimator}" if estimator.startswith("mean") else ""
     fitted = "empirical and, by maximum likelihood, of proper binormal curves (Metz and Pan 1999)"
     return (
         f"Stages of the study: {stages}.{chosen} AUCs were "
-        f"{fitted if 'proper' in areas else 'empirical'}, with 95 % intervals.{compared}"
+        f"{fitted if 'proper' in areas else 'empirical'}{mean}, with 95% confidence intervals "
+        f"clustered by patient (Obuchowski 1997).{compared}"
     )
 
 
@@ -140,8 +150,8 @@ def _analyses(work: Work) -> str:
     )
     if "conventional" in work.results:
         text += (
-            " For comparison, hand-made features of shape, texture and spiculation of the target's "
-            "masses were classified by shrunken linear discriminant analysis and by a random "
-            f"forest of {a['trees']} trees (scikit-learn)."
+            " For comparison, hand-crafted features of shape, texture and spiculation of the "
+            "target's masses were classified by shrunken linear discriminant analysis and by a "
+            f"random forest of {a['trees']} trees (scikit-learn)."
         )
     return text

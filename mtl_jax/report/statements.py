@@ -23,22 +23,26 @@ def answer(work: Work) -> str:
     if primary is None:
         return f"{_areas_alone(work, unit, areas)} {sources(work)}"
     a, b = primary["a"], primary["b"]
-    values, kind = (primary["auc_a"], primary["auc_b"]), ""
-    if primary["method"] == "proper":
-        fits = [row for row in work.results["auc"] if row["primary"]]
-        kind = " of the proper binormal fit"
-        if not all(row["headline"] for row in fits):
-            values, kind = (areas[a]["auc"], areas[b]["auc"]), ", empirical,"
+    kind = " of the proper binormal fit" if primary["method"] == "proper" else ""
+    declared_test = primary.get("declared_test")
+    instead = (
+        f" (declared fallback: a fit of the {method(declared_test)} test may not be a headline)"
+        if declared_test
+        else ""
+    )
     found = (
-        f"{_of_what(work, unit, kind, areas[a])}: {number(values[0])} with {a.upper()} and "
-        f"{number(values[1])} with {b.upper()}; {method(primary['method'])}: "
+        f"{_of_what(work, unit, kind, areas[a])}: {number(primary['auc_a'])} with {a.upper()} and "
+        f"{number(primary['auc_b'])} with {b.upper()}; {method(primary['method'])}{instead}: "
         f"{_difference(primary)}"
     )
     if primary["status"] != "ok":
         found += f", status {primary['status']} (docs/roc.md)"
     said = {
         "untested": "These cases do not allow a test",
-        "alike": "These cases show no difference",
+        "alike": (
+            "The difference is not statistically significant, which does not show that the two are "
+            "alike"
+        ),
         "better": f"{a.upper()} is better on these cases",
         "worse": f"{b.upper()} is better on these cases",
     }["untested" if primary["status"] in UNTESTED else verdict([primary])]
@@ -136,8 +140,8 @@ def _chosen(work: Work) -> str:
             "study has no primary test."
         )
     return (
-        "See the learning curve below: AUC by number of training cases, with its intervals. This "
-        "study has no primary test."
+        "AUC by number of training cases of the target, with its intervals, is in the learning "
+        "curve of the report. This study has no primary test."
     )
 
 

@@ -29,13 +29,13 @@ def _comparison(test: Mapping[str, Any], target: str) -> str:
     interval = f"{words.signed(test['ci_low'])} to {words.signed(test['ci_high'])}"
     a, b = (f"{test[side]}{_network(test, side)}" for side in ("a", "b"))
     on = "" if test["task"] == target else f", {test['task']}"
-    few = f", {test['target_cases']} cases learned" if test.get("target_cases") else ""
-    holm = test["p_holm"]
+    few = f", {test['target_cases']} training cases" if test.get("target_cases") else ""
+    holm, status = test["p_holm"], "" if test["status"] == "ok" else f", {test['status']}"
     adjusted = "" if holm is None else f" (Holm {words.p_value(holm)})"
     return (
         f"{kind}: {a} - {b}, {test['unit']} level{on}{few}, {test['estimator']}: "
         f"{words.signed(test['delta'])} ({interval}), {words.p_value(test['p_value'])}{adjusted}, "
-        f"{words.method(test['method'])}"
+        f"{words.method(test['method'])}{status}"
     )
 
 
@@ -48,7 +48,7 @@ def _condition(area: Mapping[str, Any]) -> str:
             area["study"],
             *([area["network"]] if "network" in area else []),
             *([f"split {split}"] if split else []),
-            *([f"{few} cases learned"] if few else []),
+            *([f"{few} training cases"] if few else []),
         ]
     )
 
@@ -64,7 +64,7 @@ def _table(work: folders.Work) -> list[str]:
     rows = [head]
     for unit in ("view", "lesion"):
         for area in work.final_areas(unit) or work.mean_areas(unit):
-            fits = words.target_training_areas(work, area["study"])
+            fits = words.target_training_areas(work, area["study"], area)
             rows.append(
                 (
                     _condition(area),

@@ -62,17 +62,21 @@ def evaluate(
         for task in _tasks(groups[a], tables):
             if task in _tasks(groups[b], tables):
                 tests += _compare(groups, a, b, tables, task, rules)
+    if primary is not None and primary.barred(rows):
+        primary = primary.fallback()
     for row in rows:
         row["selected"] = selected
         row["primary"] = primary is not None and (
             row["task"] == target
             and row["estimator"] not in (POOLED, ONE_FOLD)
             and (row["unit"], row["method"]) == (primary.unit, primary.method)
-            and row["study"] in (primary.pair or groups)
+            and row["study"] in (primary.pair or ())
         )
     for row in tests:
         row["selected"] = selected
         row["primary"] = primary is not None and is_primary(row, primary, target)
+        if row["primary"] and primary.test != rules.primary.test:
+            row["declared_test"] = rules.primary.test
     forget_fits()
     return {"auc": rows, "comparisons": in_families(_first(tests, target), stage)}
 
@@ -139,14 +143,15 @@ def ordered(rows: list[Row], target: str) -> list[Row]:
 
 def in_families(tests: list[Row], stage: str) -> list[Row]:
     """`tests` with the p-values of the secondary ones adjusted by Holm within their family: the
-    comparisons of one stage, unit, method and estimator."""
+    comparisons of one stage, unit, method and estimator whose status is ok. A family of one has
+    nothing to adjust, and its `p_holm` is None."""
     families: dict[str, list[Row]] = {}
     for row in tests:
         row["family"] = f"{stage}, {row['unit']}, {row['method']}, {row['estimator']}"
         row["p_holm"] = None
-        if not row["primary"] and row["p_value"] is not None:
+        if not row["primary"] and row["p_value"] is not None and row["status"] == "ok":
             families.setdefault(row["family"], []).append(row)
-    for members in families.values():
+    for members in (family for family in families.values() if len(family) > 1):
         adjusted = roc.holm([row["p_value"] for row in members]).tolist()
         for row, p in zip(members, adjusted, strict=True):
             row["p_holm"] = p

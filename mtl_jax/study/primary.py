@@ -1,6 +1,6 @@
 """The one primary analysis of a study, settled before any training. It computes no statistic."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -9,6 +9,7 @@ from mtl_jax.config import STAGES
 from mtl_jax.nouns import InputError
 from mtl_jax.study.plan import Approach
 
+FALLBACK = "obuchowski"  # for proper fits that may not be a headline
 COMPARED = ("cross_validation", "test")  # last stages whose approaches are compared
 
 
@@ -32,10 +33,26 @@ class Primary(NamedTuple):
         a, b = self.pair
         return f"primary analysis: AUC of {a} - {b}, {self.unit} level, {self.test}"
 
+    def barred(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the declared test is of proper fits that may not be a headline, by the AUC `rows`
+        of the stage: a fit whose status is not ok, or an empirical AUC below 0.5."""
+        fitted = {
+            row["study"]
+            for row in rows
+            if row["headline"] and (row["unit"], row["method"]) == (self.unit, "proper")
+        }
+        return self.test == "proper" and not set(self.pair or ()) <= fitted
+
+    def fallback(self) -> "Primary":
+        """The analysis that takes its place, as declared with it."""
+        return self._replace(test=FALLBACK)
+
     def record(self) -> dict[str, Any]:
         """What folds.json holds."""
         pair = None if self.pair is None else list(self.pair)
-        return {"unit": self.unit, "test": self.test, "pair": pair, "reason": self.reason}
+        found = {"unit": self.unit, "test": self.test, "pair": pair, "reason": self.reason}
+        rule = {"fallback": f"{FALLBACK}, where a proper fit may not be a headline"}
+        return found | (rule if self.test == "proper" else {})
 
 
 def resolve(

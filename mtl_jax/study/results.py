@@ -54,7 +54,7 @@ def summarize(
         if stage in TABULATED:
             out[stage] = area_rows(runs, tables, split.target)
             out["selection"] |= choose(stage, out[stage], rules.selection_unit)
-            mark(out[stage], stage, out["selection"])
+            mark(out[stage], stage, out["selection"], "splits" in stages)
     *before, stage = stages
     # Its split and network were chosen by scores of the same cases.
     chosen = bool({"splits", "depth"} & set(before))
@@ -75,12 +75,22 @@ def summarize(
     return out
 
 
-def mark(rows: Sequence[dict[str, Any]], stage: str, selection: Mapping[str, Any]) -> None:
-    """Says of each row whether it is that of the chosen split or network."""
+def mark(
+    rows: Sequence[dict[str, Any]],
+    stage: str,
+    selection: Mapping[str, Any],
+    split_selected: bool,
+) -> None:
+    """Say of each row whether its AUC is of a split or network that was selected by scores of the
+    same cases. After a stage of splits, every row of the depth stage is of the selected split."""
     for row in rows:
-        row["selected"] = (stage == "splits" and row["split"] == selection["split"]["chosen"]) or (
-            stage == "depth" and row["network"] == selection["network"]["chosen"]
-        )
+        if stage == "splits":
+            row["selected"] = row["split"] == selection["split"]["chosen"]
+        elif stage == "depth":
+            chosen = row["network"] == selection["network"]["chosen"]
+            row["selected"] = chosen or split_selected
+        else:
+            row["selected"] = False
         row["primary"] = row["headline"] = False
 
 
@@ -92,7 +102,8 @@ def of_table(
     out: Mapping[str, Any],
 ) -> dict[str, Any]:
     """`auc` and `comparisons` of a job that ends with a table of means: the chosen row first."""
-    rows = sorted(out[stage], key=lambda row: not row["selected"])
+    chosen = {what: found["chosen"] for what, found in out["selection"].items()}
+    rows = sorted(out[stage], key=lambda row: any(row[k] != v for k, v in chosen.items()))
     first = {(row["study"], row["unit"]): row for row in reversed(rows)}
     for row in first.values():
         row["headline"] = True

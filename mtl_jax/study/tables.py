@@ -40,11 +40,10 @@ def estimator(runs: Sequence[Run]) -> str:
 
 
 def crossed(a: Sequence[Run], b: Sequence[Run]) -> bool:
-    """Whether initialization r of both starts the same new layers from the same weights: both have
-    output layers of one shape, and as many initializations."""
-    outputs = [len(own[0].tasks) if own[0].heads == "per_task" else 1 for own in (a, b)]
-    starts = [{run.initialization for run in own} for own in (a, b)]
-    return outputs[0] == outputs[1] and starts[0] == starts[1]
+    """Whether initializations are crossed: both have the same ones, and initialization r of both
+    starts every new layer that has one shape in both from the same weights. Layers whose shapes
+    differ (the output layer of heads=per_task) start on their own, which leaves the pairs valid."""
+    return len({frozenset(run.initialization for run in own) for own in (a, b)}) == 1
 
 
 def area_rows(
@@ -100,11 +99,9 @@ def difference(
     second: Mapping[str, Scores],
     task: str,
     unit: str,
-    crossed: bool = True,
 ) -> dict[str, Any]:
     """The mean AUC of the same runs by the scores of `first` minus that by `second`."""
-    a, b = (parts_of(runs, own, task, unit) for own in (first, second))
-    return mean_difference(a, b, crossed=crossed)
+    return mean_difference(*(parts_of(runs, own, task, unit) for own in (first, second)))
 
 
 def names(runs: Sequence[Run], task: str, unit: str, method: str) -> dict[str, Any]:

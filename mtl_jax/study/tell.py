@@ -61,7 +61,8 @@ def plan(
     """Each stage's runs and cost, and what is left to do, at `rate` operations a second."""
     for stage, (runs, cost) in stages.items():
         networks = ", ".join(dict.fromkeys(run.network for run in runs))
-        print(f"{stage}: {len(runs)} runs ({networks}), {cost.steps:,} steps")
+        approaches = ", ".join(dict.fromkeys(run.approach for run in runs))
+        print(f"{stage}: {len(runs)} runs ({approaches}; {networks}), {cost.steps:,} steps")
     print(
         f"to do: {len(todo)} of {total} runs, {left.steps:,} steps, "
         f"{left.operations:.1e} operations"

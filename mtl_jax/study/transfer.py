@@ -70,12 +70,7 @@ def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
                 | _area(runs, scored, c.data.target)
                 for name, scored in done.items()
             ],
-            "comparisons": _compared(
-                runs,
-                done,
-                c.data.target,
-                {name: start.config.model.trunk for name, start in starts.items()},
-            ),
+            "comparisons": _compared(runs, done, c.data.target),
             "provenance": provenance.summary(
                 record for start in starts.values() for record in _records(runs, start.folder)
             ),
@@ -195,17 +190,13 @@ def _compared(
     runs: Sequence[Run],
     done: dict[str, dict[str, score_tables.Scores]],
     target: str,
-    trunks: dict[str, str],
 ) -> list[dict[str, Any]]:
-    """The last set of weights minus each of the others, on the same cases; crossed where both are
-    of one backbone, whose new layers then start alike."""
+    """The last set of weights minus each of the others, on the same cases and initializations."""
     *others, last = done
     rows = [
         {"a": last, "b": other, "unit": "lesion", "method": "obuchowski", "primary": False}
         | {"estimator": tables.estimator(runs)}
-        | tables.difference(
-            runs, done[last], done[other], target, "lesion", trunks[last] == trunks[other]
-        )
+        | tables.difference(runs, done[last], done[other], target, "lesion")
         for other in others
     ]
     return in_families(rows, "transfer")
