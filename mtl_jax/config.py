@@ -280,7 +280,8 @@ def validate(c: ConfigDict) -> None:
     )
     _need("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
     for source in c.data.sources:
-        _need("data.sources", source, ":" in source, "the form name:path")
+        named = isinstance(source, str) and ":" in source
+        _need("data.sources", source, named, "texts of the form name:path")
     if c.data.crosswalk is None:  # shards and manifests of these two are found out when opened
         names = {re.split("[:/]", source)[0] for source in c.data.sources}
         names |= {re.split("[:/]", s)[1] for s in c.data.sources if s.startswith("tfds:")}

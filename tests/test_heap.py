@@ -120,6 +120,8 @@ def test_a_run_of_regions_on_disk_lets_go(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(execute.trunks, "build", lambda *_, **__: done.append("build") or 1 / 0)
     run = Run("sttl", ("a",), "C0", None, 0)
     with pytest.raises(ZeroDivisionError):
-        weights = Weights({}, {"trunk": "alexnet", "lrn": False})
+        weights = Weights(
+            {}, {"name": "made up", "trunk": "alexnet", "lrn": False, "arrays_sha256": ""}
+        )
         execute.execute([run], [], {}, None, weights, config.default())
     assert done == ["let go", "build"]

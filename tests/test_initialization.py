@@ -184,7 +184,9 @@ def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
     monkeypatch.setattr(execute, "epochs", lambda *args: 1)
     monkeypatch.setattr(execute, "fit", fit)
     given = {"C2": jax.tree.map(lambda a: a + 3, drawn(NETWORK, "he")["C2"])}
-    weights = Weights(given, {"trunk": "alexnet", "lrn": False})
+    weights = Weights(
+        given, {"name": "made up", "trunk": "alexnet", "lrn": False, "arrays_sha256": ""}
+    )
     c = config.default()
     c.model.initialization = "krizhevsky2012"
     run = Run("sttl", ("a",), "C1", None, seed=0)

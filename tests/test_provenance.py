@@ -17,7 +17,7 @@ from mtl_jax import config, main, nested, report, weights
 from mtl_jax.analysis import files
 from mtl_jax.data import ingest, shards
 from mtl_jax.nouns import InputError
-from mtl_jax.study import provenance, splits
+from mtl_jax.study import execute, provenance, splits
 from mtl_jax.study.conduct import conduct
 from mtl_jax.study.conventional import conventional_scores
 from mtl_jax.study.plan import on_test_set
@@ -210,7 +210,11 @@ def test_other_data_under_its_path(
 
 @pytest.mark.parametrize(
     ("section", "setting", "value"),
-    [("random", "enable_x64", True), ("random", "prng_impl", "rbg")],
+    [
+        ("random", "enable_x64", True),
+        ("random", "prng_impl", "rbg"),
+        ("random", "seed_offset", 5),
+    ],
 )
 def test_another_setting_of_jax(
     section: str,
@@ -242,6 +246,58 @@ def test_a_run_that_records_no_provenance(
     finally:
         path.write_text(whole)
     assert f"run {path.parent.name}: its run.json has no provenance" in line
+
+
+@pytest.mark.parametrize("damage", ["another run's", "cut", "edited", "empty"])
+def test_scores_that_the_run_did_not_write(
+    damage: str,
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = next((place.folder / "mttl" / "runs").glob("sttl-*/scores.csv"))
+    other = next((place.folder / "mttl" / "runs").glob("mttl-*/scores.csv"))
+    written = path.read_text()
+    path.write_text(
+        {
+            "another run's": other.read_text(),
+            "cut": "\n".join(written.splitlines()[:4]) + "\n",
+            "edited": written.replace(",0.", ",1.", 1),
+            "empty": "",
+        }[damage]
+    )
+    assert path.read_text() != written
+    try:
+        line = rejected(place, "mttl", monkeypatch, capsys)
+    finally:
+        path.write_text(written)
+    assert f"not the scores that run {path.parent.name} wrote" in line
+
+
+def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> None:
+    c = place.job("transfer")
+    c.study, c.approaches, c.cross_validation.initializations = "cross_validation", ("sttl",), 1
+    write, calls = execute.whole.write_text, []
+
+    def swap_after_the_first_run(path: Path, text: str) -> None:
+        write(path, text)
+        if path.name == "scores.csv" and not calls:
+            calls.append(path)
+            place.swap("shards")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute.whole, "write_text", swap_after_the_first_run)
+        try:
+            with pytest.raises(InputError, match="have been replaced while the job ran"):
+                conduct(c, tmp_path / "w")
+        finally:
+            place.swap("shards")
+    assert len(list((tmp_path / "w").glob("runs/*/scores.csv"))) == 1
+
+
+def test_training_in_double_precision_is_rejected_in_one_line(place: Place, tmp_path: Path) -> None:
+    with jax.enable_x64(True), pytest.raises(InputError, match="JAX_ENABLE_X64 is set"):
+        conduct(place.job("mttl"), tmp_path / "w")
 
 
 def test_a_checkpoint_is_not_resumed_with_other_weights(place: Place, tmp_path: Path) -> None:

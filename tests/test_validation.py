@@ -60,7 +60,9 @@ def train(
     c.train.update(changes)
     first = jax.device_get(init(NETWORK, jax.random.key(3)))
     convolutions = {name: first[name] for name in first if name.startswith("C")}
-    weights = Weights(convolutions, {"trunk": "alexnet", "lrn": False})
+    weights = Weights(
+        convolutions, {"name": "made up", "trunk": "alexnet", "lrn": False, "arrays_sha256": ""}
+    )
     folders = [folder / run.id for run in runs]
     execute.execute(runs, folders, COLLECTIONS, SPLIT, weights, c, lanes)
     return folders

@@ -138,6 +138,18 @@ def content(rois: RoiSet) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
+def refuse_replaced(rois: RoiSet) -> None:
+    """Raise InputError where other shards stand in the folder from which `rois` was opened: rows
+    are read from the files when they are asked for. Arrays that are no files are left alone."""
+    folders = {Path(s.filename).parent for s in rois.shards if isinstance(s, np.memmap)}
+    for folder in folders:
+        if not (folder / "manifest.json").is_file() or _manifest(folder) != rois.manifest:
+            raise InputError(
+                f"{folder}: these shards have been replaced while the job ran; put back those that "
+                "it began with, or name another --workdir, and start again"
+            )
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.is_file():

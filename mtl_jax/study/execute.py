@@ -2,6 +2,7 @@
 eight. No statistics but the area under the curve on the run's own training regions."""
 
 import contextlib
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax import heap, nested, roc
+from mtl_jax import heap, nested, roc, whole
+from mtl_jax.data import shards
 from mtl_jax.models import trunks
 from mtl_jax.models.network import init
 from mtl_jax.nouns import InputError, Params, RoiSet, Run
 from mtl_jax.study import portion, splits, workdir
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.length import epochs
-from mtl_jax.study.provenance import Provenance
+from mtl_jax.study.provenance import Provenance, digest
 from mtl_jax.study.stages import of_last_stage
 from mtl_jax.study.validation import validators
 from mtl_jax.training import checkpoint, hosts
@@ -70,6 +72,7 @@ def execute(
     recipe.epochs = epochs(run, collections, split, c.train)
     provenance = Provenance(collections, split, weights, c)
     made_by = {own: provenance.of(own) for own in runs}
+    hosts.same(f"data, weights and settings {digest(list(made_by.values()))[:12]}")
     validated = runs if c.train.validation_epochs and hosts.leads() else ()
     validate = validators(validated, parts, collections, network, cached, c.stream)
     with contextlib.ExitStack() as boards:
@@ -116,15 +119,19 @@ def execute(
             for name, rows in part.learned.items()
         }
         before = {checkpoint.BEFORE: checkpoint.versions_before(folder / "checkpoint")}
-        record = _record(own, part, recipe.epochs, weights, train_auc, made_by[own] | before)
-        workdir.write_json(folder / "run.json", record)
-        seconds = round(training + time.monotonic() - begin, 1)
-        workdir.write_json(folder / "timing.json", {"seconds": seconds})
         tables = [
             score_tables.make_scores(collections[name], rows, of_scored[name])
             for name, rows in part.scored.items()
         ]
-        score_tables.write(folder / "scores.csv", score_tables.join(tables))
+        text = score_tables.as_text(score_tables.join(tables))
+        for name in own.tasks:
+            shards.refuse_replaced(collections[name])
+        record = _record(own, part, recipe.epochs, weights, train_auc, made_by[own] | before)
+        record["scores_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        workdir.write_json(folder / "run.json", record)
+        seconds = round(training + time.monotonic() - begin, 1)
+        workdir.write_json(folder / "timing.json", {"seconds": seconds})
+        whole.write_text(folder / "scores.csv", text)
         if not kept:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 

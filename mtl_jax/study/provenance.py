@@ -3,7 +3,7 @@ study mixes two. Trains nothing."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from mtl_jax import whole
 from mtl_jax.data import shards
 from mtl_jax.difference import changes, in_words
 from mtl_jax.nouns import InputError, RoiSet, Run
@@ -97,7 +98,7 @@ def refuse_mixed(runs: Iterable[Run], folder: Path, here: Provenance, c: ConfigD
         place = folder / "runs" / run.id
         if not (place / "scores.csv").exists():
             continue
-        there = _recorded(place / "run.json", run)
+        there = _recorded(place, run)
         expected = here.of(run)
         if c.executor == "ray":
             platform = platform or there.get("platform")
@@ -117,9 +118,13 @@ def summary(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {"versions": found, "mixed": len(found) > 1}
 
 
-def _recorded(path: Path, run: Run) -> dict[str, Any]:
+def _recorded(place: Path, run: Run) -> dict[str, Any]:
+    """The provenance that a finished run's folder holds, whose scores are those it was written
+    with."""
+    path = place / "run.json"
     try:
-        there = json.loads(path.read_text(encoding="utf-8")).get("provenance")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        there, scores = record.get("provenance"), record.get("scores_sha256")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: missing or damaged; delete its folder and run the job again"
@@ -128,6 +133,11 @@ def _recorded(path: Path, run: Run) -> dict[str, Any]:
         raise InputError(
             f"run {run.id}: its run.json has no provenance, so that nothing says what made it;"
             f" {CURE}"
+        )
+    if scores != whole.digest(place / "scores.csv"):
+        raise InputError(
+            f"{place / 'scores.csv'}: not the scores that run {run.id} wrote (its run.json has "
+            "another checksum); delete its folder and run the job again"
         )
     return there
 
@@ -141,12 +151,15 @@ def _refuse_other(
         raise InputError(f"run {run.id} is not of this job: {in_words(dict(gravest))}; {CURE}")
     if accept_versions or not (differ or there[BEFORE]):
         return
-    what = in_words(differ) or f"trained by several versions, {_listed(there[BEFORE])} before"
+    what = in_words(differ) or f"trained by several versions, {_listed(there)}"
     raise InputError(
         f"run {run.id} is of other versions: {what}; {CURE}, or set --accept_versions, by which "
         "results and report are marked as mixed"
     )
 
 
-def _listed(versions: Sequence[Mapping[str, str]]) -> str:
-    return " and ".join(f"jax {each['jax']} on {each['platform']}" for each in versions)
+def _listed(there: Mapping[str, Any]) -> str:
+    """'optax 0.2.8, then 9.9': what differs among the versions of one run."""
+    every = [*there[BEFORE], software.version_of(there)]
+    names = [name for name in every[0] if len({each[name] for each in every}) > 1]
+    return "; ".join(f"{name} {', then '.join(each[name] for each in every)}" for name in names)

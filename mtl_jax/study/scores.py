@@ -53,13 +53,18 @@ def join(tables: Sequence[Scores]) -> Scores:
 
 
 def write(path: Path, scores: Scores) -> None:
-    """scores.csv, under its name only when whole. Nine digits give a float32 back to the bit."""
+    """Write scores.csv, under its name only when whole."""
+    whole.write_text(path, as_text(scores))
+
+
+def as_text(scores: Scores) -> str:
+    """Return scores.csv as text. Nine digits give a float32 back to the bit."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(Scores._fields)
     for *ids, label, score in zip(*scores, strict=True):
         table.writerow([*ids, label, f"{score:.9g}"])
-    whole.write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def read(path: Path) -> Scores:
