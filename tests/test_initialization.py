@@ -3,6 +3,7 @@
 import copy
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -182,6 +183,7 @@ def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
     monkeypatch.setattr(execute.portion, "shared_by", lambda run: None)
     monkeypatch.setattr(execute, "on_host", lambda pool: False)
     monkeypatch.setattr(execute, "epochs", lambda *args: 1)
+    monkeypatch.setattr(execute, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))
     monkeypatch.setattr(execute, "fit", fit)
     given = {"C2": jax.tree.map(lambda a: a + 3, drawn(NETWORK, "he")["C2"])}
     weights = Weights(
