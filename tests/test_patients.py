@@ -524,3 +524,10 @@ def test_another_crosswalk_makes_other_patients(tmp_path: Path) -> None:
         path.write_text(f"patient_id,ddsm_case\nP_00001,{case}\nP_00004,case1436\n")
         digests.add(patients.digest(crosswalk.joined(rois, str(path))["cbis_ddsm"]))
     assert len(digests) == 2
+
+
+def test_two_ids_of_one_patient_in_a_published_namespace_are_rejected() -> None:
+    patients.refuse_two_ids("cbis_ddsm", "cb", ["P_00001", "P_00002"])
+    patients.refuse_two_ids("manifest", "own", ["P_00001", "P_1"])  # private ids are as written
+    with pytest.raises(InputError, match="cb: patient_id .*LEFT_CC' and .*LEFT_MLO' are one pat"):
+        patients.refuse_two_ids("cbis_ddsm", "cb", ["P_00001_LEFT_CC", "P_00001_LEFT_MLO"])

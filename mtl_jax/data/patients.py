@@ -77,6 +77,20 @@ def canonical(namespace: str, patient_id: str) -> tuple[str, bool]:
     return (form.format(int(found[1])), True) if found else (patient_id, False)
 
 
+def refuse_two_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
+    """Raise InputError where two ids of the collection `name` are one patient in its namespace, as
+    P_00001_LEFT_CC and P_00001_LEFT_MLO: the statistics take each case id for a patient."""
+    first: dict[str, str] = {}
+    for own in ids:
+        patient = canonical(namespace, own)[0]
+        other = first.setdefault(patient, own)
+        if other != own:
+            raise InputError(
+                f"{name}: patient_id {other!r} and {own!r} are one patient of {namespace}, "
+                f"{patient}; write {patient} in the rows of both"
+            )
+
+
 def looks_published(namespace: str, ids: Iterable[str]) -> str:
     """The public namespace that all these ids of a private one are written in; '' if none."""
     listed = [] if namespace in PUBLIC else list(ids)

@@ -71,6 +71,9 @@ def make_plan(
     secret = privacy.key() if hidden else None
     names = privacy.Names(collection, secret)
     namespace = patients.namespace_of(source, collection.name, collection.namespace)
+    patients.refuse_two_ids(
+        namespace, collection.name, sorted({v.case_id for v in collection.views})
+    )
     keys = patients.Keys(namespace, secret)
     views = tuple(names.view(view) for view in collection.views)
     shown = {
