@@ -3,8 +3,9 @@
 Sections and equations are those of Samala et al. 2017. Knows names only: no JAX, no files.
 """
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from ml_collections import ConfigDict
@@ -28,6 +29,7 @@ SOURCE = "source"  # the job that is no study: what is learned before any transf
 TRANSFER = "transfer"  # the same runs from several sets of weights
 TRUNKS = ("alexnet", "vgg16", "resnet18")
 HEADS = ("shared", "per_task")
+NO_WEIGHT = "one that learns: the weights of all its collections in the loss are 0; raise one"
 PRESETS = ("paper", "demo")
 IMAGENET = "imagenet"  # of config.weights: the folder that tools/convert_weights.py writes
 IMAGENET_STUDIES = ("splits", "depth", "paper")  # at the paper preset they start from ImageNet
@@ -339,7 +341,7 @@ def validate(c: ConfigDict) -> None:
     _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
     _need("train.validation_epochs", t.validation_epochs, t.validation_epochs >= 0, "at least 0")
     _one_of("train.precision", t.precision, PRECISIONS)
-    parse_task_weights(t.task_weights)
+    _validate_approaches(c)
     _validate_stages(c)
     _validate_transfer(c)
     _validate_source(c)
@@ -359,6 +361,36 @@ def _validate_trunk(c: ConfigDict) -> None:
         f"weights of config.model.trunk, {trunk}: random, or a folder that "
         "tools/convert_weights.py made of them",
     )
+
+
+def _validate_approaches(c: ConfigDict) -> None:
+    """What can be known of each before the collections are: is it scored, and does it learn."""
+    general = parse_task_weights(c.train.task_weights)
+    field = "transfer.study" if c.study == TRANSFER else "study"
+    study = c.transfer.study if c.study == TRANSFER else c.study
+    target_alone = "cross_validation" in STAGES.get(study, ())
+    for name in c.approaches:
+        kind, options = parse_approach(name)
+        about = options.get("of", c.data.target)
+        _need(
+            "approaches",
+            name,
+            about == c.data.target or not target_alone,
+            f"left out in a study of {study}, whose cross-validation scores the target"
+            f" ({c.data.target}) alone; or set config.{field} to 'test'",
+        )
+        idle = {task for task, weight in {**general, **own_weights(options)}.items() if not weight}
+        if kind == SINGLE_TASK:
+            learns = about not in idle
+        else:
+            learns = len(idle | {options.get("without")} - {None, "each"}) < len(c.data.sources)
+        _need("approaches", name, learns, NO_WEIGHT)
+
+
+def own_weights(options: Mapping[str, str]) -> dict[str, float]:
+    """{'dm': 2.0} of the options {'weight.dm': '2'} of an approach."""
+    named = {key.partition("."): value for key, value in options.items()}
+    return {task: float(value) for (word, _, task), value in named.items() if word == "weight"}
 
 
 def _validate_statistics(c: ConfigDict) -> None:
@@ -475,7 +507,8 @@ def parse_task_weights(items: Iterable[str], field: str = "train.task_weights") 
             weights[name] = float(value)
         except ValueError:
             weights[name] = -1.0
-        _need(field, item, weights[name] >= 0, "the form name:number, such as sfm:2")
+        rule = "the form name:number, such as sfm:2, with a finite number from 0 up"
+        _need(field, item, 0 <= weights[name] < math.inf, rule)
     return weights
 
 

@@ -14,6 +14,14 @@ def similar_note(pairs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def form_note(public: str) -> str:
+    """Of a collection whose ids have the form of those of this public namespace."""
+    return (
+        f"its ids have the form of those of {public}: if they are, write {public} into a column"
+        " namespace of the manifest, so that its patients are known in other collections"
+    )
+
+
 def not_learned(counts: Mapping[str, int]) -> str:
     """What of a collection is not learned for its patients' sake: an entry of folds.json's
     `held_out` in words."""

@@ -38,6 +38,7 @@ class Handed(NamedTuple):
 
     model: Path  # calibrated
     plain: Path  # not
+    of_fold: Path  # a run of the cross-validation
     films: Path
     scores: dict[str, float]  # the run's own, by image
 
@@ -49,6 +50,8 @@ def handed(tmp_path_factory: pytest.TempPathFactory) -> Handed:
     out_of_fold = ["--out-of-fold", str(made.cross_validation)]
     assert export.main([str(made.run), "--output", str(folder / "model"), *out_of_fold]) == 0
     assert export.main([str(made.run), "--output", str(folder / "plain")]) == 0
+    of_fold = sorted((made.cross_validation / "runs").iterdir())[0]
+    assert export.main([str(of_fold), "--output", str(folder / "of_fold")]) == 0
     films = folder / "films"
     shutil.copytree(made.films, films)
     with (made.run / "scores.csv").open() as file:
@@ -56,7 +59,7 @@ def handed(tmp_path_factory: pytest.TempPathFactory) -> Handed:
     shutil.rmtree(made.test)
     shutil.rmtree(made.cross_validation)
     shutil.rmtree(folder / "cache")
-    return Handed(folder / "model", folder / "plain", films, scores)
+    return Handed(folder / "model", folder / "plain", folder / "of_fold", films, scores)
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +254,19 @@ def test_without_out_of_fold_scores_nothing_is_calibrated(handed: Handed) -> Non
     assert calibrated.about["reference_scores"] == {"sfm": "out of fold"}
     card = (handed.model / "card.md").read_text()
     assert "**For research only, not for clinical use.**" in card and "Phantom model" in card
+
+
+def test_a_run_of_a_cross_validation_has_a_card_without_a_test_set(handed: Handed) -> None:
+    about = mtl_jax.load(handed.of_fold).about
+    assert about["run"]["fold"] == 0 and about["operating_points"]
+    assert all("test" not in point for point in about["operating_points"])
+    rows = [
+        line
+        for line in (handed.of_fold / "card.md").read_text().splitlines()
+        if line.startswith(("| highest Youden", "| sensitivity 0"))
+    ]
+    assert len(rows) == len(about["operating_points"])
+    assert all(row.endswith("| no test set |") for row in rows)
 
 
 def test_percentiles_and_neighbours_by_hand(model: bundle.Model) -> None:

@@ -1,15 +1,17 @@
 """Calibration, ranges and maps of evidence of a bundle, against cases worked by hand."""
 
+import copy
 import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from finished_work import make_folder
 from PIL import Image
 from scipy.special import expit, logit
 
 from mtl_jax import bundle, nested, roc
-from mtl_jax.bundle import calibration, make, pictures, ranges, scoring
+from mtl_jax.bundle import calibration, held_out, make, pictures, ranges, scoring
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.cutting import regions
 from mtl_jax.imaging.stored import Stored
@@ -171,3 +173,53 @@ def test_the_model_card_lists_no_single_fold_and_no_fit_that_may_be_no_headline(
     assert found == [rows[0], rows[2], rows[3], rows[7]]
     with pytest.raises(InputError, match="earlier version"):
         make.listed_aucs([common | {"method": "empirical"}], "sttl", "C1")
+
+
+def study_of(folder: Path, kind: str, match_steps: bool = False) -> held_out.Study:
+    """A made-up finished study of single-task learning, with the provenance of each run."""
+    found = held_out.read_study(make_folder(folder, kind, ("sttl",), analysed=False))
+    found.folds["collections"] = {"sfm": "content"}
+    for run in found.results["runs"]:
+        train = {"learning_rate": 0.001, "match_steps": match_steps, "task_weights": ["x:2"]}
+        train["epochs"] = 300 + (run["fold"] or 0) if match_steps else 200
+        run |= {"heads": "shared", "task_weights": [], "target_cases": None, "split": 1}
+        run["provenance"] = {
+            "weights": {"name": "shipped"},
+            "precision": {"matmul": None, "train": "float32"},
+            "settings": {"train": train, "model": {"dropout": 0.5, "initialization": "he"}},
+        }
+    return found
+
+
+@pytest.mark.parametrize("match_steps", [False, True])
+def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) -> None:
+    study = study_of(tmp_path / "test", "test", match_steps)
+    crossed = study_of(tmp_path / "crossed", "cross_validation", match_steps)
+    (record,) = study.results["runs"]
+
+    def refused(**changed: object) -> str:
+        """What is said of a cross-validation with these settings in place of the run's."""
+        other = copy.deepcopy(crossed)
+        for run in other.results["runs"]:
+            made = run["provenance"]
+            for section in (made["precision"], *made["settings"].values()):
+                section |= {k: v for k, v in changed.items() if k in section and k != "epochs"}
+        other.config["train"]["epochs"] = changed.get("epochs", 200)
+        try:
+            held = held_out.find(record, study, other)
+        except InputError as error:
+            return str(error)
+        assert held is not None and set(held.fold.tolist()) == {0, 1, 2}
+        return ""
+
+    assert refused() == ""
+    assert refused(task_weights=["y:3"]) == ""  # of the runs themselves they are the same
+    for field, value, words in (
+        ("epochs", 20, "train.epochs 20 there, 200 here"),
+        ("learning_rate", 0.1, "train.learning_rate 0.1 there, 0.001 here"),
+        ("dropout", 0.0, "model.dropout 0.0 there, 0.5 here"),
+        ("initialization", "krizhevsky2012", "model.initialization 'krizhevsky2012' there"),
+        ("train", "bfloat16", "precision.train 'bfloat16' there, 'float32' here"),
+    ):
+        said = refused(**{field: value})
+        assert words in said and "with the same settings" in said and "\n" not in said

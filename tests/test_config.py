@@ -53,6 +53,10 @@ def test_every_config_loads_and_is_valid(path: Path, scale: str) -> None:
         ("train.final_learning_rate", 0.1, "at most train.learning_rate"),
         ("train.task_weights", ("sfm=2",), "name:number"),
         ("train.task_weights", ("sfm:-2",), "name:number"),
+        ("train.task_weights", ("sfm:inf",), "finite"),
+        ("train.task_weights", ("sfm:1e999",), "finite"),
+        ("train.task_weights", ("sfm:nan",), "finite"),
+        ("approaches", ("mttl+weight.sfm=inf",), "finite"),
     ],
 )
 def test_what_cannot_run_is_refused(field: str, value: object, says: str) -> None:

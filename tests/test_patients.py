@@ -16,7 +16,7 @@ from mtl_jax.data import crosswalk, doubles, ingest, patients
 from mtl_jax.nouns import InputError, RoiSet
 from mtl_jax.report import tables
 from mtl_jax.report.folder import Work
-from mtl_jax.study import leaks, materials, splits, tell
+from mtl_jax.study import guard, leaks, materials, splits, tell
 from mtl_jax.study.plan import on_test_set, out_of_fold
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
@@ -397,12 +397,56 @@ def test_look_alike_ids_of_two_collections_are_told(tmp_path: Path) -> None:
     assert set(plain.patients["headers"].tolist()) == {""}
 
 
-def test_ids_that_have_the_form_of_public_ones_are_noted() -> None:
-    shown = {"P_00001": "x", "P_00022": "y"}
-    assert "form of those of cbis_ddsm" in doubles.of_ids("manifest", shown)[0]
-    assert not doubles.of_ids("cbis_ddsm", shown)
-    assert not doubles.of_ids("manifest", shown | {"Q1": "z"})
-    assert "form of those of ddsm" in doubles.of_ids("manifest", {"A-1234-1": "x"})[0]
+def test_ids_that_have_the_form_of_public_ones_are_seen() -> None:
+    shown = ["P_00001", "P_00022"]
+    assert patients.looks_published("manifest", shown) == "cbis_ddsm"
+    assert not patients.looks_published("cbis_ddsm", shown)
+    assert not patients.looks_published("manifest", [*shown, "Q1"])
+    assert patients.looks_published("manifest", ["A-1234-1"]) == "ddsm"
+    assert "form of those of ddsm" in doubles.of_ids("ddsm", {"A-1234-1": "x"})[0]
+
+
+def test_ids_of_a_public_form_are_told_at_every_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    ids = [f"P_0000{i}" for i in range(8)]
+    c = config.default()
+    c.data.sources = (manifest(tmp_path, "mine", ids),)
+    c.data.target, c.data.cache, c.approaches = "mine", str(tmp_path / "c"), ("sttl",)
+    for _ in range(2):  # when the shards are made, and when they stand
+        held = materials.prepare(c, dry_run=True)
+        tell.materials(c, held)
+        assert "note: mine: its ids have the form of those of cbis_ddsm" in capsys.readouterr().out
+    (tmp_path / "work").mkdir()
+    guard.record(tmp_path / "work", c, held)
+    folds = json.loads((tmp_path / "work" / "folds.json").read_text())
+    assert folds["ids_look_like"] == {"mine": "cbis_ddsm"}
+    said = manifest(tmp_path / "said", "mine", ids, namespace="ours")
+    assert not patients.looking_published({"mine": loaded(said, tmp_path / "c")})
+
+
+@pytest.mark.parametrize(
+    ("namespace", "good", "other"), [("cbis_ddsm", "P_0000", "0000"), ("ddsm", "case000", "000")]
+)
+def test_one_public_namespace_and_ids_of_two_forms_are_refused(
+    tmp_path: Path, namespace: str, good: str, other: str
+) -> None:
+    """The same four patients twice, and a prefix that only one table has."""
+    a, b = (
+        loaded(
+            manifest(tmp_path, name, [f"{prefix}{i}" for i in range(1, 5)], namespace=namespace),
+            tmp_path / "c",
+        )
+        for name, prefix in (("a", good), ("b", other))
+    )
+    form = f"b is of the form {patients.FORMS[namespace]}.*write them so"
+    for order in ({"a": a, "b": b}, {"b": b, "a": a}):
+        with pytest.raises(InputError, match=form) as refused:
+            crosswalk.joined(order, None)
+        assert "\n" not in str(refused.value)
+    assert set(crosswalk.joined({"b": b}, None)) == {"b"}
+    again = loaded(manifest(tmp_path, "d", [f"{good}1"], namespace=namespace), tmp_path / "c")
+    assert set(crosswalk.joined({"a": a, "d": again}, None)) == {"a", "d"}
 
 
 def test_patients_csv_must_be_of_the_index(tmp_path: Path) -> None:
@@ -439,9 +483,63 @@ def test_cbis_ddsm_beside_ddsm_needs_a_crosswalk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "ids", "unsaid"),
+    [
+        (("masses", "ddsm"), (["P_00001", "P_00002"], ["B-3085-1", "case0001"]), "masses"),
+        (("cbis_ddsm", "films"), (["P_00001", "P_00002"], ["B-3085-1", "case0001"]), "films"),
+        (("masses", "films"), (["P_00001", "P_00002"], ["B-3085-1", "case0001"]), "masses"),
+    ],
+)
+def test_other_names_do_not_let_the_two_in_together(
+    tmp_path: Path, names: tuple[str, str], ids: tuple[list[str], list[str]], unsaid: str
+) -> None:
+    pair = [
+        loaded(manifest(tmp_path, name, own), tmp_path / "c")
+        for name, own in zip(names, ids, strict=True)
+    ]
+    path = tmp_path / "pairs.csv"
+    path.write_text("patient_id,ddsm_case\nP_00001,case3085\nP_00002,case0001\n")
+    for table in (None, str(path)):  # a crosswalk knows nothing of private ids
+        with pytest.raises(InputError, match=f"ids of {unsaid} have the form.*column namespace"):
+            crosswalk.joined({rois.name: rois for rois in pair}, table)
+    # What the column says stands: ids of that form, and other patients.
+    said = [
+        loaded(manifest(tmp_path / "s", name, own, namespace=f"of-{name}"), tmp_path / "c")
+        for name, own in zip(names, ids, strict=True)
+    ]
+    assert crosswalk.joined({rois.name: rois for rois in said}, None)
+    spaces = zip(names, ids, ("cbis_ddsm", "ddsm"), strict=True)
+    both = [
+        loaded(manifest(tmp_path / "b", name, own, namespace=space), tmp_path / "c")
+        for name, own, space in spaces
+    ]
+    assert len(crosswalk.matched(crosswalk.joined({r.name: r for r in both}, str(path)))) == 1
+
+
+def test_patients_without_a_case_are_named_as_a_table_may_write_them(
+    tmp_path: Path, key_of_pseudonyms: Path
+) -> None:
+    rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
+    path = tmp_path / "pairs.csv"
+    path.write_text("patient_id,ddsm_case\nP_00001,case3085\n")
+    with pytest.raises(InputError) as refused:
+        crosswalk.joined(rois, str(path))
+    said = str(refused.value)
+    lookup = next(word for word in said.split() if word.startswith("lookup-cbis_ddsm-"))
+    pseudonym = rois["cbis_ddsm"].patients["case_id"].tolist()[1]
+    assert f"1 of 2 patients of cbis_ddsm have no ddsm_case (such as pseudonym {pseudonym}" in said
+    rows = (key_of_pseudonyms.parent / lookup).read_text().splitlines()
+    assert f"case,{pseudonym},P_00004" in rows
+    spec = f"manifest:{tmp_path / 'cbis_ddsm.csv'}"
+    rois["cbis_ddsm"] = loaded(spec, tmp_path / "c", pseudonymise=False)
+    with pytest.raises(InputError, match=r"1 of 2 patients.*\(such as P_00004\)"):
+        crosswalk.joined(rois, str(path))
+
+
+@pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ("P_00001,case3085", "1 of 2 patients of cbis_ddsm.*have no ddsm_case"),
+        ("P_00001,case3085", "1 of 2 patients of cbis_ddsm have no ddsm_case"),
         ("P_00001,case1\nP_00001,case2", "line 3: patient P_00001 has another ddsm_case"),
         ("P_00001,whatever", "line 2: ddsm_case 'whatever' is not of the form case3085"),
         ("one,case3085", "line 2: patient_id 'one' is not of the form P_00001"),

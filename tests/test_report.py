@@ -388,6 +388,14 @@ def test_warnings_fit_the_job(finished: Path, out_of_fold: Path) -> None:
     assert "checkpoints/w" in real
 
 
+def test_ids_of_a_public_form_are_a_warning(finished: Path) -> None:
+    work = folders.read(finished)
+    before = words.warnings(work)
+    work.folds["ids_look_like"] = {"mine": "cbis_ddsm"}
+    (more,) = set(words.warnings(work)) - set(before)
+    assert more.startswith("mine: its ids have the form of those of cbis_ddsm")
+
+
 def test_a_difference_is_said_to_be_what_all_methods_say() -> None:
     test = {"a": "mttl", "b": "sttl", "unit": "lesion", "method": "bootstrap", "delta": -0.1}
     test |= {"ci_low": -0.2, "ci_high": 0.0}

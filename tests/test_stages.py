@@ -129,6 +129,62 @@ def test_an_approach_that_is_none_is_refused(name: str) -> None:
         config.validate(c)
 
 
+@pytest.mark.parametrize(
+    ("names", "weights"),
+    [
+        (("mttl",), ("sfm:0", "ddsm:0", "dm:0")),
+        (("mttl+without=dm",), ("sfm:0", "ddsm:0")),
+        (("mttl+without=sfm",), ("ddsm:0", "dm:0.0")),
+        (("mttl+weight.dm=0",), ("sfm:0", "ddsm:0")),
+        (("mttl", "sttl"), ("sfm:0",)),
+        (("sttl+of=dm",), ("dm:0",)),
+    ],
+)
+def test_an_approach_whose_weights_are_all_zero_is_refused(
+    names: tuple[str, ...], weights: tuple[str, ...]
+) -> None:
+    c = config.default()
+    c.approaches, c.train.task_weights = names, weights
+    with pytest.raises(InputError, match="must be one that learns: the weights of all"):
+        config.validate(c)
+    with pytest.raises(InputError, match="must be one that learns: the weights of all"):
+        expand(names, "sfm", COLLECTIONS, "shared", config.parse_task_weights(weights))
+
+
+def test_weights_that_leave_something_to_learn_are_accepted() -> None:
+    c = config.default()
+    c.approaches = ("mttl", "mttl+without=sfm", "mttl+weight.sfm=0", "sttl+of=each")
+    c.train.task_weights = ("ddsm:0",)
+    config.validate(c)
+    with pytest.raises(InputError, match=r"'sttl\+of=ddsm'; it must be one that learns"):
+        expand(c.approaches, "sfm", COLLECTIONS, "shared", {"ddsm": 0.0})  # each, spelled out
+
+
+@pytest.mark.parametrize(
+    ("study", "approach"),
+    [
+        ("cross_validation", "sttl+of=dm"),
+        ("cross_validation", "sttl+of=each"),
+        ("paper", "sttl+of=dm"),
+        ("transfer", "sttl+of=dm"),
+    ],
+)
+def test_a_cross_validation_of_another_collection_is_refused(study: str, approach: str) -> None:
+    c = config.default()
+    c.study, c.approaches, c.weights = study, ("mttl", "sttl", approach), "some/folder"
+    c.transfer.study = "cross_validation"
+    with pytest.raises(InputError) as refused:
+        config.validate(c)
+    said = str(refused.value)
+    assert f"config.approaches is {approach!r}; it must be left out" in said and "\n" not in said
+    field = "config.transfer.study" if study == "transfer" else "config.study"
+    assert f"the target (sfm) alone; or set {field} to 'test'" in said
+    c.approaches = ("mttl", "sttl+of=sfm")  # the target itself
+    config.validate(c)
+    c.study, c.approaches = "test", ("mttl", approach)
+    config.validate(c)
+
+
 def test_an_approach_of_an_unknown_collection_is_refused() -> None:
     with pytest.raises(InputError, match="names dn; the collections are sfm, ddsm, dm"):
         approaches("mttl+without=dn")

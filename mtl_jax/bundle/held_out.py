@@ -11,6 +11,7 @@ import numpy as np
 
 from mtl_jax import roc
 from mtl_jax.bundle import calibration
+from mtl_jax.difference import difference
 from mtl_jax.nouns import InputError
 from mtl_jax.study import scores as score_tables
 from mtl_jax.study.scores import Scores, by_unit
@@ -20,6 +21,7 @@ ALIKE = (
     *("approach", "tasks", "network", "seed", "initialization", "heads", "task_weights"),
     "target_cases",
 )
+OF_EACH_RUN = ("epochs", "task_weights", "heads")  # settings that approach and run may replace
 SENSITIVITIES = (0.90, 0.95)
 
 
@@ -61,6 +63,8 @@ def find(record: dict[str, Any], study: Study, other: Study | None) -> HeldOut |
                     f"{source.folder}: its run {run['id']} started from other weights than the run;"
                     " make the cross-validation from the same"
                 )
+            if other:
+                _refuse_other_training(_training(run, other), _training(record, study), run, other)
             by_split.setdefault(run["split"], {})[run["fold"]] = run["id"]
     wanted = None if other else record["split"]  # of a run with a fold held out, its own deal
     whole = [
@@ -107,6 +111,30 @@ def _refuse_other(record: dict[str, Any], study: Study, other: Study) -> None:
         raise InputError(
             f"{other.folder}: {len(seen)} of its cases, such as {seen[0]}, are in the run's test"
             " set; make the cross-validation with the same data.test_fraction and split_seed"
+        )
+
+
+def _training(record: dict[str, Any], study: Study) -> dict[str, Any]:
+    """How the run of `record` was trained, beside what ALIKE compares. The epochs are those of the
+    config: with train.match_steps each run has its own number."""
+    recorded = record.get("provenance", {})
+    settings = recorded.get("settings", {})
+    found = {
+        section: {k: v for k, v in settings.get(section, {}).items() if k not in OF_EACH_RUN}
+        for section in ("train", "model")
+    }
+    found["train"]["epochs"] = study.config["train"]["epochs"]
+    return found | {"precision": recorded.get("precision", {})}
+
+
+def _refuse_other_training(
+    there: dict[str, Any], here: dict[str, Any], run: dict[str, Any], other: Study
+) -> None:
+    differ = difference(there, here)
+    if differ:
+        raise InputError(
+            f"{other.folder}: its run {run['id']} was trained in another way than the run:"
+            f" {differ}; make the cross-validation with the same settings"
         )
 
 

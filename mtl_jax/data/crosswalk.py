@@ -4,17 +4,16 @@ Both hold the same patients under ids that do not correspond. A crosswalk is a C
 patient_id (P_00001) and ddsm_case (case3085 or B-3085-1); further columns are not used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mtl_jax.data import patients
-from mtl_jax.data.patients import CBIS_DDSM, DDSM, Keys, canonical, space
+from mtl_jax.data import patients, privacy
+from mtl_jax.data.patients import CBIS_DDSM, DDSM, FORMS, Keys, assumed_space, canonical, space
 from mtl_jax.data.sources import table
 from mtl_jax.nouns import InputError, RoiSet
 
 FIELD = "config.data.crosswalk"
-FORMS = {CBIS_DDSM: "P_00001", DDSM: "case3085 or B-3085-1"}
 BOTH = (
     "config.data.sources hold CBIS-DDSM ({}) and DDSM ({}), which are of the same patients under"
     f" ids that do not correspond: leave one out, or give {FIELD} a CSV with the columns patient_id"
@@ -47,16 +46,18 @@ def joined(collections: Mapping[str, RoiSet], path: str | None) -> dict[str, Roi
     """`collections`, those of CBIS-DDSM with the patients of DDSM where both are there.
 
     InputError: both are there and no crosswalk is given, or it lacks a patient; two collections of
-    one private namespace have ids of different keys.
+    one namespace have ids of different keys or forms.
     """
     patients.refuse_other_keys(list(collections.values()))
+    patients.refuse_other_forms(list(collections.values()))
     by_space = {
-        name: [rois for rois in collections.values() if space(rois) == name]
+        name: [rois for rois in collections.values() if assumed_space(rois) == name]
         for name in (CBIS_DDSM, DDSM)
     }
     cbis, ddsm = by_space[CBIS_DDSM], by_space[DDSM]
     if not (cbis and ddsm):
         return dict(collections)
+    _refuse_unsaid(cbis, ddsm)
     if not path:
         names = (", ".join(rois.name for rois in group) for group in (cbis, ddsm))
         raise InputError(BOTH.format(*names))
@@ -90,13 +91,39 @@ def matched(collections: Mapping[str, RoiSet]) -> list[str]:
     return lines
 
 
+def _refuse_unsaid(cbis: Sequence[RoiSet], ddsm: Sequence[RoiSet]) -> None:
+    """InputError where one is taken for CBIS-DDSM or DDSM by the form of its ids alone."""
+    for rois, others in (*((one, ddsm) for one in cbis), *((one, cbis) for one in ddsm)):
+        assumed = assumed_space(rois)
+        if assumed != space(rois):
+            raise InputError(
+                f"config.data.sources: the ids of {rois.name} have the form of those of {assumed},"
+                f" and {', '.join(one.name for one in others)} would be of the same patients under"
+                f" other ids: give the manifest of {rois.name} a column namespace, {assumed}, or"
+                " another name if they are other patients; or leave it out"
+            )
+
+
 def _joined(rois: RoiSet, case_of: Mapping[str, str], path: str) -> RoiSet:
     own = rois.patients["patient"].tolist()
     cases = rois.patients["case_id"].tolist()
     lacking = [case for case, key in zip(cases, own, strict=True) if key not in case_of]
     if lacking:
         raise InputError(
-            f"{path}: {len(lacking)} of {len(own)} patients of {rois.name}, such as {lacking[0]},"
-            f" have no ddsm_case: add them, or leave them or one of the collections out ({FIELD})"
+            f"{path}: {len(lacking)} of {len(own)} patients of {rois.name} have no ddsm_case"
+            f" ({_named(rois, lacking)}): add them, or leave them or one of the collections out"
+            f" ({FIELD})"
         )
     return replace(rois, patients=patients.with_patients(rois, [case_of[key] for key in own]))
+
+
+def _named(rois: RoiSet, cases: Sequence[str]) -> str:
+    """The first of these cases as a table may write it, or where its id is found."""
+    published, known = canonical(space(rois), cases[0])
+    if known:
+        return f"such as {published}"
+    lookup = privacy.lookup_name(rois.name, str(rois.manifest.get("fingerprint", "")))
+    return (
+        f"such as pseudonym {cases[0]}, whose original is in {lookup} beside the key that the"
+        f" shards were made with, here {privacy.key_path()}"
+    )

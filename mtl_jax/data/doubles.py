@@ -6,6 +6,7 @@ Sentences name cases as they may be written.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from mtl_jax import patient_notes
 from mtl_jax.data import patients
 
 SHOWN = 3
@@ -21,8 +22,9 @@ class Seen(NamedTuple):
     patient: str
 
 
-def of_ids(namespace: str, shown: Mapping[str, str]) -> list[str]:
-    """Sentences on the ids of one namespace; `shown` maps each to the case id that is written."""
+def of_ids(looks_like: str, shown: Mapping[str, str]) -> list[str]:
+    """Sentences on the ids of one namespace; `shown` maps each to the case id that is written, and
+    `looks_like` is the public namespace whose form they have, '' for none."""
     alike = _groups(shown, patients.reads_as)
     notes = []
     if alike:
@@ -32,12 +34,8 @@ def of_ids(namespace: str, shown: Mapping[str, str]) -> list[str]:
             f" zeros) and count as different patients, the first {first}: if they are one patient,"
             " give them one id"
         )
-    other = patients.looks_published(namespace, shown)
-    if other:
-        notes.append(
-            f"its ids have the form of those of {other}: if they are, write {other} into a column"
-            " namespace of the manifest, so that its patients are known in other collections"
-        )
+    if looks_like:
+        notes.append(patient_notes.form_note(looks_like))
     return notes
 
 

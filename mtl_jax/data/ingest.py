@@ -121,7 +121,7 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
             if not folder.exists():
                 _write(folder, plan, rules)
     rois = shards.open_shards(folder)
-    plan.names.save_lookup(f"{rois.name}-{plan.fingerprint[:12]}")
+    plan.names.save_lookup(rois.name, plan.fingerprint)
     unusable = rois.manifest["counts"]["unusable"]
     if unusable:
         said = (
@@ -183,7 +183,8 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
             item = str(view.image_path) if cut.unreadable else where(view)
             failures.append(f"{item}: {cut.errors[place]}")
     _account_for(failures, len(places), plan, rules)
-    for note in [*doubles.of_ids(plan.keys.namespace, _shown(plan)), *doubles.of_images(seen)]:
+    looks_like = plan.record["ids_look_like"]
+    for note in [*doubles.of_ids(looks_like, _shown(plan)), *doubles.of_images(seen)]:
         print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
     if not places:
         raise InputError(f"{collection.name}: no lesion left: {cutting.MAGNIFIED}")

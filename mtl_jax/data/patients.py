@@ -37,6 +37,7 @@ _WRITTEN = {
     CBIS_DDSM: re.compile(r"(?:\w+-\w+_)?P_\d{5}(?:_\w+)?"),
     DDSM: re.compile(r"case\d{4}|[ABCD][-_]\d{4}[-_]\d"),
 }
+FORMS = {CBIS_DDSM: "P_00001", DDSM: "case3085 or B-3085-1"}  # in messages
 # Letters that show nothing, and marks that only choose a glyph.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
@@ -181,6 +182,18 @@ def space(rois: RoiSet) -> str:
     return str(rois.manifest.get("namespace") or f"collection:{rois.name}")
 
 
+def assumed_space(rois: RoiSet) -> str:
+    """The public namespace whose form the ids have where nobody said another, else its own."""
+    return str(rois.manifest.get("ids_look_like") or space(rois))
+
+
+def looking_published(collections: Mapping[str, RoiSet]) -> dict[str, str]:
+    """The public namespace whose form the ids have, of each collection that has such and does not
+    say whose they are."""
+    found = {name: rois.manifest.get("ids_look_like", "") for name, rois in collections.items()}
+    return {name: other for name, other in found.items() if other}
+
+
 def digest(rois: RoiSet) -> str:
     """Of who the cases of a collection are in this job: another crosswalk gives another."""
     lines = (f"{case}\0{patient}" for case, patient in sorted(of_cases(rois).items()))
@@ -225,6 +238,21 @@ def refuse_other_keys(collections: Sequence[RoiSet]) -> None:
                 " hidden), so that nobody can say which patients are in both: make the shards again"
                 f" with one key ({KEY_VARIABLE}) and one data.pseudonymise, or give the manifests"
                 " different values in the column namespace if they share no patient"
+            )
+
+
+def refuse_other_forms(collections: Sequence[RoiSet]) -> None:
+    """InputError where collections share a namespace with a form of ids and one has other ids,
+    which would be other patients than the same ones written in that form."""
+    for rois in collections:
+        beside = [one.name for one in collections if one is not rois and space(one) == space(rois)]
+        if beside and space(rois) in FORMS and not rois.manifest.get("ids_as_published"):
+            raise InputError(
+                f"config.data.sources: not every patient_id of {rois.name} is of the form"
+                f" {FORMS[space(rois)]}, so that nobody can say which patients are also in"
+                f" {', '.join(beside)}, of the same namespace {space(rois)!r}: write them so and"
+                " make the shards again, or give its manifest another value in the column namespace"
+                " if they share no patient"
             )
 
 

@@ -79,6 +79,8 @@ def make_plan(
     shown = {
         view.case_id: written.case_id for view, written in zip(collection.views, views, strict=True)
     }
+    # What the manifest says of its namespace itself stands.
+    looks_like = "" if collection.namespace else patients.looks_published(namespace, shown)
     ids = "pseudonyms, by a keyed hash" if hidden else "the collection's own"
     record = {
         "source": source,
@@ -87,12 +89,13 @@ def make_plan(
         "namespace": namespace,
         "patient_key": keys.fingerprint,
         "ids_as_published": all(patients.canonical(namespace, own)[1] for own in shown),
+        "ids_look_like": looks_like,
         "decisions": [
             *(names.text(decision) for decision in collection.decisions),
             truth.sentence(collection, rules.truth_policy, refused),
             f"{collection.name}: ids of cases and lesions and names of files are {ids}",
             f"{collection.name}: patients are those of the namespace {namespace}",
-            *(f"{collection.name}: {note}" for note in doubles.of_ids(namespace, shown)),
+            *(f"{collection.name}: {note}" for note in doubles.of_ids(looks_like, shown)),
         ],
         "left_out": [(names.item(item), names.text(why)) for item, why in collection.left_out],
     }

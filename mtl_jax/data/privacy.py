@@ -54,6 +54,11 @@ def key() -> bytes:
     return secret.encode()
 
 
+def lookup_name(collection: str, fingerprint: str) -> str:
+    """The file of the ids behind the pseudonyms of these shards; it stands beside the key."""
+    return f"lookup-{collection}-{fingerprint[:12]}.csv"
+
+
 class Names:
     """The names that one collection goes by: with a key pseudonyms, without one its own.
 
@@ -104,11 +109,11 @@ class Names:
         """A reason that may quote a header, without its quotations where names are hidden."""
         return self.text(text if self._secret is None else _QUOTED.sub("", text))
 
-    def save_lookup(self, name: str) -> None:
-        """Writes lookup-`name`.csv, from pseudonym to id, beside the key and as private."""
+    def save_lookup(self, collection: str, fingerprint: str) -> None:
+        """Writes the table from pseudonym to id of these shards, beside the key and as private."""
         if self._secret is None:
             return
-        path = key_path().with_name(f"lookup-{name}.csv")
+        path = key_path().with_name(lookup_name(collection, fingerprint))
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("kind", "pseudonym", "original"))

@@ -111,6 +111,8 @@ def warnings(work: Work) -> list[str]:
     similar = work.folds.get("similar_ids", [])
     if similar:
         found.append(f"{patient_notes.similar_note(similar)}.")
+    for name, public in work.folds.get("ids_look_like", {}).items():
+        found.append(f"{name}: {patient_notes.form_note(public)}.")
     for collection in results["collections"]:
         doubtful = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]
         if doubtful:

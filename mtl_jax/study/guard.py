@@ -47,9 +47,14 @@ def record(
     similar = patients.similar(list(materials.collections.values()))
     if similar:
         print(f"mtl_jax: note: {patient_notes.similar_note(similar)}", file=sys.stderr)
-    namespaces = {name: patients.space(rois) for name, rois in materials.collections.items()}
-    digests = {name: patients.digest(rois) for name, rois in materials.collections.items()}
-    found = {"namespaces": namespaces, "patients": digests, "similar_ids": similar, "alike": alike}
+    collections = materials.collections
+    found = {
+        "namespaces": {name: patients.space(rois) for name, rois in collections.items()},
+        "patients": {name: patients.digest(rois) for name, rois in collections.items()},
+        "ids_look_like": patients.looking_published(collections),
+        "similar_ids": similar,
+        "alike": alike,
+    }
     workdir.freeze(
         folder / "folds.json",
         materials.split.record() | {"collections": content} | found | dict(more),

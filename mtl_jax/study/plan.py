@@ -6,7 +6,7 @@ Sections are those of Samala et al. 2017.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from mtl_jax.config import parse_approach
+from mtl_jax.config import NO_WEIGHT, own_weights, parse_approach
 from mtl_jax.nouns import InputError, Run
 
 
@@ -104,7 +104,7 @@ def _approach(
     task_weights: Mapping[str, float],
 ) -> Approach:
     kind, options = parse_approach(name)
-    own = {k.removeprefix("weight."): float(v) for k, v in options.items() if "weight." in k}
+    own = own_weights(options)
     named = [*own, *(options[key] for key in ("without", "of") if key in options)]
     _refuse_unknown(f"config.approaches, {name!r}", named, collections)
     weights = {**task_weights, **own}
@@ -123,6 +123,8 @@ def _approach(
         else:
             tasks = tuple(task for task in tasks if task != without)
     listed = tuple(weights.get(task, 1.0) for task in tasks)
+    if not any(listed):
+        raise InputError(f"config.approaches is {name!r}; it must be {NO_WEIGHT}")
     return Approach(name, tasks, options.get("heads", heads), listed)
 
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from mtl_jax import patient_notes
 from mtl_jax.config import OWN_WEIGHTS
-from mtl_jax.data import crosswalk
+from mtl_jax.data import crosswalk, patients
 from mtl_jax.nouns import Run
 from mtl_jax.study.length import Cost
 from mtl_jax.study.materials import Materials
@@ -43,6 +43,8 @@ def data(held: Materials) -> None:
     print(f"split of {held.split.target}: {held.split.rule}")
     for line in crosswalk.matched(held.collections):
         print(line)
+    for name, public in patients.looking_published(held.collections).items():
+        print(f"note: {name}: {patient_notes.form_note(public)}")
     for name, counts in held.split.held_out.items():
         print(f"{name}: {patient_notes.not_learned(counts)}")
     for name in held.split.official_learned:
