@@ -280,6 +280,31 @@ def validate(c: ConfigDict) -> None:
         c.study not in ("splits", "depth") or tuple(c.approaches) == (SINGLE_TASK,),
         f"({SINGLE_TASK!r},) in a study of {c.study}, which is single-task on the target alone",
     )
+    _validate_data(c)
+    _need("split", c.split, 1 <= c.split <= 1000, "between 1 and 1000")
+    _need("folds", c.folds, c.folds >= 2, "at least 2")
+    for field in ("seed", "split_seed"):
+        _need(field, c[field], 0 <= c[field] < 2**31, "between 0 and 2147483647")
+    _need(
+        "weights",
+        c.weights,
+        c.preset != "paper" or c.study not in IMAGENET_STUDIES or c.weights not in OWN_WEIGHTS,
+        f"'{IMAGENET}' or a folder of ImageNet convolutions: at the paper preset a study of "
+        f"{c.study} starts from them, as the paper's; --config=FILE:demo runs without",
+    )
+    _need("devices", c.devices, c.devices >= 1, "at least 1")
+    _need("lanes", c.lanes, c.lanes is None or c.lanes >= 1, "at least 1, or None")
+    _validate_statistics(c)
+    _need("model.dropout", c.model.dropout, 0 <= c.model.dropout < 1, "in [0, 1)")
+    _validate_analysis(c.analysis)
+    _validate_train(c)
+    _validate_approaches(c)
+    _validate_stages(c)
+    _validate_transfer(c)
+    _validate_source(c)
+
+
+def _validate_data(c: ConfigDict) -> None:
     _need("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
     for source in c.data.sources:
         named = isinstance(source, str) and ":" in source
@@ -297,22 +322,6 @@ def validate(c: ConfigDict) -> None:
     _one_of("data.truth_policy", c.data.truth_policy, TRUTH_POLICIES)
     _one_of("data.unusable", c.data.unusable, UNUSABLE)
     _need("data.workers", c.data.workers, 1 <= c.data.workers <= 256, "between 1 and 256")
-    _need("split", c.split, 1 <= c.split <= 1000, "between 1 and 1000")
-    _need("folds", c.folds, c.folds >= 2, "at least 2")
-    for field in ("seed", "split_seed"):
-        _need(field, c[field], 0 <= c[field] < 2**31, "between 0 and 2147483647")
-    _need(
-        "weights",
-        c.weights,
-        c.preset != "paper" or c.study not in IMAGENET_STUDIES or c.weights not in OWN_WEIGHTS,
-        f"'{IMAGENET}' or a folder of ImageNet convolutions: at the paper preset a study of "
-        f"{c.study} starts from them, as the paper's; --config=FILE:demo runs without",
-    )
-    _need("devices", c.devices, c.devices >= 1, "at least 1")
-    _need("lanes", c.lanes, c.lanes is None or c.lanes >= 1, "at least 1, or None")
-    _validate_statistics(c)
-    _need("model.dropout", c.model.dropout, 0 <= c.model.dropout < 1, "in [0, 1)")
-    _validate_analysis(c.analysis)
     fraction = c.data.test_fraction
     _need("data.test_fraction", fraction, 0 <= fraction < 1, "in [0, 1)")
     phantom = c.data.phantom
@@ -320,6 +329,9 @@ def validate(c: ConfigDict) -> None:
     _need("data.phantom.seed", phantom.seed, 0 <= phantom.seed < 2**31, "between 0 and 2147483647")
     for field in ("difficulty", "shared_signal", "test_fraction", "malignant_fraction"):
         _need(f"data.phantom.{field}", phantom[field], 0 <= phantom[field] <= 1, "in [0, 1]")
+
+
+def _validate_train(c: ConfigDict) -> None:
     t = c.train
     _need("train.epochs", t.epochs, t.epochs >= 1, "at least 1")
     _need("train.batch_size", t.batch_size, t.batch_size >= 1, "at least 1")
@@ -341,10 +353,6 @@ def validate(c: ConfigDict) -> None:
     _need("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
     _need("train.validation_epochs", t.validation_epochs, t.validation_epochs >= 0, "at least 0")
     _one_of("train.precision", t.precision, PRECISIONS)
-    _validate_approaches(c)
-    _validate_stages(c)
-    _validate_transfer(c)
-    _validate_source(c)
 
 
 def _validate_trunk(c: ConfigDict) -> None:
