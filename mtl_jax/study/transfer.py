@@ -137,7 +137,7 @@ def describe(results: dict[str, Any]) -> str:
     for row in results["comparisons"]:
         lines.append(
             f"| {row['a']} - {row['b']} | {row['delta']:+.3f} | {row['ci_low']:+.3f} to "
-            f"{row['ci_high']:+.3f} | {_p(row['p_value'])} | {_p(row['p_holm'])} |"
+            f"{row['ci_high']:+.3f} | {_p(row['p_value'])} | {_adjusted(row['p_holm'])} |"
         )
     return "\n".join(lines)
 
@@ -178,6 +178,11 @@ def _area(
 ) -> dict[str, Any]:
     (row,) = (r for r in tables.area_rows(runs, scored, target) if r["unit"] == "lesion")
     return {field: row[field] for field in FIELDS}
+
+
+def _adjusted(value: float | None) -> str:
+    """Empty where nothing was adjusted: a family of one, or a test whose status is not ok."""
+    return "" if value is None else _p(value)
 
 
 def _p(value: float | None) -> str:
