@@ -15,6 +15,7 @@ __all__ = ["load"]
 
 def load(folder: str | Path) -> "Model":
     """The model in a bundle made by tools/export.py: `load(folder).score(pixels, boxes)`."""
-    from mtl_jax import bundle
+    from mtl_jax import bundle, environment
 
+    environment.refuse_double_precision()
     return bundle.load(folder)

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from mtl_jax import paths
 from mtl_jax.nouns import InputError
 
 NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
@@ -48,6 +49,9 @@ SOURCE_STARTS = ("random", "analytic")
 SOURCE_SCHEDULES = ("steps", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("sgd", "adam")
+# Which settings name a file or folder; data.sources and source.images do after a colon.
+PATHS = ("weights", "transfer.weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
+SOURCES_OF_FILES = ("data.sources", "source.images")
 TRUTH_POLICIES = ("biopsy", "biopsy_or_followup", "birads")
 
 
@@ -256,6 +260,21 @@ def at_preset(c: ConfigDict, preset: str) -> ConfigDict:
         c.analysis.starts = 2
         c.analysis.steps = 32
     return c
+
+
+def expand_paths(c: ConfigDict) -> None:
+    """Replaces `~` in every setting that names a path, so that config.json holds whole paths."""
+    for fields, expand in ((PATHS, paths.expand), (SOURCES_OF_FILES, paths.source)):
+        for field in fields:
+            *above, name = field.split(".")
+            part = c
+            for one in above:
+                part = part[one]
+            value = part[name]
+            if isinstance(value, str):
+                part[name] = expand(value)
+            elif isinstance(value, tuple):
+                part[name] = tuple(expand(v) if isinstance(v, str) else v for v in value)
 
 
 def validate(c: ConfigDict) -> None:

@@ -14,30 +14,50 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from mtl_jax import heap, stop
-from mtl_jax.config import SOURCE, TRANSFER, validate
+from mtl_jax import command_line, environment, heap, paths, stop
+from mtl_jax.config import SOURCE, TRANSFER, expand_paths, validate
 from mtl_jax.nouns import InputError
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Which job, such as configs/mttl.py")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; made if not there")
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the plan and its cost, and train nothing")
-ACCEPT_VERSIONS = flags.DEFINE_bool(
-    "accept_versions", False, "Go on with runs of other versions; results are marked as mixed"
-)
+FLAGS = flags.FLAGS
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of the command in `values`."""
+    config_flags.DEFINE_config_file(
+        "config", help_string="Which job, such as configs/mttl.py", flag_values=values
+    )
+    flags.DEFINE_string(
+        "workdir", None, "Folder of the results; made if not there", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "dry_run", False, "Show the plan and its cost, and train nothing", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "accept_versions",
+        False,
+        "Go on with runs of other versions; results are marked as mixed",
+        flag_values=values,
+    )
+
+
+define_flags(FLAGS)
 
 
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     try:
         stop.listen()
-        config = CONFIG.value
-        config.accept_versions |= ACCEPT_VERSIONS.value
+        config = FLAGS.config
+        config.accept_versions |= FLAGS.accept_versions
+        expand_paths(config)
         validate(config)
+        environment.refuse_double_precision()
         heap.keep()
-        job = partial(JOBS.get(config.study, study), config, Path(WORKDIR.value))
-        if config.devices > 1 and not DRY_RUN.value:
+        job = partial(JOBS.get(config.study, study), config, paths.path(FLAGS.workdir))
+        if config.devices > 1 and not FLAGS.dry_run:
             together(job, config)
         else:
+            environment.start_jax()
             job()
     except InputError as error:
         fail(error)
@@ -53,7 +73,7 @@ def study(config: ConfigDict, folder: Path) -> None:
     from mtl_jax import report
     from mtl_jax.study.conduct import conduct, show_plan
 
-    if DRY_RUN.value:
+    if FLAGS.dry_run:
         show_plan(config, folder)
         return
     conduct(config, folder)
@@ -64,20 +84,21 @@ def study(config: ConfigDict, folder: Path) -> None:
 def source_task(config: ConfigDict, folder: Path) -> None:
     from mtl_jax.source_task import learn
 
-    print(learn.plan(config) if DRY_RUN.value else learn.learn(config, folder))
+    print(learn.plan(config) if FLAGS.dry_run else learn.learn(config, folder))
 
 
 def transfer(config: ConfigDict, folder: Path) -> None:
     from mtl_jax.study.transfer import describe, show_plan, transfer
 
-    if DRY_RUN.value:
+    if FLAGS.dry_run:
         show_plan(config, folder)
         return
     print(describe(transfer(config, folder)))
 
 
 def together(job: Callable[[], None], config: ConfigDict) -> None:
-    from mtl_jax.study import together
+    with environment.starting():
+        from mtl_jax.study import together
 
     together.together(job, config)
 
@@ -85,13 +106,13 @@ def together(job: Callable[[], None], config: ConfigDict) -> None:
 JOBS = {SOURCE: source_task, TRANSFER: transfer}  # all others are studies
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
+def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[str]:
     """Parses the command line; what is wrong with it is the user's input, in one line."""
     try:
-        _refuse_missing_file(arguments)
-        rest = flags.FLAGS(arguments)
+        arguments = _expand_config(arguments)
+        rest = values(arguments)
         for flag in ("config", "workdir"):
-            if flags.FLAGS[flag].value is None:
+            if values[flag].value is None:
                 raise InputError(f"--{flag} is missing. Usage: {__doc__.splitlines()[0]}")
         if len(rest) > 1:
             raise InputError(f"{rest[1]!r} is no flag. Usage: {__doc__.splitlines()[0]}")
@@ -104,14 +125,24 @@ def parse_flags(arguments: list[str]) -> list[str]:
     return rest
 
 
-def _refuse_missing_file(arguments: list[str]) -> None:
-    """Before ml_collections, which puts its complaint off until the config is used."""
-    for given, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        match = re.fullmatch(r"--?config(?:=(.*))?", given)
-        if match:
-            path = (following if match[1] is None else match[1]).split(":")[0]
-            if not Path(path).is_file():
-                raise InputError(f"--config={path}: no such file; configs/ holds the jobs")
+def _expand_config(arguments: list[str]) -> list[str]:
+    """The arguments with a `~` of --config=~/FILE.py expanded.
+
+    Raises InputError where there is no such file: ml_collections puts its complaint off until the
+    config is used.
+    """
+    expanded = list(arguments)
+    for index, given in enumerate(arguments):
+        match = re.fullmatch(r"(--?config)(?:=(.*))?", given)
+        if not match or (match[2] is None and index + 1 == len(arguments)):
+            continue
+        own = match[2] is not None
+        value = paths.expand(match[2] if own else arguments[index + 1])
+        expanded[index if own else index + 1] = f"{match[1]}={value}" if own else value
+        file = value.split(":")[0]
+        if not Path(file).is_file():
+            raise InputError(f"--config={file}: no such file; configs/ holds the jobs")
+    return expanded
 
 
 def fail(error: Exception | str) -> None:
@@ -120,4 +151,5 @@ def fail(error: Exception | str) -> None:
 
 
 if __name__ == "__main__":
+    command_line.protect_output()
     app.run(main, flags_parser=parse_flags)

@@ -22,7 +22,7 @@ import bench_ingest
 import bench_memory
 import bench_roc
 
-from mtl_jax import heap
+from mtl_jax import command_line, environment, heap, paths
 from mtl_jax.config import NETWORKS
 
 PRECISIONS = ("float32", "tf32", "bfloat16")  # tf32 is float32 on a CPU
@@ -59,7 +59,7 @@ def main() -> None:
     score = subjects.add_parser("score", help="DICOM images scored a second by a model bundle")
     memory = subjects.add_parser("memory", help="memory of learning from regions on disk: minutes")
     memory.add_argument("--million", action="store_true", help="and of 10^6: 33 GB of disk")
-    memory.add_argument("--folder", type=Path, help="where the regions are written")
+    memory.add_argument("--folder", type=paths.path, help="where the regions are written")
     train = subjects.add_parser("train", help="whole trainings at the paper's data size")
     train.add_argument("--epochs", type=int, default=200)
     train.add_argument("--share", type=float, default=1.0, help="of the paper's regions")
@@ -75,7 +75,7 @@ def main() -> None:
     study.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
     train.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     for subject in (roc, ingest, step, score, memory, train, study, scale):
-        subject.add_argument("--json", type=Path, help="write the rows here as well")
+        subject.add_argument("--json", type=paths.path, help="write the rows here as well")
     flags = parser.parse_args()
     heap.keep()  # as in a job; PyTorch has the same of it
     versions = {"python": platform.python_version()} | {
@@ -100,18 +100,21 @@ def measure_ingest(flags: argparse.Namespace) -> Iterator[dict]:
 
 
 def measure_step(flags: argparse.Namespace) -> Iterator[dict]:
+    environment.start_jax()
     import bench_step  # JAX takes seconds, and the others do without
 
     return bench_step.speed(flags.against)
 
 
 def measure_train(flags: argparse.Namespace) -> Iterator[dict]:
+    environment.start_jax()
     import bench_train
 
     return bench_train.speed(flags.networks, flags.epochs, flags.share, flags.precision)
 
 
 def measure_study(flags: argparse.Namespace) -> Iterator[dict]:
+    environment.start_jax()
     import bench_study
 
     return bench_study.speed(
@@ -120,16 +123,19 @@ def measure_study(flags: argparse.Namespace) -> Iterator[dict]:
 
 
 def measure_scale(flags: argparse.Namespace) -> Iterator[dict]:
-    import jax
+    with environment.starting():
+        import jax
 
     if flags.cpu_devices:
         jax.config.update("jax_num_cpu_devices", flags.cpu_devices)
+    environment.start_jax()
     import bench_scale
 
     return bench_scale.speed(flags.networks, flags.steps)
 
 
 def measure_score(_: argparse.Namespace) -> Iterator[dict]:
+    environment.start_jax()
     import bench_score
 
     return bench_score.speed()
@@ -156,4 +162,4 @@ MEASURES = {
 }
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command_line.run(main))

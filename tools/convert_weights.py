@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mtl_jax import nested
+from mtl_jax import command_line, environment, nested, paths
 from mtl_jax.nouns import InputError
 from mtl_jax.weights import Weights, convert, imagenet_folder, save
 from mtl_jax.weights.download import URL, download
@@ -23,14 +23,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", type=Path, nargs="?", help="the file of weights")
+    parser.add_argument("input", type=paths.path, nargs="?", help="the file of weights")
     parser.add_argument(
         "--download",
         action="store_true",
         help="fetch torchvision's weights (244 MB) beside --output first, or go on fetching them",
     )
     parser.add_argument(
-        "--output", type=Path, help="the folder to write; checkpoints/TRUNK_imagenet if not given"
+        "--output",
+        type=paths.path,
+        help="the folder to write; checkpoints/TRUNK_imagenet if not given",
     )
     parser.add_argument(
         "--fc",
@@ -41,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="replace weights in --output")
     given = parser.parse_args(arguments)
     try:
+        environment.start_jax()
         if given.download == (given.input is not None):
             raise InputError("give either a file of weights or --download")
         beside = (given.output or imagenet_folder()).absolute().parent
@@ -83,4 +86,4 @@ def summary(weights: Weights, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

@@ -10,8 +10,8 @@ only.
 
 import argparse
 import sys
-from pathlib import Path
 
+from mtl_jax import command_line, environment, paths
 from mtl_jax.nouns import InputError
 
 FORMATS = ("stablehlo", "onnx")
@@ -21,15 +21,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a folder of WORKDIR/runs/")
-    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--out-of-fold", type=Path, metavar="DIR", help="of a cross-validation")
-    parser.add_argument("--cache", type=Path, help="folder of the shards, if it has moved")
+    parser.add_argument("run", type=paths.path, metavar="RUN", help="a folder of WORKDIR/runs/")
+    parser.add_argument("--output", type=paths.path, required=True, help="the folder to write")
+    parser.add_argument(
+        "--out-of-fold", type=paths.path, metavar="DIR", help="of a cross-validation"
+    )
+    parser.add_argument("--cache", type=paths.path, help="folder of the shards, if it has moved")
     parser.add_argument(
         "--format", action="append", choices=FORMATS, default=[], help="also write the network so"
     )
     given = parser.parse_args(arguments)
     try:
+        environment.start_jax()
         from mtl_jax import bundle, whole
         from mtl_jax.bundle.make import make
         from mtl_jax.bundle.model_card import card
@@ -52,4 +55,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

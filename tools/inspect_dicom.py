@@ -10,11 +10,11 @@ dicom-gpl is installed, with a note.
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mtl_jax import command_line, paths
 from mtl_jax.imaging.dicom import read_with_record
 from mtl_jax.imaging.resample import block, to_pixel_size
 from mtl_jax.imaging.roi import PIXEL_UM
@@ -27,9 +27,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("files", nargs="+", type=paths.path, metavar="FILE")
     parser.add_argument("--frame", type=int, default=0, help="of a multi-frame image, from 0")
-    parser.add_argument("--png", type=Path, metavar="OUT", help="write the picture of one FILE")
+    parser.add_argument(
+        "--png", type=paths.path, metavar="OUT", help="write the picture of one FILE"
+    )
     parser.add_argument("--box", type=_box, help="top,left,bottom,right in stored pixels")
     parser.add_argument("--pixel-um", type=float, help="where the header gives no pixel size")
     flags = parser.parse_args()
@@ -80,4 +82,4 @@ def _picture(gray: np.ndarray, pixel_um: tuple[float, float], box: Box | None) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

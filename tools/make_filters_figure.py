@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
-from mtl_jax import weights
+from mtl_jax import command_line, paths, weights
 from mtl_jax.nouns import InputError
 
 ROWS = 8  # of filters; 64 of them make a square
@@ -21,8 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", default="shipped", help="as config.weights")
-    parser.add_argument("--output", type=Path, required=True, help="the PNG to write")
+    parser.add_argument("--weights", type=paths.expand, default="shipped", help="as config.weights")
+    parser.add_argument("--output", type=paths.path, required=True, help="the PNG to write")
     given = parser.parse_args(arguments)
     try:
         after = weights.find(given.weights)
@@ -57,4 +57,4 @@ def mosaic(kernel: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

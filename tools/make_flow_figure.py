@@ -9,11 +9,11 @@ import argparse
 import base64
 import io
 import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mtl_jax import command_line, paths
 from mtl_jax.config import default
 from mtl_jax.imaging.density import raw_dm
 from mtl_jax.imaging.resample import to_pixel_size
@@ -37,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, required=True, help="folder of a finished job")
-    parser.add_argument("--output", type=Path, required=True, help="the SVG to write")
+    parser.add_argument("--work", type=paths.path, required=True, help="folder of a finished job")
+    parser.add_argument("--output", type=paths.path, required=True, help="the SVG to write")
     given = parser.parse_args(arguments)
     try:
         work = folder.read(given.work)
@@ -183,4 +183,4 @@ def _arrow(x: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mtl_jax import config
+from mtl_jax import command_line, config, paths
 from mtl_jax.nouns import InputError
 from mtl_jax.phantom.collection import Parameters, write
 from mtl_jax.phantom.receptor import RECEPTORS
@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     shown = "(default: %(default)s)"
     parser.add_argument("--cases", type=int, default=phantom.cases, help=f"in each {shown}")
     parser.add_argument("--seed", type=int, default=phantom.seed, help=shown)
-    parser.add_argument("--out", type=Path, required=True, help="folder that is not there yet")
+    parser.add_argument(
+        "--out", type=paths.path, required=True, help="folder that is not there yet"
+    )
     parser.add_argument(
         "--difficulty",
         type=float,
@@ -85,4 +87,4 @@ def make(home: Path, kind: str, given: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage, stats
 
-from mtl_jax import config
+from mtl_jax import command_line, config, paths
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import mini_mias
 from mtl_jax.imaging.read import read_image
@@ -40,8 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--cases", type=int, default=60, help="in each kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
-    parser.add_argument("--films", help="folder of mini-MIAS, to measure its masses alike")
+    parser.add_argument("--out", type=paths.path, required=True, help="folder of the figures")
+    parser.add_argument(
+        "--films", type=paths.expand, help="folder of mini-MIAS, to measure its masses alike"
+    )
     given = parser.parse_args(arguments)
     matplotlib.use("agg")
     plt.rcParams |= {"font.size": 9, "svg.hashsalt": "phantom", "axes.spines.top": False}
@@ -269,4 +271,4 @@ def _save(figure: plt.Figure, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

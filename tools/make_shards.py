@@ -7,11 +7,10 @@ Its audit.csv has a row for every lesion view and for everything left out, with 
 
 import argparse
 import sys
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mtl_jax import config
+from mtl_jax import command_line, config, paths
 from mtl_jax.data import audit, ingest
 from mtl_jax.nouns import InputError
 
@@ -21,8 +20,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", nargs="+", help="name:path, as in mini_mias:data/mini_mias")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
+    parser.add_argument(
+        "source", nargs="+", type=paths.source, help="name:path, as in mini_mias:data/mini_mias"
+    )
+    parser.add_argument("--out", type=paths.path, required=True, help="folder for the shards")
     parser.add_argument("--strict", action="store_true", help="refuse what would need a repair")
     parser.add_argument(
         "--truth",
@@ -54,6 +55,7 @@ def main() -> int:
         c.data.unusable = "leave_out"
         for assignment in flags.set:
             assign(c.data, assignment)
+        config.expand_paths(c)
         config.validate(c)
         how = ingest.settings(c.data.to_dict(), flags.out)
         made = [ingest.make(spec, flags.out, *how) for spec in flags.source]
@@ -84,4 +86,4 @@ def assign(data: ConfigDict, assignment: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
-from mtl_jax import heap
+from mtl_jax import command_line, environment, heap, paths
 from mtl_jax.nouns import InputError
 from mtl_jax.study import instrument
 
@@ -26,11 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
     first, count = instrument.SEEDS.start, len(instrument.SEEDS)
     parser.add_argument("--first", type=int, default=first, help="seed (%(default)s)")
     parser.add_argument("--seeds", type=int, default=count, help="how many (%(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the studies")
-    parser.add_argument("--figure", type=Path, help="an SVG to draw")
+    parser.add_argument("--out", type=paths.path, required=True, help="folder of the studies")
+    parser.add_argument("--figure", type=paths.path, help="an SVG to draw")
     given = parser.parse_args(arguments)
     heap.keep()
     try:
+        environment.start_jax()
         if given.seeds < 2:
             raise InputError(f"--seeds is {given.seeds}; give at least 2")
         rows = instrument.measure(given.out, range(given.first, given.first + given.seeds))
@@ -81,4 +82,4 @@ def draw(rows: list[instrument.Row], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

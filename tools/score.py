@@ -11,8 +11,8 @@ scores.json, pictures and scores.html; with --sr also sr/, a DICOM Structured Re
 
 import argparse
 import sys
-from pathlib import Path
 
+from mtl_jax import command_line, environment, paths
 from mtl_jax.nouns import InputError
 
 
@@ -20,16 +20,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="made by tools/export.py")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGES")
-    parser.add_argument("--lesions", type=Path, required=True, metavar="CSV")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new or empty")
+    parser.add_argument("model", type=paths.path, metavar="MODEL", help="made by tools/export.py")
+    parser.add_argument("images", type=paths.path, nargs="+", metavar="IMAGES")
+    parser.add_argument("--lesions", type=paths.path, required=True, metavar="CSV")
+    parser.add_argument("--out", type=paths.path, required=True, metavar="DIR", help="new or empty")
     parser.add_argument("--task", help="the learned collection that these images are like")
     parser.add_argument("--pixel-um", type=float, help="of images that do not say it themselves")
     parser.add_argument("--no-evidence", action="store_true", help="no maps: much faster")
     parser.add_argument("--sr", action="store_true", help="DICOM Structured Reports: [sr] extra")
     given = parser.parse_args(arguments)
     try:
+        environment.start_jax()
         from mtl_jax import bundle, heap
         from mtl_jax.bundle import lesions, output, scoring, sr
 
@@ -56,4 +57,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

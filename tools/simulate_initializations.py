@@ -12,13 +12,12 @@ initializations. The true AUC is known in closed form; the true difference is ze
 
 import argparse
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
-from mtl_jax import whole
+from mtl_jax import command_line, paths, whole
 from mtl_jax.study.means import Part, mean_auc, mean_difference
 
 PATIENTS, VIEWS = 160, 2
@@ -109,7 +108,9 @@ def table(rows: list[Coverage]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--studies", type=int, default=2000, help="simulated in each cell")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table is written here")
+    parser.add_argument(
+        "--markdown", type=paths.path, metavar="FILE", help="the table is written here"
+    )
     flags = parser.parse_args()
     rows = []
     for count in INITIALIZATIONS:
@@ -123,4 +124,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

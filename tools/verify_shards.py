@@ -5,8 +5,8 @@ python tools/verify_shards.py shards/mini_mias shards/mine
 
 import argparse
 import sys
-from pathlib import Path
 
+from mtl_jax import command_line, paths
 from mtl_jax.data.shards import open_shards
 from mtl_jax.nouns import InputError
 
@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", nargs="+", type=Path, help="holds a manifest.json")
+    parser.add_argument("folder", nargs="+", type=paths.path, help="holds a manifest.json")
     status = 0
     for folder in parser.parse_args().folder:
         try:
@@ -29,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

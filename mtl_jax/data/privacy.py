@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from mtl_jax import paths
 from mtl_jax.cells import harmless, refuse_formula
 from mtl_jax.imaging.read import READERS
 from mtl_jax.nouns import Collection, InputError, LesionView
@@ -32,7 +33,15 @@ _QUOTED = re.compile(r"\s*\(.*\)|'.*'|\".*\"")
 
 
 def key_path() -> Path:
-    return Path(os.environ.get(KEY_VARIABLE) or Path.home() / ".config" / "mtl_jax" / "key")
+    """The file of the key. InputError: there is no home folder for it, or the variable names one
+    that is not known."""
+    try:
+        return paths.path(os.environ.get(KEY_VARIABLE) or "~/.config/mtl_jax/key")
+    except InputError as error:
+        raise InputError(
+            f"the key of the pseudonyms: {error}; or set {KEY_VARIABLE} to a file for it, or"
+            " data.pseudonymise to False"
+        ) from error
 
 
 def key() -> bytes:

@@ -6,26 +6,28 @@ Exit status: 0 done, 2 the folder is at fault (one line says how).
 
 import argparse
 import sys
-from pathlib import Path
 
-from mtl_jax import report
+from mtl_jax import command_line, paths, report
 from mtl_jax.nouns import InputError
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m mtl_jax.report",
         description="Makes DIR/report.html again from the results in DIR, without training.",
     )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="work folder of a finished job")
+    parser.add_argument(
+        "folder", metavar="DIR", type=paths.path, help="work folder of a finished job"
+    )
     folder = parser.parse_args().folder
     try:
         print(report.summary(folder))
         print(f"report: {report.write(folder)}")
     except InputError as error:
         print("mtl_jax: " + " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command_line.run(main))

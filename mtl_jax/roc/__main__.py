@@ -5,6 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mtl_jax import command_line, paths
 from mtl_jax.roc.bootstrap import bootstrap
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import conventional
@@ -21,15 +22,15 @@ roi are used where present"""
 def main() -> int:
     """Runs the command line; returns the exit status: 2 where the input is at fault."""
     parser = argparse.ArgumentParser(prog="python -m mtl_jax.roc", description=__doc__)
-    parser.add_argument("scores", type=Path, help=HELP)
-    parser.add_argument("--compare", type=Path, metavar="OTHER.csv", help="a second reading")
+    parser.add_argument("scores", type=paths.path, help=HELP)
+    parser.add_argument("--compare", type=paths.path, metavar="OTHER.csv", help="a second reading")
     parser.add_argument(
         "--unit",
         choices=("lesion", "view"),
         help="lesion: mean score of its rows; view: rows as they are; "
         "lesion where the file has columns case and lesion",
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="figure, e.g. roc.svg")
+    parser.add_argument("--plot", type=paths.path, metavar="FILE", help="figure, e.g. roc.svg")
     parser.add_argument("--samples", type=int, default=2000, help="bootstrap resamples")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     flags = parser.parse_args()
@@ -110,4 +111,4 @@ def print_comparison(test: Comparison) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main))

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax import patient_notes
+from mtl_jax import environment, patient_notes
 from mtl_jax.data import patients, shards
-from mtl_jax.nouns import InputError, Run
+from mtl_jax.nouns import Run
 from mtl_jax.study import driver, leaks, provenance, splits, workdir
 from mtl_jax.study.materials import Materials
 from mtl_jax.study.provenance import Provenance
@@ -79,7 +79,6 @@ def run_all(
     """Does those of `runs` that are missing in `folder`. InputError where a run done before, or by
     another process meanwhile, is of another provenance than this job."""
     provenance.refuse_mixed(runs, folder, here, c)
-    if jax.config.jax_enable_x64:
-        raise InputError("JAX_ENABLE_X64 is set, and networks are trained in float32: unset it")
+    environment.refuse_double_precision()
     driver.EXECUTORS[c.executor](runs, folder, materials, c, finished)
     provenance.refuse_mixed(runs, folder, here, c)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mtl_jax import stop
+from mtl_jax import environment, stop
 from mtl_jax.config import SOURCE
 from mtl_jax.nouns import InputError, Run
 from mtl_jax.study.execute import execute
@@ -30,6 +30,7 @@ def together(job: Callable[[], None], c: ConfigDict) -> None:
     Ends all of them with the exit status of the one that failed, and says why once.
     """
     if not hosts.several(os.environ):
+        environment.start_jax()
         return job()
     if c.executor != "local":
         raise InputError(

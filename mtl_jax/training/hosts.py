@@ -16,6 +16,7 @@ from jax._src import distributed  # the store has no public door; Orbax goes in 
 from jax.experimental.multihost_utils import broadcast_one_to_all
 
 from mtl_jax import stop
+from mtl_jax.environment import starting
 from mtl_jax.nouns import InputError, TrainState
 from mtl_jax.training.checkpoint import Checkpoints
 
@@ -67,7 +68,8 @@ def join(device_count: int) -> None:
             f"{', '.join(BY_HAND)} for each, or config.devices to 1 for processes on their own"
         ) from error
     stop.listen()  # JAX has put a handler of its own there
-    _count, _number = jax.process_count(), jax.process_index()
+    with starting():
+        _count, _number = jax.process_count(), jax.process_index()
     each = [len(jax.local_devices(process_index=n)) for n in range(_count)]
     if len(set(each)) > 1:
         raise InputError(f"the {_count} processes have {each} devices; each must have as many")
