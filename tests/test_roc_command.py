@@ -1,15 +1,18 @@
 """The command line, thresholds and calibration of the ROC room."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mtl_jax import roc
 from mtl_jax.roc.__main__ import main
+from mtl_jax.roc.read_table import read
 
 
 def write(path: Path, rows: list[dict]) -> Path:
@@ -95,7 +98,8 @@ def test_a_fit_that_may_be_no_headline_comes_last(
     ("change", "message"),
     [
         ({"label": "2"}, "neither 0"),
-        ({"score": "high"}, "score in row 2 is no number: 'high'"),
+        ({"score": "high"}, "score in line 2 is no number: 'high'"),
+        ({"score": "1_0"}, "score in line 2 is no number: '1_0'"),
         ({"score": "nan"}, "not finite"),
         ({"label": "1"}, "both truths"),
         ({"case_id": ""}, "1 ids are missing"),
@@ -144,11 +148,140 @@ def test_files_that_do_not_pair_or_exist(
         assert message in err and err.count("\n") == 1, (message, err)
 
 
+def test_tasks_are_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same ids in two collections are two patients, and neither AUC holds the other's rows."""
+    own = {"sfm": scores(3, 1.0), "dm": [r | {"score": r["score"] + 9} for r in scores(4, 0.2)]}
+    both = [r | {"task": task} for task, rows in own.items() for r in rows]
+    a = write(tmp_path / "a.csv", both)
+    b = write(tmp_path / "b.csv", [r | {"score": -r["score"]} for r in reversed(both)])
+    expected = {}
+    for task, rows in own.items():
+        means = {
+            lesion: np.mean([r["score"] for r in rows if r["lesion_id"] == lesion])
+            for lesion in range(60)
+        }
+        ranks = stats.rankdata(list(means.values()))  # Mann-Whitney, by SciPy
+        malignant = np.array([lesion % 3 % 2 for lesion in means]) == 1
+        n = malignant.sum()
+        expected[task] = (ranks[malignant].sum() - n * (n + 1) / 2) / (n * (60 - n))
+    figure = tmp_path / "roc.svg"
+    assert run(monkeypatch, a, "--compare", b, "--plot", figure) == 0
+    parts = capsys.readouterr().out.split("task ")[1:]
+    assert [part.split()[0] for part in parts] == ["sfm", "dm"]
+    for part, (task, auc) in zip(parts, expected.items(), strict=True):
+        lines = [line.split() for line in part.splitlines() if line.startswith("empirical")]
+        shown = [float(line[1]) for line in lines]
+        assert shown == pytest.approx([auc, 1 - auc], abs=6e-5), task
+        assert "20 malignant and 40 benign lesions, 30 patients" in part
+    drawn = figure.read_text()
+    assert "a, sfm" in drawn and "b, dm" in drawn
+    assert run(monkeypatch, a, "--task", "dm", "--unit", "view") == 0
+    out = capsys.readouterr().out
+    assert "40 malignant and 80 benign views" in out and "task " not in out
+    no_task = [{k: v for k, v in r.items() if k != "task"} for r in own["sfm"]]
+    c, d = write(tmp_path / "c.csv", own["dm"]), write(tmp_path / "d.csv", no_task)
+    e = write(tmp_path / "e.csv", [both[0] | {"task": ""}, *both[1:]])
+    for message, arguments in {
+        "a.csv: has no row of task 'ddsm'; its tasks are sfm, dm": (a, "--task", "ddsm"),
+        "c.csv: has no row of task 'sfm'; its tasks are dm": (a, "--compare", c),
+        "d.csv: has no column task": (a, "--compare", d),
+        "e.csv: row 1 below the header names no task": (e,),
+    }.items():
+        assert run(monkeypatch, *arguments) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1
+
+
+def test_a_lesion_of_each_breast_is_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [r | {"laterality": ("L", "left")[i % 2]} for i, r in enumerate(scores(5, 1.0))]
+    rows += [
+        r | {"laterality": "R", "label": 1 - r["label"], "roi_id": f"R{r['roi_id']}"} for r in rows
+    ]
+    assert run(monkeypatch, write(tmp_path / "a.csv", rows)) == 0
+    assert "60 malignant and 60 benign lesions, 30 patients" in capsys.readouterr().out
+    rows[7] |= {"laterality": ""}
+    assert run(monkeypatch, write(tmp_path / "b.csv", rows)) == 2
+    assert "laterality in line 9 is ''" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("label,score\n0,0,15\n1,0,72\n", "line 2, with 3 cells under 2 columns; if numbers have"),
+        ("score,label\n-1,5,0\n2,25,1\n", "2 of 2 rows have not as many cells as the header"),
+        ("label,score,\n0,0,15\n1,0,72\n", "'15' in line 2 is in a column without a name"),
+        ("label,score,case\n0,0.2,a\n1,0.7\n", "line 3, with 2 cells under 3 columns; is a cell"),
+        ("label,score\n0,0.2,\n1,0.7\n", "line 2, with 3 cells under 2 columns; delete the comma"),
+        ("score,label,score\n1,0,2\n3,1,4\n", "column score stands twice"),
+        ("label,score,case,case_id\n0,1,a,b\n1,2,b,a\n", "case and case_id both name the case"),
+        ("label;score\n0;0.2\n1;0.7\n", "its columns are label;score; separate cells with commas"),
+        (
+            "label,score,roi\n0,1,a\n1,2,b\n0,1,a\n",
+            "roi a appears more than once, in lines 2 and 4",
+        ),
+        (
+            "label,score,case,lesion,view\n0,1,p,1,CC\n1,2,q,1,CC\n0,1,p,1,CC\n",
+            "case p, lesion 1, view CC, label 0.0, score 1.0 appears more than once",
+        ),
+        (
+            "label,score,case,lesion\n0,1,p,1\n1,2,p,1\n1,2,q,1\n",
+            "case p, lesion 1 has both truths, label 0 in line 2 and 1 in line 3",
+        ),
+    ],
+)
+def test_a_table_that_could_be_misread_is_refused(
+    text: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text(text)
+    for unit in ((), ("--unit", "view")):
+        assert run(monkeypatch, path, *unit) == 2
+        err = capsys.readouterr().err
+        assert message in err and "scores.csv" in err and err.count("\n") == 1, err
+
+
+def test_blanks_around_cells_and_empty_columns_at_the_end_do_not_matter(tmp_path: Path) -> None:
+    """As spreadsheets and people write them."""
+    path = tmp_path / "scores.csv"
+    path.write_text("label, score ,case,,\n0, 0.5,a ,,\n1,0.25, b,,\n,,,,\n\n")
+    table = read(path)
+    assert (table.labels, table.scores) == ([0, 1], [0.5, 0.25])
+    assert table.ids == {"case": ["a", "b"]}
+
+
 def test_the_module_runs_from_a_shell(tmp_path: Path) -> None:
     a = write(tmp_path / "a.csv", scores(0, 1.0))
     command = [sys.executable, "-W", "error", "-m", "mtl_jax.roc", str(a), "--samples", "20"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "proper" in done.stdout and not done.stderr
+
+
+def test_a_closed_pipe_is_no_error_and_the_figure_is_drawn(tmp_path: Path) -> None:
+    a, figure = write(tmp_path / "a.csv", scores(0, 1.0)), tmp_path / "roc.svg"
+    read_end, write_end = os.pipe()
+    os.close(read_end)  # the reader is gone before the first line, as `| head -0`
+    command = [
+        sys.executable,
+        "-m",
+        "mtl_jax.roc",
+        str(a),
+        "--samples",
+        "20",
+        "--plot",
+        str(figure),
+    ]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "<svg" in figure.read_text()
 
 
 def test_operating_points_by_hand() -> None:

@@ -13,10 +13,11 @@ from mtl_jax.roc.empirical import empirical
 from mtl_jax.roc.interval import METHODS, auc_interval, may_headline
 from mtl_jax.roc.plot import draw
 from mtl_jax.roc.proper import proper
-from mtl_jax.roc.table import Table, by_lesion, pair, read
+from mtl_jax.roc.read_table import read
+from mtl_jax.roc.table import Table, by_lesion, by_task, pair
 
-HELP = """CSV with columns label (0 benign, 1 malignant) and score; case (patient), lesion, view and
-roi are used where present"""
+HELP = """CSV with columns label (0 benign, 1 malignant) and score; task, case (patient),
+laterality, lesion, view and roi are used where present"""
 
 
 def main() -> int:
@@ -24,6 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m mtl_jax.roc", description=__doc__)
     parser.add_argument("scores", type=paths.path, help=HELP)
     parser.add_argument("--compare", type=paths.path, metavar="OTHER.csv", help="a second reading")
+    parser.add_argument("--task", metavar="NAME", help="this task alone; else a table for each")
     parser.add_argument(
         "--unit",
         choices=("lesion", "view"),
@@ -43,18 +45,34 @@ def main() -> int:
 
 
 def report(flags: argparse.Namespace) -> None:
-    """Prints the tables and draws the figure that the flags ask for."""
-    table = read(flags.scores)
-    unit = flags.unit or ("lesion" if {"case", "lesion"} <= set(table.ids) else "view")
-    tables = [table] if flags.compare is None else [table, read(flags.compare)]
+    """Prints the tables of each task and draws the figure that the flags ask for."""
+    files = [flags.scores] if flags.compare is None else [flags.scores, flags.compare]
+    curves = []
+    tasks = by_task([read(file) for file in files], flags.task)
+    for number, (task, tables) in enumerate(tasks):
+        if len(tasks) > 1:
+            print(f"{chr(10) * (number > 0)}task {task}")
+        try:
+            curves += of_task(tables, task if len(tasks) > 1 else "", flags)
+        except ValueError as error:
+            raise ValueError(f"task {task}: {error}" if len(tasks) > 1 else str(error)) from None
+    if flags.plot is not None:
+        draw(flags.plot, curves)
+
+
+def of_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[tuple]:
+    """Prints the AUCs of each reading, and their comparison where there are two; returns the
+    curves to draw. No collection but that of these tables is in it."""
+    unit = flags.unit or ("lesion" if {"case", "lesion"} <= set(tables[0].ids) else "view")
     if unit == "lesion":
         tables = [by_lesion(t) for t in tables]
     first, clusters = tables[0], tables[0].ids.get("case")
     readings = [first.scores] + [pair(first, t) for t in tables[1:]]
     curves = []
     for t, scores in zip(tables, readings, strict=True):
-        curves.append((Path(t.name).stem, *areas(t, first, scores, unit, flags)))
-    if flags.compare is not None:
+        name = f"{Path(t.name).stem}, {task}" if task else Path(t.name).stem
+        curves.append((name, *areas(t, first, scores, unit, flags)))
+    if len(tables) > 1:
         head = f"{'test':<12}{'difference':>11}{'SE':>9}{'95 % interval':>20}"
         print(f"\n{head}{'z':>8}{'p':>9}  status")
         repeated = clusters is not None and len(set(clusters)) < len(clusters)
@@ -63,8 +81,7 @@ def report(flags: argparse.Namespace) -> None:
                 compare(first.labels, *readings, method, clusters,
                         samples=flags.samples, seed=flags.seed)
             )  # fmt: skip
-    if flags.plot is not None:
-        draw(flags.plot, curves)
+    return curves
 
 
 def areas(

@@ -1,22 +1,10 @@
-"""Reads scores from CSV files and pairs two of them. It computes no statistic."""
+"""Tables of scores: tasks kept apart, lesions made of views, two tables paired. No statistic."""
 
-import csv
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mtl_jax.roc.lesions import view_to_lesion
-
-# Each field may be headed by any of these.
-NAMES = {
-    "label": ("label",),
-    "score": ("score",),
-    "case": ("case", "case_id"),
-    "lesion": ("lesion", "lesion_id"),
-    "view": ("view",),
-    "roi": ("roi", "roi_id"),
-}
 
 
 @dataclass(frozen=True)
@@ -29,29 +17,31 @@ class Table:
     ids: dict[str, list[str]]
 
 
-def read(path: Path) -> Table:
-    """Reads a CSV with columns label (0 or 1) and score, and optionally case, lesion, view, roi.
+def by_task(tables: Sequence[Table], task: str | None) -> list[tuple[str, list[Table]]]:
+    """Return the rows of each task apart: (task, `tables` with its rows alone), in the order of the
+    first table; of `task` alone where it is given. Where no table names tasks: ('', `tables`).
 
-    Raises ValueError naming the file and what is wrong.
+    Raises ValueError where a table does not name tasks but another names several, where a row
+    names none, or where a task is not in every table.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: is no CSV file: {error}") from None
-    if not rows:
-        raise ValueError(f"{path}: holds no row below its header")
-    heads = {f: next((h for h in names if h in rows[0]), None) for f, names in NAMES.items()}
-    for needed in ("label", "score"):
-        if heads[needed] is None:
-            found = ", ".join(str(h) for h in rows[0])
-            raise ValueError(f"{path}: has no column {needed}; its columns are {found}")
-    numbers = {f: _numbers(path, heads[f], rows) for f in ("label", "score")}
-    fields = [f for f in NAMES if f not in numbers and heads[f] is not None]
-    ids = {f: [row[heads[f]] for row in rows] for f in fields}
-    return Table(str(path), numbers["label"], numbers["score"], ids)
+    tasks = [list(dict.fromkeys(table.ids.get("task", ()))) for table in tables]
+    if task is None and max(map(len, tasks)) <= 1 and not all(tasks):
+        return [("", list(tables))]
+    for table, found in zip(tables, tasks, strict=True):
+        if not found:
+            raise ValueError(f"{table.name}: has no column task, by which tasks are kept apart")
+        if "" in found:
+            row = table.ids["task"].index("") + 1
+            raise ValueError(f"{table.name}: row {row} below the header names no task")
+    wanted = [task] if task is not None else list(dict.fromkeys(sum(tasks, [])))
+    for table, found in zip(tables, tasks, strict=True):
+        for name in wanted:
+            if name not in found:
+                raise ValueError(
+                    f"{table.name}: has no row of task {name!r}; its tasks are {', '.join(found)}:"
+                    " name one of them with --task NAME"
+                )
+    return [(name, [_of_task(table, name) for table in tables]) for name in wanted]
 
 
 def by_lesion(table: Table) -> Table:
@@ -59,13 +49,19 @@ def by_lesion(table: Table) -> Table:
     missing = [f for f in ("case", "lesion") if f not in table.ids]
     if missing:
         raise ValueError(f"{table.name}: --unit lesion needs a column {' and '.join(missing)}")
+    named = table.ids["lesion"]
+    sides = table.ids.get("laterality")
+    if sides is not None:  # the first lesion of either breast may be called 1
+        named = [f"{lesion}\0{side}" for lesion, side in zip(named, sides, strict=True)]
     try:
         labels, scores, cases, lesions = view_to_lesion(
-            table.labels, table.scores, table.ids["case"], table.ids["lesion"]
+            table.labels, table.scores, table.ids["case"], named
         )
     except ValueError as error:
         raise ValueError(f"{table.name}: {error}") from None
-    ids = {"case": list(cases), "lesion": list(lesions)}
+    ids = {"case": list(cases), "lesion": [lesion.partition("\0")[0] for lesion in lesions]}
+    if sides is not None:
+        ids["laterality"] = [lesion.partition("\0")[2] for lesion in lesions]
     return Table(table.name, list(labels), list(scores), ids)
 
 
@@ -78,18 +74,18 @@ def pair(table: Table, other: Table) -> list[float]:
     for t, k in ((table, keys), (other, other_keys)):
         if len(set(k)) < len(k):
             twice = Counter(k).most_common(1)[0][0]
-            raise ValueError(f"{t.name}: {_say(shared, twice)} appears more than once; "
+            raise ValueError(f"{t.name}: {say(shared, twice)} appears more than once; "
                              "a column roi would tell its rows apart")  # fmt: skip
     for t, here, there, place in ((other, keys, at, table), (table, other_keys, set(keys), other)):
         lost = [key for key in here if key not in there]
         if lost:
             raise ValueError(f"{t.name}: {len(lost)} rows of {place.name} have no partner, "
-                             f"the first is {_say(shared, lost[0])}")  # fmt: skip
+                             f"the first is {say(shared, lost[0])}")  # fmt: skip
     order = [at[key] for key in keys]
     wrong = [i for i, j in enumerate(order) if table.labels[i] != other.labels[j]]
     if wrong:
         raise ValueError(f"{other.name}: {len(wrong)} labels differ from {table.name}, "
-                         f"the first is of {_say(shared, keys[wrong[0]])}")  # fmt: skip
+                         f"the first is of {say(shared, keys[wrong[0]])}")  # fmt: skip
     return [other.scores[j] for j in order]
 
 
@@ -98,15 +94,13 @@ def _keys(table: Table, fields: list[str]) -> list[tuple]:
     return list(zip(*columns, strict=True))
 
 
-def _say(fields: list[str], key: tuple) -> str:
+def say(fields: Sequence[str], key: tuple) -> str:
+    """Return a key of these fields as messages name it, such as 'case p1, lesion 2'."""
     return ", ".join(f"{f} {k}" for f, k in zip(fields or ["row"], key, strict=True))
 
 
-def _numbers(path: Path, head: str, rows: list[dict]) -> list[float]:
-    out = []
-    for line, row in enumerate(rows, start=2):
-        try:
-            out.append(float(row[head]))
-        except (TypeError, ValueError):
-            raise ValueError(f"{path}: {head} in row {line} is no number: {row[head]!r}") from None
-    return out
+def _of_task(table: Table, task: str) -> Table:
+    keep = [i for i, name in enumerate(table.ids["task"]) if name == task]
+    ids = {field: [column[i] for i in keep] for field, column in table.ids.items()}
+    labels, scores = ([column[i] for i in keep] for column in (table.labels, table.scores))
+    return Table(table.name, labels, scores, ids)
