@@ -1,21 +1,19 @@
 """The documentation: every command in it is run here, or marked as needing what is not here.
 
 A block of commands stands under `<!-- run -->`, and is run in order with the others of its page, or
-under `<!-- needs: WHAT -->`. A block of Python is run, unless it uses names it does not define.
+under `<!-- needs: WHAT -->`. A block of Python is run, unless it uses names it does not define. That the
+tools know all commands is test_documented_commands.py.
 """
 
 import ast
 import builtins
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from mtl_jax import config
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -33,42 +31,11 @@ def blocks(page: Path) -> list[tuple[str, str, str]]:
     ]
 
 
-def commands(page: Path) -> list[str]:
-    """Every command of a page, its continued lines joined."""
-    lines = [
-        line for _, _, text in blocks(page) for line in re.sub(r"\\\n\s*", "", text).splitlines()
-    ]
-    return [match[1] for line in lines if (match := COMMAND.match(line.strip()))]
-
-
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_every_command_of_a_guide_is_marked(page: Path) -> None:
     for mark, language, text in blocks(page):
         if language == "" and any(COMMAND.match(line) for line in text.splitlines()):
             assert mark, f"{page.name}: mark with run or needs: {text}"
-
-
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
-def test_commands_name_tools_options_and_settings_that_are_there(page: Path) -> None:
-    fields = config.default()
-    for line in commands(page):
-        words = shlex.split(line, comments=True)
-        if words[0] != "python":
-            continue
-        if words[1] == "-m":
-            for word in words[3:]:
-                if match := re.match(r"--config\.([\w.]+)=", word):
-                    at = fields
-                    for name in match[1].split("."):
-                        assert name in at, f"{page.name}: {word}"
-                        at = at[name]
-                elif match := re.match(r"--config=([\w/]+\.py)", word):
-                    assert (ROOT / match[1]).is_file(), f"{page.name}: {word}"
-            continue
-        source = (ROOT / words[1]).read_text(encoding="utf-8")
-        for word in words[2:]:
-            if word.startswith("--") and not word.startswith("--config."):
-                assert f'"{word.split("=")[0]}"' in source, f"{page.name}: {words[1]} {word}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
