@@ -1,8 +1,8 @@
 """The documentation: every command in it is run here, or marked as needing what is not here.
 
 A block of commands stands under `<!-- run -->`, and is run in order with the others of its page, or
-under `<!-- needs: WHAT -->`. A block of Python is run, unless it uses names it does not define. That the
-tools know all commands is test_documented_commands.py.
+under `<!-- needs: WHAT -->`. A block of Python is run, unless it uses names it does not define.
+test_documented_commands.py parses the commands of all pages.
 """
 
 import ast

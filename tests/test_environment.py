@@ -1,0 +1,131 @@
+"""What the environment of a command gets wrong is one line, before the job begins."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import mtl_jax
+from mtl_jax import command_line, environment
+from mtl_jax.nouns import InputError
+
+ROOT = Path(__file__).parents[1]
+START = (
+    "-c",
+    "import sys; from mtl_jax import command_line, environment\n"
+    "sys.exit(command_line.run(environment.start_jax))",
+)
+
+
+def run(*words: str, **variables: str) -> subprocess.CompletedProcess:
+    names = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=names, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("JAX_PLATFORMS", "rocm", "JAX_PLATFORMS=rocm: JAX finds no such device here"),
+        ("JAX_PLATFORMS", "abacus", "set JAX_PLATFORMS=cpu, or unset it"),
+        ("JAX_ENABLE_X64", "True", "JAX_ENABLE_X64 is set, and networks are trained and score in"),
+        ("JAX_ENABLE_X64", "2", "JAX_ENABLE_X64=2: JAX does not start (invalid truth value '2'"),
+        ("JAX_NUM_CPU_DEVICES", "two", "JAX_NUM_CPU_DEVICES=two: JAX does not start"),
+    ],
+)
+def test_jax_that_cannot_start_is_one_line(name: str, value: str, says: str) -> None:
+    ended = run(*START, **{name: value})
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert says in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("JAX_PLATFORMS", "cpu"), ("JAX_ENABLE_X64", "off")])
+def test_jax_that_can_start_says_nothing(name: str, value: str) -> None:
+    ended = run(*START, **{name: value})
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_job_and_the_tools_say_it_before_they_read_anything(tmp_path: Path) -> None:
+    job = ("-m", "mtl_jax.main", "--config=configs/mttl.py", f"--workdir={tmp_path}/w")
+    tools = (
+        ("tools/score.py", "m", "i", "--lesions", "l.csv", "--out", f"{tmp_path}/o"),
+        ("tools/export.py", "run", "--output", f"{tmp_path}/o"),
+        ("tools/convert_weights.py", "alexnet.pth"),
+    )
+    for command in (job, *tools):
+        ended = run(*command, JAX_ENABLE_X64="1")
+        assert ended.returncode == 2 and "JAX_ENABLE_X64 is set" in ended.stderr
+        assert ended.stderr.count("\n") == 1
+    ended = run(*job, JAX_PLATFORMS="rocm")
+    assert ended.returncode == 2 and "no such device" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_float64_set_in_python_is_seen() -> None:
+    environment.refuse_double_precision()
+    with jax.enable_x64(True):
+        for refuse in (environment.start_jax, lambda: mtl_jax.load("anything")):
+            with pytest.raises(InputError, match="JAX_ENABLE_X64 is set"):
+                refuse()
+
+
+def test_the_roc_command_needs_no_jax(tmp_path: Path) -> None:
+    table = tmp_path / "s.csv"
+    table.write_text("label,score\n0,0.1\n1,0.7\n0,0.4\n1,0.9\n0,0.8\n1,0.3\n")
+    ended = run(
+        "-m", "mtl_jax.roc", str(table), "--samples=20", JAX_ENABLE_X64="1", JAX_PLATFORMS="rocm"
+    )
+    assert ended.returncode == 0 and ended.stderr == ""
+
+
+def test_a_closed_pipe_ends_no_command(tmp_path: Path) -> None:
+    """The command goes on to its end, and its exit code is its own, with either stream closed."""
+    code = (
+        "import sys, pathlib; from mtl_jax import command_line\n"
+        "def main():\n"
+        "    for i in range(20000): print('a line that fills the pipe', i)\n"
+        "    print('a note', file=sys.stderr)\n"
+        f"    pathlib.Path({str(tmp_path / 'done')!r}).write_text('yes')\n"
+        "    return 0\n"
+        "sys.exit(command_line.run(main))"
+    )
+    for closed in ("stdout", "stderr"):
+        other = "stderr" if closed == "stdout" else "stdout"
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        streams = {closed: write_end, other: subprocess.PIPE}
+        ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, **streams)
+        os.close(write_end)
+        assert ended.returncode == 0 and b"Error" not in getattr(ended, other)
+        (tmp_path / "done").unlink()
+
+
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    code = "import sys; from mtl_jax import command_line as c; sys.exit(c.run(lambda: print('x')))"
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == "the output cannot be written (No space left on device)\n"
+
+
+def test_invalid_input_is_exit_code_2_and_other_codes_stay(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # put back what `run` replaces
+
+    def fail() -> int:
+        raise InputError("films.csv: no such\nfile")
+
+    assert command_line.run(fail) == 2
+    assert capsys.readouterr().err == "films.csv: no such file\n"
+    assert [command_line.run(lambda code=code: code) for code in (None, 0, 1)] == [0, 0, 1]
