@@ -328,9 +328,15 @@ def _validate_data(c: ConfigDict) -> None:
     for source in c.data.sources:
         named = isinstance(source, str) and ":" in source
         _need("data.sources", source, named, "texts of the form name:path")
+    names = {re.split("[:/]", source)[0] for source in c.data.sources}
+    names |= {re.split("[:/]", s)[1] for s in c.data.sources if s.startswith("tfds:")}
+    _need(
+        "data.sources",
+        c.data.sources,
+        not {"cbis_ddsm", "curated_breast_imaging_ddsm"} <= names,
+        "one of cbis_ddsm and tfds:curated_breast_imaging_ddsm: they are the same images",
+    )
     if c.data.crosswalk is None:  # shards and manifests of these two are found out when opened
-        names = {re.split("[:/]", source)[0] for source in c.data.sources}
-        names |= {re.split("[:/]", s)[1] for s in c.data.sources if s.startswith("tfds:")}
         _need(
             "data.sources",
             c.data.sources,

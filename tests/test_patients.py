@@ -588,6 +588,11 @@ def test_names_alone_are_refused_early_unless_a_crosswalk_is_given() -> None:
             config.validate(c)
     c.data.crosswalk = "pairs.csv"
     config.validate(c)
+    c.data.sources = ("tfds:curated_breast_imaging_ddsm/original-calc:train", "cbis_ddsm:x")
+    with pytest.raises(InputError, match="they are the same images"):
+        config.validate(c)
+    c.data.sources = ("tfds:curated_breast_imaging_ddsm/original-calc", "cbis_ddsm_extra:x")
+    config.validate(c)
 
 
 def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

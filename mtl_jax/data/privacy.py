@@ -33,14 +33,16 @@ _QUOTED = re.compile(r"\s*\(.*\)|'.*'|\".*\"")
 
 
 def key_path() -> Path:
-    """The file of the key. InputError: there is no home folder for it, or the variable names one
-    that is not known."""
+    """The file of the key. InputError: the home folder that it would lie in is not known."""
+    named = os.environ.get(KEY_VARIABLE)
     try:
-        return paths.path(os.environ.get(KEY_VARIABLE) or "~/.config/mtl_jax/key")
+        return paths.path(named or "~/.config/mtl_jax/key")
     except InputError as error:
+        if named:
+            raise InputError(f"{KEY_VARIABLE}={error}") from error
         raise InputError(
-            f"the key of the pseudonyms: {error}; or set {KEY_VARIABLE} to a file for it, or"
-            " data.pseudonymise to False"
+            "the key of the pseudonyms has no place, as the home folder is not known (HOME is not"
+            f" set): set {KEY_VARIABLE} to a file for it, or data.pseudonymise to False"
         ) from error
 
 
