@@ -12,20 +12,26 @@ from collections.abc import Iterator
 from mtl_jax.nouns import InputError
 
 TRUE = ("y", "yes", "t", "true", "on", "1")  # as JAX reads a variable
+UNSUPPORTED = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
 DEVICES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_VISIBLE_DEVICES")
 
 
-def refuse_double_precision() -> None:
-    """Raise InputError where JAX computes in float64, or would once it is imported."""
-    jax = sys.modules.get("jax")
-    if jax is None:
-        enabled = os.environ.get("JAX_ENABLE_X64", "").lower() in TRUE
-    else:
-        enabled = jax.config.jax_enable_x64
-    if enabled:
+def refuse_settings() -> None:
+    """Raise InputError where JAX is set, or will be once it is imported, to compute in float64 or
+    to a mode that programs have to be written for."""
+    if _setting("JAX_ENABLE_X64").lower() in TRUE:
         raise InputError(
             "JAX_ENABLE_X64 is set, and networks are trained and score in float32: unset it"
         )
+    for name, value in UNSUPPORTED.items():
+        if _setting(name) == value:
+            raise InputError(f"{name}={value} is not supported: unset it")
+
+
+def _setting(name: str) -> str:
+    """What a variable of JAX says, or what was set in Python since JAX was imported."""
+    jax = sys.modules.get("jax")
+    return os.environ.get(name, "") if jax is None else str(getattr(jax.config, name.lower()))
 
 
 @contextlib.contextmanager
@@ -54,7 +60,7 @@ def starting() -> Iterator[None]:
 
 def start_jax() -> None:
     """Import JAX and find its devices. Raises InputError where the environment keeps it from it."""
-    refuse_double_precision()
+    refuse_settings()
     with starting():
         import jax
 

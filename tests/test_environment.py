@@ -34,6 +34,12 @@ def run(*words: str, **variables: str) -> subprocess.CompletedProcess:
         ("JAX_PLATFORMS", "abacus", "set JAX_PLATFORMS=cpu, or unset it"),
         ("JAX_ENABLE_X64", "True", "JAX_ENABLE_X64 is set, and networks are trained and score in"),
         ("JAX_ENABLE_X64", "2", "JAX_ENABLE_X64=2: JAX does not start (invalid truth value '2'"),
+        (
+            "JAX_NUMPY_DTYPE_PROMOTION",
+            "strict",
+            "JAX_NUMPY_DTYPE_PROMOTION=strict is not supported",
+        ),
+        ("JAX_NUMPY_RANK_PROMOTION", "raise", "JAX_NUMPY_RANK_PROMOTION=raise is not supported"),
         ("JAX_NUM_CPU_DEVICES", "two", "JAX_NUM_CPU_DEVICES=two: JAX does not start"),
     ],
 )
@@ -67,11 +73,13 @@ def test_a_job_and_the_tools_say_it_before_they_read_anything(tmp_path: Path) ->
 
 
 def test_float64_set_in_python_is_seen() -> None:
-    environment.refuse_double_precision()
+    environment.refuse_settings()
     with jax.enable_x64(True):
         for refuse in (environment.start_jax, lambda: mtl_jax.load("anything")):
             with pytest.raises(InputError, match="JAX_ENABLE_X64 is set"):
                 refuse()
+    with jax.numpy_dtype_promotion("strict"), pytest.raises(InputError, match="not supported"):
+        environment.refuse_settings()
 
 
 def test_the_roc_command_needs_no_jax(tmp_path: Path) -> None:

@@ -79,6 +79,6 @@ def run_all(
     """Does those of `runs` that are missing in `folder`. InputError where a run done before, or by
     another process meanwhile, is of another provenance than this job."""
     provenance.refuse_mixed(runs, folder, here, c)
-    environment.refuse_double_precision()
+    environment.refuse_settings()
     driver.EXECUTORS[c.executor](runs, folder, materials, c, finished)
     provenance.refuse_mixed(runs, folder, here, c)
