@@ -59,6 +59,7 @@ def main(_: list[str]) -> None:
         else:
             environment.start_jax()
             job()
+        print(end="", flush=True)  # here a full disk behind the output is still one line
     except InputError as error:
         fail(error)
     except stop.Stopped as asked:
