@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from kit.dicom import for_processing, set_frames, view_code, write_dicom
+from kit.dicom import digitized_film, for_processing, set_frames, view_code, write_dicom
 from kit.jpeg_lossless import encode
 from pydicom import Sequence, uid
 from pydicom.dataset import Dataset
@@ -20,12 +20,20 @@ from mtl_jax.imaging import (
     dicom_facts,
     dicom_header,
     dicom_length,
+    dicom_padding,
     dicom_spacing,
 )
 from mtl_jax.imaging.checked import UNUSED_BITS, check_values
-from mtl_jax.imaging.dicom_density import INTENTS_DIFFER, TURNED
+from mtl_jax.imaging.dicom_density import (
+    INTENTS_DIFFER,
+    OD_OF_DETECTOR,
+    ODD_OD,
+    SIGN_DIFFERS,
+    TURNED,
+)
 from mtl_jax.imaging.dicom_frame import NO_SYNTAX
 from mtl_jax.imaging.dicom_lut import OTHER_BITS
+from mtl_jax.imaging.facts_compared import OTHER_SPACING, compare
 from mtl_jax.imaging.read import read_image, read_raw, read_stored
 from mtl_jax.nouns import InputError
 
@@ -342,6 +350,95 @@ def test_padding_above_the_bits_is_no_gray(tmp_path: Path) -> None:
         read_stored(path, bits=11)
 
 
+def padded(value: int, share: float) -> np.ndarray:
+    """FILM without its extremes, of whose pixels `share` have `value`."""
+    pixels = np.clip(FILM, 300, 3900)
+    pixels[pixels == value] += 1
+    pixels.ravel()[: int(share * FILM.size)] = value
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "kind"),
+    [
+        (0, 0.0002, None),  # darker than all: nothing is lost
+        (0, 0.4, None),
+        (4095, 0.2, dicom_padding.BRIGHT),
+        (4095, 0.0005, dicom_padding.NO_PADDING),  # a few saturated pixels
+        (2000, 0.3, dicom_padding.BRIGHT),  # a spike among grays
+        (2000, 0.005, dicom_padding.NO_PADDING),  # a gray as any other
+    ],
+)
+def test_padding_must_be_able_to_be_padding(
+    tmp_path: Path, value: int, share: float, kind: str | None
+) -> None:
+    pixels = padded(value, share)
+    path = write_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=value)
+    gray = read_image(path)[0]
+    is_padding = pixels == value
+    np.testing.assert_array_equal(gray[~is_padding], pixels[~is_padding])
+    taken = kind != dicom_padding.NO_PADDING
+    assert (gray[is_padding] == (pixels[~is_padding].min() if taken else value)).all()
+    assert notes(path) == ({kind: not taken} if kind else {})
+    record = dicom.read_with_record(path)[2]
+    assert record["padded_pixels"] == (is_padding.sum() if taken else 0)
+
+
+def test_a_range_of_padding_is_noted(tmp_path: Path) -> None:
+    pixels = padded(0, 0.1)
+    pixels[-5:] = 7
+    path = write_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=0, PixelPaddingRangeLimit=9)
+    assert notes(path) == {dicom_padding.RANGE: False}
+    assert read_image(path)[0].min() == pixels[pixels > 9].min()
+
+
+@pytest.mark.parametrize(
+    ("slope", "noted"), [("1", False), ("0.01", True), ("10", True), ("0.9", False)]
+)
+def test_optical_densities_of_no_film_are_noted(tmp_path: Path, slope: str, noted: bool) -> None:
+    tags = digitized_film(RescaleSlope=slope, RescaleIntercept="0", RescaleType="OD")
+    path = write_dicom(tmp_path / "a.dcm", np.clip(FILM, 500, 4000), **tags)
+    assert notes(path) == ({ODD_OD: False} if noted else {})
+    write_dicom(path, FILM, RescaleSlope=1, RescaleIntercept=0, RescaleType="OD")
+    assert OD_OF_DETECTOR in notes(path)
+
+
+def test_the_sign_against_the_photometric_interpretation_is_noted(tmp_path: Path) -> None:
+    for sign, photometric, differ in (
+        (1, "MONOCHROME1", False),
+        (-1, "MONOCHROME2", False),
+        (1, "MONOCHROME2", True),
+        (-1, "MONOCHROME1", True),
+    ):
+        tags = for_processing(
+            PixelIntensityRelationshipSign=sign, PhotometricInterpretation=photometric
+        )
+        assert notes(write_dicom(tmp_path / "a.dcm", FILM, **tags)) == (
+            {SIGN_DIFFERS: False} if differ else {}
+        )
+
+
+def test_the_spacing_divided_by_the_factor_is_one_of_the_headers(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", FILM, **CONTACT, **geometry(1.07))
+    said = dicom.header(path)
+    found = compare("", "", "", (65.4, 65.4), "manifest", said, True)
+    assert [note.kind for note in found] == [OTHER_SPACING]
+    with pytest.raises(InputError, match="pixel_um 60 x 60 um; ImagerPixelSpacing says 70"):
+        compare("", "", "", (60.0, 60.0), "manifest", said, True)
+
+
+def test_masks_are_read_whatever_their_header_says_of_gray(tmp_path: Path) -> None:
+    mask = (FILM > 2000).astype(np.uint16) * 65535
+    for tags in (
+        {"HighBit": 15},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"PixelPaddingValue": 65535},
+        geometry(1.05, (650, 360)),
+    ):
+        path = write_dicom(tmp_path / "a.dcm", mask, **tags)
+        np.testing.assert_array_equal(read_raw(path), mask)
+
+
 def stream_file(path: Path, stream: bytes, syntax: str, bits: int, **tags: Any) -> Path:
     header = pydicom.dcmread(write_dicom(path, FILM, bits=bits, **tags))
     set_frames(header, [stream])
@@ -415,7 +512,10 @@ def test_bits_of_a_table_are_as_if_the_header_had_said_them(tmp_path: Path, tags
     assert kinds == [UNUSED_BITS] and not check_values(read_stored(given, bits=12), 12)
     assert read_stored(given, bits=12).made == bool(tags)  # no second inversion or curve
     np.testing.assert_array_equal(read_image(said, bits=12)[0], expected)
-    for file, wrong, reason in ((said, 14, "header says 12"), (given, 11, "does not fit 11")):
+    for file, wrong, reason in (
+        (said, 14, "holds gray of 12 bits"),
+        (given, 11, "does not fit 11"),
+    ):
         with pytest.raises(InputError, match=reason):
             read_image(file, bits=wrong)
 
