@@ -66,8 +66,8 @@ def _can_be(padding: slice, counts: np.ndarray, present: np.ndarray) -> bool:
     share = counts[padding].sum() / counts.sum()
     if present[-1] < padding.start or present[0] >= padding.stop:
         return bool(share >= LEAST)
-    around = counts[max(padding.start - AROUND, 0) : padding.stop + AROUND]
-    others = (around.sum() - counts[padding].sum()) / max(len(around) - len(counts[padding]), 1)
+    place = int(np.searchsorted(present, padding.start))
+    others = counts[present[max(place - AROUND, 0) : place + AROUND]].mean()
     mean = counts[padding].sum() / (padding.stop - padding.start)
     return bool(share >= LEAST_WITHIN and mean > SPIKE * others)
 
