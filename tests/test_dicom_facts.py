@@ -122,6 +122,16 @@ def test_spacings_that_contradict_each_other_are_rejected_where_used(
     assert read_stored(path).magnified and dicom.spacing(path) is not None
 
 
+def test_a_spacing_of_either_plane_is_noted(tmp_path: Path) -> None:
+    for tags, expected in (
+        ({"PixelSpacing": [0.08, 0.08], **geometry(1.07)}, {dicom_spacing.PLANE_UNSTATED: False}),
+        ({"PixelSpacing": [0.08, 0.08], **geometry(1.0)}, {}),
+        ({"PixelSpacing": [0.08, 0.08]}, {}),
+        (CONTACT | geometry(1.07), {}),
+    ):
+        assert notes(write_dicom(tmp_path / "a.dcm", FILM, **tags)) == expected
+
+
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
@@ -393,6 +403,12 @@ def test_one_gray_of_a_few_is_no_padding(tmp_path: Path) -> None:
     assert (steps == value).mean() > 0.01 and notes(path) == {dicom_padding.NO_PADDING: True}
 
 
+def test_padding_outside_the_stored_values_is_noted(tmp_path: Path) -> None:
+    for value, expected in ((65535, {dicom_padding.OUTSIDE: False}), (4094, {}), (None, {})):
+        path = write_dicom(tmp_path / "a.dcm", np.minimum(FILM, 4000), PixelPaddingValue=value)
+        assert notes(path) == expected
+
+
 def test_a_range_of_padding_is_noted(tmp_path: Path) -> None:
     pixels = padded(0, 0.1)
     pixels[-5:] = 7
@@ -402,7 +418,7 @@ def test_a_range_of_padding_is_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("slope", "noted"), [("1", False), ("0.01", True), ("10", True), ("0.9", False)]
+    ("slope", "noted"), [("1", False), ("0.1", True), ("2", True), ("0.9", False)]
 )
 def test_optical_densities_of_no_film_are_noted(tmp_path: Path, slope: str, noted: bool) -> None:
     tags = digitized_film(RescaleSlope=slope, RescaleIntercept="0", RescaleType="OD")
