@@ -71,11 +71,16 @@ def summary(made: Sequence[RoiSet]) -> str:
     for rois in made:
         counts = rois.manifest["counts"]
         lines.append(" ".join([f"{rois.name:{width}}", *(f"{counts.get(n, 0):9d}" for n in SIZES)]))
-    for rois in made:
-        lines += notes.lines(rois)
-        reasons = Counter(reason for _, reason in rois.manifest["left_out"]).most_common()
-        lines += [f"{rois.name}: {n} left out: {reason}" for reason, n in reasons[:REASONS_SHOWN]]
-        if len(reasons) > REASONS_SHOWN:
-            rest = sum(count for _, count in reasons[REASONS_SHOWN:])
-            lines.append(f"{rois.name}: {rest} left out for other reasons: see audit.csv")
+    lines += [line for rois in made for line in counted(rois)]
     return "\n".join(lines)
+
+
+def counted(rois: RoiSet) -> list[str]:
+    """A line a kind of note on the ROIs, and a line a reason for which something was left out."""
+    lines = notes.lines(rois)
+    reasons = Counter(reason for _, reason in rois.manifest["left_out"]).most_common()
+    lines += [f"{rois.name}: {n} left out: {reason}" for reason, n in reasons[:REASONS_SHOWN]]
+    if len(reasons) > REASONS_SHOWN:
+        rest = sum(count for _, count in reasons[REASONS_SHOWN:])
+        lines.append(f"{rois.name}: {rest} left out for other reasons: see audit.csv")
+    return lines

@@ -180,8 +180,6 @@ def _cut(one: Job) -> Cut:
 
 def _with_header(made: Cut, image: Stored, one: Job) -> Cut:
     """`made` with what the header says against each lesion view: notes, or why it is rejected."""
-    if image.header is None:
-        return made
     errors, notes = list(made.errors), list(made.notes)
     for number, view in enumerate(one.views):
         try:
