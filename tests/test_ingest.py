@@ -184,7 +184,9 @@ def test_strict_names_the_first_and_the_count(home: Path) -> None:
     listed(home, (*ROWS[:3], ROWS[4]))
     os.truncate(home / "b.pgm", 500)
     os.truncate(home / "c.pgm", 500)
-    with pytest.raises(InputError, match=r"(?s)2 of 4 .*b.pgm: truncated.*;\n.*c.pgm: truncated.*; mend them"):
+    with pytest.raises(
+        InputError, match=r"(?s)2 of 4 .*b.pgm: truncated.*;\n.*c.pgm: truncated.*; mend them"
+    ):
         load(home, strict=True)
     assert not list((home.parent / "cache").glob("[!.]*"))
 

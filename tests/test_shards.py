@@ -105,9 +105,7 @@ def test_made_once_and_again_only_when_something_changed(
 ) -> None:
     read = []
     true_read = cutting.read_stored
-    monkeypatch.setattr(
-        cutting, "read_stored", lambda *a: read.append(a[0].name) or true_read(*a)
-    )
+    monkeypatch.setattr(cutting, "read_stored", lambda *a: read.append(a[0].name) or true_read(*a))
     first = load(home)
     assert sorted(read) == ["a.pgm", "b.pgm", "c.pgm"]  # once each, with two lesions in a.pgm
     again = load(home)

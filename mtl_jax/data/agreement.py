@@ -17,7 +17,7 @@ def check_rows(views: Sequence[LesionView], tables_own: bool) -> tuple[str, tupl
     that a row names another image; a published table gives a note.
     """
     facts = {
-        "pixel_um": [";".join(f"{size:g}" for size in view.pixel_um) for view in views],
+        "pixel_um": [_size(view.pixel_um) for view in views],
         "bits": ["none" if view.bits is None else str(view.bits) for view in views],
         "polarity": ["dark_dense" if view.dark_is_dense else "bright_dense" for view in views],
         "curve": [view.curve or "none" for view in views],
@@ -39,6 +39,10 @@ def check_rows(views: Sequence[LesionView], tables_own: bool) -> tuple[str, tupl
     return "", tuple(
         Note(kind, _listed(values)) for kind, values in compared.items() if len(set(values)) > 1
     )
+
+
+def _size(pixel_um: tuple[float, float]) -> str:
+    return ";".join(dict.fromkeys(f"{size:.10g}" for size in pixel_um))
 
 
 def _listed(values: Sequence[str]) -> str:
