@@ -130,11 +130,11 @@ def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> N
     rows = tables.note_rows(folders.read(finished))
     assert [tuple(row) for row in rows] == [
         ("ddsm", "HighBit is corrected", "corrected", 3, f"{HOSTILE}/1/CC: 15 of 12 bits"),
-        ("ddsm", "few bits are used", "left as it is", 41, "d/2/MLO"),
+        ("ddsm", "few bits are used", "noted", 41, "d/2/MLO"),
     ]
     page = Page(page_of(finished))
     assert f"ddsmHighBit is correctedcorrected3{HOSTILE}/1/CC: 15 of 12 bits" in page.text
-    assert "ddsmfew bits are usedleft as it is41d/2/MLO" in page.text.replace("\n", "")
+    assert "ddsmfew bits are usednoted41d/2/MLO" in page.text.replace("\n", "")
     assert "Facts of the images that contradict each other" in page.text
 
 

@@ -41,7 +41,7 @@ def _data(work: Work) -> str:
         views = c["views"]["malignant"] + c["views"]["benign"]
         lesions = c["lesions"]["malignant"] + c["lesions"]["benign"]
         parts.append(
-            f"{c['name']} ({', '.join(c['modality'])}; {views} views of {lesions} lesions, "
+            f"{c['name']} ({', '.join(filter(None, c['modality'])) or 'modality not stated'}; {views} views of {lesions} lesions, "
             f"{c['lesions']['malignant']} malignant, of {c['cases']} cases; truth: "
             f"{', '.join(c['truth_source'])})"
         )

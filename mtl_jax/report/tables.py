@@ -99,7 +99,7 @@ class NoteRow(NamedTuple):
 
     collection: str
     kind: str
-    decision: str  # corrected or left as it is
+    decision: str  # corrected or noted
     lesion_views: int
     example: str
 
@@ -111,7 +111,7 @@ def note_rows(work: Work) -> list[NoteRow]:
         NoteRow(
             collection["name"],
             note["kind"],
-            "corrected" if note["corrected"] else "left as it is",
+            "corrected" if note["corrected"] else "noted",
             note["lesion_views"],
             _example(note),
         )
