@@ -221,18 +221,18 @@ def test_the_first_ten_faults_are_listed_with_their_lines_and_the_count(home: Pa
     listed(home, row("P1", "a.npy"), *outside)
     with pytest.raises(InputError) as error:
         load(home, replace(OWN_IDS, unusable="refuse"))
-    lines = str(error.value).split("\n")
-    assert lines[0] == "mine: 14 of 15 lesion views cannot be used: "
-    assert len(lines) == 12 and lines[11].startswith("  and 4 more; mend them, or leave such out")
-    for number, line in enumerate(lines[1:11], 3):
-        assert line.startswith(f"  {home}/m.csv line {number}: ") and line.endswith(";")
-        assert "is outside the image" in line
+    said = str(error.value)
+    assert said.startswith("mine: 14 of 15 lesion views cannot be used: (1) ") and "\n" not in said
+    for number in range(1, 11):
+        assert f"({number}) {home}/m.csv line {number + 2}: " in said
+    assert said.count("is outside the image") == 10 and "(11)" not in said
+    assert "; and 4 more; mend them, or leave such out with data.unusable" in said
 
 
-def test_one_fault_is_one_line() -> None:
+def test_one_fault_stands_as_it_is_and_several_are_numbered() -> None:
     assert faults.listed(["only"]) == "only"
-    assert faults.listed(["a", "b"]) == "\n  a;\n  b"
-    assert faults.listed([str(n) for n in range(12)]).endswith("9;\n  and 2 more")
+    assert faults.listed(["a", "b"]) == "(1) a; (2) b"
+    assert faults.listed([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
 
 
 @pytest.mark.parametrize(
