@@ -13,6 +13,7 @@ from mtl_jax.nouns import InputError, Note
 # The detector's own spacing comes first and undivided by any magnification: the paper works in the
 # detector plane, and a calibrated PixelSpacing is there for some devices only.
 SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
+FACTOR = "EstimatedRadiographicMagnificationFactor"
 MEASURES = "PixelMeasuresSequence"
 DETECTOR_PLANE = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # Contact views are at 1.05 to 1.1, magnification views at 1.5 to 2.
@@ -73,6 +74,25 @@ def spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
     return tuple(filter(None, found))
 
 
+def plausible(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
+    """Those of `spacings` that a mammogram may have: with others a table's is not compared. The
+    detector's spacing divided by the magnification of a contact view is among them."""
+    stated = spacings(header, frame)
+    factor = magnification(header)
+    if factor is not None and 1 < factor <= MAGNIFIED_FROM:
+        stated += tuple(
+            (f"{field} / {FACTOR}", row / factor, column / factor)
+            for field, row, column in stated
+            if field in DETECTOR_PLANE
+        )
+    found = []
+    for field, row, column in stated:
+        with contextlib.suppress(InputError):
+            check_pixel_um((row, column), field)
+            found.append((field, row, column))
+    return tuple(found)
+
+
 def spacing_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
     """What the header's spacings say of each other where they differ without contradiction."""
     notes = []
@@ -84,7 +104,7 @@ def spacing_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
 
 def magnification(header: Dataset) -> float | None:
     """EstimatedRadiographicMagnificationFactor; None where it is absent or no positive number."""
-    return _positive(header, "EstimatedRadiographicMagnificationFactor")
+    return _positive(header, FACTOR)
 
 
 def is_magnified(header: Dataset) -> bool:
@@ -121,7 +141,7 @@ def magnification_notes(header: Dataset) -> tuple[Note, ...]:
     elif factor and by_distance and abs(factor / by_distance - 1) > SAME_FACTOR:
         if (factor > MAGNIFIED_FROM) != (by_distance > MAGNIFIED_FROM):
             raise InputError(
-                f"EstimatedRadiographicMagnificationFactor is {factor:g}, but the distances of"
+                f"{FACTOR} is {factor:g}, but the distances of"
                 f" source, patient and detector say {by_distance:.3g}: only one of them is that of"
                 " a magnification view; correct the header, or leave the image out"
             )
