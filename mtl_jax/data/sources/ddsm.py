@@ -141,6 +141,8 @@ def _lesion_view(
         repairs.append("outline reaches beyond the film")
     if one.outlines != one.outlines_promised:
         repairs.append("TOTAL_OUTLINES is not the number of outlines")
+    if one.surplus:
+        repairs.append("the OVERLAY file holds more abnormalities than TOTAL_ABNORMALITIES")
     return LesionView(
         collection="ddsm",
         image_path=image,
@@ -157,6 +159,9 @@ def _lesion_view(
         bits=film.bits,
         curve=curve,
         note="; ".join(repairs),
+        noted=""
+        if film.overlay
+        else "the .ics file says NON_OVERLAY, and an OVERLAY file is there",
     )
 
 
@@ -178,7 +183,9 @@ def _link(views: list[LesionView]) -> list[LesionView]:
 
 
 def _decisions(views: list[LesionView]) -> tuple[str, ...]:
-    notes = Counter(part for view in views for part in view.note.split("; ") if part)
+    notes = Counter(
+        part for view in views for part in f"{view.note}; {view.noted}".split("; ") if part
+    )
     apart = sum(view.lesion_id.count("-") == 2 for view in views)
     curves = Counter(view.curve for view in views)
     return (
