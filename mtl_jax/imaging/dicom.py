@@ -17,11 +17,25 @@ from mtl_jax.imaging.dicom_facts import facts
 from mtl_jax.imaging.stored import MAX_PIXELS, Stored
 from mtl_jax.nouns import InputError
 
+SUFFIXES = (".dcm", ".dicom")  # a file so named that is no DICOM is answered as such
+MARK, MARK_AT = b"DICM", 128
 
-def read(path: Path, frame: int, max_pixels: int) -> Stored:
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is DICOM by its content, or claims to be by its name."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(MARK_AT + len(MARK))[MARK_AT:] == MARK
+    except OSError:
+        return False
+
+
+def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None) -> Stored:
     """As `read_with_record`, without the record, looked up only where asked, and naming no file in
     its errors."""
-    header, record, values = _decoded(path, frame, max_pixels)
+    header, record, values = _decoded(path, frame or 0, max_pixels)
     table, bits, decided = dicom_density.table(header, record)
     made = decided["polarity"] != "as stored" or bits != record["bits_stored"]
     padding = dicom_density.padding(header, len(table))
@@ -29,6 +43,11 @@ def read(path: Path, frame: int, max_pixels: int) -> Stored:
         _level(table, padding, np.bincount(values.ravel(), minlength=len(table)))
     patient = dicom_header.patient_id(header)
     return Stored(values, bits, table, made, record["magnified"], patient)
+
+
+def read_values(path: Path, max_pixels: int) -> np.ndarray:
+    """Stored values (H, W) of the one frame of a file, without inversion or look-up tables."""
+    return _decoded(path, 0, max_pixels)[2]
 
 
 def read_with_record(

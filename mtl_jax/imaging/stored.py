@@ -28,12 +28,13 @@ class Header(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Stored values (H, W), whole numbers or float32; the bit depth of their gray; the gray
-    (levels,) float32 that each value is worth (None: the value itself); whether that gray was made
-    on the way, so that nobody can say its depth otherwise; whether its header says that it is a
+    """Stored values (H, W), whole numbers or float32; the bit depth of their gray, a depth that the
+    table gives included; the gray (levels,) float32 that each value is worth (None: the value
+    itself); whether that gray is another than the value (inverted, a logarithm, a look-up table),
+    so that no polarity or curve may be applied once more; whether its header says that it is a
     magnification view; the PatientID in its header, '' where there is none, which is compared
-    and never written; the facts of a DICOM header that a table may contradict; and what was
-    noticed while reading.
+    and never written; the facts of a DICOM header that a table may contradict; what was noticed
+    while reading; and the stored values [first, stop) that are padding.
 
     A mammogram has millions of pixels and a lesion's surroundings a few hundred thousand: what is
     done a pixel is done to those alone.
@@ -47,6 +48,12 @@ class Stored(NamedTuple):
     patient_id: str = ""
     header: Header | None = None
     notes: tuple[Note, ...] = ()
+    padding: tuple[int, int] = (0, 0)
+
+    @property
+    def depth(self) -> int:
+        """Bits of the stored values, where `bits` is that of the gray."""
+        return self.bits if self.table is None else (len(self.table) - 1).bit_length()
 
     def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """The gray (h, w) float32 of a part, bright where the file means bright."""
