@@ -124,7 +124,7 @@ def test_what_gives_no_box_says_why() -> None:
             mask.box_of(values, shape)
         return str(caught.value)
 
-    assert "90x120 pixels, its image 120x90" in reason(ellipse(), SHAPE[::-1])
+    assert "(90, 120) pixels, its image has (120, 90)" in reason(ellipse(), SHAPE[::-1])
     assert "empty: no value is above 0" in reason(np.zeros(SHAPE))
     assert "empty" in reason(np.full(SHAPE, -1.0))
     assert "from border to border" in reason(1 - ellipse())

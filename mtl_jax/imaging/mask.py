@@ -32,27 +32,29 @@ def read_box(path: Path, shape: Sequence[int]) -> tuple[Box, tuple[Note, ...]]:
     `shape` is that of its image. InputError gives the reason and the cure: the file cannot be read,
     has another size, is empty, covers the image from border to border, or is no mask of one lesion.
     """
-    return box_of(read_raw(path), shape)
+    return box_of(read_raw(path), shape, f"the mask {path.name}")
 
 
-def box_of(values: np.ndarray, shape: Sequence[int]) -> tuple[Box, tuple[Note, ...]]:
-    """As `read_box`, of stored values (H, W) of any type."""
+def box_of(
+    values: np.ndarray, shape: Sequence[int], name: str = "the mask"
+) -> tuple[Box, tuple[Note, ...]]:
+    """As `read_box`, of stored values (H, W) of any type; `name` is for messages."""
     if values.shape != tuple(shape):
-        raise InputError(f"the mask has {_size(values.shape)} pixels, its image {_size(shape)}")
+        raise InputError(f"{values.shape} pixels, its image has {tuple(shape)}")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InputError("the mask holds values that are not finite")
+        raise InputError(f"{name} holds values that are not finite")
     largest = values.max(initial=0)
     if not largest > 0:
-        raise InputError("the mask is empty: no value is above 0")
+        raise InputError(f"{name} is empty: no value is above 0")
     inside = values > 0
     notes = []
     if (inside & (values < largest)).any():
-        inside = _cut(values, float(largest))
+        inside = _cut(values, float(largest), name)
         notes.append(Note(CUT))
     box = _box(inside)
     if box == (0, 0, *shape):
         raise InputError(
-            "the mask reaches from border to border of its image: what is above 0 is inside, so"
+            f"{name} reaches from border to border of its image: what is above 0 is inside, so"
             " invert it if it is the other way round, or give a box"
         )
     parts = _parts(inside[box[0] : box[2], box[1] : box[3]])
@@ -62,7 +64,7 @@ def box_of(values: np.ndarray, shape: Sequence[int]) -> tuple[Box, tuple[Note, .
     return (top, left, bottom, right), tuple(notes)
 
 
-def _cut(values: np.ndarray, largest: float) -> np.ndarray:
+def _cut(values: np.ndarray, largest: float, name: str) -> np.ndarray:
     """Inside (H, W) of a mask of more than two values: from half of the largest on.
 
     Values between may stand only where compression or resampling puts them, near the border.
@@ -87,7 +89,7 @@ def _cut(values: np.ndarray, largest: float) -> np.ndarray:
         listed = ", ".join(f"{value:g}" for value in found[:4])
         more = ", ..." if len(found) > 4 else ""
         raise InputError(
-            f"the mask holds the values {listed}{more} over whole areas: save a mask of two values"
+            f"{name} holds the values {listed}{more} over whole areas: save a mask of two values"
             " for each lesion, 0 outside"
         )
     return inside
@@ -111,7 +113,3 @@ def _parts(inside: np.ndarray) -> int:
         return 1
     sizes = np.bincount(labels.ravel())[1:]
     return int((sizes >= LEAST_PART * sizes.max()).sum())
-
-
-def _size(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))

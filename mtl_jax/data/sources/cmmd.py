@@ -52,14 +52,14 @@ def collection(path: str, *, boxes: str | None) -> Collection:
         image = _image(root, row["image_path"], place)
         count[image] += 1
         item = f"{image.relative_to(root).as_posix()}-{count[image]}"
-        box, note = _box(row, image, place)
+        found = _located(row, image, place)
         try:
-            view = _lesion_view(image, box, row["lesion_id"] or item, breasts)
+            view = _lesion_view(image, found.box, row["lesion_id"] or item, breasts)
         except InputError as reason:
             left_out.append((item, str(reason)))
             continue
         _refuse_other_breast(lesions, view, place)
-        views.append(replace(view, note=note))
+        views.append(replace(view, note=found.note, where=place))
     left_out += [
         (image.relative_to(root).as_posix(), "no box")
         for image in sorted(root.rglob("*.dcm"))
@@ -164,7 +164,7 @@ def _image(root: Path, text: str, place: str) -> Path:
     return root / relative
 
 
-def _box(row: table.Row, image: Path, place: str) -> tuple[location.Box, str]:
+def _located(row: table.Row, image: Path, place: str) -> location.Located:
     cells = {kind: row[kind] for kind in BOX_KINDS} | {"mask_path": ""}
     cells["box"] = row["box"] or row["bbox"]
-    return location.box(cells, image, 0, mask=None, from_bottom=False, where=place)
+    return location.locate(cells, image, None, mask=None, from_bottom=False, where=place)
