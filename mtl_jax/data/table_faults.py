@@ -1,12 +1,14 @@
 """All that is wrong with the rows of one table, in one message. Knows no columns."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mtl_jax.nouns import InputError
 
 FAULTS_SHOWN = 10
+Value = TypeVar("Value")
 
 
 class TableFaults:
@@ -60,3 +62,30 @@ class TableFaults:
         rest = len(messages) - FAULTS_SHOWN
         more = f"; and {rest} more" if rest > 0 else ""
         raise InputError(f"{self._table}: {len(messages)} faults: {listed}{more}")
+
+
+class RowFaults:
+    """Collects all that is wrong with one row: a row of three faults should not take three tries.
+
+    faults = RowFaults(where)
+    view = faults.read(parse_view, row, where)  # None where parse_view raises InputError
+    side = faults.read(parse_side, row, where)
+    faults.check()
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._messages: list[str] = []
+
+    def read(self, parse: Callable[..., Value], *arguments: Any) -> Value | None:
+        """Return what `parse` makes of `arguments`, or keep its InputError and return None."""
+        try:
+            return parse(*arguments)
+        except InputError as error:
+            self._messages.append(str(error).removeprefix(f"{self._where}: "))
+            return None
+
+    def check(self) -> None:
+        """Raise one InputError of one line where any was kept."""
+        if self._messages:
+            raise InputError(f"{self._where}: {'; '.join(self._messages)}")

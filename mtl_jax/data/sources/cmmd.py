@@ -167,4 +167,4 @@ def _image(root: Path, text: str, place: str) -> Path:
 def _located(row: table.Row, image: Path, place: str) -> location.Located:
     cells = {kind: row[kind] for kind in BOX_KINDS} | {"mask_path": ""}
     cells["box"] = row["box"] or row["bbox"]
-    return location.locate(cells, image, None, mask=None, from_bottom=False, where=place)
+    return location.locate(cells, image, None, None, False, place)

@@ -29,8 +29,7 @@ def locate(
     cells: Mapping[str, str],
     image: Path,
     frame: int | None,
-    *,
-    mask: Path | None,
+    mask_path: Path | None,
     from_bottom: bool,
     where: str,
 ) -> Located:
@@ -44,8 +43,8 @@ def locate(
     if len(filled) != 1:
         raise InputError(f"{where}: fill exactly one of {', '.join(KINDS)}, not {len(filled)}")
     kind = filled[0]
-    if mask is not None:
-        return _of_mask(mask, image, frame, where)
+    if mask_path is not None:
+        return _of_mask(mask_path, image, frame, where)
     points, radius = _points(kind, cells[kind], where)
     rows, columns = points[:, 0], points[:, 1]
     if from_bottom:

@@ -3,12 +3,13 @@ and compares the rows of a lesion; manifest_rows.py reads them, location.py plac
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.data import patients
 from mtl_jax.data.sources import location, same_lesion
 from mtl_jax.data.sources.manifest_rows import OPTIONAL, REQUIRED, Row, read_rows
-from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.data.table_faults import RowFaults, TableFaults
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.checked import check_pixel_um
@@ -26,6 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "split": ("", "train", "test"),
     "intensity_kind": ("", "OD-linear", "raw-log", "presentation", "8bit"),
 }
+NEEDED = ("dataset", "patient_id", "lesion_id", "view")  # in the row of a lesion that is taken
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Columns with one value for all rows, and why.
 SHARED = {
@@ -52,18 +54,23 @@ def collection(path: str, outside: bool = False) -> Collection:
     shared: dict[str, list[tuple[str, str]]] = {column: [] for column in SHARED}
     for where, row in rows:
         with faults.collected(where):
-            for column in ("dataset", "patient_id", "lesion_id", "image_path"):
-                _require(bool(row[column]), f"{where}: {column} is empty")
-            row["namespace"] = patients.checked_namespace(row["namespace"], where)
+            truth = row["truth"].lower()
+            row_faults = RowFaults(where)
+            row_faults.read(_filled, row, NEEDED if truth in LABELS else NEEDED[:-1], where)
+            namespace = row_faults.read(patients.checked_namespace, row["namespace"], where)
+            if truth in LABELS:
+                view = row_faults.read(
+                    lesion_view, row, table.parent, where, LABELS[truth], outside
+                )
+            row_faults.check()
+            row["namespace"] = namespace
             for column, values in shared.items():
                 values.append((row[column], where))
-            truth = row["truth"].lower()
             if truth not in LABELS:
                 item = f"{row['patient_id']}/{row['lesion_id']}/{row['view']}"
                 left_out.append((item, f"truth {row['truth'] or '(empty)'}"))
-                continue
-            _require(bool(row["view"]), f"{where}: view is empty")
-            views.append(lesion_view(row, table.parent, where, LABELS[truth], outside))
+            else:
+                views.append(view)
     dataset, namespace = (_shared(column, shared[column], faults) for column in SHARED)
     views = same_lesion.checked(views, faults)
     faults.check()
@@ -109,33 +116,26 @@ def _decisions(name: str, header: list[str]) -> tuple[str, ...]:
 def lesion_view(row: Row, root: Path, where: str, label: int, outside: bool = False) -> LesionView:
     """The lesion view of one row of `read_rows`, its files in `root`, or anywhere if `outside`.
 
-    InputError names `where`.
+    InputError names `where`, and all cells of the row that cannot be used.
     """
-    view = row["view"].upper()
-    _require(
-        view in ("", *VIEWS),
-        f"{where}: view {row['view']!r} is none of {', '.join(VIEWS)}"
-        + ("; the side is for laterality" if view[1:] in VIEWS and view[:1] in "LR" else ""),
+    faults = RowFaults(where)
+    view = faults.read(_view, row, where)
+    choice = {column: faults.read(_choice, row, column, where) for column in CHOICES}
+    frame = faults.read(_whole, row, "frame", where)
+    bits = faults.read(_bits, row, where)
+    image, mask = (
+        faults.read(find_file, root, row[column], column, where, outside) if row[column] else None
+        for column in ("image_path", "mask_path")
     )
-    _require(
-        row["intensity_kind"] != "raw-linear",
-        f"{where}: intensity_kind raw-linear is proportional to exposure: take its logarithm first",
-    )
-    choice = {column: _choice(row, column, where) for column in CHOICES}
-    image = find_file(root, row["image_path"], "image_path", where, outside)
-    frame = _whole(row["frame"], "frame", where) if row["frame"] else None
-    pixel_um, spacing_source = _pixel_size(row, image, where)
-    bits = _whole(row["bits"], "bits", where) if row["bits"] else None
-    _require(bits is None or 1 <= bits <= 16, f"{where}: bits {bits} is not 1 to 16")
-    mask = row["mask_path"]
-    found = location.locate(
-        {kind: row[kind] for kind in location.KINDS},
-        image,
-        frame,
-        mask=find_file(root, mask, "mask_path", where, outside) if mask else None,
-        from_bottom=choice["coord_origin"] == "bottom_left",
-        where=where,
-    )
+    faults.read(_filled, row, ("image_path",), where)
+    size, found = None, None
+    if image is not None:
+        size = faults.read(_pixel_size, row, image, where)
+        if mask is not None or not row["mask_path"]:
+            from_bottom = choice["coord_origin"] == "bottom_left"
+            found = faults.read(location.locate, row, image, frame, mask, from_bottom, where)
+    faults.check()
+    pixel_um, spacing_source = size
     return LesionView(
         collection=row["dataset"],
         image_path=image,
@@ -157,6 +157,19 @@ def lesion_view(row: Row, root: Path, where: str, label: int, outside: bool = Fa
         noted=found.noted,
         where=where,
     )
+
+
+def _filled(row: Row, columns: Sequence[str], where: str) -> None:
+    empty = [column for column in columns if not row[column]]
+    _require(not empty, f"{where}: {', '.join(empty)} is empty")
+
+
+def _view(row: Row, where: str) -> str:
+    view = row["view"].upper()
+    side = "; the side is for laterality" if view[1:] in VIEWS and view[:1] in ("L", "R") else ""
+    listed = ", ".join(VIEWS)
+    _require(view in ("", *VIEWS), f"{where}: view {row['view']!r} is none of {listed}{side}")
+    return view
 
 
 def _pixel_size(row: Row, image: Path, where: str) -> tuple[tuple[float, float], str]:
@@ -181,17 +194,26 @@ def _pixel_size(row: Row, image: Path, where: str) -> tuple[tuple[float, float],
 def _choice(row: Row, column: str, where: str) -> str:
     valid = CHOICES[column]
     text = row[column] or valid[0]
+    _require(
+        (column, text) != ("intensity_kind", "raw-linear"),
+        f"{where}: intensity_kind raw-linear is proportional to exposure: take its logarithm first",
+    )
     listed = ", ".join(name for name in valid if name)
     _require(text in valid, f"{where}: {column} {text!r} is none of {listed}")
     return text
 
 
-def _whole(text: str, column: str, where: str) -> int:
-    _require(
-        text.isdecimal() and len(text) < 10,
-        f"{where}: {column} {text[:20]!r} is not a whole number",
-    )
-    return int(text)
+def _whole(row: Row, column: str, where: str) -> int | None:
+    text = row[column]
+    whole = text.isdecimal() and len(text) < 10
+    _require(whole or not text, f"{where}: {column} {text[:20]!r} is not a whole number")
+    return int(text) if text else None
+
+
+def _bits(row: Row, where: str) -> int | None:
+    bits = _whole(row, "bits", where)
+    _require(bits is None or 1 <= bits <= 16, f"{where}: bits {bits} is not 1 to 16")
+    return bits
 
 
 def _require(condition: bool, message: str) -> None:

@@ -61,6 +61,8 @@ def _once(rows: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
     same = []
     for view in rows:
         first = lesions.setdefault((view.case_id, view.lesion_id), view)
+        if _facts(first) != _facts(view):  # which is a fault of the lesion already
+            continue
         if first is not view:
             faults.add(
                 view.where,
