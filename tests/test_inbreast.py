@@ -166,7 +166,7 @@ def test_a_side_that_differs_is_a_repair(tmp_path: Path) -> None:
     table.write_text(table.read_text().replace(";R;CC;", ";L;CC;"))
     found = read(release)
     assert found.views[0].laterality == "R"
-    assert found.views[0].note == "table says L CC; file name taken"
+    assert found.views[0].note == "the table says another side or view, and the file name is taken (L CC)"
     assert any("differs from the file name in 1 lesion" in text for text in found.decisions)
 
 

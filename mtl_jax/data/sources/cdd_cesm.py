@@ -8,11 +8,13 @@ are left out.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax.data.sources import table, via
 from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.imaging.checked import check_pixel_um
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 IMAGES = "Low energy images of CDD-CESM"
@@ -47,6 +49,7 @@ def collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) 
             f"cdd_cesm: pixel_um is {pixel_um}, and its JPEG files do not say their pixel size:"
             " set config.data.cdd_cesm.pixel_um (um, at most 200)"
         )
+    check_pixel_um((pixel_um, pixel_um), "config.data.cdd_cesm.pixel_um")
     root = table.root_with(path, IMAGES, "cdd_cesm")
     # The tables are downloaded one by one and stand beside the images or above them.
     top = Path(path)
@@ -57,7 +60,7 @@ def collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) 
     left_out = [(name, UNNAMED) for name in unnamed]
     drawn: Counter[str] = Counter()
     boxes: set[tuple[str, via.Box]] = set()
-    for name, region in _regions(regions):
+    for place, name, region in _regions(regions):
         drawn[name] += 1
         item = f"{name}-{drawn[name]}"
         reason = _reason_to_leave_out(name, files, facts, findings)
@@ -69,7 +72,8 @@ def collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) 
             left_out.append((item, reason))
         else:
             boxes.add((name, region))
-            views.append(_lesion_view(item, files[name], region, facts[name], pixel_um))
+            view = _lesion_view(item, files[name], region, facts[name], pixel_um)
+            views.append(replace(view, where=place))
     left_out += [(name, "no region drawn") for name in facts if name not in drawn]
     left_out += [
         (name, "image without a row in the table")
@@ -147,14 +151,15 @@ def _noted(name: re.Match[str], row: table.Row) -> str:
     return "; ".join(f"the image's name and the column {column} differ" for column in others)
 
 
-def _regions(listing: Path) -> list[tuple[str, via.Box | str]]:
-    """The image's name and the box of each region drawn, or the reason why it has none."""
-    found: list[tuple[str, via.Box | str]] = []
+def _regions(listing: Path) -> list[tuple[str, str, via.Box | str]]:
+    """Line, image's name and box of each region drawn, or the reason why it has none."""
+    found: list[tuple[str, str, via.Box | str]] = []
     faults = TableFaults(listing)
     columns = ("#filename", "region_shape_attributes")
     for place, row in table.read(listing, columns, faults=faults):
         try:
-            found.append((_stem(row["#filename"]), via.box(row["region_shape_attributes"])))
+            box = via.box(row["region_shape_attributes"])
+            found.append((place, _stem(row["#filename"]), box))
         except ValueError as error:
             faults.add(place, f"region_shape_attributes: {error}")
     faults.check()
