@@ -101,6 +101,19 @@ def test_damaged_info(tmp_path: Path, info: str, reason: str) -> None:
         mini_mias.collection(str(mias_folder(tmp_path, info)), classes=MASSES)
 
 
+def test_a_circle_of_mini_mias_listed_twice_counts_once(tmp_path: Path) -> None:
+    info = INFO + "mdb002 D CIRC M 5 69 30\n"
+    found = mini_mias.collection(str(mias_folder(tmp_path, info)), classes=MASSES)
+    assert len(found.views) == 4
+    assert ("mdb002-2", "the same circle of the same film stands above") in found.left_out
+    info = INFO + "mdb002 G CIRC B 5 69 30\nmdb001 G CIRC X 1 2 3\n"
+    with pytest.raises(InputError) as failure:
+        mini_mias.collection(str(mias_folder(tmp_path, info)), classes=MASSES)
+    text = str(failure.value)
+    assert "Info.txt: 2 faults: (1) line 13: the same circle has another severity above" in text
+    assert "(2) line 14: expected severity" in text
+
+
 def test_mini_mias_without_folder_table_or_class(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder .*absent"):
         mini_mias.collection(str(tmp_path / "absent"), classes=MASSES)

@@ -150,11 +150,16 @@ def _lesions(
         return []
     views = []
     spacing = None
+    drawn: list[object] = []
     for number, (name, points) in enumerate(osirix.outlines(outlines), start=1):
         item = f"{image.number}-{number}"
         if reason := _reason_to_leave_out(name, len(points), image.birads, kinds):
             left_out.append((item, reason))
             continue
+        if points in drawn:
+            left_out.append((item, "the same outline stands above"))
+            continue
+        drawn.append(points)
         spacing = spacing or _spacing(image.path)
         columns, rows = zip(*points, strict=True)
         views.append(
