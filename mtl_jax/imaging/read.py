@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax.imaging import dicom, formats
 from mtl_jax.imaging.formats import FLOAT_BITS, Raw
-from mtl_jax.imaging.stored import MAX_PIXELS, Stored
+from mtl_jax.imaging.stored import MAX_PIXELS, Stored, check_fit
 from mtl_jax.nouns import InputError
 
 __all__ = ["FLOAT_BITS", "READERS", "read_image", "read_raw", "read_stored"]
@@ -99,12 +99,3 @@ def _stored(raw: Raw, bits: int | None) -> Stored:
     check_fit(values, depth)
     table = np.arange((1 << depth) - 1, -1, -1, dtype=np.float32)
     return Stored(values, depth, table, made=True)
-
-
-def check_fit(values: np.ndarray, bits: int) -> None:
-    """Reject stored values beyond a bit depth."""
-    largest = int(values.max())
-    if largest >= 1 << bits:
-        raise InputError(
-            f"its largest stored value, {largest}, does not fit {bits} bits: correct bits"
-        )

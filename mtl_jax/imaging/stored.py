@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.nouns import Note
+from mtl_jax.nouns import InputError, Note
 
 # More than any mammogram holds (24x30 cm at 42 um: 41 million): beyond it a header is absurd.
 MAX_PIXELS = 80_000_000
@@ -34,7 +34,8 @@ class Stored(NamedTuple):
     so that no polarity or curve may be applied once more; whether its header says that it is a
     magnification view; the PatientID in its header, '' where there is none, which is compared
     and never written; the facts of a DICOM header that a table may contradict; what was noticed
-    while reading; and the stored values [first, stop) that are padding.
+    while reading; the stored values [first, stop) that are padding; and the bit depth of the stored
+    values where their gray has another.
 
     A mammogram has millions of pixels and a lesion's surroundings a few hundred thousand: what is
     done a pixel is done to those alone.
@@ -49,11 +50,12 @@ class Stored(NamedTuple):
     header: Header | None = None
     notes: tuple[Note, ...] = ()
     padding: tuple[int, int] = (0, 0)
+    stored_bits: int | None = None
 
     @property
     def depth(self) -> int:
         """Bits of the stored values, where `bits` is that of the gray."""
-        return self.bits if self.table is None else (len(self.table) - 1).bit_length()
+        return self.stored_bits or self.bits
 
     def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """The gray (h, w) float32 of a part, bright where the file means bright."""
@@ -67,3 +69,12 @@ class Stored(NamedTuple):
             return float(low), float(high)
         between = self.table[int(low) : int(high) + 1]
         return float(between.min()), float(between.max())
+
+
+def check_fit(values: np.ndarray, bits: int) -> None:
+    """Reject stored values beyond a bit depth."""
+    largest = int(values.max(initial=0))
+    if largest >= 1 << bits:
+        raise InputError(
+            f"its largest stored value, {largest}, does not fit {bits} bits: correct bits"
+        )
