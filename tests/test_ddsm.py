@@ -217,6 +217,23 @@ def test_abnormalities_beyond_the_stated_total_are_all_read(tmp_path: Path) -> N
         ddsm_overlay.read(path)
 
 
+@pytest.mark.parametrize(("stated", "bits"), [(12, 12), (16, 12), (11, 11)])
+def test_bits_of_the_stream_against_those_of_the_ics_file(
+    tmp_path: Path, stated: int, bits: int
+) -> None:
+    home = make_case(tmp_path, {"LEFT_CC": Film(blank(), [Lesion((10, 10, 20, 20))])})
+    (path,) = home.glob("*.ics")
+    path.write_text(path.read_text().replace("BITS_PER_PIXEL 12", f"BITS_PER_PIXEL {stated}"))
+    found = read(tmp_path)
+    text = "the .ics file and the film's stream state different bits"
+    noted = "" if stated == 12 else f"{text} ({stated} and 12, {bits} taken)"
+    assert [(view.bits, view.noted, view.note) for view in found.views] == [(bits, noted, "")]
+    assert any(text in one for one in found.decisions) == (stated != 12)
+    (film,) = home.glob("*.LJPEG")
+    film.write_bytes(b"no film")
+    assert [view.bits for view in read(tmp_path).views] == [stated]
+
+
 def test_every_genuine_overlay_file_is_read(shared: Path) -> None:
     """Against a second reading of the text: by lines, with NumPy."""
     steps = np.array([(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)])

@@ -404,7 +404,7 @@ def test_all_faults_of_all_rows_are_listed_at_once(tmp_path: Path) -> None:
         "laterality; bits 99 is not 1 to 16; pixel_um: pixel size 0.1 x 0.1 um",
         "(2) line 4: bits 'x' is not a whole number; image_path: no such file 'gone.pgm'",
         "(3) line 5: the same lesion in the same image is listed twice, first in line 2",
-        "(4) line 6: dataset 'yours' differs from 'mine' of most rows",
+        "(4) line 6: dataset 'yours' differs from the rows above, which say 'mine'; a mani",
         "(5) line 8: patient_id is empty",
     ):
         assert part in text
@@ -533,3 +533,9 @@ def test_sources_are_listed_by_name() -> None:
     for spec in ("mini_mias", "mini_mias:", ":x"):
         with pytest.raises(InputError, match="write name:path, as in mini_mias:"):
             ingest.load(spec, Path("cache"), BACKGROUND, {})
+
+
+def test_the_dataset_of_most_rows_is_that_of_the_manifest(tmp_path: Path) -> None:
+    rows = [BASE | {"lesion_id": str(n), "dataset": "mine" if n else "my"} for n in range(4)]
+    with pytest.raises(InputError, match="m.csv line 2: dataset 'my' differs from the rows below"):
+        read_manifest(tmp_path, *rows)

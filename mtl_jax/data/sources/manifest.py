@@ -92,12 +92,15 @@ def _shared(column: str, values: list[tuple[str, str]], faults: TableFaults) -> 
     counts = Counter(value for value, _ in values)
     usual = max(counts, key=lambda value: counts[value])
     first = {value: where for value, where in reversed(values)}
+    order = list(dict.fromkeys(value for value, _ in values))
     for value, where in first.items():
         if value != usual:
+            others = "above" if order.index(usual) < order.index(value) else "below"
             rows = f" and {counts[value] - 1} more rows" if counts[value] > 1 else ""
             faults.add(
                 where,
-                f"{column} {value!r}{rows} differs from {usual!r} of most rows; {SHARED[column]}",
+                f"{column} {value!r}{rows} differs from the rows {others}, which say {usual!r};"
+                f" {SHARED[column]}",
             )
     if column == "dataset" and not _NAME.fullmatch(usual):
         faults.add(first[usual], f"dataset {usual!r}: use letters, digits _-.")
