@@ -91,7 +91,7 @@ def test_a_new_process_without_the_run_gives_the_pipelines_own_scores(
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     lesions = table(tmp_path / "lesions.csv", rows)
     command = [sys.executable, "tools/score.py", handed.model, handed.films]
-    command += ["--lesions", lesions, "--out", tmp_path / "out"]
+    command += ["--lesions", lesions, "--out", tmp_path / "out", "--keep-ids"]
     ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert "research only" in ended.stdout and "phantom" in ended.stdout

@@ -8,6 +8,7 @@ scores.html                 all of it on one page that opens offline
 
 import base64
 import csv
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -75,6 +76,13 @@ def record(model: Model, task: str, lesions: Sequence[LesionScore]) -> dict[str,
     }
 
 
+def fingerprint(found: dict[str, Any]) -> str:
+    """Return what names the lookup table of these lesions' pseudonyms."""
+    ids = [[line["case_id"], line["lesion_id"]] for line in found["lesions"]]
+    ids += [[view["image"]] for line in found["lesions"] for view in line["views"]]
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
+
 def render(model: Model, found: dict[str, Any], images: dict[str, bytes]) -> str:
     """The page; whatever comes from files is escaped by the template."""
     environment = jinja2.Environment(
@@ -98,6 +106,7 @@ def _lesion(model: Model, lesion: LesionScore) -> dict[str, Any]:
         "truth": TRUTH.get(lesion.label, ""),
         "score": lesion.score,
         "probability": _known(lesion.probability),
+        "prevalence": _prevalence(model, lesion),
         "percentile_benign": _known(lesion.percentile_benign),
         "percentile_malignant": _known(lesion.percentile_malignant),
         "called_malignant_at": [
@@ -109,6 +118,13 @@ def _lesion(model: Model, lesion: LesionScore) -> dict[str, Any]:
         "flags": list(lesion.flags),
         "views": [_view(view) for view in lesion.views],
     }
+
+
+def _prevalence(model: Model, lesion: LesionScore) -> float | None:
+    """For which the probability holds; None where there is no probability."""
+    if math.isnan(lesion.probability):
+        return None
+    return model.about["calibration"]["lesion"]["prevalence"]
 
 
 def _view(view: ViewScore) -> dict[str, Any]:
@@ -124,6 +140,7 @@ def _view(view: ViewScore) -> dict[str, Any]:
         "score": view.score,
         "probability": _known(view.probability),
         "flags": list(view.flags),
+        "notes": list(view.asked.notes),
     }
 
 

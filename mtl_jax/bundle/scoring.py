@@ -1,5 +1,6 @@
 """Every lesion asked for, scored and put beside the training lesions. It writes nothing."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from mtl_jax.bundle import ranges
 from mtl_jax.bundle.lesions import Asked
 from mtl_jax.bundle.model import Model, Neighbour
 from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import InputError
+from mtl_jax.nouns import UNKNOWN, InputError
 
 STEPS = 16  # of the integrated gradients of a map of evidence
 
@@ -103,12 +104,21 @@ def _regions(model: Model, asked: Sequence[Asked]) -> tuple[np.ndarray, np.ndarr
         by_image.setdefault((one.view.image_path, one.view.frame), []).append(i)
     counts = np.zeros((len(asked), 128, 128), np.int16)
     outside = np.zeros(len(asked))
+    seen: dict[tuple, Asked] = {}
     for (path, frame), rows in by_image.items():
         try:
             image = read_stored(path, frame)
         except InputError as error:
             raise InputError(f"{asked[rows[0]].where}: {error}") from error
+        digest = _digest(image.values)
         for i in rows:
+            view = asked[i].view
+            same = seen.setdefault((view.case_id, view.lesion_id, digest), asked[i])
+            if same is not asked[i]:
+                raise InputError(
+                    f"{asked[i].where}: the same image as in {same.where} under another name: it"
+                    " would count twice in its lesion; delete a row"
+                )
             try:
                 found = bundles.cut(
                     image, [asked[i].view], model.about["preprocessing"]["background"]
@@ -117,6 +127,12 @@ def _regions(model: Model, asked: Sequence[Asked]) -> tuple[np.ndarray, np.ndarr
                 raise InputError(f"{asked[i].where}: {error}") from error
             counts[i], outside[i] = found[0][0], found[1][0]
     return counts, outside
+
+
+def _digest(values: np.ndarray) -> bytes:
+    digest = hashlib.blake2b(f"{values.dtype} {values.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(values).data)
+    return digest.digest()
 
 
 def _size_mm(one: Asked) -> tuple[float, float]:
@@ -129,6 +145,8 @@ def _lesion(
     model: Model, task: str, views: Sequence[ViewScore], features: np.ndarray
 ) -> LesionScore:
     first = views[0].asked.view
+    # The table may give the truth in some rows of a lesion alone; never two (bundle/lesions.py).
+    labels = [view.asked.view.label for view in views]
     score = float(np.mean([view.score for view in views]))
     nearest = model.nearest(features)
     flags = list(dict.fromkeys(flag for view in views for flag in view.flags))
@@ -140,7 +158,7 @@ def _lesion(
     return LesionScore(
         first.case_id,
         first.lesion_id,
-        first.label,
+        next((label for label in labels if label != UNKNOWN), UNKNOWN),
         score,
         float(model.probability([score], "lesion", task)[0]),
         model.percentile(score, 0, task),
