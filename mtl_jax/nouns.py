@@ -16,6 +16,23 @@ class InputError(Exception):
     """The user's input is at fault: one line that names the file or field and the cure."""
 
 
+class Note(NamedTuple):
+    """What was noticed about the facts of an image that contradict each other or look wrong.
+
+    `kind` is a short fixed sentence, so that notes can be counted; `detail` holds the numbers of
+    this image. `corrected`: a value was replaced by a stated rule; otherwise nothing was changed.
+    Neither text holds an id or a file name.
+    """
+
+    kind: str
+    detail: str = ""
+    corrected: bool = False
+
+    @property
+    def text(self) -> str:
+        return f"{self.kind} ({self.detail})" if self.detail else self.kind
+
+
 @dataclass(frozen=True)
 class LesionView:
     """One lesion seen in one image: what a source yields, before any pixel is read.
@@ -39,9 +56,15 @@ class LesionView:
     bits: int | None = None  # stored bit depth; None: as the file says
     dark_is_dense: bool = False  # True: stored gray falls as density rises
     curve: str = ""  # how stored gray becomes density: a name in imaging.density; '': as stored
-    frame: int = 0  # of a multi-frame image
+    frame: int | None = None  # of a multi-frame image; None: not stated, the image has one
     split: str = ""  # official split: train, test or ''
-    note: str = ""
+    note: str = ""  # what was corrected; strict rules refuse it
+    noted: str = ""  # what was noticed and left as it is
+    where: str = ""  # table and line, for messages to the user; in no record
+
+    @property
+    def frame_number(self) -> int:
+        return self.frame or 0
 
 
 @dataclass(frozen=True)
