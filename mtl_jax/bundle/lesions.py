@@ -15,7 +15,7 @@ from mtl_jax.data.privacy import Pseudonyms
 from mtl_jax.data.sources import location, manifest
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read import READERS
-from mtl_jax.nouns import UNKNOWN, InputError, LesionView
+from mtl_jax.nouns import UNKNOWN, InputError, LesionView, Note
 
 NEEDED = ("image_path", "lesion_id")
 SAME_SPACING = 0.01  # what a table and a header may differ in
@@ -34,7 +34,7 @@ class Asked(NamedTuple):
     where: str
     header: dict
     side_source: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[Asked]:
@@ -110,7 +110,7 @@ def _refuse_merged(asked: Sequence[Asked], with_patient: Sequence[bool]) -> None
         view = one.view
         lesion = view.case_id, view.lesion_id
         image = os.path.realpath(view.image_path)
-        same = images.setdefault((*lesion, image, view.frame or 0), one)
+        same = images.setdefault((*lesion, image, view.frame_number), one)
         if same is not one:
             raise InputError(
                 f"{one.where}: lesion {view.lesion_id} in this image is listed already"
@@ -206,7 +206,7 @@ def _fill(
     row["patient_id"] = row["patient_id"] or row["lesion_id"]
 
 
-def _notes(row: dict[str, str], header: dict, path: Path, where: str) -> tuple[str, ...]:
+def _notes(row: dict[str, str], header: dict, path: Path, where: str) -> tuple[Note, ...]:
     """What row and header say differently. InputError where the ROI or the side depends on it and
     neither is decisive."""
     notes = []
@@ -224,10 +224,8 @@ def _notes(row: dict[str, str], header: dict, path: Path, where: str) -> tuple[s
                     f"{where}: {differ}: correct the table, leave pixel_um empty, or say in"
                     " spacing_source where it is from"
                 )
-            notes.append(
-                f"pixel size {row['pixel_um']} um as given; its header says"
-                f" {said[0]:g};{said[1]:g} um"
-            )
+            numbers = f"{given[0]:g};{given[-1]:g} um, header {said[0]:g};{said[1]:g} um"
+            notes.append(Note("the table's pixel size is not the header's", numbers))
     side, source = header.get("laterality", ""), header.get("laterality_source", "")
     if row["laterality"] in ("L", "R") and side and row["laterality"] != side:
         if source in SIDE_TAGS:
@@ -235,10 +233,14 @@ def _notes(row: dict[str, str], header: dict, path: Path, where: str) -> tuple[s
                 f"{where}: laterality {row['laterality']} is not what the header of {path.name}"
                 f" says ({source} {side}): correct the table, or leave laterality empty"
             )
-        notes.append(f"side {row['laterality']} as given; {source} says {side}")
+        detail = f"{row['laterality']}, {source} {side}"
+        notes.append(
+            Note("the table's side is not that of the image's orientation or name", detail)
+        )
     hung = header.get("view", "")
     if row["view"] and hung and row["view"].upper() != hung:
-        notes.append(f"view {row['view'].upper()} as given; {header['view_source']} says {hung}")
+        detail = f"{row['view'].upper()}, {header['view_source']} {hung}"
+        notes.append(Note("the table's view is not the header's", detail))
     return tuple(notes)
 
 

@@ -140,7 +140,7 @@ def _view(view: ViewScore) -> dict[str, Any]:
         "score": view.score,
         "probability": _known(view.probability),
         "flags": list(view.flags),
-        "notes": list(view.asked.notes),
+        "notes": [note.text for note in view.notes],
     }
 
 

@@ -12,14 +12,15 @@ from mtl_jax.bundle import ranges
 from mtl_jax.bundle.lesions import Asked
 from mtl_jax.bundle.model import Model, Neighbour
 from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import UNKNOWN, InputError
+from mtl_jax.nouns import UNKNOWN, InputError, Note
 
 STEPS = 16  # of the integrated gradients of a map of evidence
 
 
 class ViewScore(NamedTuple):
     """One lesion in one image. `counts` (128, 128) int16 is its region; `evidence` (128, 128)
-    float32, or None, what each pixel adds to the log odds of malignant. NaN: not calibrated."""
+    float32, or None, what each pixel adds to the log odds of malignant. `notes`: what in the facts
+    of the image was noticed. NaN: not calibrated."""
 
     asked: Asked
     score: float
@@ -27,6 +28,7 @@ class ViewScore(NamedTuple):
     flags: tuple[str, ...]
     counts: np.ndarray
     evidence: np.ndarray | None
+    notes: tuple[Note, ...] = ()
 
 
 class LesionScore(NamedTuple):
@@ -52,7 +54,7 @@ def score(
     InputError, with the line of the table: an image that cannot be read, a box outside it.
     """
     name = model.task(task)
-    counts, outside = _regions(model, asked)
+    counts, outside, noticed = _regions(model, asked)
     scores, features = model.look(counts, name)
     measured = ranges.measure(
         counts,
@@ -76,6 +78,7 @@ def score(
             tuple(flags[i]),
             counts[i],
             explain(model, counts[i], name) if evidence else None,
+            (*one.notes, *noticed[i]),
         )
         for i, one in enumerate(asked)
     ]
@@ -97,13 +100,17 @@ def explain(model: Model, counts: np.ndarray, task: str | None = None) -> np.nda
     return integrated(model.network, model.params, gray, model.tasks.index(name), STEPS)
 
 
-def _regions(model: Model, asked: Sequence[Asked]) -> tuple[np.ndarray, np.ndarray]:
-    """Regions (n, 128, 128) int16 and the fraction (n,) of each outside; each image read once."""
+def _regions(
+    model: Model, asked: Sequence[Asked]
+) -> tuple[np.ndarray, np.ndarray, list[tuple[Note, ...]]]:
+    """Regions (n, 128, 128) int16, the fraction (n,) of each outside, and what was noticed in the
+    image of each; each image read once."""
     by_image: dict[tuple, list[int]] = {}
     for i, one in enumerate(asked):
         by_image.setdefault((one.view.image_path, one.view.frame), []).append(i)
     counts = np.zeros((len(asked), 128, 128), np.int16)
     outside = np.zeros(len(asked))
+    noticed: list[tuple[Note, ...]] = [()] * len(asked)
     seen: dict[tuple, Asked] = {}
     for (path, frame), rows in by_image.items():
         try:
@@ -125,8 +132,8 @@ def _regions(model: Model, asked: Sequence[Asked]) -> tuple[np.ndarray, np.ndarr
                 )
             except InputError as error:
                 raise InputError(f"{asked[i].where}: {error}") from error
-            counts[i], outside[i] = found[0][0], found[1][0]
-    return counts, outside
+            counts[i], outside[i], noticed[i] = found[0][0], found[1][0], image.notes
+    return counts, outside, noticed
 
 
 def _digest(values: np.ndarray) -> bytes:

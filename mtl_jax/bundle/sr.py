@@ -39,7 +39,7 @@ def check(model: Model, asked: Sequence[Asked]) -> None:
     """Raise InputError, before any work is done, where a report could not be made.
 
     Every report is made once with made-up scores: an image that is no DICOM, a header without what
-    a report refers to, a header that names two sides, or no highdicom are found here.
+    a report refers to, or no highdicom are found here.
     """
     if find_spec("highdicom") is None:
         raise InputError(NEEDS)
@@ -54,7 +54,6 @@ def check(model: Model, asked: Sequence[Asked]) -> None:
             )
         if path not in headers:
             headers[path] = _header(path)
-        _refuse_two_sides(one, headers[path])
         probability = float(model.probability([0.5], "lesion")[0])
         view = ViewScore(one, 0.5, 0.5, (), np.zeros(0), None)
         ids = one.view.case_id, one.view.lesion_id, UNKNOWN
@@ -109,9 +108,9 @@ def _field_at_fault(model: Model, found: Sequence[Found]) -> str:
     """Return the name of the field without whose value the report can be made."""
     header = found[0][2]
     for keyword in TYPE_2:
-        changed = pydicom.Dataset(header)
-        setattr(changed, keyword, "")
         try:
+            changed = _without(header, (keyword,))
+            setattr(changed, keyword, "")
             _identified(sr_content.report(model, [(*one[:2], changed) for one in found]))
         except Exception as error:
             del error
@@ -136,33 +135,24 @@ def _header(path: Path) -> Dataset:
     return header
 
 
-def _refuse_two_sides(one: Asked, header: Dataset) -> None:
-    """Raise InputError where fields of the header that name the side do not agree."""
-    anatomy = dicom_header.first_item(header, "SharedFunctionalGroupsSequence")
-    anatomy = dicom_header.first_item(anatomy, "FrameAnatomySequence")
-    places = [(header, "ImageLaterality"), (header, "Laterality"), (anatomy, "FrameLaterality")]
-    sides = {}
-    for dataset, keyword in places:
-        side = dicom_header.SIDES.get(str(dataset.get(keyword) or "").strip().upper())
-        if side:
-            sides[keyword] = side
-    if len(set(sides.values())) > 1:
-        said = ", ".join(f"{keyword} {side}" for keyword, side in sides.items())
-        raise InputError(
-            f"{one.where}: {one.name}: its header names two sides ({said}): correct the header, or"
-            " leave out --sr"
-        )
-
-
 def _identified(report: Dataset) -> Dataset:
     """Name the report by its whole content but the time: sent twice, a PACS keeps one."""
-    content, file = pydicom.Dataset(report), io.BytesIO()
-    for keyword in OF_THE_FILE:
-        if keyword in content:
-            delattr(content, keyword)
-    pydicom.dcmwrite(file, content, implicit_vr=True, little_endian=True)
+    for maker in report.get("ContributingEquipmentSequence", ()):
+        if "ContributionDateTime" in maker:
+            del maker.ContributionDateTime  # the time again, optional
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, _without(report, OF_THE_FILE), implicit_vr=True, little_endian=True)
     digest = hashlib.sha256(file.getvalue()).hexdigest()
     report.SeriesInstanceUID = sr_content.uid("series", digest)
     report.SOPInstanceUID = sr_content.uid("instance", digest)
     report.file_meta.MediaStorageSOPInstanceUID = report.SOPInstanceUID
     return report
+
+
+def _without(dataset: Dataset, keywords: Sequence[str]) -> Dataset:
+    """Return a copy without these elements; the elements themselves are shared."""
+    kept = Dataset()
+    for element in dataset:
+        if element.keyword not in keywords:
+            kept.add(element)
+    return kept

@@ -17,6 +17,8 @@ from pydicom.uid import generate_uid
 from mtl_jax.bundle.lesions import SIDE_TAGS, TABLE, Asked
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
+from mtl_jax.imaging import dicom_header
+from mtl_jax.imaging.dicom_header import first_item
 
 if TYPE_CHECKING:
     from highdicom import sr
@@ -41,6 +43,7 @@ RANGE = Code("RANGE", SCHEME, "Training range")
 WITHIN = Code("WITHIN", SCHEME, "Within the training range")
 OUTSIDE = Code("OUTSIDE", SCHEME, "Outside the training range")
 NEURAL_NETWORK = Code("123110", "DCM", "Artificial Intelligence")
+FRAME_ANATOMY = "FrameAnatomySequence"
 # What highdicom raises where an image lacks what it describes in the library of images.
 UNDESCRIBED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -93,15 +96,19 @@ def uid(*parts: str) -> str:
     return generate_uid(entropy_srcs=[hashlib.sha256("\0".join(parts).encode()).hexdigest()])
 
 
-def side(one: Asked) -> Code | None:
-    """Return the side where the table or a field that names it says so, and nothing contradicts it.
+def side(one: Asked, header: Dataset) -> Code | None:
+    """Return the side where the table or fields that name it say so, and nothing contradicts it.
 
     PatientOrientation and file names do not decide: a turned image has the other side's.
     """
     if one.side_source not in (TABLE, *SIDE_TAGS):
         return None
-    said = one.header.get("laterality")
-    return SIDES.get(one.view.laterality) if said in ("", None, one.view.laterality) else None
+    anatomy = first_item(first_item(header, "SharedFunctionalGroupsSequence"), FRAME_ANATOMY)
+    fields = [header.get(name) for name in SIDE_TAGS[:2]] + [anatomy.get(SIDE_TAGS[2])]
+    sides = {dicom_header.SIDES.get(str(field or "").strip().upper()) for field in fields}
+    sides |= {one.view.laterality, one.header.get("laterality")}
+    sides -= {None, ""}
+    return SIDES[sides.pop()] if len(sides) == 1 else None
 
 
 def _described(image: Dataset) -> bool:
@@ -109,6 +116,9 @@ def _described(image: Dataset) -> bool:
     spacing. Film and computed radiography often have not."""
     from highdicom import sr
 
+    turned = image.get("PatientOrientation")  # of CBIS-DDSM one word, the view
+    if turned is None or isinstance(turned, str) or len(turned) != 2 or not all(turned):
+        return False
     try:
         sr.ImageLibrary([image])
     except UNDESCRIBED:
@@ -124,10 +134,11 @@ def _group(
 
     asked = view.asked.view
     many = int(header.get("NumberOfFrames") or 1) > 1
-    frames = [(asked.frame or 0) + 1] if many else None
+    frames = [asked.frame_number + 1] if many else None
     top, left, bottom, right = asked.box
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
     flags = tuple(dict.fromkeys((*view.flags, *lesion.flags)))
+    notes = [note.text for note in view.notes]
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=uid("lesion", str(header.StudyInstanceUID), lesion.case_id, lesion.lesion_id),
@@ -141,12 +152,12 @@ def _group(
             ),
         ),
         finding_type=MASS,
-        finding_sites=[sr.FindingSite(BREAST, laterality=side(view.asked))],
+        finding_sites=[sr.FindingSite(BREAST, laterality=side(view.asked, header))],
         algorithm_id=sr.AlgorithmIdentification(
             name=f"mtl_jax {model.about['run']['id']}",
             version=version,
             family=NEURAL_NETWORK,
-            parameters=[ONLY, f"bundle SHA-256 {model.sha256}", *flags, *view.asked.notes],
+            parameters=[ONLY, f"bundle SHA-256 {model.sha256}", *flags, *notes],
         ),
         measurements=_measurements(model, lesion, view),
         qualitative_evaluations=[
