@@ -1,7 +1,7 @@
 """Scores lesions in mammograms with a model bundle. For research only.
 
     python tools/score.py MODEL IMAGES... --lesions LESIONS.csv --out DIR [--task NAME]
-        [--pixel-um UM] [--no-evidence] [--keep-ids] [--sr]
+        [--compare MODEL] [--pixel-um UM] [--no-evidence] [--keep-ids] [--sr]
 
 IMAGES are DICOM, PNG, PGM, TIFF or other images, or folders of them. LESIONS.csv has a row for each
 lesion in each image, in the columns of docs/manifest.md, of which image_path, lesion_id and a
@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lesions", type=Path, required=True, metavar="CSV")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new or empty")
     parser.add_argument("--task", help="the learned collection that these images are like")
+    parser.add_argument(
+        "--compare", type=Path, metavar="MODEL", help="a second model, shown beside the first"
+    )
     parser.add_argument("--pixel-um", type=float, help="of images that do not say it themselves")
     parser.add_argument("--no-evidence", action="store_true", help="no maps: much faster")
     parser.add_argument(
@@ -53,8 +56,15 @@ def _score(given: argparse.Namespace) -> int:
     task = model.task(given.task)
     if given.sr:
         sr.check(model, asked)
-    found = scoring.score(model, lesions.hide(asked, names), task, evidence=not given.no_evidence)
-    said = output.write(given.out, model, task, found)
+    second = bundle.load(given.compare) if given.compare else None
+    second_task = second.task(given.task) if second else ""
+    shown, evidence = lesions.hide(asked, names), not given.no_evidence
+    found = scoring.score(model, shown, task, evidence)
+    compared = None
+    if second:
+        scored = scoring.score(second, shown, second_task, evidence)
+        compared = output.Result(second, second_task, scored)
+    said = output.write(given.out, output.Result(model, task, found), compared)
     reports = sr.write(given.out / "sr", model, found) if given.sr else []
     lookup = names.save_lookup("scores", output.fingerprint(said))
     for lesion in said["lesions"]:
