@@ -149,19 +149,23 @@ def _pictures(
 
 def _all_pictures(result: Result, found: dict[str, Any]) -> dict[str, bytes]:
     images: dict[str, bytes] = {}
+    number = 0
     for lesion, line in zip(result.lesions, found["lesions"], strict=True):
         for view, view_line in zip(lesion.views, line["views"], strict=True):
-            images |= _pictures(view, view_line, len(images))
+            images |= _pictures(view, view_line, number)
+            number += 1
     return images
 
 
 def _second_pictures(result: Result, compared: Result, found: dict[str, Any]) -> dict[str, bytes]:
     """The second model's maps, and its regions where it corrects the background otherwise."""
     images: dict[str, bytes] = {}
+    number = 0
     lines = zip(found["lesions"], found["compared"]["lesions"], strict=True)
     for first, second, (line, own) in zip(result.lesions, compared.lesions, lines, strict=True):
         for i, view in enumerate(second.views):
-            made = _pictures(view, own["views"][i], len(images), "-compared")
+            made = _pictures(view, own["views"][i], number, "-compared")
+            number += 1
             if np.array_equal(view.counts, first.views[i].counts):
                 del made[own["views"][i]["region"]]
                 own["views"][i]["region"] = line["views"][i]["region"]
