@@ -231,14 +231,13 @@ def test_overlay_bits_are_cleared_and_shifted_words_moved_down(tmp_path: Path) -
         overlaid = NOISE | (RNG.integers(0, 16, NOISE.shape) << 12)
         gray = density(tmp_path / "a.dcm", overlaid, syntax=syntax)
         np.testing.assert_array_equal(gray, NOISE)
-        shifted = (NOISE << 4) | RNG.integers(0, 16, NOISE.shape)
-        gray = density(tmp_path / "b.dcm", shifted, syntax=syntax, HighBit=15)
+        gray = density(tmp_path / "b.dcm", NOISE << 4, syntax=syntax, HighBit=15)
         np.testing.assert_array_equal(gray, NOISE)
 
 
 def test_a_scale_used_in_part_is_noted_and_a_full_one_is_not(tmp_path: Path) -> None:
     notes = record(tmp_path / "a.dcm", RAMP, bits=16)["notes"]
-    assert "4095" in notes[0] and "16 bits" in notes[0]
+    assert "12 of 16 bits" in notes[0]
     assert record(tmp_path / "a.dcm", RAMP)["notes"] == []
 
 
@@ -250,7 +249,7 @@ REFUSED: list[tuple[Tags, str]] = [
     ({"Rows": 0}, "47x0"),
     ({"Rows": None}, "Rows is missing"),
     ({"NumberOfFrames": 1_000_000_000, "Rows": 60000, "Columns": 60000}, "60000x60000"),
-    ({"NumberOfFrames": 0}, "0 frame"),
+    ({"NumberOfFrames": -2}, "-2 frame"),
     ({"BitsStored": 17}, "BitsStored 17"),
     ({"BitsAllocated": 32}, "BitsAllocated 32"),
     ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "every value the same"),
@@ -343,7 +342,7 @@ def test_a_deflated_file_that_would_fill_the_memory_is_refused(
     ]
     deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     path.write_bytes(start + deflater.compress(bytes(50_000_000)) + deflater.flush())
-    monkeypatch.setattr("mtl_jax.imaging.dicom_header.MAX_INFLATED", 20_000_000)
+    monkeypatch.setattr("mtl_jax.imaging.dicom_fields.MAX_INFLATED", 20_000_000)
     with pytest.raises(InputError, match="inflates to more than 19 MiB"):
         dicom.read_with_record(path)
 

@@ -22,6 +22,9 @@ TOOL = Path(__file__).resolve().parents[1] / "tools" / "inspect_dicom.py"
 Tags = dict[str, Any]
 
 
+RIGHT_FRAME = ("R", "FrameLaterality")
+
+
 def header(path: Path, **tags: Any) -> Dataset:
     return dicom_header.open_header(write_dicom(path, NOISE, **tags))
 
@@ -42,10 +45,11 @@ def modified(*codes: tuple[str, str]) -> Sequence:
 
 
 IMAGER, PIXEL, NOMINAL = ["0.07", "0.08"], ["0.05", "0.06"], ["0.2", "0.2"]
-SHARED = item(
-    PixelMeasuresSequence=item(PixelSpacing=["0.09", "0.1"]),
-    FrameAnatomySequence=item(FrameLaterality="R"),
-)
+GROUPS = {
+    "PixelMeasuresSequence": item(PixelSpacing=["0.09", "0.1"]),
+    "FrameAnatomySequence": item(FrameLaterality="R"),
+}
+SHARED, PER_FRAME = item(**GROUPS), item(**GROUPS)
 
 
 @pytest.mark.parametrize(
@@ -54,19 +58,20 @@ SHARED = item(
         ({}, None),
         ({"NominalScannedPixelSpacing": NOMINAL}, ((200, 200), "NominalScannedPixelSpacing")),
         (
-            {"NominalScannedPixelSpacing": NOMINAL, "PixelSpacing": PIXEL},
+            {"NominalScannedPixelSpacing": ["0.053", "0.063"], "PixelSpacing": PIXEL},
             ((50, 60), "PixelSpacing"),
         ),
         (
             # Undivided by the magnification: the detector's plane.
             {
-                "PixelSpacing": PIXEL,
+                "PixelSpacing": ["0.0654", "0.0748"],
                 "ImagerPixelSpacing": IMAGER,
                 "EstimatedRadiographicMagnificationFactor": "1.07",
             },
             ((70, 80), "ImagerPixelSpacing"),
         ),
         ({"SharedFunctionalGroupsSequence": SHARED}, ((90, 100), "PixelMeasuresSequence")),
+        ({"PerFrameFunctionalGroupsSequence": PER_FRAME}, ((90, 100), "PixelMeasuresSequence")),
     ],
 )
 def test_spacing_order_and_source(tmp_path: Path, tags: Tags, expected: Any) -> None:
@@ -98,10 +103,9 @@ def test_impossible_spacing_stops_who_asks_for_it_and_no_one_else(
         ("a.dcm", {"Laterality": "R"}, ("R", "Laterality")),
         ("a.dcm", {"ImageLaterality": "B"}, ("", "")),
         ("a.dcm", {"SharedFunctionalGroupsSequence": SHARED}, ("R", "FrameLaterality")),
-        ("a.dcm", {"PatientOrientation": ["A", "R"]}, ("L", "PatientOrientation")),
-        ("a.dcm", {"PatientOrientation": ["A", "FR"]}, ("L", "PatientOrientation")),
-        ("a.dcm", {"PatientOrientation": ["P", "FL"]}, ("R", "PatientOrientation")),
-        ("a.dcm", {"PatientOrientation": ["P", "HR"]}, ("", "")),
+        ("a.dcm", {"Laterality": "R", "ImageLaterality": "U"}, ("R", "Laterality")),
+        ("a.dcm", {"Laterality": "L", "SharedFunctionalGroupsSequence": SHARED}, RIGHT_FRAME),
+        ("a.dcm", {"PerFrameFunctionalGroupsSequence": PER_FRAME}, RIGHT_FRAME),
         ("22_6c_MG_R_CC_ANON.dcm", {}, ("R", "file name")),
         ("C_0001_1.LEFT_MLO.dcm", {}, ("L", "file name")),
         ("RML.dcm", {}, ("R", "file name")),

@@ -182,7 +182,7 @@ def test_dicom_spacing_and_where_it_is_from(tmp_path: Path) -> None:
     assert dicom.spacing(path) is None
     write_dicom(path, gray, PixelSpacing=["0.05", "0.06"])
     assert dicom.spacing(path) == ((50.0, 60.0), "PixelSpacing")
-    write_dicom(path, gray, PixelSpacing=["0.05", "0.06"], ImagerPixelSpacing=["0.1", "0.1"])
+    write_dicom(path, gray, PixelSpacing=["0.094", "0.094"], ImagerPixelSpacing=["0.1", "0.1"])
     assert dicom.spacing(path) == ((100.0, 100.0), "ImagerPixelSpacing")
     write_dicom(path, gray, NominalScannedPixelSpacing=["0.2", "0.2"])
     assert dicom.spacing(path) == ((200.0, 200.0), "NominalScannedPixelSpacing")

@@ -7,32 +7,82 @@ PatientID of `read`, which an ingest compares with the ids of its table and neve
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging import dicom_density, dicom_frame, dicom_header
-from mtl_jax.imaging.dicom_facts import facts
-from mtl_jax.imaging.stored import MAX_PIXELS, Stored
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging import dicom_bits, dicom_density, dicom_fields, dicom_frame, dicom_spacing
+from mtl_jax.imaging.checked import check_values
+from mtl_jax.imaging.dicom_density import Density
+from mtl_jax.imaging.dicom_facts import facts, header_of
+from mtl_jax.imaging.formats import pick_frame
+from mtl_jax.imaging.stored import MAX_PIXELS, Header, Stored, check_fit
+from mtl_jax.nouns import InputError, Note
+
+SUFFIXES = (".dcm", ".dicom")  # a file so named that is no DICOM is answered as such
+MARK, MARK_AT = b"DICM", 128
+
+SECOND_OPINION = (
+    "an ingest refuses this frame as damaged; the decoder that read it fills in what is wrong"
+    " without a word: look at it, and fetch or export it again"
+)
+FRAME_OPEN = "several frames, of which the first is shown: an ingest asks for frame"
 
 
-def read(path: Path, frame: int, max_pixels: int) -> Stored:
+class Image(NamedTuple):
+    """The header of one image, what it says, its stored values (H, W) from 0 to 2^BitsStored - 1,
+    and notes on all that was decided up to there."""
+
+    header: Dataset
+    record: dict[str, Any]
+    values: np.ndarray
+    notes: tuple[Note, ...]
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is DICOM by its content, or claims to be by its name."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(MARK_AT + len(MARK))[MARK_AT:] == MARK
+    except OSError:
+        return False
+
+
+def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None) -> Stored:
     """As `read_with_record`, without the record, looked up only where asked, and naming no file in
-    its errors."""
-    header, record, values = _decoded(path, frame, max_pixels)
-    table, bits, decided = dicom_density.table(header, record)
-    made = decided["polarity"] != "as stored" or bits != record["bits_stored"]
-    padding = dicom_density.padding(header, len(table))
+    its errors. `bits`, where a table gives it, takes the place of BitsStored, before any inversion;
+    `frame` must be given where there are several."""
+    image = _decoded(path, frame, max_pixels)
+    depth, record = bits or image.record["bits_stored"], image.record
+    table, padding = _density(image, depth)
+    found = Stored(
+        image.values,
+        table.bits,
+        table.table,
+        table.made,
+        record["magnified"],
+        dicom_fields.patient_id(image.header),
+        header_of(image.header, record),
+        image.notes + table.notes,
+        (padding.start, padding.stop),
+        depth,
+    )
     if padding.stop:
-        _level(table, padding, np.bincount(values.ravel(), minlength=len(table)))
-    patient = dicom_header.patient_id(header)
-    return Stored(values, bits, table, made, record["magnified"], patient)
+        counts = np.bincount(image.values.ravel(), minlength=len(table.table))
+        _level(table.table, padding, counts)
+    return found
+
+
+def read_values(path: Path, max_pixels: int) -> np.ndarray:
+    """Stored values (H, W) of the one frame of a file, without inversion or look-up tables."""
+    return _decoded(path, None, max_pixels).values
 
 
 def read_with_record(
-    path: Path, frame: int = 0, second_opinion: bool = False
+    path: Path, frame: int | None = None, second_opinion: bool = False
 ) -> tuple[np.ndarray, int, dict[str, Any]]:
     """Density (H, W) float32, its bit depth, and what was decided on the way.
 
@@ -40,71 +90,116 @@ def read_with_record(
     through the inverse logarithm, one in optical density through its scale, both to 12 bits; any
     other keeps its stored scale. Padding becomes the least density of the rest. The record holds
     numbers and words of fixed lists only. `second_opinion` as in `dicom_frame.decode`, to be looked
-    at: the record then says so.
+    at: the record then says so. `frame` None shows the first of several, with a note.
 
     InputError, one line that names the file: it is no DICOM, damaged, in colour, signed, of an
     absurd size, or has no such frame.
     """
+    path = Path(path)
     try:
-        return _read(Path(path), frame, MAX_PIXELS, second_opinion)
+        return _read(path, frame, second_opinion)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
+def spacing(path: Path, frame: int | None = None) -> tuple[tuple[float, float], str] | None:
     """Pixel size (row, column) in um and the header field it is from; None where none says it.
 
-    A damaged file or a size that is not positive is an InputError that names the file.
+    InputError that names the file: it is damaged, the size is that of no mammogram, or two fields
+    contradict each other.
     """
     try:
-        return dicom_header.spacing_of(dicom_header.open_header(path))
+        return dicom_spacing.spacing_of(dicom_fields.open_header(path), frame or 0)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def described(path: Path, frame: int = 0) -> dict[str, Any]:
+def described(path: Path, frame: int | None = None) -> dict[str, Any]:
     """What the header alone says: numbers and words of fixed lists. InputError as for reading."""
     try:
-        return facts(dicom_header.open_header(path), frame, MAX_PIXELS)
+        record = facts(dicom_fields.open_header(path), frame, MAX_PIXELS)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return record | {"notes": [note.text for note in record["notes"]]}
+
+
+def header(path: Path, frame: int | None = None) -> Header:
+    """The facts of a header that a table may state as well. InputError as for reading."""
+    try:
+        opened = dicom_fields.open_header(path)
+        return header_of(opened, facts(opened, frame, MAX_PIXELS))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
 def _read(
-    path: Path, frame: int, max_pixels: int, second_opinion: bool
+    path: Path, frame: int | None, second_opinion: bool
 ) -> tuple[np.ndarray, int, dict[str, Any]]:
-    header, record, values = _decoded(path, frame, max_pixels, second_opinion)
-    table, bits, decided = dicom_density.table(header, record)
-    padding = dicom_density.padding(header, len(table))
-    counts = np.bincount(values.ravel(), minlength=len(table))
-    present = _level(table, padding, counts)
-    record |= decided | {
+    image = _decoded(path, frame or 0, MAX_PIXELS, second_opinion)
+    record, values, depth = image.record, image.values, image.record["bits_stored"]
+    table, padding = _density(image, depth)
+    stored = Stored(values, table.bits, padding=(padding.start, padding.stop), stored_bits=depth)
+    notes = [*image.notes, *table.notes, *check_values(stored, None)]
+    if frame is None and record["frames"] > 1:
+        notes.append(Note(FRAME_OPEN, f"{record['frames']} frames"))
+    if record["decoder"] == dicom_frame.SECOND_DECODER:
+        notes.append(Note(SECOND_OPINION))
+    counts = np.bincount(values.ravel(), minlength=len(table.table))
+    present = _level(table.table, padding, counts)
+    del record["notes"]
+    record |= table.decided | {
         "padding": [padding.start, padding.stop - 1] if padding.stop else None,
         "padded_pixels": int(counts[padding].sum()),
-        "bits": bits,
-        "smallest": float(table[present].min()),
-        "largest": float(table[present].max()),
+        "bits": table.bits,
+        "smallest": float(table.table[present].min()),
+        "largest": float(table.table[present].max()),
+        "notes": [note.text for note in notes],  # last, where they are seen
     }
-    record["notes"] = record.pop("notes")  # last, where they are seen
-    _note_range(record, int(present[-1]))
-    return table.take(values), bits, record
+    return table.table.take(values), table.bits, record
 
 
-def _decoded(
-    path: Path, frame: int, max_pixels: int, second_opinion: bool = False
-) -> tuple[Dataset, dict[str, Any], np.ndarray]:
-    """The header, its facts, and values (H, W) from 0 to 2^BitsStored - 1."""
-    header = dicom_header.open_header(path, stop_before_pixels=False)
-    record = facts(header, frame, max_pixels)
-    # Bits above HighBit (old overlays) are cleared; values that do not start at bit 0 move down.
-    header.BitsStored = record["high_bit"] + 1
-    stored, record["decoder"] = dicom_frame.decode(header, frame, second_opinion)
-    if record["high_bit"] >= record["bits_stored"]:
-        stored = stored >> (record["high_bit"] + 1 - record["bits_stored"])
-    shape = record["rows"], record["columns"]
-    if stored.shape != shape or int(stored.max()) >= 1 << record["bits_stored"]:
-        raise InputError("its pixels do not have the shape or the bits that its header says")
-    return header, record, stored
+def _decoded(path: Path, frame: int | None, max_pixels: int, second_opinion: bool = False) -> Image:
+    """One frame, of which the bits that are no gray are cleared or moved out."""
+    opened = dicom_fields.open_header(path, stop_before_pixels=False)
+    record = facts(opened, frame, max_pixels)
+    number = pick_frame(frame, record["frames"])
+    said = dicom_bits.Said(
+        record["bits_stored"],
+        record["high_bit"],
+        overlays=dicom_fields.overlay_bits(opened),
+        padding=dicom_fields.padding_value(opened),
+    )
+    frames = dicom_frame.decode(opened, number, record["frames"], second_opinion)
+    if frames.words.shape != (record["rows"], record["columns"]):
+        raise InputError("its pixels do not have the shape that its header says")
+    gray = dicom_bits.resolve(frames.words, said._replace(stream=frames.stream_bits))
+    record |= {"bits_stored": gray.bits, "high_bit": gray.high, "decoder": frames.decoder}
+    notes = (*record["notes"], *frames.notes, *gray.notes)
+    return Image(opened, record, gray.values, notes)
+
+
+def _density(image: Image, bits: int) -> tuple[Density, slice]:
+    """What the values are worth at a depth of `bits`, and which of them are padding."""
+    stored_bits = image.record["bits_stored"]
+    if bits > stored_bits:
+        raise InputError(f"bits {bits} was given, but its header says {stored_bits}: correct bits")
+    found = dicom_density.density_of(image.header, image.record, bits)
+    if bits == stored_bits:
+        return found, dicom_density.padding(image.header, len(found.table))
+    if found.decided["polarity_source"] == "RescaleType":
+        raise InputError(
+            f"bits {bits} was given, but its gray is optical density: leave bits empty"
+        )
+    padding = dicom_density.padding(image.header, 1 << stored_bits)
+    values, top = image.values, (1 << bits) - 1
+    if padding.stop > top + 1:
+        # Padding may lie above the gray that the table speaks of.
+        outside = (values >= padding.start) & (values < padding.stop)
+        check_fit(values[~outside], bits)
+        more = np.zeros(padding.stop - len(found.table), np.float32)
+        return found._replace(table=np.concatenate([found.table, more])), padding
+    check_fit(values, bits)
+    return found, padding
 
 
 def _level(table: np.ndarray, padding: slice, counts: np.ndarray) -> np.ndarray:
@@ -116,22 +211,3 @@ def _level(table: np.ndarray, padding: slice, counts: np.ndarray) -> np.ndarray:
         raise InputError("all its pixels are padding")
     table[padding] = table[present].min()
     return present
-
-
-def _note_range(record: dict[str, Any], largest: int) -> None:
-    if largest.bit_length() + 1 < record["bits_stored"]:
-        as_stored = record["polarity"] == "as stored" and record["bits"] == record["bits_stored"]
-        cure = "give bits if the device uses fewer" if as_stored else "BitsStored may be too many"
-        record["notes"].append(
-            f"no stored value is above {largest}, though there is room for"
-            f" {record['bits_stored']} bits: {cure}"
-        )
-    if record["lossy"]:
-        record["notes"].append("was once compressed with loss")
-    if record["decoder"] == dicom_frame.SECOND_DECODER:
-        record["notes"].append(
-            "an ingest refuses this frame as damaged; the decoder that read it fills in what is"
-            " wrong without a word: look at it, and fetch or export it again"
-        )
-    if record["magnified"]:
-        record["notes"].append("magnification view: its spacing is not that of a contact view")

@@ -5,22 +5,42 @@ are worked out once a value, in float64, and then looked up once a pixel.
 """
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
 from mtl_jax.imaging import density
-from mtl_jax.imaging.dicom_header import first_item, value, whole, word
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.dicom_fields import first_item, value, whole, word
+from mtl_jax.imaging.dicom_lut import look_up
+from mtl_jax.nouns import InputError, Note
 
 FROM_SIGN = "PixelIntensityRelationshipSign"
 FROM_PHOTOMETRIC = "PhotometricInterpretation"
 
+NOT_LINEAR = (
+    "For Processing without LIN or LOG: taken as logarithmic already; if it is linear in exposure,"
+    " its contrast is wrong"
+)
+SHAPES_DIFFER = "PhotometricInterpretation and PresentationLUTShape disagree: inverted once"
+INTENTS_DIFFER = "PresentationIntentType and SOP class disagree, which changes nothing here"
+TURNED = "the modality rescale falls: it turns the polarity"
 
-def table(header: Dataset, facts: dict[str, Any]) -> tuple[np.ndarray, int, dict[str, Any]]:
-    """Density (2^BitsStored,) float32 of every stored value, its bit depth, and what was decided.
+
+class Density(NamedTuple):
+    """Density (2^stored bits,) float32 of every stored value, its bit depth, what was decided on
+    the way, notes, and whether density is another than the stored value."""
+
+    table: np.ndarray
+    bits: int
+    decided: dict[str, Any]
+    notes: tuple[Note, ...]
+    made: bool
+
+
+def density_of(header: Dataset, facts: dict[str, Any], bits: int) -> Density:
+    """Return what the stored values from 0 to 2^bits - 1 are worth.
 
     - Modality rescale or look-up table: applied, then brought back linearly onto 0 to 2^bits - 1,
       so that 1 and 0 change nothing and a negative slope turns the polarity. Where its unit is
@@ -30,17 +50,34 @@ def table(header: Dataset, facts: dict[str, Any]) -> tuple[np.ndarray, int, dict
     - For Processing, LOG: no logarithm; polarity by the sign, else as below.
     - Any other: MONOCHROME1 or PresentationLUTShape INVERSE inverts, once: the standard asks for
       the two together, and some devices write only one of them.
+
+    InputError: PresentationIntentType and SOP class contradict each other, and the gray depends on
+    which is right.
     """
-    bits = facts["bits_stored"]
+    found = _density(header, facts, bits, facts["intent"])
+    of_class = facts["intent_of_class"]
+    if not of_class or of_class == facts["intent"]:
+        return found
+    other = _density(header, facts, bits, of_class)
+    detail = f"{facts['intent']}; the SOP class is {of_class}"
+    if other.bits != found.bits or not np.array_equal(other.table, found.table):
+        raise InputError(
+            f"PresentationIntentType is {detail}: they decide whether the logarithm of exposure is"
+            " taken, or the polarity; correct the header, or export the image again"
+        )
+    return found._replace(notes=(*found.notes, Note(INTENTS_DIFFER, detail)))
+
+
+def _density(header: Dataset, facts: dict[str, Any], bits: int, intent: str) -> Density:
     top = (1 << bits) - 1
-    values, unit, transform = _modality(header, top)
-    decided = {"modality_transform": transform, "notes": list(facts["notes"])}
+    values, unit, transform, notes = _modality(header, top)
+    decided = {"modality_transform": transform}
     if unit == "OD":
         decided |= {"polarity": "falls with optical density", "polarity_source": "RescaleType"}
         decided["density"] = "4095 - OD / 0.001"
-        return density.from_od(values / 1000.0), 12, decided
+        return Density(density.from_od(values / 1000.0), 12, decided, notes, True)
     values = (values - values.min()) * (top / np.ptp(values))
-    raw = facts["intent"] == "FOR PROCESSING"
+    raw = intent == "FOR PROCESSING"
     sign, inverts = facts["intensity_sign"], facts["photometric"] == "MONOCHROME1"
     inverts = inverts or facts["presentation_lut_shape"] == "INVERSE"
     signed = raw and sign in ("1", "-1") and facts["intensity"] in ("LIN", "LOG")
@@ -50,10 +87,12 @@ def table(header: Dataset, facts: dict[str, Any]) -> tuple[np.ndarray, int, dict
     decided["polarity_source"] = FROM_SIGN if signed else FROM_PHOTOMETRIC
     if raw and facts["intensity"] == "LIN":
         decided["density"] = f"4095 - 4095 ln(max(E, 1)) / ln({top}), E exposure (Burgess 2004)"
-        return density.raw_dm(values if falls else top - values, bits), 12, decided
+        table = density.raw_dm(values if falls else top - values, bits)
+        return Density(table, 12, decided, notes, True)
     decided["density"] = "stored scale, linear"
-    _note(decided["notes"], facts, raw)
-    return (top - values if falls else values).astype(np.float32), bits, decided
+    table = (top - values if falls else values).astype(np.float32)
+    made = bool(np.abs(table - np.arange(top + 1)).max() > 0.5)
+    return Density(table, bits, decided, notes + _doubts(facts, raw), made)
 
 
 def padding(header: Dataset, levels: int) -> slice:
@@ -69,21 +108,23 @@ def padding(header: Dataset, levels: int) -> slice:
     return slice(low, high + 1) if low <= high else slice(0, 0)
 
 
-def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str]:
-    """The value, float64, that each stored value stands for; its unit ('OD' or ''); in words."""
+def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[Note, ...]]:
+    """The value, float64, that each stored value stands for; its unit ('OD' or ''); in words; and
+    notes."""
     levels = np.arange(top + 1, dtype=np.float64)
+    notes: tuple[Note, ...] = ()
     item = first_item(header, "ModalityLUTSequence")
     if len(item):
         unit, transform = word(item, "ModalityLUTType", ("OD",)), "look-up table"
     elif value(header, "RescaleSlope") is not None:
         unit, transform = word(header, "RescaleType", ("OD",)), "rescale"
     else:
-        return levels, "", "none"
+        return levels, "", "none", notes
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if len(item):
-                values = _look_up(item, levels, header)
+                values, notes = look_up(item, levels, _is_big_endian(header))
             else:
                 intercept = value(header, "RescaleIntercept") or 0.0
                 values = levels * float(header.RescaleSlope) + float(intercept)
@@ -102,27 +143,18 @@ def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str]:
             transform = "rescale by 1 and 0"
         else:
             transform = f"rescale by {slope:g} and {values[0]:g}"
-    return values, unit if unit == "OD" else "", transform
+        if slope < 0 and unit != "OD":
+            notes = (Note(TURNED, f"{slope:g}"),)
+    return values, unit if unit == "OD" else "", transform, notes
 
 
-def _look_up(item: Dataset, levels: np.ndarray, header: Dataset) -> np.ndarray:
-    """Entries for the levels, those beyond the table's ends taking its ends (PS3.3 C.11.1.1)."""
-    entries, first, _ = (int(number) for number in item.LUTDescriptor)
-    data = item.LUTData
-    if isinstance(data, bytes):
-        big = header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
-        data = np.frombuffer(data, ">u2" if big else "<u2")
-    places = np.clip(levels.astype(int) - first, 0, (entries or 65536) - 1)
-    return np.asarray(data, np.float64)[places]
+def _is_big_endian(header: Dataset) -> bool:
+    return header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
 
 
-def _note(notes: list[str], facts: dict[str, Any], raw: bool) -> None:
-    if raw and facts["intensity"] not in ("LIN", "LOG"):
-        notes.append(
-            "For Processing without LIN or LOG: taken as logarithmic already; if it is linear in"
-            " exposure, its contrast is wrong"
-        )
-    if facts["photometric"] == "MONOCHROME1" and facts["presentation_lut_shape"] == "IDENTITY":
-        notes.append("MONOCHROME1 with PresentationLUTShape IDENTITY disagree: inverted once")
-    if facts["photometric"] == "MONOCHROME2" and facts["presentation_lut_shape"] == "INVERSE":
-        notes.append("MONOCHROME2 with PresentationLUTShape INVERSE disagree: inverted once")
+def _doubts(facts: dict[str, Any], raw: bool) -> tuple[Note, ...]:
+    photometric, shape = facts["photometric"], facts["presentation_lut_shape"]
+    notes = [Note(NOT_LINEAR)] if raw and facts["intensity"] not in ("LIN", "LOG") else []
+    if (photometric, shape) in (("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")):
+        notes.append(Note(SHAPES_DIFFER, f"{photometric}, {shape}"))
+    return tuple(notes)

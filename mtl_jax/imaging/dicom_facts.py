@@ -6,10 +6,12 @@ from typing import Any
 from pydicom import Sequence
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging import dicom_header
-from mtl_jax.imaging.dicom_frame import ENCODED, PLAIN
-from mtl_jax.imaging.dicom_header import value, whole, word
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging import dicom_header, dicom_spacing
+from mtl_jax.imaging.dicom_fields import value, whole, word
+from mtl_jax.imaging.dicom_frame import ALWAYS_LOSSY, ENCODED, PLAIN
+from mtl_jax.imaging.formats import pick_frame
+from mtl_jax.imaging.stored import Header
+from mtl_jax.nouns import InputError, Note
 
 SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1": "computed radiography",
@@ -29,10 +31,24 @@ INTENTS = ("FOR PROCESSING", "FOR PRESENTATION")
 RELATIONSHIPS = ("LIN", "LOG", "DISP")
 PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2")
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+TOMOSYNTHESIS = ("TOMOSYNTHESIS", "TOMO")
+SYNTHETIC = ("GENERATED_2D", "TOMO_2D", "TOMO_PROJ")
+
+DAMAGED_FIELD = "a field of the header is damaged: not used"
+NO_FRAMES = "NumberOfFrames is 0 or empty: taken as 1"
+SLICE = "a slice of a tomosynthesis stack"
+PROJECTION = "a projection of a tomosynthesis acquisition"
+SYNTHETIC_2D = "a two-dimensional image made of a tomosynthesis stack"
+MAGNIFIED = "magnification view: its spacing is not that of a contact view"
+LOSSY = "was once compressed with loss"
 
 
-def facts(header: Dataset, frame: int, max_pixels: int) -> dict[str, Any]:
-    """All that the header says, checked before any pixel is decoded or memory taken."""
+def facts(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]:
+    """All that the header says, checked before any pixel is decoded or memory taken.
+
+    `frame` None is the first one: whether it may be left open is for the caller to say. `notes` are
+    of the type Note.
+    """
     photometric = word(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:
         raise InputError("it holds no image (PhotometricInterpretation is missing)")
@@ -43,20 +59,28 @@ def facts(header: Dataset, frame: int, max_pixels: int) -> dict[str, Any]:
     rows, columns = whole(header, "Rows"), whole(header, "Columns")
     if rows < 1 or columns < 1 or rows * columns > max_pixels:
         raise InputError(f"its header says {columns}x{rows} pixels; the most is {max_pixels}")
-    frames = whole(header, "NumberOfFrames", absent=1)
-    if not 0 <= frame < frames:
-        raise InputError(f"has {frames} frame(s), so frame {frame} (counted from 0) is not there")
+    notes: list[Note] = []
+    frames = _frames(header, notes)
+    number = pick_frame(frame or 0, frames)
     allocated, bits = whole(header, "BitsAllocated"), whole(header, "BitsStored")
     high = whole(header, "HighBit", absent=bits - 1)
-    if allocated not in (8, 16) or not 1 < bits <= high + 1 <= allocated:
+    if allocated not in (8, 16) or not (1 < bits <= allocated and 0 < high < allocated):
         raise InputError(
             f"BitsAllocated {allocated}, BitsStored {bits}, HighBit {high}: not pixels of 2 to 16"
             " bits in bytes or 16-bit words"
         )
-    notes: list[str] = []
-    spacing = _tried(dicom_header.spacing_of, header, None, notes)
-    side = _tried(dicom_header.laterality, header, ("", ""), notes)
-    view = _tried(dicom_header.view, header, ("", ""), notes)
+    notes += dicom_spacing.magnification_notes(header)
+    spacing = _tried(lambda: dicom_spacing.spacing_of(header, number), None, notes)
+    side = _tried(lambda: dicom_header.laterality(header, number), ("", ""), notes)
+    view = _tried(lambda: dicom_header.view(header), ("", ""), notes)
+    notes += _tried(lambda: dicom_header.laterality_notes(header, number), (), notes)
+    notes += _tried(lambda: dicom_header.view_notes(header), (), notes)
+    magnified = dicom_spacing.is_magnified(header)
+    if spacing and not magnified:
+        notes += dicom_spacing.spacing_notes(header, number)
+    notes += _kind_notes(header)
+    lossy = _lossy(header)
+    notes += [Note(LOSSY)] * lossy + [Note(MAGNIFIED)] * magnified
     return {
         "sop_class": SOP_CLASSES.get(str(value(header, "SOPClassUID") or ""), "other"),
         "modality": word(header, "Modality", MODALITIES),
@@ -64,49 +88,105 @@ def facts(header: Dataset, frame: int, max_pixels: int) -> dict[str, Any]:
         "rows": rows,
         "columns": columns,
         "frames": frames,
-        "frame": frame,
+        "frame": number,
         "bits_allocated": allocated,
         "bits_stored": bits,
         "high_bit": high,
-        "lossy": word(header, "LossyImageCompression", ("00", "01")) == "01",
+        "lossy": lossy,
         "photometric": photometric,
         "presentation_lut_shape": word(header, "PresentationLUTShape", ("IDENTITY", "INVERSE")),
         "intent": _intent(header),
+        "intent_of_class": _intent_of_class(header),
         "intensity": word(header, "PixelIntensityRelationship", RELATIONSHIPS),
         "intensity_sign": word(header, "PixelIntensityRelationshipSign", ("1", "-1")),
-        "voi_offered": _tried(_voi, header, [], notes),
+        "voi_offered": _tried(lambda: _voi(header), [], notes),
         "voi_applied": False,
         "spacing_um": list(spacing[0]) if spacing else None,
         "spacing_source": spacing[1] if spacing else "",
-        "magnification": _tried(dicom_header.magnification, header, None, notes),
-        "magnified": _tried(dicom_header.is_magnified, header, False, notes),
+        "magnification": dicom_spacing.magnification(header),
+        "magnified": magnified,
         "laterality": side[0],
         "laterality_source": side[1],
         "view": view[0],
         "view_source": view[1],
-        "view_modifiers": list(_tried(dicom_header.view_modifiers, header, (), notes)),
+        "view_modifiers": list(dicom_spacing.view_modifiers(header)),
         "notes": notes,
     }
 
 
-def _tried(ask: Callable[[Dataset], Any], header: Dataset, absent: Any, notes: list[str]) -> Any:
+def header_of(header: Dataset, record: dict[str, Any]) -> Header:
+    """The facts that a table may state as well. `record` is that of `facts`."""
+    return Header(
+        record["laterality"],
+        record["laterality_source"],
+        record["view"],
+        record["view_source"],
+        _film_or_digital(header, record),
+        dicom_spacing.spacings(header, record["frame"]),
+    )
+
+
+def _film_or_digital(header: Dataset, record: dict[str, Any]) -> str:
+    """SFM or DM as far as the header tells, else ''."""
+    scanned = value(header, "NominalScannedPixelSpacing") is not None
+    if scanned or word(header, "ConversionType", ("DF", "SI")) in ("DF", "SI"):
+        return "SFM"
+    digital = record["sop_class"].startswith("mammography") and record["modality"] == "MG"
+    return "DM" if digital else ""
+
+
+def _frames(header: Dataset, notes: list[Note]) -> int:
+    """NumberOfFrames; 1 where it is absent, and where it is empty or 0, with a note."""
+    frames = whole(header, "NumberOfFrames", absent=0)
+    if frames:
+        return frames
+    if "NumberOfFrames" in header:
+        notes.append(Note(NO_FRAMES))
+    return 1
+
+
+def _kind_notes(header: Dataset) -> list[Note]:
+    """Notes on an image that is of tomosynthesis, or made of one, by its class or ImageType."""
+    sop_class = SOP_CLASSES.get(str(value(header, "SOPClassUID") or ""), "")
+    stated = value(header, "ImageType")
+    words = {
+        str(one).strip().upper() for one in ([stated] if isinstance(stated, str) else stated or ())
+    }
+    if words & {*SYNTHETIC}:
+        return [Note(SYNTHETIC_2D)]
+    if sop_class.startswith("breast projection"):
+        return [Note(PROJECTION)]
+    return [Note(SLICE)] if sop_class == "breast tomosynthesis" or words & {*TOMOSYNTHESIS} else []
+
+
+def _lossy(header: Dataset) -> bool:
+    stated = word(header, "LossyImageCompression", ("00", "01")) == "01"
+    return stated or getattr(header.file_meta, "TransferSyntaxUID", None) in ALWAYS_LOSSY
+
+
+def _tried(ask: Callable[[], Any], absent: Any, notes: list[Note]) -> Any:
     """What no pixel depends on: where it is damaged the image is read all the same, with a note."""
     try:
-        return ask(header)
+        return ask()
     except InputError as error:
-        notes.append(str(error))
+        notes.append(Note(DAMAGED_FIELD, str(error)))
         return absent
 
 
 def _syntax(header: Dataset) -> str:
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
+    if not syntax:
+        return "not stated"
     return syntax.name if syntax in (*PLAIN, *ENCODED) else "other"
 
 
 def _intent(header: Dataset) -> str:
     stated = word(header, "PresentationIntentType", INTENTS)
-    if stated in INTENTS:
-        return stated
+    return stated if stated in INTENTS else _intent_of_class(header)
+
+
+def _intent_of_class(header: Dataset) -> str:
+    """The intent that the SOP class stands for; '' where it stands for none."""
     _, _, implied = SOP_CLASSES.get(str(value(header, "SOPClassUID") or ""), "").partition(", ")
     return implied.upper() if implied.upper() in INTENTS else ""
 

@@ -7,6 +7,7 @@ everywhere. Only who looks at a refused frame by eye may ask for libjpeg's opini
 import importlib
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -16,8 +17,8 @@ from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
 
 from mtl_jax.imaging.codestream import parse_jpeg, parse_jpeg2000
-from mtl_jax.imaging.dicom_header import whole
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.dicom_length import check_length, frame_bytes
+from mtl_jax.nouns import InputError, Note
 
 # pydicom decodes these itself.
 PLAIN = (
@@ -42,8 +43,10 @@ ENCODED: dict[str, tuple[tuple[str, ...], Decoder]] = {
     uid.HTJ2KLosslessRPCL: (("JPEG 2000",), imagecodecs.jpeg2k_decode),
     uid.HTJ2K: (("JPEG 2000",), imagecodecs.jpeg2k_decode),
 }
+ALWAYS_LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 # libjpeg is under the GPL, so that it comes with the extra alone. It knows no JPEG 2000.
 SECOND = tuple(syntax for syntax, (kinds, _) in ENCODED.items() if kinds != ("JPEG 2000",))
+NO_SYNTAX = "TransferSyntaxUID is missing: taken as not compressed, as its length says"
 SECOND_DECODER = "libjpeg (GPL)"
 EXTRA = (
     "install mtl_jax[dicom-gpl], and tools/inspect_dicom.py shows what another decoder, under the"
@@ -51,27 +54,42 @@ EXTRA = (
 )
 
 
-def decode(header: Dataset, frame: int, second_opinion: bool = False) -> tuple[np.ndarray, str]:
-    """Stored values (H, W), uint8 or uint16, and who decoded them.
+class Decoded(NamedTuple):
+    """Words (H, W), uint8 or uint16, as stored, of BitsAllocated bits or what a compressed frame
+    gives; the bits that this frame states (None: it is not compressed); who decoded it; notes."""
+
+    words: np.ndarray
+    stream_bits: int | None
+    decoder: str
+    notes: tuple[Note, ...] = ()
+
+
+def decode(header: Dataset, frame: int, frames: int, second_opinion: bool = False) -> Decoded:
+    """The words of one of `frames` frames; no bit is cleared.
 
     `second_opinion` asks libjpeg where the usual decoder refuses a JPEG or JPEG-LS frame. It fills
     in what is damaged without a word, so nothing that it gives may go on unseen.
-    `header` holds the pixel data too; its Rows, Columns, bits and number of frames were checked by
-    the caller. Bits above BitsStored are cleared where the words are stored as they are.
-    InputError, the reason alone: an unknown transfer syntax, or a damaged frame.
+    `header` holds the pixel data too; its Rows, Columns and BitsAllocated were checked by the
+    caller. InputError, the reason alone: an unknown transfer syntax, pixel data of another kind or
+    of more frames than the header says, or a damaged frame.
     """
-    syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
-    if syntax not in (*PLAIN, *ENCODED):
-        raise InputError("its transfer syntax is none of still images; export it again")
     if "PixelData" not in header:
         raise InputError("it holds no pixel data")
+    syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            syntax, notes = _syntax(header, frames)
+            notes += check_length(header, syntax, frames)
+            # pydicom would clear what is above BitsStored; that is not for a decoder to decide.
+            header.BitsStored, header.HighBit = header.BitsAllocated, header.BitsAllocated - 1
+            header.NumberOfFrames = frames
             if syntax in PLAIN:
                 plugin = "pydicom" if syntax == uid.RLELossless else ""
-                return pixel_array(header, index=frame, decoding_plugin=plugin), "pydicom"
-            return _decode_stream(header, frame, syntax, second_opinion)
+                words = pixel_array(header, index=frame, decoding_plugin=plugin)
+                return Decoded(words, None, "pydicom", notes)
+            words, bits, who = _decode_stream(header, frame, syntax, second_opinion)
+            return Decoded(words, bits, who, notes)
     except InputError:
         raise
     # Decoders raise many types, and their messages may repeat the header: neither goes on.
@@ -80,18 +98,50 @@ def decode(header: Dataset, frame: int, second_opinion: bool = False) -> tuple[n
         raise InputError(_damaged(syntax, error) + hint) from error
 
 
-def _damaged(syntax: uid.UID, error: Exception) -> str:
+def _syntax(header: Dataset, frames: int) -> tuple[uid.UID, tuple[Note, ...]]:
+    """The transfer syntax, also where the file does not name it and its pixel data decides.
+
+    InputError: it is none of still images, or the pixel data is of another kind than it says.
+    """
+    syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
+    compressed = header["PixelData"].is_undefined_length
+    if not syntax:
+        if compressed or len(header.PixelData) < frame_bytes(header) * frames:
+            raise InputError(
+                "its TransferSyntaxUID is missing, and its pixel data is compressed or cut short:"
+                " export it again"
+            )
+        implicit, little = header.original_encoding
+        words = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        syntax = header.file_meta.TransferSyntaxUID = (
+            uid.ImplicitVRLittleEndian if implicit else words
+        )
+        return syntax, (Note(NO_SYNTAX),)
+    if syntax not in (*PLAIN, *ENCODED):
+        raise InputError("its transfer syntax is none of still images; export it again")
+    encapsulated = syntax in ENCODED or syntax == uid.RLELossless
+    if compressed != encapsulated:
+        kind = "compressed" if compressed else "not compressed"
+        raise InputError(
+            f"its TransferSyntaxUID says {syntax.name}, but its pixel data is {kind}: export it"
+            " again"
+        )
+    return syntax, ()
+
+
+def _damaged(syntax: uid.UID | None, error: Exception) -> str:
+    # Only a known one is named: the file may hold any text there.
+    name = syntax.name if syntax in (*PLAIN, *ENCODED) else "unknown transfer syntax"
     return (
-        f"its pixel data cannot be decoded ({syntax.name}; {type(error).__name__}): damaged or cut"
-        " short; fetch or export it again"
+        f"its pixel data cannot be decoded ({name}; {type(error).__name__}): damaged or cut short;"
+        " fetch or export it again"
     )
 
 
 def _decode_stream(
     header: Dataset, frame: int, syntax: uid.UID, second_opinion: bool
-) -> tuple[np.ndarray, str]:
-    frames = whole(header, "NumberOfFrames", absent=1)
-    data = get_frame(header.PixelData, frame, number_of_frames=frames)
+) -> tuple[np.ndarray, int, str]:
+    data = get_frame(header.PixelData, frame, number_of_frames=header.NumberOfFrames)
     stream = (parse_jpeg2000 if syntax in uid.JPEG2000TransferSyntaxes else parse_jpeg)(data)
     kinds, decoder = ENCODED[syntax]
     if stream.kind not in kinds:
@@ -111,7 +161,7 @@ def _decode_stream(
         stored, who = _second_opinion(data, syntax, error), SECOND_DECODER
     if stored.dtype not in (np.uint8, np.uint16):
         raise InputError("its compressed frame does not hold unsigned gray of 2 to 16 bits")
-    return stored, who
+    return stored, stream.bits, who
 
 
 def _second_opinion(data: bytes, syntax: uid.UID, error: Exception) -> np.ndarray:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.nouns import Note
+from mtl_jax.nouns import InputError, Note
 
 # More than any mammogram holds (24x30 cm at 42 um: 41 million): beyond it a header is absurd.
 MAX_PIXELS = 80_000_000
@@ -28,12 +28,14 @@ class Header(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Stored values (H, W), whole numbers or float32; the bit depth of their gray; the gray
-    (levels,) float32 that each value is worth (None: the value itself); whether that gray was made
-    on the way, so that nobody can say its depth otherwise; whether its header says that it is a
+    """Stored values (H, W), whole numbers or float32; the bit depth of their gray, a depth that the
+    table gives included; the gray (levels,) float32 that each value is worth (None: the value
+    itself); whether that gray is another than the value (inverted, a logarithm, a look-up table),
+    so that no polarity or curve may be applied once more; whether its header says that it is a
     magnification view; the PatientID in its header, '' where there is none, which is compared
-    and never written; the facts of a DICOM header that a table may contradict; and what was
-    noticed while reading.
+    and never written; the facts of a DICOM header that a table may contradict; what was noticed
+    while reading; the stored values [first, stop) that are padding; and the bit depth of the stored
+    values where their gray has another.
 
     A mammogram has millions of pixels and a lesion's surroundings a few hundred thousand: what is
     done a pixel is done to those alone.
@@ -47,6 +49,13 @@ class Stored(NamedTuple):
     patient_id: str = ""
     header: Header | None = None
     notes: tuple[Note, ...] = ()
+    padding: tuple[int, int] = (0, 0)
+    stored_bits: int | None = None
+
+    @property
+    def depth(self) -> int:
+        """Bits of the stored values, where `bits` is that of the gray."""
+        return self.stored_bits or self.bits
 
     def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """The gray (h, w) float32 of a part, bright where the file means bright."""
@@ -60,3 +69,12 @@ class Stored(NamedTuple):
             return float(low), float(high)
         between = self.table[int(low) : int(high) + 1]
         return float(between.min()), float(between.max())
+
+
+def check_fit(values: np.ndarray, bits: int) -> None:
+    """Reject stored values beyond a bit depth."""
+    largest = int(values.max(initial=0))
+    if largest >= 1 << bits:
+        raise InputError(
+            f"its largest stored value, {largest}, does not fit {bits} bits: correct bits"
+        )

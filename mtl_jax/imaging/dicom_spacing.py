@@ -1,0 +1,209 @@
+"""The pixel size that a DICOM header states, and what it says of magnification. Reads no pixel."""
+
+import contextlib
+import itertools
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from mtl_jax.imaging.checked import check_pixel_um
+from mtl_jax.imaging.dicom_fields import first_item, group_item, value
+from mtl_jax.nouns import InputError, Note
+
+# The detector's own spacing comes first and undivided by any magnification: the paper works in the
+# detector plane, and a calibrated PixelSpacing is there for some devices only.
+SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
+MEASURES = "PixelMeasuresSequence"
+DETECTOR_PLANE = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
+# Contact views are at 1.05 to 1.1, magnification views at 1.5 to 2.
+MAGNIFIED_FROM = 1.2
+MOST_MAGNIFIED = 3.0  # distances that say more are wrong
+SAME_SPACING, SAME_FACTOR = 0.01, 0.05
+
+PLANES = "spacings of the header differ as by the geometry of a contact view"
+ODD_FACTOR = "EstimatedRadiographicMagnificationFactor is below 1: ignored"
+ODD_DISTANCES = "the header's distances of source, patient and detector are impossible: ignored"
+OTHER_FACTOR = "the header's magnification factor differs from its distances"
+MODIFIER_DECIDES = "the view is said to be magnified, the magnification factor says it is not"
+
+MODIFIER_CODES = {
+    "magnification": ("399163009", "R-102D6"),
+    "spot compression": ("399055006", "R-102D7"),
+    "implant displaced": ("399209000", "R-102D5"),
+    "cleavage": ("399161006", "R-102D2"),
+    "axillary tail": ("399011000", "R-102D1"),
+    "tangential": ("399110001", "R-102C2"),
+    "rolled lateral": ("399197002", "R-102D3"),
+    "rolled medial": ("399226006", "R-102D4"),
+    "rolled inferior": ("414493004", "R-102CA"),
+    "rolled superior": ("415670009", "R-102C9"),
+}
+
+Spacing = tuple[str, float, float]
+
+
+def spacing_of(header: Dataset, frame: int = 0) -> tuple[tuple[float, float], str] | None:
+    """Pixel size (row, column) in um and the field it is from; None where none says it.
+
+    The order is SPACING_TAGS, then the spacing of a multi-frame image's functional groups.
+    InputError: a size that no mammogram has, or spacings of a contact view that contradict each
+    other.
+    """
+    places = _places(header, frame)
+    used = next((found for place in places if (found := _read(*place))), None)
+    if used is None:
+        return None
+    field, row, column = used
+    check_pixel_um((row, column), field)
+    if not is_magnified(header):
+        for one, other in itertools.combinations(spacings(header, frame), 2):
+            _check_pair(one, other)
+    return (row, column), field
+
+
+def spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
+    """Every spacing of the header as (field, row, column) in um, the one that is used first.
+
+    Fields that are not two positive numbers are left out.
+    """
+    found = []
+    for place in _places(header, frame):
+        with contextlib.suppress(InputError):
+            found.append(_read(*place))
+    return tuple(filter(None, found))
+
+
+def spacing_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
+    """What the header's spacings say of each other where they differ without contradiction."""
+    notes = []
+    for one, other in itertools.combinations(spacings(header, frame), 2):
+        if not _same(one, other):
+            notes.append(Note(PLANES, f"{_shown(one)}; {_shown(other)}"))
+    return tuple(notes)
+
+
+def magnification(header: Dataset) -> float | None:
+    """EstimatedRadiographicMagnificationFactor; None where it is absent or no positive number."""
+    return _positive(header, "EstimatedRadiographicMagnificationFactor")
+
+
+def is_magnified(header: Dataset) -> bool:
+    """Whether this is a magnification view: by its modifier, else by a factor above 1.2, else by
+    the distances from the source to the detector and to the patient.
+
+    Its pixels are finer on the breast than ImagerPixelSpacing says: a source leaves it out.
+    """
+    if "magnification" in view_modifiers(header):
+        return True
+    factor = magnification(header)
+    if factor is not None and factor >= 1:
+        return factor > MAGNIFIED_FROM
+    by_distance = _by_distance(header)
+    return by_distance is not None and by_distance > MAGNIFIED_FROM
+
+
+def magnification_notes(header: Dataset) -> tuple[Note, ...]:
+    """What is to be noted of modifier, factor and distances against each other.
+
+    InputError: one says that the view is magnified, the other that it is not, and no modifier
+    decides.
+    """
+    notes = []
+    factor, by_distance = magnification(header), _by_distance(header)
+    if factor is not None and factor < 1:
+        notes.append(Note(ODD_FACTOR, f"{factor:g}"))
+        factor = None
+    if by_distance is None and _ratio(header) is not None:
+        notes.append(Note(ODD_DISTANCES, f"their ratio is {_ratio(header):.3g}"))
+    if "magnification" in view_modifiers(header):
+        if factor is not None and factor <= MAGNIFIED_FROM:
+            notes.append(Note(MODIFIER_DECIDES, f"{factor:g}"))
+    elif factor and by_distance and abs(factor / by_distance - 1) > SAME_FACTOR:
+        if (factor > MAGNIFIED_FROM) != (by_distance > MAGNIFIED_FROM):
+            raise InputError(
+                f"EstimatedRadiographicMagnificationFactor is {factor:g}, but the distances of"
+                f" source, patient and detector say {by_distance:.3g}: only one of them is that of"
+                " a magnification view; correct the header, or leave the image out"
+            )
+        notes.append(Note(OTHER_FACTOR, f"{factor:g} and {by_distance:.3g}"))
+    return tuple(notes)
+
+
+def view_modifiers(header: Dataset) -> tuple[str, ...]:
+    """Names of MODIFIER_CODES that the view carries: magnification, spot compression ..."""
+    item = first_item(header, "ViewCodeSequence")
+    modifiers = value(item, "ViewModifierCodeSequence") or []
+    if not isinstance(modifiers, pydicom.Sequence | list):
+        return ()
+    return tuple(name for item in modifiers if (name := coded(item, MODIFIER_CODES)))
+
+
+def coded(item: Dataset, codes: dict[str, tuple[str, ...]]) -> str:
+    """The name in `codes` that the CodeValue of an item stands for; '' where there is none."""
+    found = str(value(item, "CodeValue") or "").strip()
+    return next((name for name, values in codes.items() if found in values), "")
+
+
+def _places(header: Dataset, frame: int) -> list[tuple[Dataset, str, str]]:
+    """Where a spacing may stand: dataset, keyword and the name of the place, first of all first."""
+    places = [(header, tag, tag) for tag in SPACING_TAGS]
+    return [*places, (group_item(header, MEASURES, frame), "PixelSpacing", MEASURES)]
+
+
+def _read(dataset: Dataset, keyword: str, field: str) -> Spacing | None:
+    """The spacing in one place; None where there is none. InputError: not two positive numbers."""
+    found = value(dataset, keyword)
+    if found is None:
+        return None
+    try:
+        row, column = (1000.0 * float(size) for size in found)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"its {field} is not two numbers; give pixel_um instead") from error
+    if not (0 < row < float("inf") and 0 < column < float("inf")):
+        raise InputError(f"{field} is {row:g} x {column:g} um; give pixel_um instead")
+    return field, row, column
+
+
+def _check_pair(one: Spacing, other: Spacing) -> None:
+    """Reject two spacings that are neither the same nor those of detector and breast in contact."""
+    if (one[0] in DETECTOR_PLANE) == (other[0] in DETECTOR_PLANE):
+        consistent = _same(one, other)
+    else:
+        detector, breast = (one, other) if one[0] in DETECTOR_PLANE else (other, one)
+        ratios = (detector[1] / breast[1], detector[2] / breast[2])
+        consistent = min(ratios) >= 1 - SAME_SPACING and max(ratios) <= MAGNIFIED_FROM * 1.000001
+    if not consistent:
+        raise InputError(
+            f"{_shown(one)} and {_shown(other)} contradict each other: give pixel_um, and say in"
+            " spacing_source where it is from"
+        )
+
+
+def _same(one: Spacing, other: Spacing) -> bool:
+    return all(abs(a - b) <= SAME_SPACING * b for a, b in zip(one[1:], other[1:], strict=True))
+
+
+def _shown(spacing: Spacing) -> str:
+    field, row, column = spacing
+    return f"{field} {row:g} x {column:g} um"
+
+
+def _positive(header: Dataset, keyword: str) -> float | None:
+    try:
+        number = float(value(header, keyword))
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < float("inf") else None
+
+
+def _ratio(header: Dataset) -> float | None:
+    """Distance from source to detector over that to the patient; None where one is not there."""
+    detector = _positive(header, "DistanceSourceToDetector")
+    patient = _positive(header, "DistanceSourceToPatient")
+    return detector / patient if detector and patient else None
+
+
+def _by_distance(header: Dataset) -> float | None:
+    """The magnification by the distances; None where they are absent or impossible."""
+    ratio = _ratio(header)
+    return ratio if ratio is not None and 1 <= ratio <= MOST_MAGNIFIED else None
