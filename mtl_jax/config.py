@@ -48,7 +48,7 @@ SOURCE_STARTS = ("random", "analytic")
 SOURCE_SCHEDULES = ("steps", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("sgd", "adam")
-TRUTH_POLICIES = ("biopsy", "biopsy_or_followup", "birads")
+TRUTH_POLICIES = ("biopsy", "biopsy_or_followup", "biopsy_followup_or_unstated", "birads")
 
 
 def default() -> ConfigDict:
@@ -102,7 +102,8 @@ def default() -> ConfigDict:
     c.data.test_each = False  # True: of every collection's, so that each task is tested
     c.data.crosswalk = placeholder(str)  # CSV of patient_id and ddsm_case, for CBIS-DDSM with DDSM
     c.data.cache = "cache"  # folder of shards and phantom files, shared by all jobs
-    c.data.truth_policy = "biopsy_or_followup"  # biopsy: proven lesions alone; birads: any truth
+    # biopsy: proven lesions alone; birads: any truth. mini-MIAS and many manifests state no source.
+    c.data.truth_policy = "biopsy_followup_or_unstated"
     c.data.strict = False  # True: refuse a collection that would need a repair
     c.data.unusable = "refuse"  # an image that cannot be read; or leave_out its lesions, listed
     c.data.pseudonymise = True  # hash ids and file names that are not published pseudonyms

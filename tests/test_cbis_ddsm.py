@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pydicom
 import pytest
 from kit.cbis_ddsm import LAYOUTS, Lesion, make_cbis_ddsm, table_text, write_images
 
@@ -236,6 +237,7 @@ def test_masks_are_found_by_content(tmp_path: Path) -> None:
         "unlike crop, rescaled": {"crop": other[:4, :4], "mask_scale": 1.15},
         "too small": {"mask_scale": 0.5},
         "empty": {"box": (0, 0, 0, 0), "crop": other},
+        "everything": {"box": (0, 0, 240, 200), "crop": other},
     }
     lesions = [
         Lesion(film(box, (240, 200)), **({"box": box} | facts), patient=f"P_{number:05d}")
@@ -249,11 +251,11 @@ def test_masks_are_found_by_content(tmp_path: Path) -> None:
         "swapped": "",
         "apart": "",
         "apart and swapped": "",
-        "larger": "mask rescaled, confirmed by the crop: 276x230 to 240x200",
-        "smaller": "mask rescaled, confirmed by the crop: 209x174 to 240x200",
+        "larger": "mask rescaled, confirmed by the crop (276x230 to 240x200)",
+        "smaller": "mask rescaled, confirmed by the crop (209x174 to 240x200)",
         "wrong crop": "crop differs from the film at the mask",
         "unlike crop": "",
-        "unlike crop, rescaled": "mask rescaled, no crop to confirm it: 276x230 to 240x200",
+        "unlike crop, rescaled": "mask rescaled, no crop to confirm it (276x230 to 240x200)",
     }
     for view in found.views:
         np.testing.assert_allclose(view.box, box, atol=0 if "rescaled" not in view.note else 1)
@@ -263,6 +265,7 @@ def test_masks_are_found_by_content(tmp_path: Path) -> None:
         " there in the film",
         "too small": "no mask among its files: two values and about the film's size",
         "empty": "its mask is empty",
+        "everything": "its mask reaches from border to border",
     }
     assert any(
         text == "cbis_ddsm: mask rescaled, confirmed by the crop: 2 lesion views"
@@ -283,7 +286,59 @@ def test_axes_are_rescaled_apart(tmp_path: Path) -> None:
     assert path.is_file()
     (view,) = read(tmp_path / "in").views
     np.testing.assert_allclose(view.box, lesion.box, atol=1e-9)
-    assert view.note == "mask rescaled, confirmed by the crop: 440x270 to 400x300"
+    assert view.note == "mask rescaled, confirmed by the crop (440x270 to 400x300)"
+
+
+def test_a_mask_is_taken_as_stored_whatever_its_header_says(tmp_path: Path) -> None:
+    lesion = Lesion(film((100, 60, 140, 120), (400, 300)), (100, 60, 140, 120))
+    home = make_cbis_ddsm(tmp_path / "in", [lesion])
+    path = home / lesion.path("mask")
+    header = pydicom.dcmread(path)
+    header.PhotometricInterpretation = "MONOCHROME1"
+    header.save_as(path)
+    assert [view.box for view in read(home).views] == [lesion.box]
+
+
+def test_a_row_listed_twice_counts_once(tmp_path: Path) -> None:
+    home = make_cbis_ddsm(tmp_path / "in", [tiny(), tiny(view="MLO"), tiny()])
+    found = read(home)
+    assert [view.view for view in found.views] == ["CC", "MLO"]
+    assert found.left_out == (
+        ("mass-train P_00001 LEFT-mass-1 CC", "the same lesion in the same view stands above"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "noted"),
+    [
+        (",LEFT,CC,", ",RIGHT,CC,", True),
+        (",LEFT,CC,", ",LEFT,MLO,", True),
+        ("\nP_00001,", "\nP_00009,", True),
+        (",4,MALIGNANT,", ",3,MALIGNANT,", False),
+    ],
+)
+def test_a_row_that_contradicts_the_folder_of_its_film_is_noted(
+    tmp_path: Path, old: str, new: str, noted: bool
+) -> None:
+    home = make_cbis_ddsm(tmp_path / "in", [tiny()])
+    table = home / "mass_case_description_train_set.csv"
+    assert old in table.read_text()
+    table.write_text(table.read_text().replace(old, new, 1))
+    found = read(home)
+    text = "the film's folder names another patient, side or view than the row"
+    assert [view.noted for view in found.views] == [text if noted else ""]
+    assert any(one.endswith(f"{text}: 1 lesion views") for one in found.decisions) == noted
+
+
+def test_all_faults_of_a_table_are_in_one_message(tmp_path: Path) -> None:
+    lesions = [tiny(patient=f"P_{number:05d}") for number in range(12)]
+    home = make_cbis_ddsm(tmp_path / "in", lesions)
+    table = home / "mass_case_description_train_set.csv"
+    table.write_text(table.read_text().replace(",LEFT,", ",LEFTS,"))
+    with pytest.raises(
+        InputError, match=r"train_set.csv: 12 faults: \(1\) line 3: .*; and 2 more$"
+    ):
+        read(home)
 
 
 def test_two_masks_missing_files_and_damaged_files(tmp_path: Path) -> None:
@@ -398,7 +453,8 @@ def test_bad_options_and_folders(tmp_path: Path) -> None:
     bad = {
         "parts ()": {"parts": ()},
         "parts mass-all: some of mass-train, mass-test": {"parts": ("mass-all",)},
-        "pixel_um 5: films": {"pixel_um": 5.0},
+        "no mammogram is finer than 10 um; give pixel_um in um, not mm": {"pixel_um": 0.05},
+        "pixel_um 250: films": {"pixel_um": 250.0},
         "conflicts 'both': one of leave_out, malignant": {"conflicts": "both"},
         "no mass_case_description_train_set.csv in": {},
     }

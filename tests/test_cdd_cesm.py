@@ -129,6 +129,13 @@ def test_an_image_with_two_pathologies_is_left_out(tmp_path: Path) -> None:
     }
 
 
+def test_two_rows_of_an_image_give_it_both_findings(tmp_path: Path) -> None:
+    make_cdd_cesm(tmp_path, [IMAGES[0], IMAGES[0]._replace(findings="Calcifications", regions=())])
+    noted = "two rows of the image differ in Findings"
+    for finding in ("mass", "calc"):
+        assert [view.noted for view in read(tmp_path, finding).views] == [noted]
+
+
 SHAPES = {
     "rect": ({"x": 10, "y": 20, "width": 30, "height": 40}, (20, 10, 60, 40)),
     "circle": ({"cx": 50, "cy": 60, "r": 7.5}, (52.5, 42.5, 67.5, 57.5)),
@@ -185,7 +192,6 @@ def test_a_damaged_region_is_one_line_that_names_row_and_column(
     ("image", "reason"),
     [
         (IMAGES[0]._replace(pathology="Maybe"), "row 2: Pathology Classification/ Follow up: 'May"),
-        (IMAGES[0]._replace(name="scan 7"), "row 2: Image_name 'scan 7' is no image's name"),
     ],
 )
 def test_a_damaged_table_is_one_line(tmp_path: Path, image: Image, reason: str) -> None:
@@ -197,6 +203,115 @@ def test_a_damaged_table_is_one_line(tmp_path: Path, image: Image, reason: str) 
     book.save(path)
     with pytest.raises(InputError, match=re.escape(reason)):
         read(tmp_path)
+
+
+def test_a_row_that_names_no_image_is_left_out(tmp_path: Path) -> None:
+    make_cdd_cesm(tmp_path, [IMAGES[0], IMAGES[0]._replace(name="P30 scan")])
+    found = read(tmp_path)
+    assert [view.lesion_id for view in found.views] == ["P1_L_DM_CC-1"]
+    assert ("P30 scan", "not named P1_L_DM_CC and the like") in found.left_out
+
+
+@pytest.mark.parametrize(
+    ("name", "view"),
+    [
+        ("P99_L_DM_MLO_2", "MLO"),
+        ("P281_L_DM_MLO2", "MLO"),
+        ("P7_R_DM_CC_11", "CC"),
+        ("P0412_R_DM_XCCL3", "XCCL"),
+        ("P5_L_DM_ML", "ML"),
+    ],
+)
+def test_a_view_taken_twice_keeps_its_view(tmp_path: Path, name: str, view: str) -> None:
+    make_cdd_cesm(tmp_path, [IMAGES[0], IMAGES[0]._replace(name=name)])
+    found = read(tmp_path).views
+    assert [one.lesion_id for one in found] == ["P1_L_DM_CC-1", f"{name}-1"]
+    assert (found[1].view, found[1].laterality) == (view, name.split("_")[1])
+    assert found[1].case_id == name.split("_")[0]
+
+
+def test_a_region_drawn_twice_is_one_lesion(tmp_path: Path) -> None:
+    image = IMAGES[0]
+    make_cdd_cesm(tmp_path, [image._replace(regions=(image.regions[0],) * 2)])
+    found = read(tmp_path)
+    assert [view.lesion_id for view in found.views] == ["P1_L_DM_CC-1"]
+    assert found.left_out == (("P1_L_DM_CC-2", "the same region of the same image is drawn above"),)
+
+
+def write_table(folder: Path, header: tuple[str, ...], *rows: tuple[str, ...]) -> None:
+    (folder / "Radiology-manual-annotations.xlsx").unlink()
+    with (folder / "Radiology-manual-annotations.csv").open("w", newline="") as file:
+        csv.writer(file).writerows((header, *rows))
+
+
+def test_columns_that_contradict_the_name_are_noted(tmp_path: Path) -> None:
+    make_cdd_cesm(tmp_path, IMAGES[:1])
+    header = ("Image_name", "Patient_ID", "Side", "View", "Findings", cdd_cesm.PATHOLOGY)
+    for cells, noted in (
+        (("1", "L", "CC"), ""),
+        (("P1", "", ""), ""),
+        (("1", "R", "CC"), "the image's name and the column Side differ"),
+        (
+            ("2", "L", "MLO"),
+            "the image's name and the column Patient_ID differ;"
+            " the image's name and the column View differ",
+        ),
+    ):
+        if (tmp_path / "Radiology-manual-annotations.csv").exists():
+            (tmp_path / "Radiology-manual-annotations.xlsx").touch()
+        write_table(tmp_path, header, ("P1_L_DM_CC", *cells, "mass", "Malignant"))
+        (view,) = read(tmp_path).views
+        assert (view.laterality, view.view, view.noted, view.note) == ("L", "CC", noted, "")
+
+
+def test_all_faults_of_a_table_are_in_one_message(tmp_path: Path) -> None:
+    make_cdd_cesm(tmp_path, IMAGES[:1])
+    header = ("Image_name", "Findings", cdd_cesm.PATHOLOGY)
+    rows = [(f"P{n}_L_DM_CC", "mass", "Maybe" if n % 2 else "Benign") for n in range(1, 25)]
+    write_table(tmp_path, header, *rows, ("P30_L_DM_CC", "mass", "Benign", "and more"))
+    with pytest.raises(
+        InputError, match=r"annotations.csv: 13 faults: \(1\) line 2: .*\(10\) line"
+    ):
+        read(tmp_path)
+
+
+def test_both_genuine_tables_are_read_whole(shared: Path, tmp_path: Path) -> None:
+    """Counts by a reading of their own; the images are empty files, as no pixel is read."""
+    real = shared / "data" / "cdd_cesm_dm"
+    for name in ("Radiology-manual-annotations.csv", REGIONS):
+        (tmp_path / name).symlink_to(real / name)
+    with (real / "Radiology-manual-annotations.csv").open(encoding="utf-8-sig") as file:
+        rows = {row["Image_name"].strip(): row for row in csv.DictReader(file)}
+    with (real / REGIONS).open(encoding="utf-8-sig") as file:
+        regions = list(csv.DictReader(file))
+    assert (len(rows), len(regions)) == (2006, 2971)
+    images = tmp_path / "Low energy images of CDD-CESM"
+    images.mkdir()
+    low_energy = [name for name, row in rows.items() if row["Type"] == "DM"]
+    for name in low_energy:
+        (images / f"{name}.jpg").touch()
+    found = cdd_cesm.collection(str(tmp_path), findings=(), pixel_um=100.0)
+    drawn = [(re.sub(r"\.jpg\s*$", "", one["#filename"]).strip(), one) for one in regions]
+    taken = {
+        (name, one["region_shape_attributes"])
+        for name, one in drawn
+        if rows[name]["Type"] == "DM"
+        and rows[name]["Pathology Classification/ Follow up"] in ("Malignant", "Benign")
+        and '"point"' not in one["region_shape_attributes"]
+    }
+    assert len(found.views) == len(taken)
+    assert {view.image_path.stem for view in found.views} == {name for name, _ in taken}
+    assert {view.noted for view in found.views} == {""}
+    undrawn = set(rows) - {name for name, _ in drawn}
+    assert len(found.views) + len(found.left_out) == len(regions) + len(undrawn)
+    reasons = {reason for _, reason in found.left_out}
+    assert "not named P1_L_DM_CC and the like" not in reasons
+    assert "no row in the table" not in reasons
+    for name in ("P99_L_DM_MLO_2", "P281_L_DM_MLO2"):
+        assert {v.view for v in found.views if v.image_path.stem == name} <= {"MLO"}
+        assert any(item.startswith(name) for item, _ in found.left_out) or any(
+            view.image_path.stem == name for view in found.views
+        )
 
 
 def test_jpeg_of_equal_channels_is_gray_and_colour_is_refused(tmp_path: Path) -> None:

@@ -178,6 +178,37 @@ def test_damaged_boxes_are_one_line(tmp_path: Path, text: str, reason: str) -> N
         read((home, boxes))
 
 
+def test_all_faults_of_the_boxes_are_in_one_message(tmp_path: Path) -> None:
+    home, boxes = make_cmmd(tmp_path)
+    image = f"CMMD/D1-0002/{FOLDER}/1-1.dcm"
+    boxes.write_text(f"image_path,box\n{image},1;2;3\n{image},1;2;3;4\nx.dcm,1;2;3;4\n,1,2,3\n")
+    with pytest.raises(InputError) as failure:
+        read((home, boxes))
+    text = str(failure.value)
+    assert "boxes.csv: 3 faults: (1) line 2: box '1;2;3' is not" in text
+    assert "(2) line 4: image_path: no such file 'x.dcm'" in text
+    assert "(3) line 5: 4 cells under 2 columns" in text
+    write_table(home / "CMMD_clinicaldata_revision.xlsx", [(None, "L"), ("D1-0002", "B")])
+    with pytest.raises(InputError, match=r"xlsx: 2 faults: \(1\) row 2: ID1 is .*row 3: LeftRight"):
+        read((home, boxes))
+
+
+def test_separators_of_windows_and_a_row_listed_twice(tmp_path: Path) -> None:
+    home, boxes = make_cmmd(tmp_path)
+    image = f"CMMD/D1-0002/{FOLDER}/1-1.dcm"
+    boxes.write_text(
+        "image_path,box\n{},1;2;3;4\n{},1;2;3;4\n".format(*[image, image.replace("/", "\\")])
+    )
+    found = read((home, boxes)).views
+    assert len({view.image_path for view in found}) == 1
+    assert {view.noted for view in found} == {
+        "another lesion of the patient has the same place in the image"
+    }
+    boxes.write_text(f"image_path,box\n{image},1;2;3;4\n..\\x.dcm,1;2;3;4\n")
+    with pytest.raises(InputError, match="line 3: image_path .* must be relative"):
+        read((home, boxes))
+
+
 def test_circles_polygons_and_centres_are_boxes_too(tmp_path: Path) -> None:
     home, boxes = make_cmmd(tmp_path)
     image = f"CMMD/D1-0002/{FOLDER}/1-1.dcm"

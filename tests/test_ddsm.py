@@ -159,6 +159,7 @@ def test_each_quirk_is_a_remark_or_a_reason(tmp_path: Path) -> None:
     case(14, edit("ics", "LEFT_CC", "LEFT_XX"))
     case(16, edit("ics", "LEFT_CC", "../LEFT_CC"))
     case(15, edit("OVERLAY", "ABNORMALITIES 1", "ABNORMALITIES 2"))
+    case(17, edit("OVERLAY", "ABNORMALITIES 1", "ABNORMALITIES 0"))
     make_case(tmp_path / "twice", {"LEFT_CC": Film(blank())}, "B-1-1")
     found = read(tmp_path)
     assert {(v.case_id, v.note) for v in found.views} == {
@@ -166,6 +167,10 @@ def test_each_quirk_is_a_remark_or_a_reason(tmp_path: Path) -> None:
         ("B-3-1", "outline reaches beyond the film"),
         ("D-5-1", ""),
         ("B-13-1", ""),
+        ("B-17-1", "the OVERLAY file holds more abnormalities than TOTAL_ABNORMALITIES"),
+    }
+    assert {v.case_id: v.noted for v in found.views if v.noted} == {
+        "B-13-1": "the .ics file says NON_OVERLAY, and an OVERLAY file is there"
     }
     assert dict(found.left_out) == {
         "case2/B_2_1.LEFT_CC.LJPEG abnormality 1": "the middle of its outline is outside the film",
@@ -189,8 +194,81 @@ def test_each_quirk_is_a_remark_or_a_reason(tmp_path: Path) -> None:
         "case16/B_16_1.LEFT_CC.LJPEG": "no .ics file describes it",
         "twice/case1/B-1-1.ics": "the case is there twice",
     }
-    for text in ("TOTAL_OUTLINES is not", "outline reaches"):
-        assert any(text in one and one.endswith("1 lesion views") for one in found.decisions)
+    for text in ("TOTAL_OUTLINES is not", "outline reaches", "more abnorm", "says NON_OVERLAY"):
+        assert any(text in one and one.endswith(": 1 lesion views") for one in found.decisions)
+
+
+def test_abnormalities_beyond_the_stated_total_are_all_read(tmp_path: Path) -> None:
+    lesions = [Lesion((2, 2, 9, 8)), Lesion((10, 3, 30, 20), "BENIGN"), Lesion((1, 9, 8, 20))]
+    path = tmp_path / "a.OVERLAY"
+    sound = overlay(lesions)
+    path.write_text(sound)
+    assert [one.surplus for one in ddsm_overlay.read(path)] == [0, 0, 0]
+    path.write_text(sound.replace("TOTAL_ABNORMALITIES 3", "TOTAL_ABNORMALITIES 1"))
+    found = ddsm_overlay.read(path)
+    assert [one.box for one in found] == [lesion.box for lesion in lesions]
+    assert [one.surplus for one in found] == [2, 2, 2]
+    # Nothing says how many there should be: it may have been cut short.
+    path.write_text(sound.replace("TOTAL_ABNORMALITIES 3", ""))
+    with pytest.raises(InputError, match="3 abnormalities, TOTAL_ABNORMALITIES None"):
+        ddsm_overlay.read(path)
+    path.write_text(sound.replace("TOTAL_ABNORMALITIES 3", "TOTAL_ABNORMALITIES 1")[:-40])
+    with pytest.raises(InputError, match="abnormality 3 .* truncated"):
+        ddsm_overlay.read(path)
+
+
+@pytest.mark.parametrize(("stated", "bits"), [(12, 12), (16, 12), (11, 11)])
+def test_bits_of_the_stream_against_those_of_the_ics_file(
+    tmp_path: Path, stated: int, bits: int
+) -> None:
+    home = make_case(tmp_path, {"LEFT_CC": Film(blank(), [Lesion((10, 10, 20, 20))])})
+    (path,) = home.glob("*.ics")
+    path.write_text(path.read_text().replace("BITS_PER_PIXEL 12", f"BITS_PER_PIXEL {stated}"))
+    found = read(tmp_path)
+    text = "the .ics file and the film's stream state different bits"
+    noted = "" if stated == 12 else f"{text} ({stated} and 12, {bits} taken)"
+    assert [(view.bits, view.noted, view.note) for view in found.views] == [(bits, noted, "")]
+    assert any(text in one for one in found.decisions) == (stated != 12)
+    (film,) = home.glob("*.LJPEG")
+    film.write_bytes(b"no film")
+    assert [view.bits for view in read(tmp_path).views] == [stated]
+
+
+def test_every_genuine_overlay_file_is_read(shared: Path) -> None:
+    """Against a second reading of the text: by lines, with NumPy."""
+    steps = np.array([(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)])
+    files = sorted((shared / "data/ddsm299/overlay").glob("*.OVERLAY"))
+    surplus = []
+    for file in files:
+        found = ddsm_overlay.read(file)
+        lines = file.read_text("latin-1").replace("#", "").splitlines()
+        starts = [at for at, line in enumerate(lines) if line.startswith("BOUNDARY")]
+        assert len(found) == len(starts)
+        for one, at in zip(found, starts, strict=True):
+            column, row, *codes = (int(word) for word in lines[at + 1].split())
+            moves = np.cumsum(steps[codes], axis=0) if codes else np.zeros((1, 2), int)
+            points = np.vstack([[row, column], [row, column] + moves])
+            assert one.box == (*points.min(0), *points.max(0) + 1)
+            assert one.pathology and one.types
+        if found[0].surplus:
+            surplus.append(file.name)
+    assert len(files) == 833
+    assert surplus == [
+        "A_1576_1.RIGHT_MLO.OVERLAY",
+        "A_1666_1.LEFT_CC.OVERLAY",
+        "A_1828_1.LEFT_MLO.OVERLAY",
+    ]
+
+
+def test_every_genuine_ics_file_is_read(shared: Path) -> None:
+    files = sorted((shared / "data/ddsm299/ics").glob("*.ics"))
+    cases = [ics.read(file) for file in files]
+    assert len(files) == 12
+    assert [case.name for case in cases] == [file.stem for file in files]
+    for case in cases:
+        assert (case.name[0], case.digitizer) in ddsm.CURVES
+        assert set(case.films) == {"LEFT_CC", "LEFT_MLO", "RIGHT_CC", "RIGHT_MLO"}
+        assert {film.bits for film in case.films.values()} == {12}
 
 
 def test_an_overlay_of_no_abnormality_is_listed(tmp_path: Path) -> None:

@@ -166,8 +166,31 @@ def test_a_side_that_differs_is_a_repair(tmp_path: Path) -> None:
     table.write_text(table.read_text().replace(";R;CC;", ";L;CC;"))
     found = read(release)
     assert found.views[0].laterality == "R"
-    assert found.views[0].note == "table says L CC; file name taken"
+    assert (
+        found.views[0].note
+        == "the table says another side or view, and the file name is taken (L CC)"
+    )
     assert any("differs from the file name in 1 lesion" in text for text in found.decisions)
+
+
+def test_an_outline_drawn_twice_is_one_lesion(tmp_path: Path) -> None:
+    image = IMAGES[0]
+    release = make_inbreast(tmp_path, [image._replace(outlines=image.outlines[:1] * 2)])
+    found = read(release)
+    assert len(found.views) == 1
+    assert dict(found.left_out)[f"{image.number}-2"] == "the same outline stands above"
+
+
+def test_all_faults_of_the_table_are_in_one_message(tmp_path: Path) -> None:
+    table = make_inbreast(tmp_path) / "INbreast.csv"
+    lines = table.read_text().splitlines()
+    lines[1:] = [line.rpartition(";")[0] + ";9" for line in lines[1:]]
+    table.write_text("\n".join([*lines, lines[1].replace(";9", ";5")]) + "\n")
+    with pytest.raises(InputError) as failure:
+        read(table.parent)
+    count = len(lines) - 1
+    assert f"INbreast.csv: {count + 1} faults: (1) line 2: Bi-Rads '9'" in str(failure.value)
+    assert f"line {count + 2}: File Name" in str(failure.value)
 
 
 def test_tables_that_were_saved_otherwise(tmp_path: Path) -> None:

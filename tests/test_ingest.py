@@ -82,7 +82,8 @@ def test_the_rules_are_the_fields_of_the_config() -> None:
     ("policy", "cases"),
     [
         ("biopsy", ["P1", "P5"]),
-        ("biopsy_or_followup", ["P1", "P2", "P4", "P5"]),
+        ("biopsy_or_followup", ["P1", "P2", "P5"]),
+        ("biopsy_followup_or_unstated", ["P1", "P2", "P4", "P5"]),
         ("birads", ["P1", "P2", "P3", "P4", "P5"]),
     ],
 )
@@ -97,12 +98,14 @@ def test_a_policy_takes_its_truths_and_lists_the_rest(
     if policy == "biopsy":
         assert out["P2/1/CC"] == "truth by followup, not biopsy"
         assert out["P3/1/CC"] == "truth by birads, not biopsy"
+    if policy in ("biopsy", "biopsy_or_followup"):
+        assert out["P4/1/CC"] == f"truth by unstated, not {policy}"
     assert any(f"truth policy {policy}" in decision for decision in rois.manifest["decisions"])
 
 
 def test_a_policy_that_leaves_nothing_says_what_to_set(home: Path) -> None:
     listed(home, (ROWS[2], ROWS[2].replace("P3", "P7").replace("c.pgm", "a.pgm")))
-    for policy in ("biopsy", "biopsy_or_followup"):
+    for policy in ("biopsy", "biopsy_or_followup", "biopsy_followup_or_unstated"):
         says = rf"by {policy}; the collection has birads \(2 .*truth_policy to 'birads'"
         with pytest.raises(InputError, match=says):
             load(home, truth_policy=policy)
@@ -110,6 +113,10 @@ def test_a_policy_that_leaves_nothing_says_what_to_set(home: Path) -> None:
     listed(home, ROWS[1:2])
     with pytest.raises(InputError, match="to 'biopsy_or_followup'"):
         load(home, truth_policy="biopsy")
+    listed(home, ROWS[3:4])
+    for policy in ("biopsy", "biopsy_or_followup"):
+        with pytest.raises(InputError, match="to 'biopsy_followup_or_unstated'"):
+            load(home, truth_policy=policy)
     with pytest.raises(InputError, match="data.truth_policy is 'x'"):
         load(home, truth_policy="x")
 
@@ -125,6 +132,8 @@ def test_ready_shards_must_obey_the_rules_too(home: Path) -> None:
     assert len(ready(truth_policy="birads")) == 5
     with pytest.raises(InputError, match="the truth of some regions is by birads, which"):
         ready()
+    with pytest.raises(InputError, match="by birads, unstated, which"):
+        ready(truth_policy="biopsy_or_followup")
     with pytest.raises(InputError, match="by birads, followup, unstated"):
         ready(truth_policy="biopsy")
     with pytest.raises(InputError, match="strict: 1 of the regions needed a repair and 0 more"):
@@ -133,13 +142,13 @@ def test_ready_shards_must_obey_the_rules_too(home: Path) -> None:
 
 def test_the_audit_lists_everything_once(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
-    load(home, truth_policy="biopsy_or_followup")
+    load(home, truth_policy="biopsy_followup_or_unstated")
     found = {row["item"]: (row["decision"], row["reason"], row["image"]) for row in audit_of(home)}
     truncated = "truncated: the PGM header promises 88000 bytes of pixels, the file has "
     assert found.pop("P2/1/CC")[1].startswith(truncated)
     assert found == {
         "P1/1/CC": ("kept", "", "a.pgm"),
-        "P3/1/CC": ("left out", "truth by birads, not biopsy_or_followup", "c.pgm"),
+        "P3/1/CC": ("left out", "truth by birads, not biopsy_followup_or_unstated", "c.pgm"),
         "P4/1/CC": ("repaired", "centre only, extent not given", "d.pgm"),
         "P5/1/CC": ("kept", "", "e.pgm"),
         "P6/1/CC": ("left out", "truth unproven", ""),

@@ -101,6 +101,19 @@ def test_damaged_info(tmp_path: Path, info: str, reason: str) -> None:
         mini_mias.collection(str(mias_folder(tmp_path, info)), classes=MASSES)
 
 
+def test_a_circle_of_mini_mias_listed_twice_counts_once(tmp_path: Path) -> None:
+    info = INFO + "mdb002 D CIRC M 5 69 30\n"
+    found = mini_mias.collection(str(mias_folder(tmp_path, info)), classes=MASSES)
+    assert len(found.views) == 4
+    assert ("mdb002-2", "the same circle of the same film stands above") in found.left_out
+    info = INFO + "mdb002 G CIRC B 5 69 30\nmdb001 G CIRC X 1 2 3\n"
+    with pytest.raises(InputError) as failure:
+        mini_mias.collection(str(mias_folder(tmp_path, info)), classes=MASSES)
+    text = str(failure.value)
+    assert "Info.txt: 2 faults: (1) line 13: the same circle has another severity above" in text
+    assert "(2) line 14: expected severity" in text
+
+
 def test_mini_mias_without_folder_table_or_class(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder .*absent"):
         mini_mias.collection(str(tmp_path / "absent"), classes=MASSES)
@@ -274,6 +287,15 @@ def test_settings_of_a_row_reach_its_view(tmp_path: Path) -> None:
     [
         ({"view": "XX"}, "line 2: view 'XX' is none of CC, MLO, ML, LM"),
         ({"patient_id": ""}, "line 2: patient_id is empty"),
+        ({"image_path": "", "view": ""}, "line 2: view is empty; image_path is empty"),
+        ({"view": "RMLO"}, "FB, AT; the side is for laterality"),
+        ({"pixel_um": "0.07"}, "line 2: pixel_um: pixel size 0.07 x 0.07 um (pixel_um): no mammo"),
+        ({"pixel_um": "0.1;0.1"}, "finer than 10 um; give pixel_um in um, not mm"),
+        ({"pixel_um": "70,5"}, "line 2: pixel_um '70,5': numbers separated by ';', with a point"),
+        ({"image_path": "C:\\films\\a.pgm"}, "is a path of a Windows drive or share, which this"),
+        ({"image_path": "\\\\server\\a.pgm"}, "is a path of a Windows drive or share, which this"),
+        ({"image_path": "..\\a.pgm"}, "must be relative to the manifest's folder, without '..'"),
+        ({"image_path": "x\\..\\..\\a.pgm"}, "must be relative to the manifest's folder, with"),
         ({"dataset": "../x"}, "dataset '../x'"),
         ({"image_path": "absent.pgm"}, "line 2: image_path: no such file"),
         ({"image_path": "9" * 400 + ".pgm"}, "line 2: image_path: no such file '999"),
@@ -314,15 +336,168 @@ def test_a_bad_row_names_its_line_and_column(
     ("change", "reason"),
     [
         ({"dataset": "other"}, "line 3: dataset 'other' differs"),
-        ({}, "line 3: the same lesion in the same image is listed twice"),
+        ({}, "line 3: the same lesion in the same image is listed twice, first in line 2"),
+        ({"frame": "0"}, "line 3: the same lesion in the same image is listed twice"),
+        ({"box": "11;20;30;61"}, "line 3: the same lesion in the same image is listed twice"),
+        ({"image_path": "./a.pgm"}, "line 3: the same lesion in the same image is listed twice"),
+        ({"view": "MLO", "image_path": "b.pgm", "laterality": "R"}, "(R, benign) than in line 2"),
+        ({"lesion_id": "2", "truth": "malignant"}, "has the place of lesion 1 in line 2 in the"),
         ({"view": "MLO", "truth": "malignant"}, "line 3: lesion 1 of patient P1 has another"),
     ],
 )
 def test_rows_that_contradict_each_other(
     tmp_path: Path, change: dict[str, str], reason: str
 ) -> None:
-    with pytest.raises(InputError, match=re.escape(reason)):
-        read_manifest(tmp_path, BASE, BASE | change)
+    both = BASE | {"laterality": "L", "frame": ""}
+    with pytest.raises(InputError, match=re.escape(reason)) as failure:
+        read_manifest(tmp_path, both, both | change)
+    assert ("faults" in str(failure.value)) == ("dataset" in change)
+
+
+def test_the_row_that_differs_from_most_is_named(tmp_path: Path) -> None:
+    rows = [
+        BASE | {"image_path": f"{n}.npy", "laterality": "R" if n == 0 else "L"} for n in range(4)
+    ]
+    for n in range(4):
+        np.save(tmp_path / f"{n}.npy", np.zeros((100, 120), np.uint8))
+    with pytest.raises(
+        InputError, match=r"line 2: lesion 1 .*\(R, benign\) than in line 3 \(L, be"
+    ):
+        read_manifest(tmp_path, *rows)
+
+
+def test_lesions_of_one_id_in_two_patients_and_one_place_in_two_images_are_no_fault(
+    tmp_path: Path,
+) -> None:
+    one = BASE | {"laterality": "L"}
+    found = read_manifest(
+        tmp_path, one, one | {"patient_id": "P2", "image_path": "b.pgm", "truth": "malignant"}
+    )
+    assert [(view.case_id, view.label) for view in found.views] == [("P1", 0), ("P2", 1)]
+    assert {view.noted for view in found.views} == {""}
+
+
+def test_another_lesion_in_the_same_place_is_noted(tmp_path: Path) -> None:
+    found = read_manifest(
+        tmp_path, BASE, BASE | {"lesion_id": "2"}, BASE | {"lesion_id": "3", "box": "1;2;3;4"}
+    )
+    noted = "another lesion of the patient has the same place in the image"
+    assert [view.noted for view in found.views] == [noted, noted, ""]
+
+
+def test_all_faults_of_all_rows_are_listed_at_once(tmp_path: Path) -> None:
+    rows = [
+        BASE | {"lesion_id": "1", "bits": "12"},
+        BASE | {"lesion_id": "2", "view": "LCC", "bits": "99", "pixel_um": "0.1"},
+        BASE | {"lesion_id": "3", "image_path": "gone.pgm", "bits": "x"},
+        BASE | {"lesion_id": "1", "bits": "12"},
+        BASE | {"lesion_id": "5", "dataset": "yours", "bits": ""},
+        # A row that cannot be used takes no part in comparisons.
+        BASE | {"lesion_id": "3", "image_path": "b.pgm", "truth": "malignant", "bits": ""},
+        BASE | {"lesion_id": "7", "truth": "unknown", "bits": "", "patient_id": ""},
+    ]
+    with pytest.raises(InputError) as failure:
+        read_manifest(tmp_path, *rows)
+    text = str(failure.value)
+    assert "\n" not in text and f"{tmp_path / 'm.csv'}: 5 faults: (1) line 3: view 'LCC'" in text
+    for part in (
+        "laterality; bits 99 is not 1 to 16; pixel_um: pixel size 0.1 x 0.1 um",
+        "(2) line 4: bits 'x' is not a whole number; image_path: no such file 'gone.pgm'",
+        "(3) line 5: the same lesion in the same image is listed twice, first in line 2",
+        "(4) line 6: dataset 'yours' differs from the rows above, which say 'mine'; a mani",
+        "(5) line 8: patient_id is empty",
+    ):
+        assert part in text
+
+
+def test_more_than_ten_faults_are_counted(tmp_path: Path) -> None:
+    rows = [BASE | {"lesion_id": str(n), "box": "5;5;1;9" if n else BASE["box"]} for n in range(14)]
+    with pytest.raises(InputError, match=r"m.csv: 13 faults: \(1\) line 3: .*\(10\) line 12: .*;"):
+        read_manifest(tmp_path, *rows)
+
+
+def test_lines_of_too_many_cells_are_among_the_faults(tmp_path: Path) -> None:
+    write_pgm(tmp_path / "a.pgm", np.zeros((100, 120)), 4095)
+    good = ",".join(BASE.values())
+    (tmp_path / "m.csv").write_text(
+        "\n".join((",".join(BASE), good, good + ",8", "a,b", good.replace("CC", "XY"))) + "\n"
+    )
+    with pytest.raises(InputError) as failure:
+        manifest.collection(str(tmp_path / "m.csv"))
+    assert "3 faults: (1) line 3: 9 cells under 8 columns" in str(failure.value)
+    assert "(2) line 4: 2 cells" in str(failure.value)
+    assert "(3) line 5: view 'XY'" in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("separator", "coding", "lines"),
+    [(";", "utf-8-sig", "\r\n"), ("\t", "utf-8", "\n"), (",", "utf-8-sig", "\r")],
+)
+def test_spreadsheets_separate_and_code_as_they_like(
+    tmp_path: Path, separator: str, coding: str, lines: str
+) -> None:
+    write_pgm(tmp_path / "ä b.pgm", np.zeros((100, 120)), 4095)
+    row = BASE | {"image_path": "ä b.pgm"}
+    cells = [separator.join(row), separator.join(f'"{cell}"' for cell in row.values())]
+    # A spreadsheet writes empty columns to the right of the table.
+    text = lines.join(f"{line}{separator}{separator}" for line in cells)
+    (tmp_path / "m.csv").write_bytes(text.encode(coding))
+    found = manifest.collection(str(tmp_path / "m.csv"))
+    assert found.views[0].box == (10, 20, 30, 60)
+    assert found.decisions[1:] == ("mine: columns not used: (unnamed), (unnamed)",)
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-be", "cp1252"])
+def test_another_coding_is_named_as_the_fault(tmp_path: Path, coding: str) -> None:
+    (tmp_path / "m.csv").write_bytes((",".join(BASE) + "\nmüne").encode(coding))
+    with pytest.raises(InputError, match="m.csv: not a CSV in UTF-8 .*; save it as UTF-8"):
+        manifest.collection(str(tmp_path / "m.csv"))
+
+
+def test_separators_of_windows_are_read(tmp_path: Path) -> None:
+    (tmp_path / "P1" / "films").mkdir(parents=True)
+    write_pgm(tmp_path / "P1" / "films" / "l.pgm", np.zeros((100, 120)), 4095)
+    Image.fromarray(np.eye(100, 120, dtype=np.uint8)).save(tmp_path / "P1" / "films" / "m.png")
+    write_pgm(tmp_path / "odd\\name.pgm", np.zeros((100, 120)), 4095)
+    mask = {"image_path": "P1\\films\\l.pgm", "box": "", "mask_path": "P1\\films\\m.png"}
+    found = read_manifest(
+        tmp_path,
+        BASE | {"mask_path": ""},
+        BASE | {"lesion_id": "2"} | mask,
+        BASE | {"lesion_id": "3", "image_path": "odd\\name.pgm", "mask_path": ""},
+    )
+    assert [view.image_path.relative_to(tmp_path).as_posix() for view in found.views] == [
+        *("a.pgm", "P1/films/l.pgm", "odd\\name.pgm")
+    ]
+    assert found.views[1].box == (0, 0, 100, 100)
+
+
+def test_notes_on_a_mask_reach_its_view(tmp_path: Path) -> None:
+    square = np.zeros((100, 120), np.uint8)
+    square[20:50, 30:90] = 255
+    Image.fromarray(square).save(tmp_path / "m.jpg", quality=70)
+    view = read_manifest(tmp_path, BASE | {"box": "", "mask_path": "m.jpg"}).views[0]
+    assert np.abs(np.subtract(view.box, (20, 30, 50, 90))).max() <= 1
+    assert view.noted == "mask of several gray values, cut at half of the largest"
+    assert view.note == ""
+    assert view.where == f"{tmp_path / 'm.csv'} line 2"
+
+
+def test_a_frame_is_as_the_row_says_or_not_stated(tmp_path: Path) -> None:
+    found = read_manifest(tmp_path, BASE | {"frame": ""}, BASE | {"frame": "0", "lesion_id": "2"})
+    assert [(view.frame, view.frame_number) for view in found.views] == [(None, 0), (0, 0)]
+
+
+def test_dicom_of_any_name_says_its_pixel_size(tmp_path: Path) -> None:
+    for name in ("IM000001", "1.2.840.99"):
+        write_dicom(
+            tmp_path / name, np.zeros((100, 120), np.uint16), ImagerPixelSpacing=[0.09, 0.09]
+        )
+        view = read_manifest(tmp_path, BASE | {"image_path": name, "pixel_um": ""}).views[0]
+        assert (view.pixel_um, view.spacing_source) == ((90, 90), "ImagerPixelSpacing")
+    write_dicom(tmp_path / "m", np.zeros((100, 120), np.uint16), ImagerPixelSpacing=[9e-5, 9e-5])
+    with pytest.raises(InputError, match=r"\(ImagerPixelSpacing\): no mammogram is finer than 10"):
+        read_manifest(tmp_path, BASE | {"image_path": "m", "pixel_um": ""})
 
 
 @pytest.mark.parametrize("column", manifest.REQUIRED)
@@ -358,3 +533,9 @@ def test_sources_are_listed_by_name() -> None:
     for spec in ("mini_mias", "mini_mias:", ":x"):
         with pytest.raises(InputError, match="write name:path, as in mini_mias:"):
             ingest.load(spec, Path("cache"), BACKGROUND, {})
+
+
+def test_the_dataset_of_most_rows_is_that_of_the_manifest(tmp_path: Path) -> None:
+    rows = [BASE | {"lesion_id": str(n), "dataset": "mine" if n else "my"} for n in range(4)]
+    with pytest.raises(InputError, match="m.csv line 2: dataset 'my' differs from the rows below"):
+        read_manifest(tmp_path, *rows)

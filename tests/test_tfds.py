@@ -1,5 +1,6 @@
 """TFDS datasets as a source, our shards as a TFDS dataset, and TensorFlow nowhere."""
 
+import io
 import json
 import re
 import subprocess
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets
+from kit import tfds_dataset
 from kit.fuzz import outcomes
 from kit.lesion import LESION, offset
-from kit.tfds_dataset import make_dataset
+from kit.tfds_dataset import CLASSES, make_dataset
 from PIL import Image
 
 from mtl_jax.data import ingest, shards, tfds_builder
@@ -59,6 +61,58 @@ def test_masks_say_the_same_as_boxes(dataset: Path, tmp_path: Path) -> None:
     boxes, masks = read(dataset, tmp_path, *BOXES).views, read(dataset, tmp_path, *MASKS).views
     for one, other in zip(boxes, masks, strict=True):
         assert other.box == pytest.approx(one.box, abs=1)
+
+
+def test_a_mask_of_everything_is_left_out_and_parts_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesions = [(150, 120, 20), (100, 160, 15)]
+    examples = {"train": [("p1", 0, 0, lesions, ["malignant", "benign"])]}
+    monkeypatch.setattr(tfds_dataset, "EXAMPLES", examples)
+    png = tfds_dataset._png
+
+    def drawn(mask: np.ndarray) -> io.BytesIO:
+        """The larger lesion is everywhere, the other one has a second part."""
+        return png(mask >= 0 if mask.sum() > 1000 else mask | _corner(mask.shape))
+
+    monkeypatch.setattr(tfds_dataset, "_png", drawn)
+    found = read(make_dataset(tmp_path / "in"), tmp_path, *MASKS)
+    assert [reason for _, reason in found.left_out] == [
+        "its mask reaches from border to border of its image: what is above 0 is inside, so invert"
+        " it if it is the other way round, or give a box"
+    ]
+    assert [view.noted for view in found.views] == [
+        "mask of several separate parts, taken as one lesion (2 parts)"
+    ]
+
+
+def _corner(shape: tuple[int, ...]) -> np.ndarray:
+    corner = np.zeros(shape, bool)
+    corner[10:40, 10:40] = True
+    return corner
+
+
+def test_numbers_of_lesions_stay_apart_where_the_side_is_said_in_other_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disc = [(150, 120, 22)]
+    examples = {"train": [("p1", n, 0, disc, [kind]) for n, kind in enumerate(CLASSES[::2])]}
+    monkeypatch.setattr(tfds_dataset, "EXAMPLES", examples)
+    monkeypatch.setattr(tfds_dataset, "SIDES", ["sinistra", "dextra"])
+    found = read(make_dataset(tmp_path / "in"), tmp_path, *BOXES)
+    assert [(view.lesion_id, view.laterality) for view in found.views] == [
+        ("sinistra1", ""),
+        ("dextra1", ""),
+    ]
+
+
+@pytest.mark.parametrize("pixel_um", [0.07, 5.0, 2000.0])
+def test_a_pixel_size_of_no_mammogram_is_rejected(
+    dataset: Path, tmp_path: Path, pixel_um: float
+) -> None:
+    fields = [field for field in BOXES if not field.startswith("pixel_um")]
+    with pytest.raises(InputError, match="no mammogram is .*give pixel_um in um"):
+        read(dataset, tmp_path, *fields, pixel_um=pixel_um)
 
 
 def test_one_split_alone_and_part_of_it(dataset: Path, tmp_path: Path) -> None:

@@ -78,6 +78,41 @@ def test_several_masses_are_several_lesions_and_repeats_are_one(tmp_path: Path) 
     assert found.left_out == (("img1-2", "the same box of the same image stands above"),)
 
 
+def test_a_box_of_two_classes_is_left_out(tmp_path: Path) -> None:
+    rows = [FINDINGS[0], FINDINGS[0]._replace(birads="BI-RADS 3"), FINDINGS[1]]
+    found = vindr_mammo.collection(str(make_vindr_mammo(tmp_path, rows)))
+    assert [view.lesion_id for view in found.views] == ["img2-1"]
+    reason = "the same box of the same image stands twice, once benign and once malignant"
+    assert dict(found.left_out) == {"img1-1": reason, "img1-2": reason}
+
+
+@pytest.mark.parametrize(("old", "new"), [(",520,400,", ",521,400,"), (",520,400,", ",400,520,")])
+def test_an_image_of_another_size_than_its_boxes_is_left_out(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    release = make_vindr_mammo(tmp_path, FINDINGS[:2])
+    table = release / "finding_annotations.csv"
+    table.write_text(table.read_text().replace(old, new, 1))
+    found = vindr_mammo.collection(str(release))
+    assert [view.lesion_id for view in found.views] == ["img2-1"]
+    assert found.left_out[0][1].startswith("its header says 520x400 pixels, the table ")
+
+
+def test_a_pixel_size_in_metres_is_left_out(tmp_path: Path) -> None:
+    found = vindr_mammo.collection(str(make_vindr_mammo(tmp_path, FINDINGS[:1], pixel_um=0.1)))
+    assert "(ImagerPixelSpacing): no mammogram is finer than 10 um" in found.left_out[0][1]
+
+
+def test_all_faults_of_the_table_are_in_one_message(tmp_path: Path) -> None:
+    table = make_vindr_mammo(tmp_path, FINDINGS) / "finding_annotations.csv"
+    text = table.read_text().replace(",training", ",validation").replace(",R,MLO,", ",B,MLO,")
+    table.write_text(text)
+    with pytest.raises(InputError) as failure:
+        vindr_mammo.collection(str(table.parent))
+    assert "finding_annotations.csv: 5 faults: (1) line 2: split 'val" in str(failure.value)
+    assert "(3) line 5: laterality 'B' is neither L nor R" in str(failure.value)
+
+
 def test_images_that_are_missing_damaged_or_without_spacing(tmp_path: Path) -> None:
     release = make_vindr_mammo(tmp_path)
     (release / "images" / ONE / "img1.dicom").unlink()

@@ -11,6 +11,7 @@ from pathlib import Path
 from mtl_jax.data import patients, privacy
 from mtl_jax.data.patients import CBIS_DDSM, DDSM, FORMS, Keys, assumed_space, canonical, space
 from mtl_jax.data.sources import table
+from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.nouns import InputError, RoiSet
 
 FIELD = "config.data.crosswalk"
@@ -22,23 +23,26 @@ BOTH = (
 
 
 def read(path: Path) -> dict[str, str]:
-    """{key of the CBIS-DDSM patient: key of the DDSM case}. InputError: no such table, an id that
-    is none, a patient with two cases."""
+    """{key of the CBIS-DDSM patient: key of the DDSM case}. InputError: no such table, ids that
+    are none, patients with two cases."""
     found: dict[str, tuple[str, str]] = {}
     keys = {name: Keys(name, None) for name in (CBIS_DDSM, DDSM)}
-    for place, row in table.read(path, ("patient_id", "ddsm_case")):
-        said = {CBIS_DDSM: row["patient_id"], DDSM: row["ddsm_case"]}
-        for name, text in said.items():
-            if not canonical(name, text)[1]:
-                column = "patient_id" if name == CBIS_DDSM else "ddsm_case"
-                raise InputError(f"{place}: {column} {text!r} is not of the form {FORMS[name]}")
-        case = canonical(DDSM, said[DDSM])[0]
-        pair = (case, keys[DDSM].patient(case))
-        if found.setdefault(keys[CBIS_DDSM].patient(said[CBIS_DDSM]), pair) != pair:
-            raise InputError(
-                f"{place}: patient {said[CBIS_DDSM]} has another ddsm_case in a row above; a"
-                " patient is one case"
-            )
+    faults = TableFaults(path)
+    for place, row in table.read(path, ("patient_id", "ddsm_case"), faults=faults):
+        with faults.collected(place):
+            ids = {CBIS_DDSM: row["patient_id"], DDSM: row["ddsm_case"]}
+            for name, text in ids.items():
+                if not canonical(name, text)[1]:
+                    column = "patient_id" if name == CBIS_DDSM else "ddsm_case"
+                    raise InputError(f"{place}: {column} {text!r} is not of the form {FORMS[name]}")
+            case = canonical(DDSM, ids[DDSM])[0]
+            pair = (case, keys[DDSM].patient(case))
+            if found.setdefault(keys[CBIS_DDSM].patient(ids[CBIS_DDSM]), pair) != pair:
+                raise InputError(
+                    f"{place}: patient {ids[CBIS_DDSM]} has another ddsm_case in a row above; a"
+                    " patient is one case"
+                )
+    faults.check()
     return {patient: key for patient, (_, key) in found.items()}
 
 

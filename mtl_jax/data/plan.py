@@ -20,7 +20,7 @@ class Rules:
     Workers change no byte of what is made; strict and unusable only whether it is.
     """
 
-    truth_policy: str = "biopsy_or_followup"
+    truth_policy: str = truth.USUAL
     strict: bool = False
     unusable: str = "refuse"
     pseudonymise: bool = True

@@ -4,12 +4,15 @@ from collections import Counter
 
 from mtl_jax.nouns import Collection, InputError
 
-# Each takes more than the one before it.
+# Each takes more than the one before it. Where a collection does not state the source of its truth
+# it may be anything, so only policies that say so take it: by their name, or, birads, as any truth.
 TAKES: dict[str, tuple[str, ...]] = {
     "biopsy": ("biopsy", "simulated"),
-    "biopsy_or_followup": ("biopsy", "simulated", "followup", "unstated"),
+    "biopsy_or_followup": ("biopsy", "simulated", "followup"),
+    "biopsy_followup_or_unstated": ("biopsy", "simulated", "followup", "unstated"),
     "birads": ("biopsy", "simulated", "followup", "unstated", "birads"),
 }
+USUAL = "biopsy_followup_or_unstated"
 
 
 def refusals(collection: Collection, policy: str) -> list[str]:

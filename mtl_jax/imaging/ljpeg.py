@@ -20,6 +20,7 @@ _SOF3, _DHT, _SOI, _EOI, _SOS, _DRI = 0xC3, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
 _OTHER_FRAMES = {*range(0xC0, 0xD0)} - {_SOF3, _DHT, 0xC8, 0xCC}
 _BYTES_A_PIXEL = 8  # 32 bits at the very most, each byte stuffed
 _BAND = 1 << 22  # pixels
+_HEADER_BYTES = 1 << 16
 _SPARE_BYTES = 8  # that a stream may hold beyond its last difference
 
 
@@ -58,6 +59,27 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
         if gray.max() < 1 << stream.bits:
             return gray.reshape(shape), stream.bits
     raise InputError(f"gray beyond its {stream.bits} bits: it is damaged; fetch it again")
+
+
+def stated_bits(path: Path) -> int | None:
+    """Return the precision in bits that the stream's header states, None where it cannot be read.
+
+    Nothing is decoded.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_HEADER_BYTES)
+    except OSError:
+        return None
+    at = 2
+    while data[:2] == bytes([0xFF, _SOI]):
+        try:
+            marker, body, at = _segment(data, at)
+        except InputError:
+            break
+        if marker == _SOF3:
+            return body[0] if body else None
+    return None
 
 
 def _parse(data: bytes, max_pixels: int) -> _Stream:

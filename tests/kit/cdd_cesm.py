@@ -77,11 +77,18 @@ def make_cdd_cesm(folder: Path, images: Sequence[Image] = IMAGES) -> Path:
         gray = film(SHAPE, *image.discs, top=255).astype(np.uint8)
         picture = np.stack([gray] * 3, 2) if number % 2 else gray
         Picture.fromarray(picture).save(home / f"{image.name}.jpg", quality=95)
-        patient, side, type_, view = image.name.strip().split("_")
+        patient, side, type_, view = (image.name.strip().split("_") + [""] * 4)[:4]
         type_ = {"CM": "CESM"}.get(type_, type_)
         rows.append(
             (
-                *(image.name, int(patient[1:]), side, type_, 45.0, "B" if type_ == "DM" else "_"),
+                *(
+                    image.name,
+                    int(patient.split()[0][1:]),
+                    side,
+                    type_,
+                    45.0,
+                    "B" if type_ == "DM" else "_",
+                ),
                 *("4$2", image.findings, view, "", 1, image.pathology),
             )
         )

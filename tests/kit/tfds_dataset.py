@@ -24,6 +24,7 @@ EXAMPLES = {
     "validation": [("p5", 0, 0, [(60, 180, 10)], ["benign"])],
     "test": [("p6", 0, 0, [(150, 120, 22)], ["malignant"])],
 }
+SIDES = ["LEFT", "RIGHT"]
 CLASSES = ["benign", "benign_without_callback", "malignant", "unproven"]
 
 
@@ -43,7 +44,7 @@ class ToyMammograms(tfds.core.GeneratorBasedBuilder):
         features = {
             "image": f.Tensor(shape=(None, None), dtype=np.uint16, encoding="zlib"),
             "patient": f.Text(),
-            "breast": f.ClassLabel(names=["LEFT", "RIGHT"]),
+            "breast": f.ClassLabel(names=SIDES),
             "view": f.ClassLabel(names=["CC", "MLO"]),
             "size_um": np.float32,
             "first": f.Tensor(shape=(4,), dtype=np.float32),  # a box in pixels

@@ -17,10 +17,11 @@ from mtl_jax.data.sources import cbis_ddsm_files as files
 from mtl_jax.data.sources import cbis_ddsm_masks as masks
 from mtl_jax.data.sources import cbis_ddsm_tables as tables
 from mtl_jax.data.sources.cbis_ddsm_tables import Row
+from mtl_jax.imaging.checked import check_pixel_um
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 CONFLICTS = ("leave_out", "malignant")
-LOCATOR_VERSION = 1  # raise it when the same files give other places
+LOCATOR_VERSION = 2  # raise it when the same files give other places
 _SAVE_EVERY = 100
 
 
@@ -44,9 +45,13 @@ def collection(
         (file.relative_to(root).as_posix(), "not a readable DICOM file") for file in found.damaged
     ]
     usable: list[Row] = []
+    seen: set[tuple[str, ...]] = set()
     for row in rows:
         reason = ""
-        if row.patient in leaks and row.part.endswith("train"):
+        key = (row.part, row.patient, row.lesion, row.view)
+        if key in seen:
+            reason = "the same lesion in the same view stands above"
+        elif row.patient in leaks and row.part.endswith("train"):
             reason = "the patient is in the official test set too"
         elif (row.patient, row.lesion) in disputed and conflicts == "leave_out":
             reason = "malignant in one view, benign in another"
@@ -56,6 +61,7 @@ def collection(
             reason = f"{len(found.series[row.image])} files where one film should be"
         elif not {row.crop, row.mask} & set(found.series):
             reason = "the mask is not in the folder"
+        seen.add(key)
         if reason:
             left_out.append((row.item, reason))
         else:
@@ -82,6 +88,7 @@ def _check(root: Path, parts: tuple[str, ...], pixel_um: float, conflicts: str) 
         raise InputError(f"cbis_ddsm parts {', '.join(parts) or '()'}: some of {valid}, each once")
     if conflicts not in CONFLICTS:
         raise InputError(f"cbis_ddsm conflicts {conflicts!r}: one of {', '.join(CONFLICTS)}")
+    check_pixel_um((pixel_um, pixel_um), "config.data.cbis_ddsm.pixel_um")
     if not 10 <= pixel_um <= 200:
         raise InputError(f"cbis_ddsm pixel_um {pixel_um:g}: films are scanned at 10 to 200 um")
     if not root.is_dir():
@@ -182,6 +189,8 @@ def _lesion_view(
         spacing_source="assumed",
         split=row.part.partition("-")[2],
         note="; ".join(notes),
+        noted=row.noted,
+        where=row.where,
     )
 
 
@@ -226,6 +235,9 @@ def _findings(
 
 def _repairs(views: Sequence[LesionView]) -> list[str]:
     notes = Counter(
-        part.partition(":")[0] for view in views for part in view.note.split("; ") if part
+        part.partition(" (")[0]
+        for view in views
+        for part in f"{view.note}; {view.noted}".split("; ")
+        if part
     )
     return [f"{note}: {count} lesion views" for note, count in sorted(notes.items())]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.imaging.read import read_image
+from mtl_jax.imaging.read import read_image, read_raw
 
 NEAR = 1.3  # most that mask and film differ in size, either way; the collection has 1.15
 SLACK = 2  # pixels that a crop may differ from the mask's box in size and still be compared
@@ -36,8 +36,12 @@ def locate(film: Path, candidates: list[Path]) -> Place:
     masks: list[np.ndarray] = []
     crops: list[np.ndarray] = []
     for file in candidates:
-        pixels = read_image(file)[0]
-        (masks if _is_mask(pixels, gray.shape) else crops).append(pixels)
+        # A mask is what is stored, a crop what is shown.
+        pixels = read_raw(file)
+        if _is_mask(pixels, gray.shape):
+            masks.append(pixels)
+        else:
+            crops.append(read_image(file)[0])
     if not masks:
         return Place(None, "no mask among its files: two values and about the film's size")
     if len({_box(mask) for mask in masks}) > 1:
@@ -45,6 +49,8 @@ def locate(film: Path, candidates: list[Path]) -> Place:
     mask, box = masks[0], _box(masks[0])
     if box is None:
         return Place(None, "its mask is empty")
+    if box == (0, 0, *mask.shape):
+        return Place(None, "its mask reaches from border to border")
     scale = np.array(gray.shape) / mask.shape
     scaled = tuple(float(edge * scale[axis % 2]) for axis, edge in enumerate(box))
     alike = [same for crop in crops if (same := _alike(gray, scaled, box, crop)) is not None]
@@ -55,7 +61,7 @@ def locate(film: Path, candidates: list[Path]) -> Place:
     if alike and not any(alike):
         return Place(None, f"mask of another size ({sizes}) and its crop is not there in the film")
     checked = "confirmed by the crop" if alike else "no crop to confirm it"
-    return Place(scaled, f"mask rescaled, {checked}: {sizes}")
+    return Place(scaled, f"mask rescaled, {checked} ({sizes})")
 
 
 def _is_mask(pixels: np.ndarray, film: tuple[int, ...]) -> bool:
@@ -67,7 +73,8 @@ def _is_mask(pixels: np.ndarray, film: tuple[int, ...]) -> bool:
 
 
 def _box(mask: np.ndarray) -> Box | None:
-    inside = mask > mask.min()
+    low = mask.min()
+    inside = mask > (low if low < mask.max() else 0)
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(rows):
         return None

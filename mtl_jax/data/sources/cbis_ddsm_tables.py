@@ -2,10 +2,10 @@
 
 import csv
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.nouns import InputError
 
 TABLES = {
@@ -14,8 +14,10 @@ TABLES = {
     "calc-train": "calc_case_description_train_set.csv",
     "calc-test": "calc_case_description_test_set.csv",
 }
+OTHER_FOLDER = "the film's folder names another patient, side or view than the row"
 PATHOLOGIES = ("MALIGNANT", "BENIGN", "BENIGN_WITHOUT_CALLBACK")
 UID = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){3,20}")
+_FOLDER = re.compile(r"(?:Mass|Calc)-(?:Training|Test)_(P_\d{5})_(LEFT|RIGHT)_(CC|MLO)/")
 _COLUMNS = {
     **{"patient": "patient id", "side": "left or right breast", "view": "image view"},
     **{"number": "abnormality id", "pathology": "pathology", "image": "image file path"},
@@ -43,6 +45,8 @@ class Row:
     image: str
     crop: str
     mask: str
+    noted: str  # what the name of the film's folder contradicts
+    where: str  # table and line
 
     @property
     def lesion(self) -> str:
@@ -57,7 +61,7 @@ class Row:
 def read(root: Path, parts: tuple[str, ...]) -> list[Row]:
     """The rows of the chosen parts, in their order; the tables may stand anywhere below `root`.
 
-    InputError names the table that is missing, or the line that is damaged.
+    InputError names the table that is missing, or the lines that are damaged.
     """
     rows = []
     for part in parts:
@@ -70,7 +74,7 @@ def read(root: Path, parts: tuple[str, ...]) -> list[Row]:
     return rows
 
 
-def _rows(table: Path, part: str) -> Iterator[Row]:
+def _rows(table: Path, part: str) -> list[Row]:
     try:
         # Path cells end in a line break within their quotes, so only csv tells rows apart.
         with table.open(newline="", encoding="utf-8-sig") as file:
@@ -84,17 +88,29 @@ def _rows(table: Path, part: str) -> Iterator[Row]:
     missing = [name for name in _COLUMNS.values() if name not in header]
     if missing or len(lines) < 2:
         raise InputError(f"{table}: missing column {', '.join(missing)}, or no row; fetch it again")
+    faults = TableFaults(table)
+    rows = []
     for number, cells in lines[1:]:
         where = f"{table} line {number}"
-        if len(cells) != len(header):
-            raise InputError(f"{where}: {len(cells)} cells under {len(header)} columns")
-        found = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-        row = {name: found[column] for name, column in _COLUMNS.items()}
-        for name, form in _CELLS.items():
-            if not form.fullmatch(row[name]):
-                raise InputError(f"{where}: {_COLUMNS[name]} {row[name][:30]!r} is not known")
-        series = {name: _series(row[name], where) for name in ("image", "crop", "mask")}
-        yield Row(part, **(row | series))
+        with faults.collected(where):
+            if len(cells) != len(header):
+                raise InputError(f"{where}: {len(cells)} cells under {len(header)} columns")
+            found = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+            rows.append(_row(found, part, where))
+    faults.check()
+    return rows
+
+
+def _row(found: dict[str, str], part: str, where: str) -> Row:
+    row = {name: found[column] for name, column in _COLUMNS.items()}
+    for name, form in _CELLS.items():
+        if not form.fullmatch(row[name]):
+            raise InputError(f"{where}: {_COLUMNS[name]} {row[name][:30]!r} is not known")
+    series = {name: _series(row[name], where) for name in ("image", "crop", "mask")}
+    folder = _FOLDER.match(row["image"])
+    stated = (row["patient"], row["side"], row["view"])
+    differs = folder is not None and folder.groups() != stated
+    return Row(part, **(row | series), noted=OTHER_FOLDER if differs else "", where=where)
 
 
 def _series(path: str, where: str) -> str:

@@ -4,14 +4,16 @@ Cui C et al. (2021) "The Chinese Mammography Database (CMMD)", The Cancer Imagin
 no lesion: a CSV of boxes, drawn by the user, says where the lesions are (docs/collections.md).
 """
 
-import os
 import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from mtl_jax.data.sources import location, table
+from mtl_jax.data.sources import location, same_lesion, table
+from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom_header
+from mtl_jax.imaging.checked import check_pixel_um
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 CLINICAL = ("CMMD_clinicaldata_revision.xlsx", "CMMD_clinicaldata_revision.csv")
@@ -32,7 +34,7 @@ def collection(path: str, *, boxes: str | None) -> Collection:
     Its columns: image_path, relative to `path`; one of box, circle, polygon or centre, as in a
     manifest; and, where views are to be linked, lesion_id, the same in each view of a lesion.
     Patient, side and view are the image's own tags; the truth is the biopsy of that breast.
-    InputError: no boxes, no folder or clinical table, or a damaged row of either table.
+    InputError: no boxes, no folder or clinical table, or damaged rows of either table.
     """
     root = Path(path)
     if not root.is_dir():
@@ -48,18 +50,23 @@ def collection(path: str, *, boxes: str | None) -> Collection:
     count: Counter[Path] = Counter()
     lesions: Lesions = {}
     optional = (*BOX_KINDS, "bbox", "lesion_id")
-    for place, row in table.read(Path(boxes), ("image_path",), optional=optional):
-        image = _image(root, row["image_path"], place)
-        count[image] += 1
-        item = f"{image.relative_to(root).as_posix()}-{count[image]}"
-        box, note = _box(row, image, place)
-        try:
-            view = _lesion_view(image, box, row["lesion_id"] or item, breasts)
-        except InputError as reason:
-            left_out.append((item, str(reason)))
-            continue
-        _refuse_other_breast(lesions, view, place)
-        views.append(replace(view, note=note))
+    faults = TableFaults(Path(boxes))
+    rows = table.read(Path(boxes), ("image_path",), optional=optional, faults=faults)
+    for place, row in rows:
+        with faults.collected(place):
+            image = find_file(root, row["image_path"], "image_path", place, outside=False)
+            count[image] += 1
+            item = f"{image.relative_to(root).as_posix()}-{count[image]}"
+            found = _located(row, image, place)
+            try:
+                view = _lesion_view(image, found.box, row["lesion_id"] or item, breasts)
+            except InputError as reason:
+                left_out.append((item, str(reason)))
+                continue
+            _refuse_other_breast(lesions, view, place)
+            views.append(replace(view, note=found.note, where=place))
+    views = same_lesion.checked(views, faults)
+    faults.check()
     left_out += [
         (image.relative_to(root).as_posix(), "no box")
         for image in sorted(root.rglob("*.dcm"))
@@ -86,21 +93,26 @@ def _breasts(root: Path) -> dict[Breast, tuple[str, str]]:
     if not tables:
         raise InputError(f"cmmd: neither {' nor '.join(CLINICAL)} in {root}")
     breasts: dict[Breast, tuple[str, str]] = {}
-    for place, row in table.read(tables[0], COLUMNS):
+    faults = TableFaults(tables[0])
+    for place, row in table.read(tables[0], COLUMNS, faults=faults):
         side, label = row["LeftRight"].upper(), row["classification"].lower()
+        fault = ""
         if not row["ID1"]:
-            raise InputError(f"{place}: ID1 is empty")
-        if side not in ("L", "R"):
-            raise InputError(f"{place}: LeftRight {row['LeftRight']!r} is neither L nor R")
-        if label not in LABELS:
-            text = row["classification"]
-            raise InputError(f"{place}: classification {text!r} is neither Benign nor Malignant")
+            fault = "ID1 is empty"
+        elif side not in ("L", "R"):
+            fault = f"LeftRight {row['LeftRight']!r} is neither L nor R"
+        elif label not in LABELS:
+            fault = f"classification {row['classification']!r} is neither Benign nor Malignant"
+        if fault:
+            faults.add(place, fault)
+            continue
         before = breasts.get((row["ID1"], side), ("", label))
         kind = row["abnormality"].lower()
         breasts[row["ID1"], side] = (
             kind if before[0] in ("", kind) else "both",
             label if before[1] == label else "conflicting",
         )
+    faults.check()
     return breasts
 
 
@@ -125,6 +137,7 @@ def _lesion_view(
     spacing = dicom_header.spacing_of(header)
     if spacing is None:
         raise InputError("its header does not say the pixel size")
+    check_pixel_um(*spacing)
     return LesionView(
         collection="cmmd",
         image_path=image,
@@ -152,19 +165,7 @@ def _refuse_other_breast(lesions: Lesions, view: LesionView, place: str) -> None
     images.add(view.image_path)
 
 
-def _image(root: Path, text: str, place: str) -> Path:
-    relative = Path(text)
-    if not text or relative.is_absolute() or ".." in relative.parts:
-        raise InputError(
-            f"{place}: image_path {text!r} must be relative to the collection's folder"
-        )
-    # Path.is_file raises on a name that is too long; this does not.
-    if not os.path.isfile(root / relative):
-        raise InputError(f"{place}: image_path: no such file {text!r} in {root}")
-    return root / relative
-
-
-def _box(row: table.Row, image: Path, place: str) -> tuple[location.Box, str]:
+def _located(row: table.Row, image: Path, place: str) -> location.Located:
     cells = {kind: row[kind] for kind in BOX_KINDS} | {"mask_path": ""}
     cells["box"] = row["box"] or row["bbox"]
-    return location.box(cells, image, 0, mask=None, from_bottom=False, where=place)
+    return location.locate(cells, image, None, None, False, place)

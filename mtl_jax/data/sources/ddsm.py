@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mtl_jax.data.sources import ddsm_overlay
 from mtl_jax.data.sources.ddsm_overlay import Abnormality
-from mtl_jax.imaging import ics
+from mtl_jax.imaging import ics, ljpeg
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 TRUTH = {  # label and where it is from
@@ -29,6 +29,8 @@ CURVES = {
     ("C", "LUMISYS"): "ddsm_lumisys",
     ("D", "HOWTEK"): "ddsm_howtek_ismd",
 }
+NO_OVERLAY = "the .ics file says NON_OVERLAY, and an OVERLAY file is there"
+OTHER_BITS = "the .ics file and the film's stream state different bits"
 _CASE = re.compile(r"[ABCD]-\d{1,5}-\d")
 _VIEW = re.compile(r"(LEFT|RIGHT)_(CC|MLO)")
 
@@ -110,12 +112,13 @@ def _film(
     except (InputError, OSError) as error:
         return [], [(overlay.relative_to(root).as_posix(), f"damaged: {_reason(error)}")]
     views, left_out = [], []
+    stream_bits = ljpeg.stated_bits(image)
     for one in abnormalities:
         reason = _reason_to_leave_out(one, film, lesion_types)
         if reason:
             left_out.append((f"{item} abnormality {one.number}", reason))
         else:
-            views.append(_lesion_view(one, image, case.name, view, film, curve))
+            views.append(_lesion_view(one, image, case.name, view, film, curve, stream_bits))
     return views, left_out
 
 
@@ -131,9 +134,20 @@ def _reason_to_leave_out(one: Abnormality, film: ics.Film, lesion_types: tuple[s
 
 
 def _lesion_view(
-    one: Abnormality, image: Path, case: str, view: str, film: ics.Film, curve: str
+    one: Abnormality,
+    image: Path,
+    case: str,
+    view: str,
+    film: ics.Film,
+    curve: str,
+    stream_bits: int | None,
 ) -> LesionView:
     side, _, projection = view.partition("_")
+    notes = [] if film.overlay else [NO_OVERLAY]
+    # A film that holds more than the fewer of the two bits is rejected when it is read.
+    bits = min(film.bits, stream_bits or film.bits)
+    if stream_bits not in (None, film.bits):
+        notes.append(f"{OTHER_BITS} ({film.bits} and {stream_bits}, {bits} taken)")
     label, truth_source = TRUTH[one.pathology]
     top, left, bottom, right = one.box
     repairs = []
@@ -141,6 +155,8 @@ def _lesion_view(
         repairs.append("outline reaches beyond the film")
     if one.outlines != one.outlines_promised:
         repairs.append("TOTAL_OUTLINES is not the number of outlines")
+    if one.surplus:
+        repairs.append("the OVERLAY file holds more abnormalities than TOTAL_ABNORMALITIES")
     return LesionView(
         collection="ddsm",
         image_path=image,
@@ -154,9 +170,10 @@ def _lesion_view(
         truth_source=truth_source,
         pixel_um=(film.resolution_um, film.resolution_um),
         spacing_source=".ics RESOLUTION",
-        bits=film.bits,
+        bits=bits,
         curve=curve,
         note="; ".join(repairs),
+        noted="; ".join(notes),
     )
 
 
@@ -178,7 +195,12 @@ def _link(views: list[LesionView]) -> list[LesionView]:
 
 
 def _decisions(views: list[LesionView]) -> tuple[str, ...]:
-    notes = Counter(part for view in views for part in view.note.split("; ") if part)
+    notes = Counter(
+        part.partition(" (")[0]
+        for view in views
+        for part in f"{view.note}; {view.noted}".split("; ")
+        if part
+    )
     apart = sum(view.lesion_id.count("-") == 2 for view in views)
     curves = Counter(view.curve for view in views)
     return (

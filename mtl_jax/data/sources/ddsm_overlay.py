@@ -20,6 +20,7 @@ class Abnormality:
     `types` are its LESION_TYPEs, such as MASS or CALCIFICATION; `box` is (top, left, bottom, right)
     in pixels, half open, of its BOUNDARY: any CORE lies inside. `outlines` counts those that are
     drawn, `outlines_promised` is what the file says, which differs in some of the collection.
+    `surplus` is how many abnormalities the file holds beyond its TOTAL_ABNORMALITIES.
     """
 
     number: int
@@ -28,11 +29,14 @@ class Abnormality:
     box: tuple[float, float, float, float]
     outlines: int
     outlines_promised: int
+    surplus: int = 0
 
 
 def read(path: Path) -> tuple[Abnormality, ...]:
     """All abnormalities of the file at `path`, in its order.
 
+    Some files of the collection hold more abnormalities than their TOTAL_ABNORMALITIES says: each
+    of them is complete and is returned. Fewer mean that the file was cut short.
     InputError gives the reason; the caller names the file.
     """
     with path.open("rb") as file:
@@ -42,16 +46,17 @@ def read(path: Path) -> tuple[Abnormality, ...]:
     words = data.decode("latin-1").split()
     starts = [at for at, word in enumerate(words) if word == "ABNORMALITY"]
     promised = _number(_after(words, "TOTAL_ABNORMALITIES"))
-    if promised != len(starts) or not starts:
+    if promised is None or promised > len(starts) or not starts:
         raise InputError(f"{len(starts)} abnormalities, TOTAL_ABNORMALITIES {promised}: truncated?")
     ends = [*starts[1:], len(words)]
-    found = tuple(_abnormality(words[a:b]) for a, b in zip(starts, ends, strict=True))
+    surplus = len(starts) - promised
+    found = tuple(_abnormality(words[a:b], surplus) for a, b in zip(starts, ends, strict=True))
     if len({one.number for one in found}) < len(found):
         raise InputError("two abnormalities have the same number")
     return found
 
 
-def _abnormality(words: list[str]) -> Abnormality:
+def _abnormality(words: list[str], surplus: int) -> Abnormality:
     number = _number(_after(words, "ABNORMALITY"))
     types = tuple(words[at + 1] for at, word in enumerate(words[:-1]) if word == "LESION_TYPE")
     if number is None or not types:
@@ -66,6 +71,7 @@ def _abnormality(words: list[str]) -> Abnormality:
         box=_box(drawn[: drawn.index("#")], f"abnormality {number}"),
         outlines=drawn.count("#"),
         outlines_promised=_number(_after(words, "TOTAL_OUTLINES")) or 0,
+        surplus=surplus,
     )
 
 

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax.data.sources import osirix, table
+from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.imaging import dicom_header
+from mtl_jax.imaging.checked import check_pixel_um
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 PIXEL_UM = 70.0
 USUAL_SPACING = ((PIXEL_UM, PIXEL_UM), "stated by the collection")
 COLUMNS = ("Laterality", "View", "Acquisition date", "File Name", "Bi-Rads")
+OTHER_TABLE = "the table says another side or view, and the file name is taken"
 LABELS = {
     **dict.fromkeys(("1", "2", "3"), 0),
     **dict.fromkeys(("4", "4a", "4b", "4c", "5", "6"), 1),
@@ -45,6 +48,7 @@ class _Image(NamedTuple):
     date: str
     birads: str
     note: str
+    where: str
 
 
 def collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collection:
@@ -62,7 +66,8 @@ def collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collec
     left_out: list[tuple[str, str]] = []
     views: list[LesionView] = []
     dates: list[str] = []
-    for image in _images(root, _rows(root), left_out):
+    faults = TableFaults(root / "INbreast.csv")
+    for image in _images(root, _rows(root, faults), left_out, faults):
         try:
             found = _lesions(image, root, kinds, left_out)
         except InputError as error:
@@ -70,6 +75,7 @@ def collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collec
             continue
         views += found
         dates += [image.date] * len(found)
+    faults.check()
     linked = _link(views, dates) if link_views else {}
     views = [replace(view, lesion_id=linked.get(view.lesion_id, view.lesion_id)) for view in views]
     return Collection(
@@ -79,23 +85,26 @@ def collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collec
     )
 
 
-def _rows(root: Path) -> dict[str, tuple[str, table.Row]]:
-    """(place, row) by the number of the image."""
+def _rows(root: Path, faults: TableFaults) -> dict[str, tuple[str, table.Row]]:
+    """(place, row) by the number of the image; rows that cannot be used go to `faults`."""
     listing = root / "INbreast.csv"
     if not listing.is_file():
         older = "; INbreast.xls cannot be read: save it as CSV" * (root / "INbreast.xls").is_file()
         raise InputError(f"inbreast: no INbreast.csv in {root}{older}")
     rows: dict[str, tuple[str, table.Row]] = {}
-    for place, row in table.read(listing, COLUMNS):
+    for place, row in table.read(listing, COLUMNS, faults=faults):
         number = row["File Name"] or f"line {place.rpartition(' ')[2]}"  # a remark, not an image
         if number in rows and rows[number][1] != row:
-            raise InputError(f"{place}: File Name {number!r} stands above with other values")
+            faults.add(place, f"File Name {number!r} stands above with other values")
         rows.setdefault(number, (place, row))
     return rows
 
 
 def _images(
-    root: Path, rows: dict[str, tuple[str, table.Row]], left_out: list[tuple[str, str]]
+    root: Path,
+    rows: dict[str, tuple[str, table.Row]],
+    left_out: list[tuple[str, str]],
+    faults: TableFaults,
 ) -> Iterator[_Image]:
     """The images that have a row; whatever has no counterpart is left out and named."""
     seen = set()
@@ -113,11 +122,12 @@ def _images(
         side, view = side.upper(), VIEWS[view.upper()]
         birads = row["Bi-Rads"].lower()
         if birads not in (*LABELS, "", "0"):
-            raise InputError(f"{place}: Bi-Rads {row['Bi-Rads']!r} is none of {', '.join(LABELS)}")
+            faults.add(place, f"Bi-Rads {row['Bi-Rads']!r} is none of {', '.join(LABELS)}")
+            continue
         told = (row["Laterality"].upper(), VIEWS.get(row["View"].upper(), row["View"]))
-        note = "" if told == (side, view) else f"table says {told[0]} {told[1]}; file name taken"
+        note = "" if told == (side, view) else f"{OTHER_TABLE} ({told[0]} {told[1]})"
         date = row["Acquisition date"]
-        yield _Image(path, number, patient.lower(), side, view, date, birads, note)
+        yield _Image(path, number, patient.lower(), side, view, date, birads, note, place)
     left_out += [
         (number, "row of INbreast.csv without an image in AllDICOMs")
         for number in rows
@@ -140,11 +150,16 @@ def _lesions(
         return []
     views = []
     spacing = None
+    drawn: list[object] = []
     for number, (name, points) in enumerate(osirix.outlines(outlines), start=1):
         item = f"{image.number}-{number}"
         if reason := _reason_to_leave_out(name, len(points), image.birads, kinds):
             left_out.append((item, reason))
             continue
+        if points in drawn:
+            left_out.append((item, "the same outline stands above"))
+            continue
+        drawn.append(points)
         spacing = spacing or _spacing(image.path)
         columns, rows = zip(*points, strict=True)
         views.append(
@@ -162,6 +177,7 @@ def _lesions(
                 pixel_um=spacing[0],
                 spacing_source=spacing[1],
                 note=image.note,
+                where=image.where,
             )
         )
     return views
@@ -182,7 +198,9 @@ def _reason_to_leave_out(name: str, points: int, birads: str, kinds: Sequence[st
 
 
 def _spacing(path: Path) -> tuple[tuple[float, float], str]:
-    return dicom_header.spacing_of(dicom_header.open_header(path)) or USUAL_SPACING
+    spacing = dicom_header.spacing_of(dicom_header.open_header(path)) or USUAL_SPACING
+    check_pixel_um(*spacing)
+    return spacing
 
 
 def _link(views: Sequence[LesionView], dates: Sequence[str]) -> dict[str, str]:

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.imaging.read import read_image
+from mtl_jax.imaging import mask
+from mtl_jax.imaging.read import read_stored
 from mtl_jax.nouns import InputError
 
 Box = tuple[float, float, float, float]
@@ -14,16 +16,24 @@ Box = tuple[float, float, float, float]
 KINDS = ("box", "circle", "polygon", "centre", "mask_path")
 
 
-def box(
+class Located(NamedTuple):
+    """(top, left, bottom, right) in stored pixels from the top left; what had to be assumed, and
+    what was noticed, both mostly empty."""
+
+    box: Box
+    note: str = ""
+    noted: str = ""
+
+
+def locate(
     cells: Mapping[str, str],
     image: Path,
-    frame: int,
-    *,
-    mask: Path | None,
+    frame: int | None,
+    mask_path: Path | None,
     from_bottom: bool,
     where: str,
-) -> tuple[Box, str]:
-    """(top, left, bottom, right) in stored pixels from the top left, and a note, mostly empty.
+) -> Located:
+    """The place of a lesion.
 
     `cells` maps each of KINDS to its text, exactly one of them filled. Pixel i spans i to i + 1.
     With `from_bottom` rows count upwards from the lower border, and the image is read for its
@@ -33,18 +43,18 @@ def box(
     if len(filled) != 1:
         raise InputError(f"{where}: fill exactly one of {', '.join(KINDS)}, not {len(filled)}")
     kind = filled[0]
-    if mask is not None:
-        return _of_mask(mask, image, frame, where), ""
+    if mask_path is not None:
+        return _of_mask(mask_path, image, frame, where)
     points, radius = _points(kind, cells[kind], where)
     rows, columns = points[:, 0], points[:, 1]
     if from_bottom:
-        rows = read_image(image, frame)[0].shape[0] - rows
+        rows = _shape(image, frame, where)[0] - rows
     if kind == "box" and not (rows[0] < rows[1] and columns[0] < columns[1]):
         raise InputError(f"{where}: box is top;left;bottom;right, with bottom below top")
     top, left, bottom, right = rows.min(), columns.min(), rows.max(), columns.max()
     found = (float(top - radius), float(left - radius))
     found += (float(bottom + radius), float(right + radius))
-    return found, "centre only, extent not given" if kind == "centre" else ""
+    return Located(found, "centre only, extent not given" if kind == "centre" else "")
 
 
 def numbers(text: str, column: str, where: str) -> list[float]:
@@ -52,7 +62,9 @@ def numbers(text: str, column: str, where: str) -> list[float]:
     try:
         values = [float(part) for part in text.split(";")]
     except ValueError as error:
-        raise InputError(f"{where}: {column} {text!r}: numbers separated by ';'") from error
+        raise InputError(
+            f"{where}: {column} {text!r}: numbers separated by ';', with a point"
+        ) from error
     if not all(math.isfinite(value) for value in values):
         raise InputError(f"{where}: {column} {text!r}: every number must be finite")
     return values
@@ -77,12 +89,17 @@ def _points(kind: str, text: str, where: str) -> tuple[np.ndarray, float]:
     return np.array([values[:2]]), radius
 
 
-def _of_mask(mask: Path, image: Path, frame: int, where: str) -> Box:
-    inside = read_image(mask)[0] > 0
-    shape = read_image(image, frame)[0].shape
-    if inside.shape != shape:
-        raise InputError(f"{where}: mask_path: {inside.shape} pixels, its image has {shape}")
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    if not len(rows):
-        raise InputError(f"{where}: mask_path: the mask {mask.name} is empty")
-    return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
+def _of_mask(path: Path, image: Path, frame: int | None, where: str) -> Located:
+    shape = _shape(image, frame, where)
+    try:
+        box, notes = mask.read_box(path, shape)
+    except InputError as error:
+        raise InputError(f"{where}: mask_path: {error}") from error
+    return Located(box, noted="; ".join(note.text for note in notes))
+
+
+def _shape(image: Path, frame: int | None, where: str) -> tuple[int, ...]:
+    try:
+        return read_stored(image, frame).values.shape
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error

@@ -7,6 +7,7 @@ Excerpta Medica International Congress Series 1069, 375-378. For research only: 
 import re
 from pathlib import Path
 
+from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 CLASSES = ("CIRC", "SPIC", "MISC", "ARCH", "ASYM")
@@ -30,7 +31,7 @@ def collection(path: str, *, classes: tuple[str, ...]) -> Collection:
     `classes` are some of CIRC, SPIC, MISC (masses), ARCH (architectural distortion) and ASYM
     (asymmetry). Rows of other classes, without coordinates, or whose film is not in the folder are
     left out and named. Lesion ids count the rows of a film in the table, whatever the classes, so
-    that they never change. InputError: no folder, no Info.txt, an unknown class, a damaged row.
+    that they never change. InputError: no folder, no Info.txt, an unknown class, damaged rows.
     """
     unknown = sorted(set(classes) - set(CLASSES))
     if unknown or not classes:
@@ -47,6 +48,8 @@ def collection(path: str, *, classes: tuple[str, ...]) -> Collection:
     left_out: list[tuple[str, str]] = []
     rows_seen: dict[str, int] = {}
     text = table.read_text(encoding="latin-1")
+    circles: dict[tuple[str, ...], LesionView] = {}
+    faults = TableFaults(table)
     for number, line in enumerate(text.splitlines(), start=1):
         # Free text stands before and after the table; only its rows begin with a film's name.
         fields = line.split()
@@ -55,11 +58,21 @@ def collection(path: str, *, classes: tuple[str, ...]) -> Collection:
         film = fields[0]
         rows_seen[film] = rows_seen.get(film, 0) + 1
         item = f"{film}-{rows_seen[film]}"
-        reason = _reason_to_leave_out(fields, root, classes, f"{table} line {number}")
-        if reason:
-            left_out.append((item, reason))
-        else:
-            views.append(_lesion_view(fields, root, item, f"{table} line {number}"))
+        where = f"{table} line {number}"
+        with faults.collected(where):
+            reason = _reason_to_leave_out(fields, root, classes, where)
+            if reason:
+                left_out.append((item, reason))
+                continue
+            view = _lesion_view(fields, root, item, where)
+            first = circles.setdefault((film, *fields[4:]), view)
+            if first.label != view.label:
+                raise InputError(f"{where}: the same circle has another severity above")
+            if first is view:
+                views.append(view)
+            else:
+                left_out.append((item, "the same circle of the same film stands above"))
+    faults.check()
     if not rows_seen:
         raise InputError(f"{table}: no row begins with a film's name such as mdb001")
     return Collection("mini_mias", root, tuple(views), tuple(left_out), _DECISIONS, public_ids=True)
@@ -110,4 +123,5 @@ def _lesion_view(fields: list[str], root: Path, item: str, where: str) -> Lesion
         spacing_source="stated by the collection",
         bits=8,
         note="" if inside else "circle reaches beyond the image",
+        where=where,
     )

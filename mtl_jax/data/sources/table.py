@@ -14,6 +14,7 @@ from pathlib import Path
 
 import openpyxl
 
+from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.nouns import InputError
 
 Row = dict[str, str]
@@ -26,14 +27,20 @@ DELIMITERS = ",;\t"
 
 
 def read(
-    path: Path, columns: Sequence[str], *, optional: Sequence[str] = (), sheet: str | None = None
+    path: Path,
+    columns: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+    sheet: str | None = None,
+    faults: TableFaults | None = None,
 ) -> list[tuple[str, Row]]:
     """(place, row) of each row below the header; a row maps `columns` and `optional` to text.
 
     Columns are found by name, in any order, whatever their case, blanks and punctuation; others are
     ignored. A CSV may be separated by commas, semicolons or tabs. Of a workbook, `sheet` is read if
     it is there, else the first. An absent optional column is empty. InputError names the file, and
-    the line: no such file, not a table, too large, or a column that is missing.
+    the line: no such file, not a table, too large, or a column that is missing. A row longer than
+    the header goes to `faults` and is left out; without `faults`, it is an InputError.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such table")
@@ -43,16 +50,20 @@ def read(
     lines = iter(_workbook_lines(path, sheet) if workbook else _csv_lines(path, columns))
     header = next((cells for _, cells in lines if any(cells)), [])
     places = _places(path, header, columns, optional)
+    collected = TableFaults(path) if faults is None else faults
     rows = []
     for number, cells in lines:
         if not any(cells):
             continue
         place = f"{path} {'row' if workbook else 'line'} {number}"
         if any(cells[len(header) :]):
-            raise InputError(f"{place}: {len(cells)} cells under {len(header)} columns")
+            collected.add(place, f"{len(cells)} cells under {len(header)} columns")
+            continue
         row = dict.fromkeys((*columns, *optional), "")
         row |= {name: cells[i] for name, i in places.items() if i < len(cells)}
         rows.append((place, row))
+    if faults is None:
+        collected.check()
     return rows
 
 

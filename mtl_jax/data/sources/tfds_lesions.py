@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.data.sources import tfds_fields
+from mtl_jax.data.sources.location import Located
 from mtl_jax.data.sources.tfds_fields import Field
+from mtl_jax.imaging import mask
+from mtl_jax.imaging.checked import check_pixel_um
 from mtl_jax.nouns import InputError, LesionView
 
 SPLITS = {"train": "train", "training": "train", "validation": "train", "test": "test"}
@@ -19,7 +22,6 @@ SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
 LABELS = {"1": 1, "0": 0, "True": 1, "False": 0}
 DTYPES = ("uint8", "uint16", "float32")
 
-Box = tuple[float, float, float, float]
 LeftOut = tuple[tuple[str, str], ...]
 
 
@@ -44,10 +46,10 @@ def views(
             shape = np.load(image, mmap_mode="r", allow_pickle=False).shape
             for number, lesion in enumerate(_lesions(content, mapping, item), start=1):
                 name = f"{item}-{number}"
-                facts, box = _facts(lesion, mapping, name), _box(lesion, mapping, shape)
+                facts, place = _facts(lesion, mapping, name), _box(lesion, mapping, shape)
                 label = _label(facts["label"])
-                if label is None or isinstance(box, str):
-                    reason = f"label {facts['label']}" if label is None else box
+                if label is None or isinstance(place, str):
+                    reason = f"label {facts['label']}" if label is None else place
                     left_out.append((name, reason))
                     continue
                 size = _pixel_size(facts.get("pixel_um", pixel_um), name)
@@ -55,7 +57,7 @@ def views(
                     LesionView(
                         **same,
                         image_path=image,
-                        box=box,
+                        box=place.box,
                         case_id=facts["case_id"],
                         lesion_id=facts["lesion_id"],
                         view=facts.get("view", "").upper(),
@@ -63,6 +65,8 @@ def views(
                         label=label,
                         pixel_um=(size, size),
                         split=official,
+                        noted=place.noted,
+                        where=f"tfds {found.name} {name}",
                     )
                 )
     agreeing, others = _agreeing(kept)
@@ -130,11 +134,12 @@ def _facts(lesion: Mapping[str, Any], mapping: Mapping[str, Field], item: str) -
         for ours, value in lesion.items()
         if ours not in ("box", "mask")
     }
-    if "laterality" in facts:
-        facts["laterality"] = SIDES.get(facts["laterality"].lower(), "")
-    # Numbers of lesions are often counted anew in each breast.
+    # Numbers of lesions are often counted anew in each breast, whatever word says which it is.
+    word = facts.get("laterality", "")
+    side = SIDES.get(word.strip().lower(), "")
     own = facts.get("lesion_id")
-    facts["lesion_id"] = f"{facts.get('laterality', '')}{own}" if own else item
+    facts["lesion_id"] = f"{side or word}{own}" if own else item
+    facts["laterality"] = side
     if not facts["case_id"]:
         raise InputError(f"{item}: its case_id is empty")
     return facts
@@ -149,7 +154,7 @@ def _label(text: str) -> int | None:
 
 def _box(
     lesion: Mapping[str, Any], mapping: Mapping[str, Field], shape: tuple[int, ...]
-) -> Box | str:
+) -> Located | str:
     """In pixels of the image (H, W) `shape`, or the reason why there is none."""
     height, width = shape
     if "box" in lesion:
@@ -158,17 +163,15 @@ def _box(
             top, bottom, left, right = top * height, bottom * height, left * width, right * width
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             return "its box is empty or reaches beyond the image"
-        return top, left, bottom, right
+        return Located((top, left, bottom, right))
     if "mask" not in lesion:
-        return 0.0, 0.0, float(height), float(width)
-    mask = np.asarray(lesion["mask"])
-    inside = mask.reshape(*mask.shape[:2], -1).any(2)
-    if inside.shape != (height, width):
-        return f"its mask has {inside.shape} pixels, its image {tuple(shape)}"
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    if not len(rows):
-        return "its mask is empty"
-    return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
+        return Located((0.0, 0.0, float(height), float(width)))
+    values = np.asarray(lesion["mask"])
+    try:
+        box, notes = mask.box_of(values.reshape(*values.shape[:2], -1).max(2), shape, "its mask")
+    except InputError as error:
+        return str(error)
+    return Located(box, noted="; ".join(note.text for note in notes))
 
 
 def _pixel_size(value: str | float | None, item: str) -> float:
@@ -178,6 +181,10 @@ def _pixel_size(value: str | float | None, item: str) -> float:
         size = 0.0
     if not 0 < size < float("inf"):
         raise InputError(f"{item}: pixel_um {value!r} is no size")
+    try:
+        check_pixel_um((size, size), "pixel_um")
+    except InputError as error:
+        raise InputError(f"{item}: {error}") from error
     return size
 
 

@@ -9,7 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 from mtl_jax.data.sources import table
+from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.imaging import dicom_header
+from mtl_jax.imaging.checked import check_pixel_um
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 COLUMNS = ("study_id", "image_id", "laterality", "view_position", "height", "width", "split")
@@ -33,24 +35,30 @@ def collection(path: str) -> Collection:
     listing = root / "finding_annotations.csv"
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
-    seen: set[tuple[str, Box]] = set()
+    seen: dict[tuple[str, Box], list[LesionView]] = {}
+    faults = TableFaults(listing)
     count: Counter[str] = Counter()
-    for place, row in table.read(listing, (*COLUMNS, *FINDING)):
-        for column in ("study_id", "image_id"):
-            if not _NAME.fullmatch(row[column]):
-                raise InputError(f"{place}: {column} {row[column]!r} is no identifier")
-        count[row["image_id"]] += 1
-        item = f"{row['image_id']}-{count[row['image_id']]}"
-        try:
-            view = _lesion_view(row, root, item, place)
-        except _LeftOut as reason:
-            left_out.append((item, str(reason)))
-            continue
-        if (row["image_id"], view.box) in seen:
-            left_out.append((item, "the same box of the same image stands above"))
-            continue
-        seen.add((row["image_id"], view.box))
-        views.append(view)
+    for place, row in table.read(listing, (*COLUMNS, *FINDING), faults=faults):
+        with faults.collected(place):
+            for column in ("study_id", "image_id"):
+                if not _NAME.fullmatch(row[column]):
+                    raise InputError(f"{place}: {column} {row[column]!r} is no identifier")
+            count[row["image_id"]] += 1
+            item = f"{row['image_id']}-{count[row['image_id']]}"
+            try:
+                view = _lesion_view(row, root, item, place)
+            except _LeftOut as reason:
+                left_out.append((item, str(reason)))
+                continue
+            seen.setdefault((row["image_id"], view.box), []).append(view)
+    faults.check()
+    for same in seen.values():
+        agree = len({view.label for view in same}) == 1
+        reason = "stands above" if agree else "stands twice, once benign and once malignant"
+        views += same[:1] if agree else []
+        left_out += [
+            (view.lesion_id, f"the same box of the same image {reason}") for view in same[agree:]
+        ]
     clipped = sum(bool(view.note) for view in views)
     decisions = (
         "vindr_mammo: no pathology; truth is the reader's BI-RADS of the finding, 3 benign, 4 and 5"
@@ -89,7 +97,7 @@ def _lesion_view(row: table.Row, root: Path, item: str, place: str) -> LesionVie
     image = root / "images" / row["study_id"] / f"{row['image_id']}.dicom"
     if not image.is_file():
         raise _LeftOut("its image is not in the folder images")
-    pixel_um, spacing_source = _pixel_size(image)
+    pixel_um, spacing_source = _pixel_size(image, row)
     return LesionView(
         collection="vindr_mammo",
         image_path=image,
@@ -105,6 +113,7 @@ def _lesion_view(row: table.Row, root: Path, item: str, place: str) -> LesionVie
         spacing_source=spacing_source,
         split=SPLITS[row["split"]],
         note=note,
+        where=place,
     )
 
 
@@ -121,11 +130,21 @@ def _box(row: table.Row, place: str) -> tuple[Box, str]:
     return inside, "box clipped to the image" if clipped else ""
 
 
-def _pixel_size(image: Path) -> tuple[tuple[float, float], str]:
+def _pixel_size(image: Path, row: table.Row) -> tuple[tuple[float, float], str]:
+    """As the header says, of an image of the size that the row's box counts in."""
     try:
-        found = dicom_header.spacing_of(dicom_header.open_header(image))
+        header = dicom_header.open_header(image)
+        found = dicom_header.spacing_of(header)
+        if found is not None:
+            check_pixel_um(*found)
     except InputError as error:
         raise _LeftOut(str(error)) from error
     if found is None:
         raise _LeftOut("its header does not say the pixel size")
+    size = [dicom_header.value(header, name) for name in ("Rows", "Columns")]
+    if size != [float(row["height"]), float(row["width"])]:
+        raise _LeftOut(
+            f"its header says {size[0]}x{size[1]} pixels, the table {row['height']}x{row['width']}:"
+            " the box may be of another image"
+        )
     return found

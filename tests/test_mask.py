@@ -1,0 +1,138 @@
+"""Masks of every kind of file give the box of the shape that was drawn, or a reason and a cure."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from test_imaging import write_dicom
+
+from mtl_jax.imaging import mask
+from mtl_jax.nouns import InputError
+
+SHAPE = (90, 120)
+BOX = (21.0, 35.0, 66.0, 94.0)
+
+
+def ellipse() -> np.ndarray:
+    """1 inside an ellipse that fills BOX, drawn by Pillow."""
+    picture = np.zeros(SHAPE, np.uint8)
+    top, left, bottom, right = map(int, BOX)
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]] + 0.5
+    down = (rows - (top + bottom) / 2) / ((bottom - top) / 2)
+    along = (columns - (left + right) / 2) / ((right - left) / 2)
+    picture[down**2 + along**2 <= 1] = 1
+    picture[(top + bottom) // 2, left:right] = 1
+    picture[top:bottom, (left + right) // 2] = 1
+    return picture
+
+
+def write(path: Path, kind: str) -> None:
+    drawn = ellipse()
+    if kind.startswith("dicom"):
+        said = {"PhotometricInterpretation": "MONOCHROME1"} if "1" in kind else {}
+        write_dicom(path, drawn.astype(np.uint16) * (255 if "white" in kind else 1), **said)
+    elif kind == "palette":
+        # Inside is index 3, shown darker than index 0.
+        picture = Image.fromarray(drawn * 3, mode="P")
+        picture.putpalette([255, 255, 255, 9, 9, 9, 9, 9, 9, 1, 0, 0] + [7] * 756)
+        picture.save(path)
+    elif kind == "bits":
+        Image.fromarray(drawn * 255).convert("1").save(path)
+    elif kind == "white is zero":
+        tifffile.imwrite(path, drawn * 255, photometric="miniswhite")
+    elif kind == "png16":
+        Image.fromarray(drawn.astype(np.uint16) * 65535).save(path)
+    else:
+        np.save(path, drawn.astype(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [
+        *(("dicom", ".dcm"), ("dicom 1", ".dcm"), ("dicom 1 white", ".dcm")),
+        *(("palette", ".png"), ("bits", ".png"), ("png16", ".png"), ("white is zero", ".tif")),
+        *(("bool", ".npy"), ("float32", ".npy"), ("uint8", ".npy"), ("uint16", ".npy")),
+    ],
+)
+def test_stored_above_0_is_inside_whatever_is_shown(tmp_path: Path, kind: str, suffix: str) -> None:
+    path = tmp_path / f"mask{suffix}"
+    write(path, kind)
+    assert mask.read_box(path, SHAPE) == (BOX, ())
+
+
+@pytest.mark.parametrize("quality", [30, 60, 75, 95])
+def test_a_jpeg_is_cut_at_half_and_noted(tmp_path: Path, quality: int) -> None:
+    Image.fromarray(ellipse() * 255).save(tmp_path / "m.jpg", quality=quality)
+    box, notes = mask.read_box(tmp_path / "m.jpg", SHAPE)
+    assert np.abs(np.subtract(box, BOX)).max() <= 1
+    assert [note.kind for note in notes] == [mask.CUT]
+    assert not notes[0].corrected
+    # The same pixels under a suffix that loses nothing.
+    Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
+    assert mask.read_box(tmp_path / "m.png", SHAPE) == (box, notes)
+
+
+@pytest.mark.parametrize("top", [1.0, 255, 4095])
+def test_a_resampled_mask_is_cut_at_half_and_noted(top: float) -> None:
+    small = Image.fromarray(np.pad(np.full((11, 15), 255, np.uint8), ((5, 6), (8, 7))))
+    large = np.asarray(small.resize((120, 88), Image.Resampling.BILINEAR), float) / 255 * top
+    values = large if top == 1.0 else np.round(large).astype(np.uint16)
+    box, notes = mask.box_of(values, (88, 120))
+    assert np.abs(np.subtract(box, (20, 32, 64, 92))).max() <= 1
+    assert [note.kind for note in notes] == [mask.CUT]
+
+
+def disc(row: float, column: float, radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+
+
+def test_numbered_lesions_and_pictures_are_no_mask() -> None:
+    one, other = disc(20, 20, 9), disc(60, 90, 12)
+    for values in (
+        one + 2 * other,
+        (one * 80 + other * 240).astype(np.uint8),
+        (one * 0.5 + other).astype(np.float32),
+        # One inside another, both small.
+        disc(40, 40, 6).astype(np.uint8) + disc(40, 40, 2),
+        disc(40, 40, 3).astype(np.uint8) + 2 * disc(60, 60, 3),
+        np.random.default_rng(3).integers(0, 256, SHAPE) * disc(40, 50, 25),
+        np.hypot(*np.mgrid[-45:45, -60:60]).max() - np.hypot(*np.mgrid[-45:45, -60:60]),
+    ):
+        with pytest.raises(InputError, match="over whole areas: save a mask of two values for"):
+            mask.box_of(np.asarray(values), SHAPE)
+
+
+def test_separate_parts_are_counted_and_specks_are_not() -> None:
+    two = disc(20, 20, 9) | disc(60, 90, 12)
+    box, notes = mask.box_of(two, SHAPE)
+    assert box == (11, 11, 73, 103)
+    assert [(note.kind, note.detail) for note in notes] == [(mask.PARTS, "2 parts")]
+    speck = disc(60, 90, 12)
+    speck[5, 7] = True
+    assert mask.box_of(speck, SHAPE) == ((5, 7, 73, 103), ())
+    corner = np.zeros(SHAPE, bool)
+    corner[10:20, 10:20] = corner[20:30, 20:30] = True
+    assert mask.box_of(corner, SHAPE) == ((10, 10, 30, 30), ())
+
+
+def test_what_gives_no_box_says_why() -> None:
+    def reason(values: np.ndarray, shape: tuple[int, int] = SHAPE) -> str:
+        with pytest.raises(InputError) as caught:
+            mask.box_of(values, shape)
+        return str(caught.value)
+
+    assert "(90, 120) pixels, its image has (120, 90)" in reason(ellipse(), SHAPE[::-1])
+    assert "empty: no value is above 0" in reason(np.zeros(SHAPE))
+    assert "empty" in reason(np.full(SHAPE, -1.0))
+    assert "from border to border" in reason(1 - ellipse())
+    assert "from border to border" in reason(np.ones(SHAPE, bool))
+    assert "not finite" in reason(np.where(ellipse() > 0, np.nan, 0))
+
+
+def test_a_box_at_three_borders_is_taken() -> None:
+    values = np.zeros(SHAPE, np.uint8)
+    values[:, :60] = 1
+    assert mask.box_of(values, SHAPE) == ((0, 0, 90, 60), ())
