@@ -36,6 +36,24 @@ def make_rois(name: str, modality: str, cases: int, truth: str, seed: int) -> Ro
         "left_out": [[f"image-{i}.png", "no lesion is marked"] for i in range(9)]
         + [[HOSTILE, "outside the image"]],
         "decisions": [f"{name}: gray is taken as it stands in {HOSTILE}.png"],
+        "notes": [
+            {
+                "kind": "HighBit is corrected",
+                "corrected": True,
+                "lesion_views": 3,
+                "items": [f"{HOSTILE}/1/CC", "b/1/CC", "c/1/CC"],
+                "detail": "15 of 12 bits",
+            },
+            {
+                "kind": "few bits are used",
+                "corrected": False,
+                "lesion_views": 41,
+                "items": ["d/2/MLO"],
+                "detail": "",
+            },
+        ]
+        if name == "ddsm"
+        else [],
         "imaging": {
             "background": {"correct": True, "along_mm": 3.2, "depth_mm": 1.6},
             "pixel_um": 200.0,

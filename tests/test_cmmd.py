@@ -101,7 +101,7 @@ def test_the_command_of_the_manual(made: tuple[Path, Path], tmp_path: Path) -> N
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1].split() == ["cmmd", *"4 4 3 2 2 1 0 5".split()]
+    assert done.stdout.splitlines()[1].split() == ["cmmd", *"4 4 3 2 2 1 0 0 5".split()]
 
 
 def test_both_schemes_name_a_view(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_an_index_takes_few_bytes_a_region_and_is_what_csv_reads(tmp_path: Path)
                 table.writerow(
                     [f"mine/{case}/1/{view}", case, "1", view, "L", "DM", label, "biopsy", "train"]
                     + [f"{rng.bytes(8).hex()}.dcm", 70.0, 70.0, "ImagerPixelSpacing"]
-                    + [*centre.tolist(), *size.tolist(), 0.0, ""]
+                    + [*centre.tolist(), *size.tolist(), 0.0, "", ""]
                 )
     tracemalloc.start()
     index = shards._index(path)

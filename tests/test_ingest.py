@@ -180,7 +180,7 @@ def test_a_bad_image_costs_its_own_lesions_and_is_not_forgotten(
 
 def test_a_job_does_not_go_on_without_an_image(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
-    with pytest.raises(InputError, match="1 of 5 .*the first: .*b.pgm: truncated.*'leave_out'"):
+    with pytest.raises(InputError, match="1 of 5 .*used: .*b.pgm: truncated.*'leave_out'"):
         load(home, unusable="refuse")
     assert not list((home.parent / "cache").glob("[!.]*"))
 
@@ -193,7 +193,9 @@ def test_strict_names_the_first_and_the_count(home: Path) -> None:
     listed(home, (*ROWS[:3], ROWS[4]))
     os.truncate(home / "b.pgm", 500)
     os.truncate(home / "c.pgm", 500)
-    with pytest.raises(InputError, match="2 of 4 .*the first: .*b.pgm: truncated"):
+    with pytest.raises(
+        InputError, match=r"2 of 4 .*\(1\) .*b.pgm: truncated.*; \(2\) .*c.pgm: .*; mend them"
+    ):
         load(home, strict=True)
     assert not list((home.parent / "cache").glob("[!.]*"))
 
@@ -202,7 +204,7 @@ def test_all_images_bad_is_the_users_fault(home: Path) -> None:
     listed(home, ROWS[:2])
     os.truncate(home / "a.pgm", 500)
     os.truncate(home / "b.pgm", 500)
-    with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated.*mend it$"):
+    with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated.*mend them$"):
         load(home)
 
 

@@ -126,6 +126,27 @@ def test_every_area_and_comparison_is_in_the_page(finished: Path, out_of_fold: P
             assert ends.replace("-", "\N{MINUS SIGN}") in text
 
 
+def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> None:
+    rows = tables.note_rows(folders.read(finished))
+    assert [tuple(row) for row in rows] == [
+        ("ddsm", "HighBit is corrected", "corrected", 3, f"{HOSTILE}/1/CC: 15 of 12 bits"),
+        ("ddsm", "few bits are used", "noted", 41, "d/2/MLO"),
+    ]
+    page = Page(page_of(finished))
+    assert f"ddsmHighBit is correctedcorrected3{HOSTILE}/1/CC: 15 of 12 bits" in page.text
+    assert "ddsmfew bits are usednoted41d/2/MLO" in page.text.replace("\n", "")
+    assert "Facts of the images that contradict each other" in page.text
+
+
+def test_a_report_of_results_without_notes_has_no_table_of_them(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "old", analysed=False)
+    results = json.loads((folder / "results.json").read_text())
+    for collection in results["collections"]:
+        del collection["notes"]
+    (folder / "results.json").write_text(json.dumps(results))
+    assert "Facts of the images" not in fresh_page_of(folder)
+
+
 def test_data_table_adds_up(finished: Path) -> None:
     work = folders.read(finished)
     results = json.loads((finished / "results.json").read_text())

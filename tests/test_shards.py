@@ -89,7 +89,8 @@ def test_index_and_manifest_say_what_was_done(home: Path) -> None:
     np.testing.assert_allclose(rois.index["outside"], [0, 0, 0, 44 / 128], atol=1e-6)
     assert rois.manifest["counts"] == {
         **{"images": 3, "rois": 4, "lesions": 3, "cases": 2},
-        **{"malignant": 1, "benign": 2, "repaired": 0, "left_out": 1, "unusable": 0},
+        **{"malignant": 1, "benign": 2, "repaired": 0, "noted": 0},
+        **{"left_out": 1, "unusable": 0},
     }
     assert rois.manifest["left_out"] == [["P3/1/CC", "truth unknown"]]
     assert rois.manifest["imaging"]["background"] == BACKGROUND
@@ -104,9 +105,7 @@ def test_made_once_and_again_only_when_something_changed(
 ) -> None:
     read = []
     true_read = cutting.read_stored
-    monkeypatch.setattr(
-        cutting, "read_stored", lambda path, frame: read.append(path.name) or true_read(path, frame)
-    )
+    monkeypatch.setattr(cutting, "read_stored", lambda *a: read.append(a[0].name) or true_read(*a))
     first = load(home)
     assert sorted(read) == ["a.pgm", "b.pgm", "c.pgm"]  # once each, with two lesions in a.pgm
     again = load(home)
@@ -190,15 +189,15 @@ def test_a_wrong_manifest_is_refused(
     ("line", "reason"),
     [
         ("a,b", "damaged"),
-        ("a,b,1,CC,L,DM,x,biopsy,,i.dcm,70,70,tag,1,1,1,1,0,", "damaged .*'x'"),
-        ("a,b,1,CC,L,DM,0,biopsy,,i.dcm,70,70,tag,1,1,1,1,0,,more", "damaged"),
+        ("a,b,1,CC,L,DM,x,biopsy,,i.dcm,70,70,tag,1,1,1,1,0,,", "damaged .*'x'"),
+        ("a,b,1,CC,L,DM,0,biopsy,,i.dcm,70,70,tag,1,1,1,1,0,,,more", "damaged"),
     ],
 )
 def test_an_index_with_a_wrong_line_is_refused(
     tmp_path: Path, line: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And lines that are right come back by column, the widest cell whole, however many at once."""
-    right = "r{0},c,1,CC,L,DM,1,biopsy,test,i.dcm,70,70.5,tag,1,1,1,1,0,{1}"
+    right = "r{0},c,1,CC,L,DM,1,biopsy,test,i.dcm,70,70.5,tag,1,1,1,1,0,{1},"
     lines = [",".join(shards.COLUMNS), *(right.format(i, "n" * i) for i in range(5))]
     path = tmp_path / "index.csv"
     path.write_text("\n".join(lines) + "\n")
@@ -207,6 +206,11 @@ def test_an_index_with_a_wrong_line_is_refused(
     assert index["note"].tolist() == ["", "n", "nn", "nnn", "nnnn"]
     assert index["roi_id"].tolist() == ["r0", "r1", "r2", "r3", "r4"]
     assert index["label"].tolist() == [1] * 5 and index["pixel_um_col"].tolist() == [70.5] * 5
+    # Shards made before there were notes lack the last column.
+    path.write_text("\n".join(row.rpartition(",")[0] for row in lines) + "\n")
+    older = shards._index(path)
+    assert older["noted"].tolist() == [""] * 5 == index["noted"].tolist()
+    assert older["note"].tolist() == index["note"].tolist() and older.lines == 5
     path.write_text("\n".join([*lines, line]) + "\n")
     with pytest.raises(InputError, match=reason):
         shards._index(path)

@@ -10,14 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.cells import harmless
+from mtl_jax.data import notes
 from mtl_jax.nouns import LesionView, RoiSet
 
 COLUMNS = (
     *("decision", "item", "image", "case_id", "lesion_id", "view", "laterality", "modality"),
     *("label", "truth_source", "split", "reason"),
 )
-KEPT, REPAIRED, LEFT_OUT = "kept", "repaired", "left out"
-SIZES = ("images", "rois", "lesions", "cases", "malignant", "benign", "repaired", "left_out")
+KEPT, NOTED, REPAIRED, LEFT_OUT = "kept", "noted", "repaired", "left out"
+SIZES = (
+    *("images", "rois", "lesions", "cases", "malignant", "benign"),
+    *("repaired", "noted", "left_out"),
+)
 REASONS_SHOWN = 8
 
 
@@ -32,12 +36,13 @@ def rows(
     table = []
     for view, image, reason in zip(views, images, reasons, strict=True):
         if reason:
-            decision = LEFT_OUT
+            decision, why = LEFT_OUT, reason
         else:
-            decision = REPAIRED if view.note else KEPT
+            decision = REPAIRED if view.note else NOTED if view.noted else KEPT
+            why = notes.BETWEEN.join(filter(None, (view.note, view.noted)))
         own = {column: getattr(view, column) for column in COLUMNS if hasattr(view, column)}
         own |= {"decision": decision, "item": item(view), "image": image}
-        table.append(own | {"reason": reason or view.note})
+        table.append(own | {"reason": why})
     table += [{"decision": LEFT_OUT, "item": name, "reason": why} for name, why in left_out]
     return table
 
@@ -60,16 +65,22 @@ def text(table: Sequence[dict[str, Any]]) -> str:
 
 
 def summary(made: Sequence[RoiSet]) -> str:
-    """A table of the collections' counts, and under it what was left out and why."""
+    """A table of the collections' counts, and under it what was corrected, noted and left out."""
     width = max(len("collection"), *(len(rois.name) for rois in made))
     lines = [" ".join([f"{'collection':{width}}", *(f"{name:>9}" for name in SIZES)])]
     for rois in made:
         counts = rois.manifest["counts"]
-        lines.append(" ".join([f"{rois.name:{width}}", *(f"{counts[n]:9d}" for n in SIZES)]))
-    for rois in made:
-        reasons = Counter(reason for _, reason in rois.manifest["left_out"]).most_common()
-        lines += [f"{rois.name}: {n} left out: {reason}" for reason, n in reasons[:REASONS_SHOWN]]
-        if len(reasons) > REASONS_SHOWN:
-            rest = sum(count for _, count in reasons[REASONS_SHOWN:])
-            lines.append(f"{rois.name}: {rest} left out for other reasons: see audit.csv")
+        lines.append(" ".join([f"{rois.name:{width}}", *(f"{counts.get(n, 0):9d}" for n in SIZES)]))
+    lines += [line for rois in made for line in counted(rois)]
     return "\n".join(lines)
+
+
+def counted(rois: RoiSet) -> list[str]:
+    """A line a kind of note on the ROIs, and a line a reason for which something was left out."""
+    lines = notes.lines(rois)
+    reasons = Counter(reason for _, reason in rois.manifest["left_out"]).most_common()
+    lines += [f"{rois.name}: {n} left out: {reason}" for reason, n in reasons[:REASONS_SHOWN]]
+    if len(reasons) > REASONS_SHOWN:
+        rest = sum(count for _, count in reasons[REASONS_SHOWN:])
+        lines.append(f"{rois.name}: {rest} left out for other reasons: see audit.csv")
+    return lines

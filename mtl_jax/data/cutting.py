@@ -3,17 +3,11 @@
 Knows no collections and no shards.
 """
 
-import contextlib
 import hashlib
 import io
 import json
-import multiprocessing
-import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,33 +15,41 @@ import numpy as np
 from tqdm import tqdm
 
 from mtl_jax import whole
+from mtl_jax.data.parallel import ordered_map
 from mtl_jax.data.patients import header_digest
 from mtl_jax.data.privacy import quiet
+from mtl_jax.imaging.checked import check_pixel_um, check_values
 from mtl_jax.imaging.density import CURVES
+from mtl_jax.imaging.facts_compared import compare
 from mtl_jax.imaging.read import read_stored
 from mtl_jax.imaging.resample import average, block, size_after, under
 from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS, places, to_12_bit, to_counts
 from mtl_jax.imaging.stored import Stored
-from mtl_jax.nouns import InputError, LesionView
+from mtl_jax.nouns import InputError, LesionView, Note
 
+# Raise it when a rule of docs/facts.md changes: what was kept or made by other rules is made again.
+RULES_VERSION = 1
 MAGNIFIED = "magnification view: its spacing is not that of a contact view"
 
 
 class Job(NamedTuple):
-    """One image, the lesions to cut out of it, the file that keeps the regions meanwhile, and the
-    key by which the PatientID of its header is hidden (b'': it is not looked at)."""
+    """One image, the lesions to cut out of it, the file that keeps the regions meanwhile, the key
+    by which the PatientID of its header is hidden (b'': it is not looked at), and whether the facts
+    in `views` are from a table that the user wrote."""
 
     views: tuple[LesionView, ...]
     background: Mapping[str, Any]
     kept: Path
     header_key: bytes = b""
+    tables_own: bool = True
 
 
 class Cut(NamedTuple):
     """Of one image: counts (n, 128, 128) int16, the fraction (n,) of each region outside the image,
     why each was not cut ('' where it was), whether the image itself cannot be read, or is of a kind
-    that no study takes, and digests of all its pixels ('' where they were not read) and of the
-    PatientID of its header ('' where there is none)."""
+    that no study takes, digests of all its pixels ('' where they were not read) and of the
+    PatientID of its header ('' where there is none), and the notes on the facts of each lesion
+    view."""
 
     rois: np.ndarray
     outside: np.ndarray
@@ -56,6 +58,7 @@ class Cut(NamedTuple):
     excluded: bool = False
     pixels: str = ""
     patient: str = ""
+    notes: tuple[tuple[Note, ...], ...] = ()
 
 
 def job(
@@ -64,14 +67,17 @@ def job(
     version: int,
     folder: Path,
     header_key: bytes = b"",
+    tables_own: bool = True,
 ) -> Job:
     """The job on one image. What it keeps is found again while `version`, all that decides the
-    pixels, and the file's size and time are the same."""
-    facts = [version, dict(background), stamp(views[0].image_path), str(views[0].image_path)]
+    pixels and the notes, and the file's size and time are the same."""
+    facts = [version, RULES_VERSION, dict(background), tables_own]
+    facts += [stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
+    facts += [[v.laterality, v.view, v.modality, v.spacing_source] for v in views]
     facts.append(hashlib.sha256(header_key).hexdigest())
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Job(tuple(views), background, folder / f"{digest[:24]}.kept", header_key)
+    return Job(tuple(views), background, folder / f"{digest[:24]}.kept", header_key, tables_own)
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -90,7 +96,7 @@ def cut_all(jobs: Sequence[Job], workers: int, label: str) -> list[Cut]:
     their number. InputError: a process was killed, as when memory runs out.
     """
     bar = tqdm(total=len(jobs), desc=label, unit="image", disable=None)
-    with bar, _map(min(workers, len(jobs))) as over:
+    with bar, ordered_map(min(workers, len(jobs))) as over:
         found = []
         try:
             for one in over(_summary, jobs):
@@ -115,7 +121,8 @@ def cut(one: Job) -> Cut:
     if not any(made.errors):
         file = io.BytesIO()
         digests = np.array([made.pixels, made.patient])
-        np.savez(file, rois=made.rois, outside=made.outside, digests=digests)
+        notes = np.array(json.dumps(made.notes))
+        np.savez(file, rois=made.rois, outside=made.outside, digests=digests, notes=notes)
         with whole.writing(one.kept):
             one.kept.parent.mkdir(parents=True, exist_ok=True)
         whole.write_bytes(one.kept, _seal(file.getvalue()) + file.getvalue())
@@ -141,7 +148,9 @@ def _load(one: Job) -> Cut | None:
         return None
     with np.load(io.BytesIO(content[size:]), allow_pickle=False) as file:
         rois, outside, (pixels, patient) = file["rois"], file["outside"], file["digests"].tolist()
-    return Cut(rois, outside, ("",) * len(rois), pixels=pixels, patient=patient)
+        listed = json.loads(file["notes"].item())
+    notes = tuple(tuple(Note(*note) for note in notes) for notes in listed)
+    return Cut(rois, outside, ("",) * len(rois), pixels=pixels, patient=patient, notes=notes)
 
 
 def _seal(data: bytes) -> bytes:
@@ -155,16 +164,37 @@ def _summary(one: Job) -> Cut:
 def _cut(one: Job) -> Cut:
     path = one.views[0].image_path
     nothing = np.zeros((len(one.views), ROI_PIXELS, ROI_PIXELS), np.int16), np.zeros(len(one.views))
+    # A row that gives no frame asks whether there are several, whatever the others give.
+    frame = None if any(view.frame is None for view in one.views) else one.views[0].frame
     try:
-        image = read_stored(path, one.views[0].frame)
+        image = read_stored(path, frame, one.views[0].bits)
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return Cut(*nothing, (reason,) * len(one.views), unreadable=True)
     if image.magnified:
         return Cut(*nothing, (MAGNIFIED,) * len(one.views), excluded=True)
-    made = regions(image, one.views, one.background)
+    made = _with_header(regions(image, one.views, one.background), image, one)
     patient = header_digest(one.header_key, image.patient_id) if one.header_key else ""
     return made._replace(pixels=_digest(image.values), patient=patient)
+
+
+def _with_header(made: Cut, image: Stored, one: Job) -> Cut:
+    """`made` with what the header says against each lesion view: notes, or why it is rejected."""
+    errors, notes = list(made.errors), list(made.notes)
+    for number, view in enumerate(one.views):
+        try:
+            notes[number] += compare(
+                view.laterality,
+                view.view,
+                view.modality,
+                view.pixel_um,
+                view.spacing_source,
+                image.header,
+                one.tables_own,
+            )
+        except InputError as error:
+            errors[number] = errors[number] or str(error)
+    return made._replace(errors=tuple(errors), notes=tuple(notes))
 
 
 def _digest(values: np.ndarray) -> str:
@@ -175,19 +205,26 @@ def _digest(values: np.ndarray) -> str:
 
 
 def regions(image: Stored, views: Sequence[LesionView], background: Mapping[str, Any]) -> Cut:
-    """The regions of `image` around the lesions of `views`, as every collection's are cut."""
+    """The regions of `image` around the lesions of `views`, as every collection's are cut, with the
+    notes on its values."""
     rois = np.zeros((len(views), ROI_PIXELS, ROI_PIXELS), np.int16)
     outside = np.zeros(len(views))
-    errors = []
+    errors: list[str] = []
+    notes: list[tuple[Note, ...]] = []
+    checked: dict[int | None, tuple[Note, ...]] = {}
     limits = image.limits()
     for number, view in enumerate(views):
         try:
+            check_pixel_um(view.pixel_um, view.spacing_source)
+            if view.bits not in checked:
+                checked[view.bits] = image.notes + check_values(image, view.bits)
             roi, outside[number] = _region(image, limits, view)
             rois[number] = to_counts(roi, background)
             errors.append("")
         except InputError as error:
             errors.append(str(error))
-    return Cut(rois, outside, tuple(errors))
+        notes.append(checked.get(view.bits, ()))
+    return Cut(rois, outside, tuple(errors), notes=tuple(notes))
 
 
 def _region(
@@ -201,6 +238,12 @@ def _region(
         raise InputError(
             f"bits {view.bits} was given, but its header makes it density of {image.bits} bits:"
             " leave bits empty"
+        )
+    if image.made and (view.dark_is_dense or view.curve):
+        given = f"curve {view.curve}" if view.curve else "polarity dark_dense"
+        raise InputError(
+            f"{given} was given, but the file says it too, and is made bright where dense when it"
+            " is read: leave it empty, or the gray is inverted or transformed twice"
         )
     spans = block(view.pixel_um, PIXEL_UM)
     shape = size_after(image.values.shape, spans, PIXEL_UM)
@@ -222,28 +265,3 @@ def _density(
     if view.curve not in CURVES:
         raise InputError(f"no curve {view.curve!r}; known: {', '.join(sorted(CURVES))}")
     return CURVES[view.curve](part, bits)
-
-
-@contextlib.contextmanager
-def _map(workers: int) -> Iterator[Any]:
-    """`map` in this process, or in order over several, started afresh: safe beside threads."""
-    if workers <= 1:
-        yield map
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
-        try:
-            yield pool.map
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

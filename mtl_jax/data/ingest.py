@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,16 +10,14 @@ from typing import Any
 import numpy as np
 
 from mtl_jax import whole
-from mtl_jax.cells import harmless
-from mtl_jax.data import audit, cutting, doubles, patients, shards, truth, twins
-from mtl_jax.data.plan import USUAL, Plan, Rules, make_plan, where
+from mtl_jax.data import audit, cutting, doubles, faults, notes, patients, records, shards, truth
+from mtl_jax.data.cut_plan import Outcome, cut_plan
+from mtl_jax.data.plan import USUAL, Plan, Rules, make_plan, refuse_repaired, where
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.nouns import InputError, RoiSet
 
 SHARD_ROIS = 2048  # 64 MiB a shard: as much as is in memory at once
-ERRORS_SHOWN = 10
-SHARED = "its pixels stand under more than one case: a patient would be learned and tested"
 
 
 def settings(
@@ -105,11 +102,16 @@ def _refuse_ready(rois: RoiSet, path: str, rules: Rules) -> None:
             f" data.truth_policy {rules.truth_policy!r} does not take; set a wider one, or make the"
             " shards again with this one"
         )
+    if rules.strict:
+        _refuse_repaired(rois, f"shards:{path}")
+
+
+def _refuse_repaired(rois: RoiSet, name: str) -> None:
     unusable = rois.manifest.get("counts", {}).get("unusable", 0)
     repaired = int(np.count_nonzero(rois.index["note"] != ""))
-    if rules.strict and (unusable or repaired):
+    if unusable or repaired:
         raise InputError(
-            f"shards:{path}: strict: {repaired} of the regions needed a repair and {unusable} more"
+            f"{name}: strict: {repaired} of the regions needed a repair and {unusable} more"
             " could not be used: see its audit.csv; leave strict off, or mend the collection"
         )
 
@@ -132,6 +134,8 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
         if _refuses(rules):
             raise InputError(f"{said}; or set data.unusable to 'leave_out', without strict")
         print(f"mtl_jax: note: {said}", file=sys.stderr)
+    if rules.strict:
+        _refuse_repaired(rois, str(folder))
     return rois
 
 
@@ -143,84 +147,62 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
             f"{collection.root}: damaged: {changed} is missing, new or changed; delete the folder,"
             " and it is made again"
         )
-    # Each image is read once, whichever way its lesions are listed.
-    by_image: dict[tuple[Path, int], list[int]] = {}
-    for number, view in enumerate(collection.views):
-        if not plan.reasons[number]:
-            by_image.setdefault((view.image_path, view.frame), []).append(number)
     scratch = folder.with_name(f".{collection.name}.images")
-    jobs = [
-        cutting.job(
-            [collection.views[number] for number in numbers],
-            plan.background,
-            shards.FORMAT_VERSION,
-            scratch,
-            # Ids that are published are none of a hospital's, and CBIS-DDSM's headers are its own.
-            b"" if collection.public_ids else plan.keys.of_headers,
-        )
-        for numbers in by_image.values()
-    ]
-    cuts = cutting.cut_all(jobs, rules.workers, collection.name)
-    seen = _seen(plan, list(by_image.values()), cuts)
-    notes = [f"{collection.name}: {note}" for note in doubles.of_images(seen)]
-    reasons, failures = list(plan.reasons), []
-    places: dict[int, tuple[cutting.Job, int, float]] = {}
-    shared = twins.shared_images(
-        [cut.pixels for cut in cuts],
-        [{collection.views[number].case_id for number in numbers} for numbers in by_image.values()],
-    )
-    for image, (job, cut, numbers) in enumerate(zip(jobs, cuts, by_image.values(), strict=True)):
-        if image in shared:
-            cut = cut._replace(errors=(SHARED,) * len(numbers), unreadable=True)
-        for place, number in enumerate(numbers):
-            if not cut.errors[place]:
-                places[number] = (job, place, float(cut.outside[place]))
-                continue
-            reasons[number] = plan.names.failure(cut.errors[place])
-            if cut.excluded:
-                continue
-            view = collection.views[number]
-            item = str(view.image_path) if cut.unreadable else where(view)
-            failures.append(f"{item}: {cut.errors[place]}")
-    _account_for(failures, len(places), plan, rules)
+    outcome = cut_plan(plan, scratch, rules.workers)
+    _account_for(outcome.failures, len(outcome.places), plan, rules)
     looks_like = plan.record["ids_look_like"]
-    for note in [*doubles.of_ids(looks_like, _shown(plan)), *doubles.of_images(seen)]:
+    for note in [*doubles.of_ids(looks_like, _shown(plan)), *doubles.of_images(outcome.seen)]:
         print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
-    if not places:
+    if not outcome.places:
         raise InputError(f"{collection.name}: no lesion left: {cutting.MAGNIFIED}")
-    kept = sorted(places)
-    table = audit.rows(plan.views, plan.images, reasons, plan.record["left_out"])
+    if rules.strict:
+        corrected = [
+            (where(collection.views[number]), notes.corrections(outcome.notes[number]))
+            for number in sorted(outcome.places)
+        ]
+        repaired = [(place, note) for place, note in corrected if note]
+        refuse_repaired(collection.name, repaired, len(collection.views))
+    _write_shards(folder, plan, outcome)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
+    collection, places = plan.collection, outcome.places
+    # Notes are fixed words and numbers: hiding ids in them could hide numbers alone.
+    views = [
+        notes.noted_view(view, outcome.notes.get(number, ()))
+        for number, view in enumerate(plan.views)
+    ]
+    table = audit.rows(views, plan.images, outcome.reasons, plan.record["left_out"])
     if len(table) != len(collection.views) + len(collection.left_out):
         raise ValueError(f"{collection.name}: the audit has {len(table)} rows")
-    lost = [f"{collection.name}: {len(failures)} lesion views could not be used: see left out"]
+    kept = sorted(places)
+    taken, images = [views[number] for number in kept], [plan.images[number] for number in kept]
+    unusable = len(outcome.failures)
+    sentences = [f"{collection.name}: {note}" for note in doubles.of_images(outcome.seen)]
+    if unusable:
+        lost = f"{unusable} lesion views could not be used: see left out"
+        sentences.append(f"{collection.name}: {lost}")
     record = plan.record | {
-        "decisions": plan.record["decisions"] + notes + (lost if failures else []),
+        "decisions": plan.record["decisions"] + sentences,
         "fingerprint": plan.fingerprint,
-        "counts": _counts(table, plan, kept, len(failures)),
+        "counts": records.counts(table, taken, images, unusable),
+        "notes": notes.count(
+            (audit.item(views[n]), [*notes.notes_of(plan.views[n]), *outcome.notes.get(n, ())])
+            for n in kept
+        ),
         "left_out": [(row["item"], row["reason"]) for row in table if audit.is_left_out(row)],
     }
-    index = _index(plan, kept, [places[number][2] for number in kept])
+    index = records.index_rows(taken, images, [places[number][2] for number in kept])
     chunks = _chunks([places[number][:2] for number in kept])
-    people = _patients(plan, kept, seen)
+    people = _patients(plan, kept, outcome.seen)
     shards.write(folder, collection.name, index, chunks, record, audit.text(table), people)
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _shown(plan: Plan) -> dict[str, str]:
     """The case id that is written of each patient id."""
     pairs = zip(plan.collection.views, plan.views, strict=True)
     return {own.case_id: written.case_id for own, written in pairs}
-
-
-def _seen(
-    plan: Plan, by_image: Sequence[Sequence[int]], cuts: Sequence[cutting.Cut]
-) -> list[doubles.Seen]:
-    """Each image under the names that may be written, for each case that it is of."""
-    found = []
-    for numbers, cut in zip(by_image, cuts, strict=True):
-        for case in dict.fromkeys(plan.views[number].case_id for number in numbers):
-            found.append(doubles.Seen(case, plan.images[numbers[0]], cut.pixels, cut.patient))
-    return found
 
 
 def _patients(
@@ -239,14 +221,14 @@ def _account_for(failures: Sequence[str], usable: int, plan: Plan, rules: Rules)
     name, found = plan.collection.name, list(dict.fromkeys(failures))
     if failures and (_refuses(rules) or not usable):
         raise InputError(
-            f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used;"
-            f" the first: {failures[0]}; mend it"
+            f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used:"
+            f" {faults.listed(found)}; mend {'it' if len(found) == 1 else 'them'}"
             + (", or leave such out with data.unusable 'leave_out'" if usable else "")
         )
-    for failure in found[:ERRORS_SHOWN]:
+    for failure in found[: faults.SHOWN]:
         print(f"mtl_jax: {name}: left out: {failure}", file=sys.stderr)
-    if len(found) > ERRORS_SHOWN:
-        print(f"mtl_jax: {name}: and {len(found) - ERRORS_SHOWN} more", file=sys.stderr)
+    if len(found) > faults.SHOWN:
+        print(f"mtl_jax: {name}: and {len(found) - faults.SHOWN} more", file=sys.stderr)
 
 
 def _refuses(rules: Rules) -> bool:
@@ -265,50 +247,3 @@ def _chunks(places: Sequence[tuple[cutting.Job, int]]) -> Iterator[np.ndarray]:
                 raise InputError(f"{job.views[0].image_path}: has changed meanwhile; start again")
             pixels[row] = cut.rois[place]
         yield pixels
-
-
-def _index(plan: Plan, kept: Sequence[int], outside: Sequence[float]) -> list[dict[str, Any]]:
-    index = []
-    repeats: Counter[str] = Counter()
-    for number, fraction in zip(kept, outside, strict=True):
-        view = plan.views[number]
-        top, left, bottom, right = view.box
-        row, column = cutting.centre(view)
-        roi_id = f"{view.collection}/{audit.item(view)}"
-        repeats[roi_id] += 1
-        line = {
-            "roi_id": roi_id if repeats[roi_id] == 1 else f"{roi_id}-{repeats[roi_id]}",
-            "label": view.label,
-            "image": harmless(plan.images[number]),
-            "note": harmless(view.note),
-            "pixel_um_row": view.pixel_um[0],
-            "pixel_um_col": view.pixel_um[1],
-            "centre_row": round(row, 3),
-            "centre_col": round(column, 3),
-            "height_mm": round((bottom - top) * view.pixel_um[0] / 1000, 4),
-            "width_mm": round((right - left) * view.pixel_um[1] / 1000, 4),
-            "outside": round(fraction, 6),
-        }
-        same = {column: getattr(view, column) for column in shards.COLUMNS if hasattr(view, column)}
-        index.append(same | line)
-    return index
-
-
-def _counts(
-    table: Sequence[Mapping[str, Any]], plan: Plan, kept: Sequence[int], unusable: int
-) -> dict[str, int]:
-    """Malignant and benign count lesions, not views; unusable views are among those left out."""
-    views = [plan.views[number] for number in kept]
-    lesions = {(view.case_id, view.lesion_id): view.label for view in views}
-    malignant = sum(lesions.values())
-    return {
-        "images": len({(plan.images[number], plan.views[number].frame) for number in kept}),
-        "rois": len(views),
-        "lesions": len(lesions),
-        "cases": len({view.case_id for view in views}),
-        "malignant": malignant,
-        "benign": len(lesions) - malignant,
-        "repaired": sum(bool(view.note) for view in views),
-        "left_out": len(table) - len(views),
-        "unusable": unusable,
-    }

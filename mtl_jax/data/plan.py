@@ -28,6 +28,9 @@ class Rules:
 
 
 USUAL = Rules()
+# Sources whose facts a user wrote into a table: where a header contradicts them, either may be
+# wrong. The facts of any other source are published, and a contradiction is noted.
+OWN_TABLES = ("cmmd", "manifest", "tfds")
 
 
 class Plan(NamedTuple):
@@ -114,14 +117,15 @@ def _fingerprint(
     images: Sequence[str],
     refused: Sequence[str],
 ) -> str:
-    """SHA-256 of all that decides the shards: format, options, record, views and files."""
+    """SHA-256 of all that decides the shards: format, rules, options, record, views and files."""
     listed = list(zip(views, images, strict=True))
     facts = {
         "format_version": shards.FORMAT_VERSION,
+        "rules_version": cutting.RULES_VERSION,
         "name": collection.name,
         "options": dict(options),
         **record,
-        "views": [vars(view) | {"image_path": image} for view, image in listed],
+        "views": [vars(view) | {"image_path": image, "where": ""} for view, image in listed],
         "stamps": sorted({(image, cutting.stamp(view.image_path)) for view, image in listed}),
         "refused": refused,
     }
@@ -135,12 +139,16 @@ def _refuse_repairs(collection: Collection, refused: Sequence[str]) -> None:
         for view, reason in zip(collection.views, refused, strict=True)
         if view.note and not reason
     ]
+    refuse_repaired(collection.name, [(where(v), v.note) for v in repaired], len(collection.views))
+
+
+def refuse_repaired(name: str, repaired: Sequence[tuple[str, str]], total: int) -> None:
+    """InputError where any of `total` lesion views was repaired: where and what of each."""
     if repaired:
-        first = repaired[0]
+        place, note = repaired[0]
         raise InputError(
-            f"{collection.name}: strict: {len(repaired)} of {len(collection.views)} lesion views"
-            f" need a repair; the first, {where(first)}: {first.note}; mend the collection, or"
-            " leave strict off"
+            f"{name}: strict: {len(repaired)} of {total} lesion views need a repair; the first,"
+            f" {place}: {note}; mend the collection, or leave strict off"
         )
 
 
@@ -156,4 +164,5 @@ def _imaging(background: Mapping[str, Any]) -> dict[str, Any]:
 
 def where(view: LesionView) -> str:
     """A lesion view in the words of its source, for messages to the user alone."""
-    return f"{view.image_path}: lesion {view.lesion_id} of case {view.case_id}"
+    table = f"{view.where}: " if view.where else ""
+    return f"{table}{view.image_path}: lesion {view.lesion_id} of case {view.case_id}"

@@ -36,8 +36,10 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("centre_row", "centre_col"), float),  # pixels of 200 um
     **dict.fromkeys(("height_mm", "width_mm"), float),  # of the lesion
     "outside": float,  # fraction of the region outside its image
-    "note": str,
+    "note": str,  # what was corrected
+    "noted": str,  # what was noticed and left as it is
 }
+ADDED = ("noted",)  # columns that shards of this format may lack: empty there
 
 
 def write(
@@ -184,10 +186,13 @@ def _cells(path: Path, columns: Mapping[str, type]) -> Iterator[list[tuple[str, 
     """LINES_AT_ONCE lines of a table after another, by column. ValueError: of unlike lengths."""
     with path.open(newline="", encoding="utf-8") as stream:
         table = csv.reader(stream)
-        if next(table, None) != list(columns):
+        header = next(table, None)
+        absent = [name for name in columns if name in ADDED and name not in (header or ())]
+        if header != [name for name in columns if name not in absent]:
             raise InputError(f"{path}: its columns are not {', '.join(columns)}{_CURE}")
         while lines := list(islice(table, LINES_AT_ONCE)):
-            yield list(zip(*lines, strict=True))
+            # Those that may be absent are the last.
+            yield [*zip(*lines, strict=True), *[("",) * len(lines)] * len(absent)]
 
 
 def _check_index(index: Columns, folder: Path) -> None:

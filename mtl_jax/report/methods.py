@@ -40,8 +40,9 @@ def _data(work: Work) -> str:
     for c in results["collections"]:
         views = c["views"]["malignant"] + c["views"]["benign"]
         lesions = c["lesions"]["malignant"] + c["lesions"]["benign"]
+        modality = ", ".join(filter(None, c["modality"])) or "modality not stated"
         parts.append(
-            f"{c['name']} ({', '.join(c['modality'])}; {views} views of {lesions} lesions, "
+            f"{c['name']} ({modality}; {views} views of {lesions} lesions, "
             f"{c['lesions']['malignant']} malignant, of {c['cases']} cases; truth: "
             f"{', '.join(c['truth_source'])})"
         )

@@ -94,6 +94,37 @@ def left_out(collection: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     ]
 
 
+class NoteRow(NamedTuple):
+    """A kind of note on the images of a collection."""
+
+    collection: str
+    kind: str
+    decision: str  # corrected or noted
+    lesion_views: int
+    example: str
+
+
+def note_rows(work: Work) -> list[NoteRow]:
+    """What was noticed about the facts of the images, by collection, corrections first; nothing of
+    results written before notes were counted."""
+    return [
+        NoteRow(
+            collection["name"],
+            note["kind"],
+            "corrected" if note["corrected"] else "noted",
+            note["lesion_views"],
+            _example(note),
+        )
+        for collection in work.results["collections"]
+        for note in collection.get("notes", [])
+    ]
+
+
+def _example(note: Mapping[str, Any]) -> str:
+    """The first lesion view with a note, and the numbers of that one."""
+    return ": ".join(filter(None, (note["items"][0], note["detail"])))
+
+
 def _first(items: list[str]) -> str:
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return ", ".join(map(str, items[:SHOWN])) + more

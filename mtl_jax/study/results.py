@@ -156,6 +156,7 @@ def _describe(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
         "namespace": patients.space(rois),
         "official_test_learned": official_learned,
         "official_split": {mark: int((index["split"] == mark).sum()) for mark in marks if mark},
+        "notes": rois.manifest.get("notes", []),
         "left_out": rois.manifest["left_out"],
         "decisions": rois.manifest["decisions"],
         "imaging": rois.manifest["imaging"],

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from mtl_jax import patient_notes
 from mtl_jax.config import OWN_WEIGHTS
-from mtl_jax.data import crosswalk, patients
+from mtl_jax.data import audit, crosswalk, patients
 from mtl_jax.nouns import Run
 from mtl_jax.study.length import Cost
 from mtl_jax.study.materials import Materials
@@ -40,6 +40,8 @@ def data(held: Materials) -> None:
             f"{name}{mark}: {len(rois)} regions, {malignant} malignant and "
             f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
         )
+        for line in audit.counted(rois):
+            print(line)
     print(f"split of {held.split.target}: {held.split.rule}")
     for line in crosswalk.matched(held.collections):
         print(line)

@@ -1,0 +1,310 @@
+"""Notes on the facts of images: from the reader to the audit, the screen and the report."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.dicom import for_processing, write_dicom
+
+from mtl_jax.data import agreement, audit, cutting, faults, ingest, notes, shards
+from mtl_jax.data.plan import make_plan
+from mtl_jax.data.sources import SOURCES, manifest
+from mtl_jax.imaging.read import read_stored
+from mtl_jax.nouns import Collection, InputError, LesionView, Note, RoiSet
+
+BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
+OWN_IDS = ingest.Rules(pseudonymise=False, truth_policy="birads", unusable="leave_out")
+COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,truth_source,pixel_um,box,laterality"
+MOST = "fewer bits are used than the image says"
+
+
+@pytest.fixture(autouse=True)
+def with_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each view says the line of its row, as sources with a table do."""
+
+    def collection(path: str, **options: object) -> Collection:
+        found = manifest.collection(path, **options)
+        views = (
+            replace(view, where=f"{path} line {number}")
+            for number, view in enumerate(found.views, 2)
+        )
+        return replace(found, views=tuple(views))
+
+    monkeypatch.setitem(SOURCES, "manifest", collection)
+
+
+def gray(seed: int, top: int = 4095) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, top + 1, (200, 220)).astype(np.uint16)
+
+
+def row(case: str, image: str, **cells: str) -> dict[str, str]:
+    plain = ("mine", case, "1", "CC", image, "benign", "biopsy", "100", "60;60;90;90", "")
+    return dict(zip(COLUMNS.split(","), plain, strict=True)) | cells
+
+
+def listed(home: Path, *rows: dict[str, str]) -> Path:
+    names = list(dict.fromkeys(name for one in rows for name in one))
+    with (home / "m.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, names, restval="")
+        table.writeheader()
+        table.writerows(rows)
+    return home
+
+
+def load(home: Path, rules: ingest.Rules = OWN_IDS) -> RoiSet:
+    return ingest.load(f"manifest:{home}/m.csv", home / "cache", BACKGROUND, {}, rules)
+
+
+def audit_of(home: Path) -> dict[str, tuple[str, str]]:
+    (path,) = (home / "cache").glob("[!.]*/audit.csv")
+    with path.open(newline="") as file:
+        return {line["item"]: (line["decision"], line["reason"]) for line in csv.DictReader(file)}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Two images of 9 bits in 16-bit files, one of 16; one row needs a repair of its source."""
+    np.save(tmp_path / "a.npy", gray(1, 500))
+    np.save(tmp_path / "b.npy", gray(2, 510))
+    np.save(tmp_path / "c.npy", gray(3, 65_535))
+    return listed(
+        tmp_path,
+        row("P1", "a.npy"),
+        row("P2", "b.npy", pixel_um="100;90"),
+        row("P3", "c.npy"),
+        row("P4", "c.npy", box="", centre="70;70", truth="unproven"),
+        row("P3", "c.npy", lesion_id="2", box="", centre="70;70"),
+    )
+
+
+def test_notes_are_in_the_audit_the_index_the_counts_and_on_screen(home: Path) -> None:
+    rois = load(home)
+    found = audit_of(home)
+    assert {item: decision for item, (decision, _) in found.items()} == {
+        "P1/1/CC": "noted",
+        "P2/1/CC": "noted",
+        "P3/1/CC": "kept",
+        "P3/2/CC": "repaired",
+        "P4/1/CC": "left out",
+    }
+    assert found["P1/1/CC"][1].startswith(f"{MOST} (99.9% of the values fit 9 of 16 bits")
+    assert "rows and columns have different pixel sizes (100 x 90 um)" in found["P2/1/CC"][1]
+    assert rois.index["noted"].tolist()[:3] == [found["P1/1/CC"][1], found["P2/1/CC"][1], ""]
+    assert rois.index["note"].tolist() == ["", "", "", "centre only, extent not given"]
+    counts = rois.manifest["counts"]
+    assert (counts["repaired"], counts["noted"], counts["rois"]) == (1, 2, 4)
+    entries = [(e["kind"], e["corrected"], e["lesion_views"]) for e in rois.manifest["notes"]]
+    assert entries == [
+        ("centre only, extent not given", True, 1),
+        (MOST, False, 2),
+        ("rows and columns have different pixel sizes", False, 1),
+    ]
+    assert rois.manifest["notes"][1]["items"] == ["P1/1/CC", "P2/1/CC"]
+    screen = audit.summary([rois])
+    assert "repaired     noted  left_out" in screen
+    assert f"mine: 2 noted: {MOST} (the first: 99.9% of the values fit 9" in screen
+    assert "mine: 1 repaired: centre only, extent not given" in screen
+
+
+def test_strict_takes_what_is_noted_and_refuses_what_is_corrected(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(home, row("P1", "a.npy"), row("P3", "c.npy"))
+    strict = replace(OWN_IDS, strict=True)
+    assert load(home, strict).index["noted"].tolist()[0] != ""
+    (folder,) = (home / "cache").glob("mine-*")
+    ready = ingest.load(f"shards:{folder}", home, BACKGROUND, {}, strict)
+    assert len(ready) == 2
+
+    def correcting(path: Path, *asked: int | None) -> object:
+        return read_stored(path, *asked)._replace(notes=(Note("mended", "3", corrected=True),))
+
+    monkeypatch.setattr(cutting, "read_stored", correcting)
+    listed(home, row("P5", "a.npy"), row("P6", "c.npy"))
+    with pytest.raises(InputError, match=r"strict: 2 of 2 .*line 2: .*a.npy.*: mended \(3\);"):
+        load(home, strict)
+    assert len(list((home / "cache").glob("mine-*"))) == 1
+    assert load(home).index["note"].tolist() == ["mended (3)"] * 2
+    with pytest.raises(InputError, match="strict: 2 of the regions needed a repair"):
+        load(home, strict)  # from the cache now
+    assert load(home).manifest["counts"]["repaired"] == 2
+
+
+def test_numbers_of_a_note_are_not_hidden_as_ids(home: Path) -> None:
+    """A patient 16 and a lesion 9 are in no sentence; the bits of an image are."""
+    listed(home, row("1600", "a.npy", lesion_id="bits"), row("9999", "b.npy", lesion_id="values"))
+    rois = load(home, replace(OWN_IDS, pseudonymise=True))
+    assert all("of the values fit 9 of 16 bits" in text for text in rois.index["noted"].tolist())
+    assert [entry["lesion_views"] for entry in rois.manifest["notes"]] == [2]
+
+
+def test_notes_are_kept_with_the_regions(home: Path) -> None:
+    (view, *_) = manifest.collection(str(home / "m.csv")).views
+    job = cutting.job([view], BACKGROUND, 1, home / "kept")
+    first = cutting.cut(job)
+    assert job.kept.is_file() and first.notes[0][0].kind == MOST
+    assert cutting.cut(job).notes == first.notes
+    for change in ("laterality", "view", "modality", "spacing_source"):
+        other = cutting.job([replace(view, **{change: "L"})], BACKGROUND, 1, home / "kept")
+        assert other.kept != job.kept
+    for change in ({"frame": 1}, {"bits": 9}):
+        assert cutting.job([replace(view, **change)], BACKGROUND, 1, home).kept.name != (
+            job.kept.name
+        )
+    assert cutting.job([view], BACKGROUND, 1, home / "kept", b"", False).kept != job.kept
+
+
+def test_other_rules_make_shards_again_and_a_moved_table_does_not(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fingerprint() -> str:
+        return make_plan("manifest", str(home / "m.csv"), BACKGROUND, {}, OWN_IDS).fingerprint
+
+    first = fingerprint()
+    collection = manifest.collection(str(home / "m.csv"))
+    moved = tuple(replace(view, where="elsewhere.csv line 7") for view in collection.views)
+    monkeypatch.setitem(SOURCES, "manifest", lambda path: replace(collection, views=moved))
+    assert fingerprint() == first
+    monkeypatch.setattr(cutting, "RULES_VERSION", cutting.RULES_VERSION + 1)
+    assert fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("change", "own", "error", "kinds"),
+    [
+        ({}, True, "", []),
+        ({"pixel_um": (70.0, 70.0)}, True, "give pixel_um 100 and 70", []),
+        ({"pixel_um": (100.0, 70.0)}, False, "give pixel_um 100 and 100;70", []),
+        ({"bits": 12}, False, "give bits none and 12", []),
+        ({"dark_is_dense": True}, True, "give polarity bright_dense and dark_dense", []),
+        ({"curve": "lumisys"}, False, "give curve none and lumisys", []),
+        ({"laterality": "R"}, True, "give laterality L and R", []),
+        ({"laterality": "R"}, False, "", [agreement.SEVERAL_SIDES]),
+        ({"laterality": ""}, True, "", []),
+        ({"view": "MLO"}, True, "", [agreement.SEVERAL_VIEWS]),
+        ({"modality": "SFM"}, True, "", [agreement.SEVERAL_MODALITIES]),
+    ],
+)
+def test_rows_of_one_image_must_agree(
+    change: dict[str, object], own: bool, error: str, kinds: list[str]
+) -> None:
+    one = LesionView(
+        **{"collection": "x", "image_path": Path("a.npy"), "box": (1, 1, 2, 2), "case_id": "1"},
+        **{"lesion_id": "1", "view": "CC", "laterality": "L", "modality": "DM", "label": 1},
+        **{"truth_source": "biopsy", "pixel_um": (100.0, 100.0), "spacing_source": "x"},
+    )
+    found, noted = agreement.check_rows([one, one, replace(one, **change)], own)
+    assert error in found and bool(error) == bool(found)
+    assert [note.kind for note in noted] == kinds
+
+
+def test_rows_that_disagree_are_left_out_with_their_lines(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = row("P1", "c.npy", bits="16")
+    listed(home, first, first | {"lesion_id": "2", "bits": "15"}, row("P2", "a.npy"))
+    rois = load(home)
+    assert rois.index["case_id"].tolist() == ["P2"] and rois.manifest["counts"]["unusable"] == 2
+    said = capsys.readouterr().err
+    assert "m.csv line 2: " in said and "m.csv line 3: " in said
+    assert "rows of this image give bits 16 and 15: correct the table" in said
+
+
+def test_the_first_ten_faults_are_listed_with_their_lines_and_the_count(home: Path) -> None:
+    for n in range(14):
+        np.save(home / f"{n}.npy", gray(n))
+    # Other images than those that the boxes are of.
+    outside = [row(f"Q{n}", f"{n}.npy", box="190;900;199;910") for n in range(14)]
+    listed(home, row("P1", "a.npy"), *outside)
+    with pytest.raises(InputError) as error:
+        load(home, replace(OWN_IDS, unusable="refuse"))
+    said = str(error.value)
+    assert said.startswith("mine: 14 of 15 lesion views cannot be used: (1) ") and "\n" not in said
+    for number in range(1, 11):
+        assert f"({number}) {home}/m.csv line {number + 2}: " in said
+    assert said.count("is outside the image") == 10 and "(11)" not in said
+    assert "; and 4 more; mend them, or leave such out with data.unusable" in said
+
+
+def test_one_fault_stands_as_it_is_and_several_are_numbered() -> None:
+    assert faults.listed(["only"]) == "only"
+    assert faults.listed(["a", "b"]) == "(1) a; (2) b"
+    assert faults.listed([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PhotometricInterpretation": "MONOCHROME1", "ImagerPixelSpacing": [0.1, 0.1]},
+        for_processing(),
+        for_processing(PixelIntensityRelationshipSign=-1),
+    ],
+)
+@pytest.mark.parametrize("change", [{"dark_is_dense": True}, {"curve": "raw_dm"}])
+def test_gray_that_the_reader_has_made_is_not_inverted_again(
+    tmp_path: Path, tags: dict[str, object], change: dict[str, object]
+) -> None:
+    path = write_dicom(tmp_path / "x.dcm", gray(5), **tags)
+    plain = write_dicom(tmp_path / "y.dcm", gray(5), ImagerPixelSpacing=[0.1, 0.1])
+    listed(tmp_path, row("P1", "x.dcm"), row("P2", "y.dcm"))
+    made, stored = manifest.collection(str(tmp_path / "m.csv")).views
+    assert made.image_path == path and stored.image_path == plain
+
+    def error(view: LesionView) -> str:
+        return cutting.cut(cutting.job([view], BACKGROUND, 1, tmp_path / "kept")).errors[0]
+
+    assert error(made) == error(stored) == ""
+    assert "leave it empty, or the gray is inverted or transformed twice" in error(
+        replace(made, **change)
+    )
+    assert error(replace(stored, **change)) == ""
+
+
+def test_a_published_table_is_noted_where_a_users_own_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dicom(tmp_path / "x.dcm", gray(6), ImagerPixelSpacing=[0.1, 0.1], ImageLaterality="R")
+    write_dicom(tmp_path / "y.dcm", gray(7), ImagerPixelSpacing=[0.1, 0.1], ImageLaterality="L")
+    listed(tmp_path, row("P1", "x.dcm", laterality="L"), row("P2", "y.dcm", laterality="L"))
+    assert load(tmp_path).index["case_id"].tolist() == ["P2"]
+    assert "laterality L, but the header says R (ImageLaterality)" in capsys.readouterr().err
+    views = manifest.collection(str(tmp_path / "m.csv")).views
+    published = Collection("mine", tmp_path, views, public_ids=True)
+    monkeypatch.setitem(SOURCES, "inbreast", lambda path: published)
+    rois = ingest.load("inbreast:there", tmp_path / "other", BACKGROUND, {}, OWN_IDS)
+    assert rois.index["noted"].tolist()[0].startswith("the side differs from the header's (L; ")
+    assert rois.index["noted"].tolist()[1] == ""
+
+
+def test_shards_of_before_there_were_notes_open_and_are_counted(home: Path) -> None:
+    load(home)
+    (folder,) = (home / "cache").glob("mine-*")
+    rois = shards.open_shards(folder)
+    about = json.loads(json.dumps(rois.manifest))
+    del about["notes"], about["counts"]["noted"]
+    old = replace(rois, manifest=about)
+    assert notes.lines(old) == [] and "mine" in audit.summary([old])
+
+
+def test_notes_of_a_source_are_counted_by_their_sentence() -> None:
+    one = LesionView(
+        **{"collection": "x", "image_path": Path("a.npy"), "box": (1, 1, 2, 2), "case_id": "1"},
+        **{"lesion_id": "1", "view": "CC", "laterality": "L", "modality": "DM", "label": 1},
+        **{"truth_source": "biopsy", "pixel_um": (100.0, 100.0), "spacing_source": "x"},
+        note="box clipped (3 rows); no extent",
+        noted="JPEG mask cut at half",
+    )
+    found = notes.notes_of(one)
+    assert [(n.kind, n.detail, n.corrected) for n in found] == [
+        ("box clipped", "3 rows", True),
+        ("no extent", "", True),
+        ("JPEG mask cut at half", "", False),
+    ]
+    written = notes.noted_view(one, [Note("a", "1"), Note("b", "2", corrected=True)])
+    assert written.note == "box clipped (3 rows); no extent; b (2)"
+    assert written.noted == "JPEG mask cut at half; a (1)"
+    twice = notes.count([("P1", found), ("P2", found[:1]), ("P3", [*found[:1], *found[:1]])])
+    assert [(e["kind"], e["lesion_views"]) for e in twice][0] == ("box clipped", 3)
