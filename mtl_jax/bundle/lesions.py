@@ -12,16 +12,17 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mtl_jax.data.privacy import Pseudonyms
-from mtl_jax.data.sources import location, manifest
+from mtl_jax.data.sources import manifest, same_lesion
+from mtl_jax.data.sources.manifest_rows import read_rows
+from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.imaging import dicom
+from mtl_jax.imaging.facts_compared import compare
 from mtl_jax.imaging.read import READERS
+from mtl_jax.imaging.stored import Header
 from mtl_jax.nouns import UNKNOWN, InputError, LesionView, Note
 
 NEEDED = ("image_path", "lesion_id")
-SAME_SPACING = 0.01  # what a table and a header may differ in
-DICOM = (".dcm", ".dicom")
-TABLE = "table"
-SIDE_TAGS = ("ImageLaterality", "Laterality", "FrameLaterality")  # which name the side itself
+TABLE = "table"  # where a side is from that no header says
 
 
 class Asked(NamedTuple):
@@ -37,30 +38,44 @@ class Asked(NamedTuple):
     notes: tuple[Note, ...] = ()
 
 
+class Described(NamedTuple):
+    """What the header of an image says: all facts, and those that a table may state as well; {} and
+    None where it is no DICOM."""
+
+    facts: dict
+    header: Header | None
+
+
 def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[Asked]:
     """The rows of `table`, each with its image, found in the files and folders `images`.
 
     `pixel_um` is the pixel size of images that are no DICOM and whose row gives none. InputError,
-    with the line: a file that is not there, no mammogram, a pixel size that is missing or not that
-    of the header.
+    with the lines of all faults: a file that is not there, no mammogram, a pixel size that is
+    missing or not that of the header, rows of one lesion that cannot be of one.
     """
     if not table.is_file():
         raise InputError(f"{table}: no such file; --lesions names a CSV of lesions")
-    files = _files(images)
-    _, rows = manifest.read_rows(table, NEEDED)
-    asked, headers, with_patient = [], {}, []
+    files, faults = _files(images), TableFaults(table)
+    _, rows = read_rows(table, NEEDED, faults)
+    asked: list[Asked] = []
+    headers: dict[tuple[Path, str], Described] = {}
+    with_patient: list[bool] = []
     for where, row in rows:
-        for column in NEEDED:
-            if not row[column]:
-                raise InputError(f"{where}: {column} is empty")
-        path = _image(row["image_path"], files, images, where)
-        if path not in headers:
-            headers[path] = _header(path, where)
-        with_patient.append(bool(row["patient_id"]))
-        asked.append(_asked(row, path, headers[path], pixel_um, where))
-    if not asked:
+        with faults.collected(where):
+            for column in NEEDED:
+                if not row[column]:
+                    raise InputError(f"{where}: {column} is empty")
+            path = _image(row["image_path"], files, images, where)
+            key = path, row["frame"]
+            if key not in headers:
+                headers[key] = _described(path, row["frame"], where)
+            patient = bool(row["patient_id"])
+            asked.append(_asked(row, path, headers[key], pixel_um, where))
+            with_patient.append(patient)
+    if not (asked or faults):
         raise InputError(f"{table}: no rows below the header")
-    _refuse_merged(asked, with_patient)
+    asked = _of_one_lesion(asked, with_patient, faults)
+    faults.check()
     return asked
 
 
@@ -80,72 +95,6 @@ def hide(asked: Sequence[Asked], names: Pseudonyms) -> list[Asked]:
     ]
 
 
-def _asked(
-    row: dict[str, str], path: Path, header: dict, pixel_um: float | None, where: str
-) -> Asked:
-    """One row with its image; InputError where the header contradicts it."""
-    notes = _notes(row, header, path, where)
-    side_source = TABLE if row["laterality"] else header.get("laterality_source", "")
-    _fill(row, header, path, pixel_um, where)
-    truth = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
-    own = row | {"image_path": path.name}
-    # The path is the user's own, given by hand: links are followed.
-    view = manifest.lesion_view(own, path.parent, where, truth, outside=True)
-    return Asked(view, row["image_path"], where, header, side_source, notes)
-
-
-def _refuse_merged(asked: Sequence[Asked], with_patient: Sequence[bool]) -> None:
-    """Raise InputError where rows of one lesion cannot be of one lesion, or count it twice.
-
-    `with_patient`: whether each row says whose lesion it is.
-    """
-    if any(with_patient) and not all(with_patient):
-        first = asked[with_patient.index(False)].where
-        raise InputError(
-            f"{first}: patient_id is empty here and given in other rows: fill it in everywhere"
-        )
-    images: dict[tuple, Asked] = {}
-    lesions: dict[tuple[str, str], list[Asked]] = {}
-    for one, patient_known in zip(asked, with_patient, strict=True):
-        view = one.view
-        lesion = view.case_id, view.lesion_id
-        image = os.path.realpath(view.image_path)
-        same = images.setdefault((*lesion, image, view.frame_number), one)
-        if same is not one:
-            raise InputError(
-                f"{one.where}: lesion {view.lesion_id} in this image is listed already"
-                f" ({same.where}): delete a row, or give different lesions different lesion_id"
-            )
-        for other in lesions.setdefault(lesion, []):
-            _refuse_other(one, other, patient_known)
-        lesions[lesion].append(one)
-
-
-def _refuse_other(one: Asked, other: Asked, patient_known: bool) -> None:
-    """InputError where two rows with the same ids are of two lesions, or may be."""
-    a, b = one.view, other.view
-    cure = "give different lesions different lesion_id"
-    if not patient_known and os.path.realpath(a.image_path) != os.path.realpath(b.image_path):
-        raise InputError(
-            f"{one.where}: lesion {a.lesion_id} is in another image too ({other.where}), and"
-            f" nothing says that they are of one patient: fill in patient_id, or {cure}"
-        )
-    if a.laterality and b.laterality and a.laterality != b.laterality:
-        raise InputError(
-            f"{one.where}: lesion {a.lesion_id} is in the {_side(a)} breast, and in the {_side(b)}"
-            f" in {other.where}: correct laterality, or {cure}"
-        )
-    if UNKNOWN not in (a.label, b.label) and a.label != b.label:
-        raise InputError(
-            f"{one.where}: lesion {a.lesion_id} has another truth than in {other.where}: correct"
-            f" truth, or {cure}"
-        )
-
-
-def _side(view: LesionView) -> str:
-    return {"L": "left", "R": "right"}[view.laterality]
-
-
 def _files(images: Sequence[Path]) -> dict[str, list[Path]]:
     """Every image by its name, and by its path below the folder that was given."""
     found: dict[str, list[Path]] = {}
@@ -154,13 +103,18 @@ def _files(images: Sequence[Path]) -> dict[str, list[Path]]:
             raise InputError(f"{given}: no such file or folder of images")
         inside = sorted(given.rglob("*")) if given.is_dir() else [given]
         for path in inside:
-            if path.suffix.lower() in READERS and path.is_file():
+            if _is_image(path):
                 names = {path.name}
                 if given.is_dir():
                     names.add(path.relative_to(given).as_posix())
                 for name in names:
                     found.setdefault(name, []).append(path)
     return found
+
+
+def _is_image(path: Path) -> bool:
+    known = path.suffix.lower() in READERS
+    return path.is_file() and (known or (path.name != "DICOMDIR" and dicom.is_dicom(path)))
 
 
 def _image(name: str, files: dict[str, list[Path]], images: Sequence[Path], where: str) -> Path:
@@ -172,12 +126,13 @@ def _image(name: str, files: dict[str, list[Path]], images: Sequence[Path], wher
     return found[0]
 
 
-def _header(path: Path, where: str) -> dict:
+def _described(path: Path, frame: str, where: str) -> Described:
     """What the header says; InputError where the file is a DICOM image of another kind."""
-    if path.suffix.lower() not in DICOM:
-        return {}
+    if not dicom.is_dicom(path):
+        return Described({}, None)
+    number = int(frame) if frame.isdecimal() else None
     try:
-        facts = dicom.described(path)
+        facts, header = dicom.described(path, number), dicom.header(path, number)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     if "other" in (facts["sop_class"], facts["modality"]):
@@ -185,14 +140,40 @@ def _header(path: Path, where: str) -> dict:
             f"{where}: {path}: not a mammogram: its Modality or SOP class is of another kind"
             " (MG, CR, DX, or film digitized as secondary capture can be scored)"
         )
-    return facts
+    if facts["frames"] > 1 and not frame:
+        raise InputError(
+            f"{where}: {path.name} has {facts['frames']} frames: give frame, counted from 0"
+        )
+    return Described(facts, header)
+
+
+def _asked(
+    row: dict[str, str], path: Path, described: Described, pixel_um: float | None, where: str
+) -> Asked:
+    """One row with its image; InputError where the header contradicts it."""
+    facts, header = described
+    source = TABLE if row["laterality"] else facts.get("laterality_source", "")
+    _fill(row, facts, path, pixel_um, where)
+    truth = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
+    own = row | {"image_path": path.name}
+    # The path is the user's own, given by hand: links are followed.
+    view = manifest.lesion_view(own, path.parent, where, truth, outside=True)
+    try:
+        notes = compare(
+            *(view.laterality, view.view, view.modality, view.pixel_um, view.spacing_source),
+            header,
+            tables_own=True,
+        )
+    except InputError as error:
+        raise InputError(f"{where}: {path.name}: {error}") from error
+    return Asked(view, row["image_path"], where, facts, source, notes)
 
 
 def _fill(
-    row: dict[str, str], header: dict, path: Path, pixel_um: float | None, where: str
+    row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, where: str
 ) -> None:
     """Puts what the header or the command line says into the empty cells of `row`."""
-    if not row["pixel_um"] and not header.get("spacing_um"):
+    if not row["pixel_um"] and not facts.get("spacing_um"):
         if pixel_um is None:
             raise InputError(
                 f"{where}: the pixel size of {path.name} is not known: give it in the column"
@@ -200,52 +181,56 @@ def _fill(
             )
         row["pixel_um"], row["spacing_source"] = f"{pixel_um!r}", "command line"
     for column in ("view", "laterality"):
-        row[column] = row[column] or header.get(column, "")
-    row["modality"] = row["modality"] or _modality(header)
+        row[column] = row[column] or facts.get(column, "")
+    row["modality"] = row["modality"] or _modality(facts)
     row["dataset"] = row["dataset"] or "asked"
     row["patient_id"] = row["patient_id"] or row["lesion_id"]
 
 
-def _notes(row: dict[str, str], header: dict, path: Path, where: str) -> tuple[Note, ...]:
-    """What row and header say differently. InputError where the ROI or the side depends on it and
-    neither is decisive."""
-    notes = []
-    said = header.get("spacing_um")
-    if row["pixel_um"] and said:
-        given = location.numbers(row["pixel_um"], "pixel_um", where)
-        pairs = zip((given[0], given[-1]), said, strict=True)
-        if any(abs(a - b) > SAME_SPACING * b for a, b in pairs):
-            differ = (
-                f"pixel_um {row['pixel_um']} is not what the header of {path.name} says"
-                f" ({said[0]:g};{said[1]:g} um)"
-            )
-            if not row["spacing_source"]:
-                raise InputError(
-                    f"{where}: {differ}: correct the table, leave pixel_um empty, or say in"
-                    " spacing_source where it is from"
-                )
-            numbers = f"{given[0]:g};{given[-1]:g} um, header {said[0]:g};{said[1]:g} um"
-            notes.append(Note("the table's pixel size is not the header's", numbers))
-    side, source = header.get("laterality", ""), header.get("laterality_source", "")
-    if row["laterality"] in ("L", "R") and side and row["laterality"] != side:
-        if source in SIDE_TAGS:
-            raise InputError(
-                f"{where}: laterality {row['laterality']} is not what the header of {path.name}"
-                f" says ({source} {side}): correct the table, or leave laterality empty"
-            )
-        detail = f"{row['laterality']}, {source} {side}"
-        notes.append(
-            Note("the table's side is not that of the image's orientation or name", detail)
-        )
-    hung = header.get("view", "")
-    if row["view"] and hung and row["view"].upper() != hung:
-        detail = f"{row['view'].upper()}, {header['view_source']} {hung}"
-        notes.append(Note("the table's view is not the header's", detail))
-    return tuple(notes)
-
-
-def _modality(header: dict) -> str:
+def _modality(facts: dict) -> str:
     """SFM or DM as far as a header tells: a detector's image is DM, a digitized film SFM."""
-    if header.get("sop_class", "").startswith("mammography") and header["modality"] == "MG":
-        return "" if header.get("spacing_source") == "NominalScannedPixelSpacing" else "DM"
-    return "SFM" if header.get("sop_class", "").startswith("secondary capture") else ""
+    if facts.get("sop_class", "").startswith("mammography") and facts["modality"] == "MG":
+        return "" if facts.get("spacing_source") == "NominalScannedPixelSpacing" else "DM"
+    return "SFM" if facts.get("sop_class", "").startswith("secondary capture") else ""
+
+
+def _of_one_lesion(
+    asked: list[Asked], with_patient: Sequence[bool], faults: TableFaults
+) -> list[Asked]:
+    """`asked` with what its rows note of each other, after adding to `faults` which rows name one
+    lesion and cannot be of one, or count it twice.
+
+    `with_patient`: whether each row says whose lesion it is.
+    """
+    if any(with_patient) and not all(with_patient):
+        faults.add(
+            asked[with_patient.index(False)].where,
+            "patient_id is empty here and given in other rows: fill it in everywhere",
+        )
+        return asked
+    if not any(with_patient):
+        unsure = _without_patient(asked, faults)
+        if unsure:
+            return asked
+    views = same_lesion.checked([one.view for one in asked], faults)
+    return [
+        one._replace(view=view, notes=(*one.notes, Note(view.noted)) if view.noted else one.notes)
+        for one, view in zip(asked, views, strict=True)
+    ]
+
+
+def _without_patient(asked: Sequence[Asked], faults: TableFaults) -> bool:
+    """Add to `faults` each lesion that stands in two images where no row says whose it is."""
+    first: dict[str, Asked] = {}
+    unsure = False
+    for one in asked:
+        other = first.setdefault(one.view.lesion_id, one)
+        if os.path.realpath(other.view.image_path) != os.path.realpath(one.view.image_path):
+            unsure = True
+            faults.add(
+                one.where,
+                f"lesion {one.view.lesion_id} is in another image too"
+                f" ({' '.join(other.where.split()[-2:])}), and nothing says that they are of one"
+                " patient: fill in patient_id, or give different lesions different lesion_id",
+            )
+    return unsure

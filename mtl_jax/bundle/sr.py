@@ -18,7 +18,7 @@ from mtl_jax.bundle import sr_content
 from mtl_jax.bundle.lesions import Asked
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
-from mtl_jax.imaging import dicom_header
+from mtl_jax.imaging.dicom_fields import open_header
 from mtl_jax.nouns import UNKNOWN, InputError
 
 NEEDS = "a Structured Report needs the [sr] extra: pip install 'mtl_jax[sr]'"
@@ -121,7 +121,7 @@ def _field_at_fault(model: Model, found: Sequence[Found]) -> str:
 
 def _header(path: Path) -> Dataset:
     try:
-        header = dicom_header.open_header(path)
+        header = open_header(path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     for keyword in REFERRED:

@@ -14,11 +14,11 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from mtl_jax.bundle.lesions import SIDE_TAGS, TABLE, Asked
+from mtl_jax.bundle.lesions import TABLE, Asked
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
-from mtl_jax.imaging import dicom_header
-from mtl_jax.imaging.dicom_header import first_item
+from mtl_jax.imaging.dicom_fields import group_item
+from mtl_jax.imaging.facts_compared import SIDE_FIELDS
 
 if TYPE_CHECKING:
     from highdicom import sr
@@ -101,14 +101,14 @@ def side(one: Asked, header: Dataset) -> Code | None:
 
     PatientOrientation and file names do not decide: a turned image has the other side's.
     """
-    if one.side_source not in (TABLE, *SIDE_TAGS):
+    if one.side_source not in (TABLE, *SIDE_FIELDS):
         return None
-    anatomy = first_item(first_item(header, "SharedFunctionalGroupsSequence"), FRAME_ANATOMY)
-    fields = [header.get(name) for name in SIDE_TAGS[:2]] + [anatomy.get(SIDE_TAGS[2])]
-    sides = {dicom_header.SIDES.get(str(field or "").strip().upper()) for field in fields}
+    anatomy = group_item(header, FRAME_ANATOMY, one.view.frame_number)
+    fields = [place.get(name) for name in SIDE_FIELDS for place in (header, anatomy)]
+    sides = {str(field).strip().upper()[:1] for field in fields if field}
     sides |= {one.view.laterality, one.header.get("laterality")}
     sides -= {None, ""}
-    return SIDES[sides.pop()] if len(sides) == 1 else None
+    return SIDES.get(sides.pop()) if len(sides) == 1 else None
 
 
 def _described(image: Dataset) -> bool:
