@@ -28,7 +28,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--frame", type=int, default=0, help="of a multi-frame image, from 0")
+    parser.add_argument("--frame", type=int, help="of a multi-frame image, from 0 (the first)")
     parser.add_argument("--png", type=Path, metavar="OUT", help="write the picture of one FILE")
     parser.add_argument("--box", type=_box, help="top,left,bottom,right in stored pixels")
     parser.add_argument("--pixel-um", type=float, help="where the header gives no pixel size")

@@ -1,5 +1,6 @@
 """A trained network with all that is needed to score an image as the study did. Reads no files."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from mtl_jax.bundle import calibration
 from mtl_jax.data import cutting
+from mtl_jax.imaging.checked import check_pixel_um, check_values
 from mtl_jax.imaging.read import FLOAT_BITS
 from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.imaging.stored import Stored
@@ -19,7 +21,6 @@ from mtl_jax.nouns import UNKNOWN, Box, InputError, LesionView, Params
 from mtl_jax.training.pool import Pool, make_pool
 from mtl_jax.training.predict import predict_with_features
 
-FINEST_UM = 10.0  # a pixel size below it is a mistake of units
 LAYER = "F4"  # in which lesions are near or far
 
 
@@ -88,7 +89,8 @@ class Model:
         n times (top, left, bottom, right) in its pixels, half open; `pixel_um` its pixel size, one
         number or (row, column); `bits` the depth of its gray (as the type says; 12 for float);
         `task` the collection it is to be treated as (the tested one). InputError: pixels or boxes
-        that cannot be scored.
+        that cannot be scored, as floats from 0 to 1 without `bits=1`. Warns of gray that uses only
+        a part of its depth.
         """
         values = np.asarray(pixels)
         if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
@@ -101,9 +103,12 @@ class Model:
             if not np.isfinite(values).all():
                 raise InputError("pixels hold values that are not finite")
         depth = bits or (FLOAT_BITS if values.dtype.kind == "f" else 8 * values.itemsize)
+        image = Stored(values, depth)
+        for note in check_values(image, bits):
+            warnings.warn(note.text, stacklevel=2)
         sizes = np.broadcast_to(np.asarray(pixel_um, float), 2)
         counts = cut(
-            Stored(values, depth),
+            image,
             [_unlabelled(box, (float(sizes[0]), float(sizes[1]))) for box in boxes],
             self.about["preprocessing"]["background"],
         )[0]
@@ -173,11 +178,7 @@ def cut(
                 f"the box {top:g};{left:g};{bottom:g};{right:g} is not inside the image of"
                 f" {height} rows and {width} columns (top;left;bottom;right)"
             )
-        if not all(FINEST_UM <= size < float("inf") for size in view.pixel_um):
-            raise InputError(
-                f"pixels of {view.pixel_um[0]:g} x {view.pixel_um[1]:g} um: no mammogram is finer"
-                f" than {FINEST_UM:g} um; give the pixel size in um"
-            )
+        check_pixel_um(view.pixel_um, view.spacing_source or "pixel_um")
     found = cutting.regions(image, views, background)
     for error in filter(None, found.errors):
         raise InputError(error)

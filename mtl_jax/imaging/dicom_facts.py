@@ -35,6 +35,7 @@ TOMOSYNTHESIS = ("TOMOSYNTHESIS", "TOMO")
 SYNTHETIC = ("GENERATED_2D", "TOMO_2D", "TOMO_PROJ")
 
 DAMAGED_FIELD = "a field of the header is damaged: not used"
+NO_SPACING = "the header's spacing cannot be used"
 NO_FRAMES = "NumberOfFrames is 0 or empty: taken as 1"
 SLICE = "a slice of a tomosynthesis stack"
 PROJECTION = "a projection of a tomosynthesis acquisition"
@@ -49,6 +50,32 @@ def facts(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]
     `frame` None is the first one: whether it may be left open is for the caller to say. `notes` are
     of the type Note.
     """
+    notes: list[Note] = []
+    pixels = _pixels(header, frame or 0, max_pixels, notes)
+    geometry = _geometry(header, pixels["frame"], notes)
+    lossy = _lossy(header)
+    notes += _kind_notes(header)
+    notes += [Note(LOSSY)] * lossy + [Note(MAGNIFIED)] * geometry["magnified"]
+    return {
+        "sop_class": SOP_CLASSES.get(str(value(header, "SOPClassUID") or ""), "other"),
+        "modality": word(header, "Modality", MODALITIES),
+        "transfer_syntax": _syntax(header),
+        **pixels,
+        "lossy": lossy,
+        "presentation_lut_shape": word(header, "PresentationLUTShape", ("IDENTITY", "INVERSE")),
+        "intent": _intent(header),
+        "intent_of_class": _intent_of_class(header),
+        "intensity": word(header, "PixelIntensityRelationship", RELATIONSHIPS),
+        "intensity_sign": word(header, "PixelIntensityRelationshipSign", ("1", "-1")),
+        "voi_offered": _tried(lambda: _voi(header), [], notes),
+        "voi_applied": False,
+        **geometry,
+        "notes": notes,
+    }
+
+
+def _pixels(header: Dataset, frame: int, max_pixels: int, notes: list[Note]) -> dict[str, Any]:
+    """Shape, frames, bits and polarity. InputError: they are not those of gray that can be read."""
     photometric = word(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:
         raise InputError("it holds no image (PhotometricInterpretation is missing)")
@@ -59,9 +86,7 @@ def facts(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]
     rows, columns = whole(header, "Rows"), whole(header, "Columns")
     if rows < 1 or columns < 1 or rows * columns > max_pixels:
         raise InputError(f"its header says {columns}x{rows} pixels; the most is {max_pixels}")
-    notes: list[Note] = []
     frames = _frames(header, notes)
-    number = pick_frame(frame or 0, frames)
     allocated, bits = whole(header, "BitsAllocated"), whole(header, "BitsStored")
     high = whole(header, "HighBit", absent=bits - 1)
     if allocated not in (8, 16) or not (1 < bits <= allocated and 0 < high < allocated):
@@ -69,40 +94,38 @@ def facts(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]
             f"BitsAllocated {allocated}, BitsStored {bits}, HighBit {high}: not pixels of 2 to 16"
             " bits in bytes or 16-bit words"
         )
-    notes += dicom_spacing.magnification_notes(header)
-    spacing = _tried(lambda: dicom_spacing.spacing_of(header, number), None, notes)
-    side = _tried(lambda: dicom_header.laterality(header, number), ("", ""), notes)
-    view = _tried(lambda: dicom_header.view(header), ("", ""), notes)
-    notes += _tried(lambda: dicom_header.laterality_notes(header, number), (), notes)
-    notes += _tried(lambda: dicom_header.view_notes(header), (), notes)
-    magnified = dicom_spacing.is_magnified(header)
-    if spacing and not magnified:
-        notes += dicom_spacing.spacing_notes(header, number)
-    notes += _kind_notes(header)
-    lossy = _lossy(header)
-    notes += [Note(LOSSY)] * lossy + [Note(MAGNIFIED)] * magnified
     return {
-        "sop_class": SOP_CLASSES.get(str(value(header, "SOPClassUID") or ""), "other"),
-        "modality": word(header, "Modality", MODALITIES),
-        "transfer_syntax": _syntax(header),
         "rows": rows,
         "columns": columns,
         "frames": frames,
-        "frame": number,
+        "frame": pick_frame(frame, frames),
         "bits_allocated": allocated,
         "bits_stored": bits,
         "high_bit": high,
-        "lossy": lossy,
         "photometric": photometric,
-        "presentation_lut_shape": word(header, "PresentationLUTShape", ("IDENTITY", "INVERSE")),
-        "intent": _intent(header),
-        "intent_of_class": _intent_of_class(header),
-        "intensity": word(header, "PixelIntensityRelationship", RELATIONSHIPS),
-        "intensity_sign": word(header, "PixelIntensityRelationshipSign", ("1", "-1")),
-        "voi_offered": _tried(lambda: _voi(header), [], notes),
-        "voi_applied": False,
+    }
+
+
+def _geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
+    """Spacing, magnification, side and view. InputError: it may be magnified or not."""
+    notes += dicom_spacing.magnification_notes(header)
+    magnified = dicom_spacing.is_magnified(header)
+    spacing, spacing_fault = None, ""
+    try:
+        spacing = dicom_spacing.spacing_of(header, frame)
+        if spacing and not magnified:
+            notes += dicom_spacing.spacing_notes(header, frame)
+    except InputError as error:
+        spacing_fault = str(error)
+        notes.append(Note(NO_SPACING, spacing_fault))
+    side = _tried(lambda: dicom_header.laterality(header, frame), ("", ""), notes)
+    view = _tried(lambda: dicom_header.view(header), ("", ""), notes)
+    notes += _tried(lambda: dicom_header.laterality_notes(header, frame), (), notes)
+    notes += _tried(lambda: dicom_header.view_notes(header), (), notes)
+    return {
         "spacing_um": list(spacing[0]) if spacing else None,
         "spacing_source": spacing[1] if spacing else "",
+        "spacing_fault": spacing_fault,  # why the header's spacing cannot be used
         "magnification": dicom_spacing.magnification(header),
         "magnified": magnified,
         "laterality": side[0],
@@ -110,7 +133,6 @@ def facts(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]
         "view": view[0],
         "view_source": view[1],
         "view_modifiers": list(dicom_spacing.view_modifiers(header)),
-        "notes": notes,
     }
 
 
@@ -122,7 +144,7 @@ def header_of(header: Dataset, record: dict[str, Any]) -> Header:
         record["view"],
         record["view_source"],
         _film_or_digital(header, record),
-        dicom_spacing.spacings(header, record["frame"]),
+        dicom_spacing.plausible(header, record["frame"]),
     )
 
 

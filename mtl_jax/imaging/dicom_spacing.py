@@ -73,6 +73,16 @@ def spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
     return tuple(filter(None, found))
 
 
+def plausible(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
+    """Those of `spacings` that a mammogram may have: with others a table's is not compared."""
+    found = []
+    for field, row, column in spacings(header, frame):
+        with contextlib.suppress(InputError):
+            check_pixel_um((row, column), field)
+            found.append((field, row, column))
+    return tuple(found)
+
+
 def spacing_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
     """What the header's spacings say of each other where they differ without contradiction."""
     notes = []

@@ -1,0 +1,305 @@
+"""Facts of an image that contradict each other or look wrong, of any kind of file: checked.py,
+facts_compared.py, formats.py and read.py."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from mtl_jax.imaging import facts_compared as compared
+from mtl_jax.imaging.checked import UNUSED_BITS, check_pixel_um, check_values
+from mtl_jax.imaging.facts_compared import compare
+from mtl_jax.imaging.read import read_image, read_raw, read_stored
+from mtl_jax.imaging.stored import Header, Stored
+from mtl_jax.nouns import InputError
+
+RNG = np.random.default_rng(17)
+FILM = RNG.integers(900, 3000, (60, 80)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("size", "source", "reason"),
+    [
+        ((0.07, 0.07), "manifest", r"0.07 x 0.07 um \(manifest\).*in um, not mm"),
+        ((100.0, 9.9), "PixelSpacing", "in um, not mm"),
+        ((1e-4, 1e-4), "cdd_cesm.pixel_um", "in um, not mm"),
+        ((1500.0, 1500.0), "manifest", "coarser than 1000 um"),
+        ((0.0, 70.0), "manifest", "not two positive numbers"),
+        ((float("nan"), 70.0), "manifest", "not two positive numbers"),
+        ((70.0, float("inf")), "manifest", "not two positive numbers"),
+        ((100.0, 130.0), "ImagerPixelSpacing", "row;column"),
+        ((50.0, 500.0), "manifest", "row;column"),
+    ],
+)
+def test_pixel_sizes_that_no_mammogram_has(
+    size: tuple[float, float], source: str, reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        check_pixel_um(size, source)
+
+
+@pytest.mark.parametrize("size", [(10.0, 10.0), (42.5, 42.5), (50.0, 60.0), (790.0, 480.0)])
+def test_pixel_sizes_of_detectors_and_reduced_films_are_taken(size: tuple[float, float]) -> None:
+    check_pixel_um(size, "manifest")
+
+
+def noted(values: np.ndarray, depth: int, bits: int | None = None, **facts: Any) -> str:
+    notes = check_values(Stored(values, depth, **facts), bits)
+    assert all(note.kind == UNUSED_BITS and not note.corrected for note in notes)
+    return notes[0].detail if notes else ""
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("depth", [5, 7, 8, 10, 12, 13, 14, 16])
+def test_a_scale_used_to_a_quarter_is_noted_and_not_above(dtype: type, depth: int) -> None:
+    if dtype is np.uint8 and depth > 8:
+        return
+    quarter = 1 << (depth - 2)
+    values = np.linspace(0, quarter - 1, 3000).round().astype(dtype).reshape(50, 60)
+    assert noted(values, depth).startswith(f"99.9% of the values fit {depth - 2} of {depth} bits")
+    values[-5:] = quarter  # more than a thousandth
+    assert noted(values, depth) == ""
+
+
+def test_burnt_in_text_and_padding_do_not_hide_unused_bits() -> None:
+    values = RNG.integers(0, 4096, (2000, 1500)).astype(np.uint16)
+    values[40:60, 100:140] = 65535  # text
+    assert "12 of 16 bits" in noted(values, 16)
+    values[:, 1000:] = 65535
+    assert noted(values, 16) == ""
+    assert "12 of 16 bits" in noted(values, 16, padding=(65535, 65536))
+    assert noted(np.full((20, 20), 7, np.uint16), 16, padding=(7, 8)) == ""  # nothing else
+
+
+@pytest.mark.parametrize("largest", [1.0, 0.2, 1.0003, 0.0])
+@pytest.mark.parametrize("bits", [None, 12, 16])
+def test_floats_of_0_to_1_are_rejected(largest: float, bits: int | None) -> None:
+    values = (RNG.random((70, 90)) * largest).astype(np.float32)
+    with pytest.raises(InputError, match=r"scale of 0 to 1.*save as uint16, or give bits 1"):
+        check_values(Stored(values, bits or 12), bits)
+
+
+def test_floats_of_0_to_1_with_bits_1_are_full_scale(tmp_path: Path) -> None:
+    values = RNG.random((70, 90)).astype(np.float32)
+    np.save(tmp_path / "a.npy", values)
+    stored = read_stored(tmp_path / "a.npy", bits=1)
+    assert stored.bits == 1 and check_values(stored, 1) == ()
+    np.testing.assert_array_equal(stored.gray(), values)
+
+
+def test_floats_of_0_to_1_with_one_bright_pixel_are_rejected_and_gray_levels_are_not() -> None:
+    values = RNG.random((300, 300)).astype(np.float32)
+    values[0, 0] = 4095
+    with pytest.raises(InputError, match="0 to 1"):
+        check_values(Stored(values, 12), None)
+    assert check_values(Stored(values * 4095, 12), None) == ()
+    assert "8 of 12 bits" in noted(np.minimum(values * 255, 255), 12)  # 0 to 255 as floats
+
+
+def header(**facts: Any) -> Header:
+    spacings = (("ImagerPixelSpacing", 70.0, 70.0), ("PixelSpacing", 66.0, 66.0))
+    return Header(**{"spacings": spacings} | facts)
+
+
+def kinds(
+    *,
+    side: str = "",
+    view: str = "",
+    modality: str = "",
+    pixel_um: tuple[float, float] = (70.0, 70.0),
+    source: str = "manifest",
+    said: Header | None = None,
+    own: bool = True,
+) -> list[str]:
+    said = said or header()
+    notes = compare(side, view, modality, pixel_um, source, said, own)
+    assert not any(note.corrected for note in notes)
+    return [note.kind for note in notes]
+
+
+@pytest.mark.parametrize("field", ["ImageLaterality", "FrameLaterality", "Laterality"])
+def test_another_side_than_the_headers_own_field_is_rejected(field: str) -> None:
+    said = header(laterality="R", laterality_source=field)
+    with pytest.raises(InputError, match=rf"laterality L.*R \({field}\).*leave laterality empty"):
+        kinds(side="L", said=said)
+    assert kinds(side="L", said=said, own=False) == [compared.SIDE]
+    assert kinds(side="R", said=said) == kinds(said=said) == []
+
+
+@pytest.mark.parametrize("field", ["PatientOrientation", "file name"])
+def test_another_side_than_may_be_guessed_is_noted(field: str) -> None:
+    said = header(laterality="L", laterality_source=field)
+    assert kinds(side="R", said=said) == [compared.SIDE]
+
+
+def test_another_view_or_modality_is_noted() -> None:
+    said = header(view="MLO", view_source="ViewPosition", modality="SFM")
+    assert kinds(view="ML", modality="DM", said=said) == [compared.VIEW, compared.MODALITY]
+    assert kinds(view="MLO", modality="SFM", said=said) == kinds(said=said) == []
+    notes = compare("", "ML", "", (70, 70), "manifest", said, True)
+    assert notes[0].text == f"{compared.VIEW} (ML; ViewPosition says MLO)"
+
+
+@pytest.mark.parametrize(
+    ("size", "source", "expected"),
+    [
+        ((70.5, 70.1), "manifest", []),  # within 1 %
+        ((66.0, 66.0), "manifest", [compared.OTHER_SPACING]),
+        ((66.0, 66.0), "PixelSpacing", []),
+        ((70.0, 70.0), "ImagerPixelSpacing", []),
+        ((85.0, 85.0), "phantom of the site", [compared.SPACING]),
+        ((70.0, 66.0), "phantom of the site", [compared.NOT_SQUARE, compared.SPACING]),
+    ],
+)
+def test_pixel_sizes_that_are_explained_are_noted(
+    size: tuple[float, float], source: str, expected: list[str]
+) -> None:
+    assert kinds(pixel_um=size, source=source) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "source"),
+    [
+        *(((85.0, 85.0), word) for word in compared.UNEXPLAINED),
+        ((70.0, 80.0), "manifest"),
+        ((85.0, 85.0), "PixelSpacing"),  # it says 66
+        ((70.0, 70.0), "PixelSpacing"),
+    ],
+)
+def test_pixel_sizes_that_nobody_explains_are_rejected(
+    size: tuple[float, float], source: str
+) -> None:
+    with pytest.raises(InputError, match="leave pixel_um empty .* spacing_source"):
+        kinds(pixel_um=size, source=source)
+    assert compared.SPACING in kinds(pixel_um=size, source=source, own=False)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("factor", [0.2, 5.0, 10.0, 1000.0])
+def test_a_factor_of_units_is_rejected_whatever_explains_it(own: bool, factor: float) -> None:
+    with pytest.raises(InputError, match="factor of units"):
+        kinds(pixel_um=(70.0 * factor, 70.0 * factor), source="calibrated", own=own)
+
+
+def test_without_a_header_or_a_spacing_in_it_nothing_is_compared() -> None:
+    assert compare("L", "CC", "DM", (55.0, 55.0), "manifest", None, True) == ()
+    assert kinds(pixel_um=(55.0, 55.0), said=Header(view="CC"), view="CC") == []
+
+
+# Files other than DICOM.
+
+
+def write_exif(path: Path, orientation: int | None) -> None:
+    image = Image.fromarray((FILM // 16).astype(np.uint8))
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[274] = orientation
+    image.save(path, exif=exif)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+def test_turned_by_exif_is_rejected(tmp_path: Path, name: str, orientation: int) -> None:
+    write_exif(tmp_path / name, orientation)
+    for read in (read_stored, read_raw):
+        with pytest.raises(InputError, match=rf"{name}.*orientation tag is {orientation}.*save it"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("orientation", [None, 0, 1])
+def test_upright_by_exif_is_read(tmp_path: Path, name: str, orientation: int | None) -> None:
+    write_exif(tmp_path / name, orientation)
+    assert read_stored(tmp_path / name).values.shape == FILM.shape
+
+
+@pytest.mark.parametrize(("orientation", "read"), [(0, True), (1, True), (3, False), (8, False)])
+def test_turned_by_its_tiff_tag_is_rejected(tmp_path: Path, orientation: int, read: bool) -> None:
+    path = tmp_path / "a.tiff"
+    tifffile.imwrite(path, FILM, extratags=[(274, "H", 1, orientation, True)])
+    if read:
+        np.testing.assert_array_equal(read_stored(path).values, FILM)
+    else:
+        with pytest.raises(InputError, match=f"orientation tag is {orientation}"):
+            read_stored(path)
+
+
+def test_a_stack_of_pages_needs_a_frame_and_thumbnails_are_none(tmp_path: Path) -> None:
+    stack = np.stack([FILM, FILM + 1, FILM + 2])
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    with pytest.raises(InputError, match=r"stack.tif: has 3 frames: give frame"):
+        read_stored(tmp_path / "stack.tif")
+    with pytest.raises(InputError, match="frame 3 .* is not there"):
+        read_stored(tmp_path / "stack.tif", 3)
+    np.testing.assert_array_equal(read_stored(tmp_path / "stack.tif", 0).values, FILM)
+    np.testing.assert_array_equal(read_stored(tmp_path / "stack.tif", 1).values, FILM + 1)
+    with tifffile.TiffWriter(tmp_path / "thumb.tif") as file:
+        file.write(FILM[::4, ::4], subfiletype=1)
+        file.write(FILM)
+        file.write(FILM[::8, ::8], subfiletype=1)
+    np.testing.assert_array_equal(read_stored(tmp_path / "thumb.tif").values, FILM)
+
+
+def test_bits_of_a_table_come_before_the_inversion_of_white_is_zero(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, FILM, photometric="miniswhite")
+    stored = read_stored(path, bits=12)
+    np.testing.assert_array_equal(stored.gray(), 4095 - FILM)
+    assert stored.bits == 12 and stored.made and check_values(stored, 12) == ()
+    as_said = read_stored(path)
+    np.testing.assert_array_equal(as_said.gray(), 65535 - FILM)
+    assert check_values(as_said, None)[0].kind == UNUSED_BITS  # though its gray is bright
+    with pytest.raises(InputError, match="does not fit 11 bits"):
+        read_stored(path, bits=11)
+    assert not read_stored(write(tmp_path / "b.tif", FILM)).made
+
+
+def write(path: Path, values: np.ndarray) -> Path:
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    return path
+
+
+def test_more_bits_than_the_file_holds_are_rejected(tmp_path: Path) -> None:
+    for name in ("a.npy", "a.png", "a.tif"):
+        path = write(tmp_path / name, (FILM % 256).astype(np.uint8))
+        with pytest.raises(InputError, match="bits 12 was given, but the file holds gray of 8"):
+            read_stored(path, bits=12)
+        assert read_stored(path, bits=8).bits == 8
+    # Of a PGM maxval may be the largest value that happened to be there.
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 1800\n\x00\x01\x07\x08")
+    assert (
+        read_image(tmp_path / "a.pgm")[1] == 11 and read_image(tmp_path / "a.pgm", 0, 12)[1] == 12
+    )
+
+
+def test_raw_values_are_those_of_the_file(tmp_path: Path) -> None:
+    mask = (FILM > 2500).astype(np.uint8)
+    expected = {"a.tif": mask, "b.npy": mask.astype(np.float32), "c.npy": mask.astype(np.int64)}
+    for name, values in expected.items():
+        write(tmp_path / name, values)
+    tifffile.imwrite(tmp_path / "white.tif", mask, photometric="miniswhite")
+    expected["white.tif"] = mask
+    palette = Image.fromarray(mask, mode=None).convert("P")
+    palette.putdata(mask.ravel().tolist())
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.save(tmp_path / "palette.png")
+    expected["palette.png"] = mask
+    Image.fromarray(np.stack([mask * 255] * 3, -1)).save(tmp_path / "rgb.png")
+    expected["rgb.png"] = mask * 255
+    Image.fromarray(mask.astype(bool)).save(tmp_path / "bits.png")
+    expected["bits.png"] = mask.astype(bool)
+    for name, values in expected.items():
+        found = read_raw(tmp_path / name)
+        np.testing.assert_array_equal(found, values, err_msg=name)
+    unequal = np.stack([mask * 255, mask, mask], -1)
+    Image.fromarray(unequal).save(tmp_path / "unequal.png")
+    with pytest.raises(InputError, match="unequal.png: colour"):
+        read_raw(tmp_path / "unequal.png")
