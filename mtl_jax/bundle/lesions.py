@@ -169,9 +169,7 @@ def _asked(
     return Asked(view, row["image_path"], where, facts, source, notes)
 
 
-def _fill(
-    row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, where: str
-) -> None:
+def _fill(row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, where: str) -> None:
     """Puts what the header or the command line says into the empty cells of `row`."""
     if not row["pixel_um"] and not facts.get("spacing_um"):
         if pixel_um is None:

@@ -14,6 +14,7 @@ from mtl_jax.bundle.model import Model, Neighbour
 from mtl_jax.imaging.read import read_stored
 from mtl_jax.nouns import UNKNOWN, InputError, Note
 
+PATIENTS_DIFFER = Note("the headers of the lesion's images name different patients")
 STEPS = 16  # of the integrated gradients of a map of evidence
 
 
@@ -107,19 +108,22 @@ def _regions(
     image of each; each image read once."""
     by_image: dict[tuple, list[int]] = {}
     for i, one in enumerate(asked):
-        by_image.setdefault((one.view.image_path, one.view.frame), []).append(i)
+        key = one.view.image_path, one.view.frame, one.view.bits
+        by_image.setdefault(key, []).append(i)
     counts = np.zeros((len(asked), 128, 128), np.int16)
     outside = np.zeros(len(asked))
     noticed: list[tuple[Note, ...]] = [()] * len(asked)
     seen: dict[tuple, Asked] = {}
-    for (path, frame), rows in by_image.items():
+    patients: dict[tuple[str, str], set[str]] = {}
+    for (path, frame, bits), rows in by_image.items():
         try:
-            image = read_stored(path, frame)
+            image = read_stored(path, frame, bits)
         except InputError as error:
             raise InputError(f"{asked[rows[0]].where}: {error}") from error
         digest = _digest(image.values)
         for i in rows:
             view = asked[i].view
+            patients.setdefault((view.case_id, view.lesion_id), set()).add(image.patient_id)
             same = seen.setdefault((view.case_id, view.lesion_id, digest), asked[i])
             if same is not asked[i]:
                 raise InputError(
@@ -132,7 +136,10 @@ def _regions(
                 )
             except InputError as error:
                 raise InputError(f"{asked[i].where}: {error}") from error
-            counts[i], outside[i], noticed[i] = found[0][0], found[1][0], image.notes
+            counts[i], outside[i], noticed[i] = found.rois[0], found.outside[0], found.notes[0]
+    for i, one in enumerate(asked):
+        if len(patients[one.view.case_id, one.view.lesion_id] - {""}) > 1:
+            noticed[i] += (PATIENTS_DIFFER,)
     return counts, outside, noticed
 
 
