@@ -21,7 +21,7 @@ from PIL import Image
 
 import mtl_jax
 from mtl_jax import bundle
-from mtl_jax.bundle import onnx_graph, portable
+from mtl_jax.bundle import model_card, onnx_graph, portable
 from mtl_jax.bundle.make import make
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read import read_image
@@ -91,7 +91,7 @@ def test_a_new_process_without_the_run_gives_the_pipelines_own_scores(
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     lesions = table(tmp_path / "lesions.csv", rows)
     command = [sys.executable, "tools/score.py", handed.model, handed.films]
-    command += ["--lesions", lesions, "--out", tmp_path / "out"]
+    command += ["--lesions", lesions, "--out", tmp_path / "out", "--keep-ids"]
     ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert "research only" in ended.stdout and "phantom" in ended.stdout
@@ -254,6 +254,23 @@ def test_without_out_of_fold_scores_nothing_is_calibrated(handed: Handed) -> Non
     assert calibrated.about["reference_scores"] == {"sfm": "out of fold"}
     card = (handed.model / "card.md").read_text()
     assert "**For research only, not for clinical use.**" in card and "Phantom model" in card
+
+
+def test_every_text_of_the_card_is_escaped(model: bundle.Model) -> None:
+    """Marks are planted in all that the bundle says, the name of the collection included."""
+    mark = "<i>|*x*"
+
+    def planted(value: object) -> object:
+        if isinstance(value, dict):
+            return {mark + k if k == "sfm" else k: planted(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [planted(one) for one in value]
+        return mark + value if isinstance(value, str) else value
+
+    about = planted(json.loads(json.dumps(model.about)))
+    card = model_card.card(bundle.Model(about, model.params, model.reference))
+    assert mark not in card and "<i>" not in card
+    assert card.count("&lt;i&gt;\\|\\*x\\*") > 20
 
 
 def test_a_run_of_a_cross_validation_has_a_card_without_a_test_set(handed: Handed) -> None:

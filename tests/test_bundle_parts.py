@@ -181,12 +181,16 @@ def study_of(folder: Path, kind: str, match_steps: bool = False) -> held_out.Stu
     found.folds["collections"] = {"sfm": "content"}
     for run in found.results["runs"]:
         train = {"learning_rate": 0.001, "match_steps": match_steps, "task_weights": ["x:2"]}
+        train["batch_size"] = 128
         train["epochs"] = 300 + (run["fold"] or 0) if match_steps else 200
         run |= {"heads": "shared", "task_weights": [], "target_cases": None, "split": 1}
         run["provenance"] = {
             "weights": {"name": "shipped"},
             "precision": {"matmul": None, "train": "float32"},
-            "settings": {"train": train, "model": {"dropout": 0.5, "initialization": "he"}},
+            "settings": {
+                "train": train,
+                "model": {"dropout": 0.5, "initialization": "he", "trunk": "alexnet"},
+            },
         }
     return found
 
@@ -216,6 +220,8 @@ def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) 
     assert refused(task_weights=["y:3"]) == ""  # of the runs themselves they are the same
     for field, value, words in (
         ("epochs", 20, "train.epochs 20 there, 200 here"),
+        ("trunk", "vgg16", "model.trunk 'vgg16' there, 'alexnet' here"),
+        ("batch_size", 64, "train.batch_size 64 there, 128 here"),
         ("learning_rate", 0.1, "train.learning_rate 0.1 there, 0.001 here"),
         ("dropout", 0.0, "model.dropout 0.0 there, 0.5 here"),
         ("initialization", "krizhevsky2012", "model.initialization 'krizhevsky2012' there"),
@@ -223,3 +229,69 @@ def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) 
     ):
         said = refused(**{field: value})
         assert words in said and "with the same settings" in said and "\n" not in said
+
+
+def test_other_cases_or_weights_calibrate_nothing(tmp_path: Path) -> None:
+    study = study_of(tmp_path / "test", "test")
+    crossed = study_of(tmp_path / "crossed", "cross_validation")
+    (record,) = study.results["runs"]
+
+    def refusal(other: held_out.Study) -> str:
+        with pytest.raises(InputError) as refused:
+            held_out.find(record, study, other)
+        assert "\n" not in str(refused.value) and "crossed" in str(refused.value)
+        return str(refused.value)
+
+    fewer = copy.deepcopy(crossed)
+    left_out = fewer.folds["train"].pop()
+    assert f"such as {left_out}, are in one alone" in refusal(fewer)
+    # It says that it has them all, and its tables do not hold them.
+    unscored = copy.deepcopy(crossed)
+    for one in (unscored, study):
+        one.folds["train"].append("case-0")
+    assert "1 of its training cases, such as case-0, have no score" in refusal(unscored)
+    study.folds["train"].pop()
+    tested = copy.deepcopy(crossed)
+    tested.folds["train"].append(study.folds["test"][0])
+    assert "are in the run's test set" in refusal(tested)
+
+    other_weights = copy.deepcopy(crossed)
+    other_weights.results["runs"][1]["provenance"]["weights"] = {"name": "random"}
+    assert "started from other weights" in refusal(other_weights)
+    for part in ("weights", "settings", "precision"):
+        silent = copy.deepcopy(crossed)
+        del silent.results["runs"][0]["provenance"][part]
+        assert "earlier version" in refusal(silent)
+    other_network = copy.deepcopy(crossed)
+    for run in other_network.results["runs"]:
+        run["network"] = "C1-C3"
+    assert "no run of sttl on sfm with network C1" in refusal(other_network)
+    no_folds = copy.deepcopy(crossed)
+    del no_folds.folds["train"]
+    assert "lacks 'train'" in refusal(no_folds)
+
+
+def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path: Path) -> None:
+    study = study_of(tmp_path / "test", "test")
+    crossed = study_of(tmp_path / "crossed", "cross_validation")
+    (record,) = study.results["runs"]
+    for one in (record, *crossed.results["runs"]):
+        one["tasks"] = ["sfm", "ddsm"]
+    for one in (study, crossed):
+        one.folds["collections"]["ddsm"] = "content"
+    assert held_out.find(record, study, crossed) is not None
+    crossed.folds["never_learned"]["ddsm"] = ["ddsm-007"]
+    with pytest.raises(InputError, match="other cases of ddsm"):
+        held_out.find(record, study, crossed)
+
+
+@pytest.mark.parametrize("scores", [[0.9, 0.7, 0.4, 0.1], [0.3] * 4, [np.nan] * 4])
+def test_a_falling_or_flat_calibration_is_refused(scores: list[float]) -> None:
+    labels = np.array([0, 0, 1, 1] * 5)
+    ids = np.arange(20).astype(str)
+    columns = (ids, ids, ids, ids, np.full(20, "sfm"), labels, np.tile(scores, 5))
+    held = held_out.HeldOut(held_out.Scores(*columns), np.arange(20) % 2, "2 folds")
+    assert "do not rise with malignancy" in held_out.slope_fault(held)
+    risen = columns[:6] + (0.2 + 0.5 * labels + 0.01 * np.arange(20),)
+    assert held_out.slope_fault(held._replace(scores=held_out.Scores(*risen))) == ""
+    assert held_out.slope_fault(None) == ""

@@ -8,20 +8,18 @@ import sys
 import warnings
 from pathlib import Path
 
-import jax
 import numpy as np
 import pydicom
 import pytest
 from kit import orthanc
+from kit.dicom import write_dicom
+from kit.untrained import make_untrained
 from pydicom.uid import DigitalMammographyXRayImageStorageForProcessing as ForProcessing
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 import score
 
-from mtl_jax import bundle
-from mtl_jax.bundle import ranges
-from mtl_jax.models import alexnet
 from mtl_jax.phantom.collection import Parameters, write
 
 pytest.importorskip("highdicom", reason="the [sr] extra is not installed")
@@ -29,48 +27,7 @@ pytest.importorskip("highdicom", reason="the [sr] extra is not installed")
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of random weights: what matters here is what becomes of its scores."""
-    folder = tmp_path_factory.mktemp("untrained") / "model"
-    rng = np.random.default_rng(0)
-    ids = np.array(["a", "b"])
-    reference = bundle.Reference(
-        np.array(["dm", "dm"]),
-        ids,
-        ids,
-        np.int32([0, 1]),
-        np.float32([0.4, 0.6]),
-        rng.random((2, 100)).astype(np.float32),
-    )
-    counts = rng.integers(-4000, 4000, (3, 128, 128)).astype(np.int16)
-    sides = np.full((3, 2), 100.0)
-    limits = ranges.of_training(ranges.measure(counts, sides, np.zeros(3), sides / 10), ["DM"])
-    background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
-    unit = {"a": 1.0, "b": 0.0}
-    about = {
-        "made_with": "mtl_jax test",
-        "use": "For research only, not for clinical use.",
-        "phantom": True,
-        "run": {
-            **{"id": "sttl-C1-test-seed0", "approach": "sttl", "tasks": ["dm"]},
-            **{"input_mean": {"dm": 0.0}, "input_std": {"dm": 1000.0}},
-        },
-        "network": {"outputs": 2, "lrn": False},
-        "preprocessing": {"background": background},
-        "calibration": {
-            "method": "made up",
-            "view": unit,
-            "lesion": unit | {"prevalence": 0.5, "checks": []},
-        },
-        "operating_points": [],
-        "no_calibration": None,
-        "out_of_fold": "made up",
-        "reference_scores": {"dm": "made up"},
-        "training": {"dm": limits},
-        "far": 1e9,
-    }
-    params = jax.tree.map(np.asarray, alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
-    bundle.save(bundle.Model(about, params, reference), "made up", folder)
-    return folder
+    return make_untrained(tmp_path_factory.mktemp("untrained") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +52,7 @@ def lesions(path: Path, phantom: Path, rename: dict[str, str] | None = None) -> 
 
 def run(model: Path, images: Path, table: Path, out: Path) -> dict:
     command = [model, images, "--lesions", table, "--out", out, "--sr", "--no-evidence"]
+    command.append("--keep-ids")
     assert score.main([*map(str, command)]) == 0
     return json.loads((out / "scores.json").read_text())
 
@@ -182,6 +140,150 @@ def test_a_picture_has_no_report(
     said = capsys.readouterr().err
     assert "DICOM images only" in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+FILM = np.random.default_rng(5).integers(300, 3000, (320, 300)).astype(np.uint16)
+
+
+def film(path: Path, **tags: object) -> Path:
+    """A digital mammogram of the left breast with these tags in its header (None: without)."""
+    named = {"StudyInstanceUID": "1.2.826.0.1.7.1", "SeriesInstanceUID": "1.2.826.0.1.7.2"}
+    named["SOPInstanceUID"] = "1.2.826.0.1.7.3"
+    named |= {"ImageLaterality": "L", "ViewPosition": "MLO", "ImagerPixelSpacing": [0.085, 0.085]}
+    return write_dicom(path, FILM, **(named | tags))
+
+
+def reported(
+    model: Path, folder: Path, cells: dict[str, str] | None = None, **tags: object
+) -> pydicom.Dataset:
+    """The report on one lesion of a film with these tags, the row of the table with these cells."""
+    film(folder / "a.dcm", **tags)
+    row = {"image_path": "a.dcm", "patient_id": "P", "lesion_id": "1", "box": "90;80;170;190"}
+    row |= cells or {}
+    table = folder / "lesions.csv"
+    table.write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
+    run(model, folder / "a.dcm", table, folder / "out")
+    (path,) = (folder / "out" / "sr").iterdir()
+    return pydicom.dcmread(path)
+
+
+def sides(report: pydicom.Dataset) -> list[str]:
+    concepts = [item for item in items(report) if item.ValueType == "CODE"]
+    meanings = [item.ConceptCodeSequence[0].CodeMeaning for item in concepts]
+    return [meaning for meaning in meanings if meaning in ("Left", "Right")]
+
+
+@pytest.mark.parametrize(
+    ("tags", "cells", "expected"),
+    [
+        ({}, {}, ["Left"]),
+        ({"ImageLaterality": None, "Laterality": "R"}, {}, ["Right"]),
+        ({"ImageLaterality": None}, {"laterality": "R"}, ["Right"]),
+        # A left breast turned by 180 degrees is oriented as a right one: that decides no side.
+        ({"ImageLaterality": None, "PatientOrientation": ["P", "FL"]}, {}, []),
+        ({"ImageLaterality": "B"}, {}, []),
+        ({"ImageLaterality": "L", "Laterality": "R"}, {}, []),
+    ],
+)
+def test_a_side_is_reported_only_where_it_is_sure(
+    untrained: Path,
+    tmp_path: Path,
+    tags: dict[str, object],
+    cells: dict[str, str],
+    expected: list[str],
+) -> None:
+    assert sides(reported(untrained, tmp_path, cells, **tags)) == expected
+
+
+@pytest.mark.parametrize(
+    ("tags", "listed"),
+    [
+        ({"PatientOrientation": ["A", "FR"]}, True),
+        ({}, False),
+        ({"PatientOrientation": ""}, False),
+        ({"PatientOrientation": "MLO"}, False),  # as CBIS-DDSM writes it
+        ({"PatientOrientation": ["A", "FR"], "ImagerPixelSpacing": None}, False),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "OT"}, False),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "Modality": "CR"}, False),
+    ],
+)
+def test_what_an_image_does_not_say_is_not_in_its_report(
+    untrained: Path, tmp_path: Path, tags: dict[str, object], listed: bool
+) -> None:
+    report = reported(untrained, tmp_path, {"pixel_um": "85"}, **tags)
+    names = [item.ConceptNameCodeSequence[0].CodeMeaning for item in items(report)]
+    assert ("Image Library" in names) == listed
+    assert len(report.CurrentRequestedProcedureEvidenceSequence) == 1
+    (region,) = (item for item in items(report) if item.ValueType == "SCOORD")
+    assert np.reshape(region.GraphicData, (-1, 2)).max(0).tolist() == [190, 170]
+    if shutil.which("dciodvfy"):
+        path = next((tmp_path / "out" / "sr").iterdir())
+        ended = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
+        assert "Error" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("tags", "cells", "words"),
+    [
+        ({"StudyInstanceUID": None}, {}, "a.dcm: it has no StudyInstanceUID"),
+        ({"PatientSex": "W"}, {}, "its field PatientSex is not as the standard says"),
+        ({"PatientBirthDate": "in 1950"}, {}, "its field PatientBirthDate"),
+        ({}, {"laterality": "R"}, "laterality R is not what the header of a.dcm says"),
+    ],
+)
+def test_what_no_report_can_be_made_of_is_refused_before_any_scoring(
+    untrained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tags: dict[str, object],
+    cells: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.setattr("mtl_jax.bundle.scoring.score", None)  # it is never called
+    with warnings.catch_warnings(), pytest.raises(AssertionError):
+        warnings.simplefilter("ignore")  # of pydicom, which is made to write what it should not
+        reported(untrained, tmp_path, cells, **tags)
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1 and "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_probability_has_the_prevalence_that_it_holds_for(
+    untrained: Path, tmp_path: Path
+) -> None:
+    report = reported(untrained, tmp_path)
+    measured = {
+        item.ConceptNameCodeSequence[0].CodeValue: item
+        for item in items(report)
+        if item.ValueType == "NUM"
+    }
+    (holds_at,) = measured["111047"].ContentSequence
+    assert holds_at.ConceptNameCodeSequence[0].CodeValue == "PREVALENCE"
+    assert float(holds_at.MeasuredValueSequence[0].NumericValue) == 37.5
+    assert holds_at.RelationshipType == "HAS PROPERTIES"
+    (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
+    assert lesion["prevalence"] == 0.375
+
+
+def test_any_change_of_the_content_is_another_report(untrained: Path, tmp_path: Path) -> None:
+    """Two reports with one SOP Instance UID and other content: a PACS would keep the first."""
+    changes = [
+        ({}, {}),
+        ({}, {"box": "91;81;169;189"}),  # the same middle, and so the same score
+        ({}, {"lesion_id": "2"}),
+        ({"PatientName": "Other"}, {}),
+        ({"ImageLaterality": None}, {}),
+        ({"PatientOrientation": ["A", "FR"]}, {}),
+    ]
+    made = []
+    for number, (tags, cells) in enumerate(changes):
+        report = reported(untrained, tmp_path / str(number), cells, **tags)
+        made.append(str(report.SOPInstanceUID))
+        assert report.file_meta.MediaStorageSOPInstanceUID == report.SOPInstanceUID
+        assert report.ContentDate and report.ContentTime
+    assert len(set(made)) == len(made)
+    assert reported(untrained, tmp_path / "again").SOPInstanceUID == made[0]
 
 
 @pytest.mark.skipif(not orthanc.PROGRAM, reason="Orthanc (apt-get install orthanc) is not here")

@@ -48,6 +48,11 @@ def fit(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
     return float(found.x[0]), float(found.x[1])
 
 
+def rises(a: float, scores: ArrayLike) -> bool:
+    """Whether the curve of slope `a` rises with these scores, which are not all the same."""
+    return bool(np.isfinite(a) and a > 0 and np.ptp(_logit(scores)) > 0)
+
+
 def apply(a: float, b: float, scores: ArrayLike) -> np.ndarray:
     return expit(a * _logit(scores) + b)
 

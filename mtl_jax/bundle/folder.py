@@ -90,12 +90,22 @@ def load(folder: str | Path) -> Model:
             raise ValueError(f"reference of {sorted(lengths)} lesions")
         model = Model(about, params, reference, whole.digest(folder / whole.SUMS))
         _refuse_other_network(model)
+        _refuse_falling(model)
     # Its checksums hold, so it was made so: by hand, or by a version that differs.
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{folder}: not a model bundle of this package ({error}); {CURE}"
         ) from error
     return model
+
+
+def _refuse_falling(model: Model) -> None:
+    """ValueError where a higher score would mean a lower probability: bundles of earlier versions
+    may hold such a calibration."""
+    fitted = model.about["calibration"] or {}
+    for unit in ("view", "lesion") if fitted else ():
+        if not fitted[unit]["a"] > 0:
+            raise ValueError(f"its calibration per {unit} falls, slope {fitted[unit]['a']:.3g}")
 
 
 def _refuse_other_network(model: Model) -> None:

@@ -1,62 +1,98 @@
 """The images and lesions that a user wants scored, from files and one table. It scores nothing.
 
 The table has the columns of docs/manifest.md, of which image_path, lesion_id and a location are
-needed: a collection's own manifest serves. What a DICOM header says need not be repeated.
+needed: a collection's own manifest serves. What a DICOM header says need not be repeated; what it
+contradicts is rejected or noted.
 """
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from mtl_jax.data.sources import location, manifest
+from mtl_jax.data.privacy import Pseudonyms
+from mtl_jax.data.sources import manifest, same_lesion
+from mtl_jax.data.sources.manifest_rows import read_rows
+from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.imaging import dicom
+from mtl_jax.imaging.facts_compared import compare
 from mtl_jax.imaging.read import READERS
-from mtl_jax.nouns import UNKNOWN, InputError, LesionView
+from mtl_jax.imaging.stored import Header
+from mtl_jax.nouns import UNKNOWN, InputError, LesionView, Note
 
 NEEDED = ("image_path", "lesion_id")
-SAME_SPACING = 0.01  # what a table and a header may differ in
-DICOM = (".dcm", ".dicom")
+TABLE = "table"  # where a side is from that no header says
 
 
 class Asked(NamedTuple):
     """One lesion in one image: the view, the image's name as the table gives it, where the row
-    stands, and what its DICOM header says ({} for other files)."""
+    stands, what its DICOM header says ({} for other files), where the side is from ('' where it is
+    unknown), and what in table and header differs and changes no pixel."""
 
     view: LesionView
     name: str
     where: str
     header: dict
+    side_source: str = ""
+    notes: tuple[Note, ...] = ()
+
+
+class Described(NamedTuple):
+    """What the header of an image says: all facts, and those that a table may state as well; {} and
+    None where it is no DICOM."""
+
+    facts: dict
+    header: Header | None
 
 
 def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[Asked]:
     """The rows of `table`, each with its image, found in the files and folders `images`.
 
     `pixel_um` is the pixel size of images that are no DICOM and whose row gives none. InputError,
-    with the line: a file that is not there, no mammogram, a pixel size that is missing or not that
-    of the header.
+    with the lines of all faults: a file that is not there, no mammogram, a pixel size that is
+    missing or not that of the header, rows of one lesion that cannot be of one.
     """
     if not table.is_file():
         raise InputError(f"{table}: no such file; --lesions names a CSV of lesions")
-    files = _files(images)
-    _, rows = manifest.read_rows(table, NEEDED)
-    asked, headers = [], {}
+    files, faults = _files(images), TableFaults(table)
+    _, rows = read_rows(table, NEEDED, faults)
+    asked: list[Asked] = []
+    headers: dict[tuple[Path, str], Described] = {}
+    with_patient: list[bool] = []
     for where, row in rows:
-        for column in NEEDED:
-            if not row[column]:
-                raise InputError(f"{where}: {column} is empty")
-        path = _image(row["image_path"], files, images, where)
-        if path not in headers:
-            headers[path] = _header(path, where)
-        header = headers[path]
-        _fill(row, header, path, pixel_um, where)
-        truth = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
-        own = row | {"image_path": path.name}
-        # The path is the user's own, given by hand: links are followed.
-        view = manifest.lesion_view(own, path.parent, where, truth, outside=True)
-        asked.append(Asked(view, row["image_path"], where, header))
-    if not asked:
+        with faults.collected(where):
+            for column in NEEDED:
+                if not row[column]:
+                    raise InputError(f"{where}: {column} is empty")
+            path = _image(row["image_path"], files, images, where)
+            key = path, row["frame"]
+            if key not in headers:
+                headers[key] = _described(path, row["frame"], where)
+            patient = bool(row["patient_id"])
+            asked.append(_asked(row, path, headers[key], pixel_um, where))
+            with_patient.append(patient)
+    if not (asked or faults):
         raise InputError(f"{table}: no rows below the header")
+    asked = _of_one_lesion(asked, with_patient, faults)
+    faults.check()
     return asked
+
+
+def hide(asked: Sequence[Asked], names: Pseudonyms) -> list[Asked]:
+    """Return the lesions with the ids and file names that may be written; images keep their path,
+    by which they are read."""
+    return [
+        one._replace(
+            view=replace(
+                one.view,
+                case_id=names.case(one.view.case_id),
+                lesion_id=names.lesion(one.view.case_id, one.view.lesion_id),
+            ),
+            name=names.file(PurePosixPath(one.name)),
+        )
+        for one in asked
+    ]
 
 
 def _files(images: Sequence[Path]) -> dict[str, list[Path]]:
@@ -67,13 +103,18 @@ def _files(images: Sequence[Path]) -> dict[str, list[Path]]:
             raise InputError(f"{given}: no such file or folder of images")
         inside = sorted(given.rglob("*")) if given.is_dir() else [given]
         for path in inside:
-            if path.suffix.lower() in READERS and path.is_file():
+            if _is_image(path):
                 names = {path.name}
                 if given.is_dir():
                     names.add(path.relative_to(given).as_posix())
                 for name in names:
                     found.setdefault(name, []).append(path)
     return found
+
+
+def _is_image(path: Path) -> bool:
+    known = path.suffix.lower() in READERS
+    return path.is_file() and (known or (path.name != "DICOMDIR" and dicom.is_dicom(path)))
 
 
 def _image(name: str, files: dict[str, list[Path]], images: Sequence[Path], where: str) -> Path:
@@ -85,12 +126,13 @@ def _image(name: str, files: dict[str, list[Path]], images: Sequence[Path], wher
     return found[0]
 
 
-def _header(path: Path, where: str) -> dict:
+def _described(path: Path, frame: str, where: str) -> Described:
     """What the header says; InputError where the file is a DICOM image of another kind."""
-    if path.suffix.lower() not in DICOM:
-        return {}
+    if not dicom.is_dicom(path):
+        return Described({}, None)
+    number = int(frame) if frame.isdecimal() else None
     try:
-        facts = dicom.described(path)
+        facts, header = dicom.described(path, number), dicom.header(path, number)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     if "other" in (facts["sop_class"], facts["modality"]):
@@ -98,38 +140,95 @@ def _header(path: Path, where: str) -> dict:
             f"{where}: {path}: not a mammogram: its Modality or SOP class is of another kind"
             " (MG, CR, DX, or film digitized as secondary capture can be scored)"
         )
-    return facts
+    if facts["frames"] > 1 and not frame:
+        raise InputError(
+            f"{where}: {path.name} has {facts['frames']} frames: give frame, counted from 0"
+        )
+    return Described(facts, header)
 
 
-def _fill(
-    row: dict[str, str], header: dict, path: Path, pixel_um: float | None, where: str
-) -> None:
+def _asked(
+    row: dict[str, str], path: Path, described: Described, pixel_um: float | None, where: str
+) -> Asked:
+    """One row with its image; InputError where the header contradicts it."""
+    facts, header = described
+    source = TABLE if row["laterality"] else facts.get("laterality_source", "")
+    _fill(row, facts, path, pixel_um, where)
+    truth = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
+    own = row | {"image_path": path.name}
+    # The path is the user's own, given by hand: links are followed.
+    view = manifest.lesion_view(own, path.parent, where, truth, outside=True)
+    try:
+        notes = compare(
+            *(view.laterality, view.view, view.modality, view.pixel_um, view.spacing_source),
+            header,
+            tables_own=True,
+        )
+    except InputError as error:
+        raise InputError(f"{where}: {path.name}: {error}") from error
+    return Asked(view, row["image_path"], where, facts, source, notes)
+
+
+def _fill(row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, where: str) -> None:
     """Puts what the header or the command line says into the empty cells of `row`."""
-    said = header.get("spacing_um")
-    if not row["pixel_um"] and not said:
+    if not row["pixel_um"] and not facts.get("spacing_um"):
         if pixel_um is None:
             raise InputError(
                 f"{where}: the pixel size of {path.name} is not known: give it in the column"
                 " pixel_um, or by --pixel-um for all"
             )
         row["pixel_um"], row["spacing_source"] = f"{pixel_um!r}", "command line"
-    if row["pixel_um"] and said:
-        given = location.numbers(row["pixel_um"], "pixel_um", where)
-        pairs = zip((given[0], given[-1]), said, strict=True)
-        if any(abs(a - b) > SAME_SPACING * b for a, b in pairs):
-            raise InputError(
-                f"{where}: pixel_um {row['pixel_um']} is not what the header of {path.name} says"
-                f" ({said[0]:g};{said[1]:g} um): mend the table, or leave pixel_um empty"
-            )
     for column in ("view", "laterality"):
-        row[column] = row[column] or header.get(column, "")
-    row["modality"] = row["modality"] or _modality(header)
+        row[column] = row[column] or facts.get(column, "")
+    row["modality"] = row["modality"] or _modality(facts)
     row["dataset"] = row["dataset"] or "asked"
     row["patient_id"] = row["patient_id"] or row["lesion_id"]
 
 
-def _modality(header: dict) -> str:
+def _modality(facts: dict) -> str:
     """SFM or DM as far as a header tells: a detector's image is DM, a digitized film SFM."""
-    if header.get("sop_class", "").startswith("mammography") and header["modality"] == "MG":
-        return "" if header.get("spacing_source") == "NominalScannedPixelSpacing" else "DM"
-    return "SFM" if header.get("sop_class", "").startswith("secondary capture") else ""
+    if facts.get("sop_class", "").startswith("mammography") and facts["modality"] == "MG":
+        return "" if facts.get("spacing_source") == "NominalScannedPixelSpacing" else "DM"
+    return "SFM" if facts.get("sop_class", "").startswith("secondary capture") else ""
+
+
+def _of_one_lesion(
+    asked: list[Asked], with_patient: Sequence[bool], faults: TableFaults
+) -> list[Asked]:
+    """`asked` with what its rows note of each other, after adding to `faults` which rows name one
+    lesion and cannot be of one, or count it twice.
+
+    `with_patient`: whether each row says whose lesion it is.
+    """
+    if any(with_patient) and not all(with_patient):
+        faults.add(
+            asked[with_patient.index(False)].where,
+            "patient_id is empty here and given in other rows: fill it in everywhere",
+        )
+        return asked
+    if not any(with_patient):
+        unsure = _without_patient(asked, faults)
+        if unsure:
+            return asked
+    views = same_lesion.checked([one.view for one in asked], faults)
+    return [
+        one._replace(view=view, notes=(*one.notes, Note(view.noted)) if view.noted else one.notes)
+        for one, view in zip(asked, views, strict=True)
+    ]
+
+
+def _without_patient(asked: Sequence[Asked], faults: TableFaults) -> bool:
+    """Add to `faults` each lesion that stands in two images where no row says whose it is."""
+    first: dict[str, Asked] = {}
+    unsure = False
+    for one in asked:
+        other = first.setdefault(one.view.lesion_id, one)
+        if os.path.realpath(other.view.image_path) != os.path.realpath(one.view.image_path):
+            unsure = True
+            faults.add(
+                one.where,
+                f"lesion {one.view.lesion_id} is in another image too"
+                f" ({' '.join(other.where.split()[-2:])}), and nothing says that they are of one"
+                " patient: fill in patient_id, or give different lesions different lesion_id",
+            )
+    return unsure

@@ -22,6 +22,7 @@ from mtl_jax.bundle.held_out import (
     operating_points,
     read_json,
     read_study,
+    slope_fault,
 )
 from mtl_jax.bundle.model import Model, Reference
 from mtl_jax.data import shards
@@ -76,6 +77,10 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
     own = score_tables.read(run_folder / "scores.csv")
     own = own.of(own.task == split.target)
     held = find(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
+    fault = slope_fault(held)
+    if fault and out_of_fold:
+        raise InputError(f"{out_of_fold}: {fault}; train longer, or leave out --out-of-fold")
+    usable = None if fault else held
     about: dict[str, Any] = {
         "made_with": f"mtl_jax {metadata.version('mtl_jax')}",
         "use": USE,
@@ -95,10 +100,10 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
         "collections": [c for c in study.results["collections"] if c["name"] in run.tasks],
         "official_tests_learned": [t for t in run.tasks if t in split.official_learned],
         "auc": listed_aucs(study.results["auc"], run.approach, run.network),
-        "calibration": calibrated(held, own, run.fold is None),
-        "operating_points": operating_points(held, own, run.fold is None),
-        "no_calibration": None if held else NO_SCORES,
-        "out_of_fold": held.says if held else None,
+        "calibration": calibrated(usable, own, run.fold is None),
+        "operating_points": operating_points(usable, own, run.fold is None),
+        "no_calibration": None if usable else (f"none: {fault}" if fault else NO_SCORES),
+        "out_of_fold": usable.says if usable else None,
     }
     model = Model(about, params, _empty_reference())
     parts, about["training"] = [], {}
@@ -182,10 +187,18 @@ def _with_out_of_fold(
             lesions.cases.tolist(), lesions.lesions.tolist(), lesions.scores.tolist(), strict=True
         )
     }
-    score = reference.score.copy()
+    score, without = reference.score.copy(), []
     for i, (task, *lesion) in enumerate(zip(*reference[:3], strict=True)):
-        if task == target:
-            score[i] = found[tuple(map(str, lesion))]
+        key = tuple(map(str, lesion))
+        if task == target and key in found:
+            score[i] = found[key]
+        elif task == target:
+            without.append("/".join(key))
+    if without:
+        raise InputError(
+            f"the cross-validation has no score of {len(without)} of the run's training lesions,"
+            f" such as {without[0]}; make it with the same training cases"
+        )
     return reference._replace(score=score), says | {target: "out of fold"}
 
 

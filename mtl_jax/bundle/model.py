@@ -109,9 +109,9 @@ class Model:
         sizes = np.broadcast_to(np.asarray(pixel_um, float), 2)
         counts = cut(
             image,
-            [_unlabelled(box, (float(sizes[0]), float(sizes[1]))) for box in boxes],
+            [_unlabelled(box, (float(sizes[0]), float(sizes[1])), bits) for box in boxes],
             self.about["preprocessing"]["background"],
-        )[0]
+        ).rois
         return self.look(counts, task)[0]
 
     def look(self, counts: np.ndarray, task: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -163,10 +163,8 @@ class Model:
         ]
 
 
-def cut(
-    image: Stored, views: Sequence[LesionView], background: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The regions (n, 128, 128) int16 of one image and the fraction (n,) of each outside it.
+def cut(image: Stored, views: Sequence[LesionView], background: dict[str, Any]) -> cutting.Cut:
+    """The regions of one image, the fraction of each outside it, and the notes on its facts.
 
     InputError: the first lesion whose box does not lie in the image, or which cannot be cut.
     """
@@ -178,15 +176,16 @@ def cut(
                 f"the box {top:g};{left:g};{bottom:g};{right:g} is not inside the image of"
                 f" {height} rows and {width} columns (top;left;bottom;right)"
             )
-        check_pixel_um(view.pixel_um, view.spacing_source or "pixel_um")
+        check_pixel_um(view.pixel_um, view.spacing_source)
     found = cutting.regions(image, views, background)
     for error in filter(None, found.errors):
         raise InputError(error)
-    return found.rois, found.outside
+    return found
 
 
-def _unlabelled(box: Box, pixel_um: tuple[float, float]) -> LesionView:
+def _unlabelled(box: Box, pixel_um: tuple[float, float], bits: int | None) -> LesionView:
     if len(box) != 4 or not np.isfinite(np.asarray(box, float)).all():
         raise InputError(f"box {box!r} is not (top, left, bottom, right)")
     corners = tuple(float(edge) for edge in box)
-    return LesionView("", Path(), corners, "", "", "", "", "", UNKNOWN, "", pixel_um, "")
+    kept = ("", Path(), corners, "", "", "", "", "", UNKNOWN, "", pixel_um, "pixel_um")
+    return LesionView(*kept, bits=bits)

@@ -3,61 +3,68 @@
 lesions.csv views.csv       a row a lesion; a row a lesion in an image
 scores.json                 the same, with neighbours, flags and the model
 pictures/N-region.png N-evidence.png
-scores.html                 all of it on one page that opens offline
+scores.html                 all of it on one page that opens offline (bundle/page.py)
 """
 
-import base64
 import csv
+import hashlib
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jinja2
+import numpy as np
 
-from mtl_jax.bundle import pictures
+from mtl_jax.bundle import page, pictures
 from mtl_jax.bundle.model import Model
-from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.cells import harmless_row
 from mtl_jax.nouns import InputError
 
-TEMPLATE = Path(__file__).with_name("scores.html")
 TRUTH = {1: "malignant", 0: "benign"}
 
 
-def write(folder: Path, model: Model, task: str, lesions: Sequence[LesionScore]) -> dict[str, Any]:
-    """Writes everything into `folder`, which must be new or empty; returns what the JSON holds."""
+class Result(NamedTuple):
+    """What one model makes of the lesions, scored as those of the collection `task`."""
+
+    model: Model
+    task: str
+    lesions: Sequence[LesionScore]
+
+
+def write(folder: Path, result: Result, compared: Result | None = None) -> dict[str, Any]:
+    """Write everything into `folder`, which must be new or empty; return what the JSON holds.
+
+    `compared` is what a second model makes of the same lesions, beside the first everywhere.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is not empty; choose another --out")
     try:
         (folder / "pictures").mkdir(parents=True)
-        found = record(model, task, lesions)
-        images: dict[str, bytes] = {}
-        for lesion, said in zip(lesions, found["lesions"], strict=True):
-            for view, line in zip(lesion.views, said["views"], strict=True):
-                images |= _pictures(view, line, len(images))
+        found = record(result)
+        images = _all_pictures(result, found)
+        if compared:
+            found["compared"] = record(compared)
+            images |= _second_pictures(result, compared, found)
         for name, data in images.items():
             (folder / name).write_bytes(data)
         text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         (folder / "scores.json").write_text(text, encoding="utf-8")
-        _table(folder / "lesions.csv", [_flat(line) for line in found["lesions"]])
-        views = [
-            {"case_id": line["case_id"], "lesion_id": line["lesion_id"], **_flat(view)}
-            for line in found["lesions"]
-            for view in line["views"]
-        ]
-        _table(folder / "views.csv", views)
-        page = render(model, found, images)
-        (folder / "scores.html").write_text(page, encoding="utf-8", newline="\n")
+        _table(folder / "lesions.csv", _lesion_rows(found))
+        _table(folder / "views.csv", _view_rows(found))
+        abouts = [result.model.about] + ([compared.model.about] if compared else [])
+        (folder / "scores.html").write_text(
+            page.render(found, abouts, images), encoding="utf-8", newline="\n"
+        )
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     return found
 
 
-def record(model: Model, task: str, lesions: Sequence[LesionScore]) -> dict[str, Any]:
-    """What scores.json holds; null where a number is not known."""
+def record(result: Result) -> dict[str, Any]:
+    """What scores.json holds of one model; null where a number is not known."""
+    model, task, lesions = result
     about = model.about
     return {
         "use": about["use"],
@@ -75,20 +82,11 @@ def record(model: Model, task: str, lesions: Sequence[LesionScore]) -> dict[str,
     }
 
 
-def render(model: Model, found: dict[str, Any], images: dict[str, bytes]) -> str:
-    """The page; whatever comes from files is escaped by the template."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        found=found,
-        about=model.about,
-        data={
-            name: "data:image/png;base64," + base64.b64encode(data).decode()
-            for name, data in images.items()
-        },
-        reliability=reliability_figure(model.about["calibration"]),
-    )
+def fingerprint(found: dict[str, Any]) -> str:
+    """Return what names the lookup table of these lesions' pseudonyms."""
+    ids = [[line["case_id"], line["lesion_id"]] for line in found["lesions"]]
+    ids += [[view["image"]] for line in found["lesions"] for view in line["views"]]
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
 def _lesion(model: Model, lesion: LesionScore) -> dict[str, Any]:
@@ -98,6 +96,7 @@ def _lesion(model: Model, lesion: LesionScore) -> dict[str, Any]:
         "truth": TRUTH.get(lesion.label, ""),
         "score": lesion.score,
         "probability": _known(lesion.probability),
+        "prevalence": _prevalence(model, lesion),
         "percentile_benign": _known(lesion.percentile_benign),
         "percentile_malignant": _known(lesion.percentile_malignant),
         "called_malignant_at": [
@@ -109,6 +108,13 @@ def _lesion(model: Model, lesion: LesionScore) -> dict[str, Any]:
         "flags": list(lesion.flags),
         "views": [_view(view) for view in lesion.views],
     }
+
+
+def _prevalence(model: Model, lesion: LesionScore) -> float | None:
+    """For which the probability holds; None where there is no probability."""
+    if math.isnan(lesion.probability):
+        return None
+    return model.about["calibration"]["lesion"]["prevalence"]
 
 
 def _view(view: ViewScore) -> dict[str, Any]:
@@ -124,18 +130,67 @@ def _view(view: ViewScore) -> dict[str, Any]:
         "score": view.score,
         "probability": _known(view.probability),
         "flags": list(view.flags),
+        "notes": [note.text for note in view.notes],
     }
 
 
-def _pictures(view: ViewScore, line: dict[str, Any], number: int) -> dict[str, bytes]:
+def _pictures(
+    view: ViewScore, line: dict[str, Any], number: int, suffix: str = ""
+) -> dict[str, bytes]:
     """The pictures by name; `line` learns their names."""
-    line["region"] = f"pictures/{number:04d}-region.png"
+    line["region"] = f"pictures/{number:04d}-region{suffix}.png"
     made = {line["region"]: pictures.region(view.counts)}
     line["evidence"] = None
     if view.evidence is not None:
-        line["evidence"] = f"pictures/{number:04d}-evidence.png"
+        line["evidence"] = f"pictures/{number:04d}-evidence{suffix}.png"
         made[line["evidence"]] = pictures.evidence(view.counts, view.evidence)
     return made
+
+
+def _all_pictures(result: Result, found: dict[str, Any]) -> dict[str, bytes]:
+    images: dict[str, bytes] = {}
+    number = 0
+    for lesion, line in zip(result.lesions, found["lesions"], strict=True):
+        for view, view_line in zip(lesion.views, line["views"], strict=True):
+            images |= _pictures(view, view_line, number)
+            number += 1
+    return images
+
+
+def _second_pictures(result: Result, compared: Result, found: dict[str, Any]) -> dict[str, bytes]:
+    """The second model's maps, and its regions where it corrects the background otherwise."""
+    images: dict[str, bytes] = {}
+    number = 0
+    lines = zip(found["lesions"], found["compared"]["lesions"], strict=True)
+    for first, second, (line, own) in zip(result.lesions, compared.lesions, lines, strict=True):
+        for i, view in enumerate(second.views):
+            made = _pictures(view, own["views"][i], number, "-compared")
+            number += 1
+            if np.array_equal(view.counts, first.views[i].counts):
+                del made[own["views"][i]["region"]]
+                own["views"][i]["region"] = line["views"][i]["region"]
+            images |= made
+    return images
+
+
+def _lesion_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [_flat(line) for line in found["lesions"]]
+    for row, other in zip(rows, found.get("compared", {"lesions": []})["lesions"], strict=False):
+        row["compared_score"], row["compared_probability"] = other["score"], other["probability"]
+    return rows
+
+
+def _view_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for i, line in enumerate(found["lesions"]):
+        for j, view in enumerate(line["views"]):
+            ids = {"case_id": line["case_id"], "lesion_id": line["lesion_id"]}
+            rows.append(ids | _flat(view))
+            if "compared" in found:
+                other = found["compared"]["lesions"][i]["views"][j]
+                rows[-1]["compared_score"] = other["score"]
+                rows[-1]["compared_evidence"] = other["evidence"]
+    return rows
 
 
 def _flat(line: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Every lesion asked for, scored and put beside the training lesions. It writes nothing."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,14 +12,16 @@ from mtl_jax.bundle import ranges
 from mtl_jax.bundle.lesions import Asked
 from mtl_jax.bundle.model import Model, Neighbour
 from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import InputError
+from mtl_jax.nouns import UNKNOWN, InputError, Note
 
+PATIENTS_DIFFER = Note("the headers of the lesion's images name different patients")
 STEPS = 16  # of the integrated gradients of a map of evidence
 
 
 class ViewScore(NamedTuple):
     """One lesion in one image. `counts` (128, 128) int16 is its region; `evidence` (128, 128)
-    float32, or None, what each pixel adds to the log odds of malignant. NaN: not calibrated."""
+    float32, or None, what each pixel adds to the log odds of malignant. `notes`: what in the facts
+    of the image was noticed. NaN: not calibrated."""
 
     asked: Asked
     score: float
@@ -26,6 +29,7 @@ class ViewScore(NamedTuple):
     flags: tuple[str, ...]
     counts: np.ndarray
     evidence: np.ndarray | None
+    notes: tuple[Note, ...] = ()
 
 
 class LesionScore(NamedTuple):
@@ -51,7 +55,7 @@ def score(
     InputError, with the line of the table: an image that cannot be read, a box outside it.
     """
     name = model.task(task)
-    counts, outside = _regions(model, asked)
+    counts, outside, noticed = _regions(model, asked)
     scores, features = model.look(counts, name)
     measured = ranges.measure(
         counts,
@@ -75,6 +79,7 @@ def score(
             tuple(flags[i]),
             counts[i],
             explain(model, counts[i], name) if evidence else None,
+            (*one.notes, *noticed[i]),
         )
         for i, one in enumerate(asked)
     ]
@@ -96,27 +101,52 @@ def explain(model: Model, counts: np.ndarray, task: str | None = None) -> np.nda
     return integrated(model.network, model.params, gray, model.tasks.index(name), STEPS)
 
 
-def _regions(model: Model, asked: Sequence[Asked]) -> tuple[np.ndarray, np.ndarray]:
-    """Regions (n, 128, 128) int16 and the fraction (n,) of each outside; each image read once."""
+def _regions(
+    model: Model, asked: Sequence[Asked]
+) -> tuple[np.ndarray, np.ndarray, list[tuple[Note, ...]]]:
+    """Regions (n, 128, 128) int16, the fraction (n,) of each outside, and what was noticed in the
+    image of each; each image read once."""
     by_image: dict[tuple, list[int]] = {}
     for i, one in enumerate(asked):
-        by_image.setdefault((one.view.image_path, one.view.frame), []).append(i)
+        key = one.view.image_path, one.view.frame, one.view.bits
+        by_image.setdefault(key, []).append(i)
     counts = np.zeros((len(asked), 128, 128), np.int16)
     outside = np.zeros(len(asked))
-    for (path, frame), rows in by_image.items():
+    noticed: list[tuple[Note, ...]] = [()] * len(asked)
+    seen: dict[tuple, Asked] = {}
+    patients: dict[tuple[str, str], set[str]] = {}
+    for (path, frame, bits), rows in by_image.items():
         try:
-            image = read_stored(path, frame)
+            image = read_stored(path, frame, bits)
         except InputError as error:
             raise InputError(f"{asked[rows[0]].where}: {error}") from error
+        digest = _digest(image.values)
         for i in rows:
+            view = asked[i].view
+            patients.setdefault((view.case_id, view.lesion_id), set()).add(image.patient_id)
+            same = seen.setdefault((view.case_id, view.lesion_id, digest), asked[i])
+            if same is not asked[i]:
+                raise InputError(
+                    f"{asked[i].where}: the same image as in {same.where} under another name: it"
+                    " would count twice in its lesion; delete a row"
+                )
             try:
                 found = bundles.cut(
                     image, [asked[i].view], model.about["preprocessing"]["background"]
                 )
             except InputError as error:
                 raise InputError(f"{asked[i].where}: {error}") from error
-            counts[i], outside[i] = found[0][0], found[1][0]
-    return counts, outside
+            counts[i], outside[i], noticed[i] = found.rois[0], found.outside[0], found.notes[0]
+    for i, one in enumerate(asked):
+        if len(patients[one.view.case_id, one.view.lesion_id] - {""}) > 1:
+            noticed[i] += (PATIENTS_DIFFER,)
+    return counts, outside, noticed
+
+
+def _digest(values: np.ndarray) -> bytes:
+    digest = hashlib.blake2b(f"{values.dtype} {values.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(values).data)
+    return digest.digest()
 
 
 def _size_mm(one: Asked) -> tuple[float, float]:
@@ -129,6 +159,8 @@ def _lesion(
     model: Model, task: str, views: Sequence[ViewScore], features: np.ndarray
 ) -> LesionScore:
     first = views[0].asked.view
+    # The table may give the truth in some rows of a lesion alone; never two (bundle/lesions.py).
+    labels = [view.asked.view.label for view in views]
     score = float(np.mean([view.score for view in views]))
     nearest = model.nearest(features)
     flags = list(dict.fromkeys(flag for view in views for flag in view.flags))
@@ -140,7 +172,7 @@ def _lesion(
     return LesionScore(
         first.case_id,
         first.lesion_id,
-        first.label,
+        next((label for label in labels if label != UNKNOWN), UNKNOWN),
         score,
         float(model.probability([score], "lesion", task)[0]),
         model.percentile(score, 0, task),

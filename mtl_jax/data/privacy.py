@@ -17,7 +17,7 @@ import secrets
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mtl_jax import paths
 from mtl_jax.cells import harmless, refuse_formula
@@ -58,7 +58,8 @@ def key() -> bytes:
         reason = getattr(error, "strerror", "") or "not a key"
         raise InputError(
             f"{path}: the key of the pseudonyms cannot be kept there ({reason}); set {KEY_VARIABLE}"
-            " to another file, or data.pseudonymise to False"
+            " to another file, or write ids as they are: data.pseudonymise=False, and --keep-ids of"
+            " tools/score.py"
         ) from error
     if len(secret) < 32:
         raise InputError(f"{path}: damaged: the key of the pseudonyms is 64 hexadecimal digits")
@@ -70,18 +71,87 @@ def lookup_name(collection: str, fingerprint: str) -> str:
     return f"lookup-{collection}-{fingerprint[:12]}.csv"
 
 
-class Names:
-    """The names that one collection goes by: with a key pseudonyms, without one its own.
+class Pseudonyms:
+    """What ids and file names are written as: with a key pseudonyms, without one as they are.
 
     A pseudonym is the first 12 hexadecimal digits of the HMAC-SHA256 of the id. UIDs of DICOM are
-    never written: without a key their digests stand in paths and remarks.
+    never written: without a key their digests stand in paths and remarks. InputError where two
+    names would be written as the same one.
     """
 
-    def __init__(self, collection: Collection, secret: bytes | None) -> None:
-        self._root = collection.root
+    def __init__(self, secret: bytes | None) -> None:
         self._secret = secret
-        self._places: dict[Path, Path] = {}
         self._table: dict[tuple[str, str], str] = {}
+        self._taken: dict[tuple[str, str], str] = {}
+
+    def case(self, case_id: str) -> str:
+        return self._name("case", case_id)
+
+    def lesion(self, case_id: str, lesion_id: str) -> str:
+        return self._name("lesion", lesion_id, f"{case_id}/{lesion_id}")
+
+    def file(self, relative: PurePath) -> str:
+        """The path, or its pseudonym and extension."""
+        if self._secret is None:
+            return _UID.sub(self._digest, relative.as_posix())
+        return self._name("image", relative.as_posix()) + self._suffix(relative)
+
+    def save_lookup(self, collection: str, fingerprint: str) -> Path | None:
+        """Write the table from pseudonym to id beside the key and as private, and return its path;
+        None where ids are written as they are."""
+        if self._secret is None:
+            return None
+        path = key_path().with_name(lookup_name(collection, fingerprint))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("kind", "pseudonym", "original"))
+        table.writerows((kind, name, harmless(said)) for (kind, said), name in self._table.items())
+        draft = path.with_name(f".{path.name}-{os.getpid()}")
+        _write_private(draft, text.getvalue(), os.O_TRUNC)
+        draft.replace(path)
+        return path
+
+    def _suffix(self, path: PurePath) -> str:
+        """The ending of a known kind of image; any other may be part of an identifier."""
+        return path.suffix.lower() if path.suffix.lower() in READERS else ""
+
+    def _name(self, kind: str, own: str, whole: str | None = None) -> str:
+        """`own`, or the pseudonym of `whole` (or of `own`)."""
+        if self._secret is None:
+            return own if kind in ("image", "item") else refuse_formula(own, f"{kind} id")
+        said = own if whole is None else whole
+        if (kind, said) not in self._table:
+            digest = hmac.digest(self._secret, f"{kind}\0{said}".encode(), "sha256")
+            self._table[kind, said] = self._only(kind, digest.hex()[:12], said)
+        return self._table[kind, said]
+
+    def _digest(self, uid: re.Match) -> str:
+        """What stands for a UID where names are written as they are: the same wherever it occurs,
+        and nothing to whoever has not the collection itself."""
+        digest = hashlib.sha256(uid[0].encode()).hexdigest()[:12]
+        return f"uid-{self._only('UID', digest, uid[0])}"
+
+    def _only(self, kind: str, short: str, said: str) -> str:
+        """`short`; InputError where it stands for something else already. Names are no part of the
+        message, which may be kept."""
+        if self._taken.setdefault((kind, short), said) != said:
+            cure = f"use another key ({KEY_VARIABLE}), or rename one of them"
+            if kind == "UID":
+                cure = "rename one of the files"
+            raise InputError(
+                f"two names of the kind {kind} would both be written as {short}, and be taken for"
+                f" one: {cure}"
+            )
+        return short
+
+
+class Names(Pseudonyms):
+    """The names that one collection goes by."""
+
+    def __init__(self, collection: Collection, secret: bytes | None) -> None:
+        super().__init__(secret)
+        self._root = collection.root
+        self._places: dict[Path, Path] = {}
         self._words: set[str] = set()
         if secret is not None:
             for view in collection.views:
@@ -93,16 +163,12 @@ class Names:
 
     def view(self, view: LesionView) -> LesionView:
         """The view with the ids and the note that may be written; its image's path stays."""
-        case = self._name("case", view.case_id)
-        lesion = self._name("lesion", view.lesion_id, f"{view.case_id}/{view.lesion_id}")
+        case, lesion = self.case(view.case_id), self.lesion(view.case_id, view.lesion_id)
         return replace(view, case_id=case, lesion_id=lesion, note=self.text(view.note))
 
     def image(self, view: LesionView) -> str:
-        """The file's path relative to the collection's root, or its pseudonym and extension."""
-        relative = self._relative(view)
-        if self._secret is None:
-            return _UID.sub(_digest, relative.as_posix())
-        return self._name("image", relative.as_posix()) + self._suffix(relative)
+        """The image's path relative to the collection's root, or its pseudonym and extension."""
+        return self.file(self._relative(view))
 
     def item(self, text: str) -> str:
         """The name of something left out, which a source describes in its own words."""
@@ -112,26 +178,13 @@ class Names:
         """A remark without the collection's place on this machine, UIDs and hidden words."""
         text = text.replace(f"{self._root}{os.sep}", "").replace(str(self._root), "the folder")
         if self._secret is None:
-            return _UID.sub(_digest, text)
+            return _UID.sub(self._digest, text)
         text, hide = _UID.sub("[hidden]", text), self._words
         return _WORD.sub(lambda word: "[hidden]" if word[0].casefold() in hide else word[0], text)
 
     def failure(self, text: str) -> str:
         """A reason that may quote a header, without its quotations where names are hidden."""
         return self.text(text if self._secret is None else _QUOTED.sub("", text))
-
-    def save_lookup(self, collection: str, fingerprint: str) -> None:
-        """Writes the table from pseudonym to id of these shards, beside the key and as private."""
-        if self._secret is None:
-            return
-        path = key_path().with_name(lookup_name(collection, fingerprint))
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("kind", "pseudonym", "original"))
-        table.writerows((kind, name, harmless(said)) for (kind, said), name in self._table.items())
-        draft = path.with_name(f".{path.name}-{os.getpid()}")
-        _write_private(draft, text.getvalue(), os.O_TRUNC)
-        draft.replace(path)
 
     def _relative(self, view: LesionView) -> Path:
         """From the root; a manifest of one's own may lead out of it."""
@@ -141,20 +194,6 @@ class Names:
             relative = path.relative_to(self._root) if inside else os.path.relpath(path, self._root)
             self._places[path] = Path(relative)
         return self._places[path]
-
-    def _suffix(self, path: Path) -> str:
-        """The ending of a known kind of image; any other may be part of an identifier."""
-        return path.suffix.lower() if path.suffix.lower() in READERS else ""
-
-    def _name(self, kind: str, own: str, whole: str | None = None) -> str:
-        """`own`, or the pseudonym of `whole` (or of `own`)."""
-        if self._secret is None:
-            return own if kind in ("image", "item") else refuse_formula(own, f"{kind} id")
-        said = own if whole is None else whole
-        if (kind, said) not in self._table:
-            digest = hmac.digest(self._secret, f"{kind}\0{said}".encode(), "sha256")
-            self._table[kind, said] = digest.hex()[:12]
-        return self._table[kind, said]
 
     def _hide(self, *texts: str) -> None:
         for text in texts:
@@ -176,12 +215,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
-
-
-def _digest(uid: re.Match) -> str:
-    """What stands for a UID where names are written as they are: the same wherever it occurs, and
-    nothing to whoever has not the collection itself."""
-    return f"uid-{hashlib.sha256(uid[0].encode()).hexdigest()[:12]}"
 
 
 def _write_private(path: Path, text: str, flag: int) -> None:

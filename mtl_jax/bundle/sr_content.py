@@ -1,0 +1,194 @@
+"""The content of a Structured Report: each lesion in each image, its scores and what made them.
+
+It opens and writes no file.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import generate_uid
+
+from mtl_jax.bundle.lesions import TABLE, Asked
+from mtl_jax.bundle.model import Model
+from mtl_jax.bundle.scoring import LesionScore, ViewScore
+from mtl_jax.imaging.dicom_fields import group_item
+from mtl_jax.imaging.facts_compared import SIDE_FIELDS
+
+if TYPE_CHECKING:
+    from highdicom import sr
+
+SCHEME = "99MTLJAX"
+ONLY = "Research use only, not for clinical use"
+SERIES = 9001  # far from what a device numbers
+LONG_STRING = 64  # characters of the value representation LO
+MASS = Code("4147007", "SCT", "Mass")
+BREAST = Code("76752008", "SCT", "Breast")
+SIDES = {"L": Code("7771000", "SCT", "Left"), "R": Code("24028007", "SCT", "Right")}
+MAMMOGRAPHY = Code("71651007", "SCT", "Mammography")
+RATIO = Code("1", "UCUM", "no units")
+PERCENT = Code("%", "UCUM", "percent")
+PROBABILITY = Code("111047", "DCM", "Probability of cancer")
+PREVALENCE = Code("PREVALENCE", SCHEME, "Prevalence for which the probability holds")
+SCORE = Code("SCORE", SCHEME, "Score of this view, 0 benign to 1 malignant")
+LESION_SCORE = Code("LESION_SCORE", SCHEME, "Score of the lesion, mean over its views")
+USE = Code("USE", SCHEME, "Intended use")
+RESEARCH = Code("RESEARCH", SCHEME, ONLY)
+RANGE = Code("RANGE", SCHEME, "Training range")
+WITHIN = Code("WITHIN", SCHEME, "Within the training range")
+OUTSIDE = Code("OUTSIDE", SCHEME, "Outside the training range")
+NEURAL_NETWORK = Code("123110", "DCM", "Artificial Intelligence")
+FRAME_ANATOMY = "FrameAnatomySequence"
+# What highdicom raises where an image lacks what it describes in the library of images.
+UNDESCRIBED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+def report(model: Model, found: Sequence[tuple[LesionScore, ViewScore, Dataset]]) -> Dataset:
+    """Return the report of one study: each lesion in each image with the image's header."""
+    from highdicom import sr
+
+    images = list({str(header.SOPInstanceUID): header for _, _, header in found}.values())
+    version = metadata.version("mtl_jax")
+    run = model.about["run"]["id"]
+    observer = sr.ObserverContext(
+        observer_type=Code("121007", "DCM", "Device"),
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=uid("device", model.sha256),
+            name="mtl_jax",
+            manufacturer_name="mtl_jax",
+            model_name=f"{run} ({ONLY})",
+            serial_number=model.sha256[:16],
+        ),
+    )
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=MAMMOGRAPHY,
+        imaging_measurements=[_group(model, version, *one) for one in found],
+        title=Code("126000", "DCM", "Imaging Measurement Report"),
+        referenced_images=[image for image in images if _described(image)] or None,
+    )
+    return sr.ComprehensiveSR(
+        evidence=images,
+        content=content[0],
+        series_number=SERIES,
+        series_instance_uid=uid("series", model.sha256),
+        sop_instance_uid=uid("instance", model.sha256),
+        instance_number=1,
+        manufacturer="mtl_jax",
+        manufacturer_model_name=run[:LONG_STRING],
+        software_versions=version,
+        device_serial_number=model.sha256[:16],
+        series_description=f"mtl_jax: {ONLY}",
+        specific_character_set="ISO_IR 192",
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+    )
+
+
+def uid(*parts: str) -> str:
+    """Return the same identifier for the same parts each time."""
+    return generate_uid(entropy_srcs=[hashlib.sha256("\0".join(parts).encode()).hexdigest()])
+
+
+def side(one: Asked, header: Dataset) -> Code | None:
+    """Return the side where the table or fields that name it say so, and nothing contradicts it.
+
+    PatientOrientation and file names do not decide: a turned image has the other side's.
+    """
+    if one.side_source not in (TABLE, *SIDE_FIELDS):
+        return None
+    anatomy = group_item(header, FRAME_ANATOMY, one.view.frame_number)
+    fields = [place.get(name) for name in SIDE_FIELDS for place in (header, anatomy)]
+    sides = {str(field).strip().upper()[:1] for field in fields if field}
+    sides |= {one.view.laterality, one.header.get("laterality")}
+    sides -= {None, ""}
+    return SIDES.get(sides.pop()) if len(sides) == 1 else None
+
+
+def _described(image: Dataset) -> bool:
+    """Whether the image has what the optional library of images says of each: its orientation and
+    spacing. Film and computed radiography often have not."""
+    from highdicom import sr
+
+    turned = image.get("PatientOrientation")  # of CBIS-DDSM one word, the view
+    if turned is None or isinstance(turned, str) or len(turned) != 2 or not all(turned):
+        return False
+    try:
+        sr.ImageLibrary([image])
+    except UNDESCRIBED:
+        return False
+    return True
+
+
+def _group(
+    model: Model, version: str, lesion: LesionScore, view: ViewScore, header: Dataset
+) -> Dataset:
+    """TID 1410: one lesion in one image."""
+    from highdicom import sr
+
+    asked = view.asked.view
+    many = int(header.get("NumberOfFrames") or 1) > 1
+    frames = [asked.frame_number + 1] if many else None
+    top, left, bottom, right = asked.box
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    flags = tuple(dict.fromkeys((*view.flags, *lesion.flags)))
+    notes = [note.text for note in view.notes]
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=uid("lesion", str(header.StudyInstanceUID), lesion.case_id, lesion.lesion_id),
+            identifier=f"lesion {lesion.lesion_id}"[:LONG_STRING],
+        ),
+        referenced_region=sr.ImageRegion(
+            graphic_type=sr.GraphicTypeValues.POLYLINE,
+            graphic_data=np.array(corners, np.float32),
+            source_image=sr.SourceImageForRegion(
+                str(header.SOPClassUID), str(header.SOPInstanceUID), frames
+            ),
+        ),
+        finding_type=MASS,
+        finding_sites=[sr.FindingSite(BREAST, laterality=side(view.asked, header))],
+        algorithm_id=sr.AlgorithmIdentification(
+            name=f"mtl_jax {model.about['run']['id']}",
+            version=version,
+            family=NEURAL_NETWORK,
+            parameters=[ONLY, f"bundle SHA-256 {model.sha256}", *flags, *notes],
+        ),
+        measurements=_measurements(model, lesion, view),
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(name=USE, value=RESEARCH),
+            sr.QualitativeEvaluation(name=RANGE, value=OUTSIDE if flags else WITHIN),
+        ],
+    )
+
+
+def _measurements(model: Model, lesion: LesionScore, view: ViewScore) -> list["sr.Measurement"]:
+    """The scores; a probability has the prevalence for which it holds as its property."""
+    from highdicom import sr
+
+    measurements = [
+        sr.Measurement(name=SCORE, value=_number(view.score), unit=RATIO),
+        sr.Measurement(name=LESION_SCORE, value=_number(lesion.score), unit=RATIO),
+    ]
+    if not math.isnan(lesion.probability):
+        value = _number(100 * lesion.probability)
+        measurements.append(sr.Measurement(name=PROBABILITY, value=value, unit=PERCENT))
+        prevalence = model.about["calibration"]["lesion"]["prevalence"]
+        holds_at = sr.NumContentItem(
+            name=PREVALENCE,
+            value=_number(100 * prevalence),
+            unit=PERCENT,
+            relationship_type=sr.RelationshipTypeValues.HAS_PROPERTIES,
+        )
+        measurements[-1][0].ContentSequence = sr.ContentSequence([holds_at])
+    return measurements
+
+
+def _number(value: float) -> float:
+    """Within the 16 characters of a decimal string."""
+    return float(f"{value:.9g}")

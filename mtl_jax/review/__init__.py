@@ -1,1 +1,0 @@
-"""A page on this machine to look through scored lesions. It scores nothing and changes no file."""

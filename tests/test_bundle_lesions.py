@@ -1,0 +1,191 @@
+"""The lesions that are to be scored: which rows are one lesion, what headers contradict, and the
+names that are written."""
+
+import csv
+import hashlib
+import hmac
+import json
+import sys
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+from kit.dicom import write_dicom
+from kit.untrained import make_untrained
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+import score
+
+from mtl_jax.bundle import lesions
+from mtl_jax.data import privacy
+from mtl_jax.nouns import InputError
+
+RNG = np.random.default_rng(7)
+BOX = "100;110;170;160"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    for name in "abcd":
+        np.save(folder / f"{name}.npy", RNG.integers(300, 3500, (300, 280)).astype(np.uint16))
+    (folder / "again").mkdir()
+    (folder / "again" / "a2.npy").write_bytes((folder / "a.npy").read_bytes())
+    (folder / "link.npy").symlink_to(folder / "a.npy")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_untrained(tmp_path_factory.mktemp("untrained") / "model")
+
+
+def table(path: Path, header: str, *rows: str) -> Path:
+    lines = [f"{header},box,pixel_um,bits", *(f"{row},{BOX},90,12" for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+FULL = "image_path,patient_id,lesion_id,laterality,view,truth"
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "words"),
+    [
+        (
+            "image_path,lesion_id",
+            ("a.npy,7", "b.npy,7"),
+            "nothing says that they are of one patient",
+        ),
+        ("image_path,patient_id,lesion_id", ("a.npy,,7", "b.npy,,7"), "fill in patient_id"),
+        # A patient called as the lesion of another row is.
+        ("image_path,patient_id,lesion_id", ("a.npy,7,7", "b.npy,,7"), "given in other rows"),
+        (FULL, ("a.npy,P,7,L,CC,benign", "b.npy,P,7,R,CC,benign"), "another laterality or truth"),
+        (
+            FULL,
+            ("a.npy,P,7,L,CC,malignant", "b.npy,P,7,L,MLO,benign"),
+            "another laterality or truth",
+        ),
+        (FULL, ("a.npy,P,7,L,CC,", "a.npy,P,7,L,CC,"), "listed twice"),
+        (FULL, ("a.npy,P,7,L,CC,", "link.npy,P,7,L,CC,"), "listed twice"),
+    ],
+)
+def test_rows_that_cannot_be_of_one_lesion_are_refused(
+    films: Path, tmp_path: Path, header: str, rows: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        lesions.read(table(tmp_path / "l.csv", header, *rows), [films])
+    assert words in str(refused.value) and "l.csv line 3" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_rows_that_are_of_different_lesions_or_views_stay(films: Path, tmp_path: Path) -> None:
+    def ids(header: str, *rows: str) -> list[tuple[str, str]]:
+        asked = lesions.read(table(tmp_path / "l.csv", header, *rows), [films])
+        return [(one.view.case_id, one.view.lesion_id) for one in asked]
+
+    assert len(set(ids("image_path,lesion_id", "a.npy,1", "b.npy,2", "c.npy,3"))) == 3
+    assert len(set(ids(FULL, "a.npy,P,1,L,CC,benign", "b.npy,P,1,L,MLO,benign"))) == 1
+    assert len(set(ids(FULL, "a.npy,P,1,L,CC,benign", "b.npy,Q,1,R,CC,malignant"))) == 2
+
+
+def test_all_faults_of_the_table_are_listed(films: Path, tmp_path: Path) -> None:
+    rows = ("a.npy,P,1,L,CC,", "no.npy,P,2,L,CC,", "b.npy,P,,L,CC,", "c.npy,P,3,left,CC,")
+    with pytest.raises(InputError) as refused:
+        lesions.read(table(tmp_path / "l.csv", FULL, *rows), [films])
+    said = str(refused.value)
+    assert "3 faults" in said and all(f"line {n}" in said for n in (3, 4, 5))
+
+
+def test_one_image_under_two_names_counts_once(
+    films: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = table(tmp_path / "l.csv", FULL, "a.npy,P,1,L,CC,", "a2.npy,P,1,L,MLO,")
+    command = [model, films, "--lesions", rows, "--out", tmp_path / "out", "--no-evidence"]
+    assert score.main([*map(str, command)]) == 2
+    said = capsys.readouterr().err
+    assert "l.csv line 3: the same image as in" in said and said.count("\n") == 1
+
+
+def test_headers_that_name_other_patients_are_noted(model: Path, tmp_path: Path) -> None:
+    gray = RNG.integers(300, 3500, (300, 280)).astype(np.uint16)
+    for name, patient in (("a", "X-1"), ("b", "X-2"), ("c", "X-1")):
+        tags = {"PatientID": patient, "ImagerPixelSpacing": [0.09, 0.09], "ImageLaterality": "L"}
+        write_dicom(tmp_path / f"{name}.dcm", gray + ord(name), **tags)
+    rows = ("a.dcm,P,1", "b.dcm,P,1", "a.dcm,Q,2", "c.dcm,Q,2")
+    path = tmp_path / "l.csv"
+    path.write_text(
+        "image_path,patient_id,lesion_id,box\n" + "".join(f"{row},{BOX}\n" for row in rows)
+    )
+    command = [model, tmp_path, "--lesions", path, "--out", tmp_path / "out", "--no-evidence"]
+    assert score.main([*map(str, command)]) == 0
+    first, second = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
+    words = "the headers of the lesion's images name different patients"
+    assert all(words in view["notes"] for view in first["views"])
+    assert all(words not in view["notes"] for view in second["views"])
+
+
+def pseudonym(key: Path, kind: str, said: str) -> str:
+    """By hand, as docs/collections.md states it."""
+    secret = key.read_text().strip().encode()
+    return hmac.new(secret, f"{kind}\0{said}".encode(), "sha256").hexdigest()[:12]
+
+
+def test_nothing_that_is_written_names_a_patient_or_a_file(
+    films: Path,
+    model: Path,
+    tmp_path: Path,
+    key_of_pseudonyms: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "Trillian_McMillan.npy").write_bytes((films / "b.npy").read_bytes())
+    rows = table(tmp_path / "l.csv", FULL, "Trillian_McMillan.npy,Dent,Zaphod,L,CC,benign")
+    command = [model, images, "--lesions", rows, "--no-evidence"]
+    assert score.main([*map(str, [*command, "--out", tmp_path / "out"])]) == 0
+    said = capsys.readouterr().out
+    planted = ("Trillian", "McMillan", "Dent", "Zaphod", str(films))
+    for path in (tmp_path / "out").rglob("*.*"):
+        content = path.read_bytes()
+        assert not [name for name in planted if name.encode() in content], path
+    assert not [name for name in planted if name in said]
+    (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
+    assert lesion["case_id"] == pseudonym(key_of_pseudonyms, "case", "Dent")
+    assert lesion["lesion_id"] == pseudonym(key_of_pseudonyms, "lesion", "Dent/Zaphod")
+    image = pseudonym(key_of_pseudonyms, "image", "Trillian_McMillan.npy") + ".npy"
+    assert lesion["views"][0]["image"] == image
+    # The table beside the key leads back, for its owner alone.
+    (lookup,) = (Path(line.split(": ")[-1]) for line in said.splitlines() if "stand for" in line)
+    assert lookup.parent == key_of_pseudonyms.parent and lookup.stat().st_mode & 0o077 == 0
+    with lookup.open(newline="") as file:
+        lines = [(row["kind"], row["original"]) for row in csv.DictReader(file)]
+    assert sorted(lines) == [
+        ("case", "Dent"),
+        ("image", "Trillian_McMillan.npy"),
+        ("lesion", "Dent/Zaphod"),
+    ]
+
+    assert score.main([*map(str, [*command, "--out", tmp_path / "kept", "--keep-ids"])]) == 0
+    (lesion,) = json.loads((tmp_path / "kept" / "scores.json").read_text())["lesions"]
+    assert (lesion["case_id"], lesion["lesion_id"]) == ("Dent", "Zaphod")
+    assert lesion["views"][0]["image"] == "Trillian_McMillan.npy"
+
+
+def test_two_names_with_one_pseudonym_stop_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = privacy.Pseudonyms(b"k" * 32)
+    assert names.case("A") != names.case("B") and names.case("A") == names.case("A")
+    # As if 48 bits had met twice.
+    monkeypatch.setattr(privacy.hmac, "digest", lambda *_: bytes(32))
+    same = privacy.Pseudonyms(b"k" * 32)
+    assert same.case("A") == same.lesion("A", "1") == "0" * 12 == same.case("A")
+    for ask in (lambda: same.case("B"), lambda: same.lesion("A", "2")):
+        with pytest.raises(InputError, match="both be written as 000000000000") as refused:
+            ask()
+        assert "\n" not in str(refused.value) and "another key" in str(refused.value)
+    plain = privacy.Pseudonyms(None)
+    monkeypatch.setattr(privacy.hashlib, "sha256", lambda _: hashlib.new("md5", b"the same"))
+    with pytest.raises(InputError, match="rename one of the files"):
+        for uid in ("1.2.840.1.1", "1.2.840.1.2"):
+            plain.file(PurePosixPath(f"{uid}/x.dcm"))

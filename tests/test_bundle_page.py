@@ -1,0 +1,212 @@
+"""The page of scores: it escapes, sorts, filters, shows two models and asks no address;
+and the model card, which quotes as text whatever others wrote."""
+
+import csv
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit import chromium
+from kit.untrained import make_untrained
+from markupsafe import escape
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+import score
+
+from mtl_jax.bundle import model_card
+
+HOSTILE = "</script><img src=x onerror=\"document.title='taken'\">'&"
+TRUTHS = ("malignant", "benign", "", "benign", "malignant")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return make_untrained(folder / "a", 1, "one-run"), make_untrained(
+        folder / "b", 2, "another-run"
+    )
+
+
+@pytest.fixture(scope="module")
+def scored(models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five lesions, of one of which case and lesion have hostile names, by two models."""
+    folder = tmp_path_factory.mktemp("scored")
+    (folder / "films").mkdir()
+    rng = np.random.default_rng(3)
+    rows = [("image_path", "patient_id", "lesion_id", "truth", "view", "box", "pixel_um", "bits")]
+    for i, truth in enumerate(TRUTHS):
+        for view in ("CC", "MLO")[: 1 + i % 2]:
+            gray = rng.integers(200 + 300 * i, 4000 - 300 * i, (300, 280)).astype(np.uint16)
+            np.save(folder / "films" / f"{i}{view}.npy", gray)
+            patient = HOSTILE if i == 0 else f"patient {10 - i}"
+            row = (f"{i}{view}.npy", patient, HOSTILE if i == 0 else str(i), truth, view)
+            rows.append((*row, "100;110;170;160", "90", "12"))
+    with (folder / "l.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    command = [models[0], folder / "films", "--lesions", folder / "l.csv", "--keep-ids"]
+    command += ["--compare", models[1], "--out", folder / "out"]
+    assert score.main([*map(str, command)]) == 0
+    return folder / "out"
+
+
+def test_both_models_stand_side_by_side_in_every_file(
+    scored: Path, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    said = json.loads((scored / "scores.json").read_text())
+    alone = tmp_path / "alone"
+    command = [models[1], scored.parent / "films", "--lesions", scored.parent / "l.csv"]
+    assert score.main([*map(str, [*command, "--keep-ids", "--out", alone])]) == 0
+    other = json.loads((alone / "scores.json").read_text())
+    first = [lesion["score"] for lesion in said["lesions"]]
+    second = [lesion["score"] for lesion in said["compared"]["lesions"]]
+    assert second == [lesion["score"] for lesion in other["lesions"]] and first != second
+    assert said["compared"]["model"]["run"] == "another-run"
+    with (scored / "lesions.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [float(line["score"]) for line in lines] == first
+    assert [float(line["compared_score"]) for line in lines] == second
+    views = [view for lesion in said["compared"]["lesions"] for view in lesion["views"]]
+    for view in views:
+        assert (scored / view["region"]).is_file() and (scored / view["evidence"]).is_file()
+    by_hand = [view["evidence"] for lesion in other["lesions"] for view in lesion["views"]]
+    for view, name in zip(views, by_hand, strict=True):
+        assert (scored / view["evidence"]).read_bytes() == (alone / name).read_bytes()
+    page = (scored / "scores.html").read_text()
+    for value in (*first, *second):
+        assert f">{value:.3f}<" in page
+    assert f">{first[2] - second[2]:+.3f}<" in page
+    assert page.count('src="data:image/png') == 3 * len(views)
+
+
+class Addresses(HTMLParser):
+    """All that a page would fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "action", "data", "srcset"):
+                self.found.append(value or "")
+
+
+def test_the_page_escapes_what_it_quotes_and_asks_no_address(scored: Path) -> None:
+    page = (scored / "scores.html").read_text()
+    assert HOSTILE not in page and str(escape(HOSTILE)) in page
+    parser = Addresses()
+    parser.feed(page)
+    assert all(one.startswith(("#l", "data:image/png;base64,")) for one in parser.found)
+    assert parser.tags.count("script") == 1 and parser.tags.count("img") == len(
+        [one for one in parser.found if one.startswith("data:")]
+    )
+    assert "://" not in page and "fetch" not in page and "default-src 'none'" in page
+
+
+@pytest.mark.skipif(not chromium.PROGRAM, reason="Chromium is not installed")
+def test_a_reader_sorts_and_filters_every_column(scored: Path, tmp_path: Path) -> None:
+    said = json.loads((scored / "scores.json").read_text())
+    scores = [lesion["score"] for lesion in said["lesions"]]
+    rows = "[...document.querySelectorAll('#lesions tbody tr')].filter(r => !r.hidden)"
+    shown = f"{rows}.map(r => Number(r.dataset.lesion.slice(1)) - 1)"
+    sections = "[...document.querySelectorAll('section')].filter(s => !s.hidden)"
+    below = f"{sections}.map(s => Number(s.id.slice(1)) - 1)"
+    with chromium.running(tmp_path) as browser:
+        browser.open((scored / "scores.html").as_uri())
+        assert browser.value("document.title") == "Scores of 5 lesions, research only"
+        browser.until("[...document.images].every(i => i.complete && i.naturalWidth == 256)")
+        names = browser.value("[...document.querySelectorAll('th button')].map(b => b.textContent)")
+        assert names[:7] == ["case", "lesion", "truth", "views", "score A", "score B", "difference"]
+        cells = "document.querySelectorAll('.filters td').length"
+        assert browser.value(cells) == len(names)
+
+        def sort(column: str) -> list[int]:
+            at = names.index(column)
+            browser.value(f"document.querySelectorAll('th button')[{at}].click()")
+            assert browser.value(shown) == browser.value(below)
+            return browser.value(shown)
+
+        def only(column: str, *values: str) -> list[int]:
+            at = names.index(column)
+            field = (
+                f"document.querySelectorAll('.filters td')[{at}].querySelectorAll('input, select')"
+            )
+            for i, value in enumerate(values):
+                browser.value(f"{field}[{i}].value = {json.dumps(value)}")
+                browser.value(f"{field}[{i}].dispatchEvent(new Event('input'))")
+            assert browser.value(shown) == browser.value(below)
+            return browser.value(shown)
+
+        falling = sorted(range(5), key=lambda i: -scores[i])
+        assert sort("score A") == falling and sort("score A") == falling[::-1]
+        assert sort("score A") == [0, 1, 2, 3, 4]
+        # Numbers within names count as numbers, and what is unknown comes last either way.
+        assert sort("case")[-4:] == [4, 3, 2, 1]
+        browser.value("document.querySelectorAll('th button')[0].click()")
+        browser.value("document.querySelectorAll('th button')[0].click()")
+        assert only("truth", "benign") == [1, 3]
+        assert only("truth", "") == [0, 1, 2, 3, 4]
+        assert only("views", "mlo") == [1, 3]
+        browser.value("document.getElementById('clear').click()")
+        middle = sorted(scores)[2]
+        high = [i for i in range(5) if scores[i] >= middle]
+        assert only("score A", str(middle)) == high
+        assert only("case", "PATIENT") == [i for i in high if i > 0]
+        assert browser.value("document.getElementById('shown').textContent").startswith(
+            f"{len([i for i in high if i > 0])} of 5 lesions"
+        )
+        browser.value("document.getElementById('clear').click()")
+        for name in names:  # a filter of each column that no lesion passes
+            number = names.index(name) > 3
+            assert only(name, "1e9" if number else "zzz") == [] or name == "truth", name
+            browser.value("document.getElementById('clear').click()")
+        assert browser.value("document.title") == "Scores of 5 lesions, research only"
+
+
+def plain(markdown: str) -> str:
+    """What a reader of the Markdown sees: escapes and entities undone."""
+    found = re.sub(r"\\([\\`*_{}\[\]|~$^#.)+=-])", r"\1", markdown)
+    for name, char in (
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&#58;", ":"),
+        ("&#64;", "@"),
+        ("&#46;", "."),
+    ):
+        found = found.replace(name, char)
+    return found.replace("&amp;", "&")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "[a link](javascript:alert)",
+        "![a picture](data:image/png;base64,AA)",
+        "a | b | c",
+        "*bold* _slanted_ `code` ~~gone~~ $x^2$ \\ end",
+        "# heading",
+        "- item",
+        "1. item",
+        "https://elsewhere.example and www.elsewhere.example, a@elsewhere.example",
+        "&amp; &lt;b&gt;",
+        "_<b>$dm",
+    ],
+)
+def test_what_the_card_quotes_is_text(text: str) -> None:
+    quoted = model_card.quoted(text)
+    assert plain(quoted) == text
+    assert "<" not in quoted and "://" not in quoted and "www." not in quoted
+    unescaped = re.sub(r"\\.", "", quoted)
+    assert not set(unescaped) & set("|*_`[]$")
+    assert not re.match(r"(#|-|\+|\d+\.) ", quoted)
+    assert model_card.quoted(0.5) == 0.5
+    assert model_card.quoted("two\nlines\u202e\u2028end") == "two lines  end"
