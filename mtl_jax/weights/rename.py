@@ -25,6 +25,9 @@ FIRST_PARTS = {
     for scheme in SCHEMES
     for name in (*scheme.layers.values(), *scheme.norms.values(), *scheme.dropped)
 }
+AVERAGES = "n_averaged"  # the counter of PyTorch's AveragedModel
+# Parts of batch normalization by the names of PyTorch, Keras and others.
+STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance", "gamma", "beta")
 MOST_UNEXPECTED = 12  # of these a file can hold any number; the rest are counted
 
 
@@ -40,7 +43,7 @@ def rename(
     named, problems = _plain_names(arrays)
     scheme = _choose_scheme(named, path)
     known = {key: layer for layer in scheme.layers for key in _source_keys(scheme, layer).values()}
-    problems += _unexpected(sorted(set(named) - set(known) - _left_aside(scheme)))
+    problems += _unexpected(sorted(set(named) - set(known) - _left_aside(scheme)), scheme)
     present = {known[key] for key in named if key in known}
     wanted, notes = _wanted(scheme, present, named, keep_fc)
 
@@ -96,6 +99,9 @@ def _wanted(
     elif connected or others:
         listed = ", ".join((*connected, *others))
         notes.append(f"{listed} dropped: fully connected layers start at random")
+    counters = sorted(_counters(scheme) & set(named))
+    if counters:
+        notes.append(f"{len(counters)} counters of training left out ({counters[0]})")
     if scheme.norms:
         notes.append("batch normalization folded into the convolutions at its running statistics")
     return wanted, notes
@@ -144,10 +150,15 @@ def _source_keys(scheme: Scheme, layer: str) -> dict[str, str]:
     return keys
 
 
+def _counters(scheme: Scheme) -> set[str]:
+    """Counters of training steps and averages, which no output depends on."""
+    return {AVERAGES} | {f"{name}.num_batches_tracked" for name in scheme.norms.values()}
+
+
 def _left_aside(scheme: Scheme) -> set[str]:
     """Names of the source that are known and not needed."""
-    counters = {f"{name}.num_batches_tracked" for name in scheme.norms.values()}
-    return counters | {f"{name}.{leaf}" for name in scheme.dropped for leaf in ("weight", "bias")}
+    dropped = {f"{name}.{leaf}" for name in scheme.dropped for leaf in ("weight", "bias")}
+    return _counters(scheme) | dropped
 
 
 def _source_shape(scheme: Scheme, layer: str, leaf: str) -> tuple[int, ...]:
@@ -183,10 +194,14 @@ def _fault(value: np.ndarray, expected: tuple[int, ...], leaf: str) -> str:
     return ""
 
 
-def _unexpected(keys: list[str]) -> list[str]:
+def _unexpected(keys: list[str], scheme: Scheme) -> list[str]:
     problems = [f"unexpected {_shown(key)}" for key in keys[:MOST_UNEXPECTED]]
     if len(keys) > MOST_UNEXPECTED:
         problems.append(f"{len(keys) - MOST_UNEXPECTED} more unexpected names")
+    if not scheme.norms and any(key.split(".")[-1] in STATISTICS for key in keys):
+        problems.append(
+            f"the file holds batch normalization, which {scheme.trunk} has not under these names"
+        )
     return problems
 
 

@@ -36,7 +36,10 @@ def read_pickle(stream: BytesIO | mmap) -> tuple[Any, dict[str, Storage]]:
     """The object at the stream's position and, by key, all storages that it mentions."""
     storages: dict[str, Storage] = {}
     vocabulary = Vocabulary(
-        BUILDERS, _is_storage, opaque=PASSED_OVER.__contains__, persistent=partial(_storage, storages)
+        BUILDERS,
+        _is_storage,
+        opaque=PASSED_OVER.__contains__,
+        persistent=partial(_storage, storages),
     )
     return read_plain(stream, vocabulary), storages
 
