@@ -4,8 +4,9 @@
     python tools/convert_weights.py --download [--output checkpoints/NAME]
 
 INPUT is a file of PyTorch, safetensors, NumPy (.npz) or cuda-convnet2, told by its content; no code
-in it is ever run. The names in it tell the network. `--download` fetches torchvision's AlexNet. Without --output the folder is checkpoints/TRUNK_imagenet, such as
-checkpoints/alexnet_imagenet, which `--config.weights=imagenet` takes.
+in it is ever run. The names in it tell the network. `--download` fetches torchvision's AlexNet.
+Without --output the folder is checkpoints/TRUNK_imagenet, such as checkpoints/alexnet_imagenet,
+which `--config.weights=imagenet` takes.
 """
 
 import argparse

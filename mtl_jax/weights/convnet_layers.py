@@ -77,16 +77,17 @@ def _parts(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
             if key not in named:
                 raise Differs(f"{shown(layer['name'])} has an input that is not in the file")
             followers.setdefault(key, []).append(layer)
-    first = named.get(NAMES[0])
+    if NAMES[0] not in named:
+        raise Differs(_other_convolutions(layers))
+    layer, current = named[NAMES[0]], ""
     sources = [
-        layer["type"]
-        for layer in layers
-        if any(behind is first for behind in followers.get(layer["name"], ()))
+        other["type"]
+        for other in layers
+        if any(behind is layer for behind in followers.get(other["name"], ()))
     ]
-    if first is None or sources != ["data"]:
+    if sources != ["data"]:
         raise Differs(f"{NAMES[0]} does not take the images as they are")
     parts: dict[str, list[Layer]] = {}
-    layer, current = first, ""
     for _ in layers:  # a file can connect them in a circle
         if layer["type"] == "fc":
             break
@@ -105,11 +106,15 @@ def _parts(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
     if tuple(parts) != NAMES or any(
         layer["type"] == "conv" and layer["name"] not in parts for layer in layers
     ):
-        convolutions = [shown(each["name"]) for each in layers if each["type"] == "conv"]
-        raise Differs(f"its convolutions are {', '.join(convolutions)}, expected conv1 to conv5")
+        raise Differs(_other_convolutions(layers))
     for name, part in parts.items():
         _check_part(name, part)
     return parts
+
+
+def _other_convolutions(layers: Sequence[Layer]) -> str:
+    names = [shown(layer["name"]) for layer in layers if layer["type"] == "conv"]
+    return f"its convolutions are {', '.join(names[:9]) or 'none'}, expected conv1 to conv5"
 
 
 def _unconnected(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
@@ -117,9 +122,7 @@ def _unconnected(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
     convolutions = {layer["name"]: layer for layer in layers if layer["type"] == "conv"}
     norms = [layer for layer in layers if layer["type"] in ("cmrnorm", "rnorm", "cnorm")]
     if set(convolutions) != set(NAMES):
-        raise Differs(
-            f"its convolutions are {', '.join(map(shown, convolutions))}, expected conv1 to conv5"
-        )
+        raise Differs(_other_convolutions(layers))
     if [layer["type"] for layer in norms] != ["cmrnorm", "cmrnorm"]:
         raise Differs(
             f"{len(norms)} layers of local response normalization; the network here has two across "

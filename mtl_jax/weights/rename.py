@@ -28,7 +28,7 @@ FIRST_PARTS = {
 AVERAGES = "n_averaged"  # the counter of PyTorch's AveragedModel
 # Parts of batch normalization by the names of PyTorch, Keras and others.
 STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance", "gamma", "beta")
-MOST_UNEXPECTED = 12  # of these a file can hold any number; the rest are counted
+MOST_PROBLEMS = 16
 
 
 def rename(
@@ -69,7 +69,7 @@ def rename(
     if problems:
         raise InputError(
             f"{path}: does not fit the table of {scheme.name} names of {scheme.trunk}: "
-            f"{'; '.join(problems)} (give weights of {scheme.trunk} as torchvision has them)"
+            f"{_joined(problems)} (give weights of {scheme.trunk} as torchvision has them)"
         )
     return nested.nested(leaves), scheme, tuple(notes)
 
@@ -101,7 +101,8 @@ def _wanted(
         notes.append(f"{listed} dropped: fully connected layers start at random")
     counters = sorted(_counters(scheme) & set(named))
     if counters:
-        notes.append(f"{len(counters)} counters of training left out ({counters[0]})")
+        more = f" and {len(counters) - 1} more" if len(counters) > 1 else ""
+        notes.append(f"counters of training left out: {counters[0]}{more}")
     if scheme.norms:
         notes.append("batch normalization folded into the convolutions at its running statistics")
     return wanted, notes
@@ -126,12 +127,18 @@ def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
 
 
 def _choose_scheme(named: dict[str, np.ndarray], path: Path) -> Scheme:
-    def hits(scheme: Scheme) -> int:
-        keys = {key for layer in scheme.layers for key in _source_keys(scheme, layer).values()}
-        return len(keys & set(named))
+    def hits(scheme: Scheme) -> tuple[int, int]:
+        """Arrays whose shapes are those of the scheme, then arrays of its names."""
+        keys = {
+            key: _source_shape(scheme, layer, leaf)
+            for layer in scheme.layers
+            for leaf, key in _source_keys(scheme, layer).items()
+        }
+        same = [key for key in keys.keys() & named.keys() if named[key].shape == keys[key]]
+        return len(same), len(keys.keys() & named.keys())
 
     best = max(SCHEMES, key=hits)
-    if not hits(best):
+    if not any(hits(best)):
         first = ", ".join(_shown(key) for key in sorted(named)[:3]) or "no arrays at all"
         raise InputError(
             f"{path}: none of its names is known (it holds {first}); expected features.0.weight "
@@ -195,14 +202,17 @@ def _fault(value: np.ndarray, expected: tuple[int, ...], leaf: str) -> str:
 
 
 def _unexpected(keys: list[str], scheme: Scheme) -> list[str]:
-    problems = [f"unexpected {_shown(key)}" for key in keys[:MOST_UNEXPECTED]]
-    if len(keys) > MOST_UNEXPECTED:
-        problems.append(f"{len(keys) - MOST_UNEXPECTED} more unexpected names")
+    problems = [f"unexpected {_shown(key)}" for key in keys]
     if not scheme.norms and any(key.split(".")[-1] in STATISTICS for key in keys):
-        problems.append(
-            f"the file holds batch normalization, which {scheme.trunk} has not under these names"
-        )
+        hint = f"holds batch normalization, which {scheme.trunk} has not under these names"
+        problems.insert(0, hint)
     return problems
+
+
+def _joined(problems: list[str]) -> str:
+    """The first problems, of which a file can have any number; the rest are counted."""
+    more = [f"{len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+    return "; ".join(problems[:MOST_PROBLEMS] + more)
 
 
 def _shown(key: str) -> str:

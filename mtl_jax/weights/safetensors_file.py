@@ -15,5 +15,6 @@ def read_safetensors(path: Path) -> Source:
         return Source(load_file(path))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: damaged .safetensors file, or of a type that NumPy lacks, such as bfloat16; get it again, or save it as float32"
+            f"{path}: damaged .safetensors file, or of a type that NumPy lacks; get it again, or "
+            "save it as float32"
         ) from error
