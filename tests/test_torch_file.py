@@ -233,7 +233,7 @@ def test_state_dicts_under_the_names_that_training_scripts_use(
     [
         ({"model": ONE, "state_dict": OTHER}, "several state dicts (state_dict, model)"),
         ({"teacher": ONE, "student": OTHER}, "several state dicts (teacher, student)"),
-        ({"net": {"generator": ONE, "critic": OTHER}, "y": OTHER["x"]}, "no state dict"),
+        ({"net": {"generator": ONE, "critic": OTHER}, "y": OTHER["x"]}, "(generator, critic)"),
         ({"a.weight": ONE["x"], "ema": OTHER}, "layers beside the state dict 'ema'"),
         ({"model": {**ONE, "a.scale": 0.5}, "y": OTHER["x"]}, "holds a.scale, which is no tensor"),
     ],

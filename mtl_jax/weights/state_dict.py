@@ -51,12 +51,14 @@ def _choose(content: Any, levels: int) -> tuple[dict[str, Tensor], tuple[str, ..
 
 
 def _has_tensors(value: Any, levels: int) -> bool:
-    """Whether `value` is a dict of named tensors, or one that holds a state dict under a known
-    key."""
+    """Whether `value` is a dict with a named tensor in it, or in a named dict in it. (An optimizer
+    numbers its tensors.)"""
     if not isinstance(value, dict) or not levels:
         return False
-    named = [v for k, v in value.items() if isinstance(k, str) and isinstance(v, Tensor)]
-    return bool(named) or any(_has_tensors(value.get(key), levels - 1) for key in KEYS)
+    named = [item for name, item in value.items() if isinstance(name, str)]
+    return any(isinstance(i, Tensor) for i in named) or any(
+        _has_tensors(item, levels - 1) for item in named
+    )
 
 
 def shown(name: Any) -> str:
