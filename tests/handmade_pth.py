@@ -43,6 +43,8 @@ def opcodes(value: object) -> bytes:
         case int():
             size = max(1, (value.bit_length() + 8) // 8)
             return b"\x8a" + bytes([size]) + value.to_bytes(size, "little", signed=True)
+        case float():
+            return b"G" + struct.pack(">d", value)
         case str():
             return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
         case tuple():

@@ -10,6 +10,7 @@ from mtl_jax import weights
 from mtl_jax.analysis import deconvolution, gradients
 from mtl_jax.analysis.chain import chain
 from mtl_jax.models import alexnet
+from mtl_jax.models.response_norm import Lrn, Normalization
 from mtl_jax.nouns import Params
 
 SIZE = (128, 128)
@@ -50,8 +51,11 @@ def test_back_through_c1_is_scipys_transposed_convolution(params: Params) -> Non
     np.testing.assert_allclose(ours[:129, :129], theirs[2:130, 2:130], atol=1e-4)
 
 
-@pytest.mark.parametrize("lrn", [False, True])
-def test_the_way_forward_is_the_networks_own(params: Params, lrn: bool) -> None:
+STRONG = (Normalization(3, 0.2, 0.6, 1.0, True, 1), Normalization(7, 0.1, 1.1, 1.5))
+
+
+@pytest.mark.parametrize("lrn", [False, True, STRONG])
+def test_the_way_forward_is_the_networks_own(params: Params, lrn: Lrn) -> None:
     image = np.random.default_rng(1).standard_normal((*SIZE, 3)).astype(np.float32)
     passed = deconvolution.forward(params, jnp.asarray(image), chain(alexnet.AlexNet(lrn=lrn)))
     for layer, switches in passed.switches.items():

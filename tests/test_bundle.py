@@ -25,7 +25,8 @@ from mtl_jax.bundle import model_card, onnx_graph, portable
 from mtl_jax.bundle.make import make
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read import read_image
-from mtl_jax.models import alexnet
+from mtl_jax.models import alexnet, response_norm
+from mtl_jax.models.response_norm import Normalization
 from mtl_jax.nouns import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -297,17 +298,21 @@ def test_percentiles_and_neighbours_by_hand(model: bundle.Model) -> None:
     assert (first.lesion_id, first.case_id, first.distance) == (r.lesion_id[3], r.case_id[3], 0)
 
 
+# As weights of another origin could have it: each number would be seen, were it another.
+STRONG = (Normalization(3, 0.2, 0.6, 1.0, True, 0), Normalization(7, 0.1, 1.1, 1.5))
+
+
 @pytest.fixture(scope="module")
 def opinionated(model: bundle.Model) -> bundle.Model:
     """The same model with random weights, two heads and scores that spread over [0, 1]."""
     about = json.loads(json.dumps(model.about))
-    about["network"] = {"outputs": 4, "lrn": True}
+    about["network"] = {"outputs": 4, "lrn": response_norm.as_json(STRONG)}
     about["run"]["tasks"] = ["sfm", "dm"]
     about["run"]["input_mean"]["dm"], about["run"]["input_std"]["dm"] = 40.0, 900.0
-    params = alexnet.init(alexnet.AlexNet(4, lrn=True), jax.random.key(5))
+    params = alexnet.init(alexnet.AlexNet(4, lrn=STRONG), jax.random.key(5))
     gray = (regions(8) - 40.0) / 900.0
     image = np.repeat(gray[..., None], 3, axis=-1).astype(np.float32)
-    logits = np.asarray(alexnet.forward(params, image, lrn=True))
+    logits = np.asarray(alexnet.forward(params, image, lrn=STRONG))
     params["F5"] = {
         "kernel": 2 * params["F5"]["kernel"] / logits.std(0),
         "bias": -2 * logits.mean(0) / logits.std(0),
@@ -319,6 +324,26 @@ def regions(count: int) -> np.ndarray:
     rng = np.random.default_rng(1)
     scale = rng.uniform(200, 3000, (count, 1, 1))
     return (scale * rng.standard_normal((count, 128, 128))).astype(np.int16)
+
+
+def test_bundles_of_earlier_versions_keep_the_normalization_they_were_trained_with(
+    opinionated: bundle.Model,
+) -> None:
+    """'lrn': true stood for 1e-4 times the sum of squares, behind the rectifier."""
+    about = {**opinionated.about, "network": {"outputs": 4, "lrn": True}}
+    network = bundle.Model(about, opinionated.params, opinionated.reference).network
+    x = 9 * np.random.default_rng(0).standard_normal((1, 31, 31, 64)).astype(np.float32)
+    kernel, bias = np.zeros((5, 5, 64, 192), np.float32), np.zeros(192, np.float32)
+    kernel[2, 2, range(64), range(64)] = 1  # the input again, in the first 64 maps
+    params = {"C2": {"kernel": kernel, "bias": bias}}
+    found = network.apply({"params": params}, x, "C2", "C2")[0, 0, 0, :64]
+    kept = np.maximum(np.pad(np.float64(x[0, :3, :3]), ((0, 0), (0, 0), (2, 2))), 0)
+    total = sum(kept[..., k : k + 64] ** 2 for k in range(5))
+    expected = (kept[..., 2:-2] / (2 + 1e-4 * total) ** 0.75).max((0, 1))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    damaged = {**opinionated.about, "network": {"outputs": 4, "lrn": {"C1": {}}}}
+    with pytest.raises(ValueError, match="normalization"):
+        _ = bundle.Model(damaged, opinionated.params, opinionated.reference).network
 
 
 def test_stablehlo_agrees_for_any_batch(opinionated: bundle.Model) -> None:

@@ -1,5 +1,7 @@
 """AlexNet against Table 3 and against convolutions by SciPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 from scipy.signal import correlate2d
 
 from mtl_jax.imaging import read, roi
-from mtl_jax.models import alexnet
+from mtl_jax.models import alexnet, response_norm
 from mtl_jax.models.max_pool import max_pool
+from mtl_jax.models.response_norm import Normalization
 from mtl_jax.nouns import InputError
 
 GEOMETRY = {"C1": (4, 2, True), "C2": (1, 2, True), "C3": (1, 1, False)}
@@ -85,19 +88,72 @@ def test_applying_in_two_parts_is_applying_at_once(params: dict) -> None:
         np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
 
 
-def test_local_response_normalization_by_hand() -> None:
-    x = np.random.default_rng(0).normal(size=(1, 2, 2, 7)).astype(np.float32)
-    expected = np.empty_like(x)
-    for k in range(7):
-        near = (x[..., max(k - 2, 0) : k + 3] ** 2).sum(-1)
-        expected[..., k] = x[..., k] / (2 + 1e-4 * near) ** 0.75
-    np.testing.assert_allclose(alexnet.local_response_normalization(x), expected, rtol=1e-6)
+SETTINGS = (
+    Normalization(),
+    Normalization(size=3, scale=0.04, power=0.5, offset=1.0),
+    Normalization(size=7, scale=0.3, power=1.2, offset=0.7),
+)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_local_response_normalization_by_hand(settings: Normalization) -> None:
+    x = np.random.default_rng(0).normal(size=(1, 2, 2, 9)).astype(np.float32)
+    reach, expected = settings.size // 2, np.empty(x.shape)
+    for k in range(9):
+        near = (np.float64(x[..., max(k - reach, 0) : k + reach + 1]) ** 2).sum(-1)
+        divisor = (settings.offset + settings.scale * near) ** settings.power
+        expected[..., k] = x[..., k] / divisor
+    found = response_norm.local_response_normalization(x, settings)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_local_response_normalization_and_its_gradient_against_pytorch(
+    settings: Normalization,
+) -> None:
+    """PyTorch divides its alpha by the number of maps, as cuda-convnet2's definitions do."""
+    torch = pytest.importorskip("torch")
+    alpha = settings.scale * settings.size
+    norm = torch.nn.LocalResponseNorm(settings.size, alpha, settings.power, settings.offset)
+    x = 3 * np.random.default_rng(1).normal(size=(2, 3, 4, 11)).astype(np.float32)
+    theirs_in = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
+    theirs = norm(theirs_in)
+    apply = functools.partial(response_norm.local_response_normalization, settings=settings)
+    ours, backward = jax.vjp(apply, jnp.asarray(x))
+    np.testing.assert_allclose(ours, theirs.detach().numpy().transpose(0, 2, 3, 1), rtol=1e-5)
+    gradient = np.random.default_rng(2).normal(size=ours.shape).astype(np.float32)
+    theirs.backward(torch.tensor(gradient.transpose(0, 3, 1, 2).copy()))
+    expected = theirs_in.grad.numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(backward(jnp.asarray(gradient))[0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_half_precision_is_normalized_in_single_precision() -> None:
+    """Rounded once, at the end: within half a step of bfloat16's 8 bits of the exact value."""
+    settings = Normalization(size=9, scale=0.02, power=0.75, offset=1.0)
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(1, 9, 9, 32)), jnp.bfloat16)
+    found = response_norm.local_response_normalization(x, settings)
+    assert found.dtype == jnp.bfloat16
+    wide = np.pad(np.float64(x), ((0, 0), (0, 0), (0, 0), (4, 4)))
+    total = sum(wide[..., k : k + 32] ** 2 for k in range(9))
+    exact = np.float64(x) / (1 + 0.02 * total) ** 0.75
+    np.testing.assert_allclose(np.float64(found), exact, rtol=2.0**-8 * 1.001)
 
 
 def test_lrn_changes_the_network_only_where_asked(params: dict) -> None:
     x = jax.random.normal(jax.random.key(0), (1, 128, 128, 3))
     with_lrn = alexnet.forward(params, x, last="C1", lrn=True)
     assert not np.allclose(with_lrn, alexnet.forward(params, x, last="C1"))
+    plain = Normalization(scale=0.0, power=1.0, offset=1.0)  # divides by 1
+    same = alexnet.forward(params, x, last="C2", lrn=(plain, plain))
+    np.testing.assert_array_equal(same, alexnet.forward(params, x, last="C2"))
+
+
+def test_true_is_the_papers_normalization() -> None:
+    """cuda-convnet2's layers-imagenet-1gpu: scale 1e-4 over 5 maps, pow 0.75, minDiv 2."""
+    for layer, settings in response_norm.by_layer(True).items():
+        assert settings[:4] == (5, pytest.approx(1e-4 / 5), 0.75, 2.0)
+        assert settings.before_rectifier == (layer == "C1")
+    assert alexnet.padding("C1", True) == (0, 3) and alexnet.padding("C1", False) == (2, 2)
 
 
 def test_unknown_layer_lists_the_valid_ones() -> None:

@@ -1,5 +1,6 @@
 """The reader of torch files: against PyTorch, against handmade files, against hostile ones."""
 
+import argparse
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ SIX = np.arange(6, dtype="<f4").tobytes()
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    return READERS[file_format(path)](path)
+    return READERS[file_format(path)](path).arrays
 
 
 def one_line(call: Callable[[], object]) -> str:
@@ -181,14 +182,102 @@ def test_any_damage_is_read_or_refused_in_one_line(
     damage()
 
 
-@pytest.mark.parametrize("state", [[1, 2], {"x": 3}, {3: made.Claim("0", 6, (6,), (1,))}, 7])
+@pytest.mark.parametrize(
+    "state",
+    [[1, 2], {"x": 3}, {3: made.Claim("0", 6, (6,), (1,))}, 7, {"epoch": 3, "optimizer": {"a": 1}}],
+)
 def test_what_is_no_state_dict(state: object, tmp_path: Path) -> None:
     path = written(tmp_path, made.zip_file(state, {"0": SIX}))
-    assert "damaged torch file" in one_line(lambda: read(path))
+    assert "holds no state dict" in one_line(lambda: read(path))
+
+
+OTHER = {"x": made.Claim("1", 6, (2, 3), (3, 1))}
+
+
+def checkpoint(state: dict, form: str, tmp_path: Path) -> Path:
+    return written(
+        tmp_path,
+        made.zip_file(state, {"0": SIX, "1": SIX[::-1]})
+        if form == "zip"
+        else made.legacy_file(state, {"0": (6, SIX), "1": (6, SIX[::-1])}),
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("state", "notes"),
+    [
+        ({"model": ONE, "optimizer": {"state": {"0": OTHER}}}, "'model'; left out beside it: opt"),
+        ({"epoch": 7, "model_state_dict": ONE, "y": OTHER["x"]}, "beside it: epoch, y"),
+        ({"net": ONE, "ema": OTHER}, "'net'; left out beside it: ema"),
+        ({"state_dict": ONE, "state_dict_ema": OTHER}, "left out beside it: state_dict_ema"),
+        ({"model": {"state_dict": ONE, "epoch": 1}, "y": OTHER["x"]}, "'model'"),
+        ({"backbone": ONE, "config": {"depth": 18}, "y": OTHER["x"]}, "'backbone'"),
+        ({"model": {"depth": 18}, "state_dict": ONE, "y": OTHER["x"]}, "'state_dict'"),
+        ({"state_dict": ONE, "model": ONE, "y": OTHER["x"]}, "'state_dict'"),
+        ({**ONE, "epoch": 3, "y": OTHER["x"]}, "left out, no tensors: epoch"),
+    ],
+)
+def test_state_dicts_under_the_names_that_training_scripts_use(
+    form: str, state: dict, notes: str, tmp_path: Path
+) -> None:
+    path = checkpoint(state, form, tmp_path)
+    source = READERS[file_format(path)](path)
+    assert source.arrays["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert set(source.arrays) <= {"x", "y"} and notes in "; ".join(source.left_out)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ({"model": ONE, "state_dict": OTHER}, "several state dicts (state_dict, model)"),
+        ({"teacher": ONE, "student": OTHER}, "several state dicts (teacher, student)"),
+        ({"net": {"generator": ONE, "critic": OTHER}, "y": OTHER["x"]}, "(generator, critic)"),
+        ({"a.weight": ONE["x"], "ema": OTHER}, "layers beside the state dict 'ema'"),
+        ({"model": {**ONE, "a.scale": 0.5}, "y": OTHER["x"]}, "holds a.scale, which is no tensor"),
+    ],
+)
+def test_checkpoints_that_do_not_say_which_part_is_the_network(
+    form: str, state: dict, says: str, tmp_path: Path
+) -> None:
+    path = checkpoint(state, form, tmp_path)
+    message = one_line(lambda: read(path))
+    assert says in message and "save only the network's" in message and "damaged" not in message
 
 
 class TestAgainstTorch:
     """Files that PyTorch itself wrote."""
+
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("key", ["model", "model_state_dict", "net", "state_dict"])
+    def test_checkpoints_with_all_that_scripts_keep(
+        self, form: str, key: str, tmp_path: Path
+    ) -> None:
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 2))
+        optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5])
+        net[0](torch.randn(1, 3, 5, 5)).sum().backward()
+        optimizer.step()
+        content = {
+            key: net.state_dict(),
+            "ema": {name: value + 1 for name, value in net.state_dict().items()},
+            "optimizer": optimizer.state_dict(),
+            "lr_scheduler": schedule.state_dict(),
+            "args": argparse.Namespace(lr=0.1, path=None),
+            "best": np.float64(0.7),
+            "loss": torch.tensor(0.3),
+        }
+        path = tmp_path / "net.pth"
+        torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
+        source = READERS[file_format(path)](path)
+        assert source.left_out == (
+            f"taken from the checkpoint's {key!r}; left out beside it: ema, optimizer, "
+            "lr_scheduler, args, best, loss",
+        )
+        for name, tensor in net.state_dict().items():
+            np.testing.assert_array_equal(source.arrays[name], tensor.numpy())
 
     @pytest.mark.parametrize("form", FORMS)
     def test_tensors_of_all_kinds(self, form: str, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """Files of AlexNet's convolutions as other software writes them, for the tests of conversion."""
 
-import io
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,24 @@ SHAPES = {  # (row, column, in, out)
 }
 STRIDE_PAD_POOL = {"C1": (4, 2, True), "C2": (1, 2, True), "C3": (1, 1, False)}
 STRIDE_PAD_POOL |= {"C4": (1, 1, False), "C5": (1, 1, True)}
+# layers-imagenet-1gpu.cfg of cuda-convnet2: name, type, inputs, neuron, other options. Its
+# software stores padding negative, and scale 1e-4 divided by size.
+NORM = {"size": 5, "scale": 2e-5, "pow": 0.75, "minDiv": 2.0, "blocked": False}
+POOL = {"pool": "max", "sizeX": 3, "stride": 2, "start": 0}
+ONE_GPU = (
+    ("conv1", "conv", "data", "", {"stride": [4], "padding": [0]}),
+    ("rnorm1", "cmrnorm", "conv1", "", NORM),
+    ("pool1", "pool", "rnorm1", "relu", POOL),
+    ("conv2", "conv", "pool1_neuron", "relu", {"stride": [1], "padding": [-2]}),
+    ("rnorm2", "cmrnorm", "conv2_neuron", "", NORM),
+    ("pool2", "pool", "rnorm2", "", POOL),
+    ("conv3", "conv", "pool2", "relu", {"stride": [1], "padding": [-1]}),
+    ("conv4", "conv", "conv3_neuron", "relu", {"stride": [1], "padding": [-1]}),
+    ("conv5", "conv", "conv4_neuron", "", {"stride": [1], "padding": [-1]}),
+    ("pool3", "pool", "conv5", "relu", POOL),
+    ("fc4096a", "fc", "pool3_neuron", "relu", {}),
+    ("fc1000", "fc", "fc4096a_neuron", "", {}),
+)
 Layers = dict[str, dict[str, np.ndarray]]
 
 
@@ -32,65 +48,39 @@ def layers() -> Layers:
     }
 
 
-def onnx_model(of: Layers, groups: int = 1, check: bool = True) -> Any:
-    """A graph with names that say nothing; `groups` in the second convolution."""
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    nodes, tensors, flow = [], [], "image"
-    for number, (name, layer) in enumerate(of.items()):
-        stride, pad, pool = STRIDE_PAD_POOL[name]
-        kernel = layer["kernel"].transpose(3, 2, 0, 1)
-        tensors.append(numpy_helper.from_array(np.ascontiguousarray(kernel), f"t{2 * number}"))
-        tensors.append(numpy_helper.from_array(layer["bias"], f"t{2 * number + 1}"))
-        extra = {"group": groups} if number == 1 else {}
-        conv = helper.make_node(
-            "Conv",
-            [flow, f"t{2 * number}", f"t{2 * number + 1}"],
-            [f"c{number}"],
-            strides=[stride] * 2,
-            pads=[pad] * 4,
-            **extra,
-        )
-        nodes += [conv, helper.make_node("Relu", [f"c{number}"], [f"r{number}"])]
-        flow = f"r{number}"
-        if pool:
-            shape = {"kernel_shape": [3, 3], "strides": [2, 2]}
-            nodes.append(helper.make_node("MaxPool", [flow], [f"p{number}"], **shape))
-            flow = f"p{number}"
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 64, 64])
-    out = helper.make_tensor_value_info(flow, TensorProto.FLOAT, [1, 256, 1, 1])
-    graph = helper.make_graph(nodes, "alexnet", [image], [out], tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    if check:
-        checker.check_model(model)
-    return model
+def convnet_layers(of: Layers) -> dict[str, dict[str, Any]]:
+    """What cuda-convnet2 holds of its one-GPU network: a neuron is a layer of its own."""
+    listed: dict[str, dict[str, Any]] = {"data": {"type": "data", "name": "data"}}
+    for name, kind, source, neuron, options in ONE_GPU:
+        layer = {"type": kind, "name": name, "inputs": [source], "neuron": neuron, **options}
+        listed[name] = layer
+        if kind == "conv":
+            layer |= _convolution(of[f"C{name[-1]}"])
+        if neuron:
+            own = {"type": neuron, "params": {}}
+            after = {"type": "neuron", "name": f"{name}_neuron", "inputs": [name], "neuron": own}
+            listed[f"{name}_neuron"] = after
+    return listed
 
 
-def caffe(of: Layers) -> bytes:
-    """As np.save writes a dictionary of layers: [kernel, bias] each."""
-    named = {f"conv{n[1]}": [layer["kernel"], layer["bias"]] for n, layer in of.items()}
-    out = io.BytesIO()
-    np.save(out, np.array(named, dtype=object), allow_pickle=True)
-    return out.getvalue()
+def _convolution(layer: dict[str, np.ndarray]) -> dict[str, Any]:
+    rows, _, channels, filters = layer["kernel"].shape
+    return {
+        "groups": [1],
+        "channels": [channels],
+        "filterSize": [rows],
+        "sharedBiases": True,
+        "weights": [layer["kernel"].transpose(2, 0, 1, 3).reshape(-1, filters)],
+        "biases": layer["bias"].reshape(-1, 1),
+    }
 
 
-def convnet(of: Layers, rnorm: int = 2, groups: int = 1, extra: bytes = b"") -> bytes:
+def convnet(of: Layers, extra: bytes = b"") -> bytes:
     """As Python 2 pickles a checkpoint of cuda-convnet2: layers, and options as objects."""
-    listed: dict[str, Any] = {"data": {"type": "data", "name": "data"}}
-    for name, layer in of.items():
-        rows, _, channels, filters = layer["kernel"].shape
-        own = f"conv{name[1]}"
-        listed[own] = {
-            "type": "conv",
-            "name": own,
-            "groups": [groups],
-            "channels": [channels],
-            "filterSize": [rows],
-            "weights": [layer["kernel"].transpose(2, 0, 1, 3).reshape(-1, filters)],
-            "biases": layer["bias"].reshape(-1, 1),
-        }
-    for i in range(rnorm):
-        listed[f"rnorm{i + 1}"] = {"type": "cmrnorm", "name": f"rnorm{i + 1}"}
+    return convnet_file(convnet_layers(of), extra)
+
+
+def convnet_file(listed: dict[str, dict[str, Any]] | list[Any], extra: bytes = b"") -> bytes:
     state = python2({"model_state": {"epoch": 90, "layers": listed, "train_outputs": []}})
     options = b"(coptions\nOptionsParser\no}" + text("x") + b"Nsb"  # of an old-style class
     return b"\x80\x02" + state + text("op") + (extra or options) + b"s."
@@ -105,8 +95,12 @@ def python2(value: Any) -> bytes:
         return b"]" + b"".join(python2(item) + b"a" for item in value)
     if isinstance(value, str):
         return text(value)
+    if isinstance(value, bool):
+        return b"\x88" if value else b"\x89"
     if isinstance(value, int):
         return b"J" + struct.pack("<i", value)
+    if isinstance(value, float):
+        return b"G" + struct.pack(">d", value)
     return array(value.shape, value.tobytes())
 
 
@@ -124,18 +118,3 @@ def array(shape: tuple[int, ...], data: bytes) -> bytes:
     sizes = b"(" + b"".join(b"\x8a\x06" + struct.pack("<q", n)[:6] for n in shape) + b"t"
     block = b"T" + struct.pack("<i", len(data)) + data
     return made + b"(K\x01" + sizes + dtype + b"\x89" + block + b"tb"
-
-
-def keras_h5(of: Layers, path: Path) -> None:
-    """The layout of Keras before 3: names of layers in an attribute, in the model's order."""
-    import h5py
-
-    with h5py.File(path, "w") as file:
-        root = file.create_group("model_weights")
-        # Sorted by name conv2d would come before conv2d_1, and conv2d_10 before conv2d_9.
-        names = [f"conv2d_{7 + i}" for i in range(len(of))]
-        root.attrs["layer_names"] = [b"input_1", *(n.encode() for n in names)]
-        root.create_group("input_1")
-        for name, layer in zip(names, of.values(), strict=True):
-            for leaf, values in layer.items():
-                root.create_dataset(f"{name}/{name}/{leaf}:0", data=values)

@@ -3,15 +3,16 @@
     python tools/convert_weights.py INPUT [--output checkpoints/NAME] [--fc drop|keep] [--force]
     python tools/convert_weights.py --download [--output checkpoints/NAME]
 
-INPUT is a file of PyTorch, safetensors, NumPy, ONNX, Keras, Caffe (as `.npy`) or cuda-convnet2,
-told by its content; no code in it is ever run. The names in it tell the network. `--download`
-fetches torchvision's AlexNet. Without --output the folder is checkpoints/TRUNK_imagenet, such as
-checkpoints/alexnet_imagenet, which `--config.weights=imagenet` takes.
+INPUT is a file of PyTorch, safetensors, NumPy (.npz) or cuda-convnet2, told by its content; no code
+in it is ever run. The names in it tell the network. `--download` fetches torchvision's AlexNet.
+Without --output the folder is checkpoints/TRUNK_imagenet, such as checkpoints/alexnet_imagenet,
+which `--config.weights=imagenet` takes.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from mtl_jax import command_line, environment, nested, paths
 from mtl_jax.nouns import InputError
@@ -78,11 +79,21 @@ def summary(weights: Weights, folder: Path) -> str:
         f"trunk          {card['trunk']}",
         f"source sha256  {card['sha256']}",
         f"input          {stats['channels']} channels in {stats['range']}, "
-        f"less {stats['mean']}, over {stats['std']}; LRN {'yes' if card['lrn'] else 'no'}",
+        f"less {stats['mean']}, over {stats['std']}",
+        *_normalization(card["lrn"]),
         *(f"note           {note}" for note in card["left_out"]),
         f"written to     {folder}",
     ]
     return "\n".join(lines)
+
+
+def _normalization(lrn: bool | dict[str, Any]) -> list[str]:
+    if not lrn:
+        return ["normalization  none of responses"]
+    return [
+        f"normalization  {layer}: " + ", ".join(f"{name} {value}" for name, value in own.items())
+        for layer, own in lrn.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import numpy as np
 
 from mtl_jax import nested
 from mtl_jax.analysis.chain import Link, chain
-from mtl_jax.models.alexnet import local_response_normalization
 from mtl_jax.models.network import Network
+from mtl_jax.models.response_norm import local_response_normalization
 from mtl_jax.nouns import Params
 
 STRIDE = 2  # of the pools
@@ -38,7 +38,7 @@ def convolve(x: jax.Array, kernel: jax.Array, link: Link) -> jax.Array:
         x[None],
         kernel,
         (link.stride, link.stride),
-        ((link.pad, link.pad), (link.pad, link.pad)),
+        (link.pad, link.pad),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=jax.lax.Precision.HIGHEST,
     )[0]
@@ -73,9 +73,9 @@ def forward(params: Params, image: jax.Array, links: Sequence[Link]) -> Passed:
     maps, switches, x, own = {}, {}, image, nested.flat(params)
     for link in links:
         x = convolve(x, own[f"{link.path}/kernel"], link) + own[f"{link.path}/bias"]
-        x = jax.nn.relu(x)
+        x = x if link.lrn and link.lrn.before_rectifier else jax.nn.relu(x)
         if link.lrn:
-            x = local_response_normalization(x[None])[0]
+            x = jax.nn.relu(local_response_normalization(x[None], link.lrn)[0])
         maps[link.path] = x
         if link.pool:
             x, switches[link.path] = pool(x, link.pool)

@@ -92,7 +92,7 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
             "name": NAMES[trunk],
             "trunk": trunk,
             "outputs": int(params["F5"]["kernel"].shape[-1]),
-            "lrn": bool(study.results["weights"]["lrn"]),
+            "lrn": study.results["weights"]["lrn"],
         },
         "weights": study.results["weights"],
         "preprocessing": collections[split.target].manifest["imaging"] | {"orientations": 8},

@@ -15,7 +15,7 @@ from mtl_jax.imaging.checked import check_pixel_um, check_values
 from mtl_jax.imaging.read import FLOAT_BITS
 from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.imaging.stored import Stored
-from mtl_jax.models import trunks
+from mtl_jax.models import response_norm, trunks
 from mtl_jax.models.network import Network
 from mtl_jax.nouns import UNKNOWN, Box, InputError, LesionView, Params
 from mtl_jax.training.pool import Pool, make_pool
@@ -67,7 +67,11 @@ class Model:
     @property
     def network(self) -> Network:
         own = self.about["network"]  # of bundles made before there were other trunks: AlexNet
-        return trunks.build(own.get("trunk", "alexnet"), own["outputs"], own["lrn"])
+        # True was written by versions with one fixed normalization, which trained the network.
+        lrn = response_norm.as_json(response_norm.EARLIER) if own["lrn"] is True else own["lrn"]
+        if not response_norm.is_valid(lrn):
+            raise ValueError("its response normalization has other fields")
+        return trunks.build(own.get("trunk", "alexnet"), own["outputs"], lrn)
 
     def task(self, name: str | None = None) -> str:
         """`name`, or the collection that was tested. InputError: it was not learned."""

@@ -11,7 +11,7 @@ from math import isqrt
 import numpy as np
 
 from mtl_jax import nested
-from mtl_jax.analysis.chain import chain
+from mtl_jax.analysis.chain import Link, chain
 from mtl_jax.bundle.model import Model
 from mtl_jax.models.network import FULLY_CONNECTED
 from mtl_jax.nouns import InputError
@@ -21,7 +21,7 @@ NO_CHAIN = (
     "--format onnx writes a chain of layers, and the trunk of this bundle adds maps up; take "
     "--format stablehlo, which writes any"
 )
-NEEDS = "--format onnx needs the [formats] extra: pip install 'mtl_jax[formats]'"
+NEEDS = "--format onnx needs the [onnx] extra: pip install 'mtl_jax[onnx]'"
 
 
 def onnx(model: Model, task: str | None = None) -> bytes:
@@ -80,15 +80,14 @@ def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterato
         kernel = own[f"{link.path}/kernel"].transpose(3, 2, 0, 1)
         weight = constant(f"{link.path}/kernel", np.ascontiguousarray(kernel))
         bias = constant(f"{link.path}/bias", own[f"{link.path}/bias"])
-        shape = {"strides": [link.stride] * 2, "pads": [link.pad] * 4}
+        before, behind = link.pad
+        pads = [before, before, behind, behind]  # top, left, bottom, right
+        shape = {"strides": [link.stride] * 2, "pads": pads}
         yield "Conv", [last, weight, bias], f"{link.path}/sum", shape
-        yield "Relu", [f"{link.path}/sum"], link.path, {}
-        last = link.path
-        if link.lrn:
-            # ONNX divides alpha by the size of the neighbourhood.
-            lrn = {"size": 5, "alpha": 5e-4, "beta": 0.75, "bias": 2.0}
-            yield "LRN", [last], f"{link.path}/normalized", lrn
-            last = f"{link.path}/normalized"
+        last = f"{link.path}/sum"
+        for operator, attributes in _behind(link):
+            yield operator, [last], f"{link.path}/{operator}", attributes
+            last = f"{link.path}/{operator}"
         if link.pool:
             window = {"kernel_shape": [link.pool] * 2, "strides": [2, 2]}
             yield "MaxPool", [last], f"{link.path}/pooled", window
@@ -117,6 +116,16 @@ def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterato
     yield "Gather", ["probabilities", constant("second", 1, np.int64)], "malignant", {"axis": 1}
     yield "Reshape", ["malignant", constant("by_eight", [8, -1], np.int64)], "eight", {}
     yield "ReduceMean", ["eight"], "scores", {"axes": [0], "keepdims": 0}
+
+
+def _behind(link: Link) -> list[tuple[str, dict]]:
+    """The rectifier of a convolution and its normalization, in order, with their attributes."""
+    if not link.lrn:
+        return [("Relu", {})]
+    size, scale, power, offset, first, _ = link.lrn
+    # ONNX divides alpha by the number of maps.
+    lrn = ("LRN", {"size": size, "alpha": scale * size, "beta": power, "bias": offset})
+    return [lrn, ("Relu", {})] if first else [("Relu", {}), lrn]
 
 
 def _orientations(constant: object) -> Iterator[Step]:

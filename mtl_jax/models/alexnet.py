@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mtl_jax.models import response_norm
 from mtl_jax.models.max_pool import max_pool
 from mtl_jax.models.network import (
     DROPPED_OUT,
@@ -20,6 +21,12 @@ from mtl_jax.models.network import (
     init,
     layers_between,
 )
+from mtl_jax.models.response_norm import (
+    MOST_PADDING,
+    Lrn,
+    Normalization,
+    local_response_normalization,
+)
 from mtl_jax.nouns import Params
 
 __all__ = [
@@ -27,7 +34,6 @@ __all__ = [
     "DROPPED_OUT",
     "FULLY_CONNECTED",
     "LAYERS",
-    "NORMALIZED",
     "AlexNet",
     "forward",
     "init",
@@ -52,21 +58,20 @@ CONVOLUTIONS = {
     "C4": Geometry(384, 256, 3, 1, 1, False),
     "C5": Geometry(256, 256, 3, 1, 1, True),
 }
-NORMALIZED = ("C1", "C2")  # by local response normalization, where the weights were made with it
 
 
 class Layer(Convolution):
     """A convolution, rectifier, normalization where `lrn`, and pool where the layer has one."""
 
-    lrn: bool = False
+    lrn: Normalization | None = None
     pool: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = super().__call__(x)
         if self.lrn:
-            x = local_response_normalization(nn.relu(x))
-            return max_pool(x) if self.pool else x
+            x = x if self.lrn.before_rectifier else nn.relu(x)
+            x = local_response_normalization(x, self.lrn)
         # The rectifier after the pool is the same as before it, on a quarter of the numbers.
         return nn.relu(max_pool(x) if self.pool else x)
 
@@ -74,36 +79,37 @@ class Layer(Convolution):
 class AlexNet(Network):
     """Maps of 31, 15, 7 and 3 pixels on 128x128 input.
 
-    `lrn` follows the pretrained weights: torchvision's have none.
+    `lrn` follows the pretrained weights (`response_norm`): torchvision's have none.
     """
 
-    lrn: bool = False
+    lrn: Lrn = False
 
     def stage(self, name: str) -> nn.Module:
-        layer = CONVOLUTIONS[name]
+        layer, lrn = CONVOLUTIONS[name], response_norm.by_layer(self.lrn).get(name)
         return Layer(
             layer.features,
             layer.size,
             layer.stride,
-            layer.pad,
+            padding(name, self.lrn),
             gray=name == "C1",
-            lrn=self.lrn and name in NORMALIZED,
+            lrn=lrn,
             pool=layer.pool,
             name=name,
         )
 
 
+def padding(name: str, lrn: Lrn) -> tuple[int, int]:
+    """Zeros before and behind the rows and columns of the input of convolution `name`."""
+    layer, settings = CONVOLUTIONS[name], response_norm.by_layer(lrn).get(name)
+    if name == "C1" and settings:
+        # Behind, as many as the last window needs: maps of 31 on 128 pixels, whatever comes before.
+        return settings.padding, MOST_PADDING - settings.padding
+    return layer.pad, layer.pad
+
+
 def forward(
-    params: Params, x: jax.Array, first: str = "C1", last: str = "F5", lrn: bool = False
+    params: Params, x: jax.Array, first: str = "C1", last: str = "F5", lrn: Lrn = False
 ) -> jax.Array:
     """Layers `first` to `last` on `x` (NHWC float32) with `params`, without dropout."""
     outputs = params["F5"]["kernel"].shape[-1] if last == "F5" else 2
     return AlexNet(outputs, lrn=lrn).apply({"params": params}, jnp.asarray(x), first, last)
-
-
-def local_response_normalization(x: jax.Array) -> jax.Array:
-    """`x` (n, h, w, c) normalized over channels (Krizhevsky et al. 2012, section 3.3)."""
-    neighbours = jax.lax.reduce_window(
-        x * x, 0.0, jax.lax.add, (1, 1, 1, 5), (1, 1, 1, 1), ((0, 0), (0, 0), (0, 0), (2, 2))
-    )
-    return x / (2.0 + 1e-4 * neighbours) ** 0.75

@@ -72,7 +72,7 @@ class Convolution(nn.Module):
     features: int
     size: int
     stride: int = 1
-    pad: int = 0
+    pad: int | tuple[int, int] = 0  # zeros around, or before and behind rows and columns
     gray: bool = False  # one channel in the place of three equal ones is taken
     scale: float = 2.0  # of the initial kernels: this over the inputs of a pixel is their variance
 
@@ -88,11 +88,12 @@ class Convolution(nn.Module):
             # The same channel repeated: the sum of the kernels on the one is the same map, and
             # gives each kernel the same gradient.
             kernel = kernel.sum(2, keepdims=True)
+        pad = self.pad if isinstance(self.pad, tuple) else (self.pad, self.pad)
         x = jax.lax.conv_general_dilated(
             x,
             kernel,
             (self.stride, self.stride),
-            [(self.pad, self.pad)] * 2,
+            [pad] * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         return x + bias

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax import nested
+from mtl_jax.models import response_norm
 from mtl_jax.nouns import InputError, Params
 from mtl_jax.weights.table import CONVOLUTIONAL, KERNELS, LEAVES
 
@@ -40,7 +41,7 @@ FIELDS = {
     "format": str,
     "layers": list,
     "input": dict,
-    "lrn": bool,
+    "lrn": (bool, dict),
     "note": str,
     "left_out": list,
     "parameters": int,
@@ -67,11 +68,12 @@ def make_card(
     sha256: str,
     file_format: str,
     input_stats: dict[str, Any],
-    lrn: bool,
+    lrn: bool | dict[str, Any],
     note: str,
     left_out: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The card of `params`; `sha256` is that of the source file, arrays get one of their own."""
+    """The card of `params`; `sha256` is that of the source file, arrays get one of their own. `lrn`
+    is false, or the settings of response normalization (models.response_norm.as_json)."""
     return {
         "name": name,
         "trunk": trunk,
@@ -119,9 +121,15 @@ def check_card(card: Any, place: str) -> None:
     if not wrong:
         wrong = [] if card["trunk"] in KERNELS else ["trunk"]
         wrong += [] if _input_is_usable(card["input"]) else ["input"]
+        wrong += [] if card["lrn"] is True or _lrn_is_usable(card) else ["lrn"]
     if wrong:
         raise InputError(
             f"{place}: damaged, field {', '.join(wrong)} missing or wrong; "
+            "convert the weights again"
+        )
+    if card["lrn"] is True:
+        raise InputError(
+            f"{place}: written by a version that normalized responses five times too strongly; "
             "convert the weights again"
         )
     if card["converter_version"] != CONVERTER_VERSION:
@@ -164,6 +172,10 @@ def check_shapes(shapes: dict[str, Any], trunk: str, place: str) -> None:
 
 def shapes_of(params: Params) -> dict[str, Any]:
     return nested.nested({path: list(a.shape) for path, a in nested.flat(params).items()})
+
+
+def _lrn_is_usable(card: dict[str, Any]) -> bool:
+    return response_norm.is_valid(card["lrn"]) and not (card["lrn"] and card["trunk"] != "alexnet")
 
 
 def _input_is_usable(stats: dict[str, Any]) -> bool:

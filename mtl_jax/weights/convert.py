@@ -5,34 +5,43 @@ The format is told by content, not by the file's name. It writes nothing: `folde
 
 import hashlib
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from mtl_jax.nouns import InputError
-from mtl_jax.weights.caffe_file import read_caffe_npy
+from mtl_jax import nested
+from mtl_jax.nouns import InputError, Params
 from mtl_jax.weights.card import CONVNET_INPUT, IMAGENET_INPUT, Weights, make_card
 from mtl_jax.weights.convnet_file import read_convnet
-from mtl_jax.weights.keras_file import WEIGHTS, read_keras_h5, read_keras_zip
 from mtl_jax.weights.npz_file import read_npz
-from mtl_jax.weights.onnx_file import read_onnx
 from mtl_jax.weights.rename import rename
 from mtl_jax.weights.safetensors_file import read_safetensors
+from mtl_jax.weights.source import Source
 from mtl_jax.weights.torch_file import read_torch_legacy, read_torch_zip
 
 CONVNET = "cuda-convnet2"
 TORCH_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9"  # the first pickle of a legacy file
-READERS = {
+READERS: dict[str, Callable[[Path], Source]] = {
     "torch zip": read_torch_zip,
     "torch legacy": read_torch_legacy,
     "safetensors": read_safetensors,
     "npz": read_npz,
-    "onnx": read_onnx,
-    "keras h5": read_keras_h5,
-    "keras zip": read_keras_zip,
-    "caffe npy": read_caffe_npy,
     CONVNET: read_convnet,
 }
+# What other files begin with. Layers beside the convolutions, and what images the first one
+# expects, are told nowhere in some of them, and differently in each.
+OTHERS = {
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes",
+    b"\x93NUMPY": "a single array, or Caffe's layers",
+    b"\x08": "an ONNX graph",
+    b"\x0a": "a Caffe or TensorFlow model",
+}
+CURE = (
+    "give a state dict of PyTorch (torch.save(model.state_dict(), FILE)), .safetensors, NumPy's "
+    ".npz with conv1/kernel to conv5/bias, or a checkpoint of cuda-convnet2"
+)
+LEAST_NORM = 0.05  # of the first kernels; pretrained networks have 1 to 4, random ones 0.05 to 1.4
 TRUNKS = {
     "alexnet": "AlexNet trained on ImageNet (Krizhevsky 2014, arXiv:1404.5997",
     "vgg16": "VGG16 trained on ImageNet (Simonyan and Zisserman 2015, arXiv:1409.1556",
@@ -44,18 +53,19 @@ NOTE = (
 )
 CONVNET_NOTE = (
     "AlexNet trained with cuda-convnet2. C1's kernels are the source's times 57.6, for input of "
-    "standard deviation 1. There C1 is normalized before its rectifier, here behind it."
+    "standard deviation 1."
 )
 
 
 def convert(path: Path | str, fc: str = "drop") -> Weights:
-    """Weights of AlexNet from a file of PyTorch, safetensors, NumPy, ONNX, Keras, Caffe (as `.npy`)
-    or cuda-convnet2, of VGG16 or ResNet-18 from one of the first three; the names in the file tell
-    which. checkpoints/README.md describes each.
+    """Weights of AlexNet from a file of PyTorch, safetensors, NumPy or cuda-convnet2, of VGG16 or
+    ResNet-18 from one of the first three; the names in the file tell which. checkpoints/README.md
+    describes each.
 
     `fc`: 'drop' gives C1..C5 only, since the paper starts every fully connected layer at random
     (Samala 2017, sec. 2.2); 'keep' also gives those that fit a 128-pixel input. No code in the
-    file is ever run. InputError, one line, for anything that does not fit.
+    file is ever run. InputError, one line, for anything that does not fit: the network here is that
+    of the file, or there is none.
     """
     if fc not in ("drop", "keep"):
         raise InputError(f"fc: {fc!r} is not one of drop, keep")
@@ -64,10 +74,11 @@ def convert(path: Path | str, fc: str = "drop") -> Weights:
         kind = file_format(path)
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        arrays: dict[str, np.ndarray] = READERS[kind](path)
+        source = READERS[kind](path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    params, scheme, left_out = rename(arrays, fc == "keep", path)
+    params, scheme, left_out = rename(source.arrays, fc == "keep", path)
+    _refuse_small(params, path)
     card = make_card(
         params,
         trunk=scheme.trunk,
@@ -76,9 +87,9 @@ def convert(path: Path | str, fc: str = "drop") -> Weights:
         sha256=sha256,
         file_format=f"{kind}, {scheme.name} names",
         input_stats=CONVNET_INPUT if kind == CONVNET else IMAGENET_INPUT,
-        lrn=kind == CONVNET,
+        lrn=source.lrn,
         note=CONVNET_NOTE if kind == CONVNET else TRUNKS[scheme.trunk] + NOTE,
-        left_out=left_out,
+        left_out=(*source.left_out, *left_out),
     )
     return Weights(params, card)
 
@@ -95,18 +106,28 @@ def file_format(path: Path) -> str:
             raise InputError(f"{path}: damaged or truncated archive; get it again") from error
         if any(name.split("/")[-1] == "data.pkl" for name in names):
             return "torch zip"
-        if WEIGHTS in names:
-            return "keras zip"
         if names and all(name.endswith(".npy") for name in names):
             return "npz"
-    elif start[:1] == b"\x80":
+        what = "an archive of Keras" if any(n.endswith(".h5") for n in names) else "another archive"
+        raise InputError(f"{path}: {what}, which is not read; {CURE}")
+    if start[:1] == b"\x80":
         return "torch legacy" if TORCH_MAGIC in start else CONVNET
-    elif start[8:9] == b"{":
+    if start[8:9] == b"{":
         return "safetensors"
-    elif start[:8] == b"\x89HDF\r\n\x1a\n":
-        return "keras h5"
-    elif start[:6] == b"\x93NUMPY":
-        return "caffe npy"
-    elif start[:1] == b"\x08" and b"\x00" < start[1:2] < b"\x20":  # the version of an ONNX file
-        return "onnx"
-    raise InputError(f"{path}: not a weights file (by content none of {', '.join(READERS)})")
+    what = next((kind for begin, kind in OTHERS.items() if start.startswith(begin)), "")
+    what = f"{what}, which is not read" if what else "not a weights file that is read here"
+    raise InputError(f"{path}: {what}; {CURE}")
+
+
+def _refuse_small(params: Params, path: Path) -> None:
+    """Raise InputError where the first kernels are far too small for images of standard deviation
+    1, beside their biases: as those of networks on gray levels of 0 to 255 can be."""
+    first = next(array for name, array in nested.flat(params).items() if name.endswith("kernel"))
+    norm = float(np.median(np.sqrt((np.float64(first) ** 2).sum((0, 1, 2)))))
+    if norm < LEAST_NORM:
+        raise InputError(
+            f"{path}: the kernels of C1 have a norm of {norm:.2g}, where those for images of "
+            "standard deviation 1 have about 1: they expect gray levels of 0 to 255, or are not "
+            "trained; multiply them by 57.6 (255 times 0.226) where the images were less their "
+            "mean, and give that"
+        )

@@ -12,6 +12,7 @@ from tokenize import TokenError
 import numpy as np
 
 from mtl_jax.nouns import InputError
+from mtl_jax.weights.source import Source
 
 DAMAGE = (
     zipfile.BadZipFile,
@@ -26,7 +27,7 @@ DAMAGE = (
 MOST_BYTES = 1 << 30  # AlexNet with every layer in float64 is half of this
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path) -> Source:
     """All arrays of the archive; InputError where one is damaged, an object or too large."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -38,7 +39,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             for info in archive.infolist():
                 _check_header(archive, info, path)
         with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
+            return Source({key: arrays[key] for key in arrays.files})
     except DAMAGE as error:
         raise InputError(f"{path}: damaged .npz archive; get the file again") from error
 

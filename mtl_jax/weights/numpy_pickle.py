@@ -30,10 +30,10 @@ class Array:
     """The claim of an array: empty until its state comes."""
 
     def __init__(self, *_: Any) -> None:
-        self.values: np.ndarray | list[Any] | None = None
+        self.values: np.ndarray | None = None
 
 
-def vocabulary(opaque_modules: tuple[str, ...] = ()) -> Vocabulary:
+def vocabulary(opaque_modules: tuple[str, ...]) -> Vocabulary:
     """Arrays and scalars of NumPy; objects of classes in `opaque_modules` are passed over."""
     builders = {
         "collections.OrderedDict": lambda pairs=(): dict(pairs),
@@ -43,39 +43,57 @@ def vocabulary(opaque_modules: tuple[str, ...] = ()) -> Vocabulary:
     }
     for module in MODULES:
         builders[f"{module}._reconstruct"] = Array
-        builders[f"{module}.scalar"] = lambda *_: None
+        builders[f"{module}.scalar"] = _scalar
     reconstructors = ("copy_reg._reconstructor", "copyreg._reconstructor")
 
     def opaque(name: str) -> bool:
         return name.split(".")[0] in opaque_modules
 
-    if opaque_modules:
-        builders |= dict.fromkeys(reconstructors, lambda made, *_: Opaque(typed(made, Global).name))
+    builders |= dict.fromkeys(reconstructors, lambda made, *_: Opaque(typed(made, Global).name))
     return Vocabulary(
         builders,
-        named=lambda name: (
-            bool(opaque_modules) and name in ("__builtin__.object", "builtins.object")
-        ),
+        named=lambda name: name in ("__builtin__.object", "builtins.object"),
         opaque=opaque,
         state=_state,
     )
 
 
 def plain(value: Any) -> Any:
-    """`value` with each Array in dicts, lists and tuples made a NumPy array, or what it holds."""
+    """`value` with each Array in dicts, lists and tuples made a NumPy array. What is held several
+    times is made once."""
+    return _plain(value, {})
+
+
+def _plain(value: Any, made: dict[int, Any]) -> Any:
     if isinstance(value, Array):
-        if isinstance(value.values, list):
-            return [plain(item) for item in value.values]
         return value.values
+    if id(value) in made:
+        return made[id(value)]
     if isinstance(value, dict):
-        return {as_text(k) if isinstance(k, bytes) else k: plain(v) for k, v in value.items()}
+        found: Any = {}
+        made[id(value)] = found
+        for key, item in value.items():
+            found[as_text(key) if isinstance(key, bytes) else key] = _plain(item, made)
+        return found
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        found = []
+        made[id(value)] = found
+        found.extend(_plain(item, made) for item in value)
+        return found
     return value
 
 
 def as_text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else typed(value, str)
+
+
+def _scalar(dtype: Any, data: Any) -> int | float:
+    if isinstance(data, str):  # text of Python 2 is bytes
+        data = data.encode("latin-1")
+    kind = typed(dtype, Dtype).numpy()
+    if len(typed(data, bytes)) != kind.itemsize:
+        raise ValueError("damaged pickle")
+    return np.frombuffer(data, kind)[0].item()
 
 
 def _state(value: Any, state: Any) -> None:
@@ -90,8 +108,7 @@ def _state(value: Any, state: Any) -> None:
         if min(shape, default=0) < 0:
             raise ValueError("an array with a negative size")
         if typed(dtype, Dtype).name in ("O", "O8"):
-            value.values = typed(data, list)
-            return
+            return  # of objects, which no layer is made of
         if isinstance(data, str):  # text of Python 2 is bytes
             data = data.encode("latin-1")
         kind = dtype.numpy()

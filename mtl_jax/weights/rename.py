@@ -25,7 +25,10 @@ FIRST_PARTS = {
     for scheme in SCHEMES
     for name in (*scheme.layers.values(), *scheme.norms.values(), *scheme.dropped)
 }
-MOST_UNEXPECTED = 12  # of these a file can hold any number; the rest are counted
+AVERAGES = "n_averaged"  # the counter of PyTorch's AveragedModel
+# Parts of batch normalization by the names of PyTorch, Keras and others.
+STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance", "gamma", "beta")
+MOST_PROBLEMS = 16
 
 
 def rename(
@@ -40,7 +43,7 @@ def rename(
     named, problems = _plain_names(arrays)
     scheme = _choose_scheme(named, path)
     known = {key: layer for layer in scheme.layers for key in _source_keys(scheme, layer).values()}
-    problems += _unexpected(sorted(set(named) - set(known) - _left_aside(scheme)))
+    problems += _unexpected(sorted(set(named) - set(known) - _left_aside(scheme)), scheme)
     present = {known[key] for key in named if key in known}
     wanted, notes = _wanted(scheme, present, named, keep_fc)
 
@@ -66,7 +69,7 @@ def rename(
     if problems:
         raise InputError(
             f"{path}: does not fit the table of {scheme.name} names of {scheme.trunk}: "
-            f"{'; '.join(problems)} (give weights of {scheme.trunk} as torchvision has them)"
+            f"{_joined(problems)} (give weights of {scheme.trunk} as torchvision has them)"
         )
     return nested.nested(leaves), scheme, tuple(notes)
 
@@ -96,6 +99,10 @@ def _wanted(
     elif connected or others:
         listed = ", ".join((*connected, *others))
         notes.append(f"{listed} dropped: fully connected layers start at random")
+    counters = sorted(_counters(scheme) & set(named))
+    if counters:
+        more = f" and {len(counters) - 1} more" if len(counters) > 1 else ""
+        notes.append(f"counters of training left out: {counters[0]}{more}")
     if scheme.norms:
         notes.append("batch normalization folded into the convolutions at its running statistics")
     return wanted, notes
@@ -120,12 +127,18 @@ def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
 
 
 def _choose_scheme(named: dict[str, np.ndarray], path: Path) -> Scheme:
-    def hits(scheme: Scheme) -> int:
-        keys = {key for layer in scheme.layers for key in _source_keys(scheme, layer).values()}
-        return len(keys & set(named))
+    def hits(scheme: Scheme) -> tuple[int, int]:
+        """Arrays whose shapes are those of the scheme, then arrays of its names."""
+        keys = {
+            key: _source_shape(scheme, layer, leaf)
+            for layer in scheme.layers
+            for leaf, key in _source_keys(scheme, layer).items()
+        }
+        same = [key for key in keys.keys() & named.keys() if named[key].shape == keys[key]]
+        return len(same), len(keys.keys() & named.keys())
 
     best = max(SCHEMES, key=hits)
-    if not hits(best):
+    if not any(hits(best)):
         first = ", ".join(_shown(key) for key in sorted(named)[:3]) or "no arrays at all"
         raise InputError(
             f"{path}: none of its names is known (it holds {first}); expected features.0.weight "
@@ -144,10 +157,15 @@ def _source_keys(scheme: Scheme, layer: str) -> dict[str, str]:
     return keys
 
 
+def _counters(scheme: Scheme) -> set[str]:
+    """Counters of training steps and averages, which no output depends on."""
+    return {AVERAGES} | {f"{name}.num_batches_tracked" for name in scheme.norms.values()}
+
+
 def _left_aside(scheme: Scheme) -> set[str]:
     """Names of the source that are known and not needed."""
-    counters = {f"{name}.num_batches_tracked" for name in scheme.norms.values()}
-    return counters | {f"{name}.{leaf}" for name in scheme.dropped for leaf in ("weight", "bias")}
+    dropped = {f"{name}.{leaf}" for name in scheme.dropped for leaf in ("weight", "bias")}
+    return _counters(scheme) | dropped
 
 
 def _source_shape(scheme: Scheme, layer: str, leaf: str) -> tuple[int, ...]:
@@ -183,11 +201,18 @@ def _fault(value: np.ndarray, expected: tuple[int, ...], leaf: str) -> str:
     return ""
 
 
-def _unexpected(keys: list[str]) -> list[str]:
-    problems = [f"unexpected {_shown(key)}" for key in keys[:MOST_UNEXPECTED]]
-    if len(keys) > MOST_UNEXPECTED:
-        problems.append(f"{len(keys) - MOST_UNEXPECTED} more unexpected names")
+def _unexpected(keys: list[str], scheme: Scheme) -> list[str]:
+    problems = [f"unexpected {_shown(key)}" for key in keys]
+    if not scheme.norms and any(key.split(".")[-1] in STATISTICS for key in keys):
+        hint = f"holds batch normalization, which {scheme.trunk} has not under these names"
+        problems.insert(0, hint)
     return problems
+
+
+def _joined(problems: list[str]) -> str:
+    """The first problems, of which a file can have any number; the rest are counted."""
+    more = [f"{len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+    return "; ".join(problems[:MOST_PROBLEMS] + more)
 
 
 def _shown(key: str) -> str:

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from mtl_jax.nouns import InputError
+from mtl_jax.weights.source import Source
 
 
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def read_safetensors(path: Path) -> Source:
     """All arrays of the file; InputError where it is damaged or holds types NumPy lacks."""
     try:
-        return load_file(path)
+        return Source(load_file(path))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: damaged .safetensors file or a type NumPy lacks") from error
+        raise InputError(
+            f"{path}: damaged .safetensors file, or of a type that NumPy lacks; get it again, or "
+            "save it as float32"
+        ) from error

@@ -11,12 +11,13 @@ import zipfile
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mtl_jax.nouns import InputError
 from mtl_jax.weights.restricted_pickle import Refused
+from mtl_jax.weights.source import Source
+from mtl_jax.weights.state_dict import SAVE, Unclear, choose
 from mtl_jax.weights.torch_pickle import Storage, Tensor, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
@@ -35,21 +36,23 @@ STORAGE_DTYPES = {
 }
 
 
-def read_torch_zip(path: Path) -> dict[str, np.ndarray]:
+def read_torch_zip(path: Path) -> Source:
     """The tensors of a `.pth` file as torch.save writes it since 1.6: a zip archive."""
     return _guarded(_read_zip, path)
 
 
-def read_torch_legacy(path: Path) -> dict[str, np.ndarray]:
+def read_torch_legacy(path: Path) -> Source:
     """The tensors of a `.pth` file of before torch 1.6: five pickles, then the numbers."""
     return _guarded(_read_legacy, path)
 
 
-def _guarded(read: Callable[[Path], dict[str, np.ndarray]], path: Path) -> dict[str, np.ndarray]:
+def _guarded(read: Callable[[Path], Source], path: Path) -> Source:
     try:
         # Text opcodes with a bad escape, which no torch file holds, make pickletools warn.
         with warnings.catch_warnings(action="error"):
             return read(path)
+    except Unclear as error:
+        raise InputError(f"{path}: {error}") from error
     except Refused as error:
         raise InputError(
             f"{path}: asks for {error}; refused, nothing was run (save only the state dict)"
@@ -59,9 +62,11 @@ def _guarded(read: Callable[[Path], dict[str, np.ndarray]], path: Path) -> dict[
         raise InputError(f"{path}: damaged torch file ({reason}); get it again") from error
 
 
-def _read_zip(path: Path) -> dict[str, np.ndarray]:
+def _read_zip(path: Path) -> Source:
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
+        if any(name.split("/")[-1] == "constants.pkl" for name in members):
+            raise Unclear(f"is a TorchScript archive; {SAVE}")
         # torch.save compresses nothing, so honest entries together fit into their file.
         if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
             raise Refused("compressed entries, which torch.save never writes")
@@ -73,18 +78,22 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
             raise Refused("big-endian numbers")
-        state, storages = read_pickle(io.BytesIO(archive.read(pickles[0])))
+        content, storages = read_pickle(io.BytesIO(archive.read(pickles[0])))
+        state, left_out = choose(content)
+        needed = {tensor.storage.key for tensor in state.values()}
         blocks = {}
         for key, storage in storages.items():
+            if key not in needed:
+                continue
             member = members.get(f"{root}data/{key}")
             if member is None:
                 raise ValueError(f"no entry for storage {key!a:.80}")
             _check_size(storage, member.file_size)
             blocks[key] = archive.read(member)
-    return {name: _array(tensor, blocks) for name, tensor in _tensors(state).items()}
+    return Source({name: _array(tensor, blocks) for name, tensor in state.items()}, left_out)
 
 
-def _read_legacy(path: Path) -> dict[str, np.ndarray]:
+def _read_legacy(path: Path) -> Source:
     # A mapped file never hands out more than it holds, whatever length is asked of it.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         if read_pickle(stream)[0] != LEGACY_MAGIC or read_pickle(stream)[0] != LEGACY_PROTOCOL:
@@ -92,7 +101,8 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
         system, _ = read_pickle(stream)
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise Refused("big-endian numbers")
-        state, storages = read_pickle(stream)
+        content, storages = read_pickle(stream)
+        state, left_out = choose(content)
         keys, _ = read_pickle(stream)
         if not isinstance(keys, list) or sorted(keys) != sorted(storages):
             raise ValueError("its list of storages does not match its tensors")
@@ -104,24 +114,12 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
             blocks[key] = stream.read(size)
             if len(blocks[key]) != size:
                 raise ValueError("ends too early")
-    return {name: _array(tensor, blocks) for name, tensor in _tensors(state).items()}
-
-
-def _tensors(state: Any) -> dict[str, Tensor]:
-    """The state dict itself, or the one inside a training checkpoint."""
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict):
-        raise ValueError("no state dict")
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"entry {name!a:.80} is not a tensor")
-    return state
+    return Source({name: _array(tensor, blocks) for name, tensor in state.items()}, left_out)
 
 
 def _dtype(storage: Storage) -> np.dtype:
     if storage.kind not in STORAGE_DTYPES:
-        raise Refused(f"{storage.kind}, a type that NumPy lacks")
+        raise Unclear(f"holds {storage.kind}, a type that NumPy lacks; save it as float32")
     return np.dtype(STORAGE_DTYPES[storage.kind])
 
 

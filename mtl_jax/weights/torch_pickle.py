@@ -35,7 +35,12 @@ class Tensor:
 def read_pickle(stream: BytesIO | mmap) -> tuple[Any, dict[str, Storage]]:
     """The object at the stream's position and, by key, all storages that it mentions."""
     storages: dict[str, Storage] = {}
-    vocabulary = Vocabulary(BUILDERS, _is_storage, persistent=partial(_storage, storages))
+    vocabulary = Vocabulary(
+        BUILDERS,
+        _is_storage,
+        opaque=PASSED_OVER.__contains__,
+        persistent=partial(_storage, storages),
+    )
     return read_plain(stream, vocabulary), storages
 
 
@@ -62,6 +67,19 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     return Tensor(typed(storage, Storage), offset, shape, strides)
 
 
+# Of what training scripts keep beside the weights: neither made nor looked into.
+PASSED_OVER = frozenset(
+    (
+        "argparse.Namespace",
+        "types.SimpleNamespace",
+        "collections.Counter",
+        "collections.defaultdict",
+        "numpy.dtype",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "_codecs.encode",
+    )
+)
 BUILDERS = {
     "collections.OrderedDict": lambda pairs=(): dict(pairs),
     "torch._utils._rebuild_tensor": _tensor,
