@@ -6,15 +6,15 @@ import itertools
 import pydicom
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging.checked import check_pixel_um
+from mtl_jax.imaging.checked import SPACING_FIELDS, check_pixel_um
 from mtl_jax.imaging.dicom_fields import first_item, group_item, value
 from mtl_jax.nouns import InputError, Note
 
 # The detector's own spacing comes first and undivided by any magnification: the paper works in the
 # detector plane, and a calibrated PixelSpacing is there for some devices only.
-SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
+SPACING_TAGS = SPACING_FIELDS[:3]
 FACTOR = "EstimatedRadiographicMagnificationFactor"
-MEASURES = "PixelMeasuresSequence"
+MEASURES = SPACING_FIELDS[3]
 DETECTOR_PLANE = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # Contact views are at 1.05 to 1.1, magnification views at 1.5 to 2.
 MAGNIFIED_FROM = 1.2
