@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from kit.dicom import for_processing, write_dicom
 
-from mtl_jax.data import agreement, audit, cutting, faults, ingest, notes, shards
+from mtl_jax.data import agreement, audit, cutting, faults, ingest, notes, privacy, shards
 from mtl_jax.data.plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
 from mtl_jax.imaging.read import read_stored
 from mtl_jax.imaging.stored import Header
 from mtl_jax.nouns import Collection, InputError, LesionView, Note, RoiSet
+from mtl_jax.reasons import by_reason
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 OWN_IDS = ingest.Rules(pseudonymise=False, truth_policy="birads", unusable="leave_out")
@@ -250,6 +251,47 @@ def test_the_first_ten_faults_are_listed_with_their_lines_and_the_count(home: Pa
         assert f"({number}) {home}/m.csv line {number + 2}: " in said
     assert said.count("is outside the image") == 10 and "(11)" not in said
     assert "; and 4 more; mend them, or leave such out with data.unusable" in said
+
+
+def test_a_rejected_view_says_what_else_is_noted_of_its_image(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed(home, row("P1", "a.npy", box="190;900;199;910"), row("P3", "c.npy"))
+    rois = load(home)
+    ((_, reason),) = rois.manifest["left_out"]
+    assert "is outside the image" in reason and f"; noted: {MOST} (99.9% of" in reason
+    assert f"noted: {MOST}" in capsys.readouterr().err
+
+
+def test_reasons_that_differ_in_numbers_are_counted_as_one() -> None:
+    left_out = [("a", "up to 0.63 of 8"), ("b", "truth unknown"), ("c", "up to 0.7 of 8")]
+    assert by_reason(left_out) == [
+        ("up to 0.63 of 8", ["a", "c"]),
+        ("truth unknown", ["b"]),
+    ]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+@pytest.mark.parametrize(
+    ("root", "text", "written"),
+    [
+        (
+            ".",
+            "floats up to 0.635, on a scale of 0 to 1",
+            "floats up to 0.635, on a scale of 0 to 1",
+        ),
+        ("data", "the pixel data is longer by 7", "the pixel data is longer by 7"),
+        ("data", "data/x.dcm: no", "x.dcm: no"),
+        ("data", "data: empty", "the folder: empty"),
+        ("data", "other/data/x.dcm: no", "other/data/x.dcm: no"),
+        ("/mine/data", "see /mine/data/x.dcm, in /mine/data", "see x.dcm, in the folder"),
+    ],
+)
+def test_the_folder_is_taken_out_of_a_reason_where_it_is_a_path(
+    root: str, text: str, written: str, hidden: bool
+) -> None:
+    names = privacy.Names(Collection("x", Path(root), ()), b"k" * 32 if hidden else None)
+    assert names.text(text) == written
 
 
 def test_one_fault_stands_as_it_is_and_several_are_numbered() -> None:
