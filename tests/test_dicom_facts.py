@@ -12,6 +12,7 @@ from kit.dicom import digitized_film, for_processing, set_frames, view_code, wri
 from kit.jpeg_lossless import encode
 from pydicom import Sequence, uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from scipy.ndimage import gaussian_filter
 
 from mtl_jax.imaging import (
@@ -119,6 +120,16 @@ def test_spacings_that_contradict_each_other_are_rejected_where_used(
     # Of a magnification view that is expected: it is left out as such.
     write_dicom(path, FILM, **tags, EstimatedRadiographicMagnificationFactor=1.8)
     assert read_stored(path).magnified and dicom.spacing(path) is not None
+
+
+def test_a_spacing_of_either_plane_is_noted(tmp_path: Path) -> None:
+    for tags, expected in (
+        ({"PixelSpacing": [0.08, 0.08], **geometry(1.07)}, {dicom_spacing.PLANE_UNSTATED: False}),
+        ({"PixelSpacing": [0.08, 0.08], **geometry(1.0)}, {}),
+        ({"PixelSpacing": [0.08, 0.08]}, {}),
+        (CONTACT | geometry(1.07), {}),
+    ):
+        assert notes(write_dicom(tmp_path / "a.dcm", FILM, **tags)) == expected
 
 
 @pytest.mark.parametrize(
@@ -384,6 +395,20 @@ def test_padding_must_be_able_to_be_padding(
     assert record["padded_pixels"] == (is_padding.sum() if taken else 0)
 
 
+def test_one_gray_of_a_few_is_no_padding(tmp_path: Path) -> None:
+    steps = FILM // 128 * 128  # 32 grays, a few percent of the pixels each
+    value = int(np.median(steps))
+    path = write_dicom(tmp_path / "a.dcm", steps, PixelPaddingValue=value)
+    same_gray(path, steps)
+    assert (steps == value).mean() > 0.01 and notes(path) == {dicom_padding.NO_PADDING: True}
+
+
+def test_padding_outside_the_stored_values_is_noted(tmp_path: Path) -> None:
+    for value, expected in ((65535, {dicom_padding.OUTSIDE: False}), (4094, {}), (None, {})):
+        path = write_dicom(tmp_path / "a.dcm", np.minimum(FILM, 4000), PixelPaddingValue=value)
+        assert notes(path) == expected
+
+
 def test_a_range_of_padding_is_noted(tmp_path: Path) -> None:
     pixels = padded(0, 0.1)
     pixels[-5:] = 7
@@ -393,7 +418,7 @@ def test_a_range_of_padding_is_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("slope", "noted"), [("1", False), ("0.01", True), ("10", True), ("0.9", False)]
+    ("slope", "noted"), [("1", False), ("0.1", True), ("2", True), ("0.9", False)]
 )
 def test_optical_densities_of_no_film_are_noted(tmp_path: Path, slope: str, noted: bool) -> None:
     tags = digitized_film(RescaleSlope=slope, RescaleIntercept="0", RescaleType="OD")
@@ -649,6 +674,12 @@ def test_frames_are_counted_without_an_offset_table(tmp_path: Path) -> None:
         )
         return b"".join(items) + b"\xfe\xff\xdd\xe0" + bytes(4)
 
+    rle = pydicom.dcmread(write_dicom(tmp_path / "r.dcm", FILM, syntax="RLELossless"))
+    stream_of_rle = get_frame(rle.PixelData, 0, number_of_frames=1)
+    rle.PixelData = fragments(stream_of_rle, stream_of_rle)
+    rle.save_as(tmp_path / "r.dcm")
+    with pytest.raises(InputError, match="holds 2 frames"):
+        read_stored(tmp_path / "r.dcm")
     for parts, read in (((stream[:half], stream[half:]), True), ((stream, stream), False)):
         header.PixelData = fragments(*parts)
         header["PixelData"].is_undefined_length = True

@@ -184,7 +184,8 @@ def _decoded(path: Path, frame: int | None, max_pixels: int, second_opinion: boo
         raise InputError("its pixels do not have the shape that its header says")
     gray = dicom_bits.resolve(frames.words, said._replace(stream=frames.stream_bits))
     record |= {"bits_stored": gray.bits, "high_bit": gray.high, "decoder": frames.decoder}
-    notes = (*record["notes"], *frames.notes, *gray.notes)
+    outside = dicom_padding.outside_notes(opened, gray.bits)
+    notes = (*record["notes"], *frames.notes, *gray.notes, *outside)
     return Image(opened, record, gray.values, notes)
 
 

@@ -29,8 +29,9 @@ SIGN_DIFFERS = (
     "PixelIntensityRelationshipSign and PhotometricInterpretation disagree: the sign is taken"
 )
 OD_OF_DETECTOR = "RescaleType is optical density, the SOP class is that of a digital detector"
-ODD_OD = "most optical densities are those of no film"
-LEAST_OD = 50.0  # thousandths: the base of a film
+ODD_OD = "the optical densities are those of no film"
+# The end of the scale; the base of a film; what the background of any film exceeds.
+MOST_OD, LEAST_OD, EXPOSED_OD = 4.095, 0.05, 1.0
 TURNED = "the modality rescale falls: it turns the polarity"
 
 
@@ -106,16 +107,16 @@ def _density(header: Dataset, facts: dict[str, Any], bits: int, intent: str) -> 
 
 
 def check_od(table: np.ndarray, values: np.ndarray) -> tuple[Note, ...]:
-    """A note where an image in optical density is mostly of densities that no film has.
+    """A note where an image in optical density is of densities that no film has.
 
     About every eighth value in each direction is looked at.
     """
-    gray = table[values[::8, ::8]]
-    dark, clear = float(np.mean(gray == 0)), float(np.mean(gray > density.TOP - LEAST_OD))
-    if max(dark, clear) <= 0.5:
+    od = (density.TOP - table[values[::8, ::8]]) * density.OD_PER_LEVEL
+    dark, clear = float(np.mean(od >= MOST_OD)), float(np.mean(od <= LEAST_OD))
+    if dark <= 0.05 and clear <= 0.2 and np.quantile(od, 0.99) >= EXPOSED_OD:
         return ()
-    what = f"{100 * dark:.0f}% above 4.095, {100 * clear:.0f}% below {LEAST_OD / 1000:g}"
-    return (Note(ODD_OD, what),)
+    detail = f"{od.min():.2f} to {od.max():.2f}, {100 * dark:.0f}% at the dark end of the scale"
+    return (Note(ODD_OD, detail),)
 
 
 def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[Note, ...]]:

@@ -16,6 +16,7 @@ SPIKE, AROUND = 20, 16  # how many times as frequent as the values around it, th
 
 NO_PADDING = "PixelPaddingValue is a gray value of the image: not taken for padding"
 BRIGHT = "padding is brighter than the image: taken for padding"
+OUTSIDE = "PixelPaddingValue is no value that BitsStored holds: there is no padding"
 RANGE = "padding is a range of stored values"
 
 
@@ -30,6 +31,13 @@ def padding_of(header: Dataset, levels: int) -> slice:
     last = whole(header, "PixelPaddingRangeLimit", absent=first)
     low, high = max(min(first, last), 0), min(max(first, last), levels - 1)
     return slice(low, high + 1) if low <= high else slice(0, 0)
+
+
+def outside_notes(header: Dataset, bits: int) -> tuple[Note, ...]:
+    """A note where the padding lies outside the stored values."""
+    if value(header, "PixelPaddingValue") is None or padding_of(header, 1 << bits).stop:
+        return ()
+    return (Note(OUTSIDE, f"{whole(header, 'PixelPaddingValue')}, {bits} bits"),)
 
 
 def level(
@@ -66,8 +74,8 @@ def _can_be(padding: slice, counts: np.ndarray, present: np.ndarray) -> bool:
     share = counts[padding].sum() / counts.sum()
     if present[-1] < padding.start or present[0] >= padding.stop:
         return bool(share >= LEAST)
-    around = counts[max(padding.start - AROUND, 0) : padding.stop + AROUND]
-    others = (around.sum() - counts[padding].sum()) / max(len(around) - len(counts[padding]), 1)
+    place = int(np.searchsorted(present, padding.start))
+    others = counts[present[max(place - AROUND, 0) : place + AROUND]].mean()
     mean = counts[padding].sum() / (padding.stop - padding.start)
     return bool(share >= LEAST_WITHIN and mean > SPIKE * others)
 
