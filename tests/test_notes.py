@@ -344,6 +344,36 @@ def test_a_published_table_is_noted_where_a_users_own_is_rejected(
     assert rois.index["noted"].tolist()[1] == ""
 
 
+def test_genuine_files_of_several_kinds(shared: Path, tmp_path: Path) -> None:
+    """Films in JPEG 2000 and JPEG, a calibration profile, mini-MIAS, DMID, CDD-CESM."""
+    data = shared / "data"
+    if not (data / "reader_samples").is_dir():
+        pytest.skip("the folder 'shared/data' with real films is not beside the checkout")
+    names = ("MG1_J2KI", "MG1_JPLY", "MG_Explicit_Little")
+    files = [data / "reader_samples" / f"{name}.dcm" for name in names]
+    files += [data / "mini_mias/mdb001.pgm", next(iter(sorted((data / "dmid/png").iterdir())))]
+    files += [next(iter(sorted((data / "cdd_cesm_dm/images").iterdir())))]
+    for file in files:
+        (tmp_path / file.name).symlink_to(file)
+    scanned = {"pixel_um": "50", "spacing_source": "scanner", "modality": "SFM", "laterality": "L"}
+    listed(
+        tmp_path,
+        row("N1", files[0].name, view="MLO", **scanned),
+        row("N1", files[1].name, view="CC", **scanned),
+        row("N2", files[2].name, pixel_um="250", spacing_source="fiducials"),
+        *(row(file.stem, file.name, pixel_um="200") for file in files[3:]),
+    )
+    options = {"manifest": {"outside": True}}
+    rois = ingest.load(f"manifest:{tmp_path}/m.csv", tmp_path / "c", BACKGROUND, options, OWN_IDS)
+    kinds = {(e["kind"], e["lesion_views"], e["items"][0]) for e in rois.manifest["notes"]}
+    assert kinds == {
+        ("was once compressed with loss", 2, "N1/1/MLO"),
+        ("the view differs from the header's", 1, "N1/1/CC"),
+    }
+    assert rois.manifest["left_out"] == [["N2/1/CC", cutting.MAGNIFIED]]
+    assert rois.manifest["counts"]["noted"] == 2 and len(rois) == 5
+
+
 def test_shards_of_before_there_were_notes_open_and_are_counted(home: Path) -> None:
     load(home)
     (folder,) = (home / "cache").glob("mine-*")
