@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from kit.dicom import for_processing, write_dicom
 
-from mtl_jax.data import agreement, audit, cutting, faults, ingest, notes, shards
+from mtl_jax.data import agreement, audit, cutting, faults, ingest, notes, privacy, shards
 from mtl_jax.data.plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
 from mtl_jax.imaging.read import read_stored
 from mtl_jax.imaging.stored import Header
 from mtl_jax.nouns import Collection, InputError, LesionView, Note, RoiSet
+from mtl_jax.reasons import by_reason
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 OWN_IDS = ingest.Rules(pseudonymise=False, truth_policy="birads", unusable="leave_out")
@@ -252,6 +253,47 @@ def test_the_first_ten_faults_are_listed_with_their_lines_and_the_count(home: Pa
     assert "; and 4 more; mend them, or leave such out with data.unusable" in said
 
 
+def test_a_rejected_view_says_what_else_is_noted_of_its_image(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed(home, row("P1", "a.npy", box="190;900;199;910"), row("P3", "c.npy"))
+    rois = load(home)
+    ((_, reason),) = rois.manifest["left_out"]
+    assert "is outside the image" in reason and f"; noted: {MOST} (99.9% of" in reason
+    assert f"noted: {MOST}" in capsys.readouterr().err
+
+
+def test_reasons_that_differ_in_numbers_are_counted_as_one() -> None:
+    left_out = [("a", "up to 0.63 of 8"), ("b", "truth unknown"), ("c", "up to 0.7 of 8")]
+    assert by_reason(left_out) == [
+        ("up to 0.63 of 8", ["a", "c"]),
+        ("truth unknown", ["b"]),
+    ]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+@pytest.mark.parametrize(
+    ("root", "text", "written"),
+    [
+        (
+            ".",
+            "floats up to 0.635, on a scale of 0 to 1",
+            "floats up to 0.635, on a scale of 0 to 1",
+        ),
+        ("data", "the pixel data is longer by 7", "the pixel data is longer by 7"),
+        ("data", "data/x.dcm: no", "x.dcm: no"),
+        ("data", "data: empty", "the folder: empty"),
+        ("data", "other/data/x.dcm: no", "other/data/x.dcm: no"),
+        ("/mine/data", "see /mine/data/x.dcm, in /mine/data", "see x.dcm, in the folder"),
+    ],
+)
+def test_the_folder_is_taken_out_of_a_reason_where_it_is_a_path(
+    root: str, text: str, written: str, hidden: bool
+) -> None:
+    names = privacy.Names(Collection("x", Path(root), ()), b"k" * 32 if hidden else None)
+    assert names.text(text) == written
+
+
 def test_one_fault_stands_as_it_is_and_several_are_numbered() -> None:
     assert faults.listed(["only"]) == "only"
     assert faults.listed(["a", "b"]) == "(1) a; (2) b"
@@ -300,6 +342,36 @@ def test_a_published_table_is_noted_where_a_users_own_is_rejected(
     rois = ingest.load("inbreast:there", tmp_path / "other", BACKGROUND, {}, OWN_IDS)
     assert rois.index["noted"].tolist()[0].startswith("the side differs from the header's (L; ")
     assert rois.index["noted"].tolist()[1] == ""
+
+
+def test_genuine_files_of_several_kinds(shared: Path, tmp_path: Path) -> None:
+    """Films in JPEG 2000 and JPEG, a calibration profile, mini-MIAS, DMID, CDD-CESM."""
+    data = shared / "data"
+    if not (data / "reader_samples").is_dir():
+        pytest.skip("the folder 'shared/data' with real films is not beside the checkout")
+    names = ("MG1_J2KI", "MG1_JPLY", "MG_Explicit_Little")
+    files = [data / "reader_samples" / f"{name}.dcm" for name in names]
+    files += [data / "mini_mias/mdb001.pgm", next(iter(sorted((data / "dmid/png").iterdir())))]
+    files += [next(iter(sorted((data / "cdd_cesm_dm/images").iterdir())))]
+    for file in files:
+        (tmp_path / file.name).symlink_to(file)
+    scanned = {"pixel_um": "50", "spacing_source": "scanner", "modality": "SFM", "laterality": "L"}
+    listed(
+        tmp_path,
+        row("N1", files[0].name, view="MLO", **scanned),
+        row("N1", files[1].name, view="CC", **scanned),
+        row("N2", files[2].name, pixel_um="250", spacing_source="fiducials"),
+        *(row(file.stem, file.name, pixel_um="200") for file in files[3:]),
+    )
+    options = {"manifest": {"outside": True}}
+    rois = ingest.load(f"manifest:{tmp_path}/m.csv", tmp_path / "c", BACKGROUND, options, OWN_IDS)
+    kinds = {(e["kind"], e["lesion_views"], e["items"][0]) for e in rois.manifest["notes"]}
+    assert kinds == {
+        ("was once compressed with loss", 2, "N1/1/MLO"),
+        ("the view differs from the header's", 1, "N1/1/CC"),
+    }
+    assert rois.manifest["left_out"] == [["N2/1/CC", cutting.MAGNIFIED]]
+    assert rois.manifest["counts"]["noted"] == 2 and len(rois) == 5
 
 
 def test_shards_of_before_there_were_notes_open_and_are_counted(home: Path) -> None:

@@ -5,13 +5,13 @@ What goes in comes out or is listed: audit.csv has as many rows as the source na
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.cells import harmless
 from mtl_jax.data import notes
 from mtl_jax.nouns import LesionView, RoiSet
+from mtl_jax.reasons import by_reason
 
 COLUMNS = (
     *("decision", "item", "image", "case_id", "lesion_id", "view", "laterality", "modality"),
@@ -22,7 +22,7 @@ SIZES = (
     *("images", "rois", "lesions", "cases", "malignant", "benign"),
     *("repaired", "noted", "left_out"),
 )
-REASONS_SHOWN = 8
+SHOWN = 8  # reasons on the screen
 
 
 def rows(
@@ -78,9 +78,9 @@ def summary(made: Sequence[RoiSet]) -> str:
 def counted(rois: RoiSet) -> list[str]:
     """A line a kind of note on the ROIs, and a line a reason for which something was left out."""
     lines = notes.lines(rois)
-    reasons = Counter(reason for _, reason in rois.manifest["left_out"]).most_common()
-    lines += [f"{rois.name}: {n} left out: {reason}" for reason, n in reasons[:REASONS_SHOWN]]
-    if len(reasons) > REASONS_SHOWN:
-        rest = sum(count for _, count in reasons[REASONS_SHOWN:])
+    reasons = by_reason(rois.manifest["left_out"])
+    lines += [f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:SHOWN]]
+    if len(reasons) > SHOWN:
+        rest = sum(len(items) for _, items in reasons[SHOWN:])
         lines.append(f"{rois.name}: {rest} left out for other reasons: see audit.csv")
     return lines

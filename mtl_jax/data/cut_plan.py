@@ -95,14 +95,17 @@ def _outcome(
                 outcome.places[number] = (job, place, float(cut.outside[place]))
                 outcome.notes[number] = agreed[number][1] + cut.notes[place]
                 continue
-            outcome.reasons[number] = plan.names.failure(cut.errors[place])
+            # What else is to be said of the image, so that it is mended once.
+            noticed = [note.text for note in cut.notes[place]] if cut.notes else []
+            also = f"; noted: {'; '.join(noticed)}" if noticed else ""
+            outcome.reasons[number] = plan.names.failure(cut.errors[place]) + also
             if cut.excluded:
                 continue
             # What is wrong with an image is said once, with the first of its rows.
             first = views[numbers[0]]
             image_of = f"{first.where}: {first.image_path}" if first.where else first.image_path
             item = image_of if cut.unreadable else where(views[number])
-            outcome.failures.append(f"{item}: {cut.errors[place]}")
+            outcome.failures.append(f"{item}: {cut.errors[place]}{also}")
     return outcome
 
 

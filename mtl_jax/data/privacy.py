@@ -176,11 +176,21 @@ class Names(Pseudonyms):
 
     def text(self, text: str) -> str:
         """A remark without the collection's place on this machine, UIDs and hidden words."""
-        text = text.replace(f"{self._root}{os.sep}", "").replace(str(self._root), "the folder")
+        text = self._without_root(text)
         if self._secret is None:
             return _UID.sub(self._digest, text)
         text, hide = _UID.sub("[hidden]", text), self._words
         return _WORD.sub(lambda word: "[hidden]" if word[0].casefold() in hide else word[0], text)
+
+    def _without_root(self, text: str) -> str:
+        """Only where it stands as a path: '.' and 'data' are in many sentences and numbers."""
+        root = str(self._root)
+        if root == os.curdir:
+            return text
+        text = re.sub(rf"(?<![\w./\\-]){re.escape(root)}[/\\]", "", text)
+        if self._root.is_absolute():
+            return text.replace(root, "the folder")
+        return re.sub(rf"^{re.escape(root)}(?=:)", "the folder", text)
 
     def failure(self, text: str) -> str:
         """A reason that may quote a header, without its quotations where names are hidden."""

@@ -1,6 +1,5 @@
 """Rows of the report's tables, from what the work folder holds. Computes no statistic."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from mtl_jax import patient_notes
 from mtl_jax.config import default
+from mtl_jax.reasons import by_reason
 from mtl_jax.report.folder import SECONDARY, Work
 
 PLACES = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings that hold paths
@@ -87,11 +87,8 @@ def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
 
 def left_out(collection: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     """(reason, how many, the first of them) of what is not in the data, the commonest first."""
-    reasons = Counter(reason for _, reason in collection["left_out"])
-    return [
-        (reason, count, _first([i for i, r in collection["left_out"] if r == reason]))
-        for reason, count in reasons.most_common()
-    ]
+    reasons = by_reason(collection["left_out"])
+    return [(reason, len(items), _first(items)) for reason, items in reasons]
 
 
 class NoteRow(NamedTuple):
