@@ -43,7 +43,8 @@ def test_pixel_sizes_that_no_mammogram_has(
 
 @pytest.mark.parametrize("size", [(10.0, 10.0), (42.5, 42.5), (50.0, 60.0), (790.0, 480.0)])
 def test_pixel_sizes_of_detectors_and_reduced_films_are_taken(size: tuple[float, float]) -> None:
-    check_pixel_um(size, "manifest")
+    for source in ("manifest", "Measured on a ruler"):
+        check_pixel_um(size, source)
 
 
 def noted(values: np.ndarray, depth: int, bits: int | None = None, **facts: Any) -> str:

@@ -10,6 +10,13 @@ FINEST_UM, COARSEST_UM = 10.0, 1000.0
 # Rows against columns: beyond this a header's spacing is wrong; two numbers that a user gives may
 # describe a squeezed image, but not one of other units.
 SQUARE_HEADER, SQUARE_GIVEN = 1.2, 5.0
+# Of a DICOM header, the detector's own first.
+SPACING_FIELDS = (
+    "ImagerPixelSpacing",
+    "PixelSpacing",
+    "NominalScannedPixelSpacing",
+    "PixelMeasuresSequence",
+)
 # No gray scale has its brightest values there, but that of 0 to 1, resampled.
 UNIT_SCALE = 2.0
 SAMPLE = 1 << 16  # about the number of values that stand for all of an image
@@ -38,7 +45,7 @@ def check_pixel_um(pixel_um: tuple[float, float], source: str) -> None:
             f"pixel size {size}: no mammogram is coarser than {COARSEST_UM:g} um; give pixel_um in"
             " um"
         )
-    limit = SQUARE_HEADER if source[:1].isupper() else SQUARE_GIVEN
+    limit = SQUARE_HEADER if source in SPACING_FIELDS else SQUARE_GIVEN
     if max(row / column, column / row) > limit * 1.000001:
         raise InputError(
             f"pixel size {size}: rows and columns differ too much to be one image's; give pixel_um"

@@ -12,10 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging import dicom_bits, dicom_density, dicom_fields, dicom_frame, dicom_spacing
+from mtl_jax.imaging import (
+    dicom_bits,
+    dicom_density,
+    dicom_fields,
+    dicom_frame,
+    dicom_padding,
+    dicom_spacing,
+)
 from mtl_jax.imaging.checked import check_values
-from mtl_jax.imaging.dicom_density import Density
-from mtl_jax.imaging.dicom_facts import facts, header_of
+from mtl_jax.imaging.dicom_density import Density, check_od
+from mtl_jax.imaging.dicom_facts import facts, header_of, pixel_facts
 from mtl_jax.imaging.formats import pick_frame
 from mtl_jax.imaging.stored import MAX_PIXELS, Header, Stored, check_fit
 from mtl_jax.nouns import InputError, Note
@@ -58,7 +65,12 @@ def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None
     image = _decoded(path, frame, max_pixels)
     depth, record = bits or image.record["bits_stored"], image.record
     table, padding = _density(image, depth)
-    found = Stored(
+    notes = image.notes + table.notes
+    if padding.stop:
+        counts = np.bincount(image.values.ravel(), minlength=len(table.table))
+        _, padding, more = dicom_padding.level(table.table, padding, counts)
+        notes += more
+    return Stored(
         image.values,
         table.bits,
         table.table,
@@ -66,19 +78,17 @@ def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None
         record["magnified"],
         dicom_fields.patient_id(image.header),
         header_of(image.header, record),
-        image.notes + table.notes,
+        notes,
         (padding.start, padding.stop),
         depth,
     )
-    if padding.stop:
-        counts = np.bincount(image.values.ravel(), minlength=len(table.table))
-        _level(table.table, padding, counts)
-    return found
 
 
 def read_values(path: Path, max_pixels: int) -> np.ndarray:
-    """Stored values (H, W) of the one frame of a file, without inversion or look-up tables."""
-    return _decoded(path, None, max_pixels).values
+    """The words (H, W) of the one frame of a file, as they are stored."""
+    opened = dicom_fields.open_header(path, stop_before_pixels=False)
+    record = pixel_facts(opened, 0, max_pixels, [])
+    return dicom_frame.decode(opened, pick_frame(None, record["frames"]), record["frames"]).words
 
 
 def read_with_record(
@@ -138,14 +148,14 @@ def _read(
     image = _decoded(path, frame or 0, MAX_PIXELS, second_opinion)
     record, values, depth = image.record, image.values, image.record["bits_stored"]
     table, padding = _density(image, depth)
+    counts = np.bincount(values.ravel(), minlength=len(table.table))
+    present, padding, more = dicom_padding.level(table.table, padding, counts)
     stored = Stored(values, table.bits, padding=(padding.start, padding.stop), stored_bits=depth)
-    notes = [*image.notes, *table.notes, *check_values(stored, None)]
+    notes = [*image.notes, *table.notes, *more, *check_values(stored, None)]
     if frame is None and record["frames"] > 1:
         notes.append(Note(FRAME_OPEN, f"{record['frames']} frames"))
     if record["decoder"] == dicom_frame.SECOND_DECODER:
         notes.append(Note(SECOND_OPINION))
-    counts = np.bincount(values.ravel(), minlength=len(table.table))
-    present = _level(table.table, padding, counts)
     del record["notes"]
     record |= table.decided | {
         "padding": [padding.start, padding.stop - 1] if padding.stop else None,
@@ -174,7 +184,8 @@ def _decoded(path: Path, frame: int | None, max_pixels: int, second_opinion: boo
         raise InputError("its pixels do not have the shape that its header says")
     gray = dicom_bits.resolve(frames.words, said._replace(stream=frames.stream_bits))
     record |= {"bits_stored": gray.bits, "high_bit": gray.high, "decoder": frames.decoder}
-    notes = (*record["notes"], *frames.notes, *gray.notes)
+    outside = dicom_padding.outside_notes(opened, gray.bits)
+    notes = (*record["notes"], *frames.notes, *gray.notes, *outside)
     return Image(opened, record, gray.values, notes)
 
 
@@ -182,15 +193,17 @@ def _density(image: Image, bits: int) -> tuple[Density, slice]:
     """What the values are worth at a depth of `bits`, and which of them are padding."""
     stored_bits = image.record["bits_stored"]
     if bits > stored_bits:
-        raise InputError(f"bits {bits} was given, but its header says {stored_bits}: correct bits")
+        raise InputError(f"bits {bits} was given, but the file holds gray of {stored_bits} bits")
     found = dicom_density.density_of(image.header, image.record, bits)
+    if found.decided["polarity_source"] == "RescaleType" and bits == stored_bits:
+        found = found._replace(notes=found.notes + check_od(found.table, image.values))
     if bits == stored_bits:
-        return found, dicom_density.padding(image.header, len(found.table))
+        return found, dicom_padding.padding_of(image.header, len(found.table))
     if found.decided["polarity_source"] == "RescaleType":
         raise InputError(
             f"bits {bits} was given, but its gray is optical density: leave bits empty"
         )
-    padding = dicom_density.padding(image.header, 1 << stored_bits)
+    padding = dicom_padding.padding_of(image.header, 1 << stored_bits)
     values, top = image.values, (1 << bits) - 1
     if padding.stop > top + 1:
         # Padding may lie above the gray that the table speaks of.
@@ -200,14 +213,3 @@ def _density(image: Image, bits: int) -> tuple[Density, slice]:
         return found._replace(table=np.concatenate([found.table, more])), padding
     check_fit(values, bits)
     return found, padding
-
-
-def _level(table: np.ndarray, padding: slice, counts: np.ndarray) -> np.ndarray:
-    """Gives padding the least density of the rest, in place; returns the other values present."""
-    real = counts > 0
-    real[padding] = False
-    present = np.flatnonzero(real)
-    if not len(present):
-        raise InputError("all its pixels are padding")
-    table[padding] = table[present].min()
-    return present

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
 from mtl_jax.imaging import density
-from mtl_jax.imaging.dicom_fields import first_item, value, whole, word
+from mtl_jax.imaging.dicom_fields import first_item, value, word
 from mtl_jax.imaging.dicom_lut import look_up
 from mtl_jax.nouns import InputError, Note
 
@@ -25,6 +25,13 @@ NOT_LINEAR = (
 )
 SHAPES_DIFFER = "PhotometricInterpretation and PresentationLUTShape disagree: inverted once"
 INTENTS_DIFFER = "PresentationIntentType and SOP class disagree, which changes nothing here"
+SIGN_DIFFERS = (
+    "PixelIntensityRelationshipSign and PhotometricInterpretation disagree: the sign is taken"
+)
+OD_OF_DETECTOR = "RescaleType is optical density, the SOP class is that of a digital detector"
+ODD_OD = "the optical densities are those of no film"
+# The end of the scale; the base of a film; what the background of any film exceeds.
+MOST_OD, LEAST_OD, EXPOSED_OD = 4.095, 0.05, 1.0
 TURNED = "the modality rescale falls: it turns the polarity"
 
 
@@ -75,6 +82,8 @@ def _density(header: Dataset, facts: dict[str, Any], bits: int, intent: str) -> 
     if unit == "OD":
         decided |= {"polarity": "falls with optical density", "polarity_source": "RescaleType"}
         decided["density"] = "4095 - OD / 0.001"
+        if facts["sop_class"].startswith("mammography"):
+            notes += (Note(OD_OF_DETECTOR),)
         return Density(density.from_od(values / 1000.0), 12, decided, notes, True)
     values = (values - values.min()) * (top / np.ptp(values))
     raw = intent == "FOR PROCESSING"
@@ -83,6 +92,8 @@ def _density(header: Dataset, facts: dict[str, Any], bits: int, intent: str) -> 
     signed = raw and sign in ("1", "-1") and facts["intensity"] in ("LIN", "LOG")
     # Dense tissue passes little: where the value rises with exposure, density falls.
     falls = sign == "1" if signed else inverts
+    if signed and falls != inverts:
+        notes += (Note(SIGN_DIFFERS, f"{sign}; {facts['photometric']}"),)
     decided["polarity"] = "inverted" if falls else "as stored"
     decided["polarity_source"] = FROM_SIGN if signed else FROM_PHOTOMETRIC
     if raw and facts["intensity"] == "LIN":
@@ -95,17 +106,17 @@ def _density(header: Dataset, facts: dict[str, Any], bits: int, intent: str) -> 
     return Density(table, bits, decided, notes + _doubts(facts, raw), made)
 
 
-def padding(header: Dataset, levels: int) -> slice:
-    """The stored values that are no image, by PixelPaddingValue and PixelPaddingRangeLimit.
+def check_od(table: np.ndarray, values: np.ndarray) -> tuple[Note, ...]:
+    """A note where an image in optical density is of densities that no film has.
 
-    Empty where there are none, or where they lie outside the stored values.
+    About every eighth value in each direction is looked at.
     """
-    if value(header, "PixelPaddingValue") is None:
-        return slice(0, 0)
-    first = whole(header, "PixelPaddingValue")
-    last = whole(header, "PixelPaddingRangeLimit", absent=first)
-    low, high = max(min(first, last), 0), min(max(first, last), levels - 1)
-    return slice(low, high + 1) if low <= high else slice(0, 0)
+    od = (density.TOP - table[values[::8, ::8]]) * density.OD_PER_LEVEL
+    dark, clear = float(np.mean(od >= MOST_OD)), float(np.mean(od <= LEAST_OD))
+    if dark <= 0.05 and clear <= 0.2 and np.quantile(od, 0.99) >= EXPOSED_OD:
+        return ()
+    detail = f"{od.min():.2f} to {od.max():.2f}, {100 * dark:.0f}% at the dark end of the scale"
+    return (Note(ODD_OD, detail),)
 
 
 def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[Note, ...]]:

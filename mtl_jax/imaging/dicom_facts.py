@@ -51,7 +51,7 @@ def facts(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]
     of the type Note.
     """
     notes: list[Note] = []
-    pixels = _pixels(header, frame or 0, max_pixels, notes)
+    pixels = pixel_facts(header, frame or 0, max_pixels, notes)
     geometry = _geometry(header, pixels["frame"], notes)
     lossy = _lossy(header)
     notes += _kind_notes(header)
@@ -74,7 +74,7 @@ def facts(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]
     }
 
 
-def _pixels(header: Dataset, frame: int, max_pixels: int, notes: list[Note]) -> dict[str, Any]:
+def pixel_facts(header: Dataset, frame: int, max_pixels: int, notes: list[Note]) -> dict[str, Any]:
     """Shape, frames, bits and polarity. InputError: they are not those of gray that can be read."""
     photometric = word(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:

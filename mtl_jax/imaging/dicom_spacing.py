@@ -6,14 +6,15 @@ import itertools
 import pydicom
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging.checked import check_pixel_um
+from mtl_jax.imaging.checked import SPACING_FIELDS, check_pixel_um
 from mtl_jax.imaging.dicom_fields import first_item, group_item, value
 from mtl_jax.nouns import InputError, Note
 
 # The detector's own spacing comes first and undivided by any magnification: the paper works in the
 # detector plane, and a calibrated PixelSpacing is there for some devices only.
-SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
-MEASURES = "PixelMeasuresSequence"
+SPACING_TAGS = SPACING_FIELDS[:3]
+FACTOR = "EstimatedRadiographicMagnificationFactor"
+MEASURES = SPACING_FIELDS[3]
 DETECTOR_PLANE = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # Contact views are at 1.05 to 1.1, magnification views at 1.5 to 2.
 MAGNIFIED_FROM = 1.2
@@ -21,6 +22,7 @@ MOST_MAGNIFIED = 3.0  # distances that say more are wrong
 SAME_SPACING, SAME_FACTOR = 0.01, 0.05
 
 PLANES = "spacings of the header differ as by the geometry of a contact view"
+PLANE_UNSTATED = "PixelSpacing is the only spacing: it may be divided by the magnification or not"
 ODD_FACTOR = "EstimatedRadiographicMagnificationFactor is below 1: ignored"
 ODD_DISTANCES = "the header's distances of source, patient and detector are impossible: ignored"
 OTHER_FACTOR = "the header's magnification factor differs from its distances"
@@ -74,9 +76,18 @@ def spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
 
 
 def plausible(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
-    """Those of `spacings` that a mammogram may have: with others a table's is not compared."""
+    """Those of `spacings` that a mammogram may have: with others a table's is not compared. The
+    detector's spacing divided by the magnification of a contact view is among them."""
+    stated = spacings(header, frame)
+    factor = magnification(header)
+    if factor is not None and 1 < factor <= MAGNIFIED_FROM:
+        stated += tuple(
+            (f"{field} / {FACTOR}", row / factor, column / factor)
+            for field, row, column in stated
+            if field in DETECTOR_PLANE
+        )
     found = []
-    for field, row, column in spacings(header, frame):
+    for field, row, column in stated:
         with contextlib.suppress(InputError):
             check_pixel_um((row, column), field)
             found.append((field, row, column))
@@ -85,16 +96,21 @@ def plausible(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
 
 def spacing_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
     """What the header's spacings say of each other where they differ without contradiction."""
-    notes = []
-    for one, other in itertools.combinations(spacings(header, frame), 2):
-        if not _same(one, other):
-            notes.append(Note(PLANES, f"{_shown(one)}; {_shown(other)}"))
+    stated, factor = spacings(header, frame), magnification(header)
+    notes = [
+        Note(PLANES, f"{_shown(one)}; {_shown(other)}")
+        for one, other in itertools.combinations(stated, 2)
+        if not _same(one, other)
+    ]
+    if not {field for field, _, _ in stated} & {*DETECTOR_PLANE} and factor:
+        if factor > 1 + SAME_SPACING:
+            notes.append(Note(PLANE_UNSTATED, f"a factor of {factor:g}"))
     return tuple(notes)
 
 
 def magnification(header: Dataset) -> float | None:
     """EstimatedRadiographicMagnificationFactor; None where it is absent or no positive number."""
-    return _positive(header, "EstimatedRadiographicMagnificationFactor")
+    return _positive(header, FACTOR)
 
 
 def is_magnified(header: Dataset) -> bool:
@@ -131,7 +147,7 @@ def magnification_notes(header: Dataset) -> tuple[Note, ...]:
     elif factor and by_distance and abs(factor / by_distance - 1) > SAME_FACTOR:
         if (factor > MAGNIFIED_FROM) != (by_distance > MAGNIFIED_FROM):
             raise InputError(
-                f"EstimatedRadiographicMagnificationFactor is {factor:g}, but the distances of"
+                f"{FACTOR} is {factor:g}, but the distances of"
                 f" source, patient and detector say {by_distance:.3g}: only one of them is that of"
                 " a magnification view; correct the header, or leave the image out"
             )
