@@ -299,6 +299,13 @@ def test_a_mask_is_taken_as_stored_whatever_its_header_says(tmp_path: Path) -> N
     assert [view.box for view in read(home).views] == [lesion.box]
 
 
+def test_separators_of_windows_are_read(tmp_path: Path) -> None:
+    home = make_cbis_ddsm(tmp_path / "in", [tiny()])
+    table = home / "mass_case_description_train_set.csv"
+    table.write_text(table.read_text().replace("/", "\\"))
+    assert [(view.box, view.noted) for view in read(home).views] == [(tiny().box, "")]
+
+
 def test_a_row_listed_twice_counts_once(tmp_path: Path) -> None:
     home = make_cbis_ddsm(tmp_path / "in", [tiny(), tiny(view="MLO"), tiny()])
     found = read(home)

@@ -165,7 +165,8 @@ def test_a_bad_image_costs_its_own_lesions_and_is_not_forgotten(
     listed(home, (*ROWS[:2], ROWS[4]))  # a manifest names no file that is not there
     rois = load(home)
     first = capsys.readouterr().err
-    assert f"mine: left out: {home}/b.pgm: " in first and "1 of 3 lesion views are missing" in first
+    assert "mine: left out: " in first and f"{home}/b.pgm: " in first
+    assert "1 of 3 lesion views are missing" in first
     assert list(rois.index["case_id"]) == ["P1", "P5"]
     np.testing.assert_array_equal(rois.shards[0], whole.shards[0][[0, 4]])
     assert rois.manifest["counts"]["unusable"] == 1

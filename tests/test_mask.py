@@ -74,6 +74,17 @@ def test_a_jpeg_is_cut_at_half_and_noted(tmp_path: Path, quality: int) -> None:
     assert mask.read_box(tmp_path / "m.png", SHAPE) == (box, notes)
 
 
+def test_genuine_jpeg_masks_are_read_as_pillow_thresholds_them(shared: Path) -> None:
+    files = sorted((shared / "data" / "cdd_cesm_dm" / "masks").glob("*.jpg"))
+    assert len(files) > 300
+    for file in files[::4]:
+        gray = Image.open(file)
+        left, top, right, bottom = gray.point([0] * 128 + [1] * 128).getbbox()
+        box, notes = mask.read_box(file, gray.size[::-1])
+        assert box == (top, left, bottom, right)
+        assert notes[0].kind == mask.CUT
+
+
 @pytest.mark.parametrize("top", [1.0, 255, 4095])
 def test_a_resampled_mask_is_cut_at_half_and_noted(top: float) -> None:
     small = Image.fromarray(np.pad(np.full((11, 15), 255, np.uint8), ((5, 6), (8, 7))))

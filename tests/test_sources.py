@@ -342,13 +342,18 @@ def test_a_bad_row_names_its_line_and_column(
         ({"image_path": "./a.pgm"}, "line 3: the same lesion in the same image is listed twice"),
         ({"view": "MLO", "image_path": "b.pgm", "laterality": "R"}, "(R, benign) than in line 2"),
         ({"lesion_id": "2", "truth": "malignant"}, "has the place of lesion 1 in line 2 in the"),
+        (
+            {"split": "train", "lesion_id": "2", "image_path": "b.pgm"},
+            "line 3: patient P1 has split train here and test in line 2: a patient who is tested",
+        ),
+        ({"split": "", "lesion_id": "2", "image_path": "b.pgm"}, "split (empty) here and test in"),
         ({"view": "MLO", "truth": "malignant"}, "line 3: lesion 1 of patient P1 has another"),
     ],
 )
 def test_rows_that_contradict_each_other(
     tmp_path: Path, change: dict[str, str], reason: str
 ) -> None:
-    both = BASE | {"laterality": "L", "frame": ""}
+    both = BASE | {"laterality": "L", "frame": "", "split": "test"}
     with pytest.raises(InputError, match=re.escape(reason)) as failure:
         read_manifest(tmp_path, both, both | change)
     assert ("faults" in str(failure.value)) == ("dataset" in change)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mtl_jax.data.faults import listed
 from mtl_jax.nouns import InputError
 
-FAULTS_SHOWN = 10
 Value = TypeVar("Value")
 
 
@@ -55,13 +55,8 @@ class TableFaults:
         messages = [message for _, message in sorted(self._faults, key=lambda fault: fault[0])]
         if len(messages) == 1:
             raise InputError(messages[0])
-        listed = "; ".join(
-            f"({number}) {message.removeprefix(f'{self._table} ')}"
-            for number, message in enumerate(messages[:FAULTS_SHOWN], start=1)
-        )
-        rest = len(messages) - FAULTS_SHOWN
-        more = f"; and {rest} more" if rest > 0 else ""
-        raise InputError(f"{self._table}: {len(messages)} faults: {listed}{more}")
+        short = [message.removeprefix(f"{self._table} ") for message in messages]
+        raise InputError(f"{self._table}: {len(messages)} faults: {listed(short)}")
 
 
 class RowFaults:

@@ -22,6 +22,7 @@ BRIGHT = 128  # from here on a largest value is white, and not a number
 NEAR = 0.1  # of the largest value: what compression adds to 0 or takes from white
 REACH = 8  # pixels from its border that compression or resampling changes: a block of JPEG
 MOST_BETWEEN = 4  # times as many as white: a picture has more
+MOST_ASTRAY = 0.01  # times white that may be farther off: pale specks
 SQUARE = np.ones((3, 3), bool)
 LEAST_PART = 0.1  # of the largest part: smaller ones are specks
 
@@ -81,11 +82,11 @@ def _cut(values: np.ndarray, largest: float, name: str) -> np.ndarray:
     wide = np.pad(inside[crop], 1)
     far = ~ndimage.binary_dilation(wide, SQUARE, iterations=REACH)
     deep = ndimage.binary_erosion(wide, SQUARE, iterations=REACH)
-    astray = (between[crop] & (far | deep)[1:-1, 1:-1]).any()
+    astray = np.count_nonzero(between[crop] & (far | deep)[1:-1, 1:-1])
     white = np.count_nonzero(values >= largest - slack)
-    astray |= np.count_nonzero(between) > MOST_BETWEEN * white
+    picture = astray > MOST_ASTRAY * white or np.count_nonzero(between) > MOST_BETWEEN * white
     found = np.unique(values[crop][between[crop] | (values[crop] == largest)])
-    if astray or (len(found) <= LABELS and _plateau(values[crop], between[crop])):
+    if picture or (len(found) <= LABELS and _plateau(values[crop], between[crop])):
         listed = ", ".join(f"{value:g}" for value in found[:4])
         more = ", ..." if len(found) > 4 else ""
         raise InputError(

@@ -15,6 +15,7 @@ TABLES = {
     "calc-test": "calc_case_description_test_set.csv",
 }
 OTHER_FOLDER = "the film's folder names another patient, side or view than the row"
+PATHS = ("image", "crop", "mask")
 PATHOLOGIES = ("MALIGNANT", "BENIGN", "BENIGN_WITHOUT_CALLBACK")
 UID = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){3,20}")
 _FOLDER = re.compile(r"(?:Mass|Calc)-(?:Training|Test)_(P_\d{5})_(LEFT|RIGHT)_(CC|MLO)/")
@@ -103,10 +104,12 @@ def _rows(table: Path, part: str) -> list[Row]:
 
 def _row(found: dict[str, str], part: str, where: str) -> Row:
     row = {name: found[column] for name, column in _COLUMNS.items()}
+    for name in PATHS:  # a table saved on Windows
+        row[name] = row[name].replace("\\", "/")
     for name, form in _CELLS.items():
         if not form.fullmatch(row[name]):
             raise InputError(f"{where}: {_COLUMNS[name]} {row[name][:30]!r} is not known")
-    series = {name: _series(row[name], where) for name in ("image", "crop", "mask")}
+    series = {name: _series(row[name], where) for name in PATHS}
     folder = _FOLDER.match(row["image"])
     stated = (row["patient"], row["side"], row["view"])
     differs = folder is not None and folder.groups() != stated

@@ -16,15 +16,20 @@ SAME_PLACE = "another lesion of the patient has the same place in the image"
 def checked(views: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
     """Return `views` with notes, after adding to `faults` what their rows contradict in each other.
 
-    A lesion is in one breast, has one truth, and stands once in an image. Another lesion of the
-    patient with the same box in the same image is probably the same row listed twice: a fault where
-    its truth differs, else a note.
+    A patient is in one split. A lesion is in one breast, has one truth, and stands once in an
+    image. Another lesion of the patient with the same box in the same image is probably the same
+    row listed twice: a fault where its truth differs, else a note.
     """
     lesions: dict[tuple[str, str], list[LesionView]] = defaultdict(list)
     images: dict[tuple[Path, int], list[LesionView]] = defaultdict(list)
     for view in views:
         lesions[view.case_id, view.lesion_id].append(view)
         images[resolved(view.image_path), view.frame_number].append(view)
+    patients: dict[str, list[LesionView]] = defaultdict(list)
+    for view in views:
+        patients[view.case_id].append(view)
+    for rows in patients.values():
+        _one_split(rows, faults)
     for rows in lesions.values():
         _one_breast_one_truth(rows, faults)
     same_place = {id(view) for rows in images.values() for view in _once(rows, faults)}
@@ -34,6 +39,20 @@ def checked(views: Sequence[LesionView], faults: TableFaults) -> list[LesionView
         else view
         for view in views
     ]
+
+
+def _one_split(rows: Sequence[LesionView], faults: TableFaults) -> None:
+    """Of one patient, who must not be learned and tested."""
+    test = next((view for view in rows if view.split == "test"), None)
+    other = next((view for view in rows if view.split != "test"), None)
+    if test and other:
+        late, early = sorted((test, other), key=rows.index)[::-1]
+        faults.add(
+            late.where,
+            f"patient {late.case_id} has split {late.split or '(empty)'} here and"
+            f" {early.split or '(empty)'} in {_line(early)}: a patient who is tested is not"
+            " learned, so give each patient one split",
+        )
 
 
 def _one_breast_one_truth(rows: Sequence[LesionView], faults: TableFaults) -> None:
