@@ -71,7 +71,7 @@ def test_a_table_without_lines() -> None:
 
 def test_an_index_takes_few_bytes_a_region_and_is_what_csv_reads(tmp_path: Path) -> None:
     """20,000 lines as they are with hashed ids: 36 bytes each, in which 20 are of the hashes (of a
-    case 8, twice for two views, of an image 8). NumPy's arrays of the columns take 464. While it is
+    case 8, twice for two views, of an image 8). NumPy's arrays of the columns take 468. While it is
     read, some lines of it are there as text beside, however many there are."""
     rng, count, path = np.random.default_rng(1), 20_000, tmp_path / "index.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -95,4 +95,4 @@ def test_an_index_takes_few_bytes_a_region_and_is_what_csv_reads(tmp_path: Path)
         rows = list(csv.DictReader(file))
     for name, kind in shards.COLUMNS.items():
         assert index[name].tolist() == [kind(row[name]) for row in rows]
-    assert sum(column.nbytes for column in index.values()) == 464 * count
+    assert sum(column.nbytes for column in index.values()) == 468 * count

@@ -13,6 +13,7 @@ from mtl_jax.data import agreement, audit, cutting, faults, ingest, notes, shard
 from mtl_jax.data.plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
 from mtl_jax.imaging.read import read_stored
+from mtl_jax.imaging.stored import Header
 from mtl_jax.nouns import Collection, InputError, LesionView, Note, RoiSet
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
@@ -199,6 +200,28 @@ def test_rows_of_one_image_must_agree(
     found, noted = agreement.check_rows([one, one, replace(one, **change)], own)
     assert error in found and bool(error) == bool(found)
     assert [note.kind for note in noted] == kinds
+
+
+@pytest.mark.parametrize(
+    ("pixel_um", "noted"),
+    [
+        ((94.0, 94.0), False),
+        ((94.0009, 94.0), False),
+        ((94.09, 94.09), True),
+        ((94.0, 94.4), True),
+        ((95.0, 95.0), False),  # another size: a matter of the rules on spacings
+        ((100.0, 100.0), False),
+        ((100.3, 100.3), True),
+    ],
+)
+def test_a_pixel_size_that_is_nearly_the_headers_is_noted(
+    pixel_um: tuple[float, float], noted: bool
+) -> None:
+    header = Header(spacings=(("ImagerPixelSpacing", 94.0, 94.0), ("PixelSpacing", 100.0, 100.0)))
+    found = agreement.near_spacing(pixel_um, header)
+    assert [note.kind for note in found] == [agreement.NEARLY] * noted
+    assert not any(note.corrected for note in found)
+    assert agreement.near_spacing(pixel_um, None) == ()
 
 
 def test_rows_that_disagree_are_left_out_with_their_lines(

@@ -1,12 +1,20 @@
-"""Whether the rows of one image say the same of it. Reads no pixels."""
+"""Whether the rows of one image say the same of it, and the same as its header to the last digit.
+
+Reads no pixels.
+"""
 
 from collections.abc import Sequence
 
+from mtl_jax.imaging.facts_compared import same_spacing
+from mtl_jax.imaging.stored import Header
 from mtl_jax.nouns import LesionView, Note
+
+ROUNDING = 1e-5  # of a pixel size: over all of a mammogram less than a tenth of a pixel
 
 SEVERAL_VIEWS = "rows of one image name different views"
 SEVERAL_SIDES = "rows of one image name different sides"
 SEVERAL_MODALITIES = "rows of one image name different modalities"
+NEARLY = "the pixel size is nearly, but not quite, one that the header states"
 
 
 def check_rows(views: Sequence[LesionView], tables_own: bool) -> tuple[str, tuple[Note, ...]]:
@@ -39,6 +47,19 @@ def check_rows(views: Sequence[LesionView], tables_own: bool) -> tuple[str, tupl
     return "", tuple(
         Note(kind, _listed(values)) for kind, values in compared.items() if len(set(values)) > 1
     )
+
+
+def near_spacing(pixel_um: tuple[float, float], header: Header | None) -> tuple[Note, ...]:
+    """Note a pixel size that passes for one of the header's and is not it: an ROI far from the
+    image's corner moves by pixels all the same."""
+    for field, *size in header.spacings if header else ():
+        pairs = list(zip(pixel_um, size, strict=True))
+        if same_spacing(pixel_um, (size[0], size[1])) and any(
+            abs(used - stated) > ROUNDING * stated for used, stated in pairs
+        ):
+            detail = f"{_size(pixel_um)} um; {field} says {_size((size[0], size[1]))} um"
+            return (Note(NEARLY, detail),)
+    return ()
 
 
 def _size(pixel_um: tuple[float, float]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mtl_jax import whole
+from mtl_jax.data.agreement import near_spacing
 from mtl_jax.data.parallel import ordered_map
 from mtl_jax.data.patients import header_digest
 from mtl_jax.data.privacy import quiet
@@ -192,6 +193,7 @@ def _with_header(made: Cut, image: Stored, one: Job) -> Cut:
                 image.header,
                 one.tables_own,
             )
+            notes[number] += near_spacing(view.pixel_um, image.header)
         except InputError as error:
             errors[number] = errors[number] or str(error)
     return made._replace(errors=tuple(errors), notes=tuple(notes))
