@@ -176,7 +176,7 @@ US = "1.2.840.10008.5.1.4.1.1.6.1"
         ({"box": "-1;120;180;180"}, {}, "not inside the image"),
         ({"box": "180;120;120;180"}, {}, "bottom below top"),
         ({"box": "1;2;3"}, {}, "top;left;bottom;right"),
-        ({"pixel_um": "70"}, {}, "not what the header"),
+        ({"pixel_um": "70"}, {}, "NominalScannedPixelSpacing says 50 x 50 um"),
         ({"pixel_um": "0"}, {}, "pixel_um"),
         ({}, {"NominalScannedPixelSpacing": None}, "pixel size of film.dcm is not known"),
         ({}, {"NominalScannedPixelSpacing": [0.5, 0.5]}, "coarser"),
@@ -233,7 +233,7 @@ def test_what_lies_outside_training_is_flagged(
     row = {"image_path": "strange.dcm", "lesion_id": "<b>&1</b>", "box": "0;0;300;300"}
     lesions = table(tmp_path / "lesions.csv", [row])
     ask = [handed.model, tmp_path, "--lesions", lesions, "--out", tmp_path / "out"]
-    assert score.main([*map(str, ask), "--no-evidence"]) == 0
+    assert score.main([*map(str, ask), "--no-evidence", "--keep-ids"]) == 0
     (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
     flags = "\n".join(lesion["flags"])
     for word in ("pixel size 70 um", "contrast", "outside the image", "modality DM: training had"):

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.special import expit, logit
 
 from mtl_jax import bundle, nested, roc
-from mtl_jax.bundle import calibration, held_out, make, pictures, ranges, scoring
+from mtl_jax.bundle import calibration, held_out, make, pictures, probabilities, ranges, scoring
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.cutting import regions
 from mtl_jax.imaging.stored import Stored
@@ -291,7 +291,7 @@ def test_a_falling_or_flat_calibration_is_refused(scores: list[float]) -> None:
     ids = np.arange(20).astype(str)
     columns = (ids, ids, ids, ids, np.full(20, "sfm"), labels, np.tile(scores, 5))
     held = held_out.HeldOut(held_out.Scores(*columns), np.arange(20) % 2, "2 folds")
-    assert "do not rise with malignancy" in held_out.slope_fault(held)
+    assert "do not rise with malignancy" in probabilities.slope_fault(held)
     risen = columns[:6] + (0.2 + 0.5 * labels + 0.01 * np.arange(20),)
-    assert held_out.slope_fault(held._replace(scores=held_out.Scores(*risen))) == ""
-    assert held_out.slope_fault(None) == ""
+    assert probabilities.slope_fault(held._replace(scores=held_out.Scores(*risen))) == ""
+    assert probabilities.slope_fault(None) == ""

@@ -1,6 +1,6 @@
-"""Scores of the training cases by networks that had not seen them, and what rests on them.
+"""Scores of the training cases by networks that had not seen them: what a calibration rests on.
 
-That is the calibration and the operating points of a bundle. It reads finished studies only.
+It reads finished studies only.
 """
 
 import json
@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_jax import roc
 from mtl_jax.bundle import calibration
 from mtl_jax.difference import difference
 from mtl_jax.nouns import InputError
@@ -22,7 +21,6 @@ ALIKE = (
     "target_cases",
 )
 OF_EACH_RUN = ("epochs", "task_weights", "heads")  # settings that approach and run may replace
-SENSITIVITIES = (0.90, 0.95)
 
 
 class Study(NamedTuple):
@@ -196,78 +194,6 @@ def _refuse_other_training(
             f"{other.folder}: its run {run['id']} was trained in another way than the run:"
             f" {differ}; make the cross-validation with the same settings"
         )
-
-
-def slope_fault(held: HeldOut | None) -> str:
-    """Why no probability can rest on these scores; '' where it can.
-
-    With a slope at or below 0 a higher score would mean a lower probability of malignancy.
-    """
-    for unit in ("view", "lesion") if held else ():
-        scored = held.unit(unit)
-        slope, _ = calibration.fit(scored.label, scored.score)
-        if not calibration.rises(slope, scored.score):
-            return (
-                f"out of fold the scores of {held.says} do not rise with malignancy (slope"
-                f" {slope:.3g} per {unit}), so that no probability can rest on them"
-            )
-    return ""
-
-
-def calibrated(held: HeldOut | None, own: Scores, independent: bool) -> dict[str, Any] | None:
-    if held is None:
-        return None
-    found: dict[str, Any] = {"method": "logistic (Platt) on the logit of the score"}
-    for unit in ("view", "lesion"):
-        scored = held.unit(unit)
-        a, b = calibration.fit(scored.label, scored.score)
-        checks = [
-            calibration.check(
-                "out of fold, each fold by a curve fitted to the others",
-                scored.label,
-                calibration.by_other_folds(scored),
-                scored.case,
-            )
-        ]
-        if independent and len(set(own.label.tolist())) == 2:
-            label, score, case = by_unit(own, unit)
-            checks.append(
-                calibration.check("test set", label, calibration.apply(a, b, score), case)
-            )
-        prevalence = float(scored.label.mean())
-        found[unit] = {"a": a, "b": b, "prevalence": prevalence, "checks": checks}
-    return found
-
-
-def operating_points(held: HeldOut | None, own: Scores, independent: bool) -> list[dict[str, Any]]:
-    """Thresholds per lesion chosen out of fold, with what they give there and on the test set."""
-    if held is None:
-        return []
-    scored = held.unit("lesion")
-    points = []
-    for sensitivity in (None, *SENSITIVITIES):
-        chosen = roc.operating_point(scored.label, scored.score, sensitivity)
-        if not np.isfinite(chosen.threshold):
-            continue
-        name = f"sensitivity {sensitivity:.2f}" if sensitivity else "highest Youden index"
-        point = {"name": name, "threshold": chosen.threshold, "out_of_fold": _seen(chosen, scored)}
-        if independent and len(set(own.label.tolist())) == 2:
-            label, score, case = by_unit(own, "lesion")
-            test = calibration.Scored(label, score, case, case)
-            point["test"] = _seen(roc.at_threshold(label, score, chosen.threshold), test)
-        points.append(point)
-    return points
-
-
-def _seen(point: roc.OperatingPoint, scored: calibration.Scored) -> dict[str, Any]:
-    return {
-        "sensitivity": point.sensitivity,
-        "sensitivity_interval": list(point.sensitivity_interval),
-        "specificity": point.specificity,
-        "specificity_interval": list(point.specificity_interval),
-        "n_malignant": int(np.sum(scored.label == 1)),
-        "n_benign": int(np.sum(scored.label == 0)),
-    }
 
 
 def read_study(folder: Path) -> Study:

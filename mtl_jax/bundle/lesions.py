@@ -172,6 +172,11 @@ def _asked(
 def _fill(row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, where: str) -> None:
     """Puts what the header or the command line says into the empty cells of `row`."""
     if not row["pixel_um"] and not facts.get("spacing_um"):
+        if facts:
+            try:
+                dicom.spacing(path)  # which says what is wrong with the header's, if anything
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from error
         if pixel_um is None:
             raise InputError(
                 f"{where}: the pixel size of {path.name} is not known: give it in the column"

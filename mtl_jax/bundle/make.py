@@ -14,17 +14,9 @@ from ml_collections import ConfigDict
 
 from mtl_jax import roc
 from mtl_jax.bundle import ranges
-from mtl_jax.bundle.held_out import (
-    HeldOut,
-    Study,
-    calibrated,
-    find,
-    operating_points,
-    read_json,
-    read_study,
-    slope_fault,
-)
+from mtl_jax.bundle.held_out import HeldOut, Study, find, read_json, read_study
 from mtl_jax.bundle.model import Model, Reference
+from mtl_jax.bundle.probabilities import calibrated, operating_points, slope_fault
 from mtl_jax.data import shards
 from mtl_jax.data.rows import Rows
 from mtl_jax.nouns import InputError, RoiSet, Run
