@@ -128,9 +128,23 @@ def test_what_the_network_has_not_is_rejected_and_never_only_listed(
     message = one_line(lambda: weights.convert(written(tmp_path / "f", safetensors_bytes(state))))
     assert all(f"unexpected {name}" in message for name in extra)
     assert ("batch normalization" in message) == any("running" in name for name in extra)
+    assert "names of alexnet" in message
     named = {f"conv{k[1]}/{leaf}": a for k, own in LAYERS.items() for leaf, a in own.items()}
     content = npz(named | {"bn1/gamma": np.ones(64, np.float32)})
     assert "holds batch norm" in one_line(lambda: weights.convert(written(tmp_path / "g", content)))
+
+
+def test_alexnet_with_batch_normalization_is_rejected_as_that(tmp_path: Path) -> None:
+    """A convolution, normalization, rectifier and, behind three of them, a pool."""
+    state, number = {}, 0
+    for layer, own in LAYERS.items():
+        state[f"features.{number}.weight"] = own["kernel"].transpose(3, 2, 0, 1).copy()
+        state[f"features.{number}.bias"] = own["bias"]
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            state[f"features.{number + 1}.{part}"] = np.ones_like(own["bias"])
+        number += 4 if files.STRIDE_PAD_POOL[layer][2] else 3
+    message = one_line(lambda: weights.convert(written(tmp_path / "f", safetensors_bytes(state))))
+    assert "names of alexnet: holds batch normalization" in message
 
 
 @pytest.mark.parametrize("divisor", [57.6, 128, 255])
@@ -229,6 +243,11 @@ def test_code_in_pickles_is_refused_by_name_and_false_claims_too(tmp_path: Path)
         said = "posix.system" if what.startswith("code") else "claims 1000000000000 numbers"
         assert said in message, what
         assert not marker.exists()
+    layers: list[object] = []
+    for _ in range(60):
+        layers = [layers, layers]  # 2**60 lists, were each held apart
+    bomb = pickle.dumps({"model_state": {"layers": layers}}, protocol=2)
+    assert "damaged" in one_line(lambda: weights.convert(written(tmp_path / "file", bomb)))
     evil = files.convnet(LAYERS, extra=b"coptions\nx\n(" + files.text("a") + b"tR")
     same = weights.convert(written(tmp_path / "file", evil))  # its own classes are passed over
     assert list(same.params) == list(LAYERS)

@@ -127,15 +127,17 @@ def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
 
 
 def _choose_scheme(named: dict[str, np.ndarray], path: Path) -> Scheme:
-    def hits(scheme: Scheme) -> tuple[int, int]:
-        """Arrays whose shapes are those of the scheme, then arrays of its names."""
+    def hits(scheme: Scheme) -> tuple[bool, int, int]:
+        """Whether the first kernel has the scheme's shape, how many arrays have theirs, and how
+        many have names of the scheme."""
         keys = {
             key: _source_shape(scheme, layer, leaf)
             for layer in scheme.layers
             for leaf, key in _source_keys(scheme, layer).items()
         }
-        same = [key for key in keys.keys() & named.keys() if named[key].shape == keys[key]]
-        return len(same), len(keys.keys() & named.keys())
+        first = next(iter(keys))
+        same = {key for key in keys.keys() & named.keys() if named[key].shape == keys[key]}
+        return first in same, len(same), len(keys.keys() & named.keys())
 
     best = max(SCHEMES, key=hits)
     if not any(hits(best)):
