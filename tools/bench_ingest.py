@@ -127,7 +127,8 @@ def _ingest(home: Path, out: Path, processes: int) -> None:
 
 
 def write_images(home: Path, syntax: str, count: int) -> list[Path]:
-    """`count` images, further names of DISTINCT files, and m.csv with a lesion in each."""
+    """`count` images, further names of DISTINCT files, and m.csv with a lesion in each; those of
+    one file are of one patient, as an ingest rejects an image that stands under two."""
     home.mkdir()
     rows = ["dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"]
     paths = []
@@ -139,7 +140,8 @@ def write_images(home: Path, syntax: str, count: int) -> list[Path]:
             path.hardlink_to(paths[number % DISTINCT])
         paths.append(path)
         truth = "malignant" if number % 2 else "benign"
-        rows.append(f"x,P{number},1,CC,{path.name},{truth},70,1900;1700;2200;2050")
+        patient = f"P{number % DISTINCT}"
+        rows.append(f"x,{patient},{number},CC,{path.name},{truth},70,1900;1700;2200;2050")
     (home / "m.csv").write_text("\n".join(rows) + "\n")
     return paths
 
