@@ -161,21 +161,23 @@ def test_pixel_sizes_that_are_explained_are_noted(
     assert kinds(pixel_um=size, source=source) == expected
 
 
-@pytest.mark.parametrize(
-    ("size", "source"),
-    [
-        *(((85.0, 85.0), word) for word in compared.UNEXPLAINED),
-        ((70.0, 80.0), "manifest"),
-        ((85.0, 85.0), "PixelSpacing"),  # it says 66
-        ((70.0, 70.0), "PixelSpacing"),
-    ],
-)
-def test_pixel_sizes_that_nobody_explains_are_rejected(
+@pytest.mark.parametrize("size", [(85.0, 85.0), (70.0, 80.0), (35.0, 35.0)])
+@pytest.mark.parametrize("source", compared.UNEXPLAINED)
+def test_a_tables_pixel_size_overrules_the_header_on_record(
     size: tuple[float, float], source: str
 ) -> None:
-    with pytest.raises(InputError, match="leave pixel_um empty .* spacing_source"):
-        kinds(pixel_um=size, source=source)
+    notes = compare("", "", "", size, source, header(), tables_own=True)
+    assert [note.corrected for note in notes if note.kind == compared.TABLES_SPACING] == [True]
     assert compared.SPACING in kinds(pixel_um=size, source=source, own=False)
+
+
+@pytest.mark.parametrize("size", [(85.0, 85.0), (70.0, 70.0)])  # PixelSpacing says 66
+def test_a_pixel_size_that_is_not_of_the_field_it_names_is_rejected(
+    size: tuple[float, float],
+) -> None:
+    with pytest.raises(InputError, match="leave pixel_um empty .* spacing_source"):
+        kinds(pixel_um=size, source="PixelSpacing")
+    assert compared.SPACING in kinds(pixel_um=size, source="PixelSpacing", own=False)
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -14,6 +14,7 @@ VIEW = "the view differs from the header's"
 MODALITY = "film or digital differs from the header"
 OTHER_SPACING = "the pixel size is another spacing of the header than the one that is used"
 SPACING = "the pixel size differs from the header's"
+TABLES_SPACING = "the pixel size of the table is taken, the header's is another"
 NOT_SQUARE = "rows and columns have different pixel sizes"
 
 
@@ -30,7 +31,8 @@ def compare(
 
     '' is no statement. `tables_own`: the statements are from a table that the user wrote, where a
     contradiction may mean that a row names another image. InputError, with the cure: another side
-    than the header's own field, or another pixel size that nobody explains.
+    than the header's own field; a pixel size that is not the one of the field that it names, or
+    that is five times the header's or more.
     """
     notes = _square(pixel_um)
     if header is None:
@@ -81,11 +83,14 @@ def _spacing(
     ratios = [said / stated for said, stated in zip(size, pixel_um, strict=True)]
     if max(*ratios, *(1 / ratio for ratio in ratios)) >= OTHER_UNIT:
         raise InputError(f"pixel_um {detail}: that is a factor of units; correct pixel_um, in um")
-    if tables_own and (source in UNEXPLAINED or source in spacings):
+    if tables_own and source in spacings:
         raise InputError(
-            f"pixel_um {detail}: leave pixel_um empty to take the header's, or say in"
-            " spacing_source where the other is from"
+            f"pixel_um {detail}: spacing_source names that field; leave pixel_um empty to take the"
+            " header's, or say in spacing_source where the other is from"
         )
+    if tables_own and source in UNEXPLAINED:
+        # An empty cell takes the header's size: one that is filled in was meant to overrule it.
+        return (Note(TABLES_SPACING, detail, corrected=True),)
     return (Note(SPACING, detail),)
 
 
