@@ -4,6 +4,7 @@ Knows no command.
 """
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -45,10 +46,13 @@ class Output:
 
 
 def protect_output() -> None:
-    """From now on a closed pipe behind standard output or error raises nothing."""
+    """From now on a closed pipe behind standard output or error raises nothing, and a letter that
+    the terminal's encoding lacks is written as its number."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Output):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, Output(stream))
 
 

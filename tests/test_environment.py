@@ -113,6 +113,21 @@ def test_a_closed_pipe_ends_no_command(tmp_path: Path) -> None:
         (tmp_path / "done").unlink()
 
 
+def test_letters_that_the_terminal_lacks_end_no_command() -> None:
+    code = (
+        "import sys; from mtl_jax import command_line\n"
+        "sys.exit(command_line.run(lambda: print('M\\u00fcller') or 0))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "M\\xfcller\n", "")
+
+
 def test_a_full_disk_behind_the_output_is_one_line() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")

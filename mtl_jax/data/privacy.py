@@ -25,6 +25,7 @@ from mtl_jax.imaging.read import READERS
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 KEY_VARIABLE = "MTL_JAX_KEY_FILE"
+AS_THEY_ARE = "write ids as they are: data.pseudonymise=False, and --keep-ids of tools/score.py"
 # As DICOM writes the identifiers of studies, series and images, which collections name folders by.
 _UID = re.compile(r"(?<![\d.])[0-2](?:\.\d+){3,}(?!\.?\d)")
 _WORD = re.compile(r"[^\W_]+")
@@ -42,7 +43,7 @@ def key_path() -> Path:
             raise InputError(f"{KEY_VARIABLE}={error}") from error
         raise InputError(
             "the key of the pseudonyms has no place, as the home folder is not known (HOME is not"
-            f" set): set {KEY_VARIABLE} to a file for it, or data.pseudonymise to False"
+            f" set): set {KEY_VARIABLE} to a file for it, or {AS_THEY_ARE}"
         ) from error
 
 
@@ -58,9 +59,15 @@ def key() -> bytes:
         reason = getattr(error, "strerror", "") or "not a key"
         raise InputError(
             f"{path}: the key of the pseudonyms cannot be kept there ({reason}); set {KEY_VARIABLE}"
-            " to another file, or write ids as they are: data.pseudonymise=False, and --keep-ids of"
-            " tools/score.py"
+            f" to another file, or {AS_THEY_ARE}"
         ) from error
+    if not os.access(path.parent, os.W_OK):
+        # Found before the work: pseudonyms without their table could not be resolved any more.
+        raise InputError(
+            f"{path.parent}: cannot be written, and the table of what pseudonyms stand for belongs"
+            f" beside the key; set {KEY_VARIABLE} to a copy of the key in another folder, or"
+            f" {AS_THEY_ARE}"
+        )
     if len(secret) < 32:
         raise InputError(f"{path}: damaged: the key of the pseudonyms is 64 hexadecimal digits")
     return secret.encode()
@@ -107,8 +114,14 @@ class Pseudonyms:
         table.writerow(("kind", "pseudonym", "original"))
         table.writerows((kind, name, harmless(said)) for (kind, said), name in self._table.items())
         draft = path.with_name(f".{path.name}-{os.getpid()}")
-        _write_private(draft, text.getvalue(), os.O_TRUNC)
-        draft.replace(path)
+        try:
+            _write_private(draft, text.getvalue(), os.O_TRUNC)
+            draft.replace(path)
+        except OSError as error:
+            raise InputError(
+                f"{path}: what the pseudonyms stand for cannot be written ({error.strerror});"
+                " make room there, and run the command again"
+            ) from error
         return path
 
     def _suffix(self, path: PurePath) -> str:
