@@ -14,7 +14,8 @@ from mtl_jax.nouns import InputError
 
 class Output:
     """A text stream that outlives its reader: after `| head` the rest is dropped, without a word,
-    and the command goes on to write its files."""
+    and the command goes on to write its files. A character that the encoding of the terminal has
+    not is written as an escape such as \\xfc."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -22,6 +23,10 @@ class Output:
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
+        except UnicodeEncodeError:
+            # Nothing of `text` has been written, as a stream encodes all of it first.
+            encoding = self._stream.encoding
+            return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         except OSError as error:
             self._drop(error)
             return len(text)

@@ -25,6 +25,7 @@ from mtl_jax.imaging.read import READERS
 from mtl_jax.nouns import Collection, InputError, LesionView
 
 KEY_VARIABLE = "MTL_JAX_KEY_FILE"
+AS_THEY_ARE = "write ids as they are: data.pseudonymise=False, and --keep-ids of tools/score.py"
 # As DICOM writes the identifiers of studies, series and images, which collections name folders by.
 _UID = re.compile(r"(?<![\d.])[0-2](?:\.\d+){3,}(?!\.?\d)")
 _WORD = re.compile(r"[^\W_]+")
@@ -42,7 +43,7 @@ def key_path() -> Path:
             raise InputError(f"{KEY_VARIABLE}={error}") from error
         raise InputError(
             "the key of the pseudonyms has no place, as the home folder is not known (HOME is not"
-            f" set): set {KEY_VARIABLE} to a file for it, or data.pseudonymise to False"
+            f" set): set {KEY_VARIABLE} to a file for it, or {AS_THEY_ARE}"
         ) from error
 
 
@@ -58,12 +59,19 @@ def key() -> bytes:
         reason = getattr(error, "strerror", "") or "not a key"
         raise InputError(
             f"{path}: the key of the pseudonyms cannot be kept there ({reason}); set {KEY_VARIABLE}"
-            " to another file, or write ids as they are: data.pseudonymise=False, and --keep-ids of"
-            " tools/score.py"
+            f" to another file, or {AS_THEY_ARE}"
         ) from error
     if len(secret) < 32:
         raise InputError(f"{path}: damaged: the key of the pseudonyms is 64 hexadecimal digits")
     return secret.encode()
+
+
+def _no_lookup(place: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{place}: what the pseudonyms stand for cannot be written beside the key"
+        f" ({error.strerror}); copy the key to a folder that can be written and set {KEY_VARIABLE}"
+        f" to it, or {AS_THEY_ARE}"
+    )
 
 
 def lookup_name(collection: str, fingerprint: str) -> str:
@@ -96,6 +104,19 @@ class Pseudonyms:
             return _UID.sub(self._digest, relative.as_posix())
         return self._name("image", relative.as_posix()) + self._suffix(relative)
 
+    def check_lookup(self) -> None:
+        """Raise InputError where `save_lookup` could write nothing. For a command to call before
+        its work, since pseudonyms without their table are of no use to their owner."""
+        if self._secret is None:
+            return
+        path = key_path()
+        trial = path.with_name(f".{path.name}-{os.getpid()}-trial")
+        try:
+            _write_private(trial, "", os.O_TRUNC)
+            trial.unlink(missing_ok=True)
+        except OSError as error:
+            raise _no_lookup(path.parent, error) from error
+
     def save_lookup(self, collection: str, fingerprint: str) -> Path | None:
         """Write the table from pseudonym to id beside the key and as private, and return its path;
         None where ids are written as they are."""
@@ -107,8 +128,14 @@ class Pseudonyms:
         table.writerow(("kind", "pseudonym", "original"))
         table.writerows((kind, name, harmless(said)) for (kind, said), name in self._table.items())
         draft = path.with_name(f".{path.name}-{os.getpid()}")
-        _write_private(draft, text.getvalue(), os.O_TRUNC)
-        draft.replace(path)
+        try:
+            # A finished table is left alone: the key may lie where only its maker can write.
+            if path.exists() and path.read_text(encoding="utf-8") == text.getvalue():
+                return path
+            _write_private(draft, text.getvalue(), os.O_TRUNC)
+            draft.replace(path)
+        except OSError as error:
+            raise _no_lookup(path, error) from error
         return path
 
     def _suffix(self, path: PurePath) -> str:
@@ -228,5 +255,7 @@ def quiet() -> Iterator[None]:
 
 
 def _write_private(path: Path, text: str, flag: int) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o600), "w") as file:
+    with os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(text)
