@@ -129,7 +129,7 @@ def test_files_that_do_not_pair_or_exist(
     swapped = [r | {"label": 1 - r["label"]} for r in rows]
     cases = {
         "cannot be read": (tmp_path / "none.csv",),
-        "no column label": (write(tmp_path / "c.csv", [{"truth": 1, "score": 2}]),),
+        "no column label": (write(tmp_path / "c.csv", [{"outcome": 1, "score": 2}]),),
         "2 rows of": (a, "--unit", "view", "--compare", write(tmp_path / "d.csv", rows[2:])),
         "120 rows differ in label": (
             a, "--unit", "view", "--compare", write(tmp_path / "e.csv", swapped)),
@@ -365,6 +365,26 @@ def test_a_number_that_no_bootstrap_takes_names_its_flag(
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"{flag}={value} is invalid: expected an integer from ")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_lesions_of_a_scoring_are_read_where_their_truth_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The columns of lesions.csv of tools/score.py, of 4 benign and 3 malignant lesions."""
+    rows = [
+        {"case_id": f"c{i}", "lesion_id": "x", "truth": ("benign", "Malignant")[i % 2],
+         "score": i / 10, "probability": "", "flags": "far;dark"}
+        for i in range(7)
+    ]  # fmt: skip
+    assert run(monkeypatch, write(tmp_path / "a.csv", rows)) == 0
+    out = capsys.readouterr().out
+    assert "a.csv: columns: label = truth, case = case_id, lesion = lesion_id\n" in out
+    assert "a.csv: ignored columns: probability, flags\n" in out
+    assert "3 malignant and 4 benign lesions, 7 patients" in out
+    assert "empirical        0.5000" in out  # 1, 3, 5 above 0; 0, 2; 0, 2, 4: 6 of 12 pairs
+    unknown = write(tmp_path / "b.csv", [*rows[:-1], rows[-1] | {"truth": ""}])
+    assert run(monkeypatch, unknown) == 2
+    assert "b.csv: truth in line 8 is empty, neither 0 (benign)" in capsys.readouterr().err
 
 
 def test_the_module_runs_from_a_shell(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 # Each field may be headed by any of these, whatever their case, blanks, hyphens and underscores.
 NAMES = {
-    "label": ("label",),
+    "label": ("label", "truth"),
     "score": ("score",),
     "task": ("task", "collection", "dataset", "cohort"),
     "case": ("case", "case_id", "patient", "patient_id", "subject", "subject_id"),

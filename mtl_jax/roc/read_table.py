@@ -12,6 +12,7 @@ OPTIONAL = ("task", "laterality", "view", "roi")  # as if absent where no row ha
 LESION = ("task", "case", "laterality", "lesion")  # which tell one lesion from another
 REPEATED = (*LESION, "view", "label", "score")  # as far as they are there; the same row
 DECIMAL_COMMAS = "if numbers have decimal commas, write them with points"
+TRUTH = {"benign": "0", "malignant": "1"}  # as in lesions.csv of tools/score.py
 SIDES = {"l": "L", "left": "L", "left breast": "L", "r": "R", "right": "R", "right breast": "R"}
 
 
@@ -28,8 +29,8 @@ def read(path: Path) -> Table:
     _refuse_uneven_rows(path, header, lines)
     cells = {f: [row[i] for _, row in lines] for f, i in places.items()}
     numbers = [number for number, _ in lines]
-    labels, scores = (_numbers(path, header[places[f]], numbers, cells[f]) for f in columns.NEEDED)
-    _refuse_labels(path, header[places["label"]], numbers, labels)
+    labels = _labels(path, header[places["label"]], numbers, cells["label"])
+    scores = _numbers(path, header[places["score"]], numbers, cells["score"])
     empty = [f for f in OPTIONAL if f in cells and not any(cells[f])]
     ids = {f: c for f, c in cells.items() if f not in (*columns.NEEDED, *empty)}
     if "laterality" in ids:
@@ -91,14 +92,6 @@ def _refuse_uneven_rows(
                 )
 
 
-def _refuse_labels(path: Path, head: str, lines: Sequence[int], labels: Sequence[float]) -> None:
-    for line, label in zip(lines, labels, strict=True):
-        if label not in (0.0, 1.0):
-            raise ValueError(
-                f"{path}: {head} in line {line} is {label:g}, neither 0 (benign) nor 1 (malignant)"
-            )
-
-
 def _refuse_missing_cases(
     path: Path, head: str, lines: Sequence[int], cells: Sequence[str]
 ) -> None:
@@ -156,6 +149,20 @@ def _sides(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) ->
                 " the column or delete it"
             )
     return [SIDES[cell.casefold()] for cell in cells]
+
+
+def _labels(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) -> list[float]:
+    """0.0 benign, 1.0 malignant, which may be written as words."""
+    expected = "neither 0 (benign) nor 1 (malignant)"
+    for line, cell in zip(lines, cells, strict=True):
+        if not cell:
+            raise ValueError(f"{path}: {head} in line {line} is empty, {expected}; fill it in, or"
+                             " delete the row")  # fmt: skip
+    labels = _numbers(path, head, lines, [TRUTH.get(cell.casefold(), cell) for cell in cells])
+    for line, label in zip(lines, labels, strict=True):
+        if label not in (0.0, 1.0):
+            raise ValueError(f"{path}: {head} in line {line} is {label:g}, {expected}")
+    return labels
 
 
 def _numbers(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) -> list[float]:
