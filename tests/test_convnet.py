@@ -223,6 +223,7 @@ def misnamed(listed: Listed) -> None:
         (without("rnorm1", "minDiv"), "rnorm1 does not state minDiv"),
         (without("rnorm2", "scale"), "rnorm2 does not state scale"),
         (change("conv3_neuron", neuron={"type": "tanh", "params": {}}), "tanh"),
+        (change("conv4_neuron", neuron={"type": "relu", "params": {"a": 0.1}}), "relu{'a': 0.1}"),
         (change("rnorm2", inputs=["conv1"]), "go to several layers"),
         (change("conv1", inputs=["conv5"]), "does not take the images as they are"),
         (change("data", type="rgb2yuv"), "does not take the images as they are"),

@@ -166,9 +166,11 @@ def _check_unconnected(layers: Sequence[Layer]) -> None:
 
 
 def _function(layer: Layer) -> str:
-    """The name of a layer's neuron; '' where it states none."""
+    """The name of a layer's neuron, with its parameters; '' where it states none."""
     function = layer.get("neuron") or ""
-    return str(function["type"] if isinstance(function, Mapping) else function)
+    if not isinstance(function, Mapping):
+        return str(function)
+    return str(function["type"]) + (str(function["params"]) if function.get("params") else "")
 
 
 def _check_part(name: str, part: Sequence[Layer]) -> None:
