@@ -46,8 +46,8 @@ class Output:
 
 
 def protect_output() -> None:
-    """From now on a closed pipe behind standard output or error raises nothing, and a letter that
-    the terminal's encoding lacks is written as its number."""
+    """From now on a closed pipe behind standard output or error raises nothing, and a character
+    that the terminal's encoding lacks is written as an escape such as \\xfc."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Output):

@@ -209,6 +209,8 @@ def misnamed(listed: Listed) -> None:
         (change("conv1", padding=[-4]), "padding 4, expected 0 to 3"),
         (change("conv3", sharedBiases=False), "a bias for every pixel"),
         (change("conv2", stride=[1, 1]), "expected one number"),
+        (change("conv3", dilation=[2]), "conv3 has dilated kernels"),
+        (change("conv3", randSparse=[True]), "conv3 sees randomly chosen maps"),
         (change("pool1", pool="avg"), "pool avg; the network here takes the maximum"),
         (change("pool3", sizeX=2), "sizeX 2"),
         (change("pool2", stride=3), "stride 3"),
@@ -221,6 +223,7 @@ def misnamed(listed: Listed) -> None:
         (without("rnorm1", "minDiv"), "rnorm1 does not state minDiv"),
         (without("rnorm2", "scale"), "rnorm2 does not state scale"),
         (change("conv3_neuron", neuron={"type": "tanh", "params": {}}), "tanh"),
+        (change("conv4_neuron", neuron={"type": "relu", "params": {"a": 0.1}}), "relu{'a': 0.1}"),
         (change("rnorm2", inputs=["conv1"]), "go to several layers"),
         (change("conv1", inputs=["conv5"]), "does not take the images as they are"),
         (change("data", type="rgb2yuv"), "does not take the images as they are"),
@@ -242,6 +245,45 @@ def test_another_network_is_rejected_by_layer_and_option(
         weights.convert(path)
     assert says in str(caught.value) and str(path) in str(caught.value)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def unconnected(*spoils: Callable[[Listed], Any]) -> Listed:
+    listed = files.convnet_layers(LAYERS)
+    for spoil in spoils:
+        spoil(listed)
+    for layer in listed.values():
+        layer.pop("inputs", None)
+    return listed
+
+
+def test_a_file_without_connections_may_state_its_neurons(tmp_path: Path) -> None:
+    found = weights.convert(written(tmp_path, unconnected()))
+    same_function(found, files.convnet_layers(LAYERS))
+
+
+TANH = {"type": "tanh", "params": {}}
+
+
+@pytest.mark.parametrize(
+    ("spoils", "says"),
+    [
+        ((change("conv2", neuron="tanh"),), "conv2 has the neuron tanh"),
+        ((change("conv2_neuron", neuron=TANH),), "conv2_neuron has the neuron tanh"),
+        (
+            (change("conv3", neuron=""), lambda listed: listed.pop("conv3_neuron")),
+            "4 layers before the fully connected ones are rectified",
+        ),
+        ((lambda listed: listed.pop("pool1"),), "it has 2 pools"),
+        ((lambda listed: listed.update(bn={"type": "bn", "name": "bn"}),), "type bn, which"),
+        ((lambda listed: listed.update(x={"type": "blur", "name": "x"}),), "x is a layer of type"),
+        ((lambda listed: listed.update(p={**listed["pool2"], "name": "p"}),), "it has 4 pools"),
+    ],
+)
+def test_a_file_without_connections_that_states_another_network_is_rejected(
+    spoils: tuple[Callable[[Listed], Any], ...], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=says):
+        weights.convert(written(tmp_path, unconnected(*spoils)))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

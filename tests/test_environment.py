@@ -140,6 +140,22 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
     assert ended.stderr == "the output cannot be written (No space left on device)\n"
 
 
+def test_characters_that_the_output_has_not_are_escaped(tmp_path: Path) -> None:
+    """Of ids, and of file names that are no UTF-8; on the screen, and in the line of an error."""
+    table = tmp_path / "M\u00fc.csv"
+    rows = "0,0.1,M\u00fc\n1,0.7,M\u00fc\n0,0.4,b\n1,0.9,b\n"
+    table.write_text(f"label,score,task\n{rows}", encoding="utf-8")
+    command = ("-m", "mtl_jax.roc", str(table), "--samples=20")
+    ended = run(*command, PYTHONIOENCODING="ascii")
+    assert ended.returncode == 0 and ended.stderr == ""
+    assert "task M\\xfc\n" in ended.stdout and "M\\xfc.csv: 1 malignant" in ended.stdout
+    ended = run(*command, "--task=\u00e9", PYTHONIOENCODING="ascii:strict")
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert "M\\xfc.csv: has no row of task" in ended.stderr and ended.stderr.count("\n") == 1
+    code = "from mtl_jax import command_line as c; c.run(lambda: print('a\\udcfc.png'))"
+    assert run("-c", code, PYTHONIOENCODING="utf-8").stdout == "a\\udcfc.png\n"
+
+
 def test_invalid_input_is_exit_code_2_and_other_codes_stay(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,19 +64,6 @@ def test_a_home_that_is_not_known_is_one_line(
         paths.path("")
 
 
-def test_a_folder_of_the_key_that_takes_no_table_is_rejected_before_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The table of what pseudonyms stand for belongs there: a shared key in a read-only folder."""
-    key = tmp_path / "shared" / "key"
-    monkeypatch.setenv("MTL_JAX_KEY_FILE", str(key))
-    privacy.key()
-    # The superuser may write anywhere, whatever the mode of the folder.
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != key.parent)
-    with pytest.raises(InputError, match=r"shared: cannot be written.*copy of the key.*--keep-ids"):
-        privacy.key()
-
-
 def test_the_key_without_a_home_names_the_variable(
     homeless: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

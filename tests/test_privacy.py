@@ -194,6 +194,43 @@ def test_a_key_that_cannot_be_used_is_named(
         privacy.key()
 
 
+def test_a_key_in_a_folder_that_cannot_be_written_is_named_before_any_work(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/proc/version is a file of 64 characters and more where nobody can make another one."""
+    if not Path("/proc/version").exists():
+        pytest.skip("no /proc on this system")
+    monkeypatch.setenv(privacy.KEY_VARIABLE, "/proc/version")
+    says = f"/proc: what the pseudonyms stand for cannot be written.*set {privacy.KEY_VARIABLE}"
+    with pytest.raises(InputError, match=f"{says}.*--keep-ids"):
+        ingest.load(f"manifest:{home}/m.csv", tmp_path / "cache", BACKGROUND, {})
+    assert not (tmp_path / "cache").exists()
+    names = privacy.Pseudonyms(privacy.key())
+    names.case("Müller")
+    with pytest.raises(InputError, match="/proc/lookup-mine-0123.csv: what the pseudonyms"):
+        names.save_lookup("mine", "0123")
+    privacy.Pseudonyms(None).check_lookup()
+
+
+def test_a_table_of_pseudonyms_that_is_there_needs_no_folder_to_write_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(privacy.KEY_VARIABLE, str(tmp_path / "key"))
+    names = privacy.Pseudonyms(privacy.key())
+    names.case("Müller")
+    path = names.save_lookup("mine", "0123")
+    assert "case," in path.read_text(encoding="utf-8") and "Müller" in path.read_text("utf-8")
+
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(privacy, "_write_private", fail)
+    assert names.save_lookup("mine", "0123") == path
+    names.case("Schmidt")
+    with pytest.raises(InputError, match="Permission denied"):
+        names.save_lookup("mine", "0123")
+
+
 def test_remarks_lose_names_and_nothing_else(home: Path) -> None:
     found = SOURCES["manifest"](f"{home}/m.csv")
     found = replace(found, left_out=(("Ford/Left-Breast", "x"),))

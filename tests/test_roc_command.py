@@ -90,7 +90,8 @@ def test_a_fit_that_may_be_no_headline_comes_last(
     figure = tmp_path / "roc.svg"
     a = write(tmp_path / "a.csv", rows)
     assert run(monkeypatch, a, "--plot", figure) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:6]]
+    lines = capsys.readouterr().out.split("status\n")[1].splitlines()
+    names = [line.split()[0] for line in lines[:4]]
     assert names == ["empirical", "bootstrap", "binormal", "proper"]
 
 
@@ -102,7 +103,8 @@ def test_a_fit_that_may_be_no_headline_comes_last(
         ({"score": "1_0"}, "score in line 2 is no number: '1_0'"),
         ({"score": "nan"}, "not finite"),
         ({"label": "1"}, "both truths"),
-        ({"case_id": ""}, "1 ids are missing"),
+        ({"lesion_id": ""}, "1 of 120 rows have no lesion id, the first in line 2; fill it in, or"),
+        ({"case_id": ""}, "1 of 120 rows have no case_id, the first in line 2; fill it in"),
     ],
 )
 def test_bad_tables_are_one_line_and_status_2(
@@ -127,9 +129,9 @@ def test_files_that_do_not_pair_or_exist(
     swapped = [r | {"label": 1 - r["label"]} for r in rows]
     cases = {
         "cannot be read": (tmp_path / "none.csv",),
-        "no column label": (write(tmp_path / "c.csv", [{"truth": 1, "score": 2}]),),
+        "no column label": (write(tmp_path / "c.csv", [{"outcome": 1, "score": 2}]),),
         "2 rows of": (a, "--unit", "view", "--compare", write(tmp_path / "d.csv", rows[2:])),
-        "120 labels differ": (
+        "120 rows differ in label": (
             a, "--unit", "view", "--compare", write(tmp_path / "e.csv", swapped)),
         "more than once": (
             a, "--unit", "view", "--compare", write(tmp_path / "f.csv", [*rows, rows[0]])),
@@ -187,7 +189,7 @@ def test_tasks_are_kept_apart(
         "a.csv: has no row of task 'ddsm'; its tasks are sfm, dm": (a, "--task", "ddsm"),
         "c.csv: has no row of task 'sfm'; its tasks are dm": (a, "--compare", c),
         "d.csv: has no column task": (a, "--compare", d),
-        "e.csv: row 1 below the header names no task": (e,),
+        "e.csv: line 2 names no task": (e,),
     }.items():
         assert run(monkeypatch, *arguments) == 2
         err = capsys.readouterr().err
@@ -206,6 +208,16 @@ def test_a_lesion_of_each_breast_is_two(
     rows[7] |= {"laterality": ""}
     assert run(monkeypatch, write(tmp_path / "b.csv", rows)) == 2
     assert "laterality in line 9 is ''" in capsys.readouterr().err
+
+
+def test_ratings_of_two_views_may_be_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a column of views, two views of a patient with one rating are two equal rows."""
+    path = tmp_path / "ratings.csv"
+    rows = "0,1,a\n0,1,a\n0,2,b\n0,3,b\n1,4,c\n1,4,c\n1,2,d\n1,5,d\n"
+    path.write_text(f"label,score,case\n{rows}")
+    assert run(monkeypatch, path, "--samples", "20") == 0
 
 
 @pytest.mark.parametrize(
@@ -231,6 +243,18 @@ def test_a_lesion_of_each_breast_is_two(
             "label,score,case,lesion\n0,1,p,1\n1,2,p,1\n1,2,q,1\n",
             "case p, lesion 1 has both truths, label 0 in line 2 and 1 in line 3",
         ),
+        # A row twice, whichever columns are there; an empty column is none.
+        ("label,score,case\n0,.1,p\n1,.2,q\n0,.1,p\n", "in lines 2 and 4; delete one, or tell"),
+        ("label,score,lesion\n0,.5,p\n1,2,q\n0,.5,p\n", "lesion p, label 0.0, score 0.5 appears"),
+        ("label,score,case,lesion\n0,.1,p,1\n1,2,q,1\n0,.1,p,1\n", "by a column view or roi"),
+        ("label,score,case,view,roi\n0,1,p,CC,\n1,2,q,CC,\n0,1,p,CC,\n", "view CC, label 0.0"),
+        ("label,score,case,roi\n0,1,p,a\n1,2,q,\n1,2,q,\n", "case q, label 1.0, score 2.0"),
+        ("label,score,Score\n0,1,2\n1,2,3\n", "columns score and Score both name the score"),
+        ("label,score,Case ID,patient\n0,1,a,b\n1,2,b,a\n", "Case ID and patient both name the"),
+        ("label,score,side\n0,1,caudal\n1,2,R\n", "side in line 2 is 'caudal', neither L nor R"),
+        ('label,score\n0,"0,15"\n1,"0,72"\n', "no number: '0,15'; if numbers have decimal commas"),
+        ("label\tscore\n0\t0.2\n1\t0.7\n", "separate cells with commas"),
+        ("sep=,\nlabel,score\n0,0.2\n1,0.7\n", "begins with 'sep='; delete that line"),
     ],
 )
 def test_a_table_that_could_be_misread_is_refused(
@@ -255,6 +279,122 @@ def test_blanks_around_cells_and_empty_columns_at_the_end_do_not_matter(tmp_path
     table = read(path)
     assert (table.labels, table.scores) == ([0, 1], [0.5, 0.25])
     assert table.ids == {"case": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("renamed", "said"),
+    [
+        ({"case": "patient_id", "task": "Task"}, "task = Task, case = patient_id"),
+        ({"case": "Patient-ID", "laterality": "side"}, "case = Patient-ID, laterality = side"),
+        ({"case": "PATIENT", "task": " Data Set "}, "task = Data Set, case = PATIENT"),
+        ({"task": "Collection", "lesion": "lesion.id"}, "task = Collection, lesion = lesion.id"),
+        ({"task": "cohort", "label": "Label"}, "label = Label, task = cohort"),
+        ({"laterality": "Laterality"}, "laterality = Laterality"),
+    ],
+)
+def test_columns_are_known_by_any_of_their_names(
+    renamed: dict[str, str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The tables are those of the plain names: tasks, breasts and patients are kept apart."""
+    rows = [
+        {
+            "label": r["label"], "score": r["score"] + 9 * (task == "dm"), "task": task,
+            "case": r["case_id"], "lesion": r["lesion_id"] // 4, "laterality": "LR"[number % 2],
+            "view": r["view"],
+        }
+        for task in ("sfm", "dm")
+        for number, r in enumerate([r for r in scores(6, 0.8) if r["lesion_id"] % 2 == 0])
+    ]  # fmt: skip
+    plain = write(tmp_path / "a.csv", rows)
+    assert run(monkeypatch, plain) == 0
+    expected = capsys.readouterr().out
+    assert "columns:" not in expected and "ignored" not in expected
+    (tmp_path / "b").mkdir()
+    other = [{renamed.get(f, f): v for f, v in r.items()} | {"kVp": 28, "Age": ""} for r in rows]
+    assert run(monkeypatch, write(tmp_path / "b" / "a.csv", other)) == 0
+    found = capsys.readouterr().out.replace(str(tmp_path / "b"), str(tmp_path)).splitlines()
+    assert found[:2] == [f"{plain}: columns: {said}", f"{plain}: ignored columns: kVp, Age"]
+    assert found[2:] == expected.splitlines()
+
+
+def test_files_without_a_common_id_pair_by_row_only_where_neither_has_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [r | {"side": "LR"[i % 2]} for i, r in enumerate(scores(7, 1.0)[::2])]
+    known = {
+        "p": ("label", "score", "patient_id", "lesion_id"),
+        "none": ("label", "score"),
+        "side": ("label", "score", "side", "view"),
+        "roi": ("label", "score", "roi_id"),
+    }
+    files = {
+        name: write(
+            tmp_path / f"{name}.csv",
+            [{f: (r | {"patient_id": r["case_id"]})[f] for f in fields} for r in rows],
+        )
+        for name, fields in known.items()
+    }
+    other = [{"label": r["label"], "score": -r["score"]} for r in rows]
+    files["other"] = write(tmp_path / "other.csv", other)
+    files["turned"] = write(tmp_path / "turned.csv", other[1:] + other[:1])
+    files["turned_side"] = write(
+        tmp_path / "turned_side.csv", [r | {"side": "RL"[i % 2]} for i, r in enumerate(other)]
+    )
+    for a, b in (("none", "other"), ("side", "other"), ("other", "side")):
+        assert run(monkeypatch, files[a], "--compare", files[b]) == 0
+        assert "rows paired by their order in the two files" in capsys.readouterr().out
+    assert run(monkeypatch, files["p"], "--compare", files["p"]) == 0
+    assert "rows paired by case, lesion" in capsys.readouterr().out
+    for a, b, message in (
+        ("p", "none", "none.csv: has no column case or lesion, by which its rows pair"),
+        ("none", "p", "none.csv: has no column case or lesion, by which its rows pair"),
+        ("roi", "side", "side.csv: has no column roi, by which its rows pair"),
+        ("roi", "p", "p.csv: has no column roi, by which its rows pair"),
+        ("none", "turned", "rows differ in label from"),
+        ("side", "turned_side", "60 rows differ in laterality from"),
+    ):
+        assert run(monkeypatch, files[a], "--unit", "view", "--compare", files[b]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1, (a, b, err)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--seed", "-1"), ("--seed", "1.5"), ("--samples", "99999999999"), ("--samples", "1")],
+)
+def test_a_number_that_no_bootstrap_takes_names_its_flag(
+    tmp_path: Path, flag: str, value: str
+) -> None:
+    a = write(tmp_path / "a.csv", scores(0, 1.0))
+    command = [sys.executable, "-m", "mtl_jax.roc", str(a), f"{flag}={value}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"{flag}={value} is invalid: expected an integer from ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_lesions_of_a_scoring_are_read_where_their_truth_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The columns of lesions.csv of tools/score.py, of 4 benign and 3 malignant lesions."""
+    rows = [
+        {"case_id": f"c{i}", "lesion_id": "x", "truth": ("benign", "Malignant")[i % 2],
+         "score": i / 10, "probability": "", "flags": "far;dark"}
+        for i in range(7)
+    ]  # fmt: skip
+    assert run(monkeypatch, write(tmp_path / "a.csv", rows)) == 0
+    out = capsys.readouterr().out
+    assert "a.csv: columns: label = truth, case = case_id, lesion = lesion_id\n" in out
+    assert "a.csv: ignored columns: probability, flags\n" in out
+    assert "3 malignant and 4 benign lesions, 7 patients" in out
+    assert "empirical        0.5000" in out  # 1, 3, 5 above 0; 0, 2; 0, 2, 4: 6 of 12 pairs
+    unknown = write(tmp_path / "b.csv", [*rows[:-1], rows[-1] | {"truth": ""}])
+    assert run(monkeypatch, unknown) == 2
+    assert "b.csv: truth in line 8 is empty, neither 0 (benign)" in capsys.readouterr().err
 
 
 def test_the_module_runs_from_a_shell(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def _score(given: argparse.Namespace) -> int:
 
     heap.keep()
     names = privacy.Pseudonyms(None if given.keep_ids else privacy.key())
+    names.check_lookup()
     asked = lesions.read(given.lesions, given.images, given.pixel_um)
     model = bundle.load(given.model)
     task = model.task(given.task)

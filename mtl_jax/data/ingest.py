@@ -118,6 +118,7 @@ def _refuse_repaired(rois: RoiSet, name: str) -> None:
 
 def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     if not folder.exists():
+        plan.names.check_lookup()
         # One job at a time makes a collection: they share what is kept of its images meanwhile.
         with whole.alone(folder.with_name(plan.collection.name)):
             if not folder.exists():

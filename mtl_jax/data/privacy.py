@@ -61,16 +61,17 @@ def key() -> bytes:
             f"{path}: the key of the pseudonyms cannot be kept there ({reason}); set {KEY_VARIABLE}"
             f" to another file, or {AS_THEY_ARE}"
         ) from error
-    if not os.access(path.parent, os.W_OK):
-        # Found before the work: pseudonyms without their table could not be resolved any more.
-        raise InputError(
-            f"{path.parent}: cannot be written, and the table of what pseudonyms stand for belongs"
-            f" beside the key; set {KEY_VARIABLE} to a copy of the key in another folder, or"
-            f" {AS_THEY_ARE}"
-        )
     if len(secret) < 32:
         raise InputError(f"{path}: damaged: the key of the pseudonyms is 64 hexadecimal digits")
     return secret.encode()
+
+
+def _no_lookup(place: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{place}: what the pseudonyms stand for cannot be written beside the key"
+        f" ({error.strerror}); copy the key to a folder that can be written and set {KEY_VARIABLE}"
+        f" to it, or {AS_THEY_ARE}"
+    )
 
 
 def lookup_name(collection: str, fingerprint: str) -> str:
@@ -103,6 +104,19 @@ class Pseudonyms:
             return _UID.sub(self._digest, relative.as_posix())
         return self._name("image", relative.as_posix()) + self._suffix(relative)
 
+    def check_lookup(self) -> None:
+        """Raise InputError where `save_lookup` could write nothing. For a command to call before
+        its work, since pseudonyms without their table are of no use to their owner."""
+        if self._secret is None:
+            return
+        path = key_path()
+        trial = path.with_name(f".{path.name}-{os.getpid()}-trial")
+        try:
+            _write_private(trial, "", os.O_TRUNC)
+            trial.unlink(missing_ok=True)
+        except OSError as error:
+            raise _no_lookup(path.parent, error) from error
+
     def save_lookup(self, collection: str, fingerprint: str) -> Path | None:
         """Write the table from pseudonym to id beside the key and as private, and return its path;
         None where ids are written as they are."""
@@ -115,13 +129,13 @@ class Pseudonyms:
         table.writerows((kind, name, harmless(said)) for (kind, said), name in self._table.items())
         draft = path.with_name(f".{path.name}-{os.getpid()}")
         try:
+            # A finished table is left alone: the key may lie where only its maker can write.
+            if path.exists() and path.read_text(encoding="utf-8") == text.getvalue():
+                return path
             _write_private(draft, text.getvalue(), os.O_TRUNC)
             draft.replace(path)
         except OSError as error:
-            raise InputError(
-                f"{path}: what the pseudonyms stand for cannot be written ({error.strerror});"
-                " make room there, and run the command again"
-            ) from error
+            raise _no_lookup(path, error) from error
         return path
 
     def _suffix(self, path: PurePath) -> str:
@@ -241,5 +255,7 @@ def quiet() -> Iterator[None]:
 
 
 def _write_private(path: Path, text: str, flag: int) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o600), "w") as file:
+    with os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(text)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mtl_jax import command_line, paths
+from mtl_jax.nouns import InputError
 from mtl_jax.roc.bootstrap import bootstrap
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import conventional
@@ -14,14 +15,16 @@ from mtl_jax.roc.interval import METHODS, auc_interval, may_headline
 from mtl_jax.roc.plot import draw
 from mtl_jax.roc.proper import proper
 from mtl_jax.roc.read_table import read
-from mtl_jax.roc.table import Table, by_lesion, by_task, pair
+from mtl_jax.roc.table import Table, by_lesion, by_task, pair, shared_fields
 
 HELP = """CSV with columns label (0 benign, 1 malignant) and score; task, case (patient),
-laterality, lesion, view and roi are used where present"""
+laterality, lesion, view and roi are used where present; which columns are taken for them and
+which are ignored is printed"""
+MOST_SAMPLES = 1_000_000
 
 
 def main() -> int:
-    """Runs the command line; returns the exit status: 2 where the input is at fault."""
+    """Runs the command line; returns the exit status: 2 where the input is invalid."""
     parser = argparse.ArgumentParser(prog="python -m mtl_jax.roc", description=__doc__)
     parser.add_argument("scores", type=paths.path, help=HELP)
     parser.add_argument("--compare", type=paths.path, metavar="OTHER.csv", help="a second reading")
@@ -33,8 +36,8 @@ def main() -> int:
         "lesion where the file has columns case and lesion",
     )
     parser.add_argument("--plot", type=paths.path, metavar="FILE", help="figure, e.g. roc.svg")
-    parser.add_argument("--samples", type=int, default=2000, help="bootstrap resamples")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--samples", type=_samples, default=2000, help="bootstrap resamples")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the bootstrap")
     flags = parser.parse_args()
     try:
         report(flags)
@@ -44,11 +47,30 @@ def main() -> int:
     return 0
 
 
+def _samples(text: str) -> int:
+    return _whole_number(text, "--samples", 2, MOST_SAMPLES)
+
+
+def _seed(text: str) -> int:
+    return _whole_number(text, "--seed", 0, 2**63 - 1)
+
+
+def _whole_number(text: str, flag: str, least: int, most: int) -> int:
+    # At most 19 digits, since int() itself rejects thousands of them.
+    if text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most:
+        return int(text)
+    raise InputError(f"{flag}={text} is invalid: expected an integer from {least} to {most}")
+
+
 def report(flags: argparse.Namespace) -> None:
     """Prints the tables of each task and draws the figure that the flags ask for."""
     files = [flags.scores] if flags.compare is None else [flags.scores, flags.compare]
     curves = []
-    tasks = by_task([read(file) for file in files], flags.task)
+    read_tables = [read(file) for file in files]
+    for table in read_tables:
+        for note in table.notes:
+            print(f"{table.name}: {note}")
+    tasks = by_task(read_tables, flags.task)
     for number, (task, tables) in enumerate(tasks):
         if len(tasks) > 1:
             print(f"{chr(10) * (number > 0)}task {task}")
@@ -67,7 +89,12 @@ def of_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[t
     if unit == "lesion":
         tables = [by_lesion(t) for t in tables]
     first, clusters = tables[0], tables[0].ids.get("case")
-    readings = [first.scores] + [pair(first, t) for t in tables[1:]]
+    readings = [first.scores]
+    for t in tables[1:]:
+        readings.append(pair(first, t))
+        shared = shared_fields(first, t)
+        by = ", ".join(shared) if shared else "their order in the two files, which have no ids"
+        print(f"rows paired by {by}")
     curves = []
     for t, scores in zip(tables, readings, strict=True):
         name = f"{Path(t.name).stem}, {task}" if task else Path(t.name).stem

@@ -138,6 +138,8 @@ def resamples(
     """Yields chunks (some, n) of how often each case is in a resample, `samples` rows in all."""
     if samples < 2:
         raise ValueError(f"samples must be at least 2, not {samples}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or above, not {seed}")
     rng = np.random.default_rng(seed)
     count = int(patient.max()) + 1
     rows = max(1, chunk // (len(truth) + count))

@@ -1,50 +1,48 @@
 """Reads a table of scores from a CSV file, and refuses one that could be misread."""
 
 import csv
-from collections import Counter
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtl_jax.roc import columns
 from mtl_jax.roc.table import Table, say
 
-# Each field may be headed by any of these.
-NAMES = {
-    "label": ("label",),
-    "score": ("score",),
-    "task": ("task", "collection", "dataset"),
-    "case": ("case", "case_id"),
-    "laterality": ("laterality",),
-    "lesion": ("lesion", "lesion_id"),
-    "view": ("view",),
-    "roi": ("roi", "roi_id"),
-}
-NUMBERS = ("label", "score")
+OPTIONAL = ("task", "laterality", "view", "roi")  # as if absent where no row has an entry
 LESION = ("task", "case", "laterality", "lesion")  # which tell one lesion from another
 REPEATED = (*LESION, "view", "label", "score")  # as far as they are there; the same row
 DECIMAL_COMMAS = "if numbers have decimal commas, write them with points"
+TRUTH = {"benign": "0", "malignant": "1"}  # as in lesions.csv of tools/score.py
+SIDES = {"l": "L", "left": "L", "left breast": "L", "r": "R", "right": "R", "right breast": "R"}
 
 
 def read(path: Path) -> Table:
-    """Read a CSV with columns label (0 or 1) and score, and optionally the other fields of NAMES.
+    """Read a CSV with columns label (0 or 1) and score, and optionally the other fields of
+    `columns.NAMES`.
 
     Raises ValueError naming the file and what is wrong: no such column, a column twice, a row of
-    more or fewer cells than the header, a row twice, a lesion of two labels.
+    more or fewer cells than the header, a cell that is no number, a patient without an id, a row
+    twice, a lesion of two labels.
     """
     header, lines = _cells(path)
-    columns = _columns(path, header)
+    places = columns.places(path, header)
     _refuse_uneven_rows(path, header, lines)
-    cells = {f: [row[i] for _, row in lines] for f, i in columns.items()}
+    cells = {f: [row[i] for _, row in lines] for f, i in places.items()}
     numbers = [number for number, _ in lines]
-    labels, scores = (_numbers(path, header[columns[f]], numbers, cells[f]) for f in NUMBERS)
-    ids = {f: cells[f] for f in NAMES if f in cells and f not in NUMBERS}
-    for field in ("task", "laterality"):
-        if not any(ids.get(field, ())):  # a column without a single entry
-            ids.pop(field, None)
+    labels = _labels(path, header[places["label"]], numbers, cells["label"])
+    scores = _numbers(path, header[places["score"]], numbers, cells["score"])
+    empty = [f for f in OPTIONAL if f in cells and not any(cells[f])]
+    ids = {f: c for f, c in cells.items() if f not in (*columns.NEEDED, *empty)}
     if "laterality" in ids:
-        ids["laterality"] = _sides(path, numbers, ids["laterality"])
-    table = Table(str(path), labels, scores, ids)
-    _refuse_repeated_rows(table, numbers)
-    _refuse_two_labels(table, numbers)
+        head = header[places["laterality"]]
+        ids["laterality"] = _sides(path, head, numbers, ids["laterality"])
+    if "case" in ids:
+        _refuse_missing_cases(path, header[places["case"]], numbers, ids["case"])
+    notes = columns.spoken(header, places, empty)
+    table = Table(str(path), labels, scores, ids, numbers, tuple(notes))
+    if _tells_views_apart(table) or (scores % 1).any():
+        _refuse_repeated_rows(table)
+    _refuse_two_labels(table)
     return table
 
 
@@ -56,9 +54,16 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{path}: is no CSV file in UTF-8; save it as 'CSV UTF-8', separated by commas"
+        ) from None
+    except csv.Error as error:
         raise ValueError(f"{path}: is no CSV file: {error}") from None
     rows = [(number, row) for number, row in rows if any(row)]
+    if rows and rows[0][1][0].casefold().startswith("sep="):
+        raise ValueError(f"{path}: begins with {rows[0][1][0]!r}; delete that line, and separate"
+                         " cells with commas")  # fmt: skip
     if len(rows) < 2:
         raise ValueError(f"{path}: holds no row below its header")
     (_, header), *lines = rows
@@ -88,52 +93,46 @@ def _refuse_uneven_rows(
                 )
 
 
-def _columns(path: Path, header: list[str]) -> dict[str, int]:
-    """The place of each field that the file has."""
-    twice = [name for name, count in Counter(header).items() if name and count > 1]
-    if twice:
-        raise ValueError(f"{path}: column {', '.join(twice)} stands twice in its header")
-    places = {}
-    for field, names in NAMES.items():
-        found = [name for name in names if name in header]
-        if len(found) > 1:
-            raise ValueError(
-                f"{path}: columns {' and '.join(found)} both name the {field}; keep one"
-            )
-        if found:
-            places[field] = header.index(found[0])
-    for needed in NUMBERS:
-        if needed not in places:
-            semicolons = "; separate cells with commas" if ";" in "".join(header) else ""
-            raise ValueError(
-                f"{path}: has no column {needed}; its columns are {', '.join(filter(None, header))}"
-                f"{semicolons}"
-            )
-    return places
+def _refuse_missing_cases(
+    path: Path, head: str, lines: Sequence[int], cells: Sequence[str]
+) -> None:
+    if "" in cells:
+        raise ValueError(
+            f"{path}: {cells.count('')} of {len(cells)} rows have no {head}, the first in line"
+            f" {lines[cells.index('')]}; fill it in, or delete the column where each row is a"
+            " patient of its own"
+        )
 
 
-def _refuse_repeated_rows(table: Table, numbers: Sequence[int]) -> None:
-    """Raise ValueError where one ROI has two rows, or where two rows with ids of case, lesion and
-    view do not differ: what stands twice counts twice."""
+def _tells_views_apart(table: Table) -> bool:
+    """Whether two equal rows must be one. Where no column names the view or the ROI, ratings of
+    whole numbers repeat: the two views of a lesion often have the same one."""
+    return any(field in table.ids for field in ("view", "roi"))
+
+
+def _refuse_repeated_rows(table: Table) -> None:
+    """Raise ValueError where one ROI has two rows, or where two rows that name a case or a lesion
+    do not differ in anything that is read: what stands twice counts twice."""
     rows = table.ids | {"label": table.labels, "score": table.scores}
-    if "roi" in rows:
-        fields = [f for f in ("task", "roi") if f in rows]
-    elif {"case", "lesion", "view"} <= set(rows):
-        fields = [f for f in REPEATED if f in rows]
-    else:
-        return
+    with_roi, without = ([f for f in fields if f in rows] for fields in (("task", "roi"), REPEATED))
+    apart = [f for f in ("lesion", "view", "roi") if f not in rows] or ["roi"]
     first: dict[tuple, int] = {}
-    for key, number in zip(zip(*(rows[f] for f in fields), strict=True), numbers, strict=True):
-        if all(key[fields.index(f)] != "" for f in fields if f in ("roi", "case", "lesion")):
-            before = first.setdefault(key, number)
-            if before != number:
-                raise ValueError(
-                    f"{table.name}: {say(fields, key)} appears more than once, in lines {before}"
-                    f" and {number}; delete one"
-                )
+    for i, line in enumerate(table.lines):
+        row = {f: column[i] for f, column in rows.items()}
+        if not any(row.get(f) for f in ("case", "lesion", "roi")):
+            continue
+        fields = with_roi if row.get("roi") else without
+        key = tuple(row[f] for f in fields)
+        before = first.setdefault((fields is with_roi, *key), line)
+        if before != line:
+            cure = "an id of its own" if fields is with_roi else f"a column {' or '.join(apart)}"
+            raise ValueError(
+                f"{table.name}: {say(fields, key)} appears more than once, in lines {before}"
+                f" and {line}; delete one, or tell the rows apart by {cure}"
+            )
 
 
-def _refuse_two_labels(table: Table, numbers: Sequence[int]) -> None:
+def _refuse_two_labels(table: Table) -> None:
     """Raise ValueError where the rows of one lesion differ in their label, whatever the unit."""
     if not {"case", "lesion"} <= set(table.ids):
         return
@@ -142,23 +141,35 @@ def _refuse_two_labels(table: Table, numbers: Sequence[int]) -> None:
     for i, key in enumerate(zip(*(table.ids[f] for f in fields), strict=True)):
         before = first.setdefault(key, i)
         if "" not in key and {table.labels[before], table.labels[i]} == {0.0, 1.0}:
+            here, there = (f"{table.labels[j]:g} in line {table.lines[j]}" for j in (before, i))
             raise ValueError(
-                f"{table.name}: {say(fields, key)} has both truths, label"
-                f" {table.labels[before]:g} in line {numbers[before]} and {table.labels[i]:g} in"
-                f" line {numbers[i]}"
+                f"{table.name}: {say(fields, key)} has both truths, label {here} and {there}"
             )
 
 
-def _sides(path: Path, lines: Sequence[int], cells: Sequence[str]) -> list[str]:
+def _sides(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) -> list[str]:
     """L or R, as 'left' and 'L' are the same breast."""
-    sides = [cell[:1].upper() for cell in cells]
-    for line, side, cell in zip(lines, sides, cells, strict=True):
-        if side not in ("L", "R"):
+    for line, cell in zip(lines, cells, strict=True):
+        if cell.casefold() not in SIDES:
             raise ValueError(
-                f"{path}: laterality in line {line} is {cell!r}, neither L nor R; fill it in, or"
-                " delete the column"
+                f"{path}: {head} in line {line} is {cell!r}, neither L nor R; correct it, or rename"
+                " the column or delete it"
             )
-    return sides
+    return [SIDES[cell.casefold()] for cell in cells]
+
+
+def _labels(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) -> list[float]:
+    """0.0 benign, 1.0 malignant, which may be written as words."""
+    expected = "neither 0 (benign) nor 1 (malignant)"
+    for line, cell in zip(lines, cells, strict=True):
+        if not cell:
+            raise ValueError(f"{path}: {head} in line {line} is empty, {expected}; fill it in, or"
+                             " delete the row")  # fmt: skip
+    labels = _numbers(path, head, lines, [TRUTH.get(cell.casefold(), cell) for cell in cells])
+    for line, label in zip(lines, labels, strict=True):
+        if label not in (0.0, 1.0):
+            raise ValueError(f"{path}: {head} in line {line} is {label:g}, {expected}")
+    return labels
 
 
 def _numbers(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) -> list[float]:
@@ -168,5 +179,10 @@ def _numbers(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) 
             # Python takes 1_000 for a number, and no other program does.
             out.append(float(cell.replace("_", " ")))
         except ValueError:
-            raise ValueError(f"{path}: {head} in line {line} is no number: {cell!r}") from None
+            hint = f"; {DECIMAL_COMMAS}" if "," in cell else ""
+            raise ValueError(
+                f"{path}: {head} in line {line} is no number: {cell!r}{hint}"
+            ) from None
+        if not math.isfinite(out[-1]):
+            raise ValueError(f"{path}: {head} in line {line} is not finite: {cell!r}")
     return out

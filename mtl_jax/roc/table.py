@@ -6,15 +6,20 @@ from dataclasses import dataclass
 
 from mtl_jax.roc.lesions import view_to_lesion
 
+IDS = ("case", "lesion", "roi")  # which name what a row is of; a view or side alone does not
+
 
 @dataclass(frozen=True)
 class Table:
-    """Scored rows: `labels` and `scores`, and the ids that the file has, by field."""
+    """Scored rows: `labels` and `scores`, the ids that the file has, by field, and the line of each
+    row (of a lesion: of its first one). `notes` say which columns were taken and ignored."""
 
     name: str
     labels: list[float]
     scores: list[float]
     ids: dict[str, list[str]]
+    lines: list[int]
+    notes: tuple[str, ...] = ()
 
 
 def by_task(tables: Sequence[Table], task: str | None) -> list[tuple[str, list[Table]]]:
@@ -31,8 +36,8 @@ def by_task(tables: Sequence[Table], task: str | None) -> list[tuple[str, list[T
         if not found:
             raise ValueError(f"{table.name}: has no column task, by which tasks are kept apart")
         if "" in found:
-            row = table.ids["task"].index("") + 1
-            raise ValueError(f"{table.name}: row {row} below the header names no task")
+            line = table.lines[table.ids["task"].index("")]
+            raise ValueError(f"{table.name}: line {line} names no task; fill it in")
     wanted = [task] if task is not None else list(dict.fromkeys(sum(tasks, [])))
     for table, found in zip(tables, tasks, strict=True):
         for name in wanted:
@@ -48,8 +53,13 @@ def by_lesion(table: Table) -> Table:
     """One row a lesion, its score the mean over its rows."""
     missing = [f for f in ("case", "lesion") if f not in table.ids]
     if missing:
-        raise ValueError(f"{table.name}: --unit lesion needs a column {' and '.join(missing)}")
+        raise ValueError(f"{table.name}: --unit lesion needs a column {' and '.join(missing)}; add"
+                         " it, or choose --unit view")  # fmt: skip
     named = table.ids["lesion"]
+    if "" in named:
+        raise ValueError(f"{table.name}: {named.count('')} of {len(named)} rows have no lesion id,"
+                         f" the first in line {table.lines[named.index('')]}; fill it in, or choose"
+                         " --unit view")  # fmt: skip
     sides = table.ids.get("laterality")
     if sides is not None:  # the first lesion of either breast may be called 1
         named = [f"{lesion}\0{side}" for lesion, side in zip(named, sides, strict=True)]
@@ -62,13 +72,32 @@ def by_lesion(table: Table) -> Table:
     ids = {"case": list(cases), "lesion": [lesion.partition("\0")[0] for lesion in lesions]}
     if sides is not None:
         ids["laterality"] = [lesion.partition("\0")[2] for lesion in lesions]
-    return Table(table.name, list(labels), list(scores), ids)
+    rows = zip(reversed(table.ids["case"]), reversed(named), reversed(table.lines), strict=True)
+    first = {(case, lesion): line for case, lesion, line in rows}
+    lines = [first[key] for key in zip(cases, lesions, strict=True)]
+    return Table(table.name, list(labels), list(scores), ids, lines)
+
+
+def shared_fields(table: Table, other: Table) -> list[str]:
+    """Return the fields by which rows pair: those that both have, or none where neither has an id,
+    so that rows pair by their order. Raises ValueError where ids are there, and none is shared."""
+    shared = [f for f in table.ids if f in other.ids]
+    if any(f in IDS for f in shared):
+        return shared
+    for t, lacking in ((table, other), (other, table)):
+        named = [f for f in IDS if any(t.ids.get(f, ()))]
+        if named:
+            raise ValueError(
+                f"{lacking.name}: has no column {' or '.join(named)}, by which its rows pair with"
+                f" those of {t.name}; add it"
+            )
+    return []
 
 
 def pair(table: Table, other: Table) -> list[float]:
-    """The scores of `other` in the order of the rows of `table`, found by the ids that both have,
-    or by row where they share none. Raises ValueError where the rows do not pair."""
-    shared = [f for f in table.ids if f in other.ids]
+    """The scores of `other` in the order of the rows of `table`, found by `shared_fields`. Raises
+    ValueError where the rows do not pair."""
+    shared = shared_fields(table, other)
     keys, other_keys = (_keys(t, shared) for t in (table, other))
     at = {key: i for i, key in enumerate(other_keys)}
     for t, k in ((table, keys), (other, other_keys)):
@@ -82,15 +111,28 @@ def pair(table: Table, other: Table) -> list[float]:
             raise ValueError(f"{t.name}: {len(lost)} rows of {place.name} have no partner, "
                              f"the first is {say(shared, lost[0])}")  # fmt: skip
     order = [at[key] for key in keys]
-    wrong = [i for i, j in enumerate(order) if table.labels[i] != other.labels[j]]
-    if wrong:
-        raise ValueError(f"{other.name}: {len(wrong)} labels differ from {table.name}, "
-                         f"the first is of {say(shared, keys[wrong[0]])}")  # fmt: skip
+    _refuse_other_rows(table, other, order, [say(shared, key) for key in keys])
     return [other.scores[j] for j in order]
 
 
+def _refuse_other_rows(
+    table: Table, other: Table, order: Sequence[int], names: Sequence[str]
+) -> None:
+    """Raise ValueError where paired rows differ in their label or in a field that both have."""
+    columns = {"label": (table.labels, other.labels)}
+    columns |= {f: (table.ids[f], other.ids[f]) for f in table.ids if f in other.ids}
+    for field, (here, there) in columns.items():
+        wrong = [i for i, j in enumerate(order) if here[i] != there[j]]
+        if wrong:
+            raise ValueError(
+                f"{other.name}: {len(wrong)} rows differ in {field} from {table.name}, the first is"
+                f" {names[wrong[0]]}"
+            )
+
+
 def _keys(table: Table, fields: list[str]) -> list[tuple]:
-    columns: Iterable = (table.ids[f] for f in fields) if fields else [range(len(table.labels))]
+    rows = range(1, len(table.labels) + 1)
+    columns: Iterable = (table.ids[f] for f in fields) if fields else [rows]
     return list(zip(*columns, strict=True))
 
 
@@ -102,5 +144,6 @@ def say(fields: Sequence[str], key: tuple) -> str:
 def _of_task(table: Table, task: str) -> Table:
     keep = [i for i, name in enumerate(table.ids["task"]) if name == task]
     ids = {field: [column[i] for i in keep] for field, column in table.ids.items()}
-    labels, scores = ([column[i] for i in keep] for column in (table.labels, table.scores))
-    return Table(table.name, labels, scores, ids)
+    labels, scores, lines = ([column[i] for i in keep] for column in (
+        table.labels, table.scores, table.lines))  # fmt: skip
+    return Table(table.name, labels, scores, ids, lines)

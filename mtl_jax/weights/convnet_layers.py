@@ -18,6 +18,7 @@ Layer = Mapping[str, Any]
 LAYERS = {f"conv{name[1]}": name for name in CONVOLUTIONS}  # its name of a convolution -> ours
 NAMES = tuple(LAYERS)
 ONE_GPU = "layers-imagenet-1gpu.cfg"
+ONE_GPU_KINDS = ("data", "conv", "pool", "cmrnorm", "neuron", "fc", "softmax")
 
 
 class Differs(Exception):
@@ -62,6 +63,11 @@ def _check_convolution(layer: Layer) -> None:
         found = abs(_number(layer, option, value))
         if found != value:
             raise Differs(f"{name} has {option} {found:g}, the network here {value}")
+    if _number(layer, "dilation", 1) != 1:
+        raise Differs(f"{name} has dilated kernels, the network here has none")
+    sparse = layer.get("randSparse", False)
+    if any(sparse) if isinstance(sparse, list) else sparse:
+        raise Differs(f"{name} sees randomly chosen maps (randSparse), the network here all")
     if not layer.get("sharedBiases", True):
         raise Differs(f"{name} has a bias for every pixel, the network here one for every map")
 
@@ -128,11 +134,43 @@ def _unconnected(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
             f"{len(norms)} layers of local response normalization; the network here has two across "
             "maps (cmrnorm), behind C1 and C2"
         )
-    for layer in layers:
-        if layer["type"] == "pool":
-            _check_pool(layer)
+    _check_unconnected(layers)
     norms.sort(key=lambda layer: layer["name"])
     return {name: [convolutions[name], norm] for name, norm in zip(NAMES, norms, strict=False)}
+
+
+def _check_unconnected(layers: Sequence[Layer]) -> None:
+    """Raises Differs where the layers cannot be those of ONE_GPU, whatever connects them."""
+    rectified = set()
+    for layer in layers:
+        name, kind, function = shown(layer["name"]), str(layer["type"]), _function(layer)
+        if kind not in ONE_GPU_KINDS and not kind.startswith("cost"):
+            raise Differs(f"{name} is a layer of type {shown(kind)}, which {ONE_GPU} has not")
+        if kind == "pool":
+            _check_pool(layer)
+        if kind in ("fc", "softmax") or not function:
+            continue
+        if function != "relu" and (function != "ident" or kind == "neuron"):
+            raise Differs(f"{name} has the neuron {shown(function)}; the network here has relu")
+        if function == "relu":
+            rectified.add(str(layer["name"]).removesuffix("_neuron"))
+    pools = [layer for layer in layers if layer["type"] == "pool"]
+    if len(pools) != 3:
+        raise Differs(f"it has {len(pools)} pools; the network here has 3, behind C1, C2 and C5")
+    stated = len(rectified - {layer["name"] for layer in layers if layer["type"] == "fc"})
+    if stated not in (0, len(NAMES)):  # none: the file states no neurons at all
+        raise Differs(
+            f"{stated} layers before the fully connected ones are rectified; the network here"
+            f" has {len(NAMES)}"
+        )
+
+
+def _function(layer: Layer) -> str:
+    """The name of a layer's neuron, with its parameters; '' where it states none."""
+    function = layer.get("neuron") or ""
+    if not isinstance(function, Mapping):
+        return str(function)
+    return str(function["type"]) + (str(function["params"]) if function.get("params") else "")
 
 
 def _check_part(name: str, part: Sequence[Layer]) -> None:
@@ -159,10 +197,10 @@ def _operations(part: Sequence[Layer]) -> list[str]:
     for k, layer in enumerate(part):
         if layer["type"] not in ("conv", "neuron"):
             found.append(str(layer["type"]))
-        function = layer.get("neuron") or ""
+        function = _function(layer)
         detached = k + 1 < len(part) and part[k + 1]["type"] == "neuron"
         if function and not detached:  # a neuron that is a layer of its own counts once
-            found.append(str(function["type"] if isinstance(function, Mapping) else function))
+            found.append(function)
     return found
 
 
