@@ -40,7 +40,7 @@ def read(path: Path) -> Table:
         _refuse_missing_cases(path, header[places["case"]], numbers, ids["case"])
     notes = columns.spoken(header, places, empty)
     table = Table(str(path), labels, scores, ids, numbers, tuple(notes))
-    if _tells_views_apart(table) or (scores % 1).any():
+    if _tells_views_apart(table) or any(score % 1 for score in scores):
         _refuse_repeated_rows(table)
     _refuse_two_labels(table)
     return table
