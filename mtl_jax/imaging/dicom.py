@@ -17,6 +17,7 @@ from mtl_jax.imaging import (
     dicom_density,
     dicom_fields,
     dicom_frame,
+    dicom_lut,
     dicom_padding,
     dicom_spacing,
 )
@@ -185,7 +186,9 @@ def _decoded(path: Path, frame: int | None, max_pixels: int, second_opinion: boo
     gray = dicom_bits.resolve(frames.words, said._replace(stream=frames.stream_bits))
     record |= {"bits_stored": gray.bits, "high_bit": gray.high, "decoder": frames.decoder}
     outside = dicom_padding.outside_notes(opened, gray.bits)
-    notes = (*record["notes"], *frames.notes, *gray.notes, *outside)
+    padding = dicom_padding.padding_of(opened, 1 << gray.bits)
+    beyond = dicom_lut.beyond_notes(opened, gray.values, padding)
+    notes = (*record["notes"], *frames.notes, *gray.notes, *outside, *beyond)
     return Image(opened, record, gray.values, notes)
 
 
