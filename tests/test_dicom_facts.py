@@ -417,6 +417,46 @@ def test_a_range_of_padding_is_noted(tmp_path: Path) -> None:
     assert read_image(path)[0].min() == pixels[pixels > 9].min()
 
 
+GRAINY = np.clip(SMOOTH[:80, :60] * 2400 + 900 + RNG.normal(0, 40, (80, 60)), 500, 3900).astype(int)
+GRAINY = np.tile(GRAINY, (4, 4)).astype(np.uint16)  # enough pixels for a histogram
+
+
+@pytest.mark.parametrize(
+    ("first", "limit", "taken"),
+    [
+        (0, 200, True),  # of a noisy background, 0 to about 150
+        (200, 0, True),
+        (0, 480, True),
+        (0, 70, False),  # amid the background: a part of it would stand out
+        (0, 1900, False),  # most of the breast
+        (0, 2400, False),
+        (0, 4000, False),  # all but a label
+        (1500, 4095, False),
+        (1500, 2000, False),
+        (4080, 4095, True),  # the label
+    ],
+)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_range_of_padding_must_be_apart_from_the_gray(
+    tmp_path: Path, photometric: str, first: int, limit: int, taken: bool
+) -> None:
+    pixels = GRAINY.copy()
+    pixels[:, 160:] = np.clip(RNG.normal(75, 20, (320, 80)), 0, 200)
+    pixels[3:9, 3:20] = 4090
+    tags = {"PixelPaddingValue": first, "PixelPaddingRangeLimit": limit}
+    tags |= {"PhotometricInterpretation": photometric}
+    path = write_dicom(tmp_path / "a.dcm", pixels, **tags)
+    gray = read_image(path)[0]
+    stored = pixels if photometric == "MONOCHROME2" else 4095 - pixels.astype(int)
+    if not taken:
+        assert notes(path) == {dicom_padding.NO_RANGE: True}
+        np.testing.assert_array_equal(gray, stored)
+        return
+    rest = (pixels < min(first, limit)) | (pixels > max(first, limit))
+    np.testing.assert_array_equal(gray[rest], stored[rest])
+    assert set(gray[~rest]) == ({stored[rest].min()} if (~rest).any() else set())
+
+
 @pytest.mark.parametrize(
     ("slope", "noted"), [("1", False), ("0.1", True), ("2", True), ("0.9", False)]
 )
