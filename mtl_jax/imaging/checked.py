@@ -27,7 +27,6 @@ WHITES, GAP = 3, 2.0  # values of a background or text, and how far above the re
 SWAP_ROWS, ROUGH, SMOOTHER = 64, 0.02, 4.0
 
 UNUSED_BITS = "fewer bits are used than the image says"
-CONSTANT = "all pixels have one value: there is no image"
 
 
 def check_pixel_um(pixel_um: tuple[float, float], source: str) -> None:
@@ -71,8 +70,6 @@ def check_values(stored: Stored, bits: int | None) -> tuple[Note, ...]:
         return ()
     _check_floats(stored, sample, bits)
     _check_byte_order(stored.values)
-    if sample.min() == sample.max() and stored.values.min() == stored.values.max():
-        return (Note(CONSTANT, f"{sample[0]:g}"),)
     depth = stored.depth
     white, high = _beside_white(sample, 1 << max(depth - 2, 1))
     if depth < 3 or high >= 1 << (depth - 2):
@@ -146,7 +143,7 @@ def _beside_white(sample: np.ndarray, quarter: int) -> tuple[str, float]:
     if not (len(apart) and rest.any()) or most >= quarter or apart.min() < GAP * max(most, 1.0):
         return "", high
     share = 100 * counts[apart].sum() / sample.size
-    return f", without {share:.2g}% of {apart.min()} and more,", most
+    return f", without {share:.3g}% from {apart.min()} on,", most
 
 
 def _most(sample: np.ndarray) -> float:

@@ -58,11 +58,11 @@ def beyond_notes(header: Dataset, values: np.ndarray, padding: slice) -> tuple[N
     flattened = beyond - sum(int(end.max(initial=0)) for end in ends)
     if flattened > MOST_BEYOND * counts.sum():
         raise InputError(
-            f"its look-up table is of values {detail}, so that {100 * beyond / counts.sum():.2g}%"
+            f"its look-up table is of values {detail}, so that {100 * beyond / counts.sum():.3g}%"
             " of its pixels would become equal: correct the table in the header, or export the"
             " image again"
         )
-    return (Note(BEYOND, f"{detail}; {100 * beyond / counts.sum():.2g}% of the pixels"),)
+    return (Note(BEYOND, f"{detail}; {100 * beyond / counts.sum():.3g}% of the pixels"),)
 
 
 def _entries(data: Any, count: int, big_endian: bool) -> np.ndarray:

@@ -58,7 +58,7 @@ def level(
     pixels = int(counts[padding].sum())
     if not pixels:
         return present, padding, ()
-    notes, detail = (), f"{_shown(padding)}, {100 * pixels / counts.sum():.2g}% of the pixels"
+    notes, detail = (), f"{_shown(padding)}, {100 * pixels / counts.sum():.3g}% of the pixels"
     values = int((counts[padding] > 0).sum())
     if values > 1 and not _can_be_range(padding, counts):
         return np.flatnonzero(counts), slice(0, 0), (Note(NO_RANGE, detail, corrected=True),)
