@@ -1,6 +1,7 @@
 """What a DICOM header says of spacing, side and view; nothing of the patient; the tool."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydicom import Sequence
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import dicom, dicom_header
+from mtl_jax.imaging.facts_compared import NOT_SQUARE
 from mtl_jax.nouns import InputError
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (33, 47))
@@ -225,3 +227,42 @@ def test_the_tool_goes_on_after_a_damaged_file(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"{bad}: ") and done.stderr.count("\n") == 1
     done = inspect(good, "--png", tmp_path / "a.png")
     assert done.returncode == 2 and "--pixel-um" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--png", "{}/o"), "must end in .png"),
+        (("--png", "{}/o.xyz"), "must end in .png"),
+        (("--png", "{}/none/o.png"), "No such file"),
+        (("--pixel-um", "nan"), r"nan x nan um \(--pixel-um\) is not two positive numbers"),
+        (("--pixel-um", "-5"), "not two positive numbers"),
+        (("--pixel-um", "0"), "not two positive numbers"),
+        (("--pixel-um", "0.1", "--png", "{}/o.png"), "in um, not mm"),
+        (("--pixel-um", "2000"), "coarser than 1000 um"),
+        (("--box", "5000,5000,6000,6000"), "a.dcm: the box .* is not inside the image of 33 rows"),
+        (("--box=-1,2,3,4",), "not inside the image of 33 rows and 47 columns"),
+    ],
+)
+def test_wrong_flags_of_the_tool_end_in_one_line(
+    tmp_path: Path, flags: tuple[str, ...], reason: str
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, ImagerPixelSpacing=["0.1", "0.1"])
+    done = inspect(path, *(flag.format(tmp_path) for flag in flags))
+    assert done.returncode == 2 and re.search(reason, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_tool_says_which_pixel_size_it_takes(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, ImagerPixelSpacing=["0.1", "0.09"])
+    done = inspect(path, "--pixel-um", "200")
+    assert "--pixel-um 200 is not used: ImagerPixelSpacing says 100 x 90 um" in done.stdout
+    assert f"{NOT_SQUARE} (100 x 90 um)" in done.stdout  # as an ingest notes it
+    write_dicom(path, NOISE, ImagerPixelSpacing=["0.1", "0.1"])
+    done = inspect(path, "--pixel-um", "100.5")
+    assert done.returncode == 0 and "notes                   -" in done.stdout
+    write_dicom(path, NOISE)
+    done = inspect(path, "--pixel-um", "50", "--png", tmp_path / "o.PNG")
+    assert done.returncode == 0
+    with Image.open(tmp_path / "o.PNG") as picture:
+        assert picture.size == (11, 8)

@@ -24,6 +24,7 @@ from mtl_jax.imaging import (
 from mtl_jax.imaging.checked import check_values
 from mtl_jax.imaging.dicom_density import Density, check_od
 from mtl_jax.imaging.dicom_facts import facts, header_of, pixel_facts
+from mtl_jax.imaging.facts_compared import square_notes
 from mtl_jax.imaging.formats import pick_frame
 from mtl_jax.imaging.stored import MAX_PIXELS, Header, Stored, check_fit
 from mtl_jax.nouns import InputError, Note
@@ -152,7 +153,9 @@ def _read(
     counts = np.bincount(values.ravel(), minlength=len(table.table))
     present, padding, more = dicom_padding.level(table.table, padding, counts)
     stored = Stored(values, table.bits, padding=(padding.start, padding.stop), stored_bits=depth)
-    notes = [*image.notes, *table.notes, *more, *check_values(stored, None)]
+    size = record["spacing_um"]  # an ingest notes this of the pixel size that it takes
+    square = square_notes((size[0], size[1])) if size else ()
+    notes = [*image.notes, *square, *table.notes, *more, *check_values(stored, None)]
     if frame is None and record["frames"] > 1:
         notes.append(Note(FRAME_OPEN, f"{record['frames']} frames"))
     if record["decoder"] == dicom_frame.SECOND_DECODER:

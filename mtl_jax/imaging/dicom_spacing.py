@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from mtl_jax.imaging.checked import SPACING_FIELDS, check_pixel_um
 from mtl_jax.imaging.dicom_fields import first_item, group_item, value
+from mtl_jax.imaging.facts_compared import SAME_SPACING, same_spacing
 from mtl_jax.nouns import InputError, Note
 
 # The detector's own spacing comes first and undivided by any magnification: the paper works in the
@@ -19,7 +20,7 @@ DETECTOR_PLANE = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # Contact views are at 1.05 to 1.1, magnification views at 1.5 to 2.
 MAGNIFIED_FROM = 1.2
 MOST_MAGNIFIED = 3.0  # distances that say more are wrong
-SAME_SPACING, SAME_FACTOR = 0.01, 0.05
+SAME_FACTOR = 0.05
 
 PLANES = "spacings of the header differ as by the geometry of a contact view"
 PLANE_UNSTATED = "PixelSpacing is the only spacing: it may be divided by the magnification or not"
@@ -206,7 +207,7 @@ def _check_pair(one: Spacing, other: Spacing) -> None:
 
 
 def _same(one: Spacing, other: Spacing) -> bool:
-    return all(abs(a - b) <= SAME_SPACING * b for a, b in zip(one[1:], other[1:], strict=True))
+    return same_spacing(one[1:], other[1:])
 
 
 def _shown(spacing: Spacing) -> str:
