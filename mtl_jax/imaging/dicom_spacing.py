@@ -3,11 +3,11 @@
 import contextlib
 import itertools
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging.checked import SPACING_FIELDS, check_pixel_um
-from mtl_jax.imaging.dicom_fields import first_item, group_item, value
+from mtl_jax.imaging.dicom_fields import group_item, value
+from mtl_jax.imaging.dicom_view import view_modifiers
 from mtl_jax.imaging.facts_compared import SAME_SPACING, same_spacing
 from mtl_jax.nouns import InputError, Note
 
@@ -28,19 +28,6 @@ ODD_FACTOR = "EstimatedRadiographicMagnificationFactor is below 1: ignored"
 ODD_DISTANCES = "the header's distances of source, patient and detector are impossible: ignored"
 OTHER_FACTOR = "the header's magnification factor differs from its distances"
 MODIFIER_DECIDES = "the view is said to be magnified, the magnification factor says it is not"
-
-MODIFIER_CODES = {
-    "magnification": ("399163009", "R-102D6"),
-    "spot compression": ("399055006", "R-102D7"),
-    "implant displaced": ("399209000", "R-102D5"),
-    "cleavage": ("399161006", "R-102D2"),
-    "axillary tail": ("399011000", "R-102D1"),
-    "tangential": ("399110001", "R-102C2"),
-    "rolled lateral": ("399197002", "R-102D3"),
-    "rolled medial": ("399226006", "R-102D4"),
-    "rolled inferior": ("414493004", "R-102CA"),
-    "rolled superior": ("415670009", "R-102C9"),
-}
 
 Spacing = tuple[str, float, float]
 
@@ -154,21 +141,6 @@ def magnification_notes(header: Dataset) -> tuple[Note, ...]:
             )
         notes.append(Note(OTHER_FACTOR, f"{factor:g} and {by_distance:.3g}"))
     return tuple(notes)
-
-
-def view_modifiers(header: Dataset) -> tuple[str, ...]:
-    """Names of MODIFIER_CODES that the view carries: magnification, spot compression ..."""
-    item = first_item(header, "ViewCodeSequence")
-    modifiers = value(item, "ViewModifierCodeSequence") or []
-    if not isinstance(modifiers, pydicom.Sequence | list):
-        return ()
-    return tuple(name for item in modifiers if (name := coded(item, MODIFIER_CODES)))
-
-
-def coded(item: Dataset, codes: dict[str, tuple[str, ...]]) -> str:
-    """The name in `codes` that the CodeValue of an item stands for; '' where there is none."""
-    found = str(value(item, "CodeValue") or "").strip()
-    return next((name for name, values in codes.items() if found in values), "")
 
 
 def _places(header: Dataset, frame: int) -> list[tuple[Dataset, str, str]]:
