@@ -102,6 +102,12 @@ def test_a_white_background_does_not_hide_unused_bits(
     assert expected in found and bool(found) is bool(expected)
 
 
+def test_a_drawing_of_few_grays_has_no_white_background() -> None:
+    values = np.full((300, 400), 800, np.uint16)
+    values[100:150, 100:150] = 65000
+    assert noted(values, 16) == ""
+
+
 def test_air_behind_a_detector_is_no_unused_scale() -> None:
     # Exposure of a breast and of air: all grays between stand at the skin.
     thickness = np.clip(6 - 6 * (np.hypot(*np.mgrid[-1:1:300j, -1:1:240j]) / 0.8) ** 6, 0, 6)

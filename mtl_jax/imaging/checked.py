@@ -21,7 +21,8 @@ SPACING_FIELDS = (
 UNIT_SCALE = 2.0
 SAMPLE = 1 << 16  # about the number of values that stand for all of an image
 MOST = 0.999  # the share of values that must lie low: a few specks are not counted
-WHITES, GAP = 3, 2.0  # values of a background or text, and how far above the rest they stand
+# Values of a background or text, how far above the rest they stand, and how many grays that has.
+WHITES, GAP, FEWEST = 3, 2.0, 16
 # Of an image in the wrong byte order: rows looked at, mean step as a part of the range, and by how
 # much smaller it is in the right one.
 SWAP_ROWS, ROUGH, SMOOTHER = 64, 0.02, 4.0
@@ -140,7 +141,8 @@ def _beside_white(sample: np.ndarray, quarter: int) -> tuple[str, float]:
     rest = counts.copy()
     rest[apart] = 0
     most = float(np.searchsorted(np.cumsum(rest), MOST * rest.sum()))
-    if not (len(apart) and rest.any()) or most >= quarter or apart.min() < GAP * max(most, 1.0):
+    drawn = np.count_nonzero(rest) < FEWEST  # a drawing: its bright parts are no background
+    if drawn or not len(apart) or most >= quarter or apart.min() < GAP * max(most, 1.0):
         return "", high
     share = 100 * counts[apart].sum() / sample.size
     return f", without {share:.3g}% from {apart.min()} on,", most
