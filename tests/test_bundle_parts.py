@@ -148,6 +148,55 @@ def test_a_map_of_evidence_points_at_the_planted_cue() -> None:
     assert np.mean(hits) == 1.0, f"hit rate {np.mean(hits):.2f} of {len(hits)}"
 
 
+def scored(pixels: np.ndarray, boxes: object = ((40, 30, 60, 50),), **given: object) -> np.ndarray:
+    model = spot_finder()
+    background = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
+    model.about["preprocessing"] = {"background": background}
+    return model.score(pixels, boxes, **given)
+
+
+FILM = RNG.integers(0, 4096, (90, 80)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"bits": 0}, "bits 0 is not the depth of gray in uint16 pixels.*1 to 16"),
+        ({"bits": -1}, "bits -1"),
+        ({"bits": 20}, "bits 20"),
+        ({"bits": "12"}, "bits '12'"),
+        ({"bits": 12.0}, "bits 12.0"),
+        ({"bits": True}, "bits True"),
+        ({"pixel_um": (200, 200, 200)}, "one number or"),
+        ({"pixel_um": "fine"}, "one number or"),
+        ({"pixel_um": None}, "not two positive numbers"),
+        ({"boxes": (40, 30, 60, 50)}, "box 40 is not .* list of them"),
+        ({"boxes": [(40, 30, 60)]}, "list of them"),
+        ({"boxes": [(40, 30, 60, "x")]}, "list of them"),
+        ({"boxes": [(40, 30, 60, np.inf)]}, "finite"),
+    ],
+)
+def test_what_a_caller_gives_wrongly_is_named(given: dict, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        scored(FILM, **given)
+
+
+def test_bits_are_those_that_an_ingest_takes() -> None:
+    with pytest.raises(InputError, match="bits 12 is not the depth of gray in uint8 pixels"):
+        scored((FILM >> 4).astype(np.uint8), bits=12)
+    expected = scored(FILM, bits=12)
+    for bits in (np.int64(12), np.uint8(12)):
+        assert scored(FILM, bits=bits) == expected
+    assert scored(FILM.astype(np.float64)) == scored(FILM.astype("f4"), bits=12) == expected
+    assert scored(FILM, np.array([[40, 30, 60, 50]]), bits=12, pixel_um=np.array([200, 200.0]))
+
+
+def test_what_an_ingest_notes_is_warned_of_once() -> None:
+    with pytest.warns(UserWarning, match="12 of 16 bits") as warned:
+        assert len(scored(FILM, [(40, 30, 60, 50), (20, 30, 40, 50)])) == 2
+    assert len(warned) == 1
+
+
 def lesion_region(view: phantom.View) -> np.ndarray:
     """The region (128, 128) int16 of a phantom film, as any pipeline would cut it."""
     receptor = RECEPTORS["sfm"]

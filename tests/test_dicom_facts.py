@@ -33,8 +33,8 @@ from mtl_jax.imaging.dicom_density import (
     TURNED,
 )
 from mtl_jax.imaging.dicom_frame import NO_SYNTAX
-from mtl_jax.imaging.dicom_lut import OTHER_BITS
-from mtl_jax.imaging.facts_compared import OTHER_SPACING, compare
+from mtl_jax.imaging.dicom_lut import BEYOND, OTHER_BITS
+from mtl_jax.imaging.facts_compared import OTHER_SPACING, TABLES_SPACING, compare
 from mtl_jax.imaging.read import read_image, read_raw, read_stored
 from mtl_jax.nouns import InputError
 
@@ -417,6 +417,46 @@ def test_a_range_of_padding_is_noted(tmp_path: Path) -> None:
     assert read_image(path)[0].min() == pixels[pixels > 9].min()
 
 
+GRAINY = np.clip(SMOOTH[:80, :60] * 2400 + 900 + RNG.normal(0, 40, (80, 60)), 500, 3900).astype(int)
+GRAINY = np.tile(GRAINY, (4, 4)).astype(np.uint16)  # enough pixels for a histogram
+
+
+@pytest.mark.parametrize(
+    ("first", "limit", "taken"),
+    [
+        (0, 200, True),  # of a noisy background, 0 to about 150
+        (200, 0, True),
+        (0, 480, True),
+        (0, 70, False),  # amid the background: a part of it would stand out
+        (0, 1900, False),  # most of the breast
+        (0, 2400, False),
+        (0, 4000, False),  # all but a label
+        (1500, 4095, False),
+        (1500, 2000, False),
+        (4080, 4095, True),  # the label
+    ],
+)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_range_of_padding_must_be_apart_from_the_gray(
+    tmp_path: Path, photometric: str, first: int, limit: int, taken: bool
+) -> None:
+    pixels = GRAINY.copy()
+    pixels[:, 160:] = np.clip(RNG.normal(75, 20, (320, 80)), 0, 200)
+    pixels[3:9, 3:20] = 4090
+    tags = {"PixelPaddingValue": first, "PixelPaddingRangeLimit": limit}
+    tags |= {"PhotometricInterpretation": photometric}
+    path = write_dicom(tmp_path / "a.dcm", pixels, **tags)
+    gray = read_image(path)[0]
+    stored = pixels if photometric == "MONOCHROME2" else 4095 - pixels.astype(int)
+    if not taken:
+        assert notes(path) == {dicom_padding.NO_RANGE: True}
+        np.testing.assert_array_equal(gray, stored)
+        return
+    rest = (pixels < min(first, limit)) | (pixels > max(first, limit))
+    np.testing.assert_array_equal(gray[rest], stored[rest])
+    assert set(gray[~rest]) == ({stored[rest].min()} if (~rest).any() else set())
+
+
 @pytest.mark.parametrize(
     ("slope", "noted"), [("1", False), ("0.1", True), ("2", True), ("0.9", False)]
 )
@@ -448,8 +488,8 @@ def test_the_spacing_divided_by_the_factor_is_one_of_the_headers(tmp_path: Path)
     said = dicom.header(path)
     found = compare("", "", "", (65.4, 65.4), "manifest", said, True)
     assert [note.kind for note in found] == [OTHER_SPACING]
-    with pytest.raises(InputError, match="pixel_um 60 x 60 um; ImagerPixelSpacing says 70"):
-        compare("", "", "", (60.0, 60.0), "manifest", said, True)
+    (other,) = compare("", "", "", (60.0, 60.0), "manifest", said, True)
+    assert other.kind == TABLES_SPACING and "60 x 60 um; ImagerPixelSpacing says 70" in other.text
 
 
 def test_masks_are_read_whatever_their_header_says_of_gray(tmp_path: Path) -> None:
@@ -565,7 +605,7 @@ def test_a_falling_rescale_is_noted_and_counts_as_inverted(tmp_path: Path) -> No
 
 def table(entries: np.ndarray, bits: int, data: bytes | list[int], kind: str) -> Tags:
     sequence = item()
-    sequence[0].add_new("LUTDescriptor", "US", [len(entries), 0, bits])
+    sequence[0].add_new("LUTDescriptor", "US", [len(entries) % 65536, 0, bits])
     sequence[0].add_new("LUTData", kind, data)
     return {"ModalityLUTSequence": sequence}
 
@@ -595,6 +635,52 @@ def test_a_look_up_table_of_another_length_is_rejected(tmp_path: Path) -> None:
         path = write_dicom(tmp_path / "a.dcm", FILM % 256, bits=8, **tags)
         with pytest.raises(InputError, match="neither 8 nor 16 bits"):
             read_stored(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "rejected"),
+    [
+        (0, 255, True),  # of another image's bits
+        (0, 2000, True),
+        (2000, 4095, True),
+        (0, 4094, False),  # one value, of one pixel
+        (3, 4095, False),
+        (0, 4095, None),
+        (0, 65535, None),
+    ],
+)
+def test_values_beyond_the_ends_of_a_look_up_table(
+    tmp_path: Path, first: int, last: int, rejected: bool | None
+) -> None:
+    entries = 3 * np.arange(last - first + 1, dtype=np.int64) // 4
+    tags = table(entries, 16, entries.astype("<u2").tobytes(), "OW")
+    tags["ModalityLUTSequence"][0].LUTDescriptor = [len(entries) % 65536, first, 16]
+    path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
+    if rejected:
+        with pytest.raises(InputError, match=f"a.dcm: .*of values {first} to {last}; values from"):
+            read_stored(path)
+        return
+    assert notes(path) == ({} if rejected is None else {BEYOND: False})
+    held = np.clip(FILM, first, last).astype(int) - first
+    whole = entries[np.clip(np.arange(4096), first, last) - first]
+    expected = (entries[held] - whole.min()) * (4095 / np.ptp(whole))
+    np.testing.assert_allclose(read_image(path)[0], expected, atol=1e-3)
+
+
+def test_background_and_padding_may_lie_beyond_a_look_up_table(tmp_path: Path) -> None:
+    entries = np.arange(200, 4096)
+    tags = table(entries, 16, entries.astype("<u2").tobytes(), "OW")
+    tags["ModalityLUTSequence"][0].LUTDescriptor = [len(entries), 200, 16]
+    pixels = np.clip(FILM, 200, 4095)
+    pixels[:, 50:] = 0
+    path = write_dicom(tmp_path / "a.dcm", pixels, **tags)
+    assert notes(path) == {BEYOND: False}
+    assert notes(write_dicom(path, pixels, **tags, PixelPaddingValue=0)) == {}
+    pixels[:, 50::2] = 9  # two values become one
+    with pytest.raises(InputError, match="28.6% of its pixels would become equal"):
+        read_stored(write_dicom(path, pixels, **tags))
+    range_of = {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 9}
+    assert BEYOND not in notes(write_dicom(path, pixels, **tags, **range_of))
 
 
 # What kind of image.

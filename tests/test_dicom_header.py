@@ -1,6 +1,7 @@
 """What a DICOM header says of spacing, side and view; nothing of the patient; the tool."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from pydicom import Sequence
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import dicom, dicom_header
+from mtl_jax.imaging.dicom_header import SIDES_DIFFER, VIEW_UNKNOWN
+from mtl_jax.imaging.facts_compared import NOT_SQUARE
 from mtl_jax.nouns import InputError
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (33, 47))
@@ -169,6 +172,94 @@ def test_view_modifiers_are_named(tmp_path: Path) -> None:
     assert dicom_header.view_modifiers(dataset) == ("spot compression", "implant displaced")
 
 
+MAG = "magnification"
+MAGNIFIED = view_code("399163009", "SCT", "Magnification")
+SPOT = view_code("R-102D7", "SRT", "spot")
+
+
+def test_modifiers_beside_the_view_count_as_those_inside(tmp_path: Path) -> None:
+    for tags, expected in (
+        ({"ViewModifierCodeSequence": MAGNIFIED}, ("magnification",)),
+        ({"ViewModifierCodeSequence": SPOT, "ViewPosition": "MCC"}, ("spot compression", MAG)),
+        (
+            {
+                "ViewModifierCodeSequence": MAGNIFIED,
+                "ViewCodeSequence": modified(("R-102D7", "SRT")),
+            },
+            ("spot compression", MAG),
+        ),
+        (
+            {
+                "ViewCodeSequence": Sequence(
+                    [*view_code("R-10242", "SRT", "cc"), *modified(("R-102D6", "SRT"))]
+                )
+            },
+            (MAG,),
+        ),
+    ):
+        dataset = header(tmp_path / "a.dcm", **tags)
+        assert dicom_header.view_modifiers(dataset) == expected
+        assert dicom_header.is_magnified(dataset) is (MAG in expected)
+        assert dicom.described(tmp_path / "a.dcm")["magnified"] is (MAG in expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "side", "view", "modifiers"),
+    [
+        ("RMLO", "R", "MLO", ()),
+        ("LMLO", "L", "MLO", ()),
+        ("L_CC", "L", "CC", ()),
+        ("R CC", "R", "CC", ()),
+        ("RLM", "R", "LM", ()),
+        ("LML", "L", "ML", ()),
+        ("MCC", "", "CC", (MAG,)),
+        ("LMML", "L", "ML", (MAG,)),
+        ("RMMLO", "R", "MLO", (MAG,)),
+        ("MAG CC", "", "CC", (MAG,)),
+        ("CCID", "", "CC", ("implant displaced",)),
+        ("RMLOID", "R", "MLO", ("implant displaced",)),
+        ("RXCCL", "R", "XCCL", ()),
+        ("SMLORL", "", "MLO", ("spot compression", "rolled lateral")),
+        # Views by themselves.
+        ("MLO", "", "MLO", ()),
+        ("ML", "", "ML", ()),
+        ("LM", "", "LM", ()),
+        ("LMO", "", "LMO", ()),
+        ("SIO", "", "SIO", ()),
+        ("XCCM", "", "XCCM", ()),
+    ],
+)
+def test_view_position_with_side_and_modifiers(
+    tmp_path: Path, text: str, side: str, view: str, modifiers: tuple[str, ...]
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, ViewPosition=text)
+    said = dicom.header(path)
+    assert (said.laterality, said.view) == (side, view)
+    assert said.laterality_source == ("ViewPosition" if side else "")
+    found = dicom.described(path)
+    assert found["view_modifiers"] == list(modifiers) and found["magnified"] is (MAG in modifiers)
+    assert VIEW_UNKNOWN not in found["notes"]
+
+
+@pytest.mark.parametrize("text", ["SPECIMEN", "PA", "MLOX", "RR", "ROY"])
+def test_a_view_position_that_is_none_is_noted_without_its_text(tmp_path: Path, text: str) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, ViewPosition=text, ImageLaterality="R")
+    assert dicom.header(path).view == ""
+    assert dicom.described(path)["notes"] == [VIEW_UNKNOWN]
+
+
+def test_the_side_in_view_position_is_compared_and_gives_way_to_the_fields_of_the_side(
+    tmp_path: Path,
+) -> None:
+    tags = {"ViewPosition": "RMLO", "PatientOrientation": ["A", "F"]}
+    path = write_dicom(tmp_path / "a.dcm", NOISE, **tags)
+    assert dicom.header(path).laterality == "R"
+    assert [note.split(" (")[0] for note in dicom.described(path)["notes"]] == [SIDES_DIFFER]
+    write_dicom(path, NOISE, **tags, Laterality="L")
+    assert dicom.header(path).laterality == "L"
+    assert "ViewPosition R" in dicom.described(path)["notes"][0]
+
+
 def test_nothing_of_the_patient_is_in_record_or_errors(tmp_path: Path) -> None:
     plain = write_dicom(tmp_path / "a.dcm", NOISE, VOILUTFunction="SIGMOID", RescaleType="US")
     header = pydicom.dcmread(plain)
@@ -225,3 +316,42 @@ def test_the_tool_goes_on_after_a_damaged_file(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"{bad}: ") and done.stderr.count("\n") == 1
     done = inspect(good, "--png", tmp_path / "a.png")
     assert done.returncode == 2 and "--pixel-um" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--png", "{}/o"), "must end in .png"),
+        (("--png", "{}/o.xyz"), "must end in .png"),
+        (("--png", "{}/none/o.png"), "No such file"),
+        (("--pixel-um", "nan"), r"nan x nan um \(--pixel-um\) is not two positive numbers"),
+        (("--pixel-um", "-5"), "not two positive numbers"),
+        (("--pixel-um", "0"), "not two positive numbers"),
+        (("--pixel-um", "0.1", "--png", "{}/o.png"), "in um, not mm"),
+        (("--pixel-um", "2000"), "coarser than 1000 um"),
+        (("--box", "5000,5000,6000,6000"), "a.dcm: the box .* is not inside the image of 33 rows"),
+        (("--box=-1,2,3,4",), "not inside the image of 33 rows and 47 columns"),
+    ],
+)
+def test_wrong_flags_of_the_tool_end_in_one_line(
+    tmp_path: Path, flags: tuple[str, ...], reason: str
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, ImagerPixelSpacing=["0.1", "0.1"])
+    done = inspect(path, *(flag.format(tmp_path) for flag in flags))
+    assert done.returncode == 2 and re.search(reason, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_tool_says_which_pixel_size_it_takes(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, ImagerPixelSpacing=["0.1", "0.09"])
+    done = inspect(path, "--pixel-um", "200")
+    assert "--pixel-um 200 is not used: ImagerPixelSpacing says 100 x 90 um" in done.stdout
+    assert f"{NOT_SQUARE} (100 x 90 um)" in done.stdout  # as an ingest notes it
+    write_dicom(path, NOISE, ImagerPixelSpacing=["0.1", "0.1"])
+    done = inspect(path, "--pixel-um", "100.5")
+    assert done.returncode == 0 and "notes                   -" in done.stdout
+    write_dicom(path, NOISE)
+    done = inspect(path, "--pixel-um", "50", "--png", tmp_path / "o.PNG")
+    assert done.returncode == 0
+    with Image.open(tmp_path / "o.PNG") as picture:
+        assert picture.size == (11, 8)

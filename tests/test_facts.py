@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from mtl_jax.imaging import facts_compared as compared
 from mtl_jax.imaging.checked import UNUSED_BITS, check_pixel_um, check_values
@@ -70,9 +71,91 @@ def test_burnt_in_text_and_padding_do_not_hide_unused_bits() -> None:
     values[40:60, 100:140] = 65535  # text
     assert "12 of 16 bits" in noted(values, 16)
     values[:, 1000:] = 65535
-    assert noted(values, 16) == ""
     assert "12 of 16 bits" in noted(values, 16, padding=(65535, 65536))
+    found = noted(values, 16)  # nobody says that it is padding
+    assert "without 33.2% from 65535 on, fit 12 of 16 bits" in found
+    assert found.endswith("save brighter values as 4095 and give bits 12")  # as 65535 fits no 12
     assert noted(np.full((20, 20), 7, np.uint16), 16, padding=(7, 8)) == ""  # nothing else
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("used", "whites", "depth", "expected"),
+    [
+        (12, {65535: 0.4}, 16, "12 of 16"),
+        (12, {65535: 0.003, 61234: 0.01, 0: 0.3}, 16, "12 of 16"),
+        (10, {4095: 0.2}, 12, "10 of 12"),
+        (11, {8191: 0.4}, 16, "13 of 16"),  # below a quarter of the scale as it is
+        (12, {20000: 0.4}, 16, "12 of 16"),
+        (12, {16383: 0.4}, 14, "12 of 14"),
+        (13, {16383: 0.4}, 14, ""),  # the upper bits are used
+        (12, {}, 12, ""),
+    ],
+)
+def test_a_white_background_does_not_hide_unused_bits(
+    dtype: type, used: int, whites: dict[int, float], depth: int, expected: str
+) -> None:
+    values = RNG.integers(0, 1 << used, (300, 400)).astype(dtype)
+    for value, share in whites.items():
+        values[RNG.random(values.shape) < share] = value
+    found = noted(values, depth)
+    assert expected in found and bool(found) is bool(expected)
+
+
+def test_a_drawing_of_few_grays_has_no_white_background() -> None:
+    values = np.full((300, 400), 800, np.uint16)
+    values[100:150, 100:150] = 65000
+    assert noted(values, 16) == ""
+
+
+def test_air_behind_a_detector_is_no_unused_scale() -> None:
+    # Exposure of a breast and of air: all grays between stand at the skin.
+    thickness = np.clip(6 - 6 * (np.hypot(*np.mgrid[-1:1:300j, -1:1:240j]) / 0.8) ** 6, 0, 6)
+    exposure = 16383 * 1.3 * np.exp(-0.55 * thickness)
+    exposure += RNG.normal(0, 1, exposure.shape) * exposure**0.5
+    values = np.clip(exposure, 0, 16383).astype(np.uint16)
+    assert np.quantile(values, 0.35) < 4096 and (values == 16383).mean() > 0.4
+    assert noted(values, 14) == ""
+
+
+@pytest.mark.parametrize(("largest", "share"), [(4095, 0.05), (1023, 0.02), (16383, 0.05)])
+def test_words_in_the_wrong_byte_order_are_rejected(
+    tmp_path: Path, largest: int, share: float
+) -> None:
+    smooth = gaussian_filter(RNG.normal(size=(200, 180)), 12)
+    smooth = (smooth - smooth.min()) / np.ptp(smooth) + RNG.normal(0, share / 5, smooth.shape)
+    values = np.clip(smooth * largest, 0, largest).astype(np.uint16)
+    for name, swapped in (("a.npy", False), ("b.npy", True), ("a.pgm", False), ("b.pgm", True)):
+        words = values.byteswap() if swapped else values
+        if name.endswith("npy"):
+            np.save(tmp_path / name, words)
+        else:
+            (tmp_path / name).write_bytes(b"P5 180 200 65535\n" + words.astype(">u2").tobytes())
+        stored = read_stored(tmp_path / name)
+        if swapped:
+            with pytest.raises(InputError, match="wrong byte order"):
+                check_values(stored, None)
+        else:
+            check_values(stored, None)
+            check_values(stored._replace(values=values << 2), None)
+    for harmless in (
+        RNG.integers(0, 65536, (90, 80)),  # noise either way
+        values >> 8,  # few grays
+        (values * 255.0 / largest).astype(int) << 8,
+        (values * 255.0 / largest).astype(int) * 257,
+    ):
+        check_values(Stored(harmless.astype(np.uint16), 16), None)
+
+
+@pytest.mark.parametrize("low", [-1115.0, -0.98, -3.2e4])
+@pytest.mark.parametrize("bits", [None, 12, 16])
+def test_floats_below_0_are_rejected_with_a_cure_that_is_not_bits(
+    low: float, bits: int | None
+) -> None:
+    values = (RNG.random((70, 90)) * 782 - 1).astype(np.float32)
+    values[30, 41] = low
+    with pytest.raises(InputError, match=rf"go down to {low:g}, .*whatever bits.*save as uint16"):
+        check_values(Stored(values, bits or 12), bits)
 
 
 @pytest.mark.parametrize("largest", [1.0, 0.2, 1.0003, 0.0])

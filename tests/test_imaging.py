@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -130,6 +131,7 @@ def test_damaged_pgm_never_ends_in_a_traceback_at_length(tmp_path: Path) -> None
 
 def test_what_is_not_one_gray_image_is_refused(tmp_path: Path) -> None:
     colour = np.zeros((4, 4, 3), np.uint8)
+    colour[2, 2, 1] = 1
     Image.fromarray(colour).save(tmp_path / "rgb.png")
     Image.fromarray(np.zeros((4, 4), np.uint8)).convert("P").save(tmp_path / "palette.png")
     tifffile.imwrite(tmp_path / "rgb.tif", colour, photometric="rgb")
@@ -145,6 +147,33 @@ def test_what_is_not_one_gray_image_is_refused(tmp_path: Path) -> None:
     for path in [*paths, tmp_path / "absent.png"]:
         with pytest.raises(InputError, match=path.name):
             read_image(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_gray_in_channels_is_read_as_gray(tmp_path: Path, dtype: type) -> None:
+    gray = RNG.integers(0, np.iinfo(dtype).max + 1, (7, 9)).astype(dtype)
+    three = np.stack([gray] * 3, -1)
+    opaque = np.full((7, 9, 1), np.iinfo(dtype).max, dtype)
+    channels = {"rgb": three, "rgba": np.concatenate([three, opaque], -1)}
+    channels["gray_alpha"] = np.concatenate([gray[..., None], opaque], -1)
+    for name, values in channels.items():
+        (tmp_path / f"{name}.png").write_bytes(imagecodecs.png_encode(values))
+    tifffile.imwrite(tmp_path / "a.tif", three, photometric="rgb")
+    planes = np.moveaxis(three, -1, 0)
+    tifffile.imwrite(tmp_path / "b.tif", planes, photometric="rgb", planarconfig="separate")
+    kept = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite(tmp_path / "c.tif", channels["rgba"], **kept)
+    for path in sorted(tmp_path.iterdir()):
+        found, bits = read_image(path)
+        np.testing.assert_array_equal(found, gray, err_msg=path.name)
+        assert bits == 8 * gray.itemsize
+    # One pixel of colour, or one that is not opaque.
+    for name, values in channels.items():
+        values = values.copy()
+        values[3, 4, -1] ^= 1
+        (tmp_path / f"{name}.png").write_bytes(imagecodecs.png_encode(values))
+        with pytest.raises(InputError, match=f"{name}.png: colour or transparency"):
+            read_image(tmp_path / f"{name}.png")
 
 
 def test_frames_are_chosen_and_counted(tmp_path: Path) -> None:

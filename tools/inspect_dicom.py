@@ -10,12 +10,16 @@ dicom-gpl is installed, with a note.
 
 import argparse
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from mtl_jax import command_line, paths
+from mtl_jax.imaging.checked import check_pixel_um
 from mtl_jax.imaging.dicom import read_with_record
+from mtl_jax.imaging.facts_compared import same_spacing
 from mtl_jax.imaging.resample import block, to_pixel_size
 from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.nouns import InputError
@@ -29,29 +33,61 @@ def main() -> int:
     )
     parser.add_argument("files", nargs="+", type=paths.path, metavar="FILE")
     parser.add_argument("--frame", type=int, help="of a multi-frame image, from 0 (the first)")
-    parser.add_argument(
-        "--png", type=paths.path, metavar="OUT", help="write the picture of one FILE"
-    )
+    parser.add_argument("--png", type=_png, metavar="OUT.png", help="write the picture of one FILE")
     parser.add_argument("--box", type=_box, help="top,left,bottom,right in stored pixels")
     parser.add_argument("--pixel-um", type=float, help="where the header gives no pixel size")
     flags = parser.parse_args()
+    if flags.pixel_um is not None:
+        check_pixel_um((flags.pixel_um, flags.pixel_um), "--pixel-um")
     if flags.png and len(flags.files) > 1:
         parser.error("--png takes one FILE")
     failed = False
     for path in flags.files:
         try:
             gray, _, record = read_with_record(path, flags.frame, second_opinion=True)
+            spacing = _pixel_um(record, flags.pixel_um)
             print(f"{path}\n" + "".join(f"  {_line(item)}\n" for item in record.items()))
+            if flags.box:
+                _check_inside(flags.box, gray.shape, path)
             if flags.png:
-                spacing = (flags.pixel_um,) * 2 if flags.pixel_um else record["spacing_um"]
                 if spacing is None:
-                    raise InputError(f"{path}: its header gives no pixel size; give --pixel-um")
+                    reason = record["spacing_fault"] or "its header gives no pixel size"
+                    raise InputError(f"{path}: {reason}; give --pixel-um")
                 _picture(gray, spacing, flags.box).save(flags.png)
         # One damaged file does not keep the others from being shown.
         except (InputError, OSError) as error:
-            print(error, file=sys.stderr)
+            named = isinstance(error, OSError) or str(error).startswith(str(path))
+            print(error if named else f"{path}: {error}", file=sys.stderr)
             failed = True
     return 2 if failed else 0
+
+
+def _png(text: str) -> Path:
+    path = paths.path(text)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--png {text}: the name of the picture must end in .png")
+    return path
+
+
+def _pixel_um(record: dict[str, Any], given: float | None) -> tuple[float, float] | None:
+    """The pixel size of the header, else the one that was given; a note where they differ."""
+    stated = record["spacing_um"]
+    if stated is None:
+        return None if given is None else (given, given)
+    size = (stated[0], stated[1])
+    if given is not None and not same_spacing((given, given), size):
+        source = f"{record['spacing_source']} says {size[0]:g} x {size[1]:g} um"
+        record["notes"].append(f"--pixel-um {given:g} is not used: {source}")
+    return size
+
+
+def _check_inside(box: Box, shape: tuple[int, ...], path: Path) -> None:
+    top, left, bottom, right = box
+    if top < 0 or left < 0 or bottom > shape[0] or right > shape[1]:
+        raise InputError(
+            f"{path}: the box {top:g},{left:g},{bottom:g},{right:g} is not inside the image of"
+            f" {shape[0]} rows and {shape[1]} columns (top,left,bottom,right)"
+        )
 
 
 def _box(text: str) -> Box:

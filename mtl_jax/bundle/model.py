@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mtl_jax.bundle import calibration
 from mtl_jax.data import cutting
-from mtl_jax.imaging.checked import check_pixel_um, check_values
+from mtl_jax.imaging.checked import check_pixel_um
 from mtl_jax.imaging.read import FLOAT_BITS
 from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.imaging.stored import Stored
@@ -91,10 +91,10 @@ class Model:
 
         `pixels` is the whole image (H, W), larger where denser, uint8, uint16 or float; `boxes` are
         n times (top, left, bottom, right) in its pixels, half open; `pixel_um` its pixel size, one
-        number or (row, column); `bits` the depth of its gray (as the type says; 12 for float);
-        `task` the collection it is to be treated as (the tested one). InputError: pixels or boxes
-        that cannot be scored, as floats from 0 to 1 without `bits=1`. Warns of gray that uses only
-        a part of its depth.
+        number or (row, column); `bits` the depth of its gray, 1 to 16 (as the type says; 12 for
+        float); `task` the collection it is to be treated as (the tested one). InputError: what
+        cannot be scored, as floats from 0 to 1 without `bits=1`. Warns of all that an ingest notes,
+        as gray that uses only a part of its depth.
         """
         values = np.asarray(pixels)
         if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
@@ -106,17 +106,13 @@ class Model:
             values = values.astype(np.float32)
             if not np.isfinite(values).all():
                 raise InputError("pixels hold values that are not finite")
-        depth = bits or (FLOAT_BITS if values.dtype.kind == "f" else 8 * values.itemsize)
-        image = Stored(values, depth)
-        for note in check_values(image, bits):
-            warnings.warn(note.text, stacklevel=2)
-        sizes = np.broadcast_to(np.asarray(pixel_um, float), 2)
-        counts = cut(
-            image,
-            [_unlabelled(box, (float(sizes[0]), float(sizes[1])), bits) for box in boxes],
-            self.about["preprocessing"]["background"],
-        ).rois
-        return self.look(counts, task)[0]
+        depth = _depth(values.dtype, bits)
+        said = None if bits is None else depth
+        views = [_unlabelled(box, _both(pixel_um), said) for box in boxes]
+        found = cut(Stored(values, depth), views, self.about["preprocessing"]["background"])
+        for text in dict.fromkeys(note.text for notes in found.notes for note in notes):
+            warnings.warn(text, stacklevel=2)
+        return self.look(found.rois, task)[0]
 
     def look(self, counts: np.ndarray, task: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Scores (n,) and features of F4 (n, 100), float32, of regions (n, 128, 128) int16."""
@@ -187,9 +183,38 @@ def cut(image: Stored, views: Sequence[LesionView], background: dict[str, Any]) 
     return found
 
 
+def _depth(dtype: np.dtype, bits: int | None) -> int:
+    """The bits of gray in pixels of a type, for which `bits` was given."""
+    most = 16 if dtype.kind == "f" else 8 * dtype.itemsize
+    if bits is None:
+        return FLOAT_BITS if dtype.kind == "f" else most
+    whole = isinstance(bits, int | np.integer) and not isinstance(bits, bool)
+    if not whole or not 1 <= bits <= most:
+        raise InputError(
+            f"bits {bits!r} is not the depth of gray in {dtype} pixels, a whole number from 1 to"
+            f" {most}; leave it out for the depth of their type"
+        )
+    return int(bits)
+
+
+def _both(pixel_um: float | tuple[float, float]) -> tuple[float, float]:
+    """Pixel size (row, column) of one number or two."""
+    try:
+        row, column = np.broadcast_to(np.asarray(pixel_um, float), 2).tolist()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"pixel_um {pixel_um!r} is not one number or (row, column)") from error
+    return row, column
+
+
 def _unlabelled(box: Box, pixel_um: tuple[float, float], bits: int | None) -> LesionView:
-    if len(box) != 4 or not np.isfinite(np.asarray(box, float)).all():
-        raise InputError(f"box {box!r} is not (top, left, bottom, right)")
-    corners = tuple(float(edge) for edge in box)
+    try:
+        top, left, bottom, right = (float(edge) for edge in box)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"box {box!r} is not (top, left, bottom, right); boxes is a list of them"
+        ) from error
+    corners = top, left, bottom, right
+    if not np.isfinite(corners).all():
+        raise InputError(f"box {box!r} is not (top, left, bottom, right) in finite numbers")
     kept = ("", Path(), corners, "", "", "", "", "", UNKNOWN, "", pixel_um, "pixel_um")
     return LesionView(*kept, bits=bits)

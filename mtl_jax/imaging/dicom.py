@@ -17,12 +17,14 @@ from mtl_jax.imaging import (
     dicom_density,
     dicom_fields,
     dicom_frame,
+    dicom_lut,
     dicom_padding,
     dicom_spacing,
 )
 from mtl_jax.imaging.checked import check_values
 from mtl_jax.imaging.dicom_density import Density, check_od
 from mtl_jax.imaging.dicom_facts import facts, header_of, pixel_facts
+from mtl_jax.imaging.facts_compared import square_notes
 from mtl_jax.imaging.formats import pick_frame
 from mtl_jax.imaging.stored import MAX_PIXELS, Header, Stored, check_fit
 from mtl_jax.nouns import InputError, Note
@@ -151,7 +153,9 @@ def _read(
     counts = np.bincount(values.ravel(), minlength=len(table.table))
     present, padding, more = dicom_padding.level(table.table, padding, counts)
     stored = Stored(values, table.bits, padding=(padding.start, padding.stop), stored_bits=depth)
-    notes = [*image.notes, *table.notes, *more, *check_values(stored, None)]
+    size = record["spacing_um"]  # an ingest notes this of the pixel size that it takes
+    square = square_notes((size[0], size[1])) if size else ()
+    notes = [*image.notes, *square, *table.notes, *more, *check_values(stored, None)]
     if frame is None and record["frames"] > 1:
         notes.append(Note(FRAME_OPEN, f"{record['frames']} frames"))
     if record["decoder"] == dicom_frame.SECOND_DECODER:
@@ -185,7 +189,9 @@ def _decoded(path: Path, frame: int | None, max_pixels: int, second_opinion: boo
     gray = dicom_bits.resolve(frames.words, said._replace(stream=frames.stream_bits))
     record |= {"bits_stored": gray.bits, "high_bit": gray.high, "decoder": frames.decoder}
     outside = dicom_padding.outside_notes(opened, gray.bits)
-    notes = (*record["notes"], *frames.notes, *gray.notes, *outside)
+    padding = dicom_padding.padding_of(opened, 1 << gray.bits)
+    beyond = dicom_lut.beyond_notes(opened, gray.values, padding)
+    notes = (*record["notes"], *frames.notes, *gray.notes, *outside, *beyond)
     return Image(opened, record, gray.values, notes)
 
 

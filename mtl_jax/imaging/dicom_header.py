@@ -11,7 +11,6 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging.dicom_fields import (
-    first_item,
     group_item,
     open_header,
     patient_id,
@@ -19,13 +18,8 @@ from mtl_jax.imaging.dicom_fields import (
     whole,
     word,
 )
-from mtl_jax.imaging.dicom_spacing import (
-    coded,
-    is_magnified,
-    magnification,
-    spacing_of,
-    view_modifiers,
-)
+from mtl_jax.imaging.dicom_spacing import is_magnified, magnification, spacing_of
+from mtl_jax.imaging.dicom_view import SIDES, VIEW_CODES, coded_view, position, view_modifiers
 from mtl_jax.nouns import Note
 
 __all__ = [
@@ -44,21 +38,6 @@ __all__ = [
     "word",
 ]
 
-# DICOM PS3.16 CID 4014 and 4015; each code in SNOMED CT and as SRT or SNM3 (and two older ones).
-VIEW_CODES = {
-    "CC": ("399162004", "R-10242"),
-    "MLO": ("399368009", "R-10226"),
-    "ML": ("399260004", "R-10224"),
-    "LM": ("399352003", "R-10228"),
-    "LMO": ("399099002", "R-10230"),
-    "FB": ("399196006", "R-10244"),
-    "SIO": ("399188001", "R-102D0"),
-    "ISO": ("441555000", "R-40AAA"),
-    "XCC": ("R-102CF",),
-    "XCCL": ("399192008", "R-1024A", "Y-X1770"),
-    "XCCM": ("399101009", "R-1024B", "Y-X1771"),
-}
-SIDES = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R"}
 IN_FILE_NAME = re.compile(
     r"(?<![A-Z])(?:(LEFT|RIGHT|L|R)[ _-]*)?(XCCL|XCCM|XCC|LMO|MLO|ML|LM|CC)(?![A-Z])"
 )
@@ -69,6 +48,7 @@ LATERAL = {"ML": 1, "MLO": 1, "LM": -1, "LMO": -1}  # from which side the breast
 DIRECTIONS = {"P": (1, 1), "A": (1, -1), "H": (2, 1), "F": (2, -1)}
 
 SIDES_DIFFER = "the header's statements of the side contradict each other"
+VIEW_UNKNOWN = "ViewPosition is of no view that is known: not used"
 VIEWS_DIFFER = "the header's statements of the view contradict each other"
 
 
@@ -76,6 +56,7 @@ def laterality(header: Dataset, frame: int = 0) -> tuple[str, str]:
     """('L' or 'R', the field it is from); ('', '') where nothing says it.
 
     ImageLaterality and FrameLaterality name the side of the image, Laterality that of the series;
+    ViewPosition may have it before the view (RMLO);
     PatientOrientation tells it of an oblique or lateral view only; the file's name comes last.
     """
     return next(_sides(header, frame), ("", ""))
@@ -95,8 +76,9 @@ def view(header: Dataset) -> tuple[str, str]:
 
 
 def view_notes(header: Dataset) -> tuple[Note, ...]:
-    """What the places that name the view say against each other."""
-    return _differing(list(_views(header)), VIEWS_DIFFER)
+    """What the places that name the view say against each other, and a view that is not known."""
+    unknown = (Note(VIEW_UNKNOWN),) if position(header).unknown else ()
+    return unknown + _differing(list(_views(header)), VIEWS_DIFFER)
 
 
 def _sides(header: Dataset, frame: int) -> Iterator[tuple[str, str]]:
@@ -109,6 +91,9 @@ def _sides(header: Dataset, frame: int) -> Iterator[tuple[str, str]]:
         side = SIDES.get(word(dataset, tag, tuple(SIDES)))
         if side:
             yield side, tag
+    side = position(header).side
+    if side:
+        yield side, "ViewPosition"
     side = _side_of_orientation(header)
     if side:
         yield side, "PatientOrientation"
@@ -118,10 +103,10 @@ def _sides(header: Dataset, frame: int) -> Iterator[tuple[str, str]]:
 
 
 def _views(header: Dataset) -> Iterator[tuple[str, str]]:
-    named = word(header, "ViewPosition", tuple(VIEW_CODES))
-    if named not in ("", "other"):
+    named = position(header).view
+    if named:
         yield named, "ViewPosition"
-    named = coded(first_item(header, "ViewCodeSequence"), VIEW_CODES)
+    named = coded_view(header)
     if named:
         yield named, "ViewCodeSequence"
     named = word(header, "PatientOrientation", tuple(VIEW_CODES))

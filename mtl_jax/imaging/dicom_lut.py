@@ -1,15 +1,21 @@
-"""Modality look-up tables of DICOM headers. Knows no pixel."""
+"""Modality look-up tables of DICOM headers, and whether they speak of the values of an image."""
 
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 
+from mtl_jax.imaging.dicom_fields import first_item
 from mtl_jax.nouns import InputError, Note
+
+# The share of an image that may lie beyond the ends of its table, one value at each end aside: a
+# background or burnt-in text may have a value of its own.
+MOST_BEYOND = 0.01
 
 OTHER_BITS = (
     "the look-up table's entries have other bits than its descriptor says: the data is read"
 )
+BEYOND = "values beyond the ends of the look-up table take its end entries"
 
 
 def look_up(
@@ -28,6 +34,35 @@ def look_up(
         notes = (Note(OTHER_BITS, f"{detail}, largest entry {entries.max()}"),)
     places = np.clip(levels.astype(int) - first, 0, len(entries) - 1)
     return entries[places].astype(np.float64), notes
+
+
+def beyond_notes(header: Dataset, values: np.ndarray, padding: slice) -> tuple[Note, ...]:
+    """A note where stored values (H, W), padding aside, lie beyond the ends of the modality
+    look-up table, which then makes them equal. InputError: so many that the image is flattened."""
+    item = first_item(header, "ModalityLUTSequence")
+    if not len(item):
+        return ()
+    try:
+        stated, first, _ = (int(number) for number in item.LUTDescriptor)
+    except (AttributeError, TypeError, ValueError):
+        return ()  # `look_up` says what is wrong with it
+    last = first + (stated or 65536) - 1
+    counts = np.bincount(values.ravel())
+    counts[padding] = 0
+    ends = [counts[: max(first, 0)], counts[last + 1 :]]
+    beyond = sum(int(end.sum()) for end in ends)
+    if not beyond:
+        return ()
+    present = np.flatnonzero(counts)
+    detail = f"{first} to {last}; values from {present[0]} to {present[-1]}"
+    flattened = beyond - sum(int(end.max(initial=0)) for end in ends)
+    if flattened > MOST_BEYOND * counts.sum():
+        raise InputError(
+            f"its look-up table is of values {detail}, so that {100 * beyond / counts.sum():.3g}%"
+            " of its pixels would become equal: correct the table in the header, or export the"
+            " image again"
+        )
+    return (Note(BEYOND, f"{detail}; {100 * beyond / counts.sum():.3g}% of the pixels"),)
 
 
 def _entries(data: Any, count: int, big_endian: bool) -> np.ndarray:

@@ -13,10 +13,12 @@ from mtl_jax.nouns import InputError, Note
 # Least share of an image that padding takes, beyond and within the gray values of the rest.
 LEAST, LEAST_WITHIN = 0.001, 0.01
 SPIKE, AROUND = 20, 16  # how many times as frequent as the values around it, that many each way
+LEAST_REST = 0.02  # of an image is breast: a range of padding that leaves less is none
 
 NO_PADDING = "PixelPaddingValue is a gray value of the image: not taken for padding"
 BRIGHT = "padding is brighter than the image: taken for padding"
 OUTSIDE = "PixelPaddingValue is no value that BitsStored holds: there is no padding"
+NO_RANGE = "the range of padding holds gray values of the image: not taken for padding"
 RANGE = "padding is a range of stored values"
 
 
@@ -56,13 +58,14 @@ def level(
     pixels = int(counts[padding].sum())
     if not pixels:
         return present, padding, ()
-    notes = ()
+    notes, detail = (), f"{_shown(padding)}, {100 * pixels / counts.sum():.3g}% of the pixels"
+    values = int((counts[padding] > 0).sum())
+    if values > 1 and not _can_be_range(padding, counts):
+        return np.flatnonzero(counts), slice(0, 0), (Note(NO_RANGE, detail, corrected=True),)
     if table[padding].max() > table[present].min():
-        detail = f"{_shown(padding)}, {100 * pixels / counts.sum():.2g}% of the pixels"
         if not _can_be(padding, counts, present):
             return np.flatnonzero(counts), slice(0, 0), (Note(NO_PADDING, detail, corrected=True),)
         notes += (Note(BRIGHT, detail),)
-    values = int((counts[padding] > 0).sum())
     if values > 1:
         notes += (Note(RANGE, f"{_shown(padding)}, {values} of them present"),)
     table[padding] = table[present].min()
@@ -78,6 +81,22 @@ def _can_be(padding: slice, counts: np.ndarray, present: np.ndarray) -> bool:
     others = counts[present[max(place - AROUND, 0) : place + AROUND]].mean()
     mean = counts[padding].sum() / (padding.stop - padding.start)
     return bool(share >= LEAST_WITHIN and mean > SPIKE * others)
+
+
+def _can_be_range(padding: slice, counts: np.ndarray) -> bool:
+    """Whether a range of values is apart from the gray of the image: enough is left, and fewer
+    pixels than there have on average are on both sides of one of its ends."""
+    rest = counts.copy()
+    rest[padding] = 0
+    if rest.sum() < LEAST_REST * counts.sum():
+        return False
+    first, last = np.flatnonzero(rest)[[0, -1]]
+    mean = rest.sum() / (last - first + 1)
+    for end, there in ((padding.start, first < padding.start), (padding.stop, last > padding.stop)):
+        sides = counts[max(end - AROUND, 0) : end], counts[end : end + AROUND]
+        if there and min(side.mean() for side in sides) > mean:
+            return False
+    return True
 
 
 def _shown(padding: slice) -> str:

@@ -3,11 +3,12 @@
 import contextlib
 import itertools
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging.checked import SPACING_FIELDS, check_pixel_um
-from mtl_jax.imaging.dicom_fields import first_item, group_item, value
+from mtl_jax.imaging.dicom_fields import group_item, value
+from mtl_jax.imaging.dicom_view import view_modifiers
+from mtl_jax.imaging.facts_compared import SAME_SPACING, same_spacing
 from mtl_jax.nouns import InputError, Note
 
 # The detector's own spacing comes first and undivided by any magnification: the paper works in the
@@ -19,7 +20,7 @@ DETECTOR_PLANE = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # Contact views are at 1.05 to 1.1, magnification views at 1.5 to 2.
 MAGNIFIED_FROM = 1.2
 MOST_MAGNIFIED = 3.0  # distances that say more are wrong
-SAME_SPACING, SAME_FACTOR = 0.01, 0.05
+SAME_FACTOR = 0.05
 
 PLANES = "spacings of the header differ as by the geometry of a contact view"
 PLANE_UNSTATED = "PixelSpacing is the only spacing: it may be divided by the magnification or not"
@@ -27,19 +28,6 @@ ODD_FACTOR = "EstimatedRadiographicMagnificationFactor is below 1: ignored"
 ODD_DISTANCES = "the header's distances of source, patient and detector are impossible: ignored"
 OTHER_FACTOR = "the header's magnification factor differs from its distances"
 MODIFIER_DECIDES = "the view is said to be magnified, the magnification factor says it is not"
-
-MODIFIER_CODES = {
-    "magnification": ("399163009", "R-102D6"),
-    "spot compression": ("399055006", "R-102D7"),
-    "implant displaced": ("399209000", "R-102D5"),
-    "cleavage": ("399161006", "R-102D2"),
-    "axillary tail": ("399011000", "R-102D1"),
-    "tangential": ("399110001", "R-102C2"),
-    "rolled lateral": ("399197002", "R-102D3"),
-    "rolled medial": ("399226006", "R-102D4"),
-    "rolled inferior": ("414493004", "R-102CA"),
-    "rolled superior": ("415670009", "R-102C9"),
-}
 
 Spacing = tuple[str, float, float]
 
@@ -155,21 +143,6 @@ def magnification_notes(header: Dataset) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def view_modifiers(header: Dataset) -> tuple[str, ...]:
-    """Names of MODIFIER_CODES that the view carries: magnification, spot compression ..."""
-    item = first_item(header, "ViewCodeSequence")
-    modifiers = value(item, "ViewModifierCodeSequence") or []
-    if not isinstance(modifiers, pydicom.Sequence | list):
-        return ()
-    return tuple(name for item in modifiers if (name := coded(item, MODIFIER_CODES)))
-
-
-def coded(item: Dataset, codes: dict[str, tuple[str, ...]]) -> str:
-    """The name in `codes` that the CodeValue of an item stands for; '' where there is none."""
-    found = str(value(item, "CodeValue") or "").strip()
-    return next((name for name, values in codes.items() if found in values), "")
-
-
 def _places(header: Dataset, frame: int) -> list[tuple[Dataset, str, str]]:
     """Where a spacing may stand: dataset, keyword and the name of the place, first of all first."""
     places = [(header, tag, tag) for tag in SPACING_TAGS]
@@ -206,7 +179,7 @@ def _check_pair(one: Spacing, other: Spacing) -> None:
 
 
 def _same(one: Spacing, other: Spacing) -> bool:
-    return all(abs(a - b) <= SAME_SPACING * b for a, b in zip(one[1:], other[1:], strict=True))
+    return same_spacing(one[1:], other[1:])
 
 
 def _shown(spacing: Spacing) -> str:

@@ -34,7 +34,7 @@ def compare(
     than the header's own field; a pixel size that is not the one of the field that it names, or
     that is five times the header's or more.
     """
-    notes = _square(pixel_um)
+    notes = square_notes(pixel_um)
     if header is None:
         return notes
     notes += _side(laterality, header, tables_own)
@@ -45,7 +45,8 @@ def compare(
     return notes + _spacing(pixel_um, spacing_source, header, tables_own)
 
 
-def _square(pixel_um: tuple[float, float]) -> tuple[Note, ...]:
+def square_notes(pixel_um: tuple[float, float]) -> tuple[Note, ...]:
+    """Return a note where rows and columns of a pixel differ by more than 1 %."""
     if same_spacing(pixel_um, (pixel_um[1], pixel_um[0])):
         return ()
     return (Note(NOT_SQUARE, _um(pixel_um)),)

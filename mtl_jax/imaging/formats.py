@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
@@ -18,6 +19,9 @@ from mtl_jax.nouns import InputError
 FLOAT_BITS = 12
 UPRIGHT = (None, 0, 1)  # 0 is written by programs that know nothing of the tag
 ORIENTATION = 274  # of TIFF and EXIF alike
+OF_CHANNELS = ("LA", "RGB", "RGBA")  # modes of Pillow in which many programs store gray
+PNG_BITS_AT = 24  # byte of a PNG
+GRAY_TIFF = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
 
 
 class Raw(NamedTuple):
@@ -65,12 +69,21 @@ def _png(path: Path, frame: int | None) -> Raw:
         if getattr(image, "n_frames", 1) > 1:
             raise InputError(f"holds {image.n_frames} images; save each as a file of its own")
         bits = {"1": 1, "L": 8, "I": 16, "I;16": 16, "I;16B": 16}.get(image.mode, 8)
-        gray = image.mode in ("1", "L", "I", "I;16", "I;16B")
+        gray = image.mode in ("1", "L", "I", "I;16", "I;16B", *OF_CHANNELS)
         _check_size(image.size)
         _check_orientation(_exif_orientation(image))
-        fault = "" if gray else f"colour or transparency (mode {image.mode}); save it as plain gray"
+        fault = "" if gray else f"colour (mode {image.mode}); save it as plain gray"
         values = np.asarray(image).astype(np.uint16) if image.mode == "I" else np.asarray(image)
-        return Raw(_one_channel(values), bits, fault=fault)
+    if image.mode in OF_CHANNELS and _png_bits(path) == 16:
+        # Pillow keeps the upper 8 of 16 bits of such images.
+        values, bits = imagecodecs.png_decode(path.read_bytes()), 16
+    return Raw(_one_channel(values), bits, fault=fault)
+
+
+def _png_bits(path: Path) -> int:
+    """The bits a sample that the header of a PNG states."""
+    with path.open("rb") as file:
+        return file.read(PNG_BITS_AT + 1)[PNG_BITS_AT]
 
 
 def _jpeg(path: Path, frame: int | None) -> Raw:
@@ -80,7 +93,6 @@ def _jpeg(path: Path, frame: int | None) -> Raw:
             raise InputError(f"colour (mode {image.mode}); save it as plain gray")
         _check_size(image.size)
         _check_orientation(_exif_orientation(image))
-        # Many programs store gray as three equal channels.
         return Raw(_one_channel(np.asarray(image)), 8)
 
 
@@ -89,11 +101,12 @@ def _tiff(path: Path, frame: int | None) -> Raw:
         page = _full_page(file, frame)
         _check_orientation(getattr(page.tags.get(ORIENTATION), "value", None))
         white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-        black_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISBLACK
-        _check_size(page.shape)
-        values = page.asarray()
-    gray = (white_is_zero or black_is_zero) and values.ndim == 2
-    fault = "" if gray else "colour or more than one sample a pixel; save it as plain gray"
+        gray = page.photometric in GRAY_TIFF or (white_is_zero and page.samplesperpixel == 1)
+        # Channels may lie one after the other.
+        first = page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        _check_size(page.shape[1:] if first else page.shape)
+        values = np.moveaxis(page.asarray(), 0, -1) if first else page.asarray()
+    fault = "" if gray else "colour, or a palette; save it as plain gray"
     bits = FLOAT_BITS if values.dtype.kind == "f" else page.bitspersample
     return Raw(_one_channel(values), bits, white_is_zero, fault)
 
@@ -116,7 +129,8 @@ def _npy(path: Path, frame: int | None) -> Raw:
 
 
 def _one_channel(values: np.ndarray) -> np.ndarray:
-    """Values (H, W) of an image whose colour channels are all equal and which hides nothing."""
+    """Values (H, W) of an image whose colour channels are all equal, as many programs store gray,
+    and which hides nothing."""
     if values.ndim == 2:
         return values
     colours = values[..., : 3 if values.shape[-1] >= 3 else 1]

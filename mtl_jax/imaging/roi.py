@@ -22,9 +22,8 @@ def to_12_bit(gray: np.ndarray, bits: int, limits: tuple[float, float] | None = 
     top = (1 << bits) - 1
     low, high = limits or (float(gray.min()), float(gray.max()))
     if low < 0 or high > top:
-        raise InputError(
-            f"gray {low:g} to {high:g} does not fit {bits} bits (0 to {top}): set bits"
-        )
+        cure = "set bits" if 0 <= low and high <= 65535 else "save it as uint16, from 0 to 65535"
+        raise InputError(f"gray {low:g} to {high:g} does not fit {bits} bits (0 to {top}): {cure}")
     return gray * (4095.0 / top)
 
 
