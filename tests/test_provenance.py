@@ -103,10 +103,9 @@ def rejected(
 ) -> str:
     """The one line by which the command line ends the job with exit code 2. It changes no file."""
     before = contents(place.folder / name)
-    monkeypatch.setattr(main, "CONFIG", SimpleNamespace(value=place.job(name)))
-    monkeypatch.setattr(main, "WORKDIR", SimpleNamespace(value=place.folder / name))
-    for flag in ("DRY_RUN", "ACCEPT_VERSIONS"):
-        monkeypatch.setattr(main, flag, SimpleNamespace(value=False))
+    flags = {"config": place.job(name), "workdir": str(place.folder / name)}
+    flags |= {"dry_run": False, "accept_versions": False}
+    monkeypatch.setattr(main, "FLAGS", SimpleNamespace(**flags))
     monkeypatch.setattr(main.stop, "listen", lambda: None)
     monkeypatch.setattr(main.heap, "keep", lambda: None)
     capsys.readouterr()

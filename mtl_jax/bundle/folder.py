@@ -102,7 +102,7 @@ def load(folder: str | Path) -> Model:
 def _refuse_falling(model: Model) -> None:
     """ValueError where a higher score would mean a lower probability: bundles of earlier versions
     may hold such a calibration."""
-    fitted = model.about["calibration"] or {}
+    fitted = model.about.get("calibration") or {}
     for unit in ("view", "lesion") if fitted else ():
         if not fitted[unit]["a"] > 0:
             raise ValueError(f"its calibration per {unit} falls, slope {fitted[unit]['a']:.3g}")

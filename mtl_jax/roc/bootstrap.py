@@ -131,14 +131,14 @@ def resamples(
     truth: np.ndarray,
     patient: np.ndarray,
     samples: int,
-    seed: int,
+    seed: int | Sequence[int],
     progress: bool = False,
     chunk: int = CHUNK,
 ) -> Iterator[np.ndarray]:
     """Yields chunks (some, n) of how often each case is in a resample, `samples` rows in all."""
     if samples < 2:
         raise ValueError(f"samples must be at least 2, not {samples}")
-    if seed < 0:
+    if np.min(seed) < 0:
         raise ValueError(f"seed must be 0 or above, not {seed}")
     rng = np.random.default_rng(seed)
     count = int(patient.max()) + 1
