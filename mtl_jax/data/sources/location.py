@@ -1,7 +1,7 @@
 """A lesion's box from a manifest's cell: box, circle, polygon, centre or mask. Reads no table."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import InputError
+from mtl_jax.nouns import InputError, Note
 
 Box = tuple[float, float, float, float]
 
@@ -23,6 +23,12 @@ class Located(NamedTuple):
     box: Box
     note: str = ""
     noted: str = ""
+
+
+def of_notes(box: Box, notes: Sequence[Note]) -> Located:
+    """Return a mask's box with what was corrected in it, and what was noticed."""
+    noted = "; ".join(note.text for note in notes if not note.corrected)
+    return Located(box, "; ".join(note.text for note in notes if note.corrected), noted)
 
 
 def locate(
@@ -95,7 +101,7 @@ def _of_mask(path: Path, image: Path, frame: int | None, where: str) -> Located:
         box, notes = mask.read_box(path, shape)
     except InputError as error:
         raise InputError(f"{where}: mask_path: {error}") from error
-    return Located(box, noted="; ".join(note.text for note in notes))
+    return of_notes(box, notes)
 
 
 def _shape(image: Path, frame: int | None, where: str) -> tuple[int, ...]:
