@@ -264,11 +264,36 @@ def test_a_film_of_mini_mias_lands_in_the_middle_of_its_region(tmp_path: Path) -
     assert offset(rois.shards[0][0]) < 1
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"polarity": "Polarity"}, "column 'Polarity': write polarity"),
+        ({"pixel_um": "Pixel um"}, "column 'Pixel um': write pixel_um"),
+        ({"patient_id": "PatientID"}, "column 'PatientID': write patient_id$"),
+        ({"laterality": "laterality_"}, "column 'laterality_': write laterality"),
+        ({"box": "BBox"}, "column 'BBox': write box$"),
+        (
+            {"truth": "label", "bits": "Bits", "split": "SPLIT"},
+            "column 'Bits': write bits; column 'SPLIT': write split; missing column truth ",
+        ),
+    ],
+)
+def test_a_column_in_another_spelling_is_rejected(
+    tmp_path: Path, change: dict[str, str], reason: str
+) -> None:
+    names = [*"dataset patient_id lesion_id view image_path truth box pixel_um bits".split()]
+    names += ["polarity", "laterality", "split"]
+    (tmp_path / "m.csv").write_text(",".join(change.get(name, name) for name in names) + "\n")
+    with pytest.raises(InputError, match=f"m.csv: {reason}"):
+        manifest.collection(str(tmp_path / "m.csv"))
+
+
 def test_bbox_is_box_and_other_columns_are_recorded(tmp_path: Path) -> None:
     row = {"bbox" if key == "box" else key: value for key, value in BASE.items()}
     found = read_manifest(tmp_path, row | {"birads": "4", "vendor": "X"})
     assert found.views[0].box == (10, 20, 30, 60)
     assert "mine: columns not used: birads, vendor" in found.decisions
+    assert found.notices == ("columns not used: birads, vendor",)
 
 
 def test_settings_of_a_row_reach_its_view(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mtl_jax.data.privacy import Pseudonyms
-from mtl_jax.data.sources import manifest, same_lesion
-from mtl_jax.data.sources.manifest_rows import read_rows
+from mtl_jax.data.sources import manifest, manifest_rows, same_lesion
 from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.facts_compared import compare
@@ -56,7 +55,7 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     if not table.is_file():
         raise InputError(f"{table}: no such file; --lesions names a CSV of lesions")
     files, faults = _files(images), TableFaults(table)
-    _, rows = read_rows(table, NEEDED, faults)
+    _, rows = manifest_rows.read_rows(table, NEEDED, faults)
     asked: list[Asked] = []
     headers: dict[tuple[Path, str], Described] = {}
     with_patient: list[bool] = []
@@ -77,6 +76,11 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     asked = _of_one_lesion(asked, with_patient, faults)
     faults.check()
     return asked
+
+
+def not_used(table: Path) -> str:
+    """Return a sentence on the columns of a table that `read` takes nothing from; '' for none."""
+    return manifest_rows.not_used(manifest_rows.read_rows(table, NEEDED)[0])
 
 
 def hide(asked: Sequence[Asked], names: Pseudonyms) -> list[Asked]:

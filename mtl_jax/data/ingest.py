@@ -151,7 +151,8 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
     outcome = cut_plan(plan, scratch, rules.workers)
     _account_for(outcome.failures, len(outcome.places), plan, rules)
     looks_like = plan.record["ids_look_like"]
-    for note in [*doubles.of_ids(looks_like, _shown(plan)), *doubles.of_images(outcome.seen)]:
+    ids, images = doubles.of_ids(looks_like, _shown(plan)), doubles.of_images(outcome.seen)
+    for note in [*collection.notices, *ids, *images]:
         print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
     if not outcome.places:
         raise InputError(f"{collection.name}: no lesion left: {cutting.MAGNIFIED}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtl_jax.data import patients
 from mtl_jax.data.sources import location, same_lesion
-from mtl_jax.data.sources.manifest_rows import OPTIONAL, REQUIRED, Row, read_rows
+from mtl_jax.data.sources.manifest_rows import REQUIRED, Row, not_used, read_rows
 from mtl_jax.data.table_faults import RowFaults, TableFaults
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom
@@ -82,6 +82,7 @@ def collection(path: str, outside: bool = False) -> Collection:
         tuple(left_out),
         _decisions(dataset, header),
         namespace=namespace,
+        notices=(not_used(header),) if not_used(header) else (),
     )
 
 
@@ -108,12 +109,9 @@ def _shared(column: str, values: list[tuple[str, str]], faults: TableFaults) -> 
 
 
 def _decisions(name: str, header: list[str]) -> tuple[str, ...]:
-    known = (*REQUIRED, *OPTIONAL, *location.KINDS)
-    unused = [column or "(unnamed)" for column in header if column not in known]
+    unused = not_used(header)
     decisions = [f"{name}: a case is a patient (patient_id)"]
-    if unused:
-        decisions.append(f"{name}: columns not used: {', '.join(unused)}")
-    return tuple(decisions)
+    return (*decisions, f"{name}: {unused}") if unused else tuple(decisions)
 
 
 def lesion_view(row: Row, root: Path, where: str, label: int, outside: bool = False) -> LesionView:
