@@ -368,8 +368,12 @@ def test_a_bad_row_names_its_line_and_column(
         ({"view": "MLO", "image_path": "b.pgm", "laterality": "R"}, "(R, benign) than in line 2"),
         ({"lesion_id": "2", "truth": "malignant"}, "has the place of lesion 1 in line 2 in the"),
         (
+            {"lesion_id": "2", "truth": "malignant", "box": "10;20;31;60"},
+            "has the place of lesion 1 in line 2 in the same image, and another truth",
+        ),
+        (
             {"split": "train", "lesion_id": "2", "image_path": "b.pgm"},
-            "line 3: patient P1 has split train here and test in line 2: a patient who is tested",
+            "line 3: patient P1 has split train here and test in line 2: no patient is in",
         ),
         ({"split": "", "lesion_id": "2", "image_path": "b.pgm"}, "split (empty) here and test in"),
         ({"view": "MLO", "truth": "malignant"}, "line 3: lesion 1 of patient P1 has another"),
@@ -413,6 +417,54 @@ def test_another_lesion_in_the_same_place_is_noted(tmp_path: Path) -> None:
     )
     noted = "another lesion of the patient has the same place in the image"
     assert [view.noted for view in found.views] == [noted, noted, ""]
+
+
+@pytest.mark.parametrize(
+    ("box", "same"),
+    [("10;21;30;60", True), ("10;20;29;60", True), ("10;20;28;60", False), ("12;20;30;60", False)],
+)
+def test_boxes_that_overlap_by_nine_tenths_are_one_place(
+    tmp_path: Path, box: str, same: bool
+) -> None:
+    pixels = np.zeros((2, 90, 120), bool)
+    for image, text in zip(pixels, (BASE["box"], box), strict=True):
+        top, left, bottom, right = map(int, text.split(";"))
+        image[top:bottom, left:right] = True
+    assert (pixels.all(0).sum() / pixels.any(0).sum() > 0.9) == same
+    found = read_manifest(tmp_path, BASE, BASE | {"lesion_id": "2", "box": box})
+    assert [bool(view.noted) for view in found.views] == [same, same]
+
+
+@pytest.mark.parametrize(
+    ("ids", "same"),
+    [
+        (("1", "01"), True),
+        (("1.0", "1"), True),
+        (("L-1", "l 1"), True),
+        (("1", "11"), False),
+        (("1.1", "1.2"), False),
+    ],
+)
+def test_lesion_ids_that_read_as_the_same_are_noted(
+    tmp_path: Path, ids: tuple[str, str], same: bool
+) -> None:
+    rows = [BASE | {"lesion_id": ids[0]}, BASE | {"lesion_id": ids[1], "image_path": "b.pgm"}]
+    found = read_manifest(tmp_path, *rows)
+    expected = "another lesion id of the patient reads as the same" if same else ""
+    assert [view.noted for view in found.views] == [expected, expected]
+    rows[1]["patient_id"] = "P2"
+    assert [view.noted for view in read_manifest(tmp_path, *rows).views] == ["", ""]
+
+
+def test_a_side_that_a_row_does_not_state_contradicts_nothing(tmp_path: Path) -> None:
+    for name in "cd":
+        np.save(tmp_path / f"{name}.npy", np.zeros((100, 120), np.uint8))
+    one = BASE | {"laterality": ""}
+    rows = [one, one | {"image_path": "b.pgm"}, one | {"image_path": "c.npy", "laterality": "L"}]
+    noted = "the lesion's side or truth is stated in some of its rows alone"
+    assert [view.noted for view in read_manifest(tmp_path, *rows).views] == [noted] * 3
+    with pytest.raises(InputError, match=r"m.csv line 5: .*\(R, benign\) than in line 4 \(L, be"):
+        read_manifest(tmp_path, *rows, one | {"image_path": "d.npy", "laterality": "R"})
 
 
 def test_all_faults_of_all_rows_are_listed_at_once(tmp_path: Path) -> None:
