@@ -492,6 +492,20 @@ def test_all_faults_of_all_rows_are_listed_at_once(tmp_path: Path) -> None:
         assert part in text
 
 
+def test_what_needs_no_image_is_checked_where_the_image_is_not_there(tmp_path: Path) -> None:
+    """The box and pixel size of a row are wrong whether or not its image is found."""
+    wrong = BASE | {"image_path": "none.png", "box": "3;2;1;0", "pixel_um": "0.07"}
+    with pytest.raises(InputError) as caught:
+        read_manifest(tmp_path, wrong)
+    said = str(caught.value)
+    assert "no such file 'none.png'" in said and "with bottom below top" in said
+    assert "not mm" in said
+    for cells in ({"coord_origin": "bottom_left"}, {"box": "", "mask_path": "none.png"}):
+        with pytest.raises(InputError, match="no such file 'none.png'") as caught:
+            read_manifest(tmp_path, BASE | cells | {"image_path": "none.png", "pixel_um": ""})
+        assert "pixel_um" not in str(caught.value)
+
+
 def test_more_than_ten_faults_are_counted(tmp_path: Path) -> None:
     rows = [BASE | {"lesion_id": str(n), "box": "5;5;1;9" if n else BASE["box"]} for n in range(14)]
     with pytest.raises(InputError, match=r"m.csv: 13 faults: \(1\) line 3: .*\(10\) line 12: .*;"):

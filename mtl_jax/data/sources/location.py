@@ -33,27 +33,31 @@ def of_notes(box: Box, notes: Sequence[Note]) -> Located:
 
 def locate(
     cells: Mapping[str, str],
-    image: Path,
+    image: Path | None,
     frame: int | None,
     mask_path: Path | None,
     from_bottom: bool,
     where: str,
-) -> Located:
+) -> Located | None:
     """The place of a lesion.
 
     `cells` maps each of KINDS to its text, exactly one of them filled. Pixel i spans i to i + 1.
     With `from_bottom` rows count upwards from the lower border, and the image is read for its
-    height. A centre alone gives an empty box there. InputError begins with `where`.
+    height. A centre alone gives an empty box there. None: the image or mask (None) that it needs is
+    not there; what can be checked without is. InputError begins with `where`.
     """
     filled = [kind for kind in KINDS if cells[kind]]
     if len(filled) != 1:
         raise InputError(f"{where}: fill exactly one of {', '.join(KINDS)}, not {len(filled)}")
     kind = filled[0]
-    if mask_path is not None:
-        return _of_mask(mask_path, image, frame, where)
+    if kind == "mask_path":
+        there = image is not None and mask_path is not None
+        return _of_mask(mask_path, image, frame, where) if there else None
     points, radius = _points(kind, cells[kind], where)
     rows, columns = points[:, 0], points[:, 1]
     if from_bottom:
+        if image is None:
+            return None
         rows = _shape(image, frame, where)[0] - rows
     if kind == "box" and not (rows[0] < rows[1] and columns[0] < columns[1]):
         raise InputError(f"{where}: box is top;left;bottom;right, with bottom below top")

@@ -129,12 +129,9 @@ def lesion_view(row: Row, root: Path, where: str, label: int, outside: bool = Fa
         for column in ("image_path", "mask_path")
     )
     faults.read(_filled, row, ("image_path",), where)
-    size, found = None, None
-    if image is not None:
-        size = faults.read(_pixel_size, row, image, where)
-        if mask is not None or not row["mask_path"]:
-            from_bottom = choice["coord_origin"] == "bottom_left"
-            found = faults.read(location.locate, row, image, frame, mask, from_bottom, where)
+    size = faults.read(_pixel_size, row, image, where)
+    from_bottom = choice["coord_origin"] == "bottom_left"
+    found = faults.read(location.locate, row, image, frame, mask, from_bottom, where)
     faults.check()
     pixel_um, spacing_source = size
     return LesionView(
@@ -173,11 +170,14 @@ def _view(row: Row, where: str) -> str:
     return view
 
 
-def _pixel_size(row: Row, image: Path, where: str) -> tuple[tuple[float, float], str]:
+def _pixel_size(row: Row, image: Path | None, where: str) -> tuple[tuple[float, float], str] | None:
+    """In um, and where it is from; None where only an image that is not there could say it."""
     if row["pixel_um"]:
         sizes = location.numbers(row["pixel_um"], "pixel_um", where)
         _require(len(sizes) in (1, 2), f"{where}: pixel_um: one or row;column")
         found, field = ((sizes[0], sizes[-1]), row["spacing_source"] or "manifest"), "pixel_um"
+    elif image is None:
+        return None
     else:
         header = dicom.spacing(image) if dicom.is_dicom(image) else None
         if header is None:
