@@ -140,7 +140,7 @@ def test_strict_takes_what_is_noted_and_refuses_what_is_corrected(
         load(home, strict)
     assert len(list((home / "cache").glob("mine-*"))) == 1
     assert load(home).index["note"].tolist() == ["mended (3)"] * 2
-    with pytest.raises(InputError, match="strict: 2 of the regions needed a repair"):
+    with pytest.raises(InputError, match="strict: 2 of the ROIs needed a repair"):
         load(home, strict)  # from the cache now
     assert load(home).manifest["counts"]["repaired"] == 2
 

@@ -349,7 +349,7 @@ def test_doubtful_ids_headers_and_copies_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     spec = manifest(tmp_path, "m", ["Zed-1", "zed 01", "Nob", "Ann"])
-    gray = np.random.default_rng(9).integers(0, 4096, (290, 280)).astype(np.uint16)
+    gray = np.random.default_rng(9).integers(0, 4090, (290, 280)).astype(np.uint16)
     for i, header in enumerate(("Dent", "Ford", "Dent", "")):
         write_dicom(tmp_path / f"m{i}.dcm", gray + np.uint16(i), PatientID=header)
     write_dicom(tmp_path / "more.dcm", gray + np.uint16(3), PatientID="Prefect")
