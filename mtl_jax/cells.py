@@ -35,6 +35,7 @@ def refuse_formula(text: str, what: str) -> str:
     if is_formula(text):
         raise InputError(
             f"{what} {text!r} begins with {text[0]!r}, and a spreadsheet that opens a table of ours"
-            " would run it: rename it, or leave data.pseudonymise on"
+            " would run it: rename it, or have a pseudonym written (data.pseudonymise=True;"
+            " tools/score.py without --keep-ids)"
         )
     return text

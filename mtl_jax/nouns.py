@@ -76,7 +76,8 @@ class Collection:
     `public_ids`: its ids and file names are published pseudonyms, which may be written as they are;
     those of any other collection are hashed. `sealed`: `root` holds checksums of its files (whole),
     which are checked before a pixel is read. `namespace`: within which its case ids name patients;
-    '' for the one that data/patients.py gives to its source and name.
+    '' for the one that data/patients.py gives to its source and name. `notices` are sentences for
+    the screen.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Collection:
     public_ids: bool = False
     sealed: bool = False
     namespace: str = ""
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,92 @@ def test_rows_that_are_of_different_lesions_or_views_stay(films: Path, tmp_path:
     assert len(set(ids(FULL, "a.npy,P,1,L,CC,benign", "b.npy,Q,1,R,CC,malignant"))) == 2
 
 
+def test_rows_that_state_less_are_of_the_lesion(films: Path, tmp_path: Path) -> None:
+    rows = ("a.npy,P,1,,CC,", "b.npy,P,1,L,MLO,", "c.npy,P,1,L,ML,benign")
+    asked = lesions.read(table(tmp_path / "l.csv", FULL, *rows), [films])
+    assert [one.view.laterality for one in asked] == ["", "L", "L"]
+    noted = {note.kind for one in asked for note in one.notes}
+    assert noted == {"the lesion's side or truth is stated in some of its rows alone"}
+    two = table(tmp_path / "l.csv", FULL, *rows, "d.npy,P,1,R,CC,")
+    with pytest.raises(InputError, match="line 5: .*another laterality or truth"):
+        lesions.read(two, [films])
+
+
+def test_a_truth_in_other_words_is_unknown_and_noted(films: Path, tmp_path: Path) -> None:
+    rows = ("a.npy,P,1,L,CC,cancer", "b.npy,P,2,L,CC,1", "c.npy,P,3,L,CC,", "d.npy,P,4,L,CC,Benign")
+    asked = lesions.read(table(tmp_path / "l.csv", FULL, *rows), [films])
+    assert [one.view.label for one in asked] == [-1, -1, -1, 0]
+    noted = [[note.text for note in one.notes] for one in asked]
+    words = "the truth is neither malignant nor benign, and taken as unknown"
+    assert noted == [[words], [words], [], []]
+
+
+def test_columns_in_another_spelling_are_rejected_and_others_shown(
+    films: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A side under 'Laterality' merged the lesions of two breasts."""
+    spelt = table(
+        tmp_path / "l.csv", FULL.replace("lat", "Lat"), "a.npy,P,1,L,CC,", "b.npy,P,1,R,CC,"
+    )
+    with pytest.raises(InputError, match="l.csv: column 'Laterality': write laterality$"):
+        lesions.read(spelt, [films])
+    rows = table(tmp_path / "l.csv", f"{FULL},label", "a.npy,P,1,L,CC,,1")
+    command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
+    assert score.main([*map(str, command)]) == 0
+    assert "mtl_jax: note: l.csv: columns not used: label\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["again/a2.npy", r"again\a2.npy", "./again/a2.npy", "{folder}/again/a2.npy", "{whole}"]
+)
+@pytest.mark.parametrize("given", ["file", "folder"])
+def test_an_image_is_named_as_the_command_line_or_windows_names_it(
+    films: Path, tmp_path: Path, name: str, given: str
+) -> None:
+    image = films / "again" / "a2.npy"
+    name = name.format(folder=films.name, whole=image)
+    rows = table(tmp_path / "l.csv", FULL, f"{name},P,1,L,CC,")
+    (one,) = lesions.read(rows, [image if given == "file" else films])
+    assert one.view.image_path == image
+    assert "\\" not in one.name
+
+
+def test_the_path_below_the_given_folder_comes_first(films: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    for place in ("s/a.npy", "t/s/a.npy"):
+        (folder / place).parent.mkdir(parents=True)
+        (folder / place).write_bytes((films / "a.npy").read_bytes())
+    (one,) = lesions.read(table(tmp_path / "l.csv", FULL, "s/a.npy,P,1,L,CC,"), [folder])
+    assert one.view.image_path == folder / "s/a.npy"
+    with pytest.raises(InputError, match="2 images of that name"):
+        lesions.read(table(tmp_path / "l.csv", FULL, "a.npy,P,1,L,CC,"), [folder])
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [("0.2;0.3;0.4;0.5", "fractions of the image"), ("0;0;300;280", "covers 100% of the rows")],
+)
+def test_a_location_that_cannot_be_a_lesion_is_rejected(
+    films: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture, box: str, reason: str
+) -> None:
+    rows = tmp_path / "l.csv"
+    rows.write_text(f"image_path,lesion_id,box,pixel_um,bits\na.npy,1,{box},90,12\n")
+    command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
+    assert score.main([*map(str, command)]) == 2
+    said = capsys.readouterr().err
+    assert "l.csv line 2: " in said and reason in said and said.count("\n") == 1
+
+
+def test_an_id_that_a_spreadsheet_would_run_names_its_cure(
+    films: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = table(tmp_path / "l.csv", FULL, "a.npy,=P1,1,L,CC,")
+    command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
+    assert score.main([*map(str, [*command, "--keep-ids"])]) == 2
+    assert "tools/score.py without --keep-ids" in capsys.readouterr().err
+    assert score.main([*map(str, command)]) == 0
+
+
 def test_all_faults_of_the_table_are_listed(films: Path, tmp_path: Path) -> None:
     rows = ("a.npy,P,1,L,CC,", "no.npy,P,2,L,CC,", "b.npy,P,,L,CC,", "c.npy,P,3,left,CC,")
     with pytest.raises(InputError) as refused:
@@ -142,11 +228,12 @@ def test_nothing_that_is_written_names_a_patient_or_a_file(
     images = tmp_path / "images"
     images.mkdir()
     (images / "Trillian_McMillan.npy").write_bytes((films / "b.npy").read_bytes())
-    rows = table(tmp_path / "l.csv", FULL, "Trillian_McMillan.npy,Dent,Zaphod,L,CC,benign")
+    row = "Trillian_McMillan.npy,Dent,Zaphod,L,CC,benign,Marvin film 12"
+    rows = table(tmp_path / "l.csv", f"{FULL},spacing_source", row)
     command = [model, images, "--lesions", rows, "--no-evidence"]
     assert score.main([*map(str, [*command, "--out", tmp_path / "out"])]) == 0
     said = capsys.readouterr().out
-    planted = ("Trillian", "McMillan", "Dent", "Zaphod", str(films))
+    planted = ("Trillian", "McMillan", "Dent", "Zaphod", "Marvin", str(films))
     for path in (tmp_path / "out").rglob("*.*"):
         content = path.read_bytes()
         assert not [name for name in planted if name.encode() in content], path
@@ -171,6 +258,7 @@ def test_nothing_that_is_written_names_a_patient_or_a_file(
     (lesion,) = json.loads((tmp_path / "kept" / "scores.json").read_text())["lesions"]
     assert (lesion["case_id"], lesion["lesion_id"]) == ("Dent", "Zaphod")
     assert lesion["views"][0]["image"] == "Trillian_McMillan.npy"
+    assert lesion["views"][0]["spacing_source"] == "Marvin film 12"
 
 
 def test_two_names_with_one_pseudonym_stop_everything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,13 +130,13 @@ def test_ready_shards_must_obey_the_rules_too(home: Path) -> None:
         return ingest.load(f"shards:{folder}", home.parent / "cache", BACKGROUND, {}, how)
 
     assert len(ready(truth_policy="birads")) == 5
-    with pytest.raises(InputError, match="the truth of some regions is by birads, which"):
+    with pytest.raises(InputError, match="the truth of some ROIs is by birads, which"):
         ready()
     with pytest.raises(InputError, match="by birads, unstated, which"):
         ready(truth_policy="biopsy_or_followup")
     with pytest.raises(InputError, match="by birads, followup, unstated"):
         ready(truth_policy="biopsy")
-    with pytest.raises(InputError, match="strict: 1 of the regions needed a repair and 0 more"):
+    with pytest.raises(InputError, match="strict: 1 of the ROIs needed a repair and 0 more"):
         ready(truth_policy="birads", strict=True)
 
 

@@ -8,8 +8,9 @@ import tifffile
 from PIL import Image
 from test_imaging import write_dicom
 
+from mtl_jax.data.plausibility import COVERS, check_location
 from mtl_jax.imaging import mask
-from mtl_jax.nouns import InputError
+from mtl_jax.nouns import InputError, Note
 
 SHAPE = (90, 120)
 BOX = (21.0, 35.0, 66.0, 94.0)
@@ -81,8 +82,13 @@ def test_genuine_jpeg_masks_are_read_as_pillow_thresholds_them(shared: Path) -> 
         gray = Image.open(file)
         left, top, right, bottom = gray.point([0] * 128 + [1] * 128).getbbox()
         box, notes = mask.read_box(file, gray.size[::-1])
-        assert box == (top, left, bottom, right)
+        corrected = [note.kind for note in notes if note.corrected]
+        assert (box == (top, left, bottom, right)) == (not corrected)
+        assert set(corrected) <= {mask.SPECKS}
         assert notes[0].kind == mask.CUT
+        # None of them is taken for inverted, or for a location that covers the image.
+        noted = check_location(box, gray.size[::-1], (200.0, 200.0), tables_own=True)
+        assert {note.kind for note in noted} <= {COVERS}
 
 
 @pytest.mark.parametrize("top", [1.0, 255, 4095])
@@ -123,7 +129,20 @@ def test_separate_parts_are_counted_and_specks_are_not() -> None:
     assert [(note.kind, note.detail) for note in notes] == [(mask.PARTS, "2 parts")]
     speck = disc(60, 90, 12)
     speck[5, 7] = True
-    assert mask.box_of(speck, SHAPE) == ((5, 7, 73, 103), ())
+    box, notes = mask.box_of(speck, SHAPE)
+    assert box == (48, 78, 73, 103)
+    assert notes == (
+        Note(mask.SPECKS, f"1 of up to 1 pixels, the largest of {disc(60, 90, 12).sum()}", True),
+    )
+    # A part below a tenth of the largest, and one above it.
+    for radius, kinds in ((3, [mask.SPECKS]), (4, [mask.PARTS])):
+        box, notes = mask.box_of(disc(60, 90, 12) | disc(10, 10, radius), SHAPE)
+        assert (box[:2] == (48, 78)) == (radius == 3)
+        assert [note.kind for note in notes] == kinds
+    # Beside the lesion they move nothing, and nothing is said.
+    near = disc(45, 60, 20)
+    near[26, 41] = True
+    assert mask.box_of(near, SHAPE) == ((25, 40, 66, 81), ())
     corner = np.zeros(SHAPE, bool)
     corner[10:20, 10:20] = corner[20:30, 20:30] = True
     assert mask.box_of(corner, SHAPE) == ((10, 10, 30, 30), ())
@@ -141,6 +160,42 @@ def test_what_gives_no_box_says_why() -> None:
     assert "from border to border" in reason(1 - ellipse())
     assert "from border to border" in reason(np.ones(SHAPE, bool))
     assert "not finite" in reason(np.where(ellipse() > 0, np.nan, 0))
+
+
+@pytest.mark.parametrize("kept", ["a row", "a frame", "a strip", "the breast", "all but a third"])
+def test_an_inverted_mask_is_rejected_whatever_its_border(kept: str) -> None:
+    """Padding, a frame or a strip of black leave the box of an inverted mask short of a border."""
+    inverted = 1 - ellipse()
+    if kept == "a row":
+        inverted[-1] = 0
+    elif kept == "a frame":
+        inverted = np.pad(inverted[1:-1, 1:-1], 1)
+    elif kept == "a strip":
+        inverted[:, :15] = 0
+    elif kept == "the breast":
+        inverted = np.zeros(SHAPE, np.uint8)
+        inverted[3:-3, :75] = 1
+    else:
+        inverted[:, :30] = 0
+    assert mask._box(inverted > 0) != (0, 0, *SHAPE)
+    with pytest.raises(InputError, match="of its image, .* invert it if it is the other way round"):
+        mask.box_of(inverted * 255, SHAPE)
+
+
+def test_a_hole_is_noted() -> None:
+    """As of a mask that is inverted within the breast, or of an outline that is not filled."""
+    breast = disc(45, 50, 40)
+    breast[disc(50, 40, 6)] = False
+    box, notes = mask.box_of(breast, SHAPE)
+    assert box == (5, 10, 86, 91)
+    share = disc(50, 40, 6).sum() / breast.sum()
+    assert notes == (Note(mask.HOLE, f"{100 * share:.0f}% of its area"),)
+    outline = disc(45, 50, 30) & ~disc(45, 50, 28)
+    assert [note.kind for note in mask.box_of(outline, SHAPE)[1]] == [mask.HOLE]
+    # Not what compression leaves.
+    breast = disc(45, 50, 40)
+    breast[50, 40:44] = False
+    assert mask.box_of(breast, SHAPE)[1] == ()
 
 
 def test_a_box_at_three_borders_is_taken() -> None:

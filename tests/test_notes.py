@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 from kit.dicom import for_processing, write_dicom
 
-from mtl_jax.data import agreement, audit, cutting, faults, ingest, notes, privacy, shards
+from mtl_jax.data import (
+    agreement,
+    audit,
+    cutting,
+    faults,
+    ingest,
+    notes,
+    plausibility,
+    privacy,
+    shards,
+)
 from mtl_jax.data.plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
 from mtl_jax.imaging.read import read_stored
@@ -130,7 +140,7 @@ def test_strict_takes_what_is_noted_and_refuses_what_is_corrected(
         load(home, strict)
     assert len(list((home / "cache").glob("mine-*"))) == 1
     assert load(home).index["note"].tolist() == ["mended (3)"] * 2
-    with pytest.raises(InputError, match="strict: 2 of the regions needed a repair"):
+    with pytest.raises(InputError, match="strict: 2 of the ROIs needed a repair"):
         load(home, strict)  # from the cache now
     assert load(home).manifest["counts"]["repaired"] == 2
 
@@ -369,9 +379,11 @@ def test_genuine_files_of_several_kinds(shared: Path, tmp_path: Path) -> None:
     assert kinds == {
         ("was once compressed with loss", 2, "N1/1/MLO"),
         ("the view differs from the header's", 1, "N1/1/CC"),
+        # Where nothing but the black beside the breast is.
+        (plausibility.ONE_GRAY, 2, "mdb001/1/CC"),
     }
     assert rois.manifest["left_out"] == [["N2/1/CC", cutting.MAGNIFIED]]
-    assert rois.manifest["counts"]["noted"] == 2 and len(rois) == 5
+    assert rois.manifest["counts"]["noted"] == 4 and len(rois) == 5
 
 
 def test_shards_of_before_there_were_notes_open_and_are_counted(home: Path) -> None:

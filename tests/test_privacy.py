@@ -249,6 +249,16 @@ def test_remarks_lose_names_and_nothing_else(home: Path) -> None:
     assert plain.failure(f"{home}/x: bad (Ford)") == "x: bad (Ford)"
 
 
+def test_words_on_a_pixel_size_are_written_only_with_the_own_ids(home: Path) -> None:
+    """A user's explanation may name a patient; fields of a header and words of ours do not."""
+    found = SOURCES["manifest"](f"{home}/m.csv")
+    hidden, plain = privacy.Names(found, b"k" * 32), privacy.Names(found, None)
+    for text, written in (("Ford's film 12", privacy.STATED), ("PixelSpacing", "PixelSpacing")):
+        view = replace(found.views[0], spacing_source=text)
+        assert hidden.view(view).spacing_source == written
+        assert plain.view(view).spacing_source == text
+
+
 def test_the_report_names_no_folder_of_this_machine() -> None:
     config = default().to_dict()
     config["weights"] = "/home/trillian/weights"

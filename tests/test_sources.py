@@ -264,11 +264,36 @@ def test_a_film_of_mini_mias_lands_in_the_middle_of_its_region(tmp_path: Path) -
     assert offset(rois.shards[0][0]) < 1
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"polarity": "Polarity"}, "column 'Polarity': write polarity"),
+        ({"pixel_um": "Pixel um"}, "column 'Pixel um': write pixel_um"),
+        ({"patient_id": "PatientID"}, "column 'PatientID': write patient_id$"),
+        ({"laterality": "laterality_"}, "column 'laterality_': write laterality"),
+        ({"box": "BBox"}, "column 'BBox': write box$"),
+        (
+            {"truth": "label", "bits": "Bits", "split": "SPLIT"},
+            "column 'Bits': write bits; column 'SPLIT': write split; missing column truth ",
+        ),
+    ],
+)
+def test_a_column_in_another_spelling_is_rejected(
+    tmp_path: Path, change: dict[str, str], reason: str
+) -> None:
+    names = [*"dataset patient_id lesion_id view image_path truth box pixel_um bits".split()]
+    names += ["polarity", "laterality", "split"]
+    (tmp_path / "m.csv").write_text(",".join(change.get(name, name) for name in names) + "\n")
+    with pytest.raises(InputError, match=f"m.csv: {reason}"):
+        manifest.collection(str(tmp_path / "m.csv"))
+
+
 def test_bbox_is_box_and_other_columns_are_recorded(tmp_path: Path) -> None:
     row = {"bbox" if key == "box" else key: value for key, value in BASE.items()}
     found = read_manifest(tmp_path, row | {"birads": "4", "vendor": "X"})
     assert found.views[0].box == (10, 20, 30, 60)
     assert "mine: columns not used: birads, vendor" in found.decisions
+    assert found.notices == ("columns not used: birads, vendor",)
 
 
 def test_settings_of_a_row_reach_its_view(tmp_path: Path) -> None:
@@ -343,8 +368,12 @@ def test_a_bad_row_names_its_line_and_column(
         ({"view": "MLO", "image_path": "b.pgm", "laterality": "R"}, "(R, benign) than in line 2"),
         ({"lesion_id": "2", "truth": "malignant"}, "has the place of lesion 1 in line 2 in the"),
         (
+            {"lesion_id": "2", "truth": "malignant", "box": "10;20;31;60"},
+            "has the place of lesion 1 in line 2 in the same image, and another truth",
+        ),
+        (
             {"split": "train", "lesion_id": "2", "image_path": "b.pgm"},
-            "line 3: patient P1 has split train here and test in line 2: a patient who is tested",
+            "line 3: patient P1 has split train here and test in line 2: no patient is in",
         ),
         ({"split": "", "lesion_id": "2", "image_path": "b.pgm"}, "split (empty) here and test in"),
         ({"view": "MLO", "truth": "malignant"}, "line 3: lesion 1 of patient P1 has another"),
@@ -390,6 +419,54 @@ def test_another_lesion_in_the_same_place_is_noted(tmp_path: Path) -> None:
     assert [view.noted for view in found.views] == [noted, noted, ""]
 
 
+@pytest.mark.parametrize(
+    ("box", "same"),
+    [("10;21;30;60", True), ("10;20;29;60", True), ("10;20;28;60", False), ("12;20;30;60", False)],
+)
+def test_boxes_that_overlap_by_nine_tenths_are_one_place(
+    tmp_path: Path, box: str, same: bool
+) -> None:
+    pixels = np.zeros((2, 90, 120), bool)
+    for image, text in zip(pixels, (BASE["box"], box), strict=True):
+        top, left, bottom, right = map(int, text.split(";"))
+        image[top:bottom, left:right] = True
+    assert (pixels.all(0).sum() / pixels.any(0).sum() > 0.9) == same
+    found = read_manifest(tmp_path, BASE, BASE | {"lesion_id": "2", "box": box})
+    assert [bool(view.noted) for view in found.views] == [same, same]
+
+
+@pytest.mark.parametrize(
+    ("ids", "same"),
+    [
+        (("1", "01"), True),
+        (("1.0", "1"), True),
+        (("L-1", "l 1"), True),
+        (("1", "11"), False),
+        (("1.1", "1.2"), False),
+    ],
+)
+def test_lesion_ids_that_read_as_the_same_are_noted(
+    tmp_path: Path, ids: tuple[str, str], same: bool
+) -> None:
+    rows = [BASE | {"lesion_id": ids[0]}, BASE | {"lesion_id": ids[1], "image_path": "b.pgm"}]
+    found = read_manifest(tmp_path, *rows)
+    expected = "another lesion id of the patient reads as the same" if same else ""
+    assert [view.noted for view in found.views] == [expected, expected]
+    rows[1]["patient_id"] = "P2"
+    assert [view.noted for view in read_manifest(tmp_path, *rows).views] == ["", ""]
+
+
+def test_a_side_that_a_row_does_not_state_contradicts_nothing(tmp_path: Path) -> None:
+    for name in "cd":
+        np.save(tmp_path / f"{name}.npy", np.zeros((100, 120), np.uint8))
+    one = BASE | {"laterality": ""}
+    rows = [one, one | {"image_path": "b.pgm"}, one | {"image_path": "c.npy", "laterality": "L"}]
+    noted = "the lesion's side or truth is stated in some of its rows alone"
+    assert [view.noted for view in read_manifest(tmp_path, *rows).views] == [noted] * 3
+    with pytest.raises(InputError, match=r"m.csv line 5: .*\(R, benign\) than in line 4 \(L, be"):
+        read_manifest(tmp_path, *rows, one | {"image_path": "d.npy", "laterality": "R"})
+
+
 def test_all_faults_of_all_rows_are_listed_at_once(tmp_path: Path) -> None:
     rows = [
         BASE | {"lesion_id": "1", "bits": "12"},
@@ -413,6 +490,20 @@ def test_all_faults_of_all_rows_are_listed_at_once(tmp_path: Path) -> None:
         "(5) line 8: patient_id is empty",
     ):
         assert part in text
+
+
+def test_what_needs_no_image_is_checked_where_the_image_is_not_there(tmp_path: Path) -> None:
+    """The box and pixel size of a row are wrong whether or not its image is found."""
+    wrong = BASE | {"image_path": "none.png", "box": "3;2;1;0", "pixel_um": "0.07"}
+    with pytest.raises(InputError) as caught:
+        read_manifest(tmp_path, wrong)
+    said = str(caught.value)
+    assert "no such file 'none.png'" in said and "with bottom below top" in said
+    assert "not mm" in said
+    for cells in ({"coord_origin": "bottom_left"}, {"box": "", "mask_path": "none.png"}):
+        with pytest.raises(InputError, match="no such file 'none.png'") as caught:
+            read_manifest(tmp_path, BASE | cells | {"image_path": "none.png", "pixel_um": ""})
+        assert "pixel_um" not in str(caught.value)
 
 
 def test_more_than_ten_faults_are_counted(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def test_a_mask_of_everything_is_left_out_and_parts_are_noted(
     monkeypatch.setattr(tfds_dataset, "_png", drawn)
     found = read(make_dataset(tmp_path / "in"), tmp_path, *MASKS)
     assert [reason for _, reason in found.left_out] == [
-        "its mask reaches from border to border of its image: what is above 0 is inside, so invert"
-        " it if it is the other way round, or give a box"
+        "its mask covers 100% of its image, or reaches from border to border: what is above 0 is"
+        " inside, so invert it if it is the other way round, or give a box or a centre"
     ]
     assert [view.noted for view in found.views] == [
         "mask of several separate parts, taken as one lesion (2 parts)"
@@ -144,7 +144,8 @@ def test_one_box_an_image_in_pixels_with_a_number_as_label(dataset: Path, tmp_pa
 def test_a_patch_is_the_lesion(dataset: Path, tmp_path: Path) -> None:
     fields = ("image:image", "label:cancer", "case_id:patient")
     found = read(f"{dataset}:test", tmp_path, *fields, pixel_um=200.0)
-    assert found.views[0].box == (0, 0, 300, 240)
+    assert found.views[0].box == (150, 120, 150, 120)
+    assert "extent not given" in found.views[0].noted
     assert found.views[0].spacing_source == "set by the user"
 
 

@@ -54,6 +54,8 @@ def _score(given: argparse.Namespace) -> int:
     names = privacy.Pseudonyms(None if given.keep_ids else privacy.key())
     names.check_lookup()
     asked = lesions.read(given.lesions, given.images, given.pixel_um)
+    if unused := lesions.not_used(given.lesions):
+        print(f"mtl_jax: note: {given.lesions.name}: {unused}", file=sys.stderr)
     model = bundle.load(given.model)
     task = model.task(given.task)
     if given.sr:

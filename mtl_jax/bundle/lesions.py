@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mtl_jax.data.privacy import Pseudonyms
-from mtl_jax.data.sources import manifest, same_lesion
-from mtl_jax.data.sources.manifest_rows import read_rows
+from mtl_jax.data.sources import manifest, manifest_rows, same_lesion
 from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.data.table_paths import portable
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.facts_compared import compare
 from mtl_jax.imaging.read import READERS
@@ -23,6 +23,7 @@ from mtl_jax.nouns import UNKNOWN, InputError, LesionView, Note
 
 NEEDED = ("image_path", "lesion_id")
 TABLE = "table"  # where a side is from that no header says
+TRUTH = "the truth is neither malignant nor benign, and taken as unknown"
 
 
 class Asked(NamedTuple):
@@ -56,7 +57,7 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     if not table.is_file():
         raise InputError(f"{table}: no such file; --lesions names a CSV of lesions")
     files, faults = _files(images), TableFaults(table)
-    _, rows = read_rows(table, NEEDED, faults)
+    _, rows = manifest_rows.read_rows(table, NEEDED, faults)
     asked: list[Asked] = []
     headers: dict[tuple[Path, str], Described] = {}
     with_patient: list[bool] = []
@@ -65,6 +66,7 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
             for column in NEEDED:
                 if not row[column]:
                     raise InputError(f"{where}: {column} is empty")
+            row["image_path"] = _name(row["image_path"], files, table, where)
             path = _image(row["image_path"], files, images, where)
             key = path, row["frame"]
             if key not in headers:
@@ -79,6 +81,11 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     return asked
 
 
+def not_used(table: Path) -> str:
+    """Return a sentence on the columns of a table that `read` takes nothing from; '' for none."""
+    return manifest_rows.not_used(manifest_rows.read_rows(table, NEEDED)[0])
+
+
 def hide(asked: Sequence[Asked], names: Pseudonyms) -> list[Asked]:
     """Return the lesions with the ids and file names that may be written; images keep their path,
     by which they are read."""
@@ -88,6 +95,7 @@ def hide(asked: Sequence[Asked], names: Pseudonyms) -> list[Asked]:
                 one.view,
                 case_id=names.case(one.view.case_id),
                 lesion_id=names.lesion(one.view.case_id, one.view.lesion_id),
+                spacing_source=names.source(one.view.spacing_source),
             ),
             name=names.file(PurePosixPath(one.name)),
         )
@@ -96,7 +104,8 @@ def hide(asked: Sequence[Asked], names: Pseudonyms) -> list[Asked]:
 
 
 def _files(images: Sequence[Path]) -> dict[str, list[Path]]:
-    """Every image by its name, and by its path below the folder that was given."""
+    """Every image by its name, by its path below the folder that was given, and by all that a path
+    to it may end in, so that a table may name it as the command line does."""
     found: dict[str, list[Path]] = {}
     for given in images:
         if not given.exists():
@@ -109,12 +118,27 @@ def _files(images: Sequence[Path]) -> dict[str, list[Path]]:
                     names.add(path.relative_to(given).as_posix())
                 for name in names:
                     found.setdefault(name, []).append(path)
-    return found
+    longer: dict[str, list[Path]] = {}
+    for path in {path for paths in found.values() for path in paths}:
+        parts = Path(os.path.abspath(path)).parts
+        for start in range(len(parts) - 1):
+            longer.setdefault(Path(*parts[start:]).as_posix(), []).append(path)
+    return longer | found
 
 
 def _is_image(path: Path) -> bool:
     known = path.suffix.lower() in READERS
     return path.is_file() and (known or (path.name != "DICOMDIR" and dicom.is_dicom(path)))
+
+
+def _name(text: str, files: dict[str, list[Path]], table: Path, where: str) -> str:
+    """The image's name as `files` has it, of a table that may be written on Windows."""
+    if text in files:
+        return text
+    try:
+        return os.path.normpath(portable(table.parent, text))
+    except InputError as error:
+        raise InputError(f"{where}: image_path {error}") from error
 
 
 def _image(name: str, files: dict[str, list[Path]], images: Sequence[Path], where: str) -> Path:
@@ -155,6 +179,7 @@ def _asked(
     source = TABLE if row["laterality"] else facts.get("laterality_source", "")
     _fill(row, facts, path, pixel_um, where)
     truth = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
+    unknown = truth == UNKNOWN and row["truth"].lower() not in ("", "unknown")
     own = row | {"image_path": path.name}
     # The path is the user's own, given by hand: links are followed.
     view = manifest.lesion_view(own, path.parent, where, truth, outside=True)
@@ -166,6 +191,7 @@ def _asked(
         )
     except InputError as error:
         raise InputError(f"{where}: {path.name}: {error}") from error
+    notes += (Note(TRUTH),) if unknown else ()
     return Asked(view, row["image_path"], where, facts, source, notes)
 
 

@@ -1,6 +1,5 @@
 """Every lesion asked for, scored and put beside the training lesions. It writes nothing."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,8 @@ from mtl_jax.bundle import model as bundles
 from mtl_jax.bundle import ranges
 from mtl_jax.bundle.lesions import Asked
 from mtl_jax.bundle.model import Model, Neighbour
+from mtl_jax.data.twins import pixel_digest
+from mtl_jax.imaging.dicom_facts import MAGNIFIED
 from mtl_jax.imaging.read import read_stored
 from mtl_jax.nouns import UNKNOWN, InputError, Note
 
@@ -67,7 +68,7 @@ def score(
     flags = ranges.flags(model.about["training"][name], measured, modality)
     for one, found in zip(asked, flags, strict=True):
         if one.header.get("magnified"):
-            found.append("magnification view: its pixels are finer on the breast than stated")
+            found.append(MAGNIFIED)
         if one.header.get("lossy"):
             found.append("was once compressed with loss")
     probabilities = model.probability(scores, "view", name)
@@ -120,7 +121,7 @@ def _regions(
             image = read_stored(path, frame, bits)
         except InputError as error:
             raise InputError(f"{asked[rows[0]].where}: {error}") from error
-        digest = _digest(image.values)
+        digest = pixel_digest(image.values)
         for i in rows:
             view = asked[i].view
             patients.setdefault((view.case_id, view.lesion_id), set()).add(image.patient_id)
@@ -141,12 +142,6 @@ def _regions(
         if len(patients[one.view.case_id, one.view.lesion_id] - {""}) > 1:
             noticed[i] += (PATIENTS_DIFFER,)
     return counts, outside, noticed
-
-
-def _digest(values: np.ndarray) -> bytes:
-    digest = hashlib.blake2b(f"{values.dtype} {values.shape}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(values).data)
-    return digest.digest()
 
 
 def _size_mm(one: Asked) -> tuple[float, float]:

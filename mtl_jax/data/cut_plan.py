@@ -8,7 +8,9 @@ from mtl_jax.data import agreement, cutting, doubles, shards, twins
 from mtl_jax.data.plan import OWN_TABLES, Plan, where
 from mtl_jax.nouns import Note
 
-SHARED = "its pixels stand under more than one case: a patient would be learned and tested"
+SHARED = (
+    "its pixels stand under more than one case: a patient could be in the training and the test set"
+)
 
 
 class Outcome(NamedTuple):

@@ -1,4 +1,4 @@
-"""Regions cut out of images, over several processes, kept image by image until all are done.
+"""ROIs cut out of images, over several processes, kept image by image until all are done.
 
 Knows no collections and no shards.
 """
@@ -18,9 +18,12 @@ from mtl_jax import whole
 from mtl_jax.data.agreement import near_spacing
 from mtl_jax.data.parallel import ordered_map
 from mtl_jax.data.patients import header_digest
+from mtl_jax.data.plausibility import check_location, check_polarity, check_roi
 from mtl_jax.data.privacy import quiet
+from mtl_jax.data.twins import pixel_digest
 from mtl_jax.imaging.checked import check_pixel_um, check_values
 from mtl_jax.imaging.density import CURVES
+from mtl_jax.imaging.dicom_facts import MAGNIFIED
 from mtl_jax.imaging.facts_compared import compare
 from mtl_jax.imaging.read import read_stored
 from mtl_jax.imaging.resample import average, block, size_after, under
@@ -30,11 +33,10 @@ from mtl_jax.nouns import InputError, LesionView, Note
 
 # Raise it when a rule of docs/facts.md changes: what was kept or made by other rules is made again.
 RULES_VERSION = 1
-MAGNIFIED = "magnification view: its spacing is not that of a contact view"
 
 
 class Job(NamedTuple):
-    """One image, the lesions to cut out of it, the file that keeps the regions meanwhile, the key
+    """One image, the lesions to cut out of it, the file that keeps the ROIs meanwhile, the key
     by which the PatientID of its header is hidden (b'': it is not looked at), and whether the facts
     in `views` are from a table that the user wrote."""
 
@@ -46,7 +48,7 @@ class Job(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Of one image: counts (n, 128, 128) int16, the fraction (n,) of each region outside the image,
+    """Of one image: counts (n, 128, 128) int16, the fraction (n,) of each ROI outside the image,
     why each was not cut ('' where it was), whether the image itself cannot be read, or is of a kind
     that no study takes, digests of all its pixels ('' where they were not read) and of the
     PatientID of its header ('' where there is none), and the notes on the facts of each lesion
@@ -112,7 +114,7 @@ def cut_all(jobs: Sequence[Job], workers: int, label: str) -> list[Cut]:
 
 
 def cut(one: Job) -> Cut:
-    """The regions of one image, as kept, or made and kept. An image with errors is not kept, so
+    """The ROIs of one image, as kept, or made and kept. An image with errors is not kept, so
     that it is tried again once what was missing is there."""
     kept = _load(one)
     if kept is not None:
@@ -174,9 +176,10 @@ def _cut(one: Job) -> Cut:
         return Cut(*nothing, (reason,) * len(one.views), unreadable=True)
     if image.magnified:
         return Cut(*nothing, (MAGNIFIED,) * len(one.views), excluded=True)
-    made = _with_header(regions(image, one.views, one.background), image, one)
+    cuts = regions(image, one.views, one.background, one.tables_own)
+    made = _with_header(cuts, image, one)
     patient = header_digest(one.header_key, image.patient_id) if one.header_key else ""
-    return made._replace(pixels=_digest(image.values), patient=patient)
+    return made._replace(pixels=pixel_digest(image.values), patient=patient)
 
 
 def _with_header(made: Cut, image: Stored, one: Job) -> Cut:
@@ -199,16 +202,14 @@ def _with_header(made: Cut, image: Stored, one: Job) -> Cut:
     return made._replace(errors=tuple(errors), notes=tuple(notes))
 
 
-def _digest(values: np.ndarray) -> str:
-    """The same for two files with the same pixels, whatever else is in them."""
-    digest = hashlib.blake2b(f"{values.dtype} {values.shape}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
-
-
-def regions(image: Stored, views: Sequence[LesionView], background: Mapping[str, Any]) -> Cut:
-    """The regions of `image` around the lesions of `views`, as every collection's are cut, with the
-    notes on its values."""
+def regions(
+    image: Stored,
+    views: Sequence[LesionView],
+    background: Mapping[str, Any],
+    tables_own: bool = True,
+) -> Cut:
+    """Return the ROIs of `image` around the lesions of `views`, as every collection's are cut, with
+    the notes on its values and on their locations; `tables_own` as in Job."""
     rois = np.zeros((len(views), ROI_PIXELS, ROI_PIXELS), np.int16)
     outside = np.zeros(len(views))
     errors: list[str] = []
@@ -220,33 +221,26 @@ def regions(image: Stored, views: Sequence[LesionView], background: Mapping[str,
             check_pixel_um(view.pixel_um, view.spacing_source)
             if view.bits not in checked:
                 checked[view.bits] = image.notes + check_values(image, view.bits)
+            own = check_polarity(view, image)
             roi, outside[number] = _region(image, limits, view)
+            own += check_location(view.box, image.values.shape, view.pixel_um, tables_own)
+            own += check_roi(roi)
             rois[number] = to_counts(roi, background)
             errors.append("")
         except InputError as error:
+            own = ()
             errors.append(str(error))
-        notes.append(checked.get(view.bits, ()))
+        notes.append(checked.get(view.bits, ()) + own)
     return Cut(rois, outside, tuple(errors), notes=tuple(notes))
 
 
 def _region(
     image: Stored, limits: tuple[float, float], view: LesionView
 ) -> tuple[np.ndarray, float]:
-    """The (128, 128) region around a lesion, 12-bit gray at 200 um, and the fraction outside.
+    """The (128, 128) ROI around a lesion, 12-bit gray at 200 um, and the fraction outside.
 
-    Only the part of the image under the region is worked on, to the same values.
+    Only the part of the image under the ROI is worked on, to the same values.
     """
-    if image.made and view.bits not in (None, image.bits):
-        raise InputError(
-            f"bits {view.bits} was given, but its header makes it density of {image.bits} bits:"
-            " leave bits empty"
-        )
-    if image.made and (view.dark_is_dense or view.curve):
-        given = f"curve {view.curve}" if view.curve else "polarity dark_dense"
-        raise InputError(
-            f"{given} was given, but the file says it too, and is made bright where dense when it"
-            " is read: leave it empty, or the gray is inverted or transformed twice"
-        )
     spans = block(view.pixel_um, PIXEL_UM)
     shape = size_after(image.values.shape, spans, PIXEL_UM)
     rows, columns, outside = places(centre(view), shape)

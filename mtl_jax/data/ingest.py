@@ -98,7 +98,7 @@ def _refuse_ready(rois: RoiSet, path: str, rules: Rules) -> None:
     wrong = sorted(set(rois.index["truth_source"].tolist()) - set(truth.TAKES[rules.truth_policy]))
     if wrong:
         raise InputError(
-            f"shards:{path}: the truth of some regions is by {', '.join(wrong)}, which"
+            f"shards:{path}: the truth of some ROIs is by {', '.join(wrong)}, which"
             f" data.truth_policy {rules.truth_policy!r} does not take; set a wider one, or make the"
             " shards again with this one"
         )
@@ -111,7 +111,7 @@ def _refuse_repaired(rois: RoiSet, name: str) -> None:
     repaired = int(np.count_nonzero(rois.index["note"] != ""))
     if unusable or repaired:
         raise InputError(
-            f"{name}: strict: {repaired} of the regions needed a repair and {unusable} more"
+            f"{name}: strict: {repaired} of the ROIs needed a repair and {unusable} more"
             " could not be used: see its audit.csv; leave strict off, or mend the collection"
         )
 
@@ -152,7 +152,8 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
     outcome = cut_plan(plan, scratch, rules.workers)
     _account_for(outcome.failures, len(outcome.places), plan, rules)
     looks_like = plan.record["ids_look_like"]
-    for note in [*doubles.of_ids(looks_like, _shown(plan)), *doubles.of_images(outcome.seen)]:
+    ids, images = doubles.of_ids(looks_like, _shown(plan)), doubles.of_images(outcome.seen)
+    for note in [*collection.notices, *ids, *images]:
         print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
     if not outcome.places:
         raise InputError(f"{collection.name}: no lesion left: {cutting.MAGNIFIED}")

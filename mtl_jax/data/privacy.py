@@ -21,6 +21,8 @@ from pathlib import Path, PurePath
 
 from mtl_jax import paths
 from mtl_jax.cells import harmless, refuse_formula
+from mtl_jax.imaging.checked import SPACING_FIELDS
+from mtl_jax.imaging.facts_compared import UNEXPLAINED
 from mtl_jax.imaging.read import READERS
 from mtl_jax.nouns import Collection, InputError, LesionView
 
@@ -29,6 +31,9 @@ AS_THEY_ARE = "write ids as they are: data.pseudonymise=False, and --keep-ids of
 # As DICOM writes the identifiers of studies, series and images, which collections name folders by.
 _UID = re.compile(r"(?<![\d.])[0-2](?:\.\d+){3,}(?!\.?\d)")
 _WORD = re.compile(r"[^\W_]+")
+# Where a pixel size is from, in words of ours; and what stands for words of a user's.
+SOURCES = (*SPACING_FIELDS, *UNEXPLAINED, ".ics RESOLUTION", "stated by the collection")
+STATED = "stated in the table"
 # Where a message of ours may quote what somebody else wrote.
 _QUOTED = re.compile(r"\s*\(.*\)|'.*'|\".*\"")
 
@@ -117,6 +122,11 @@ class Pseudonyms:
         except OSError as error:
             raise _no_lookup(path.parent, error) from error
 
+    def source(self, text: str) -> str:
+        """Where a pixel size is from: in fixed words, those of a user's table only without a key,
+        as they may name a patient."""
+        return text if self._secret is None or text in SOURCES else STATED
+
     def save_lookup(self, collection: str, fingerprint: str) -> Path | None:
         """Write the table from pseudonym to id beside the key and as private, and return its path;
         None where ids are written as they are."""
@@ -191,7 +201,14 @@ class Names(Pseudonyms):
     def view(self, view: LesionView) -> LesionView:
         """The view with the ids and the note that may be written; its image's path stays."""
         case, lesion = self.case(view.case_id), self.lesion(view.case_id, view.lesion_id)
-        return replace(view, case_id=case, lesion_id=lesion, note=self.text(view.note))
+        source = self.source(view.spacing_source)
+        return replace(
+            view,
+            case_id=case,
+            lesion_id=lesion,
+            note=self.text(view.note),
+            spacing_source=source,
+        )
 
     def image(self, view: LesionView) -> str:
         """The image's path relative to the collection's root, or its pseudonym and extension."""

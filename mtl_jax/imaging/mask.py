@@ -17,6 +17,8 @@ Box = tuple[float, float, float, float]
 
 CUT = "mask of several gray values, cut at half of the largest"
 PARTS = "mask of several separate parts, taken as one lesion"
+SPECKS = "small parts of a mask, below a tenth of its largest, are left out"
+HOLE = "mask with a hole in it, taken as part of the lesion"
 LABELS = 16  # most values of a map of numbered lesions; compression and resampling give more
 BRIGHT = 128  # from here on a largest value is white, and not a number
 NEAR = 0.1  # of the largest value: what compression adds to 0 or takes from white
@@ -25,6 +27,8 @@ MOST_BETWEEN = 4  # times as many as white: a picture has more
 MOST_ASTRAY = 0.01  # times white that may be farther off: pale specks
 SQUARE = np.ones((3, 3), bool)
 LEAST_PART = 0.1  # of the largest part: smaller ones are specks
+MOST_INSIDE = 0.5  # of the image: radiologists' outlines cover up to 0.44 of it
+LEAST_HOLE = 0.01  # of what is inside: compression leaves smaller ones
 
 
 def read_box(path: Path, shape: Sequence[int]) -> tuple[Box, tuple[Note, ...]]:
@@ -52,17 +56,51 @@ def box_of(
     if (inside & (values < largest)).any():
         inside = _cut(values, float(largest), name)
         notes.append(Note(CUT))
-    box = _box(inside)
-    if box == (0, 0, *shape):
+    if not marks_a_lesion(inside):
         raise InputError(
-            f"{name} reaches from border to border of its image: what is above 0 is inside, so"
-            " invert it if it is the other way round, or give a box"
+            f"{name} covers {100 * inside.mean():.0f}% of its image, or reaches from border to"
+            " border: what is above 0 is inside, so invert it if it is the other way round, or"
+            " give a box or a centre"
         )
-    parts = _parts(inside[box[0] : box[2], box[1] : box[3]])
-    if parts > 1:
-        notes.append(Note(PARTS, f"{parts} parts"))
-    top, left, bottom, right = map(float, box)
-    return (top, left, bottom, right), tuple(notes)
+    box, found = box_inside(inside)
+    return box, (*notes, *found)
+
+
+def marks_a_lesion(inside: np.ndarray) -> bool:
+    """Whether `inside` (H, W) bool can be a lesion: neither most of its image nor all of its rows
+    and columns. An inverted mask is neither, and a mask of the breast mostly."""
+    return float(inside.mean()) <= MOST_INSIDE and _box(inside) != (0, 0, *inside.shape)
+
+
+def box_inside(inside: np.ndarray) -> tuple[Box, tuple[Note, ...]]:
+    """The box of what is inside (H, W) bool, not empty, without specks; and what was noticed."""
+    top, left, bottom, right = whole = _box(inside)
+    labels, count = ndimage.label(inside[top:bottom, left:right], SQUARE)
+    sizes = np.bincount(labels.ravel())[1:]
+    is_part = sizes >= LEAST_PART * sizes.max()
+    notes = []
+    if count > is_part.sum():
+        kept = _box(np.concatenate([[False], is_part])[labels])
+        box = (kept[0] + top, kept[1] + left, kept[2] + top, kept[3] + left)
+        if box != whole:
+            specks = sizes[~is_part]
+            detail = f"{len(specks)} of up to {specks.max()} pixels, the largest of {sizes.max()}"
+            notes.append(Note(SPECKS, detail, corrected=True))
+        top, left, bottom, right = box
+    if is_part.sum() > 1:
+        notes.append(Note(PARTS, f"{is_part.sum()} parts"))
+    hole = _largest_hole(inside[top:bottom, left:right]) / sizes[is_part].sum()
+    if hole >= LEAST_HOLE:
+        notes.append(Note(HOLE, f"{100 * hole:.0f}% of its area"))
+    return (float(top), float(left), float(bottom), float(right)), tuple(notes)
+
+
+def _largest_hole(inside: np.ndarray) -> int:
+    """Pixels of the largest area outside that what is inside surrounds."""
+    labels, _ = ndimage.label(np.pad(~inside, 1, constant_values=True))
+    sizes = np.bincount(labels.ravel())
+    sizes[[0, labels[0, 0]]] = 0
+    return int(sizes.max())
 
 
 def _cut(values: np.ndarray, largest: float, name: str) -> np.ndarray:
@@ -105,12 +143,3 @@ def _plateau(values: np.ndarray, between: np.ndarray) -> bool:
 def _box(inside: np.ndarray) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def _parts(inside: np.ndarray) -> int:
-    """How many parts, touching at corners or not at all, are no specks."""
-    labels, count = ndimage.label(inside, SQUARE)
-    if count == 1:
-        return 1
-    sizes = np.bincount(labels.ravel())[1:]
-    return int((sizes >= LEAST_PART * sizes.max()).sum())

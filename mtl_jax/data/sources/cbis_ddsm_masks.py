@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtl_jax.imaging.mask import box_inside, marks_a_lesion
 from mtl_jax.imaging.read import read_image, read_raw
 
 NEAR = 1.3  # most that mask and film differ in size, either way; the collection has 1.15
@@ -49,19 +50,29 @@ def locate(film: Path, candidates: list[Path]) -> Place:
     mask, box = masks[0], _box(masks[0])
     if box is None:
         return Place(None, "its mask is empty")
-    if box == (0, 0, *mask.shape):
-        return Place(None, "its mask reaches from border to border")
-    scale = np.array(gray.shape) / mask.shape
-    scaled = tuple(float(edge * scale[axis % 2]) for axis, edge in enumerate(box))
+    inside = _inside(mask)
+    if not marks_a_lesion(inside):
+        return Place(None, "its mask covers most of the film, or reaches from border to border")
+    # The crop was cut by the box of the whole mask, specks included.
+    scaled = _scaled(box, mask.shape, gray.shape)
+    lesion, notes = box_inside(inside)
+    place, repairs = _scaled(lesion, mask.shape, gray.shape), [n.text for n in notes if n.corrected]
     alike = [same for crop in crops if (same := _alike(gray, scaled, box, crop)) is not None]
     if mask.shape == gray.shape:
-        differs = bool(alike) and not any(alike)
-        return Place(scaled, "crop differs from the film at the mask" if differs else "")
+        if alike and not any(alike):
+            repairs.append("crop differs from the film at the mask")
+        return Place(place, "; ".join(repairs))
     sizes = f"{mask.shape[0]}x{mask.shape[1]} to {gray.shape[0]}x{gray.shape[1]}"
     if alike and not any(alike):
         return Place(None, f"mask of another size ({sizes}) and its crop is not there in the film")
     checked = "confirmed by the crop" if alike else "no crop to confirm it"
-    return Place(scaled, f"mask rescaled, {checked} ({sizes})")
+    return Place(place, "; ".join([*repairs, f"mask rescaled, {checked} ({sizes})"]))
+
+
+def _scaled(box: Box, mask: tuple[int, ...], film: tuple[int, ...]) -> Box:
+    """A box in pixels of the mask in those of the film, on each axis by itself."""
+    scale = np.array(film) / mask
+    return tuple(float(edge * scale[axis % 2]) for axis, edge in enumerate(box))
 
 
 def _is_mask(pixels: np.ndarray, film: tuple[int, ...]) -> bool:
@@ -72,9 +83,13 @@ def _is_mask(pixels: np.ndarray, film: tuple[int, ...]) -> bool:
     return bool(((pixels == low) | (pixels == high)).all())
 
 
-def _box(mask: np.ndarray) -> Box | None:
+def _inside(mask: np.ndarray) -> np.ndarray:
     low = mask.min()
-    inside = mask > (low if low < mask.max() else 0)
+    return mask > (low if low < mask.max() else 0)
+
+
+def _box(mask: np.ndarray) -> Box | None:
+    inside = _inside(mask)
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(rows):
         return None

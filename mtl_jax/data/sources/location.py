@@ -1,7 +1,7 @@
 """A lesion's box from a manifest's cell: box, circle, polygon, centre or mask. Reads no table."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import InputError
+from mtl_jax.nouns import InputError, Note
 
 Box = tuple[float, float, float, float]
 
@@ -25,29 +25,39 @@ class Located(NamedTuple):
     noted: str = ""
 
 
+def of_notes(box: Box, notes: Sequence[Note]) -> Located:
+    """Return a mask's box with what was corrected in it, and what was noticed."""
+    noted = "; ".join(note.text for note in notes if not note.corrected)
+    return Located(box, "; ".join(note.text for note in notes if note.corrected), noted)
+
+
 def locate(
     cells: Mapping[str, str],
-    image: Path,
+    image: Path | None,
     frame: int | None,
     mask_path: Path | None,
     from_bottom: bool,
     where: str,
-) -> Located:
+) -> Located | None:
     """The place of a lesion.
 
     `cells` maps each of KINDS to its text, exactly one of them filled. Pixel i spans i to i + 1.
     With `from_bottom` rows count upwards from the lower border, and the image is read for its
-    height. A centre alone gives an empty box there. InputError begins with `where`.
+    height. A centre alone gives an empty box there. None: the image or mask (None) that it needs is
+    not there; what can be checked without is. InputError begins with `where`.
     """
     filled = [kind for kind in KINDS if cells[kind]]
     if len(filled) != 1:
         raise InputError(f"{where}: fill exactly one of {', '.join(KINDS)}, not {len(filled)}")
     kind = filled[0]
-    if mask_path is not None:
-        return _of_mask(mask_path, image, frame, where)
+    if kind == "mask_path":
+        there = image is not None and mask_path is not None
+        return _of_mask(mask_path, image, frame, where) if there else None
     points, radius = _points(kind, cells[kind], where)
     rows, columns = points[:, 0], points[:, 1]
     if from_bottom:
+        if image is None:
+            return None
         rows = _shape(image, frame, where)[0] - rows
     if kind == "box" and not (rows[0] < rows[1] and columns[0] < columns[1]):
         raise InputError(f"{where}: box is top;left;bottom;right, with bottom below top")
@@ -95,7 +105,7 @@ def _of_mask(path: Path, image: Path, frame: int | None, where: str) -> Located:
         box, notes = mask.read_box(path, shape)
     except InputError as error:
         raise InputError(f"{where}: mask_path: {error}") from error
-    return Located(box, noted="; ".join(note.text for note in notes))
+    return of_notes(box, notes)
 
 
 def _shape(image: Path, frame: int | None, where: str) -> tuple[int, ...]:

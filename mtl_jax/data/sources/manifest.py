@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtl_jax.data import patients
 from mtl_jax.data.sources import location, same_lesion
-from mtl_jax.data.sources.manifest_rows import OPTIONAL, REQUIRED, Row, read_rows
+from mtl_jax.data.sources.manifest_rows import REQUIRED, Row, not_used, read_rows
 from mtl_jax.data.table_faults import RowFaults, TableFaults
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom
@@ -82,6 +82,7 @@ def collection(path: str, outside: bool = False) -> Collection:
         tuple(left_out),
         _decisions(dataset, header),
         namespace=namespace,
+        notices=(not_used(header),) if not_used(header) else (),
     )
 
 
@@ -108,12 +109,9 @@ def _shared(column: str, values: list[tuple[str, str]], faults: TableFaults) -> 
 
 
 def _decisions(name: str, header: list[str]) -> tuple[str, ...]:
-    known = (*REQUIRED, *OPTIONAL, *location.KINDS)
-    unused = [column or "(unnamed)" for column in header if column not in known]
+    unused = not_used(header)
     decisions = [f"{name}: a case is a patient (patient_id)"]
-    if unused:
-        decisions.append(f"{name}: columns not used: {', '.join(unused)}")
-    return tuple(decisions)
+    return (*decisions, f"{name}: {unused}") if unused else tuple(decisions)
 
 
 def lesion_view(row: Row, root: Path, where: str, label: int, outside: bool = False) -> LesionView:
@@ -131,12 +129,9 @@ def lesion_view(row: Row, root: Path, where: str, label: int, outside: bool = Fa
         for column in ("image_path", "mask_path")
     )
     faults.read(_filled, row, ("image_path",), where)
-    size, found = None, None
-    if image is not None:
-        size = faults.read(_pixel_size, row, image, where)
-        if mask is not None or not row["mask_path"]:
-            from_bottom = choice["coord_origin"] == "bottom_left"
-            found = faults.read(location.locate, row, image, frame, mask, from_bottom, where)
+    size = faults.read(_pixel_size, row, image, where)
+    from_bottom = choice["coord_origin"] == "bottom_left"
+    found = faults.read(location.locate, row, image, frame, mask, from_bottom, where)
     faults.check()
     pixel_um, spacing_source = size
     return LesionView(
@@ -175,11 +170,14 @@ def _view(row: Row, where: str) -> str:
     return view
 
 
-def _pixel_size(row: Row, image: Path, where: str) -> tuple[tuple[float, float], str]:
+def _pixel_size(row: Row, image: Path | None, where: str) -> tuple[tuple[float, float], str] | None:
+    """In um, and where it is from; None where only an image that is not there could say it."""
     if row["pixel_um"]:
         sizes = location.numbers(row["pixel_um"], "pixel_um", where)
         _require(len(sizes) in (1, 2), f"{where}: pixel_um: one or row;column")
         found, field = ((sizes[0], sizes[-1]), row["spacing_source"] or "manifest"), "pixel_um"
+    elif image is None:
+        return None
     else:
         header = dicom.spacing(image) if dicom.is_dicom(image) else None
         if header is None:

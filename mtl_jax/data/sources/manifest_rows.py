@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mtl_jax.data.sources import location
+from mtl_jax.data.sources.table import plain
 from mtl_jax.data.table_faults import TableFaults
 from mtl_jax.nouns import InputError
 
@@ -20,6 +21,7 @@ OPTIONAL = (
     *("polarity", "truth_source", "split", "notes", "intensity_kind", "namespace"),
 )
 ALIASES = {"bbox": "box"}
+KNOWN = (*REQUIRED, *OPTIONAL, *location.KINDS)
 DELIMITERS = ",;\t"  # of two that would do, the first
 
 
@@ -30,22 +32,46 @@ def read_rows(
 
     Commas, semicolons or tabs separate the cells, as the header shows. A row of more or fewer cells
     than the header goes to `faults` and is left out; without `faults` it is an InputError.
-    InputError: not a CSV, or a column of `required`, or every column of a location, is missing.
+    InputError: not a CSV, a column of `required`, or every column of a location, is missing, or a
+    column is a known one in another spelling.
     """
-    lines = _lines(table, (*REQUIRED, *OPTIONAL, *location.KINDS, *ALIASES))
+    lines = _lines(table, (*KNOWN, *ALIASES))
     header = [ALIASES.get(name, name) for name in lines[0][1]] if lines else []
-    missing = [name for name in required if name not in header]
+    wrong = _faults_of_header(header, required)
+    if wrong:
+        raise InputError(f"{table}: {'; '.join(wrong)}")
+    return header, _rows(table, header, lines[1:], faults)
+
+
+def not_used(header: Sequence[str]) -> str:
+    """Return a sentence on the columns of `header` that mean nothing here; '' where all do."""
+    unused = [name or "(unnamed)" for name in header if name not in KNOWN]
+    return f"columns not used: {', '.join(unused)}" if unused else ""
+
+
+def _faults_of_header(header: Sequence[str], required: Sequence[str]) -> list[str]:
+    """A column that is a known one but for case, blanks and signs is a fault: as an unknown one it
+    would not be used, and what stands in it be lost."""
+    meant = {plain(name): ALIASES.get(name, name) for name in (*KNOWN, *ALIASES)}
+    respelled = {name: meant[plain(name)] for name in header if plain(name) in meant}
+    wrong = [
+        f"column {name[:60]!r}: write {meant}"
+        for name, meant in respelled.items()
+        if name not in KNOWN
+    ]
+    there = respelled.values()
+    missing = [name for name in required if name not in there]
     if missing:
-        raise InputError(
-            f"{table}: missing column {', '.join(missing)} (comma separated CSV; semicolons or tabs"
-            " do as well)"
+        wrong.append(
+            f"missing column {', '.join(missing)} (comma separated CSV; semicolons or tabs do as"
+            " well)"
         )
     double = sorted({name for name in header if name and header.count(name) > 1})
     if double:
-        raise InputError(f"{table}: column {', '.join(double)} stands twice")
-    if not any(kind in header for kind in location.KINDS):
-        raise InputError(f"{table}: missing column: a location, one of {', '.join(location.KINDS)}")
-    return header, _rows(table, header, lines[1:], faults)
+        wrong.append(f"column {', '.join(double)} stands twice")
+    if not any(kind in there for kind in location.KINDS):
+        wrong.append(f"missing column: a location, one of {', '.join(location.KINDS)}")
+    return wrong
 
 
 def _lines(table: Path, known: Sequence[str]) -> list[tuple[int, list[str]]]:
@@ -57,10 +83,11 @@ def _lines(table: Path, known: Sequence[str]) -> list[tuple[int, list[str]]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{table}: not a CSV in UTF-8 ({error}); save it as UTF-8") from error
+    wanted = set(map(plain, known))
     first = next((line for line in text.splitlines() if line.strip()), "")
 
     def columns(delimiter: str) -> int:
-        return len(set(known) & {name.strip(' "') for name in first.split(delimiter)})
+        return len(wanted & {plain(name) for name in first.split(delimiter)})
 
     reader = csv.reader(
         io.StringIO(text, newline=""), strict=True, delimiter=max(DELIMITERS, key=columns)
@@ -82,7 +109,7 @@ def _rows(
     lines: list[tuple[int, list[str]]],
     faults: TableFaults | None,
 ) -> Iterator[tuple[str, Row]]:
-    absent = dict.fromkeys((*REQUIRED, *OPTIONAL, *location.KINDS), "")
+    absent = dict.fromkeys(KNOWN, "")
     for number, cells in lines:
         where = f"{table} line {number}"
         if len(cells) != len(header):

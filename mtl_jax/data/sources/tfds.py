@@ -34,7 +34,7 @@ def collection(
     one split alone.
 
     `fields` are 'ours:theirs', such as 'label:pathology' or 'mask:abnormalities/mask': image, label
-    and case_id; box or mask, without which the whole image is the lesion; lesion_id, view,
+    and case_id; box or mask, without which each image is a crop of a lesion; lesion_id, view,
     laterality, pixel_um. Values inside a Sequence are one a lesion. A label is malignant or benign
     if its name begins so, or if it is 1 or 0. `pixel_um` holds where no field says it. Decoded
     images are written under `folder`, once. InputError: anything that the dataset has not.
@@ -70,7 +70,7 @@ def collection(
         f"{found.name}: {found.info.full_name}, splits {', '.join(splits)}; a validation split is"
         " counted as training",
         f"{found.name}: {described}",
-        f"{found.name}: {'lesions as marked' if marked else 'each whole image is a lesion'}",
+        f"{found.name}: {'lesions as marked' if marked else 'each image is a crop of a lesion'}",
     )
     return Collection(found.name, home, views, left_out, decisions)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.data.sources import tfds_fields
-from mtl_jax.data.sources.location import Located
+from mtl_jax.data.sources.location import Located, of_notes
 from mtl_jax.data.sources.tfds_fields import Field
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.checked import check_pixel_um
@@ -19,6 +19,7 @@ from mtl_jax.nouns import InputError, LesionView
 
 SPLITS = {"train": "train", "training": "train", "validation": "train", "test": "test"}
 SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
+CROP = "each image is a crop of its lesion, extent not given"
 LABELS = {"1": 1, "0": 0, "True": 1, "False": 0}
 DTYPES = ("uint8", "uint16", "float32")
 
@@ -65,6 +66,7 @@ def views(
                         label=label,
                         pixel_um=(size, size),
                         split=official,
+                        note=place.note,
                         noted=place.noted,
                         where=f"tfds {found.name} {name}",
                     )
@@ -165,13 +167,14 @@ def _box(
             return "its box is empty or reaches beyond the image"
         return Located((top, left, bottom, right))
     if "mask" not in lesion:
-        return Located((0.0, 0.0, float(height), float(width)))
+        # A crop of a lesion, whose extent nobody states.
+        return Located((height / 2, width / 2, height / 2, width / 2), noted=CROP)
     values = np.asarray(lesion["mask"])
     try:
         box, notes = mask.box_of(values.reshape(*values.shape[:2], -1).max(2), shape, "its mask")
     except InputError as error:
         return str(error)
-    return Located(box, noted="; ".join(note.text for note in notes))
+    return of_notes(box, notes)
 
 
 def _pixel_size(value: str | float | None, item: str) -> float:
