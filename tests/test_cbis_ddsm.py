@@ -517,3 +517,20 @@ def test_mutated_collections_are_accounted_for(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_many_mutated_collections_are_accounted_for(tmp_path: Path) -> None:
     fuzz(tmp_path, 4000, seed=2)
+
+
+def test_specks_of_a_mask_move_nothing_and_are_recorded(tmp_path: Path) -> None:
+    """The crop, which was cut by the box of the whole mask, still confirms the place."""
+    rng = np.random.default_rng(8)
+    film = rng.integers(0, 4096, (300, 200)).astype(np.uint16)
+    mask = np.zeros_like(film)
+    mask[100:150, 60:120] = mask[290, 190] = 255
+    for name, pixels in (("film", film), ("mask", mask), ("crop", film[100:291, 60:191])):
+        np.save(tmp_path / f"{name}.npy", pixels)
+    files = [tmp_path / f"{name}.npy" for name in ("mask", "crop")]
+    place = cbis_ddsm_masks.locate(tmp_path / "film.npy", files)
+    assert place.box == (100, 60, 150, 120)
+    assert place.note == (
+        "small parts of a mask, below a tenth of its largest, are left out"
+        " (1 of up to 1 pixels, the largest of 3000)"
+    )
