@@ -29,7 +29,7 @@ def manifest(size: int, folder: Path) -> dict[str, float]:
         for row in range(size):
             case, lesion = row // LESIONS, row % LESIONS
             file.write(f"big,P{case},{lesion},CC,{case % 1000}/{case}.pgm,{truths[row % 3]},50,")
-            file.write(f"{lesion};10;{lesion + 40};60\n")
+            file.write(f"{50 * lesion};10;{50 * lesion + 40};60\n")
     for number in range(1000):
         (folder / str(number)).mkdir()
     for case in range(-(-size // LESIONS)):
