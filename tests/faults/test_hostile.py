@@ -156,7 +156,7 @@ def test_no_table_that_is_written_holds_a_formula(tmp_path: Path) -> None:
     for path in written:
         for line in path.read_text().splitlines():
             assert not any(cells.is_formula(cell.strip('"')) for cell in line.split(",")), path
-    with pytest.raises(InputError, match="case id '@SUM.A1.' begins with '@'.*have a pseudonym written"):
+    with pytest.raises(InputError, match="'@SUM.A1.' begins with '@'.*have a pseudonym written"):
         load(home / "m.csv", tmp_path / "plain", pseudonymise=False)
 
 
