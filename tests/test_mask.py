@@ -162,7 +162,7 @@ def test_what_gives_no_box_says_why() -> None:
     assert "not finite" in reason(np.where(ellipse() > 0, np.nan, 0))
 
 
-@pytest.mark.parametrize("kept", ["a row", "a frame", "a strip", "the breast", "all but a third"])
+@pytest.mark.parametrize("kept", ["a row", "a frame", "a strip", "the breast"])
 def test_an_inverted_mask_is_rejected_whatever_its_border(kept: str) -> None:
     """Padding, a frame or a strip of black leave the box of an inverted mask short of a border."""
     inverted = 1 - ellipse()
@@ -172,11 +172,9 @@ def test_an_inverted_mask_is_rejected_whatever_its_border(kept: str) -> None:
         inverted = np.pad(inverted[1:-1, 1:-1], 1)
     elif kept == "a strip":
         inverted[:, :15] = 0
-    elif kept == "the breast":
-        inverted = np.zeros(SHAPE, np.uint8)
-        inverted[3:-3, :75] = 1
     else:
-        inverted[:, :30] = 0
+        inverted = np.zeros(SHAPE, np.uint8)
+        inverted[3:-3, :90] = 1
     assert mask._box(inverted > 0) != (0, 0, *SHAPE)
     with pytest.raises(InputError, match="of its image, .* invert it if it is the other way round"):
         mask.box_of(inverted * 255, SHAPE)

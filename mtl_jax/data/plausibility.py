@@ -11,12 +11,12 @@ from mtl_jax.imaging.stored import Stored
 from mtl_jax.nouns import Box, InputError, LesionView, Note
 
 WHOLE = 0.95  # of the rows and of the columns: a location that covers more marks no lesion
-LARGE = 0.5  # of the rows and of the columns
+LARGE = 0.75  # of the rows and of the columns: genuine boxes cover up to 0.62 of both
 LEAST_INSIDE = 0.5  # of the location's area
 OVERHANG = 0.1  # of the location's area: outlines overshoot a border by less
 SMALL_MM = 1.0
 
-COVERS = "the lesion covers more than half of the rows and of the columns of the image"
+COVERS = "the lesion covers more than 75% of the rows and of the columns of the image"
 BEYOND = "the lesion's location reaches beyond the image"
 SMALL = "the lesion is smaller than 1 mm"
 ONE_GRAY = "the ROI is one gray value throughout"
