@@ -1,7 +1,7 @@
 """python -m mtl_jax.main --config=configs/NAME.py --workdir=DIR [--config.FIELD=VALUE ...]
 
 From flags to a config, a study and a report. Holds no logic of its own.
-Exit status: 0 done, 2 the input is at fault (one line says where), 1 our fault; 130 stopped by
+Exit status: 0 done, 2 invalid input (one line says where), 1 our fault; 130 stopped by
 Ctrl-C, 143 by SIGTERM, with a checkpoint where it was.
 """
 

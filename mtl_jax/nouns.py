@@ -13,7 +13,7 @@ UNKNOWN = -1  # the label of a lesion that is only scored
 
 
 class InputError(Exception):
-    """The user's input is at fault: one line that names the file or field and the cure."""
+    """The user's input is invalid: one line that names the file or field and the cure."""
 
 
 class Note(NamedTuple):

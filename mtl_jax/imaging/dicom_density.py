@@ -141,7 +141,7 @@ def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[No
                 values = levels * float(header.RescaleSlope) + float(intercept)
     except InputError:
         raise
-    # pydicom raises many types on a damaged table; whichever it is, the file is at fault.
+    # pydicom raises many types on a damaged table; whichever it is, the file is invalid.
     except Exception as error:
         raise InputError(
             f"its modality {transform} cannot be applied ({type(error).__name__})"

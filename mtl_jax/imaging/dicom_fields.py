@@ -38,7 +38,7 @@ def open_header(path: Path, stop_before_pixels: bool = True) -> Dataset:
             "not a DICOM file, or one without its preamble: it lacks the mark DICM at byte 128;"
             " export it again"
         ) from error
-    # pydicom raises many types on a damaged file; whichever it is, the file is at fault.
+    # pydicom raises many types on a damaged file; whichever it is, the file is invalid.
     except Exception as error:
         raise InputError(f"its DICOM header cannot be read ({type(error).__name__})") from error
 

@@ -74,7 +74,7 @@ def _named(path: Path, read: Callable[[], Result]) -> Result:
         return read()
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    # Decoders raise many types on a damaged file; whichever it is, the file is at fault.
+    # Decoders raise many types on a damaged file; whichever it is, the file is invalid.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read ({reason}); fetch or export it again") from error

@@ -1,7 +1,7 @@
 """python -m mtl_jax.report DIR
 
 Makes DIR/report.html again from the results in DIR. Trains nothing.
-Exit status: 0 done, 2 the folder is at fault (one line says how).
+Exit status: 0 done, 2 invalid folder (one line says how).
 """
 
 import argparse

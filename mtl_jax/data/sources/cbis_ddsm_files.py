@@ -81,7 +81,7 @@ def _by_header(images: list[Path], wanted: set[str], files: Files) -> None:
                 image, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
             )
             uid = str(header.SeriesInstanceUID)
-        # pydicom raises many types on a damaged header; whichever it is, the file is at fault.
+        # pydicom raises many types on a damaged header; whichever it is, the file is invalid.
         except Exception:
             files.damaged.append(image)
             continue

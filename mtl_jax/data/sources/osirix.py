@@ -32,7 +32,7 @@ def outlines(path: Path) -> list[Outline]:
         return _outlines(plistlib.loads(data), path.name)
     except InputError:
         raise
-    # The parser raises many types on a damaged file; whichever it is, the file is at fault.
+    # The parser raises many types on a damaged file; whichever it is, the file is invalid.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path.name} is not a readable property list ({reason})") from error

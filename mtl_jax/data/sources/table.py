@@ -152,7 +152,7 @@ def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]
                 book.close()
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    # openpyxl raises many types on a damaged file; whichever it is, the file is at fault.
+    # openpyxl raises many types on a damaged file; whichever it is, the file is invalid.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a readable workbook ({reason})") from error
