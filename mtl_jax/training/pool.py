@@ -12,7 +12,6 @@ from mtl_jax import heap
 from mtl_jax.data.rows import Rows, Table, chunks, join
 from mtl_jax.nouns import Batch
 from mtl_jax.training import devices, orientations
-from mtl_jax.training.shuffle import permute
 
 SHARE = 1 / 4  # of the device's memory: the most that regions in it take up
 MANY = 2**19  # picks in an epoch, above which their memory counts beside a network's
@@ -109,7 +108,7 @@ def epoch_order(key: jax.Array, regions: int, batch_size: int) -> tuple[np.ndarr
     total = regions * orientations.COUNT
     size = (steps_per_epoch(regions, batch_size), batch_size)
     picks, weight = np.empty(size, np.int32), np.ones(size, bool)
-    permute(key, picks.ravel()[:total])
+    picks.ravel()[:total] = jax.random.permutation(key, total)
     rest = picks.size - total
     picks.ravel()[total:] = np.resize(picks.ravel()[: min(rest, total)], rest)
     weight.ravel()[total:] = False
