@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from finished_work import make_folder
+from flax.traverse_util import unflatten_dict
 from PIL import Image
 from scipy.special import expit, logit
 
-from mtl_jax import bundle, nested, roc
+from mtl_jax import bundle, roc
 from mtl_jax.bundle import calibration, held_out, make, pictures, probabilities, ranges, scoring
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.cutting import regions
@@ -108,7 +109,9 @@ def spot_finder() -> bundle.Model:
     on; F1 adds up the map.
     """
     shapes = network.shapes(alexnet.AlexNet())
-    params = nested.nested({path: np.zeros(shape, np.float32) for path, shape in shapes.items()})
+    params = unflatten_dict(
+        {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}, sep="/"
+    )
     row, column = np.mgrid[-5:6, -5:6]
     spot = np.exp(-(row**2 + column**2) / (2 * 2.0**2))
     params["C1"]["kernel"][:, :, :, 0] = (spot - spot.mean())[..., None] / 10

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from flax.traverse_util import flatten_dict, unflatten_dict
 from test_training import NETWORK, fit_these
 
-from mtl_jax import config, nested
+from mtl_jax import config
 from mtl_jax.models import trunks
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.models.network import CONVOLUTIONAL, LAYERS, Network, init, shapes
@@ -50,8 +51,8 @@ def test_config_and_report_name_every_scheme() -> None:
 
 def test_he_is_what_the_network_module_draws() -> None:
     image = jnp.zeros((1, 128, 128, 3))
-    module = nested.flat(jax.jit(NETWORK.init)(jax.random.key(11), image)["params"])
-    ours = nested.flat(drawn(NETWORK, "he"))
+    module = flatten_dict(jax.jit(NETWORK.init)(jax.random.key(11), image)["params"], sep="/")
+    ours = flatten_dict(drawn(NETWORK, "he"), sep="/")
     assert ours.keys() == module.keys()
     for path, value in ours.items():
         np.testing.assert_array_equal(value, module[path])
@@ -88,7 +89,7 @@ def test_layers_and_keys_have_random_numbers_of_their_own() -> None:
 
 def test_blocks_of_other_trunks_keep_their_start() -> None:
     leaves = shapes(trunks.build("resnet18", outputs=6)).items()
-    zeros = nested.nested({path: jnp.zeros(shape) for path, shape in leaves})
+    zeros = unflatten_dict({path: jnp.zeros(shape) for path, shape in leaves}, sep="/")
     scheme = INITIALIZATIONS["cuda_convnet2"]
     changed = reinitialize(zeros, jax.random.key(0), scheme)
     for layer in CONVOLUTIONAL:
@@ -108,15 +109,16 @@ def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> N
         "C2": {"block1": {"conv1": {"kernel": (3, 2), "bias": (2,)}}},
         "F1": {"kernel": (2, 2), "bias": (2,)},
     }
-    params = nested.nested(
-        {path: rng.normal(size=shape) for path, shape in nested.flat(shapes).items()}
+    params = unflatten_dict(
+        {path: rng.normal(size=shape) for path, shape in flatten_dict(shapes, sep="/").items()},
+        sep="/",
     )
     sgd = transfer.SGD(0.9, 0.5, bias_rate, decay_biases)
     optimizer = transfer.optimizer(("C1",), sgd)
     with jax.enable_x64(True):
         state = optimizer.init(params)
         assert sum(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(state)) == 4
-        by_hand, velocity = nested.flat(params), {}
+        by_hand, velocity = flatten_dict(params, sep="/"), {}
         trained = copy.deepcopy(params)
         for rate in (0.1, 0.05, 0.01):
             gradient = {path: rng.normal(size=w.shape) for path, w in by_hand.items()}
@@ -127,9 +129,9 @@ def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> N
                 decay = 0.0 if is_bias and not decay_biases else 0.5
                 velocity[path] = 0.9 * velocity.get(path, 0.0) + gradient[path] + decay * w
                 by_hand[path] = w - rate * (bias_rate if is_bias else 1.0) * velocity[path]
-            direction, state = optimizer.update(nested.nested(gradient), state, trained)
+            direction, state = optimizer.update(unflatten_dict(gradient, sep="/"), state, trained)
             trained = jax.tree.map(lambda w, d, r=rate: w - r * d, trained, direction)
-        for path, w in nested.flat(trained).items():
+        for path, w in flatten_dict(trained, sep="/").items():
             np.testing.assert_allclose(w, by_hand[path], rtol=1e-12, err_msg=path)
     np.testing.assert_array_equal(trained["C1"]["bias"], params["C1"]["bias"])
 

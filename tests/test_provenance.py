@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 from test_study import approaches, made_up
 
-from mtl_jax import config, main, nested, report, weights
+from mtl_jax import config, main, report, weights
 from mtl_jax.analysis import files
 from mtl_jax.data import ingest, shards
 from mtl_jax.nouns import InputError
@@ -36,9 +37,10 @@ class Place:
         shipped = weights.find("shipped")
         for name, factor in (("weights", 1.0), ("other_weights", 1.25)):
             params = {
-                path: np.float32(a * factor) for path, a in nested.flat(shipped.params).items()
+                path: np.float32(a * factor)
+                for path, a in flatten_dict(shipped.params, sep="/").items()
             }
-            params = nested.nested(params)
+            params = unflatten_dict(params, sep="/")
             card = weights.make_card(
                 params,
                 trunk="alexnet",

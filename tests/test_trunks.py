@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import trunk_states as states
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as safetensors_bytes
 
-from mtl_jax import bundle, config, nested, weights
+from mtl_jax import bundle, config, weights
 from mtl_jax.analysis import deconvolution
 from mtl_jax.analysis.chain import chain
 from mtl_jax.bundle import onnx_graph, scoring
@@ -57,7 +58,7 @@ def started() -> dict:
         for path, shape in network.shapes(built).items()
         if path[0] == "F"
     }
-    return jax.device_get(trunk) | nested.nested(head)
+    return jax.device_get(trunk) | unflatten_dict(head, sep="/")
 
 
 def close(ours: jax.Array, theirs: np.ndarray, most: float = 1e-4) -> None:
@@ -86,7 +87,7 @@ def test_layers_have_the_names_and_sizes_that_are_promised(name: str) -> None:
     built = trunks.build(name)
     own = network.shapes(built)
     leaves = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in own.items()}
-    params = nested.nested(leaves)
+    params = unflatten_dict(leaves, sep="/")
     assert set(params) == set(network.LAYERS)
     x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     found = []
@@ -216,7 +217,7 @@ def test_converted_weights_say_their_trunk_and_come_back_the_same(
     weights.save(found, tmp_path / name)
     again = weights.load(tmp_path / name)
     assert again.card == found.card
-    ours, theirs = nested.flat(found.params), nested.flat(again.params)
+    ours, theirs = flatten_dict(found.params, sep="/"), flatten_dict(again.params, sep="/")
     assert set(ours) == set(theirs)
     assert all(ours[path].tobytes() == theirs[path].tobytes() for path in ours)
     assert weights.find_of(str(tmp_path / name), name).card == found.card
@@ -289,9 +290,9 @@ def test_weights_of_another_trunk_are_refused_before_anything_runs() -> None:
 
 def test_warm_start_puts_nested_layers_in(started: dict, converted: dict) -> None:
     found = converted["resnet18"]
-    params = nested.flat(warm_start(started, found))
-    given = nested.flat(found.params)
-    assert set(params) == set(nested.flat(started))
+    params = flatten_dict(warm_start(started, found), sep="/")
+    given = flatten_dict(found.params, sep="/")
+    assert set(params) == set(flatten_dict(started, sep="/"))
     assert all(np.array_equal(params[path], given[path]) for path in given)
     with pytest.raises(InputError, match="config.weights"):
         warm_start({"C1": started["C1"]}, found)
@@ -323,8 +324,8 @@ def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
     assert [link.path for link in links] == ["C1/conv1", "C1/conv2", "C2/conv1", "C2/conv2"]
     shapes = {path: s for path, s in network.shapes(built).items() if path[:2] in ("C1", "C2")}
     rng = np.random.default_rng(0)
-    params = nested.nested(
-        {path: np.float32(rng.uniform(0, 0.01, shape)) for path, shape in shapes.items()}
+    params = unflatten_dict(
+        {path: np.float32(rng.uniform(0, 0.01, shape)) for path, shape in shapes.items()}, sep="/"
     )
     image = jnp.asarray(rng.uniform(0, 1, (16, 16, 3)), jnp.float32)
     passed = jax.jit(deconvolution.forward, static_argnums=2)(params, image, links)

@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mtl_jax import command_line, environment, nested, paths
+from flax.traverse_util import flatten_dict
+
+from mtl_jax import command_line, environment, paths
 from mtl_jax.nouns import InputError
 from mtl_jax.weights import Weights, convert, imagenet_folder, save
 from mtl_jax.weights.download import URL, download
@@ -62,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 def summary(weights: Weights, folder: Path) -> str:
     """The layers as a table, then the main lines of the card."""
     card = weights.card
-    arrays = nested.flat(weights.params)
+    arrays = flatten_dict(weights.params, sep="/")
     layers = [path.removesuffix("/kernel") for path in arrays if path.endswith("/kernel")]
     wide = max(map(len, ("layer ", *layers)))
     lines = [f"{'layer':<{wide}} {'kernel':<18} {'bias':<8} {'numbers':>10}  kernel mean, sd"]

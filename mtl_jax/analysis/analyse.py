@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from mtl_jax import nested
 from mtl_jax.analysis import choose, convergence, deconvolution, embedding, features, files
 from mtl_jax.analysis.gradients import integrated
 from mtl_jax.data.rows import Rows
@@ -130,7 +130,7 @@ def _write_layers(path: Path, subject: Subject) -> None:
     for layer in LAYERS:
         apply = functools.partial(network.apply, first=layer, last=layer)
         x = jax.eval_shape(apply, {"params": subject.params}, x)
-        own = nested.flat(subject.params[layer])
+        own = flatten_dict(subject.params[layer], sep="/")
         size = next(leaf.shape[0] for name, leaf in own.items() if name.endswith("kernel"))
         before = pooled = stride = ""
         if layer not in CONVOLUTIONAL:

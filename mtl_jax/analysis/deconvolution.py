@@ -14,8 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
-from mtl_jax import nested
 from mtl_jax.analysis.chain import Link, chain
 from mtl_jax.models.network import Network
 from mtl_jax.models.response_norm import local_response_normalization
@@ -70,7 +70,7 @@ def unpool(y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int =
 
 def forward(params: Params, image: jax.Array, links: Sequence[Link]) -> Passed:
     """`image` (128, 128, 3) standardized through all `links`, with the switches of the pools."""
-    maps, switches, x, own = {}, {}, image, nested.flat(params)
+    maps, switches, x, own = {}, {}, image, flatten_dict(params, sep="/")
     for link in links:
         x = convolve(x, own[f"{link.path}/kernel"], link) + own[f"{link.path}/bias"]
         x = x if link.lrn and link.lrn.before_rectifier else jax.nn.relu(x)
@@ -91,7 +91,7 @@ def project(
 ) -> jax.Array:
     """What map number `feature` of the last of `links` saw, (*size, 3): all its other maps are 0.
     `links` begin with the first convolution."""
-    found, own = passed.maps[links[-1].path], nested.flat(params)
+    found, own = passed.maps[links[-1].path], flatten_dict(params, sep="/")
     y = found * (jnp.arange(found.shape[-1]) == feature)
     for below, link in reversed(list(zip((None, *links), links, strict=False))):
         kernel = own[f"{link.path}/kernel"]

@@ -16,10 +16,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
-from mtl_jax import nested, whole
+from mtl_jax import whole
 from mtl_jax.bundle.model import Model, Reference
 from mtl_jax.models import network
 from mtl_jax.nouns import InputError
@@ -37,7 +38,7 @@ def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None 
         raise InputError(f"{folder}: exists already; choose another --output or delete it")
     flat = {
         path: np.ascontiguousarray(value, np.float32)
-        for path, value in nested.flat(model.params).items()
+        for path, value in flatten_dict(model.params, sep="/").items()
     }
     arrays = {name: np.ascontiguousarray(getattr(model.reference, name)) for name in VALUES}
     ids = io.StringIO()
@@ -79,7 +80,7 @@ def load(folder: str | Path) -> Model:
                 f"{folder}: bundle format {version}, here {FORMAT_VERSION}; export it again, or use"
                 f" the version that made it ({about['made_with']})"
             )
-        params = nested.nested(load_file(folder / "weights.safetensors"))
+        params = unflatten_dict(load_file(folder / "weights.safetensors"), sep="/")
         arrays = load_file(folder / "reference.safetensors")
         with (folder / "reference.csv").open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
@@ -92,7 +93,7 @@ def load(folder: str | Path) -> Model:
         _refuse_other_network(model)
         _refuse_falling(model)
     # Its checksums hold, so it was made so: by hand, or by a version that differs.
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{folder}: not a model bundle of this package ({error}); {CURE}"
         ) from error
@@ -110,7 +111,7 @@ def _refuse_falling(model: Model) -> None:
 
 def _refuse_other_network(model: Model) -> None:
     """ValueError where the parameters are not those of the network that the bundle names."""
-    params = nested.flat(model.params)
+    params = flatten_dict(model.params, sep="/")
     expected = network.shapes(model.network)
     wrong = {path: value.shape for path, value in params.items()} != expected
     if wrong or any(value.dtype != np.float32 for value in params.values()):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from math import isqrt
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
-from mtl_jax import nested
 from mtl_jax.analysis.chain import Link, chain
 from mtl_jax.bundle.model import Model
 from mtl_jax.models.network import FULLY_CONNECTED
@@ -75,7 +75,7 @@ def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterato
     channel = constant("one", [1], np.int64)
     yield "Unsqueeze", ["turned", channel], "channel", {}
     yield "Concat", ["channel"] * 3, "image", {"axis": 1}
-    own, links, last = nested.flat(model.params), chain(model.network), "image"
+    own, links, last = flatten_dict(model.params, sep="/"), chain(model.network), "image"
     for link in links:
         kernel = own[f"{link.path}/kernel"].transpose(3, 2, 0, 1)
         weight = constant(f"{link.path}/kernel", np.ascontiguousarray(kernel))

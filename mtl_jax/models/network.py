@@ -9,8 +9,8 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
-from mtl_jax import nested
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.nouns import InputError, Params
 
@@ -121,4 +121,4 @@ def shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter by its path, such as 'C1/kernel'."""
     image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     tree = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
-    return {path: value.shape for path, value in nested.flat(tree).items()}
+    return {path: value.shape for path, value in flatten_dict(tree, sep="/").items()}

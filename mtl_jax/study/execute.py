@@ -11,9 +11,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from mtl_jax import heap, nested, roc, whole
+from mtl_jax import heap, roc, whole
 from mtl_jax.data import shards
 from mtl_jax.models import trunks
 from mtl_jax.models.network import init
@@ -176,8 +177,8 @@ def _task_weights(run: Run) -> tuple[float, ...]:
 
 def warm_start(params: Params, weights: Weights) -> Params:
     """`params` with the layers that `weights` holds put in; shapes may not change."""
-    own = nested.flat(params)
-    for path, value in nested.flat(weights.params).items():
+    own = flatten_dict(params, sep="/")
+    for path, value in flatten_dict(weights.params, sep="/").items():
         if path not in own or own[path].shape != value.shape:
             have = own[path].shape if path in own else "no such layer"
             raise InputError(
@@ -185,7 +186,7 @@ def warm_start(params: Params, weights: Weights) -> Params:
                 "convert the weights again with tools/convert_weights.py"
             )
         own[path] = jax.numpy.asarray(value)
-    return nested.nested(own)
+    return unflatten_dict(own, sep="/")
 
 
 def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:

@@ -16,9 +16,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
-from mtl_jax import nested
 from mtl_jax.data.rows import Rows, chunks
 from mtl_jax.models.network import LAYERS, Network
 from mtl_jax.nouns import Params
@@ -82,7 +82,7 @@ def _key(network: Network, layers: Params, pool: Pool) -> str:
         "layers": sorted(layers),
     }
     digest.update(repr(made_by).encode())
-    own = nested.flat(layers)
+    own = flatten_dict(layers, sep="/")
     arrays = (pool.pixels, pool.table, pool.mean, pool.std)
     for array in (*arrays, *(own[path] for path in sorted(own))):
         digest.update(repr((array.shape, str(array.dtype))).encode())

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mtl_jax import nested
 from mtl_jax.models import response_norm
 from mtl_jax.nouns import InputError, Params
 from mtl_jax.weights.table import CONVOLUTIONAL, KERNELS, LEAVES
@@ -85,7 +85,7 @@ def make_card(
         "lrn": lrn,
         "note": note,
         "left_out": list(left_out),
-        "parameters": sum(array.size for array in nested.flat(params).values()),
+        "parameters": sum(array.size for array in flatten_dict(params, sep="/").values()),
         "shapes": shapes_of(params),
         "arrays_sha256": digest(params),
         "converter_version": CONVERTER_VERSION,
@@ -96,7 +96,7 @@ def digest(params: Params) -> str:
     """SHA-256 over path, shape and little-endian float32 bytes of every array, layers sorted, of
     each the kernel first."""
     total = hashlib.sha256()
-    arrays = nested.flat(params)
+    arrays = flatten_dict(params, sep="/")
     for path in sorted(arrays, key=lambda path: (path.rpartition("/")[0], path.endswith("bias"))):
         array = np.asarray(arrays[path])
         total.update(f"{path} {array.shape} ".encode())
@@ -108,9 +108,9 @@ def halved(params: Params) -> Params:
     """`params` with each number rounded to half precision, still as float32."""
     rounded = {
         path: array.astype(np.float16).astype(np.float32)
-        for path, array in nested.flat(params).items()
+        for path, array in flatten_dict(params, sep="/").items()
     }
-    return nested.nested(rounded)
+    return unflatten_dict(rounded, sep="/")
 
 
 def check_card(card: Any, place: str) -> None:
@@ -142,7 +142,7 @@ def check_card(card: Any, place: str) -> None:
 def check_params(params: Params, trunk: str, place: str) -> None:
     """Refuses parameters that are not finite float32 layers of the table, naming all faults."""
     check_shapes(shapes_of(params), trunk, place)
-    arrays = nested.flat(params)
+    arrays = flatten_dict(params, sep="/")
     wrong = [
         f"{n} is {a.dtype}, expected float32" for n, a in arrays.items() if a.dtype != np.float32
     ]
@@ -153,12 +153,13 @@ def check_params(params: Params, trunk: str, place: str) -> None:
 
 def check_shapes(shapes: dict[str, Any], trunk: str, place: str) -> None:
     """Refuses shapes that are not those of the trunk's table; all convolutions must be there."""
-    expected = nested.nested(
+    expected = unflatten_dict(
         {
             f"{path}/{leaf}": list(kernel) if leaf == "kernel" else [kernel[-1]]
             for path, kernel in KERNELS[trunk].items()
             for leaf in LEAVES
-        }
+        },
+        sep="/",
     )
     problems = [f"missing {layer}" for layer in CONVOLUTIONAL if layer not in shapes]
     for layer, found in shapes.items():
@@ -171,7 +172,9 @@ def check_shapes(shapes: dict[str, Any], trunk: str, place: str) -> None:
 
 
 def shapes_of(params: Params) -> dict[str, Any]:
-    return nested.nested({path: list(a.shape) for path, a in nested.flat(params).items()})
+    return unflatten_dict(
+        {path: list(a.shape) for path, a in flatten_dict(params, sep="/").items()}, sep="/"
+    )
 
 
 def _lrn_is_usable(card: dict[str, Any]) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
-from mtl_jax import nested
 from mtl_jax.nouns import InputError, Params
 from mtl_jax.weights.card import CONVNET_INPUT, IMAGENET_INPUT, Weights, make_card
 from mtl_jax.weights.convnet_file import read_convnet
@@ -122,7 +122,9 @@ def file_format(path: Path) -> str:
 def _refuse_small(params: Params, path: Path) -> None:
     """Raise InputError where the first kernels are far too small for images of standard deviation
     1, beside their biases: as those of networks on gray levels of 0 to 255 can be."""
-    first = next(array for name, array in nested.flat(params).items() if name.endswith("kernel"))
+    first = next(
+        array for name, array in flatten_dict(params, sep="/").items() if name.endswith("kernel")
+    )
     norm = float(np.median(np.sqrt((np.float64(first) ** 2).sum((0, 1, 2)))))
     if norm < LEAST_NORM:
         raise InputError(

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mtl_jax import nested, whole
+from mtl_jax import whole
 from mtl_jax.nouns import InputError
 from mtl_jax.weights.card import (
     Weights,
@@ -38,7 +39,9 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
         raise InputError(f"{folder}: exists already; choose another name or replace it (--force)")
     if folder.exists() and not (folder / "card.json").is_file():
         raise InputError(f"{folder}: is no folder of converted weights; choose another name")
-    params = nested.nested({p: np.asarray(a) for p, a in nested.flat(weights.params).items()})
+    params = unflatten_dict(
+        {p: np.asarray(a) for p, a in flatten_dict(weights.params, sep="/").items()}, sep="/"
+    )
     check_card(weights.card, str(folder / "card.json"))
     check_params(params, weights.card["trunk"], str(folder))
     if digest(params) != weights.card["arrays_sha256"]:

@@ -7,8 +7,8 @@ is folded into its convolution (batch_norm).
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
-from mtl_jax import nested
 from mtl_jax.nouns import InputError, Params
 from mtl_jax.weights import batch_norm
 from mtl_jax.weights.table import (
@@ -71,7 +71,7 @@ def rename(
             f"{path}: does not fit the table of {scheme.name} names of {scheme.trunk}: "
             f"{_joined(problems)} (give weights of {scheme.trunk} as torchvision has them)"
         )
-    return nested.nested(leaves), scheme, tuple(notes)
+    return unflatten_dict(leaves, sep="/"), scheme, tuple(notes)
 
 
 def _wanted(
