@@ -4,8 +4,6 @@ python tools/inspect_dicom.py images/*.dcm
 python tools/inspect_dicom.py one.dcm --png one.png --box 1200,800,1500,1150
 
 The picture is the density at 200 um, bright where dense, with the lesion's box drawn around it.
-A JPEG or JPEG-LS frame that an ingest refuses is shown as libjpeg reads it, where the extra
-dicom-gpl is installed, with a note.
 """
 
 import argparse
@@ -44,7 +42,7 @@ def main() -> int:
     failed = False
     for path in flags.files:
         try:
-            gray, _, record = read_with_record(path, flags.frame, second_opinion=True)
+            gray, _, record = read_with_record(path, flags.frame)
             spacing = _pixel_um(record, flags.pixel_um)
             print(f"{path}\n" + "".join(f"  {_line(item)}\n" for item in record.items()))
             if flags.box:

@@ -32,10 +32,6 @@ from mtl_jax.nouns import InputError, Note
 SUFFIXES = (".dcm", ".dicom")  # a file so named that is no DICOM is answered as such
 MARK, MARK_AT = b"DICM", 128
 
-SECOND_OPINION = (
-    "an ingest refuses this frame as damaged; the decoder that read it fills in what is wrong"
-    " without a word: look at it, and fetch or export it again"
-)
 FRAME_OPEN = "several frames, of which the first is shown: an ingest asks for frame"
 
 
@@ -94,22 +90,21 @@ def read_values(path: Path, max_pixels: int) -> np.ndarray:
 
 
 def read_with_record(
-    path: Path, frame: int | None = None, second_opinion: bool = False
+    path: Path, frame: int | None = None
 ) -> tuple[np.ndarray, int, dict[str, Any]]:
     """Density (H, W) float32, its bit depth, and what was decided on the way.
 
     Density is 0 to 2^bits - 1, larger where denser. A For Processing image linear in exposure goes
     through the inverse logarithm, one in optical density through its scale, both to 12 bits; any
     other keeps its stored scale. Padding becomes the least density of the rest. The record holds
-    numbers and words of fixed lists only. `second_opinion` as in `dicom_frame.decode`, to be looked
-    at: the record then says so. `frame` None shows the first of several, with a note.
+    numbers and words of fixed lists only. `frame` None shows the first of several, with a note.
 
     InputError, one line that names the file: it is no DICOM, damaged, in colour, signed, of an
     absurd size, or has no such frame.
     """
     path = Path(path)
     try:
-        return _read(path, frame, second_opinion)
+        return _read(path, frame)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -144,10 +139,8 @@ def header(path: Path, frame: int | None = None) -> Header:
         raise InputError(f"{path}: {error}") from error
 
 
-def _read(
-    path: Path, frame: int | None, second_opinion: bool
-) -> tuple[np.ndarray, int, dict[str, Any]]:
-    image = _decoded(path, frame or 0, MAX_PIXELS, second_opinion)
+def _read(path: Path, frame: int | None) -> tuple[np.ndarray, int, dict[str, Any]]:
+    image = _decoded(path, frame or 0, MAX_PIXELS)
     record, values, depth = image.record, image.values, image.record["bits_stored"]
     table, padding = _density(image, depth)
     counts = np.bincount(values.ravel(), minlength=len(table.table))
@@ -158,8 +151,6 @@ def _read(
     notes = [*image.notes, *square, *table.notes, *more, *check_values(stored, None)]
     if frame is None and record["frames"] > 1:
         notes.append(Note(FRAME_OPEN, f"{record['frames']} frames"))
-    if record["decoder"] == dicom_frame.SECOND_DECODER:
-        notes.append(Note(SECOND_OPINION))
     del record["notes"]
     record |= table.decided | {
         "padding": [padding.start, padding.stop - 1] if padding.stop else None,
@@ -172,7 +163,7 @@ def _read(
     return table.table.take(values), table.bits, record
 
 
-def _decoded(path: Path, frame: int | None, max_pixels: int, second_opinion: bool = False) -> Image:
+def _decoded(path: Path, frame: int | None, max_pixels: int) -> Image:
     """One frame, of which the bits that are no gray are cleared or moved out."""
     opened = dicom_fields.open_header(path, stop_before_pixels=False)
     record = facts(opened, frame, max_pixels)
@@ -183,7 +174,7 @@ def _decoded(path: Path, frame: int | None, max_pixels: int, second_opinion: boo
         overlays=dicom_fields.overlay_bits(opened),
         padding=dicom_fields.padding_value(opened),
     )
-    frames = dicom_frame.decode(opened, number, record["frames"], second_opinion)
+    frames = dicom_frame.decode(opened, number, record["frames"])
     if frames.words.shape != (record["rows"], record["columns"]):
         raise InputError("its pixels do not have the shape that its header says")
     gray = dicom_bits.resolve(frames.words, said._replace(stream=frames.stream_bits))

@@ -1,10 +1,9 @@
 """One frame of a DICOM file as stored, from any transfer syntax. Gives pixels no meaning.
 
 Each transfer syntax has one decoder, whatever else is installed, so that a file reads the same
-everywhere. Only who looks at a refused frame by eye may ask for libjpeg's opinion.
+everywhere.
 """
 
-import importlib
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,14 +43,7 @@ ENCODED: dict[str, tuple[tuple[str, ...], Decoder]] = {
     uid.HTJ2K: (("JPEG 2000",), imagecodecs.jpeg2k_decode),
 }
 ALWAYS_LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
-# libjpeg is under the GPL, so that it comes with the extra alone. It knows no JPEG 2000.
-SECOND = tuple(syntax for syntax, (kinds, _) in ENCODED.items() if kinds != ("JPEG 2000",))
 NO_SYNTAX = "TransferSyntaxUID is missing: taken as not compressed, as its length says"
-SECOND_DECODER = "libjpeg (GPL)"
-EXTRA = (
-    "install mtl_jax[dicom-gpl], and tools/inspect_dicom.py shows what another decoder, under the"
-    " GPL, makes of it"
-)
 
 
 class Decoded(NamedTuple):
@@ -64,11 +56,9 @@ class Decoded(NamedTuple):
     notes: tuple[Note, ...] = ()
 
 
-def decode(header: Dataset, frame: int, frames: int, second_opinion: bool = False) -> Decoded:
+def decode(header: Dataset, frame: int, frames: int) -> Decoded:
     """The words of one of `frames` frames; no bit is cleared.
 
-    `second_opinion` asks libjpeg where the usual decoder refuses a JPEG or JPEG-LS frame. It fills
-    in what is damaged without a word, so nothing that it gives may go on unseen.
     `header` holds the pixel data too; its Rows, Columns and BitsAllocated were checked by the
     caller. InputError, the reason alone: an unknown transfer syntax, pixel data of another kind or
     of more frames than the header says, or a damaged frame.
@@ -88,14 +78,18 @@ def decode(header: Dataset, frame: int, frames: int, second_opinion: bool = Fals
                 plugin = "pydicom" if syntax == uid.RLELossless else ""
                 words = pixel_array(header, index=frame, decoding_plugin=plugin)
                 return Decoded(words, None, "pydicom", notes)
-            words, bits, who = _decode_stream(header, frame, syntax, second_opinion)
-            return Decoded(words, bits, who, notes)
+            words, bits = _decode_stream(header, frame, syntax)
+            return Decoded(words, bits, "imagecodecs", notes)
     except InputError:
         raise
     # Decoders raise many types, and their messages may repeat the header: neither goes on.
     except Exception as error:
-        hint = f"; {EXTRA}" if syntax in SECOND and not second_opinion else ""
-        raise InputError(_damaged(syntax, error) + hint) from error
+        # Only a known one is named: the file may hold any text there.
+        name = syntax.name if syntax in (*PLAIN, *ENCODED) else "unknown transfer syntax"
+        raise InputError(
+            f"its pixel data cannot be decoded ({name}; {type(error).__name__}): damaged or cut"
+            " short; fetch or export it again"
+        ) from error
 
 
 def _syntax(header: Dataset, frames: int) -> tuple[uid.UID, tuple[Note, ...]]:
@@ -129,18 +123,7 @@ def _syntax(header: Dataset, frames: int) -> tuple[uid.UID, tuple[Note, ...]]:
     return syntax, ()
 
 
-def _damaged(syntax: uid.UID | None, error: Exception) -> str:
-    # Only a known one is named: the file may hold any text there.
-    name = syntax.name if syntax in (*PLAIN, *ENCODED) else "unknown transfer syntax"
-    return (
-        f"its pixel data cannot be decoded ({name}; {type(error).__name__}): damaged or cut short;"
-        " fetch or export it again"
-    )
-
-
-def _decode_stream(
-    header: Dataset, frame: int, syntax: uid.UID, second_opinion: bool
-) -> tuple[np.ndarray, int, str]:
+def _decode_stream(header: Dataset, frame: int, syntax: uid.UID) -> tuple[np.ndarray, int]:
     data = get_frame(header.PixelData, frame, number_of_frames=header.NumberOfFrames)
     stream = (parse_jpeg2000 if syntax in uid.JPEG2000TransferSyntaxes else parse_jpeg)(data)
     kinds, decoder = ENCODED[syntax]
@@ -153,24 +136,7 @@ def _decode_stream(
         )
     if not 2 <= stream.bits <= header.BitsAllocated:
         raise InputError(f"its compressed frame has {stream.bits} bits a pixel")
-    try:
-        stored, who = decoder(data), "imagecodecs"
-    except Exception as error:  # of many types
-        if not second_opinion or syntax not in SECOND:
-            raise
-        stored, who = _second_opinion(data, syntax, error), SECOND_DECODER
+    stored = decoder(data)
     if stored.dtype not in (np.uint8, np.uint16):
         raise InputError("its compressed frame does not hold unsigned gray of 2 to 16 bits")
-    return stored, stream.bits, who
-
-
-def _second_opinion(data: bytes, syntax: uid.UID, error: Exception) -> np.ndarray:
-    """What libjpeg makes of a frame that was refused with `error`, raised again where it cannot."""
-    try:
-        libjpeg = importlib.import_module("libjpeg")
-    except ImportError:
-        raise InputError(f"{_damaged(syntax, error)}; {EXTRA}") from error
-    try:
-        return libjpeg.decode(data)
-    except Exception as other:  # of many types
-        raise error from other
+    return stored, stream.bits
