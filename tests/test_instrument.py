@@ -1,12 +1,14 @@
 """The pipeline as an instrument: what it makes of its studies, and (slow) what it measures."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mtl_jax.study import instrument
-from mtl_jax.study.instrument import Row
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+import phantom_instrument as instrument
+from phantom_instrument import Row
 
 
 def rows(delta: float, p_values: np.ndarray) -> list[Row]:
