@@ -177,7 +177,6 @@ def default() -> ConfigDict:
     # The source task (configs/pretrain.py): what is learned before any transfer
     c.source = ConfigDict()
     c.source.images = "formulas"  # or folder:PATH, or tfds:NAME
-    c.source.name = "formulas"  # of the weights, in their card
     c.source.size = 128  # pixels
     c.source.small_size = 64  # of the images of the first epochs
     c.source.small_epochs = 0
@@ -205,9 +204,7 @@ def default() -> ConfigDict:
     c.analysis.enabled = True
     c.analysis.regions = 400  # learned ones of each collection, as many of the test set, at most
     c.analysis.perplexity = 30.0  # of t-SNE
-    c.analysis.learning_rate = 500.0
     c.analysis.iterations = 5000
-    c.analysis.momentum = 0.5
     c.analysis.starts = 10  # the one of lowest cost is kept
     c.analysis.maps = 6  # deconvolution maps of each layer
     c.analysis.explained = 1  # regions at each end: highest and lowest score of either truth
@@ -217,7 +214,6 @@ def default() -> ConfigDict:
     c.analysis.threshold = 0.5  # score from which a region is called malignant, in the gallery
     c.analysis.gallery = 12  # misclassified regions shown of each kind, the worst first
     c.analysis.conventional = True  # hand-made features, LDA and random forest, beside the networks
-    c.analysis.trees = 500  # of the random forest
 
     c.keep_weights = "last"  # of finished runs: of the last stage, unless it is a table of many;
     #                          all: of every run, 0.1 to 0.25 GB each
@@ -236,7 +232,6 @@ def default() -> ConfigDict:
     c.ray.address = placeholder(str)  # of a cluster that runs, or auto; None: on this machine alone
     c.ray.cpus = 1.0  # that each run asks for
     c.ray.gpus = 0.0
-    c.ray.retries = 5  # of a run whose worker died
     return c
 
 
@@ -467,7 +462,6 @@ def _validate_stages(c: ConfigDict) -> None:
     _need("learning_curve.target_cases", sizes, rising, "rising numbers from 2 up")
     _need("ray.cpus", c.ray.cpus, c.ray.cpus >= 0, "at least 0")
     _need("ray.gpus", c.ray.gpus, c.ray.gpus >= 0, "at least 0")
-    _need("ray.retries", c.ray.retries, c.ray.retries >= 0, "at least 0")
 
 
 def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str, str]]:
@@ -522,13 +516,11 @@ def _validate_source(c: ConfigDict) -> None:
 
 
 def _validate_analysis(a: ConfigDict) -> None:
-    for name in ("starts", "maps", "explained", "steps", "gallery", "trees"):
+    for name in ("starts", "maps", "explained", "steps", "gallery"):
         _need(f"analysis.{name}", a[name], a[name] >= 1, "at least 1")
     _need("analysis.regions", a.regions, a.regions >= 8, "at least 8")
     _need("analysis.iterations", a.iterations, a.iterations >= 50, "at least 50")
     _need("analysis.perplexity", a.perplexity, a.perplexity >= 2, "at least 2")
-    _need("analysis.learning_rate", a.learning_rate, a.learning_rate > 0, "above 0")
-    _need("analysis.momentum", a.momentum, 0 <= a.momentum < 1, "in [0, 1)")
     _need("analysis.threshold", a.threshold, 0 < a.threshold < 1, "between 0 and 1")
 
 

@@ -89,10 +89,10 @@ def test_classifiers_tell_stars_from_discs() -> None:
     )
     features, names = conventional.table(regions)
     assert features.shape == (60, len(names)) and np.isfinite(features).all()
-    found = conventional.judge(features[:40], labels[:40], features[40:], 100, 0)
+    found = conventional.judge(features[:40], labels[:40], features[40:], 0)
     for name in conventional.CLASSIFIERS:
         assert roc.empirical(labels[40:], found[name]).auc > 0.95
-    again = conventional.judge(features[:40], labels[:40], features[40:], 100, 0)
+    again = conventional.judge(features[:40], labels[:40], features[40:], 0)
     assert all(np.array_equal(found[n], again[n]) for n in found)
 
 

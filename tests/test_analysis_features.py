@@ -10,8 +10,6 @@ from mtl_jax.models import alexnet
 from mtl_jax.nouns import InputError, RoiSet
 from mtl_jax.training.pool import make_pool
 
-SETTINGS = {"perplexity": 30.0, "learning_rate": 500.0, "momentum": 0.5}
-
 
 def clusters(apart: float, n: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
@@ -21,22 +19,24 @@ def clusters(apart: float, n: int = 40, seed: int = 0) -> tuple[np.ndarray, np.n
 
 def test_tsne_keeps_neighbours_and_the_lowest_cost() -> None:
     found, group = clusters(20.0)
-    made = embedding.embed(found, **SETTINGS, iterations=500, starts=3, seed=0)
+    made = embedding.embed(found, perplexity=30.0, iterations=500, starts=3, seed=0)
     assert made.points.shape == (120, 2) and made.perplexity == 30
     assert trustworthiness(found, made.points, n_neighbors=10) > 0.9
     distance = convergence.distances(made.points)
     nearest = np.argsort(distance, axis=1)[:, 1]
     assert (group[nearest] == group).all()
-    alone = [embedding.embed(found, **SETTINGS, iterations=500, starts=1, seed=s) for s in range(3)]
+    alone = [
+        embedding.embed(found, perplexity=30.0, iterations=500, starts=1, seed=s) for s in range(3)
+    ]
     np.testing.assert_array_equal(made.costs, [one.costs[0] for one in alone])
     np.testing.assert_array_equal(made.points, alone[int(made.costs.argmin())].points)
 
 
 def test_tsne_of_few_or_equal_rows() -> None:
-    made = embedding.embed(clusters(5.0, 3)[0], **SETTINGS, iterations=100, starts=1, seed=0)
+    made = embedding.embed(clusters(5.0, 3)[0], perplexity=30.0, iterations=100, starts=1, seed=0)
     assert made.perplexity == pytest.approx(8 / 3) and np.isfinite(made.points).all()
     equal = np.zeros((12, 4))
-    made = embedding.embed(equal, **SETTINGS, iterations=100, starts=1, seed=0)
+    made = embedding.embed(equal, perplexity=30.0, iterations=100, starts=1, seed=0)
     assert np.isfinite(made.points).all()
 
 

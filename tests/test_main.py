@@ -25,7 +25,6 @@ SMALL = (
     "--config.analysis.starts=1",
     "--config.analysis.steps=2",
     "--config.analysis.maps=2",
-    "--config.analysis.trees=10",
 )
 
 

@@ -46,7 +46,6 @@ def test_a_study_its_report_and_its_bundle(
         "analysis.starts": "1",
         "analysis.steps": "2",
         "analysis.maps": "2",
-        "analysis.trees": "5",
     }
     finish(start(tmp_path / "w", tmp_path / "cache", settings, job="mttl"))
     found = findings.read(tmp_path / "w" / "analysis")

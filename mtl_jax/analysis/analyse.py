@@ -153,9 +153,7 @@ def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: 
     made = embedding.embed(
         found,
         settings.perplexity,
-        settings.learning_rate,
         settings.iterations,
-        settings.momentum,
         settings.starts,
         seed,
     )

@@ -17,6 +17,7 @@ from mtl_jax.analysis.spiculation import spiculation
 from mtl_jax.analysis.texture import texture
 
 CLASSIFIERS = ("lda", "forest")
+TREES = 500  # of the forest
 
 
 def describe(gray: np.ndarray) -> dict[str, float]:
@@ -33,21 +34,21 @@ def table(regions: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:
 
 
 def judge(
-    learned: np.ndarray, labels: np.ndarray, scored: np.ndarray, trees: int, seed: int
+    learned: np.ndarray, labels: np.ndarray, scored: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
     """Each of CLASSIFIERS' probability of malignant (m,) float32 of the rows `scored` (m, f), after
     it has learned the rows `learned` (n, f) with `labels` (n,) 0 or 1.
 
     lda: linear discriminant analysis of standardized features, their covariance shrunk by Ledoit
     and Wolf's rule (2004), because the features are many for the cases. forest: a random forest
-    (Breiman 2001) of `trees` trees, the classes weighed alike.
+    (Breiman 2001) of TREES trees, the classes weighed alike.
     """
     classifiers = {
         "lda": make_pipeline(
             StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         ),
         "forest": RandomForestClassifier(
-            trees, min_samples_leaf=2, class_weight="balanced", random_state=seed
+            TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed
         ),
     }
     return {

@@ -9,6 +9,8 @@ import numpy as np
 from openTSNE import TSNE, TSNEEmbedding
 from openTSNE.affinity import PerplexityBasedNN
 
+# The settings of Samala et al. 2017 (section 3.3 and Figure 5) that no config changes.
+LEARNING_RATE, MOMENTUM = 500.0, 0.5
 EARLY = 250  # iterations with exaggerated attraction, as in van der Maaten and Hinton 2008
 
 
@@ -24,9 +26,7 @@ class Embedding(NamedTuple):
 def embed(
     features: np.ndarray,
     perplexity: float,
-    learning_rate: float,
     iterations: int,
-    momentum: float,
     starts: int,
     seed: int,
 ) -> Embedding:
@@ -41,12 +41,12 @@ def embed(
 
     def one(start: int) -> TSNEEmbedding:
         return TSNE(
-            learning_rate=learning_rate,
+            learning_rate=LEARNING_RATE,
             early_exaggeration_iter=early,
             early_exaggeration=12,
             n_iter=iterations - early,
-            initial_momentum=momentum,
-            final_momentum=momentum,
+            initial_momentum=MOMENTUM,
+            final_momentum=MOMENTUM,
             initialization="random",
             negative_gradient_method="bh",
             n_jobs=1,  # several threads in one start add in no fixed order; one each do

@@ -143,8 +143,8 @@ def _analyses(work: Work) -> str:
     )
     text = (
         "Features of the layers F1 to F4, averaged over the eight orientations, were embedded by "
-        f"t-SNE (openTSNE; perplexity {a['perplexity']:g}, learning rate {a['learning_rate']:g}, "
-        f"{a['iterations']} iterations, momentum {a['momentum']:g}, {a['starts']} random starts, "
+        f"t-SNE (openTSNE; perplexity {a['perplexity']:g}, learning rate 500, "
+        f"{a['iterations']} iterations, momentum 0.5, {a['starts']} random starts, "
         f"the lowest cost kept), for at most {a['regions']} regions of each collection. Mixing of "
         "the collections was measured by the silhouette and the squared maximum mean discrepancy, "
         f"with jackknife standard errors over cases. {seen}"
@@ -153,6 +153,6 @@ def _analyses(work: Work) -> str:
         text += (
             " For comparison, hand-crafted features of shape, texture and spiculation of the "
             "target's masses were classified by shrunken linear discriminant analysis and by a "
-            f"random forest of {a['trees']} trees (scikit-learn)."
+            "random forest of 500 trees (scikit-learn)."
         )
     return text

@@ -145,7 +145,7 @@ def _described(
     card = weights.make_card(
         rounded,
         trunk="alexnet",
-        name=c.source.name,
+        name=c.source.images.partition(":")[0],  # a path names this machine
         source="trained by configs/pretrain.py",
         sha256="",
         file_format="mtl_jax",

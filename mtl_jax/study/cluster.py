@@ -15,6 +15,8 @@ from mtl_jax.nouns import InputError, Run
 from mtl_jax.study.execute import execute
 from mtl_jax.study.materials import as_settings, prepare_from
 
+RETRIES = 5  # of a run whose worker died
+
 try:
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -34,9 +36,7 @@ def run_all(
     if not runs:
         return
     join(c.ray.address)
-    task = ray.remote(work).options(
-        num_cpus=c.ray.cpus, num_gpus=c.ray.gpus, max_retries=c.ray.retries
-    )
+    task = ray.remote(work).options(num_cpus=c.ray.cpus, num_gpus=c.ray.gpus, max_retries=RETRIES)
     settings = as_settings(c)
     here = str(Path.cwd())
     waiting = {task.remote(run, str(folder), here, settings): run for run in runs}
@@ -50,8 +50,8 @@ def run_all(
                 raise error.cause from error  # what the run raised, such as InputError
             except RayError as error:
                 raise InputError(
-                    f"run {run.id}: its worker or node died more than {c.ray.retries} times "
-                    "(config.ray.retries); is there enough memory for a run?"
+                    f"run {run.id}: its worker or node died more than {RETRIES} times; "
+                    "is there enough memory for a run?"
                 ) from error
             finished(run)
 

@@ -102,7 +102,7 @@ def _conventional(
         return {}
     place = folder / "analysis" / "conventional"
     return conventional_scores(
-        place, runs, materials.collections, materials.split, c.analysis.trees, c.seed, made_from
+        place, runs, materials.collections, materials.split, c.seed, made_from
     )
 
 

@@ -19,7 +19,6 @@ def conventional_scores(
     runs: Sequence[Run],
     collections: Mapping[str, RoiSet],
     split: splits.Split,
-    trees: int,
     seed: int,
     made_from: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Scores]:
@@ -31,7 +30,7 @@ def conventional_scores(
     parts = {(run.split, run.fold): run for run in own}  # approaches learn and score the same
     if not own:
         return {}
-    files.keep_only(folder, digest([made_from, trees, seed]))
+    files.keep_only(folder, digest([made_from, seed]))
     paths = {name: folder / f"{name}.csv" for name in conventional.CLASSIFIERS}
     if not all(path.exists() for path in paths.values()):
         print("conventional CAD: hand-made features of the target's regions", flush=True)
@@ -43,9 +42,7 @@ def conventional_scores(
         tables: dict[str, list[Scores]] = {name: [] for name in conventional.CLASSIFIERS}
         for run in parts.values():
             learned, scored = (part[target] for part in splits.members(run, collections, split))
-            judged = conventional.judge(
-                features[learned], labels[learned], features[scored], trees, seed
-            )
+            judged = conventional.judge(features[learned], labels[learned], features[scored], seed)
             for name, found in judged.items():
                 tables[name].append(score_tables.make_scores(rois, scored, found))
         for name, path in paths.items():

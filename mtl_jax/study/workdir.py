@@ -28,7 +28,6 @@ PLACES = (
     "ray.address",
     "ray.cpus",
     "ray.gpus",
-    "ray.retries",
     "stream",
     "train.validation_epochs",
 )
