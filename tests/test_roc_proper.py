@@ -18,7 +18,6 @@ from mtl_jax.roc.bootstrap import resamples
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "roc"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no reference data beside checkout")
-DEGENERATE = {"perfect", "edge_only", "undetermined", "below_chance", "sparse"}
 
 
 def read(name: str) -> list[dict[str, str]]:

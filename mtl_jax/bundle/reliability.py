@@ -7,12 +7,12 @@ from markupsafe import Markup
 SIDE, EDGE = 220, 34
 
 
-def reliability_figure(calibration: dict[str, Any] | None, unit: str = "lesion") -> Markup | None:
+def reliability_figure(calibration: dict[str, Any] | None) -> Markup | None:
     """Fraction malignant over mean probability, in bins of about equal numbers; None without."""
     if calibration is None:
         return None
     parts = []
-    for number, check in enumerate(calibration[unit]["checks"]):
+    for number, check in enumerate(calibration["lesion"]["checks"]):
         points = sorted(zip(check["predicted"], check["observed"], check["count"], strict=True))
         line = " ".join(f"{_x(p):.1f},{_y(o):.1f}" for p, o, _ in points)
         parts.append(Markup('<g class="r{}"><polyline points="{}"/>').format(number, line))

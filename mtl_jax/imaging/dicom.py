@@ -109,14 +109,14 @@ def read_with_record(
         raise InputError(f"{path}: {error}") from error
 
 
-def spacing(path: Path, frame: int | None = None) -> tuple[tuple[float, float], str] | None:
+def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
     """Pixel size (row, column) in um and the header field it is from; None where none says it.
 
     InputError that names the file: it is damaged, the size is that of no mammogram, or two fields
     contradict each other.
     """
     try:
-        return dicom_spacing.spacing_of(dicom_fields.open_header(path), frame or 0)
+        return dicom_spacing.spacing_of(dicom_fields.open_header(path))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

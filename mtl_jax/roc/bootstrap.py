@@ -1,6 +1,5 @@
 """Resamples patients to see how an area varies. It tests no difference."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -45,7 +44,6 @@ def bootstrap(
     method: str = "empirical",
     samples: int = 2000,
     seed: int = 0,
-    progress: bool = False,
 ) -> Bootstrap:
     """Resamples whole patients with replacement and takes the area of each resample.
 
@@ -53,8 +51,8 @@ def bootstrap(
     classes is drawn again. The same seed gives the same resamples for any scores. Source: Efron
     and Tibshirani 1993, ch. 13; Field and Welsh 2007 (J R Stat Soc B 69:369) for clusters.
     `method` is 'empirical' or 'proper', where all resamples are fitted together, starting from
-    the fit of the data. `progress` writes a counter to stderr. Raises ValueError as
-    `inputs.check` and `inputs.codes` do, or for an unknown method.
+    the fit of the data. Raises ValueError as `inputs.check` and `inputs.codes` do, or for an
+    unknown method.
     """
     if method not in ("empirical", "proper"):
         raise ValueError(f"method must be 'empirical' or 'proper', not {method!r}")
@@ -62,10 +60,10 @@ def bootstrap(
     patient = codes(clusters, len(values))
     if method == "proper":
         fit = proper(truth, values)
-        auc, areas = fit.auc, refitted_areas(truth, values, patient, fit, samples, seed, progress)
+        auc, areas = fit.auc, refitted_areas(truth, values, patient, fit, samples, seed)
     else:
         auc = float(placements(truth, values)[0].mean())
-        areas = resampled_areas(truth, [values], patient, samples, seed, progress)[0]
+        areas = resampled_areas(truth, [values], patient, samples, seed)[0]
     spread = float(areas.std(ddof=1))
     se = spread if spread > 1e-14 else 0.0  # the rest is rounding
     with_classes = class_patients(truth, patient)
@@ -83,7 +81,6 @@ def refitted_areas(
     fit: Proper,
     samples: int,
     seed: int,
-    progress: bool = False,
 ) -> np.ndarray:
     """Areas (samples,) of proper curves fitted to resamples of data whose own fit is `fit`."""
     level, count = levels(scores)
@@ -91,7 +88,7 @@ def refitted_areas(
     begins = np.searchsorted(level[order], np.arange(count))
     start = (fit.d_a, fit.c) if fit.corner is None else (1.0, 0.0)
     out = []
-    for weights in resamples(truth, patient, samples, seed, progress, FITTED_CHUNK):
+    for weights in resamples(truth, patient, samples, seed, FITTED_CHUNK):
         sorted_ = weights[:, order]
         malignant = np.add.reduceat(sorted_ * truth[order], begins, axis=1)
         benign = np.add.reduceat(sorted_ * ~truth[order], begins, axis=1)
@@ -105,7 +102,6 @@ def resampled_areas(
     patient: np.ndarray,
     samples: int,
     seed: int,
-    progress: bool = False,
 ) -> np.ndarray:
     """Empirical areas (k, samples) of k readings over the same resamples of patients."""
     places = []
@@ -114,7 +110,7 @@ def resampled_areas(
         ends = [np.searchsorted(ordered, scores[truth], side) for side in ("left", "right")]
         places.append((np.argsort(scores[~truth], kind="stable"), *ends))
     areas = []
-    for weights in resamples(truth, patient, samples, seed, progress):
+    for weights in resamples(truth, patient, samples, seed):
         malignant, benign = weights[:, truth], weights[:, ~truth]
         pairs = malignant.sum(axis=1) * benign.sum(axis=1)
         chunk = []
@@ -132,7 +128,6 @@ def resamples(
     patient: np.ndarray,
     samples: int,
     seed: int | Sequence[int],
-    progress: bool = False,
     chunk: int = CHUNK,
 ) -> Iterator[np.ndarray]:
     """Yields chunks (some, n) of how often each case is in a resample, `samples` rows in all."""
@@ -151,8 +146,5 @@ def resamples(
         weights = drawn.astype(np.float64)[:, patient]
         both = weights[:, truth].any(axis=1) & weights[:, ~truth].any(axis=1)
         done += int(both.sum())
-        if progress:
-            sys.stderr.write(f"\rbootstrap {done}/{samples}" + "\n" * (done == samples))
-            sys.stderr.flush()
         if both.any():
             yield weights[both]

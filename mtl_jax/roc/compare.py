@@ -54,7 +54,6 @@ def compare(
     allow_repeats: bool = False,
     samples: int = 2000,
     seed: int = 0,
-    progress: bool = False,
 ) -> Comparison:
     """Paired test of two readings of the same cases.
 
@@ -62,7 +61,7 @@ def compare(
     1988), refused when a patient has several cases unless `allow_repeats` is set, which then
     ignores the patients; 'proper', areas of proper binormal fits, their covariance from the
     influence of each patient on them; 'obuchowski' (Obuchowski 1997), DeLong's test for clusters;
-    'bootstrap' of the empirical areas over patients, with `samples`, `seed` and `progress`.
+    'bootstrap' of the empirical areas over patients, with `samples` and `seed`.
     Raises ValueError as `inputs.check` and `inputs.codes` do, or for an unknown method.
     """
     if method not in METHODS:
@@ -80,7 +79,7 @@ def compare(
     status = "ok" if status in FITTED else status
     spread = np.zeros((3, 3))
     if method == "bootstrap":
-        of_a, of_b = resampled_areas(truth, [a, b], patient, samples, seed, progress)
+        of_a, of_b = resampled_areas(truth, [a, b], patient, samples, seed)
         spread = np.cov([of_a, of_b, of_a - of_b])
     elif min(with_classes) > 1:
         spread = covariance(truth, (moves_a, moves_b), patient)

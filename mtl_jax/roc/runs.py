@@ -26,11 +26,6 @@ class Runs:
         """Categories of each data set (sets,)."""
         return np.diff(self.start)
 
-    @property
-    def owner(self) -> np.ndarray:
-        """The data set of each cell (cells,)."""
-        return np.repeat(np.arange(self.sets), self.sizes)
-
     def total(self, values: np.ndarray) -> np.ndarray:
         """Sums `values` (cells,) over each data set (sets,)."""
         return np.add.reduceat(values, self.start[:-1])

@@ -49,9 +49,9 @@ def evaluate(
     groups = _by_approach(runs)
     rows = [
         row
-        for approach, own in groups.items()
+        for own in groups.values()
         for task in _tasks(own, tables)
-        for row in _areas(approach, own, tables, task)
+        for row in _areas(own, tables, task)
     ]
     rows = ordered(rows, target)
     primary = None if selected else rules.primary
@@ -158,9 +158,7 @@ def in_families(tests: list[Row], stage: str) -> list[Row]:
     return tests
 
 
-def _areas(
-    approach: str, runs: Sequence[Run], tables: Mapping[str, Scores], task: str
-) -> list[Row]:
+def _areas(runs: Sequence[Run], tables: Mapping[str, Scores], task: str) -> list[Row]:
     rows = [_without(row) for row in stage_tables.area_rows(runs, tables, task, METHODS)]
     if runs[0].fold is None:
         return rows

@@ -56,12 +56,10 @@ def predict_with_features(
     params: Params,
     pool: Pool,
     layer: str = "F4",
-    frozen: tuple[str, ...] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `predict`, and what `layer` (F1 to F4) gives (n, width) float32, averaged alike."""
     count = len(pool.label)
-    source, first = shortcut(network, params, pool, frozen)
-    parts = _look(network, params, source, first, layer, range(count))
+    parts = _look(network, params, pool, "C1", layer, range(count))
     scores, features = zip(*parts, strict=True)
     return np.concatenate(scores)[:count], np.concatenate(features)[:count]
 

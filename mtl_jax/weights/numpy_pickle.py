@@ -10,7 +10,6 @@ import numpy as np
 
 from mtl_jax.weights.restricted_pickle import Global, Opaque, Refused, Vocabulary, typed
 
-ARRAY = ("numpy.ndarray",)
 MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 
 

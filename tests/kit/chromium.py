@@ -19,7 +19,6 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update"),
     *("--remote-debugging-pipe", "--hide-scrollbars", "--window-size=1100,1000"),
 )
-CODES = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38}
 WAIT = 120  # seconds; a busy machine starts it slowly
 
 
@@ -48,12 +47,6 @@ class Browser:
         while self.value(expression) is not True:
             assert time.monotonic() < end, expression
             time.sleep(0.05)
-
-    def press(self, key: str) -> None:
-        what = {"key": key, "windowsVirtualKeyCode": CODES.get(key, ord(key[0].upper()))}
-        text = {"text": "\r"} if key == "Enter" else {"text": key} if len(key) == 1 else {}
-        self._ask("Input.dispatchKeyEvent", type="keyDown", **what, **text)
-        self._ask("Input.dispatchKeyEvent", type="keyUp", **what)
 
     def _ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
