@@ -1,5 +1,7 @@
-"""Cells of written tables that no spreadsheet takes for a formula. It writes no table."""
+"""Tables as CSV, and cells that no spreadsheet takes for a formula. It opens no file."""
 
+import csv
+import io
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +29,15 @@ def harmless(text: str) -> str:
 def harmless_row(row: Iterable[Any]) -> list[Any]:
     """`harmless` on each text of a row."""
     return [harmless(cell) if isinstance(cell, str) else cell for cell in row]
+
+
+def as_csv(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table as the text of a CSV file with Unix line ends."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(header)
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def refuse_formula(text: str, what: str) -> str:

@@ -11,7 +11,7 @@ def changes(
 ) -> dict[str, tuple[Any, Any]]:
     """Return the two values of every field that differs, by 'section.field'. Fields in `but` may
     differ."""
-    before, now = _flat(there), _flat(here)
+    before, now = flat(there), flat(here)
     fields = sorted((before | now).keys() - set(but))
     return {f: (before.get(f), now.get(f)) for f in fields if before.get(f) != now.get(f)}
 
@@ -37,11 +37,12 @@ def _cut(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested settings by 'section.field'."""
+    fields = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            fields |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            fields[prefix + key] = value
+    return fields

@@ -1,6 +1,7 @@
 """The few central types that rooms hand to each other. They hold data and do no work."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,15 @@ UNKNOWN = -1  # the label of a lesion that is only scored
 
 class InputError(Exception):
     """The user's input is invalid: one line that names the file or field and the cure."""
+
+
+@contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Begin the message of an InputError from the block with `where`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 class Note(NamedTuple):

@@ -1,9 +1,16 @@
-"""Reasons for which something was left out, grouped. Decides nothing."""
+"""Reasons for which something was left out, grouped and shortened. Decides nothing."""
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+
+
+def shortened(items: Sequence[Any], most: int) -> str:
+    """Return 'a, b, c and 4 more' of seven items where at `most` three are named."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def by_reason(left_out: Sequence[Sequence[str]]) -> list[tuple[str, list[str]]]:

@@ -1,6 +1,5 @@
 """Writes what an analysis found, whole or not at all. Knows nothing of what it holds."""
 
-import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax import whole
+from mtl_jax.cells import as_csv
 
 MADE_FROM = "made_from.sha256"
 
@@ -22,12 +22,8 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A CSV of `rows` under `header`; a float keeps nine digits."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    for row in rows:
-        table.writerow([f"{v:.9g}" if isinstance(v, float) else v for v in row])
-    whole.write_text(path, text.getvalue())
+    cells = ([f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in rows)
+    whole.write_text(path, as_csv(header, cells))
 
 
 def keep_only(folder: Path, made_from: str) -> None:

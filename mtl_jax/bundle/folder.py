@@ -11,7 +11,6 @@ It computes nothing. No training image is in it.
 """
 
 import csv
-import io
 import json
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from safetensors.numpy import save as to_bytes
 
 from mtl_jax import whole
 from mtl_jax.bundle.model import Model, Reference
+from mtl_jax.cells import as_csv
 from mtl_jax.models import network
 from mtl_jax.nouns import InputError
 
@@ -41,15 +41,12 @@ def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None 
         for path, value in flatten_dict(model.params, sep="/").items()
     }
     arrays = {name: np.ascontiguousarray(getattr(model.reference, name)) for name in VALUES}
-    ids = io.StringIO()
-    table = csv.writer(ids, lineterminator="\n")
-    table.writerow(IDS)
-    table.writerows(zip(*(getattr(model.reference, name) for name in IDS), strict=True))
+    ids = as_csv(IDS, zip(*(getattr(model.reference, name) for name in IDS), strict=True))
     about = {"format_version": FORMAT_VERSION, **model.about}
     with whole.folder(folder) as draft:
         (draft / "weights.safetensors").write_bytes(to_bytes(flat))
         (draft / "reference.safetensors").write_bytes(to_bytes(arrays))
-        (draft / "reference.csv").write_text(ids.getvalue(), encoding="utf-8", newline="")
+        (draft / "reference.csv").write_text(ids, encoding="utf-8", newline="")
         text = json.dumps(about, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         (draft / "bundle.json").write_text(text, encoding="utf-8")
         (draft / "card.md").write_text(card, encoding="utf-8")

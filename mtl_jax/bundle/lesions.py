@@ -19,7 +19,7 @@ from mtl_jax.imaging import dicom
 from mtl_jax.imaging.facts_compared import compare
 from mtl_jax.imaging.read import READERS
 from mtl_jax.imaging.stored import Header
-from mtl_jax.nouns import UNKNOWN, InputError, LesionView, Note
+from mtl_jax.nouns import UNKNOWN, InputError, LesionView, Note, naming
 
 NEEDED = ("image_path", "lesion_id")
 TABLE = "table"  # where a side is from that no header says
@@ -155,10 +155,8 @@ def _described(path: Path, frame: str, where: str) -> Described:
     if not dicom.is_dicom(path):
         return Described({}, None)
     number = int(frame) if frame.isdecimal() else None
-    try:
+    with naming(where):
         facts, header = dicom.described(path, number), dicom.header(path, number)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
     if "other" in (facts["sop_class"], facts["modality"]):
         raise InputError(
             f"{where}: {path}: not a mammogram: its Modality or SOP class is of another kind"
@@ -199,10 +197,8 @@ def _fill(row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, 
     """Puts what the header or the command line says into the empty cells of `row`."""
     if not row["pixel_um"] and not facts.get("spacing_um"):
         if facts:
-            try:
+            with naming(where):
                 dicom.spacing(path)  # which says what is wrong with the header's, if anything
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from error
         if pixel_um is None:
             raise InputError(
                 f"{where}: the pixel size of {path.name} is not known: give it in the column"

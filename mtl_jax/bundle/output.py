@@ -6,7 +6,6 @@ pictures/N-region.png N-evidence.png
 scores.html                 all of it on one page that opens offline (bundle/page.py)
 """
 
-import csv
 import hashlib
 import json
 import math
@@ -19,7 +18,7 @@ import numpy as np
 from mtl_jax.bundle import page, pictures
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
-from mtl_jax.cells import harmless_row
+from mtl_jax.cells import as_csv, harmless_row
 from mtl_jax.nouns import InputError
 
 TRUTH = {1: "malignant", 0: "benign"}
@@ -209,10 +208,8 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(rows[0])
-        table.writerows(harmless_row(row.values()) for row in rows)
+    text = as_csv(rows[0], (harmless_row(row.values()) for row in rows))
+    path.write_text(text, encoding="utf-8", newline="")
 
 
 def _known(value: float) -> float | None:

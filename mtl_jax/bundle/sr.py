@@ -19,7 +19,7 @@ from mtl_jax.bundle.lesions import Asked
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.imaging.dicom_fields import open_header
-from mtl_jax.nouns import UNKNOWN, InputError
+from mtl_jax.nouns import UNKNOWN, InputError, naming
 
 NEEDS = "a Structured Report needs the [sr] extra: pip install 'mtl_jax[sr]'"
 REFERRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -120,10 +120,8 @@ def _field_at_fault(model: Model, found: Sequence[Found]) -> str:
 
 
 def _header(path: Path) -> Dataset:
-    try:
+    with naming(path):
         header = open_header(path)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
     for keyword in REFERRED:
         if not header.get(keyword):
             raise InputError(

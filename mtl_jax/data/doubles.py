@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from mtl_jax import patient_notes
 from mtl_jax.data import patients
+from mtl_jax.reasons import shortened
 
 SHOWN = 3
 T = TypeVar("T", str, tuple[str, str])
@@ -48,11 +49,11 @@ def of_images(seen: Sequence[Seen]) -> list[str]:
     if several:
         notes.append(
             f"{len(several)} cases have images of several PatientIDs in their headers:"
-            f" {_some(group[0][0] for group in several)}: see that each is one patient"
+            f" {shortened([group[0][0] for group in several], SHOWN)}: see that each is one patient"
         )
     shared = _groups(said, lambda pair: pair[1])
     if shared:
-        first = _some(pair[0] for pair in shared[0])
+        first = shortened([pair[0] for pair in shared[0]], SHOWN)
         notes.append(
             f"{len(shared)} PatientIDs of the headers stand under several cases, one under {first}:"
             " if those are one patient, give them one id"
@@ -76,9 +77,3 @@ def _groups(items: Iterable[T], key: Callable[[T], str]) -> list[list[T]]:
     for one in sorted(items):
         found.setdefault(key(one), []).append(one)
     return [group for text, group in found.items() if text and len(group) > 1]
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return ", ".join(listed[:SHOWN]) + more

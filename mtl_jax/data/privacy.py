@@ -6,10 +6,8 @@ pseudonym in every ingest with the same key.
 """
 
 import contextlib
-import csv
 import hashlib
 import hmac
-import io
 import logging
 import os
 import re
@@ -20,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from mtl_jax import paths
-from mtl_jax.cells import harmless, refuse_formula
+from mtl_jax.cells import as_csv, harmless, refuse_formula
 from mtl_jax.imaging.checked import SPACING_FIELDS
 from mtl_jax.imaging.facts_compared import UNEXPLAINED
 from mtl_jax.imaging.read import READERS
@@ -133,16 +131,14 @@ class Pseudonyms:
         if self._secret is None:
             return None
         path = key_path().with_name(lookup_name(collection, fingerprint))
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("kind", "pseudonym", "original"))
-        table.writerows((kind, name, harmless(said)) for (kind, said), name in self._table.items())
+        rows = ((kind, name, harmless(said)) for (kind, said), name in self._table.items())
+        text = as_csv(("kind", "pseudonym", "original"), rows)
         draft = path.with_name(f".{path.name}-{os.getpid()}")
         try:
             # A finished table is left alone: the key may lie where only its maker can write.
-            if path.exists() and path.read_text(encoding="utf-8") == text.getvalue():
+            if path.exists() and path.read_text(encoding="utf-8") == text:
                 return path
-            _write_private(draft, text.getvalue(), os.O_TRUNC)
+            _write_private(draft, text, os.O_TRUNC)
             draft.replace(path)
         except OSError as error:
             raise _no_lookup(path, error) from error

@@ -27,7 +27,7 @@ from mtl_jax.imaging.dicom_facts import facts, header_of, pixel_facts
 from mtl_jax.imaging.facts_compared import square_notes
 from mtl_jax.imaging.formats import pick_frame
 from mtl_jax.imaging.stored import MAX_PIXELS, Header, Stored, check_fit
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.nouns import InputError, Note, naming
 
 SUFFIXES = (".dcm", ".dicom")  # a file so named that is no DICOM is answered as such
 MARK, MARK_AT = b"DICM", 128
@@ -103,10 +103,8 @@ def read_with_record(
     absurd size, or has no such frame.
     """
     path = Path(path)
-    try:
+    with naming(path):
         return _read(path, frame)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
@@ -115,28 +113,22 @@ def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
     InputError that names the file: it is damaged, the size is that of no mammogram, or two fields
     contradict each other.
     """
-    try:
+    with naming(path):
         return dicom_spacing.spacing_of(dicom_fields.open_header(path))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def described(path: Path, frame: int | None = None) -> dict[str, Any]:
     """What the header alone says: numbers and words of fixed lists. InputError as for reading."""
-    try:
+    with naming(path):
         record = facts(dicom_fields.open_header(path), frame, MAX_PIXELS)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
     return record | {"notes": [note.text for note in record["notes"]]}
 
 
 def header(path: Path, frame: int | None = None) -> Header:
     """The facts of a header that a table may state as well. InputError as for reading."""
-    try:
+    with naming(path):
         opened = dicom_fields.open_header(path)
         return header_of(opened, facts(opened, frame, MAX_PIXELS))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def _read(path: Path, frame: int | None) -> tuple[np.ndarray, int, dict[str, Any]]:

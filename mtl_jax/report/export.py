@@ -1,12 +1,10 @@
 """Writes every figure as SVG and its data as CSV, for the user's own paper. Draws nothing."""
 
-import csv
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtl_jax.cells import harmless_row
+from mtl_jax.cells import as_csv, harmless_row
 from mtl_jax.report.drawing import Drawn, standalone
 
 
@@ -14,11 +12,8 @@ def export(figures: Iterable[Drawn], folder: Path) -> None:
     """`folder`/NAME.svg and NAME.csv of each figure, each whole or not at all."""
     folder.mkdir(exist_ok=True)
     for figure in figures:
-        table = io.StringIO(newline="")
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(figure.columns)
-        writer.writerows(map(harmless_row, figure.rows))
-        _write(folder / f"{figure.name}.csv", table.getvalue())
+        table = as_csv(figure.columns, map(harmless_row, figure.rows))
+        _write(folder / f"{figure.name}.csv", table)
         _write(folder / f"{figure.name}.svg", standalone(figure.svg))
 
 

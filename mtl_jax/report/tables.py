@@ -1,13 +1,14 @@
 """Rows of the report's tables, from what the work folder holds. Computes no statistic."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mtl_jax import patient_notes
 from mtl_jax.config import default
-from mtl_jax.reasons import by_reason
+from mtl_jax.difference import flat
+from mtl_jax.reasons import by_reason, shortened
 from mtl_jax.report.folder import SECONDARY, Work
 
 PLACES = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings that hold paths
@@ -88,7 +89,7 @@ def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
 def left_out(collection: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     """(reason, how many, the first of them) of what is not in the data, the commonest first."""
     reasons = by_reason(collection["left_out"])
-    return [(reason, len(items), _first(items)) for reason, items in reasons]
+    return [(reason, len(items), shortened(items, SHOWN)) for reason, items in reasons]
 
 
 class NoteRow(NamedTuple):
@@ -122,21 +123,17 @@ def _example(note: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, (note["items"][0], note["detail"])))
 
 
-def _first(items: list[str]) -> str:
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(map(str, items[:SHOWN])) + more
-
-
 def settings(work: Work) -> list[tuple[str, str, str | None]]:
     """(field, value, default) of the config; default is None where the value is the default."""
-    usual = dict(_flat(default().to_dict()))
+    usual = {field: _shown(value) for field, value in flat(default().to_dict()).items()}
     return [
         (
             field,
             _without_folders(value) if field in PLACES else value,
             None if usual.get(field) == value else usual.get(field, "no such field"),
         )
-        for field, value in _flat(work.config)
+        for field, given in flat(work.config).items()
+        for value in [_shown(given)]
     ]
 
 
@@ -146,16 +143,12 @@ def _without_folders(places: str) -> str:
     return ", ".join(f"{name}{colon}{path.rpartition('/')[2]}" for name, colon, path in split)
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            yield prefix + name, ", ".join(map(str, value)) or "none"
-        elif isinstance(value, float):
-            yield prefix + name, np.format_float_positional(value, trim="-")
-        else:
-            yield prefix + name, "none" if value is None else str(value)
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return np.format_float_positional(value, trim="-")
+    return "none" if value is None else str(value)
 
 
 def duration(seconds: float | None) -> str:

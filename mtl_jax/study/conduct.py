@@ -46,7 +46,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
         results = summarize(
             c.study,
             done,
-            _scores(runs, folder),
+            score_tables.of_runs(runs, folder),
             records,
             materials.collections,
             materials.split,
@@ -60,7 +60,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
             look_into(
                 folder,
                 last,
-                _scores(last, folder),
+                score_tables.of_runs(last, folder),
                 materials.collections,
                 materials.split,
                 functools.partial(trunks.build, c.model.trunk, lrn=materials.weights.card["lrn"]),
@@ -82,10 +82,10 @@ def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -
     todo = driver.missing(_distinct(plan), folder)
     rate = length.speed() if c.executor == "local" and todo else None
     tell.plan(
-        {stage: (runs, _cost(runs, c, materials)) for stage, runs in plan.items()},
+        {stage: (runs, length.total(runs, c, materials)) for stage, runs in plan.items()},
         len(_distinct(plan)),
         todo,
-        _cost(todo, c, materials),
+        length.total(todo, c, materials),
         rate,
     )
     tell.frozen_at_random(_distinct(plan), list(materials.weights.params))
@@ -115,7 +115,7 @@ def _complete(
     with tell.study_bar() as bar:
 
         def finished(run: Run) -> None:
-            bar.update(_cost([run], c, materials).operations)
+            bar.update(length.total([run], c, materials).operations)
             tell.say(bar, f"done: {run.id} ({bar.n / bar.total:.0%} of the study)")
 
         for stage in STAGES[c.study]:
@@ -123,7 +123,7 @@ def _complete(
             todo = driver.missing(plan[stage], folder)
             before = [run for run in _distinct(plan) if driver.is_done(run, folder)]
             tell.advance(
-                bar, *(_cost(r, c, materials).operations for r in (before, _distinct(plan)))
+                bar, *(length.total(r, c, materials).operations for r in (before, _distinct(plan)))
             )
             tell.say(
                 bar,
@@ -132,7 +132,9 @@ def _complete(
             guard.run_all(plan[stage], folder, materials, here, c, finished)
             done[stage] = plan[stage]
             if stage in TABULATED:
-                rows = area_rows(done[stage], _scores(done[stage], folder), c.data.target)
+                rows = area_rows(
+                    done[stage], score_tables.of_runs(done[stage], folder), c.data.target
+                )
                 selection = choose(stage, rows, c.selection.unit)
                 choice = choice.after(selection)
                 for what, found in selection.items():
@@ -156,14 +158,6 @@ def _plan(
 def _distinct(plan: Mapping[str, Sequence[Run]]) -> list[Run]:
     """Stages that ask for the same run share it."""
     return list(dict.fromkeys(run for runs in plan.values() for run in runs))
-
-
-def _cost(runs: Sequence[Run], c: ConfigDict, materials: Materials) -> length.Cost:
-    return length.total(runs, materials.collections, materials.split, c.train, c.model.trunk)
-
-
-def _scores(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:
-    return {run.id: score_tables.read(folder / "runs" / run.id / "scores.csv") for run in runs}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

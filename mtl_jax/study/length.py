@@ -15,6 +15,7 @@ from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.models import trunks
 from mtl_jax.models.network import LAYERS, Network, init
 from mtl_jax.nouns import RoiSet, Run
+from mtl_jax.study.materials import Materials
 from mtl_jax.study.splits import Split, members
 from mtl_jax.training import orientations
 from mtl_jax.training.pool import steps_per_epoch
@@ -73,14 +74,10 @@ def cost(
     )
 
 
-def total(
-    runs: Sequence[Run],
-    collections: Mapping[str, RoiSet],
-    split: Split,
-    recipe: ConfigDict,
-    trunk: str,
-) -> Cost:
-    each = [cost(run, collections, split, recipe, trunk) for run in runs]
+def total(runs: Sequence[Run], c: ConfigDict, materials: Materials) -> Cost:
+    """Return what all `runs` take."""
+    held, split = materials.collections, materials.split
+    each = [cost(run, held, split, c.train, c.model.trunk) for run in runs]
     return Cost(sum(c.steps for c in each), sum(c.operations for c in each))
 
 

@@ -1,7 +1,6 @@
 """The table of scores: written, read, put together, by view or lesion. Holds no statistics."""
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax import roc, whole
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.cells import as_csv
+from mtl_jax.nouns import InputError, RoiSet, Run
 
 
 class Scores(NamedTuple):
@@ -59,12 +59,13 @@ def write(path: Path, scores: Scores) -> None:
 
 def as_text(scores: Scores) -> str:
     """Return scores.csv as text. Nine digits give a float32 back to the bit."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(Scores._fields)
-    for *ids, label, score in zip(*scores, strict=True):
-        table.writerow([*ids, label, f"{score:.9g}"])
-    return text.getvalue()
+    rows = ([*ids, label, f"{x:.9g}"] for *ids, label, x in zip(*scores, strict=True))
+    return as_csv(Scores._fields, rows)
+
+
+def of_runs(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:
+    """Read the scores of finished runs of a work folder, by run id."""
+    return {run.id: read(folder / "runs" / run.id / "scores.csv") for run in runs}
 
 
 def read(path: Path) -> Scores:

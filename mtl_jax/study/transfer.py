@@ -60,7 +60,7 @@ def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
             guard.run_all(
                 runs, start.folder, start.materials, here[name], start.config, lambda run: None
             )
-        done = {name: _scores(runs, start.folder) for name, start in starts.items()}
+        done = {name: score_tables.of_runs(runs, start.folder) for name, start in starts.items()}
         results = {
             "target": c.data.target,
             "network": c.network,
@@ -104,8 +104,8 @@ def _show(c: ConfigDict, starts: Mapping[str, Start]) -> None:
     stages, todo, left = {}, [], length.Cost(0, 0.0)
     for name, (folder, materials, own) in starts.items():
         missing = driver.missing(runs, folder)
-        stages[name] = (runs, _cost(runs, materials, own))
-        steps, operations = _cost(missing, materials, own)
+        stages[name] = (runs, length.total(runs, own, materials))
+        steps, operations = length.total(missing, own, materials)
         left = length.Cost(left.steps + steps, left.operations + operations)
         todo += missing
         print(f"weights {name}: {materials.weights.card['name']}, {own.model.trunk}")
@@ -158,14 +158,6 @@ def _runs(c: ConfigDict, materials: Materials) -> list[Run]:
     if c.transfer.study == "test":
         return on_test_set(first, c.network, c.seed, starts)
     return out_of_fold(first, (c.network,), (c.split,), c.folds, c.seed, starts)
-
-
-def _cost(runs: Sequence[Run], materials: Materials, c: ConfigDict) -> length.Cost:
-    return length.total(runs, materials.collections, materials.split, c.train, c.model.trunk)
-
-
-def _scores(runs: Sequence[Run], folder: Path) -> dict[str, score_tables.Scores]:
-    return {run.id: score_tables.read(folder / "runs" / run.id / "scores.csv") for run in runs}
 
 
 def _records(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 It converts nothing.
 """
 
-import hashlib
 import http.client
 import re
 import urllib.error
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mtl_jax import whole
 from mtl_jax.nouns import InputError
 
 URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
@@ -32,7 +32,7 @@ def download(folder: Path, url: str = URL) -> Path:
     if wanted is None:
         raise InputError(f"{url}: its name says no checksum (name-XXXXXXXX.pth)")
     path = Path(folder) / name
-    if path.is_file() and _sha256(path).startswith(wanted[1]):
+    if path.is_file() and whole.digest(path).startswith(wanted[1]):
         return path
     part = path.with_name(name + ".part")
     try:
@@ -44,7 +44,7 @@ def download(folder: Path, url: str = URL) -> Path:
             f"{url}: cannot be fetched ({reason}); run again to go on, or fetch it by hand, put it "
             f"at {path} and run again"
         ) from error
-    found = _sha256(part)
+    found = whole.digest(part)
     if not found.startswith(wanted[1]):
         part.unlink()
         raise InputError(
@@ -86,8 +86,3 @@ def _fetch(url: str, part: Path) -> None:
 def _goes_on(answer: http.client.HTTPResponse, begin: int) -> bool:
     said = answer.headers.get("Content-Range", "")
     return answer.status == 206 and said.startswith(f"bytes {begin}-")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mtl_jax.reasons import shortened
 from mtl_jax.weights.torch_pickle import Tensor
 
 KEYS = ("state_dict", "model", "model_state_dict", "net")  # where training scripts keep it
@@ -68,5 +69,4 @@ def shown(name: Any) -> str:
 
 
 def _listed(names: list[Any]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(shown(name) for name in names[:MOST_NAMES]) + more
+    return shortened([shown(name) for name in names], MOST_NAMES)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.nouns import InputError, Note, naming
 
 Box = tuple[float, float, float, float]
 
@@ -101,15 +101,11 @@ def _points(kind: str, text: str, where: str) -> tuple[np.ndarray, float]:
 
 def _of_mask(path: Path, image: Path, frame: int | None, where: str) -> Located:
     shape = _shape(image, frame, where)
-    try:
+    with naming(f"{where}: mask_path"):
         box, notes = mask.read_box(path, shape)
-    except InputError as error:
-        raise InputError(f"{where}: mask_path: {error}") from error
     return of_notes(box, notes)
 
 
 def _shape(image: Path, frame: int | None, where: str) -> tuple[int, ...]:
-    try:
+    with naming(where):
         return read_stored(image, frame).values.shape
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error

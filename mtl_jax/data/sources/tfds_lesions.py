@@ -15,7 +15,7 @@ from mtl_jax.data.sources.location import Located, of_notes
 from mtl_jax.data.sources.tfds_fields import Field
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.checked import check_pixel_um
-from mtl_jax.nouns import InputError, LesionView
+from mtl_jax.nouns import InputError, LesionView, naming
 
 SPLITS = {"train": "train", "training": "train", "validation": "train", "test": "test"}
 SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
@@ -184,10 +184,8 @@ def _pixel_size(value: str | float | None, item: str) -> float:
         size = 0.0
     if not 0 < size < float("inf"):
         raise InputError(f"{item}: pixel_um {value!r} is no size")
-    try:
+    with naming(item):
         check_pixel_um((size, size), "pixel_um")
-    except InputError as error:
-        raise InputError(f"{item}: {error}") from error
     return size
 
 
