@@ -434,7 +434,7 @@ def test_findings_and_conventional_scores_are_made_again_from_other_data(
         split = splits.split_target(rois, True, 0, 4, 0.5, 0)
         here = provenance.Provenance({"sfm": rois}, split, weights.find("random"), config.default())
         made_from = {run.id: here.of(run)}
-        found = conventional_scores(folder, [run], {"sfm": rois}, split, 3, 0, made_from)
+        found = conventional_scores(folder, [run], {"sfm": rois}, split, 0, made_from)
         return found["lda"].score, (folder / "lda.csv").stat().st_mtime_ns
 
     first, made = scores("shards")
