@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from mtl_jax.data import ingest
 from mtl_jax.phantom import case
 from mtl_jax.phantom.collection import Parameters, write
 from mtl_jax.phantom.receptor import RECEPTORS, Film
-from mtl_jax.phantom.spectra import power, radial
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+from phantom_spectra import power, radial
 
 CASES = 16
 BITS = {"sfm": 12, "ddsm": 12, "dm": 14}

@@ -14,6 +14,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
+from phantom_spectra import power, radial
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage, stats
 
@@ -25,7 +26,6 @@ from mtl_jax.nouns import InputError, RoiSet
 from mtl_jax.phantom.case import simulate
 from mtl_jax.phantom.collection import Parameters, fates
 from mtl_jax.phantom.receptor import RECEPTORS, Film
-from mtl_jax.phantom.spectra import power, radial
 
 TILES, TILE, MARGIN = 7, 112, 92  # of the montage, in pixels
 GRAYS = 32  # levels of its pictures, so that the file is small

@@ -1,4 +1,4 @@
-"""Power spectra of square images, as noise and texture are measured by. Knows no phantom."""
+"""Power spectra of square images, by which the figures and tests of the phantom are measured."""
 
 import numpy as np
 
