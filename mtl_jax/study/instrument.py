@@ -24,7 +24,6 @@ two networks that learned at random differ a little in truth, of which the test 
 that must be small against what it does know, the chance in the patients tested.
 """
 
-import csv
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -36,6 +35,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from mtl_jax import config, whole
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.study.conduct import conduct
 
 SEEDS = range(200, 216)
@@ -105,8 +105,7 @@ def read(folder: Path) -> list[Row]:
     path = folder / "studies.csv"
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+    lines = read_csv(path).to_dict("records")
     return [Row(int(line.pop("seed")), **{k: float(v) for k, v in line.items()}) for line in lines]
 
 
