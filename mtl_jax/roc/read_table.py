@@ -78,12 +78,12 @@ def _refuse_uneven_rows(path: Path, rows: pd.DataFrame, uneven: Uneven) -> None:
             f" the header; the first is line {number}, with {len(row)} cells under {columns}"
             f" columns; {hint if surplus else 'is a cell missing?'}"
         )
-    for number, row in rows.loc[:, rows.columns == ""].iterrows():
-        for cell in filter(None, row):
-            raise ValueError(
-                f"{path}: {cell!r} in line {number} is in a column without a name: name the"
-                f" column; {DECIMAL_COMMAS}"
-            )
+    unnamed = rows.loc[:, rows.columns == ""]
+    for number, row in unnamed[(unnamed != "").any(axis=1)].iloc[:1].iterrows():
+        raise ValueError(
+            f"{path}: {next(filter(None, row))!r} in line {number} is in a column without a name:"
+            f" name the column; {DECIMAL_COMMAS}"
+        )
 
 
 def _refuse_missing_cases(
