@@ -105,11 +105,12 @@ class Collection:
 class RoiSet:
     """The regions of interest of one collection, opened from shards.
 
-    `index` maps each column of index.csv to an array with one entry a ROI, which may be made anew
-    at every asking and is not written to; `shards` are memory-mapped (n, 128, 128) int16 arrays,
-    together in the order of the index, each count worth `manifest["gray_per_count"]` 12-bit gray
-    levels; `manifest` is the parsed manifest.json. `patients` has a line a case, columns as in
-    data/patients.py; nothing in it: each case is a patient of its own.
+    `index` maps each column of index.csv to an array with one entry a ROI: int, float or, for text,
+    Python strings (dtype object); those read from a file are read-only. `shards` are memory-mapped
+    (n, 128, 128) int16 arrays, together in the order of the index, each count worth
+    `manifest["gray_per_count"]` 12-bit gray levels; `manifest` is the parsed manifest.json.
+    `patients` has one row a case, columns as in data/patients.py; without rows, each case is a
+    patient of its own.
     """
 
     name: str

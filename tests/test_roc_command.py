@@ -141,7 +141,7 @@ def test_files_that_do_not_pair_or_exist(
         "cannot be written": (a, "--plot", tmp_path / "roc.xyz"),
     }  # fmt: skip
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00label")
-    cases["is no CSV file"] = (tmp_path / "bytes.csv",)
+    cases["not a CSV in UTF-8"] = (tmp_path / "bytes.csv",)
     (tmp_path / "empty.csv").write_text("label,score\n")
     cases["holds no row"] = (tmp_path / "empty.csv",)
     for message, arguments in cases.items():

@@ -10,9 +10,10 @@ written out in full; ids and file names are hashes, as those of a collection und
 import contextlib
 import hashlib
 import multiprocessing
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
         "gb": sum(shard.nbytes for shard in rois.shards) / 1e9,
         "peak_mb": peaks["scored"],
         **{f"mb_{name}": value for name, value in peaks.items()},
-        "index_bytes": rois.index.nbytes / len(rois),
+        "index_bytes": _index_bytes(rois.index) / len(rois),
         "order_bytes": (order.picks.nbytes + order.weight.nbytes) / len(source.label),
         "open_s": opened,
         "order_s": drawn,
@@ -158,6 +159,12 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
         "read_ms": 1e3 * float(np.median(reads)),
         "steps_a_second": (len(clock) - 1) / (clock[-1] - clock[0]),
     }
+
+
+def _index_bytes(index: Mapping[str, np.ndarray]) -> int:
+    """Bytes of the arrays and, once each, of the strings in them."""
+    texts = {id(cell): cell for c in index.values() if c.dtype == object for cell in c}
+    return sum(c.nbytes for c in index.values()) + sum(map(sys.getsizeof, texts.values()))
 
 
 class _Enough(Exception):

@@ -30,7 +30,6 @@ that must be small against what it does know, the chance in the patients tested.
 """
 
 import argparse
-import csv
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -44,6 +43,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from mtl_jax import command_line, config, environment, heap, paths, whole
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.nouns import InputError
 from mtl_jax.study.conduct import conduct
 
@@ -177,8 +177,7 @@ def read(folder: Path) -> list[Row]:
     path = folder / "studies.csv"
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+    lines = read_csv(path).to_dict("records")
     return [Row(int(line.pop("seed")), **{k: float(v) for k, v in line.items()}) for line in lines]
 
 

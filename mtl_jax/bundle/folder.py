@@ -10,7 +10,6 @@
 It computes nothing. No training image is in it.
 """
 
-import csv
 import json
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from safetensors.numpy import save as to_bytes
 from mtl_jax import whole
 from mtl_jax.bundle.model import Model, Reference
 from mtl_jax.cells import as_csv
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.models import network
 from mtl_jax.nouns import InputError
 
@@ -79,9 +79,8 @@ def load(folder: str | Path) -> Model:
             )
         params = unflatten_dict(load_file(folder / "weights.safetensors"), sep="/")
         arrays = load_file(folder / "reference.safetensors")
-        with (folder / "reference.csv").open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-        ids = [np.array([line[name] for line in lines], str) for name in IDS]
+        lines = read_csv(folder / "reference.csv")
+        ids = [np.array(column, str) for column in lines[list(IDS)].to_numpy().T]
         reference = Reference(*ids, *(arrays[name] for name in VALUES))
         lengths = {len(column) for column in reference}
         if len(lengths) != 1:

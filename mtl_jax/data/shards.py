@@ -9,8 +9,7 @@ manifest.json with the SHA-256 of each of these, and manifest.sha256 with that o
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,14 @@ import numpy as np
 
 from mtl_jax import whole
 from mtl_jax.cells import refuse_formula
-from mtl_jax.data.columns import Columns
 from mtl_jax.data.patients import COLUMNS as PATIENT_COLUMNS
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.nouns import InputError, RoiSet
 
 # Raise it when the layout changes, or when the imaging gives other pixels for the same settings.
 FORMAT_VERSION = 4
 SEAL, PATIENTS = "manifest.sha256", "patients.csv"
-LINES_AT_ONCE = 4096  # of index.csv
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("roi_id", "case_id", "lesion_id", "view", "laterality", "modality"), str),
     "label": int,  # 1 malignant, 0 benign
@@ -116,15 +114,17 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
         if len(shard) != rois:
             raise InputError(f"{path}: {len(shard)} regions, manifest.json says {rois}{_CURE}")
         shards.append(shard)
-    index = _index(_checked(folder / "index.csv", index_sha256 if verify else None))
+    index = _table(_checked(folder / "index.csv", index_sha256 if verify else None))
     path = _checked(folder / PATIENTS, patients_sha256 if verify else None)
-    patients = _index(path, PATIENT_COLUMNS)
+    patients = _table(path, PATIENT_COLUMNS)
     _checked(folder / "audit.csv", audit_sha256 if verify else None)
-    rois = RoiSet(name, index, tuple(shards), manifest, patients if patients.lines else {})
-    if index.lines != len(rois):
-        raise InputError(f"{folder}: {index.lines} index lines for {len(rois)} regions{_CURE}")
+    listed_cases = len(patients["case_id"])
+    rois = RoiSet(name, index, tuple(shards), manifest, patients if listed_cases else {})
+    lines = len(index["roi_id"])
+    if lines != len(rois):
+        raise InputError(f"{folder}: {lines} index lines for {len(rois)} regions{_CURE}")
     _check_index(index, folder)
-    if patients.lines:
+    if listed_cases:
         _check_patients(patients, index, path)
     return rois
 
@@ -175,69 +175,48 @@ def _write_table(
         table.writerows(lines)
 
 
-def _index(path: Path, columns: Mapping[str, type] = COLUMNS) -> Columns:
+def _table(path: Path, columns: Mapping[str, type] = COLUMNS) -> dict[str, np.ndarray]:
+    """Read-only arrays, texts as objects: equal ones share memory, and a long one costs itself."""
     try:
-        return Columns(columns, _cells(path, columns))
-    except (ValueError, OverflowError, csv.Error) as error:
+        cells = read_csv(path)
+        for name in ADDED:
+            if name in columns and name not in cells:
+                cells[name] = ""  # those that may be absent are the last
+        if list(cells) != list(columns):
+            raise ValueError(f"its columns are not {', '.join(columns)}")
+        table = {
+            name: np.array(cells[name], object).astype(object if kind is str else kind)
+            for name, kind in columns.items()
+        }
+    except (ValueError, OverflowError, InputError) as error:
         raise InputError(f"{path}: damaged ({error}){_CURE}") from error
+    for column in table.values():
+        column.flags.writeable = False
+    return table
 
 
-def _cells(path: Path, columns: Mapping[str, type]) -> Iterator[list[tuple[str, ...]]]:
-    """LINES_AT_ONCE lines of a table after another, by column. ValueError: of unlike lengths."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        table = csv.reader(stream)
-        header = next(table, None)
-        absent = [name for name in columns if name in ADDED and name not in (header or ())]
-        if header != [name for name in columns if name not in absent]:
-            raise InputError(f"{path}: its columns are not {', '.join(columns)}{_CURE}")
-        while lines := list(islice(table, LINES_AT_ONCE)):
-            # Those that may be absent are the last.
-            yield [*zip(*lines, strict=True), *[("",) * len(lines)] * len(absent)]
-
-
-def _check_index(index: Columns, folder: Path) -> None:
-    """By hashes, and by the texts themselves where hashes are the same and should not be: sets of a
-    million texts would take hundreds of megabytes."""
+def _check_index(index: Mapping[str, np.ndarray], folder: Path) -> None:
     path = folder / "index.csv"
-    ids = np.sort(_hashes(index, "roi_id"))
-    if (ids[1:] == ids[:-1]).any() and len(set(index["roi_id"].tolist())) != index.lines:
+    ids, cases, lesions, labels = (
+        index[name].tolist() for name in ("roi_id", "case_id", "lesion_id", "label")
+    )
+    if len(set(ids)) != len(ids):
         raise InputError(f"{path}: a roi_id stands twice{_CURE}")
     for column in ("roi_id", "case_id", "lesion_id", "view"):
-        for part in index.parts(column):
-            for text in set(part.tolist()):
-                refuse_formula(text, f"{path}: {column}")
-    label, lesion = index["label"], _hashes(index, "case_id", "lesion_id")
-    order = np.argsort(lesion)
-    unlike = (np.diff(lesion[order]) == 0) & (np.diff(label[order]) != 0)
-    if unlike.any() or not np.isin(label, (0, 1)).all():
-        _refuse_labels(index, path)
-
-
-def _check_patients(patients: Columns, index: Columns, path: Path) -> None:
-    """A case that it does not list would be nobody, and could be learned and tested."""
-    listed, cases = (np.sort(_hashes(table, "case_id")) for table in (patients, index))
-    if not np.array_equal(listed, np.unique(cases)):
-        raise InputError(f"{path}: its cases are not those of index.csv, each once{_CURE}")
-
-
-def _hashes(index: Columns, *names: str) -> np.ndarray:
-    """Of what each line has in these columns, (n,) int64."""
-    lines = (
-        line
-        for parts in zip(*map(index.parts, names), strict=True)
-        for line in zip(*(part.tolist() for part in parts), strict=True)
-    )
-    return np.fromiter(map(hash, lines), np.int64, index.lines)
-
-
-def _refuse_labels(index: Columns, path: Path) -> None:
-    """InputError where a label is neither 0 nor 1, or a lesion has both."""
-    labels: dict[tuple[str, str], int] = {}
-    for case, lesion, label in zip(
-        *(index[name].tolist() for name in ("case_id", "lesion_id", "label")), strict=True
-    ):
-        if label not in (0, 1) or labels.setdefault((case, lesion), label) != label:
+        for text in set(index[column].tolist()):
+            refuse_formula(text, f"{path}: {column}")
+    label_of: dict[tuple[str, str], int] = {}
+    for case, lesion, label in zip(cases, lesions, labels, strict=True):
+        if label not in (0, 1) or label_of.setdefault((case, lesion), label) != label:
             raise InputError(f"{path}: lesion {case}/{lesion}: label {label}{_CURE}")
+
+
+def _check_patients(
+    patients: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray], path: Path
+) -> None:
+    """A case that it does not list would be nobody, and could be learned and tested."""
+    if sorted(patients["case_id"]) != sorted(set(index["case_id"])):
+        raise InputError(f"{path}: its cases are not those of index.csv, each once{_CURE}")
 
 
 def _check_seal(folder: Path) -> None:

@@ -62,11 +62,11 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
         return {name or ALL: self._generate_examples(name) for name in names}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        index, number = dict(self._rois.index), 0
+        index, number = self._rois.index, 0
         for shard in self._rois.shards:
             for pixels in shard:
                 if index["split"][number] == split:
-                    row = {name: index[name][number].item() for name in shards.COLUMNS}
+                    row = {name: index[name].item(number) for name in shards.COLUMNS}
                     yield row["roi_id"], {"pixels": np.array(pixels), **row}
                 number += 1
 

@@ -1,12 +1,11 @@
 """Reads what the analyses left in a work folder. Judges and computes nothing."""
 
-import csv
-import io
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.nouns import InputError
 
 
@@ -100,7 +99,6 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_csv(path).to_dict("records")
+    except (OSError, InputError) as error:
         raise InputError(f"{path}: damaged ({error}); delete it and run the job again") from error
-    return list(csv.DictReader(io.StringIO(text, newline="")))

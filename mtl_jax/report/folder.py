@@ -1,13 +1,15 @@
 """Reads what a finished job left in its work folder. Judges and computes nothing."""
 
-import csv
-import io
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.nouns import InputError
 from mtl_jax.report import findings
 from mtl_jax.report.findings import Findings
@@ -154,20 +156,23 @@ def runs_out_of_fold(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _scores(runs: list[tuple[str, Path]]) -> dict[str, Scored]:
-    rows: dict[str, list[dict[str, str]]] = {}
-    for approach, place in runs:
-        lines = io.StringIO(_text(place / "scores.csv"), newline="")
-        rows.setdefault(approach, []).extend(csv.DictReader(lines))
+    tables: dict[str, list[pd.DataFrame]] = {}
     try:
-        return {approach: _columns(lines) for approach, lines in rows.items()}
+        for approach, place in runs:
+            table = _table(place / "scores.csv")[list(Scored._fields)]
+            tables.setdefault(approach, []).append(table)
+        return {approach: _columns(pd.concat(parts)) for approach, parts in tables.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{runs[0][1].parent}: a scores.csv is damaged ({error})") from error
 
 
-def _columns(rows: list[dict[str, str]]) -> Scored:
-    ids = [np.array([row[name] for row in rows], str) for name in Scored._fields[:4]]
-    label = np.array([int(row["label"]) for row in rows], int)
-    return Scored(*ids, label, np.array([float(row["score"]) for row in rows], np.float32))
+def _columns(table: pd.DataFrame) -> Scored:
+    *ids, label, score = table.to_numpy().T
+    return Scored(
+        *(np.array(column, str) for column in ids),
+        np.array([int(text) for text in label], int),
+        np.array([float(text) for text in score], np.float32),
+    )
 
 
 def _history(path: Path) -> list[dict[str, float]]:
@@ -189,11 +194,22 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    try:
+    with _readable(path):
         return path.read_bytes().decode("utf-8")
+
+
+def _table(path: Path) -> pd.DataFrame:
+    with _readable(path):
+        return read_csv(path)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); run the job to its end first"
         ) from error
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, InputError) as error:
         raise InputError(f"{path}: damaged ({error}); run the job again") from error

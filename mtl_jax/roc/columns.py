@@ -1,9 +1,10 @@
 """Finds the fields of a table of scores among the columns of a file. Reads no cell below them."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from mtl_jax.io.read_csv import plain
 
 # Each field may be headed by any of these, whatever their case, blanks, hyphens and underscores.
 NAMES = {
@@ -22,16 +23,12 @@ NEEDED = ("label", "score")
 def places(path: Path, header: Sequence[str]) -> dict[str, int]:
     """Return the place of each field that the file has.
 
-    Raises ValueError where a column stands twice, two name one field, or a needed one is missing.
+    Raises ValueError where two columns name one field, or a needed one is missing.
     """
-    twice = [name for name, count in Counter(header).items() if name and count > 1]
-    if twice:
-        raise ValueError(f"{path}: column {', '.join(map(_shown, twice))} stands twice in its"
-                         " header; keep one")  # fmt: skip
     found = {}
     for field, names in NAMES.items():
-        wanted = [_plain(name) for name in names]
-        at = [i for i, name in enumerate(header) if _plain(name) in wanted]
+        wanted = [plain(name) for name in names]
+        at = [i for i, name in enumerate(header) if plain(name) in wanted]
         if len(at) > 1:
             both = " and ".join(_shown(header[i]) for i in at)
             raise ValueError(f"{path}: columns {both} both name the {field}; keep one")
@@ -59,10 +56,6 @@ def spoken(header: Sequence[str], found: dict[str, int], empty: Sequence[str]) -
     ]
     lines = [f"columns: {', '.join(renamed)}"] if renamed else []
     return lines + ([f"ignored columns: {', '.join(ignored)}"] if ignored else [])
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "", name.casefold())
 
 
 def _shown(name: str) -> str:

@@ -1,10 +1,13 @@
 """Reads a table of scores from a CSV file, and refuses one that could be misread."""
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
+from mtl_jax.io.read_csv import Uneven, read_csv
+from mtl_jax.nouns import InputError
 from mtl_jax.roc import columns
 from mtl_jax.roc.table import Table, say
 
@@ -24,11 +27,11 @@ def read(path: Path) -> Table:
     more or fewer cells than the header, a cell that is no number, a patient without an id, a row
     twice, a lesion of two labels.
     """
-    header, lines = _cells(path)
+    rows, uneven = _rows(path)
+    header, numbers = rows.columns.tolist(), rows.index.tolist()
     places = columns.places(path, header)
-    _refuse_uneven_rows(path, header, lines)
-    cells = {f: [row[i] for _, row in lines] for f, i in places.items()}
-    numbers = [number for number, _ in lines]
+    _refuse_uneven_rows(path, rows, uneven)
+    cells = {f: rows.iloc[:, i].tolist() for f, i in places.items()}
     labels = _labels(path, header[places["label"]], numbers, cells["label"])
     scores = _numbers(path, header[places["score"]], numbers, cells["score"])
     empty = [f for f in OPTIONAL if f in cells and not any(cells[f])]
@@ -46,51 +49,41 @@ def read(path: Path) -> Table:
     return table
 
 
-def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row below it with the number of its line; blank rows are left out."""
+def _rows(path: Path) -> tuple[pd.DataFrame, Uneven]:
+    """Return the rows as long as the header, and the others."""
+    uneven: Uneven = []
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        rows = read_csv(path, strip=True, uneven=uneven)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"{path}: is no CSV file in UTF-8; save it as 'CSV UTF-8', separated by commas"
-        ) from None
-    except csv.Error as error:
-        raise ValueError(f"{path}: is no CSV file: {error}") from None
-    rows = [(number, row) for number, row in rows if any(row)]
-    if rows and rows[0][1][0].casefold().startswith("sep="):
-        raise ValueError(f"{path}: begins with {rows[0][1][0]!r}; delete that line, and separate"
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    first = rows.columns[0] if len(rows.columns) else ""
+    if first.casefold().startswith("sep="):
+        raise ValueError(f"{path}: begins with {first!r}; delete that line, and separate"
                          " cells with commas")  # fmt: skip
-    if len(rows) < 2:
+    if rows.empty and not uneven:
         raise ValueError(f"{path}: holds no row below its header")
-    (_, header), *lines = rows
-    return header, lines
+    return rows, uneven
 
 
-def _refuse_uneven_rows(
-    path: Path, header: list[str], lines: Sequence[tuple[int, list[str]]]
-) -> None:
+def _refuse_uneven_rows(path: Path, rows: pd.DataFrame, uneven: Uneven) -> None:
     """Raise ValueError where a cell is under no heading or missing: it may be half a number."""
-    wrong = [(number, row) for number, row in lines if len(row) != len(header)]
-    if wrong:
-        number, row = wrong[0]
-        surplus = row[len(header) :]
+    columns = len(rows.columns)
+    for number, row in uneven[:1]:
+        surplus = row[columns:]
         hint = DECIMAL_COMMAS if any(surplus) else "delete the comma at its end"
         raise ValueError(
-            f"{path}: {len(wrong)} of {len(lines)} rows have not as many cells as the header; the"
-            f" first is line {number}, with {len(row)} cells under {len(header)} columns;"
-            f" {hint if surplus else 'is a cell missing?'}"
+            f"{path}: {len(uneven)} of {len(rows) + len(uneven)} rows have not as many cells as"
+            f" the header; the first is line {number}, with {len(row)} cells under {columns}"
+            f" columns; {hint if surplus else 'is a cell missing?'}"
         )
-    for number, row in lines:
-        for name, cell in zip(header, row, strict=True):
-            if cell and not name:
-                raise ValueError(
-                    f"{path}: {cell!r} in line {number} is in a column without a name: name the"
-                    f" column; {DECIMAL_COMMAS}"
-                )
+    unnamed = rows.loc[:, rows.columns == ""]
+    for number, row in unnamed[(unnamed != "").any(axis=1)].iloc[:1].iterrows():
+        raise ValueError(
+            f"{path}: {next(filter(None, row))!r} in line {number} is in a column without a name:"
+            f" name the column; {DECIMAL_COMMAS}"
+        )
 
 
 def _refuse_missing_cases(

@@ -141,7 +141,8 @@ def _pairs(
 def _describe(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
     """Counts of one collection in the form of the paper's Table 2, and what was decided."""
     index, malignant = rois.index, rois.index["label"] == 1
-    lesion = np.char.add(np.char.add(index["case_id"].astype(str), "\t"), index["lesion_id"])
+    case, lesion = (index[name].astype(str) for name in ("case_id", "lesion_id"))
+    lesion = np.char.add(np.char.add(case, "\t"), lesion)
     marks = sorted(set(map(str, index["split"])))
     return {
         "name": rois.name,

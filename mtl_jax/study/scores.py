@@ -1,6 +1,5 @@
 """The table of scores: written, read, put together, by view or lesion. Holds no statistics."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 
 from mtl_jax import roc, whole
 from mtl_jax.cells import as_csv
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.nouns import InputError, RoiSet, Run
 
 
@@ -71,11 +71,10 @@ def of_runs(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:
 def read(path: Path) -> Scores:
     """InputError where the file is missing or damaged."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        text = [np.array([row[name] for row in rows], dtype=str) for name in Scores._fields]
-        return Scores(*text[:5], text[5].astype(int), text[6].astype(np.float32))
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        table = read_csv(path)[list(Scores._fields)].to_numpy().T
+        *ids, label, score = (np.array(column, str) for column in table)
+        return Scores(*ids, label.astype(int), score.astype(np.float32))
+    except (OSError, KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(
             f"{path}: missing or damaged ({error}); delete its folder and run the job again"
         ) from error

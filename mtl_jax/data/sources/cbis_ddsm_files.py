@@ -3,7 +3,6 @@
 Reads headers only where no name says the series, and no pixels.
 """
 
-import csv
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pydicom
 
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.nouns import InputError
 
 
@@ -59,12 +59,11 @@ def find(root: Path, wanted: set[str]) -> Files:
 def _located(table: Path) -> dict[Path, str]:
     """The series of each folder that a metadata.csv lists."""
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        rows = read_csv(table, uneven=[])
+    except (InputError, OSError) as error:
         raise InputError(f"{table}: not a CSV in UTF-8; fetch it again or delete it") from error
     located = {}
-    for row in rows:
+    for row in rows.to_dict("records"):
         uid, place = row.get("Series UID"), row.get("File Location")
         if uid and place:
             # Written on Windows, the separators are backslashes.

@@ -1,11 +1,11 @@
 """The four case description tables of CBIS-DDSM. Reads no image and no folder."""
 
-import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.io.read_csv import Uneven, read_csv
 from mtl_jax.nouns import InputError
 
 TABLES = {
@@ -76,27 +76,26 @@ def read(root: Path, parts: tuple[str, ...]) -> list[Row]:
 
 
 def _rows(table: Path, part: str) -> list[Row]:
+    uneven: Uneven = []
     try:
-        # Path cells end in a line break within their quotes, so only csv tells rows apart.
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, cells) for cells in reader if any(cells)]
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        lines = read_csv(table, strip=True, uneven=uneven)
+    except (InputError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{table}: not a CSV in UTF-8 ({reason}); fetch it again") from error
     # One kind of table writes breast_density, the other breast density.
-    header = [name.strip().lower().replace("_", " ") for name in lines[0][1]] if lines else []
-    missing = [name for name in _COLUMNS.values() if name not in header]
-    if missing or len(lines) < 2:
+    lines.columns = [name.lower().replace("_", " ") for name in lines.columns]
+    missing = [name for name in _COLUMNS.values() if name not in lines]
+    if missing or not len(lines) + len(uneven):
         raise InputError(f"{table}: missing column {', '.join(missing)}, or no row; fetch it again")
     faults = TableFaults(table)
+    for number, cells in uneven:
+        faults.add(
+            f"{table} line {number}", f"{len(cells)} cells under {len(lines.columns)} columns"
+        )
     rows = []
-    for number, cells in lines[1:]:
+    for number, found in zip(lines.index, lines.to_dict("records"), strict=True):
         where = f"{table} line {number}"
         with faults.collected(where):
-            if len(cells) != len(header):
-                raise InputError(f"{where}: {len(cells)} cells under {len(header)} columns")
-            found = dict(zip(header, (cell.strip() for cell in cells), strict=True))
             rows.append(_row(found, part, where))
     faults.check()
     return rows

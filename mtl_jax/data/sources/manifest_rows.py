@@ -3,14 +3,14 @@
 What the cells mean is for manifest.py to say.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from mtl_jax.data.sources import location
-from mtl_jax.data.sources.table import plain
 from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.io.read_csv import Uneven, plain, read_csv
 from mtl_jax.nouns import InputError
 
 Row = dict[str, str]
@@ -22,7 +22,6 @@ OPTIONAL = (
 )
 ALIASES = {"bbox": "box"}
 KNOWN = (*REQUIRED, *OPTIONAL, *location.KINDS)
-DELIMITERS = ",;\t"  # of two that would do, the first
 
 
 def read_rows(
@@ -35,12 +34,13 @@ def read_rows(
     InputError: not a CSV, a column of `required`, or every column of a location, is missing, or a
     column is a known one in another spelling.
     """
-    lines = _lines(table, (*KNOWN, *ALIASES))
-    header = [ALIASES.get(name, name) for name in lines[0][1]] if lines else []
+    uneven: Uneven = []
+    cells = read_csv(table, known=(*KNOWN, *ALIASES), strip=True, uneven=uneven)
+    cells.columns = header = [ALIASES.get(name, name) for name in cells.columns]
     wrong = _faults_of_header(header, required)
     if wrong:
         raise InputError(f"{table}: {'; '.join(wrong)}")
-    return header, _rows(table, header, lines[1:], faults)
+    return header, _rows(table, cells, uneven, faults)
 
 
 def not_used(header: Sequence[str]) -> str:
@@ -74,51 +74,20 @@ def _faults_of_header(header: Sequence[str], required: Sequence[str]) -> list[st
     return wrong
 
 
-def _lines(table: Path, known: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """The line number and stripped cells of each line that has any."""
-    data = table.read_bytes()
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data:
-        raise InputError(f"{table}: not a CSV in UTF-8 (it is UTF-16 or binary); save it as UTF-8")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{table}: not a CSV in UTF-8 ({error}); save it as UTF-8") from error
-    wanted = set(map(plain, known))
-    first = next((line for line in text.splitlines() if line.strip()), "")
-
-    def columns(delimiter: str) -> int:
-        return len(wanted & {plain(name) for name in first.split(delimiter)})
-
-    reader = csv.reader(
-        io.StringIO(text, newline=""), strict=True, delimiter=max(DELIMITERS, key=columns)
-    )
-    lines = []
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                lines.append((reader.line_num, stripped))
-    except csv.Error as error:
-        raise InputError(f"{table} line {reader.line_num}: not a CSV in UTF-8 ({error})") from error
-    return lines
-
-
 def _rows(
-    table: Path,
-    header: list[str],
-    lines: list[tuple[int, list[str]]],
-    faults: TableFaults | None,
+    table: Path, cells: pd.DataFrame, uneven: Uneven, faults: TableFaults | None
 ) -> Iterator[tuple[str, Row]]:
-    absent = dict.fromkeys(KNOWN, "")
-    for number, cells in lines:
-        where = f"{table} line {number}"
-        if len(cells) != len(header):
-            fault = (
-                f"{where}: {len(cells)} cells under {len(header)} columns (a polygon, and a"
-                " number with a decimal comma, stands in quotes)"
-            )
-            if faults is None:
-                raise InputError(fault)
-            faults.add(where, fault)
-            continue
-        yield where, absent | {name: cell for name, cell in zip(header, cells, strict=True) if name}
+    for line, row in uneven:
+        where = f"{table} line {line}"
+        fault = (
+            f"{where}: {len(row)} cells under {len(cells.columns)} columns (a polygon, and a"
+            " number with a decimal comma, stands in quotes)"
+        )
+        if faults is None:
+            raise InputError(fault)
+        faults.add(where, fault)
+    named = cells.loc[:, cells.columns != ""]
+    columns = dict.fromkeys((*KNOWN, *named.columns))
+    rows = named.reindex(columns=list(columns), fill_value="").to_dict("records")
+    for line, row in zip(cells.index, rows, strict=True):
+        yield f"{table} line {line}", row

@@ -3,10 +3,7 @@
 Every cell comes as text without surrounding blanks, and every row with the place to name in errors.
 """
 
-import csv
-import io
 import math
-import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +12,7 @@ from pathlib import Path
 import openpyxl
 
 from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.io.read_csv import Uneven, plain, read_csv
 from mtl_jax.nouns import InputError
 
 Row = dict[str, str]
@@ -23,7 +21,6 @@ Row = dict[str, str]
 MAX_BYTES = 32 * 2**20
 MAX_ROWS, MAX_COLUMNS = 200_000, 256
 MAX_PART = 2 * 2**20  # of a workbook, but for its sheets and texts
-DELIMITERS = ",;\t"
 
 
 def read(
@@ -97,11 +94,6 @@ def number(row: Row, column: str, place: str) -> float:
     return value
 
 
-def plain(name: str) -> str:
-    """A column's name in small letters and digits alone: 'Bi-Rads' and 'BI RADS' are the same."""
-    return re.sub(r"[^a-z0-9]+", "", name.casefold())
-
-
 def _places(
     path: Path, header: list[str], columns: Sequence[str], optional: Sequence[str]
 ) -> dict[str, int]:
@@ -116,25 +108,15 @@ def _places(
     return {name: names.index(plain(name)) for name in wanted}
 
 
-def _csv_lines(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")  # exports of older spreadsheets
-    if "\0" in text:
-        raise InputError(f"{path}: not a CSV, it holds zero bytes")
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    wanted = {plain(name) for name in columns}
-    delimiter = max(DELIMITERS, key=lambda d: len(wanted & set(map(plain, first.split(d)))))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        for row, cells in enumerate(reader, start=1):
-            if row > MAX_ROWS or len(cells) > MAX_COLUMNS:
-                raise InputError(f"{path} line {reader.line_num}: more than {_most()}")
-            yield reader.line_num, [cell.strip() for cell in cells]
-    except csv.Error as error:
-        raise InputError(f"{path} line {reader.line_num}: not a CSV ({error})") from error
+def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
+    uneven: Uneven = []
+    # Exports of older spreadsheets are in Latin-1.
+    table = read_csv(
+        path, known=columns, encodings=("utf-8-sig", "latin-1"), strip=True, uneven=uneven,
+        limits=(MAX_ROWS, MAX_COLUMNS),
+    )  # fmt: skip
+    rows = zip(table.index.tolist(), table.to_numpy().tolist(), strict=True)
+    return [(0, table.columns.tolist()), *sorted([*rows, *uneven])]
 
 
 def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]]:

@@ -1,0 +1,1 @@
+"""Files in common formats, for every package."""

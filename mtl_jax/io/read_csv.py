@@ -1,0 +1,154 @@
+"""The one reader of CSV tables: cells as they are written, and the line of each row."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mtl_jax.nouns import InputError
+
+DELIMITERS = ",;\t"  # ties are broken by this order
+
+Uneven = list[tuple[int, list[str]]]  # line and cells of each row
+
+
+def read_csv(
+    path: Path,
+    *,
+    known: Sequence[str] = (),
+    encodings: Sequence[str] = ("utf-8-sig",),
+    strip: bool = False,
+    uneven: Uneven | None = None,
+    limits: tuple[int, int] = (10**9, 10**4),
+) -> pd.DataFrame:
+    """Return the rows below the header as text, indexed by the number of the line each ends on.
+
+    Rows without any text are left out. No cell is interpreted: '007' and 'NA' stay as they are. The
+    cells of each row are counted before pandas reads the file, because pandas takes surplus cells
+    for an index and fills up short rows.
+
+    Parameters
+    ----------
+    path
+        The file. The first row with any text is its header; without one there are no columns.
+    known
+        Names of columns that the table may have. If given, the delimiter is the one of `DELIMITERS`
+        that separates most of them, whatever their case and punctuation, and the caller checks the
+        header for repeated names. Otherwise it is the comma, and no name may be repeated.
+    encodings
+        The first one that can decode the file is used.
+    strip
+        Whether to remove blanks around cells and column names.
+    uneven
+        Receives line and cells of each row with more or fewer cells than the header. Such a row is
+        left out; without `uneven` it is invalid.
+    limits
+        The largest number of rows, including the header, and of columns.
+
+    Raises
+    ------
+    InputError
+        If the file is not a CSV or breaks one of these rules. The message names the file and line.
+    OSError
+        If the file cannot be read.
+    """
+    text = _text(path, encodings)
+    delimiter = _delimiter(text, known) if known else ","
+    header: list[str] = []
+    lines, others, even = [], [], io.BytesIO()
+    for line, cells, raw in _rows(path, text, delimiter, limits):
+        if not any(map(str.strip, cells)):
+            continue
+        if header and len(cells) == len(header):
+            lines.append(line)
+            even.write(raw.encode())
+            continue
+        if strip:
+            cells = [cell.strip() for cell in cells]
+        if header:
+            others.append((line, cells))
+        else:
+            header = cells
+            even.write(delimiter.join(map(str, range(len(header)))).encode() + b"\n")
+    if not known:
+        _check_repeated(path, header)
+    if uneven is not None:
+        uneven += others
+    elif others:
+        line, cells = others[0]
+        raise InputError(f"{path} line {line}: {len(cells)} cells under {len(header)} columns")
+    text.close()  # which frees the file's bytes
+    even.seek(0)
+    table = pd.DataFrame()
+    if header:
+        table = pd.read_csv(even, sep=delimiter, index_col=False, dtype=object,
+                            keep_default_na=False, skip_blank_lines=False)  # fmt: skip
+    table = table.map(str.strip) if strip else table
+    return table.set_axis(header, axis=1).set_axis(pd.Index(lines, int, name="line"), axis=0)
+
+
+def plain(name: str) -> str:
+    """Return a column name in small letters and digits: 'Bi-Rads' and 'BI RADS' are the same."""
+    return re.sub(r"[^a-z0-9]+", "", name.casefold())
+
+
+def _text(path: Path, encodings: Sequence[str]) -> io.TextIOWrapper:
+    """Return the decoded file, with line ends as they are."""
+    data = path.read_bytes()
+    cure = "save it as UTF-8 ('CSV UTF-8' in a spreadsheet program)"
+    if b"\0" in data:
+        raise InputError(
+            f"{path}: not a CSV in UTF-8 (it holds zero bytes: it is UTF-16 or binary); {cure}"
+        )
+    for encoding in encodings:
+        try:
+            data.decode(encoding)
+            return io.TextIOWrapper(io.BytesIO(data), encoding, newline="")
+        except UnicodeDecodeError as error:
+            fault = error
+    raise InputError(f"{path}: not a CSV in UTF-8 ({fault}); {cure}")
+
+
+def _delimiter(text: io.TextIOWrapper, known: Sequence[str]) -> str:
+    names = set(map(plain, known))
+    header = next((line for line in text if line.strip()), "")
+    text.seek(0)
+    return max(DELIMITERS, key=lambda mark: len(names & set(map(plain, header.split(mark)))))
+
+
+def _rows(
+    path: Path, text: Iterator[str], delimiter: str, limits: tuple[int, int]
+) -> Iterator[tuple[int, list[str], str]]:
+    """Yield the last line, the cells and the text of each row, empty ones too."""
+    parts: list[str] = []
+
+    def noted() -> Iterator[str]:
+        for line in text:
+            parts.append(line)
+            yield line
+
+    reader = csv.reader(noted(), strict=True, delimiter=delimiter)
+    try:
+        for number, cells in enumerate(reader):
+            if number >= limits[0] or len(cells) > limits[1]:
+                raise InputError(
+                    f"{path} line {reader.line_num}: more than {limits[0]} rows of {limits[1]}"
+                    " columns, which is no such table"
+                )
+            yield reader.line_num, cells, "".join(parts)
+            parts.clear()
+    except csv.Error as error:
+        raise InputError(
+            f"{path} line {reader.line_num}: not a CSV ({error}); check the quotes there"
+        ) from error
+
+
+def _check_repeated(path: Path, header: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(header).items() if name and count > 1]
+    if repeated:
+        shown = "".join(c if c.isprintable() else " " for c in ", ".join(repeated))
+        raise InputError(f"{path}: column {shown} stands twice in its header; keep one")
