@@ -98,8 +98,9 @@ class RoiSet:
     `index` maps each column of index.csv to an array with one entry a ROI: int, float or, for text,
     Python strings (dtype object); those read from a file are read-only. `shards` are memory-mapped
     (n, 128, 128) int16 arrays, together in the order of the index, each count worth
-    `manifest["gray_per_count"]` 12-bit gray levels; `manifest` is the parsed manifest.json. `patients` has a line a case, columns as in
-    data/patients.py; nothing in it: each case is a patient of its own.
+    `manifest["gray_per_count"]` 12-bit gray levels; `manifest` is the parsed manifest.json.
+    `patients` has a line a case, columns as in data/patients.py; nothing in it: each case is a
+    patient of its own.
     """
 
     name: str
