@@ -175,7 +175,7 @@ def test_a_process_that_fails_alone_says_so_and_the_other_is_ended() -> None:
 @pytest.mark.slow
 def test_a_process_waits_for_process_0_longer_than_a_minute() -> None:
     for status, out, errors in run_sessions("wait"):
-        assert status == 0 and out.splitlines()[-1] == "done", errors
+        assert status == 0 and "done" in out.splitlines(), (out, errors)
 
 
 ASKED_WHILE_AGREEING = """
