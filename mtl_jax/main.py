@@ -5,6 +5,7 @@ Exit status: 0 done, 2 invalid input (one line says where), 1 our fault; 130 sto
 Ctrl-C, 143 by SIGTERM, with a checkpoint where it was.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def main(_: list[str]) -> None:
         heap.keep()
         job = partial(JOBS.get(config.study, study), config, paths.path(FLAGS.workdir))
         if config.devices > 1 and not FLAGS.dry_run:
-            together(job, config)
+            run_distributed(job, config)
         else:
             environment.start_jax()
             job()
@@ -73,13 +74,18 @@ def main(_: list[str]) -> None:
 def study(config: ConfigDict, folder: Path) -> None:
     from mtl_jax import report
     from mtl_jax.study.conduct import conduct, show_plan
+    from mtl_jax.training import multihost
 
     if FLAGS.dry_run:
         show_plan(config, folder)
         return
+
+    def write_report() -> None:
+        print(report.summary(folder))
+        print(f"report: {report.write(folder)}")
+
     conduct(config, folder)
-    print(report.summary(folder))
-    print(f"report: {report.write(folder)}")
+    multihost.on_primary(write_report)
 
 
 def source_task(config: ConfigDict, folder: Path) -> None:
@@ -94,14 +100,28 @@ def transfer(config: ConfigDict, folder: Path) -> None:
     if FLAGS.dry_run:
         show_plan(config, folder)
         return
-    print(describe(transfer(config, folder)))
+    results = transfer(config, folder)
+    if results:
+        print(describe(results))
 
 
-def together(job: Callable[[], None], config: ConfigDict) -> None:
+def run_distributed(job: Callable[[], None], config: ConfigDict) -> None:
+    """Run `job` in each of the processes that a launcher started, or in this one if it is alone."""
     with environment.starting():
-        from mtl_jax.study import together
+        from mtl_jax.training import multihost
 
-    together.together(job, config)
+    if not multihost.is_multiprocess(os.environ):
+        environment.start_jax()
+        return job()
+    if config.executor != "local":
+        raise InputError(
+            f"config.executor is {config.executor!r}; where several processes train one network "
+            "together it must be local"
+        )
+    if config.study == SOURCE:
+        raise InputError("the source task is learned by one process: start it once")
+    with multihost.session(config.devices):
+        job()
 
 
 JOBS = {SOURCE: source_task, TRANSFER: transfer}  # all others are studies

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from study_command import finish, start
-from test_hosts import meeting
+from test_multihost import meeting
 from test_training import NETWORK, fit_these
 
 from mtl_jax import config
@@ -241,7 +241,7 @@ def test_over_four_devices(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_leader_of_two_processes_validates(tmp_path: Path) -> None:
+def test_process_0_of_two_validates(tmp_path: Path) -> None:
     settings = {"study": "cross_validation", "network": "C1-C5", "train.validation_epochs": "1"}
     shared = [
         start(

@@ -18,56 +18,75 @@ from mtl_jax.study.analyses import look_into
 from mtl_jax.study.conventional import conventional_scores
 from mtl_jax.study.evaluation import Rules
 from mtl_jax.study.materials import Materials, prepare
-from mtl_jax.study.primary import resolve
+from mtl_jax.study.primary import Primary, resolve
 from mtl_jax.study.provenance import Provenance
 from mtl_jax.study.results import TABULATED, choose, summarize
 from mtl_jax.study.scores import Scores
 from mtl_jax.study.tables import area_rows
+from mtl_jax.training import multihost
 
 
-def conduct(c: ConfigDict, folder: Path) -> dict[str, Any]:
+def conduct(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
     """Runs the study of `c` in `folder` (DESIGN of the folder: docs/architecture.md, section 4) and
-    returns what results.json holds."""
+    returns what results.json holds; None in a process other than process 0."""
     with guard.opened(folder, c):
-        materials = prepare(c)
+        materials = multihost.primary_first(lambda: prepare(c))
         choose_regions.asked(materials.collections[c.data.target], c.analysis.rois)
         primary = resolve(c.statistics.primary, c.study, materials.approaches, c.data.target)
         here = Provenance(*materials.of_runs, c)
-        planned = _distinct(_plan(c, materials, {}, stages.Choice(c.split, c.network)))
-        provenance.refuse_mixed(planned, folder, here, c)
-        guard.record(folder, c, materials, {"primary": primary.record()})
-        show_plan(c, folder, materials)
+        multihost.on_primary(lambda: _begin(c, folder, materials, here, primary))
         done = _complete(c, folder, materials, here)
-        runs = _distinct(done)
-        records = {run.id: _read_json(folder / "runs" / run.id / "run.json") for run in runs}
-        last = [] if list(done)[-1] in TABULATED else list(done.values())[-1]
-        made_from = {run.id: records[run.id]["provenance"] for run in last}
-        conventional = _conventional(c, folder, materials, last, made_from)
-        results = summarize(
-            c.study,
-            done,
-            score_tables.of_runs(runs, folder),
-            records,
+        return multihost.on_primary(lambda: _evaluate(c, folder, materials, done, primary))
+
+
+def _begin(
+    c: ConfigDict, folder: Path, materials: Materials, here: Provenance, primary: Primary
+) -> None:
+    """Check and record the job in its folder, and print its plan."""
+    planned = _distinct(_plan(c, materials, {}, stages.Choice(c.split, c.network)))
+    provenance.refuse_mixed(planned, folder, here, c)
+    guard.record(folder, c, materials, {"primary": primary.record()})
+    show_plan(c, folder, materials)
+
+
+def _evaluate(
+    c: ConfigDict,
+    folder: Path,
+    materials: Materials,
+    done: Mapping[str, Sequence[Run]],
+    primary: Primary,
+) -> dict[str, Any]:
+    """Write the results and the analyses of the finished runs."""
+    runs = _distinct(done)
+    records = {run.id: _read_json(folder / "runs" / run.id / "run.json") for run in runs}
+    last = [] if list(done)[-1] in TABULATED else list(done.values())[-1]
+    made_from = {run.id: records[run.id]["provenance"] for run in last}
+    conventional = _conventional(c, folder, materials, last, made_from)
+    results = summarize(
+        c.study,
+        done,
+        score_tables.of_runs(runs, folder),
+        records,
+        materials.collections,
+        materials.split,
+        materials.weights.card,
+        conventional,
+        Rules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
+    )
+    results["provenance"] = provenance.summary(records.values())
+    workdir.write_json(folder / "results.json", results)
+    if c.analysis.enabled and last:
+        look_into(
+            folder,
+            last,
+            score_tables.of_runs(last, folder),
             materials.collections,
             materials.split,
-            materials.weights.card,
-            conventional,
-            Rules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
+            functools.partial(trunks.build, c.model.trunk, lrn=materials.weights.card["lrn"]),
+            c.analysis,
+            c.seed,
+            made_from,
         )
-        results["provenance"] = provenance.summary(records.values())
-        workdir.write_json(folder / "results.json", results)
-        if c.analysis.enabled and last:
-            look_into(
-                folder,
-                last,
-                score_tables.of_runs(last, folder),
-                materials.collections,
-                materials.split,
-                functools.partial(trunks.build, c.model.trunk, lrn=materials.weights.card["lrn"]),
-                c.analysis,
-                c.seed,
-                made_from,
-            )
     return results
 
 
@@ -132,14 +151,18 @@ def _complete(
             guard.run_all(plan[stage], folder, materials, here, c, finished)
             done[stage] = plan[stage]
             if stage in TABULATED:
-                rows = area_rows(
-                    done[stage], score_tables.of_runs(done[stage], folder), c.data.target
-                )
-                selection = choose(stage, rows, c.selection.unit)
+                selection = multihost.from_primary(lambda: _select(c, folder, done))
                 choice = choice.after(selection)
                 for what, found in selection.items():
                     tell.say(bar, f"{what}: {found['chosen']}, {found['rule']}")
     return done
+
+
+def _select(c: ConfigDict, folder: Path, done: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """What the latest stage of `done` chooses for those after it."""
+    stage, runs = list(done.items())[-1]
+    rows = area_rows(runs, score_tables.of_runs(runs, folder), c.data.target)
+    return choose(stage, rows, c.selection.unit)
 
 
 def _plan(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from mtl_jax.nouns import Run
@@ -12,8 +13,7 @@ from mtl_jax.study.execute import execute
 from mtl_jax.study.length import epochs, regions_learned, source_bytes, training_bytes
 from mtl_jax.study.materials import Materials
 from mtl_jax.study.portion import shared_by
-from mtl_jax.study.together import announce
-from mtl_jax.training import hosts
+from mtl_jax.training import multihost
 from mtl_jax.training.lanes import beside, deal, most
 from mtl_jax.training.transfer import frozen_layers
 
@@ -33,18 +33,18 @@ def missing(runs: Sequence[Run], folder: Path) -> list[Run]:
 def local(
     runs: Sequence[Run], folder: Path, materials: Materials, c: ConfigDict, finished: Finished
 ) -> None:
-    """In this process one after another, or in lanes together where they may be; each run by all
-    processes that train together, where there are several.
+    """In this process one after another, or in lanes together where they may be; of several
+    processes, all train each run together, and process 0 says which are missing.
 
     Lanes are dealt by all runs of the stage, done or not, so that a study that was stopped goes on
     in the lanes it had.
     """
+    todo_ids = set(multihost.from_primary(lambda: [run.id for run in missing(runs, folder)]))
     for group in groups(runs, materials, c):
         uneven = len(set(map(shared_by, group))) > 1
-        lanes = deal(len(group), c.devices, uneven) if hosts.alone() else None
-        todo = missing(group, folder)
+        lanes = deal(len(group), c.devices, uneven) if jax.process_count() == 1 else None
+        todo = [run for run in group if run.id in todo_ids]
         for some in [todo] if lanes and todo else [[run] for run in todo]:
-            announce(some[0], c)
             folders = [folder / "runs" / run.id for run in some]
             execute(some, folders, *materials.of_runs, c, lanes)
             for run in some:

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from mtl_jax.study.length import epochs
 from mtl_jax.study.provenance import Provenance, digest
 from mtl_jax.study.stages import of_last_stage
 from mtl_jax.study.validation import validators
-from mtl_jax.training import checkpoint, hosts
+from mtl_jax.training import checkpoint, multihost
 from mtl_jax.training.feed import on_host
 from mtl_jax.training.fit import Training, fit
 from mtl_jax.training.history import TensorBoard
@@ -49,12 +50,13 @@ def execute(
 
     Leaves run.json, history.jsonl, scores.csv and, where its weights are kept, checkpoint/ in each
     one's folder. scores.csv comes last: where it stands, the run is done. Of several processes, all
-    train and the leader alone scores.
+    train, and process 0 alone writes and scores.
     """
     begin = time.monotonic()
     heap.trim()  # what the runs before have left
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
+    if multihost.is_primary():
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
     run = runs[0]  # in what follows the others are as this one
     parts = portion.portions(runs, collections, split)
     pool, regions = portion.learned_by(parts, collections, c.stream)
@@ -73,8 +75,8 @@ def execute(
     recipe.epochs = epochs(run, collections, split, c.train)
     provenance = Provenance(collections, split, weights, c)
     made_by = {own: provenance.of(own) for own in runs}
-    hosts.same(f"data, weights and settings {digest(list(made_by.values()))[:12]}")
-    validated = runs if c.train.validation_epochs and hosts.leads() else ()
+    multihost.assert_same(f"data, weights and settings {digest(list(made_by.values()))[:12]}")
+    validated = runs if c.train.validation_epochs and multihost.is_primary() else ()
     validate = validators(validated, parts, collections, network, cached, c.stream)
     with contextlib.ExitStack() as boards:
         trainings = []
@@ -82,7 +84,7 @@ def execute(
             own_key = jax.random.fold_in(jax.random.key(own.seed), own.initialization)
             init_key, train_key = jax.random.split(own_key)
             params = warm_start(init(network, init_key, c.model.initialization), weights)
-            board = TensorBoard(folder, enabled=c.train.tensorboard and hosts.leads())
+            board = TensorBoard(folder, c.train.tensorboard and multihost.is_primary())
             write = boards.enter_context(board).write
             place = regions[portion.shared_by(own)]
             validator = validate.get(own)
@@ -103,11 +105,9 @@ def execute(
             c.model.initialization,
         )
 
-    if not hosts.leads():
-        return
-
     training = (time.monotonic() - begin) / len(runs)
-    for own, folder, params, kept in zip(runs, folders, trained, keep, strict=True):
+
+    def score(own: Run, folder: Path, params: Params, kept: bool) -> None:
         begin = time.monotonic()
         shared = portion.shared_by(own)
         part = parts[shared]
@@ -135,6 +135,9 @@ def execute(
         whole.write_text(folder / "scores.csv", text)
         if not kept:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+    for each in zip(runs, folders, trained, keep, strict=True):
+        multihost.on_primary(partial(score, *each))
 
 
 def _record(

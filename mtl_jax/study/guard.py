@@ -17,13 +17,21 @@ from mtl_jax.nouns import Run
 from mtl_jax.study import driver, leaks, provenance, splits, workdir
 from mtl_jax.study.materials import Materials
 from mtl_jax.study.provenance import Provenance
+from mtl_jax.training import multihost
 
 
 @contextlib.contextmanager
 def opened(folder: Path, c: ConfigDict) -> Iterator[None]:
-    """Keep other jobs out of `folder`. InputError where it is the work folder of another config."""
-    with workdir.alone(folder):
-        workdir.refuse_other(folder, c.to_dict())
+    """Keep other jobs out of `folder`. InputError where it is the work folder of another config.
+
+    Of several processes, all have the same config, and process 0 alone reads or writes in `folder`.
+    """
+    settings = c.to_dict()
+    alike = {**settings, "data": {**settings["data"], "cache": "", "workers": 0}}
+    multihost.assert_same(f"the config {provenance.digest(alike)[:12]}")
+    with contextlib.ExitStack() as stack:
+        multihost.on_primary(lambda: stack.enter_context(workdir.alone(folder)))
+        multihost.on_primary(lambda: workdir.refuse_other(folder, settings))
         yield
 
 
@@ -78,7 +86,7 @@ def run_all(
 ) -> None:
     """Does those of `runs` that are missing in `folder`. InputError where a run done before, or by
     another process meanwhile, is of another provenance than this job."""
-    provenance.refuse_mixed(runs, folder, here, c)
+    multihost.on_primary(lambda: provenance.refuse_mixed(runs, folder, here, c))
     environment.refuse_settings()
     driver.EXECUTORS[c.executor](runs, folder, materials, c, finished)
-    provenance.refuse_mixed(runs, folder, here, c)
+    multihost.on_primary(lambda: provenance.refuse_mixed(runs, folder, here, c))

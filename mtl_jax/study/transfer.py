@@ -19,6 +19,7 @@ from mtl_jax.study.evaluation import in_families
 from mtl_jax.study.materials import Materials, prepare
 from mtl_jax.study.plan import on_test_set, out_of_fold
 from mtl_jax.study.provenance import Provenance
+from mtl_jax.training import multihost
 
 FIELDS = (
     *("estimator", "auc", "se", "se_method", "ci_low", "ci_high", "ci_method", "df"),
@@ -35,47 +36,63 @@ class Start(NamedTuple):
     config: ConfigDict
 
 
-def transfer(c: ConfigDict, folder: Path) -> dict[str, Any]:
-    """Does the runs of config.transfer in `folder` and returns what its results.json holds.
+def transfer(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
+    """Does the runs of config.transfer in `folder` and returns what its results.json holds; None in
+    a process other than process 0.
 
     Each set of weights has a folder of runs of its own, in `weights/NAME/`. The areas are of the
     target, the mean over the seeds; each set is compared with the last one named.
     """
     with guard.opened(folder, c):
-        starts: dict[str, Start] = {}
-        for name in c.transfer.weights:
-            starts[name] = _start(c, name, weights.find(name, c.model.trunk), folder, starts)
+        starts = multihost.primary_first(lambda: _starts(c, folder))
         materials = next(iter(starts.values())).materials
         runs = _runs(c, materials)
         here = {n: Provenance(*s.materials.of_runs, s.config) for n, s in starts.items()}
+        multihost.on_primary(lambda: _begin(c, folder, starts, here))
         for name, start in starts.items():
-            provenance.refuse_mixed(runs, start.folder, here[name], c)
-        guard.record(folder, c, materials)
-        _show(c, starts)
-        for name, start in starts.items():
-            start.folder.mkdir(parents=True, exist_ok=True)
-            workdir.write_json(start.folder / "card.json", start.materials.weights.card)
             todo = driver.missing(runs, start.folder)
             print(f"{name}: {len(runs) - len(todo)} of {len(runs)} runs done before", flush=True)
             guard.run_all(
                 runs, start.folder, start.materials, here[name], start.config, lambda run: None
             )
-        done = {name: score_tables.of_runs(runs, start.folder) for name, start in starts.items()}
-        results = {
-            "target": c.data.target,
-            "network": c.network,
-            "collections": {n: shards.content(r) for n, r in materials.collections.items()},
-            "auc": [
-                {"weights": name, "trunk": starts[name].config.model.trunk}
-                | _area(runs, scored, c.data.target)
-                for name, scored in done.items()
-            ],
-            "comparisons": _compared(runs, done, c.data.target),
-            "provenance": provenance.summary(
-                record for start in starts.values() for record in _records(runs, start.folder)
-            ),
-        }
-        workdir.write_json(folder / "results.json", results)
+        return multihost.on_primary(lambda: _evaluate(c, folder, starts, runs))
+
+
+def _begin(
+    c: ConfigDict, folder: Path, starts: Mapping[str, Start], here: Mapping[str, Provenance]
+) -> None:
+    """Check and record the job in its folder, and print its plan."""
+    materials = next(iter(starts.values())).materials
+    for name, start in starts.items():
+        provenance.refuse_mixed(_runs(c, materials), start.folder, here[name], c)
+    guard.record(folder, c, materials)
+    _show(c, starts)
+    for start in starts.values():
+        start.folder.mkdir(parents=True, exist_ok=True)
+        workdir.write_json(start.folder / "card.json", start.materials.weights.card)
+
+
+def _evaluate(
+    c: ConfigDict, folder: Path, starts: Mapping[str, Start], runs: Sequence[Run]
+) -> dict[str, Any]:
+    """Write the AUCs and comparisons of the finished runs."""
+    collections = next(iter(starts.values())).materials.collections
+    done = {name: score_tables.of_runs(runs, start.folder) for name, start in starts.items()}
+    results = {
+        "target": c.data.target,
+        "network": c.network,
+        "collections": {n: shards.content(r) for n, r in collections.items()},
+        "auc": [
+            {"weights": name, "trunk": starts[name].config.model.trunk}
+            | _area(runs, scored, c.data.target)
+            for name, scored in done.items()
+        ],
+        "comparisons": _compared(runs, done, c.data.target),
+        "provenance": provenance.summary(
+            record for start in starts.values() for record in _records(runs, start.folder)
+        ),
+    }
+    workdir.write_json(folder / "results.json", results)
     return results
 
 
@@ -140,6 +157,13 @@ def describe(results: dict[str, Any]) -> str:
             f"{row['ci_high']:+.3f} | {_p(row['p_value'])} | {_adjusted(row['p_holm'])} |"
         )
     return "\n".join(lines)
+
+
+def _starts(c: ConfigDict, folder: Path) -> dict[str, Start]:
+    starts: dict[str, Start] = {}
+    for name in c.transfer.weights:
+        starts[name] = _start(c, name, weights.find(name, c.model.trunk), folder, starts)
+    return starts
 
 
 def _start(

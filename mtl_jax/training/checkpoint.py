@@ -13,7 +13,7 @@ import numpy as np
 from mtl_jax import whole
 from mtl_jax.difference import changes, in_words
 from mtl_jax.nouns import InputError, Params, TrainState
-from mtl_jax.training import software
+from mtl_jax.training import multihost, software
 from mtl_jax.weights.tree import checkpointer
 
 FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
@@ -29,7 +29,8 @@ class Checkpoints:
     Each holds what it was made by and the checksums of its files; the latest two are kept.
     `made_by` is what decides the training's numbers, beside the software: a checkpoint made by
     anything else is rejected. With `accept_versions` it may be of other versions or another
-    platform, which each later checkpoint then records.
+    platform, which each later checkpoint then records. Of several processes, process 0 alone reads
+    and writes them, and all resume from them.
     """
 
     def __init__(
@@ -43,6 +44,9 @@ class Checkpoints:
     def save(self, epoch: int, state: TrainState) -> None:
         """Writes the state after `epoch` epochs, whole or not at all, before it returns: the step
         takes over the state's memory. InputError: the disk does not take it."""
+        multihost.on_primary(lambda: self._save(epoch, state))
+
+    def _save(self, epoch: int, state: TrainState) -> None:
         with whole.folder(self._folder / str(epoch)) as draft:
             try:
                 with checkpointer() as orbax:
@@ -62,6 +66,11 @@ class Checkpoints:
         A damaged checkpoint is named on stderr and deleted: the one before serves, to the same
         result. InputError where one was made by something else, with the difference.
         """
+        resumed = multihost.on_primary(lambda: self._resume(state, most))
+        epoch, state = multihost.broadcast_from_primary(resumed or (0, state))
+        return int(epoch), state
+
+    def _resume(self, state: TrainState, most: int | None) -> tuple[int, TrainState]:
         for epoch in reversed(epochs(self._folder)):
             if most is not None and epoch > most:
                 continue
@@ -82,6 +91,9 @@ class Checkpoints:
 
     def close(self, keep: int) -> None:
         """Ends a finished run: only the checkpoint of epoch `keep` stays on disk."""
+        multihost.on_primary(lambda: self._close(keep))
+
+    def _close(self, keep: int) -> None:
         self._remove([epoch for epoch in epochs(self._folder) if epoch != keep])
         for stale in self._folder.glob(".*"):
             shutil.rmtree(stale, ignore_errors=True)

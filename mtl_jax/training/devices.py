@@ -17,7 +17,7 @@ from mtl_jax.nouns import InputError
 def batch_sharding(count: int) -> NamedSharding | None:
     """How rows of a batch are spread over `count` devices; None for one device.
 
-    Of several processes (hosts.py), all devices of all count, and all are taken.
+    Of several processes (multihost.py), all devices of all count, and all are taken.
     """
     found = jax.device_count()
     if count > found:

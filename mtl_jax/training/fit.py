@@ -18,7 +18,7 @@ from mtl_jax import stop, whole
 from mtl_jax.models.initialization import INITIALIZATIONS
 from mtl_jax.models.network import Network
 from mtl_jax.nouns import InputError, Params, TrainState
-from mtl_jax.training import devices, hosts, orientations, software, transfer
+from mtl_jax.training import devices, multihost, orientations, software, transfer
 from mtl_jax.training import lanes as side_by_side
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.epoch import Order, make_epoch
@@ -90,10 +90,11 @@ def fit(
     if sharding and not on_host(source):
         source = devices.replicate(source, sharding)
     everything = range(len(pool.label))
-    hosts.same(
+    multihost.assert_same(
         f"{len(everything)} regions into {first}, {'fed' if on_host(source) else 'on the device'}"
     )
-    hosts.same(", ".join(f"{name} {number}" for name, number in software.versions().items()))
+    versions = software.versions().items()
+    multihost.assert_same(", ".join(f"{name} {number}" for name, number in versions))
     regions = [everything if each.regions is None else each.regions for each in trainings]
     steps = [steps_per_epoch(len(own), recipe.batch_size) for own in regions]
     if len(set(steps)) > 1 and not (lanes and lanes.uneven):
@@ -108,12 +109,12 @@ def fit(
     }
     checkpoints, states = [], []
     for each, own in zip(trainings, regions, strict=True):
-        with whole.writing(each.folder):
-            each.folder.mkdir(parents=True, exist_ok=True)
+        if multihost.is_primary():
+            with whole.writing(each.folder):
+                each.folder.mkdir(parents=True, exist_ok=True)
         key = jax.random.key_data(each.key).tolist()
         card = {**each.provenance, **made_by, "regions": len(own), "key": key}
-        stored = Checkpoints(each.folder / "checkpoint", card, each.accept_versions)
-        checkpoints.append(hosts.Shared(stored))
+        checkpoints.append(Checkpoints(each.folder / "checkpoint", card, each.accept_versions))
         states.append(TrainState(jnp.int32(0), each.params, optimizer.init(each.params)))
     begin, states = _resume(checkpoints, states)
 
@@ -146,8 +147,13 @@ def fit(
         # In a log file a line now and then is enough.
         mininterval=0.1 if sys.stderr.isatty() else 30,
     )
-    histories = [History(each.folder / "history.jsonl", begin, each.report) for each in trainings]
-    with bar, stop.deferred(hosts.agreed) as stopping:
+    histories = [
+        History(
+            each.folder / "history.jsonl" if multihost.is_primary() else None, begin, each.report
+        )
+        for each in trainings
+    ]
+    with bar, stop.deferred(multihost.agreed_signal) as stopping:
         for done in range(begin, recipe.epochs):
             orders = [
                 _order(jax.random.fold_in(key, done), own, done, recipe, max(steps))
@@ -212,7 +218,7 @@ def _validation_due(epoch: int, recipe: ConfigDict) -> bool:
 
 
 def _resume(
-    checkpoints: Sequence[hosts.Shared], states: Sequence[TrainState]
+    checkpoints: Sequence[Checkpoints], states: Sequence[TrainState]
 ) -> tuple[int, list[TrainState]]:
     """The newest epoch that all have a checkpoint of, and their states after it; `states` where
     there is none. A kill between two saves leaves trainings an epoch apart, of the latest two."""

@@ -21,19 +21,23 @@ Report = Callable[[Line], None]
 
 class History:
     """history.jsonl, from epoch `begin` on: what an interrupted training wrote after its last
-    checkpoint is dropped. Each line is also handed to `report`."""
+    checkpoint is dropped. Each line is also handed to `report`. Without a `path` nothing is
+    written."""
 
-    def __init__(self, path: Path, begin: int, report: Report = lambda line: None) -> None:
+    def __init__(self, path: Path | None, begin: int, report: Report = lambda line: None) -> None:
         self._path, self._report = path, report
+        if not path:
+            return
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         whole.write_text(path, "".join(lines[:begin]))
 
     def write(self, line: Line) -> None:
         """Writes the line to the disk, so that the file is never behind the checkpoint."""
-        with whole.writing(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        if self._path:
+            with whole.writing(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         self._report(line)
 
 

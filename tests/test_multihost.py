@@ -1,4 +1,4 @@
-"""Several processes that train together over loopback: as one does, stopped, failed and killed."""
+"""Several processes train one network over loopback: as one does, stopped, failed and killed."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ from test_training import NETWORK, fit_these, made_up_pool
 
 from mtl_jax.models import alexnet
 from mtl_jax.nouns import InputError, Params
-from mtl_jax.training import hosts
+from mtl_jax.training import multihost
 from mtl_jax.training.fit import Training
 
 ONE_RUN = {"folds": "4", "study": "test", "network": "C1-C5"}
@@ -47,17 +47,17 @@ def meeting(count: int) -> list[dict[str, str]]:
     ],
 )
 def test_what_the_environment_says(environment: dict[str, str], several: bool) -> None:
-    assert hosts.several(environment) is several
+    assert multihost.is_multiprocess(environment) is several
 
 
 def test_an_environment_that_says_nothing_sensible(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="JAX_NUM_PROCESSES='two'; it must be a whole number"):
-        hosts.several({"JAX_NUM_PROCESSES": "two"})
-    for name in hosts.BY_HAND:
+        multihost.is_multiprocess({"JAX_NUM_PROCESSES": "two"})
+    for name in multihost.BY_HAND:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
     with pytest.raises(InputError, match="says JAX_NUM_PROCESSES, but not JAX_COORDINATOR_ADDR"):
-        hosts.join(2)
+        multihost.initialize(2)
 
 
 def train(folder: Path, devices: int, until: int = 2, checkpoint_epochs: int = 1) -> Params:
@@ -83,27 +83,31 @@ PROCESS = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-import test_hosts as t
+import test_multihost as t
 from mtl_jax.nouns import InputError
-from mtl_jax.training import hosts
-hosts.join(2)
-assert hosts.share(f"I am {hosts._number}") == ["I am 0", "I am 1"]
+from mtl_jax.training import multihost
+multihost.initialize(2)
+folder = Path(sys.argv[1])
+assert multihost.from_primary(lambda: {"made by": 0}) == {"made by": 0}
+assert multihost.primary_first(lambda: (folder / "first").touch()) is None
+found = multihost.primary_first(lambda: (folder / "first").exists())
+assert found and multihost.on_primary(lambda: 3) == (3 if multihost.is_primary() else None)
+multihost.assert_same("5 ROIs")
 try:
-    hosts.same("4 regions" if hosts.leads() else "5 regions")
+    multihost.assert_same("4 ROIs" if multihost.is_primary() else "5 ROIs")
 except InputError as error:
     print(error)
-folder = Path(sys.argv[1]) / ("work" if hosts.leads() else "scratch")
+except SystemExit as ended:
+    assert ended.code == 2 and not multihost.is_primary()
 try:
-    t.train(folder, 2, until=1)
+    t.train(folder / ("work" if multihost.is_primary() else "scratch"), 2, until=1)
 except KeyboardInterrupt:
-    assert hosts.agreed(15 if not hosts.leads() else 0) == 15
-if hosts.leads():
-    try:
-        hosts.share()
-    except hosts.Elsewhere as other:
-        print(other, other.status)
-else:
-    hosts.fail(InputError("no such file"), 2)
+    assert multihost.agreed_signal(0 if multihost.is_primary() else 15) == 15
+
+def fail():
+    raise InputError("no such file")
+
+multihost.on_primary(fail)
 """
 
 
@@ -120,16 +124,58 @@ def test_two_processes_train_as_one_and_one_goes_on_with_it(tmp_path: Path) -> N
     ]
     whole = train(tmp_path / "whole", 1, checkpoint_epochs=9)
     said = [process.communicate(timeout=300) for process in started]
-    assert [process.returncode for process in started] == [0, 0], said
-    assert said[0][0].splitlines()[-1] == "process 1: no such file 2"
-    for out, _ in said:
-        assert "process 0 has 4 regions, process 1 5 regions; give them the same files" in out
-    assert not (tmp_path / "scratch/checkpoint").exists()  # a follower keeps nothing
+    assert [process.returncode for process in started] == [1, 2], said
+    assert said[0][1].splitlines()[-1] == "mtl_jax.nouns.InputError: no such file"
+    assert "process 0 has 4 ROIs, process 1 5 ROIs; give them the same files" in said[0][0]
+    assert not (tmp_path / "scratch").exists()  # process 0 alone writes
     assert [p.name for p in (tmp_path / "work/checkpoint").glob("[0-9]*")] == ["1"]
     resumed = train(tmp_path / "work", 1)
     for name, layer in whole.items():
         for part, value in layer.items():
             np.testing.assert_allclose(resumed[name][part], value, atol=1e-6)
+
+
+SESSION = """
+import sys, time
+from mtl_jax.nouns import InputError
+from mtl_jax.training import multihost
+multihost.GRACE = 2
+with multihost.session(2):
+    if sys.argv[1] == "wait":
+        multihost.on_primary(lambda: time.sleep(75))
+    elif not multihost.is_primary():
+        raise InputError("no such file")
+    multihost.assert_same("the same")
+print("done")
+"""
+
+
+def run_sessions(what: str) -> list[tuple[int, str, str]]:
+    """Exit status, standard output and standard error of each of two processes."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", SESSION, what],
+            env=os.environ | environment | {"JAX_NUM_CPU_DEVICES": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for environment in meeting(2)
+    ]
+    said = [process.communicate(timeout=300) for process in started]
+    return [(process.returncode, *both) for process, both in zip(started, said, strict=True)]
+
+
+def test_a_process_that_fails_alone_says_so_and_the_other_is_ended() -> None:
+    (status, out, _), (status_1, _, errors) = run_sessions("fail")
+    assert status != 0 and "done" not in out
+    assert status_1 == 2 and errors.splitlines()[-1] == "mtl_jax: process 1: no such file"
+
+
+@pytest.mark.slow
+def test_a_process_waits_for_process_0_longer_than_a_minute() -> None:
+    for status, out, errors in run_sessions("wait"):
+        assert status == 0 and "done" in out.splitlines(), (out, errors)
 
 
 ASKED_WHILE_AGREEING = """
@@ -156,7 +202,7 @@ def test_a_signal_that_comes_while_the_processes_agree_is_not_lost() -> None:
     assert ended.stdout.split("\n")[:2] == ["False", "stopped by SIGTERM"], ended.stderr
 
 
-def together(
+def start_processes(
     workdir: Path, cache: Path, other: Mapping[str, str] = MappingProxyType({}), count: int = 2
 ) -> list[subprocess.Popen]:
     settings = {**ONE_RUN, "devices": str(count), **other}
@@ -176,7 +222,7 @@ def ends(processes: list[subprocess.Popen]) -> tuple[list[int], list[list[str]]]
 
 def test_a_wrong_number_of_devices_is_answered_once(tmp_path: Path) -> None:
     other = {"devices": "4"}
-    status, lines = ends(together(tmp_path / "w", tmp_path / "cache", other))
+    status, lines = ends(start_processes(tmp_path / "w", tmp_path / "cache", other))
     assert status == [2, 2] and lines[1] == []
     (line,) = lines[0]
     assert line.endswith("the 2 processes have 2 together: set it to 2")
@@ -213,23 +259,23 @@ LONGER = {"train.epochs": "6"}
 
 @pytest.mark.slow
 def test_a_study_of_two_processes(tmp_path: Path, cache: Path, alone: np.ndarray) -> None:
-    leader, follower = together(tmp_path, cache, LONGER)
-    out = finish(leader)
+    first, second = start_processes(tmp_path, cache, LONGER)
+    out = finish(first)
     assert out.count("report:") == 1 and (tmp_path / "report.html").exists()
     # Gloo, which carries the sums between processes, has its own say.
-    assert all("peer ranks is" in line for line in finish(follower).splitlines())
+    assert all("peer ranks is" in line for line in finish(second).splitlines())
     np.testing.assert_allclose(scores(tmp_path), alone, atol=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whom", ["leader", "follower", "both"])
+@pytest.mark.parametrize("whom", [[0], [1], [0, 1]])
 def test_killed_and_finished_by_one_process(
-    whom: str, tmp_path: Path, cache: Path, alone: np.ndarray
+    whom: list[int], tmp_path: Path, cache: Path, alone: np.ndarray
 ) -> None:
-    processes = together(tmp_path, cache, LONGER)
+    processes = start_processes(tmp_path, cache, LONGER)
     wait_for_an_epoch(tmp_path, processes)
-    for process in {"leader": processes[:1], "follower": processes[1:], "both": processes}[whom]:
-        process.send_signal(signal.SIGKILL)
+    for number in whom:
+        processes[number].send_signal(signal.SIGKILL)
     for process in processes:
         process.communicate(timeout=250)  # JAX ends those who are left
         assert process.returncode != 0
@@ -242,16 +288,28 @@ def test_killed_and_finished_by_one_process(
 def test_asked_to_stop_both_stop(
     asked: int, tmp_path: Path, cache: Path, alone: np.ndarray
 ) -> None:
-    processes = together(tmp_path, cache, LONGER)
+    processes = start_processes(tmp_path, cache, LONGER)
     wait_for_an_epoch(tmp_path, processes)
     processes[asked].send_signal(signal.SIGTERM)
     status, lines = ends(processes)
     assert status == [143, 143]
     assert lines[0][-1] == "mtl_jax: stopped by SIGTERM; the same command goes on from here"
     assert not (tmp_path / "results.json").exists()
-    for process in together(tmp_path, cache, LONGER):
+    for process in start_processes(tmp_path, cache, LONGER):
         finish(process)
     np.testing.assert_allclose(scores(tmp_path), alone, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_of_different_configs_are_refused(tmp_path: Path, cache: Path) -> None:
+    settings = [{**ONE_RUN, "devices": "2", "seed": str(number)} for number in range(2)]
+    processes = [
+        start(tmp_path, cache, each, "mttl", {**environment, "JAX_NUM_CPU_DEVICES": "1"})
+        for each, environment in zip(settings, meeting(2), strict=True)
+    ]
+    status, lines = ends(processes)
+    assert status == [2, 2] and lines[1] == []
+    assert "process 0 has the config" in lines[0][-1]
 
 
 @pytest.mark.slow
@@ -266,8 +324,8 @@ def test_asked_to_stop_both_stop(
         ({"executor": "ray"}, "config.executor is 'ray'; where several processes"),
     ],
 )
-def test_what_ends_the_leader_ends_the_follower(
+def test_what_ends_process_0_ends_the_other(
     other: dict[str, str], says: str, tmp_path: Path, cache: Path
 ) -> None:
-    status, lines = ends(together(tmp_path, cache, other))
+    status, lines = ends(start_processes(tmp_path, cache, other))
     assert status == [2, 2] and says in lines[0][-1]
