@@ -14,7 +14,7 @@ needed; it is meant for a GPU. `configs/pretrain.py:cpu` is the training that ma
 from ml_collections import ConfigDict
 
 from mtl_jax import config
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 
 def get_config(preset: str = "paper") -> ConfigDict:

@@ -11,8 +11,8 @@ from difflib import get_close_matches
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from mtl_jax import paths
-from mtl_jax.nouns import InputError
+from mtl_jax.io import paths
+from mtl_jax.types import InputError
 
 NETWORKS = ("C0", "C1", "C1-C2", "C1-C3", "C1-C4", "C1-C5")
 APPROACHES = {"mttl": ("heads", "without", "weight"), "sttl": ("of",)}  # each with its options

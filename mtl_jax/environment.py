@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 TRUE = ("y", "yes", "t", "true", "on", "1")  # as JAX reads a variable
 UNSUPPORTED = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}

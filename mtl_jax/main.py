@@ -15,9 +15,11 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from mtl_jax import command_line, environment, heap, paths, stop
+from mtl_jax import environment
 from mtl_jax.config import SOURCE, TRANSFER, expand_paths, validate
-from mtl_jax.nouns import InputError
+from mtl_jax.io import command_line, paths, signals
+from mtl_jax.training import malloc
+from mtl_jax.types import InputError
 
 FLAGS = flags.FLAGS
 
@@ -47,13 +49,13 @@ define_flags(FLAGS)
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     try:
-        stop.listen()
+        signals.listen()
         config = FLAGS.config
         config.accept_versions |= FLAGS.accept_versions
         expand_paths(config)
         validate(config)
         environment.refuse_settings()
-        heap.keep()
+        malloc.keep()
         job = partial(JOBS.get(config.study, study), config, paths.path(FLAGS.workdir))
         if config.devices > 1 and not FLAGS.dry_run:
             run_distributed(job, config)
@@ -63,7 +65,7 @@ def main(_: list[str]) -> None:
         print(end="", flush=True)  # here a full disk behind the output is still one line
     except InputError as error:
         fail(error)
-    except stop.Stopped as asked:
+    except signals.Stopped as asked:
         print(f"mtl_jax: {asked}; the same command goes on from here", file=sys.stderr)
         sys.exit(128 + asked.number)
 
@@ -73,7 +75,7 @@ def main(_: list[str]) -> None:
 
 def study(config: ConfigDict, folder: Path) -> None:
     from mtl_jax import report
-    from mtl_jax.study.conduct import conduct, show_plan
+    from mtl_jax.experiments.runner import conduct, show_plan
     from mtl_jax.training import multihost
 
     if FLAGS.dry_run:
@@ -89,13 +91,13 @@ def study(config: ConfigDict, folder: Path) -> None:
 
 
 def source_task(config: ConfigDict, folder: Path) -> None:
-    from mtl_jax.source_task import learn
+    from mtl_jax.pretraining import train
 
-    print(learn.plan(config) if FLAGS.dry_run else learn.learn(config, folder))
+    print(train.plan(config) if FLAGS.dry_run else train.learn(config, folder))
 
 
 def transfer(config: ConfigDict, folder: Path) -> None:
-    from mtl_jax.study.transfer import describe, show_plan, transfer
+    from mtl_jax.experiments.compare_weights import describe, show_plan, transfer
 
     if FLAGS.dry_run:
         show_plan(config, folder)

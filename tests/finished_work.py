@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax import config
-from mtl_jax.analysis.files import write_arrays, write_rows
-from mtl_jax.nouns import RoiSet, Run
-from mtl_jax.study import scores, workdir
-from mtl_jax.study.evaluation import Rules, evaluate
-from mtl_jax.study.plan import Approach
-from mtl_jax.study.primary import Primary, resolve
-from mtl_jax.study.results import choose, mark, of_table, summarize
-from mtl_jax.study.splits import Split
-from mtl_jax.study.tables import area_rows
+from mtl_jax.analysis.write_results import write_arrays, write_rows
+from mtl_jax.experiments import scores
+from mtl_jax.experiments.evaluation import Rules, evaluate
+from mtl_jax.experiments.primary_comparison import Primary, resolve
+from mtl_jax.experiments.results import choose, mark, of_table, summarize
+from mtl_jax.experiments.run_lists import Approach
+from mtl_jax.experiments.splits import Split
+from mtl_jax.experiments.stage_tables import area_rows
+from mtl_jax.io import workdir
+from mtl_jax.types import RoiSet, Run
 
 HOSTILE = "<script>alert('case')</script>&\"'$x_"
 DM = "_<b>$dm"  # a name that HTML, TeX and a legend would each take for its own

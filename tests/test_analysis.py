@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from mtl_jax import config
 from mtl_jax.analysis.analyse import Material, Subject, analyse
 from mtl_jax.models import alexnet
-from mtl_jax.nouns import RoiSet
-from mtl_jax.report import findings
+from mtl_jax.report import analysis_results
+from mtl_jax.types import RoiSet
 
 
 def made_up(name: str, count: int, seed: int) -> RoiSet:
@@ -56,7 +56,7 @@ def folder(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_every_finding_can_be_read(folder: Path, material: Material) -> None:
-    found = findings.read(folder)
+    found = analysis_results.read(folder)
     regions = found.regions
     assert regions.sampled.sum() == 8 + 8 + 8 and len(regions.roi_id) == 24 + 4
     assert set(regions.roi_id[~regions.learned]) == {f"t/{i}" for i in range(12, 24)}
@@ -82,7 +82,7 @@ def test_every_finding_can_be_read(folder: Path, material: Material) -> None:
 
 
 def test_pictures_are_those_of_their_regions(folder: Path, material: Material) -> None:
-    regions = findings.read(folder).regions
+    regions = analysis_results.read(folder).regions
     for i in (0, 9, 17, 27):
         name, number = regions.roi_id[i].split("/")
         pixels = np.concatenate(material.collections[name].shards)[int(number)]
@@ -115,5 +115,5 @@ def test_pictures_can_be_left_out(folder: Path, material: Material, tmp_path: Pa
 
     analyse(tmp_path, {"mttl": never}, material, settings(pictures=False), 0)
     assert not list(tmp_path.glob("maps*"))
-    regions = findings.read(tmp_path).regions
+    regions = analysis_results.read(tmp_path).regions
     assert regions.picture.shape == (0, 128, 128) and len(regions.roi_id) == 28

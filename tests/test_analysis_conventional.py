@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from mtl_jax import roc
-from mtl_jax.analysis import conventional
+from mtl_jax.analysis import hand_crafted
 from mtl_jax.analysis.outline import outline
 from mtl_jax.analysis.shape import radial_length, shape
 from mtl_jax.analysis.spiculation import spiculation
@@ -50,7 +50,7 @@ def test_shape_knows_no_position() -> None:
 
 def test_a_star_is_more_spiculated_than_a_disc() -> None:
     disc, star = (mass(0, 0, 1), mass(9, 0.35, 1))
-    round_, spiky = (conventional.describe(gray) for gray in (disc, star))
+    round_, spiky = (hand_crafted.describe(gray) for gray in (disc, star))
     assert round_["circularity"] > 1.3 * spiky["circularity"]
     assert round_["solidity"] > spiky["solidity"]
     assert round_["edge_radial_gradient"] > spiky["edge_radial_gradient"] + 0.1
@@ -87,15 +87,15 @@ def test_classifiers_tell_stars_from_discs() -> None:
             for i, label in enumerate(labels)
         ]
     )
-    features, names = conventional.table(regions)
+    features, names = hand_crafted.table(regions)
     assert features.shape == (60, len(names)) and np.isfinite(features).all()
-    found = conventional.judge(features[:40], labels[:40], features[40:], 0)
-    for name in conventional.CLASSIFIERS:
+    found = hand_crafted.judge(features[:40], labels[:40], features[40:], 0)
+    for name in hand_crafted.CLASSIFIERS:
         assert roc.empirical(labels[40:], found[name]).auc > 0.95
-    again = conventional.judge(features[:40], labels[:40], features[40:], 0)
+    again = hand_crafted.judge(features[:40], labels[:40], features[40:], 0)
     assert all(np.array_equal(found[n], again[n]) for n in found)
 
 
 def test_an_empty_region_has_features() -> None:
-    features, _ = conventional.table(np.zeros((1, 128, 128)))
+    features, _ = hand_crafted.table(np.zeros((1, 128, 128)))
     assert np.isfinite(features).all()

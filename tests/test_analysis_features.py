@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from sklearn.manifold import trustworthiness
 
-from mtl_jax.analysis import choose, convergence, embedding, features
+from mtl_jax.analysis import choose_rois, convergence, embedding, features
 from mtl_jax.models import alexnet
-from mtl_jax.nouns import InputError, RoiSet
-from mtl_jax.training.pool import make_pool
+from mtl_jax.training.dataset import make_pool
+from mtl_jax.types import InputError, RoiSet
 
 
 def clusters(apart: float, n: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -100,14 +100,14 @@ def test_features_are_the_mean_of_eight_of_the_networks_own() -> None:
 def test_extremes_are_the_ends_of_either_truth() -> None:
     label = np.array([1, 1, 1, 0, 0, 0])
     score = np.array([0.2, 0.9, 0.9, 0.1, 0.7, 0.3])
-    found = dict(choose.extremes(label, score, 1))
+    found = dict(choose_rois.extremes(label, score, 1))
     assert list(found.values()) == [1, 0, 3, 4]
-    assert len(choose.extremes(label, score, 3)) == 6  # none twice
+    assert len(choose_rois.extremes(label, score, 3)) == 6  # none twice
 
 
 def test_chosen_regions_are_few_and_none_twice() -> None:
     learned = {"t": np.arange(0, 30), "x": np.arange(5)}
-    chosen = choose.choose(learned, "t", np.arange(30, 60), np.arange(30, 60), 10, 0)
+    chosen = choose_rois.choose(learned, "t", np.arange(30, 60), np.arange(30, 60), 10, 0)
     assert chosen.sampled.sum() == 10 + 5 + 10 and len(chosen.task) == 25 + 20
     pairs = list(zip(chosen.task, chosen.row, strict=True))
     assert len(set(pairs)) == len(pairs)
@@ -116,6 +116,6 @@ def test_chosen_regions_are_few_and_none_twice() -> None:
 
 def test_an_unknown_region_is_refused() -> None:
     rois = RoiSet("t", {"roi_id": np.array(["a", "b"])}, (), {})
-    assert choose.asked(rois, ("b",)) == [("asked for", 1)]
+    assert choose_rois.asked(rois, ("b",)) == [("asked for", 1)]
     with pytest.raises(InputError, match="config.analysis.rois names 'c'"):
-        choose.asked(rois, ("b", "c"))
+        choose_rois.asked(rois, ("b", "c"))

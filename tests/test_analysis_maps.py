@@ -8,10 +8,10 @@ from scipy import signal
 
 from mtl_jax import weights
 from mtl_jax.analysis import deconvolution, gradients
-from mtl_jax.analysis.chain import chain
+from mtl_jax.analysis.conv_chain import chain
 from mtl_jax.models import alexnet
 from mtl_jax.models.response_norm import Lrn, Normalization
-from mtl_jax.nouns import Params
+from mtl_jax.types import Params
 
 SIZE = (128, 128)
 NETWORK = alexnet.AlexNet()

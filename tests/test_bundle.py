@@ -21,13 +21,13 @@ from PIL import Image
 
 import mtl_jax
 from mtl_jax import bundle
-from mtl_jax.bundle import model_card, onnx_graph, portable
-from mtl_jax.bundle.make import make
+from mtl_jax.bundle import model_card, onnx_graph, stablehlo
+from mtl_jax.bundle.build import make
 from mtl_jax.imaging import dicom
-from mtl_jax.imaging.read import read_image
+from mtl_jax.imaging.read_image import read_image
 from mtl_jax.models import alexnet, response_norm
 from mtl_jax.models.response_norm import Normalization
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 ROOT = Path(__file__).parents[1]
 FILM = np.tile(np.linspace(400, 3000, 300), (300, 1)).astype(int)
@@ -347,7 +347,7 @@ def test_bundles_of_earlier_versions_keep_the_normalization_they_were_trained_wi
 
 
 def test_stablehlo_agrees_for_any_batch(opinionated: bundle.Model) -> None:
-    made = jax.export.deserialize(bytearray(portable.stablehlo(opinionated, "dm")))
+    made = jax.export.deserialize(bytearray(stablehlo.stablehlo(opinionated, "dm")))
     assert made.platforms == ("cpu", "cuda")
     counts = regions(3)
     found = np.asarray(made.call(counts.astype(np.float32)))

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 import score
 
-from mtl_jax.bundle import lesions
+from mtl_jax.bundle import lesion_table
 from mtl_jax.data import privacy
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 RNG = np.random.default_rng(7)
 BOX = "100;110;170;160"
@@ -75,14 +75,14 @@ def test_rows_that_cannot_be_of_one_lesion_are_refused(
     films: Path, tmp_path: Path, header: str, rows: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises(InputError) as refused:
-        lesions.read(table(tmp_path / "l.csv", header, *rows), [films])
+        lesion_table.read(table(tmp_path / "l.csv", header, *rows), [films])
     assert words in str(refused.value) and "l.csv line 3" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_rows_that_are_of_different_lesions_or_views_stay(films: Path, tmp_path: Path) -> None:
     def ids(header: str, *rows: str) -> list[tuple[str, str]]:
-        asked = lesions.read(table(tmp_path / "l.csv", header, *rows), [films])
+        asked = lesion_table.read(table(tmp_path / "l.csv", header, *rows), [films])
         return [(one.view.case_id, one.view.lesion_id) for one in asked]
 
     assert len(set(ids("image_path,lesion_id", "a.npy,1", "b.npy,2", "c.npy,3"))) == 3
@@ -92,18 +92,18 @@ def test_rows_that_are_of_different_lesions_or_views_stay(films: Path, tmp_path:
 
 def test_rows_that_state_less_are_of_the_lesion(films: Path, tmp_path: Path) -> None:
     rows = ("a.npy,P,1,,CC,", "b.npy,P,1,L,MLO,", "c.npy,P,1,L,ML,benign")
-    asked = lesions.read(table(tmp_path / "l.csv", FULL, *rows), [films])
+    asked = lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     assert [one.view.laterality for one in asked] == ["", "L", "L"]
     noted = {note.kind for one in asked for note in one.notes}
     assert noted == {"the lesion's side or truth is stated in some of its rows alone"}
     two = table(tmp_path / "l.csv", FULL, *rows, "d.npy,P,1,R,CC,")
     with pytest.raises(InputError, match="line 5: .*another laterality or truth"):
-        lesions.read(two, [films])
+        lesion_table.read(two, [films])
 
 
 def test_a_truth_in_other_words_is_unknown_and_noted(films: Path, tmp_path: Path) -> None:
     rows = ("a.npy,P,1,L,CC,cancer", "b.npy,P,2,L,CC,1", "c.npy,P,3,L,CC,", "d.npy,P,4,L,CC,Benign")
-    asked = lesions.read(table(tmp_path / "l.csv", FULL, *rows), [films])
+    asked = lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     assert [one.view.label for one in asked] == [-1, -1, -1, 0]
     noted = [[note.text for note in one.notes] for one in asked]
     words = "the truth is neither malignant nor benign, and taken as unknown"
@@ -118,7 +118,7 @@ def test_columns_in_another_spelling_are_rejected_and_others_shown(
         tmp_path / "l.csv", FULL.replace("lat", "Lat"), "a.npy,P,1,L,CC,", "b.npy,P,1,R,CC,"
     )
     with pytest.raises(InputError, match="l.csv: column 'Laterality': write laterality$"):
-        lesions.read(spelt, [films])
+        lesion_table.read(spelt, [films])
     rows = table(tmp_path / "l.csv", f"{FULL},label", "a.npy,P,1,L,CC,,1")
     command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
     assert score.main([*map(str, command)]) == 0
@@ -135,7 +135,7 @@ def test_an_image_is_named_as_the_command_line_or_windows_names_it(
     image = films / "again" / "a2.npy"
     name = name.format(folder=films.name, whole=image)
     rows = table(tmp_path / "l.csv", FULL, f"{name},P,1,L,CC,")
-    (one,) = lesions.read(rows, [image if given == "file" else films])
+    (one,) = lesion_table.read(rows, [image if given == "file" else films])
     assert one.view.image_path == image
     assert "\\" not in one.name
 
@@ -145,10 +145,10 @@ def test_the_path_below_the_given_folder_comes_first(films: Path, tmp_path: Path
     for place in ("s/a.npy", "t/s/a.npy"):
         (folder / place).parent.mkdir(parents=True)
         (folder / place).write_bytes((films / "a.npy").read_bytes())
-    (one,) = lesions.read(table(tmp_path / "l.csv", FULL, "s/a.npy,P,1,L,CC,"), [folder])
+    (one,) = lesion_table.read(table(tmp_path / "l.csv", FULL, "s/a.npy,P,1,L,CC,"), [folder])
     assert one.view.image_path == folder / "s/a.npy"
     with pytest.raises(InputError, match="2 images of that name"):
-        lesions.read(table(tmp_path / "l.csv", FULL, "a.npy,P,1,L,CC,"), [folder])
+        lesion_table.read(table(tmp_path / "l.csv", FULL, "a.npy,P,1,L,CC,"), [folder])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_an_id_that_a_spreadsheet_would_run_names_its_cure(
 def test_all_faults_of_the_table_are_listed(films: Path, tmp_path: Path) -> None:
     rows = ("a.npy,P,1,L,CC,", "no.npy,P,2,L,CC,", "b.npy,P,,L,CC,", "c.npy,P,3,left,CC,")
     with pytest.raises(InputError) as refused:
-        lesions.read(table(tmp_path / "l.csv", FULL, *rows), [films])
+        lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     said = str(refused.value)
     assert "3 faults" in said and all(f"line {n}" in said for n in (3, 4, 5))
 

@@ -12,14 +12,22 @@ from PIL import Image
 from scipy.special import expit, logit
 
 from mtl_jax import bundle, roc
-from mtl_jax.bundle import calibration, held_out, make, pictures, probabilities, ranges, scoring
+from mtl_jax.bundle import (
+    build,
+    calibration,
+    images,
+    out_of_fold,
+    probabilities,
+    scoring,
+    training_ranges,
+)
 from mtl_jax.bundle.reliability import reliability_figure
-from mtl_jax.data.cutting import regions
-from mtl_jax.imaging.stored import Stored
-from mtl_jax.models import alexnet, network
-from mtl_jax.nouns import InputError, LesionView
+from mtl_jax.data.extract_rois import regions
+from mtl_jax.imaging.stored_image import Stored
+from mtl_jax.models import alexnet, base
 from mtl_jax.phantom import case as phantom
 from mtl_jax.phantom.receptor import RECEPTORS
+from mtl_jax.types import InputError, LesionView
 
 RNG = np.random.default_rng(0)
 
@@ -75,24 +83,28 @@ def test_a_threshold_chosen_elsewhere_is_judged_as_it_falls() -> None:
 def test_ranges_flag_what_training_had_not() -> None:
     counts = RNG.integers(-1000, 1000, (5, 128, 128)).astype(np.int16)
     sizes = np.full((5, 2), 100.0)
-    limits = ranges.of_training(ranges.measure(counts, sizes, np.zeros(5), sizes / 10), ["DM"] * 5)
-    same = ranges.measure(counts, sizes, np.zeros(5), sizes / 10)
-    assert ranges.flags(limits, same, ["DM", "", "DM", "DM", "DM"]) == [[]] * 5
-    other = ranges.measure(counts[:1] * 3, sizes[:1] / 2, np.array([0.25]), sizes[:1])
-    (found,) = ranges.flags(limits, other, ["SFM"])
+    limits = training_ranges.of_training(
+        training_ranges.measure(counts, sizes, np.zeros(5), sizes / 10), ["DM"] * 5
+    )
+    same = training_ranges.measure(counts, sizes, np.zeros(5), sizes / 10)
+    assert training_ranges.flags(limits, same, ["DM", "", "DM", "DM", "DM"]) == [[]] * 5
+    other = training_ranges.measure(counts[:1] * 3, sizes[:1] / 2, np.array([0.25]), sizes[:1])
+    (found,) = training_ranges.flags(limits, other, ["SFM"])
     assert [word.split(":")[0].split(" ")[0] for word in found] == [
         *("pixel", "contrast", "part", "size", "modality")
     ]
     assert "pixel size 50 um: training had 100 to 100" in found
-    upside_down = ranges.measure(counts - np.int16(900), sizes, np.zeros(5), sizes / 10)
-    assert all("brightness" in flag[0] for flag in ranges.flags(limits, upside_down, [""] * 5))
+    upside_down = training_ranges.measure(counts - np.int16(900), sizes, np.zeros(5), sizes / 10)
+    assert all(
+        "brightness" in flag[0] for flag in training_ranges.flags(limits, upside_down, [""] * 5)
+    )
 
 
 def test_the_far_distance_is_that_to_the_nearest_other() -> None:
     line = np.array([[0.0], [1.0], [3.0], [103.0]], np.float32)
     nearest = [1.0, 1.0, 2.0, 100.0]
-    assert ranges.far(line) == pytest.approx(np.percentile(nearest, 99), rel=1e-5)
-    assert ranges.far(line[:1]) == 0.0
+    assert training_ranges.far(line) == pytest.approx(np.percentile(nearest, 99), rel=1e-5)
+    assert training_ranges.far(line[:1]) == 0.0
 
 
 def test_the_reliability_figure_holds_a_point_a_bin() -> None:
@@ -108,7 +120,7 @@ def spot_finder() -> bundle.Model:
     C1 holds one filter, a spot less its surroundings; one unit of each later layer hands its answer
     on; F1 adds up the map.
     """
-    shapes = network.shapes(alexnet.AlexNet())
+    shapes = base.shapes(alexnet.AlexNet())
     params = unflatten_dict(
         {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}, sep="/"
     )
@@ -142,8 +154,8 @@ def test_a_map_of_evidence_points_at_the_planted_cue() -> None:
         spot = 9000 * np.exp(-((row - at[0]) ** 2 + (column - at[1]) ** 2) / (2 * 3.0**2))
         counts = np.clip(tissue + spot, -32768, 32767).astype(np.int16)
         found = scoring.explain(model, counts)
-        peak = np.array(np.unravel_index(np.argmax(pictures.smooth(found)), found.shape))
-        picture = np.asarray(Image.open(io.BytesIO(pictures.evidence(counts, found))), float)
+        peak = np.array(np.unravel_index(np.argmax(images.smooth(found)), found.shape))
+        picture = np.asarray(Image.open(io.BytesIO(images.evidence(counts, found))), float)
         orange = picture[..., 0] - picture[..., 2]  # two pixels of the picture for one of the map
         there = orange[tuple(2 * at)] > np.percentile(orange, 95)
         hits.append(np.abs(peak - at).max() <= 5 and there)
@@ -220,16 +232,16 @@ def test_the_model_card_lists_no_single_fold_and_no_fit_that_may_be_no_headline(
     ]
     rows.append(rows[3] | {"unit": "lesion", "status": "boundary"})
     rows.append(rows[2] | {"unit": "lesion"})
-    found = make.listed_aucs(rows + [rows[0] | {"study": "mttl"}], "sttl", "C1")
+    found = build.listed_aucs(rows + [rows[0] | {"study": "mttl"}], "sttl", "C1")
     # The empirical mean is below 0.5, so that its fit is left out; a fit of status boundary too.
     assert found == [rows[0], rows[2], rows[3], rows[7]]
     with pytest.raises(InputError, match="earlier version"):
-        make.listed_aucs([common | {"method": "empirical"}], "sttl", "C1")
+        build.listed_aucs([common | {"method": "empirical"}], "sttl", "C1")
 
 
-def study_of(folder: Path, kind: str, match_steps: bool = False) -> held_out.Study:
+def study_of(folder: Path, kind: str, match_steps: bool = False) -> out_of_fold.Study:
     """A made-up finished study of single-task learning, with the provenance of each run."""
-    found = held_out.read_study(make_folder(folder, kind, ("sttl",), analysed=False))
+    found = out_of_fold.read_study(make_folder(folder, kind, ("sttl",), analysed=False))
     found.folds["collections"] = {"sfm": "content"}
     for run in found.results["runs"]:
         train = {"learning_rate": 0.001, "match_steps": match_steps, "task_weights": ["x:2"]}
@@ -262,7 +274,7 @@ def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) 
                 section |= {k: v for k, v in changed.items() if k in section and k != "epochs"}
         other.config["train"]["epochs"] = changed.get("epochs", 200)
         try:
-            held = held_out.find(record, study, other)
+            held = out_of_fold.find(record, study, other)
         except InputError as error:
             return str(error)
         assert held is not None and set(held.fold.tolist()) == {0, 1, 2}
@@ -288,9 +300,9 @@ def test_other_cases_or_weights_calibrate_nothing(tmp_path: Path) -> None:
     crossed = study_of(tmp_path / "crossed", "cross_validation")
     (record,) = study.results["runs"]
 
-    def refusal(other: held_out.Study) -> str:
+    def refusal(other: out_of_fold.Study) -> str:
         with pytest.raises(InputError) as refused:
-            held_out.find(record, study, other)
+            out_of_fold.find(record, study, other)
         assert "\n" not in str(refused.value) and "crossed" in str(refused.value)
         return str(refused.value)
 
@@ -331,10 +343,10 @@ def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path
         one["tasks"] = ["sfm", "ddsm"]
     for one in (study, crossed):
         one.folds["collections"]["ddsm"] = "content"
-    assert held_out.find(record, study, crossed) is not None
+    assert out_of_fold.find(record, study, crossed) is not None
     crossed.folds["never_learned"]["ddsm"] = ["ddsm-007"]
     with pytest.raises(InputError, match="other cases of ddsm"):
-        held_out.find(record, study, crossed)
+        out_of_fold.find(record, study, crossed)
 
 
 @pytest.mark.parametrize("scores", [[0.9, 0.7, 0.4, 0.1], [0.3] * 4, [np.nan] * 4])
@@ -342,8 +354,8 @@ def test_a_falling_or_flat_calibration_is_refused(scores: list[float]) -> None:
     labels = np.array([0, 0, 1, 1] * 5)
     ids = np.arange(20).astype(str)
     columns = (ids, ids, ids, ids, np.full(20, "sfm"), labels, np.tile(scores, 5))
-    held = held_out.HeldOut(held_out.Scores(*columns), np.arange(20) % 2, "2 folds")
+    held = out_of_fold.HeldOut(out_of_fold.Scores(*columns), np.arange(20) % 2, "2 folds")
     assert "do not rise with malignancy" in probabilities.slope_fault(held)
     risen = columns[:6] + (0.2 + 0.5 * labels + 0.01 * np.arange(20),)
-    assert probabilities.slope_fault(held._replace(scores=held_out.Scores(*risen))) == ""
+    assert probabilities.slope_fault(held._replace(scores=out_of_fold.Scores(*risen))) == ""
     assert probabilities.slope_fault(None) == ""

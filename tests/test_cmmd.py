@@ -15,9 +15,9 @@ from kit.fuzz import damaged, outcomes
 from kit.lesion import film, offset
 
 from mtl_jax.data import ingest
-from mtl_jax.data.plan import Rules
+from mtl_jax.data.ingest_plan import Rules
 from mtl_jax.data.sources import cmmd, table
-from mtl_jax.nouns import Collection, InputError
+from mtl_jax.types import Collection, InputError
 
 PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
 FOLDER = "07-18-2010-NA-NA-79377/1.000000-NA-70244"

@@ -7,7 +7,7 @@ import pytest
 
 from mtl_jax import config
 from mtl_jax.analysis import embedding
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 

@@ -13,8 +13,8 @@ import pytest
 import weight_files as files
 
 from mtl_jax import weights
-from mtl_jax.models import alexnet, trunks
-from mtl_jax.nouns import InputError
+from mtl_jax.models import alexnet, registry
+from mtl_jax.types import InputError
 from mtl_jax.weights.convnet_file import GRAY_PER_UNIT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,7 +80,7 @@ def pooled(x: np.ndarray) -> np.ndarray:
 
 
 def ours(found: weights.Weights, last: str) -> np.ndarray:
-    network = trunks.build("alexnet", 2, found.card["lrn"])
+    network = registry.build("alexnet", 2, found.card["lrn"])
     image = np.float32(IMAGE[None] / GRAY_PER_UNIT)
     return np.asarray(network.apply({"params": found.params}, image, last=last))[0]
 

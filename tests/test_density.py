@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_jax.imaging.density import CURVES, from_od
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.gray_mapping import CURVES, from_od
+from mtl_jax.types import InputError
 
 BITS = {"ddsm_dba": 16, "raw_dm": 14}
 

@@ -19,8 +19,8 @@ from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
 
 from mtl_jax.imaging import dicom
-from mtl_jax.imaging.read import read_image
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.read_image import read_image
+from mtl_jax.types import InputError
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 4096, (33, 47))

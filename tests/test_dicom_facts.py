@@ -24,19 +24,13 @@ from mtl_jax.imaging import (
     dicom_padding,
     dicom_spacing,
 )
-from mtl_jax.imaging.checked import UNUSED_BITS, check_values
-from mtl_jax.imaging.dicom_density import (
-    INTENTS_DIFFER,
-    OD_OF_DETECTOR,
-    ODD_OD,
-    SIGN_DIFFERS,
-    TURNED,
-)
 from mtl_jax.imaging.dicom_frame import NO_SYNTAX
+from mtl_jax.imaging.dicom_gray import INTENTS_DIFFER, OD_OF_DETECTOR, ODD_OD, SIGN_DIFFERS, TURNED
 from mtl_jax.imaging.dicom_lut import BEYOND, OTHER_BITS
-from mtl_jax.imaging.facts_compared import OTHER_SPACING, TABLES_SPACING, compare
-from mtl_jax.imaging.read import read_image, read_raw, read_stored
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.read_image import read_image, read_raw, read_stored
+from mtl_jax.imaging.table_vs_header import OTHER_SPACING, TABLES_SPACING, compare
+from mtl_jax.imaging.value_checks import UNUSED_BITS, check_values
+from mtl_jax.types import InputError
 
 Tags = dict[str, Any]
 RNG = np.random.default_rng(170)

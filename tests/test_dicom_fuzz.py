@@ -17,9 +17,9 @@ from kit.dicom import (
 from pydicom.data import get_testdata_files
 
 from mtl_jax.imaging import dicom
-from mtl_jax.imaging.checked import check_values
-from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.read_image import read_stored
+from mtl_jax.imaging.value_checks import check_values
+from mtl_jax.types import InputError
 
 SLOWEST_S = 20  # CharLS takes seconds over some damaged JPEG-LS
 

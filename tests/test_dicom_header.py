@@ -17,8 +17,8 @@ from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import dicom, dicom_header
 from mtl_jax.imaging.dicom_header import SIDES_DIFFER, VIEW_UNKNOWN
-from mtl_jax.imaging.facts_compared import NOT_SQUARE
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.table_vs_header import NOT_SQUARE
+from mtl_jax.types import InputError
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (33, 47))
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "inspect_dicom.py"

@@ -9,13 +9,14 @@ import jax
 import pytest
 
 import mtl_jax
-from mtl_jax import command_line, environment
-from mtl_jax.nouns import InputError
+from mtl_jax import environment
+from mtl_jax.io import command_line
+from mtl_jax.types import InputError
 
 ROOT = Path(__file__).parents[1]
 START = (
     "-c",
-    "import sys; from mtl_jax import command_line, environment\n"
+    "import sys; from mtl_jax import environment; from mtl_jax.io import command_line\n"
     "sys.exit(command_line.run(environment.start_jax))",
 )
 
@@ -94,7 +95,7 @@ def test_the_roc_command_needs_no_jax(tmp_path: Path) -> None:
 def test_a_closed_pipe_ends_no_command(tmp_path: Path) -> None:
     """The command goes on to its end, and its exit code is its own, with either stream closed."""
     code = (
-        "import sys, pathlib; from mtl_jax import command_line\n"
+        "import sys, pathlib; from mtl_jax.io import command_line\n"
         "def main():\n"
         "    for i in range(20000): print('a line that fills the pipe', i)\n"
         "    print('a note', file=sys.stderr)\n"
@@ -115,7 +116,7 @@ def test_a_closed_pipe_ends_no_command(tmp_path: Path) -> None:
 
 def test_letters_that_the_terminal_lacks_end_no_command() -> None:
     code = (
-        "import sys; from mtl_jax import command_line\n"
+        "import sys; from mtl_jax.io import command_line\n"
         "sys.exit(command_line.run(lambda: print('M\\u00fcller') or 0))"
     )
     ended = subprocess.run(
@@ -131,7 +132,9 @@ def test_letters_that_the_terminal_lacks_end_no_command() -> None:
 def test_a_full_disk_behind_the_output_is_one_line() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
-    code = "import sys; from mtl_jax import command_line as c; sys.exit(c.run(lambda: print('x')))"
+    code = (
+        "import sys; from mtl_jax.io import command_line as c; sys.exit(c.run(lambda: print('x')))"
+    )
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
@@ -152,7 +155,7 @@ def test_characters_that_the_output_has_not_are_escaped(tmp_path: Path) -> None:
     ended = run(*command, "--task=\u00e9", PYTHONIOENCODING="ascii:strict")
     assert ended.returncode == 2 and ended.stdout == ""
     assert "M\\xfc.csv: has no row of task" in ended.stderr and ended.stderr.count("\n") == 1
-    code = "from mtl_jax import command_line as c; c.run(lambda: print('a\\udcfc.png'))"
+    code = "from mtl_jax.io import command_line as c; c.run(lambda: print('a\\udcfc.png'))"
     assert run("-c", code, PYTHONIOENCODING="utf-8").stdout == "a\\udcfc.png\n"
 
 

@@ -12,15 +12,15 @@ from scipy import stats
 from test_study import made_up
 
 from mtl_jax import config, roc
-from mtl_jax.nouns import InputError, RoiSet, Run
+from mtl_jax.experiments import stage_tables
+from mtl_jax.experiments.auc_statistics import Part, mean_auc, mean_difference
+from mtl_jax.experiments.evaluation import Rules, evaluate
+from mtl_jax.experiments.primary_comparison import Primary, resolve
+from mtl_jax.experiments.run_lists import Approach, expand
+from mtl_jax.experiments.scores import Scores, make_scores
 from mtl_jax.roc.clustered import covariance
 from mtl_jax.roc.influence import of_empirical_area
-from mtl_jax.study import tables
-from mtl_jax.study.evaluation import Rules, evaluate
-from mtl_jax.study.means import Part, mean_auc, mean_difference
-from mtl_jax.study.plan import Approach, expand
-from mtl_jax.study.primary import Primary, resolve
-from mtl_jax.study.scores import Scores, make_scores
+from mtl_jax.types import InputError, RoiSet, Run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
@@ -114,7 +114,9 @@ def test_the_target_comes_first_whatever_else_is_tested() -> None:
     runs, found, _ = study(None, 1)
     out = evaluate("test", runs, found, "t", RULES)
     assert {row["task"] for row in out["auc"]} == {"t", "x"}
-    for approach, unit, method in itertools.product(BOTH, tables.UNITS, ("empirical", "proper")):
+    for approach, unit, method in itertools.product(
+        BOTH, stage_tables.UNITS, ("empirical", "proper")
+    ):
         row = first_of(out["auc"], study=approach, unit=unit, method=method)
         assert (row["task"], row["cases"], row["estimator"]) == ("t", "test", "test set")
     assert not any(row["headline"] or row["primary"] for row in out["auc"] if row["task"] == "x")
@@ -127,7 +129,7 @@ def test_one_training_is_compared_as_two_readings_are(unit: str, method: str) ->
     row = first_of(evaluate("test", runs, found, "t", RULES)["comparisons"], unit=unit,
                    method=method)  # fmt: skip
     (label, a, patient), (_, b, _) = (
-        tables.by_unit(found[run.id].of(found[run.id].task == "t"), unit) for run in runs
+        stage_tables.by_unit(found[run.id].of(found[run.id].task == "t"), unit) for run in runs
     )
     test = roc.compare(label, a, b, method, patient, samples=200)
     for key in ("auc_a", "auc_b", "delta", "se", "p_value", "ci_low", "ci_high"):

@@ -10,12 +10,12 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from mtl_jax.imaging import facts_compared as compared
-from mtl_jax.imaging.checked import UNUSED_BITS, check_pixel_um, check_values
-from mtl_jax.imaging.facts_compared import compare
-from mtl_jax.imaging.read import read_image, read_raw, read_stored
-from mtl_jax.imaging.stored import Header, Stored
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging import table_vs_header as compared
+from mtl_jax.imaging.read_image import read_image, read_raw, read_stored
+from mtl_jax.imaging.stored_image import Header, Stored
+from mtl_jax.imaging.table_vs_header import compare
+from mtl_jax.imaging.value_checks import UNUSED_BITS, check_pixel_um, check_values
+from mtl_jax.types import InputError
 
 RNG = np.random.default_rng(17)
 FILM = RNG.integers(900, 3000, (60, 80)).astype(np.uint16)

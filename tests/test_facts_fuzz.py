@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from kit.contradictions import ALTERATIONS, Sample, alter, sample, write
 
-from mtl_jax.data import ingest, plan, plausibility
+from mtl_jax.data import ingest, ingest_plan, plausibility
 from mtl_jax.data.sources import SOURCES, manifest
-from mtl_jax.imaging import facts_compared
+from mtl_jax.imaging import table_vs_header
 from mtl_jax.imaging.roi import GRAY_PER_COUNT
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.types import Collection, InputError, LesionView
 
 BACKGROUND = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
 HALF_A_COUNT = 0.5 + 0.02  # and the float32 of an image of 4095 levels of 8 counts
 # Where the table overrules the header by the rules, an error in the table stands, on record.
-OVERRULED = (facts_compared.TABLES_SPACING, plausibility.POLARITY)
+OVERRULED = (table_vs_header.TABLES_SPACING, plausibility.POLARITY)
 UNALTERED = 200
 BATCH = 250  # images of one ingest
 
@@ -55,7 +55,7 @@ def endings(samples: Sequence[Sample], home: Path, monkeypatch: pytest.MonkeyPat
             rejected[one.row["patient_id"]] = str(error)
     found = Collection("fuzz", home, tuple(views))
     monkeypatch.setitem(SOURCES, "manifest", lambda path: found)
-    rules = plan.Rules(pseudonymise=False, unusable="leave_out")
+    rules = ingest_plan.Rules(pseudonymise=False, unusable="leave_out")
     rois = ingest.load(f"manifest:{home}", home / "cache", BACKGROUND, {}, rules)
     (audit,) = (home / "cache").glob("fuzz-*/audit.csv")
     with audit.open(newline="") as file:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mtl_jax.data import folds
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 
 def test_a_thousand_random_data_sets() -> None:

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from mtl_jax import config
-from mtl_jax.data.rows import Rows
-from mtl_jax.nouns import Run
-from mtl_jax.study import execute
-from mtl_jax.training.pool import Pool
+from mtl_jax.data.array_rows import Rows
+from mtl_jax.experiments import train_runs
+from mtl_jax.training.dataset import Pool
+from mtl_jax.types import Run
 from mtl_jax.weights import Weights
 
 # 64 MB taken, written to and given back five times, by a thread that is not the first.
 PAGES = """
 import ctypes, resource, sys, threading
-from mtl_jax import heap
-kept = sys.argv[1] != "leave" and heap.keep()
+from mtl_jax.training import malloc
+kept = sys.argv[1] != "leave" and malloc.keep()
 if sys.argv[1] == "let go":
-    heap.let_go()
+    malloc.let_go()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 SIZE = 64 * 2**20
@@ -73,13 +73,13 @@ def test_settings_of_the_environment_stand() -> None:
 PIECES = """
 from pathlib import Path
 import numpy as np
-from mtl_jax import heap
+from mtl_jax.training import malloc
 def resident():
     return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1e3
 pieces = [np.ones(10**5, np.uint8) for _ in range(600)]
 del pieces[:-1]
 before = resident()
-heap.trim()
+malloc.trim()
 print(before - resident())
 """
 
@@ -93,8 +93,8 @@ def test_what_is_free_is_given_back_when_asked() -> None:
 # A job that ends at once, and what it has set by then.
 JOB = """
 import atexit, runpy, sys
-from mtl_jax import heap
-atexit.register(lambda: print(heap._kept))
+from mtl_jax.training import malloc
+atexit.register(lambda: print(malloc._kept))
 runpy.run_module("mtl_jax.main", run_name="__main__")
 """
 
@@ -114,14 +114,14 @@ def test_a_run_of_regions_on_disk_lets_go(monkeypatch: pytest.MonkeyPatch) -> No
     """Before anything is trained."""
     done: list[str] = []
     on_disk = Pool(Rows([np.zeros((1, 128, 128), np.int16)]), *[np.zeros(1, int)] * 5)
-    monkeypatch.setattr(execute.portion, "portions", lambda *_: {})
-    monkeypatch.setattr(execute.portion, "learned_by", lambda *_: (on_disk, {}))
-    monkeypatch.setattr(execute.heap, "let_go", lambda: done.append("let go"))
-    monkeypatch.setattr(execute.trunks, "build", lambda *_, **__: done.append("build") or 1 / 0)
+    monkeypatch.setattr(train_runs.portion, "portions", lambda *_: {})
+    monkeypatch.setattr(train_runs.portion, "learned_by", lambda *_: (on_disk, {}))
+    monkeypatch.setattr(train_runs.heap, "let_go", lambda: done.append("let go"))
+    monkeypatch.setattr(train_runs.trunks, "build", lambda *_, **__: done.append("build") or 1 / 0)
     run = Run("sttl", ("a",), "C0", None, 0)
     with pytest.raises(ZeroDivisionError):
         weights = Weights(
             {}, {"name": "made up", "trunk": "alexnet", "lrn": False, "arrays_sha256": ""}
         )
-        execute.execute([run], [], {}, None, weights, config.default())
+        train_runs.execute([run], [], {}, None, weights, config.default())
     assert done == ["let go", "build"]

@@ -18,10 +18,10 @@ from skimage.transform import downscale_local_mean
 
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.background import background, correct
-from mtl_jax.imaging.read import read_image
+from mtl_jax.imaging.read_image import read_image
 from mtl_jax.imaging.resample import block, to_pixel_size
 from mtl_jax.imaging.roi import cut, lesion_roi, to_12_bit
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 RNG = np.random.default_rng(0)
 FLAT = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}

@@ -11,9 +11,9 @@ from kit.inbreast import IMAGES, ONE, THREE, TWO, Image, make_inbreast, mass, wr
 from kit.lesion import circle, offset
 
 from mtl_jax.data import ingest
-from mtl_jax.data.plan import Rules
+from mtl_jax.data.ingest_plan import Rules
 from mtl_jax.data.sources import inbreast, osirix
-from mtl_jax.nouns import Collection, InputError
+from mtl_jax.types import Collection, InputError
 
 PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
 

@@ -17,12 +17,12 @@ from kit.dicom import for_processing, write_dicom
 from test_imaging import write_pgm
 
 from mtl_jax import config
-from mtl_jax.data import cutting, ingest, truth
+from mtl_jax.data import extract_rois, ingest, reference_standard
 from mtl_jax.data.sources import SOURCES
-from mtl_jax.imaging import density
+from mtl_jax.imaging import gray_mapping
 from mtl_jax.imaging.resample import to_pixel_size
 from mtl_jax.imaging.roi import lesion_roi
-from mtl_jax.nouns import InputError, LesionView, RoiSet
+from mtl_jax.types import InputError, LesionView, RoiSet
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
@@ -75,7 +75,7 @@ def test_the_rules_are_the_fields_of_the_config() -> None:
         "target": "sfm",
     }
     assert options["mini_mias"] == data["mini_mias"]
-    assert tuple(truth.TAKES) == config.TRUTH_POLICIES
+    assert tuple(reference_standard.TAKES) == config.TRUTH_POLICIES
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_magnification_view_is_left_out_and_listed(home: Path) -> None:
     counts = rois.manifest["counts"]
     assert (counts["rois"], counts["left_out"], counts["unusable"]) == (1, 1, 0)
     found = {row["item"]: (row["decision"], row["reason"]) for row in audit_of(home)}
-    assert found["P2/1/CC"] == ("left out", cutting.MAGNIFIED)
+    assert found["P2/1/CC"] == ("left out", extract_rois.MAGNIFIED)
     listed(home, (ROWS[1].replace(".pgm", ".dcm"),))
     with pytest.raises(InputError, match="no lesion left: magnification view"):
         load(home)
@@ -252,14 +252,14 @@ def test_a_part_of_the_image_gives_the_region_that_the_whole_gives(
         )
         for row, column in centres
     ]
-    found = cutting.cut(cutting.job(views, BACKGROUND, 1, tmp_path / "kept"))
+    found = extract_rois.cut(extract_rois.job(views, BACKGROUND, 1, tmp_path / "kept"))
     assert found.errors == ("",) * 4
     gray = stored * 1.0
     if "curve" in change:
-        gray = density.CURVES["lumisys"](gray, 12)
+        gray = gray_mapping.CURVES["lumisys"](gray, 12)
     whole = to_pixel_size(4095 - gray if "dark_is_dense" in change else gray, pixel_um)
     for view, roi, outside in zip(views, found.rois, found.outside, strict=True):
-        expected, fraction = lesion_roi(whole, cutting.centre(view), BACKGROUND)
+        expected, fraction = lesion_roi(whole, extract_rois.centre(view), BACKGROUND)
         difference = np.abs(roi.astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # rounding of halves
         assert outside == fraction
@@ -274,14 +274,16 @@ def test_bits_given_for_a_dicom_that_became_density_are_refused(tmp_path: Path) 
         **{"pixel_um": (100.0, 100.0), "spacing_source": "x", "box": (140, 140, 160, 160)},
     )
     for bits, said in ((None, ""), (12, ""), (14, "bits 14 was given")):
-        job = cutting.job([replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}")
-        assert cutting.cut(job).errors[0].startswith(said)
-        assert bool(cutting.cut(job).errors[0]) == bool(said)
+        job = extract_rois.job([replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}")
+        assert extract_rois.cut(job).errors[0].startswith(said)
+        assert bool(extract_rois.cut(job).errors[0]) == bool(said)
 
 
 def test_an_unknown_curve_is_named(home: Path) -> None:
     (view,) = SOURCES["manifest"](f"{listed(home, ROWS[:1])}/m.csv").views
-    found = cutting.cut(cutting.job([replace(view, curve="x")], BACKGROUND, 1, home / "kept"))
+    found = extract_rois.cut(
+        extract_rois.job([replace(view, curve="x")], BACKGROUND, 1, home / "kept")
+    )
     assert found.errors[0].startswith("no curve 'x'; known: ddsm_dba") and not found.unreadable
 
 
@@ -355,8 +357,8 @@ def test_killed_half_way_it_goes_on_and_ends_in_the_same_bytes(
     kept = len(list((tmp_path / ".many.images").glob("*.kept")))
     assert 8 <= kept < 24
     read = []
-    true_read = cutting.read_stored
-    monkeypatch.setattr(cutting, "read_stored", lambda *a: read.append(a[0]) or true_read(*a))
+    true_read = extract_rois.read_stored
+    monkeypatch.setattr(extract_rois, "read_stored", lambda *a: read.append(a[0]) or true_read(*a))
     options = {"manifest": {"outside": False}}  # as the command has them
     ingest.make(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, options)
     assert len(read) == 24 - kept

@@ -15,15 +15,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from test_training import NETWORK, fit_these
 
 from mtl_jax import config
-from mtl_jax.models import trunks
+from mtl_jax.experiments import train_runs
+from mtl_jax.models import registry
+from mtl_jax.models.base import CONVOLUTIONAL, LAYERS, Network, init, shapes
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
-from mtl_jax.models.network import CONVOLUTIONAL, LAYERS, Network, init, shapes
-from mtl_jax.nouns import InputError, Run
 from mtl_jax.report import methods
-from mtl_jax.study import execute
-from mtl_jax.training import transfer
+from mtl_jax.training import optimizer
 from mtl_jax.training.fit import Training
-from mtl_jax.training.lanes import Lanes
+from mtl_jax.training.replicas import Lanes
+from mtl_jax.types import InputError, Run
 from mtl_jax.weights import Weights
 
 # Standard deviation of the kernel and the bias, of C1 ... C5, F1 ... F5, copied by hand from
@@ -88,7 +88,7 @@ def test_layers_and_keys_have_random_numbers_of_their_own() -> None:
 
 
 def test_blocks_of_other_trunks_keep_their_start() -> None:
-    leaves = shapes(trunks.build("resnet18", outputs=6)).items()
+    leaves = shapes(registry.build("resnet18", outputs=6)).items()
     zeros = unflatten_dict({path: jnp.zeros(shape) for path, shape in leaves}, sep="/")
     scheme = INITIALIZATIONS["cuda_convnet2"]
     changed = reinitialize(zeros, jax.random.key(0), scheme)
@@ -113,10 +113,10 @@ def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> N
         {path: rng.normal(size=shape) for path, shape in flatten_dict(shapes, sep="/").items()},
         sep="/",
     )
-    sgd = transfer.SGD(0.9, 0.5, bias_rate, decay_biases)
-    optimizer = transfer.optimizer(("C1",), sgd)
+    sgd = optimizer.SGD(0.9, 0.5, bias_rate, decay_biases)
+    tx = optimizer.optimizer(("C1",), sgd)
     with jax.enable_x64(True):
-        state = optimizer.init(params)
+        state = tx.init(params)
         assert sum(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(state)) == 4
         by_hand, velocity = flatten_dict(params, sep="/"), {}
         trained = copy.deepcopy(params)
@@ -129,7 +129,7 @@ def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> N
                 decay = 0.0 if is_bias and not decay_biases else 0.5
                 velocity[path] = 0.9 * velocity.get(path, 0.0) + gradient[path] + decay * w
                 by_hand[path] = w - rate * (bias_rate if is_bias else 1.0) * velocity[path]
-            direction, state = optimizer.update(unflatten_dict(gradient, sep="/"), state, trained)
+            direction, state = tx.update(unflatten_dict(gradient, sep="/"), state, trained)
             trained = jax.tree.map(lambda w, d, r=rate: w - r * d, trained, direction)
         for path, w in flatten_dict(trained, sep="/").items():
             np.testing.assert_allclose(w, by_hand[path], rtol=1e-12, err_msg=path)
@@ -180,13 +180,13 @@ def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
     def fit(trainings: list[Training], *rest: object) -> None:
         raise Asked(trainings[0].params, rest[-1])
 
-    monkeypatch.setattr(execute.portion, "portions", lambda *args: {})
-    monkeypatch.setattr(execute.portion, "learned_by", lambda *args: (None, {None: None}))
-    monkeypatch.setattr(execute.portion, "shared_by", lambda run: None)
-    monkeypatch.setattr(execute, "on_host", lambda pool: False)
-    monkeypatch.setattr(execute, "epochs", lambda *args: 1)
-    monkeypatch.setattr(execute, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))
-    monkeypatch.setattr(execute, "fit", fit)
+    monkeypatch.setattr(train_runs.portion, "portions", lambda *args: {})
+    monkeypatch.setattr(train_runs.portion, "learned_by", lambda *args: (None, {None: None}))
+    monkeypatch.setattr(train_runs.portion, "shared_by", lambda run: None)
+    monkeypatch.setattr(train_runs, "on_host", lambda pool: False)
+    monkeypatch.setattr(train_runs, "epochs", lambda *args: 1)
+    monkeypatch.setattr(train_runs, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))
+    monkeypatch.setattr(train_runs, "fit", fit)
     given = {"C2": jax.tree.map(lambda a: a + 3, drawn(NETWORK, "he")["C2"])}
     weights = Weights(
         given, {"name": "made up", "trunk": "alexnet", "lrn": False, "arrays_sha256": ""}
@@ -195,7 +195,7 @@ def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
     c.model.initialization = "krizhevsky2012"
     run = Run("sttl", ("a",), "C1", None, seed=0)
     with pytest.raises(Asked) as asked:
-        execute.execute([run], [tmp_path / "run"], {}, None, weights, c)
+        train_runs.execute([run], [tmp_path / "run"], {}, None, weights, c)
     params, name = asked.value.args
     assert name == "krizhevsky2012"
     assert (np.asarray(params["F1"]["bias"]) == 1).all()

@@ -14,14 +14,14 @@ import pytest
 from test_training import NETWORK, fit_these
 
 from mtl_jax import config
-from mtl_jax.models.network import init
-from mtl_jax.nouns import Run, TrainState
-from mtl_jax.study import driver, length
-from mtl_jax.study.materials import Materials
-from mtl_jax.training import checkpoint, devices, epoch, lanes, pool, steps, transfer
+from mtl_jax.experiments import compute_cost, executors
+from mtl_jax.experiments.study_inputs import Materials
+from mtl_jax.models.base import init
+from mtl_jax.training import checkpoint, dataset, devices, epoch, optimizer, replicas, steps
 from mtl_jax.training.fit import Training
-from mtl_jax.training.lanes import Lanes
+from mtl_jax.training.replicas import Lanes
 from mtl_jax.training.steps import Metrics
+from mtl_jax.types import Run, TrainState
 from mtl_jax.weights import Weights
 
 
@@ -56,11 +56,11 @@ def go(
     network: str = "C1-C5",
     epochs: int = 1,
     keep: bool = False,
-    source: pool.Pool | None = None,
+    source: dataset.Pool | None = None,
 ) -> list[dict]:
     """A step an epoch of ten regions."""
     own = {"epochs": epochs, "batch_size": 80, "checkpoint_epochs": 1 if keep else 9}
-    devices = lanes.devices if lanes else 1
+    devices = replicas.devices if lanes else 1
     return fit_these(trainings, network, devices, lanes, cache, source, keep, **own)
 
 
@@ -108,7 +108,7 @@ def test_killed_between_two_saves_they_go_on_from_the_epoch_that_all_have(
 FOLDS = ((6, 4), (7, 5), (6, 4))  # regions of each of two tasks that three folds learn
 
 
-def learned(folds: Sequence[int]) -> tuple[pool.Pool, list[range]]:
+def learned(folds: Sequence[int]) -> tuple[dataset.Pool, list[range]]:
     """What these of FOLDS learn, of unlike brightness and contrast, in one pool."""
     pixels, labels, regions = [], [], []
     for fold in folds:
@@ -120,8 +120,8 @@ def learned(folds: Sequence[int]) -> tuple[pool.Pool, list[range]]:
             labels.append(np.arange(count) % 2)
             image[labels[-1] == 1, 40:88, 40:88] += 120
             pixels.append(image.astype(np.int16))
-    return pool.make_pool(
-        pixels, labels, *pool.statistics(pixels), "auto", [0, 1] * len(folds)
+    return dataset.make_pool(
+        pixels, labels, *dataset.statistics(pixels), "auto", [0, 1] * len(folds)
     ), regions
 
 
@@ -174,29 +174,29 @@ def test_lanes_of_several_folds_may_be_uneven(
     c.lanes = 2
     c.train.match_steps = False
     dealt = []
-    monkeypatch.setattr(driver, "execute", lambda *given: dealt.append(given[-1]))
+    monkeypatch.setattr(executors, "execute", lambda *given: dealt.append(given[-1]))
     for runs in (seeds, folds):
         materials = Materials({}, None, Weights({}, {}), [])
-        driver.local(runs, tmp_path, materials, c, lambda run: None)
+        executors.local(runs, tmp_path, materials, c, lambda run: None)
     assert dealt == [Lanes(1, 2), Lanes(1, 2, uneven=True)]
 
 
 def one_epoch(make: Callable, dealt: Lanes) -> tuple[TrainState, Metrics]:
     """Two steps of two lanes, of maps of the last convolution, by either form of an epoch."""
-    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C5"), transfer.SGD(0.9, 0.0005))
-    step = steps.make_train_step(NETWORK, optimizer, (1.0, 1.0), "F1")
+    tx = optimizer.optimizer(optimizer.frozen_layers("C1-C5"), optimizer.SGD(0.9, 0.0005))
+    step = steps.make_train_step(NETWORK, tx, (1.0, 1.0), "F1")
     maps = jax.random.uniform(jax.random.key(1), (32, 3, 3, 256))
-    source = pool.Maps(maps, jnp.arange(32) % 2, jnp.arange(32) // 16)
+    source = dataset.Maps(maps, jnp.arange(32) % 2, jnp.arange(32) // 16)
     states, picks, keys = [], [], [jax.random.key(5), jax.random.key(6)]
     for key in keys:
         params = {name: layer for name, layer in init(NETWORK, key).items() if name[0] == "F"}
-        states.append(TrainState(jnp.int32(0), params, optimizer.init(params)))
-        picks.append(pool.epoch_order(key, 4, 16))
+        states.append(TrainState(jnp.int32(0), params, tx.init(params)))
+        picks.append(dataset.epoch_order(key, 4, 16))
     rates = jnp.float32([0.01, 0.005])
-    order = lanes.stack([epoch.Order(*each, rates) for each in picks], dealt)
+    order = replicas.stack([epoch.Order(*each, rates) for each in picks], dealt)
     ticks: list[int] = []
-    ended = make(step, pool.draw, dealt)(
-        lanes.stack(states, dealt), source, order, lanes.stack(keys, dealt), ticks.append
+    ended = make(step, dataset.draw, dealt)(
+        replicas.stack(states, dealt), source, order, replicas.stack(keys, dealt), ticks.append
     )
     assert sum(ticks) == 2
     return jax.device_get(ended)
@@ -270,11 +270,11 @@ def test_lanes_over_four_devices(tmp_path: Path) -> None:
     [(1, 1, None), (5, 1, Lanes(1, 5)), (3, 4, None), (4, 4, Lanes(4, 1)), (10, 4, Lanes(4, 3))],
 )
 def test_lanes_are_dealt_over_devices(count: int, devices: int, dealt: Lanes | None) -> None:
-    assert lanes.deal(count, devices) == dealt
+    assert replicas.deal(count, devices) == dealt
 
 
 def test_on_cpus_as_many_go_together_as_there_are_devices() -> None:
-    assert lanes.most(1e9, 1) == 1 and lanes.most(1e9, 3) == 3
+    assert replicas.most(1e9, 1) == 1 and replicas.most(1e9, 3) == 3
 
 
 def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
@@ -293,7 +293,7 @@ def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
     c.lanes = 4
     learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
     materials = Materials({}, None, learned, [])
-    found = driver.groups([*runs, *drawn, whole], materials, c)
+    found = executors.groups([*runs, *drawn, whole], materials, c)
     told = [[(r.initialization, r.fold) for r in group] for group in found]
     # Those of a fold lie together; all cases, and fewer of them, are other numbers of steps.
     assert told == [
@@ -304,7 +304,7 @@ def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
     ]
     # Frozen layers at random differ by seed.
     few = materials._replace(weights=Weights({"C1": {}}, {}))
-    assert all(len(group) == 1 for group in driver.groups(runs, few, c))
+    assert all(len(group) == 1 for group in executors.groups(runs, few, c))
 
 
 def test_as_many_folds_go_together_as_fit_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,9 +317,9 @@ def test_as_many_folds_go_together_as_fit_on_a_gpu(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(devices, "memory", lambda: (80e9, 128e9))
     # A region's maps are 7 x 7 x 384 floats in eight orientations, 0.6 MB, and a quarter of the
     # memory is for them: two folds of 15,000 regions fit into 20 GB.
-    monkeypatch.setattr(driver, "regions_learned", lambda *_: 15_000)
+    monkeypatch.setattr(executors, "regions_learned", lambda *_: 15_000)
     learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
-    found = driver.groups(runs, Materials({}, None, learned, []), config.default())
+    found = executors.groups(runs, Materials({}, None, learned, []), config.default())
     assert [len({run.fold for run in group}) for group in found] == [2, 2, 1]
     assert [len(group) for group in found] == [4, 4, 2]
 
@@ -330,13 +330,15 @@ def test_the_size_of_a_training_counted_by_hand() -> None:
     connected += 4096 + 4096 + 1000 + 100 + 2
     convolved = 64 * 363 + 192 * 1600 + 384 * 1728 + 256 * 3456 + 256 * 2304
     convolved += 64 + 192 + 384 + 256 + 256
-    state, passing = length.training_bytes("alexnet", "C1-C5")
+    state, passing = compute_cost.training_bytes("alexnet", "C1-C5")
     assert state == 4 * (5 * connected + convolved)
-    assert length.training_bytes("alexnet", "C0")[0] == 20 * (connected + convolved)
+    assert compute_cost.training_bytes("alexnet", "C0")[0] == 20 * (connected + convolved)
     # The maps of C1 alone, before and after the pool, with gradients, are 1.2 MB.
     assert 1.2e6 < passing < 1e7
 
 
 def test_a_gpu_takes_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "memory", lambda: (80e9, 128e9))
-    assert lanes.most(1e9, 1) == 40 and lanes.most(1e9, 2) == 80 and lanes.most(1e12, 2) == 2
+    assert (
+        replicas.most(1e9, 1) == 40 and replicas.most(1e9, 2) == 80 and replicas.most(1e12, 2) == 2
+    )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from kit import jpeg_lossless, ljpeg, pvrg_streams
 
-from mtl_jax.imaging.read import read_image
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.read_image import read_image
+from mtl_jax.types import InputError
 
 SELECTORS = range(1, 8)
 

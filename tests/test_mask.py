@@ -10,7 +10,7 @@ from test_imaging import write_dicom
 
 from mtl_jax.data.plausibility import COVERS, check_location
 from mtl_jax.imaging import mask
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.types import InputError, Note
 
 SHAPE = (90, 120)
 BOX = (21.0, 35.0, 66.0, 94.0)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
-from mtl_jax.imaging import read, roi
+from mtl_jax.imaging import read_image, roi
 from mtl_jax.models import alexnet, response_norm
 from mtl_jax.models.max_pool import max_pool
 from mtl_jax.models.response_norm import Normalization
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 GEOMETRY = {"C1": (4, 2, True), "C2": (1, 2, True), "C3": (1, 1, False)}
 GEOMETRY |= {"C4": (1, 1, False), "C5": (1, 1, True)}
@@ -60,7 +60,7 @@ def test_table_3(params: dict) -> None:
 def test_every_layer_against_scipy_on_real_weights_and_a_real_film(
     params: dict, shared: object
 ) -> None:
-    film, bits = read.read_image(shared / "data" / "mini_mias" / "mdb028.pgm")
+    film, bits = read_image.read_image(shared / "data" / "mini_mias" / "mdb028.pgm")
     gray, _ = roi.cut(roi.to_12_bit(film, bits), (1023 - 314 + 0.5, 338.5))
     x = np.repeat(((gray - gray.mean()) / gray.std())[..., None], 3, -1).astype(np.float32)
     with np.load(shared / "weights" / "alexnet_imagenet_conv.npz") as archive:

@@ -18,9 +18,9 @@ from study_command import finish, start
 from test_training import NETWORK, fit_these, made_up_pool
 
 from mtl_jax.models import alexnet
-from mtl_jax.nouns import InputError, Params
 from mtl_jax.training import multihost
 from mtl_jax.training.fit import Training
+from mtl_jax.types import InputError, Params
 
 ONE_RUN = {"folds": "4", "study": "test", "network": "C1-C5"}
 
@@ -84,7 +84,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import test_multihost as t
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 from mtl_jax.training import multihost
 multihost.initialize(2)
 folder = Path(sys.argv[1])
@@ -125,7 +125,7 @@ def test_two_processes_train_as_one_and_one_goes_on_with_it(tmp_path: Path) -> N
     whole = train(tmp_path / "whole", 1, checkpoint_epochs=9)
     said = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [1, 2], said
-    assert said[0][1].splitlines()[-1] == "mtl_jax.nouns.InputError: no such file"
+    assert said[0][1].splitlines()[-1] == "mtl_jax.types.InputError: no such file"
     assert "process 0 has 4 ROIs, process 1 5 ROIs; give them the same files" in said[0][0]
     assert not (tmp_path / "scratch").exists()  # process 0 alone writes
     assert [p.name for p in (tmp_path / "work/checkpoint").glob("[0-9]*")] == ["1"]
@@ -137,7 +137,7 @@ def test_two_processes_train_as_one_and_one_goes_on_with_it(tmp_path: Path) -> N
 
 SESSION = """
 import sys, time
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 from mtl_jax.training import multihost
 multihost.GRACE = 2
 with multihost.session(2):
@@ -180,17 +180,17 @@ def test_a_process_waits_for_process_0_longer_than_a_minute() -> None:
 
 ASKED_WHILE_AGREEING = """
 import os, signal
-from mtl_jax import stop
-stop.listen()
+from mtl_jax.io import signals
+signals.listen()
 
 def agreed(asked):
     os.kill(os.getpid(), signal.SIGTERM)
     return asked
 
 try:
-    with stop.deferred(agreed) as stopping:
+    with signals.deferred(agreed) as stopping:
         print(stopping())
-except stop.Stopped as asked:
+except signals.Stopped as asked:
     print(asked)
 """
 

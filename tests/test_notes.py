@@ -10,22 +10,22 @@ import pytest
 from kit.dicom import for_processing, write_dicom
 
 from mtl_jax.data import (
-    agreement,
     audit,
-    cutting,
-    faults,
+    error_list,
+    extract_rois,
+    image_notes,
     ingest,
-    notes,
     plausibility,
     privacy,
+    row_consistency,
     shards,
 )
-from mtl_jax.data.plan import make_plan
+from mtl_jax.data.ingest_plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
-from mtl_jax.imaging.read import read_stored
-from mtl_jax.imaging.stored import Header
-from mtl_jax.nouns import Collection, InputError, LesionView, Note, RoiSet
-from mtl_jax.reasons import by_reason
+from mtl_jax.exclusion_reasons import by_reason
+from mtl_jax.imaging.read_image import read_stored
+from mtl_jax.imaging.stored_image import Header
+from mtl_jax.types import Collection, InputError, LesionView, Note, RoiSet
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 OWN_IDS = ingest.Rules(pseudonymise=False, truth_policy="birads", unusable="leave_out")
@@ -134,7 +134,7 @@ def test_strict_takes_what_is_noted_and_refuses_what_is_corrected(
     def correcting(path: Path, *asked: int | None) -> object:
         return read_stored(path, *asked)._replace(notes=(Note("mended", "3", corrected=True),))
 
-    monkeypatch.setattr(cutting, "read_stored", correcting)
+    monkeypatch.setattr(extract_rois, "read_stored", correcting)
     listed(home, row("P5", "a.npy"), row("P6", "c.npy"))
     with pytest.raises(InputError, match=r"strict: 2 of 2 .*line 2: .*a.npy.*: mended \(3\);"):
         load(home, strict)
@@ -155,18 +155,18 @@ def test_numbers_of_a_note_are_not_hidden_as_ids(home: Path) -> None:
 
 def test_notes_are_kept_with_the_regions(home: Path) -> None:
     (view, *_) = manifest.collection(str(home / "m.csv")).views
-    job = cutting.job([view], BACKGROUND, 1, home / "kept")
-    first = cutting.cut(job)
+    job = extract_rois.job([view], BACKGROUND, 1, home / "kept")
+    first = extract_rois.cut(job)
     assert job.kept.is_file() and first.notes[0][0].kind == MOST
-    assert cutting.cut(job).notes == first.notes
+    assert extract_rois.cut(job).notes == first.notes
     for change in ("laterality", "view", "modality", "spacing_source"):
-        other = cutting.job([replace(view, **{change: "L"})], BACKGROUND, 1, home / "kept")
+        other = extract_rois.job([replace(view, **{change: "L"})], BACKGROUND, 1, home / "kept")
         assert other.kept != job.kept
     for change in ({"frame": 1}, {"bits": 9}):
-        assert cutting.job([replace(view, **change)], BACKGROUND, 1, home).kept.name != (
+        assert extract_rois.job([replace(view, **change)], BACKGROUND, 1, home).kept.name != (
             job.kept.name
         )
-    assert cutting.job([view], BACKGROUND, 1, home / "kept", b"", False).kept != job.kept
+    assert extract_rois.job([view], BACKGROUND, 1, home / "kept", b"", False).kept != job.kept
 
 
 def test_other_rules_make_shards_again_and_a_moved_table_does_not(
@@ -180,7 +180,7 @@ def test_other_rules_make_shards_again_and_a_moved_table_does_not(
     moved = tuple(replace(view, where="elsewhere.csv line 7") for view in collection.views)
     monkeypatch.setitem(SOURCES, "manifest", lambda path: replace(collection, views=moved))
     assert fingerprint() == first
-    monkeypatch.setattr(cutting, "RULES_VERSION", cutting.RULES_VERSION + 1)
+    monkeypatch.setattr(extract_rois, "RULES_VERSION", extract_rois.RULES_VERSION + 1)
     assert fingerprint() != first
 
 
@@ -194,10 +194,10 @@ def test_other_rules_make_shards_again_and_a_moved_table_does_not(
         ({"dark_is_dense": True}, True, "give polarity bright_dense and dark_dense", []),
         ({"curve": "lumisys"}, False, "give curve none and lumisys", []),
         ({"laterality": "R"}, True, "give laterality L and R", []),
-        ({"laterality": "R"}, False, "", [agreement.SEVERAL_SIDES]),
+        ({"laterality": "R"}, False, "", [row_consistency.SEVERAL_SIDES]),
         ({"laterality": ""}, True, "", []),
-        ({"view": "MLO"}, True, "", [agreement.SEVERAL_VIEWS]),
-        ({"modality": "SFM"}, True, "", [agreement.SEVERAL_MODALITIES]),
+        ({"view": "MLO"}, True, "", [row_consistency.SEVERAL_VIEWS]),
+        ({"modality": "SFM"}, True, "", [row_consistency.SEVERAL_MODALITIES]),
     ],
 )
 def test_rows_of_one_image_must_agree(
@@ -208,7 +208,7 @@ def test_rows_of_one_image_must_agree(
         **{"lesion_id": "1", "view": "CC", "laterality": "L", "modality": "DM", "label": 1},
         **{"truth_source": "biopsy", "pixel_um": (100.0, 100.0), "spacing_source": "x"},
     )
-    found, noted = agreement.check_rows([one, one, replace(one, **change)], own)
+    found, noted = row_consistency.check_rows([one, one, replace(one, **change)], own)
     assert error in found and bool(error) == bool(found)
     assert [note.kind for note in noted] == kinds
 
@@ -229,10 +229,10 @@ def test_a_pixel_size_that_is_nearly_the_headers_is_noted(
     pixel_um: tuple[float, float], noted: bool
 ) -> None:
     header = Header(spacings=(("ImagerPixelSpacing", 94.0, 94.0), ("PixelSpacing", 100.0, 100.0)))
-    found = agreement.near_spacing(pixel_um, header)
-    assert [note.kind for note in found] == [agreement.NEARLY] * noted
+    found = row_consistency.near_spacing(pixel_um, header)
+    assert [note.kind for note in found] == [row_consistency.NEARLY] * noted
     assert not any(note.corrected for note in found)
-    assert agreement.near_spacing(pixel_um, None) == ()
+    assert row_consistency.near_spacing(pixel_um, None) == ()
 
 
 def test_rows_that_disagree_are_left_out_with_their_lines(
@@ -305,9 +305,9 @@ def test_the_folder_is_taken_out_of_a_reason_where_it_is_a_path(
 
 
 def test_one_fault_stands_as_it_is_and_several_are_numbered() -> None:
-    assert faults.listed(["only"]) == "only"
-    assert faults.listed(["a", "b"]) == "(1) a; (2) b"
-    assert faults.listed([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
+    assert error_list.listed(["only"]) == "only"
+    assert error_list.listed(["a", "b"]) == "(1) a; (2) b"
+    assert error_list.listed([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,9 @@ def test_gray_that_the_reader_has_made_is_not_inverted_again(
     assert made.image_path == path and stored.image_path == plain
 
     def error(view: LesionView) -> str:
-        return cutting.cut(cutting.job([view], BACKGROUND, 1, tmp_path / "kept")).errors[0]
+        return extract_rois.cut(extract_rois.job([view], BACKGROUND, 1, tmp_path / "kept")).errors[
+            0
+        ]
 
     assert error(made) == error(stored) == ""
     assert "leave it empty, or the gray is inverted or transformed twice" in error(
@@ -382,7 +384,7 @@ def test_genuine_files_of_several_kinds(shared: Path, tmp_path: Path) -> None:
         # Where nothing but the black beside the breast is.
         (plausibility.ONE_GRAY, 2, "mdb001/1/CC"),
     }
-    assert rois.manifest["left_out"] == [["N2/1/CC", cutting.MAGNIFIED]]
+    assert rois.manifest["left_out"] == [["N2/1/CC", extract_rois.MAGNIFIED]]
     assert rois.manifest["counts"]["noted"] == 4 and len(rois) == 5
 
 
@@ -393,7 +395,7 @@ def test_shards_of_before_there_were_notes_open_and_are_counted(home: Path) -> N
     about = json.loads(json.dumps(rois.manifest))
     del about["notes"], about["counts"]["noted"]
     old = replace(rois, manifest=about)
-    assert notes.lines(old) == [] and "mine" in audit.summary([old])
+    assert image_notes.lines(old) == [] and "mine" in audit.summary([old])
 
 
 def test_notes_of_a_source_are_counted_by_their_sentence() -> None:
@@ -404,14 +406,14 @@ def test_notes_of_a_source_are_counted_by_their_sentence() -> None:
         note="box clipped (3 rows); no extent",
         noted="JPEG mask cut at half",
     )
-    found = notes.notes_of(one)
+    found = image_notes.notes_of(one)
     assert [(n.kind, n.detail, n.corrected) for n in found] == [
         ("box clipped", "3 rows", True),
         ("no extent", "", True),
         ("JPEG mask cut at half", "", False),
     ]
-    written = notes.noted_view(one, [Note("a", "1"), Note("b", "2", corrected=True)])
+    written = image_notes.noted_view(one, [Note("a", "1"), Note("b", "2", corrected=True)])
     assert written.note == "box clipped (3 rows); no extent; b (2)"
     assert written.noted == "JPEG mask cut at half; a (1)"
-    twice = notes.count([("P1", found), ("P2", found[:1]), ("P3", [*found[:1], *found[:1]])])
+    twice = image_notes.count([("P1", found), ("P2", found[:1]), ("P3", [*found[:1], *found[:1]])])
     assert [(e["kind"], e["lesion_views"]) for e in twice][0] == ("box clipped", 3)

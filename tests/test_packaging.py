@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mtl_jax import weights
-from mtl_jax.weights import named
+from mtl_jax.weights import find_weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +35,9 @@ def test_the_default_weights_are_found_where_a_wheel_installs_them(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For all users, for one of them, and with pip install --target."""
-    monkeypatch.setattr(named, "__file__", str(tmp_path / "beside/mtl_jax/weights/named.py"))
+    monkeypatch.setattr(
+        find_weights, "__file__", str(tmp_path / "beside/mtl_jax/weights/find_weights.py")
+    )
     user = sysconfig.get_preferred_scheme("user")
     monkeypatch.setattr(
         sysconfig,
@@ -44,10 +46,10 @@ def test_the_default_weights_are_found_where_a_wheel_installs_them(
     )
     place = tmp_path / where / "share/mtl_jax/checkpoints/formulas"
     assert (
-        named.shipped_folder() == tmp_path / "beside/checkpoints/formulas"
+        find_weights.shipped_folder() == tmp_path / "beside/checkpoints/formulas"
     )  # to be named as absent
     place.mkdir(parents=True)
-    assert named.shipped_folder() == place
+    assert find_weights.shipped_folder() == place
 
 
 @pytest.mark.slow

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtl_jax import config, paths
+from mtl_jax import config
 from mtl_jax.data import privacy
-from mtl_jax.nouns import InputError
+from mtl_jax.io import paths
+from mtl_jax.types import InputError
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,12 +12,12 @@ from kit.dicom import write_dicom
 from test_study import approaches, made_up
 
 from mtl_jax import config, patient_notes
-from mtl_jax.data import crosswalk, doubles, ingest, patients
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.data import crosswalk, duplicate_patients, ingest, patients
+from mtl_jax.experiments import console, guards, leak_checks, splits, study_inputs
+from mtl_jax.experiments.run_lists import on_test_set, out_of_fold
 from mtl_jax.report import tables
-from mtl_jax.report.folder import Work
-from mtl_jax.study import guard, leaks, materials, splits, tell
-from mtl_jax.study.plan import on_test_set, out_of_fold
+from mtl_jax.report.read_workdir import Work
+from mtl_jax.types import InputError, RoiSet
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 FOLDS = 2
@@ -76,7 +76,7 @@ def held_to(collections: Mapping[str, RoiSet], people: dict[str, list[str]], see
     if len(names) > 1:
         wanted += ["mttl", "mttl+without=t", f"mttl+without={names[-1]}", f"sttl+of={names[1]}"]
     asked = approaches(tuple(rng.permutation(wanted)[: rng.integers(1, 5)]), "t", tuple(names))
-    beside = materials.evaluated_beside("t", test_each, names, asked)
+    beside = study_inputs.evaluated_beside("t", test_each, names, asked)
     rules = splits.Rules(False, int(rng.integers(1, 3)), FOLDS, float(rng.choice([0, 0.3])), seed)
     split = splits.divide(collections, "t", beside, rules)
     assert split.from_record(json.loads(json.dumps(split.record()))).never == dict(split.never)
@@ -193,10 +193,10 @@ def test_two_cases_of_one_patient_that_look_alike_are_no_leak() -> None:
     rois = hospital()
     rois = {name: replace(one, shards=(texture(name, one.index),)) for name, one in rois.items()}
     split = splits.divide(rois, "t", (), splits.Rules(True, 0, 3, 0.5, 0))
-    assert leaks.across(rois, split) == []
+    assert leak_checks.across(rois, split) == []
     rois["x"] = replace(rois["x"], patients={})
     split = splits.divide(rois, "t", (), splits.Rules(True, 0, 3, 0.5, 0))
-    assert len(leaks.across(rois, split)) == 24
+    assert len(leak_checks.across(rois, split)) == 24
 
 
 def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -403,7 +403,7 @@ def test_ids_that_have_the_form_of_public_ones_are_seen() -> None:
     assert not patients.looks_published("cbis_ddsm", shown)
     assert not patients.looks_published("manifest", [*shown, "Q1"])
     assert patients.looks_published("manifest", ["A-1234-1"]) == "ddsm"
-    assert "form of those of ddsm" in doubles.of_ids("ddsm", {"A-1234-1": "x"})[0]
+    assert "form of those of ddsm" in duplicate_patients.of_ids("ddsm", {"A-1234-1": "x"})[0]
 
 
 def test_ids_of_a_public_form_are_told_at_every_start(
@@ -414,11 +414,11 @@ def test_ids_of_a_public_form_are_told_at_every_start(
     c.data.sources = (manifest(tmp_path, "mine", ids),)
     c.data.target, c.data.cache, c.approaches = "mine", str(tmp_path / "c"), ("sttl",)
     for _ in range(2):  # when the shards are made, and when they stand
-        held = materials.prepare(c, dry_run=True)
-        tell.materials(c, held)
+        held = study_inputs.prepare(c, dry_run=True)
+        console.materials(c, held)
         assert "note: mine: its ids have the form of those of cbis_ddsm" in capsys.readouterr().out
     (tmp_path / "work").mkdir()
-    guard.record(tmp_path / "work", c, held)
+    guards.record(tmp_path / "work", c, held)
     folds = json.loads((tmp_path / "work" / "folds.json").read_text())
     assert folds["ids_look_like"] == {"mine": "cbis_ddsm"}
     said = manifest(tmp_path / "said", "mine", ids, namespace="ours")
@@ -602,8 +602,8 @@ def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixt
     digital = manifest(tmp_path, "digital", ids, split="test")
     c = config.default()
     c.data.sources, c.data.target, c.data.cache = (films, digital), "films", str(tmp_path / "c")
-    held = materials.prepare(c, dry_run=True)
-    tell.materials(c, held)
+    held = study_inputs.prepare(c, dry_run=True)
+    console.materials(c, held)
     said = capsys.readouterr().out
     assert "digital: 4 cases (4 regions) are never learned, as their patients are in a" in said
     assert "digital: its official test set is learned" in said
@@ -617,7 +617,7 @@ def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixt
         "Its official test set is learned, as it is not evaluated in this job.",
     ]
     c.approaches = ("mttl", "sttl+of=digital")
-    assert set(materials.prepare(c, dry_run=True).split.evaluated) == {"films", "digital"}
+    assert set(study_inputs.prepare(c, dry_run=True).split.evaluated) == {"films", "digital"}
 
 
 def test_another_crosswalk_makes_other_patients(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from scipy import ndimage, stats
 from mtl_jax import config
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import phantom
-from mtl_jax.nouns import Collection, InputError, RoiSet
 from mtl_jax.phantom import case, collection
 from mtl_jax.phantom.collection import Parameters, fates
 from mtl_jax.phantom.receptor import RECEPTORS
+from mtl_jax.types import Collection, InputError, RoiSet
 from tools import make_phantom
 
 GOOD = {

@@ -11,7 +11,7 @@ from test_imaging import write_dicom
 from mtl_jax.data import ingest, plausibility
 from mtl_jax.data.plausibility import check_location
 from mtl_jax.data.sources import mini_mias
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 SHAPE = (700, 420)
 UM = (100.0, 100.0)

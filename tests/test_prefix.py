@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from test_training import NETWORK, fit_these, made_up_pool
 
-from mtl_jax.data.rows import Rows
+from mtl_jax.data.array_rows import Rows
 from mtl_jax.models import alexnet
-from mtl_jax.training import feed, pool, prefix, transfer
+from mtl_jax.training import dataset, feature_cache, optimizer, prefetch
 from mtl_jax.training.fit import Training
 from mtl_jax.training.predict import predict
 
@@ -26,11 +26,11 @@ def params() -> dict:
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> None:
-    prefix.forget()
+    feature_cache.forget()
 
 
 def keep_in(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    monkeypatch.setattr(prefix, "_memory", lambda: PLACES[place])
+    monkeypatch.setattr(feature_cache, "_memory", lambda: PLACES[place])
 
 
 def train(folder: Path, params: dict, network: str, cache: Path | None) -> dict:
@@ -45,7 +45,7 @@ def test_training_is_the_same_with_and_without(
     plain = train(tmp_path / "plain", params, network, None)
     for place in PLACES if network == "C1-C5" else ("device",):
         keep_in(monkeypatch, place)
-        prefix.forget()
+        feature_cache.forget()
         kept = train(tmp_path / place, params, network, tmp_path / "cache")
         for name in alexnet.LAYERS:
             for part, value in plain[name].items():
@@ -62,15 +62,15 @@ def test_maps_are_what_the_frozen_layers_give(
     """In the order of picks, with the label and task of each; 38 regions are no whole blocks."""
     keep_in(monkeypatch, place)
     p = made_up_pool(20)
-    frozen = transfer.frozen_layers("C1-C3")
-    source, first = prefix.shortcut(NETWORK, params, p, frozen, tmp_path)
-    assert first == "C4" and isinstance(source, pool.Maps)
-    assert feed.on_host(source) == (place != "device")
+    frozen = optimizer.frozen_layers("C1-C3")
+    source, first = feature_cache.shortcut(NETWORK, params, p, frozen, tmp_path)
+    assert first == "C4" and isinstance(source, dataset.Maps)
+    assert prefetch.on_host(source) == (place != "device")
     assert isinstance(source.maps, Rows) == (place == "disk")
     picks = np.array([0, 7, 8, 130, 303])
-    near, local = feed.fetch(source, picks) if feed.on_host(source) else (source, picks)
-    batch = pool.draw(near, jnp.asarray(local), jnp.ones(5))
-    expected = pool.draw(p, picks, jnp.ones(5))
+    near, local = prefetch.fetch(source, picks) if prefetch.on_host(source) else (source, picks)
+    batch = dataset.draw(near, jnp.asarray(local), jnp.ones(5))
+    expected = dataset.draw(p, picks, jnp.ones(5))
     np.testing.assert_array_equal(batch.label, expected.label)
     np.testing.assert_array_equal(batch.task, expected.task)
     maps = alexnet.forward(params, expected.image, last="C3")
@@ -84,17 +84,17 @@ def test_scores_are_the_same_with_and_without(
     keep_in(monkeypatch, place)
     p = made_up_pool(20)
     plain = predict(NETWORK, params, p)
-    kept = predict(NETWORK, params, p, transfer.frozen_layers("C1-C5"))
+    kept = predict(NETWORK, params, p, optimizer.frozen_layers("C1-C5"))
     np.testing.assert_allclose(kept, plain, atol=1e-6)
 
 
 def test_runs_share_maps_only_where_regions_statistics_and_weights_are_the_same(
     params: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frozen = transfer.frozen_layers("C1-C2")
+    frozen = optimizer.frozen_layers("C1-C2")
 
-    def maps(p: pool.Pool, weights: dict = params, layers: tuple = frozen) -> jax.Array:
-        return prefix.shortcut(NETWORK, weights, p, layers, tmp_path)[0].maps
+    def maps(p: dataset.Pool, weights: dict = params, layers: tuple = frozen) -> jax.Array:
+        return feature_cache.shortcut(NETWORK, weights, p, layers, tmp_path)[0].maps
 
     p = made_up_pool()
     first = maps(p)
@@ -109,9 +109,9 @@ def test_runs_share_maps_only_where_regions_statistics_and_weights_are_the_same(
     ):
         assert different.shape != first.shape or not np.allclose(different, first)
     keep_in(monkeypatch, "disk")
-    prefix.forget()
+    feature_cache.forget()
     maps(p)
-    monkeypatch.setattr(prefix, "_write", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(feature_cache, "_write", lambda *_: pytest.fail("computed again"))
     np.testing.assert_allclose(maps(p)[:], first, rtol=1e-6)
 
 
@@ -120,52 +120,52 @@ def test_files_of_another_version_are_not_read(
     params: dict, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layers, p = {"C1": params["C1"]}, made_up_pool()
-    key, version = prefix._key(NETWORK, layers, p), metadata.version
-    assert prefix._key(NETWORK, layers, p) == key
+    key, version = feature_cache._key(NETWORK, layers, p), metadata.version
+    assert feature_cache._key(NETWORK, layers, p) == key
     monkeypatch.setattr(metadata, "version", lambda n: "9.9" if n == package else version(n))
-    assert prefix._key(NETWORK, layers, p) != key
+    assert feature_cache._key(NETWORK, layers, p) != key
 
 
 def test_files_of_another_precision_are_not_read(params: dict) -> None:
     layers, p = {"C1": params["C1"]}, made_up_pool()
-    key = prefix._key(NETWORK, layers, p)
+    key = feature_cache._key(NETWORK, layers, p)
     with jax.default_matmul_precision("bfloat16"):
-        assert prefix._key(NETWORK, layers, p) != key
+        assert feature_cache._key(NETWORK, layers, p) != key
     half = jax.tree.map(lambda a: np.zeros(a.shape, np.float16), layers)
     zero = jax.tree.map(lambda a: np.zeros(a.shape, np.float32), layers)
-    assert prefix._key(NETWORK, half, p) != prefix._key(NETWORK, zero, p)
+    assert feature_cache._key(NETWORK, half, p) != feature_cache._key(NETWORK, zero, p)
 
 
 def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    frozen = transfer.frozen_layers("C1-C5")
+    frozen = optimizer.frozen_layers("C1-C5")
     pools = [made_up_pool(seed=seed) for seed in range(3)]
     size = 10 * 8 * 3 * 3 * 256 * 4
-    monkeypatch.setattr(prefix, "_memory", lambda: (2 * size, 0))
+    monkeypatch.setattr(feature_cache, "_memory", lambda: (2 * size, 0))
 
     def maps(number: int) -> jax.Array:
-        return prefix.shortcut(NETWORK, params, pools[number], frozen)[0].maps
+        return feature_cache.shortcut(NETWORK, params, pools[number], frozen)[0].maps
 
     a = maps(0)
     b = weakref.ref(maps(1))
     assert maps(0) is a
     maps(2)
     assert maps(0) is a
-    assert len(prefix._kept) == 2 and b() is None
-    monkeypatch.setattr(prefix, "_memory", lambda: (size / 2, 0))
-    source, first = prefix.shortcut(NETWORK, params, made_up_pool(seed=9), frozen)
-    assert isinstance(source, pool.Pool) and first == "C1"
+    assert len(feature_cache._kept) == 2 and b() is None
+    monkeypatch.setattr(feature_cache, "_memory", lambda: (size / 2, 0))
+    source, first = feature_cache.shortcut(NETWORK, params, made_up_pool(seed=9), frozen)
+    assert isinstance(source, dataset.Pool) and first == "C1"
 
 
 def test_maps_that_a_training_uses_count_until_it_ends(
     params: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its held-out fold may not fill memory beside them."""
-    frozen = transfer.frozen_layers("C1-C5")
+    frozen = optimizer.frozen_layers("C1-C5")
     size = 10 * 8 * 3 * 3 * 256 * 4
-    monkeypatch.setattr(prefix, "_memory", lambda: (1.5 * size, 0))
-    in_use, _ = prefix.shortcut(NETWORK, params, made_up_pool(), frozen)
-    beside, _ = prefix.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
-    assert isinstance(in_use, pool.Maps) and isinstance(beside, pool.Pool)
+    monkeypatch.setattr(feature_cache, "_memory", lambda: (1.5 * size, 0))
+    in_use, _ = feature_cache.shortcut(NETWORK, params, made_up_pool(), frozen)
+    beside, _ = feature_cache.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
+    assert isinstance(in_use, dataset.Maps) and isinstance(beside, dataset.Pool)
     del in_use
-    after, _ = prefix.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
-    assert isinstance(after, pool.Maps)
+    after, _ = feature_cache.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
+    assert isinstance(after, dataset.Maps)

@@ -17,9 +17,9 @@ from test_imaging import write_pgm
 from mtl_jax.config import default
 from mtl_jax.data import ingest, privacy
 from mtl_jax.data.sources import SOURCES
-from mtl_jax.nouns import Collection, InputError, RoiSet
 from mtl_jax.report import tables
-from mtl_jax.report.folder import Work
+from mtl_jax.report.read_workdir import Work
+from mtl_jax.types import Collection, InputError, RoiSet
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}

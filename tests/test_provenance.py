@@ -15,15 +15,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from test_study import approaches, made_up
 
 from mtl_jax import config, main, report, weights
-from mtl_jax.analysis import files
+from mtl_jax.analysis import write_results
 from mtl_jax.data import ingest, shards
-from mtl_jax.nouns import InputError
-from mtl_jax.study import execute, provenance, splits
-from mtl_jax.study.conduct import conduct
-from mtl_jax.study.conventional import conventional_scores
-from mtl_jax.study.plan import on_test_set
-from mtl_jax.study.transfer import show_plan, transfer
+from mtl_jax.experiments import provenance, splits, train_runs
+from mtl_jax.experiments.compare_weights import show_plan, transfer
+from mtl_jax.experiments.hand_crafted import conventional_scores
+from mtl_jax.experiments.run_lists import on_test_set
+from mtl_jax.experiments.runner import conduct
 from mtl_jax.training import software
+from mtl_jax.types import InputError
 
 JOBS: dict[str, Callable] = {"mttl": conduct, "paper": conduct, "transfer": transfer}
 
@@ -278,7 +278,7 @@ def test_scores_that_the_run_did_not_write(
 def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> None:
     c = place.job("transfer")
     c.study, c.approaches, c.cross_validation.initializations = "cross_validation", ("sttl",), 1
-    write, calls = execute.whole.write_text, []
+    write, calls = train_runs.whole.write_text, []
 
     def swap_after_the_first_run(path: Path, text: str) -> None:
         write(path, text)
@@ -287,7 +287,7 @@ def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> Non
             place.swap("shards")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execute.whole, "write_text", swap_after_the_first_run)
+        patch.setattr(train_runs.whole, "write_text", swap_after_the_first_run)
         try:
             with pytest.raises(InputError, match="have been replaced while the job ran"):
                 conduct(c, tmp_path / "w")
@@ -444,10 +444,10 @@ def test_findings_and_conventional_scores_are_made_again_from_other_data(
     assert first.shape != other.shape or not np.array_equal(first, other)
 
     (tmp_path / "maps.npz").write_text("old")
-    files.keep_only(tmp_path, "one")  # nothing says what it was made from
+    write_results.keep_only(tmp_path, "one")  # nothing says what it was made from
     assert not (tmp_path / "maps.npz").exists() and (folder / "lda.csv").exists()
     (tmp_path / "maps.npz").write_text("new")
-    files.keep_only(tmp_path, "one")
+    write_results.keep_only(tmp_path, "one")
     assert (tmp_path / "maps.npz").exists()
-    files.keep_only(tmp_path, "two")
+    write_results.keep_only(tmp_path, "two")
     assert not (tmp_path / "maps.npz").exists()

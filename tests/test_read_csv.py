@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_jax.io.read_csv import read_csv
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 CELL = st.text(st.sampled_from("a07N,;\t \"'\n\r\ufeff\x1c\u2028é\U0001d538#"), max_size=6)
 ROWS = st.lists(st.lists(CELL, min_size=1, max_size=3), max_size=8)

@@ -19,10 +19,19 @@ import pytest
 from finished_work import DM, HOSTILE, make_folder, make_stages
 
 from mtl_jax import report
-from mtl_jax.nouns import InputError
-from mtl_jax.report import curves, drawing, exhibits, gallery, pictures, statements, tables, words
-from mtl_jax.report import folder as folders
-from mtl_jax.report.findings import Regions
+from mtl_jax.report import (
+    collect_figures,
+    figure_style,
+    gallery,
+    phrases,
+    roc_curves,
+    roi_images,
+    statements,
+    tables,
+)
+from mtl_jax.report import read_workdir as folders
+from mtl_jax.report.analysis_results import Regions
+from mtl_jax.types import InputError
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +174,7 @@ def test_data_table_adds_up(finished: Path) -> None:
 def test_curves_have_the_areas_of_the_results(finished: Path) -> None:
     work = folders.read(finished)
     for unit in ("view", "lesion"):
-        for area, curve in zip(work.final_areas(unit), curves.curves(work, unit), strict=True):
+        for area, curve in zip(work.final_areas(unit), roc_curves.curves(work, unit), strict=True):
             assert curve.approach == area["study"]
             assert curve.auc == pytest.approx(area["auc"], abs=1e-12)
             assert np.trapezoid(curve.tpf, curve.fpf) == pytest.approx(area["auc"], abs=1e-12)
@@ -176,7 +185,7 @@ def test_band_is_that_of_curves_of_resampled_patients() -> None:
     cases = np.repeat(np.arange(12), 2)
     labels = (cases < 5).astype(int)
     scores = rng.standard_normal(24) + labels
-    low, high = curves.band(labels, scores, cases, samples=40, seed=9)
+    low, high = roc_curves.band(labels, scores, cases, samples=40, seed=9)
     draws, heights = np.random.default_rng(9), []
     while len(heights) < 40:
         rows = np.concatenate([np.flatnonzero(cases == c) for c in draws.integers(0, 12, 12)])
@@ -185,14 +194,14 @@ def test_band_is_that_of_curves_of_resampled_patients() -> None:
             # No ties between truths: the height at x is the best point with at most x false.
             cuts = np.append(np.inf, values)[:, None]
             tpf, fpf = ((values[k] >= cuts).mean(1) for k in (truth, ~truth))
-            heights.append([tpf[fpf <= x + 1e-12].max() for x in curves.GRID])
+            heights.append([tpf[fpf <= x + 1e-12].max() for x in roc_curves.GRID])
     expected = np.percentile(heights, (2.5, 97.5), axis=0)
     np.testing.assert_allclose([low, high], expected, atol=1e-12)
 
 
 def test_band_of_equal_scores_is_the_diagonal() -> None:
-    low, high = curves.band(np.array([0, 1, 1, 0]), np.zeros(4), np.arange(4), samples=5)
-    np.testing.assert_allclose([low, high], [curves.GRID, curves.GRID], atol=1e-12)
+    low, high = roc_curves.band(np.array([0, 1, 1, 0]), np.zeros(4), np.arange(4), samples=5)
+    np.testing.assert_allclose([low, high], [roc_curves.GRID, roc_curves.GRID], atol=1e-12)
 
 
 def test_same_folder_same_bytes(finished: Path) -> None:
@@ -205,7 +214,7 @@ def test_every_figure_is_an_svg_and_a_table_of_its_own(finished: Path, out_of_fo
     for folder in (finished, out_of_fold):
         text = page_of(folder)
         work = folders.read(folder)
-        names = [drawn.name for drawn in exhibits.collect(work).all()]
+        names = [drawn.name for drawn in collect_figures.collect(work).all()]
         assert len(names) == len(set(names))
         places = {path.stem for path in (folder / "figures").iterdir()}
         assert places == set(names)
@@ -236,7 +245,7 @@ def test_figures_keep_every_digit_that_is_read(finished: Path) -> None:
         for area in shown:
             assert f"{area['auc']:.3f} ({area['ci_low']:.3f} to {area['ci_high']:.3f})" in svg
         test = next(t for t in work.results["comparisons"] if t["unit"] == unit)
-        assert words.p_value(test["p_value"]) in html.unescape(svg)
+        assert phrases.p_value(test["p_value"]) in html.unescape(svg)
 
 
 def test_captions_say_how_many_and_number_themselves(finished: Path) -> None:
@@ -260,9 +269,9 @@ def test_points_carry_the_regions_that_the_page_can_show(finished: Path) -> None
 
 def test_a_sheet_of_pictures_holds_each_where_the_page_looks() -> None:
     shades = np.random.default_rng(0).integers(0, 255, 95).astype(np.uint8)
-    sheet = pictures.sheet(np.broadcast_to(shades[:, None, None], (95, 128, 128)))
+    sheet = roi_images.sheet(np.broadcast_to(shades[:, None, None], (95, 128, 128)))
     for number, shade in enumerate(shades):
-        row, column = divmod(number, pictures.ACROSS)
+        row, column = divmod(number, roi_images.ACROSS)
         tile = sheet[row * 64 : row * 64 + 64, column * 64 : column * 64 + 64]
         assert (tile == shade).all()
 
@@ -315,9 +324,9 @@ def test_several_initializations_are_a_mean_and_the_first_is_drawn(tmp_path: Pat
     work = folders.read(folder)
     answer = statements.answer(work)
     assert "Means over 3 initializations; intervals and p-values hold the variance over" in answer
-    assert words.p_value(work.primary["p_value"]) in answer and work.primary["df"] > 0
+    assert phrases.p_value(work.primary["p_value"]) in answer and work.primary["df"] > 0
     assert "first of 3 initializations" in text and "another training" not in text
-    for curve in curves.curves(work, "lesion"):
+    for curve in roc_curves.curves(work, "lesion"):
         assert curve.n_malignant + curve.n_benign == 30
         row = next(a for a in work.final_areas("lesion") if a["study"] == curve.approach)
         assert curve.auc == pytest.approx(row["areas"][0][0])
@@ -349,7 +358,7 @@ def test_a_primary_test_of_fits_that_gave_way_says_so(tmp_path: Path) -> None:
     for side in ("a", "b"):
         assert f"{primary[f'auc_{side}']:.3f} with {primary[side].upper()}" in answer
     assert "declared fallback: a fit of the proper binormal test" in answer
-    assert words.p_value(primary["p_value"]) in answer
+    assert phrases.p_value(primary["p_value"]) in answer
     results["comparisons"] = [primary | {"status": "sparse", "p_value": 0.01}]
     (folder / "results.json").write_text(json.dumps(results))
     assert "do not allow a test" in statements.answer(folders.read(folder))
@@ -379,8 +388,8 @@ def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) ->
 
 
 def test_a_figure_alone_escapes_what_it_is_called() -> None:
-    body = drawing.element(HOSTILE, "0 0 9 9", drawing.Markup("<g/>"))
-    root = ElementTree.fromstring(drawing.standalone(body))
+    body = figure_style.element(HOSTILE, "0 0 9 9", figure_style.Markup("<g/>"))
+    root = ElementTree.fromstring(figure_style.standalone(body))
     assert root.attrib["aria-label"] == HOSTILE
 
 
@@ -400,10 +409,10 @@ def test_page_is_made_for_dark_and_paper(finished: Path) -> None:
 
 def test_warnings_fit_the_job(finished: Path, out_of_fold: Path) -> None:
     simulated, real = (Page(page_of(folder)).text for folder in (finished, out_of_fold))
-    assert words.PHANTOM in simulated
+    assert phrases.PHANTOM in simulated
     assert "not those of ImageNet" in simulated
     assert "python tools/convert_weights.py --download" in simulated
-    assert words.PHANTOM not in real
+    assert phrases.PHANTOM not in real
     assert "not those of ImageNet" not in real
     assert "Weak evidence: 30 scored lesions" in real
     assert "checkpoints/w" in real
@@ -411,9 +420,9 @@ def test_warnings_fit_the_job(finished: Path, out_of_fold: Path) -> None:
 
 def test_ids_of_a_public_form_are_a_warning(finished: Path) -> None:
     work = folders.read(finished)
-    before = words.warnings(work)
+    before = phrases.warnings(work)
     work.folds["ids_look_like"] = {"mine": "cbis_ddsm"}
-    (more,) = set(words.warnings(work)) - set(before)
+    (more,) = set(phrases.warnings(work)) - set(before)
     assert more.startswith("mine: its ids have the form of those of cbis_ddsm")
 
 
@@ -443,17 +452,17 @@ def test_summary_gives_areas_intervals_and_comparison(finished: Path) -> None:
     assert first.startswith(
         "Primary analysis: lesion-level AUC on the test set of sfm (12 malignant"
     )
-    assert words.p_value(test["p_value"]) in first and "another training" in first
+    assert phrases.p_value(test["p_value"]) in first and "another training" in first
     # Once in the sentence and once each; families of one have no adjusted p-value.
     assert text.count("p = ") + text.count("p < ") == 1 + 6
-    assert words.PHANTOM in text
+    assert phrases.PHANTOM in text
     assert "0.991" in text
 
 
 def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cv", "cross_validation", epochs=5, analysed=False)
     work = folders.read(folder)
-    mttl, sttl = exhibits.collect(work).validation
+    mttl, sttl = collect_figures.collect(work).validation
     assert (mttl.approach, sttl.approach, mttl.network) == ("mttl", "sttl", "C1")
     for one in (mttl, sttl):
         loss, auc = one.panels
@@ -481,7 +490,7 @@ def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
 
 
 def test_a_run_on_the_test_set_has_no_validation_figure(finished: Path) -> None:
-    assert exhibits.collect(folders.read(finished)).validation == []
+    assert collect_figures.collect(folders.read(finished)).validation == []
     assert "held-out fold" not in Page(page_of(finished)).text
 
 
@@ -543,7 +552,7 @@ def test_flow_figure_is_small_whole_and_the_same_each_time(finished: Path, tmp_p
 
 def test_reading_a_folder_needs_no_training_room() -> None:
     code = "import sys, mtl_jax.report; print([m for m in sys.modules if m.split('.')[0] == 'jax' "
-    code += "or m.startswith(('mtl_jax.training', 'mtl_jax.study', 'mtl_jax.data'))])"
+    code += "or m.startswith(('mtl_jax.training', 'mtl_jax.experiments', 'mtl_jax.data'))])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

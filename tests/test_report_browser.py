@@ -9,8 +9,8 @@ from finished_work import HOSTILE, make_folder, make_stages
 from kit import browser
 
 from mtl_jax import report
-from mtl_jax.report import exhibits
-from mtl_jax.report import folder as folders
+from mtl_jax.report import collect_figures
+from mtl_jax.report import read_workdir as folders
 
 FIGURES = "[...document.querySelectorAll('svg.plot, svg.points, svg.maps, svg.wall')]"
 
@@ -39,7 +39,7 @@ def test_page_is_silent_and_fetches_nothing(tab: browser.Tab) -> None:
 
 
 def test_every_figure_is_there_and_inside_the_page(tab: browser.Tab, work: Path) -> None:
-    count = len(exhibits.collect(folders.read(work)).all())
+    count = len(collect_figures.collect(folders.read(work)).all())
     for width in (1100, 400):
         tab.resize(width)
         boxes = tab.evaluate(

@@ -7,8 +7,8 @@ import pytest
 
 from mtl_jax import roc
 from mtl_jax.roc.degenerate import classify
-from mtl_jax.roc.runs import Runs, from_scores
 from mtl_jax.roc.search import areas_near
+from mtl_jax.roc.truth_runs import Runs, from_scores
 
 STATUSES = {
     "ok",

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mtl_jax import roc
 from mtl_jax.roc.__main__ import main
-from mtl_jax.roc.read_table import read
+from mtl_jax.roc.read_scores import read
 
 
 def write(path: Path, rows: list[dict]) -> Path:

@@ -13,7 +13,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import ndtr
 
 from mtl_jax import roc
-from mtl_jax.roc import model
+from mtl_jax.roc import proper_model
 from mtl_jax.roc.bootstrap import resamples
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "roc"
@@ -166,11 +166,15 @@ def test_area_and_its_gradient(d: float, c: float) -> None:
         return paper_fractions(v, d, c)[1]
 
     area = quad(tpf, 1e-12, 1 - 1e-12, epsabs=1e-9, limit=200)[0]
-    assert model.area(d, c) == pytest.approx(area, abs=1e-7)
-    by_d, by_c = model.area_gradient(d, c)
+    assert proper_model.area(d, c) == pytest.approx(area, abs=1e-7)
+    by_d, by_c = proper_model.area_gradient(d, c)
     h = 1e-6
-    assert by_d == pytest.approx((model.area(d + h, c) - model.area(d - h, c)) / (2 * h), abs=1e-5)
-    assert by_c == pytest.approx((model.area(d, c + h) - model.area(d, c - h)) / (2 * h), abs=1e-5)
+    assert by_d == pytest.approx(
+        (proper_model.area(d + h, c) - proper_model.area(d - h, c)) / (2 * h), abs=1e-5
+    )
+    assert by_c == pytest.approx(
+        (proper_model.area(d, c + h) - proper_model.area(d, c - h)) / (2 * h), abs=1e-5
+    )
 
 
 def test_sensitivity_at_a_specificity_and_its_standard_error() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from test_imaging import write_pgm
 
-from mtl_jax import whole
-from mtl_jax.data import cutting, ingest, shards
+from mtl_jax.data import extract_rois, ingest, shards
 from mtl_jax.imaging.background import correct
-from mtl_jax.nouns import InputError
+from mtl_jax.io import atomic
+from mtl_jax.types import InputError
 
 HERE = Path(__file__).resolve().parents[1]
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
@@ -104,8 +104,10 @@ def test_made_once_and_again_only_when_something_changed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
-    true_read = cutting.read_stored
-    monkeypatch.setattr(cutting, "read_stored", lambda *a: read.append(a[0].name) or true_read(*a))
+    true_read = extract_rois.read_stored
+    monkeypatch.setattr(
+        extract_rois, "read_stored", lambda *a: read.append(a[0].name) or true_read(*a)
+    )
     first = load(home)
     assert sorted(read) == ["a.pgm", "b.pgm", "c.pgm"]  # once each, with two lesions in a.pgm
     again = load(home)
@@ -177,7 +179,7 @@ def test_a_wrong_manifest_is_refused(
     load(home)
     path = next((home.parent / "cache").glob("[!.]*")) / "manifest.json"
     path.write_text(json.dumps(edit(json.loads(path.read_text()), *change[0], value=change[1])))
-    path.with_name(shards.SEAL).write_text(f"{whole.digest(path)}  manifest.json\n")
+    path.with_name(shards.SEAL).write_text(f"{atomic.digest(path)}  manifest.json\n")
     with pytest.raises(InputError, match=reason):
         load(home)
     path.write_text("{")

@@ -16,10 +16,19 @@ from PIL import Image
 
 from mtl_jax import config, weights
 from mtl_jax.models import alexnet
-from mtl_jax.nouns import InputError
-from mtl_jax.source_task import formulas, images, leaves, network, photos, shapes, steps, textures
-from mtl_jax.source_task.learn import learn
-from mtl_jax.source_task.task import Examples, FormulaTask
+from mtl_jax.pretraining import (
+    dead_leaves,
+    image_sources,
+    network,
+    photographs,
+    shapes,
+    steps,
+    synthetic,
+    textures,
+)
+from mtl_jax.pretraining.task import Examples, FormulaTask
+from mtl_jax.pretraining.train import learn
+from mtl_jax.types import InputError
 
 KEY = jax.random.key(3)
 
@@ -33,9 +42,9 @@ def test_a_batch_is_a_function_of_its_key_and_holds_all_classes_alike() -> None:
         assert not (other.image == first.image).any(axis=(1, 2, 3)).any()
     # Each family's share of the batch is its share of the classes.
     begin = 0
-    for family in formulas.FAMILIES.values():
+    for family in synthetic.FAMILIES.values():
         share = ((begin <= first.label) & (first.label < begin + family.classes)).mean()
-        assert share == family.classes / formulas.CLASSES
+        assert share == family.classes / synthetic.CLASSES
         begin += family.classes
     assert task.classes == begin
 
@@ -90,11 +99,11 @@ def centred(key: jax.Array, radius: jax.Array, size: int) -> tuple[jax.Array, ja
 
 
 def test_leaves_cover_and_have_edges() -> None:
-    plain = jnp.flatnonzero(leaves.STRIPES < 0.1)
-    image = np.asarray(leaves.render(KEY, plain, 64))
+    plain = jnp.flatnonzero(dead_leaves.STRIPES < 0.1)
+    image = np.asarray(dead_leaves.render(KEY, plain, 64))
     still = (np.diff(image, axis=2) == 0).mean((1, 2))
     assert (np.abs(image) <= 1.1).all() and (image.std((1, 2)) > 0.1).all()
-    if (leaves.STRIPES[np.asarray(plain)] == 0).any():
+    if (dead_leaves.STRIPES[np.asarray(plain)] == 0).any():
         assert still.max() > 0.5
 
 
@@ -235,12 +244,12 @@ def test_a_folder_of_pictures_is_learned(folder: Path, tmp_path: Path) -> None:
 
 def test_every_picture_once_an_epoch_and_the_last_batch_filled(folder: Path) -> None:
     s = small(images=f"folder:{folder}").source
-    task = images.open_task(s, KEY, 8, 2)
+    task = image_sources.open_task(s, KEY, 8, 2)
     batches = list(task.epoch(0, 64))
     assert len(batches) == task.steps == 3
     assert sum(float(b.weight.sum()) for b in batches) == 18
     assert all(b.image.shape == (8, 64, 64, 3) for b in batches)
-    same = list(images.open_task(s, KEY, 8, 1).epoch(0, 64))
+    same = list(image_sources.open_task(s, KEY, 8, 1).epoch(0, 64))
     for one, other in zip(batches, same, strict=True):
         np.testing.assert_array_equal(one.image, other.image)
     red = np.mean([float(b.image[0, 32, 32, 0]) > 0 for b in batches])
@@ -250,12 +259,12 @@ def test_every_picture_once_an_epoch_and_the_last_batch_filled(folder: Path) -> 
 def test_crops_are_where_they_should_be() -> None:
     ramp = np.zeros((80, 160, 3), np.uint8)
     ramp[..., 0] = np.arange(160)
-    middle = photos.cut(ramp, 70, 0.5, 0.5, 0.5)
+    middle = photographs.cut(ramp, 70, 0.5, 0.5, 0.5)
     assert middle.shape == (70, 70, 3)
     assert abs(int(middle[35, 35, 0]) - 80) <= 1
-    left, right = photos.cut(ramp, 70, 0, 0, 0), photos.cut(ramp, 70, 0, 0.999, 0)
+    left, right = photographs.cut(ramp, 70, 0, 0, 0), photographs.cut(ramp, 70, 0, 0.999, 0)
     assert left[0, 0, 0] <= 1 and right[0, -1, 0] >= 158
-    np.testing.assert_array_equal(photos.cut(ramp, 70, 0, 0, 0.9), left[:, ::-1])
+    np.testing.assert_array_equal(photographs.cut(ramp, 70, 0, 0, 0.9), left[:, ::-1])
 
 
 def one_line(call: object) -> str:
@@ -267,7 +276,7 @@ def one_line(call: object) -> str:
 
 def test_pictures_that_are_not_there(folder: Path, tmp_path: Path) -> None:
     def opened(name: str) -> str:
-        return one_line(lambda: images.open_task(small(images=name).source, KEY, 8, 1))
+        return one_line(lambda: image_sources.open_task(small(images=name).source, KEY, 8, 1))
 
     assert "no such folder" in opened(f"folder:{tmp_path / 'nowhere'}")
     assert "folder:PATH" in opened("photographs")
@@ -276,7 +285,7 @@ def test_pictures_that_are_not_there(folder: Path, tmp_path: Path) -> None:
     assert "'n03' is not in" in opened(f"folder:{folder}")
     (folder / "val" / "n03").rmdir()
     (folder / "train" / "n01" / "0.png").write_bytes(b"no picture")
-    task = images.open_task(small(images=f"folder:{folder}").source, KEY, 8, 1)
+    task = image_sources.open_task(small(images=f"folder:{folder}").source, KEY, 8, 1)
     assert "0.png" in one_line(lambda: list(task.epoch(0, 64)))
 
 
@@ -285,7 +294,7 @@ def test_one_in_twenty_is_held_out_where_nothing_is_marked(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
         for i in range(100):
             (tmp_path / name / f"{i}.png").touch()
-    task = images.open_task(small(images=f"folder:{tmp_path}").source, KEY, 8, 1)
+    task = image_sources.open_task(small(images=f"folder:{tmp_path}").source, KEY, 8, 1)
     assert task.classes == 2 and 185 <= task.images <= 198
 
 
@@ -317,7 +326,7 @@ def test_a_tfds_set_is_a_task(tmp_path: Path) -> None:
     builder = ToyPictures(data_dir=tmp_path, file_format="array_record")
     builder.download_and_prepare()
     name = f"tfds:{builder.data_dir}"
-    task = images.open_task(small(images=name).source, KEY, 8, 1)
+    task = image_sources.open_task(small(images=name).source, KEY, 8, 1)
     held_out = list(task.held_out(64))
     assert task.classes == 2 and task.images + sum(float(e.weight.sum()) for e in held_out) == 60
     for examples in [*task.epoch(0, 64), *held_out]:
@@ -331,7 +340,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 sys.path.insert(0, "tests")
 from test_source_task import small
 from pathlib import Path
-from mtl_jax.source_task.learn import learn
+from mtl_jax.pretraining.train import learn
 for count in (1, 4):
     c = small(images="folder:" + sys.argv[1])
     c.devices = count

@@ -14,7 +14,7 @@ from test_imaging import write_dicom, write_pgm
 
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import SOURCES, manifest, mini_mias
-from mtl_jax.nouns import Collection, InputError
+from mtl_jax.types import Collection, InputError
 
 HERE = Path(__file__).resolve().parents[1]
 MINI_MIAS = HERE.parent / "shared" / "data" / "mini_mias"

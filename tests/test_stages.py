@@ -9,14 +9,15 @@ import pytest
 from test_study import CARD, RULES, made_up
 
 from mtl_jax import config, roc
-from mtl_jax.nouns import InputError, Run
-from mtl_jax.study import length, splits, stages, workdir
-from mtl_jax.study.data_use import data_use
-from mtl_jax.study.means import Part, mean_auc, mean_difference
-from mtl_jax.study.plan import Approach, expand
-from mtl_jax.study.results import summarize
-from mtl_jax.study.scores import make_scores
-from mtl_jax.study.select import choose_network, choose_split
+from mtl_jax.experiments import compute_cost, splits, stages
+from mtl_jax.experiments.auc_statistics import Part, mean_auc, mean_difference
+from mtl_jax.experiments.data_use import data_use
+from mtl_jax.experiments.results import summarize
+from mtl_jax.experiments.run_lists import Approach, expand
+from mtl_jax.experiments.scores import make_scores
+from mtl_jax.experiments.select import choose_network, choose_split
+from mtl_jax.io import workdir
+from mtl_jax.types import InputError, Run
 
 COLLECTIONS = ("sfm", "ddsm", "dm")
 
@@ -235,12 +236,12 @@ def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
     recipe.epochs, recipe.batch_size = 7, 32
     mttl = Run("mttl", ("t", "x", "y"), "C1", None, 0)
     sttl = Run("sttl", ("t",), "C1", None, 0, target_cases=cases)
-    most = length.cost(mttl, rois, split, recipe, "alexnet").steps
-    assert length.epochs(sttl, rois, split, recipe) == 7
+    most = compute_cost.cost(mttl, rois, split, recipe, "alexnet").steps
+    assert compute_cost.epochs(sttl, rois, split, recipe) == 7
     recipe.match_steps = True
-    assert length.cost(mttl, rois, split, recipe, "alexnet").steps == most
-    steps = length.cost(sttl, rois, split, recipe, "alexnet").steps
-    epoch = steps // length.epochs(sttl, rois, split, recipe)
+    assert compute_cost.cost(mttl, rois, split, recipe, "alexnet").steps == most
+    steps = compute_cost.cost(sttl, rois, split, recipe, "alexnet").steps
+    epoch = steps // compute_cost.epochs(sttl, rois, split, recipe)
     assert most <= steps < most + epoch
 
 
@@ -250,7 +251,7 @@ def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
     run = Run("sttl", ("t",), "C1-C5", 0, 0)
     recipe = config.default().train
     recipe.epochs = 7
-    layers = length.layer_operations("alexnet")
+    layers = compute_cost.layer_operations("alexnet")
     scored = len(splits.members(run, rois, split)[1]["t"]) * 8
     one = scored * sum(layers[name] for name in ("F1", "F2", "F3", "F4", "F5"))
     found = {}
@@ -258,7 +259,7 @@ def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
         own = dataclasses.replace(run, fold=fold)
         for interval in (0, 3):
             recipe.validation_epochs = interval
-            cost = length.cost(own, rois, split, recipe, "alexnet")
+            cost = compute_cost.cost(own, rois, split, recipe, "alexnet")
             found[fold, interval] = cost.operations
     assert found[0, 3] - found[0, 0] == pytest.approx(3 * one)  # epochs 3, 6 and 7
     assert found[None, 3] == found[None, 0]
@@ -266,7 +267,7 @@ def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
 
 def test_operations_of_a_pass_are_those_of_the_layers() -> None:
     """Two for each weight and place: C1 has 31 x 31 places of 64 kernels of 11 x 11 x 3."""
-    layers = length.layer_operations("alexnet")
+    layers = compute_cost.layer_operations("alexnet")
     assert layers["C1"] == pytest.approx(2 * 31**2 * 64 * 11**2 * 3, rel=0.08)
     assert layers["C3"] == pytest.approx(2 * 7**2 * 384 * 9 * 192, rel=0.3)
     assert layers["F2"] == pytest.approx(2 * 4096**2, rel=0.01)

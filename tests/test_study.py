@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from mtl_jax.data import ingest
-from mtl_jax.nouns import InputError, RoiSet, Run
-from mtl_jax.study import results, scores, splits, workdir
-from mtl_jax.study.evaluation import Rules, beside
-from mtl_jax.study.plan import Approach, expand, on_test_set, out_of_fold
-from mtl_jax.study.primary import Primary
+from mtl_jax.experiments import results, scores, splits
+from mtl_jax.experiments.evaluation import Rules, beside
+from mtl_jax.experiments.primary_comparison import Primary
+from mtl_jax.experiments.run_lists import Approach, expand, on_test_set, out_of_fold
+from mtl_jax.io import workdir
+from mtl_jax.types import InputError, RoiSet, Run
 
 CARD = {"name": "none", "lrn": False}
 RULES = Rules("view", Primary("lesion", "obuchowski", ("mttl", "sttl")), 200, 0)

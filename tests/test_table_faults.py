@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mtl_jax.data.table_faults import TableFaults
-from mtl_jax.nouns import InputError
+from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.types import InputError
 
 TABLE = Path("here/a table.csv")
 

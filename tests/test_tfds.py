@@ -18,7 +18,7 @@ from PIL import Image
 
 from mtl_jax.data import ingest, shards, tfds_builder
 from mtl_jax.data.sources import tfds
-from mtl_jax.nouns import Collection, InputError, RoiSet
+from mtl_jax.types import Collection, InputError, RoiSet
 
 HERE = Path(__file__).resolve().parents[1]
 PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 from mtl_jax.weights.convert import READERS, convert, file_format
 
 FORMS = ("zip", "legacy")

@@ -13,11 +13,11 @@ import pytest
 
 from mtl_jax import config
 from mtl_jax.models import alexnet
-from mtl_jax.nouns import Batch, InputError, TrainState
-from mtl_jax.training import epoch, orientations, pool, predict, steps, transfer
+from mtl_jax.training import dataset, epoch, optimizer, orientations, predict, steps
 from mtl_jax.training.fit import Training, fit
 from mtl_jax.training.history import TensorBoard
-from mtl_jax.training.lanes import Lanes
+from mtl_jax.training.replicas import Lanes
+from mtl_jax.types import Batch, InputError, TrainState
 
 NETWORK = alexnet.AlexNet(dropout=0.5)
 LEAVES = {"C0": 20, "C1": 18, "C1-C2": 16, "C1-C3": 14, "C1-C4": 12, "C1-C5": 10}
@@ -28,7 +28,7 @@ def params() -> dict:
     return jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
 
 
-def made_up_pool(count: int = 6, seed: int = 0) -> pool.Pool:
+def made_up_pool(count: int = 6, seed: int = 0) -> dataset.Pool:
     """Two tasks of different brightness; malignant regions are brighter in the middle."""
     rng = np.random.default_rng(seed)
     labels = [np.arange(count) % 2, np.arange(count - 2) % 2]
@@ -37,7 +37,7 @@ def made_up_pool(count: int = 6, seed: int = 0) -> pool.Pool:
         image = rng.normal(shift, 60, (len(label), 128, 128))
         image[label == 1, 40:88, 40:88] += 120
         pixels.append(image.astype(np.int16))
-    return pool.make_pool(pixels, labels, *pool.statistics(pixels))
+    return dataset.make_pool(pixels, labels, *dataset.statistics(pixels))
 
 
 def recipe(**changes: object) -> object:
@@ -58,7 +58,7 @@ def fit_these(
     devices: int = 1,
     lanes: Lanes | None = None,
     cache: Path | None = None,
-    source: pool.Pool | None = None,
+    source: dataset.Pool | None = None,
     keep: bool = True,
     initialization: str = "he",
     **changes: object,
@@ -67,7 +67,7 @@ def fit_these(
         trainings,
         source or made_up_pool(),
         NETWORK,
-        transfer.frozen_layers(network),
+        optimizer.frozen_layers(network),
         ("a", "b"),
         (1.0, 1.0),
         recipe(**changes),
@@ -81,15 +81,15 @@ def fit_these(
 
 @pytest.mark.parametrize("network", config.NETWORKS)
 def test_frozen_layers_have_no_optimizer_state(params: dict, network: str) -> None:
-    optimizer = transfer.optimizer(transfer.frozen_layers(network), transfer.SGD(0.9, 0.0005))
-    state = optimizer.init(params)
+    tx = optimizer.optimizer(optimizer.frozen_layers(network), optimizer.SGD(0.9, 0.0005))
+    state = tx.init(params)
     momentum = [leaf for leaf in jax.tree.leaves(state) if np.ndim(leaf)]
     assert len(momentum) == LEAVES[network]
 
 
 def test_unknown_network_lists_the_valid_ones() -> None:
     with pytest.raises(InputError, match="C0, C1, C1-C2, C1-C3, C1-C4, C1-C5"):
-        transfer.frozen_layers("C2")
+        optimizer.frozen_layers("C2")
 
 
 def test_frozen_leaves_are_bit_equal_after_training_and_the_others_moved(
@@ -114,9 +114,9 @@ def test_three_steps_against_the_update_equations_by_hand(params: dict) -> None:
 
 def three_steps_by_hand(params: dict) -> None:
     network = alexnet.AlexNet()
-    optimizer = transfer.optimizer(("C1", "C2"), transfer.SGD(0.9, 0.0005))
-    step = jax.jit(steps.make_train_step(network, optimizer, (1.0, 3.0), precision="float64"))
-    state = TrainState(jnp.int32(0), params, optimizer.init(params))
+    tx = optimizer.optimizer(("C1", "C2"), optimizer.SGD(0.9, 0.0005))
+    step = jax.jit(steps.make_train_step(network, tx, (1.0, 3.0), precision="float64"))
+    state = TrainState(jnp.int32(0), params, tx.init(params))
     key = jax.random.key(1)
     weight = np.float32([1, 1, 1, 0])
 
@@ -131,7 +131,7 @@ def three_steps_by_hand(params: dict) -> None:
     for i in range(3):
         image = jax.random.normal(jax.random.key(i), (4, 128, 128, 3))
         label, task = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1])
-        rate = float(transfer.learning_rate(jnp.float32(i), 3, 0.01, 0.001))
+        rate = float(optimizer.learning_rate(jnp.float32(i), 3, 0.01, 0.001))
         assert rate == pytest.approx(0.01 * 10 ** (-i / 2), rel=1e-6)
         gradient = jax.device_get(jax.jit(jax.grad(loss))(by_hand, image, label, task))
         velocity = jax.tree.map(
@@ -152,11 +152,11 @@ def three_steps_by_hand(params: dict) -> None:
 def test_a_head_learns_nothing_from_other_tasks_rows() -> None:
     network = alexnet.AlexNet(outputs=4)
     params = alexnet.init(network, jax.random.key(0))
-    optimizer = transfer.optimizer((), transfer.SGD(0.0, 0.0))
-    step = jax.jit(steps.make_train_step(network, optimizer, (1.0, 1.0)))
+    tx = optimizer.optimizer((), optimizer.SGD(0.0, 0.0))
+    step = jax.jit(steps.make_train_step(network, tx, (1.0, 1.0)))
     image = jax.random.normal(jax.random.key(0), (4, 128, 128, 3))
     batch = Batch(image, jnp.array([0, 1, 0, 1]), jnp.full(4, 1), jnp.ones(4))
-    state = TrainState(jnp.int32(0), params, optimizer.init(params))
+    state = TrainState(jnp.int32(0), params, tx.init(params))
     after = step(state, batch, jax.random.key(0), jnp.float32(0.1))[0].params["F5"]["kernel"]
     moved = np.abs(np.asarray(after - params["F5"]["kernel"])).sum(0)
     assert (moved[:2] == 0).all() and (moved[2:] > 0).all()
@@ -189,18 +189,18 @@ def test_scores_do_not_depend_on_how_a_region_lies(params: dict) -> None:
 
 
 def test_an_epoch_shows_each_region_in_each_orientation_once() -> None:
-    picks, weight = pool.epoch_order(jax.random.key(0), 11, 16)
+    picks, weight = dataset.epoch_order(jax.random.key(0), 11, 16)
     assert picks.shape == (6, 16)
     assert sorted(picks[weight > 0].tolist()) == list(range(88))
     assert (weight.ravel()[88:] == 0).all()
-    other, _ = pool.epoch_order(jax.random.key(1), 11, 16)
+    other, _ = dataset.epoch_order(jax.random.key(1), 11, 16)
     assert not np.array_equal(picks, other)
 
 
 def test_each_task_is_standardized_by_its_own_statistics() -> None:
     p = made_up_pool(6)
     picks = jnp.arange(len(p.label)) * 8
-    batch = pool.draw(p, picks, jnp.ones(len(picks)))
+    batch = dataset.draw(p, picks, jnp.ones(len(picks)))
     for task in (0, 1):
         image = np.asarray(batch.image[batch.task == task])
         assert abs(image.mean()) < 1e-3 and abs(image.std() - 1) < 1e-3
@@ -218,12 +218,12 @@ def test_it_learns_what_can_be_learned(params: dict, tmp_path: Path) -> None:
 def test_bfloat16_learns_the_same_with_weights_in_float32(params: dict) -> None:
     """A step in bfloat16 has the direction of one in float32, and is not the same: each of eight
     layers, there and back, rounds to 8 bits, which adds up to a tenth."""
-    optimizer = transfer.optimizer(("C1", "C2", "C3", "C4", "C5"), transfer.SGD(0.9, 0.0005))
-    batch = pool.draw(made_up_pool(), jnp.arange(16), jnp.ones(16))
+    tx = optimizer.optimizer(("C1", "C2", "C3", "C4", "C5"), optimizer.SGD(0.9, 0.0005))
+    batch = dataset.draw(made_up_pool(), jnp.arange(16), jnp.ones(16))
     moved = {}
     for precision in ("float32", "bfloat16"):
-        step = jax.jit(steps.make_train_step(NETWORK, optimizer, (1.0, 1.0), precision=precision))
-        state = TrainState(jnp.int32(0), params, optimizer.init(params))
+        step = jax.jit(steps.make_train_step(NETWORK, tx, (1.0, 1.0), precision=precision))
+        state = TrainState(jnp.int32(0), params, tx.init(params))
         state, metrics = step(state, batch, jax.random.key(0), jnp.float32(0.01))
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))
         moved[precision] = np.asarray(state.params["F3"]["kernel"] - params["F3"]["kernel"])
@@ -321,16 +321,16 @@ def test_history_goes_to_tensorboard_where_asked(tmp_path: Path) -> None:
 
 def test_the_epoch_in_one_loop_is_the_epoch_step_by_step(params: dict) -> None:
     """What accelerators run, on the CPU: no backward convolution is left in the loop at C1-C5."""
-    frozen = transfer.frozen_layers("C1-C5")
-    optimizer = transfer.optimizer(frozen, transfer.SGD(0.9, 0.0005))
-    step = steps.make_train_step(NETWORK, optimizer, (1.0, 1.0))
+    frozen = optimizer.frozen_layers("C1-C5")
+    tx = optimizer.optimizer(frozen, optimizer.SGD(0.9, 0.0005))
+    step = steps.make_train_step(NETWORK, tx, (1.0, 1.0))
     p, key = made_up_pool(), jax.random.key(3)
-    order = epoch.Order(*pool.epoch_order(key, len(p.label), 16), jnp.full(5, 0.001))
+    order = epoch.Order(*dataset.epoch_order(key, len(p.label), 16), jnp.full(5, 0.001))
     ended = []
     for make in (epoch._scanned, epoch._stepwise):
-        state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), optimizer.init(params))
+        state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), tx.init(params))
         ticks: list[int] = []
-        ended.append(make(step, pool.draw)(state, p, order, key, ticks.append))
+        ended.append(make(step, dataset.draw)(state, p, order, key, ticks.append))
         assert sum(ticks) == 5
     (looped, metrics), (stepped, others) = ended
     assert int(looped.step) == int(stepped.step) == 5

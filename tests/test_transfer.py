@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import rankdata
 
 from mtl_jax import config
-from mtl_jax.nouns import InputError
-from mtl_jax.study.transfer import describe, transfer
+from mtl_jax.experiments.compare_weights import describe, transfer
+from mtl_jax.types import InputError
 
 
 def settings(cache: Path) -> config.ConfigDict:

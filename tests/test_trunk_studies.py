@@ -16,7 +16,7 @@ from study_command import finish, start
 
 import mtl_jax
 from mtl_jax import weights
-from mtl_jax.report import findings
+from mtl_jax.report import analysis_results
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_study_its_report_and_its_bundle(
         "analysis.maps": "2",
     }
     finish(start(tmp_path / "w", tmp_path / "cache", settings, job="mttl"))
-    found = findings.read(tmp_path / "w" / "analysis")
+    found = analysis_results.read(tmp_path / "w" / "analysis")
     (maps,) = found.maps.values()
     assert maps.maps.shape[1] == layers and np.abs(maps.integrated).max() > 0
     assert len(found.layers) == 10 and set(found.embeddings["sttl"]) == {"F1", "F2", "F3", "F4"}

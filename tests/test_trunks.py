@@ -13,14 +13,14 @@ from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import bundle, config, weights
 from mtl_jax.analysis import deconvolution
-from mtl_jax.analysis.chain import chain
+from mtl_jax.analysis.conv_chain import chain
 from mtl_jax.bundle import onnx_graph, scoring
-from mtl_jax.models import network, trunks
-from mtl_jax.nouns import InputError
-from mtl_jax.study.execute import warm_start
-from mtl_jax.training import predict, prefix, transfer
-from mtl_jax.training.pool import make_pool
-from mtl_jax.weights.table import KERNELS
+from mtl_jax.experiments.train_runs import warm_start
+from mtl_jax.models import base, registry
+from mtl_jax.training import feature_cache, optimizer, predict
+from mtl_jax.training.dataset import make_pool
+from mtl_jax.types import InputError
+from mtl_jax.weights.key_tables import KERNELS
 
 CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")
 MAPS = {
@@ -50,12 +50,12 @@ def converted(
 @pytest.fixture(scope="module")
 def started() -> dict:
     """Random parameters of ResNet-18: the trunk's own start, and a head that is made faster."""
-    built, rng = trunks.build("resnet18"), np.random.default_rng(0)
+    built, rng = registry.build("resnet18"), np.random.default_rng(0)
     image = jnp.zeros((1, 32, 32, 3))
     trunk = jax.jit(lambda key: built.init(key, image, last="C5"))(jax.random.key(0))["params"]
     head = {
         path: np.float32(np.sqrt(2 / shape[0])) * rng.standard_normal(shape, np.float32)
-        for path, shape in network.shapes(built).items()
+        for path, shape in base.shapes(built).items()
         if path[0] == "F"
     }
     return jax.device_get(trunk) | unflatten_dict(head, sep="/")
@@ -67,7 +67,7 @@ def close(ours: jax.Array, theirs: np.ndarray, most: float = 1e-4) -> None:
 
 
 def apply(name: str, params: dict, x: np.ndarray, first: str, last: str) -> np.ndarray:
-    built = trunks.build(name)
+    built = registry.build(name)
     return np.asarray(built.apply({"params": params}, x[None], first, last)[0])
 
 
@@ -84,11 +84,11 @@ def refused(path: Path, arrays: states.State) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_have_the_names_and_sizes_that_are_promised(name: str) -> None:
-    built = trunks.build(name)
-    own = network.shapes(built)
+    built = registry.build(name)
+    own = base.shapes(built)
     leaves = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in own.items()}
     params = unflatten_dict(leaves, sep="/")
-    assert set(params) == set(network.LAYERS)
+    assert set(params) == set(base.LAYERS)
     x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     found = []
     for layer in CONVOLUTIONAL:
@@ -105,7 +105,7 @@ def test_the_convolutions_are_as_many_as_published() -> None:
     """16 and 18 layers with weights, of which 3 and 1 are not convolutions; 14.7 and 11.2 million
     numbers, normalization folded (each convolution of ResNet-18 gains a bias for a norm's two)."""
     for name, layers, numbers in (("vgg16", 13, 14_714_688), ("resnet18", 17 + 3, 11_171_712)):
-        own = {p: s for p, s in network.shapes(trunks.build(name)).items() if p[0] == "C"}
+        own = {p: s for p, s in base.shapes(registry.build(name)).items() if p[0] == "C"}
         assert sum(path.endswith("kernel") for path in own) == layers
         assert sum(int(np.prod(shape)) for shape in own.values()) == numbers
 
@@ -299,8 +299,8 @@ def test_warm_start_puts_nested_layers_in(started: dict, converted: dict) -> Non
 
 
 def test_frozen_stages_have_no_optimizer_state(started: dict) -> None:
-    optimizer = transfer.optimizer(transfer.frozen_layers("C1-C4"), transfer.SGD(0.9, 0.0))
-    momentum = jax.tree.leaves(jax.eval_shape(optimizer.init, started))
+    tx = optimizer.optimizer(optimizer.frozen_layers("C1-C4"), optimizer.SGD(0.9, 0.0))
+    momentum = jax.tree.leaves(jax.eval_shape(tx.init, started))
     c5 = 2 * (4 + 1)  # kernel and bias of four convolutions and a shortcut
     assert len([leaf for leaf in momentum if leaf.ndim]) == c5 + 2 * 5
 
@@ -309,9 +309,9 @@ def test_frozen_maps_are_kept_and_are_of_their_trunk(converted: dict, started: d
     counts = np.random.default_rng(0).integers(-999, 999, (1, 128, 128)).astype(np.int16)
     pool = make_pool([counts], [np.zeros(1, int)], np.zeros(1, "f4"), np.full(1, 500, "f4"))
     params = {**started, **converted["resnet18"].params}
-    built = trunks.build("resnet18")
-    source, first = prefix.shortcut(built, params, pool, ("C1", "C2"))
-    prefix.forget()
+    built = registry.build("resnet18")
+    source, first = feature_cache.shortcut(built, params, pool, ("C1", "C2"))
+    feature_cache.forget()
     assert first == "C3"
     expected = apply("resnet18", params, counts[0, ..., None] / np.float32(500), "C1", "C2")
     close(np.asarray(source.maps)[0], expected, 1e-5)
@@ -320,9 +320,9 @@ def test_frozen_maps_are_kept_and_are_of_their_trunk(converted: dict, started: d
 def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
     """With positive weights no rectifier cuts anything off, and a projection is the gradient of
     half the squared map; the way forward is the network's own."""
-    links, built = chain(trunks.build("vgg16"))[:4], trunks.build("vgg16")
+    links, built = chain(registry.build("vgg16"))[:4], registry.build("vgg16")
     assert [link.path for link in links] == ["C1/conv1", "C1/conv2", "C2/conv1", "C2/conv2"]
-    shapes = {path: s for path, s in network.shapes(built).items() if path[:2] in ("C1", "C2")}
+    shapes = {path: s for path, s in base.shapes(built).items() if path[:2] in ("C1", "C2")}
     rng = np.random.default_rng(0)
     params = unflatten_dict(
         {path: np.float32(rng.uniform(0, 0.01, shape)) for path, shape in shapes.items()}, sep="/"
@@ -339,7 +339,7 @@ def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
     project = jax.jit(deconvolution.project, static_argnums=(2, 4))
     back = project(params, passed, links, 9, (16, 16))
     close(back, np.asarray(jax.jit(jax.grad(energy))(image)), 1e-5)
-    assert chain(trunks.build("resnet18")) == ()
+    assert chain(registry.build("resnet18")) == ()
 
 
 def test_a_bundle_of_resnet_scores_and_explains(
@@ -360,7 +360,7 @@ def test_a_bundle_of_resnet_scores_and_explains(
     assert scores.shape == (2,) and features.shape == (2, 100)
     turned = [np.rot90(counts[1] if k < 4 else counts[1].T, k % 4) for k in range(8)]
     image = np.stack(turned)[..., None] / np.float32(500)
-    logits = jax.jit(trunks.build("resnet18").apply)({"params": model.params}, image)
+    logits = jax.jit(registry.build("resnet18").apply)({"params": model.params}, image)
     expected = jax.nn.softmax(logits)[:, 1].mean()
     assert scores[1] == pytest.approx(float(expected), abs=1e-5)
     assert np.isfinite(scoring.explain(model, counts[0], "dm")).all()

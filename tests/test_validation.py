@@ -18,12 +18,12 @@ from test_multihost import meeting
 from test_training import NETWORK, fit_these
 
 from mtl_jax import config
-from mtl_jax.models.network import init
-from mtl_jax.nouns import InputError, RoiSet, Run
-from mtl_jax.study import execute, portion, validation
-from mtl_jax.study.splits import Split
+from mtl_jax.experiments import run_data, train_runs, validation
+from mtl_jax.experiments.splits import Split
+from mtl_jax.models.base import init
 from mtl_jax.training.fit import Training
-from mtl_jax.training.lanes import Lanes
+from mtl_jax.training.replicas import Lanes
+from mtl_jax.types import InputError, RoiSet, Run
 from mtl_jax.weights import Weights
 
 CASES = [f"t{i}" for i in range(8)]
@@ -64,7 +64,7 @@ def train(
         convolutions, {"name": "made up", "trunk": "alexnet", "lrn": False, "arrays_sha256": ""}
     )
     folders = [folder / run.id for run in runs]
-    execute.execute(runs, folders, COLLECTIONS, SPLIT, weights, c, lanes)
+    train_runs.execute(runs, folders, COLLECTIONS, SPLIT, weights, c, lanes)
     return folders
 
 
@@ -128,7 +128,7 @@ def test_the_test_set_is_never_evaluated_during_training(
 ) -> None:
     """No ROI of it is even read before the last epoch has ended."""
     events = []
-    fit, scored_by = execute.fit, portion.scored_by
+    fit, scored_by = train_runs.fit, run_data.scored_by
 
     def watched_fit(trainings: Sequence[Training], *rest: Any) -> list[dict]:
         assert all(training.validate is None for training in trainings)
@@ -140,8 +140,8 @@ def test_the_test_set_is_never_evaluated_during_training(
         events.append("test set read")
         return scored_by(*given)
 
-    monkeypatch.setattr(execute, "fit", watched_fit)
-    monkeypatch.setattr(portion, "scored_by", watched_scored_by)
+    monkeypatch.setattr(train_runs, "fit", watched_fit)
+    monkeypatch.setattr(run_data, "scored_by", watched_scored_by)
     whole = dataclasses.replace(FOLD, fold=None)
     few = dataclasses.replace(whole, target_cases=4)
     for run in (whole, few):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mtl_jax import weights
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 from mtl_jax.weights import download as module
 from mtl_jax.weights.download import download
 

@@ -21,7 +21,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import weights
 from mtl_jax.models import alexnet
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = files.layers()

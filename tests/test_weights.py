@@ -16,9 +16,9 @@ import pytest
 from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import weights
-from mtl_jax.nouns import InputError, Params
-from mtl_jax.weights import named, npz_file
-from mtl_jax.weights.card import digest
+from mtl_jax.types import InputError, Params
+from mtl_jax.weights import find_weights, npz_file
+from mtl_jax.weights.metadata import digest
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "weights" / "alexnet_imagenet_conv.npz"
@@ -333,9 +333,9 @@ def test_weights_by_name(converted: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert same(weights.find(str(converted)).params, weights.load(converted).params)
     assert weights.find("random").params == {} and list(weights.find("analytic").params) == ["C1"]
     monkeypatch.chdir(tmp_path)  # from wherever the package is run
-    if named.SHIPPED.is_dir():
+    if find_weights.SHIPPED.is_dir():
         assert list(weights.find("shipped").params) == ["C1", "C2", "C3", "C4", "C5"]
-    monkeypatch.setattr(named, "SHIPPED", tmp_path / "formulas")  # nothing takes their place
+    monkeypatch.setattr(find_weights, "SHIPPED", tmp_path / "formulas")  # nothing takes their place
     assert "formulas is not there; reinstall" in one_line(lambda: weights.find("shipped"))
     assert "no card.json" in one_line(lambda: weights.find("nowhere"))
 

@@ -22,8 +22,10 @@ import bench_ingest
 import bench_memory
 import bench_roc
 
-from mtl_jax import command_line, environment, heap, paths
+from mtl_jax import environment
 from mtl_jax.config import NETWORKS
+from mtl_jax.io import command_line, paths
+from mtl_jax.training import malloc
 
 PRECISIONS = ("float32", "tf32", "bfloat16")  # tf32 is float32 on a CPU
 # What a measurement may rest on, and the name to import: some are for development alone.
@@ -77,7 +79,7 @@ def main() -> None:
     for subject in (roc, ingest, step, score, memory, train, study, scale):
         subject.add_argument("--json", type=paths.path, help="write the rows here as well")
     flags = parser.parse_args()
-    heap.keep()  # as in a job; PyTorch has the same of it
+    malloc.keep()  # as in a job; PyTorch has the same of it
     versions = {"python": platform.python_version()} | {
         package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])
     }

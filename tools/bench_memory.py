@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax import heap
 from mtl_jax.data import ingest, shards
+from mtl_jax.training import malloc
 
 COUNTS = (10**3, 10**4, 10**5)
 STEPS, READS, BATCH, SCORED = 30, 20, 128, 512
@@ -89,23 +89,23 @@ def _in_own_process(home: Path, stream: str) -> dict[str, Any]:
 
 
 def _measure(home: Path, stream: str) -> dict[str, Any]:
-    heap.keep()
+    malloc.keep()
     import jax  # JAX takes seconds, and the others do without
     import jax.numpy as jnp
 
+    from mtl_jax.experiments import run_data, splits
     from mtl_jax.models import alexnet
-    from mtl_jax.nouns import Run, TrainState
-    from mtl_jax.study import portion, splits
-    from mtl_jax.training import feed, pool, transfer
+    from mtl_jax.training import dataset, optimizer, prefetch
     from mtl_jax.training.epoch import Order, make_epoch
     from mtl_jax.training.predict import predict
+    from mtl_jax.types import Run, TrainState
 
     peaks, network = {}, alexnet.AlexNet(dropout=0.5)
-    frozen = transfer.frozen_layers(NETWORK)
+    frozen = optimizer.frozen_layers(NETWORK)
     params = alexnet.init(network, jax.random.key(0))
-    sgd = transfer.SGD(0.9, 0.0005)
-    optimizer = transfer.optimizer(frozen, sgd)
-    state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), optimizer.init(params))
+    sgd = optimizer.SGD(0.9, 0.0005)
+    tx = optimizer.optimizer(frozen, sgd)
+    state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), tx.init(params))
     peaks["start"] = _peak_mb()
     begin = time.perf_counter()
     rois = shards.open_shards(home)
@@ -114,14 +114,14 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     split = splits.split_target(rois, True, 0, 1, 0.0, 0)
     peaks["split"] = _peak_mb()
     begin = time.perf_counter()
-    parts = portion.portions([run], held, split)
+    parts = run_data.portions([run], held, split)
     gone_through, peaks["statistics"] = time.perf_counter() - begin, _peak_mb()
-    source, _ = portion.learned_by(parts, held, stream)
-    if feed.on_host(source):
-        heap.let_go()  # as a job does
+    source, _ = run_data.learned_by(parts, held, stream)
+    if prefetch.on_host(source):
+        malloc.let_go()  # as a job does
 
     def draw(seed: int) -> Order:
-        picks, weight = pool.epoch_order(jax.random.key(seed), len(source.label), BATCH)
+        picks, weight = dataset.epoch_order(jax.random.key(seed), len(source.label), BATCH)
         return Order(picks, weight, jnp.full(len(picks), 1e-3))
 
     begin = time.perf_counter()
@@ -130,9 +130,9 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     reads, clock = [], []
     for some in order.picks[-READS:]:
         begin = time.perf_counter()
-        feed.fetch(source, some)
+        prefetch.fetch(source, some)
         reads.append(time.perf_counter() - begin)
-    epoch = make_epoch(network, frozen, sgd, (1.0,), None, "C1", feed.on_host(source))
+    epoch = make_epoch(network, frozen, sgd, (1.0,), None, "C1", prefetch.on_host(source))
 
     def tick(_: int) -> None:
         clock.append(time.perf_counter())
@@ -144,7 +144,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     peaks["learned"] = _peak_mb()
     order = draw(3)
     peaks["next order"] = _peak_mb()
-    predict(network, params, portion.scored_by(parts[run], held, stream))
+    predict(network, params, run_data.scored_by(parts[run], held, stream))
     peaks["scored"] = _peak_mb()
     return {
         "regions": len(rois),

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 
 from mtl_jax import roc
-from mtl_jax.roc import clustered, influence, information, model, runs, search
+from mtl_jax.roc import clustered, influence, information, proper_model, search, truth_runs
 from mtl_jax.roc.bootstrap import resamples
 from mtl_jax.roc.empirical import Z95, logit_interval
 
@@ -155,11 +155,11 @@ def calibrate_proper(sets: list[tuple], auc: float) -> tuple[int, int]:
     for reading in (0, 1):
         order = np.stack([np.argsort(-scores[reading]) for _, scores, _ in sets])
         truth = np.stack([s[0][o] for s, o in zip(sets, order, strict=True)])
-        batch = runs.truth_runs(~truth, truth)
+        batch = truth_runs.truth_runs(~truth, truth)
         found = search.try_edge(batch, search.search_near(batch, np.sqrt(2.0) * ndtri(auc), -1e-3))
         pull = influence.of_cells(batch, found)
         variance = information.solve(batch, found.at).area_variance()
-        areas.append(model.area(found.at.d, found.at.c))
+        areas.append(proper_model.area(found.at.d, found.at.c))
         held_count = (batch.benign + batch.malignant).astype(int)
         by_case = np.repeat(pull, held_count, axis=1).reshape(2, len(sets), -1)
         moves.append([np.where(t, m, b)[np.argsort(o)] for t, m, b, o in zip(

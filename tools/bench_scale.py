@@ -13,9 +13,9 @@ import jax
 from bench_study import epoch_of_lanes
 
 from mtl_jax.models import alexnet
-from mtl_jax.models.network import init
-from mtl_jax.training import devices, prefix, transfer
-from mtl_jax.training.lanes import Lanes
+from mtl_jax.models.base import init
+from mtl_jax.training import devices, feature_cache, optimizer
+from mtl_jax.training.replicas import Lanes
 
 
 def speed(networks: Sequence[str], steps: int, rounds: int = 3) -> Iterator[dict[str, Any]]:
@@ -23,10 +23,10 @@ def speed(networks: Sequence[str], steps: int, rounds: int = 3) -> Iterator[dict
     source = bench_step.made_up_pool(bench_step.REGIONS)
     counts = [2**n for n in range(8) if 2**n <= jax.local_device_count()]
     for name in networks:
-        frozen = transfer.frozen_layers(name)
+        frozen = optimizer.frozen_layers(name)
         params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
-        prefix.forget()
-        maps, first = prefix.shortcut(alexnet.AlexNet(), params, source, frozen)
+        feature_cache.forget()
+        maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
         contestants = {}
         for n in counts:
             sharding = devices.batch_sharding(n)

@@ -14,8 +14,8 @@ import numpy as np
 from bench_ingest import BACKGROUND, write_images
 
 from mtl_jax import bundle
-from mtl_jax.bundle import lesions, ranges, scoring
-from mtl_jax.imaging.read import read_stored
+from mtl_jax.bundle import lesion_table, scoring, training_ranges
+from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.models import alexnet
 
 IMAGES = {"ExplicitVRLittleEndian": 100, "JPEGLosslessSV1": 24}
@@ -30,7 +30,7 @@ def speed(rounds: int = 3) -> Iterator[dict]:
         for syntax, count in IMAGES.items():
             home = Path(folder) / syntax
             paths = write_images(home, syntax, count)
-            asked = lesions.read(home / "m.csv", [home])
+            asked = lesion_table.read(home / "m.csv", [home])
             scoring.score(model, asked[:2], evidence=True)  # compiles
             reading, scored, maps = [], [], []
             for _ in range(rounds):
@@ -38,7 +38,7 @@ def speed(rounds: int = 3) -> Iterator[dict]:
                 scored.append(
                     _seconds(
                         lambda h=home: scoring.score(
-                            model, lesions.read(h / "m.csv", [h]), evidence=False
+                            model, lesion_table.read(h / "m.csv", [h]), evidence=False
                         )
                     )
                 )
@@ -78,7 +78,9 @@ def _untrained() -> bundle.Model:
     reference = bundle.Reference(np.full(400, "x"), names, names, label, numbers, features)
     counts = rng.integers(-999, 999, (2, 128, 128)).astype(np.int16)
     sides = np.full((2, 2), 70.0)
-    limits = ranges.of_training(ranges.measure(counts, sides, np.zeros(2), sides), ["DM", "DM"])
+    limits = training_ranges.of_training(
+        training_ranges.measure(counts, sides, np.zeros(2), sides), ["DM", "DM"]
+    )
     about = {
         "run": {"tasks": ["x"], "input_mean": {"x": 0.0}, "input_std": {"x": 1000.0}},
         "network": {"outputs": 2, "lrn": False},

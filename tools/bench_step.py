@@ -16,8 +16,8 @@ import numpy as np
 
 from mtl_jax.config import NETWORKS
 from mtl_jax.models import alexnet
-from mtl_jax.nouns import Params, TrainState
-from mtl_jax.training import devices, pool, predict, prefix, steps, transfer
+from mtl_jax.training import dataset, devices, feature_cache, optimizer, predict, steps
+from mtl_jax.types import Params, TrainState
 
 BATCH = 128
 EPOCHS = 20  # over which the cost of maps of frozen layers is counted
@@ -38,9 +38,9 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
     params = jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
     gray, label = first_batch(source)
     for name in NETWORKS:
-        frozen = transfer.frozen_layers(name)
-        prefix.forget()
-        maps, first = prefix.shortcut(alexnet.AlexNet(), params, source, frozen)
+        frozen = optimizer.frozen_layers(name)
+        feature_cache.forget()
+        maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
         contestants = {"step": our_step(frozen, params, maps, first), **reference()}
         if frozen:
             contestants |= {"uncached": our_step(frozen, params, source, "C1")}
@@ -70,29 +70,27 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
     yield _row("scoring, 32 regions in 8 orientations", "all", halves["step"], halves, forward / 2)
 
 
-def made_up_pool(regions: int) -> pool.Pool:
+def made_up_pool(regions: int) -> dataset.Pool:
     rng = np.random.default_rng(0)
     pixels = [rng.normal(0, 500, (regions, 128, 128)).astype(np.int16)]
-    return pool.make_pool(pixels, [np.arange(regions) % 2], *pool.statistics(pixels))
+    return dataset.make_pool(pixels, [np.arange(regions) % 2], *dataset.statistics(pixels))
 
 
-def first_batch(source: pool.Pool) -> tuple[np.ndarray, np.ndarray]:
+def first_batch(source: dataset.Pool) -> tuple[np.ndarray, np.ndarray]:
     """Gray and label of a batch of `source`."""
-    batch = pool.draw(source, jnp.arange(BATCH), jnp.ones(BATCH))
+    batch = dataset.draw(source, jnp.arange(BATCH), jnp.ones(BATCH))
     return np.asarray(batch.image), np.asarray(batch.label)
 
 
 def our_step(
-    frozen: tuple[str, ...], params: Params, source: pool.Source, first: str
+    frozen: tuple[str, ...], params: Params, source: dataset.Source, first: str
 ) -> Callable[[], None]:
     """One step as `training.epoch` does it on this machine: draw a batch, learn it, wait."""
     network = alexnet.AlexNet(dropout=0.5)
-    optimizer = transfer.optimizer(frozen, transfer.SGD(0.9, 0.0005))
-    draw = devices.compiled(pool.draw)
-    step = devices.compiled(
-        steps.make_train_step(network, optimizer, (1.0,), first), donate_argnums=0
-    )
-    state = [devices.replicate(TrainState(jnp.int32(0), params, optimizer.init(params)), None)]
+    tx = optimizer.optimizer(frozen, optimizer.SGD(0.9, 0.0005))
+    draw = devices.compiled(dataset.draw)
+    step = devices.compiled(steps.make_train_step(network, tx, (1.0,), first), donate_argnums=0)
+    state = [devices.replicate(TrainState(jnp.int32(0), params, tx.init(params)), None)]
     rng, key, weight = np.random.default_rng(0), jax.random.key(0), jnp.ones(BATCH)
 
     def once() -> None:
@@ -103,11 +101,11 @@ def our_step(
     return once
 
 
-def _maps_of(last: str, params: Params, source: pool.Pool) -> Callable[[], None]:
+def _maps_of(last: str, params: Params, source: dataset.Pool) -> Callable[[], None]:
     """What the frozen layers give for all of `source`, computed anew."""
-    compute = prefix._compute(alexnet.AlexNet(), last)
+    compute = feature_cache._compute(alexnet.AlexNet(), last)
     return lambda: [
-        block.block_until_ready() for _, block in prefix._blocks(compute, params, source)
+        block.block_until_ready() for _, block in feature_cache._blocks(compute, params, source)
     ]
 
 

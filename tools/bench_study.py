@@ -17,12 +17,12 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from mtl_jax.models import alexnet
-from mtl_jax.models.network import init
-from mtl_jax.nouns import Params, TrainState
-from mtl_jax.training import devices, pool, prefix, transfer
-from mtl_jax.training import lanes as side_by_side
+from mtl_jax.models.base import init
+from mtl_jax.training import dataset, devices, feature_cache, optimizer
+from mtl_jax.training import replicas as side_by_side
 from mtl_jax.training.epoch import Order, make_epoch
-from mtl_jax.training.lanes import Lanes
+from mtl_jax.training.replicas import Lanes
+from mtl_jax.types import Params, TrainState
 
 EPOCHS = 200
 TARGET, OTHERS = 886, 322 + 337  # ROIs of the training sets, Table 2
@@ -39,7 +39,7 @@ class Trainings(NamedTuple):
     @property
     def steps(self) -> int:
         """Steps of one of them."""
-        return EPOCHS * pool.steps_per_epoch(self.rois, bench_step.BATCH)
+        return EPOCHS * dataset.steps_per_epoch(self.rois, bench_step.BATCH)
 
 
 # 10 splits x 2 networks x 2 initializations x 4 folds; 6 networks x 10 initializations x 4 folds,
@@ -67,10 +67,10 @@ def speed(
     gray, label = bench_step.first_batch(source)
     hours: dict[str, dict[str, float]] = {precision: {} for precision in precisions}
     for name in networks:
-        frozen = transfer.frozen_layers(name)
+        frozen = optimizer.frozen_layers(name)
         params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
-        prefix.forget()
-        maps, first = prefix.shortcut(alexnet.AlexNet(), params, source, frozen)
+        feature_cache.forget()
+        maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
         for precision in precisions:
             contestants = {
                 f"lanes {n}": epoch_of_lanes(
@@ -115,7 +115,7 @@ def speed(
 def epoch_of_lanes(
     frozen: tuple[str, ...],
     params: Params,
-    source: pool.Source,
+    source: dataset.Source,
     first: str,
     lanes: Lanes | None,
     precision: str,
@@ -125,10 +125,10 @@ def epoch_of_lanes(
     """`steps` steps of all `lanes` together, as `training.fit` does them on this machine."""
     computed = "float32" if precision == "tf32" else precision
     network = alexnet.AlexNet(dropout=0.5)
-    sgd = transfer.SGD(0.9, 0.0005)
+    sgd = optimizer.SGD(0.9, 0.0005)
     epoch = make_epoch(network, frozen, sgd, (1.0,), sharding, first, False, computed, lanes)
-    optimizer = transfer.optimizer(frozen, sgd)
-    one = TrainState(jnp.int32(0), params, optimizer.init(params))
+    tx = optimizer.optimizer(frozen, sgd)
+    one = TrainState(jnp.int32(0), params, tx.init(params))
     count = lanes.count if lanes else 1
     state = [
         side_by_side.stack([one] * count, lanes) if lanes else devices.replicate(one, sharding)

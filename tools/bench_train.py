@@ -16,8 +16,8 @@ import numpy as np
 
 from mtl_jax import config
 from mtl_jax.models import alexnet
-from mtl_jax.models.network import init
-from mtl_jax.training import pool, prefix, transfer
+from mtl_jax.models.base import init
+from mtl_jax.training import dataset, feature_cache, optimizer
 from mtl_jax.training.fit import Training, fit
 
 REGIONS = {"sfm": 886, "ddsm": 322, "dm": 337}
@@ -30,13 +30,15 @@ def speed(
     rng = np.random.default_rng(0)
     counts = [max(2, round(share * n)) for n in REGIONS.values()]
     pixels = [rng.normal(0, 500, (n, 128, 128)).astype(np.int16) for n in counts]
-    source = pool.make_pool(pixels, [np.arange(n) % 2 for n in counts], *pool.statistics(pixels))
+    source = dataset.make_pool(
+        pixels, [np.arange(n) % 2 for n in counts], *dataset.statistics(pixels)
+    )
     network = alexnet.AlexNet(dropout=0.5)
     params = jax.device_get(init(network, jax.random.key(0)))
     recipe = config.default().train
     recipe.epochs, recipe.precision = epochs, precision
     for name in networks:
-        prefix.forget()
+        feature_cache.forget()
         ends: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             begin = time.perf_counter()
@@ -50,7 +52,7 @@ def speed(
                 [training],
                 source,
                 network,
-                transfer.frozen_layers(name),
+                optimizer.frozen_layers(name),
                 tuple(REGIONS),
                 (1.0,) * len(REGIONS),
                 recipe,
@@ -58,7 +60,7 @@ def speed(
                 Path(folder) / "cache",
             )
             seconds = time.perf_counter() - begin
-        steps = pool.steps_per_epoch(sum(counts), recipe.batch_size)
+        steps = dataset.steps_per_epoch(sum(counts), recipe.batch_size)
         yield {
             "what": f"training, {epochs} epochs of {sum(counts)} regions, batch 128",
             "network": name,

@@ -16,8 +16,9 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict
 
-from mtl_jax import command_line, environment, paths
-from mtl_jax.nouns import InputError
+from mtl_jax import environment
+from mtl_jax.io import command_line, paths
+from mtl_jax.types import InputError
 from mtl_jax.weights import Weights, convert, imagenet_folder, save
 from mtl_jax.weights.download import URL, download
 

@@ -11,8 +11,9 @@ only.
 import argparse
 import sys
 
-from mtl_jax import command_line, environment, paths
-from mtl_jax.nouns import InputError
+from mtl_jax import environment
+from mtl_jax.io import command_line, paths
+from mtl_jax.types import InputError
 
 FORMATS = ("stablehlo", "onnx")
 
@@ -33,11 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         environment.start_jax()
-        from mtl_jax import bundle, whole
-        from mtl_jax.bundle.make import make
+        from mtl_jax import bundle
+        from mtl_jax.bundle.build import make
         from mtl_jax.bundle.model_card import card
         from mtl_jax.bundle.onnx_graph import onnx
-        from mtl_jax.bundle.portable import stablehlo
+        from mtl_jax.bundle.stablehlo import stablehlo
+        from mtl_jax.io import atomic
 
         model = make(given.run, given.out_of_fold, given.cache)
         makers = {"stablehlo": stablehlo, "onnx": onnx}
@@ -49,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     about = model.about
     print(f"{given.output}: {about['run']['id']}, tested on {model.tasks[0]}")
     print(f"calibration: {about['out_of_fold'] or about['no_calibration']}")
-    print(f"SHA-256 of its list of files: {whole.digest(given.output / whole.SUMS)}")
+    print(f"SHA-256 of its list of files: {atomic.digest(given.output / atomic.SUMS)}")
     print("phantom model. " * about["phantom"] + about["use"])
     return 0
 

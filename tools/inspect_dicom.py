@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mtl_jax import command_line, paths
-from mtl_jax.imaging.checked import check_pixel_um
 from mtl_jax.imaging.dicom import read_with_record
-from mtl_jax.imaging.facts_compared import same_spacing
 from mtl_jax.imaging.resample import block, to_pixel_size
 from mtl_jax.imaging.roi import PIXEL_UM
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.table_vs_header import same_spacing
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.io import command_line, paths
+from mtl_jax.types import InputError
 
 Box = tuple[float, float, float, float]
 

@@ -11,8 +11,9 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
-from mtl_jax import command_line, paths, weights
-from mtl_jax.nouns import InputError
+from mtl_jax import weights
+from mtl_jax.io import command_line, paths
+from mtl_jax.types import InputError
 
 ROWS = 8  # of filters; 64 of them make a square
 

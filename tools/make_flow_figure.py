@@ -13,15 +13,15 @@ import sys
 import numpy as np
 from PIL import Image
 
-from mtl_jax import command_line, paths
 from mtl_jax.config import default
-from mtl_jax.imaging.density import raw_dm
+from mtl_jax.imaging.gray_mapping import raw_dm
 from mtl_jax.imaging.resample import to_pixel_size
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS, lesion_roi
-from mtl_jax.nouns import InputError
+from mtl_jax.io import command_line, paths
 from mtl_jax.phantom.case import simulate
 from mtl_jax.phantom.receptor import RECEPTORS
-from mtl_jax.report import curves, folder
+from mtl_jax.report import read_workdir, roc_curves
+from mtl_jax.types import InputError
 
 KIND, CASE = "dm", 3  # a malignant one, well seen
 WIDTH, HEIGHT, MIDDLE, SIDE = 890, 176, 66, 124
@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=paths.path, required=True, help="the SVG to write")
     given = parser.parse_args(arguments)
     try:
-        work = folder.read(given.work)
-        svg = draw(curves.curves(work, "lesion")[0])
+        work = read_workdir.read(given.work)
+        svg = draw(roc_curves.curves(work, "lesion")[0])
         given.output.parent.mkdir(parents=True, exist_ok=True)
         given.output.write_text(svg, encoding="utf-8")
     except InputError as error:
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def draw(curve: curves.Curve) -> str:
+def draw(curve: roc_curves.Curve) -> str:
     gray, centre, raw, flat = _regions()
     top = MIDDLE - SIDE / 2
     scale = SIDE / gray.shape[0]
@@ -155,7 +155,7 @@ def _network(x: float) -> list[str]:
     ]
 
 
-def _roc(curve: curves.Curve, x: float) -> list[str]:
+def _roc(curve: roc_curves.Curve, x: float) -> list[str]:
     side, bottom = 112.0, MIDDLE + 56
     points = " ".join(
         f"{x + f * side:.1f},{bottom - t * side:.1f}"

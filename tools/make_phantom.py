@@ -10,10 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mtl_jax import command_line, config, paths
-from mtl_jax.nouns import InputError
+from mtl_jax import config
+from mtl_jax.io import command_line, paths
 from mtl_jax.phantom.collection import Parameters, write
 from mtl_jax.phantom.receptor import RECEPTORS
+from mtl_jax.types import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:

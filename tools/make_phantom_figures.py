@@ -18,14 +18,15 @@ from phantom_spectra import power, radial
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage, stats
 
-from mtl_jax import command_line, config, paths
+from mtl_jax import config
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import mini_mias
-from mtl_jax.imaging.read import read_image
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.imaging.read_image import read_image
+from mtl_jax.io import command_line, paths
 from mtl_jax.phantom.case import simulate
 from mtl_jax.phantom.collection import Parameters, fates
 from mtl_jax.phantom.receptor import RECEPTORS, Film
+from mtl_jax.types import InputError, RoiSet
 
 TILES, TILE, MARGIN = 7, 112, 92  # of the montage, in pixels
 GRAYS = 32  # levels of its pictures, so that the file is small

@@ -10,9 +10,10 @@ import sys
 
 from ml_collections import ConfigDict
 
-from mtl_jax import command_line, config, paths
+from mtl_jax import config
 from mtl_jax.data import audit, ingest
-from mtl_jax.nouns import InputError
+from mtl_jax.io import command_line, paths
+from mtl_jax.types import InputError
 
 
 def main() -> int:

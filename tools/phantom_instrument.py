@@ -42,10 +42,12 @@ from matplotlib import pyplot as plt
 from ml_collections import ConfigDict
 from scipy import stats
 
-from mtl_jax import command_line, config, environment, heap, paths, whole
+from mtl_jax import config, environment
+from mtl_jax.experiments.runner import conduct
+from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.io.read_csv import read_csv
-from mtl_jax.nouns import InputError
-from mtl_jax.study.conduct import conduct
+from mtl_jax.training import malloc
+from mtl_jax.types import InputError
 
 SEEDS = range(200, 216)
 SHARED, UNRELATED = 1.0, 0.0
@@ -87,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=paths.path, required=True, help="folder of the studies")
     parser.add_argument("--figure", type=paths.path, help="an SVG to draw")
     given = parser.parse_args(arguments)
-    heap.keep()
+    malloc.keep()
     try:
         environment.start_jax()
         if given.seeds < 2:
@@ -169,7 +171,7 @@ def measure(folder: Path, seeds: Iterable[int]) -> list[Row]:
         before = read(folder)
         if seed not in {row.seed for row in before}:
             rows = [*before, *_studies(folder, seed)]
-            whole.write_text(folder / "studies.csv", _text(rows))
+            atomic.write_text(folder / "studies.csv", _text(rows))
     return read(folder)
 
 

@@ -14,8 +14,9 @@ given; what they stand for is written beside the key of the pseudonyms, for you 
 import argparse
 import sys
 
-from mtl_jax import command_line, environment, paths
-from mtl_jax.nouns import InputError
+from mtl_jax import environment
+from mtl_jax.io import command_line, paths
+from mtl_jax.types import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,15 +47,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _score(given: argparse.Namespace) -> int:
-    from mtl_jax import bundle, heap
-    from mtl_jax.bundle import lesions, output, scoring, sr
+    from mtl_jax import bundle
+    from mtl_jax.bundle import lesion_table, output, scoring, sr
     from mtl_jax.data import privacy
+    from mtl_jax.training import malloc
 
-    heap.keep()
+    malloc.keep()
     names = privacy.Pseudonyms(None if given.keep_ids else privacy.key())
     names.check_lookup()
-    asked = lesions.read(given.lesions, given.images, given.pixel_um)
-    if unused := lesions.not_used(given.lesions):
+    asked = lesion_table.read(given.lesions, given.images, given.pixel_um)
+    if unused := lesion_table.not_used(given.lesions):
         print(f"mtl_jax: note: {given.lesions.name}: {unused}", file=sys.stderr)
     model = bundle.load(given.model)
     task = model.task(given.task)
@@ -62,7 +64,7 @@ def _score(given: argparse.Namespace) -> int:
         sr.check(model, asked)
     second = bundle.load(given.compare) if given.compare else None
     second_task = second.task(given.task) if second else ""
-    shown, evidence = lesions.hide(asked, names), not given.no_evidence
+    shown, evidence = lesion_table.hide(asked, names), not given.no_evidence
     found = scoring.score(model, shown, task, evidence)
     compared = None
     if second:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
-from mtl_jax import command_line, paths, whole
-from mtl_jax.study.means import Part, mean_auc, mean_difference
+from mtl_jax.experiments.auc_statistics import Part, mean_auc, mean_difference
+from mtl_jax.io import atomic, command_line, paths
 
 PATIENTS, VIEWS = 160, 2
 SEPARATION = 1.4
@@ -119,7 +119,7 @@ def main() -> int:
             print(rows[-1], file=sys.stderr, flush=True)
     print(table(rows), end="")
     if flags.markdown:
-        whole.write_text(flags.markdown, table(rows))
+        atomic.write_text(flags.markdown, table(rows))
     return 0
 
 

@@ -6,9 +6,9 @@ python tools/verify_shards.py shards/mini_mias shards/mine
 import argparse
 import sys
 
-from mtl_jax import command_line, paths
 from mtl_jax.data.shards import open_shards
-from mtl_jax.nouns import InputError
+from mtl_jax.io import command_line, paths
+from mtl_jax.types import InputError
 
 
 def main() -> int:

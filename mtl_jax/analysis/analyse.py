@@ -14,13 +14,20 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from mtl_jax.analysis import choose, convergence, deconvolution, embedding, features, files
+from mtl_jax.analysis import (
+    choose_rois,
+    convergence,
+    deconvolution,
+    embedding,
+    features,
+    write_results,
+)
 from mtl_jax.analysis.gradients import integrated
-from mtl_jax.data.rows import Rows
+from mtl_jax.data.array_rows import Rows
 from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet
-from mtl_jax.models.network import CONVOLUTIONAL, LAYERS, Network
-from mtl_jax.nouns import Params, RoiSet
-from mtl_jax.training.pool import Pool, make_pool, statistics
+from mtl_jax.models.base import CONVOLUTIONAL, LAYERS, Network
+from mtl_jax.training.dataset import Pool, make_pool, statistics
+from mtl_jax.types import Params, RoiSet
 
 
 class Subject(NamedTuple):
@@ -62,7 +69,7 @@ def analyse(
     `settings.pictures` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = choose.choose(
+    chosen = choose_rois.choose(
         material.learned,
         material.target,
         material.scored,
@@ -101,7 +108,7 @@ def analyse(
 
 
 def _write_regions(
-    path: Path, chosen: choose.Chosen, collections: Mapping[str, RoiSet], pictures: bool
+    path: Path, chosen: choose_rois.Chosen, collections: Mapping[str, RoiSet], pictures: bool
 ) -> None:
     columns = {}
     for name in ("roi_id", "case_id", "lesion_id", "view", "label"):
@@ -118,7 +125,7 @@ def _write_regions(
         )
     kept = chosen._asdict()
     del kept["row"]
-    files.write_arrays(path, **columns, **kept, picture=picture)
+    write_results.write_arrays(path, **columns, **kept, picture=picture)
 
 
 def _write_layers(path: Path, subject: Subject) -> None:
@@ -146,7 +153,7 @@ def _write_layers(path: Path, subject: Subject) -> None:
         count = sum(leaf.size for leaf in own.values())
         rows.append((layer, x.shape[-1], size, stride, before, pooled, count))
     header = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
-    files.write_rows(path, header, rows)
+    write_results.write_rows(path, header, rows)
 
 
 def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: int) -> None:
@@ -157,13 +164,13 @@ def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: 
         settings.starts,
         seed,
     )
-    files.write_arrays(path, **made._asdict())
+    write_results.write_arrays(path, **made._asdict())
 
 
 def _write_measures(
     path: Path,
     found: Mapping[str, np.ndarray],
-    chosen: choose.Chosen,
+    chosen: choose_rois.Chosen,
     material: Material,
     seed: int,
 ) -> None:
@@ -196,7 +203,7 @@ def _write_measures(
             se = convergence.standard_error(measure[name], within, of, case[mask], seed)
             rows.append((layer, name, groups, which, value, se, int(mask.sum())))
     header = ("layer", "measure", "groups", "regions", "value", "se", "n")
-    files.write_rows(path, header, rows)
+    write_results.write_rows(path, header, rows)
 
 
 def _write_maps(
@@ -209,8 +216,8 @@ def _write_maps(
 ) -> None:
     rois = material.collections[material.target]
     score = np.mean([material.scores[a] for a in material.scores], axis=0)
-    ends = choose.extremes(rois.index["label"][material.scored], score, settings.explained)
-    shown = choose.asked(rois, settings.rois)
+    ends = choose_rois.extremes(rois.index["label"][material.scored], score, settings.explained)
+    shown = choose_rois.asked(rois, settings.rois)
     shown += [(kind, int(material.scored[i])) for kind, i in ends]
     own = list(material.learned).index(material.target)
     which, maps, scale, pixels = [], [], [], []
@@ -227,7 +234,7 @@ def _write_maps(
         pixels.append(
             integrated(subject.network, subject.params, gray, subject.head, settings.steps)
         )
-    files.write_arrays(
+    write_results.write_arrays(
         path,
         roi_id=rois.index["roi_id"][[row for _, row in shown]].astype(str),
         label=rois.index["label"][[row for _, row in shown]].astype(int),
@@ -241,7 +248,9 @@ def _write_maps(
     )
 
 
-def _pool(chosen: choose.Chosen, material: Material, mean: np.ndarray, std: np.ndarray) -> Pool:
+def _pool(
+    chosen: choose_rois.Chosen, material: Material, mean: np.ndarray, std: np.ndarray
+) -> Pool:
     """The sampled regions in their order: the learned ones by task, then the target's others."""
     tasks = list(material.learned)
     keep = chosen.sampled

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax.analysis.chain import Link, chain
-from mtl_jax.models.network import Network
+from mtl_jax.analysis.conv_chain import Link, chain
+from mtl_jax.models.base import Network
 from mtl_jax.models.response_norm import local_response_normalization
-from mtl_jax.nouns import Params
+from mtl_jax.types import Params
 
 STRIDE = 2  # of the pools
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.models.network import Network
-from mtl_jax.nouns import Params
+from mtl_jax.models.base import Network
 from mtl_jax.training import orientations
-from mtl_jax.training.pool import Pool, draw
+from mtl_jax.training.dataset import Pool, draw
+from mtl_jax.types import Params
 
 LAYERS = ("F1", "F2", "F3", "F4")  # those whose features the paper embeds
 REGIONS_AT_ONCE = 32

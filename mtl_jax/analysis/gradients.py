@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.models.network import Network
-from mtl_jax.nouns import Params
+from mtl_jax.models.base import Network
 from mtl_jax.training.steps import head_logits
+from mtl_jax.types import Params
 
 
 def integrated(

@@ -18,12 +18,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
-from mtl_jax import whole
 from mtl_jax.bundle.model import Model, Reference
-from mtl_jax.cells import as_csv
+from mtl_jax.io import atomic
+from mtl_jax.io.csv_safe import as_csv
 from mtl_jax.io.read_csv import read_csv
-from mtl_jax.models import network
-from mtl_jax.nouns import InputError
+from mtl_jax.models import base
+from mtl_jax.types import InputError
 
 FORMAT_VERSION = 1
 CURE = "get the bundle again"
@@ -43,7 +43,7 @@ def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None 
     arrays = {name: np.ascontiguousarray(getattr(model.reference, name)) for name in VALUES}
     ids = as_csv(IDS, zip(*(getattr(model.reference, name) for name in IDS), strict=True))
     about = {"format_version": FORMAT_VERSION, **model.about}
-    with whole.folder(folder) as draft:
+    with atomic.folder(folder) as draft:
         (draft / "weights.safetensors").write_bytes(to_bytes(flat))
         (draft / "reference.safetensors").write_bytes(to_bytes(arrays))
         (draft / "reference.csv").write_text(ids, encoding="utf-8", newline="")
@@ -52,7 +52,7 @@ def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None 
         (draft / "card.md").write_text(card, encoding="utf-8")
         for name, content in (extras or {}).items():
             (draft / name).write_bytes(content)
-        whole.write_sums(draft)
+        atomic.write_sums(draft)
 
 
 def load(folder: str | Path) -> Model:
@@ -63,11 +63,11 @@ def load(folder: str | Path) -> Model:
             f"{folder}: no model bundle here (no bundle.json); make one with tools/export.py RUN"
             " --output FOLDER"
         )
-    changed = whole.damage(folder)
+    changed = atomic.damage(folder)
     if changed:
         raise InputError(
             f"{folder}: damaged: {changed!r} is missing, new or changed (SHA-256 not as in"
-            f" {whole.SUMS}); {CURE}"
+            f" {atomic.SUMS}); {CURE}"
         )
     try:
         about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
@@ -85,7 +85,7 @@ def load(folder: str | Path) -> Model:
         lengths = {len(column) for column in reference}
         if len(lengths) != 1:
             raise ValueError(f"reference of {sorted(lengths)} lesions")
-        model = Model(about, params, reference, whole.digest(folder / whole.SUMS))
+        model = Model(about, params, reference, atomic.digest(folder / atomic.SUMS))
         _refuse_other_network(model)
         _refuse_falling(model)
     # Its checksums hold, so it was made so: by hand, or by a version that differs.
@@ -108,7 +108,7 @@ def _refuse_falling(model: Model) -> None:
 def _refuse_other_network(model: Model) -> None:
     """ValueError where the parameters are not those of the network that the bundle names."""
     params = flatten_dict(model.params, sep="/")
-    expected = network.shapes(model.network)
+    expected = base.shapes(model.network)
     wrong = {path: value.shape for path, value in params.items()} != expected
     if wrong or any(value.dtype != np.float32 for value in params.values()):
         raise ValueError("its weights are not those of its network")

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mtl_jax.bundle import calibration
-from mtl_jax.data import cutting
-from mtl_jax.imaging.checked import check_pixel_um
-from mtl_jax.imaging.read import FLOAT_BITS
+from mtl_jax.data import extract_rois
+from mtl_jax.imaging.read_image import FLOAT_BITS
 from mtl_jax.imaging.roi import PIXEL_UM
-from mtl_jax.imaging.stored import Stored
-from mtl_jax.models import response_norm, trunks
-from mtl_jax.models.network import Network
-from mtl_jax.nouns import UNKNOWN, Box, InputError, LesionView, Params
-from mtl_jax.training.pool import Pool, make_pool
+from mtl_jax.imaging.stored_image import Stored
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.models import registry, response_norm
+from mtl_jax.models.base import Network
+from mtl_jax.training.dataset import Pool, make_pool
 from mtl_jax.training.predict import predict_with_features
+from mtl_jax.types import UNKNOWN, Box, InputError, LesionView, Params
 
 LAYER = "F4"  # in which lesions are near or far
 
@@ -71,7 +71,7 @@ class Model:
         lrn = response_norm.as_json(response_norm.EARLIER) if own["lrn"] is True else own["lrn"]
         if not response_norm.is_valid(lrn):
             raise ValueError("its response normalization has other fields")
-        return trunks.build(own.get("trunk", "alexnet"), own["outputs"], lrn)
+        return registry.build(own.get("trunk", "alexnet"), own["outputs"], lrn)
 
     def task(self, name: str | None = None) -> str:
         """`name`, or the collection that was tested. InputError: it was not learned."""
@@ -163,7 +163,7 @@ class Model:
         ]
 
 
-def cut(image: Stored, views: Sequence[LesionView], background: dict[str, Any]) -> cutting.Cut:
+def cut(image: Stored, views: Sequence[LesionView], background: dict[str, Any]) -> extract_rois.Cut:
     """The regions of one image, the fraction of each outside it, and the notes on its facts.
 
     InputError: the first lesion whose box does not lie in the image, or which cannot be cut.
@@ -177,7 +177,7 @@ def cut(image: Stored, views: Sequence[LesionView], background: dict[str, Any]) 
                 f" {height} rows and {width} columns (top;left;bottom;right)"
             )
         check_pixel_um(view.pixel_um, view.spacing_source)
-    found = cutting.regions(image, views, background)
+    found = extract_rois.regions(image, views, background)
     for error in filter(None, found.errors):
         raise InputError(error)
     return found

@@ -11,10 +11,10 @@ from math import isqrt
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax.analysis.chain import Link, chain
+from mtl_jax.analysis.conv_chain import Link, chain
 from mtl_jax.bundle.model import Model
-from mtl_jax.models.network import FULLY_CONNECTED
-from mtl_jax.nouns import InputError
+from mtl_jax.models.base import FULLY_CONNECTED
+from mtl_jax.types import InputError
 
 OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 NO_CHAIN = (

@@ -3,7 +3,7 @@
 lesions.csv views.csv       a row a lesion; a row a lesion in an image
 scores.json                 the same, with neighbours, flags and the model
 pictures/N-region.png N-evidence.png
-scores.html                 all of it on one page that opens offline (bundle/page.py)
+scores.html                 all of it on one page that opens offline (bundle/html_page.py)
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_jax.bundle import page, pictures
+from mtl_jax.bundle import html_page, images
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
-from mtl_jax.cells import as_csv, harmless_row
-from mtl_jax.nouns import InputError
+from mtl_jax.io.csv_safe import as_csv, harmless_row
+from mtl_jax.types import InputError
 
 TRUTH = {1: "malignant", 0: "benign"}
 
@@ -54,7 +54,7 @@ def write(folder: Path, result: Result, compared: Result | None = None) -> dict[
         _table(folder / "views.csv", _view_rows(found))
         abouts = [result.model.about] + ([compared.model.about] if compared else [])
         (folder / "scores.html").write_text(
-            page.render(found, abouts, images), encoding="utf-8", newline="\n"
+            html_page.render(found, abouts, images), encoding="utf-8", newline="\n"
         )
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
@@ -138,11 +138,11 @@ def _pictures(
 ) -> dict[str, bytes]:
     """The pictures by name; `line` learns their names."""
     line["region"] = f"pictures/{number:04d}-region{suffix}.png"
-    made = {line["region"]: pictures.region(view.counts)}
+    made = {line["region"]: images.region(view.counts)}
     line["evidence"] = None
     if view.evidence is not None:
         line["evidence"] = f"pictures/{number:04d}-evidence{suffix}.png"
-        made[line["evidence"]] = pictures.evidence(view.counts, view.evidence)
+        made[line["evidence"]] = images.evidence(view.counts, view.evidence)
     return made
 
 

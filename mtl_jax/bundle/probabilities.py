@@ -6,8 +6,8 @@ import numpy as np
 
 from mtl_jax import roc
 from mtl_jax.bundle import calibration
-from mtl_jax.bundle.held_out import HeldOut
-from mtl_jax.study.scores import Scores, by_unit
+from mtl_jax.bundle.out_of_fold import HeldOut
+from mtl_jax.experiments.scores import Scores, by_unit
 
 SENSITIVITIES = (0.90, 0.95)
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from mtl_jax.analysis.gradients import integrated
 from mtl_jax.bundle import model as bundles
-from mtl_jax.bundle import ranges
-from mtl_jax.bundle.lesions import Asked
+from mtl_jax.bundle import training_ranges
+from mtl_jax.bundle.lesion_table import Asked
 from mtl_jax.bundle.model import Model, Neighbour
-from mtl_jax.data.twins import pixel_digest
+from mtl_jax.data.near_duplicates import pixel_digest
 from mtl_jax.imaging.dicom_facts import MAGNIFIED
-from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import UNKNOWN, InputError, Note
+from mtl_jax.imaging.read_image import read_stored
+from mtl_jax.types import UNKNOWN, InputError, Note
 
 PATIENTS_DIFFER = Note("the headers of the lesion's images name different patients")
 STEPS = 16  # of the integrated gradients of a map of evidence
@@ -58,14 +58,14 @@ def score(
     name = model.task(task)
     counts, outside, noticed = _regions(model, asked)
     scores, features = model.look(counts, name)
-    measured = ranges.measure(
+    measured = training_ranges.measure(
         counts,
         np.array([one.view.pixel_um for one in asked]),
         outside,
         np.array([_size_mm(one) for one in asked]),
     )
     modality = [one.view.modality for one in asked]
-    flags = ranges.flags(model.about["training"][name], measured, modality)
+    flags = training_ranges.flags(model.about["training"][name], measured, modality)
     for one, found in zip(asked, flags, strict=True):
         if one.header.get("magnified"):
             found.append(MAGNIFIED)
@@ -154,7 +154,7 @@ def _lesion(
     model: Model, task: str, views: Sequence[ViewScore], features: np.ndarray
 ) -> LesionScore:
     first = views[0].asked.view
-    # The table may give the truth in some rows of a lesion alone; never two (bundle/lesions.py).
+    # The table may give the truth in some rows of a lesion alone; never two (bundle/lesion_table.py).
     labels = [view.asked.view.label for view in views]
     score = float(np.mean([view.score for view in views]))
     nearest = model.nearest(features)

@@ -15,11 +15,11 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from mtl_jax.bundle import sr_content
-from mtl_jax.bundle.lesions import Asked
+from mtl_jax.bundle.lesion_table import Asked
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.imaging.dicom_fields import open_header
-from mtl_jax.nouns import UNKNOWN, InputError, naming
+from mtl_jax.types import UNKNOWN, InputError, naming
 
 NEEDS = "a Structured Report needs the [sr] extra: pip install 'mtl_jax[sr]'"
 REFERRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")

@@ -14,11 +14,11 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from mtl_jax.bundle.lesions import TABLE, Asked
+from mtl_jax.bundle.lesion_table import TABLE, Asked
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.imaging.dicom_fields import group_item
-from mtl_jax.imaging.facts_compared import SIDE_FIELDS
+from mtl_jax.imaging.table_vs_header import SIDE_FIELDS
 
 if TYPE_CHECKING:
     from highdicom import sr

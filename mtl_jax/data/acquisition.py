@@ -6,7 +6,7 @@ Facts of public collections as their publishers state them; what is not known is
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from mtl_jax.nouns import RoiSet
+from mtl_jax.types import RoiSet
 
 NOT_STATED = "not stated"
 NOT_APPLICABLE = "not applicable"  # optical density of a digital detector

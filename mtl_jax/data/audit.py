@@ -8,10 +8,10 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtl_jax.cells import harmless
-from mtl_jax.data import notes
-from mtl_jax.nouns import LesionView, RoiSet
-from mtl_jax.reasons import by_reason
+from mtl_jax.data import image_notes
+from mtl_jax.exclusion_reasons import by_reason
+from mtl_jax.io.csv_safe import harmless
+from mtl_jax.types import LesionView, RoiSet
 
 COLUMNS = (
     *("decision", "item", "image", "case_id", "lesion_id", "view", "laterality", "modality"),
@@ -39,7 +39,7 @@ def rows(
             decision, why = LEFT_OUT, reason
         else:
             decision = REPAIRED if view.note else NOTED if view.noted else KEPT
-            why = notes.BETWEEN.join(filter(None, (view.note, view.noted)))
+            why = image_notes.BETWEEN.join(filter(None, (view.note, view.noted)))
         own = {column: getattr(view, column) for column in COLUMNS if hasattr(view, column)}
         own |= {"decision": decision, "item": item(view), "image": image}
         table.append(own | {"reason": why})
@@ -77,7 +77,7 @@ def summary(made: Sequence[RoiSet]) -> str:
 
 def counted(rois: RoiSet) -> list[str]:
     """A line a kind of note on the ROIs, and a line a reason for which something was left out."""
-    lines = notes.lines(rois)
+    lines = image_notes.lines(rois)
     reasons = by_reason(rois.manifest["left_out"])
     lines += [f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:SHOWN]]
     if len(reasons) > SHOWN:

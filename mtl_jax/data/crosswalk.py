@@ -11,8 +11,8 @@ from pathlib import Path
 from mtl_jax.data import patients, privacy
 from mtl_jax.data.patients import CBIS_DDSM, DDSM, FORMS, Keys, assumed_space, canonical, space
 from mtl_jax.data.sources import table
-from mtl_jax.data.table_faults import TableFaults
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.types import InputError, RoiSet
 
 FIELD = "config.data.crosswalk"
 BOTH = (

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 
 class Stream(IntEnum):

@@ -9,13 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax import whole
-from mtl_jax.data import audit, cutting, doubles, faults, notes, patients, records, shards, truth
-from mtl_jax.data.cut_plan import Outcome, cut_plan
-from mtl_jax.data.plan import USUAL, Plan, Rules, make_plan, refuse_repaired, where
+from mtl_jax.data import (
+    audit,
+    duplicate_patients,
+    error_list,
+    extract_rois,
+    image_notes,
+    index_records,
+    patients,
+    reference_standard,
+    shards,
+)
+from mtl_jax.data.extract_collection import Outcome, cut_plan
+from mtl_jax.data.ingest_plan import USUAL, Plan, Rules, make_plan, refuse_repaired, where
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import ROI_PIXELS
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.io import atomic
+from mtl_jax.types import InputError, RoiSet
 
 SHARD_ROIS = 2048  # 64 MiB a shard: as much as is in memory at once
 
@@ -95,7 +105,9 @@ def _split(spec: str) -> tuple[str, str]:
 
 def _refuse_ready(rois: RoiSet, path: str, rules: Rules) -> None:
     """InputError where shards made earlier hold what these rules would not have taken."""
-    wrong = sorted(set(rois.index["truth_source"].tolist()) - set(truth.TAKES[rules.truth_policy]))
+    wrong = sorted(
+        set(rois.index["truth_source"].tolist()) - set(reference_standard.TAKES[rules.truth_policy])
+    )
     if wrong:
         raise InputError(
             f"shards:{path}: the truth of some ROIs is by {', '.join(wrong)}, which"
@@ -120,7 +132,7 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     if not folder.exists():
         plan.names.check_lookup()
         # One job at a time makes a collection: they share what is kept of its images meanwhile.
-        with whole.alone(folder.with_name(plan.collection.name)):
+        with atomic.alone(folder.with_name(plan.collection.name)):
             if not folder.exists():
                 _write(folder, plan, rules)
     rois = shards.open_shards(folder)
@@ -142,7 +154,7 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
 
 def _write(folder: Path, plan: Plan, rules: Rules) -> None:
     collection = plan.collection
-    changed = whole.damage(collection.root) if collection.sealed else ""
+    changed = atomic.damage(collection.root) if collection.sealed else ""
     if changed:
         raise InputError(
             f"{collection.root}: damaged: {changed} is missing, new or changed; delete the folder,"
@@ -152,14 +164,17 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
     outcome = cut_plan(plan, scratch, rules.workers)
     _account_for(outcome.failures, len(outcome.places), plan, rules)
     looks_like = plan.record["ids_look_like"]
-    ids, images = doubles.of_ids(looks_like, _shown(plan)), doubles.of_images(outcome.seen)
+    ids, images = (
+        duplicate_patients.of_ids(looks_like, _shown(plan)),
+        duplicate_patients.of_images(outcome.seen),
+    )
     for note in [*collection.notices, *ids, *images]:
         print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
     if not outcome.places:
-        raise InputError(f"{collection.name}: no lesion left: {cutting.MAGNIFIED}")
+        raise InputError(f"{collection.name}: no lesion left: {extract_rois.MAGNIFIED}")
     if rules.strict:
         corrected = [
-            (where(collection.views[number]), notes.corrections(outcome.notes[number]))
+            (where(collection.views[number]), image_notes.corrections(outcome.notes[number]))
             for number in sorted(outcome.places)
         ]
         repaired = [(place, note) for place, note in corrected if note]
@@ -172,7 +187,7 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     collection, places = plan.collection, outcome.places
     # Notes are fixed words and numbers: hiding ids in them could hide numbers alone.
     views = [
-        notes.noted_view(view, outcome.notes.get(number, ()))
+        image_notes.noted_view(view, outcome.notes.get(number, ()))
         for number, view in enumerate(plan.views)
     ]
     table = audit.rows(views, plan.images, outcome.reasons, plan.record["left_out"])
@@ -181,21 +196,26 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     kept = sorted(places)
     taken, images = [views[number] for number in kept], [plan.images[number] for number in kept]
     unusable = len(outcome.failures)
-    sentences = [f"{collection.name}: {note}" for note in doubles.of_images(outcome.seen)]
+    sentences = [
+        f"{collection.name}: {note}" for note in duplicate_patients.of_images(outcome.seen)
+    ]
     if unusable:
         lost = f"{unusable} lesion views could not be used: see left out"
         sentences.append(f"{collection.name}: {lost}")
     record = plan.record | {
         "decisions": plan.record["decisions"] + sentences,
         "fingerprint": plan.fingerprint,
-        "counts": records.counts(table, taken, images, unusable),
-        "notes": notes.count(
-            (audit.item(views[n]), [*notes.notes_of(plan.views[n]), *outcome.notes.get(n, ())])
+        "counts": index_records.counts(table, taken, images, unusable),
+        "notes": image_notes.count(
+            (
+                audit.item(views[n]),
+                [*image_notes.notes_of(plan.views[n]), *outcome.notes.get(n, ())],
+            )
             for n in kept
         ),
         "left_out": [(row["item"], row["reason"]) for row in table if audit.is_left_out(row)],
     }
-    index = records.index_rows(taken, images, [places[number][2] for number in kept])
+    index = index_records.index_rows(taken, images, [places[number][2] for number in kept])
     chunks = _chunks([places[number][:2] for number in kept])
     people = _patients(plan, kept, outcome.seen)
     shards.write(folder, collection.name, index, chunks, record, audit.text(table), people)
@@ -208,7 +228,7 @@ def _shown(plan: Plan) -> dict[str, str]:
 
 
 def _patients(
-    plan: Plan, kept: Sequence[int], seen: Sequence[doubles.Seen]
+    plan: Plan, kept: Sequence[int], seen: Sequence[duplicate_patients.Seen]
 ) -> list[dict[str, str]]:
     cases = {plan.views[number].case_id for number in kept}
     shown = {own: case for own, case in _shown(plan).items() if case in cases}
@@ -224,27 +244,27 @@ def _account_for(failures: Sequence[str], usable: int, plan: Plan, rules: Rules)
     if failures and (_refuses(rules) or not usable):
         raise InputError(
             f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used:"
-            f" {faults.listed(found)}; mend {'it' if len(found) == 1 else 'them'}"
+            f" {error_list.listed(found)}; mend {'it' if len(found) == 1 else 'them'}"
             + (", or leave such out with data.unusable 'leave_out'" if usable else "")
         )
-    for failure in found[: faults.SHOWN]:
+    for failure in found[: error_list.SHOWN]:
         print(f"mtl_jax: {name}: left out: {failure}", file=sys.stderr)
-    if len(found) > faults.SHOWN:
-        print(f"mtl_jax: {name}: and {len(found) - faults.SHOWN} more", file=sys.stderr)
+    if len(found) > error_list.SHOWN:
+        print(f"mtl_jax: {name}: and {len(found) - error_list.SHOWN} more", file=sys.stderr)
 
 
 def _refuses(rules: Rules) -> bool:
     return rules.strict or rules.unusable == "refuse"
 
 
-def _chunks(places: Sequence[tuple[cutting.Job, int]]) -> Iterator[np.ndarray]:
+def _chunks(places: Sequence[tuple[extract_rois.Job, int]]) -> Iterator[np.ndarray]:
     for start in range(0, len(places), SHARD_ROIS):
         part = places[start : start + SHARD_ROIS]
         pixels = np.empty((len(part), ROI_PIXELS, ROI_PIXELS), np.int16)
         latest = None
         for row, (job, place) in enumerate(part):
             if job is not latest:
-                latest, cut = job, cutting.cut(job)
+                latest, cut = job, extract_rois.cut(job)
             if cut.errors[place]:
                 raise InputError(f"{job.views[0].image_path}: has changed meanwhile; start again")
             pixels[row] = cut.rois[place]

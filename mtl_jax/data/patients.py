@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.data.privacy import KEY_VARIABLE
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.types import InputError, RoiSet
 
 CBIS_DDSM, DDSM, PRIVATE = "cbis_ddsm", "ddsm", "manifest"
 # Collections whose ids are published: the same id is the same patient on every machine.

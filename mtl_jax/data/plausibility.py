@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mtl_jax.imaging.stored import Stored
-from mtl_jax.nouns import Box, InputError, LesionView, Note
+from mtl_jax.imaging.stored_image import Stored
+from mtl_jax.types import Box, InputError, LesionView, Note
 
 WHOLE = 0.95  # of the rows and of the columns: a location that covers more marks no lesion
 LARGE = 0.75  # of the rows and of the columns: genuine boxes cover up to 0.62 of both

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from mtl_jax import paths
-from mtl_jax.cells import as_csv, harmless, refuse_formula
-from mtl_jax.imaging.checked import SPACING_FIELDS
-from mtl_jax.imaging.facts_compared import UNEXPLAINED
-from mtl_jax.imaging.read import READERS
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.imaging.read_image import READERS
+from mtl_jax.imaging.table_vs_header import UNEXPLAINED
+from mtl_jax.imaging.value_checks import SPACING_FIELDS
+from mtl_jax.io import paths
+from mtl_jax.io.csv_safe import as_csv, harmless, refuse_formula
+from mtl_jax.types import Collection, InputError, LesionView
 
 KEY_VARIABLE = "MTL_JAX_KEY_FILE"
 AS_THEY_ARE = "write ids as they are: data.pseudonymise=False, and --keep-ids of tools/score.py"

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax import whole
-from mtl_jax.cells import refuse_formula
 from mtl_jax.data.patients import COLUMNS as PATIENT_COLUMNS
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
+from mtl_jax.io import atomic
+from mtl_jax.io.csv_safe import refuse_formula
 from mtl_jax.io.read_csv import read_csv
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.types import InputError, RoiSet
 
 # Raise it when the layout changes, or when the imaging gives other pixels for the same settings.
 FORMAT_VERSION = 4
@@ -57,14 +57,14 @@ def write(
     is a patient of its own.
     A folder that appeared meanwhile, as from another process with the same work, is left standing.
     """
-    with whole.folder(out_dir) as draft:
+    with atomic.folder(out_dir) as draft:
         shards = []
         for number, chunk in enumerate(chunks):
             _check_pixels(chunk, f"chunk {number} of {name}")
             file = draft / _shard_name(number)
             with file.open("wb") as stream:
                 np.save(stream, chunk, allow_pickle=False)
-            shards.append({"file": file.name, "rois": len(chunk), "sha256": whole.digest(file)})
+            shards.append({"file": file.name, "rois": len(chunk), "sha256": atomic.digest(file)})
         if sum(shard["rois"] for shard in shards) != len(index):
             raise ValueError(f"{name}: {len(index)} index lines for other than as many regions")
         _write_table(draft / "index.csv", COLUMNS, index)
@@ -77,9 +77,9 @@ def write(
             "roi_pixels": ROI_PIXELS,
             "pixel_um": PIXEL_UM,
             "shards": shards,
-            "index": {"file": "index.csv", "sha256": whole.digest(draft / "index.csv")},
-            "patients": {"file": PATIENTS, "sha256": whole.digest(draft / PATIENTS)},
-            "audit": {"file": "audit.csv", "sha256": whole.digest(draft / "audit.csv")},
+            "index": {"file": "index.csv", "sha256": atomic.digest(draft / "index.csv")},
+            "patients": {"file": PATIENTS, "sha256": atomic.digest(draft / PATIENTS)},
+            "audit": {"file": "audit.csv", "sha256": atomic.digest(draft / "audit.csv")},
         }
         text = json.dumps({**own, **manifest}, indent=1, ensure_ascii=False) + "\n"
         (draft / "manifest.json").write_text(text, encoding="utf-8")
@@ -234,14 +234,14 @@ def _check_pixels(shard: np.ndarray, name: str) -> None:
 def _checked(path: Path, sha256: str | None) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: missing{_CURE}")
-    if sha256 is not None and whole.digest(path) != sha256:
+    if sha256 is not None and atomic.digest(path) != sha256:
         raise InputError(f"{path}: wrong checksum, its bytes have changed{_CURE}")
     return path
 
 
 def _seal(manifest: Path) -> str:
     """The manifest's own checksum, in the form that `sha256sum -c` reads."""
-    return f"{whole.digest(manifest)}  {manifest.name}\n"
+    return f"{atomic.digest(manifest)}  {manifest.name}\n"
 
 
 def _shard_name(number: int) -> str:

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 OUTSIDE = "or set data.manifest.outside if it is your own"
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from mtl_jax.data import shards
 from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS
-from mtl_jax.nouns import InputError, RoiSet
+from mtl_jax.types import InputError, RoiSet
 
 VERSION = "1.0.0"
 ALL = "all"  # the split of regions without an official one

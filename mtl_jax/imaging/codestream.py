@@ -6,7 +6,7 @@ missing at the end without a word; so both are looked at here, before any decode
 
 from dataclasses import dataclass
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC3: "lossless", 0xF7: "JPEG-LS"}
 OTHER_FRAMES = (0xC2, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))

@@ -14,20 +14,20 @@ from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import (
     dicom_bits,
-    dicom_density,
     dicom_fields,
     dicom_frame,
+    dicom_gray,
     dicom_lut,
     dicom_padding,
     dicom_spacing,
 )
-from mtl_jax.imaging.checked import check_values
-from mtl_jax.imaging.dicom_density import Density, check_od
 from mtl_jax.imaging.dicom_facts import facts, header_of, pixel_facts
-from mtl_jax.imaging.facts_compared import square_notes
-from mtl_jax.imaging.formats import pick_frame
-from mtl_jax.imaging.stored import MAX_PIXELS, Header, Stored, check_fit
-from mtl_jax.nouns import InputError, Note, naming
+from mtl_jax.imaging.dicom_gray import Density, check_od
+from mtl_jax.imaging.image_formats import pick_frame
+from mtl_jax.imaging.stored_image import MAX_PIXELS, Header, Stored, check_fit
+from mtl_jax.imaging.table_vs_header import square_notes
+from mtl_jax.imaging.value_checks import check_values
+from mtl_jax.types import InputError, Note, naming
 
 SUFFIXES = (".dcm", ".dicom")  # a file so named that is no DICOM is answered as such
 MARK, MARK_AT = b"DICM", 128
@@ -183,7 +183,7 @@ def _density(image: Image, bits: int) -> tuple[Density, slice]:
     stored_bits = image.record["bits_stored"]
     if bits > stored_bits:
         raise InputError(f"bits {bits} was given, but the file holds gray of {stored_bits} bits")
-    found = dicom_density.density_of(image.header, image.record, bits)
+    found = dicom_gray.density_of(image.header, image.record, bits)
     if found.decided["polarity_source"] == "RescaleType" and bits == stored_bits:
         found = found._replace(notes=found.notes + check_od(found.table, image.values))
     if bits == stored_bits:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.types import InputError, Note
 
 STREAM_FEWER = "BitsStored is more than the bits of the compressed frame: the frame's are taken"
 STREAM_MORE = "the compressed frame states more bits than BitsStored, which its values fit"

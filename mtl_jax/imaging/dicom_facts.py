@@ -9,9 +9,9 @@ from pydicom.dataset import Dataset
 from mtl_jax.imaging import dicom_header, dicom_spacing
 from mtl_jax.imaging.dicom_fields import value, whole, word
 from mtl_jax.imaging.dicom_frame import ALWAYS_LOSSY, ENCODED, PLAIN
-from mtl_jax.imaging.formats import pick_frame
-from mtl_jax.imaging.stored import Header
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.imaging.image_formats import pick_frame
+from mtl_jax.imaging.stored_image import Header
+from mtl_jax.types import InputError, Note
 
 SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1": "computed radiography",

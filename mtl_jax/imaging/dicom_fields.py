@@ -16,7 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 MAX_INFLATED = 1 << 30  # bytes; a mammogram takes up to 160 MB
 META_START = 128 + 4 + 12  # preamble, mark, and the element that tells the length of the rest

@@ -17,7 +17,7 @@ from pydicom.pixels import pixel_array
 
 from mtl_jax.imaging.codestream import parse_jpeg, parse_jpeg2000
 from mtl_jax.imaging.dicom_length import check_length, frame_bytes
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.types import InputError, Note
 
 # pydicom decodes these itself.
 PLAIN = (

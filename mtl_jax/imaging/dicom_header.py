@@ -20,7 +20,7 @@ from mtl_jax.imaging.dicom_fields import (
 )
 from mtl_jax.imaging.dicom_spacing import is_magnified, magnification, spacing_of
 from mtl_jax.imaging.dicom_view import SIDES, VIEW_CODES, coded_view, position, view_modifiers
-from mtl_jax.nouns import Note
+from mtl_jax.types import Note
 
 __all__ = [
     "is_magnified",

@@ -9,7 +9,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import parse_basic_offsets, parse_fragments
 
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.types import InputError, Note
 
 EXCESS = "the pixel data is longer than its frames: the rest is not read"
 STREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")  # JPEG, J2K, JP2

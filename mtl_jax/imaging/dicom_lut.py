@@ -6,7 +6,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging.dicom_fields import first_item
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.types import InputError, Note
 
 # The share of an image that may lie beyond the ends of its table, one value at each end aside: a
 # background or burnt-in text may have a value of its own.

@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging.dicom_fields import value, whole
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.types import InputError, Note
 
 # Least share of an image that padding takes, beyond and within the gray values of the rest.
 LEAST, LEAST_WITHIN = 0.001, 0.01

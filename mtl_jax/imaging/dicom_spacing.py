@@ -5,11 +5,11 @@ import itertools
 
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging.checked import SPACING_FIELDS, check_pixel_um
 from mtl_jax.imaging.dicom_fields import group_item, value
 from mtl_jax.imaging.dicom_view import view_modifiers
-from mtl_jax.imaging.facts_compared import SAME_SPACING, same_spacing
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.imaging.table_vs_header import SAME_SPACING, same_spacing
+from mtl_jax.imaging.value_checks import SPACING_FIELDS, check_pixel_um
+from mtl_jax.types import InputError, Note
 
 # The detector's own spacing comes first and undivided by any magnification: the paper works in the
 # detector plane, and a calibrated PixelSpacing is there for some devices only.

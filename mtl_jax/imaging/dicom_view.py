@@ -8,7 +8,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging.dicom_fields import first_item, value
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 # DICOM PS3.16 CID 4014 and 4015; each code in SNOMED CT and as SRT or SNM3 (and two older ones).
 VIEW_CODES = {

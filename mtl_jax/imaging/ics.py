@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 MAX_BYTES = 100_000  # a real one has less than 1000
 _WORD = re.compile(r"[\w.-]{1,80}")

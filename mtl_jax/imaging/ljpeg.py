@@ -13,8 +13,8 @@ import imagecodecs
 import numpy as np
 
 from mtl_jax.imaging import ics
-from mtl_jax.imaging.predictors import below, first_row
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.ljpeg_predictors import below, first_row
+from mtl_jax.types import InputError
 
 _SOF3, _DHT, _SOI, _EOI, _SOS, _DRI = 0xC3, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
 _OTHER_FRAMES = {*range(0xC0, 0xD0)} - {_SOF3, _DHT, 0xC8, 0xCC}

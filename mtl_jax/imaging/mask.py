@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from mtl_jax.imaging.read import read_raw
-from mtl_jax.nouns import InputError, Note
+from mtl_jax.imaging.read_image import read_raw
+from mtl_jax.types import InputError, Note
 
 Box = tuple[float, float, float, float]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _HEADER = re.compile(rb"P5" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 TOLERANCE = 1e-3  # spacings in headers are rounded: 0.1 % is the same pixel size
 

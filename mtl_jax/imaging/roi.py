@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.imaging.background import correct
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 ROI_PIXELS = 128
 PIXEL_UM = 200.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 DELIMITERS = ",;\t"  # ties are broken by this order
 

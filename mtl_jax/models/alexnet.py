@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mtl_jax.models import response_norm
-from mtl_jax.models.max_pool import max_pool
-from mtl_jax.models.network import (
+from mtl_jax.models.base import (
     DROPPED_OUT,
     FULLY_CONNECTED,
     LAYERS,
@@ -21,13 +20,14 @@ from mtl_jax.models.network import (
     init,
     layers_between,
 )
+from mtl_jax.models.max_pool import max_pool
 from mtl_jax.models.response_norm import (
     MOST_PADDING,
     Lrn,
     Normalization,
     local_response_normalization,
 )
-from mtl_jax.nouns import Params
+from mtl_jax.types import Params
 
 __all__ = [
     "CONVOLUTIONS",

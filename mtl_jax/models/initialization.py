@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from mtl_jax.nouns import Params
+from mtl_jax.types import Params
 
 
 @dataclasses.dataclass(frozen=True)

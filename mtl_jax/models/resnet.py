@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mtl_jax.models.base import Convolution, Network
 from mtl_jax.models.max_pool import max_pool
-from mtl_jax.models.network import Convolution, Network
 
 STAGES = {"C2": (64, 1), "C3": (128, 2), "C4": (256, 2), "C5": (512, 2)}  # maps, first stride
 BLOCKS = 2  # of a stage

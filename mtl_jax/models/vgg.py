@@ -6,8 +6,8 @@ C1..C5 are its five blocks of 3x3 convolutions, each ended by its pool. Knows no
 import flax.linen as nn
 import jax
 
+from mtl_jax.models.base import Convolution, Network
 from mtl_jax.models.max_pool import max_pool
-from mtl_jax.models.network import Convolution, Network
 
 BLOCKS = {  # the number of convolutions of a block, and of their maps
     "C1": (2, 64),

@@ -7,8 +7,9 @@ Exit status: 0 done, 2 invalid folder (one line says how).
 import argparse
 import sys
 
-from mtl_jax import command_line, paths, report
-from mtl_jax.nouns import InputError
+from mtl_jax import report
+from mtl_jax.io import command_line, paths
+from mtl_jax.types import InputError
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 
-from mtl_jax.report.drawing import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
 
 # (name, measure, groups, regions, what is drawn, label of its axis)
 PANELS = (

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from mtl_jax.report.drawing import Drawn, element
-from mtl_jax.report.findings import Embedding, Regions
+from mtl_jax.report.analysis_results import Embedding, Regions
+from mtl_jax.report.figure_style import Drawn, element
 
 SIDE = 300.0
 MARGIN = 8.0

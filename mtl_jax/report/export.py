@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtl_jax.cells import as_csv, harmless_row
-from mtl_jax.report.drawing import Drawn, standalone
+from mtl_jax.io.csv_safe import as_csv, harmless_row
+from mtl_jax.report.figure_style import Drawn, standalone
 
 
 def export(figures: Iterable[Drawn], folder: Path) -> None:

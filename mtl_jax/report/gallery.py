@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from mtl_jax.report import pictures
-from mtl_jax.report.drawing import Drawn, element
-from mtl_jax.report.findings import Regions
-from mtl_jax.report.folder import Scored
+from mtl_jax.report import roi_images
+from mtl_jax.report.analysis_results import Regions
+from mtl_jax.report.figure_style import Drawn, element
+from mtl_jax.report.read_workdir import Scored
 
 ACROSS = 4
 TILE, LINE = 110, 18
@@ -89,7 +89,7 @@ def _wall(
         roi_id = str(table.roi_id[row])
         if roi_id in picture:
             shown = Markup('<image x="{}" y="{}" width="{}" height="{}" href="{}"/>').format(
-                x, y, TILE, TILE, pictures.data_url(picture[roi_id], 75)
+                x, y, TILE, TILE, roi_images.data_url(picture[roi_id], 75)
             )
         else:
             shown = Markup(

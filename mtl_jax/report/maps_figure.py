@@ -3,9 +3,9 @@
 import numpy as np
 from markupsafe import Markup
 
-from mtl_jax.report import pictures
-from mtl_jax.report.drawing import Drawn, element
-from mtl_jax.report.findings import Maps
+from mtl_jax.report import roi_images
+from mtl_jax.report.analysis_results import Maps
+from mtl_jax.report.figure_style import Drawn, element
 
 TILE, GAP, LABEL = 72, 3, 34
 LEFT = 150  # width of the region and its gradients
@@ -20,7 +20,7 @@ def maps_figure(approach: str, found: Maps, row: int) -> Drawn:
     parts = [
         _image(found.picture[row], 0, 20, LEFT - 8),
         _text(0, 14, "region"),
-        _image(pictures.diverging(_bounded(found.integrated[row])), 0, 40 + LEFT, LEFT - 8),
+        _image(roi_images.diverging(_bounded(found.integrated[row])), 0, 40 + LEFT, LEFT - 8),
         _text(0, 34 + LEFT, "gradients"),
     ]
     for i, layer in enumerate(found.layer):
@@ -28,7 +28,7 @@ def maps_figure(approach: str, found: Maps, row: int) -> Drawn:
         parts.append(_text(LEFT + 2, top + TILE / 2 + 6, str(layer)))
         for k in range(count):
             x = LEFT + LABEL + k * (TILE + GAP)
-            shown = pictures.signed_gray(_bounded(found.maps[row, i, k]))
+            shown = roi_images.signed_gray(_bounded(found.maps[row, i, k]))
             parts.append(_image(shown, x, top, TILE))
     truth = "malignant" if found.label[row] else "benign"
     label = f"{approach.upper()}: maps of a {truth} region, {found.kind[row]}"
@@ -49,7 +49,7 @@ def _bounded(values: np.ndarray) -> np.ndarray:
 
 def _image(gray: np.ndarray, x: float, y: float, side: float) -> Markup:
     return Markup('<image x="{:g}" y="{:g}" width="{:g}" height="{:g}" href="{}"/>').format(
-        x, y, side, side, pictures.data_url(gray, 75)
+        x, y, side, side, roi_images.data_url(gray, 75)
     )
 
 

@@ -6,8 +6,8 @@ It states what was done and claims nothing.
 from collections.abc import Mapping
 from typing import Any
 
-from mtl_jax.report import statements, trunk_words, words
-from mtl_jax.report.folder import Work
+from mtl_jax.report import backbone_descriptions, phrases, statements
+from mtl_jax.report.read_workdir import Work
 
 PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
 INITIALIZATIONS = {
@@ -29,7 +29,7 @@ def paragraphs(work: Work) -> list[str]:
     found.append(
         f"Software: mtl_jax {versions['mtl_jax']}, JAX {versions['jax']}, Flax {versions['flax']}, "
         f"NumPy {versions['numpy']}, SciPy {versions['scipy']}, on {work.environment['platform']} "
-        f"({words.listed(sorted(set(work.environment['devices'])))}). The method follows {PAPER}."
+        f"({phrases.listed(sorted(set(work.environment['devices'])))}). The method follows {PAPER}."
     )
     return found
 
@@ -53,9 +53,9 @@ def _data(work: Work) -> str:
         if background["correct"]
         else "The background was not corrected."
     )
-    simulated = "Simulated images (a phantom) were used. " if words.is_phantom(work) else ""
+    simulated = "Simulated images (a phantom) were used. " if phrases.is_phantom(work) else ""
     return (
-        f"{simulated}The data were {words.listed(parts)}. From each view a region of interest of "
+        f"{simulated}The data were {phrases.listed(parts)}. From each view a region of interest of "
         "128 by 128 pixels of 200 um about the lesion was cut, after averaging to that pixel "
         f"size. {corrected} Each collection was standardized by the mean and standard deviation of "
         f"its own training pixels. The target was {results['target']}, of which "
@@ -68,19 +68,19 @@ def _network(work: Work) -> str:
     run, weights = work.runs[0], work.results["weights"]
     given = ", ".join(run["pretrained"]) or "no layers"
     frozen = ", ".join(run["frozen"]) or "none"
-    note = f" ({weights['note'].rstrip('.')})" if words.own_weights(work) else ""
+    note = f" ({weights['note'].rstrip('.')})" if phrases.own_weights(work) else ""
     # Work folders of versions without this setting were made with He-normal kernels.
     initialization = INITIALIZATIONS[work.config["model"].get("initialization", "he")]
     start = f"Weights for {given} came from {weights['name']}{note}"
     heads = {run["heads"] for run in work.runs if "heads" in run} or {"shared"}
-    shape = words.listed(sorted("one output layer for all collections" if h == "shared" else
+    shape = phrases.listed(sorted("one output layer for all collections" if h == "shared" else
                                 "an output layer for each collection" for h in heads))  # fmt: skip
     learned = "; ".join(
-        f"{approach.upper()} learned {words.listed(words.tasks_of(work, approach))}"
+        f"{approach.upper()} learned {phrases.listed(phrases.tasks_of(work, approach))}"
         for approach in work.approaches
     )
     return (
-        f"The network was {trunk_words.of(work).network} (4096, 4096, 1000, 100 and 2 nodes), "
+        f"The network was {backbone_descriptions.of(work).network} (4096, 4096, 1000, 100 and 2 nodes), "
         f"with {shape}. {start}; all other layers started at random, the "
         f"fully connected ones with {initialization}. "
         f"Frozen: {frozen}. {learned}."
@@ -90,7 +90,7 @@ def _network(work: Work) -> str:
 def _training(work: Work) -> str:
     t, epochs = work.config["train"], sorted({run["epochs"] for run in work.runs})
     return (
-        f"Training took {words.listed([str(e) for e in epochs])} epochs of stochastic gradient "
+        f"Training took {phrases.listed([str(e) for e in epochs])} epochs of stochastic gradient "
         f"descent in batches of {t['batch_size']}, momentum {t['momentum']:g}, weight decay "
         f"{t['weight_decay']:g}, learning rate {t['learning_rate']:g} falling exponentially to "
         f"{t['final_learning_rate']:g}, dropout {work.config['model']['dropout']:g}. Each epoch "
@@ -111,11 +111,11 @@ def _statistics(work: Work) -> str:
     methods = dict.fromkeys(test["method"] for test in tested)
     compared = (
         " Paired differences were tested, two-sided, by "
-        f"{words.listed([words.method(m) for m in methods])}, with the patient as the unit."
+        f"{phrases.listed([phrases.method(m) for m in methods])}, with the patient as the unit."
         if methods
         else ""
     )
-    stages = words.listed([s["stage"].replace("_", " ") for s in work.results["stages"]])
+    stages = phrases.listed([s["stage"].replace("_", " ") for s in work.results["stages"]])
     chosen = "".join(
         f" The {what} was chosen by this rule: {found['rule']}; it gave {found['chosen']}."
         for what, found in work.results["selection"].items()
@@ -137,7 +137,7 @@ def _analyses(work: Work) -> str:
     gradients = f"(Sundararajan et al. 2017; {a['steps']} steps from the mean gray)."
     seen = (
         f"Integrated gradients were computed {gradients}"
-        if trunk_words.of(work).no_maps
+        if backbone_descriptions.of(work).no_maps
         else "Feature maps were projected back by a deconvolutional network (Zeiler and Fergus "
         f"2014), beside integrated gradients {gradients}"
     )

@@ -11,20 +11,20 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from mtl_jax import whole
+from mtl_jax.io import atomic
 from mtl_jax.report import (
-    curves,
-    drawing,
-    exhibits,
+    backbone_descriptions,
+    collect_figures,
+    figure_style,
     methods,
-    pictures,
+    phrases,
+    roc_curves,
+    roi_images,
     statements,
     tables,
     training_figure,
-    trunk_words,
-    words,
 )
-from mtl_jax.report import folder as folders
+from mtl_jax.report import read_workdir as folders
 from mtl_jax.report.export import export
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -55,15 +55,15 @@ def write(folder: Path) -> Path:
     The same results give the same bytes. InputError where the job has not finished.
     """
     work = folders.read(folder)
-    shown = exhibits.collect(work)
+    shown = collect_figures.collect(work)
     page = render(work, shown)
     export(shown.all(), folder / "figures")
     path = folder / "report.html"
-    whole.write_text(path, page)
+    atomic.write_text(path, page)
     return path
 
 
-def render(work: folders.Work, shown: exhibits.Exhibits) -> str:
+def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
     """The page as text. Everything that comes from the folder is escaped by the template."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -73,13 +73,13 @@ def render(work: folders.Work, shown: exhibits.Exhibits) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": words.number,
-        "signed": lambda value: _typeset(words.signed(value)),
+        "number": phrases.number,
+        "signed": lambda value: _typeset(phrases.signed(value)),
         "typeset": _typeset,
-        "p": words.p_value,
-        "method": words.method,
-        "approach": words.approach,
-        "listed": words.listed,
+        "p": phrases.p_value,
+        "method": phrases.method,
+        "approach": phrases.approach,
+        "listed": phrases.listed,
         "duration": tables.duration,
     }
     script = Markup((TEMPLATES / "hover.js").read_text(encoding="utf-8"))
@@ -89,22 +89,22 @@ def render(work: folders.Work, shown: exhibits.Exhibits) -> str:
         results=work.results,
         words=words,
         statements=statements,
-        trunk=trunk_words.of(work),
+        trunk=backbone_descriptions.of(work),
         tables=tables,
-        units=exhibits.UNITS,
+        units=collect_figures.UNITS,
         exhibits=shown,
-        exhibit_tasks=exhibits.tasks(work),
+        exhibit_tasks=collect_figures.tasks(work),
         perplexity=_perplexity(work),
         sections=_sections(work, shown),
         methods=methods.paragraphs(work),
-        key=drawing.key,
+        key=figure_style.key,
         training_line=training_figure.TRAINING,
         validation_line=training_figure.VALIDATION,
-        samples=curves.SAMPLES,
+        samples=roc_curves.SAMPLES,
         scale=_scale(work),
         figure=Counter("Figure"),
         table=Counter("Table"),
-        phantom=" (phantom results)" if words.is_phantom(work) else "",
+        phantom=" (phantom results)" if phrases.is_phantom(work) else "",
         regions=_regions(work) if work.findings else "",
         sheet=_sheet(work) if work.findings else None,
         script=script,
@@ -114,7 +114,7 @@ def render(work: folders.Work, shown: exhibits.Exhibits) -> str:
     )
 
 
-def _sections(work: folders.Work, shown: exhibits.Exhibits) -> list[tuple[str, str]]:
+def _sections(work: folders.Work, shown: collect_figures.Exhibits) -> list[tuple[str, str]]:
     found = [("results", "Results")]
     if shown.splits or shown.depth or shown.learning_curve:
         found.append(("stages", "Stages"))
@@ -140,7 +140,7 @@ def _regions(work: folders.Work) -> Markup:
     for approach, scored in work.scores.items():
         own = np.flatnonzero(scored.task == target)
         for i in own:
-            said = f"{words.approach(approach)} {scored.score[i]:.2f}"
+            said = f"{phrases.approach(approach)} {scored.score[i]:.2f}"
             scores.setdefault(str(scored.roi_id[i]), []).append(said)
     rows = []
     columns = (regions.roi_id, regions.task, regions.label, regions.learned)
@@ -148,7 +148,7 @@ def _regions(work: folders.Work) -> Markup:
         what = f"{task}, {'malignant' if label else 'benign'}, {'' if learned else 'not '}learned"
         said = [] if learned else scores.get(roi_id, [])
         rows.append((roi_id, what, f"score {', '.join(said)}" if said else ""))
-    text = json.dumps({"across": pictures.ACROSS, "side": 2 * pictures.THUMB, "rows": rows})
+    text = json.dumps({"across": roi_images.ACROSS, "side": 2 * roi_images.THUMB, "rows": rows})
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
@@ -157,8 +157,8 @@ def _sheet(work: folders.Work) -> dict[str, Any] | None:
     picture = work.findings.regions.picture
     if not len(picture):
         return None
-    sheet = pictures.sheet(picture)
-    return {"url": pictures.data_url(sheet, 70), "width": 2 * sheet.shape[1]}
+    sheet = roi_images.sheet(picture)
+    return {"url": roi_images.data_url(sheet, 70), "width": 2 * sheet.shape[1]}
 
 
 def _perplexity(work: folders.Work) -> float:

@@ -6,9 +6,9 @@ from typing import Any
 
 import matplotlib
 
-from mtl_jax.report import words
-from mtl_jax.report.curves import GRID, Curve
-from mtl_jax.report.drawing import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report import phrases
+from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.roc_curves import GRID, Curve
 
 FEW = 60  # operating points up to which each is marked
 
@@ -64,7 +64,7 @@ def _legend(curve: Curve, mean: Mapping[str, Any] | None) -> str:
     values = (curve.shown.auc, curve.shown.ci_low, curve.shown.ci_high)
     if mean:
         values = (mean["auc"], mean["ci_low"], mean["ci_high"])
-    auc, low, high = map(words.number, values)
+    auc, low, high = map(phrases.number, values)
     return f"{curve.approach.upper()} {auc} ({low} to {high})"
 
 
@@ -74,7 +74,7 @@ def _below(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     for test in tests:
         first.setdefault((test["a"], test["b"]), test)
     return [
-        f"{test['a'].upper()} \N{MINUS SIGN} {test['b'].upper()}: {words.signed(test['delta'])}, "
-        f"{words.p_value(test['p_value'])} ({'primary' if test['primary'] else 'secondary'})"
+        f"{test['a'].upper()} \N{MINUS SIGN} {test['b'].upper()}: {phrases.signed(test['delta'])}, "
+        f"{phrases.p_value(test['p_value'])} ({'primary' if test['primary'] else 'secondary'})"
         for test in list(first.values())[:3]
     ]

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from mtl_jax.report.drawing import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
 
 COLUMNS = ("approach", "network", "split", "target_cases", "unit", "auc", "se", "ci_low", "ci_high")
 BOX = 5  # initializations from which a box is drawn

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtl_jax.report.folder import SECONDARY, Work
-from mtl_jax.report.words import listed, method, number, p_value, signed
+from mtl_jax.report.phrases import listed, method, number, p_value, signed
+from mtl_jax.report.read_workdir import SECONDARY, Work
 
 LEVEL = 0.05  # of significance
 UNTESTED = ("sparse", "undetermined")  # statuses of a difference whose variance is not known

@@ -7,9 +7,9 @@ import numpy as np
 
 from mtl_jax import patient_notes
 from mtl_jax.config import default
-from mtl_jax.difference import flat
-from mtl_jax.reasons import by_reason, shortened
-from mtl_jax.report.folder import SECONDARY, Work
+from mtl_jax.config_diff import flat
+from mtl_jax.exclusion_reasons import by_reason, shortened
+from mtl_jax.report.read_workdir import SECONDARY, Work
 
 PLACES = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings that hold paths
 SHOWN = 3  # items named of those left out for one reason

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from mtl_jax.report.drawing import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
 
 VALIDATION, TRAINING = 0, 5  # the lines' numbers, in the figure and in its legend
 

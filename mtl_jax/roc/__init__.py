@@ -1,13 +1,13 @@
 """ROC analysis with NumPy and SciPy alone: labels and scores in, numbers out."""
 
+from mtl_jax.roc.auc_intervals import AucInterval, auc_interval, may_headline
 from mtl_jax.roc.bootstrap import Bootstrap, bootstrap
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import Conventional, conventional
 from mtl_jax.roc.empirical import Empirical, empirical
 from mtl_jax.roc.holm import holm
-from mtl_jax.roc.interval import AucInterval, auc_interval, may_headline
-from mtl_jax.roc.lesions import LesionScores, view_to_lesion
-from mtl_jax.roc.operating import (
+from mtl_jax.roc.lesion_scores import LesionScores, view_to_lesion
+from mtl_jax.roc.operating_points import (
     Calibration,
     OperatingPoint,
     at_threshold,

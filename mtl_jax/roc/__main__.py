@@ -5,17 +5,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from mtl_jax import command_line, paths
-from mtl_jax.nouns import InputError
+from mtl_jax.io import command_line, paths
+from mtl_jax.roc.auc_intervals import METHODS, auc_interval, may_headline
 from mtl_jax.roc.bootstrap import bootstrap
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import conventional
 from mtl_jax.roc.empirical import empirical
-from mtl_jax.roc.interval import METHODS, auc_interval, may_headline
 from mtl_jax.roc.plot import draw
 from mtl_jax.roc.proper import proper
-from mtl_jax.roc.read_table import read
-from mtl_jax.roc.table import Table, by_lesion, by_task, pair, shared_fields
+from mtl_jax.roc.read_scores import read
+from mtl_jax.roc.score_table import Table, by_lesion, by_task, pair, shared_fields
+from mtl_jax.types import InputError
 
 HELP = """CSV with columns label (0 benign, 1 malignant) and score; task, case (patient),
 laterality, lesion, view and roi are used where present; which columns are taken for them and

@@ -10,8 +10,8 @@ from mtl_jax.roc.clustered import class_patients
 from mtl_jax.roc.empirical import degenerate_status, logit_interval, newcombe_interval, placements
 from mtl_jax.roc.inputs import check, codes
 from mtl_jax.roc.proper import Proper, proper
-from mtl_jax.roc.runs import levels, truth_runs
 from mtl_jax.roc.search import areas_near
+from mtl_jax.roc.truth_runs import levels, truth_runs
 
 CHUNK = 4_000_000  # weights held at once: 32 MB
 FITTED_CHUNK = 200_000  # the same where each weight needs the many arrays of a fit

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from mtl_jax.roc import cells as lik
+from mtl_jax.roc import categories as lik
 from mtl_jax.roc import degenerate, information
 from mtl_jax.roc.empirical import empirical, logit_interval, newcombe_interval
 from mtl_jax.roc.fit import definite
 from mtl_jax.roc.inputs import check
-from mtl_jax.roc.runs import Runs, from_scores
+from mtl_jax.roc.truth_runs import Runs, from_scores
 
 LOG_B = 4.0  # |ln b| beyond which the curve has an edge
 STEPS = 100

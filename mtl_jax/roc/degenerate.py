@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from mtl_jax.roc.runs import Runs
+from mtl_jax.roc.truth_runs import Runs
 
 CHANCE = 0.5 + 1e-5  # an area below it is that of the diagonal
 

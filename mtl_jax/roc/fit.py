@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtl_jax.roc import cells as lik
+from mtl_jax.roc import categories as lik
 from mtl_jax.roc import information as inf
-from mtl_jax.roc import model
-from mtl_jax.roc.runs import Runs
+from mtl_jax.roc import proper_model
+from mtl_jax.roc.truth_runs import Runs
 
 STEPS = 100
 GAIN = 1e-13  # stop where the next step promises less log-likelihood than this
@@ -83,7 +83,10 @@ def climb(
         np.full(sets, steps),
     )
     d = np.zeros(sets) if on_edge else d
-    live, now = np.arange(sets), begin(runs, np.maximum(d, lik.EDGE_D), model.away_from_zero(c))
+    live, now = (
+        np.arange(sets),
+        begin(runs, np.maximum(d, lik.EDGE_D), proper_model.away_from_zero(c)),
+    )
     for step in range(steps):
         now, done = take_step(now, on_edge)
         done |= step == steps - 1
@@ -203,11 +206,11 @@ def advance(
     """The point after a step, kept inside d >= 0 and |c| < 1, and its w."""
     c = at.c + move[1]
     c = np.clip(np.where(np.abs(c) < 1.0, c, (at.c + np.sign(c)) / 2.0), -MOST_C, MOST_C)
-    c = model.away_from_zero(c)
-    area = model.area(at.d, at.c)
+    c = proper_model.away_from_zero(c)
+    area = proper_model.area(at.d, at.c)
     wanted = np.clip(area + move[0], (area + 0.5) / 2.0, (area + 1.0) / 2.0)
     near = np.sqrt(np.maximum(at.d**2 + move[0], lik.EDGE_D**2))
-    d = np.where(inf.by_square(at.d), near, model.separation(wanted, c, at.d))
+    d = np.where(inf.by_square(at.d), near, proper_model.separation(wanted, c, at.d))
     d = np.maximum(d, lik.EDGE_D)
     w = lik.advance_fractions(runs, part, w, dw)
     return lik.Point(d, c, lik.cutoffs(runs, part, d, c, w, at.v)), w

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from mtl_jax.roc import cells as lik
-from mtl_jax.roc import degenerate, information, model
+from mtl_jax.roc import categories as lik
+from mtl_jax.roc import degenerate, information, proper_model
 from mtl_jax.roc.empirical import placements
 from mtl_jax.roc.fit import Fits
-from mtl_jax.roc.runs import Runs, from_scores
 from mtl_jax.roc.search import search
+from mtl_jax.roc.truth_runs import Runs, from_scores
 
 
 def of_empirical_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
@@ -31,7 +31,7 @@ def of_proper_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.nda
     kind = str(degenerate.classify(runs)[0])
     if kind == "regular":
         found = search(runs)
-        areas = model.area(found.at.d, found.at.c)
+        areas = proper_model.area(found.at.d, found.at.c)
         if degenerate.at_chance(runs, areas, found.loglik)[0]:
             return 0.5, of_empirical_area(truth, scores)[1], "below_chance"
         area, pull = float(areas[0]), of_cells(runs, found)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg.lapack import dptsv
 
-from mtl_jax.roc import model
-from mtl_jax.roc.cells import (
+from mtl_jax.roc import proper_model
+from mtl_jax.roc.categories import (
     EDGE_D,
     FLOOR,
     Cells,
@@ -21,7 +21,7 @@ from mtl_jax.roc.cells import (
     shape,
     shares,
 )
-from mtl_jax.roc.runs import Runs
+from mtl_jax.roc.truth_runs import Runs
 
 LOW_D = 0.5  # below it the curve is written by d^2
 
@@ -34,7 +34,7 @@ def by_square(d: np.ndarray) -> np.ndarray:
 def chart(d: np.ndarray, c: np.ndarray, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """d(d^2)/dA at fixed c and d(d^2)/dc at fixed A (sets,); where `edge`, the first coordinate
     is d^2 itself: 1 and 0."""
-    by_d, by_c = model.area_gradient(d, c)
+    by_d, by_c = proper_model.area_gradient(d, c)
     stretch = np.where(edge, 1.0, 2.0 * d / np.maximum(by_d, FLOOR))
     return stretch, np.where(edge, 0.0, -by_c * stretch)
 
@@ -154,7 +154,7 @@ def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: 
     main, border, square = plain.main.copy(), plain.border.copy(), plain.square.copy()
 
     cell_d, cell_c = np.repeat(at.d, runs.sizes), np.repeat(at.c, runs.sizes)
-    f, g, _ = model.slopes(model.deviates(at.v, cell_d, cell_c), cell_c)
+    f, g, _ = proper_model.slopes(proper_model.deviates(at.v, cell_d, cell_c), cell_c)
     density = np.maximum(part.benign * f + part.malignant * g, FLOOR)
     aside = 1e-6 * np.minimum(w, 1.0 - w)
     r = shape(part, at.v + aside / density, cell_d, cell_c)[0]
@@ -217,7 +217,7 @@ def solve(runs: Runs, at: Point) -> Solved:
     state = system(runs, part, at, now, expected=True)
     _, ((a, b), (_, e)), _, border, solid = eliminate(runs, state, np.zeros(runs.sets))
     stretch, shear = chart(at.d, at.c, by_square(at.d))
-    by_d, by_c = model.area_gradient(at.d, at.c)
+    by_d, by_c = proper_model.area_gradient(at.d, at.c)
     by_first, by_second = stretch / (2.0 * at.d), shear / (2.0 * at.d)
     area = np.stack([by_d * by_first, by_c + by_d * by_second])
     none, one = np.zeros(runs.sets), np.ones(runs.sets)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_jax.roc.auc_intervals import AucInterval, may_headline
 from mtl_jax.roc.empirical import Empirical
-from mtl_jax.roc.interval import AucInterval, may_headline
 from mtl_jax.roc.proper import Proper
 
 

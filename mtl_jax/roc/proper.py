@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from mtl_jax.roc import degenerate, information, model
-from mtl_jax.roc.cells import EDGE_D, Shares, shape
+from mtl_jax.roc import degenerate, information, proper_model
+from mtl_jax.roc.categories import EDGE_D, Shares, shape
 from mtl_jax.roc.empirical import (
     empirical,
     hanley_variance,
@@ -15,8 +15,8 @@ from mtl_jax.roc.empirical import (
     newcombe_interval,
 )
 from mtl_jax.roc.inputs import check
-from mtl_jax.roc.runs import Runs, coarsen, from_scores
 from mtl_jax.roc.search import search
+from mtl_jax.roc.truth_runs import Runs, coarsen, from_scores
 
 WIDE = 0.29  # the standard deviation of a uniform area: an se above it says nothing
 
@@ -85,7 +85,7 @@ class Proper:
         if self.corner is not None:
             points = np.unique(np.clip([low, self.corner[1], high], low, high))
             return float(np.trapezoid(self.tpf(points), points))
-        z_low, z_high = np.clip(ndtri(ends), -model.FAR, model.FAR)
+        z_low, z_high = np.clip(ndtri(ends), -proper_model.FAR, proper_model.FAR)
         nodes, weights = np.polynomial.legendre.leggauss(400)
         z = (z_low + z_high) / 2.0 + nodes * (z_high - z_low) / 2.0
         density = np.exp(-z * z / 2.0) / np.sqrt(2.0 * np.pi)
@@ -111,7 +111,7 @@ class Proper:
         if self.corner is not None:
             return sensitivity, float("nan")
         d, c = (np.array([x]) for x in self._safe())
-        v = model.cutoffs(np.array([fpf]), np.ones(1), d, c)
+        v = proper_model.cutoffs(np.array([fpf]), np.ones(1), d, c)
         none = np.zeros(1, dtype=bool)
         turn = shape(Shares(np.ones(1), np.zeros(1), none, none), v, d, c)[2][:, 0]
         by = np.array([2.0 * d[0] * turn[0], turn[1]])
@@ -119,15 +119,15 @@ class Proper:
 
     def _safe(self) -> tuple[float, float]:
         """d and c moved off the places where the formulas divide by zero."""
-        return max(self.d_a, EDGE_D), float(model.away_from_zero(np.array(self.c)))
+        return max(self.d_a, EDGE_D), float(proper_model.away_from_zero(np.array(self.c)))
 
     def _at(self, w: np.ndarray, benign: float) -> tuple[np.ndarray, np.ndarray]:
         """FPF and TPF where benign * FPF + (1 - benign) * TPF = w."""
         inner = (w > 0.0) & (w < 1.0)
         flat = w[inner]
         d, c = (np.full(len(flat), x) for x in self._safe())
-        v = model.cutoffs(flat, np.full(len(flat), benign), d, c)
-        found = model.fractions(model.deviates(v, d, c), c)
+        v = proper_model.cutoffs(flat, np.full(len(flat), benign), d, c)
+        found = proper_model.fractions(proper_model.deviates(v, d, c), c)
         fpf, tpf = (np.where(w >= 1.0, 1.0, 0.0) for _ in range(2))
         fpf[inner], tpf[inner] = found
         return fpf, tpf
@@ -151,7 +151,7 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
         return _degenerate(kind, runs, truth, values)
     found = search(runs)
     d, c = float(found.at.d[0]), float(found.at.c[0])
-    area = model.area(found.at.d, found.at.c)
+    area = proper_model.area(found.at.d, found.at.c)
     if degenerate.at_chance(runs, area, found.loglik)[0]:
         return _degenerate("reversed", runs, truth, values)
     auc = float(area[0])
@@ -201,7 +201,7 @@ def _degenerate(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) ->
     elif kind == "single":
         se_method = "information, c = 0"
         d, variance = (float(x[0]) for x in degenerate.single_curves(runs))
-        se = float(np.sqrt(variance) * model.area_gradient(d, model.TINY_C)[0])
+        se = float(np.sqrt(variance) * proper_model.area_gradient(d, proper_model.TINY_C)[0])
         unknown, corner = np.array([[variance, 0.0], [0.0, 0.0]]), None
     elif kind in ("perfect", "edge_only"):
         fpf, tpf = degenerate.operating_points(runs)

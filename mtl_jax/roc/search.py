@@ -3,11 +3,11 @@
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from mtl_jax.roc import cells as lik
-from mtl_jax.roc import model
+from mtl_jax.roc import categories as lik
+from mtl_jax.roc import proper_model
 from mtl_jax.roc.degenerate import areas, at_chance, classify, empirical_areas
 from mtl_jax.roc.fit import Fits, best_of, better_of, climb
-from mtl_jax.roc.runs import Runs, coarsen
+from mtl_jax.roc.truth_runs import Runs, coarsen
 
 MOST = 3  # starts to climb to the end
 FIRST_STEPS = 6
@@ -21,8 +21,8 @@ def candidates(auc: float) -> tuple[np.ndarray, np.ndarray]:
     z = ndtri(np.clip(auc, 0.5, 0.9999)) + np.array([-0.3, 0.0, 0.3, 0.8])
     areas = np.clip(ndtr(z), 0.505, 0.9999)
     areas, bends = (g.ravel() for g in np.meshgrid(areas, BENDS, indexing="ij"))
-    c = model.away_from_zero(bends * model.widest(areas))
-    return np.maximum(model.separation(areas, c), lik.EDGE_D), c
+    c = proper_model.away_from_zero(bends * proper_model.widest(areas))
+    return np.maximum(proper_model.separation(areas, c), lik.EDGE_D), c
 
 
 def scan(runs: Runs, auc: float) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +41,7 @@ def scan(runs: Runs, auc: float) -> tuple[np.ndarray, np.ndarray]:
 def distinct(found: Fits) -> np.ndarray:
     """The fits of one data set worth climbing on from, best first: no two of about one area, and
     none far below the best."""
-    areas, kept = model.area(found.at.d, found.at.c), []
+    areas, kept = proper_model.area(found.at.d, found.at.c), []
     for i in np.argsort(-found.loglik):
         hope = found.loglik[i] > found.loglik.max() - 10.0
         if hope and all(abs(areas[i] - areas[j]) > 1e-3 for j in kept):
@@ -64,9 +64,12 @@ def search_near(runs: Runs, d: float, c: float) -> Fits:
     """The best maxima of many data sets that resemble one whose maximum is (d, c): with the
     categories pooled from there, and from the curve of the same area with a slight bend to the
     other side; then from the better of the two with all categories."""
-    area = model.area(np.array([d]), model.away_from_zero(np.array([c])))
-    other = (-0.2 if c > 0 else 0.2) * model.widest(area)
-    starts = ((np.array([max(d, 0.3)]), np.array([c])), (model.separation(area, other), other))
+    area = proper_model.area(np.array([d]), proper_model.away_from_zero(np.array([c])))
+    other = (-0.2 if c > 0 else 0.2) * proper_model.widest(area)
+    starts = (
+        (np.array([max(d, 0.3)]), np.array([c])),
+        (proper_model.separation(area, other), other),
+    )
     coarse = coarsen(runs, COARSE)
     found = [climb(coarse, *(np.repeat(x, runs.sets) for x in start)) for start in starts]
     best = better_of(coarse, *found).at
@@ -80,7 +83,7 @@ def try_edge(runs: Runs, found: Fits) -> Fits:
         return found
     cell = runs.cells(near)
     c = found.at.c[near]
-    c = np.sign(c) * model.widest(model.area(found.at.d[near], c))
+    c = np.sign(c) * proper_model.widest(proper_model.area(found.at.d[near], c))
     edge = climb(runs.take(near), np.zeros(len(near)), c, on_edge=True)
     all_edge = Fits(
         lik.Point(found.at.d.copy(), found.at.c.copy(), found.at.v.copy()),
@@ -101,6 +104,6 @@ def areas_near(runs: Runs, d: float, c: float) -> np.ndarray:
     if len(regular):
         some = runs.take(regular)
         found = search_near(some, d, c)
-        fitted = model.area(found.at.d, found.at.c)
+        fitted = proper_model.area(found.at.d, found.at.c)
         out[regular] = np.where(at_chance(some, fitted, found.loglik), 0.5, fitted)
     return out

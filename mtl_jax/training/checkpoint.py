@@ -10,11 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtl_jax import whole
-from mtl_jax.difference import changes, in_words
-from mtl_jax.nouns import InputError, Params, TrainState
+from mtl_jax.config_diff import changes, in_words
+from mtl_jax.io import atomic
 from mtl_jax.training import multihost, software
-from mtl_jax.weights.tree import checkpointer
+from mtl_jax.types import InputError, Params, TrainState
+from mtl_jax.weights.param_io import checkpointer
 
 FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
 KEPT = 2
@@ -47,14 +47,14 @@ class Checkpoints:
         multihost.on_primary(lambda: self._save(epoch, state))
 
     def _save(self, epoch: int, state: TrainState) -> None:
-        with whole.folder(self._folder / str(epoch)) as draft:
+        with atomic.folder(self._folder / str(epoch)) as draft:
             try:
                 with checkpointer() as orbax:
                     orbax.save(draft / "state", jax.device_get(state._asdict()))
             except Exception as error:  # what Orbax and TensorStore raise has no common type
-                raise whole.unwritable(self._folder / str(epoch), error) from error
-            whole.write_text(draft / CARD, json.dumps(self._card, indent=1) + "\n")
-            whole.write_sums(draft, TIMES)
+                raise atomic.unwritable(self._folder / str(epoch), error) from error
+            atomic.write_text(draft / CARD, json.dumps(self._card, indent=1) + "\n")
+            atomic.write_sums(draft, TIMES)
             self._remove([epoch] if epoch in epochs(self._folder) else [])
         self._remove(epochs(self._folder)[:-KEPT])
 
@@ -75,7 +75,7 @@ class Checkpoints:
             if most is not None and epoch > most:
                 continue
             place = self._folder / str(epoch)
-            changed = whole.damage(place, TIMES)
+            changed = atomic.damage(place, TIMES)
             if changed:
                 print(
                     f"mtl_jax: note: {place}: damaged, {changed} is missing, new or changed;"
@@ -120,7 +120,7 @@ class Checkpoints:
         for epoch in numbers:
             # Renamed first: a folder under its number is whole, or damaged by somebody else.
             gone = self._folder / f".{epoch}.gone"
-            with whole.writing(gone):
+            with atomic.writing(gone):
                 shutil.rmtree(gone, ignore_errors=True)
                 (self._folder / str(epoch)).rename(gone)
                 shutil.rmtree(gone)
@@ -158,7 +158,7 @@ def params(folder: Path) -> Params:
     if not found:
         raise InputError(f"{folder}: no checkpoint here; run the job to its end first")
     place = folder.absolute() / str(found[-1])
-    changed = whole.damage(place, TIMES)
+    changed = atomic.damage(place, TIMES)
     if changed:
         raise InputError(
             f"{place}: damaged, {changed} is missing, new or changed; delete the run's folder and"

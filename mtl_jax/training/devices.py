@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 
 def batch_sharding(count: int) -> NamedSharding | None:

@@ -8,15 +8,15 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from mtl_jax.models.network import Network
-from mtl_jax.nouns import Batch, TrainState
-from mtl_jax.training import lanes as side_by_side
-from mtl_jax.training import transfer
-from mtl_jax.training.feed import feed
-from mtl_jax.training.lanes import Lanes
-from mtl_jax.training.pool import Source, draw
+from mtl_jax.models.base import Network
+from mtl_jax.training import optimizer
+from mtl_jax.training import replicas as side_by_side
+from mtl_jax.training.dataset import Source, draw
+from mtl_jax.training.optimizer import SGD
+from mtl_jax.training.prefetch import feed
+from mtl_jax.training.replicas import Lanes
 from mtl_jax.training.steps import Metrics, Step, make_train_step, unless_empty
-from mtl_jax.training.transfer import SGD
+from mtl_jax.types import Batch, TrainState
 
 
 class Order(NamedTuple):
@@ -54,8 +54,8 @@ def make_epoch(
     others has empty batches, of weight 0, at its end. Made, and compiled, once for all runs with
     the same arguments.
     """
-    optimizer = transfer.optimizer(frozen, sgd)
-    step = make_train_step(network, optimizer, task_weights, first, precision)
+    tx = optimizer.optimizer(frozen, sgd)
+    step = make_train_step(network, tx, task_weights, first, precision)
     step = unless_empty(step) if lanes and lanes.uneven else step
 
     def draw_placed(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:

@@ -14,20 +14,20 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mtl_jax import stop, whole
+from mtl_jax.io import atomic, signals
+from mtl_jax.models.base import Network
 from mtl_jax.models.initialization import INITIALIZATIONS
-from mtl_jax.models.network import Network
-from mtl_jax.nouns import InputError, Params, TrainState
-from mtl_jax.training import devices, multihost, orientations, software, transfer
-from mtl_jax.training import lanes as side_by_side
+from mtl_jax.training import devices, multihost, optimizer, orientations, software
+from mtl_jax.training import replicas as side_by_side
 from mtl_jax.training.checkpoint import Checkpoints
+from mtl_jax.training.dataset import Pool, epoch_order, steps_per_epoch
 from mtl_jax.training.epoch import Order, make_epoch
-from mtl_jax.training.feed import on_host
+from mtl_jax.training.feature_cache import shortcut
 from mtl_jax.training.history import History, Line, Report, summarize
-from mtl_jax.training.lanes import Lanes
-from mtl_jax.training.pool import Pool, epoch_order, steps_per_epoch
-from mtl_jax.training.prefix import shortcut
+from mtl_jax.training.prefetch import on_host
+from mtl_jax.training.replicas import Lanes
 from mtl_jax.training.steps import Metrics
+from mtl_jax.types import InputError, Params, TrainState
 
 OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard", "validation_epochs")  # on a training's numbers
 RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothing
@@ -83,8 +83,8 @@ def fit(
     """
     sharding = devices.batch_sharding(1 if lanes else device_count)
     biases = INITIALIZATIONS[initialization]
-    sgd = transfer.SGD(recipe.momentum, recipe.weight_decay, biases.bias_rate, biases.decay_biases)
-    optimizer = transfer.optimizer(frozen, sgd)
+    sgd = optimizer.SGD(recipe.momentum, recipe.weight_decay, biases.bias_rate, biases.decay_biases)
+    tx = optimizer.optimizer(frozen, sgd)
     first_params = trainings[0].params
     source, first = shortcut(network, first_params, pool, frozen, cache) if cache else (pool, "C1")
     if sharding and not on_host(source):
@@ -110,12 +110,12 @@ def fit(
     checkpoints, states = [], []
     for each, own in zip(trainings, regions, strict=True):
         if multihost.is_primary():
-            with whole.writing(each.folder):
+            with atomic.writing(each.folder):
                 each.folder.mkdir(parents=True, exist_ok=True)
         key = jax.random.key_data(each.key).tolist()
         card = {**each.provenance, **made_by, "regions": len(own), "key": key}
         checkpoints.append(Checkpoints(each.folder / "checkpoint", card, each.accept_versions))
-        states.append(TrainState(jnp.int32(0), each.params, optimizer.init(each.params)))
+        states.append(TrainState(jnp.int32(0), each.params, tx.init(each.params)))
     begin, states = _resume(checkpoints, states)
 
     join, part = partial(side_by_side.stack, lanes=lanes), partial(side_by_side.take, lanes=lanes)
@@ -153,7 +153,7 @@ def fit(
         )
         for each in trainings
     ]
-    with bar, stop.deferred(multihost.agreed_signal) as stopping:
+    with bar, signals.deferred(multihost.agreed_signal) as stopping:
         for done in range(begin, recipe.epochs):
             orders = [
                 _order(jax.random.fold_in(key, done), own, done, recipe, max(steps))
@@ -198,7 +198,7 @@ def _order(key: jax.Array, regions: range, done: int, recipe: ConfigDict, most: 
     steps = steps_per_epoch(len(regions), recipe.batch_size)
     picks, weight = epoch_order(key, len(regions), recipe.batch_size)
     picks += orientations.COUNT * regions.start
-    rates = transfer.learning_rate(
+    rates = optimizer.learning_rate(
         done * steps + jnp.arange(steps, dtype=jnp.float32),
         recipe.epochs * steps,
         recipe.learning_rate,

@@ -11,9 +11,9 @@ from typing import Self
 import jax
 import numpy as np
 
-from mtl_jax import whole
-from mtl_jax.nouns import InputError
+from mtl_jax.io import atomic
 from mtl_jax.training.steps import Metrics
+from mtl_jax.types import InputError
 
 Line = dict[str, float]
 Report = Callable[[Line], None]
@@ -29,12 +29,12 @@ class History:
         if not path:
             return
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        whole.write_text(path, "".join(lines[:begin]))
+        atomic.write_text(path, "".join(lines[:begin]))
 
     def write(self, line: Line) -> None:
         """Writes the line to the disk, so that the file is never behind the checkpoint."""
         if self._path:
-            with whole.writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            with atomic.writing(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

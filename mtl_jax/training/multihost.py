@@ -16,9 +16,9 @@ import jax
 import numpy as np
 from jax.experimental.multihost_utils import broadcast_one_to_all, process_allgather
 
-from mtl_jax import stop
 from mtl_jax.environment import starting
-from mtl_jax.nouns import InputError
+from mtl_jax.io import signals
+from mtl_jax.types import InputError
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def session(device_count: int) -> Iterator[None]:
     try:
         with contextlib.ExitStack() as stack:
             if not is_primary():  # a signal counts at the end of an epoch
-                stack.enter_context(stop.deferred())
+                stack.enter_context(signals.deferred())
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
                 stack.enter_context(contextlib.redirect_stderr(nowhere))
@@ -91,7 +91,7 @@ def initialize(device_count: int) -> None:
             f"there are several processes, but JAX does not find how they meet ({error}); set "
             f"{', '.join(BY_HAND)} for each, or config.devices to 1 for processes on their own"
         ) from error
-    stop.listen()  # JAX has installed a handler of its own
+    signals.listen()  # JAX has installed a handler of its own
     with starting():
         count = jax.process_count()
     each = [len(jax.local_devices(process_index=n)) for n in range(count)]
@@ -176,7 +176,7 @@ def _exit_status(error: BaseException | None) -> int:
     """Return the exit status that the command ends with."""
     if error is None:
         return 0
-    if isinstance(error, stop.Stopped):
+    if isinstance(error, signals.Stopped):
         return 128 + error.number
     if isinstance(error, SystemExit):
         return int(error.code or 0)

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.models.network import LAYERS, Network
-from mtl_jax.nouns import Params
+from mtl_jax.models.base import LAYERS, Network
 from mtl_jax.training import devices, orientations
-from mtl_jax.training.feed import feed
-from mtl_jax.training.pool import Pool, Source, draw
-from mtl_jax.training.prefix import shortcut
+from mtl_jax.training.dataset import Pool, Source, draw
+from mtl_jax.training.feature_cache import shortcut
+from mtl_jax.training.prefetch import feed
 from mtl_jax.training.steps import malignancy
+from mtl_jax.types import Params
 
 REGIONS_AT_ONCE = 32
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtl_jax.models.network import Network
-from mtl_jax.nouns import Batch, Params, TrainState
+from mtl_jax.models.base import Network
+from mtl_jax.types import Batch, Params, TrainState
 
 
 class Metrics(NamedTuple):

@@ -3,17 +3,17 @@
 Reads source checkpoints without running any code in them. Knows no training.
 """
 
-from mtl_jax.weights.card import Weights, halved, make_card
 from mtl_jax.weights.convert import convert
-from mtl_jax.weights.folder import load, save
-from mtl_jax.weights.gabor import analytic, gabor_bank
-from mtl_jax.weights.named import (
+from mtl_jax.weights.find_weights import (
     find,
     find_of,
     imagenet_folder,
     planned,
     require_photographs,
 )
+from mtl_jax.weights.folder import load, save
+from mtl_jax.weights.gabor import analytic, gabor_bank
+from mtl_jax.weights.metadata import Weights, halved, make_card
 
 __all__ = [
     "Weights",

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax.nouns import InputError, Params
-from mtl_jax.weights.card import CONVNET_INPUT, IMAGENET_INPUT, Weights, make_card
+from mtl_jax.types import InputError, Params
 from mtl_jax.weights.convnet_file import read_convnet
+from mtl_jax.weights.map_keys import rename
+from mtl_jax.weights.metadata import CONVNET_INPUT, IMAGENET_INPUT, Weights, make_card
 from mtl_jax.weights.npz_file import read_npz
-from mtl_jax.weights.rename import rename
 from mtl_jax.weights.safetensors_file import read_safetensors
 from mtl_jax.weights.source import Source
 from mtl_jax.weights.torch_file import read_torch_legacy, read_torch_zip

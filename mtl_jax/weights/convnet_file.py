@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 from mtl_jax.weights.convnet_layers import NAMES, Differs, check
 from mtl_jax.weights.numpy_pickle import plain, vocabulary
 from mtl_jax.weights.restricted_pickle import Refused, read_pickle

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mtl_jax import whole
-from mtl_jax.nouns import InputError
+from mtl_jax.io import atomic
+from mtl_jax.types import InputError
 
 URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 TIMEOUT_S = 30
@@ -32,7 +32,7 @@ def download(folder: Path, url: str = URL) -> Path:
     if wanted is None:
         raise InputError(f"{url}: its name says no checksum (name-XXXXXXXX.pth)")
     path = Path(folder) / name
-    if path.is_file() and whole.digest(path).startswith(wanted[1]):
+    if path.is_file() and atomic.digest(path).startswith(wanted[1]):
         return path
     part = path.with_name(name + ".part")
     try:
@@ -44,7 +44,7 @@ def download(folder: Path, url: str = URL) -> Path:
             f"{url}: cannot be fetched ({reason}); run again to go on, or fetch it by hand, put it "
             f"at {path} and run again"
         ) from error
-    found = whole.digest(part)
+    found = atomic.digest(part)
     if not found.startswith(wanted[1]):
         part.unlink()
         raise InputError(

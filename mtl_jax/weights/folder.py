@@ -10,16 +10,9 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mtl_jax import whole
-from mtl_jax.nouns import InputError
-from mtl_jax.weights.card import (
-    Weights,
-    check_card,
-    check_params,
-    check_shapes,
-    digest,
-    halved,
-)
+from mtl_jax.io import atomic
+from mtl_jax.types import InputError
+from mtl_jax.weights.metadata import Weights, check_card, check_params, check_shapes, digest, halved
 
 # Orbax writes to this one, which holds times, again when it reads.
 TIMES = ("_CHECKPOINT_METADATA",)
@@ -32,7 +25,7 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
     refused, unless `replace` and it holds converted weights. ValueError where the card was made for
     other parameters.
     """
-    from mtl_jax.weights import tree  # Orbax takes seconds to import, converting needs none of it
+    from mtl_jax.weights import param_io
 
     folder = Path(folder).absolute()
     if folder.exists() and not replace:
@@ -48,17 +41,17 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
         raise ValueError("the card was made for other parameters")
     if half and digest(halved(params)) != weights.card["arrays_sha256"]:
         raise ValueError("half precision would change the numbers")
-    with whole.folder(folder) as draft:
-        tree.write_tree(params, draft / "params", np.float16 if half else np.float32)
-        whole.write_text(draft / "card.json", json.dumps(weights.card, indent=2) + "\n")
-        whole.write_sums(draft, TIMES)
+    with atomic.folder(folder) as draft:
+        param_io.write_tree(params, draft / "params", np.float16 if half else np.float32)
+        atomic.write_text(draft / "card.json", json.dumps(weights.card, indent=2) + "\n")
+        atomic.write_sums(draft, TIMES)
         if folder.exists():
             shutil.rmtree(folder)
 
 
 def load(folder: Path) -> Weights:
     """The weights in `folder`, as NumPy arrays, checked against the card and its checksum."""
-    from mtl_jax.weights import tree
+    from mtl_jax.weights import param_io
 
     folder = Path(folder)
     card_path = folder / "card.json"
@@ -78,14 +71,14 @@ def load(folder: Path) -> Weights:
     check_card(card, str(card_path))
     check_shapes(card["shapes"], card["trunk"], str(card_path))
     # Before Orbax sees the files: it answers damaged ones with more than an exception.
-    changed = whole.damage(folder, TIMES)
+    changed = atomic.damage(folder, TIMES)
     if changed:
         raise InputError(
             f"{folder}: damaged: {changed} is missing, new or changed (SHA-256 not as in "
-            f"{whole.SUMS}); convert the weights again"
+            f"{atomic.SUMS}); convert the weights again"
         )
     try:
-        params = tree.read_tree(folder / "params", card["shapes"])
+        params = param_io.read_tree(folder / "params", card["shapes"])
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder / 'params'}: damaged or not the layers of card.json; "

@@ -8,7 +8,7 @@ from math import pi
 
 import numpy as np
 
-from mtl_jax.weights.card import PLAIN_INPUT, Weights, make_card
+from mtl_jax.weights.metadata import PLAIN_INPUT, Weights, make_card
 
 PHASES = (0.0, pi / 2, pi, 3 * pi / 2)  # all four: the rectifier keeps only one sign
 WAVELENGTHS = (0.25, 0.4, 0.7)  # of the kernel's size: 2.8, 4.4 and 7.7 pixels of 11

@@ -11,7 +11,7 @@ from tokenize import TokenError
 
 import numpy as np
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 from mtl_jax.weights.source import Source
 
 DAMAGE = (

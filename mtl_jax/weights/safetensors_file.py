@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 from mtl_jax.weights.source import Source
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mtl_jax.reasons import shortened
+from mtl_jax.exclusion_reasons import shortened
 from mtl_jax.weights.torch_pickle import Tensor
 
 KEYS = ("state_dict", "model", "model_state_dict", "net")  # where training scripts keep it

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 from mtl_jax.weights.restricted_pickle import Refused
 from mtl_jax.weights.source import Source
 from mtl_jax.weights.state_dict import SAVE, Unclear, choose

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from orbax.checkpoint import StandardCheckpointer
 
-from mtl_jax.nouns import InputError, TrainState
 from mtl_jax.training import checkpoint
 from mtl_jax.training.checkpoint import Checkpoints
+from mtl_jax.types import InputError, TrainState
 
 MADE_BY = {"network": {"lrn": False}, "train": {"epochs": 4, "learning_rate": 0.001}}
 

@@ -15,14 +15,14 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from kit.spoiling import load
-from mtl_jax.data import cutting
-true_read = cutting.read_stored
+from mtl_jax.data import extract_rois
+true_read = extract_rois.read_stored
 def slowly(path, frame, bits):
     with open(sys.argv[2] + "/read", "a") as file:
         file.write(path.name + "\\n")
     time.sleep(0.3)
     return true_read(path, frame, bits)
-cutting.read_stored = slowly
+extract_rois.read_stored = slowly
 print(len(load(Path(sys.argv[1]), Path(sys.argv[2]))))
 """
 

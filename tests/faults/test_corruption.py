@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from kit.spoiling import BACKGROUND, films, flip, load
 
-from mtl_jax.data import cutting, ingest, shards
+from mtl_jax.data import extract_rois, ingest, shards
 from mtl_jax.data.sources import cbis_ddsm, manifest
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 PHANTOM = {
     "target": "sfm",
@@ -43,14 +43,14 @@ def test_a_changed_byte_anywhere_in_shards_is_found_and_its_file_named(tmp_path:
 def test_a_changed_byte_in_what_is_kept_of_an_image_costs_its_work_alone(tmp_path: Path) -> None:
     """In the fields at its ends, one of which NumPy alone would follow, and at random places."""
     views = manifest.collection(str(films(tmp_path / "films", 1))).views
-    job = cutting.job(views, BACKGROUND, 1, tmp_path / "kept")
-    made = cutting.cut(job)
+    job = extract_rois.job(views, BACKGROUND, 1, tmp_path / "kept")
+    made = extract_rois.cut(job)
     good = job.kept.read_bytes()
     rng = np.random.default_rng(0)
     ends = [*range(0, 200, 3), *range(len(good) - 300, len(good), 3)]
     for place in [*ends, *rng.integers(len(good), size=40).tolist()]:
         flip(job.kept, place)
-        again = cutting.cut(job)
+        again = extract_rois.cut(job)
         np.testing.assert_array_equal(again.rois, made.rois)
         np.testing.assert_array_equal(again.outside, made.outside)
         assert again.pixels == made.pixels

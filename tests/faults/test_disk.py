@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from kit.spoiling import films, load
 
-from mtl_jax import whole
 from mtl_jax.data import shards
-from mtl_jax.nouns import InputError
-from mtl_jax.study import workdir
+from mtl_jax.io import atomic, workdir
+from mtl_jax.types import InputError
 
 
 def names(folder: Path) -> list[str]:
@@ -47,7 +46,7 @@ def test_a_folder_that_takes_nothing(read_only: Path, tmp_path: Path) -> None:
     ):
         pass
     with pytest.raises(InputError, match="Read-only file system"):
-        whole.write_text(read_only / "x", "x")
+        atomic.write_text(read_only / "x", "x")
     assert names(read_only) == []
 
 
@@ -95,12 +94,12 @@ def test_a_write_that_fails_anywhere_leaves_the_old_file(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "scores.csv"
-    whole.write_text(path, "old")
+    atomic.write_text(path, "old")
     monkeypatch.setattr(os, name, Failing(getattr(os, name), 1, errno.EIO))
     with pytest.raises(InputError, match="scores.csv: cannot be written .Input/output error"):
-        whole.write_text(path, "new")
+        atomic.write_text(path, "new")
     assert path.read_text() == "old" and names(tmp_path) == ["scores.csv"]
-    whole.write_text(path, "new")
+    atomic.write_text(path, "new")
     assert path.read_text() == "new"
 
 

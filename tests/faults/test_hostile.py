@@ -17,10 +17,11 @@ import pytest
 import tifffile
 from kit.spoiling import HEADER, films, load
 
-from mtl_jax import cells, report
+from mtl_jax import report
 from mtl_jax.data import shards
-from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import InputError
+from mtl_jax.imaging.read_image import read_stored
+from mtl_jax.io import csv_safe
+from mtl_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -99,7 +100,7 @@ def test_bombs_cost_little_memory(tmp_path: Path) -> None:
     )
     script = (
         "import resource, sys; from pathlib import Path\n"
-        "from mtl_jax.imaging.read import read_stored; from mtl_jax.nouns import InputError\n"
+        "from mtl_jax.imaging.read_image import read_stored; from mtl_jax.types import InputError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
         "    try: print(path.name, read_stored(path).values.shape)\n"
@@ -135,9 +136,9 @@ FORMULAS = ("=HYPERLINK(x)", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "
 
 
 def test_a_formula_is_told_from_a_number() -> None:
-    assert all(cells.is_formula(text) for text in FORMULAS)
-    assert not any(cells.is_formula(text) for text in ("-1", "+2.5e3", "P-1", "", "a=b", "'=1"))
-    assert cells.harmless("=1+1") == "'=1+1" and cells.harmless("-1") == "-1"
+    assert all(csv_safe.is_formula(text) for text in FORMULAS)
+    assert not any(csv_safe.is_formula(text) for text in ("-1", "+2.5e3", "P-1", "", "a=b", "'=1"))
+    assert csv_safe.harmless("=1+1") == "'=1+1" and csv_safe.harmless("-1") == "-1"
 
 
 def test_no_table_that_is_written_holds_a_formula(tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_no_table_that_is_written_holds_a_formula(tmp_path: Path) -> None:
     assert len(written) >= 3
     for path in written:
         for line in path.read_text().splitlines():
-            assert not any(cells.is_formula(cell.strip('"')) for cell in line.split(",")), path
+            assert not any(csv_safe.is_formula(cell.strip('"')) for cell in line.split(",")), path
     with pytest.raises(InputError, match="'@SUM.A1.' begins with '@'.*have a pseudonym written"):
         load(home / "m.csv", tmp_path / "plain", pseudonymise=False)
 

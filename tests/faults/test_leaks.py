@@ -7,9 +7,9 @@ import pytest
 from kit.spoiling import HEADER, films, load
 from scipy.ndimage import gaussian_filter
 
-from mtl_jax.data import twins
-from mtl_jax.nouns import InputError, RoiSet
-from mtl_jax.study import leaks, splits
+from mtl_jax.data import near_duplicates
+from mtl_jax.experiments import leak_checks, splits
+from mtl_jax.types import InputError, RoiSet
 
 
 def regions(count: int, seed: int = 0) -> np.ndarray:
@@ -46,8 +46,8 @@ CHANGES = {
 def test_a_changed_copy_of_a_region_is_found(how: str) -> None:
     pixels = regions(40)
     pixels[17] = CHANGES[how](pixels[5]).astype(np.int16)
-    (found,) = twins.alike([collection(pixels, [f"c{i}" for i in range(40)])])
-    assert (found.a, found.b) == ((0, 5), (0, 17)) and found.correlation >= twins.ALIKE
+    (found,) = near_duplicates.alike([collection(pixels, [f"c{i}" for i in range(40)])])
+    assert (found.a, found.b) == ((0, 5), (0, 17)) and found.correlation >= near_duplicates.ALIKE
 
 
 def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
@@ -58,8 +58,8 @@ def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
         pixels[i + 1] = mixed.astype(np.int16)
     means = pixels.reshape(60, 32, 4, 32, 4).mean((2, 4)).reshape(60, -1)
     table = np.corrcoef(means)
-    expected = {(i, j) for i in range(60) for j in range(i) if table[i, j] >= twins.ALIKE}
-    found = twins.alike([collection(pixels, [f"c{i}" for i in range(60)])])
+    expected = {(i, j) for i in range(60) for j in range(i) if table[i, j] >= near_duplicates.ALIKE}
+    found = near_duplicates.alike([collection(pixels, [f"c{i}" for i in range(60)])])
     assert {(pair.b[1], pair.a[1]) for pair in found} == expected and len(expected) > 3
     assert rng is not None
 
@@ -68,7 +68,7 @@ def test_views_of_one_case_and_flat_regions_are_no_finding() -> None:
     pixels = regions(10)
     pixels[1] = pixels[0]
     pixels[2:5] = 7
-    assert not twins.alike([collection(pixels, ["a", "a", *"bcdefghi"])])
+    assert not near_duplicates.alike([collection(pixels, ["a", "a", *"bcdefghi"])])
 
 
 def test_mini_mias_holds_no_copies(shared: Path, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_mini_mias_holds_no_copies(shared: Path, tmp_path: Path) -> None:
 
     options = {"mini_mias": {"classes": ("CIRC", "SPIC", "MISC")}}
     spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
-    assert not twins.alike([ingest.load(spec, tmp_path, BACKGROUND, options)])
+    assert not near_duplicates.alike([ingest.load(spec, tmp_path, BACKGROUND, options)])
 
 
 def test_a_copy_across_a_split_is_told_and_one_within_a_fold_is_not() -> None:
@@ -88,12 +88,14 @@ def test_a_copy_across_a_split_is_told_and_one_within_a_fold_is_not() -> None:
     parts = [["c01", "c03", "c09"], ["c07"]]
     rest = sorted(set(rois.index["case_id"]) - {c for part in parts for c in part})
     split = splits.Split("t", [*parts[0], *parts[1], *rest], [], [[*parts, rest]], "by hand")
-    (told,) = leaks.across({"t": rois}, split)
+    (told,) = leak_checks.across({"t": rois}, split)
     assert (told["a"], told["b"], told["correlation"]) == ("t/1", "t/7", 1.0)
-    assert "1 pairs of regions of different cases look alike across the split" in leaks.note([told])
+    assert "1 pairs of regions of different cases look alike across the split" in leak_checks.note(
+        [told]
+    )
     other = collection(regions(4, 9), list("wxyz"), "o")
     other.shards[0][2] = pixels[5]
-    assert len(leaks.across({"t": rois, "o": other}, split)) == 2
+    assert len(leak_checks.across({"t": rois, "o": other}, split)) == 2
 
 
 def test_one_film_under_two_cases_is_refused_or_left_out_under_both(tmp_path: Path) -> None:

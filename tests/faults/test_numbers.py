@@ -10,10 +10,10 @@ import tifffile
 from kit.spoiling import HEADER, load
 from test_training import run_fit
 
+from mtl_jax.experiments import scores, splits
 from mtl_jax.models import alexnet
-from mtl_jax.nouns import InputError, RoiSet, Run
-from mtl_jax.study import scores, splits
-from mtl_jax.weights import card
+from mtl_jax.types import InputError, RoiSet, Run
+from mtl_jax.weights import metadata
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -38,7 +38,7 @@ def test_weights_with_a_value_that_is_no_number_are_refused() -> None:
     bias[7] = np.nan
     convolutions["C3"]["bias"] = bias
     with pytest.raises(InputError, match="here: C3/bias holds NaN or infinity"):
-        card.check_params(convolutions, "alexnet", "here")
+        metadata.check_params(convolutions, "alexnet", "here")
 
 
 def test_a_rate_that_is_too_high_is_said_before_the_loss_is_no_number(

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 PIECES = (b"", b"\0", b'"', b";", b",", b"\n", b"\xff", b"-1", b"nan", b"1e999", b"9" * 400, b"<")
 

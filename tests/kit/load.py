@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_jax.data import plan, shards, twins
-from mtl_jax.nouns import RoiSet, Run
-from mtl_jax.study import driver, leaks, scores, splits
+from mtl_jax.data import ingest_plan, near_duplicates, shards
+from mtl_jax.experiments import executors, leak_checks, scores, splits
+from mtl_jax.types import RoiSet, Run
 
 HEADER = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
 LESIONS = 4  # in an image
@@ -35,7 +35,7 @@ def manifest(size: int, folder: Path) -> dict[str, float]:
     for case in range(-(-size // LESIONS)):
         (folder / str(case % 1000) / f"{case}.pgm").touch()
     begin = time.process_time()
-    made = plan.make_plan("manifest", str(folder / "m.csv"), {}, {}, plan.USUAL)
+    made = ingest_plan.make_plan("manifest", str(folder / "m.csv"), {}, {}, ingest_plan.USUAL)
     taken = time.process_time() - begin
     assert len(made.views) == size
     return {"read and plan": taken}
@@ -75,9 +75,9 @@ def regions(size: int, folder: Path) -> dict[str, float]:
     for fold in range(4):
         splits.members(Run("sttl", ("big",), "C1", fold, 0), {"big": rois}, split)
     lap("ten splits, four runs")
-    leaks.across({"big": rois}, split)
+    leak_checks.across({"big": rois}, split)
     lap("search for copies")
-    assert twins.NEAREST < size
+    assert near_duplicates.NEAREST < size
     return steps
 
 
@@ -96,7 +96,7 @@ def runs(size: int, folder: Path) -> dict[str, float]:
         (folder / "runs" / run.id).mkdir(parents=True)
         scores.write(folder / "runs" / run.id / "scores.csv", table)
     begin = time.process_time()
-    assert not driver.missing(planned, folder)
+    assert not executors.missing(planned, folder)
     read = [scores.read(folder / "runs" / run.id / "scores.csv") for run in planned]
     assert len(scores.join(read).score) == 100 * size
     return {"find and read": time.process_time() - begin}

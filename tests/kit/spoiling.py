@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtl_jax.data import ingest
-from mtl_jax.nouns import RoiSet
+from mtl_jax.types import RoiSet
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 HEADER = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"

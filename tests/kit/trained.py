@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax import config
-from mtl_jax.study.conduct import conduct
+from mtl_jax.experiments.runner import conduct
 
 
 class Trained(NamedTuple):

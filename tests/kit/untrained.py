@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from mtl_jax import bundle
-from mtl_jax.bundle import ranges
+from mtl_jax.bundle import training_ranges
 from mtl_jax.models import alexnet
 
 
@@ -24,7 +24,9 @@ def make_untrained(folder: Path, seed: int = 0, name: str = "sttl-C1-test-seed0"
     )
     counts = rng.integers(-4000, 4000, (3, 128, 128)).astype(np.int16)
     sides = np.full((3, 2), 100.0)
-    limits = ranges.of_training(ranges.measure(counts, sides, np.zeros(3), sides / 10), ["DM"])
+    limits = training_ranges.of_training(
+        training_ranges.measure(counts, sides, np.zeros(3), sides / 10), ["DM"]
+    )
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
     unit = {"a": 1.0, "b": 0.0}
     about = {

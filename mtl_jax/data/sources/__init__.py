@@ -14,7 +14,7 @@ from mtl_jax.data.sources import (
     tfds,
     vindr_mammo,
 )
-from mtl_jax.nouns import Collection
+from mtl_jax.types import Collection
 
 # Each takes a path and its own keyword options, and says what the collection holds.
 SOURCES: dict[str, Callable[..., Collection]] = {

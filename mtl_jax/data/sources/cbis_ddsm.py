@@ -12,13 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mtl_jax import whole
 from mtl_jax.data.sources import cbis_ddsm_files as files
 from mtl_jax.data.sources import cbis_ddsm_masks as masks
 from mtl_jax.data.sources import cbis_ddsm_tables as tables
 from mtl_jax.data.sources.cbis_ddsm_tables import Row
-from mtl_jax.imaging.checked import check_pixel_um
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.io import atomic
+from mtl_jax.types import Collection, InputError, LesionView
 
 CONFLICTS = ("leave_out", "malignant")
 LOCATOR_VERSION = 4  # raise it when the same files give other places
@@ -158,10 +158,10 @@ def _known(kept: Path) -> dict[str, masks.Place]:
 
 
 def _keep(kept: Path, known: dict[str, masks.Place]) -> None:
-    with whole.writing(kept):
+    with atomic.writing(kept):
         kept.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(known)
-    whole.write_text(kept, f"{_checksum(text)}\n{text}")
+    atomic.write_text(kept, f"{_checksum(text)}\n{text}")
 
 
 def _checksum(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 
 from mtl_jax.io.read_csv import read_csv
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax.imaging.mask import box_inside, marks_a_lesion
-from mtl_jax.imaging.read import read_image, read_raw
+from mtl_jax.imaging.read_image import read_image, read_raw
 
 NEAR = 1.3  # most that mask and film differ in size, either way; the collection has 1.15
 SLACK = 2  # pixels that a crop may differ from the mask's box in size and still be compared

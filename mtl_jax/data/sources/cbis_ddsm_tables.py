@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.data.table_errors import TableFaults
 from mtl_jax.io.read_csv import Uneven, read_csv
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 TABLES = {
     "mass-train": "mass_case_description_train_set.csv",

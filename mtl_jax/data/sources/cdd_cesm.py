@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax.data.sources import table, via
-from mtl_jax.data.table_faults import TableFaults
-from mtl_jax.imaging.checked import check_pixel_um
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.types import Collection, InputError, LesionView
 
 IMAGES = "Low energy images of CDD-CESM"
 PATHOLOGY = "Pathology Classification/ Follow up"

@@ -9,12 +9,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from mtl_jax.data.sources import location, same_lesion, table
-from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.data.sources import lesion_consistency, location, table
+from mtl_jax.data.table_errors import TableFaults
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom_header
-from mtl_jax.imaging.checked import check_pixel_um
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.types import Collection, InputError, LesionView
 
 CLINICAL = ("CMMD_clinicaldata_revision.xlsx", "CMMD_clinicaldata_revision.csv")
 COLUMNS = ("ID1", "LeftRight", "abnormality", "classification")
@@ -65,7 +65,7 @@ def collection(path: str, *, boxes: str | None) -> Collection:
                 continue
             _refuse_other_breast(lesions, view, place)
             views.append(replace(view, note=found.note, where=place))
-    views = same_lesion.checked(views, faults)
+    views = lesion_consistency.checked(views, faults)
     faults.check()
     left_out += [
         (image.relative_to(root).as_posix(), "no box")

@@ -13,7 +13,7 @@ from pathlib import Path
 from mtl_jax.data.sources import ddsm_overlay
 from mtl_jax.data.sources.ddsm_overlay import Abnormality
 from mtl_jax.imaging import ics, ljpeg
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.types import Collection, InputError, LesionView
 
 TRUTH = {  # label and where it is from
     "MALIGNANT": (1, "biopsy"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 MAX_BYTES = 4_000_000  # a real file has some kilobytes
 # Chain codes run clockwise from straight up: (rows, columns).

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax.data.sources import osirix, table
-from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.data.table_errors import TableFaults
 from mtl_jax.imaging import dicom_header
-from mtl_jax.imaging.checked import check_pixel_um
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.types import Collection, InputError, LesionView
 
 PIXEL_UM = 70.0
 USUAL_SPACING = ((PIXEL_UM, PIXEL_UM), "stated by the collection")

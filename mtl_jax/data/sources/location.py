@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax.imaging import mask
-from mtl_jax.imaging.read import read_stored
-from mtl_jax.nouns import InputError, Note, naming
+from mtl_jax.imaging.read_image import read_stored
+from mtl_jax.types import InputError, Note, naming
 
 Box = tuple[float, float, float, float]
 

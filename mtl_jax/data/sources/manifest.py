@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.data import patients
-from mtl_jax.data.sources import location, same_lesion
+from mtl_jax.data.sources import lesion_consistency, location
 from mtl_jax.data.sources.manifest_rows import REQUIRED, Row, not_used, read_rows
-from mtl_jax.data.table_faults import RowFaults, TableFaults
+from mtl_jax.data.table_errors import RowFaults, TableFaults
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom
-from mtl_jax.imaging.checked import check_pixel_um
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.types import Collection, InputError, LesionView
 
 VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "SIO", "ISO", "XCC", "XCCL", "XCCM", "FB", "AT")
 LABELS = {"malignant": 1, "benign": 0}
@@ -72,7 +72,7 @@ def collection(path: str, outside: bool = False) -> Collection:
             else:
                 views.append(view)
     dataset, namespace = (_shared(column, shared[column], faults) for column in SHARED)
-    views = same_lesion.checked(views, faults)
+    views = lesion_consistency.checked(views, faults)
     faults.check()
     _require(bool(shared["dataset"]), f"{table}: no rows below the header")
     return Collection(

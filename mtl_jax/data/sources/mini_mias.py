@@ -7,8 +7,8 @@ Excerpta Medica International Congress Series 1069, 375-378. For research only: 
 import re
 from pathlib import Path
 
-from mtl_jax.data.table_faults import TableFaults
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.types import Collection, InputError, LesionView
 
 CLASSES = ("CIRC", "SPIC", "MISC", "ARCH", "ASYM")
 SIZE = 1024

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 Outline = tuple[str, list[tuple[float, float]]]
 

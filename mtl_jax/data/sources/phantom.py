@@ -9,12 +9,12 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from mtl_jax import whole
 from mtl_jax.data.sources import cbis_ddsm, manifest
 from mtl_jax.data.sources.cbis_ddsm_tables import TABLES
-from mtl_jax.nouns import Collection, InputError
+from mtl_jax.io import atomic
 from mtl_jax.phantom.collection import Parameters, write
 from mtl_jax.phantom.receptor import RECEPTORS
+from mtl_jax.types import Collection, InputError
 
 GENERATOR_VERSION = 3  # raise it when the same parameters give other bytes
 
@@ -77,8 +77,8 @@ def _read_films(home: Path) -> Collection:
 
 def _make(home: Path, parameters: Parameters) -> None:
     """Writes the collection where it is not: `home` is whole or not there."""
-    with whole.alone(home):
+    with atomic.alone(home):
         if not home.exists():
-            with whole.folder(home) as draft:
+            with atomic.folder(home) as draft:
                 write(draft, parameters)
-                whole.write_sums(draft)
+                atomic.write_sums(draft)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import openpyxl
 
-from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.data.table_errors import TableFaults
 from mtl_jax.io.read_csv import Uneven, plain, read_csv
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 Row = dict[str, str]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtl_jax.nouns import Collection, InputError
+from mtl_jax.types import Collection, InputError
 
 REQUIRED = ("image", "label", "case_id")
 OPTIONAL = ("box", "mask", "lesion_id", "view", "laterality", "pixel_um")

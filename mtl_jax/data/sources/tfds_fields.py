@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from mtl_jax.nouns import InputError
+from mtl_jax.types import InputError
 
 
 class Field(NamedTuple):

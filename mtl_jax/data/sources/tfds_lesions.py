@@ -14,8 +14,8 @@ from mtl_jax.data.sources import tfds_fields
 from mtl_jax.data.sources.location import Located, of_notes
 from mtl_jax.data.sources.tfds_fields import Field
 from mtl_jax.imaging import mask
-from mtl_jax.imaging.checked import check_pixel_um
-from mtl_jax.nouns import InputError, LesionView, naming
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.types import InputError, LesionView, naming
 
 SPLITS = {"train": "train", "training": "train", "validation": "train", "test": "test"}
 SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}

@@ -9,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 
 from mtl_jax.data.sources import table
-from mtl_jax.data.table_faults import TableFaults
+from mtl_jax.data.table_errors import TableFaults
 from mtl_jax.imaging import dicom_header
-from mtl_jax.imaging.checked import check_pixel_um
-from mtl_jax.nouns import Collection, InputError, LesionView
+from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.types import Collection, InputError, LesionView
 
 COLUMNS = ("study_id", "image_id", "laterality", "view_position", "height", "width", "split")
 FINDING = ("finding_categories", "finding_birads", "xmin", "ymin", "xmax", "ymax")

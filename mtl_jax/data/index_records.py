@@ -1,0 +1,67 @@
+"""What the shards of a collection record of its ROIs: the index, and the counts. Reads no files."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtl_jax.data import audit, extract_rois, shards
+from mtl_jax.io.csv_safe import harmless
+from mtl_jax.types import LesionView
+
+
+def index_rows(
+    views: Sequence[LesionView], images: Sequence[str], outside: Sequence[float]
+) -> list[dict[str, Any]]:
+    """The rows of index.csv: of each ROI its view, the name of its image and the fraction outside
+    it."""
+    index = []
+    repeats: Counter[str] = Counter()
+    for view, image, fraction in zip(views, images, outside, strict=True):
+        top, left, bottom, right = view.box
+        row, column = extract_rois.centre(view)
+        roi_id = f"{view.collection}/{audit.item(view)}"
+        repeats[roi_id] += 1
+        line = {
+            "roi_id": roi_id if repeats[roi_id] == 1 else f"{roi_id}-{repeats[roi_id]}",
+            "label": view.label,
+            "image": harmless(image),
+            "note": harmless(view.note),
+            "noted": harmless(view.noted),
+            "pixel_um_row": view.pixel_um[0],
+            "pixel_um_col": view.pixel_um[1],
+            "centre_row": round(row, 3),
+            "centre_col": round(column, 3),
+            "height_mm": round((bottom - top) * view.pixel_um[0] / 1000, 4),
+            "width_mm": round((right - left) * view.pixel_um[1] / 1000, 4),
+            "outside": round(fraction, 6),
+        }
+        same = {name: getattr(view, name) for name in shards.COLUMNS if hasattr(view, name)}
+        index.append(same | line)
+    return index
+
+
+def counts(
+    table: Sequence[Mapping[str, Any]],
+    views: Sequence[LesionView],
+    images: Sequence[str],
+    unusable: int,
+) -> dict[str, int]:
+    """Counts of `views`, those that have an ROI, and of the rows of audit.csv.
+
+    Malignant and benign count lesions, not views; repaired counts views that were corrected, noted
+    those that were noted alone; unusable views are among those left out.
+    """
+    lesions = {(view.case_id, view.lesion_id): view.label for view in views}
+    malignant = sum(lesions.values())
+    return {
+        "images": len(set(zip(images, (view.frame_number for view in views), strict=True))),
+        "rois": len(views),
+        "lesions": len(lesions),
+        "cases": len({view.case_id for view in views}),
+        "malignant": malignant,
+        "benign": len(lesions) - malignant,
+        "repaired": sum(bool(view.note) for view in views),
+        "noted": sum(bool(view.noted) and not view.note for view in views),
+        "left_out": len(table) - len(views),
+        "unusable": unusable,
+    }

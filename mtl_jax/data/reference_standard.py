@@ -1,0 +1,47 @@
+"""Which sources of truth are good enough: one policy for all collections. Decides no label."""
+
+from collections import Counter
+
+from mtl_jax.types import Collection, InputError
+
+# Each takes more than the one before it. Where a collection does not state the source of its truth
+# it may be anything, so only policies that say so take it: by their name, or, birads, as any truth.
+TAKES: dict[str, tuple[str, ...]] = {
+    "biopsy": ("biopsy", "simulated"),
+    "biopsy_or_followup": ("biopsy", "simulated", "followup"),
+    "biopsy_followup_or_unstated": ("biopsy", "simulated", "followup", "unstated"),
+    "birads": ("biopsy", "simulated", "followup", "unstated", "birads"),
+}
+USUAL = "biopsy_followup_or_unstated"
+
+
+def refusals(collection: Collection, policy: str) -> list[str]:
+    """Why each view is left out under `policy`, in the order of the views; '' where it is taken.
+
+    InputError: the policy is unknown, or leaves nothing of a collection that had something.
+    """
+    if policy not in TAKES:
+        raise InputError(f"data.truth_policy is {policy!r}; it must be one of {', '.join(TAKES)}")
+    reasons = [
+        "" if view.truth_source in TAKES[policy] else f"truth by {view.truth_source}, not {policy}"
+        for view in collection.views
+    ]
+    if reasons and all(reasons):
+        found = Counter(view.truth_source for view in collection.views)
+        have = ", ".join(f"{source} ({count} lesion views)" for source, count in found.items())
+        cure = next(name for name, takes in TAKES.items() if set(found) & set(takes))
+        raise InputError(
+            f"{collection.name}: no lesion has its truth by {policy}; the collection has {have}:"
+            f" set data.truth_policy to {cure!r}"
+        )
+    return reasons
+
+
+def sentence(collection: Collection, policy: str, reasons: list[str]) -> str:
+    """The policy and what it left out, for the record."""
+    found = Counter(view.truth_source for view in collection.views)
+    have = ", ".join(f"{source} {count}" for source, count in sorted(found.items()))
+    return (
+        f"{collection.name}: truth policy {policy} ({', '.join(TAKES[policy])}): of the lesion"
+        f" views ({have}) it leaves out {sum(map(bool, reasons))}"
+    )

@@ -1,0 +1,70 @@
+"""Whether the rows of one image say the same of it, and the same as its header to the last digit.
+
+Reads no pixels.
+"""
+
+from collections.abc import Sequence
+
+from mtl_jax.imaging.stored_image import Header
+from mtl_jax.imaging.table_vs_header import same_spacing
+from mtl_jax.types import LesionView, Note
+
+ROUNDING = 1e-5  # of a pixel size: over all of a mammogram less than a tenth of a pixel
+
+SEVERAL_VIEWS = "rows of one image name different views"
+SEVERAL_SIDES = "rows of one image name different sides"
+SEVERAL_MODALITIES = "rows of one image name different modalities"
+NEARLY = "the pixel size is nearly, but not quite, one that the header states"
+
+
+def check_rows(views: Sequence[LesionView], tables_own: bool) -> tuple[str, tuple[Note, ...]]:
+    """Why the rows of one image cannot all be right, '' where they can; and notes on the rest.
+
+    The pixel size, the bit depth and the polarity decide the ROI, so they must be the same in every
+    row. One image is of one breast: in a table that a user wrote (`tables_own`), two sides mean
+    that a row names another image; a published table gives a note.
+    """
+    facts = {
+        "pixel_um": [_size(view.pixel_um) for view in views],
+        "bits": ["none" if view.bits is None else str(view.bits) for view in views],
+        "polarity": ["dark_dense" if view.dark_is_dense else "bright_dense" for view in views],
+        "curve": [view.curve or "none" for view in views],
+    }
+    sides = [view.laterality for view in views if view.laterality]
+    if tables_own:
+        facts["laterality"] = sides
+    for column, values in facts.items():
+        if len(set(values)) > 1:
+            return (
+                f"rows of this image give {column} {_listed(values)}: correct the table, so that"
+                " all rows of one image give the same"
+            ), ()
+    compared = {
+        SEVERAL_SIDES: sides,
+        SEVERAL_VIEWS: [view.view for view in views if view.view],
+        SEVERAL_MODALITIES: [view.modality for view in views if view.modality],
+    }
+    return "", tuple(
+        Note(kind, _listed(values)) for kind, values in compared.items() if len(set(values)) > 1
+    )
+
+
+def near_spacing(pixel_um: tuple[float, float], header: Header | None) -> tuple[Note, ...]:
+    """Note a pixel size that passes for one of the header's and is not it: an ROI far from the
+    image's corner moves by pixels all the same."""
+    for field, *size in header.spacings if header else ():
+        pairs = list(zip(pixel_um, size, strict=True))
+        if same_spacing(pixel_um, (size[0], size[1])) and any(
+            abs(used - stated) > ROUNDING * stated for used, stated in pairs
+        ):
+            detail = f"{_size(pixel_um)} um; {field} says {_size((size[0], size[1]))} um"
+            return (Note(NEARLY, detail),)
+    return ()
+
+
+def _size(pixel_um: tuple[float, float]) -> str:
+    return ";".join(dict.fromkeys(f"{size:.10g}" for size in pixel_um))
+
+
+def _listed(values: Sequence[str]) -> str:
+    return " and ".join(dict.fromkeys(values))

@@ -1,0 +1,224 @@
+"""How far each initialization carries: the same runs from several sets of weights, compared.
+
+It trains through the driver and averages through the tables; what the weights are is not its own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from mtl_jax import weights
+from mtl_jax.data import shards
+from mtl_jax.experiments import compute_cost, console, executors, guards, provenance, stage_tables
+from mtl_jax.experiments import scores as score_tables
+from mtl_jax.experiments.evaluation import in_families
+from mtl_jax.experiments.provenance import Provenance
+from mtl_jax.experiments.run_lists import on_test_set, out_of_fold
+from mtl_jax.experiments.study_inputs import Materials, prepare
+from mtl_jax.io import workdir
+from mtl_jax.training import multihost
+from mtl_jax.types import InputError, Run
+
+FIELDS = (
+    *("estimator", "auc", "se", "se_method", "ci_low", "ci_high", "ci_method", "df"),
+    *("var_patients", "var_initializations", "sd_initializations", "areas"),
+    *("n_malignant", "n_benign"),
+)
+
+
+class Start(NamedTuple):
+    """One set of weights: the folder of its runs, the materials with it, and its config."""
+
+    folder: Path
+    materials: Materials
+    config: ConfigDict
+
+
+def transfer(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
+    """Does the runs of config.transfer in `folder` and returns what its results.json holds; None in
+    a process other than process 0.
+
+    Each set of weights has a folder of runs of its own, in `weights/NAME/`. The areas are of the
+    target, the mean over the seeds; each set is compared with the last one named.
+    """
+    with guards.opened(folder, c):
+        starts = multihost.primary_first(lambda: _starts(c, folder))
+        materials = next(iter(starts.values())).materials
+        runs = _runs(c, materials)
+        here = {n: Provenance(*s.materials.of_runs, s.config) for n, s in starts.items()}
+        multihost.on_primary(lambda: _begin(c, folder, starts, here))
+        for name, start in starts.items():
+            todo = executors.missing(runs, start.folder)
+            print(f"{name}: {len(runs) - len(todo)} of {len(runs)} runs done before", flush=True)
+            guards.run_all(
+                runs, start.folder, start.materials, here[name], start.config, lambda run: None
+            )
+        return multihost.on_primary(lambda: _evaluate(c, folder, starts, runs))
+
+
+def _begin(
+    c: ConfigDict, folder: Path, starts: Mapping[str, Start], here: Mapping[str, Provenance]
+) -> None:
+    """Check and record the job in its folder, and print its plan."""
+    materials = next(iter(starts.values())).materials
+    for name, start in starts.items():
+        provenance.refuse_mixed(_runs(c, materials), start.folder, here[name], c)
+    guards.record(folder, c, materials)
+    _show(c, starts)
+    for start in starts.values():
+        start.folder.mkdir(parents=True, exist_ok=True)
+        workdir.write_json(start.folder / "card.json", start.materials.weights.card)
+
+
+def _evaluate(
+    c: ConfigDict, folder: Path, starts: Mapping[str, Start], runs: Sequence[Run]
+) -> dict[str, Any]:
+    """Write the AUCs and comparisons of the finished runs."""
+    collections = next(iter(starts.values())).materials.collections
+    done = {name: score_tables.of_runs(runs, start.folder) for name, start in starts.items()}
+    results = {
+        "target": c.data.target,
+        "network": c.network,
+        "collections": {n: shards.content(r) for n, r in collections.items()},
+        "auc": [
+            {"weights": name, "trunk": starts[name].config.model.trunk}
+            | _area(runs, scored, c.data.target)
+            for name, scored in done.items()
+        ],
+        "comparisons": _compared(runs, done, c.data.target),
+        "provenance": provenance.summary(
+            record for start in starts.values() for record in _records(runs, start.folder)
+        ),
+    }
+    workdir.write_json(folder / "results.json", results)
+    return results
+
+
+def show_plan(c: ConfigDict, folder: Path) -> None:
+    """Prints what is about to happen and what it costs; trains nothing. Weights that are still to
+    be made are named and not counted."""
+    workdir.refuse_other(folder, c.to_dict())
+    starts: dict[str, Start] = {}
+    for name in c.transfer.weights:
+        try:
+            found = weights.find(name, c.model.trunk)
+        except InputError as error:
+            print(f"{name}: not counted: {error}")
+        else:
+            starts[name] = _start(c, name, found, folder, starts)
+    if starts:
+        _show(c, starts)
+
+
+def _show(c: ConfigDict, starts: Mapping[str, Start]) -> None:
+    """The data, and the runs and cost of each set of weights; InputError: a run is unfit."""
+    first = next(iter(starts.values()))
+    runs = _runs(c, first.materials)
+    guards.refuse_unfit(runs, first.materials)
+    console.data(first.materials)
+    stages, todo, left = {}, [], compute_cost.Cost(0, 0.0)
+    for name, (folder, materials, own) in starts.items():
+        missing = executors.missing(runs, folder)
+        stages[name] = (runs, compute_cost.total(runs, own, materials))
+        steps, operations = compute_cost.total(missing, own, materials)
+        left = compute_cost.Cost(left.steps + steps, left.operations + operations)
+        todo += missing
+        print(f"weights {name}: {materials.weights.card['name']}, {own.model.trunk}")
+        console.frozen_at_random(runs, list(materials.weights.params))
+    rate = compute_cost.speed() if c.executor == "local" and todo else None
+    console.plan(stages, len(runs) * len(starts), todo, left, rate)
+
+
+def describe(results: dict[str, Any]) -> str:
+    """The areas and their differences as two tables of Markdown."""
+    first = results["auc"][0]
+    lines = [
+        f"{results['target']}, {results['network']} frozen; lesion-level AUC; "
+        f"{first['estimator']}, {len(first['areas'])} initializations; 95 % intervals: "
+        f"variance over {first['se_method']}",
+        *([console.MIXED] if results["provenance"]["mixed"] else []),
+        "",
+        "| weights | AUC | interval | SD over initializations | malignant | benign | trunk |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in results["auc"]:
+        sd = row["sd_initializations"]
+        spread = "" if sd is None else f"{sd:.3f}"
+        lines.append(
+            f"| {row['weights']} | {row['auc']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} "
+            f"| {spread} | {row['n_malignant']} | {row['n_benign']} | {row['trunk']} |"
+        )
+    lines += ["", "| difference | AUC | interval | p | p, Holm |", "|---|---|---|---|---|"]
+    for row in results["comparisons"]:
+        lines.append(
+            f"| {row['a']} - {row['b']} | {row['delta']:+.3f} | {row['ci_low']:+.3f} to "
+            f"{row['ci_high']:+.3f} | {_p(row['p_value'])} | {_adjusted(row['p_holm'])} |"
+        )
+    return "\n".join(lines)
+
+
+def _starts(c: ConfigDict, folder: Path) -> dict[str, Start]:
+    starts: dict[str, Start] = {}
+    for name in c.transfer.weights:
+        starts[name] = _start(c, name, weights.find(name, c.model.trunk), folder, starts)
+    return starts
+
+
+def _start(
+    c: ConfigDict, name: str, found: weights.Weights, folder: Path, before: Mapping[str, Start]
+) -> Start:
+    """The job of config.transfer as the study of a single set of weights, on the collections that
+    those `before` were prepared with."""
+    own = c.copy_and_resolve_references()
+    own.study, own.weights, own.model.trunk = c.transfer.study, name, found.card["trunk"]
+    shared = next(iter(before.values())).materials if before else prepare(own)
+    return Start(folder / "weights" / Path(name).name, shared._replace(weights=found), own)
+
+
+def _runs(c: ConfigDict, materials: Materials) -> list[Run]:
+    first, starts = materials.approaches[:1], range(c.transfer.initializations)
+    if c.transfer.study == "test":
+        return on_test_set(first, c.network, c.seed, starts)
+    return out_of_fold(first, (c.network,), (c.split,), c.folds, c.seed, starts)
+
+
+def _records(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
+    paths = [folder / "runs" / run.id / "run.json" for run in runs]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def _area(
+    runs: Sequence[Run], scored: dict[str, score_tables.Scores], target: str
+) -> dict[str, Any]:
+    (row,) = (r for r in stage_tables.area_rows(runs, scored, target) if r["unit"] == "lesion")
+    return {field: row[field] for field in FIELDS}
+
+
+def _adjusted(value: float | None) -> str:
+    """Empty where nothing was adjusted: a family of one, or a test whose status is not ok."""
+    return "" if value is None else _p(value)
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "not tested (two initializations)"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _compared(
+    runs: Sequence[Run],
+    done: dict[str, dict[str, score_tables.Scores]],
+    target: str,
+) -> list[dict[str, Any]]:
+    """The last set of weights minus each of the others, on the same cases and initializations."""
+    *others, last = done
+    rows = [
+        {"a": last, "b": other, "unit": "lesion", "method": "obuchowski", "primary": False}
+        | {"estimator": stage_tables.estimator(runs)}
+        | stage_tables.difference(runs, done[last], done[other], target, "lesion")
+        for other in others
+    ]
+    return in_families(rows, "transfer")

@@ -1,0 +1,149 @@
+"""How long each run trains, and what a study costs before it starts. Trains nothing."""
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtl_jax.experiments.splits import Split, members
+from mtl_jax.experiments.study_inputs import Materials
+from mtl_jax.imaging.roi import ROI_PIXELS
+from mtl_jax.models import registry
+from mtl_jax.models.base import LAYERS, Network, init
+from mtl_jax.training import orientations
+from mtl_jax.training.dataset import steps_per_epoch
+from mtl_jax.training.optimizer import frozen_layers
+from mtl_jax.types import RoiSet, Run
+
+# Of a forward pass, with the gradients: AlexNet takes 4 MB of maps for 0.45e9 operations, and
+# VGG16 and ResNet-18 take less than that many times as much.
+BYTES_AN_OPERATION = 0.009
+
+
+class Cost(NamedTuple):
+    """Training steps, and floating-point operations of training and scoring."""
+
+    steps: int
+    operations: float
+
+
+def epochs(run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict) -> int:
+    """The epochs of this run by the config's `train` section.
+
+    With match_steps a run takes at least as many steps as one that learns all training cases of
+    all collections would, and less than an epoch more: single-task learning then sees its fewer
+    regions more often, and does not lose by having been trained less.
+    """
+    if not recipe.match_steps:
+        return recipe.epochs
+    others = tuple(name for name in collections if name not in run.tasks)
+    largest = replace(run, tasks=(*run.tasks, *others), target_cases=None)
+    own, most = (
+        steps_per_epoch(regions_learned(each, collections, split), recipe.batch_size)
+        for each in (run, largest)
+    )
+    return -(-recipe.epochs * most // max(own, 1))
+
+
+def cost(
+    run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict, trunk: str
+) -> Cost:
+    """What `run` takes: a step is three forward passes of the trained layers (one forward, two
+    backward); the frozen ones are passed once, for all epochs; scoring is a forward pass, and a
+    validation one of the trained layers."""
+    learned, scored = members(run, collections, split)
+    count = epochs(run, collections, split, recipe)
+    frozen = set(frozen_layers(run.network))
+    layers = layer_operations(trunk)
+    trained = sum(value for name, value in layers.items() if name not in frozen)
+    images = _regions(learned) * orientations.COUNT
+    scoring = (images + _regions(scored) * orientations.COUNT) * sum(layers.values())
+    once = images * (sum(layers.values()) - trained)
+    interval = 0 if run.fold is None else recipe.validation_epochs
+    validations = -(-count // interval) if interval else 0
+    validating = validations * _regions(scored) * orientations.COUNT * trained
+    return Cost(
+        count * steps_per_epoch(_regions(learned), recipe.batch_size),
+        3.0 * count * images * trained + once + scoring + validating,
+    )
+
+
+def total(runs: Sequence[Run], c: ConfigDict, materials: Materials) -> Cost:
+    """Return what all `runs` take."""
+    held, split = materials.collections, materials.split
+    each = [cost(run, held, split, c.train, c.model.trunk) for run in runs]
+    return Cost(sum(c.steps for c in each), sum(c.operations for c in each))
+
+
+def training_bytes(trunk: str, network: str) -> tuple[float, float]:
+    """About what a step takes up: weights and momentum with their gradient and successors; and a
+    region in the batch, its maps and their gradients."""
+    frozen = set(frozen_layers(network))
+    params = jax.eval_shape(lambda: init(registry.build(trunk), jax.random.key(0)))
+    sizes = {
+        name: sum(4 * leaf.size for leaf in jax.tree.leaves(layer))
+        for name, layer in params.items()
+    }
+    learned = sum(size for name, size in sizes.items() if name not in frozen)
+    operations = sum(layer_operations(trunk).values())
+    return sum(sizes.values()) + 4.0 * learned, operations * BYTES_AN_OPERATION
+
+
+def source_bytes(trunk: str, network: str) -> float:
+    """What a region takes up where batches are drawn from: its pixels, or the maps of the frozen
+    layers in its eight orientations where those are larger."""
+    pixels = 2 * ROI_PIXELS**2
+    frozen = frozen_layers(network)
+    if not frozen:
+        return pixels
+    own = registry.build(trunk)
+    params = jax.eval_shape(lambda: init(own, jax.random.key(0)))
+    image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
+    maps = jax.eval_shape(lambda p, x: own.apply({"params": p}, x, last=frozen[-1]), params, image)
+    return max(pixels, 4 * orientations.COUNT * maps.size)
+
+
+@functools.cache
+def layer_operations(trunk: str) -> dict[str, float]:
+    """Floating-point operations of a forward pass of one region through each layer, as XLA counts
+    them."""
+    network = registry.build(trunk)
+    params = jax.eval_shape(lambda: init(network, jax.random.key(0)))
+    x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+    out = {}
+    for name in LAYERS:
+        apply = functools.partial(_layer, network, name)
+        out[name] = float(jax.jit(apply).lower(params, x).cost_analysis()["flops"])
+        x = jax.eval_shape(apply, params, x)
+    return out
+
+
+def _layer(network: Network, name: str, params: dict, x: jax.Array) -> jax.Array:
+    return network.apply({"params": params}, x, name, name)
+
+
+def speed(size: int = 1024, seconds: float = 0.5) -> float:
+    """Operations a second of this device in products of matrices, measured now: about the most
+    that a training can reach."""
+    a = jnp.ones((size, size))
+    product = jax.jit(jnp.matmul)
+    product(a, a).block_until_ready()
+    begin, count = time.monotonic(), 0
+    while time.monotonic() - begin < seconds:
+        product(a, a).block_until_ready()
+        count += 1
+    return 2.0 * size**3 * count / (time.monotonic() - begin)
+
+
+def regions_learned(run: Run, collections: Mapping[str, RoiSet], split: Split) -> int:
+    return _regions(members(run, collections, split)[0])
+
+
+def _regions(rows: Mapping[str, np.ndarray]) -> int:
+    return sum(map(len, rows.values()))

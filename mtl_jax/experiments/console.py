@@ -1,0 +1,121 @@
+"""What a study prints before and while it runs. Decides nothing."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mtl_jax import patient_notes
+from mtl_jax.config import OWN_WEIGHTS
+from mtl_jax.data import audit, crosswalk, patients
+from mtl_jax.experiments.compute_cost import Cost
+from mtl_jax.experiments.study_inputs import Materials
+from mtl_jax.training.optimizer import frozen_layers
+from mtl_jax.types import Run
+
+MIXED = "note: mixed: runs of several versions or platforms are compared (--accept_versions)"
+
+
+def materials(c: ConfigDict, held: Materials) -> None:
+    """The collections, the split, the approaches, the weights."""
+    data(held)
+    card = held.weights.card
+    print(f"weights: {card['name']}. {card['note']}")
+    if c.model.trunk != "alexnet":
+        print(f"trunk: {c.model.trunk}")
+    elif c.weights in OWN_WEIGHTS:
+        print(
+            "note: these are not ImageNet's weights. For those: python tools/convert_weights.py "
+            "--download, then --config.weights=imagenet"
+        )
+
+
+def data(held: Materials) -> None:
+    """The collections, the split, the approaches."""
+    for name, rois in held.collections.items():
+        malignant = int((rois.index["label"] == 1).sum())
+        mark = " (target)" if name == held.split.target else ""
+        print(
+            f"{name}{mark}: {len(rois)} regions, {malignant} malignant and "
+            f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
+        )
+        for line in audit.counted(rois):
+            print(line)
+    print(f"split of {held.split.target}: {held.split.rule}")
+    for line in crosswalk.matched(held.collections):
+        print(line)
+    for name, public in patients.looking_published(held.collections).items():
+        print(f"note: {name}: {patient_notes.form_note(public)}")
+    for name, counts in held.split.held_out.items():
+        print(f"{name}: {patient_notes.not_learned(counts)}")
+    for name in held.split.official_learned:
+        print(f"{name}: its official test set is learned, as it is not evaluated in this job")
+    for approach in held.approaches:
+        print(f"{approach.name}: learns {', '.join(approach.tasks)}")
+
+
+def plan(
+    stages: Mapping[str, tuple[Sequence[Run], Cost]],
+    total: int,
+    todo: Sequence[Run],
+    left: Cost,
+    rate: float | None,
+) -> None:
+    """Each stage's runs and cost, and what is left to do, at `rate` operations a second."""
+    for stage, (runs, cost) in stages.items():
+        networks = ", ".join(dict.fromkeys(run.network for run in runs))
+        approaches = ", ".join(dict.fromkeys(run.approach for run in runs))
+        print(f"{stage}: {len(runs)} runs ({approaches}; {networks}), {cost.steps:,} steps")
+    print(
+        f"to do: {len(todo)} of {total} runs, {left.steps:,} steps, "
+        f"{left.operations:.1e} operations"
+    )
+    if rate:
+        print(
+            f"at least {duration(left.operations / rate)}, at the {rate / 1e9:.0f} billion "
+            "operations a second that this device does now in products of matrices"
+        )
+    print(end="", flush=True)
+
+
+def frozen_at_random(runs: Sequence[Run], pretrained: Sequence[str]) -> None:
+    """Names the layers that some run freezes and the weights do not hold."""
+    random = {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
+    if random:
+        print(
+            f"note: {', '.join(sorted(random))} are frozen at random values: no pretrained weights",
+            flush=True,
+        )
+
+
+def study_bar() -> tqdm:
+    """The progress of the study, in operations; each run has a bar of its own below it."""
+    return tqdm(
+        desc="study",
+        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}",
+        total=1.0,
+        dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr.isatty() else 30,
+    )
+
+
+def advance(bar: tqdm, done: float, total: float) -> None:
+    """Sets what is done and what there is; what was done before counts for no speed."""
+    bar.initial += done - bar.n
+    bar.n, bar.total = done, total
+
+
+def say(bar: tqdm, line: str) -> None:
+    """A line above the bars, or in a log file a line."""
+    if sys.stderr.isatty():
+        bar.write(line)
+    else:
+        print(line, flush=True)
+
+
+def duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

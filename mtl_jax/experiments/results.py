@@ -1,0 +1,166 @@
+"""From the scores of all runs to results.json. It computes no statistic itself."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.data import acquisition, patients, shards
+from mtl_jax.experiments.data_use import data_use
+from mtl_jax.experiments.evaluation import Rules, beside, evaluate, in_families
+from mtl_jax.experiments.scores import Scores
+from mtl_jax.experiments.select import choose_network, choose_split
+from mtl_jax.experiments.splits import Split
+from mtl_jax.experiments.stage_tables import Condition, area_rows, conditions, difference_rows
+from mtl_jax.types import RoiSet, Run
+
+TABULATED = ("splits", "depth", "learning_curve")  # stages that compare conditions in one table
+
+
+def summarize(
+    study: str,
+    stages: Mapping[str, Sequence[Run]],
+    tables: Mapping[str, Scores],
+    records: Mapping[str, Mapping[str, Any]],
+    collections: Mapping[str, RoiSet],
+    split: Split,
+    weights_card: Mapping[str, Any],
+    conventional: Mapping[str, Scores],
+    rules: Rules,
+) -> dict[str, Any]:
+    """Everything that the report says, from each run's scores and record (by run id) and the runs
+    of each stage, in order.
+
+    `conventional` holds the scores of conventional CAD, by classifier, on the target's ROIs that
+    the last stage scored, or nothing.
+    """
+    out: dict[str, Any] = {
+        "study": study,
+        "target": split.target,
+        "split": {"rule": split.rule, "train": len(split.train), "test": len(split.test)},
+        "collections": [
+            _describe(rois, name in split.official_learned) for name, rois in collections.items()
+        ],
+        "data_use": data_use(stages, collections, split),
+        "weights": dict(weights_card),
+        "stages": [
+            {"stage": stage, "runs": [run.id for run in runs]} for stage, runs in stages.items()
+        ],
+        "runs": list(records.values()),
+        "selection": {},
+    }
+    for stage, runs in stages.items():
+        if stage in TABULATED:
+            out[stage] = area_rows(runs, tables, split.target)
+            out["selection"] |= choose(stage, out[stage], rules.selection_unit)
+            mark(out[stage], stage, out["selection"], "splits" in stages)
+    *before, stage = stages
+    # Its split and network were chosen by scores of the same cases.
+    chosen = bool({"splits", "depth"} & set(before))
+    if "cross_validation" in before:
+        runs = stages["cross_validation"]
+        out["cross_validation"] = evaluate(
+            "cross_validation", runs, tables, split.target, rules, selected=chosen
+        )
+    runs = stages[stage]
+    if stage in TABULATED:
+        return out | of_table(stage, runs, tables, split.target, out)
+    selected = chosen and stage == "cross_validation"
+    out |= evaluate(stage, runs, tables, split.target, rules, selected)
+    if conventional:
+        out["conventional"] = beside(
+            stage, runs, tables, conventional, split.target, rules, selected
+        )
+    return out
+
+
+def mark(
+    rows: Sequence[dict[str, Any]],
+    stage: str,
+    selection: Mapping[str, Any],
+    split_selected: bool,
+) -> None:
+    """Say of each row whether its AUC is of a split or network that was selected by scores of the
+    same cases. After a stage of splits, every row of the depth stage is of the selected split."""
+    for row in rows:
+        if stage == "splits":
+            row["selected"] = row["split"] == selection["split"]["chosen"]
+        elif stage == "depth":
+            chosen = row["network"] == selection["network"]["chosen"]
+            row["selected"] = chosen or split_selected
+        else:
+            row["selected"] = False
+        row["primary"] = row["headline"] = False
+
+
+def of_table(
+    stage: str,
+    runs: Sequence[Run],
+    tables: Mapping[str, Scores],
+    target: str,
+    out: Mapping[str, Any],
+) -> dict[str, Any]:
+    """`auc` and `comparisons` of a job that ends with a table of means: the chosen row first."""
+    chosen = {what: found["chosen"] for what, found in out["selection"].items()}
+    rows = sorted(out[stage], key=lambda row: any(row[k] != v for k, v in chosen.items()))
+    first = {(row["study"], row["unit"]): row for row in reversed(rows)}
+    for row in first.values():
+        row["headline"] = True
+    tests = difference_rows(runs, tables, target, _pairs(stage, runs, out["selection"]))
+    for row in tests:
+        row |= {"primary": False, "selected": stage == "depth"}
+    return {"auc": rows, "comparisons": in_families(tests, stage)}
+
+
+def choose(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
+    """What a stage chooses from the rows of its table: an entry of results.json's `selection`."""
+    rows = [row for row in rows if row["unit"] == unit]
+    if stage == "splits":
+        return {"split": {"unit": unit} | choose_split(rows)}
+    if stage == "depth":
+        return {"network": {"unit": unit} | choose_network(rows)}
+    return {}
+
+
+def _pairs(
+    stage: str, runs: Sequence[Run], selection: Mapping[str, Any]
+) -> list[tuple[Condition, Condition]]:
+    """What is compared: in `depth` all networks, those with the chosen one first, since any two
+    might have been the best and the next; in `learning_curve` each pair of approaches that learned
+    as many cases."""
+    found = list(conditions(runs))
+    if stage == "depth":
+        best = selection["network"]["chosen"]
+        return list(combinations(sorted(found, key=lambda c: c.network != best), 2))
+    if stage == "learning_curve":
+        return [(a, b) for a, b in combinations(found, 2) if a.target_cases == b.target_cases]
+    return []
+
+
+def _describe(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
+    """Counts of one collection in the form of the paper's Table 2, and what was decided."""
+    index, malignant = rois.index, rois.index["label"] == 1
+    case, lesion = (index[name].astype(str) for name in ("case_id", "lesion_id"))
+    lesion = np.char.add(np.char.add(case, "\t"), lesion)
+    marks = sorted(set(map(str, index["split"])))
+    return {
+        "name": rois.name,
+        "modality": sorted(set(map(str, index["modality"]))),
+        "truth_source": sorted(set(map(str, index["truth_source"]))),
+        "cases": len(set(index["case_id"])),
+        "lesions": {
+            "malignant": len(set(lesion[malignant])),
+            "benign": len(set(lesion[~malignant])),
+        },
+        "views": {"malignant": int(malignant.sum()), "benign": int((~malignant).sum())},
+        "namespace": patients.space(rois),
+        "official_test_learned": official_learned,
+        "official_split": {mark: int((index["split"] == mark).sum()) for mark in marks if mark},
+        "notes": rois.manifest.get("notes", []),
+        "left_out": rois.manifest["left_out"],
+        "decisions": rois.manifest["decisions"],
+        "imaging": rois.manifest["imaging"],
+        "acquisition": acquisition.describe(rois),
+        "sha256": shards.content(rois),
+    }

@@ -1,0 +1,192 @@
+"""A whole study: materials, plan, stages, results. What is done already is not done again."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtl_jax.analysis import choose_rois as choose_regions
+from mtl_jax.config import STAGES
+from mtl_jax.experiments import compute_cost, console, executors, guards, provenance, stages
+from mtl_jax.experiments import scores as score_tables
+from mtl_jax.experiments.analyses import look_into
+from mtl_jax.experiments.evaluation import Rules
+from mtl_jax.experiments.hand_crafted import conventional_scores
+from mtl_jax.experiments.primary_comparison import Primary, resolve
+from mtl_jax.experiments.provenance import Provenance
+from mtl_jax.experiments.results import TABULATED, choose, summarize
+from mtl_jax.experiments.scores import Scores
+from mtl_jax.experiments.stage_tables import area_rows
+from mtl_jax.experiments.study_inputs import Materials, prepare
+from mtl_jax.io import workdir
+from mtl_jax.models import registry
+from mtl_jax.training import multihost
+from mtl_jax.types import Run
+
+
+def conduct(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
+    """Runs the study of `c` in `folder` (DESIGN of the folder: docs/architecture.md, section 4) and
+    returns what results.json holds; None in a process other than process 0."""
+    with guards.opened(folder, c):
+        materials = multihost.primary_first(lambda: prepare(c))
+        choose_regions.asked(materials.collections[c.data.target], c.analysis.rois)
+        primary = resolve(c.statistics.primary, c.study, materials.approaches, c.data.target)
+        here = Provenance(*materials.of_runs, c)
+        multihost.on_primary(lambda: _begin(c, folder, materials, here, primary))
+        done = _complete(c, folder, materials, here)
+        return multihost.on_primary(lambda: _evaluate(c, folder, materials, done, primary))
+
+
+def _begin(
+    c: ConfigDict, folder: Path, materials: Materials, here: Provenance, primary: Primary
+) -> None:
+    """Check and record the job in its folder, and print its plan."""
+    planned = _distinct(_plan(c, materials, {}, stages.Choice(c.split, c.network)))
+    provenance.refuse_mixed(planned, folder, here, c)
+    guards.record(folder, c, materials, {"primary": primary.record()})
+    show_plan(c, folder, materials)
+
+
+def _evaluate(
+    c: ConfigDict,
+    folder: Path,
+    materials: Materials,
+    done: Mapping[str, Sequence[Run]],
+    primary: Primary,
+) -> dict[str, Any]:
+    """Write the results and the analyses of the finished runs."""
+    runs = _distinct(done)
+    records = {run.id: _read_json(folder / "runs" / run.id / "run.json") for run in runs}
+    last = [] if list(done)[-1] in TABULATED else list(done.values())[-1]
+    made_from = {run.id: records[run.id]["provenance"] for run in last}
+    conventional = _conventional(c, folder, materials, last, made_from)
+    results = summarize(
+        c.study,
+        done,
+        score_tables.of_runs(runs, folder),
+        records,
+        materials.collections,
+        materials.split,
+        materials.weights.card,
+        conventional,
+        Rules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
+    )
+    results["provenance"] = provenance.summary(records.values())
+    workdir.write_json(folder / "results.json", results)
+    if c.analysis.enabled and last:
+        look_into(
+            folder,
+            last,
+            score_tables.of_runs(last, folder),
+            materials.collections,
+            materials.split,
+            functools.partial(registry.build, c.model.trunk, lrn=materials.weights.card["lrn"]),
+            c.analysis,
+            c.seed,
+            made_from,
+        )
+    return results
+
+
+def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -> None:
+    """Prints what is about to happen and what it costs; trains nothing."""
+    workdir.refuse_other(folder, c.to_dict())
+    materials = materials or prepare(c, dry_run=True)
+    console.materials(c, materials)
+    print(resolve(c.statistics.primary, c.study, materials.approaches, c.data.target))
+    plan = _plan(c, materials, {}, stages.Choice(c.split, c.network))
+    guards.refuse_unfit(_distinct(plan), materials)
+    todo = executors.missing(_distinct(plan), folder)
+    rate = compute_cost.speed() if c.executor == "local" and todo else None
+    console.plan(
+        {stage: (runs, compute_cost.total(runs, c, materials)) for stage, runs in plan.items()},
+        len(_distinct(plan)),
+        todo,
+        compute_cost.total(todo, c, materials),
+        rate,
+    )
+    console.frozen_at_random(_distinct(plan), list(materials.weights.params))
+
+
+def _conventional(
+    c: ConfigDict,
+    folder: Path,
+    materials: Materials,
+    runs: Sequence[Run],
+    made_from: Mapping[str, Any],
+) -> dict[str, Scores]:
+    if not (c.analysis.enabled and c.analysis.conventional):
+        return {}
+    place = folder / "analysis" / "conventional"
+    return conventional_scores(
+        place, runs, materials.collections, materials.split, c.seed, made_from
+    )
+
+
+def _complete(
+    c: ConfigDict, folder: Path, materials: Materials, here: Provenance
+) -> dict[str, list[Run]]:
+    """Does the runs of every stage that are missing, each stage as those before it chose."""
+    choice = stages.Choice(c.split, c.network)
+    done: dict[str, list[Run]] = {}
+    with console.study_bar() as bar:
+
+        def finished(run: Run) -> None:
+            bar.update(compute_cost.total([run], c, materials).operations)
+            console.say(bar, f"done: {run.id} ({bar.n / bar.total:.0%} of the study)")
+
+        for stage in STAGES[c.study]:
+            plan = _plan(c, materials, done, choice)
+            todo = executors.missing(plan[stage], folder)
+            before = [run for run in _distinct(plan) if executors.is_done(run, folder)]
+            console.advance(
+                bar,
+                *(
+                    compute_cost.total(r, c, materials).operations
+                    for r in (before, _distinct(plan))
+                ),
+            )
+            console.say(
+                bar,
+                f"{stage}: {len(plan[stage]) - len(todo)} of {len(plan[stage])} runs done before",
+            )
+            guards.run_all(plan[stage], folder, materials, here, c, finished)
+            done[stage] = plan[stage]
+            if stage in TABULATED:
+                selection = multihost.from_primary(lambda: _select(c, folder, done))
+                choice = choice.after(selection)
+                for what, found in selection.items():
+                    console.say(bar, f"{what}: {found['chosen']}, {found['rule']}")
+    return done
+
+
+def _select(c: ConfigDict, folder: Path, done: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """What the latest stage of `done` chooses for those after it."""
+    stage, runs = list(done.items())[-1]
+    rows = area_rows(runs, score_tables.of_runs(runs, folder), c.data.target)
+    return choose(stage, rows, c.selection.unit)
+
+
+def _plan(
+    c: ConfigDict,
+    materials: Materials,
+    done: Mapping[str, Sequence[Run]],
+    choice: stages.Choice,
+) -> dict[str, list[Run]]:
+    """The runs of every stage: of those done as they were, of those to come as far as chosen."""
+    return {
+        stage: list(done.get(stage) or stages.runs_of(stage, c, materials.approaches, choice))
+        for stage in STAGES[c.study]
+    }
+
+
+def _distinct(plan: Mapping[str, Sequence[Run]]) -> list[Run]:
+    """Stages that ask for the same run share it."""
+    return list(dict.fromkeys(run for runs in plan.values() for run in runs))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

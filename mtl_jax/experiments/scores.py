@@ -1,0 +1,81 @@
+"""The table of scores: written, read, put together, by view or lesion. Holds no statistics."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mtl_jax import roc
+from mtl_jax.io import atomic
+from mtl_jax.io.csv_safe import as_csv
+from mtl_jax.io.read_csv import read_csv
+from mtl_jax.types import InputError, RoiSet, Run
+
+
+class Scores(NamedTuple):
+    """A row a region: its ids (n,) str, label (n,) int and score (n,) float32, the probability of
+    malignant averaged over the eight orientations."""
+
+    roi_id: np.ndarray
+    case_id: np.ndarray
+    lesion_id: np.ndarray
+    view: np.ndarray
+    task: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+
+    def of(self, keep: np.ndarray) -> "Scores":
+        return Scores(*(column[keep] for column in self))
+
+
+def make_scores(rois: RoiSet, rows: np.ndarray, score: np.ndarray) -> Scores:
+    """Scores of these rows of a collection. InputError where one is no number."""
+    if not np.isfinite(score).all():
+        raise InputError(
+            f"{rois.name}: the network scores {rois.index['roi_id'][rows][~np.isfinite(score)][0]}"
+            " with no number; lower config.train.learning_rate"
+        )
+    ids = [rois.index[name][rows].astype(str) for name in Scores._fields[:4]]
+    task = np.full(len(rows), rois.name)
+    return Scores(*ids, task, rois.index["label"][rows].astype(int), np.float32(score))
+
+
+def by_unit(scores: Scores, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores and case ids, one a view or one a lesion (the mean over its views)."""
+    if unit == "view":
+        return scores.label, scores.score, scores.case_id
+    lesions = roc.view_to_lesion(scores.label, scores.score, scores.case_id, scores.lesion_id)
+    return lesions.labels, lesions.scores, lesions.cases
+
+
+def join(tables: Sequence[Scores]) -> Scores:
+    return Scores(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
+
+
+def write(path: Path, scores: Scores) -> None:
+    """Write scores.csv, under its name only when whole."""
+    atomic.write_text(path, as_text(scores))
+
+
+def as_text(scores: Scores) -> str:
+    """Return scores.csv as text. Nine digits give a float32 back to the bit."""
+    rows = ([*ids, label, f"{x:.9g}"] for *ids, label, x in zip(*scores, strict=True))
+    return as_csv(Scores._fields, rows)
+
+
+def of_runs(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:
+    """Read the scores of finished runs of a work folder, by run id."""
+    return {run.id: read(folder / "runs" / run.id / "scores.csv") for run in runs}
+
+
+def read(path: Path) -> Scores:
+    """InputError where the file is missing or damaged."""
+    try:
+        table = read_csv(path)[list(Scores._fields)].to_numpy().T
+        *ids, label, score = (np.array(column, str) for column in table)
+        return Scores(*ids, label.astype(int), score.astype(np.float32))
+    except (OSError, KeyError, TypeError, ValueError, InputError) as error:
+        raise InputError(
+            f"{path}: missing or damaged ({error}); delete its folder and run the job again"
+        ) from error

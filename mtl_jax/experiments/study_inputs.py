@@ -1,0 +1,101 @@
+"""What every run of a study works on: collections, weights, splits, approaches. Trains nothing."""
+
+import functools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from mtl_jax import config, weights
+from mtl_jax.config import IMAGENET_STUDIES, STAGES, parse_task_weights
+from mtl_jax.data import crosswalk, ingest
+from mtl_jax.experiments import splits
+from mtl_jax.experiments.run_lists import Approach, expand
+from mtl_jax.experiments.stages import TESTS, n_partitions
+from mtl_jax.training import devices
+from mtl_jax.types import InputError, RoiSet
+
+
+class Materials(NamedTuple):
+    """All of it a function of the config and the files it names."""
+
+    collections: dict[str, RoiSet]
+    split: splits.Split
+    weights: weights.Weights
+    approaches: list[Approach]
+
+    @property
+    def of_runs(self) -> tuple[dict[str, RoiSet], splits.Split, weights.Weights]:
+        """What a single run takes."""
+        return self.collections, self.split, self.weights
+
+
+def prepare(c: ConfigDict, dry_run: bool = False) -> Materials:
+    """Load what `c` names; collections that are not yet shards are made into shards. A `dry_run`
+    needs no ImageNet weights."""
+    devices.keep_compiled(Path(c.data.cache) / "compiled")
+    find = weights.planned if dry_run else weights.find_of
+    pretrained = find(c.weights, c.model.trunk)
+    if c.preset == "paper" and c.study in IMAGENET_STUDIES:
+        weights.require_photographs(pretrained, c.study)
+    collections = load_collections(c)
+    approaches = expand(
+        c.approaches,
+        c.data.target,
+        list(collections),
+        c.model.heads,
+        parse_task_weights(c.train.task_weights),
+    )
+    needs_test = bool(set(STAGES[c.study]) & set(TESTS))
+    split = splits.divide(
+        collections,
+        c.data.target,
+        evaluated_beside(c.data.target, c.data.test_each, collections, approaches),
+        splits.Rules(needs_test, n_partitions(c), c.folds, c.data.test_fraction, c.split_seed),
+    )
+    learned = {task for approach in approaches for task in approach.tasks}
+    split = split._replace(
+        official_learned=tuple(name for name in split.official_learned if name in learned)
+    )
+    return Materials(collections, split, pretrained, approaches)
+
+
+def evaluated_beside(
+    target: str, test_each: bool, collections: Iterable[str], approaches: Iterable[Approach]
+) -> list[str]:
+    """The collections beside the target that have a test set in this job: all with `test_each`, and
+    those that an approach is about, sttl+of=NAME."""
+    about = {approach.tasks[0] for approach in approaches}
+    return [name for name in collections if name != target and (test_each or name in about)]
+
+
+def as_settings(c: ConfigDict) -> str:
+    """`c` as text, for processes that do runs elsewhere."""
+    return json.dumps(c.to_dict(), sort_keys=True)
+
+
+@functools.cache
+def prepare_from(settings: str) -> tuple[ConfigDict, Materials]:
+    """The config of that text and its materials, once for all runs that a process does."""
+    c = config.default()
+    c.update(json.loads(settings))
+    return c, prepare(c)
+
+
+def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
+    """The collections of config.data.sources by name, made into shards where they are not yet, and
+    knowing which of their patients are the same."""
+    cache = Path(c.data.cache)
+    background, options, rules = ingest.settings(c.data.to_dict(), cache)
+    collections: dict[str, RoiSet] = {}
+    for source in c.data.sources:
+        rois = ingest.load(source, cache, background, options, rules)
+        if rois.name in collections:
+            raise InputError(
+                f"config.data.sources: two collections are called {rois.name!r}; give them "
+                "different names"
+            )
+        collections[rois.name] = rois
+    return crosswalk.joined(collections, c.data.crosswalk)

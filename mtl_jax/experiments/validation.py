@@ -1,0 +1,56 @@
+"""Loss and AUC of the held-out fold during training. They are recorded and select nothing.
+
+The independent test set is never evaluated here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from mtl_jax import roc
+from mtl_jax.experiments import run_data
+from mtl_jax.experiments.run_data import Portion
+from mtl_jax.models.base import Network
+from mtl_jax.training.predict import Predictor
+from mtl_jax.types import Params, RoiSet, Run
+
+Validate = Callable[[Params], dict[str, float]]
+SMALLEST = float(np.finfo(np.float32).eps)  # probability of the true class: the loss stays finite
+
+
+def validators(
+    runs: Sequence[Run],
+    portions: Mapping[Run, Portion],
+    collections: Mapping[str, RoiSet],
+    network: Network,
+    cached: tuple[str, ...],
+    stream: str,
+) -> dict[Run, Validate]:
+    """Return what computes the validation loss and AUC from the parameters of each of `runs`.
+
+    Only runs that hold out a fold have one: a run that is scored on the test set must not see it
+    before its training ends. Runs that differ in initialization alone share their ROIs.
+    """
+    found = {}
+    for shared in {run_data.shared_by(run): None for run in runs if run.fold is not None}:
+        held_out = run_data.scored_by(portions[shared], collections, stream)
+        found[shared] = _validator(Predictor(network, held_out, cached), np.asarray(held_out.label))
+    return {run: found[run_data.shared_by(run)] for run in runs if run.fold is not None}
+
+
+def _validator(predictor: Predictor, labels: np.ndarray) -> Validate:
+    return lambda params: measure(labels, predictor(params))
+
+
+def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Return the mean cross-entropy and the empirical AUC, per view, of malignancy probabilities.
+
+    There is no AUC where all labels are equal, and nothing where a score is not a number.
+    """
+    if not np.isfinite(scores).all():
+        return {}
+    of_truth = np.where(labels == 1, scores.astype(float), 1 - scores.astype(float))
+    found = {"validation_loss": float(-np.log(np.maximum(of_truth, SMALLEST)).mean())}
+    if len(np.unique(labels)) == 2:
+        found["validation_auc"] = roc.empirical(labels, scores).auc
+    return found

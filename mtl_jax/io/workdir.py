@@ -1,0 +1,137 @@
+"""The work folder: what ran, on what, and that it belongs to this config. Holds no results."""
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from mtl_jax.config_diff import difference
+from mtl_jax.io import atomic
+from mtl_jax.types import InputError
+
+# They say where and how the work is done, or what is recorded beside it, and change no result, so
+# that a job may move; another number of devices changes it by rounding. accept_versions, too, is no
+# setting of the study: what it lets through is recorded with each run.
+PLACES = (
+    "accept_versions",
+    "data.cache",
+    "data.workers",
+    "devices",
+    "executor",
+    "keep_weights",
+    "ray.address",
+    "ray.cpus",
+    "ray.gpus",
+    "stream",
+    "train.validation_epochs",
+)
+PACKAGES = (
+    "mtl_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "pydicom",
+    "ml_collections",
+    "tensorflow-datasets",
+)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes under the final name only when whole."""
+    atomic.write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Makes `folder`, and keeps other jobs out of it meanwhile.
+
+    Raises InputError where another job is at work in it, or it cannot be made. The system lets go
+    of the lock of a process that ends, however it ends.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise InputError(
+            f"--workdir={folder}: another job is at work in this folder; wait for its end, or "
+            "name another folder"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"--workdir={folder}: this folder cannot be made ({error.strerror}); name another"
+        ) from error
+    with lock:
+        yield
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Makes `folder`, which is there, the work folder of `config`, or finds that it already is."""
+    refuse_other(folder, config)
+    if not (folder / "config.json").exists():
+        write_json(folder / "config.json", config)
+
+
+def refuse_other(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises InputError where `folder` belongs to another config, with the fields that differ."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    differ = difference(_read(path), json.loads(json.dumps(config)), but=PLACES)
+    if differ:
+        raise InputError(
+            f"--workdir={folder} belongs to another config: {differ}; name another folder"
+        )
+
+
+def freeze(path: Path, value: Any, what: str) -> None:
+    """Writes `value` once; a later job must arrive at the same, else InputError."""
+    if path.exists():
+        if _read(path) != json.loads(json.dumps(value)):
+            raise InputError(
+                f"{path}: {what} are not those of this job's data any more; name another --workdir"
+            )
+        return
+    write_json(path, value)
+
+
+def record_environment(folder: Path, devices: list[str]) -> None:
+    """Writes environment.json. One of other packages or devices that stood there before is kept in
+    its `before`, the oldest first."""
+    path, now = folder / "environment.json", environment(devices)
+    there = _read(path) if path.exists() else now
+    before = there.pop("before", [])
+    if any(there.get(key) != now[key] for key in ("packages", "devices")):
+        before.append(there)
+    write_json(path, now | ({"before": before} if before else {}))
+
+
+def environment(devices: list[str]) -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor_count": os.cpu_count(),
+        "devices": devices,
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        value = error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: damaged; name another --workdir or delete this one")
+    return value

@@ -1,0 +1,22 @@
+"""Texture images: noise whose spectrum, direction and folds are its class. It draws no shapes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtl_jax.pretraining.class_parameters import spread
+from mtl_jax.pretraining.random_fields import noise
+
+CLASSES = 64
+SLOPE, CORNER, STRETCH, FOLD = spread(CLASSES, (0.8, 4.5), (-0.5, 2.8), (0.0, 1.6), (0.0, 3.0)).T
+CORNER, STRETCH = np.exp(CORNER), np.exp(STRETCH)
+
+
+def render(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
+    """Images (n, size, size) of the classes `label` (n,): spectra of noise as in Baradad et al.
+    2021 (arXiv:2106.05963), of which a third is folded into ridges and a third into valleys."""
+    turn, draw = jax.random.split(key)
+    angle = jax.random.uniform(turn, label.shape, maxval=jnp.pi)
+    image = noise(draw, size, *(jnp.asarray(p)[label] for p in (SLOPE, CORNER, STRETCH)), angle)
+    fold = jnp.asarray(FOLD)[label][:, None, None]
+    return jnp.where(fold < 1, image, jnp.where(fold < 2, -jnp.abs(image), jnp.abs(image)))

@@ -1,0 +1,186 @@
+"""Every figure of a report, made from a finished work folder. Draws none and lays out none."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtl_jax.report import convergence_figure, embedding_figure, gallery, maps_figure, statements
+from mtl_jax.report.analysis_results import Findings
+from mtl_jax.report.figure_style import Drawn
+from mtl_jax.report.read_workdir import Work
+from mtl_jax.report.roc_curves import Curve, curves
+from mtl_jax.report.roc_figure import roc_figure
+from mtl_jax.report.stage_figures import depth_figure, learning_curve_figure, splits_figure
+from mtl_jax.report.training_figure import history_figure, validation_figures
+
+UNITS = ("lesion", "view")
+
+
+class Explained(NamedTuple):
+    """A region that the networks were asked about, and the maps of each approach."""
+
+    kind: str
+    label: int
+    roi_id: str
+    maps: list[tuple[str, Drawn]]
+
+
+class Validated(NamedTuple):
+    """Loss and AUC of the held-out folds while these runs, of one approach and network, learned."""
+
+    approach: str
+    network: str
+    runs: list[dict[str, Any]]
+    panels: list[Drawn]
+
+    @property
+    def counts(self) -> str:
+        """How many ROIs of the target each run holds out: '12' or '12 to 14'."""
+        counts = {run["regions_scored"][run["tasks"][0]] for run in self.runs}
+        return " to ".join(map(str, sorted({min(counts), max(counts)})))
+
+
+class Exhibits(NamedTuple):
+    """Figures by where they stand; empty or None where the job has nothing for them."""
+
+    curves: dict[str, list[Curve]]
+    roc: dict[str, Drawn]
+    splits: Drawn | None
+    depth: Drawn | None
+    learning_curve: list[Drawn]
+    scores: Drawn | None
+    tsne: dict[str, list[tuple[str, Drawn]]]
+    convergence: list[Drawn]
+    explained: list[Explained]
+    walls: list[gallery.Wall]
+    training: dict[str, list[Drawn]]
+    validation: list[Validated]
+
+    def all(self) -> list[Drawn]:
+        found = [*self.roc.values(), *self.learning_curve, *self.convergence]
+        found += [one for one in (self.splits, self.depth, self.scores) if one]
+        found += [drawn for panels in self.tsne.values() for _, drawn in panels]
+        found += [drawn for region in self.explained for _, drawn in region.maps]
+        found += [wall.drawn for wall in self.walls]
+        found += [drawn for one in self.validation for drawn in one.panels]
+        return found + [drawn for panels in self.training.values() for drawn in panels]
+
+
+def collect(work: Work) -> Exhibits:
+    results, found = work.results, work.findings
+    drawn_curves = {unit: curves(work, unit) if work.pooled else [] for unit in UNITS}
+    chosen, note = results["selection"], statements.curves_are_of(work)
+    return Exhibits(
+        drawn_curves,
+        {
+            unit: roc_figure(own, unit, work.tests(unit), note, _means(work, unit) if note else {})
+            for unit, own in drawn_curves.items()
+            if own
+        },
+        splits_figure(results["splits"], chosen["split"]["chosen"], chosen["split"]["unit"])
+        if "splits" in results
+        else None,
+        depth_figure(results["depth"], chosen["network"]["chosen"], chosen["network"]["unit"])
+        if "depth" in results
+        else None,
+        [learning_curve_figure(results["learning_curve"], unit) for unit in UNITS]
+        if "learning_curve" in results
+        else [],
+        _scores(work, found) if found else None,
+        _tsne(work, found) if found else {},
+        convergence_figure.convergence_figures(_ordered(work, found.convergence)) if found else [],
+        _explained(work, found) if found else [],
+        gallery.walls(
+            work.scores,
+            results["target"],
+            found.regions,
+            work.config["analysis"]["threshold"],
+            work.config["analysis"]["gallery"],
+        )
+        if found
+        else [],
+        {approach: _training(work, approach) for approach in work.approaches if work.pooled},
+        _validation(work),
+    )
+
+
+def _means(work: Work, unit: str) -> dict[str, dict[str, Any]]:
+    """The headline of each approach on the target."""
+    return {area["study"]: area for area in work.final_areas(unit)}
+
+
+def _ordered(work: Work, of: dict[str, Any]) -> dict[str, Any]:
+    """By approach in the order of the study, not of the alphabet."""
+    return {approach: of[approach] for approach in work.approaches if approach in of}
+
+
+def tasks(work: Work) -> list[str]:
+    """The collections as the analyses took them: the target first."""
+    names = [c["name"] for c in work.results["collections"]]
+    target = work.results["target"]
+    return [target, *(name for name in names if name != target)]
+
+
+def _tsne(work: Work, found: Findings) -> dict[str, list[tuple[str, Drawn]]]:
+    """By layer, each approach's embedding."""
+    panels: dict[str, list[tuple[str, Drawn]]] = {}
+    for approach, layers in _ordered(work, found.embeddings).items():
+        for layer, made in layers.items():
+            drawn = embedding_figure.tsne_figure(approach, layer, made, found.regions, tasks(work))
+            panels.setdefault(layer, []).append((approach, drawn))
+    return panels
+
+
+def _explained(work: Work, found: Findings) -> list[Explained]:
+    regions: list[Explained] = []
+    for approach, maps in _ordered(work, found.maps).items():
+        for row, roi_id in enumerate(maps.roi_id.tolist()):
+            if row == len(regions):
+                regions.append(Explained(maps.kind[row], int(maps.label[row]), roi_id, []))
+            regions[row].maps.append((approach, maps_figure.maps_figure(approach, maps, row)))
+    return regions
+
+
+def _scores(work: Work, found: Findings) -> Drawn | None:
+    """The first two approaches that score the target, against each other."""
+    target = work.results["target"]
+    own = {a: s for a, s in work.scores.items() if target in s.task}
+    if len(own) < 2:
+        return None
+    tables = [
+        dict(
+            zip(
+                s.roi_id[s.task == target].tolist(), s.score[s.task == target].tolist(), strict=True
+            )
+        )
+        for s in list(own.values())[:2]
+    ]
+    # A region that is in both parts of the sample stands first as learned, where it has no score.
+    rows = np.array([i for i, r in enumerate(found.regions.roi_id.tolist()) if r in tables[0]])
+    rows = rows[~found.regions.learned[rows]]
+    scores = [np.array([t[found.regions.roi_id[i]] for i in rows]) for t in tables]
+    names = tuple(list(own)[:2])
+    return embedding_figure.score_figure(names, tuple(scores), found.regions, rows)
+
+
+def _training(work: Work, approach: str) -> list[Drawn]:
+    runs = [run for run in work.runs if run["approach"] == approach]
+    histories = {run["id"]: work.histories[run["id"]] for run in runs}
+    return [
+        history_figure(approach, histories, runs[0]["tasks"], quantity)
+        for quantity in ("loss", "accuracy")
+    ]
+
+
+def _validation(work: Work) -> list[Validated]:
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in work.validated:
+        groups.setdefault((run["approach"], run["network"]), []).append(run)
+    found = []
+    for (approach, network), runs in groups.items():
+        histories = {run["id"]: work.histories[run["id"]] for run in runs}
+        label = f"{approach.upper()}, {network}"
+        target = runs[0]["tasks"][0]
+        panels = validation_figures(f"{approach}-{network}", label, histories, target)
+        found.append(Validated(approach, network, runs, panels))
+    return found

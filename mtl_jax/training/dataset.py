@@ -1,0 +1,128 @@
+"""Training regions, on the device or on disk, and batches of them in an order fixed by a seed."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtl_jax.data.array_rows import Rows, Table, chunks, join
+from mtl_jax.training import devices, malloc, orientations
+from mtl_jax.types import Batch
+
+SHARE = 1 / 4  # of the device's memory: the most that regions in it take up
+MANY = 2**19  # picks in an epoch, above which their memory counts beside a network's
+
+
+class Pool(NamedTuple):
+    """Regions of all tasks together: pixels (n, 128, 128) int16, label and task (n,) int32, and
+    table (n,) int32: which mean and standard deviation (t,) float32 standardize its pixels.
+
+    Those are of the training regions of its collection, and where several trainings share a pool,
+    of each one's own. Pixels that are left on disk are `Rows`, and the columns beside them NumPy
+    arrays."""
+
+    pixels: jax.Array | Rows
+    label: jax.Array | np.ndarray
+    task: jax.Array | np.ndarray
+    table: jax.Array | np.ndarray
+    mean: jax.Array
+    std: jax.Array
+
+
+class Maps(NamedTuple):
+    """What the frozen layers give for all regions in their eight orientations: maps (8n, h, w, c)
+    float32, label and task (8n,) int32, in the order of picks. NumPy arrays on the host, and maps
+    that are `Rows` on disk."""
+
+    maps: jax.Array | np.ndarray | Rows
+    label: jax.Array | np.ndarray
+    task: jax.Array | np.ndarray
+
+
+Source = Pool | Maps
+
+
+def statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each task's training pixels, (t,) float32 each.
+
+    One pair a collection, because each has its own digitizer or detector. A standard deviation of 0
+    counts as 1. The sums are exact, so that neither the order of the regions nor where they are
+    kept changes a bit.
+    """
+    found = [_mean_and_std(table) for table in pixels]
+    return np.float32([mean for mean, _ in found]), np.float32([std for _, std in found])
+
+
+def _mean_and_std(pixels: Table) -> tuple[float, float]:
+    """By whole numbers: float64 holds the sums over a chunk, below 2^53, and Python the totals."""
+    count = total = squares = 0
+    for chunk in chunks(pixels):
+        flat = chunk.ravel().astype(np.float64)
+        count, total, squares = (
+            count + flat.size,
+            total + int(flat.sum()),
+            squares + int(flat @ flat),
+        )
+    spread = math.sqrt((count * squares - total**2) / count**2)
+    return total / count, spread or 1.0
+
+
+def make_pool(
+    pixels: Sequence[Table],
+    labels: Sequence[np.ndarray],
+    mean: np.ndarray,
+    std: np.ndarray,
+    stream: str = "auto",
+    tasks: Sequence[int] | None = None,
+) -> Pool:
+    """One pool from tables of pixels (n_t, 128, 128) int16 and labels (n_t,), each of one of the
+    `tasks` (None: a task each) and with its own mean and standard deviation.
+
+    Pixels that would take up more than SHARE of the device's memory are left where they are, and
+    so is everything where `stream` is 'always'; training.feed then brings each batch.
+    """
+    rows = join(pixels)
+    label = np.concatenate(labels).astype(np.int32)
+    table = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
+    task = table if tasks is None else np.asarray(tasks, np.int32)[table]
+    if stream == "always" or rows.nbytes > SHARE * devices.memory()[0]:
+        return Pool(rows, label, task, table, jnp.asarray(mean), jnp.asarray(std))
+    return Pool(*jax.device_put((rows[:], label, task, table, mean, std)))
+
+
+def steps_per_epoch(regions: int, batch_size: int) -> int:
+    """Every region in its eight orientations once; the last batch may be partly filled."""
+    return -(-regions * orientations.COUNT // batch_size)
+
+
+def epoch_order(key: jax.Array, regions: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picks, int32, and weights, bool, (steps, batch_size) each, on the host: a random order of all
+    (region, orientation).
+
+    A pick is region * 8 + orientation. What only fills the last batch has weight False.
+    """
+    total = regions * orientations.COUNT
+    size = (steps_per_epoch(regions, batch_size), batch_size)
+    picks, weight = np.empty(size, np.int32), np.ones(size, bool)
+    picks.ravel()[:total] = jax.random.permutation(key, total)
+    rest = picks.size - total
+    picks.ravel()[total:] = np.resize(picks.ravel()[: min(rest, total)], rest)
+    weight.ravel()[total:] = False
+    if total > MANY:
+        malloc.trim()  # of what making the order, and all before it, took for a moment
+    return picks, weight
+
+
+def draw(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
+    """The batch of these picks. From a pool: turned, standardized, one channel of gray."""
+    counts = weight.astype(jnp.float32)
+    if isinstance(source, Maps):
+        return Batch(source.maps[picks], source.label[picks], source.task[picks], counts)
+    region, which = picks // orientations.COUNT, picks % orientations.COUNT
+    table = source.table[region]
+    gray = orientations.orient(source.pixels[region], which).astype(jnp.float32)
+    gray = (gray - source.mean[table, None, None]) / source.std[table, None, None]
+    return Batch(gray[..., None], source.label[region], source.task[region], counts)

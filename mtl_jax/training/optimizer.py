@@ -1,0 +1,74 @@
+"""Which layers of the pretrained network stay frozen, and how the others learn."""
+
+from typing import NamedTuple
+
+import jax
+import optax
+
+from mtl_jax.config import NETWORKS
+from mtl_jax.models.base import CONVOLUTIONAL
+from mtl_jax.types import InputError, Params
+
+
+def frozen_layers(network: str) -> tuple[str, ...]:
+    """('C1', 'C2') for 'C1-C2'; () for 'C0' (section 2.3)."""
+    if network not in NETWORKS:
+        raise InputError(f"unknown network {network!r}: choose one of {', '.join(NETWORKS)}")
+    depth = 0 if network == "C0" else int(network[-1])
+    return CONVOLUTIONAL[:depth]
+
+
+class SGD(NamedTuple):
+    """Settings of the optimizer but for the learning rate, which each step is given.
+
+    `bias_rate` is the learning rate of biases as a multiple of the kernels'; `decay_biases` says
+    whether weight decay applies to biases.
+    """
+
+    momentum: float
+    weight_decay: float
+    bias_rate: float = 1.0
+    decay_biases: bool = True
+
+
+def optimizer(frozen: tuple[str, ...], sgd: SGD) -> optax.GradientTransformation:
+    """Direction of stochastic gradient descent; the step multiplies it by minus the learning rate.
+
+    For a trained parameter w with gradient g: v <- momentum v + (g + weight_decay w), and the step
+    does w <- w - rate v, which is PyTorch's SGD to the letter. cuda-convnet, the paper's software,
+    keeps the rate inside the velocity: v <- momentum v - rate (g + weight_decay w), w <- w + v.
+    At a constant rate the two are the same; under a falling rate cuda-convnet's velocity remembers
+    the earlier, higher rates (with the paper's schedule a factor of 25^(1/steps) a step, which is
+    next to nothing).
+
+    For biases the direction is multiplied by `sgd.bias_rate` after the momentum, and weight decay
+    is left out unless `sgd.decay_biases`: cuda-convnet decays kernels only, PyTorch biases too.
+    The rule applies to every trained bias, of new and of pretrained layers.
+
+    Decay and momentum stand inside the trained branch: a frozen layer has no optimizer state and
+    moves by exactly nothing.
+    """
+
+    def labels(params: Params) -> dict[str, str]:
+        return {name: "frozen" if name in frozen else "trained" for name in params}
+
+    decayed = None if sgd.decay_biases else _are_kernels
+    trained = [optax.add_decayed_weights(sgd.weight_decay, decayed), optax.trace(sgd.momentum)]
+    if sgd.bias_rate != 1:
+        trained.append(optax.masked(optax.scale(sgd.bias_rate), _are_biases))
+    branches = {"trained": optax.chain(*trained), "frozen": optax.set_to_zero()}
+    return optax.multi_transform(branches, labels)
+
+
+def _are_biases(params: Params) -> Params:
+    """Return the tree of `params` with True at leaves named 'bias' and False elsewhere."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "bias", params)
+
+
+def _are_kernels(params: Params) -> Params:
+    return jax.tree.map(lambda is_bias: not is_bias, _are_biases(params))
+
+
+def learning_rate(step: jax.Array, steps: int, first: float, last: float) -> jax.Array:
+    """Exponential fall from `first` at step 0 to `last` at step `steps` - 1 (section 2.2)."""
+    return first * (last / first) ** (step / max(steps - 1, 1))

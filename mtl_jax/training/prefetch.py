@@ -1,0 +1,46 @@
+"""Rows kept on the host, in memory or in files, brought to the device a batch at a time.
+
+Knows no network."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+
+from mtl_jax.training import orientations
+from mtl_jax.training.dataset import Maps, Pool, Source
+
+
+def on_host(source: Source) -> bool:
+    """Whether the rows are in NumPy or in files, for want of room on the device."""
+    return not isinstance(source[0], jax.Array)
+
+
+def fetch(source: Source, picks: np.ndarray) -> tuple[Source, np.ndarray]:
+    """`source` cut down to the rows of `picks`, and the picks that are the same in it."""
+    flat, place = picks.ravel(), np.arange(picks.size).reshape(picks.shape)
+    if isinstance(source, Maps):
+        return Maps(*(rows[flat] for rows in source)), place
+    rows = (column[flat // orientations.COUNT] for column in source[:4])
+    here = place * orientations.COUNT + picks % orientations.COUNT
+    return Pool(*rows, source.mean, source.std), here
+
+
+def feed(
+    source: Source, picks: Iterable[jax.Array | np.ndarray]
+) -> Iterator[tuple[Source, jax.Array | np.ndarray]]:
+    """What to draw each batch from, and its picks, for the picks (..., batch) of each step.
+
+    A source on the host is read one batch ahead, while the device works on the last.
+    """
+    if not on_host(source):
+        yield from ((source, row) for row in picks)
+        return
+    rows = iter(np.asarray(picks) if isinstance(picks, jax.Array) else picks)
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(fetch, source, next(rows))
+        for following in rows:
+            ready, ahead = ahead.result(), reader.submit(fetch, source, following)
+            yield ready
+        yield ahead.result()
