@@ -19,5 +19,5 @@ def get_config(preset: str = "paper") -> ConfigDict:
     if preset == "demo":
         c.network = "C1-C5"
         c.learning_curve.target_cases = (10, 40)
-        c.learning_curve.draws = 2
+        c.learning_curve.subsets = 2
     return c

@@ -7,8 +7,8 @@ needed; it is meant for a GPU. `configs/pretrain.py:cpu` is the training that ma
 `checkpoints/formulas`: small images, 27 minutes on two shared processor cores (top-1 35.4 %, top-5
 62.6 %). `:demo` takes a few minutes and shows that it works. Pictures of your own instead:
 
-    --config.source.images=folder:PATH    ImageNet's layout, or one folder a class
-    --config.source.images=tfds:NAME      a prepared TFDS set with image and label
+    --config.pretraining.images=folder:PATH    ImageNet's layout, or one folder a class
+    --config.pretraining.images=tfds:NAME      a prepared TFDS set with image and label
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +21,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     if preset not in ("paper", "cpu", "demo"):
         raise InputError(f"--config=configs/pretrain.py:{preset}: it must be paper, cpu or demo")
     c = config.default()
-    c.study = "source"
+    c.study = "pretraining"
     c.train.epochs = 90
     c.train.batch_size = 128
     c.train.learning_rate = 0.01  # divided by ten three times
@@ -30,25 +30,25 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c.train.weight_decay = 0.0005
     c.train.checkpoint_epochs = 1
     if preset != "paper":  # what learns most from few images
-        c.source.head = "pooled"
-        c.source.start = "analytic"
-        c.source.standardized_weights = True
-        c.source.optimizer = "adam"
-        c.source.schedule = "cosine"
-        c.source.warmup = 0.02
-        c.source.held_out = 1024
-        c.source.epoch_images = 4096
-        c.source.size = 96
+        c.pretraining.head = "pooled"
+        c.pretraining.initialization = "analytic"
+        c.pretraining.weight_standardization = True
+        c.pretraining.optimizer = "adam"
+        c.pretraining.schedule = "cosine"
+        c.pretraining.warmup = 0.02
+        c.pretraining.validation_images = 1024
+        c.pretraining.images_per_epoch = 4096
+        c.pretraining.size = 96
         c.train.epochs = 32
-        c.source.small_epochs = 30
+        c.pretraining.small_epochs = 30
         c.train.batch_size = 32
         c.train.learning_rate = 0.001
         c.train.final_learning_rate = 0.00001
         c.train.weight_decay = 0.0001
     if preset == "demo":
-        c.source.size = 64
-        c.source.small_epochs = 0
-        c.source.epoch_images = 2048
-        c.source.held_out = 512
+        c.pretraining.size = 64
+        c.pretraining.small_epochs = 0
+        c.pretraining.images_per_epoch = 2048
+        c.pretraining.validation_images = 512
         c.train.epochs = 4
     return c

@@ -26,7 +26,7 @@ STAGES = {
     "paper": ("splits", "depth", "cross_validation", "test"),
     "learning_curve": ("learning_curve",),
 }
-SOURCE = "source"  # the job that is no study: what is learned before any transfer
+PRETRAINING = "pretraining"  # the job that is no study: what is learned before any transfer
 TRANSFER = "transfer"  # the same runs from several sets of weights
 TRUNKS = ("alexnet", "vgg16", "resnet18")
 HEADS = ("shared", "per_task")
@@ -44,14 +44,14 @@ STREAMS = ("auto", "always")
 EXECUTORS = ("local", "ray")
 KEEP = ("last", "all")
 UNUSABLE = ("refuse", "leave_out")
-SOURCE_HEADS = ("fully_connected", "pooled")
-SOURCE_STARTS = ("random", "analytic")
-SOURCE_SCHEDULES = ("steps", "cosine")
+PRETRAINING_HEADS = ("fully_connected", "pooled")
+PRETRAINING_INITIALIZATIONS = ("random", "analytic")
+PRETRAINING_SCHEDULES = ("steps", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("sgd", "adam")
 # Which settings name a file or folder; data.sources and source.images do after a colon.
 PATHS = ("weights", "transfer.weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
-SOURCES_OF_FILES = ("data.sources", "source.images")
+SOURCES_OF_FILES = ("data.sources", "pretraining.images")
 TRUTH_POLICIES = ("biopsy", "biopsy_or_followup", "biopsy_followup_or_unstated", "birads")
 
 
@@ -90,7 +90,7 @@ def default() -> ConfigDict:
     c.test.initializations = 1  # with more, results hold the variance between initializations too
     c.learning_curve = ConfigDict()  # how many cases of the target it takes
     c.learning_curve.target_cases = (10, 20, 40, 80)  # of the training cases, nested
-    c.learning_curve.draws = 5  # random subsets of the cases, each with its own initialization
+    c.learning_curve.subsets = 5  # random subsets of the cases, each with its own initialization
     c.transfer = ConfigDict()  # how far each initialization carries (configs/transfer.py)
     c.transfer.weights = ("random", "analytic", "shipped")  # as `weights`; the last is compared
     c.transfer.initializations = 5
@@ -175,19 +175,21 @@ def default() -> ConfigDict:
     c.train.tensorboard = False  # needs the [tensorboard] extra
 
     # The source task (configs/pretrain.py): what is learned before any transfer
-    c.source = ConfigDict()
-    c.source.images = "formulas"  # or folder:PATH, or tfds:NAME
-    c.source.size = 128  # pixels
-    c.source.small_size = 64  # of the images of the first epochs
-    c.source.small_epochs = 0
-    c.source.epoch_images = 131072  # of formulas, which never end
-    c.source.held_out = 8192  # formula images that are never learned
-    c.source.head = "fully_connected"  # or pooled: the mean of the last map
-    c.source.start = "random"  # or analytic: Gabor filters in C1
-    c.source.standardized_weights = False  # kernels of zero mean and unit variance while learning
-    c.source.optimizer = "sgd"
-    c.source.schedule = "steps"  # tenfold drops; or cosine
-    c.source.warmup = 0.0  # part of the training over which the learning rate rises
+    c.pretraining = ConfigDict()
+    c.pretraining.images = "synthetic"  # or folder:PATH, or tfds:NAME
+    c.pretraining.size = 128  # pixels
+    c.pretraining.small_size = 64  # of the images of the first epochs
+    c.pretraining.small_epochs = 0
+    c.pretraining.images_per_epoch = 131072  # of formulas, which never end
+    c.pretraining.validation_images = 8192  # formula images that are never learned
+    c.pretraining.head = "fully_connected"  # or pooled: the mean of the last map
+    c.pretraining.initialization = "random"  # or analytic: Gabor filters in C1
+    c.pretraining.weight_standardization = (
+        False  # kernels of zero mean and unit variance while learning
+    )
+    c.pretraining.optimizer = "sgd"
+    c.pretraining.schedule = "steps"  # tenfold drops; or cosine
+    c.pretraining.warmup = 0.0  # part of the training over which the learning rate rises
 
     # The statistics
     c.statistics = ConfigDict()
@@ -202,15 +204,15 @@ def default() -> ConfigDict:
     # What is looked at in the trained networks; t-SNE as in the paper
     c.analysis = ConfigDict()
     c.analysis.enabled = True
-    c.analysis.regions = 400  # learned ones of each collection, as many of the test set, at most
+    c.analysis.max_rois = 400  # learned ones of each collection, as many of the test set, at most
     c.analysis.perplexity = 30.0  # of t-SNE
     c.analysis.iterations = 5000
-    c.analysis.starts = 10  # the one of lowest cost is kept
+    c.analysis.n_init = 10  # the one of lowest cost is kept
     c.analysis.maps = 6  # deconvolution maps of each layer
     c.analysis.explained = 1  # regions at each end: highest and lowest score of either truth
-    c.analysis.rois = ()  # roi_id of the target's regions to be explained as well
+    c.analysis.roi_ids = ()  # roi_id of the target's regions to be explained as well
     c.analysis.steps = 64  # of integrated gradients
-    c.analysis.pictures = True  # False: no region is shown in the report, as some licences ask
+    c.analysis.show_rois = True  # False: no region is shown in the report, as some licences ask
     c.analysis.threshold = 0.5  # score from which a region is called malignant, in the gallery
     c.analysis.gallery = 12  # misclassified regions shown of each kind, the worst first
     c.analysis.conventional = True  # hand-made features, LDA and random forest, beside the networks
@@ -222,7 +224,7 @@ def default() -> ConfigDict:
     c.devices = 1  # that share each batch, or the lanes; of this machine or all processes together
     c.lanes = placeholder(int)  # runs that differ in seed or fold alone and train together, at
     #                             most; None: as many as fit on the devices, on CPUs one each
-    c.cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
+    c.feature_cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
     c.stream = "auto"  # regions that would fill a quarter of the device's memory stay on disk and
     #                    are read batch by batch; always: all of them; it changes no result
     c.accept_versions = False  # True: go on with runs and checkpoints of other versions or another
@@ -251,9 +253,9 @@ def at_preset(c: ConfigDict, preset: str) -> ConfigDict:
         c.train.final_learning_rate = 0.0008
         c.data.phantom.difficulty = 0.3
         c.data.phantom.test_fraction = 0.6  # scoring is cheap, and narrows the interval
-        c.analysis.regions = 60
+        c.analysis.max_rois = 60
         c.analysis.iterations = 750
-        c.analysis.starts = 2
+        c.analysis.n_init = 2
         c.analysis.steps = 32
     return c
 
@@ -276,14 +278,14 @@ def expand_paths(c: ConfigDict) -> None:
 def validate(c: ConfigDict) -> None:
     """Raises InputError for the first setting, or pair of settings, that cannot be run."""
     _one_of("preset", c.preset, PRESETS)
-    _one_of("study", c.study, (*STAGES, SOURCE, TRANSFER))
+    _one_of("study", c.study, (*STAGES, PRETRAINING, TRANSFER))
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
     _one_of("model.initialization", c.model.initialization, INITIALIZATIONS)
     _validate_trunk(c)
     _one_of("executor", c.executor, EXECUTORS)
     _one_of("keep_weights", c.keep_weights, KEEP)
-    _one_of("cache", c.cache, CACHES)
+    _one_of("feature_cache", c.feature_cache, CACHES)
     _one_of("stream", c.stream, STREAMS)
     for approach in c.approaches:
         parse_approach(approach)
@@ -382,7 +384,9 @@ def _validate_trunk(c: ConfigDict) -> None:
     _one_of("model.trunk", trunk, TRUNKS)
     if trunk == TRUNKS[0] or c.study == TRANSFER:
         return
-    _need("model.trunk", trunk, c.study != SOURCE, "alexnet, which the source task is made for")
+    _need(
+        "model.trunk", trunk, c.study != PRETRAINING, "alexnet, which the source task is made for"
+    )
     _need(
         "weights",
         c.weights,
@@ -447,7 +451,7 @@ def _validate_stages(c: ConfigDict) -> None:
         ("depth", ("initializations",)),
         ("cross_validation", ("initializations",)),
         ("test", ("initializations",)),
-        ("learning_curve", ("draws",)),
+        ("learning_curve", ("subsets",)),
     ):
         for name in counts:
             _need(f"{stage}.{name}", c[stage][name], c[stage][name] >= 1, "at least 1")
@@ -498,27 +502,32 @@ def _validate_transfer(c: ConfigDict) -> None:
 
 
 def _validate_source(c: ConfigDict) -> None:
-    s, t = c.source, c.train
-    _one_of("source.head", s.head, SOURCE_HEADS)
-    _one_of("source.start", s.start, SOURCE_STARTS)
-    _one_of("source.optimizer", s.optimizer, OPTIMIZERS)
-    _one_of("source.schedule", s.schedule, SOURCE_SCHEDULES)
-    _need("source.warmup", s.warmup, 0 <= s.warmup < 1, "in [0, 1)")
+    s, t = c.pretraining, c.train
+    _one_of("pretraining.head", s.head, PRETRAINING_HEADS)
+    _one_of("pretraining.initialization", s.initialization, PRETRAINING_INITIALIZATIONS)
+    _one_of("pretraining.optimizer", s.optimizer, OPTIMIZERS)
+    _one_of("pretraining.schedule", s.schedule, PRETRAINING_SCHEDULES)
+    _need("pretraining.warmup", s.warmup, 0 <= s.warmup < 1, "in [0, 1)")
     for field in ("size", "small_size"):
         _need(f"source.{field}", s[field], 64 <= s[field] <= 512, "between 64 and 512")
-    for field in ("epoch_images", "held_out"):
+    for field in ("images_per_epoch", "validation_images"):
         _need(f"source.{field}", s[field], s[field] >= 1, "at least 1")
     small = s.small_epochs
-    _need("source.small_epochs", small, 0 <= small <= t.epochs, "at most train.epochs")
-    _need("source.small_epochs", small, not small or s.head == "pooled", "0 but for a pooled head")
-    if c.study == SOURCE and s.images == "formulas":
+    _need("pretraining.small_epochs", small, 0 <= small <= t.epochs, "at most train.epochs")
+    _need(
+        "pretraining.small_epochs",
+        small,
+        not small or s.head == "pooled",
+        "0 but for a pooled head",
+    )
+    if c.study == PRETRAINING and s.images == "synthetic":
         _need("train.batch_size", t.batch_size, t.batch_size % 8 == 0, "a multiple of 8")
 
 
 def _validate_analysis(a: ConfigDict) -> None:
-    for name in ("starts", "maps", "explained", "steps", "gallery"):
+    for name in ("n_init", "maps", "explained", "steps", "gallery"):
         _need(f"analysis.{name}", a[name], a[name] >= 1, "at least 1")
-    _need("analysis.regions", a.regions, a.regions >= 8, "at least 8")
+    _need("analysis.max_rois", a.max_rois, a.max_rois >= 8, "at least 8")
     _need("analysis.iterations", a.iterations, a.iterations >= 50, "at least 50")
     _need("analysis.perplexity", a.perplexity, a.perplexity >= 2, "at least 2")
     _need("analysis.threshold", a.threshold, 0 < a.threshold < 1, "between 0 and 1")

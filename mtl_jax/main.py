@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from mtl_jax import environment
-from mtl_jax.config import SOURCE, TRANSFER, expand_paths, validate
+from mtl_jax.config import PRETRAINING, TRANSFER, expand_paths, validate
 from mtl_jax.io import command_line, paths, signals
 from mtl_jax.training import malloc
 from mtl_jax.types import InputError
@@ -120,13 +120,13 @@ def run_distributed(job: Callable[[], None], config: ConfigDict) -> None:
             f"config.executor is {config.executor!r}; where several processes train one network "
             "together it must be local"
         )
-    if config.study == SOURCE:
+    if config.study == PRETRAINING:
         raise InputError("the source task is learned by one process: start it once")
     with multihost.session(config.devices):
         job()
 
 
-JOBS = {SOURCE: source_task, TRANSFER: transfer}  # all others are studies
+JOBS = {PRETRAINING: source_task, TRANSFER: transfer}  # all others are studies
 
 
 def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[str]:

@@ -263,9 +263,9 @@ def make_findings(
             folder / f"convergence-{run.approach}.csv",
             header,
             [
-                (layer, measure, groups, regions, float(rng.random()), 0.05, 36)
+                (layer, measure, groups, which, float(rng.random()), 0.05, 36)
                 for layer in layers
-                for measure, groups, regions in (
+                for measure, groups, which in (
                     ("silhouette", "task", "learned"),
                     ("silhouette", "truth", "scored"),
                     ("mmd2", f"sfm and {DM}", "learned"),

@@ -38,7 +38,7 @@ def material() -> Material:
 
 def settings(**more: object) -> ConfigDict:
     a = config.default().analysis
-    few = {"regions": 8, "iterations": 50, "starts": 1, "maps": 2, "steps": 2}
+    few = {"max_rois": 8, "iterations": 50, "n_init": 1, "maps": 2, "steps": 2}
     a.update(few | more)
     return a
 
@@ -51,7 +51,7 @@ def subject() -> Subject:
 @pytest.fixture(scope="module")
 def folder(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work") / "analysis"
-    analyse(folder, {"mttl": subject, "sttl": subject}, material, settings(rois=("t/3",)), 0)
+    analyse(folder, {"mttl": subject, "sttl": subject}, material, settings(roi_ids=("t/3",)), 0)
     return folder
 
 
@@ -98,7 +98,7 @@ def test_what_is_there_is_not_made_again_and_what_is_lost_comes_back_the_same(
     def never() -> Subject:
         raise AssertionError("a network was loaded for nothing")
 
-    chosen = settings(rois=("t/3",))
+    chosen = settings(roi_ids=("t/3",))
     analyse(folder, {"mttl": never, "sttl": never}, material, chosen, 0)
     for lost in ("tsne-sttl-F2.npz", "maps-sttl.npz", "convergence-sttl.csv", "regions.npz"):
         (folder / lost).unlink()
@@ -113,7 +113,7 @@ def test_pictures_can_be_left_out(folder: Path, material: Material, tmp_path: Pa
     def never() -> Subject:
         raise AssertionError("a network was loaded for nothing")
 
-    analyse(tmp_path, {"mttl": never}, material, settings(pictures=False), 0)
+    analyse(tmp_path, {"mttl": never}, material, settings(show_rois=False), 0)
     assert not list(tmp_path.glob("maps*"))
     regions = analysis_results.read(tmp_path).regions
     assert regions.picture.shape == (0, 128, 128) and len(regions.roi_id) == 28

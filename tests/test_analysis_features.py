@@ -117,5 +117,5 @@ def test_chosen_regions_are_few_and_none_twice() -> None:
 def test_an_unknown_region_is_refused() -> None:
     rois = RoiSet("t", {"roi_id": np.array(["a", "b"])}, (), {})
     assert choose_rois.asked(rois, ("b",)) == [("asked for", 1)]
-    with pytest.raises(InputError, match="config.analysis.rois names 'c'"):
+    with pytest.raises(InputError, match="config.analysis.roi_ids names 'c'"):
         choose_rois.asked(rois, ("b", "c"))

@@ -20,7 +20,7 @@ def test_the_defaults_are_the_papers() -> None:
     assert (t.learning_rate, t.final_learning_rate) == (0.001, 0.00004)
     assert (c.model.dropout, c.folds) == (0.5, 4)
     a = c.analysis
-    assert (a.perplexity, a.iterations, a.starts) == (30, 5000, 10)
+    assert (a.perplexity, a.iterations, a.n_init) == (30, 5000, 10)
     assert (embedding.LEARNING_RATE, embedding.MOMENTUM) == (500, 0.5)
     assert a.maps == 6
 

@@ -20,9 +20,9 @@ SMALL = (
     "--config.statistics.bootstrap=200",
     "--config.data.phantom.cases=16",
     "--config.data.sources=('phantom:sfm',)",
-    "--config.analysis.regions=8",
+    "--config.analysis.max_rois=8",
     "--config.analysis.iterations=50",
-    "--config.analysis.starts=1",
+    "--config.analysis.n_init=1",
     "--config.analysis.steps=2",
     "--config.analysis.maps=2",
 )

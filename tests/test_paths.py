@@ -86,7 +86,7 @@ def test_the_key_may_lie_in_the_home(home: Path, monkeypatch: pytest.MonkeyPatch
 def test_every_setting_that_names_a_path_is_recorded_whole(home: Path) -> None:
     c = config.default()
     c.weights, c.data.cache, c.data.crosswalk = "~/w", "~/cache", "~/pairs.csv"
-    c.data.cmmd.boxes, c.source.images = "~/boxes.csv", "folder:~/photos"
+    c.data.cmmd.boxes, c.pretraining.images = "~/boxes.csv", "folder:~/photos"
     c.transfer.weights = ("random", "~/w", "~/v")
     c.data.sources = ("manifest:~/m.csv", "phantom:dm", "tfds:~/tfds/x/1.0.0")
     config.expand_paths(c)
@@ -95,7 +95,10 @@ def test_every_setting_that_names_a_path_is_recorded_whole(home: Path) -> None:
     assert c.transfer.weights == ("random", f"{home}/w", f"{home}/v")
     assert c.data.sources == (f"manifest:{home}/m.csv", "phantom:dm", f"tfds:{home}/tfds/x/1.0.0")
     assert (c.weights, c.data.crosswalk) == (f"{home}/w", f"{home}/pairs.csv")
-    assert (c.data.cmmd.boxes, c.source.images) == (f"{home}/boxes.csv", f"folder:{home}/photos")
+    assert (c.data.cmmd.boxes, c.pretraining.images) == (
+        f"{home}/boxes.csv",
+        f"folder:{home}/photos",
+    )
     before = config.default()
     config.expand_paths(before)
     assert before.to_dict() == config.default().to_dict()

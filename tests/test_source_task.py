@@ -129,7 +129,7 @@ def test_what_is_exported_is_plain_alexnet(form: network.Form) -> None:
         np.testing.assert_allclose(kernel.mean((0, 1, 2)), 0, atol=1e-6)
         fan_in = np.prod(kernel.shape[:3])
         np.testing.assert_allclose(kernel.var((0, 1, 2)) * fan_in, 2.934, atol=0.01)
-    random = network.init(form._replace(start="random"), KEY)
+    random = network.init(form._replace(initialization="random"), KEY)
     assert not np.allclose(random["C1"]["kernel"], params["C1"]["kernel"])
 
 
@@ -169,12 +169,14 @@ def test_learning_rates_by_hand() -> None:
 
 def small(**fields: object) -> config.ConfigDict:
     c = config.default()
-    c.study = "source"
+    c.study = "pretraining"
     c.train.epochs, c.train.batch_size, c.train.learning_rate = 2, 8, 0.001
     c.train.checkpoint_epochs = 1
-    c.source.update(head="pooled", start="analytic", standardized_weights=True, optimizer="adam")
-    c.source.update(schedule="cosine", size=64, epoch_images=16, held_out=8)
-    c.source.update(fields)
+    c.pretraining.update(
+        head="pooled", initialization="analytic", weight_standardization=True, optimizer="adam"
+    )
+    c.pretraining.update(schedule="cosine", size=64, images_per_epoch=16, validation_images=8)
+    c.pretraining.update(fields)
     config.validate(c)
     return c
 
@@ -232,7 +234,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_pictures_is_learned(folder: Path, tmp_path: Path) -> None:
-    c = small(images=f"folder:{folder}", standardized_weights=False, start="random")
+    c = small(images=f"folder:{folder}", weight_standardization=False, initialization="random")
     c.train.epochs = 3
     learn(c, tmp_path / "w")
     lines = [json.loads(x) for x in (tmp_path / "w" / "history.jsonl").read_text().splitlines()]

@@ -12,7 +12,7 @@ SMALL = {
     "data.phantom.cases": "12",
     "data.sources": "('phantom:sfm','phantom:dm')",
     "learning_curve.target_cases": "(4,6)",
-    "learning_curve.draws": "2",
+    "learning_curve.subsets": "2",
 }
 MTTL, STTL = "mttl", "sttl"
 

@@ -41,9 +41,9 @@ def test_a_study_its_report_and_its_bundle(
         "weights": str(folders[name]),
         "train.epochs": "1",
         "analysis.enabled": "True",
-        "analysis.regions": "8",
+        "analysis.max_rois": "8",
         "analysis.iterations": "50",
-        "analysis.starts": "1",
+        "analysis.n_init": "1",
         "analysis.steps": "2",
         "analysis.maps": "2",
     }

@@ -270,7 +270,7 @@ def test_weights_of_another_trunk_are_refused_before_anything_runs() -> None:
     for trunk, study, given, field in (
         ("vgg16", "test", "shipped", "config.weights"),
         ("resnet18", "test", "analytic", "config.weights"),
-        ("vgg16", "source", "random", "config.model.trunk"),
+        ("vgg16", "pretraining", "random", "config.model.trunk"),
         ("vgg19", "test", "random", "config.model.trunk"),
     ):
         c = config.default()

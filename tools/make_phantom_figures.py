@@ -103,8 +103,8 @@ def draw_correction(raw: dict[str, RoiSet], flat: dict[str, RoiSet], path: Path)
     """The same regions before correction, all in one window, and after it, in units of their
     collection's standard deviation; and their gray."""
     figure, axes = plt.subplots(2, 7, figsize=(8.6, 2.9), width_ratios=[*[1] * 6, 1.3])
-    for row, regions in enumerate((raw, flat)):
-        for number, (kind, rois) in enumerate(regions.items()):
+    for row, by_kind in enumerate((raw, flat)):
+        for number, (kind, rois) in enumerate(by_kind.items()):
             gray = _pixels(rois)
             if row:
                 gray = (gray - gray.mean()) / gray.std()

@@ -66,7 +66,7 @@ def analyse(
     convergence-APPROACH.csv: how far tasks and truths lie apart, layer by layer;
     maps-APPROACH.npz: deconvolution maps (where the trunk is a chain of convolutions) and
     integrated gradients of the regions explained, which are pictures too: not where
-    `settings.pictures` is False.
+    `settings.show_rois` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = choose_rois.choose(
@@ -74,11 +74,11 @@ def analyse(
         material.target,
         material.scored,
         material.pictured,
-        settings.regions,
+        settings.max_rois,
         seed,
     )
     if not (folder / "regions.npz").exists():
-        _write_regions(folder / "regions.npz", chosen, material.collections, settings.pictures)
+        _write_regions(folder / "regions.npz", chosen, material.collections, settings.show_rois)
     mean, std = statistics(
         [
             Rows(material.collections[task].shards).of(rows)
@@ -88,7 +88,7 @@ def analyse(
     for approach, load in subjects.items():
         embeddings = {layer: folder / f"tsne-{approach}-{layer}.npz" for layer in features.LAYERS}
         measures, maps = folder / f"convergence-{approach}.csv", folder / f"maps-{approach}.npz"
-        wanted = (*embeddings.values(), measures, *([maps] if settings.pictures else []))
+        wanted = (*embeddings.values(), measures, *([maps] if settings.show_rois else []))
         if all(path.exists() for path in wanted):
             continue
         print(f"analysis of {approach}", flush=True)
@@ -161,7 +161,7 @@ def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: 
         found,
         settings.perplexity,
         settings.iterations,
-        settings.starts,
+        settings.n_init,
         seed,
     )
     write_results.write_arrays(path, **made._asdict())
@@ -217,7 +217,7 @@ def _write_maps(
     rois = material.collections[material.target]
     score = np.mean([material.scores[a] for a in material.scores], axis=0)
     ends = choose_rois.extremes(rois.index["label"][material.scored], score, settings.explained)
-    shown = choose_rois.asked(rois, settings.rois)
+    shown = choose_rois.asked(rois, settings.roi_ids)
     shown += [(kind, int(material.scored[i])) for kind, i in ends]
     own = list(material.learned).index(material.target)
     which, maps, scale, pixels = [], [], [], []

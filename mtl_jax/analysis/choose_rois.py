@@ -64,12 +64,12 @@ def extremes(label: np.ndarray, score: np.ndarray, count: int) -> list[tuple[str
 
 
 def asked(rois: RoiSet, wanted: Sequence[str]) -> list[tuple[str, int]]:
-    """(kind, row) of the regions that config.analysis.rois names. InputError for an unknown id."""
+    """(kind, row) of the regions that config.analysis.roi_ids names. InputError for an unknown id."""
     row = {str(name): i for i, name in enumerate(rois.index["roi_id"])}
     unknown = [name for name in wanted if name not in row]
     if unknown:
         raise InputError(
-            f"config.analysis.rois names {unknown[0]!r}, which is no roi_id of {rois.name}; they "
+            f"config.analysis.roi_ids names {unknown[0]!r}, which is no roi_id of {rois.name}; they "
             "stand in the scores.csv of its runs and in index.csv of its shards"
         )
     return [("asked for", row[name]) for name in wanted]

@@ -91,7 +91,7 @@ def _most(run: Run, materials: Materials, c: ConfigDict) -> tuple[int, int]:
     trainings = most(state + c.train.batch_size * passing, c.devices)
     if trainings == 1:
         return 1, 1
-    source = source_bytes(c.model.trunk, run.network if c.cache == "auto" else "C0")
+    source = source_bytes(c.model.trunk, run.network if c.feature_cache == "auto" else "C0")
     regions = regions_learned(run, materials.collections, materials.split)
     return trainings, beside(regions * source)
 

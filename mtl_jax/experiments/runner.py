@@ -32,7 +32,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
     returns what results.json holds; None in a process other than process 0."""
     with guards.opened(folder, c):
         materials = multihost.primary_first(lambda: prepare(c))
-        choose_regions.asked(materials.collections[c.data.target], c.analysis.rois)
+        choose_regions.asked(materials.collections[c.data.target], c.analysis.roi_ids)
         primary = resolve(c.statistics.primary, c.study, materials.approaches, c.data.target)
         here = Provenance(*materials.of_runs, c)
         multihost.on_primary(lambda: _begin(c, folder, materials, here, primary))

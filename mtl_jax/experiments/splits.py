@@ -210,12 +210,12 @@ def _held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict
             left.append(of_fold - never - own - beside)
         if any(left):
             case = rois.index["case_id"]
-            regions = [int(_are_in(case, some).sum()) if some else 0 for some in left]
+            roi_counts = [int(_are_in(case, some).sum()) if some else 0 for some in left]
             found[name] = {
                 "cases": len(left[0]),
-                "rois": regions[0],
+                "rois": roi_counts[0],
                 "cases_in_a_fold": max(map(len, left[1:]), default=0),
-                "rois_in_a_fold": max(regions[1:], default=0),
+                "rois_in_a_fold": max(roi_counts[1:], default=0),
             }
     return found
 

@@ -61,7 +61,7 @@ def single_task(c: ConfigDict) -> list[Approach]:
 
 
 def _initializations(stage: str, c: ConfigDict) -> int:
-    return c.learning_curve.draws if stage == "learning_curve" else c[stage].initializations
+    return c.learning_curve.subsets if stage == "learning_curve" else c[stage].initializations
 
 
 def of_last_stage(run: Run, study: str) -> bool:

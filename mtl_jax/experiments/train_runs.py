@@ -70,7 +70,7 @@ def execute(
         dropout=c.model.dropout,
     )
     frozen = frozen_layers(run.network)
-    cached = frozen if c.cache == "auto" else ()
+    cached = frozen if c.feature_cache == "auto" else ()
     keep = [c.keep_weights == "all" or of_last_stage(each, c.study) for each in runs]
     recipe = c.train.copy_and_resolve_references()
     recipe.epochs = epochs(run, collections, split, c.train)

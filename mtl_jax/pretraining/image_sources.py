@@ -20,21 +20,21 @@ ONE_IN = 20  # is held out where the collection marks nothing
 
 
 def open_task(s: ConfigDict, key: jax.Array, batch_size: int, workers: int) -> Task:
-    """The task that `config.source.images` names: formulas, folder:PATH or tfds:NAME."""
+    """The task that `config.pretraining.images` names: synthetic, folder:PATH or tfds:NAME."""
     kind, _, place = s.images.partition(":")
-    if kind == "formulas" and not place:
-        return FormulaTask(key, batch_size, s.epoch_images, s.held_out)
+    if kind == "synthetic" and not place:
+        return FormulaTask(key, batch_size, s.images_per_epoch, s.validation_images)
     if kind == "folder" and place:
         classes, learned, held_out = _folder(Path(place))
     elif kind == "tfds" and place:
         classes, learned, held_out = _tfds(place)
     else:
         raise InputError(
-            f"config.source.images is {s.images!r}; it must be formulas, folder:PATH or tfds:NAME"
+            f"config.pretraining.images is {s.images!r}; it must be synthetic, folder:PATH or tfds:NAME"
         )
     if classes < 2 or not len(learned) or not len(held_out):
         raise InputError(
-            f"config.source.images={s.images}: {classes} classes, {len(learned)} images to learn "
+            f"config.pretraining.images={s.images}: {classes} classes, {len(learned)} images to learn "
             f"and {len(held_out)} held out; at least 2, 1 and 1 are needed"
         )
     name = f"{s.images}, {len(learned):,} images"
@@ -83,7 +83,7 @@ def _folder(root: Path) -> tuple[int, Pictures, Pictures]:
     """ImageNet's layout: train/CLASS/files and val/CLASS/files; or CLASS/files, of which one in
     twenty, chosen by its name, is held out."""
     if not root.is_dir():
-        raise InputError(f"config.source.images=folder:{root}: no such folder")
+        raise InputError(f"config.pretraining.images=folder:{root}: no such folder")
     train = root / "train" if (root / "train").is_dir() else root
     names = sorted(p.name for p in train.iterdir() if p.is_dir() and not p.name.startswith("."))
     label = {name: number for number, name in enumerate(names)}

@@ -110,5 +110,7 @@ def _last_map(size: int) -> int:
         size = (size + 2 * layer.pad - layer.size) // layer.stride + 1
         size = (size - 3) // 2 + 1 if layer.pool else size
     if size < 1:
-        raise InputError("config.source.size is too small for five convolutions; 64 is the least")
+        raise InputError(
+            "config.pretraining.size is too small for five convolutions; 64 is the least"
+        )
     return size

@@ -52,7 +52,7 @@ def learn(c: ConfigDict, folder: Path) -> str:
 
 def plan(c: ConfigDict) -> str:
     """What a training by `c` learns, and how much of it."""
-    task = open_task(c.source, jax.random.key(c.seed), c.train.batch_size, c.data.workers)
+    task = open_task(c.pretraining, jax.random.key(c.seed), c.train.batch_size, c.data.workers)
     return (
         f"{task.name}: {task.classes} classes, {c.train.epochs} epochs of {task.images:,} images "
         f"in {task.steps:,} steps"
@@ -60,7 +60,7 @@ def plan(c: ConfigDict) -> str:
 
 
 def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
-    s, t = c.source, c.train
+    s, t = c.pretraining, c.train
     task_key, init_key, dropout_key = jax.random.split(jax.random.key(c.seed), 3)
     task = open_task(s, task_key, t.batch_size, c.data.workers)
     form = partial(
@@ -68,8 +68,8 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
         channels=task.channels,
         classes=task.classes,
         head=s.head,
-        start=s.start,
-        standardized=s.standardized_weights,
+        start=s.initialization,
+        standardized=s.weight_standardization,
         half=t.precision == "bfloat16",
     )
     last_form = form(s.size)
@@ -78,7 +78,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
     sharding = devices.batch_sharding(c.devices)
     state = TrainState(jnp.int32(0), params, steps.optimizer(*rules).init(params))
 
-    made_by = {"source": s.to_dict(), "train": t.to_dict(), "seed": c.seed}
+    made_by = {"pretraining": s.to_dict(), "train": t.to_dict(), "seed": c.seed}
     checkpoints = Checkpoints(folder / "checkpoint", made_by, c.accept_versions)
     begin, state = checkpoints.resume(state)
     state = devices.replicate(state, sharding)
@@ -145,7 +145,7 @@ def _described(
     card = weights.make_card(
         rounded,
         trunk="alexnet",
-        name=c.source.images.partition(":")[0],  # a path names this machine
+        name=c.pretraining.images.partition(":")[0],  # a path names this machine
         source="trained by configs/pretrain.py",
         sha256="",
         file_format="mtl_jax",

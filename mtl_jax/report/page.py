@@ -87,7 +87,7 @@ def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
     return environment.get_template("page.html").render(
         work=work,
         results=work.results,
-        words=words,
+        words=phrases,
         statements=statements,
         trunk=backbone_descriptions.of(work),
         tables=tables,

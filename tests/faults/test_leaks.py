@@ -12,7 +12,7 @@ from mtl_jax.experiments import leak_checks, splits
 from mtl_jax.types import InputError, RoiSet
 
 
-def regions(count: int, seed: int = 0) -> np.ndarray:
+def random_rois(count: int, seed: int = 0) -> np.ndarray:
     """Smooth random regions with a mass in the middle, as films have."""
     rng = np.random.default_rng(seed)
     noise = np.stack([gaussian_filter(rng.normal(0, 1, (128, 128)), 6) for _ in range(count)])
@@ -44,14 +44,14 @@ CHANGES = {
 
 @pytest.mark.parametrize("how", CHANGES)
 def test_a_changed_copy_of_a_region_is_found(how: str) -> None:
-    pixels = regions(40)
+    pixels = random_rois(40)
     pixels[17] = CHANGES[how](pixels[5]).astype(np.int16)
     (found,) = near_duplicates.alike([collection(pixels, [f"c{i}" for i in range(40)])])
     assert (found.a, found.b) == ((0, 5), (0, 17)) and found.correlation >= near_duplicates.ALIKE
 
 
 def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
-    pixels = regions(60, seed=2)
+    pixels = random_rois(60, seed=2)
     rng = np.random.default_rng(3)
     for i in range(0, 30, 2):  # more and more unlike
         mixed = pixels[i] + i / 30 * pixels[59 - i]
@@ -65,7 +65,7 @@ def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
 
 
 def test_views_of_one_case_and_flat_regions_are_no_finding() -> None:
-    pixels = regions(10)
+    pixels = random_rois(10)
     pixels[1] = pixels[0]
     pixels[2:5] = 7
     assert not near_duplicates.alike([collection(pixels, ["a", "a", *"bcdefghi"])])
@@ -82,7 +82,7 @@ def test_mini_mias_holds_no_copies(shared: Path, tmp_path: Path) -> None:
 
 
 def test_a_copy_across_a_split_is_told_and_one_within_a_fold_is_not() -> None:
-    pixels = regions(12)
+    pixels = random_rois(12)
     pixels[7], pixels[9] = pixels[1], pixels[3]
     rois = collection(pixels, [f"c{i:02d}" for i in range(12)])
     parts = [["c01", "c03", "c09"], ["c07"]]
@@ -93,7 +93,7 @@ def test_a_copy_across_a_split_is_told_and_one_within_a_fold_is_not() -> None:
     assert "1 pairs of regions of different cases look alike across the split" in leak_checks.note(
         [told]
     )
-    other = collection(regions(4, 9), list("wxyz"), "o")
+    other = collection(random_rois(4, 9), list("wxyz"), "o")
     other.shards[0][2] = pixels[5]
     assert len(leak_checks.across({"t": rois, "o": other}, split)) == 2
 
