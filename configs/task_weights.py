@@ -2,7 +2,7 @@
 
     python -m mtl_jax.main --config=configs/task_weights.py --workdir=runs/task_weights
 
-The target's regions count once, twice and four times as much as those of the others. For
+The target's ROIs count once, twice and four times as much as those of the others. For
 collections of your own: --config.approaches='("mttl", "mttl+weight.NAME=2")', NAME the target, and
 --config.statistics.primary.pair='()', which compares the first two.
 """

@@ -3,7 +3,7 @@
     python -m mtl_jax.main --config=configs/transfer.py --workdir=runs/transfer
 
 trains the target alone with C1 to C3 frozen, from each set of weights with five seeds, and prints
-the mean areas on the test set. For ImageNet's weights too, and for real films:
+the mean AUCs on the test set. For ImageNet's weights too, and for real films:
 
     --config.transfer.weights='("random", "analytic", "shipped", "checkpoints/alexnet_imagenet")'
     --config.data.sources='("mini_mias:PATH",)' --config.data.target=mini_mias

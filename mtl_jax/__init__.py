@@ -17,5 +17,5 @@ def load(folder: str | Path) -> "Model":
     """The model in a bundle made by tools/export.py: `load(folder).score(pixels, boxes)`."""
     from mtl_jax import bundle, environment
 
-    environment.refuse_settings()
+    environment.reject_settings()
     return bundle.load(folder)

@@ -28,7 +28,7 @@ STAGES = {
 }
 PRETRAINING = "pretraining"  # the job that is no study: what is learned before any transfer
 TRANSFER = "transfer"  # the same runs from several sets of weights
-TRUNKS = ("alexnet", "vgg16", "resnet18")
+BACKBONES = ("alexnet", "vgg16", "resnet18")
 HEADS = ("shared", "per_task")
 NO_WEIGHT = "one that learns: the weights of all its collections in the loss are 0; raise one"
 PRESETS = ("paper", "demo")
@@ -43,7 +43,7 @@ CACHES = ("auto", "off")
 STREAMS = ("auto", "always")
 EXECUTORS = ("local", "ray")
 KEEP = ("last", "all")
-UNUSABLE = ("refuse", "leave_out")
+UNUSABLE = ("reject", "leave_out")
 PRETRAINING_HEADS = ("fully_connected", "pooled")
 PRETRAINING_INITIALIZATIONS = ("random", "analytic")
 PRETRAINING_SCHEDULES = ("steps", "cosine")
@@ -108,8 +108,8 @@ def default() -> ConfigDict:
     c.data.cache = "cache"  # folder of shards and phantom files, shared by all jobs
     # biopsy: proven lesions alone; birads: any truth. mini-MIAS and many manifests state no source.
     c.data.truth_policy = "biopsy_followup_or_unstated"
-    c.data.strict = False  # True: refuse a collection that would need a repair
-    c.data.unusable = "refuse"  # an image that cannot be read; or leave_out its lesions, listed
+    c.data.strict = False  # True: reject a collection that would need a repair
+    c.data.unusable = "reject"  # an image that cannot be read; or leave_out its lesions, listed
     c.data.pseudonymise = True  # hash ids and file names that are not published pseudonyms
     c.data.workers = 1  # processes that read images, each up to 1 GiB; they change no result
     c.data.background = ConfigDict()
@@ -150,7 +150,7 @@ def default() -> ConfigDict:
 
     # The network
     c.model = ConfigDict()
-    c.model.trunk = "alexnet"  # the paper's (Table 3); vgg16, resnet18: with weights of theirs
+    c.model.backbone = "alexnet"  # the paper's (Table 3); vgg16, resnet18: with weights of theirs
     c.model.dropout = 0.5  # after F1 and F2 (2.2)
     c.model.initialization = "he"  # of new layers, and the bias rule; or krizhevsky2012 (2.2),
     #                                cuda_convnet2 (docs/method.md has the comparison)
@@ -159,9 +159,7 @@ def default() -> ConfigDict:
     # The training (2.2)
     c.train = ConfigDict()
     c.train.epochs = 200
-    c.train.match_steps = (
-        False  # True: who learns fewer regions takes as many steps, in more epochs
-    )
+    c.train.match_steps = False  # True: who learns fewer ROIs takes as many steps, in more epochs
     c.train.batch_size = 128
     c.train.learning_rate = 0.001
     c.train.final_learning_rate = 0.00004  # reached exponentially in the last step
@@ -209,23 +207,25 @@ def default() -> ConfigDict:
     c.analysis.iterations = 5000
     c.analysis.n_init = 10  # the one of lowest cost is kept
     c.analysis.maps = 6  # deconvolution maps of each layer
-    c.analysis.explained = 1  # regions at each end: highest and lowest score of either truth
-    c.analysis.roi_ids = ()  # roi_id of the target's regions to be explained as well
+    c.analysis.explained = 1  # ROIs at each end: highest and lowest score of either truth
+    c.analysis.roi_ids = ()  # roi_id of the target's ROIs to be explained as well
     c.analysis.steps = 64  # of integrated gradients
-    c.analysis.show_rois = True  # False: no region is shown in the report, as some licences ask
-    c.analysis.threshold = 0.5  # score from which a region is called malignant, in the gallery
-    c.analysis.gallery = 12  # misclassified regions shown of each kind, the worst first
+    c.analysis.show_rois = True  # False: no ROI is shown in the report, as some licences ask
+    c.analysis.threshold = 0.5  # score from which an ROI is called malignant, in the gallery
+    c.analysis.gallery = 12  # misclassified ROIs shown of each kind, the worst first
     c.analysis.conventional = True  # hand-made features, LDA and random forest, beside the networks
 
     c.keep_weights = "last"  # of finished runs: of the last stage, unless it is a table of many;
     #                          all: of every run, 0.1 to 0.25 GB each
 
     # Where it runs
-    c.devices = 1  # that share each batch, or the lanes; of this machine or all processes together
-    c.lanes = placeholder(int)  # runs that differ in seed or fold alone and train together, at
+    c.devices = (
+        1  # that share each batch, or the replicas; of this machine or all processes together
+    )
+    c.replicas = placeholder(int)  # runs that differ in seed or fold alone and train together, at
     #                             most; None: as many as fit on the devices, on CPUs one each
     c.feature_cache = "auto"  # what frozen layers give is computed once and kept; off: at each step
-    c.stream = "auto"  # regions that would fill a quarter of the device's memory stay on disk and
+    c.stream = "auto"  # ROIs that would fill a quarter of the device's memory stay on disk and
     #                    are read batch by batch; always: all of them; it changes no result
     c.accept_versions = False  # True: go on with runs and checkpoints of other versions or another
     #                            platform, and mark the results as mixed; set by --accept_versions
@@ -282,7 +282,7 @@ def validate(c: ConfigDict) -> None:
     _one_of("network", c.network, NETWORKS)
     _one_of("model.heads", c.model.heads, HEADS)
     _one_of("model.initialization", c.model.initialization, INITIALIZATIONS)
-    _validate_trunk(c)
+    _validate_backbone(c)
     _one_of("executor", c.executor, EXECUTORS)
     _one_of("keep_weights", c.keep_weights, KEEP)
     _one_of("feature_cache", c.feature_cache, CACHES)
@@ -310,7 +310,7 @@ def validate(c: ConfigDict) -> None:
         f"{c.study} starts from them, as the paper's; --config=FILE:demo runs without",
     )
     _need("devices", c.devices, c.devices >= 1, "at least 1")
-    _need("lanes", c.lanes, c.lanes is None or c.lanes >= 1, "at least 1, or None")
+    _need("replicas", c.replicas, c.replicas is None or c.replicas >= 1, "at least 1, or None")
     _validate_statistics(c)
     _need("model.dropout", c.model.dropout, 0 <= c.model.dropout < 1, "in [0, 1)")
     _validate_analysis(c.analysis)
@@ -378,20 +378,23 @@ def _validate_train(c: ConfigDict) -> None:
     _one_of("train.precision", t.precision, PRECISIONS)
 
 
-def _validate_trunk(c: ConfigDict) -> None:
-    """In the job that compares weights the trunk follows them, and this one is of 'random'."""
-    trunk = c.model.trunk
-    _one_of("model.trunk", trunk, TRUNKS)
-    if trunk == TRUNKS[0] or c.study == TRANSFER:
+def _validate_backbone(c: ConfigDict) -> None:
+    """In the job that compares weights the backbone follows them, and this one is of 'random'."""
+    backbone = c.model.backbone
+    _one_of("model.backbone", backbone, BACKBONES)
+    if backbone == BACKBONES[0] or c.study == TRANSFER:
         return
     _need(
-        "model.trunk", trunk, c.study != PRETRAINING, "alexnet, which the source task is made for"
+        "model.backbone",
+        backbone,
+        c.study != PRETRAINING,
+        "alexnet, which the source task is made for",
     )
     _need(
         "weights",
         c.weights,
         c.weights not in OF_ALEXNET,
-        f"weights of config.model.trunk, {trunk}: random, or a folder that "
+        f"weights of config.model.backbone, {backbone}: random, or a folder that "
         "tools/convert_weights.py made of them",
     )
 

@@ -16,7 +16,7 @@ UNSUPPORTED = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION"
 DEVICES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_VISIBLE_DEVICES")
 
 
-def refuse_settings() -> None:
+def reject_settings() -> None:
     """Raise InputError where JAX is set, or will be once it is imported, to compute in float64 or
     to a mode that programs have to be written for."""
     if _setting("JAX_ENABLE_X64").lower() in TRUE:
@@ -60,7 +60,7 @@ def starting() -> Iterator[None]:
 
 def start_jax() -> None:
     """Import JAX and find its devices. Raises InputError where the environment keeps it from it."""
-    refuse_settings()
+    reject_settings()
     with starting():
         import jax
 

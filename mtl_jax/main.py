@@ -54,7 +54,7 @@ def main(_: list[str]) -> None:
         config.accept_versions |= FLAGS.accept_versions
         expand_paths(config)
         validate(config)
-        environment.refuse_settings()
+        environment.reject_settings()
         malloc.keep()
         job = partial(JOBS.get(config.study, study), config, paths.path(FLAGS.workdir))
         if config.devices > 1 and not FLAGS.dry_run:

@@ -28,13 +28,13 @@ def not_learned(counts: Mapping[str, int]) -> str:
     parts = []
     if counts["cases"]:
         parts.append(
-            f"{counts['cases']} cases ({counts['rois']} regions) are never learned, as their"
+            f"{counts['cases']} cases ({counts['rois']} ROIs) are never learned, as their"
             " patients are in a test set"
         )
     if counts["cases_in_a_fold"]:
         parts.append(
             f"at most {counts['cases_in_a_fold']} {'more' if parts else 'cases'}"
-            f" ({counts['rois_in_a_fold']} regions) are not learned while their patients are in the"
+            f" ({counts['rois_in_a_fold']} ROIs) are not learned while their patients are in the"
             " fold held out"
         )
     return "; ".join(parts)

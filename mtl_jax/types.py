@@ -68,7 +68,7 @@ class LesionView:
     curve: str = ""  # how stored gray becomes density: a name in imaging.density; '': as stored
     frame: int | None = None  # of a multi-frame image; None: not stated, the image has one
     split: str = ""  # official split: train, test or ''
-    note: str = ""  # what was corrected; strict rules refuse it
+    note: str = ""  # what was corrected; strict rules reject it
     noted: str = ""  # what was noticed and left as it is
     where: str = ""  # table and line, for messages to the user; in no record
 
@@ -103,9 +103,9 @@ class Collection:
 
 @dataclass(frozen=True)
 class RoiSet:
-    """The regions of interest of one collection, opened from shards.
+    """The ROIs of one collection, opened from shards.
 
-    `index` maps each column of index.csv to an array with one entry a ROI: int, float or, for text,
+    `index` maps each column of index.csv to an array with one entry an ROI: int, float or, for text,
     Python strings (dtype object); those read from a file are read-only. `shards` are memory-mapped
     (n, 128, 128) int16 arrays, together in the order of the index, each count worth
     `manifest["gray_per_count"]` 12-bit gray levels; `manifest` is the parsed manifest.json.

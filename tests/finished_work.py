@@ -121,8 +121,8 @@ def make_folder(
             "seed": run.seed,
             "initialization": run.initialization,
             "epochs": epochs,
-            "regions_learned": {t: 40 for t in run.tasks},
-            "regions_scored": {t: int(np.sum(tables[run.id].task == t)) for t in run.tasks},
+            "rois_learned": {t: 40 for t in run.tasks},
+            "rois_scored": {t: int(np.sum(tables[run.id].task == t)) for t in run.tasks},
             "input_mean": {t: 0.125 for t in run.tasks},
             "input_std": {t: 0.25 for t in run.tasks},
             "train_auc": {t: None if t == DM else 0.991 for t in run.tasks},
@@ -238,7 +238,7 @@ def make_findings(
     learned = np.repeat([was for *_, was in parts], counts)
     sampled = learned | (np.arange(len(roi_id)) % 2 == 0)
     write_arrays(
-        folder / "regions.npz",
+        folder / "rois.npz",
         roi_id=roi_id,
         case_id=roi_id,
         lesion_id=roi_id,
@@ -249,7 +249,7 @@ def make_findings(
         sampled=sampled,
         picture=rng.integers(0, 255, (len(roi_id), 128, 128)).astype(np.uint8),
     )
-    header = ("layer", "measure", "groups", "regions", "value", "se", "n")
+    header = ("layer", "measure", "groups", "rois", "value", "se", "n")
     layers = ("F1", "F2", "F3", "F4")
     for run in runs:
         for layer in layers:

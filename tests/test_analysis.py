@@ -57,10 +57,10 @@ def folder(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_every_finding_can_be_read(folder: Path, material: Material) -> None:
     found = analysis_results.read(folder)
-    regions = found.regions
-    assert regions.sampled.sum() == 8 + 8 + 8 and len(regions.roi_id) == 24 + 4
-    assert set(regions.roi_id[~regions.learned]) == {f"t/{i}" for i in range(12, 24)}
-    assert regions.label.tolist() == [int(r.split("/")[1]) % 2 for r in regions.roi_id]
+    rois = found.rois
+    assert rois.sampled.sum() == 8 + 8 + 8 and len(rois.roi_id) == 24 + 4
+    assert set(rois.roi_id[~rois.learned]) == {f"t/{i}" for i in range(12, 24)}
+    assert rois.label.tolist() == [int(r.split("/")[1]) % 2 for r in rois.roi_id]
     for approach in ("mttl", "sttl"):
         assert set(found.embeddings[approach]) == {"F1", "F2", "F3", "F4"}
         assert all(e.points.shape == (24, 2) for e in found.embeddings[approach].values())
@@ -69,9 +69,7 @@ def test_every_finding_can_be_read(folder: Path, material: Material) -> None:
         assert maps.roi_id.tolist() == ["t/3", "t/23", "t/13", "t/12", "t/22"]
         assert maps.maps.shape == (5, 5, 2, 128, 128) and maps.integrated.shape == (5, 128, 128)
         assert np.abs(maps.maps[:, 0]).max() == 1
-    rows = {
-        (r["layer"], r["measure"], r["groups"], r["regions"]) for r in found.convergence["mttl"]
-    }
+    rows = {(r["layer"], r["measure"], r["groups"], r["rois"]) for r in found.convergence["mttl"]}
     assert ("F4", "silhouette", "task", "learned") in rows
     assert ("F1", "mmd2", "t and x", "learned") in rows
     assert [row["layer"] for row in found.layers] == sorted(alexnet.LAYERS)
@@ -81,12 +79,12 @@ def test_every_finding_can_be_read(folder: Path, material: Material) -> None:
     assert sum(own.values()) == 32_889_590
 
 
-def test_pictures_are_those_of_their_regions(folder: Path, material: Material) -> None:
-    regions = analysis_results.read(folder).regions
+def test_pictures_are_those_of_their_rois(folder: Path, material: Material) -> None:
+    rois = analysis_results.read(folder).rois
     for i in (0, 9, 17, 27):
-        name, number = regions.roi_id[i].split("/")
+        name, number = rois.roi_id[i].split("/")
         pixels = np.concatenate(material.collections[name].shards)[int(number)]
-        seen = np.corrcoef(regions.picture[i].ravel(), pixels.ravel())[0, 1]
+        seen = np.corrcoef(rois.picture[i].ravel(), pixels.ravel())[0, 1]
         assert seen > 0.97
 
 
@@ -100,7 +98,7 @@ def test_what_is_there_is_not_made_again_and_what_is_lost_comes_back_the_same(
 
     chosen = settings(roi_ids=("t/3",))
     analyse(folder, {"mttl": never, "sttl": never}, material, chosen, 0)
-    for lost in ("tsne-sttl-F2.npz", "maps-sttl.npz", "convergence-sttl.csv", "regions.npz"):
+    for lost in ("tsne-sttl-F2.npz", "maps-sttl.npz", "convergence-sttl.csv", "rois.npz"):
         (folder / lost).unlink()
     analyse(folder, {"mttl": never, "sttl": subject}, material, chosen, 0)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -115,5 +113,5 @@ def test_pictures_can_be_left_out(folder: Path, material: Material, tmp_path: Pa
 
     analyse(tmp_path, {"mttl": never}, material, settings(show_rois=False), 0)
     assert not list(tmp_path.glob("maps*"))
-    regions = analysis_results.read(tmp_path).regions
-    assert regions.picture.shape == (0, 128, 128) and len(regions.roi_id) == 28
+    rois = analysis_results.read(tmp_path).rois
+    assert rois.picture.shape == (0, 128, 128) and len(rois.roi_id) == 28

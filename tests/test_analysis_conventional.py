@@ -81,13 +81,13 @@ def test_texture_by_hand() -> None:
 def test_classifiers_tell_stars_from_discs() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 2
-    regions = np.stack(
+    rois = np.stack(
         [
             mass(int(rng.integers(6, 12)), 0.25 * label, i, rng.uniform(14, 24))
             for i, label in enumerate(labels)
         ]
     )
-    features, names = hand_crafted.table(regions)
+    features, names = hand_crafted.table(rois)
     assert features.shape == (60, len(names)) and np.isfinite(features).all()
     found = hand_crafted.judge(features[:40], labels[:40], features[40:], 0)
     for name in hand_crafted.CLASSIFIERS:
@@ -96,6 +96,6 @@ def test_classifiers_tell_stars_from_discs() -> None:
     assert all(np.array_equal(found[n], again[n]) for n in found)
 
 
-def test_an_empty_region_has_features() -> None:
+def test_an_empty_roi_has_features() -> None:
     features, _ = hand_crafted.table(np.zeros((1, 128, 128)))
     assert np.isfinite(features).all()

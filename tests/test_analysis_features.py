@@ -105,7 +105,7 @@ def test_extremes_are_the_ends_of_either_truth() -> None:
     assert len(choose_rois.extremes(label, score, 3)) == 6  # none twice
 
 
-def test_chosen_regions_are_few_and_none_twice() -> None:
+def test_chosen_rois_are_few_and_none_twice() -> None:
     learned = {"t": np.arange(0, 30), "x": np.arange(5)}
     chosen = choose_rois.choose(learned, "t", np.arange(30, 60), np.arange(30, 60), 10, 0)
     assert chosen.sampled.sum() == 10 + 5 + 10 and len(chosen.task) == 25 + 20
@@ -114,7 +114,7 @@ def test_chosen_regions_are_few_and_none_twice() -> None:
     assert set(chosen.row[~chosen.learned]) == set(range(30, 60))
 
 
-def test_an_unknown_region_is_refused() -> None:
+def test_an_unknown_roi_is_rejected() -> None:
     rois = RoiSet("t", {"roi_id": np.array(["a", "b"])}, (), {})
     assert choose_rois.asked(rois, ("b",)) == [("asked for", 1)]
     with pytest.raises(InputError, match="config.analysis.roi_ids names 'c'"):

@@ -96,7 +96,7 @@ def test_a_planted_thing_lights_up_where_it_stands(params: Params, what: str) ->
                 continue
             middle = [(weight * axis).sum() / weight.sum() for axis in (row, column)]
             assert np.hypot(middle[0] - at[0], middle[1] - at[1]) < 16, layer
-    # Elsewhere nothing: half the region away from it holds less than a tenth.
+    # Elsewhere nothing: half the ROI away from it holds less than a tenth.
     far = np.hypot(row - at[0], column - at[1]) > 48
     weight = np.abs(deconvolution.strongest(NETWORK, params, gray, 6)["C1"][1]) ** 2
     assert weight[:, far].sum() < 0.1 * weight.sum()

@@ -33,10 +33,10 @@ def test_the_size_of_the_papers_study() -> None:
 
 
 @pytest.mark.slow
-def test_lanes_in_two_precisions_and_the_study_from_them(tmp_path: Path) -> None:
-    what = ("--networks", "C1-C5", "--lanes", "1", "2", "--steps", "1")
+def test_replicas_in_two_precisions_and_the_study_from_them(tmp_path: Path) -> None:
+    what = ("--networks", "C1-C5", "--replicas", "1", "2", "--steps", "1")
     *rows, f32, bf16 = measured(tmp_path, "study", *what, "--precisions", "float32", "bfloat16")
-    assert [(row["precision"], row["lanes"]) for row in rows] == [
+    assert [(row["precision"], row["replicas"]) for row in rows] == [
         ("float32", 1),
         ("float32", 2),
         ("bfloat16", 1),

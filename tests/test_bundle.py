@@ -1,4 +1,4 @@
-"""A model handed on: the same scores without the run, and every misuse refused in one line."""
+"""A model handed on: the same scores without the run, and every misuse rejected in one line."""
 
 import csv
 import json
@@ -76,7 +76,7 @@ def table(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def refusal(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
+def rejection(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
     """The one line that tools/score.py answers with."""
     capsys.readouterr()
     assert score.main([*map(str, arguments)]) == 2
@@ -115,7 +115,7 @@ def test_a_new_process_without_the_run_gives_the_pipelines_own_scores(
         ]
     page = (tmp_path / "out" / "scores.html").read_text()
     assert page.count('src="data:image/png') == 2 * len(views) and "://" not in page
-    with Image.open(tmp_path / "out" / found["lesions"][0]["views"][0]["region"]) as picture:
+    with Image.open(tmp_path / "out" / found["lesions"][0]["views"][0]["roi"]) as picture:
         assert picture.size == (256, 256)
 
 
@@ -139,7 +139,7 @@ def test_load_and_score_in_python(handed: Handed, model: bundle.Model) -> None:
     assert model.score(pixels, []).shape == (0,)
 
 
-def test_one_byte_changed_anywhere_is_refused(
+def test_one_byte_changed_anywhere_is_rejected(
     handed: Handed, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     copy = tmp_path / "model"
@@ -152,7 +152,7 @@ def test_one_byte_changed_anywhere_is_refused(
             file.seek(at)
             file.write(bytes([whole[at] ^ 1]))
         arguments = [copy, handed.films, "--lesions", manifest, "--out", tmp_path / "out"]
-        said = refusal(capsys, arguments)
+        said = rejection(capsys, arguments)
         assert "damaged" in said and path.name in said or path.name == "SHA256SUMS"
         path.write_bytes(whole)
     (copy / "more").write_text("")
@@ -191,7 +191,7 @@ US = "1.2.840.10008.5.1.4.1.1.6.1"
         ({"lesion_id": ""}, {}, "lesion_id is empty"),
     ],
 )
-def test_what_cannot_be_scored_is_refused_in_one_line(
+def test_what_cannot_be_scored_is_rejected_in_one_line(
     handed: Handed,
     capsys: pytest.CaptureFixture,
     tmp_path: Path,
@@ -203,7 +203,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line(
     row = {"image_path": "film.dcm", "lesion_id": "1", "box": BOX} | cells
     lesions = table(tmp_path / "lesions.csv", [row])
     out = tmp_path / "out"
-    said = refusal(capsys, [handed.plain, tmp_path / "in", "--lesions", lesions, "--out", out])
+    said = rejection(capsys, [handed.plain, tmp_path / "in", "--lesions", lesions, "--out", out])
     assert "lesions.csv line 2" in said and cure in said
     assert not out.exists()
 
@@ -215,13 +215,15 @@ def test_a_colour_picture_and_other_mistakes_of_files(
     row = {"image_path": "film.png", "lesion_id": "1", "box": BOX, "pixel_um": "100"}
     lesions = table(tmp_path / "lesions.csv", [row])
     ask = [handed.plain, tmp_path / "film.png", "--lesions", lesions, "--out"]
-    assert "colour" in refusal(capsys, [*ask, tmp_path / "out"])
+    assert "colour" in rejection(capsys, [*ask, tmp_path / "out"])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").write_text("")
     Image.new("L", (300, 300), 99).save(tmp_path / "film.png")
-    assert "not empty" in refusal(capsys, [*ask, tmp_path / "full"])
-    assert "learned sfm" in refusal(capsys, [*ask, tmp_path / "out", "--task", "dm"])
-    assert "no such file" in refusal(capsys, [*ask[:1], tmp_path / "no", *ask[2:], tmp_path / "o"])
+    assert "not empty" in rejection(capsys, [*ask, tmp_path / "full"])
+    assert "learned sfm" in rejection(capsys, [*ask, tmp_path / "out", "--task", "dm"])
+    assert "no such file" in rejection(
+        capsys, [*ask[:1], tmp_path / "no", *ask[2:], tmp_path / "o"]
+    )
 
 
 def test_what_lies_outside_training_is_flagged(
@@ -310,7 +312,7 @@ def opinionated(model: bundle.Model) -> bundle.Model:
     about["run"]["tasks"] = ["sfm", "dm"]
     about["run"]["input_mean"]["dm"], about["run"]["input_std"]["dm"] = 40.0, 900.0
     params = alexnet.init(alexnet.AlexNet(4, lrn=STRONG), jax.random.key(5))
-    gray = (regions(8) - 40.0) / 900.0
+    gray = (rois(8) - 40.0) / 900.0
     image = np.repeat(gray[..., None], 3, axis=-1).astype(np.float32)
     logits = np.asarray(alexnet.forward(params, image, lrn=STRONG))
     params["F5"] = {
@@ -320,7 +322,7 @@ def opinionated(model: bundle.Model) -> bundle.Model:
     return bundle.Model(about, jax.tree.map(np.asarray, params), model.reference)
 
 
-def regions(count: int) -> np.ndarray:
+def rois(count: int) -> np.ndarray:
     rng = np.random.default_rng(1)
     scale = rng.uniform(200, 3000, (count, 1, 1))
     return (scale * rng.standard_normal((count, 128, 128))).astype(np.int16)
@@ -349,7 +351,7 @@ def test_bundles_of_earlier_versions_keep_the_normalization_they_were_trained_wi
 def test_stablehlo_agrees_for_any_batch(opinionated: bundle.Model) -> None:
     made = jax.export.deserialize(bytearray(stablehlo.stablehlo(opinionated, "dm")))
     assert made.platforms == ("cpu", "cuda")
-    counts = regions(3)
+    counts = rois(3)
     found = np.asarray(made.call(counts.astype(np.float32)))
     np.testing.assert_allclose(found, opinionated.look(counts, "dm")[0], atol=1e-5)
     assert str(made.in_avals[0].shape[0]) == "n"
@@ -358,11 +360,11 @@ def test_stablehlo_agrees_for_any_batch(opinionated: bundle.Model) -> None:
 def test_onnx_agrees_under_onnxruntime(opinionated: bundle.Model) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     session = runtime.InferenceSession(onnx_graph.onnx(opinionated, "dm"))
-    counts = regions(3)
+    counts = rois(3)
     own = opinionated.look(counts, "dm")[0]
     assert np.ptp(own) > 0.1
     for rows in (counts, counts[:1]):
-        (found,) = session.run(None, {"regions": rows.astype(np.float32)})
+        (found,) = session.run(None, {"rois": rows.astype(np.float32)})
         np.testing.assert_allclose(found, own[: len(rows)], atol=1e-5)
 
 

@@ -71,13 +71,13 @@ FULL = "image_path,patient_id,lesion_id,laterality,view,truth"
         (FULL, ("a.npy,P,7,L,CC,", "link.npy,P,7,L,CC,"), "listed twice"),
     ],
 )
-def test_rows_that_cannot_be_of_one_lesion_are_refused(
+def test_rows_that_cannot_be_of_one_lesion_are_rejected(
     films: Path, tmp_path: Path, header: str, rows: tuple[str, ...], words: str
 ) -> None:
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as rejected:
         lesion_table.read(table(tmp_path / "l.csv", header, *rows), [films])
-    assert words in str(refused.value) and "l.csv line 3" in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert words in str(rejected.value) and "l.csv line 3" in str(rejected.value)
+    assert "\n" not in str(rejected.value)
 
 
 def test_rows_that_are_of_different_lesions_or_views_stay(films: Path, tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_an_id_that_a_spreadsheet_would_run_names_its_cure(
 
 def test_all_faults_of_the_table_are_listed(films: Path, tmp_path: Path) -> None:
     rows = ("a.npy,P,1,L,CC,", "no.npy,P,2,L,CC,", "b.npy,P,,L,CC,", "c.npy,P,3,left,CC,")
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as rejected:
         lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
-    said = str(refused.value)
+    said = str(rejected.value)
     assert "3 faults" in said and all(f"line {n}" in said for n in (3, 4, 5))
 
 
@@ -269,9 +269,9 @@ def test_two_names_with_one_pseudonym_stop_everything(monkeypatch: pytest.Monkey
     same = privacy.Pseudonyms(b"k" * 32)
     assert same.case("A") == same.lesion("A", "1") == "0" * 12 == same.case("A")
     for ask in (lambda: same.case("B"), lambda: same.lesion("A", "2")):
-        with pytest.raises(InputError, match="both be written as 000000000000") as refused:
+        with pytest.raises(InputError, match="both be written as 000000000000") as rejected:
             ask()
-        assert "\n" not in str(refused.value) and "another key" in str(refused.value)
+        assert "\n" not in str(rejected.value) and "another key" in str(rejected.value)
     plain = privacy.Pseudonyms(None)
     monkeypatch.setattr(privacy.hashlib, "sha256", lambda _: hashlib.new("md5", b"the same"))
     with pytest.raises(InputError, match="rename one of the files"):

@@ -72,7 +72,7 @@ def test_both_models_stand_side_by_side_in_every_file(
     assert [float(line["compared_score"]) for line in lines] == second
     views = [view for lesion in said["compared"]["lesions"] for view in lesion["views"]]
     for view in views:
-        assert (scored / view["region"]).is_file() and (scored / view["evidence"]).is_file()
+        assert (scored / view["roi"]).is_file() and (scored / view["evidence"]).is_file()
     by_hand = [view["evidence"] for lesion in other["lesions"] for view in lesion["views"]]
     for view, name in zip(views, by_hand, strict=True):
         assert (scored / view["evidence"]).read_bytes() == (alone / name).read_bytes()

@@ -22,7 +22,7 @@ from mtl_jax.bundle import (
     training_ranges,
 )
 from mtl_jax.bundle.reliability import reliability_figure
-from mtl_jax.data.extract_rois import regions
+from mtl_jax.data.extract_rois import rois
 from mtl_jax.imaging.stored_image import Stored
 from mtl_jax.models import alexnet, base
 from mtl_jax.phantom import case as phantom
@@ -213,14 +213,14 @@ def test_what_an_ingest_notes_is_warned_of_once() -> None:
 
 
 def lesion_region(view: phantom.View) -> np.ndarray:
-    """The region (128, 128) int16 of a phantom film, as any pipeline would cut it."""
+    """The ROI (128, 128) int16 of a phantom film, as any pipeline would cut it."""
     receptor = RECEPTORS["sfm"]
     lesion = LesionView(
         *("sfm", Path("film"), tuple(map(float, view.box)), "c", "1", "CC", "L", "SFM"),
         *(0, "simulated", (1000 * receptor.pixel_mm,) * 2, ""),
     )
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
-    return regions(Stored(view.stored, receptor.bits), [lesion], background).rois[0]
+    return rois(Stored(view.stored, receptor.bits), [lesion], background).rois[0]
 
 
 def test_the_model_card_lists_no_single_fold_and_no_fit_that_may_be_no_headline() -> None:
@@ -253,7 +253,7 @@ def study_of(folder: Path, kind: str, match_steps: bool = False) -> out_of_fold.
             "precision": {"matmul": None, "train": "float32"},
             "settings": {
                 "train": train,
-                "model": {"dropout": 0.5, "initialization": "he", "trunk": "alexnet"},
+                "model": {"dropout": 0.5, "initialization": "he", "backbone": "alexnet"},
             },
         }
     return found
@@ -265,7 +265,7 @@ def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) 
     crossed = study_of(tmp_path / "crossed", "cross_validation", match_steps)
     (record,) = study.results["runs"]
 
-    def refused(**changed: object) -> str:
+    def rejected(**changed: object) -> str:
         """What is said of a cross-validation with these settings in place of the run's."""
         other = copy.deepcopy(crossed)
         for run in other.results["runs"]:
@@ -280,18 +280,18 @@ def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) 
         assert held is not None and set(held.fold.tolist()) == {0, 1, 2}
         return ""
 
-    assert refused() == ""
-    assert refused(task_weights=["y:3"]) == ""  # of the runs themselves they are the same
+    assert rejected() == ""
+    assert rejected(task_weights=["y:3"]) == ""  # of the runs themselves they are the same
     for field, value, words in (
         ("epochs", 20, "train.epochs 20 there, 200 here"),
-        ("trunk", "vgg16", "model.trunk 'vgg16' there, 'alexnet' here"),
+        ("backbone", "vgg16", "model.backbone 'vgg16' there, 'alexnet' here"),
         ("batch_size", 64, "train.batch_size 64 there, 128 here"),
         ("learning_rate", 0.1, "train.learning_rate 0.1 there, 0.001 here"),
         ("dropout", 0.0, "model.dropout 0.0 there, 0.5 here"),
         ("initialization", "krizhevsky2012", "model.initialization 'krizhevsky2012' there"),
         ("train", "bfloat16", "precision.train 'bfloat16' there, 'float32' here"),
     ):
-        said = refused(**{field: value})
+        said = rejected(**{field: value})
         assert words in said and "with the same settings" in said and "\n" not in said
 
 
@@ -300,39 +300,39 @@ def test_other_cases_or_weights_calibrate_nothing(tmp_path: Path) -> None:
     crossed = study_of(tmp_path / "crossed", "cross_validation")
     (record,) = study.results["runs"]
 
-    def refusal(other: out_of_fold.Study) -> str:
-        with pytest.raises(InputError) as refused:
+    def rejection(other: out_of_fold.Study) -> str:
+        with pytest.raises(InputError) as rejected:
             out_of_fold.find(record, study, other)
-        assert "\n" not in str(refused.value) and "crossed" in str(refused.value)
-        return str(refused.value)
+        assert "\n" not in str(rejected.value) and "crossed" in str(rejected.value)
+        return str(rejected.value)
 
     fewer = copy.deepcopy(crossed)
     left_out = fewer.folds["train"].pop()
-    assert f"such as {left_out}, are in one alone" in refusal(fewer)
+    assert f"such as {left_out}, are in one alone" in rejection(fewer)
     # It says that it has them all, and its tables do not hold them.
     unscored = copy.deepcopy(crossed)
     for one in (unscored, study):
         one.folds["train"].append("case-0")
-    assert "1 of its training cases, such as case-0, have no score" in refusal(unscored)
+    assert "1 of its training cases, such as case-0, have no score" in rejection(unscored)
     study.folds["train"].pop()
     tested = copy.deepcopy(crossed)
     tested.folds["train"].append(study.folds["test"][0])
-    assert "are in the run's test set" in refusal(tested)
+    assert "are in the run's test set" in rejection(tested)
 
     other_weights = copy.deepcopy(crossed)
     other_weights.results["runs"][1]["provenance"]["weights"] = {"name": "random"}
-    assert "started from other weights" in refusal(other_weights)
+    assert "started from other weights" in rejection(other_weights)
     for part in ("weights", "settings", "precision"):
         silent = copy.deepcopy(crossed)
         del silent.results["runs"][0]["provenance"][part]
-        assert "earlier version" in refusal(silent)
+        assert "earlier version" in rejection(silent)
     other_network = copy.deepcopy(crossed)
     for run in other_network.results["runs"]:
         run["network"] = "C1-C3"
-    assert "no run of sttl on sfm with network C1" in refusal(other_network)
+    assert "no run of sttl on sfm with network C1" in rejection(other_network)
     no_folds = copy.deepcopy(crossed)
     del no_folds.folds["train"]
-    assert "lacks 'train'" in refusal(no_folds)
+    assert "lacks 'train'" in rejection(no_folds)
 
 
 def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path
 
 
 @pytest.mark.parametrize("scores", [[0.9, 0.7, 0.4, 0.1], [0.3] * 4, [np.nan] * 4])
-def test_a_falling_or_flat_calibration_is_refused(scores: list[float]) -> None:
+def test_a_falling_or_flat_calibration_is_rejected(scores: list[float]) -> None:
     labels = np.array([0, 0, 1, 1] * 5)
     ids = np.arange(20).astype(str)
     columns = (ids, ids, ids, ids, np.full(20, "sfm"), labels, np.tile(scores, 5))

@@ -65,7 +65,7 @@ def items(content: pydicom.Dataset) -> list[pydicom.Dataset]:
     return found
 
 
-def test_a_report_holds_score_region_and_research_only(
+def test_a_report_holds_score_roi_and_research_only(
     untrained: Path, phantom: Path, tmp_path: Path
 ) -> None:
     said = run(untrained, phantom, phantom / "manifest.csv", tmp_path / "out")
@@ -79,18 +79,18 @@ def test_a_report_holds_score_region_and_research_only(
     seen = 0
     for report in reports:
         found = items(report)
-        regions = [item for item in found if item.ValueType == "SCOORD"]
+        rois = [item for item in found if item.ValueType == "SCOORD"]
         scores = [
             float(item.MeasuredValueSequence[0].NumericValue)
             for item in found
             if item.ValueType == "NUM" and item.ConceptNameCodeSequence[0].CodeValue == "SCORE"
         ]
-        assert len(regions) == len(scores) > 0
-        for region, value in zip(regions, scores, strict=True):
-            image = region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        assert len(rois) == len(scores) > 0
+        for roi, value in zip(rois, scores, strict=True):
+            image = roi.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
             view, _ = views[headers[image]]
             top, left, bottom, right = view["box"]
-            corners = np.reshape(region.GraphicData, (-1, 2))
+            corners = np.reshape(roi.GraphicData, (-1, 2))
             assert corners.min(0).tolist() == [left, top]
             assert corners.max(0).tolist() == [right, bottom]
             assert value == pytest.approx(view["score"], rel=1e-8)
@@ -214,8 +214,8 @@ def test_what_an_image_does_not_say_is_not_in_its_report(
     names = [item.ConceptNameCodeSequence[0].CodeMeaning for item in items(report)]
     assert ("Image Library" in names) == listed
     assert len(report.CurrentRequestedProcedureEvidenceSequence) == 1
-    (region,) = (item for item in items(report) if item.ValueType == "SCOORD")
-    assert np.reshape(region.GraphicData, (-1, 2)).max(0).tolist() == [190, 170]
+    (roi,) = (item for item in items(report) if item.ValueType == "SCOORD")
+    assert np.reshape(roi.GraphicData, (-1, 2)).max(0).tolist() == [190, 170]
     if shutil.which("dciodvfy"):
         path = next((tmp_path / "out" / "sr").iterdir())
         ended = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
@@ -231,7 +231,7 @@ def test_what_an_image_does_not_say_is_not_in_its_report(
         ({}, {"laterality": "R"}, "a.dcm: laterality R, but the header says L"),
     ],
 )
-def test_what_no_report_can_be_made_of_is_refused_before_any_scoring(
+def test_what_no_report_can_be_made_of_is_rejected_before_any_scoring(
     untrained: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,

@@ -148,7 +148,7 @@ def test_images_of_real_rows_are_found(tables: Path, tmp_path: Path, layout: str
 @pytest.mark.parametrize(
     ("layout", "pixel_um"), [*((one, 50.0) for one in LAYOUTS), ("tables", 42.0), ("flat", 43.5)]
 )
-def test_a_lesion_lands_in_the_middle_of_its_region(
+def test_a_lesion_lands_in_the_middle_of_its_roi(
     tmp_path: Path, layout: str, pixel_um: float
 ) -> None:
     boxes = {"CC": (300, 90, 360, 190), "MLO": (17, 500, 101, 560)}
@@ -352,9 +352,11 @@ def test_two_masks_missing_files_and_damaged_files(tmp_path: Path) -> None:
     lesions = [tiny(patient=f"P_{number:05d}") for number in range(6)]
     home = make_cbis_ddsm(tmp_path / "in", lesions)
     places = {what: [home / one.path(what) for one in lesions] for what in ("film", "crop", "mask")}
-    twin = tiny((30, 12, 40, 30), patient="P_00000")
-    write_images(tmp_path / "twin", [twin], "tables")
-    (tmp_path / "twin" / twin.path("mask")).replace(places["mask"][0].with_name("000002.dcm"))
+    duplicate = tiny((30, 12, 40, 30), patient="P_00000")
+    write_images(tmp_path / "duplicate", [duplicate], "tables")
+    (tmp_path / "duplicate" / duplicate.path("mask")).replace(
+        places["mask"][0].with_name("000002.dcm")
+    )
     places["film"][1].unlink()
     places["mask"][2].unlink()
     places["crop"][2].unlink()
@@ -477,12 +479,12 @@ def test_bad_options_and_folders(tmp_path: Path) -> None:
 
 
 def fuzz(folder: Path, number: int, seed: int) -> None:
-    """Tables and images with bytes changed: refused in one line, or every row accounted for."""
+    """Tables and images with bytes changed: rejected in one line, or every row accounted for."""
     lesions = [tiny(), tiny(view="MLO", mask_scale=0.9), tiny(patient="P_00002")]
     home = make_cbis_ddsm(folder / "in", lesions, "nbia")
     targets = sorted(home.rglob("*.csv")) * 3 + sorted(home.rglob("*.dcm"))
     random = np.random.default_rng(seed)
-    refused = 0
+    rejected = 0
     for turn in range(number):
         path = targets[turn % len(targets)]
         good = path.read_bytes()
@@ -502,10 +504,10 @@ def fuzz(folder: Path, number: int, seed: int) -> None:
             assert len(found.views) + len(found.left_out) >= 1
             assert all("\n" not in reason for _, reason in found.left_out)
         except InputError as error:
-            refused += 1
+            rejected += 1
             assert "\n" not in str(error)
         path.write_bytes(good)
-    assert 0 < refused < number
+    assert 0 < rejected < number
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of what it mends in a damaged header

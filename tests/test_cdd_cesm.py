@@ -1,4 +1,4 @@
-"""CDD-CESM: regions of every drawn shape, the table's classes, and its stray blanks."""
+"""CDD-CESM: ROIs of every drawn shape, the table's classes, and its stray blanks."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from mtl_jax.imaging.read_image import read_image
 from mtl_jax.types import Collection, InputError
 
 PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
-REGIONS = "Radiology_hand_drawn_segmentations_v2.csv"
+ROIS = "Radiology_hand_drawn_segmentations_v2.csv"
 
 
 def read(folder: Path, *findings: str, pixel_um: float | None = 100.0) -> Collection:
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_cdd_cesm(tmp_path_factory.mktemp("cesm"))
 
 
-def test_regions_classes_and_reasons(made: Path) -> None:
+def test_rois_classes_and_reasons(made: Path) -> None:
     found = read(made)
     assert [(view.lesion_id, view.view, view.laterality, view.label) for view in found.views] == [
         ("P1_L_DM_CC-1", "CC", "L", 1),
@@ -54,10 +54,10 @@ def test_regions_classes_and_reasons(made: Path) -> None:
         "P2_R_DM_MLO-2": "a point, not outlined",
         "P2_R_DM_CC-1": "findings calcifications, none of them chosen",
         "P3_R_DM_CC-1": "pathology normal",
-        "P3_L_DM_CC": "no region drawn",
+        "P3_L_DM_CC": "no ROI drawn",
     }
-    regions = sum(max(len(image.regions), 1) for image in IMAGES)
-    assert len(found.views) + len(found.left_out) == regions
+    rois = sum(max(len(image.rois), 1) for image in IMAGES)
+    assert len(found.views) + len(found.left_out) == rois
     assert any("1 lesion views are in images with other findings" in d for d in found.decisions)
 
 
@@ -75,7 +75,7 @@ def test_without_a_pixel_size_it_says_what_is_needed(made: Path, pixel_um: float
 
 
 @pytest.mark.parametrize("pixel_um", [70.0, 94.1, 100.0])
-def test_a_lesion_lands_in_the_middle_of_its_region(
+def test_a_lesion_lands_in_the_middle_of_its_roi(
     made: Path, tmp_path: Path, pixel_um: float
 ) -> None:
     options = {"cdd_cesm": {"findings": ("mass",), "pixel_um": pixel_um}}
@@ -109,7 +109,7 @@ def test_tables_and_images_that_lack_each_other(tmp_path: Path) -> None:
     images = tmp_path / "PKG - CDD-CESM/CDD-CESM/Low energy images of CDD-CESM"
     (images / "P1_L_DM_CC.jpg").unlink()
     (images / "P4_L_DM_CC.jpg").rename(images / "P5_L_DM_CC.jpg")
-    with (tmp_path / REGIONS).open("a", newline="") as file:
+    with (tmp_path / ROIS).open("a", newline="") as file:
         circle = json.dumps({"name": "circle", "cx": 9, "cy": 9, "r": 4})
         csv.writer(file).writerow(("P9_L_DM_CC.jpg", 1, "{}", 1, 0, circle, "{}"))
         csv.writer(file).writerow(("scan.jpg", 1, "{}", 1, 0, circle, "{}"))
@@ -123,14 +123,14 @@ def test_tables_and_images_that_lack_each_other(tmp_path: Path) -> None:
 
 
 def test_an_image_with_two_pathologies_is_left_out(tmp_path: Path) -> None:
-    make_cdd_cesm(tmp_path, [*IMAGES[:1], IMAGES[0]._replace(pathology="Benign", regions=())])
+    make_cdd_cesm(tmp_path, [*IMAGES[:1], IMAGES[0]._replace(pathology="Benign", rois=())])
     assert dict(read(tmp_path).left_out) == {
         "P1_L_DM_CC-1": "pathology stated twice and differently"
     }
 
 
 def test_two_rows_of_an_image_give_it_both_findings(tmp_path: Path) -> None:
-    make_cdd_cesm(tmp_path, [IMAGES[0], IMAGES[0]._replace(findings="Calcifications", regions=())])
+    make_cdd_cesm(tmp_path, [IMAGES[0], IMAGES[0]._replace(findings="Calcifications", rois=())])
     noted = "two rows of the image differ in Findings"
     for finding in ("mass", "calc"):
         assert [view.noted for view in read(tmp_path, finding).views] == [noted]
@@ -176,13 +176,13 @@ def test_the_box_around_a_turned_ellipse_touches_its_outline() -> None:
         ('{"name": "rect", "x": ' + "9" * 1000 + "}", "x '999"),
     ],
 )
-def test_a_damaged_region_is_one_line_that_names_row_and_column(
+def test_a_damaged_roi_is_one_line_that_names_row_and_column(
     tmp_path: Path, cell: str, reason: str
 ) -> None:
     make_cdd_cesm(tmp_path, IMAGES[:1])
-    with (tmp_path / REGIONS).open("a", newline="") as file:
+    with (tmp_path / ROIS).open("a", newline="") as file:
         csv.writer(file).writerow(("P1_L_DM_CC.jpg", 1, "{}", 1, 0, cell, "{}"))
-    where = f"{REGIONS} line 3: region_shape_attributes: "
+    where = f"{ROIS} line 3: region_shape_attributes: "
     with pytest.raises(InputError, match=re.escape(where) + ".*" + re.escape(reason)) as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
@@ -230,12 +230,12 @@ def test_a_view_taken_twice_keeps_its_view(tmp_path: Path, name: str, view: str)
     assert found[1].case_id == name.split("_")[0]
 
 
-def test_a_region_drawn_twice_is_one_lesion(tmp_path: Path) -> None:
+def test_a_roi_drawn_twice_is_one_lesion(tmp_path: Path) -> None:
     image = IMAGES[0]
-    make_cdd_cesm(tmp_path, [image._replace(regions=(image.regions[0],) * 2)])
+    make_cdd_cesm(tmp_path, [image._replace(rois=(image.rois[0],) * 2)])
     found = read(tmp_path)
     assert [view.lesion_id for view in found.views] == ["P1_L_DM_CC-1"]
-    assert found.left_out == (("P1_L_DM_CC-2", "the same region of the same image is drawn above"),)
+    assert found.left_out == (("P1_L_DM_CC-2", "the same ROI of the same image is drawn above"),)
 
 
 def write_table(folder: Path, header: tuple[str, ...], *rows: tuple[str, ...]) -> None:
@@ -278,20 +278,20 @@ def test_all_faults_of_a_table_are_in_one_message(tmp_path: Path) -> None:
 def test_both_genuine_tables_are_read_whole(shared: Path, tmp_path: Path) -> None:
     """Counts by a reading of their own; the images are empty files, as no pixel is read."""
     real = shared / "data" / "cdd_cesm_dm"
-    for name in ("Radiology-manual-annotations.csv", REGIONS):
+    for name in ("Radiology-manual-annotations.csv", ROIS):
         (tmp_path / name).symlink_to(real / name)
     with (real / "Radiology-manual-annotations.csv").open(encoding="utf-8-sig") as file:
         rows = {row["Image_name"].strip(): row for row in csv.DictReader(file)}
-    with (real / REGIONS).open(encoding="utf-8-sig") as file:
-        regions = list(csv.DictReader(file))
-    assert (len(rows), len(regions)) == (2006, 2971)
+    with (real / ROIS).open(encoding="utf-8-sig") as file:
+        rois = list(csv.DictReader(file))
+    assert (len(rows), len(rois)) == (2006, 2971)
     images = tmp_path / "Low energy images of CDD-CESM"
     images.mkdir()
     low_energy = [name for name, row in rows.items() if row["Type"] == "DM"]
     for name in low_energy:
         (images / f"{name}.jpg").touch()
     found = cdd_cesm.collection(str(tmp_path), findings=(), pixel_um=100.0)
-    drawn = [(re.sub(r"\.jpg\s*$", "", one["#filename"]).strip(), one) for one in regions]
+    drawn = [(re.sub(r"\.jpg\s*$", "", one["#filename"]).strip(), one) for one in rois]
     taken = {
         (name, one["region_shape_attributes"])
         for name, one in drawn
@@ -303,7 +303,7 @@ def test_both_genuine_tables_are_read_whole(shared: Path, tmp_path: Path) -> Non
     assert {view.image_path.stem for view in found.views} == {name for name, _ in taken}
     assert {view.noted for view in found.views} == {""}
     undrawn = set(rows) - {name for name, _ in drawn}
-    assert len(found.views) + len(found.left_out) == len(regions) + len(undrawn)
+    assert len(found.views) + len(found.left_out) == len(rois) + len(undrawn)
     reasons = {reason for _, reason in found.left_out}
     assert "not named P1_L_DM_CC and the like" not in reasons
     assert "no row in the table" not in reasons
@@ -314,7 +314,7 @@ def test_both_genuine_tables_are_read_whole(shared: Path, tmp_path: Path) -> Non
         )
 
 
-def test_jpeg_of_equal_channels_is_gray_and_colour_is_refused(tmp_path: Path) -> None:
+def test_jpeg_of_equal_channels_is_gray_and_colour_is_rejected(tmp_path: Path) -> None:
     gray = np.random.default_rng(0).integers(0, 256, (40, 30)).astype(np.uint8)
     Picture.fromarray(gray).save(tmp_path / "gray.jpg", quality=95)
     expected = np.asarray(Picture.open(tmp_path / "gray.jpg"))
@@ -337,8 +337,8 @@ def test_jpeg_of_equal_channels_is_gray_and_colour_is_refused(tmp_path: Path) ->
 
 def fuzz(folder: Path, count: int) -> None:
     make_cdd_cesm(folder, IMAGES[:2])
-    found = outcomes(folder / REGIONS, count, 1, lambda: read(folder))
-    assert found["refused"] > count / 20
+    found = outcomes(folder / ROIS, count, 1, lambda: read(folder))
+    assert found["rejected"] > count / 20
     book = folder / "Radiology-manual-annotations.xlsx"
     outcomes(book, count // 4, 2, lambda: read(folder))
 

@@ -62,7 +62,7 @@ def test_without_boxes_it_says_what_is_needed(made: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize("pixel_um", [50, 94.1, 100])
-def test_a_lesion_lands_in_the_middle_of_its_region(tmp_path: Path, pixel_um: float) -> None:
+def test_a_lesion_lands_in_the_middle_of_its_roi(tmp_path: Path, pixel_um: float) -> None:
     home, boxes = make_cmmd(tmp_path, pixel_um=pixel_um)
     options = {"cmmd": {"boxes": str(boxes)}}
     rules = Rules(truth_policy="biopsy")
@@ -324,10 +324,10 @@ def test_hostile_tables(tmp_path: Path, text: str, reason: str) -> None:
 def fuzz(folder: Path, count: int) -> None:
     home, boxes = make_cmmd(folder, IMAGES[1:3])
     found = outcomes(boxes, count, 1, lambda: read((home, boxes)))
-    assert found["refused"] > count / 20
+    assert found["rejected"] > count / 20
     book = home / "CMMD_clinicaldata_revision.xlsx"
     found = outcomes(book, count // 2, 2, lambda: read((home, boxes)))
-    assert found["refused"] > count / 20
+    assert found["rejected"] > count / 20
     # Damage inside the archive, where its checksums are right.
     with zipfile.ZipFile(book) as parts:
         sheet = parts.read(SHEET)

@@ -1,4 +1,4 @@
-"""Settings: the paper's numbers stand in the defaults, and what cannot run is refused by name."""
+"""Settings: the paper's numbers stand in the defaults, and what cannot run is rejected by name."""
 
 import importlib.util
 from pathlib import Path
@@ -59,10 +59,10 @@ def test_every_config_loads_and_is_valid(path: Path, scale: str) -> None:
         ("approaches", ("mttl+weight.sfm=inf",), "finite"),
     ],
 )
-def test_what_cannot_run_is_refused(field: str, value: object, says: str) -> None:
+def test_what_cannot_run_is_rejected(field: str, value: object, says: str) -> None:
     c = config.default()
     c.update_from_flattened_dict({field: value})
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as rejected:
         config.validate(c)
-    assert says in str(refused.value) and "config." in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert says in str(rejected.value) and "config." in str(rejected.value)
+    assert "\n" not in str(rejected.value)

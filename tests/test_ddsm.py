@@ -1,4 +1,4 @@
-"""DDSM cases: what the texts say is what comes out, lesions land in the middle of their regions."""
+"""DDSM cases: what the texts say is what comes out, lesions land in the middle of their ROIs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def disc(shape: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
         ("D-4001-1", "HOWTEK", 12, "43.5", False),
     ],
 )
-def test_a_lesion_lands_in_the_middle_of_its_region(
+def test_a_lesion_lands_in_the_middle_of_its_roi(
     tmp_path: Path, name: str, digitizer: str, bits: int, resolution: str, turned: bool
 ) -> None:
     shape, scale = (1300, 900), 1 << (bits - 12)
@@ -288,7 +288,7 @@ def test_no_folder_no_case_no_type(tmp_path: Path) -> None:
         ddsm.collection(str(tmp_path), lesion_types=())
 
 
-def test_the_same_patients_twice_are_refused() -> None:
+def test_the_same_patients_twice_are_rejected() -> None:
     c = default()
     c.data.sources, c.data.target = ("cbis_ddsm:a", "ddsm:b"), "ddsm"
     with pytest.raises(InputError, match="of the same patients"):
@@ -311,10 +311,10 @@ def test_a_damaged_film_costs_its_own_lesions_only(tmp_path: Path) -> None:
 
 
 def fuzz(folder: Path, number: int, seed: int) -> None:
-    """Texts with bytes overwritten, cut out and put in: read, or refused in one line."""
+    """Texts with bytes overwritten, cut out and put in: read, or rejected in one line."""
     home = make_case(folder, {"LEFT_CC": Film(blank(), [Lesion((2, 2, 30, 28), core=True)])})
     random = np.random.default_rng(seed)
-    refused = 0
+    rejected = 0
     for turn in range(number):
         suffix, reader = (("OVERLAY", ddsm_overlay.read), ("ics", ics.read))[turn % 2]
         (path,) = home.glob(f"*.{suffix}")
@@ -336,19 +336,19 @@ def fuzz(folder: Path, number: int, seed: int) -> None:
         try:
             reader(path)
         except InputError as error:
-            refused += 1
+            rejected += 1
             assert "\n" not in str(error)
         found = read(folder)
         assert len(found.views) + len(found.left_out) >= 1
         assert all("\n" not in reason for _, reason in found.left_out)
         path.write_bytes(good)
-    assert number / 10 < refused < number
+    assert number / 10 < rejected < number
 
 
-def test_mutated_texts_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+def test_mutated_texts_are_read_or_rejected_in_one_line(tmp_path: Path) -> None:
     fuzz(tmp_path, 400, seed=1)
 
 
 @pytest.mark.slow
-def test_many_mutated_texts_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+def test_many_mutated_texts_are_read_or_rejected_in_one_line(tmp_path: Path) -> None:
     fuzz(tmp_path, 6000, seed=2)

@@ -83,7 +83,7 @@ def test_linear_digitizers_read_the_same_film_alike_at_any_depth(bits: int) -> N
 
 
 @pytest.mark.parametrize(("curve", "bits"), [("ddsm_lumisys", 8), ("ddsm_dba", 12), ("raw_dm", 1)])
-def test_fewer_bits_than_calibrated_are_refused(curve: str, bits: int) -> None:
+def test_fewer_bits_than_calibrated_are_rejected(curve: str, bits: int) -> None:
     with pytest.raises(InputError, match=f"{curve}.*{bits}"):
         CURVES[curve](np.zeros(3), bits)
 

@@ -239,7 +239,7 @@ def test_a_scale_used_in_part_is_noted_and_a_full_one_is_not(tmp_path: Path) -> 
     assert record(tmp_path / "a.dcm", RAMP)["notes"] == []
 
 
-REFUSED: list[tuple[Tags, str]] = [
+REJECTED: list[tuple[Tags, str]] = [
     ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "colour"),
     ({"PhotometricInterpretation": None}, "holds no image"),
     ({"PixelRepresentation": 1}, "signed"),
@@ -256,8 +256,10 @@ REFUSED: list[tuple[Tags, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("tags", "reason"), REFUSED)
-def test_refusals_are_one_line_that_names_the_file(tmp_path: Path, tags: Tags, reason: str) -> None:
+@pytest.mark.parametrize(("tags", "reason"), REJECTED)
+def test_rejections_are_one_line_that_names_the_file(
+    tmp_path: Path, tags: Tags, reason: str
+) -> None:
     path = write_dicom(tmp_path / "bad.dcm", NOISE, **tags)
     tracemalloc.start()
     with pytest.raises(InputError, match=reason) as caught:
@@ -268,7 +270,7 @@ def test_refusals_are_one_line_that_names_the_file(tmp_path: Path, tags: Tags, r
     assert peak < 4_000_000
 
 
-def test_a_stream_larger_than_its_header_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+def test_a_stream_larger_than_its_header_is_rejected_before_it_is_decoded(tmp_path: Path) -> None:
     stream = bytearray(encode(NOISE, 12))
     at = stream.index(b"\xff\xc3") + 5
     stream[at : at + 4] = b"\xff\xff\xff\xff"
@@ -283,7 +285,7 @@ def test_a_stream_larger_than_its_header_is_refused_before_it_is_decoded(tmp_pat
         dicom.read_with_record(path)
 
 
-def refused_by_charls() -> bytes:
+def rejected_by_charls() -> bytes:
     """A JPEG-LS stream of NOISE with one damaged byte that its usual decoder notices."""
     sound = imagecodecs.jpegls_encode(NOISE.astype("u2"))
     for at in range(200, 1000):
@@ -296,15 +298,15 @@ def refused_by_charls() -> bytes:
     raise AssertionError("CharLS takes everything")
 
 
-def test_a_damaged_frame_is_refused_by_the_name_of_its_transfer_syntax(tmp_path: Path) -> None:
-    stream = refused_by_charls()
+def test_a_damaged_frame_is_rejected_by_the_name_of_its_transfer_syntax(tmp_path: Path) -> None:
+    stream = rejected_by_charls()
     path = compressed(tmp_path / "a.dcm", stream, "JPEGLSLossless", NOISE.shape, 12)
     for read in (dicom.read_with_record, read_image):
         with pytest.raises(InputError, match=r"a.dcm: .* cannot be decoded \(JPEG-LS Lossless"):
             read(path)
 
 
-def test_a_deflated_file_that_would_fill_the_memory_is_refused(
+def test_a_deflated_file_that_would_fill_the_memory_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", RAMP, syntax="DeflatedExplicitVRLittleEndian")
@@ -319,7 +321,7 @@ def test_a_deflated_file_that_would_fill_the_memory_is_refused(
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)
-def test_a_file_cut_short_is_refused_and_never_read_half(tmp_path: Path, syntax: str) -> None:
+def test_a_file_cut_short_is_rejected_and_never_read_half(tmp_path: Path, syntax: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, syntax=syntax)
     whole = path.read_bytes()
     for kept in (0.5, 0.9):
@@ -331,7 +333,7 @@ def test_a_file_cut_short_is_refused_and_never_read_half(tmp_path: Path, syntax:
 @pytest.mark.parametrize(
     "syntax", ["JPEGLosslessSV1", "JPEGLSLossless", "JPEG2000Lossless", "HTJ2KLossless"]
 )
-def test_a_stream_cut_short_in_a_whole_file_is_refused(tmp_path: Path, syntax: str) -> None:
+def test_a_stream_cut_short_in_a_whole_file_is_rejected(tmp_path: Path, syntax: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, syntax=syntax)
     stream = get_frame(pydicom.dcmread(path).PixelData, 0, number_of_frames=1)
     for kept in (0.3, 0.6, 0.99):
@@ -340,7 +342,7 @@ def test_a_stream_cut_short_in_a_whole_file_is_refused(tmp_path: Path, syntax: s
             dicom.read_with_record(path)
 
 
-def test_other_files_and_syntaxes_are_refused(tmp_path: Path) -> None:
+def test_other_files_and_syntaxes_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     with pytest.raises(InputError, match="no such file"):
         dicom.read_with_record(path)

@@ -1,4 +1,4 @@
-"""Files of every other kind, and damaged ones: read or refused in one line, in bounded time."""
+"""Files of every other kind, and damaged ones: read or rejected in one line, in bounded time."""
 
 import os
 import time
@@ -41,7 +41,7 @@ def outcome(path: Path) -> str:
     return ""
 
 
-def test_every_file_that_comes_with_pydicom_is_read_or_refused() -> None:
+def test_every_file_that_comes_with_pydicom_is_read_or_rejected() -> None:
     files = [Path(name) for name in get_testdata_files() if os.path.isfile(name)]
     read = {path.name for path in files if not outcome(path)}
     assert len(files) > 100
@@ -112,17 +112,17 @@ def mutated(seed: bytes, random: np.random.Generator) -> bytes:
 @pytest.mark.parametrize(
     "count", [300, pytest.param(20_000, marks=pytest.mark.slow)], ids=["few", "many"]
 )
-def test_mutated_files_are_read_or_refused(
+def test_mutated_files_are_read_or_rejected(
     tmp_path: Path, count: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     random = np.random.default_rng(count)
     files = seeds(tmp_path)
     path = tmp_path / "mutated.dcm"
-    refused = 0
+    rejected = 0
     for number in range(count):
         path.write_bytes(mutated(files[number % len(files)], random))
         line = outcome(path)
-        refused += bool(line)
+        rejected += bool(line)
         if number % 10 == 0:  # what ingest calls agrees
             try:
                 check_values(read_stored(path, 0), None)  # seeds have two frames
@@ -130,5 +130,5 @@ def test_mutated_files_are_read_or_refused(
                 assert line
             else:
                 assert not line
-    assert 0.2 * count < refused < count
+    assert 0.2 * count < rejected < count
     assert capfd.readouterr().err == ""

@@ -74,13 +74,13 @@ def test_a_job_and_the_tools_say_it_before_they_read_anything(tmp_path: Path) ->
 
 
 def test_float64_set_in_python_is_seen() -> None:
-    environment.refuse_settings()
+    environment.reject_settings()
     with jax.enable_x64(True):
-        for refuse in (environment.start_jax, lambda: mtl_jax.load("anything")):
+        for reject in (environment.start_jax, lambda: mtl_jax.load("anything")):
             with pytest.raises(InputError, match="JAX_ENABLE_X64 is set"):
-                refuse()
+                reject()
     with jax.numpy_dtype_promotion("strict"), pytest.raises(InputError, match="not supported"):
-        environment.refuse_settings()
+        environment.reject_settings()
 
 
 def test_the_roc_command_needs_no_jax(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def by_pairs(a: list[Part], b: list[Part] | None = None) -> float:
 def test_the_variance_of_a_mean_by_pairs_of_initializations() -> None:
     own = parts(0, 4)
     row = mean_auc(own)
-    means = np.mean(row["areas"], axis=1)
+    means = np.mean(row["aucs"], axis=1)
     assert row["var_patients"] == pytest.approx(by_pairs(own))
     assert row["var_initializations"] == pytest.approx(np.var(means, ddof=1) / 4)
     assert row["se"] ** 2 == pytest.approx(row["var_patients"] + row["var_initializations"])
@@ -224,7 +224,7 @@ def test_with_fewer_than_three_initializations_patients_alone_vary(starts: int) 
 def test_a_crossed_difference_is_the_mean_of_differences() -> None:
     a, b = parts(3, 5), [p._replace(scores=p.scores[:, ::-1]) for p in parts(3, 5)]
     row = mean_difference(a, b)
-    deltas = np.mean(mean_auc(a)["areas"], 1) - np.mean(mean_auc(b)["areas"], 1)
+    deltas = np.mean(mean_auc(a)["aucs"], 1) - np.mean(mean_auc(b)["aucs"], 1)
     between = np.var(deltas, ddof=1) / 5
     assert row["delta"] == pytest.approx(deltas.mean())
     assert row["var_initializations"] == pytest.approx(between)
@@ -241,7 +241,7 @@ def test_a_crossed_difference_is_the_mean_of_differences() -> None:
 def test_a_nested_difference_has_two_variances_between_initializations() -> None:
     a, b = parts(4, 5), parts(4, 3)
     row = mean_difference(a, b, crossed=False)
-    between = [np.var(np.mean(mean_auc(p)["areas"], 1), ddof=1) / len(p[0].scores) for p in (a, b)]
+    between = [np.var(np.mean(mean_auc(p)["aucs"], 1), ddof=1) / len(p[0].scores) for p in (a, b)]
     assert row["var_initializations"] == pytest.approx(sum(between))
     patients = by_pairs(a) + by_pairs(b) - 2 * by_pairs(a, b)
     assert row["var_patients"] == pytest.approx(max(patients, 0))

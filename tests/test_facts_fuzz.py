@@ -103,7 +103,7 @@ def test_unaltered_facts_are_kept_without_a_note(
 
 
 @pytest.mark.slow
-def test_no_contradiction_changes_a_region_in_silence(
+def test_no_contradiction_changes_a_roi_in_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = run(2000, 17, True, tmp_path, monkeypatch)

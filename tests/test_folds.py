@@ -15,7 +15,7 @@ def test_a_thousand_random_data_sets() -> None:
         truth = [1] * malignant + [0] * benign
         cases = {f"p{i:03d}": t for i, t in enumerate(rng.permutation(truth).tolist())}
         parts = folds.partition(cases, count, trial, 1, "made-up")
-        folds.refuse_leaks({str(i): part for i, part in enumerate(parts)})
+        folds.reject_leaks({str(i): part for i, part in enumerate(parts)})
         assert sorted(case for part in parts for case in part) == sorted(cases)
         sizes = [len(part) for part in parts]
         positive = [sum(cases[case] for case in part) for part in parts]
@@ -66,6 +66,6 @@ def test_too_few_cases_for_the_folds() -> None:
         folds.partition({f"p{i}": int(i < 3) for i in range(30)}, 4, 0, 1, "few")
 
 
-def test_a_leak_is_refused_and_named() -> None:
+def test_a_leak_is_rejected_and_named() -> None:
     with pytest.raises(InputError, match="'p2' is in fold 1 and in fold 2"):
-        folds.refuse_leaks({"fold 1": ["p1", "p2"], "fold 2": ["p3", "p2"]})
+        folds.reject_leaks({"fold 1": ["p1", "p2"], "fold 2": ["p3", "p2"]})

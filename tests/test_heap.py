@@ -110,18 +110,20 @@ def test_a_job_keeps_what_it_gives_back(tmp_path: Path) -> None:
     assert ended.returncode == 2 and ended.stdout.split()[-1] == "True", ended.stderr
 
 
-def test_a_run_of_regions_on_disk_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_rois_on_disk_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is trained."""
     done: list[str] = []
     on_disk = Pool(Rows([np.zeros((1, 128, 128), np.int16)]), *[np.zeros(1, int)] * 5)
-    monkeypatch.setattr(train_runs.portion, "portions", lambda *_: {})
-    monkeypatch.setattr(train_runs.portion, "learned_by", lambda *_: (on_disk, {}))
+    monkeypatch.setattr(train_runs.subset, "subsets", lambda *_: {})
+    monkeypatch.setattr(train_runs.subset, "learned_by", lambda *_: (on_disk, {}))
     monkeypatch.setattr(train_runs.heap, "let_go", lambda: done.append("let go"))
-    monkeypatch.setattr(train_runs.trunks, "build", lambda *_, **__: done.append("build") or 1 / 0)
+    monkeypatch.setattr(
+        train_runs.backbones, "build", lambda *_, **__: done.append("build") or 1 / 0
+    )
     run = Run("sttl", ("a",), "C0", None, 0)
     with pytest.raises(ZeroDivisionError):
         weights = Weights(
-            {}, {"name": "made up", "trunk": "alexnet", "lrn": False, "arrays_sha256": ""}
+            {}, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
         )
         train_runs.execute([run], [], {}, None, weights, config.default())
     assert done == ["let go", "build"]

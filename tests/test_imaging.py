@@ -1,4 +1,4 @@
-"""Pixels: exact reading, area averaging, background, regions."""
+"""Pixels: exact reading, area averaging, background, ROIs."""
 
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_pgm_of_known_bytes(tmp_path: Path) -> None:
         (b"P5 1 1 100\n\xff", "exceeds"),
     ],
 )
-def test_bad_pgm_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_bad_pgm_is_rejected(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "a.pgm"
     path.write_bytes(content)
     with pytest.raises(InputError, match=reason):
@@ -117,7 +117,7 @@ def fuzz_pgm(folder: Path, count: int) -> None:
         path = folder / f"{number}.pgm"
         write_pgm(path, GRAY16[:12, :15] % (maxval + 1), maxval)
         found = outcomes(path, count // 2, number, lambda path=path: read_image(path))
-        assert found["refused"] > count / 10
+        assert found["rejected"] > count / 10
 
 
 def test_damaged_pgm_never_ends_in_a_traceback(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_damaged_pgm_never_ends_in_a_traceback_at_length(tmp_path: Path) -> None
     fuzz_pgm(tmp_path, 20_000)
 
 
-def test_what_is_not_one_gray_image_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_one_gray_image_is_rejected(tmp_path: Path) -> None:
     colour = np.zeros((4, 4, 3), np.uint8)
     colour[2, 2, 1] = 1
     Image.fromarray(colour).save(tmp_path / "rgb.png")
@@ -246,7 +246,7 @@ def test_other_ratios_weigh_by_area(pixel_um: tuple[float, float]) -> None:
     np.testing.assert_allclose(to_pixel_size(image, pixel_um), expected, rtol=1e-6)
 
 
-def test_nearly_whole_ratios_are_whole_and_coarser_pixels_are_refused() -> None:
+def test_nearly_whole_ratios_are_whole_and_coarser_pixels_are_rejected() -> None:
     assert block((50.0 * 1.0009, 100.0 / 1.0009)) == (4.0, 2.0)
     assert block((200.19, 200.0)) == (1.0, 1.0)
     assert block((50.1, 50.0))[0] == pytest.approx(200 / 50.1)
@@ -256,14 +256,14 @@ def test_nearly_whole_ratios_are_whole_and_coarser_pixels_are_refused() -> None:
         to_pixel_size(np.zeros((3, 9)), (50.0, 50.0))
 
 
-regions = st.tuples(st.integers(0, 2**32 - 1), st.integers(20, 40), st.integers(20, 40)).map(
+rois = st.tuples(st.integers(0, 2**32 - 1), st.integers(20, 40), st.integers(20, 40)).map(
     lambda seed: np.random.default_rng(seed[0]).uniform(0, 4095, seed[1:])
 )
 
 
 @settings(max_examples=40, deadline=None)
-@given(roi=regions, offset=st.floats(-1e3, 1e3))
-def test_background_turns_with_the_region_and_stays_within_its_edges(
+@given(roi=rois, offset=st.floats(-1e3, 1e3))
+def test_background_turns_with_the_roi_and_stays_within_its_edges(
     roi: np.ndarray, offset: float
 ) -> None:
     flat = correct(roi)
@@ -297,7 +297,7 @@ def test_background_is_its_definition_pixel_by_pixel() -> None:
 
 
 def test_background_smooths_as_a_running_mean_of_17_by_8_pixels() -> None:
-    """Where the region is zero but for its top strip, B is that edge's running mean, weighted."""
+    """Where the ROI is zero but for its top strip, B is that edge's running mean, weighted."""
     roi = np.zeros((128, 128))
     roi[:8, 20:108] = RNG.uniform(0, 4095, (8, 88))
     smooth = scipy.ndimage.uniform_filter1d(roi[:8].mean(0), 17)
@@ -332,7 +332,7 @@ def test_cut_mirrors_what_is_outside(centre: tuple[float, float]) -> None:
 
 
 @pytest.mark.parametrize("centre", [(-0.1, 5.0), (90.0, 5.0), (5.0, 100.0), (np.nan, 5.0)])
-def test_a_centre_outside_the_image_is_refused(centre: tuple[float, float]) -> None:
+def test_a_centre_outside_the_image_is_rejected(centre: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="outside the image of 90 rows and 100 columns"):
         cut(np.zeros((90, 100)), centre)
 
@@ -361,7 +361,7 @@ MINI_MIAS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "mi
 
 
 @pytest.mark.skipif(not MINI_MIAS.is_dir(), reason="the mini-MIAS films are not beside this folder")
-def test_film_mdb028_has_its_mass_in_the_middle_of_the_region() -> None:
+def test_film_mdb028_has_its_mass_in_the_middle_of_the_roi() -> None:
     """Info.txt: x 338, y 314 from the bottom, radius 56: column 338, row 709."""
     stored, bits = read_image(MINI_MIAS / "mdb028.pgm")
     gray = to_12_bit(stored, bits)

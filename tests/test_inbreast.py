@@ -92,7 +92,7 @@ def test_views_of_other_dates_or_classes_are_not_linked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pixel_um", [None, 50.0, 85.0])
-def test_a_lesion_lands_in_the_middle_of_its_region(tmp_path: Path, pixel_um: float | None) -> None:
+def test_a_lesion_lands_in_the_middle_of_its_roi(tmp_path: Path, pixel_um: float | None) -> None:
     make_inbreast(tmp_path, pixel_um=pixel_um)
     rois = ingest.load(
         f"inbreast:{tmp_path}",
@@ -260,14 +260,14 @@ def test_damaged_outlines_cost_their_image_alone(tmp_path: Path, reason: str) ->
     assert str(tmp_path) not in str(found.left_out)
 
 
-def test_entities_hidden_by_another_encoding_are_refused(tmp_path: Path) -> None:
+def test_entities_hidden_by_another_encoding_are_rejected(tmp_path: Path) -> None:
     bomb = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE p [<!ENTITY a "x">]><plist>&a;</plist>'
     (tmp_path / "a.xml").write_bytes(bomb.encode("utf-16"))
     with pytest.raises(InputError, match="not a readable property list"):
         osirix.outlines(tmp_path / "a.xml")
 
 
-def test_a_binary_list_that_repeats_one_object_is_refused(tmp_path: Path) -> None:
+def test_a_binary_list_that_repeats_one_object_is_rejected(tmp_path: Path) -> None:
     points = ["(1, 2)"] * 20_000
     roi = {"Name": "Mass", "Point_px": points}
     content = plistlib.dumps({"Images": [{"ROIs": [roi] * 9_000}]}, fmt=plistlib.FMT_BINARY)
@@ -280,7 +280,7 @@ def test_a_binary_list_that_repeats_one_object_is_refused(tmp_path: Path) -> Non
 def fuzz(folder: Path, count: int) -> None:
     release = make_inbreast(folder, IMAGES[:1])
     table = outcomes(release / "INbreast.csv", count, 1, lambda: read(release))
-    assert table["refused"] > count / 20
+    assert table["rejected"] > count / 20
     xml = release / "AllXML" / "20586908.xml"
     outcomes(xml, count, 2, lambda: read(release))
     write_outlines(xml, IMAGES[0].outlines, binary=True)

@@ -174,15 +174,15 @@ def test_a_bad_image_costs_its_own_lesions_and_is_not_forgotten(
     load(home)
     again = capsys.readouterr().err  # from the cache: the note stays, the file is in the audit
     assert "1 of 3 lesion views are missing" in again and "b.pgm" not in again
-    for refused in ({"strict": True}, {"unusable": "refuse"}):
+    for rejected in ({"strict": True}, {"unusable": "reject"}):
         with pytest.raises(InputError, match="1 of 3 lesion views are missing.*'leave_out'"):
-            load(home, **refused)
+            load(home, **rejected)
 
 
 def test_a_job_does_not_go_on_without_an_image(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
     with pytest.raises(InputError, match="1 of 5 .*used: .*b.pgm: truncated.*'leave_out'"):
-        load(home, unusable="refuse")
+        load(home, unusable="reject")
     assert not list((home.parent / "cache").glob("[!.]*"))
 
 
@@ -214,7 +214,7 @@ def test_a_magnification_view_is_left_out_and_listed(home: Path) -> None:
         tags = {"EstimatedRadiographicMagnificationFactor": factor}
         write_dicom(home / f"{name}.dcm", np.arange(44_000).reshape(200, 220) % 4096, **tags)
     listed(home, tuple(row.replace(".pgm", ".dcm") for row in ROWS[:2]))
-    rois = load(home, strict=True, unusable="refuse")  # nothing is wrong with the file
+    rois = load(home, strict=True, unusable="reject")  # nothing is wrong with the file
     assert list(rois.index["case_id"]) == ["P1"]
     counts = rois.manifest["counts"]
     assert (counts["rois"], counts["left_out"], counts["unusable"]) == (1, 1, 0)
@@ -235,7 +235,7 @@ def test_a_mended_image_is_taken_again(home: Path) -> None:
 
 @pytest.mark.parametrize("pixel_um", [(50.0, 50.0), (70.0, 85.0), (94.09, 94.09), (200.0, 200.0)])
 @pytest.mark.parametrize("change", [{}, {"dark_is_dense": True}, {"curve": "lumisys"}])
-def test_a_part_of_the_image_gives_the_region_that_the_whole_gives(
+def test_a_part_of_the_image_gives_the_roi_that_the_whole_gives(
     tmp_path: Path, pixel_um: tuple[float, float], change: dict[str, object]
 ) -> None:
     rng = np.random.default_rng(7)
@@ -265,7 +265,7 @@ def test_a_part_of_the_image_gives_the_region_that_the_whole_gives(
         assert outside == fraction
 
 
-def test_bits_given_for_a_dicom_that_became_density_are_refused(tmp_path: Path) -> None:
+def test_bits_given_for_a_dicom_that_became_density_are_rejected(tmp_path: Path) -> None:
     """Read as 14 bits, the 12-bit density of a raw image would keep a quarter of its contrast."""
     path = write_dicom(tmp_path / "x.dcm", np.full((300, 300), 900), bits=14, **for_processing())
     view = LesionView(

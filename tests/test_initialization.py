@@ -22,7 +22,7 @@ from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.report import methods
 from mtl_jax.training import optimizer
 from mtl_jax.training.fit import Training
-from mtl_jax.training.replicas import Lanes
+from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import InputError, Run
 from mtl_jax.weights import Weights
 
@@ -87,7 +87,7 @@ def test_layers_and_keys_have_random_numbers_of_their_own() -> None:
         assert not np.array_equal(params[layer]["kernel"], other[layer]["kernel"])
 
 
-def test_blocks_of_other_trunks_keep_their_start() -> None:
+def test_blocks_of_other_backbones_keep_their_start() -> None:
     leaves = shapes(registry.build("resnet18", outputs=6)).items()
     zeros = unflatten_dict({path: jnp.zeros(shape) for path, shape in leaves}, sep="/")
     scheme = INITIALIZATIONS["cuda_convnet2"]
@@ -149,12 +149,12 @@ def trainings(folder: Path, name: str, count: int) -> list[Training]:
     return found
 
 
-def test_biases_learn_by_their_rule_in_lanes_as_alone(tmp_path: Path) -> None:
+def test_biases_learn_by_their_rule_in_replicas_as_alone(tmp_path: Path) -> None:
     """Biases of 0, on which decay has no effect, move twice as far in the first step as they do
     at an equal rate; kernels move as far."""
     settings = {"cache": tmp_path, "keep": False, "epochs": 1, "batch_size": 80}
     pair = trainings(tmp_path / "pair", "cuda_convnet2", 2)
-    together = fit_these(pair, lanes=Lanes(1, 2), initialization="cuda_convnet2", **settings)
+    together = fit_these(pair, replicas=Replicas(1, 2), initialization="cuda_convnet2", **settings)
     before = pair[1].params
     (alone,) = fit_these([pair[1]._replace(folder=tmp_path / "alone")], **settings)
     for layer, part, factor in (("F5", "bias", 2), ("F4", "bias", 2), ("F5", "kernel", 1)):
@@ -180,16 +180,16 @@ def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
     def fit(trainings: list[Training], *rest: object) -> None:
         raise Asked(trainings[0].params, rest[-1])
 
-    monkeypatch.setattr(train_runs.portion, "portions", lambda *args: {})
-    monkeypatch.setattr(train_runs.portion, "learned_by", lambda *args: (None, {None: None}))
-    monkeypatch.setattr(train_runs.portion, "shared_by", lambda run: None)
+    monkeypatch.setattr(train_runs.subset, "subsets", lambda *args: {})
+    monkeypatch.setattr(train_runs.subset, "learned_by", lambda *args: (None, {None: None}))
+    monkeypatch.setattr(train_runs.subset, "shared_by", lambda run: None)
     monkeypatch.setattr(train_runs, "on_host", lambda pool: False)
     monkeypatch.setattr(train_runs, "epochs", lambda *args: 1)
     monkeypatch.setattr(train_runs, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))
     monkeypatch.setattr(train_runs, "fit", fit)
     given = {"C2": jax.tree.map(lambda a: a + 3, drawn(NETWORK, "he")["C2"])}
     weights = Weights(
-        given, {"name": "made up", "trunk": "alexnet", "lrn": False, "arrays_sha256": ""}
+        given, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
     )
     c = config.default()
     c.model.initialization = "krizhevsky2012"

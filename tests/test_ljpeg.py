@@ -170,15 +170,15 @@ def mutants(good: list[bytes], number: int, seed: int) -> Iterator[bytes]:
 def fuzz(path: Path, number: int, seed: int) -> None:
     gray = film(12, (40, 50))
     good = [ljpeg.encode(gray, 12, selector) for selector in SELECTORS]
-    refused = 0
+    rejected = 0
     for stream in mutants(good, number, seed):
         try:
             found, bits = read(path, stream)
             assert found.ndim == 2 and found.max() < 1 << bits
         except InputError as error:
-            refused += 1
+            rejected += 1
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
-    assert refused > number / 3
+    assert rejected > number / 3
 
 
 def test_mutated_streams_are_gray_or_one_line(tmp_path: Path) -> None:

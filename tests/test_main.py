@@ -209,7 +209,9 @@ def test_a_mistake_in_a_collection_is_answered_in_one_line(
     assert len(lines) == 1 and says in lines[0]
 
 
-def test_a_workdir_of_another_config_is_refused_and_left_alone(unbroken: Path, cache: Path) -> None:
+def test_a_workdir_of_another_config_is_rejected_and_left_alone(
+    unbroken: Path, cache: Path
+) -> None:
     before = outcome(unbroken)
     ended = run(command(unbroken, cache, "--config.seed=1"))
     assert ended.returncode == 2 and "seed 0 there, 1 here" in ended.stderr

@@ -301,7 +301,7 @@ def test_asked_to_stop_both_stop(
 
 
 @pytest.mark.slow
-def test_processes_of_different_configs_are_refused(tmp_path: Path, cache: Path) -> None:
+def test_processes_of_different_configs_are_rejected(tmp_path: Path, cache: Path) -> None:
     settings = [{**ONE_RUN, "devices": "2", "seed": str(number)} for number in range(2)]
     processes = [
         start(tmp_path, cache, each, "mttl", {**environment, "JAX_NUM_CPU_DEVICES": "1"})

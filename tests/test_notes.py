@@ -121,7 +121,7 @@ def test_notes_are_in_the_audit_the_index_the_counts_and_on_screen(home: Path) -
     assert "mine: 1 repaired: centre only, extent not given" in screen
 
 
-def test_strict_takes_what_is_noted_and_refuses_what_is_corrected(
+def test_strict_takes_what_is_noted_and_rejects_what_is_corrected(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed(home, row("P1", "a.npy"), row("P3", "c.npy"))
@@ -153,7 +153,7 @@ def test_numbers_of_a_note_are_not_hidden_as_ids(home: Path) -> None:
     assert [entry["lesion_views"] for entry in rois.manifest["notes"]] == [2]
 
 
-def test_notes_are_kept_with_the_regions(home: Path) -> None:
+def test_notes_are_kept_with_the_rois(home: Path) -> None:
     (view, *_) = manifest.collection(str(home / "m.csv")).views
     job = extract_rois.job([view], BACKGROUND, 1, home / "kept")
     first = extract_rois.cut(job)
@@ -254,7 +254,7 @@ def test_the_first_ten_faults_are_listed_with_their_lines_and_the_count(home: Pa
     outside = [row(f"Q{n}", f"{n}.npy", box="190;900;199;910") for n in range(14)]
     listed(home, row("P1", "a.npy"), *outside)
     with pytest.raises(InputError) as error:
-        load(home, replace(OWN_IDS, unusable="refuse"))
+        load(home, replace(OWN_IDS, unusable="reject"))
     said = str(error.value)
     assert said.startswith("mine: 14 of 15 lesion views cannot be used: (1) ") and "\n" not in said
     for number in range(1, 11):

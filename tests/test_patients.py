@@ -100,7 +100,7 @@ def held_to(collections: Mapping[str, RoiSet], people: dict[str, list[str]], see
     checked = 0
     for run in runs:
         try:
-            splits.refuse_unfit(run, collections, split)
+            splits.reject_unfit(run, collections, split)
             learned, scored = splits.members(run, collections, split)
         except InputError:
             continue
@@ -122,13 +122,13 @@ def held_to(collections: Mapping[str, RoiSet], people: dict[str, list[str]], see
 
 
 def test_no_evaluated_patient_is_in_any_training_set_of_1000_layouts() -> None:
-    done = refused = 0
+    done = rejected = 0
     for seed in range(1000):
         try:
             done += held_to(*layout(np.random.default_rng(seed)), seed)
         except InputError:
-            refused += 1
-    assert done > 3000 and refused < 400, (done, refused)
+            rejected += 1
+    assert done > 3000 and rejected < 400, (done, rejected)
 
 
 # Which cases a job holds out
@@ -150,8 +150,8 @@ def test_what_is_held_out_is_counted_and_told() -> None:
     assert split.record()["held_out"] == {"x": counts}
     assert split.record()["evaluated"] == {"t": split.test}
     assert patient_notes.not_learned(counts) == (
-        "6 cases (12 regions) are never learned, as their patients are in a test set; at most 3"
-        " more (6 regions) are not learned while their patients are in the fold held out"
+        "6 cases (12 ROIs) are never learned, as their patients are in a test set; at most 3"
+        " more (6 ROIs) are not learned while their patients are in the fold held out"
     )
     alone = splits.divide({"t": rois["t"]}, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
     assert alone.record()["held_out"] == {}
@@ -200,7 +200,7 @@ def test_two_cases_of_one_patient_that_look_alike_are_no_leak() -> None:
 
 
 def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Regions of which the n-th of every collection is the same."""
+    """ROIs of which the n-th of every collection is the same."""
     return np.stack(
         [
             np.random.default_rng(row).integers(-999, 999, (32, 32)).repeat(4, 0).repeat(4, 1)
@@ -324,7 +324,7 @@ def test_two_manifests_of_one_hospital_share_their_patients(tmp_path: Path) -> N
     assert split.held_out["digital"]["cases"] == len(split.test) == 4 and not split.never["far"]
 
 
-def test_one_namespace_and_two_keys_are_refused(tmp_path: Path) -> None:
+def test_one_namespace_and_two_keys_are_rejected(tmp_path: Path) -> None:
     ids = ["a", "b"]
     a = loaded(manifest(tmp_path, "films", ids), tmp_path / "c")
     b = loaded(manifest(tmp_path, "digital", ids), tmp_path / "c", pseudonymise=False)
@@ -415,7 +415,7 @@ def test_ids_of_a_public_form_are_told_at_every_start(
     c.data.target, c.data.cache, c.approaches = "mine", str(tmp_path / "c"), ("sttl",)
     for _ in range(2):  # when the shards are made, and when they stand
         held = study_inputs.prepare(c, dry_run=True)
-        console.materials(c, held)
+        console.inputs(c, held)
         assert "note: mine: its ids have the form of those of cbis_ddsm" in capsys.readouterr().out
     (tmp_path / "work").mkdir()
     guards.record(tmp_path / "work", c, held)
@@ -428,7 +428,7 @@ def test_ids_of_a_public_form_are_told_at_every_start(
 @pytest.mark.parametrize(
     ("namespace", "good", "other"), [("cbis_ddsm", "P_0000", "0000"), ("ddsm", "case000", "000")]
 )
-def test_one_public_namespace_and_ids_of_two_forms_are_refused(
+def test_one_public_namespace_and_ids_of_two_forms_are_rejected(
     tmp_path: Path, namespace: str, good: str, other: str
 ) -> None:
     """The same four patients twice, and a prefix that only one table has."""
@@ -441,9 +441,9 @@ def test_one_public_namespace_and_ids_of_two_forms_are_refused(
     )
     form = f"b is of the form {patients.FORMS[namespace]}.*write them so"
     for order in ({"a": a, "b": b}, {"b": b, "a": a}):
-        with pytest.raises(InputError, match=form) as refused:
+        with pytest.raises(InputError, match=form) as rejected:
             crosswalk.joined(order, None)
-        assert "\n" not in str(refused.value)
+        assert "\n" not in str(rejected.value)
     assert set(crosswalk.joined({"b": b}, None)) == {"b"}
     again = loaded(manifest(tmp_path, "d", [f"{good}1"], namespace=namespace), tmp_path / "c")
     assert set(crosswalk.joined({"a": a, "d": again}, None)) == {"a", "d"}
@@ -522,9 +522,9 @@ def test_patients_without_a_case_are_named_as_a_table_may_write_them(
     rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     path = tmp_path / "pairs.csv"
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\n")
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as rejected:
         crosswalk.joined(rois, str(path))
-    said = str(refused.value)
+    said = str(rejected.value)
     lookup = next(word for word in said.split() if word.startswith("lookup-cbis_ddsm-"))
     pseudonym = rois["cbis_ddsm"].patients["case_id"].tolist()[1]
     assert f"1 of 2 patients of cbis_ddsm have no ddsm_case (such as pseudonym {pseudonym}" in said
@@ -545,7 +545,9 @@ def test_patients_without_a_case_are_named_as_a_table_may_write_them(
         ("one,case3085", "line 2: patient_id 'one' is not of the form P_00001"),
     ],
 )
-def test_a_crosswalk_that_cannot_be_used_is_refused(tmp_path: Path, rows: str, reason: str) -> None:
+def test_a_crosswalk_that_cannot_be_used_is_rejected(
+    tmp_path: Path, rows: str, reason: str
+) -> None:
     rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     path = tmp_path / "pairs.csv"
     path.write_text(f"patient_id,ddsm_case\n{rows}\n")
@@ -579,7 +581,7 @@ def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
     assert len(tested) > 300 and len(learned) > 300 and not tested & learned
 
 
-def test_names_alone_are_refused_early_unless_a_crosswalk_is_given() -> None:
+def test_names_alone_are_rejected_early_unless_a_crosswalk_is_given() -> None:
     c = config.default()
     c.data.target = "ddsm"
     for other in ("cbis_ddsm:x", "tfds:curated_breast_imaging_ddsm/original-mass"):
@@ -603,16 +605,16 @@ def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixt
     c = config.default()
     c.data.sources, c.data.target, c.data.cache = (films, digital), "films", str(tmp_path / "c")
     held = study_inputs.prepare(c, dry_run=True)
-    console.materials(c, held)
+    console.inputs(c, held)
     said = capsys.readouterr().out
-    assert "digital: 4 cases (4 regions) are never learned, as their patients are in a" in said
+    assert "digital: 4 cases (4 ROIs) are never learned, as their patients are in a" in said
     assert "digital: its official test set is learned" in said
     record = held.split.record()
     assert record["official_test_learned"] == ["digital"] and set(record["evaluated"]) == {"films"}
     described = {"name": "digital", "official_test_learned": True}
     work = Work({}, {}, record, {}, {}, {}, {}, None)
     assert tables.kept_apart(work, described) == [
-        "No patient is learned and tested: 4 cases (4 regions) are never learned, as their patients"
+        "No patient is learned and tested: 4 cases (4 ROIs) are never learned, as their patients"
         " are in a test set.",
         "Its official test set is learned, as it is not evaluated in this job.",
     ]
@@ -630,7 +632,7 @@ def test_another_crosswalk_makes_other_patients(tmp_path: Path) -> None:
 
 
 def test_two_ids_of_one_patient_in_a_published_namespace_are_rejected() -> None:
-    patients.refuse_two_ids("cbis_ddsm", "cb", ["P_00001", "P_00002"])
-    patients.refuse_two_ids("manifest", "own", ["P_00001", "P_1"])  # private ids are as written
+    patients.reject_two_ids("cbis_ddsm", "cb", ["P_00001", "P_00002"])
+    patients.reject_two_ids("manifest", "own", ["P_00001", "P_1"])  # private ids are as written
     with pytest.raises(InputError, match="cb: patient_id .*LEFT_CC' and .*LEFT_MLO' are one pat"):
-        patients.refuse_two_ids("cbis_ddsm", "cb", ["P_00001_LEFT_CC", "P_00001_LEFT_MLO"])
+        patients.reject_two_ids("cbis_ddsm", "cb", ["P_00001_LEFT_CC", "P_00001_LEFT_MLO"])

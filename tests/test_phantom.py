@@ -49,8 +49,8 @@ def parameters(kind: str = "dm", **changes: Any) -> Parameters:
     )
 
 
-def regions(tmp_path_factory: pytest.TempPathFactory, **changes: Any) -> RoiSet:
-    """Regions of the digital phantom, made by the same rooms as anybody's."""
+def rois(tmp_path_factory: pytest.TempPathFactory, **changes: Any) -> RoiSet:
+    """ROIs of the digital phantom, made by the same rooms as anybody's."""
     folder = tmp_path_factory.mktemp("phantom")
     c = config.default()
     c.data.phantom.update(changes)
@@ -63,7 +63,7 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def spiculation(roi: np.ndarray, radius: float) -> float:
-    """How far bright lines about the mass point to its centre, -1 to 1, on a region (128, 128):
+    """How far bright lines about the mass point to its centre, -1 to 1, on an ROI (128, 128):
     orientations of second derivatives, weighted by their strength (Karssemeijer & te Brake 1996).
 
     `radius` of the mass is in pixels.
@@ -180,14 +180,14 @@ def test_most_cases_have_two_views_of_their_own_texture() -> None:
 def test_a_spiculation_feature_reads_the_default_phantom_but_not_too_well(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """On regions from the whole way through files, at the default difficulty."""
-    assert 0.6 < spiculation_auc(regions(tmp_path_factory, cases=110, seed=1)) < 0.95
+    """On ROIs from the whole way through files, at the default difficulty."""
+    assert 0.6 < spiculation_auc(rois(tmp_path_factory, cases=110, seed=1)) < 0.95
 
 
 def test_the_classes_are_apart_where_difficulty_is_0(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    assert spiculation_auc(regions(tmp_path_factory, cases=30, seed=1, difficulty=0.0)) > 0.9
+    assert spiculation_auc(rois(tmp_path_factory, cases=30, seed=1, difficulty=0.0)) > 0.9
 
 
 @pytest.mark.parametrize("kind", RECEPTORS)

@@ -59,7 +59,7 @@ def test_training_is_the_same_with_and_without(
 def test_maps_are_what_the_frozen_layers_give(
     params: dict, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the order of picks, with the label and task of each; 38 regions are no whole blocks."""
+    """In the order of indices, with the label and task of each; 38 ROIs are no whole blocks."""
     keep_in(monkeypatch, place)
     p = made_up_pool(20)
     frozen = optimizer.frozen_layers("C1-C3")
@@ -67,10 +67,10 @@ def test_maps_are_what_the_frozen_layers_give(
     assert first == "C4" and isinstance(source, dataset.Maps)
     assert prefetch.on_host(source) == (place != "device")
     assert isinstance(source.maps, Rows) == (place == "disk")
-    picks = np.array([0, 7, 8, 130, 303])
-    near, local = prefetch.fetch(source, picks) if prefetch.on_host(source) else (source, picks)
+    indices = np.array([0, 7, 8, 130, 303])
+    near, local = prefetch.fetch(source, indices) if prefetch.on_host(source) else (source, indices)
     batch = dataset.draw(near, jnp.asarray(local), jnp.ones(5))
-    expected = dataset.draw(p, picks, jnp.ones(5))
+    expected = dataset.draw(p, indices, jnp.ones(5))
     np.testing.assert_array_equal(batch.label, expected.label)
     np.testing.assert_array_equal(batch.task, expected.task)
     maps = alexnet.forward(params, expected.image, last="C3")
@@ -88,7 +88,7 @@ def test_scores_are_the_same_with_and_without(
     np.testing.assert_allclose(kept, plain, atol=1e-6)
 
 
-def test_runs_share_maps_only_where_regions_statistics_and_weights_are_the_same(
+def test_runs_share_maps_only_where_rois_statistics_and_weights_are_the_same(
     params: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen = optimizer.frozen_layers("C1-C2")

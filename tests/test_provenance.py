@@ -43,7 +43,7 @@ class Place:
             params = unflatten_dict(params, sep="/")
             card = weights.make_card(
                 params,
-                trunk="alexnet",
+                backbone="alexnet",
                 name="made for a test",
                 source="none",
                 sha256="",
@@ -365,7 +365,7 @@ def test_another_platform_is_accepted_like_a_version(
     c.accept_versions = False
     own = SimpleNamespace(of=lambda run: json.loads(json.dumps(recorded(folder) | elsewhere)))
     elsewhere["precision"] = recorded(folder)["precision"]
-    provenance.refuse_mixed(runs, folder / "weights" / "analytic", own, c)
+    provenance.reject_mixed(runs, folder / "weights" / "analytic", own, c)
 
 
 def recorded(folder: Path) -> dict:

@@ -30,7 +30,7 @@ from mtl_jax.report import (
     tables,
 )
 from mtl_jax.report import read_workdir as folders
-from mtl_jax.report.analysis_results import Regions
+from mtl_jax.report.analysis_results import Rois
 from mtl_jax.types import InputError
 
 
@@ -171,10 +171,10 @@ def test_data_table_adds_up(finished: Path) -> None:
             assert [p.lesions for p in parts] == [(12, 18), (12, 18)]
 
 
-def test_curves_have_the_areas_of_the_results(finished: Path) -> None:
+def test_curves_have_the_aucs_of_the_results(finished: Path) -> None:
     work = folders.read(finished)
     for unit in ("view", "lesion"):
-        for area, curve in zip(work.final_areas(unit), roc_curves.curves(work, unit), strict=True):
+        for area, curve in zip(work.final_aucs(unit), roc_curves.curves(work, unit), strict=True):
             assert curve.approach == area["study"]
             assert curve.auc == pytest.approx(area["auc"], abs=1e-12)
             assert np.trapezoid(curve.tpf, curve.fpf) == pytest.approx(area["auc"], abs=1e-12)
@@ -240,7 +240,7 @@ def test_figures_keep_every_digit_that_is_read(finished: Path) -> None:
         fits = [a for a in work.results["auc"] if (a["unit"], a["method"]) == (unit, "proper")]
         shown = [a for a in fits if a["headline"]]
         for fit in (a for a in fits if a["task"] == "sfm" and not a["headline"]):
-            shown += [a for a in work.final_areas(unit) if a["study"] == fit["study"]]
+            shown += [a for a in work.final_aucs(unit) if a["study"] == fit["study"]]
         assert len(shown) == 2
         for area in shown:
             assert f"{area['auc']:.3f} ({area['ci_low']:.3f} to {area['ci_high']:.3f})" in svg
@@ -257,14 +257,14 @@ def test_captions_say_how_many_and_number_themselves(finished: Path) -> None:
     assert "12 malignant and 18 benign" in text
 
 
-def test_points_carry_the_regions_that_the_page_can_show(finished: Path) -> None:
+def test_points_carry_the_rois_that_the_page_can_show(finished: Path) -> None:
     text = page_of(finished)
     found = json.loads(re.search(r'id="regions">(.*?)</script>', text, re.S)[1])
-    regions = folders.read(finished).findings.regions
-    assert [row[0] for row in found["rows"]] == regions.roi_id.tolist()
+    rois = folders.read(finished).findings.rois
+    assert [row[0] for row in found["rows"]] == rois.roi_id.tolist()
     figure = re.search(r'aria-label="t-SNE of F2, MTTL.*?</svg>', text, re.S)[0]
     shown = sorted(int(n) for n in re.findall(r'data-r="(\d+)"', figure))
-    assert shown == np.flatnonzero(regions.sampled).tolist()
+    assert shown == np.flatnonzero(rois.sampled).tolist()
 
 
 def test_a_sheet_of_pictures_holds_each_where_the_page_looks() -> None:
@@ -285,8 +285,8 @@ def test_gallery_says_who_was_mistaken_by_hand() -> None:
         "sttl": folders.Scored(**table, score=np.float32([0.3, 0.1, 0.2, 0.1, 0.45])),
     }
     nobody = np.zeros(5, bool)
-    regions = Regions(ids, ids, ids, ids, label, ids, nobody, nobody, np.zeros((0, 128, 128)))
-    walls = gallery.walls(scored, "t", regions, 0.5, 1)
+    rois = Rois(ids, ids, ids, ids, label, ids, nobody, nobody, np.zeros((0, 128, 128)))
+    walls = gallery.walls(scored, "t", rois, 0.5, 1)
     assert [(wall.title, wall.count) for wall in walls] == [
         ("Malignant, taken for benign by MTTL and STTL", 2),
         ("Malignant, taken for benign by STTL alone", 1),
@@ -308,8 +308,8 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
         stage = name.removesuffix("-view").replace("-", "_")
         own = [row for row in results[stage] if row["unit"] == "view"]
         assert [float(r["auc"]) for r in rows] == [row["auc"] for row in own]
-        areas = [float(r[f"area_{i + 1}"]) for r in rows for i in range(np.size(own[0]["areas"]))]
-        assert areas == [a for row in own for seed in row["areas"] for a in seed]
+        aucs = [float(r[f"area_{i + 1}"]) for r in rows for i in range(np.size(own[0]["aucs"]))]
+        assert aucs == [a for row in own for seed in row["aucs"] for a in seed]
 
     for area in results["cross_validation"]["auc"]:
         headline = area["estimator"].startswith("mean over")  # folds are in the same table
@@ -328,9 +328,9 @@ def test_several_initializations_are_a_mean_and_the_first_is_drawn(tmp_path: Pat
     assert "first of 3 initializations" in text and "another training" not in text
     for curve in roc_curves.curves(work, "lesion"):
         assert curve.n_malignant + curve.n_benign == 30
-        row = next(a for a in work.final_areas("lesion") if a["study"] == curve.approach)
-        assert curve.auc == pytest.approx(row["areas"][0][0])
-        assert row["auc"] == pytest.approx(np.mean(row["areas"]))
+        row = next(a for a in work.final_aucs("lesion") if a["study"] == curve.approach)
+        assert curve.auc == pytest.approx(row["aucs"][0][0])
+        assert row["auc"] == pytest.approx(np.mean(row["aucs"]))
 
 
 def test_the_headline_is_of_the_declared_pair(tmp_path: Path) -> None:
@@ -439,7 +439,7 @@ def test_a_difference_is_said_to_be_what_all_methods_say() -> None:
     assert statements.verdict([test | {"p_value": 0.01, "delta": 0.1}]) == "better"
 
 
-def test_summary_gives_areas_intervals_and_comparison(finished: Path) -> None:
+def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     text = report.summary(finished)
     results = json.loads((finished / "results.json").read_text())
     for area in results["auc"]:
@@ -483,7 +483,7 @@ def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
     caption = next(
         part for part in text.split("Figure ") if "These values selected nothing" in part
     )
-    sizes = [run["regions_scored"]["sfm"] for run in mttl.runs]
+    sizes = [run["rois_scored"]["sfm"] for run in mttl.runs]
     assert f"n: {min(sizes)} to {max(sizes)} ROIs in each held-out fold." in caption
     assert "3 folds (thin) and their mean (thick)" in caption
     assert caption.partition("last epoch.")[0].count(". ") == 3  # the number and three sentences
@@ -513,7 +513,7 @@ def test_folds_of_an_earlier_stage_are_drawn_for_what_was_chosen(tmp_path: Path)
 
 
 @pytest.mark.parametrize("missing", ["results.json", "config.json", "scores.csv", "history.jsonl"])
-def test_unfinished_folder_is_refused_in_one_line(tmp_path: Path, missing: str) -> None:
+def test_unfinished_folder_is_rejected_in_one_line(tmp_path: Path, missing: str) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1)
     path = next(folder.rglob(missing))
     path.unlink()
@@ -528,10 +528,10 @@ def test_command_makes_the_page_or_says_in_one_line_why_not(finished: Path, tmp_
     done = subprocess.run([*command, finished], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert str(finished / "report.html") in done.stdout
-    refused = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=False)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.count("\n") == 1
-    assert "results.json" in refused.stderr
+    rejected = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=False)
+    assert (rejected.returncode, rejected.stdout) == (2, "")
+    assert rejected.stderr.count("\n") == 1
+    assert "results.json" in rejected.stderr
 
 
 def test_flow_figure_is_small_whole_and_the_same_each_time(finished: Path, tmp_path: Path) -> None:
@@ -557,11 +557,11 @@ def test_reading_a_folder_needs_no_training_room() -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_a_trunk_without_deconvolution_maps_says_so(tmp_path: Path) -> None:
+def test_a_backbone_without_deconvolution_maps_says_so(tmp_path: Path) -> None:
     """ResNet-18: its gradients are shown, and the page says why there is no more."""
     folder = make_folder(tmp_path, cases=30, epochs=1)
     c = json.loads((folder / "config.json").read_text())
-    c["model"]["trunk"] = "resnet18"
+    c["model"]["backbone"] = "resnet18"
     (folder / "config.json").write_text(json.dumps(c))
     for path in (folder / "analysis").glob("maps-*.npz"):
         with np.load(path) as file:

@@ -63,7 +63,7 @@ def test_text_in_figures_can_be_read_on_a_phone(tab: browser.Tab) -> None:
     assert min(sizes) >= 8.5  # pixels
 
 
-def test_pointing_at_a_region_shows_it_in_every_panel(tab: browser.Tab) -> None:
+def test_pointing_at_a_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
     tab.resize(1100)
     first = "document.querySelector('svg.points[aria-label^=\"t-SNE\"]')"
     # An open one: it must answer in its middle too.
@@ -77,7 +77,7 @@ def test_pointing_at_a_region_shows_it_in_every_panel(tab: browser.Tab) -> None:
     assert tab.evaluate("document.getElementById('tip').hidden")
     tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     shown = tab.evaluate("document.getElementById('tip').innerText")
-    rows = "JSON.parse(document.getElementById('regions').textContent).rows"
+    rows = "JSON.parse(document.getElementById('ROIs').textContent).rows"
     hot = tab.evaluate("document.querySelector('.hot').dataset.r")
     roi_id, what, _ = tab.evaluate(f"{rows}[{hot}]")
     assert roi_id in shown and what in shown and "not learned" in what

@@ -63,7 +63,7 @@ def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("settings", "times"), [(WIDER, 20), ({"lanes": "2"}, 5)], ids=["alone", "folds in lanes"]
+    ("settings", "times"), [(WIDER, 20), ({"replicas": "2"}, 5)], ids=["alone", "folds in replicas"]
 )
 def test_killed_at_random_moments(
     tmp_path: Path, cache: Path, settings: dict[str, str], times: int
@@ -85,7 +85,7 @@ def test_killed_at_random_moments(
     assert outcome(workdir) == expected
 
 
-def test_a_second_job_is_refused_in_one_line(tmp_path: Path, cache: Path) -> None:
+def test_a_second_job_is_rejected_in_one_line(tmp_path: Path, cache: Path) -> None:
     first = start(tmp_path, cache)
     while not (tmp_path / "config.json").exists():
         assert first.poll() is None, first.communicate()

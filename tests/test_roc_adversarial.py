@@ -7,7 +7,7 @@ import pytest
 
 from mtl_jax import roc
 from mtl_jax.roc.degenerate import classify
-from mtl_jax.roc.search import areas_near
+from mtl_jax.roc.search import aucs_near
 from mtl_jax.roc.truth_runs import Runs, from_scores
 
 STATUSES = {
@@ -37,7 +37,7 @@ KINDS = (
     "bad label",
     "lengths",
 )
-REFUSED = KINDS[-4:]
+REJECTED = KINDS[-4:]
 
 
 def draw(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +94,7 @@ def attack(rng: np.random.Generator, fitted: bool) -> Runs | None:
     """One input through the room; its truth runs where it is fit for a curve."""
     kind = str(rng.choice(KINDS))
     labels, scores = draw(rng, kind)
-    if kind in REFUSED:
+    if kind in REJECTED:
         for call in (roc.empirical, roc.proper, roc.conventional):
             with pytest.raises(ValueError):
                 call(labels, scores)
@@ -151,6 +151,6 @@ def test_a_hundred_thousand_hostile_inputs(tenth: int) -> None:
                 np.concatenate([r.malignant for r in batch]),
                 start,
             )
-            areas = areas_near(together, 1.0, -0.1)
-            assert np.isfinite(areas).all() and areas.min() >= 0.5 - 1e-9 and areas.max() <= 1
+            aucs = aucs_near(together, 1.0, -0.1)
+            assert np.isfinite(aucs).all() and aucs.min() >= 0.5 - 1e-9 and aucs.max() <= 1
             batch = []

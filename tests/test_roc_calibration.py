@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtl_jax import roc
-from mtl_jax.roc.bootstrap import resampled_areas, resamples
+from mtl_jax.roc.bootstrap import resampled_aucs, resamples
 from mtl_jax.roc.compare import METHODS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -35,13 +35,13 @@ def test_the_batched_study_does_what_compare_does() -> None:
         assert results[method][1] == sum(fit.ci_low <= 0.8 <= fit.ci_high for fit in fits)
 
 
-def test_areas_of_resamples_from_counts_of_pairs() -> None:
+def test_aucs_of_resamples_from_counts_of_pairs() -> None:
     truth, (scores, _), patient = bench_roc.simulate(np.random.default_rng(1), 30, 0.8, 3, 2)
     weights = next(resamples(truth, patient, 50, seed=3))
     of_patient = weights[:, np.unique(patient, return_index=True)[1]].astype(np.float32)
     np.testing.assert_allclose(
-        bench_roc._areas(of_patient, truth, scores, patient),
-        resampled_areas(truth, [scores], patient, 50, seed=3)[0],
+        bench_roc._aucs(of_patient, truth, scores, patient),
+        resampled_aucs(truth, [scores], patient, 50, seed=3)[0],
         rtol=1e-12,
     )
 

@@ -257,7 +257,7 @@ def test_ratings_of_two_views_may_be_the_same(
         ("sep=,\nlabel,score\n0,0.2\n1,0.7\n", "begins with 'sep='; delete that line"),
     ],
 )
-def test_a_table_that_could_be_misread_is_refused(
+def test_a_table_that_could_be_misread_is_rejected(
     text: str,
     message: str,
     tmp_path: Path,

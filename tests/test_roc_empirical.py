@@ -129,7 +129,7 @@ def test_obuchowski_variance_equals_the_pairwise_sums_of_the_paper() -> None:
 
 
 @given(cases(), st.integers(1, 12))
-def test_resampled_areas_equal_those_of_the_repeated_cases(
+def test_resampled_aucs_equal_those_of_the_repeated_cases(
     data: tuple[np.ndarray, np.ndarray], patients: int
 ) -> None:
     labels, scores = data
@@ -178,7 +178,7 @@ def test_degenerate_data_give_a_status_and_a_finite_interval(
     assert np.isfinite([test.se, test.z, test.p_value, test.ci_low, test.ci_high]).all()
 
 
-def test_delong_is_refused_for_repeated_patients_unless_told() -> None:
+def test_delong_is_rejected_for_repeated_patients_unless_told() -> None:
     labels, a, b = [0, 0, 1, 1, 0, 1], [1, 2, 3, 4, 3, 1], [2, 1, 4, 3, 1, 1]
     patient = ["p", "p", "q", "q", "r", "s"]
     with pytest.raises(ValueError, match="obuchowski"):
@@ -207,7 +207,7 @@ def test_bad_input_is_one_clear_line(labels: list, scores: list, message: str) -
     assert "\n" not in str(caught.value)
 
 
-def test_bad_ids_and_methods_are_refused() -> None:
+def test_bad_ids_and_methods_are_rejected() -> None:
     labels, scores = [0, 1, 0, 1], [1.0, 2.0, 3.0, 4.0]
     with pytest.raises(ValueError, match="one id for each of the 4 scores"):
         roc.bootstrap(labels, scores, [1, 2])
@@ -227,7 +227,7 @@ def test_views_average_to_lesions_in_order_of_appearance() -> None:
     np.testing.assert_allclose(result.scores, [0.6, 0.1, 0.3, 0.9])
 
 
-def test_a_lesion_with_both_truths_is_refused() -> None:
+def test_a_lesion_with_both_truths_is_rejected() -> None:
     with pytest.raises(ValueError, match="1 lesions have both truths.*lesion 7 of case c"):
         roc.view_to_lesion([1, 0, 0], [1, 2, 3], ["c", "c", "d"], [7, 7, 7])
 

@@ -266,7 +266,7 @@ def test_bootstrap_refits_every_resample(cases: int) -> None:
         assert area == pytest.approx(again.auc, abs=1e-6)
 
 
-def test_paired_test_of_fitted_areas_agrees_with_its_bootstrap() -> None:
+def test_paired_test_of_fitted_aucs_agrees_with_its_bootstrap() -> None:
     rng = np.random.default_rng(8)
     patient = np.repeat(np.arange(150), 2)
     labels = np.repeat(np.arange(150) % 2, 2)
@@ -284,7 +284,7 @@ def test_paired_test_of_fitted_areas_agrees_with_its_bootstrap() -> None:
 
 
 @pytest.mark.parametrize("call", ["tpf", "fpf", "partial_auc", "sensitivity_at"])
-def test_fractions_outside_the_unit_interval_are_refused(call: str) -> None:
+def test_fractions_outside_the_unit_interval_are_rejected(call: str) -> None:
     fit = roc.proper([0, 1, 0, 1, 1], [1, 2, 3, 4, 0])
     arguments = {"partial_auc": (-0.1, 0.5)}.get(call, (1.2,))
     with pytest.raises(ValueError, match="within 0 and 1"):

@@ -57,7 +57,7 @@ def stored(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("corrected", [True, False])
-def test_regions_are_what_the_steps_give_by_hand(home: Path, corrected: bool) -> None:
+def test_rois_are_what_the_steps_give_by_hand(home: Path, corrected: bool) -> None:
     rois = load(home, BACKGROUND | {"correct": corrected})
     a = stored(home / "a.pgm").reshape(300, 2, 310, 2).mean((1, 3))
     c = (255.0 - stored(home / "c.pgm")) * 4095 / 255
@@ -166,14 +166,14 @@ def edit(manifest: dict, *keys: str | int, value: object) -> dict:
     ("change", "reason"),
     [
         ((("format_version",), 1), "format version 1, here 4; .*make the shards again"),
-        ((("shards", 0, "rois"), 3), "4 regions, manifest.json says 3"),
+        ((("shards", 0, "rois"), 3), "4 ROIs, manifest.json says 3"),
         ((("shards", 0, "file"), "../../x.npy"), "misnamed"),
-        ((("shards",), []), "4 index lines for 0 regions"),
+        ((("shards",), []), "4 index lines for 0 ROIs"),
         ((("shards",), 7), "damaged"),
         ((("index",), {}), "damaged"),
     ],
 )
-def test_a_wrong_manifest_is_refused(
+def test_a_wrong_manifest_is_rejected(
     home: Path, change: tuple[tuple[str | int, ...], object], reason: str
 ) -> None:
     load(home)
@@ -195,7 +195,7 @@ def test_a_wrong_manifest_is_refused(
         ("a,b,1,CC,L,DM,0,biopsy,,i.dcm,70,70,tag,1,1,1,1,0,,,more", "damaged"),
     ],
 )
-def test_an_index_with_a_wrong_line_is_refused(tmp_path: Path, line: str, reason: str) -> None:
+def test_an_index_with_a_wrong_line_is_rejected(tmp_path: Path, line: str, reason: str) -> None:
     """And lines that are right come back by column, the widest cell whole."""
     right = "r{0},c,1,CC,L,DM,1,biopsy,test,i.dcm,70,70.5,tag,1,1,1,1,0,{1},"
     lines = [",".join(shards.COLUMNS), *(right.format(i, "n" * i) for i in range(5))]
@@ -267,7 +267,7 @@ def test_tools(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert tool("make_shards.py", f"manifest:{home}/m.csv", "--out", out)[0] == 0
     status, text, errors = tool("verify_shards.py", out / "mine")
-    assert (status, errors) == (0, "") and "mine, 4 regions in 1 shards, whole" in text
+    assert (status, errors) == (0, "") and "mine, 4 ROIs in 1 shards, whole" in text
     os.truncate(out / "mine/roi-00000.npy", 1000)
     os.truncate(home / "b.pgm", 1000)
     # A bad image costs its own lesions only, and is named; under --strict it ends the ingest.

@@ -212,7 +212,7 @@ PLACED = {
 
 @pytest.mark.parametrize("pixel_um", [(50, 50), (94.1, 94.1), (70, 85), (200, 200)])
 @pytest.mark.parametrize("kind", ["pgm", "dark_dense", "bottom_left", "MONOCHROME1"])
-def test_a_lesion_lands_in_the_middle_of_its_region(
+def test_a_lesion_lands_in_the_middle_of_its_roi(
     tmp_path: Path, pixel_um: tuple[float, float], kind: str
 ) -> None:
     """However it is said where it is, and whichever way up and round the image is stored."""
@@ -253,7 +253,7 @@ def test_a_lesion_lands_in_the_middle_of_its_region(
         assert offset(roi) < 1
 
 
-def test_a_film_of_mini_mias_lands_in_the_middle_of_its_region(tmp_path: Path) -> None:
+def test_a_film_of_mini_mias_lands_in_the_middle_of_its_roi(tmp_path: Path) -> None:
     """Its rows are counted from below."""
     (tmp_path / "Info.txt").write_text("mdb001 G CIRC B 535 425 30\n")
     gray = film((1024, 1024), (1023 - 425 + 0.5, 535.5, 30), top=255)

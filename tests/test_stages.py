@@ -101,7 +101,7 @@ def test_a_later_stage_goes_by_what_was_chosen() -> None:
         ("mttl+heads=per_task", COLLECTIONS, "per_task", (1, 1, 1)),
         ("mttl+weight.dm=0.5", COLLECTIONS, "shared", (1, 1, 0.5)),
         ("mttl+without=ddsm", ("sfm", "dm"), "shared", (1, 1)),
-        # Left out, but scored: its regions are there and count nothing.
+        # Left out, but scored: its ROIs are there and count nothing.
         ("mttl+without=sfm", COLLECTIONS, "shared", (0, 1, 1)),
         ("sttl+of=dm", ("dm",), "shared", (1,)),
     ],
@@ -123,7 +123,7 @@ def test_each_is_one_approach_a_collection() -> None:
     "name", ["mtl", "mttl+head=per_task", "mttl+heads=own", "sttl+without=dm", "mttl+weight.dm=x",
              "mttl+heads=shared+heads=per_task", "mttl+of=dm", "mttl+", "mttl+without=../x"]
 )  # fmt: skip
-def test_an_approach_that_is_none_is_refused(name: str) -> None:
+def test_an_approach_that_is_none_is_rejected(name: str) -> None:
     c = config.default()
     c.approaches = (name,)
     with pytest.raises(InputError, match="config.approaches is"):
@@ -141,7 +141,7 @@ def test_an_approach_that_is_none_is_refused(name: str) -> None:
         (("sttl+of=dm",), ("dm:0",)),
     ],
 )
-def test_an_approach_whose_weights_are_all_zero_is_refused(
+def test_an_approach_whose_weights_are_all_zero_is_rejected(
     names: tuple[str, ...], weights: tuple[str, ...]
 ) -> None:
     c = config.default()
@@ -170,13 +170,13 @@ def test_weights_that_leave_something_to_learn_are_accepted() -> None:
         ("transfer", "sttl+of=dm"),
     ],
 )
-def test_a_cross_validation_of_another_collection_is_refused(study: str, approach: str) -> None:
+def test_a_cross_validation_of_another_collection_is_rejected(study: str, approach: str) -> None:
     c = config.default()
     c.study, c.approaches, c.weights = study, ("mttl", "sttl", approach), "some/folder"
     c.transfer.study = "cross_validation"
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as rejected:
         config.validate(c)
-    said = str(refused.value)
+    said = str(rejected.value)
     assert f"config.approaches is {approach!r}; it must be left out" in said and "\n" not in said
     field = "config.transfer.study" if study == "transfer" else "config.study"
     assert f"the target (sfm) alone; or set {field} to 'test'" in said
@@ -186,7 +186,7 @@ def test_a_cross_validation_of_another_collection_is_refused(study: str, approac
     config.validate(c)
 
 
-def test_an_approach_of_an_unknown_collection_is_refused() -> None:
+def test_an_approach_of_an_unknown_collection_is_rejected() -> None:
     with pytest.raises(InputError, match="names dn; the collections are sfm, ddsm, dm"):
         approaches("mttl+without=dn")
 
@@ -232,16 +232,16 @@ def test_every_collection_can_hold_out_a_test_set() -> None:
 def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
     rois = {"t": made_up("t", 30), "x": made_up("x", 70), "y": made_up("y", 51)}
     split = splits.split_target(rois["t"], True, 0, 4, 0.4, 0)
-    recipe = config.default().train
-    recipe.epochs, recipe.batch_size = 7, 32
+    train_config = config.default().train
+    train_config.epochs, train_config.batch_size = 7, 32
     mttl = Run("mttl", ("t", "x", "y"), "C1", None, 0)
     sttl = Run("sttl", ("t",), "C1", None, 0, target_cases=cases)
-    most = compute_cost.cost(mttl, rois, split, recipe, "alexnet").steps
-    assert compute_cost.epochs(sttl, rois, split, recipe) == 7
-    recipe.match_steps = True
-    assert compute_cost.cost(mttl, rois, split, recipe, "alexnet").steps == most
-    steps = compute_cost.cost(sttl, rois, split, recipe, "alexnet").steps
-    epoch = steps // compute_cost.epochs(sttl, rois, split, recipe)
+    most = compute_cost.cost(mttl, rois, split, train_config, "alexnet").steps
+    assert compute_cost.epochs(sttl, rois, split, train_config) == 7
+    train_config.match_steps = True
+    assert compute_cost.cost(mttl, rois, split, train_config, "alexnet").steps == most
+    steps = compute_cost.cost(sttl, rois, split, train_config, "alexnet").steps
+    epoch = steps // compute_cost.epochs(sttl, rois, split, train_config)
     assert most <= steps < most + epoch
 
 
@@ -249,8 +249,8 @@ def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
     rois = {"t": made_up("t", 40)}
     split = splits.split_target(rois["t"], True, 1, 4, 0.5, 0)
     run = Run("sttl", ("t",), "C1-C5", 0, 0)
-    recipe = config.default().train
-    recipe.epochs = 7
+    train_config = config.default().train
+    train_config.epochs = 7
     layers = compute_cost.layer_operations("alexnet")
     scored = len(splits.members(run, rois, split)[1]["t"]) * 8
     one = scored * sum(layers[name] for name in ("F1", "F2", "F3", "F4", "F5"))
@@ -258,8 +258,8 @@ def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
     for fold in (0, None):
         own = dataclasses.replace(run, fold=fold)
         for interval in (0, 3):
-            recipe.validation_epochs = interval
-            cost = compute_cost.cost(own, rois, split, recipe, "alexnet")
+            train_config.validation_epochs = interval
+            cost = compute_cost.cost(own, rois, split, train_config, "alexnet")
             found[fold, interval] = cost.operations
     assert found[0, 3] - found[0, 0] == pytest.approx(3 * one)  # epochs 3, 6 and 7
     assert found[None, 3] == found[None, 0]
@@ -302,15 +302,15 @@ def test_the_split_by_its_rule(entries: Sequence[tuple], chosen: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("areas", "chosen"),
+    ("aucs", "chosen"),
     [
         ({"C0": 0.80, "C1": 0.82, "C1-C5": 0.70}, "C1"),
         ({"C0": 0.1 + 0.2, "C1": 0.3, "C1-C3": 0.2}, "C1"),  # equal but for rounding
         ({"C1-C5": 0.8, "C0": 0.8, "C1-C2": 0.8}, "C1-C5"),
     ],
 )
-def test_the_network_by_its_rule(areas: dict[str, float], chosen: str) -> None:
-    rows = [{"network": network, "auc": auc} for network, auc in areas.items()]
+def test_the_network_by_its_rule(aucs: dict[str, float], chosen: str) -> None:
+    rows = [{"network": network, "auc": auc} for network, auc in aucs.items()]
     found = choose_network(rows)
     assert found["chosen"] == chosen and len(found["table"]) == len(rows)
 
@@ -349,7 +349,7 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
     assert {row["study"] for row in partial["auc"]} == {"sttl"}
     depth = {(row["network"], row["unit"]): row for row in partial["depth"]}
     row = depth["C1-C3", "view"]
-    assert row["auc"] == 1 and row["initializations"] == [0, 1] and np.shape(row["areas"]) == (2, 2)
+    assert row["auc"] == 1 and row["initializations"] == [0, 1] and np.shape(row["aucs"]) == (2, 2)
     assert row["status"] == "perfect" and row["ci_low"] < 1
 
 
@@ -396,17 +396,17 @@ def test_a_mean_of_one_area_is_that_area() -> None:
     # The reversed reading has area 1 - A and the same influences turned over: a difference of
     # 2 A - 1, with twice the standard error.
     assert found["se"] == pytest.approx(test.se / 2)
-    assert found["areas"] == [[pytest.approx(test.auc_a)]]
+    assert found["aucs"] == [[pytest.approx(test.auc_a)]]
 
 
 def test_means_by_hand() -> None:
     parts = [part(1, 30), part(2, 33)]
-    areas = [[roc.empirical(p.label, p.scores[s]).auc for p in parts] for s in range(3)]
+    aucs = [[roc.empirical(p.label, p.scores[s]).auc for p in parts] for s in range(3)]
     found = mean_auc(parts)
-    np.testing.assert_allclose(found["areas"], areas)
-    assert found["auc"] == pytest.approx(np.mean(areas))
-    assert found["sd_initializations"] == pytest.approx(np.std(np.mean(areas, 1), ddof=1))
-    assert found["sd_folds"] == pytest.approx(np.std(np.mean(areas, 0), ddof=1))
+    np.testing.assert_allclose(found["aucs"], aucs)
+    assert found["auc"] == pytest.approx(np.mean(aucs))
+    assert found["sd_initializations"] == pytest.approx(np.std(np.mean(aucs, 1), ddof=1))
+    assert found["sd_folds"] == pytest.approx(np.std(np.mean(aucs, 0), ddof=1))
     assert (found["n_malignant"], found["n_benign"], found["n_cases"]) == (42, 84, 63)
 
 
@@ -423,7 +423,7 @@ def test_the_standard_error_of_a_mean_is_that_of_resampled_patients() -> None:
     assert mean_auc(parts)["se"] == pytest.approx(np.std(drawn), rel=0.12)
 
 
-def test_a_difference_of_means_by_its_areas() -> None:
+def test_a_difference_of_means_by_its_aucs() -> None:
     parts = [part(5, 40), part(6, 40)]
     worse = [p._replace(scores=p.scores[:, ::-1]) for p in parts]
     found = mean_difference(parts, worse)
@@ -446,7 +446,7 @@ def test_perfect_and_sparse_means_have_an_interval() -> None:
 # Who may work
 
 
-def test_a_busy_folder_is_refused_and_a_left_lock_is_not(tmp_path: Path) -> None:
+def test_a_busy_folder_is_rejected_and_a_left_lock_is_not(tmp_path: Path) -> None:
     with workdir.alone(tmp_path / "w"):
         with pytest.raises(InputError, match="another job is at work in this folder"):
             with workdir.alone(tmp_path / "w"):

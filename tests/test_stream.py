@@ -1,4 +1,4 @@
-"""Regions that stay on disk: the same rows, the same numbers, and no more memory than a batch."""
+"""ROIs that stay on disk: the same rows, the same numbers, and no more memory than a batch."""
 
 import subprocess
 import sys
@@ -122,7 +122,7 @@ def test_training_from_disk_gives_the_same_weights_and_scores_to_the_bit(
     assert histories[0] == histories[1]
 
 
-def test_maps_of_regions_on_disk_are_kept_under_the_same_name(shards: list[np.ndarray]) -> None:
+def test_maps_of_rois_on_disk_are_kept_under_the_same_name(shards: list[np.ndarray]) -> None:
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
     frozen = optimizer.frozen_layers("C1-C5")
     device, disk = pools(shards)
@@ -132,7 +132,7 @@ def test_maps_of_regions_on_disk_are_kept_under_the_same_name(shards: list[np.nd
     assert maps[0] is maps[1]
 
 
-def test_scores_and_features_of_more_regions_than_are_looked_at_at_once(
+def test_scores_and_features_of_more_rois_than_are_looked_at_at_once(
     shards: list[np.ndarray],
 ) -> None:
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
@@ -159,7 +159,7 @@ def test_what_would_fill_the_device_stays_on_disk(
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")
 def test_going_through_a_file_does_not_fill_memory(tmp_path: Path) -> None:
-    """128 MiB of regions: every one read, an eighth of that in memory, in a process of its own."""
+    """128 MiB of ROIs: every one read, an eighth of that in memory, in a process of its own."""
     with (tmp_path / "x.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": "<i2", "fortran_order": False, "shape": (4096, 128, 128)}

@@ -55,7 +55,7 @@ def test_plan_of_a_test_and_of_a_cross_validation() -> None:
     assert len({run.id for run in runs}) == 4
 
 
-def test_plan_refuses_what_makes_no_sense() -> None:
+def test_plan_rejects_what_makes_no_sense() -> None:
     with pytest.raises(InputError, match="hold a, b: name one of them"):
         approaches(("mttl",), "sfm", ("a", "b"))
     with pytest.raises(InputError, match="is the only collection"):
@@ -107,14 +107,14 @@ def test_mini_mias_is_scored_once_out_of_fold(shared: Path, tmp_path: Path) -> N
     assert (rois.index["label"] == 1).sum() == 20 and len(split.train) == 53
 
 
-def test_one_class_is_refused() -> None:
+def test_one_class_is_rejected() -> None:
     rois = made_up("t", 20)
     rois.index["label"][:] = 0
     with pytest.raises(InputError, match="all 20 cases are benign"):
         splits.split_target(rois, True, 0, 4, 0.5, 0)
 
 
-def test_no_test_set_is_refused() -> None:
+def test_no_test_set_is_rejected() -> None:
     with pytest.raises(InputError, match="marks no test set and config.data.test_fraction is 0"):
         splits.split_target(made_up("t", 20), True, 0, 4, 0.0, 0)
 

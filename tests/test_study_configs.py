@@ -63,8 +63,8 @@ def test_a_config_from_end_to_end(
     assert (workdir / "report.html").is_file()
     if config == "learning_curve":
         rows = {(r["study"], r["target_cases"], r["unit"]): r for r in results["learning_curve"]}
-        assert len(rows) == 8 and all(len(row["areas"]) == 2 for row in rows.values())
-        learned = {run["id"]: run["regions_learned"]["sfm"] for run in results["runs"]}
+        assert len(rows) == 8 and all(len(row["aucs"]) == 2 for row in rows.values())
+        learned = {run["id"]: run["rois_learned"]["sfm"] for run in results["runs"]}
         assert all(
             few < learned[run.replace("cases4", "cases6")]
             for run, few in learned.items()

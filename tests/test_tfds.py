@@ -149,7 +149,7 @@ def test_a_patch_is_the_lesion(dataset: Path, tmp_path: Path) -> None:
     assert found.views[0].spacing_source == "set by the user"
 
 
-def test_a_lesion_lands_in_the_middle_of_its_region(dataset: Path, tmp_path: Path) -> None:
+def test_a_lesion_lands_in_the_middle_of_its_roi(dataset: Path, tmp_path: Path) -> None:
     options = {
         "tfds": {
             "fields": BOXES,
@@ -244,7 +244,7 @@ def test_damaged_records_are_one_line(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     record = next(dataset.glob("*test*"))
     found = outcomes(record, 40, 1, lambda: read(f"{dataset}:test", tmp_path / "out", *BOXES))
-    assert found["refused"] > 2
+    assert found["rejected"] > 2
     info = dataset / "dataset_info.json"
     outcomes(info, 60, 2, lambda: read(f"{dataset}:test", tmp_path / "out", *BOXES))
     features = dataset / "features.json"
@@ -292,7 +292,7 @@ def test_other_shards_do_not_pass_for_these(rois: RoiSet, tmp_path: Path) -> Non
     tfds_builder.prepare(rois, tmp_path)
     entry = {**rois.manifest["shards"][0], "sha256": "0" * 64}
     other = RoiSet(rois.name, rois.index, rois.shards, {**rois.manifest, "shards": [entry]})
-    with pytest.raises(InputError, match="other regions stand here"):
+    with pytest.raises(InputError, match="other ROIs stand here"):
         tfds_builder.prepare(other, tmp_path)
 
 

@@ -91,7 +91,7 @@ def test_state_dict_inside_a_training_checkpoint(form: str, tmp_path: Path) -> N
         ("os.torch", "FloatStorage"),
     ],
 )
-def test_code_is_refused_by_name_and_not_run(
+def test_code_is_rejected_by_name_and_not_run(
     form: str, module: str, name: str, tmp_path: Path
 ) -> None:
     marker = tmp_path / "ran"
@@ -112,7 +112,7 @@ def test_code_in_a_bare_pickle_of_protocol_4(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opcode", [b"i", b"o", b"\x81", b"\x82\x01", b"P1\n"])
-def test_other_ways_to_call_are_refused(opcode: bytes, tmp_path: Path) -> None:
+def test_other_ways_to_call_are_rejected(opcode: bytes, tmp_path: Path) -> None:
     state = {"x": made.MARK + made.glob("torch", "FloatStorage") + b")" + opcode}
     if opcode == b"i":
         state = {"x": made.MARK + b"ios\nsystem\n"}
@@ -136,7 +136,7 @@ def test_other_ways_to_call_are_refused(opcode: bytes, tmp_path: Path) -> None:
         made.Claim("1", 6, (2, 3), (3, 1)),  # no such storage
     ],
 )
-def test_false_claims_are_refused(form: str, claim: made.Claim, tmp_path: Path) -> None:
+def test_false_claims_are_rejected(form: str, claim: made.Claim, tmp_path: Path) -> None:
     path = written(tmp_path, both_forms({"x": claim}, SIX, 6)[form])
     assert str(path) in one_line(lambda: read(path))
 
@@ -147,7 +147,7 @@ def test_two_claims_on_one_storage(tmp_path: Path) -> None:
     assert "two claims" in one_line(lambda: read(path))
 
 
-def test_zip_bombs_are_refused(tmp_path: Path) -> None:
+def test_zip_bombs_are_rejected(tmp_path: Path) -> None:
     count = 5_000_000
     state = {"x": made.Claim("0", count, (count,), (1,))}
     bomb = made.zip_file(state, {"0": bytes(4 * count)}, zipfile.ZIP_DEFLATED)
@@ -164,7 +164,7 @@ def test_every_truncation_is_one_line(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_any_damage_is_read_or_refused_in_one_line(
+def test_any_damage_is_read_or_rejected_in_one_line(
     form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     whole = made.honest_files(SMALL)[form]

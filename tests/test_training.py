@@ -16,7 +16,7 @@ from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, epoch, optimizer, orientations, predict, steps
 from mtl_jax.training.fit import Training, fit
 from mtl_jax.training.history import TensorBoard
-from mtl_jax.training.replicas import Lanes
+from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import Batch, InputError, TrainState
 
 NETWORK = alexnet.AlexNet(dropout=0.5)
@@ -29,7 +29,7 @@ def params() -> dict:
 
 
 def made_up_pool(count: int = 6, seed: int = 0) -> dataset.Pool:
-    """Two tasks of different brightness; malignant regions are brighter in the middle."""
+    """Two tasks of different brightness; malignant ROIs are brighter in the middle."""
     rng = np.random.default_rng(seed)
     labels = [np.arange(count) % 2, np.arange(count - 2) % 2]
     pixels = []
@@ -40,7 +40,7 @@ def made_up_pool(count: int = 6, seed: int = 0) -> dataset.Pool:
     return dataset.make_pool(pixels, labels, *dataset.statistics(pixels))
 
 
-def recipe(**changes: object) -> object:
+def train_config(**changes: object) -> object:
     c = config.default().train
     with c.unlocked():
         c.update({"epochs": 2, "batch_size": 16, "checkpoint_epochs": 1, **changes})
@@ -56,7 +56,7 @@ def fit_these(
     trainings: list[Training],
     network: str = "C1-C5",
     devices: int = 1,
-    lanes: Lanes | None = None,
+    replicas: Replicas | None = None,
     cache: Path | None = None,
     source: dataset.Pool | None = None,
     keep: bool = True,
@@ -70,11 +70,11 @@ def fit_these(
         optimizer.frozen_layers(network),
         ("a", "b"),
         (1.0, 1.0),
-        recipe(**changes),
+        train_config(**changes),
         devices,
         cache,
         keep,
-        lanes,
+        replicas,
         initialization,
     )
 
@@ -179,7 +179,7 @@ def test_the_eight_orientations_are_the_dihedral_group() -> None:
     assert closed == group
 
 
-def test_scores_do_not_depend_on_how_a_region_lies(params: dict) -> None:
+def test_scores_do_not_depend_on_how_a_roi_lies(params: dict) -> None:
     p = made_up_pool(4)
     straight = predict.predict(NETWORK, params, p)
     for k in range(1, 8):
@@ -188,19 +188,19 @@ def test_scores_do_not_depend_on_how_a_region_lies(params: dict) -> None:
         np.testing.assert_allclose(predict.predict(NETWORK, params, turned), straight, atol=1e-6)
 
 
-def test_an_epoch_shows_each_region_in_each_orientation_once() -> None:
-    picks, weight = dataset.epoch_order(jax.random.key(0), 11, 16)
-    assert picks.shape == (6, 16)
-    assert sorted(picks[weight > 0].tolist()) == list(range(88))
+def test_an_epoch_shows_each_roi_in_each_orientation_once() -> None:
+    indices, weight = dataset.epoch_order(jax.random.key(0), 11, 16)
+    assert indices.shape == (6, 16)
+    assert sorted(indices[weight > 0].tolist()) == list(range(88))
     assert (weight.ravel()[88:] == 0).all()
     other, _ = dataset.epoch_order(jax.random.key(1), 11, 16)
-    assert not np.array_equal(picks, other)
+    assert not np.array_equal(indices, other)
 
 
 def test_each_task_is_standardized_by_its_own_statistics() -> None:
     p = made_up_pool(6)
-    picks = jnp.arange(len(p.label)) * 8
-    batch = dataset.draw(p, picks, jnp.ones(len(picks)))
+    indices = jnp.arange(len(p.label)) * 8
+    batch = dataset.draw(p, indices, jnp.ones(len(indices)))
     for task in (0, 1):
         image = np.asarray(batch.image[batch.task == task])
         assert abs(image.mean()) < 1e-3 and abs(image.std() - 1) < 1e-3

@@ -70,7 +70,7 @@ def test_settings_that_cannot_be_run(tmp_path: Path) -> None:
 
 def test_a_single_comparison_has_no_adjusted_p_value() -> None:
     auc = {"auc": 0.8, "ci_low": 0.7, "ci_high": 0.9, "n_malignant": 9, "n_benign": 9}
-    auc |= {"weights": "a", "trunk": "alexnet", "sd_initializations": 0.01, "areas": [[0.8]] * 3}
+    auc |= {"weights": "a", "backbone": "alexnet", "sd_initializations": 0.01, "aucs": [[0.8]] * 3}
     auc |= {"estimator": "mean over initializations", "se_method": "patients"}
     test = {"a": "b", "b": "a", "delta": 0.1, "ci_low": 0.0, "ci_high": 0.2, "p_value": 0.04}
     results = {"target": "t", "network": "C1", "auc": [auc], "provenance": {"mixed": False}}

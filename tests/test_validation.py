@@ -22,7 +22,7 @@ from mtl_jax.experiments import run_data, train_runs, validation
 from mtl_jax.experiments.splits import Split
 from mtl_jax.models.base import init
 from mtl_jax.training.fit import Training
-from mtl_jax.training.replicas import Lanes
+from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import InputError, RoiSet, Run
 from mtl_jax.weights import Weights
 
@@ -49,22 +49,22 @@ COLLECTIONS = {"t": collection("t", 8, 0), "x": collection("x", 5, 1)}
 
 
 def train(
-    folder: Path, runs: Sequence[Run], lanes: Lanes | None = None, **changes: Any
+    folder: Path, runs: Sequence[Run], replicas: Replicas | None = None, **changes: Any
 ) -> list[Path]:
     """The folders of `runs`, three epochs of a step or two each."""
     c = config.default()
     c.data.cache, c.stream = str(folder / "cache"), changes.pop("stream", "auto")
-    c.devices = lanes.devices if lanes else changes.pop("devices", 1)
+    c.devices = replicas.devices if replicas else changes.pop("devices", 1)
     c.train.epochs, c.train.batch_size, c.train.learning_rate = 3, 40, 0.01
     c.train.validation_epochs = 1
     c.train.update(changes)
     first = jax.device_get(init(NETWORK, jax.random.key(3)))
     convolutions = {name: first[name] for name in first if name.startswith("C")}
     weights = Weights(
-        convolutions, {"name": "made up", "trunk": "alexnet", "lrn": False, "arrays_sha256": ""}
+        convolutions, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
     )
     folders = [folder / run.id for run in runs]
-    train_runs.execute(runs, folders, COLLECTIONS, SPLIT, weights, c, lanes)
+    train_runs.execute(runs, folders, COLLECTIONS, SPLIT, weights, c, replicas)
     return folders
 
 
@@ -112,9 +112,9 @@ def test_a_streamed_fold_gives_the_same(validated: Path, tmp_path: Path) -> None
     assert history(streamed) == history(validated)
 
 
-def test_each_lane_has_its_own_fold(validated: Path, tmp_path: Path) -> None:
+def test_each_replica_has_its_own_fold(validated: Path, tmp_path: Path) -> None:
     runs = [FOLD, dataclasses.replace(FOLD, seed=1), dataclasses.replace(FOLD, fold=1)]
-    folders = train(tmp_path, runs, Lanes(1, 3, uneven=True))
+    folders = train(tmp_path, runs, Replicas(1, 3, uneven=True))
     found = [[line["validation_loss"] for line in history(folder)] for folder in folders]
     alone = [line["validation_loss"] for line in history(validated)]
     assert found[0] == pytest.approx(alone, rel=1e-4)
@@ -214,16 +214,16 @@ import test_validation as t
 folder = Path(sys.argv[1])
 runs = [replace(t.FOLD, seed=seed, fold=fold) for fold in (0, 1) for seed in (0, 1)]
 losses = {}
-for name, own, lanes, more in (
-    ("lanes", runs, t.Lanes(4, 1, uneven=True), {}),
+for name, own, replicas, more in (
+    ("replicas", runs, t.Replicas(4, 1, uneven=True), {}),
     ("shared batch", runs[:1], None, {"devices": 4}),
     ("alone", runs[:1], None, {}),
 ):
-    folders = t.train(folder / name, own, lanes, **more)
+    folders = t.train(folder / name, own, replicas, **more)
     losses[name] = [[line["validation_loss"] for line in t.history(f)] for f in folders]
     for values, place in zip(losses[name], folders):
         assert abs(values[-1] - t.expected(place)[0]) < 1e-6
-for name in ("lanes", "shared batch"):
+for name in ("replicas", "shared batch"):
     t.np.testing.assert_allclose(losses[name][0], losses["alone"][0], rtol=1e-4)
 print("equal")
 """

@@ -125,7 +125,7 @@ def test_images_that_are_missing_damaged_or_without_spacing(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("pixel_um", [70, 94.1, 100])
-def test_a_lesion_lands_in_the_middle_of_its_region(tmp_path: Path, pixel_um: float) -> None:
+def test_a_lesion_lands_in_the_middle_of_its_roi(tmp_path: Path, pixel_um: float) -> None:
     make_vindr_mammo(tmp_path, pixel_um=pixel_um)
     rois = ingest.load(f"vindr_mammo:{tmp_path}", tmp_path / "cache", PLAIN, {}, BIRADS)
     assert len(rois) == 5
@@ -187,7 +187,7 @@ def fuzz(folder: Path, count: int) -> None:
     release = make_vindr_mammo(folder, FINDINGS[:4])
     table = release / "finding_annotations.csv"
     found = outcomes(table, count, 1, lambda: vindr_mammo.collection(str(release)))
-    assert found["refused"] > count / 20
+    assert found["rejected"] > count / 20
 
 
 def test_damaged_files_never_end_in_a_traceback(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ class Run:
         return os.system, (self.command,)
 
 
-def test_code_in_pickles_is_refused_by_name_and_false_claims_too(tmp_path: Path) -> None:
+def test_code_in_pickles_is_rejected_by_name_and_false_claims_too(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     for what, content in hostile_pickles(marker).items():
         path = written(tmp_path / "file", content)
@@ -262,7 +262,7 @@ def test_false_claims_in_safetensors(tmp_path: Path) -> None:
         assert "damaged .safetensors" in one_line(lambda path=path: weights.convert(path))
 
 
-def test_the_tool_refuses_in_one_line_and_writes_nothing(
+def test_the_tool_rejects_in_one_line_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tool = runpy.run_path(str(ROOT / "tools" / "convert_weights.py"))["main"]

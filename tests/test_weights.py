@@ -396,7 +396,7 @@ def test_tool(state: dict[str, np.ndarray], tmp_path: Path) -> None:
     assert again.returncode == 2 and again.stderr.count("\n") == 1 and "exists" in again.stderr
     hostile = made.call("os", "system", (f"touch {tmp_path / 'ran'}",))
     written(tmp_path / "hostile.pth", made.zip_file({"x": hostile}, {}))
-    refused = tool("hostile.pth", "--output", "out/hostile")
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert "os.system" in refused.stderr and not (tmp_path / "ran").exists()
+    rejected = tool("hostile.pth", "--output", "out/hostile")
+    assert rejected.returncode == 2 and rejected.stderr.count("\n") == 1
+    assert "os.system" in rejected.stderr and not (tmp_path / "ran").exists()
     assert not (tmp_path / "out" / "hostile").exists()

@@ -59,14 +59,14 @@ def main() -> None:
     step = subjects.add_parser("step", help="images a second of training steps and of scoring")
     step.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
     score = subjects.add_parser("score", help="DICOM images scored a second by a model bundle")
-    memory = subjects.add_parser("memory", help="memory of learning from regions on disk: minutes")
+    memory = subjects.add_parser("memory", help="memory of learning from ROIs on disk: minutes")
     memory.add_argument("--million", action="store_true", help="and of 10^6: 33 GB of disk")
-    memory.add_argument("--folder", type=paths.path, help="where the regions are written")
+    memory.add_argument("--folder", type=paths.path, help="where the ROIs are written")
     train = subjects.add_parser("train", help="whole trainings at the paper's data size")
     train.add_argument("--epochs", type=int, default=200)
-    train.add_argument("--share", type=float, default=1.0, help="of the paper's regions")
-    study = subjects.add_parser("study", help="lanes together, and the paper's study projected")
-    study.add_argument("--lanes", type=int, nargs="+", default=[1, 2, 4, 10, 20])
+    train.add_argument("--share", type=float, default=1.0, help="of the paper's ROIs")
+    study = subjects.add_parser("study", help="replicas together, and the paper's study projected")
+    study.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4, 10, 20])
     scale = subjects.add_parser("scale", help="1, 2, 4 ... of this machine's devices")
     scale.add_argument("--cpu_devices", type=int, help="make so many of the CPU's cores")
     for subject in (train, study, scale):
@@ -120,7 +120,7 @@ def measure_study(flags: argparse.Namespace) -> Iterator[dict]:
     import bench_study
 
     return bench_study.speed(
-        flags.against, flags.networks, flags.lanes, flags.precisions, flags.steps
+        flags.against, flags.networks, flags.replicas, flags.precisions, flags.steps
     )
 
 

@@ -1,9 +1,9 @@
-"""Measures the memory of learning and scoring regions that stay on disk, as their number grows.
+"""Measures the memory of learning and scoring ROIs that stay on disk, as their number grows.
 
-Each number of regions has a process of its own, which opens and checks the shards, splits the
+Each number of ROIs has a process of its own, which opens and checks the shards, splits the
 cases, goes through all pixels for their mean and deviation, draws the order of a whole epoch, takes
 the first STEPS steps of it, draws the order of the next epoch as a training does, and scores the
-SCORED regions of the test set. The shards are one block of noise, a count brighter in each, and
+SCORED ROIs of the test set. The shards are one block of noise, a count brighter in each, and
 written out in full; ids and file names are hashes, as those of a collection under pseudonyms.
 """
 
@@ -29,8 +29,8 @@ NETWORK = "C1"
 
 
 def streamed(counts: tuple[int, ...], folder: Path | None) -> Iterator[dict[str, Any]]:
-    """A row a number of regions: peak resident memory in MB after each part of the work, its growth
-    from the first row, bytes of the index a region, the median time to read a batch, steps a
+    """A row a number of ROIs: peak resident memory in MB after each part of the work, its growth
+    from the first row, bytes of the index an ROI, the median time to read a batch, steps a
     second; and one of a pool in memory."""
     first = None
     for count in counts:
@@ -38,14 +38,14 @@ def streamed(counts: tuple[int, ...], folder: Path | None) -> Iterator[dict[str,
             home = Path(temporary) / "noise"
             write(home, count)
             for stream in ("always", "auto") if count == COUNTS[1] else ("always",):
-                row = {"what": f"regions {'on disk' if stream == 'always' else 'in memory'}"}
+                row = {"what": f"ROIs {'on disk' if stream == 'always' else 'in memory'}"}
                 row |= _in_own_process(home, stream)
                 first = first or row["peak_mb"]
                 yield row | {"growth": row["peak_mb"] / first - 1}
 
 
 def write(home: Path, count: int) -> None:
-    """A collection of `count` regions of noise, two views a case, with ids as those of a study."""
+    """A collection of `count` ROIs of noise, two views a case, with ids as those of a study."""
     noise = np.random.default_rng(0).normal(0, 500, (ingest.SHARD_ROIS, 128, 128)).astype(np.int16)
     chunks = (
         noise[: min(ingest.SHARD_ROIS, count - begin)] + np.int16(begin // ingest.SHARD_ROIS)
@@ -114,21 +114,21 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     split = splits.split_target(rois, True, 0, 1, 0.0, 0)
     peaks["split"] = _peak_mb()
     begin = time.perf_counter()
-    parts = run_data.portions([run], held, split)
+    parts = run_data.subsets([run], held, split)
     gone_through, peaks["statistics"] = time.perf_counter() - begin, _peak_mb()
     source, _ = run_data.learned_by(parts, held, stream)
     if prefetch.on_host(source):
         malloc.let_go()  # as a job does
 
     def draw(seed: int) -> Order:
-        picks, weight = dataset.epoch_order(jax.random.key(seed), len(source.label), BATCH)
-        return Order(picks, weight, jnp.full(len(picks), 1e-3))
+        indices, weight = dataset.epoch_order(jax.random.key(seed), len(source.label), BATCH)
+        return Order(indices, weight, jnp.full(len(indices), 1e-3))
 
     begin = time.perf_counter()
     order = draw(1)
     drawn, peaks["order"] = time.perf_counter() - begin, _peak_mb()
     reads, clock = [], []
-    for some in order.picks[-READS:]:
+    for some in order.indices[-READS:]:
         begin = time.perf_counter()
         prefetch.fetch(source, some)
         reads.append(time.perf_counter() - begin)
@@ -147,12 +147,12 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     predict(network, params, run_data.scored_by(parts[run], held, stream))
     peaks["scored"] = _peak_mb()
     return {
-        "regions": len(rois),
+        "rois": len(rois),
         "gb": sum(shard.nbytes for shard in rois.shards) / 1e9,
         "peak_mb": peaks["scored"],
         **{f"mb_{name}": value for name, value in peaks.items()},
         "index_bytes": _index_bytes(rois.index) / len(rois),
-        "order_bytes": (order.picks.nbytes + order.weight.nbytes) / len(source.label),
+        "order_bytes": (order.indices.nbytes + order.weight.nbytes) / len(source.label),
         "open_s": opened,
         "order_s": drawn,
         "statistics_s": gone_through,

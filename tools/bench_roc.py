@@ -110,12 +110,12 @@ def calibrate_empirical(sets: list[tuple], auc: float) -> dict[str, tuple[int, i
     drawn = next(resamples(sets[0][0], sets[0][2], SAMPLES, seed=0))
     rejected, held = dict.fromkeys(TESTS, 0), dict.fromkeys(("delong", "bootstrap"), 0)
     for truth, readings, patient in sets:
-        areas, moves, _ = zip(
+        aucs, moves, _ = zip(
             *(influence.of_empirical_area(truth, scores) for scores in readings), strict=True
         )
         first = np.unique(patient, return_index=True)[1]
         weights = drawn[:, first].astype(np.float32)
-        again = np.stack([_areas(weights, truth, scores, patient) for scores in readings])
+        again = np.stack([_aucs(weights, truth, scores, patient) for scores in readings])
         of_case = clustered.covariance(truth, moves, np.arange(len(truth)))
         spread = {
             "delong": of_case[2, 2],
@@ -123,10 +123,10 @@ def calibrate_empirical(sets: list[tuple], auc: float) -> dict[str, tuple[int, i
             "bootstrap": (again[0] - again[1]).var(ddof=1),
         }
         for method, variance in spread.items():
-            rejected[method] += abs(areas[0] - areas[1]) > Z95 * np.sqrt(variance)
+            rejected[method] += abs(aucs[0] - aucs[1]) > Z95 * np.sqrt(variance)
         own = {"delong": np.sqrt(of_case[0, 0]), "bootstrap": again[0].std(ddof=1)}
         for method, se in own.items():
-            low, high = logit_interval(areas[0], se)
+            low, high = logit_interval(aucs[0], se)
             held[method] += low <= auc <= high
     return {
         method: (int(rejected[method]), int(held[method]) if method in held else None)
@@ -134,7 +134,7 @@ def calibrate_empirical(sets: list[tuple], auc: float) -> dict[str, tuple[int, i
     }
 
 
-def _areas(
+def _aucs(
     weights: np.ndarray, truth: np.ndarray, scores: np.ndarray, patient: np.ndarray
 ) -> np.ndarray:
     """Empirical areas (samples,) without ties, `weights` (samples, patients) being how often each
@@ -151,7 +151,7 @@ def _areas(
 
 def calibrate_proper(sets: list[tuple], auc: float) -> tuple[int, int]:
     """As `calibrate` for 'proper', all fits in one batch: what `compare` does, only faster."""
-    areas, moves = [], []
+    aucs, moves = [], []
     for reading in (0, 1):
         order = np.stack([np.argsort(-scores[reading]) for _, scores, _ in sets])
         truth = np.stack([s[0][o] for s, o in zip(sets, order, strict=True)])
@@ -159,15 +159,15 @@ def calibrate_proper(sets: list[tuple], auc: float) -> tuple[int, int]:
         found = search.try_edge(batch, search.search_near(batch, np.sqrt(2.0) * ndtri(auc), -1e-3))
         pull = influence.of_cells(batch, found)
         variance = information.solve(batch, found.at).area_variance()
-        areas.append(proper_model.area(found.at.d, found.at.c))
+        aucs.append(proper_model.area(found.at.d, found.at.c))
         held_count = (batch.benign + batch.malignant).astype(int)
         by_case = np.repeat(pull, held_count, axis=1).reshape(2, len(sets), -1)
         moves.append([np.where(t, m, b)[np.argsort(o)] for t, m, b, o in zip(
             truth, by_case[1], by_case[0], order, strict=True)])  # fmt: skip
         if reading == 0:
-            half = Z95 * np.sqrt(variance) / (areas[0] * (1.0 - areas[0]))
-            low, high = expit(logit(areas[0]) - half), expit(logit(areas[0]) + half)
+            half = Z95 * np.sqrt(variance) / (aucs[0] * (1.0 - aucs[0]))
+            low, high = expit(logit(aucs[0]) - half), expit(logit(aucs[0]) + half)
     spread = [clustered.covariance(s[0], (a, b), s[2])[2, 2] for s, a, b in zip(
         sets, *moves, strict=True)]  # fmt: skip
-    rejected = np.abs(areas[0] - areas[1]) > Z95 * np.sqrt(spread)
+    rejected = np.abs(aucs[0] - aucs[1]) > Z95 * np.sqrt(spread)
     return int(rejected.sum()), int(((low <= auc) & (auc <= high)).sum())

@@ -10,17 +10,17 @@ from typing import Any
 
 import bench_step
 import jax
-from bench_study import epoch_of_lanes
+from bench_study import epoch_of_replicas
 
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import devices, feature_cache, optimizer
-from mtl_jax.training.replicas import Lanes
+from mtl_jax.training.replicas import Replicas
 
 
 def speed(networks: Sequence[str], steps: int, rounds: int = 3) -> Iterator[dict[str, Any]]:
     """A row for each network and number of devices (1, 2, 4, ...): images a second."""
-    source = bench_step.made_up_pool(bench_step.REGIONS)
+    source = bench_step.made_up_pool(bench_step.ROIS)
     counts = [2**n for n in range(8) if 2**n <= jax.local_device_count()]
     for name in networks:
         frozen = optimizer.frozen_layers(name)
@@ -31,11 +31,11 @@ def speed(networks: Sequence[str], steps: int, rounds: int = 3) -> Iterator[dict
         for n in counts:
             sharding = devices.batch_sharding(n)
             shared = devices.replicate(maps, sharding)
-            contestants[f"shared {n}"] = epoch_of_lanes(
+            contestants[f"shared {n}"] = epoch_of_replicas(
                 frozen, params, shared, first, None, "tf32", steps, sharding
             )
-            contestants[f"own {n}"] = epoch_of_lanes(
-                frozen, params, maps, first, Lanes(n, 1) if n > 1 else None, "tf32", steps
+            contestants[f"own {n}"] = epoch_of_replicas(
+                frozen, params, maps, first, Replicas(n, 1) if n > 1 else None, "tf32", steps
             )
         best = bench_step.race(contestants, rounds)
         images = steps * bench_step.BATCH

@@ -21,8 +21,8 @@ from mtl_jax.types import Params, TrainState
 
 BATCH = 128
 EPOCHS = 20  # over which the cost of maps of frozen layers is counted
-REGIONS = 64
-# Multiply-adds a region: pixels of the map x kernel x channels in x channels out.
+ROIS = 64
+# Multiply-adds an ROI: pixels of the map x kernel x channels in x channels out.
 MAPS = {"C1": 31, "C2": 15, "C3": 7, "C4": 7, "C5": 7}
 CONVOLVED = {
     name: MAPS[name] ** 2 * layer.size**2 * layer.channels * layer.features
@@ -34,7 +34,7 @@ CONNECTED = sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
 
 def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
     """A row for each network's step, and one for scoring: images a second."""
-    source = made_up_pool(REGIONS)
+    source = made_up_pool(ROIS)
     params = jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
     gray, label = first_batch(source)
     for name in NETWORKS:
@@ -57,9 +57,9 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
             "maps_once": BATCH / once if once else None,
         }
     scored = predict._means_of_eight(alexnet.AlexNet(), "C1", "F4")
-    picks = np.arange(2 * BATCH)
+    indices = np.arange(2 * BATCH)
     contestants = {
-        "step": lambda: jax.block_until_ready(scored(params, source, picks)),
+        "step": lambda: jax.block_until_ready(scored(params, source, indices)),
         **reference(),
     }
     if against:
@@ -67,13 +67,13 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
     best = race(contestants, rounds)
     forward = 2 * 2 * BATCH * (sum(CONVOLVED.values()) + CONNECTED) / best["peak"]
     halves = {name: seconds / 2 for name, seconds in best.items()}
-    yield _row("scoring, 32 regions in 8 orientations", "all", halves["step"], halves, forward / 2)
+    yield _row("scoring, 32 ROIs in 8 orientations", "all", halves["step"], halves, forward / 2)
 
 
-def made_up_pool(regions: int) -> dataset.Pool:
+def made_up_pool(rois: int) -> dataset.Pool:
     rng = np.random.default_rng(0)
-    pixels = [rng.normal(0, 500, (regions, 128, 128)).astype(np.int16)]
-    return dataset.make_pool(pixels, [np.arange(regions) % 2], *dataset.statistics(pixels))
+    pixels = [rng.normal(0, 500, (rois, 128, 128)).astype(np.int16)]
+    return dataset.make_pool(pixels, [np.arange(rois) % 2], *dataset.statistics(pixels))
 
 
 def first_batch(source: dataset.Pool) -> tuple[np.ndarray, np.ndarray]:
@@ -94,8 +94,8 @@ def our_step(
     rng, key, weight = np.random.default_rng(0), jax.random.key(0), jnp.ones(BATCH)
 
     def once() -> None:
-        picks = rng.integers(0, 8 * REGIONS, BATCH)
-        state[0], metrics = step(state[0], draw(source, picks, weight), key, jnp.float32(1e-3))
+        indices = rng.integers(0, 8 * ROIS, BATCH)
+        state[0], metrics = step(state[0], draw(source, indices, weight), key, jnp.float32(1e-3))
         metrics.loss.block_until_ready()
 
     return once

@@ -21,7 +21,7 @@ from mtl_jax.models.base import init
 from mtl_jax.training import dataset, devices, feature_cache, optimizer
 from mtl_jax.training import replicas as side_by_side
 from mtl_jax.training.epoch import Order, make_epoch
-from mtl_jax.training.replicas import Lanes
+from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import Params, TrainState
 
 EPOCHS = 200
@@ -61,9 +61,9 @@ def speed(
     steps: int,
     rounds: int = 5,
 ) -> Iterator[dict[str, Any]]:
-    """A row for each network, precision and number of lanes: images a second of all lanes; then
+    """A row for each network, precision and number of replicas: images a second of all replicas; then
     the hours of the study at the best of them. `steps` are done between two looks at the clock."""
-    source = bench_step.made_up_pool(bench_step.REGIONS)
+    source = bench_step.made_up_pool(bench_step.ROIS)
     gray, label = bench_step.first_batch(source)
     hours: dict[str, dict[str, float]] = {precision: {} for precision in precisions}
     for name in networks:
@@ -73,7 +73,7 @@ def speed(
         maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
         for precision in precisions:
             contestants = {
-                f"lanes {n}": epoch_of_lanes(
+                f"replicas {n}": epoch_of_replicas(
                     frozen, params, maps, first, side_by_side.deal(n, 1), precision, steps
                 )
                 for n in counts
@@ -84,13 +84,13 @@ def speed(
                 contestants["theirs"] = bench_torch.step(len(frozen), gray, label, precision)
             best = bench_step.race(contestants, rounds)
             floor = bench_step.floor(len(frozen), best)
-            rates = {n: n * steps * bench_step.BATCH / best[f"lanes {n}"] for n in counts}
+            rates = {n: n * steps * bench_step.BATCH / best[f"replicas {n}"] for n in counts}
             for n, rate in rates.items():
                 yield {
-                    "what": f"lanes, batch {bench_step.BATCH}",
+                    "what": f"replicas, batch {bench_step.BATCH}",
                     "network": name,
                     "precision": precision,
-                    "lanes": n,
+                    "replicas": n,
                     "ours": rate,
                     "times_one": n * rates[1] / rate if 1 in rates else None,
                     "theirs": bench_step.BATCH / best["theirs"] if against else None,
@@ -112,30 +112,34 @@ def speed(
         }
 
 
-def epoch_of_lanes(
+def epoch_of_replicas(
     frozen: tuple[str, ...],
     params: Params,
     source: dataset.Source,
     first: str,
-    lanes: Lanes | None,
+    replicas: Replicas | None,
     precision: str,
     steps: int,
     sharding: NamedSharding | None = None,
 ) -> Callable[[], None]:
-    """`steps` steps of all `lanes` together, as `training.fit` does them on this machine."""
+    """`steps` steps of all `replicas` together, as `training.fit` does them on this machine."""
     computed = "float32" if precision == "tf32" else precision
     network = alexnet.AlexNet(dropout=0.5)
     sgd = optimizer.SGD(0.9, 0.0005)
-    epoch = make_epoch(network, frozen, sgd, (1.0,), sharding, first, False, computed, lanes)
+    epoch = make_epoch(network, frozen, sgd, (1.0,), sharding, first, False, computed, replicas)
     tx = optimizer.optimizer(frozen, sgd)
     one = TrainState(jnp.int32(0), params, tx.init(params))
-    count = lanes.count if lanes else 1
+    count = replicas.count if replicas else 1
     state = [
-        side_by_side.stack([one] * count, lanes) if lanes else devices.replicate(one, sharding)
+        side_by_side.stack([one] * count, replicas)
+        if replicas
+        else devices.replicate(one, sharding)
     ]
-    picks = np.random.default_rng(0).integers(0, 8 * bench_step.REGIONS, (steps, bench_step.BATCH))
-    order = Order(jnp.asarray(picks), jnp.ones(picks.shape, bool), jnp.full(steps, 1e-3))
-    key, order = (side_by_side.stack([each] * count, lanes) for each in (jax.random.key(0), order))
+    indices = np.random.default_rng(0).integers(0, 8 * bench_step.ROIS, (steps, bench_step.BATCH))
+    order = Order(jnp.asarray(indices), jnp.ones(indices.shape, bool), jnp.full(steps, 1e-3))
+    key, order = (
+        side_by_side.stack([each] * count, replicas) for each in (jax.random.key(0), order)
+    )
 
     def once() -> None:
         # TF32 is what JAX itself takes for float32 on a GPU.

@@ -1,6 +1,6 @@
 """Measures whole trainings at the paper's data size, with all that goes on around the steps.
 
-Made-up regions, as many as the paper's: what they show does not matter to the time.
+Made-up ROIs, as many as the paper's: what they show does not matter to the time.
 """
 
 import os
@@ -20,23 +20,23 @@ from mtl_jax.models.base import init
 from mtl_jax.training import dataset, feature_cache, optimizer
 from mtl_jax.training.fit import Training, fit
 
-REGIONS = {"sfm": 886, "ddsm": 322, "dm": 337}
+ROIS = {"sfm": 886, "ddsm": 322, "dm": 337}
 
 
 def speed(
     networks: Sequence[str], epochs: int, share: float, precision: str
 ) -> Iterator[dict[str, Any]]:
-    """A row for each network: a training of `epochs` epochs on `share` of the paper's regions."""
+    """A row for each network: a training of `epochs` epochs on `share` of the paper's ROIs."""
     rng = np.random.default_rng(0)
-    counts = [max(2, round(share * n)) for n in REGIONS.values()]
+    counts = [max(2, round(share * n)) for n in ROIS.values()]
     pixels = [rng.normal(0, 500, (n, 128, 128)).astype(np.int16) for n in counts]
     source = dataset.make_pool(
         pixels, [np.arange(n) % 2 for n in counts], *dataset.statistics(pixels)
     )
     network = alexnet.AlexNet(dropout=0.5)
     params = jax.device_get(init(network, jax.random.key(0)))
-    recipe = config.default().train
-    recipe.epochs, recipe.precision = epochs, precision
+    train_config = config.default().train
+    train_config.epochs, train_config.precision = epochs, precision
     for name in networks:
         feature_cache.forget()
         ends: list[float] = []
@@ -53,16 +53,16 @@ def speed(
                 source,
                 network,
                 optimizer.frozen_layers(name),
-                tuple(REGIONS),
-                (1.0,) * len(REGIONS),
-                recipe,
+                tuple(ROIS),
+                (1.0,) * len(ROIS),
+                train_config,
                 1,
                 Path(folder) / "cache",
             )
             seconds = time.perf_counter() - begin
-        steps = dataset.steps_per_epoch(sum(counts), recipe.batch_size)
+        steps = dataset.steps_per_epoch(sum(counts), train_config.batch_size)
         yield {
-            "what": f"training, {epochs} epochs of {sum(counts)} regions, batch 128",
+            "what": f"training, {epochs} epochs of {sum(counts)} ROIs, batch 128",
             "network": name,
             "precision": precision,
             "seconds": seconds,

@@ -5,7 +5,7 @@
 
 INPUT is a file of PyTorch, safetensors, NumPy (.npz) or cuda-convnet2, told by its content; no code
 in it is ever run. The names in it tell the network. `--download` fetches torchvision's AlexNet.
-Without --output the folder is checkpoints/TRUNK_imagenet, such as checkpoints/alexnet_imagenet,
+Without --output the folder is checkpoints/BACKBONE_imagenet, such as checkpoints/alexnet_imagenet,
 which `--config.weights=imagenet` takes.
 """
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--output",
         type=paths.path,
-        help="the folder to write; checkpoints/TRUNK_imagenet if not given",
+        help="the folder to write; checkpoints/BACKBONE_imagenet if not given",
     )
     parser.add_argument(
         "--fc",
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         beside = (given.output or imagenet_folder()).absolute().parent
         source = given.input or download(beside, URL)
         weights = convert(source, given.fc)
-        output = given.output or imagenet_folder(weights.card["trunk"])
+        output = given.output or imagenet_folder(weights.card["backbone"])
         save(weights, output, replace=given.force)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -79,7 +79,7 @@ def summary(weights: Weights, folder: Path) -> str:
     lines += [
         "",
         f"{card['parameters']:,} numbers from {card['source']} ({card['format']})",
-        f"trunk          {card['trunk']}",
+        f"backbone          {card['backbone']}",
         f"source sha256  {card['sha256']}",
         f"input          {stats['channels']} channels in {stats['range']}, "
         f"less {stats['mean']}, over {stats['std']}",

@@ -25,7 +25,7 @@ from mtl_jax.types import InputError
 
 KIND, CASE = "dm", 3  # a malignant one, well seen
 WIDTH, HEIGHT, MIDDLE, SIDE = 890, 176, 66, 124
-FLAT = 296  # where the corrected region begins, across
+FLAT = 296  # where the corrected ROI begins, across
 INK = "#747d88"  # as readable on white as on near black
 FROZEN, TRAINED, CURVE = "#3f8fd2", "#d9822b", "#2f9e7b"
 # What each layer puts out: (name, rows and columns of a map, or 0, and how many of them).
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def draw(curve: roc_curves.Curve) -> str:
-    gray, centre, raw, flat = _regions()
+    gray, centre, raw, flat = _rois()
     top = MIDDLE - SIDE / 2
     scale = SIDE / gray.shape[0]
     corner = [(int(np.floor(middle - ROI_PIXELS / 2 + 0.5))) * scale for middle in centre]
@@ -64,8 +64,8 @@ def draw(curve: roc_curves.Curve) -> str:
         f'height="{ROI_PIXELS * scale:.1f}" fill="none" stroke="{TRAINED}" stroke-width="1.6"/>',
         _caption(SIDE / 2, "image as stored", "(here a phantom)"),
         _arrow(SIDE),
-        _picture("region", raw, low, high, 148, top, SIDE),
-        _caption(210, "region, 128 × 128", "pixels of 200 µm"),
+        _picture("roi", raw, low, high, 148, top, SIDE),
+        _caption(210, "ROI, 128 × 128", "pixels of 200 µm"),
         _arrow(148 + SIDE),
         _picture("flat", flat, *np.percentile(flat, (1, 99.7)), FLAT, top, SIDE),
         _caption(FLAT + SIDE / 2, "background", "corrected"),
@@ -87,8 +87,8 @@ def draw(curve: roc_curves.Curve) -> str:
     )
 
 
-def _regions() -> tuple[np.ndarray, tuple[float, float], np.ndarray, np.ndarray]:
-    """The image (H, W) in 12-bit gray at 200 um, the lesion's centre, its region, raw and flat."""
+def _rois() -> tuple[np.ndarray, tuple[float, float], np.ndarray, np.ndarray]:
+    """The image (H, W) in 12-bit gray at 200 um, the lesion's centre, its ROI, raw and flat."""
     receptor = RECEPTORS[KIND]
     view = simulate(KIND, 0, CASE, malignant=True, difficulty=0.0).views[0]
     box, pixel_um = view.box, 1000 * receptor.pixel_mm
@@ -118,7 +118,7 @@ def _picture(
 
 
 def _orientations(x: float) -> list[str]:
-    """The flat region in its eight orientations, two rows of four, drawn from the one picture."""
+    """The flat ROI in its eight orientations, two rows of four, drawn from the one picture."""
     tile, gap = 34, 2.6
     tiles = []
     for which in range(8):

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         config.validate(c)
         given.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as place:
-            flat, raw = (_regions(c, Path(place), correct) for correct in (True, False))
+            flat, raw = (_rois(c, Path(place), correct) for correct in (True, False))
             draw_montage(raw, given.out / "phantom-montage.png")
             draw_correction(raw, flat, given.out / "phantom-correction.png")
             draw_spectra(Path(place), given.out / "phantom-spectra.svg")
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _regions(c: config.ConfigDict, folder: Path, correct: bool) -> dict[str, RoiSet]:
+def _rois(c: config.ConfigDict, folder: Path, correct: bool) -> dict[str, RoiSet]:
     c.data.background.correct = correct
     how = ingest.settings(c.data.to_dict(), folder)
     return {kind: ingest.load(f"phantom:{kind}", folder, *how) for kind in RECEPTORS}
@@ -80,12 +80,12 @@ def _pixels(rois: RoiSet) -> np.ndarray:
     return np.concatenate(rois.shards) * float(rois.manifest["gray_per_count"])
 
 
-def draw_montage(regions: dict[str, RoiSet], path: Path) -> None:
-    """The first regions of each kind and class, one a case, each in its own window."""
-    canvas = Image.new("L", (MARGIN + TILES * TILE, 2 * len(regions) * TILE), 255)
+def draw_montage(rois: dict[str, RoiSet], path: Path) -> None:
+    """The first ROIs of each kind and class, one a case, each in its own window."""
+    canvas = Image.new("L", (MARGIN + TILES * TILE, 2 * len(rois) * TILE), 255)
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=15)
-    for row, (kind, label) in enumerate((k, t) for k in regions for t in (0, 1)):
-        index, gray = regions[kind].index, _pixels(regions[kind])
+    for row, (kind, label) in enumerate((k, t) for k in rois for t in (0, 1)):
+        index, gray = rois[kind].index, _pixels(rois[kind])
         rows = np.flatnonzero(index["label"] == label)
         first = rows[np.unique(index["case_id"][rows], return_index=True)[1]]
         for column, one in enumerate(first[:TILES]):
@@ -100,7 +100,7 @@ def draw_montage(regions: dict[str, RoiSet], path: Path) -> None:
 
 
 def draw_correction(raw: dict[str, RoiSet], flat: dict[str, RoiSet], path: Path) -> None:
-    """The same regions before correction, all in one window, and after it, in units of their
+    """The same ROIs before correction, all in one window, and after it, in units of their
     collection's standard deviation; and their gray."""
     figure, axes = plt.subplots(2, 7, figsize=(8.6, 2.9), width_ratios=[*[1] * 6, 1.3])
     for row, by_kind in enumerate((raw, flat)):
@@ -118,7 +118,7 @@ def draw_correction(raw: dict[str, RoiSet], flat: dict[str, RoiSet], path: Path)
             means = gray.mean((1, 2))
             print(
                 f"{kind}: mean gray {'after' if row else 'before'} {means.mean():.2f}"
-                f" (sd over regions {means.std(ddof=1):.2f}, n {len(means)})"
+                f" (sd over ROIs {means.std(ddof=1):.2f}, n {len(means)})"
             )
             share, edges = np.histogram(gray, np.linspace(*limits, 60), density=True)
             axes[row, 6].stairs(share, edges, color=COLOURS[kind], label=kind)

@@ -1,4 +1,4 @@
-"""Makes shards of 128x128 regions of interest from collections of mammograms.
+"""Makes shards of 128x128 ROIs from collections of mammograms.
 
 python tools/make_shards.py mini_mias:data/mini_mias manifest:mine/lesions.csv --out shards
 Each collection becomes a folder OUT/<collection>, itself a data source: shards:OUT/<collection>.
@@ -25,7 +25,7 @@ def main() -> int:
         "source", nargs="+", type=paths.source, help="name:path, as in mini_mias:data/mini_mias"
     )
     parser.add_argument("--out", type=paths.path, required=True, help="folder for the shards")
-    parser.add_argument("--strict", action="store_true", help="refuse what would need a repair")
+    parser.add_argument("--strict", action="store_true", help="reject what would need a repair")
     parser.add_argument(
         "--truth",
         choices=config.TRUTH_POLICIES,

@@ -16,7 +16,7 @@ The design was fixed before the seeds that docs/phantom.md reports were run (pil
 without a pilot, half the weight of the others and a smaller test set. A study is the main job,
 whole and from files: three phantoms of 32 cases each at the default difficulty; of the target 10
 cases to learn from and 22 to test on, of the others all to learn; the shipped weights with C1 to C5
-frozen, F1 to F5 learned without dropout; every region four times in each orientation, single-task
+frozen, F1 to F5 learned without dropout; every ROI four times in each orientation, single-task
 learning as many steps; a batch that holds all of the target, so that no step of single-task
 learning is of a few rows. The seed, 200 to 215, is that of the images, the split, the initial
 weights and the order. Single-task learning is the same at 1 and at 0 and is done once.
@@ -151,7 +151,7 @@ def small_study(seed: int, shared_signal: float, cache: Path) -> ConfigDict:
     c.data.phantom.cases = 32
     c.data.phantom.test_fraction = 0.0  # no official test set: the others are learned whole
     c.model.dropout = 0.0
-    c.train.task_weights = ("sfm:48",)  # of about 17 regions of 125: seven eighths of the loss
+    c.train.task_weights = ("sfm:48",)  # of about 17 ROIs of 125: seven eighths of the loss
     c.train.match_steps = True
     c.train.epochs, c.train.batch_size = 4, 160
     c.train.learning_rate, c.train.final_learning_rate = 0.003, 0.0003
@@ -234,12 +234,12 @@ def _row(seed: int, signal: float, results: dict[str, Any]) -> Row:
     )
     # Positive where multi-task learning is better, whichever way round the two are listed.
     sign = 1 if found["a"] == "mttl" else -1
-    areas = {found["a"]: found["auc_a"], found["b"]: found["auc_b"]}
+    aucs = {found["a"]: found["auc_a"], found["b"]: found["auc_b"]}
     return Row(
         seed,
         signal,
-        areas["mttl"],
-        areas["sttl"],
+        aucs["mttl"],
+        aucs["sttl"],
         sign * found["delta"],
         found["se"],
         found["p_value"],

@@ -24,7 +24,7 @@ def main() -> int:
             print(error, file=sys.stderr)
             status = 2
         else:
-            print(f"{folder}: {rois.name}, {len(rois)} regions in {len(rois.shards)} shards, whole")
+            print(f"{folder}: {rois.name}, {len(rois)} ROIs in {len(rois.shards)} shards, whole")
     return status
 
 

@@ -61,11 +61,11 @@ def analyse(
     """Writes into `folder`, for the config's `analysis` section `settings`:
 
     layers.csv: the network, layer by layer;
-    regions.npz: the regions looked at, as pictures (n, 128, 128) uint8;
-    tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled regions, costs of all starts;
+    rois.npz: the ROIs looked at, as pictures (n, 128, 128) uint8;
+    tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled ROIs, costs of all starts;
     convergence-APPROACH.csv: how far tasks and truths lie apart, layer by layer;
-    maps-APPROACH.npz: deconvolution maps (where the trunk is a chain of convolutions) and
-    integrated gradients of the regions explained, which are pictures too: not where
+    maps-APPROACH.npz: deconvolution maps (where the backbone is a chain of convolutions) and
+    integrated gradients of the ROIs explained, which are pictures too: not where
     `settings.show_rois` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,8 @@ def analyse(
         settings.max_rois,
         seed,
     )
-    if not (folder / "regions.npz").exists():
-        _write_regions(folder / "regions.npz", chosen, material.collections, settings.show_rois)
+    if not (folder / "rois.npz").exists():
+        _write_rois(folder / "rois.npz", chosen, material.collections, settings.show_rois)
     mean, std = statistics(
         [
             Rows(material.collections[task].shards).of(rows)
@@ -107,7 +107,7 @@ def analyse(
                     _write_embedding(path, found[layer], settings, seed)
 
 
-def _write_regions(
+def _write_rois(
     path: Path, chosen: choose_rois.Chosen, collections: Mapping[str, RoiSet], pictures: bool
 ) -> None:
     columns = {}
@@ -174,7 +174,7 @@ def _write_measures(
     material: Material,
     seed: int,
 ) -> None:
-    """Tasks are compared by their learned regions, so that learned is not set against unseen."""
+    """Tasks are compared by their learned ROIs, so that learned is not set against unseen."""
     keep = np.flatnonzero(chosen.sampled)
     task, learned, row = chosen.task[keep], chosen.learned[keep], chosen.row[keep]
     names = list(dict.fromkeys(task.tolist()))
@@ -202,7 +202,7 @@ def _write_measures(
             value = measure[name](within, of)
             se = convergence.standard_error(measure[name], within, of, case[mask], seed)
             rows.append((layer, name, groups, which, value, se, int(mask.sum())))
-    header = ("layer", "measure", "groups", "regions", "value", "se", "n")
+    header = ("layer", "measure", "groups", "rois", "value", "se", "n")
     write_results.write_rows(path, header, rows)
 
 
@@ -251,7 +251,7 @@ def _write_maps(
 def _pool(
     chosen: choose_rois.Chosen, material: Material, mean: np.ndarray, std: np.ndarray
 ) -> Pool:
-    """The sampled regions in their order: the learned ones by task, then the target's others."""
+    """The sampled ROIs in their order: the learned ones by task, then the target's others."""
     tasks = list(material.learned)
     keep = chosen.sampled
     order = [(t, True) for t in tasks] + [(material.target, False)]
@@ -267,6 +267,6 @@ def _pool(
 
 
 def _picture(pixels: np.ndarray) -> np.ndarray:
-    """A region as 8 bits for the eye: its own 0.5th to 99.5th percentile from black to white."""
+    """An ROI as 8 bits for the eye: its own 0.5th to 99.5th percentile from black to white."""
     low, high = np.percentile(pixels, (0.5, 99.5))
     return np.uint8(np.rint(255 * np.clip((pixels - low) / max(high - low, 1), 0, 1)))

@@ -1,4 +1,4 @@
-"""Which regions an analysis looks at, by rules that are stated and need no eye."""
+"""Which ROIs an analysis looks at, by rules that are stated and need no eye."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ KINDS = (
 
 
 class Chosen(NamedTuple):
-    """A row a region: collection (n,) str, its row there (n,) int, whether it was learned (n,)
+    """A row an ROI: collection (n,) str, its row there (n,) int, whether it was learned (n,)
     bool, and whether t-SNE and the measures of convergence take it (n,) bool."""
 
     task: np.ndarray
@@ -34,7 +34,7 @@ def choose(
     count: int,
     seed: int,
 ) -> Chosen:
-    """At most `count` learned regions of each collection and as many `scored` ones of the target,
+    """At most `count` learned ROIs of each collection and as many `scored` ones of the target,
     at random, which are sampled; and after them those of the target that are only `pictured`."""
     rng, parts = np.random.default_rng(seed), []
     for task, rows in learned.items():
@@ -50,9 +50,9 @@ def choose(
 
 
 def extremes(label: np.ndarray, score: np.ndarray, count: int) -> list[tuple[str, int]]:
-    """(kind, row) of the `count` regions at each of the four ends of KINDS; the first of equals.
+    """(kind, row) of the `count` ROIs at each of the four ends of KINDS; the first of equals.
 
-    `score` (n,) is the mean over the approaches, so that all are asked about the same regions.
+    `score` (n,) is the mean over the approaches, so that all are asked about the same ROIs.
     """
     found = []
     for name, truth, highest in KINDS:
@@ -64,7 +64,7 @@ def extremes(label: np.ndarray, score: np.ndarray, count: int) -> list[tuple[str
 
 
 def asked(rois: RoiSet, wanted: Sequence[str]) -> list[tuple[str, int]]:
-    """(kind, row) of the regions that config.analysis.roi_ids names. InputError for an unknown id."""
+    """(kind, row) of the ROIs that config.analysis.roi_ids names. InputError for an unknown id."""
     row = {str(name): i for i, name in enumerate(rois.index["roi_id"])}
     unknown = [name for name in wanted if name not in row]
     if unknown:

@@ -112,7 +112,7 @@ def project(
 def strongest(
     network: Network, params: Params, gray: np.ndarray, count: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """For each of C1..C5, the numbers (k,) of the `count` maps that a region raises most in sum,
+    """For each of C1..C5, the numbers (k,) of the `count` maps that an ROI raises most in sum,
     and their projections (k, s, s) float32, summed over the three equal channels. Of a layer of
     several convolutions its last one's. Empty where the network is no chain.
 

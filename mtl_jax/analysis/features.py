@@ -12,28 +12,28 @@ from mtl_jax.training.dataset import Pool, draw
 from mtl_jax.types import Params
 
 LAYERS = ("F1", "F2", "F3", "F4")  # those whose features the paper embeds
-REGIONS_AT_ONCE = 32
+ROIS_AT_ONCE = 32
 
 
 def averaged(network: Network, params: Params, pool: Pool) -> dict[str, np.ndarray]:
-    """What each of LAYERS puts out for each region of `pool`, (n, nodes) float32, without dropout,
-    the mean over the region's eight orientations."""
+    """What each of LAYERS puts out for each ROI of `pool`, (n, nodes) float32, without dropout,
+    the mean over the ROI's eight orientations."""
     count = len(pool.label)
     parts: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
-    for begin in range(0, count, REGIONS_AT_ONCE):
+    for begin in range(0, count, ROIS_AT_ONCE):
         # Always the same shape, so that one compiled program does them all.
-        regions = jnp.clip(begin + jnp.arange(REGIONS_AT_ONCE), 0, count - 1)
-        for layer, found in _mean_of_eight(network, params, pool, regions).items():
+        rois = jnp.clip(begin + jnp.arange(ROIS_AT_ONCE), 0, count - 1)
+        for layer, found in _mean_of_eight(network, params, pool, rois).items():
             parts[layer].append(np.asarray(found))
     return {layer: np.concatenate(found)[:count] for layer, found in parts.items()}
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _mean_of_eight(
-    network: Network, params: Params, pool: Pool, regions: jax.Array
+    network: Network, params: Params, pool: Pool, rois: jax.Array
 ) -> dict[str, jax.Array]:
-    picks = (regions[:, None] * orientations.COUNT + jnp.arange(orientations.COUNT)).ravel()
-    x = draw(pool, picks, jnp.ones(len(picks))).image
+    indices = (rois[:, None] * orientations.COUNT + jnp.arange(orientations.COUNT)).ravel()
+    x = draw(pool, indices, jnp.ones(len(indices))).image
     found, first = {}, "C1"
     for layer, following in zip(LAYERS, (*LAYERS[1:], "F5"), strict=True):
         x = network.apply({"params": params}, x, first, layer)

@@ -27,9 +27,9 @@ def describe(gray: np.ndarray) -> dict[str, float]:
     return shape(mask) | texture(gray, mask) | spiculation(gray, mask)
 
 
-def table(regions: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:
-    """The features (n, f) float64 of `regions`, (s, s) each, and their names (f,)."""
-    rows = [describe(region) for region in regions]
+def table(rois: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:
+    """The features (n, f) float64 of `rois`, (s, s) each, and their names (f,)."""
+    rows = [describe(roi) for roi in rois]
     return np.array([list(row.values()) for row in rows]), list(rows[0]) if rows else []
 
 

@@ -61,11 +61,11 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
     c = ConfigDict(_tuples(study.config))
     c.data.cache = str(cache or c.data.cache)
     collections = load_collections(c)
-    _refuse_changed(study, {name: shards.content(rois) for name, rois in collections.items()})
+    _reject_changed(study, {name: shards.content(rois) for name, rois in collections.items()})
     split = splits.Split.from_record(study.folds)
     learned, _ = splits.members(run, collections, split)
     params = checkpoint.params(run_folder / "checkpoint")
-    trunk = c.model.get("trunk", "alexnet")  # studies made before there were others
+    backbone = c.model.get("backbone", "alexnet")  # studies made before there were others
     own = score_tables.read(run_folder / "scores.csv")
     own = own.of(own.task == split.target)
     held = find(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
@@ -81,8 +81,8 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
         ),
         "run": {**record, "tasks": list(run.tasks)},
         "network": {
-            "name": NAMES[trunk],
-            "trunk": trunk,
+            "name": NAMES[backbone],
+            "backbone": backbone,
             "outputs": int(params["F5"]["kernel"].shape[-1]),
             "lrn": study.results["weights"]["lrn"],
         },
@@ -199,7 +199,7 @@ def _empty_reference() -> Reference:
     return Reference(text, text, text, np.zeros(0, np.int32), numbers, np.zeros((0, 0), np.float32))
 
 
-def _refuse_changed(study: Study, contents: dict[str, str]) -> None:
+def _reject_changed(study: Study, contents: dict[str, str]) -> None:
     for name, content in contents.items():
         if study.folds["collections"].get(name) != content:
             raise InputError(

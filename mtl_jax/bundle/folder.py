@@ -86,8 +86,8 @@ def load(folder: str | Path) -> Model:
         if len(lengths) != 1:
             raise ValueError(f"reference of {sorted(lengths)} lesions")
         model = Model(about, params, reference, atomic.digest(folder / atomic.SUMS))
-        _refuse_other_network(model)
-        _refuse_falling(model)
+        _reject_other_network(model)
+        _reject_falling(model)
     # Its checksums hold, so it was made so: by hand, or by a version that differs.
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
@@ -96,7 +96,7 @@ def load(folder: str | Path) -> Model:
     return model
 
 
-def _refuse_falling(model: Model) -> None:
+def _reject_falling(model: Model) -> None:
     """ValueError where a higher score would mean a lower probability: bundles of earlier versions
     may hold such a calibration."""
     fitted = model.about.get("calibration") or {}
@@ -105,7 +105,7 @@ def _refuse_falling(model: Model) -> None:
             raise ValueError(f"its calibration per {unit} falls, slope {fitted[unit]['a']:.3g}")
 
 
-def _refuse_other_network(model: Model) -> None:
+def _reject_other_network(model: Model) -> None:
     """ValueError where the parameters are not those of the network that the bundle names."""
     params = flatten_dict(model.params, sep="/")
     expected = base.shapes(model.network)

@@ -1,4 +1,4 @@
-"""Regions and maps of evidence as pictures for people. It computes no score."""
+"""ROIs and maps of evidence as pictures for people. It computes no score."""
 
 import io
 
@@ -7,18 +7,18 @@ from PIL import Image
 
 from mtl_jax.imaging.roi import GRAY_PER_COUNT
 
-SIDE = 256  # pixels of a picture; a region has 128
+SIDE = 256  # pixels of a picture; an ROI has 128
 # Speaks for malignant, for benign: apart in hue and in lightness, for readers of any colour sight.
 FOR, AGAINST = np.array([255.0, 140.0, 0.0]), np.array([60.0, 150.0, 255.0])
 
 
-def region(counts: np.ndarray) -> bytes:
-    """A region (128, 128) int16 as PNG, black to white over the middle 99 % of its gray."""
+def roi(counts: np.ndarray) -> bytes:
+    """An ROI (128, 128) int16 as PNG, black to white over the middle 99 % of its gray."""
     return _png(np.repeat(_gray(counts)[..., None], 3, axis=-1))
 
 
 def evidence(counts: np.ndarray, found: np.ndarray) -> bytes:
-    """The region under its map (128, 128), as PNG: orange speaks for malignant, blue for benign.
+    """The ROI under its map (128, 128), as PNG: orange speaks for malignant, blue for benign.
 
     Smoothed over 1.2 mm, for single pixels mean little; full colour at the map's 99th percentile.
     """

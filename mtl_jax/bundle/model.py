@@ -66,12 +66,12 @@ class Model:
 
     @property
     def network(self) -> Network:
-        own = self.about["network"]  # of bundles made before there were other trunks: AlexNet
+        own = self.about["network"]  # of bundles made before there were other backbones: AlexNet
         # True was written by versions with one fixed normalization, which trained the network.
         lrn = response_norm.as_json(response_norm.EARLIER) if own["lrn"] is True else own["lrn"]
         if not response_norm.is_valid(lrn):
             raise ValueError("its response normalization has other fields")
-        return registry.build(own.get("trunk", "alexnet"), own["outputs"], lrn)
+        return registry.build(own.get("backbone", "alexnet"), own["outputs"], lrn)
 
     def task(self, name: str | None = None) -> str:
         """`name`, or the collection that was tested. InputError: it was not learned."""
@@ -115,13 +115,13 @@ class Model:
         return self.look(found.rois, task)[0]
 
     def look(self, counts: np.ndarray, task: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (n,) and features of F4 (n, 100), float32, of regions (n, 128, 128) int16."""
+        """Scores (n,) and features of F4 (n, 100), float32, of ROIs (n, 128, 128) int16."""
         if not len(counts):
             return np.zeros(0, np.float32), np.zeros((0, self.reference.features.shape[1]), "f4")
         return predict_with_features(self.network, self.params, self.pool(counts, task), LAYER)
 
     def pool(self, counts: np.ndarray, task: str | None = None) -> Pool:
-        """Regions (n, 128, 128) int16 with what standardizes them as this model's training did."""
+        """ROIs (n, 128, 128) int16 with what standardizes them as this model's training did."""
         index = self.tasks.index(self.task(task))
         mean, std = (
             np.float32([self.about["run"][f"input_{name}"][t] for t in self.tasks])
@@ -164,7 +164,7 @@ class Model:
 
 
 def cut(image: Stored, views: Sequence[LesionView], background: dict[str, Any]) -> extract_rois.Cut:
-    """The regions of one image, the fraction of each outside it, and the notes on its facts.
+    """The ROIs of one image, the fraction of each outside it, and the notes on its facts.
 
     InputError: the first lesion whose box does not lie in the image, or which cannot be cut.
     """
@@ -177,7 +177,7 @@ def cut(image: Stored, views: Sequence[LesionView], background: dict[str, Any]) 
                 f" {height} rows and {width} columns (top;left;bottom;right)"
             )
         check_pixel_um(view.pixel_um, view.spacing_source)
-    found = extract_rois.regions(image, views, background)
+    found = extract_rois.rois(image, views, background)
     for error in filter(None, found.errors):
         raise InputError(error)
     return found

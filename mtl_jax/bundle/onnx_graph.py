@@ -18,14 +18,14 @@ from mtl_jax.types import InputError
 
 OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 NO_CHAIN = (
-    "--format onnx writes a chain of layers, and the trunk of this bundle adds maps up; take "
+    "--format onnx writes a chain of layers, and the backbone of this bundle adds maps up; take "
     "--format stablehlo, which writes any"
 )
 NEEDS = "--format onnx needs the [onnx] extra: pip install 'mtl_jax[onnx]'"
 
 
 def onnx(model: Model, task: str | None = None) -> bytes:
-    """The graph with its weights: regions (n, 128, 128) float32 -> scores (n,) float32.
+    """The graph with its weights: ROIs (n, 128, 128) float32 -> scores (n,) float32.
 
     InputError: the network is no chain of layers, or the `onnx` package is not there.
     """
@@ -38,13 +38,13 @@ def onnx(model: Model, task: str | None = None) -> bytes:
     nodes, constants = [], {}
     for operator, inputs, output, attributes in _steps(model, model.task(task), constants):
         nodes.append(helper.make_node(operator, inputs, [output], **attributes))
-    shapes = {"regions": ["n", 128, 128], "scores": ["n"]}
+    shapes = {"rois": ["n", 128, 128], "scores": ["n"]}
     ends = {
         name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name, shape in shapes.items()
     }
     held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "mtl_jax", [ends["regions"]], [ends["scores"]], held)
+    graph = helper.make_graph(nodes, "mtl_jax", [ends["rois"]], [ends["scores"]], held)
     made = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -69,7 +69,7 @@ def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterato
     about = model.about["run"]
     mean = constant("input_mean", about["input_mean"][task])
     std = constant("input_std", about["input_std"][task])
-    yield "Sub", ["regions", mean], "centred", {}
+    yield "Sub", ["rois", mean], "centred", {}
     yield "Div", ["centred", std], "gray", {}
     yield from _orientations(constant)
     channel = constant("one", [1], np.int64)

@@ -55,7 +55,7 @@ def find(record: dict[str, Any], study: Study, other: Study | None) -> HeldOut |
     source = other or study
     try:
         if other:
-            _refuse_other(record, study, other)
+            _reject_other(record, study, other)
         runs = _runs_of_folds(record, study, source, own=other is None)
         return _joined(record, source, runs) if runs else None
     except KeyError as error:
@@ -73,8 +73,8 @@ def _runs_of_folds(
     by_split: dict[int, dict[int, str]] = {}
     for run in source.results["runs"]:
         if run["fold"] is not None and all(run[key] == record[key] for key in ALIKE):
-            _refuse_other_weights(run, record, source)
-            _refuse_other_training(_training(run, source), _training(record, study), run, source)
+            _reject_other_weights(run, record, source)
+            _reject_other_training(_training(run, source), _training(record, study), run, source)
             by_split.setdefault(run["split"], {})[run["fold"]] = run["id"]
     wanted = record["split"] if own else None  # of a run with a fold held out, its own partition
     whole = [
@@ -116,8 +116,8 @@ def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> Held
     return HeldOut(joined, fold, says)
 
 
-def _refuse_other(record: dict[str, Any], study: Study, other: Study) -> None:
-    """Out-of-fold scores must be of the same regions, and of no case that the run is tested on."""
+def _reject_other(record: dict[str, Any], study: Study, other: Study) -> None:
+    """Out-of-fold scores must be of the same ROIs, and of no case that the run is tested on."""
     if other.folds["target"] != study.folds["target"]:
         raise InputError(f"{other.folder}: its target is {other.folds['target']}, not the run's")
     for name in record["tasks"]:
@@ -154,7 +154,7 @@ def _not_learned(study: Study, name: str) -> set[str]:
     return set(evaluated.get(name, ())) | set(never.get(name, ()))
 
 
-def _refuse_other_weights(run: dict[str, Any], record: dict[str, Any], source: Study) -> None:
+def _reject_other_weights(run: dict[str, Any], record: dict[str, Any], source: Study) -> None:
     weights = []
     for one in (run, record):
         weights.append(one.get("provenance", {}).get("weights"))
@@ -185,7 +185,7 @@ def _training(record: dict[str, Any], study: Study) -> dict[str, Any]:
     return found | {"precision": recorded["precision"]}
 
 
-def _refuse_other_training(
+def _reject_other_training(
     there: dict[str, Any], here: dict[str, Any], run: dict[str, Any], other: Study
 ) -> None:
     differ = difference(there, here)

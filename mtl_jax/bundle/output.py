@@ -2,7 +2,7 @@
 
 lesions.csv views.csv       a row a lesion; a row a lesion in an image
 scores.json                 the same, with neighbours, flags and the model
-pictures/N-region.png N-evidence.png
+pictures/N-roi.png N-evidence.png
 scores.html                 all of it on one page that opens offline (bundle/html_page.py)
 """
 
@@ -137,8 +137,8 @@ def _pictures(
     view: ViewScore, line: dict[str, Any], number: int, suffix: str = ""
 ) -> dict[str, bytes]:
     """The pictures by name; `line` learns their names."""
-    line["region"] = f"pictures/{number:04d}-region{suffix}.png"
-    made = {line["region"]: images.region(view.counts)}
+    line["roi"] = f"pictures/{number:04d}-roi{suffix}.png"
+    made = {line["roi"]: images.roi(view.counts)}
     line["evidence"] = None
     if view.evidence is not None:
         line["evidence"] = f"pictures/{number:04d}-evidence{suffix}.png"
@@ -157,7 +157,7 @@ def _all_pictures(result: Result, found: dict[str, Any]) -> dict[str, bytes]:
 
 
 def _second_pictures(result: Result, compared: Result, found: dict[str, Any]) -> dict[str, bytes]:
-    """The second model's maps, and its regions where it corrects the background otherwise."""
+    """The second model's maps, and its ROIs where it corrects the background otherwise."""
     images: dict[str, bytes] = {}
     number = 0
     lines = zip(found["lesions"], found["compared"]["lesions"], strict=True)
@@ -166,8 +166,8 @@ def _second_pictures(result: Result, compared: Result, found: dict[str, Any]) ->
             made = _pictures(view, own["views"][i], number, "-compared")
             number += 1
             if np.array_equal(view.counts, first.views[i].counts):
-                del made[own["views"][i]["region"]]
-                own["views"][i]["region"] = line["views"][i]["region"]
+                del made[own["views"][i]["roi"]]
+                own["views"][i]["roi"] = line["views"][i]["roi"]
             images |= made
     return images
 

@@ -20,7 +20,7 @@ STEPS = 16  # of the integrated gradients of a map of evidence
 
 
 class ViewScore(NamedTuple):
-    """One lesion in one image. `counts` (128, 128) int16 is its region; `evidence` (128, 128)
+    """One lesion in one image. `counts` (128, 128) int16 is its ROI; `evidence` (128, 128)
     float32, or None, what each pixel adds to the log odds of malignant. `notes`: what in the facts
     of the image was noticed. NaN: not calibrated."""
 
@@ -56,7 +56,7 @@ def score(
     InputError, with the line of the table: an image that cannot be read, a box outside it.
     """
     name = model.task(task)
-    counts, outside, noticed = _regions(model, asked)
+    counts, outside, noticed = _rois(model, asked)
     scores, features = model.look(counts, name)
     measured = training_ranges.measure(
         counts,
@@ -94,18 +94,18 @@ def score(
 
 
 def explain(model: Model, counts: np.ndarray, task: str | None = None) -> np.ndarray:
-    """What each pixel of a region (128, 128) int16 adds to its log odds, by integrated gradients
-    against a region of the collection's mean gray; the region as it stands, not turned."""
+    """What each pixel of an ROI (128, 128) int16 adds to its log odds, by integrated gradients
+    against an ROI of the collection's mean gray; the ROI as it stands, not turned."""
     name = model.task(task)
     run = model.about["run"]
     gray = (counts.astype(np.float32) - run["input_mean"][name]) / run["input_std"][name]
     return integrated(model.network, model.params, gray, model.tasks.index(name), STEPS)
 
 
-def _regions(
+def _rois(
     model: Model, asked: Sequence[Asked]
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[Note, ...]]]:
-    """Regions (n, 128, 128) int16, the fraction (n,) of each outside, and what was noticed in the
+    """ROIs (n, 128, 128) int16, the fraction (n,) of each outside, and what was noticed in the
     image of each; each image read once."""
     by_image: dict[tuple, list[int]] = {}
     for i, one in enumerate(asked):

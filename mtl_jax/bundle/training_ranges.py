@@ -1,4 +1,4 @@
-"""What the training regions were like, and which scored ones are not. It refuses nothing."""
+"""What the training ROIs were like, and which scored ones are not. It rejects nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,15 +11,15 @@ MIDDLE = slice(ROI_PIXELS // 2 - 16, ROI_PIXELS // 2 + 16)  # 6.4 mm
 FAR = 99.0  # percentile of the distance from a training lesion to its nearest other
 WORDS = {
     "pixel_um": "pixel size {value:.4g} um",
-    "contrast": "contrast of the region (standard deviation {value:.0f} of 4095)",
+    "contrast": "contrast of the ROI (standard deviation {value:.0f} of 4095)",
     "middle": "brightness of the middle over the background ({value:+.0f} of 4095)",
-    "outside": "part of the region outside the image ({value:.2f})",
+    "outside": "part of the ROI outside the image ({value:.2f})",
     "size_mm": "size of the box ({value:.0f} mm)",
 }
 
 
 class Measured(NamedTuple):
-    """Of regions: pixel_um, contrast, middle, outside and size_mm, (n,) float each."""
+    """Of ROIs: pixel_um, contrast, middle, outside and size_mm, (n,) float each."""
 
     pixel_um: np.ndarray
     contrast: np.ndarray
@@ -31,7 +31,7 @@ class Measured(NamedTuple):
 def measure(
     counts: np.ndarray, pixel_um: np.ndarray, outside: np.ndarray, size_mm: np.ndarray
 ) -> Measured:
-    """From regions (n, 128, 128) int16; `pixel_um` and `size_mm` (n, 2), the larger side counts."""
+    """From ROIs (n, 128, 128) int16; `pixel_um` and `size_mm` (n, 2), the larger side counts."""
     gray = counts * GRAY_PER_COUNT
     return Measured(
         pixel_um.max(1),
@@ -48,13 +48,13 @@ def of_training(measured: Measured, modality: Sequence[str]) -> dict[str, Any]:
         name: [float(column.min()), float(column.max())]
         for name, column in measured._asdict().items()
     }
-    return limits | {"modality": sorted(set(modality)), "regions": len(measured.contrast)}
+    return limits | {"modality": sorted(set(modality)), "rois": len(measured.contrast)}
 
 
 def flags(
     limits: Mapping[str, Any], measured: Measured, modality: Sequence[str]
 ) -> list[list[str]]:
-    """For each region, in words, what lies outside the training range; mostly nothing."""
+    """For each ROI, in words, what lies outside the training range; mostly nothing."""
     found: list[list[str]] = [[] for _ in modality]
     for name, column in measured._asdict().items():
         low, high = limits[name]

@@ -1,1 +1,1 @@
-"""From a collection on disk to shards of regions of interest and folds of cases."""
+"""From a collection on disk to shards of ROIs and folds of cases."""

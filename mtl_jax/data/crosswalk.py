@@ -52,8 +52,8 @@ def joined(collections: Mapping[str, RoiSet], path: str | None) -> dict[str, Roi
     InputError: both are there and no crosswalk is given, or it lacks a patient; two collections of
     one namespace have ids of different keys or forms.
     """
-    patients.refuse_other_keys(list(collections.values()))
-    patients.refuse_other_forms(list(collections.values()))
+    patients.reject_other_keys(list(collections.values()))
+    patients.reject_other_forms(list(collections.values()))
     by_space = {
         name: [rois for rois in collections.values() if assumed_space(rois) == name]
         for name in (CBIS_DDSM, DDSM)
@@ -61,7 +61,7 @@ def joined(collections: Mapping[str, RoiSet], path: str | None) -> dict[str, Roi
     cbis, ddsm = by_space[CBIS_DDSM], by_space[DDSM]
     if not (cbis and ddsm):
         return dict(collections)
-    _refuse_unsaid(cbis, ddsm)
+    _reject_unsaid(cbis, ddsm)
     if not path:
         names = (", ".join(rois.name for rois in group) for group in (cbis, ddsm))
         raise InputError(BOTH.format(*names))
@@ -95,7 +95,7 @@ def matched(collections: Mapping[str, RoiSet]) -> list[str]:
     return lines
 
 
-def _refuse_unsaid(cbis: Sequence[RoiSet], ddsm: Sequence[RoiSet]) -> None:
+def _reject_unsaid(cbis: Sequence[RoiSet], ddsm: Sequence[RoiSet]) -> None:
     """InputError where one is taken for CBIS-DDSM or DDSM by the form of its ids alone."""
     for rois, others in (*((one, ddsm) for one in cbis), *((one, cbis) for one in ddsm)):
         assumed = assumed_space(rois)

@@ -176,7 +176,7 @@ def _cut(one: Job) -> Cut:
         return Cut(*nothing, (reason,) * len(one.views), unreadable=True)
     if image.magnified:
         return Cut(*nothing, (MAGNIFIED,) * len(one.views), excluded=True)
-    cuts = regions(image, one.views, one.background, one.tables_own)
+    cuts = rois(image, one.views, one.background, one.tables_own)
     made = _with_header(cuts, image, one)
     patient = header_digest(one.header_key, image.patient_id) if one.header_key else ""
     return made._replace(pixels=pixel_digest(image.values), patient=patient)
@@ -202,7 +202,7 @@ def _with_header(made: Cut, image: Stored, one: Job) -> Cut:
     return made._replace(errors=tuple(errors), notes=tuple(notes))
 
 
-def regions(
+def rois(
     image: Stored,
     views: Sequence[LesionView],
     background: Mapping[str, Any],
@@ -222,7 +222,7 @@ def regions(
             if view.bits not in checked:
                 checked[view.bits] = image.notes + check_values(image, view.bits)
             own = check_polarity(view, image)
-            roi, outside[number] = _region(image, limits, view)
+            roi, outside[number] = _roi(image, limits, view)
             own += check_location(view.box, image.values.shape, view.pixel_um, tables_own)
             own += check_roi(roi)
             rois[number] = to_counts(roi, background)
@@ -234,9 +234,7 @@ def regions(
     return Cut(rois, outside, tuple(errors), notes=tuple(notes))
 
 
-def _region(
-    image: Stored, limits: tuple[float, float], view: LesionView
-) -> tuple[np.ndarray, float]:
+def _roi(image: Stored, limits: tuple[float, float], view: LesionView) -> tuple[np.ndarray, float]:
     """The (128, 128) ROI around a lesion, 12-bit gray at 200 um, and the fraction outside.
 
     Only the part of the image under the ROI is worked on, to the same values.

@@ -22,7 +22,7 @@ class Stream(IntEnum):
 
 
 def case_labels(case_ids: Iterable[str], labels: Iterable[int]) -> dict[str, int]:
-    """{case: 1 if any of its regions is malignant, else 0}, in sorted order of the ids."""
+    """{case: 1 if any of its ROIs is malignant, else 0}, in sorted order of the ids."""
     cases: dict[str, int] = {}
     for case, label in zip(case_ids, labels, strict=True):
         cases[str(case)] = max(cases.get(str(case), 0), int(label))
@@ -101,7 +101,7 @@ def subset(
     return sorted(groups[1][:malignant] + groups[0][: count - malignant])
 
 
-def refuse_leaks(groups: Mapping[str, Sequence[str]]) -> None:
+def reject_leaks(groups: Mapping[str, Sequence[str]]) -> None:
     """Raises InputError where a case stands in two of the named groups, or twice in one."""
     seen: dict[str, str] = {}
     for name, cases in groups.items():

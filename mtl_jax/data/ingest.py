@@ -21,7 +21,7 @@ from mtl_jax.data import (
     shards,
 )
 from mtl_jax.data.extract_collection import Outcome, cut_plan
-from mtl_jax.data.ingest_plan import USUAL, Plan, Rules, make_plan, refuse_repaired, where
+from mtl_jax.data.ingest_plan import USUAL, Plan, Rules, make_plan, reject_repaired, where
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.io import atomic
@@ -53,7 +53,7 @@ def load(
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = USUAL,
 ) -> RoiSet:
-    """The regions of the collection `spec`, 'name:path'; 'shards:PATH' opens ready shards.
+    """The ROIs of the collection `spec`, 'name:path'; 'shards:PATH' opens ready shards.
 
     Anything else is made into `cache`/<collection>-<fingerprint>, unless it stands there already.
     `background` is {'correct': bool, 'along_mm': float, 'depth_mm': float}; `options` maps a
@@ -64,7 +64,7 @@ def load(
     name, path = _split(spec)
     if name == "shards":
         rois = shards.open_shards(Path(path))
-        _refuse_ready(rois, path, rules)
+        _reject_ready(rois, path, rules)
         return rois
     plan = make_plan(name, path, background, options.get(name, {}), rules)
     folder = Path(cache) / f"{plan.collection.name}-{plan.fingerprint[:12]}"
@@ -103,7 +103,7 @@ def _split(spec: str) -> tuple[str, str]:
     return name, path
 
 
-def _refuse_ready(rois: RoiSet, path: str, rules: Rules) -> None:
+def _reject_ready(rois: RoiSet, path: str, rules: Rules) -> None:
     """InputError where shards made earlier hold what these rules would not have taken."""
     wrong = sorted(
         set(rois.index["truth_source"].tolist()) - set(reference_standard.TAKES[rules.truth_policy])
@@ -115,10 +115,10 @@ def _refuse_ready(rois: RoiSet, path: str, rules: Rules) -> None:
             " shards again with this one"
         )
     if rules.strict:
-        _refuse_repaired(rois, f"shards:{path}")
+        _reject_repaired(rois, f"shards:{path}")
 
 
-def _refuse_repaired(rois: RoiSet, name: str) -> None:
+def _reject_repaired(rois: RoiSet, name: str) -> None:
     unusable = rois.manifest.get("counts", {}).get("unusable", 0)
     repaired = int(np.count_nonzero(rois.index["note"] != ""))
     if unusable or repaired:
@@ -144,11 +144,11 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
             f" images cannot be used: see {folder / 'audit.csv'}, mend them, or delete the folder"
             " to try again"
         )
-        if _refuses(rules):
+        if _rejects(rules):
             raise InputError(f"{said}; or set data.unusable to 'leave_out', without strict")
         print(f"mtl_jax: note: {said}", file=sys.stderr)
     if rules.strict:
-        _refuse_repaired(rois, str(folder))
+        _reject_repaired(rois, str(folder))
     return rois
 
 
@@ -178,7 +178,7 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
             for number in sorted(outcome.places)
         ]
         repaired = [(place, note) for place, note in corrected if note]
-        refuse_repaired(collection.name, repaired, len(collection.views))
+        reject_repaired(collection.name, repaired, len(collection.views))
     _write_shards(folder, plan, outcome)
     shutil.rmtree(scratch, ignore_errors=True)
 
@@ -239,9 +239,9 @@ def _patients(
 
 
 def _account_for(failures: Sequence[str], usable: int, plan: Plan, rules: Rules) -> None:
-    """Names the lesions that could not be cut, or refuses to go on without them."""
+    """Names the lesions that could not be cut, or rejects to go on without them."""
     name, found = plan.collection.name, list(dict.fromkeys(failures))
-    if failures and (_refuses(rules) or not usable):
+    if failures and (_rejects(rules) or not usable):
         raise InputError(
             f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used:"
             f" {error_list.listed(found)}; mend {'it' if len(found) == 1 else 'them'}"
@@ -253,8 +253,8 @@ def _account_for(failures: Sequence[str], usable: int, plan: Plan, rules: Rules)
         print(f"mtl_jax: {name}: and {len(found) - error_list.SHOWN} more", file=sys.stderr)
 
 
-def _refuses(rules: Rules) -> bool:
-    return rules.strict or rules.unusable == "refuse"
+def _rejects(rules: Rules) -> bool:
+    return rules.strict or rules.unusable == "reject"
 
 
 def _chunks(places: Sequence[tuple[extract_rois.Job, int]]) -> Iterator[np.ndarray]:

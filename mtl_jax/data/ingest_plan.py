@@ -30,7 +30,7 @@ class Rules:
 
     truth_policy: str = reference_standard.USUAL
     strict: bool = False
-    unusable: str = "refuse"
+    unusable: str = "reject"
     pseudonymise: bool = True
     workers: int = 1
 
@@ -64,7 +64,7 @@ def make_plan(
 ) -> Plan:
     """Asks the source for its collection and applies the rules to it.
 
-    InputError: nothing is in it, or the rules refuse all of it, or strict rules a part.
+    InputError: nothing is in it, or the rules reject all of it, or strict rules a part.
     """
     with privacy.quiet():
         collection = SOURCES[source](path, **options)
@@ -75,14 +75,14 @@ def make_plan(
             f"{collection.name}: no lesion left in {collection.root}"
             f" ({len(collection.left_out)} left out{most})"
         )
-    refused = reference_standard.refusals(collection, rules.truth_policy)
+    rejected = reference_standard.rejections(collection, rules.truth_policy)
     if rules.strict:
-        _refuse_repairs(collection, refused)
+        _reject_repairs(collection, rejected)
     hidden = rules.pseudonymise and not collection.public_ids
     secret = privacy.key() if hidden else None
     names = privacy.Names(collection, secret)
     namespace = patients.namespace_of(source, collection.name, collection.namespace)
-    patients.refuse_two_ids(
+    patients.reject_two_ids(
         namespace, collection.name, sorted({v.case_id for v in collection.views})
     )
     keys = patients.Keys(namespace, secret)
@@ -103,7 +103,7 @@ def make_plan(
         "ids_look_like": looks_like,
         "decisions": [
             *(names.text(decision) for decision in collection.decisions),
-            reference_standard.sentence(collection, rules.truth_policy, refused),
+            reference_standard.sentence(collection, rules.truth_policy, rejected),
             f"{collection.name}: ids of cases and lesions and names of files are {ids}",
             f"{collection.name}: patients are those of the namespace {namespace}",
             *(
@@ -114,9 +114,9 @@ def make_plan(
         "left_out": [(names.item(item), names.text(why)) for item, why in collection.left_out],
     }
     images = tuple(names.image(view) for view in collection.views)
-    fingerprint = _fingerprint(collection, options, record, views, images, refused)
+    fingerprint = _fingerprint(collection, options, record, views, images, rejected)
     return Plan(
-        collection, views, images, tuple(refused), names, keys, background, record, fingerprint
+        collection, views, images, tuple(rejected), names, keys, background, record, fingerprint
     )
 
 
@@ -126,7 +126,7 @@ def _fingerprint(
     record: Mapping[str, Any],
     views: Sequence[LesionView],
     images: Sequence[str],
-    refused: Sequence[str],
+    rejected: Sequence[str],
 ) -> str:
     """SHA-256 of all that decides the shards: format, rules, options, record, views and files."""
     listed = list(zip(views, images, strict=True))
@@ -138,22 +138,22 @@ def _fingerprint(
         **record,
         "views": [vars(view) | {"image_path": image, "where": ""} for view, image in listed],
         "stamps": sorted({(image, extract_rois.stamp(view.image_path)) for view, image in listed}),
-        "refused": refused,
+        "rejected": rejected,
     }
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refuse_repairs(collection: Collection, refused: Sequence[str]) -> None:
+def _reject_repairs(collection: Collection, rejected: Sequence[str]) -> None:
     repaired = [
         view
-        for view, reason in zip(collection.views, refused, strict=True)
+        for view, reason in zip(collection.views, rejected, strict=True)
         if view.note and not reason
     ]
-    refuse_repaired(collection.name, [(where(v), v.note) for v in repaired], len(collection.views))
+    reject_repaired(collection.name, [(where(v), v.note) for v in repaired], len(collection.views))
 
 
-def refuse_repaired(name: str, repaired: Sequence[tuple[str, str]], total: int) -> None:
+def reject_repaired(name: str, repaired: Sequence[tuple[str, str]], total: int) -> None:
     """InputError where any of `total` lesion views was repaired: where and what of each."""
     if repaired:
         place, note = repaired[0]

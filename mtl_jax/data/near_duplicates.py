@@ -1,4 +1,4 @@
-"""Images that stand under two cases, and regions of different cases that look the same.
+"""Images that stand under two cases, and ROIs of different cases that look the same.
 
 It compares pixels and decides nothing. One patient under two ids by other films is beyond it.
 """
@@ -13,16 +13,16 @@ from scipy.fft import dctn
 from mtl_jax.data.array_rows import Rows, chunks, join
 from mtl_jax.types import RoiSet
 
-ALIKE = 0.98  # correlation at BLOCK means above which regions are called alike
+ALIKE = 0.98  # correlation at BLOCK means above which ROIs are called alike
 BLOCK = 4  # pixels a side of the means that are compared
 FREQUENCIES = 6  # a side of the cosine transform that finds candidates
-TRIES = 64  # ways in which regions are put into an order
+TRIES = 64  # ways in which ROIs are put into an order
 NEAREST = 8  # steps in that order that are looked at, so that the work is no square
 AT_ONCE = 2048
 
 
 class Alike(NamedTuple):
-    """Two regions by (number of the collection, row), and their correlation."""
+    """Two ROIs by (number of the collection, row), and their correlation."""
 
     a: tuple[int, int]
     b: tuple[int, int]
@@ -46,11 +46,11 @@ def shared_images(pixels: Sequence[str], cases: Sequence[set[str]]) -> set[int]:
 
 
 def alike(collections: Sequence[RoiSet]) -> list[Alike]:
-    """Pairs of regions of different cases that correlate above ALIKE in one of the eight
+    """Pairs of ROIs of different cases that correlate above ALIKE in one of the eight
     orientations, whatever their brightness and contrast.
 
-    Regions are compared as 32x32 means. Hashes of their lowest cosine frequencies find the
-    candidates, so that the work grows with the number of regions and not with its square. A copy
+    ROIs are compared as 32x32 means. Hashes of their lowest cosine frequencies find the
+    candidates, so that the work grows with the number of ROIs and not with its square. A copy
     without change is always found; docs/reliability.md says how many others are.
     """
     rows, cases, prints = [], [], []
@@ -61,7 +61,7 @@ def alike(collections: Sequence[RoiSet]) -> list[Alike]:
     if not prints:
         return []
     own, case = np.concatenate(prints), np.array(cases)
-    sought = np.flatnonzero(own.any((1, 2)))  # a flat region is like everything and nothing
+    sought = np.flatnonzero(own.any((1, 2)))  # a flat ROI is like everything and nothing
     flat = own[sought].reshape(len(sought), -1)
     if not len(flat):
         return []
@@ -82,7 +82,7 @@ def alike(collections: Sequence[RoiSet]) -> list[Alike]:
 
 
 def _normalized(pixels: np.ndarray) -> np.ndarray:
-    """BLOCK means (n, 32, 32) of the regions, each of mean 0 and length 1; a flat one is 0."""
+    """BLOCK means (n, 32, 32) of the ROIs, each of mean 0 and length 1; a flat one is 0."""
     count, side = len(pixels), pixels.shape[1] // BLOCK
     means = pixels.reshape(count, side, BLOCK, side, BLOCK).mean((2, 4), dtype=np.float32)
     means -= means.mean((1, 2), keepdims=True)
@@ -92,8 +92,8 @@ def _normalized(pixels: np.ndarray) -> np.ndarray:
 
 def _prints(means: np.ndarray) -> np.ndarray:
     """Lowest frequencies (n, f, f) of the cosine transform, folded so that the eight orientations
-    of a region give the same: turning it over changes the sign of odd frequencies, turning it
-    aside exchanges rows and columns. Neither step takes two regions further apart."""
+    of an ROI give the same: turning it over changes the sign of odd frequencies, turning it
+    aside exchanges rows and columns. Neither step takes two ROIs further apart."""
     lowest = slice(None), slice(FREQUENCIES), slice(FREQUENCIES)
     size = np.abs(dctn(means, axes=(1, 2), norm="ortho")[lowest])
     other = size.transpose(0, 2, 1)
@@ -123,7 +123,7 @@ def _near(prints: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of each region of `a` with that of `b` in its best orientation, (n,)."""
+    """Of each ROI of `a` with that of `b` in its best orientation, (n,)."""
     turned = [b[:, ::down, ::across] for down in (1, -1) for across in (1, -1)]
     turned += [one.transpose(0, 2, 1) for one in turned]
     return np.max([np.einsum("nij,nij->n", a, one) for one in turned], axis=0)

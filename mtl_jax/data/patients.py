@@ -78,7 +78,7 @@ def canonical(namespace: str, patient_id: str) -> tuple[str, bool]:
     return (form.format(int(found[1])), True) if found else (patient_id, False)
 
 
-def refuse_two_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
+def reject_two_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
     """Raise InputError where two ids of the collection `name` are one patient in its namespace, as
     P_00001_LEFT_CC and P_00001_LEFT_MLO: the statistics take each case id for a patient."""
     first: dict[str, str] = {}
@@ -226,7 +226,7 @@ def cases_of(rois: RoiSet, patients: set[str]) -> set[str]:
     return {case for case, patient in of_cases(rois).items() if patient in patients}
 
 
-def refuse_other_keys(collections: Sequence[RoiSet]) -> None:
+def reject_other_keys(collections: Sequence[RoiSet]) -> None:
     """InputError where two collections share a private namespace and not the key of their ids."""
     first: dict[str, RoiSet] = {}
     for rois in collections:
@@ -241,7 +241,7 @@ def refuse_other_keys(collections: Sequence[RoiSet]) -> None:
             )
 
 
-def refuse_other_forms(collections: Sequence[RoiSet]) -> None:
+def reject_other_forms(collections: Sequence[RoiSet]) -> None:
     """InputError where collections share a namespace with a form of ids and one has other ids,
     which would be other patients than the same ones written in that form."""
     for rois in collections:

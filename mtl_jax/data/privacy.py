@@ -21,7 +21,7 @@ from mtl_jax.imaging.read_image import READERS
 from mtl_jax.imaging.table_vs_header import UNEXPLAINED
 from mtl_jax.imaging.value_checks import SPACING_FIELDS
 from mtl_jax.io import paths
-from mtl_jax.io.csv_safe import as_csv, harmless, refuse_formula
+from mtl_jax.io.csv_safe import as_csv, harmless, reject_formula
 from mtl_jax.types import Collection, InputError, LesionView
 
 KEY_VARIABLE = "MTL_JAX_KEY_FILE"
@@ -151,7 +151,7 @@ class Pseudonyms:
     def _name(self, kind: str, own: str, whole: str | None = None) -> str:
         """`own`, or the pseudonym of `whole` (or of `own`)."""
         if self._secret is None:
-            return own if kind in ("image", "item") else refuse_formula(own, f"{kind} id")
+            return own if kind in ("image", "item") else reject_formula(own, f"{kind} id")
         said = own if whole is None else whole
         if (kind, said) not in self._table:
             digest = hmac.digest(self._secret, f"{kind}\0{said}".encode(), "sha256")

@@ -15,7 +15,7 @@ TAKES: dict[str, tuple[str, ...]] = {
 USUAL = "biopsy_followup_or_unstated"
 
 
-def refusals(collection: Collection, policy: str) -> list[str]:
+def rejections(collection: Collection, policy: str) -> list[str]:
     """Why each view is left out under `policy`, in the order of the views; '' where it is taken.
 
     InputError: the policy is unknown, or leaves nothing of a collection that had something.

@@ -1,7 +1,7 @@
-"""Regions of interest on disk: write, open and verify one folder of shards. Knows no sources.
+"""ROIs on disk: write, open and verify one folder of shards. Knows no sources.
 
 A folder holds roi-00000.npy, roi-00001.npy, ... of (n, 128, 128) int16 counts, index.csv with one
-line a region in the same order, patients.csv with one line a case (data/patients.py), audit.csv
+line an ROI in the same order, patients.csv with one line a case (data/patients.py), audit.csv
 with one line for everything the collection held,
 manifest.json with the SHA-256 of each of these, and manifest.sha256 with that of manifest.json.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from mtl_jax.data.patients import COLUMNS as PATIENT_COLUMNS
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
 from mtl_jax.io import atomic
-from mtl_jax.io.csv_safe import refuse_formula
+from mtl_jax.io.csv_safe import reject_formula
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.types import InputError, RoiSet
 
@@ -33,7 +33,7 @@ COLUMNS: dict[str, type] = {
     "spacing_source": str,
     **dict.fromkeys(("centre_row", "centre_col"), float),  # pixels of 200 um
     **dict.fromkeys(("height_mm", "width_mm"), float),  # of the lesion
-    "outside": float,  # fraction of the region outside its image
+    "outside": float,  # fraction of the ROI outside its image
     "note": str,  # what was corrected
     "noted": str,  # what was noticed and left as it is
 }
@@ -66,7 +66,7 @@ def write(
                 np.save(stream, chunk, allow_pickle=False)
             shards.append({"file": file.name, "rois": len(chunk), "sha256": atomic.digest(file)})
         if sum(shard["rois"] for shard in shards) != len(index):
-            raise ValueError(f"{name}: {len(index)} index lines for other than as many regions")
+            raise ValueError(f"{name}: {len(index)} index lines for other than as many ROIs")
         _write_table(draft / "index.csv", COLUMNS, index)
         _write_table(draft / PATIENTS, PATIENT_COLUMNS, patients)
         (draft / "audit.csv").write_text(audit, encoding="utf-8", newline="")
@@ -87,7 +87,7 @@ def write(
 
 
 def open_shards(folder: Path, verify: bool = True) -> RoiSet:
-    """The regions in `folder`, memory-mapped and read-only; every file is hashed if `verify`.
+    """The ROIs in `folder`, memory-mapped and read-only; every file is hashed if `verify`.
 
     InputError: no such folder, another format version, a checksum or a count that is wrong.
     """
@@ -112,7 +112,7 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
         except ValueError as error:
             raise InputError(f"{path}: not a shard ({error}){_CURE}") from error
         if len(shard) != rois:
-            raise InputError(f"{path}: {len(shard)} regions, manifest.json says {rois}{_CURE}")
+            raise InputError(f"{path}: {len(shard)} ROIs, manifest.json says {rois}{_CURE}")
         shards.append(shard)
     index = _table(_checked(folder / "index.csv", index_sha256 if verify else None))
     path = _checked(folder / PATIENTS, patients_sha256 if verify else None)
@@ -122,7 +122,7 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
     rois = RoiSet(name, index, tuple(shards), manifest, patients if listed_cases else {})
     lines = len(index["roi_id"])
     if lines != len(rois):
-        raise InputError(f"{folder}: {lines} index lines for {len(rois)} regions{_CURE}")
+        raise InputError(f"{folder}: {lines} index lines for {len(rois)} ROIs{_CURE}")
     _check_index(index, folder)
     if listed_cases:
         _check_patients(patients, index, path)
@@ -133,14 +133,14 @@ _CURE = "; delete the folder and make the shards again"
 
 
 def content(rois: RoiSet) -> str:
-    """SHA-256 of what the regions are and of whom, whenever and wherever the shards were made."""
+    """SHA-256 of what the ROIs are and of whom, whenever and wherever the shards were made."""
     parts = [shard["sha256"] for shard in rois.manifest["shards"]]
     tables = (rois.manifest[name] for name in ("index", "patients") if name in rois.manifest)
     parts += [table["sha256"] for table in tables]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-def refuse_replaced(rois: RoiSet) -> None:
+def reject_replaced(rois: RoiSet) -> None:
     """Raise InputError where other shards stand in the folder from which `rois` was opened: rows
     are read from the files when they are asked for. Arrays that are no files are left alone."""
     folders = {Path(s.filename).parent for s in rois.shards if isinstance(s, np.memmap)}
@@ -204,7 +204,7 @@ def _check_index(index: Mapping[str, np.ndarray], folder: Path) -> None:
         raise InputError(f"{path}: a roi_id stands twice{_CURE}")
     for column in ("roi_id", "case_id", "lesion_id", "view"):
         for text in set(index[column].tolist()):
-            refuse_formula(text, f"{path}: {column}")
+            reject_formula(text, f"{path}: {column}")
     label_of: dict[tuple[str, str], int] = {}
     for case, lesion, label in zip(cases, lesions, labels, strict=True):
         if label not in (0, 1) or label_of.setdefault((case, lesion), label) != label:

@@ -15,7 +15,7 @@ from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS
 from mtl_jax.types import InputError, RoiSet
 
 VERSION = "1.0.0"
-ALL = "all"  # the split of regions without an official one
+ALL = "all"  # the split of ROIs without an official one
 FEATURES = {
     str: tfds.features.Text(),
     int: tfds.features.Scalar(np.int64),
@@ -25,10 +25,10 @@ FEATURES = {
 
 
 class MtlRois(tfds.core.GeneratorBasedBuilder):
-    """One example a region: `pixels` (128, 128) int16 counts, and each column of index.csv.
+    """One example an ROI: `pixels` (128, 128) int16 counts, and each column of index.csv.
 
     A count is worth `gray_per_count` (in the metadata) levels of 12-bit gray at 200 um. Splits are
-    the official train and test, and 'all' for regions that have none.
+    the official train and test, and 'all' for ROIs that have none.
     """
 
     VERSION = tfds.core.Version(VERSION)
@@ -46,7 +46,7 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
         manifest = self._rois.manifest
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f"Regions around breast lesions at {PIXEL_UM:g} um, for research only.",
+            description=f"ROIs around breast lesions at {PIXEL_UM:g} um, for research only.",
             features=tfds.features.FeaturesDict({"pixels": pixels, **columns}),
             supervised_keys=("pixels", "label"),
             metadata=tfds.core.MetadataDict(
@@ -75,13 +75,13 @@ def prepare(rois: RoiSet, data_dir: Path) -> Path:
     """Writes the dataset mtl_rois/<collection> under `data_dir`, once; returns its own folder.
 
     Open it with tfds.data_source("mtl_rois/<collection>", data_dir=..., split=...) or
-    tfds.builder_from_directory(folder).as_data_source(split=...). InputError: other regions stand
+    tfds.builder_from_directory(folder).as_data_source(split=...). InputError: other ROIs stand
     there.
     """
     builder = MtlRois(rois=rois, data_dir=data_dir)
     builder.download_and_prepare()
     if builder.info.metadata["content"] != shards.content(rois):
         raise InputError(
-            f"{builder.data_dir}: other regions stand here; delete them or choose another folder"
+            f"{builder.data_dir}: other ROIs stand here; delete them or choose another folder"
         )
     return Path(builder.data_dir)

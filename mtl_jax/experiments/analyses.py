@@ -1,4 +1,4 @@
-"""Which trained networks of a study the analyses look into, and on which regions. It looks at
+"""Which trained networks of a study the analyses look into, and on which ROIs. It looks at
 nothing itself."""
 
 import dataclasses
@@ -31,7 +31,7 @@ def look_into(
     made_from: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Writes `folder`/analysis/ for the first run of each approach that is tested on the target:
-    the one on the test set, or that of the first fold. All are shown the same regions.
+    the one on the test set, or that of the first fold. All are shown the same ROIs.
     `build(outputs=n)` makes the network of the runs. What stands there stays as long as
     `made_from`, the provenance of each run, is the same."""
     first: dict[str, Run] = {}

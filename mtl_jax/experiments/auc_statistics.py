@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.experiments.variance import Variance, two_sided, variance_of, variance_of_difference
-from mtl_jax.roc.bootstrap import resampled_areas
+from mtl_jax.roc.bootstrap import resampled_aucs
 from mtl_jax.roc.clustered import class_patients, covariances
 from mtl_jax.roc.compare import FITTED
 from mtl_jax.roc.empirical import Z95, degenerate_status, logit_interval, newcombe_interval
@@ -37,7 +37,7 @@ class Measured(NamedTuple):
     """AUCs (R, parts); for each part the influence values (R, n) of its cases on the mean over
     parts; and the status of each fit that is not ok."""
 
-    areas: np.ndarray
+    aucs: np.ndarray
     influences: list[np.ndarray]
     failed: list[str]
 
@@ -45,14 +45,14 @@ class Measured(NamedTuple):
 def mean_auc(parts: Sequence[Part], method: str = "empirical") -> dict[str, Any]:
     """Return the mean AUC over initializations and parts with its 95 % interval.
 
-    `method` is 'empirical' or 'proper'. `areas` has a list an initialization, an AUC a part.
+    `method` is 'empirical' or 'proper'. `aucs` has a list an initialization, an AUC a part.
     `var_initializations` is None with fewer than three initializations: the interval then holds the
     variance over patients alone.
     """
     found = _measure(parts, method)
-    auc = float(found.areas.mean())
+    auc = float(found.aucs.mean())
     covariance = _over_patients(parts, found.influences)
-    spread = None if covariance is None else variance_of(covariance, found.areas.mean(axis=1))
+    spread = None if covariance is None else variance_of(covariance, found.aucs.mean(axis=1))
     status = found.failed[0] if found.failed else "ok"
     if spread is not None and spread.total > TINY and 0 < auc < 1:
         se = float(np.sqrt(spread.total))
@@ -64,7 +64,7 @@ def mean_auc(parts: Sequence[Part], method: str = "empirical") -> dict[str, Any]
         if status == "ok":
             status = "sparse" if spread is None else degenerate_status(auc)
         spread = spread and spread._replace(df=np.inf)
-    fits = {"n_fits": found.areas.size, "n_fits_failed": len(found.failed)}
+    fits = {"n_fits": found.aucs.size, "n_fits_failed": len(found.failed)}
     return {
         "auc": auc,
         "se": se,
@@ -76,9 +76,9 @@ def mean_auc(parts: Sequence[Part], method: str = "empirical") -> dict[str, Any]
         "var_patients": spread.patients if spread else None,
         "var_initializations": spread.initializations if spread else None,
         "status": status,
-        "areas": found.areas.tolist(),
-        "sd_initializations": _sd(found.areas.mean(axis=1)),
-        "sd_folds": _sd(found.areas.mean(axis=0)),
+        "aucs": found.aucs.tolist(),
+        "sd_initializations": _sd(found.aucs.mean(axis=1)),
+        "sd_folds": _sd(found.aucs.mean(axis=0)),
         "n_malignant": sum(int((p.label == 1).sum()) for p in parts),
         "n_benign": sum(int((p.label == 0).sum()) for p in parts),
         "n_cases": sum(len(np.unique(p.patient)) for p in parts),
@@ -106,10 +106,10 @@ def mean_difference(
             raise ValueError("the two readings are of different cases")
     of_auc = "proper" if method == "proper" else "empirical"
     first, second = _measure(a, of_auc), _measure(b, of_auc)
-    starts = (len(first.areas), len(second.areas))
+    starts = (len(first.aucs), len(second.aucs))
     crossed = crossed and starts[0] == starts[1]
     covariance = _covariance_of_both(a, b, (first, second), crossed, method, samples, seed)
-    means = first.areas.mean(axis=1), second.areas.mean(axis=1)
+    means = first.aucs.mean(axis=1), second.aucs.mean(axis=1)
     auc_a, auc_b = (float(each.mean()) for each in means)
     delta = auc_a - auc_b
     spread = None
@@ -165,15 +165,15 @@ def _covariance_of_both(
             for one, other in zip(*(each.influences for each in measured), strict=True)
         ]
         return _over_patients(a, rows)
-    areas = 0.0
+    aucs = 0.0
     for number, (one, other) in enumerate(zip(a, b, strict=True)):
         readings = [*one.scores, *other.scores]
         # Parts hold different patients, and are resampled apart.
         own = seed if number == 0 else [seed, number]
-        drawn = resampled_areas(one.label == 1, readings, _codes(one), samples, own)
-        areas = areas + drawn / len(a)
-    count = len(measured[0].areas)
-    return np.atleast_2d(np.cov(areas[:count] - areas[count:] if crossed else areas))
+        drawn = resampled_aucs(one.label == 1, readings, _codes(one), samples, own)
+        aucs = aucs + drawn / len(a)
+    count = len(measured[0].aucs)
+    return np.atleast_2d(np.cov(aucs[:count] - aucs[count:] if crossed else aucs))
 
 
 @functools.lru_cache(maxsize=FITS_KEPT)
@@ -183,7 +183,7 @@ def _proper(malignant: bytes, scores: bytes) -> tuple[float, np.ndarray, str]:
 
 
 def _measure(parts: Sequence[Part], method: str) -> Measured:
-    areas, influences, failed = [], [], []
+    aucs, influences, failed = [], [], []
     for part in parts:
         truth = part.label == 1
         found = [
@@ -192,10 +192,10 @@ def _measure(parts: Sequence[Part], method: str) -> Measured:
             else of_empirical_area(truth, scores)
             for scores in part.scores
         ]
-        areas.append([area for area, _, _ in found])
+        aucs.append([area for area, _, _ in found])
         influences.append(np.array([influence for _, influence, _ in found]) / len(parts))
         failed += [status for _, _, status in found if status != "ok"]
-    return Measured(np.array(areas).T, influences, failed)
+    return Measured(np.array(aucs).T, influences, failed)
 
 
 def _over_patients(parts: Sequence[Part], influences: Sequence[np.ndarray]) -> np.ndarray | None:

@@ -17,14 +17,14 @@ from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.evaluation import in_families
 from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.experiments.run_lists import on_test_set, out_of_fold
-from mtl_jax.experiments.study_inputs import Materials, prepare
+from mtl_jax.experiments.study_inputs import Inputs, prepare
 from mtl_jax.io import workdir
 from mtl_jax.training import multihost
 from mtl_jax.types import InputError, Run
 
 FIELDS = (
     *("estimator", "auc", "se", "se_method", "ci_low", "ci_high", "ci_method", "df"),
-    *("var_patients", "var_initializations", "sd_initializations", "areas"),
+    *("var_patients", "var_initializations", "sd_initializations", "aucs"),
     *("n_malignant", "n_benign"),
 )
 
@@ -33,7 +33,7 @@ class Start(NamedTuple):
     """One set of weights: the folder of its runs, the materials with it, and its config."""
 
     folder: Path
-    materials: Materials
+    inputs: Inputs
     config: ConfigDict
 
 
@@ -46,15 +46,15 @@ def transfer(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
     """
     with guards.opened(folder, c):
         starts = multihost.primary_first(lambda: _starts(c, folder))
-        materials = next(iter(starts.values())).materials
-        runs = _runs(c, materials)
-        here = {n: Provenance(*s.materials.of_runs, s.config) for n, s in starts.items()}
+        inputs = next(iter(starts.values())).inputs
+        runs = _runs(c, inputs)
+        here = {n: Provenance(*s.inputs.of_runs, s.config) for n, s in starts.items()}
         multihost.on_primary(lambda: _begin(c, folder, starts, here))
         for name, start in starts.items():
             todo = executors.missing(runs, start.folder)
             print(f"{name}: {len(runs) - len(todo)} of {len(runs)} runs done before", flush=True)
             guards.run_all(
-                runs, start.folder, start.materials, here[name], start.config, lambda run: None
+                runs, start.folder, start.inputs, here[name], start.config, lambda run: None
             )
         return multihost.on_primary(lambda: _evaluate(c, folder, starts, runs))
 
@@ -63,28 +63,28 @@ def _begin(
     c: ConfigDict, folder: Path, starts: Mapping[str, Start], here: Mapping[str, Provenance]
 ) -> None:
     """Check and record the job in its folder, and print its plan."""
-    materials = next(iter(starts.values())).materials
+    inputs = next(iter(starts.values())).inputs
     for name, start in starts.items():
-        provenance.refuse_mixed(_runs(c, materials), start.folder, here[name], c)
-    guards.record(folder, c, materials)
+        provenance.reject_mixed(_runs(c, inputs), start.folder, here[name], c)
+    guards.record(folder, c, inputs)
     _show(c, starts)
     for start in starts.values():
         start.folder.mkdir(parents=True, exist_ok=True)
-        workdir.write_json(start.folder / "card.json", start.materials.weights.card)
+        workdir.write_json(start.folder / "card.json", start.inputs.weights.card)
 
 
 def _evaluate(
     c: ConfigDict, folder: Path, starts: Mapping[str, Start], runs: Sequence[Run]
 ) -> dict[str, Any]:
     """Write the AUCs and comparisons of the finished runs."""
-    collections = next(iter(starts.values())).materials.collections
+    collections = next(iter(starts.values())).inputs.collections
     done = {name: score_tables.of_runs(runs, start.folder) for name, start in starts.items()}
     results = {
         "target": c.data.target,
         "network": c.network,
         "collections": {n: shards.content(r) for n, r in collections.items()},
         "auc": [
-            {"weights": name, "trunk": starts[name].config.model.trunk}
+            {"weights": name, "backbone": starts[name].config.model.backbone}
             | _area(runs, scored, c.data.target)
             for name, scored in done.items()
         ],
@@ -100,11 +100,11 @@ def _evaluate(
 def show_plan(c: ConfigDict, folder: Path) -> None:
     """Prints what is about to happen and what it costs; trains nothing. Weights that are still to
     be made are named and not counted."""
-    workdir.refuse_other(folder, c.to_dict())
+    workdir.reject_other(folder, c.to_dict())
     starts: dict[str, Start] = {}
     for name in c.transfer.weights:
         try:
-            found = weights.find(name, c.model.trunk)
+            found = weights.find(name, c.model.backbone)
         except InputError as error:
             print(f"{name}: not counted: {error}")
         else:
@@ -116,18 +116,18 @@ def show_plan(c: ConfigDict, folder: Path) -> None:
 def _show(c: ConfigDict, starts: Mapping[str, Start]) -> None:
     """The data, and the runs and cost of each set of weights; InputError: a run is unfit."""
     first = next(iter(starts.values()))
-    runs = _runs(c, first.materials)
-    guards.refuse_unfit(runs, first.materials)
-    console.data(first.materials)
+    runs = _runs(c, first.inputs)
+    guards.reject_unfit(runs, first.inputs)
+    console.data(first.inputs)
     stages, todo, left = {}, [], compute_cost.Cost(0, 0.0)
-    for name, (folder, materials, own) in starts.items():
+    for name, (folder, inputs, own) in starts.items():
         missing = executors.missing(runs, folder)
-        stages[name] = (runs, compute_cost.total(runs, own, materials))
-        steps, operations = compute_cost.total(missing, own, materials)
+        stages[name] = (runs, compute_cost.total(runs, own, inputs))
+        steps, operations = compute_cost.total(missing, own, inputs)
         left = compute_cost.Cost(left.steps + steps, left.operations + operations)
         todo += missing
-        print(f"weights {name}: {materials.weights.card['name']}, {own.model.trunk}")
-        console.frozen_at_random(runs, list(materials.weights.params))
+        print(f"weights {name}: {inputs.weights.card['name']}, {own.model.backbone}")
+        console.frozen_at_random(runs, list(inputs.weights.params))
     rate = compute_cost.speed() if c.executor == "local" and todo else None
     console.plan(stages, len(runs) * len(starts), todo, left, rate)
 
@@ -137,11 +137,11 @@ def describe(results: dict[str, Any]) -> str:
     first = results["auc"][0]
     lines = [
         f"{results['target']}, {results['network']} frozen; lesion-level AUC; "
-        f"{first['estimator']}, {len(first['areas'])} initializations; 95 % intervals: "
+        f"{first['estimator']}, {len(first['aucs'])} initializations; 95 % intervals: "
         f"variance over {first['se_method']}",
         *([console.MIXED] if results["provenance"]["mixed"] else []),
         "",
-        "| weights | AUC | interval | SD over initializations | malignant | benign | trunk |",
+        "| weights | AUC | interval | SD over initializations | malignant | benign | backbone |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in results["auc"]:
@@ -149,7 +149,7 @@ def describe(results: dict[str, Any]) -> str:
         spread = "" if sd is None else f"{sd:.3f}"
         lines.append(
             f"| {row['weights']} | {row['auc']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} "
-            f"| {spread} | {row['n_malignant']} | {row['n_benign']} | {row['trunk']} |"
+            f"| {spread} | {row['n_malignant']} | {row['n_benign']} | {row['backbone']} |"
         )
     lines += ["", "| difference | AUC | interval | p | p, Holm |", "|---|---|---|---|---|"]
     for row in results["comparisons"]:
@@ -163,7 +163,7 @@ def describe(results: dict[str, Any]) -> str:
 def _starts(c: ConfigDict, folder: Path) -> dict[str, Start]:
     starts: dict[str, Start] = {}
     for name in c.transfer.weights:
-        starts[name] = _start(c, name, weights.find(name, c.model.trunk), folder, starts)
+        starts[name] = _start(c, name, weights.find(name, c.model.backbone), folder, starts)
     return starts
 
 
@@ -173,13 +173,13 @@ def _start(
     """The job of config.transfer as the study of a single set of weights, on the collections that
     those `before` were prepared with."""
     own = c.copy_and_resolve_references()
-    own.study, own.weights, own.model.trunk = c.transfer.study, name, found.card["trunk"]
-    shared = next(iter(before.values())).materials if before else prepare(own)
+    own.study, own.weights, own.model.backbone = c.transfer.study, name, found.card["backbone"]
+    shared = next(iter(before.values())).inputs if before else prepare(own)
     return Start(folder / "weights" / Path(name).name, shared._replace(weights=found), own)
 
 
-def _runs(c: ConfigDict, materials: Materials) -> list[Run]:
-    first, starts = materials.approaches[:1], range(c.transfer.initializations)
+def _runs(c: ConfigDict, inputs: Inputs) -> list[Run]:
+    first, starts = inputs.approaches[:1], range(c.transfer.initializations)
     if c.transfer.study == "test":
         return on_test_set(first, c.network, c.seed, starts)
     return out_of_fold(first, (c.network,), (c.split,), c.folds, c.seed, starts)

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.experiments.splits import Split, members
-from mtl_jax.experiments.study_inputs import Materials
+from mtl_jax.experiments.study_inputs import Inputs
 from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.models import registry
 from mtl_jax.models.base import LAYERS, Network, init
@@ -33,76 +33,82 @@ class Cost(NamedTuple):
     operations: float
 
 
-def epochs(run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict) -> int:
+def epochs(
+    run: Run, collections: Mapping[str, RoiSet], split: Split, train_config: ConfigDict
+) -> int:
     """The epochs of this run by the config's `train` section.
 
     With match_steps a run takes at least as many steps as one that learns all training cases of
     all collections would, and less than an epoch more: single-task learning then sees its fewer
-    regions more often, and does not lose by having been trained less.
+    ROIs more often, and does not lose by having been trained less.
     """
-    if not recipe.match_steps:
-        return recipe.epochs
+    if not train_config.match_steps:
+        return train_config.epochs
     others = tuple(name for name in collections if name not in run.tasks)
     largest = replace(run, tasks=(*run.tasks, *others), target_cases=None)
     own, most = (
-        steps_per_epoch(regions_learned(each, collections, split), recipe.batch_size)
+        steps_per_epoch(rois_learned(each, collections, split), train_config.batch_size)
         for each in (run, largest)
     )
-    return -(-recipe.epochs * most // max(own, 1))
+    return -(-train_config.epochs * most // max(own, 1))
 
 
 def cost(
-    run: Run, collections: Mapping[str, RoiSet], split: Split, recipe: ConfigDict, trunk: str
+    run: Run,
+    collections: Mapping[str, RoiSet],
+    split: Split,
+    train_config: ConfigDict,
+    backbone: str,
 ) -> Cost:
     """What `run` takes: a step is three forward passes of the trained layers (one forward, two
     backward); the frozen ones are passed once, for all epochs; scoring is a forward pass, and a
     validation one of the trained layers."""
     learned, scored = members(run, collections, split)
-    count = epochs(run, collections, split, recipe)
+    count = epochs(run, collections, split, train_config)
     frozen = set(frozen_layers(run.network))
-    layers = layer_operations(trunk)
+    layers = layer_operations(backbone)
     trained = sum(value for name, value in layers.items() if name not in frozen)
-    images = _regions(learned) * orientations.COUNT
-    scoring = (images + _regions(scored) * orientations.COUNT) * sum(layers.values())
+    images = _rois(learned) * orientations.COUNT
+    scoring = (images + _rois(scored) * orientations.COUNT) * sum(layers.values())
     once = images * (sum(layers.values()) - trained)
-    interval = 0 if run.fold is None else recipe.validation_epochs
+    interval = 0 if run.fold is None else train_config.validation_epochs
     validations = -(-count // interval) if interval else 0
-    validating = validations * _regions(scored) * orientations.COUNT * trained
+    validating = validations * _rois(scored) * orientations.COUNT * trained
     return Cost(
-        count * steps_per_epoch(_regions(learned), recipe.batch_size),
+        count * steps_per_epoch(_rois(learned), train_config.batch_size),
         3.0 * count * images * trained + once + scoring + validating,
     )
 
 
-def total(runs: Sequence[Run], c: ConfigDict, materials: Materials) -> Cost:
+def total(runs: Sequence[Run], c: ConfigDict, inputs: Inputs) -> Cost:
     """Return what all `runs` take."""
-    held, split = materials.collections, materials.split
-    each = [cost(run, held, split, c.train, c.model.trunk) for run in runs]
+    held, split = inputs.collections, inputs.split
+    each = [cost(run, held, split, c.train, c.model.backbone) for run in runs]
     return Cost(sum(c.steps for c in each), sum(c.operations for c in each))
 
 
-def training_bytes(trunk: str, network: str) -> tuple[float, float]:
+def training_bytes(backbone: str, network: str) -> tuple[float, float]:
     """About what a step takes up: weights and momentum with their gradient and successors; and a
-    region in the batch, its maps and their gradients."""
+    ROI in the batch, its maps and their gradients."""
     frozen = set(frozen_layers(network))
-    params = jax.eval_shape(lambda: init(registry.build(trunk), jax.random.key(0)))
+    params = jax.eval_shape(lambda: init(registry.build(backbone), jax.random.key(0)))
     sizes = {
         name: sum(4 * leaf.size for leaf in jax.tree.leaves(layer))
         for name, layer in params.items()
     }
     learned = sum(size for name, size in sizes.items() if name not in frozen)
-    operations = sum(layer_operations(trunk).values())
+    operations = sum(layer_operations(backbone).values())
     return sum(sizes.values()) + 4.0 * learned, operations * BYTES_AN_OPERATION
 
 
-def source_bytes(trunk: str, network: str) -> float:
-    """What a region takes up where batches are drawn from: its pixels, or the maps of the frozen
+def source_bytes(backbone: str, network: str) -> float:
+    """What an ROI takes up where batches are drawn from: its pixels, or the maps of the frozen
     layers in its eight orientations where those are larger."""
     pixels = 2 * ROI_PIXELS**2
     frozen = frozen_layers(network)
     if not frozen:
         return pixels
-    own = registry.build(trunk)
+    own = registry.build(backbone)
     params = jax.eval_shape(lambda: init(own, jax.random.key(0)))
     image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
     maps = jax.eval_shape(lambda p, x: own.apply({"params": p}, x, last=frozen[-1]), params, image)
@@ -110,10 +116,10 @@ def source_bytes(trunk: str, network: str) -> float:
 
 
 @functools.cache
-def layer_operations(trunk: str) -> dict[str, float]:
-    """Floating-point operations of a forward pass of one region through each layer, as XLA counts
+def layer_operations(backbone: str) -> dict[str, float]:
+    """Floating-point operations of a forward pass of one ROI through each layer, as XLA counts
     them."""
-    network = registry.build(trunk)
+    network = registry.build(backbone)
     params = jax.eval_shape(lambda: init(network, jax.random.key(0)))
     x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     out = {}
@@ -141,9 +147,9 @@ def speed(size: int = 1024, seconds: float = 0.5) -> float:
     return 2.0 * size**3 * count / (time.monotonic() - begin)
 
 
-def regions_learned(run: Run, collections: Mapping[str, RoiSet], split: Split) -> int:
-    return _regions(members(run, collections, split)[0])
+def rois_learned(run: Run, collections: Mapping[str, RoiSet], split: Split) -> int:
+    return _rois(members(run, collections, split)[0])
 
 
-def _regions(rows: Mapping[str, np.ndarray]) -> int:
+def _rois(rows: Mapping[str, np.ndarray]) -> int:
     return sum(map(len, rows.values()))

@@ -10,20 +10,20 @@ from mtl_jax import patient_notes
 from mtl_jax.config import OWN_WEIGHTS
 from mtl_jax.data import audit, crosswalk, patients
 from mtl_jax.experiments.compute_cost import Cost
-from mtl_jax.experiments.study_inputs import Materials
+from mtl_jax.experiments.study_inputs import Inputs
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.types import Run
 
 MIXED = "note: mixed: runs of several versions or platforms are compared (--accept_versions)"
 
 
-def materials(c: ConfigDict, held: Materials) -> None:
+def inputs(c: ConfigDict, held: Inputs) -> None:
     """The collections, the split, the approaches, the weights."""
     data(held)
     card = held.weights.card
     print(f"weights: {card['name']}. {card['note']}")
-    if c.model.trunk != "alexnet":
-        print(f"trunk: {c.model.trunk}")
+    if c.model.backbone != "alexnet":
+        print(f"backbone: {c.model.backbone}")
     elif c.weights in OWN_WEIGHTS:
         print(
             "note: these are not ImageNet's weights. For those: python tools/convert_weights.py "
@@ -31,13 +31,13 @@ def materials(c: ConfigDict, held: Materials) -> None:
         )
 
 
-def data(held: Materials) -> None:
+def data(held: Inputs) -> None:
     """The collections, the split, the approaches."""
     for name, rois in held.collections.items():
         malignant = int((rois.index["label"] == 1).sum())
         mark = " (target)" if name == held.split.target else ""
         print(
-            f"{name}{mark}: {len(rois)} regions, {malignant} malignant and "
+            f"{name}{mark}: {len(rois)} ROIs, {malignant} malignant and "
             f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
         )
         for line in audit.counted(rois):

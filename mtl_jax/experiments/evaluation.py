@@ -51,7 +51,7 @@ def evaluate(
         row
         for own in groups.values()
         for task in _tasks(own, tables)
-        for row in _areas(own, tables, task)
+        for row in _aucs(own, tables, task)
     ]
     rows = ordered(rows, target)
     primary = None if selected else rules.primary
@@ -107,8 +107,8 @@ def beside(
     rows, tests = [], []
     for name, scores in conventional.items():
         read = {run.id: _alike(scores, tables[run.id], target) for run in one_each}
-        areas = stage_tables.area_rows(one_each, read, target, METHODS) if own else []
-        rows += [_without(row | {"study": name}) for row in areas]
+        aucs = stage_tables.area_rows(one_each, read, target, METHODS) if own else []
+        rows += [_without(row | {"study": name}) for row in aucs]
         for approach, theirs in groups.items():
             for unit in UNITS:
                 first = stage_tables.parts_of(theirs, tables, target, unit)
@@ -158,7 +158,7 @@ def in_families(tests: list[Row], stage: str) -> list[Row]:
     return tests
 
 
-def _areas(runs: Sequence[Run], tables: Mapping[str, Scores], task: str) -> list[Row]:
+def _aucs(runs: Sequence[Run], tables: Mapping[str, Scores], task: str) -> list[Row]:
     rows = [_without(row) for row in stage_tables.area_rows(runs, tables, task, METHODS)]
     if runs[0].fold is None:
         return rows
@@ -193,7 +193,7 @@ def _compare(
     """One pair of approaches on one collection: the main estimator by all tests, then the pooled
     AUCs by Obuchowski's."""
     rows = []
-    _refuse_others(groups[a], groups[b], tables, task)
+    _reject_others(groups[a], groups[b], tables, task)
     crossed = stage_tables.crossed(groups[a], groups[b])
     kind = stage_tables.estimator(groups[a])
     for unit in UNITS:
@@ -243,7 +243,7 @@ def _tasks(runs: Sequence[Run], tables: Mapping[str, Scores]) -> list[str]:
     return list(dict.fromkeys(task for run in runs for task in tables[run.id].task.tolist()))
 
 
-def _refuse_others(
+def _reject_others(
     a: Sequence[Run], b: Sequence[Run], tables: Mapping[str, Scores], task: str
 ) -> None:
     ids = [

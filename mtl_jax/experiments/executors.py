@@ -8,9 +8,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from mtl_jax.experiments.compute_cost import epochs, regions_learned, source_bytes, training_bytes
+from mtl_jax.experiments.compute_cost import epochs, rois_learned, source_bytes, training_bytes
 from mtl_jax.experiments.run_data import shared_by
-from mtl_jax.experiments.study_inputs import Materials
+from mtl_jax.experiments.study_inputs import Inputs
 from mtl_jax.experiments.train_runs import execute
 from mtl_jax.training import multihost
 from mtl_jax.training.optimizer import frozen_layers
@@ -18,7 +18,7 @@ from mtl_jax.training.replicas import beside, deal, most
 from mtl_jax.types import Run
 
 Finished = Callable[[Run], None]
-Executor = Callable[[Sequence[Run], Path, Materials, ConfigDict, Finished], None]
+Executor = Callable[[Sequence[Run], Path, Inputs, ConfigDict, Finished], None]
 
 
 def is_done(run: Run, folder: Path) -> bool:
@@ -31,73 +31,73 @@ def missing(runs: Sequence[Run], folder: Path) -> list[Run]:
 
 
 def local(
-    runs: Sequence[Run], folder: Path, materials: Materials, c: ConfigDict, finished: Finished
+    runs: Sequence[Run], folder: Path, inputs: Inputs, c: ConfigDict, finished: Finished
 ) -> None:
-    """In this process one after another, or in lanes together where they may be; of several
+    """In this process one after another, or in replicas together where they may be; of several
     processes, all train each run together, and process 0 says which are missing.
 
-    Lanes are dealt by all runs of the stage, done or not, so that a study that was stopped goes on
-    in the lanes it had.
+    Replicas are dealt by all runs of the stage, done or not, so that a study that was stopped goes on
+    in the replicas it had.
     """
     todo_ids = set(multihost.from_primary(lambda: [run.id for run in missing(runs, folder)]))
-    for group in groups(runs, materials, c):
+    for group in groups(runs, inputs, c):
         uneven = len(set(map(shared_by, group))) > 1
-        lanes = deal(len(group), c.devices, uneven) if jax.process_count() == 1 else None
+        replicas = deal(len(group), c.devices, uneven) if jax.process_count() == 1 else None
         todo = [run for run in group if run.id in todo_ids]
-        for some in [todo] if lanes and todo else [[run] for run in todo]:
+        for some in [todo] if replicas and todo else [[run] for run in todo]:
             folders = [folder / "runs" / run.id for run in some]
-            execute(some, folders, *materials.of_runs, c, lanes)
+            execute(some, folders, *inputs.of_runs, c, replicas)
             for run in some:
                 finished(run)
 
 
-def groups(runs: Sequence[Run], materials: Materials, c: ConfigDict) -> list[list[Run]]:
-    """`runs` dealt into those that may go on in lanes together: they differ in seed, split, fold or
+def groups(runs: Sequence[Run], inputs: Inputs, c: ConfigDict) -> list[list[Run]]:
+    """`runs` dealt into those that may go on in replicas together: they differ in seed, split, fold or
     draw of cases alone, have the same frozen layers and take as many epochs. In each group are as
-    many at most as config.lanes says or fit on the devices, and those with the same fold lie
+    many at most as config.replicas says or fit on the devices, and those with the same fold lie
     together, since what they learn from is there once."""
-    by_portion: dict[Run, list[Run]] = {}
+    by_subset: dict[Run, list[Run]] = {}
     for run in dict.fromkeys(runs):
-        by_portion.setdefault(shared_by(run), []).append(run)
+        by_subset.setdefault(shared_by(run), []).append(run)
     alike: dict[Any, list[list[Run]]] = {}
-    for shared, own in by_portion.items():
-        if set(frozen_layers(shared.network)) <= set(materials.weights.params):
-            count = epochs(shared, materials.collections, materials.split, c.train)
+    for shared, own in by_subset.items():
+        if set(frozen_layers(shared.network)) <= set(inputs.weights.params):
+            count = epochs(shared, inputs.collections, inputs.split, c.train)
             fold = None if shared.fold is None else 0
             kind = count, replace(shared, initialization=0, split=1, fold=fold)
             alike.setdefault(kind, []).append(own)
         else:  # frozen at random values, which differ between initializations
             alike |= {run: [[run]] for run in own}
     found: list[list[Run]] = []
-    for portions in alike.values():
-        trainings, most_portions = _most(portions[0][0], materials, c)
+    for subsets in alike.values():
+        trainings, most_subsets = _most(subsets[0][0], inputs, c)
         group: list[Run] = []
         held = 0
-        for own in portions:
+        for own in subsets:
             held += 1
             for run in own:
-                if not group or len(group) == trainings or held > most_portions:
+                if not group or len(group) == trainings or held > most_subsets:
                     group, held = [], 1
                     found.append(group)
                 group.append(run)
     return found
 
 
-def _most(run: Run, materials: Materials, c: ConfigDict) -> tuple[int, int]:
-    """How many trainings like `run` go on together at most, and with how many portions."""
-    if c.lanes:
-        return c.lanes, c.lanes
-    state, passing = training_bytes(c.model.trunk, run.network)
+def _most(run: Run, inputs: Inputs, c: ConfigDict) -> tuple[int, int]:
+    """How many trainings like `run` go on together at most, and with how many subsets."""
+    if c.replicas:
+        return c.replicas, c.replicas
+    state, passing = training_bytes(c.model.backbone, run.network)
     trainings = most(state + c.train.batch_size * passing, c.devices)
     if trainings == 1:
         return 1, 1
-    source = source_bytes(c.model.trunk, run.network if c.feature_cache == "auto" else "C0")
-    regions = regions_learned(run, materials.collections, materials.split)
-    return trainings, beside(regions * source)
+    source = source_bytes(c.model.backbone, run.network if c.feature_cache == "auto" else "C0")
+    rois = rois_learned(run, inputs.collections, inputs.split)
+    return trainings, beside(rois * source)
 
 
 def ray(
-    runs: Sequence[Run], folder: Path, materials: Materials, c: ConfigDict, finished: Finished
+    runs: Sequence[Run], folder: Path, inputs: Inputs, c: ConfigDict, finished: Finished
 ) -> None:
     """Each a task of a Ray cluster, which prepares the materials itself."""
     from mtl_jax.experiments import ray_cluster

@@ -15,7 +15,7 @@ from mtl_jax import environment, patient_notes
 from mtl_jax.data import patients, shards
 from mtl_jax.experiments import executors, leak_checks, provenance, splits
 from mtl_jax.experiments.provenance import Provenance
-from mtl_jax.experiments.study_inputs import Materials
+from mtl_jax.experiments.study_inputs import Inputs
 from mtl_jax.io import workdir
 from mtl_jax.training import multihost
 from mtl_jax.types import Run
@@ -32,14 +32,14 @@ def opened(folder: Path, c: ConfigDict) -> Iterator[None]:
     multihost.assert_same(f"the config {provenance.digest(alike)[:12]}")
     with contextlib.ExitStack() as stack:
         multihost.on_primary(lambda: stack.enter_context(workdir.alone(folder)))
-        multihost.on_primary(lambda: workdir.refuse_other(folder, settings))
+        multihost.on_primary(lambda: workdir.reject_other(folder, settings))
         yield
 
 
 def record(
     folder: Path,
     c: ConfigDict,
-    materials: Materials,
+    inputs: Inputs,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Make `folder` the work folder of `c`, once the job can begin: else it stays as it is.
@@ -49,14 +49,14 @@ def record(
     """
     workdir.claim(folder, c.to_dict())
     workdir.record_environment(folder, [device.device_kind for device in jax.devices()])
-    content = {name: shards.content(rois) for name, rois in materials.collections.items()}
-    alike = leak_checks.across(materials.collections, materials.split)
+    content = {name: shards.content(rois) for name, rois in inputs.collections.items()}
+    alike = leak_checks.across(inputs.collections, inputs.split)
     if alike:
         print(leak_checks.note(alike), file=sys.stderr)
-    similar = patients.similar(list(materials.collections.values()))
+    similar = patients.similar(list(inputs.collections.values()))
     if similar:
         print(f"mtl_jax: note: {patient_notes.similar_note(similar)}", file=sys.stderr)
-    collections = materials.collections
+    collections = inputs.collections
     found = {
         "namespaces": {name: patients.space(rois) for name, rois in collections.items()},
         "patients": {name: patients.digest(rois) for name, rois in collections.items()},
@@ -66,28 +66,28 @@ def record(
     }
     workdir.freeze(
         folder / "folds.json",
-        materials.split.record() | {"collections": content} | found | dict(more),
+        inputs.split.record() | {"collections": content} | found | dict(more),
         "the folds, the collections they were made from, or the primary analysis",
     )
 
 
-def refuse_unfit(runs: Sequence[Run], materials: Materials) -> None:
+def reject_unfit(runs: Sequence[Run], inputs: Inputs) -> None:
     """InputError where a run could not learn or not be measured."""
     for run in runs:
-        splits.refuse_unfit(run, materials.collections, materials.split)
+        splits.reject_unfit(run, inputs.collections, inputs.split)
 
 
 def run_all(
     runs: Sequence[Run],
     folder: Path,
-    materials: Materials,
+    inputs: Inputs,
     here: Provenance,
     c: ConfigDict,
     finished: executors.Finished,
 ) -> None:
     """Does those of `runs` that are missing in `folder`. InputError where a run done before, or by
     another process meanwhile, is of another provenance than this job."""
-    multihost.on_primary(lambda: provenance.refuse_mixed(runs, folder, here, c))
-    environment.refuse_settings()
-    executors.EXECUTORS[c.executor](runs, folder, materials, c, finished)
-    multihost.on_primary(lambda: provenance.refuse_mixed(runs, folder, here, c))
+    multihost.on_primary(lambda: provenance.reject_mixed(runs, folder, here, c))
+    environment.reject_settings()
+    executors.EXECUTORS[c.executor](runs, folder, inputs, c, finished)
+    multihost.on_primary(lambda: provenance.reject_mixed(runs, folder, here, c))

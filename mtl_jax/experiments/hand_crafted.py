@@ -1,4 +1,4 @@
-"""Conventional CAD as one more reader: it learns and scores the target's regions that the networks
+"""Conventional CAD as one more reader: it learns and scores the target's ROIs that the networks
 of a stage do. It describes no mass itself."""
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ def conventional_scores(
     seed: int,
     made_from: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Scores]:
-    """Scores by classifier of the target's regions that `runs` score, each by a classifier that has
-    learned the target's regions that the run learns; kept in `folder`, NAME.csv each, as long as
+    """Scores by classifier of the target's ROIs that `runs` score, each by a classifier that has
+    learned the target's ROIs that the run learns; kept in `folder`, NAME.csv each, as long as
     `made_from`, the provenance of each run, is the same."""
     target = split.target
     own = [run for run in runs if run.tasks[0] == target]
@@ -33,11 +33,9 @@ def conventional_scores(
     write_results.keep_only(folder, digest([made_from, seed]))
     paths = {name: folder / f"{name}.csv" for name in hand_crafted.CLASSIFIERS}
     if not all(path.exists() for path in paths.values()):
-        print("conventional CAD: hand-made features of the target's regions", flush=True)
+        print("conventional CAD: hand-made features of the target's ROIs", flush=True)
         rois = collections[target]
-        features, _ = hand_crafted.table(
-            region for some in chunks(Rows(rois.shards)) for region in some
-        )
+        features, _ = hand_crafted.table(roi for some in chunks(Rows(rois.shards)) for roi in some)
         labels = rois.index["label"].astype(int)
         tables: dict[str, list[Scores]] = {name: [] for name in hand_crafted.CLASSIFIERS}
         for run in parts.values():

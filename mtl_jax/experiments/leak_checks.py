@@ -1,6 +1,6 @@
-"""What of a study's regions might be learned and tested at once, said before any training.
+"""What of a study's ROIs might be learned and tested at once, said before any training.
 
-Patients are kept apart by the splits; this looks at the pixels. It refuses nothing.
+Patients are kept apart by the splits; this looks at the pixels. It rejects nothing.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from mtl_jax.types import RoiSet
 
 
 def across(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, Any]]:
-    """Pairs of regions of different cases that look alike and stand on two sides of a split: in
+    """Pairs of ROIs of different cases that look alike and stand on two sides of a split: in
     two folds, in training and test, or in two collections. Each as its ids and correlation. Cases
     of one patient are kept on one side, and those that are never learned nor tested on none."""
     order = list(collections.values())
@@ -37,7 +37,7 @@ def note(alike: list[dict[str, Any]]) -> str:
         return ""
     first = alike[0]
     return (
-        f"mtl_jax: note: {len(alike)} pairs of regions of different cases look alike across the"
+        f"mtl_jax: note: {len(alike)} pairs of ROIs of different cases look alike across the"
         f" split (folds.json), the first {first['a']} and {first['b']}: if a film stands under two"
         " case ids, give it one"
     )

@@ -43,7 +43,7 @@ class Provenance:
         self._collections, self._split, self._c = collections, split, c
         self._content = {name: shards.content(rois) for name, rois in collections.items()}
         card = weights.card
-        self._weights = {key: card[key] for key in ("name", "trunk", "lrn", "arrays_sha256")}
+        self._weights = {key: card[key] for key in ("name", "backbone", "lrn", "arrays_sha256")}
         self._data: dict[Any, dict[str, Any]] = {}
 
     def of(self, run: Run) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def digest(recorded: Any) -> str:
     return hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
 
 
-def refuse_mixed(runs: Iterable[Run], folder: Path, here: Provenance, c: ConfigDict) -> None:
+def reject_mixed(runs: Iterable[Run], folder: Path, here: Provenance, c: ConfigDict) -> None:
     """InputError where a finished run among `runs` is not what this job would record.
 
     With config.accept_versions, other versions and another platform are accepted. On a Ray cluster
@@ -103,7 +103,7 @@ def refuse_mixed(runs: Iterable[Run], folder: Path, here: Provenance, c: ConfigD
         if c.executor == "ray":
             platform = platform or there.get("platform")
             expected["platform"] = platform
-        _refuse_other(there, expected, run, c.accept_versions)
+        _reject_other(there, expected, run, c.accept_versions)
 
 
 def summary(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _recorded(place: Path, run: Run) -> dict[str, Any]:
     return there
 
 
-def _refuse_other(
+def _reject_other(
     there: Mapping[str, Any], here: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
     differ = changes(there, here, but=(BEFORE,))

@@ -85,5 +85,5 @@ def work(run: Run, folder: str, here: str, settings: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(place / ".lock"):
             if not (place / "scores.csv").exists():
-                c, materials = prepare_from(settings)
-                execute([run], [place], *materials.of_runs, c)
+                c, inputs = prepare_from(settings)
+                execute([run], [place], *inputs.of_runs, c)

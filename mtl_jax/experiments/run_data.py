@@ -1,4 +1,4 @@
-"""Which regions a run learns and is scored on, and the pools that they make. Trains nothing."""
+"""Which ROIs a run learns and is scored on, and the pools that they make. Trains nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from mtl_jax.types import RoiSet, Run
 ByTask = Mapping[str, np.ndarray]
 
 
-class Portion(NamedTuple):
+class Subset(NamedTuple):
     """Rows of each collection that are learned, and that are scored; and of each collection the
     mean and standard deviation of the pixels learned, (t,) float32."""
 
@@ -25,38 +25,38 @@ class Portion(NamedTuple):
 
 
 def shared_by(run: Run) -> Run:
-    """The same for all runs that have one portion: but for a draw of fewer cases it does not depend
+    """The same for all runs that have one subset: but for a draw of fewer cases it does not depend
     on the initialization."""
     return replace(run, initialization=0) if run.target_cases is None else run
 
 
-def portions(
+def subsets(
     runs: Sequence[Run], collections: Mapping[str, RoiSet], split: splits.Split
-) -> dict[Run, Portion]:
+) -> dict[Run, Subset]:
     """Those of `runs`, which have the same tasks, by `shared_by`. InputError: nothing to learn."""
-    found: dict[Run, Portion] = {}
+    found: dict[Run, Subset] = {}
     for run in runs:
-        splits.refuse_unfit(run, collections, split)
+        splits.reject_unfit(run, collections, split)
         if shared_by(run) in found:
             continue
         learned, scored = splits.members(run, collections, split)
         tables = [Rows(collections[name].shards).of(learned[name]) for name in run.tasks]
-        found[shared_by(run)] = Portion(learned, scored, *statistics(tables))
+        found[shared_by(run)] = Subset(learned, scored, *statistics(tables))
     return found
 
 
 def learned_by(
-    portions: Mapping[Run, Portion], collections: Mapping[str, RoiSet], stream: str
+    subsets: Mapping[Run, Subset], collections: Mapping[str, RoiSet], stream: str
 ) -> tuple[Pool, dict[Run, range]]:
-    """One pool of what all of them learn, and where in it each one's regions lie."""
-    ends = np.cumsum([sum(map(len, each.learned.values())) for each in portions.values()]).tolist()
-    pool = _pool([(each.learned, each) for each in portions.values()], collections, stream)
-    return pool, dict(zip(portions, map(range, [0, *ends[:-1]], ends), strict=True))
+    """One pool of what all of them learn, and where in it each one's ROIs lie."""
+    ends = np.cumsum([sum(map(len, each.learned.values())) for each in subsets.values()]).tolist()
+    pool = _pool([(each.learned, each) for each in subsets.values()], collections, stream)
+    return pool, dict(zip(subsets, map(range, [0, *ends[:-1]], ends), strict=True))
 
 
-def scored_by(portion: Portion, collections: Mapping[str, RoiSet], stream: str) -> Pool:
+def scored_by(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Pool:
     """A pool of what is scored, standardized as what was learned."""
-    return _pool([(portion.scored, portion)], collections, stream)
+    return _pool([(subset.scored, subset)], collections, stream)
 
 
 def by_task(scores: np.ndarray, rows: ByTask) -> dict[str, np.ndarray]:
@@ -66,15 +66,15 @@ def by_task(scores: np.ndarray, rows: ByTask) -> dict[str, np.ndarray]:
 
 
 def _pool(
-    chosen: Sequence[tuple[ByTask, Portion]], collections: Mapping[str, RoiSet], stream: str
+    chosen: Sequence[tuple[ByTask, Subset]], collections: Mapping[str, RoiSet], stream: str
 ) -> Pool:
     tasks = list(chosen[0][0])
     tables = [(name, rows) for by_name, _ in chosen for name, rows in by_name.items()]
     return make_pool(
         [Rows(collections[name].shards).of(rows) for name, rows in tables],
         [collections[name].index["label"][rows].astype(int) for name, rows in tables],
-        np.concatenate([portion.mean for _, portion in chosen]),
-        np.concatenate([portion.std for _, portion in chosen]),
+        np.concatenate([subset.mean for _, subset in chosen]),
+        np.concatenate([subset.std for _, subset in chosen]),
         stream,
         [tasks.index(name) for name, _ in tables],
     )

@@ -78,7 +78,7 @@ def expand(
             f"config.data.target is {target!r}; config.data.sources hold {', '.join(collections)}: "
             "name one of them"
         )
-    _refuse_unknown("config.train.task_weights", task_weights, collections)
+    _reject_unknown("config.train.task_weights", task_weights, collections)
     named = [one for name in names for one in _each(name, target, collections)]
     return [_approach(name, target, collections, heads, task_weights) for name in named]
 
@@ -106,7 +106,7 @@ def _approach(
     kind, options = parse_approach(name)
     own = own_weights(options)
     named = [*own, *(options[key] for key in ("without", "of") if key in options)]
-    _refuse_unknown(f"config.approaches, {name!r}", named, collections)
+    _reject_unknown(f"config.approaches, {name!r}", named, collections)
     weights = {**task_weights, **own}
     tasks = (options.get("of", target),)
     if kind == "mttl":
@@ -118,7 +118,7 @@ def _approach(
             )
         without = options.get("without")
         if without == target:
-            # Its regions still set the scale of its pixels, and are scored; they teach nothing.
+            # Its ROIs still set the scale of its pixels, and are scored; they teach nothing.
             weights[target] = 0.0
         else:
             tasks = tuple(task for task in tasks if task != without)
@@ -128,7 +128,7 @@ def _approach(
     return Approach(name, tasks, options.get("heads", heads), listed)
 
 
-def _refuse_unknown(field: str, names: Iterable[str], collections: Sequence[str]) -> None:
+def _reject_unknown(field: str, names: Iterable[str], collections: Sequence[str]) -> None:
     unknown = sorted(set(names) - set(collections))
     if unknown:
         raise InputError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax.analysis import choose_rois as choose_regions
+from mtl_jax.analysis import choose_rois as choose_rois
 from mtl_jax.config import STAGES
 from mtl_jax.experiments import compute_cost, console, executors, guards, provenance, stages
 from mtl_jax.experiments import scores as score_tables
@@ -20,7 +20,7 @@ from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.experiments.results import TABULATED, choose, summarize
 from mtl_jax.experiments.scores import Scores
 from mtl_jax.experiments.stage_tables import area_rows
-from mtl_jax.experiments.study_inputs import Materials, prepare
+from mtl_jax.experiments.study_inputs import Inputs, prepare
 from mtl_jax.io import workdir
 from mtl_jax.models import registry
 from mtl_jax.training import multihost
@@ -31,29 +31,27 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
     """Runs the study of `c` in `folder` (DESIGN of the folder: docs/architecture.md, section 4) and
     returns what results.json holds; None in a process other than process 0."""
     with guards.opened(folder, c):
-        materials = multihost.primary_first(lambda: prepare(c))
-        choose_regions.asked(materials.collections[c.data.target], c.analysis.roi_ids)
-        primary = resolve(c.statistics.primary, c.study, materials.approaches, c.data.target)
-        here = Provenance(*materials.of_runs, c)
-        multihost.on_primary(lambda: _begin(c, folder, materials, here, primary))
-        done = _complete(c, folder, materials, here)
-        return multihost.on_primary(lambda: _evaluate(c, folder, materials, done, primary))
+        inputs = multihost.primary_first(lambda: prepare(c))
+        choose_rois.asked(inputs.collections[c.data.target], c.analysis.roi_ids)
+        primary = resolve(c.statistics.primary, c.study, inputs.approaches, c.data.target)
+        here = Provenance(*inputs.of_runs, c)
+        multihost.on_primary(lambda: _begin(c, folder, inputs, here, primary))
+        done = _complete(c, folder, inputs, here)
+        return multihost.on_primary(lambda: _evaluate(c, folder, inputs, done, primary))
 
 
-def _begin(
-    c: ConfigDict, folder: Path, materials: Materials, here: Provenance, primary: Primary
-) -> None:
+def _begin(c: ConfigDict, folder: Path, inputs: Inputs, here: Provenance, primary: Primary) -> None:
     """Check and record the job in its folder, and print its plan."""
-    planned = _distinct(_plan(c, materials, {}, stages.Choice(c.split, c.network)))
-    provenance.refuse_mixed(planned, folder, here, c)
-    guards.record(folder, c, materials, {"primary": primary.record()})
-    show_plan(c, folder, materials)
+    planned = _distinct(_plan(c, inputs, {}, stages.Choice(c.split, c.network)))
+    provenance.reject_mixed(planned, folder, here, c)
+    guards.record(folder, c, inputs, {"primary": primary.record()})
+    show_plan(c, folder, inputs)
 
 
 def _evaluate(
     c: ConfigDict,
     folder: Path,
-    materials: Materials,
+    inputs: Inputs,
     done: Mapping[str, Sequence[Run]],
     primary: Primary,
 ) -> dict[str, Any]:
@@ -62,15 +60,15 @@ def _evaluate(
     records = {run.id: _read_json(folder / "runs" / run.id / "run.json") for run in runs}
     last = [] if list(done)[-1] in TABULATED else list(done.values())[-1]
     made_from = {run.id: records[run.id]["provenance"] for run in last}
-    conventional = _conventional(c, folder, materials, last, made_from)
+    conventional = _conventional(c, folder, inputs, last, made_from)
     results = summarize(
         c.study,
         done,
         score_tables.of_runs(runs, folder),
         records,
-        materials.collections,
-        materials.split,
-        materials.weights.card,
+        inputs.collections,
+        inputs.split,
+        inputs.weights.card,
         conventional,
         Rules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
     )
@@ -81,9 +79,9 @@ def _evaluate(
             folder,
             last,
             score_tables.of_runs(last, folder),
-            materials.collections,
-            materials.split,
-            functools.partial(registry.build, c.model.trunk, lrn=materials.weights.card["lrn"]),
+            inputs.collections,
+            inputs.split,
+            functools.partial(registry.build, c.model.backbone, lrn=inputs.weights.card["lrn"]),
             c.analysis,
             c.seed,
             made_from,
@@ -91,43 +89,41 @@ def _evaluate(
     return results
 
 
-def show_plan(c: ConfigDict, folder: Path, materials: Materials | None = None) -> None:
+def show_plan(c: ConfigDict, folder: Path, inputs: Inputs | None = None) -> None:
     """Prints what is about to happen and what it costs; trains nothing."""
-    workdir.refuse_other(folder, c.to_dict())
-    materials = materials or prepare(c, dry_run=True)
-    console.materials(c, materials)
-    print(resolve(c.statistics.primary, c.study, materials.approaches, c.data.target))
-    plan = _plan(c, materials, {}, stages.Choice(c.split, c.network))
-    guards.refuse_unfit(_distinct(plan), materials)
+    workdir.reject_other(folder, c.to_dict())
+    inputs = inputs or prepare(c, dry_run=True)
+    console.inputs(c, inputs)
+    print(resolve(c.statistics.primary, c.study, inputs.approaches, c.data.target))
+    plan = _plan(c, inputs, {}, stages.Choice(c.split, c.network))
+    guards.reject_unfit(_distinct(plan), inputs)
     todo = executors.missing(_distinct(plan), folder)
     rate = compute_cost.speed() if c.executor == "local" and todo else None
     console.plan(
-        {stage: (runs, compute_cost.total(runs, c, materials)) for stage, runs in plan.items()},
+        {stage: (runs, compute_cost.total(runs, c, inputs)) for stage, runs in plan.items()},
         len(_distinct(plan)),
         todo,
-        compute_cost.total(todo, c, materials),
+        compute_cost.total(todo, c, inputs),
         rate,
     )
-    console.frozen_at_random(_distinct(plan), list(materials.weights.params))
+    console.frozen_at_random(_distinct(plan), list(inputs.weights.params))
 
 
 def _conventional(
     c: ConfigDict,
     folder: Path,
-    materials: Materials,
+    inputs: Inputs,
     runs: Sequence[Run],
     made_from: Mapping[str, Any],
 ) -> dict[str, Scores]:
     if not (c.analysis.enabled and c.analysis.conventional):
         return {}
     place = folder / "analysis" / "conventional"
-    return conventional_scores(
-        place, runs, materials.collections, materials.split, c.seed, made_from
-    )
+    return conventional_scores(place, runs, inputs.collections, inputs.split, c.seed, made_from)
 
 
 def _complete(
-    c: ConfigDict, folder: Path, materials: Materials, here: Provenance
+    c: ConfigDict, folder: Path, inputs: Inputs, here: Provenance
 ) -> dict[str, list[Run]]:
     """Does the runs of every stage that are missing, each stage as those before it chose."""
     choice = stages.Choice(c.split, c.network)
@@ -135,25 +131,22 @@ def _complete(
     with console.study_bar() as bar:
 
         def finished(run: Run) -> None:
-            bar.update(compute_cost.total([run], c, materials).operations)
+            bar.update(compute_cost.total([run], c, inputs).operations)
             console.say(bar, f"done: {run.id} ({bar.n / bar.total:.0%} of the study)")
 
         for stage in STAGES[c.study]:
-            plan = _plan(c, materials, done, choice)
+            plan = _plan(c, inputs, done, choice)
             todo = executors.missing(plan[stage], folder)
             before = [run for run in _distinct(plan) if executors.is_done(run, folder)]
             console.advance(
                 bar,
-                *(
-                    compute_cost.total(r, c, materials).operations
-                    for r in (before, _distinct(plan))
-                ),
+                *(compute_cost.total(r, c, inputs).operations for r in (before, _distinct(plan))),
             )
             console.say(
                 bar,
                 f"{stage}: {len(plan[stage]) - len(todo)} of {len(plan[stage])} runs done before",
             )
-            guards.run_all(plan[stage], folder, materials, here, c, finished)
+            guards.run_all(plan[stage], folder, inputs, here, c, finished)
             done[stage] = plan[stage]
             if stage in TABULATED:
                 selection = multihost.from_primary(lambda: _select(c, folder, done))
@@ -172,13 +165,13 @@ def _select(c: ConfigDict, folder: Path, done: Mapping[str, Sequence[Run]]) -> d
 
 def _plan(
     c: ConfigDict,
-    materials: Materials,
+    inputs: Inputs,
     done: Mapping[str, Sequence[Run]],
     choice: stages.Choice,
 ) -> dict[str, list[Run]]:
     """The runs of every stage: of those done as they were, of those to come as far as chosen."""
     return {
-        stage: list(done.get(stage) or stages.runs_of(stage, c, materials.approaches, choice))
+        stage: list(done.get(stage) or stages.runs_of(stage, c, inputs.approaches, choice))
         for stage in STAGES[c.study]
     }
 

@@ -14,7 +14,7 @@ from mtl_jax.types import InputError, RoiSet, Run
 
 
 class Scores(NamedTuple):
-    """A row a region: its ids (n,) str, label (n,) int and score (n,) float32, the probability of
+    """A row an ROI: its ids (n,) str, label (n,) int and score (n,) float32, the probability of
     malignant averaged over the eight orientations."""
 
     roi_id: np.ndarray

@@ -137,7 +137,7 @@ def divide(
             f"; {rules.folds} folds at random, stratified by class{times}, split seed {rules.seed}"
         )
     for parts in partitions:
-        folds.refuse_leaks({f"fold {i + 1}": part for i, part in enumerate(parts)})
+        folds.reject_leaks({f"fold {i + 1}": part for i, part in enumerate(parts)})
     split = Split(target, train, test, partitions, rule, tests, rules.seed, never)
     return split._replace(
         held_out=_held_out(collections, split),
@@ -172,7 +172,7 @@ def _own_split(rois: RoiSet, rules: Rules) -> tuple[set[str], list[str], str]:
         )
     else:
         train, test, rule = set(cases), [], "no test set"
-    folds.refuse_leaks({"the training set": sorted(train), "the test set": test})
+    folds.reject_leaks({"the training set": sorted(train), "the test set": test})
     return train, test, rule
 
 
@@ -194,7 +194,7 @@ def _test_of_other(
 
 
 def _held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict[str, int]]:
-    """Cases and regions of each collection that are not learned, though in no test set of it, for
+    """Cases and ROIs of each collection that are not learned, though in no test set of it, for
     their patients' sake: in no run, and in the run of a fold at most beside those."""
     found = {}
     who = patients.of_cases(collections[split.target])
@@ -257,15 +257,15 @@ def members(
     return learned, scored
 
 
-def refuse_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> None:
+def reject_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> None:
     """InputError where a run could not learn or its result not be measured: the target needs both
-    classes to learn and to score, any other collection at least one region to learn."""
+    classes to learn and to score, any other collection at least one ROI to learn."""
     learned, scored = members(run, collections, split)
     for name in run.tasks:
         if not len(learned[name]):
             why = ", as its patients are in a test set or the fold held out"
             raise InputError(
-                f"run {run.id}: {name} has no training region"
+                f"run {run.id}: {name} has no training ROI"
                 f"{why if name in split.held_out else ''}; leave it out"
             )
     target = run.tasks[0]
@@ -273,7 +273,7 @@ def refuse_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> N
     for rows, what in ((learned[target], "training"), (scored[target], "scored")):
         if len(np.unique(label[rows])) < 2:
             raise InputError(
-                f"run {run.id}: the {len(rows)} {what} regions of {target} are of one class; add"
+                f"run {run.id}: the {len(rows)} {what} ROIs of {target} are of one class; add"
                 " cases of the other, or change its split"
             )
 

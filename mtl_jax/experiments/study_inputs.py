@@ -18,7 +18,7 @@ from mtl_jax.training import devices
 from mtl_jax.types import InputError, RoiSet
 
 
-class Materials(NamedTuple):
+class Inputs(NamedTuple):
     """All of it a function of the config and the files it names."""
 
     collections: dict[str, RoiSet]
@@ -32,12 +32,12 @@ class Materials(NamedTuple):
         return self.collections, self.split, self.weights
 
 
-def prepare(c: ConfigDict, dry_run: bool = False) -> Materials:
+def prepare(c: ConfigDict, dry_run: bool = False) -> Inputs:
     """Load what `c` names; collections that are not yet shards are made into shards. A `dry_run`
     needs no ImageNet weights."""
     devices.keep_compiled(Path(c.data.cache) / "compiled")
     find = weights.planned if dry_run else weights.find_of
-    pretrained = find(c.weights, c.model.trunk)
+    pretrained = find(c.weights, c.model.backbone)
     if c.preset == "paper" and c.study in IMAGENET_STUDIES:
         weights.require_photographs(pretrained, c.study)
     collections = load_collections(c)
@@ -59,7 +59,7 @@ def prepare(c: ConfigDict, dry_run: bool = False) -> Materials:
     split = split._replace(
         official_learned=tuple(name for name in split.official_learned if name in learned)
     )
-    return Materials(collections, split, pretrained, approaches)
+    return Inputs(collections, split, pretrained, approaches)
 
 
 def evaluated_beside(
@@ -77,7 +77,7 @@ def as_settings(c: ConfigDict) -> str:
 
 
 @functools.cache
-def prepare_from(settings: str) -> tuple[ConfigDict, Materials]:
+def prepare_from(settings: str) -> tuple[ConfigDict, Inputs]:
     """The config of that text and its materials, once for all runs that a process does."""
     c = config.default()
     c.update(json.loads(settings))

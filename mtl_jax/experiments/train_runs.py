@@ -1,5 +1,5 @@
-"""A Run from regions to scores.csv, or several in lanes: initial weights, training, the mean of
-eight. No statistics but the area under the curve on the run's own training regions."""
+"""A Run from ROIs to scores.csv, or several in replicas: initial weights, training, the mean of
+eight. No statistics but the AUC on the run's own training ROIs."""
 
 import contextlib
 import hashlib
@@ -32,7 +32,7 @@ from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
 from mtl_jax.training.prefetch import on_host
-from mtl_jax.training.replicas import Lanes
+from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import InputError, Params, RoiSet, Run
 from mtl_jax.weights import Weights
 
@@ -44,9 +44,9 @@ def execute(
     split: splits.Split,
     weights: Weights,
     c: ConfigDict,
-    lanes: Lanes | None = None,
+    replicas: Replicas | None = None,
 ) -> None:
-    """Train and score each of `runs`: one, or several that train in `lanes` together and differ in
+    """Train and score each of `runs`: one, or several that train in `replicas` together and differ in
     initialization, split, fold or subset of cases alone.
 
     Leaves run.json, history.jsonl, scores.csv and, where its weights are kept, checkpoint/ in each
@@ -59,12 +59,12 @@ def execute(
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
     run = runs[0]  # in what follows the others are as this one
-    parts = run_data.portions(runs, collections, split)
-    pool, regions = run_data.learned_by(parts, collections, c.stream)
+    parts = run_data.subsets(runs, collections, split)
+    pool, rois = run_data.learned_by(parts, collections, c.stream)
     if on_host(pool):
-        malloc.let_go()  # where regions are too many for memory, memory goes before time
+        malloc.let_go()  # where ROIs are too many for memory, memory goes before time
     network = registry.build(
-        weights.card["trunk"],
+        weights.card["backbone"],
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
         lrn=weights.card["lrn"],
         dropout=c.model.dropout,
@@ -72,8 +72,8 @@ def execute(
     frozen = frozen_layers(run.network)
     cached = frozen if c.feature_cache == "auto" else ()
     keep = [c.keep_weights == "all" or of_last_stage(each, c.study) for each in runs]
-    recipe = c.train.copy_and_resolve_references()
-    recipe.epochs = epochs(run, collections, split, c.train)
+    train_config = c.train.copy_and_resolve_references()
+    train_config.epochs = epochs(run, collections, split, c.train)
     provenance = Provenance(collections, split, weights, c)
     made_by = {own: provenance.of(own) for own in runs}
     multihost.assert_same(f"data, weights and settings {digest(list(made_by.values()))[:12]}")
@@ -87,7 +87,7 @@ def execute(
             params = warm_start(init(network, init_key, c.model.initialization), weights)
             board = TensorBoard(folder, c.train.tensorboard and multihost.is_primary())
             write = boards.enter_context(board).write
-            place = regions[run_data.shared_by(own)]
+            place = rois[run_data.shared_by(own)]
             validator = validate.get(own)
             origin = made_by[own], c.accept_versions
             trainings.append(Training(folder, params, train_key, write, place, validator, *origin))
@@ -98,11 +98,11 @@ def execute(
             frozen,
             run.tasks,
             _task_weights(run),
-            recipe,
+            train_config,
             c.devices,
             Path(c.data.cache) / "frozen" if cached else None,
             any(keep),
-            lanes,
+            replicas,
             c.model.initialization,
         )
 
@@ -112,7 +112,7 @@ def execute(
         begin = time.monotonic()
         shared = run_data.shared_by(own)
         part = parts[shared]
-        said = predict(network, params, pool, cached, regions[shared])
+        said = predict(network, params, pool, cached, rois[shared])
         of_learned = run_data.by_task(said, part.learned)
         held_out = run_data.scored_by(part, collections, c.stream)
         of_scored = run_data.by_task(predict(network, params, held_out, cached), part.scored)
@@ -127,8 +127,8 @@ def execute(
         ]
         text = score_tables.as_text(score_tables.join(tables))
         for name in own.tasks:
-            shards.refuse_replaced(collections[name])
-        record = _record(own, part, recipe.epochs, weights, train_auc, made_by[own] | before)
+            shards.reject_replaced(collections[name])
+        record = _record(own, part, train_config.epochs, weights, train_auc, made_by[own] | before)
         record["scores_sha256"] = hashlib.sha256(text.encode()).hexdigest()
         workdir.write_json(folder / "run.json", record)
         seconds = round(training + time.monotonic() - begin, 1)
@@ -143,7 +143,7 @@ def execute(
 
 def _record(
     run: Run,
-    part: run_data.Portion,
+    part: run_data.Subset,
     epochs_trained: int,
     weights: Weights,
     train_auc: Mapping[str, float | None],
@@ -163,8 +163,8 @@ def _record(
         "heads": run.heads,
         "task_weights": dict(zip(run.tasks, _task_weights(run), strict=True)),
         "epochs": epochs_trained,
-        "regions_learned": {name: len(rows) for name, rows in part.learned.items()},
-        "regions_scored": {name: len(rows) for name, rows in part.scored.items()},
+        "rois_learned": {name: len(rows) for name, rows in part.learned.items()},
+        "rois_scored": {name: len(rows) for name, rows in part.scored.items()},
         "input_mean": dict(zip(run.tasks, part.mean.tolist(), strict=True)),
         "input_std": dict(zip(run.tasks, part.std.tolist(), strict=True)),
         "frozen": list(frozen_layers(run.network)),

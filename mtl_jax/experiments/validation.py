@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_jax import roc
 from mtl_jax.experiments import run_data
-from mtl_jax.experiments.run_data import Portion
+from mtl_jax.experiments.run_data import Subset
 from mtl_jax.models.base import Network
 from mtl_jax.training.predict import Predictor
 from mtl_jax.types import Params, RoiSet, Run
@@ -20,7 +20,7 @@ SMALLEST = float(np.finfo(np.float32).eps)  # probability of the true class: the
 
 def validators(
     runs: Sequence[Run],
-    portions: Mapping[Run, Portion],
+    subsets: Mapping[Run, Subset],
     collections: Mapping[str, RoiSet],
     network: Network,
     cached: tuple[str, ...],
@@ -33,7 +33,7 @@ def validators(
     """
     found = {}
     for shared in {run_data.shared_by(run): None for run in runs if run.fold is not None}:
-        held_out = run_data.scored_by(portions[shared], collections, stream)
+        held_out = run_data.scored_by(subsets[shared], collections, stream)
         found[shared] = _validator(Predictor(network, held_out, cached), np.asarray(held_out.label))
     return {run: found[run_data.shared_by(run)] for run in runs if run.fold is not None}
 

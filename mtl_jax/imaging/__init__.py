@@ -1,1 +1,1 @@
-"""Pixels of one image: reading, 200 um, flat background, 128x128 regions. Knows no labels."""
+"""Pixels of one image: reading, 200 um, flat background, 128x128 ROIs. Knows no labels."""

@@ -1,4 +1,4 @@
-"""Flattening of the slowly varying background of a region of interest. Reads no files."""
+"""Flattening of the slowly varying background of an ROI. Reads no files."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ import numpy as np
 def correct(
     roi: np.ndarray, along_mm: float = 3.2, depth_mm: float = 1.6, pixel_mm: float = 0.2
 ) -> np.ndarray:
-    """The regions (..., H, W) less their `background`, signed float64 about zero, not clipped."""
+    """The ROIs (..., H, W) less their `background`, signed float64 about zero, not clipped."""
     return np.asarray(roi, np.float64) - background(roi, along_mm, depth_mm, pixel_mm)
 
 
 def background(
     roi: np.ndarray, along_mm: float = 3.2, depth_mm: float = 1.6, pixel_mm: float = 0.2
 ) -> np.ndarray:
-    """Background B (..., H, W) float64 of regions (..., H, W), from their four edges.
+    """Background B (..., H, W) float64 of ROIs (..., H, W), from their four edges.
 
     From each pixel the normals fall on the left, right, upper and lower edge at distances d_k; g_k
     is the smoothed gray at the four feet, and
@@ -23,13 +23,13 @@ def background(
     Source: Chan et al. 1995a and Sahiner et al. 1996, as used by Samala 2017. The
     distance-weighted mean of the four edges is theirs; the following is a reconstruction, as the
     papers do not fix it: g_k is the mean over a box that reaches `along_mm` along the edge and
-    `depth_mm` into the region, of which only the part inside the region counts (their box size,
+    `depth_mm` into the ROI, of which only the part inside the ROI counts (their box size,
     32x16 pixels of 0.1 mm, is uncertain: hence the parameters); the box has an odd number of pixels
     along the edge, so that it is symmetric about the foot (16 becomes 17); and d_k runs from the
-    pixel's centre to the region's border, i + 1/2 pixels, so that it is never zero.
+    pixel's centre to the ROI's border, i + 1/2 pixels, so that it is never zero.
 
-    Consequences: a constant region has itself as background, an added offset passes into B, turning
-    or flipping the region turns or flips B, and B lies between the least and the largest g_k.
+    Consequences: a constant ROI has itself as background, an added offset passes into B, turning
+    or flipping the ROI turns or flips B, and B lies between the least and the largest g_k.
     """
     roi = np.asarray(roi, np.float64)
     height, width = roi.shape[-2:]

@@ -44,7 +44,7 @@ def open_header(path: Path, stop_before_pixels: bool = True) -> Dataset:
 
 
 def _check_inflated(path: Path) -> None:
-    """Refuses a deflated file that would fill the memory, before it is inflated whole."""
+    """Rejects a deflated file that would fill the memory, before it is inflated whole."""
     meta = read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return

@@ -1,4 +1,4 @@
-"""The 128x128 region of interest around a lesion at 200 um. Knows no files and no labels."""
+"""The 128x128 ROI around a lesion at 200 um. Knows no files and no labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,10 +30,10 @@ def to_12_bit(gray: np.ndarray, bits: int, limits: tuple[float, float] | None = 
 def places(
     centre: tuple[float, float], shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """The rows (128,) and columns (128,) of an image that make up the region centred on `centre`,
-    and the fraction of the region outside the image.
+    """The rows (128,) and columns (128,) of an image that make up the ROI centred on `centre`,
+    and the fraction of the ROI outside the image.
 
-    `centre` is (row, column) in pixels of the image, pixel i spanning i to i + 1; the region
+    `centre` is (row, column) in pixels of the image, pixel i spanning i to i + 1; the ROI
     starts at the whole pixel nearest to 64 above and left of it. What lies outside the image is
     its mirror image at the border (the border pixel repeated), so no false edge appears.
     InputError: the centre itself is outside.
@@ -55,7 +55,7 @@ def places(
 
 
 def cut(image: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, float]:
-    """The (128, 128) region of `image` (H, W) centred on `centre`, and the fraction outside."""
+    """The (128, 128) ROI of `image` (H, W) centred on `centre`, and the fraction outside."""
     rows, columns, outside = places(centre, image.shape)
     return image[np.ix_(rows, columns)], outside
 
@@ -69,7 +69,7 @@ def lesion_roi(
 
 
 def to_counts(roi: np.ndarray, background: Mapping[str, Any]) -> np.ndarray:
-    """A region (128, 128) of 12-bit gray as int16 counts of 1/8 gray level, half to even.
+    """An ROI (128, 128) of 12-bit gray as int16 counts of 1/8 gray level, half to even.
 
     `background` is {'correct': bool, 'along_mm', 'depth_mm'}.
     """

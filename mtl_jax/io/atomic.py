@@ -99,7 +99,7 @@ def _take_name(draft: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Whatever the system refuses in the block is said in one line that names `path`."""
+    """Whatever the system rejects in the block is said in one line that names `path`."""
     try:
         yield
     except OSError as error:

@@ -40,7 +40,7 @@ def as_csv(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue()
 
 
-def refuse_formula(text: str, what: str) -> str:
+def reject_formula(text: str, what: str) -> str:
     """`text`, an id that others join tables by and that must stay as it is. InputError where a
     spreadsheet would run it."""
     if is_formula(text):

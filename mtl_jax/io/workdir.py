@@ -77,12 +77,12 @@ def alone(folder: Path) -> Iterator[None]:
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
     """Makes `folder`, which is there, the work folder of `config`, or finds that it already is."""
-    refuse_other(folder, config)
+    reject_other(folder, config)
     if not (folder / "config.json").exists():
         write_json(folder / "config.json", config)
 
 
-def refuse_other(folder: Path, config: Mapping[str, Any]) -> None:
+def reject_other(folder: Path, config: Mapping[str, Any]) -> None:
     """Raises InputError where `folder` belongs to another config, with the fields that differ."""
     path = folder / "config.json"
     if not path.exists():

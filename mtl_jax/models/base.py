@@ -1,6 +1,6 @@
 """What all networks here share: names of layers in order, the fully connected ones, layers i to j.
 
-A trunk adds its convolutions (alexnet, vgg, resnet). Knows no training and no pretrained weights.
+A backbone adds its convolutions (alexnet, vgg, resnet). Knows no training and no pretrained weights.
 """
 
 import abc
@@ -21,9 +21,9 @@ DROPPED_OUT = ("F1", "F2")  # as in Krizhevsky et al. 2012, section 4.2
 
 
 class Network(nn.Module):
-    """C1..C5 of a trunk, then F1..F5 of Table 3. `outputs` is 2 for each head.
+    """C1..C5 of a backbone, then F1..F5 of Table 3. `outputs` is 2 for each head.
 
-    A trunk says what each of C1..C5 is (`stage`), and what F1 takes of the last map (`flatten`).
+    A backbone says what each of C1..C5 is (`stage`), and what F1 takes of the last map (`flatten`).
     """
 
     outputs: int = 2
@@ -111,7 +111,7 @@ def layers_between(first: str, last: str) -> tuple[str, ...]:
 def init(network: Network, key: jax.Array, initialization: str = "he") -> Params:
     """Return random parameters by the named scheme of `models.initialization`.
 
-    With 'he': He-normal kernels unless the trunk says otherwise (F5: normal, 0.01), zero biases.
+    With 'he': He-normal kernels unless the backbone says otherwise (F5: normal, 0.01), zero biases.
     """
     params = network.init(key, jnp.zeros((1, 128, 128, 3)))["params"]
     return reinitialize(params, key, INITIALIZATIONS[initialization])

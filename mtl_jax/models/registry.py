@@ -1,4 +1,4 @@
-"""The networks by the names that config.model.trunk has. Holds no layer of its own."""
+"""The networks by the names that config.model.backbone has. Holds no layer of its own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +9,13 @@ from mtl_jax.models.base import Network
 from mtl_jax.models.resnet import ResNet18
 from mtl_jax.models.vgg import VGG16
 
-TRUNKS: dict[str, type[Network]] = {"alexnet": AlexNet, "vgg16": VGG16, "resnet18": ResNet18}
+BACKBONES: dict[str, type[Network]] = {"alexnet": AlexNet, "vgg16": VGG16, "resnet18": ResNet18}
 
 
 def build(
-    trunk: str, outputs: int = 2, lrn: bool | Mapping[str, Any] = False, dropout: float = 0.0
+    backbone: str, outputs: int = 2, lrn: bool | Mapping[str, Any] = False, dropout: float = 0.0
 ) -> Network:
-    """The network of this trunk; `lrn`, AlexNet's local response normalization, as the card of its
+    """The network of this backbone; `lrn`, AlexNet's local response normalization, as the card of its
     weights holds it: false, or the settings of each layer; true stands for the paper's."""
     own = {"lrn": response_norm.from_json(lrn)} if lrn else {}
-    return TRUNKS[trunk](outputs=outputs, dropout=dropout, **own)
+    return BACKBONES[backbone](outputs=outputs, dropout=dropout, **own)

@@ -39,7 +39,7 @@ class VGG16(Network):
     """Maps of 64, 32, 16, 8 and 4 pixels behind the pools, on 128x128 input.
 
     F1 takes the last map flattened, 4x4x512, as the original's first fully connected layer takes
-    its 7x7x512: where in the region a feature stands is kept.
+    its 7x7x512: where in the ROI a feature stands is kept.
     """
 
     def stage(self, name: str) -> nn.Module:

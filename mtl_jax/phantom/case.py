@@ -16,7 +16,7 @@ from mtl_jax.phantom.tissue import tissue
 
 FAT, GLAND, CARCINOMA = 0.0456, 0.0802, 0.0844  # linear attenuation a mm at 20 keV
 SCATTER = 0.15  # of the primary quanta, behind an antiscatter grid
-SIDE_MM = 32.0  # of an image: the region of 25.6 mm and room for where the lesion lies in it
+SIDE_MM = 32.0  # of an image: the ROI of 25.6 mm and room for where the lesion lies in it
 GRID_MM = 0.1  # at which tissue and masses are made; 1/f^3 leaves nothing to see below it
 TWO_VIEWS = 0.7  # share of the cases
 # Distance of the classes in severity, in standard deviations, at difficulty 0.
@@ -58,7 +58,7 @@ def severity(rng: np.random.Generator, malignant: bool, difficulty: float) -> fl
     """How malignant a lesion looks, 0 to 1: the only thing that differs between the classes.
 
     Normal before it is squashed, the classes 6 (1 - difficulty)^2 standard deviations apart, so no
-    reader can beat an area under the ROC curve of Phi(6 (1 - difficulty)^2 / sqrt(2)).
+    reader can beat an AUC of Phi(6 (1 - difficulty)^2 / sqrt(2)).
     """
     shift = SEPARATION * (1 - difficulty) ** 2 * (0.5 if malignant else -0.5)
     return float(1 / (1 + np.exp(-1.2 * (shift + rng.standard_normal()))))

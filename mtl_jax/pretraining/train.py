@@ -144,7 +144,7 @@ def _described(
     rounded = weights.halved(params)
     card = weights.make_card(
         rounded,
-        trunk="alexnet",
+        backbone="alexnet",
         name=c.pretraining.images.partition(":")[0],  # a path names this machine
         source="trained by configs/pretrain.py",
         sha256="",

@@ -9,8 +9,8 @@ from mtl_jax.io.read_csv import read_csv
 from mtl_jax.types import InputError
 
 
-class Regions(NamedTuple):
-    """The regions looked at, a row each: ids and view (n,) str, label (n,) int, task (n,) str,
+class Rois(NamedTuple):
+    """The ROIs looked at, a row each: ids and view (n,) str, label (n,) int, task (n,) str,
     whether it was learned and whether it was sampled (n,) bool, picture (n, 128, 128) uint8, or
     (0, 128, 128) where the pictures were to be left out."""
 
@@ -26,7 +26,7 @@ class Regions(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """Of the regions explained, a row each: roi_id, kind (r,) str, label (r,) int, picture (r, 128,
+    """Of the ROIs explained, a row each: roi_id, kind (r,) str, label (r,) int, picture (r, 128,
     128) uint8, layer (5,) str, feature (r, 5, k) int, maps (r, 5, k, 128, 128), largest value 1,
     integrated gradients (r, 128, 128) in log odds. Of a network without such maps 5 is 0."""
 
@@ -41,7 +41,7 @@ class Maps(NamedTuple):
 
 
 class Embedding(NamedTuple):
-    """Points (m, 2) of the sampled regions, costs of all starts, and the perplexity."""
+    """Points (m, 2) of the sampled ROIs, costs of all starts, and the perplexity."""
 
     points: np.ndarray
     costs: np.ndarray
@@ -52,7 +52,7 @@ class Findings(NamedTuple):
     """What the analyses found: embeddings by approach and layer, rows of convergence and maps by
     approach, rows of the network's layers."""
 
-    regions: Regions
+    rois: Rois
     embeddings: dict[str, dict[str, Embedding]]
     convergence: dict[str, list[dict[str, str]]]
     maps: dict[str, Maps]
@@ -64,7 +64,7 @@ def read(folder: Path) -> Findings | None:
 
     InputError where a file is damaged.
     """
-    if not (folder / "regions.npz").is_file():
+    if not (folder / "rois.npz").is_file():
         return None
     embeddings: dict[str, dict[str, Embedding]] = {}
     for path in sorted(folder.glob("tsne-*.npz")):
@@ -74,7 +74,7 @@ def read(folder: Path) -> Findings | None:
             found["points"], found["costs"], float(found["perplexity"])
         )
     return Findings(
-        Regions(**_arrays(folder / "regions.npz", Regions._fields)),
+        Rois(**_arrays(folder / "rois.npz", Rois._fields)),
         embeddings,
         {_name(p, "convergence-"): _rows(p) for p in sorted(folder.glob("convergence-*.csv"))},
         {

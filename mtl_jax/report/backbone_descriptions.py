@@ -1,4 +1,4 @@
-"""What the report says of each trunk. Decides nothing."""
+"""What the report says of each backbone. Decides nothing."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ class Words(NamedTuple):
     no_maps: str = ""
 
 
-TRUNKS = {
+BACKBONES = {
     "alexnet": Words(
         "AlexNet",
         "AlexNet with five convolutional and five fully connected layers",
@@ -45,6 +45,6 @@ TRUNKS = {
 
 
 def of(work: Work) -> Words:
-    """The words for the trunk of this work's config."""
+    """The words for the backbone of this work's config."""
     model: dict[str, Any] = work.config["model"]
-    return TRUNKS[model.get("trunk", "alexnet")]  # folders made before there were others
+    return BACKBONES[model.get("backbone", "alexnet")]  # folders made before there were others

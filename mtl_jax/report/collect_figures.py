@@ -17,7 +17,7 @@ UNITS = ("lesion", "view")
 
 
 class Explained(NamedTuple):
-    """A region that the networks were asked about, and the maps of each approach."""
+    """An ROI that the networks were asked about, and the maps of each approach."""
 
     kind: str
     label: int
@@ -36,7 +36,7 @@ class Validated(NamedTuple):
     @property
     def counts(self) -> str:
         """How many ROIs of the target each run holds out: '12' or '12 to 14'."""
-        counts = {run["regions_scored"][run["tasks"][0]] for run in self.runs}
+        counts = {run["rois_scored"][run["tasks"][0]] for run in self.runs}
         return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
@@ -60,7 +60,7 @@ class Exhibits(NamedTuple):
         found = [*self.roc.values(), *self.learning_curve, *self.convergence]
         found += [one for one in (self.splits, self.depth, self.scores) if one]
         found += [drawn for panels in self.tsne.values() for _, drawn in panels]
-        found += [drawn for region in self.explained for _, drawn in region.maps]
+        found += [drawn for roi in self.explained for _, drawn in roi.maps]
         found += [wall.drawn for wall in self.walls]
         found += [drawn for one in self.validation for drawn in one.panels]
         return found + [drawn for panels in self.training.values() for drawn in panels]
@@ -93,7 +93,7 @@ def collect(work: Work) -> Exhibits:
         gallery.walls(
             work.scores,
             results["target"],
-            found.regions,
+            found.rois,
             work.config["analysis"]["threshold"],
             work.config["analysis"]["gallery"],
         )
@@ -106,7 +106,7 @@ def collect(work: Work) -> Exhibits:
 
 def _means(work: Work, unit: str) -> dict[str, dict[str, Any]]:
     """The headline of each approach on the target."""
-    return {area["study"]: area for area in work.final_areas(unit)}
+    return {area["study"]: area for area in work.final_aucs(unit)}
 
 
 def _ordered(work: Work, of: dict[str, Any]) -> dict[str, Any]:
@@ -126,19 +126,19 @@ def _tsne(work: Work, found: Findings) -> dict[str, list[tuple[str, Drawn]]]:
     panels: dict[str, list[tuple[str, Drawn]]] = {}
     for approach, layers in _ordered(work, found.embeddings).items():
         for layer, made in layers.items():
-            drawn = embedding_figure.tsne_figure(approach, layer, made, found.regions, tasks(work))
+            drawn = embedding_figure.tsne_figure(approach, layer, made, found.rois, tasks(work))
             panels.setdefault(layer, []).append((approach, drawn))
     return panels
 
 
 def _explained(work: Work, found: Findings) -> list[Explained]:
-    regions: list[Explained] = []
+    rois: list[Explained] = []
     for approach, maps in _ordered(work, found.maps).items():
         for row, roi_id in enumerate(maps.roi_id.tolist()):
-            if row == len(regions):
-                regions.append(Explained(maps.kind[row], int(maps.label[row]), roi_id, []))
-            regions[row].maps.append((approach, maps_figure.maps_figure(approach, maps, row)))
-    return regions
+            if row == len(rois):
+                rois.append(Explained(maps.kind[row], int(maps.label[row]), roi_id, []))
+            rois[row].maps.append((approach, maps_figure.maps_figure(approach, maps, row)))
+    return rois
 
 
 def _scores(work: Work, found: Findings) -> Drawn | None:
@@ -155,12 +155,12 @@ def _scores(work: Work, found: Findings) -> Drawn | None:
         )
         for s in list(own.values())[:2]
     ]
-    # A region that is in both parts of the sample stands first as learned, where it has no score.
-    rows = np.array([i for i, r in enumerate(found.regions.roi_id.tolist()) if r in tables[0]])
-    rows = rows[~found.regions.learned[rows]]
-    scores = [np.array([t[found.regions.roi_id[i]] for i in rows]) for t in tables]
+    # An ROI that is in both parts of the sample stands first as learned, where it has no score.
+    rows = np.array([i for i, r in enumerate(found.rois.roi_id.tolist()) if r in tables[0]])
+    rows = rows[~found.rois.learned[rows]]
+    scores = [np.array([t[found.rois.roi_id[i]] for i in rows]) for t in tables]
     names = tuple(list(own)[:2])
-    return embedding_figure.score_figure(names, tuple(scores), found.regions, rows)
+    return embedding_figure.score_figure(names, tuple(scores), found.rois, rows)
 
 
 def _training(work: Work, approach: str) -> list[Drawn]:

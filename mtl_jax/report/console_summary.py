@@ -63,8 +63,8 @@ def _table(work: folders.Work) -> list[str]:
     head = ("", "unit", "cases", "AUC", "interval", "malignant", "benign", "training AUC")
     rows = [head]
     for unit in ("view", "lesion"):
-        for area in work.final_areas(unit) or work.mean_areas(unit):
-            fits = phrases.target_training_areas(work, area["study"], area)
+        for area in work.final_aucs(unit) or work.mean_aucs(unit):
+            fits = phrases.target_training_aucs(work, area["study"], area)
             rows.append(
                 (
                     _condition(area),

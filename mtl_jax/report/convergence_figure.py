@@ -7,7 +7,7 @@ import numpy as np
 
 from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
 
-# (name, measure, groups, regions, what is drawn, label of its axis)
+# (name, measure, groups, ROIs, what is drawn, label of its axis)
 PANELS = (
     ("tasks", "silhouette", "task", "learned", "silhouette of the collections"),
     ("truth", "silhouette", "truth", "scored", "silhouette of malignant, benign"),
@@ -32,10 +32,10 @@ def convergence_figures(found: Mapping[str, Sequence[Mapping[str, str]]]) -> lis
 
 
 def _of(
-    rows: Sequence[Mapping[str, str]], measure: str, groups: str, regions: str
+    rows: Sequence[Mapping[str, str]], measure: str, groups: str, rois: str
 ) -> list[Mapping[str, str]]:
-    wanted = (measure, groups, regions)
-    return [row for row in rows if (row["measure"], row["groups"], row["regions"]) == wanted]
+    wanted = (measure, groups, rois)
+    return [row for row in rows if (row["measure"], row["groups"], row["rois"]) == wanted]
 
 
 def _panel(

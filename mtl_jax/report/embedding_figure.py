@@ -1,6 +1,6 @@
-"""Draws t-SNE and scores as points that each stand for a region. Computes no embedding.
+"""Draws t-SNE and scores as points that each stand for an ROI. Computes no embedding.
 
-The points carry the number of their region, by which the page shows its picture.
+The points carry the number of their ROI, by which the page shows its picture.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from mtl_jax.report.analysis_results import Embedding, Regions
+from mtl_jax.report.analysis_results import Embedding, Rois
 from mtl_jax.report.figure_style import Drawn, element
 
 SIDE = 300.0
@@ -17,26 +17,26 @@ LEFT, BOTTOM = 38.0, 34.0  # of the scales of the score figure
 
 
 def tsne_figure(
-    approach: str, layer: str, made: Embedding, regions: Regions, tasks: Sequence[str]
+    approach: str, layer: str, made: Embedding, rois: Rois, tasks: Sequence[str]
 ) -> Drawn:
-    """The sampled regions: colour by collection, malignant filled, benign open; learned ones round,
+    """The sampled ROIs: colour by collection, malignant filled, benign open; learned ones round,
     those of the test set, in a colour of their own, square."""
-    where = np.flatnonzero(regions.sampled)
+    where = np.flatnonzero(rois.sampled)
     low, high = made.points.min(0), made.points.max(0)
     span = float((high - low).max()) or 1.0
     middle = (low + high) / 2
     at = SIDE / 2 + (made.points - middle) / span * (SIDE - 2 * MARGIN) * (1, -1)
     body = Markup("").join(
-        _group(regions, where, at, own, number) for number, own in _groups(regions, where, tasks)
+        _group(rois, where, at, own, number) for number, own in _groups(rois, where, tasks)
     )
     frame = Markup(
         '<rect x=".5" y=".5" width="{0}" height="{0}" fill="none" stroke="currentColor" '
         'stroke-opacity=".35"/>'
     ).format(SIDE - 1)
-    label = f"t-SNE of {layer}, {approach.upper()}: {len(where)} regions"
+    label = f"t-SNE of {layer}, {approach.upper()}: {len(where)} ROIs"
     svg = element(label, f"0 0 {SIDE:g} {SIDE:g}", frame + body, "points")
     rows = [
-        (regions.roi_id[i], regions.task[i], int(regions.label[i]), bool(regions.learned[i]), *xy)
+        (rois.roi_id[i], rois.task[i], int(rois.label[i]), bool(rois.learned[i]), *xy)
         for i, xy in zip(where, made.points.tolist(), strict=True)
     ]
     columns = ("roi_id", "task", "label", "learned", "x", "y")
@@ -46,11 +46,11 @@ def tsne_figure(
 def score_figure(
     names: tuple[str, str],
     scores: tuple[np.ndarray, np.ndarray],
-    regions: Regions,
+    rois: Rois,
     rows: np.ndarray,
 ) -> Drawn:
-    """Score by the one approach (across) against score by the other (up), a point a region; `rows`
-    (m,) are the regions' numbers and `scores` (m,) each theirs."""
+    """Score by the one approach (across) against score by the other (up), a point an ROI; `rows`
+    (m,) are the ROIs' numbers and `scores` (m,) each theirs."""
     x, y = (np.asarray(score, float) for score in scores)
     low = float(np.floor(10 * min(x.min(), y.min())) / 10)
     high = max(float(np.ceil(10 * max(x.max(), y.max())) / 10), low + 0.1)
@@ -61,7 +61,7 @@ def score_figure(
         Markup('<g fill="{}" stroke="{}" stroke-width="1.1">{}</g>').format(
             f"var(--line-{number})" if label else "none",
             f"var(--line-{number})",
-            _marks(at[regions.label[rows] == label], rows[regions.label[rows] == label], "circle"),
+            _marks(at[rois.label[rows] == label], rows[rois.label[rows] == label], "circle"),
         )
         for label, number in ((0, 1), (1, 2))
     )
@@ -83,10 +83,10 @@ def score_figure(
             ),
         ]
     )
-    label = f"Scores of {first} against {second}, {len(rows)} regions"
+    label = f"Scores of {first} against {second}, {len(rows)} ROIs"
     svg = element(label, f"0 0 {SIDE:g} {SIDE:g}", frame + body, "points")
     data = [
-        (regions.roi_id[i], int(regions.label[i]), float(a), float(b))
+        (rois.roi_id[i], int(rois.label[i]), float(a), float(b))
         for i, a, b in zip(rows, x, y, strict=True)
     ]
     return Drawn("scores", svg, ("roi_id", "label", *names), data)
@@ -98,23 +98,19 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
     ).format(x, y, anchor, text)
 
 
-def _groups(
-    regions: Regions, where: np.ndarray, tasks: Sequence[str]
-) -> list[tuple[int, np.ndarray]]:
-    """(number of the colour, which of `where`), the target's test regions last."""
-    learned, task = regions.learned[where], regions.task[where]
+def _groups(rois: Rois, where: np.ndarray, tasks: Sequence[str]) -> list[tuple[int, np.ndarray]]:
+    """(number of the colour, which of `where`), the target's test ROIs last."""
+    learned, task = rois.learned[where], rois.task[where]
     found = [(i + 1, learned & (task == name)) for i, name in enumerate(tasks)]
     return [*found, (len(tasks) + 1, ~learned)]
 
 
-def _group(
-    regions: Regions, where: np.ndarray, at: np.ndarray, own: np.ndarray, number: int
-) -> Markup:
-    shape = "circle" if regions.learned[where][own].all() else "rect"
+def _group(rois: Rois, where: np.ndarray, at: np.ndarray, own: np.ndarray, number: int) -> Markup:
+    shape = "circle" if rois.learned[where][own].all() else "rect"
     colour = f"var(--line-{(number - 1) % 6 + 1})"
     parts = []
     for label in (0, 1):
-        rows = own & (regions.label[where] == label)
+        rows = own & (rois.label[where] == label)
         parts.append(
             Markup('<g fill="{}" stroke="{}" stroke-width="1.1">{}</g>').format(
                 colour if label else "none", colour, _marks(at[rows], where[rows], shape)

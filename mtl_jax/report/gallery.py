@@ -1,4 +1,4 @@
-"""The misclassified regions with their scores, by who mistook them. Computes no statistic."""
+"""The misclassified ROIs with their scores, by who mistook them. Computes no statistic."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mtl_jax.report import roi_images
-from mtl_jax.report.analysis_results import Regions
+from mtl_jax.report.analysis_results import Rois
 from mtl_jax.report.figure_style import Drawn, element
 from mtl_jax.report.read_workdir import Scored
 
@@ -16,7 +16,7 @@ TILE, LINE = 110, 18
 
 
 class Wall(NamedTuple):
-    """Regions mistaken by the same approaches in the same way: what they are, how many in all, and
+    """ROIs mistaken by the same approaches in the same way: what they are, how many in all, and
     the figure of the worst of them."""
 
     title: str
@@ -27,11 +27,11 @@ class Wall(NamedTuple):
 def walls(
     scored: Mapping[str, Scored],
     target: str,
-    regions: Regions,
+    rois: Rois,
     threshold: float,
     most: int,
 ) -> list[Wall]:
-    """For each truth, and each set of approaches, the regions of the target that just these
+    """For each truth, and each set of approaches, the ROIs of the target that just these
     approaches put on the wrong side of `threshold`; at most `most`, the worst first."""
     tables = {a: _of_target(s, target) for a, s in scored.items() if target in s.task}
     if not tables:
@@ -56,7 +56,7 @@ def walls(
             by_whom = f"by {by[0]} alone" if len(by) == 1 < len(names) else f"by {' and '.join(by)}"
             title = f"{what} {by_whom}"
             name = f"misclassified-{'malignant' if label else 'benign'}-{'-'.join(by).lower()}"
-            drawn = _wall(name, title, rows[:most], first, names, score, regions)
+            drawn = _wall(name, title, rows[:most], first, names, score, rois)
             found.append(Wall(title, len(rows), drawn))
     return found
 
@@ -79,9 +79,9 @@ def _wall(
     table: Scored,
     names: Sequence[str],
     score: np.ndarray,
-    regions: Regions,
+    rois: Rois,
 ) -> Drawn:
-    picture = dict(zip(regions.roi_id.tolist(), regions.picture, strict=False))
+    picture = dict(zip(rois.roi_id.tolist(), rois.picture, strict=False))
     below = LINE * len(names) + 12
     tiles = []
     for place, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Draws what a network saw of a region: the region, its gradients, the maps of each layer."""
+"""Draws what a network saw of an ROI: the ROI, its gradients, the maps of each layer."""
 
 import numpy as np
 from markupsafe import Markup
@@ -8,18 +8,18 @@ from mtl_jax.report.analysis_results import Maps
 from mtl_jax.report.figure_style import Drawn, element
 
 TILE, GAP, LABEL = 72, 3, 34
-LEFT = 150  # width of the region and its gradients
+LEFT = 150  # width of the ROI and its gradients
 
 
 def maps_figure(approach: str, found: Maps, row: int) -> Drawn:
-    """Region number `row` of `found`: to the left the region over its integrated gradients, to the
+    """ROI number `row` of `found`: to the left the ROI over its integrated gradients, to the
     right the strongest maps of each layer, a layer a row, projected back to the pixels."""
     layers, count = found.maps.shape[1:3]
     width = LEFT + LABEL + count * (TILE + GAP)
     height = max(layers * (TILE + GAP), 2 * (LEFT + 18))
     parts = [
         _image(found.picture[row], 0, 20, LEFT - 8),
-        _text(0, 14, "region"),
+        _text(0, 14, "roi"),
         _image(roi_images.diverging(_bounded(found.integrated[row])), 0, 40 + LEFT, LEFT - 8),
         _text(0, 34 + LEFT, "gradients"),
     ]
@@ -31,7 +31,7 @@ def maps_figure(approach: str, found: Maps, row: int) -> Drawn:
             shown = roi_images.signed_gray(_bounded(found.maps[row, i, k]))
             parts.append(_image(shown, x, top, TILE))
     truth = "malignant" if found.label[row] else "benign"
-    label = f"{approach.upper()}: maps of a {truth} region, {found.kind[row]}"
+    label = f"{approach.upper()}: maps of a {truth} ROI, {found.kind[row]}"
     svg = element(label, f"0 0 {width:g} {height:g}", Markup("").join(parts), "maps")
     rows = [
         (found.roi_id[row], found.kind[row], int(found.label[row]), layer, k + 1, int(feature))

@@ -47,7 +47,7 @@ def _data(work: Work) -> str:
             f"{', '.join(c['truth_source'])})"
         )
     corrected = (
-        "The background was corrected by a distance-weighted estimate from the region's edges, in "
+        "The background was corrected by a distance-weighted estimate from the ROI's edges, in "
         f"boxes of {background['along_mm']:g} mm by {background['depth_mm']:g} mm (Chan et al. "
         "1995)."
         if background["correct"]
@@ -55,7 +55,7 @@ def _data(work: Work) -> str:
     )
     simulated = "Simulated images (a phantom) were used. " if phrases.is_phantom(work) else ""
     return (
-        f"{simulated}The data were {phrases.listed(parts)}. From each view a region of interest of "
+        f"{simulated}The data were {phrases.listed(parts)}. From each view an ROI of "
         "128 by 128 pixels of 200 um about the lesion was cut, after averaging to that pixel "
         f"size. {corrected} Each collection was standardized by the mean and standard deviation of "
         f"its own training pixels. The target was {results['target']}, of which "
@@ -94,7 +94,7 @@ def _training(work: Work) -> str:
         f"descent in batches of {t['batch_size']}, momentum {t['momentum']:g}, weight decay "
         f"{t['weight_decay']:g}, learning rate {t['learning_rate']:g} falling exponentially to "
         f"{t['final_learning_rate']:g}, dropout {work.config['model']['dropout']:g}. Each epoch "
-        "showed each ROI in its eight flips and rotations. The score of a ROI was the mean "
+        "showed each ROI in its eight flips and rotations. The score of an ROI was the mean "
         "probability of malignant over the eight; that of a lesion the mean over its views. "
         f"{_initializations(work)} (seed {work.config['seed']}); test set and folds were drawn "
         f"with split seed {work.config.get('split_seed', 0)}."
@@ -121,13 +121,13 @@ def _statistics(work: Work) -> str:
         for what, found in work.results["selection"].items()
     )
     compared += statements.declared(work)
-    areas = {area["method"] for area in work.results["auc"]}
+    aucs = {area["method"] for area in work.results["auc"]}
     estimator = work.results["auc"][0]["estimator"] if work.results["auc"] else ""
     mean = f", {estimator}" if estimator.startswith("mean") else ""
     fitted = "empirical and, by maximum likelihood, of proper binormal curves (Metz and Pan 1999)"
     return (
         f"Stages of the study: {stages}.{chosen} AUCs were "
-        f"{fitted if 'proper' in areas else 'empirical'}{mean}, with 95% confidence intervals "
+        f"{fitted if 'proper' in aucs else 'empirical'}{mean}, with 95% confidence intervals "
         f"clustered by patient (Obuchowski 1997).{compared}"
     )
 
@@ -145,7 +145,7 @@ def _analyses(work: Work) -> str:
         "Features of the layers F1 to F4, averaged over the eight orientations, were embedded by "
         f"t-SNE (openTSNE; perplexity {a['perplexity']:g}, learning rate 500, "
         f"{a['iterations']} iterations, momentum 0.5, {a['starts']} random starts, "
-        f"the lowest cost kept), for at most {a['regions']} regions of each collection. Mixing of "
+        f"the lowest cost kept), for at most {a['rois']} ROIs of each collection. Mixing of "
         "the collections was measured by the silhouette and the squared maximum mean discrepancy, "
         f"with jackknife standard errors over cases. {seen}"
     )

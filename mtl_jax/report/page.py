@@ -89,7 +89,7 @@ def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
         results=work.results,
         words=phrases,
         statements=statements,
-        trunk=backbone_descriptions.of(work),
+        backbone=backbone_descriptions.of(work),
         tables=tables,
         units=collect_figures.UNITS,
         exhibits=shown,
@@ -105,7 +105,7 @@ def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
         figure=Counter("Figure"),
         table=Counter("Table"),
         phantom=" (phantom results)" if phrases.is_phantom(work) else "",
-        regions=_regions(work) if work.findings else "",
+        rois=_rois(work) if work.findings else "",
         sheet=_sheet(work) if work.findings else None,
         script=script,
         # Nothing is fetched and no script but ours runs, whatever a name in the folder holds.
@@ -132,9 +132,9 @@ def _typeset(text: str) -> str:
     return re.sub(r"\b(p) ([=<]) (?=\d)", "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", text)
 
 
-def _regions(work: folders.Work) -> Markup:
-    """What the page says of each region, by number, as JSON that ends no script element."""
-    regions = work.findings.regions
+def _rois(work: folders.Work) -> Markup:
+    """What the page says of each ROI, by number, as JSON that ends no script element."""
+    rois = work.findings.rois
     target = work.results["target"]
     scores: dict[str, list[str]] = {}
     for approach, scored in work.scores.items():
@@ -143,7 +143,7 @@ def _regions(work: folders.Work) -> Markup:
             said = f"{phrases.approach(approach)} {scored.score[i]:.2f}"
             scores.setdefault(str(scored.roi_id[i]), []).append(said)
     rows = []
-    columns = (regions.roi_id, regions.task, regions.label, regions.learned)
+    columns = (rois.roi_id, rois.task, rois.label, rois.learned)
     for roi_id, task, label, learned in zip(*(c.tolist() for c in columns), strict=True):
         what = f"{task}, {'malignant' if label else 'benign'}, {'' if learned else 'not '}learned"
         said = [] if learned else scores.get(roi_id, [])
@@ -153,8 +153,8 @@ def _regions(work: folders.Work) -> Markup:
 
 
 def _sheet(work: folders.Work) -> dict[str, Any] | None:
-    """All regions in one picture, shown at twice its size."""
-    picture = work.findings.regions.picture
+    """All ROIs in one picture, shown at twice its size."""
+    picture = work.findings.rois.picture
     if not len(picture):
         return None
     sheet = roi_images.sheet(picture)
@@ -162,7 +162,7 @@ def _sheet(work: folders.Work) -> dict[str, Any] | None:
 
 
 def _perplexity(work: folders.Work) -> float:
-    """That of the embeddings, which few regions make smaller than what was asked."""
+    """That of the embeddings, which few ROIs make smaller than what was asked."""
     made = (
         [e for layers in work.findings.embeddings.values() for e in layers.values()]
         if (work.findings)
@@ -173,8 +173,8 @@ def _perplexity(work: folders.Work) -> float:
 
 def _scale(work: folders.Work) -> float:
     """Where the scale of the intervals drawn in the table of areas begins; it ends at 1."""
-    areas = list(work.results["auc"])
+    aucs = list(work.results["auc"])
     for part in ("conventional", "cross_validation"):
-        areas += work.results.get(part, {}).get("auc", [])
-    lowest = min((area["ci_low"] for area in areas), default=0.4)
+        aucs += work.results.get(part, {}).get("auc", [])
+    lowest = min((area["ci_low"] for area in aucs), default=0.4)
     return min(0.4, int(lowest * 10) / 10)

@@ -104,7 +104,7 @@ def warnings(work: Work) -> list[str]:
     alike = work.folds.get("alike", [])
     if alike:
         found.append(
-            f"{len(alike)} pairs of regions of different cases look alike across the split, such as"
+            f"{len(alike)} pairs of ROIs of different cases look alike across the split, such as"
             f" {alike[0]['a']} and {alike[0]['b']}: if a film stands under two case ids, it was"
             " learned and tested (folds.json lists them)."
         )
@@ -121,10 +121,10 @@ def warnings(work: Work) -> list[str]:
                 f"{', '.join(doubtful)}."
             )
     for approach in work.approaches:
-        fits = target_training_areas(work, approach)
+        fits = target_training_aucs(work, approach)
         if fits and min(fits) < FITTED:
             found.append(
-                f"{approach.upper()} has not fitted its own training regions (training AUC "
+                f"{approach.upper()} has not fitted its own training ROIs (training AUC "
                 f"{number(min(fits))}): longer training may change its results."
             )
     odd: dict[tuple[str, str], list[str]] = {}
@@ -141,7 +141,7 @@ def warnings(work: Work) -> list[str]:
     return found
 
 
-def target_training_areas(
+def target_training_aucs(
     work: Work, approach: str, like: Mapping[str, Any] = MappingProxyType({})
 ) -> list[float]:
     """The training AUC of the target in each run of an approach; of those alone whose network,
@@ -176,14 +176,14 @@ def _mixed(work: Work) -> list[str]:
 
 
 def _weak(work: Work) -> list[str]:
-    areas = work.final_areas("lesion")
-    n = min((area["n_malignant"] + area["n_benign"] for area in areas), default=WEAK)
+    aucs = work.final_aucs("lesion")
+    n = min((area["n_malignant"] + area["n_benign"] for area in aucs), default=WEAK)
     if n >= WEAK:
         return []
     intervals = listed(
         [
             f"{number(area['ci_low'])} to {number(area['ci_high'])} ({area['study'].upper()})"
-            for area in areas
+            for area in aucs
         ]
     )
     return [
@@ -196,7 +196,7 @@ def _few_patients(work: Work) -> list[str]:
     primary = work.primary
     if primary is None:
         return []
-    patients = min(area["n_cases"] for area in work.final_areas(primary["unit"]))
+    patients = min(area["n_cases"] for area in work.final_aucs(primary["unit"]))
     if patients >= FEW:
         return []
     return [

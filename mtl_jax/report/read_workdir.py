@@ -14,12 +14,12 @@ from mtl_jax.report import analysis_results
 from mtl_jax.report.analysis_results import Findings
 from mtl_jax.types import InputError
 
-POOLED = ("test", "cross_validation")  # stages that score each region once an approach
+POOLED = ("test", "cross_validation")  # stages that score each ROI once an approach
 SECONDARY = ("pooled over folds", "one fold")  # estimators that are never the headline
 
 
 class Scored(NamedTuple):
-    """The scored regions of one approach, all its runs together: roi_id, task, case_id, lesion_id
+    """The scored ROIs of one approach, all its runs together: roi_id, task, case_id, lesion_id
     (n,) str, label (n,) int, score (n,) float32."""
 
     roi_id: np.ndarray
@@ -87,7 +87,7 @@ class Work(NamedTuple):
     def approaches(self) -> list[str]:
         return list(dict.fromkeys(run["approach"] for run in self.runs))
 
-    def final_areas(self, unit: str) -> list[dict[str, Any]]:
+    def final_aucs(self, unit: str) -> list[dict[str, Any]]:
         """The empirical AUCs on the target, a row an approach, by the estimator of the headline;
         none where the last stage is a table of means by condition."""
         return [
@@ -98,7 +98,7 @@ class Work(NamedTuple):
             and (area["unit"], area["method"]) == (unit, "empirical")
         ]
 
-    def mean_areas(self, unit: str) -> list[dict[str, Any]]:
+    def mean_aucs(self, unit: str) -> list[dict[str, Any]]:
         """The rows of a last stage that is a table of means by condition."""
         return [row for row in self.results["auc"] if not self.pooled and row["unit"] == unit]
 

@@ -1,4 +1,4 @@
-"""ROC curves of the scored regions, empirical and fitted, with a band. Draws nothing."""
+"""ROC curves of the scored ROIs, empirical and fitted, with a band. Draws nothing."""
 
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Curve(NamedTuple):
 
 
 def curves(work: Work, unit: str) -> list[Curve]:
-    """A curve for each approach on the target's scored regions; none where there are none, or they
+    """A curve for each approach on the target's scored ROIs; none where there are none, or they
     are of one class.
 
     `unit` is view or lesion, whose score is the mean over its views.

@@ -1,4 +1,4 @@
-"""Regions as small pictures inside a page or a figure. Knows no finding."""
+"""ROIs as small pictures inside a page or a figure. Knows no finding."""
 
 import base64
 import io
@@ -6,8 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-THUMB = 64  # pixels a side of a region in a sheet
-ACROSS = 40  # regions in a row of a sheet
+THUMB = 64  # pixels a side of an ROI in a sheet
+ACROSS = 40  # ROIs in a row of a sheet
 
 
 def data_url(gray: np.ndarray, quality: int = 85) -> str:
@@ -18,7 +18,7 @@ def data_url(gray: np.ndarray, quality: int = 85) -> str:
 
 
 def sheet(pictures: np.ndarray) -> np.ndarray:
-    """All regions (n, s, s) uint8 side by side, ACROSS in a row, THUMB pixels each, as one picture:
+    """All ROIs (n, s, s) uint8 side by side, ACROSS in a row, THUMB pixels each, as one picture:
     a page with thousands of them loads as quickly as one with one."""
     n, side = len(pictures), pictures.shape[1] // THUMB
     small = pictures.reshape(n, THUMB, side, THUMB, side).mean((2, 4))

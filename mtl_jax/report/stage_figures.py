@@ -23,7 +23,7 @@ def splits_figure(rows: Sequence[Mapping[str, Any]], chosen: int, unit: str) -> 
         for i, (name, own) in enumerate(groups.items()):
             offset = 0.34 * (i - (len(groups) - 1) / 2)
             for row in own:
-                each = np.ravel(row["areas"])
+                each = np.ravel(row["aucs"])
                 axes.plot(
                     np.full(len(each), row["split"] + offset - 0.07),
                     each,
@@ -52,7 +52,7 @@ def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> D
         at = names.index(chosen)
         axes.axvspan(at - 0.5, at + 0.5, color=INK, alpha=0.08, linewidth=0)
         for i, row in enumerate(rows):
-            per_initialization = np.mean(row["areas"], axis=1)
+            per_initialization = np.mean(row["aucs"], axis=1)
             if len(per_initialization) >= BOX:
                 axes.boxplot(
                     per_initialization,
@@ -139,10 +139,10 @@ def _errors(
 
 def _drawn(name: str, svg_: Any, rows: Sequence[Mapping[str, Any]]) -> Drawn:
     """The data: a line a row of the table, then its AUCs by initialization and fold."""
-    most = max((np.size(row["areas"]) for row in rows), default=0)
+    most = max((np.size(row["aucs"]) for row in rows), default=0)
     columns = (*COLUMNS, *(f"area_{i + 1}" for i in range(most)))
     lines = []
     for row in rows:
         head = [row["study"] if c == "approach" else row[c] for c in COLUMNS]
-        lines.append((*head, *np.ravel(row["areas"]).tolist()))
+        lines.append((*head, *np.ravel(row["aucs"]).tolist()))
     return Drawn(name, svg_, columns, lines)

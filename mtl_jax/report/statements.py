@@ -17,11 +17,11 @@ def answer(work: Work) -> str:
         return _chosen(work)
     primary = work.primary
     unit = primary["unit"] if primary else work.folds["primary"]["unit"]
-    areas = {area["study"]: area for area in work.final_areas(unit)}
-    if not areas:
+    aucs = {area["study"]: area for area in work.final_aucs(unit)}
+    if not aucs:
         return "No AUC could be measured: the scored lesions are of one class."
     if primary is None:
-        return f"{_areas_alone(work, unit, areas)} {sources(work)}"
+        return f"{_aucs_alone(work, unit, aucs)} {sources(work)}"
     a, b = primary["a"], primary["b"]
     kind = " of the proper binormal fit" if primary["method"] == "proper" else ""
     declared_test = primary.get("declared_test")
@@ -31,7 +31,7 @@ def answer(work: Work) -> str:
         else ""
     )
     found = (
-        f"{_of_what(work, unit, kind, areas[a])}: {number(primary['auc_a'])} with {a.upper()} and "
+        f"{_of_what(work, unit, kind, aucs[a])}: {number(primary['auc_a'])} with {a.upper()} and "
         f"{number(primary['auc_b'])} with {b.upper()}; {method(primary['method'])}{instead}: "
         f"{_difference(primary)}"
     )
@@ -64,20 +64,20 @@ def _of_what(work: Work, unit: str, kind: str, area: Mapping[str, Any]) -> str:
     )
 
 
-def _areas_alone(work: Work, unit: str, areas: Mapping[str, Mapping[str, Any]]) -> str:
+def _aucs_alone(work: Work, unit: str, aucs: Mapping[str, Mapping[str, Any]]) -> str:
     """Where no comparison is primary."""
-    first = next(iter(areas.values()))
-    listed_areas = listed(
+    first = next(iter(aucs.values()))
+    listed_aucs = listed(
         [
             f"{number(area['auc'])} (95% CI {number(area['ci_low'])} to "
             f"{number(area['ci_high'])}{selected(area)}) with {a.upper()}"
-            for a, area in areas.items()
+            for a, area in aucs.items()
         ]
     )
     why = work.folds["primary"]["reason"]
     reason = f" No comparison is primary: {why}." if why else ""
     what = _of_what(work, unit, "", first)
-    return f"{what[0].upper()}{what[1:]}: {listed_areas}.{reason}"
+    return f"{what[0].upper()}{what[1:]}: {listed_aucs}.{reason}"
 
 
 def sources(work: Work) -> str:
@@ -114,7 +114,7 @@ def declared(work: Work) -> str:
 
 
 def _main_area(work: Work, primary: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(a for a in work.final_areas(primary["unit"]) if a["study"] == primary["a"])
+    return next(a for a in work.final_aucs(primary["unit"]) if a["study"] == primary["a"])
 
 
 def selected(row: Mapping[str, Any]) -> str:

@@ -57,12 +57,12 @@ def _words(stage: str) -> str:
     return stage.replace("_", "-") if stage == "cross_validation" else stage.replace("_", " ")
 
 
-def area_rows(work: Work, areas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`areas` with whether each is of all scored cases: the target's first, each approach whole
+def area_rows(work: Work, aucs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`aucs` with whether each is of all scored cases: the target's first, each approach whole
     before its folds; then other collections'."""
     target = work.results["target"]
-    final = [dict(area) | {"final": area["estimator"] not in SECONDARY} for area in areas]
-    names = [*work.approaches, *(area["study"] for area in areas)]
+    final = [dict(area) | {"final": area["estimator"] not in SECONDARY} for area in aucs]
+    names = [*work.approaches, *(area["study"] for area in aucs)]
     return sorted(
         final,
         key=lambda a: (

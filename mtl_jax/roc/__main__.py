@@ -98,7 +98,7 @@ def of_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[t
     curves = []
     for t, scores in zip(tables, readings, strict=True):
         name = f"{Path(t.name).stem}, {task}" if task else Path(t.name).stem
-        curves.append((name, *areas(t, first, scores, unit, flags)))
+        curves.append((name, *aucs(t, first, scores, unit, flags)))
     if len(tables) > 1:
         head = f"{'test':<12}{'difference':>11}{'SE':>9}{'95 % interval':>20}"
         print(f"\n{head}{'z':>8}{'p':>9}  status")
@@ -111,7 +111,7 @@ def of_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[t
     return curves
 
 
-def areas(
+def aucs(
     table: Table, first: Table, scores: list[float], unit: str, flags: argparse.Namespace
 ) -> tuple:
     """Prints every AUC of one reading, the proper one last where it may be no headline; returns its

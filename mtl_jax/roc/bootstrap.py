@@ -10,7 +10,7 @@ from mtl_jax.roc.clustered import class_patients
 from mtl_jax.roc.empirical import degenerate_status, logit_interval, newcombe_interval, placements
 from mtl_jax.roc.inputs import check, codes
 from mtl_jax.roc.proper import Proper, proper
-from mtl_jax.roc.search import areas_near
+from mtl_jax.roc.search import aucs_near
 from mtl_jax.roc.truth_runs import levels, truth_runs
 
 CHUNK = 4_000_000  # weights held at once: 32 MB
@@ -60,21 +60,21 @@ def bootstrap(
     patient = codes(clusters, len(values))
     if method == "proper":
         fit = proper(truth, values)
-        auc, areas = fit.auc, refitted_areas(truth, values, patient, fit, samples, seed)
+        auc, aucs = fit.auc, refitted_aucs(truth, values, patient, fit, samples, seed)
     else:
         auc = float(placements(truth, values)[0].mean())
-        areas = resampled_areas(truth, [values], patient, samples, seed)[0]
-    spread = float(areas.std(ddof=1))
+        aucs = resampled_aucs(truth, [values], patient, samples, seed)[0]
+    spread = float(aucs.std(ddof=1))
     se = spread if spread > 1e-14 else 0.0  # the rest is rounding
     with_classes = class_patients(truth, patient)
     if se == 0.0 or not 0.0 < auc < 1.0:
         low, high = newcombe_interval(auc, *with_classes)
-        return Bootstrap(auc, se, low, high, degenerate_status(auc), areas)
+        return Bootstrap(auc, se, low, high, degenerate_status(auc), aucs)
     low, high = logit_interval(auc, se)
-    return Bootstrap(auc, se, low, high, "sparse" if min(with_classes) == 1 else "ok", areas)
+    return Bootstrap(auc, se, low, high, "sparse" if min(with_classes) == 1 else "ok", aucs)
 
 
-def refitted_areas(
+def refitted_aucs(
     truth: np.ndarray,
     scores: np.ndarray,
     patient: np.ndarray,
@@ -92,11 +92,11 @@ def refitted_areas(
         sorted_ = weights[:, order]
         malignant = np.add.reduceat(sorted_ * truth[order], begins, axis=1)
         benign = np.add.reduceat(sorted_ * ~truth[order], begins, axis=1)
-        out.append(areas_near(truth_runs(benign, malignant), *start))
+        out.append(aucs_near(truth_runs(benign, malignant), *start))
     return np.concatenate(out)
 
 
-def resampled_areas(
+def resampled_aucs(
     truth: np.ndarray,
     readings: Sequence[np.ndarray],
     patient: np.ndarray,
@@ -109,7 +109,7 @@ def resampled_areas(
         ordered = np.sort(scores[~truth])
         ends = [np.searchsorted(ordered, scores[truth], side) for side in ("left", "right")]
         places.append((np.argsort(scores[~truth], kind="stable"), *ends))
-    areas = []
+    aucs = []
     for weights in resamples(truth, patient, samples, seed):
         malignant, benign = weights[:, truth], weights[:, ~truth]
         pairs = malignant.sum(axis=1) * benign.sum(axis=1)
@@ -119,8 +119,8 @@ def resampled_areas(
             np.cumsum(benign[:, order], axis=1, out=below[:, 1:])
             won = np.einsum("bm,bm->b", malignant, below[:, left] + below[:, right])
             chunk.append(won / (2.0 * pairs))
-        areas.append(chunk)
-    return np.concatenate(areas, axis=1)
+        aucs.append(chunk)
+    return np.concatenate(aucs, axis=1)
 
 
 def resamples(

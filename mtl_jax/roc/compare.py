@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from mtl_jax.roc.bootstrap import resampled_areas
+from mtl_jax.roc.bootstrap import resampled_aucs
 from mtl_jax.roc.clustered import class_patients, covariance
 from mtl_jax.roc.empirical import Z95, newcombe_interval
 from mtl_jax.roc.influence import of_empirical_area, of_proper_area
@@ -58,7 +58,7 @@ def compare(
     """Paired test of two readings of the same cases.
 
     `clusters` (n,) are patient ids; None: every case is a patient. Methods: 'delong' (DeLong
-    1988), refused when a patient has several cases unless `allow_repeats` is set, which then
+    1988), rejected when a patient has several cases unless `allow_repeats` is set, which then
     ignores the patients; 'proper', areas of proper binormal fits, their covariance from the
     influence of each patient on them; 'obuchowski' (Obuchowski 1997), DeLong's test for clusters;
     'bootstrap' of the empirical areas over patients, with `samples` and `seed`.
@@ -70,7 +70,7 @@ def compare(
     b = check(labels, scores_b, "scores_b")[1]
     patient = codes(clusters, len(a))
     if method == "delong":
-        _refuse_repeats(patient, allow_repeats)
+        _reject_repeats(patient, allow_repeats)
         patient = np.arange(len(a))
     with_classes = class_patients(truth, patient)
     of_area = of_proper_area if method == "proper" else of_empirical_area
@@ -79,7 +79,7 @@ def compare(
     status = "ok" if status in FITTED else status
     spread = np.zeros((3, 3))
     if method == "bootstrap":
-        of_a, of_b = resampled_areas(truth, [a, b], patient, samples, seed)
+        of_a, of_b = resampled_aucs(truth, [a, b], patient, samples, seed)
         spread = np.cov([of_a, of_b, of_a - of_b])
     elif min(with_classes) > 1:
         spread = covariance(truth, (moves_a, moves_b), patient)
@@ -88,7 +88,7 @@ def compare(
     return _comparison((area_a, area_b), spread, method, sizes, with_classes, alike, status)
 
 
-def _refuse_repeats(patient: np.ndarray, allowed: bool) -> None:
+def _reject_repeats(patient: np.ndarray, allowed: bool) -> None:
     most = int(np.bincount(patient).max())
     if most > 1 and not allowed:
         raise ValueError(
@@ -98,7 +98,7 @@ def _refuse_repeats(patient: np.ndarray, allowed: bool) -> None:
 
 
 def _comparison(
-    areas: tuple[float, float],
+    aucs: tuple[float, float],
     spread: np.ndarray,
     method: str,
     sizes: tuple[int, int, int],
@@ -106,7 +106,7 @@ def _comparison(
     alike: bool,
     status: str,
 ) -> Comparison:
-    auc_a, auc_b = areas
+    auc_a, auc_b = aucs
     delta = auc_a - auc_b
     variance = float(spread[2, 2])
     scale = float(np.sqrt(max(spread[0, 0], 0.0) * max(spread[1, 1], 0.0)))
@@ -119,7 +119,7 @@ def _comparison(
         low, high = max(delta - Z95 * se, -1.0), min(delta + Z95 * se, 1.0)
     else:
         status = "sparse" if few else "undetermined"
-        (low_a, high_a), (low_b, high_b) = (newcombe_interval(v, *with_classes) for v in areas)
+        (low_a, high_a), (low_b, high_b) = (newcombe_interval(v, *with_classes) for v in aucs)
         low = delta - float(np.hypot(auc_a - low_a, high_b - auc_b))
         high = delta + float(np.hypot(high_a - auc_a, auc_b - low_b))
         se = (high - low) / (2.0 * Z95)

@@ -85,7 +85,7 @@ def conventional(labels: ArrayLike, scores: ArrayLike) -> Conventional:
 def _climb(runs: Runs) -> tuple[float, float, float, int, bool, np.ndarray]:
     """a, ln b, log-likelihood, steps, whether converged, and covariance of (a, b)."""
     part = lik.shares(runs)
-    a, log_b, w = float(np.sqrt(2.0) * ndtri(degenerate.empirical_areas(runs)[0])), 0.0, None
+    a, log_b, w = float(np.sqrt(2.0) * ndtri(degenerate.empirical_aucs(runs)[0])), 0.0, None
     w = lik.observed_fractions(runs)
     now = _cells(part, a, log_b, w)
     best, damping, converged = lik.loglik(runs, now)[0], 1e-3, False

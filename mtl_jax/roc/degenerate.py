@@ -50,7 +50,7 @@ def operating_points(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     return out[0], out[1]
 
 
-def empirical_areas(runs: Runs) -> np.ndarray:
+def empirical_aucs(runs: Runs) -> np.ndarray:
     """The empirical area of each data set (sets,)."""
     fpf, tpf = operating_points(runs)
     above = tpf - runs.malignant / np.repeat(runs.total(runs.malignant), runs.sizes) / 2.0
@@ -93,12 +93,12 @@ def single_curves(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     return d, variance
 
 
-def areas(runs: Runs) -> np.ndarray:
+def aucs(runs: Runs) -> np.ndarray:
     """What `proper` says of the area (sets,) where the data are not 'regular'."""
     kind = classify(runs)
     d = single_curves(runs)[0]
     return np.select(
         [kind == "single", np.isin(kind, ("constant", "reversed"))],
         [ndtr(d / np.sqrt(2.0)), 0.5],
-        empirical_areas(runs),
+        empirical_aucs(runs),
     )

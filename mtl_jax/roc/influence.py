@@ -31,10 +31,10 @@ def of_proper_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.nda
     kind = str(degenerate.classify(runs)[0])
     if kind == "regular":
         found = search(runs)
-        areas = proper_model.area(found.at.d, found.at.c)
-        if degenerate.at_chance(runs, areas, found.loglik)[0]:
+        aucs = proper_model.area(found.at.d, found.at.c)
+        if degenerate.at_chance(runs, aucs, found.loglik)[0]:
             return 0.5, of_empirical_area(truth, scores)[1], "below_chance"
-        area, pull = float(areas[0]), of_cells(runs, found)
+        area, pull = float(aucs[0]), of_cells(runs, found)
         if np.isfinite(pull).all():
             cell = cell_of_case(runs, scores)
             status = "boundary" if found.at.d[0] <= 1.01 * lik.EDGE_D else "ok"
@@ -42,7 +42,7 @@ def of_proper_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.nda
             return area, np.where(truth, pull[1][cell], pull[0][cell]), status
         return area, of_empirical_area(truth, scores)[1], "sparse"
     return (
-        float(degenerate.areas(runs)[0]),
+        float(degenerate.aucs(runs)[0]),
         of_empirical_area(truth, scores)[1],
         degenerate.STATUS[kind],
     )

@@ -16,7 +16,7 @@ def check(labels: ArrayLike, scores: ArrayLike, name: str = "scores") -> tuple[n
     values = _numbers(scores, name)
     if len(truth) != len(values):
         raise ValueError(f"labels has {len(truth)} entries but {name} has {len(values)}")
-    _refuse(~np.isin(truth, (0.0, 1.0)), truth, "labels", "are neither 0 (benign) nor 1")
+    _reject(~np.isin(truth, (0.0, 1.0)), truth, "labels", "are neither 0 (benign) nor 1")
     for value, kind in ((1.0, "malignant (1)"), (0.0, "benign (0)")):
         if not np.any(truth == value):
             raise ValueError(f"labels holds no {kind} case among its {len(truth)} entries")
@@ -53,11 +53,11 @@ def _numbers(values: ArrayLike, name: str) -> np.ndarray:
         raise ValueError(f"{name} must be a list or array of numbers: {error}") from None
     if array.ndim != 1:
         raise ValueError(f"{name} must have one dimension; its shape is {array.shape}")
-    _refuse(~np.isfinite(array), array, name, "are not finite")
+    _reject(~np.isfinite(array), array, name, "are not finite")
     return array
 
 
-def _refuse(bad: np.ndarray, values: np.ndarray, name: str, what: str) -> None:
+def _reject(bad: np.ndarray, values: np.ndarray, name: str, what: str) -> None:
     if bad.any():
         raise ValueError(
             f"{name}: {bad.sum()} of {len(values)} entries {what}, "

@@ -191,7 +191,7 @@ def _degenerate(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) ->
     observed = empirical(truth, values)
     m, n = observed.n_malignant, observed.n_benign
     unknown, corner = np.full((2, 2), np.nan), (0.0, 1.0)
-    auc = float(degenerate.areas(runs)[0])
+    auc = float(degenerate.aucs(runs)[0])
     d, c, se, se_method = 0.0, 0.0, observed.se, "DeLong"
     loglik = float(degenerate.saturated_loglik(runs)[0])
     status = degenerate.STATUS[kind]

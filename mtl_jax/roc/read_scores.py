@@ -1,4 +1,4 @@
-"""Reads a table of scores from a CSV file, and refuses one that could be misread."""
+"""Reads a table of scores from a CSV file, and rejects one that could be misread."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def read(path: Path) -> Table:
     rows, uneven = _rows(path)
     header, numbers = rows.columns.tolist(), rows.index.tolist()
     places = score_columns.places(path, header)
-    _refuse_uneven_rows(path, rows, uneven)
+    _reject_uneven_rows(path, rows, uneven)
     cells = {f: rows.iloc[:, i].tolist() for f, i in places.items()}
     labels = _labels(path, header[places["label"]], numbers, cells["label"])
     scores = _numbers(path, header[places["score"]], numbers, cells["score"])
@@ -40,12 +40,12 @@ def read(path: Path) -> Table:
         head = header[places["laterality"]]
         ids["laterality"] = _sides(path, head, numbers, ids["laterality"])
     if "case" in ids:
-        _refuse_missing_cases(path, header[places["case"]], numbers, ids["case"])
+        _reject_missing_cases(path, header[places["case"]], numbers, ids["case"])
     notes = score_columns.spoken(header, places, empty)
     table = Table(str(path), labels, scores, ids, numbers, tuple(notes))
     if _tells_views_apart(table) or any(score % 1 for score in scores):
-        _refuse_repeated_rows(table)
-    _refuse_two_labels(table)
+        _reject_repeated_rows(table)
+    _reject_two_labels(table)
     return table
 
 
@@ -67,7 +67,7 @@ def _rows(path: Path) -> tuple[pd.DataFrame, Uneven]:
     return rows, uneven
 
 
-def _refuse_uneven_rows(path: Path, rows: pd.DataFrame, uneven: Uneven) -> None:
+def _reject_uneven_rows(path: Path, rows: pd.DataFrame, uneven: Uneven) -> None:
     """Raise ValueError where a cell is under no heading or missing: it may be half a number."""
     columns = len(rows.columns)
     for number, row in uneven[:1]:
@@ -86,7 +86,7 @@ def _refuse_uneven_rows(path: Path, rows: pd.DataFrame, uneven: Uneven) -> None:
         )
 
 
-def _refuse_missing_cases(
+def _reject_missing_cases(
     path: Path, head: str, lines: Sequence[int], cells: Sequence[str]
 ) -> None:
     if "" in cells:
@@ -103,7 +103,7 @@ def _tells_views_apart(table: Table) -> bool:
     return any(field in table.ids for field in ("view", "roi"))
 
 
-def _refuse_repeated_rows(table: Table) -> None:
+def _reject_repeated_rows(table: Table) -> None:
     """Raise ValueError where one ROI has two rows, or where two rows that name a case or a lesion
     do not differ in anything that is read: what stands twice counts twice."""
     rows = table.ids | {"label": table.labels, "score": table.scores}
@@ -125,7 +125,7 @@ def _refuse_repeated_rows(table: Table) -> None:
             )
 
 
-def _refuse_two_labels(table: Table) -> None:
+def _reject_two_labels(table: Table) -> None:
     """Raise ValueError where the rows of one lesion differ in their label, whatever the unit."""
     if not {"case", "lesion"} <= set(table.ids):
         return

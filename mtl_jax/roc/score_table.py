@@ -111,11 +111,11 @@ def pair(table: Table, other: Table) -> list[float]:
             raise ValueError(f"{t.name}: {len(lost)} rows of {place.name} have no partner, "
                              f"the first is {say(shared, lost[0])}")  # fmt: skip
     order = [at[key] for key in keys]
-    _refuse_other_rows(table, other, order, [say(shared, key) for key in keys])
+    _reject_other_rows(table, other, order, [say(shared, key) for key in keys])
     return [other.scores[j] for j in order]
 
 
-def _refuse_other_rows(
+def _reject_other_rows(
     table: Table, other: Table, order: Sequence[int], names: Sequence[str]
 ) -> None:
     """Raise ValueError where paired rows differ in their label or in a field that both have."""

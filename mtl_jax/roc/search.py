@@ -5,7 +5,7 @@ from scipy.special import ndtr, ndtri
 
 from mtl_jax.roc import categories as lik
 from mtl_jax.roc import proper_model
-from mtl_jax.roc.degenerate import areas, at_chance, classify, empirical_areas
+from mtl_jax.roc.degenerate import at_chance, aucs, classify, empirical_aucs
 from mtl_jax.roc.fit import Fits, best_of, better_of, climb
 from mtl_jax.roc.truth_runs import Runs, coarsen
 
@@ -19,10 +19,10 @@ def candidates(auc: float) -> tuple[np.ndarray, np.ndarray]:
     """Curves d, c (areas * bends,) of areas around `auc` over the whole range of c, from d = 0
     with c < 0 over c = 0 to d = 0 with c > 0."""
     z = ndtri(np.clip(auc, 0.5, 0.9999)) + np.array([-0.3, 0.0, 0.3, 0.8])
-    areas = np.clip(ndtr(z), 0.505, 0.9999)
-    areas, bends = (g.ravel() for g in np.meshgrid(areas, BENDS, indexing="ij"))
-    c = proper_model.away_from_zero(bends * proper_model.widest(areas))
-    return np.maximum(proper_model.separation(areas, c), lik.EDGE_D), c
+    aucs = np.clip(ndtr(z), 0.505, 0.9999)
+    aucs, bends = (g.ravel() for g in np.meshgrid(aucs, BENDS, indexing="ij"))
+    c = proper_model.away_from_zero(bends * proper_model.widest(aucs))
+    return np.maximum(proper_model.separation(aucs, c), lik.EDGE_D), c
 
 
 def scan(runs: Runs, auc: float) -> tuple[np.ndarray, np.ndarray]:
@@ -41,10 +41,10 @@ def scan(runs: Runs, auc: float) -> tuple[np.ndarray, np.ndarray]:
 def distinct(found: Fits) -> np.ndarray:
     """The fits of one data set worth climbing on from, best first: no two of about one area, and
     none far below the best."""
-    areas, kept = proper_model.area(found.at.d, found.at.c), []
+    aucs, kept = proper_model.area(found.at.d, found.at.c), []
     for i in np.argsort(-found.loglik):
         hope = found.loglik[i] > found.loglik.max() - 10.0
-        if hope and all(abs(areas[i] - areas[j]) > 1e-3 for j in kept):
+        if hope and all(abs(aucs[i] - aucs[j]) > 1e-3 for j in kept):
             kept.append(i)
     return np.array(kept[:MOST])
 
@@ -53,7 +53,7 @@ def search(runs: Runs) -> Fits:
     """The best maximum of one data set: a few steps from all starts of the scan with the categories
     pooled, then a climb from the best of them with all categories, and one along d = 0."""
     coarse = coarsen(runs, COARSE)
-    d, c = scan(coarse, float(empirical_areas(runs)[0]))
+    d, c = scan(coarse, float(empirical_aucs(runs)[0]))
     found = climb(coarse.take(np.zeros(len(d), dtype=int)), d, c, steps=FIRST_STEPS)
     top = distinct(found)
     found = climb(runs.take(np.zeros(len(top), dtype=int)), found.at.d[top], found.at.c[top])
@@ -97,9 +97,9 @@ def try_edge(runs: Runs, found: Fits) -> Fits:
     return better_of(runs, found, all_edge, margin=1e-9)
 
 
-def areas_near(runs: Runs, d: float, c: float) -> np.ndarray:
+def aucs_near(runs: Runs, d: float, c: float) -> np.ndarray:
     """The areas (sets,) that `proper` gives for data sets resembling one fitted by (d, c)."""
-    out = areas(runs)
+    out = aucs(runs)
     regular = np.flatnonzero(classify(runs) == "regular")
     if len(regular):
         some = runs.take(regular)

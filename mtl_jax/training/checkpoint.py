@@ -84,7 +84,7 @@ class Checkpoints:
                 )
                 self._remove([epoch])
                 continue
-            self._refuse_other(place)
+            self._reject_other(place)
             like = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), state._asdict())
             return epoch, TrainState(**_restore(place, like))
         return 0, state
@@ -98,7 +98,7 @@ class Checkpoints:
         for stale in self._folder.glob(".*"):
             shutil.rmtree(stale, ignore_errors=True)
 
-    def _refuse_other(self, place: Path) -> None:
+    def _reject_other(self, place: Path) -> None:
         there = _card(place)
         differ = changes(there, self._card, but=(BEFORE,))
         if not all(map(software.acceptable, differ)):

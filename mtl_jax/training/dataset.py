@@ -1,4 +1,4 @@
-"""Training regions, on the device or on disk, and batches of them in an order fixed by a seed."""
+"""Training ROIs, on the device or on disk, and batches of them in an order fixed by a seed."""
 
 import math
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from mtl_jax.data.array_rows import Rows, Table, chunks, join
 from mtl_jax.training import devices, malloc, orientations
 from mtl_jax.types import Batch
 
-SHARE = 1 / 4  # of the device's memory: the most that regions in it take up
-MANY = 2**19  # picks in an epoch, above which their memory counts beside a network's
+SHARE = 1 / 4  # of the device's memory: the most that ROIs in it take up
+MANY = 2**19  # indices in an epoch, above which their memory counts beside a network's
 
 
 class Pool(NamedTuple):
-    """Regions of all tasks together: pixels (n, 128, 128) int16, label and task (n,) int32, and
+    """ROIs of all tasks together: pixels (n, 128, 128) int16, label and task (n,) int32, and
     table (n,) int32: which mean and standard deviation (t,) float32 standardize its pixels.
 
-    Those are of the training regions of its collection, and where several trainings share a pool,
+    Those are of the training ROIs of its collection, and where several trainings share a pool,
     of each one's own. Pixels that are left on disk are `Rows`, and the columns beside them NumPy
     arrays."""
 
@@ -33,8 +33,8 @@ class Pool(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """What the frozen layers give for all regions in their eight orientations: maps (8n, h, w, c)
-    float32, label and task (8n,) int32, in the order of picks. NumPy arrays on the host, and maps
+    """What the frozen layers give for all ROIs in their eight orientations: maps (8n, h, w, c)
+    float32, label and task (8n,) int32, in the order of indices. NumPy arrays on the host, and maps
     that are `Rows` on disk."""
 
     maps: jax.Array | np.ndarray | Rows
@@ -49,7 +49,7 @@ def statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each task's training pixels, (t,) float32 each.
 
     One pair a collection, because each has its own digitizer or detector. A standard deviation of 0
-    counts as 1. The sums are exact, so that neither the order of the regions nor where they are
+    counts as 1. The sums are exact, so that neither the order of the ROIs nor where they are
     kept changes a bit.
     """
     found = [_mean_and_std(table) for table in pixels]
@@ -93,36 +93,36 @@ def make_pool(
     return Pool(*jax.device_put((rows[:], label, task, table, mean, std)))
 
 
-def steps_per_epoch(regions: int, batch_size: int) -> int:
-    """Every region in its eight orientations once; the last batch may be partly filled."""
-    return -(-regions * orientations.COUNT // batch_size)
+def steps_per_epoch(rois: int, batch_size: int) -> int:
+    """Every ROI in its eight orientations once; the last batch may be partly filled."""
+    return -(-rois * orientations.COUNT // batch_size)
 
 
-def epoch_order(key: jax.Array, regions: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Picks, int32, and weights, bool, (steps, batch_size) each, on the host: a random order of all
-    (region, orientation).
+    (ROI, orientation).
 
-    A pick is region * 8 + orientation. What only fills the last batch has weight False.
+    A pick is ROI * 8 + orientation. What only fills the last batch has weight False.
     """
-    total = regions * orientations.COUNT
-    size = (steps_per_epoch(regions, batch_size), batch_size)
-    picks, weight = np.empty(size, np.int32), np.ones(size, bool)
-    picks.ravel()[:total] = jax.random.permutation(key, total)
-    rest = picks.size - total
-    picks.ravel()[total:] = np.resize(picks.ravel()[: min(rest, total)], rest)
+    total = rois * orientations.COUNT
+    size = (steps_per_epoch(rois, batch_size), batch_size)
+    indices, weight = np.empty(size, np.int32), np.ones(size, bool)
+    indices.ravel()[:total] = jax.random.permutation(key, total)
+    rest = indices.size - total
+    indices.ravel()[total:] = np.resize(indices.ravel()[: min(rest, total)], rest)
     weight.ravel()[total:] = False
     if total > MANY:
         malloc.trim()  # of what making the order, and all before it, took for a moment
-    return picks, weight
+    return indices, weight
 
 
-def draw(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
-    """The batch of these picks. From a pool: turned, standardized, one channel of gray."""
+def draw(source: Source, indices: jax.Array, weight: jax.Array) -> Batch:
+    """The batch of these indices. From a pool: turned, standardized, one channel of gray."""
     counts = weight.astype(jnp.float32)
     if isinstance(source, Maps):
-        return Batch(source.maps[picks], source.label[picks], source.task[picks], counts)
-    region, which = picks // orientations.COUNT, picks % orientations.COUNT
-    table = source.table[region]
-    gray = orientations.orient(source.pixels[region], which).astype(jnp.float32)
+        return Batch(source.maps[indices], source.label[indices], source.task[indices], counts)
+    roi, which = indices // orientations.COUNT, indices % orientations.COUNT
+    table = source.table[roi]
+    gray = orientations.orient(source.pixels[roi], which).astype(jnp.float32)
     gray = (gray - source.mean[table, None, None]) / source.std[table, None, None]
-    return Batch(gray[..., None], source.label[region], source.task[region], counts)
+    return Batch(gray[..., None], source.label[roi], source.task[roi], counts)

@@ -24,7 +24,7 @@ def batch_sharding(count: int) -> NamedSharding | None:
         raise InputError(f"config.devices is {count}; this machine has {found}: set it to {found}")
     if count == 1:
         return None
-    # Auto, because the default (Explicit) makes Linen's Dropout refuse a sharded batch.
+    # Auto, because the default (Explicit) makes Linen's Dropout reject a sharded batch.
     mesh = jax.make_mesh(
         (count,), ("rows",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count]
     )

@@ -14,16 +14,16 @@ from mtl_jax.training import replicas as side_by_side
 from mtl_jax.training.dataset import Source, draw
 from mtl_jax.training.optimizer import SGD
 from mtl_jax.training.prefetch import feed
-from mtl_jax.training.replicas import Lanes
+from mtl_jax.training.replicas import Replicas
 from mtl_jax.training.steps import Metrics, Step, make_train_step, unless_empty
 from mtl_jax.types import Batch, TrainState
 
 
 class Order(NamedTuple):
-    """What each step takes: picks and weight (steps, batch), learning rate (steps,). Of lanes,
-    each leads with the axes of the lanes."""
+    """What each step takes: indices and weight (steps, batch), learning rate (steps,). Of replicas,
+    each leads with the axes of the replicas."""
 
-    picks: jax.Array
+    indices: jax.Array
     weight: jax.Array
     rate: jax.Array
 
@@ -42,43 +42,43 @@ def make_epoch(
     first: str,
     on_host: bool,
     precision: str = "float32",
-    lanes: Lanes | None = None,
+    replicas: Replicas | None = None,
 ) -> Epoch:
     """`epoch(state, source, order, key, tick)` -> the state after all steps, and their metrics.
 
     `first` is the layer that the source's images go into; `on_host`: the source is too large for
     the device and is sent there batch by batch.
 
-    The metrics are NumPy arrays with a leading axis of steps. `state` is donated. With `lanes`,
-    state, order, key and metrics lead with their axes; of uneven ones, a lane with fewer steps than
+    The metrics are NumPy arrays with a leading axis of steps. `state` is donated. With `replicas`,
+    state, order, key and metrics lead with their axes; of uneven ones, a replica with fewer steps than
     others has empty batches, of weight 0, at its end. Made, and compiled, once for all runs with
     the same arguments.
     """
     tx = optimizer.optimizer(frozen, sgd)
     step = make_train_step(network, tx, task_weights, first, precision)
-    step = unless_empty(step) if lanes and lanes.uneven else step
+    step = unless_empty(step) if replicas and replicas.uneven else step
 
-    def draw_placed(source: Source, picks: jax.Array, weight: jax.Array) -> Batch:
-        batch = draw(source, picks, weight)
+    def draw_placed(source: Source, indices: jax.Array, weight: jax.Array) -> Batch:
+        batch = draw(source, indices, weight)
         return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
 
     stepwise = on_host or jax.default_backend() == "cpu"
     make = _stepwise if stepwise else _scanned
-    return make(step, draw_placed, lanes)
+    return make(step, draw_placed, replicas)
 
 
-def _scanned(step: Step, draw: Callable[..., Batch], lanes: Lanes | None = None) -> Epoch:
+def _scanned(step: Step, draw: Callable[..., Batch], replicas: Replicas | None = None) -> Epoch:
     """The whole epoch in one compiled loop, with nothing to wait for on the host."""
 
     def loop(
         state: TrainState, source: Source, order: Order, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def body(state: TrainState, now: Order) -> tuple[TrainState, Metrics]:
-            return step(state, draw(source, now.picks, now.weight), key, now.rate)
+            return step(state, draw(source, now.indices, now.weight), key, now.rate)
 
         return jax.lax.scan(body, state, order)
 
-    loop = side_by_side.compiled(loop, (0, None, 0, 0), lanes, donate_argnums=0)
+    loop = side_by_side.compiled(loop, (0, None, 0, 0), replicas, donate_argnums=0)
 
     def epoch(
         state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
@@ -91,25 +91,25 @@ def _scanned(step: Step, draw: Callable[..., Batch], lanes: Lanes | None = None)
     return epoch
 
 
-def _stepwise(step: Step, draw: Callable[..., Batch], lanes: Lanes | None = None) -> Epoch:
+def _stepwise(step: Step, draw: Callable[..., Batch], replicas: Replicas | None = None) -> Epoch:
     """One compiled call a step: for CPUs, and for what does not fit on the device.
 
     XLA rearranges a convolution's backward pass for the CPU's fast kernel only outside of loops:
     inside `lax.scan` a C1 step was 30 times slower (24.7 s against 0.86 s, jax 0.10.2, 2 cores).
     """
-    draw = side_by_side.compiled(draw, (None, 0, 0), lanes)
-    step = side_by_side.compiled(step, (0, 0, 0, 0), lanes, donate_argnums=0)
-    axis = len(lanes.axes) if lanes else 0  # of the steps
+    draw = side_by_side.compiled(draw, (None, 0, 0), replicas)
+    step = side_by_side.compiled(step, (0, 0, 0, 0), replicas, donate_argnums=0)
+    axis = len(replicas.axes) if replicas else 0  # of the steps
 
     def epoch(
         state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
     ) -> tuple[TrainState, Metrics]:
         found = None
-        picks, weights, rates = (np.moveaxis(np.asarray(column), axis, 0) for column in order)
-        batches = feed(source, picks)
+        indices, weights, rates = (np.moveaxis(np.asarray(column), axis, 0) for column in order)
+        batches = feed(source, indices)
         steps = zip(batches, weights, rates, strict=True)
-        for number, ((near, picks), weight, rate) in enumerate(steps):
-            state, metrics = step(state, draw(near, picks, weight), key, rate)
+        for number, ((near, indices), weight, rate) in enumerate(steps):
+            state, metrics = step(state, draw(near, indices, weight), key, rate)
             # Waiting here keeps the progress honest, and several CPU devices from running into
             # each other's rendezvous.
             metrics = jax.device_get(metrics)
@@ -124,6 +124,6 @@ def _stepwise(step: Step, draw: Callable[..., Batch], lanes: Lanes | None = None
 
 def _room(metrics: Metrics, steps: int, axis: int) -> Metrics:
     """For those of all steps, as arrays with an axis of steps: a Python object for each would take
-    more memory than the labels of the regions."""
+    more memory than the labels of the ROIs."""
     shapes = ((*value.shape[:axis], steps, *value.shape[axis:]) for value in metrics)
     return Metrics(*map(np.empty, shapes, (value.dtype for value in metrics)))

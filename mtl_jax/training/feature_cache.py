@@ -1,6 +1,6 @@
-"""What the frozen layers give for every region in its eight orientations, computed once.
+"""What the frozen layers give for every ROI in its eight orientations, computed once.
 
-It is the same in every epoch, and in every run with the same regions, input statistics and weights.
+It is the same in every epoch, and in every run with the same ROIs, input statistics and weights.
 Knows no training.
 """
 
@@ -26,7 +26,7 @@ from mtl_jax.training.dataset import Maps, Pool, Source, draw
 from mtl_jax.training.prefetch import fetch, on_host
 from mtl_jax.types import Params
 
-REGIONS_AT_ONCE = 32
+ROIS_AT_ONCE = 32
 SHARE = 1 / 3  # of a memory: the most that all maps in it take up
 
 _kept: dict[str, jax.Array | np.ndarray] = {}  # maps in memory, those used last at the end
@@ -73,12 +73,12 @@ def _key(network: Network, layers: Params, pool: Pool) -> str:
     """A name for the maps: all that they depend on. Files of other versions or of another precision
     have other names, so that no job reads them."""
     digest = hashlib.sha256()
-    trunk = type(network).__name__, getattr(network, "lrn", False)
+    backbone = type(network).__name__, getattr(network, "lrn", False)
     made_by = {
         **software.record(),
         "device": jax.devices()[0].device_kind,
         "dtype": np.dtype(np.float32).name,
-        "trunk": trunk,
+        "backbone": backbone,
         "layers": sorted(layers),
     }
     digest.update(repr(made_by).encode())
@@ -145,8 +145,8 @@ def _make_room(size: int, limit: float, kind: type) -> bool:
 
 @functools.cache
 def _compute(network: Network, last: str) -> Callable[[Params, Pool, jax.Array], jax.Array]:
-    def compute(params: Params, pool: Pool, picks: jax.Array) -> jax.Array:
-        image = draw(pool, picks, jnp.ones(len(picks))).image
+    def compute(params: Params, pool: Pool, indices: jax.Array) -> jax.Array:
+        image = draw(pool, indices, jnp.ones(len(indices))).image
         return network.apply({"params": params}, image, last=last)
 
     return devices.compiled(compute)
@@ -158,12 +158,12 @@ def _blocks(
     """All maps in blocks of one size, so that one compiled program makes them; the last block
     begins early and repeats some."""
     count = len(pool.label)
-    size = min(REGIONS_AT_ONCE, count)
+    size = min(ROIS_AT_ONCE, count)
     for begin in tqdm(range(0, count, size), "frozen layers", leave=False, dynamic_ncols=True):
         first = min(begin, count - size) * orientations.COUNT
-        picks = np.arange(first, first + size * orientations.COUNT)
-        near, picks = fetch(pool, picks) if on_host(pool) else (pool, picks)
-        yield first, compute(params, near, picks)
+        indices = np.arange(first, first + size * orientations.COUNT)
+        near, indices = fetch(pool, indices) if on_host(pool) else (pool, indices)
+        yield first, compute(params, near, indices)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -25,7 +25,7 @@ from mtl_jax.training.epoch import Order, make_epoch
 from mtl_jax.training.feature_cache import shortcut
 from mtl_jax.training.history import History, Line, Report, summarize
 from mtl_jax.training.prefetch import on_host
-from mtl_jax.training.replicas import Lanes
+from mtl_jax.training.replicas import Replicas
 from mtl_jax.training.steps import Metrics
 from mtl_jax.types import InputError, Params, TrainState
 
@@ -35,7 +35,7 @@ RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothi
 
 class Training(NamedTuple):
     """What one training has of its own: its folder, its initial weights, its random numbers, who
-    is told of each line of its history, which regions of the pool it learns (None: all), and what
+    is told of each line of its history, which ROIs of the pool it learns (None: all), and what
     is computed from its weights every `validation_epochs` epochs and recorded, no more (None:
     nothing).
 
@@ -46,7 +46,7 @@ class Training(NamedTuple):
     params: Params
     key: jax.Array
     report: Report
-    regions: range | None = None
+    rois: range | None = None
     validate: Callable[[Params], Line] | None = None
     provenance: Mapping[str, Any] = MappingProxyType({})
     accept_versions: bool = False
@@ -59,18 +59,18 @@ def fit(
     frozen: tuple[str, ...],
     tasks: Sequence[str],
     task_weights: tuple[float, ...],
-    recipe: ConfigDict,
+    train_config: ConfigDict,
     device_count: int,
     cache: Path | None = None,
     keep: bool = True,
-    lanes: Lanes | None = None,
+    replicas: Replicas | None = None,
     initialization: str = "he",
 ) -> list[Params]:
-    """Trains the weights of each of `trainings` on its regions of `pool` by `recipe` (the config's
+    """Trains the weights of each of `trainings` on its ROIs of `pool` by `train_config` (the config's
     `train` section) and returns them.
 
-    There is one training, or there are several that go on in `lanes` together and have the same
-    frozen layers; where their regions differ in number, so do their steps an epoch. Each writes
+    There is one training, or there are several that go on in `replicas` together and have the same
+    frozen layers; where their ROIs differ in number, so do their steps an epoch. Each writes
     `folder`/history.jsonl, a line an epoch, and `folder`/checkpoint/, from which a later call with
     the same arguments goes on to the same result, to the bit on the same device. With `cache`, what
     the frozen layers give is computed once and kept: in memory, or in that folder where memory is
@@ -81,9 +81,11 @@ def fit(
     Raises InputError where the loss or the update stops being a number, where a checkpoint is of
     another training, or where the disk does not take what is written.
     """
-    sharding = devices.batch_sharding(1 if lanes else device_count)
+    sharding = devices.batch_sharding(1 if replicas else device_count)
     biases = INITIALIZATIONS[initialization]
-    sgd = optimizer.SGD(recipe.momentum, recipe.weight_decay, biases.bias_rate, biases.decay_biases)
+    sgd = optimizer.SGD(
+        train_config.momentum, train_config.weight_decay, biases.bias_rate, biases.decay_biases
+    )
     tx = optimizer.optimizer(frozen, sgd)
     first_params = trainings[0].params
     source, first = shortcut(network, first_params, pool, frozen, cache) if cache else (pool, "C1")
@@ -91,36 +93,39 @@ def fit(
         source = devices.replicate(source, sharding)
     everything = range(len(pool.label))
     multihost.assert_same(
-        f"{len(everything)} regions into {first}, {'fed' if on_host(source) else 'on the device'}"
+        f"{len(everything)} ROIs into {first}, {'fed' if on_host(source) else 'on the device'}"
     )
     versions = software.versions().items()
     multihost.assert_same(", ".join(f"{name} {number}" for name, number in versions))
-    regions = [everything if each.regions is None else each.regions for each in trainings]
-    steps = [steps_per_epoch(len(own), recipe.batch_size) for own in regions]
-    if len(set(steps)) > 1 and not (lanes and lanes.uneven):
-        raise ValueError(f"{steps} steps an epoch, in lanes that are not uneven")
+    rois = [everything if each.rois is None else each.rois for each in trainings]
+    steps = [steps_per_epoch(len(own), train_config.batch_size) for own in rois]
+    if len(set(steps)) > 1 and not (replicas and replicas.uneven):
+        raise ValueError(f"{steps} steps an epoch, in replicas that are not uneven")
 
     made_by = {
         "network": _fields(network),
         "initialization": initialization,
         "frozen": frozen,
         "tasks": dict(zip(tasks, task_weights, strict=True)),
-        "train": {k: v for k, v in recipe.items() if k not in OF_NO_EFFECT},
+        "train": {k: v for k, v in train_config.items() if k not in OF_NO_EFFECT},
     }
     checkpoints, states = [], []
-    for each, own in zip(trainings, regions, strict=True):
+    for each, own in zip(trainings, rois, strict=True):
         if multihost.is_primary():
             with atomic.writing(each.folder):
                 each.folder.mkdir(parents=True, exist_ok=True)
         key = jax.random.key_data(each.key).tolist()
-        card = {**each.provenance, **made_by, "regions": len(own), "key": key}
+        card = {**each.provenance, **made_by, "rois": len(own), "key": key}
         checkpoints.append(Checkpoints(each.folder / "checkpoint", card, each.accept_versions))
         states.append(TrainState(jnp.int32(0), each.params, tx.init(each.params)))
     begin, states = _resume(checkpoints, states)
 
-    join, part = partial(side_by_side.stack, lanes=lanes), partial(side_by_side.take, lanes=lanes)
+    join, part = (
+        partial(side_by_side.stack, replicas=replicas),
+        partial(side_by_side.take, replicas=replicas),
+    )
     # A copy: the step takes the state's memory over, and the caller keeps the weights.
-    state = join(states) if lanes else devices.replicate(states[0], sharding)
+    state = join(states) if replicas else devices.replicate(states[0], sharding)
     del states
     order_keys, dropout_keys = zip(*(jax.random.split(each.key) for each in trainings), strict=True)
     dropout_key = join(dropout_keys)
@@ -132,14 +137,14 @@ def fit(
         sharding,
         first,
         on_host(source),
-        recipe.precision,
-        lanes,
+        train_config.precision,
+        replicas,
     )
 
     risen = False
     name = trainings[0].folder.name
     bar = tqdm(
-        total=recipe.epochs * max(steps),
+        total=train_config.epochs * max(steps),
         initial=begin * max(steps),
         desc=name if len(trainings) == 1 else f"{name} and {len(trainings) - 1} more",
         unit="step",
@@ -154,32 +159,32 @@ def fit(
         for each in trainings
     ]
     with bar, signals.deferred(multihost.agreed_signal) as stopping:
-        for done in range(begin, recipe.epochs):
+        for done in range(begin, train_config.epochs):
             orders = [
-                _order(jax.random.fold_in(key, done), own, done, recipe, max(steps))
-                for key, own in zip(order_keys, regions, strict=True)
+                _order(jax.random.fold_in(key, done), own, done, train_config, max(steps))
+                for key, own in zip(order_keys, rois, strict=True)
             ]
             state, metrics = epoch(state, source, join(orders), dropout_key, bar.update)
             for number, (history, count) in enumerate(zip(histories, steps, strict=True)):
                 own = jax.tree.map(lambda m, n=count: m[:n], part(metrics, number=number))
                 run = trainings[number].folder.name
-                _refuse_no_number(own, run, done * count, done + 1, recipe.learning_rate)
+                _reject_no_number(own, run, done * count, done + 1, train_config.learning_rate)
                 line = summarize(done + 1, own, orders[number].rate[:count], tasks)
                 validate = trainings[number].validate
-                if validate and _validation_due(done + 1, recipe):
+                if validate and _validation_due(done + 1, train_config):
                     line |= validate(devices.here(part(state.params, number=number)))
                 if line["loss"] > RISEN and not risen:
                     risen = True
                     bar.write(
                         f"mtl_jax: note: run {run}: the loss has risen to {line['loss']:.3g} in"
                         f" epoch {done + 1}, worse than chance: config.train.learning_rate"
-                        f" ({recipe.learning_rate}) is too high",
+                        f" ({train_config.learning_rate}) is too high",
                         file=sys.stderr,
                     )
                 history.write(line)
             bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
-            last = done + 1 == recipe.epochs
-            due = keep if last else (done + 1) % recipe.checkpoint_epochs == 0
+            last = done + 1 == train_config.epochs
+            due = keep if last else (done + 1) % train_config.checkpoint_epochs == 0
             asked = stopping()
             if due or asked:
                 for number, place in enumerate(checkpoints):
@@ -188,23 +193,23 @@ def fit(
                 break
     if keep:
         for place in checkpoints:
-            place.close(keep=recipe.epochs)
+            place.close(keep=train_config.epochs)
     return [devices.here(part(state.params, number=number)) for number in range(len(trainings))]
 
 
-def _order(key: jax.Array, regions: range, done: int, recipe: ConfigDict, most: int) -> Order:
-    """The next epoch of a training of `regions` after `done`, and then empty batches, if any, up to
+def _order(key: jax.Array, rois: range, done: int, train_config: ConfigDict, most: int) -> Order:
+    """The next epoch of a training of `rois` after `done`, and then empty batches, if any, up to
     `most` steps."""
-    steps = steps_per_epoch(len(regions), recipe.batch_size)
-    picks, weight = epoch_order(key, len(regions), recipe.batch_size)
-    picks += orientations.COUNT * regions.start
+    steps = steps_per_epoch(len(rois), train_config.batch_size)
+    indices, weight = epoch_order(key, len(rois), train_config.batch_size)
+    indices += orientations.COUNT * rois.start
     rates = optimizer.learning_rate(
         done * steps + jnp.arange(steps, dtype=jnp.float32),
-        recipe.epochs * steps,
-        recipe.learning_rate,
-        recipe.final_learning_rate,
+        train_config.epochs * steps,
+        train_config.learning_rate,
+        train_config.final_learning_rate,
     )
-    order = Order(picks, weight, np.asarray(rates))
+    order = Order(indices, weight, np.asarray(rates))
     if steps == most:
         return order
 
@@ -212,9 +217,9 @@ def _order(key: jax.Array, regions: range, done: int, recipe: ConfigDict, most: 
     return Order(*(np.pad(c, (empty, *[(0, 0)] * (c.ndim - 1))) for c in order))
 
 
-def _validation_due(epoch: int, recipe: ConfigDict) -> bool:
-    interval = recipe.validation_epochs
-    return interval > 0 and (epoch % interval == 0 or epoch == recipe.epochs)
+def _validation_due(epoch: int, train_config: ConfigDict) -> bool:
+    interval = train_config.validation_epochs
+    return interval > 0 and (epoch % interval == 0 or epoch == train_config.epochs)
 
 
 def _resume(
@@ -231,7 +236,7 @@ def _resume(
         most = min(numbers)
 
 
-def _refuse_no_number(metrics: Metrics, run: str, before: int, epoch: int, rate: float) -> None:
+def _reject_no_number(metrics: Metrics, run: str, before: int, epoch: int, rate: float) -> None:
     finite = np.isfinite(metrics.loss) & np.isfinite(metrics.update_norm)
     if not finite.all():
         step = before + int(np.argmin(finite)) + 1
@@ -245,4 +250,4 @@ def _fields(network: Network) -> dict[str, Any]:
     """What tells networks apart, without what Flax adds."""
     own = [field.name for field in dataclasses.fields(network)]
     fields = {name: getattr(network, name) for name in own if name not in ("parent", "name")}
-    return {"trunk": type(network).__name__, **fields}
+    return {"backbone": type(network).__name__, **fields}

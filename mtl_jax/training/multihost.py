@@ -96,9 +96,9 @@ def initialize(device_count: int) -> None:
         count = jax.process_count()
     each = [len(jax.local_devices(process_index=n)) for n in range(count)]
     if len(set(each)) > 1:
-        _refuse(f"the {count} processes have {each} devices; each must have as many")
+        _reject(f"the {count} processes have {each} devices; each must have as many")
     if sum(each) != device_count:
-        _refuse(
+        _reject(
             f"config.devices is {device_count}; the {count} processes have {sum(each)} together:"
             f" set it to {sum(each)}"
         )
@@ -151,7 +151,7 @@ def assert_same(description: str) -> None:
     first, *others = _gather(description)
     for number, other in enumerate(others, start=1):
         if other != first:
-            _refuse(
+            _reject(
                 f"the processes would train differently: process 0 has {first}, process {number}"
                 f" {other}; give them the same files, and devices of one kind"
             )
@@ -167,7 +167,7 @@ def _gather(text: str) -> list[str]:
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
-def _refuse(message: str) -> None:
+def _reject(message: str) -> None:
     """End every process, all of which call this; process 0 says why."""
     raise InputError(message) if is_primary() else SystemExit(2)
 

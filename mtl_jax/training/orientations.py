@@ -1,4 +1,4 @@
-"""The eight flips and turns of a region: the dihedral group of the square."""
+"""The eight flips and turns of an ROI: the dihedral group of the square."""
 
 import jax
 import jax.numpy as jnp

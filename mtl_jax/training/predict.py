@@ -1,4 +1,4 @@
-"""What a trained network says of regions: the mean over the eight orientations of each."""
+"""What a trained network says of ROIs: the mean over the eight orientations of each."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from mtl_jax.training.prefetch import feed
 from mtl_jax.training.steps import malignancy
 from mtl_jax.types import Params
 
-REGIONS_AT_ONCE = 32
+ROIS_AT_ONCE = 32
 
 
 def predict(
@@ -23,19 +23,19 @@ def predict(
     params: Params,
     pool: Pool,
     frozen: tuple[str, ...] = (),
-    regions: range | None = None,
+    rois: range | None = None,
 ) -> np.ndarray:
-    """Probability of malignant (n,) float32 of each of `regions` of `pool` (None: of all), averaged
+    """Probability of malignant (n,) float32 of each of `rois` of `pool` (None: of all), averaged
     over the eight.
 
     What the layers in `frozen` give is kept in memory for others with the same weights in them.
     """
-    regions = range(len(pool.label)) if regions is None else regions
-    return _scores(network, params, *shortcut(network, params, pool, frozen), regions)
+    rois = range(len(pool.label)) if rois is None else rois
+    return _scores(network, params, *shortcut(network, params, pool, frozen), rois)
 
 
 class Predictor:
-    """`predict` for all regions of `pool`, again and again as a training goes on.
+    """`predict` for all ROIs of `pool`, again and again as a training goes on.
 
     What the `frozen` layers give is looked up at the first call alone: all parameters have the
     same ones.
@@ -65,10 +65,10 @@ def predict_with_features(
 
 
 def _scores(
-    network: Network, params: Params, source: Source, first: str, regions: range
+    network: Network, params: Params, source: Source, first: str, rois: range
 ) -> np.ndarray:
-    parts = _look(network, params, source, first, "F4", regions)
-    return np.concatenate([scores for scores, _ in parts])[: len(regions)]
+    parts = _look(network, params, source, first, "F4", rois)
+    return np.concatenate([scores for scores, _ in parts])[: len(rois)]
 
 
 def _look(
@@ -77,24 +77,24 @@ def _look(
     source: Source,
     first: str,
     layer: str,
-    regions: range,
+    rois: range,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Scores and features of REGIONS_AT_ONCE regions after another, the last ones repeated.
+    """Scores and features of ROIS_AT_ONCE ROIs after another, the last ones repeated.
     `first` is the layer that the source's images go into."""
     compute = _means_of_eight(network, first, layer)
     working = []  # one batch is taken back when the next is on its way: no more are held
-    for near, picks in feed(source, _picks(regions)):
-        working.append(compute(params, near, picks))
+    for near, indices in feed(source, _indices(rois)):
+        working.append(compute(params, near, indices))
         if len(working) > 1:
             yield jax.device_get(working.pop(0))
     yield from jax.device_get(working)
 
 
-def _picks(regions: range) -> Iterator[np.ndarray]:
-    """All orientations of `regions`, in one shape, so that one compiled program scores
+def _indices(rois: range) -> Iterator[np.ndarray]:
+    """All orientations of `rois`, in one shape, so that one compiled program scores
     everything."""
-    for begin in regions[::REGIONS_AT_ONCE]:
-        some = np.minimum(begin + np.arange(REGIONS_AT_ONCE), regions[-1])
+    for begin in rois[::ROIS_AT_ONCE]:
+        some = np.minimum(begin + np.arange(ROIS_AT_ONCE), rois[-1])
         yield (some[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
 
 
@@ -102,14 +102,14 @@ def _picks(regions: range) -> Iterator[np.ndarray]:
 def _means_of_eight(
     network: Network, first: str, layer: str
 ) -> Callable[[Params, Source, jax.Array], tuple[jax.Array, jax.Array]]:
-    """The scores and features of consecutive regions, compiled: the picks are eight for each."""
+    """The scores and features of consecutive ROIs, compiled: the indices are eight for each."""
     after = LAYERS[LAYERS.index(layer) + 1]
 
     def mean(rows: jax.Array) -> jax.Array:
         return rows.reshape(-1, orientations.COUNT, *rows.shape[1:]).mean(1)
 
-    def compute(params: Params, source: Source, picks: jax.Array) -> tuple[jax.Array, jax.Array]:
-        batch = draw(source, picks, jnp.ones(len(picks)))
+    def compute(params: Params, source: Source, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+        batch = draw(source, indices, jnp.ones(len(indices)))
         found = network.apply({"params": params}, batch.image, first, last=layer)
         logits = network.apply({"params": params}, found, first=after)
         return mean(malignancy(logits, batch.task)), mean(found)

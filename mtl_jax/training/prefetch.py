@@ -17,27 +17,27 @@ def on_host(source: Source) -> bool:
     return not isinstance(source[0], jax.Array)
 
 
-def fetch(source: Source, picks: np.ndarray) -> tuple[Source, np.ndarray]:
-    """`source` cut down to the rows of `picks`, and the picks that are the same in it."""
-    flat, place = picks.ravel(), np.arange(picks.size).reshape(picks.shape)
+def fetch(source: Source, indices: np.ndarray) -> tuple[Source, np.ndarray]:
+    """`source` cut down to the rows of `indices`, and the indices that are the same in it."""
+    flat, place = indices.ravel(), np.arange(indices.size).reshape(indices.shape)
     if isinstance(source, Maps):
         return Maps(*(rows[flat] for rows in source)), place
     rows = (column[flat // orientations.COUNT] for column in source[:4])
-    here = place * orientations.COUNT + picks % orientations.COUNT
+    here = place * orientations.COUNT + indices % orientations.COUNT
     return Pool(*rows, source.mean, source.std), here
 
 
 def feed(
-    source: Source, picks: Iterable[jax.Array | np.ndarray]
+    source: Source, indices: Iterable[jax.Array | np.ndarray]
 ) -> Iterator[tuple[Source, jax.Array | np.ndarray]]:
-    """What to draw each batch from, and its picks, for the picks (..., batch) of each step.
+    """What to draw each batch from, and its indices, for the indices (..., batch) of each step.
 
     A source on the host is read one batch ahead, while the device works on the last.
     """
     if not on_host(source):
-        yield from ((source, row) for row in picks)
+        yield from ((source, row) for row in indices)
         return
-    rows = iter(np.asarray(picks) if isinstance(picks, jax.Array) else picks)
+    rows = iter(np.asarray(indices) if isinstance(indices, jax.Array) else indices)
     with ThreadPoolExecutor(1) as reader:
         ahead = reader.submit(fetch, source, next(rows))
         for following in rows:

@@ -1,8 +1,8 @@
-"""Several trainings that differ in their random numbers and regions alone, as one compiled program.
+"""Several trainings that differ in their random numbers and ROIs alone, as one compiled program.
 
-Each is a lane. Lanes lie side by side on a device (`jax.vmap`) and over devices (`jax.pmap`), and
-never exchange anything: a lane gives what it would give alone, to rounding, and to the bit whatever
-the other lanes hold. It knows neither files nor the model.
+Each is a replica. Replicas lie side by side on a device (`jax.vmap`) and over devices (`jax.pmap`), and
+never exchange anything: a replica gives what it would give alone, to rounding, and to the bit whatever
+the other replicas hold. It knows neither files nor the model.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +13,13 @@ import jax.numpy as jnp
 
 from mtl_jax.training import dataset, devices
 
-SHARE = 0.5  # of a device's memory that lanes may take up; maps of frozen layers have another third
+SHARE = (
+    0.5  # of a device's memory that replicas may take up; maps of frozen layers have another third
+)
 
 
-class Lanes(NamedTuple):
-    """`width` lanes on each of `devices` devices. Arrays of all lanes lead with (devices, width),
+class Replicas(NamedTuple):
+    """`width` replicas on each of `devices` devices. Arrays of all replicas lead with (devices, width),
     or with (width,) where there is one device. `uneven`: some may have fewer steps than others."""
 
     devices: int
@@ -33,11 +35,11 @@ class Lanes(NamedTuple):
         return self.devices * self.width
 
 
-def deal(trainings: int, device_count: int, uneven: bool = False) -> Lanes | None:
-    """Lanes for so many trainings; None where each is better alone, on all devices at once."""
+def deal(trainings: int, device_count: int, uneven: bool = False) -> Replicas | None:
+    """Replicas for so many trainings; None where each is better alone, on all devices at once."""
     if trainings < max(2, device_count):
         return None
-    return Lanes(device_count, -(-trainings // device_count), uneven)
+    return Replicas(device_count, -(-trainings // device_count), uneven)
 
 
 def most(bytes_each: float, device_count: int) -> int:
@@ -54,40 +56,43 @@ def beside(bytes_each: float) -> int:
     return max(1, int(dataset.SHARE * devices.memory()[0] / bytes_each))
 
 
-def stack(trees: Sequence[Any], lanes: Lanes | None) -> Any:
-    """One tree of all lanes; lanes without a tree of their own repeat the last. Without lanes, the
+def stack(trees: Sequence[Any], replicas: Replicas | None) -> Any:
+    """One tree of all replicas; replicas without a tree of their own repeat the last. Without replicas, the
     one tree itself."""
-    if lanes is None:
+    if replicas is None:
         (tree,) = trees
         return tree
-    filled = [*trees, *[trees[-1]] * (lanes.count - len(trees))]
+    filled = [*trees, *[trees[-1]] * (replicas.count - len(trees))]
 
     def one(*leaves: jax.Array) -> jax.Array:
         stacked = jnp.stack(leaves)
-        return stacked.reshape(*lanes.axes, *stacked.shape[1:])
+        return stacked.reshape(*replicas.axes, *stacked.shape[1:])
 
     return jax.tree.map(one, *filled)
 
 
-def take(tree: Any, lanes: Lanes | None, number: int) -> Any:
-    """The tree of one lane; without lanes, the one tree itself."""
-    if lanes is None:
+def take(tree: Any, replicas: Replicas | None, number: int) -> Any:
+    """The tree of one replica; without replicas, the one tree itself."""
+    if replicas is None:
         return tree
-    place = number if lanes.devices == 1 else divmod(number, lanes.width)
+    place = number if replicas.devices == 1 else divmod(number, replicas.width)
     return jax.tree.map(lambda leaf: leaf[place], tree)
 
 
 def compiled(
-    function: Callable[..., Any], in_axes: tuple[Any, ...], lanes: Lanes | None, **options: Any
+    function: Callable[..., Any],
+    in_axes: tuple[Any, ...],
+    replicas: Replicas | None,
+    **options: Any,
 ) -> Callable[..., Any]:
-    """`function` compiled for one training, or for all lanes at once.
+    """`function` compiled for one training, or for all replicas at once.
 
-    `in_axes` as in `jax.vmap`: 0 for what each lane has its own of, None for what all share.
+    `in_axes` as in `jax.vmap`: 0 for what each replica has its own of, None for what all share.
     """
-    if lanes is None:
+    if replicas is None:
         return devices.compiled(function, **options)
     side_by_side = jax.vmap(function, in_axes)
-    if lanes.devices == 1:
+    if replicas.devices == 1:
         return devices.compiled(side_by_side, **options)
-    places = jax.local_devices()[: lanes.devices]
+    places = jax.local_devices()[: replicas.devices]
     return jax.pmap(side_by_side, in_axes=in_axes, devices=places, **options)

@@ -42,7 +42,7 @@ CURE = (
     ".npz with conv1/kernel to conv5/bias, or a checkpoint of cuda-convnet2"
 )
 LEAST_NORM = 0.05  # of the first kernels; pretrained networks have 1 to 4, random ones 0.05 to 1.4
-TRUNKS = {
+BACKBONES = {
     "alexnet": "AlexNet trained on ImageNet (Krizhevsky 2014, arXiv:1404.5997",
     "vgg16": "VGG16 trained on ImageNet (Simonyan and Zisserman 2015, arXiv:1409.1556",
     "resnet18": "ResNet-18 trained on ImageNet (He et al. 2016, arXiv:1512.03385",
@@ -78,17 +78,17 @@ def convert(path: Path | str, fc: str = "drop") -> Weights:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     params, scheme, left_out = rename(source.arrays, fc == "keep", path)
-    _refuse_small(params, path)
+    _reject_small(params, path)
     card = make_card(
         params,
-        trunk=scheme.trunk,
+        backbone=scheme.backbone,
         name=path.stem,
         source=path.name,
         sha256=sha256,
         file_format=f"{kind}, {scheme.name} names",
         input_stats=CONVNET_INPUT if kind == CONVNET else IMAGENET_INPUT,
         lrn=source.lrn,
-        note=CONVNET_NOTE if kind == CONVNET else TRUNKS[scheme.trunk] + NOTE,
+        note=CONVNET_NOTE if kind == CONVNET else BACKBONES[scheme.backbone] + NOTE,
         left_out=(*source.left_out, *left_out),
     )
     return Weights(params, card)
@@ -119,7 +119,7 @@ def file_format(path: Path) -> str:
     raise InputError(f"{path}: {what}; {CURE}")
 
 
-def _refuse_small(params: Params, path: Path) -> None:
+def _reject_small(params: Params, path: Path) -> None:
     """Raise InputError where the first kernels are far too small for images of standard deviation
     1, beside their biases: as those of networks on gray levels of 0 to 255 can be."""
     first = next(

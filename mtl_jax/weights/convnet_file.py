@@ -12,7 +12,7 @@ import numpy as np
 from mtl_jax.types import InputError
 from mtl_jax.weights.convnet_layers import NAMES, Differs, check
 from mtl_jax.weights.numpy_pickle import plain, vocabulary
-from mtl_jax.weights.restricted_pickle import Refused, read_pickle
+from mtl_jax.weights.restricted_pickle import Rejected, read_pickle
 from mtl_jax.weights.source import Source
 
 OPTIONS = ("options", "data", "convdata", "python_util")  # its modules
@@ -44,8 +44,8 @@ def read_convnet(path: Path) -> Source:
                 arrays |= _arrays(layer)
     except Differs as error:
         raise InputError(f"{path}: {error}; convert a network of its one-GPU definition") from error
-    except Refused as error:
-        raise InputError(f"{path}: asks for {error}; refused, nothing was run") from error
+    except Rejected as error:
+        raise InputError(f"{path}: asks for {error}; rejected, nothing was run") from error
     except (
         ValueError,
         KeyError,

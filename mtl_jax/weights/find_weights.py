@@ -26,26 +26,26 @@ SHIPPED = shipped_folder()
 CHECKPOINTS = Path("checkpoints")  # of the current folder: where converted weights are written
 
 
-def imagenet_folder(trunk: str = "alexnet") -> Path:
+def imagenet_folder(backbone: str = "alexnet") -> Path:
     """Where tools/convert_weights.py writes ImageNet weights, and config.weights='imagenet' reads
     them."""
-    return CHECKPOINTS / f"{trunk}_{IMAGENET}"
+    return CHECKPOINTS / f"{backbone}_{IMAGENET}"
 
 
-def find(name: str, trunk: str = "alexnet") -> Weights:
+def find(name: str, backbone: str = "alexnet") -> Weights:
     """Return the weights of this name.
 
-    'shipped' and 'analytic' are AlexNet's, 'random' is `trunk`'s, 'imagenet' is the folder that
-    tools/convert_weights.py writes for `trunk`; any other name is a folder, of the backbone that
+    'shipped' and 'analytic' are AlexNet's, 'random' is `backbone`'s, 'imagenet' is the folder that
+    tools/convert_weights.py writes for `backbone`; any other name is a folder, of the backbone that
     its card says. Raises InputError where the weights are absent: nothing takes their place.
     """
     if name == "random":
-        return _not_pretrained(trunk, "random", "Not pretrained: every layer random.")
+        return _not_pretrained(backbone, "random", "Not pretrained: every layer random.")
     if name == "analytic":
         return analytic()
     if name == IMAGENET:
-        _require_imagenet(trunk)
-        return load(imagenet_folder(trunk))
+        _require_imagenet(backbone)
+        return load(imagenet_folder(backbone))
     if name != "shipped":
         return load(Path(name))
     if not SHIPPED.is_dir():
@@ -56,25 +56,25 @@ def find(name: str, trunk: str = "alexnet") -> Weights:
     return load(SHIPPED)
 
 
-def find_of(name: str, trunk: str) -> Weights:
-    """As `find`; InputError where the weights are of another trunk."""
-    found = find(name, trunk)
-    if found.card["trunk"] != trunk:
+def find_of(name: str, backbone: str) -> Weights:
+    """As `find`; InputError where the weights are of another backbone."""
+    found = find(name, backbone)
+    if found.card["backbone"] != backbone:
         raise InputError(
-            f"config.weights: {name} are weights of {found.card['trunk']}, and config.model.trunk "
-            f"is {trunk}; set --config.model.trunk={found.card['trunk']}, or give weights of "
-            f"{trunk}"
+            f"config.weights: {name} are weights of {found.card['backbone']}, and config.model.backbone "
+            f"is {backbone}; set --config.model.backbone={found.card['backbone']}, or give weights of "
+            f"{backbone}"
         )
     return found
 
 
-def planned(name: str, trunk: str) -> Weights:
+def planned(name: str, backbone: str) -> Weights:
     """As `find_of`, for a plan that trains nothing: ImageNet weights may be still to be made, and
     are then named without their numbers."""
-    if name != IMAGENET or imagenet_folder(trunk).is_dir():
-        return find_of(name, trunk)
-    note = f"Not there yet. Make them first: {_command(trunk)}"
-    found = _not_pretrained(trunk, "ImageNet convolutions", note)
+    if name != IMAGENET or imagenet_folder(backbone).is_dir():
+        return find_of(name, backbone)
+    note = f"Not there yet. Make them first: {_command(backbone)}"
+    found = _not_pretrained(backbone, "ImageNet convolutions", note)
     return Weights({layer: {} for layer in CONVOLUTIONAL}, found.card)
 
 
@@ -89,24 +89,24 @@ def require_photographs(found: Weights, study: str) -> None:
         )
 
 
-def _require_imagenet(trunk: str) -> None:
-    folder = imagenet_folder(trunk)
+def _require_imagenet(backbone: str) -> None:
+    folder = imagenet_folder(backbone)
     if not folder.is_dir():
         raise InputError(
-            f"config.weights is 'imagenet', and {folder} is not there; make it: {_command(trunk)}"
+            f"config.weights is 'imagenet', and {folder} is not there; make it: {_command(backbone)}"
         )
 
 
-def _command(trunk: str) -> str:
+def _command(backbone: str) -> str:
     """How to make the folder; torchvision's AlexNet is the one that can be fetched."""
-    source = "--download" if trunk == "alexnet" else "FILE"
-    return f"python tools/convert_weights.py {source} --output {imagenet_folder(trunk)}"
+    source = "--download" if backbone == "alexnet" else "FILE"
+    return f"python tools/convert_weights.py {source} --output {imagenet_folder(backbone)}"
 
 
-def _not_pretrained(trunk: str, name: str, note: str) -> Weights:
+def _not_pretrained(backbone: str, name: str, note: str) -> Weights:
     card = make_card(
         {},
-        trunk=trunk,
+        backbone=backbone,
         name=name,
         source="none",
         sha256="",

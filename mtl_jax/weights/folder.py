@@ -22,7 +22,7 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
     """Writes `weights` to `folder` under a temporary name, then renames it.
 
     `half`: in half precision, which must lose nothing (`card.halved` rounds). An existing folder is
-    refused, unless `replace` and it holds converted weights. ValueError where the card was made for
+    rejected, unless `replace` and it holds converted weights. ValueError where the card was made for
     other parameters.
     """
     from mtl_jax.weights import param_io
@@ -36,7 +36,7 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
         {p: np.asarray(a) for p, a in flatten_dict(weights.params, sep="/").items()}, sep="/"
     )
     check_card(weights.card, str(folder / "card.json"))
-    check_params(params, weights.card["trunk"], str(folder))
+    check_params(params, weights.card["backbone"], str(folder))
     if digest(params) != weights.card["arrays_sha256"]:
         raise ValueError("the card was made for other parameters")
     if half and digest(halved(params)) != weights.card["arrays_sha256"]:
@@ -67,9 +67,9 @@ def load(folder: Path) -> Weights:
             f"{card_path}: is not readable as JSON; convert the weights again"
         ) from error
     if isinstance(card, dict):
-        card.setdefault("trunk", "alexnet")  # older cards, and that of the shipped weights
+        card.setdefault("backbone", "alexnet")  # older cards, and that of the shipped weights
     check_card(card, str(card_path))
-    check_shapes(card["shapes"], card["trunk"], str(card_path))
+    check_shapes(card["shapes"], card["backbone"], str(card_path))
     # Before Orbax sees the files: it answers damaged ones with more than an exception.
     changed = atomic.damage(folder, TIMES)
     if changed:
@@ -84,7 +84,7 @@ def load(folder: Path) -> Weights:
             f"{folder / 'params'}: damaged or not the layers of card.json; "
             "convert the weights again"
         ) from error
-    check_params(params, card["trunk"], str(folder))
+    check_params(params, card["backbone"], str(folder))
     if digest(params) != card["arrays_sha256"]:
         raise InputError(
             f"{folder}: the numbers are not those that were converted (SHA-256 differs from "

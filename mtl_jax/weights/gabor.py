@@ -21,7 +21,7 @@ def analytic() -> Weights:
     params = {"C1": {"kernel": kernel, "bias": np.zeros(kernel.shape[-1], np.float32)}}
     card = make_card(
         params,
-        trunk="alexnet",
+        backbone="alexnet",
         name="analytic Gabor bank in C1",
         source="computed, no file",
         sha256="",

@@ -1,4 +1,4 @@
-"""The table of trunks: the shape of every kernel, and how source checkpoints name it.
+"""The table of backbones: the shape of every kernel, and how source checkpoints name it.
 
 A layer is a path: 'C1', or 'C2/block1/conv1' where C2 is made of several. It opens no file and
 changes no number.
@@ -63,7 +63,7 @@ class Scheme:
     ours."""
 
     name: str
-    trunk: str
+    backbone: str
     layers: dict[str, str]
     kernel: str
     torch_axes: bool  # kernels are (out, in, row, column) and (out, in)
@@ -147,11 +147,11 @@ SCHEMES = (
     *(
         Scheme(
             "mtl_jax",
-            trunk,
+            backbone,
             {path: path.replace("/", ".") for path in kernels},
             kernel="kernel",
             torch_axes=False,
         )
-        for trunk, kernels in KERNELS.items()
+        for backbone, kernels in KERNELS.items()
     ),
 )

@@ -29,7 +29,7 @@ def rename(
 ) -> tuple[Params, Scheme, tuple[str, ...]]:
     """Source arrays as our parameters, the scheme that fits, and notes on what was left out.
 
-    All convolutions must be there, and of a trunk with batch normalization all its numbers; fully
+    All convolutions must be there, and of a backbone with batch normalization all its numbers; fully
     connected layers are kept where `keep_fc` and the source has them. Raises one InputError that
     lists everything missing, unexpected, of the wrong shape or dtype, or not finite.
     """
@@ -61,8 +61,8 @@ def rename(
             leaves[f"{layer}/{leaf}"] = _our_axes(found[leaf], scheme, layer)
     if problems:
         raise InputError(
-            f"{path}: does not fit the table of {scheme.name} names of {scheme.trunk}: "
-            f"{_joined(problems)} (give weights of {scheme.trunk} as torchvision has them)"
+            f"{path}: does not fit the table of {scheme.name} names of {scheme.backbone}: "
+            f"{_joined(problems)} (give weights of {scheme.backbone} as torchvision has them)"
         )
     return unflatten_dict(leaves, sep="/"), scheme, tuple(notes)
 
@@ -78,7 +78,7 @@ def _wanted(
     if keep_fc:
         f1 = named.get(_source_keys(scheme, "F1")["kernel"]) if "F1" in connected else None
         if scheme.torch_axes and f1 is not None:
-            channels, side, wide = LAST_MAP[scheme.trunk]
+            channels, side, wide = LAST_MAP[scheme.backbone]
             if f1.shape == (4096, channels * wide**2):
                 connected.remove("F1")
                 notes.append(
@@ -164,7 +164,7 @@ def _left_aside(scheme: Scheme) -> set[str]:
 
 
 def _source_shape(scheme: Scheme, layer: str, leaf: str) -> tuple[int, ...]:
-    shape = KERNELS[scheme.trunk][layer]
+    shape = KERNELS[scheme.backbone][layer]
     if leaf != "kernel":
         return shape[-1:]
     if not scheme.torch_axes:
@@ -177,7 +177,7 @@ def _our_axes(value: np.ndarray, scheme: Scheme, layer: str) -> np.ndarray:
         value = value.transpose(2, 3, 1, 0)
     elif scheme.torch_axes and value.ndim == 2:
         if layer == "F1":  # its inputs are flattened (channel, row, column) there
-            channels, side, _ = LAST_MAP[scheme.trunk]
+            channels, side, _ = LAST_MAP[scheme.backbone]
             value = value.reshape(-1, channels, side, side).transpose(0, 2, 3, 1)
             value = value.reshape(len(value), -1)
         value = value.T
@@ -199,7 +199,7 @@ def _fault(value: np.ndarray, expected: tuple[int, ...], leaf: str) -> str:
 def _unexpected(keys: list[str], scheme: Scheme) -> list[str]:
     problems = [f"unexpected {_shown(key)}" for key in keys]
     if not scheme.norms and any(key.split(".")[-1] in STATISTICS for key in keys):
-        hint = f"holds batch normalization, which {scheme.trunk} has not under these names"
+        hint = f"holds batch normalization, which {scheme.backbone} has not under these names"
         problems.insert(0, hint)
     return problems
 

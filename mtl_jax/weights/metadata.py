@@ -35,7 +35,7 @@ PLAIN_INPUT = {  # of mean 0 and standard deviation 1 as it comes
 }
 FIELDS = {
     "name": str,
-    "trunk": str,
+    "backbone": str,
     "source": str,
     "sha256": str,
     "format": str,
@@ -62,7 +62,7 @@ class Weights:
 def make_card(
     params: Params,
     *,
-    trunk: str,
+    backbone: str,
     name: str,
     source: str,
     sha256: str,
@@ -76,7 +76,7 @@ def make_card(
     is false, or the settings of response normalization (models.response_norm.as_json)."""
     return {
         "name": name,
-        "trunk": trunk,
+        "backbone": backbone,
         "source": source,
         "sha256": sha256,
         "format": file_format,
@@ -114,12 +114,12 @@ def halved(params: Params) -> Params:
 
 
 def check_card(card: Any, place: str) -> None:
-    """Refuses a card with a missing or ill-typed field, naming all of them in one line."""
+    """Rejects a card with a missing or ill-typed field, naming all of them in one line."""
     if not isinstance(card, dict):
         raise InputError(f"{place}: is not a JSON object; convert the weights again")
     wrong = [f for f, kind in FIELDS.items() if not isinstance(card.get(f), kind)]
     if not wrong:
-        wrong = [] if card["trunk"] in KERNELS else ["trunk"]
+        wrong = [] if card["backbone"] in KERNELS else ["backbone"]
         wrong += [] if _input_is_usable(card["input"]) else ["input"]
         wrong += [] if card["lrn"] is True or _lrn_is_usable(card) else ["lrn"]
     if wrong:
@@ -139,9 +139,9 @@ def check_card(card: Any, place: str) -> None:
         )
 
 
-def check_params(params: Params, trunk: str, place: str) -> None:
-    """Refuses parameters that are not finite float32 layers of the table, naming all faults."""
-    check_shapes(shapes_of(params), trunk, place)
+def check_params(params: Params, backbone: str, place: str) -> None:
+    """Rejects parameters that are not finite float32 layers of the table, naming all faults."""
+    check_shapes(shapes_of(params), backbone, place)
     arrays = flatten_dict(params, sep="/")
     wrong = [
         f"{n} is {a.dtype}, expected float32" for n, a in arrays.items() if a.dtype != np.float32
@@ -151,12 +151,12 @@ def check_params(params: Params, trunk: str, place: str) -> None:
         raise InputError(f"{place}: {'; '.join(wrong)}; convert the weights again")
 
 
-def check_shapes(shapes: dict[str, Any], trunk: str, place: str) -> None:
-    """Refuses shapes that are not those of the trunk's table; all convolutions must be there."""
+def check_shapes(shapes: dict[str, Any], backbone: str, place: str) -> None:
+    """Rejects shapes that are not those of the backbone's table; all convolutions must be there."""
     expected = unflatten_dict(
         {
             f"{path}/{leaf}": list(kernel) if leaf == "kernel" else [kernel[-1]]
-            for path, kernel in KERNELS[trunk].items()
+            for path, kernel in KERNELS[backbone].items()
             for leaf in LEAVES
         },
         sep="/",
@@ -178,7 +178,9 @@ def shapes_of(params: Params) -> dict[str, Any]:
 
 
 def _lrn_is_usable(card: dict[str, Any]) -> bool:
-    return response_norm.is_valid(card["lrn"]) and not (card["lrn"] and card["trunk"] != "alexnet")
+    return response_norm.is_valid(card["lrn"]) and not (
+        card["lrn"] and card["backbone"] != "alexnet"
+    )
 
 
 def _input_is_usable(stats: dict[str, Any]) -> bool:

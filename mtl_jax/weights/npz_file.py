@@ -34,7 +34,7 @@ def read_npz(path: Path) -> Source:
             total = sum(info.file_size for info in archive.infolist())
             if total > MOST_BYTES:
                 raise InputError(
-                    f"{path}: unpacks to {total} bytes, more than {MOST_BYTES}; refused"
+                    f"{path}: unpacks to {total} bytes, more than {MOST_BYTES}; rejected"
                 )
             for info in archive.infolist():
                 _check_header(archive, info, path)
@@ -52,11 +52,11 @@ def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -
         else:
             shape, _, dtype = np.lib.format.read_array_header_2_0(member)
     if dtype.hasobject:
-        raise InputError(f"{path}: {info.filename} holds Python objects; refused, nothing was run")
+        raise InputError(f"{path}: {info.filename} holds Python objects; rejected, nothing was run")
     if min(shape, default=0) < 0:
         raise ValueError("negative size")
     if prod(shape) * dtype.itemsize > info.file_size:
         raise InputError(
             f"{path}: {info.filename} claims {prod(shape)} numbers in {info.file_size} bytes; "
-            "refused"
+            "rejected"
         )

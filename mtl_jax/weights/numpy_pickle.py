@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.weights.restricted_pickle import Global, Opaque, Refused, Vocabulary, typed
+from mtl_jax.weights.restricted_pickle import Global, Opaque, Rejected, Vocabulary, typed
 
 MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 
@@ -21,7 +21,7 @@ class Dtype:
 
     def numpy(self) -> np.dtype:
         if self.name not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"):
-            raise Refused(f"an array of dtype {self.name!a:.40}")
+            raise Rejected(f"an array of dtype {self.name!a:.40}")
         return np.dtype(self.name).newbyteorder(self.order)
 
 

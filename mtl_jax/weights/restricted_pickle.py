@@ -12,7 +12,7 @@ from mmap import mmap
 from typing import Any, NamedTuple
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The pickle asks for something that a file of weights does not need."""
 
 
@@ -51,7 +51,7 @@ def read_pickle(stream: BytesIO | mmap, vocabulary: Vocabulary) -> Any:
     """The object at the stream's position, made of dicts, lists, tuples, numbers, text, bytes and
     what the vocabulary builds.
 
-    Leaves the stream behind the STOP opcode. Raises Refused, or ValueError where the pickle is
+    Leaves the stream behind the STOP opcode. Raises Rejected, or ValueError where the pickle is
     damaged.
     """
     stack: list[Any] = []
@@ -127,12 +127,12 @@ def _step(
             if not isinstance(stack[-1], Opaque):
                 known.state(stack[-1], state)
         case _:
-            raise Refused(f"opcode {name}, {WHAT_IT_NEEDS}")
+            raise Rejected(f"opcode {name}, {WHAT_IT_NEEDS}")
 
 
 def _known(name: str, known: Vocabulary) -> Global:
     if name not in known.builders and not known.named(name) and not known.opaque(name):
-        raise Refused(f"{name if name.isprintable() else ascii(name)}"[:120])
+        raise Rejected(f"{name if name.isprintable() else ascii(name)}"[:120])
     return Global(name)
 
 
@@ -142,7 +142,7 @@ def _called(called: Any, arguments: tuple[Any, ...], known: Vocabulary) -> Any:
         return known.builders[name](*arguments)
     if known.opaque(name):
         return Opaque(name)
-    raise Refused(f"a call of {name}")
+    raise Rejected(f"a call of {name}")
 
 
 def _pop_to_mark(stack: list[Any]) -> list[Any]:

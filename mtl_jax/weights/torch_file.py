@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax.types import InputError
-from mtl_jax.weights.restricted_pickle import Refused
+from mtl_jax.weights.restricted_pickle import Rejected
 from mtl_jax.weights.source import Source
 from mtl_jax.weights.state_dict import SAVE, Unclear, choose
 from mtl_jax.weights.torch_pickle import Storage, Tensor, read_pickle
@@ -53,9 +53,9 @@ def _guarded(read: Callable[[Path], Source], path: Path) -> Source:
             return read(path)
     except Unclear as error:
         raise InputError(f"{path}: {error}") from error
-    except Refused as error:
+    except Rejected as error:
         raise InputError(
-            f"{path}: asks for {error}; refused, nothing was run (save only the state dict)"
+            f"{path}: asks for {error}; rejected, nothing was run (save only the state dict)"
         ) from error
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, RuntimeError, Warning) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else "ends too early"
@@ -69,15 +69,15 @@ def _read_zip(path: Path) -> Source:
             raise Unclear(f"is a TorchScript archive; {SAVE}")
         # torch.save compresses nothing, so honest entries together fit into their file.
         if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
-            raise Refused("compressed entries, which torch.save never writes")
+            raise Rejected("compressed entries, which torch.save never writes")
         if sum(info.file_size for info in members.values()) > path.stat().st_size:
-            raise Refused("entries that overlap each other")
+            raise Rejected("entries that overlap each other")
         pickles = [name for name in members if name.split("/")[-1] == "data.pkl"]
         if len(pickles) != 1 or members[pickles[0]].file_size > MOST_PICKLE_BYTES:
             raise ValueError("no data.pkl, several, or one of more than 16 MiB")
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
-            raise Refused("big-endian numbers")
+            raise Rejected("big-endian numbers")
         content, storages = read_pickle(io.BytesIO(archive.read(pickles[0])))
         state, left_out = choose(content)
         needed = {tensor.storage.key for tensor in state.values()}
@@ -100,7 +100,7 @@ def _read_legacy(path: Path) -> Source:
             raise ValueError("no torch magic number")
         system, _ = read_pickle(stream)
         if not isinstance(system, dict) or system.get("little_endian") is not True:
-            raise Refused("big-endian numbers")
+            raise Rejected("big-endian numbers")
         content, storages = read_pickle(stream)
         state, left_out = choose(content)
         keys, _ = read_pickle(stream)

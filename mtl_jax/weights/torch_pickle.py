@@ -9,7 +9,7 @@ from io import BytesIO
 from mmap import mmap
 from typing import Any
 
-from mtl_jax.weights.restricted_pickle import Global, Refused, Vocabulary, typed
+from mtl_jax.weights.restricted_pickle import Global, Rejected, Vocabulary, typed
 from mtl_jax.weights.restricted_pickle import read_pickle as read_plain
 
 
@@ -53,7 +53,7 @@ def _storage(storages: dict[str, Storage], pid: Any) -> Storage:
     """A torch storage's persistent id: ('storage', type, key, device, count[, view])."""
     tag, kind, key, _, count, *view = typed(pid, tuple)
     if tag != "storage" or any(part is not None for part in view):
-        raise Refused("a storage that is a view of another one")
+        raise Rejected("a storage that is a view of another one")
     name = typed(kind, Global).name.rpartition(".")[2]
     storage = Storage(name, typed(key, str), typed(count, int))
     if storages.setdefault(storage.key, storage) != storage:

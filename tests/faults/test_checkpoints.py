@@ -114,7 +114,7 @@ def test_all_damaged_begins_again(tmp_path: Path, capfd: pytest.CaptureFixture[s
         ({"precision": {"matmul": "high"}}, "precision.matmul None there, 'high' here"),
     ],
 )
-def test_another_config_network_weights_or_precision_is_refused_with_the_difference(
+def test_another_config_network_weights_or_precision_is_rejected_with_the_difference(
     made_by: dict, says: str, tmp_path: Path
 ) -> None:
     stored(tmp_path)

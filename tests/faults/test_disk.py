@@ -30,7 +30,7 @@ def test_a_full_disk_is_said_in_one_line_and_the_old_file_stands(small_disk: Pat
 def test_shards_on_a_full_disk_leave_nothing_and_are_made_when_there_is_room(
     small_disk: Path, tmp_path: Path
 ) -> None:
-    table = films(tmp_path / "films", 12)  # 12 regions of 32 KiB do not fit
+    table = films(tmp_path / "films", 12)  # 12 ROIs of 32 KiB do not fit
     with pytest.raises(InputError, match="cannot be written .No space.*free space on that disk"):
         load(table, small_disk)
     assert not [n for n in names(small_disk) if not n.startswith(".")]
@@ -69,14 +69,14 @@ def test_a_write_that_fails_anywhere_leaves_no_half_written_folder(
     name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shards are written with each of the system's calls failing once, until all succeed."""
-    region = np.zeros((1, 128, 128), np.int16)
+    roi = np.zeros((1, 128, 128), np.int16)
     index = [dict.fromkeys(shards.COLUMNS, 1) | {"roi_id": "a", "case_id": "b", "lesion_id": "c"}]
     true = getattr(os, name)
     for at in range(1, 20):
         failing = Failing(true, at, number)
         monkeypatch.setattr(os, name, failing)
         try:
-            shards.write(tmp_path / "x", "x", index, [region], {}, "")
+            shards.write(tmp_path / "x", "x", index, [roi], {}, "")
         except InputError as error:
             assert "x: cannot be written" in str(error) and os.strerror(number) in str(error)
             assert names(tmp_path) == []

@@ -161,7 +161,7 @@ def test_no_table_that_is_written_holds_a_formula(tmp_path: Path) -> None:
         load(home / "m.csv", tmp_path / "plain", pseudonymise=False)
 
 
-def test_shards_from_elsewhere_with_a_formula_for_an_id_are_refused(tmp_path: Path) -> None:
+def test_shards_from_elsewhere_with_a_formula_for_an_id_are_rejected(tmp_path: Path) -> None:
     index = [dict.fromkeys(shards.COLUMNS, 1) | {"roi_id": "=1+1", "case_id": "b"}]
     shards.write(tmp_path / "x", "x", index, [np.zeros((1, 128, 128), np.int16)], {}, "")
     with pytest.raises(InputError, match="index.csv: roi_id '=1.1' begins with '='"):

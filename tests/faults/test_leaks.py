@@ -1,4 +1,4 @@
-"""One film under two case ids is refused; regions that look the same across a split are told."""
+"""One film under two case ids is rejected; ROIs that look the same across a split are told."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mtl_jax.types import InputError, RoiSet
 
 
 def random_rois(count: int, seed: int = 0) -> np.ndarray:
-    """Smooth random regions with a mass in the middle, as films have."""
+    """Smooth random ROIs with a mass in the middle, as films have."""
     rng = np.random.default_rng(seed)
     noise = np.stack([gaussian_filter(rng.normal(0, 1, (128, 128)), 6) for _ in range(count)])
     mass = 2 * np.exp(-((np.mgrid[:128, :128] - 63.5) ** 2).sum(0) / 800)
@@ -43,7 +43,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("how", CHANGES)
-def test_a_changed_copy_of_a_region_is_found(how: str) -> None:
+def test_a_changed_copy_of_a_roi_is_found(how: str) -> None:
     pixels = random_rois(40)
     pixels[17] = CHANGES[how](pixels[5]).astype(np.int16)
     (found,) = near_duplicates.alike([collection(pixels, [f"c{i}" for i in range(40)])])
@@ -64,7 +64,7 @@ def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
     assert rng is not None
 
 
-def test_views_of_one_case_and_flat_regions_are_no_finding() -> None:
+def test_views_of_one_case_and_flat_rois_are_no_finding() -> None:
     pixels = random_rois(10)
     pixels[1] = pixels[0]
     pixels[2:5] = 7
@@ -90,7 +90,7 @@ def test_a_copy_across_a_split_is_told_and_one_within_a_fold_is_not() -> None:
     split = splits.Split("t", [*parts[0], *parts[1], *rest], [], [[*parts, rest]], "by hand")
     (told,) = leak_checks.across({"t": rois}, split)
     assert (told["a"], told["b"], told["correlation"]) == ("t/1", "t/7", 1.0)
-    assert "1 pairs of regions of different cases look alike across the split" in leak_checks.note(
+    assert "1 pairs of ROIs of different cases look alike across the split" in leak_checks.note(
         [told]
     )
     other = collection(random_rois(4, 9), list("wxyz"), "o")
@@ -98,7 +98,7 @@ def test_a_copy_across_a_split_is_told_and_one_within_a_fold_is_not() -> None:
     assert len(leak_checks.across({"t": rois, "o": other}, split)) == 2
 
 
-def test_one_film_under_two_cases_is_refused_or_left_out_under_both(tmp_path: Path) -> None:
+def test_one_film_under_two_cases_is_rejected_or_left_out_under_both(tmp_path: Path) -> None:
     table = films(tmp_path / "films")
     home = table.parent
     # The same pixels in another file with another header.
@@ -112,7 +112,7 @@ def test_one_film_under_two_cases_is_refused_or_left_out_under_both(tmp_path: Pa
     assert len(rois) == 3 and rois.manifest["counts"]["unusable"] == 2
 
 
-def test_one_file_listed_under_two_cases_is_refused(tmp_path: Path) -> None:
+def test_one_file_listed_under_two_cases_is_rejected(tmp_path: Path) -> None:
     table = films(tmp_path / "films")
     table.write_text(
         f"{HEADER}\nours,P1,1,CC,0.pgm,benign,200,40;50;90;100\n"

@@ -30,7 +30,7 @@ def measured(what: str, size: int, folder: Path) -> dict[str, float]:
     [
         ("manifest", 5_000),
         pytest.param("manifest", 100_000, marks=pytest.mark.slow),
-        pytest.param("regions", 10_000, marks=pytest.mark.slow),
+        pytest.param("rois", 10_000, marks=pytest.mark.slow),
         ("runs", 100),
     ],
 )

@@ -31,7 +31,7 @@ def test_an_image_with_a_value_that_is_no_number_is_named(
         load(tmp_path / "m.csv", tmp_path / "cache")
 
 
-def test_weights_with_a_value_that_is_no_number_are_refused() -> None:
+def test_weights_with_a_value_that_is_no_number_are_rejected() -> None:
     params = jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
     convolutions = {name: dict(params[name]) for name in alexnet.CONVOLUTIONS}
     bias = np.array(convolutions["C3"]["bias"])
@@ -67,15 +67,15 @@ def test_a_score_that_is_no_number_is_not_written() -> None:
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        ([1, 1, 1, 0], "the 2 training regions of t are of one class"),
-        ([1, 1, 0, 1], "the 2 scored regions of t are of one class"),
+        ([1, 1, 1, 0], "the 2 training ROIs of t are of one class"),
+        ([1, 1, 0, 1], "the 2 scored ROIs of t are of one class"),
     ],
 )
 def test_a_class_that_is_missing_is_said_before_training(labels: list[int], says: str) -> None:
     held = rois(labels)
     split = splits.split_target(held, True, 0, 2, 0.0, 0)
     with pytest.raises(InputError, match=says):
-        splits.refuse_unfit(Run("sttl", ("t",), "C1", None, 0), {"t": held}, split)
+        splits.reject_unfit(Run("sttl", ("t",), "C1", None, 0), {"t": held}, split)
 
 
 def test_a_collection_that_is_missing_in_training_is_said() -> None:
@@ -83,6 +83,6 @@ def test_a_collection_that_is_missing_in_training_is_said() -> None:
     other.index["split"][:] = "test"
     both = {"t": held, "o": other}
     split = splits.divide(both, "t", ("o",), splits.Rules(True, 0, 2, 0.0, 0))
-    with pytest.raises(InputError, match="o has no training region; leave it out"):
+    with pytest.raises(InputError, match="o has no training ROI; leave it out"):
         run = Run("mttl", ("t", "o"), "C1", None, 0)
-        splits.refuse_unfit(run, both, split)
+        splits.reject_unfit(run, both, split)

@@ -29,7 +29,7 @@ class Image(NamedTuple):
     name: str
     pathology: str
     findings: str
-    regions: tuple[tuple[str, dict], ...] = ()  # (shape's name, its attributes)
+    rois: tuple[tuple[str, dict], ...] = ()  # (shape's name, its attributes)
     discs: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -40,7 +40,7 @@ def polygon(row: float, column: float, radius: float, name: str = "polygon") -> 
 
 IMAGES = (
     Image("P1_L_DM_CC", "Malignant", "Mass", (polygon(200, 150, 40),), ((200, 150, 40),)),
-    # Names with stray blanks stand in the table, in the regions and in the folder.
+    # Names with stray blanks stand in the table, in the ROIs and in the folder.
     Image(
         *("P1_L_DM_MLO ", "Malignant", "Mass$Calcifications"),
         (("ellipse", {"cx": 180, "cy": 260, "rx": 45, "ry": 30}),),
@@ -69,7 +69,7 @@ IMAGES = (
 
 def make_cdd_cesm(folder: Path, images: Sequence[Image] = IMAGES) -> Path:
     """Writes images and tables into `folder` and returns it. Images are gray or R = G = B."""
-    rows, regions = [], []
+    rows, rois = [], []
     for number, image in enumerate(images):
         kind = "Low energy" if "_DM_" in image.name else "Subtracted"
         home = folder / "PKG - CDD-CESM" / "CDD-CESM" / f"{kind} images of CDD-CESM"
@@ -92,10 +92,10 @@ def make_cdd_cesm(folder: Path, images: Sequence[Image] = IMAGES) -> Path:
                 *("4$2", image.findings, view, "", 1, image.pathology),
             )
         )
-        for region, (shape, attributes) in enumerate(image.regions):
+        for roi, (shape, attributes) in enumerate(image.rois):
             text = json.dumps({"name": shape, **attributes})
-            count = len(image.regions)
-            regions.append((f"{image.name}.jpg", 1234, "{}", count, region, text, "{}"))
+            count = len(image.rois)
+            rois.append((f"{image.name}.jpg", 1234, "{}", count, roi, text, "{}"))
     book = openpyxl.Workbook()
     book.active.title = "mass_description"
     book.active.append(["Image_name", "Mass shape", "Mass margin", "Mass density"])
@@ -105,5 +105,5 @@ def make_cdd_cesm(folder: Path, images: Sequence[Image] = IMAGES) -> Path:
     book.save(folder / "Radiology-manual-annotations.xlsx")
     with (folder / "Radiology_hand_drawn_segmentations_v2.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerows((VIA, *regions))
+        table.writerows((VIA, *rois))
     return folder

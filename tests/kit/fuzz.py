@@ -32,12 +32,12 @@ def damaged(data: bytes, count: int, seed: int) -> Iterator[bytes]:
 
 
 def outcomes(file: Path, count: int, seed: int, read: Callable[[], object]) -> dict[str, int]:
-    """Reads with `file` damaged in `count` ways; how many were read, and how many refused.
+    """Reads with `file` damaged in `count` ways; how many were read, and how many rejected.
 
-    A refusal that is not one line, or any other exception, fails.
+    A rejection that is not one line, or any other exception, fails.
     """
     sound = file.read_bytes()
-    counts = {"read": 0, "refused": 0}
+    counts = {"read": 0, "rejected": 0}
     try:
         for bad in damaged(sound, count, seed):
             file.write_bytes(bad)
@@ -46,7 +46,7 @@ def outcomes(file: Path, count: int, seed: int, read: Callable[[], object]) -> d
                 counts["read"] += 1
             except InputError as error:
                 assert "\n" not in str(error) and "\r" not in str(error), repr(str(error))
-                counts["refused"] += 1
+                counts["rejected"] += 1
     finally:
         file.write_bytes(sound)
     return counts

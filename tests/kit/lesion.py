@@ -1,4 +1,4 @@
-"""Draws a lesion at known coordinates, and finds it again in a region. Knows no collection."""
+"""Draws a lesion at known coordinates, and finds it again in an ROI. Knows no collection."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def circle(row: float, column: float, radius: float, points: int = 24) -> list[t
 
 
 def offset(roi: np.ndarray) -> float:
-    """How far the bright disc in a region is from its middle, in pixels of 200 um."""
+    """How far the bright disc in an ROI is from its middle, in pixels of 200 um."""
     bright = roi > (int(roi.max()) + int(roi.min())) / 2
     middle = [np.mean(where) + 0.5 for where in np.nonzero(bright)]
     return float(np.hypot(middle[0] - roi.shape[0] / 2, middle[1] - roi.shape[1] / 2))

@@ -1,6 +1,6 @@
 """Processor seconds and memory of the parts that grow with what they are given, at one size.
 
-    PYTHONPATH=. python tests/kit/load.py manifest|regions|runs SIZE FOLDER
+    PYTHONPATH=. python tests/kit/load.py manifest|ROIs|runs SIZE FOLDER
 
 Prints a JSON object. Each size is measured in a process of its own, whose peak memory it is.
 """
@@ -41,8 +41,8 @@ def manifest(size: int, folder: Path) -> dict[str, float]:
     return {"read and plan": taken}
 
 
-def regions(size: int, folder: Path) -> dict[str, float]:
-    """`size` regions written as shards, opened with every checksum, split, searched for copies."""
+def rois(size: int, folder: Path) -> dict[str, float]:
+    """`size` ROIs written as shards, opened with every checksum, split, searched for copies."""
     rng = np.random.default_rng(0)
     # Breast tissue falls with the frequency to about the power of 1.5 in amplitude.
     down, across = np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)
@@ -104,7 +104,7 @@ def runs(size: int, folder: Path) -> dict[str, float]:
 
 if __name__ == "__main__":
     _, what, size, where = sys.argv
-    steps = {"manifest": manifest, "regions": regions, "runs": runs}[what](int(size), Path(where))
+    steps = {"manifest": manifest, "rois": rois, "runs": runs}[what](int(size), Path(where))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rounded = {name: round(seconds, 2) for name, seconds in steps.items()}
     print(json.dumps({"what": what, "size": int(size), **rounded, "peak MiB": round(peak)}))

@@ -1,4 +1,4 @@
-"""CDD-CESM as on TCIA: low-energy JPEG images, drawn regions and one table. Reads no pixels.
+"""CDD-CESM as on TCIA: low-energy JPEG images, drawn ROIs and one table. Reads no pixels.
 
 Khaled R et al. (2022) "Categorized contrast enhanced mammography dataset for diagnostic and
 artificial intelligence research", Scientific Data 9, 122. Subtracted images are no mammograms and
@@ -37,10 +37,10 @@ class Facts(NamedTuple):
 
 
 def collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) -> Collection:
-    """The regions drawn in low-energy images whose findings include one of `findings`.
+    """The ROIs drawn in low-energy images whose findings include one of `findings`.
 
     `findings` are beginnings of words of the column Findings, such as 'mass'; () takes all. The
-    files do not say their pixel size: `pixel_um` does, for all of them. Regions are not linked
+    files do not say their pixel size: `pixel_um` does, for all of them. ROIs are not linked
     across views, nor with findings: each is a lesion of its own with the pathology of its image.
     InputError: no such folder or table, no pixel size, damaged rows.
     """
@@ -54,27 +54,27 @@ def collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) 
     # The tables are downloaded one by one and stand beside the images or above them.
     top = Path(path)
     facts, unnamed = _facts(_only(top, root, "radiologymanualannotations", (".xlsx", ".csv")))
-    regions = _only(top, root, "radiologyhanddrawnsegmentations", (".csv",))
+    rois = _only(top, root, "radiologyhanddrawnsegmentations", (".csv",))
     files = {_stem(file.name): file for file in sorted((root / IMAGES).glob("*.jp*g"))}
     views: list[LesionView] = []
     left_out = [(name, UNNAMED) for name in unnamed]
     drawn: Counter[str] = Counter()
     boxes: set[tuple[str, via.Box]] = set()
-    for place, name, region in _regions(regions):
+    for place, name, roi in _rois(rois):
         drawn[name] += 1
         item = f"{name}-{drawn[name]}"
         reason = _reason_to_leave_out(name, files, facts, findings)
-        if not reason and isinstance(region, str):
-            reason = region
-        if not reason and (name, region) in boxes:
-            reason = "the same region of the same image is drawn above"
+        if not reason and isinstance(roi, str):
+            reason = roi
+        if not reason and (name, roi) in boxes:
+            reason = "the same ROI of the same image is drawn above"
         if reason:
             left_out.append((item, reason))
         else:
-            boxes.add((name, region))
-            view = _lesion_view(item, files[name], region, facts[name], pixel_um)
+            boxes.add((name, roi))
+            view = _lesion_view(item, files[name], roi, facts[name], pixel_um)
             views.append(replace(view, where=place))
-    left_out += [(name, "no region drawn") for name in facts if name not in drawn]
+    left_out += [(name, "no ROI drawn") for name in facts if name not in drawn]
     left_out += [
         (name, "image without a row in the table")
         for name in files
@@ -82,11 +82,11 @@ def collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) 
     ]
     several = sum(SEVERAL in facts[_stem(view.image_path.name)].findings for view in views)
     decisions = (
-        "cdd_cesm: truth is the pathology or follow-up of the image, given to every region drawn in"
+        "cdd_cesm: truth is the pathology or follow-up of the image, given to every ROI drawn in"
         " it; malignant counts as biopsy, benign as follow-up",
         f"cdd_cesm: findings taken: {', '.join(findings) or 'all'}; {several} lesion views are in"
-        " images with other findings too, and a region does not say which finding it is",
-        "cdd_cesm: the collection does not link regions across views: each is its own lesion",
+        " images with other findings too, and an ROI does not say which finding it is",
+        "cdd_cesm: the collection does not link ROIs across views: each is its own lesion",
         f"cdd_cesm: pixel size {pixel_um:g} um as set by the user, for all images",
         "cdd_cesm: images are 8-bit JPEG as displayed, taken as they are; a case is a patient",
     )
@@ -151,8 +151,8 @@ def _noted(name: re.Match[str], row: table.Row) -> str:
     return "; ".join(f"the image's name and the column {column} differ" for column in others)
 
 
-def _regions(listing: Path) -> list[tuple[str, str, via.Box | str]]:
-    """Line, image's name and box of each region drawn, or the reason why it has none."""
+def _rois(listing: Path) -> list[tuple[str, str, via.Box | str]]:
+    """Line, image's name and box of each ROI drawn, or the reason why it has none."""
     found: list[tuple[str, str, via.Box | str]] = []
     faults = TableFaults(listing)
     columns = ("#filename", "region_shape_attributes")

@@ -63,7 +63,7 @@ def collection(path: str, *, boxes: str | None) -> Collection:
             except InputError as reason:
                 left_out.append((item, str(reason)))
                 continue
-            _refuse_other_breast(lesions, view, place)
+            _reject_other_breast(lesions, view, place)
             views.append(replace(view, note=found.note, where=place))
     views = lesion_consistency.checked(views, faults)
     faults.check()
@@ -154,7 +154,7 @@ def _lesion_view(
     )
 
 
-def _refuse_other_breast(lesions: Lesions, view: LesionView, place: str) -> None:
+def _reject_other_breast(lesions: Lesions, view: LesionView, place: str) -> None:
     """One lesion is in one breast, and once in an image."""
     key = (view.case_id, view.lesion_id)
     side, images = lesions.setdefault(key, (view.laterality, set()))

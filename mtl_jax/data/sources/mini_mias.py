@@ -19,7 +19,7 @@ _DECISIONS = (
     " even numbers are left, odd ones right",
     "mini_mias: coordinates count from the bottom left, so row = 1023 - y",
     "mini_mias: the table locates each abnormality by a circle; its bounding square is the box",
-    "mini_mias: films are padded with black to 1024 columns; a region that reaches into the padding"
+    "mini_mias: films are padded with black to 1024 columns; an ROI that reaches into the padding"
     " shows it, as it is part of the image as distributed",
     "mini_mias: severity is as stated in the table, which names no source of truth",
 )

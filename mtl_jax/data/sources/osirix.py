@@ -20,7 +20,7 @@ def outlines(path: Path) -> list[Outline]:
     """(name, [(column, row), ...]) of each outline in pixels from the top left, in order.
 
     Both the XML and the binary form of a property list are read; an XML one that declares entities
-    is refused. InputError gives the reason; the caller names the file.
+    is rejected. InputError gives the reason; the caller names the file.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

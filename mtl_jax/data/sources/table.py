@@ -121,7 +121,7 @@ def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]
 
 def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]]:
     try:
-        _refuse_bombs(path)
+        _reject_bombs(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and extensions, which hold no cell
             book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
@@ -140,7 +140,7 @@ def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]
         raise InputError(f"{path}: not a readable workbook ({reason})") from error
 
 
-def _refuse_bombs(path: Path) -> None:
+def _reject_bombs(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         if sum(part.file_size for part in parts) > MAX_BYTES:

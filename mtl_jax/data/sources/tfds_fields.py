@@ -23,7 +23,7 @@ def builder(name: str) -> Any:
     folder = Path(name)
     try:
         if folder.is_dir():
-            _refuse_foreign_features(folder)
+            _reject_foreign_features(folder)
             found = tfds.builder_from_directory(folder)
         else:
             found = tfds.builder(name)
@@ -107,7 +107,7 @@ def _inside(feature: Any, several: bool) -> tuple[Any, bool]:
     return feature, several
 
 
-def _refuse_foreign_features(folder: Path) -> None:
+def _reject_foreign_features(folder: Path) -> None:
     """The names of classes in features.json are imported: none but those of TFDS itself."""
     stack = [json.loads((folder / "features.json").read_text(encoding="utf-8"))]
     while stack:

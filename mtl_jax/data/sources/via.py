@@ -1,4 +1,4 @@
-"""The box around a region as the VGG Image Annotator exports it. Knows no collection, no truth."""
+"""The box around an ROI as the VGG Image Annotator exports it. Knows no collection, no truth."""
 
 import json
 import math
@@ -11,7 +11,7 @@ SHAPES = ("rect", "circle", "ellipse", "polygon", "polyline")
 def box(text: str) -> Box | str:
     """(top, left, bottom, right) in pixels of the cell region_shape_attributes, or why none is.
 
-    A point has no extent, and '{}' is no region. ValueError: the cell is damaged.
+    A point has no extent, and '{}' is no ROI. ValueError: the cell is damaged.
     """
     try:
         shape = json.loads(text or "{}")
@@ -21,7 +21,7 @@ def box(text: str) -> Box | str:
         raise ValueError("not an object")
     kind = shape.get("name")
     if not shape:
-        return "no region drawn"
+        return "no ROI drawn"
     if kind == "point":
         return "a point, not outlined"
     if kind not in SHAPES:

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { across, side, rows } = JSON.parse(document.getElementById("regions").textContent);
+  const { across, side, rows } = JSON.parse(document.getElementById("rois").textContent);
   const tip = document.getElementById("tip");
   const picture = tip.querySelector(".picture");
   let hot = [];

@@ -1,5 +1,5 @@
 """State dicts with the names and shapes of torchvision's VGG16 and ResNet-18, made up, and the two
-networks in NumPy, for the tests of trunks. Written from the papers, not from the package."""
+networks in NumPy, for the tests of backbones. Written from the papers, not from the package."""
 
 import numpy as np
 

@@ -1,13 +1,13 @@
-"""VGG16 and ResNet-18 against NumPy and PyTorch, and all that takes any trunk with each of them."""
+"""VGG16 and ResNet-18 against NumPy and PyTorch, and all that takes any backbone with each of them."""
 
 from pathlib import Path
 
+import backbone_states as states
 import handmade_pth as made
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import trunk_states as states
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as safetensors_bytes
 
@@ -41,7 +41,7 @@ def converted(
     state: dict[str, states.State], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, weights.Weights]:
     """From a file of either kind."""
-    folder = tmp_path_factory.mktemp("trunks")
+    folder = tmp_path_factory.mktemp("backbones")
     (folder / "vgg16").write_bytes(made.honest_files(state["vgg16"])["zip"])
     (folder / "resnet18").write_bytes(safetensors_bytes(state["resnet18"]))
     return {name: weights.convert(folder / name) for name in state}
@@ -49,16 +49,16 @@ def converted(
 
 @pytest.fixture(scope="module")
 def started() -> dict:
-    """Random parameters of ResNet-18: the trunk's own start, and a head that is made faster."""
+    """Random parameters of ResNet-18: the backbone's own start, and a head that is made faster."""
     built, rng = registry.build("resnet18"), np.random.default_rng(0)
     image = jnp.zeros((1, 32, 32, 3))
-    trunk = jax.jit(lambda key: built.init(key, image, last="C5"))(jax.random.key(0))["params"]
+    backbone = jax.jit(lambda key: built.init(key, image, last="C5"))(jax.random.key(0))["params"]
     head = {
         path: np.float32(np.sqrt(2 / shape[0])) * rng.standard_normal(shape, np.float32)
         for path, shape in base.shapes(built).items()
         if path[0] == "F"
     }
-    return jax.device_get(trunk) | unflatten_dict(head, sep="/")
+    return jax.device_get(backbone) | unflatten_dict(head, sep="/")
 
 
 def close(ours: jax.Array, theirs: np.ndarray, most: float = 1e-4) -> None:
@@ -71,7 +71,7 @@ def apply(name: str, params: dict, x: np.ndarray, first: str, last: str) -> np.n
     return np.asarray(built.apply({"params": params}, x[None], first, last)[0])
 
 
-def refused(path: Path, arrays: states.State) -> str:
+def rejected(path: Path, arrays: states.State) -> str:
     path.write_bytes(safetensors_bytes(arrays))
     with pytest.raises(InputError) as caught:
         weights.convert(path)
@@ -209,11 +209,11 @@ def test_a_random_start_of_resnet_keeps_the_signal(started: dict) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_converted_weights_say_their_trunk_and_come_back_the_same(
+def test_converted_weights_say_their_backbone_and_come_back_the_same(
     name: str, converted: dict, tmp_path: Path
 ) -> None:
     found = converted[name]
-    assert found.card["trunk"] == name and list(found.params) == list(CONVOLUTIONAL)
+    assert found.card["backbone"] == name and list(found.params) == list(CONVOLUTIONAL)
     weights.save(found, tmp_path / name)
     again = weights.load(tmp_path / name)
     assert again.card == found.card
@@ -221,9 +221,11 @@ def test_converted_weights_say_their_trunk_and_come_back_the_same(
     assert set(ours) == set(theirs)
     assert all(ours[path].tobytes() == theirs[path].tobytes() for path in ours)
     assert weights.find_of(str(tmp_path / name), name).card == found.card
-    with pytest.raises(InputError, match=f"config.weights.*{name}.*config.model.trunk") as caught:
+    with pytest.raises(
+        InputError, match=f"config.weights.*{name}.*config.model.backbone"
+    ) as caught:
         weights.find_of(str(tmp_path / name), "alexnet")
-    assert "\n" not in str(caught.value) and f"--config.model.trunk={name}" in str(caught.value)
+    assert "\n" not in str(caught.value) and f"--config.model.backbone={name}" in str(caught.value)
 
 
 def test_what_is_left_out_is_said(converted: dict) -> None:
@@ -252,7 +254,7 @@ def test_all_faults_of_a_checkpoint_are_in_one_line(state: dict, tmp_path: Path)
     faulty["layer1.0.bn1.running_var"] = -faulty["layer1.0.bn1.running_var"]
     faulty["layer3.1.conv1.weight"] = faulty["layer3.1.conv1.weight"][:7]
     faulty["layer1.2.conv1.weight"] = np.zeros((64, 64, 3, 3), np.float32)  # of ResNet-34
-    message = refused(tmp_path / "faulty", faulty)
+    message = rejected(tmp_path / "faulty", faulty)
     for part in (
         "names of resnet18",
         "missing layer2.0.downsample.1.running_mean",
@@ -263,29 +265,29 @@ def test_all_faults_of_a_checkpoint_are_in_one_line(state: dict, tmp_path: Path)
         assert part in message
     endless = state["resnet18"] | {"bn1.weight": np.full(64, 3e38, np.float32)}
     endless["bn1.running_var"] = np.zeros(64, np.float32)
-    assert "bn1 makes numbers that are not finite" in refused(tmp_path / "endless", endless)
+    assert "bn1 makes numbers that are not finite" in rejected(tmp_path / "endless", endless)
 
 
-def test_weights_of_another_trunk_are_refused_before_anything_runs() -> None:
-    for trunk, study, given, field in (
+def test_weights_of_another_backbone_are_rejected_before_anything_runs() -> None:
+    for backbone, study, given, field in (
         ("vgg16", "test", "shipped", "config.weights"),
         ("resnet18", "test", "analytic", "config.weights"),
-        ("vgg16", "pretraining", "random", "config.model.trunk"),
-        ("vgg19", "test", "random", "config.model.trunk"),
+        ("vgg16", "pretraining", "random", "config.model.backbone"),
+        ("vgg19", "test", "random", "config.model.backbone"),
     ):
         c = config.default()
-        c.model.trunk, c.study, c.weights = trunk, study, given
+        c.model.backbone, c.study, c.weights = backbone, study, given
         with pytest.raises(InputError, match=field):
             config.validate(c)
     for study, given in (("test", "random"), ("test", "checkpoints/mine"), ("transfer", "shipped")):
         c = config.default()
-        c.model.trunk, c.study, c.weights = "vgg16", study, given
+        c.model.backbone, c.study, c.weights = "vgg16", study, given
         config.validate(c)
-    assert weights.find("random", "vgg16").card["trunk"] == "vgg16"
-    assert weights.find("shipped", "vgg16").card["trunk"] == "alexnet"
+    assert weights.find("random", "vgg16").card["backbone"] == "vgg16"
+    assert weights.find("shipped", "vgg16").card["backbone"] == "alexnet"
 
 
-# What takes any trunk
+# What takes any backbone
 
 
 def test_warm_start_puts_nested_layers_in(started: dict, converted: dict) -> None:
@@ -305,7 +307,7 @@ def test_frozen_stages_have_no_optimizer_state(started: dict) -> None:
     assert len([leaf for leaf in momentum if leaf.ndim]) == c5 + 2 * 5
 
 
-def test_frozen_maps_are_kept_and_are_of_their_trunk(converted: dict, started: dict) -> None:
+def test_frozen_maps_are_kept_and_are_of_their_backbone(converted: dict, started: dict) -> None:
     counts = np.random.default_rng(0).integers(-999, 999, (1, 128, 128)).astype(np.int16)
     pool = make_pool([counts], [np.zeros(1, int)], np.zeros(1, "f4"), np.full(1, 500, "f4"))
     params = {**started, **converted["resnet18"].params}
@@ -345,9 +347,9 @@ def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
 def test_a_bundle_of_resnet_scores_and_explains(
     started: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "REGIONS_AT_ONCE", 2)
+    monkeypatch.setattr(predict, "ROIS_AT_ONCE", 2)
     run = {"id": "r", "tasks": ["dm"], "input_mean": {"dm": 0.0}, "input_std": {"dm": 500.0}}
-    about = {"run": run, "network": {"trunk": "resnet18", "outputs": 2, "lrn": False}}
+    about = {"run": run, "network": {"backbone": "resnet18", "outputs": 2, "lrn": False}}
     about |= {"made_with": "mtl_jax", "use": ""}
     text, none = np.zeros(0, str), np.zeros(0, np.float32)
     reference = bundle.Reference(

@@ -15,11 +15,11 @@ from test_training import NETWORK, fit_these
 
 from mtl_jax import config
 from mtl_jax.experiments import compute_cost, executors
-from mtl_jax.experiments.study_inputs import Materials
+from mtl_jax.experiments.study_inputs import Inputs
 from mtl_jax.models.base import init
 from mtl_jax.training import checkpoint, dataset, devices, epoch, optimizer, replicas, steps
 from mtl_jax.training.fit import Training
-from mtl_jax.training.replicas import Lanes
+from mtl_jax.training.replicas import Replicas
 from mtl_jax.training.steps import Metrics
 from mtl_jax.types import Run, TrainState
 from mtl_jax.weights import Weights
@@ -52,21 +52,21 @@ def same(found: dict, expected: dict) -> bool:
 def go(
     trainings: list[Training],
     cache: Path | None,
-    lanes: Lanes | None = None,
+    replicas: Replicas | None = None,
     network: str = "C1-C5",
     epochs: int = 1,
     keep: bool = False,
     source: dataset.Pool | None = None,
 ) -> list[dict]:
-    """A step an epoch of ten regions."""
+    """A step an epoch of ten ROIs."""
     own = {"epochs": epochs, "batch_size": 80, "checkpoint_epochs": 1 if keep else 9}
-    devices = replicas.devices if lanes else 1
-    return fit_these(trainings, network, devices, lanes, cache, source, keep, **own)
+    devices = replicas.devices if replicas else 1
+    return fit_these(trainings, network, devices, replicas, cache, source, keep, **own)
 
 
 def test_each_gives_what_it_gives_alone(tmp_path: Path) -> None:
     pair = trainings(tmp_path / "pair", 2)
-    together = go(pair, tmp_path, Lanes(1, 2), "C1-C4")
+    together = go(pair, tmp_path, Replicas(1, 2), "C1-C4")
     for number, training in enumerate(pair):
         other = training._replace(folder=tmp_path / "alone" / str(number))
         (alone,) = go([other], tmp_path, network="C1-C4")
@@ -74,16 +74,16 @@ def test_each_gives_what_it_gives_alone(tmp_path: Path) -> None:
     assert not same(together[0], together[1])
 
 
-def test_what_the_other_lanes_hold_changes_no_bit(tmp_path: Path) -> None:
-    whole = go(trainings(tmp_path / "whole", 3), tmp_path, Lanes(1, 3))
-    part = go(trainings(tmp_path / "part", 3)[1:], tmp_path, Lanes(1, 3))
+def test_what_the_other_replicas_hold_changes_no_bit(tmp_path: Path) -> None:
+    whole = go(trainings(tmp_path / "whole", 3), tmp_path, Replicas(1, 3))
+    part = go(trainings(tmp_path / "part", 3)[1:], tmp_path, Replicas(1, 3))
     assert same(part[0], whole[1]) and same(part[1], whole[2])
 
 
 def test_killed_between_two_saves_they_go_on_from_the_epoch_that_all_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair = Lanes(1, 2)
+    pair = Replicas(1, 2)
     whole = go(trainings(tmp_path / "whole", 2), tmp_path, pair, epochs=2, keep=True)
     save = checkpoint.Checkpoints.save
 
@@ -105,16 +105,16 @@ def test_killed_between_two_saves_they_go_on_from_the_epoch_that_all_have(
         assert histories[0].read_text() == histories[1].read_text()
 
 
-FOLDS = ((6, 4), (7, 5), (6, 4))  # regions of each of two tasks that three folds learn
+FOLDS = ((6, 4), (7, 5), (6, 4))  # ROIs of each of two tasks that three folds learn
 
 
 def learned(folds: Sequence[int]) -> tuple[dataset.Pool, list[range]]:
     """What these of FOLDS learn, of unlike brightness and contrast, in one pool."""
-    pixels, labels, regions = [], [], []
+    pixels, labels, rois = [], [], []
     for fold in folds:
         rng = np.random.default_rng(fold)
-        begin = regions[-1].stop if regions else 0
-        regions.append(range(begin, begin + sum(FOLDS[fold])))
+        begin = rois[-1].stop if rois else 0
+        rois.append(range(begin, begin + sum(FOLDS[fold])))
         for task, count in enumerate(FOLDS[fold]):
             image = rng.normal(900 * task + 300 * fold, 60 + 40 * fold, (count, 128, 128))
             labels.append(np.arange(count) % 2)
@@ -122,24 +122,28 @@ def learned(folds: Sequence[int]) -> tuple[dataset.Pool, list[range]]:
             pixels.append(image.astype(np.int16))
     return dataset.make_pool(
         pixels, labels, *dataset.statistics(pixels), "auto", [0, 1] * len(folds)
-    ), regions
+    ), rois
 
 
 def go_with_folds(
-    folder: Path, cache: Path | None, folds: Sequence[int], lanes: Lanes | None, **more: object
+    folder: Path,
+    cache: Path | None,
+    folds: Sequence[int],
+    replicas: Replicas | None,
+    **more: object,
 ) -> tuple[list[dict], list[Training]]:
-    """Each fold a lane with the seed of its number."""
-    source, regions = learned(folds)
+    """Each fold a replica with the seed of its number."""
+    source, rois = learned(folds)
     each = trainings(folder, len(FOLDS))
-    own = [each[fold]._replace(regions=place) for fold, place in zip(folds, regions, strict=True)]
-    return go(own, cache, lanes, source=source, **more), own
+    own = [each[fold]._replace(rois=place) for fold, place in zip(folds, rois, strict=True)]
+    return go(own, cache, replicas, source=source, **more), own
 
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_each_fold_gives_what_it_gives_alone(tmp_path: Path, cached: bool) -> None:
     """Of folds with one step an epoch and with two, from maps and from pixels."""
     cache = tmp_path if cached else None
-    together, own = go_with_folds(tmp_path / "both", cache, (0, 1), Lanes(1, 2, True), epochs=2)
+    together, own = go_with_folds(tmp_path / "both", cache, (0, 1), Replicas(1, 2, True), epochs=2)
     for fold, training in enumerate(own):
         (alone,), _ = go_with_folds(tmp_path / "alone", cache, (fold,), None, epochs=2)
         close(together[fold], alone, training.params)
@@ -151,49 +155,49 @@ def test_each_fold_gives_what_it_gives_alone(tmp_path: Path, cached: bool) -> No
             assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_which_folds_the_other_lanes_hold_changes_no_bit(tmp_path: Path) -> None:
-    """A study that was stopped goes on in lanes with the folds that are missing."""
-    whole, _ = go_with_folds(tmp_path / "whole", tmp_path, (0, 1, 2), Lanes(1, 3, True))
-    part, _ = go_with_folds(tmp_path / "part", tmp_path, (0, 2), Lanes(1, 3, True))
+def test_which_folds_the_other_replicas_hold_changes_no_bit(tmp_path: Path) -> None:
+    """A study that was stopped goes on in replicas with the folds that are missing."""
+    whole, _ = go_with_folds(tmp_path / "whole", tmp_path, (0, 1, 2), Replicas(1, 3, True))
+    part, _ = go_with_folds(tmp_path / "part", tmp_path, (0, 2), Replicas(1, 3, True))
     assert same(part[0], whole[0]) and same(part[1], whole[2])
 
 
-def test_folds_of_unlike_length_need_lanes_that_may_be_uneven(tmp_path: Path) -> None:
+def test_folds_of_unlike_length_need_replicas_that_may_be_uneven(tmp_path: Path) -> None:
     """Empty batches would change a training: weights decay."""
     with pytest.raises(ValueError, match=r"\[1, 2\] steps an epoch"):
-        go_with_folds(tmp_path, None, (0, 1), Lanes(1, 2))
+        go_with_folds(tmp_path, None, (0, 1), Replicas(1, 2))
 
 
-def test_lanes_of_several_folds_may_be_uneven(
+def test_replicas_of_several_folds_may_be_uneven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run("mttl", ("a", "b"), "C0", 0, 0)
     seeds = [dataclasses.replace(run, initialization=seed) for seed in range(2)]
     folds = [dataclasses.replace(run, fold=fold) for fold in range(2)]
     c = config.default()
-    c.lanes = 2
+    c.replicas = 2
     c.train.match_steps = False
     dealt = []
     monkeypatch.setattr(executors, "execute", lambda *given: dealt.append(given[-1]))
     for runs in (seeds, folds):
-        materials = Materials({}, None, Weights({}, {}), [])
-        executors.local(runs, tmp_path, materials, c, lambda run: None)
-    assert dealt == [Lanes(1, 2), Lanes(1, 2, uneven=True)]
+        inputs = Inputs({}, None, Weights({}, {}), [])
+        executors.local(runs, tmp_path, inputs, c, lambda run: None)
+    assert dealt == [Replicas(1, 2), Replicas(1, 2, uneven=True)]
 
 
-def one_epoch(make: Callable, dealt: Lanes) -> tuple[TrainState, Metrics]:
-    """Two steps of two lanes, of maps of the last convolution, by either form of an epoch."""
+def one_epoch(make: Callable, dealt: Replicas) -> tuple[TrainState, Metrics]:
+    """Two steps of two replicas, of maps of the last convolution, by either form of an epoch."""
     tx = optimizer.optimizer(optimizer.frozen_layers("C1-C5"), optimizer.SGD(0.9, 0.0005))
     step = steps.make_train_step(NETWORK, tx, (1.0, 1.0), "F1")
     maps = jax.random.uniform(jax.random.key(1), (32, 3, 3, 256))
     source = dataset.Maps(maps, jnp.arange(32) % 2, jnp.arange(32) // 16)
-    states, picks, keys = [], [], [jax.random.key(5), jax.random.key(6)]
+    states, indices, keys = [], [], [jax.random.key(5), jax.random.key(6)]
     for key in keys:
         params = {name: layer for name, layer in init(NETWORK, key).items() if name[0] == "F"}
         states.append(TrainState(jnp.int32(0), params, tx.init(params)))
-        picks.append(dataset.epoch_order(key, 4, 16))
+        indices.append(dataset.epoch_order(key, 4, 16))
     rates = jnp.float32([0.01, 0.005])
-    order = replicas.stack([epoch.Order(*each, rates) for each in picks], dealt)
+    order = replicas.stack([epoch.Order(*each, rates) for each in indices], dealt)
     ticks: list[int] = []
     ended = make(step, dataset.draw, dealt)(
         replicas.stack(states, dealt), source, order, replicas.stack(keys, dealt), ticks.append
@@ -202,13 +206,13 @@ def one_epoch(make: Callable, dealt: Lanes) -> tuple[TrainState, Metrics]:
     return jax.device_get(ended)
 
 
-def test_lanes_in_one_loop_are_lanes_step_by_step() -> None:
+def test_replicas_in_one_loop_are_replicas_step_by_step() -> None:
     """What accelerators run, on the CPU."""
     (looped, of_loop), (stepped, of_steps) = (
-        one_epoch(make, Lanes(1, 2)) for make in (epoch._scanned, epoch._stepwise)
+        one_epoch(make, Replicas(1, 2)) for make in (epoch._scanned, epoch._stepwise)
     )
-    assert of_loop.loss.shape == of_steps.loss.shape == (2, 2)  # lanes, steps
-    assert of_loop.rows.shape == of_steps.rows.shape == (2, 2, 2)  # lanes, steps, tasks
+    assert of_loop.loss.shape == of_steps.loss.shape == (2, 2)  # replicas, steps
+    assert of_loop.rows.shape == of_steps.rows.shape == (2, 2, 2)  # replicas, steps, tasks
     np.testing.assert_allclose(of_loop.loss, of_steps.loss, rtol=1e-5)
     assert abs(of_loop.loss[0] - of_loop.loss[1]).min() > 1e-3
     for name, layer in stepped.params.items():
@@ -222,23 +226,23 @@ from pathlib import Path
 import jax
 jax.config.update("jax_num_cpu_devices", 4)
 sys.path.insert(0, sys.argv[2])
-import test_lanes as t
+import test_replicas as t
 four, cache = t.trainings(Path(sys.argv[1]), 4), Path(sys.argv[1]) / "cache"
 def moved(name):
     return [each._replace(folder=each.folder.parent / name / each.folder.name) for each in four]
-one = t.go(moved("one"), cache, t.Lanes(1, 4))
-for lanes in (t.Lanes(4, 1), t.Lanes(2, 2)):
-    many = t.go(moved(str(lanes.devices)), cache, lanes)
+one = t.go(moved("one"), cache, t.Replicas(1, 4))
+for replicas in (t.Replicas(4, 1), t.Replicas(2, 2)):
+    many = t.go(moved(str(replicas.devices)), cache, replicas)
     for found, expected, training in zip(many, one, four):
         t.close(found, expected, training.params)
 home = Path(sys.argv[1])
-many, folds = t.go_with_folds(home / "folds", cache, (0, 1), t.Lanes(2, 1, True))
-one, _ = t.go_with_folds(home / "folds1", cache, (0, 1), t.Lanes(1, 2, True))
+many, folds = t.go_with_folds(home / "folds", cache, (0, 1), t.Replicas(2, 1, True))
+one, _ = t.go_with_folds(home / "folds1", cache, (0, 1), t.Replicas(1, 2, True))
 for found, expected, training in zip(many, one, folds):
     t.close(found, expected, training.params)
 (looped, of_loop), (stepped, of_steps) = (
     t.one_epoch(make, dealt)
-    for make, dealt in ((t.epoch._scanned, t.Lanes(2, 1)), (t.epoch._stepwise, t.Lanes(1, 2)))
+    for make, dealt in ((t.epoch._scanned, t.Replicas(2, 1)), (t.epoch._stepwise, t.Replicas(1, 2)))
 )
 assert of_loop.loss.shape == (2, 1, 2)
 t.np.testing.assert_allclose(of_loop.loss[:, 0], of_steps.loss, rtol=1e-5)
@@ -247,7 +251,7 @@ print("equal")
 
 
 @pytest.mark.slow
-def test_lanes_over_four_devices(tmp_path: Path) -> None:
+def test_replicas_over_four_devices(tmp_path: Path) -> None:
     ended = subprocess.run(
         [
             sys.executable,
@@ -267,9 +271,15 @@ def test_lanes_over_four_devices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("count", "devices", "dealt"),
-    [(1, 1, None), (5, 1, Lanes(1, 5)), (3, 4, None), (4, 4, Lanes(4, 1)), (10, 4, Lanes(4, 3))],
+    [
+        (1, 1, None),
+        (5, 1, Replicas(1, 5)),
+        (3, 4, None),
+        (4, 4, Replicas(4, 1)),
+        (10, 4, Replicas(4, 3)),
+    ],
 )
-def test_lanes_are_dealt_over_devices(count: int, devices: int, dealt: Lanes | None) -> None:
+def test_replicas_are_dealt_over_devices(count: int, devices: int, dealt: Replicas | None) -> None:
     assert replicas.deal(count, devices) == dealt
 
 
@@ -290,10 +300,10 @@ def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
     ]
     whole = dataclasses.replace(run, fold=None)
     c = config.default()
-    c.lanes = 4
+    c.replicas = 4
     learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
-    materials = Materials({}, None, learned, [])
-    found = executors.groups([*runs, *drawn, whole], materials, c)
+    inputs = Inputs({}, None, learned, [])
+    found = executors.groups([*runs, *drawn, whole], inputs, c)
     told = [[(r.initialization, r.fold) for r in group] for group in found]
     # Those of a fold lie together; all cases, and fewer of them, are other numbers of steps.
     assert told == [
@@ -303,7 +313,7 @@ def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
         [(0, None)],
     ]
     # Frozen layers at random differ by seed.
-    few = materials._replace(weights=Weights({"C1": {}}, {}))
+    few = inputs._replace(weights=Weights({"C1": {}}, {}))
     assert all(len(group) == 1 for group in executors.groups(runs, few, c))
 
 
@@ -315,11 +325,11 @@ def test_as_many_folds_go_together_as_fit_on_a_gpu(monkeypatch: pytest.MonkeyPat
         for fold in range(5)
     ]
     monkeypatch.setattr(devices, "memory", lambda: (80e9, 128e9))
-    # A region's maps are 7 x 7 x 384 floats in eight orientations, 0.6 MB, and a quarter of the
-    # memory is for them: two folds of 15,000 regions fit into 20 GB.
-    monkeypatch.setattr(executors, "regions_learned", lambda *_: 15_000)
+    # An ROI's maps are 7 x 7 x 384 floats in eight orientations, 0.6 MB, and a quarter of the
+    # memory is for them: two folds of 15,000 ROIs fit into 20 GB.
+    monkeypatch.setattr(executors, "rois_learned", lambda *_: 15_000)
     learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
-    found = executors.groups(runs, Materials({}, None, learned, []), config.default())
+    found = executors.groups(runs, Inputs({}, None, learned, []), config.default())
     assert [len({run.fold for run in group}) for group in found] == [2, 2, 1]
     assert [len(group) for group in found] == [4, 4, 2]
 

@@ -1,4 +1,4 @@
-"""Whole jobs with other trunks than AlexNet, on a small phantom and with made-up checkpoints."""
+"""Whole jobs with other backbones than AlexNet, on a small phantom and with made-up checkpoints."""
 
 import json
 import sys
@@ -6,11 +6,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
+import backbone_states as states
 import export
 import jax
 import numpy as np
 import pytest
-import trunk_states as states
 from safetensors.numpy import save as safetensors_bytes
 from study_command import finish, start
 
@@ -21,7 +21,7 @@ from mtl_jax.report import analysis_results
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    place = tmp_path_factory.mktemp("trunks")
+    place = tmp_path_factory.mktemp("backbones")
     found = {}
     for name, state in (("vgg16", states.vgg16()), ("resnet18", states.resnet18())):
         (place / f"{name}.safetensors").write_bytes(safetensors_bytes(state))
@@ -37,7 +37,7 @@ def test_a_study_its_report_and_its_bundle(
 ) -> None:
     settings = {
         "network": "C1-C5",
-        "model.trunk": name,
+        "model.backbone": name,
         "weights": str(folders[name]),
         "train.epochs": "1",
         "analysis.enabled": "True",
@@ -57,7 +57,7 @@ def test_a_study_its_report_and_its_bundle(
     (run,) = (tmp_path / "w" / "runs").iterdir()
     assert export.main([str(run), "--output", str(tmp_path / "b"), "--format", "stablehlo"]) == 0
     model = mtl_jax.load(tmp_path / "b")
-    assert model.about["network"]["trunk"] == name
+    assert model.about["network"]["backbone"] == name
     ended = export.main([str(run), "--output", str(tmp_path / "c"), "--format", "onnx"])
     assert ended == (0 if layers else 2)
     counts = np.random.default_rng(0).integers(-999, 999, (2, 128, 128)).astype(np.int16)
@@ -67,21 +67,21 @@ def test_a_study_its_report_and_its_bundle(
     if layers:
         runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
         session = runtime.InferenceSession(tmp_path / "c" / "model.onnx")
-        found = session.run(None, {"regions": counts.astype(np.float32)})[0]
+        found = session.run(None, {"rois": counts.astype(np.float32)})[0]
         np.testing.assert_allclose(found, ours, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_trunks_are_compared_by_their_weights(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_backbones_are_compared_by_their_weights(folders: dict[str, Path], tmp_path: Path) -> None:
     settings = {
         "network": "C1-C5",
         "train.epochs": "1",
         "transfer.initializations": "2",
         "transfer.weights": repr((str(folders["vgg16"]), str(folders["resnet18"]), "shipped")),
     }
-    out = finish(start(tmp_path / "w", tmp_path / "cache", settings, job="trunks"))
+    out = finish(start(tmp_path / "w", tmp_path / "cache", settings, job="backbones"))
     results = json.loads((tmp_path / "w" / "results.json").read_text())
-    assert [row["trunk"] for row in results["auc"]] == ["vgg16", "resnet18", "alexnet"]
+    assert [row["backbone"] for row in results["auc"]] == ["vgg16", "resnet18", "alexnet"]
     assert all(0 <= row["ci_low"] <= row["auc"] <= row["ci_high"] <= 1 for row in results["auc"])
     assert [test["a"] for test in results["comparisons"]] == ["shipped", "shipped"]
     assert "| resnet18 |" in out
