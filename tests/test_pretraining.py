@@ -340,7 +340,7 @@ DEVICES = """
 import os, sys
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 sys.path.insert(0, "tests")
-from test_source_task import small
+from test_pretraining import small
 from pathlib import Path
 from mtl_jax.pretraining.train import learn
 for count in (1, 4):
