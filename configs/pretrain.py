@@ -2,10 +2,11 @@
 
     python -m mtl_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
 
-trains by the training configuration of Krizhevsky et al. 2012, section 5, on formula images, drawn as they are
-needed; it is meant for a GPU. `configs/pretrain.py:cpu` is the training that made the weights in
-`checkpoints/formulas`: small images, 27 minutes on two shared processor cores (top-1 35.4 %, top-5
-62.6 %). `:demo` takes a few minutes and shows that it works. Pictures of your own instead:
+trains by the training configuration of Krizhevsky et al. 2012, section 5, on formula images, drawn
+as they are needed; it is meant for a GPU. `configs/pretrain.py:cpu` is the training that made the
+weights in `checkpoints/formulas`: small images, 27 minutes on two shared processor cores (top-1
+35.4 %, top-5 62.6 %). `:demo` takes a few minutes and shows that it works. Pictures of your own
+instead:
 
     --config.pretraining.images=folder:PATH    ImageNet's layout, or one folder a class
     --config.pretraining.images=tfds:NAME      a prepared TFDS set with image and label

@@ -105,9 +105,9 @@ class Collection:
 class RoiSet:
     """The ROIs of one collection, opened from shards.
 
-    `index` maps each column of index.csv to an array with one entry an ROI: int, float or, for text,
-    Python strings (dtype object); those read from a file are read-only. `shards` are memory-mapped
-    (n, 128, 128) int16 arrays, together in the order of the index, each count worth
+    `index` maps each column of index.csv to an array with one entry an ROI: int, float or, for
+    text, Python strings (dtype object); those read from a file are read-only. `shards` are
+    memory-mapped (n, 128, 128) int16 arrays, together in the order of the index, each count worth
     `manifest["gray_per_count"]` 12-bit gray levels; `manifest` is the parsed manifest.json.
     `patients` has one row a case, columns as in data/patients.py; without rows, each case is a
     patient of its own.

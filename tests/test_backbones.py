@@ -1,4 +1,5 @@
-"""VGG16 and ResNet-18 against NumPy and PyTorch, and all that takes any backbone with each of them."""
+"""VGG16 and ResNet-18 against NumPy and PyTorch, and all that takes any backbone with each of
+them."""
 
 from pathlib import Path
 

@@ -61,8 +61,9 @@ def speed(
     steps: int,
     rounds: int = 5,
 ) -> Iterator[dict[str, Any]]:
-    """A row for each network, precision and number of replicas: images a second of all replicas; then
-    the hours of the study at the best of them. `steps` are done between two looks at the clock."""
+    """A row for each network, precision and number of replicas: images a second of all replicas;
+    then the hours of the study at the best of them. `steps` are done between two looks at the
+    clock."""
     source = bench_step.made_up_pool(bench_step.ROIS)
     gray, label = bench_step.first_batch(source)
     hours: dict[str, dict[str, float]] = {precision: {} for precision in precisions}

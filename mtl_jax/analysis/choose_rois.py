@@ -69,7 +69,8 @@ def asked(rois: RoiSet, wanted: Sequence[str]) -> list[tuple[str, int]]:
     unknown = [name for name in wanted if name not in row]
     if unknown:
         raise InputError(
-            f"config.analysis.roi_ids names {unknown[0]!r}, which is no roi_id of {rois.name}; they "
+            f"config.analysis.roi_ids names {unknown[0]!r}, which is no roi_id of "
+            f"{rois.name}; they "
             "stand in the scores.csv of its runs and in index.csv of its shards"
         )
     return [("asked for", row[name]) for name in wanted]

@@ -154,7 +154,8 @@ def _lesion(
     model: Model, task: str, views: Sequence[ViewScore], features: np.ndarray
 ) -> LesionScore:
     first = views[0].asked.view
-    # The table may give the truth in some rows of a lesion alone; never two (bundle/lesion_table.py).
+    # The table may give the truth in some rows of a lesion alone; never two
+    # (bundle/lesion_table.py).
     labels = [view.asked.view.label for view in views]
     score = float(np.mean([view.score for view in views]))
     nearest = model.nearest(features)

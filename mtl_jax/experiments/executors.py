@@ -36,8 +36,8 @@ def local(
     """In this process one after another, or in replicas together where they may be; of several
     processes, all train each run together, and process 0 says which are missing.
 
-    Replicas are dealt by all runs of the stage, done or not, so that a study that was stopped goes on
-    in the replicas it had.
+    Replicas are dealt by all runs of the stage, done or not, so that a study that was stopped goes
+    on in the replicas it had.
     """
     todo_ids = set(multihost.from_primary(lambda: [run.id for run in missing(runs, folder)]))
     for group in groups(runs, inputs, c):
@@ -52,10 +52,10 @@ def local(
 
 
 def groups(runs: Sequence[Run], inputs: Inputs, c: ConfigDict) -> list[list[Run]]:
-    """`runs` dealt into those that may go on in replicas together: they differ in seed, split, fold or
-    draw of cases alone, have the same frozen layers and take as many epochs. In each group are as
-    many at most as config.replicas says or fit on the devices, and those with the same fold lie
-    together, since what they learn from is there once."""
+    """`runs` dealt into those that may go on in replicas together: they differ in seed, split,
+    fold or draw of cases alone, have the same frozen layers and take as many epochs. In each group
+    are as many at most as config.replicas says or fit on the devices, and those with the same fold
+    lie together, since what they learn from is there once."""
     by_subset: dict[Run, list[Run]] = {}
     for run in dict.fromkeys(runs):
         by_subset.setdefault(shared_by(run), []).append(run)

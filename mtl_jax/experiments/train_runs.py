@@ -46,8 +46,8 @@ def execute(
     c: ConfigDict,
     replicas: Replicas | None = None,
 ) -> None:
-    """Train and score each of `runs`: one, or several that train in `replicas` together and differ in
-    initialization, split, fold or subset of cases alone.
+    """Train and score each of `runs`: one, or several that train in `replicas` together and differ
+    in initialization, split, fold or subset of cases alone.
 
     Leaves run.json, history.jsonl, scores.csv and, where its weights are kept, checkpoint/ in each
     one's folder. scores.csv comes last: where it stands, the run is done. Of several processes, all

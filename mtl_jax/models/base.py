@@ -1,6 +1,7 @@
 """What all networks here share: names of layers in order, the fully connected ones, layers i to j.
 
-A backbone adds its convolutions (alexnet, vgg, resnet). Knows no training and no pretrained weights.
+A backbone adds its convolutions (alexnet, vgg, resnet). Knows no training and no pretrained
+weights.
 """
 
 import abc

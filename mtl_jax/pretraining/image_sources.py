@@ -30,11 +30,13 @@ def open_task(s: ConfigDict, key: jax.Array, batch_size: int, workers: int) -> T
         classes, learned, held_out = _tfds(place)
     else:
         raise InputError(
-            f"config.pretraining.images is {s.images!r}; it must be synthetic, folder:PATH or tfds:NAME"
+            f"config.pretraining.images is {s.images!r}; it must be synthetic, "
+            "folder:PATH or tfds:NAME"
         )
     if classes < 2 or not len(learned) or not len(held_out):
         raise InputError(
-            f"config.pretraining.images={s.images}: {classes} classes, {len(learned)} images to learn "
+            f"config.pretraining.images={s.images}: {classes} classes, "
+            f"{len(learned)} images to learn "
             f"and {len(held_out)} held out; at least 2, 1 and 1 are needed"
         )
     name = f"{s.images}, {len(learned):,} images"

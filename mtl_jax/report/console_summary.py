@@ -34,7 +34,8 @@ def _comparison(test: Mapping[str, Any], target: str) -> str:
     adjusted = "" if holm is None else f" (Holm {phrases.p_value(holm)})"
     return (
         f"{kind}: {a} - {b}, {test['unit']} level{on}{few}, {test['estimator']}: "
-        f"{phrases.signed(test['delta'])} ({interval}), {phrases.p_value(test['p_value'])}{adjusted}, "
+        f"{phrases.signed(test['delta'])} ({interval}), "
+        f"{phrases.p_value(test['p_value'])}{adjusted}, "
         f"{phrases.method(test['method'])}{status}"
     )
 

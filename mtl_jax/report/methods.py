@@ -80,7 +80,8 @@ def _network(work: Work) -> str:
         for approach in work.approaches
     )
     return (
-        f"The network was {backbone_descriptions.of(work).network} (4096, 4096, 1000, 100 and 2 nodes), "
+        f"The network was {backbone_descriptions.of(work).network} (4096, 4096, "
+        "1000, 100 and 2 nodes), "
         f"with {shape}. {start}; all other layers started at random, the "
         f"fully connected ones with {initialization}. "
         f"Frozen: {frozen}. {learned}."

@@ -50,9 +50,9 @@ def make_epoch(
     the device and is sent there batch by batch.
 
     The metrics are NumPy arrays with a leading axis of steps. `state` is donated. With `replicas`,
-    state, order, key and metrics lead with their axes; of uneven ones, a replica with fewer steps than
-    others has empty batches, of weight 0, at its end. Made, and compiled, once for all runs with
-    the same arguments.
+    state, order, key and metrics lead with their axes; of uneven ones, a replica with fewer steps
+    than others has empty batches, of weight 0, at its end. Made, and compiled, once for all runs
+    with the same arguments.
     """
     tx = optimizer.optimizer(frozen, sgd)
     step = make_train_step(network, tx, task_weights, first, precision)

@@ -66,8 +66,8 @@ def fit(
     replicas: Replicas | None = None,
     initialization: str = "he",
 ) -> list[Params]:
-    """Trains the weights of each of `trainings` on its ROIs of `pool` by `train_config` (the config's
-    `train` section) and returns them.
+    """Trains the weights of each of `trainings` on its ROIs of `pool` by `train_config` (the
+    config's `train` section) and returns them.
 
     There is one training, or there are several that go on in `replicas` together and have the same
     frozen layers; where their ROIs differ in number, so do their steps an epoch. Each writes

@@ -1,8 +1,8 @@
 """Several trainings that differ in their random numbers and ROIs alone, as one compiled program.
 
-Each is a replica. Replicas lie side by side on a device (`jax.vmap`) and over devices (`jax.pmap`), and
-never exchange anything: a replica gives what it would give alone, to rounding, and to the bit whatever
-the other replicas hold. It knows neither files nor the model.
+Each is a replica. Replicas lie side by side on a device (`jax.vmap`) and over devices
+(`jax.pmap`), and never exchange anything: a replica gives what it would give alone, to rounding,
+and to the bit whatever the other replicas hold. It knows neither files nor the model.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +19,9 @@ SHARE = (
 
 
 class Replicas(NamedTuple):
-    """`width` replicas on each of `devices` devices. Arrays of all replicas lead with (devices, width),
-    or with (width,) where there is one device. `uneven`: some may have fewer steps than others."""
+    """`width` replicas on each of `devices` devices. Arrays of all replicas lead with (devices,
+    width), or with (width,) where there is one device. `uneven`: some may have fewer steps than
+    others."""
 
     devices: int
     width: int
@@ -57,8 +58,8 @@ def beside(bytes_each: float) -> int:
 
 
 def stack(trees: Sequence[Any], replicas: Replicas | None) -> Any:
-    """One tree of all replicas; replicas without a tree of their own repeat the last. Without replicas, the
-    one tree itself."""
+    """One tree of all replicas; replicas without a tree of their own repeat the last. Without
+    replicas, the one tree itself."""
     if replicas is None:
         (tree,) = trees
         return tree

@@ -61,8 +61,10 @@ def find_of(name: str, backbone: str) -> Weights:
     found = find(name, backbone)
     if found.card["backbone"] != backbone:
         raise InputError(
-            f"config.weights: {name} are weights of {found.card['backbone']}, and config.model.backbone "
-            f"is {backbone}; set --config.model.backbone={found.card['backbone']}, or give weights of "
+            f"config.weights: {name} are weights of {found.card['backbone']}, and "
+            "config.model.backbone "
+            f"is {backbone}; set --config.model.backbone={found.card['backbone']}, "
+            "or give weights of "
             f"{backbone}"
         )
     return found
@@ -93,7 +95,8 @@ def _require_imagenet(backbone: str) -> None:
     folder = imagenet_folder(backbone)
     if not folder.is_dir():
         raise InputError(
-            f"config.weights is 'imagenet', and {folder} is not there; make it: {_command(backbone)}"
+            f"config.weights is 'imagenet', and {folder} is not there; make it: "
+            f"{_command(backbone)}"
         )
 
 

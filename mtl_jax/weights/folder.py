@@ -22,8 +22,8 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
     """Writes `weights` to `folder` under a temporary name, then renames it.
 
     `half`: in half precision, which must lose nothing (`card.halved` rounds). An existing folder is
-    rejected, unless `replace` and it holds converted weights. ValueError where the card was made for
-    other parameters.
+    rejected, unless `replace` and it holds converted weights. ValueError where the card was made
+    for other parameters.
     """
     from mtl_jax.weights import param_io
 

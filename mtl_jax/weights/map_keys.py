@@ -29,9 +29,9 @@ def rename(
 ) -> tuple[Params, Scheme, tuple[str, ...]]:
     """Source arrays as our parameters, the scheme that fits, and notes on what was left out.
 
-    All convolutions must be there, and of a backbone with batch normalization all its numbers; fully
-    connected layers are kept where `keep_fc` and the source has them. Raises one InputError that
-    lists everything missing, unexpected, of the wrong shape or dtype, or not finite.
+    All convolutions must be there, and of a backbone with batch normalization all its numbers;
+    fully connected layers are kept where `keep_fc` and the source has them. Raises one InputError
+    that lists everything missing, unexpected, of the wrong shape or dtype, or not finite.
     """
     named, problems = _plain_names(arrays)
     scheme = _choose_scheme(named, path)
