@@ -14,10 +14,15 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.experimental.multihost_utils import broadcast_one_to_all, process_allgather
+from jax.experimental.multihost_utils import (
+    broadcast_one_to_all,
+    process_allgather,
+    sync_global_devices,
+)
 
 from mtl_jax.environment import starting
 from mtl_jax.io import signals
+from mtl_jax.training.devices import batch_sharding
 from mtl_jax.types import InputError
 
 T = TypeVar("T")
@@ -102,6 +107,17 @@ def initialize(device_count: int) -> None:
             f"config.devices is {device_count}; the {count} processes have {sum(each)} together:"
             f" set it to {sum(each)}"
         )
+    _connect(device_count)
+
+
+def _connect(device_count: int) -> None:
+    """Run a first collective over the processes and one over all devices while none is late: Gloo
+    waits 30 seconds for a first one, whatever its timeout is."""
+    sync_global_devices("connect")
+    rows = np.zeros(device_count, np.int32)
+    sharding = batch_sharding(device_count)
+    array = jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
+    process_allgather(array, tiled=True)
 
 
 def on_primary(job: Callable[[], T]) -> T | None:

@@ -1,0 +1,91 @@
+"""Names of version 0.1.0 and what replaced them in 0.2.0.
+
+Old names are rejected with the new one in commands, config files and work folders. Weight folders
+and model bundles of 0.1.0 load: their keys are renamed while they are read.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+SINCE = "0.2.0"
+# Fields of the config, by their dotted names; a name without a dot is a section too.
+FIELDS = {
+    "lanes": "replicas",
+    "cache": "feature_cache",
+    "model.trunk": "model.backbone",
+    "learning_curve.draws": "learning_curve.subsets",
+    "analysis.regions": "analysis.max_rois",
+    "analysis.rois": "analysis.roi_ids",
+    "analysis.starts": "analysis.n_init",
+    "analysis.pictures": "analysis.show_rois",
+    "source.start": "pretraining.initialization",
+    "source.held_out": "pretraining.validation_images",
+    "source.epoch_images": "pretraining.images_per_epoch",
+    "source.standardized_weights": "pretraining.weight_standardization",
+    "source": "pretraining",
+}
+REMOVED = {
+    "analysis.momentum": "t-SNE always uses the paper's 0.5",
+    "analysis.learning_rate": "t-SNE always uses the paper's 500",
+    "analysis.trees": "the random forest always has 500 trees",
+    "ray.retries": "a run whose worker dies is always restarted up to 5 times",
+    "source.name": "the name of the weights is that of their images",
+}
+VALUES = {
+    ("study", "source"): "pretraining",
+    ("data.unusable", "refuse"): "reject",
+    ("pretraining.images", "formulas"): "synthetic",
+}
+CONFIGS = {"trunks": "backbones"}  # files in configs/
+MODULES = {
+    "mtl_jax.nouns": "mtl_jax.types",
+    "mtl_jax.study": "mtl_jax.experiments",
+    "mtl_jax.source_task": "mtl_jax.pretraining",
+    "mtl_jax.models.trunks": "mtl_jax.models.registry",
+    "mtl_jax.models.network": "mtl_jax.models.base",
+}
+KEYS = {"trunk": "backbone", "regions": "rois", "areas": "aucs"}  # of JSON files
+
+
+def field_message(field: str) -> str:
+    """Return what became of a field of the config, or '' for one that 0.1.0 did not have.
+
+    Parameters
+    ----------
+    field
+        Dotted name without the leading 'config.', such as 'model.trunk'.
+    """
+    if field in REMOVED:
+        return f"config.{field} was removed in {SINCE}: {REMOVED[field]}; delete it"
+    for old in (field, field.partition(".")[0]):
+        if old in FIELDS:
+            return f"config.{field} is config.{FIELDS[old]}{field[len(old) :]} since {SINCE}"
+    return ""
+
+
+def module_message(name: str) -> str:
+    """Return what became of a module, or '' for one that 0.1.0 did not have."""
+    for old, new in MODULES.items():
+        if name == old or name.startswith(f"{old}."):
+            return f"{name} moved to {new} in {SINCE}: change the import"
+    return ""
+
+
+def rename_keys(tree: Any) -> Any:
+    """Return JSON data of 0.1.0 with its keys renamed; data of this version is returned equal."""
+    if isinstance(tree, Mapping):
+        return {KEYS.get(key, key): rename_keys(value) for key, value in tree.items()}
+    return [rename_keys(item) for item in tree] if isinstance(tree, list) else tree
+
+
+def old_fields(config: Mapping[str, Any]) -> list[str]:
+    """Return the fields of a config.json that only 0.1.0 wrote."""
+    return [field for field in (*FIELDS, *REMOVED) if _has(config, field)]
+
+
+def _has(config: Mapping[str, Any], field: str) -> bool:
+    first, _, rest = field.partition(".")
+    if first not in config:
+        return False
+    value = config[first]
+    return not rest or (isinstance(value, Mapping) and _has(value, rest))
