@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "mtl_jax"
 # From the lowest layer up. Packages of one layer do not import each other.
 LAYERS = (
-    ("types", "environment", "exclusion_reasons", "patient_notes", "config_diff", "old_names"),
-    ("io",),
+    ("types", "exclusion_reasons", "patient_notes", "config_diff", "old_names"),
+    ("io", "environment"),
     ("config",),
     ("imaging", "models", "roc", "phantom"),
     ("data", "weights"),
