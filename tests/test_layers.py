@@ -22,9 +22,7 @@ LAYERS = (
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 # Packages that read finished files only, and so need none of the code that made them.
-READERS = {
-    "report": {"types", "exclusion_reasons", "patient_notes", "old_names", "io", "config", "roc"}
-}
+READERS = {"report": {*LAYERS[0], "io", "config", "roc"}}
 
 
 def part(module: str) -> str:
