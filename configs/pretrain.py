@@ -20,7 +20,9 @@ from mtl_jax.types import InputError
 
 def get_config(preset: str = "paper") -> ConfigDict:
     if preset not in ("paper", "cpu", "demo"):
-        raise InputError(f"--config=configs/pretrain.py:{preset}: it must be paper, cpu or demo")
+        raise InputError(
+            f"--config=configs/pretrain.py:{preset}: expected the preset paper, cpu or demo"
+        )
     c = config.default()
     c.study = "pretraining"
     c.train.epochs = 90

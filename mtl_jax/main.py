@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from mtl_jax import environment
+from mtl_jax import environment, old_names
 from mtl_jax.config import PRETRAINING, TRANSFER, expand_paths, validate
 from mtl_jax.io import command_line, paths, signals
 from mtl_jax.training import malloc
@@ -133,6 +133,7 @@ def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[
     """Parses the command line; what is wrong with it is the user's input, in one line."""
     try:
         arguments = _expand_config(arguments)
+        _reject_old_fields(arguments)
         rest = values(arguments)
         for flag in ("config", "workdir"):
             if values[flag].value is None:
@@ -140,12 +141,27 @@ def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[
         if len(rest) > 1:
             raise InputError(f"{rest[1]!r} is no flag. Usage: {__doc__.splitlines()[0]}")
     except (KeyError, AttributeError) as error:  # ml_collections, of a name it does not find
-        near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
-        hint = f"{near[2]!r}; did you mean {near[1]!r}?" if near else str(error).strip("'\"")
-        fail(f"the config has no field {hint}")
+        similar = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
+        name = str(error).strip("'\"")
+        hint = f"{similar[2]!r}; did you mean {similar[1]!r}?" if similar else name
+        fail(
+            old_names.field_message(similar[2] if similar else name)
+            or f"the config has no field {hint}"
+        )
+    except ImportError as error:  # of a module that the config file imports
+        fail(old_names.module_message(error.name or "") or error)
     except (InputError, flags.Error, TypeError, ValueError) as error:
         fail(error)
     return rest
+
+
+def _reject_old_fields(arguments: list[str]) -> None:
+    """Raise InputError with the new name if an argument sets a config field of version 0.1.0."""
+    for argument in arguments:
+        match = re.match(r"--?config\.([\w.]+)", argument)
+        message = old_names.field_message(match[1]) if match else ""
+        if message:
+            raise InputError(message)
 
 
 def _expand_config(arguments: list[str]) -> list[str]:
@@ -164,7 +180,9 @@ def _expand_config(arguments: list[str]) -> list[str]:
         expanded[index if own else index + 1] = f"{match[1]}={value}" if own else value
         file = value.split(":")[0]
         if not Path(file).is_file():
-            raise InputError(f"--config={file}: no such file; configs/ holds the jobs")
+            new = old_names.CONFIGS.get(Path(file).stem)
+            hint = f"it is {Path(file).with_stem(new)} now" if new else "configs/ holds the jobs"
+            raise InputError(f"--config={file}: no such file; {hint}")
     return expanded
 
 
