@@ -293,7 +293,7 @@ def test_asked_to_stop_both_stop(
     processes[asked].send_signal(signal.SIGTERM)
     status, lines = ends(processes)
     assert status == [143, 143]
-    assert lines[0][-1] == "mtl_jax: stopped by SIGTERM; the same command goes on from here"
+    assert lines[0][-1] == "mtl_jax: stopped by SIGTERM; rerun the same command to resume"
     assert not (tmp_path / "results.json").exists()
     for process in start_processes(tmp_path, cache, LONGER):
         finish(process)

@@ -1,4 +1,4 @@
-"""Names of version 0.1.0 are rejected with the new name, on the command line and in config files."""
+"""Names of 0.1.0 are rejected with the new name, in commands and in config files."""
 
 import subprocess
 import sys
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mtl_jax import config, old_names
+from mtl_jax import config, main, old_names
+from mtl_jax.types import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,20 +21,24 @@ def run(*arguments: str) -> str:
     return line
 
 
+@pytest.mark.parametrize(("old", "new"), old_names.FIELDS.items())
+def test_an_old_field_is_rejected_with_its_new_name(old: str, new: str) -> None:
+    for equals in ("=1", ""):  # --config.FIELD=VALUE and --config.FIELD VALUE
+        with pytest.raises(InputError, match=f"config.{old} is config.{new} since 0.2.0"):
+            main.reject_old_fields(["main.py", f"--config.{old}{equals}"])
+
+
+@pytest.mark.parametrize("old", old_names.REMOVED)
+def test_a_removed_field_is_rejected_with_the_reason(old: str) -> None:
+    with pytest.raises(InputError, match=f"config.{old} was removed in 0.2.0: .*; delete it"):
+        main.reject_old_fields([f"--config.{old}=1"])
+
+
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        ("--config.lanes=2", "config.lanes is config.replicas since 0.2.0"),
-        ("--config.cache=off", "config.cache is config.feature_cache"),
-        ("--config.model.trunk=vgg16", "config.model.trunk is config.model.backbone"),
-        ("--config.source.size=96", "config.source.size is config.pretraining.size"),
-        ("--config.source.start=random", "is config.pretraining.initialization"),
-        ("--config.analysis.regions=60", "is config.analysis.max_rois"),
-        ("--config.ray.retries=1", "config.ray.retries was removed in 0.2.0: "),
-        (
-            "--config.data.unusable=refuse",
-            "expected one of reject, leave_out (did you mean 'reject'",
-        ),
+        ("--config.cache=off", "config.cache is config.feature_cache since 0.2.0"),
+        ("--config.source.size=96", "config.source.size is config.pretraining.size since 0.2.0"),
         ("--config.study=source", "(did you mean 'pretraining'?)"),
     ],
 )
@@ -42,15 +47,15 @@ def test_an_old_name_on_the_command_line(argument: str, expected: str) -> None:
 
 
 def test_an_old_config_file() -> None:
-    line = run("--config=configs/trunks.py:demo")
-    assert "no such file; it is configs/backbones.py now" in line
+    ((old, new),) = old_names.CONFIGS.items()
+    line = run(f"--config=configs/{old}.py:demo")
+    assert f"no such file; it is configs/{new}.py now" in line
 
 
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
-        ("c.lanes = 2", "config.lanes is config.replicas since 0.2.0"),
-        ("c.model.trunk = 'vgg16'", "config.model.trunk is config.model.backbone"),
+        ("c.cache = 'off'", "config.cache is config.feature_cache since 0.2.0"),
         (
             "c.train.epoch = 3",
             "config.train.epoch does not exist; did you mean config.train.epochs",
@@ -83,6 +88,7 @@ def test_new_names_exist_and_old_ones_do_not() -> None:
 
 
 def test_keys_of_json_files_are_renamed_at_every_depth() -> None:
-    data = {"trunk": "vgg16", "training": [{"regions": 3, "name": "regions"}]}
-    renamed = {"backbone": "vgg16", "training": [{"rois": 3, "name": "regions"}]}
+    (old, new), (old_inner, new_inner), *_ = old_names.KEYS.items()
+    data = {old: "vgg16", "training": [{old_inner: 3, "name": old_inner}]}
+    renamed = {new: "vgg16", "training": [{new_inner: 3, "name": old_inner}]}
     assert old_names.rename_keys(data) == renamed == old_names.rename_keys(renamed)
