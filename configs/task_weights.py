@@ -2,7 +2,8 @@
 
     python -m mtl_jax.main --config=configs/task_weights.py --workdir=runs/task_weights
 
-The target's ROIs have 1, 2 and 4 times the weight of the others'. For collections of your own: --config.approaches='("mttl", "mttl+weight.NAME=2")', NAME the target, and
+The target's ROIs have 1, 2 and 4 times the weight of the others'. For collections of your own:
+--config.approaches='("mttl", "mttl+weight.NAME=2")', where NAME is the target, and
 --config.statistics.primary.pair='()', which compares the first two.
 """
 
