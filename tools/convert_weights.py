@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--download",
         action="store_true",
-        help="first download torchvision's weights (244 MB) next to --output, or resume the download",
+        help="first download torchvision's weights (244 MB) next to --output, or resume it",
     )
     parser.add_argument(
         "--output",
