@@ -21,6 +21,7 @@ faults: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell $$(git ls-files)
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive mtl_jax tools configs
 
 docs: .venv/docs

@@ -1,15 +1,15 @@
-"""Three backbones from ImageNet's weights, by the same statistics: VGG16, ResNet-18, AlexNet.
+"""Compare VGG16, ResNet-18 and AlexNet, each pretrained on ImageNet.
 
     python -m mtl_jax.main --config=configs/backbones.py --workdir=runs/backbones
 
-trains on all collections with C1 frozen, from each set of weights with five seeds, and prints the
-mean AUCs on the test set and AlexNet's less each of the others'. Weights say which backbone they
-are of. They are no part of the package: `tools/convert_weights.py` makes the three folders named
-here from torchvision's files (docs/howto/new_backbone.md). The Cs of the three are not of one
-depth: C1 is one convolution of AlexNet, two of VGG16, the stem of ResNet-18.
+trains on all collections with C1 frozen, five seeds for each backbone, and prints the mean AUCs on
+the test set and the differences from AlexNet's. The weights are not part of the package:
+`tools/convert_weights.py` makes the three folders from torchvision's files
+(docs/howto/new_backbone.md), and each folder records its backbone. C1 is one convolution of
+AlexNet, two of VGG16 and the stem of ResNet-18, so equal freeze depths are not equally deep.
 
-`configs/backbones.py:demo` freezes C1 to C5, whose maps are computed once, and trains the fully
-connected layers: it fits two processor cores.
+`configs/backbones.py:demo` freezes C1 to C5, whose activations are computed once, and trains the
+fully connected layers; it is for two CPU cores.
 """
 
 from ml_collections import ConfigDict

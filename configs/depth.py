@@ -1,10 +1,10 @@
-"""How many convolutions to freeze (section 3.2): six networks, ten initializations, four folds.
+"""Choose how many convolutions to freeze (3.2): six networks, ten initializations, four folds.
 
     python -m mtl_jax.main --config=configs/depth.py --workdir=runs/depth --config.split=3
 
-where 3 is the partition into folds that configs/splits.py chose: 240 trainings, as in the paper.
-Single-task, on the target alone. It starts from ImageNet's convolutions (checkpoints/README.md);
-`configs/depth.py:demo` is short and starts from the shipped weights.
+where 3 is the partition into folds chosen by configs/splits.py: 240 trainings, as in the paper.
+Training is single-task, on the target alone, from ImageNet's convolutions (checkpoints/README.md).
+`configs/depth.py:demo` is short and uses the shipped weights.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""Does learning together help every collection, or the target alone (beyond the paper)?
+"""Compare multi-task with single-task training on every collection (beyond the paper).
 
     python -m mtl_jax.main --config=configs/each_task.py --workdir=runs/each_task
 
-Each collection keeps a test set (its own, else `data.test_fraction` of its cases); single-task
-learning is done for each, and compared with multi-task learning on it.
+Each collection has a test set: its official one, or `data.test_fraction` of its cases. Single-task
+training is done for each collection and compared with multi-task training on its test set.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""One answer for all collections, or a last layer of its own for each (beyond the paper).
+"""Compare one output layer for all collections with one for each (beyond the paper).
 
     python -m mtl_jax.main --config=configs/heads.py --workdir=runs/heads
 
-The paper's network has one output layer for all tasks. Here it is compared with one that shares all
-but the last layer, and with single-task learning, on the independent test set.
+The paper's network has one output layer for all tasks. It is compared with a network with one
+output layer per task and with single-task training, on the independent test set.
 """
 
 from ml_collections import ConfigDict

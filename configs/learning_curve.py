@@ -1,9 +1,10 @@
-"""At how few cases of the target does multi-task learning pay (beyond the paper)?
+"""Compare multi-task with single-task training by the number of cases (beyond the paper).
 
     python -m mtl_jax.main --config=configs/learning_curve.py --workdir=runs/learning_curve
 
-Both approaches learn 10, 20, 40 and 80 training cases of the target, five draws each, the other
-collections whole, and take as many steps; the test set stays the same.
+Both approaches are trained on random subsets of 10, 20, 40 and 80 training cases of the target,
+five of each size, with the same number of steps. Multi-task training adds the other collections in
+their entirety. The test set is the same throughout.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""What each collection gives: learning without one of them, each in turn (beyond the paper).
+"""Multi-task training without one of the collections, each in turn (beyond the paper).
 
     python -m mtl_jax.main --config=configs/leave_one_out.py --workdir=runs/leave_one_out
 
-`without=each` stands for every collection, the target too: learned from the others alone, it shows
-what carries over. All are compared on the independent test set.
+`without=each` is every collection, the target included: without it, the AUC shows what transfers
+from the other collections. All are compared on the independent test set.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""Multi-task against single-task transfer learning on the independent test set (section 3.3).
+"""Compare multi-task with single-task transfer learning on the independent test set (3.3).
 
     python -m mtl_jax.main --config=configs/mttl.py --workdir=runs/mttl
 
-trains at the paper's scale. `configs/mttl.py:demo` is the same study made small enough for two
-processor cores; `make demo` runs it.
+trains with the paper's settings. `configs/mttl.py:demo` is the same study in minutes on two CPU
+cores; `make demo` runs it.
 """
 
 from ml_collections import ConfigDict

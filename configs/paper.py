@@ -2,13 +2,13 @@
 
     python -m mtl_jax.main --config=configs/paper.py --workdir=runs/paper
 
-Splits and depth are single-task, on the target alone. With the split and network that they choose,
-both approaches are cross-validated over ten initializations, then retrained on all training cases
-and evaluated once on the independent test set. A training that two stages ask for is done once:
-160 + 240 + 80 + 2 trainings, of which 426 are different ones. `--dry_run` shows what they cost,
-and `--config.executor=ray` spreads them over a cluster. It starts from ImageNet's convolutions
-(checkpoints/README.md). `configs/paper.py:demo` is the same study made small enough for two
-processor cores and half an hour; it starts from the shipped weights.
+Splits and depth are single-task, on the target alone. With the chosen split and network, both
+approaches are cross-validated with ten initializations, then retrained on all training cases and
+evaluated once on the independent test set. A training needed by two stages is done once: 426 of the
+160 + 240 + 80 + 2 trainings differ. `--dry_run` prints their cost, and `--config.executor=ray`
+distributes them over a cluster. Training starts from ImageNet's convolutions
+(checkpoints/README.md). `configs/paper.py:demo` is the same study in half an hour on two CPU cores;
+it uses the shipped weights.
 """
 
 from ml_collections import ConfigDict

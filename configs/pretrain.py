@@ -1,14 +1,13 @@
-"""The source task: AlexNet learns to classify images before any transfer.
+"""Pretrain AlexNet on synthetic images.
 
     python -m mtl_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
 
-trains by the training configuration of Krizhevsky et al. 2012, section 5, on formula images, drawn
-as they are needed; it is meant for a GPU. `configs/pretrain.py:cpu` is the training that made the
-weights in `checkpoints/formulas`: small images, 27 minutes on two shared processor cores (top-1
-35.4 %, top-5 62.6 %). `:demo` takes a few minutes and shows that it works. Pictures of your own
-instead:
+trains with the settings of Krizhevsky et al. 2012, section 5, on formula-driven synthetic images,
+drawn as needed; it needs a GPU. `configs/pretrain.py:cpu` made the weights in
+`checkpoints/formulas`: small images, 27 minutes on two shared CPU cores (top-1 accuracy 35.4%,
+top-5 62.6%). `configs/pretrain.py:demo` takes a few minutes. To train on your own images:
 
-    --config.pretraining.images=folder:PATH    ImageNet's layout, or one folder a class
+    --config.pretraining.images=folder:PATH    ImageNet's layout: one folder per class
     --config.pretraining.images=tfds:NAME      a prepared TFDS set with image and label
 """
 
@@ -20,7 +19,9 @@ from mtl_jax.types import InputError
 
 def get_config(preset: str = "paper") -> ConfigDict:
     if preset not in ("paper", "cpu", "demo"):
-        raise InputError(f"--config=configs/pretrain.py:{preset}: it must be paper, cpu or demo")
+        raise InputError(
+            f"--config=configs/pretrain.py:{preset}: expected the preset paper, cpu or demo"
+        )
     c = config.default()
     c.study = "pretraining"
     c.train.epochs = 90
@@ -30,7 +31,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c.train.momentum = 0.9
     c.train.weight_decay = 0.0005
     c.train.checkpoint_epochs = 1
-    if preset != "paper":  # what learns most from few images
+    if preset != "paper":  # chosen for few images
         c.pretraining.head = "pooled"
         c.pretraining.initialization = "analytic"
         c.pretraining.weight_standardization = True

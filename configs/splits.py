@@ -1,11 +1,11 @@
-"""Which partition of the cases into four folds represents them (section 3.1).
+"""Choose a representative partition of the cases into four folds (section 3.1).
 
     python -m mtl_jax.main --config=configs/splits.py --workdir=runs/splits
 
 Ten random partitions, two networks and two initializations each: 160 trainings, as in the paper.
-Single-task, on the target alone. It starts from ImageNet's convolutions (checkpoints/README.md);
-`configs/splits.py:demo` is short and starts from the shipped weights. The rule of choice is in
-results.json under `selection` and in mtl_jax/experiments/select.py.
+Training is single-task, on the target alone, from ImageNet's convolutions (checkpoints/README.md).
+`configs/splits.py:demo` is short and uses the shipped weights. The rule of choice is in
+results.json under `selection`, and in mtl_jax/experiments/select.py.
 """
 
 from ml_collections import ConfigDict

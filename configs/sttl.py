@@ -1,8 +1,8 @@
-"""Single-task transfer learning: every case of one collection scored out of fold (section 2.4).
+"""Single-task transfer learning on one collection, by cross-validation (section 2.4).
 
     python -m mtl_jax.main --config=configs/sttl.py --workdir=runs/sttl
 
-For films of your own:
+For a collection of your own:
 
     --config.data.sources='("mini_mias:PATH",)' --config.data.target=mini_mias
 """
@@ -17,5 +17,5 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c.study = "cross_validation"
     c.approaches = ("sttl",)
     c.cross_validation.initializations = 1  # the paper repeats it ten times (2.3)
-    c.data.test_fraction = 0.0  # all cases take part, unless the source marks a test set
+    c.data.test_fraction = 0.0  # use all cases, unless the source marks a test set
     return config.at_preset(c, preset)

@@ -1,9 +1,9 @@
-"""How much the other collections should count in the loss (beyond the paper).
+"""Compare weights of the target in the loss of multi-task training (beyond the paper).
 
     python -m mtl_jax.main --config=configs/task_weights.py --workdir=runs/task_weights
 
-The target's ROIs count once, twice and four times as much as those of the others. For
-collections of your own: --config.approaches='("mttl", "mttl+weight.NAME=2")', NAME the target, and
+The target's ROIs have 1, 2 and 4 times the weight of the others'. For collections of your own:
+--config.approaches='("mttl", "mttl+weight.NAME=2")', where NAME is the target, and
 --config.statistics.primary.pair='()', which compares the first two.
 """
 

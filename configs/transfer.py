@@ -1,15 +1,15 @@
-"""How far each initialization carries: random, Gabor filters in C1, the shipped weights.
+"""Compare sets of weights at the start: random, Gabor filters in C1, the shipped weights.
 
     python -m mtl_jax.main --config=configs/transfer.py --workdir=runs/transfer
 
-trains the target alone with C1 to C3 frozen, from each set of weights with five seeds, and prints
-the mean AUCs on the test set. For ImageNet's weights too, and for real films:
+trains on the target alone with C1 to C3 frozen, five seeds for each set of weights, and prints the
+mean AUCs on the test set. With ImageNet's weights and a collection of mammograms:
 
     --config.transfer.weights='("random", "analytic", "shipped", "checkpoints/alexnet_imagenet")'
     --config.data.sources='("mini_mias:PATH",)' --config.data.target=mini_mias
     --config.transfer.study=cross_validation --config.data.test_fraction=0.0
 
-`configs/transfer.py:demo` is made for two processor cores; docs/transfer.md has its results.
+`configs/transfer.py:demo` is for two CPU cores; docs/transfer.md has its results.
 """
 
 from ml_collections import ConfigDict

@@ -1,20 +1,22 @@
 """Multi-task transfer learning for malignant and benign breast masses (Samala et al. 2017), in JAX.
 
-Research only. Rooms are imported by name, for example `mtl_jax.roc`; nothing is imported here
-before it is asked for.
+For research only. Import the packages by name, for example `mtl_jax.roc`: this module imports none
+of them.
 """
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mtl_jax.bundle import Model
 
-__all__ = ["load"]
+__all__ = ["__version__", "load"]
+__version__ = version("mtl_jax")
 
 
 def load(folder: str | Path) -> "Model":
-    """The model in a bundle made by tools/export.py: `load(folder).score(pixels, boxes)`."""
+    """Return the model of a bundle made by tools/export.py: `load(folder).score(pixels, boxes)`."""
     from mtl_jax import bundle, environment
 
     environment.reject_settings()

@@ -1,8 +1,8 @@
 """python -m mtl_jax.main --config=configs/NAME.py --workdir=DIR [--config.FIELD=VALUE ...]
 
-From flags to a config, a study and a report. Holds no logic of its own.
-Exit status: 0 done, 2 invalid input (one line says where), 1 our fault; 130 stopped by
-Ctrl-C, 143 by SIGTERM, with a checkpoint where it was.
+Parse the flags, run the job that the config names, and write the report.
+Exit codes: 0 done, 2 invalid input (one line on stderr), 1 error in this package, 130 stopped by
+Ctrl-C and 143 by SIGTERM (rerun the same command to resume).
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from mtl_jax import environment
+from mtl_jax import environment, old_names
 from mtl_jax.config import PRETRAINING, TRANSFER, expand_paths, validate
 from mtl_jax.io import command_line, paths, signals
 from mtl_jax.training import malloc
@@ -25,20 +25,20 @@ FLAGS = flags.FLAGS
 
 
 def define_flags(values: flags.FlagValues) -> None:
-    """Defines the flags of the command in `values`."""
+    """Define the flags of the command in `values`."""
     config_flags.DEFINE_config_file(
-        "config", help_string="Which job, such as configs/mttl.py", flag_values=values
+        "config", help_string="Config file of the job, such as configs/mttl.py", flag_values=values
     )
     flags.DEFINE_string(
-        "workdir", None, "Folder of the results; made if not there", flag_values=values
+        "workdir", None, "Folder of the results; created if missing", flag_values=values
     )
     flags.DEFINE_bool(
-        "dry_run", False, "Show the plan and its cost, and train nothing", flag_values=values
+        "dry_run", False, "Print the plan and its cost, without training", flag_values=values
     )
     flags.DEFINE_bool(
         "accept_versions",
         False,
-        "Go on with runs of other versions; results are marked as mixed",
+        "Continue runs of other versions; the results are marked as mixed",
         flag_values=values,
     )
 
@@ -47,7 +47,7 @@ define_flags(FLAGS)
 
 
 def main(_: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+    logging.set_verbosity(logging.WARNING)  # Orbax logs every file that it writes
     try:
         signals.listen()
         config = FLAGS.config
@@ -62,15 +62,15 @@ def main(_: list[str]) -> None:
         else:
             environment.start_jax()
             job()
-        print(end="", flush=True)  # here a full disk behind the output is still one line
+        print(end="", flush=True)  # a full disk is reported here, in one line
     except InputError as error:
         fail(error)
-    except signals.Stopped as asked:
-        print(f"mtl_jax: {asked}; the same command goes on from here", file=sys.stderr)
-        sys.exit(128 + asked.number)
+    except signals.Stopped as stopped:
+        print(f"mtl_jax: {stopped}; rerun the same command to resume", file=sys.stderr)
+        sys.exit(128 + stopped.number)
 
 
-# Each imports late: JAX takes seconds, and neither --help nor a misspelt field needs it.
+# Imports are inside the jobs: JAX takes seconds, and --help or a misspelt field needs none.
 
 
 def study(config: ConfigDict, folder: Path) -> None:
@@ -90,7 +90,7 @@ def study(config: ConfigDict, folder: Path) -> None:
     multihost.on_primary(write_report)
 
 
-def source_task(config: ConfigDict, folder: Path) -> None:
+def pretraining(config: ConfigDict, folder: Path) -> None:
     from mtl_jax.pretraining import train
 
     print(train.plan(config) if FLAGS.dry_run else train.learn(config, folder))
@@ -117,54 +117,72 @@ def run_distributed(job: Callable[[], None], config: ConfigDict) -> None:
         return job()
     if config.executor != "local":
         raise InputError(
-            f"config.executor is {config.executor!r}; where several processes train one network "
-            "together it must be local"
+            f"config.executor={config.executor!r} is invalid: expected local, because several "
+            "processes train one network together"
         )
     if config.study == PRETRAINING:
-        raise InputError("the source task is learned by one process: start it once")
+        raise InputError("pretraining runs in one process: start it once")
     with multihost.session(config.devices):
         job()
 
 
-JOBS = {PRETRAINING: source_task, TRANSFER: transfer}  # all others are studies
+JOBS = {PRETRAINING: pretraining, TRANSFER: transfer}  # any other job is a study
 
 
 def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[str]:
-    """Parses the command line; what is wrong with it is the user's input, in one line."""
+    """Parse the command line; an invalid one ends the process with one line and exit code 2."""
     try:
         arguments = _expand_config(arguments)
+        reject_old_fields(arguments)
         rest = values(arguments)
         for flag in ("config", "workdir"):
             if values[flag].value is None:
                 raise InputError(f"--{flag} is missing. Usage: {__doc__.splitlines()[0]}")
         if len(rest) > 1:
-            raise InputError(f"{rest[1]!r} is no flag. Usage: {__doc__.splitlines()[0]}")
-    except (KeyError, AttributeError) as error:  # ml_collections, of a name it does not find
-        near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
-        hint = f"{near[2]!r}; did you mean {near[1]!r}?" if near else str(error).strip("'\"")
-        fail(f"the config has no field {hint}")
+            raise InputError(f"unknown argument {rest[1]!r}. Usage: {__doc__.splitlines()[0]}")
+    except (KeyError, AttributeError) as error:  # ml_collections: unknown name
+        similar = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
+        name = str(error).strip("'\"")
+        hint = f"{similar[2]!r}; did you mean {similar[1]!r}?" if similar else name
+        fail(
+            old_names.field_message(similar[2] if similar else name)
+            or f"the config has no field {hint}"
+        )
+    except ImportError as error:  # of a module that the config file imports
+        fail(old_names.module_message(error.name or "") or error)
     except (InputError, flags.Error, TypeError, ValueError) as error:
         fail(error)
     return rest
 
 
-def _expand_config(arguments: list[str]) -> list[str]:
-    """The arguments with a `~` of --config=~/FILE.py expanded.
+def reject_old_fields(arguments: list[str]) -> None:
+    """Raise InputError with the new name if an argument sets a config field of version 0.1.0."""
+    for argument in arguments:
+        match = re.match(r"--?config\.([\w.]+)", argument)
+        message = old_names.field_message(match[1]) if match else ""
+        if message:
+            raise InputError(message)
 
-    Raises InputError where there is no such file: ml_collections puts its complaint off until the
-    config is used.
+
+def _expand_config(arguments: list[str]) -> list[str]:
+    """Return the arguments with `~` in --config=~/FILE.py expanded.
+
+    Raise InputError if there is no such file; ml_collections reports it only when the config is
+    used.
     """
     expanded = list(arguments)
-    for index, given in enumerate(arguments):
-        match = re.fullmatch(r"(--?config)(?:=(.*))?", given)
+    for index, argument in enumerate(arguments):
+        match = re.fullmatch(r"(--?config)(?:=(.*))?", argument)
         if not match or (match[2] is None and index + 1 == len(arguments)):
             continue
-        own = match[2] is not None
-        value = paths.expand(match[2] if own else arguments[index + 1])
-        expanded[index if own else index + 1] = f"{match[1]}={value}" if own else value
+        has_value = match[2] is not None
+        value = paths.expand(match[2] if has_value else arguments[index + 1])
+        expanded[index if has_value else index + 1] = f"{match[1]}={value}" if has_value else value
         file = value.split(":")[0]
         if not Path(file).is_file():
-            raise InputError(f"--config={file}: no such file; configs/ holds the jobs")
+            new = old_names.CONFIGS.get(Path(file).stem)
+            hint = f"it is {Path(file).with_stem(new)} now" if new else "configs/ holds the jobs"
+            raise InputError(f"--config={file}: no such file; {hint}")
     return expanded
 
 

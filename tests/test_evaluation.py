@@ -363,7 +363,7 @@ def test_a_pair_that_is_not_tested_on_the_target_is_rejected() -> None:
         ("statistics.primary.test", "delong", "primary.test is 'delong'; .* obuchowski, proper"),
         ("statistics.primary.pair", ("mttl",), "primary.pair is .*two different approaches"),
         ("statistics.primary.pair", ("mttl", "mttl"), "primary.pair is .*two different approaches"),
-        ("test.initializations", 2, "test.initializations is 2; it must be 1, or 3 and more"),
+        ("test.initializations", 2, "test.initializations=2 is invalid: expected 1, or 3 or more"),
     ],
 )
 def test_primary_settings_that_are_rejected(field: str, value: object, message: str) -> None:

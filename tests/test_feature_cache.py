@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_training import NETWORK, fit_these, made_up_pool
+from test_training import NETWORK, fit_these, random_dataset
 
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.models import alexnet
@@ -61,7 +61,7 @@ def test_maps_are_what_the_frozen_layers_give(
 ) -> None:
     """In the order of indices, with the label and task of each; 38 ROIs are no whole blocks."""
     keep_in(monkeypatch, place)
-    p = made_up_pool(20)
+    p = random_dataset(20)
     frozen = optimizer.frozen_layers("C1-C3")
     source, first = feature_cache.shortcut(NETWORK, params, p, frozen, tmp_path)
     assert first == "C4" and isinstance(source, dataset.Maps)
@@ -82,7 +82,7 @@ def test_scores_are_the_same_with_and_without(
     params: dict, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_in(monkeypatch, place)
-    p = made_up_pool(20)
+    p = random_dataset(20)
     plain = predict(NETWORK, params, p)
     kept = predict(NETWORK, params, p, optimizer.frozen_layers("C1-C5"))
     np.testing.assert_allclose(kept, plain, atol=1e-6)
@@ -96,14 +96,14 @@ def test_runs_share_maps_only_where_rois_statistics_and_weights_are_the_same(
     def maps(p: dataset.Pool, weights: dict = params, layers: tuple = frozen) -> jax.Array:
         return feature_cache.shortcut(NETWORK, weights, p, layers, tmp_path)[0].maps
 
-    p = made_up_pool()
+    p = random_dataset()
     first = maps(p)
     other_head = {**params, "F1": jax.tree.map(lambda w: w + 1, params["F1"])}
-    assert maps(made_up_pool(), other_head) is first
+    assert maps(random_dataset(), other_head) is first
     other_kernel = {**params, "C2": jax.tree.map(lambda w: w + 1, params["C2"])}
     for different in (
         maps(p._replace(mean=p.mean + 1)),
-        maps(made_up_pool(seed=1)),
+        maps(random_dataset(seed=1)),
         maps(p, other_kernel),
         maps(p, layers=frozen[:1]),
     ):
@@ -119,7 +119,7 @@ def test_runs_share_maps_only_where_rois_statistics_and_weights_are_the_same(
 def test_files_of_another_version_are_not_read(
     params: dict, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers, p = {"C1": params["C1"]}, made_up_pool()
+    layers, p = {"C1": params["C1"]}, random_dataset()
     key, version = feature_cache._key(NETWORK, layers, p), metadata.version
     assert feature_cache._key(NETWORK, layers, p) == key
     monkeypatch.setattr(metadata, "version", lambda n: "9.9" if n == package else version(n))
@@ -127,7 +127,7 @@ def test_files_of_another_version_are_not_read(
 
 
 def test_files_of_another_precision_are_not_read(params: dict) -> None:
-    layers, p = {"C1": params["C1"]}, made_up_pool()
+    layers, p = {"C1": params["C1"]}, random_dataset()
     key = feature_cache._key(NETWORK, layers, p)
     with jax.default_matmul_precision("bfloat16"):
         assert feature_cache._key(NETWORK, layers, p) != key
@@ -138,7 +138,7 @@ def test_files_of_another_precision_are_not_read(params: dict) -> None:
 
 def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = optimizer.frozen_layers("C1-C5")
-    pools = [made_up_pool(seed=seed) for seed in range(3)]
+    pools = [random_dataset(seed=seed) for seed in range(3)]
     size = 10 * 8 * 3 * 3 * 256 * 4
     monkeypatch.setattr(feature_cache, "_memory", lambda: (2 * size, 0))
 
@@ -152,7 +152,7 @@ def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.M
     assert maps(0) is a
     assert len(feature_cache._kept) == 2 and b() is None
     monkeypatch.setattr(feature_cache, "_memory", lambda: (size / 2, 0))
-    source, first = feature_cache.shortcut(NETWORK, params, made_up_pool(seed=9), frozen)
+    source, first = feature_cache.shortcut(NETWORK, params, random_dataset(seed=9), frozen)
     assert isinstance(source, dataset.Pool) and first == "C1"
 
 
@@ -163,9 +163,9 @@ def test_maps_that_a_training_uses_count_until_it_ends(
     frozen = optimizer.frozen_layers("C1-C5")
     size = 10 * 8 * 3 * 3 * 256 * 4
     monkeypatch.setattr(feature_cache, "_memory", lambda: (1.5 * size, 0))
-    in_use, _ = feature_cache.shortcut(NETWORK, params, made_up_pool(), frozen)
-    beside, _ = feature_cache.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
+    in_use, _ = feature_cache.shortcut(NETWORK, params, random_dataset(), frozen)
+    beside, _ = feature_cache.shortcut(NETWORK, params, random_dataset(seed=1), frozen)
     assert isinstance(in_use, dataset.Maps) and isinstance(beside, dataset.Pool)
     del in_use
-    after, _ = feature_cache.shortcut(NETWORK, params, made_up_pool(seed=1), frozen)
+    after, _ = feature_cache.shortcut(NETWORK, params, random_dataset(seed=1), frozen)
     assert isinstance(after, dataset.Maps)

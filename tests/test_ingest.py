@@ -397,7 +397,7 @@ def test_settings_of_the_tool(many: Path, tmp_path: Path) -> None:
     for wrong, says in (
         ("mini_mias.clases=CIRC", "no field 'mini_mias.clases'"),
         ("background=1", "no field 'background'"),
-        ("workers=many", "'many' is no int"),
+        ("workers=many", "expected int, got 'many'"),
         ("truth_policy=x", "config.data.truth_policy is 'x'"),
     ):
         failed = subprocess.run(

@@ -36,7 +36,7 @@ def test_summary_tells_a_difference_and_p_values_that_are_not_uniform() -> None:
 
 def test_a_study_is_told_apart_by_its_shared_signal_alone(tmp_path: Path) -> None:
     one, other = (
-        instrument.small_study(3, signal, tmp_path)
+        instrument.study_config(3, signal, tmp_path)
         for signal in (instrument.SHARED, instrument.UNRELATED)
     )
     other.data.phantom.shared_signal = instrument.SHARED

@@ -154,7 +154,7 @@ def test_the_papers_study_needs_imagenet_weights_and_its_plan_does_not(
     assert "to do: 426 of 426 runs" in ended.stdout
     for extra, says in (
         ((), "python tools/convert_weights.py --download"),
-        (("--config.weights=shipped",), "it must be 'imagenet' or a folder"),
+        (("--config.weights=shipped",), "expected 'imagenet' or a folder"),
         ((f"--config.weights={ROOT}/checkpoints/formulas",), "no convolutions trained on photo"),
     ):
         ended = paper_command(tmp_path, cache, *extra)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 from study_command import finish, start
-from test_training import NETWORK, fit_these, made_up_pool
+from test_training import NETWORK, fit_these, random_dataset
 
 from mtl_jax.models import alexnet
 from mtl_jax.training import multihost
@@ -72,7 +72,7 @@ def train(folder: Path, devices: int, until: int = 2, checkpoint_epochs: int = 1
         [Training(folder, params, jax.random.key(7), report)],
         devices=devices,
         cache=folder / "cache",
-        source=made_up_pool(4),
+        source=random_dataset(4),
         keep=False,
         checkpoint_epochs=checkpoint_epochs,
     )
@@ -293,7 +293,7 @@ def test_asked_to_stop_both_stop(
     processes[asked].send_signal(signal.SIGTERM)
     status, lines = ends(processes)
     assert status == [143, 143]
-    assert lines[0][-1] == "mtl_jax: stopped by SIGTERM; the same command goes on from here"
+    assert lines[0][-1] == "mtl_jax: stopped by SIGTERM; rerun the same command to resume"
     assert not (tmp_path / "results.json").exists()
     for process in start_processes(tmp_path, cache, LONGER):
         finish(process)

@@ -284,5 +284,5 @@ def test_the_tool_writes_what_a_job_reads(
         rois = ingest.load(spec, tmp_path / "shards", *how)
         assert rois.manifest["counts"]["cases"] == 4, kind
     assert make_phantom.main(given) == 2
-    assert "stands there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert make_phantom.main([*given, "--difficulty", "3"]) == 2

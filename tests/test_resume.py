@@ -54,7 +54,7 @@ def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> No
         assert not (workdir / "results.json").exists()
         if how != signal.SIGKILL:
             assert job.returncode == 128 + how, errors
-            assert f"stopped by {how.name}; the same command goes on from here" in errors
+            assert f"stopped by {how.name}; rerun the same command to resume" in errors
             assert "Traceback" not in errors
             assert list((workdir / "runs" / run / "checkpoint").glob("[0-9]"))
     assert "splits: 2 of 2 runs done before" in finish(start(workdir, cache))

@@ -28,7 +28,7 @@ def params() -> dict:
     return jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
 
 
-def made_up_pool(count: int = 6, seed: int = 0) -> dataset.Pool:
+def random_dataset(count: int = 6, seed: int = 0) -> dataset.Pool:
     """Two tasks of different brightness; malignant ROIs are brighter in the middle."""
     rng = np.random.default_rng(seed)
     labels = [np.arange(count) % 2, np.arange(count - 2) % 2]
@@ -65,7 +65,7 @@ def fit_these(
 ) -> list[dict]:
     return fit(
         trainings,
-        source or made_up_pool(),
+        source or random_dataset(),
         NETWORK,
         optimizer.frozen_layers(network),
         ("a", "b"),
@@ -180,7 +180,7 @@ def test_the_eight_orientations_are_the_dihedral_group() -> None:
 
 
 def test_scores_do_not_depend_on_how_a_roi_lies(params: dict) -> None:
-    p = made_up_pool(4)
+    p = random_dataset(4)
     straight = predict.predict(NETWORK, params, p)
     for k in range(1, 8):
         which = jnp.full(len(p.label), k)
@@ -198,7 +198,7 @@ def test_an_epoch_shows_each_roi_in_each_orientation_once() -> None:
 
 
 def test_each_task_is_standardized_by_its_own_statistics() -> None:
-    p = made_up_pool(6)
+    p = random_dataset(6)
     indices = jnp.arange(len(p.label)) * 8
     batch = dataset.draw(p, indices, jnp.ones(len(indices)))
     for task in (0, 1):
@@ -209,7 +209,7 @@ def test_each_task_is_standardized_by_its_own_statistics() -> None:
 
 def test_it_learns_what_can_be_learned(params: dict, tmp_path: Path) -> None:
     after = run_fit(tmp_path / "run", params, epochs=12, learning_rate=0.002)
-    p = made_up_pool(seed=5)
+    p = random_dataset(seed=5)
     scores = predict.predict(NETWORK, after, p)
     malignant = np.asarray(p.label) == 1
     assert scores[malignant].min() > scores[~malignant].max()
@@ -219,7 +219,7 @@ def test_bfloat16_learns_the_same_with_weights_in_float32(params: dict) -> None:
     """A step in bfloat16 has the direction of one in float32, and is not the same: each of eight
     layers, there and back, rounds to 8 bits, which adds up to a tenth."""
     tx = optimizer.optimizer(("C1", "C2", "C3", "C4", "C5"), optimizer.SGD(0.9, 0.0005))
-    batch = dataset.draw(made_up_pool(), jnp.arange(16), jnp.ones(16))
+    batch = dataset.draw(random_dataset(), jnp.arange(16), jnp.ones(16))
     moved = {}
     for precision in ("float32", "bfloat16"):
         step = jax.jit(steps.make_train_step(NETWORK, tx, (1.0, 1.0), precision=precision))
@@ -275,7 +275,7 @@ def train(name, devices, until=3, every=1):
             raise KeyboardInterrupt
     training = t.Training(Path(sys.argv[1]) / name, params, jax.random.key(7), report)
     return t.fit_these([training], devices=devices, cache=Path(sys.argv[1]) / "cache",
-                       source=t.made_up_pool(4), keep=False, epochs=3, checkpoint_epochs=every)[0]
+                       source=t.random_dataset(4), keep=False, epochs=3, checkpoint_epochs=every)[0]
 
 one = train("one", 1, every=9)
 for devices, until in ((4, 1), (2, 2)):
@@ -324,7 +324,7 @@ def test_the_epoch_in_one_loop_is_the_epoch_step_by_step(params: dict) -> None:
     frozen = optimizer.frozen_layers("C1-C5")
     tx = optimizer.optimizer(frozen, optimizer.SGD(0.9, 0.0005))
     step = steps.make_train_step(NETWORK, tx, (1.0, 1.0))
-    p, key = made_up_pool(), jax.random.key(3)
+    p, key = random_dataset(), jax.random.key(3)
     order = epoch.Order(*dataset.epoch_order(key, len(p.label), 16), jnp.full(5, 0.001))
     ended = []
     for make in (epoch._scanned, epoch._stepwise):

@@ -1,9 +1,9 @@
-"""Measures this machine: `python tools/bench.py WHAT [--against torch] [--json FILE]`.
+"""Run benchmarks on this machine: `python tools/bench.py WHAT [--against torch] [--json FILE]`.
 
 WHAT is step, train, study, scale, score, ingest, memory or roc.
 
-Prints one line a measurement, and with --json writes {machine, versions, rows}. The measuring
-itself is in one file a subject beside this one.
+Prints one line per measurement; --json writes {machine, versions, rows}. Each benchmark is in a
+module bench_WHAT.py.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from mtl_jax.io import command_line, paths
 from mtl_jax.training import malloc
 
 PRECISIONS = ("float32", "tf32", "bfloat16")  # tf32 is float32 on a CPU
-# What a measurement may rest on, and the name to import: some are for development alone.
+# Packages whose versions are recorded, and the modules to import; some are for development only.
 PACKAGES = {
     **{
         "jax": "jax",

@@ -1,8 +1,8 @@
-"""Measures how fast mammograms become shards, beside pydicom's bare `pixel_array`.
+"""Measure the ingest of mammograms into shards, compared with pydicom's `pixel_array` alone.
 
-The images are made up: 4,000 x 3,000 pixels of 12 bits, a third of them outside the breast. Every
-round does all images bare and then through `ingest.make`, from the first file to verified shards;
-where there are two processes, starting them counts. Files are in the system's cache.
+The images are random: 4,000 x 3,000 pixels of 12 bits, a third of them outside the breast. Every
+round decodes all images with pydicom and then runs `ingest.make`, from the first file to verified
+shards. With two processes, their start is included. The files are in the page cache.
 """
 
 import multiprocessing
@@ -31,7 +31,7 @@ BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 
 
 def speed(rounds: int = 3) -> Iterator[dict]:
-    """A row for each transfer syntax and number of processes: images a second, median round."""
+    """Yield images per second (median of the rounds) for each transfer syntax and process count."""
     with tempfile.TemporaryDirectory() as folder:
         for syntax, count in IMAGES.items():
             home = Path(folder) / syntax
@@ -50,14 +50,14 @@ def speed(rounds: int = 3) -> Iterator[dict]:
                     "ours": count / our_wall,
                     "theirs": count / bare_wall,
                     "ratio": bare_wall / our_wall,
-                    # Of one process: says the same on a busy machine as on an idle one.
+                    # CPU time of one process does not depend on other load.
                     "cpu_overhead": our_cpu / bare_cpu - 1 if processes == 1 else None,
                 }
 
 
 def memory(images: int = 4000, processes: int = 2) -> Iterator[dict]:
-    """The most memory that an ingest of uncompressed images holds, all its processes together
-    (resident, so that what they share counts for each), seen every 50 ms. Linux alone."""
+    """Yield the peak resident memory of an ingest of uncompressed images, summed over its processes
+    (shared pages count for each), sampled every 50 ms. Linux only."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "images"
         write_images(home, "ExplicitVRLittleEndian", images)
@@ -83,7 +83,7 @@ def memory(images: int = 4000, processes: int = 2) -> Iterator[dict]:
 
 
 def _resident(pid: int) -> tuple[int, int]:
-    """Bytes held by a process and all that it started: their sum, and the largest."""
+    """Return the resident bytes of a process and its descendants: the sum and the largest."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         own = 1024 * int(status.partition("VmRSS:")[2].split()[0])
@@ -92,7 +92,7 @@ def _resident(pid: int) -> tuple[int, int]:
             for task in Path(f"/proc/{pid}/task").iterdir()
             for child in (task / "children").read_text().split()
         ]
-    except (OSError, IndexError):  # it has ended meanwhile
+    except (OSError, IndexError):  # the process has ended
         return 0, 0
     sums, largest = own, own
     for child in children:
@@ -102,7 +102,7 @@ def _resident(pid: int) -> tuple[int, int]:
 
 
 def _seconds(work: Callable[[], None]) -> tuple[float, float]:
-    """On the clock, and of this process's own work."""
+    """Return the wall-clock and the CPU time of `work` in this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
@@ -127,8 +127,8 @@ def _ingest(home: Path, out: Path, processes: int) -> None:
 
 
 def write_images(home: Path, syntax: str, count: int) -> list[Path]:
-    """`count` images, further names of DISTINCT files, and m.csv with a lesion in each; those of
-    one file are of one patient, as an ingest rejects an image that stands under two."""
+    """Write `count` images, hard links to DISTINCT files, and m.csv with a lesion in each. Links to
+    one file are of one patient, because an ingest rejects an image listed under two."""
     home.mkdir()
     rows = ["dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"]
     paths = []

@@ -1,10 +1,10 @@
-"""Measures the memory of learning and scoring ROIs that stay on disk, as their number grows.
+"""Measure the memory of training and scoring with ROIs on disk, as their number grows.
 
-Each number of ROIs has a process of its own, which opens and checks the shards, splits the
-cases, goes through all pixels for their mean and deviation, draws the order of a whole epoch, takes
-the first STEPS steps of it, draws the order of the next epoch as a training does, and scores the
-SCORED ROIs of the test set. The shards are one block of noise, a count brighter in each, and
-written out in full; ids and file names are hashes, as those of a collection under pseudonyms.
+Each number of ROIs is measured in a new process, which opens and verifies the shards, splits the
+cases, computes mean and standard deviation of all pixels, draws the order of an epoch, takes its
+first STEPS steps, draws the order of the next epoch, and scores the SCORED ROIs of the test set.
+All shards hold the same noise plus their number. Ids and file names are hashes, as in a
+pseudonymised collection.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ NETWORK = "C1"
 
 
 def streamed(counts: tuple[int, ...], folder: Path | None) -> Iterator[dict[str, Any]]:
-    """A row a number of ROIs: peak resident memory in MB after each part of the work, its growth
-    from the first row, bytes of the index an ROI, the median time to read a batch, steps a
-    second; and one of a pool in memory."""
+    """Yield a row for each number of ROIs: peak resident memory in MB after each part, its growth
+    from the first row, bytes of the index per ROI, the median time to read a batch, and steps per
+    second; and one row for ROIs in memory."""
     first = None
     for count in counts:
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -45,7 +45,7 @@ def streamed(counts: tuple[int, ...], folder: Path | None) -> Iterator[dict[str,
 
 
 def write(home: Path, count: int) -> None:
-    """A collection of `count` ROIs of noise, two views a case, with ids as those of a study."""
+    """Write a collection of `count` ROIs of noise, two views per case."""
     noise = np.random.default_rng(0).normal(0, 500, (ingest.SHARD_ROIS, 128, 128)).astype(np.int16)
     chunks = (
         noise[: min(ingest.SHARD_ROIS, count - begin)] + np.int16(begin // ingest.SHARD_ROIS)
@@ -90,7 +90,7 @@ def _in_own_process(home: Path, stream: str) -> dict[str, Any]:
 
 def _measure(home: Path, stream: str) -> dict[str, Any]:
     malloc.keep()
-    import jax  # JAX takes seconds, and the others do without
+    import jax  # JAX takes seconds to import
     import jax.numpy as jnp
 
     from mtl_jax.experiments import run_data, splits
@@ -168,11 +168,10 @@ def _index_bytes(index: Mapping[str, np.ndarray]) -> int:
 
 
 class _Enough(Exception):
-    """Of steps."""
+    """Raised after the measured steps."""
 
 
 def _peak_mb() -> float:
-    """Most resident memory of this process up to now, as Linux tells it; that of getrusage begins
-    with what the parent had."""
+    """Return the peak resident memory in MB from /proc; getrusage starts with the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6

@@ -1,7 +1,7 @@
-"""Measures how training goes faster with the devices of this machine, in either way.
+"""Measure the speed-up of training with the number of devices, in two ways.
 
-Either all devices share each batch of one training, or each has a training of its own. Devices that
-are made up of one CPU's cores show that it works, and nothing of its speed.
+Either each batch of one training is divided over the devices, or each device has a training of its
+own. Simulated CPU devices show that it works, but not its speed.
 """
 
 import os
@@ -19,25 +19,25 @@ from mtl_jax.training.replicas import Replicas
 
 
 def speed(networks: Sequence[str], steps: int, rounds: int = 3) -> Iterator[dict[str, Any]]:
-    """A row for each network and number of devices (1, 2, 4, ...): images a second."""
-    source = bench_step.made_up_pool(bench_step.ROIS)
+    """Yield images per second for each network and number of devices (1, 2, 4, ...)."""
+    source = bench_step.random_dataset(bench_step.ROIS)
     counts = [2**n for n in range(8) if 2**n <= jax.local_device_count()]
     for name in networks:
         frozen = optimizer.frozen_layers(name)
         params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
         feature_cache.forget()
         maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
-        contestants = {}
+        candidates = {}
         for n in counts:
             sharding = devices.batch_sharding(n)
             shared = devices.replicate(maps, sharding)
-            contestants[f"shared {n}"] = epoch_of_replicas(
+            candidates[f"shared {n}"] = epoch_of_replicas(
                 frozen, params, shared, first, None, "tf32", steps, sharding
             )
-            contestants[f"own {n}"] = epoch_of_replicas(
+            candidates[f"own {n}"] = epoch_of_replicas(
                 frozen, params, maps, first, Replicas(n, 1) if n > 1 else None, "tf32", steps
             )
-        best = bench_step.race(contestants, rounds)
+        best = bench_step.time_in_turn(candidates, rounds)
         images = steps * bench_step.BATCH
         for n in counts:
             yield {

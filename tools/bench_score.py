@@ -1,7 +1,7 @@
-"""Measures how fast a model bundle scores DICOM images, and what part of it is reading them.
+"""Measure how fast a model bundle scores DICOM images, and the share of reading them.
 
-The images are those of the ingest, 4,000 x 3,000 pixels of 12 bits with one lesion each; the
-weights are random. Files are in the system's cache, and the network is compiled before.
+The images are those of bench_ingest.py, 4,000 x 3,000 pixels of 12 bits with one lesion each; the
+weights are random. The files are in the page cache, and the network is compiled beforehand.
 """
 
 import tempfile
@@ -23,8 +23,8 @@ EXPLAINED = 8
 
 
 def speed(rounds: int = 3) -> Iterator[dict]:
-    """A row for each transfer syntax: seconds for all images, the median of the rounds, of reading
-    them alone, of all but the maps of evidence; and of one map."""
+    """Yield a row for each transfer syntax with median seconds: reading all images, scoring them
+    without attribution maps, and one attribution map."""
     model = _untrained()
     with tempfile.TemporaryDirectory() as folder:
         for syntax, count in IMAGES.items():
@@ -67,7 +67,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _untrained() -> bundle.Model:
-    """Random weights and made-up ranges: neither changes the time."""
+    """Return a bundle with random weights and training ranges, which do not affect the time."""
     network = alexnet.AlexNet()
     params = jax.tree.map(np.asarray, alexnet.init(network, jax.random.key(0)))
     rng = np.random.default_rng(0)

@@ -34,22 +34,22 @@ CONNECTED = sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
 
 def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
     """A row for each network's step, and one for scoring: images a second."""
-    source = made_up_pool(ROIS)
+    source = random_dataset(ROIS)
     params = jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
-    gray, label = first_batch(source)
+    gray, label = make_first_batch(source)
     for name in NETWORKS:
         frozen = optimizer.frozen_layers(name)
         feature_cache.forget()
         maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
-        contestants = {"step": our_step(frozen, params, maps, first), **reference()}
+        candidates = {"step": make_step(frozen, params, maps, first), **reference()}
         if frozen:
-            contestants |= {"uncached": our_step(frozen, params, source, "C1")}
-            contestants |= {"maps": _maps_of(frozen[-1], params, source)}
+            candidates |= {"uncached": make_step(frozen, params, source, "C1")}
+            candidates |= {"maps": _maps_of(frozen[-1], params, source)}
         if against:
             import bench_torch
 
-            contestants |= {"theirs": bench_torch.step(len(frozen), gray, label)}
-        best = race(contestants, rounds)
+            candidates |= {"theirs": bench_torch.step(len(frozen), gray, label)}
+        best = time_in_turn(candidates, rounds)
         once = best.get("maps", 0.0) / len(source.label) / 8 * BATCH
         ours = best["step"] + once / EPOCHS
         yield _row(f"step, batch {BATCH}", name, ours, best, floor(len(frozen), best)) | {
@@ -58,31 +58,31 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
         }
     scored = predict._means_of_eight(alexnet.AlexNet(), "C1", "F4")
     indices = np.arange(2 * BATCH)
-    contestants = {
+    candidates = {
         "step": lambda: jax.block_until_ready(scored(params, source, indices)),
         **reference(),
     }
     if against:
-        contestants |= {"theirs": bench_torch.scoring(np.concatenate([gray, gray]))}
-    best = race(contestants, rounds)
+        candidates |= {"theirs": bench_torch.scoring(np.concatenate([gray, gray]))}
+    best = time_in_turn(candidates, rounds)
     forward = 2 * 2 * BATCH * (sum(CONVOLVED.values()) + CONNECTED) / best["peak"]
     halves = {name: seconds / 2 for name, seconds in best.items()}
     yield _row("scoring, 32 ROIs in 8 orientations", "all", halves["step"], halves, forward / 2)
 
 
-def made_up_pool(rois: int) -> dataset.Pool:
+def random_dataset(rois: int) -> dataset.Pool:
     rng = np.random.default_rng(0)
     pixels = [rng.normal(0, 500, (rois, 128, 128)).astype(np.int16)]
     return dataset.make_pool(pixels, [np.arange(rois) % 2], *dataset.statistics(pixels))
 
 
-def first_batch(source: dataset.Pool) -> tuple[np.ndarray, np.ndarray]:
+def make_first_batch(source: dataset.Pool) -> tuple[np.ndarray, np.ndarray]:
     """Gray and label of a batch of `source`."""
     batch = dataset.draw(source, jnp.arange(BATCH), jnp.ones(BATCH))
     return np.asarray(batch.image), np.asarray(batch.label)
 
 
-def our_step(
+def make_step(
     frozen: tuple[str, ...], params: Params, source: dataset.Source, first: str
 ) -> Callable[[], None]:
     """One step as `training.epoch` does it on this machine: draw a batch, learn it, wait."""
@@ -131,12 +131,12 @@ def floor(frozen: int, best: dict[str, float]) -> float:
     return 2 * BATCH * operations / best["peak"] + traffic / best["bandwidth"]
 
 
-def race(contestants: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+def time_in_turn(candidates: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
     """Seconds of the fastest round of each, in turn with the others; `peak` in operations a
     second and `bandwidth` in bytes a second from `reference`."""
-    best = dict.fromkeys(contestants, float("inf"))
+    best = dict.fromkeys(candidates, float("inf"))
     for number in range(rounds + 2):
-        for name, run in contestants.items():
+        for name, run in candidates.items():
             begin = time.perf_counter()
             run()
             if number >= 2:  # the first two compile and warm up

@@ -43,7 +43,7 @@ class Trainings(NamedTuple):
 
 
 # 10 splits x 2 networks x 2 initializations x 4 folds; 6 networks x 10 initializations x 4 folds,
-# less the 16 that splits has done; 10 x 4 multi-task (the single-task ones are done); 2 tests.
+# minus the 16 done in the splits stage; 10 x 4 multi-task (the single-task ones are done); 2 tests.
 STUDY = (
     *(Trainings(network, FOLD, 40) for network in ("C0", "C1-C2", "C1-C4", "C1-C5")),
     *(Trainings(network, FOLD, 80 + 40 - 8) for network in ("C1", "C1-C3")),
@@ -61,11 +61,11 @@ def speed(
     steps: int,
     rounds: int = 5,
 ) -> Iterator[dict[str, Any]]:
-    """A row for each network, precision and number of replicas: images a second of all replicas;
-    then the hours of the study at the best of them. `steps` are done between two looks at the
-    clock."""
-    source = bench_step.made_up_pool(bench_step.ROIS)
-    gray, label = bench_step.first_batch(source)
+    """Yield a row for each network, precision and number of replicas, with images per second of all
+    replicas; then the hours of the study at the best of them. `steps` is the number of steps per
+    measurement."""
+    source = bench_step.random_dataset(bench_step.ROIS)
+    gray, label = bench_step.make_first_batch(source)
     hours: dict[str, dict[str, float]] = {precision: {} for precision in precisions}
     for name in networks:
         frozen = optimizer.frozen_layers(name)
@@ -73,7 +73,7 @@ def speed(
         feature_cache.forget()
         maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
         for precision in precisions:
-            contestants = {
+            candidates = {
                 f"replicas {n}": epoch_of_replicas(
                     frozen, params, maps, first, side_by_side.deal(n, 1), precision, steps
                 )
@@ -82,8 +82,8 @@ def speed(
             if against:
                 import bench_torch
 
-                contestants["theirs"] = bench_torch.step(len(frozen), gray, label, precision)
-            best = bench_step.race(contestants, rounds)
+                candidates["theirs"] = bench_torch.step(len(frozen), gray, label, precision)
+            best = bench_step.time_in_turn(candidates, rounds)
             floor = bench_step.floor(len(frozen), best)
             rates = {n: n * steps * bench_step.BATCH / best[f"replicas {n}"] for n in counts}
             for n, rate in rates.items():
@@ -123,7 +123,7 @@ def epoch_of_replicas(
     steps: int,
     sharding: NamedSharding | None = None,
 ) -> Callable[[], None]:
-    """`steps` steps of all `replicas` together, as `training.fit` does them on this machine."""
+    """Return a function that takes `steps` steps of all `replicas`, as `training.fit` does."""
     computed = "float32" if precision == "tf32" else precision
     network = alexnet.AlexNet(dropout=0.5)
     sgd = optimizer.SGD(0.9, 0.0005)
@@ -143,7 +143,7 @@ def epoch_of_replicas(
     )
 
     def once() -> None:
-        # TF32 is what JAX itself takes for float32 on a GPU.
+        # TF32 is the default of JAX for float32 on a GPU.
         with jax.default_matmul_precision("highest" if precision == "float32" else "default"):
             state[0], _ = epoch(state[0], source, order, key, lambda done: None)
 

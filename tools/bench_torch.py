@@ -1,7 +1,7 @@
-"""The same network and training step in PyTorch, at its own best settings, to measure beside ours.
+"""The same network and training step in PyTorch, with its fastest settings, for comparison.
 
 Eager and channels last on a CPU, compiled on a GPU; frozen layers run without gradients. PyTorch is
-the [bench] extra.
+in the extra [bench].
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from mtl_jax.models.alexnet import CONVOLUTIONS, DROPPED_OUT, FULLY_CONNECTED
 
 
 def network(frozen: int) -> tuple[nn.Module, nn.Module]:
-    """The first `frozen` convolutions, and all that comes after them."""
+    """Return the first `frozen` convolutions, and the layers after them."""
     convolutions = []
     for layer in CONVOLUTIONS.values():
         parts = [
@@ -37,7 +37,7 @@ def network(frozen: int) -> tuple[nn.Module, nn.Module]:
 def step(
     frozen: int, gray: np.ndarray, label: np.ndarray, precision: str = "float32"
 ) -> Callable[[], None]:
-    """One training step on a batch that is on the device already, as a function that waits."""
+    """Return a function that takes one training step on a batch on the device and waits for it."""
     prefix, trained, image, place = _prepare(frozen, gray, precision)
     target = torch.tensor(label, device=place).long()
     optimizer = torch.optim.SGD(trained.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
@@ -56,7 +56,7 @@ def step(
 
 
 def scoring(gray: np.ndarray, precision: str = "float32") -> Callable[[], None]:
-    """One forward pass without gradients, as a function that waits."""
+    """Return a function that makes one forward pass without gradients and waits for it."""
     prefix, trained, image, place = _prepare(5, gray, precision)
     trained.eval()
 

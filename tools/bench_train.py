@@ -1,6 +1,6 @@
-"""Measures whole trainings at the paper's data size, with all that goes on around the steps.
+"""Measure whole trainings at the data size of the paper.
 
-Made-up ROIs, as many as the paper's: what they show does not matter to the time.
+The ROIs are random, as many as in the paper; their content does not affect the time.
 """
 
 import os
@@ -26,7 +26,8 @@ ROIS = {"sfm": 886, "ddsm": 322, "dm": 337}
 def speed(
     networks: Sequence[str], epochs: int, share: float, precision: str
 ) -> Iterator[dict[str, Any]]:
-    """A row for each network: a training of `epochs` epochs on `share` of the paper's ROIs."""
+    """Yield a row for each network: a training of `epochs` epochs on `share` of the paper's
+    ROIs."""
     rng = np.random.default_rng(0)
     counts = [max(2, round(share * n)) for n in ROIS.values()]
     pixels = [rng.normal(0, 500, (n, 128, 128)).astype(np.int16) for n in counts]

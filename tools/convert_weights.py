@@ -1,12 +1,12 @@
-"""Converts weights of AlexNet, VGG16 or ResNet-18 to a folder that `--config.weights` takes.
+"""Convert weights of AlexNet, VGG16 or ResNet-18 to a folder for `--config.weights`.
 
     python tools/convert_weights.py INPUT [--output checkpoints/NAME] [--fc drop|keep] [--force]
     python tools/convert_weights.py --download [--output checkpoints/NAME]
 
-INPUT is a file of PyTorch, safetensors, NumPy (.npz) or cuda-convnet2, told by its content; no code
-in it is ever run. The names in it tell the network. `--download` fetches torchvision's AlexNet.
-Without --output the folder is checkpoints/BACKBONE_imagenet, such as checkpoints/alexnet_imagenet,
-which `--config.weights=imagenet` takes.
+INPUT is a file of PyTorch, safetensors, NumPy (.npz) or cuda-convnet2; the format is detected from
+the content, the backbone from the names in it, and no code in it is run. `--download` fetches
+torchvision's AlexNet. The default of --output is checkpoints/BACKBONE_imagenet, such as
+checkpoints/alexnet_imagenet, the folder of `--config.weights=imagenet`.
 """
 
 import argparse
@@ -27,34 +27,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", type=paths.path, nargs="?", help="the file of weights")
+    parser.add_argument("input", type=paths.path, nargs="?", help="file of weights")
     parser.add_argument(
         "--download",
         action="store_true",
-        help="fetch torchvision's weights (244 MB) beside --output first, or go on fetching them",
+        help="first download torchvision's weights (244 MB) next to --output, or resume it",
     )
     parser.add_argument(
         "--output",
         type=paths.path,
-        help="the folder to write; checkpoints/BACKBONE_imagenet if not given",
+        help="folder to write (default: checkpoints/BACKBONE_imagenet)",
     )
     parser.add_argument(
         "--fc",
         choices=("drop", "keep"),
         default="drop",
-        help="fully connected layers: drop them all (the paper's way) or keep those that fit",
+        help="fully connected layers: drop all (as in the paper) or keep those of the same shape",
     )
     parser.add_argument("--force", action="store_true", help="replace weights in --output")
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
         environment.start_jax()
-        if given.download == (given.input is not None):
+        if args.download == (args.input is not None):
             raise InputError("give either a file of weights or --download")
-        beside = (given.output or imagenet_folder()).absolute().parent
-        source = given.input or download(beside, URL)
-        weights = convert(source, given.fc)
-        output = given.output or imagenet_folder(weights.card["backbone"])
-        save(weights, output, replace=given.force)
+        beside = (args.output or imagenet_folder()).absolute().parent
+        source = args.input or download(beside, URL)
+        weights = convert(source, args.fc)
+        output = args.output or imagenet_folder(weights.card["backbone"])
+        save(weights, output, replace=args.force)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -63,12 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def summary(weights: Weights, folder: Path) -> str:
-    """The layers as a table, then the main lines of the card."""
+    """Return the layers as a table, and the main metadata."""
     card = weights.card
     arrays = flatten_dict(weights.params, sep="/")
     layers = [path.removesuffix("/kernel") for path in arrays if path.endswith("/kernel")]
     wide = max(map(len, ("layer ", *layers)))
-    lines = [f"{'layer':<{wide}} {'kernel':<18} {'bias':<8} {'numbers':>10}  kernel mean, sd"]
+    lines = [f"{'layer':<{wide}} {'kernel':<18} {'bias':<8} {'parameters':>10}  kernel mean, sd"]
     for layer in layers:
         kernel, bias = arrays[f"{layer}/kernel"], arrays[f"{layer}/bias"]
         lines.append(
@@ -78,11 +78,11 @@ def summary(weights: Weights, folder: Path) -> str:
     stats = card["input"]
     lines += [
         "",
-        f"{card['parameters']:,} numbers from {card['source']} ({card['format']})",
+        f"{card['parameters']:,} parameters from {card['source']} ({card['format']})",
         f"backbone          {card['backbone']}",
         f"source sha256  {card['sha256']}",
         f"input          {stats['channels']} channels in {stats['range']}, "
-        f"less {stats['mean']}, over {stats['std']}",
+        f"minus {stats['mean']}, divided by {stats['std']}",
         *_normalization(card["lrn"]),
         *(f"note           {note}" for note in card["left_out"]),
         f"written to     {folder}",
@@ -92,7 +92,7 @@ def summary(weights: Weights, folder: Path) -> str:
 
 def _normalization(lrn: bool | dict[str, Any]) -> list[str]:
     if not lrn:
-        return ["normalization  none of responses"]
+        return ["normalization  none"]
     return [
         f"normalization  {layer}: " + ", ".join(f"{name} {value}" for name, value in own.items())
         for layer, own in lrn.items()

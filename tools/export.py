@@ -1,11 +1,10 @@
-"""Makes a model bundle of a finished run, for a colleague to score images with.
+"""Export a finished run as a model bundle for scoring images.
 
     python tools/export.py runs/demo/runs/mttl-C1-test-seed0 --output model
         [--out-of-fold CROSS_VALIDATION] [--format stablehlo] [--format onnx]
 
-RUN is a folder of WORKDIR/runs/. --out-of-fold names the work folder of a cross-validation of the
-same training cases, whose scores calibrate the model and set its operating points. For research
-only.
+RUN is a folder of WORKDIR/runs/. --out-of-fold is the work folder of a cross-validation of the same
+training cases; its scores calibrate the model and set its operating points. For research only.
 """
 
 import argparse
@@ -23,15 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=paths.path, metavar="RUN", help="a folder of WORKDIR/runs/")
-    parser.add_argument("--output", type=paths.path, required=True, help="the folder to write")
+    parser.add_argument("--output", type=paths.path, required=True, help="folder to write")
     parser.add_argument(
-        "--out-of-fold", type=paths.path, metavar="DIR", help="of a cross-validation"
+        "--out-of-fold", type=paths.path, metavar="DIR", help="work folder of a cross-validation"
     )
-    parser.add_argument("--cache", type=paths.path, help="folder of the shards, if it has moved")
+    parser.add_argument("--cache", type=paths.path, help="folder of the shards, if it was moved")
     parser.add_argument(
-        "--format", action="append", choices=FORMATS, default=[], help="also write the network so"
+        "--format",
+        action="append",
+        choices=FORMATS,
+        default=[],
+        help="also write the network in this format",
     )
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
         environment.start_jax()
         from mtl_jax import bundle
@@ -41,17 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
         from mtl_jax.bundle.stablehlo import stablehlo
         from mtl_jax.io import atomic
 
-        model = make(given.run, given.out_of_fold, given.cache)
+        model = make(args.run, args.out_of_fold, args.cache)
         makers = {"stablehlo": stablehlo, "onnx": onnx}
-        extras = {f"model.{kind}": makers[kind](model) for kind in given.format}
-        bundle.save(model, card(model), given.output, extras)
+        extras = {f"model.{kind}": makers[kind](model) for kind in args.format}
+        bundle.save(model, card(model), args.output, extras)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     about = model.about
-    print(f"{given.output}: {about['run']['id']}, tested on {model.tasks[0]}")
+    print(f"{args.output}: {about['run']['id']}, tested on {model.tasks[0]}")
     print(f"calibration: {about['out_of_fold'] or about['no_calibration']}")
-    print(f"SHA-256 of its list of files: {atomic.digest(given.output / atomic.SUMS)}")
+    print(f"SHA-256 of its SHA256SUMS: {atomic.digest(args.output / atomic.SUMS)}")
     print("phantom model. " * about["phantom"] + about["use"])
     return 0
 

@@ -1,9 +1,9 @@
-"""Prints how DICOM mammograms are read: every decision, and nothing of the patient.
+"""Print how DICOM mammograms are read: every decision, and no data of the patient.
 
 python tools/inspect_dicom.py images/*.dcm
 python tools/inspect_dicom.py one.dcm --png one.png --box 1200,800,1500,1150
 
-The picture is the density at 200 um, bright where dense, with the lesion's box drawn around it.
+The PNG shows the normalized gray values at 200 um, bright where dense, with the box of the lesion.
 """
 
 import argparse
@@ -30,10 +30,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="+", type=paths.path, metavar="FILE")
-    parser.add_argument("--frame", type=int, help="of a multi-frame image, from 0 (the first)")
-    parser.add_argument("--png", type=_png, metavar="OUT.png", help="write the picture of one FILE")
+    parser.add_argument("--frame", type=int, help="number of the frame, from 0")
+    parser.add_argument("--png", type=_png, metavar="OUT.png", help="write an image of one FILE")
     parser.add_argument("--box", type=_box, help="top,left,bottom,right in stored pixels")
-    parser.add_argument("--pixel-um", type=float, help="where the header gives no pixel size")
+    parser.add_argument("--pixel-um", type=float, help="pixel size if the header states none")
     flags = parser.parse_args()
     if flags.pixel_um is not None:
         check_pixel_um((flags.pixel_um, flags.pixel_um), "--pixel-um")
@@ -49,10 +49,10 @@ def main() -> int:
                 _check_inside(flags.box, gray.shape, path)
             if flags.png:
                 if spacing is None:
-                    reason = record["spacing_error"] or "its header gives no pixel size"
+                    reason = record["spacing_error"] or "the header states no pixel size"
                     raise InputError(f"{path}: {reason}; give --pixel-um")
-                _picture(gray, spacing, flags.box).save(flags.png)
-        # One damaged file does not keep the others from being shown.
+                _image(gray, spacing, flags.box).save(flags.png)
+        # A damaged file does not prevent the others from being shown.
         except (InputError, OSError) as error:
             named = isinstance(error, OSError) or str(error).startswith(str(path))
             print(error if named else f"{path}: {error}", file=sys.stderr)
@@ -63,19 +63,19 @@ def main() -> int:
 def _png(text: str) -> Path:
     path = paths.path(text)
     if path.suffix.lower() != ".png":
-        raise InputError(f"--png {text}: the name of the picture must end in .png")
+        raise InputError(f"--png {text}: expected a name ending in .png")
     return path
 
 
-def _pixel_um(record: dict[str, Any], given: float | None) -> tuple[float, float] | None:
-    """The pixel size of the header, else the one that was given; a note where they differ."""
+def _pixel_um(record: dict[str, Any], option: float | None) -> tuple[float, float] | None:
+    """Return the pixel size of the header, or else that of --pixel-um; note a difference."""
     stated = record["spacing_um"]
     if stated is None:
-        return None if given is None else (given, given)
+        return None if option is None else (option, option)
     size = (stated[0], stated[1])
-    if given is not None and not same_spacing((given, given), size):
-        source = f"{record['spacing_source']} says {size[0]:g} x {size[1]:g} um"
-        record["notes"].append(f"--pixel-um {given:g} is not used: {source}")
+    if option is not None and not same_spacing((option, option), size):
+        source = f"{record['spacing_source']} is {size[0]:g} x {size[1]:g} um"
+        record["notes"].append(f"--pixel-um {option:g} is not used: {source}")
     return size
 
 
@@ -101,8 +101,8 @@ def _line(item: tuple[str, object]) -> str:
     return f"{name:24}{'-' if shown in (None, '') else shown}"
 
 
-def _picture(gray: np.ndarray, pixel_um: tuple[float, float], box: Box | None) -> Image.Image:
-    """8-bit picture at 200 um, black and white at the lowest and highest 0.5 % of density."""
+def _image(gray: np.ndarray, pixel_um: tuple[float, float], box: Box | None) -> Image.Image:
+    """Return an 8-bit image at 200 um, windowed to the percentiles 0.5 and 99.5."""
     small = to_pixel_size(gray, (pixel_um[0], pixel_um[1]), PIXEL_UM)
     low, high = np.percentile(small, (0.5, 99.5))
     scaled = (small - low) / max(high - low, 1.0)

@@ -1,4 +1,4 @@
-"""Draws the filters of the first layer before and after the source task: docs/filters.png.
+"""Draw the filters of the first layer before and after pretraining: docs/filters.png.
 
 python tools/make_filters_figure.py --weights checkpoints/formulas --output docs/filters.png
 """
@@ -15,7 +15,7 @@ from mtl_jax import weights
 from mtl_jax.io import command_line, paths
 from mtl_jax.types import InputError
 
-ROWS = 8  # of filters; 64 of them make a square
+ROWS = 8  # of the square of 64 filters
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,19 +24,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--weights", type=paths.expand, default="shipped", help="as config.weights")
     parser.add_argument("--output", type=paths.path, required=True, help="the PNG to write")
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        after = weights.find(given.weights)
+        after = weights.find(args.weights)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    draw(weights.analytic(), after, given.output)
+    draw(weights.analytic(), after, args.output)
     return 0
 
 
 def draw(before: weights.Weights, after: weights.Weights, path: Path) -> None:
-    """The kernels of C1 of both, each summed over its channels and scaled to itself, side by
-    side."""
+    """Draw the kernels of C1 of both side by side, summed over channels, each scaled to its
+    range."""
     matplotlib.use("Agg")
     figure, axes = plt.subplots(1, 2, figsize=(8, 4.3), layout="constrained")
     titles = "before: Gabor filters", f"after: {after.card['name']}"
@@ -49,7 +49,7 @@ def draw(before: weights.Weights, after: weights.Weights, path: Path) -> None:
 
 
 def mosaic(kernel: np.ndarray) -> np.ndarray:
-    """The filters (size, size, channels, n) as one image in [-1, 1], with a line between them."""
+    """Return the filters (size, size, channels, n) as one image in [-1, 1], divided by lines."""
     gray = kernel.sum(2).transpose(2, 0, 1)
     gray = gray / np.abs(gray).max((1, 2), keepdims=True)
     framed = np.pad(gray, ((0, 0), (1, 0), (1, 0)), constant_values=1.0)

@@ -1,8 +1,8 @@
-"""Draws the README's figure: a phantom image on its way to a ROC curve.
+"""Draw the figure of the README: from a phantom image to a ROC curve.
 
     python tools/make_flow_figure.py --work runs/demo --output docs/flow.svg
 
-The image is simulated and cut here; the curve is that of the finished phantom job in --work.
+The image is simulated here; the curve is that of the finished phantom job in --work.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.report import read_workdir, roc_curves
 from mtl_jax.types import InputError
 
-KIND, CASE = "dm", 3  # a malignant one, well seen
+KIND, CASE = "dm", 3  # a malignant, conspicuous mass
 WIDTH, HEIGHT, MIDDLE, SIDE = 890, 176, 66, 124
-FLAT = 296  # where the corrected ROI begins, across
-INK = "#747d88"  # as readable on white as on near black
+FLAT = 296  # x of the corrected ROI
+INK = "#747d88"  # readable on white and on near black
 FROZEN, TRAINED, CURVE = "#3f8fd2", "#d9822b", "#2f9e7b"
-# What each layer puts out: (name, rows and columns of a map, or 0, and how many of them).
+# The output of each layer: name, rows and columns of a feature map (or 0), number of maps.
 LAYERS = (("C1", 31, 64), ("C2", 15, 192), ("C3", 7, 384), ("C4", 7, 256), ("C5", 7, 256)) + (
     ("F1", 0, 4096), ("F2", 0, 4096), ("F3", 0, 1000), ("F4", 0, 100), ("F5", 0, 2))  # fmt: skip
 
@@ -39,16 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--work", type=paths.path, required=True, help="folder of a finished job")
     parser.add_argument("--output", type=paths.path, required=True, help="the SVG to write")
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        work = read_workdir.read(given.work)
+        work = read_workdir.read(args.work)
         svg = draw(roc_curves.curves(work, "lesion")[0])
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(svg, encoding="utf-8")
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(svg, encoding="utf-8")
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{given.output}: {len(svg) / 1000:.0f} kB")
+    print(f"{args.output}: {len(svg) / 1000:.0f} kB")
     return 0
 
 
@@ -88,7 +88,8 @@ def draw(curve: roc_curves.Curve) -> str:
 
 
 def _rois() -> tuple[np.ndarray, tuple[float, float], np.ndarray, np.ndarray]:
-    """The image (H, W) in 12-bit gray at 200 um, the lesion's centre, its ROI, raw and flat."""
+    """Return the image (H, W) in 12-bit gray at 200 um, the lesion centre, and its ROI, raw and
+    flat."""
     receptor = RECEPTORS[KIND]
     view = simulate(KIND, 0, CASE, malignant=True, difficulty=0.0).views[0]
     box, pixel_um = view.box, 1000 * receptor.pixel_mm
@@ -118,7 +119,7 @@ def _picture(
 
 
 def _orientations(x: float) -> list[str]:
-    """The flat ROI in its eight orientations, two rows of four, drawn from the one picture."""
+    """Return the flat ROI in its eight orientations, in two rows, all from one image."""
     tile, gap = 34, 2.6
     tiles = []
     for which in range(8):
@@ -137,7 +138,8 @@ def _orientations(x: float) -> list[str]:
 
 
 def _network(x: float) -> list[str]:
-    """A bar a layer: as high as its maps, as wide as there are many; what is frozen is blue."""
+    """Return a bar per layer: height for the map size, width for the number; frozen ones are
+    blue."""
     bars, at = [], x
     for name, side, count in LAYERS:
         height = 8 + 3.2 * side if side else 8 + 20 * np.log10(count / 2)

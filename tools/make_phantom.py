@@ -1,9 +1,9 @@
-"""Writes the three phantom collections: simulated mammograms with known truth, as DICOM files.
+"""Write the three phantom collections: simulated mammograms with known labels, as DICOM files.
 
     python tools/make_phantom.py --cases 150 --seed 0 --out phantom
 
-Simulated images: for trying software and asking what it can find, not evidence about patients.
-docs/phantom.md shows what they look like and how they are made.
+The images are simulated: they serve to test software and are not evidence about patients.
+docs/phantom.md shows and describes them.
 """
 
 import argparse
@@ -24,22 +24,23 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     shown = "(default: %(default)s)"
-    parser.add_argument("--cases", type=int, default=phantom.cases, help=f"in each {shown}")
-    parser.add_argument("--seed", type=int, default=phantom.seed, help=shown)
     parser.add_argument(
-        "--out", type=paths.path, required=True, help="folder that is not there yet"
+        "--cases", type=int, default=phantom.cases, help=f"cases per collection {shown}"
     )
+    parser.add_argument("--seed", type=int, default=phantom.seed, help=shown)
+    parser.add_argument("--out", type=paths.path, required=True, help="new folder")
     parser.add_argument(
         "--difficulty",
         type=float,
         default=phantom.difficulty,
-        help=f"overlap of the classes, 0 none to 1 all {shown}",
+        help=f"overlap of the classes, from 0 (none) to 1 (complete) {shown}",
     )
     parser.add_argument(
         "--shared-signal",
         type=float,
         default=phantom.shared_signal,
-        help=f"how far the others' labels follow the target's cues, 0 to 1 {shown}",
+        help="signs of malignancy in the other collections, from 0 (none) to 1 (as in the target) "
+        f"{shown}",
     )
     parser.add_argument("--target", choices=RECEPTORS, default=c.data.target, help=shown)
     parser.add_argument("--test-fraction", type=float, default=phantom.test_fraction, help=shown)
@@ -47,14 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--malignant-fraction", type=float, default=phantom.malignant_fraction, help=shown
     )
     parser.add_argument(
-        "--workers", type=int, help="threads; they change no byte (default: one a processor)"
+        "--workers", type=int, help="threads; no effect on the files (default: one per CPU)"
     )
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
         for field in phantom:
-            phantom[field] = getattr(given, field)
+            phantom[field] = getattr(args, field)
         config.validate(c)
-        made = [make(given.out / kind, kind, given) for kind in RECEPTORS]
+        made = [make(args.out / kind, kind, args) for kind in RECEPTORS]
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -63,25 +64,25 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def make(home: Path, kind: str, given: argparse.Namespace) -> str:
-    """Writes one collection; the word by which a job reads it."""
-    if given.workers is not None and given.workers < 1:
-        raise InputError(f"--workers is {given.workers}; give at least 1")
-    agreement = 1.0 if kind == given.target else given.shared_signal
+def make(home: Path, kind: str, args: argparse.Namespace) -> str:
+    """Write one collection and return its entry for config.data.sources."""
+    if args.workers is not None and args.workers < 1:
+        raise InputError(f"--workers={args.workers} is invalid: expected at least 1")
+    agreement = 1.0 if kind == args.target else args.shared_signal
     try:
         home.mkdir(parents=True)
         parameters = Parameters(
             kind,
-            given.cases,
-            given.seed,
-            given.difficulty,
+            args.cases,
+            args.seed,
+            args.difficulty,
             agreement,
-            given.test_fraction,
-            given.malignant_fraction,
+            args.test_fraction,
+            args.malignant_fraction,
         )
-        write(home, parameters, given.workers)
+        write(home, parameters, args.workers)
     except FileExistsError as error:
-        raise InputError(f"{home}: stands there already; choose another --out") from error
+        raise InputError(f"{home}: already exists; choose another --out") from error
     except OSError as error:
         raise InputError(f"{home}: cannot be written ({error.strerror})") from error
     return f"cbis_ddsm:{home}" if kind == "ddsm" else f"manifest:{home / 'manifest.csv'}"

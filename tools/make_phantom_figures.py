@@ -1,8 +1,8 @@
-"""Draws and measures the phantom for docs/phantom.md.
+"""Draw and measure the phantom for docs/phantom.md.
 
     python tools/make_phantom_figures.py --cases 60 --out docs
 
-All is measured on files that are generated for it, by the rooms that read anybody's. Simulated
+Everything is measured on generated files, with the code that reads any collection. Simulated
 images: not evidence about patients.
 """
 
@@ -45,24 +45,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--films", type=paths.expand, help="folder of mini-MIAS, to measure its masses alike"
     )
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     matplotlib.use("agg")
     plt.rcParams |= {"font.size": 9, "svg.hashsalt": "phantom", "axes.spines.top": False}
     plt.rcParams |= {"axes.spines.right": False, "figure.constrained_layout.use": True}
     c = config.default()
-    c.data.phantom.cases, c.data.phantom.seed = given.cases, given.seed
+    c.data.phantom.cases, c.data.phantom.seed = args.cases, args.seed
     try:
         config.validate(c)
-        given.out.mkdir(parents=True, exist_ok=True)
+        args.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as place:
             flat, raw = (_rois(c, Path(place), correct) for correct in (True, False))
-            draw_montage(raw, given.out / "phantom-montage.png")
-            draw_correction(raw, flat, given.out / "phantom-correction.png")
-            draw_spectra(Path(place), given.out / "phantom-spectra.svg")
-        draw_curves(given.out / "phantom-curves.svg")
-        draw_lesions(c, given.out / "phantom-lesions.svg")
-        if given.films:
-            measure_films(given.films)
+            draw_montage(raw, args.out / "phantom-montage.png")
+            draw_correction(raw, flat, args.out / "phantom-correction.png")
+            draw_spectra(Path(place), args.out / "phantom-spectra.svg")
+        draw_curves(args.out / "phantom-curves.svg")
+        draw_lesions(c, args.out / "phantom-lesions.svg")
+        if args.films:
+            measure_films(args.films)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,8 +1,8 @@
-"""Makes shards of 128x128 ROIs from collections of mammograms.
+"""Make shards of 128x128 ROIs from collections of mammograms.
 
 python tools/make_shards.py mini_mias:data/mini_mias manifest:mine/lesions.csv --out shards
-Each collection becomes a folder OUT/<collection>, itself a data source: shards:OUT/<collection>.
-Its audit.csv has a row for every lesion view and for everything left out, with the reason.
+Each collection is written to OUT/<collection>, which is a data source: shards:OUT/<collection>. Its
+audit.csv has a row for every lesion view and for everything left out, with the reason.
 """
 
 import argparse
@@ -25,12 +25,16 @@ def main() -> int:
         "source", nargs="+", type=paths.source, help="name:path, as in mini_mias:data/mini_mias"
     )
     parser.add_argument("--out", type=paths.path, required=True, help="folder for the shards")
-    parser.add_argument("--strict", action="store_true", help="reject what would need a repair")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="reject a collection in which a value has to be corrected",
+    )
     parser.add_argument(
         "--truth",
         choices=config.TRUTH_POLICIES,
         default=c.data.truth_policy,
-        help="which sources of truth are taken (default: %(default)s)",
+        help="accepted reference standards (default: %(default)s)",
     )
     parser.add_argument(
         "--workers",
@@ -52,7 +56,7 @@ def main() -> int:
             flags.truth,
             flags.workers,
         )
-        # A collection as downloaded may hold a damaged file; the audit lists what it cost.
+        # Downloaded collections may have damaged files; the audit lists the lesions lost.
         c.data.unusable = "leave_out"
         for assignment in flags.set:
             assign(c.data, assignment)
@@ -68,12 +72,12 @@ def main() -> int:
 
 
 def assign(data: ConfigDict, assignment: str) -> None:
-    """Sets a field such as mini_mias.classes=CIRC,SPIC, in the type that it has."""
+    """Set a field such as mini_mias.classes=CIRC,SPIC, with the type that it has."""
     name, _, text = assignment.partition("=")
     *above, field = name.split(".")
     for part in above:
         data = data.get(part) if isinstance(data, ConfigDict) else None
-    # A field that is not given yet is None and still has its type.
+    # An unset field is None but has a type.
     kind = data.get_type(field) if isinstance(data, ConfigDict) and field in data else None
     if kind not in (str, bool, int, float, tuple):
         raise InputError(f"--set {assignment}: config.data has no field {name!r}")
@@ -83,7 +87,7 @@ def assign(data: ConfigDict, assignment: str) -> None:
         else:
             data[field] = tuple(text.split(",")) if kind is tuple else kind(text)
     except (KeyError, ValueError) as error:
-        raise InputError(f"--set {assignment}: {text!r} is no {kind.__name__}") from error
+        raise InputError(f"--set {assignment}: expected {kind.__name__}, got {text!r}") from error
 
 
 if __name__ == "__main__":

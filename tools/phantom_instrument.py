@@ -88,13 +88,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=count, help="how many (%(default)s)")
     parser.add_argument("--out", type=paths.path, required=True, help="folder of the studies")
     parser.add_argument("--figure", type=paths.path, help="an SVG to draw")
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     malloc.keep()
     try:
         environment.start_jax()
-        if given.seeds < 2:
-            raise InputError(f"--seeds is {given.seeds}; give at least 2")
-        rows = measure(given.out, range(given.first, given.first + given.seeds))
+        if args.seeds < 2:
+            raise InputError(f"--seeds is {args.seeds}; give at least 2")
+        rows = measure(args.out, range(args.first, args.first + args.seeds))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -110,8 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
         "shared_signal 0: p-values against uniform, Kolmogorov-Smirnov"
         f" D = {found.ks_statistic:.2f}, p = {found.ks_p_value:.2g}"
     )
-    if given.figure:
-        draw(rows, given.figure)
+    if args.figure:
+        draw(rows, args.figure)
     return 0
 
 
@@ -141,7 +141,7 @@ def draw(rows: list[Row], path: Path) -> None:
     plt.close(figure)
 
 
-def small_study(seed: int, shared_signal: float, cache: Path) -> ConfigDict:
+def study_config(seed: int, shared_signal: float, cache: Path) -> ConfigDict:
     """The design above."""
     c = config.default()
     c.study, c.approaches, c.network, c.seed = "test", ("mttl", "sttl"), "C1-C5", seed
@@ -208,8 +208,8 @@ def _studies(folder: Path, seed: int) -> list[Row]:
     for signal in (SHARED, UNRELATED):
         work = home / f"shared-{signal:g}"
         if signal == UNRELATED:
-            _take_over(home / f"shared-{SHARED:g}", work)
-        results = conduct(small_study(seed, signal, cache), work)
+            _copy_single_task_run(home / f"shared-{SHARED:g}", work)
+        results = conduct(study_config(seed, signal, cache), work)
         for checkpoint in work.glob("runs/*/checkpoint"):
             shutil.rmtree(checkpoint)
         rows.append(_row(seed, signal, results))
@@ -218,7 +218,7 @@ def _studies(folder: Path, seed: int) -> list[Row]:
     return rows
 
 
-def _take_over(done: Path, work: Path) -> None:
+def _copy_single_task_run(done: Path, work: Path) -> None:
     """The single-task run of one study stands in the other: the target's images are the same."""
     for run in done.glob("runs/sttl-*"):
         for name in ("run.json", "timing.json", "history.jsonl", "scores.csv"):

@@ -1,14 +1,14 @@
-"""Scores lesions in mammograms with a model bundle. For research only.
+"""Score lesions in mammograms with a model bundle. For research only.
 
     python tools/score.py MODEL IMAGES... --lesions LESIONS.csv --out DIR [--task NAME]
         [--compare MODEL] [--pixel-um UM] [--no-evidence] [--keep-ids] [--sr]
 
 IMAGES are DICOM, PNG, PGM, TIFF or other images, or folders of them. LESIONS.csv has a row for each
-lesion in each image, in the columns of docs/manifest.md, of which image_path, lesion_id and a
-location (such as box: top;left;bottom;right) are needed. DIR then holds lesions.csv, views.csv,
-scores.json, pictures and scores.html; with --sr also sr/, a DICOM Structured Report a study, which
-names the patient as the images do. Elsewhere ids and file names are pseudonyms unless --keep-ids is
-given; what they stand for is written beside the key of the pseudonyms, for you alone.
+lesion in each image with the columns of docs/manifest.md; image_path, lesion_id and a location
+(such as box: top;left;bottom;right) are required. The command writes lesions.csv, views.csv,
+scores.json, images and scores.html to DIR, and with --sr a DICOM Structured Report per study to
+DIR/sr, with the patient data of the images. All other files have pseudonyms for ids and file names
+unless --keep-ids is given; the lookup table is written next to the key of the pseudonyms.
 """
 
 import argparse
@@ -27,60 +27,67 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("images", type=paths.path, nargs="+", metavar="IMAGES")
     parser.add_argument("--lesions", type=paths.path, required=True, metavar="CSV")
     parser.add_argument("--out", type=paths.path, required=True, metavar="DIR", help="new or empty")
-    parser.add_argument("--task", help="the learned collection that these images are like")
+    parser.add_argument("--task", help="training collection that these images resemble")
     parser.add_argument(
-        "--compare", type=paths.path, metavar="MODEL", help="a second model, shown beside the first"
+        "--compare",
+        type=paths.path,
+        metavar="MODEL",
+        help="a second model to show next to the first",
     )
-    parser.add_argument("--pixel-um", type=float, help="of images that do not say it themselves")
-    parser.add_argument("--no-evidence", action="store_true", help="no maps: much faster")
+    parser.add_argument("--pixel-um", type=float, help="pixel size of images that do not state it")
     parser.add_argument(
-        "--keep-ids", action="store_true", help="write ids and file names as they are"
+        "--no-evidence", action="store_true", help="no attribution maps: much faster"
     )
-    parser.add_argument("--sr", action="store_true", help="DICOM Structured Reports: [sr] extra")
-    given = parser.parse_args(arguments)
+    parser.add_argument(
+        "--keep-ids", action="store_true", help="write the original ids and file names"
+    )
+    parser.add_argument(
+        "--sr", action="store_true", help="write DICOM Structured Reports (extra [sr])"
+    )
+    args = parser.parse_args(arguments)
     try:
         environment.start_jax()
-        return _score(given)
+        return _score(args)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _score(given: argparse.Namespace) -> int:
+def _score(args: argparse.Namespace) -> int:
     from mtl_jax import bundle
     from mtl_jax.bundle import lesion_table, output, scoring, sr
     from mtl_jax.data import privacy
     from mtl_jax.training import malloc
 
     malloc.keep()
-    names = privacy.Pseudonyms(None if given.keep_ids else privacy.key())
+    names = privacy.Pseudonyms(None if args.keep_ids else privacy.key())
     names.check_lookup()
-    asked = lesion_table.read(given.lesions, given.images, given.pixel_um)
-    if unused := lesion_table.not_used(given.lesions):
-        print(f"mtl_jax: note: {given.lesions.name}: {unused}", file=sys.stderr)
-    model = bundle.load(given.model)
-    task = model.task(given.task)
-    if given.sr:
+    asked = lesion_table.read(args.lesions, args.images, args.pixel_um)
+    if unused := lesion_table.not_used(args.lesions):
+        print(f"mtl_jax: note: {args.lesions.name}: {unused}", file=sys.stderr)
+    model = bundle.load(args.model)
+    task = model.task(args.task)
+    if args.sr:
         sr.check(model, asked)
-    second = bundle.load(given.compare) if given.compare else None
-    second_task = second.task(given.task) if second else ""
-    shown, evidence = lesion_table.hide(asked, names), not given.no_evidence
+    second = bundle.load(args.compare) if args.compare else None
+    second_task = second.task(args.task) if second else ""
+    shown, evidence = lesion_table.hide(asked, names), not args.no_evidence
     found = scoring.score(model, shown, task, evidence)
     compared = None
     if second:
         scored = scoring.score(second, shown, second_task, evidence)
         compared = output.Result(second, second_task, scored)
-    said = output.write(given.out, output.Result(model, task, found), compared)
-    reports = sr.write(given.out / "sr", model, found) if given.sr else []
+    said = output.write(args.out, output.Result(model, task, found), compared)
+    reports = sr.write(args.out / "sr", model, found) if args.sr else []
     lookup = names.save_lookup("scores", output.fingerprint(said))
     for lesion in said["lesions"]:
         flags = f"  {len(lesion['flags'])} flags" if lesion["flags"] else ""
         print(f"{lesion['case_id']} {lesion['lesion_id']}  {lesion['score']:.4f}{flags}")
     for path in reports:
-        print(f"Structured Report, with the patient's name and id of the images: {path}")
+        print(f"Structured Report with the patient's name and id: {path}")
     if lookup:
-        print(f"ids and file names are pseudonyms; what they stand for: {lookup}")
-    print(f"{len(asked)} views of {len(found)} lesions: {given.out / 'scores.html'}")
+        print(f"ids and file names are pseudonyms; lookup table: {lookup}")
+    print(f"{len(asked)} views of {len(found)} lesions: {args.out / 'scores.html'}")
     print("phantom model. " * said["phantom"] + said["use"])
     return 0
 

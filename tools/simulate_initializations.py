@@ -1,4 +1,4 @@
-"""Coverage of the 95 % intervals of AUCs averaged over initializations, by simulated studies.
+"""Estimate the coverage of 95% intervals of AUCs averaged over initializations by simulation.
 
     python tools/simulate_initializations.py [--studies 2000] [--markdown FILE]
 

@@ -1,4 +1,4 @@
-"""Verifies folders of shards: every checksum, every count, the consistency of the index.
+"""Verify folders of shards: checksums, counts and the consistency of the index.
 
 python tools/verify_shards.py shards/mini_mias shards/mine
 """
@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", nargs="+", type=paths.path, help="holds a manifest.json")
+    parser.add_argument("folder", nargs="+", type=paths.path, help="folder with a manifest.json")
     status = 0
     for folder in parser.parse_args().folder:
         try:
@@ -24,7 +24,7 @@ def main() -> int:
             print(error, file=sys.stderr)
             status = 2
         else:
-            print(f"{folder}: {rois.name}, {len(rois)} ROIs in {len(rois.shards)} shards, whole")
+            print(f"{folder}: {rois.name}, {len(rois)} ROIs in {len(rois.shards)} shards, verified")
     return status
 
 

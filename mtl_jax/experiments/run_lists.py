@@ -124,7 +124,7 @@ def _approach(
             tasks = tuple(task for task in tasks if task != without)
     listed = tuple(weights.get(task, 1.0) for task in tasks)
     if not any(listed):
-        raise InputError(f"config.approaches is {name!r}; it must be {NO_WEIGHT}")
+        raise InputError(f"config.approaches={name!r} is invalid: expected {NO_WEIGHT}")
     return Approach(name, tasks, options.get("heads", heads), listed)
 
 

@@ -145,8 +145,8 @@ def _analyses(work: Work) -> str:
     text = (
         "Features of the layers F1 to F4, averaged over the eight orientations, were embedded by "
         f"t-SNE (openTSNE; perplexity {a['perplexity']:g}, learning rate 500, "
-        f"{a['iterations']} iterations, momentum 0.5, {a['starts']} random starts, "
-        f"the lowest cost kept), for at most {a['rois']} ROIs of each collection. Mixing of "
+        f"{a['iterations']} iterations, momentum 0.5, {a['n_init']} random starts, "
+        f"the lowest cost kept), for at most {a['max_rois']} ROIs of each collection. Mixing of "
         "the collections was measured by the silhouette and the squared maximum mean discrepancy, "
         f"with jackknife standard errors over cases. {seen}"
     )
