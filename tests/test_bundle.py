@@ -126,7 +126,7 @@ def test_load_and_score_in_python(handed: Handed, model: bundle.Model) -> None:
     name = f"sfm/{row['patient_id']}/{row['lesion_id']}/{row['view']}"
     pixels, bits = read_image(handed.films / row["image_path"])
     box = tuple(float(edge) for edge in row["bbox"].split(";"))
-    size = dicom.spacing(handed.films / row["image_path"])[0]
+    size = dicom.read_spacing(handed.films / row["image_path"])[0]
     found = model.score(pixels, [box, box], pixel_um=size, bits=bits)
     assert found.shape == (2,) and found[0] == found[1]
     assert abs(found[0] - handed.scores[name]) <= 1e-6

@@ -23,7 +23,7 @@ from mtl_jax.bundle import (
 )
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.extract_rois import rois
-from mtl_jax.imaging.stored_image import Stored
+from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.models import alexnet, base
 from mtl_jax.phantom import case as phantom
 from mtl_jax.phantom.receptor import RECEPTORS
@@ -220,7 +220,7 @@ def lesion_region(view: phantom.View) -> np.ndarray:
         *(0, "simulated", (1000 * receptor.pixel_mm,) * 2, ""),
     )
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
-    return rois(Stored(view.stored, receptor.bits), [lesion], background).rois[0]
+    return rois(StoredImage(view.stored, receptor.bits), [lesion], background).rois[0]
 
 
 def test_the_model_card_lists_no_single_fold_and_no_fit_that_may_be_no_headline() -> None:

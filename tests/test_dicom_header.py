@@ -29,7 +29,7 @@ RIGHT_FRAME = ("R", "FrameLaterality")
 
 
 def header(path: Path, **tags: Any) -> Dataset:
-    return dicom_header.open_header(write_dicom(path, NOISE, **tags))
+    return dicom_header.read_dataset(write_dicom(path, NOISE, **tags))
 
 
 def item(**tags: Any) -> Sequence:
@@ -79,7 +79,7 @@ SHARED, PER_FRAME = item(**GROUPS), item(**GROUPS)
 )
 def test_spacing_order_and_source(tmp_path: Path, tags: Tags, expected: Any) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, **tags)
-    found, said = dicom.spacing(path), dicom.read_with_record(path)[2]
+    found, said = dicom.read_spacing(path), dicom.read_with_record(path)[2]
     if expected is None:
         assert found is None and said["spacing_um"] is None and said["spacing_source"] == ""
     else:
@@ -93,7 +93,7 @@ def test_impossible_spacing_stops_who_asks_for_it_and_no_one_else(
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, PixelSpacing=size)
     with pytest.raises(InputError, match="a.dcm: .*PixelSpacing"):
-        dicom.spacing(path)
+        dicom.read_spacing(path)
     gray, _, said = dicom.read_with_record(path)
     np.testing.assert_array_equal(gray, NOISE)
     assert said["spacing_um"] is None and "PixelSpacing" in said["notes"][0]
@@ -118,7 +118,7 @@ def test_impossible_spacing_stops_who_asks_for_it_and_no_one_else(
 def test_laterality_from_any_place(
     tmp_path: Path, name: str, tags: Tags, expected: tuple[str, str]
 ) -> None:
-    assert dicom_header.laterality(header(tmp_path / name, **tags)) == expected
+    assert dicom_header.get_laterality(header(tmp_path / name, **tags)) == expected
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_view_from_any_place_and_either_code_scheme(
 ) -> None:
     if "ViewCodeSequence" in tags:
         tags = {"ViewCodeSequence": view_code(*tags["ViewCodeSequence"], "meaning")}
-    assert dicom_header.view(header(tmp_path / name, **tags)) == expected
+    assert dicom_header.get_view(header(tmp_path / name, **tags)) == expected
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_view_modifiers_are_named(tmp_path: Path) -> None:
     dataset = header(
         tmp_path / "a.dcm", ViewCodeSequence=modified(("R-102D7", "SRT"), ("399209000", "SCT"))
     )
-    assert dicom_header.view_modifiers(dataset) == ("spot compression", "implant displaced")
+    assert dicom_header.get_view_modifiers(dataset) == ("spot compression", "implant displaced")
 
 
 MAG = "magnification"
@@ -198,9 +198,9 @@ def test_modifiers_beside_the_view_count_as_those_inside(tmp_path: Path) -> None
         ),
     ):
         dataset = header(tmp_path / "a.dcm", **tags)
-        assert dicom_header.view_modifiers(dataset) == expected
+        assert dicom_header.get_view_modifiers(dataset) == expected
         assert dicom_header.is_magnified(dataset) is (MAG in expected)
-        assert dicom.described(tmp_path / "a.dcm")["magnified"] is (MAG in expected)
+        assert dicom.describe_header(tmp_path / "a.dcm")["magnified"] is (MAG in expected)
 
 
 @pytest.mark.parametrize(
@@ -233,10 +233,10 @@ def test_view_position_with_side_and_modifiers(
     tmp_path: Path, text: str, side: str, view: str, modifiers: tuple[str, ...]
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, ViewPosition=text)
-    said = dicom.header(path)
+    said = dicom.read_header_attributes(path)
     assert (said.laterality, said.view) == (side, view)
     assert said.laterality_source == ("ViewPosition" if side else "")
-    found = dicom.described(path)
+    found = dicom.describe_header(path)
     assert found["view_modifiers"] == list(modifiers) and found["magnified"] is (MAG in modifiers)
     assert VIEW_UNKNOWN not in found["notes"]
 
@@ -244,8 +244,8 @@ def test_view_position_with_side_and_modifiers(
 @pytest.mark.parametrize("text", ["SPECIMEN", "PA", "MLOX", "RR", "ROY"])
 def test_a_view_position_that_is_none_is_noted_without_its_text(tmp_path: Path, text: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, ViewPosition=text, ImageLaterality="R")
-    assert dicom.header(path).view == ""
-    assert dicom.described(path)["notes"] == [VIEW_UNKNOWN]
+    assert dicom.read_header_attributes(path).view == ""
+    assert dicom.describe_header(path)["notes"] == [VIEW_UNKNOWN]
 
 
 def test_the_side_in_view_position_is_compared_and_gives_way_to_the_fields_of_the_side(
@@ -253,11 +253,11 @@ def test_the_side_in_view_position_is_compared_and_gives_way_to_the_fields_of_th
 ) -> None:
     tags = {"ViewPosition": "RMLO", "PatientOrientation": ["A", "F"]}
     path = write_dicom(tmp_path / "a.dcm", NOISE, **tags)
-    assert dicom.header(path).laterality == "R"
-    assert [note.split(" (")[0] for note in dicom.described(path)["notes"]] == [SIDES_DIFFER]
+    assert dicom.read_header_attributes(path).laterality == "R"
+    assert [note.split(" (")[0] for note in dicom.describe_header(path)["notes"]] == [SIDES_DIFFER]
     write_dicom(path, NOISE, **tags, Laterality="L")
-    assert dicom.header(path).laterality == "L"
-    assert "ViewPosition R" in dicom.described(path)["notes"][0]
+    assert dicom.read_header_attributes(path).laterality == "L"
+    assert "ViewPosition R" in dicom.describe_header(path)["notes"][0]
 
 
 def test_nothing_of_the_patient_is_in_record_or_errors(tmp_path: Path) -> None:

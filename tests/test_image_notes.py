@@ -24,7 +24,7 @@ from mtl_jax.data.ingest_plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
 from mtl_jax.exclusion_reasons import by_reason
 from mtl_jax.imaging.read_image import read_stored
-from mtl_jax.imaging.stored_image import Header
+from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.types import Collection, InputError, LesionView, Note, RoiSet
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
@@ -228,7 +228,9 @@ def test_rows_of_one_image_must_agree(
 def test_a_pixel_size_that_is_nearly_the_headers_is_noted(
     pixel_um: tuple[float, float], noted: bool
 ) -> None:
-    header = Header(spacings=(("ImagerPixelSpacing", 94.0, 94.0), ("PixelSpacing", 100.0, 100.0)))
+    header = HeaderAttributes(
+        spacings=(("ImagerPixelSpacing", 94.0, 94.0), ("PixelSpacing", 100.0, 100.0))
+    )
     found = row_consistency.near_spacing(pixel_um, header)
     assert [note.kind for note in found] == [row_consistency.NEARLY] * noted
     assert not any(note.corrected for note in found)

@@ -19,8 +19,8 @@ from skimage.transform import downscale_local_mean
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.background import background, correct
 from mtl_jax.imaging.read_image import read_image
-from mtl_jax.imaging.resample import block, to_pixel_size
-from mtl_jax.imaging.roi import cut, lesion_roi, to_12_bit
+from mtl_jax.imaging.resample import block_size, to_pixel_size
+from mtl_jax.imaging.roi import crop, lesion_roi, to_12_bit
 from mtl_jax.types import InputError
 
 RNG = np.random.default_rng(0)
@@ -208,16 +208,16 @@ def test_dicom_spacing_and_where_it_is_from(tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     gray = np.zeros((2, 2))
     write_dicom(path, gray)
-    assert dicom.spacing(path) is None
+    assert dicom.read_spacing(path) is None
     write_dicom(path, gray, PixelSpacing=["0.05", "0.06"])
-    assert dicom.spacing(path) == ((50.0, 60.0), "PixelSpacing")
+    assert dicom.read_spacing(path) == ((50.0, 60.0), "PixelSpacing")
     write_dicom(path, gray, PixelSpacing=["0.094", "0.094"], ImagerPixelSpacing=["0.1", "0.1"])
-    assert dicom.spacing(path) == ((100.0, 100.0), "ImagerPixelSpacing")
+    assert dicom.read_spacing(path) == ((100.0, 100.0), "ImagerPixelSpacing")
     write_dicom(path, gray, NominalScannedPixelSpacing=["0.2", "0.2"])
-    assert dicom.spacing(path) == ((200.0, 200.0), "NominalScannedPixelSpacing")
+    assert dicom.read_spacing(path) == ((200.0, 200.0), "NominalScannedPixelSpacing")
     write_dicom(path, gray, PixelSpacing=["0", "0.06"])
     with pytest.raises(InputError, match="a.dcm"):
-        dicom.spacing(path)
+        dicom.read_spacing(path)
 
 
 @pytest.mark.parametrize("whole", [1, 2, 4, 5])
@@ -242,14 +242,14 @@ def overlap(size: int, span: float) -> np.ndarray:
 @pytest.mark.parametrize("pixel_um", [(42.0, 43.5), (70.0, 94.09), (100.0, 133.0), (199.0, 66.67)])
 def test_other_ratios_weigh_by_area(pixel_um: tuple[float, float]) -> None:
     image = RNG.uniform(0, 4095, (47, 61))
-    expected = overlap(47, 200 / pixel_um[0]) @ image @ overlap(61, block(pixel_um)[1]).T
+    expected = overlap(47, 200 / pixel_um[0]) @ image @ overlap(61, block_size(pixel_um)[1]).T
     np.testing.assert_allclose(to_pixel_size(image, pixel_um), expected, rtol=1e-6)
 
 
 def test_nearly_whole_ratios_are_whole_and_coarser_pixels_are_rejected() -> None:
-    assert block((50.0 * 1.0009, 100.0 / 1.0009)) == (4.0, 2.0)
-    assert block((200.19, 200.0)) == (1.0, 1.0)
-    assert block((50.1, 50.0))[0] == pytest.approx(200 / 50.1)
+    assert block_size((50.0 * 1.0009, 100.0 / 1.0009)) == (4.0, 2.0)
+    assert block_size((200.19, 200.0)) == (1.0, 1.0)
+    assert block_size((50.1, 50.0))[0] == pytest.approx(200 / 50.1)
     with pytest.raises(InputError, match="coarser"):
         to_pixel_size(np.zeros((9, 9)), (201.0, 200.0))
     with pytest.raises(InputError, match="does not fill"):
@@ -314,16 +314,16 @@ def test_background_of_a_stack_is_that_of_each() -> None:
 
 def test_cut_inside_is_a_plain_slice() -> None:
     image = RNG.uniform(0, 1, (300, 400))
-    roi, outside = cut(image, (150.0, 200.0))
+    roi, outside = crop(image, (150.0, 200.0))
     np.testing.assert_array_equal(roi, image[86:214, 136:264])
     assert outside == 0.0
-    np.testing.assert_array_equal(cut(image, (150.4, 199.6))[0], roi)
+    np.testing.assert_array_equal(crop(image, (150.4, 199.6))[0], roi)
 
 
 @pytest.mark.parametrize(("centre"), [(0.0, 0.0), (10.0, 60.0), (89.9, 99.9), (50.0, 3.0)])
 def test_cut_mirrors_what_is_outside(centre: tuple[float, float]) -> None:
     image = RNG.uniform(0, 1, (90, 100))
-    roi, outside = cut(image, centre)
+    roi, outside = crop(image, centre)
     padded = np.pad(image, 128, mode="symmetric")
     top, left = (round(middle - 64) + 128 for middle in centre)
     np.testing.assert_array_equal(roi, padded[top : top + 128, left : left + 128])
@@ -334,7 +334,7 @@ def test_cut_mirrors_what_is_outside(centre: tuple[float, float]) -> None:
 @pytest.mark.parametrize("centre", [(-0.1, 5.0), (90.0, 5.0), (5.0, 100.0), (np.nan, 5.0)])
 def test_a_centre_outside_the_image_is_rejected(centre: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="outside the image of 90 rows and 100 columns"):
-        cut(np.zeros((90, 100)), centre)
+        crop(np.zeros((90, 100)), centre)
 
 
 def test_twelve_bits_span_the_stored_depth() -> None:

@@ -87,7 +87,7 @@ def test_genuine_jpeg_masks_are_read_as_pillow_thresholds_them(shared: Path) -> 
         assert set(corrected) <= {mask.SPECKS}
         assert notes[0].kind == mask.CUT
         # None of them is taken for inverted, or for a location that covers the image.
-        noted = check_location(box, gray.size[::-1], (200.0, 200.0), tables_own=True)
+        noted = check_location(box, gray.size[::-1], (200.0, 200.0), user_table=True)
         assert {note.kind for note in noted} <= {COVERS}
 
 
@@ -96,7 +96,7 @@ def test_a_resampled_mask_is_cut_at_half_and_noted(top: float) -> None:
     small = Image.fromarray(np.pad(np.full((11, 15), 255, np.uint8), ((5, 6), (8, 7))))
     large = np.asarray(small.resize((120, 88), Image.Resampling.BILINEAR), float) / 255 * top
     values = large if top == 1.0 else np.round(large).astype(np.uint16)
-    box, notes = mask.box_of(values, (88, 120))
+    box, notes = mask.box_from_mask(values, (88, 120))
     assert np.abs(np.subtract(box, (20, 32, 64, 92))).max() <= 1
     assert [note.kind for note in notes] == [mask.CUT]
 
@@ -119,39 +119,39 @@ def test_numbered_lesions_and_pictures_are_no_mask() -> None:
         np.hypot(*np.mgrid[-45:45, -60:60]).max() - np.hypot(*np.mgrid[-45:45, -60:60]),
     ):
         with pytest.raises(InputError, match="over whole areas: save a mask of two values for"):
-            mask.box_of(np.asarray(values), SHAPE)
+            mask.box_from_mask(np.asarray(values), SHAPE)
 
 
 def test_separate_parts_are_counted_and_specks_are_not() -> None:
     two = disc(20, 20, 9) | disc(60, 90, 12)
-    box, notes = mask.box_of(two, SHAPE)
+    box, notes = mask.box_from_mask(two, SHAPE)
     assert box == (11, 11, 73, 103)
     assert [(note.kind, note.detail) for note in notes] == [(mask.PARTS, "2 parts")]
     speck = disc(60, 90, 12)
     speck[5, 7] = True
-    box, notes = mask.box_of(speck, SHAPE)
+    box, notes = mask.box_from_mask(speck, SHAPE)
     assert box == (48, 78, 73, 103)
     assert notes == (
         Note(mask.SPECKS, f"1 of up to 1 pixels, the largest of {disc(60, 90, 12).sum()}", True),
     )
     # A part below a tenth of the largest, and one above it.
     for radius, kinds in ((3, [mask.SPECKS]), (4, [mask.PARTS])):
-        box, notes = mask.box_of(disc(60, 90, 12) | disc(10, 10, radius), SHAPE)
+        box, notes = mask.box_from_mask(disc(60, 90, 12) | disc(10, 10, radius), SHAPE)
         assert (box[:2] == (48, 78)) == (radius == 3)
         assert [note.kind for note in notes] == kinds
     # Beside the lesion they move nothing, and nothing is said.
     near = disc(45, 60, 20)
     near[26, 41] = True
-    assert mask.box_of(near, SHAPE) == ((25, 40, 66, 81), ())
+    assert mask.box_from_mask(near, SHAPE) == ((25, 40, 66, 81), ())
     corner = np.zeros(SHAPE, bool)
     corner[10:20, 10:20] = corner[20:30, 20:30] = True
-    assert mask.box_of(corner, SHAPE) == ((10, 10, 30, 30), ())
+    assert mask.box_from_mask(corner, SHAPE) == ((10, 10, 30, 30), ())
 
 
 def test_what_gives_no_box_says_why() -> None:
     def reason(values: np.ndarray, shape: tuple[int, int] = SHAPE) -> str:
         with pytest.raises(InputError) as caught:
-            mask.box_of(values, shape)
+            mask.box_from_mask(values, shape)
         return str(caught.value)
 
     assert "(90, 120) pixels, its image has (120, 90)" in reason(ellipse(), SHAPE[::-1])
@@ -177,26 +177,26 @@ def test_an_inverted_mask_is_rejected_whatever_its_border(kept: str) -> None:
         inverted[3:-3, :90] = 1
     assert mask._box(inverted > 0) != (0, 0, *SHAPE)
     with pytest.raises(InputError, match="of its image, .* invert it if it is the other way round"):
-        mask.box_of(inverted * 255, SHAPE)
+        mask.box_from_mask(inverted * 255, SHAPE)
 
 
 def test_a_hole_is_noted() -> None:
     """As of a mask that is inverted within the breast, or of an outline that is not filled."""
     breast = disc(45, 50, 40)
     breast[disc(50, 40, 6)] = False
-    box, notes = mask.box_of(breast, SHAPE)
+    box, notes = mask.box_from_mask(breast, SHAPE)
     assert box == (5, 10, 86, 91)
     share = disc(50, 40, 6).sum() / breast.sum()
     assert notes == (Note(mask.HOLE, f"{100 * share:.0f}% of its area"),)
     outline = disc(45, 50, 30) & ~disc(45, 50, 28)
-    assert [note.kind for note in mask.box_of(outline, SHAPE)[1]] == [mask.HOLE]
+    assert [note.kind for note in mask.box_from_mask(outline, SHAPE)[1]] == [mask.HOLE]
     # Not what compression leaves.
     breast = disc(45, 50, 40)
     breast[50, 40:44] = False
-    assert mask.box_of(breast, SHAPE)[1] == ()
+    assert mask.box_from_mask(breast, SHAPE)[1] == ()
 
 
 def test_a_box_at_three_borders_is_taken() -> None:
     values = np.zeros(SHAPE, np.uint8)
     values[:, :60] = 1
-    assert mask.box_of(values, SHAPE) == ((0, 0, 90, 60), ())
+    assert mask.box_from_mask(values, SHAPE) == ((0, 0, 90, 60), ())

@@ -61,7 +61,7 @@ def test_every_layer_against_scipy_on_real_weights_and_a_real_film(
     params: dict, shared: object
 ) -> None:
     film, bits = read_image.read_image(shared / "data" / "mini_mias" / "mdb028.pgm")
-    gray, _ = roi.cut(roi.to_12_bit(film, bits), (1023 - 314 + 0.5, 338.5))
+    gray, _ = roi.crop(roi.to_12_bit(film, bits), (1023 - 314 + 0.5, 338.5))
     x = np.repeat(((gray - gray.mean()) / gray.std())[..., None], 3, -1).astype(np.float32)
     with np.load(shared / "weights" / "alexnet_imagenet_conv.npz") as archive:
         for i in range(1, 6):

@@ -34,7 +34,7 @@ HEADER = "dataset,patient_id,lesion_id,view,image_path,{},pixel_um,bits,truth"
 )
 def test_what_cannot_be_a_lesion_is_rejected(box: tuple[float, ...], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        check_location(box, SHAPE, UM, tables_own=True)
+        check_location(box, SHAPE, UM, user_table=True)
 
 
 @pytest.mark.parametrize(
@@ -51,18 +51,18 @@ def test_what_cannot_be_a_lesion_is_rejected(box: tuple[float, ...], reason: str
     ],
 )
 def test_what_is_rare_is_noted(box: tuple[float, ...], kinds: list[str]) -> None:
-    notes = check_location(box, SHAPE, UM, tables_own=True)
+    notes = check_location(box, SHAPE, UM, user_table=True)
     assert [note.kind for note in notes] == kinds
     assert not any(note.corrected for note in notes)
 
 
 def test_published_tables_are_noted_where_a_users_is_rejected() -> None:
-    whole = check_location((0, 0, 700, 420), SHAPE, UM, tables_own=False)
+    whole = check_location((0, 0, 700, 420), SHAPE, UM, user_table=False)
     assert [note.kind for note in whole] == [plausibility.COVERS]
-    outside = check_location((650, 300, 800, 400), SHAPE, UM, tables_own=False)
+    outside = check_location((650, 300, 800, 400), SHAPE, UM, user_table=False)
     assert [(note.kind, note.detail) for note in outside] == [(plausibility.BEYOND, "67% of it")]
     with pytest.raises(InputError, match="first pixel"):
-        check_location((0.5, 0.5, 0.9, 0.7), SHAPE, UM, tables_own=False)
+        check_location((0.5, 0.5, 0.9, 0.7), SHAPE, UM, user_table=False)
 
 
 def read(table: Path) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from mtl_jax.imaging import table_vs_header as compared
 from mtl_jax.imaging.read_image import read_image, read_raw, read_stored
-from mtl_jax.imaging.stored_image import Header, Stored
+from mtl_jax.imaging.stored_image import HeaderAttributes, StoredImage
 from mtl_jax.imaging.table_vs_header import compare
 from mtl_jax.imaging.value_checks import UNUSED_BITS, check_pixel_um, check_values
 from mtl_jax.types import InputError
@@ -49,7 +49,7 @@ def test_pixel_sizes_of_detectors_and_reduced_films_are_taken(size: tuple[float,
 
 
 def noted(values: np.ndarray, depth: int, bits: int | None = None, **facts: Any) -> str:
-    notes = check_values(Stored(values, depth, **facts), bits)
+    notes = check_values(StoredImage(values, depth, **facts), bits)
     assert all(note.kind == UNUSED_BITS and not note.corrected for note in notes)
     return notes[0].detail if notes else ""
 
@@ -144,7 +144,7 @@ def test_words_in_the_wrong_byte_order_are_rejected(
         (values * 255.0 / largest).astype(int) << 8,
         (values * 255.0 / largest).astype(int) * 257,
     ):
-        check_values(Stored(harmless.astype(np.uint16), 16), None)
+        check_values(StoredImage(harmless.astype(np.uint16), 16), None)
 
 
 @pytest.mark.parametrize("low", [-1115.0, -0.98, -3.2e4])
@@ -155,7 +155,7 @@ def test_floats_below_0_are_rejected_with_a_cure_that_is_not_bits(
     values = (RNG.random((70, 90)) * 782 - 1).astype(np.float32)
     values[30, 41] = low
     with pytest.raises(InputError, match=rf"go down to {low:g}, .*whatever bits.*save as uint16"):
-        check_values(Stored(values, bits or 12), bits)
+        check_values(StoredImage(values, bits or 12), bits)
 
 
 @pytest.mark.parametrize("largest", [1.0, 0.2, 1.0003, 0.0])
@@ -163,7 +163,7 @@ def test_floats_below_0_are_rejected_with_a_cure_that_is_not_bits(
 def test_floats_of_0_to_1_are_rejected(largest: float, bits: int | None) -> None:
     values = (RNG.random((70, 90)) * largest).astype(np.float32)
     with pytest.raises(InputError, match=r"scale of 0 to 1.*save as uint16, or give bits 1"):
-        check_values(Stored(values, bits or 12), bits)
+        check_values(StoredImage(values, bits or 12), bits)
 
 
 def test_floats_of_0_to_1_with_bits_1_are_full_scale(tmp_path: Path) -> None:
@@ -178,14 +178,14 @@ def test_floats_of_0_to_1_with_one_bright_pixel_are_rejected_and_gray_levels_are
     values = RNG.random((300, 300)).astype(np.float32)
     values[0, 0] = 4095
     with pytest.raises(InputError, match="0 to 1"):
-        check_values(Stored(values, 12), None)
-    assert check_values(Stored(values * 4095, 12), None) == ()
+        check_values(StoredImage(values, 12), None)
+    assert check_values(StoredImage(values * 4095, 12), None) == ()
     assert "8 of 12 bits" in noted(np.minimum(values * 255, 255), 12)  # 0 to 255 as floats
 
 
-def header(**facts: Any) -> Header:
+def header(**facts: Any) -> HeaderAttributes:
     spacings = (("ImagerPixelSpacing", 70.0, 70.0), ("PixelSpacing", 66.0, 66.0))
-    return Header(**{"spacings": spacings} | facts)
+    return HeaderAttributes(**{"spacings": spacings} | facts)
 
 
 def kinds(
@@ -195,7 +195,7 @@ def kinds(
     modality: str = "",
     pixel_um: tuple[float, float] = (70.0, 70.0),
     source: str = "manifest",
-    said: Header | None = None,
+    said: HeaderAttributes | None = None,
     own: bool = True,
 ) -> list[str]:
     said = said or header()
@@ -249,7 +249,7 @@ def test_pixel_sizes_that_are_explained_are_noted(
 def test_a_tables_pixel_size_overrules_the_header_on_record(
     size: tuple[float, float], source: str
 ) -> None:
-    notes = compare("", "", "", size, source, header(), tables_own=True)
+    notes = compare("", "", "", size, source, header(), user_table=True)
     assert [note.corrected for note in notes if note.kind == compared.TABLES_SPACING] == [True]
     assert compared.SPACING in kinds(pixel_um=size, source=source, own=False)
 
@@ -272,7 +272,7 @@ def test_a_factor_of_units_is_rejected_whatever_explains_it(own: bool, factor: f
 
 def test_without_a_header_or_a_spacing_in_it_nothing_is_compared() -> None:
     assert compare("L", "CC", "DM", (55.0, 55.0), "manifest", None, True) == ()
-    assert kinds(pixel_um=(55.0, 55.0), said=Header(view="CC"), view="CC") == []
+    assert kinds(pixel_um=(55.0, 55.0), said=HeaderAttributes(view="CC"), view="CC") == []
 
 
 # Files other than DICOM.
@@ -334,13 +334,13 @@ def test_bits_of_a_table_come_before_the_inversion_of_white_is_zero(tmp_path: Pa
     tifffile.imwrite(path, FILM, photometric="miniswhite")
     stored = read_stored(path, bits=12)
     np.testing.assert_array_equal(stored.gray(), 4095 - FILM)
-    assert stored.bits == 12 and stored.made and check_values(stored, 12) == ()
+    assert stored.bits == 12 and stored.transformed and check_values(stored, 12) == ()
     as_said = read_stored(path)
     np.testing.assert_array_equal(as_said.gray(), 65535 - FILM)
     assert check_values(as_said, None)[0].kind == UNUSED_BITS  # though its gray is bright
     with pytest.raises(InputError, match="does not fit 11 bits"):
         read_stored(path, bits=11)
-    assert not read_stored(write(tmp_path / "b.tif", FILM)).made
+    assert not read_stored(write(tmp_path / "b.tif", FILM)).transformed
 
 
 def write(path: Path, values: np.ndarray) -> Path:

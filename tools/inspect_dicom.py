@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mtl_jax.imaging.dicom import read_with_record
-from mtl_jax.imaging.resample import block, to_pixel_size
+from mtl_jax.imaging.resample import block_size, to_pixel_size
 from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.imaging.table_vs_header import same_spacing
 from mtl_jax.imaging.value_checks import check_pixel_um
@@ -49,7 +49,7 @@ def main() -> int:
                 _check_inside(flags.box, gray.shape, path)
             if flags.png:
                 if spacing is None:
-                    reason = record["spacing_fault"] or "the header states no pixel size"
+                    reason = record["spacing_error"] or "the header states no pixel size"
                     raise InputError(f"{path}: {reason}; give --pixel-um")
                 _image(gray, spacing, flags.box).save(flags.png)
         # A damaged file does not prevent the others from being shown.
@@ -108,7 +108,7 @@ def _image(gray: np.ndarray, pixel_um: tuple[float, float], box: Box | None) -> 
     scaled = (small - low) / max(high - low, 1.0)
     picture = Image.fromarray((255 * np.clip(scaled, 0, 1)).astype(np.uint8)).convert("RGB")
     if box:
-        rows, columns = block((pixel_um[0], pixel_um[1]), PIXEL_UM)
+        rows, columns = block_size((pixel_um[0], pixel_um[1]), PIXEL_UM)
         top, left, bottom, right = box
         corners = (left / columns, top / rows, right / columns, bottom / rows)
         ImageDraw.Draw(picture).rectangle(corners, outline=(255, 80, 0), width=2)

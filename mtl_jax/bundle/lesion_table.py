@@ -17,7 +17,7 @@ from mtl_jax.data.table_errors import TableFaults
 from mtl_jax.data.table_paths import portable
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read_image import READERS
-from mtl_jax.imaging.stored_image import Header
+from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.imaging.table_vs_header import compare
 from mtl_jax.types import UNKNOWN, InputError, LesionView, Note, naming
 
@@ -44,7 +44,7 @@ class Described(NamedTuple):
     None where it is no DICOM."""
 
     facts: dict
-    header: Header | None
+    header: HeaderAttributes | None
 
 
 def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[Asked]:
@@ -156,7 +156,10 @@ def _described(path: Path, frame: str, where: str) -> Described:
         return Described({}, None)
     number = int(frame) if frame.isdecimal() else None
     with naming(where):
-        facts, header = dicom.described(path, number), dicom.header(path, number)
+        facts, header = (
+            dicom.describe_header(path, number),
+            dicom.read_header_attributes(path, number),
+        )
     if "other" in (facts["sop_class"], facts["modality"]):
         raise InputError(
             f"{where}: {path}: not a mammogram: its Modality or SOP class is of another kind"
@@ -185,7 +188,7 @@ def _asked(
         notes = compare(
             *(view.laterality, view.view, view.modality, view.pixel_um, view.spacing_source),
             header,
-            tables_own=True,
+            user_table=True,
         )
     except InputError as error:
         raise InputError(f"{where}: {path.name}: {error}") from error
@@ -198,7 +201,7 @@ def _fill(row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, 
     if not row["pixel_um"] and not facts.get("spacing_um"):
         if facts:
             with naming(where):
-                dicom.spacing(path)  # which says what is wrong with the header's, if anything
+                dicom.read_spacing(path)  # which says what is wrong with the header's, if anything
         if pixel_um is None:
             raise InputError(
                 f"{where}: the pixel size of {path.name} is not known: give it in the column"

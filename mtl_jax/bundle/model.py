@@ -13,7 +13,7 @@ from mtl_jax.bundle import calibration
 from mtl_jax.data import extract_rois
 from mtl_jax.imaging.read_image import FLOAT_BITS
 from mtl_jax.imaging.roi import PIXEL_UM
-from mtl_jax.imaging.stored_image import Stored
+from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.models import registry, response_norm
 from mtl_jax.models.base import Network
@@ -109,7 +109,7 @@ class Model:
         depth = _depth(values.dtype, bits)
         said = None if bits is None else depth
         views = [_unlabelled(box, _both(pixel_um), said) for box in boxes]
-        found = cut(Stored(values, depth), views, self.about["preprocessing"]["background"])
+        found = cut(StoredImage(values, depth), views, self.about["preprocessing"]["background"])
         for text in dict.fromkeys(note.text for notes in found.notes for note in notes):
             warnings.warn(text, stacklevel=2)
         return self.look(found.rois, task)[0]
@@ -163,7 +163,9 @@ class Model:
         ]
 
 
-def cut(image: Stored, views: Sequence[LesionView], background: dict[str, Any]) -> extract_rois.Cut:
+def cut(
+    image: StoredImage, views: Sequence[LesionView], background: dict[str, Any]
+) -> extract_rois.Cut:
     """The ROIs of one image, the fraction of each outside it, and the notes on its facts.
 
     InputError: the first lesion whose box does not lie in the image, or which cannot be cut.

@@ -11,7 +11,7 @@ from mtl_jax.bundle import training_ranges
 from mtl_jax.bundle.lesion_table import Asked
 from mtl_jax.bundle.model import Model, Neighbour
 from mtl_jax.data.near_duplicates import pixel_digest
-from mtl_jax.imaging.dicom_facts import MAGNIFIED
+from mtl_jax.imaging.dicom_attributes import MAGNIFIED
 from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.types import UNKNOWN, InputError, Note
 

@@ -18,7 +18,7 @@ from mtl_jax.bundle import sr_content
 from mtl_jax.bundle.lesion_table import Asked
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
-from mtl_jax.imaging.dicom_fields import open_header
+from mtl_jax.imaging.dicom_fields import read_dataset
 from mtl_jax.types import UNKNOWN, InputError, naming
 
 NEEDS = "a Structured Report needs the [sr] extra: pip install 'mtl_jax[sr]'"
@@ -121,7 +121,7 @@ def _field_at_fault(model: Model, found: Sequence[Found]) -> str:
 
 def _header(path: Path) -> Dataset:
     with naming(path):
-        header = open_header(path)
+        header = read_dataset(path)
     for keyword in REFERRED:
         if not header.get(keyword):
             raise InputError(

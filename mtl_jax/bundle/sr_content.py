@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 from mtl_jax.bundle.lesion_table import TABLE, Asked
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
-from mtl_jax.imaging.dicom_fields import group_item
+from mtl_jax.imaging.dicom_fields import get_functional_group
 from mtl_jax.imaging.table_vs_header import SIDE_FIELDS
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def side(one: Asked, header: Dataset) -> Code | None:
     """
     if one.side_source not in (TABLE, *SIDE_FIELDS):
         return None
-    anatomy = group_item(header, FRAME_ANATOMY, one.view.frame_number)
+    anatomy = get_functional_group(header, FRAME_ANATOMY, one.view.frame_number)
     fields = [place.get(name) for name in SIDE_FIELDS for place in (header, anatomy)]
     sides = {str(field).strip().upper()[:1] for field in fields if field}
     sides |= {one.view.laterality, one.header.get("laterality")}

@@ -20,12 +20,12 @@ from mtl_jax.data.patients import header_digest
 from mtl_jax.data.plausibility import check_location, check_polarity, check_roi
 from mtl_jax.data.privacy import quiet
 from mtl_jax.data.row_consistency import near_spacing
-from mtl_jax.imaging.dicom_facts import MAGNIFIED
+from mtl_jax.imaging.dicom_attributes import MAGNIFIED
 from mtl_jax.imaging.gray_mapping import CURVES
 from mtl_jax.imaging.read_image import read_stored
-from mtl_jax.imaging.resample import average, block, size_after, under
-from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS, places, to_12_bit, to_counts
-from mtl_jax.imaging.stored_image import Stored
+from mtl_jax.imaging.resample import average_blocks, block_size, input_slice, output_shape
+from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS, roi_indices, to_12_bit, to_counts
+from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.table_vs_header import compare
 from mtl_jax.imaging.value_checks import check_pixel_um, check_values
 from mtl_jax.io import atomic
@@ -44,7 +44,7 @@ class Job(NamedTuple):
     background: Mapping[str, Any]
     kept: Path
     header_key: bytes = b""
-    tables_own: bool = True
+    user_table: bool = True
 
 
 class Cut(NamedTuple):
@@ -70,17 +70,17 @@ def job(
     version: int,
     folder: Path,
     header_key: bytes = b"",
-    tables_own: bool = True,
+    user_table: bool = True,
 ) -> Job:
     """The job on one image. What it keeps is found again while `version`, all that decides the
     pixels and the notes, and the file's size and time are the same."""
-    facts = [version, RULES_VERSION, dict(background), tables_own]
+    facts = [version, RULES_VERSION, dict(background), user_table]
     facts += [stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
     facts += [[v.laterality, v.view, v.modality, v.spacing_source] for v in views]
     facts.append(hashlib.sha256(header_key).hexdigest())
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Job(tuple(views), background, folder / f"{digest[:24]}.kept", header_key, tables_own)
+    return Job(tuple(views), background, folder / f"{digest[:24]}.kept", header_key, user_table)
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -134,7 +134,7 @@ def cut(one: Job) -> Cut:
 
 def centre(view: LesionView) -> tuple[float, float]:
     """Middle of the lesion's box in pixels of 200 um."""
-    rows, columns = block(view.pixel_um, PIXEL_UM)
+    rows, columns = block_size(view.pixel_um, PIXEL_UM)
     top, left, bottom, right = view.box
     return (top + bottom) / 2 / rows, (left + right) / 2 / columns
 
@@ -176,13 +176,13 @@ def _cut(one: Job) -> Cut:
         return Cut(*nothing, (reason,) * len(one.views), unreadable=True)
     if image.magnified:
         return Cut(*nothing, (MAGNIFIED,) * len(one.views), excluded=True)
-    cuts = rois(image, one.views, one.background, one.tables_own)
+    cuts = rois(image, one.views, one.background, one.user_table)
     made = _with_header(cuts, image, one)
     patient = header_digest(one.header_key, image.patient_id) if one.header_key else ""
     return made._replace(pixels=pixel_digest(image.values), patient=patient)
 
 
-def _with_header(made: Cut, image: Stored, one: Job) -> Cut:
+def _with_header(made: Cut, image: StoredImage, one: Job) -> Cut:
     """`made` with what the header says against each lesion view: notes, or why it is rejected."""
     errors, notes = list(made.errors), list(made.notes)
     for number, view in enumerate(one.views):
@@ -194,7 +194,7 @@ def _with_header(made: Cut, image: Stored, one: Job) -> Cut:
                 view.pixel_um,
                 view.spacing_source,
                 image.header,
-                one.tables_own,
+                one.user_table,
             )
             notes[number] += near_spacing(view.pixel_um, image.header)
         except InputError as error:
@@ -203,13 +203,13 @@ def _with_header(made: Cut, image: Stored, one: Job) -> Cut:
 
 
 def rois(
-    image: Stored,
+    image: StoredImage,
     views: Sequence[LesionView],
     background: Mapping[str, Any],
-    tables_own: bool = True,
+    user_table: bool = True,
 ) -> Cut:
     """Return the ROIs of `image` around the lesions of `views`, as every collection's are cut, with
-    the notes on its values and on their locations; `tables_own` as in Job."""
+    the notes on its values and on their locations; `user_table` as in Job."""
     rois = np.zeros((len(views), ROI_PIXELS, ROI_PIXELS), np.int16)
     outside = np.zeros(len(views))
     errors: list[str] = []
@@ -223,7 +223,7 @@ def rois(
                 checked[view.bits] = image.notes + check_values(image, view.bits)
             own = check_polarity(view, image)
             roi, outside[number] = _roi(image, limits, view)
-            own += check_location(view.box, image.values.shape, view.pixel_um, tables_own)
+            own += check_location(view.box, image.values.shape, view.pixel_um, user_table)
             own += check_roi(roi)
             rois[number] = to_counts(roi, background)
             errors.append("")
@@ -234,18 +234,20 @@ def rois(
     return Cut(rois, outside, tuple(errors), notes=tuple(notes))
 
 
-def _roi(image: Stored, limits: tuple[float, float], view: LesionView) -> tuple[np.ndarray, float]:
+def _roi(
+    image: StoredImage, limits: tuple[float, float], view: LesionView
+) -> tuple[np.ndarray, float]:
     """The (128, 128) ROI around a lesion, 12-bit gray at 200 um, and the fraction outside.
 
     Only the part of the image under the ROI is worked on, to the same values.
     """
-    spans = block(view.pixel_um, PIXEL_UM)
-    shape = size_after(image.values.shape, spans, PIXEL_UM)
-    rows, columns, outside = places(centre(view), shape)
+    spans = block_size(view.pixel_um, PIXEL_UM)
+    shape = output_shape(image.values.shape, spans, PIXEL_UM)
+    rows, columns, outside = roi_indices(centre(view), shape)
     down, across = ((int(p.min()), int(p.max()) + 1) for p in (rows, columns))
     height, width = image.values.shape
-    part = image.gray(under(spans[0], down, height), under(spans[1], across, width))
-    roi = average(_density(part, limits, view, view.bits or image.bits), spans, down, across)
+    part = image.gray(input_slice(spans[0], down, height), input_slice(spans[1], across, width))
+    roi = average_blocks(_density(part, limits, view, view.bits or image.bits), spans, down, across)
     return roi[np.ix_(rows - down[0], columns - across[0])], outside
 
 

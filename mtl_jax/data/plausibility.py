@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mtl_jax.imaging.stored_image import Stored
+from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.types import Box, InputError, LesionView, Note
 
 WHOLE = 0.95  # of the rows and of the columns: a location that covers more marks no lesion
@@ -24,13 +24,13 @@ POLARITY = "the polarity of the table is taken, the header says bright where den
 
 
 def check_location(
-    box: Box, shape: Sequence[int], pixel_um: tuple[float, float], tables_own: bool
+    box: Box, shape: Sequence[int], pixel_um: tuple[float, float], user_table: bool
 ) -> tuple[Note, ...]:
     """Return what is to be noted of a lesion's `box` in an image of `shape` (rows, columns).
 
     An empty box is a centre without extent. InputError: the location lies in the first pixel, as
     fractions of the image do, or is smaller than a pixel; in a table that a user wrote
-    (`tables_own`) also one that covers the image or lies mostly outside it, which a published
+    (`user_table`) also one that covers the image or lies mostly outside it, which a published
     table gets a note for.
     """
     top, left, bottom, right = box
@@ -55,12 +55,12 @@ def check_location(
     share = inside[0] * inside[1] / (sizes[0] * sizes[1])
     covered = [length / size for length, size in zip(inside, shape, strict=True)]
     of_image = f"{100 * covered[0]:.0f}% of the rows and {100 * covered[1]:.0f}% of the columns"
-    if tables_own and min(covered) > WHOLE:
+    if user_table and min(covered) > WHOLE:
         raise InputError(
             f"its location covers {of_image}, which marks no lesion: correct it, or give the centre"
             " alone where the image is a crop of the lesion"
         )
-    if tables_own and share < LEAST_INSIDE:
+    if user_table and share < LEAST_INSIDE:
         raise InputError(
             f"{100 - 100 * share:.0f}% of its location {text} (top;left;bottom;right) is outside"
             f" the image of {shape[0]} rows and {shape[1]} columns: correct it"
@@ -80,13 +80,13 @@ def check_roi(roi: np.ndarray) -> tuple[Note, ...]:
     return (Note(ONE_GRAY, f"{value:g}"),) if (roi == value).all() else ()
 
 
-def check_polarity(view: LesionView, image: Stored) -> tuple[Note, ...]:
+def check_polarity(view: LesionView, image: StoredImage) -> tuple[Note, ...]:
     """Return a note where a table inverts an image whose DICOM header says bright where dense.
 
     InputError: `bits`, polarity or curve of the view where the reader makes the gray from the
-    file's own statement of it (`image.made`).
+    file's own statement of it (`image.transformed`).
     """
-    if not image.made:
+    if not image.transformed:
         inverted = image.header is not None and view.dark_is_dense
         return (Note(POLARITY, "dark_dense", corrected=True),) if inverted else ()
     if view.bits not in (None, image.bits):

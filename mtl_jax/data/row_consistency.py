@@ -5,7 +5,7 @@ Reads no pixels.
 
 from collections.abc import Sequence
 
-from mtl_jax.imaging.stored_image import Header
+from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.imaging.table_vs_header import same_spacing
 from mtl_jax.types import LesionView, Note
 
@@ -17,11 +17,11 @@ SEVERAL_MODALITIES = "rows of one image name different modalities"
 NEARLY = "the pixel size is nearly, but not quite, one that the header states"
 
 
-def check_rows(views: Sequence[LesionView], tables_own: bool) -> tuple[str, tuple[Note, ...]]:
+def check_rows(views: Sequence[LesionView], user_table: bool) -> tuple[str, tuple[Note, ...]]:
     """Why the rows of one image cannot all be right, '' where they can; and notes on the rest.
 
     The pixel size, the bit depth and the polarity decide the ROI, so they must be the same in every
-    row. One image is of one breast: in a table that a user wrote (`tables_own`), two sides mean
+    row. One image is of one breast: in a table that a user wrote (`user_table`), two sides mean
     that a row names another image; a published table gives a note.
     """
     facts = {
@@ -31,7 +31,7 @@ def check_rows(views: Sequence[LesionView], tables_own: bool) -> tuple[str, tupl
         "curve": [view.curve or "none" for view in views],
     }
     sides = [view.laterality for view in views if view.laterality]
-    if tables_own:
+    if user_table:
         facts["laterality"] = sides
     for column, values in facts.items():
         if len(set(values)) > 1:
@@ -49,7 +49,9 @@ def check_rows(views: Sequence[LesionView], tables_own: bool) -> tuple[str, tupl
     )
 
 
-def near_spacing(pixel_um: tuple[float, float], header: Header | None) -> tuple[Note, ...]:
+def near_spacing(
+    pixel_um: tuple[float, float], header: HeaderAttributes | None
+) -> tuple[Note, ...]:
     """Note a pixel size that passes for one of the header's and is not it: an ROI far from the
     image's corner moves by pixels all the same."""
     for field, *size in header.spacings if header else ():

@@ -17,7 +17,7 @@ CUT_SHORT = "its compressed frame is damaged or cut short; fetch or export it ag
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamHeader:
     """Rows, columns and bits a sample as the stream says, and its kind."""
 
     rows: int
@@ -26,7 +26,7 @@ class Stream:
     kind: str
 
 
-def parse_jpeg(data: bytes) -> Stream:
+def parse_jpeg(data: bytes) -> StreamHeader:
     """The header of one JPEG or JPEG-LS gray image (ITU-T T.81 annex B).
 
     InputError: it is damaged or cut short, of another process, or has several components.
@@ -52,7 +52,7 @@ def parse_jpeg(data: bytes) -> Stream:
     return frame
 
 
-def parse_jpeg2000(data: bytes) -> Stream:
+def parse_jpeg2000(data: bytes) -> StreamHeader:
     """The header of one JPEG 2000 gray image, which may stand in a JP2 file (ITU-T T.800 annex A).
 
     InputError: it is damaged or cut short, or has several components.
@@ -64,11 +64,11 @@ def parse_jpeg2000(data: bytes) -> Stream:
     right, bottom, left, top = (int.from_bytes(size[k : k + 4], "big") for k in (4, 8, 12, 16))
     if size[36:38] != b"\0\1" or size[39:41] != b"\1\1":
         raise InputError("its compressed frame is not of one gray component")
-    return Stream(bottom - top, right - left, (size[38] & 0x7F) + 1, "JPEG 2000")
+    return StreamHeader(bottom - top, right - left, (size[38] & 0x7F) + 1, "JPEG 2000")
 
 
-def _frame(kind: str, segment: bytes) -> Stream:
+def _frame(kind: str, segment: bytes) -> StreamHeader:
     if len(segment) != 9 or segment[5] != 1:
         raise InputError("its compressed frame is not of one gray component")
     rows, columns = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
-    return Stream(rows, columns, segment[0], kind)
+    return StreamHeader(rows, columns, segment[0], kind)

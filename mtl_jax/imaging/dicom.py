@@ -21,10 +21,14 @@ from mtl_jax.imaging import (
     dicom_padding,
     dicom_spacing,
 )
-from mtl_jax.imaging.dicom_facts import facts, header_of, pixel_facts
-from mtl_jax.imaging.dicom_gray import Density, check_od
-from mtl_jax.imaging.image_formats import pick_frame
-from mtl_jax.imaging.stored_image import MAX_PIXELS, Header, Stored, check_fit
+from mtl_jax.imaging.dicom_attributes import (
+    header_attributes,
+    read_attributes,
+    read_pixel_attributes,
+)
+from mtl_jax.imaging.dicom_gray import GrayLUT, check_od
+from mtl_jax.imaging.image_formats import select_frame
+from mtl_jax.imaging.stored_image import MAX_PIXELS, HeaderAttributes, StoredImage, check_fit
 from mtl_jax.imaging.table_vs_header import square_notes
 from mtl_jax.imaging.value_checks import check_values
 from mtl_jax.types import InputError, Note, naming
@@ -56,7 +60,7 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None) -> Stored:
+def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None) -> StoredImage:
     """As `read_with_record`, without the record, looked up only where asked, and naming no file in
     its errors. `bits`, where a table gives it, takes the place of BitsStored, before any inversion;
     `frame` must be given where there are several."""
@@ -66,16 +70,16 @@ def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None
     notes = image.notes + table.notes
     if padding.stop:
         counts = np.bincount(image.values.ravel(), minlength=len(table.table))
-        _, padding, more = dicom_padding.level(table.table, padding, counts)
+        _, padding, more = dicom_padding.fill_padding(table.table, padding, counts)
         notes += more
-    return Stored(
+    return StoredImage(
         image.values,
         table.bits,
         table.table,
-        table.made,
+        table.transformed,
         record["magnified"],
         dicom_fields.patient_id(image.header),
-        header_of(image.header, record),
+        header_attributes(image.header, record),
         notes,
         (padding.start, padding.stop),
         depth,
@@ -84,9 +88,9 @@ def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None
 
 def read_values(path: Path, max_pixels: int) -> np.ndarray:
     """The words (H, W) of the one frame of a file, as they are stored."""
-    opened = dicom_fields.open_header(path, stop_before_pixels=False)
-    record = pixel_facts(opened, 0, max_pixels, [])
-    return dicom_frame.decode(opened, pick_frame(None, record["frames"]), record["frames"]).words
+    opened = dicom_fields.read_dataset(path, stop_before_pixels=False)
+    record = read_pixel_attributes(opened, 0, max_pixels, [])
+    return dicom_frame.decode(opened, select_frame(None, record["frames"]), record["frames"]).words
 
 
 def read_with_record(
@@ -107,28 +111,28 @@ def read_with_record(
         return _read(path, frame)
 
 
-def spacing(path: Path) -> tuple[tuple[float, float], str] | None:
+def read_spacing(path: Path) -> tuple[tuple[float, float], str] | None:
     """Pixel size (row, column) in um and the header field it is from; None where none says it.
 
     InputError that names the file: it is damaged, the size is that of no mammogram, or two fields
     contradict each other.
     """
     with naming(path):
-        return dicom_spacing.spacing_of(dicom_fields.open_header(path))
+        return dicom_spacing.get_spacing(dicom_fields.read_dataset(path))
 
 
-def described(path: Path, frame: int | None = None) -> dict[str, Any]:
+def describe_header(path: Path, frame: int | None = None) -> dict[str, Any]:
     """What the header alone says: numbers and words of fixed lists. InputError as for reading."""
     with naming(path):
-        record = facts(dicom_fields.open_header(path), frame, MAX_PIXELS)
+        record = read_attributes(dicom_fields.read_dataset(path), frame, MAX_PIXELS)
     return record | {"notes": [note.text for note in record["notes"]]}
 
 
-def header(path: Path, frame: int | None = None) -> Header:
+def read_header_attributes(path: Path, frame: int | None = None) -> HeaderAttributes:
     """The facts of a header that a table may state as well. InputError as for reading."""
     with naming(path):
-        opened = dicom_fields.open_header(path)
-        return header_of(opened, facts(opened, frame, MAX_PIXELS))
+        opened = dicom_fields.read_dataset(path)
+        return header_attributes(opened, read_attributes(opened, frame, MAX_PIXELS))
 
 
 def _read(path: Path, frame: int | None) -> tuple[np.ndarray, int, dict[str, Any]]:
@@ -136,8 +140,10 @@ def _read(path: Path, frame: int | None) -> tuple[np.ndarray, int, dict[str, Any
     record, values, depth = image.record, image.values, image.record["bits_stored"]
     table, padding = _density(image, depth)
     counts = np.bincount(values.ravel(), minlength=len(table.table))
-    present, padding, more = dicom_padding.level(table.table, padding, counts)
-    stored = Stored(values, table.bits, padding=(padding.start, padding.stop), stored_bits=depth)
+    present, padding, more = dicom_padding.fill_padding(table.table, padding, counts)
+    stored = StoredImage(
+        values, table.bits, padding=(padding.start, padding.stop), stored_bits=depth
+    )
     size = record["spacing_um"]  # an ingest notes this of the pixel size that it takes
     square = square_notes((size[0], size[1])) if size else ()
     notes = [*image.notes, *square, *table.notes, *more, *check_values(stored, None)]
@@ -157,42 +163,42 @@ def _read(path: Path, frame: int | None) -> tuple[np.ndarray, int, dict[str, Any
 
 def _decoded(path: Path, frame: int | None, max_pixels: int) -> Image:
     """One frame, of which the bits that are no gray are cleared or moved out."""
-    opened = dicom_fields.open_header(path, stop_before_pixels=False)
-    record = facts(opened, frame, max_pixels)
-    number = pick_frame(frame, record["frames"])
-    said = dicom_bits.Said(
+    opened = dicom_fields.read_dataset(path, stop_before_pixels=False)
+    record = read_attributes(opened, frame, max_pixels)
+    number = select_frame(frame, record["frames"])
+    said = dicom_bits.HeaderBits(
         record["bits_stored"],
         record["high_bit"],
-        overlays=dicom_fields.overlay_bits(opened),
-        padding=dicom_fields.padding_value(opened),
+        overlays=dicom_fields.get_overlay_bits(opened),
+        padding=dicom_fields.get_padding_value(opened),
     )
     frames = dicom_frame.decode(opened, number, record["frames"])
     if frames.words.shape != (record["rows"], record["columns"]):
         raise InputError("its pixels do not have the shape that its header says")
-    gray = dicom_bits.resolve(frames.words, said._replace(stream=frames.stream_bits))
+    gray = dicom_bits.extract_gray(frames.words, said._replace(stream=frames.stream_bits))
     record |= {"bits_stored": gray.bits, "high_bit": gray.high, "decoder": frames.decoder}
     outside = dicom_padding.outside_notes(opened, gray.bits)
-    padding = dicom_padding.padding_of(opened, 1 << gray.bits)
-    beyond = dicom_lut.beyond_notes(opened, gray.values, padding)
+    padding = dicom_padding.get_padding_range(opened, 1 << gray.bits)
+    beyond = dicom_lut.clipping_notes(opened, gray.values, padding)
     notes = (*record["notes"], *frames.notes, *gray.notes, *outside, *beyond)
     return Image(opened, record, gray.values, notes)
 
 
-def _density(image: Image, bits: int) -> tuple[Density, slice]:
+def _density(image: Image, bits: int) -> tuple[GrayLUT, slice]:
     """What the values are worth at a depth of `bits`, and which of them are padding."""
     stored_bits = image.record["bits_stored"]
     if bits > stored_bits:
         raise InputError(f"bits {bits} was given, but the file holds gray of {stored_bits} bits")
-    found = dicom_gray.density_of(image.header, image.record, bits)
+    found = dicom_gray.compute_gray_lut(image.header, image.record, bits)
     if found.decided["polarity_source"] == "RescaleType" and bits == stored_bits:
         found = found._replace(notes=found.notes + check_od(found.table, image.values))
     if bits == stored_bits:
-        return found, dicom_padding.padding_of(image.header, len(found.table))
+        return found, dicom_padding.get_padding_range(image.header, len(found.table))
     if found.decided["polarity_source"] == "RescaleType":
         raise InputError(
             f"bits {bits} was given, but its gray is optical density: leave bits empty"
         )
-    padding = dicom_padding.padding_of(image.header, 1 << stored_bits)
+    padding = dicom_padding.get_padding_range(image.header, 1 << stored_bits)
     values, top = image.values, (1 << bits) - 1
     if padding.stop > top + 1:
         # Padding may lie above the gray that the table speaks of.

@@ -27,7 +27,7 @@ CLEARED = "bits above HighBit hold no gray: cleared"
 CURE = "correct BitsStored and HighBit in the header, or export it again"
 
 
-class Said(NamedTuple):
+class HeaderBits(NamedTuple):
     """What the header says: BitsStored, HighBit, the bits of a compressed frame (None: it is not
     compressed), the bits, as a number, in which overlays lie, and PixelPaddingValue."""
 
@@ -38,7 +38,7 @@ class Said(NamedTuple):
     padding: int | None = None
 
 
-class Gray(NamedTuple):
+class GrayValues(NamedTuple):
     """Values (H, W) from 0 to 2^bits - 1, the place of their highest bit, and notes."""
 
     values: np.ndarray
@@ -47,7 +47,7 @@ class Gray(NamedTuple):
     notes: tuple[Note, ...]
 
 
-def resolve(words: np.ndarray, said: Said) -> Gray:
+def extract_gray(words: np.ndarray, said: HeaderBits) -> GrayValues:
     """Return the gray in `words` (H, W), uint8 or uint16 as decoded. InputError: nobody can tell
     which bits are gray."""
     bits, high, stream, _, _ = said
@@ -73,10 +73,10 @@ def resolve(words: np.ndarray, said: Said) -> Gray:
     if high > bits - 1 and used:
         words, high, note = _place(words, used, said._replace(bits=bits, high=high))
         notes.append(note)
-    return Gray(words, bits, high, tuple(notes))
+    return GrayValues(words, bits, high, tuple(notes))
 
 
-def _clear(words: np.ndarray, used: int, said: Said) -> tuple[np.ndarray, Note]:
+def _clear(words: np.ndarray, used: int, said: HeaderBits) -> tuple[np.ndarray, Note]:
     """The words without the bits above HighBit."""
     mask = (2 << said.high) - 1
     extra = used & ~mask
@@ -111,7 +111,7 @@ def _goes_on(words: np.ndarray, mask: int) -> bool:
     return with_them > without
 
 
-def _place(words: np.ndarray, used: int, said: Said) -> tuple[np.ndarray, int, Note]:
+def _place(words: np.ndarray, used: int, said: HeaderBits) -> tuple[np.ndarray, int, Note]:
     """The words moved down, or as they are, where HighBit is above BitsStored - 1."""
     shift = said.high + 1 - said.bits
     below = used & ((1 << shift) - 1)

@@ -22,7 +22,7 @@ MAX_INFLATED = 1 << 30  # bytes; a mammogram takes up to 160 MB
 META_START = 128 + 4 + 12  # preamble, mark, and the element that tells the length of the rest
 
 
-def open_header(path: Path, stop_before_pixels: bool = True) -> Dataset:
+def read_dataset(path: Path, stop_before_pixels: bool = True) -> Dataset:
     """The parsed file; InputError with the reason alone where it is not DICOM or is damaged."""
     try:
         with warnings.catch_warnings():
@@ -59,7 +59,7 @@ def _check_inflated(path: Path) -> None:
             raise InputError(f"it inflates to more than {MAX_INFLATED >> 20} MiB")
 
 
-def value(header: Dataset, keyword: str) -> Any:
+def get_value(header: Dataset, keyword: str) -> Any:
     """The value of one field; None where it is absent or empty."""
     try:
         with warnings.catch_warnings():
@@ -70,9 +70,9 @@ def value(header: Dataset, keyword: str) -> Any:
         raise InputError(f"its field {keyword} is damaged ({type(error).__name__})") from error
 
 
-def whole(header: Dataset, keyword: str, absent: int | None = None) -> int:
+def get_int(header: Dataset, keyword: str, absent: int | None = None) -> int:
     """A whole number; `absent` where there is none, or InputError if that is None."""
-    found = value(header, keyword)
+    found = get_value(header, keyword)
     if found is None and absent is not None:
         return absent
     try:
@@ -82,9 +82,9 @@ def whole(header: Dataset, keyword: str, absent: int | None = None) -> int:
         raise InputError(f"its field {keyword} is {what}") from error
 
 
-def word(header: Dataset, keyword: str, known: tuple[str, ...]) -> str:
+def get_code(header: Dataset, keyword: str, known: tuple[str, ...]) -> str:
     """One word of a list; '' where the field is absent, 'other' where it says anything else."""
-    found = value(header, keyword)
+    found = get_value(header, keyword)
     if found is None:
         return ""
     text = str(found).strip().upper()
@@ -94,40 +94,40 @@ def word(header: Dataset, keyword: str, known: tuple[str, ...]) -> str:
 def patient_id(header: Dataset) -> str:
     """The PatientID; '' where there is none or it cannot be read, as no image depends on it."""
     try:
-        return str(value(header, "PatientID") or "").strip()
+        return str(get_value(header, "PatientID") or "").strip()
     except InputError:
         return ""
 
 
-def first_item(dataset: Dataset, keyword: str) -> Dataset:
+def get_first_item(dataset: Dataset, keyword: str) -> Dataset:
     """The first item of a sequence; an empty Dataset where there is none."""
-    items = value(dataset, keyword)
+    items = get_value(dataset, keyword)
     if isinstance(items, pydicom.Sequence) and len(items):
         return items[0]
     return Dataset()
 
 
-def group_item(header: Dataset, keyword: str, frame: int = 0) -> Dataset:
+def get_functional_group(header: Dataset, keyword: str, frame: int = 0) -> Dataset:
     """The first item of `keyword` among what a multi-frame image says of all its frames, else of
     this one; an empty Dataset where it says nothing."""
-    shared = first_item(first_item(header, "SharedFunctionalGroupsSequence"), keyword)
+    shared = get_first_item(get_first_item(header, "SharedFunctionalGroupsSequence"), keyword)
     if len(shared):
         return shared
-    frames = value(header, "PerFrameFunctionalGroupsSequence")
+    frames = get_value(header, "PerFrameFunctionalGroupsSequence")
     if isinstance(frames, pydicom.Sequence) and frame < len(frames):
-        return first_item(frames[frame], keyword)
+        return get_first_item(frames[frame], keyword)
     return Dataset()
 
 
-def padding_value(header: Dataset) -> int | None:
+def get_padding_value(header: Dataset) -> int | None:
     """PixelPaddingValue; None where it is absent or no whole number."""
     try:
-        return whole(header, "PixelPaddingValue")
+        return get_int(header, "PixelPaddingValue")
     except InputError:
         return None
 
 
-def overlay_bits(header: Dataset) -> int:
+def get_overlay_bits(header: Dataset) -> int:
     """The bits, as a number, in which the header says that overlays lie (groups 60xx)."""
     bits = 0
     with contextlib.suppress(InputError):

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
 from mtl_jax.imaging import gray_mapping
-from mtl_jax.imaging.dicom_fields import first_item, value, word
-from mtl_jax.imaging.dicom_lut import look_up
+from mtl_jax.imaging.dicom_fields import get_code, get_first_item, get_value
+from mtl_jax.imaging.dicom_lut import apply_lut
 from mtl_jax.types import InputError, Note
 
 FROM_SIGN = "PixelIntensityRelationshipSign"
@@ -31,11 +31,11 @@ SIGN_DIFFERS = (
 OD_OF_DETECTOR = "RescaleType is optical density, the SOP class is that of a digital detector"
 ODD_OD = "the optical densities are those of no film"
 # The end of the scale; the base of a film; what the background of any film exceeds.
-MOST_OD, LEAST_OD, EXPOSED_OD = 4.095, 0.05, 1.0
+MAX_OD, MIN_OD, EXPOSED_OD = 4.095, 0.05, 1.0
 TURNED = "the modality rescale falls: it turns the polarity"
 
 
-class Density(NamedTuple):
+class GrayLUT(NamedTuple):
     """Density (2^stored bits,) float32 of every stored value, its bit depth, what was decided on
     the way, notes, and whether density is another than the stored value."""
 
@@ -43,10 +43,10 @@ class Density(NamedTuple):
     bits: int
     decided: dict[str, Any]
     notes: tuple[Note, ...]
-    made: bool
+    transformed: bool
 
 
-def density_of(header: Dataset, facts: dict[str, Any], bits: int) -> Density:
+def compute_gray_lut(header: Dataset, facts: dict[str, Any], bits: int) -> GrayLUT:
     """Return what the stored values from 0 to 2^bits - 1 are worth.
 
     - Modality rescale or look-up table: applied, then brought back linearly onto 0 to 2^bits - 1,
@@ -75,7 +75,7 @@ def density_of(header: Dataset, facts: dict[str, Any], bits: int) -> Density:
     return found._replace(notes=(*found.notes, Note(INTENTS_DIFFER, detail)))
 
 
-def _density(header: Dataset, facts: dict[str, Any], bits: int, intent: str) -> Density:
+def _density(header: Dataset, facts: dict[str, Any], bits: int, intent: str) -> GrayLUT:
     top = (1 << bits) - 1
     values, unit, transform, notes = _modality(header, top)
     decided = {"modality_transform": transform}
@@ -84,7 +84,7 @@ def _density(header: Dataset, facts: dict[str, Any], bits: int, intent: str) -> 
         decided["density"] = "4095 - OD / 0.001"
         if facts["sop_class"].startswith("mammography"):
             notes += (Note(OD_OF_DETECTOR),)
-        return Density(gray_mapping.from_od(values / 1000.0), 12, decided, notes, True)
+        return GrayLUT(gray_mapping.from_od(values / 1000.0), 12, decided, notes, True)
     values = (values - values.min()) * (top / np.ptp(values))
     raw = intent == "FOR PROCESSING"
     sign, inverts = facts["intensity_sign"], facts["photometric"] == "MONOCHROME1"
@@ -99,11 +99,11 @@ def _density(header: Dataset, facts: dict[str, Any], bits: int, intent: str) -> 
     if raw and facts["intensity"] == "LIN":
         decided["density"] = f"4095 - 4095 ln(max(E, 1)) / ln({top}), E exposure (Burgess 2004)"
         table = gray_mapping.raw_dm(values if falls else top - values, bits)
-        return Density(table, 12, decided, notes, True)
+        return GrayLUT(table, 12, decided, notes, True)
     decided["density"] = "stored scale, linear"
     table = (top - values if falls else values).astype(np.float32)
-    made = bool(np.abs(table - np.arange(top + 1)).max() > 0.5)
-    return Density(table, bits, decided, notes + _doubts(facts, raw), made)
+    transformed = bool(np.abs(table - np.arange(top + 1)).max() > 0.5)
+    return GrayLUT(table, bits, decided, notes + _doubts(facts, raw), transformed)
 
 
 def check_od(table: np.ndarray, values: np.ndarray) -> tuple[Note, ...]:
@@ -112,7 +112,7 @@ def check_od(table: np.ndarray, values: np.ndarray) -> tuple[Note, ...]:
     About every eighth value in each direction is looked at.
     """
     od = (gray_mapping.TOP - table[values[::8, ::8]]) * gray_mapping.OD_PER_LEVEL
-    dark, clear = float(np.mean(od >= MOST_OD)), float(np.mean(od <= LEAST_OD))
+    dark, clear = float(np.mean(od >= MAX_OD)), float(np.mean(od <= MIN_OD))
     if dark <= 0.05 and clear <= 0.2 and np.quantile(od, 0.99) >= EXPOSED_OD:
         return ()
     detail = f"{od.min():.2f} to {od.max():.2f}, {100 * dark:.0f}% at the dark end of the scale"
@@ -124,20 +124,20 @@ def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[No
     notes."""
     levels = np.arange(top + 1, dtype=np.float64)
     notes: tuple[Note, ...] = ()
-    item = first_item(header, "ModalityLUTSequence")
+    item = get_first_item(header, "ModalityLUTSequence")
     if len(item):
-        unit, transform = word(item, "ModalityLUTType", ("OD",)), "look-up table"
-    elif value(header, "RescaleSlope") is not None:
-        unit, transform = word(header, "RescaleType", ("OD",)), "rescale"
+        unit, transform = get_code(item, "ModalityLUTType", ("OD",)), "look-up table"
+    elif get_value(header, "RescaleSlope") is not None:
+        unit, transform = get_code(header, "RescaleType", ("OD",)), "rescale"
     else:
         return levels, "", "none", notes
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if len(item):
-                values, notes = look_up(item, levels, _is_big_endian(header))
+                values, notes = apply_lut(item, levels, _is_big_endian(header))
             else:
-                intercept = value(header, "RescaleIntercept") or 0.0
+                intercept = get_value(header, "RescaleIntercept") or 0.0
                 values = levels * float(header.RescaleSlope) + float(intercept)
     except InputError:
         raise

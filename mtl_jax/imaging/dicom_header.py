@@ -11,31 +11,31 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging.dicom_fields import (
-    group_item,
-    open_header,
-    patient_id,
-    value,
-    whole,
-    word,
+    get_code,
+    get_functional_group,
+    get_value,
+    read_dataset,
 )
-from mtl_jax.imaging.dicom_spacing import is_magnified, magnification, spacing_of
-from mtl_jax.imaging.dicom_view import SIDES, VIEW_CODES, coded_view, position, view_modifiers
+from mtl_jax.imaging.dicom_spacing import get_spacing, is_magnified
+from mtl_jax.imaging.dicom_view import (
+    SIDES,
+    VIEW_CODES,
+    get_coded_view,
+    get_view_modifiers,
+    parse_view_position,
+)
 from mtl_jax.types import Note
 
 __all__ = [
+    "get_laterality",
+    "get_spacing",
+    "get_value",
+    "get_view",
+    "get_view_modifiers",
     "is_magnified",
-    "laterality",
     "laterality_notes",
-    "magnification",
-    "open_header",
-    "patient_id",
-    "spacing_of",
-    "value",
-    "view",
-    "view_modifiers",
+    "read_dataset",
     "view_notes",
-    "whole",
-    "word",
 ]
 
 IN_FILE_NAME = re.compile(
@@ -52,7 +52,7 @@ VIEW_UNKNOWN = "ViewPosition is of no view that is known: not used"
 VIEWS_DIFFER = "the header's statements of the view contradict each other"
 
 
-def laterality(header: Dataset, frame: int = 0) -> tuple[str, str]:
+def get_laterality(header: Dataset, frame: int = 0) -> tuple[str, str]:
     """('L' or 'R', the field it is from); ('', '') where nothing says it.
 
     ImageLaterality and FrameLaterality name the side of the image, Laterality that of the series;
@@ -67,7 +67,7 @@ def laterality_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
     return _differing(list(_sides(header, frame)), SIDES_DIFFER)
 
 
-def view(header: Dataset) -> tuple[str, str]:
+def get_view(header: Dataset) -> tuple[str, str]:
     """(CC, MLO, ML, LM ... of VIEW_CODES, the field it is from); ('', '') where nothing says it.
 
     CBIS-DDSM writes the view into PatientOrientation.
@@ -77,21 +77,21 @@ def view(header: Dataset) -> tuple[str, str]:
 
 def view_notes(header: Dataset) -> tuple[Note, ...]:
     """What the places that name the view say against each other, and a view that is not known."""
-    unknown = (Note(VIEW_UNKNOWN),) if position(header).unknown else ()
+    unknown = (Note(VIEW_UNKNOWN),) if parse_view_position(header).unknown else ()
     return unknown + _differing(list(_views(header)), VIEWS_DIFFER)
 
 
 def _sides(header: Dataset, frame: int) -> Iterator[tuple[str, str]]:
-    anatomy = group_item(header, "FrameAnatomySequence", frame)
+    anatomy = get_functional_group(header, "FrameAnatomySequence", frame)
     for dataset, tag in (
         (header, "ImageLaterality"),
         (anatomy, "FrameLaterality"),
         (header, "Laterality"),
     ):
-        side = SIDES.get(word(dataset, tag, tuple(SIDES)))
+        side = SIDES.get(get_code(dataset, tag, tuple(SIDES)))
         if side:
             yield side, tag
-    side = position(header).side
+    side = parse_view_position(header).side
     if side:
         yield side, "ViewPosition"
     side = _side_of_orientation(header)
@@ -103,13 +103,13 @@ def _sides(header: Dataset, frame: int) -> Iterator[tuple[str, str]]:
 
 
 def _views(header: Dataset) -> Iterator[tuple[str, str]]:
-    named = position(header).view
+    named = parse_view_position(header).view
     if named:
         yield named, "ViewPosition"
-    named = coded_view(header)
+    named = get_coded_view(header)
     if named:
         yield named, "ViewCodeSequence"
-    named = word(header, "PatientOrientation", tuple(VIEW_CODES))
+    named = get_code(header, "PatientOrientation", tuple(VIEW_CODES))
     if named not in ("", "other"):
         yield named, "PatientOrientation"
     named = _file_name(header)[1]
@@ -128,7 +128,7 @@ def _side_of_orientation(header: Dataset) -> str:
     at from the middle (ML, MLO) or from outside (LM, LMO); '' of any other view: a CC of the right
     breast and one of the left, turned by 180 degrees, have the same directions."""
     from_middle = LATERAL.get(next(_views(header), ("", ""))[0])
-    stated = value(header, "PatientOrientation")
+    stated = get_value(header, "PatientOrientation")
     if not from_middle or isinstance(stated, str) or stated is None or len(stated) != 2:
         return ""
     row, column = (DIRECTIONS.get(str(words)[:1]) for words in stated)

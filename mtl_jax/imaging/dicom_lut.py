@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging.dicom_fields import first_item
+from mtl_jax.imaging.dicom_fields import get_first_item
 from mtl_jax.types import InputError, Note
 
 # The share of an image that may lie beyond the ends of its table, one value at each end aside: a
 # background or burnt-in text may have a value of its own.
-MOST_BEYOND = 0.01
+MAX_CLIPPED = 0.01
 
 OTHER_BITS = (
     "the look-up table's entries have other bits than its descriptor says: the data is read"
@@ -18,7 +18,7 @@ OTHER_BITS = (
 BEYOND = "values beyond the ends of the look-up table take its end entries"
 
 
-def look_up(
+def apply_lut(
     item: Dataset, levels: np.ndarray, big_endian: bool
 ) -> tuple[np.ndarray, tuple[Note, ...]]:
     """Return the entries for the levels, those beyond the table's ends taking its ends (PS3.3
@@ -36,16 +36,16 @@ def look_up(
     return entries[places].astype(np.float64), notes
 
 
-def beyond_notes(header: Dataset, values: np.ndarray, padding: slice) -> tuple[Note, ...]:
+def clipping_notes(header: Dataset, values: np.ndarray, padding: slice) -> tuple[Note, ...]:
     """A note where stored values (H, W), padding aside, lie beyond the ends of the modality
     look-up table, which then makes them equal. InputError: so many that the image is flattened."""
-    item = first_item(header, "ModalityLUTSequence")
+    item = get_first_item(header, "ModalityLUTSequence")
     if not len(item):
         return ()
     try:
         stated, first, _ = (int(number) for number in item.LUTDescriptor)
     except (AttributeError, TypeError, ValueError):
-        return ()  # `look_up` says what is wrong with it
+        return ()  # `apply_lut` says what is wrong with it
     last = first + (stated or 65536) - 1
     counts = np.bincount(values.ravel())
     counts[padding] = 0
@@ -56,7 +56,7 @@ def beyond_notes(header: Dataset, values: np.ndarray, padding: slice) -> tuple[N
     present = np.flatnonzero(counts)
     detail = f"{first} to {last}; values from {present[0]} to {present[-1]}"
     flattened = beyond - sum(int(end.max(initial=0)) for end in ends)
-    if flattened > MOST_BEYOND * counts.sum():
+    if flattened > MAX_CLIPPED * counts.sum():
         raise InputError(
             f"its look-up table is of values {detail}, so that {100 * beyond / counts.sum():.3g}%"
             " of its pixels would become equal: correct the table in the header, or export the"

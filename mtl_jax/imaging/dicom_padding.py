@@ -7,7 +7,7 @@ as a wrong PixelPaddingValue would make holes of the darkest gray in tissue.
 import numpy as np
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging.dicom_fields import value, whole
+from mtl_jax.imaging.dicom_fields import get_int, get_value
 from mtl_jax.types import InputError, Note
 
 # Least share of an image that padding takes, beyond and within the gray values of the rest.
@@ -22,27 +22,27 @@ NO_RANGE = "the range of padding holds gray values of the image: not taken for p
 RANGE = "padding is a range of stored values"
 
 
-def padding_of(header: Dataset, levels: int) -> slice:
+def get_padding_range(header: Dataset, levels: int) -> slice:
     """The stored values that are no image, by PixelPaddingValue and PixelPaddingRangeLimit.
 
     Empty where there are none, or where they lie outside the stored values.
     """
-    if value(header, "PixelPaddingValue") is None:
+    if get_value(header, "PixelPaddingValue") is None:
         return slice(0, 0)
-    first = whole(header, "PixelPaddingValue")
-    last = whole(header, "PixelPaddingRangeLimit", absent=first)
+    first = get_int(header, "PixelPaddingValue")
+    last = get_int(header, "PixelPaddingRangeLimit", absent=first)
     low, high = max(min(first, last), 0), min(max(first, last), levels - 1)
     return slice(low, high + 1) if low <= high else slice(0, 0)
 
 
 def outside_notes(header: Dataset, bits: int) -> tuple[Note, ...]:
     """A note where the padding lies outside the stored values."""
-    if value(header, "PixelPaddingValue") is None or padding_of(header, 1 << bits).stop:
+    if get_value(header, "PixelPaddingValue") is None or get_padding_range(header, 1 << bits).stop:
         return ()
-    return (Note(OUTSIDE, f"{whole(header, 'PixelPaddingValue')}, {bits} bits"),)
+    return (Note(OUTSIDE, f"{get_int(header, 'PixelPaddingValue')}, {bits} bits"),)
 
 
-def level(
+def fill_padding(
     table: np.ndarray, padding: slice, counts: np.ndarray
 ) -> tuple[np.ndarray, slice, tuple[Note, ...]]:
     """Give padding the least density of the rest, in place, where it can be padding.

@@ -5,8 +5,8 @@ import itertools
 
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging.dicom_fields import group_item, value
-from mtl_jax.imaging.dicom_view import view_modifiers
+from mtl_jax.imaging.dicom_fields import get_functional_group, get_value
+from mtl_jax.imaging.dicom_view import get_view_modifiers
 from mtl_jax.imaging.table_vs_header import SAME_SPACING, same_spacing
 from mtl_jax.imaging.value_checks import SPACING_FIELDS, check_pixel_um
 from mtl_jax.types import InputError, Note
@@ -18,8 +18,8 @@ FACTOR = "EstimatedRadiographicMagnificationFactor"
 MEASURES = SPACING_FIELDS[3]
 DETECTOR_PLANE = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # Contact views are at 1.05 to 1.1, magnification views at 1.5 to 2.
-MAGNIFIED_FROM = 1.2
-MOST_MAGNIFIED = 3.0  # distances that say more are wrong
+MAX_CONTACT_MAGNIFICATION = 1.2
+MAX_MAGNIFICATION = 3.0  # distances that say more are wrong
 SAME_FACTOR = 0.05
 
 PLANES = "spacings of the header differ as by the geometry of a contact view"
@@ -32,7 +32,7 @@ MODIFIER_DECIDES = "the view is said to be magnified, the magnification factor s
 Spacing = tuple[str, float, float]
 
 
-def spacing_of(header: Dataset, frame: int = 0) -> tuple[tuple[float, float], str] | None:
+def get_spacing(header: Dataset, frame: int = 0) -> tuple[tuple[float, float], str] | None:
     """Pixel size (row, column) in um and the field it is from; None where none says it.
 
     The order is SPACING_TAGS, then the spacing of a multi-frame image's functional groups.
@@ -46,12 +46,12 @@ def spacing_of(header: Dataset, frame: int = 0) -> tuple[tuple[float, float], st
     field, row, column = used
     check_pixel_um((row, column), field)
     if not is_magnified(header):
-        for one, other in itertools.combinations(spacings(header, frame), 2):
+        for one, other in itertools.combinations(list_spacings(header, frame), 2):
             _check_pair(one, other)
     return (row, column), field
 
 
-def spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
+def list_spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
     """Every spacing of the header as (field, row, column) in um, the one that is used first.
 
     Fields that are not two positive numbers are left out.
@@ -63,12 +63,12 @@ def spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
     return tuple(filter(None, found))
 
 
-def plausible(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
-    """Those of `spacings` that a mammogram may have: with others a table's is not compared. The
+def plausible_spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
+    """Return those of `list_spacings` that a mammogram may have. The
     detector's spacing divided by the magnification of a contact view is among them."""
-    stated = spacings(header, frame)
-    factor = magnification(header)
-    if factor is not None and 1 < factor <= MAGNIFIED_FROM:
+    stated = list_spacings(header, frame)
+    factor = get_magnification(header)
+    if factor is not None and 1 < factor <= MAX_CONTACT_MAGNIFICATION:
         stated += tuple(
             (f"{field} / {FACTOR}", row / factor, column / factor)
             for field, row, column in stated
@@ -84,7 +84,7 @@ def plausible(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
 
 def spacing_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
     """What the header's spacings say of each other where they differ without contradiction."""
-    stated, factor = spacings(header, frame), magnification(header)
+    stated, factor = list_spacings(header, frame), get_magnification(header)
     notes = [
         Note(PLANES, f"{_shown(one)}; {_shown(other)}")
         for one, other in itertools.combinations(stated, 2)
@@ -96,7 +96,7 @@ def spacing_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def magnification(header: Dataset) -> float | None:
+def get_magnification(header: Dataset) -> float | None:
     """EstimatedRadiographicMagnificationFactor; None where it is absent or no positive number."""
     return _positive(header, FACTOR)
 
@@ -107,13 +107,13 @@ def is_magnified(header: Dataset) -> bool:
 
     Its pixels are finer on the breast than ImagerPixelSpacing says: a source leaves it out.
     """
-    if "magnification" in view_modifiers(header):
+    if "magnification" in get_view_modifiers(header):
         return True
-    factor = magnification(header)
+    factor = get_magnification(header)
     if factor is not None and factor >= 1:
-        return factor > MAGNIFIED_FROM
+        return factor > MAX_CONTACT_MAGNIFICATION
     by_distance = _by_distance(header)
-    return by_distance is not None and by_distance > MAGNIFIED_FROM
+    return by_distance is not None and by_distance > MAX_CONTACT_MAGNIFICATION
 
 
 def magnification_notes(header: Dataset) -> tuple[Note, ...]:
@@ -123,17 +123,17 @@ def magnification_notes(header: Dataset) -> tuple[Note, ...]:
     decides.
     """
     notes = []
-    factor, by_distance = magnification(header), _by_distance(header)
+    factor, by_distance = get_magnification(header), _by_distance(header)
     if factor is not None and factor < 1:
         notes.append(Note(ODD_FACTOR, f"{factor:g}"))
         factor = None
     if by_distance is None and _ratio(header) is not None:
         notes.append(Note(ODD_DISTANCES, f"their ratio is {_ratio(header):.3g}"))
-    if "magnification" in view_modifiers(header):
-        if factor is not None and factor <= MAGNIFIED_FROM:
+    if "magnification" in get_view_modifiers(header):
+        if factor is not None and factor <= MAX_CONTACT_MAGNIFICATION:
             notes.append(Note(MODIFIER_DECIDES, f"{factor:g}"))
     elif factor and by_distance and abs(factor / by_distance - 1) > SAME_FACTOR:
-        if (factor > MAGNIFIED_FROM) != (by_distance > MAGNIFIED_FROM):
+        if (factor > MAX_CONTACT_MAGNIFICATION) != (by_distance > MAX_CONTACT_MAGNIFICATION):
             raise InputError(
                 f"{FACTOR} is {factor:g}, but the distances of"
                 f" source, patient and detector say {by_distance:.3g}: only one of them is that of"
@@ -146,12 +146,12 @@ def magnification_notes(header: Dataset) -> tuple[Note, ...]:
 def _places(header: Dataset, frame: int) -> list[tuple[Dataset, str, str]]:
     """Where a spacing may stand: dataset, keyword and the name of the place, first of all first."""
     places = [(header, tag, tag) for tag in SPACING_TAGS]
-    return [*places, (group_item(header, MEASURES, frame), "PixelSpacing", MEASURES)]
+    return [*places, (get_functional_group(header, MEASURES, frame), "PixelSpacing", MEASURES)]
 
 
 def _read(dataset: Dataset, keyword: str, field: str) -> Spacing | None:
     """The spacing in one place; None where there is none. InputError: not two positive numbers."""
-    found = value(dataset, keyword)
+    found = get_value(dataset, keyword)
     if found is None:
         return None
     try:
@@ -170,7 +170,9 @@ def _check_pair(one: Spacing, other: Spacing) -> None:
     else:
         detector, breast = (one, other) if one[0] in DETECTOR_PLANE else (other, one)
         ratios = (detector[1] / breast[1], detector[2] / breast[2])
-        consistent = min(ratios) >= 1 - SAME_SPACING and max(ratios) <= MAGNIFIED_FROM * 1.000001
+        consistent = (
+            min(ratios) >= 1 - SAME_SPACING and max(ratios) <= MAX_CONTACT_MAGNIFICATION * 1.000001
+        )
     if not consistent:
         raise InputError(
             f"{_shown(one)} and {_shown(other)} contradict each other: give pixel_um, and say in"
@@ -189,7 +191,7 @@ def _shown(spacing: Spacing) -> str:
 
 def _positive(header: Dataset, keyword: str) -> float | None:
     try:
-        number = float(value(header, keyword))
+        number = float(get_value(header, keyword))
     except (TypeError, ValueError):
         return None
     return number if 0 < number < float("inf") else None
@@ -205,4 +207,4 @@ def _ratio(header: Dataset) -> float | None:
 def _by_distance(header: Dataset) -> float | None:
     """The magnification by the distances; None where they are absent or impossible."""
     ratio = _ratio(header)
-    return ratio if ratio is not None and 1 <= ratio <= MOST_MAGNIFIED else None
+    return ratio if ratio is not None and 1 <= ratio <= MAX_MAGNIFICATION else None

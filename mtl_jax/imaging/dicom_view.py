@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pydicom
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging.dicom_fields import first_item, value
+from mtl_jax.imaging.dicom_fields import get_first_item, get_value
 from mtl_jax.types import InputError
 
 # DICOM PS3.16 CID 4014 and 4015; each code in SNOMED CT and as SRT or SNM3 (and two older ones).
@@ -56,7 +56,7 @@ LETTERS = re.compile(
 )
 
 
-class Position(NamedTuple):
+class ViewPosition(NamedTuple):
     """What ViewPosition says: view, side ('L' or 'R') and modifiers, '' and () where it does not;
     and whether it says something else."""
 
@@ -66,28 +66,28 @@ class Position(NamedTuple):
     unknown: bool = False
 
 
-def position(header: Dataset) -> Position:
+def parse_view_position(header: Dataset) -> ViewPosition:
     """Return what ViewPosition says, alone (`MLO`) or with other letters (`RMLO`, `MCC`, `CCID`).
 
     Letters that are a view by themselves are that: MLO is no magnified LO.
     """
-    found = value(header, "ViewPosition")
+    found = get_value(header, "ViewPosition")
     text = "" if found is None else str(found).strip().upper()
     if not text or text in VIEW_CODES:
-        return Position(text)
+        return ViewPosition(text)
     parts = LETTERS.fullmatch(text)
     if parts is None:
-        return Position(unknown=True)
+        return ViewPosition(unknown=True)
     modifiers = (BEFORE.get(parts["before"], ""), AFTER.get(parts["after"], ""))
-    return Position(parts["view"], SIDES.get(parts["side"], ""), tuple(filter(None, modifiers)))
+    return ViewPosition(parts["view"], SIDES.get(parts["side"], ""), tuple(filter(None, modifiers)))
 
 
-def coded_view(header: Dataset) -> str:
+def get_coded_view(header: Dataset) -> str:
     """The view of ViewCodeSequence; '' where it says none."""
-    return _coded(first_item(header, "ViewCodeSequence"), VIEW_CODES)
+    return _coded(get_first_item(header, "ViewCodeSequence"), VIEW_CODES)
 
 
-def view_modifiers(header: Dataset) -> tuple[str, ...]:
+def get_view_modifiers(header: Dataset) -> tuple[str, ...]:
     """Names of MODIFIER_CODES that the view carries: magnification, spot compression ...
 
     The standard has their codes inside those of the view; some devices write them beside, or as
@@ -95,8 +95,8 @@ def view_modifiers(header: Dataset) -> tuple[str, ...]:
     """
     found = [name for item in _items(header, "ViewCodeSequence") for name in _modifiers(item)]
     found += _modifiers(header)
-    with contextlib.suppress(InputError):  # damaged: `view` says so, and the image is read
-        found += position(header).modifiers
+    with contextlib.suppress(InputError):  # damaged: `get_view` says so, and the image is read
+        found += parse_view_position(header).modifiers
     return tuple(dict.fromkeys(found))
 
 
@@ -106,11 +106,11 @@ def _modifiers(dataset: Dataset) -> list[str]:
 
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    found = value(dataset, keyword)
+    found = get_value(dataset, keyword)
     return list(found) if isinstance(found, pydicom.Sequence) else []
 
 
 def _coded(item: Dataset, codes: dict[str, tuple[str, ...]]) -> str:
     """The name in `codes` that the CodeValue of an item stands for; '' where there is none."""
-    found = str(value(item, "CodeValue") or "").strip()
+    found = str(get_value(item, "CodeValue") or "").strip()
     return next((name for name, values in codes.items() if found in values), "")

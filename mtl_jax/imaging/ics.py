@@ -57,7 +57,7 @@ def read(path: Path) -> Case:
     return Case(facts["filename"], facts["DIGITIZER"], films)
 
 
-def beside(image: Path) -> Film | None:
+def find_film(image: Path) -> Film | None:
     """The film that the `.ics` in the folder of `image` describes; None where there is none.
 
     `image` is named as in the collection, B_3024_1.LEFT_CC.LJPEG. InputError: a damaged `.ics`.

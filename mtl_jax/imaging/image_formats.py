@@ -24,24 +24,24 @@ PNG_BITS_AT = 24  # byte of a PNG
 GRAY_TIFF = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
 
 
-class Raw(NamedTuple):
+class RawImage(NamedTuple):
     """Values (H, W) as stored, the bit depth that the file states, whether white is zero, why they
     are no gray ('' where they are), and the most bits that a table may give for them."""
 
     values: np.ndarray
     bits: int
     white_is_zero: bool = False
-    fault: str = ""
-    most_bits: int | None = None
+    error: str = ""
+    max_bits: int | None = None
 
 
-def only_frame(frame: int | None) -> None:
+def check_single_frame(frame: int | None) -> None:
     """Reject any frame but the first of a file that holds one image."""
     if frame not in (None, 0):
         raise InputError(f"holds one image, so frame {frame} is not there")
 
 
-def pick_frame(frame: int | None, frames: int) -> int:
+def select_frame(frame: int | None, frames: int) -> int:
     """Return the frame to be read of a file with `frames`; InputError where several are there and
     none is stated, or where it is not there."""
     if frame is None and frames > 1:
@@ -51,20 +51,20 @@ def pick_frame(frame: int | None, frames: int) -> int:
     return frame or 0
 
 
-def _pgm(path: Path, frame: int | None) -> Raw:
-    only_frame(frame)
+def _pgm(path: Path, frame: int | None) -> RawImage:
+    check_single_frame(frame)
     values, bits = pgm.read(path, MAX_PIXELS)
     # Some programs write the largest value as maxval: a table may know better.
-    return Raw(values, bits, most_bits=8 * values.itemsize)
+    return RawImage(values, bits, max_bits=8 * values.itemsize)
 
 
-def _ljpeg(path: Path, frame: int | None) -> Raw:
-    only_frame(frame)
-    return Raw(*ljpeg.read(path, MAX_PIXELS))
+def _ljpeg(path: Path, frame: int | None) -> RawImage:
+    check_single_frame(frame)
+    return RawImage(*ljpeg.read(path, MAX_PIXELS))
 
 
-def _png(path: Path, frame: int | None) -> Raw:
-    only_frame(frame)
+def _png(path: Path, frame: int | None) -> RawImage:
+    check_single_frame(frame)
     with Image.open(path) as image:
         if getattr(image, "n_frames", 1) > 1:
             raise InputError(f"holds {image.n_frames} images; save each as a file of its own")
@@ -72,12 +72,12 @@ def _png(path: Path, frame: int | None) -> Raw:
         gray = image.mode in ("1", "L", "I", "I;16", "I;16B", *OF_CHANNELS)
         _check_size(image.size)
         _check_orientation(_exif_orientation(image))
-        fault = "" if gray else f"colour (mode {image.mode}); save it as plain gray"
+        error = "" if gray else f"colour (mode {image.mode}); save it as plain gray"
         values = np.asarray(image).astype(np.uint16) if image.mode == "I" else np.asarray(image)
     if image.mode in OF_CHANNELS and _png_bits(path) == 16:
         # Pillow keeps the upper 8 of 16 bits of such images.
         values, bits = imagecodecs.png_decode(path.read_bytes()), 16
-    return Raw(_one_channel(values), bits, fault=fault)
+    return RawImage(_one_channel(values), bits, error=error)
 
 
 def _png_bits(path: Path) -> int:
@@ -86,17 +86,17 @@ def _png_bits(path: Path) -> int:
         return file.read(PNG_BITS_AT + 1)[PNG_BITS_AT]
 
 
-def _jpeg(path: Path, frame: int | None) -> Raw:
-    only_frame(frame)
+def _jpeg(path: Path, frame: int | None) -> RawImage:
+    check_single_frame(frame)
     with Image.open(path, formats=("JPEG",)) as image:
         if image.mode not in ("L", "RGB"):
             raise InputError(f"colour (mode {image.mode}); save it as plain gray")
         _check_size(image.size)
         _check_orientation(_exif_orientation(image))
-        return Raw(_one_channel(np.asarray(image)), 8)
+        return RawImage(_one_channel(np.asarray(image)), 8)
 
 
-def _tiff(path: Path, frame: int | None) -> Raw:
+def _tiff(path: Path, frame: int | None) -> RawImage:
     with tifffile.TiffFile(path) as file:
         page = _full_page(file, frame)
         _check_orientation(getattr(page.tags.get(ORIENTATION), "value", None))
@@ -106,26 +106,26 @@ def _tiff(path: Path, frame: int | None) -> Raw:
         first = page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         _check_size(page.shape[1:] if first else page.shape)
         values = np.moveaxis(page.asarray(), 0, -1) if first else page.asarray()
-    fault = "" if gray else "colour, or a palette; save it as plain gray"
+    error = "" if gray else "colour, or a palette; save it as plain gray"
     bits = FLOAT_BITS if values.dtype.kind == "f" else page.bitspersample
-    return Raw(_one_channel(values), bits, white_is_zero, fault)
+    return RawImage(_one_channel(values), bits, white_is_zero, error)
 
 
 def _full_page(file: tifffile.TiffFile, frame: int | None) -> tifffile.TiffPage:
     """The page of a frame; reduced copies and masks of other pages are no frames."""
     pages = [page.aspage() for page in file.pages]
     whole = [page for page in pages if not (page.is_reduced or page.is_mask)] or pages
-    return whole[pick_frame(frame, len(whole))]
+    return whole[select_frame(frame, len(whole))]
 
 
-def _npy(path: Path, frame: int | None) -> Raw:
-    only_frame(frame)
+def _npy(path: Path, frame: int | None) -> RawImage:
+    check_single_frame(frame)
     # Mapping compares the header with the file's length before any memory is taken.
     values = np.load(path, mmap_mode="r", allow_pickle=False)
     if values.ndim != 2:
         raise InputError(f"has shape {values.shape}; one gray image has (rows, columns)")
     _check_size(values.shape)
-    return Raw(values, FLOAT_BITS if values.dtype.kind == "f" else 8 * values.dtype.itemsize)
+    return RawImage(values, FLOAT_BITS if values.dtype.kind == "f" else 8 * values.dtype.itemsize)
 
 
 def _one_channel(values: np.ndarray) -> np.ndarray:
@@ -160,7 +160,7 @@ def _check_size(shape: tuple[int, ...]) -> None:
         raise InputError(f"its header says {shape[0]}x{shape[1]} pixels; the most is {MAX_PIXELS}")
 
 
-READERS: dict[str, Callable[[Path, int | None], Raw]] = {
+READERS: dict[str, Callable[[Path, int | None], RawImage]] = {
     ".pgm": _pgm,
     ".png": _png,
     ".jpg": _jpeg,

@@ -13,7 +13,7 @@ import imagecodecs
 import numpy as np
 
 from mtl_jax.imaging import ics
-from mtl_jax.imaging.ljpeg_predictors import below, first_row
+from mtl_jax.imaging.ljpeg_predictors import reconstruct_first_row, reconstruct_rows
 from mtl_jax.types import InputError
 
 _SOF3, _DHT, _SOI, _EOI, _SOS, _DRI = 0xC3, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
@@ -46,7 +46,7 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
     if path.stat().st_size > _BYTES_A_PIXEL * max_pixels:
         raise InputError("longer than any film")
     stream = _parse(path.read_bytes(), max_pixels)
-    film = ics.beside(path)
+    film = ics.find_film(path)
     shape = (film.lines, film.pixels_per_line) if film else (stream.height, stream.width)
     if shape[0] * shape[1] != stream.height * stream.width:
         raise InputError(
@@ -54,14 +54,14 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
         )
     differences = _differences(stream)
     for pvrg in (True, False):
-        first = first_row(differences[0], stream.bits, stream.selector, pvrg)
-        gray = below(first, differences, stream.selector)
+        first = reconstruct_first_row(differences[0], stream.bits, stream.selector, pvrg)
+        gray = reconstruct_rows(first, differences, stream.selector)
         if gray.max() < 1 << stream.bits:
             return gray.reshape(shape), stream.bits
     raise InputError(f"gray beyond its {stream.bits} bits: it is damaged; fetch it again")
 
 
-def stated_bits(path: Path) -> int | None:
+def read_precision(path: Path) -> int | None:
     """Return the precision in bits that the stream's header states, None where it cannot be read.
 
     Nothing is decoded.

@@ -6,7 +6,9 @@ All sums are modulo 65536, as in the standard, which uint16 arithmetic is by its
 import numpy as np
 
 
-def first_row(differences: np.ndarray, bits: int, selector: int, pvrg: bool) -> np.ndarray:
+def reconstruct_first_row(
+    differences: np.ndarray, bits: int, selector: int, pvrg: bool
+) -> np.ndarray:
     """Gray (W,) uint16 of the first row; the row above it, where one is used, is 2^(P-1)."""
     middle = 1 << (bits - 1)
     if not pvrg or selector in (1, 4, 5):
@@ -23,7 +25,7 @@ def first_row(differences: np.ndarray, bits: int, selector: int, pvrg: bool) -> 
     return row.astype(np.uint16)
 
 
-def below(first: np.ndarray, differences: np.ndarray, selector: int) -> np.ndarray:
+def reconstruct_rows(first: np.ndarray, differences: np.ndarray, selector: int) -> np.ndarray:
     """Gray (H, W) uint16 from its first row, modulo 65536 (T.81 table H.1).
 
     In the first column the prediction is the pixel above.

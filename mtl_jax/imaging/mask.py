@@ -39,10 +39,10 @@ def read_box(path: Path, shape: Sequence[int]) -> tuple[Box, tuple[Note, ...]]:
     `shape` is that of its image. InputError gives the reason and the cure: the file cannot be read,
     has another size, is empty, covers the image from border to border, or is no mask of one lesion.
     """
-    return box_of(read_raw(path), shape, f"the mask {path.name}")
+    return box_from_mask(read_raw(path), shape, f"the mask {path.name}")
 
 
-def box_of(
+def box_from_mask(
     values: np.ndarray, shape: Sequence[int], name: str = "the mask"
 ) -> tuple[Box, tuple[Note, ...]]:
     """As `read_box`, of stored values (H, W) of any type; `name` is for messages."""
@@ -58,23 +58,23 @@ def box_of(
     if (inside & (values < largest)).any():
         inside = _cut(values, float(largest), name)
         notes.append(Note(CUT))
-    if not marks_a_lesion(inside):
+    if not is_lesion_mask(inside):
         raise InputError(
             f"{name} covers {100 * inside.mean():.0f}% of its image, or reaches from border to"
             " border: what is above 0 is inside, so invert it if it is the other way round, or"
             " give a box or a centre"
         )
-    box, found = box_inside(inside)
+    box, found = bounding_box(inside)
     return box, (*notes, *found)
 
 
-def marks_a_lesion(inside: np.ndarray) -> bool:
+def is_lesion_mask(inside: np.ndarray) -> bool:
     """Whether `inside` (H, W) bool can be a lesion: neither most of its image nor all of its rows
     and columns. An inverted mask is neither, and a mask of the breast mostly."""
     return float(inside.mean()) <= MOST_INSIDE and _box(inside) != (0, 0, *inside.shape)
 
 
-def box_inside(inside: np.ndarray) -> tuple[Box, tuple[Note, ...]]:
+def bounding_box(inside: np.ndarray) -> tuple[Box, tuple[Note, ...]]:
     """The box of what is inside (H, W) bool, not empty, without specks; and what was noticed."""
     top, left, bottom, right = whole = _box(inside)
     labels, count = ndimage.label(inside[top:bottom, left:right], SQUARE)

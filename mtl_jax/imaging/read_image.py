@@ -7,8 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 from mtl_jax.imaging import dicom, image_formats
-from mtl_jax.imaging.image_formats import FLOAT_BITS, Raw
-from mtl_jax.imaging.stored_image import MAX_PIXELS, Stored, check_fit
+from mtl_jax.imaging.image_formats import FLOAT_BITS, RawImage
+from mtl_jax.imaging.stored_image import MAX_PIXELS, StoredImage, check_fit
 from mtl_jax.types import InputError
 
 __all__ = ["FLOAT_BITS", "READERS", "read_image", "read_raw", "read_stored"]
@@ -27,7 +27,7 @@ def read_image(
     return stored.gray(), stored.bits
 
 
-def read_stored(path: Path, frame: int | None = None, bits: int | None = None) -> Stored:
+def read_stored(path: Path, frame: int | None = None, bits: int | None = None) -> StoredImage:
     """One image, its bit depth, the facts of its header and what was noticed about them.
 
     The depth is `bits` where a table gives it, else what the file says: maxval of a PGM,
@@ -59,7 +59,7 @@ def read_raw(path: Path) -> np.ndarray:
     return _named(path, lambda: _reader(path)(path, None).values)
 
 
-def _reader(path: Path) -> Callable[[Path, int | None], Raw]:
+def _reader(path: Path) -> Callable[[Path, int | None], RawImage]:
     reader = image_formats.READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(
@@ -83,22 +83,22 @@ def _named(path: Path, read: Callable[[], Result]) -> Result:
         raise InputError(f"{path}: cannot be read ({reason}); fetch or export it again") from error
 
 
-def _stored(raw: Raw, bits: int | None) -> Stored:
+def _stored(raw: RawImage, bits: int | None) -> StoredImage:
     values, depth = raw.values, raw.bits
-    if raw.fault:
-        raise InputError(raw.fault)
+    if raw.error:
+        raise InputError(raw.error)
     if values.dtype == bool:
         values, depth = values.astype(np.uint8), 1
     if values.dtype.kind not in "uf" or depth > 16:
         raise InputError(f"values of type {values.dtype}; save as uint8, uint16 or float32")
     floats = values.dtype.kind == "f"
-    if bits is not None and not floats and bits > (raw.most_bits or depth):
+    if bits is not None and not floats and bits > (raw.max_bits or depth):
         raise InputError(f"bits {bits} was given, but the file holds gray of {depth} bits")
     depth = bits or depth
     if not raw.white_is_zero:
-        return Stored(values, depth)
+        return StoredImage(values, depth)
     if floats:
         raise InputError("float gray with white as zero has no known white; save black as zero")
     check_fit(values, depth)
     table = np.arange((1 << depth) - 1, -1, -1, dtype=np.float32)
-    return Stored(values, depth, table, made=True)
+    return StoredImage(values, depth, table, transformed=True)

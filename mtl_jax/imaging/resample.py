@@ -7,7 +7,7 @@ from mtl_jax.types import InputError
 TOLERANCE = 1e-3  # spacings in headers are rounded: 0.1 % is the same pixel size
 
 
-def block(pixel_um: tuple[float, float], target_um: float = 200.0) -> tuple[float, float]:
+def block_size(pixel_um: tuple[float, float], target_um: float = 200.0) -> tuple[float, float]:
     """How many stored pixels (rows, columns) one output pixel spans.
 
     A ratio within 0.1 % of a whole number is that number. InputError: pixels coarser than the
@@ -37,12 +37,12 @@ def to_pixel_size(
     pixels on the border of an output pixel count by the fraction of their area inside it. A last
     row or column that does not fill an output pixel is dropped.
     """
-    spans = block(pixel_um, target_um)
-    height, width = size_after(image.shape, spans, target_um)
-    return average(image, spans, (0, height), (0, width))
+    spans = block_size(pixel_um, target_um)
+    height, width = output_shape(image.shape, spans, target_um)
+    return average_blocks(image, spans, (0, height), (0, width))
 
 
-def size_after(
+def output_shape(
     shape: tuple[int, ...], spans: tuple[float, float], target_um: float = 200.0
 ) -> tuple[int, int]:
     """How many output pixels (rows, columns) an image fills. InputError: not one."""
@@ -51,19 +51,19 @@ def size_after(
     return int(shape[0] / spans[0] + 1e-9), int(shape[1] / spans[1] + 1e-9)
 
 
-def under(span: float, part: tuple[int, int], size: int) -> slice:
+def input_slice(span: float, part: tuple[int, int], size: int) -> slice:
     """The stored rows (of `size`), or columns, that output rows part[0] to part[1] - 1 touch."""
     return slice(int(part[0] * span), min(int(np.ceil(part[1] * span)), size))
 
 
-def average(
+def average_blocks(
     image: np.ndarray,
     spans: tuple[float, float],
     rows: tuple[int, int],
     columns: tuple[int, int],
 ) -> np.ndarray:
     """Output rows and columns from first to before last, (h, w) float32, of the stored rows and
-    columns `under` them."""
+    columns `input_slice` them."""
     by_row = _average(image, spans[0], rows)
     return _average(by_row.T, spans[1], columns).T.astype(np.float32)
 

@@ -27,7 +27,7 @@ def to_12_bit(gray: np.ndarray, bits: int, limits: tuple[float, float] | None = 
     return gray * (4095.0 / top)
 
 
-def places(
+def roi_indices(
     centre: tuple[float, float], shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The rows (128,) and columns (128,) of an image that make up the ROI centred on `centre`,
@@ -54,9 +54,9 @@ def places(
     return found[0], found[1], float(1.0 - fraction_inside)
 
 
-def cut(image: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, float]:
+def crop(image: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, float]:
     """The (128, 128) ROI of `image` (H, W) centred on `centre`, and the fraction outside."""
-    rows, columns, outside = places(centre, image.shape)
+    rows, columns, outside = roi_indices(centre, image.shape)
     return image[np.ix_(rows, columns)], outside
 
 
@@ -64,7 +64,7 @@ def lesion_roi(
     gray: np.ndarray, centre: tuple[float, float], background: Mapping[str, Any]
 ) -> tuple[np.ndarray, float]:
     """Counts (128, 128) int16 around a lesion of a 12-bit image at 200 um; the fraction outside."""
-    roi, outside = cut(gray, centre)
+    roi, outside = crop(gray, centre)
     return to_counts(roi, background), outside
 
 

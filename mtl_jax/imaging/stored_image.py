@@ -11,7 +11,7 @@ MAX_PIXELS = 80_000_000
 ALL = slice(None)
 
 
-class Header(NamedTuple):
+class HeaderAttributes(NamedTuple):
     """What the header of a DICOM file says of facts that a table may state as well.
 
     Each value with the field that it is from; '' or () where the header does not say it.
@@ -27,7 +27,7 @@ class Header(NamedTuple):
     spacings: tuple[tuple[str, float, float], ...] = ()
 
 
-class Stored(NamedTuple):
+class StoredImage(NamedTuple):
     """Stored values (H, W), whole numbers or float32; the bit depth of their gray, a depth that the
     table gives included; the gray (levels,) float32 that each value is worth (None: the value
     itself); whether that gray is another than the value (inverted, a logarithm, a look-up table),
@@ -43,11 +43,11 @@ class Stored(NamedTuple):
 
     values: np.ndarray
     bits: int
-    table: np.ndarray | None = None
-    made: bool = False
+    lut: np.ndarray | None = None
+    transformed: bool = False
     magnified: bool = False
     patient_id: str = ""
-    header: Header | None = None
+    header: HeaderAttributes | None = None
     notes: tuple[Note, ...] = ()
     padding: tuple[int, int] = (0, 0)
     stored_bits: int | None = None
@@ -60,14 +60,14 @@ class Stored(NamedTuple):
     def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """The gray (h, w) float32 of a part, bright where the file means bright."""
         part = self.values[rows, columns]
-        return np.asarray(part, np.float32) if self.table is None else self.table.take(part)
+        return np.asarray(part, np.float32) if self.lut is None else self.lut.take(part)
 
     def limits(self) -> tuple[float, float]:
         """Bounds of the gray of the whole image."""
         low, high = self.values.min(), self.values.max()
-        if self.table is None:
+        if self.lut is None:
             return float(low), float(high)
-        between = self.table[int(low) : int(high) + 1]
+        between = self.lut[int(low) : int(high) + 1]
         return float(between.min()), float(between.max())
 
 

@@ -1,6 +1,6 @@
 """What a table says of an image against what its DICOM header says. Reads no files."""
 
-from mtl_jax.imaging.stored_image import Header
+from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.types import InputError, Note
 
 SAME_SPACING = 0.01  # by how much two statements of one pixel size may differ
@@ -24,12 +24,12 @@ def compare(
     modality: str,
     pixel_um: tuple[float, float],
     spacing_source: str,
-    header: Header | None,
-    tables_own: bool,
+    header: HeaderAttributes | None,
+    user_table: bool,
 ) -> tuple[Note, ...]:
     """Return what differs between a table's statements on an image and its DICOM header.
 
-    '' is no statement. `tables_own`: the statements are from a table that the user wrote, where a
+    '' is no statement. `user_table`: the statements are from a table that the user wrote, where a
     contradiction may mean that a row names another image. InputError, with the cure: another side
     than the header's own field; a pixel size that is not the one of the field that it names, or
     that is five times the header's or more.
@@ -37,12 +37,12 @@ def compare(
     notes = square_notes(pixel_um)
     if header is None:
         return notes
-    notes += _side(laterality, header, tables_own)
+    notes += _side(laterality, header, user_table)
     if view and header.view and view != header.view:
         notes += (Note(VIEW, f"{view}; {header.view_source} says {header.view}"),)
     if modality and header.modality and modality != header.modality:
         notes += (Note(MODALITY, f"{modality}; the header is of {header.modality}"),)
-    return notes + _spacing(pixel_um, spacing_source, header, tables_own)
+    return notes + _spacing(pixel_um, spacing_source, header, user_table)
 
 
 def square_notes(pixel_um: tuple[float, float]) -> tuple[Note, ...]:
@@ -52,10 +52,10 @@ def square_notes(pixel_um: tuple[float, float]) -> tuple[Note, ...]:
     return (Note(NOT_SQUARE, _um(pixel_um)),)
 
 
-def _side(laterality: str, header: Header, tables_own: bool) -> tuple[Note, ...]:
+def _side(laterality: str, header: HeaderAttributes, user_table: bool) -> tuple[Note, ...]:
     if not laterality or not header.laterality or laterality == header.laterality:
         return ()
-    if tables_own and header.laterality_source in SIDE_FIELDS:
+    if user_table and header.laterality_source in SIDE_FIELDS:
         raise InputError(
             f"laterality {laterality}, but the header says {header.laterality}"
             f" ({header.laterality_source}): the row may name another image; correct the table, or"
@@ -66,7 +66,7 @@ def _side(laterality: str, header: Header, tables_own: bool) -> tuple[Note, ...]
 
 
 def _spacing(
-    pixel_um: tuple[float, float], source: str, header: Header, tables_own: bool
+    pixel_um: tuple[float, float], source: str, header: HeaderAttributes, user_table: bool
 ) -> tuple[Note, ...]:
     spacings = {field: (row, column) for field, row, column in header.spacings}
     if not spacings:
@@ -84,12 +84,12 @@ def _spacing(
     ratios = [said / stated for said, stated in zip(size, pixel_um, strict=True)]
     if max(*ratios, *(1 / ratio for ratio in ratios)) >= OTHER_UNIT:
         raise InputError(f"pixel_um {detail}: that is a factor of units; correct pixel_um, in um")
-    if tables_own and source in spacings:
+    if user_table and source in spacings:
         raise InputError(
             f"pixel_um {detail}: spacing_source names that field; leave pixel_um empty to take the"
             " header's, or say in spacing_source where the other is from"
         )
-    if tables_own and source in UNEXPLAINED:
+    if user_table and source in UNEXPLAINED:
         # An empty cell takes the header's size: one that is filled in was meant to overrule it.
         return (Note(TABLES_SPACING, detail, corrected=True),)
     return (Note(SPACING, detail),)

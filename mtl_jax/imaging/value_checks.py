@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mtl_jax.imaging.stored_image import Stored
+from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.types import InputError, Note
 
 # Detectors and film digitizers have pixels of 25 to 200 um, reduced copies up to 800 um.
@@ -20,7 +20,7 @@ SPACING_FIELDS = (
 # No gray scale has its brightest values there, but that of 0 to 1, resampled.
 UNIT_SCALE = 2.0
 SAMPLE = 1 << 16  # about the number of values that stand for all of an image
-MOST = 0.999  # the share of values that must lie low: a few specks are not counted
+BULK_SHARE = 0.999  # the share of values that must lie low: a few specks are not counted
 # Values of a background or text, how far above the rest they stand, and how many grays that has.
 WHITES, GAP, FEWEST = 3, 2.0, 16
 # Of an image in the wrong byte order: rows looked at, mean step as a part of the range, and by how
@@ -58,7 +58,7 @@ def check_pixel_um(pixel_um: tuple[float, float], source: str) -> None:
         )
 
 
-def check_values(stored: Stored, bits: int | None) -> tuple[Note, ...]:
+def check_values(stored: StoredImage, bits: int | None) -> tuple[Note, ...]:
     """Return what is to be noted about how much of its gray scale an image uses.
 
     `bits` is the depth that a table or caller gives, None where it gives none. About every eighth
@@ -76,7 +76,7 @@ def check_values(stored: Stored, bits: int | None) -> tuple[Note, ...]:
     if depth < 3 or high >= 1 << (depth - 2):
         return ()
     used = max(int(high).bit_length(), 1)
-    detail = f"{100 * MOST:g}% of the values{white} fit {used} of {depth} bits: "
+    detail = f"{100 * BULK_SHARE:g}% of the values{white} fit {used} of {depth} bits: "
     if _real(stored.values, stored.padding).max() >= 1 << used:
         detail += f"if so meant, save brighter values as {(1 << used) - 1} and give bits {used}"
     else:
@@ -84,7 +84,7 @@ def check_values(stored: Stored, bits: int | None) -> tuple[Note, ...]:
     return (Note(UNUSED_BITS, detail),)
 
 
-def _check_floats(stored: Stored, sample: np.ndarray, bits: int | None) -> None:
+def _check_floats(stored: StoredImage, sample: np.ndarray, bits: int | None) -> None:
     if sample.dtype.kind != "f":
         return
     low = float(stored.values.min())
@@ -137,10 +137,10 @@ def _beside_white(sample: np.ndarray, quarter: int) -> tuple[str, float]:
     counts = np.bincount(np.clip(sample, 0, 65535).astype(np.int64))
     apart = np.argsort(counts[quarter:])[-WHITES:] + quarter
     shares = counts[apart] / sample.size
-    apart = apart[shares > 1 - MOST]
+    apart = apart[shares > 1 - BULK_SHARE]
     rest = counts.copy()
     rest[apart] = 0
-    most = float(np.searchsorted(np.cumsum(rest), MOST * rest.sum()))
+    most = float(np.searchsorted(np.cumsum(rest), BULK_SHARE * rest.sum()))
     drawn = np.count_nonzero(rest) < FEWEST  # a drawing: its bright parts are no background
     if drawn or not len(apart) or most >= quarter or apart.min() < GAP * max(most, 1.0):
         return "", high
@@ -149,11 +149,11 @@ def _beside_white(sample: np.ndarray, quarter: int) -> tuple[str, float]:
 
 
 def _most(sample: np.ndarray) -> float:
-    place = min(int(MOST * sample.size), sample.size - 1)
+    place = min(int(BULK_SHARE * sample.size), sample.size - 1)
     return float(np.partition(sample, place)[place])
 
 
-def _sample(stored: Stored) -> np.ndarray:
+def _sample(stored: StoredImage) -> np.ndarray:
     """Values (n,) on a coarse grid, padding excluded."""
     step = int(np.clip((stored.values.size / SAMPLE) ** 0.5, 1, 8))
     return _real(stored.values[::step, ::step], stored.padding)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.imaging.mask import box_inside, marks_a_lesion
+from mtl_jax.imaging.mask import bounding_box, is_lesion_mask
 from mtl_jax.imaging.read_image import read_image, read_raw
 
 NEAR = 1.3  # most that mask and film differ in size, either way; the collection has 1.15
@@ -51,11 +51,11 @@ def locate(film: Path, candidates: list[Path]) -> Place:
     if box is None:
         return Place(None, "its mask is empty")
     inside = _inside(mask)
-    if not marks_a_lesion(inside):
+    if not is_lesion_mask(inside):
         return Place(None, "its mask covers most of the film, or reaches from border to border")
     # The crop was cut by the box of the whole mask, specks included.
     scaled = _scaled(box, mask.shape, gray.shape)
-    lesion, notes = box_inside(inside)
+    lesion, notes = bounding_box(inside)
     place, repairs = _scaled(lesion, mask.shape, gray.shape), [n.text for n in notes if n.corrected]
     alike = [same for crop in crops if (same := _alike(gray, scaled, box, crop)) is not None]
     if mask.shape == gray.shape:

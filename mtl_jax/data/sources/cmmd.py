@@ -120,9 +120,9 @@ def _lesion_view(
     image: Path, box: location.Box, lesion_id: str, breasts: dict[Breast, tuple[str, str]]
 ) -> LesionView:
     """InputError says why there is none."""
-    header = dicom_header.open_header(image)
-    patient = str(dicom_header.value(header, "PatientID") or "").strip()
-    side, view = dicom_header.laterality(header)[0], dicom_header.view(header)[0]
+    header = dicom_header.read_dataset(image)
+    patient = str(dicom_header.get_value(header, "PatientID") or "").strip()
+    side, view = dicom_header.get_laterality(header)[0], dicom_header.get_view(header)[0]
     if not _PATIENT.fullmatch(patient):
         raise InputError("its PatientID is not one of the collection")
     if not side or view not in VIEWS:
@@ -134,7 +134,7 @@ def _lesion_view(
         raise InputError(f"abnormality of the breast is {abnormality or '(empty)'}, no mass")
     if classification not in LABELS:
         raise InputError("two rows of its breast differ in classification")
-    spacing = dicom_header.spacing_of(header)
+    spacing = dicom_header.get_spacing(header)
     if spacing is None:
         raise InputError("its header does not say the pixel size")
     check_pixel_um(*spacing)

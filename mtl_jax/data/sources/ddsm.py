@@ -112,7 +112,7 @@ def _film(
     except (InputError, OSError) as error:
         return [], [(overlay.relative_to(root).as_posix(), f"damaged: {_reason(error)}")]
     views, left_out = [], []
-    stream_bits = ljpeg.stated_bits(image)
+    stream_bits = ljpeg.read_precision(image)
     for one in abnormalities:
         reason = _reason_to_leave_out(one, film, lesion_types)
         if reason:

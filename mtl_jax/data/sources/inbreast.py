@@ -198,7 +198,7 @@ def _reason_to_leave_out(name: str, points: int, birads: str, kinds: Sequence[st
 
 
 def _spacing(path: Path) -> tuple[tuple[float, float], str]:
-    spacing = dicom_header.spacing_of(dicom_header.open_header(path)) or USUAL_SPACING
+    spacing = dicom_header.get_spacing(dicom_header.read_dataset(path)) or USUAL_SPACING
     check_pixel_um(*spacing)
     return spacing
 

@@ -179,7 +179,7 @@ def _pixel_size(row: Row, image: Path | None, where: str) -> tuple[tuple[float, 
     elif image is None:
         return None
     else:
-        header = dicom.spacing(image) if dicom.is_dicom(image) else None
+        header = dicom.read_spacing(image) if dicom.is_dicom(image) else None
         if header is None:
             raise InputError(
                 f"{where}: pixel_um is empty and {image.name} does not say it: give it"

@@ -171,7 +171,9 @@ def _box(
         return Located((height / 2, width / 2, height / 2, width / 2), noted=CROP)
     values = np.asarray(lesion["mask"])
     try:
-        box, notes = mask.box_of(values.reshape(*values.shape[:2], -1).max(2), shape, "its mask")
+        box, notes = mask.box_from_mask(
+            values.reshape(*values.shape[:2], -1).max(2), shape, "its mask"
+        )
     except InputError as error:
         return str(error)
     return of_notes(box, notes)

@@ -133,15 +133,15 @@ def _box(row: table.Row, place: str) -> tuple[Box, str]:
 def _pixel_size(image: Path, row: table.Row) -> tuple[tuple[float, float], str]:
     """As the header says, of an image of the size that the row's box counts in."""
     try:
-        header = dicom_header.open_header(image)
-        found = dicom_header.spacing_of(header)
+        header = dicom_header.read_dataset(image)
+        found = dicom_header.get_spacing(header)
         if found is not None:
             check_pixel_um(*found)
     except InputError as error:
         raise _LeftOut(str(error)) from error
     if found is None:
         raise _LeftOut("its header does not say the pixel size")
-    size = [dicom_header.value(header, name) for name in ("Rows", "Columns")]
+    size = [dicom_header.get_value(header, name) for name in ("Rows", "Columns")]
     if size != [float(row["height"]), float(row["width"])]:
         raise _LeftOut(
             f"its header says {size[0]}x{size[1]} pixels, the table {row['height']}x{row['width']}:"

@@ -6,11 +6,11 @@ from typing import Any
 from pydicom import Sequence
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging import dicom_header, dicom_spacing
-from mtl_jax.imaging.dicom_fields import value, whole, word
+from mtl_jax.imaging import dicom_header, dicom_spacing, dicom_view
+from mtl_jax.imaging.dicom_fields import get_code, get_int, get_value
 from mtl_jax.imaging.dicom_frame import ALWAYS_LOSSY, ENCODED, PLAIN
-from mtl_jax.imaging.image_formats import pick_frame
-from mtl_jax.imaging.stored_image import Header
+from mtl_jax.imaging.image_formats import select_frame
+from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.types import InputError, Note
 
 SOP_CLASSES = {
@@ -44,29 +44,29 @@ MAGNIFIED = "magnification view: its spacing is not that of a contact view"
 LOSSY = "was once compressed with loss"
 
 
-def facts(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]:
+def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]:
     """All that the header says, checked before any pixel is decoded or memory taken.
 
     `frame` None is the first one: whether it may be left open is for the caller to say. `notes` are
     of the type Note.
     """
     notes: list[Note] = []
-    pixels = pixel_facts(header, frame or 0, max_pixels, notes)
+    pixels = read_pixel_attributes(header, frame or 0, max_pixels, notes)
     geometry = _geometry(header, pixels["frame"], notes)
     lossy = _lossy(header)
     notes += _kind_notes(header)
     notes += [Note(LOSSY)] * lossy + [Note(MAGNIFIED)] * geometry["magnified"]
     return {
-        "sop_class": SOP_CLASSES.get(str(value(header, "SOPClassUID") or ""), "other"),
-        "modality": word(header, "Modality", MODALITIES),
+        "sop_class": SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "other"),
+        "modality": get_code(header, "Modality", MODALITIES),
         "transfer_syntax": _syntax(header),
         **pixels,
         "lossy": lossy,
-        "presentation_lut_shape": word(header, "PresentationLUTShape", ("IDENTITY", "INVERSE")),
+        "presentation_lut_shape": get_code(header, "PresentationLUTShape", ("IDENTITY", "INVERSE")),
         "intent": _intent(header),
         "intent_of_class": _intent_of_class(header),
-        "intensity": word(header, "PixelIntensityRelationship", RELATIONSHIPS),
-        "intensity_sign": word(header, "PixelIntensityRelationshipSign", ("1", "-1")),
+        "intensity": get_code(header, "PixelIntensityRelationship", RELATIONSHIPS),
+        "intensity_sign": get_code(header, "PixelIntensityRelationshipSign", ("1", "-1")),
         "voi_offered": _tried(lambda: _voi(header), [], notes),
         "voi_applied": False,
         **geometry,
@@ -74,21 +74,23 @@ def facts(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]
     }
 
 
-def pixel_facts(header: Dataset, frame: int, max_pixels: int, notes: list[Note]) -> dict[str, Any]:
+def read_pixel_attributes(
+    header: Dataset, frame: int, max_pixels: int, notes: list[Note]
+) -> dict[str, Any]:
     """Shape, frames, bits and polarity. InputError: they are not those of gray that can be read."""
-    photometric = word(header, "PhotometricInterpretation", PHOTOMETRIC)
+    photometric = get_code(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:
         raise InputError("it holds no image (PhotometricInterpretation is missing)")
-    if photometric not in PHOTOMETRIC or whole(header, "SamplesPerPixel", absent=1) != 1:
+    if photometric not in PHOTOMETRIC or get_int(header, "SamplesPerPixel", absent=1) != 1:
         raise InputError("in colour; a mammogram must be MONOCHROME1 or MONOCHROME2")
-    if whole(header, "PixelRepresentation", absent=0) != 0:
+    if get_int(header, "PixelRepresentation", absent=0) != 0:
         raise InputError("signed pixels (PixelRepresentation 1) are not stored gray")
-    rows, columns = whole(header, "Rows"), whole(header, "Columns")
+    rows, columns = get_int(header, "Rows"), get_int(header, "Columns")
     if rows < 1 or columns < 1 or rows * columns > max_pixels:
         raise InputError(f"its header says {columns}x{rows} pixels; the most is {max_pixels}")
     frames = _frames(header, notes)
-    allocated, bits = whole(header, "BitsAllocated"), whole(header, "BitsStored")
-    high = whole(header, "HighBit", absent=bits - 1)
+    allocated, bits = get_int(header, "BitsAllocated"), get_int(header, "BitsStored")
+    high = get_int(header, "HighBit", absent=bits - 1)
     if allocated not in (8, 16) or not (1 < bits <= allocated and 0 < high < allocated):
         raise InputError(
             f"BitsAllocated {allocated}, BitsStored {bits}, HighBit {high}: not pixels of 2 to 16"
@@ -98,7 +100,7 @@ def pixel_facts(header: Dataset, frame: int, max_pixels: int, notes: list[Note])
         "rows": rows,
         "columns": columns,
         "frames": frames,
-        "frame": pick_frame(frame, frames),
+        "frame": select_frame(frame, frames),
         "bits_allocated": allocated,
         "bits_stored": bits,
         "high_bit": high,
@@ -110,48 +112,48 @@ def _geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
     """Spacing, magnification, side and view. InputError: it may be magnified or not."""
     notes += dicom_spacing.magnification_notes(header)
     magnified = dicom_spacing.is_magnified(header)
-    spacing, spacing_fault = None, ""
+    spacing, spacing_error = None, ""
     try:
-        spacing = dicom_spacing.spacing_of(header, frame)
+        spacing = dicom_spacing.get_spacing(header, frame)
         if spacing and not magnified:
             notes += dicom_spacing.spacing_notes(header, frame)
     except InputError as error:
-        spacing_fault = str(error)
-        notes.append(Note(NO_SPACING, spacing_fault))
-    side = _tried(lambda: dicom_header.laterality(header, frame), ("", ""), notes)
-    view = _tried(lambda: dicom_header.view(header), ("", ""), notes)
+        spacing_error = str(error)
+        notes.append(Note(NO_SPACING, spacing_error))
+    side = _tried(lambda: dicom_header.get_laterality(header, frame), ("", ""), notes)
+    view = _tried(lambda: dicom_header.get_view(header), ("", ""), notes)
     notes += _tried(lambda: dicom_header.laterality_notes(header, frame), (), notes)
     notes += _tried(lambda: dicom_header.view_notes(header), (), notes)
     return {
         "spacing_um": list(spacing[0]) if spacing else None,
         "spacing_source": spacing[1] if spacing else "",
-        "spacing_fault": spacing_fault,  # why the header's spacing cannot be used
-        "magnification": dicom_spacing.magnification(header),
+        "spacing_error": spacing_error,  # why the header's spacing cannot be used
+        "magnification": dicom_spacing.get_magnification(header),
         "magnified": magnified,
         "laterality": side[0],
         "laterality_source": side[1],
         "view": view[0],
         "view_source": view[1],
-        "view_modifiers": list(dicom_spacing.view_modifiers(header)),
+        "view_modifiers": list(dicom_view.get_view_modifiers(header)),
     }
 
 
-def header_of(header: Dataset, record: dict[str, Any]) -> Header:
-    """The facts that a table may state as well. `record` is that of `facts`."""
-    return Header(
+def header_attributes(header: Dataset, record: dict[str, Any]) -> HeaderAttributes:
+    """The facts that a table may state as well. `record` is that of `read_attributes`."""
+    return HeaderAttributes(
         record["laterality"],
         record["laterality_source"],
         record["view"],
         record["view_source"],
         _film_or_digital(header, record),
-        dicom_spacing.plausible(header, record["frame"]),
+        dicom_spacing.plausible_spacings(header, record["frame"]),
     )
 
 
 def _film_or_digital(header: Dataset, record: dict[str, Any]) -> str:
     """SFM or DM as far as the header tells, else ''."""
-    scanned = value(header, "NominalScannedPixelSpacing") is not None
-    if scanned or word(header, "ConversionType", ("DF", "SI")) in ("DF", "SI"):
+    scanned = get_value(header, "NominalScannedPixelSpacing") is not None
+    if scanned or get_code(header, "ConversionType", ("DF", "SI")) in ("DF", "SI"):
         return "SFM"
     digital = record["sop_class"].startswith("mammography") and record["modality"] == "MG"
     return "DM" if digital else ""
@@ -159,7 +161,7 @@ def _film_or_digital(header: Dataset, record: dict[str, Any]) -> str:
 
 def _frames(header: Dataset, notes: list[Note]) -> int:
     """NumberOfFrames; 1 where it is absent, and where it is empty or 0, with a note."""
-    frames = whole(header, "NumberOfFrames", absent=0)
+    frames = get_int(header, "NumberOfFrames", absent=0)
     if frames:
         return frames
     if "NumberOfFrames" in header:
@@ -169,8 +171,8 @@ def _frames(header: Dataset, notes: list[Note]) -> int:
 
 def _kind_notes(header: Dataset) -> list[Note]:
     """Notes on an image that is of tomosynthesis, or made of one, by its class or ImageType."""
-    sop_class = SOP_CLASSES.get(str(value(header, "SOPClassUID") or ""), "")
-    stated = value(header, "ImageType")
+    sop_class = SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "")
+    stated = get_value(header, "ImageType")
     words = {
         str(one).strip().upper() for one in ([stated] if isinstance(stated, str) else stated or ())
     }
@@ -182,7 +184,7 @@ def _kind_notes(header: Dataset) -> list[Note]:
 
 
 def _lossy(header: Dataset) -> bool:
-    stated = word(header, "LossyImageCompression", ("00", "01")) == "01"
+    stated = get_code(header, "LossyImageCompression", ("00", "01")) == "01"
     return stated or getattr(header.file_meta, "TransferSyntaxUID", None) in ALWAYS_LOSSY
 
 
@@ -203,21 +205,21 @@ def _syntax(header: Dataset) -> str:
 
 
 def _intent(header: Dataset) -> str:
-    stated = word(header, "PresentationIntentType", INTENTS)
+    stated = get_code(header, "PresentationIntentType", INTENTS)
     return stated if stated in INTENTS else _intent_of_class(header)
 
 
 def _intent_of_class(header: Dataset) -> str:
     """The intent that the SOP class stands for; '' where it stands for none."""
-    _, _, implied = SOP_CLASSES.get(str(value(header, "SOPClassUID") or ""), "").partition(", ")
+    _, _, implied = SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "").partition(", ")
     return implied.upper() if implied.upper() in INTENTS else ""
 
 
 def _voi(header: Dataset) -> list[str]:
     """The look-up tables and windows that a viewer could choose from, the tables first."""
-    tables = value(header, "VOILUTSequence")
+    tables = get_value(header, "VOILUTSequence")
     offered = ["look-up table"] * (len(tables) if isinstance(tables, Sequence) else 0)
-    function = word(header, "VOILUTFunction", FUNCTIONS) or "LINEAR"
+    function = get_code(header, "VOILUTFunction", FUNCTIONS) or "LINEAR"
     centres, widths = _numbers(header, "WindowCenter"), _numbers(header, "WindowWidth")
     for centre, width in zip(centres, widths, strict=False):
         offered.append(f"{function} window, centre {centre:g}, width {width:g}")
@@ -226,7 +228,7 @@ def _voi(header: Dataset) -> list[str]:
 
 def _numbers(header: Dataset, keyword: str) -> list[float]:
     try:
-        found = value(header, keyword)
+        found = get_value(header, keyword)
         return [float(one) for one in (found if isinstance(found, MutableSequence) else [found])]
     except (InputError, TypeError, ValueError):
         return []

@@ -17,8 +17,8 @@ from scipy.ndimage import gaussian_filter
 
 from mtl_jax.imaging import (
     dicom,
+    dicom_attributes,
     dicom_bits,
-    dicom_facts,
     dicom_header,
     dicom_length,
     dicom_padding,
@@ -79,7 +79,7 @@ SCANNED = {"NominalScannedPixelSpacing": [0.05, 0.05]}
 def test_spacings_of_a_contact_view_agree(tmp_path: Path, tags: Tags, expected: str | None) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     used = next(tags[tag] for tag in dicom_spacing.SPACING_TAGS if tag in tags)
-    assert dicom.spacing(path)[0] == pytest.approx([1000 * size for size in used])
+    assert dicom.read_spacing(path)[0] == pytest.approx([1000 * size for size in used])
     assert (dicom_spacing.PLANES in notes(path)) == bool(expected)
     assert notes(path).get(dicom_spacing.PLANES, False) is False  # noted, nothing corrected
 
@@ -107,13 +107,13 @@ def test_spacings_that_contradict_each_other_are_rejected_where_used(
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     with pytest.raises(InputError, match=r"a.dcm: .* contradict .* give pixel_um.*spacing_source"):
-        dicom.spacing(path)
+        dicom.read_spacing(path)
     # Who gives pixel_um reads the image all the same, and sees why the header's was not taken.
-    assert dicom_facts.NO_SPACING in notes(path)
-    assert "contradict" in dicom.described(path)["spacing_fault"]
+    assert dicom_attributes.NO_SPACING in notes(path)
+    assert "contradict" in dicom.describe_header(path)["spacing_error"]
     # Of a magnification view that is expected: it is left out as such.
     write_dicom(path, FILM, **tags, EstimatedRadiographicMagnificationFactor=1.8)
-    assert read_stored(path).magnified and dicom.spacing(path) is not None
+    assert read_stored(path).magnified and dicom.read_spacing(path) is not None
 
 
 def test_a_spacing_of_either_plane_is_noted(tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_a_spacing_of_either_plane_is_noted(tmp_path: Path) -> None:
 def test_impossible_spacings_are_rejected(tmp_path: Path, tags: Tags, reason: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     with pytest.raises(InputError, match=reason):
-        dicom.spacing(path)
-    assert dicom.header(path).spacings == ()  # nothing to compare a table's with
+        dicom.read_spacing(path)
+    assert dicom.read_header_attributes(path).spacings == ()  # nothing to compare a table's with
 
 
 MAGNIFIED_CODE = view_code("R-10242", "SRT", "cranio-caudal")
@@ -181,14 +181,14 @@ def test_magnification_by_modifier_factor_and_distances(
     path = write_dicom(tmp_path / "a.dcm", FILM, **CONTACT, **tags)
     stored = read_stored(path)
     assert stored.magnified is magnified
-    found = {note.kind for note in stored.notes} - {dicom_facts.MAGNIFIED}
+    found = {note.kind for note in stored.notes} - {dicom_attributes.MAGNIFIED}
     assert found == ({expected} if expected else set())
 
 
 @pytest.mark.parametrize("tags", [geometry(1.05, (650, 360)), geometry(1.7, (660, 630))])
 def test_magnified_by_one_and_not_by_the_other_is_rejected(tmp_path: Path, tags: Tags) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **CONTACT, **tags)
-    for read in (read_stored, dicom.described):
+    for read in (read_stored, dicom.describe_header):
         with pytest.raises(InputError, match="a.dcm: .*only one of them is that of a magnif"):
             read(path)
 
@@ -221,7 +221,7 @@ def test_the_side_by_orientation(
 ) -> None:
     tags = {"ViewPosition": view, "PatientOrientation": [rows, columns]}
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
-    assert dicom.header(path).laterality == side
+    assert dicom.read_header_attributes(path).laterality == side
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_views_of_the_header_that_differ_are_noted(tmp_path: Path) -> None:
     ],
 )
 def test_views_in_file_names(tmp_path: Path, name: str, expected: tuple[str, str]) -> None:
-    said = dicom.header(write_dicom(tmp_path / f"{name}.dcm", FILM))
+    said = dicom.read_header_attributes(write_dicom(tmp_path / f"{name}.dcm", FILM))
     assert (said.laterality, said.view) == expected
 
 
@@ -479,7 +479,7 @@ def test_the_sign_against_the_photometric_interpretation_is_noted(tmp_path: Path
 
 def test_the_spacing_divided_by_the_factor_is_one_of_the_headers(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **CONTACT, **geometry(1.07))
-    said = dicom.header(path)
+    said = dicom.read_header_attributes(path)
     found = compare("", "", "", (65.4, 65.4), "manifest", said, True)
     assert [note.kind for note in found] == [OTHER_SPACING]
     (other,) = compare("", "", "", (60.0, 60.0), "manifest", said, True)
@@ -569,7 +569,7 @@ def test_bits_of_a_table_are_as_if_the_header_had_said_them(tmp_path: Path, tags
     assert np.abs(read_image(given)[0] / 16 - expected).max() > 100  # what it mends
     kinds = [note.kind for note in check_values(read_stored(given), None)]
     assert kinds == [UNUSED_BITS] and not check_values(read_stored(given, bits=12), 12)
-    assert read_stored(given, bits=12).made == bool(tags)  # no second inversion or curve
+    assert read_stored(given, bits=12).transformed == bool(tags)  # no second inversion or curve
     np.testing.assert_array_equal(read_image(said, bits=12)[0], expected)
     for file, wrong, reason in (
         (said, 14, "holds gray of 12 bits"),
@@ -589,9 +589,9 @@ def test_bits_of_an_image_in_optical_density_are_rejected(tmp_path: Path) -> Non
 def test_a_falling_rescale_is_noted_and_counts_as_inverted(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, RescaleSlope=-1, RescaleIntercept=4095)
     same_gray(path, 4095 - FILM)
-    assert TURNED in notes(path) and read_stored(path).made
+    assert TURNED in notes(path) and read_stored(path).transformed
     write_dicom(path, FILM, RescaleSlope=2, RescaleIntercept=-10)
-    assert notes(path) == {} and not read_stored(path).made
+    assert notes(path) == {} and not read_stored(path).transformed
 
 
 # Look-up tables.
@@ -703,10 +703,13 @@ def test_intent_against_sop_class_is_rejected_where_the_gray_depends_on_it(
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.3"}, dicom_facts.SLICE),
-        ({"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]}, dicom_facts.SLICE),
-        ({"ImageType": ["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"]}, dicom_facts.SYNTHETIC_2D),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.4"}, dicom_facts.PROJECTION),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.3"}, dicom_attributes.SLICE),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]}, dicom_attributes.SLICE),
+        (
+            {"ImageType": ["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"]},
+            dicom_attributes.SYNTHETIC_2D,
+        ),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.4"}, dicom_attributes.PROJECTION),
         ({"ImageType": ["ORIGINAL", "PRIMARY"]}, None),
         ({"ImageType": "ORIGINAL"}, None),
     ],
@@ -778,7 +781,7 @@ def test_no_frames_are_one_and_a_few_bytes_more_are_noted(tmp_path: Path) -> Non
         header.NumberOfFrames = frames
         header.save_as(tmp_path / "a.dcm")
         same_gray(tmp_path / "a.dcm", FILM)
-        assert notes(tmp_path / "a.dcm") == {dicom_facts.NO_FRAMES: False}
+        assert notes(tmp_path / "a.dcm") == {dicom_attributes.NO_FRAMES: False}
     path = write_dicom(tmp_path / "b.dcm", FILM, PixelData=FILM.tobytes() + b"\0" * 10)
     same_gray(path, FILM)
     assert notes(path) == {dicom_length.EXCESS: False}
@@ -793,7 +796,7 @@ def test_dicom_is_known_by_its_content(tmp_path: Path, name: str) -> None:
     assert dicom.is_dicom(path)
     same_gray(path, FILM)
     np.testing.assert_array_equal(read_raw(path), FILM)
-    assert dicom.spacing(path) == ((70.0, 70.0), "ImagerPixelSpacing")
+    assert dicom.read_spacing(path) == ((70.0, 70.0), "ImagerPixelSpacing")
 
 
 def test_what_is_no_dicom_is_not_taken_for_one(tmp_path: Path) -> None:
