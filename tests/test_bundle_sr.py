@@ -228,7 +228,7 @@ def test_what_an_image_does_not_say_is_not_in_its_report(
         ({"StudyInstanceUID": None}, {}, "a.dcm: it has no StudyInstanceUID"),
         ({"PatientSex": "W"}, {}, "its field PatientSex is not as the standard says"),
         ({"PatientBirthDate": "in 1950"}, {}, "its field PatientBirthDate"),
-        ({}, {"laterality": "R"}, "a.dcm: laterality R, but the header says L"),
+        ({}, {"laterality": "R"}, "a.dcm: laterality R, but the header states L"),
     ],
 )
 def test_what_no_report_can_be_made_of_is_rejected_before_any_scoring(

@@ -18,7 +18,7 @@ from mtl_jax.bundle.lesion_table import TABLE, Asked
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.imaging.dicom_fields import get_functional_group
-from mtl_jax.imaging.table_vs_header import SIDE_FIELDS
+from mtl_jax.imaging.table_vs_header import LATERALITY_FIELDS
 
 if TYPE_CHECKING:
     from highdicom import sr
@@ -101,10 +101,10 @@ def side(one: Asked, header: Dataset) -> Code | None:
 
     PatientOrientation and file names do not decide: a turned image has the other side's.
     """
-    if one.side_source not in (TABLE, *SIDE_FIELDS):
+    if one.side_source not in (TABLE, *LATERALITY_FIELDS):
         return None
     anatomy = get_functional_group(header, FRAME_ANATOMY, one.view.frame_number)
-    fields = [place.get(name) for name in SIDE_FIELDS for place in (header, anatomy)]
+    fields = [place.get(name) for name in LATERALITY_FIELDS for place in (header, anatomy)]
     sides = {str(field).strip().upper()[:1] for field in fields if field}
     sides |= {one.view.laterality, one.header.get("laterality")}
     sides -= {None, ""}
