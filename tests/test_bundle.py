@@ -22,7 +22,7 @@ from PIL import Image
 import mtl_jax
 from mtl_jax import bundle
 from mtl_jax.bundle import model_card, onnx_graph, stablehlo
-from mtl_jax.bundle.build import make
+from mtl_jax.bundle.build import build_model
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read_image import read_image
 from mtl_jax.models import alexnet, response_norm
@@ -271,7 +271,7 @@ def test_every_text_of_the_card_is_escaped(model: bundle.Model) -> None:
         return mark + value if isinstance(value, str) else value
 
     about = planted(json.loads(json.dumps(model.about)))
-    card = model_card.card(bundle.Model(about, model.params, model.reference))
+    card = model_card.render_card(bundle.Model(about, model.params, model.reference))
     assert mark not in card and "<i>" not in card
     assert card.count("&lt;i&gt;\\|\\*x\\*") > 20
 
@@ -349,19 +349,19 @@ def test_bundles_of_earlier_versions_keep_the_normalization_they_were_trained_wi
 
 
 def test_stablehlo_agrees_for_any_batch(opinionated: bundle.Model) -> None:
-    made = jax.export.deserialize(bytearray(stablehlo.stablehlo(opinionated, "dm")))
+    made = jax.export.deserialize(bytearray(stablehlo.to_stablehlo(opinionated, "dm")))
     assert made.platforms == ("cpu", "cuda")
     counts = rois(3)
     found = np.asarray(made.call(counts.astype(np.float32)))
-    np.testing.assert_allclose(found, opinionated.look(counts, "dm")[0], atol=1e-5)
+    np.testing.assert_allclose(found, opinionated.score_rois(counts, "dm")[0], atol=1e-5)
     assert str(made.in_avals[0].shape[0]) == "n"
 
 
 def test_onnx_agrees_under_onnxruntime(opinionated: bundle.Model) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    session = runtime.InferenceSession(onnx_graph.onnx(opinionated, "dm"))
+    session = runtime.InferenceSession(onnx_graph.to_onnx(opinionated, "dm"))
     counts = rois(3)
-    own = opinionated.look(counts, "dm")[0]
+    own = opinionated.score_rois(counts, "dm")[0]
     assert np.ptp(own) > 0.1
     for rows in (counts, counts[:1]):
         (found,) = session.run(None, {"rois": rows.astype(np.float32)})
@@ -378,4 +378,4 @@ def test_only_a_finished_unchanged_run_is_exported(
         bundle.save(mtl_jax.load(handed.plain), "", handed.plain)
     (tmp_path / "run.json").write_text(json.dumps({"approach": "sttl"}))
     with pytest.raises(InputError, match="not finished"):
-        make(tmp_path)
+        build_model(tmp_path)

@@ -244,7 +244,7 @@ def test_nothing_that_is_written_names_a_patient_or_a_file(
     image = pseudonym(key_of_pseudonyms, "image", "Trillian_McMillan.npy") + ".npy"
     assert lesion["views"][0]["image"] == image
     # The table beside the key leads back, for its owner alone.
-    (lookup,) = (Path(line.split(": ")[-1]) for line in said.splitlines() if "stand for" in line)
+    (lookup,) = (Path(line.split(": ")[-1]) for line in said.splitlines() if "lookup table" in line)
     assert lookup.parent == key_of_pseudonyms.parent and lookup.stat().st_mode & 0o077 == 0
     with lookup.open(newline="") as file:
         lines = [(row["kind"], row["original"]) for row in csv.DictReader(file)]

@@ -202,11 +202,11 @@ def plain(markdown: str) -> str:
     ],
 )
 def test_what_the_card_quotes_is_text(text: str) -> None:
-    quoted = model_card.quoted(text)
+    quoted = model_card.escape_markdown(text)
     assert plain(quoted) == text
     assert "<" not in quoted and "://" not in quoted and "www." not in quoted
     unescaped = re.sub(r"\\.", "", quoted)
     assert not set(unescaped) & set("|*_`[]$")
     assert not re.match(r"(#|-|\+|\d+\.) ", quoted)
-    assert model_card.quoted(0.5) == 0.5
-    assert model_card.quoted("two\nlines\u202e\u2028end") == "two lines  end"
+    assert model_card.escape_markdown(0.5) == 0.5
+    assert model_card.escape_markdown("two\nlines\u202e\u2028end") == "two lines  end"

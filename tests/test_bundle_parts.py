@@ -52,9 +52,9 @@ def test_a_fold_has_no_part_in_its_own_curve() -> None:
     labels, scores = drawn(200, 1.0, 0.0)
     fold = np.arange(200) % 4
     case = np.arange(200).astype(str)
-    before = calibration.by_other_folds(calibration.Scored(labels, scores, case, fold))
+    before = calibration.cross_fit(calibration.LabelledScores(labels, scores, case, fold))
     turned = np.where(fold == 2, 1 - labels, labels)
-    after = calibration.by_other_folds(calibration.Scored(turned, scores, case, fold))
+    after = calibration.cross_fit(calibration.LabelledScores(turned, scores, case, fold))
     np.testing.assert_array_equal(before[fold == 2], after[fold == 2])
     assert (before[fold != 2] != after[fold != 2]).all()
 
@@ -62,15 +62,15 @@ def test_a_fold_has_no_part_in_its_own_curve() -> None:
 def test_the_check_tells_a_good_calibration_from_a_bad_one() -> None:
     labels, scores = drawn(600, 1.0, 0.0)
     cases = np.repeat(np.arange(300), 2).astype(str)
-    good = calibration.check("here", labels, scores, cases)
-    bad = calibration.check("here", labels, calibration.apply(1.0, 2.0, scores), cases)
+    good = calibration.assess("here", labels, scores, cases)
+    bad = calibration.assess("here", labels, calibration.apply(1.0, 2.0, scores), cases)
     assert good["expected_error"] < 2.5 * good["if_perfect"]
     assert bad["expected_error"] > 4 * bad["if_perfect"] and bad["ci_low"] > good["ci_high"]
     assert good["ci_low"] < good["expected_error"] < good["ci_high"]
     assert sum(good["count"]) == 600 and len(good["count"]) == 10
     # By hand: two bins, each half malignant, predicted 0.25 and 0.75: off by 0.25 in both.
     p = [0.25] * 10 + [0.75] * 10
-    few = calibration.check("here", [0, 1] * 10, p, np.arange(20).astype(str))
+    few = calibration.assess("here", [0, 1] * 10, p, np.arange(20).astype(str))
     assert few["expected_error"] == pytest.approx(0.25)
 
 
@@ -83,32 +83,33 @@ def test_a_threshold_chosen_elsewhere_is_judged_as_it_falls() -> None:
 def test_ranges_flag_what_training_had_not() -> None:
     counts = RNG.integers(-1000, 1000, (5, 128, 128)).astype(np.int16)
     sizes = np.full((5, 2), 100.0)
-    limits = training_ranges.of_training(
+    limits = training_ranges.training_limits(
         training_ranges.measure(counts, sizes, np.zeros(5), sizes / 10), ["DM"] * 5
     )
     same = training_ranges.measure(counts, sizes, np.zeros(5), sizes / 10)
-    assert training_ranges.flags(limits, same, ["DM", "", "DM", "DM", "DM"]) == [[]] * 5
+    assert training_ranges.range_flags(limits, same, ["DM", "", "DM", "DM", "DM"]) == [[]] * 5
     other = training_ranges.measure(counts[:1] * 3, sizes[:1] / 2, np.array([0.25]), sizes[:1])
-    (found,) = training_ranges.flags(limits, other, ["SFM"])
+    (found,) = training_ranges.range_flags(limits, other, ["SFM"])
     assert [word.split(":")[0].split(" ")[0] for word in found] == [
         *("pixel", "contrast", "part", "size", "modality")
     ]
     assert "pixel size 50 um: training had 100 to 100" in found
     upside_down = training_ranges.measure(counts - np.int16(900), sizes, np.zeros(5), sizes / 10)
     assert all(
-        "brightness" in flag[0] for flag in training_ranges.flags(limits, upside_down, [""] * 5)
+        "brightness" in flag[0]
+        for flag in training_ranges.range_flags(limits, upside_down, [""] * 5)
     )
 
 
 def test_the_far_distance_is_that_to_the_nearest_other() -> None:
     line = np.array([[0.0], [1.0], [3.0], [103.0]], np.float32)
     nearest = [1.0, 1.0, 2.0, 100.0]
-    assert training_ranges.far(line) == pytest.approx(np.percentile(nearest, 99), rel=1e-5)
-    assert training_ranges.far(line[:1]) == 0.0
+    assert training_ranges.far_distance(line) == pytest.approx(np.percentile(nearest, 99), rel=1e-5)
+    assert training_ranges.far_distance(line[:1]) == 0.0
 
 
 def test_the_reliability_figure_holds_a_point_a_bin() -> None:
-    check = calibration.check("a <b>", [0, 1] * 20, np.linspace(0.01, 0.99, 40), np.arange(40))
+    check = calibration.assess("a <b>", [0, 1] * 20, np.linspace(0.01, 0.99, 40), np.arange(40))
     drawn = str(reliability_figure({"lesion": {"checks": [check]}}))
     assert drawn.count("<circle") == len(check["count"]) == 4 and "a &lt;b&gt;" in drawn
     assert reliability_figure(None) is None
@@ -153,13 +154,13 @@ def test_a_map_of_evidence_points_at_the_planted_cue() -> None:
         at = rng.integers(24, 104, 2)
         spot = 9000 * np.exp(-((row - at[0]) ** 2 + (column - at[1]) ** 2) / (2 * 3.0**2))
         counts = np.clip(tissue + spot, -32768, 32767).astype(np.int16)
-        found = scoring.explain(model, counts)
-        peak = np.array(np.unravel_index(np.argmax(images.smooth(found)), found.shape))
-        picture = np.asarray(Image.open(io.BytesIO(images.evidence(counts, found))), float)
+        found = scoring.attribution_map(model, counts)
+        peak = np.array(np.unravel_index(np.argmax(images.smooth_map(found)), found.shape))
+        picture = np.asarray(Image.open(io.BytesIO(images.attribution_png(counts, found))), float)
         orange = picture[..., 0] - picture[..., 2]  # two pixels of the picture for one of the map
         there = orange[tuple(2 * at)] > np.percentile(orange, 95)
         hits.append(np.abs(peak - at).max() <= 5 and there)
-        assert found.sum() > scoring.explain(model, tissue).sum() + 0.1
+        assert found.sum() > scoring.attribution_map(model, tissue).sum() + 0.1
     assert np.mean(hits) == 1.0, f"hit rate {np.mean(hits):.2f} of {len(hits)}"
 
 
@@ -232,11 +233,11 @@ def test_the_model_card_lists_no_single_fold_and_no_fit_that_may_be_no_headline(
     ]
     rows.append(rows[3] | {"unit": "lesion", "status": "boundary"})
     rows.append(rows[2] | {"unit": "lesion"})
-    found = build.listed_aucs(rows + [rows[0] | {"study": "mttl"}], "sttl", "C1")
+    found = build.model_card_aucs(rows + [rows[0] | {"study": "mttl"}], "sttl", "C1")
     # The empirical mean is below 0.5, so that its fit is left out; a fit of status boundary too.
     assert found == [rows[0], rows[2], rows[3], rows[7]]
     with pytest.raises(InputError, match="earlier version"):
-        build.listed_aucs([common | {"method": "empirical"}], "sttl", "C1")
+        build.model_card_aucs([common | {"method": "empirical"}], "sttl", "C1")
 
 
 def study_of(folder: Path, kind: str, match_steps: bool = False) -> out_of_fold.Study:
@@ -274,7 +275,7 @@ def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) 
                 section |= {k: v for k, v in changed.items() if k in section and k != "epochs"}
         other.config["train"]["epochs"] = changed.get("epochs", 200)
         try:
-            held = out_of_fold.find(record, study, other)
+            held = out_of_fold.find_scores(record, study, other)
         except InputError as error:
             return str(error)
         assert held is not None and set(held.fold.tolist()) == {0, 1, 2}
@@ -302,7 +303,7 @@ def test_other_cases_or_weights_calibrate_nothing(tmp_path: Path) -> None:
 
     def rejection(other: out_of_fold.Study) -> str:
         with pytest.raises(InputError) as rejected:
-            out_of_fold.find(record, study, other)
+            out_of_fold.find_scores(record, study, other)
         assert "\n" not in str(rejected.value) and "crossed" in str(rejected.value)
         return str(rejected.value)
 
@@ -343,10 +344,10 @@ def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path
         one["tasks"] = ["sfm", "ddsm"]
     for one in (study, crossed):
         one.folds["collections"]["ddsm"] = "content"
-    assert out_of_fold.find(record, study, crossed) is not None
+    assert out_of_fold.find_scores(record, study, crossed) is not None
     crossed.folds["never_learned"]["ddsm"] = ["ddsm-007"]
     with pytest.raises(InputError, match="other cases of ddsm"):
-        out_of_fold.find(record, study, crossed)
+        out_of_fold.find_scores(record, study, crossed)
 
 
 @pytest.mark.parametrize("scores", [[0.9, 0.7, 0.4, 0.1], [0.3] * 4, [np.nan] * 4])
@@ -354,8 +355,8 @@ def test_a_falling_or_flat_calibration_is_rejected(scores: list[float]) -> None:
     labels = np.array([0, 0, 1, 1] * 5)
     ids = np.arange(20).astype(str)
     columns = (ids, ids, ids, ids, np.full(20, "sfm"), labels, np.tile(scores, 5))
-    held = out_of_fold.HeldOut(out_of_fold.Scores(*columns), np.arange(20) % 2, "2 folds")
-    assert "do not rise with malignancy" in probabilities.slope_fault(held)
+    held = out_of_fold.OutOfFoldScores(out_of_fold.Scores(*columns), np.arange(20) % 2, "2 folds")
+    assert "do not rise with malignancy" in probabilities.slope_error(held)
     risen = columns[:6] + (0.2 + 0.5 * labels + 0.01 * np.arange(20),)
-    assert probabilities.slope_fault(held._replace(scores=out_of_fold.Scores(*risen))) == ""
-    assert probabilities.slope_fault(None) == ""
+    assert probabilities.slope_error(held._replace(scores=out_of_fold.Scores(*risen))) == ""
+    assert probabilities.slope_error(None) == ""

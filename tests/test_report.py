@@ -24,12 +24,12 @@ from mtl_jax.report import (
     figure_style,
     gallery,
     phrases,
+    read_workdir,
     roc_curves,
     roi_images,
     statements,
     tables,
 )
-from mtl_jax.report import read_workdir as folders
 from mtl_jax.report.analysis_results import Rois
 from mtl_jax.types import InputError
 
@@ -136,7 +136,7 @@ def test_every_area_and_comparison_is_in_the_page(finished: Path, out_of_fold: P
 
 
 def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> None:
-    rows = tables.note_rows(folders.read(finished))
+    rows = tables.note_rows(read_workdir.read(finished))
     assert [tuple(row) for row in rows] == [
         ("ddsm", "HighBit is corrected", "corrected", 3, f"{HOSTILE}/1/CC: 15 of 12 bits"),
         ("ddsm", "few bits are used", "noted", 41, "d/2/MLO"),
@@ -157,7 +157,7 @@ def test_a_report_of_results_without_notes_has_no_table_of_them(tmp_path: Path) 
 
 
 def test_data_table_adds_up(finished: Path) -> None:
-    work = folders.read(finished)
+    work = read_workdir.read(finished)
     results = json.loads((finished / "results.json").read_text())
     for collection, parts in tables.data_rows(work):
         views = next(c["views"] for c in results["collections"] if c["name"] == collection["name"])
@@ -172,9 +172,11 @@ def test_data_table_adds_up(finished: Path) -> None:
 
 
 def test_curves_have_the_aucs_of_the_results(finished: Path) -> None:
-    work = folders.read(finished)
+    work = read_workdir.read(finished)
     for unit in ("view", "lesion"):
-        for area, curve in zip(work.final_aucs(unit), roc_curves.curves(work, unit), strict=True):
+        for area, curve in zip(
+            work.headline_aucs(unit), roc_curves.curves(work, unit), strict=True
+        ):
             assert curve.approach == area["study"]
             assert curve.auc == pytest.approx(area["auc"], abs=1e-12)
             assert np.trapezoid(curve.tpf, curve.fpf) == pytest.approx(area["auc"], abs=1e-12)
@@ -213,7 +215,7 @@ def test_same_folder_same_bytes(finished: Path) -> None:
 def test_every_figure_is_an_svg_and_a_table_of_its_own(finished: Path, out_of_fold: Path) -> None:
     for folder in (finished, out_of_fold):
         text = page_of(folder)
-        work = folders.read(folder)
+        work = read_workdir.read(folder)
         names = [drawn.name for drawn in collect_figures.collect(work).all()]
         assert len(names) == len(set(names))
         places = {path.stem for path in (folder / "figures").iterdir()}
@@ -234,18 +236,18 @@ def test_every_figure_is_an_svg_and_a_table_of_its_own(finished: Path, out_of_fo
 
 def test_figures_keep_every_digit_that_is_read(finished: Path) -> None:
     page_of(finished)
-    work = folders.read(finished)
+    work = read_workdir.read(finished)
     for unit in ("view", "lesion"):
         svg = (finished / "figures" / f"roc-{unit}.svg").read_text(encoding="utf-8")
         fits = [a for a in work.results["auc"] if (a["unit"], a["method"]) == (unit, "proper")]
         shown = [a for a in fits if a["headline"]]
         for fit in (a for a in fits if a["task"] == "sfm" and not a["headline"]):
-            shown += [a for a in work.final_aucs(unit) if a["study"] == fit["study"]]
+            shown += [a for a in work.headline_aucs(unit) if a["study"] == fit["study"]]
         assert len(shown) == 2
         for area in shown:
             assert f"{area['auc']:.3f} ({area['ci_low']:.3f} to {area['ci_high']:.3f})" in svg
         test = next(t for t in work.results["comparisons"] if t["unit"] == unit)
-        assert phrases.p_value(test["p_value"]) in html.unescape(svg)
+        assert phrases.format_p_value(test["p_value"]) in html.unescape(svg)
 
 
 def test_captions_say_how_many_and_number_themselves(finished: Path) -> None:
@@ -259,8 +261,8 @@ def test_captions_say_how_many_and_number_themselves(finished: Path) -> None:
 
 def test_points_carry_the_rois_that_the_page_can_show(finished: Path) -> None:
     text = page_of(finished)
-    found = json.loads(re.search(r'id="regions">(.*?)</script>', text, re.S)[1])
-    rois = folders.read(finished).findings.rois
+    found = json.loads(re.search(r'id="rois">(.*?)</script>', text, re.S)[1])
+    rois = read_workdir.read(finished).findings.rois
     assert [row[0] for row in found["rows"]] == rois.roi_id.tolist()
     figure = re.search(r'aria-label="t-SNE of F2, MTTL.*?</svg>', text, re.S)[0]
     shown = sorted(int(n) for n in re.findall(r'data-r="(\d+)"', figure))
@@ -281,13 +283,13 @@ def test_gallery_says_who_was_mistaken_by_hand() -> None:
     label = np.array([1, 1, 0, 0, 1])
     table = dict(case_id=ids, lesion_id=ids, label=label, roi_id=ids, task=np.full(5, "t"))
     scored = {
-        "mttl": folders.Scored(**table, score=np.float32([0.9, 0.2, 0.1, 0.8, 0.4])),
-        "sttl": folders.Scored(**table, score=np.float32([0.3, 0.1, 0.2, 0.1, 0.45])),
+        "mttl": read_workdir.ScoreTable(**table, score=np.float32([0.9, 0.2, 0.1, 0.8, 0.4])),
+        "sttl": read_workdir.ScoreTable(**table, score=np.float32([0.3, 0.1, 0.2, 0.1, 0.45])),
     }
     nobody = np.zeros(5, bool)
     rois = Rois(ids, ids, ids, ids, label, ids, nobody, nobody, np.zeros((0, 128, 128)))
-    walls = gallery.walls(scored, "t", rois, 0.5, 1)
-    assert [(wall.title, wall.count) for wall in walls] == [
+    walls = gallery.misclassified(scored, "t", rois, 0.5, 1)
+    assert [(gallery.title, gallery.count) for wall in walls] == [
         ("Malignant, taken for benign by MTTL and STTL", 2),
         ("Malignant, taken for benign by STTL alone", 1),
         ("Benign, taken for malignant by MTTL alone", 1),
@@ -321,14 +323,14 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
 def test_several_initializations_are_a_mean_and_the_first_is_drawn(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False, initializations=3)
     text = Page(page_of(folder)).text
-    work = folders.read(folder)
-    answer = statements.answer(work)
+    work = read_workdir.read(folder)
+    answer = statements.describe_main_result(work)
     assert "Means over 3 initializations; intervals and p-values hold the variance over" in answer
-    assert phrases.p_value(work.primary["p_value"]) in answer and work.primary["df"] > 0
+    assert phrases.format_p_value(work.primary["p_value"]) in answer and work.primary["df"] > 0
     assert "first of 3 initializations" in text and "another training" not in text
     for curve in roc_curves.curves(work, "lesion"):
         assert curve.n_malignant + curve.n_benign == 30
-        row = next(a for a in work.final_aucs("lesion") if a["study"] == curve.approach)
+        row = next(a for a in work.headline_aucs("lesion") if a["study"] == curve.approach)
         assert curve.auc == pytest.approx(row["aucs"][0][0])
         assert row["auc"] == pytest.approx(np.mean(row["aucs"]))
 
@@ -342,7 +344,7 @@ def test_the_headline_is_of_the_declared_pair(tmp_path: Path) -> None:
     record = json.loads((folder / "folds.json").read_text())
     record["primary"] |= {"pair": None, "reason": "for a test"}
     (folder / "folds.json").write_text(json.dumps(record))
-    answer = statements.answer(folders.read(folder))
+    answer = statements.describe_main_result(read_workdir.read(folder))
     assert "No comparison is primary: for a test." in answer and "p =" not in answer
     assert answer.startswith("Lesion-level AUC on the test set of sfm (12 malignant and 18 benign")
 
@@ -353,15 +355,15 @@ def test_a_primary_test_of_fits_that_gave_way_says_so(tmp_path: Path) -> None:
     (primary,) = (row for row in results["comparisons"] if row["primary"])
     primary["declared_test"] = "proper"
     (folder / "results.json").write_text(json.dumps(results))
-    work = folders.read(folder)
-    answer = statements.answer(work)
+    work = read_workdir.read(folder)
+    answer = statements.describe_main_result(work)
     for side in ("a", "b"):
         assert f"{primary[f'auc_{side}']:.3f} with {primary[side].upper()}" in answer
     assert "declared fallback: a fit of the proper binormal test" in answer
-    assert phrases.p_value(primary["p_value"]) in answer
+    assert phrases.format_p_value(primary["p_value"]) in answer
     results["comparisons"] = [primary | {"status": "sparse", "p_value": 0.01}]
     (folder / "results.json").write_text(json.dumps(results))
-    assert "do not allow a test" in statements.answer(folders.read(folder))
+    assert "do not allow a test" in statements.describe_main_result(read_workdir.read(folder))
 
 
 def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
@@ -419,7 +421,7 @@ def test_warnings_fit_the_job(finished: Path, out_of_fold: Path) -> None:
 
 
 def test_ids_of_a_public_form_are_a_warning(finished: Path) -> None:
-    work = folders.read(finished)
+    work = read_workdir.read(finished)
     before = phrases.warnings(work)
     work.folds["ids_look_like"] = {"mine": "cbis_ddsm"}
     (more,) = set(phrases.warnings(work)) - set(before)
@@ -433,7 +435,7 @@ def test_a_difference_is_said_to_be_what_all_methods_say() -> None:
     for ps, said in cases.items():
         tests = [test | {"p_value": p, "primary": False, "p_holm": p} for p in ps]
         assert statements.verdict(tests) == said
-        assert ("STTL ranks these cases better" in statements.comparison(tests)) == (
+        assert ("STTL ranks these cases better" in statements.describe_comparison(tests)) == (
             said == "worse"
         )
     assert statements.verdict([test | {"p_value": 0.01, "delta": 0.1}]) == "better"
@@ -452,7 +454,7 @@ def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     assert first.startswith(
         "Primary analysis: lesion-level AUC on the test set of sfm (12 malignant"
     )
-    assert phrases.p_value(test["p_value"]) in first and "another training" in first
+    assert phrases.format_p_value(test["p_value"]) in first and "another training" in first
     # Once in the sentence and once each; families of one have no adjusted p-value.
     assert text.count("p = ") + text.count("p < ") == 1 + 6
     assert phrases.PHANTOM in text
@@ -461,7 +463,7 @@ def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
 
 def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cv", "cross_validation", epochs=5, analysed=False)
-    work = folders.read(folder)
+    work = read_workdir.read(folder)
     mttl, sttl = collect_figures.collect(work).validation
     assert (mttl.approach, sttl.approach, mttl.network) == ("mttl", "sttl", "C1")
     for one in (mttl, sttl):
@@ -490,7 +492,7 @@ def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
 
 
 def test_a_run_on_the_test_set_has_no_validation_figure(finished: Path) -> None:
-    assert collect_figures.collect(folders.read(finished)).validation == []
+    assert collect_figures.collect(read_workdir.read(finished)).validation == []
     assert "held-out fold" not in Page(page_of(finished)).text
 
 
@@ -509,7 +511,7 @@ def test_folds_of_an_earlier_stage_are_drawn_for_what_was_chosen(tmp_path: Path)
             {"stage": "test", "runs": ["last"]},
         ],
     }
-    assert [run["id"] for run in folders.runs_out_of_fold(results)] == own
+    assert [run["id"] for run in read_workdir.held_out_runs(results)] == own
 
 
 @pytest.mark.parametrize("missing", ["results.json", "config.json", "scores.csv", "history.jsonl"])

@@ -9,8 +9,7 @@ from finished_work import HOSTILE, make_folder, make_stages
 from kit import browser
 
 from mtl_jax import report
-from mtl_jax.report import collect_figures
-from mtl_jax.report import read_workdir as folders
+from mtl_jax.report import collect_figures, read_workdir
 
 FIGURES = "[...document.querySelectorAll('svg.plot, svg.points, svg.maps, svg.wall')]"
 
@@ -39,7 +38,7 @@ def test_page_is_silent_and_fetches_nothing(tab: browser.Tab) -> None:
 
 
 def test_every_figure_is_there_and_inside_the_page(tab: browser.Tab, work: Path) -> None:
-    count = len(collect_figures.collect(folders.read(work)).all())
+    count = len(collect_figures.collect(read_workdir.read(work)).all())
     for width in (1100, 400):
         tab.resize(width)
         boxes = tab.evaluate(
@@ -77,7 +76,7 @@ def test_pointing_at_a_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
     assert tab.evaluate("document.getElementById('tip').hidden")
     tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     shown = tab.evaluate("document.getElementById('tip').innerText")
-    rows = "JSON.parse(document.getElementById('ROIs').textContent).rows"
+    rows = "JSON.parse(document.getElementById('rois').textContent).rows"
     hot = tab.evaluate("document.querySelector('.hot').dataset.r")
     roi_id, what, _ = tab.evaluate(f"{rows}[{hot}]")
     assert roi_id in shown and what in shown and "not learned" in what

@@ -1,5 +1,4 @@
-"""Measures `mtl_jax.roc`: speed of its fits, type I error and coverage of its tests. It fits and
-tests through the package; only the simulation is its own."""
+"""Measure `mtl_jax.roc`: speed of its fits, type I error and coverage of its tests."""
 
 import itertools
 import time

@@ -1,32 +1,32 @@
-"""Runs many small phantom studies of which the answer is known, and prints what the pipeline finds.
+"""Run many small phantom studies with known answers, and print what the pipeline finds.
 
     python tools/phantom_instrument.py --out runs/instrument --figure docs/phantom-instrument.svg
 
-Rerun the same command to resume it with the seeds that are missing. Phantom results: simulated
-images, not evidence about patients.
+Rerun the same command to resume it with the missing seeds. Phantom results: simulated images, not
+evidence about patients.
 
-What is asked: where the other tasks share the target's cues (`shared_signal` 1), is the difference
-of the AUCs (multi-task - single-task, per view, on the test set) positive on average; where their
-labels are unrelated to any cue (0), are the two-sided p-values of Obuchowski's test, with
-patients as the units, uniform.
+Two questions: if the other tasks share the target's signs of malignancy (`shared_signal` 1), is the
+mean difference of the AUCs (multi-task - single-task, view level, test set) positive? If their
+labels are unrelated to any sign (0), are the two-sided p-values of Obuchowski's test, with patients
+as the units, uniform?
 
-The design was fixed before the seeds that docs/phantom.md reports were run (pilots had seeds from
+The design was fixed before the seeds reported in docs/phantom.md were run (pilots had seeds from
 1000 on). It is the third: the first, with seeds 0 to 11, measured harm at 0; the second, with seeds
-100 to 111, met the aim at 1 and found p-values a little too small at 0, and from it followed,
-without a pilot, half the weight of the others and a smaller test set. A study is the main job,
-whole and from files: three phantoms of 32 cases each at the default difficulty; of the target 10
-cases to learn from and 22 to test on, of the others all to learn; the shipped weights with C1 to C5
-frozen, F1 to F5 learned without dropout; every ROI four times in each orientation, single-task
-learning as many steps; a batch that holds all of the target, so that no step of single-task
-learning is of a few rows. The seed, 200 to 215, is that of the images, the split, the initial
-weights and the order. Single-task learning is the same at 1 and at 0 and is done once.
+100 to 111, met the aim at 1 and found p-values slightly too small at 0, which led, without a pilot,
+to half the weight of the other tasks and a smaller test set. A study is the main job on files:
+three phantoms of 32 cases each at the default difficulty; 10 training and 22 test cases of the
+target, and all cases of the others for training; the shipped weights with C1 to C5 frozen, F1 to F5
+trained without dropout; every ROI four times in each orientation, with the same number of steps for
+single-task training; a batch that holds all ROIs of the target, so that no step of single-task
+training has only a few rows. The seeds, 200 to 215, determine images, split, initial weights and
+epoch order. Single-task training is the same at 1 and at 0 and is done once.
 
-The other tasks have an eighth of the loss. To a small weight w, what they teach changes the scores
-in proportion to w, and so do the difference of the areas and its standard error; what the target
-loses by it, its part of the loss and the noise of labels that mean nothing, goes as w squared. A
-small w thus leaves the gain at 1 but hardly a loss at 0. The test set is small for the same reason:
-two networks that learned at random differ a little in truth, of which the test knows nothing, and
-that must be small against what it does know, the chance in the patients tested.
+The other tasks have an eighth of the loss. For a small weight w, their effect on the scores is
+proportional to w, and so are the difference of the AUCs and its standard error; the loss to the
+target, from its smaller part of the loss and the noise of meaningless labels, is proportional to w
+squared. A small w thus keeps the gain at 1 with hardly any loss at 0. The test set is small for the
+same reason: two networks trained from random numbers differ slightly in their true AUC, which the
+test does not account for; this must be small compared with the sampling error of the test patients.
 """
 
 import argparse
@@ -54,7 +54,7 @@ SHARED, UNRELATED = 1.0, 0.0
 
 
 class Row(NamedTuple):
-    """One study: areas per view on the test set, their difference, and its test."""
+    """One study: view-level AUCs on the test set, their difference, and its test."""
 
     seed: int
     shared_signal: float
@@ -66,9 +66,11 @@ class Row(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Of n studies at each value of `shared_signal`: mean difference with its 95 % interval (t) at
-    1, the same at 0, and of the one less the other, seed by seed; and the Kolmogorov-Smirnov test
-    of the p-values at 0 against uniform."""
+    """Results of n studies at each value of `shared_signal`.
+
+    `shared`, `unrelated` and `gain` are the mean difference with its 95% interval (t) at 1, at 0,
+    and of 1 - 0 by seed. The Kolmogorov-Smirnov test compares the p-values at 0 with uniform.
+    """
 
     n: int
     shared: tuple[float, float, float]
@@ -80,7 +82,7 @@ class Summary(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n\nWhat is asked")[0],
+        description=__doc__.partition("\n\nTwo questions")[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     first, count = SEEDS.start, len(SEEDS)
@@ -93,17 +95,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         environment.start_jax()
         if args.seeds < 2:
-            raise InputError(f"--seeds is {args.seeds}; give at least 2")
+            raise InputError(f"--seeds={args.seeds} is invalid: expected at least 2")
         rows = measure(args.out, range(args.first, args.first + args.seeds))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     found = summarize(rows)
-    print(f"phantom results, {found.n} seeds, multi-task less single-task, 95 % intervals")
+    print(f"phantom results, {found.n} seeds, multi-task - single-task, 95% intervals")
     for name, (middle, low, high) in (
         ("shared_signal 1", found.shared),
         ("shared_signal 0", found.unrelated),
-        ("1 less 0, by seed", found.gain),
+        ("1 - 0, by seed", found.gain),
     ):
         print(f"{name}: mean difference {middle:+.3f} ({low:+.3f} to {high:+.3f})")
     print(
@@ -116,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """The differences at both settings, and the p-values at 0 beside uniform."""
+    """Draw the differences at both settings, and the p-values at 0 against uniform."""
     matplotlib.use("agg")
     plt.rcParams |= {"font.size": 9, "svg.hashsalt": "phantom", "axes.spines.top": False}
     plt.rcParams |= {"axes.spines.right": False, "figure.constrained_layout.use": True}
@@ -133,8 +135,10 @@ def draw(rows: list[Row], path: Path) -> None:
             share = [0, *(np.arange(1, len(p) + 1) / len(p)), 1]
             right.step([0, *p, 1], share, where="post", color="#747d88")
     left.axhline(0, lw=0.6, color="black", ls=":")
-    left.set_xticks([0, 1], ["unrelated labels\n(shared_signal 0)", "same cues\n(shared_signal 1)"])
-    left.set_ylabel("AUC, multi-task less single-task")
+    left.set_xticks(
+        [0, 1], ["unrelated labels\n(shared_signal 0)", "same signs\n(shared_signal 1)"]
+    )
+    left.set_ylabel("AUC, multi-task - single-task")
     right.plot([0, 1], [0, 1], "k:", lw=0.8)
     right.set(xlabel="p-value at shared_signal 0", ylabel="share of studies", aspect="equal")
     figure.savefig(path, metadata={"Date": None})
@@ -142,14 +146,16 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 def study_config(seed: int, shared_signal: float, cache: Path) -> ConfigDict:
-    """The design above."""
+    """Return the config of one study."""
     c = config.default()
     c.study, c.approaches, c.network, c.seed = "test", ("mttl", "sttl"), "C1-C5", seed
     c.data.cache = str(cache)
     c.data.test_fraction = 22 / 32
     c.data.phantom.seed, c.data.phantom.shared_signal = seed, shared_signal
     c.data.phantom.cases = 32
-    c.data.phantom.test_fraction = 0.0  # no official test set: the others are learned whole
+    c.data.phantom.test_fraction = (
+        0.0  # no official test set: all cases of the others are for training
+    )
     c.model.dropout = 0.0
     c.train.task_weights = ("sfm:48",)  # of about 17 ROIs of 125: seven eighths of the loss
     c.train.match_steps = True
@@ -162,9 +168,9 @@ def study_config(seed: int, shared_signal: float, cache: Path) -> ConfigDict:
 
 
 def measure(folder: Path, seeds: Iterable[int]) -> list[Row]:
-    """The studies of the seeds, done where `folder`/studies.csv has them not; its rows.
+    """Run the studies of the seeds that `folder`/studies.csv lacks, and return all its rows.
 
-    Each seed leaves its scores in `folder`/seed-N; images and networks are thrown away.
+    The scores of each seed are kept in `folder`/seed-N; images and networks are deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
@@ -202,7 +208,7 @@ def _mean(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _studies(folder: Path, seed: int) -> list[Row]:
-    """Both studies of one seed."""
+    """Run both studies of one seed."""
     home, cache = folder / f"seed-{seed}", folder / f"cache-{seed}"
     rows = []
     for signal in (SHARED, UNRELATED):
@@ -219,7 +225,7 @@ def _studies(folder: Path, seed: int) -> list[Row]:
 
 
 def _copy_single_task_run(done: Path, work: Path) -> None:
-    """The single-task run of one study stands in the other: the target's images are the same."""
+    """Copy the single-task run to the other study: the images of the target are the same."""
     for run in done.glob("runs/sttl-*"):
         for name in ("run.json", "timing.json", "history.jsonl", "scores.csv"):
             (work / "runs" / run.name).mkdir(parents=True, exist_ok=True)
@@ -232,7 +238,7 @@ def _row(seed: int, signal: float, results: dict[str, Any]) -> Row:
         for line in results["comparisons"]
         if (line["task"], line["unit"], line["method"]) == (results["target"], "view", "obuchowski")
     )
-    # Positive where multi-task learning is better, whichever way round the two are listed.
+    # Positive if multi-task training is better, whatever the order of the two.
     sign = 1 if found["a"] == "mttl" else -1
     aucs = {found["a"]: found["auc_a"], found["b"]: found["auc_b"]}
     return Row(

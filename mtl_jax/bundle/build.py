@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 from mtl_jax import roc
 from mtl_jax.bundle import training_ranges
 from mtl_jax.bundle.model import Model, Reference
-from mtl_jax.bundle.out_of_fold import HeldOut, Study, find, read_json, read_study
-from mtl_jax.bundle.probabilities import calibrated, operating_points, slope_fault
+from mtl_jax.bundle.out_of_fold import OutOfFoldScores, Study, find_scores, read_json, read_study
+from mtl_jax.bundle.probabilities import calibrate, choose_operating_points, slope_error
 from mtl_jax.data import shards
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import scores as score_tables
@@ -25,20 +25,22 @@ from mtl_jax.experiments.study_inputs import load_collections
 from mtl_jax.training import checkpoint
 from mtl_jax.types import InputError, RoiSet, Run
 
-USE = "For research only, not for clinical use."
-NAMES = {
+INTENDED_USE = "For research only, not for clinical use."
+NETWORK_NAMES = {
     "alexnet": "AlexNet of Samala et al. 2017, Table 3",
     "vgg16": "VGG16 with the fully connected layers of Samala et al. 2017, Table 3",
     "resnet18": "ResNet-18 with the fully connected layers of Samala et al. 2017, Table 3",
 }
-NO_SCORES = (
+NO_CALIBRATION = (
     "none: this study has no out-of-fold scores, and neither the test set nor scores of lesions"
     " that the network has learned may take their place; give a cross-validation of the same"
     " training cases (tools/export.py --out-of-fold DIR)"
 )
 
 
-def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None = None) -> Model:
+def build_model(
+    run_folder: Path, out_of_fold: Path | None = None, cache: Path | None = None
+) -> Model:
     """The model of the run in `run_folder`, a folder of DIR/runs/.
 
     `out_of_fold` is the work folder of a cross-validation of the same approach, network and
@@ -68,20 +70,20 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
     backbone = c.model.get("backbone", "alexnet")  # studies made before there were others
     own = score_tables.read(run_folder / "scores.csv")
     own = own.of(own.task == split.target)
-    held = find(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
-    fault = slope_fault(held)
+    held = find_scores(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
+    fault = slope_error(held)
     if fault and out_of_fold:
         raise InputError(f"{out_of_fold}: {fault}; train longer, or leave out --out-of-fold")
     usable = None if fault else held
     about: dict[str, Any] = {
         "made_with": f"mtl_jax {metadata.version('mtl_jax')}",
-        "use": USE,
+        "use": INTENDED_USE,
         "phantom": any(
             "simulated" in collections[name].index["truth_source"] for name in run.tasks
         ),
         "run": {**record, "tasks": list(run.tasks)},
         "network": {
-            "name": NAMES[backbone],
+            "name": NETWORK_NAMES[backbone],
             "backbone": backbone,
             "outputs": int(params["F5"]["kernel"].shape[-1]),
             "lrn": study.results["weights"]["lrn"],
@@ -91,11 +93,11 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
         "split": study.results["split"],
         "collections": [c for c in study.results["collections"] if c["name"] in run.tasks],
         "official_tests_learned": [t for t in run.tasks if t in split.official_learned],
-        "auc": listed_aucs(study.results["auc"], run.approach, run.network),
-        "calibration": calibrated(usable, own, run.fold is None),
-        "operating_points": operating_points(usable, own, run.fold is None),
-        "no_calibration": None if usable else (f"none: {fault}" if fault else NO_SCORES),
-        "out_of_fold": usable.says if usable else None,
+        "auc": model_card_aucs(study.results["auc"], run.approach, run.network),
+        "calibration": calibrate(usable, own, run.fold is None),
+        "operating_points": choose_operating_points(usable, own, run.fold is None),
+        "no_calibration": None if usable else (f"none: {fault}" if fault else NO_CALIBRATION),
+        "out_of_fold": usable.description if usable else None,
     }
     model = Model(about, params, _empty_reference())
     parts, about["training"] = [], {}
@@ -104,11 +106,13 @@ def make(run_folder: Path, out_of_fold: Path | None = None, cache: Path | None =
         parts.append(part)
     reference = Reference(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     reference, about["reference_scores"] = _with_out_of_fold(reference, held, split.target)
-    about["far"] = training_ranges.far(reference.features)
+    about["far"] = training_ranges.far_distance(reference.features)
     return Model(about, params, reference)
 
 
-def listed_aucs(rows: list[dict[str, Any]], approach: str, network: str) -> list[dict[str, Any]]:
+def model_card_aucs(
+    rows: list[dict[str, Any]], approach: str, network: str
+) -> list[dict[str, Any]]:
     """The AUCs of an approach for the model card: headlines before pooled ones, no single fold's,
     and no proper fit that may not stand as a headline."""
     if any("estimator" not in row for row in rows):
@@ -135,7 +139,7 @@ def _of_row(row: dict[str, Any]) -> tuple[str, ...]:
 def _of_task(model: Model, rois: RoiSet, rows: np.ndarray) -> tuple[Reference, dict[str, Any]]:
     """The learned lesions of one collection as this network sees them, and their ranges."""
     counts, index = Rows(rois.shards)[rows], {k: v[rows] for k, v in rois.index.items()}
-    scores, features = model.look(counts, rois.name)
+    scores, features = model.score_rois(counts, rois.name)
     pairs = list(zip(index["case_id"].tolist(), index["lesion_id"].tolist(), strict=True))
     lesions = list(dict.fromkeys(pairs))
     place = {lesion: i for i, lesion in enumerate(lesions)}
@@ -161,11 +165,11 @@ def _of_task(model: Model, rois: RoiSet, rows: np.ndarray) -> tuple[Reference, d
         index["outside"],
         np.stack([index["height_mm"], index["width_mm"]], 1),
     )
-    return reference, training_ranges.of_training(measured, index["modality"].tolist())
+    return reference, training_ranges.training_limits(measured, index["modality"].tolist())
 
 
 def _with_out_of_fold(
-    reference: Reference, held: HeldOut | None, target: str
+    reference: Reference, held: OutOfFoldScores | None, target: str
 ) -> tuple[Reference, dict[str, str]]:
     """The target's scores replaced by those out of fold, and what the scores of each task are."""
     says = {task: "of lesions that the network has learned" for task in reference.task.tolist()}

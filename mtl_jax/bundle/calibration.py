@@ -18,7 +18,7 @@ SAMPLES = 1000
 ROWS_A_BIN = 10  # fewer make a ragged curve and an error that is mostly noise
 
 
-class Scored(NamedTuple):
+class LabelledScores(NamedTuple):
     """Of views or lesions: label (n,) int, score (n,) float, case (n,) str and fold (n,) int."""
 
     label: np.ndarray
@@ -48,7 +48,7 @@ def fit(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
     return float(found.x[0]), float(found.x[1])
 
 
-def rises(a: float, scores: ArrayLike) -> bool:
+def is_increasing(a: float, scores: ArrayLike) -> bool:
     """Whether the curve of slope `a` rises with these scores, which are not all the same."""
     return bool(np.isfinite(a) and a > 0 and np.ptp(_logit(scores)) > 0)
 
@@ -57,7 +57,7 @@ def apply(a: float, b: float, scores: ArrayLike) -> np.ndarray:
     return expit(a * _logit(scores) + b)
 
 
-def by_other_folds(scored: Scored) -> np.ndarray:
+def cross_fit(scored: LabelledScores) -> np.ndarray:
     """Probability (n,) of each row by a curve fitted to the other folds alone."""
     found = np.empty(len(scored.label))
     for fold in np.unique(scored.fold):
@@ -66,7 +66,7 @@ def by_other_folds(scored: Scored) -> np.ndarray:
     return found
 
 
-def check(
+def assess(
     on: str, labels: ArrayLike, probabilities: ArrayLike, cases: Sequence[str] | np.ndarray
 ) -> dict[str, Any]:
     """How well `probabilities` hold on the rows described by `on`.

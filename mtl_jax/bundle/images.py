@@ -9,23 +9,23 @@ from mtl_jax.imaging.roi import GRAY_PER_COUNT
 
 SIDE = 256  # pixels of a picture; an ROI has 128
 # Speaks for malignant, for benign: apart in hue and in lightness, for readers of any colour sight.
-FOR, AGAINST = np.array([255.0, 140.0, 0.0]), np.array([60.0, 150.0, 255.0])
+MALIGNANT_COLOR, BENIGN_COLOR = np.array([255.0, 140.0, 0.0]), np.array([60.0, 150.0, 255.0])
 
 
-def roi(counts: np.ndarray) -> bytes:
+def roi_png(counts: np.ndarray) -> bytes:
     """An ROI (128, 128) int16 as PNG, black to white over the middle 99 % of its gray."""
     return _png(np.repeat(_gray(counts)[..., None], 3, axis=-1))
 
 
-def evidence(counts: np.ndarray, found: np.ndarray) -> bytes:
+def attribution_png(counts: np.ndarray, found: np.ndarray) -> bytes:
     """The ROI under its map (128, 128), as PNG: orange speaks for malignant, blue for benign.
 
     Smoothed over 1.2 mm, for single pixels mean little; full colour at the map's 99th percentile.
     """
-    even = smooth(found)
+    even = smooth_map(found)
     strength = np.abs(even) / max(float(np.percentile(np.abs(even), 99)), 1e-12)
     share = np.clip(strength, 0, 1)[..., None] ** 0.7 * 0.75
-    colour = np.where(even[..., None] > 0, FOR, AGAINST)
+    colour = np.where(even[..., None] > 0, MALIGNANT_COLOR, BENIGN_COLOR)
     return _png(_gray(counts)[..., None] * (1 - share) + colour * share)
 
 
@@ -35,7 +35,7 @@ def _gray(counts: np.ndarray) -> np.ndarray:
     return 255 * np.clip((gray - low) / max(float(high - low), 1.0), 0, 1)
 
 
-def smooth(found: np.ndarray) -> np.ndarray:
+def smooth_map(found: np.ndarray) -> np.ndarray:
     """A map (128, 128) as it is shown."""
     # Imported here: scikit-image takes a second, and scoring without maps needs none of it.
     from skimage.filters import gaussian

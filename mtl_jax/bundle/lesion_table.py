@@ -26,7 +26,7 @@ TABLE = "table"  # where a side is from that no header says
 TRUTH = "the truth is neither malignant nor benign, and taken as unknown"
 
 
-class Asked(NamedTuple):
+class LesionRow(NamedTuple):
     """One lesion in one image: the view, the image's name as the table gives it, where the row
     stands, what its DICOM header says ({} for other files), where the side is from ('' where it is
     unknown), and what in table and header differs and changes no pixel."""
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
     notes: tuple[Note, ...] = ()
 
 
-class Described(NamedTuple):
+class ImageHeader(NamedTuple):
     """What the header of an image says: all facts, and those that a table may state as well; {} and
     None where it is no DICOM."""
 
@@ -47,7 +47,7 @@ class Described(NamedTuple):
     header: HeaderAttributes | None
 
 
-def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[Asked]:
+def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[LesionRow]:
     """The rows of `table`, each with its image, found in the files and folders `images`.
 
     `pixel_um` is the pixel size of images that are no DICOM and whose row gives none. InputError,
@@ -58,8 +58,8 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
         raise InputError(f"{table}: no such file; --lesions names a CSV of lesions")
     files, faults = _files(images), TableFaults(table)
     _, rows = manifest_rows.read_rows(table, NEEDED, faults)
-    asked: list[Asked] = []
-    headers: dict[tuple[Path, str], Described] = {}
+    asked: list[LesionRow] = []
+    headers: dict[tuple[Path, str], ImageHeader] = {}
     with_patient: list[bool] = []
     for where, row in rows:
         with faults.collected(where):
@@ -81,12 +81,12 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     return asked
 
 
-def not_used(table: Path) -> str:
+def unused_columns(table: Path) -> str:
     """Return a sentence on the columns of a table that `read` takes nothing from; '' for none."""
     return manifest_rows.not_used(manifest_rows.read_rows(table, NEEDED)[0])
 
 
-def hide(asked: Sequence[Asked], names: Pseudonyms) -> list[Asked]:
+def pseudonymize(asked: Sequence[LesionRow], names: Pseudonyms) -> list[LesionRow]:
     """Return the lesions with the ids and file names that may be written; images keep their path,
     by which they are read."""
     return [
@@ -150,10 +150,10 @@ def _image(name: str, files: dict[str, list[Path]], images: Sequence[Path], wher
     return found[0]
 
 
-def _described(path: Path, frame: str, where: str) -> Described:
+def _described(path: Path, frame: str, where: str) -> ImageHeader:
     """What the header says; InputError where the file is a DICOM image of another kind."""
     if not dicom.is_dicom(path):
-        return Described({}, None)
+        return ImageHeader({}, None)
     number = int(frame) if frame.isdecimal() else None
     with naming(where):
         facts, header = (
@@ -169,12 +169,12 @@ def _described(path: Path, frame: str, where: str) -> Described:
         raise InputError(
             f"{where}: {path.name} has {facts['frames']} frames: give frame, counted from 0"
         )
-    return Described(facts, header)
+    return ImageHeader(facts, header)
 
 
 def _asked(
-    row: dict[str, str], path: Path, described: Described, pixel_um: float | None, where: str
-) -> Asked:
+    row: dict[str, str], path: Path, described: ImageHeader, pixel_um: float | None, where: str
+) -> LesionRow:
     """One row with its image; InputError where the header contradicts it."""
     facts, header = described
     source = TABLE if row["laterality"] else facts.get("laterality_source", "")
@@ -193,7 +193,7 @@ def _asked(
     except InputError as error:
         raise InputError(f"{where}: {path.name}: {error}") from error
     notes += (Note(TRUTH),) if unknown else ()
-    return Asked(view, row["image_path"], where, facts, source, notes)
+    return LesionRow(view, row["image_path"], where, facts, source, notes)
 
 
 def _fill(row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, where: str) -> None:
@@ -223,8 +223,8 @@ def _modality(facts: dict) -> str:
 
 
 def _of_one_lesion(
-    asked: list[Asked], with_patient: Sequence[bool], faults: TableFaults
-) -> list[Asked]:
+    asked: list[LesionRow], with_patient: Sequence[bool], faults: TableFaults
+) -> list[LesionRow]:
     """`asked` with what its rows note of each other, after adding to `faults` which rows name one
     lesion and cannot be of one, or count it twice.
 
@@ -247,9 +247,9 @@ def _of_one_lesion(
     ]
 
 
-def _without_patient(asked: Sequence[Asked], faults: TableFaults) -> bool:
+def _without_patient(asked: Sequence[LesionRow], faults: TableFaults) -> bool:
     """Add to `faults` each lesion that stands in two images where no row says whose it is."""
-    first: dict[str, Asked] = {}
+    first: dict[str, LesionRow] = {}
     unsure = False
     for one in asked:
         other = first.setdefault(one.view.lesion_id, one)

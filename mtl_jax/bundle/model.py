@@ -109,18 +109,24 @@ class Model:
         depth = _depth(values.dtype, bits)
         said = None if bits is None else depth
         views = [_unlabelled(box, _both(pixel_um), said) for box in boxes]
-        found = cut(StoredImage(values, depth), views, self.about["preprocessing"]["background"])
+        found = cut_rois(
+            StoredImage(values, depth), views, self.about["preprocessing"]["background"]
+        )
         for text in dict.fromkeys(note.text for notes in found.notes for note in notes):
             warnings.warn(text, stacklevel=2)
-        return self.look(found.rois, task)[0]
+        return self.score_rois(found.rois, task)[0]
 
-    def look(self, counts: np.ndarray, task: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def score_rois(
+        self, counts: np.ndarray, task: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Scores (n,) and features of F4 (n, 100), float32, of ROIs (n, 128, 128) int16."""
         if not len(counts):
             return np.zeros(0, np.float32), np.zeros((0, self.reference.features.shape[1]), "f4")
-        return predict_with_features(self.network, self.params, self.pool(counts, task), LAYER)
+        return predict_with_features(
+            self.network, self.params, self.make_dataset(counts, task), LAYER
+        )
 
-    def pool(self, counts: np.ndarray, task: str | None = None) -> Pool:
+    def make_dataset(self, counts: np.ndarray, task: str | None = None) -> Pool:
         """ROIs (n, 128, 128) int16 with what standardizes them as this model's training did."""
         index = self.tasks.index(self.task(task))
         mean, std = (
@@ -163,7 +169,7 @@ class Model:
         ]
 
 
-def cut(
+def cut_rois(
     image: StoredImage, views: Sequence[LesionView], background: dict[str, Any]
 ) -> extract_rois.Cut:
     """The ROIs of one image, the fraction of each outside it, and the notes on its facts.

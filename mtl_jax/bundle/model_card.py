@@ -18,15 +18,15 @@ _BEGINS = re.compile(r"^([-+=]|\d+[.)])")
 _ADDRESS = re.compile(r"(?<=[a-z])://|(?<![\w.])www\.|(?<=\w)@(?=\w)", re.IGNORECASE)
 
 
-def card(model: Model) -> str:
+def render_card(model: Model) -> str:
     """Return the model card in Markdown, from what is in the bundle alone.
 
     Whatever comes from files and tables stands as plain text on one line.
     """
     environment = jinja2.Environment(
-        # Markdown is no HTML: `quoted` escapes both, in every value.
+        # Markdown is no HTML: `escape_markdown` escapes both, in every value.
         autoescape=jinja2.select_autoescape(default_for_string=False),
-        finalize=quoted,
+        finalize=escape_markdown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -37,7 +37,7 @@ def card(model: Model) -> str:
     )
 
 
-def quoted(value: Any) -> Any:
+def escape_markdown(value: Any) -> Any:
     """A text as Markdown that shows it as it is; numbers stay."""
     if not isinstance(value, str):
         return value

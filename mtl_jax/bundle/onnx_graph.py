@@ -24,7 +24,7 @@ NO_CHAIN = (
 NEEDS = "--format onnx needs the [onnx] extra: pip install 'mtl_jax[onnx]'"
 
 
-def onnx(model: Model, task: str | None = None) -> bytes:
+def to_onnx(model: Model, task: str | None = None) -> bytes:
     """The graph with its weights: ROIs (n, 128, 128) float32 -> scores (n,) float32.
 
     InputError: the network is no chain of layers, or the `onnx` package is not there.

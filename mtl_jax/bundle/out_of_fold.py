@@ -32,21 +32,23 @@ class Study(NamedTuple):
     results: dict[str, Any]
 
 
-class HeldOut(NamedTuple):
+class OutOfFoldScores(NamedTuple):
     """Scores of the target's training cases, each by a network that had not seen it, the fold
     (n,) of each row, and where they are from, in words."""
 
     scores: Scores
     fold: np.ndarray
-    says: str
+    description: str
 
-    def unit(self, unit: str) -> calibration.Scored:
+    def unit(self, unit: str) -> calibration.LabelledScores:
         label, score, case = by_unit(self.scores, unit)
         by_case = dict(zip(self.scores.case_id.tolist(), self.fold.tolist(), strict=True))
-        return calibration.Scored(label, score, case, np.array([by_case[c] for c in case]))
+        return calibration.LabelledScores(label, score, case, np.array([by_case[c] for c in case]))
 
 
-def find(record: dict[str, Any], study: Study, other: Study | None) -> HeldOut | None:
+def find_scores(
+    record: dict[str, Any], study: Study, other: Study | None
+) -> OutOfFoldScores | None:
     """Out-of-fold scores of the target for the run of `record` (run.json), from `other` if given,
     else from its own study; None where there are none.
 
@@ -93,7 +95,7 @@ def _runs_of_folds(
     return by_split[whole[0]] if whole else {}
 
 
-def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> HeldOut:
+def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> OutOfFoldScores:
     target = source.folds["target"]
     tables = [
         score_tables.read(source.folder / "runs" / id_ / "scores.csv") for id_ in runs.values()
@@ -113,7 +115,7 @@ def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> Held
     says = f"{len(runs)} folds of {len(cases)} training cases of {target}"
     if record["fold"] is None:
         says += ", by networks trained without the fold they score; this one is trained on all"
-    return HeldOut(joined, fold, says)
+    return OutOfFoldScores(joined, fold, says)
 
 
 def _reject_other(record: dict[str, Any], study: Study, other: Study) -> None:

@@ -24,7 +24,7 @@ from mtl_jax.types import InputError
 TRUTH = {1: "malignant", 0: "benign"}
 
 
-class Result(NamedTuple):
+class ModelScores(NamedTuple):
     """What one model makes of the lesions, scored as those of the collection `task`."""
 
     model: Model
@@ -32,7 +32,7 @@ class Result(NamedTuple):
     lesions: Sequence[LesionScore]
 
 
-def write(folder: Path, result: Result, compared: Result | None = None) -> dict[str, Any]:
+def write(folder: Path, result: ModelScores, compared: ModelScores | None = None) -> dict[str, Any]:
     """Write everything into `folder`, which must be new or empty; return what the JSON holds.
 
     `compared` is what a second model makes of the same lesions, beside the first everywhere.
@@ -41,10 +41,10 @@ def write(folder: Path, result: Result, compared: Result | None = None) -> dict[
         raise InputError(f"{folder}: is not empty; choose another --out")
     try:
         (folder / "pictures").mkdir(parents=True)
-        found = record(result)
+        found = to_record(result)
         images = _all_pictures(result, found)
         if compared:
-            found["compared"] = record(compared)
+            found["compared"] = to_record(compared)
             images |= _second_pictures(result, compared, found)
         for name, data in images.items():
             (folder / name).write_bytes(data)
@@ -61,7 +61,7 @@ def write(folder: Path, result: Result, compared: Result | None = None) -> dict[
     return found
 
 
-def record(result: Result) -> dict[str, Any]:
+def to_record(result: ModelScores) -> dict[str, Any]:
     """What scores.json holds of one model; null where a number is not known."""
     model, task, lesions = result
     about = model.about
@@ -138,15 +138,15 @@ def _pictures(
 ) -> dict[str, bytes]:
     """The pictures by name; `line` learns their names."""
     line["roi"] = f"pictures/{number:04d}-roi{suffix}.png"
-    made = {line["roi"]: images.roi(view.counts)}
+    made = {line["roi"]: images.roi_png(view.counts)}
     line["evidence"] = None
     if view.evidence is not None:
         line["evidence"] = f"pictures/{number:04d}-evidence{suffix}.png"
-        made[line["evidence"]] = images.evidence(view.counts, view.evidence)
+        made[line["evidence"]] = images.attribution_png(view.counts, view.evidence)
     return made
 
 
-def _all_pictures(result: Result, found: dict[str, Any]) -> dict[str, bytes]:
+def _all_pictures(result: ModelScores, found: dict[str, Any]) -> dict[str, bytes]:
     images: dict[str, bytes] = {}
     number = 0
     for lesion, line in zip(result.lesions, found["lesions"], strict=True):
@@ -156,7 +156,9 @@ def _all_pictures(result: Result, found: dict[str, Any]) -> dict[str, bytes]:
     return images
 
 
-def _second_pictures(result: Result, compared: Result, found: dict[str, Any]) -> dict[str, bytes]:
+def _second_pictures(
+    result: ModelScores, compared: ModelScores, found: dict[str, Any]
+) -> dict[str, bytes]:
     """The second model's maps, and its ROIs where it corrects the background otherwise."""
     images: dict[str, bytes] = {}
     number = 0

@@ -6,13 +6,13 @@ import numpy as np
 
 from mtl_jax import roc
 from mtl_jax.bundle import calibration
-from mtl_jax.bundle.out_of_fold import HeldOut
+from mtl_jax.bundle.out_of_fold import OutOfFoldScores
 from mtl_jax.experiments.scores import Scores, by_unit
 
 SENSITIVITIES = (0.90, 0.95)
 
 
-def slope_fault(held: HeldOut | None) -> str:
+def slope_error(held: OutOfFoldScores | None) -> str:
     """Why no probability can rest on these scores; '' where it can.
 
     With a slope at or below 0 a higher score would mean a lower probability of malignancy.
@@ -20,15 +20,17 @@ def slope_fault(held: HeldOut | None) -> str:
     for unit in ("view", "lesion") if held else ():
         scored = held.unit(unit)
         slope, _ = calibration.fit(scored.label, scored.score)
-        if not calibration.rises(slope, scored.score):
+        if not calibration.is_increasing(slope, scored.score):
             return (
-                f"out of fold the scores of {held.says} do not rise with malignancy (slope"
+                f"out of fold the scores of {held.description} do not rise with malignancy (slope"
                 f" {slope:.3g} per {unit}), so that no probability can rest on them"
             )
     return ""
 
 
-def calibrated(held: HeldOut | None, own: Scores, independent: bool) -> dict[str, Any] | None:
+def calibrate(
+    held: OutOfFoldScores | None, own: Scores, independent: bool
+) -> dict[str, Any] | None:
     if held is None:
         return None
     found: dict[str, Any] = {"method": "logistic (Platt) on the logit of the score"}
@@ -36,24 +38,26 @@ def calibrated(held: HeldOut | None, own: Scores, independent: bool) -> dict[str
         scored = held.unit(unit)
         a, b = calibration.fit(scored.label, scored.score)
         checks = [
-            calibration.check(
+            calibration.assess(
                 "out of fold, each fold by a curve fitted to the others",
                 scored.label,
-                calibration.by_other_folds(scored),
+                calibration.cross_fit(scored),
                 scored.case,
             )
         ]
         if independent and len(set(own.label.tolist())) == 2:
             label, score, case = by_unit(own, unit)
             checks.append(
-                calibration.check("test set", label, calibration.apply(a, b, score), case)
+                calibration.assess("test set", label, calibration.apply(a, b, score), case)
             )
         prevalence = float(scored.label.mean())
         found[unit] = {"a": a, "b": b, "prevalence": prevalence, "checks": checks}
     return found
 
 
-def operating_points(held: HeldOut | None, own: Scores, independent: bool) -> list[dict[str, Any]]:
+def choose_operating_points(
+    held: OutOfFoldScores | None, own: Scores, independent: bool
+) -> list[dict[str, Any]]:
     """Thresholds per lesion chosen out of fold, with what they give there and on the test set."""
     if held is None:
         return []
@@ -67,13 +71,13 @@ def operating_points(held: HeldOut | None, own: Scores, independent: bool) -> li
         point = {"name": name, "threshold": chosen.threshold, "out_of_fold": _seen(chosen, scored)}
         if independent and len(set(own.label.tolist())) == 2:
             label, score, case = by_unit(own, "lesion")
-            test = calibration.Scored(label, score, case, case)
+            test = calibration.LabelledScores(label, score, case, case)
             point["test"] = _seen(roc.at_threshold(label, score, chosen.threshold), test)
         points.append(point)
     return points
 
 
-def _seen(point: roc.OperatingPoint, scored: calibration.Scored) -> dict[str, Any]:
+def _seen(point: roc.OperatingPoint, scored: calibration.LabelledScores) -> dict[str, Any]:
     return {
         "sensitivity": point.sensitivity,
         "sensitivity_interval": list(point.sensitivity_interval),

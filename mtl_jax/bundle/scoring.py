@@ -8,7 +8,7 @@ import numpy as np
 from mtl_jax.analysis.gradients import integrated
 from mtl_jax.bundle import model as bundles
 from mtl_jax.bundle import training_ranges
-from mtl_jax.bundle.lesion_table import Asked
+from mtl_jax.bundle.lesion_table import LesionRow
 from mtl_jax.bundle.model import Model, Neighbour
 from mtl_jax.data.near_duplicates import pixel_digest
 from mtl_jax.imaging.dicom_attributes import MAGNIFIED
@@ -24,7 +24,7 @@ class ViewScore(NamedTuple):
     float32, or None, what each pixel adds to the log odds of malignant. `notes`: what in the facts
     of the image was noticed. NaN: not calibrated."""
 
-    asked: Asked
+    asked: LesionRow
     score: float
     probability: float
     flags: tuple[str, ...]
@@ -49,7 +49,7 @@ class LesionScore(NamedTuple):
 
 
 def score(
-    model: Model, asked: Sequence[Asked], task: str | None = None, evidence: bool = True
+    model: Model, asked: Sequence[LesionRow], task: str | None = None, evidence: bool = True
 ) -> list[LesionScore]:
     """The lesions of `asked`, in its order, as `task` (the tested collection) would be scored.
 
@@ -57,7 +57,7 @@ def score(
     """
     name = model.task(task)
     counts, outside, noticed = _rois(model, asked)
-    scores, features = model.look(counts, name)
+    scores, features = model.score_rois(counts, name)
     measured = training_ranges.measure(
         counts,
         np.array([one.view.pixel_um for one in asked]),
@@ -65,7 +65,7 @@ def score(
         np.array([_size_mm(one) for one in asked]),
     )
     modality = [one.view.modality for one in asked]
-    flags = training_ranges.flags(model.about["training"][name], measured, modality)
+    flags = training_ranges.range_flags(model.about["training"][name], measured, modality)
     for one, found in zip(asked, flags, strict=True):
         if one.header.get("magnified"):
             found.append(MAGNIFIED)
@@ -79,7 +79,7 @@ def score(
             float(probabilities[i]),
             tuple(flags[i]),
             counts[i],
-            explain(model, counts[i], name) if evidence else None,
+            attribution_map(model, counts[i], name) if evidence else None,
             (*one.notes, *noticed[i]),
         )
         for i, one in enumerate(asked)
@@ -93,7 +93,7 @@ def score(
     ]
 
 
-def explain(model: Model, counts: np.ndarray, task: str | None = None) -> np.ndarray:
+def attribution_map(model: Model, counts: np.ndarray, task: str | None = None) -> np.ndarray:
     """What each pixel of an ROI (128, 128) int16 adds to its log odds, by integrated gradients
     against an ROI of the collection's mean gray; the ROI as it stands, not turned."""
     name = model.task(task)
@@ -103,7 +103,7 @@ def explain(model: Model, counts: np.ndarray, task: str | None = None) -> np.nda
 
 
 def _rois(
-    model: Model, asked: Sequence[Asked]
+    model: Model, asked: Sequence[LesionRow]
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[Note, ...]]]:
     """ROIs (n, 128, 128) int16, the fraction (n,) of each outside, and what was noticed in the
     image of each; each image read once."""
@@ -114,7 +114,7 @@ def _rois(
     counts = np.zeros((len(asked), 128, 128), np.int16)
     outside = np.zeros(len(asked))
     noticed: list[tuple[Note, ...]] = [()] * len(asked)
-    seen: dict[tuple, Asked] = {}
+    seen: dict[tuple, LesionRow] = {}
     patients: dict[tuple[str, str], set[str]] = {}
     for (path, frame, bits), rows in by_image.items():
         try:
@@ -132,7 +132,7 @@ def _rois(
                     " would count twice in its lesion; delete a row"
                 )
             try:
-                found = bundles.cut(
+                found = bundles.cut_rois(
                     image, [asked[i].view], model.about["preprocessing"]["background"]
                 )
             except InputError as error:
@@ -144,7 +144,7 @@ def _rois(
     return counts, outside, noticed
 
 
-def _size_mm(one: Asked) -> tuple[float, float]:
+def _size_mm(one: LesionRow) -> tuple[float, float]:
     top, left, bottom, right = one.view.box
     rows, columns = one.view.pixel_um
     return (bottom - top) * rows / 1000, (right - left) * columns / 1000

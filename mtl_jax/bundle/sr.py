@@ -15,7 +15,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from mtl_jax.bundle import sr_content
-from mtl_jax.bundle.lesion_table import Asked
+from mtl_jax.bundle.lesion_table import LesionRow
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.imaging.dicom_fields import read_dataset
@@ -35,7 +35,7 @@ OF_THE_FILE += ("InstanceCreationTime", "ContentDate", "ContentTime")
 Found = tuple[LesionScore, ViewScore, Dataset]
 
 
-def check(model: Model, asked: Sequence[Asked]) -> None:
+def check(model: Model, asked: Sequence[LesionRow]) -> None:
     """Raise InputError, before any work is done, where a report could not be made.
 
     Every report is made once with made-up scores: an image that is no DICOM, a header without what
@@ -93,7 +93,7 @@ def _reports(model: Model, lesions: Sequence[LesionScore]) -> list[Dataset]:
         warnings.simplefilter("ignore")
         for found in studies.values():
             try:
-                reports.append(_identified(sr_content.report(model, found)))
+                reports.append(_identified(sr_content.build_report(model, found)))
             # highdicom and pydicom raise many types on values that the standard does not allow.
             except Exception as error:
                 path, field = found[0][1].asked.view.image_path, _field_at_fault(model, found)
@@ -111,7 +111,7 @@ def _field_at_fault(model: Model, found: Sequence[Found]) -> str:
         try:
             changed = _without(header, (keyword,))
             setattr(changed, keyword, "")
-            _identified(sr_content.report(model, [(*one[:2], changed) for one in found]))
+            _identified(sr_content.build_report(model, [(*one[:2], changed) for one in found]))
         except Exception as error:
             del error
             continue

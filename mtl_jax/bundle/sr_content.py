@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from mtl_jax.bundle.lesion_table import TABLE, Asked
+from mtl_jax.bundle.lesion_table import TABLE, LesionRow
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.imaging.dicom_fields import get_functional_group
@@ -48,7 +48,7 @@ FRAME_ANATOMY = "FrameAnatomySequence"
 UNDESCRIBED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
-def report(model: Model, found: Sequence[tuple[LesionScore, ViewScore, Dataset]]) -> Dataset:
+def build_report(model: Model, found: Sequence[tuple[LesionScore, ViewScore, Dataset]]) -> Dataset:
     """Return the report of one study: each lesion in each image with the image's header."""
     from highdicom import sr
 
@@ -96,7 +96,7 @@ def uid(*parts: str) -> str:
     return generate_uid(entropy_srcs=[hashlib.sha256("\0".join(parts).encode()).hexdigest()])
 
 
-def side(one: Asked, header: Dataset) -> Code | None:
+def laterality_code(one: LesionRow, header: Dataset) -> Code | None:
     """Return the side where the table or fields that name it say so, and nothing contradicts it.
 
     PatientOrientation and file names do not decide: a turned image has the other side's.
@@ -152,7 +152,7 @@ def _group(
             ),
         ),
         finding_type=MASS,
-        finding_sites=[sr.FindingSite(BREAST, laterality=side(view.asked, header))],
+        finding_sites=[sr.FindingSite(BREAST, laterality=laterality_code(view.asked, header))],
         algorithm_id=sr.AlgorithmIdentification(
             name=f"mtl_jax {model.about['run']['id']}",
             version=version,

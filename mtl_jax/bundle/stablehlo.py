@@ -18,7 +18,7 @@ from mtl_jax.training.steps import malignancy
 PLATFORMS = ("cpu", "cuda")
 
 
-def stablehlo(model: Model, task: str | None = None) -> bytes:
+def to_stablehlo(model: Model, task: str | None = None) -> bytes:
     """The scores as `task` (the tested collection), serialized for CPU and CUDA; weights inside.
 
     `jax.export.deserialize(data).call(rois)` runs it. Made on a CPU; the CUDA form has not been
@@ -26,11 +26,11 @@ def stablehlo(model: Model, task: str | None = None) -> bytes:
     """
     (free,) = export.symbolic_shape("n")
     rois = jax.ShapeDtypeStruct((free, 128, 128), jnp.float32)
-    exported = export.export(jax.jit(scores_of(model, task)), platforms=PLATFORMS)(rois)
+    exported = export.export(jax.jit(score_function(model, task)), platforms=PLATFORMS)(rois)
     return bytes(exported.serialize())
 
 
-def scores_of(model: Model, task: str | None = None) -> Callable[[jax.Array], jax.Array]:
+def score_function(model: Model, task: str | None = None) -> Callable[[jax.Array], jax.Array]:
     """The function itself: ROIs (n, 128, 128) float32 -> scores (n,)."""
     name = model.task(task)
     index = model.tasks.index(name)

@@ -18,7 +18,7 @@ WORDS = {
 }
 
 
-class Measured(NamedTuple):
+class RoiMeasurements(NamedTuple):
     """Of ROIs: pixel_um, contrast, middle, outside and size_mm, (n,) float each."""
 
     pixel_um: np.ndarray
@@ -30,10 +30,10 @@ class Measured(NamedTuple):
 
 def measure(
     counts: np.ndarray, pixel_um: np.ndarray, outside: np.ndarray, size_mm: np.ndarray
-) -> Measured:
+) -> RoiMeasurements:
     """From ROIs (n, 128, 128) int16; `pixel_um` and `size_mm` (n, 2), the larger side counts."""
     gray = counts * GRAY_PER_COUNT
-    return Measured(
+    return RoiMeasurements(
         pixel_um.max(1),
         gray.std((1, 2)),
         gray[:, MIDDLE, MIDDLE].mean((1, 2)),
@@ -42,7 +42,7 @@ def measure(
     )
 
 
-def of_training(measured: Measured, modality: Sequence[str]) -> dict[str, Any]:
+def training_limits(measured: RoiMeasurements, modality: Sequence[str]) -> dict[str, Any]:
     """Least and most of each quantity, and the modalities: what bundle.json holds of a task."""
     limits = {
         name: [float(column.min()), float(column.max())]
@@ -51,8 +51,8 @@ def of_training(measured: Measured, modality: Sequence[str]) -> dict[str, Any]:
     return limits | {"modality": sorted(set(modality)), "rois": len(measured.contrast)}
 
 
-def flags(
-    limits: Mapping[str, Any], measured: Measured, modality: Sequence[str]
+def range_flags(
+    limits: Mapping[str, Any], measured: RoiMeasurements, modality: Sequence[str]
 ) -> list[list[str]]:
     """For each ROI, in words, what lies outside the training range; mostly nothing."""
     found: list[list[str]] = [[] for _ in modality]
@@ -69,7 +69,7 @@ def flags(
     return found
 
 
-def far(features: np.ndarray) -> float:
+def far_distance(features: np.ndarray) -> float:
     """The distance beyond which a lesion is far from all of training: the 99th percentile of those
     from each training lesion (n, width) to its nearest other, 0 for fewer than two."""
     if len(features) < 2:

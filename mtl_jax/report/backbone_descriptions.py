@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from mtl_jax.report.read_workdir import Work
+from mtl_jax.report.read_workdir import WorkFolder
 
 
-class Words(NamedTuple):
+class BackboneText(NamedTuple):
     """`network` goes on 'The network was'; `layers` explains the table of layers; `no_maps` says
     why there are no deconvolution maps, empty where there are."""
 
@@ -16,13 +16,13 @@ class Words(NamedTuple):
 
 
 BACKBONES = {
-    "alexnet": Words(
+    "alexnet": BackboneText(
         "AlexNet",
         "AlexNet with five convolutional and five fully connected layers",
         "AlexNet with five convolutional layers (C), rectified, three of them with maximum pools "
         "of 3 × 3 and stride 2, and five fully connected ones (F)",
     ),
-    "vgg16": Words(
+    "vgg16": BackboneText(
         "VGG16",
         "VGG16 (Simonyan and Zisserman 2015) with its five blocks of convolutions as five layers, "
         "and five fully connected layers as in the paper's AlexNet",
@@ -30,7 +30,7 @@ BACKBONES = {
         "maximum pool of 2 × 2 and stride 2, behind which its map is given, and five fully "
         "connected layers (F)",
     ),
-    "resnet18": Words(
+    "resnet18": BackboneText(
         "ResNet-18",
         "ResNet-18 (He et al. 2016) with its stem and four stages as five layers, batch "
         "normalization folded into the convolutions at the statistics of its source task, the mean "
@@ -44,7 +44,7 @@ BACKBONES = {
 }
 
 
-def of(work: Work) -> Words:
+def describe_backbone(work: WorkFolder) -> BackboneText:
     """The words for the backbone of this work's config."""
     model: dict[str, Any] = work.config["model"]
     return BACKBONES[model.get("backbone", "alexnet")]  # folders made before there were others

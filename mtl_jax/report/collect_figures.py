@@ -6,8 +6,8 @@ import numpy as np
 
 from mtl_jax.report import convergence_figure, embedding_figure, gallery, maps_figure, statements
 from mtl_jax.report.analysis_results import Findings
-from mtl_jax.report.figure_style import Drawn
-from mtl_jax.report.read_workdir import Work
+from mtl_jax.report.figure_style import ReportFigure
+from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.report.roc_curves import Curve, curves
 from mtl_jax.report.roc_figure import roc_figure
 from mtl_jax.report.stage_figures import depth_figure, learning_curve_figure, splits_figure
@@ -16,22 +16,22 @@ from mtl_jax.report.training_figure import history_figure, validation_figures
 UNITS = ("lesion", "view")
 
 
-class Explained(NamedTuple):
+class ExplainedRoi(NamedTuple):
     """An ROI that the networks were asked about, and the maps of each approach."""
 
     kind: str
     label: int
     roi_id: str
-    maps: list[tuple[str, Drawn]]
+    maps: list[tuple[str, ReportFigure]]
 
 
-class Validated(NamedTuple):
+class ValidationGroup(NamedTuple):
     """Loss and AUC of the held-out folds while these runs, of one approach and network, learned."""
 
     approach: str
     network: str
     runs: list[dict[str, Any]]
-    panels: list[Drawn]
+    panels: list[ReportFigure]
 
     @property
     def counts(self) -> str:
@@ -40,37 +40,37 @@ class Validated(NamedTuple):
         return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
-class Exhibits(NamedTuple):
+class ReportFigures(NamedTuple):
     """Figures by where they stand; empty or None where the job has nothing for them."""
 
     curves: dict[str, list[Curve]]
-    roc: dict[str, Drawn]
-    splits: Drawn | None
-    depth: Drawn | None
-    learning_curve: list[Drawn]
-    scores: Drawn | None
-    tsne: dict[str, list[tuple[str, Drawn]]]
-    convergence: list[Drawn]
-    explained: list[Explained]
-    walls: list[gallery.Wall]
-    training: dict[str, list[Drawn]]
-    validation: list[Validated]
+    roc: dict[str, ReportFigure]
+    splits: ReportFigure | None
+    depth: ReportFigure | None
+    learning_curve: list[ReportFigure]
+    scores: ReportFigure | None
+    tsne: dict[str, list[tuple[str, ReportFigure]]]
+    convergence: list[ReportFigure]
+    explained: list[ExplainedRoi]
+    galleries: list[gallery.Gallery]
+    training: dict[str, list[ReportFigure]]
+    validation: list[ValidationGroup]
 
-    def all(self) -> list[Drawn]:
+    def all(self) -> list[ReportFigure]:
         found = [*self.roc.values(), *self.learning_curve, *self.convergence]
         found += [one for one in (self.splits, self.depth, self.scores) if one]
         found += [drawn for panels in self.tsne.values() for _, drawn in panels]
         found += [drawn for roi in self.explained for _, drawn in roi.maps]
-        found += [wall.drawn for wall in self.walls]
+        found += [gallery.drawn for gallery in self.galleries]
         found += [drawn for one in self.validation for drawn in one.panels]
         return found + [drawn for panels in self.training.values() for drawn in panels]
 
 
-def collect(work: Work) -> Exhibits:
+def collect(work: WorkFolder) -> ReportFigures:
     results, found = work.results, work.findings
-    drawn_curves = {unit: curves(work, unit) if work.pooled else [] for unit in UNITS}
-    chosen, note = results["selection"], statements.curves_are_of(work)
-    return Exhibits(
+    drawn_curves = {unit: curves(work, unit) if work.compares_approaches else [] for unit in UNITS}
+    chosen, note = results["selection"], statements.curve_scores(work)
+    return ReportFigures(
         drawn_curves,
         {
             unit: roc_figure(own, unit, work.tests(unit), note, _means(work, unit) if note else {})
@@ -90,7 +90,7 @@ def collect(work: Work) -> Exhibits:
         _tsne(work, found) if found else {},
         convergence_figure.convergence_figures(_ordered(work, found.convergence)) if found else [],
         _explained(work, found) if found else [],
-        gallery.walls(
+        gallery.misclassified(
             work.scores,
             results["target"],
             found.rois,
@@ -99,31 +99,35 @@ def collect(work: Work) -> Exhibits:
         )
         if found
         else [],
-        {approach: _training(work, approach) for approach in work.approaches if work.pooled},
+        {
+            approach: _training(work, approach)
+            for approach in work.approaches
+            if work.compares_approaches
+        },
         _validation(work),
     )
 
 
-def _means(work: Work, unit: str) -> dict[str, dict[str, Any]]:
+def _means(work: WorkFolder, unit: str) -> dict[str, dict[str, Any]]:
     """The headline of each approach on the target."""
-    return {area["study"]: area for area in work.final_aucs(unit)}
+    return {area["study"]: area for area in work.headline_aucs(unit)}
 
 
-def _ordered(work: Work, of: dict[str, Any]) -> dict[str, Any]:
+def _ordered(work: WorkFolder, of: dict[str, Any]) -> dict[str, Any]:
     """By approach in the order of the study, not of the alphabet."""
     return {approach: of[approach] for approach in work.approaches if approach in of}
 
 
-def tasks(work: Work) -> list[str]:
+def tasks(work: WorkFolder) -> list[str]:
     """The collections as the analyses took them: the target first."""
     names = [c["name"] for c in work.results["collections"]]
     target = work.results["target"]
     return [target, *(name for name in names if name != target)]
 
 
-def _tsne(work: Work, found: Findings) -> dict[str, list[tuple[str, Drawn]]]:
+def _tsne(work: WorkFolder, found: Findings) -> dict[str, list[tuple[str, ReportFigure]]]:
     """By layer, each approach's embedding."""
-    panels: dict[str, list[tuple[str, Drawn]]] = {}
+    panels: dict[str, list[tuple[str, ReportFigure]]] = {}
     for approach, layers in _ordered(work, found.embeddings).items():
         for layer, made in layers.items():
             drawn = embedding_figure.tsne_figure(approach, layer, made, found.rois, tasks(work))
@@ -131,17 +135,17 @@ def _tsne(work: Work, found: Findings) -> dict[str, list[tuple[str, Drawn]]]:
     return panels
 
 
-def _explained(work: Work, found: Findings) -> list[Explained]:
-    rois: list[Explained] = []
+def _explained(work: WorkFolder, found: Findings) -> list[ExplainedRoi]:
+    rois: list[ExplainedRoi] = []
     for approach, maps in _ordered(work, found.maps).items():
         for row, roi_id in enumerate(maps.roi_id.tolist()):
             if row == len(rois):
-                rois.append(Explained(maps.kind[row], int(maps.label[row]), roi_id, []))
+                rois.append(ExplainedRoi(maps.kind[row], int(maps.label[row]), roi_id, []))
             rois[row].maps.append((approach, maps_figure.maps_figure(approach, maps, row)))
     return rois
 
 
-def _scores(work: Work, found: Findings) -> Drawn | None:
+def _scores(work: WorkFolder, found: Findings) -> ReportFigure | None:
     """The first two approaches that score the target, against each other."""
     target = work.results["target"]
     own = {a: s for a, s in work.scores.items() if target in s.task}
@@ -163,7 +167,7 @@ def _scores(work: Work, found: Findings) -> Drawn | None:
     return embedding_figure.score_figure(names, tuple(scores), found.rois, rows)
 
 
-def _training(work: Work, approach: str) -> list[Drawn]:
+def _training(work: WorkFolder, approach: str) -> list[ReportFigure]:
     runs = [run for run in work.runs if run["approach"] == approach]
     histories = {run["id"]: work.histories[run["id"]] for run in runs}
     return [
@@ -172,7 +176,7 @@ def _training(work: Work, approach: str) -> list[Drawn]:
     ]
 
 
-def _validation(work: Work) -> list[Validated]:
+def _validation(work: WorkFolder) -> list[ValidationGroup]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in work.validated:
         groups.setdefault((run["approach"], run["network"]), []).append(run)
@@ -182,5 +186,5 @@ def _validation(work: Work) -> list[Validated]:
         label = f"{approach.upper()}, {network}"
         target = runs[0]["tasks"][0]
         panels = validation_figures(f"{approach}-{network}", label, histories, target)
-        found.append(Validated(approach, network, runs, panels))
+        found.append(ValidationGroup(approach, network, runs, panels))
     return found

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl_jax.report import phrases, statements
-from mtl_jax.report import read_workdir as folders
+from mtl_jax.report import phrases, read_workdir, statements
 
 
 def summary(folder: Path) -> str:
@@ -13,9 +12,9 @@ def summary(folder: Path) -> str:
 
     InputError where the job has not finished.
     """
-    work = folders.read(folder)
+    work = read_workdir.read(folder)
     mixed = " (mixed versions)" if phrases.is_mixed(work) else ""
-    lines = ["", statements.answer(work), ""]
+    lines = ["", statements.describe_main_result(work), ""]
     lines += [f"AUC, {work.results['target']}, 95 % intervals{mixed}"]
     lines += _table(work)
     lines += [_comparison(test, work.results["target"]) for test in work.results["comparisons"]]
@@ -25,18 +24,20 @@ def summary(folder: Path) -> str:
 
 
 def _comparison(test: Mapping[str, Any], target: str) -> str:
-    kind = "primary" if test["primary"] else f"secondary{statements.selected(test)}"
-    interval = f"{phrases.signed(test['ci_low'])} to {phrases.signed(test['ci_high'])}"
+    kind = "primary" if test["primary"] else f"secondary{statements.selection_label(test)}"
+    interval = (
+        f"{phrases.format_signed(test['ci_low'])} to {phrases.format_signed(test['ci_high'])}"
+    )
     a, b = (f"{test[side]}{_network(test, side)}" for side in ("a", "b"))
     on = "" if test["task"] == target else f", {test['task']}"
     few = f", {test['target_cases']} training cases" if test.get("target_cases") else ""
     holm, status = test["p_holm"], "" if test["status"] == "ok" else f", {test['status']}"
-    adjusted = "" if holm is None else f" (Holm {phrases.p_value(holm)})"
+    adjusted = "" if holm is None else f" (Holm {phrases.format_p_value(holm)})"
     return (
         f"{kind}: {a} - {b}, {test['unit']} level{on}{few}, {test['estimator']}: "
-        f"{phrases.signed(test['delta'])} ({interval}), "
-        f"{phrases.p_value(test['p_value'])}{adjusted}, "
-        f"{phrases.method(test['method'])}{status}"
+        f"{phrases.format_signed(test['delta'])} ({interval}), "
+        f"{phrases.format_p_value(test['p_value'])}{adjusted}, "
+        f"{phrases.method_name(test['method'])}{status}"
     )
 
 
@@ -60,22 +61,22 @@ def _network(test: Mapping[str, Any], side: str) -> str:
     return f" {test[f'network_{side}']}" if differ else ""
 
 
-def _table(work: folders.Work) -> list[str]:
+def _table(work: read_workdir.WorkFolder) -> list[str]:
     head = ("", "unit", "cases", "AUC", "interval", "malignant", "benign", "training AUC")
     rows = [head]
     for unit in ("view", "lesion"):
-        for area in work.final_aucs(unit) or work.mean_aucs(unit):
+        for area in work.headline_aucs(unit) or work.mean_aucs(unit):
             fits = phrases.target_training_aucs(work, area["study"], area)
             rows.append(
                 (
                     _condition(area),
                     unit,
-                    area["cases"] + statements.selected(area),
-                    phrases.number(area["auc"]),
-                    f"{phrases.number(area['ci_low'])} to {phrases.number(area['ci_high'])}",
+                    area["cases"] + statements.selection_label(area),
+                    phrases.format_number(area["auc"]),
+                    phrases.format_interval(area),
                     str(area["n_malignant"]),
                     str(area["n_benign"]),
-                    phrases.number(sum(fits) / len(fits)) if fits else "",
+                    phrases.format_number(sum(fits) / len(fits)) if fits else "",
                 )
             )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

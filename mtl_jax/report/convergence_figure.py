@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 
-from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import INK, STYLE, ReportFigure, line, linestyle, sheet, svg
 
 # (name, measure, groups, ROIs, what is drawn, label of its axis)
 PANELS = (
@@ -14,7 +14,7 @@ PANELS = (
 )
 
 
-def convergence_figures(found: Mapping[str, Sequence[Mapping[str, str]]]) -> list[Drawn]:
+def convergence_figures(found: Mapping[str, Sequence[Mapping[str, str]]]) -> list[ReportFigure]:
     """A panel each for the silhouette of collections and of truths, a line an approach; and a panel
     an approach for the discrepancy of each pair of collections. What was not measured has none."""
     panels = [
@@ -40,7 +40,7 @@ def _of(
 
 def _panel(
     name: str, label: str, series: Mapping[str, Sequence[Mapping[str, str]]]
-) -> Drawn | None:
+) -> ReportFigure | None:
     series = {key: rows for key, rows in series.items() if rows}
     if not series:
         return None
@@ -68,4 +68,4 @@ def _panel(
         axes.set(xlabel="layer", ylabel=label)
         figure.legend(loc="outside lower left", ncols=2)
         drawn = svg(figure, f"{label} by layer")
-    return Drawn(f"convergence-{name}", drawn, ("series", "layer", "value", "se", "n"), data)
+    return ReportFigure(f"convergence-{name}", drawn, ("series", "layer", "value", "se", "n"), data)

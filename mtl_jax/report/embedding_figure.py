@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mtl_jax.report.analysis_results import Embedding, Rois
-from mtl_jax.report.figure_style import Drawn, element
+from mtl_jax.report.figure_style import ReportFigure, element
 
 SIDE = 300.0
 MARGIN = 8.0
@@ -18,7 +18,7 @@ LEFT, BOTTOM = 38.0, 34.0  # of the scales of the score figure
 
 def tsne_figure(
     approach: str, layer: str, made: Embedding, rois: Rois, tasks: Sequence[str]
-) -> Drawn:
+) -> ReportFigure:
     """The sampled ROIs: colour by collection, malignant filled, benign open; learned ones round,
     those of the test set, in a colour of their own, square."""
     where = np.flatnonzero(rois.sampled)
@@ -40,7 +40,7 @@ def tsne_figure(
         for i, xy in zip(where, made.points.tolist(), strict=True)
     ]
     columns = ("roi_id", "task", "label", "learned", "x", "y")
-    return Drawn(f"tsne-{approach}-{layer}", svg, columns, rows)
+    return ReportFigure(f"tsne-{approach}-{layer}", svg, columns, rows)
 
 
 def score_figure(
@@ -48,7 +48,7 @@ def score_figure(
     scores: tuple[np.ndarray, np.ndarray],
     rois: Rois,
     rows: np.ndarray,
-) -> Drawn:
+) -> ReportFigure:
     """Score by the one approach (across) against score by the other (up), a point an ROI; `rows`
     (m,) are the ROIs' numbers and `scores` (m,) each theirs."""
     x, y = (np.asarray(score, float) for score in scores)
@@ -89,7 +89,7 @@ def score_figure(
         (rois.roi_id[i], int(rois.label[i]), float(a), float(b))
         for i, a, b in zip(rows, x, y, strict=True)
     ]
-    return Drawn("scores", svg, ("roi_id", "label", *names), data)
+    return ReportFigure("scores", svg, ("roi_id", "label", *names), data)
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> Markup:

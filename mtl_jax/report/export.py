@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mtl_jax.io.csv_safe import as_csv, harmless_row
-from mtl_jax.report.figure_style import Drawn, standalone
+from mtl_jax.report.figure_style import ReportFigure, standalone
 
 
-def export(figures: Iterable[Drawn], folder: Path) -> None:
+def export(figures: Iterable[ReportFigure], folder: Path) -> None:
     """`folder`/NAME.svg and NAME.csv of each figure, each whole or not at all."""
     folder.mkdir(exist_ok=True)
     for figure in figures:

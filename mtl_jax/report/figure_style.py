@@ -41,7 +41,7 @@ STYLE = {
 }
 
 
-class Drawn(NamedTuple):
+class ReportFigure(NamedTuple):
     """A figure: the name of its files, its SVG inside the page, its data in rows under columns."""
 
     name: str

@@ -8,29 +8,29 @@ from markupsafe import Markup
 
 from mtl_jax.report import roi_images
 from mtl_jax.report.analysis_results import Rois
-from mtl_jax.report.figure_style import Drawn, element
-from mtl_jax.report.read_workdir import Scored
+from mtl_jax.report.figure_style import ReportFigure, element
+from mtl_jax.report.read_workdir import ScoreTable
 
 ACROSS = 4
 TILE, LINE = 110, 18
 
 
-class Wall(NamedTuple):
+class Gallery(NamedTuple):
     """ROIs mistaken by the same approaches in the same way: what they are, how many in all, and
     the figure of the worst of them."""
 
     title: str
     count: int
-    drawn: Drawn
+    drawn: ReportFigure
 
 
-def walls(
-    scored: Mapping[str, Scored],
+def misclassified(
+    scored: Mapping[str, ScoreTable],
     target: str,
     rois: Rois,
     threshold: float,
     most: int,
-) -> list[Wall]:
+) -> list[Gallery]:
     """For each truth, and each set of approaches, the ROIs of the target that just these
     approaches put on the wrong side of `threshold`; at most `most`, the worst first."""
     tables = {a: _of_target(s, target) for a, s in scored.items() if target in s.task}
@@ -57,7 +57,7 @@ def walls(
             title = f"{what} {by_whom}"
             name = f"misclassified-{'malignant' if label else 'benign'}-{'-'.join(by).lower()}"
             drawn = _wall(name, title, rows[:most], first, names, score, rois)
-            found.append(Wall(title, len(rows), drawn))
+            found.append(Gallery(title, len(rows), drawn))
     return found
 
 
@@ -67,20 +67,20 @@ def _subsets(count: int) -> list[tuple[bool, ...]]:
     return sorted(every, key=lambda who: -sum(who))
 
 
-def _of_target(scored: Scored, target: str) -> Scored:
+def _of_target(scored: ScoreTable, target: str) -> ScoreTable:
     own = scored.task == target
-    return Scored(*(column[own] for column in scored))
+    return ScoreTable(*(column[own] for column in scored))
 
 
 def _wall(
     name: str,
     title: str,
     rows: np.ndarray,
-    table: Scored,
+    table: ScoreTable,
     names: Sequence[str],
     score: np.ndarray,
     rois: Rois,
-) -> Drawn:
+) -> ReportFigure:
     picture = dict(zip(rois.roi_id.tolist(), rois.picture, strict=False))
     below = LINE * len(names) + 12
     tiles = []
@@ -109,4 +109,4 @@ def _wall(
     data = [
         (str(table.roi_id[row]), int(table.label[row]), *score[:, row].tolist()) for row in rows
     ]
-    return Drawn(name, svg, ("roi_id", "label", *names), data)
+    return ReportFigure(name, svg, ("roi_id", "label", *names), data)

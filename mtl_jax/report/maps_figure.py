@@ -5,13 +5,13 @@ from markupsafe import Markup
 
 from mtl_jax.report import roi_images
 from mtl_jax.report.analysis_results import Maps
-from mtl_jax.report.figure_style import Drawn, element
+from mtl_jax.report.figure_style import ReportFigure, element
 
 TILE, GAP, LABEL = 72, 3, 34
 LEFT = 150  # width of the ROI and its gradients
 
 
-def maps_figure(approach: str, found: Maps, row: int) -> Drawn:
+def maps_figure(approach: str, found: Maps, row: int) -> ReportFigure:
     """ROI number `row` of `found`: to the left the ROI over its integrated gradients, to the
     right the strongest maps of each layer, a layer a row, projected back to the pixels."""
     layers, count = found.maps.shape[1:3]
@@ -39,7 +39,7 @@ def maps_figure(approach: str, found: Maps, row: int) -> Drawn:
         for k, feature in enumerate(found.feature[row, i])
     ]
     columns = ("roi_id", "kind", "label", "layer", "rank", "map")
-    return Drawn(f"maps-{approach}-{row + 1}", svg, columns, rows)
+    return ReportFigure(f"maps-{approach}-{row + 1}", svg, columns, rows)
 
 
 def _bounded(values: np.ndarray) -> np.ndarray:

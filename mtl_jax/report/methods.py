@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtl_jax.report import backbone_descriptions, phrases, statements
-from mtl_jax.report.read_workdir import Work
+from mtl_jax.report.read_workdir import WorkFolder
 
 PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
 INITIALIZATIONS = {
@@ -20,7 +20,7 @@ INITIALIZATIONS = {
 }
 
 
-def paragraphs(work: Work) -> list[str]:
+def paragraphs(work: WorkFolder) -> list[str]:
     """Data, network, training, statistics, and what was looked at, a paragraph each."""
     found = [_data(work), _network(work), _training(work), _statistics(work)]
     if work.findings:
@@ -29,12 +29,13 @@ def paragraphs(work: Work) -> list[str]:
     found.append(
         f"Software: mtl_jax {versions['mtl_jax']}, JAX {versions['jax']}, Flax {versions['flax']}, "
         f"NumPy {versions['numpy']}, SciPy {versions['scipy']}, on {work.environment['platform']} "
-        f"({phrases.listed(sorted(set(work.environment['devices'])))}). The method follows {PAPER}."
+        f"({phrases.join_and(sorted(set(work.environment['devices'])))}). "
+        f"The method follows {PAPER}."
     )
     return found
 
 
-def _data(work: Work) -> str:
+def _data(work: WorkFolder) -> str:
     results, background = work.results, work.config["data"]["background"]
     parts = []
     for c in results["collections"]:
@@ -55,7 +56,7 @@ def _data(work: Work) -> str:
     )
     simulated = "Simulated images (a phantom) were used. " if phrases.is_phantom(work) else ""
     return (
-        f"{simulated}The data were {phrases.listed(parts)}. From each view an ROI of "
+        f"{simulated}The data were {phrases.join_and(parts)}. From each view an ROI of "
         "128 by 128 pixels of 200 um about the lesion was cut, after averaging to that pixel "
         f"size. {corrected} Each collection was standardized by the mean and standard deviation of "
         f"its own training pixels. The target was {results['target']}, of which "
@@ -64,23 +65,23 @@ def _data(work: Work) -> str:
     )
 
 
-def _network(work: Work) -> str:
+def _network(work: WorkFolder) -> str:
     run, weights = work.runs[0], work.results["weights"]
     given = ", ".join(run["pretrained"]) or "no layers"
     frozen = ", ".join(run["frozen"]) or "none"
-    note = f" ({weights['note'].rstrip('.')})" if phrases.own_weights(work) else ""
+    note = f" ({weights['note'].rstrip('.')})" if phrases.uses_builtin_weights(work) else ""
     # Work folders of versions without this setting were made with He-normal kernels.
     initialization = INITIALIZATIONS[work.config["model"].get("initialization", "he")]
     start = f"Weights for {given} came from {weights['name']}{note}"
     heads = {run["heads"] for run in work.runs if "heads" in run} or {"shared"}
-    shape = phrases.listed(sorted("one output layer for all collections" if h == "shared" else
+    shape = phrases.join_and(sorted("one output layer for all collections" if h == "shared" else
                                 "an output layer for each collection" for h in heads))  # fmt: skip
     learned = "; ".join(
-        f"{approach.upper()} learned {phrases.listed(phrases.tasks_of(work, approach))}"
+        f"{approach.upper()} learned {phrases.join_and(phrases.tasks_of(work, approach))}"
         for approach in work.approaches
     )
     return (
-        f"The network was {backbone_descriptions.of(work).network} (4096, 4096, "
+        f"The network was {backbone_descriptions.describe_backbone(work).network} (4096, 4096, "
         "1000, 100 and 2 nodes), "
         f"with {shape}. {start}; all other layers started at random, the "
         f"fully connected ones with {initialization}. "
@@ -88,10 +89,10 @@ def _network(work: Work) -> str:
     )
 
 
-def _training(work: Work) -> str:
+def _training(work: WorkFolder) -> str:
     t, epochs = work.config["train"], sorted({run["epochs"] for run in work.runs})
     return (
-        f"Training took {phrases.listed([str(e) for e in epochs])} epochs of stochastic gradient "
+        f"Training took {phrases.join_and([str(e) for e in epochs])} epochs of stochastic gradient "
         f"descent in batches of {t['batch_size']}, momentum {t['momentum']:g}, weight decay "
         f"{t['weight_decay']:g}, learning rate {t['learning_rate']:g} falling exponentially to "
         f"{t['final_learning_rate']:g}, dropout {work.config['model']['dropout']:g}. Each epoch "
@@ -102,26 +103,27 @@ def _training(work: Work) -> str:
     )
 
 
-def _initializations(work: Work) -> str:
+def _initializations(work: WorkFolder) -> str:
     count = work.initializations
     return "There was one initialization" if count == 1 else f"There were {count} initializations"
 
 
-def _statistics(work: Work) -> str:
+def _statistics(work: WorkFolder) -> str:
     tested = [test for test in work.results["comparisons"] if test["p_value"] is not None]
     methods = dict.fromkeys(test["method"] for test in tested)
     compared = (
         " Paired differences were tested, two-sided, by "
-        f"{phrases.listed([phrases.method(m) for m in methods])}, with the patient as the unit."
+        f"{phrases.join_and([phrases.method_name(m) for m in methods])}, "
+        "with the patient as the unit."
         if methods
         else ""
     )
-    stages = phrases.listed([s["stage"].replace("_", " ") for s in work.results["stages"]])
+    stages = phrases.join_and([s["stage"].replace("_", " ") for s in work.results["stages"]])
     chosen = "".join(
         f" The {what} was chosen by this rule: {found['rule']}; it gave {found['chosen']}."
         for what, found in work.results["selection"].items()
     )
-    compared += statements.declared(work)
+    compared += statements.describe_declaration(work)
     aucs = {area["method"] for area in work.results["auc"]}
     estimator = work.results["auc"][0]["estimator"] if work.results["auc"] else ""
     mean = f", {estimator}" if estimator.startswith("mean") else ""
@@ -133,12 +135,12 @@ def _statistics(work: Work) -> str:
     )
 
 
-def _analyses(work: Work) -> str:
+def _analyses(work: WorkFolder) -> str:
     a: Mapping[str, Any] = work.config["analysis"]
     gradients = f"(Sundararajan et al. 2017; {a['steps']} steps from the mean gray)."
     seen = (
         f"Integrated gradients were computed {gradients}"
-        if backbone_descriptions.of(work).no_maps
+        if backbone_descriptions.describe_backbone(work).no_maps
         else "Feature maps were projected back by a deconvolutional network (Zeiler and Fergus "
         f"2014), beside integrated gradients {gradients}"
     )

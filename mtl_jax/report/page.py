@@ -18,19 +18,19 @@ from mtl_jax.report import (
     figure_style,
     methods,
     phrases,
+    read_workdir,
     roc_curves,
     roi_images,
     statements,
     tables,
     training_figure,
 )
-from mtl_jax.report import read_workdir as folders
 from mtl_jax.report.export import export
 
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-class Counter:
+class CaptionCounter:
     """'Table 1.', 'Table 2.' ... as the page asks for them; nothing else may number them."""
 
     def __init__(self, noun: str) -> None:
@@ -54,7 +54,7 @@ def write(folder: Path) -> Path:
 
     The same results give the same bytes. InputError where the job has not finished.
     """
-    work = folders.read(folder)
+    work = read_workdir.read(folder)
     shown = collect_figures.collect(work)
     page = render(work, shown)
     export(shown.all(), folder / "figures")
@@ -63,7 +63,7 @@ def write(folder: Path) -> Path:
     return path
 
 
-def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
+def render(work: read_workdir.WorkFolder, shown: collect_figures.ReportFigures) -> str:
     """The page as text. Everything that comes from the folder is escaped by the template."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -73,13 +73,13 @@ def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": phrases.number,
-        "signed": lambda value: _typeset(phrases.signed(value)),
+        "number": phrases.format_number,
+        "signed": lambda value: _typeset(phrases.format_signed(value)),
         "typeset": _typeset,
-        "p": phrases.p_value,
-        "method": phrases.method,
-        "approach": phrases.approach,
-        "listed": phrases.listed,
+        "p": phrases.format_p_value,
+        "method": phrases.method_name,
+        "approach": phrases.approach_name,
+        "join_and": phrases.join_and,
         "duration": tables.duration,
     }
     script = Markup((TEMPLATES / "hover.js").read_text(encoding="utf-8"))
@@ -89,11 +89,11 @@ def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
         results=work.results,
         words=phrases,
         statements=statements,
-        backbone=backbone_descriptions.of(work),
+        backbone=backbone_descriptions.describe_backbone(work),
         tables=tables,
         units=collect_figures.UNITS,
-        exhibits=shown,
-        exhibit_tasks=collect_figures.tasks(work),
+        figures=shown,
+        task_names=collect_figures.tasks(work),
         perplexity=_perplexity(work),
         sections=_sections(work, shown),
         methods=methods.paragraphs(work),
@@ -102,8 +102,8 @@ def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
         validation_line=training_figure.VALIDATION,
         samples=roc_curves.SAMPLES,
         scale=_scale(work),
-        figure=Counter("Figure"),
-        table=Counter("Table"),
+        figure=CaptionCounter("Figure"),
+        table=CaptionCounter("Table"),
         phantom=" (phantom results)" if phrases.is_phantom(work) else "",
         rois=_rois(work) if work.findings else "",
         sheet=_sheet(work) if work.findings else None,
@@ -114,7 +114,9 @@ def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
     )
 
 
-def _sections(work: folders.Work, shown: collect_figures.Exhibits) -> list[tuple[str, str]]:
+def _sections(
+    work: read_workdir.WorkFolder, shown: collect_figures.ReportFigures
+) -> list[tuple[str, str]]:
     found = [("results", "Results")]
     if shown.splits or shown.depth or shown.learning_curve:
         found.append(("stages", "Stages"))
@@ -132,7 +134,7 @@ def _typeset(text: str) -> str:
     return re.sub(r"\b(p) ([=<]) (?=\d)", "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", text)
 
 
-def _rois(work: folders.Work) -> Markup:
+def _rois(work: read_workdir.WorkFolder) -> Markup:
     """What the page says of each ROI, by number, as JSON that ends no script element."""
     rois = work.findings.rois
     target = work.results["target"]
@@ -140,7 +142,7 @@ def _rois(work: folders.Work) -> Markup:
     for approach, scored in work.scores.items():
         own = np.flatnonzero(scored.task == target)
         for i in own:
-            said = f"{phrases.approach(approach)} {scored.score[i]:.2f}"
+            said = f"{phrases.approach_name(approach)} {scored.score[i]:.2f}"
             scores.setdefault(str(scored.roi_id[i]), []).append(said)
     rows = []
     columns = (rois.roi_id, rois.task, rois.label, rois.learned)
@@ -152,7 +154,7 @@ def _rois(work: folders.Work) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _sheet(work: folders.Work) -> dict[str, Any] | None:
+def _sheet(work: read_workdir.WorkFolder) -> dict[str, Any] | None:
     """All ROIs in one picture, shown at twice its size."""
     picture = work.findings.rois.picture
     if not len(picture):
@@ -161,7 +163,7 @@ def _sheet(work: folders.Work) -> dict[str, Any] | None:
     return {"url": roi_images.data_url(sheet, 70), "width": 2 * sheet.shape[1]}
 
 
-def _perplexity(work: folders.Work) -> float:
+def _perplexity(work: read_workdir.WorkFolder) -> float:
     """That of the embeddings, which few ROIs make smaller than what was asked."""
     made = (
         [e for layers in work.findings.embeddings.values() for e in layers.values()]
@@ -171,7 +173,7 @@ def _perplexity(work: folders.Work) -> float:
     return min((e.perplexity for e in made), default=0.0)
 
 
-def _scale(work: folders.Work) -> float:
+def _scale(work: read_workdir.WorkFolder) -> float:
     """Where the scale of the intervals drawn in the table of areas begins; it ends at 1."""
     aucs = list(work.results["auc"])
     for part in ("conventional", "cross_validation"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from mtl_jax import patient_notes
 from mtl_jax.config import OWN_WEIGHTS
-from mtl_jax.report.read_workdir import SECONDARY, Work
+from mtl_jax.report.read_workdir import SECONDARY, WorkFolder
 
 WEAK = 100  # lesions below which an AUC is called weak evidence
 FEW = 50  # patients below which tests reject too many true nulls (docs/benchmarks.md)
@@ -22,44 +22,54 @@ METHODS = {
 }
 
 
-def method(name: str) -> str:
+def method_name(name: str) -> str:
     return METHODS.get(name, name)
 
 
-def approach(name: str) -> str:
+def approach_name(name: str) -> str:
     """'MTTL' of mttl, 'MTTL, heads=per_task' of mttl+heads=per_task."""
     kind, *options = name.split("+")
     return ", ".join([NAMES.get(kind, kind.upper()), *options])
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     return f"{value:.3f}"
 
 
-def signed(value: float) -> str:
+def format_signed(value: float) -> str:
     return f"{value:+.3f}"
 
 
-def p_value(p: float | None) -> str:
+def format_interval(row: Mapping[str, Any]) -> str:
+    """Return the interval of an AUC, such as '0.780 to 0.860'."""
+    return f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}"
+
+
+def format_signed_interval(row: Mapping[str, Any]) -> str:
+    """Return the interval of a difference, such as '-0.020 to +0.100'."""
+    return f"{format_signed(row['ci_low'])} to {format_signed(row['ci_high'])}"
+
+
+def format_p_value(p: float | None) -> str:
     if p is None:
         return "not tested"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def listed(names: Sequence[str]) -> str:
+def join_and(names: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def is_phantom(work: Work) -> bool:
+def is_phantom(work: WorkFolder) -> bool:
     return any("simulated" in c["truth_source"] for c in work.results["collections"])
 
 
-def tasks_of(work: Work, approach: str) -> list[str]:
+def tasks_of(work: WorkFolder, approach: str) -> list[str]:
     return next(run["tasks"] for run in work.runs if run["approach"] == approach)
 
 
-def question(work: Work) -> str:
+def question(work: WorkFolder) -> str:
     target = work.results["target"]
     tested = [a for a in work.approaches if tasks_of(work, a)[0] == target]
     first, *others = tested or work.approaches
@@ -82,21 +92,21 @@ def question(work: Work) -> str:
     )
 
 
-def _learns(work: Work, approach: str) -> str:
+def _learns(work: WorkFolder, approach: str) -> str:
     tasks = tasks_of(work, approach)
     how = "at once" if len(tasks) > 1 else "alone"
-    return f"{listed(tasks)} {how} ({approach.upper()})"
+    return f"{join_and(tasks)} {how} ({approach.upper()})"
 
 
-def own_weights(work: Work) -> bool:
+def uses_builtin_weights(work: WorkFolder) -> bool:
     """Whether the networks started from nothing but what this package brings."""
     return work.config["weights"] in OWN_WEIGHTS
 
 
-def warnings(work: Work) -> list[str]:
+def warnings(work: WorkFolder) -> list[str]:
     """What a reader must know before using a number, beside PHANTOM: the gravest first."""
     results, found = work.results, [*_mixed(work), *_weak(work), *_few_patients(work)]
-    if own_weights(work):
+    if uses_builtin_weights(work):
         found.append(
             f"The weights at the start are not those of ImageNet, and results with them do not "
             f"stand for transfer learning from ImageNet. {results['weights']['note']}"
@@ -125,14 +135,18 @@ def warnings(work: Work) -> list[str]:
         if fits and min(fits) < FITTED:
             found.append(
                 f"{approach.upper()} has not fitted its own training ROIs (training AUC "
-                f"{number(min(fits))}): longer training may change its results."
+                f"{format_number(min(fits))}): longer training may change its results."
             )
     odd: dict[tuple[str, str], list[str]] = {}
     for area in results["auc"]:
         # A single fold is small: what is odd there is in the table.
-        if work.pooled and area["status"] != "ok" and area["estimator"] not in SECONDARY:
+        if (
+            work.compares_approaches
+            and area["status"] != "ok"
+            and area["estimator"] not in SECONDARY
+        ):
             which = f"{area['study'].upper()}, {area['task']}, {area['unit']} level"
-            odd.setdefault((method(area["method"]), area["status"]), []).append(which)
+            odd.setdefault((method_name(area["method"]), area["status"]), []).append(which)
     for (name, status), which in odd.items():
         shown = ", which is no headline" if name == METHODS["proper"] else ""
         found.append(
@@ -142,7 +156,7 @@ def warnings(work: Work) -> list[str]:
 
 
 def target_training_aucs(
-    work: Work, approach: str, like: Mapping[str, Any] = MappingProxyType({})
+    work: WorkFolder, approach: str, like: Mapping[str, Any] = MappingProxyType({})
 ) -> list[float]:
     """The training AUC of the target in each run of an approach; of those alone whose network,
     split and number of training cases are those of `like`, as far as it has them."""
@@ -157,12 +171,12 @@ def target_training_aucs(
     return [fit for fit in fits if fit is not None]
 
 
-def is_mixed(work: Work) -> bool:
+def is_mixed(work: WorkFolder) -> bool:
     """Whether its runs, or epochs of one of them, are of several versions or platforms."""
     return work.results.get("provenance", {}).get("mixed", False)
 
 
-def _mixed(work: Work) -> list[str]:
+def _mixed(work: WorkFolder) -> list[str]:
     if not is_mixed(work):
         return []
     versions = work.results["provenance"]["versions"]
@@ -175,28 +189,23 @@ def _mixed(work: Work) -> list[str]:
     ]
 
 
-def _weak(work: Work) -> list[str]:
-    aucs = work.final_aucs("lesion")
+def _weak(work: WorkFolder) -> list[str]:
+    aucs = work.headline_aucs("lesion")
     n = min((area["n_malignant"] + area["n_benign"] for area in aucs), default=WEAK)
     if n >= WEAK:
         return []
-    intervals = listed(
-        [
-            f"{number(area['ci_low'])} to {number(area['ci_high'])} ({area['study'].upper()})"
-            for area in aucs
-        ]
-    )
+    intervals = join_and([f"{format_interval(row)} ({row['study'].upper()})" for row in aucs])
     return [
         f"Weak evidence: {n} scored lesions. With so few, any AUC is uncertain; 95 % interval at "
         f"the lesion level {intervals}."
     ]
 
 
-def _few_patients(work: Work) -> list[str]:
+def _few_patients(work: WorkFolder) -> list[str]:
     primary = work.primary
     if primary is None:
         return []
-    patients = min(area["n_cases"] for area in work.final_aucs(primary["unit"]))
+    patients = min(area["n_cases"] for area in work.headline_aucs(primary["unit"]))
     if patients >= FEW:
         return []
     return [

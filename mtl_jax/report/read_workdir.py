@@ -18,7 +18,7 @@ POOLED = ("test", "cross_validation")  # stages that score each ROI once an appr
 SECONDARY = ("pooled over folds", "one fold")  # estimators that are never the headline
 
 
-class Scored(NamedTuple):
+class ScoreTable(NamedTuple):
     """The scored ROIs of one approach, all its runs together: roi_id, task, case_id, lesion_id
     (n,) str, label (n,) int, score (n,) float32."""
 
@@ -30,7 +30,7 @@ class Scored(NamedTuple):
     score: np.ndarray
 
 
-class Work(NamedTuple):
+class WorkFolder(NamedTuple):
     """A finished work folder: the parsed JSON files, each run's history by run id (a dict an epoch;
     of `validated` too) and seconds since its latest start (None where not recorded), each
     approach's scores (those of its first initialization), and what the analyses found (None where
@@ -42,7 +42,7 @@ class Work(NamedTuple):
     results: dict[str, Any]
     histories: dict[str, list[dict[str, float]]]
     seconds: dict[str, float | None]
-    scores: dict[str, Scored]
+    scores: dict[str, ScoreTable]
     findings: Findings | None
 
     @property
@@ -55,12 +55,12 @@ class Work(NamedTuple):
         """Those runs whose history holds the loss and AUC of the held-out fold."""
         return [
             run
-            for run in runs_out_of_fold(self.results)
+            for run in held_out_runs(self.results)
             if any("validation_loss" in line for line in self.histories.get(run["id"], ()))
         ]
 
     @property
-    def pooled(self) -> bool:
+    def compares_approaches(self) -> bool:
         """Whether the last stage is cross-validation or the test set: then there are curves and
         comparisons of approaches; else a table of means by condition."""
         return self.results["stages"][-1]["stage"] in POOLED
@@ -87,23 +87,27 @@ class Work(NamedTuple):
     def approaches(self) -> list[str]:
         return list(dict.fromkeys(run["approach"] for run in self.runs))
 
-    def final_aucs(self, unit: str) -> list[dict[str, Any]]:
+    def headline_aucs(self, unit: str) -> list[dict[str, Any]]:
         """The empirical AUCs on the target, a row an approach, by the estimator of the headline;
         none where the last stage is a table of means by condition."""
         return [
             area
             for area in self.results["auc"]
-            if self.pooled
+            if self.compares_approaches
             and area["headline"]
             and (area["unit"], area["method"]) == (unit, "empirical")
         ]
 
     def mean_aucs(self, unit: str) -> list[dict[str, Any]]:
         """The rows of a last stage that is a table of means by condition."""
-        return [row for row in self.results["auc"] if not self.pooled and row["unit"] == unit]
+        return [
+            row
+            for row in self.results["auc"]
+            if not self.compares_approaches and row["unit"] == unit
+        ]
 
 
-def read(folder: Path) -> Work:
+def read(folder: Path) -> WorkFolder:
     """Everything in `folder`. InputError where it is not the folder of a finished job."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the --workdir of a finished job")
@@ -119,11 +123,11 @@ def read(folder: Path) -> Work:
     runs = last_runs(results)
     places = {run["id"]: folder / "runs" / run["id"] for run in runs}
     histories = {id_: place / "history.jsonl" for id_, place in places.items()}
-    for run in runs_out_of_fold(results):  # of an earlier stage they may have been deleted
+    for run in held_out_runs(results):  # of an earlier stage they may have been deleted
         path = folder / "runs" / run["id"] / "history.jsonl"
         if path.is_file():
             histories[run["id"]] = path
-    return Work(
+    return WorkFolder(
         config,
         environment,
         folds,
@@ -143,7 +147,7 @@ def last_runs(results: dict[str, Any]) -> list[dict[str, Any]]:
     return [run for run in results["runs"] if run["id"] in last]
 
 
-def runs_out_of_fold(results: dict[str, Any]) -> list[dict[str, Any]]:
+def held_out_runs(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Those of the latest stage that holds out folds, with the split and network that were chosen,
     where any were."""
     runs = {run["id"]: run for run in results["runs"]}
@@ -155,20 +159,20 @@ def runs_out_of_fold(results: dict[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
-def _scores(runs: list[tuple[str, Path]]) -> dict[str, Scored]:
+def _scores(runs: list[tuple[str, Path]]) -> dict[str, ScoreTable]:
     tables: dict[str, list[pd.DataFrame]] = {}
     try:
         for approach, place in runs:
-            table = _table(place / "scores.csv")[list(Scored._fields)]
+            table = _table(place / "scores.csv")[list(ScoreTable._fields)]
             tables.setdefault(approach, []).append(table)
         return {approach: _columns(pd.concat(parts)) for approach, parts in tables.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{runs[0][1].parent}: a scores.csv is damaged ({error})") from error
 
 
-def _columns(table: pd.DataFrame) -> Scored:
+def _columns(table: pd.DataFrame) -> ScoreTable:
     *ids, label, score = table.to_numpy().T
-    return Scored(
+    return ScoreTable(
         *(np.array(column, str) for column in ids),
         np.array([int(text) for text in label], int),
         np.array([float(text) for text in score], np.float32),

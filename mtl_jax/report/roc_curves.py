@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax import roc
-from mtl_jax.report.read_workdir import Scored, Work
+from mtl_jax.report.read_workdir import ScoreTable, WorkFolder
 
 SAMPLES = 1000  # resamples of the patients behind a band
 SEED = 0
@@ -33,7 +33,7 @@ class Curve(NamedTuple):
     fit_tpf: np.ndarray
 
 
-def curves(work: Work, unit: str) -> list[Curve]:
+def curves(work: WorkFolder, unit: str) -> list[Curve]:
     """A curve for each approach on the target's scored ROIs; none where there are none, or they
     are of one class.
 
@@ -90,7 +90,7 @@ def _read_off(fpf: np.ndarray, tpf: np.ndarray) -> np.ndarray:
     return tpf[left] + share * (tpf[right] - tpf[left])
 
 
-def _by_unit(scored: Scored, task: str, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _by_unit(scored: ScoreTable, task: str, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, scores and case ids (n,) of one collection, one a view or one a lesion."""
     own = scored.task == task
     label, score, case = scored.label[own], scored.score[own], scored.case_id[own]

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 
 from mtl_jax.report import phrases
-from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import INK, STYLE, ReportFigure, line, linestyle, sheet, svg
 from mtl_jax.report.roc_curves import GRID, Curve
 
 FEW = 60  # operating points up to which each is marked
@@ -19,7 +19,7 @@ def roc_figure(
     tests: Sequence[Mapping[str, Any]],
     note: str = "",
     means: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-) -> Drawn:
+) -> ReportFigure:
     """The curves of all approaches over their bands, in a unit square; `tests` are comparisons of
     this unit, whose differences and p-values are written beside; `note` says which scores the
     curves are of. An AUC is that of the fitted curve, or, where the fit may not stand as the
@@ -56,7 +56,7 @@ def roc_figure(
             ("band, high", GRID, curve.high),
         ):
             rows += [(curve.approach, kind, *map(float, point)) for point in zip(x, y, strict=True)]
-    return Drawn(f"roc-{unit}", drawn, ("approach", "curve", "fpf", "tpf"), rows)
+    return ReportFigure(f"roc-{unit}", drawn, ("approach", "curve", "fpf", "tpf"), rows)
 
 
 def _legend(curve: Curve, mean: Mapping[str, Any] | None) -> str:
@@ -64,7 +64,7 @@ def _legend(curve: Curve, mean: Mapping[str, Any] | None) -> str:
     values = (curve.shown.auc, curve.shown.ci_low, curve.shown.ci_high)
     if mean:
         values = (mean["auc"], mean["ci_low"], mean["ci_high"])
-    auc, low, high = map(phrases.number, values)
+    auc, low, high = map(phrases.format_number, values)
     return f"{curve.approach.upper()} {auc} ({low} to {high})"
 
 
@@ -74,7 +74,8 @@ def _below(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     for test in tests:
         first.setdefault((test["a"], test["b"]), test)
     return [
-        f"{test['a'].upper()} \N{MINUS SIGN} {test['b'].upper()}: {phrases.signed(test['delta'])}, "
-        f"{phrases.p_value(test['p_value'])} ({'primary' if test['primary'] else 'secondary'})"
+        f"{test['a'].upper()} \N{MINUS SIGN} {test['b'].upper()}: "
+        f"{phrases.format_signed(test['delta'])}, {phrases.format_p_value(test['p_value'])} "
+        f"({'primary' if test['primary'] else 'secondary'})"
         for test in list(first.values())[:3]
     ]

@@ -7,13 +7,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import INK, STYLE, ReportFigure, line, linestyle, sheet, svg
 
 COLUMNS = ("approach", "network", "split", "target_cases", "unit", "auc", "se", "ci_low", "ci_high")
 BOX = 5  # initializations from which a box is drawn
 
 
-def splits_figure(rows: Sequence[Mapping[str, Any]], chosen: int, unit: str) -> Drawn:
+def splits_figure(rows: Sequence[Mapping[str, Any]], chosen: int, unit: str) -> ReportFigure:
     """Each split's AUC in each fold and initialization, and their mean, by network."""
     rows = [row for row in rows if row["unit"] == unit]
     groups = _groups(rows, "network")
@@ -43,7 +43,7 @@ def splits_figure(rows: Sequence[Mapping[str, Any]], chosen: int, unit: str) -> 
     return _drawn("splits", drawn, rows)
 
 
-def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> Drawn:
+def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> ReportFigure:
     """The AUC by freeze depth: the mean over folds of each initialization, and the mean of all."""
     rows = [row for row in rows if row["unit"] == unit]
     with matplotlib.rc_context(STYLE):
@@ -87,7 +87,7 @@ def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> D
     return _drawn("depth", drawn, rows)
 
 
-def learning_curve_figure(rows: Sequence[Mapping[str, Any]], unit: str) -> Drawn:
+def learning_curve_figure(rows: Sequence[Mapping[str, Any]], unit: str) -> ReportFigure:
     """The test-set AUC by the number of the target's training cases, by approach."""
     rows = [row for row in rows if row["unit"] == unit]
     with matplotlib.rc_context(STYLE):
@@ -137,7 +137,7 @@ def _errors(
     )
 
 
-def _drawn(name: str, svg_: Any, rows: Sequence[Mapping[str, Any]]) -> Drawn:
+def _drawn(name: str, svg_: Any, rows: Sequence[Mapping[str, Any]]) -> ReportFigure:
     """The data: a line a row of the table, then its AUCs by initialization and fold."""
     most = max((np.size(row["aucs"]) for row in rows), default=0)
     columns = (*COLUMNS, *(f"area_{i + 1}" for i in range(most)))
@@ -145,4 +145,4 @@ def _drawn(name: str, svg_: Any, rows: Sequence[Mapping[str, Any]]) -> Drawn:
     for row in rows:
         head = [row["study"] if c == "approach" else row[c] for c in COLUMNS]
         lines.append((*head, *np.ravel(row["aucs"]).tolist()))
-    return Drawn(name, svg_, columns, lines)
+    return ReportFigure(name, svg_, columns, lines)

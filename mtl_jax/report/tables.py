@@ -9,13 +9,13 @@ from mtl_jax import patient_notes
 from mtl_jax.config import default
 from mtl_jax.config_diff import flat
 from mtl_jax.exclusion_reasons import by_reason, shortened
-from mtl_jax.report.read_workdir import SECONDARY, Work
+from mtl_jax.report.read_workdir import SECONDARY, WorkFolder
 
 PLACES = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings that hold paths
 SHOWN = 3  # items named of those left out for one reason
 
 
-class Use(NamedTuple):
+class DataUse(NamedTuple):
     """A part of a collection: what it was used for, and how many of each; lesions and views as
     (malignant, benign)."""
 
@@ -26,18 +26,18 @@ class Use(NamedTuple):
     rois_augmented: int
 
 
-def data_rows(work: Work) -> list[tuple[dict[str, Any], list[Use]]]:
+def data_rows(work: WorkFolder) -> list[tuple[dict[str, Any], list[DataUse]]]:
     """Each collection with its parts: Table 2 of the paper, from the stages that ran."""
     collections = {c["name"]: c for c in work.results["collections"]}
-    parts: dict[str, list[Use]] = {name: [] for name in collections}
+    parts: dict[str, list[DataUse]] = {name: [] for name in collections}
     for entry in work.results["data_use"]:
         pairs = ((entry[key]["malignant"], entry[key]["benign"]) for key in ("lesions", "views"))
-        use = Use(_used_for(entry, work), entry["cases"], *pairs, entry["rois_augmented"])
+        use = DataUse(_used_for(entry, work), entry["cases"], *pairs, entry["rois_augmented"])
         parts[entry["collection"]].append(use)
     return [(collections[name], uses) for name, uses in parts.items()]
 
 
-def _used_for(entry: Mapping[str, Any], work: Work) -> str:
+def _used_for(entry: Mapping[str, Any], work: WorkFolder) -> str:
     """'training and held-out folds (splits, depth); training (test)', 'test set', 'not used'."""
     trained, evaluated = entry["trained_in"], entry["evaluated_in"]
     if not trained:
@@ -57,7 +57,7 @@ def _words(stage: str) -> str:
     return stage.replace("_", "-") if stage == "cross_validation" else stage.replace("_", " ")
 
 
-def area_rows(work: Work, aucs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def auc_rows(work: WorkFolder, aucs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """`aucs` with whether each is of all scored cases: the target's first, each approach whole
     before its folds; then other collections'."""
     target = work.results["target"]
@@ -68,13 +68,13 @@ def area_rows(work: Work, aucs: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         key=lambda a: (
             a["task"] != target,
             not a["final"],
-            a["task"] if work.pooled else "",
-            names.index(a["study"]) if work.pooled else 0,
+            a["task"] if work.compares_approaches else "",
+            names.index(a["study"]) if work.compares_approaches else 0,
         ),
     )
 
 
-def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
+def patient_exclusions(work: WorkFolder, collection: Mapping[str, Any]) -> list[str]:
     """What was not learned so that no patient is learned and tested; and whether an official test
     set was learned."""
     name, lines = collection["name"], []
@@ -102,7 +102,7 @@ class NoteRow(NamedTuple):
     example: str
 
 
-def note_rows(work: Work) -> list[NoteRow]:
+def note_rows(work: WorkFolder) -> list[NoteRow]:
     """What was noticed about the facts of the images, by collection, corrections first; nothing of
     results written before notes were counted."""
     return [
@@ -123,7 +123,7 @@ def _example(note: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, (note["items"][0], note["detail"])))
 
 
-def settings(work: Work) -> list[tuple[str, str, str | None]]:
+def settings(work: WorkFolder) -> list[tuple[str, str, str | None]]:
     """(field, value, default) of the config; default is None where the value is the default."""
     usual = {field: _shown(value) for field, value in flat(default().to_dict()).items()}
     return [

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import INK, STYLE, ReportFigure, line, linestyle, sheet, svg
 
 VALIDATION, TRAINING = 0, 5  # the lines' numbers, in the figure and in its legend
 
@@ -17,7 +17,7 @@ def history_figure(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     tasks: Sequence[str],
     quantity: str,
-) -> Drawn:
+) -> ReportFigure:
     """`quantity` (loss or accuracy) by epoch: a line a run, in the colour of its task."""
     rows = []
     with matplotlib.rc_context(STYLE):
@@ -40,7 +40,9 @@ def history_figure(
         else:
             axes.set_ylim(top=1.01)
         drawn = svg(figure, f"{approach.upper()}: training {quantity} by epoch")
-    return Drawn(f"training-{approach}-{quantity}", drawn, ("run", "task", "epoch", quantity), rows)
+    return ReportFigure(
+        f"training-{approach}-{quantity}", drawn, ("run", "task", "epoch", quantity), rows
+    )
 
 
 def validation_figures(
@@ -48,7 +50,7 @@ def validation_figures(
     label: str,
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     target: str,
-) -> list[Drawn]:
+) -> list[ReportFigure]:
     """Loss and AUC of the target's held-out fold by epoch, the loss beside the training loss of the
     target: a line a run and, of several, their mean.
 
@@ -84,7 +86,7 @@ def validation_figures(
             if key in entry
         ]
         columns = ("run", "epoch", *(k.replace("/", " of ") for k in drawn_keys))
-        found.append(Drawn(f"validation-{name}-{quantity.lower()}", drawn, columns, rows))
+        found.append(ReportFigure(f"validation-{name}-{quantity.lower()}", drawn, columns, rows))
     return found
 
 

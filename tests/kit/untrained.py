@@ -24,7 +24,7 @@ def make_untrained(folder: Path, seed: int = 0, name: str = "sttl-C1-test-seed0"
     )
     counts = rng.integers(-4000, 4000, (3, 128, 128)).astype(np.int16)
     sides = np.full((3, 2), 100.0)
-    limits = training_ranges.of_training(
+    limits = training_ranges.training_limits(
         training_ranges.measure(counts, sides, np.zeros(3), sides / 10), ["DM"]
     )
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
