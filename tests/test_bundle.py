@@ -176,7 +176,7 @@ US = "1.2.840.10008.5.1.4.1.1.6.1"
         ({"box": "-1;120;180;180"}, {}, "not inside the image"),
         ({"box": "180;120;120;180"}, {}, "bottom below top"),
         ({"box": "1;2;3"}, {}, "top;left;bottom;right"),
-        ({"pixel_um": "10"}, {}, "says 50 x 50 um: that is a factor of units"),
+        ({"pixel_um": "10"}, {}, "is 50 x 50 um: the unit is probably wrong"),
         ({"pixel_um": "0"}, {}, "pixel_um"),
         ({}, {"NominalScannedPixelSpacing": None}, "pixel size of film.dcm is unknown"),
         ({}, {"NominalScannedPixelSpacing": [0.5, 0.5]}, "coarser"),

@@ -228,7 +228,7 @@ def test_what_an_image_does_not_say_is_not_in_its_report(
         ({"StudyInstanceUID": None}, {}, "a.dcm: StudyInstanceUID is missing"),
         ({"PatientSex": "W"}, {}, "field PatientSex is invalid by the DICOM standard"),
         ({"PatientBirthDate": "in 1950"}, {}, "field PatientBirthDate"),
-        ({}, {"laterality": "R"}, "a.dcm: laterality R, but the header says L"),
+        ({}, {"laterality": "R"}, "a.dcm: laterality R, but the header states L"),
     ],
 )
 def test_what_no_report_can_be_made_of_is_rejected_before_any_scoring(

@@ -462,7 +462,7 @@ def test_bad_options_and_folders(tmp_path: Path) -> None:
     bad = {
         "parts ()": {"parts": ()},
         "parts mass-all: some of mass-train, mass-test": {"parts": ("mass-all",)},
-        "no mammogram is finer than 10 um; give pixel_um in um, not mm": {"pixel_um": 0.05},
+        "is below 10 um: give pixel_um in um, not mm": {"pixel_um": 0.05},
         "pixel_um 250: films": {"pixel_um": 250.0},
         "conflicts 'both': one of leave_out, malignant": {"conflicts": "both"},
         "no mass_case_description_train_set.csv in": {},

@@ -250,9 +250,9 @@ REJECTED: list[tuple[Tags, str]] = [
     ({"NumberOfFrames": -2}, "-2 frame"),
     ({"BitsStored": 17}, "BitsStored 17"),
     ({"BitsAllocated": 32}, "BitsAllocated 32"),
-    ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "every value the same"),
+    ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "all values equal"),
     ({"PixelData": b"\0\0"}, "pixel data"),
-    ({"PixelData": None}, "no pixel data"),
+    ({"PixelData": None}, "no PixelData"),
 ]
 
 

@@ -25,10 +25,16 @@ from mtl_jax.imaging import (
     dicom_spacing,
 )
 from mtl_jax.imaging.dicom_frame import NO_SYNTAX
-from mtl_jax.imaging.dicom_gray import INTENTS_DIFFER, OD_OF_DETECTOR, ODD_OD, SIGN_DIFFERS, TURNED
+from mtl_jax.imaging.dicom_gray import (
+    IMPLAUSIBLE_OD,
+    INTENTS_DIFFER,
+    OD_OF_DETECTOR,
+    SIGN_DIFFERS,
+    SLOPE_NEGATIVE,
+)
 from mtl_jax.imaging.dicom_lut import BEYOND, OTHER_BITS
 from mtl_jax.imaging.read_image import read_image, read_raw, read_stored
-from mtl_jax.imaging.table_vs_header import OTHER_SPACING, TABLES_SPACING, compare
+from mtl_jax.imaging.table_vs_header import OTHER_SPACING, SPACING_OVERRIDDEN, compare
 from mtl_jax.imaging.value_checks import UNUSED_BITS, check_values
 from mtl_jax.types import InputError
 
@@ -70,9 +76,9 @@ SCANNED = {"NominalScannedPixelSpacing": [0.05, 0.05]}
     [
         (CONTACT | {"PixelSpacing": [0.07, 0.07]}, None),
         (CONTACT | {"PixelSpacing": [0.0695, 0.0704]}, None),
-        (CONTACT | {"PixelSpacing": [0.065, 0.065]}, dicom_spacing.PLANES),
-        (CONTACT | {"PixelSpacing": [0.0584, 0.0584]}, dicom_spacing.PLANES),
-        (SCANNED | {"PixelSpacing": [0.045, 0.045]}, dicom_spacing.PLANES),
+        (CONTACT | {"PixelSpacing": [0.065, 0.065]}, dicom_spacing.CONTACT_GEOMETRY),
+        (CONTACT | {"PixelSpacing": [0.0584, 0.0584]}, dicom_spacing.CONTACT_GEOMETRY),
+        (SCANNED | {"PixelSpacing": [0.045, 0.045]}, dicom_spacing.CONTACT_GEOMETRY),
         (SCANNED | {"PixelSpacing": [0.05, 0.05]}, None),
     ],
 )
@@ -80,8 +86,10 @@ def test_spacings_of_a_contact_view_agree(tmp_path: Path, tags: Tags, expected: 
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     used = next(tags[tag] for tag in dicom_spacing.SPACING_TAGS if tag in tags)
     assert dicom.read_spacing(path)[0] == pytest.approx([1000 * size for size in used])
-    assert (dicom_spacing.PLANES in notes(path)) == bool(expected)
-    assert notes(path).get(dicom_spacing.PLANES, False) is False  # noted, nothing corrected
+    assert (dicom_spacing.CONTACT_GEOMETRY in notes(path)) == bool(expected)
+    assert (
+        notes(path).get(dicom_spacing.CONTACT_GEOMETRY, False) is False
+    )  # noted, nothing corrected
 
 
 @pytest.mark.parametrize(
@@ -118,7 +126,7 @@ def test_spacings_that_contradict_each_other_are_rejected_where_used(
 
 def test_a_spacing_of_either_plane_is_noted(tmp_path: Path) -> None:
     for tags, expected in (
-        ({"PixelSpacing": [0.08, 0.08], **geometry(1.07)}, {dicom_spacing.PLANE_UNSTATED: False}),
+        ({"PixelSpacing": [0.08, 0.08], **geometry(1.07)}, {dicom_spacing.PLANE_UNKNOWN: False}),
         ({"PixelSpacing": [0.08, 0.08], **geometry(1.0)}, {}),
         ({"PixelSpacing": [0.08, 0.08]}, {}),
         (CONTACT | geometry(1.07), {}),
@@ -131,7 +139,7 @@ def test_a_spacing_of_either_plane_is_noted(tmp_path: Path) -> None:
     [
         ({"ImagerPixelSpacing": [0.0001, 0.0001]}, r"0.1 x 0.1 um \(ImagerPixel.*in um, not mm"),
         ({"PixelSpacing": [0.05, 0.005]}, "in um, not mm"),
-        ({"NominalScannedPixelSpacing": [2.5, 2.5]}, "coarser"),
+        ({"NominalScannedPixelSpacing": [2.5, 2.5]}, "above 1000 um"),
         ({"ImagerPixelSpacing": [0.1, 0.15]}, "row;column"),
     ],
 )
@@ -163,13 +171,13 @@ def geometry(
         (geometry(None, (650, 0)), False, None),
         (geometry(1.8, (650, 361)), True, None),
         (geometry(1.06, (660, 620)), False, None),
-        (geometry(1.0, (660, 600)), False, dicom_spacing.OTHER_FACTOR),
-        (geometry(1.6, (660, 350)), True, dicom_spacing.OTHER_FACTOR),
+        (geometry(1.0, (660, 600)), False, dicom_spacing.FACTOR_DIFFERS),
+        (geometry(1.6, (660, 350)), True, dicom_spacing.FACTOR_DIFFERS),
         (geometry(1.19, (660, 545)), False, None),  # 1.21: no contradiction
-        (geometry(0.9), False, dicom_spacing.ODD_FACTOR),
-        (geometry(0.9, (650, 360)), True, dicom_spacing.ODD_FACTOR),
-        (geometry(1.05, (360, 650)), False, dicom_spacing.ODD_DISTANCES),
-        (geometry(None, (650, 65)), False, dicom_spacing.ODD_DISTANCES),  # cm
+        (geometry(0.9), False, dicom_spacing.IMPLAUSIBLE_FACTOR),
+        (geometry(0.9, (650, 360)), True, dicom_spacing.IMPLAUSIBLE_FACTOR),
+        (geometry(1.05, (360, 650)), False, dicom_spacing.IMPLAUSIBLE_DISTANCES),
+        (geometry(None, (650, 65)), False, dicom_spacing.IMPLAUSIBLE_DISTANCES),  # cm
         (geometry(1.0, coded=True), True, dicom_spacing.MODIFIER_DECIDES),
         (geometry(1.8, coded=True), True, None),
         (geometry(1.0, (660, 640), coded=True), True, dicom_spacing.MODIFIER_DECIDES),
@@ -242,7 +250,7 @@ def test_sides_of_the_header_that_differ_are_noted(
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     assert read_stored(path).header.laterality == side
-    assert (dicom_header.SIDES_DIFFER in notes(path)) is differ
+    assert (dicom_header.LATERALITIES_DIFFER in notes(path)) is differ
 
 
 def test_views_of_the_header_that_differ_are_noted(tmp_path: Path) -> None:
@@ -281,7 +289,7 @@ def test_words_that_end_at_high_bit_move_down(tmp_path: Path) -> None:
     for shift in (2, 4):
         path = write_dicom(tmp_path / "a.dcm", FILM << shift, HighBit=11 + shift)
         same_gray(path, FILM)
-        assert notes(path) == {dicom_bits.MOVED: False}
+        assert notes(path) == {dicom_bits.SHIFTED: False}
 
 
 @pytest.mark.parametrize("syntax", ["ExplicitVRLittleEndian", "RLELossless", "JPEG2000Lossless"])
@@ -457,7 +465,7 @@ def test_a_range_of_padding_must_be_apart_from_the_gray(
 def test_optical_densities_of_no_film_are_noted(tmp_path: Path, slope: str, noted: bool) -> None:
     tags = digitized_film(RescaleSlope=slope, RescaleIntercept="0", RescaleType="OD")
     path = write_dicom(tmp_path / "a.dcm", np.clip(FILM, 500, 4000), **tags)
-    assert notes(path) == ({ODD_OD: False} if noted else {})
+    assert notes(path) == ({IMPLAUSIBLE_OD: False} if noted else {})
     write_dicom(path, FILM, RescaleSlope=1, RescaleIntercept=0, RescaleType="OD")
     assert OD_OF_DETECTOR in notes(path)
 
@@ -483,7 +491,7 @@ def test_the_spacing_divided_by_the_factor_is_one_of_the_headers(tmp_path: Path)
     found = compare("", "", "", (65.4, 65.4), "manifest", said, True)
     assert [note.kind for note in found] == [OTHER_SPACING]
     (other,) = compare("", "", "", (60.0, 60.0), "manifest", said, True)
-    assert other.kind == TABLES_SPACING and "60 x 60 um; ImagerPixelSpacing says 70" in other.text
+    assert other.kind == SPACING_OVERRIDDEN and "60 x 60 um; ImagerPixelSpacing is 70" in other.text
 
 
 def test_masks_are_read_whatever_their_header_says_of_gray(tmp_path: Path) -> None:
@@ -543,7 +551,7 @@ def test_a_frame_whose_values_do_not_fit_is_rejected_unless_an_overlay_explains_
 ) -> None:
     path = tmp_path / "a.dcm"
     stream_file(path, j2k(FILM | 0x8000, 16), "JPEG2000Lossless", 12)
-    with pytest.raises(InputError, match="do not have the bits"):
+    with pytest.raises(InputError, match="compressed frame exceed HighBit"):
         read_stored(path)
     add(path, overlay(15))
     same_gray(path, FILM)
@@ -572,7 +580,7 @@ def test_bits_of_a_table_are_as_if_the_header_had_said_them(tmp_path: Path, tags
     assert read_stored(given, bits=12).transformed == bool(tags)  # no second inversion or curve
     np.testing.assert_array_equal(read_image(said, bits=12)[0], expected)
     for file, wrong, reason in (
-        (said, 14, "holds gray of 12 bits"),
+        (said, 14, "the file stores 12 bits"),
         (given, 11, "does not fit 11"),
     ):
         with pytest.raises(InputError, match=reason):
@@ -582,14 +590,14 @@ def test_bits_of_a_table_are_as_if_the_header_had_said_them(tmp_path: Path, tags
 def test_bits_of_an_image_in_optical_density_are_rejected(tmp_path: Path) -> None:
     tags = {"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "OD"}
     path = write_dicom(tmp_path / "a.dcm", FILM, bits=16, **tags)
-    with pytest.raises(InputError, match="optical density: leave bits empty"):
+    with pytest.raises(InputError, match="optical density; leave bits empty"):
         read_stored(path, bits=12)
 
 
 def test_a_falling_rescale_is_noted_and_counts_as_inverted(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, RescaleSlope=-1, RescaleIntercept=4095)
     same_gray(path, 4095 - FILM)
-    assert TURNED in notes(path) and read_stored(path).transformed
+    assert SLOPE_NEGATIVE in notes(path) and read_stored(path).transformed
     write_dicom(path, FILM, RescaleSlope=2, RescaleIntercept=-10)
     assert notes(path) == {} and not read_stored(path).transformed
 
@@ -651,7 +659,9 @@ def test_values_beyond_the_ends_of_a_look_up_table(
     tags["ModalityLUTSequence"][0].LUTDescriptor = [len(entries) % 65536, first, 16]
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     if rejected:
-        with pytest.raises(InputError, match=f"a.dcm: .*of values {first} to {last}; values from"):
+        with pytest.raises(
+            InputError, match=f"a.dcm: .*covers the values {first} to {last}; values from"
+        ):
             read_stored(path)
         return
     assert notes(path) == ({} if rejected is None else {BEYOND: False})
@@ -733,14 +743,14 @@ def test_several_frames_need_one_and_their_number_must_be_true(tmp_path: Path, s
     for number in (0, 2):
         same_gray(path, stack[number], frame=number)
     shown = dicom.read_with_record(path)[2]
-    assert shown["frame"] == 0 and shown["notes"] == [f"{dicom.FRAME_OPEN} (3 frames)"]
+    assert shown["frame"] == 0 and shown["notes"] == [f"{dicom.FIRST_FRAME} (3 frames)"]
     for frames in (1, 2, 0, None):
         header = pydicom.dcmread(path)
         header.NumberOfFrames = frames
         if frames is None:
             del header.NumberOfFrames
         header.save_as(tmp_path / "b.dcm")
-        with pytest.raises(InputError, match=rf"holds 3 frames.*says {frames or 1}"):
+        with pytest.raises(InputError, match=rf"holds 3 frames.*NumberOfFrames is {frames or 1}"):
             read_stored(tmp_path / "b.dcm", 0)
 
 
@@ -804,7 +814,7 @@ def test_what_is_no_dicom_is_not_taken_for_one(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         assert not dicom.is_dicom(tmp_path / name)
     assert not dicom.is_dicom(tmp_path) and not dicom.is_dicom(tmp_path / "absent")
-    with pytest.raises(InputError, match="unknown kind of image.*DICOM of any name"):
+    with pytest.raises(InputError, match="unknown image format.*DICOM of any name"):
         read_stored(tmp_path / "short")
     bare = tmp_path / "bare.dcm"
     bare.write_bytes(write_dicom(tmp_path / "a.dcm", FILM).read_bytes()[132:])
@@ -855,12 +865,12 @@ def test_words_under_a_compressed_syntax_and_the_reverse_are_rejected(
     length = int.from_bytes(content[140:144], "little") + len(new) - len(old)
     content = content[:140] + struct.pack("<L", length) + content[144:]
     (tmp_path / "b.dcm").write_bytes(content.replace(old, new))
-    with pytest.raises(InputError, match="TransferSyntaxUID says .* is not compressed"):
+    with pytest.raises(InputError, match="TransferSyntaxUID states .* is not compressed"):
         read_stored(tmp_path / "b.dcm")
     path = write_dicom(tmp_path / "c.dcm", FILM, syntax=syntax)
     path.write_bytes(path.read_bytes().replace(new, old))
     content = path.read_bytes()
     length = int.from_bytes(content[140:144], "little") + len(old) - len(new)
     path.write_bytes(content[:140] + struct.pack("<L", length) + content[144:])
-    with pytest.raises(InputError, match="says Explicit VR .* pixel data is compressed"):
+    with pytest.raises(InputError, match="states Explicit VR .* pixel data is compressed"):
         read_stored(path)

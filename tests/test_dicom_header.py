@@ -16,7 +16,7 @@ from pydicom import Sequence
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import dicom, dicom_header
-from mtl_jax.imaging.dicom_header import SIDES_DIFFER, VIEW_UNKNOWN
+from mtl_jax.imaging.dicom_header import LATERALITIES_DIFFER, VIEW_UNKNOWN
 from mtl_jax.imaging.table_vs_header import NOT_SQUARE
 from mtl_jax.types import InputError
 
@@ -254,7 +254,9 @@ def test_the_side_in_view_position_is_compared_and_gives_way_to_the_fields_of_th
     tags = {"ViewPosition": "RMLO", "PatientOrientation": ["A", "F"]}
     path = write_dicom(tmp_path / "a.dcm", NOISE, **tags)
     assert dicom.read_header_attributes(path).laterality == "R"
-    assert [note.split(" (")[0] for note in dicom.describe_header(path)["notes"]] == [SIDES_DIFFER]
+    assert [note.split(" (")[0] for note in dicom.describe_header(path)["notes"]] == [
+        LATERALITIES_DIFFER
+    ]
     write_dicom(path, NOISE, **tags, Laterality="L")
     assert dicom.read_header_attributes(path).laterality == "L"
     assert "ViewPosition R" in dicom.describe_header(path)["notes"][0]
@@ -321,14 +323,14 @@ def test_the_tool_goes_on_after_a_damaged_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (("--png", "{}/o"), "must end in .png"),
-        (("--png", "{}/o.xyz"), "must end in .png"),
+        (("--png", "{}/o"), "expected a name ending in .png"),
+        (("--png", "{}/o.xyz"), "expected a name ending in .png"),
         (("--png", "{}/none/o.png"), "No such file"),
         (("--pixel-um", "nan"), r"nan x nan um \(--pixel-um\) is not two positive numbers"),
         (("--pixel-um", "-5"), "not two positive numbers"),
         (("--pixel-um", "0"), "not two positive numbers"),
         (("--pixel-um", "0.1", "--png", "{}/o.png"), "in um, not mm"),
-        (("--pixel-um", "2000"), "coarser than 1000 um"),
+        (("--pixel-um", "2000"), "above 1000 um"),
         (("--box", "5000,5000,6000,6000"), "a.dcm: the box .* is not inside the image of 33 rows"),
         (("--box=-1,2,3,4",), "not inside the image of 33 rows and 47 columns"),
     ],
@@ -345,7 +347,7 @@ def test_wrong_flags_of_the_tool_end_in_one_line(
 def test_the_tool_says_which_pixel_size_it_takes(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, ImagerPixelSpacing=["0.1", "0.09"])
     done = inspect(path, "--pixel-um", "200")
-    assert "--pixel-um 200 is not used: ImagerPixelSpacing says 100 x 90 um" in done.stdout
+    assert "--pixel-um 200 is not used: ImagerPixelSpacing is 100 x 90 um" in done.stdout
     assert f"{NOT_SQUARE} (100 x 90 um)" in done.stdout  # as an ingest notes it
     write_dicom(path, NOISE, ImagerPixelSpacing=["0.1", "0.1"])
     done = inspect(path, "--pixel-um", "100.5")

@@ -116,7 +116,7 @@ def test_size_comes_from_the_ics_file_where_the_stream_has_it_turned(
     with pytest.raises(InputError, match=r"LEFT_CC.LJPEG: 45x60 pixels, but the \.ics .*61x45"):
         read_image(path)
     ics.write_text("filename B-3024-1\nLEFT_CC LINES many\n")
-    with pytest.raises(InputError, match=r"LEFT_CC.LJPEG: the \.ics file beside it: line 2: "):
+    with pytest.raises(InputError, match=r"LEFT_CC.LJPEG: the \.ics file in its folder: line 2: "):
         read_image(path)
 
 
@@ -132,11 +132,11 @@ def test_damage_is_one_line_that_names_the_file(tmp_path: Path) -> None:
         b"\xff\xd8": "truncated or damaged",
         good[:40]: "truncated or damaged",
         good[: scan + 30]: "truncated",
-        good[: len(good) // 2]: "truncated: [0-9]+ bytes of coded film",
+        good[: len(good) // 2]: "truncated: [0-9]+ bytes of compressed data",
         good[:-40]: "truncated",
         huge: "truncated: [0-9]+ bytes for 8000x8000 pixels",
-        absurd: "says 65535x65535 pixels",
-        good.replace(b"\xff\xc3", b"\xff\xc0", 1): "of another kind",
+        absurd: "states 65535x65535 pixels",
+        good.replace(b"\xff\xc3", b"\xff\xc0", 1): "not a lossless Huffman JPEG",
         good[:scan] + b"\xff\xdd\0\x04\0\x2d" + good[scan:]: "restart intervals",
         good[: scan + 7] + b"\x08" + good[scan + 8 :]: "predictor 8",
         good[: scan + 9] + b"\x01" + good[scan + 10 :]: "point transform 1",

@@ -68,7 +68,7 @@ def test_a_jpeg_is_cut_at_half_and_noted(tmp_path: Path, quality: int) -> None:
     Image.fromarray(ellipse() * 255).save(tmp_path / "m.jpg", quality=quality)
     box, notes = mask.read_box(tmp_path / "m.jpg", SHAPE)
     assert np.abs(np.subtract(box, BOX)).max() <= 1
-    assert [note.kind for note in notes] == [mask.CUT]
+    assert [note.kind for note in notes] == [mask.THRESHOLDED]
     assert not notes[0].corrected
     # The same pixels under a suffix that loses nothing.
     Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
@@ -85,7 +85,7 @@ def test_genuine_jpeg_masks_are_read_as_pillow_thresholds_them(shared: Path) -> 
         corrected = [note.kind for note in notes if note.corrected]
         assert (box == (top, left, bottom, right)) == (not corrected)
         assert set(corrected) <= {mask.SPECKS}
-        assert notes[0].kind == mask.CUT
+        assert notes[0].kind == mask.THRESHOLDED
         # None of them is taken for inverted, or for a location that covers the image.
         noted = check_location(box, gray.size[::-1], (200.0, 200.0), user_table=True)
         assert {note.kind for note in noted} <= {COVERS}
@@ -98,7 +98,7 @@ def test_a_resampled_mask_is_cut_at_half_and_noted(top: float) -> None:
     values = large if top == 1.0 else np.round(large).astype(np.uint16)
     box, notes = mask.box_from_mask(values, (88, 120))
     assert np.abs(np.subtract(box, (20, 32, 64, 92))).max() <= 1
-    assert [note.kind for note in notes] == [mask.CUT]
+    assert [note.kind for note in notes] == [mask.THRESHOLDED]
 
 
 def disc(row: float, column: float, radius: float) -> np.ndarray:
@@ -118,7 +118,9 @@ def test_numbered_lesions_and_pictures_are_no_mask() -> None:
         np.random.default_rng(3).integers(0, 256, SHAPE) * disc(40, 50, 25),
         np.hypot(*np.mgrid[-45:45, -60:60]).max() - np.hypot(*np.mgrid[-45:45, -60:60]),
     ):
-        with pytest.raises(InputError, match="over whole areas: save a mask of two values for"):
+        with pytest.raises(
+            InputError, match="contains areas of the values .*: save a mask of two values for"
+        ):
             mask.box_from_mask(np.asarray(values), SHAPE)
 
 
@@ -126,7 +128,7 @@ def test_separate_parts_are_counted_and_specks_are_not() -> None:
     two = disc(20, 20, 9) | disc(60, 90, 12)
     box, notes = mask.box_from_mask(two, SHAPE)
     assert box == (11, 11, 73, 103)
-    assert [(note.kind, note.detail) for note in notes] == [(mask.PARTS, "2 parts")]
+    assert [(note.kind, note.detail) for note in notes] == [(mask.PARTS, "2 components")]
     speck = disc(60, 90, 12)
     speck[5, 7] = True
     box, notes = mask.box_from_mask(speck, SHAPE)
@@ -154,7 +156,7 @@ def test_what_gives_no_box_says_why() -> None:
             mask.box_from_mask(values, shape)
         return str(caught.value)
 
-    assert "(90, 120) pixels, its image has (120, 90)" in reason(ellipse(), SHAPE[::-1])
+    assert "(90, 120) pixels, but its image has (120, 90)" in reason(ellipse(), SHAPE[::-1])
     assert "empty: no value is above 0" in reason(np.zeros(SHAPE))
     assert "empty" in reason(np.full(SHAPE, -1.0))
     assert "from border to border" in reason(1 - ellipse())
@@ -175,8 +177,8 @@ def test_an_inverted_mask_is_rejected_whatever_its_border(kept: str) -> None:
     else:
         inverted = np.zeros(SHAPE, np.uint8)
         inverted[3:-3, :90] = 1
-    assert mask._box(inverted > 0) != (0, 0, *SHAPE)
-    with pytest.raises(InputError, match="of its image, .* invert it if it is the other way round"):
+    assert mask._extent(inverted > 0) != (0, 0, *SHAPE)
+    with pytest.raises(InputError, match="of its image, .* invert it if it is 0 inside"):
         mask.box_from_mask(inverted * 255, SHAPE)
 
 

@@ -22,7 +22,7 @@ from mtl_jax.types import Collection, InputError, LesionView
 BACKGROUND = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
 HALF_A_COUNT = 0.5 + 0.02  # and the float32 of an image of 4095 levels of 8 counts
 # Where the table overrules the header by the rules, an error in the table stands, on record.
-OVERRULED = (table_vs_header.TABLES_SPACING, plausibility.POLARITY)
+OVERRULED = (table_vs_header.SPACING_OVERRIDDEN, plausibility.POLARITY)
 UNALTERED = 200
 BATCH = 250  # images of one ingest
 

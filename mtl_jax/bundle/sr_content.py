@@ -15,7 +15,7 @@ from mtl_jax.bundle.lesion_table import TABLE, LesionRow
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.imaging.dicom_fields import get_functional_group
-from mtl_jax.imaging.table_vs_header import SIDE_FIELDS
+from mtl_jax.imaging.table_vs_header import LATERALITY_FIELDS
 
 if TYPE_CHECKING:
     from highdicom import sr
@@ -102,10 +102,10 @@ def laterality_code(row: LesionRow, header: Dataset) -> Code | None:
     PatientOrientation and file names are not used, since a rotated image has those of the other
     side.
     """
-    if row.side_source not in (TABLE, *SIDE_FIELDS):
+    if row.side_source not in (TABLE, *LATERALITY_FIELDS):
         return None
     anatomy = get_functional_group(header, FRAME_ANATOMY, row.view.frame_number)
-    fields = [source.get(name) for name in SIDE_FIELDS for source in (header, anatomy)]
+    fields = [source.get(name) for name in LATERALITY_FIELDS for source in (header, anatomy)]
     sides = {str(field).strip().upper()[:1] for field in fields if field}
     sides |= {row.view.laterality, row.header.get("laterality")}
     sides -= {None, ""}
