@@ -180,7 +180,7 @@ US = "1.2.840.10008.5.1.4.1.1.6.1"
         ({"pixel_um": "0"}, {}, "pixel_um"),
         ({}, {"NominalScannedPixelSpacing": None}, "pixel size of film.dcm is unknown"),
         ({}, {"NominalScannedPixelSpacing": [0.5, 0.5]}, "coarser"),
-        ({}, {"NominalScannedPixelSpacing": [5e-5, 5e-5]}, "finer"),
+        ({}, {"NominalScannedPixelSpacing": [5e-5, 5e-5]}, "below 10 um"),
         ({}, {"NominalScannedPixelSpacing": [-0.05, 0.05]}, "pixel"),
         ({}, {"PhotometricInterpretation": "RGB"}, "colour"),
         ({}, {"Modality": "US"}, "not a mammogram"),

@@ -614,9 +614,9 @@ def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixt
     described = {"name": "digital", "official_test_learned": True}
     work = WorkFolder({}, {}, record, {}, {}, {}, {}, None)
     assert tables.patient_exclusions(work, described) == [
-        "No patient is learned and tested: 4 cases (4 ROIs) are never learned, as their patients"
-        " are in a test set.",
-        "Its official test set is learned, as it is not evaluated in this job.",
+        "No patient is in both a training and an evaluation set: 4 cases (4 ROIs) are never"
+        " learned, as their patients are in a test set.",
+        "The official test set is used for training: this job does not evaluate it.",
     ]
     c.approaches = ("mttl", "sttl+of=digital")
     assert set(study_inputs.prepare(c, dry_run=True).split.evaluated) == {"films", "digital"}

@@ -269,7 +269,7 @@ def test_the_report_names_no_folder_of_this_machine() -> None:
     )
     config["data"]["cache"] = "/scratch/dent/cache"
     config["data"]["crosswalk"] = "/home/dent/pairs.csv"
-    shown = tables.settings(WorkFolder(config, *[{}] * 7))
+    shown = tables.setting_rows(WorkFolder(config, *[{}] * 7))
     assert not found_in(str(shown).encode())
     values = {field: value for field, value, _ in shown}
     assert values["data.sources"] == "manifest:m.csv, mini_mias:mias, phantom:dm"

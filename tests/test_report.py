@@ -144,7 +144,7 @@ def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> N
     page = Page(page_of(finished))
     assert f"ddsmHighBit is correctedcorrected3{HOSTILE}/1/CC: 15 of 12 bits" in page.text
     assert "ddsmfew bits are usednoted41d/2/MLO" in page.text.replace("\n", "")
-    assert "Facts of the images that contradict each other" in page.text
+    assert "Image facts that contradict each other" in page.text
 
 
 def test_a_report_of_results_without_notes_has_no_table_of_them(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_report_of_results_without_notes_has_no_table_of_them(tmp_path: Path) 
     for collection in results["collections"]:
         del collection["notes"]
     (folder / "results.json").write_text(json.dumps(results))
-    assert "Facts of the images" not in fresh_page_of(folder)
+    assert "Image facts" not in fresh_page_of(folder)
 
 
 def test_data_table_adds_up(finished: Path) -> None:
@@ -271,9 +271,9 @@ def test_points_carry_the_rois_that_the_page_can_show(finished: Path) -> None:
 
 def test_a_sheet_of_pictures_holds_each_where_the_page_looks() -> None:
     shades = np.random.default_rng(0).integers(0, 255, 95).astype(np.uint8)
-    sheet = roi_images.sheet(np.broadcast_to(shades[:, None, None], (95, 128, 128)))
+    sheet = roi_images.tile_rois(np.broadcast_to(shades[:, None, None], (95, 128, 128)))
     for number, shade in enumerate(shades):
-        row, column = divmod(number, roi_images.ACROSS)
+        row, column = divmod(number, roi_images.N_COLUMNS)
         tile = sheet[row * 64 : row * 64 + 64, column * 64 : column * 64 + 64]
         assert (tile == shade).all()
 
@@ -288,14 +288,14 @@ def test_gallery_says_who_was_mistaken_by_hand() -> None:
     }
     nobody = np.zeros(5, bool)
     rois = Rois(ids, ids, ids, ids, label, ids, nobody, nobody, np.zeros((0, 128, 128)))
-    walls = gallery.misclassified(scored, "t", rois, 0.5, 1)
-    assert [(gallery.title, gallery.count) for wall in walls] == [
-        ("Malignant, taken for benign by MTTL and STTL", 2),
-        ("Malignant, taken for benign by STTL alone", 1),
-        ("Benign, taken for malignant by MTTL alone", 1),
+    galleries = gallery.misclassified(scored, "t", rois, 0.5, 1)
+    assert [(found.title, found.count) for found in galleries] == [
+        ("Malignant, classified as benign by MTTL and STTL", 2),
+        ("Malignant, classified as benign by STTL only", 1),
+        ("Benign, classified as malignant by MTTL only", 1),
     ]
-    assert walls[0].drawn.rows[0][0] == "b"  # the lowest of the two
-    assert len(walls[0].drawn.rows) == 1
+    assert galleries[0].figure.rows[0][0] == "b"  # the lowest of the two
+    assert len(galleries[0].figure.rows) == 1
 
 
 def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
         stage = name.removesuffix("-view").replace("-", "_")
         own = [row for row in results[stage] if row["unit"] == "view"]
         assert [float(r["auc"]) for r in rows] == [row["auc"] for row in own]
-        aucs = [float(r[f"area_{i + 1}"]) for r in rows for i in range(np.size(own[0]["aucs"]))]
+        aucs = [float(r[f"auc_{i + 1}"]) for r in rows for i in range(np.size(own[0]["aucs"]))]
         assert aucs == [a for row in own for seed in row["aucs"] for a in seed]
 
     for area in results["cross_validation"]["auc"]:
@@ -325,7 +325,10 @@ def test_several_initializations_are_a_mean_and_the_first_is_drawn(tmp_path: Pat
     text = Page(page_of(folder)).text
     work = read_workdir.read(folder)
     answer = statements.describe_main_result(work)
-    assert "Means over 3 initializations; intervals and p-values hold the variance over" in answer
+    assert (
+        "Means over 3 initializations; intervals and p-values include the variance between"
+        in answer
+    )
     assert phrases.format_p_value(work.primary["p_value"]) in answer and work.primary["df"] > 0
     assert "first of 3 initializations" in text and "another training" not in text
     for curve in roc_curves.curves(work, "lesion"):
@@ -371,7 +374,7 @@ def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     del results["auc"][0]["estimator"]
     (folder / "results.json").write_text(json.dumps(results))
-    with pytest.raises(InputError, match="results of an earlier version"):
+    with pytest.raises(InputError, match="written by an earlier version"):
         report.write(folder)
 
 
@@ -380,9 +383,9 @@ def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) ->
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     make_stages(folder, last)
     text = Page(page_of(folder)).text
-    assert "No area could be measured" not in text
-    assert {"splits": "Which random split", "depth": "How many convolutions"}.get(
-        last, "How many cases of sfm does it take"
+    assert "No AUC could be computed" not in text
+    assert {"splits": "Which random split", "depth": "How many convolutional layers"}.get(
+        last, "How does the AUC depend on the number of training cases of sfm"
     ) in text
     results = json.loads((folder / "results.json").read_text())
     for area in results["auc"]:
@@ -390,7 +393,7 @@ def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) ->
 
 
 def test_a_figure_alone_escapes_what_it_is_called() -> None:
-    body = figure_style.element(HOSTILE, "0 0 9 9", figure_style.Markup("<g/>"))
+    body = figure_style.svg_element(HOSTILE, "0 0 9 9", figure_style.Markup("<g/>"))
     root = ElementTree.fromstring(figure_style.standalone(body))
     assert root.attrib["aria-label"] == HOSTILE
 
@@ -398,7 +401,7 @@ def test_a_figure_alone_escapes_what_it_is_called() -> None:
 def test_report_without_analyses_is_whole(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     page = Page(page_of(folder))
-    assert "Inside the networks" not in page.text and "script" not in page.tags
+    assert "Network analysis" not in page.text and "script" not in page.tags
 
 
 def test_page_is_made_for_dark_and_paper(finished: Path) -> None:
@@ -411,12 +414,12 @@ def test_page_is_made_for_dark_and_paper(finished: Path) -> None:
 
 def test_warnings_fit_the_job(finished: Path, out_of_fold: Path) -> None:
     simulated, real = (Page(page_of(folder)).text for folder in (finished, out_of_fold))
-    assert phrases.PHANTOM in simulated
-    assert "not those of ImageNet" in simulated
+    assert phrases.PHANTOM_NOTICE in simulated
+    assert "not ImageNet weights" in simulated
     assert "python tools/convert_weights.py --download" in simulated
-    assert phrases.PHANTOM not in real
-    assert "not those of ImageNet" not in real
-    assert "Weak evidence: 30 scored lesions" in real
+    assert phrases.PHANTOM_NOTICE not in real
+    assert "not ImageNet weights" not in real
+    assert "Weak evidence: the evaluation set has only 30 lesions" in real
     assert "checkpoints/w" in real
 
 
@@ -431,11 +434,11 @@ def test_ids_of_a_public_form_are_a_warning(finished: Path) -> None:
 def test_a_difference_is_said_to_be_what_all_methods_say() -> None:
     test = {"a": "mttl", "b": "sttl", "unit": "lesion", "method": "bootstrap", "delta": -0.1}
     test |= {"ci_low": -0.2, "ci_high": 0.0}
-    cases = {(0.01, 0.02): "worse", (0.04, 0.06): "edge", (0.5, 0.4): "alike"}
+    cases = {(0.01, 0.02): "worse", (0.04, 0.06): "contradictory", (0.5, 0.4): "inconclusive"}
     for ps, said in cases.items():
         tests = [test | {"p_value": p, "primary": False, "p_holm": p} for p in ps]
         assert statements.verdict(tests) == said
-        assert ("STTL ranks these cases better" in statements.describe_comparison(tests)) == (
+        assert ("STTL has a significantly higher AUC" in statements.describe_comparison(tests)) == (
             said == "worse"
         )
     assert statements.verdict([test | {"p_value": 0.01, "delta": 0.1}]) == "better"
@@ -457,7 +460,7 @@ def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     assert phrases.format_p_value(test["p_value"]) in first and "another training" in first
     # Once in the sentence and once each; families of one have no adjusted p-value.
     assert text.count("p = ") + text.count("p < ") == 1 + 6
-    assert phrases.PHANTOM in text
+    assert phrases.PHANTOM_NOTICE in text
     assert "0.991" in text
 
 
@@ -483,7 +486,7 @@ def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
                 assert drawn.svg.count(f"var(--line-{number})") == count
     text = Page(page_of(folder)).text
     caption = next(
-        part for part in text.split("Figure ") if "These values selected nothing" in part
+        part for part in text.split("Figure ") if "They were not used to select an epoch" in part
     )
     sizes = [run["rois_scored"]["sfm"] for run in mttl.runs]
     assert f"n: {min(sizes)} to {max(sizes)} ROIs in each held-out fold." in caption

@@ -11,7 +11,7 @@ from kit import browser
 from mtl_jax import report
 from mtl_jax.report import collect_figures, read_workdir
 
-FIGURES = "[...document.querySelectorAll('svg.plot, svg.points, svg.maps, svg.wall')]"
+FIGURES = "[...document.querySelectorAll('svg.plot, svg.points, svg.maps, svg.gallery')]"
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_pointing_at_a_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
     shown = tab.evaluate("document.getElementById('tip').innerText")
     rows = "JSON.parse(document.getElementById('rois').textContent).rows"
     hot = tab.evaluate("document.querySelector('.hot').dataset.r")
-    roi_id, what, _ = tab.evaluate(f"{rows}[{hot}]")
-    assert roi_id in shown and what in shown and "not learned" in what
+    roi_id, description, _ = tab.evaluate(f"{rows}[{hot}]")
+    assert roi_id in shown and description in shown and "evaluation set" in description
     panels = tab.evaluate(f"document.querySelectorAll('svg.points [data-r=\"{hot}\"]').length")
     assert tab.evaluate("document.querySelectorAll('.hot').length") == panels >= 8
     box = tab.evaluate("(b => [b.left, b.top, b.right, b.bottom])(tip.getBoundingClientRect())")

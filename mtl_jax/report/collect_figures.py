@@ -1,4 +1,4 @@
-"""Every figure of a report, made from a finished work folder. Draws none and lays out none."""
+"""Collect the figures of a report from a finished work folder."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ UNITS = ("lesion", "view")
 
 
 class ExplainedRoi(NamedTuple):
-    """An ROI that the networks were asked about, and the maps of each approach."""
+    """An analysed ROI and the maps of each approach."""
 
     kind: str
     label: int
@@ -26,7 +26,7 @@ class ExplainedRoi(NamedTuple):
 
 
 class ValidationGroup(NamedTuple):
-    """Loss and AUC of the held-out folds while these runs, of one approach and network, learned."""
+    """Loss and AUC of the held-out folds during training, for an approach and a network."""
 
     approach: str
     network: str
@@ -35,13 +35,13 @@ class ValidationGroup(NamedTuple):
 
     @property
     def counts(self) -> str:
-        """How many ROIs of the target each run holds out: '12' or '12 to 14'."""
+        """Number of held-out ROIs of the target in each run: '12' or '12 to 14'."""
         counts = {run["rois_scored"][run["tasks"][0]] for run in self.runs}
         return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 class ReportFigures(NamedTuple):
-    """Figures by where they stand; empty or None where the job has nothing for them."""
+    """The figures of a report; empty or None if the job has no data for them."""
 
     curves: dict[str, list[Curve]]
     roc: dict[str, ReportFigure]
@@ -57,47 +57,57 @@ class ReportFigures(NamedTuple):
     validation: list[ValidationGroup]
 
     def all(self) -> list[ReportFigure]:
-        found = [*self.roc.values(), *self.learning_curve, *self.convergence]
-        found += [one for one in (self.splits, self.depth, self.scores) if one]
-        found += [drawn for panels in self.tsne.values() for _, drawn in panels]
-        found += [drawn for roi in self.explained for _, drawn in roi.maps]
-        found += [gallery.drawn for gallery in self.galleries]
-        found += [drawn for one in self.validation for drawn in one.panels]
-        return found + [drawn for panels in self.training.values() for drawn in panels]
+        """Return all figures."""
+        figures = [*self.roc.values(), *self.learning_curve, *self.convergence]
+        figures += filter(None, (self.splits, self.depth, self.scores))
+        figures += [figure for panels in self.tsne.values() for _, figure in panels]
+        figures += [figure for roi in self.explained for _, figure in roi.maps]
+        figures += [gallery.figure for gallery in self.galleries]
+        figures += [figure for group in self.validation for figure in group.panels]
+        return figures + [figure for panels in self.training.values() for figure in panels]
 
 
 def collect(work: WorkFolder) -> ReportFigures:
-    results, found = work.results, work.findings
-    drawn_curves = {unit: curves(work, unit) if work.compares_approaches else [] for unit in UNITS}
-    chosen, note = results["selection"], statements.curve_scores(work)
+    """Draw all figures of a report."""
+    results, findings = work.results, work.findings
+    unit_curves = {unit: curves(work, unit) if work.compares_approaches else [] for unit in UNITS}
+    selection, note = results["selection"], statements.curve_scores(work)
     return ReportFigures(
-        drawn_curves,
+        unit_curves,
         {
-            unit: roc_figure(own, unit, work.tests(unit), note, _means(work, unit) if note else {})
-            for unit, own in drawn_curves.items()
-            if own
+            unit: roc_figure(
+                curve_list,
+                unit,
+                work.target_comparisons(unit),
+                note,
+                _means(work, unit) if note else {},
+            )
+            for unit, curve_list in unit_curves.items()
+            if curve_list
         },
-        splits_figure(results["splits"], chosen["split"]["chosen"], chosen["split"]["unit"])
+        splits_figure(results["splits"], selection["split"]["chosen"], selection["split"]["unit"])
         if "splits" in results
         else None,
-        depth_figure(results["depth"], chosen["network"]["chosen"], chosen["network"]["unit"])
+        depth_figure(results["depth"], selection["network"]["chosen"], selection["network"]["unit"])
         if "depth" in results
         else None,
         [learning_curve_figure(results["learning_curve"], unit) for unit in UNITS]
         if "learning_curve" in results
         else [],
-        _scores(work, found) if found else None,
-        _tsne(work, found) if found else {},
-        convergence_figure.convergence_figures(_ordered(work, found.convergence)) if found else [],
-        _explained(work, found) if found else [],
+        _scores(work, findings) if findings else None,
+        _tsne(work, findings) if findings else {},
+        convergence_figure.convergence_figures(_ordered(work, findings.convergence))
+        if findings
+        else [],
+        _explained(work, findings) if findings else [],
         gallery.misclassified(
             work.scores,
             results["target"],
-            found.rois,
+            findings.rois,
             work.config["analysis"]["threshold"],
             work.config["analysis"]["gallery"],
         )
-        if found
+        if findings
         else [],
         {
             approach: _training(work, approach)
@@ -109,35 +119,37 @@ def collect(work: WorkFolder) -> ReportFigures:
 
 
 def _means(work: WorkFolder, unit: str) -> dict[str, dict[str, Any]]:
-    """The headline of each approach on the target."""
-    return {area["study"]: area for area in work.headline_aucs(unit)}
+    """Return the headline AUC of each approach on the target."""
+    return {row["study"]: row for row in work.headline_aucs(unit)}
 
 
-def _ordered(work: WorkFolder, of: dict[str, Any]) -> dict[str, Any]:
-    """By approach in the order of the study, not of the alphabet."""
-    return {approach: of[approach] for approach in work.approaches if approach in of}
+def _ordered(work: WorkFolder, by_approach: dict[str, Any]) -> dict[str, Any]:
+    """Sort by approach in the order of the study."""
+    return {a: by_approach[a] for a in work.approaches if a in by_approach}
 
 
-def tasks(work: WorkFolder) -> list[str]:
-    """The collections as the analyses took them: the target first."""
+def ordered_tasks(work: WorkFolder) -> list[str]:
+    """Return the collections in the order of the analyses, the target first."""
     names = [c["name"] for c in work.results["collections"]]
     target = work.results["target"]
     return [target, *(name for name in names if name != target)]
 
 
-def _tsne(work: WorkFolder, found: Findings) -> dict[str, list[tuple[str, ReportFigure]]]:
-    """By layer, each approach's embedding."""
+def _tsne(work: WorkFolder, findings: Findings) -> dict[str, list[tuple[str, ReportFigure]]]:
+    """Return the embedding of each approach by layer."""
     panels: dict[str, list[tuple[str, ReportFigure]]] = {}
-    for approach, layers in _ordered(work, found.embeddings).items():
-        for layer, made in layers.items():
-            drawn = embedding_figure.tsne_figure(approach, layer, made, found.rois, tasks(work))
-            panels.setdefault(layer, []).append((approach, drawn))
+    for approach, layers in _ordered(work, findings.embeddings).items():
+        for layer, embedding in layers.items():
+            figure = embedding_figure.tsne_figure(
+                approach, layer, embedding, findings.rois, ordered_tasks(work)
+            )
+            panels.setdefault(layer, []).append((approach, figure))
     return panels
 
 
-def _explained(work: WorkFolder, found: Findings) -> list[ExplainedRoi]:
+def _explained(work: WorkFolder, findings: Findings) -> list[ExplainedRoi]:
     rois: list[ExplainedRoi] = []
-    for approach, maps in _ordered(work, found.maps).items():
+    for approach, maps in _ordered(work, findings.maps).items():
         for row, roi_id in enumerate(maps.roi_id.tolist()):
             if row == len(rois):
                 rois.append(ExplainedRoi(maps.kind[row], int(maps.label[row]), roi_id, []))
@@ -145,11 +157,11 @@ def _explained(work: WorkFolder, found: Findings) -> list[ExplainedRoi]:
     return rois
 
 
-def _scores(work: WorkFolder, found: Findings) -> ReportFigure | None:
-    """The first two approaches that score the target, against each other."""
+def _scores(work: WorkFolder, findings: Findings) -> ReportFigure | None:
+    """Draw the scores of the first two approaches on the target; None with fewer approaches."""
     target = work.results["target"]
-    own = {a: s for a, s in work.scores.items() if target in s.task}
-    if len(own) < 2:
+    target_scores = {a: s for a, s in work.scores.items() if target in s.task}
+    if len(target_scores) < 2:
         return None
     tables = [
         dict(
@@ -157,14 +169,14 @@ def _scores(work: WorkFolder, found: Findings) -> ReportFigure | None:
                 s.roi_id[s.task == target].tolist(), s.score[s.task == target].tolist(), strict=True
             )
         )
-        for s in list(own.values())[:2]
+        for s in list(target_scores.values())[:2]
     ]
-    # An ROI that is in both parts of the sample stands first as learned, where it has no score.
-    rows = np.array([i for i, r in enumerate(found.rois.roi_id.tolist()) if r in tables[0]])
-    rows = rows[~found.rois.learned[rows]]
-    scores = [np.array([t[found.rois.roi_id[i]] for i in rows]) for t in tables]
-    names = tuple(list(own)[:2])
-    return embedding_figure.score_figure(names, tuple(scores), found.rois, rows)
+    # An ROI in both the training and the evaluation sample has its score in the second row.
+    rows = np.array([i for i, r in enumerate(findings.rois.roi_id.tolist()) if r in tables[0]])
+    rows = rows[~findings.rois.learned[rows]]
+    scores = [np.array([t[findings.rois.roi_id[i]] for i in rows]) for t in tables]
+    names = tuple(list(target_scores)[:2])
+    return embedding_figure.score_figure(names, tuple(scores), findings.rois, rows)
 
 
 def _training(work: WorkFolder, approach: str) -> list[ReportFigure]:
@@ -178,13 +190,13 @@ def _training(work: WorkFolder, approach: str) -> list[ReportFigure]:
 
 def _validation(work: WorkFolder) -> list[ValidationGroup]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in work.validated:
+    for run in work.validated_runs:
         groups.setdefault((run["approach"], run["network"]), []).append(run)
-    found = []
+    validation = []
     for (approach, network), runs in groups.items():
         histories = {run["id"]: work.histories[run["id"]] for run in runs}
         label = f"{approach.upper()}, {network}"
         target = runs[0]["tasks"][0]
         panels = validation_figures(f"{approach}-{network}", label, histories, target)
-        found.append(ValidationGroup(approach, network, runs, panels))
-    return found
+        validation.append(ValidationGroup(approach, network, runs, panels))
+    return validation
