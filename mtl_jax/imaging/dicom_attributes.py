@@ -100,7 +100,7 @@ def read_pixel_attributes(
     """
     photometric = get_code(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:
-        raise InputError("PhotometricInterpretation is missing: the file holds no image")
+        raise InputError("PhotometricInterpretation is missing: the file contains no image")
     if photometric not in PHOTOMETRIC or get_int(header, "SamplesPerPixel", default=1) != 1:
         raise InputError("a colour image: a mammogram must be MONOCHROME1 or MONOCHROME2")
     if get_int(header, "PixelRepresentation", default=0) != 0:

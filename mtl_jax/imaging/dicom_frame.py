@@ -75,7 +75,7 @@ def decode(header: Dataset, frame: int, frames: int) -> DecodedFrame:
         frames than the header states, or the frame is damaged. The message does not name the file.
     """
     if "PixelData" not in header:
-        raise InputError("the file holds no PixelData; export it again")
+        raise InputError("the file contains no PixelData; export it again")
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     try:
         with warnings.catch_warnings():
