@@ -134,7 +134,7 @@ def test_load_and_score_in_python(handed: Handed, model: bundle.Model) -> None:
         model.score(pixels, [(0, 0, 10, pixels.shape[1] + 1)], pixel_um=size)
     with pytest.raises(InputError, match="float"):
         model.score(pixels.astype(int), [box])
-    with pytest.raises(InputError, match="learned sfm"):
+    with pytest.raises(InputError, match="trained on sfm"):
         model.score(pixels, [box], bits=bits, task="dm")
     assert model.score(pixels, []).shape == (0,)
 
@@ -162,7 +162,7 @@ def test_one_byte_changed_anywhere_is_rejected(
     (copy / "card.md").unlink()
     with pytest.raises(InputError, match="card.md"):
         bundle.load(copy)
-    with pytest.raises(InputError, match="no model bundle"):
+    with pytest.raises(InputError, match="not a model bundle"):
         bundle.load(tmp_path)
 
 
@@ -178,14 +178,14 @@ US = "1.2.840.10008.5.1.4.1.1.6.1"
         ({"box": "1;2;3"}, {}, "top;left;bottom;right"),
         ({"pixel_um": "10"}, {}, "is 50 x 50 um: the unit is probably wrong"),
         ({"pixel_um": "0"}, {}, "pixel_um"),
-        ({}, {"NominalScannedPixelSpacing": None}, "pixel size of film.dcm is not known"),
+        ({}, {"NominalScannedPixelSpacing": None}, "pixel size of film.dcm is unknown"),
         ({}, {"NominalScannedPixelSpacing": [0.5, 0.5]}, "coarser"),
         ({}, {"NominalScannedPixelSpacing": [5e-5, 5e-5]}, "finer"),
         ({}, {"NominalScannedPixelSpacing": [-0.05, 0.05]}, "pixel"),
         ({}, {"PhotometricInterpretation": "RGB"}, "colour"),
         ({}, {"Modality": "US"}, "not a mammogram"),
         ({}, {"SOPClassUID": US}, "not a mammogram"),
-        ({"image_path": "other.dcm"}, {}, "no image in"),
+        ({"image_path": "other.dcm"}, {}, "no such image in"),
         ({"frame": "2"}, {}, "frame"),
         ({"bits": "8"}, {}, "does not fit 8 bits"),
         ({"lesion_id": ""}, {}, "lesion_id is empty"),
@@ -220,7 +220,7 @@ def test_a_colour_picture_and_other_mistakes_of_files(
     (tmp_path / "full" / "a").write_text("")
     Image.new("L", (300, 300), 99).save(tmp_path / "film.png")
     assert "not empty" in rejection(capsys, [*ask, tmp_path / "full"])
-    assert "learned sfm" in rejection(capsys, [*ask, tmp_path / "out", "--task", "dm"])
+    assert "trained on sfm" in rejection(capsys, [*ask, tmp_path / "out", "--task", "dm"])
     assert "no such file" in rejection(
         capsys, [*ask[:1], tmp_path / "no", *ask[2:], tmp_path / "o"]
     )
@@ -238,7 +238,7 @@ def test_what_lies_outside_training_is_flagged(
     assert score.main([*map(str, ask), "--no-evidence", "--keep-ids"]) == 0
     (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
     flags = "\n".join(lesion["flags"])
-    for word in ("pixel size 70 um", "contrast", "outside the image", "modality DM: training had"):
+    for word in ("pixel size 70 um", "contrast", "outside the image", "modality DM: trained on"):
         assert word in flags
     assert 0 < lesion["probability"] < 1 and lesion["views"][0]["evidence"] is None
     assert len(lesion["nearest"]) == 5
@@ -250,8 +250,8 @@ def test_without_out_of_fold_scores_nothing_is_calibrated(handed: Handed) -> Non
     plain, calibrated = mtl_jax.load(handed.plain), mtl_jax.load(handed.model)
     assert plain.about["calibration"] is None and plain.about["operating_points"] == []
     assert np.isnan(plain.probability([0.5], "lesion")).all()
-    assert "may take their place" in (handed.plain / "card.md").read_text()
-    assert plain.about["reference_scores"] == {"sfm": "of lesions that the network has learned"}
+    assert "no out-of-fold scores" in (handed.plain / "card.md").read_text()
+    assert plain.about["reference_scores"] == {"sfm": "of lesions in the training set"}
     fitted = calibrated.about["calibration"]["lesion"]
     assert [check["on"] for check in fitted["checks"]][1] == "test set"
     assert calibrated.about["reference_scores"] == {"sfm": "out of fold"}
@@ -374,7 +374,7 @@ def test_only_a_finished_unchanged_run_is_exported(
     for problem in ("missing or damaged",):
         assert export.main([str(tmp_path / "runs" / "a"), "--output", str(tmp_path / "m")]) == 2
         assert problem in capsys.readouterr().err
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         bundle.save(mtl_jax.load(handed.plain), "", handed.plain)
     (tmp_path / "run.json").write_text(json.dumps({"approach": "sttl"}))
     with pytest.raises(InputError, match="not finished"):

@@ -56,7 +56,7 @@ FULL = "image_path,patient_id,lesion_id,laterality,view,truth"
         (
             "image_path,lesion_id",
             ("a.npy,7", "b.npy,7"),
-            "nothing says that they are of one patient",
+            "no row names a patient",
         ),
         ("image_path,patient_id,lesion_id", ("a.npy,,7", "b.npy,,7"), "fill in patient_id"),
         # A patient called as the lesion of another row is.
@@ -106,7 +106,7 @@ def test_a_truth_in_other_words_is_unknown_and_noted(films: Path, tmp_path: Path
     asked = lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     assert [one.view.label for one in asked] == [-1, -1, -1, 0]
     noted = [[note.text for note in one.notes] for one in asked]
-    words = "the truth is neither malignant nor benign, and taken as unknown"
+    words = "the truth is neither malignant nor benign and is taken as unknown"
     assert noted == [[words], [words], [], []]
 
 

@@ -124,7 +124,10 @@ def test_a_reader_sorts_and_filters_every_column(scored: Path, tmp_path: Path) -
         assert browser.value("document.title") == "Scores of 5 lesions, research only"
         browser.until("[...document.images].every(i => i.complete && i.naturalWidth == 256)")
         names = browser.value("[...document.querySelectorAll('th button')].map(b => b.textContent)")
-        assert names[:7] == ["case", "lesion", "truth", "views", "score A", "score B", "difference"]
+        assert names[:7] == [
+            *("case", "lesion", "reference standard", "views"),
+            *("score A", "score B", "difference"),
+        ]
         cells = "document.querySelectorAll('.filters td').length"
         assert browser.value(cells) == len(names)
 
@@ -152,8 +155,8 @@ def test_a_reader_sorts_and_filters_every_column(scored: Path, tmp_path: Path) -
         assert sort("case")[-4:] == [4, 3, 2, 1]
         browser.value("document.querySelectorAll('th button')[0].click()")
         browser.value("document.querySelectorAll('th button')[0].click()")
-        assert only("truth", "benign") == [1, 3]
-        assert only("truth", "") == [0, 1, 2, 3, 4]
+        assert only("reference standard", "benign") == [1, 3]
+        assert only("reference standard", "") == [0, 1, 2, 3, 4]
         assert only("views", "mlo") == [1, 3]
         browser.value("document.getElementById('clear').click()")
         middle = sorted(scores)[2]
@@ -166,7 +169,9 @@ def test_a_reader_sorts_and_filters_every_column(scored: Path, tmp_path: Path) -
         browser.value("document.getElementById('clear').click()")
         for name in names:  # a filter of each column that no lesion passes
             number = names.index(name) > 3
-            assert only(name, "1e9" if number else "zzz") == [] or name == "truth", name
+            assert only(name, "1e9" if number else "zzz") == [] or name == "reference standard", (
+                name
+            )
             browser.value("document.getElementById('clear').click()")
         assert browser.value("document.title") == "Scores of 5 lesions, research only"
 

@@ -2,12 +2,14 @@
 
 import copy
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from finished_work import make_folder
 from flax.traverse_util import unflatten_dict
+from kit.untrained import make_untrained
 from PIL import Image
 from scipy.special import expit, logit
 
@@ -24,6 +26,7 @@ from mtl_jax.bundle import (
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.extract_rois import rois
 from mtl_jax.imaging.stored_image import StoredImage
+from mtl_jax.io import atomic
 from mtl_jax.models import alexnet, base
 from mtl_jax.phantom import case as phantom
 from mtl_jax.phantom.receptor import RECEPTORS
@@ -91,9 +94,9 @@ def test_ranges_flag_what_training_had_not() -> None:
     other = training_ranges.measure(counts[:1] * 3, sizes[:1] / 2, np.array([0.25]), sizes[:1])
     (found,) = training_ranges.range_flags(limits, other, ["SFM"])
     assert [word.split(":")[0].split(" ")[0] for word in found] == [
-        *("pixel", "contrast", "part", "size", "modality")
+        *("pixel", "contrast", "fraction", "box", "modality")
     ]
-    assert "pixel size 50 um: training had 100 to 100" in found
+    assert "pixel size 50 um: training range 100 to 100" in found
     upside_down = training_ranges.measure(counts - np.int16(900), sizes, np.zeros(5), sizes / 10)
     assert all(
         "brightness" in flag[0]
@@ -177,18 +180,18 @@ FILM = RNG.integers(0, 4096, (90, 80)).astype(np.uint16)
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"bits": 0}, "bits 0 is not the depth of gray in uint16 pixels.*1 to 16"),
-        ({"bits": -1}, "bits -1"),
-        ({"bits": 20}, "bits 20"),
-        ({"bits": "12"}, "bits '12'"),
-        ({"bits": 12.0}, "bits 12.0"),
-        ({"bits": True}, "bits True"),
+        ({"bits": 0}, "bits=0 is invalid for uint16 pixels.*1 to 16"),
+        ({"bits": -1}, "bits=-1"),
+        ({"bits": 20}, "bits=20"),
+        ({"bits": "12"}, "bits='12'"),
+        ({"bits": 12.0}, "bits=12.0"),
+        ({"bits": True}, "bits=True"),
         ({"pixel_um": (200, 200, 200)}, "one number or"),
         ({"pixel_um": "fine"}, "one number or"),
         ({"pixel_um": None}, "not two positive numbers"),
-        ({"boxes": (40, 30, 60, 50)}, "box 40 is not .* list of them"),
-        ({"boxes": [(40, 30, 60)]}, "list of them"),
-        ({"boxes": [(40, 30, 60, "x")]}, "list of them"),
+        ({"boxes": (40, 30, 60, 50)}, "box 40 is invalid: expected a list of"),
+        ({"boxes": [(40, 30, 60)]}, "a list of .top, left"),
+        ({"boxes": [(40, 30, 60, "x")]}, "a list of .top, left"),
         ({"boxes": [(40, 30, 60, np.inf)]}, "finite"),
     ],
 )
@@ -198,7 +201,7 @@ def test_what_a_caller_gives_wrongly_is_named(given: dict, reason: str) -> None:
 
 
 def test_bits_are_those_that_an_ingest_takes() -> None:
-    with pytest.raises(InputError, match="bits 12 is not the depth of gray in uint8 pixels"):
+    with pytest.raises(InputError, match="bits=12 is invalid for uint8 pixels"):
         scored((FILM >> 4).astype(np.uint8), bits=12)
     expected = scored(FILM, bits=12)
     for bits in (np.int64(12), np.uint8(12)):
@@ -348,6 +351,27 @@ def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path
     crossed.folds["never_learned"]["ddsm"] = ["ddsm-007"]
     with pytest.raises(InputError, match="other cases of ddsm"):
         out_of_fold.find_scores(record, study, crossed)
+
+
+def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
+    """With a backbone other than the default, which a bundle without the key would get."""
+    folder = make_untrained(tmp_path / "model", backbone="resnet18")
+    expected = bundle.load(folder)
+    about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    for section in ("network", "weights"):
+        about[section]["trunk"] = about[section].pop("backbone")
+    about["training"]["dm"]["regions"] = about["training"]["dm"].pop("rois")
+    (folder / "bundle.json").write_text(json.dumps(about), encoding="utf-8")
+    atomic.write_sums(folder)
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
+    model = bundle.load(folder)
+    boxes = [(20, 20, 60, 60), (40, 30, 60, 50)]
+    scores = model.score(FILM, boxes, bits=12)
+    np.testing.assert_array_equal(scores, expected.score(FILM, boxes, bits=12))
+    assert model.about == expected.about and model.network == expected.network
+    # The digest of SHA256SUMS is the device id of Structured Reports.
+    assert model.sha256 == atomic.digest(folder / atomic.SUMS)
+    assert contents == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("scores", [[0.9, 0.7, 0.4, 0.1], [0.3] * 4, [np.nan] * 4])

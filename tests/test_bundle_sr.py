@@ -225,9 +225,9 @@ def test_what_an_image_does_not_say_is_not_in_its_report(
 @pytest.mark.parametrize(
     ("tags", "cells", "words"),
     [
-        ({"StudyInstanceUID": None}, {}, "a.dcm: it has no StudyInstanceUID"),
-        ({"PatientSex": "W"}, {}, "its field PatientSex is not as the standard says"),
-        ({"PatientBirthDate": "in 1950"}, {}, "its field PatientBirthDate"),
+        ({"StudyInstanceUID": None}, {}, "a.dcm: StudyInstanceUID is missing"),
+        ({"PatientSex": "W"}, {}, "field PatientSex is invalid by the DICOM standard"),
+        ({"PatientBirthDate": "in 1950"}, {}, "field PatientBirthDate"),
         ({}, {"laterality": "R"}, "a.dcm: laterality R, but the header states L"),
     ],
 )

@@ -31,14 +31,14 @@ def speed(rounds: int = 3) -> Iterator[dict]:
             home = Path(folder) / syntax
             paths = write_images(home, syntax, count)
             asked = lesion_table.read(home / "m.csv", [home])
-            scoring.score(model, asked[:2], evidence=True)  # compiles
+            scoring.score(model, asked[:2], attribution=True)  # compiles
             reading, scored, maps = [], [], []
             for _ in range(rounds):
                 reading.append(_seconds(lambda p=paths: [read_stored(path) for path in p]))
                 scored.append(
                     _seconds(
                         lambda h=home: scoring.score(
-                            model, lesion_table.read(h / "m.csv", [h]), evidence=False
+                            model, lesion_table.read(h / "m.csv", [h]), attribution=False
                         )
                     )
                 )
