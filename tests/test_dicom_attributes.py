@@ -352,12 +352,12 @@ def test_overlays_and_other_bits_outside_the_gray_are_cleared(tmp_path: Path) ->
 
 
 def test_padding_above_the_bits_is_not_gray(tmp_path: Path) -> None:
-    make_padded = FILM.copy()
-    make_padded[:, 40:] = 65535
-    path = write_dicom(tmp_path / "a.dcm", make_padded, PixelPaddingValue=65535)
+    pixels = FILM.copy()
+    pixels[:, 40:] = 65535
+    path = write_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=65535)
     with pytest.raises(InputError, match="PixelPaddingValue 65535 does not fit 12 bits"):
         read_stored(path)
-    write_dicom(path, make_padded, bits=16, PixelPaddingValue=65535)
+    write_dicom(path, pixels, bits=16, PixelPaddingValue=65535)
     gray, bits = read_image(path, bits=12)
     assert bits == 12 and (gray[:, 40:] == FILM[:, :40].min()).all()
     np.testing.assert_array_equal(gray[:, :40], FILM[:, :40])
@@ -624,8 +624,8 @@ def test_the_data_decides_the_bits_of_look_up_table_entries(
     tmp_path: Path, bits: int, packed: bool, count: int
 ) -> None:
     entries = np.round(255 * np.linspace(0, 1, count) ** 0.5).astype(np.uint8)
-    make_padded = entries.tobytes() + b"\0" * (count % 2)
-    data = make_padded if packed else entries.astype("<u2").tobytes()
+    entry_bytes = entries.tobytes() + b"\0" * (count % 2)
+    data = entry_bytes if packed else entries.astype("<u2").tobytes()
     pixels = RNG.integers(0, count, (30, 40)).astype(np.uint8)
     pixels[0, :2] = 0, count - 1
     # Words, which pydicom reads as numbers, and bytes.

@@ -148,7 +148,7 @@ def _decode_stream(header: Dataset, frame: int, syntax: uid.UID) -> tuple[np.nda
         )
     if not 2 <= stream.bits <= header.BitsAllocated:
         raise InputError(
-            f"its compressed frame has {stream.bits} bits a pixel: expected 2 to"
+            f"its compressed frame has {stream.bits} bits per pixel: expected 2 to"
             f" {header.BitsAllocated} (BitsAllocated)"
         )
     words = decoder(data)
