@@ -87,16 +87,16 @@ def test_spacings_of_a_contact_view_agree(tmp_path: Path, tags: Tags, expected: 
     used = next(tags[tag] for tag in dicom_spacing.SPACING_TAGS if tag in tags)
     assert dicom.read_spacing(path)[0] == pytest.approx([1000 * size for size in used])
     assert (dicom_spacing.CONTACT_GEOMETRY in notes(path)) == bool(expected)
-    assert (
-        notes(path).get(dicom_spacing.CONTACT_GEOMETRY, False) is False
-    )  # noted, nothing corrected
+    # The note is not a correction.
+    assert notes(path).get(dicom_spacing.CONTACT_GEOMETRY, False) is False
 
 
 @pytest.mark.parametrize(
     "tags",
     [
         CONTACT | {"PixelSpacing": [0.05, 0.05]},  # 1.4
-        CONTACT | {"PixelSpacing": [0.08, 0.08]},  # finer detector than breast
+        CONTACT
+        | {"PixelSpacing": [0.08, 0.08]},  # smaller in the detector plane than in the breast
         CONTACT | {"PixelSpacing": [0.07, 0.05]},
         CONTACT | {"PixelSpacing": [0.00007, 0.00007]},  # metres
         CONTACT | {"PixelSpacing": [7.0, 7.0]},
@@ -574,22 +574,22 @@ def test_a_frame_with_values_above_high_bit_is_rejected_unless_it_holds_an_overl
     ],
 )
 def test_bits_of_a_table_replace_bits_stored(tmp_path: Path, tags: Tags) -> None:
-    attributes = write_dicom(tmp_path / "said.dcm", FILM, bits=12, **tags)
-    given = write_dicom(tmp_path / "given.dcm", FILM, bits=16, **tags)
-    expected, bits = read_image(attributes)
-    np.testing.assert_array_equal(read_image(given, bits=12)[0], expected)
-    assert read_image(given, bits=12)[1] == bits
-    assert np.abs(read_image(given)[0] / 16 - expected).max() > 100  # what it mends
-    kinds = [note.kind for note in check_values(read_stored(given), None)]
-    assert kinds == [UNUSED_BITS] and not check_values(read_stored(given, bits=12), 12)
-    assert read_stored(given, bits=12).transformed == bool(tags)  # no second inversion or curve
-    np.testing.assert_array_equal(read_image(attributes, bits=12)[0], expected)
-    for file, wrong, reason in (
-        (attributes, 14, "the file stores 12 bits"),
-        (given, 11, "does not fit 11"),
+    path_12 = write_dicom(tmp_path / "12.dcm", FILM, bits=12, **tags)
+    path_16 = write_dicom(tmp_path / "16.dcm", FILM, bits=16, **tags)
+    expected, bits = read_image(path_12)
+    np.testing.assert_array_equal(read_image(path_16, bits=12)[0], expected)
+    assert read_image(path_16, bits=12)[1] == bits
+    assert np.abs(read_image(path_16)[0] / 16 - expected).max() > 100  # wrong without bits
+    kinds = [note.kind for note in check_values(read_stored(path_16), None)]
+    assert kinds == [UNUSED_BITS] and not check_values(read_stored(path_16, bits=12), 12)
+    assert read_stored(path_16, bits=12).transformed == bool(tags)  # no second inversion or curve
+    np.testing.assert_array_equal(read_image(path_12, bits=12)[0], expected)
+    for path, bits, reason in (
+        (path_12, 14, "the file stores 12 bits"),
+        (path_16, 11, "does not fit 11"),
     ):
         with pytest.raises(InputError, match=reason):
-            read_image(file, bits=wrong)
+            read_image(path, bits=bits)
 
 
 def test_bits_of_an_image_in_optical_density_are_rejected(tmp_path: Path) -> None:
@@ -649,7 +649,7 @@ def test_a_look_up_table_of_another_length_is_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "last", "rejected"),
     [
-        (0, 255, True),  # of another image's bits
+        (0, 255, True),  # a table for another bit depth
         (0, 2000, True),
         (2000, 4095, True),
         (0, 4094, False),  # one value, of one pixel
@@ -694,7 +694,7 @@ def test_background_and_padding_may_be_beyond_a_look_up_table(tmp_path: Path) ->
     assert BEYOND not in notes(write_dicom(path, pixels, **tags, **range_of))
 
 
-# What kind of image.
+# Kinds of image.
 
 
 @pytest.mark.parametrize("relationship", ["LIN", "LOG"])
@@ -710,7 +710,7 @@ def test_an_intent_that_contradicts_the_sop_class_is_rejected_if_the_gray_depend
         path = write_dicom(tmp_path / "a.dcm", FILM, **changed)
         with pytest.raises(InputError, match="PresentationIntentType is .* the SOP class is"):
             read_stored(path)
-    # Inverted by either: nothing depends on it.
+    # Both invert, so the gray does not depend on it.
     if relationship == "LOG":
         path = write_dicom(tmp_path / "a.dcm", FILM, **(raw | change))
         assert_gray(path, 4095 - FILM)

@@ -65,7 +65,7 @@ SHARED, PER_FRAME = make_item(**GROUPS), make_item(**GROUPS)
             ((50, 60), "PixelSpacing"),
         ),
         (
-            # Undivided by the magnification: the detector's plane.
+            # In the detector plane, not divided by the magnification.
             {
                 "PixelSpacing": ["0.0654", "0.0748"],
                 "ImagerPixelSpacing": IMAGER,

@@ -34,7 +34,7 @@ def od(curve: str, gray: float) -> float:
         ("ddsm_howtek_ismd", 2000, 1.98492),  # 3.96604 - 1.98112
         ("lumiscan", 2095, 2.0),
         ("lumiscan", 0, 4.0),
-        ("lumisys", 495, 3.6),  # the maker's curve: 3.6 - (GL - 495) / 1000
+        ("lumisys", 495, 3.6),  # the manufacturer's curve: 3.6 - (GL - 495) / 1000
         ("lumisys", 0, 3.6),
         ("lumisys", 1495, 2.6),
         ("lumisys", 4095, 0.0),
@@ -50,7 +50,7 @@ def test_raw_detector_inverse_logarithm_at_known_exposures() -> None:
     # Air, one count, none, and the geometric mean, which is half-way.
     gray = CURVES["raw_dm"](np.array([16383, 1, 0, math.sqrt(16383)]), 14)
     np.testing.assert_allclose(gray, [0, 4095, 4095, 2047.5], atol=1e-3)
-    # Halving the exposure adds the same density anywhere: ln 2 times 4095 / ln 16383.
+    # Halving the exposure always adds the same gray: ln 2 times 4095 / ln 16383.
     steps = np.diff(CURVES["raw_dm"](np.array([8000, 4000, 2000, 1000]), 14))
     np.testing.assert_allclose(steps, math.log(2) * 4095 / math.log(16383), rtol=1e-5)
 
@@ -61,7 +61,7 @@ def test_curves_are_monotonic_and_within_12_bits(curve: str) -> None:
     gray = CURVES[curve](np.arange(1 << bits, dtype=np.float32), bits)
     assert gray.dtype == np.float32
     assert 0 <= gray.min() and gray.max() <= 4095
-    # Film is bright where dense, and so is gray; a detector counts little there.
+    # Dense tissue has a low optical density on film and a low exposure on a detector.
     steps = np.diff(gray) * (-1 if curve == "raw_dm" else 1)
     assert (steps >= 0).all() and (steps > 0).mean() > 0.7
 

@@ -87,13 +87,13 @@ def test_the_kit_differs_from_the_standard_in_the_first_row_only() -> None:
 def test_streams_of_the_standard_are_recognized_by_their_range(
     tmp_path: Path, selector: int
 ) -> None:
-    gray = np.roll(make_film(12), 12, axis=0)  # the first row is bright and dark by turns
+    gray = np.roll(make_film(12), 12, axis=0)  # the first row alternates between bright and dark
     decoded, _ = read_stream(tmp_path / "a.LJPEG", jpeg_lossless.encode(gray, 12, selector))
     np.testing.assert_array_equal(decoded, gray)
 
 
 def test_an_ambiguous_stream_is_read_as_pvrg(tmp_path: Path) -> None:
-    # The same bits are a film of 100 everywhere by T.81, one of mid gray by PVRG.
+    # The same stream is a constant film of 100 by T.81 and of middle gray by PVRG.
     stream = jpeg_lossless.encode(np.full((5, 4), 100), 12, predictor=2)
     decoded, _ = read_stream(tmp_path / "a.LJPEG", stream)
     np.testing.assert_array_equal(decoded[:, 0], 100)

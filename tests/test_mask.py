@@ -35,7 +35,7 @@ def write_mask(path: Path, kind: str) -> None:
         tags = {"PhotometricInterpretation": "MONOCHROME1"} if "1" in kind else {}
         write_dicom(path, shape_mask.astype(np.uint16) * (255 if "white" in kind else 1), **tags)
     elif kind == "palette":
-        # Inside is index 3, shown darker than index 0.
+        # Inside is index 3, which the palette shows darker than index 0.
         picture = Image.fromarray(shape_mask * 3, mode="P")
         picture.putpalette([255, 255, 255, 9, 9, 9, 9, 9, 9, 1, 0, 0] + [7] * 756)
         picture.save(path)
@@ -70,7 +70,7 @@ def test_a_jpeg_mask_is_thresholded_and_noted(tmp_path: Path, quality: int) -> N
     assert np.abs(np.subtract(box, BOX)).max() <= 1
     assert [note.kind for note in notes] == [mask.THRESHOLDED]
     assert not notes[0].corrected
-    # The same pixels under a suffix that loses nothing.
+    # The same pixels in a lossless file.
     Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
     assert mask.read_box(tmp_path / "m.png", SHAPE) == (box, notes)
 
@@ -136,7 +136,7 @@ def test_components_are_noted_and_specks_are_ignored() -> None:
     assert notes == (
         Note(mask.SPECKS, f"1 of up to 1 pixels, the largest of {disc(60, 90, 12).sum()}", True),
     )
-    # A part below a tenth of the largest, and one above it.
+    # Components below and above a tenth of the largest.
     for radius, kinds in ((3, [mask.SPECKS]), (4, [mask.PARTS])):
         box, notes = mask.box_from_mask(disc(60, 90, 12) | disc(10, 10, radius), SHAPE)
         assert (box[:2] == (48, 78)) == (radius == 3)

@@ -73,9 +73,11 @@ def test_burnt_in_text_and_padding_do_not_hide_unused_bits() -> None:
     assert "12 of 16 bits" in check_note(values, 16)
     values[:, 1000:] = 65535
     assert "12 of 16 bits" in check_note(values, 16, padding=(65535, 65536))
-    note = check_note(values, 16)  # nobody says that it is padding
+    note = check_note(values, 16)  # without padding in the header
     assert "without 33.2% from 65535 on, fit 12 of 16 bits" in note
-    assert note.endswith("save brighter values as 4095 and give bits 12")  # as 65535 fits no 12
+    assert note.endswith(
+        "save brighter values as 4095 and give bits 12"
+    )  # 65535 does not fit 12 bits
     assert check_note(np.full((20, 20), 7, np.uint16), 16, padding=(7, 8)) == ""  # nothing else
 
 
@@ -110,7 +112,7 @@ def test_a_drawing_of_few_grays_has_no_white_background() -> None:
 
 
 def test_air_behind_a_detector_is_not_excluded() -> None:
-    # Exposure of a breast and of air: all grays between stand at the skin.
+    # Exposure of a breast and of air; the skin has all gray levels in between.
     thickness = np.clip(6 - 6 * (np.hypot(*np.mgrid[-1:1:300j, -1:1:240j]) / 0.8) ** 6, 0, 6)
     exposure = 16383 * 1.3 * np.exp(-0.55 * thickness)
     exposure += RNG.normal(0, 1, exposure.shape) * exposure**0.5
@@ -262,7 +264,7 @@ def test_the_pixel_size_of_a_table_overrides_the_header_with_a_note(
     assert compared.SPACING in note_kinds(pixel_um=size, source=source, user_table=False)
 
 
-@pytest.mark.parametrize("size", [(85.0, 85.0), (70.0, 70.0)])  # PixelSpacing says 66
+@pytest.mark.parametrize("size", [(85.0, 85.0), (70.0, 70.0)])  # PixelSpacing is 66
 def test_a_pixel_size_that_contradicts_its_spacing_source_is_rejected(
     size: tuple[float, float],
 ) -> None:
@@ -349,9 +351,9 @@ def test_bits_of_a_table_apply_before_white_is_zero_is_inverted(tmp_path: Path) 
     stored = read_stored(path, bits=12)
     np.testing.assert_array_equal(stored.gray(), 4095 - FILM)
     assert stored.bits == 12 and stored.transformed and check_values(stored, 12) == ()
-    as_said = read_stored(path)
-    np.testing.assert_array_equal(as_said.gray(), 65535 - FILM)
-    assert check_values(as_said, None)[0].kind == UNUSED_BITS  # though its gray is bright
+    without_bits = read_stored(path)
+    np.testing.assert_array_equal(without_bits.gray(), 65535 - FILM)
+    assert check_values(without_bits, None)[0].kind == UNUSED_BITS  # although its gray is bright
     with pytest.raises(InputError, match="does not fit 11 bits"):
         read_stored(path, bits=11)
     assert not read_stored(write_image(tmp_path / "b.tif", FILM)).transformed
@@ -373,7 +375,7 @@ def test_more_bits_than_the_file_holds_are_rejected(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="bits 12 is invalid: the file stores 8"):
             read_stored(path, bits=12)
         assert read_stored(path, bits=8).bits == 8
-    # Of a PGM maxval may be the largest value that happened to be there.
+    # The maxval of a PGM may be its largest value.
     (tmp_path / "a.pgm").write_bytes(b"P5 2 1 1800\n\x00\x01\x07\x08")
     assert (
         read_image(tmp_path / "a.pgm")[1] == 11 and read_image(tmp_path / "a.pgm", 0, 12)[1] == 12

@@ -153,5 +153,5 @@ def _decode_stream(header: Dataset, frame: int, syntax: uid.UID) -> tuple[np.nda
         )
     words = decoder(data)
     if words.dtype not in (np.uint8, np.uint16):
-        raise InputError("its compressed frame does not hold unsigned gray of 2 to 16 bits")
+        raise InputError("its compressed frame does not contain unsigned gray of 2 to 16 bits")
     return words, stream.bits
