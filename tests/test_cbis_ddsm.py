@@ -533,6 +533,6 @@ def test_specks_of_a_mask_move_nothing_and_are_recorded(tmp_path: Path) -> None:
     place = cbis_ddsm_masks.locate(tmp_path / "film.npy", files)
     assert place.box == (100, 60, 150, 120)
     assert place.note == (
-        "small parts of a mask, below a tenth of its largest, are left out"
+        "mask with components smaller than a tenth of its largest: they are ignored"
         " (1 of up to 1 pixels, the largest of 3000)"
     )

@@ -69,8 +69,8 @@ def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict
     """
     notes: list[Note] = []
     pixels = read_pixel_attributes(header, frame or 0, max_pixels, notes)
-    geometry = _geometry(header, pixels["frame"], notes)
-    lossy = _lossy(header)
+    geometry = _read_geometry(header, pixels["frame"], notes)
+    lossy = _is_lossy(header)
     notes += _tomosynthesis_notes(header)
     notes += [Note(LOSSY)] * lossy + [Note(MAGNIFIED)] * geometry["magnified"]
     return {
@@ -100,7 +100,7 @@ def read_pixel_attributes(
     """
     photometric = get_code(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:
-        raise InputError("PhotometricInterpretation is missing: the file holds no image")
+        raise InputError("PhotometricInterpretation is missing: the file contains no image")
     if photometric not in PHOTOMETRIC or get_int(header, "SamplesPerPixel", default=1) != 1:
         raise InputError("a colour image: a mammogram must be MONOCHROME1 or MONOCHROME2")
     if get_int(header, "PixelRepresentation", default=0) != 0:
@@ -128,7 +128,7 @@ def read_pixel_attributes(
     }
 
 
-def _geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
+def _read_geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
     """Return spacing, magnification, laterality and view; append to `notes`.
 
     Raises InputError if the magnification is contradictory.
@@ -169,12 +169,12 @@ def header_attributes(header: Dataset, record: dict[str, Any]) -> HeaderAttribut
         record["laterality_source"],
         record["view"],
         record["view_source"],
-        _film_or_digital(header, record),
+        _read_modality(header, record),
         dicom_spacing.plausible_spacings(header, record["frame"]),
     )
 
 
-def _film_or_digital(header: Dataset, record: dict[str, Any]) -> str:
+def _read_modality(header: Dataset, record: dict[str, Any]) -> str:
     """Return SFM (screen-film) or DM (digital) mammography; '' if the header does not tell."""
     scanned = get_value(header, "NominalScannedPixelSpacing") is not None
     if scanned or get_code(header, "ConversionType", ("DF", "SI")) in ("DF", "SI"):
@@ -207,9 +207,9 @@ def _tomosynthesis_notes(header: Dataset) -> list[Note]:
     return [Note(SLICE)] if is_slice else []
 
 
-def _lossy(header: Dataset) -> bool:
-    stated = get_code(header, "LossyImageCompression", ("00", "01")) == "01"
-    return stated or getattr(header.file_meta, "TransferSyntaxUID", None) in ALWAYS_LOSSY
+def _is_lossy(header: Dataset) -> bool:
+    lossy = get_code(header, "LossyImageCompression", ("00", "01")) == "01"
+    return lossy or getattr(header.file_meta, "TransferSyntaxUID", None) in ALWAYS_LOSSY
 
 
 def _read_optional(read: Callable[[], Any], default: Any, notes: list[Note]) -> Any:
@@ -232,8 +232,8 @@ def _syntax(header: Dataset) -> str:
 
 
 def _intent(header: Dataset) -> str:
-    stated = get_code(header, "PresentationIntentType", INTENTS)
-    return stated if stated in INTENTS else _intent_of_class(header)
+    intent = get_code(header, "PresentationIntentType", INTENTS)
+    return intent if intent in INTENTS else _intent_of_class(header)
 
 
 def _intent_of_class(header: Dataset) -> str:

@@ -75,7 +75,7 @@ def decode(header: Dataset, frame: int, frames: int) -> DecodedFrame:
         frames than the header states, or the frame is damaged. The message does not name the file.
     """
     if "PixelData" not in header:
-        raise InputError("the file holds no PixelData; export it again")
+        raise InputError("the file contains no PixelData; export it again")
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     try:
         with warnings.catch_warnings():
@@ -148,10 +148,10 @@ def _decode_stream(header: Dataset, frame: int, syntax: uid.UID) -> tuple[np.nda
         )
     if not 2 <= stream.bits <= header.BitsAllocated:
         raise InputError(
-            f"its compressed frame has {stream.bits} bits a pixel: expected 2 to"
+            f"its compressed frame has {stream.bits} bits per pixel: expected 2 to"
             f" {header.BitsAllocated} (BitsAllocated)"
         )
     words = decoder(data)
     if words.dtype not in (np.uint8, np.uint16):
-        raise InputError("its compressed frame does not hold unsigned gray of 2 to 16 bits")
+        raise InputError("its compressed frame does not contain unsigned gray of 2 to 16 bits")
     return words, stream.bits

@@ -144,9 +144,7 @@ def _one_channel(values: np.ndarray) -> np.ndarray:
 def _exif_orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(ORIENTATION)
-    except (
-        Exception
-    ):  # Pillow raises exceptions of many types on damaged EXIF data, which is ignored
+    except Exception:  # damaged EXIF data, for which Pillow raises exceptions of many types
         return None
 
 

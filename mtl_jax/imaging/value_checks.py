@@ -125,8 +125,8 @@ def _check_byte_order(values: np.ndarray) -> None:
     as_read, swapped = _roughness(words), _roughness(words.byteswap())
     if as_read > MAX_ROUGHNESS and as_read > ROUGHNESS_RATIO * swapped:
         raise InputError(
-            "its 16-bit words are noise, but an image with swapped bytes: it was written in the"
-            " wrong byte order (PGM stores the high byte first); write it again"
+            "its 16-bit words look like noise, and like an image with their bytes swapped: it was"
+            " written in the wrong byte order (PGM stores the high byte first); write it again"
         )
 
 
@@ -138,10 +138,10 @@ def _roughness(words: np.ndarray) -> float:
 
 
 def _bulk_maximum(sample: np.ndarray, quarter: int) -> tuple[str, float]:
-    """Return the value that BULK_SHARE of the values do not exceed, without a white background.
+    """Return what is excluded, and the maximum of BULK_SHARE of the other values.
 
     Up to MAX_WHITES values that are far above all others, such as a white background, text or a
-    border, are excluded; the returned text names them. Air behind a detector is not excluded,
+    border, are excluded; the text names them. Air behind a detector is not excluded,
     because the skin has all gray levels in between.
     """
     high = _bulk_quantile(sample)
@@ -164,6 +164,7 @@ def _bulk_maximum(sample: np.ndarray, quarter: int) -> tuple[str, float]:
 
 
 def _bulk_quantile(sample: np.ndarray) -> float:
+    """Return the value that BULK_SHARE of the sample does not exceed."""
     index = min(int(BULK_SHARE * sample.size), sample.size - 1)
     return float(np.partition(sample, index)[index])
 
