@@ -158,9 +158,9 @@ def _fit_statuses(work: WorkFolder) -> list[str]:
             aucs_by_status.setdefault(key, []).append(auc)
     texts = []
     for (name, status), aucs in aucs_by_status.items():
-        headline = ", which is not a headline" if name == METHODS["proper"] else ""
+        role = " and is not used as the headline" if name == METHODS["proper"] else ""
         texts.append(
-            f"The {name} AUC{headline} has status {status} (docs/roc.md): {'; '.join(aucs)}."
+            f"The {name} AUC has status {status} (docs/roc.md){role}: {'; '.join(aucs)}."
         )
     return texts
 
