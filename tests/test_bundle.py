@@ -85,9 +85,7 @@ def rejection(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
     return said.err
 
 
-def test_a_new_process_without_the_run_gives_the_pipelines_own_scores(
-    handed: Handed, tmp_path: Path
-) -> None:
+def test_bundle_without_the_run_gives_the_scores_of_the_run(handed: Handed, tmp_path: Path) -> None:
     with (handed.films / "manifest.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     lesions = table(tmp_path / "lesions.csv", rows)
@@ -191,7 +189,7 @@ US = "1.2.840.10008.5.1.4.1.1.6.1"
         ({"lesion_id": ""}, {}, "lesion_id is empty"),
     ],
 )
-def test_what_cannot_be_scored_is_rejected_in_one_line(
+def test_invalid_input_is_rejected_in_one_line(
     handed: Handed,
     capsys: pytest.CaptureFixture,
     tmp_path: Path,
@@ -208,7 +206,7 @@ def test_what_cannot_be_scored_is_rejected_in_one_line(
     assert not out.exists()
 
 
-def test_a_colour_picture_and_other_mistakes_of_files(
+def test_colour_images_and_invalid_paths_are_rejected(
     handed: Handed, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     Image.new("RGB", (300, 300), (9, 99, 200)).save(tmp_path / "film.png")
@@ -276,7 +274,7 @@ def test_every_text_of_the_card_is_escaped(model: bundle.Model) -> None:
     assert card.count("&lt;i&gt;\\|\\*x\\*") > 20
 
 
-def test_a_run_of_a_cross_validation_has_a_card_without_a_test_set(handed: Handed) -> None:
+def test_model_card_of_a_cross_validation_run_has_no_test_set(handed: Handed) -> None:
     about = mtl_jax.load(handed.of_fold).about
     assert about["run"]["fold"] == 0 and about["operating_points"]
     assert all("test" not in point for point in about["operating_points"])
@@ -328,7 +326,7 @@ def rois(count: int) -> np.ndarray:
     return (scale * rng.standard_normal((count, 128, 128))).astype(np.int16)
 
 
-def test_bundles_of_earlier_versions_keep_the_normalization_they_were_trained_with(
+def test_bundles_of_earlier_versions_use_their_normalization(
     opinionated: bundle.Model,
 ) -> None:
     """'lrn': true stood for 1e-4 times the sum of squares, behind the rectifier."""

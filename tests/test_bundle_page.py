@@ -54,7 +54,7 @@ def scored(models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     return folder / "out"
 
 
-def test_both_models_stand_side_by_side_in_every_file(
+def test_both_models_are_in_every_file(
     scored: Path, models: tuple[Path, Path], tmp_path: Path
 ) -> None:
     said = json.loads((scored / "scores.json").read_text())
@@ -99,7 +99,7 @@ class Addresses(HTMLParser):
                 self.found.append(value or "")
 
 
-def test_the_page_escapes_what_it_quotes_and_asks_no_address(scored: Path) -> None:
+def test_page_escapes_texts_and_makes_no_requests(scored: Path) -> None:
     page = (scored / "scores.html").read_text()
     assert HOSTILE not in page and str(escape(HOSTILE)) in page
     parser = Addresses()
@@ -112,7 +112,7 @@ def test_the_page_escapes_what_it_quotes_and_asks_no_address(scored: Path) -> No
 
 
 @pytest.mark.skipif(not chromium.PROGRAM, reason="Chromium is not installed")
-def test_a_reader_sorts_and_filters_every_column(scored: Path, tmp_path: Path) -> None:
+def test_every_column_can_be_sorted_and_filtered(scored: Path, tmp_path: Path) -> None:
     said = json.loads((scored / "scores.json").read_text())
     scores = [lesion["score"] for lesion in said["lesions"]]
     rows = "[...document.querySelectorAll('#lesions tbody tr')].filter(r => !r.hidden)"
@@ -206,7 +206,7 @@ def plain(markdown: str) -> str:
         "_<b>$dm",
     ],
 )
-def test_what_the_card_quotes_is_text(text: str) -> None:
+def test_model_card_escapes_texts(text: str) -> None:
     quoted = model_card.escape_markdown(text)
     assert plain(quoted) == text
     assert "<" not in quoted and "://" not in quoted and "www." not in quoted

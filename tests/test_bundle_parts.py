@@ -41,7 +41,7 @@ def drawn(n: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
     return (RNG.random(n) < expit(a * logit(scores) + b)).astype(int), scores
 
 
-def test_the_fit_finds_the_curve_that_made_the_labels() -> None:
+def test_fit_recovers_the_curve_of_simulated_labels() -> None:
     labels, scores = drawn(40_000, 0.6, -0.8)
     a, b = calibration.fit(labels, scores)
     assert (a, b) == pytest.approx((0.6, -0.8), abs=0.05)
@@ -51,7 +51,7 @@ def test_the_fit_finds_the_curve_that_made_the_labels() -> None:
     assert np.isfinite([a, b]).all() and a > 0
 
 
-def test_a_fold_has_no_part_in_its_own_curve() -> None:
+def test_calibration_of_a_fold_does_not_use_the_fold() -> None:
     labels, scores = drawn(200, 1.0, 0.0)
     fold = np.arange(200) % 4
     case = np.arange(200).astype(str)
@@ -62,7 +62,7 @@ def test_a_fold_has_no_part_in_its_own_curve() -> None:
     assert (before[fold != 2] != after[fold != 2]).all()
 
 
-def test_the_check_tells_a_good_calibration_from_a_bad_one() -> None:
+def test_assess_distinguishes_good_and_bad_calibration() -> None:
     labels, scores = drawn(600, 1.0, 0.0)
     cases = np.repeat(np.arange(300), 2).astype(str)
     good = calibration.assess("here", labels, scores, cases)
@@ -77,13 +77,13 @@ def test_the_check_tells_a_good_calibration_from_a_bad_one() -> None:
     assert few["expected_error"] == pytest.approx(0.25)
 
 
-def test_a_threshold_chosen_elsewhere_is_judged_as_it_falls() -> None:
+def test_performance_at_a_given_threshold() -> None:
     point = roc.at_threshold([0, 0, 0, 1, 1], [0.1, 0.5, 0.9, 0.5, 0.2], 0.5)
     assert (point.sensitivity, point.specificity) == pytest.approx((1 / 2, 1 / 3))
     assert point.sensitivity_interval[0] < 0.5 < point.sensitivity_interval[1]
 
 
-def test_ranges_flag_what_training_had_not() -> None:
+def test_values_outside_the_training_range_are_flagged() -> None:
     counts = RNG.integers(-1000, 1000, (5, 128, 128)).astype(np.int16)
     sizes = np.full((5, 2), 100.0)
     limits = training_ranges.training_limits(
@@ -104,14 +104,14 @@ def test_ranges_flag_what_training_had_not() -> None:
     )
 
 
-def test_the_far_distance_is_that_to_the_nearest_other() -> None:
+def test_far_distance_is_a_percentile_of_nearest_distances() -> None:
     line = np.array([[0.0], [1.0], [3.0], [103.0]], np.float32)
     nearest = [1.0, 1.0, 2.0, 100.0]
     assert training_ranges.far_distance(line) == pytest.approx(np.percentile(nearest, 99), rel=1e-5)
     assert training_ranges.far_distance(line[:1]) == 0.0
 
 
-def test_the_reliability_figure_holds_a_point_a_bin() -> None:
+def test_reliability_figure_has_a_point_per_bin() -> None:
     check = calibration.assess("a <b>", [0, 1] * 20, np.linspace(0.01, 0.99, 40), np.arange(40))
     drawn = str(reliability_figure({"lesion": {"checks": [check]}}))
     assert drawn.count("<circle") == len(check["count"]) == 4 and "a &lt;b&gt;" in drawn
@@ -146,7 +146,7 @@ def spot_finder() -> bundle.Model:
     return bundle.Model(about, params, bundle.Reference(empty, empty, empty, none, none, none))
 
 
-def test_a_map_of_evidence_points_at_the_planted_cue() -> None:
+def test_attribution_map_locates_a_planted_spot() -> None:
     """On phantom lesions with a spot of 1.2 mm width planted at random: the map's peak lies within
     1 mm of it, and the picture is orange there."""
     model, rng = spot_finder(), np.random.default_rng(1)
@@ -195,12 +195,12 @@ FILM = RNG.integers(0, 4096, (90, 80)).astype(np.uint16)
         ({"boxes": [(40, 30, 60, np.inf)]}, "finite"),
     ],
 )
-def test_what_a_caller_gives_wrongly_is_named(given: dict, reason: str) -> None:
+def test_invalid_arguments_are_named(given: dict, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         scored(FILM, **given)
 
 
-def test_bits_are_those_that_an_ingest_takes() -> None:
+def test_bits_are_treated_as_in_the_ingest() -> None:
     with pytest.raises(InputError, match="bits=12 is invalid for uint8 pixels"):
         scored((FILM >> 4).astype(np.uint8), bits=12)
     expected = scored(FILM, bits=12)
@@ -210,7 +210,7 @@ def test_bits_are_those_that_an_ingest_takes() -> None:
     assert scored(FILM, np.array([[40, 30, 60, 50]]), bits=12, pixel_um=np.array([200, 200.0]))
 
 
-def test_what_an_ingest_notes_is_warned_of_once() -> None:
+def test_notes_of_the_ingest_are_warnings() -> None:
     with pytest.warns(UserWarning, match="12 of 16 bits") as warned:
         assert len(scored(FILM, [(40, 30, 60, 50), (20, 30, 40, 50)])) == 2
     assert len(warned) == 1
@@ -227,7 +227,7 @@ def lesion_region(view: phantom.View) -> np.ndarray:
     return rois(StoredImage(view.stored, receptor.bits), [lesion], background).rois[0]
 
 
-def test_the_model_card_lists_no_single_fold_and_no_fit_that_may_be_no_headline() -> None:
+def test_model_card_omits_single_folds_and_rejected_fits() -> None:
     common = {"study": "sttl", "task": "t", "unit": "view", "status": "ok"}
     rows = [
         common | {"method": method, "estimator": kind, "auc": auc, "status": status}
@@ -264,7 +264,9 @@ def study_of(folder: Path, kind: str, match_steps: bool = False) -> out_of_fold.
 
 
 @pytest.mark.parametrize("match_steps", [False, True])
-def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) -> None:
+def test_cross_validation_with_other_settings_is_rejected(
+    tmp_path: Path, match_steps: bool
+) -> None:
     study = study_of(tmp_path / "test", "test", match_steps)
     crossed = study_of(tmp_path / "crossed", "cross_validation", match_steps)
     (record,) = study.results["runs"]
@@ -299,7 +301,7 @@ def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) 
         assert words in said and "with the same settings" in said and "\n" not in said
 
 
-def test_other_cases_or_weights_calibrate_nothing(tmp_path: Path) -> None:
+def test_cross_validation_with_other_cases_or_weights_is_rejected(tmp_path: Path) -> None:
     study = study_of(tmp_path / "test", "test")
     crossed = study_of(tmp_path / "crossed", "cross_validation")
     (record,) = study.results["runs"]
@@ -375,7 +377,7 @@ def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scores", [[0.9, 0.7, 0.4, 0.1], [0.3] * 4, [np.nan] * 4])
-def test_a_falling_or_flat_calibration_is_rejected(scores: list[float]) -> None:
+def test_calibration_without_positive_slope_is_rejected(scores: list[float]) -> None:
     labels = np.array([0, 0, 1, 1] * 5)
     ids = np.arange(20).astype(str)
     columns = (ids, ids, ids, ids, np.full(20, "sfm"), labels, np.tile(scores, 5))

@@ -127,7 +127,7 @@ def test_dciodvfy_finds_no_error(untrained: Path, phantom: Path, tmp_path: Path)
         assert "ComprehensiveSR" in said and "Error" not in said, said
 
 
-def test_a_picture_has_no_report(
+def test_images_that_are_not_dicom_are_rejected(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     from PIL import Image
@@ -185,7 +185,7 @@ def sides(report: pydicom.Dataset) -> list[str]:
         ({"ImageLaterality": "L", "Laterality": "R"}, {}, []),
     ],
 )
-def test_a_side_is_reported_only_where_it_is_sure(
+def test_laterality_is_reported_only_if_certain(
     untrained: Path,
     tmp_path: Path,
     tags: dict[str, object],
@@ -207,7 +207,7 @@ def test_a_side_is_reported_only_where_it_is_sure(
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "Modality": "CR"}, False),
     ],
 )
-def test_what_an_image_does_not_say_is_not_in_its_report(
+def test_missing_attributes_are_not_in_the_report(
     untrained: Path, tmp_path: Path, tags: dict[str, object], listed: bool
 ) -> None:
     report = reported(untrained, tmp_path, {"pixel_um": "85"}, **tags)
@@ -231,7 +231,7 @@ def test_what_an_image_does_not_say_is_not_in_its_report(
         ({}, {"laterality": "R"}, "a.dcm: laterality R, but the header states L"),
     ],
 )
-def test_what_no_report_can_be_made_of_is_rejected_before_any_scoring(
+def test_invalid_headers_are_rejected_before_scoring(
     untrained: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
@@ -249,9 +249,7 @@ def test_what_no_report_can_be_made_of_is_rejected_before_any_scoring(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_probability_has_the_prevalence_that_it_holds_for(
-    untrained: Path, tmp_path: Path
-) -> None:
+def test_probability_has_its_prevalence(untrained: Path, tmp_path: Path) -> None:
     report = reported(untrained, tmp_path)
     measured = {
         item.ConceptNameCodeSequence[0].CodeValue: item
@@ -266,7 +264,7 @@ def test_the_probability_has_the_prevalence_that_it_holds_for(
     assert lesion["prevalence"] == 0.375
 
 
-def test_any_change_of_the_content_is_another_report(untrained: Path, tmp_path: Path) -> None:
+def test_changed_content_changes_the_instance_uid(untrained: Path, tmp_path: Path) -> None:
     """Two reports with one SOP Instance UID and other content: a PACS would keep the first."""
     changes = [
         ({}, {}),

@@ -116,13 +116,13 @@ def test_page_nests_and_loads_nothing(finished: Path, out_of_fold: Path) -> None
         assert inside <= set(page.ids)
 
 
-def test_hostile_names_show_as_they_are(finished: Path) -> None:
+def test_hostile_names_are_escaped(finished: Path) -> None:
     page = Page(page_of(finished))
     assert HOSTILE in page.text
     assert DM in page.text
 
 
-def test_every_area_and_comparison_is_in_the_page(finished: Path, out_of_fold: Path) -> None:
+def test_every_auc_and_comparison_is_in_the_page(finished: Path, out_of_fold: Path) -> None:
     for folder, count in ((finished, 16), (out_of_fold, 20)):
         text = Page(page_of(folder)).text
         results = json.loads((folder / "results.json").read_text())
@@ -182,7 +182,7 @@ def test_curves_have_the_aucs_of_the_results(finished: Path) -> None:
             assert np.trapezoid(curve.tpf, curve.fpf) == pytest.approx(area["auc"], abs=1e-12)
 
 
-def test_band_is_that_of_curves_of_resampled_patients() -> None:
+def test_band_equals_percentiles_over_bootstrap_samples_of_patients() -> None:
     rng = np.random.default_rng(3)
     cases = np.repeat(np.arange(12), 2)
     labels = (cases < 5).astype(int)
@@ -206,13 +206,13 @@ def test_band_of_equal_scores_is_the_diagonal() -> None:
     np.testing.assert_allclose([low, high], [roc_curves.GRID, roc_curves.GRID], atol=1e-12)
 
 
-def test_same_folder_same_bytes(finished: Path) -> None:
+def test_report_is_reproducible(finished: Path) -> None:
     assert page_of(finished) == fresh_page_of(finished)
     assert [path.name for path in finished.glob("report*")] == ["report.html"]
     assert not list(finished.rglob("*.part"))
 
 
-def test_every_figure_is_an_svg_and_a_table_of_its_own(finished: Path, out_of_fold: Path) -> None:
+def test_every_figure_is_written_as_svg_and_csv(finished: Path, out_of_fold: Path) -> None:
     for folder in (finished, out_of_fold):
         text = page_of(folder)
         work = read_workdir.read(folder)
@@ -234,7 +234,7 @@ def test_every_figure_is_an_svg_and_a_table_of_its_own(finished: Path, out_of_fo
     assert expected <= {path.stem for path in (finished / "figures").glob("*.svg")}
 
 
-def test_figures_keep_every_digit_that_is_read(finished: Path) -> None:
+def test_numbers_in_figures_are_not_rounded(finished: Path) -> None:
     page_of(finished)
     work = read_workdir.read(finished)
     for unit in ("view", "lesion"):
@@ -250,7 +250,7 @@ def test_figures_keep_every_digit_that_is_read(finished: Path) -> None:
         assert phrases.format_p_value(test["p_value"]) in html.unescape(svg)
 
 
-def test_captions_say_how_many_and_number_themselves(finished: Path) -> None:
+def test_captions_are_numbered_and_state_n(finished: Path) -> None:
     text = Page(page_of(finished)).text
     for noun, least in (("Figure", 7), ("Table", 8)):
         numbers = [int(n) for n in re.findall(rf"\b{noun} (\d+)\. ", text)]
@@ -259,7 +259,7 @@ def test_captions_say_how_many_and_number_themselves(finished: Path) -> None:
     assert "12 malignant and 18 benign" in text
 
 
-def test_points_carry_the_rois_that_the_page_can_show(finished: Path) -> None:
+def test_points_have_the_numbers_of_the_rois_in_the_page(finished: Path) -> None:
     text = page_of(finished)
     found = json.loads(re.search(r'id="rois">(.*?)</script>', text, re.S)[1])
     rois = read_workdir.read(finished).findings.rois
@@ -269,7 +269,7 @@ def test_points_carry_the_rois_that_the_page_can_show(finished: Path) -> None:
     assert shown == np.flatnonzero(rois.sampled).tolist()
 
 
-def test_a_sheet_of_pictures_holds_each_where_the_page_looks() -> None:
+def test_tiled_rois_are_at_the_position_that_the_page_uses() -> None:
     shades = np.random.default_rng(0).integers(0, 255, 95).astype(np.uint8)
     sheet = roi_images.tile_rois(np.broadcast_to(shades[:, None, None], (95, 128, 128)))
     for number, shade in enumerate(shades):
@@ -278,7 +278,7 @@ def test_a_sheet_of_pictures_holds_each_where_the_page_looks() -> None:
         assert (tile == shade).all()
 
 
-def test_gallery_says_who_was_mistaken_by_hand() -> None:
+def test_gallery_groups_misclassified_rois_by_approach() -> None:
     ids = np.array(["a", "b", "c", "d", "e"])
     label = np.array([1, 1, 0, 0, 1])
     table = dict(case_id=ids, lesion_id=ids, label=label, roi_id=ids, task=np.full(5, "t"))
@@ -320,7 +320,7 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
         assert f"{area['cases']}{label}{area['method']}{status}{area['auc']:.3f}" in text
 
 
-def test_several_initializations_are_a_mean_and_the_first_is_drawn(tmp_path: Path) -> None:
+def test_several_initializations_are_averaged_and_the_first_is_drawn(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False, initializations=3)
     text = Page(page_of(folder)).text
     work = read_workdir.read(folder)
@@ -338,7 +338,7 @@ def test_several_initializations_are_a_mean_and_the_first_is_drawn(tmp_path: Pat
         assert row["auc"] == pytest.approx(np.mean(row["aucs"]))
 
 
-def test_the_headline_is_of_the_declared_pair(tmp_path: Path) -> None:
+def test_without_a_declared_pair_no_comparison_is_primary(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False)
     results = json.loads((folder / "results.json").read_text())
     for row in results["auc"] + results["comparisons"]:
@@ -352,7 +352,7 @@ def test_the_headline_is_of_the_declared_pair(tmp_path: Path) -> None:
     assert answer.startswith("Lesion-level AUC on the test set of sfm (12 malignant and 18 benign")
 
 
-def test_a_primary_test_of_fits_that_gave_way_says_so(tmp_path: Path) -> None:
+def test_fallback_of_the_primary_test_is_stated(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False)
     results = json.loads((folder / "results.json").read_text())
     (primary,) = (row for row in results["comparisons"] if row["primary"])
@@ -392,19 +392,19 @@ def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) ->
         assert f"{area['ci_low']:.3f} to {area['ci_high']:.3f}" in text
 
 
-def test_a_figure_alone_escapes_what_it_is_called() -> None:
+def test_separate_figure_escapes_its_label() -> None:
     body = figure_style.svg_element(HOSTILE, "0 0 9 9", figure_style.Markup("<g/>"))
     root = ElementTree.fromstring(figure_style.standalone(body))
     assert root.attrib["aria-label"] == HOSTILE
 
 
-def test_report_without_analyses_is_whole(tmp_path: Path) -> None:
+def test_report_without_analyses_has_no_section_of_them(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     page = Page(page_of(folder))
     assert "Network analysis" not in page.text and "script" not in page.tags
 
 
-def test_page_is_made_for_dark_and_paper(finished: Path) -> None:
+def test_page_has_styles_for_dark_mode_and_print(finished: Path) -> None:
     text = page_of(finished)
     assert "@media screen and (prefers-color-scheme: dark)" in text
     assert "@media print" in text
@@ -412,7 +412,7 @@ def test_page_is_made_for_dark_and_paper(finished: Path) -> None:
     assert not re.search(r"(fill|stroke): #", text)  # a colour that no theme could change
 
 
-def test_warnings_fit_the_job(finished: Path, out_of_fold: Path) -> None:
+def test_warnings_depend_on_the_job(finished: Path, out_of_fold: Path) -> None:
     simulated, real = (Page(page_of(folder)).text for folder in (finished, out_of_fold))
     assert phrases.PHANTOM_NOTICE in simulated
     assert "not ImageNet weights" in simulated
@@ -431,7 +431,7 @@ def test_ids_of_a_public_form_are_a_warning(finished: Path) -> None:
     assert more.startswith("mine: its ids have the form of those of cbis_ddsm")
 
 
-def test_a_difference_is_said_to_be_what_all_methods_say() -> None:
+def test_verdict_summarizes_all_methods() -> None:
     test = {"a": "mttl", "b": "sttl", "unit": "lesion", "method": "bootstrap", "delta": -0.1}
     test |= {"ci_low": -0.2, "ci_high": 0.0}
     cases = {(0.01, 0.02): "worse", (0.04, 0.06): "contradictory", (0.5, 0.4): "inconclusive"}
@@ -464,7 +464,7 @@ def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     assert "0.991" in text
 
 
-def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
+def test_validation_loss_and_auc_are_drawn_if_recorded(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cv", "cross_validation", epochs=5, analysed=False)
     work = read_workdir.read(folder)
     mttl, sttl = collect_figures.collect(work).validation
@@ -494,12 +494,12 @@ def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
     assert caption.partition("last epoch.")[0].count(". ") == 3  # the number and three sentences
 
 
-def test_a_run_on_the_test_set_has_no_validation_figure(finished: Path) -> None:
+def test_a_test_run_has_no_validation_figure(finished: Path) -> None:
     assert collect_figures.collect(read_workdir.read(finished)).validation == []
     assert "held-out fold" not in Page(page_of(finished)).text
 
 
-def test_folds_of_an_earlier_stage_are_drawn_for_what_was_chosen(tmp_path: Path) -> None:
+def test_held_out_runs_are_those_of_the_selected_split(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cv", "cross_validation", ("sttl",), epochs=3, analysed=False)
     results = json.loads((folder / "results.json").read_text())
     own = [run["id"] for run in results["runs"]]
@@ -528,7 +528,7 @@ def test_unfinished_folder_is_rejected_in_one_line(tmp_path: Path, missing: str)
     assert not (folder / "report.html").exists()
 
 
-def test_command_makes_the_page_or_says_in_one_line_why_not(finished: Path, tmp_path: Path) -> None:
+def test_command_writes_the_page_or_one_error_line(finished: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "mtl_jax.report"]
     done = subprocess.run([*command, finished], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -539,7 +539,7 @@ def test_command_makes_the_page_or_says_in_one_line_why_not(finished: Path, tmp_
     assert "results.json" in rejected.stderr
 
 
-def test_flow_figure_is_small_whole_and_the_same_each_time(finished: Path, tmp_path: Path) -> None:
+def test_flow_figure_is_small_and_reproducible(finished: Path, tmp_path: Path) -> None:
     tool = Path(__file__).resolve().parents[1] / "tools" / "make_flow_figure.py"
     drawn = []
     for name in ("a.svg", "b.svg"):
@@ -555,7 +555,7 @@ def test_flow_figure_is_small_whole_and_the_same_each_time(finished: Path, tmp_p
     assert len(set(turns)) == 8
 
 
-def test_reading_a_folder_needs_no_training_room() -> None:
+def test_report_does_not_import_training_packages() -> None:
     code = "import sys, mtl_jax.report; print([m for m in sys.modules if m.split('.')[0] == 'jax' "
     code += "or m.startswith(('mtl_jax.training', 'mtl_jax.experiments', 'mtl_jax.data'))])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -31,13 +31,13 @@ def tab(work: Path) -> Iterator[browser.Tab]:
         yield tab
 
 
-def test_page_is_silent_and_fetches_nothing(tab: browser.Tab) -> None:
+def test_page_has_no_errors_and_no_requests(tab: browser.Tab) -> None:
     assert tab.evaluate("document.readyState") == "complete"
     assert tab.evaluate("document.scripts.length") == 2
     assert tab.complaints == []
 
 
-def test_every_figure_is_there_and_inside_the_page(tab: browser.Tab, work: Path) -> None:
+def test_every_figure_is_visible_within_the_page(tab: browser.Tab, work: Path) -> None:
     count = len(collect_figures.collect(read_workdir.read(work)).all())
     for width in (1100, 400):
         tab.resize(width)
@@ -62,7 +62,7 @@ def test_text_in_figures_can_be_read_on_a_phone(tab: browser.Tab) -> None:
     assert min(sizes) >= 8.5  # pixels
 
 
-def test_pointing_at_a_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
+def test_hovering_over_an_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
     tab.resize(1100)
     first = "document.querySelector('svg.points[aria-label^=\"t-SNE\"]')"
     # An open one: it must answer in its middle too.
@@ -118,7 +118,7 @@ def _luminance(colour: str) -> float:
     return sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_paper_holds_everything(tab: browser.Tab) -> None:
+def test_nothing_is_cut_off_in_print(tab: browser.Tab) -> None:
     # A4 less its margins, in pixels of 1/96 inch: what does not fit would be cut.
     tab.resize(680)
     tab.call("Emulation.setEmulatedMedia", media="print")
