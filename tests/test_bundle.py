@@ -1,4 +1,4 @@
-"""A model handed on: the same scores without the run, and every misuse rejected in one line."""
+"""Model bundles: the same scores without the run, and one-line errors for invalid input."""
 
 import csv
 import json
@@ -35,10 +35,10 @@ BOX = "120;120;180;180"
 
 
 class Handed(NamedTuple):
-    """What is left once the run, its shards and its folder are gone."""
+    """The exported bundles after the run, its shards and its folder were deleted."""
 
     model: Path  # calibrated
-    plain: Path  # not
+    plain: Path  # not calibrated
     of_fold: Path  # a run of the cross-validation
     films: Path
     scores: dict[str, float]  # the run's own, by image
@@ -77,7 +77,7 @@ def table(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def rejection(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
-    """The one line that tools/score.py answers with."""
+    """Return the one-line error of tools/score.py."""
     capsys.readouterr()
     assert score.main([*map(str, arguments)]) == 2
     said = capsys.readouterr()
@@ -104,7 +104,7 @@ def test_bundle_without_the_run_gives_the_scores_of_the_run(handed: Handed, tmp_
     assert np.ptp(list(views.values())) > 1e-3
     worst = max(abs(views[name] - value) for name, value in handed.scores.items())
     assert worst <= 1e-6, worst
-    # The same numbers in the tables, the pictures on the page, and nothing from elsewhere.
+    # The same numbers in the tables, all images on the page, and no requests.
     with (tmp_path / "out" / "views.csv").open() as file:
         assert [float(r["score"]) for r in csv.DictReader(file)] == list(views.values())
     with (tmp_path / "out" / "lesions.csv").open() as file:
@@ -258,7 +258,7 @@ def test_without_out_of_fold_scores_nothing_is_calibrated(handed: Handed) -> Non
 
 
 def test_every_text_of_the_card_is_escaped(model: bundle.Model) -> None:
-    """Marks are planted in all that the bundle says, the name of the collection included."""
+    """A mark is added to every text of the bundle, including the name of the collection."""
     mark = "<i>|*x*"
 
     def planted(value: object) -> object:
@@ -298,12 +298,12 @@ def test_percentiles_and_neighbours_by_hand(model: bundle.Model) -> None:
     assert (first.lesion_id, first.case_id, first.distance) == (r.lesion_id[3], r.case_id[3], 0)
 
 
-# As weights of another origin could have it: each number would be seen, were it another.
+# Settings of other weights, in which every number affects the result.
 STRONG = (Normalization(3, 0.2, 0.6, 1.0, True, 0), Normalization(7, 0.1, 1.1, 1.5))
 
 
 @pytest.fixture(scope="module")
-def opinionated(model: bundle.Model) -> bundle.Model:
+def random_model(model: bundle.Model) -> bundle.Model:
     """The same model with random weights, two heads and scores that spread over [0, 1]."""
     about = json.loads(json.dumps(model.about))
     about["network"] = {"outputs": 4, "lrn": response_norm.as_json(STRONG)}
@@ -327,39 +327,39 @@ def rois(count: int) -> np.ndarray:
 
 
 def test_bundles_of_earlier_versions_use_their_normalization(
-    opinionated: bundle.Model,
+    random_model: bundle.Model,
 ) -> None:
-    """'lrn': true stood for 1e-4 times the sum of squares, behind the rectifier."""
-    about = {**opinionated.about, "network": {"outputs": 4, "lrn": True}}
-    network = bundle.Model(about, opinionated.params, opinionated.reference).network
+    """'lrn': true meant 1e-4 times the sum of squares, after the ReLU."""
+    about = {**random_model.about, "network": {"outputs": 4, "lrn": True}}
+    network = bundle.Model(about, random_model.params, random_model.reference).network
     x = 9 * np.random.default_rng(0).standard_normal((1, 31, 31, 64)).astype(np.float32)
     kernel, bias = np.zeros((5, 5, 64, 192), np.float32), np.zeros(192, np.float32)
-    kernel[2, 2, range(64), range(64)] = 1  # the input again, in the first 64 maps
+    kernel[2, 2, range(64), range(64)] = 1  # the first 64 maps equal the input
     params = {"C2": {"kernel": kernel, "bias": bias}}
     found = network.apply({"params": params}, x, "C2", "C2")[0, 0, 0, :64]
     kept = np.maximum(np.pad(np.float64(x[0, :3, :3]), ((0, 0), (0, 0), (2, 2))), 0)
     total = sum(kept[..., k : k + 64] ** 2 for k in range(5))
     expected = (kept[..., 2:-2] / (2 + 1e-4 * total) ** 0.75).max((0, 1))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    damaged = {**opinionated.about, "network": {"outputs": 4, "lrn": {"C1": {}}}}
+    damaged = {**random_model.about, "network": {"outputs": 4, "lrn": {"C1": {}}}}
     with pytest.raises(ValueError, match="normalization"):
-        _ = bundle.Model(damaged, opinionated.params, opinionated.reference).network
+        _ = bundle.Model(damaged, random_model.params, random_model.reference).network
 
 
-def test_stablehlo_agrees_for_any_batch(opinionated: bundle.Model) -> None:
-    made = jax.export.deserialize(bytearray(stablehlo.to_stablehlo(opinionated, "dm")))
+def test_stablehlo_agrees_for_any_batch(random_model: bundle.Model) -> None:
+    made = jax.export.deserialize(bytearray(stablehlo.to_stablehlo(random_model, "dm")))
     assert made.platforms == ("cpu", "cuda")
     counts = rois(3)
     found = np.asarray(made.call(counts.astype(np.float32)))
-    np.testing.assert_allclose(found, opinionated.score_rois(counts, "dm")[0], atol=1e-5)
+    np.testing.assert_allclose(found, random_model.score_rois(counts, "dm")[0], atol=1e-5)
     assert str(made.in_avals[0].shape[0]) == "n"
 
 
-def test_onnx_agrees_under_onnxruntime(opinionated: bundle.Model) -> None:
+def test_onnx_agrees_under_onnxruntime(random_model: bundle.Model) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    session = runtime.InferenceSession(onnx_graph.to_onnx(opinionated, "dm"))
+    session = runtime.InferenceSession(onnx_graph.to_onnx(random_model, "dm"))
     counts = rois(3)
-    own = opinionated.score_rois(counts, "dm")[0]
+    own = random_model.score_rois(counts, "dm")[0]
     assert np.ptp(own) > 0.1
     for rows in (counts, counts[:1]):
         (found,) = session.run(None, {"rois": rows.astype(np.float32)})

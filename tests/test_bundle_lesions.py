@@ -1,5 +1,4 @@
-"""The lesions that are to be scored: which rows are one lesion, what headers contradict, and the
-names that are written."""
+"""The table of lesions to score: rows of one lesion, contradictions with headers, pseudonyms."""
 
 import csv
 import hashlib
@@ -59,7 +58,7 @@ FULL = "image_path,patient_id,lesion_id,laterality,view,truth"
             "no row names a patient",
         ),
         ("image_path,patient_id,lesion_id", ("a.npy,,7", "b.npy,,7"), "fill in patient_id"),
-        # A patient called as the lesion of another row is.
+        # A patient with the name of the lesion of another row.
         ("image_path,patient_id,lesion_id", ("a.npy,7,7", "b.npy,,7"), "given in other rows"),
         (FULL, ("a.npy,P,7,L,CC,benign", "b.npy,P,7,R,CC,benign"), "another laterality or truth"),
         (
@@ -113,7 +112,7 @@ def test_other_truth_values_are_unknown_and_noted(films: Path, tmp_path: Path) -
 def test_misspelt_columns_are_rejected_and_unused_columns_listed(
     films: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A side under 'Laterality' merged the lesions of two breasts."""
+    """If 'Laterality' were ignored, lesions of two breasts would be merged."""
     spelt = table(
         tmp_path / "l.csv", FULL.replace("lat", "Lat"), "a.npy,P,1,L,CC,", "b.npy,P,1,R,CC,"
     )
@@ -212,10 +211,10 @@ def test_headers_with_different_patients_are_noted(model: Path, tmp_path: Path) 
     assert all(words not in view["notes"] for view in second["views"])
 
 
-def pseudonym(key: Path, kind: str, said: str) -> str:
-    """By hand, as docs/collections.md states it."""
+def pseudonym(key: Path, kind: str, original: str) -> str:
+    """Compute a pseudonym by hand, as docs/collections.md defines it."""
     secret = key.read_text().strip().encode()
-    return hmac.new(secret, f"{kind}\0{said}".encode(), "sha256").hexdigest()[:12]
+    return hmac.new(secret, f"{kind}\0{original}".encode(), "sha256").hexdigest()[:12]
 
 
 def test_output_contains_no_patient_or_file_name(
@@ -243,7 +242,7 @@ def test_output_contains_no_patient_or_file_name(
     assert lesion["lesion_id"] == pseudonym(key_of_pseudonyms, "lesion", "Dent/Zaphod")
     image = pseudonym(key_of_pseudonyms, "image", "Trillian_McMillan.npy") + ".npy"
     assert lesion["views"][0]["image"] == image
-    # The table beside the key leads back, for its owner alone.
+    # The lookup table next to the key, readable by its owner only.
     (lookup,) = (Path(line.split(": ")[-1]) for line in said.splitlines() if "lookup table" in line)
     assert lookup.parent == key_of_pseudonyms.parent and lookup.stat().st_mode & 0o077 == 0
     with lookup.open(newline="") as file:
@@ -264,7 +263,7 @@ def test_output_contains_no_patient_or_file_name(
 def test_colliding_pseudonyms_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     names = privacy.Pseudonyms(b"k" * 32)
     assert names.case("A") != names.case("B") and names.case("A") == names.case("A")
-    # As if 48 bits had met twice.
+    # As if 48 bits collided.
     monkeypatch.setattr(privacy.hmac, "digest", lambda *_: bytes(32))
     same = privacy.Pseudonyms(b"k" * 32)
     assert same.case("A") == same.lesion("A", "1") == "0" * 12 == same.case("A")

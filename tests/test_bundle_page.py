@@ -1,5 +1,4 @@
-"""The page of scores: it escapes, sorts, filters, shows two models and asks no address;
-and the model card, which quotes as text whatever others wrote."""
+"""The page of scores, and the escaping of texts in the model card."""
 
 import csv
 import json
@@ -34,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def scored(models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five lesions, of one of which case and lesion have hostile names, by two models."""
+    """Five lesions scored by two models; case and lesion of the first have hostile names."""
     folder = tmp_path_factory.mktemp("scored")
     (folder / "films").mkdir()
     rng = np.random.default_rng(3)
@@ -84,7 +83,7 @@ def test_both_models_are_in_every_file(
 
 
 class Addresses(HTMLParser):
-    """All that a page would fetch or run."""
+    """Collect all addresses and tags of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,9 +103,9 @@ def test_page_escapes_texts_and_makes_no_requests(scored: Path) -> None:
     assert HOSTILE not in page and str(escape(HOSTILE)) in page
     parser = Addresses()
     parser.feed(page)
-    assert all(one.startswith(("#l", "data:image/png;base64,")) for one in parser.found)
+    assert all(url.startswith(("#l", "data:image/png;base64,")) for url in parser.found)
     assert parser.tags.count("script") == 1 and parser.tags.count("img") == len(
-        [one for one in parser.found if one.startswith("data:")]
+        [url for url in parser.found if url.startswith("data:")]
     )
     assert "://" not in page and "fetch" not in page and "default-src 'none'" in page
 
@@ -137,7 +136,7 @@ def test_every_column_can_be_sorted_and_filtered(scored: Path, tmp_path: Path) -
             assert browser.value(shown) == browser.value(below)
             return browser.value(shown)
 
-        def only(column: str, *values: str) -> list[int]:
+        def filter_by(column: str, *values: str) -> list[int]:
             at = names.index(column)
             field = (
                 f"document.querySelectorAll('.filters td')[{at}].querySelectorAll('input, select')"
@@ -151,33 +150,33 @@ def test_every_column_can_be_sorted_and_filtered(scored: Path, tmp_path: Path) -
         falling = sorted(range(5), key=lambda i: -scores[i])
         assert sort("score A") == falling and sort("score A") == falling[::-1]
         assert sort("score A") == [0, 1, 2, 3, 4]
-        # Numbers within names count as numbers, and what is unknown comes last either way.
+        # Numbers in names are compared as numbers, and unknown values come last in both directions.
         assert sort("case")[-4:] == [4, 3, 2, 1]
         browser.value("document.querySelectorAll('th button')[0].click()")
         browser.value("document.querySelectorAll('th button')[0].click()")
-        assert only("reference standard", "benign") == [1, 3]
-        assert only("reference standard", "") == [0, 1, 2, 3, 4]
-        assert only("views", "mlo") == [1, 3]
+        assert filter_by("reference standard", "benign") == [1, 3]
+        assert filter_by("reference standard", "") == [0, 1, 2, 3, 4]
+        assert filter_by("views", "mlo") == [1, 3]
         browser.value("document.getElementById('clear').click()")
         middle = sorted(scores)[2]
         high = [i for i in range(5) if scores[i] >= middle]
-        assert only("score A", str(middle)) == high
-        assert only("case", "PATIENT") == [i for i in high if i > 0]
+        assert filter_by("score A", str(middle)) == high
+        assert filter_by("case", "PATIENT") == [i for i in high if i > 0]
         assert browser.value("document.getElementById('shown').textContent").startswith(
             f"{len([i for i in high if i > 0])} of 5 lesions"
         )
         browser.value("document.getElementById('clear').click()")
-        for name in names:  # a filter of each column that no lesion passes
+        for name in names:  # a filter of each column that excludes every lesion
             number = names.index(name) > 3
-            assert only(name, "1e9" if number else "zzz") == [] or name == "reference standard", (
-                name
-            )
+            assert (
+                filter_by(name, "1e9" if number else "zzz") == [] or name == "reference standard"
+            ), name
             browser.value("document.getElementById('clear').click()")
         assert browser.value("document.title") == "Scores of 5 lesions, research only"
 
 
 def plain(markdown: str) -> str:
-    """What a reader of the Markdown sees: escapes and entities undone."""
+    """Undo the escapes and entities, as a Markdown viewer does."""
     found = re.sub(r"\\([\\`*_{}\[\]|~$^#.)+=-])", r"\1", markdown)
     for name, char in (
         ("&lt;", "<"),

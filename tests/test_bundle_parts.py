@@ -1,4 +1,4 @@
-"""Calibration, ranges and maps of evidence of a bundle, against cases worked by hand."""
+"""Calibration, training ranges and attribution maps, compared with cases computed by hand."""
 
 import copy
 import io
@@ -35,24 +35,24 @@ from mtl_jax.types import InputError, LesionView
 RNG = np.random.default_rng(0)
 
 
-def drawn(n: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
-    """Labels whose probability is known to be expit(a logit(score) + b)."""
+def simulate_labels(n: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels with probability expit(a logit(score) + b), and the scores."""
     scores = RNG.uniform(0.02, 0.98, n)
     return (RNG.random(n) < expit(a * logit(scores) + b)).astype(int), scores
 
 
 def test_fit_recovers_the_curve_of_simulated_labels() -> None:
-    labels, scores = drawn(40_000, 0.6, -0.8)
+    labels, scores = simulate_labels(40_000, 0.6, -0.8)
     a, b = calibration.fit(labels, scores)
     assert (a, b) == pytest.approx((0.6, -0.8), abs=0.05)
     assert calibration.apply(1.0, 0.0, scores) == pytest.approx(scores)
-    # Classes wholly apart would send maximum likelihood to infinity; Platt's targets do not.
+    # With separable classes the maximum likelihood is infinite; Platt's targets prevent that.
     a, b = calibration.fit([0, 0, 1, 1], [0.1, 0.2, 0.8, 1.0])
     assert np.isfinite([a, b]).all() and a > 0
 
 
 def test_calibration_of_a_fold_does_not_use_the_fold() -> None:
-    labels, scores = drawn(200, 1.0, 0.0)
+    labels, scores = simulate_labels(200, 1.0, 0.0)
     fold = np.arange(200) % 4
     case = np.arange(200).astype(str)
     before = calibration.cross_fit(calibration.LabelledScores(labels, scores, case, fold))
@@ -63,7 +63,7 @@ def test_calibration_of_a_fold_does_not_use_the_fold() -> None:
 
 
 def test_assess_distinguishes_good_and_bad_calibration() -> None:
-    labels, scores = drawn(600, 1.0, 0.0)
+    labels, scores = simulate_labels(600, 1.0, 0.0)
     cases = np.repeat(np.arange(300), 2).astype(str)
     good = calibration.assess("here", labels, scores, cases)
     bad = calibration.assess("here", labels, calibration.apply(1.0, 2.0, scores), cases)
@@ -71,7 +71,7 @@ def test_assess_distinguishes_good_and_bad_calibration() -> None:
     assert bad["expected_error"] > 4 * bad["if_perfect"] and bad["ci_low"] > good["ci_high"]
     assert good["ci_low"] < good["expected_error"] < good["ci_high"]
     assert sum(good["count"]) == 600 and len(good["count"]) == 10
-    # By hand: two bins, each half malignant, predicted 0.25 and 0.75: off by 0.25 in both.
+    # By hand: two bins, each half malignant, predicted 0.25 and 0.75: an error of 0.25 in both.
     p = [0.25] * 10 + [0.75] * 10
     few = calibration.assess("here", [0, 1] * 10, p, np.arange(20).astype(str))
     assert few["expected_error"] == pytest.approx(0.25)
@@ -119,10 +119,10 @@ def test_reliability_figure_has_a_point_per_bin() -> None:
 
 
 def spot_finder() -> bundle.Model:
-    """A network made by hand: the brighter the brightest small spots, the more malignant.
+    """Return a model with parameters set by hand, whose score rises with bright small spots.
 
-    C1 holds one filter, a spot less its surroundings; one unit of each later layer hands its answer
-    on; F1 adds up the map.
+    C1 has one filter, a spot minus its surroundings; one unit of each later layer passes its output
+    on; F1 sums the map.
     """
     shapes = base.shapes(alexnet.AlexNet())
     params = unflatten_dict(
@@ -131,7 +131,7 @@ def spot_finder() -> bundle.Model:
     row, column = np.mgrid[-5:6, -5:6]
     spot = np.exp(-(row**2 + column**2) / (2 * 2.0**2))
     params["C1"]["kernel"][:, :, :, 0] = (spot - spot.mean())[..., None] / 10
-    params["C1"]["bias"][0] = -1.5  # tissue stays below it
+    params["C1"]["bias"][0] = -1.5  # tissue stays below the threshold
     for layer in ("C2", "C3", "C4", "C5"):
         middle = params[layer]["kernel"].shape[0] // 2
         params[layer]["kernel"][middle, middle, 0, 0] = 1.0
@@ -147,22 +147,22 @@ def spot_finder() -> bundle.Model:
 
 
 def test_attribution_map_locates_a_planted_spot() -> None:
-    """On phantom lesions with a spot of 1.2 mm width planted at random: the map's peak lies within
-    1 mm of it, and the picture is orange there."""
+    """Phantom lesions with a spot of 1.2 mm at a random position: the maximum of the map is within
+    1 mm of the spot, and the image is orange there."""
     model, rng = spot_finder(), np.random.default_rng(1)
     row, column = np.mgrid[:128, :128]
     hits = []
     for number in range(10):
-        tissue = lesion_region(phantom.simulate("sfm", 5, number, False, 0.3).views[0])
+        tissue = lesion_roi(phantom.simulate("sfm", 5, number, False, 0.3).views[0])
         at = rng.integers(24, 104, 2)
         spot = 9000 * np.exp(-((row - at[0]) ** 2 + (column - at[1]) ** 2) / (2 * 3.0**2))
         counts = np.clip(tissue + spot, -32768, 32767).astype(np.int16)
         found = scoring.attribution_map(model, counts)
         peak = np.array(np.unravel_index(np.argmax(images.smooth_map(found)), found.shape))
         picture = np.asarray(Image.open(io.BytesIO(images.attribution_png(counts, found))), float)
-        orange = picture[..., 0] - picture[..., 2]  # two pixels of the picture for one of the map
-        there = orange[tuple(2 * at)] > np.percentile(orange, 95)
-        hits.append(np.abs(peak - at).max() <= 5 and there)
+        orange = picture[..., 0] - picture[..., 2]  # two image pixels for one of the map
+        is_orange = orange[tuple(2 * at)] > np.percentile(orange, 95)
+        hits.append(np.abs(peak - at).max() <= 5 and is_orange)
         assert found.sum() > scoring.attribution_map(model, tissue).sum() + 0.1
     assert np.mean(hits) == 1.0, f"hit rate {np.mean(hits):.2f} of {len(hits)}"
 
@@ -216,8 +216,8 @@ def test_notes_of_the_ingest_are_warnings() -> None:
     assert len(warned) == 1
 
 
-def lesion_region(view: phantom.View) -> np.ndarray:
-    """The ROI (128, 128) int16 of a phantom film, as any pipeline would cut it."""
+def lesion_roi(view: phantom.View) -> np.ndarray:
+    """Return the ROI (128, 128) int16 of a phantom film."""
     receptor = RECEPTORS["sfm"]
     lesion = LesionView(
         *("sfm", Path("film"), tuple(map(float, view.box)), "c", "1", "CC", "L", "SFM"),
@@ -237,14 +237,14 @@ def test_model_card_omits_single_folds_and_rejected_fits() -> None:
     rows.append(rows[3] | {"unit": "lesion", "status": "boundary"})
     rows.append(rows[2] | {"unit": "lesion"})
     found = build.model_card_aucs(rows + [rows[0] | {"study": "mttl"}], "sttl", "C1")
-    # The empirical mean is below 0.5, so that its fit is left out; a fit of status boundary too.
+    # Fits are left out if the empirical AUC is below 0.5 or their status is boundary.
     assert found == [rows[0], rows[2], rows[3], rows[7]]
     with pytest.raises(InputError, match="earlier version"):
         build.model_card_aucs([common | {"method": "empirical"}], "sttl", "C1")
 
 
 def study_of(folder: Path, kind: str, match_steps: bool = False) -> out_of_fold.Study:
-    """A made-up finished study of single-task learning, with the provenance of each run."""
+    """Return a synthetic finished study of single-task learning with provenance."""
     found = out_of_fold.read_study(make_folder(folder, kind, ("sttl",), analysed=False))
     found.folds["collections"] = {"sfm": "content"}
     for run in found.results["runs"]:
@@ -272,7 +272,7 @@ def test_cross_validation_with_other_settings_is_rejected(
     (record,) = study.results["runs"]
 
     def rejected(**changed: object) -> str:
-        """What is said of a cross-validation with these settings in place of the run's."""
+        """Return the error for a cross-validation with these settings in place of the run's."""
         other = copy.deepcopy(crossed)
         for run in other.results["runs"]:
             made = run["provenance"]
@@ -287,7 +287,7 @@ def test_cross_validation_with_other_settings_is_rejected(
         return ""
 
     assert rejected() == ""
-    assert rejected(task_weights=["y:3"]) == ""  # of the runs themselves they are the same
+    assert rejected(task_weights=["y:3"]) == ""  # the task weights of the runs are equal
     for field, value, words in (
         ("epochs", 20, "train.epochs 20 there, 200 here"),
         ("backbone", "vgg16", "model.backbone 'vgg16' there, 'alexnet' here"),
@@ -314,8 +314,8 @@ def test_cross_validation_with_other_cases_or_weights_is_rejected(tmp_path: Path
 
     fewer = copy.deepcopy(crossed)
     left_out = fewer.folds["train"].pop()
-    assert f"such as {left_out}, are in one alone" in rejection(fewer)
-    # It says that it has them all, and its tables do not hold them.
+    assert f"such as {left_out}, are in only one of them" in rejection(fewer)
+    # The case is listed, but its tables contain no score of it.
     unscored = copy.deepcopy(crossed)
     for one in (unscored, study):
         one.folds["train"].append("case-0")
@@ -338,7 +338,7 @@ def test_cross_validation_with_other_cases_or_weights_is_rejected(tmp_path: Path
     assert "no run of sttl on sfm with network C1" in rejection(other_network)
     no_folds = copy.deepcopy(crossed)
     del no_folds.folds["train"]
-    assert "lacks 'train'" in rejection(no_folds)
+    assert "'train' is missing" in rejection(no_folds)
 
 
 def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The report of small made-up work folders: whole, self-contained, escaped, the same each time."""
+"""The report of small synthetic work folders: complete, self-contained, escaped, reproducible."""
 
 import base64
 import csv
@@ -48,7 +48,7 @@ def out_of_fold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Page(HTMLParser):
-    """What a page holds, its tags checked to nest."""
+    """The contents of a page; asserts that its tags are nested."""
 
     VOID = frozenset(("meta", "br", "link", "img", "hr", "input"))
 
@@ -102,7 +102,7 @@ def test_page_nests_and_loads_nothing(finished: Path, out_of_fold: Path) -> None
         assert not page.tags & {"link", "img", "iframe", "object", "embed", "form", "base"}
         assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in page.loads)
         assert "url(" not in text.replace("url(#", "").replace("url(data:image/jpeg;base64,", "")
-        # One script of ours where there is something to point at, allowed by its hash alone.
+        # One script if there are points to hover over, allowed by its hash only.
         scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
         assert len(scripts) == (folder == finished)
         policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
@@ -127,9 +127,9 @@ def test_every_auc_and_comparison_is_in_the_page(finished: Path, out_of_fold: Pa
         text = Page(page_of(folder)).text
         results = json.loads((folder / "results.json").read_text())
         assert len(results["auc"]) == count
-        for area in results["auc"]:
-            assert f"{area['auc']:.3f}{area['se']:.3f}" in text
-            assert f"{area['ci_low']:.3f} to {area['ci_high']:.3f}" in text
+        for row in results["auc"]:
+            assert f"{row['auc']:.3f}{row['se']:.3f}" in text
+            assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
         for test in results["comparisons"]:
             ends = f"{test['ci_low']:+.3f} to {test['ci_high']:+.3f}"
             assert ends.replace("-", "\N{MINUS SIGN}") in text
@@ -167,19 +167,17 @@ def test_data_table_adds_up(finished: Path) -> None:
         if collection["name"] == results["target"]:
             assert [p.used_for for p in parts] == ["training", "test set"]
             assert [p.cases for p in parts] == [30, 30]
-            # Cases 0, 1 of each 5 are malignant and the odd of 60 are tested: 12 each way.
+            # Cases 0 and 1 of each 5 are malignant, odd cases are test cases: 12 in each subset.
             assert [p.lesions for p in parts] == [(12, 18), (12, 18)]
 
 
 def test_curves_have_the_aucs_of_the_results(finished: Path) -> None:
     work = read_workdir.read(finished)
     for unit in ("view", "lesion"):
-        for area, curve in zip(
-            work.headline_aucs(unit), roc_curves.curves(work, unit), strict=True
-        ):
-            assert curve.approach == area["study"]
-            assert curve.auc == pytest.approx(area["auc"], abs=1e-12)
-            assert np.trapezoid(curve.tpf, curve.fpf) == pytest.approx(area["auc"], abs=1e-12)
+        for row, curve in zip(work.headline_aucs(unit), roc_curves.curves(work, unit), strict=True):
+            assert curve.approach == row["study"]
+            assert curve.auc == pytest.approx(row["auc"], abs=1e-12)
+            assert np.trapezoid(curve.tpf, curve.fpf) == pytest.approx(row["auc"], abs=1e-12)
 
 
 def test_band_equals_percentiles_over_bootstrap_samples_of_patients() -> None:
@@ -188,14 +186,16 @@ def test_band_equals_percentiles_over_bootstrap_samples_of_patients() -> None:
     labels = (cases < 5).astype(int)
     scores = rng.standard_normal(24) + labels
     low, high = roc_curves.band(labels, scores, cases, samples=40, seed=9)
-    draws, heights = np.random.default_rng(9), []
+    rng_bootstrap, heights = np.random.default_rng(9), []
     while len(heights) < 40:
-        rows = np.concatenate([np.flatnonzero(cases == c) for c in draws.integers(0, 12, 12)])
-        truth, values = labels[rows] == 1, scores[rows]
-        if truth.any() and not truth.all():
-            # No ties between truths: the height at x is the best point with at most x false.
+        rows = np.concatenate(
+            [np.flatnonzero(cases == c) for c in rng_bootstrap.integers(0, 12, 12)]
+        )
+        malignant, values = labels[rows] == 1, scores[rows]
+        if malignant.any() and not malignant.all():
+            # No ties between classes: the highest point with a false positive fraction up to x.
             cuts = np.append(np.inf, values)[:, None]
-            tpf, fpf = ((values[k] >= cuts).mean(1) for k in (truth, ~truth))
+            tpf, fpf = ((values[k] >= cuts).mean(1) for k in (malignant, ~malignant))
             heights.append([tpf[fpf <= x + 1e-12].max() for x in roc_curves.GRID])
     expected = np.percentile(heights, (2.5, 97.5), axis=0)
     np.testing.assert_allclose([low, high], expected, atol=1e-12)
@@ -218,8 +218,8 @@ def test_every_figure_is_written_as_svg_and_csv(finished: Path, out_of_fold: Pat
         work = read_workdir.read(folder)
         names = [drawn.name for drawn in collect_figures.collect(work).all()]
         assert len(names) == len(set(names))
-        places = {path.stem for path in (folder / "figures").iterdir()}
-        assert places == set(names)
+        stems = {path.stem for path in (folder / "figures").iterdir()}
+        assert stems == set(names)
         for name in names:
             svg = (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
             root = ElementTree.fromstring(svg)
@@ -244,38 +244,38 @@ def test_numbers_in_figures_are_not_rounded(finished: Path) -> None:
         for fit in (a for a in fits if a["task"] == "sfm" and not a["headline"]):
             shown += [a for a in work.headline_aucs(unit) if a["study"] == fit["study"]]
         assert len(shown) == 2
-        for area in shown:
-            assert f"{area['auc']:.3f} ({area['ci_low']:.3f} to {area['ci_high']:.3f})" in svg
+        for row in shown:
+            assert f"{row['auc']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})" in svg
         test = next(t for t in work.results["comparisons"] if t["unit"] == unit)
         assert phrases.format_p_value(test["p_value"]) in html.unescape(svg)
 
 
 def test_captions_are_numbered_and_state_n(finished: Path) -> None:
     text = Page(page_of(finished)).text
-    for noun, least in (("Figure", 7), ("Table", 8)):
+    for noun, minimum in (("Figure", 7), ("Table", 8)):
         numbers = [int(n) for n in re.findall(rf"\b{noun} (\d+)\. ", text)]
-        assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= least
+        assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= minimum
     assert len(re.findall(r"\(phantom results\)", text)) >= 9
     assert "12 malignant and 18 benign" in text
 
 
 def test_points_have_the_numbers_of_the_rois_in_the_page(finished: Path) -> None:
     text = page_of(finished)
-    found = json.loads(re.search(r'id="rois">(.*?)</script>', text, re.S)[1])
+    texts = json.loads(re.search(r'id="rois">(.*?)</script>', text, re.S)[1])
     rois = read_workdir.read(finished).findings.rois
-    assert [row[0] for row in found["rows"]] == rois.roi_id.tolist()
+    assert [row[0] for row in texts["rows"]] == rois.roi_id.tolist()
     figure = re.search(r'aria-label="t-SNE of F2, MTTL.*?</svg>', text, re.S)[0]
     shown = sorted(int(n) for n in re.findall(r'data-r="(\d+)"', figure))
     assert shown == np.flatnonzero(rois.sampled).tolist()
 
 
 def test_tiled_rois_are_at_the_position_that_the_page_uses() -> None:
-    shades = np.random.default_rng(0).integers(0, 255, 95).astype(np.uint8)
-    sheet = roi_images.tile_rois(np.broadcast_to(shades[:, None, None], (95, 128, 128)))
-    for number, shade in enumerate(shades):
+    grays = np.random.default_rng(0).integers(0, 255, 95).astype(np.uint8)
+    sheet = roi_images.tile_rois(np.broadcast_to(grays[:, None, None], (95, 128, 128)))
+    for number, gray in enumerate(grays):
         row, column = divmod(number, roi_images.N_COLUMNS)
         tile = sheet[row * 64 : row * 64 + 64, column * 64 : column * 64 + 64]
-        assert (tile == shade).all()
+        assert (tile == gray).all()
 
 
 def test_gallery_groups_misclassified_rois_by_approach() -> None:
@@ -289,12 +289,12 @@ def test_gallery_groups_misclassified_rois_by_approach() -> None:
     nobody = np.zeros(5, bool)
     rois = Rois(ids, ids, ids, ids, label, ids, nobody, nobody, np.zeros((0, 128, 128)))
     galleries = gallery.misclassified(scored, "t", rois, 0.5, 1)
-    assert [(found.title, found.count) for found in galleries] == [
+    assert [(item.title, item.count) for item in galleries] == [
         ("Malignant, classified as benign by MTTL and STTL", 2),
         ("Malignant, classified as benign by STTL only", 1),
         ("Benign, classified as malignant by MTTL only", 1),
     ]
-    assert galleries[0].figure.rows[0][0] == "b"  # the lowest of the two
+    assert galleries[0].figure.rows[0][0] == "b"  # the lower score of the two
     assert len(galleries[0].figure.rows) == 1
 
 
@@ -313,11 +313,11 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
         aucs = [float(r[f"auc_{i + 1}"]) for r in rows for i in range(np.size(own[0]["aucs"]))]
         assert aucs == [a for row in own for seed in row["aucs"] for a in seed]
 
-    for area in results["cross_validation"]["auc"]:
-        headline = area["estimator"].startswith("mean over")  # folds are in the same table
+    for row in results["cross_validation"]["auc"]:
+        headline = row["estimator"].startswith("mean over")  # folds are in the same table
         label = ", selected, optimistic" if headline else ""
-        status = "" if area["status"] == "ok" else f" ({area['status']})"
-        assert f"{area['cases']}{label}{area['method']}{status}{area['auc']:.3f}" in text
+        status = "" if row["status"] == "ok" else f" ({row['status']})"
+        assert f"{row['cases']}{label}{row['method']}{status}{row['auc']:.3f}" in text
 
 
 def test_several_initializations_are_averaged_and_the_first_is_drawn(tmp_path: Path) -> None:
@@ -388,8 +388,8 @@ def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) ->
         last, "How does the AUC depend on the number of training cases of sfm"
     ) in text
     results = json.loads((folder / "results.json").read_text())
-    for area in results["auc"]:
-        assert f"{area['ci_low']:.3f} to {area['ci_high']:.3f}" in text
+    for row in results["auc"]:
+        assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
 
 
 def test_separate_figure_escapes_its_label() -> None:
@@ -409,7 +409,7 @@ def test_page_has_styles_for_dark_mode_and_print(finished: Path) -> None:
     assert "@media screen and (prefers-color-scheme: dark)" in text
     assert "@media print" in text
     assert "currentColor" in text
-    assert not re.search(r"(fill|stroke): #", text)  # a colour that no theme could change
+    assert not re.search(r"(fill|stroke): #", text)  # a colour that does not depend on the theme
 
 
 def test_warnings_depend_on_the_job(finished: Path, out_of_fold: Path) -> None:
@@ -427,19 +427,19 @@ def test_ids_of_a_public_form_are_a_warning(finished: Path) -> None:
     work = read_workdir.read(finished)
     before = phrases.warnings(work)
     work.folds["ids_look_like"] = {"mine": "cbis_ddsm"}
-    (more,) = set(phrases.warnings(work)) - set(before)
-    assert more.startswith("mine: its ids have the form of those of cbis_ddsm")
+    (warning,) = set(phrases.warnings(work)) - set(before)
+    assert warning.startswith("mine: its ids have the form of those of cbis_ddsm")
 
 
 def test_verdict_summarizes_all_methods() -> None:
     test = {"a": "mttl", "b": "sttl", "unit": "lesion", "method": "bootstrap", "delta": -0.1}
     test |= {"ci_low": -0.2, "ci_high": 0.0}
     cases = {(0.01, 0.02): "worse", (0.04, 0.06): "contradictory", (0.5, 0.4): "inconclusive"}
-    for ps, said in cases.items():
+    for ps, expected in cases.items():
         tests = [test | {"p_value": p, "primary": False, "p_holm": p} for p in ps]
-        assert statements.verdict(tests) == said
+        assert statements.verdict(tests) == expected
         assert ("STTL has a significantly higher AUC" in statements.describe_comparison(tests)) == (
-            said == "worse"
+            expected == "worse"
         )
     assert statements.verdict([test | {"p_value": 0.01, "delta": 0.1}]) == "better"
 
@@ -447,9 +447,9 @@ def test_verdict_summarizes_all_methods() -> None:
 def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     text = report.summary(finished)
     results = json.loads((finished / "results.json").read_text())
-    for area in results["auc"]:
-        if (area["task"], area["method"]) == ("sfm", "empirical"):
-            assert f"{area['auc']:.3f}  {area['ci_low']:.3f} to {area['ci_high']:.3f}" in text
+    for row in results["auc"]:
+        if (row["task"], row["method"]) == ("sfm", "empirical"):
+            assert f"{row['auc']:.3f}  {row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
     test = results["comparisons"][0]
     assert f"primary: mttl - sttl, lesion level, test set: {test['delta']:+.3f}" in text
     assert text.count("primary: ") == 1 and text.count("secondary: ") == 5
@@ -458,7 +458,7 @@ def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
         "Primary analysis: lesion-level AUC on the test set of sfm (12 malignant"
     )
     assert phrases.format_p_value(test["p_value"]) in first and "another training" in first
-    # Once in the sentence and once each; families of one have no adjusted p-value.
+    # One in the sentence and one for each test; families of one test have no adjusted p-value.
     assert text.count("p = ") + text.count("p < ") == 1 + 6
     assert phrases.PHANTOM_NOTICE in text
     assert "0.991" in text
@@ -469,13 +469,13 @@ def test_validation_loss_and_auc_are_drawn_if_recorded(tmp_path: Path) -> None:
     work = read_workdir.read(folder)
     mttl, sttl = collect_figures.collect(work).validation
     assert (mttl.approach, sttl.approach, mttl.network) == ("mttl", "sttl", "C1")
-    for one in (mttl, sttl):
-        loss, auc = one.panels
+    for group in (mttl, sttl):
+        loss, auc = group.panels
         assert loss.columns == ("run", "epoch", "loss of sfm", "validation_loss")
         assert auc.columns == ("run", "epoch", "validation_auc")
         expected = [
             (run["id"], line["epoch"], line["loss/sfm"], line["validation_loss"])
-            for run in one.runs
+            for run in group.runs
             for line in work.histories[run["id"]]
             if line["epoch"] in (2, 4, 5)
         ]
@@ -491,7 +491,9 @@ def test_validation_loss_and_auc_are_drawn_if_recorded(tmp_path: Path) -> None:
     sizes = [run["rois_scored"]["sfm"] for run in mttl.runs]
     assert f"n: {min(sizes)} to {max(sizes)} ROIs in each held-out fold." in caption
     assert "3 folds (thin) and their mean (thick)" in caption
-    assert caption.partition("last epoch.")[0].count(". ") == 3  # the number and three sentences
+    assert (
+        caption.partition("last epoch.")[0].count(". ") == 3
+    )  # the figure number and three sentences
 
 
 def test_a_test_run_has_no_validation_figure(finished: Path) -> None:
@@ -563,16 +565,16 @@ def test_report_does_not_import_training_packages() -> None:
 
 
 def test_a_backbone_without_deconvolution_maps_says_so(tmp_path: Path) -> None:
-    """ResNet-18: its gradients are shown, and the page says why there is no more."""
+    """The page of ResNet-18 shows gradients and states why there are no feature maps."""
     folder = make_folder(tmp_path, cases=30, epochs=1)
     c = json.loads((folder / "config.json").read_text())
     c["model"]["backbone"] = "resnet18"
     (folder / "config.json").write_text(json.dumps(c))
     for path in (folder / "analysis").glob("maps-*.npz"):
         with np.load(path) as file:
-            kept = dict(file)
-        kept |= {"layer": kept["layer"][:0], "feature": kept["feature"][:, :0]}
-        np.savez(path, **kept | {"maps": kept["maps"][:, :0]})
+            arrays = dict(file)
+        arrays |= {"layer": arrays["layer"][:0], "feature": arrays["feature"][:, :0]}
+        np.savez(path, **arrays | {"maps": arrays["maps"][:, :0]})
     page = Page(report.write(folder).read_text(encoding="utf-8")).text
     assert "There are no deconvolution maps" in page and "Zeiler" not in page
     assert "ResNet-18 with a stem and four stages" in page and "Integrated gradients" in page

@@ -1,4 +1,4 @@
-"""The report as a browser shows it: silent, whole, legible, on a phone, dark and on paper."""
+"""The report in a browser: no errors, legible on phones, in dark mode and in print."""
 
 import base64
 from collections.abc import Iterator
@@ -65,10 +65,10 @@ def test_text_in_figures_can_be_read_on_a_phone(tab: browser.Tab) -> None:
 def test_hovering_over_an_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
     tab.resize(1100)
     first = "document.querySelector('svg.points[aria-label^=\"t-SNE\"]')"
-    # An open one: it must answer in its middle too.
+    # An open mark must react in its interior too.
     mark = f"[...{first}.querySelectorAll('g[fill=none] > rect[data-r]')].pop()"
     tab.evaluate(f"{mark}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-    # What scrolls hides the picture: after two frames that is over.
+    # Scrolling hides the image; it has ended after two frames.
     tab.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
     x, y = tab.evaluate(
         f"(b => [b.left + b.width / 2, b.top + b.height / 2])({mark}.getBoundingClientRect())"
@@ -84,7 +84,7 @@ def test_hovering_over_an_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
     assert tab.evaluate("document.querySelectorAll('.hot').length") == panels >= 8
     box = tab.evaluate("(b => [b.left, b.top, b.right, b.bottom])(tip.getBoundingClientRect())")
     assert box[0] >= 0 and box[1] >= 0 and box[2] <= 1100 and box[3] <= 900
-    # By keyboard, to the hostile one, which stands as text.
+    # By keyboard, to an ROI with a hostile name, which is shown as text.
     tab.evaluate(f"{first}.focus({{preventScroll: true}})")
     seen = set()
     for _ in range(4):
@@ -92,8 +92,8 @@ def test_hovering_over_an_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
             tab.call("Input.dispatchKeyEvent", type=kind, key="ArrowRight", code="ArrowRight")
         seen.add(tab.evaluate("document.querySelector('#tip .id').textContent"))
     assert len(seen) == 4
-    every = tab.evaluate(f"{rows}.map(r => r[0])")
-    assert any(HOSTILE in name for name in every)
+    roi_ids = tab.evaluate(f"{rows}.map(r => r[0])")
+    assert any(HOSTILE in name for name in roi_ids)
     assert tab.complaints == []
 
 
@@ -119,7 +119,7 @@ def _luminance(colour: str) -> float:
 
 
 def test_nothing_is_cut_off_in_print(tab: browser.Tab) -> None:
-    # A4 less its margins, in pixels of 1/96 inch: what does not fit would be cut.
+    # Width of A4 without margins in pixels of 1/96 inch; anything wider would be cut off.
     tab.resize(680)
     tab.call("Emulation.setEmulatedMedia", media="print")
     wide = tab.evaluate(

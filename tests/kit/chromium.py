@@ -1,7 +1,4 @@
-"""Headless Chromium driven through its own debugging pipe: pages opened, keys pressed.
-
-Holds no judgement: what a page should do is for each test to say.
-"""
+"""Control headless Chromium through its debugging pipe."""
 
 import json
 import os
@@ -19,7 +16,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update"),
     *("--remote-debugging-pipe", "--hide-scrollbars", "--window-size=1100,1000"),
 )
-WAIT = 120  # seconds; a busy machine starts it slowly
+TIMEOUT = 120  # seconds; Chromium starts slowly on a busy machine
 
 
 class Browser:
@@ -27,23 +24,24 @@ class Browser:
 
     def __init__(self, send: int, receive: int) -> None:
         self._send, self._receive = send, receive
-        self._rest, self._number, self._session = b"", 0, None
+        self._buffer, self._number, self._session = b"", 0, None
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
-        found = self._ask("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = found["sessionId"]
+        attached = self._ask("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
 
     def open(self, address: str) -> None:
+        """Open a page, and wait until it is complete."""
         self._ask("Page.navigate", url=address)
         self.until(f"location.href.startsWith({address!r}) && document.readyState === 'complete'")
 
     def value(self, expression: str) -> Any:
-        """What JavaScript makes of `expression` on the page."""
-        found = self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
-        return found["result"].get("value")
+        """Return the value of a JavaScript expression on the page."""
+        answer = self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer["result"].get("value")
 
     def until(self, expression: str) -> None:
-        """Waits until `expression` is true on the page."""
-        end = time.monotonic() + WAIT
+        """Wait until a JavaScript expression is true on the page."""
+        end = time.monotonic() + TIMEOUT
         while self.value(expression) is not True:
             assert time.monotonic() < end, expression
             time.sleep(0.05)
@@ -55,26 +53,26 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._send, json.dumps(message).encode() + b"\0")
         while True:
-            while b"\0" not in self._rest:
+            while b"\0" not in self._buffer:
                 part = os.read(self._receive, 1 << 16)
-                assert part, "Chromium has ended"
-                self._rest += part
-            one, _, self._rest = self._rest.partition(b"\0")
-            said = json.loads(one)
-            if said.get("id") == self._number:
-                assert "error" not in said, said
-                return said["result"]
+                assert part, "Chromium has terminated"
+                self._buffer += part
+            message_text, _, self._buffer = self._buffer.partition(b"\0")
+            answer = json.loads(message_text)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Browser]:
-    """A browser with its profile in `folder`, ended afterwards."""
+    """Run a browser with its profile in `folder`."""
     commands, answers = os.pipe(), os.pipe()
 
-    # It looks for its pipes at 3 and 4. A shell puts them there: Python would have to fork for it.
-    place = f'exec "$0" "$@" 3<&{commands[0]} 4>&{answers[1]}'
+    # Chromium uses file descriptors 3 and 4, which a shell can set without a fork of Python.
+    script = f'exec "$0" "$@" 3<&{commands[0]} 4>&{answers[1]}'
     process = subprocess.Popen(
-        ["bash", "-c", place, PROGRAM, *FLAGS, f"--user-data-dir={folder}"],
+        ["bash", "-c", script, PROGRAM, *FLAGS, f"--user-data-dir={folder}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         pass_fds=(commands[0], answers[1]),
