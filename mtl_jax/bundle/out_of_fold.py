@@ -74,7 +74,7 @@ def find_scores(
     try:
         if other:
             _reject_other(record, study, other)
-        runs = _runs_of_folds(record, study, source, own=other is None)
+        runs = _runs_of_folds(record, study, source, is_own=other is None)
         return _joined(record, source, runs) if runs else None
     except KeyError as error:
         raise InputError(
@@ -84,7 +84,7 @@ def find_scores(
 
 
 def _runs_of_folds(
-    record: dict[str, Any], study: Study, source: Study, own: bool
+    record: dict[str, Any], study: Study, source: Study, is_own: bool
 ) -> dict[int, str]:
     """Return the run id of each fold of one partition that was trained as the run of `record`.
 
@@ -96,13 +96,13 @@ def _runs_of_folds(
             _reject_other_weights(run, record, source)
             _reject_other_training(_training(run, source), _training(record, study), run, source)
             by_split.setdefault(run["split"], {})[run["fold"]] = run["id"]
-    split = record["split"] if own else None  # a run with a held-out fold uses its own partition
+    split = record["split"] if is_own else None  # a run with a held-out fold uses its own partition
     complete = [
         number
         for number, fold_runs in sorted(by_split.items())
         if len(fold_runs) == len(source.folds["splits"][str(number)]) and split in (None, number)
     ]
-    if not (complete or own):
+    if not (complete or is_own):
         raise InputError(
             f"{source.folder}: no run of {record['approach']} on"
             f" {', '.join(record['tasks'])} with network {record['network']}, seed"

@@ -98,10 +98,10 @@ def svg_element(label: str, box: str, body: Markup, kind: str = "plot") -> Marku
     )
 
 
-def standalone(drawn: Markup) -> str:
+def standalone(svg: Markup) -> str:
     """Return a figure of the page as an SVG file with a white background."""
-    box = re.search(r'viewBox="([^"]+)"', drawn).group(1)
-    text = str(drawn).replace("currentColor", PRINT_INK)
+    box = re.search(r'viewBox="([^"]+)"', svg).group(1)
+    text = str(svg).replace("currentColor", PRINT_INK)
     for i, colour in enumerate(PRINT_COLORS):
         text = text.replace(f"var(--line-{i + 1})", colour)
     left, top, width, height = box.split()

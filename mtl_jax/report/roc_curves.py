@@ -25,7 +25,7 @@ class Curve(NamedTuple):
         Empirical curve, (points,).
     low, high
         Confidence band of the empirical curve: true positive fractions on GRID.
-    shown
+    headline
         AUC of the fit with its interval clustered by patient; the empirical AUC if not `fitted`.
     fitted
         Whether the proper binormal fit may be the headline.
@@ -41,7 +41,7 @@ class Curve(NamedTuple):
     tpf: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    shown: roc.AucInterval
+    headline: roc.AucInterval
     fitted: bool
     fit_fpf: np.ndarray
     fit_tpf: np.ndarray
@@ -68,9 +68,9 @@ def curves(work: WorkFolder, unit: str) -> list[Curve]:
             sizes = (empirical.n_malignant, empirical.n_benign)
             fit = roc.auc_interval(labels, scores, cases, "proper")
             fitted = roc.may_headline(fit.status, empirical.auc)
-            shown = fit if fitted else roc.auc_interval(labels, scores, cases)
+            headline = fit if fitted else roc.auc_interval(labels, scores, cases)
             fit_curve = roc.proper(labels, scores).curve(201)
-            points = (empirical.fpf, empirical.tpf, low, high, shown, fitted, *fit_curve)
+            points = (empirical.fpf, empirical.tpf, low, high, headline, fitted, *fit_curve)
             curve_list.append(Curve(approach, empirical.auc, *sizes, *points))
     return curve_list
 

@@ -71,7 +71,7 @@ def roc_figure(
         heading = f"AUC, {mean}\n(curves: {note})" if mean else "AUC of the fitted curve"
         title = "\n".join([*comparison_lines, f"{heading} (95% CI):"])
         figure.legend(loc="outside lower left", title=title, title_fontsize=8.5, alignment="left")
-        names = ", ".join(f"{c.approach.upper()} AUC {c.shown.auc:.3f}" for c in curves)
+        names = ", ".join(f"{c.approach.upper()} AUC {c.headline.auc:.3f}" for c in curves)
         svg = to_svg(figure, f"{unit.capitalize()}-level ROC curves: {names}")
     rows = []
     for curve in curves:
@@ -87,7 +87,7 @@ def roc_figure(
 
 def _legend(curve: Curve, mean: Mapping[str, Any] | None) -> str:
     """Return the approach, its AUC and the 95% interval."""
-    values = (curve.shown.auc, curve.shown.ci_low, curve.shown.ci_high)
+    values = (curve.headline.auc, curve.headline.ci_low, curve.headline.ci_high)
     if mean:
         values = (mean["auc"], mean["ci_low"], mean["ci_high"])
     auc, low, high = map(phrases.format_number, values)
