@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kit import chromium
+from kit import browser
 from kit.untrained import make_untrained
 from markupsafe import escape
 
@@ -110,31 +110,31 @@ def test_page_escapes_texts_and_makes_no_requests(scored: Path) -> None:
     assert "://" not in page and "fetch" not in page and "default-src 'none'" in page
 
 
-@pytest.mark.skipif(not chromium.PROGRAM, reason="Chromium is not installed")
-def test_every_column_can_be_sorted_and_filtered(scored: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(not browser.find(), reason="no Chromium or Chrome is installed")
+def test_every_column_can_be_sorted_and_filtered(scored: Path) -> None:
     said = json.loads((scored / "scores.json").read_text())
     scores = [lesion["score"] for lesion in said["lesions"]]
     rows = "[...document.querySelectorAll('#lesions tbody tr')].filter(r => !r.hidden)"
     shown = f"{rows}.map(r => Number(r.dataset.lesion.slice(1)) - 1)"
     sections = "[...document.querySelectorAll('section')].filter(s => !s.hidden)"
     below = f"{sections}.map(s => Number(s.id.slice(1)) - 1)"
-    with chromium.running(tmp_path) as browser:
-        browser.open((scored / "scores.html").as_uri())
-        assert browser.value("document.title") == "Scores of 5 lesions, research only"
-        browser.until("[...document.images].every(i => i.complete && i.naturalWidth == 256)")
-        names = browser.value("[...document.querySelectorAll('th button')].map(b => b.textContent)")
+    with browser.browser(browser.find()) as tab:
+        tab.open(scored / "scores.html", 1100)
+        assert tab.evaluate("document.title") == "Scores of 5 lesions, research only"
+        tab.until("[...document.images].every(i => i.complete && i.naturalWidth == 256)")
+        names = tab.evaluate("[...document.querySelectorAll('th button')].map(b => b.textContent)")
         assert names[:7] == [
             *("case", "lesion", "reference standard", "views"),
             *("score A", "score B", "difference"),
         ]
         cells = "document.querySelectorAll('.filters td').length"
-        assert browser.value(cells) == len(names)
+        assert tab.evaluate(cells) == len(names)
 
         def sort(column: str) -> list[int]:
             at = names.index(column)
-            browser.value(f"document.querySelectorAll('th button')[{at}].click()")
-            assert browser.value(shown) == browser.value(below)
-            return browser.value(shown)
+            tab.evaluate(f"document.querySelectorAll('th button')[{at}].click()")
+            assert tab.evaluate(shown) == tab.evaluate(below)
+            return tab.evaluate(shown)
 
         def filter_by(column: str, *values: str) -> list[int]:
             at = names.index(column)
@@ -142,37 +142,38 @@ def test_every_column_can_be_sorted_and_filtered(scored: Path, tmp_path: Path) -
                 f"document.querySelectorAll('.filters td')[{at}].querySelectorAll('input, select')"
             )
             for i, value in enumerate(values):
-                browser.value(f"{field}[{i}].value = {json.dumps(value)}")
-                browser.value(f"{field}[{i}].dispatchEvent(new Event('input'))")
-            assert browser.value(shown) == browser.value(below)
-            return browser.value(shown)
+                tab.evaluate(f"{field}[{i}].value = {json.dumps(value)}")
+                tab.evaluate(f"{field}[{i}].dispatchEvent(new Event('input'))")
+            assert tab.evaluate(shown) == tab.evaluate(below)
+            return tab.evaluate(shown)
 
         falling = sorted(range(5), key=lambda i: -scores[i])
         assert sort("score A") == falling and sort("score A") == falling[::-1]
         assert sort("score A") == [0, 1, 2, 3, 4]
         # Numbers in names are compared as numbers, and unknown values come last in both directions.
         assert sort("case")[-4:] == [4, 3, 2, 1]
-        browser.value("document.querySelectorAll('th button')[0].click()")
-        browser.value("document.querySelectorAll('th button')[0].click()")
+        tab.evaluate("document.querySelectorAll('th button')[0].click()")
+        tab.evaluate("document.querySelectorAll('th button')[0].click()")
         assert filter_by("reference standard", "benign") == [1, 3]
         assert filter_by("reference standard", "") == [0, 1, 2, 3, 4]
         assert filter_by("views", "mlo") == [1, 3]
-        browser.value("document.getElementById('clear').click()")
+        tab.evaluate("document.getElementById('clear').click()")
         middle = sorted(scores)[2]
         high = [i for i in range(5) if scores[i] >= middle]
         assert filter_by("score A", str(middle)) == high
         assert filter_by("case", "PATIENT") == [i for i in high if i > 0]
-        assert browser.value("document.getElementById('shown').textContent").startswith(
+        assert tab.evaluate("document.getElementById('shown').textContent").startswith(
             f"{len([i for i in high if i > 0])} of 5 lesions"
         )
-        browser.value("document.getElementById('clear').click()")
+        tab.evaluate("document.getElementById('clear').click()")
         for name in names:  # a filter of each column that excludes every lesion
             number = names.index(name) > 3
             assert (
                 filter_by(name, "1e9" if number else "zzz") == [] or name == "reference standard"
             ), name
-            browser.value("document.getElementById('clear').click()")
-        assert browser.value("document.title") == "Scores of 5 lesions, research only"
+            tab.evaluate("document.getElementById('clear').click()")
+        assert tab.evaluate("document.title") == "Scores of 5 lesions, research only"
+        assert tab.complaints == []
 
 
 def plain(markdown: str) -> str:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+TIMEOUT = 120  # seconds
 
 
 def find() -> str | None:
@@ -79,6 +81,13 @@ class Tab:
         answer = self.call("Runtime.evaluate", **params)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def until(self, script: str) -> None:
+        """Wait until a JavaScript expression is true on the page."""
+        end = time.monotonic() + TIMEOUT
+        while self.evaluate(script) is not True:
+            assert time.monotonic() < end, script
+            time.sleep(0.05)
 
     def close(self) -> None:
         self._read.close()
