@@ -93,7 +93,7 @@ def study(config: ConfigDict, folder: Path) -> None:
 def pretraining(config: ConfigDict, folder: Path) -> None:
     from mtl_jax.pretraining import train
 
-    print(train.plan(config) if FLAGS.dry_run else train.learn(config, folder))
+    print(train.describe(config) if FLAGS.dry_run else train.pretrain(config, folder))
 
 
 def transfer(config: ConfigDict, folder: Path) -> None:

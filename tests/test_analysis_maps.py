@@ -21,7 +21,7 @@ LINKS = chain(NETWORK)
 @pytest.fixture(scope="module")
 def params() -> Params:
     found = dict(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
-    found["C1"] = jax.tree.map(jnp.asarray, weights.analytic().params["C1"])
+    found["C1"] = jax.tree.map(jnp.asarray, weights.make_analytic().params["C1"])
     return found
 
 

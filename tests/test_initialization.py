@@ -17,7 +17,7 @@ from test_training import NETWORK, fit_these
 from mtl_jax import config
 from mtl_jax.experiments import train_runs
 from mtl_jax.models import registry
-from mtl_jax.models.base import CONVOLUTIONAL, LAYERS, Network, init, shapes
+from mtl_jax.models.base import CONVOLUTIONAL, LAYERS, Network, init, param_shapes
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.report import methods
 from mtl_jax.training import optimizer
@@ -88,7 +88,7 @@ def test_layers_and_keys_have_random_numbers_of_their_own() -> None:
 
 
 def test_blocks_of_other_backbones_keep_their_start() -> None:
-    leaves = shapes(registry.build("resnet18", outputs=6)).items()
+    leaves = param_shapes(registry.build("resnet18", outputs=6)).items()
     zeros = unflatten_dict({path: jnp.zeros(shape) for path, shape in leaves}, sep="/")
     scheme = INITIALIZATIONS["cuda_convnet2"]
     changed = reinitialize(zeros, jax.random.key(0), scheme)

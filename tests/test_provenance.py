@@ -41,14 +41,14 @@ class Place:
                 for path, a in flatten_dict(shipped.params, sep="/").items()
             }
             params = unflatten_dict(params, sep="/")
-            card = weights.make_card(
+            card = weights.make_metadata(
                 params,
                 backbone="alexnet",
                 name="made for a test",
                 source="none",
                 sha256="",
                 file_format="npz",
-                input_stats=shipped.card["input"],
+                input_stats=shipped.metadata["input"],
                 lrn=False,
                 note="made for a test",
             )
@@ -386,7 +386,7 @@ def test_transfer_goes_through_the_checks_of_every_study(
     c = place.job("transfer")
     c.transfer.weights = ("nowhere", "analytic")
     show_plan(c, tmp_path)
-    assert "nowhere: not counted: nowhere: no converted weights" in capsys.readouterr().out
+    assert "nowhere: not counted: nowhere: has no converted weights" in capsys.readouterr().out
     c.data.sources, c.data.target = c.data.sources[1:], "dm"
     c.transfer.study, c.data.test_fraction, c.folds = "cross_validation", 0.0, 6
     with pytest.raises(InputError, match="fold"):

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet, padding
+from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet, conv_padding
 from mtl_jax.models.base import Network
-from mtl_jax.models.response_norm import Normalization, by_layer
+from mtl_jax.models.response_norm import Normalization, layer_settings
 from mtl_jax.models.vgg import BLOCKS, VGG16
 
 
@@ -27,9 +27,9 @@ class Link(NamedTuple):
 def chain(network: Network) -> tuple[Link, ...]:
     """The convolutions of `network` in order; () where it is no chain, as a network of sums."""
     if isinstance(network, AlexNet):
-        lrn = by_layer(network.lrn)
+        lrn = layer_settings(network.lrn)
         return tuple(
-            Link(name, own.stride, padding(name, network.lrn), lrn.get(name), 3 * own.pool)
+            Link(name, own.stride, conv_padding(name, network.lrn), lrn.get(name), 3 * own.pool)
             for name, own in CONVOLUTIONS.items()
         )
     if isinstance(network, VGG16):

@@ -90,7 +90,7 @@ class Model:
         settings = self.about["network"]
         # Early versions wrote True for their only normalization, and no backbone for AlexNet.
         lrn = settings["lrn"]
-        lrn = response_norm.as_json(response_norm.EARLIER) if lrn is True else lrn
+        lrn = response_norm.to_json(response_norm.LEGACY) if lrn is True else lrn
         if not response_norm.is_valid(lrn):
             raise ValueError("the response normalization has unknown fields")
         return registry.build(settings.get("backbone", "alexnet"), settings["outputs"], lrn)

@@ -68,7 +68,7 @@ def _evaluate(
         records,
         inputs.collections,
         inputs.split,
-        inputs.weights.card,
+        inputs.weights.metadata,
         conventional,
         Rules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
     )
@@ -81,7 +81,7 @@ def _evaluate(
             score_tables.of_runs(last, folder),
             inputs.collections,
             inputs.split,
-            functools.partial(registry.build, c.model.backbone, lrn=inputs.weights.card["lrn"]),
+            functools.partial(registry.build, c.model.backbone, lrn=inputs.weights.metadata["lrn"]),
             c.analysis,
             c.seed,
             made_from,

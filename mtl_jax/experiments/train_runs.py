@@ -64,9 +64,9 @@ def execute(
     if on_host(pool):
         malloc.let_go()  # where ROIs are too many for memory, memory goes before time
     network = registry.build(
-        weights.card["backbone"],
+        weights.metadata["backbone"],
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
-        lrn=weights.card["lrn"],
+        lrn=weights.metadata["lrn"],
         dropout=c.model.dropout,
     )
     frozen = frozen_layers(run.network)

@@ -14,7 +14,7 @@ from mtl_jax.config_diff import changes, in_words
 from mtl_jax.io import atomic
 from mtl_jax.training import multihost, software
 from mtl_jax.types import InputError, Params, TrainState
-from mtl_jax.weights.param_io import checkpointer
+from mtl_jax.weights.param_io import make_checkpointer
 
 FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
 KEPT = 2
@@ -49,7 +49,7 @@ class Checkpoints:
     def _save(self, epoch: int, state: TrainState) -> None:
         with atomic.folder(self._folder / str(epoch)) as draft:
             try:
-                with checkpointer() as orbax:
+                with make_checkpointer() as orbax:
                     orbax.save(draft / "state", jax.device_get(state._asdict()))
             except Exception as error:  # what Orbax and TensorStore raise has no common type
                 raise atomic.unwritable(self._folder / str(epoch), error) from error
@@ -169,7 +169,7 @@ def params(folder: Path) -> Params:
 
 def _restore(place: Path, like: Any) -> dict[str, Any]:
     try:
-        with checkpointer() as orbax:
+        with make_checkpointer() as orbax:
             return orbax.restore(place / "state", like)
     except Exception as error:  # what Orbax and TensorStore raise has no common type
         raise InputError(
