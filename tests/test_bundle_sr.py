@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 import score
 
-from mtl_jax.phantom.collection import Parameters, write
+from mtl_jax.phantom.collection import Parameters, write_collection
 
 pytest.importorskip("highdicom", reason="the [sr] extra is not installed")
 
@@ -33,7 +33,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom")
-    write(folder, Parameters("dm", 2, 3, 0.3, 1.0, 0.5, 0.4))
+    write_collection(folder, Parameters("dm", 2, 3, 0.3, 1.0, 0.5, 0.4))
     return folder
 
 

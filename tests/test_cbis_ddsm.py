@@ -24,7 +24,7 @@ ALL = ("mass-train", "mass-test", "calc-train", "calc-test")
 
 
 def read(folder: Path, *parts: str, conflicts: str = "leave_out") -> Collection:
-    return cbis_ddsm.collection(
+    return cbis_ddsm.read_collection(
         str(folder),
         parts=parts or ("mass-train",),
         pixel_um=50.0,
@@ -67,7 +67,7 @@ def tables(shared: Path) -> Path:
 def test_real_tables_to_the_row(
     tables: Path, tmp_path: Path, part: str, rows: int, disputed: set[str]
 ) -> None:
-    found = cbis_ddsm.collection(
+    found = cbis_ddsm.read_collection(
         str(tables), parts=(part,), pixel_um=50.0, conflicts="leave_out", folder=tmp_path
     )
     assert (len(found.views), len(found.left_out)) == (0, rows)
@@ -83,7 +83,7 @@ def test_real_tables_to_the_row(
 
 
 def test_real_tables_by_class_and_patient(tables: Path) -> None:
-    found = {part: cbis_ddsm.tables.read(tables, (part,)) for part in ALL}
+    found = {part: cbis_ddsm.tables.read_tables(tables, (part,)) for part in ALL}
     said = {
         part: [sum(r.pathology == name for r in rows) for name in cbis_ddsm.tables.PATHOLOGIES]
         for part, rows in found.items()
@@ -101,7 +101,7 @@ def test_real_tables_by_class_and_patient(tables: Path) -> None:
 def test_real_patients_in_training_and_test_stay_in_the_test_set(
     tables: Path, tmp_path: Path
 ) -> None:
-    found = cbis_ddsm.collection(
+    found = cbis_ddsm.read_collection(
         str(tables), parts=ALL, pixel_um=50.0, conflicts="malignant", folder=tmp_path
     )
     told = [text.removeprefix("cbis_ddsm: ") for text in found.decisions]
@@ -423,11 +423,11 @@ def test_a_place_once_found_is_not_sought_again(
     assert "P_0" not in kept.read_text() and "dcm" not in kept.read_text()
     sought = []
 
-    def locate(film: Path, candidates: list[Path]) -> cbis_ddsm_masks.Place:
+    def locate(film: Path, candidates: list[Path]) -> cbis_ddsm_masks.LesionPlace:
         sought.append(film)
-        return cbis_ddsm_masks.Place((1.0, 2.0, 3.0, 4.0), "")
+        return cbis_ddsm_masks.LesionPlace((1.0, 2.0, 3.0, 4.0), "")
 
-    monkeypatch.setattr(cbis_ddsm_masks, "locate", locate)
+    monkeypatch.setattr(cbis_ddsm_masks, "locate_lesion", locate)
     assert read(home) == first and not sought
     # Another file is sought again, and a damaged record is no more than forgotten.
     write_images(home, [tiny((5, 5, 11, 11), view="MLO")], "tables")
@@ -469,9 +469,9 @@ def test_bad_options_and_folders(tmp_path: Path) -> None:
     }
     for reason, change in bad.items():
         with pytest.raises(InputError, match=re.escape(reason)):
-            cbis_ddsm.collection(str(tmp_path), folder=tmp_path, **(good | change))
+            cbis_ddsm.read_collection(str(tmp_path), folder=tmp_path, **(good | change))
     with pytest.raises(InputError, match="no such folder"):
-        cbis_ddsm.collection(str(tmp_path / "absent"), folder=tmp_path, **good)
+        cbis_ddsm.read_collection(str(tmp_path / "absent"), folder=tmp_path, **good)
     make_cbis_ddsm(tmp_path, [tiny()], "nbia")
     (tmp_path / "metadata.csv").write_bytes(b'Series UID,File Location\n"\xff')
     with pytest.raises(InputError, match=r"metadata\.csv: not a CSV in UTF-8"):
@@ -530,7 +530,7 @@ def test_specks_of_a_mask_move_nothing_and_are_recorded(tmp_path: Path) -> None:
     for name, pixels in (("film", film), ("mask", mask), ("crop", film[100:291, 60:191])):
         np.save(tmp_path / f"{name}.npy", pixels)
     files = [tmp_path / f"{name}.npy" for name in ("mask", "crop")]
-    place = cbis_ddsm_masks.locate(tmp_path / "film.npy", files)
+    place = cbis_ddsm_masks.locate_lesion(tmp_path / "film.npy", files)
     assert place.box == (100, 60, 150, 120)
     assert place.note == (
         "mask with components smaller than a tenth of its largest: they are ignored"

@@ -24,7 +24,7 @@ ROIS = "Radiology_hand_drawn_segmentations_v2.csv"
 
 
 def read(folder: Path, *findings: str, pixel_um: float | None = 100.0) -> Collection:
-    return cdd_cesm.collection(str(folder), findings=findings or ("mass",), pixel_um=pixel_um)
+    return cdd_cesm.read_collection(str(folder), findings=findings or ("mass",), pixel_um=pixel_um)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_rois_classes_and_reasons(made: Path) -> None:
 def test_other_findings_and_all(made: Path) -> None:
     chosen = read(made, "Calc")
     assert [view.lesion_id for view in chosen.views] == ["P1_L_DM_MLO-1", "P2_R_DM_CC-1"]
-    everything = cdd_cesm.collection(str(made), findings=(), pixel_um=100.0)
+    everything = cdd_cesm.read_collection(str(made), findings=(), pixel_um=100.0)
     assert len(everything.views) == 6
 
 
@@ -148,7 +148,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_box_around_a_shape(shape: str) -> None:
     attributes, box = SHAPES[shape]
-    assert via.box(json.dumps({"name": shape, **attributes})) == box
+    assert via.parse_box(json.dumps({"name": shape, **attributes})) == box
 
 
 def test_the_box_around_a_turned_ellipse_touches_its_outline() -> None:
@@ -158,7 +158,7 @@ def test_the_box_around_a_turned_ellipse_touches_its_outline() -> None:
     columns = 30 * np.cos(t) * np.cos(theta) - 10 * np.sin(t) * np.sin(theta)
     rows = 30 * np.cos(t) * np.sin(theta) + 10 * np.sin(t) * np.cos(theta)
     expected = (rows.min(), columns.min(), rows.max(), columns.max())
-    assert via.box(json.dumps(attributes)) == pytest.approx(expected, abs=1e-4)
+    assert via.parse_box(json.dumps(attributes)) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_both_genuine_tables_are_read_whole(shared: Path, tmp_path: Path) -> Non
     low_energy = [name for name, row in rows.items() if row["Type"] == "DM"]
     for name in low_energy:
         (images / f"{name}.jpg").touch()
-    found = cdd_cesm.collection(str(tmp_path), findings=(), pixel_um=100.0)
+    found = cdd_cesm.read_collection(str(tmp_path), findings=(), pixel_um=100.0)
     drawn = [(re.sub(r"\.jpg\s*$", "", one["#filename"]).strip(), one) for one in rois]
     taken = {
         (name, one["region_shape_attributes"])

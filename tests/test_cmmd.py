@@ -24,7 +24,7 @@ FOLDER = "07-18-2010-NA-NA-79377/1.000000-NA-70244"
 
 
 def read(made: tuple[Path, Path]) -> Collection:
-    return cmmd.collection(str(made[0]), boxes=str(made[1]))
+    return cmmd.read_collection(str(made[0]), boxes=str(made[1]))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_lesions_classes_and_reasons(made: tuple[Path, Path]) -> None:
 def test_without_boxes_it_says_what_is_needed(made: tuple[Path, Path]) -> None:
     for boxes in (None, ""):
         with pytest.raises(InputError, match="config.data.cmmd.boxes must name a CSV") as caught:
-            cmmd.collection(str(made[0]), boxes=boxes)
+            cmmd.read_collection(str(made[0]), boxes=boxes)
         assert "image_path and box (top;left;bottom;right)" in str(caught.value)
 
 
@@ -272,23 +272,23 @@ def test_hostile_workbooks(tmp_path: Path, change: dict[str, bytes], reason: str
     write_table(book, BREASTS)
     rewritten(book, change)
     with pytest.raises(InputError, match=reason):
-        table.read(book, cmmd.COLUMNS)
+        table.read_rows(book, cmmd.COLUMNS)
 
 
 def test_a_sheet_that_claims_a_wrong_size_is_read_whole(tmp_path: Path) -> None:
     book = tmp_path / "a.xlsx"
     write_table(book, BREASTS)
-    before = table.read(book, cmmd.COLUMNS)
+    before = table.read_rows(book, cmmd.COLUMNS)
     assert len(before) == len(BREASTS)
     with zipfile.ZipFile(book) as parts:
         sheet = parts.read(SHEET)
     assert b'<dimension ref="A1:G6"' in sheet
     for claim in (b"A1", b"A1:XFD1048576"):
         rewritten(book, {SHEET: sheet.replace(b"A1:G6", claim)})
-        assert table.read(book, cmmd.COLUMNS) == before
+        assert table.read_rows(book, cmmd.COLUMNS) == before
     rewritten(book, {SHEET: sheet.replace(b'r="6"', b'r="900000"').replace(b'6"', b'900000"')})
     with pytest.raises(InputError, match="row 200001: more than 200000 rows"):
-        table.read(book, cmmd.COLUMNS)
+        table.read_rows(book, cmmd.COLUMNS)
 
 
 def test_numbers_and_texts_of_a_workbook(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_numbers_and_texts_of_a_workbook(tmp_path: Path) -> None:
     book.active.append([None, None])
     book.active.append([0.5, None])
     book.save(tmp_path / "a.xlsx")
-    rows = [row for _, row in table.read(tmp_path / "a.xlsx", ("a b", "c"))]
+    rows = [row for _, row in table.read_rows(tmp_path / "a.xlsx", ("a b", "c"))]
     assert rows == [{"a b": "44", "c": "x"}, {"a b": "0.5", "c": ""}]
 
 
@@ -318,7 +318,7 @@ def test_numbers_and_texts_of_a_workbook(tmp_path: Path) -> None:
 def test_hostile_tables(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(InputError, match=reason):
-        table.read(tmp_path / "a.csv", ("a", "b"))
+        table.read_rows(tmp_path / "a.csv", ("a", "b"))
 
 
 def fuzz(folder: Path, count: int) -> None:

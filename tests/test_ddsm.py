@@ -22,7 +22,7 @@ def blank(shape: tuple[int, int] = (40, 30)) -> np.ndarray:
 
 
 def read(folder: Path, *types: str) -> Collection:
-    return ddsm.collection(str(folder), lesion_types=types or ("MASS",))
+    return ddsm.read_collection(str(folder), lesion_types=types or ("MASS",))
 
 
 def disc(shape: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
@@ -286,7 +286,7 @@ def test_no_folder_no_case_no_type(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no \.ics file below .*; name the folder"):
         read(tmp_path)
     with pytest.raises(InputError, match="name one or more, such as MASS"):
-        ddsm.collection(str(tmp_path), lesion_types=())
+        ddsm.read_collection(str(tmp_path), lesion_types=())
 
 
 def test_the_same_patients_twice_are_rejected() -> None:

@@ -38,7 +38,7 @@ def with_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each view says the line of its row, as sources with a table do."""
 
     def collection(path: str, **options: object) -> Collection:
-        found = manifest.collection(path, **options)
+        found = manifest.read_collection(path, **options)
         views = (
             replace(view, where=f"{path} line {number}")
             for number, view in enumerate(found.views, 2)
@@ -154,7 +154,7 @@ def test_numbers_of_a_note_are_not_hidden_as_ids(home: Path) -> None:
 
 
 def test_notes_are_kept_with_the_rois(home: Path) -> None:
-    (view, *_) = manifest.collection(str(home / "m.csv")).views
+    (view, *_) = manifest.read_collection(str(home / "m.csv")).views
     job = extract_rois.job([view], BACKGROUND, 1, home / "kept")
     first = extract_rois.cut(job)
     assert job.kept.is_file() and first.notes[0][0].kind == MOST
@@ -176,7 +176,7 @@ def test_other_rules_make_shards_again_and_a_moved_table_does_not(
         return make_plan("manifest", str(home / "m.csv"), BACKGROUND, {}, OWN_IDS).fingerprint
 
     first = fingerprint()
-    collection = manifest.collection(str(home / "m.csv"))
+    collection = manifest.read_collection(str(home / "m.csv"))
     moved = tuple(replace(view, where="elsewhere.csv line 7") for view in collection.views)
     monkeypatch.setitem(SOURCES, "manifest", lambda path: replace(collection, views=moved))
     assert fingerprint() == first
@@ -327,7 +327,7 @@ def test_gray_that_the_reader_has_made_is_not_inverted_again(
     path = write_dicom(tmp_path / "x.dcm", gray(5), **tags)
     plain = write_dicom(tmp_path / "y.dcm", gray(5), ImagerPixelSpacing=[0.1, 0.1])
     listed(tmp_path, row("P1", "x.dcm"), row("P2", "y.dcm"))
-    made, stored = manifest.collection(str(tmp_path / "m.csv")).views
+    made, stored = manifest.read_collection(str(tmp_path / "m.csv")).views
     assert made.image_path == path and stored.image_path == plain
 
     def error(view: LesionView) -> str:
@@ -350,7 +350,7 @@ def test_a_published_table_is_noted_where_a_users_own_is_rejected(
     listed(tmp_path, row("P1", "x.dcm", laterality="L"), row("P2", "y.dcm", laterality="L"))
     assert load(tmp_path).index["case_id"].tolist() == ["P2"]
     assert "laterality L, but the header states R (ImageLaterality)" in capsys.readouterr().err
-    views = manifest.collection(str(tmp_path / "m.csv")).views
+    views = manifest.read_collection(str(tmp_path / "m.csv")).views
     published = Collection("mine", tmp_path, views, public_ids=True)
     monkeypatch.setitem(SOURCES, "inbreast", lambda path: published)
     rois = ingest.load("inbreast:there", tmp_path / "other", BACKGROUND, {}, OWN_IDS)

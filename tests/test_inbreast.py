@@ -19,7 +19,7 @@ PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
 
 
 def read(path: Path, *kinds: str, link_views: bool = False) -> Collection:
-    return inbreast.collection(str(path), kinds=kinds or ("mass",), link_views=link_views)
+    return inbreast.read_collection(str(path), kinds=kinds or ("mass",), link_views=link_views)
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +120,8 @@ def test_a_binary_property_list_says_the_same(tmp_path: Path) -> None:
     outlines = [("Mass", circle(100.5, 80.25, 20))]
     write_outlines(tmp_path / "a.xml", outlines)
     write_outlines(tmp_path / "b.xml", outlines, binary=True)
-    assert osirix.outlines(tmp_path / "a.xml") == osirix.outlines(tmp_path / "b.xml")
-    ((name, points),) = osirix.outlines(tmp_path / "a.xml")
+    assert osirix.read_outlines(tmp_path / "a.xml") == osirix.read_outlines(tmp_path / "b.xml")
+    ((name, points),) = osirix.read_outlines(tmp_path / "a.xml")
     assert name == "Mass"
     assert np.allclose(points, outlines[0][1], atol=1e-6)
 
@@ -264,7 +264,7 @@ def test_entities_hidden_by_another_encoding_are_rejected(tmp_path: Path) -> Non
     bomb = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE p [<!ENTITY a "x">]><plist>&a;</plist>'
     (tmp_path / "a.xml").write_bytes(bomb.encode("utf-16"))
     with pytest.raises(InputError, match="not a readable property list"):
-        osirix.outlines(tmp_path / "a.xml")
+        osirix.read_outlines(tmp_path / "a.xml")
 
 
 def test_a_binary_list_that_repeats_one_object_is_rejected(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_binary_list_that_repeats_one_object_is_rejected(tmp_path: Path) -> No
     assert len(content) < 8 * 2**20
     (tmp_path / "a.xml").write_bytes(content)
     with pytest.raises(InputError, match="more than 1000000 points"):
-        osirix.outlines(tmp_path / "a.xml")
+        osirix.read_outlines(tmp_path / "a.xml")
 
 
 def fuzz(folder: Path, count: int) -> None:

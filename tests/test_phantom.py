@@ -13,7 +13,7 @@ from mtl_jax import config
 from mtl_jax.data import ingest
 from mtl_jax.data.sources import phantom
 from mtl_jax.phantom import case, collection
-from mtl_jax.phantom.collection import Parameters, fates
+from mtl_jax.phantom.collection import Parameters, plan_cases
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import Collection, InputError, RoiSet
 from tools import make_phantom
@@ -30,7 +30,7 @@ GOOD = {
 
 
 def make(folder: Path, kind: str = "dm", **changes: Any) -> Collection:
-    return phantom.collection(kind, folder, **{**GOOD, **changes})
+    return phantom.read_collection(kind, folder, **{**GOOD, **changes})
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -94,7 +94,7 @@ def test_same_seed_same_bytes_on_any_number_of_workers(tmp_path: Path, kind: str
     for workers in (1, 3):
         home = tmp_path / str(workers)
         home.mkdir()
-        collection.write(home, parameters(kind), workers)
+        collection.write_collection(home, parameters(kind), workers)
     first = contents(tmp_path / "1")
     assert len(first) > 6 and contents(tmp_path / "3") == first
 
@@ -112,7 +112,7 @@ def test_a_phantom_is_made_once_by_however_many(
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: make(tmp_path), range(2))
     assert first == second and "simulated" in first.decisions[0]
-    monkeypatch.delattr(phantom, "write")
+    monkeypatch.delattr(phantom, "write_collection")
     assert make(tmp_path) == first
     with pytest.raises(NameError):
         make(tmp_path, seed=4)
@@ -141,8 +141,8 @@ def test_boxes_are_those_of_the_bodies(tmp_path: Path, kind: str) -> None:
     """By a manifest's box and by a mask found among CBIS-DDSM's files alike."""
     found = {(int(v.case_id[-5:]), v.view): v.box for v in make(tmp_path, kind, cases=3).views}
     expected = {}
-    for fate in fates(parameters(kind, cases=3, malignant_fraction=0.4)):
-        drawn = case.simulate(kind, 3, fate.number, fate.looks_malignant, 0.4)
+    for fate in plan_cases(parameters(kind, cases=3, malignant_fraction=0.4)):
+        drawn = case.simulate_case(kind, 3, fate.number, fate.looks_malignant, 0.4)
         expected |= {(fate.number, view.view): view.box for view in drawn.views}
     assert found == expected
 
@@ -166,7 +166,7 @@ def test_without_a_test_set_all_is_for_training(tmp_path: Path) -> None:
 
 
 def test_most_cases_have_two_views_of_their_own_texture() -> None:
-    drawn = [case.simulate("dm", 11, number, False, 0.4) for number in range(25)]
+    drawn = [case.simulate_case("dm", 11, number, False, 0.4) for number in range(25)]
     pairs = [one.views for one in drawn if len(one.views) == 2]
     assert 0.5 < len(pairs) / len(drawn) < 0.9
     assert all([view.view for view in views] == ["CC", "MLO"] for views in pairs)
@@ -195,12 +195,12 @@ def test_difficulty_1_is_chance_for_any_reader(kind: str) -> None:
     """The class leaves no trace in the images, so that no feature can tell it."""
     for number in range(2):
         pairs = zip(
-            case.simulate(kind, 0, number, True, 1.0).views,
-            case.simulate(kind, 0, number, False, 1.0).views,
+            case.simulate_case(kind, 0, number, True, 1.0).views,
+            case.simulate_case(kind, 0, number, False, 1.0).views,
             strict=True,
         )
         assert all(np.array_equal(one.stored, other.stored) for one, other in pairs)
-    easier = [case.simulate(kind, 0, 0, looks, 0.9).views[0].stored for looks in (True, False)]
+    easier = [case.simulate_case(kind, 0, 0, looks, 0.9).views[0].stored for looks in (True, False)]
     assert not np.array_equal(*easier)
 
 
@@ -208,14 +208,14 @@ def test_difficulty_1_is_chance_for_any_reader(kind: str) -> None:
 def test_severity_keeps_its_stated_ceiling(difficulty: float) -> None:
     rng = np.random.default_rng(5)
     labels = np.array([0, 1] * 4000)
-    scores = np.array([case.severity(rng, bool(label), difficulty) for label in labels])
+    scores = np.array([case.sample_severity(rng, bool(label), difficulty) for label in labels])
     ceiling = stats.norm.cdf(6 * (1 - difficulty) ** 2 / np.sqrt(2))
     assert auc(labels, scores) == pytest.approx(ceiling, abs=0.015)
 
 
 @cache
 def agreements(agreement: float) -> tuple[np.ndarray, np.ndarray]:
-    found = fates(parameters(cases=3000, agreement=agreement, malignant_fraction=0.4))
+    found = plan_cases(parameters(cases=3000, agreement=agreement, malignant_fraction=0.4))
     return tuple(np.array([[f.malignant, f.looks_malignant] for f in found]).T)
 
 

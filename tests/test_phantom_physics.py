@@ -14,7 +14,7 @@ from scipy import stats
 from mtl_jax import config
 from mtl_jax.data import ingest
 from mtl_jax.phantom import case
-from mtl_jax.phantom.collection import Parameters, write
+from mtl_jax.phantom.collection import Parameters, write_collection
 from mtl_jax.phantom.receptor import RECEPTORS, Film
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -29,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom")
     for kind in RECEPTORS:
         (folder / kind).mkdir()
-        write(folder / kind, Parameters(kind, CASES, 2, 0.4, 1.0, 0.4, 0.5))
+        write_collection(folder / kind, Parameters(kind, CASES, 2, 0.4, 1.0, 0.4, 0.5))
     return folder
 
 
@@ -178,7 +178,7 @@ def test_diameters_are_log_normal_within_5_to_30_mm(home: Path) -> None:
     """The mean of that law is 15 exp(0.38^2 / 2) = 16.1, a little less for what lies above 30. The
     file's box has the diameter."""
     rng = np.random.default_rng(0)
-    drawn = np.array([case.make_mass(rng, 0.5).diameter_mm for _ in range(4000)])
+    drawn = np.array([case.sample_mass(rng, 0.5).diameter_mm for _ in range(4000)])
     assert drawn.min() >= 5 and drawn.max() <= 30
     assert drawn.mean() == pytest.approx(16.1, abs=0.4)
     table = np.genfromtxt(home / "dm" / "truth.csv", delimiter=",", names=True, dtype=None)

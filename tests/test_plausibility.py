@@ -78,7 +78,7 @@ def test_boxes_of_genuine_collections_pass(shared: Path) -> None:
     edges = ("box_y0", "box_x0", "box_y1", "box_x1")
     for row in read(data / "dmid/masses.csv"):
         boxes.append(([float(row[edge]) for edge in edges], (1024, 1024), 250.0))
-    found = mini_mias.collection(str(data / "mini_mias"), classes=mini_mias.CLASSES)
+    found = mini_mias.read_collection(str(data / "mini_mias"), classes=mini_mias.CLASSES)
     boxes += [(view.box, (1024, 1024), 200.0) for view in found.views]
     assert len(boxes) > 1690
     noted = [check_location(box, shape, (um, um), True) for box, shape, um in boxes]

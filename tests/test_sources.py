@@ -47,7 +47,7 @@ def mias_folder(folder: Path, info: str = INFO) -> Path:
 
 
 def test_mini_mias_table(tmp_path: Path) -> None:
-    found = mini_mias.collection(str(mias_folder(tmp_path)), classes=MASSES)
+    found = mini_mias.read_collection(str(mias_folder(tmp_path)), classes=MASSES)
     assert [view.lesion_id for view in found.views] == [
         *("mdb001-1", "mdb002-1", "mdb005-1", "mdb005-3")
     ]
@@ -74,7 +74,7 @@ def test_mini_mias_table(tmp_path: Path) -> None:
 
 @needs_films
 def test_real_mini_mias_has_58_masses() -> None:
-    found = mini_mias.collection(str(MINI_MIAS), classes=MASSES)
+    found = mini_mias.read_collection(str(MINI_MIAS), classes=MASSES)
     labels = [view.label for view in found.views]
     assert (len(labels), sum(labels)) == (58, 20)
     assert len({view.case_id for view in found.views}) == 53
@@ -83,7 +83,7 @@ def test_real_mini_mias_has_58_masses() -> None:
     reasons = [reason for _, reason in found.left_out]
     assert reasons.count("normal film") == 207
     assert reasons.count("CALC without coordinates") == 3
-    wider = mini_mias.collection(str(MINI_MIAS), classes=(*MASSES, "ARCH", "ASYM"))
+    wider = mini_mias.read_collection(str(MINI_MIAS), classes=(*MASSES, "ARCH", "ASYM"))
     assert {v.lesion_id for v in found.views} <= {v.lesion_id for v in wider.views}
 
 
@@ -98,17 +98,17 @@ def test_real_mini_mias_has_58_masses() -> None:
 )
 def test_damaged_info(tmp_path: Path, info: str, reason: str) -> None:
     with pytest.raises(InputError, match=re.escape(reason)):
-        mini_mias.collection(str(mias_folder(tmp_path, info)), classes=MASSES)
+        mini_mias.read_collection(str(mias_folder(tmp_path, info)), classes=MASSES)
 
 
 def test_a_circle_of_mini_mias_listed_twice_counts_once(tmp_path: Path) -> None:
     info = INFO + "mdb002 D CIRC M 5 69 30\n"
-    found = mini_mias.collection(str(mias_folder(tmp_path, info)), classes=MASSES)
+    found = mini_mias.read_collection(str(mias_folder(tmp_path, info)), classes=MASSES)
     assert len(found.views) == 4
     assert ("mdb002-2", "the same circle of the same film stands above") in found.left_out
     info = INFO + "mdb002 G CIRC B 5 69 30\nmdb001 G CIRC X 1 2 3\n"
     with pytest.raises(InputError) as failure:
-        mini_mias.collection(str(mias_folder(tmp_path, info)), classes=MASSES)
+        mini_mias.read_collection(str(mias_folder(tmp_path, info)), classes=MASSES)
     text = str(failure.value)
     assert "Info.txt: 2 faults: (1) line 13: the same circle has another severity above" in text
     assert "(2) line 14: expected severity" in text
@@ -116,12 +116,12 @@ def test_a_circle_of_mini_mias_listed_twice_counts_once(tmp_path: Path) -> None:
 
 def test_mini_mias_without_folder_table_or_class(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder .*absent"):
-        mini_mias.collection(str(tmp_path / "absent"), classes=MASSES)
+        mini_mias.read_collection(str(tmp_path / "absent"), classes=MASSES)
     with pytest.raises(InputError, match="no Info.txt in"):
-        mini_mias.collection(str(tmp_path), classes=MASSES)
+        mini_mias.read_collection(str(tmp_path), classes=MASSES)
     for classes in (("CIRC", "MASS"), ()):
         with pytest.raises(InputError, match="valid ones are CIRC, SPIC, MISC, ARCH, ASYM"):
-            mini_mias.collection(str(mias_folder(tmp_path)), classes=classes)
+            mini_mias.read_collection(str(mias_folder(tmp_path)), classes=classes)
 
 
 def blocks(page: str) -> list[str]:
@@ -152,7 +152,7 @@ def test_the_worked_example_of_the_manual_runs_as_printed(tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == expected
 
-    found = manifest.collection(str(home / "lesions.csv"))
+    found = manifest.read_collection(str(home / "lesions.csv"))
     assert [view.box for view in found.views] == [
         (410, 300, 510, 420),
         (440, 290, 560, 410),
@@ -184,7 +184,7 @@ def read_manifest(folder: Path, *rows: dict[str, str]) -> Collection:
     lines = [",".join(columns)]
     lines += [",".join(f'"{row[column]}"' for column in columns) for row in rows]
     (folder / "m.csv").write_text("\n".join(lines) + "\n")
-    return manifest.collection(str(folder / "m.csv"))
+    return manifest.read_collection(str(folder / "m.csv"))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_column_in_another_spelling_is_rejected(
     names += ["polarity", "laterality", "split"]
     (tmp_path / "m.csv").write_text(",".join(change.get(name, name) for name in names) + "\n")
     with pytest.raises(InputError, match=f"m.csv: {reason}"):
-        manifest.collection(str(tmp_path / "m.csv"))
+        manifest.read_collection(str(tmp_path / "m.csv"))
 
 
 def test_bbox_is_box_and_other_columns_are_recorded(tmp_path: Path) -> None:
@@ -525,7 +525,7 @@ def test_lines_of_too_many_cells_are_among_the_faults(tmp_path: Path) -> None:
         "\n".join((",".join(BASE), good, good + ",8", "a,b", good.replace("CC", "XY"))) + "\n"
     )
     with pytest.raises(InputError) as failure:
-        manifest.collection(str(tmp_path / "m.csv"))
+        manifest.read_collection(str(tmp_path / "m.csv"))
     assert "3 faults: (1) line 3: 9 cells under 8 columns" in str(failure.value)
     assert "(2) line 4: 2 cells" in str(failure.value)
     assert "(3) line 5: view 'XY'" in str(failure.value)
@@ -544,7 +544,7 @@ def test_spreadsheets_separate_and_code_as_they_like(
     # A spreadsheet writes empty columns to the right of the table.
     text = lines.join(f"{line}{separator}{separator}" for line in cells)
     (tmp_path / "m.csv").write_bytes(text.encode(coding))
-    found = manifest.collection(str(tmp_path / "m.csv"))
+    found = manifest.read_collection(str(tmp_path / "m.csv"))
     assert found.views[0].box == (10, 20, 30, 60)
     assert found.decisions[1:] == ("mine: columns not used: (unnamed), (unnamed)",)
 
@@ -553,7 +553,7 @@ def test_spreadsheets_separate_and_code_as_they_like(
 def test_another_coding_is_named_as_the_fault(tmp_path: Path, coding: str) -> None:
     (tmp_path / "m.csv").write_bytes((",".join(BASE) + "\nmüne").encode(coding))
     with pytest.raises(InputError, match="m.csv: not a CSV in UTF-8 .*; save it as UTF-8"):
-        manifest.collection(str(tmp_path / "m.csv"))
+        manifest.read_collection(str(tmp_path / "m.csv"))
 
 
 def test_separators_of_windows_are_read(tmp_path: Path) -> None:
@@ -623,9 +623,9 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
 def test_a_file_that_is_no_manifest(tmp_path: Path, text: bytes, reason: str) -> None:
     (tmp_path / "m.csv").write_bytes(text)
     with pytest.raises(InputError, match=reason):
-        manifest.collection(str(tmp_path / "m.csv"))
+        manifest.read_collection(str(tmp_path / "m.csv"))
     with pytest.raises(InputError, match="no such file"):
-        manifest.collection(str(tmp_path))
+        manifest.read_collection(str(tmp_path))
 
 
 def test_sources_are_listed_by_name() -> None:

@@ -52,7 +52,7 @@ def ingest_samples(
             writer.writeheader()
             writer.writerows(row | {"image_path": image.name} for row in rows)
         try:
-            views += manifest.collection(str(table)).views
+            views += manifest.read_collection(str(table)).views
         except InputError as error:
             rejected[sample.row["patient_id"]] = str(error)
     collection = Collection("fuzz", home, tuple(views))

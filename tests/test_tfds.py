@@ -30,7 +30,7 @@ MASKS = (*COMMON, *LESIONS, "mask:lesions/mask")
 
 def read(path: object, folder: Path, *fields: str, **options: object) -> Collection:
     usual = {"pixel_um": None, "modality": "DM", "truth_source": "biopsy", **options}
-    return tfds.collection(str(path), fields=fields, folder=folder, **usual)
+    return tfds.read_collection(str(path), fields=fields, folder=folder, **usual)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,9 @@ def test_the_built_in_curated_dataset_needs_no_fields(tmp_path: Path) -> None:
     builder = tensorflow_datasets.builder(f"{Fake.name}/original-mass", data_dir=tmp_path)
     from mtl_jax.data.sources import tfds_fields
 
-    several = {ours: tfds_fields.field(builder, theirs).several for ours, theirs in named.items()}
+    several = {
+        ours: tfds_fields.find_field(builder, theirs).several for ours, theirs in named.items()
+    }
     assert several == {
         **dict.fromkeys(("image", "case_id", "view", "laterality"), False),
         **dict.fromkeys(("label", "mask", "lesion_id"), True),
@@ -318,8 +320,8 @@ def test_tensorflow_is_imported_nowhere(dataset: Path, tmp_path: Path) -> None:
         "import sys\nfrom pathlib import Path\n"
         "from mtl_jax.data import tfds_builder\n"
         "from mtl_jax.data.sources import tfds\n"
-        f"found = tfds.collection({str(dataset)!r}, fields={BOXES!r}, pixel_um=None, modality='',"
-        f" truth_source='unstated', folder=Path({str(tmp_path)!r}))\n"
+        f"found = tfds.read_collection({str(dataset)!r}, fields={BOXES!r}, pixel_um=None,"
+        f" modality='', truth_source='unstated', folder=Path({str(tmp_path)!r}))\n"
         "print(len(found.views), 'tensorflow' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=HERE, capture_output=True, text=True)

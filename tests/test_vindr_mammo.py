@@ -25,7 +25,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_masses_classes_and_reasons(release: Path) -> None:
-    found = vindr_mammo.collection(str(release))
+    found = vindr_mammo.read_collection(str(release))
     assert [view.lesion_id for view in found.views] == [
         "img1-1",
         "img2-1",
@@ -46,11 +46,11 @@ def test_masses_classes_and_reasons(release: Path) -> None:
         "img5-1": "finding_birads BI-RADS 2 is none of BI-RADS 3, BI-RADS 4, BI-RADS 5",
     }
     assert len(found.views) + len(found.left_out) == len(FINDINGS)
-    assert vindr_mammo.collection(str(release.parent)).views == found.views
+    assert vindr_mammo.read_collection(str(release.parent)).views == found.views
 
 
 def test_boxes_beyond_the_image_are_clipped_and_said_so(release: Path) -> None:
-    found = vindr_mammo.collection(str(release))
+    found = vindr_mammo.read_collection(str(release))
     assert found.views[2].box == (100, 0, 180, 80)
     assert [view.note for view in found.views] == ["", "", "box clipped to the image", "", ""]
     assert any(text.startswith("vindr_mammo: 1 boxes reached beyond") for text in found.decisions)
@@ -67,20 +67,20 @@ def test_boxes_without_a_part_in_the_image(
     tmp_path: Path, box: tuple[float, ...], reason: str
 ) -> None:
     finding = Finding(ONE, "img1", "L", "CC", "test", MASS, "BI-RADS 4", box)
-    found = vindr_mammo.collection(str(make_vindr_mammo(tmp_path, [finding])))
+    found = vindr_mammo.read_collection(str(make_vindr_mammo(tmp_path, [finding])))
     assert found.left_out == (("img1-1", reason),)
 
 
 def test_several_masses_are_several_lesions_and_repeats_are_one(tmp_path: Path) -> None:
     rows = [FINDINGS[0], FINDINGS[0], FINDINGS[0]._replace(box=(10, 10, 50, 50))]
-    found = vindr_mammo.collection(str(make_vindr_mammo(tmp_path, rows)))
+    found = vindr_mammo.read_collection(str(make_vindr_mammo(tmp_path, rows)))
     assert [view.lesion_id for view in found.views] == ["img1-1", "img1-3"]
     assert found.left_out == (("img1-2", "the same box of the same image stands above"),)
 
 
 def test_a_box_of_two_classes_is_left_out(tmp_path: Path) -> None:
     rows = [FINDINGS[0], FINDINGS[0]._replace(birads="BI-RADS 3"), FINDINGS[1]]
-    found = vindr_mammo.collection(str(make_vindr_mammo(tmp_path, rows)))
+    found = vindr_mammo.read_collection(str(make_vindr_mammo(tmp_path, rows)))
     assert [view.lesion_id for view in found.views] == ["img2-1"]
     reason = "the same box of the same image stands twice, once benign and once malignant"
     assert dict(found.left_out) == {"img1-1": reason, "img1-2": reason}
@@ -93,13 +93,13 @@ def test_an_image_of_another_size_than_its_boxes_is_left_out(
     release = make_vindr_mammo(tmp_path, FINDINGS[:2])
     table = release / "finding_annotations.csv"
     table.write_text(table.read_text().replace(old, new, 1))
-    found = vindr_mammo.collection(str(release))
+    found = vindr_mammo.read_collection(str(release))
     assert [view.lesion_id for view in found.views] == ["img2-1"]
     assert found.left_out[0][1].startswith("its header says 520x400 pixels, the table ")
 
 
 def test_a_pixel_size_in_metres_is_left_out(tmp_path: Path) -> None:
-    found = vindr_mammo.collection(str(make_vindr_mammo(tmp_path, FINDINGS[:1], pixel_um=0.1)))
+    found = vindr_mammo.read_collection(str(make_vindr_mammo(tmp_path, FINDINGS[:1], pixel_um=0.1)))
     assert "(ImagerPixelSpacing) is below 10 um" in found.left_out[0][1]
 
 
@@ -108,7 +108,7 @@ def test_all_faults_of_the_table_are_in_one_message(tmp_path: Path) -> None:
     text = table.read_text().replace(",training", ",validation").replace(",R,MLO,", ",B,MLO,")
     table.write_text(text)
     with pytest.raises(InputError) as failure:
-        vindr_mammo.collection(str(table.parent))
+        vindr_mammo.read_collection(str(table.parent))
     assert "finding_annotations.csv: 5 faults: (1) line 2: split 'val" in str(failure.value)
     assert "(3) line 5: laterality 'B' is neither L nor R" in str(failure.value)
 
@@ -117,7 +117,7 @@ def test_images_that_are_missing_damaged_or_without_spacing(tmp_path: Path) -> N
     release = make_vindr_mammo(tmp_path)
     (release / "images" / ONE / "img1.dicom").unlink()
     (release / "images" / ONE / "img2.dicom").write_bytes(b"DICM")
-    source = vindr_mammo.collection(str(release))
+    source = vindr_mammo.read_collection(str(release))
     left_out = dict(source.left_out)
     assert left_out["img1-1"] == "its image is not in the folder images"
     assert left_out["img2-1"].startswith("not a DICOM file")
@@ -163,16 +163,16 @@ def test_a_damaged_table_is_one_line(tmp_path: Path, old: str, new: str, reason:
     assert old in text
     table.write_text(text.replace(old, new, 1))
     with pytest.raises(InputError, match=re.escape(reason)):
-        vindr_mammo.collection(str(tmp_path))
+        vindr_mammo.read_collection(str(tmp_path))
 
 
 def test_missing_parts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="vindr_mammo: no finding_annotations.csv in"):
-        vindr_mammo.collection(str(tmp_path))
+        vindr_mammo.read_collection(str(tmp_path))
     make_vindr_mammo(tmp_path / "a", FINDINGS[:1])
     make_vindr_mammo(tmp_path / "b", FINDINGS[:1])
     with pytest.raises(InputError, match="stands in 2 folders of"):
-        vindr_mammo.collection(str(tmp_path))
+        vindr_mammo.read_collection(str(tmp_path))
 
 
 def test_a_list_of_categories_is_read_in_no_time(tmp_path: Path) -> None:
@@ -180,13 +180,13 @@ def test_a_list_of_categories_is_read_in_no_time(tmp_path: Path) -> None:
     table = release / "finding_annotations.csv"
     table.write_text(table.read_text().replace("['Mass']", "\"['" + "a', 'b" * 9_000 + "', !]\""))
     with pytest.raises(InputError, match="is no list of names"):
-        vindr_mammo.collection(str(release))
+        vindr_mammo.read_collection(str(release))
 
 
 def fuzz(folder: Path, count: int) -> None:
     release = make_vindr_mammo(folder, FINDINGS[:4])
     table = release / "finding_annotations.csv"
-    found = outcomes(table, count, 1, lambda: vindr_mammo.collection(str(release)))
+    found = outcomes(table, count, 1, lambda: vindr_mammo.read_collection(str(release)))
     assert found["rejected"] > count / 20
 
 

@@ -18,7 +18,7 @@ from mtl_jax.imaging.gray_mapping import raw_dm
 from mtl_jax.imaging.resample import to_pixel_size
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS, lesion_roi
 from mtl_jax.io import command_line, paths
-from mtl_jax.phantom.case import simulate
+from mtl_jax.phantom.case import simulate_case
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.report import read_workdir, roc_curves
 from mtl_jax.types import InputError
@@ -91,7 +91,7 @@ def _rois() -> tuple[np.ndarray, tuple[float, float], np.ndarray, np.ndarray]:
     """Return the image (H, W) in 12-bit gray at 200 um, the lesion centre, and its ROI, raw and
     flat."""
     receptor = RECEPTORS[KIND]
-    view = simulate(KIND, 0, CASE, malignant=True, difficulty=0.0).views[0]
+    view = simulate_case(KIND, 0, CASE, malignant=True, difficulty=0.0).views[0]
     box, pixel_um = view.box, 1000 * receptor.pixel_mm
     density = raw_dm(view.stored, receptor.bits)
     gray = to_pixel_size(density, (pixel_um, pixel_um), PIXEL_UM)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mtl_jax import config
 from mtl_jax.io import command_line, paths
-from mtl_jax.phantom.collection import Parameters, write
+from mtl_jax.phantom.collection import Parameters, write_collection
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import InputError
 
@@ -80,7 +80,7 @@ def make(home: Path, kind: str, args: argparse.Namespace) -> str:
             args.test_fraction,
             args.malignant_fraction,
         )
-        write(home, parameters, args.workers)
+        write_collection(home, parameters, args.workers)
     except FileExistsError as error:
         raise InputError(f"{home}: already exists; choose another --out") from error
     except OSError as error:

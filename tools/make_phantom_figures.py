@@ -23,8 +23,8 @@ from mtl_jax.data import ingest
 from mtl_jax.data.sources import mini_mias
 from mtl_jax.imaging.read_image import read_image
 from mtl_jax.io import command_line, paths
-from mtl_jax.phantom.case import simulate
-from mtl_jax.phantom.collection import Parameters, fates
+from mtl_jax.phantom.case import simulate_case
+from mtl_jax.phantom.collection import Parameters, plan_cases
 from mtl_jax.phantom.receptor import RECEPTORS, Film
 from mtl_jax.types import InputError, RoiSet
 
@@ -195,7 +195,7 @@ def draw_curves(path: Path) -> None:
         if isinstance(receptor, Film):
             od = receptor.density(receptor.quanta * exposure)
             left.plot(np.log10(exposure), od, color=COLOURS[kind], label=kind)
-            left.plot(0, receptor.aim, "o", color=COLOURS[kind], ms=4)
+            left.plot(0, receptor.target_od, "o", color=COLOURS[kind], ms=4)
         else:
             gray = receptor.gain * receptor.quanta * receptor.pixel_mm**2 * exposure
             middle.plot(exposure, np.minimum(gray, 2**receptor.bits - 1), color=COLOURS[kind])
@@ -218,8 +218,8 @@ def draw_lesions(c: config.ConfigDict, path: Path) -> None:
     data, values = c.data.phantom, {0: [], 1: []}
     p = Parameters("sfm", data.cases, data.seed, data.difficulty, 1.0, 0.0, data.malignant_fraction)
     film = RECEPTORS["sfm"]
-    for fate in fates(p):
-        case = simulate("sfm", data.seed, fate.number, fate.looks_malignant, data.difficulty)
+    for fate in plan_cases(p):
+        case = simulate_case("sfm", data.seed, fate.number, fate.looks_malignant, data.difficulty)
         for view in case.views:
             density = ndimage.zoom(view.stored, 0.25, order=1).astype(float) / film.gray_per_od
             body = view.body[::4, ::4][: density.shape[0], : density.shape[1]]
@@ -241,7 +241,7 @@ def draw_lesions(c: config.ConfigDict, path: Path) -> None:
 def measure_films(folder: str) -> None:
     """Prints the same of the masses of mini-MIAS, whose gray is linear in OD from 0 to 3.2."""
     found: dict[int, list[tuple[float, float]]] = {0: [], 1: []}
-    for view in mini_mias.collection(folder, classes=("CIRC", "SPIC", "MISC")).views:
+    for view in mini_mias.read_collection(folder, classes=("CIRC", "SPIC", "MISC")).views:
         with Image.open(view.image_path) as film:
             density = np.asarray(film, float) * 3.2 / 255
         top, left, bottom, right = view.box

@@ -110,7 +110,7 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
 
 def unused_columns(table: Path) -> str:
     """Return a text that lists the columns that `read` does not use; '' if there are none."""
-    return manifest_rows.not_used(manifest_rows.read_rows(table, REQUIRED)[0])
+    return manifest_rows.describe_unused(manifest_rows.read_rows(table, REQUIRED)[0])
 
 
 def pseudonymize(rows: Sequence[LesionRow], names: Pseudonyms) -> list[LesionRow]:
@@ -217,7 +217,7 @@ def _lesion_row(
     invalid_truth = label == UNKNOWN and row["truth"].lower() not in ("", "unknown")
     # The user named the path on the command line, so that links are followed.
     cells = row | {"image_path": path.name}
-    view = manifest.lesion_view(cells, path.parent, where, label, outside=True)
+    view = manifest.parse_lesion_view(cells, path.parent, where, label, outside=True)
     try:
         notes = compare(
             *(view.laterality, view.view, view.modality, view.pixel_um, view.spacing_source),
@@ -275,7 +275,7 @@ def _check_lesions(
         return rows
     if not any(has_patient) and _add_ambiguous_lesions(rows, faults):
         return rows
-    views = lesion_consistency.checked([row.view for row in rows], faults)
+    views = lesion_consistency.check_lesions([row.view for row in rows], faults)
     return [
         row._replace(view=view, notes=(*row.notes, Note(view.noted)) if view.noted else row.notes)
         for row, view in zip(rows, views, strict=True)

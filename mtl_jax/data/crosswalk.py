@@ -28,7 +28,7 @@ def read(path: Path) -> dict[str, str]:
     found: dict[str, tuple[str, str]] = {}
     keys = {name: Keys(name, None) for name in (CBIS_DDSM, DDSM)}
     faults = TableFaults(path)
-    for place, row in table.read(path, ("patient_id", "ddsm_case"), faults=faults):
+    for place, row in table.read_rows(path, ("patient_id", "ddsm_case"), faults=faults):
         with faults.collected(place):
             ids = {CBIS_DDSM: row["patient_id"], DDSM: row["ddsm_case"]}
             for name, text in ids.items():

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from mtl_jax.phantom.mass import Mass, draw
+from mtl_jax.phantom.mass import Mass, render_mass
 from mtl_jax.phantom.receptor import RECEPTORS
-from mtl_jax.phantom.tissue import tissue
+from mtl_jax.phantom.tissue import make_tissue
 
 FAT, GLAND, CARCINOMA = 0.0456, 0.0802, 0.0844  # linear attenuation a mm at 20 keV
 SCATTER = 0.15  # of the primary quanta, behind an antiscatter grid
@@ -54,7 +54,7 @@ class Case(NamedTuple):
     views: tuple[View, ...]
 
 
-def severity(rng: np.random.Generator, malignant: bool, difficulty: float) -> float:
+def sample_severity(rng: np.random.Generator, malignant: bool, difficulty: float) -> float:
     """How malignant a lesion looks, 0 to 1: the only thing that differs between the classes.
 
     Normal before it is squashed, the classes 6 (1 - difficulty)^2 standard deviations apart, so no
@@ -64,13 +64,13 @@ def severity(rng: np.random.Generator, malignant: bool, difficulty: float) -> fl
     return float(1 / (1 + np.exp(-1.2 * (shift + rng.standard_normal()))))
 
 
-def simulate(kind: str, seed: int, number: int, malignant: bool, difficulty: float) -> Case:
+def simulate_case(kind: str, seed: int, number: int, malignant: bool, difficulty: float) -> Case:
     """Case `number` of the phantom `kind`: a function of the arguments alone.
 
     `malignant` is what the mass looks like, as far as `difficulty` (0 apart ... 1 alike) lets it.
     """
-    shared, *own = (generator(kind, seed, number, part) for part in range(3))
-    mass = make_mass(shared, severity(shared, malignant, difficulty))
+    shared, *own = (make_generator(kind, seed, number, part) for part in range(3))
+    mass = sample_mass(shared, sample_severity(shared, malignant, difficulty))
     breast = Breast(
         laterality="LR"[shared.integers(2)],
         compressed_mm=float(shared.uniform(40, 62)),
@@ -85,13 +85,13 @@ def simulate(kind: str, seed: int, number: int, malignant: bool, difficulty: flo
     return Case(breast, mass, views)
 
 
-def generator(kind: str, seed: int, number: int, part: int) -> np.random.Generator:
+def make_generator(kind: str, seed: int, number: int, part: int) -> np.random.Generator:
     """Random numbers of one part of one case: no case depends on another, or on the order."""
     key = (list(RECEPTORS).index(kind), number, part)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def make_mass(rng: np.random.Generator, severity: float) -> Mass:
+def sample_mass(rng: np.random.Generator, severity: float) -> Mass:
     """Cues that follow the severity loosely, each in its own way; size and contrast do not.
 
     Diameters are log-normal about 15 mm, within 5 to 30 mm. Where the margin is indistinct the mass
@@ -110,9 +110,11 @@ def make_mass(rng: np.random.Generator, severity: float) -> Mass:
 def _view(rng: np.random.Generator, kind: str, name: str, mass: Mass, breast: Breast) -> View:
     receptor = RECEPTORS[kind]
     pixels = round(SIDE_MM / GRID_MM)
-    drawn = draw(rng, mass, pixels, GRID_MM)
-    gland = tissue(rng, pixels, GRID_MM, breast.compressed_mm, breast.density, breast.contrast_mm)
-    gland = ndimage.map_coordinates(gland, drawn.pulled, order=1, mode="mirror")
+    drawn = render_mass(rng, mass, pixels, GRID_MM)
+    gland = make_tissue(
+        rng, pixels, GRID_MM, breast.compressed_mm, breast.density, breast.contrast_mm
+    )
+    gland = ndimage.map_coordinates(gland, drawn.sources, order=1, mode="mirror")
     # The mass takes the place of the mixture of fat and gland that would be there.
     solid = GLAND + (CARCINOMA - GLAND) * mass.indistinctness
     share = gland / np.float32(breast.compressed_mm)

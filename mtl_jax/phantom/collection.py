@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mtl_jax.phantom import dicom
-from mtl_jax.phantom.case import Case, generator, simulate
+from mtl_jax.phantom.case import Case, make_generator, simulate_case
 from mtl_jax.phantom.receptor import RECEPTORS
 
 Row = tuple[object, ...]
@@ -50,7 +50,7 @@ class Parameters:
 
 
 @dataclass(frozen=True)
-class Fate:
+class CasePlan:
     """What is decided of a case before it is drawn."""
 
     number: int
@@ -59,7 +59,7 @@ class Fate:
     split: str
 
 
-def fates(p: Parameters) -> list[Fate]:
+def plan_cases(p: Parameters) -> list[CasePlan]:
     """Labels and splits in exact proportion, by rules of the number alone: more cases never change
     the earlier ones."""
     found, seen = [], [0, 0]
@@ -67,20 +67,20 @@ def fates(p: Parameters) -> list[Fate]:
         malignant = _chosen(number, p.malignant_fraction)
         test = _chosen(seen[malignant], p.test_fraction)
         seen[malignant] += 1
-        follows, other = generator(p.kind, p.seed, number, APPEARANCE_PART).random(2)
+        follows, other = make_generator(p.kind, p.seed, number, APPEARANCE_PART).random(2)
         looks = malignant if follows < p.agreement else bool(other < p.malignant_fraction)
-        found.append(Fate(number, malignant, looks, "test" if test else "train"))
+        found.append(CasePlan(number, malignant, looks, "test" if test else "train"))
     return found
 
 
-def write(home: Path, p: Parameters, workers: int | None = None) -> None:
+def write_collection(home: Path, p: Parameters, workers: int | None = None) -> None:
     """Writes the collection into the folder `home`, which must be there.
 
     `workers` threads (None: one a processor) work side by side and change no byte. Besides the
     images and their table, truth.csv holds what each lesion was made from.
     """
     work = _cbis_case if p.kind == "ddsm" else _manifest_case
-    todo = fates(p)
+    todo = plan_cases(p)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         done = pool.map(lambda fate: work(home, p, fate), todo)
         bar = tqdm(done, total=p.cases, desc=f"phantom {p.kind}", unit="case", disable=None)
@@ -95,8 +95,8 @@ def write(home: Path, p: Parameters, workers: int | None = None) -> None:
     _write_table(home / "truth.csv", tuple(truth[0]), [[tuple(one.values())] for one in truth])
 
 
-def _manifest_case(home: Path, p: Parameters, fate: Fate) -> tuple[list[Row], dict[str, Any]]:
-    case = simulate(p.kind, p.seed, fate.number, fate.looks_malignant, p.difficulty)
+def _manifest_case(home: Path, p: Parameters, fate: CasePlan) -> tuple[list[Row], dict[str, Any]]:
+    case = simulate_case(p.kind, p.seed, fate.number, fate.looks_malignant, p.difficulty)
     patient = f"{p.kind}-{fate.number:05d}"
     make = dicom.digital if p.kind == "dm" else dicom.film
     rows: list[Row] = []
@@ -112,9 +112,9 @@ def _manifest_case(home: Path, p: Parameters, fate: Fate) -> tuple[list[Row], di
     return rows, _truth(patient, fate, case)
 
 
-def _cbis_case(home: Path, p: Parameters, fate: Fate) -> tuple[list[Row], dict[str, Any]]:
+def _cbis_case(home: Path, p: Parameters, fate: CasePlan) -> tuple[list[Row], dict[str, Any]]:
     """Folders as CBIS-DDSM has them: film, and crop and mask together, each in its series."""
-    case = simulate(p.kind, p.seed, fate.number, fate.looks_malignant, p.difficulty)
+    case = simulate_case(p.kind, p.seed, fate.number, fate.looks_malignant, p.difficulty)
     patient = f"P_{fate.number:05d}"
     side = {"L": "LEFT", "R": "RIGHT"}[case.breast.laterality]
     rows: list[Row] = []
@@ -154,7 +154,7 @@ def _words(case: Case) -> tuple[str, str]:
     )
 
 
-def _truth(patient: str, fate: Fate, case: Case) -> dict[str, Any]:
+def _truth(patient: str, fate: CasePlan, case: Case) -> dict[str, Any]:
     facts = asdict(case.mass) | case.breast._asdict()
     rounded = {name: round(x, 4) if isinstance(x, float) else x for name, x in facts.items()}
     looks = {"malignant": fate.malignant, "looks_malignant": fate.looks_malignant}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from mtl_jax.phantom.tissue import fibres, strands, texture
+from mtl_jax.phantom.tissue import make_fibers, make_texture, render_fibers
 
 SPICULE_MM = 0.16  # standard deviation of a spicule's cross-section
 
@@ -28,16 +28,16 @@ class Mass:
     distortion: float
 
 
-class Drawn(NamedTuple):
+class RenderedMass(NamedTuple):
     """One view: thickness (H, W) float32 mm of mass; body (H, W) bool; and from where the tissue at
     each pixel was pulled, (2, H, W) float32 rows and columns."""
 
     thickness: np.ndarray
     body: np.ndarray
-    pulled: np.ndarray
+    sources: np.ndarray
 
 
-def draw(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: float) -> Drawn:
+def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: float) -> RenderedMass:
     """One view. The centre lies within 2 mm of the middle, nearer where the mass is large;
     orientation, outline and spicules are the view's own."""
     room = np.clip(pixels * pixel_mm / 2 - 0.5 - mass.diameter_mm / 2, 0.1, 2.0)
@@ -49,7 +49,7 @@ def draw(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: float) -> 
     distance, angle = np.hypot(y, x), np.arctan2(y, x)
 
     outline = np.interp(angle.ravel(), samples, radius).astype(np.float32).reshape(angle.shape)
-    ragged = texture(rng, pixels, pixel_mm)
+    ragged = make_texture(rng, pixels, pixel_mm)
     edge = outline * np.clip(1 + np.float32(0.22 * mass.irregularity) * ragged, 0.3, 1.8)
     depth = np.clip(1 - (distance / edge) ** 2, 0, 1)
     # The ray through an ellipsoid falls off as a square root; an infiltrating rim falls off slower.
@@ -67,8 +67,10 @@ def draw(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: float) -> 
     # the mass structures are stretched along the radius and crowded across it.
     reach = np.float32(min(3 + 0.5 * mass.diameter_mm, 9.0))
     pull = np.float32(0.5 * mass.distortion) * np.exp(-((distance / reach) ** 2)) / pixel_mm
-    pulled = np.stack([axis[:, None] - 0.5 + pull * y, axis[None, :] - 0.5 + pull * x])
-    return Drawn(thickness.astype(np.float32), distance < outline, pulled.astype(np.float32))
+    sources = np.stack([axis[:, None] - 0.5 + pull * y, axis[None, :] - 0.5 + pull * x])
+    return RenderedMass(
+        thickness.astype(np.float32), distance < outline, sources.astype(np.float32)
+    )
 
 
 def _outline(rng: np.random.Generator, mass: Mass) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,9 +107,9 @@ def _spicules(
     begin = 0.75 * np.interp(angle, samples, radius)
     start = centre + (begin / pixel_mm)[:, None] * np.stack([np.sin(angle), np.cos(angle)], 1)
     length = begin / 3 + rng.gamma(2.5, 0.5 + 0.10 * mass.diameter_mm * mass.spiculation, count)
-    position, along = fibres(
+    position, along = make_fibers(
         rng, start, angle + 0.22 * rng.standard_normal(count), length / pixel_mm, 0.55
     )
     strength = rng.uniform(0.3, 1.0, (count, 1)) * (0.3 + 2.8 * mass.spiculation)
     strength = strength * np.clip(1 - along, 0, 1) ** 0.7 * np.clip(8 * along, 0, 1)
-    return strands(position, strength, SPICULE_MM / pixel_mm, (pixels, pixels))
+    return render_fibers(position, strength, SPICULE_MM / pixel_mm, (pixels, pixels))

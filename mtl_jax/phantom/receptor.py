@@ -27,9 +27,9 @@ class Film:
     pixel_mm: float
     bits: int
     fog: float  # OD of base and fog
-    darkest: float  # largest OD
+    max_od: float  # largest OD
     gradient: float  # largest slope of OD against log10 exposure
-    aim: float  # OD that the automatic exposure aims at
+    target_od: float  # OD that the automatic exposure aims at
     quanta: float  # absorbed by the screen at that OD
     blur: float  # spatial frequency (1/mm) at which the screen's MTF is a half
     grain: float  # NPS of film grain, mm^2 for OD 1; it grows in proportion to OD
@@ -41,14 +41,16 @@ class Film:
 
     def density(self, fluence: np.ndarray) -> np.ndarray:
         """OD of the film by its H&D curve, a logistic in log10 exposure."""
-        span = self.darkest - self.fog
+        span = self.max_od - self.fog
         steep = 4 * self.gradient / span  # a logistic is steepest at its middle: a quarter
-        middle = np.log10(self.quanta) + np.log(span / (self.aim - self.fog) - 1) / steep
+        middle = np.log10(self.quanta) + np.log(span / (self.target_od - self.fog) - 1) / steep
         return self.fog + span / (1 + np.exp(-steep * (np.log10(fluence) - middle)))
 
     def read(self, rng: np.random.Generator, fluence: np.ndarray) -> np.ndarray:
         """Stored gray (H, W) uint16 of `fluence` (H, W), the mean number of quanta a square mm."""
-        quanta = blurred(with_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.blur)
+        quanta = blur_quanta(
+            add_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.blur
+        )
         od = self.density(np.maximum(quanta, 1.0)).astype(np.float32)
         noise = rng.standard_normal((2, *od.shape), dtype=np.float32)
         od += noise[0] * np.sqrt(np.float32(self.grain / self.pixel_mm**2) * od)
@@ -56,7 +58,7 @@ class Film:
         # Through dark film little light arrives: its noise weighs 10^OD times in OD.
         light = np.float32(self.scanner_light / np.log(10)) * np.float32(10) ** od
         od += noise[1] * np.hypot(np.float32(self.scanner_od), light)
-        return to_gray(self.gray_at_0 - self.gray_per_od * od, self.bits)
+        return quantize(self.gray_at_0 - self.gray_per_od * od, self.bits)
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,12 @@ class Detector:
 
     def read(self, rng: np.random.Generator, fluence: np.ndarray) -> np.ndarray:
         """Stored gray (H, W) uint16 of `fluence` (H, W), the mean number of quanta a square mm."""
-        quanta = blurred(with_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.blur)
+        quanta = blur_quanta(
+            add_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.blur
+        )
         quanta *= np.float32(self.pixel_mm**2)
         quanta += np.float32(self.electronic) * rng.standard_normal(quanta.shape, dtype=np.float32)
-        return to_gray(self.offset + self.gain * quanta, self.bits)
+        return quantize(self.offset + self.gain * quanta, self.bits)
 
 
 # sfm: a Lumiscan 85, OD = 4.095 - gray / 1000. ddsm: older film on a Lumisys 200 as DDSM calibrated
@@ -87,9 +91,9 @@ RECEPTORS: dict[str, Film | Detector] = {
         pixel_mm=0.05,
         bits=12,
         fog=0.18,
-        darkest=4.0,
+        max_od=4.0,
         gradient=4.6,
-        aim=1.6,
+        target_od=1.6,
         quanta=2.5e5,
         blur=5.0,
         grain=1.0e-6,
@@ -103,9 +107,9 @@ RECEPTORS: dict[str, Film | Detector] = {
         pixel_mm=0.05,
         bits=12,
         fog=0.22,
-        darkest=3.6,
+        max_od=3.6,
         gradient=4.0,
-        aim=1.3,
+        target_od=1.3,
         quanta=1.8e5,
         blur=4.0,
         grain=2.0e-6,
@@ -121,15 +125,13 @@ RECEPTORS: dict[str, Film | Detector] = {
 }
 
 
-def with_quantum_noise(
-    rng: np.random.Generator, fluence: np.ndarray, pixel_mm: float
-) -> np.ndarray:
+def add_quantum_noise(rng: np.random.Generator, fluence: np.ndarray, pixel_mm: float) -> np.ndarray:
     """`fluence` with Poisson noise, as the normal law that it is near at hundreds of quanta."""
     noise = rng.standard_normal(fluence.shape, dtype=np.float32)
     return fluence + noise * np.sqrt(fluence * np.float32(1 / pixel_mm**2))
 
 
-def blurred(image: np.ndarray, pixel_mm: float, half: float) -> np.ndarray:
+def blur_quanta(image: np.ndarray, pixel_mm: float, half: float) -> np.ndarray:
     """`image` (H, W) float32 through the MTF 1 / (1 + (f/half)^2) of a phosphor and a square pixel.
 
     Quanta are blurred with the signal, so that quantum noise has the MTF's colour.
@@ -147,5 +149,5 @@ def _transfer(shape: tuple[int, int], pixel_mm: float, half: float) -> np.ndarra
     return (aperture / (1 + (row**2 + column**2) / half**2)).astype(np.float32)
 
 
-def to_gray(values: np.ndarray, bits: int) -> np.ndarray:
+def quantize(values: np.ndarray, bits: int) -> np.ndarray:
     return np.clip(np.rint(values), 0, (1 << bits) - 1).astype(np.uint16)

@@ -16,7 +16,7 @@ SEPTA_EXPONENT = 3.6  # of that field: folding it makes it shallower
 LIGAMENTS = 14  # mean number of single strands, straight for a few mm
 
 
-def texture(
+def make_texture(
     rng: np.random.Generator,
     pixels: int,
     pixel_mm: float,
@@ -47,7 +47,7 @@ def _frequencies(pixels: int, pixel_mm: float) -> tuple[int, np.ndarray, np.ndar
     return size, row, fft.rfftfreq(size, pixel_mm).astype(np.float32)[None, :]
 
 
-def fibres(
+def make_fibers(
     rng: np.random.Generator,
     start: np.ndarray,
     angle: np.ndarray,
@@ -67,7 +67,7 @@ def fibres(
     return start[:, None] + path, np.arange(steps) / (2 * length[:, None])
 
 
-def strands(
+def render_fibers(
     position: np.ndarray, strength: np.ndarray, width: float, shape: tuple[int, int]
 ) -> np.ndarray:
     """Thin curved fibres drawn: the thickness in mm that they add, float32 of `shape`.
@@ -91,7 +91,7 @@ def strands(
     return ndimage.gaussian_filter(canvas.reshape(shape).astype(np.float32) * scale, width)
 
 
-def tissue(
+def make_tissue(
     rng: np.random.Generator,
     pixels: int,
     pixel_mm: float,
@@ -105,8 +105,8 @@ def tissue(
     the texture; on it lie a slow gradient and a few ligaments, which belong to neither class.
     """
     toward, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.5)  # tissue runs to the nipple
-    cloud = texture(rng, pixels, pixel_mm, toward, stretch)
-    septa = -np.abs(texture(rng, pixels, pixel_mm, toward, 1.3 * stretch, SEPTA_EXPONENT))
+    cloud = make_texture(rng, pixels, pixel_mm, toward, stretch)
+    septa = -np.abs(make_texture(rng, pixels, pixel_mm, toward, 1.3 * stretch, SEPTA_EXPONENT))
     septa = (septa - septa.mean()) / septa.std()
     field = (1 - SEPTA_SHARE) * cloud + SEPTA_SHARE * septa
     field /= field.std()
@@ -114,7 +114,7 @@ def tissue(
     angle = rng.uniform(0, 2 * np.pi)
     slope = rng.uniform(0.2, 0.8) * (np.cos(angle) * axis[:, None] + np.sin(angle) * axis)
     count = rng.poisson(LIGAMENTS)
-    position, along = fibres(
+    position, along = make_fibers(
         rng,
         rng.uniform(-0.1, 1.1, (count, 2)) * pixels,
         toward + 0.5 * rng.standard_normal(count) + np.pi * rng.integers(2, size=count),
@@ -122,12 +122,14 @@ def tissue(
         0.8,
     )
     strength = rng.uniform(0.4, 2.0, (count, 1)) * np.sin(np.pi * np.clip(along, 0, 1))
-    ligaments = strands(position, strength, rng.uniform(0.15, 0.28) / pixel_mm, (pixels, pixels))
+    ligaments = render_fibers(
+        position, strength, rng.uniform(0.15, 0.28) / pixel_mm, (pixels, pixels)
+    )
     gland = thickness_mm * density + contrast_mm * (field + np.float32(1) * slope) + ligaments
-    return soft_limits(gland, thickness_mm)
+    return limit_smoothly(gland, thickness_mm)
 
 
-def soft_limits(gland: np.ndarray, thickness_mm: float) -> np.ndarray:
+def limit_smoothly(gland: np.ndarray, thickness_mm: float) -> np.ndarray:
     """`gland` kept between nothing and all of the breast, without an edge where it meets them."""
     knee = 0.06 * thickness_mm
     above = knee * np.logaddexp(0, gland / knee)

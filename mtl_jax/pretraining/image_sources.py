@@ -76,7 +76,9 @@ class Dataset(Sequence[tuple[np.ndarray, int]]):
         from mtl_jax.data.sources import tfds_fields
 
         number = self._numbers[index]
-        example = tfds_fields.example(self._source, number, f"tfds {self._name}, example {number}")
+        example = tfds_fields.read_example(
+            self._source, number, f"tfds {self._name}, example {number}"
+        )
         image = np.asarray(example["image"])
         return np.repeat(image, 3, -1) if image.shape[-1] == 1 else image, int(example["label"])
 
@@ -118,7 +120,7 @@ def _tfds(place: str) -> tuple[int, Pictures, Pictures]:
     """A prepared dataset with the features image (uint8, 1 or 3 channels) and label."""
     from mtl_jax.data.sources import tfds_fields  # TFDS takes a second to load
 
-    found = tfds_fields.builder(place)
+    found = tfds_fields.open_dataset(place)
     features = dict(found.info.features)
     if "image" not in features or not hasattr(features.get("label"), "num_classes"):
         raise InputError(f"tfds {found.name}: needs features image and label (a ClassLabel)")
@@ -129,10 +131,10 @@ def _tfds(place: str) -> tuple[int, Pictures, Pictures]:
     held_out = next((n for n in ("validation", "test") if n in splits), None)
     if "train" not in splits:
         raise InputError(f"tfds {found.name}: has no split train; it has {', '.join(splits)}")
-    train = tfds_fields.source(found, "train", None)
+    train = tfds_fields.open_split(found, "train", None)
     classes = features["label"].num_classes
     if held_out:
-        test = tfds_fields.source(found, held_out, None)
+        test = tfds_fields.open_split(found, held_out, None)
         return (
             classes,
             Dataset(found.name, train, range(len(train))),

@@ -42,7 +42,7 @@ def test_a_changed_byte_anywhere_in_shards_is_found_and_its_file_named(tmp_path:
 
 def test_a_changed_byte_in_what_is_kept_of_an_image_costs_its_work_alone(tmp_path: Path) -> None:
     """In the fields at its ends, one of which NumPy alone would follow, and at random places."""
-    views = manifest.collection(str(films(tmp_path / "films", 1))).views
+    views = manifest.read_collection(str(films(tmp_path / "films", 1))).views
     job = extract_rois.job(views, BACKGROUND, 1, tmp_path / "kept")
     made = extract_rois.cut(job)
     good = job.kept.read_bytes()
@@ -59,7 +59,7 @@ def test_a_changed_byte_in_what_is_kept_of_an_image_costs_its_work_alone(tmp_pat
 
 def test_a_changed_place_of_a_lesion_is_sought_again(tmp_path: Path) -> None:
     kept = tmp_path / "places.json"
-    known = {"a": cbis_ddsm.masks.Place((10.0, 20.0, 30.0, 40.0), "")}
+    known = {"a": cbis_ddsm.masks.LesionPlace((10.0, 20.0, 30.0, 40.0), "")}
     cbis_ddsm._keep(kept, known)
     assert cbis_ddsm._known(kept) == known
     good = kept.read_bytes()

@@ -18,14 +18,14 @@ from mtl_jax.types import Collection
 
 # Each takes a path and its own keyword options, and says what the collection holds.
 SOURCES: dict[str, Callable[..., Collection]] = {
-    "cbis_ddsm": cbis_ddsm.collection,
-    "cdd_cesm": cdd_cesm.collection,
-    "cmmd": cmmd.collection,
-    "ddsm": ddsm.collection,
-    "inbreast": inbreast.collection,
-    "manifest": manifest.collection,
-    "mini_mias": mini_mias.collection,
-    "phantom": phantom.collection,
-    "tfds": tfds.collection,
-    "vindr_mammo": vindr_mammo.collection,
+    "cbis_ddsm": cbis_ddsm.read_collection,
+    "cdd_cesm": cdd_cesm.read_collection,
+    "cmmd": cmmd.read_collection,
+    "ddsm": ddsm.read_collection,
+    "inbreast": inbreast.read_collection,
+    "manifest": manifest.read_collection,
+    "mini_mias": mini_mias.read_collection,
+    "phantom": phantom.read_collection,
+    "tfds": tfds.read_collection,
+    "vindr_mammo": vindr_mammo.read_collection,
 }

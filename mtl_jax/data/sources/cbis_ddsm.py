@@ -25,7 +25,7 @@ LOCATOR_VERSION = 5  # raise it when the same files give other places
 _SAVE_EVERY = 100
 
 
-def collection(
+def read_collection(
     path: str, *, parts: tuple[str, ...], pixel_um: float, conflicts: str, folder: Path
 ) -> Collection:
     """The lesion views of the chosen `parts`: mass-train, mass-test, calc-train, calc-test.
@@ -37,10 +37,12 @@ def collection(
     """
     root = Path(path)
     _check(root, parts, pixel_um, conflicts)
-    rows = tables.read(root, parts)
+    rows = tables.read_tables(root, parts)
     leaks = _leaks(rows)
     disputed = _disputed(rows)
-    found = files.find(root, {uid for row in rows for uid in (row.image, row.crop, row.mask)})
+    found = files.find_series(
+        root, {uid for row in rows for uid in (row.image, row.crop, row.mask)}
+    )
     left_out = [
         (file.relative_to(root).as_posix(), "not a readable DICOM file") for file in found.damaged
     ]
@@ -109,7 +111,9 @@ def _disputed(rows: Sequence[Row]) -> set[tuple[str, str]]:
     return {lesion for lesion, said in truths.items() if len(said) > 1}
 
 
-def _places(rows: Sequence[Row], series: dict[str, list[Path]], folder: Path) -> list[masks.Place]:
+def _places(
+    rows: Sequence[Row], series: dict[str, list[Path]], folder: Path
+) -> list[masks.LesionPlace]:
     """The place of each row's lesion; those found before, in the same files, are not sought again.
 
     What is kept of them names no file and no patient.
@@ -126,12 +130,12 @@ def _places(rows: Sequence[Row], series: dict[str, list[Path]], folder: Path) ->
         key = hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
         if key not in known:
             try:
-                known[key] = masks.locate(film, candidates)
+                known[key] = masks.locate_lesion(film, candidates)
             except InputError as error:
                 reason = str(error)
                 for one in (film, *candidates):
                     reason = reason.replace(f"{one}: ", f"{one.name}: ")
-                places.append(masks.Place(None, reason))
+                places.append(masks.LesionPlace(None, reason))
                 continue
             new += 1
             if new % _SAVE_EVERY == 0:
@@ -142,14 +146,14 @@ def _places(rows: Sequence[Row], series: dict[str, list[Path]], folder: Path) ->
     return places
 
 
-def _known(kept: Path) -> dict[str, masks.Place]:
+def _known(kept: Path) -> dict[str, masks.LesionPlace]:
     try:
         said, text = kept.read_text(encoding="utf-8").split("\n", 1)
         if said != _checksum(text):
             return {}
         read = json.loads(text)
         return {
-            key: masks.Place(None if box is None else tuple(map(float, box)), str(note))
+            key: masks.LesionPlace(None if box is None else tuple(map(float, box)), str(note))
             for key, (box, note) in read.items()
         }
     # Whatever is wrong with a file that is not whole, the places are found again.
@@ -157,7 +161,7 @@ def _known(kept: Path) -> dict[str, masks.Place]:
         return {}
 
 
-def _keep(kept: Path, known: dict[str, masks.Place]) -> None:
+def _keep(kept: Path, known: dict[str, masks.LesionPlace]) -> None:
     with atomic.writing(kept):
         kept.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(known)
@@ -169,7 +173,7 @@ def _checksum(text: str) -> str:
 
 
 def _lesion_view(
-    row: Row, image: Path, place: masks.Place, label: int, pixel_um: float
+    row: Row, image: Path, place: masks.LesionPlace, label: int, pixel_um: float
 ) -> LesionView:
     notes = [place.note] if place.note else []
     if label and row.pathology != "MALIGNANT":

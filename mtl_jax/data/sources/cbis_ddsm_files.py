@@ -15,15 +15,15 @@ from mtl_jax.types import InputError
 
 
 @dataclass
-class Files:
-    """Files by SeriesInstanceUID, how many series were found by what, and what is damaged."""
+class SeriesFiles:
+    """SeriesFiles by SeriesInstanceUID, how many series were found by what, and what is damaged."""
 
     series: dict[str, list[Path]] = field(default_factory=dict)
     found_by: Counter[str] = field(default_factory=Counter)
     damaged: list[Path] = field(default_factory=list)
 
 
-def find(root: Path, wanted: set[str]) -> Files:
+def find_series(root: Path, wanted: set[str]) -> SeriesFiles:
     """The `.dcm` files below `root` of each series in `wanted`, whatever their names.
 
     A series is known by the name of its folder, else by a metadata.csv (as the NBIA retriever
@@ -42,7 +42,7 @@ def find(root: Path, wanted: set[str]) -> Files:
     located = {}
     for table in tables:
         located |= _located(table)
-    files = Files()
+    files = SeriesFiles()
     for folder, images in folders.items():
         uid, means = folder.name, "folder name"
         if uid not in wanted:
@@ -72,7 +72,7 @@ def _located(table: Path) -> dict[Path, str]:
     return located
 
 
-def _by_header(images: list[Path], wanted: set[str], files: Files) -> None:
+def _by_header(images: list[Path], wanted: set[str], files: SeriesFiles) -> None:
     found: dict[str, list[Path]] = {}
     for image in images:
         try:

@@ -19,14 +19,14 @@ ALIKE = 0.9  # correlation of a crop with the film at the mask's box
 Box = tuple[float, float, float, float]
 
 
-class Place(NamedTuple):
+class LesionPlace(NamedTuple):
     """`box` in pixels of the film and `note` on repairs, or no box and the reason in `note`."""
 
     box: Box | None
     note: str
 
 
-def locate(film: Path, candidates: list[Path]) -> Place:
+def locate_lesion(film: Path, candidates: list[Path]) -> LesionPlace:
     """The lesion's place in the image `film`, from the files of its mask and crop in any order.
 
     The mask is the one with at most two values and nearly the size of the film. Of another size,
@@ -44,15 +44,17 @@ def locate(film: Path, candidates: list[Path]) -> Place:
         else:
             crops.append(read_image(file)[0])
     if not masks:
-        return Place(None, "no mask among its files: two values and about the film's size")
+        return LesionPlace(None, "no mask among its files: two values and about the film's size")
     if len({_box(mask) for mask in masks}) > 1:
-        return Place(None, "two different masks")
+        return LesionPlace(None, "two different masks")
     mask, box = masks[0], _box(masks[0])
     if box is None:
-        return Place(None, "its mask is empty")
+        return LesionPlace(None, "its mask is empty")
     inside = _inside(mask)
     if not is_lesion_mask(inside):
-        return Place(None, "its mask covers most of the film, or reaches from border to border")
+        return LesionPlace(
+            None, "its mask covers most of the film, or reaches from border to border"
+        )
     # The crop was cut by the box of the whole mask, specks included.
     scaled = _scaled(box, mask.shape, gray.shape)
     lesion, notes = bounding_box(inside)
@@ -61,12 +63,14 @@ def locate(film: Path, candidates: list[Path]) -> Place:
     if mask.shape == gray.shape:
         if alike and not any(alike):
             repairs.append("crop differs from the film at the mask")
-        return Place(place, "; ".join(repairs))
+        return LesionPlace(place, "; ".join(repairs))
     sizes = f"{mask.shape[0]}x{mask.shape[1]} to {gray.shape[0]}x{gray.shape[1]}"
     if alike and not any(alike):
-        return Place(None, f"mask of another size ({sizes}) and its crop is not there in the film")
+        return LesionPlace(
+            None, f"mask of another size ({sizes}) and its crop is not there in the film"
+        )
     checked = "confirmed by the crop" if alike else "no crop to confirm it"
-    return Place(place, "; ".join([*repairs, f"mask rescaled, {checked} ({sizes})"]))
+    return LesionPlace(place, "; ".join([*repairs, f"mask rescaled, {checked} ({sizes})"]))
 
 
 def _scaled(box: Box, mask: tuple[int, ...], film: tuple[int, ...]) -> Box:

@@ -59,7 +59,7 @@ class Row:
         return f"{self.part} {self.patient} {self.lesion} {self.view}"
 
 
-def read(root: Path, parts: tuple[str, ...]) -> list[Row]:
+def read_tables(root: Path, parts: tuple[str, ...]) -> list[Row]:
     """The rows of the chosen parts, in their order; the tables may stand anywhere below `root`.
 
     InputError names the table that is missing, or the lines that are damaged.

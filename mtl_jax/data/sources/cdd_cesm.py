@@ -36,7 +36,7 @@ class Facts(NamedTuple):
     noted: str = ""
 
 
-def collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) -> Collection:
+def read_collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) -> Collection:
     """The ROIs drawn in low-energy images whose findings include one of `findings`.
 
     `findings` are beginnings of words of the column Findings, such as 'mass'; () takes all. The
@@ -50,7 +50,7 @@ def collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) 
             " set config.data.cdd_cesm.pixel_um (um, at most 200)"
         )
     check_pixel_um((pixel_um, pixel_um), "config.data.cdd_cesm.pixel_um")
-    root = table.root_with(path, IMAGES, "cdd_cesm")
+    root = table.find_root(path, IMAGES, "cdd_cesm")
     # The tables are downloaded one by one and stand beside the images or above them.
     top = Path(path)
     facts, unnamed = _facts(_only(top, root, "radiologymanualannotations", (".xlsx", ".csv")))
@@ -115,7 +115,9 @@ def _facts(listing: Path) -> tuple[dict[str, Facts], list[str]]:
     unnamed: list[str] = []
     columns = ("Image_name", "Findings", PATHOLOGY)
     faults = TableFaults(listing)
-    for place, row in table.read(listing, columns, optional=REPEATED, sheet="all", faults=faults):
+    for place, row in table.read_rows(
+        listing, columns, optional=REPEATED, sheet="all", faults=faults
+    ):
         name, pathology = _stem(row["Image_name"]), row[PATHOLOGY].lower()
         match = _NAME.fullmatch(name)
         if not match:
@@ -156,9 +158,9 @@ def _rois(listing: Path) -> list[tuple[str, str, via.Box | str]]:
     found: list[tuple[str, str, via.Box | str]] = []
     faults = TableFaults(listing)
     columns = ("#filename", "region_shape_attributes")
-    for place, row in table.read(listing, columns, faults=faults):
+    for place, row in table.read_rows(listing, columns, faults=faults):
         try:
-            box = via.box(row["region_shape_attributes"])
+            box = via.parse_box(row["region_shape_attributes"])
             found.append((place, _stem(row["#filename"]), box))
         except ValueError as error:
             faults.add(place, f"region_shape_attributes: {error}")

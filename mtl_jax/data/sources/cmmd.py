@@ -28,7 +28,7 @@ Breast = tuple[str, str]  # patient and side
 Lesions = dict[tuple[str, str], tuple[str, set[Path]]]  # side and images, by patient and lesion
 
 
-def collection(path: str, *, boxes: str | None) -> Collection:
+def read_collection(path: str, *, boxes: str | None) -> Collection:
     """The lesions that the CSV `boxes` marks in the collection in folder `path`.
 
     Its columns: image_path, relative to `path`; one of box, circle, polygon or centre, as in a
@@ -51,7 +51,7 @@ def collection(path: str, *, boxes: str | None) -> Collection:
     lesions: Lesions = {}
     optional = (*BOX_KINDS, "bbox", "lesion_id")
     faults = TableFaults(Path(boxes))
-    rows = table.read(Path(boxes), ("image_path",), optional=optional, faults=faults)
+    rows = table.read_rows(Path(boxes), ("image_path",), optional=optional, faults=faults)
     for place, row in rows:
         with faults.collected(place):
             image = find_file(root, row["image_path"], "image_path", place, outside=False)
@@ -65,7 +65,7 @@ def collection(path: str, *, boxes: str | None) -> Collection:
                 continue
             _reject_other_breast(lesions, view, place)
             views.append(replace(view, note=found.note, where=place))
-    views = lesion_consistency.checked(views, faults)
+    views = lesion_consistency.check_lesions(views, faults)
     faults.check()
     left_out += [
         (image.relative_to(root).as_posix(), "no box")
@@ -94,7 +94,7 @@ def _breasts(root: Path) -> dict[Breast, tuple[str, str]]:
         raise InputError(f"cmmd: neither {' nor '.join(CLINICAL)} in {root}")
     breasts: dict[Breast, tuple[str, str]] = {}
     faults = TableFaults(tables[0])
-    for place, row in table.read(tables[0], COLUMNS, faults=faults):
+    for place, row in table.read_rows(tables[0], COLUMNS, faults=faults):
         side, label = row["LeftRight"].upper(), row["classification"].lower()
         fault = ""
         if not row["ID1"]:
@@ -165,7 +165,7 @@ def _reject_other_breast(lesions: Lesions, view: LesionView, place: str) -> None
     images.add(view.image_path)
 
 
-def _located(row: table.Row, image: Path, place: str) -> location.Located:
+def _located(row: table.Row, image: Path, place: str) -> location.LesionBox:
     cells = {kind: row[kind] for kind in BOX_KINDS} | {"mask_path": ""}
     cells["box"] = row["box"] or row["bbox"]
-    return location.locate(cells, image, None, None, False, place)
+    return location.locate_lesion(cells, image, None, None, False, place)

@@ -35,7 +35,7 @@ _CASE = re.compile(r"[ABCD]-\d{1,5}-\d")
 _VIEW = re.compile(r"(LEFT|RIGHT)_(CC|MLO)")
 
 
-def collection(path: str, *, lesion_types: tuple[str, ...]) -> Collection:
+def read_collection(path: str, *, lesion_types: tuple[str, ...]) -> Collection:
     """The outlined abnormalities of the chosen types, of all cases below the folder `path`.
 
     `lesion_types` are some of MASS, CALCIFICATION and OTHER; an abnormality of two types is taken

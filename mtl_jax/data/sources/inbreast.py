@@ -51,7 +51,7 @@ class _Image(NamedTuple):
     where: str
 
 
-def collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collection:
+def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collection:
     """The outlined lesions of the chosen `kinds` (names of KINDS) in the release in folder `path`.
 
     Views of a breast carry no link between their lesions: each outline is a lesion of its own. With
@@ -62,7 +62,7 @@ def collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collec
     if not kinds or set(kinds) - set(KINDS):
         unknown = ", ".join(sorted(set(kinds) - set(KINDS))) or "()"
         raise InputError(f"inbreast kinds {unknown}: valid ones are {', '.join(KINDS)}")
-    root = table.root_with(path, "AllDICOMs", "inbreast")
+    root = table.find_root(path, "AllDICOMs", "inbreast")
     left_out: list[tuple[str, str]] = []
     views: list[LesionView] = []
     dates: list[str] = []
@@ -92,7 +92,7 @@ def _rows(root: Path, faults: TableFaults) -> dict[str, tuple[str, table.Row]]:
         older = "; INbreast.xls cannot be read: save it as CSV" * (root / "INbreast.xls").is_file()
         raise InputError(f"inbreast: no INbreast.csv in {root}{older}")
     rows: dict[str, tuple[str, table.Row]] = {}
-    for place, row in table.read(listing, COLUMNS, faults=faults):
+    for place, row in table.read_rows(listing, COLUMNS, faults=faults):
         number = row["File Name"] or f"line {place.rpartition(' ')[2]}"  # a remark, not an image
         if number in rows and rows[number][1] != row:
             faults.add(place, f"File Name {number!r} stands above with other values")
@@ -151,7 +151,7 @@ def _lesions(
     views = []
     spacing = None
     drawn: list[object] = []
-    for number, (name, points) in enumerate(osirix.outlines(outlines), start=1):
+    for number, (name, points) in enumerate(osirix.read_outlines(outlines), start=1):
         item = f"{image.number}-{number}"
         if reason := _reason_to_leave_out(name, len(points), image.birads, kinds):
             left_out.append((item, reason))

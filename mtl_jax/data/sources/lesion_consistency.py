@@ -19,7 +19,7 @@ OVERLAP = 0.9  # intersection over union of two boxes that are one place
 _DECIMALS = re.compile(r"(\d+)\.0+")  # as spreadsheets make 1.0 of 1
 
 
-def checked(views: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
+def check_lesions(views: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
     """Return `views` with notes, after adding to `faults` what their rows contradict in each other.
 
     A patient is in one split. A lesion is in one breast, has one truth, and stands once in an

@@ -16,7 +16,7 @@ Box = tuple[float, float, float, float]
 KINDS = ("box", "circle", "polygon", "centre", "mask_path")
 
 
-class Located(NamedTuple):
+class LesionBox(NamedTuple):
     """(top, left, bottom, right) in stored pixels from the top left; what had to be assumed, and
     what was noticed, both mostly empty."""
 
@@ -24,21 +24,21 @@ class Located(NamedTuple):
     note: str = ""
     noted: str = ""
 
+    @classmethod
+    def from_notes(cls, box: Box, notes: Sequence[Note]) -> "LesionBox":
+        """Return `box` with the notes of a mask, corrections and observations apart."""
+        corrections = "; ".join(note.text for note in notes if note.corrected)
+        return cls(box, corrections, "; ".join(n.text for n in notes if not n.corrected))
 
-def of_notes(box: Box, notes: Sequence[Note]) -> Located:
-    """Return a mask's box with what was corrected in it, and what was noticed."""
-    noted = "; ".join(note.text for note in notes if not note.corrected)
-    return Located(box, "; ".join(note.text for note in notes if note.corrected), noted)
 
-
-def locate(
+def locate_lesion(
     cells: Mapping[str, str],
     image: Path | None,
     frame: int | None,
     mask_path: Path | None,
     from_bottom: bool,
     where: str,
-) -> Located | None:
+) -> LesionBox | None:
     """The place of a lesion.
 
     `cells` maps each of KINDS to its text, exactly one of them filled. Pixel i spans i to i + 1.
@@ -64,10 +64,10 @@ def locate(
     top, left, bottom, right = rows.min(), columns.min(), rows.max(), columns.max()
     found = (float(top - radius), float(left - radius))
     found += (float(bottom + radius), float(right + radius))
-    return Located(found, "centre only, extent not given" if kind == "centre" else "")
+    return LesionBox(found, "centre only, extent not given" if kind == "centre" else "")
 
 
-def numbers(text: str, column: str, where: str) -> list[float]:
+def parse_numbers(text: str, column: str, where: str) -> list[float]:
     """The finite numbers of a cell such as '70;70.5'."""
     try:
         values = [float(part) for part in text.split(";")]
@@ -83,12 +83,12 @@ def numbers(text: str, column: str, where: str) -> list[float]:
 def _points(kind: str, text: str, where: str) -> tuple[np.ndarray, float]:
     """Points (n, 2) of row and column, and the radius around them."""
     if kind == "polygon":
-        pairs = [numbers(pair.replace(",", ";"), kind, where) for pair in text.split(";")]
+        pairs = [parse_numbers(pair.replace(",", ";"), kind, where) for pair in text.split(";")]
         if len(pairs) < 3 or any(len(pair) != 2 for pair in pairs):
             raise InputError(f"{where}: polygon is row,column;row,column;... of three or more")
         return np.array(pairs), 0.0
     form = {"box": "top;left;bottom;right", "circle": "row;column;radius", "centre": "row;column"}
-    values = numbers(text, kind, where)
+    values = parse_numbers(text, kind, where)
     if len(values) != len(form[kind].split(";")):
         raise InputError(f"{where}: {kind} {text!r} is not {form[kind]}")
     if kind == "box":
@@ -99,11 +99,11 @@ def _points(kind: str, text: str, where: str) -> tuple[np.ndarray, float]:
     return np.array([values[:2]]), radius
 
 
-def _of_mask(path: Path, image: Path, frame: int | None, where: str) -> Located:
+def _of_mask(path: Path, image: Path, frame: int | None, where: str) -> LesionBox:
     shape = _shape(image, frame, where)
     with naming(f"{where}: mask_path"):
         box, notes = mask.read_box(path, shape)
-    return of_notes(box, notes)
+    return LesionBox.from_notes(box, notes)
 
 
 def _shape(image: Path, frame: int | None, where: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtl_jax.data import patients
 from mtl_jax.data.sources import lesion_consistency, location
-from mtl_jax.data.sources.manifest_rows import REQUIRED, Row, not_used, read_rows
+from mtl_jax.data.sources.manifest_rows import REQUIRED, Row, describe_unused, read_rows
 from mtl_jax.data.table_errors import RowFaults, TableFaults
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom
@@ -36,7 +36,7 @@ SHARED = {
 }
 
 
-def collection(path: str, outside: bool = False) -> Collection:
+def read_collection(path: str, outside: bool = False) -> Collection:
     """The lesion views that the CSV at `path` lists; the columns are those of docs/manifest.md.
 
     `outside`: its paths may be absolute, hold '..' or lead out of its folder by links.
@@ -60,7 +60,7 @@ def collection(path: str, outside: bool = False) -> Collection:
             namespace = row_faults.read(patients.checked_namespace, row["namespace"], where)
             if truth in LABELS:
                 view = row_faults.read(
-                    lesion_view, row, table.parent, where, LABELS[truth], outside
+                    parse_lesion_view, row, table.parent, where, LABELS[truth], outside
                 )
             row_faults.check()
             row["namespace"] = namespace
@@ -72,7 +72,7 @@ def collection(path: str, outside: bool = False) -> Collection:
             else:
                 views.append(view)
     dataset, namespace = (_shared(column, shared[column], faults) for column in SHARED)
-    views = lesion_consistency.checked(views, faults)
+    views = lesion_consistency.check_lesions(views, faults)
     faults.check()
     _require(bool(shared["dataset"]), f"{table}: no rows below the header")
     return Collection(
@@ -82,7 +82,7 @@ def collection(path: str, outside: bool = False) -> Collection:
         tuple(left_out),
         _decisions(dataset, header),
         namespace=namespace,
-        notices=(not_used(header),) if not_used(header) else (),
+        notices=(describe_unused(header),) if describe_unused(header) else (),
     )
 
 
@@ -109,12 +109,14 @@ def _shared(column: str, values: list[tuple[str, str]], faults: TableFaults) -> 
 
 
 def _decisions(name: str, header: list[str]) -> tuple[str, ...]:
-    unused = not_used(header)
+    unused = describe_unused(header)
     decisions = [f"{name}: a case is a patient (patient_id)"]
     return (*decisions, f"{name}: {unused}") if unused else tuple(decisions)
 
 
-def lesion_view(row: Row, root: Path, where: str, label: int, outside: bool = False) -> LesionView:
+def parse_lesion_view(
+    row: Row, root: Path, where: str, label: int, outside: bool = False
+) -> LesionView:
     """The lesion view of one row of `read_rows`, its files in `root`, or anywhere if `outside`.
 
     InputError names `where`, and all cells of the row that cannot be used.
@@ -131,7 +133,7 @@ def lesion_view(row: Row, root: Path, where: str, label: int, outside: bool = Fa
     faults.read(_filled, row, ("image_path",), where)
     size = faults.read(_pixel_size, row, image, where)
     from_bottom = choice["coord_origin"] == "bottom_left"
-    found = faults.read(location.locate, row, image, frame, mask, from_bottom, where)
+    found = faults.read(location.locate_lesion, row, image, frame, mask, from_bottom, where)
     faults.check()
     pixel_um, spacing_source = size
     return LesionView(
@@ -173,7 +175,7 @@ def _view(row: Row, where: str) -> str:
 def _pixel_size(row: Row, image: Path | None, where: str) -> tuple[tuple[float, float], str] | None:
     """In um, and where it is from; None where only an image that is not there could say it."""
     if row["pixel_um"]:
-        sizes = location.numbers(row["pixel_um"], "pixel_um", where)
+        sizes = location.parse_numbers(row["pixel_um"], "pixel_um", where)
         _require(len(sizes) in (1, 2), f"{where}: pixel_um: one or row;column")
         found, field = ((sizes[0], sizes[-1]), row["spacing_source"] or "manifest"), "pixel_um"
     elif image is None:

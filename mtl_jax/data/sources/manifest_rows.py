@@ -43,7 +43,7 @@ def read_rows(
     return header, _rows(table, cells, uneven, faults)
 
 
-def not_used(header: Sequence[str]) -> str:
+def describe_unused(header: Sequence[str]) -> str:
     """Return a sentence on the columns of `header` that mean nothing here; '' where all do."""
     unused = [name or "(unnamed)" for name in header if name not in KNOWN]
     return f"columns not used: {', '.join(unused)}" if unused else ""

@@ -25,7 +25,7 @@ _DECISIONS = (
 )
 
 
-def collection(path: str, *, classes: tuple[str, ...]) -> Collection:
+def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
     """The located abnormalities of the chosen classes in the folder `path`.
 
     `classes` are some of CIRC, SPIC, MISC (masses), ARCH (architectural distortion) and ASYM

@@ -16,7 +16,7 @@ _NUMBER = r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)"
 _POINT = re.compile(rf"\s*\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)\s*")
 
 
-def outlines(path: Path) -> list[Outline]:
+def read_outlines(path: Path) -> list[Outline]:
     """(name, [(column, row), ...]) of each outline in pixels from the top left, in order.
 
     Both the XML and the binary form of a property list are read; an XML one that declares entities

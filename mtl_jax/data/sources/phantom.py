@@ -12,14 +12,14 @@ from pathlib import Path
 from mtl_jax.data.sources import cbis_ddsm, manifest
 from mtl_jax.data.sources.cbis_ddsm_tables import TABLES
 from mtl_jax.io import atomic
-from mtl_jax.phantom.collection import Parameters, write
+from mtl_jax.phantom.collection import Parameters, write_collection
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import Collection, InputError
 
 GENERATOR_VERSION = 3  # raise it when the same parameters give other bytes
 
 
-def collection(
+def read_collection(
     path: str,
     folder: Path,
     target: str,
@@ -46,7 +46,11 @@ def collection(
     home = Path(folder) / f"phantom-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
     if not home.exists():
         _make(home, parameters)
-    found = _read_films(home) if path == "ddsm" else manifest.collection(str(home / "manifest.csv"))
+    found = (
+        _read_films(home)
+        if path == "ddsm"
+        else manifest.read_collection(str(home / "manifest.csv"))
+    )
     decisions = (f"{path}: simulated with {facts}", *found.decisions)
     return replace(found, decisions=decisions, public_ids=True, sealed=True, namespace="phantom")
 
@@ -54,7 +58,7 @@ def collection(
 def _read_films(home: Path) -> Collection:
     """The tables and films of the ddsm phantom, under its own name and truth."""
     parts = tuple(part for part, name in TABLES.items() if (home / name).exists())
-    found = cbis_ddsm.collection(
+    found = cbis_ddsm.read_collection(
         str(home), parts=parts, pixel_um=50.0, conflicts="leave_out", folder=home.parent
     )
     return replace(
@@ -80,5 +84,5 @@ def _make(home: Path, parameters: Parameters) -> None:
     with atomic.alone(home):
         if not home.exists():
             with atomic.folder(home) as draft:
-                write(draft, parameters)
+                write_collection(draft, parameters)
                 atomic.write_sums(draft)

@@ -23,7 +23,7 @@ MAX_ROWS, MAX_COLUMNS = 200_000, 256
 MAX_PART = 2 * 2**20  # of a workbook, but for its sheets and texts
 
 
-def read(
+def read_rows(
     path: Path,
     columns: Sequence[str],
     *,
@@ -64,7 +64,7 @@ def read(
     return rows
 
 
-def root_with(path: str, marker: str, source: str) -> Path:
+def find_root(path: str, marker: str, source: str) -> Path:
     """The folder that holds `marker`, a file or folder: `path` itself or up to three levels down.
 
     InputError: no such folder, no marker, or two of them.
@@ -83,7 +83,7 @@ def root_with(path: str, marker: str, source: str) -> Path:
     raise InputError(f"{source}: no {marker} in {top}; name the folder that holds it")
 
 
-def number(row: Row, column: str, place: str) -> float:
+def parse_number(row: Row, column: str, place: str) -> float:
     """The finite number in a cell. InputError names the place and the column."""
     try:
         value = float(row[column])

@@ -21,7 +21,7 @@ TRUTHS = ("unstated", "biopsy", "followup", "birads", "simulated")
 _PATH = re.compile(r"(.*?)(?::([A-Za-z_]\w*(?:\[[-\d%:]*\])?))?", re.DOTALL)
 
 
-def collection(
+def read_collection(
     path: str,
     *,
     fields: tuple[str, ...],
@@ -48,22 +48,22 @@ def collection(
         listed = ", ".join(TRUTHS)
         raise InputError(f"config.data.tfds.truth_source {truth_source!r} is none of {listed}")
     name, split = _name_and_split(path)
-    found = tfds_fields.builder(name)
-    splits = tfds_fields.splits(found, split)
+    found = tfds_fields.open_dataset(name)
+    splits = tfds_fields.choose_splits(found, split)
     named = _named(fields or KNOWN.get(found.name, ()), found.name, sorted(found.info.features))
     if "pixel_um" not in named and pixel_um is None:
         raise InputError(
             f"tfds {found.name}: no feature says the pixel size: set config.data.tfds.pixel_um"
         )
-    mapping = {ours: tfds_fields.field(found, theirs) for ours, theirs in named.items()}
-    home = Path(folder) / f"tfds-{found.name}-{tfds_fields.digest(found)}"
+    mapping = {ours: tfds_fields.find_field(found, theirs) for ours, theirs in named.items()}
+    home = Path(folder) / f"tfds-{found.name}-{tfds_fields.hash_files(found)}"
     same = {
         "collection": found.name,
         "modality": modality,
         "truth_source": truth_source,
         "spacing_source": "the dataset" if "pixel_um" in mapping else "set by the user",
     }
-    views, left_out = tfds_lesions.views(found, splits, mapping, pixel_um, home, same)
+    views, left_out = tfds_lesions.read_views(found, splits, mapping, pixel_um, home, same)
     described = ", ".join(f"{ours} from {theirs}" for ours, theirs in sorted(named.items()))
     marked = "box" in named or "mask" in named
     decisions = (

@@ -18,7 +18,7 @@ class Field(NamedTuple):
     feature: Any  # of one value
 
 
-def builder(name: str) -> Any:
+def open_dataset(name: str) -> Any:
     """The prepared dataset NAME, NAME/CONFIG or that in a folder. InputError: there is none."""
     folder = Path(name)
     try:
@@ -37,7 +37,7 @@ def builder(name: str) -> Any:
     return found
 
 
-def splits(found: Any, wanted: str) -> list[str]:
+def choose_splits(found: Any, wanted: str) -> list[str]:
     """The names of all splits, or `wanted` alone."""
     names = sorted(found.info.splits)
     if wanted and wanted.partition("[")[0] not in names:
@@ -45,7 +45,7 @@ def splits(found: Any, wanted: str) -> list[str]:
     return [wanted] if wanted else names
 
 
-def source(found: Any, split: str, skip: Field | None) -> Any:
+def open_split(found: Any, split: str, skip: Field | None) -> Any:
     """Random access to the examples of a split; the feature `skip` is not decoded."""
     decoders = None
     if skip is not None:
@@ -61,7 +61,7 @@ def source(found: Any, split: str, skip: Field | None) -> Any:
         ) from error
 
 
-def example(examples: Any, number: int, where: str) -> dict[str, Any]:
+def read_example(examples: Any, number: int, where: str) -> dict[str, Any]:
     """One decoded example. InputError begins with `where`."""
     try:
         return examples[number]
@@ -71,7 +71,7 @@ def example(examples: Any, number: int, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: cannot be decoded ({reason}){hint}") from error
 
 
-def field(found: Any, path: str) -> Field:
+def find_field(found: Any, path: str) -> Field:
     """The feature that `path` names, such as 'image' or 'abnormalities/mask'."""
     feature, several = found.info.features, False
     for part in path.split("/"):
@@ -84,7 +84,7 @@ def field(found: Any, path: str) -> Field:
     return Field(tuple(path.split("/")), *reversed(_inside(feature, several)))
 
 
-def values(content: dict[str, Any], field: Field) -> list[Any]:
+def get_values(content: dict[str, Any], field: Field) -> list[Any]:
     """What an example holds in a field: one value, or one a lesion where there are several."""
     value: Any = content
     for part in field.parts:
@@ -92,7 +92,7 @@ def values(content: dict[str, Any], field: Field) -> list[Any]:
     return list(value) if field.several else [value]
 
 
-def text(value: Any, feature: Any) -> str:
+def format_value(value: Any, feature: Any) -> str:
     """A value as text: the name of a class, the words of a text, the digits of a number."""
     if isinstance(feature, tfds.features.ClassLabel):
         return str(feature.int2str(int(value)))
@@ -132,7 +132,7 @@ def is_relative(feature: Any) -> bool:
     return isinstance(feature, tfds.features.BBoxFeature)
 
 
-def digest(found: Any) -> str:
+def hash_files(found: Any) -> str:
     """Of the dataset's files as they are, so that a dataset prepared anew gives new images."""
     files = [p for p in sorted(Path(found.data_dir).iterdir()) if p.is_file()]
     facts = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.data.sources import tfds_fields
-from mtl_jax.data.sources.location import Located, of_notes
+from mtl_jax.data.sources.location import LesionBox
 from mtl_jax.data.sources.tfds_fields import Field
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.value_checks import check_pixel_um
@@ -26,7 +26,7 @@ DTYPES = ("uint8", "uint16", "float32")
 LeftOut = tuple[tuple[str, str], ...]
 
 
-def views(
+def read_views(
     found: Any,
     splits: Sequence[str],
     mapping: Mapping[str, Field],
@@ -79,17 +79,17 @@ def _examples(
     found: Any, split: str, image: Field, home: Path
 ) -> Iterator[tuple[str, dict[str, Any], Path]]:
     """(item, example, image file) of each example; images are decoded where no file stands yet."""
-    whole = tfds_fields.source(found, split, skip=None)
-    rest = tfds_fields.source(found, split, skip=image)
+    whole = tfds_fields.open_split(found, split, skip=None)
+    rest = tfds_fields.open_split(found, split, skip=image)
     plain = "".join(letter if letter.isalnum() else "_" for letter in split)
     for number in range(len(whole)):
         item = f"{plain}-{number:06d}"
         where = f"tfds {found.name} {split} example {number}"
         file = home / f"{item}.npy"
         done = file.is_file()
-        content = tfds_fields.example(rest if done else whole, number, where)
+        content = tfds_fields.read_example(rest if done else whole, number, where)
         if not done:
-            _write(file, _gray(tfds_fields.values(content, image)[0], where))
+            _write(file, _gray(tfds_fields.get_values(content, image)[0], where))
         yield item, content, file
 
 
@@ -119,7 +119,7 @@ def _lesions(
 ) -> Iterator[dict[str, Any]]:
     """{ours: value} of each lesion; what is not inside a Sequence holds for all lesions."""
     columns = {
-        ours: tfds_fields.values(content, field)
+        ours: tfds_fields.get_values(content, field)
         for ours, field in mapping.items()
         if ours != "image"
     }
@@ -132,7 +132,7 @@ def _lesions(
 
 def _facts(lesion: Mapping[str, Any], mapping: Mapping[str, Field], item: str) -> dict[str, str]:
     facts = {
-        ours: tfds_fields.text(value, mapping[ours].feature)
+        ours: tfds_fields.format_value(value, mapping[ours].feature)
         for ours, value in lesion.items()
         if ours not in ("box", "mask")
     }
@@ -156,7 +156,7 @@ def _label(text: str) -> int | None:
 
 def _box(
     lesion: Mapping[str, Any], mapping: Mapping[str, Field], shape: tuple[int, ...]
-) -> Located | str:
+) -> LesionBox | str:
     """In pixels of the image (H, W) `shape`, or the reason why there is none."""
     height, width = shape
     if "box" in lesion:
@@ -165,10 +165,10 @@ def _box(
             top, bottom, left, right = top * height, bottom * height, left * width, right * width
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             return "its box is empty or reaches beyond the image"
-        return Located((top, left, bottom, right))
+        return LesionBox((top, left, bottom, right))
     if "mask" not in lesion:
         # A crop of a lesion, whose extent nobody states.
-        return Located((height / 2, width / 2, height / 2, width / 2), noted=CROP)
+        return LesionBox((height / 2, width / 2, height / 2, width / 2), noted=CROP)
     values = np.asarray(lesion["mask"])
     try:
         box, notes = mask.box_from_mask(
@@ -176,7 +176,7 @@ def _box(
         )
     except InputError as error:
         return str(error)
-    return of_notes(box, notes)
+    return LesionBox.from_notes(box, notes)
 
 
 def _pixel_size(value: str | float | None, item: str) -> float:

@@ -24,21 +24,21 @@ _CATEGORIES = re.compile(r"\[('[\w \-]*'(, ?'[\w \-]*')*)?\]")
 Box = tuple[float, float, float, float]
 
 
-def collection(path: str) -> Collection:
+def read_collection(path: str) -> Collection:
     """The boxes of category Mass in the release in folder `path`.
 
     Every row of finding_annotations.csv is a view or left out with a reason. Truth is the reader's
     BI-RADS of the finding, 3 benign and 4 or 5 malignant: a proxy, marked so by its truth source.
     InputError: no such folder, no table, or a row that is damaged.
     """
-    root = table.root_with(path, "finding_annotations.csv", "vindr_mammo")
+    root = table.find_root(path, "finding_annotations.csv", "vindr_mammo")
     listing = root / "finding_annotations.csv"
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, Box], list[LesionView]] = {}
     faults = TableFaults(listing)
     count: Counter[str] = Counter()
-    for place, row in table.read(listing, (*COLUMNS, *FINDING), faults=faults):
+    for place, row in table.read_rows(listing, (*COLUMNS, *FINDING), faults=faults):
         with faults.collected(place):
             for column in ("study_id", "image_id"):
                 if not _NAME.fullmatch(row[column]):
@@ -120,7 +120,7 @@ def _lesion_view(row: table.Row, root: Path, item: str, place: str) -> LesionVie
 def _box(row: table.Row, place: str) -> tuple[Box, str]:
     """The box inside its image, and a note where it had to be clipped."""
     names = ("ymin", "xmin", "ymax", "xmax", "height", "width")
-    top, left, bottom, right, height, width = (table.number(row, n, place) for n in names)
+    top, left, bottom, right, height, width = (table.parse_number(row, n, place) for n in names)
     if height <= 0 or width <= 0:
         raise InputError(f"{place}: height {height:g}, width {width:g}: no size of an image")
     inside = (max(top, 0.0), max(left, 0.0), min(bottom, height), min(right, width))
