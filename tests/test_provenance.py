@@ -109,7 +109,7 @@ def rejected(
     flags |= {"dry_run": False, "accept_versions": False}
     monkeypatch.setattr(main, "FLAGS", SimpleNamespace(**flags))
     monkeypatch.setattr(main.stop, "listen", lambda: None)
-    monkeypatch.setattr(main.heap, "keep", lambda: None)
+    monkeypatch.setattr(main.malloc, "keep_freed_memory", lambda: None)
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main.main([])
@@ -445,10 +445,10 @@ def test_findings_and_conventional_scores_are_made_again_from_other_data(
     assert first.shape != other.shape or not np.array_equal(first, other)
 
     (tmp_path / "maps.npz").write_text("old")
-    write_results.keep_only(tmp_path, "one")  # nothing says what it was made from
+    write_results.delete_stale(tmp_path, "one")  # nothing says what it was made from
     assert not (tmp_path / "maps.npz").exists() and (folder / "lda.csv").exists()
     (tmp_path / "maps.npz").write_text("new")
-    write_results.keep_only(tmp_path, "one")
+    write_results.delete_stale(tmp_path, "one")
     assert (tmp_path / "maps.npz").exists()
-    write_results.keep_only(tmp_path, "two")
+    write_results.delete_stale(tmp_path, "two")
     assert not (tmp_path / "maps.npz").exists()

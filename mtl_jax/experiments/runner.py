@@ -32,7 +32,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
     returns what results.json holds; None in a process other than process 0."""
     with guards.opened(folder, c):
         inputs = multihost.primary_first(lambda: prepare(c))
-        choose_rois.asked(inputs.collections[c.data.target], c.analysis.roi_ids)
+        choose_rois.find_rois(inputs.collections[c.data.target], c.analysis.roi_ids)
         primary = resolve(c.statistics.primary, c.study, inputs.approaches, c.data.target)
         here = Provenance(*inputs.of_runs, c)
         multihost.on_primary(lambda: _begin(c, folder, inputs, here, primary))

@@ -24,7 +24,7 @@ from mtl_jax.pretraining import network, steps
 from mtl_jax.pretraining.image_sources import open_task
 from mtl_jax.pretraining.task import Examples, Task
 from mtl_jax.training import devices
-from mtl_jax.training.checkpoint import BEFORE, Checkpoints, versions_before
+from mtl_jax.training.checkpoint import VERSIONS_BEFORE, Checkpoints, versions_before
 from mtl_jax.training.history import History
 from mtl_jax.types import InputError, Params, TrainState
 
@@ -133,7 +133,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
     params = jax.tree.map(np.asarray, network.convolutions(last_form, state.params))
     line = json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     described = _described(params, task, line, c, used)
-    described.metadata["training"][BEFORE] = versions_before(folder / "checkpoint")
+    described.metadata["training"][VERSIONS_BEFORE] = versions_before(folder / "checkpoint")
     weights.save(described, folder / "weights", half=True)
 
 
