@@ -92,7 +92,7 @@ def fit(
     )
     tx = optimizer.make_optimizer(frozen, sgd)
     source, first = (
-        cached_source(network, first_params, pool, frozen, cache) if cache else (pool, "C1")
+        cached_source(network, trainings[0].params, pool, frozen, cache) if cache else (pool, "C1")
     )
     if sharding and not on_host(source):
         source = devices.replicate(source, sharding)
