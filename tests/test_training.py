@@ -273,7 +273,7 @@ def train(name, devices, until=3, every=1):
     def report(line):
         if line["epoch"] > until:
             raise KeyboardInterrupt
-    training = t.Training(Path(sys.argv[1]) / name, params, jax.random.key(7), report)
+    training = t.TrainingRun(Path(sys.argv[1]) / name, params, jax.random.key(7), report)
     return t.fit_these([training], devices=devices, cache=Path(sys.argv[1]) / "cache",
                        source=t.random_dataset(4), keep=False, epochs=3, checkpoint_epochs=every)[0]
 

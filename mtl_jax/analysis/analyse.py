@@ -22,7 +22,7 @@ from mtl_jax.analysis import (
     features,
     write_results,
 )
-from mtl_jax.analysis.gradients import integrated
+from mtl_jax.analysis.gradients import integrated_gradients
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet
 from mtl_jax.models.base import CONVOLUTIONAL, LAYERS, Network
@@ -232,7 +232,9 @@ def _write_maps(
         scale.append(largest)
         maps.append(np.float16(each / np.maximum(largest, 1e-30)[..., None, None]))
         pixels.append(
-            integrated(subject.network, subject.params, gray, subject.head, settings.steps)
+            integrated_gradients(
+                subject.network, subject.params, gray, subject.head, settings.steps
+            )
         )
     write_results.write_arrays(
         path,
