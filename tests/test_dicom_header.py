@@ -321,8 +321,8 @@ def test_the_tool_goes_on_after_a_damaged_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (("--png", "{}/o"), "must end in .png"),
-        (("--png", "{}/o.xyz"), "must end in .png"),
+        (("--png", "{}/o"), "expected a name ending in .png"),
+        (("--png", "{}/o.xyz"), "expected a name ending in .png"),
         (("--png", "{}/none/o.png"), "No such file"),
         (("--pixel-um", "nan"), r"nan x nan um \(--pixel-um\) is not two positive numbers"),
         (("--pixel-um", "-5"), "not two positive numbers"),
@@ -345,7 +345,7 @@ def test_wrong_flags_of_the_tool_end_in_one_line(
 def test_the_tool_says_which_pixel_size_it_takes(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, ImagerPixelSpacing=["0.1", "0.09"])
     done = inspect(path, "--pixel-um", "200")
-    assert "--pixel-um 200 is not used: ImagerPixelSpacing says 100 x 90 um" in done.stdout
+    assert "--pixel-um 200 is not used: ImagerPixelSpacing is 100 x 90 um" in done.stdout
     assert f"{NOT_SQUARE} (100 x 90 um)" in done.stdout  # as an ingest notes it
     write_dicom(path, NOISE, ImagerPixelSpacing=["0.1", "0.1"])
     done = inspect(path, "--pixel-um", "100.5")

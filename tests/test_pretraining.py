@@ -117,7 +117,7 @@ def test_what_is_exported_is_plain_alexnet(form: network.Form) -> None:
     params = network.init(form, KEY)
     plain = network.convolutions(form, params)
     assert {k: v["kernel"].shape for k, v in plain.items()} == {
-        k: v for k, v in weights.table.KERNELS["alexnet"].items() if k in alexnet.CONVOLUTIONS
+        k: v for k, v in weights.key_tables.KERNELS["alexnet"].items() if k in alexnet.CONVOLUTIONS
     }
     gray = jax.random.normal(KEY, (4, 64, 64, 1))
     ours = alexnet.forward(plain, jnp.repeat(gray, 3, -1), "C1", "C5").mean((1, 2))
@@ -129,7 +129,7 @@ def test_what_is_exported_is_plain_alexnet(form: network.Form) -> None:
         np.testing.assert_allclose(kernel.mean((0, 1, 2)), 0, atol=1e-6)
         fan_in = np.prod(kernel.shape[:3])
         np.testing.assert_allclose(kernel.var((0, 1, 2)) * fan_in, 2.934, atol=0.01)
-    random = network.init(form._replace(initialization="random"), KEY)
+    random = network.init(form._replace(start="random"), KEY)
     assert not np.allclose(random["C1"]["kernel"], params["C1"]["kernel"])
 
 
@@ -245,7 +245,7 @@ def test_a_folder_of_pictures_is_learned(folder: Path, tmp_path: Path) -> None:
 
 
 def test_every_picture_once_an_epoch_and_the_last_batch_filled(folder: Path) -> None:
-    s = small(images=f"folder:{folder}").source
+    s = small(images=f"folder:{folder}").pretraining
     task = image_sources.open_task(s, KEY, 8, 2)
     batches = list(task.epoch(0, 64))
     assert len(batches) == task.steps == 3
@@ -278,7 +278,7 @@ def one_line(call: object) -> str:
 
 def test_pictures_that_are_not_there(folder: Path, tmp_path: Path) -> None:
     def opened(name: str) -> str:
-        return one_line(lambda: image_sources.open_task(small(images=name).source, KEY, 8, 1))
+        return one_line(lambda: image_sources.open_task(small(images=name).pretraining, KEY, 8, 1))
 
     assert "no such folder" in opened(f"folder:{tmp_path / 'nowhere'}")
     assert "folder:PATH" in opened("photographs")
@@ -287,7 +287,7 @@ def test_pictures_that_are_not_there(folder: Path, tmp_path: Path) -> None:
     assert "'n03' is not in" in opened(f"folder:{folder}")
     (folder / "val" / "n03").rmdir()
     (folder / "train" / "n01" / "0.png").write_bytes(b"no picture")
-    task = image_sources.open_task(small(images=f"folder:{folder}").source, KEY, 8, 1)
+    task = image_sources.open_task(small(images=f"folder:{folder}").pretraining, KEY, 8, 1)
     assert "0.png" in one_line(lambda: list(task.epoch(0, 64)))
 
 
@@ -296,7 +296,7 @@ def test_one_in_twenty_is_held_out_where_nothing_is_marked(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
         for i in range(100):
             (tmp_path / name / f"{i}.png").touch()
-    task = image_sources.open_task(small(images=f"folder:{tmp_path}").source, KEY, 8, 1)
+    task = image_sources.open_task(small(images=f"folder:{tmp_path}").pretraining, KEY, 8, 1)
     assert task.classes == 2 and 185 <= task.images <= 198
 
 
@@ -328,7 +328,7 @@ def test_a_tfds_set_is_a_task(tmp_path: Path) -> None:
     builder = ToyPictures(data_dir=tmp_path, file_format="array_record")
     builder.download_and_prepare()
     name = f"tfds:{builder.data_dir}"
-    task = image_sources.open_task(small(images=name).source, KEY, 8, 1)
+    task = image_sources.open_task(small(images=name).pretraining, KEY, 8, 1)
     held_out = list(task.held_out(64))
     assert task.classes == 2 and task.images + sum(float(e.weight.sum()) for e in held_out) == 60
     for examples in [*task.epoch(0, 64), *held_out]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import filelock
 
+from mtl_jax import old_names
 from mtl_jax.config_diff import difference
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError
@@ -82,12 +83,24 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
         write_json(folder / "config.json", config)
 
 
+def reject_old(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise InputError if `config`, the config.json of `folder`, has fields of version 0.1.0."""
+    fields = old_names.old_fields(config)
+    if fields:
+        raise InputError(
+            f"{folder}: mtl_jax 0.1.0 wrote this work folder (its config.json has "
+            f"{', '.join(fields[:3])}); finish it with that version, or name another --workdir"
+        )
+
+
 def reject_other(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raises InputError where `folder` belongs to another config, with the fields that differ."""
+    """Raise InputError if `folder` belongs to another config, with the fields that differ."""
     path = folder / "config.json"
     if not path.exists():
         return
-    differ = difference(_read(path), json.loads(json.dumps(config)), but=PLACES)
+    written = _read(path)
+    reject_old(folder, written)
+    differ = difference(written, json.loads(json.dumps(config)), but=PLACES)
     if differ:
         raise InputError(
             f"--workdir={folder} belongs to another config: {differ}; name another folder"

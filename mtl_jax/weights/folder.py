@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from mtl_jax import old_names
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError
 from mtl_jax.weights.metadata import Weights, check_card, check_params, check_shapes, digest, halved
@@ -66,6 +67,7 @@ def load(folder: Path) -> Weights:
         raise InputError(
             f"{card_path}: is not readable as JSON; convert the weights again"
         ) from error
+    card = old_names.rename_keys(card)
     if isinstance(card, dict):
         card.setdefault("backbone", "alexnet")  # older cards, and that of the shipped weights
     check_card(card, str(card_path))
