@@ -61,7 +61,7 @@ def test_a_study_its_report_and_its_bundle(
     ended = export.main([str(run), "--output", str(tmp_path / "c"), "--format", "onnx"])
     assert ended == (0 if layers else 2)
     counts = np.random.default_rng(0).integers(-999, 999, (2, 128, 128)).astype(np.int16)
-    ours = model.look(counts)[0]
+    ours = model.score_rois(counts)[0]
     exported = jax.export.deserialize(bytearray((tmp_path / "b" / "model.stablehlo").read_bytes()))
     np.testing.assert_allclose(exported.call(counts.astype(np.float32)), ours, atol=1e-5)
     if layers:

@@ -359,13 +359,13 @@ def test_a_bundle_of_resnet_scores_and_explains(
     bundle.save(bundle.Model(about, started, reference), "", tmp_path / "b")
     model = bundle.load(tmp_path / "b")
     counts = np.random.default_rng(0).integers(-999, 999, (2, 128, 128)).astype(np.int16)
-    scores, features = model.look(counts)
+    scores, features = model.score_rois(counts)
     assert scores.shape == (2,) and features.shape == (2, 100)
     turned = [np.rot90(counts[1] if k < 4 else counts[1].T, k % 4) for k in range(8)]
     image = np.stack(turned)[..., None] / np.float32(500)
     logits = jax.jit(registry.build("resnet18").apply)({"params": model.params}, image)
     expected = jax.nn.softmax(logits)[:, 1].mean()
     assert scores[1] == pytest.approx(float(expected), abs=1e-5)
-    assert np.isfinite(scoring.explain(model, counts[0], "dm")).all()
+    assert np.isfinite(scoring.attribution_map(model, counts[0], "dm")).all()
     with pytest.raises(InputError, match="--format stablehlo"):
-        onnx_graph.onnx(model)
+        onnx_graph.to_onnx(model)

@@ -1,4 +1,4 @@
-"""A model handed on: the same scores without the run, and every misuse rejected in one line."""
+"""Model bundles: the same scores without the run, and one-line errors for invalid input."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from PIL import Image
 import mtl_jax
 from mtl_jax import bundle
 from mtl_jax.bundle import model_card, onnx_graph, stablehlo
-from mtl_jax.bundle.build import make
+from mtl_jax.bundle.build import build_model
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read_image import read_image
 from mtl_jax.models import alexnet, response_norm
@@ -35,10 +35,10 @@ BOX = "120;120;180;180"
 
 
 class Handed(NamedTuple):
-    """What is left once the run, its shards and its folder are gone."""
+    """The exported bundles after the run, its shards and its folder were deleted."""
 
     model: Path  # calibrated
-    plain: Path  # not
+    plain: Path  # not calibrated
     of_fold: Path  # a run of the cross-validation
     films: Path
     scores: dict[str, float]  # the run's own, by image
@@ -77,7 +77,7 @@ def table(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def rejection(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
-    """The one line that tools/score.py answers with."""
+    """Return the one-line error of tools/score.py."""
     capsys.readouterr()
     assert score.main([*map(str, arguments)]) == 2
     said = capsys.readouterr()
@@ -85,9 +85,7 @@ def rejection(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
     return said.err
 
 
-def test_a_new_process_without_the_run_gives_the_pipelines_own_scores(
-    handed: Handed, tmp_path: Path
-) -> None:
+def test_bundle_without_the_run_gives_the_scores_of_the_run(handed: Handed, tmp_path: Path) -> None:
     with (handed.films / "manifest.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     lesions = table(tmp_path / "lesions.csv", rows)
@@ -106,7 +104,7 @@ def test_a_new_process_without_the_run_gives_the_pipelines_own_scores(
     assert np.ptp(list(views.values())) > 1e-3
     worst = max(abs(views[name] - value) for name, value in handed.scores.items())
     assert worst <= 1e-6, worst
-    # The same numbers in the tables, the pictures on the page, and nothing from elsewhere.
+    # The same numbers in the tables, all images on the page, and no requests.
     with (tmp_path / "out" / "views.csv").open() as file:
         assert [float(r["score"]) for r in csv.DictReader(file)] == list(views.values())
     with (tmp_path / "out" / "lesions.csv").open() as file:
@@ -134,7 +132,7 @@ def test_load_and_score_in_python(handed: Handed, model: bundle.Model) -> None:
         model.score(pixels, [(0, 0, 10, pixels.shape[1] + 1)], pixel_um=size)
     with pytest.raises(InputError, match="float"):
         model.score(pixels.astype(int), [box])
-    with pytest.raises(InputError, match="learned sfm"):
+    with pytest.raises(InputError, match="trained on sfm"):
         model.score(pixels, [box], bits=bits, task="dm")
     assert model.score(pixels, []).shape == (0,)
 
@@ -162,7 +160,7 @@ def test_one_byte_changed_anywhere_is_rejected(
     (copy / "card.md").unlink()
     with pytest.raises(InputError, match="card.md"):
         bundle.load(copy)
-    with pytest.raises(InputError, match="no model bundle"):
+    with pytest.raises(InputError, match="not a model bundle"):
         bundle.load(tmp_path)
 
 
@@ -176,22 +174,22 @@ US = "1.2.840.10008.5.1.4.1.1.6.1"
         ({"box": "-1;120;180;180"}, {}, "not inside the image"),
         ({"box": "180;120;120;180"}, {}, "bottom below top"),
         ({"box": "1;2;3"}, {}, "top;left;bottom;right"),
-        ({"pixel_um": "10"}, {}, "says 50 x 50 um: that is a factor of units"),
+        ({"pixel_um": "10"}, {}, "is 50 x 50 um: the unit is probably wrong"),
         ({"pixel_um": "0"}, {}, "pixel_um"),
-        ({}, {"NominalScannedPixelSpacing": None}, "pixel size of film.dcm is not known"),
+        ({}, {"NominalScannedPixelSpacing": None}, "pixel size of film.dcm is unknown"),
         ({}, {"NominalScannedPixelSpacing": [0.5, 0.5]}, "coarser"),
-        ({}, {"NominalScannedPixelSpacing": [5e-5, 5e-5]}, "finer"),
+        ({}, {"NominalScannedPixelSpacing": [5e-5, 5e-5]}, "below 10 um"),
         ({}, {"NominalScannedPixelSpacing": [-0.05, 0.05]}, "pixel"),
         ({}, {"PhotometricInterpretation": "RGB"}, "colour"),
         ({}, {"Modality": "US"}, "not a mammogram"),
         ({}, {"SOPClassUID": US}, "not a mammogram"),
-        ({"image_path": "other.dcm"}, {}, "no image in"),
+        ({"image_path": "other.dcm"}, {}, "no such image in"),
         ({"frame": "2"}, {}, "frame"),
         ({"bits": "8"}, {}, "does not fit 8 bits"),
         ({"lesion_id": ""}, {}, "lesion_id is empty"),
     ],
 )
-def test_what_cannot_be_scored_is_rejected_in_one_line(
+def test_invalid_input_is_rejected_in_one_line(
     handed: Handed,
     capsys: pytest.CaptureFixture,
     tmp_path: Path,
@@ -208,7 +206,7 @@ def test_what_cannot_be_scored_is_rejected_in_one_line(
     assert not out.exists()
 
 
-def test_a_colour_picture_and_other_mistakes_of_files(
+def test_colour_images_and_invalid_paths_are_rejected(
     handed: Handed, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     Image.new("RGB", (300, 300), (9, 99, 200)).save(tmp_path / "film.png")
@@ -220,7 +218,7 @@ def test_a_colour_picture_and_other_mistakes_of_files(
     (tmp_path / "full" / "a").write_text("")
     Image.new("L", (300, 300), 99).save(tmp_path / "film.png")
     assert "not empty" in rejection(capsys, [*ask, tmp_path / "full"])
-    assert "learned sfm" in rejection(capsys, [*ask, tmp_path / "out", "--task", "dm"])
+    assert "trained on sfm" in rejection(capsys, [*ask, tmp_path / "out", "--task", "dm"])
     assert "no such file" in rejection(
         capsys, [*ask[:1], tmp_path / "no", *ask[2:], tmp_path / "o"]
     )
@@ -238,7 +236,7 @@ def test_what_lies_outside_training_is_flagged(
     assert score.main([*map(str, ask), "--no-evidence", "--keep-ids"]) == 0
     (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
     flags = "\n".join(lesion["flags"])
-    for word in ("pixel size 70 um", "contrast", "outside the image", "modality DM: training had"):
+    for word in ("pixel size 70 um", "contrast", "outside the image", "modality DM: trained on"):
         assert word in flags
     assert 0 < lesion["probability"] < 1 and lesion["views"][0]["evidence"] is None
     assert len(lesion["nearest"]) == 5
@@ -250,8 +248,8 @@ def test_without_out_of_fold_scores_nothing_is_calibrated(handed: Handed) -> Non
     plain, calibrated = mtl_jax.load(handed.plain), mtl_jax.load(handed.model)
     assert plain.about["calibration"] is None and plain.about["operating_points"] == []
     assert np.isnan(plain.probability([0.5], "lesion")).all()
-    assert "may take their place" in (handed.plain / "card.md").read_text()
-    assert plain.about["reference_scores"] == {"sfm": "of lesions that the network has learned"}
+    assert "no out-of-fold scores" in (handed.plain / "card.md").read_text()
+    assert plain.about["reference_scores"] == {"sfm": "of lesions in the training set"}
     fitted = calibrated.about["calibration"]["lesion"]
     assert [check["on"] for check in fitted["checks"]][1] == "test set"
     assert calibrated.about["reference_scores"] == {"sfm": "out of fold"}
@@ -260,7 +258,7 @@ def test_without_out_of_fold_scores_nothing_is_calibrated(handed: Handed) -> Non
 
 
 def test_every_text_of_the_card_is_escaped(model: bundle.Model) -> None:
-    """Marks are planted in all that the bundle says, the name of the collection included."""
+    """A mark is added to every text of the bundle, including the name of the collection."""
     mark = "<i>|*x*"
 
     def planted(value: object) -> object:
@@ -271,12 +269,12 @@ def test_every_text_of_the_card_is_escaped(model: bundle.Model) -> None:
         return mark + value if isinstance(value, str) else value
 
     about = planted(json.loads(json.dumps(model.about)))
-    card = model_card.card(bundle.Model(about, model.params, model.reference))
+    card = model_card.render_card(bundle.Model(about, model.params, model.reference))
     assert mark not in card and "<i>" not in card
     assert card.count("&lt;i&gt;\\|\\*x\\*") > 20
 
 
-def test_a_run_of_a_cross_validation_has_a_card_without_a_test_set(handed: Handed) -> None:
+def test_model_card_of_a_cross_validation_run_has_no_test_set(handed: Handed) -> None:
     about = mtl_jax.load(handed.of_fold).about
     assert about["run"]["fold"] == 0 and about["operating_points"]
     assert all("test" not in point for point in about["operating_points"])
@@ -300,12 +298,12 @@ def test_percentiles_and_neighbours_by_hand(model: bundle.Model) -> None:
     assert (first.lesion_id, first.case_id, first.distance) == (r.lesion_id[3], r.case_id[3], 0)
 
 
-# As weights of another origin could have it: each number would be seen, were it another.
+# Settings of other weights, in which every number affects the result.
 STRONG = (Normalization(3, 0.2, 0.6, 1.0, True, 0), Normalization(7, 0.1, 1.1, 1.5))
 
 
 @pytest.fixture(scope="module")
-def opinionated(model: bundle.Model) -> bundle.Model:
+def random_model(model: bundle.Model) -> bundle.Model:
     """The same model with random weights, two heads and scores that spread over [0, 1]."""
     about = json.loads(json.dumps(model.about))
     about["network"] = {"outputs": 4, "lrn": response_norm.as_json(STRONG)}
@@ -328,40 +326,40 @@ def rois(count: int) -> np.ndarray:
     return (scale * rng.standard_normal((count, 128, 128))).astype(np.int16)
 
 
-def test_bundles_of_earlier_versions_keep_the_normalization_they_were_trained_with(
-    opinionated: bundle.Model,
+def test_bundles_of_earlier_versions_use_their_normalization(
+    random_model: bundle.Model,
 ) -> None:
-    """'lrn': true stood for 1e-4 times the sum of squares, behind the rectifier."""
-    about = {**opinionated.about, "network": {"outputs": 4, "lrn": True}}
-    network = bundle.Model(about, opinionated.params, opinionated.reference).network
+    """'lrn': true meant 1e-4 times the sum of squares, after the ReLU."""
+    about = {**random_model.about, "network": {"outputs": 4, "lrn": True}}
+    network = bundle.Model(about, random_model.params, random_model.reference).network
     x = 9 * np.random.default_rng(0).standard_normal((1, 31, 31, 64)).astype(np.float32)
     kernel, bias = np.zeros((5, 5, 64, 192), np.float32), np.zeros(192, np.float32)
-    kernel[2, 2, range(64), range(64)] = 1  # the input again, in the first 64 maps
+    kernel[2, 2, range(64), range(64)] = 1  # the first 64 maps equal the input
     params = {"C2": {"kernel": kernel, "bias": bias}}
     found = network.apply({"params": params}, x, "C2", "C2")[0, 0, 0, :64]
     kept = np.maximum(np.pad(np.float64(x[0, :3, :3]), ((0, 0), (0, 0), (2, 2))), 0)
     total = sum(kept[..., k : k + 64] ** 2 for k in range(5))
     expected = (kept[..., 2:-2] / (2 + 1e-4 * total) ** 0.75).max((0, 1))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    damaged = {**opinionated.about, "network": {"outputs": 4, "lrn": {"C1": {}}}}
+    damaged = {**random_model.about, "network": {"outputs": 4, "lrn": {"C1": {}}}}
     with pytest.raises(ValueError, match="normalization"):
-        _ = bundle.Model(damaged, opinionated.params, opinionated.reference).network
+        _ = bundle.Model(damaged, random_model.params, random_model.reference).network
 
 
-def test_stablehlo_agrees_for_any_batch(opinionated: bundle.Model) -> None:
-    made = jax.export.deserialize(bytearray(stablehlo.stablehlo(opinionated, "dm")))
+def test_stablehlo_agrees_for_any_batch(random_model: bundle.Model) -> None:
+    made = jax.export.deserialize(bytearray(stablehlo.to_stablehlo(random_model, "dm")))
     assert made.platforms == ("cpu", "cuda")
     counts = rois(3)
     found = np.asarray(made.call(counts.astype(np.float32)))
-    np.testing.assert_allclose(found, opinionated.look(counts, "dm")[0], atol=1e-5)
+    np.testing.assert_allclose(found, random_model.score_rois(counts, "dm")[0], atol=1e-5)
     assert str(made.in_avals[0].shape[0]) == "n"
 
 
-def test_onnx_agrees_under_onnxruntime(opinionated: bundle.Model) -> None:
+def test_onnx_agrees_under_onnxruntime(random_model: bundle.Model) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    session = runtime.InferenceSession(onnx_graph.onnx(opinionated, "dm"))
+    session = runtime.InferenceSession(onnx_graph.to_onnx(random_model, "dm"))
     counts = rois(3)
-    own = opinionated.look(counts, "dm")[0]
+    own = random_model.score_rois(counts, "dm")[0]
     assert np.ptp(own) > 0.1
     for rows in (counts, counts[:1]):
         (found,) = session.run(None, {"rois": rows.astype(np.float32)})
@@ -374,8 +372,8 @@ def test_only_a_finished_unchanged_run_is_exported(
     for problem in ("missing or damaged",):
         assert export.main([str(tmp_path / "runs" / "a"), "--output", str(tmp_path / "m")]) == 2
         assert problem in capsys.readouterr().err
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         bundle.save(mtl_jax.load(handed.plain), "", handed.plain)
     (tmp_path / "run.json").write_text(json.dumps({"approach": "sttl"}))
     with pytest.raises(InputError, match="not finished"):
-        make(tmp_path)
+        build_model(tmp_path)

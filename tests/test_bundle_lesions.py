@@ -1,5 +1,4 @@
-"""The lesions that are to be scored: which rows are one lesion, what headers contradict, and the
-names that are written."""
+"""The table of lesions to score: rows of one lesion, contradictions with headers, pseudonyms."""
 
 import csv
 import hashlib
@@ -56,10 +55,10 @@ FULL = "image_path,patient_id,lesion_id,laterality,view,truth"
         (
             "image_path,lesion_id",
             ("a.npy,7", "b.npy,7"),
-            "nothing says that they are of one patient",
+            "no row names a patient",
         ),
         ("image_path,patient_id,lesion_id", ("a.npy,,7", "b.npy,,7"), "fill in patient_id"),
-        # A patient called as the lesion of another row is.
+        # A patient with the name of the lesion of another row.
         ("image_path,patient_id,lesion_id", ("a.npy,7,7", "b.npy,,7"), "given in other rows"),
         (FULL, ("a.npy,P,7,L,CC,benign", "b.npy,P,7,R,CC,benign"), "another laterality or truth"),
         (
@@ -71,7 +70,7 @@ FULL = "image_path,patient_id,lesion_id,laterality,view,truth"
         (FULL, ("a.npy,P,7,L,CC,", "link.npy,P,7,L,CC,"), "listed twice"),
     ],
 )
-def test_rows_that_cannot_be_of_one_lesion_are_rejected(
+def test_contradictory_rows_of_a_lesion_are_rejected(
     films: Path, tmp_path: Path, header: str, rows: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises(InputError) as rejected:
@@ -80,7 +79,7 @@ def test_rows_that_cannot_be_of_one_lesion_are_rejected(
     assert "\n" not in str(rejected.value)
 
 
-def test_rows_that_are_of_different_lesions_or_views_stay(films: Path, tmp_path: Path) -> None:
+def test_rows_of_different_lesions_or_views_are_kept(films: Path, tmp_path: Path) -> None:
     def ids(header: str, *rows: str) -> list[tuple[str, str]]:
         asked = lesion_table.read(table(tmp_path / "l.csv", header, *rows), [films])
         return [(one.view.case_id, one.view.lesion_id) for one in asked]
@@ -90,7 +89,7 @@ def test_rows_that_are_of_different_lesions_or_views_stay(films: Path, tmp_path:
     assert len(set(ids(FULL, "a.npy,P,1,L,CC,benign", "b.npy,Q,1,R,CC,malignant"))) == 2
 
 
-def test_rows_that_state_less_are_of_the_lesion(films: Path, tmp_path: Path) -> None:
+def test_rows_with_empty_cells_belong_to_the_lesion(films: Path, tmp_path: Path) -> None:
     rows = ("a.npy,P,1,,CC,", "b.npy,P,1,L,MLO,", "c.npy,P,1,L,ML,benign")
     asked = lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     assert [one.view.laterality for one in asked] == ["", "L", "L"]
@@ -101,19 +100,19 @@ def test_rows_that_state_less_are_of_the_lesion(films: Path, tmp_path: Path) -> 
         lesion_table.read(two, [films])
 
 
-def test_a_truth_in_other_words_is_unknown_and_noted(films: Path, tmp_path: Path) -> None:
+def test_other_truth_values_are_unknown_and_noted(films: Path, tmp_path: Path) -> None:
     rows = ("a.npy,P,1,L,CC,cancer", "b.npy,P,2,L,CC,1", "c.npy,P,3,L,CC,", "d.npy,P,4,L,CC,Benign")
     asked = lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     assert [one.view.label for one in asked] == [-1, -1, -1, 0]
     noted = [[note.text for note in one.notes] for one in asked]
-    words = "the truth is neither malignant nor benign, and taken as unknown"
+    words = "the truth is neither malignant nor benign and is taken as unknown"
     assert noted == [[words], [words], [], []]
 
 
-def test_columns_in_another_spelling_are_rejected_and_others_shown(
+def test_misspelt_columns_are_rejected_and_unused_columns_listed(
     films: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A side under 'Laterality' merged the lesions of two breasts."""
+    """If 'Laterality' were ignored, lesions of two breasts would be merged."""
     spelt = table(
         tmp_path / "l.csv", FULL.replace("lat", "Lat"), "a.npy,P,1,L,CC,", "b.npy,P,1,R,CC,"
     )
@@ -129,7 +128,7 @@ def test_columns_in_another_spelling_are_rejected_and_others_shown(
     "name", ["again/a2.npy", r"again\a2.npy", "./again/a2.npy", "{folder}/again/a2.npy", "{whole}"]
 )
 @pytest.mark.parametrize("given", ["file", "folder"])
-def test_an_image_is_named_as_the_command_line_or_windows_names_it(
+def test_image_names_of_the_command_line_and_of_windows(
     films: Path, tmp_path: Path, name: str, given: str
 ) -> None:
     image = films / "again" / "a2.npy"
@@ -155,7 +154,7 @@ def test_the_path_below_the_given_folder_comes_first(films: Path, tmp_path: Path
     ("box", "reason"),
     [("0.2;0.3;0.4;0.5", "fractions of the image"), ("0;0;300;280", "covers 100% of the rows")],
 )
-def test_a_location_that_cannot_be_a_lesion_is_rejected(
+def test_implausible_boxes_are_rejected(
     films: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture, box: str, reason: str
 ) -> None:
     rows = tmp_path / "l.csv"
@@ -166,7 +165,7 @@ def test_a_location_that_cannot_be_a_lesion_is_rejected(
     assert "l.csv line 2: " in said and reason in said and said.count("\n") == 1
 
 
-def test_an_id_that_a_spreadsheet_would_run_names_its_cure(
+def test_ids_that_are_formulas_are_rejected_with_keep_ids(
     films: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     rows = table(tmp_path / "l.csv", FULL, "a.npy,=P1,1,L,CC,")
@@ -194,7 +193,7 @@ def test_one_image_under_two_names_counts_once(
     assert "l.csv line 3: the same image as in" in said and said.count("\n") == 1
 
 
-def test_headers_that_name_other_patients_are_noted(model: Path, tmp_path: Path) -> None:
+def test_headers_with_different_patients_are_noted(model: Path, tmp_path: Path) -> None:
     gray = RNG.integers(300, 3500, (300, 280)).astype(np.uint16)
     for name, patient in (("a", "X-1"), ("b", "X-2"), ("c", "X-1")):
         tags = {"PatientID": patient, "ImagerPixelSpacing": [0.09, 0.09], "ImageLaterality": "L"}
@@ -212,13 +211,13 @@ def test_headers_that_name_other_patients_are_noted(model: Path, tmp_path: Path)
     assert all(words not in view["notes"] for view in second["views"])
 
 
-def pseudonym(key: Path, kind: str, said: str) -> str:
-    """By hand, as docs/collections.md states it."""
+def pseudonym(key: Path, kind: str, original: str) -> str:
+    """Compute a pseudonym by hand, as docs/collections.md defines it."""
     secret = key.read_text().strip().encode()
-    return hmac.new(secret, f"{kind}\0{said}".encode(), "sha256").hexdigest()[:12]
+    return hmac.new(secret, f"{kind}\0{original}".encode(), "sha256").hexdigest()[:12]
 
 
-def test_nothing_that_is_written_names_a_patient_or_a_file(
+def test_output_contains_no_patient_or_file_name(
     films: Path,
     model: Path,
     tmp_path: Path,
@@ -243,8 +242,8 @@ def test_nothing_that_is_written_names_a_patient_or_a_file(
     assert lesion["lesion_id"] == pseudonym(key_of_pseudonyms, "lesion", "Dent/Zaphod")
     image = pseudonym(key_of_pseudonyms, "image", "Trillian_McMillan.npy") + ".npy"
     assert lesion["views"][0]["image"] == image
-    # The table beside the key leads back, for its owner alone.
-    (lookup,) = (Path(line.split(": ")[-1]) for line in said.splitlines() if "stand for" in line)
+    # The lookup table next to the key, readable by its owner only.
+    (lookup,) = (Path(line.split(": ")[-1]) for line in said.splitlines() if "lookup table" in line)
     assert lookup.parent == key_of_pseudonyms.parent and lookup.stat().st_mode & 0o077 == 0
     with lookup.open(newline="") as file:
         lines = [(row["kind"], row["original"]) for row in csv.DictReader(file)]
@@ -261,10 +260,10 @@ def test_nothing_that_is_written_names_a_patient_or_a_file(
     assert lesion["views"][0]["spacing_source"] == "Marvin film 12"
 
 
-def test_two_names_with_one_pseudonym_stop_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colliding_pseudonyms_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     names = privacy.Pseudonyms(b"k" * 32)
     assert names.case("A") != names.case("B") and names.case("A") == names.case("A")
-    # As if 48 bits had met twice.
+    # As if 48 bits collided.
     monkeypatch.setattr(privacy.hmac, "digest", lambda *_: bytes(32))
     same = privacy.Pseudonyms(b"k" * 32)
     assert same.case("A") == same.lesion("A", "1") == "0" * 12 == same.case("A")

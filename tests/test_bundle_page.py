@@ -1,5 +1,4 @@
-"""The page of scores: it escapes, sorts, filters, shows two models and asks no address;
-and the model card, which quotes as text whatever others wrote."""
+"""The page of scores, and the escaping of texts in the model card."""
 
 import csv
 import json
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kit import chromium
+from kit import browser
 from kit.untrained import make_untrained
 from markupsafe import escape
 
@@ -34,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def scored(models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five lesions, of one of which case and lesion have hostile names, by two models."""
+    """Five lesions scored by two models; case and lesion of the first have hostile names."""
     folder = tmp_path_factory.mktemp("scored")
     (folder / "films").mkdir()
     rng = np.random.default_rng(3)
@@ -54,7 +53,7 @@ def scored(models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     return folder / "out"
 
 
-def test_both_models_stand_side_by_side_in_every_file(
+def test_both_models_are_in_every_file(
     scored: Path, models: tuple[Path, Path], tmp_path: Path
 ) -> None:
     said = json.loads((scored / "scores.json").read_text())
@@ -84,7 +83,7 @@ def test_both_models_stand_side_by_side_in_every_file(
 
 
 class Addresses(HTMLParser):
-    """All that a page would fetch or run."""
+    """Collect all addresses and tags of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,80 +98,86 @@ class Addresses(HTMLParser):
                 self.found.append(value or "")
 
 
-def test_the_page_escapes_what_it_quotes_and_asks_no_address(scored: Path) -> None:
+def test_page_escapes_texts_and_makes_no_requests(scored: Path) -> None:
     page = (scored / "scores.html").read_text()
     assert HOSTILE not in page and str(escape(HOSTILE)) in page
     parser = Addresses()
     parser.feed(page)
-    assert all(one.startswith(("#l", "data:image/png;base64,")) for one in parser.found)
+    assert all(url.startswith(("#l", "data:image/png;base64,")) for url in parser.found)
     assert parser.tags.count("script") == 1 and parser.tags.count("img") == len(
-        [one for one in parser.found if one.startswith("data:")]
+        [url for url in parser.found if url.startswith("data:")]
     )
     assert "://" not in page and "fetch" not in page and "default-src 'none'" in page
 
 
-@pytest.mark.skipif(not chromium.PROGRAM, reason="Chromium is not installed")
-def test_a_reader_sorts_and_filters_every_column(scored: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(not browser.find(), reason="no Chromium or Chrome is installed")
+def test_every_column_can_be_sorted_and_filtered(scored: Path) -> None:
     said = json.loads((scored / "scores.json").read_text())
     scores = [lesion["score"] for lesion in said["lesions"]]
     rows = "[...document.querySelectorAll('#lesions tbody tr')].filter(r => !r.hidden)"
     shown = f"{rows}.map(r => Number(r.dataset.lesion.slice(1)) - 1)"
     sections = "[...document.querySelectorAll('section')].filter(s => !s.hidden)"
     below = f"{sections}.map(s => Number(s.id.slice(1)) - 1)"
-    with chromium.running(tmp_path) as browser:
-        browser.open((scored / "scores.html").as_uri())
-        assert browser.value("document.title") == "Scores of 5 lesions, research only"
-        browser.until("[...document.images].every(i => i.complete && i.naturalWidth == 256)")
-        names = browser.value("[...document.querySelectorAll('th button')].map(b => b.textContent)")
-        assert names[:7] == ["case", "lesion", "truth", "views", "score A", "score B", "difference"]
+    with browser.browser(browser.find()) as tab:
+        tab.open(scored / "scores.html", 1100)
+        assert tab.evaluate("document.title") == "Scores of 5 lesions, research only"
+        tab.until("[...document.images].every(i => i.complete && i.naturalWidth == 256)")
+        names = tab.evaluate("[...document.querySelectorAll('th button')].map(b => b.textContent)")
+        assert names[:7] == [
+            *("case", "lesion", "reference standard", "views"),
+            *("score A", "score B", "difference"),
+        ]
         cells = "document.querySelectorAll('.filters td').length"
-        assert browser.value(cells) == len(names)
+        assert tab.evaluate(cells) == len(names)
 
         def sort(column: str) -> list[int]:
             at = names.index(column)
-            browser.value(f"document.querySelectorAll('th button')[{at}].click()")
-            assert browser.value(shown) == browser.value(below)
-            return browser.value(shown)
+            tab.evaluate(f"document.querySelectorAll('th button')[{at}].click()")
+            assert tab.evaluate(shown) == tab.evaluate(below)
+            return tab.evaluate(shown)
 
-        def only(column: str, *values: str) -> list[int]:
+        def filter_by(column: str, *values: str) -> list[int]:
             at = names.index(column)
             field = (
                 f"document.querySelectorAll('.filters td')[{at}].querySelectorAll('input, select')"
             )
             for i, value in enumerate(values):
-                browser.value(f"{field}[{i}].value = {json.dumps(value)}")
-                browser.value(f"{field}[{i}].dispatchEvent(new Event('input'))")
-            assert browser.value(shown) == browser.value(below)
-            return browser.value(shown)
+                tab.evaluate(f"{field}[{i}].value = {json.dumps(value)}")
+                tab.evaluate(f"{field}[{i}].dispatchEvent(new Event('input'))")
+            assert tab.evaluate(shown) == tab.evaluate(below)
+            return tab.evaluate(shown)
 
         falling = sorted(range(5), key=lambda i: -scores[i])
         assert sort("score A") == falling and sort("score A") == falling[::-1]
         assert sort("score A") == [0, 1, 2, 3, 4]
-        # Numbers within names count as numbers, and what is unknown comes last either way.
+        # Numbers in names are compared as numbers, and unknown values come last in both directions.
         assert sort("case")[-4:] == [4, 3, 2, 1]
-        browser.value("document.querySelectorAll('th button')[0].click()")
-        browser.value("document.querySelectorAll('th button')[0].click()")
-        assert only("truth", "benign") == [1, 3]
-        assert only("truth", "") == [0, 1, 2, 3, 4]
-        assert only("views", "mlo") == [1, 3]
-        browser.value("document.getElementById('clear').click()")
+        tab.evaluate("document.querySelectorAll('th button')[0].click()")
+        tab.evaluate("document.querySelectorAll('th button')[0].click()")
+        assert filter_by("reference standard", "benign") == [1, 3]
+        assert filter_by("reference standard", "") == [0, 1, 2, 3, 4]
+        assert filter_by("views", "mlo") == [1, 3]
+        tab.evaluate("document.getElementById('clear').click()")
         middle = sorted(scores)[2]
         high = [i for i in range(5) if scores[i] >= middle]
-        assert only("score A", str(middle)) == high
-        assert only("case", "PATIENT") == [i for i in high if i > 0]
-        assert browser.value("document.getElementById('shown').textContent").startswith(
+        assert filter_by("score A", str(middle)) == high
+        assert filter_by("case", "PATIENT") == [i for i in high if i > 0]
+        assert tab.evaluate("document.getElementById('shown').textContent").startswith(
             f"{len([i for i in high if i > 0])} of 5 lesions"
         )
-        browser.value("document.getElementById('clear').click()")
-        for name in names:  # a filter of each column that no lesion passes
+        tab.evaluate("document.getElementById('clear').click()")
+        for name in names:  # a filter of each column that excludes every lesion
             number = names.index(name) > 3
-            assert only(name, "1e9" if number else "zzz") == [] or name == "truth", name
-            browser.value("document.getElementById('clear').click()")
-        assert browser.value("document.title") == "Scores of 5 lesions, research only"
+            assert (
+                filter_by(name, "1e9" if number else "zzz") == [] or name == "reference standard"
+            ), name
+            tab.evaluate("document.getElementById('clear').click()")
+        assert tab.evaluate("document.title") == "Scores of 5 lesions, research only"
+        assert tab.complaints == []
 
 
 def plain(markdown: str) -> str:
-    """What a reader of the Markdown sees: escapes and entities undone."""
+    """Undo the escapes and entities, as a Markdown viewer does."""
     found = re.sub(r"\\([\\`*_{}\[\]|~$^#.)+=-])", r"\1", markdown)
     for name, char in (
         ("&lt;", "<"),
@@ -201,12 +206,12 @@ def plain(markdown: str) -> str:
         "_<b>$dm",
     ],
 )
-def test_what_the_card_quotes_is_text(text: str) -> None:
-    quoted = model_card.quoted(text)
+def test_model_card_escapes_texts(text: str) -> None:
+    quoted = model_card.escape_markdown(text)
     assert plain(quoted) == text
     assert "<" not in quoted and "://" not in quoted and "www." not in quoted
     unescaped = re.sub(r"\\.", "", quoted)
     assert not set(unescaped) & set("|*_`[]$")
     assert not re.match(r"(#|-|\+|\d+\.) ", quoted)
-    assert model_card.quoted(0.5) == 0.5
-    assert model_card.quoted("two\nlines\u202e\u2028end") == "two lines  end"
+    assert model_card.escape_markdown(0.5) == 0.5
+    assert model_card.escape_markdown("two\nlines\u202e\u2028end") == "two lines  end"

@@ -1,13 +1,15 @@
-"""Calibration, ranges and maps of evidence of a bundle, against cases worked by hand."""
+"""Calibration, training ranges and attribution maps, compared with cases computed by hand."""
 
 import copy
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from finished_work import make_folder
 from flax.traverse_util import unflatten_dict
+from kit.untrained import make_untrained
 from PIL import Image
 from scipy.special import expit, logit
 
@@ -24,6 +26,7 @@ from mtl_jax.bundle import (
 from mtl_jax.bundle.reliability import reliability_figure
 from mtl_jax.data.extract_rois import rois
 from mtl_jax.imaging.stored_image import StoredImage
+from mtl_jax.io import atomic
 from mtl_jax.models import alexnet, base
 from mtl_jax.phantom import case as phantom
 from mtl_jax.phantom.receptor import RECEPTORS
@@ -32,93 +35,94 @@ from mtl_jax.types import InputError, LesionView
 RNG = np.random.default_rng(0)
 
 
-def drawn(n: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
-    """Labels whose probability is known to be expit(a logit(score) + b)."""
+def simulate_labels(n: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels with probability expit(a logit(score) + b), and the scores."""
     scores = RNG.uniform(0.02, 0.98, n)
     return (RNG.random(n) < expit(a * logit(scores) + b)).astype(int), scores
 
 
-def test_the_fit_finds_the_curve_that_made_the_labels() -> None:
-    labels, scores = drawn(40_000, 0.6, -0.8)
+def test_fit_recovers_the_curve_of_simulated_labels() -> None:
+    labels, scores = simulate_labels(40_000, 0.6, -0.8)
     a, b = calibration.fit(labels, scores)
     assert (a, b) == pytest.approx((0.6, -0.8), abs=0.05)
     assert calibration.apply(1.0, 0.0, scores) == pytest.approx(scores)
-    # Classes wholly apart would send maximum likelihood to infinity; Platt's targets do not.
+    # With separable classes the maximum likelihood is infinite; Platt's targets prevent that.
     a, b = calibration.fit([0, 0, 1, 1], [0.1, 0.2, 0.8, 1.0])
     assert np.isfinite([a, b]).all() and a > 0
 
 
-def test_a_fold_has_no_part_in_its_own_curve() -> None:
-    labels, scores = drawn(200, 1.0, 0.0)
+def test_calibration_of_a_fold_does_not_use_the_fold() -> None:
+    labels, scores = simulate_labels(200, 1.0, 0.0)
     fold = np.arange(200) % 4
     case = np.arange(200).astype(str)
-    before = calibration.by_other_folds(calibration.Scored(labels, scores, case, fold))
+    before = calibration.cross_fit(calibration.LabelledScores(labels, scores, case, fold))
     turned = np.where(fold == 2, 1 - labels, labels)
-    after = calibration.by_other_folds(calibration.Scored(turned, scores, case, fold))
+    after = calibration.cross_fit(calibration.LabelledScores(turned, scores, case, fold))
     np.testing.assert_array_equal(before[fold == 2], after[fold == 2])
     assert (before[fold != 2] != after[fold != 2]).all()
 
 
-def test_the_check_tells_a_good_calibration_from_a_bad_one() -> None:
-    labels, scores = drawn(600, 1.0, 0.0)
+def test_assess_distinguishes_good_and_bad_calibration() -> None:
+    labels, scores = simulate_labels(600, 1.0, 0.0)
     cases = np.repeat(np.arange(300), 2).astype(str)
-    good = calibration.check("here", labels, scores, cases)
-    bad = calibration.check("here", labels, calibration.apply(1.0, 2.0, scores), cases)
+    good = calibration.assess("here", labels, scores, cases)
+    bad = calibration.assess("here", labels, calibration.apply(1.0, 2.0, scores), cases)
     assert good["expected_error"] < 2.5 * good["if_perfect"]
     assert bad["expected_error"] > 4 * bad["if_perfect"] and bad["ci_low"] > good["ci_high"]
     assert good["ci_low"] < good["expected_error"] < good["ci_high"]
     assert sum(good["count"]) == 600 and len(good["count"]) == 10
-    # By hand: two bins, each half malignant, predicted 0.25 and 0.75: off by 0.25 in both.
+    # By hand: two bins, each half malignant, predicted 0.25 and 0.75: an error of 0.25 in both.
     p = [0.25] * 10 + [0.75] * 10
-    few = calibration.check("here", [0, 1] * 10, p, np.arange(20).astype(str))
+    few = calibration.assess("here", [0, 1] * 10, p, np.arange(20).astype(str))
     assert few["expected_error"] == pytest.approx(0.25)
 
 
-def test_a_threshold_chosen_elsewhere_is_judged_as_it_falls() -> None:
+def test_performance_at_a_given_threshold() -> None:
     point = roc.at_threshold([0, 0, 0, 1, 1], [0.1, 0.5, 0.9, 0.5, 0.2], 0.5)
     assert (point.sensitivity, point.specificity) == pytest.approx((1 / 2, 1 / 3))
     assert point.sensitivity_interval[0] < 0.5 < point.sensitivity_interval[1]
 
 
-def test_ranges_flag_what_training_had_not() -> None:
+def test_values_outside_the_training_range_are_flagged() -> None:
     counts = RNG.integers(-1000, 1000, (5, 128, 128)).astype(np.int16)
     sizes = np.full((5, 2), 100.0)
-    limits = training_ranges.of_training(
+    limits = training_ranges.training_limits(
         training_ranges.measure(counts, sizes, np.zeros(5), sizes / 10), ["DM"] * 5
     )
     same = training_ranges.measure(counts, sizes, np.zeros(5), sizes / 10)
-    assert training_ranges.flags(limits, same, ["DM", "", "DM", "DM", "DM"]) == [[]] * 5
+    assert training_ranges.range_flags(limits, same, ["DM", "", "DM", "DM", "DM"]) == [[]] * 5
     other = training_ranges.measure(counts[:1] * 3, sizes[:1] / 2, np.array([0.25]), sizes[:1])
-    (found,) = training_ranges.flags(limits, other, ["SFM"])
+    (found,) = training_ranges.range_flags(limits, other, ["SFM"])
     assert [word.split(":")[0].split(" ")[0] for word in found] == [
-        *("pixel", "contrast", "part", "size", "modality")
+        *("pixel", "contrast", "fraction", "box", "modality")
     ]
-    assert "pixel size 50 um: training had 100 to 100" in found
+    assert "pixel size 50 um: training range 100 to 100" in found
     upside_down = training_ranges.measure(counts - np.int16(900), sizes, np.zeros(5), sizes / 10)
     assert all(
-        "brightness" in flag[0] for flag in training_ranges.flags(limits, upside_down, [""] * 5)
+        "brightness" in flag[0]
+        for flag in training_ranges.range_flags(limits, upside_down, [""] * 5)
     )
 
 
-def test_the_far_distance_is_that_to_the_nearest_other() -> None:
+def test_far_distance_is_a_percentile_of_nearest_distances() -> None:
     line = np.array([[0.0], [1.0], [3.0], [103.0]], np.float32)
     nearest = [1.0, 1.0, 2.0, 100.0]
-    assert training_ranges.far(line) == pytest.approx(np.percentile(nearest, 99), rel=1e-5)
-    assert training_ranges.far(line[:1]) == 0.0
+    assert training_ranges.far_distance(line) == pytest.approx(np.percentile(nearest, 99), rel=1e-5)
+    assert training_ranges.far_distance(line[:1]) == 0.0
 
 
-def test_the_reliability_figure_holds_a_point_a_bin() -> None:
-    check = calibration.check("a <b>", [0, 1] * 20, np.linspace(0.01, 0.99, 40), np.arange(40))
+def test_reliability_figure_has_a_point_per_bin() -> None:
+    check = calibration.assess("a <b>", [0, 1] * 20, np.linspace(0.01, 0.99, 40), np.arange(40))
     drawn = str(reliability_figure({"lesion": {"checks": [check]}}))
     assert drawn.count("<circle") == len(check["count"]) == 4 and "a &lt;b&gt;" in drawn
     assert reliability_figure(None) is None
 
 
 def spot_finder() -> bundle.Model:
-    """A network made by hand: the brighter the brightest small spots, the more malignant.
+    """Return a model with parameters set by hand, whose score rises with bright small spots.
 
-    C1 holds one filter, a spot less its surroundings; one unit of each later layer hands its answer
-    on; F1 adds up the map.
+    C1 has one filter, a spot minus its surroundings; one unit of each later layer passes its output
+    on; F1 sums the map.
     """
     shapes = base.shapes(alexnet.AlexNet())
     params = unflatten_dict(
@@ -127,7 +131,7 @@ def spot_finder() -> bundle.Model:
     row, column = np.mgrid[-5:6, -5:6]
     spot = np.exp(-(row**2 + column**2) / (2 * 2.0**2))
     params["C1"]["kernel"][:, :, :, 0] = (spot - spot.mean())[..., None] / 10
-    params["C1"]["bias"][0] = -1.5  # tissue stays below it
+    params["C1"]["bias"][0] = -1.5  # tissue stays below the threshold
     for layer in ("C2", "C3", "C4", "C5"):
         middle = params[layer]["kernel"].shape[0] // 2
         params[layer]["kernel"][middle, middle, 0, 0] = 1.0
@@ -142,24 +146,24 @@ def spot_finder() -> bundle.Model:
     return bundle.Model(about, params, bundle.Reference(empty, empty, empty, none, none, none))
 
 
-def test_a_map_of_evidence_points_at_the_planted_cue() -> None:
-    """On phantom lesions with a spot of 1.2 mm width planted at random: the map's peak lies within
-    1 mm of it, and the picture is orange there."""
+def test_attribution_map_locates_a_planted_spot() -> None:
+    """Phantom lesions with a spot of 1.2 mm at a random position: the maximum of the map is within
+    1 mm of the spot, and the image is orange there."""
     model, rng = spot_finder(), np.random.default_rng(1)
     row, column = np.mgrid[:128, :128]
     hits = []
     for number in range(10):
-        tissue = lesion_region(phantom.simulate("sfm", 5, number, False, 0.3).views[0])
+        tissue = lesion_roi(phantom.simulate("sfm", 5, number, False, 0.3).views[0])
         at = rng.integers(24, 104, 2)
         spot = 9000 * np.exp(-((row - at[0]) ** 2 + (column - at[1]) ** 2) / (2 * 3.0**2))
         counts = np.clip(tissue + spot, -32768, 32767).astype(np.int16)
-        found = scoring.explain(model, counts)
-        peak = np.array(np.unravel_index(np.argmax(images.smooth(found)), found.shape))
-        picture = np.asarray(Image.open(io.BytesIO(images.evidence(counts, found))), float)
-        orange = picture[..., 0] - picture[..., 2]  # two pixels of the picture for one of the map
-        there = orange[tuple(2 * at)] > np.percentile(orange, 95)
-        hits.append(np.abs(peak - at).max() <= 5 and there)
-        assert found.sum() > scoring.explain(model, tissue).sum() + 0.1
+        found = scoring.attribution_map(model, counts)
+        peak = np.array(np.unravel_index(np.argmax(images.smooth_map(found)), found.shape))
+        picture = np.asarray(Image.open(io.BytesIO(images.attribution_png(counts, found))), float)
+        orange = picture[..., 0] - picture[..., 2]  # two image pixels for one of the map
+        is_orange = orange[tuple(2 * at)] > np.percentile(orange, 95)
+        hits.append(np.abs(peak - at).max() <= 5 and is_orange)
+        assert found.sum() > scoring.attribution_map(model, tissue).sum() + 0.1
     assert np.mean(hits) == 1.0, f"hit rate {np.mean(hits):.2f} of {len(hits)}"
 
 
@@ -176,28 +180,28 @@ FILM = RNG.integers(0, 4096, (90, 80)).astype(np.uint16)
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"bits": 0}, "bits 0 is not the depth of gray in uint16 pixels.*1 to 16"),
-        ({"bits": -1}, "bits -1"),
-        ({"bits": 20}, "bits 20"),
-        ({"bits": "12"}, "bits '12'"),
-        ({"bits": 12.0}, "bits 12.0"),
-        ({"bits": True}, "bits True"),
+        ({"bits": 0}, "bits=0 is invalid for uint16 pixels.*1 to 16"),
+        ({"bits": -1}, "bits=-1"),
+        ({"bits": 20}, "bits=20"),
+        ({"bits": "12"}, "bits='12'"),
+        ({"bits": 12.0}, "bits=12.0"),
+        ({"bits": True}, "bits=True"),
         ({"pixel_um": (200, 200, 200)}, "one number or"),
         ({"pixel_um": "fine"}, "one number or"),
         ({"pixel_um": None}, "not two positive numbers"),
-        ({"boxes": (40, 30, 60, 50)}, "box 40 is not .* list of them"),
-        ({"boxes": [(40, 30, 60)]}, "list of them"),
-        ({"boxes": [(40, 30, 60, "x")]}, "list of them"),
+        ({"boxes": (40, 30, 60, 50)}, "box 40 is invalid: expected a list of"),
+        ({"boxes": [(40, 30, 60)]}, "a list of .top, left"),
+        ({"boxes": [(40, 30, 60, "x")]}, "a list of .top, left"),
         ({"boxes": [(40, 30, 60, np.inf)]}, "finite"),
     ],
 )
-def test_what_a_caller_gives_wrongly_is_named(given: dict, reason: str) -> None:
+def test_invalid_arguments_are_named(given: dict, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         scored(FILM, **given)
 
 
-def test_bits_are_those_that_an_ingest_takes() -> None:
-    with pytest.raises(InputError, match="bits 12 is not the depth of gray in uint8 pixels"):
+def test_bits_are_treated_as_in_the_ingest() -> None:
+    with pytest.raises(InputError, match="bits=12 is invalid for uint8 pixels"):
         scored((FILM >> 4).astype(np.uint8), bits=12)
     expected = scored(FILM, bits=12)
     for bits in (np.int64(12), np.uint8(12)):
@@ -206,14 +210,14 @@ def test_bits_are_those_that_an_ingest_takes() -> None:
     assert scored(FILM, np.array([[40, 30, 60, 50]]), bits=12, pixel_um=np.array([200, 200.0]))
 
 
-def test_what_an_ingest_notes_is_warned_of_once() -> None:
+def test_notes_of_the_ingest_are_warnings() -> None:
     with pytest.warns(UserWarning, match="12 of 16 bits") as warned:
         assert len(scored(FILM, [(40, 30, 60, 50), (20, 30, 40, 50)])) == 2
     assert len(warned) == 1
 
 
-def lesion_region(view: phantom.View) -> np.ndarray:
-    """The ROI (128, 128) int16 of a phantom film, as any pipeline would cut it."""
+def lesion_roi(view: phantom.View) -> np.ndarray:
+    """Return the ROI (128, 128) int16 of a phantom film."""
     receptor = RECEPTORS["sfm"]
     lesion = LesionView(
         *("sfm", Path("film"), tuple(map(float, view.box)), "c", "1", "CC", "L", "SFM"),
@@ -223,7 +227,7 @@ def lesion_region(view: phantom.View) -> np.ndarray:
     return rois(StoredImage(view.stored, receptor.bits), [lesion], background).rois[0]
 
 
-def test_the_model_card_lists_no_single_fold_and_no_fit_that_may_be_no_headline() -> None:
+def test_model_card_omits_single_folds_and_rejected_fits() -> None:
     common = {"study": "sttl", "task": "t", "unit": "view", "status": "ok"}
     rows = [
         common | {"method": method, "estimator": kind, "auc": auc, "status": status}
@@ -232,15 +236,15 @@ def test_the_model_card_lists_no_single_fold_and_no_fit_that_may_be_no_headline(
     ]
     rows.append(rows[3] | {"unit": "lesion", "status": "boundary"})
     rows.append(rows[2] | {"unit": "lesion"})
-    found = build.listed_aucs(rows + [rows[0] | {"study": "mttl"}], "sttl", "C1")
-    # The empirical mean is below 0.5, so that its fit is left out; a fit of status boundary too.
+    found = build.model_card_aucs(rows + [rows[0] | {"study": "mttl"}], "sttl", "C1")
+    # Fits are left out if the empirical AUC is below 0.5 or their status is boundary.
     assert found == [rows[0], rows[2], rows[3], rows[7]]
     with pytest.raises(InputError, match="earlier version"):
-        build.listed_aucs([common | {"method": "empirical"}], "sttl", "C1")
+        build.model_card_aucs([common | {"method": "empirical"}], "sttl", "C1")
 
 
 def study_of(folder: Path, kind: str, match_steps: bool = False) -> out_of_fold.Study:
-    """A made-up finished study of single-task learning, with the provenance of each run."""
+    """Return a synthetic finished study of single-task learning with provenance."""
     found = out_of_fold.read_study(make_folder(folder, kind, ("sttl",), analysed=False))
     found.folds["collections"] = {"sfm": "content"}
     for run in found.results["runs"]:
@@ -260,13 +264,15 @@ def study_of(folder: Path, kind: str, match_steps: bool = False) -> out_of_fold.
 
 
 @pytest.mark.parametrize("match_steps", [False, True])
-def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) -> None:
+def test_cross_validation_with_other_settings_is_rejected(
+    tmp_path: Path, match_steps: bool
+) -> None:
     study = study_of(tmp_path / "test", "test", match_steps)
     crossed = study_of(tmp_path / "crossed", "cross_validation", match_steps)
     (record,) = study.results["runs"]
 
     def rejected(**changed: object) -> str:
-        """What is said of a cross-validation with these settings in place of the run's."""
+        """Return the error for a cross-validation with these settings in place of the run's."""
         other = copy.deepcopy(crossed)
         for run in other.results["runs"]:
             made = run["provenance"]
@@ -274,14 +280,14 @@ def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) 
                 section |= {k: v for k, v in changed.items() if k in section and k != "epochs"}
         other.config["train"]["epochs"] = changed.get("epochs", 200)
         try:
-            held = out_of_fold.find(record, study, other)
+            held = out_of_fold.find_scores(record, study, other)
         except InputError as error:
             return str(error)
         assert held is not None and set(held.fold.tolist()) == {0, 1, 2}
         return ""
 
     assert rejected() == ""
-    assert rejected(task_weights=["y:3"]) == ""  # of the runs themselves they are the same
+    assert rejected(task_weights=["y:3"]) == ""  # the task weights of the runs are equal
     for field, value, words in (
         ("epochs", 20, "train.epochs 20 there, 200 here"),
         ("backbone", "vgg16", "model.backbone 'vgg16' there, 'alexnet' here"),
@@ -295,21 +301,21 @@ def test_another_training_calibrates_nothing(tmp_path: Path, match_steps: bool) 
         assert words in said and "with the same settings" in said and "\n" not in said
 
 
-def test_other_cases_or_weights_calibrate_nothing(tmp_path: Path) -> None:
+def test_cross_validation_with_other_cases_or_weights_is_rejected(tmp_path: Path) -> None:
     study = study_of(tmp_path / "test", "test")
     crossed = study_of(tmp_path / "crossed", "cross_validation")
     (record,) = study.results["runs"]
 
     def rejection(other: out_of_fold.Study) -> str:
         with pytest.raises(InputError) as rejected:
-            out_of_fold.find(record, study, other)
+            out_of_fold.find_scores(record, study, other)
         assert "\n" not in str(rejected.value) and "crossed" in str(rejected.value)
         return str(rejected.value)
 
     fewer = copy.deepcopy(crossed)
     left_out = fewer.folds["train"].pop()
-    assert f"such as {left_out}, are in one alone" in rejection(fewer)
-    # It says that it has them all, and its tables do not hold them.
+    assert f"such as {left_out}, are in only one of them" in rejection(fewer)
+    # The case is listed, but its tables contain no score of it.
     unscored = copy.deepcopy(crossed)
     for one in (unscored, study):
         one.folds["train"].append("case-0")
@@ -332,7 +338,7 @@ def test_other_cases_or_weights_calibrate_nothing(tmp_path: Path) -> None:
     assert "no run of sttl on sfm with network C1" in rejection(other_network)
     no_folds = copy.deepcopy(crossed)
     del no_folds.folds["train"]
-    assert "lacks 'train'" in rejection(no_folds)
+    assert "'train' is missing" in rejection(no_folds)
 
 
 def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path: Path) -> None:
@@ -343,19 +349,40 @@ def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path
         one["tasks"] = ["sfm", "ddsm"]
     for one in (study, crossed):
         one.folds["collections"]["ddsm"] = "content"
-    assert out_of_fold.find(record, study, crossed) is not None
+    assert out_of_fold.find_scores(record, study, crossed) is not None
     crossed.folds["never_learned"]["ddsm"] = ["ddsm-007"]
     with pytest.raises(InputError, match="other cases of ddsm"):
-        out_of_fold.find(record, study, crossed)
+        out_of_fold.find_scores(record, study, crossed)
+
+
+def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
+    """With a backbone other than the default, which a bundle without the key would get."""
+    folder = make_untrained(tmp_path / "model", backbone="resnet18")
+    expected = bundle.load(folder)
+    about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    for section in ("network", "weights"):
+        about[section]["trunk"] = about[section].pop("backbone")
+    about["training"]["dm"]["regions"] = about["training"]["dm"].pop("rois")
+    (folder / "bundle.json").write_text(json.dumps(about), encoding="utf-8")
+    atomic.write_sums(folder)
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
+    model = bundle.load(folder)
+    boxes = [(20, 20, 60, 60), (40, 30, 60, 50)]
+    scores = model.score(FILM, boxes, bits=12)
+    np.testing.assert_array_equal(scores, expected.score(FILM, boxes, bits=12))
+    assert model.about == expected.about and model.network == expected.network
+    # The digest of SHA256SUMS is the device id of Structured Reports.
+    assert model.sha256 == atomic.digest(folder / atomic.SUMS)
+    assert contents == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("scores", [[0.9, 0.7, 0.4, 0.1], [0.3] * 4, [np.nan] * 4])
-def test_a_falling_or_flat_calibration_is_rejected(scores: list[float]) -> None:
+def test_calibration_without_positive_slope_is_rejected(scores: list[float]) -> None:
     labels = np.array([0, 0, 1, 1] * 5)
     ids = np.arange(20).astype(str)
     columns = (ids, ids, ids, ids, np.full(20, "sfm"), labels, np.tile(scores, 5))
-    held = out_of_fold.HeldOut(out_of_fold.Scores(*columns), np.arange(20) % 2, "2 folds")
-    assert "do not rise with malignancy" in probabilities.slope_fault(held)
+    held = out_of_fold.OutOfFoldScores(out_of_fold.Scores(*columns), np.arange(20) % 2, "2 folds")
+    assert "do not rise with malignancy" in probabilities.slope_error(held)
     risen = columns[:6] + (0.2 + 0.5 * labels + 0.01 * np.arange(20),)
-    assert probabilities.slope_fault(held._replace(scores=out_of_fold.Scores(*risen))) == ""
-    assert probabilities.slope_fault(None) == ""
+    assert probabilities.slope_error(held._replace(scores=out_of_fold.Scores(*risen))) == ""
+    assert probabilities.slope_error(None) == ""

@@ -1,4 +1,4 @@
-"""Scores as Structured Reports: valid, complete, and through a real PACS and back."""
+"""Structured Reports: valid, complete, and exchanged with a PACS."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lesions(path: Path, phantom: Path, rename: dict[str, str] | None = None) -> Path:
-    """The phantom's manifest, its images under other names."""
+    """Write the manifest of the phantom with other image names."""
     with (phantom / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -58,7 +58,7 @@ def run(model: Path, images: Path, table: Path, out: Path) -> dict:
 
 
 def items(content: pydicom.Dataset) -> list[pydicom.Dataset]:
-    """Every content item below this one."""
+    """Return all content items below this one."""
     found = []
     for item in content.get("ContentSequence", []):
         found += [item, *items(item)]
@@ -70,7 +70,7 @@ def test_a_report_holds_score_roi_and_research_only(
 ) -> None:
     said = run(untrained, phantom, phantom / "manifest.csv", tmp_path / "out")
     reports = [pydicom.dcmread(path) for path in sorted((tmp_path / "out/sr").iterdir())]
-    assert len(reports) == 2  # a patient, a study
+    assert len(reports) == 2  # one study per patient
     views = {v["image"]: (v, lesion) for lesion in said["lesions"] for v in lesion["views"]}
     headers = {
         str(pydicom.dcmread(phantom / name, stop_before_pixels=True).SOPInstanceUID): name
@@ -98,7 +98,7 @@ def test_a_report_holds_score_roi_and_research_only(
         text = "\n".join(str(item.TextValue) for item in found if item.ValueType == "TEXT")
         assert "Research use only" in text and "mtl_jax sttl-C1-test-seed0" in text
         assert report.VerificationFlag == "UNVERIFIED"
-        # Every image that is referred to is in the evidence, as viewers demand.
+        # Every referenced image is in the evidence, as viewers require.
         evidence = {
             str(one.ReferencedSOPInstanceUID)
             for study in report.CurrentRequestedProcedureEvidenceSequence
@@ -112,7 +112,7 @@ def test_a_report_holds_score_roi_and_research_only(
         }
         assert evidence == referred and evidence <= set(headers)
     assert seen == len(views)
-    # The same scores make the same report: sent twice, a PACS keeps one.
+    # The same scores give the same report, so that a PACS stores it once.
     run(untrained, phantom, phantom / "manifest.csv", tmp_path / "again")
     again = [pydicom.dcmread(path) for path in sorted((tmp_path / "again/sr").iterdir())]
     assert [r.SOPInstanceUID for r in again] == [r.SOPInstanceUID for r in reports]
@@ -127,7 +127,7 @@ def test_dciodvfy_finds_no_error(untrained: Path, phantom: Path, tmp_path: Path)
         assert "ComprehensiveSR" in said and "Error" not in said, said
 
 
-def test_a_picture_has_no_report(
+def test_images_that_are_not_dicom_are_rejected(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     from PIL import Image
@@ -146,7 +146,7 @@ FILM = np.random.default_rng(5).integers(300, 3000, (320, 300)).astype(np.uint16
 
 
 def film(path: Path, **tags: object) -> Path:
-    """A digital mammogram of the left breast with these tags in its header (None: without)."""
+    """Write a digital mammogram of the left breast with these tags (None removes a tag)."""
     named = {"StudyInstanceUID": "1.2.826.0.1.7.1", "SeriesInstanceUID": "1.2.826.0.1.7.2"}
     named["SOPInstanceUID"] = "1.2.826.0.1.7.3"
     named |= {"ImageLaterality": "L", "ViewPosition": "MLO", "ImagerPixelSpacing": [0.085, 0.085]}
@@ -156,7 +156,7 @@ def film(path: Path, **tags: object) -> Path:
 def reported(
     model: Path, folder: Path, cells: dict[str, str] | None = None, **tags: object
 ) -> pydicom.Dataset:
-    """The report on one lesion of a film with these tags, the row of the table with these cells."""
+    """Return the report on one lesion, for these tags and these cells of the table."""
     film(folder / "a.dcm", **tags)
     row = {"image_path": "a.dcm", "patient_id": "P", "lesion_id": "1", "box": "90;80;170;190"}
     row |= cells or {}
@@ -179,13 +179,13 @@ def sides(report: pydicom.Dataset) -> list[str]:
         ({}, {}, ["Left"]),
         ({"ImageLaterality": None, "Laterality": "R"}, {}, ["Right"]),
         ({"ImageLaterality": None}, {"laterality": "R"}, ["Right"]),
-        # A left breast turned by 180 degrees is oriented as a right one: that decides no side.
+        # A left breast rotated by 180 degrees has the orientation of a right one.
         ({"ImageLaterality": None, "PatientOrientation": ["P", "FL"]}, {}, []),
         ({"ImageLaterality": "B"}, {}, []),
         ({"ImageLaterality": "L", "Laterality": "R"}, {}, []),
     ],
 )
-def test_a_side_is_reported_only_where_it_is_sure(
+def test_laterality_is_reported_only_if_certain(
     untrained: Path,
     tmp_path: Path,
     tags: dict[str, object],
@@ -207,7 +207,7 @@ def test_a_side_is_reported_only_where_it_is_sure(
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "Modality": "CR"}, False),
     ],
 )
-def test_what_an_image_does_not_say_is_not_in_its_report(
+def test_missing_attributes_are_not_in_the_report(
     untrained: Path, tmp_path: Path, tags: dict[str, object], listed: bool
 ) -> None:
     report = reported(untrained, tmp_path, {"pixel_um": "85"}, **tags)
@@ -225,13 +225,13 @@ def test_what_an_image_does_not_say_is_not_in_its_report(
 @pytest.mark.parametrize(
     ("tags", "cells", "words"),
     [
-        ({"StudyInstanceUID": None}, {}, "a.dcm: it has no StudyInstanceUID"),
-        ({"PatientSex": "W"}, {}, "its field PatientSex is not as the standard says"),
-        ({"PatientBirthDate": "in 1950"}, {}, "its field PatientBirthDate"),
-        ({}, {"laterality": "R"}, "a.dcm: laterality R, but the header says L"),
+        ({"StudyInstanceUID": None}, {}, "a.dcm: StudyInstanceUID is missing"),
+        ({"PatientSex": "W"}, {}, "field PatientSex is invalid by the DICOM standard"),
+        ({"PatientBirthDate": "in 1950"}, {}, "field PatientBirthDate"),
+        ({}, {"laterality": "R"}, "a.dcm: laterality R, but the header states L"),
     ],
 )
-def test_what_no_report_can_be_made_of_is_rejected_before_any_scoring(
+def test_invalid_headers_are_rejected_before_scoring(
     untrained: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
@@ -240,18 +240,16 @@ def test_what_no_report_can_be_made_of_is_rejected_before_any_scoring(
     cells: dict[str, str],
     words: str,
 ) -> None:
-    monkeypatch.setattr("mtl_jax.bundle.scoring.score", None)  # it is never called
+    monkeypatch.setattr("mtl_jax.bundle.scoring.score", None)  # must not be called
     with warnings.catch_warnings(), pytest.raises(AssertionError):
-        warnings.simplefilter("ignore")  # of pydicom, which is made to write what it should not
+        warnings.simplefilter("ignore")  # of pydicom, about the invalid values
         reported(untrained, tmp_path, cells, **tags)
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1 and "Traceback" not in said
     assert not (tmp_path / "out").exists()
 
 
-def test_the_probability_has_the_prevalence_that_it_holds_for(
-    untrained: Path, tmp_path: Path
-) -> None:
+def test_probability_has_its_prevalence(untrained: Path, tmp_path: Path) -> None:
     report = reported(untrained, tmp_path)
     measured = {
         item.ConceptNameCodeSequence[0].CodeValue: item
@@ -266,11 +264,11 @@ def test_the_probability_has_the_prevalence_that_it_holds_for(
     assert lesion["prevalence"] == 0.375
 
 
-def test_any_change_of_the_content_is_another_report(untrained: Path, tmp_path: Path) -> None:
-    """Two reports with one SOP Instance UID and other content: a PACS would keep the first."""
+def test_changed_content_changes_the_instance_uid(untrained: Path, tmp_path: Path) -> None:
+    """Of two reports with one SOP Instance UID a PACS would keep the first."""
     changes = [
         ({}, {}),
-        ({}, {"box": "91;81;169;189"}),  # the same middle, and so the same score
+        ({}, {"box": "91;81;169;189"}),  # the same centre, and so the same score
         ({}, {"lesion_id": "2"}),
         ({"PatientName": "Other"}, {}),
         ({"ImageLaterality": None}, {}),
@@ -311,7 +309,7 @@ def test_from_a_pacs_and_back(untrained: Path, phantom: Path, tmp_path: Path) ->
         ]
         reports = sorted((tmp_path / "out" / "sr").iterdir())
         server.store(reports)
-        # Each report now stands beside its images, and comes back as it was sent.
+        # Each report is in the study of its images and is returned unchanged.
         for path in reports:
             sent = pydicom.dcmread(path)
             found = [

@@ -462,7 +462,7 @@ def test_bad_options_and_folders(tmp_path: Path) -> None:
     bad = {
         "parts ()": {"parts": ()},
         "parts mass-all: some of mass-train, mass-test": {"parts": ("mass-all",)},
-        "no mammogram is finer than 10 um; give pixel_um in um, not mm": {"pixel_um": 0.05},
+        "is below 10 um: give pixel_um in um, not mm": {"pixel_um": 0.05},
         "pixel_um 250: films": {"pixel_um": 250.0},
         "conflicts 'both': one of leave_out, malignant": {"conflicts": "both"},
         "no mass_case_description_train_set.csv in": {},
@@ -533,6 +533,6 @@ def test_specks_of_a_mask_move_nothing_and_are_recorded(tmp_path: Path) -> None:
     place = cbis_ddsm_masks.locate(tmp_path / "film.npy", files)
     assert place.box == (100, 60, 150, 120)
     assert place.note == (
-        "small parts of a mask, below a tenth of its largest, are left out"
+        "mask with components smaller than a tenth of its largest: they are ignored"
         " (1 of up to 1 pixels, the largest of 3000)"
     )

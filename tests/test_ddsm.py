@@ -181,16 +181,17 @@ def test_each_quirk_is_a_remark_or_a_reason(tmp_path: Path) -> None:
         "case9/B_9_1.LEFT_CC.LJPEG": "no .ics file describes it",
         "case10/B_10_1.LEFT_CC.LJPEG": "no .ics file describes it",
         "case10/B-10-1.ics": "damaged .ics file: line 11: 40 lines of 99999 pixels, 12 bits, 50 um"
-        " is no film",
+        " are implausible; fetch it again",
         "case11/B_11_1.LEFT_CC.OVERLAY": "damaged: abnormality 1 has no BOUNDARY that ends in #:"
         " truncated?",
         "case12/B_12_1.LEFT_CC.LJPEG": "no .ics file describes it",
-        "case12/B-12-1.ics": "damaged .ics file: line 2: filename is not a plain word",
+        "case12/B-12-1.ics": "damaged .ics file: line 2: filename is invalid: expected one word",
         "case14/B_14_1.LEFT_XX.LJPEG": "view LEFT_XX is not known",
         "case14/B_14_1.LEFT_CC.LJPEG": "no .ics file describes it",
         "case15/B_15_1.LEFT_CC.OVERLAY": "damaged: 1 abnormalities, TOTAL_ABNORMALITIES 2:"
         " truncated?",
-        "case16/B-16-1.ics": "damaged .ics file: line 11: its view is not a plain word",
+        "case16/B-16-1.ics": "damaged .ics file: line 11: the view is invalid: expected"
+        " LEFT_CC or the like",
         "case16/B_16_1.LEFT_CC.LJPEG": "no .ics file describes it",
         "twice/case1/B-1-1.ics": "the case is there twice",
     }

@@ -1,4 +1,4 @@
-"""DICOM mammograms: pixels from every transfer syntax, density from every kind of header."""
+"""Test DICOM pixels of every transfer syntax and gray values of every kind of header."""
 
 import tracemalloc
 import zlib
@@ -28,15 +28,17 @@ RAMP = np.arange(4096).reshape(64, 64)
 Tags = dict[str, Any]
 
 
-def density(path: Path, pixels: np.ndarray, **options: Any) -> np.ndarray:
+def read_gray(path: Path, pixels: np.ndarray, **options: Any) -> np.ndarray:
     return dicom.read_with_record(write_dicom(path, pixels, **options))[0]
 
 
-def record(path: Path, pixels: np.ndarray = RAMP, **options: Any) -> dict[str, Any]:
+def read_record(path: Path, pixels: np.ndarray = RAMP, **options: Any) -> dict[str, Any]:
     return dicom.read_with_record(write_dicom(path, pixels, **options))[2]
 
 
-def compressed(path: Path, stream: bytes, syntax: str, shape: tuple[int, int], bits: int) -> Path:
+def write_compressed(
+    path: Path, stream: bytes, syntax: str, shape: tuple[int, int], bits: int
+) -> Path:
     write_dicom(path, np.zeros(shape, int), bits=bits)
     header = pydicom.dcmread(path)
     set_frames(header, [stream])
@@ -54,8 +56,8 @@ def test_every_lossless_syntax_is_exact_in_every_frame(
     frames = np.stack([first, first[::-1], (first + 1) % (1 << bits)])
     path = write_dicom(tmp_path / "a.dcm", frames, bits=bits, syntax=syntax)
     for number, frame in enumerate(frames):
-        gray, depth, said = dicom.read_with_record(path, number)
-        assert gray.dtype == np.float32 and depth == bits == said["bits"]
+        gray, depth, record = dicom.read_with_record(path, number)
+        assert gray.dtype == np.float32 and depth == bits == record["bits"]
         np.testing.assert_array_equal(gray, frame)
         np.testing.assert_array_equal(read_image(path, number)[0], frame)
 
@@ -68,9 +70,9 @@ def test_jpeg_lossless_of_every_predictor_with_and_without_restarts(
     for bits in (8, 12, 14, 16):
         gray = RNG.integers(0, 1 << bits, (33, 47))
         stream = encode(gray, bits, predictor, restart_rows)
-        path = compressed(tmp_path / "a.dcm", stream, "JPEGLossless", gray.shape, bits)
+        path = write_compressed(tmp_path / "a.dcm", stream, "JPEGLossless", gray.shape, bits)
         np.testing.assert_array_equal(dicom.read_with_record(path)[0], gray)
-        # Another library agrees that the stream is what it should be.
+        # An independent decoder agrees.
         header = pydicom.dcmread(path)
         np.testing.assert_array_equal(pixel_array(header, decoding_plugin="gdcm"), gray)
 
@@ -80,7 +82,7 @@ def test_a_stream_may_have_another_precision_than_bits_stored(tmp_path: Path, st
     gray = RNG.integers(0, 1024, (33, 47))
     for precision in (10, 13, 16):
         stream = encode(gray, precision)
-        path = compressed(tmp_path / "a.dcm", stream, "JPEGLosslessSV1", gray.shape, stored)
+        path = write_compressed(tmp_path / "a.dcm", stream, "JPEGLosslessSV1", gray.shape, stored)
         np.testing.assert_array_equal(dicom.read_with_record(path)[0], gray)
 
 
@@ -90,35 +92,35 @@ def test_lossy_jpeg_agrees_with_other_decoders(tmp_path: Path) -> None:
     )
     stream = imagecodecs.jpeg_encode(smooth, level=90)
     (tmp_path / "a.jpg").write_bytes(stream)
-    path = compressed(tmp_path / "a.dcm", stream, "JPEGBaseline8Bit", smooth.shape, 8)
+    path = write_compressed(tmp_path / "a.dcm", stream, "JPEGBaseline8Bit", smooth.shape, 8)
     gray = dicom.read_with_record(path)[0]
     assert np.abs(gray - np.asarray(Image.open(tmp_path / "a.jpg"), float)).max() <= 1
     # 12-bit JPEG Extended; mean as libjpeg (T. Richter) decodes them.
-    gray, bits, said = dicom.read_with_record(Path(get_testdata_file("JPGExtended.dcm")))
-    assert bits == 12 and said["lossy"]
+    gray, bits, record = dicom.read_with_record(Path(get_testdata_file("JPGExtended.dcm")))
+    assert bits == 12 and record["lossy"]
     assert gray.mean() == pytest.approx(14.383, abs=0.1)
 
 
-# (bits 12) header -> density of stored 0, 1, 4095
+# (12 bits) attributes -> gray of the stored values 0, 1, 4095
 POLARITY: list[tuple[Tags, tuple[float, float, float]]] = [
     ({}, (0, 1, 4095)),
     ({"PhotometricInterpretation": "MONOCHROME1"}, (4095, 4094, 0)),
-    # The standard asks for the two together: one inversion, not two.
+    # The standard requires the two together: one inversion, not two.
     (
         {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
         (4095, 4094, 0),
     ),
     ({"PresentationLUTShape": "IDENTITY"}, (0, 1, 4095)),
     ({"PresentationLUTShape": "INVERSE"}, (4095, 4094, 0)),
-    # For Presentation the sign does not count, nor does LIN ask for a logarithm.
+    # For Presentation images ignore the sign and LIN.
     ({"PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": 1}, (0, 1, 4095)),
     (digitized_film(), (0, 1, 4095)),
     (digitized_film(PhotometricInterpretation="MONOCHROME1"), (4095, 4094, 0)),
-    # Rescale: 1 and 0 change nothing, a negative slope turns, any scale is brought back.
+    # Rescale: slope 1 and intercept 0 change nothing, a negative slope inverts the polarity.
     ({"RescaleSlope": "1", "RescaleIntercept": "0"}, (0, 1, 4095)),
     ({"RescaleSlope": "0.37", "RescaleIntercept": "-1000"}, (0, 1, 4095)),
     ({"RescaleSlope": "-1", "RescaleIntercept": "4095"}, (4095, 4094, 0)),
-    # Raw, linear in exposure: none or one count is densest, air is 0.
+    # Raw, linear in exposure: zero or one count is the brightest, air is 0.
     (for_processing(), (4095, 4095, 0)),
     (for_processing(PhotometricInterpretation="MONOCHROME2"), (4095, 4095, 0)),
     (for_processing(PixelIntensityRelationshipSign=None), (4095, 4095, 0)),
@@ -129,7 +131,7 @@ POLARITY: list[tuple[Tags, tuple[float, float, float]]] = [
         for_processing(PixelIntensityRelationship="LOG", PixelIntensityRelationshipSign=-1),
         (0, 1, 4095),
     ),
-    # Thousandths of optical density: 0.001 OD a gray level, film bright where dense.
+    # Thousandths of optical density: 0.001 OD per gray level.
     (
         digitized_film(RescaleSlope="1", RescaleIntercept="0", RescaleType="OD"),
         (4095, 4094, 0),
@@ -138,7 +140,7 @@ POLARITY: list[tuple[Tags, tuple[float, float, float]]] = [
 
 
 @pytest.mark.parametrize(("tags", "expected"), POLARITY)
-def test_density_of_the_ends_of_the_scale(
+def test_gray_at_the_ends_of_the_scale(
     tmp_path: Path, tags: Tags, expected: tuple[float, float, float]
 ) -> None:
     gray, bits, _ = dicom.read_with_record(write_dicom(tmp_path / "a.dcm", RAMP, **tags))
@@ -149,10 +151,10 @@ def test_density_of_the_ends_of_the_scale(
     assert (steps >= 0).all() or (steps <= 0).all()
 
 
-def test_the_same_exposure_gives_the_same_density_however_it_is_written(tmp_path: Path) -> None:
+def test_the_same_exposure_gives_the_same_gray_in_either_encoding(tmp_path: Path) -> None:
     exposure = RNG.integers(1, 16384, (40, 50))
-    rising = density(tmp_path / "a.dcm", exposure, bits=14, **for_processing())
-    falling = density(
+    rising = read_gray(tmp_path / "a.dcm", exposure, bits=14, **for_processing())
+    falling = read_gray(
         tmp_path / "b.dcm",
         16383 - exposure,
         bits=14,
@@ -169,7 +171,7 @@ def test_modality_look_up_table_is_applied(tmp_path: Path) -> None:
     table = np.sqrt(np.arange(4096)) * 60
     tags = {"ModalityLUTSequence": lut(np.round(table), 0, 12)}
     tags["ModalityLUTSequence"][0].ModalityLUTType = "US"
-    gray = density(tmp_path / "a.dcm", RAMP, **tags).ravel()
+    gray = read_gray(tmp_path / "a.dcm", RAMP, **tags).ravel()
     np.testing.assert_allclose(gray, np.round(table) * 4095 / round(table[-1]), atol=1e-2)
 
 
@@ -189,13 +191,13 @@ def test_modality_look_up_table_is_applied(tmp_path: Path) -> None:
     ],
 )
 def test_voi_is_recorded_and_never_applied(tmp_path: Path, tags: Tags, offered: list[str]) -> None:
-    gray, _, said = dicom.read_with_record(write_dicom(tmp_path / "a.dcm", RAMP, **tags))
+    gray, _, record = dicom.read_with_record(write_dicom(tmp_path / "a.dcm", RAMP, **tags))
     np.testing.assert_array_equal(gray, RAMP)
-    assert said["voi_offered"] == offered and said["voi_applied"] is False
+    assert record["voi_offered"] == offered and record["voi_applied"] is False
 
 
 @pytest.mark.parametrize(
-    ("tags", "least"),
+    ("tags", "lowest"),
     [
         ({"PixelPaddingValue": 0}, 100),
         ({"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 5}, 100),
@@ -203,45 +205,45 @@ def test_voi_is_recorded_and_never_applied(tmp_path: Path, tags: Tags, offered: 
         (for_processing(PixelPaddingValue=0), 4095 * (1 - np.log(2000) / np.log(4095))),
     ],
 )
-def test_padding_becomes_the_least_density_of_the_rest(
-    tmp_path: Path, tags: Tags, least: float
+def test_padding_becomes_the_lowest_gray_of_the_image(
+    tmp_path: Path, tags: Tags, lowest: float
 ) -> None:
     pixels = RNG.integers(100, 2000, (20, 30))
     pixels[0, 0], pixels[0, 1] = 100, 2000
     pixels[:, 20:] = 0
     path = write_dicom(tmp_path / "a.dcm", pixels, **tags)
-    gray, _, said = dicom.read_with_record(path)
-    np.testing.assert_allclose(gray[:, 20:], least, atol=1e-3)
-    assert said["padded_pixels"] == 200
-    assert said["smallest"] == pytest.approx(least, abs=1e-3)
+    gray, _, record = dicom.read_with_record(path)
+    np.testing.assert_allclose(gray[:, 20:], lowest, atol=1e-3)
+    assert record["padded_pixels"] == 200
+    assert record["smallest"] == pytest.approx(lowest, abs=1e-3)
     np.testing.assert_array_equal(read_image(path)[0], gray)
     pixels[:] = 0
     with pytest.raises(InputError, match="all its pixels are padding"):
-        density(tmp_path / "b.dcm", pixels, **tags)
+        read_gray(tmp_path / "b.dcm", pixels, **tags)
 
 
-def test_padding_outside_the_stored_values_is_none(tmp_path: Path) -> None:
-    assert record(tmp_path / "a.dcm", PixelPaddingValue=65535)["padding"] is None
+def test_padding_outside_the_stored_values_is_ignored(tmp_path: Path) -> None:
+    assert read_record(tmp_path / "a.dcm", PixelPaddingValue=65535)["padding"] is None
 
 
-def test_overlay_bits_are_cleared_and_shifted_words_moved_down(tmp_path: Path) -> None:
+def test_overlay_bits_are_cleared_and_shifted_words_are_aligned(tmp_path: Path) -> None:
     for syntax in ("ExplicitVRLittleEndian", "ExplicitVRBigEndian", "RLELossless"):
         overlaid = NOISE | (RNG.integers(0, 16, NOISE.shape) << 12)
-        gray = density(tmp_path / "a.dcm", overlaid, syntax=syntax)
+        gray = read_gray(tmp_path / "a.dcm", overlaid, syntax=syntax)
         np.testing.assert_array_equal(gray, NOISE)
-        gray = density(tmp_path / "b.dcm", NOISE << 4, syntax=syntax, HighBit=15)
+        gray = read_gray(tmp_path / "b.dcm", NOISE << 4, syntax=syntax, HighBit=15)
         np.testing.assert_array_equal(gray, NOISE)
 
 
-def test_a_scale_used_in_part_is_noted_and_a_full_one_is_not(tmp_path: Path) -> None:
-    notes = record(tmp_path / "a.dcm", RAMP, bits=16)["notes"]
+def test_a_partly_used_scale_is_noted_and_a_full_one_is_not(tmp_path: Path) -> None:
+    notes = read_record(tmp_path / "a.dcm", RAMP, bits=16)["notes"]
     assert "12 of 16 bits" in notes[0]
-    assert record(tmp_path / "a.dcm", RAMP)["notes"] == []
+    assert read_record(tmp_path / "a.dcm", RAMP)["notes"] == []
 
 
 REJECTED: list[tuple[Tags, str]] = [
     ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "colour"),
-    ({"PhotometricInterpretation": None}, "holds no image"),
+    ({"PhotometricInterpretation": None}, "contains no image"),
     ({"PixelRepresentation": 1}, "signed"),
     ({"Rows": 65535, "Columns": 65535}, "65535x65535"),
     ({"Rows": 0}, "47x0"),
@@ -250,9 +252,9 @@ REJECTED: list[tuple[Tags, str]] = [
     ({"NumberOfFrames": -2}, "-2 frame"),
     ({"BitsStored": 17}, "BitsStored 17"),
     ({"BitsAllocated": 32}, "BitsAllocated 32"),
-    ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "every value the same"),
+    ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "all values equal"),
     ({"PixelData": b"\0\0"}, "pixel data"),
-    ({"PixelData": None}, "no pixel data"),
+    ({"PixelData": None}, "no PixelData"),
 ]
 
 
@@ -272,41 +274,41 @@ def test_rejections_are_one_line_that_names_the_file(
 
 def test_a_stream_larger_than_its_header_is_rejected_before_it_is_decoded(tmp_path: Path) -> None:
     stream = bytearray(encode(NOISE, 12))
-    at = stream.index(b"\xff\xc3") + 5
-    stream[at : at + 4] = b"\xff\xff\xff\xff"
-    path = compressed(tmp_path / "a.dcm", bytes(stream), "JPEGLossless", NOISE.shape, 12)
+    offset = stream.index(b"\xff\xc3") + 5
+    stream[offset : offset + 4] = b"\xff\xff\xff\xff"
+    path = write_compressed(tmp_path / "a.dcm", bytes(stream), "JPEGLossless", NOISE.shape, 12)
     with pytest.raises(InputError, match="65535x65535"):
         dicom.read_with_record(path)
     huge = bytearray(imagecodecs.jpeg2k_encode(NOISE.astype("u2"), codecformat="j2k"))
-    at = huge.index(b"\xff\x51") + 6
-    huge[at : at + 8] = b"\0\1\0\0\0\1\0\0"
-    path = compressed(tmp_path / "b.dcm", bytes(huge), "JPEG2000", NOISE.shape, 12)
+    offset = huge.index(b"\xff\x51") + 6
+    huge[offset : offset + 8] = b"\0\1\0\0\0\1\0\0"
+    path = write_compressed(tmp_path / "b.dcm", bytes(huge), "JPEG2000", NOISE.shape, 12)
     with pytest.raises(InputError, match="65536x65536"):
         dicom.read_with_record(path)
 
 
-def rejected_by_charls() -> bytes:
-    """A JPEG-LS stream of NOISE with one damaged byte that its usual decoder notices."""
-    sound = imagecodecs.jpegls_encode(NOISE.astype("u2"))
-    for at in range(200, 1000):
-        stream = bytearray(sound)
-        stream[at] ^= 0x40
+def find_stream_that_charls_rejects() -> bytes:
+    """Return a JPEG-LS stream of NOISE with one damaged byte that CharLS detects."""
+    valid_stream = imagecodecs.jpegls_encode(NOISE.astype("u2"))
+    for offset in range(200, 1000):
+        stream = bytearray(valid_stream)
+        stream[offset] ^= 0x40
         try:
             imagecodecs.jpegls_decode(bytes(stream))
         except imagecodecs.JpeglsError:
             return bytes(stream)
-    raise AssertionError("CharLS takes everything")
+    raise AssertionError("CharLS rejects no stream")
 
 
-def test_a_damaged_frame_is_rejected_by_the_name_of_its_transfer_syntax(tmp_path: Path) -> None:
-    stream = rejected_by_charls()
-    path = compressed(tmp_path / "a.dcm", stream, "JPEGLSLossless", NOISE.shape, 12)
+def test_a_damaged_frame_is_rejected_with_the_name_of_its_transfer_syntax(tmp_path: Path) -> None:
+    stream = find_stream_that_charls_rejects()
+    path = write_compressed(tmp_path / "a.dcm", stream, "JPEGLSLossless", NOISE.shape, 12)
     for read in (dicom.read_with_record, read_image):
         with pytest.raises(InputError, match=r"a.dcm: .* cannot be decoded \(JPEG-LS Lossless"):
             read(path)
 
 
-def test_a_deflated_file_that_would_fill_the_memory_is_rejected(
+def test_a_deflated_file_that_inflates_too_much_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", RAMP, syntax="DeflatedExplicitVRLittleEndian")
@@ -321,11 +323,11 @@ def test_a_deflated_file_that_would_fill_the_memory_is_rejected(
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)
-def test_a_file_cut_short_is_rejected_and_never_read_half(tmp_path: Path, syntax: str) -> None:
+def test_a_truncated_file_is_rejected(tmp_path: Path, syntax: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, syntax=syntax)
-    whole = path.read_bytes()
-    for kept in (0.5, 0.9):
-        path.write_bytes(whole[: int(len(whole) * kept)])
+    content = path.read_bytes()
+    for fraction in (0.5, 0.9):
+        path.write_bytes(content[: int(len(content) * fraction)])
         with pytest.raises(InputError, match="a.dcm"):
             dicom.read_with_record(path)
 
@@ -333,11 +335,11 @@ def test_a_file_cut_short_is_rejected_and_never_read_half(tmp_path: Path, syntax
 @pytest.mark.parametrize(
     "syntax", ["JPEGLosslessSV1", "JPEGLSLossless", "JPEG2000Lossless", "HTJ2KLossless"]
 )
-def test_a_stream_cut_short_in_a_whole_file_is_rejected(tmp_path: Path, syntax: str) -> None:
+def test_a_truncated_stream_in_a_complete_file_is_rejected(tmp_path: Path, syntax: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, syntax=syntax)
     stream = get_frame(pydicom.dcmread(path).PixelData, 0, number_of_frames=1)
-    for kept in (0.3, 0.6, 0.99):
-        compressed(path, stream[: int(len(stream) * kept)], syntax, NOISE.shape, 12)
+    for fraction in (0.3, 0.6, 0.99):
+        write_compressed(path, stream[: int(len(stream) * fraction)], syntax, NOISE.shape, 12)
         with pytest.raises(InputError, match="a.dcm: its compressed frame is damaged or cut"):
             dicom.read_with_record(path)
 
@@ -349,12 +351,12 @@ def test_other_files_and_syntaxes_are_rejected(tmp_path: Path) -> None:
     path.write_bytes(b"P5 1 1 255 x" * 50)
     with pytest.raises(InputError, match="not a DICOM file"):
         dicom.read_with_record(path)
-    compressed(path, b"\0\0\1\xb3", "MPEG2MPML", (33, 47), 8)
+    write_compressed(path, b"\0\0\1\xb3", "MPEG2MPML", (33, 47), 8)
     with pytest.raises(InputError, match="transfer syntax"):
         dicom.read_with_record(path)
 
 
-def test_the_kit_writes_what_pydicom_reads(tmp_path: Path) -> None:
+def test_pydicom_reads_what_the_kit_writes(tmp_path: Path) -> None:
     for syntax in set(LOSSLESS) - {"HTJ2KLossless"}:
         path = kit.write_dicom(tmp_path / "a.dcm", NOISE, syntax=syntax)
         np.testing.assert_array_equal(pydicom.dcmread(path).pixel_array, NOISE)

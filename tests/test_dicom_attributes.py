@@ -1,4 +1,4 @@
-"""What a DICOM header says against itself and against its pixels: corrected, rejected or noted."""
+"""Test contradictions within a DICOM header and with its pixels: corrected, rejected or noted."""
 
 import struct
 from pathlib import Path
@@ -25,23 +25,29 @@ from mtl_jax.imaging import (
     dicom_spacing,
 )
 from mtl_jax.imaging.dicom_frame import NO_SYNTAX
-from mtl_jax.imaging.dicom_gray import INTENTS_DIFFER, OD_OF_DETECTOR, ODD_OD, SIGN_DIFFERS, TURNED
+from mtl_jax.imaging.dicom_gray import (
+    IMPLAUSIBLE_OD,
+    INTENTS_DIFFER,
+    OD_OF_DETECTOR,
+    SIGN_DIFFERS,
+    SLOPE_NEGATIVE,
+)
 from mtl_jax.imaging.dicom_lut import BEYOND, OTHER_BITS
 from mtl_jax.imaging.read_image import read_image, read_raw, read_stored
-from mtl_jax.imaging.table_vs_header import OTHER_SPACING, TABLES_SPACING, compare
+from mtl_jax.imaging.table_vs_header import OTHER_SPACING, SPACING_OVERRIDDEN, compare
 from mtl_jax.imaging.value_checks import UNUSED_BITS, check_values
 from mtl_jax.types import InputError
 
 Tags = dict[str, Any]
 RNG = np.random.default_rng(170)
-# Smooth as a breast is, and grainy: 12 bits, both ends used.
+# A smooth image with noise, 12 bits, with both ends of the scale.
 SMOOTH = gaussian_filter(RNG.normal(size=(90, 70)), 9)
 SMOOTH = (SMOOTH - SMOOTH.min()) / np.ptp(SMOOTH)
 FILM = np.clip(SMOOTH * 3700 + 200 + RNG.normal(0, 15, SMOOTH.shape), 0, 4095).astype(np.uint16)
 FILM[0, :2] = 0, 4095
 
 
-def item(**tags: Any) -> Sequence:
+def make_sequence(**tags: Any) -> Sequence:
     dataset = Dataset()
     for keyword, value in tags.items():
         setattr(dataset, keyword, value)
@@ -49,11 +55,11 @@ def item(**tags: Any) -> Sequence:
 
 
 def notes(path: Path, **options: Any) -> dict[str, bool]:
-    """Each note's kind, and whether something was corrected."""
+    """Return the kind of each note and whether a value was corrected."""
     return {note.kind: note.corrected for note in read_stored(path, **options).notes}
 
 
-def same_gray(path: Path, expected: np.ndarray, **options: Any) -> None:
+def assert_gray(path: Path, expected: np.ndarray, **options: Any) -> None:
     gray, bits = read_image(path, **options)
     assert bits == 12
     np.testing.assert_array_equal(gray, expected)
@@ -70,9 +76,9 @@ SCANNED = {"NominalScannedPixelSpacing": [0.05, 0.05]}
     [
         (CONTACT | {"PixelSpacing": [0.07, 0.07]}, None),
         (CONTACT | {"PixelSpacing": [0.0695, 0.0704]}, None),
-        (CONTACT | {"PixelSpacing": [0.065, 0.065]}, dicom_spacing.PLANES),
-        (CONTACT | {"PixelSpacing": [0.0584, 0.0584]}, dicom_spacing.PLANES),
-        (SCANNED | {"PixelSpacing": [0.045, 0.045]}, dicom_spacing.PLANES),
+        (CONTACT | {"PixelSpacing": [0.065, 0.065]}, dicom_spacing.CONTACT_GEOMETRY),
+        (CONTACT | {"PixelSpacing": [0.0584, 0.0584]}, dicom_spacing.CONTACT_GEOMETRY),
+        (SCANNED | {"PixelSpacing": [0.045, 0.045]}, dicom_spacing.CONTACT_GEOMETRY),
         (SCANNED | {"PixelSpacing": [0.05, 0.05]}, None),
     ],
 )
@@ -80,15 +86,17 @@ def test_spacings_of_a_contact_view_agree(tmp_path: Path, tags: Tags, expected: 
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     used = next(tags[tag] for tag in dicom_spacing.SPACING_TAGS if tag in tags)
     assert dicom.read_spacing(path)[0] == pytest.approx([1000 * size for size in used])
-    assert (dicom_spacing.PLANES in notes(path)) == bool(expected)
-    assert notes(path).get(dicom_spacing.PLANES, False) is False  # noted, nothing corrected
+    assert (dicom_spacing.CONTACT_GEOMETRY in notes(path)) == bool(expected)
+    # The note is not a correction.
+    assert notes(path).get(dicom_spacing.CONTACT_GEOMETRY, False) is False
 
 
 @pytest.mark.parametrize(
     "tags",
     [
         CONTACT | {"PixelSpacing": [0.05, 0.05]},  # 1.4
-        CONTACT | {"PixelSpacing": [0.08, 0.08]},  # finer detector than breast
+        CONTACT
+        | {"PixelSpacing": [0.08, 0.08]},  # smaller in the detector plane than in the breast
         CONTACT | {"PixelSpacing": [0.07, 0.05]},
         CONTACT | {"PixelSpacing": [0.00007, 0.00007]},  # metres
         CONTACT | {"PixelSpacing": [7.0, 7.0]},
@@ -96,32 +104,33 @@ def test_spacings_of_a_contact_view_agree(tmp_path: Path, tags: Tags, expected: 
         SCANNED | {"PixelSpacing": [0.1, 0.1]},
         {
             "PixelSpacing": [0.1, 0.1],
-            "SharedFunctionalGroupsSequence": item(
-                PixelMeasuresSequence=item(PixelSpacing=[0.085, 0.085])
+            "SharedFunctionalGroupsSequence": make_sequence(
+                PixelMeasuresSequence=make_sequence(PixelSpacing=[0.085, 0.085])
             ),
         },
     ],
 )
-def test_spacings_that_contradict_each_other_are_rejected_where_used(
-    tmp_path: Path, tags: Tags
-) -> None:
+def test_contradictory_spacings_are_rejected_where_used(tmp_path: Path, tags: Tags) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     with pytest.raises(InputError, match=r"a.dcm: .* contradict .* give pixel_um.*spacing_source"):
         dicom.read_spacing(path)
-    # Who gives pixel_um reads the image all the same, and sees why the header's was not taken.
+    # With pixel_um of a table the image is read, with a note on the spacing of the header.
     assert dicom_attributes.NO_SPACING in notes(path)
     assert "contradict" in dicom.describe_header(path)["spacing_error"]
-    # Of a magnification view that is expected: it is left out as such.
+    # In a magnification view the spacings differ by its geometry.
     write_dicom(path, FILM, **tags, EstimatedRadiographicMagnificationFactor=1.8)
     assert read_stored(path).magnified and dicom.read_spacing(path) is not None
 
 
-def test_a_spacing_of_either_plane_is_noted(tmp_path: Path) -> None:
+def test_a_spacing_of_an_unknown_plane_is_noted(tmp_path: Path) -> None:
     for tags, expected in (
-        ({"PixelSpacing": [0.08, 0.08], **geometry(1.07)}, {dicom_spacing.PLANE_UNSTATED: False}),
-        ({"PixelSpacing": [0.08, 0.08], **geometry(1.0)}, {}),
+        (
+            {"PixelSpacing": [0.08, 0.08], **magnification_tags(1.07)},
+            {dicom_spacing.PLANE_UNKNOWN: False},
+        ),
+        ({"PixelSpacing": [0.08, 0.08], **magnification_tags(1.0)}, {}),
         ({"PixelSpacing": [0.08, 0.08]}, {}),
-        (CONTACT | geometry(1.07), {}),
+        (CONTACT | magnification_tags(1.07), {}),
     ):
         assert notes(write_dicom(tmp_path / "a.dcm", FILM, **tags)) == expected
 
@@ -131,22 +140,22 @@ def test_a_spacing_of_either_plane_is_noted(tmp_path: Path) -> None:
     [
         ({"ImagerPixelSpacing": [0.0001, 0.0001]}, r"0.1 x 0.1 um \(ImagerPixel.*in um, not mm"),
         ({"PixelSpacing": [0.05, 0.005]}, "in um, not mm"),
-        ({"NominalScannedPixelSpacing": [2.5, 2.5]}, "coarser"),
+        ({"NominalScannedPixelSpacing": [2.5, 2.5]}, "above 1000 um"),
         ({"ImagerPixelSpacing": [0.1, 0.15]}, "row;column"),
     ],
 )
-def test_impossible_spacings_are_rejected(tmp_path: Path, tags: Tags, reason: str) -> None:
+def test_implausible_spacings_are_rejected(tmp_path: Path, tags: Tags, reason: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     with pytest.raises(InputError, match=reason):
         dicom.read_spacing(path)
-    assert dicom.read_header_attributes(path).spacings == ()  # nothing to compare a table's with
+    assert dicom.read_header_attributes(path).spacings == ()  # no spacing to compare with a table
 
 
 MAGNIFIED_CODE = view_code("R-10242", "SRT", "cranio-caudal")
 MAGNIFIED_CODE[0].ViewModifierCodeSequence = view_code("R-102D6", "SRT", "Magnification")
 
 
-def geometry(
+def magnification_tags(
     factor: float | None = None, source: tuple[float, float] | None = None, coded: bool = False
 ) -> Tags:
     tags: Tags = {} if factor is None else {"EstimatedRadiographicMagnificationFactor": factor}
@@ -158,21 +167,21 @@ def geometry(
 @pytest.mark.parametrize(
     ("tags", "magnified", "expected"),
     [
-        (geometry(None, (660, 640)), False, None),
-        (geometry(None, (650, 360)), True, None),  # distances alone
-        (geometry(None, (650, 0)), False, None),
-        (geometry(1.8, (650, 361)), True, None),
-        (geometry(1.06, (660, 620)), False, None),
-        (geometry(1.0, (660, 600)), False, dicom_spacing.OTHER_FACTOR),
-        (geometry(1.6, (660, 350)), True, dicom_spacing.OTHER_FACTOR),
-        (geometry(1.19, (660, 545)), False, None),  # 1.21: no contradiction
-        (geometry(0.9), False, dicom_spacing.ODD_FACTOR),
-        (geometry(0.9, (650, 360)), True, dicom_spacing.ODD_FACTOR),
-        (geometry(1.05, (360, 650)), False, dicom_spacing.ODD_DISTANCES),
-        (geometry(None, (650, 65)), False, dicom_spacing.ODD_DISTANCES),  # cm
-        (geometry(1.0, coded=True), True, dicom_spacing.MODIFIER_DECIDES),
-        (geometry(1.8, coded=True), True, None),
-        (geometry(1.0, (660, 640), coded=True), True, dicom_spacing.MODIFIER_DECIDES),
+        (magnification_tags(None, (660, 640)), False, None),
+        (magnification_tags(None, (650, 360)), True, None),  # distances alone
+        (magnification_tags(None, (650, 0)), False, None),
+        (magnification_tags(1.8, (650, 361)), True, None),
+        (magnification_tags(1.06, (660, 620)), False, None),
+        (magnification_tags(1.0, (660, 600)), False, dicom_spacing.FACTOR_DIFFERS),
+        (magnification_tags(1.6, (660, 350)), True, dicom_spacing.FACTOR_DIFFERS),
+        (magnification_tags(1.19, (660, 545)), False, None),  # 1.21: no contradiction
+        (magnification_tags(0.9), False, dicom_spacing.IMPLAUSIBLE_FACTOR),
+        (magnification_tags(0.9, (650, 360)), True, dicom_spacing.IMPLAUSIBLE_FACTOR),
+        (magnification_tags(1.05, (360, 650)), False, dicom_spacing.IMPLAUSIBLE_DISTANCES),
+        (magnification_tags(None, (650, 65)), False, dicom_spacing.IMPLAUSIBLE_DISTANCES),  # cm
+        (magnification_tags(1.0, coded=True), True, dicom_spacing.MODIFIER_DECIDES),
+        (magnification_tags(1.8, coded=True), True, None),
+        (magnification_tags(1.0, (660, 640), coded=True), True, dicom_spacing.MODIFIER_DECIDES),
     ],
 )
 def test_magnification_by_modifier_factor_and_distances(
@@ -185,22 +194,24 @@ def test_magnification_by_modifier_factor_and_distances(
     assert found == ({expected} if expected else set())
 
 
-@pytest.mark.parametrize("tags", [geometry(1.05, (650, 360)), geometry(1.7, (660, 630))])
-def test_magnified_by_one_and_not_by_the_other_is_rejected(tmp_path: Path, tags: Tags) -> None:
+@pytest.mark.parametrize(
+    "tags", [magnification_tags(1.05, (650, 360)), magnification_tags(1.7, (660, 630))]
+)
+def test_contradictory_factor_and_distances_are_rejected(tmp_path: Path, tags: Tags) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **CONTACT, **tags)
     for read in (read_stored, dicom.describe_header):
         with pytest.raises(InputError, match="a.dcm: .*only one of them is that of a magnif"):
             read(path)
 
 
-# Side and view. Left posterior head are the axes of a patient: posterior x head = left.
+# Laterality and view. In patient coordinates (left, posterior, head), posterior x head = left.
 
 
 @pytest.mark.parametrize(
     ("view", "rows", "columns", "side"),
     [
         ("MLO", "A", "F", "L"),
-        ("MLO", "P", "H", "L"),  # turned by 180 degrees
+        ("MLO", "P", "H", "L"),  # rotated by 180 degrees
         ("MLO", "P", "F", "R"),
         ("MLO", "A", "H", "R"),
         ("ML", "A", "FR", "L"),
@@ -209,14 +220,14 @@ def test_magnified_by_one_and_not_by_the_other_is_rejected(tmp_path: Path, tags:
         ("LMO", "P", "F", "L"),
         ("ML", "F", "P", "L"),  # lying
         ("CC", "A", "R", ""),
-        ("CC", "P", "L", ""),  # a left breast turned, or a right one
+        ("CC", "P", "L", ""),  # a rotated left breast, or a right one
         ("CC", "A", "F", ""),
         (None, "A", "F", ""),
         ("MLO", "A", "P", ""),
         ("MLO", "L", "F", ""),
     ],
 )
-def test_the_side_by_orientation(
+def test_laterality_by_orientation(
     tmp_path: Path, view: str | None, rows: str, columns: str, side: str
 ) -> None:
     tags = {"ViewPosition": view, "PatientOrientation": [rows, columns]}
@@ -237,15 +248,15 @@ def test_the_side_by_orientation(
         ),
     ],
 )
-def test_sides_of_the_header_that_differ_are_noted(
+def test_contradictory_lateralities_of_the_header_are_noted(
     tmp_path: Path, tags: Tags, side: str, differ: bool
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     assert read_stored(path).header.laterality == side
-    assert (dicom_header.SIDES_DIFFER in notes(path)) is differ
+    assert (dicom_header.LATERALITIES_DIFFER in notes(path)) is differ
 
 
-def test_views_of_the_header_that_differ_are_noted(tmp_path: Path) -> None:
+def test_contradictory_views_of_the_header_are_noted(tmp_path: Path) -> None:
     tags = {"ViewPosition": "MLO", "ViewCodeSequence": view_code("R-10242", "SRT", "cc")}
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     stored = read_stored(path)
@@ -270,28 +281,28 @@ def test_views_of_the_header_that_differ_are_noted(tmp_path: Path) -> None:
     ],
 )
 def test_views_in_file_names(tmp_path: Path, name: str, expected: tuple[str, str]) -> None:
-    said = dicom.read_header_attributes(write_dicom(tmp_path / f"{name}.dcm", FILM))
-    assert (said.laterality, said.view) == expected
+    attributes = dicom.read_header_attributes(write_dicom(tmp_path / f"{name}.dcm", FILM))
+    assert (attributes.laterality, attributes.view) == expected
 
 
 # Bits.
 
 
-def test_words_that_end_at_high_bit_move_down(tmp_path: Path) -> None:
+def test_words_that_end_at_high_bit_are_shifted_down(tmp_path: Path) -> None:
     for shift in (2, 4):
         path = write_dicom(tmp_path / "a.dcm", FILM << shift, HighBit=11 + shift)
-        same_gray(path, FILM)
-        assert notes(path) == {dicom_bits.MOVED: False}
+        assert_gray(path, FILM)
+        assert notes(path) == {dicom_bits.SHIFTED: False}
 
 
 @pytest.mark.parametrize("syntax", ["ExplicitVRLittleEndian", "RLELossless", "JPEG2000Lossless"])
 def test_a_high_bit_that_no_value_uses_is_corrected(tmp_path: Path, syntax: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, HighBit=15)
-    same_gray(path, FILM)
+    assert_gray(path, FILM)
     assert notes(path) == {dicom_bits.HIGH_BIT_WRONG: True}
     for bits, high, expected in ((16, 11, FILM), (14, 11, FILM)):
         write_dicom(path, FILM, bits=bits, HighBit=high, PhotometricInterpretation="MONOCHROME1")
-        same_gray(path, 4095 - expected)
+        assert_gray(path, 4095 - expected)
         assert notes(path) == {dicom_bits.HIGH_BIT_LOW: True}
 
 
@@ -299,13 +310,13 @@ def test_a_high_bit_that_no_value_uses_is_corrected(tmp_path: Path, syntax: str)
     ("words", "bits", "high"),
     [
         (FILM.astype(int) << 2 | 1, 12, 15),  # upper and lower bits
-        ((FILM >> 4) << 4, 12, 15),  # an 8-bit film moved up, or a dark image
+        ((FILM >> 4) << 4, 12, 15),  # a shifted 8-bit film, or a dark image
         (FILM, 12, 9),  # values above HighBit and below BitsStored
-        (FILM, 10, 9),  # values go on
+        (FILM, 10, 9),  # values continue above HighBit
         (FILM.astype(int) * 4, 12, 11),
     ],
 )
-def test_bits_that_nothing_decides_are_rejected(
+def test_ambiguous_bits_are_rejected(
     tmp_path: Path, words: np.ndarray, bits: int, high: int
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", words, bits=bits, HighBit=high)
@@ -313,11 +324,11 @@ def test_bits_that_nothing_decides_are_rejected(
         read_stored(path)
 
 
-def overlay(position: int) -> list[tuple[int, str, int]]:
+def overlay_elements(position: int) -> list[tuple[int, str, int]]:
     return [(0x60000100, "US", 16), (0x60000102, "US", position)]
 
 
-def add(path: Path, elements: list[tuple[int, str, int]]) -> Path:
+def add_elements(path: Path, elements: list[tuple[int, str, int]]) -> Path:
     header = pydicom.dcmread(path)
     for tag, kind, value in elements:
         header.add_new(tag, kind, value)
@@ -325,28 +336,28 @@ def add(path: Path, elements: list[tuple[int, str, int]]) -> Path:
     return path
 
 
-def test_overlays_and_rubbish_outside_of_the_gray_are_cleared(tmp_path: Path) -> None:
-    drawn = np.zeros(FILM.shape, np.uint16)
-    drawn[20:50, 10:30] = 1
+def test_overlays_and_other_bits_outside_the_gray_are_cleared(tmp_path: Path) -> None:
+    overlay_mask = np.zeros(FILM.shape, np.uint16)
+    overlay_mask[20:50, 10:30] = 1
     path = tmp_path / "a.dcm"
-    add(write_dicom(path, FILM | drawn << 14), overlay(14))
-    same_gray(path, FILM)
+    add_elements(write_dicom(path, FILM | overlay_mask << 14), overlay_elements(14))
+    assert_gray(path, FILM)
     assert notes(path) == {dicom_bits.OVERLAY: False}
-    add(write_dicom(path, FILM << 4 | drawn << 1, HighBit=15), overlay(1))
-    same_gray(path, FILM)
+    add_elements(write_dicom(path, FILM << 4 | overlay_mask << 1, HighBit=15), overlay_elements(1))
+    assert_gray(path, FILM)
     assert notes(path) == {dicom_bits.OVERLAY: False}
-    for rubbish in (0x8000, 0xB000, drawn << 13, RNG.integers(0, 16, FILM.shape) << 12):
-        same_gray(write_dicom(path, FILM | rubbish), FILM)
+    for extra_bits in (0x8000, 0xB000, overlay_mask << 13, RNG.integers(0, 16, FILM.shape) << 12):
+        assert_gray(write_dicom(path, FILM | extra_bits), FILM)
         assert notes(path) == {dicom_bits.CLEARED: False}
 
 
-def test_padding_above_the_bits_is_no_gray(tmp_path: Path) -> None:
-    padded = FILM.copy()
-    padded[:, 40:] = 65535
-    path = write_dicom(tmp_path / "a.dcm", padded, PixelPaddingValue=65535)
+def test_padding_above_the_bits_is_not_gray(tmp_path: Path) -> None:
+    pixels = FILM.copy()
+    pixels[:, 40:] = 65535
+    path = write_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=65535)
     with pytest.raises(InputError, match="PixelPaddingValue 65535 does not fit 12 bits"):
         read_stored(path)
-    write_dicom(path, padded, bits=16, PixelPaddingValue=65535)
+    write_dicom(path, pixels, bits=16, PixelPaddingValue=65535)
     gray, bits = read_image(path, bits=12)
     assert bits == 12 and (gray[:, 40:] == FILM[:, :40].min()).all()
     np.testing.assert_array_equal(gray[:, :40], FILM[:, :40])
@@ -355,8 +366,8 @@ def test_padding_above_the_bits_is_no_gray(tmp_path: Path) -> None:
         read_stored(path, bits=11)
 
 
-def padded(value: int, share: float) -> np.ndarray:
-    """FILM without its extremes, of whose pixels `share` have `value`."""
+def make_padded(value: int, share: float) -> np.ndarray:
+    """Return FILM without its extremes, with the fraction `share` of its pixels set to `value`."""
     pixels = np.clip(FILM, 300, 3900)
     pixels[pixels == value] += 1
     pixels.ravel()[: int(share * FILM.size)] = value
@@ -366,34 +377,34 @@ def padded(value: int, share: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("value", "share", "kind"),
     [
-        (0, 0.0002, None),  # darker than all: nothing is lost
+        (0, 0.0002, None),  # darker than all pixels
         (0, 0.4, None),
         (4095, 0.2, dicom_padding.BRIGHT),
         (4095, 0.0005, dicom_padding.NO_PADDING),  # a few saturated pixels
-        (2000, 0.3, dicom_padding.BRIGHT),  # a spike among grays
-        (2000, 0.005, dicom_padding.NO_PADDING),  # a gray as any other
+        (2000, 0.3, dicom_padding.BRIGHT),  # a peak of the histogram
+        (2000, 0.005, dicom_padding.NO_PADDING),  # a gray level like its neighbours
     ],
 )
-def test_padding_must_be_able_to_be_padding(
+def test_implausible_padding_is_not_treated_as_padding(
     tmp_path: Path, value: int, share: float, kind: str | None
 ) -> None:
-    pixels = padded(value, share)
+    pixels = make_padded(value, share)
     path = write_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=value)
     gray = read_image(path)[0]
     is_padding = pixels == value
     np.testing.assert_array_equal(gray[~is_padding], pixels[~is_padding])
-    taken = kind != dicom_padding.NO_PADDING
-    assert (gray[is_padding] == (pixels[~is_padding].min() if taken else value)).all()
-    assert notes(path) == ({kind: not taken} if kind else {})
+    is_padding_used = kind != dicom_padding.NO_PADDING
+    assert (gray[is_padding] == (pixels[~is_padding].min() if is_padding_used else value)).all()
+    assert notes(path) == ({kind: not is_padding_used} if kind else {})
     record = dicom.read_with_record(path)[2]
-    assert record["padded_pixels"] == (is_padding.sum() if taken else 0)
+    assert record["padded_pixels"] == (is_padding.sum() if is_padding_used else 0)
 
 
-def test_one_gray_of_a_few_is_no_padding(tmp_path: Path) -> None:
+def test_a_gray_level_of_an_image_with_few_is_not_padding(tmp_path: Path) -> None:
     steps = FILM // 128 * 128  # 32 grays, a few percent of the pixels each
     value = int(np.median(steps))
     path = write_dicom(tmp_path / "a.dcm", steps, PixelPaddingValue=value)
-    same_gray(path, steps)
+    assert_gray(path, steps)
     assert (steps == value).mean() > 0.01 and notes(path) == {dicom_padding.NO_PADDING: True}
 
 
@@ -403,8 +414,8 @@ def test_padding_outside_the_stored_values_is_noted(tmp_path: Path) -> None:
         assert notes(path) == expected
 
 
-def test_a_range_of_padding_is_noted(tmp_path: Path) -> None:
-    pixels = padded(0, 0.1)
+def test_a_padding_range_is_noted(tmp_path: Path) -> None:
+    pixels = make_padded(0, 0.1)
     pixels[-5:] = 7
     path = write_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=0, PixelPaddingRangeLimit=9)
     assert notes(path) == {dicom_padding.RANGE: False}
@@ -416,23 +427,23 @@ GRAINY = np.tile(GRAINY, (4, 4)).astype(np.uint16)  # enough pixels for a histog
 
 
 @pytest.mark.parametrize(
-    ("first", "limit", "taken"),
+    ("first", "limit", "is_padding_used"),
     [
         (0, 200, True),  # of a noisy background, 0 to about 150
         (200, 0, True),
         (0, 480, True),
-        (0, 70, False),  # amid the background: a part of it would stand out
+        (0, 70, False),  # inside the gray values of the background
         (0, 1900, False),  # most of the breast
         (0, 2400, False),
-        (0, 4000, False),  # all but a label
+        (0, 4000, False),  # all but the label
         (1500, 4095, False),
         (1500, 2000, False),
         (4080, 4095, True),  # the label
     ],
 )
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_a_range_of_padding_must_be_apart_from_the_gray(
-    tmp_path: Path, photometric: str, first: int, limit: int, taken: bool
+def test_a_padding_range_must_be_separate_from_the_gray(
+    tmp_path: Path, photometric: str, first: int, limit: int, is_padding_used: bool
 ) -> None:
     pixels = GRAINY.copy()
     pixels[:, 160:] = np.clip(RNG.normal(75, 20, (320, 80)), 0, 200)
@@ -442,27 +453,27 @@ def test_a_range_of_padding_must_be_apart_from_the_gray(
     path = write_dicom(tmp_path / "a.dcm", pixels, **tags)
     gray = read_image(path)[0]
     stored = pixels if photometric == "MONOCHROME2" else 4095 - pixels.astype(int)
-    if not taken:
+    if not is_padding_used:
         assert notes(path) == {dicom_padding.NO_RANGE: True}
         np.testing.assert_array_equal(gray, stored)
         return
-    rest = (pixels < min(first, limit)) | (pixels > max(first, limit))
-    np.testing.assert_array_equal(gray[rest], stored[rest])
-    assert set(gray[~rest]) == ({stored[rest].min()} if (~rest).any() else set())
+    is_image = (pixels < min(first, limit)) | (pixels > max(first, limit))
+    np.testing.assert_array_equal(gray[is_image], stored[is_image])
+    assert set(gray[~is_image]) == ({stored[is_image].min()} if (~is_image).any() else set())
 
 
 @pytest.mark.parametrize(
     ("slope", "noted"), [("1", False), ("0.1", True), ("2", True), ("0.9", False)]
 )
-def test_optical_densities_of_no_film_are_noted(tmp_path: Path, slope: str, noted: bool) -> None:
+def test_implausible_optical_densities_are_noted(tmp_path: Path, slope: str, noted: bool) -> None:
     tags = digitized_film(RescaleSlope=slope, RescaleIntercept="0", RescaleType="OD")
     path = write_dicom(tmp_path / "a.dcm", np.clip(FILM, 500, 4000), **tags)
-    assert notes(path) == ({ODD_OD: False} if noted else {})
+    assert notes(path) == ({IMPLAUSIBLE_OD: False} if noted else {})
     write_dicom(path, FILM, RescaleSlope=1, RescaleIntercept=0, RescaleType="OD")
     assert OD_OF_DETECTOR in notes(path)
 
 
-def test_the_sign_against_the_photometric_interpretation_is_noted(tmp_path: Path) -> None:
+def test_a_sign_that_contradicts_the_photometric_interpretation_is_noted(tmp_path: Path) -> None:
     for sign, photometric, differ in (
         (1, "MONOCHROME1", False),
         (-1, "MONOCHROME2", False),
@@ -477,22 +488,24 @@ def test_the_sign_against_the_photometric_interpretation_is_noted(tmp_path: Path
         )
 
 
-def test_the_spacing_divided_by_the_factor_is_one_of_the_headers(tmp_path: Path) -> None:
-    path = write_dicom(tmp_path / "a.dcm", FILM, **CONTACT, **geometry(1.07))
-    said = dicom.read_header_attributes(path)
-    found = compare("", "", "", (65.4, 65.4), "manifest", said, True)
+def test_the_spacing_divided_by_the_factor_counts_as_a_spacing_of_the_header(
+    tmp_path: Path,
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", FILM, **CONTACT, **magnification_tags(1.07))
+    attributes = dicom.read_header_attributes(path)
+    found = compare("", "", "", (65.4, 65.4), "manifest", attributes, True)
     assert [note.kind for note in found] == [OTHER_SPACING]
-    (other,) = compare("", "", "", (60.0, 60.0), "manifest", said, True)
-    assert other.kind == TABLES_SPACING and "60 x 60 um; ImagerPixelSpacing says 70" in other.text
+    (other,) = compare("", "", "", (60.0, 60.0), "manifest", attributes, True)
+    assert other.kind == SPACING_OVERRIDDEN and "60 x 60 um; ImagerPixelSpacing is 70" in other.text
 
 
-def test_masks_are_read_whatever_their_header_says_of_gray(tmp_path: Path) -> None:
+def test_masks_are_read_regardless_of_their_gray_attributes(tmp_path: Path) -> None:
     mask = (FILM > 2000).astype(np.uint16) * 65535
     for tags in (
         {"HighBit": 15},
         {"PhotometricInterpretation": "MONOCHROME1"},
         {"PixelPaddingValue": 65535},
-        geometry(1.05, (650, 360)),
+        magnification_tags(1.05, (650, 360)),
     ):
         path = write_dicom(tmp_path / "a.dcm", mask, **tags)
         np.testing.assert_array_equal(read_raw(path), mask)
@@ -520,33 +533,33 @@ def test_the_bits_of_a_compressed_frame(tmp_path: Path, photometric: str) -> Non
     expected = 4095 - FILM if photometric == "MONOCHROME1" else FILM
     for stated in (14, 16):  # fewer than BitsStored
         stream_file(path, j2k(FILM, 12), "JPEG2000Lossless", stated, **tags)
-        same_gray(path, expected)
+        assert_gray(path, expected)
         assert notes(path) == {dicom_bits.STREAM_FEWER: True}
     stream_file(path, encode(FILM, 12, predictor=1), "JPEGLosslessSV1", 16, **tags)
-    same_gray(path, expected)
+    assert_gray(path, expected)
     for stream, syntax in (
         (encode(FILM, 16, predictor=1), "JPEGLosslessSV1"),
         (j2k(FILM, 14), "JPEG2000Lossless"),
     ):
         stream_file(path, stream, syntax, 12, **tags)
-        same_gray(path, expected)
+        assert_gray(path, expected)
         assert notes(path) == {dicom_bits.STREAM_MORE: False}
     stream_file(path, j2k(FILM << 4, 16), "JPEG2000Lossless", 12, HighBit=15, **tags)
-    same_gray(path, expected)
+    assert_gray(path, expected)
     stream_file(path, j2k(FILM, 12), "JPEG2000Lossless", 12, HighBit=15, **tags)
-    same_gray(path, expected)
+    assert_gray(path, expected)
     assert notes(path) == {dicom_bits.HIGH_BIT_WRONG: True}
 
 
-def test_a_frame_whose_values_do_not_fit_is_rejected_unless_an_overlay_explains_it(
+def test_a_frame_with_values_above_high_bit_is_rejected_unless_it_holds_an_overlay(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.dcm"
     stream_file(path, j2k(FILM | 0x8000, 16), "JPEG2000Lossless", 12)
-    with pytest.raises(InputError, match="do not have the bits"):
+    with pytest.raises(InputError, match="compressed frame exceed HighBit"):
         read_stored(path)
-    add(path, overlay(15))
-    same_gray(path, FILM)
+    add_elements(path, overlay_elements(15))
+    assert_gray(path, FILM)
     assert notes(path) == {dicom_bits.OVERLAY: False}
 
 
@@ -560,36 +573,36 @@ def test_a_frame_whose_values_do_not_fit_is_rejected_unless_an_overlay_explains_
         {"RescaleSlope": -2, "RescaleIntercept": 100},
     ],
 )
-def test_bits_of_a_table_are_as_if_the_header_had_said_them(tmp_path: Path, tags: Tags) -> None:
-    said = write_dicom(tmp_path / "said.dcm", FILM, bits=12, **tags)
-    given = write_dicom(tmp_path / "given.dcm", FILM, bits=16, **tags)
-    expected, bits = read_image(said)
-    np.testing.assert_array_equal(read_image(given, bits=12)[0], expected)
-    assert read_image(given, bits=12)[1] == bits
-    assert np.abs(read_image(given)[0] / 16 - expected).max() > 100  # what it mends
-    kinds = [note.kind for note in check_values(read_stored(given), None)]
-    assert kinds == [UNUSED_BITS] and not check_values(read_stored(given, bits=12), 12)
-    assert read_stored(given, bits=12).transformed == bool(tags)  # no second inversion or curve
-    np.testing.assert_array_equal(read_image(said, bits=12)[0], expected)
-    for file, wrong, reason in (
-        (said, 14, "holds gray of 12 bits"),
-        (given, 11, "does not fit 11"),
+def test_bits_of_a_table_replace_bits_stored(tmp_path: Path, tags: Tags) -> None:
+    path_12 = write_dicom(tmp_path / "12.dcm", FILM, bits=12, **tags)
+    path_16 = write_dicom(tmp_path / "16.dcm", FILM, bits=16, **tags)
+    expected, bits = read_image(path_12)
+    np.testing.assert_array_equal(read_image(path_16, bits=12)[0], expected)
+    assert read_image(path_16, bits=12)[1] == bits
+    assert np.abs(read_image(path_16)[0] / 16 - expected).max() > 100  # wrong without bits
+    kinds = [note.kind for note in check_values(read_stored(path_16), None)]
+    assert kinds == [UNUSED_BITS] and not check_values(read_stored(path_16, bits=12), 12)
+    assert read_stored(path_16, bits=12).transformed == bool(tags)  # no second inversion or curve
+    np.testing.assert_array_equal(read_image(path_12, bits=12)[0], expected)
+    for path, bits, reason in (
+        (path_12, 14, "the file stores 12 bits"),
+        (path_16, 11, "does not fit 11"),
     ):
         with pytest.raises(InputError, match=reason):
-            read_image(file, bits=wrong)
+            read_image(path, bits=bits)
 
 
 def test_bits_of_an_image_in_optical_density_are_rejected(tmp_path: Path) -> None:
     tags = {"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "OD"}
     path = write_dicom(tmp_path / "a.dcm", FILM, bits=16, **tags)
-    with pytest.raises(InputError, match="optical density: leave bits empty"):
+    with pytest.raises(InputError, match="optical density; leave bits empty"):
         read_stored(path, bits=12)
 
 
-def test_a_falling_rescale_is_noted_and_counts_as_inverted(tmp_path: Path) -> None:
+def test_a_negative_rescale_slope_is_noted_and_counts_as_inverted(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, RescaleSlope=-1, RescaleIntercept=4095)
-    same_gray(path, 4095 - FILM)
-    assert TURNED in notes(path) and read_stored(path).transformed
+    assert_gray(path, 4095 - FILM)
+    assert SLOPE_NEGATIVE in notes(path) and read_stored(path).transformed
     write_dicom(path, FILM, RescaleSlope=2, RescaleIntercept=-10)
     assert notes(path) == {} and not read_stored(path).transformed
 
@@ -597,8 +610,8 @@ def test_a_falling_rescale_is_noted_and_counts_as_inverted(tmp_path: Path) -> No
 # Look-up tables.
 
 
-def table(entries: np.ndarray, bits: int, data: bytes | list[int], kind: str) -> Tags:
-    sequence = item()
+def write_with_lut(entries: np.ndarray, bits: int, data: bytes | list[int], kind: str) -> Tags:
+    sequence = make_sequence()
     sequence[0].add_new("LUTDescriptor", "US", [len(entries) % 65536, 0, bits])
     sequence[0].add_new("LUTData", kind, data)
     return {"ModalityLUTSequence": sequence}
@@ -607,17 +620,19 @@ def table(entries: np.ndarray, bits: int, data: bytes | list[int], kind: str) ->
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("count", [256, 255])
-def test_the_entries_of_a_look_up_table_are_as_long_as_its_data_says(
+def test_the_data_decides_the_bits_of_look_up_table_entries(
     tmp_path: Path, bits: int, packed: bool, count: int
 ) -> None:
     entries = np.round(255 * np.linspace(0, 1, count) ** 0.5).astype(np.uint8)
-    padded = entries.tobytes() + b"\0" * (count % 2)
-    data = padded if packed else entries.astype("<u2").tobytes()
+    entry_bytes = entries.tobytes() + b"\0" * (count % 2)
+    data = entry_bytes if packed else entries.astype("<u2").tobytes()
     pixels = RNG.integers(0, count, (30, 40)).astype(np.uint8)
     pixels[0, :2] = 0, count - 1
     # Words, which pydicom reads as numbers, and bytes.
     for value, kind in ((np.frombuffer(data, "<u2").tolist(), "US"), (data, "OW")):
-        path = write_dicom(tmp_path / "a.dcm", pixels, bits=8, **table(entries, bits, value, kind))
+        path = write_dicom(
+            tmp_path / "a.dcm", pixels, bits=8, **write_with_lut(entries, bits, value, kind)
+        )
         np.testing.assert_allclose(read_image(path)[0], entries[pixels], atol=1e-3)
         assert (OTHER_BITS in notes(path)) is (packed and bits == 16)
 
@@ -625,7 +640,7 @@ def test_the_entries_of_a_look_up_table_are_as_long_as_its_data_says(
 def test_a_look_up_table_of_another_length_is_rejected(tmp_path: Path) -> None:
     entries = np.arange(256, dtype="<u2")
     for data in (entries[:200].tobytes(), entries.tobytes() * 2):
-        tags = table(entries, 16, data, "OW")
+        tags = write_with_lut(entries, 16, data, "OW")
         path = write_dicom(tmp_path / "a.dcm", FILM % 256, bits=8, **tags)
         with pytest.raises(InputError, match="neither 8 nor 16 bits"):
             read_stored(path)
@@ -634,7 +649,7 @@ def test_a_look_up_table_of_another_length_is_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "last", "rejected"),
     [
-        (0, 255, True),  # of another image's bits
+        (0, 255, True),  # a table for another bit depth
         (0, 2000, True),
         (2000, 4095, True),
         (0, 4094, False),  # one value, of one pixel
@@ -647,23 +662,25 @@ def test_values_beyond_the_ends_of_a_look_up_table(
     tmp_path: Path, first: int, last: int, rejected: bool | None
 ) -> None:
     entries = 3 * np.arange(last - first + 1, dtype=np.int64) // 4
-    tags = table(entries, 16, entries.astype("<u2").tobytes(), "OW")
+    tags = write_with_lut(entries, 16, entries.astype("<u2").tobytes(), "OW")
     tags["ModalityLUTSequence"][0].LUTDescriptor = [len(entries) % 65536, first, 16]
     path = write_dicom(tmp_path / "a.dcm", FILM, **tags)
     if rejected:
-        with pytest.raises(InputError, match=f"a.dcm: .*of values {first} to {last}; values from"):
+        with pytest.raises(
+            InputError, match=f"a.dcm: .*covers the values {first} to {last}; values from"
+        ):
             read_stored(path)
         return
     assert notes(path) == ({} if rejected is None else {BEYOND: False})
-    held = np.clip(FILM, first, last).astype(int) - first
+    indices = np.clip(FILM, first, last).astype(int) - first
     whole = entries[np.clip(np.arange(4096), first, last) - first]
-    expected = (entries[held] - whole.min()) * (4095 / np.ptp(whole))
+    expected = (entries[indices] - whole.min()) * (4095 / np.ptp(whole))
     np.testing.assert_allclose(read_image(path)[0], expected, atol=1e-3)
 
 
-def test_background_and_padding_may_lie_beyond_a_look_up_table(tmp_path: Path) -> None:
+def test_background_and_padding_may_be_beyond_a_look_up_table(tmp_path: Path) -> None:
     entries = np.arange(200, 4096)
-    tags = table(entries, 16, entries.astype("<u2").tobytes(), "OW")
+    tags = write_with_lut(entries, 16, entries.astype("<u2").tobytes(), "OW")
     tags["ModalityLUTSequence"][0].LUTDescriptor = [len(entries), 200, 16]
     pixels = np.clip(FILM, 200, 4095)
     pixels[:, 50:] = 0
@@ -677,11 +694,11 @@ def test_background_and_padding_may_lie_beyond_a_look_up_table(tmp_path: Path) -
     assert BEYOND not in notes(write_dicom(path, pixels, **tags, **range_of))
 
 
-# What kind of image.
+# Kinds of image.
 
 
 @pytest.mark.parametrize("relationship", ["LIN", "LOG"])
-def test_intent_against_sop_class_is_rejected_where_the_gray_depends_on_it(
+def test_an_intent_that_contradicts_the_sop_class_is_rejected_if_the_gray_depends_on_it(
     tmp_path: Path, relationship: str
 ) -> None:
     raw = for_processing(PixelIntensityRelationship=relationship)
@@ -693,10 +710,10 @@ def test_intent_against_sop_class_is_rejected_where_the_gray_depends_on_it(
         path = write_dicom(tmp_path / "a.dcm", FILM, **changed)
         with pytest.raises(InputError, match="PresentationIntentType is .* the SOP class is"):
             read_stored(path)
-    # Inverted by either: nothing depends on it.
+    # Both invert, so the gray does not depend on it.
     if relationship == "LOG":
         path = write_dicom(tmp_path / "a.dcm", FILM, **(raw | change))
-        same_gray(path, 4095 - FILM)
+        assert_gray(path, 4095 - FILM)
         assert notes(path) == {INTENTS_DIFFER: False}
 
 
@@ -723,7 +740,9 @@ def test_tomosynthesis_is_noted(tmp_path: Path, tags: Tags, expected: str | None
 
 
 @pytest.mark.parametrize("syntax", ["ExplicitVRLittleEndian", "RLELossless", "JPEG2000Lossless"])
-def test_several_frames_need_one_and_their_number_must_be_true(tmp_path: Path, syntax: str) -> None:
+def test_several_frames_require_frame_and_a_correct_number_of_frames(
+    tmp_path: Path, syntax: str
+) -> None:
     stack = np.stack([FILM, FILM[::-1], FILM // 2])
     path = write_dicom(tmp_path / "a.dcm", stack, syntax=syntax)
     with pytest.raises(InputError, match=r"a.dcm: has 3 frames: give frame"):
@@ -731,16 +750,16 @@ def test_several_frames_need_one_and_their_number_must_be_true(tmp_path: Path, s
     with pytest.raises(InputError, match="give frame"):
         read_raw(path)
     for number in (0, 2):
-        same_gray(path, stack[number], frame=number)
+        assert_gray(path, stack[number], frame=number)
     shown = dicom.read_with_record(path)[2]
-    assert shown["frame"] == 0 and shown["notes"] == [f"{dicom.FRAME_OPEN} (3 frames)"]
+    assert shown["frame"] == 0 and shown["notes"] == [f"{dicom.FIRST_FRAME} (3 frames)"]
     for frames in (1, 2, 0, None):
         header = pydicom.dcmread(path)
         header.NumberOfFrames = frames
         if frames is None:
             del header.NumberOfFrames
         header.save_as(tmp_path / "b.dcm")
-        with pytest.raises(InputError, match=rf"holds 3 frames.*says {frames or 1}"):
+        with pytest.raises(InputError, match=rf"holds 3 frames.*NumberOfFrames is {frames or 1}"):
             read_stored(tmp_path / "b.dcm", 0)
 
 
@@ -769,42 +788,42 @@ def test_frames_are_counted_without_an_offset_table(tmp_path: Path) -> None:
         header["PixelData"].VR = "OB"
         header.save_as(tmp_path / "b.dcm")
         if read:
-            same_gray(tmp_path / "b.dcm", FILM)
+            assert_gray(tmp_path / "b.dcm", FILM)
         else:
             with pytest.raises(InputError, match="holds 2 frames"):
                 read_stored(tmp_path / "b.dcm")
 
 
-def test_no_frames_are_one_and_a_few_bytes_more_are_noted(tmp_path: Path) -> None:
+def test_zero_frames_and_excess_bytes_are_noted(tmp_path: Path) -> None:
     for frames in (0, None):
         header = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", FILM, NumberOfFrames=0))
         header.NumberOfFrames = frames
         header.save_as(tmp_path / "a.dcm")
-        same_gray(tmp_path / "a.dcm", FILM)
+        assert_gray(tmp_path / "a.dcm", FILM)
         assert notes(tmp_path / "a.dcm") == {dicom_attributes.NO_FRAMES: False}
     path = write_dicom(tmp_path / "b.dcm", FILM, PixelData=FILM.tobytes() + b"\0" * 10)
-    same_gray(path, FILM)
+    assert_gray(path, FILM)
     assert notes(path) == {dicom_length.EXCESS: False}
     odd = FILM[:9, :7] % 256
     assert notes(write_dicom(tmp_path / "c.dcm", odd, bits=8)) == {}
 
 
 @pytest.mark.parametrize("name", ["IM000001", "1.2.840.1.99", "a.png", "a.tif", "a.DCM"])
-def test_dicom_is_known_by_its_content(tmp_path: Path, name: str) -> None:
+def test_dicom_is_recognized_by_its_content(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     write_dicom(tmp_path / "a.dcm", FILM, **CONTACT).rename(path)
     assert dicom.is_dicom(path)
-    same_gray(path, FILM)
+    assert_gray(path, FILM)
     np.testing.assert_array_equal(read_raw(path), FILM)
     assert dicom.read_spacing(path) == ((70.0, 70.0), "ImagerPixelSpacing")
 
 
-def test_what_is_no_dicom_is_not_taken_for_one(tmp_path: Path) -> None:
+def test_other_files_are_not_recognized_as_dicom(tmp_path: Path) -> None:
     for name, content in (("short", b"DICM"), ("b.png", b"\x89PNG" + bytes(200)), ("c", b"")):
         (tmp_path / name).write_bytes(content)
         assert not dicom.is_dicom(tmp_path / name)
     assert not dicom.is_dicom(tmp_path) and not dicom.is_dicom(tmp_path / "absent")
-    with pytest.raises(InputError, match="unknown kind of image.*DICOM of any name"):
+    with pytest.raises(InputError, match="unknown image format.*DICOM of any name"):
         read_stored(tmp_path / "short")
     bare = tmp_path / "bare.dcm"
     bare.write_bytes(write_dicom(tmp_path / "a.dcm", FILM).read_bytes()[132:])
@@ -827,11 +846,11 @@ def without_syntax(path: Path) -> Path:
 @pytest.mark.parametrize(
     "syntax", ["ExplicitVRLittleEndian", "ImplicitVRLittleEndian", "ExplicitVRBigEndian"]
 )
-def test_a_file_without_transfer_syntax_is_read_where_it_is_not_compressed(
+def test_a_file_without_transfer_syntax_is_read_if_not_compressed(
     tmp_path: Path, syntax: str
 ) -> None:
     path = without_syntax(write_dicom(tmp_path / "a.dcm", FILM, syntax=syntax))
-    same_gray(path, FILM)
+    assert_gray(path, FILM)
     assert notes(path) == {NO_SYNTAX: False}
     without_syntax(write_dicom(path, FILM, syntax="JPEGLosslessSV1"))
     with pytest.raises(
@@ -841,7 +860,7 @@ def test_a_file_without_transfer_syntax_is_read_where_it_is_not_compressed(
 
 
 @pytest.mark.parametrize("syntax", ["JPEGLosslessSV1", "JPEG2000Lossless", "JPEGLSLossless"])
-def test_words_under_a_compressed_syntax_and_the_reverse_are_rejected(
+def test_pixel_data_that_contradicts_the_transfer_syntax_is_rejected(
     tmp_path: Path, syntax: str
 ) -> None:
     header = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", FILM))
@@ -855,12 +874,12 @@ def test_words_under_a_compressed_syntax_and_the_reverse_are_rejected(
     length = int.from_bytes(content[140:144], "little") + len(new) - len(old)
     content = content[:140] + struct.pack("<L", length) + content[144:]
     (tmp_path / "b.dcm").write_bytes(content.replace(old, new))
-    with pytest.raises(InputError, match="TransferSyntaxUID says .* is not compressed"):
+    with pytest.raises(InputError, match="TransferSyntaxUID states .* is not compressed"):
         read_stored(tmp_path / "b.dcm")
     path = write_dicom(tmp_path / "c.dcm", FILM, syntax=syntax)
     path.write_bytes(path.read_bytes().replace(new, old))
     content = path.read_bytes()
     length = int.from_bytes(content[140:144], "little") + len(old) - len(new)
     path.write_bytes(content[:140] + struct.pack("<L", length) + content[144:])
-    with pytest.raises(InputError, match="says Explicit VR .* pixel data is compressed"):
+    with pytest.raises(InputError, match="states Explicit VR .* pixel data is compressed"):
         read_stored(path)

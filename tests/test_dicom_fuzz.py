@@ -1,4 +1,4 @@
-"""Files of every other kind, and damaged ones: read or rejected in one line, in bounded time."""
+"""Test that other and damaged DICOM files are read or rejected in one line, in bounded time."""
 
 import os
 import time
@@ -21,11 +21,11 @@ from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.imaging.value_checks import check_values
 from mtl_jax.types import InputError
 
-SLOWEST_S = 20  # CharLS takes seconds over some damaged JPEG-LS
+MAX_SECONDS = 20  # CharLS takes seconds for some damaged JPEG-LS streams
 
 
-def outcome(path: Path) -> str:
-    """'' where the file is read, else its one line; anything else fails the test."""
+def read_or_reject(path: Path) -> str:
+    """Return the error line, or '' if the file is read; fail for anything else."""
     start = time.monotonic()
     try:
         gray, bits, record = dicom.read_with_record(path)
@@ -34,18 +34,18 @@ def outcome(path: Path) -> str:
         assert line.startswith(f"{path}: ") and "\n" not in line and len(line) < 400
         return line
     finally:
-        assert time.monotonic() - start < SLOWEST_S
+        assert time.monotonic() - start < MAX_SECONDS
     assert gray.dtype == np.float32 and np.isfinite(gray).all()
     assert gray.shape == (record["rows"], record["columns"])
     assert gray.min() >= 0 and gray.max() <= 2**bits - 1
     return ""
 
 
-def test_every_file_that_comes_with_pydicom_is_read_or_rejected() -> None:
+def test_every_test_file_of_pydicom_is_read_or_rejected() -> None:
     files = [Path(name) for name in get_testdata_files() if os.path.isfile(name)]
-    read = {path.name for path in files if not outcome(path)}
+    read = {path.name for path in files if not read_or_reject(path)}
     assert len(files) > 100
-    # The unsigned gray ones, among them 12-bit JPEG Extended, near-lossless JPEG-LS and deflated.
+    # Unsigned gray, including 12-bit JPEG Extended, near-lossless JPEG-LS and deflated files.
     assert read >= {
         "JPGExtended.dcm",
         "JPEG-lossy.dcm",
@@ -56,8 +56,8 @@ def test_every_file_that_comes_with_pydicom_is_read_or_rejected() -> None:
     }
 
 
-def seeds(folder: Path) -> list[bytes]:
-    """Small files, one of each syntax and each kind of header."""
+def make_seed_files(folder: Path) -> list[bytes]:
+    """Return small files of every transfer syntax and kind of header."""
     pixels = (np.add.outer(np.arange(34), np.arange(36)) * 50) % 4096
     headers = [
         for_processing(PixelPaddingValue=0),
@@ -80,30 +80,30 @@ def seeds(folder: Path) -> list[bytes]:
     return files
 
 
-def mutated(seed: bytes, random: np.random.Generator) -> bytes:
-    """The seed with one to eight bytes changed, taken out, put in or repeated, or cut short."""
+def mutate(seed: bytes, random: np.random.Generator) -> bytes:
+    """Return `seed` with one to eight bytes changed, removed, inserted or repeated."""
     data = bytearray(seed)
     for _ in range(random.integers(1, 9)):
         # Half the changes go to the group of image fields and the head of the stream.
         image = data.find(b"\x28\x00\x02\x00")
-        near = random.random() < 0.5 and image > 0
-        low, high = (image, min(image + 300, len(data))) if near else (132, len(data))
+        in_header = random.random() < 0.5 and image > 0
+        low, high = (image, min(image + 300, len(data))) if in_header else (132, len(data))
         if high - low < 2:
             break
-        at = int(random.integers(low, high))
+        offset = int(random.integers(low, high))
         kind = random.integers(6)
         if kind == 0:
-            data[at] = random.integers(256)
+            data[offset] = random.integers(256)
         elif kind == 1:
-            data[at] ^= 1 << random.integers(8)
+            data[offset] ^= 1 << random.integers(8)
         elif kind == 2:
-            del data[at : at + random.integers(1, 20)]
+            del data[offset : offset + random.integers(1, 20)]
         elif kind == 3:
-            data[at:at] = random.bytes(random.integers(1, 9))
+            data[offset:offset] = random.bytes(random.integers(1, 9))
         elif kind == 4:
-            data[at : at + 4] = b"\xff\xff\xff\x7f"
+            data[offset : offset + 4] = b"\xff\xff\xff\x7f"
         else:
-            data[at:at] = data[at : at + random.integers(1, 60)]
+            data[offset:offset] = data[offset : offset + random.integers(1, 60)]
     if random.random() < 0.1:
         del data[random.integers(132, max(len(data), 133)) :]
     return bytes(data)
@@ -116,14 +116,14 @@ def test_mutated_files_are_read_or_rejected(
     tmp_path: Path, count: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     random = np.random.default_rng(count)
-    files = seeds(tmp_path)
+    files = make_seed_files(tmp_path)
     path = tmp_path / "mutated.dcm"
     rejected = 0
     for number in range(count):
-        path.write_bytes(mutated(files[number % len(files)], random))
-        line = outcome(path)
+        path.write_bytes(mutate(files[number % len(files)], random))
+        line = read_or_reject(path)
         rejected += bool(line)
-        if number % 10 == 0:  # what ingest calls agrees
+        if number % 10 == 0:  # the functions that ingest calls agree
             try:
                 check_values(read_stored(path, 0), None)  # seeds have two frames
             except InputError:

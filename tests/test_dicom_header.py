@@ -1,4 +1,4 @@
-"""What a DICOM header says of spacing, side and view; nothing of the patient; the tool."""
+"""Test spacing, laterality and view of DICOM headers, privacy, and tools/inspect_dicom.py."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from pydicom import Sequence
 from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import dicom, dicom_header
-from mtl_jax.imaging.dicom_header import SIDES_DIFFER, VIEW_UNKNOWN
+from mtl_jax.imaging.dicom_header import LATERALITIES_DIFFER, VIEW_UNKNOWN
 from mtl_jax.imaging.table_vs_header import NOT_SQUARE
 from mtl_jax.types import InputError
 
@@ -28,18 +28,18 @@ Tags = dict[str, Any]
 RIGHT_FRAME = ("R", "FrameLaterality")
 
 
-def header(path: Path, **tags: Any) -> Dataset:
+def make_header(path: Path, **tags: Any) -> Dataset:
     return dicom_header.read_dataset(write_dicom(path, NOISE, **tags))
 
 
-def item(**tags: Any) -> Sequence:
+def make_item(**tags: Any) -> Sequence:
     dataset = Dataset()
     for keyword, value in tags.items():
         setattr(dataset, keyword, value)
     return Sequence([dataset])
 
 
-def modified(*codes: tuple[str, str]) -> Sequence:
+def view_with_modifiers(*codes: tuple[str, str]) -> Sequence:
     view = view_code("R-10242", "SNM3", "cranio-caudal")
     view[0].ViewModifierCodeSequence = Sequence(
         [view_code(value, scheme, "x")[0] for value, scheme in codes]
@@ -49,10 +49,10 @@ def modified(*codes: tuple[str, str]) -> Sequence:
 
 IMAGER, PIXEL, NOMINAL = ["0.07", "0.08"], ["0.05", "0.06"], ["0.2", "0.2"]
 GROUPS = {
-    "PixelMeasuresSequence": item(PixelSpacing=["0.09", "0.1"]),
-    "FrameAnatomySequence": item(FrameLaterality="R"),
+    "PixelMeasuresSequence": make_item(PixelSpacing=["0.09", "0.1"]),
+    "FrameAnatomySequence": make_item(FrameLaterality="R"),
 }
-SHARED, PER_FRAME = item(**GROUPS), item(**GROUPS)
+SHARED, PER_FRAME = make_item(**GROUPS), make_item(**GROUPS)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ SHARED, PER_FRAME = item(**GROUPS), item(**GROUPS)
             ((50, 60), "PixelSpacing"),
         ),
         (
-            # Undivided by the magnification: the detector's plane.
+            # In the detector plane, not divided by the magnification.
             {
                 "PixelSpacing": ["0.0654", "0.0748"],
                 "ImagerPixelSpacing": IMAGER,
@@ -79,24 +79,24 @@ SHARED, PER_FRAME = item(**GROUPS), item(**GROUPS)
 )
 def test_spacing_order_and_source(tmp_path: Path, tags: Tags, expected: Any) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, **tags)
-    found, said = dicom.read_spacing(path), dicom.read_with_record(path)[2]
+    found, record = dicom.read_spacing(path), dicom.read_with_record(path)[2]
     if expected is None:
-        assert found is None and said["spacing_um"] is None and said["spacing_source"] == ""
+        assert found is None and record["spacing_um"] is None and record["spacing_source"] == ""
     else:
         assert found[0] == pytest.approx(expected[0]) and found[1] == expected[1]
-        assert tuple(said["spacing_um"]) == found[0] and said["spacing_source"] == found[1]
+        assert tuple(record["spacing_um"]) == found[0] and record["spacing_source"] == found[1]
 
 
 @pytest.mark.parametrize("size", [["0", "0.1"], ["-1", "0.1"], ["0.1"], ["0.1", "0.1", "0.1"]])
-def test_impossible_spacing_stops_who_asks_for_it_and_no_one_else(
+def test_an_implausible_spacing_is_rejected_only_where_it_is_used(
     tmp_path: Path, size: list[str]
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, PixelSpacing=size)
     with pytest.raises(InputError, match="a.dcm: .*PixelSpacing"):
         dicom.read_spacing(path)
-    gray, _, said = dicom.read_with_record(path)
+    gray, _, record = dicom.read_with_record(path)
     np.testing.assert_array_equal(gray, NOISE)
-    assert said["spacing_um"] is None and "PixelSpacing" in said["notes"][0]
+    assert record["spacing_um"] is None and "PixelSpacing" in record["notes"][0]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_impossible_spacing_stops_who_asks_for_it_and_no_one_else(
         ("MAMMAL.dcm", {}, ("", "")),
     ],
 )
-def test_laterality_from_any_place(
+def test_laterality_from_every_source(
     tmp_path: Path, name: str, tags: Tags, expected: tuple[str, str]
 ) -> None:
-    assert dicom_header.get_laterality(header(tmp_path / name, **tags)) == expected
+    assert dicom_header.get_laterality(make_header(tmp_path / name, **tags)) == expected
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_laterality_from_any_place(
         ("accent.dcm", {}, ("", "")),
     ],
 )
-def test_view_from_any_place_and_either_code_scheme(
+def test_view_from_every_source_and_code_scheme(
     tmp_path: Path, name: str, tags: Tags, expected: tuple[str, str]
 ) -> None:
     if "ViewCodeSequence" in tags:
         tags = {"ViewCodeSequence": view_code(*tags["ViewCodeSequence"], "meaning")}
-    assert dicom_header.get_view(header(tmp_path / name, **tags)) == expected
+    assert dicom_header.get_view(make_header(tmp_path / name, **tags)) == expected
 
 
 @pytest.mark.parametrize(
@@ -152,22 +152,26 @@ def test_view_from_any_place_and_either_code_scheme(
         ({}, False),
         ({"EstimatedRadiographicMagnificationFactor": "1.08"}, False),
         ({"EstimatedRadiographicMagnificationFactor": "1.8"}, True),
-        ({"ViewCodeSequence": modified(("R-102D6", "SRT"))}, True),
-        ({"ViewCodeSequence": modified(("399055006", "SCT"), ("399163009", "SCT"))}, True),
-        ({"ViewCodeSequence": modified(("399055006", "SCT"))}, False),
+        ({"ViewCodeSequence": view_with_modifiers(("R-102D6", "SRT"))}, True),
+        (
+            {"ViewCodeSequence": view_with_modifiers(("399055006", "SCT"), ("399163009", "SCT"))},
+            True,
+        ),
+        ({"ViewCodeSequence": view_with_modifiers(("399055006", "SCT"))}, False),
     ],
 )
 def test_magnification_views_are_flagged(tmp_path: Path, tags: Tags, magnified: bool) -> None:
-    dataset = header(tmp_path / "a.dcm", **tags)
+    dataset = make_header(tmp_path / "a.dcm", **tags)
     assert dicom_header.is_magnified(dataset) is magnified
-    said = dicom.read_with_record(tmp_path / "a.dcm")[2]
-    assert said["magnified"] is magnified
-    assert any("magnification" in note for note in said["notes"]) is magnified
+    record = dicom.read_with_record(tmp_path / "a.dcm")[2]
+    assert record["magnified"] is magnified
+    assert any("magnification" in note for note in record["notes"]) is magnified
 
 
 def test_view_modifiers_are_named(tmp_path: Path) -> None:
-    dataset = header(
-        tmp_path / "a.dcm", ViewCodeSequence=modified(("R-102D7", "SRT"), ("399209000", "SCT"))
+    dataset = make_header(
+        tmp_path / "a.dcm",
+        ViewCodeSequence=view_with_modifiers(("R-102D7", "SRT"), ("399209000", "SCT")),
     )
     assert dicom_header.get_view_modifiers(dataset) == ("spot compression", "implant displaced")
 
@@ -177,27 +181,27 @@ MAGNIFIED = view_code("399163009", "SCT", "Magnification")
 SPOT = view_code("R-102D7", "SRT", "spot")
 
 
-def test_modifiers_beside_the_view_count_as_those_inside(tmp_path: Path) -> None:
+def test_modifiers_outside_the_view_code_are_read_too(tmp_path: Path) -> None:
     for tags, expected in (
         ({"ViewModifierCodeSequence": MAGNIFIED}, ("magnification",)),
         ({"ViewModifierCodeSequence": SPOT, "ViewPosition": "MCC"}, ("spot compression", MAG)),
         (
             {
                 "ViewModifierCodeSequence": MAGNIFIED,
-                "ViewCodeSequence": modified(("R-102D7", "SRT")),
+                "ViewCodeSequence": view_with_modifiers(("R-102D7", "SRT")),
             },
             ("spot compression", MAG),
         ),
         (
             {
                 "ViewCodeSequence": Sequence(
-                    [*view_code("R-10242", "SRT", "cc"), *modified(("R-102D6", "SRT"))]
+                    [*view_code("R-10242", "SRT", "cc"), *view_with_modifiers(("R-102D6", "SRT"))]
                 )
             },
             (MAG,),
         ),
     ):
-        dataset = header(tmp_path / "a.dcm", **tags)
+        dataset = make_header(tmp_path / "a.dcm", **tags)
         assert dicom_header.get_view_modifiers(dataset) == expected
         assert dicom_header.is_magnified(dataset) is (MAG in expected)
         assert dicom.describe_header(tmp_path / "a.dcm")["magnified"] is (MAG in expected)
@@ -220,7 +224,7 @@ def test_modifiers_beside_the_view_count_as_those_inside(tmp_path: Path) -> None
         ("RMLOID", "R", "MLO", ("implant displaced",)),
         ("RXCCL", "R", "XCCL", ()),
         ("SMLORL", "", "MLO", ("spot compression", "rolled lateral")),
-        # Views by themselves.
+        # Values that are views.
         ("MLO", "", "MLO", ()),
         ("ML", "", "ML", ()),
         ("LM", "", "LM", ()),
@@ -233,43 +237,45 @@ def test_view_position_with_side_and_modifiers(
     tmp_path: Path, text: str, side: str, view: str, modifiers: tuple[str, ...]
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, ViewPosition=text)
-    said = dicom.read_header_attributes(path)
-    assert (said.laterality, said.view) == (side, view)
-    assert said.laterality_source == ("ViewPosition" if side else "")
+    record = dicom.read_header_attributes(path)
+    assert (record.laterality, record.view) == (side, view)
+    assert record.laterality_source == ("ViewPosition" if side else "")
     found = dicom.describe_header(path)
     assert found["view_modifiers"] == list(modifiers) and found["magnified"] is (MAG in modifiers)
     assert VIEW_UNKNOWN not in found["notes"]
 
 
 @pytest.mark.parametrize("text", ["SPECIMEN", "PA", "MLOX", "RR", "ROY"])
-def test_a_view_position_that_is_none_is_noted_without_its_text(tmp_path: Path, text: str) -> None:
+def test_an_unknown_view_position_is_noted_without_its_text(tmp_path: Path, text: str) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, ViewPosition=text, ImageLaterality="R")
     assert dicom.read_header_attributes(path).view == ""
     assert dicom.describe_header(path)["notes"] == [VIEW_UNKNOWN]
 
 
-def test_the_side_in_view_position_is_compared_and_gives_way_to_the_fields_of_the_side(
+def test_laterality_attributes_take_precedence_over_view_position(
     tmp_path: Path,
 ) -> None:
     tags = {"ViewPosition": "RMLO", "PatientOrientation": ["A", "F"]}
     path = write_dicom(tmp_path / "a.dcm", NOISE, **tags)
     assert dicom.read_header_attributes(path).laterality == "R"
-    assert [note.split(" (")[0] for note in dicom.describe_header(path)["notes"]] == [SIDES_DIFFER]
+    assert [note.split(" (")[0] for note in dicom.describe_header(path)["notes"]] == [
+        LATERALITIES_DIFFER
+    ]
     write_dicom(path, NOISE, **tags, Laterality="L")
     assert dicom.read_header_attributes(path).laterality == "L"
     assert "ViewPosition R" in dicom.describe_header(path)["notes"][0]
 
 
-def test_nothing_of_the_patient_is_in_record_or_errors(tmp_path: Path) -> None:
-    plain = write_dicom(tmp_path / "a.dcm", NOISE, VOILUTFunction="SIGMOID", RescaleType="US")
-    header = pydicom.dcmread(plain)
+def test_record_and_errors_contain_no_patient_data(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", NOISE, VOILUTFunction="SIGMOID", RescaleType="US")
+    header = pydicom.dcmread(path)
     texts = ("PN", "LO", "SH", "ST", "LT", "UT", "CS", "AE")
     keywords = [element.keyword for element in header if element.VR in texts]
     keywords += ["ImageLaterality", "ViewPosition", "PatientOrientation", "PresentationLUTShape"]
     keywords += ["WindowCenterWidthExplanation", "LossyImageCompression", "RescaleSlope"]
     for keyword in keywords:
         for value in ("PLANTED", ["PLANTED", "PLANTED"]):
-            planted = pydicom.dcmread(plain)
+            planted = pydicom.dcmread(path)
             with pydicom.config.disable_value_validation():
                 try:
                     setattr(planted, keyword, value)
@@ -277,45 +283,48 @@ def test_nothing_of_the_patient_is_in_record_or_errors(tmp_path: Path) -> None:
                     planted.add_new(keyword, "LO", value)
                 pydicom.dcmwrite(tmp_path / "b.dcm", planted)
             try:
-                said = json.dumps(dicom.read_with_record(tmp_path / "b.dcm")[2])
+                record = json.dumps(dicom.read_with_record(tmp_path / "b.dcm")[2])
             except InputError as error:
-                said = str(error)
-            assert "PLANTED" not in said.upper(), keyword
-    said = json.dumps(dicom.read_with_record(plain)[2]).upper()
+                record = str(error)
+            assert "PLANTED" not in record.upper(), keyword
+    record = json.dumps(dicom.read_with_record(path)[2]).upper()
     for secret in ("SECRET", "1950", "2001", "1.2.826"):
-        assert secret not in said
+        assert secret not in record
 
 
-def inspect(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run_inspect_dicom(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(TOOL), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_the_tool_prints_the_record_and_draws_the_lesion(tmp_path: Path) -> None:
+def test_inspect_dicom_prints_the_record_and_draws_the_lesion(tmp_path: Path) -> None:
     exposure = np.full((300, 200), 4000)
     exposure[100:140, 60:120] = 500  # a mass: less exposure
     path = write_dicom(tmp_path / "a.dcm", exposure, **for_processing())
     out = tmp_path / "a.png"
-    done = inspect(path, "--png", out, "--box", "100,60,140,120")
-    assert done.returncode == 0 and done.stderr == ""
-    assert "spacing_um              100.0; 100.0" in done.stdout
-    assert "Burgess" in done.stdout and "Secret" not in done.stdout
+    process = run_inspect_dicom(path, "--png", out, "--box", "100,60,140,120")
+    assert process.returncode == 0 and process.stderr == ""
+    assert "spacing_um              100.0; 100.0" in process.stdout
+    assert "Burgess" in process.stdout and "Secret" not in process.stdout
     picture = np.asarray(Image.open(out)).astype(int)
     assert picture.shape == (150, 100, 3)
-    drawn = np.argwhere(picture[..., 0] != picture[..., 2])
-    assert drawn.min(axis=0).tolist() == [50, 30] and drawn.max(axis=0).tolist() == [70, 60]
+    drawn_pixels = np.argwhere(picture[..., 0] != picture[..., 2])
+    assert drawn_pixels.min(axis=0).tolist() == [50, 30] and drawn_pixels.max(axis=0).tolist() == [
+        70,
+        60,
+    ]
     assert (picture[55:65, 35:55] == 255).all() and (picture[:40] == 0).all()
 
 
-def test_the_tool_goes_on_after_a_damaged_file(tmp_path: Path) -> None:
+def test_inspect_dicom_continues_after_a_damaged_file(tmp_path: Path) -> None:
     good = write_dicom(tmp_path / "good.dcm", NOISE)
     bad = tmp_path / "bad.dcm"
     bad.write_bytes(good.read_bytes()[:600])
-    done = inspect(bad, good)
-    assert done.returncode == 2 and str(good) in done.stdout
-    assert done.stderr.startswith(f"{bad}: ") and done.stderr.count("\n") == 1
-    done = inspect(good, "--png", tmp_path / "a.png")
-    assert done.returncode == 2 and "--pixel-um" in done.stderr
+    process = run_inspect_dicom(bad, good)
+    assert process.returncode == 2 and str(good) in process.stdout
+    assert process.stderr.startswith(f"{bad}: ") and process.stderr.count("\n") == 1
+    process = run_inspect_dicom(good, "--png", tmp_path / "a.png")
+    assert process.returncode == 2 and "--pixel-um" in process.stderr
 
 
 @pytest.mark.parametrize(
@@ -328,30 +337,30 @@ def test_the_tool_goes_on_after_a_damaged_file(tmp_path: Path) -> None:
         (("--pixel-um", "-5"), "not two positive numbers"),
         (("--pixel-um", "0"), "not two positive numbers"),
         (("--pixel-um", "0.1", "--png", "{}/o.png"), "in um, not mm"),
-        (("--pixel-um", "2000"), "coarser than 1000 um"),
+        (("--pixel-um", "2000"), "above 1000 um"),
         (("--box", "5000,5000,6000,6000"), "a.dcm: the box .* is not inside the image of 33 rows"),
         (("--box=-1,2,3,4",), "not inside the image of 33 rows and 47 columns"),
     ],
 )
-def test_wrong_flags_of_the_tool_end_in_one_line(
+def test_wrong_flags_of_inspect_dicom_raise_one_line(
     tmp_path: Path, flags: tuple[str, ...], reason: str
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, ImagerPixelSpacing=["0.1", "0.1"])
-    done = inspect(path, *(flag.format(tmp_path) for flag in flags))
-    assert done.returncode == 2 and re.search(reason, done.stderr), done.stderr
-    assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == [path]
+    process = run_inspect_dicom(path, *(flag.format(tmp_path) for flag in flags))
+    assert process.returncode == 2 and re.search(reason, process.stderr), process.stderr
+    assert "Traceback" not in process.stderr and list(tmp_path.iterdir()) == [path]
 
 
-def test_the_tool_says_which_pixel_size_it_takes(tmp_path: Path) -> None:
+def test_inspect_dicom_reports_which_pixel_size_it_uses(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", NOISE, ImagerPixelSpacing=["0.1", "0.09"])
-    done = inspect(path, "--pixel-um", "200")
-    assert "--pixel-um 200 is not used: ImagerPixelSpacing is 100 x 90 um" in done.stdout
-    assert f"{NOT_SQUARE} (100 x 90 um)" in done.stdout  # as an ingest notes it
+    process = run_inspect_dicom(path, "--pixel-um", "200")
+    assert "--pixel-um 200 is not used: ImagerPixelSpacing is 100 x 90 um" in process.stdout
+    assert f"{NOT_SQUARE} (100 x 90 um)" in process.stdout  # as an ingest notes it
     write_dicom(path, NOISE, ImagerPixelSpacing=["0.1", "0.1"])
-    done = inspect(path, "--pixel-um", "100.5")
-    assert done.returncode == 0 and "notes                   -" in done.stdout
+    process = run_inspect_dicom(path, "--pixel-um", "100.5")
+    assert process.returncode == 0 and "notes                   -" in process.stdout
     write_dicom(path, NOISE)
-    done = inspect(path, "--pixel-um", "50", "--png", tmp_path / "o.PNG")
-    assert done.returncode == 0
+    process = run_inspect_dicom(path, "--pixel-um", "50", "--png", tmp_path / "o.PNG")
+    assert process.returncode == 0
     with Image.open(tmp_path / "o.PNG") as picture:
         assert picture.size == (11, 8)

@@ -1,4 +1,4 @@
-"""Density curves: values worked out by hand, polarity, bounds."""
+"""Test the gray curves of digitizers and detectors: known values, polarity, bounds."""
 
 import math
 
@@ -14,7 +14,7 @@ BITS = {"ddsm_dba": 16, "raw_dm": 14}
 
 
 def od(curve: str, gray: float) -> float:
-    """Optical density that a curve's 12-bit gray stands for."""
+    """Return the optical density of 12-bit gray."""
     return 4.095 - 0.001 * float(CURVES[curve](np.array([gray]), BITS.get(curve, 12))[0])
 
 
@@ -34,7 +34,7 @@ def od(curve: str, gray: float) -> float:
         ("ddsm_howtek_ismd", 2000, 1.98492),  # 3.96604 - 1.98112
         ("lumiscan", 2095, 2.0),
         ("lumiscan", 0, 4.0),
-        ("lumisys", 495, 3.6),  # the maker's curve: 3.6 - (GL - 495) / 1000
+        ("lumisys", 495, 3.6),  # the manufacturer's curve: 3.6 - (GL - 495) / 1000
         ("lumisys", 0, 3.6),
         ("lumisys", 1495, 2.6),
         ("lumisys", 4095, 0.0),
@@ -46,22 +46,22 @@ def test_curves_give_the_optical_density_of_their_equation(
     assert od(curve, gray) == pytest.approx(expected, abs=6e-5)
 
 
-def test_raw_detector_inverse_logarithm_by_hand() -> None:
-    # Air, one count, none, and the geometric mean, which lies half-way.
+def test_raw_detector_inverse_logarithm_at_known_exposures() -> None:
+    # Air, one count, none, and the geometric mean, which is half-way.
     gray = CURVES["raw_dm"](np.array([16383, 1, 0, math.sqrt(16383)]), 14)
     np.testing.assert_allclose(gray, [0, 4095, 4095, 2047.5], atol=1e-3)
-    # Halving the exposure adds the same density anywhere: ln 2 times 4095 / ln 16383.
+    # Halving the exposure always adds the same gray: ln 2 times 4095 / ln 16383.
     steps = np.diff(CURVES["raw_dm"](np.array([8000, 4000, 2000, 1000]), 14))
     np.testing.assert_allclose(steps, math.log(2) * 4095 / math.log(16383), rtol=1e-5)
 
 
 @pytest.mark.parametrize("curve", CURVES)
-def test_curves_are_monotonic_bright_where_dense_and_of_12_bits(curve: str) -> None:
+def test_curves_are_monotonic_and_within_12_bits(curve: str) -> None:
     bits = BITS.get(curve, 12)
     gray = CURVES[curve](np.arange(1 << bits, dtype=np.float32), bits)
     assert gray.dtype == np.float32
     assert 0 <= gray.min() and gray.max() <= 4095
-    # Film is bright where dense, and so is gray; a detector counts little there.
+    # Dense tissue has a low optical density on film and a low exposure on a detector.
     steps = np.diff(gray) * (-1 if curve == "raw_dm" else 1)
     assert (steps >= 0).all() and (steps > 0).mean() > 0.7
 
@@ -74,7 +74,7 @@ def test_a_dense_mass_is_brighter_than_fat_by_every_curve() -> None:
 
 
 @given(st.integers(2, 16))
-def test_linear_digitizers_read_the_same_film_alike_at_any_depth(bits: int) -> None:
+def test_linear_digitizers_give_the_same_gray_at_any_depth(bits: int) -> None:
     top = (1 << bits) - 1
     share = np.array([0, 1, 2]) / 2  # black, middle, white of the scale
     for curve in ("lumiscan", "lumisys"):
@@ -88,7 +88,7 @@ def test_fewer_bits_than_calibrated_are_rejected(curve: str, bits: int) -> None:
         CURVES[curve](np.zeros(3), bits)
 
 
-def test_one_level_is_a_thousandth_of_optical_density() -> None:
+def test_one_gray_level_is_0_001_optical_density() -> None:
     np.testing.assert_allclose(
         from_od(np.array([0, 0.001, 1.0, 4.095, 9])), [4095, 4094, 3095, 0, 0], atol=1e-3
     )

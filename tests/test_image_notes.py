@@ -30,7 +30,7 @@ from mtl_jax.types import Collection, InputError, LesionView, Note, RoiSet
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 OWN_IDS = ingest.Rules(pseudonymise=False, truth_policy="birads", unusable="leave_out")
 COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,truth_source,pixel_um,box,laterality"
-MOST = "fewer bits are used than the image says"
+MOST = "the values use fewer bits than the image states"
 
 
 @pytest.fixture(autouse=True)
@@ -349,12 +349,12 @@ def test_a_published_table_is_noted_where_a_users_own_is_rejected(
     write_dicom(tmp_path / "y.dcm", gray(7), ImagerPixelSpacing=[0.1, 0.1], ImageLaterality="L")
     listed(tmp_path, row("P1", "x.dcm", laterality="L"), row("P2", "y.dcm", laterality="L"))
     assert load(tmp_path).index["case_id"].tolist() == ["P2"]
-    assert "laterality L, but the header says R (ImageLaterality)" in capsys.readouterr().err
+    assert "laterality L, but the header states R (ImageLaterality)" in capsys.readouterr().err
     views = manifest.collection(str(tmp_path / "m.csv")).views
     published = Collection("mine", tmp_path, views, public_ids=True)
     monkeypatch.setitem(SOURCES, "inbreast", lambda path: published)
     rois = ingest.load("inbreast:there", tmp_path / "other", BACKGROUND, {}, OWN_IDS)
-    assert rois.index["noted"].tolist()[0].startswith("the side differs from the header's (L; ")
+    assert rois.index["noted"].tolist()[0].startswith("the laterality differs from the header (L; ")
     assert rois.index["noted"].tolist()[1] == ""
 
 
@@ -381,8 +381,8 @@ def test_genuine_files_of_several_kinds(shared: Path, tmp_path: Path) -> None:
     rois = ingest.load(f"manifest:{tmp_path}/m.csv", tmp_path / "c", BACKGROUND, options, OWN_IDS)
     kinds = {(e["kind"], e["lesion_views"], e["items"][0]) for e in rois.manifest["notes"]}
     assert kinds == {
-        ("was once compressed with loss", 2, "N1/1/MLO"),
-        ("the view differs from the header's", 1, "N1/1/CC"),
+        ("lossy compression", 2, "N1/1/MLO"),
+        ("the view differs from the header", 1, "N1/1/CC"),
         # Where nothing but the black beside the breast is.
         (plausibility.ONE_GRAY, 2, "mdb001/1/CC"),
     }

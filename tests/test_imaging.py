@@ -1,4 +1,4 @@
-"""Pixels: exact reading, area averaging, background, ROIs."""
+"""Test exact reading of images, area averaging, background correction and ROIs."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_kind_gives_the_exact_stored_gray(tmp_path: Path, name: str) -> None:
+def test_every_format_gives_the_exact_stored_gray(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name, GRAY16)
     gray, bits = read_image(tmp_path / name)
     assert (gray.dtype, bits) == (np.float32, 16)
@@ -73,11 +73,13 @@ def test_every_kind_gives_the_exact_stored_gray(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("kept", [0.0, 0.02, 0.6])
-def test_a_truncated_file_is_one_line_that_names_it(tmp_path: Path, name: str, kept: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.02, 0.6])
+def test_a_truncated_file_raises_one_line_that_names_it(
+    tmp_path: Path, name: str, fraction: float
+) -> None:
     path = tmp_path / name
     WRITERS[name](path, GRAY16)
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
     with pytest.raises(InputError) as failure:
         read_image(path)
     assert str(path) in str(failure.value) and "\n" not in str(failure.value)
@@ -116,8 +118,8 @@ def fuzz_pgm(folder: Path, count: int) -> None:
     for number, maxval in enumerate((255, 4095)):
         path = folder / f"{number}.pgm"
         write_pgm(path, GRAY16[:12, :15] % (maxval + 1), maxval)
-        found = outcomes(path, count // 2, number, lambda path=path: read_image(path))
-        assert found["rejected"] > count / 10
+        gray_read = outcomes(path, count // 2, number, lambda path=path: read_image(path))
+        assert gray_read["rejected"] > count / 10
 
 
 def test_damaged_pgm_never_ends_in_a_traceback(tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_damaged_pgm_never_ends_in_a_traceback_at_length(tmp_path: Path) -> None
     fuzz_pgm(tmp_path, 20_000)
 
 
-def test_what_is_not_one_gray_image_is_rejected(tmp_path: Path) -> None:
+def test_files_other_than_one_gray_image_are_rejected(tmp_path: Path) -> None:
     colour = np.zeros((4, 4, 3), np.uint8)
     colour[2, 2, 1] = 1
     Image.fromarray(colour).save(tmp_path / "rgb.png")
@@ -161,11 +163,11 @@ def test_gray_in_channels_is_read_as_gray(tmp_path: Path, dtype: type) -> None:
     tifffile.imwrite(tmp_path / "a.tif", three, photometric="rgb")
     planes = np.moveaxis(three, -1, 0)
     tifffile.imwrite(tmp_path / "b.tif", planes, photometric="rgb", planarconfig="separate")
-    kept = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
-    tifffile.imwrite(tmp_path / "c.tif", channels["rgba"], **kept)
+    fraction = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite(tmp_path / "c.tif", channels["rgba"], **fraction)
     for path in sorted(tmp_path.iterdir()):
-        found, bits = read_image(path)
-        np.testing.assert_array_equal(found, gray, err_msg=path.name)
+        gray_read, bits = read_image(path)
+        np.testing.assert_array_equal(gray_read, gray, err_msg=path.name)
         assert bits == 8 * gray.itemsize
     # One pixel of colour, or one that is not opaque.
     for name, values in channels.items():
@@ -176,7 +178,7 @@ def test_gray_in_channels_is_read_as_gray(tmp_path: Path, dtype: type) -> None:
             read_image(tmp_path / f"{name}.png")
 
 
-def test_frames_are_chosen_and_counted(tmp_path: Path) -> None:
+def test_frames_are_selected_and_counted(tmp_path: Path) -> None:
     frames = RNG.integers(0, 4096, (3, 5, 7)).astype(np.uint16)
     write_dicom(tmp_path / "a.dcm", frames)
     tifffile.imwrite(tmp_path / "a.tif", frames, photometric="minisblack")
@@ -188,7 +190,7 @@ def test_frames_are_chosen_and_counted(tmp_path: Path) -> None:
             read_image(tmp_path / name, 3)
 
 
-def test_inverted_kinds_come_out_bright_is_dense(tmp_path: Path) -> None:
+def test_inverted_formats_are_read_with_dense_as_bright(tmp_path: Path) -> None:
     stored = RNG.integers(0, 4096, (5, 7))
     write_dicom(tmp_path / "a.dcm", stored, kind="MONOCHROME1")
     gray, bits = read_image(tmp_path / "a.dcm")
@@ -204,7 +206,7 @@ def test_dicom_clears_overlay_bits_above_bits_stored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.dcm")[0], stored)
 
 
-def test_dicom_spacing_and_where_it_is_from(tmp_path: Path) -> None:
+def test_dicom_spacing_and_its_source(tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     gray = np.zeros((2, 2))
     write_dicom(path, gray)
@@ -220,17 +222,17 @@ def test_dicom_spacing_and_where_it_is_from(tmp_path: Path) -> None:
         dicom.read_spacing(path)
 
 
-@pytest.mark.parametrize("whole", [1, 2, 4, 5])
-def test_whole_ratios_average_blocks(whole: int) -> None:
-    image = RNG.integers(0, 4096, (20 * whole + whole // 2, 15 * whole)).astype(np.float32)
-    ours = to_pixel_size(image, (200 / whole, 200 / whole))
-    theirs = downscale_local_mean(image[: 20 * whole], (whole, whole))
-    assert ours.dtype == np.float32
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+@pytest.mark.parametrize("ratio", [1, 2, 4, 5])
+def test_integer_ratios_average_blocks(ratio: int) -> None:
+    image = RNG.integers(0, 4096, (20 * ratio + ratio // 2, 15 * ratio)).astype(np.float32)
+    resampled = to_pixel_size(image, (200 / ratio, 200 / ratio))
+    expected = downscale_local_mean(image[: 20 * ratio], (ratio, ratio))
+    assert resampled.dtype == np.float32
+    np.testing.assert_allclose(resampled, expected, rtol=1e-6)
 
 
 def overlap(size: int, span: float) -> np.ndarray:
-    """Share of output pixel k that stored pixel i covers, from the interval definition."""
+    """Return the fraction of output pixel k that stored pixel i covers."""
     rows = []
     for k in range(int(size / span)):
         rows.append(
@@ -240,13 +242,13 @@ def overlap(size: int, span: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pixel_um", [(42.0, 43.5), (70.0, 94.09), (100.0, 133.0), (199.0, 66.67)])
-def test_other_ratios_weigh_by_area(pixel_um: tuple[float, float]) -> None:
+def test_other_ratios_weight_by_area(pixel_um: tuple[float, float]) -> None:
     image = RNG.uniform(0, 4095, (47, 61))
     expected = overlap(47, 200 / pixel_um[0]) @ image @ overlap(61, block_size(pixel_um)[1]).T
     np.testing.assert_allclose(to_pixel_size(image, pixel_um), expected, rtol=1e-6)
 
 
-def test_nearly_whole_ratios_are_whole_and_coarser_pixels_are_rejected() -> None:
+def test_ratios_near_an_integer_are_rounded_and_coarser_pixels_are_rejected() -> None:
     assert block_size((50.0 * 1.0009, 100.0 / 1.0009)) == (4.0, 2.0)
     assert block_size((200.19, 200.0)) == (1.0, 1.0)
     assert block_size((50.1, 50.0))[0] == pytest.approx(200 / 50.1)
@@ -263,7 +265,7 @@ rois = st.tuples(st.integers(0, 2**32 - 1), st.integers(20, 40), st.integers(20,
 
 @settings(max_examples=40, deadline=None)
 @given(roi=rois, offset=st.floats(-1e3, 1e3))
-def test_background_turns_with_the_roi_and_stays_within_its_edges(
+def test_background_rotates_with_the_roi_and_is_within_the_range_of_its_edges(
     roi: np.ndarray, offset: float
 ) -> None:
     flat = correct(roi)
@@ -274,14 +276,16 @@ def test_background_turns_with_the_roi_and_stays_within_its_edges(
     np.testing.assert_allclose(correct(roi + offset), flat, atol=1e-8)
     np.testing.assert_allclose(correct(np.full_like(roi, offset)), 0, atol=1e-9)
     edges = [roi[:8], roi[-8:], roi[:, :8], roi[:, -8:]]
-    found = background(roi)
-    assert min(e.min() for e in edges) <= found.min() and found.max() <= max(e.max() for e in edges)
+    gray_read = background(roi)
+    assert min(e.min() for e in edges) <= gray_read.min() and gray_read.max() <= max(
+        e.max() for e in edges
+    )
 
 
-def test_background_is_its_definition_pixel_by_pixel() -> None:
+def test_background_equals_its_definition_pixel_by_pixel() -> None:
     roi = RNG.uniform(0, 4095, (24, 31))
     height, width = roi.shape
-    found = background(roi, along_mm=1.0, depth_mm=0.6, pixel_mm=0.2)  # half 2 of 5, depth 3
+    gray_read = background(roi, along_mm=1.0, depth_mm=0.6, pixel_mm=0.2)  # half 2 of 5, depth 3
     for i in range(height):
         for j in range(width):
             rows = slice(max(i - 2, 0), i + 3)
@@ -293,11 +297,11 @@ def test_background_is_its_definition_pixel_by_pixel() -> None:
                 (roi[-3:, columns].mean(), height - i - 0.5),
             ]
             expected = sum(g / d for g, d in feet) / sum(1 / d for _, d in feet)
-            assert found[i, j] == pytest.approx(expected, rel=1e-12)
+            assert gray_read[i, j] == pytest.approx(expected, rel=1e-12)
 
 
-def test_background_smooths_as_a_running_mean_of_17_by_8_pixels() -> None:
-    """Where the ROI is zero but for its top strip, B is that edge's running mean, weighted."""
+def test_background_smooths_with_a_running_mean_of_17_by_8_pixels() -> None:
+    """If only the top strip of the ROI is not zero, B is the weighted running mean of that edge."""
     roi = np.zeros((128, 128))
     roi[:8, 20:108] = RNG.uniform(0, 4095, (8, 88))
     smooth = scipy.ndimage.uniform_filter1d(roi[:8].mean(0), 17)
@@ -307,12 +311,12 @@ def test_background_smooths_as_a_running_mean_of_17_by_8_pixels() -> None:
     assert background(roi)[row, column] == pytest.approx(expected, rel=1e-9)
 
 
-def test_background_of_a_stack_is_that_of_each() -> None:
+def test_background_of_a_stack_equals_that_of_each_roi() -> None:
     rois = RNG.uniform(0, 4095, (2, 3, 30, 30))
     np.testing.assert_array_equal(correct(rois)[1, 2], correct(rois[1, 2]))
 
 
-def test_cut_inside_is_a_plain_slice() -> None:
+def test_crop_inside_the_image_is_a_slice() -> None:
     image = RNG.uniform(0, 1, (300, 400))
     roi, outside = crop(image, (150.0, 200.0))
     np.testing.assert_array_equal(roi, image[86:214, 136:264])
@@ -321,7 +325,7 @@ def test_cut_inside_is_a_plain_slice() -> None:
 
 
 @pytest.mark.parametrize(("centre"), [(0.0, 0.0), (10.0, 60.0), (89.9, 99.9), (50.0, 3.0)])
-def test_cut_mirrors_what_is_outside(centre: tuple[float, float]) -> None:
+def test_crop_reflects_at_the_border(centre: tuple[float, float]) -> None:
     image = RNG.uniform(0, 1, (90, 100))
     roi, outside = crop(image, centre)
     padded = np.pad(image, 128, mode="symmetric")
@@ -345,7 +349,7 @@ def test_twelve_bits_span_the_stored_depth() -> None:
             to_12_bit(np.array(gray), 12)
 
 
-def test_counts_are_eighths_rounded_half_to_even_and_never_overflow() -> None:
+def test_counts_are_eighths_rounded_half_to_even_without_overflow() -> None:
     image = np.zeros((128, 128))
     image[0, :6] = [0.0625, 0.1875, 0.3125, 1.0, 2.5, 4095.0]
     counts, _ = lesion_roi(image, (64, 64), FLAT)
@@ -360,8 +364,8 @@ def test_counts_are_eighths_rounded_half_to_even_and_never_overflow() -> None:
 MINI_MIAS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "mini_mias"
 
 
-@pytest.mark.skipif(not MINI_MIAS.is_dir(), reason="the mini-MIAS films are not beside this folder")
-def test_film_mdb028_has_its_mass_in_the_middle_of_the_roi() -> None:
+@pytest.mark.skipif(not MINI_MIAS.is_dir(), reason="mini-MIAS is not in the shared folder")
+def test_film_mdb028_has_its_mass_at_the_centre_of_the_roi() -> None:
     """Info.txt: x 338, y 314 from the bottom, radius 56: column 338, row 709."""
     stored, bits = read_image(MINI_MIAS / "mdb028.pgm")
     gray = to_12_bit(stored, bits)
@@ -372,7 +376,7 @@ def test_film_mdb028_has_its_mass_in_the_middle_of_the_roi() -> None:
         roi, outside = lesion_roi(gray, (709.5, 338.5), settings)
         assert outside == 0.0
         assert roi[distance < 40].mean() > roi[distance > 58].mean() + 8 * 400
-        # Taking y from the top instead shows fat: nothing stands out from its surroundings.
+        # With y from the top the ROI shows fat, without contrast.
         wrong, _ = lesion_roi(gray, (314.5, 338.5), settings)
         assert wrong[distance < 40].mean() < wrong[distance > 58].mean() + 8 * 100
         weight = np.clip(roi - np.median(roi), 0, None)

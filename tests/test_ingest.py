@@ -144,7 +144,7 @@ def test_the_audit_lists_everything_once(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
     load(home, truth_policy="biopsy_followup_or_unstated")
     found = {row["item"]: (row["decision"], row["reason"], row["image"]) for row in audit_of(home)}
-    truncated = "truncated: the PGM header promises 88000 bytes of pixels, the file has "
+    truncated = "truncated: the PGM header states 88000 bytes of pixels, the file has "
     assert found.pop("P2/1/CC")[1].startswith(truncated)
     assert found == {
         "P1/1/CC": ("kept", "", "a.pgm"),

@@ -16,7 +16,7 @@ from mtl_jax.data import crosswalk, duplicate_patients, ingest, patients
 from mtl_jax.experiments import console, guards, leak_checks, splits, study_inputs
 from mtl_jax.experiments.run_lists import on_test_set, out_of_fold
 from mtl_jax.report import tables
-from mtl_jax.report.read_workdir import Work
+from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.types import InputError, RoiSet
 
 BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
@@ -612,11 +612,11 @@ def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixt
     record = held.split.record()
     assert record["official_test_learned"] == ["digital"] and set(record["evaluated"]) == {"films"}
     described = {"name": "digital", "official_test_learned": True}
-    work = Work({}, {}, record, {}, {}, {}, {}, None)
-    assert tables.kept_apart(work, described) == [
-        "No patient is learned and tested: 4 cases (4 ROIs) are never learned, as their patients"
-        " are in a test set.",
-        "Its official test set is learned, as it is not evaluated in this job.",
+    work = WorkFolder({}, {}, record, {}, {}, {}, {}, None)
+    assert tables.patient_exclusions(work, described) == [
+        "No patient is in both a training and an evaluation set: 4 cases (4 ROIs) are never"
+        " learned, as their patients are in a test set.",
+        "The official test set is used for training: this job does not evaluate it.",
     ]
     c.approaches = ("mttl", "sttl+of=digital")
     assert set(study_inputs.prepare(c, dry_run=True).split.evaluated) == {"films", "digital"}

@@ -18,7 +18,7 @@ from mtl_jax.config import default
 from mtl_jax.data import ingest, privacy
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.report import tables
-from mtl_jax.report.read_workdir import Work
+from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.types import Collection, InputError, RoiSet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -269,7 +269,7 @@ def test_the_report_names_no_folder_of_this_machine() -> None:
     )
     config["data"]["cache"] = "/scratch/dent/cache"
     config["data"]["crosswalk"] = "/home/dent/pairs.csv"
-    shown = tables.settings(Work(config, *[{}] * 7))
+    shown = tables.setting_rows(WorkFolder(config, *[{}] * 7))
     assert not found_in(str(shown).encode())
     values = {field: value for field, value, _ in shown}
     assert values["data.sources"] == "manifest:m.csv, mini_mias:mias, phantom:dm"

@@ -337,8 +337,9 @@ def test_accepted_versions_are_marked_for_ever(
 
     text = report.summary(folder).splitlines()
     assert any(line.endswith("(mixed versions)") for line in text)
-    assert [x for x in text if x.startswith("note: ")][0].startswith("note: Mixed: ")
-    assert "Mixed: these results are of 2" in report.write(folder).read_text(encoding="utf-8")
+    assert [x for x in text if x.startswith("note: ")][0].startswith("note: Mixed versions: ")
+    page = report.write(folder).read_text(encoding="utf-8")
+    assert "Mixed versions: the results were computed with 2" in page
 
     c.accept_versions = False
     for undo in (False, True):

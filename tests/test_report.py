@@ -1,4 +1,4 @@
-"""The report of small made-up work folders: whole, self-contained, escaped, the same each time."""
+"""The report of small synthetic work folders: complete, self-contained, escaped, reproducible."""
 
 import base64
 import csv
@@ -24,12 +24,12 @@ from mtl_jax.report import (
     figure_style,
     gallery,
     phrases,
+    read_workdir,
     roc_curves,
     roi_images,
     statements,
     tables,
 )
-from mtl_jax.report import read_workdir as folders
 from mtl_jax.report.analysis_results import Rois
 from mtl_jax.types import InputError
 
@@ -48,7 +48,7 @@ def out_of_fold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Page(HTMLParser):
-    """What a page holds, its tags checked to nest."""
+    """The contents of a page; asserts that its tags are nested."""
 
     VOID = frozenset(("meta", "br", "link", "img", "hr", "input"))
 
@@ -102,7 +102,7 @@ def test_page_nests_and_loads_nothing(finished: Path, out_of_fold: Path) -> None
         assert not page.tags & {"link", "img", "iframe", "object", "embed", "form", "base"}
         assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in page.loads)
         assert "url(" not in text.replace("url(#", "").replace("url(data:image/jpeg;base64,", "")
-        # One script of ours where there is something to point at, allowed by its hash alone.
+        # One script if there are points to hover over, allowed by its hash only.
         scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
         assert len(scripts) == (folder == finished)
         policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
@@ -116,27 +116,27 @@ def test_page_nests_and_loads_nothing(finished: Path, out_of_fold: Path) -> None
         assert inside <= set(page.ids)
 
 
-def test_hostile_names_show_as_they_are(finished: Path) -> None:
+def test_hostile_names_are_escaped(finished: Path) -> None:
     page = Page(page_of(finished))
     assert HOSTILE in page.text
     assert DM in page.text
 
 
-def test_every_area_and_comparison_is_in_the_page(finished: Path, out_of_fold: Path) -> None:
+def test_every_auc_and_comparison_is_in_the_page(finished: Path, out_of_fold: Path) -> None:
     for folder, count in ((finished, 16), (out_of_fold, 20)):
         text = Page(page_of(folder)).text
         results = json.loads((folder / "results.json").read_text())
         assert len(results["auc"]) == count
-        for area in results["auc"]:
-            assert f"{area['auc']:.3f}{area['se']:.3f}" in text
-            assert f"{area['ci_low']:.3f} to {area['ci_high']:.3f}" in text
+        for row in results["auc"]:
+            assert f"{row['auc']:.3f}{row['se']:.3f}" in text
+            assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
         for test in results["comparisons"]:
             ends = f"{test['ci_low']:+.3f} to {test['ci_high']:+.3f}"
             assert ends.replace("-", "\N{MINUS SIGN}") in text
 
 
 def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> None:
-    rows = tables.note_rows(folders.read(finished))
+    rows = tables.note_rows(read_workdir.read(finished))
     assert [tuple(row) for row in rows] == [
         ("ddsm", "HighBit is corrected", "corrected", 3, f"{HOSTILE}/1/CC: 15 of 12 bits"),
         ("ddsm", "few bits are used", "noted", 41, "d/2/MLO"),
@@ -144,7 +144,7 @@ def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> N
     page = Page(page_of(finished))
     assert f"ddsmHighBit is correctedcorrected3{HOSTILE}/1/CC: 15 of 12 bits" in page.text
     assert "ddsmfew bits are usednoted41d/2/MLO" in page.text.replace("\n", "")
-    assert "Facts of the images that contradict each other" in page.text
+    assert "Image facts that contradict each other" in page.text
 
 
 def test_a_report_of_results_without_notes_has_no_table_of_them(tmp_path: Path) -> None:
@@ -153,11 +153,11 @@ def test_a_report_of_results_without_notes_has_no_table_of_them(tmp_path: Path) 
     for collection in results["collections"]:
         del collection["notes"]
     (folder / "results.json").write_text(json.dumps(results))
-    assert "Facts of the images" not in fresh_page_of(folder)
+    assert "Image facts" not in fresh_page_of(folder)
 
 
 def test_data_table_adds_up(finished: Path) -> None:
-    work = folders.read(finished)
+    work = read_workdir.read(finished)
     results = json.loads((finished / "results.json").read_text())
     for collection, parts in tables.data_rows(work):
         views = next(c["views"] for c in results["collections"] if c["name"] == collection["name"])
@@ -167,33 +167,35 @@ def test_data_table_adds_up(finished: Path) -> None:
         if collection["name"] == results["target"]:
             assert [p.used_for for p in parts] == ["training", "test set"]
             assert [p.cases for p in parts] == [30, 30]
-            # Cases 0, 1 of each 5 are malignant and the odd of 60 are tested: 12 each way.
+            # Cases 0 and 1 of each 5 are malignant, odd cases are test cases: 12 in each subset.
             assert [p.lesions for p in parts] == [(12, 18), (12, 18)]
 
 
 def test_curves_have_the_aucs_of_the_results(finished: Path) -> None:
-    work = folders.read(finished)
+    work = read_workdir.read(finished)
     for unit in ("view", "lesion"):
-        for area, curve in zip(work.final_aucs(unit), roc_curves.curves(work, unit), strict=True):
-            assert curve.approach == area["study"]
-            assert curve.auc == pytest.approx(area["auc"], abs=1e-12)
-            assert np.trapezoid(curve.tpf, curve.fpf) == pytest.approx(area["auc"], abs=1e-12)
+        for row, curve in zip(work.headline_aucs(unit), roc_curves.curves(work, unit), strict=True):
+            assert curve.approach == row["study"]
+            assert curve.auc == pytest.approx(row["auc"], abs=1e-12)
+            assert np.trapezoid(curve.tpf, curve.fpf) == pytest.approx(row["auc"], abs=1e-12)
 
 
-def test_band_is_that_of_curves_of_resampled_patients() -> None:
+def test_band_equals_percentiles_over_bootstrap_samples_of_patients() -> None:
     rng = np.random.default_rng(3)
     cases = np.repeat(np.arange(12), 2)
     labels = (cases < 5).astype(int)
     scores = rng.standard_normal(24) + labels
     low, high = roc_curves.band(labels, scores, cases, samples=40, seed=9)
-    draws, heights = np.random.default_rng(9), []
+    rng_bootstrap, heights = np.random.default_rng(9), []
     while len(heights) < 40:
-        rows = np.concatenate([np.flatnonzero(cases == c) for c in draws.integers(0, 12, 12)])
-        truth, values = labels[rows] == 1, scores[rows]
-        if truth.any() and not truth.all():
-            # No ties between truths: the height at x is the best point with at most x false.
+        rows = np.concatenate(
+            [np.flatnonzero(cases == c) for c in rng_bootstrap.integers(0, 12, 12)]
+        )
+        malignant, values = labels[rows] == 1, scores[rows]
+        if malignant.any() and not malignant.all():
+            # No ties between classes: the highest point with a false positive fraction up to x.
             cuts = np.append(np.inf, values)[:, None]
-            tpf, fpf = ((values[k] >= cuts).mean(1) for k in (truth, ~truth))
+            tpf, fpf = ((values[k] >= cuts).mean(1) for k in (malignant, ~malignant))
             heights.append([tpf[fpf <= x + 1e-12].max() for x in roc_curves.GRID])
     expected = np.percentile(heights, (2.5, 97.5), axis=0)
     np.testing.assert_allclose([low, high], expected, atol=1e-12)
@@ -204,20 +206,20 @@ def test_band_of_equal_scores_is_the_diagonal() -> None:
     np.testing.assert_allclose([low, high], [roc_curves.GRID, roc_curves.GRID], atol=1e-12)
 
 
-def test_same_folder_same_bytes(finished: Path) -> None:
+def test_report_is_reproducible(finished: Path) -> None:
     assert page_of(finished) == fresh_page_of(finished)
     assert [path.name for path in finished.glob("report*")] == ["report.html"]
     assert not list(finished.rglob("*.part"))
 
 
-def test_every_figure_is_an_svg_and_a_table_of_its_own(finished: Path, out_of_fold: Path) -> None:
+def test_every_figure_is_written_as_svg_and_csv(finished: Path, out_of_fold: Path) -> None:
     for folder in (finished, out_of_fold):
         text = page_of(folder)
-        work = folders.read(folder)
+        work = read_workdir.read(folder)
         names = [drawn.name for drawn in collect_figures.collect(work).all()]
         assert len(names) == len(set(names))
-        places = {path.stem for path in (folder / "figures").iterdir()}
-        assert places == set(names)
+        stems = {path.stem for path in (folder / "figures").iterdir()}
+        assert stems == set(names)
         for name in names:
             svg = (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
             root = ElementTree.fromstring(svg)
@@ -232,68 +234,68 @@ def test_every_figure_is_an_svg_and_a_table_of_its_own(finished: Path, out_of_fo
     assert expected <= {path.stem for path in (finished / "figures").glob("*.svg")}
 
 
-def test_figures_keep_every_digit_that_is_read(finished: Path) -> None:
+def test_numbers_in_figures_are_not_rounded(finished: Path) -> None:
     page_of(finished)
-    work = folders.read(finished)
+    work = read_workdir.read(finished)
     for unit in ("view", "lesion"):
         svg = (finished / "figures" / f"roc-{unit}.svg").read_text(encoding="utf-8")
         fits = [a for a in work.results["auc"] if (a["unit"], a["method"]) == (unit, "proper")]
         shown = [a for a in fits if a["headline"]]
         for fit in (a for a in fits if a["task"] == "sfm" and not a["headline"]):
-            shown += [a for a in work.final_aucs(unit) if a["study"] == fit["study"]]
+            shown += [a for a in work.headline_aucs(unit) if a["study"] == fit["study"]]
         assert len(shown) == 2
-        for area in shown:
-            assert f"{area['auc']:.3f} ({area['ci_low']:.3f} to {area['ci_high']:.3f})" in svg
+        for row in shown:
+            assert f"{row['auc']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})" in svg
         test = next(t for t in work.results["comparisons"] if t["unit"] == unit)
-        assert phrases.p_value(test["p_value"]) in html.unescape(svg)
+        assert phrases.format_p_value(test["p_value"]) in html.unescape(svg)
 
 
-def test_captions_say_how_many_and_number_themselves(finished: Path) -> None:
+def test_captions_are_numbered_and_state_n(finished: Path) -> None:
     text = Page(page_of(finished)).text
-    for noun, least in (("Figure", 7), ("Table", 8)):
+    for noun, minimum in (("Figure", 7), ("Table", 8)):
         numbers = [int(n) for n in re.findall(rf"\b{noun} (\d+)\. ", text)]
-        assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= least
+        assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= minimum
     assert len(re.findall(r"\(phantom results\)", text)) >= 9
     assert "12 malignant and 18 benign" in text
 
 
-def test_points_carry_the_rois_that_the_page_can_show(finished: Path) -> None:
+def test_points_have_the_numbers_of_the_rois_in_the_page(finished: Path) -> None:
     text = page_of(finished)
-    found = json.loads(re.search(r'id="regions">(.*?)</script>', text, re.S)[1])
-    rois = folders.read(finished).findings.rois
-    assert [row[0] for row in found["rows"]] == rois.roi_id.tolist()
+    texts = json.loads(re.search(r'id="rois">(.*?)</script>', text, re.S)[1])
+    rois = read_workdir.read(finished).findings.rois
+    assert [row[0] for row in texts["rows"]] == rois.roi_id.tolist()
     figure = re.search(r'aria-label="t-SNE of F2, MTTL.*?</svg>', text, re.S)[0]
     shown = sorted(int(n) for n in re.findall(r'data-r="(\d+)"', figure))
     assert shown == np.flatnonzero(rois.sampled).tolist()
 
 
-def test_a_sheet_of_pictures_holds_each_where_the_page_looks() -> None:
-    shades = np.random.default_rng(0).integers(0, 255, 95).astype(np.uint8)
-    sheet = roi_images.sheet(np.broadcast_to(shades[:, None, None], (95, 128, 128)))
-    for number, shade in enumerate(shades):
-        row, column = divmod(number, roi_images.ACROSS)
+def test_tiled_rois_are_at_the_position_that_the_page_uses() -> None:
+    grays = np.random.default_rng(0).integers(0, 255, 95).astype(np.uint8)
+    sheet = roi_images.tile_rois(np.broadcast_to(grays[:, None, None], (95, 128, 128)))
+    for number, gray in enumerate(grays):
+        row, column = divmod(number, roi_images.N_COLUMNS)
         tile = sheet[row * 64 : row * 64 + 64, column * 64 : column * 64 + 64]
-        assert (tile == shade).all()
+        assert (tile == gray).all()
 
 
-def test_gallery_says_who_was_mistaken_by_hand() -> None:
+def test_gallery_groups_misclassified_rois_by_approach() -> None:
     ids = np.array(["a", "b", "c", "d", "e"])
     label = np.array([1, 1, 0, 0, 1])
     table = dict(case_id=ids, lesion_id=ids, label=label, roi_id=ids, task=np.full(5, "t"))
     scored = {
-        "mttl": folders.Scored(**table, score=np.float32([0.9, 0.2, 0.1, 0.8, 0.4])),
-        "sttl": folders.Scored(**table, score=np.float32([0.3, 0.1, 0.2, 0.1, 0.45])),
+        "mttl": read_workdir.ScoreTable(**table, score=np.float32([0.9, 0.2, 0.1, 0.8, 0.4])),
+        "sttl": read_workdir.ScoreTable(**table, score=np.float32([0.3, 0.1, 0.2, 0.1, 0.45])),
     }
     nobody = np.zeros(5, bool)
     rois = Rois(ids, ids, ids, ids, label, ids, nobody, nobody, np.zeros((0, 128, 128)))
-    walls = gallery.walls(scored, "t", rois, 0.5, 1)
-    assert [(wall.title, wall.count) for wall in walls] == [
-        ("Malignant, taken for benign by MTTL and STTL", 2),
-        ("Malignant, taken for benign by STTL alone", 1),
-        ("Benign, taken for malignant by MTTL alone", 1),
+    galleries = gallery.misclassified(scored, "t", rois, 0.5, 1)
+    assert [(item.title, item.count) for item in galleries] == [
+        ("Malignant, classified as benign by MTTL and STTL", 2),
+        ("Malignant, classified as benign by STTL only", 1),
+        ("Benign, classified as malignant by MTTL only", 1),
     ]
-    assert walls[0].drawn.rows[0][0] == "b"  # the lowest of the two
-    assert len(walls[0].drawn.rows) == 1
+    assert galleries[0].figure.rows[0][0] == "b"  # the lower score of the two
+    assert len(galleries[0].figure.rows) == 1
 
 
 def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
@@ -308,32 +310,35 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
         stage = name.removesuffix("-view").replace("-", "_")
         own = [row for row in results[stage] if row["unit"] == "view"]
         assert [float(r["auc"]) for r in rows] == [row["auc"] for row in own]
-        aucs = [float(r[f"area_{i + 1}"]) for r in rows for i in range(np.size(own[0]["aucs"]))]
+        aucs = [float(r[f"auc_{i + 1}"]) for r in rows for i in range(np.size(own[0]["aucs"]))]
         assert aucs == [a for row in own for seed in row["aucs"] for a in seed]
 
-    for area in results["cross_validation"]["auc"]:
-        headline = area["estimator"].startswith("mean over")  # folds are in the same table
+    for row in results["cross_validation"]["auc"]:
+        headline = row["estimator"].startswith("mean over")  # folds are in the same table
         label = ", selected, optimistic" if headline else ""
-        status = "" if area["status"] == "ok" else f" ({area['status']})"
-        assert f"{area['cases']}{label}{area['method']}{status}{area['auc']:.3f}" in text
+        status = "" if row["status"] == "ok" else f" ({row['status']})"
+        assert f"{row['cases']}{label}{row['method']}{status}{row['auc']:.3f}" in text
 
 
-def test_several_initializations_are_a_mean_and_the_first_is_drawn(tmp_path: Path) -> None:
+def test_several_initializations_are_averaged_and_the_first_is_drawn(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False, initializations=3)
     text = Page(page_of(folder)).text
-    work = folders.read(folder)
-    answer = statements.answer(work)
-    assert "Means over 3 initializations; intervals and p-values hold the variance over" in answer
-    assert phrases.p_value(work.primary["p_value"]) in answer and work.primary["df"] > 0
+    work = read_workdir.read(folder)
+    answer = statements.describe_main_result(work)
+    assert (
+        "Means over 3 initializations; intervals and p-values include the variance between"
+        in answer
+    )
+    assert phrases.format_p_value(work.primary["p_value"]) in answer and work.primary["df"] > 0
     assert "first of 3 initializations" in text and "another training" not in text
     for curve in roc_curves.curves(work, "lesion"):
         assert curve.n_malignant + curve.n_benign == 30
-        row = next(a for a in work.final_aucs("lesion") if a["study"] == curve.approach)
+        row = next(a for a in work.headline_aucs("lesion") if a["study"] == curve.approach)
         assert curve.auc == pytest.approx(row["aucs"][0][0])
         assert row["auc"] == pytest.approx(np.mean(row["aucs"]))
 
 
-def test_the_headline_is_of_the_declared_pair(tmp_path: Path) -> None:
+def test_without_a_declared_pair_no_comparison_is_primary(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False)
     results = json.loads((folder / "results.json").read_text())
     for row in results["auc"] + results["comparisons"]:
@@ -342,26 +347,26 @@ def test_the_headline_is_of_the_declared_pair(tmp_path: Path) -> None:
     record = json.loads((folder / "folds.json").read_text())
     record["primary"] |= {"pair": None, "reason": "for a test"}
     (folder / "folds.json").write_text(json.dumps(record))
-    answer = statements.answer(folders.read(folder))
+    answer = statements.describe_main_result(read_workdir.read(folder))
     assert "No comparison is primary: for a test." in answer and "p =" not in answer
     assert answer.startswith("Lesion-level AUC on the test set of sfm (12 malignant and 18 benign")
 
 
-def test_a_primary_test_of_fits_that_gave_way_says_so(tmp_path: Path) -> None:
+def test_fallback_of_the_primary_test_is_stated(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False)
     results = json.loads((folder / "results.json").read_text())
     (primary,) = (row for row in results["comparisons"] if row["primary"])
     primary["declared_test"] = "proper"
     (folder / "results.json").write_text(json.dumps(results))
-    work = folders.read(folder)
-    answer = statements.answer(work)
+    work = read_workdir.read(folder)
+    answer = statements.describe_main_result(work)
     for side in ("a", "b"):
         assert f"{primary[f'auc_{side}']:.3f} with {primary[side].upper()}" in answer
     assert "declared fallback: a fit of the proper binormal test" in answer
-    assert phrases.p_value(primary["p_value"]) in answer
+    assert phrases.format_p_value(primary["p_value"]) in answer
     results["comparisons"] = [primary | {"status": "sparse", "p_value": 0.01}]
     (folder / "results.json").write_text(json.dumps(results))
-    assert "do not allow a test" in statements.answer(folders.read(folder))
+    assert "do not allow a test" in statements.describe_main_result(read_workdir.read(folder))
 
 
 def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
@@ -369,7 +374,7 @@ def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     del results["auc"][0]["estimator"]
     (folder / "results.json").write_text(json.dumps(results))
-    with pytest.raises(InputError, match="results of an earlier version"):
+    with pytest.raises(InputError, match="written by an earlier version"):
         report.write(folder)
 
 
@@ -378,63 +383,63 @@ def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) ->
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     make_stages(folder, last)
     text = Page(page_of(folder)).text
-    assert "No area could be measured" not in text
-    assert {"splits": "Which random split", "depth": "How many convolutions"}.get(
-        last, "How many cases of sfm does it take"
+    assert "No AUC could be computed" not in text
+    assert {"splits": "Which random split", "depth": "How many convolutional layers"}.get(
+        last, "How does the AUC depend on the number of training cases of sfm"
     ) in text
     results = json.loads((folder / "results.json").read_text())
-    for area in results["auc"]:
-        assert f"{area['ci_low']:.3f} to {area['ci_high']:.3f}" in text
+    for row in results["auc"]:
+        assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
 
 
-def test_a_figure_alone_escapes_what_it_is_called() -> None:
-    body = figure_style.element(HOSTILE, "0 0 9 9", figure_style.Markup("<g/>"))
+def test_separate_figure_escapes_its_label() -> None:
+    body = figure_style.svg_element(HOSTILE, "0 0 9 9", figure_style.Markup("<g/>"))
     root = ElementTree.fromstring(figure_style.standalone(body))
     assert root.attrib["aria-label"] == HOSTILE
 
 
-def test_report_without_analyses_is_whole(tmp_path: Path) -> None:
+def test_report_without_analyses_has_no_section_of_them(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     page = Page(page_of(folder))
-    assert "Inside the networks" not in page.text and "script" not in page.tags
+    assert "Network analysis" not in page.text and "script" not in page.tags
 
 
-def test_page_is_made_for_dark_and_paper(finished: Path) -> None:
+def test_page_has_styles_for_dark_mode_and_print(finished: Path) -> None:
     text = page_of(finished)
     assert "@media screen and (prefers-color-scheme: dark)" in text
     assert "@media print" in text
     assert "currentColor" in text
-    assert not re.search(r"(fill|stroke): #", text)  # a colour that no theme could change
+    assert not re.search(r"(fill|stroke): #", text)  # a colour that does not depend on the theme
 
 
-def test_warnings_fit_the_job(finished: Path, out_of_fold: Path) -> None:
+def test_warnings_depend_on_the_job(finished: Path, out_of_fold: Path) -> None:
     simulated, real = (Page(page_of(folder)).text for folder in (finished, out_of_fold))
-    assert phrases.PHANTOM in simulated
-    assert "not those of ImageNet" in simulated
+    assert phrases.PHANTOM_NOTICE in simulated
+    assert "not ImageNet weights" in simulated
     assert "python tools/convert_weights.py --download" in simulated
-    assert phrases.PHANTOM not in real
-    assert "not those of ImageNet" not in real
-    assert "Weak evidence: 30 scored lesions" in real
+    assert phrases.PHANTOM_NOTICE not in real
+    assert "not ImageNet weights" not in real
+    assert "Weak evidence: the evaluation set has only 30 lesions" in real
     assert "checkpoints/w" in real
 
 
 def test_ids_of_a_public_form_are_a_warning(finished: Path) -> None:
-    work = folders.read(finished)
+    work = read_workdir.read(finished)
     before = phrases.warnings(work)
     work.folds["ids_look_like"] = {"mine": "cbis_ddsm"}
-    (more,) = set(phrases.warnings(work)) - set(before)
-    assert more.startswith("mine: its ids have the form of those of cbis_ddsm")
+    (warning,) = set(phrases.warnings(work)) - set(before)
+    assert warning.startswith("mine: its ids have the form of those of cbis_ddsm")
 
 
-def test_a_difference_is_said_to_be_what_all_methods_say() -> None:
+def test_verdict_summarizes_all_methods() -> None:
     test = {"a": "mttl", "b": "sttl", "unit": "lesion", "method": "bootstrap", "delta": -0.1}
     test |= {"ci_low": -0.2, "ci_high": 0.0}
-    cases = {(0.01, 0.02): "worse", (0.04, 0.06): "edge", (0.5, 0.4): "alike"}
-    for ps, said in cases.items():
+    cases = {(0.01, 0.02): "worse", (0.04, 0.06): "contradictory", (0.5, 0.4): "inconclusive"}
+    for ps, expected in cases.items():
         tests = [test | {"p_value": p, "primary": False, "p_holm": p} for p in ps]
-        assert statements.verdict(tests) == said
-        assert ("STTL ranks these cases better" in statements.comparison(tests)) == (
-            said == "worse"
+        assert statements.verdict(tests) == expected
+        assert ("STTL has a significantly higher AUC" in statements.describe_comparison(tests)) == (
+            expected == "worse"
         )
     assert statements.verdict([test | {"p_value": 0.01, "delta": 0.1}]) == "better"
 
@@ -442,9 +447,9 @@ def test_a_difference_is_said_to_be_what_all_methods_say() -> None:
 def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     text = report.summary(finished)
     results = json.loads((finished / "results.json").read_text())
-    for area in results["auc"]:
-        if (area["task"], area["method"]) == ("sfm", "empirical"):
-            assert f"{area['auc']:.3f}  {area['ci_low']:.3f} to {area['ci_high']:.3f}" in text
+    for row in results["auc"]:
+        if (row["task"], row["method"]) == ("sfm", "empirical"):
+            assert f"{row['auc']:.3f}  {row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
     test = results["comparisons"][0]
     assert f"primary: mttl - sttl, lesion level, test set: {test['delta']:+.3f}" in text
     assert text.count("primary: ") == 1 and text.count("secondary: ") == 5
@@ -452,25 +457,25 @@ def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     assert first.startswith(
         "Primary analysis: lesion-level AUC on the test set of sfm (12 malignant"
     )
-    assert phrases.p_value(test["p_value"]) in first and "another training" in first
-    # Once in the sentence and once each; families of one have no adjusted p-value.
+    assert phrases.format_p_value(test["p_value"]) in first and "another training" in first
+    # One in the sentence and one for each test; families of one test have no adjusted p-value.
     assert text.count("p = ") + text.count("p < ") == 1 + 6
-    assert phrases.PHANTOM in text
+    assert phrases.PHANTOM_NOTICE in text
     assert "0.991" in text
 
 
-def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
+def test_validation_loss_and_auc_are_drawn_if_recorded(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cv", "cross_validation", epochs=5, analysed=False)
-    work = folders.read(folder)
+    work = read_workdir.read(folder)
     mttl, sttl = collect_figures.collect(work).validation
     assert (mttl.approach, sttl.approach, mttl.network) == ("mttl", "sttl", "C1")
-    for one in (mttl, sttl):
-        loss, auc = one.panels
+    for group in (mttl, sttl):
+        loss, auc = group.panels
         assert loss.columns == ("run", "epoch", "loss of sfm", "validation_loss")
         assert auc.columns == ("run", "epoch", "validation_auc")
         expected = [
             (run["id"], line["epoch"], line["loss/sfm"], line["validation_loss"])
-            for run in one.runs
+            for run in group.runs
             for line in work.histories[run["id"]]
             if line["epoch"] in (2, 4, 5)
         ]
@@ -481,20 +486,22 @@ def test_held_out_loss_and_auc_are_drawn_where_recorded(tmp_path: Path) -> None:
                 assert drawn.svg.count(f"var(--line-{number})") == count
     text = Page(page_of(folder)).text
     caption = next(
-        part for part in text.split("Figure ") if "These values selected nothing" in part
+        part for part in text.split("Figure ") if "They were not used to select an epoch" in part
     )
     sizes = [run["rois_scored"]["sfm"] for run in mttl.runs]
     assert f"n: {min(sizes)} to {max(sizes)} ROIs in each held-out fold." in caption
     assert "3 folds (thin) and their mean (thick)" in caption
-    assert caption.partition("last epoch.")[0].count(". ") == 3  # the number and three sentences
+    assert (
+        caption.partition("last epoch.")[0].count(". ") == 3
+    )  # the figure number and three sentences
 
 
-def test_a_run_on_the_test_set_has_no_validation_figure(finished: Path) -> None:
-    assert collect_figures.collect(folders.read(finished)).validation == []
+def test_a_test_run_has_no_validation_figure(finished: Path) -> None:
+    assert collect_figures.collect(read_workdir.read(finished)).validation == []
     assert "held-out fold" not in Page(page_of(finished)).text
 
 
-def test_folds_of_an_earlier_stage_are_drawn_for_what_was_chosen(tmp_path: Path) -> None:
+def test_held_out_runs_are_those_of_the_selected_split(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cv", "cross_validation", ("sttl",), epochs=3, analysed=False)
     results = json.loads((folder / "results.json").read_text())
     own = [run["id"] for run in results["runs"]]
@@ -509,7 +516,7 @@ def test_folds_of_an_earlier_stage_are_drawn_for_what_was_chosen(tmp_path: Path)
             {"stage": "test", "runs": ["last"]},
         ],
     }
-    assert [run["id"] for run in folders.runs_out_of_fold(results)] == own
+    assert [run["id"] for run in read_workdir.held_out_runs(results)] == own
 
 
 @pytest.mark.parametrize("missing", ["results.json", "config.json", "scores.csv", "history.jsonl"])
@@ -523,7 +530,7 @@ def test_unfinished_folder_is_rejected_in_one_line(tmp_path: Path, missing: str)
     assert not (folder / "report.html").exists()
 
 
-def test_command_makes_the_page_or_says_in_one_line_why_not(finished: Path, tmp_path: Path) -> None:
+def test_command_writes_the_page_or_one_error_line(finished: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "mtl_jax.report"]
     done = subprocess.run([*command, finished], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -534,7 +541,7 @@ def test_command_makes_the_page_or_says_in_one_line_why_not(finished: Path, tmp_
     assert "results.json" in rejected.stderr
 
 
-def test_flow_figure_is_small_whole_and_the_same_each_time(finished: Path, tmp_path: Path) -> None:
+def test_flow_figure_is_small_and_reproducible(finished: Path, tmp_path: Path) -> None:
     tool = Path(__file__).resolve().parents[1] / "tools" / "make_flow_figure.py"
     drawn = []
     for name in ("a.svg", "b.svg"):
@@ -550,7 +557,7 @@ def test_flow_figure_is_small_whole_and_the_same_each_time(finished: Path, tmp_p
     assert len(set(turns)) == 8
 
 
-def test_reading_a_folder_needs_no_training_room() -> None:
+def test_report_does_not_import_training_packages() -> None:
     code = "import sys, mtl_jax.report; print([m for m in sys.modules if m.split('.')[0] == 'jax' "
     code += "or m.startswith(('mtl_jax.training', 'mtl_jax.experiments', 'mtl_jax.data'))])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -558,16 +565,16 @@ def test_reading_a_folder_needs_no_training_room() -> None:
 
 
 def test_a_backbone_without_deconvolution_maps_says_so(tmp_path: Path) -> None:
-    """ResNet-18: its gradients are shown, and the page says why there is no more."""
+    """The page of ResNet-18 shows gradients and states why there are no feature maps."""
     folder = make_folder(tmp_path, cases=30, epochs=1)
     c = json.loads((folder / "config.json").read_text())
     c["model"]["backbone"] = "resnet18"
     (folder / "config.json").write_text(json.dumps(c))
     for path in (folder / "analysis").glob("maps-*.npz"):
         with np.load(path) as file:
-            kept = dict(file)
-        kept |= {"layer": kept["layer"][:0], "feature": kept["feature"][:, :0]}
-        np.savez(path, **kept | {"maps": kept["maps"][:, :0]})
+            arrays = dict(file)
+        arrays |= {"layer": arrays["layer"][:0], "feature": arrays["feature"][:, :0]}
+        np.savez(path, **arrays | {"maps": arrays["maps"][:, :0]})
     page = Page(report.write(folder).read_text(encoding="utf-8")).text
     assert "There are no deconvolution maps" in page and "Zeiler" not in page
     assert "ResNet-18 with a stem and four stages" in page and "Integrated gradients" in page

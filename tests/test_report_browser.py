@@ -1,4 +1,4 @@
-"""The report as a browser shows it: silent, whole, legible, on a phone, dark and on paper."""
+"""The report in a browser: no errors, legible on phones, in dark mode and in print."""
 
 import base64
 from collections.abc import Iterator
@@ -9,10 +9,9 @@ from finished_work import HOSTILE, make_folder, make_stages
 from kit import browser
 
 from mtl_jax import report
-from mtl_jax.report import collect_figures
-from mtl_jax.report import read_workdir as folders
+from mtl_jax.report import collect_figures, read_workdir
 
-FIGURES = "[...document.querySelectorAll('svg.plot, svg.points, svg.maps, svg.wall')]"
+FIGURES = "[...document.querySelectorAll('svg.plot, svg.points, svg.maps, svg.gallery')]"
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +31,14 @@ def tab(work: Path) -> Iterator[browser.Tab]:
         yield tab
 
 
-def test_page_is_silent_and_fetches_nothing(tab: browser.Tab) -> None:
+def test_page_has_no_errors_and_no_requests(tab: browser.Tab) -> None:
     assert tab.evaluate("document.readyState") == "complete"
     assert tab.evaluate("document.scripts.length") == 2
     assert tab.complaints == []
 
 
-def test_every_figure_is_there_and_inside_the_page(tab: browser.Tab, work: Path) -> None:
-    count = len(collect_figures.collect(folders.read(work)).all())
+def test_every_figure_is_visible_within_the_page(tab: browser.Tab, work: Path) -> None:
+    count = len(collect_figures.collect(read_workdir.read(work)).all())
     for width in (1100, 400):
         tab.resize(width)
         boxes = tab.evaluate(
@@ -63,13 +62,13 @@ def test_text_in_figures_can_be_read_on_a_phone(tab: browser.Tab) -> None:
     assert min(sizes) >= 8.5  # pixels
 
 
-def test_pointing_at_a_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
+def test_hovering_over_an_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
     tab.resize(1100)
     first = "document.querySelector('svg.points[aria-label^=\"t-SNE\"]')"
-    # An open one: it must answer in its middle too.
+    # An open mark must react in its interior too.
     mark = f"[...{first}.querySelectorAll('g[fill=none] > rect[data-r]')].pop()"
     tab.evaluate(f"{mark}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-    # What scrolls hides the picture: after two frames that is over.
+    # Scrolling hides the image; it has ended after two frames.
     tab.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
     x, y = tab.evaluate(
         f"(b => [b.left + b.width / 2, b.top + b.height / 2])({mark}.getBoundingClientRect())"
@@ -77,15 +76,15 @@ def test_pointing_at_a_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
     assert tab.evaluate("document.getElementById('tip').hidden")
     tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     shown = tab.evaluate("document.getElementById('tip').innerText")
-    rows = "JSON.parse(document.getElementById('ROIs').textContent).rows"
+    rows = "JSON.parse(document.getElementById('rois').textContent).rows"
     hot = tab.evaluate("document.querySelector('.hot').dataset.r")
-    roi_id, what, _ = tab.evaluate(f"{rows}[{hot}]")
-    assert roi_id in shown and what in shown and "not learned" in what
+    roi_id, description, _ = tab.evaluate(f"{rows}[{hot}]")
+    assert roi_id in shown and description in shown and "evaluation set" in description
     panels = tab.evaluate(f"document.querySelectorAll('svg.points [data-r=\"{hot}\"]').length")
     assert tab.evaluate("document.querySelectorAll('.hot').length") == panels >= 8
     box = tab.evaluate("(b => [b.left, b.top, b.right, b.bottom])(tip.getBoundingClientRect())")
     assert box[0] >= 0 and box[1] >= 0 and box[2] <= 1100 and box[3] <= 900
-    # By keyboard, to the hostile one, which stands as text.
+    # By keyboard, to an ROI with a hostile name, which is shown as text.
     tab.evaluate(f"{first}.focus({{preventScroll: true}})")
     seen = set()
     for _ in range(4):
@@ -93,8 +92,8 @@ def test_pointing_at_a_roi_shows_it_in_every_panel(tab: browser.Tab) -> None:
             tab.call("Input.dispatchKeyEvent", type=kind, key="ArrowRight", code="ArrowRight")
         seen.add(tab.evaluate("document.querySelector('#tip .id').textContent"))
     assert len(seen) == 4
-    every = tab.evaluate(f"{rows}.map(r => r[0])")
-    assert any(HOSTILE in name for name in every)
+    roi_ids = tab.evaluate(f"{rows}.map(r => r[0])")
+    assert any(HOSTILE in name for name in roi_ids)
     assert tab.complaints == []
 
 
@@ -119,8 +118,8 @@ def _luminance(colour: str) -> float:
     return sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_paper_holds_everything(tab: browser.Tab) -> None:
-    # A4 less its margins, in pixels of 1/96 inch: what does not fit would be cut.
+def test_nothing_is_cut_off_in_print(tab: browser.Tab) -> None:
+    # Width of A4 without margins in pixels of 1/96 inch; anything wider would be cut off.
     tab.resize(680)
     tab.call("Emulation.setEmulatedMedia", media="print")
     wide = tab.evaluate(

@@ -314,8 +314,11 @@ def test_settings_of_a_row_reach_its_view(tmp_path: Path) -> None:
         ({"patient_id": ""}, "line 2: patient_id is empty"),
         ({"image_path": "", "view": ""}, "line 2: view is empty; image_path is empty"),
         ({"view": "RMLO"}, "FB, AT; the side is for laterality"),
-        ({"pixel_um": "0.07"}, "line 2: pixel_um: pixel size 0.07 x 0.07 um (pixel_um): no mammo"),
-        ({"pixel_um": "0.1;0.1"}, "finer than 10 um; give pixel_um in um, not mm"),
+        (
+            {"pixel_um": "0.07"},
+            "line 2: pixel_um: pixel size 0.07 x 0.07 um (pixel_um) is below 10",
+        ),
+        ({"pixel_um": "0.1;0.1"}, "is below 10 um: give pixel_um in um, not mm"),
         ({"pixel_um": "70,5"}, "line 2: pixel_um '70,5': numbers separated by ';', with a point"),
         ({"image_path": "C:\\films\\a.pgm"}, "is a path of a Windows drive or share, which this"),
         ({"image_path": "\\\\server\\a.pgm"}, "is a path of a Windows drive or share, which this"),
@@ -338,7 +341,10 @@ def test_settings_of_a_row_reach_its_view(tmp_path: Path) -> None:
         ({"box": "", "circle": "1;2;0"}, "line 2: circle '1;2;0': the radius"),
         ({"box": "", "polygon": "1,2;3,4"}, "line 2: polygon is"),
         ({"box": "", "mask_path": "a.pgm"}, "line 2: mask_path: the mask a.pgm is empty"),
-        ({"box": "", "mask_path": "b.pgm"}, "line 2: mask_path: (90, 120) pixels, its image has"),
+        (
+            {"box": "", "mask_path": "b.pgm"},
+            "line 2: mask_path: (90, 120) pixels, but its image has",
+        ),
         ({"polarity": "odd"}, "line 2: polarity 'odd' is none of bright_dense, dark_dense"),
         ({"coord_origin": "odd"}, "line 2: coord_origin 'odd' is none of top_left, bottom_left"),
         ({"laterality": "left"}, "line 2: laterality 'left' is none of L, R"),
@@ -574,7 +580,7 @@ def test_notes_on_a_mask_reach_its_view(tmp_path: Path) -> None:
     Image.fromarray(square).save(tmp_path / "m.jpg", quality=70)
     view = read_manifest(tmp_path, BASE | {"box": "", "mask_path": "m.jpg"}).views[0]
     assert np.abs(np.subtract(view.box, (20, 30, 50, 90))).max() <= 1
-    assert view.noted == "mask of several gray values, cut at half of the largest"
+    assert view.noted == "mask of several gray values: thresholded at half of the largest"
     assert view.note == ""
     assert view.where == f"{tmp_path / 'm.csv'} line 2"
 
@@ -592,7 +598,7 @@ def test_dicom_of_any_name_says_its_pixel_size(tmp_path: Path) -> None:
         view = read_manifest(tmp_path, BASE | {"image_path": name, "pixel_um": ""}).views[0]
         assert (view.pixel_um, view.spacing_source) == ((90, 90), "ImagerPixelSpacing")
     write_dicom(tmp_path / "m", np.zeros((100, 120), np.uint16), ImagerPixelSpacing=[9e-5, 9e-5])
-    with pytest.raises(InputError, match=r"\(ImagerPixelSpacing\): no mammogram is finer than 10"):
+    with pytest.raises(InputError, match=r"\(ImagerPixelSpacing\) is below 10"):
         read_manifest(tmp_path, BASE | {"image_path": "m", "pixel_um": ""})
 
 

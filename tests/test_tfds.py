@@ -78,11 +78,11 @@ def test_a_mask_of_everything_is_left_out_and_parts_are_noted(
     monkeypatch.setattr(tfds_dataset, "_png", drawn)
     found = read(make_dataset(tmp_path / "in"), tmp_path, *MASKS)
     assert [reason for _, reason in found.left_out] == [
-        "its mask covers 100% of its image, or reaches from border to border: what is above 0 is"
-        " inside, so invert it if it is the other way round, or give a box or a centre"
+        "its mask covers 100% of its image, or extends from border to border: values above 0"
+        " are inside, so invert it if it is 0 inside, or give a box or a centre"
     ]
     assert [view.noted for view in found.views] == [
-        "mask of several separate parts, taken as one lesion (2 parts)"
+        "mask of several components: treated as one lesion (2 components)"
     ]
 
 
@@ -111,7 +111,7 @@ def test_a_pixel_size_of_no_mammogram_is_rejected(
     dataset: Path, tmp_path: Path, pixel_um: float
 ) -> None:
     fields = [field for field in BOXES if not field.startswith("pixel_um")]
-    with pytest.raises(InputError, match="no mammogram is .*give pixel_um in um"):
+    with pytest.raises(InputError, match="is (below|above) .*give pixel_um in um"):
         read(dataset, tmp_path, *fields, pixel_um=pixel_um)
 
 

@@ -100,7 +100,7 @@ def test_an_image_of_another_size_than_its_boxes_is_left_out(
 
 def test_a_pixel_size_in_metres_is_left_out(tmp_path: Path) -> None:
     found = vindr_mammo.collection(str(make_vindr_mammo(tmp_path, FINDINGS[:1], pixel_um=0.1)))
-    assert "(ImagerPixelSpacing): no mammogram is finer than 10 um" in found.left_out[0][1]
+    assert "(ImagerPixelSpacing) is below 10 um" in found.left_out[0][1]
 
 
 def test_all_faults_of_the_table_are_in_one_message(tmp_path: Path) -> None:

@@ -31,14 +31,14 @@ def speed(rounds: int = 3) -> Iterator[dict]:
             home = Path(folder) / syntax
             paths = write_images(home, syntax, count)
             asked = lesion_table.read(home / "m.csv", [home])
-            scoring.score(model, asked[:2], evidence=True)  # compiles
+            scoring.score(model, asked[:2], attribution=True)  # compiles
             reading, scored, maps = [], [], []
             for _ in range(rounds):
                 reading.append(_seconds(lambda p=paths: [read_stored(path) for path in p]))
                 scored.append(
                     _seconds(
                         lambda h=home: scoring.score(
-                            model, lesion_table.read(h / "m.csv", [h]), evidence=False
+                            model, lesion_table.read(h / "m.csv", [h]), attribution=False
                         )
                     )
                 )
@@ -57,7 +57,7 @@ def speed(rounds: int = 3) -> Iterator[dict]:
 
 def _explain(model: bundle.Model) -> None:
     for _ in range(EXPLAINED):
-        scoring.explain(model, np.zeros((128, 128), np.int16))
+        scoring.attribution_map(model, np.zeros((128, 128), np.int16))
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -78,7 +78,7 @@ def _untrained() -> bundle.Model:
     reference = bundle.Reference(np.full(400, "x"), names, names, label, numbers, features)
     counts = rng.integers(-999, 999, (2, 128, 128)).astype(np.int16)
     sides = np.full((2, 2), 70.0)
-    limits = training_ranges.of_training(
+    limits = training_ranges.training_limits(
         training_ranges.measure(counts, sides, np.zeros(2), sides), ["DM", "DM"]
     )
     about = {

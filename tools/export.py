@@ -38,16 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         environment.start_jax()
         from mtl_jax import bundle
-        from mtl_jax.bundle.build import make
-        from mtl_jax.bundle.model_card import card
-        from mtl_jax.bundle.onnx_graph import onnx
-        from mtl_jax.bundle.stablehlo import stablehlo
+        from mtl_jax.bundle.build import build_model
+        from mtl_jax.bundle.model_card import render_card
+        from mtl_jax.bundle.onnx_graph import to_onnx
+        from mtl_jax.bundle.stablehlo import to_stablehlo
         from mtl_jax.io import atomic
 
-        model = make(args.run, args.out_of_fold, args.cache)
-        makers = {"stablehlo": stablehlo, "onnx": onnx}
+        model = build_model(args.run, args.out_of_fold, args.cache)
+        makers = {"stablehlo": to_stablehlo, "onnx": to_onnx}
         extras = {f"model.{kind}": makers[kind](model) for kind in args.format}
-        bundle.save(model, card(model), args.output, extras)
+        bundle.save(model, render_card(model), args.output, extras)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -63,7 +63,7 @@ def _score(args: argparse.Namespace) -> int:
     names = privacy.Pseudonyms(None if args.keep_ids else privacy.key())
     names.check_lookup()
     asked = lesion_table.read(args.lesions, args.images, args.pixel_um)
-    if unused := lesion_table.not_used(args.lesions):
+    if unused := lesion_table.unused_columns(args.lesions):
         print(f"mtl_jax: note: {args.lesions.name}: {unused}", file=sys.stderr)
     model = bundle.load(args.model)
     task = model.task(args.task)
@@ -71,13 +71,13 @@ def _score(args: argparse.Namespace) -> int:
         sr.check(model, asked)
     second = bundle.load(args.compare) if args.compare else None
     second_task = second.task(args.task) if second else ""
-    shown, evidence = lesion_table.hide(asked, names), not args.no_evidence
+    shown, evidence = lesion_table.pseudonymize(asked, names), not args.no_evidence
     found = scoring.score(model, shown, task, evidence)
     compared = None
     if second:
         scored = scoring.score(second, shown, second_task, evidence)
-        compared = output.Result(second, second_task, scored)
-    said = output.write(args.out, output.Result(model, task, found), compared)
+        compared = output.ModelScores(second, second_task, scored)
+    said = output.write(args.out, output.ModelScores(model, task, found), compared)
     reports = sr.write(args.out / "sr", model, found) if args.sr else []
     lookup = names.save_lookup("scores", output.fingerprint(said))
     for lesion in said["lesions"]:

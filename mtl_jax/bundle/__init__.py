@@ -1,4 +1,4 @@
-"""A trained network as a folder that can be handed on, and all that is asked of it afterwards."""
+"""Export a trained network as a model bundle, and score images with it."""
 
 from mtl_jax.bundle.folder import load, save
 from mtl_jax.bundle.model import Model, Reference

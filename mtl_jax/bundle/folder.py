@@ -1,13 +1,13 @@
-"""The folder of a model bundle: written whole or not, and read only where no byte has changed.
+"""Save a model bundle as a folder, and load it after its checksums were verified.
 
-    bundle.json              what the network is, was made from and may be used on
-    weights.safetensors      its parameters, 'C1/kernel' and so on
-    reference.safetensors    of each training lesion: score, label, features of F4
-    reference.csv            and its task, case and lesion, in the same order
-    card.md                  the model card
-    SHA256SUMS               of all of these
+    bundle.json              network, training, calibration, and the range of the training ROIs
+    weights.safetensors      parameters, under names such as 'C1/kernel'
+    reference.safetensors    score, label and F4 features of each training lesion
+    reference.csv            task, case and lesion of each training lesion, in the same order
+    card.md                  model card
+    SHA256SUMS               checksums of these files
 
-It computes nothing. No training image is in it.
+A bundle contains no training image.
 """
 
 import json
@@ -23,19 +23,37 @@ from mtl_jax.io import atomic
 from mtl_jax.io.csv_safe import as_csv
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.models import base
+from mtl_jax.old_names import rename_keys
 from mtl_jax.types import InputError
 
 FORMAT_VERSION = 1
-CURE = "get the bundle again"
+CURE = "copy or export the bundle again"
 IDS = ("task", "case_id", "lesion_id")
 VALUES = ("label", "score", "features")
 
 
 def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None = None) -> None:
-    """Writes `folder`, which must not exist; `extras` are further files by name."""
+    """Save a model as a bundle.
+
+    Parameters
+    ----------
+    model
+        The model to save.
+    card
+        Text of the model card.
+    folder
+        Folder to create.
+    extras
+        Contents of further files, by file name.
+
+    Raises
+    ------
+    InputError
+        If `folder` exists.
+    """
     folder = Path(folder).absolute()
     if folder.exists():
-        raise InputError(f"{folder}: exists already; choose another --output or delete it")
+        raise InputError(f"{folder}: already exists; choose another --output or delete it")
     flat = {
         path: np.ascontiguousarray(value, np.float32)
         for path, value in flatten_dict(model.params, sep="/").items()
@@ -56,39 +74,57 @@ def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None 
 
 
 def load(folder: str | Path) -> Model:
-    """The model in `folder`. InputError: no bundle is there, or a byte of it has changed."""
+    """Load a model bundle.
+
+    Bundles of version 0.1.0 load too: their keys are renamed in memory.
+
+    Parameters
+    ----------
+    folder
+        Folder written by `save` or tools/export.py.
+
+    Returns
+    -------
+    Model
+        The model, ready to score images.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a model bundle, or a file in it was changed.
+    """
     folder = Path(folder)
     if not (folder / "bundle.json").is_file():
         raise InputError(
-            f"{folder}: no model bundle here (no bundle.json); make one with tools/export.py RUN"
+            f"{folder}: not a model bundle (no bundle.json); make one with tools/export.py RUN"
             " --output FOLDER"
         )
     changed = atomic.damage(folder)
     if changed:
         raise InputError(
-            f"{folder}: damaged: {changed!r} is missing, new or changed (SHA-256 not as in"
+            f"{folder}: damaged: {changed!r} is missing, new or changed (its SHA-256 differs from"
             f" {atomic.SUMS}); {CURE}"
         )
     try:
-        about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+        about = rename_keys(json.loads((folder / "bundle.json").read_text(encoding="utf-8")))
         version = about.pop("format_version")
         if version != FORMAT_VERSION:
             raise InputError(
-                f"{folder}: bundle format {version}, here {FORMAT_VERSION}; export it again, or use"
-                f" the version that made it ({about['made_with']})"
+                f"{folder}: bundle format {version}, expected {FORMAT_VERSION}; export it again, or"
+                f" use the version that made it ({about['made_with']})"
             )
         params = unflatten_dict(load_file(folder / "weights.safetensors"), sep="/")
         arrays = load_file(folder / "reference.safetensors")
-        lines = read_csv(folder / "reference.csv")
-        ids = [np.array(column, str) for column in lines[list(IDS)].to_numpy().T]
+        table = read_csv(folder / "reference.csv")
+        ids = [np.array(column, str) for column in table[list(IDS)].to_numpy().T]
         reference = Reference(*ids, *(arrays[name] for name in VALUES))
         lengths = {len(column) for column in reference}
         if len(lengths) != 1:
-            raise ValueError(f"reference of {sorted(lengths)} lesions")
+            raise ValueError(f"reference columns have {sorted(lengths)} rows")
         model = Model(about, params, reference, atomic.digest(folder / atomic.SUMS))
-        _reject_other_network(model)
-        _reject_falling(model)
-    # Its checksums hold, so it was made so: by hand, or by a version that differs.
+        _check_parameters(model)
+        _check_calibration(model)
+    # The checksums match, so the bundle was edited by hand or written by another version.
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{folder}: not a model bundle of this package ({error}); {CURE}"
@@ -96,19 +132,18 @@ def load(folder: str | Path) -> Model:
     return model
 
 
-def _reject_falling(model: Model) -> None:
-    """ValueError where a higher score would mean a lower probability: bundles of earlier versions
-    may hold such a calibration."""
+def _check_calibration(model: Model) -> None:
+    """Raise ValueError if the probability falls with the score, as earlier versions allowed."""
     fitted = model.about.get("calibration") or {}
     for unit in ("view", "lesion") if fitted else ():
         if not fitted[unit]["a"] > 0:
-            raise ValueError(f"its calibration per {unit} falls, slope {fitted[unit]['a']:.3g}")
+            raise ValueError(f"the {unit}-level calibration has slope {fitted[unit]['a']:.3g}")
 
 
-def _reject_other_network(model: Model) -> None:
-    """ValueError where the parameters are not those of the network that the bundle names."""
+def _check_parameters(model: Model) -> None:
+    """Raise ValueError if the parameters do not fit the network of the bundle."""
     params = flatten_dict(model.params, sep="/")
     expected = base.shapes(model.network)
     wrong = {path: value.shape for path, value in params.items()} != expected
     if wrong or any(value.dtype != np.float32 for value in params.values()):
-        raise ValueError("its weights are not those of its network")
+        raise ValueError("the weights do not fit the network")

@@ -1,7 +1,7 @@
-"""The page of scored lesions, scores.html: one file that opens offline. It computes no score.
+"""Render scores.html, one self-contained page of the scored lesions.
 
-Its only script sorts and filters what stands in the page; the content security policy names the
-script by its SHA-256 and allows nothing else, and no address anywhere.
+Its only script sorts and filters the table. The content security policy allows this script by its
+SHA-256 and no other script, and no network request.
 """
 
 import base64
@@ -20,51 +20,58 @@ SCRIPT = Path(__file__).with_name("scores.js")
 
 
 def render(
-    found: dict[str, Any], abouts: Sequence[dict[str, Any]], images: dict[str, bytes]
+    scores: dict[str, Any], abouts: Sequence[dict[str, Any]], images: dict[str, bytes]
 ) -> str:
-    """Return the page of what scores.json holds; whatever comes from files is escaped.
+    """Return the page as HTML; every text from files is escaped.
 
-    `abouts` are the bundle.json of the model, and of the second model where there is one.
+    Parameters
+    ----------
+    scores
+        Contents of scores.json.
+    abouts
+        bundle.json of the model, then of the second model if there is one.
+    images
+        PNG images by file name.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     script = SCRIPT.read_text(encoding="utf-8")
-    records = [found] + ([found["compared"]] if "compared" in found else [])
+    records = [scores] + ([scores["compared"]] if "compared" in scores else [])
     models = []
     for letter, record, about in zip("AB", records, abouts, strict=False):
-        of_model = {"letter": letter, "has_thresholds": bool(about["operating_points"])}
-        seen = [line | of_model for line in record["lesions"]]
+        labels = {"letter": letter, "has_thresholds": bool(about["operating_points"])}
+        lesions = [lesion | labels for lesion in record["lesions"]]
         figure = reliability_figure(about["calibration"])
-        models.append(record | of_model | {"about": about, "figure": figure, "seen": seen})
-    side_by_side = zip(*(model["seen"] for model in models), strict=True)
+        models.append(record | labels | {"about": about, "figure": figure, "lesions": lesions})
+    by_lesion = zip(*(model["lesions"] for model in models), strict=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        found=found,
+        use=scores["use"],
         models=models,
-        lesions=[_side_by_side(lines) for lines in side_by_side],
+        lesions=[_table_row(by_model) for by_model in by_lesion],
         data={
             name: "data:image/png;base64," + base64.b64encode(data).decode()
             for name, data in images.items()
         },
-        # Ours, without a word from elsewhere; '</script>' does not stand in it.
+        # The script is a file of this package and does not contain '</script>'.
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def _side_by_side(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One lesion as each model sees it, with what the table says of it as a whole."""
-    first = lines[0]
+def _table_row(by_model: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one lesion with its record by each model and the columns of the table."""
+    first = by_model[0]
     scores = [view["score"] for view in first["views"]]
     sides = sorted({view["laterality"] for view in first["views"]} - {""})
     views = [*sides, *dict.fromkeys(view["view"] for view in first["views"])]
     return {
-        "seen": lines,
+        "by_model": by_model,
         "case_id": first["case_id"],
         "lesion_id": first["lesion_id"],
         "truth": first["truth"],
         "views": " ".join(views).strip(),
         "spread": max(scores) - min(scores),
-        "difference": first["score"] - lines[-1]["score"],
+        "difference": first["score"] - by_model[-1]["score"],
         "notes": sum(len(view["notes"]) for view in first["views"]),
     }

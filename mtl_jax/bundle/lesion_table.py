@@ -1,8 +1,8 @@
-"""The images and lesions that a user wants scored, from files and one table. It scores nothing.
+"""Read the table of the lesions to score, and find their images.
 
-The table has the columns of docs/manifest.md, of which image_path, lesion_id and a location are
-needed: a collection's own manifest serves. What a DICOM header says need not be repeated; what it
-contradicts is rejected or noted.
+The table has the columns of docs/manifest.md; image_path, lesion_id and a location are required,
+so that the manifest of a collection can be used. Values in the DICOM header need not be repeated;
+values that contradict the header are rejected or noted.
 """
 
 import os
@@ -21,15 +21,29 @@ from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.imaging.table_vs_header import compare
 from mtl_jax.types import UNKNOWN, InputError, LesionView, Note, naming
 
-NEEDED = ("image_path", "lesion_id")
-TABLE = "table"  # where a side is from that no header says
-TRUTH = "the truth is neither malignant nor benign, and taken as unknown"
+REQUIRED = ("image_path", "lesion_id")
+TABLE = "table"  # source of a laterality that the table states
+UNKNOWN_TRUTH = "the truth is neither malignant nor benign and is taken as unknown"
 
 
-class Asked(NamedTuple):
-    """One lesion in one image: the view, the image's name as the table gives it, where the row
-    stands, what its DICOM header says ({} for other files), where the side is from ('' where it is
-    unknown), and what in table and header differs and changes no pixel."""
+class LesionRow(NamedTuple):
+    """A row of the lesion table: one lesion in one image.
+
+    Attributes
+    ----------
+    view
+        The lesion view.
+    name
+        Image name as in the table.
+    where
+        File and line of the row, for messages.
+    header
+        Facts of the DICOM header, {} for other files.
+    side_source
+        Source of the laterality, '' if it is unknown.
+    notes
+        Differences between table and header that change no pixel.
+    """
 
     view: LesionView
     name: str
@@ -39,100 +53,113 @@ class Asked(NamedTuple):
     notes: tuple[Note, ...] = ()
 
 
-class Described(NamedTuple):
-    """What the header of an image says: all facts, and those that a table may state as well; {} and
-    None where it is no DICOM."""
+class ImageHeader(NamedTuple):
+    """The header of an image: all facts, and those that a table may state too.
+
+    They are {} and None if the file is not DICOM.
+    """
 
     facts: dict
     header: HeaderAttributes | None
 
 
-def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[Asked]:
-    """The rows of `table`, each with its image, found in the files and folders `images`.
+def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[LesionRow]:
+    """Read a lesion table, and find the image of each row.
 
-    `pixel_um` is the pixel size of images that are no DICOM and whose row gives none. InputError,
-    with the lines of all faults: a file that is not there, no mammogram, a pixel size that is
-    missing or not that of the header, rows of one lesion that cannot be of one.
+    Parameters
+    ----------
+    table
+        CSV file of lesions.
+    images
+        Image files, and folders that are searched for images.
+    pixel_um
+        Pixel size of images whose header and row do not state it.
+
+    Raises
+    ------
+    InputError
+        With all invalid lines: a missing image, an image that is not a mammogram, a pixel size that
+        is missing or contradicts the header, or rows of one lesion that contradict each other.
     """
     if not table.is_file():
-        raise InputError(f"{table}: no such file; --lesions names a CSV of lesions")
-    files, faults = _files(images), TableFaults(table)
-    _, rows = manifest_rows.read_rows(table, NEEDED, faults)
-    asked: list[Asked] = []
-    headers: dict[tuple[Path, str], Described] = {}
-    with_patient: list[bool] = []
+        raise InputError(f"{table}: no such file; --lesions must name a CSV file of lesions")
+    files, faults = _find_images(images), TableFaults(table)
+    _, rows = manifest_rows.read_rows(table, REQUIRED, faults)
+    lesion_rows: list[LesionRow] = []
+    headers: dict[tuple[Path, str], ImageHeader] = {}
+    has_patient: list[bool] = []
     for where, row in rows:
         with faults.collected(where):
-            for column in NEEDED:
+            for column in REQUIRED:
                 if not row[column]:
                     raise InputError(f"{where}: {column} is empty")
-            row["image_path"] = _name(row["image_path"], files, table, where)
-            path = _image(row["image_path"], files, images, where)
+            row["image_path"] = _normalize_name(row["image_path"], files, table, where)
+            path = _find_image(row["image_path"], files, images, where)
             key = path, row["frame"]
             if key not in headers:
-                headers[key] = _described(path, row["frame"], where)
-            patient = bool(row["patient_id"])
-            asked.append(_asked(row, path, headers[key], pixel_um, where))
-            with_patient.append(patient)
-    if not (asked or faults):
+                headers[key] = _read_header(path, row["frame"], where)
+            row_has_patient = bool(row["patient_id"])
+            lesion_rows.append(_lesion_row(row, path, headers[key], pixel_um, where))
+            has_patient.append(row_has_patient)
+    if not (lesion_rows or faults):
         raise InputError(f"{table}: no rows below the header")
-    asked = _of_one_lesion(asked, with_patient, faults)
+    lesion_rows = _check_lesions(lesion_rows, has_patient, faults)
     faults.check()
-    return asked
+    return lesion_rows
 
 
-def not_used(table: Path) -> str:
-    """Return a sentence on the columns of a table that `read` takes nothing from; '' for none."""
-    return manifest_rows.not_used(manifest_rows.read_rows(table, NEEDED)[0])
+def unused_columns(table: Path) -> str:
+    """Return a text that lists the columns that `read` does not use; '' if there are none."""
+    return manifest_rows.not_used(manifest_rows.read_rows(table, REQUIRED)[0])
 
 
-def hide(asked: Sequence[Asked], names: Pseudonyms) -> list[Asked]:
-    """Return the lesions with the ids and file names that may be written; images keep their path,
-    by which they are read."""
+def pseudonymize(rows: Sequence[LesionRow], names: Pseudonyms) -> list[LesionRow]:
+    """Return the rows with pseudonyms for ids and file names; the image paths are kept."""
     return [
-        one._replace(
+        row._replace(
             view=replace(
-                one.view,
-                case_id=names.case(one.view.case_id),
-                lesion_id=names.lesion(one.view.case_id, one.view.lesion_id),
-                spacing_source=names.source(one.view.spacing_source),
+                row.view,
+                case_id=names.case(row.view.case_id),
+                lesion_id=names.lesion(row.view.case_id, row.view.lesion_id),
+                spacing_source=names.source(row.view.spacing_source),
             ),
-            name=names.file(PurePosixPath(one.name)),
+            name=names.file(PurePosixPath(row.name)),
         )
-        for one in asked
+        for row in rows
     ]
 
 
-def _files(images: Sequence[Path]) -> dict[str, list[Path]]:
-    """Every image by its name, by its path below the folder that was given, and by all that a path
-    to it may end in, so that a table may name it as the command line does."""
-    found: dict[str, list[Path]] = {}
-    for given in images:
-        if not given.exists():
-            raise InputError(f"{given}: no such file or folder of images")
-        inside = sorted(given.rglob("*")) if given.is_dir() else [given]
-        for path in inside:
-            if _is_image(path):
-                names = {path.name}
-                if given.is_dir():
-                    names.add(path.relative_to(given).as_posix())
-                for name in names:
-                    found.setdefault(name, []).append(path)
-    longer: dict[str, list[Path]] = {}
-    for path in {path for paths in found.values() for path in paths}:
+def _find_images(images: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the images by name, by path below the given folder, and by all ends of their path.
+
+    A table may thus name an image as the command line does.
+    """
+    by_name: dict[str, list[Path]] = {}
+    for root in images:
+        if not root.exists():
+            raise InputError(f"{root}: no such file or folder of images")
+        paths = sorted(root.rglob("*")) if root.is_dir() else [root]
+        for path in filter(_is_image, paths):
+            names = {path.name}
+            if root.is_dir():
+                names.add(path.relative_to(root).as_posix())
+            for name in names:
+                by_name.setdefault(name, []).append(path)
+    by_suffix: dict[str, list[Path]] = {}
+    for path in {path for paths in by_name.values() for path in paths}:
         parts = Path(os.path.abspath(path)).parts
         for start in range(len(parts) - 1):
-            longer.setdefault(Path(*parts[start:]).as_posix(), []).append(path)
-    return longer | found
+            by_suffix.setdefault(Path(*parts[start:]).as_posix(), []).append(path)
+    return by_suffix | by_name
 
 
 def _is_image(path: Path) -> bool:
-    known = path.suffix.lower() in READERS
-    return path.is_file() and (known or (path.name != "DICOMDIR" and dicom.is_dicom(path)))
+    has_reader = path.suffix.lower() in READERS
+    return path.is_file() and (has_reader or (path.name != "DICOMDIR" and dicom.is_dicom(path)))
 
 
-def _name(text: str, files: dict[str, list[Path]], table: Path, where: str) -> str:
-    """The image's name as `files` has it, of a table that may be written on Windows."""
+def _normalize_name(text: str, files: dict[str, list[Path]], table: Path, where: str) -> str:
+    """Return the image name as a key of `files`; the table may have been written on Windows."""
     if text in files:
         return text
     try:
@@ -141,19 +168,26 @@ def _name(text: str, files: dict[str, list[Path]], table: Path, where: str) -> s
         raise InputError(f"{where}: image_path {error}") from error
 
 
-def _image(name: str, files: dict[str, list[Path]], images: Sequence[Path], where: str) -> Path:
-    found = sorted(set(files.get(name, [])))
-    if len(found) != 1:
-        places = ", ".join(map(str, images))
-        many = f"{len(found)} images of that name: give its path below" if found else "no image in"
-        raise InputError(f"{where}: image_path {name!r}: {many} {places}")
-    return found[0]
+def _find_image(
+    name: str, files: dict[str, list[Path]], images: Sequence[Path], where: str
+) -> Path:
+    """Return the path of an image; InputError unless there is exactly one of this name."""
+    paths = sorted(set(files.get(name, [])))
+    if len(paths) != 1:
+        roots = ", ".join(map(str, images))
+        reason = (
+            f"{len(paths)} images of that name: give its path below"
+            if paths
+            else "no such image in"
+        )
+        raise InputError(f"{where}: image_path {name!r}: {reason} {roots}")
+    return paths[0]
 
 
-def _described(path: Path, frame: str, where: str) -> Described:
-    """What the header says; InputError where the file is a DICOM image of another kind."""
+def _read_header(path: Path, frame: str, where: str) -> ImageHeader:
+    """Read the header of an image; InputError if it is DICOM but not a mammogram."""
     if not dicom.is_dicom(path):
-        return Described({}, None)
+        return ImageHeader({}, None)
     number = int(frame) if frame.isdecimal() else None
     with naming(where):
         facts, header = (
@@ -162,28 +196,28 @@ def _described(path: Path, frame: str, where: str) -> Described:
         )
     if "other" in (facts["sop_class"], facts["modality"]):
         raise InputError(
-            f"{where}: {path}: not a mammogram: its Modality or SOP class is of another kind"
-            " (MG, CR, DX, or film digitized as secondary capture can be scored)"
+            f"{where}: {path}: not a mammogram by Modality or SOP class (MG, CR, DX and film"
+            " digitized as secondary capture can be scored)"
         )
     if facts["frames"] > 1 and not frame:
         raise InputError(
-            f"{where}: {path.name} has {facts['frames']} frames: give frame, counted from 0"
+            f"{where}: {path.name} has {facts['frames']} frames: set frame, counted from 0"
         )
-    return Described(facts, header)
+    return ImageHeader(facts, header)
 
 
-def _asked(
-    row: dict[str, str], path: Path, described: Described, pixel_um: float | None, where: str
-) -> Asked:
-    """One row with its image; InputError where the header contradicts it."""
-    facts, header = described
+def _lesion_row(
+    row: dict[str, str], path: Path, image_header: ImageHeader, pixel_um: float | None, where: str
+) -> LesionRow:
+    """Return a row with its image; InputError if the header contradicts it."""
+    facts, header = image_header
     source = TABLE if row["laterality"] else facts.get("laterality_source", "")
-    _fill(row, facts, path, pixel_um, where)
-    truth = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
-    unknown = truth == UNKNOWN and row["truth"].lower() not in ("", "unknown")
-    own = row | {"image_path": path.name}
-    # The path is the user's own, given by hand: links are followed.
-    view = manifest.lesion_view(own, path.parent, where, truth, outside=True)
+    _fill_cells(row, facts, path, pixel_um, where)
+    label = manifest.LABELS.get(row["truth"].lower(), UNKNOWN)
+    invalid_truth = label == UNKNOWN and row["truth"].lower() not in ("", "unknown")
+    # The user named the path on the command line, so that links are followed.
+    cells = row | {"image_path": path.name}
+    view = manifest.lesion_view(cells, path.parent, where, label, outside=True)
     try:
         notes = compare(
             *(view.laterality, view.view, view.modality, view.pixel_um, view.spacing_source),
@@ -192,20 +226,24 @@ def _asked(
         )
     except InputError as error:
         raise InputError(f"{where}: {path.name}: {error}") from error
-    notes += (Note(TRUTH),) if unknown else ()
-    return Asked(view, row["image_path"], where, facts, source, notes)
+    notes += (Note(UNKNOWN_TRUTH),) if invalid_truth else ()
+    return LesionRow(view, row["image_path"], where, facts, source, notes)
 
 
-def _fill(row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, where: str) -> None:
-    """Puts what the header or the command line says into the empty cells of `row`."""
+def _fill_cells(
+    row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, where: str
+) -> None:
+    """Fill empty cells of a row from the header or the command line."""
     if not row["pixel_um"] and not facts.get("spacing_um"):
         if facts:
             with naming(where):
-                dicom.read_spacing(path)  # which says what is wrong with the header's, if anything
+                dicom.read_spacing(
+                    path
+                )  # raises InputError if the pixel size in the header is invalid
         if pixel_um is None:
             raise InputError(
-                f"{where}: the pixel size of {path.name} is not known: give it in the column"
-                " pixel_um, or by --pixel-um for all"
+                f"{where}: the pixel size of {path.name} is unknown: set it in the column pixel_um,"
+                " or with --pixel-um for all images"
             )
         row["pixel_um"], row["spacing_source"] = f"{pixel_um!r}", "command line"
     for column in ("view", "laterality"):
@@ -216,49 +254,46 @@ def _fill(row: dict[str, str], facts: dict, path: Path, pixel_um: float | None, 
 
 
 def _modality(facts: dict) -> str:
-    """SFM or DM as far as a header tells: a detector's image is DM, a digitized film SFM."""
+    """Return DM for an image of a detector, SFM for a digitized film, '' if neither is certain."""
     if facts.get("sop_class", "").startswith("mammography") and facts["modality"] == "MG":
         return "" if facts.get("spacing_source") == "NominalScannedPixelSpacing" else "DM"
     return "SFM" if facts.get("sop_class", "").startswith("secondary capture") else ""
 
 
-def _of_one_lesion(
-    asked: list[Asked], with_patient: Sequence[bool], faults: TableFaults
-) -> list[Asked]:
-    """`asked` with what its rows note of each other, after adding to `faults` which rows name one
-    lesion and cannot be of one, or count it twice.
+def _check_lesions(
+    rows: list[LesionRow], has_patient: Sequence[bool], faults: TableFaults
+) -> list[LesionRow]:
+    """Add contradictions between the rows of a lesion to `faults`; return the rows with notes.
 
-    `with_patient`: whether each row says whose lesion it is.
+    `has_patient` states for each row whether it names a patient.
     """
-    if any(with_patient) and not all(with_patient):
+    if any(has_patient) and not all(has_patient):
         faults.add(
-            asked[with_patient.index(False)].where,
-            "patient_id is empty here and given in other rows: fill it in everywhere",
+            rows[has_patient.index(False)].where,
+            "patient_id is empty here and given in other rows: fill it in for all rows",
         )
-        return asked
-    if not any(with_patient):
-        unsure = _without_patient(asked, faults)
-        if unsure:
-            return asked
-    views = lesion_consistency.checked([one.view for one in asked], faults)
+        return rows
+    if not any(has_patient) and _add_ambiguous_lesions(rows, faults):
+        return rows
+    views = lesion_consistency.checked([row.view for row in rows], faults)
     return [
-        one._replace(view=view, notes=(*one.notes, Note(view.noted)) if view.noted else one.notes)
-        for one, view in zip(asked, views, strict=True)
+        row._replace(view=view, notes=(*row.notes, Note(view.noted)) if view.noted else row.notes)
+        for row, view in zip(rows, views, strict=True)
     ]
 
 
-def _without_patient(asked: Sequence[Asked], faults: TableFaults) -> bool:
-    """Add to `faults` each lesion that stands in two images where no row says whose it is."""
-    first: dict[str, Asked] = {}
-    unsure = False
-    for one in asked:
-        other = first.setdefault(one.view.lesion_id, one)
-        if os.path.realpath(other.view.image_path) != os.path.realpath(one.view.image_path):
-            unsure = True
+def _add_ambiguous_lesions(rows: Sequence[LesionRow], faults: TableFaults) -> bool:
+    """Add lesions in two images without a patient id to `faults`; return whether there are any."""
+    first_rows: dict[str, LesionRow] = {}
+    ambiguous = False
+    for row in rows:
+        first = first_rows.setdefault(row.view.lesion_id, row)
+        if os.path.realpath(first.view.image_path) != os.path.realpath(row.view.image_path):
+            ambiguous = True
             faults.add(
-                one.where,
-                f"lesion {one.view.lesion_id} is in another image too"
-                f" ({' '.join(other.where.split()[-2:])}), and nothing says that they are of one"
-                " patient: fill in patient_id, or give different lesions different lesion_id",
+                row.where,
+                f"lesion {row.view.lesion_id} is also in another image"
+                f" ({' '.join(first.where.split()[-2:])}), and no row names a patient: fill in"
+                " patient_id, or give different lesions different lesion_id",
             )
-    return unsure
+    return ambiguous

@@ -1,4 +1,4 @@
-"""A trained network with all that is needed to score an image as the study did. Reads no files."""
+"""Score images with a trained network, preprocessed as in its training."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,12 +21,23 @@ from mtl_jax.training.dataset import Pool, make_pool
 from mtl_jax.training.predict import predict_with_features
 from mtl_jax.types import UNKNOWN, Box, InputError, LesionView, Params
 
-LAYER = "F4"  # in which lesions are near or far
+FEATURE_LAYER = "F4"  # of the distances between lesions
 
 
 class Reference(NamedTuple):
-    """The training lesions: task, case_id, lesion_id (n,) str, label (n,) int32, score (n,) float32
-    and features (n, 100) float32 of F4, both the mean over the lesion's views."""
+    """Training lesions.
+
+    Attributes
+    ----------
+    task, case_id, lesion_id
+        Collection and ids, (n,) str.
+    label
+        1 for malignant, 0 for benign, (n,) int32.
+    score
+        Mean over the views of the lesion, (n,) float32.
+    features
+        F4 features, mean over the views of the lesion, (n, 100) float32.
+    """
 
     task: np.ndarray
     case_id: np.ndarray
@@ -37,7 +48,7 @@ class Reference(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A training lesion and how far it is away in F4."""
+    """A training lesion and its distance in F4."""
 
     task: str
     case_id: str
@@ -49,9 +60,18 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """What `mtl_jax.load` returns. `about` is bundle.json; `sha256` stands for the whole bundle.
+    """A model bundle, as returned by `mtl_jax.load`. For research only.
 
-    For research only.
+    Attributes
+    ----------
+    about
+        Contents of bundle.json.
+    params
+        Parameters of the network.
+    reference
+        Training lesions.
+    sha256
+        SHA-256 of the SHA256SUMS file, which identifies the bundle; '' if it was not loaded.
     """
 
     about: dict[str, Any]
@@ -61,22 +81,24 @@ class Model:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The collections that were learned, the one that was tested first."""
+        """Training collections; the first one was tested."""
         return tuple(self.about["run"]["tasks"])
 
     @property
     def network(self) -> Network:
-        own = self.about["network"]  # of bundles made before there were other backbones: AlexNet
-        # True was written by versions with one fixed normalization, which trained the network.
-        lrn = response_norm.as_json(response_norm.EARLIER) if own["lrn"] is True else own["lrn"]
+        """The network without parameters."""
+        settings = self.about["network"]
+        # Early versions wrote True for their only normalization, and no backbone for AlexNet.
+        lrn = settings["lrn"]
+        lrn = response_norm.as_json(response_norm.EARLIER) if lrn is True else lrn
         if not response_norm.is_valid(lrn):
-            raise ValueError("its response normalization has other fields")
-        return registry.build(own.get("backbone", "alexnet"), own["outputs"], lrn)
+            raise ValueError("the response normalization has unknown fields")
+        return registry.build(settings.get("backbone", "alexnet"), settings["outputs"], lrn)
 
     def task(self, name: str | None = None) -> str:
-        """`name`, or the collection that was tested. InputError: it was not learned."""
+        """Return `name`, by default the tested collection; InputError if it was not trained on."""
         if name is not None and name not in self.tasks:
-            raise InputError(f"task {name!r}: this model has learned {', '.join(self.tasks)}")
+            raise InputError(f"task {name!r}: this model was trained on {', '.join(self.tasks)}")
         return name or self.tasks[0]
 
     def score(
@@ -87,41 +109,69 @@ class Model:
         bits: int | None = None,
         task: str | None = None,
     ) -> np.ndarray:
-        """Scores (n,) float32 in [0, 1], higher more malignant, of the lesions in one image.
+        """Score the lesions of one image.
 
-        `pixels` is the whole image (H, W), larger where denser, uint8, uint16 or float; `boxes` are
-        n times (top, left, bottom, right) in its pixels, half open; `pixel_um` its pixel size, one
-        number or (row, column); `bits` the depth of its gray, 1 to 16 (as the type says; 12 for
-        float); `task` the collection it is to be treated as (the tested one). InputError: what
-        cannot be scored, as floats from 0 to 1 without `bits=1`. Warns of all that an ingest notes,
-        as gray that uses only a part of its depth.
+        Parameters
+        ----------
+        pixels
+            Whole image (H, W), larger values denser; uint8, uint16 or float.
+        boxes
+            (top, left, bottom, right) of each lesion in pixels, half open.
+        pixel_um
+            Pixel size in µm: one number, or (row, column).
+        bits
+            Bits of gray, 1 to 16; by default those of the pixel type, 12 for float.
+        task
+            Training collection that the image resembles; the tested collection by default.
+
+        Returns
+        -------
+        numpy.ndarray
+            Scores (n,) float32 from 0 (benign) to 1 (malignant).
+
+        Raises
+        ------
+        InputError
+            If the image or a box cannot be scored, such as float values from 0 to 1 without
+            `bits=1`.
+
+        Warns
+        -----
+        UserWarning
+            If the ingest would note something about the image, such as unused bits of gray.
         """
         values = np.asarray(pixels)
         if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
             raise InputError(
-                f"pixels are {values.dtype} {values.shape}; one gray image is uint8, uint16 or"
-                " float (rows, columns)"
+                f"pixels are {values.dtype} {values.shape}: expected one gray image (rows, columns)"
+                " of uint8, uint16 or float"
             )
         if values.dtype.kind == "f":
             values = values.astype(np.float32)
             if not np.isfinite(values).all():
-                raise InputError("pixels hold values that are not finite")
+                raise InputError("pixels contain values that are not finite")
         depth = _depth(values.dtype, bits)
-        said = None if bits is None else depth
-        views = [_unlabelled(box, _both(pixel_um), said) for box in boxes]
-        found = cut(StoredImage(values, depth), views, self.about["preprocessing"]["background"])
-        for text in dict.fromkeys(note.text for notes in found.notes for note in notes):
+        given_depth = None if bits is None else depth
+        views = [_unlabelled_view(box, _pixel_size(pixel_um), given_depth) for box in boxes]
+        extracted = cut_rois(
+            StoredImage(values, depth), views, self.about["preprocessing"]["background"]
+        )
+        for text in dict.fromkeys(note.text for notes in extracted.notes for note in notes):
             warnings.warn(text, stacklevel=2)
-        return self.look(found.rois, task)[0]
+        return self.score_rois(extracted.rois, task)[0]
 
-    def look(self, counts: np.ndarray, task: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (n,) and features of F4 (n, 100), float32, of ROIs (n, 128, 128) int16."""
+    def score_rois(
+        self, counts: np.ndarray, task: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores (n,) and F4 features (n, 100), float32, of ROIs (n, 128, 128) int16."""
         if not len(counts):
             return np.zeros(0, np.float32), np.zeros((0, self.reference.features.shape[1]), "f4")
-        return predict_with_features(self.network, self.params, self.pool(counts, task), LAYER)
+        return predict_with_features(
+            self.network, self.params, self.make_dataset(counts, task), FEATURE_LAYER
+        )
 
-    def pool(self, counts: np.ndarray, task: str | None = None) -> Pool:
-        """ROIs (n, 128, 128) int16 with what standardizes them as this model's training did."""
+    def make_dataset(self, counts: np.ndarray, task: str | None = None) -> Pool:
+        """Return ROIs (n, 128, 128) int16 as a dataset with the standardization of the training."""
         index = self.tasks.index(self.task(task))
         mean, std = (
             np.float32([self.about["run"][f"input_{name}"][t] for t in self.tasks])
@@ -131,8 +181,22 @@ class Model:
         return make_pool(pixels, [np.zeros(len(p), int) for p in pixels], mean, std)
 
     def probability(self, scores: ArrayLike, unit: str, task: str | None = None) -> np.ndarray:
-        """Calibrated probabilities of malignancy at the prevalence of the training collection; NaN
-        where this model has no calibration for the task. `unit` is view or lesion."""
+        """Return the calibrated probability of malignancy of each score.
+
+        Parameters
+        ----------
+        scores
+            Scores in [0, 1].
+        unit
+            'view' or 'lesion'.
+        task
+            Training collection that the images resemble; the tested collection by default.
+
+        Returns
+        -------
+        numpy.ndarray
+            Probabilities at the prevalence of the training lesions; NaN without calibration.
+        """
         fitted = self.about["calibration"]
         values = np.asarray(scores, float)
         if fitted is None or self.task(task) != self.tasks[0]:
@@ -140,16 +204,26 @@ class Model:
         return calibration.apply(fitted[unit]["a"], fitted[unit]["b"], values)
 
     def percentile(self, score: float, label: int, task: str | None = None) -> float:
-        """Share, 0 to 100, of the training lesions of this label that scored lower; ties half."""
+        """Return the percentage of training lesions of a class that scored lower; ties count half.
+
+        Parameters
+        ----------
+        score
+            Score of a lesion.
+        label
+            Class of the training lesions: 1 malignant, 0 benign.
+        task
+            Collection of the training lesions; the tested collection by default.
+        """
         same = (self.reference.task == self.task(task)) & (self.reference.label == label)
-        others = self.reference.score[same]
-        if not len(others):
+        scores = self.reference.score[same]
+        if not len(scores):
             return float("nan")
-        below = np.mean(others < np.float32(score)) + np.mean(others == np.float32(score)) / 2
+        below = np.mean(scores < np.float32(score)) + np.mean(scores == np.float32(score)) / 2
         return float(100 * below)
 
     def nearest(self, features: np.ndarray, count: int = 5) -> list[Neighbour]:
-        """The training lesions nearest to features (100,) by Euclidean distance in F4."""
+        """Return the training lesions nearest to F4 features (100,), by Euclidean distance."""
         r = self.reference
         distance = np.linalg.norm(r.features - features, axis=1)
         return [
@@ -163,12 +237,29 @@ class Model:
         ]
 
 
-def cut(
+def cut_rois(
     image: StoredImage, views: Sequence[LesionView], background: dict[str, Any]
 ) -> extract_rois.Cut:
-    """The ROIs of one image, the fraction of each outside it, and the notes on its facts.
+    """Extract the ROIs of one image.
 
-    InputError: the first lesion whose box does not lie in the image, or which cannot be cut.
+    Parameters
+    ----------
+    image
+        The stored image.
+    views
+        The lesions in the image.
+    background
+        Settings of the background correction.
+
+    Returns
+    -------
+    Cut
+        The ROIs, the fraction of each ROI outside the image, and notes on the image.
+
+    Raises
+    ------
+    InputError
+        For the first lesion whose box is not inside the image or whose ROI cannot be extracted.
     """
     height, width = image.values.shape
     for view in views:
@@ -179,44 +270,47 @@ def cut(
                 f" {height} rows and {width} columns (top;left;bottom;right)"
             )
         check_pixel_um(view.pixel_um, view.spacing_source)
-    found = extract_rois.rois(image, views, background)
-    for error in filter(None, found.errors):
+    extracted = extract_rois.rois(image, views, background)
+    for error in filter(None, extracted.errors):
         raise InputError(error)
-    return found
+    return extracted
 
 
 def _depth(dtype: np.dtype, bits: int | None) -> int:
-    """The bits of gray in pixels of a type, for which `bits` was given."""
-    most = 16 if dtype.kind == "f" else 8 * dtype.itemsize
+    """Return the bits of gray of pixels; InputError if `bits` does not fit their type."""
+    max_bits = 16 if dtype.kind == "f" else 8 * dtype.itemsize
     if bits is None:
-        return FLOAT_BITS if dtype.kind == "f" else most
-    whole = isinstance(bits, int | np.integer) and not isinstance(bits, bool)
-    if not whole or not 1 <= bits <= most:
+        return FLOAT_BITS if dtype.kind == "f" else max_bits
+    is_integer = isinstance(bits, int | np.integer) and not isinstance(bits, bool)
+    if not is_integer or not 1 <= bits <= max_bits:
         raise InputError(
-            f"bits {bits!r} is not the depth of gray in {dtype} pixels, a whole number from 1 to"
-            f" {most}; leave it out for the depth of their type"
+            f"bits={bits!r} is invalid for {dtype} pixels: expected an integer from 1 to"
+            f" {max_bits}; omit it to use all bits of the type"
         )
     return int(bits)
 
 
-def _both(pixel_um: float | tuple[float, float]) -> tuple[float, float]:
-    """Pixel size (row, column) of one number or two."""
+def _pixel_size(pixel_um: float | tuple[float, float]) -> tuple[float, float]:
+    """Return the pixel size as (row, column)."""
     try:
         row, column = np.broadcast_to(np.asarray(pixel_um, float), 2).tolist()
     except (TypeError, ValueError) as error:
-        raise InputError(f"pixel_um {pixel_um!r} is not one number or (row, column)") from error
+        raise InputError(
+            f"pixel_um={pixel_um!r} is invalid: expected one number or (row, column)"
+        ) from error
     return row, column
 
 
-def _unlabelled(box: Box, pixel_um: tuple[float, float], bits: int | None) -> LesionView:
+def _unlabelled_view(box: Box, pixel_um: tuple[float, float], bits: int | None) -> LesionView:
+    """Return a lesion of which only box, pixel size and bits are known."""
     try:
         top, left, bottom, right = (float(edge) for edge in box)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"box {box!r} is not (top, left, bottom, right); boxes is a list of them"
+            f"box {box!r} is invalid: expected a list of (top, left, bottom, right)"
         ) from error
     corners = top, left, bottom, right
     if not np.isfinite(corners).all():
-        raise InputError(f"box {box!r} is not (top, left, bottom, right) in finite numbers")
-    kept = ("", Path(), corners, "", "", "", "", "", UNKNOWN, "", pixel_um, "pixel_um")
-    return LesionView(*kept, bits=bits)
+        raise InputError(f"box {box!r} is invalid: expected finite numbers")
+    fields = ("", Path(), corners, "", "", "", "", "", UNKNOWN, "", pixel_um, "pixel_um")
+    return LesionView(*fields, bits=bits)

@@ -1,4 +1,4 @@
-"""The model card: what a bundle says of itself, for people. It judges and computes nothing."""
+"""Render the model card of a bundle as Markdown."""
 
 import re
 from pathlib import Path
@@ -9,24 +9,21 @@ import jinja2
 from mtl_jax.bundle.model import Model
 
 TEMPLATE = Path(__file__).with_name("card.md")
-# What Markdown, its tables and mathematics take for their own, wherever it stands.
+# Characters with a meaning in Markdown, its tables and mathematics.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~$^#])")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-# What makes a list, a heading or a rule of the beginning of a line.
-_BEGINS = re.compile(r"^([-+=]|\d+[.)])")
-# An address becomes a link by itself, in some viewers.
+# Starts of a list, a heading or a rule.
+_LINE_START = re.compile(r"^([-+=]|\d+[.)])")
+# Some viewers turn addresses into links.
 _ADDRESS = re.compile(r"(?<=[a-z])://|(?<![\w.])www\.|(?<=\w)@(?=\w)", re.IGNORECASE)
 
 
-def card(model: Model) -> str:
-    """Return the model card in Markdown, from what is in the bundle alone.
-
-    Whatever comes from files and tables stands as plain text on one line.
-    """
+def render_card(model: Model) -> str:
+    """Return the model card in Markdown; texts from files are escaped and kept on one line."""
     environment = jinja2.Environment(
-        # Markdown is no HTML: `quoted` escapes both, in every value.
+        # `escape_markdown` escapes Markdown and HTML in every value.
         autoescape=jinja2.select_autoescape(default_for_string=False),
-        finalize=quoted,
+        finalize=escape_markdown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -37,14 +34,14 @@ def card(model: Model) -> str:
     )
 
 
-def quoted(value: Any) -> Any:
-    """A text as Markdown that shows it as it is; numbers stay."""
+def escape_markdown(value: Any) -> Any:
+    """Escape a text so that Markdown shows it unchanged; other values are returned as they are."""
     if not isinstance(value, str):
         return value
     text = "".join(char if char.isprintable() else " " for char in value)
     text = "".join(_HTML.get(char, char) for char in text)
     text = _SPECIAL.sub(r"\\\1", text)
     text = _ADDRESS.sub(
-        lambda found: "".join(f"&#{ord(c)};" if c in ":@." else c for c in found[0]), text
+        lambda match: "".join(f"&#{ord(c)};" if c in ":@." else c for c in match[0]), text
     )
-    return _BEGINS.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", text)
+    return _LINE_START.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", text)

@@ -1,7 +1,4 @@
-"""Scores of the training cases by networks that had not seen them: what a calibration rests on.
-
-It reads finished studies only.
-"""
+"""Read the out-of-fold scores of the training cases, by networks that were not trained on them."""
 
 import json
 from pathlib import Path
@@ -15,16 +12,16 @@ from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.scores import Scores, by_unit
 from mtl_jax.types import InputError
 
-# What two runs must share for one to speak for the other.
-ALIKE = (
+# Fields that two runs must share for the scores of one to calibrate the other.
+MATCHED_FIELDS = (
     *("approach", "tasks", "network", "seed", "initialization", "heads", "task_weights"),
     "target_cases",
 )
-OF_EACH_RUN = ("epochs", "task_weights", "heads")  # settings that approach and run may replace
+RUN_SETTINGS = ("epochs", "task_weights", "heads")  # settings that a run may replace
 
 
 class Study(NamedTuple):
-    """A finished work folder: its place and parsed JSON."""
+    """A finished work folder and its parsed JSON files."""
 
     folder: Path
     config: dict[str, Any]
@@ -32,68 +29,91 @@ class Study(NamedTuple):
     results: dict[str, Any]
 
 
-class HeldOut(NamedTuple):
-    """Scores of the target's training cases, each by a network that had not seen it, the fold
-    (n,) of each row, and where they are from, in words."""
+class OutOfFoldScores(NamedTuple):
+    """Out-of-fold scores of the target's training cases.
+
+    `fold` (n,) is the fold of each row; `description` states the origin of the scores.
+    """
 
     scores: Scores
     fold: np.ndarray
-    says: str
+    description: str
 
-    def unit(self, unit: str) -> calibration.Scored:
+    def unit(self, unit: str) -> calibration.LabelledScores:
+        """Return the scores of views or lesions; `unit` is 'view' or 'lesion'."""
         label, score, case = by_unit(self.scores, unit)
         by_case = dict(zip(self.scores.case_id.tolist(), self.fold.tolist(), strict=True))
-        return calibration.Scored(label, score, case, np.array([by_case[c] for c in case]))
+        return calibration.LabelledScores(label, score, case, np.array([by_case[c] for c in case]))
 
 
-def find(record: dict[str, Any], study: Study, other: Study | None) -> HeldOut | None:
-    """Out-of-fold scores of the target for the run of `record` (run.json), from `other` if given,
-    else from its own study; None where there are none.
+def find_scores(
+    record: dict[str, Any], study: Study, other: Study | None
+) -> OutOfFoldScores | None:
+    """Find out-of-fold scores of the target for a run.
 
-    InputError: `other` is of other cases, weights or settings, or does not say of which.
+    Parameters
+    ----------
+    record
+        run.json of the run.
+    study
+        Study of the run.
+    other
+        Cross-validation to read, in place of the run's own study.
+
+    Returns
+    -------
+    OutOfFoldScores or None
+        None if the run's own study has no cross-validation.
+
+    Raises
+    ------
+    InputError
+        If `other` has other cases, weights or settings, or does not record them.
     """
     source = other or study
     try:
         if other:
             _reject_other(record, study, other)
-        runs = _runs_of_folds(record, study, source, own=other is None)
+        runs = _runs_of_folds(record, study, source, is_own=other is None)
         return _joined(record, source, runs) if runs else None
     except KeyError as error:
         raise InputError(
-            f"{source.folder}: its config.json, folds.json, results.json or run lacks {error}, as"
-            " of another kind of job or an earlier version; run the job again"
+            f"{source.folder}: {error} is missing in its config.json, folds.json, results.json or"
+            " run.json (written by another kind of job or an earlier version); run the job again"
         ) from error
 
 
 def _runs_of_folds(
-    record: dict[str, Any], study: Study, source: Study, own: bool
+    record: dict[str, Any], study: Study, source: Study, is_own: bool
 ) -> dict[int, str]:
-    """The run of each fold of one partition that was trained as the run of `record`; {} where the
-    study is the run's own and has none."""
+    """Return the run id of each fold of one partition that was trained as the run of `record`.
+
+    The result is empty if the study is the run's own and has no such runs.
+    """
     by_split: dict[int, dict[int, str]] = {}
     for run in source.results["runs"]:
-        if run["fold"] is not None and all(run[key] == record[key] for key in ALIKE):
+        if run["fold"] is not None and all(run[key] == record[key] for key in MATCHED_FIELDS):
             _reject_other_weights(run, record, source)
             _reject_other_training(_training(run, source), _training(record, study), run, source)
             by_split.setdefault(run["split"], {})[run["fold"]] = run["id"]
-    wanted = record["split"] if own else None  # of a run with a fold held out, its own partition
-    whole = [
+    split = record["split"] if is_own else None  # a run with a held-out fold uses its own partition
+    complete = [
         number
-        for number, found in sorted(by_split.items())
-        if len(found) == len(source.folds["splits"][str(number)]) and wanted in (None, number)
+        for number, fold_runs in sorted(by_split.items())
+        if len(fold_runs) == len(source.folds["splits"][str(number)]) and split in (None, number)
     ]
-    if not (whole or own):
+    if not (complete or is_own):
         raise InputError(
-            f"{source.folder}: it has no run of {record['approach']} on"
+            f"{source.folder}: no run of {record['approach']} on"
             f" {', '.join(record['tasks'])} with network {record['network']}, seed"
             f" {record['seed']}, initialization {record['initialization']}, heads"
-            f" {record['heads']} and the same task weights and number of cases for each of its"
-            " folds"
+            f" {record['heads']} and the same task weights and number of cases for every fold;"
+            " name another cross-validation"
         )
-    return by_split[whole[0]] if whole else {}
+    return by_split[complete[0]] if complete else {}
 
 
-def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> HeldOut:
+def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> OutOfFoldScores:
     target = source.folds["target"]
     tables = [
         score_tables.read(source.folder / "runs" / id_ / "scores.csv") for id_ in runs.values()
@@ -102,107 +122,122 @@ def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> Held
     fold = np.repeat(list(runs), [len(table.label) for table in tables])
     joined = score_tables.join(tables)
     if len(set(joined.label.tolist())) < 2:
-        raise InputError(f"{source.folder}: its out-of-fold scores are of one class")
+        raise InputError(f"{source.folder}: all out-of-fold scores are of one class")
     cases = set(joined.case_id.tolist())
-    without = sorted(set(source.folds["train"]) - cases)
-    if without:
+    unscored = sorted(set(source.folds["train"]) - cases)
+    if unscored:
         raise InputError(
-            f"{source.folder}: {len(without)} of its training cases, such as {without[0]}, have no"
-            " score; run the job again"
+            f"{source.folder}: {len(unscored)} of its training cases, such as {unscored[0]}, have"
+            " no score; run the job again"
         )
-    says = f"{len(runs)} folds of {len(cases)} training cases of {target}"
+    description = f"{len(runs)} folds of {len(cases)} training cases of {target}"
     if record["fold"] is None:
-        says += ", by networks trained without the fold they score; this one is trained on all"
-    return HeldOut(joined, fold, says)
+        description += ", each scored by a network trained on the other folds; this network was"
+        description += " trained on all folds"
+    return OutOfFoldScores(joined, fold, description)
 
 
 def _reject_other(record: dict[str, Any], study: Study, other: Study) -> None:
-    """Out-of-fold scores must be of the same ROIs, and of no case that the run is tested on."""
+    """Raise InputError if `other` has other ROIs than the run, or was trained on its test cases."""
     if other.folds["target"] != study.folds["target"]:
-        raise InputError(f"{other.folder}: its target is {other.folds['target']}, not the run's")
+        raise InputError(
+            f"{other.folder}: its target is {other.folds['target']}, that of the run is"
+            f" {study.folds['target']}; name another cross-validation"
+        )
     for name in record["tasks"]:
         if other.folds["collections"].get(name) != study.folds["collections"][name]:
-            raise InputError(f"{other.folder}: its collection {name} is not that of the run")
+            raise InputError(
+                f"{other.folder}: its collection {name} differs from that of the run; name another"
+                " cross-validation"
+            )
     target = study.folds["target"]
-    tested = set(study.folds["test"] if record["fold"] is None else [])
-    tested |= set(study.folds["never_learned"].get(target, ()) if tested else [])
-    seen = sorted(tested & set(other.folds["train"]))
-    cure = "make the cross-validation with the same data.test_fraction and split_seed"
-    if seen:
+    test_cases = set(study.folds["test"] if record["fold"] is None else [])
+    test_cases |= set(study.folds["never_learned"].get(target, ()) if test_cases else [])
+    leaked = sorted(test_cases & set(other.folds["train"]))
+    cure = "repeat the cross-validation with the same data.test_fraction and split_seed"
+    if leaked:
         raise InputError(
-            f"{other.folder}: {len(seen)} of its cases, such as {seen[0]}, are in the run's test"
-            f" set; {cure}"
+            f"{other.folder}: {len(leaked)} of its cases, such as {leaked[0]}, are in the run's"
+            f" test set; {cure}"
         )
-    here, there = set(study.folds["train"]), set(other.folds["train"])
-    if here != there:
-        differ = sorted(here ^ there)
+    run_cases, other_cases = set(study.folds["train"]), set(other.folds["train"])
+    if run_cases != other_cases:
+        unshared = sorted(run_cases ^ other_cases)
         raise InputError(
-            f"{other.folder}: it has {len(there)} training cases and the run {len(here)}, and"
-            f" {len(differ)} of them, such as {differ[0]}, are in one alone; {cure}"
+            f"{other.folder}: it has {len(other_cases)} training cases and the run"
+            f" {len(run_cases)}; {len(unshared)}, such as {unshared[0]}, are in only one of them;"
+            f" {cure}"
         )
     for name in record["tasks"]:
         if name != target and _not_learned(study, name) != _not_learned(other, name):
             raise InputError(
-                f"{other.folder}: it has learned other cases of {name} than the run; make the"
+                f"{other.folder}: it was trained on other cases of {name} than the run; repeat the"
                 " cross-validation with the same data.test_fraction, test_each and split_seed"
             )
 
 
 def _not_learned(study: Study, name: str) -> set[str]:
-    """Cases of a collection beside the target that no run of the study learns."""
+    """Return the cases of a collection that no run of the study was trained on."""
     evaluated, never = study.folds["test_of_others"], study.folds["never_learned"]
     return set(evaluated.get(name, ())) | set(never.get(name, ()))
 
 
 def _reject_other_weights(run: dict[str, Any], record: dict[str, Any], source: Study) -> None:
+    """Raise InputError if two runs started from different weights."""
     weights = []
-    for one in (run, record):
-        weights.append(one.get("provenance", {}).get("weights"))
+    for run_record in (run, record):
+        weights.append(run_record.get("provenance", {}).get("weights"))
         if not weights[-1]:
             raise InputError(
-                f"{source.folder}: run {one['id']} does not record what it started from, as of an"
-                " earlier version; run its job again"
+                f"{source.folder}: run {run_record['id']} does not record its initial weights (it"
+                " was written by an earlier version); run the job again"
             )
     if weights[0] != weights[1]:
         raise InputError(
             f"{source.folder}: its run {run['id']} started from other weights than the run"
-            f" ({difference(weights[0], weights[1])}); make the cross-validation from the same"
+            f" ({difference(weights[0], weights[1])}); repeat the cross-validation with the same"
+            " weights"
         )
 
 
 def _training(record: dict[str, Any], study: Study) -> dict[str, Any]:
-    """How the run of `record` was trained, beside what ALIKE compares. With train.match_steps each
-    run has its own number of epochs, and those of the config are compared."""
-    recorded = record["provenance"]
-    settings = recorded["settings"]
-    found = {
-        section: {k: v for k, v in settings[section].items() if k not in OF_EACH_RUN}
+    """Return the training settings of a run, except MATCHED_FIELDS.
+
+    With train.match_steps the epochs of each run differ, and only those of the config are compared.
+    """
+    provenance = record["provenance"]
+    settings = provenance["settings"]
+    training = {
+        section: {k: v for k, v in settings[section].items() if k not in RUN_SETTINGS}
         for section in ("train", "model")
     }
-    found["train"]["epochs"] = study.config["train"]["epochs"]
+    training["train"]["epochs"] = study.config["train"]["epochs"]
     if not settings["train"]["match_steps"]:
-        found["train"]["epochs_of_the_run"] = settings["train"]["epochs"]
-    return found | {"precision": recorded["precision"]}
+        training["train"]["epochs_of_the_run"] = settings["train"]["epochs"]
+    return training | {"precision": provenance["precision"]}
 
 
 def _reject_other_training(
-    there: dict[str, Any], here: dict[str, Any], run: dict[str, Any], other: Study
+    other_training: dict[str, Any], training: dict[str, Any], run: dict[str, Any], other: Study
 ) -> None:
-    differ = difference(there, here)
-    if differ:
+    """Raise InputError if two runs had different training settings."""
+    differences = difference(other_training, training)
+    if differences:
         raise InputError(
-            f"{other.folder}: its run {run['id']} was trained in another way than the run:"
-            f" {differ}; make the cross-validation with the same settings"
+            f"{other.folder}: its run {run['id']} was trained with other settings than the run:"
+            f" {differences}; repeat the cross-validation with the same settings"
         )
 
 
 def read_study(folder: Path) -> Study:
+    """Read the work folder of a finished job; InputError if it is none."""
     cure = "name the --workdir of a finished job"
     names = ("config", "folds", "results")
     return Study(folder, *(read_json(folder / f"{name}.json", cure) for name in names))
 
 
 def read_json(path: Path, cure: str) -> dict[str, Any]:
+    """Read a JSON file; InputError with `cure` if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

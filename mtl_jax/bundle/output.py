@@ -1,9 +1,11 @@
-"""What tools/score.py leaves: two CSV, one JSON, pictures and one HTML page. It computes nothing.
+"""Write the output folder of tools/score.py.
 
-lesions.csv views.csv       a row a lesion; a row a lesion in an image
-scores.json                 the same, with neighbours, flags and the model
-pictures/N-roi.png N-evidence.png
-scores.html                 all of it on one page that opens offline (bundle/html_page.py)
+lesions.csv                 one row per lesion
+views.csv                   one row per lesion and image
+scores.json                 the same, with nearest training lesions, flags and the model
+pictures/N-roi.png          ROI of view N
+pictures/N-evidence.png     ROI of view N with its attribution map
+scores.html                 one page that opens offline (bundle/html_page.py)
 """
 
 import hashlib
@@ -21,48 +23,65 @@ from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.io.csv_safe import as_csv, harmless_row
 from mtl_jax.types import InputError
 
-TRUTH = {1: "malignant", 0: "benign"}
+CLASS_NAMES = {1: "malignant", 0: "benign"}
 
 
-class Result(NamedTuple):
-    """What one model makes of the lesions, scored as those of the collection `task`."""
+class ModelScores(NamedTuple):
+    """The scores of one model for lesions that resemble the collection `task`."""
 
     model: Model
     task: str
     lesions: Sequence[LesionScore]
 
 
-def write(folder: Path, result: Result, compared: Result | None = None) -> dict[str, Any]:
-    """Write everything into `folder`, which must be new or empty; return what the JSON holds.
+def write(folder: Path, result: ModelScores, compared: ModelScores | None = None) -> dict[str, Any]:
+    """Write the scores of lesions.
 
-    `compared` is what a second model makes of the same lesions, beside the first everywhere.
+    Parameters
+    ----------
+    folder
+        Output folder, new or empty.
+    result
+        Scores of the model.
+    compared
+        Scores of a second model for the same lesions.
+
+    Returns
+    -------
+    dict
+        Contents of scores.json.
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: is not empty; choose another --out")
+        raise InputError(f"{folder}: not empty; choose another --out")
     try:
         (folder / "pictures").mkdir(parents=True)
-        found = record(result)
-        images = _all_pictures(result, found)
+        scores = to_record(result)
+        images = _render_images(result, scores)
         if compared:
-            found["compared"] = record(compared)
-            images |= _second_pictures(result, compared, found)
+            scores["compared"] = to_record(compared)
+            images |= _render_compared_images(result, compared, scores)
         for name, data in images.items():
             (folder / name).write_bytes(data)
-        text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        text = json.dumps(scores, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         (folder / "scores.json").write_text(text, encoding="utf-8")
-        _table(folder / "lesions.csv", _lesion_rows(found))
-        _table(folder / "views.csv", _view_rows(found))
+        _write_table(folder / "lesions.csv", _lesion_rows(scores))
+        _write_table(folder / "views.csv", _view_rows(scores))
         abouts = [result.model.about] + ([compared.model.about] if compared else [])
         (folder / "scores.html").write_text(
-            html_page.render(found, abouts, images), encoding="utf-8", newline="\n"
+            html_page.render(scores, abouts, images), encoding="utf-8", newline="\n"
         )
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
-    return found
+    return scores
 
 
-def record(result: Result) -> dict[str, Any]:
-    """What scores.json holds of one model; null where a number is not known."""
+def to_record(result: ModelScores) -> dict[str, Any]:
+    """Return the part of scores.json for one model; unknown numbers are None."""
     model, task, lesions = result
     about = model.about
     return {
@@ -81,10 +100,10 @@ def record(result: Result) -> dict[str, Any]:
     }
 
 
-def fingerprint(found: dict[str, Any]) -> str:
-    """Return what names the lookup table of these lesions' pseudonyms."""
-    ids = [[line["case_id"], line["lesion_id"]] for line in found["lesions"]]
-    ids += [[view["image"]] for line in found["lesions"] for view in line["views"]]
+def fingerprint(scores: dict[str, Any]) -> str:
+    """Return a digest of the ids of the lesions and images, which names the pseudonym lookup."""
+    ids = [[lesion["case_id"], lesion["lesion_id"]] for lesion in scores["lesions"]]
+    ids += [[view["image"]] for lesion in scores["lesions"] for view in lesion["views"]]
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
@@ -92,34 +111,37 @@ def _lesion(model: Model, lesion: LesionScore) -> dict[str, Any]:
     return {
         "case_id": lesion.case_id,
         "lesion_id": lesion.lesion_id,
-        "truth": TRUTH.get(lesion.label, ""),
+        "truth": CLASS_NAMES.get(lesion.label, ""),
         "score": lesion.score,
-        "probability": _known(lesion.probability),
+        "probability": _or_none(lesion.probability),
         "prevalence": _prevalence(model, lesion),
-        "percentile_benign": _known(lesion.percentile_benign),
-        "percentile_malignant": _known(lesion.percentile_malignant),
+        "percentile_benign": _or_none(lesion.percentile_benign),
+        "percentile_malignant": _or_none(lesion.percentile_malignant),
         "called_malignant_at": [
             point["name"]
             for point in model.about["operating_points"]
             if lesion.score >= point["threshold"]
         ],
-        "nearest": [one._asdict() | {"label": TRUTH[one.label]} for one in lesion.nearest],
+        "nearest": [
+            neighbour._asdict() | {"label": CLASS_NAMES[neighbour.label]}
+            for neighbour in lesion.nearest
+        ],
         "flags": list(lesion.flags),
         "views": [_view(view) for view in lesion.views],
     }
 
 
 def _prevalence(model: Model, lesion: LesionScore) -> float | None:
-    """For which the probability holds; None where there is no probability."""
+    """Return the prevalence of the calibration; None without a probability."""
     if math.isnan(lesion.probability):
         return None
     return model.about["calibration"]["lesion"]["prevalence"]
 
 
 def _view(view: ViewScore) -> dict[str, Any]:
-    v = view.asked.view
+    v = view.row.view
     return {
-        "image": view.asked.name,
+        "image": view.row.name,
         "frame": v.frame,
         "view": v.view,
         "laterality": v.laterality,
@@ -127,90 +149,95 @@ def _view(view: ViewScore) -> dict[str, Any]:
         "pixel_um": list(v.pixel_um),
         "spacing_source": v.spacing_source,
         "score": view.score,
-        "probability": _known(view.probability),
+        "probability": _or_none(view.probability),
         "flags": list(view.flags),
         "notes": [note.text for note in view.notes],
     }
 
 
-def _pictures(
-    view: ViewScore, line: dict[str, Any], number: int, suffix: str = ""
+def _render_view(
+    view: ViewScore, record: dict[str, Any], number: int, suffix: str = ""
 ) -> dict[str, bytes]:
-    """The pictures by name; `line` learns their names."""
-    line["roi"] = f"pictures/{number:04d}-roi{suffix}.png"
-    made = {line["roi"]: images.roi(view.counts)}
-    line["evidence"] = None
-    if view.evidence is not None:
-        line["evidence"] = f"pictures/{number:04d}-evidence{suffix}.png"
-        made[line["evidence"]] = images.evidence(view.counts, view.evidence)
-    return made
+    """Return the images of a view by file name, and add the names to its record."""
+    record["roi"] = f"pictures/{number:04d}-roi{suffix}.png"
+    files = {record["roi"]: images.roi_png(view.counts)}
+    record["evidence"] = None
+    if view.attribution is not None:
+        record["evidence"] = f"pictures/{number:04d}-evidence{suffix}.png"
+        files[record["evidence"]] = images.attribution_png(view.counts, view.attribution)
+    return files
 
 
-def _all_pictures(result: Result, found: dict[str, Any]) -> dict[str, bytes]:
-    images: dict[str, bytes] = {}
-    number = 0
-    for lesion, line in zip(result.lesions, found["lesions"], strict=True):
-        for view, view_line in zip(lesion.views, line["views"], strict=True):
-            images |= _pictures(view, view_line, number)
-            number += 1
-    return images
+def _views(result: ModelScores, scores: dict[str, Any]) -> list[tuple[ViewScore, dict[str, Any]]]:
+    """Return all views with their records."""
+    return [
+        pair
+        for lesion, record in zip(result.lesions, scores["lesions"], strict=True)
+        for pair in zip(lesion.views, record["views"], strict=True)
+    ]
 
 
-def _second_pictures(result: Result, compared: Result, found: dict[str, Any]) -> dict[str, bytes]:
-    """The second model's maps, and its ROIs where it corrects the background otherwise."""
-    images: dict[str, bytes] = {}
-    number = 0
-    lines = zip(found["lesions"], found["compared"]["lesions"], strict=True)
-    for first, second, (line, own) in zip(result.lesions, compared.lesions, lines, strict=True):
-        for i, view in enumerate(second.views):
-            made = _pictures(view, own["views"][i], number, "-compared")
-            number += 1
-            if np.array_equal(view.counts, first.views[i].counts):
-                del made[own["views"][i]["roi"]]
-                own["views"][i]["roi"] = line["views"][i]["roi"]
-            images |= made
-    return images
+def _render_images(result: ModelScores, scores: dict[str, Any]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for number, (view, record) in enumerate(_views(result, scores)):
+        files |= _render_view(view, record, number)
+    return files
 
 
-def _lesion_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = [_flat(line) for line in found["lesions"]]
-    for row, other in zip(rows, found.get("compared", {"lesions": []})["lesions"], strict=False):
-        row["compared_score"], row["compared_probability"] = other["score"], other["probability"]
+def _render_compared_images(
+    result: ModelScores, compared: ModelScores, scores: dict[str, Any]
+) -> dict[str, bytes]:
+    """Render the second model's maps, and its ROIs where they differ from those of the first."""
+    files: dict[str, bytes] = {}
+    pairs = zip(_views(result, scores), _views(compared, scores["compared"]), strict=True)
+    for number, ((first_view, first_record), (view, record)) in enumerate(pairs):
+        view_files = _render_view(view, record, number, "-compared")
+        if np.array_equal(view.counts, first_view.counts):
+            del view_files[record["roi"]]
+            record["roi"] = first_record["roi"]
+        files |= view_files
+    return files
+
+
+def _lesion_rows(scores: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [_cells(lesion) for lesion in scores["lesions"]]
+    compared = scores.get("compared", {"lesions": []})["lesions"]
+    for row, lesion in zip(rows, compared, strict=False):
+        row["compared_score"], row["compared_probability"] = lesion["score"], lesion["probability"]
     return rows
 
 
-def _view_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+def _view_rows(scores: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for i, line in enumerate(found["lesions"]):
-        for j, view in enumerate(line["views"]):
-            ids = {"case_id": line["case_id"], "lesion_id": line["lesion_id"]}
-            rows.append(ids | _flat(view))
-            if "compared" in found:
-                other = found["compared"]["lesions"][i]["views"][j]
-                rows[-1]["compared_score"] = other["score"]
-                rows[-1]["compared_evidence"] = other["evidence"]
+    for i, lesion in enumerate(scores["lesions"]):
+        for j, view in enumerate(lesion["views"]):
+            ids = {"case_id": lesion["case_id"], "lesion_id": lesion["lesion_id"]}
+            rows.append(ids | _cells(view))
+            if "compared" in scores:
+                compared = scores["compared"]["lesions"][i]["views"][j]
+                rows[-1]["compared_score"] = compared["score"]
+                rows[-1]["compared_evidence"] = compared["evidence"]
     return rows
 
 
-def _flat(line: dict[str, Any]) -> dict[str, Any]:
-    """A row of a table: lists in one cell, the nested parts left to the JSON."""
+def _cells(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record as cells of a CSV row; a list becomes one cell, views are left out."""
     cells = {}
-    for name, value in line.items():
+    for name, value in record.items():
         if name in ("views", "nearest"):
             continue
         cells[name] = ";".join(map(str, value)) if isinstance(value, list) else value
-    if "nearest" in line:
-        near = [
-            f"{n['label']}:{n['task']}/{n['case_id']}/{n['lesion_id']}" for n in line["nearest"]
-        ]
-        cells["nearest"] = ";".join(near)
+    if "nearest" in record:
+        cells["nearest"] = ";".join(
+            f"{n['label']}:{n['task']}/{n['case_id']}/{n['lesion_id']}" for n in record["nearest"]
+        )
     return cells
 
 
-def _table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     text = as_csv(rows[0], (harmless_row(row.values()) for row in rows))
     path.write_text(text, encoding="utf-8", newline="")
 
 
-def _known(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""The calibration and operating points of a bundle, from scores out of fold. Reads no files."""
+"""Compute the calibration and operating points of a bundle from out-of-fold scores."""
 
 from typing import Any
 
@@ -6,74 +6,98 @@ import numpy as np
 
 from mtl_jax import roc
 from mtl_jax.bundle import calibration
-from mtl_jax.bundle.out_of_fold import HeldOut
+from mtl_jax.bundle.out_of_fold import OutOfFoldScores
 from mtl_jax.experiments.scores import Scores, by_unit
 
 SENSITIVITIES = (0.90, 0.95)
 
 
-def slope_fault(held: HeldOut | None) -> str:
-    """Why no probability can rest on these scores; '' where it can.
+def slope_error(held_out: OutOfFoldScores | None) -> str:
+    """Return why the scores cannot be calibrated, or '' if they can.
 
     With a slope at or below 0 a higher score would mean a lower probability of malignancy.
     """
-    for unit in ("view", "lesion") if held else ():
-        scored = held.unit(unit)
+    for unit in ("view", "lesion") if held_out else ():
+        scored = held_out.unit(unit)
         slope, _ = calibration.fit(scored.label, scored.score)
-        if not calibration.rises(slope, scored.score):
+        if not calibration.is_increasing(slope, scored.score):
             return (
-                f"out of fold the scores of {held.says} do not rise with malignancy (slope"
-                f" {slope:.3g} per {unit}), so that no probability can rest on them"
+                f"the out-of-fold scores of {held_out.description} do not rise with malignancy"
+                f" ({unit}-level slope {slope:.3g}) and cannot be calibrated"
             )
     return ""
 
 
-def calibrated(held: HeldOut | None, own: Scores, independent: bool) -> dict[str, Any] | None:
-    if held is None:
+def calibrate(
+    held_out: OutOfFoldScores | None, test_scores: Scores, has_test_set: bool
+) -> dict[str, Any] | None:
+    """Calibrate views and lesions; None without out-of-fold scores.
+
+    Parameters
+    ----------
+    held_out
+        Out-of-fold scores.
+    test_scores
+        Scores of the evaluation set of the run.
+    has_test_set
+        Whether the evaluation set is a test set rather than a fold.
+
+    Returns
+    -------
+    dict or None
+        Slope, intercept, prevalence and checks of each unit.
+    """
+    if held_out is None:
         return None
-    found: dict[str, Any] = {"method": "logistic (Platt) on the logit of the score"}
+    fitted: dict[str, Any] = {"method": "logistic (Platt) on the logit of the score"}
     for unit in ("view", "lesion"):
-        scored = held.unit(unit)
+        scored = held_out.unit(unit)
         a, b = calibration.fit(scored.label, scored.score)
         checks = [
-            calibration.check(
-                "out of fold, each fold by a curve fitted to the others",
+            calibration.assess(
+                "out of fold, each fold calibrated on the others",
                 scored.label,
-                calibration.by_other_folds(scored),
+                calibration.cross_fit(scored),
                 scored.case,
             )
         ]
-        if independent and len(set(own.label.tolist())) == 2:
-            label, score, case = by_unit(own, unit)
+        if has_test_set and len(set(test_scores.label.tolist())) == 2:
+            label, score, case = by_unit(test_scores, unit)
             checks.append(
-                calibration.check("test set", label, calibration.apply(a, b, score), case)
+                calibration.assess("test set", label, calibration.apply(a, b, score), case)
             )
         prevalence = float(scored.label.mean())
-        found[unit] = {"a": a, "b": b, "prevalence": prevalence, "checks": checks}
-    return found
+        fitted[unit] = {"a": a, "b": b, "prevalence": prevalence, "checks": checks}
+    return fitted
 
 
-def operating_points(held: HeldOut | None, own: Scores, independent: bool) -> list[dict[str, Any]]:
-    """Thresholds per lesion chosen out of fold, with what they give there and on the test set."""
-    if held is None:
+def choose_operating_points(
+    held_out: OutOfFoldScores | None, test_scores: Scores, has_test_set: bool
+) -> list[dict[str, Any]]:
+    """Choose lesion-level thresholds on out-of-fold scores, and evaluate them on the test set."""
+    if held_out is None:
         return []
-    scored = held.unit("lesion")
+    scored = held_out.unit("lesion")
     points = []
     for sensitivity in (None, *SENSITIVITIES):
         chosen = roc.operating_point(scored.label, scored.score, sensitivity)
         if not np.isfinite(chosen.threshold):
             continue
         name = f"sensitivity {sensitivity:.2f}" if sensitivity else "highest Youden index"
-        point = {"name": name, "threshold": chosen.threshold, "out_of_fold": _seen(chosen, scored)}
-        if independent and len(set(own.label.tolist())) == 2:
-            label, score, case = by_unit(own, "lesion")
-            test = calibration.Scored(label, score, case, case)
-            point["test"] = _seen(roc.at_threshold(label, score, chosen.threshold), test)
+        point = {
+            "name": name,
+            "threshold": chosen.threshold,
+            "out_of_fold": _performance(chosen, scored),
+        }
+        if has_test_set and len(set(test_scores.label.tolist())) == 2:
+            label, score, case = by_unit(test_scores, "lesion")
+            test = calibration.LabelledScores(label, score, case, case)
+            point["test"] = _performance(roc.at_threshold(label, score, chosen.threshold), test)
         points.append(point)
     return points
 
 
-def _seen(point: roc.OperatingPoint, scored: calibration.Scored) -> dict[str, Any]:
+def _performance(point: roc.OperatingPoint, scored: calibration.LabelledScores) -> dict[str, Any]:
     return {
         "sensitivity": point.sensitivity,
         "sensitivity_interval": list(point.sensitivity_interval),

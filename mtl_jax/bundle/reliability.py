@@ -1,14 +1,14 @@
-"""The reliability curve of a calibration, as SVG for a page. It computes no number."""
+"""Draw the reliability diagram of a calibration as SVG."""
 
 from typing import Any
 
 from markupsafe import Markup
 
-SIDE, EDGE = 220, 34
+SIDE, MARGIN = 220, 34
 
 
 def reliability_figure(calibration: dict[str, Any] | None) -> Markup | None:
-    """Fraction malignant over mean probability, in bins of about equal numbers; None without."""
+    """Return the fraction malignant over the mean probability of each bin; None if uncalibrated."""
     if calibration is None:
         return None
     parts = []
@@ -27,29 +27,29 @@ def reliability_figure(calibration: dict[str, Any] | None) -> Markup | None:
         parts.append(Markup("</g>"))
     ticks = Markup("").join(
         Markup('<text x="{}" y="{}">{}</text><text class="y" x="{}" y="{}">{}</text>').format(
-            f"{_x(t):.0f}", SIDE + EDGE - 16, t, EDGE - 5, f"{_y(t) + 4:.0f}", t
+            f"{_x(t):.0f}", SIDE + MARGIN - 16, t, MARGIN - 5, f"{_y(t) + 4:.0f}", t
         )
         for t in (0, 0.5, 1)
     )
     return Markup(
-        '<svg class="reliability" role="img" aria-label="Reliability: fraction malignant over'
-        ' mean probability" viewBox="0 0 {size} {size}"><path class="frame" d="{frame}"/>'
+        '<svg class="reliability" role="img" aria-label="Reliability diagram: fraction malignant'
+        ' over mean probability" viewBox="0 0 {size} {size}"><path class="frame" d="{frame}"/>'
         "{ticks}{parts}"
         '<text x="{middle}" y="{foot}">probability</text>'
         '<text transform="translate(11 {up}) rotate(-90)">fraction malignant</text></svg>'
     ).format(
-        size=SIDE + EDGE + 4,
-        frame=f"M{EDGE} 4V{SIDE}H{SIDE + EDGE - 4}M{EDGE} {SIDE}L{SIDE + EDGE - 4} 4",
+        size=SIDE + MARGIN + 4,
+        frame=f"M{MARGIN} 4V{SIDE}H{SIDE + MARGIN - 4}M{MARGIN} {SIDE}L{SIDE + MARGIN - 4} 4",
         ticks=ticks,
         parts=Markup("").join(parts),
-        middle=EDGE + SIDE // 2,
-        foot=SIDE + EDGE,
+        middle=MARGIN + SIDE // 2,
+        foot=SIDE + MARGIN,
         up=SIDE // 2,
     )
 
 
 def _x(value: float) -> float:
-    return EDGE + value * (SIDE - 4)
+    return MARGIN + value * (SIDE - 4)
 
 
 def _y(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Every lesion asked for, scored and put beside the training lesions. It writes nothing."""
+"""Score lesions, and compare them with the training lesions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from mtl_jax.analysis.gradients import integrated
 from mtl_jax.bundle import model as bundles
 from mtl_jax.bundle import training_ranges
-from mtl_jax.bundle.lesion_table import Asked
+from mtl_jax.bundle.lesion_table import LesionRow
 from mtl_jax.bundle.model import Model, Neighbour
 from mtl_jax.data.near_duplicates import pixel_digest
 from mtl_jax.imaging.dicom_attributes import MAGNIFIED
@@ -16,25 +16,42 @@ from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.types import UNKNOWN, InputError, Note
 
 PATIENTS_DIFFER = Note("the headers of the lesion's images name different patients")
-STEPS = 16  # of the integrated gradients of a map of evidence
+STEPS = 16  # of the integrated gradients
 
 
 class ViewScore(NamedTuple):
-    """One lesion in one image. `counts` (128, 128) int16 is its ROI; `evidence` (128, 128)
-    float32, or None, what each pixel adds to the log odds of malignant. `notes`: what in the facts
-    of the image was noticed. NaN: not calibrated."""
+    """The score of one lesion in one image.
 
-    asked: Asked
+    Attributes
+    ----------
+    row
+        Row of the lesion table.
+    score, probability
+        Score, and calibrated probability (NaN without calibration).
+    flags
+        Texts for what is outside the training range.
+    counts
+        ROI (128, 128) int16.
+    attribution
+        Attribution of each pixel to the log odds of malignancy, (128, 128) float32, or None.
+    notes
+        Notes on the image.
+    """
+
+    row: LesionRow
     score: float
     probability: float
     flags: tuple[str, ...]
     counts: np.ndarray
-    evidence: np.ndarray | None
+    attribution: np.ndarray | None
     notes: tuple[Note, ...] = ()
 
 
 class LesionScore(NamedTuple):
-    """One lesion over its views. Percentiles are among the task's training lesions."""
+    """The score of one lesion, the mean over its views.
+
+    Percentiles are those among the training lesions of the task.
+    """
 
     case_id: str
     lesion_id: str
@@ -49,121 +66,142 @@ class LesionScore(NamedTuple):
 
 
 def score(
-    model: Model, asked: Sequence[Asked], task: str | None = None, evidence: bool = True
+    model: Model, rows: Sequence[LesionRow], task: str | None = None, attribution: bool = True
 ) -> list[LesionScore]:
-    """The lesions of `asked`, in its order, as `task` (the tested collection) would be scored.
+    """Score lesions in the order of their table.
 
-    InputError, with the line of the table: an image that cannot be read, a box outside it.
+    Parameters
+    ----------
+    model
+        The model.
+    rows
+        Rows of the lesion table.
+    task
+        Training collection that the images resemble; the tested collection by default.
+    attribution
+        Whether to compute attribution maps.
+
+    Raises
+    ------
+    InputError
+        With the line of the table, if an image cannot be read or a box is outside its image.
     """
     name = model.task(task)
-    counts, outside, noticed = _rois(model, asked)
-    scores, features = model.look(counts, name)
-    measured = training_ranges.measure(
+    counts, outside, image_notes = _extract_rois(model, rows)
+    scores, features = model.score_rois(counts, name)
+    measurements = training_ranges.measure(
         counts,
-        np.array([one.view.pixel_um for one in asked]),
+        np.array([row.view.pixel_um for row in rows]),
         outside,
-        np.array([_size_mm(one) for one in asked]),
+        np.array([_size_mm(row) for row in rows]),
     )
-    modality = [one.view.modality for one in asked]
-    flags = training_ranges.flags(model.about["training"][name], measured, modality)
-    for one, found in zip(asked, flags, strict=True):
-        if one.header.get("magnified"):
-            found.append(MAGNIFIED)
-        if one.header.get("lossy"):
-            found.append("was once compressed with loss")
+    modality = [row.view.modality for row in rows]
+    flags = training_ranges.range_flags(model.about["training"][name], measurements, modality)
+    for row, row_flags in zip(rows, flags, strict=True):
+        if row.header.get("magnified"):
+            row_flags.append(MAGNIFIED)
+        if row.header.get("lossy"):
+            row_flags.append("lossy compression was applied to the image")
     probabilities = model.probability(scores, "view", name)
     views = [
         ViewScore(
-            one,
+            row,
             float(scores[i]),
             float(probabilities[i]),
             tuple(flags[i]),
             counts[i],
-            explain(model, counts[i], name) if evidence else None,
-            (*one.notes, *noticed[i]),
+            attribution_map(model, counts[i], name) if attribution else None,
+            (*row.notes, *image_notes[i]),
         )
-        for i, one in enumerate(asked)
+        for i, row in enumerate(rows)
     ]
     by_lesion: dict[tuple[str, str], list[int]] = {}
-    for i, one in enumerate(asked):
-        by_lesion.setdefault((one.view.case_id, one.view.lesion_id), []).append(i)
+    for i, row in enumerate(rows):
+        by_lesion.setdefault((row.view.case_id, row.view.lesion_id), []).append(i)
     return [
-        _lesion(model, name, [views[i] for i in rows], features[rows].mean(0))
-        for rows in by_lesion.values()
+        _score_lesion(model, name, [views[i] for i in indices], features[indices].mean(0))
+        for indices in by_lesion.values()
     ]
 
 
-def explain(model: Model, counts: np.ndarray, task: str | None = None) -> np.ndarray:
-    """What each pixel of an ROI (128, 128) int16 adds to its log odds, by integrated gradients
-    against an ROI of the collection's mean gray; the ROI as it stands, not turned."""
+def attribution_map(model: Model, counts: np.ndarray, task: str | None = None) -> np.ndarray:
+    """Return the attribution of each pixel of an ROI (128, 128) int16 to its log odds.
+
+    Integrated gradients with an ROI of the collection's mean gray as baseline, for the ROI in its
+    original orientation only.
+    """
     name = model.task(task)
     run = model.about["run"]
     gray = (counts.astype(np.float32) - run["input_mean"][name]) / run["input_std"][name]
     return integrated(model.network, model.params, gray, model.tasks.index(name), STEPS)
 
 
-def _rois(
-    model: Model, asked: Sequence[Asked]
+def _extract_rois(
+    model: Model, rows: Sequence[LesionRow]
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[Note, ...]]]:
-    """ROIs (n, 128, 128) int16, the fraction (n,) of each outside, and what was noticed in the
-    image of each; each image read once."""
+    """Return ROIs (n, 128, 128) int16, the fraction (n,) of each outside its image, and the notes.
+
+    Each image is read once.
+    """
     by_image: dict[tuple, list[int]] = {}
-    for i, one in enumerate(asked):
-        key = one.view.image_path, one.view.frame, one.view.bits
+    for i, row in enumerate(rows):
+        key = row.view.image_path, row.view.frame, row.view.bits
         by_image.setdefault(key, []).append(i)
-    counts = np.zeros((len(asked), 128, 128), np.int16)
-    outside = np.zeros(len(asked))
-    noticed: list[tuple[Note, ...]] = [()] * len(asked)
-    seen: dict[tuple, Asked] = {}
+    background = model.about["preprocessing"]["background"]
+    counts = np.zeros((len(rows), 128, 128), np.int16)
+    outside = np.zeros(len(rows))
+    notes: list[tuple[Note, ...]] = [()] * len(rows)
+    first_rows: dict[tuple, LesionRow] = {}
     patients: dict[tuple[str, str], set[str]] = {}
-    for (path, frame, bits), rows in by_image.items():
+    for (path, frame, bits), indices in by_image.items():
         try:
             image = read_stored(path, frame, bits)
         except InputError as error:
-            raise InputError(f"{asked[rows[0]].where}: {error}") from error
+            raise InputError(f"{rows[indices[0]].where}: {error}") from error
         digest = pixel_digest(image.values)
-        for i in rows:
-            view = asked[i].view
-            patients.setdefault((view.case_id, view.lesion_id), set()).add(image.patient_id)
-            same = seen.setdefault((view.case_id, view.lesion_id, digest), asked[i])
-            if same is not asked[i]:
+        for i in indices:
+            row = rows[i]
+            lesion = row.view.case_id, row.view.lesion_id
+            patients.setdefault(lesion, set()).add(image.patient_id)
+            first = first_rows.setdefault((*lesion, digest), row)
+            if first is not row:
                 raise InputError(
-                    f"{asked[i].where}: the same image as in {same.where} under another name: it"
-                    " would count twice in its lesion; delete a row"
+                    f"{row.where}: the same image as in {first.where} under another name: it would"
+                    " count twice in its lesion; delete a row"
                 )
             try:
-                found = bundles.cut(
-                    image, [asked[i].view], model.about["preprocessing"]["background"]
-                )
+                extracted = bundles.cut_rois(image, [row.view], background)
             except InputError as error:
-                raise InputError(f"{asked[i].where}: {error}") from error
-            counts[i], outside[i], noticed[i] = found.rois[0], found.outside[0], found.notes[0]
-    for i, one in enumerate(asked):
-        if len(patients[one.view.case_id, one.view.lesion_id] - {""}) > 1:
-            noticed[i] += (PATIENTS_DIFFER,)
-    return counts, outside, noticed
+                raise InputError(f"{row.where}: {error}") from error
+            counts[i], outside[i] = extracted.rois[0], extracted.outside[0]
+            notes[i] = extracted.notes[0]
+    for i, row in enumerate(rows):
+        if len(patients[row.view.case_id, row.view.lesion_id] - {""}) > 1:
+            notes[i] += (PATIENTS_DIFFER,)
+    return counts, outside, notes
 
 
-def _size_mm(one: Asked) -> tuple[float, float]:
-    top, left, bottom, right = one.view.box
-    rows, columns = one.view.pixel_um
-    return (bottom - top) * rows / 1000, (right - left) * columns / 1000
+def _size_mm(row: LesionRow) -> tuple[float, float]:
+    """Return height and width of the box in mm."""
+    top, left, bottom, right = row.view.box
+    row_um, column_um = row.view.pixel_um
+    return (bottom - top) * row_um / 1000, (right - left) * column_um / 1000
 
 
-def _lesion(
+def _score_lesion(
     model: Model, task: str, views: Sequence[ViewScore], features: np.ndarray
 ) -> LesionScore:
-    first = views[0].asked.view
-    # The table may give the truth in some rows of a lesion alone; never two
-    # (bundle/lesion_table.py).
-    labels = [view.asked.view.label for view in views]
+    first = views[0].row.view
+    # Not every row of a lesion need state its class; lesion_table.read rejects two classes.
+    labels = [view.row.view.label for view in views]
     score = float(np.mean([view.score for view in views]))
     nearest = model.nearest(features)
     flags = list(dict.fromkeys(flag for view in views for flag in view.flags))
     far = model.about["far"]
     if nearest and nearest[0].distance > far:
         flags.append(
-            f"far from all training lesions in F4: {nearest[0].distance:.3g}, above {far:.3g}"
+            f"far from all training lesions: distance in F4 {nearest[0].distance:.3g}, limit"
+            f" {far:.3g}"
         )
     return LesionScore(
         first.case_id,

@@ -1,6 +1,6 @@
-"""Write scores as DICOM Structured Reports (TID 1500), so that a research PACS can show them.
+"""Write scores as DICOM Structured Reports (TID 1500) for a research PACS, one for each study.
 
-One report for each study. It scores nothing, and needs the [sr] extra (highdicom).
+Needs the extra [sr] (highdicom).
 """
 
 import hashlib
@@ -15,117 +15,126 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from mtl_jax.bundle import sr_content
-from mtl_jax.bundle.lesion_table import Asked
+from mtl_jax.bundle.lesion_table import LesionRow
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.imaging.dicom_fields import read_dataset
 from mtl_jax.types import UNKNOWN, InputError, naming
 
-NEEDS = "a Structured Report needs the [sr] extra: pip install 'mtl_jax[sr]'"
-REFERRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-# Type 2 in the study: they must be there, and may be empty.
+MISSING_EXTRA = "--sr needs the extra [sr]: pip install 'mtl_jax[sr]'"
+REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+# Type 2 attributes of the study: required, but may be empty.
 TYPE_2 = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
     *("StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
-# Names of the report itself and the time of its making: all else decides the SOP Instance UID.
-OF_THE_FILE = ("SOPInstanceUID", "SeriesInstanceUID", "InstanceCreationDate")
-OF_THE_FILE += ("InstanceCreationTime", "ContentDate", "ContentTime")
+# UIDs and times of the report. The SOP Instance UID is derived from all other attributes.
+FILE_FIELDS = ("SOPInstanceUID", "SeriesInstanceUID", "InstanceCreationDate")
+FILE_FIELDS += ("InstanceCreationTime", "ContentDate", "ContentTime")
 
-Found = tuple[LesionScore, ViewScore, Dataset]
+ReportItem = tuple[LesionScore, ViewScore, Dataset]
 
 
-def check(model: Model, asked: Sequence[Asked]) -> None:
-    """Raise InputError, before any work is done, where a report could not be made.
+def check(model: Model, rows: Sequence[LesionRow]) -> None:
+    """Check before the scoring that reports can be made, by making them with arbitrary scores.
 
-    Every report is made once with made-up scores: an image that is no DICOM, a header without what
-    a report refers to, or no highdicom are found here.
+    Parameters
+    ----------
+    model
+        The model.
+    rows
+        Rows of the lesion table.
+
+    Raises
+    ------
+    InputError
+        If highdicom is not installed, an image is not DICOM, or a header is incomplete or invalid.
     """
     if find_spec("highdicom") is None:
-        raise InputError(NEEDS)
+        raise InputError(MISSING_EXTRA)
     headers: dict[Path, Dataset] = {}
-    trial = []
-    for one in asked:
-        path = one.view.image_path
-        if not one.header:
+    lesions = []
+    for row in rows:
+        path = row.view.image_path
+        if not row.header:
             raise InputError(
-                f"{one.where}: {one.name}: a Structured Report can refer to DICOM images only;"
-                " leave out --sr"
+                f"{row.where}: {row.name}: a Structured Report can refer to DICOM images only; omit"
+                " --sr"
             )
         if path not in headers:
-            headers[path] = _header(path)
+            headers[path] = _read_header(path)
         probability = float(model.probability([0.5], "lesion")[0])
-        view = ViewScore(one, 0.5, 0.5, (), np.zeros(0), None)
-        ids = one.view.case_id, one.view.lesion_id, UNKNOWN
-        trial.append(LesionScore(*ids, 0.5, probability, 0.0, 0.0, (), (), (view,)))
-    _reports(model, trial)
+        view = ViewScore(row, 0.5, 0.5, (), np.zeros(0), None)
+        ids = row.view.case_id, row.view.lesion_id, UNKNOWN
+        lesions.append(LesionScore(*ids, 0.5, probability, 0.0, 0.0, (), (), (view,)))
+    _make_reports(model, lesions)
 
 
 def write(folder: Path, model: Model, lesions: Sequence[LesionScore]) -> list[Path]:
-    """Write one report for each study into `folder`, which is made; return their paths.
+    """Write one report for each study into `folder`, and return their paths.
 
-    `check` has to have passed.
+    Call `check` before the scoring.
     """
-    reports = _reports(model, lesions)
+    reports = _make_reports(model, lesions)
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    paths = []
     for number, report in enumerate(reports, start=1):
-        made.append(folder / f"report-{number:04d}.dcm")
+        paths.append(folder / f"report-{number:04d}.dcm")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            report.save_as(made[-1], enforce_file_format=True)
-    return made
+            report.save_as(paths[-1], enforce_file_format=True)
+    return paths
 
 
-def _reports(model: Model, lesions: Sequence[LesionScore]) -> list[Dataset]:
-    studies: dict[str, list[Found]] = {}
+def _make_reports(model: Model, lesions: Sequence[LesionScore]) -> list[Dataset]:
+    studies: dict[str, list[ReportItem]] = {}
     headers: dict[Path, Dataset] = {}
     for lesion in lesions:
         for view in lesion.views:
-            path = view.asked.view.image_path
+            path = view.row.view.image_path
             if path not in headers:
-                headers[path] = _header(path)
+                headers[path] = _read_header(path)
             study = str(headers[path].StudyInstanceUID)
             studies.setdefault(study, []).append((lesion, view, headers[path]))
     reports = []
     with warnings.catch_warnings():
-        # Of values in the images' own headers, which are taken over as they are.
+        # Warnings about values of the image headers, which are copied unchanged.
         warnings.simplefilter("ignore")
-        for found in studies.values():
+        for items in studies.values():
             try:
-                reports.append(_identified(sr_content.report(model, found)))
-            # highdicom and pydicom raise many types on values that the standard does not allow.
+                reports.append(_set_uids(sr_content.build_report(model, items)))
+            # highdicom and pydicom raise many exception types for invalid values.
             except Exception as error:
-                path, field = found[0][1].asked.view.image_path, _field_at_fault(model, found)
+                path, field = items[0][1].row.view.image_path, _invalid_field(model, items)
                 raise InputError(
-                    f"{path}: no Structured Report can be made of its study: {field}"
-                    f" ({type(error).__name__}); correct the header, or leave out --sr"
+                    f"{path}: no Structured Report can be made for its study: {field}"
+                    f" ({type(error).__name__}); correct the header, or omit --sr"
                 ) from error
     return reports
 
 
-def _field_at_fault(model: Model, found: Sequence[Found]) -> str:
-    """Return the name of the field without whose value the report can be made."""
-    header = found[0][2]
+def _invalid_field(model: Model, items: Sequence[ReportItem]) -> str:
+    """Name the field whose value prevents the report; found by emptying one field after another."""
+    header = items[0][2]
     for keyword in TYPE_2:
         try:
             changed = _without(header, (keyword,))
             setattr(changed, keyword, "")
-            _identified(sr_content.report(model, [(*one[:2], changed) for one in found]))
+            _set_uids(sr_content.build_report(model, [(*item[:2], changed) for item in items]))
         except Exception as error:
             del error
             continue
-        return f"its field {keyword} is not as the standard says"
-    return "a field of its header is missing or not as the standard says"
+        return f"field {keyword} is invalid by the DICOM standard"
+    return "a field of the header is missing or invalid by the DICOM standard"
 
 
-def _header(path: Path) -> Dataset:
+def _read_header(path: Path) -> Dataset:
     with naming(path):
         header = read_dataset(path)
-    for keyword in REFERRED:
+    for keyword in REQUIRED:
         if not header.get(keyword):
             raise InputError(
-                f"{path}: it has no {keyword}, which a Structured Report refers to; leave out --sr"
+                f"{path}: {keyword} is missing, which a Structured Report needs; omit --sr"
             )
     for keyword in TYPE_2:
         if keyword not in header:
@@ -133,13 +142,13 @@ def _header(path: Path) -> Dataset:
     return header
 
 
-def _identified(report: Dataset) -> Dataset:
-    """Name the report by its whole content but the time: sent twice, a PACS keeps one."""
-    for maker in report.get("ContributingEquipmentSequence", ()):
-        if "ContributionDateTime" in maker:
-            del maker.ContributionDateTime  # the time again, optional
+def _set_uids(report: Dataset) -> Dataset:
+    """Derive the UIDs from the content without the time, so that a PACS stores a report once."""
+    for equipment in report.get("ContributingEquipmentSequence", ()):
+        if "ContributionDateTime" in equipment:
+            del equipment.ContributionDateTime
     file = io.BytesIO()
-    pydicom.dcmwrite(file, _without(report, OF_THE_FILE), implicit_vr=True, little_endian=True)
+    pydicom.dcmwrite(file, _without(report, FILE_FIELDS), implicit_vr=True, little_endian=True)
     digest = hashlib.sha256(file.getvalue()).hexdigest()
     report.SeriesInstanceUID = sr_content.uid("series", digest)
     report.SOPInstanceUID = sr_content.uid("instance", digest)
@@ -148,9 +157,9 @@ def _identified(report: Dataset) -> Dataset:
 
 
 def _without(dataset: Dataset, keywords: Sequence[str]) -> Dataset:
-    """Return a copy without these elements; the elements themselves are shared."""
-    kept = Dataset()
+    """Return a shallow copy without these elements."""
+    copy = Dataset()
     for element in dataset:
         if element.keyword not in keywords:
-            kept.add(element)
-    return kept
+            copy.add(element)
+    return copy

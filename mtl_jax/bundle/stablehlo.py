@@ -1,8 +1,8 @@
-"""A bundle's network for others to run: StableHLO, by `jax.export`. It scores nothing itself.
+"""Export the network of a bundle as StableHLO with `jax.export`.
 
-The exported function takes ROIs (n, 128, 128) float32 in counts of 1/8 gray level, background
-corrected as bundle.json says, n free, and returns scores (n,) float32: standardization, the eight
-orientations and the mean over them are inside.
+The exported function maps ROIs (n, 128, 128) float32 to scores (n,) float32, for any n. The ROIs
+are in units of 1/8 gray level, background-corrected as bundle.json states. Standardization and the
+mean over the eight orientations are part of the function.
 """
 
 from collections.abc import Callable
@@ -18,20 +18,26 @@ from mtl_jax.training.steps import malignancy
 PLATFORMS = ("cpu", "cuda")
 
 
-def stablehlo(model: Model, task: str | None = None) -> bytes:
-    """The scores as `task` (the tested collection), serialized for CPU and CUDA; weights inside.
+def to_stablehlo(model: Model, task: str | None = None) -> bytes:
+    """Serialize the score function with its weights for CPU and CUDA.
 
-    `jax.export.deserialize(data).call(rois)` runs it. Made on a CPU; the CUDA form has not been
-    run on a GPU by its makers.
+    Run it with `jax.export.deserialize(data).call(rois)`. The CUDA version was not tested on a GPU.
+
+    Parameters
+    ----------
+    model
+        The model to export.
+    task
+        Training collection that the images resemble; the tested collection by default.
     """
-    (free,) = export.symbolic_shape("n")
-    rois = jax.ShapeDtypeStruct((free, 128, 128), jnp.float32)
-    exported = export.export(jax.jit(scores_of(model, task)), platforms=PLATFORMS)(rois)
+    (n,) = export.symbolic_shape("n")
+    rois = jax.ShapeDtypeStruct((n, 128, 128), jnp.float32)
+    exported = export.export(jax.jit(score_function(model, task)), platforms=PLATFORMS)(rois)
     return bytes(exported.serialize())
 
 
-def scores_of(model: Model, task: str | None = None) -> Callable[[jax.Array], jax.Array]:
-    """The function itself: ROIs (n, 128, 128) float32 -> scores (n,)."""
+def score_function(model: Model, task: str | None = None) -> Callable[[jax.Array], jax.Array]:
+    """Return the function that maps ROIs (n, 128, 128) float32 to scores (n,)."""
     name = model.task(task)
     index = model.tasks.index(name)
     mean, std = (model.about["run"][f"input_{what}"][name] for what in ("mean", "std"))
@@ -41,12 +47,12 @@ def scores_of(model: Model, task: str | None = None) -> Callable[[jax.Array], ja
     def scores(rois: jax.Array) -> jax.Array:
         count = rois.shape[0]
         gray = (rois - jnp.float32(mean)) / jnp.float32(std)
-        # One after the other along the batch: no index depends on n, which is not known yet.
-        turned = jnp.concatenate(
+        # Orientations are concatenated along the batch, so that no index depends on the unknown n.
+        oriented = jnp.concatenate(
             [orientations.orient(gray, jnp.full(count, k)) for k in range(orientations.COUNT)]
         )
-        logits = network.apply({"params": params}, jnp.repeat(turned[..., None], 3, axis=-1))
-        found = malignancy(logits, jnp.full(turned.shape[0], index))
-        return found.reshape(orientations.COUNT, count).mean(0)
+        logits = network.apply({"params": params}, jnp.repeat(oriented[..., None], 3, axis=-1))
+        probability = malignancy(logits, jnp.full(oriented.shape[0], index))
+        return probability.reshape(orientations.COUNT, count).mean(0)
 
     return scores

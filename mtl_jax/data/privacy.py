@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from mtl_jax.imaging.read_image import READERS
-from mtl_jax.imaging.table_vs_header import UNEXPLAINED
+from mtl_jax.imaging.table_vs_header import UNVERIFIED_SOURCES
 from mtl_jax.imaging.value_checks import SPACING_FIELDS
 from mtl_jax.io import paths
 from mtl_jax.io.csv_safe import as_csv, harmless, reject_formula
@@ -30,7 +30,7 @@ AS_THEY_ARE = "write ids as they are: data.pseudonymise=False, and --keep-ids of
 _UID = re.compile(r"(?<![\d.])[0-2](?:\.\d+){3,}(?!\.?\d)")
 _WORD = re.compile(r"[^\W_]+")
 # Where a pixel size is from, in words of ours; and what stands for words of a user's.
-SOURCES = (*SPACING_FIELDS, *UNEXPLAINED, ".ics RESOLUTION", "stated by the collection")
+SOURCES = (*SPACING_FIELDS, *UNVERIFIED_SOURCES, ".ics RESOLUTION", "stated by the collection")
 STATED = "stated in the table"
 # Where a message of ours may quote what somebody else wrote.
 _QUOTED = re.compile(r"\s*\(.*\)|'.*'|\".*\"")

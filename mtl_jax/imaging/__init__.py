@@ -1,1 +1,1 @@
-"""Pixels of one image: reading, 200 um, flat background, 128x128 ROIs. Knows no labels."""
+"""Read an image, resample it to 200 um, correct its background and crop 128x128 ROIs."""

@@ -1,9 +1,9 @@
-"""Density of one DICOM mammogram, bright where dense, with a plain record of every decision.
+"""Read DICOM mammograms as normalized gray values, which rise with tissue density.
 
-Applies no VOI look-up table or window: they are made for one screen and one reader, cut off what
-lies outside them, and differ between images of one device; stored values keep all that was
-measured. What the header offers is in the record. Nothing of the patient leaves this module but the
-PatientID of `read`, which an ingest compares with the ids of its table and never writes.
+VOI look-up tables and windows are recorded in the record and never applied: a vendor chooses them
+for a display and a reader, they clip the values outside them, and they differ between images of one
+device. The record and the messages contain no patient data. The PatientID that `read` returns is
+compared with the ids of a table during an ingest and is never written.
 """
 
 from pathlib import Path
@@ -33,15 +33,15 @@ from mtl_jax.imaging.table_vs_header import square_notes
 from mtl_jax.imaging.value_checks import check_values
 from mtl_jax.types import InputError, Note, naming
 
-SUFFIXES = (".dcm", ".dicom")  # a file so named that is no DICOM is answered as such
-MARK, MARK_AT = b"DICM", 128
+SUFFIXES = (".dcm", ".dicom")  # a file with such a name is reported as damaged if it is not DICOM
+PREFIX, PREFIX_OFFSET = b"DICM", 128
 
-FRAME_OPEN = "several frames, of which the first is shown: an ingest asks for frame"
+FIRST_FRAME = "several frames: the first is shown; an ingest requires frame"
 
 
-class Image(NamedTuple):
-    """The header of one image, what it says, its stored values (H, W) from 0 to 2^BitsStored - 1,
-    and notes on all that was decided up to there."""
+class DecodedImage(NamedTuple):
+    """The dataset of one image, the record of its attributes, its stored values (H, W) from 0 to
+    2^BitsStored - 1, and the notes made while decoding it."""
 
     header: Dataset
     record: dict[str, Any]
@@ -50,33 +50,48 @@ class Image(NamedTuple):
 
 
 def is_dicom(path: Path) -> bool:
-    """Return whether a file is DICOM by its content, or claims to be by its name."""
+    """Return whether a file is DICOM by its content or by its suffix."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
         with path.open("rb") as file:
-            return file.read(MARK_AT + len(MARK))[MARK_AT:] == MARK
+            return file.read(PREFIX_OFFSET + len(PREFIX))[PREFIX_OFFSET:] == PREFIX
     except OSError:
         return False
 
 
 def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None) -> StoredImage:
-    """As `read_with_record`, without the record, looked up only where asked, and naming no file in
-    its errors. `bits`, where a table gives it, takes the place of BitsStored, before any inversion;
-    `frame` must be given where there are several."""
-    image = _decoded(path, frame, max_pixels)
+    """Return one image with its gray look-up table, which is applied on access.
+
+    Parameters
+    ----------
+    path
+        A DICOM file.
+    frame
+        Number of the frame, from 0; required for a file of several frames.
+    max_pixels
+        Largest number of pixels of a frame.
+    bits
+        Bit depth stated by a table. It replaces BitsStored before any inversion.
+
+    Raises
+    ------
+    InputError
+        As `read_with_record`, but the message does not name the file.
+    """
+    image = _decode(path, frame, max_pixels)
     depth, record = bits or image.record["bits_stored"], image.record
-    table, padding = _density(image, depth)
-    notes = image.notes + table.notes
+    gray, padding = _gray_lut(image, depth)
+    notes = image.notes + gray.notes
     if padding.stop:
-        counts = np.bincount(image.values.ravel(), minlength=len(table.table))
-        _, padding, more = dicom_padding.fill_padding(table.table, padding, counts)
-        notes += more
+        counts = np.bincount(image.values.ravel(), minlength=len(gray.table))
+        _, padding, padding_notes = dicom_padding.fill_padding(gray.table, padding, counts)
+        notes += padding_notes
     return StoredImage(
         image.values,
-        table.bits,
-        table.table,
-        table.transformed,
+        gray.bits,
+        gray.table,
+        gray.transformed,
         record["magnified"],
         dicom_fields.patient_id(image.header),
         header_attributes(image.header, record),
@@ -87,24 +102,34 @@ def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None
 
 
 def read_values(path: Path, max_pixels: int) -> np.ndarray:
-    """The words (H, W) of the one frame of a file, as they are stored."""
-    opened = dicom_fields.read_dataset(path, stop_before_pixels=False)
-    record = read_pixel_attributes(opened, 0, max_pixels, [])
-    return dicom_frame.decode(opened, select_frame(None, record["frames"]), record["frames"]).words
+    """Return the stored words (H, W) of a file with one frame, without any transformation."""
+    header = dicom_fields.read_dataset(path, stop_before_pixels=False)
+    frames = read_pixel_attributes(header, 0, max_pixels, [])["frames"]
+    return dicom_frame.decode(header, select_frame(None, frames), frames).words
 
 
 def read_with_record(
     path: Path, frame: int | None = None
 ) -> tuple[np.ndarray, int, dict[str, Any]]:
-    """Density (H, W) float32, its bit depth, and what was decided on the way.
+    """Return the gray values (H, W) float32, their bit depth, and a record of every decision.
 
-    Density is 0 to 2^bits - 1, larger where denser. A For Processing image linear in exposure goes
-    through the inverse logarithm, one in optical density through its scale, both to 12 bits; any
-    other keeps its stored scale. Padding becomes the least density of the rest. The record holds
-    numbers and words of fixed lists only. `frame` None shows the first of several, with a note.
+    Gray is 0 to 2^bits - 1 and rises with tissue density. A For Processing image that is linear in
+    exposure is transformed by the inverse logarithm, an image in optical density by its scale, both
+    to 12 bits; any other image keeps its stored scale. Padding gets the lowest gray value of the
+    image. The record contains numbers and terms of fixed lists only.
 
-    InputError, one line that names the file: it is no DICOM, damaged, in colour, signed, of an
-    absurd size, or has no such frame.
+    Parameters
+    ----------
+    path
+        A DICOM file.
+    frame
+        Number of the frame, from 0; None reads the first of several and adds a note.
+
+    Raises
+    ------
+    InputError
+        One line that names the file: it is not DICOM, damaged, in colour, signed or too large, or
+        it has no such frame.
     """
     path = Path(path)
     with naming(path):
@@ -112,99 +137,106 @@ def read_with_record(
 
 
 def read_spacing(path: Path) -> tuple[tuple[float, float], str] | None:
-    """Pixel size (row, column) in um and the header field it is from; None where none says it.
+    """Return the pixel size (row, column) in um and its header field; None if none states it.
 
-    InputError that names the file: it is damaged, the size is that of no mammogram, or two fields
-    contradict each other.
+    Raises InputError, which names the file, if the file is damaged, the size is implausible or two
+    fields contradict each other.
     """
     with naming(path):
         return dicom_spacing.get_spacing(dicom_fields.read_dataset(path))
 
 
 def describe_header(path: Path, frame: int | None = None) -> dict[str, Any]:
-    """What the header alone says: numbers and words of fixed lists. InputError as for reading."""
+    """Return the record of the header alone. Raises InputError as `read_with_record` does."""
     with naming(path):
         record = read_attributes(dicom_fields.read_dataset(path), frame, MAX_PIXELS)
     return record | {"notes": [note.text for note in record["notes"]]}
 
 
 def read_header_attributes(path: Path, frame: int | None = None) -> HeaderAttributes:
-    """The facts of a header that a table may state as well. InputError as for reading."""
+    """Return the attributes that a table may state too. Raises InputError as `read_with_record`."""
     with naming(path):
-        opened = dicom_fields.read_dataset(path)
-        return header_attributes(opened, read_attributes(opened, frame, MAX_PIXELS))
+        header = dicom_fields.read_dataset(path)
+        return header_attributes(header, read_attributes(header, frame, MAX_PIXELS))
 
 
 def _read(path: Path, frame: int | None) -> tuple[np.ndarray, int, dict[str, Any]]:
-    image = _decoded(path, frame or 0, MAX_PIXELS)
+    image = _decode(path, frame or 0, MAX_PIXELS)
     record, values, depth = image.record, image.values, image.record["bits_stored"]
-    table, padding = _density(image, depth)
-    counts = np.bincount(values.ravel(), minlength=len(table.table))
-    present, padding, more = dicom_padding.fill_padding(table.table, padding, counts)
+    gray, padding = _gray_lut(image, depth)
+    counts = np.bincount(values.ravel(), minlength=len(gray.table))
+    present, padding, padding_notes = dicom_padding.fill_padding(gray.table, padding, counts)
     stored = StoredImage(
-        values, table.bits, padding=(padding.start, padding.stop), stored_bits=depth
+        values, gray.bits, padding=(padding.start, padding.stop), stored_bits=depth
     )
-    size = record["spacing_um"]  # an ingest notes this of the pixel size that it takes
-    square = square_notes((size[0], size[1])) if size else ()
-    notes = [*image.notes, *square, *table.notes, *more, *check_values(stored, None)]
+    size = record["spacing_um"]  # an ingest makes this note about the pixel size that it uses
+    size_notes = square_notes((size[0], size[1])) if size else ()
+    value_notes = check_values(stored, None)
+    notes = [*image.notes, *size_notes, *gray.notes, *padding_notes, *value_notes]
     if frame is None and record["frames"] > 1:
-        notes.append(Note(FRAME_OPEN, f"{record['frames']} frames"))
+        notes.append(Note(FIRST_FRAME, f"{record['frames']} frames"))
     del record["notes"]
-    record |= table.decided | {
+    record |= gray.decisions | {
         "padding": [padding.start, padding.stop - 1] if padding.stop else None,
         "padded_pixels": int(counts[padding].sum()),
-        "bits": table.bits,
-        "smallest": float(table.table[present].min()),
-        "largest": float(table.table[present].max()),
-        "notes": [note.text for note in notes],  # last, where they are seen
+        "bits": gray.bits,
+        "smallest": float(gray.table[present].min()),
+        "largest": float(gray.table[present].max()),
+        "notes": [note.text for note in notes],  # last, so that they are seen
     }
-    return table.table.take(values), table.bits, record
+    return gray.table.take(values), gray.bits, record
 
 
-def _decoded(path: Path, frame: int | None, max_pixels: int) -> Image:
-    """One frame, of which the bits that are no gray are cleared or moved out."""
-    opened = dicom_fields.read_dataset(path, stop_before_pixels=False)
-    record = read_attributes(opened, frame, max_pixels)
+def _decode(path: Path, frame: int | None, max_pixels: int) -> DecodedImage:
+    """Return one frame, its bits that hold no gray cleared or shifted out."""
+    header = dicom_fields.read_dataset(path, stop_before_pixels=False)
+    record = read_attributes(header, frame, max_pixels)
     number = select_frame(frame, record["frames"])
-    said = dicom_bits.HeaderBits(
+    header_bits = dicom_bits.HeaderBits(
         record["bits_stored"],
         record["high_bit"],
-        overlays=dicom_fields.get_overlay_bits(opened),
-        padding=dicom_fields.get_padding_value(opened),
+        overlays=dicom_fields.get_overlay_bits(header),
+        padding=dicom_fields.get_padding_value(header),
     )
-    frames = dicom_frame.decode(opened, number, record["frames"])
-    if frames.words.shape != (record["rows"], record["columns"]):
-        raise InputError("its pixels do not have the shape that its header says")
-    gray = dicom_bits.extract_gray(frames.words, said._replace(stream=frames.stream_bits))
-    record |= {"bits_stored": gray.bits, "high_bit": gray.high, "decoder": frames.decoder}
-    outside = dicom_padding.outside_notes(opened, gray.bits)
-    padding = dicom_padding.get_padding_range(opened, 1 << gray.bits)
-    beyond = dicom_lut.clipping_notes(opened, gray.values, padding)
-    notes = (*record["notes"], *frames.notes, *gray.notes, *outside, *beyond)
-    return Image(opened, record, gray.values, notes)
+    decoded = dicom_frame.decode(header, number, record["frames"])
+    if decoded.words.shape != (record["rows"], record["columns"]):
+        raise InputError("its pixel data does not have the Rows and Columns of its header")
+    header_bits = header_bits._replace(stream=decoded.stream_bits)
+    gray = dicom_bits.extract_gray(decoded.words, header_bits)
+    record |= {"bits_stored": gray.bits, "high_bit": gray.high, "decoder": decoded.decoder}
+    padding = dicom_padding.get_padding_range(header, 1 << gray.bits)
+    notes = (
+        *record["notes"],
+        *decoded.notes,
+        *gray.notes,
+        *dicom_padding.outside_notes(header, gray.bits),
+        *dicom_lut.clipping_notes(header, gray.values, padding),
+    )
+    return DecodedImage(header, record, gray.values, notes)
 
 
-def _density(image: Image, bits: int) -> tuple[GrayLUT, slice]:
-    """What the values are worth at a depth of `bits`, and which of them are padding."""
+def _gray_lut(image: DecodedImage, bits: int) -> tuple[GrayLUT, slice]:
+    """Return the gray of each stored value at a depth of `bits`, and the values of the padding."""
     stored_bits = image.record["bits_stored"]
     if bits > stored_bits:
-        raise InputError(f"bits {bits} was given, but the file holds gray of {stored_bits} bits")
-    found = dicom_gray.compute_gray_lut(image.header, image.record, bits)
-    if found.decided["polarity_source"] == "RescaleType" and bits == stored_bits:
-        found = found._replace(notes=found.notes + check_od(found.table, image.values))
-    if bits == stored_bits:
-        return found, dicom_padding.get_padding_range(image.header, len(found.table))
-    if found.decided["polarity_source"] == "RescaleType":
         raise InputError(
-            f"bits {bits} was given, but its gray is optical density: leave bits empty"
+            f"bits {bits} is invalid: the file stores {stored_bits} bits; correct bits"
         )
+    gray = dicom_gray.compute_gray_lut(image.header, image.record, bits)
+    is_od = gray.decisions["polarity_source"] == "RescaleType"
+    if bits == stored_bits:
+        if is_od:
+            gray = gray._replace(notes=gray.notes + check_od(gray.table, image.values))
+        return gray, dicom_padding.get_padding_range(image.header, len(gray.table))
+    if is_od:
+        raise InputError(f"bits {bits} is invalid: its gray is optical density; leave bits empty")
     padding = dicom_padding.get_padding_range(image.header, 1 << stored_bits)
     values, top = image.values, (1 << bits) - 1
     if padding.stop > top + 1:
-        # Padding may lie above the gray that the table speaks of.
+        # Padding may be above the largest gray value of `bits`: extend the table for it.
         outside = (values >= padding.start) & (values < padding.stop)
         check_fit(values[~outside], bits)
-        more = np.zeros(padding.stop - len(found.table), np.float32)
-        return found._replace(table=np.concatenate([found.table, more])), padding
+        extension = np.zeros(padding.stop - len(gray.table), np.float32)
+        return gray._replace(table=np.concatenate([gray.table, extension])), padding
     check_fit(values, bits)
-    return found, padding
+    return gray, padding

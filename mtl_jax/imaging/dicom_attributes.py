@@ -1,4 +1,4 @@
-"""All that a DICOM header says of an image, checked and in plain words. Reads no pixel."""
+"""Read and check the attributes of a DICOM header as numbers and terms of fixed lists."""
 
 from collections.abc import Callable, MutableSequence
 from typing import Any
@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from mtl_jax.imaging import dicom_header, dicom_spacing, dicom_view
 from mtl_jax.imaging.dicom_fields import get_code, get_int, get_value
-from mtl_jax.imaging.dicom_frame import ALWAYS_LOSSY, ENCODED, PLAIN
+from mtl_jax.imaging.dicom_frame import ALWAYS_LOSSY, ENCAPSULATED, NATIVE
 from mtl_jax.imaging.image_formats import select_frame
 from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.types import InputError, Note
@@ -34,27 +34,44 @@ FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 TOMOSYNTHESIS = ("TOMOSYNTHESIS", "TOMO")
 SYNTHETIC = ("GENERATED_2D", "TOMO_2D", "TOMO_PROJ")
 
-DAMAGED_FIELD = "a field of the header is damaged: not used"
+DAMAGED_ATTRIBUTE = "an attribute of the header is damaged: ignored"
 NO_SPACING = "the header's spacing cannot be used"
-NO_FRAMES = "NumberOfFrames is 0 or empty: taken as 1"
+NO_FRAMES = "NumberOfFrames is 0 or empty: 1 is used"
 SLICE = "a slice of a tomosynthesis stack"
 PROJECTION = "a projection of a tomosynthesis acquisition"
-SYNTHETIC_2D = "a two-dimensional image made of a tomosynthesis stack"
+SYNTHETIC_2D = "a synthetic two-dimensional image of a tomosynthesis stack"
 MAGNIFIED = "magnification view: its spacing is not that of a contact view"
-LOSSY = "was once compressed with loss"
+LOSSY = "lossy compression"
 
 
 def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]:
-    """All that the header says, checked before any pixel is decoded or memory taken.
+    """Return the attributes of the header, checked before any pixel is decoded.
 
-    `frame` None is the first one: whether it may be left open is for the caller to say. `notes` are
-    of the type Note.
+    Parameters
+    ----------
+    header
+        The dataset of a DICOM file.
+    frame
+        Number of the frame, from 0; None reads the first. The caller decides whether it may be
+        None.
+    max_pixels
+        Largest number of pixels of a frame.
+
+    Returns
+    -------
+    dict
+        Numbers, terms of fixed lists, and `notes`, a list of Note.
+
+    Raises
+    ------
+    InputError
+        The image is not readable gray, or the header contradicts itself on magnification.
     """
     notes: list[Note] = []
     pixels = read_pixel_attributes(header, frame or 0, max_pixels, notes)
-    geometry = _geometry(header, pixels["frame"], notes)
-    lossy = _lossy(header)
-    notes += _kind_notes(header)
+    geometry = _read_geometry(header, pixels["frame"], notes)
+    lossy = _is_lossy(header)
+    notes += _tomosynthesis_notes(header)
     notes += [Note(LOSSY)] * lossy + [Note(MAGNIFIED)] * geometry["magnified"]
     return {
         "sop_class": SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "other"),
@@ -67,7 +84,7 @@ def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict
         "intent_of_class": _intent_of_class(header),
         "intensity": get_code(header, "PixelIntensityRelationship", RELATIONSHIPS),
         "intensity_sign": get_code(header, "PixelIntensityRelationshipSign", ("1", "-1")),
-        "voi_offered": _tried(lambda: _voi(header), [], notes),
+        "voi_offered": _read_optional(lambda: _list_voi(header), [], notes),
         "voi_applied": False,
         **geometry,
         "notes": notes,
@@ -77,24 +94,27 @@ def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict
 def read_pixel_attributes(
     header: Dataset, frame: int, max_pixels: int, notes: list[Note]
 ) -> dict[str, Any]:
-    """Shape, frames, bits and polarity. InputError: they are not those of gray that can be read."""
+    """Return shape, frames, bits and photometric interpretation; append to `notes`.
+
+    Raises InputError if they are not those of a readable gray image.
+    """
     photometric = get_code(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:
-        raise InputError("it holds no image (PhotometricInterpretation is missing)")
-    if photometric not in PHOTOMETRIC or get_int(header, "SamplesPerPixel", absent=1) != 1:
-        raise InputError("in colour; a mammogram must be MONOCHROME1 or MONOCHROME2")
-    if get_int(header, "PixelRepresentation", absent=0) != 0:
-        raise InputError("signed pixels (PixelRepresentation 1) are not stored gray")
+        raise InputError("PhotometricInterpretation is missing: the file contains no image")
+    if photometric not in PHOTOMETRIC or get_int(header, "SamplesPerPixel", default=1) != 1:
+        raise InputError("a colour image: a mammogram must be MONOCHROME1 or MONOCHROME2")
+    if get_int(header, "PixelRepresentation", default=0) != 0:
+        raise InputError("PixelRepresentation 1 (signed pixels) is not supported: export unsigned")
     rows, columns = get_int(header, "Rows"), get_int(header, "Columns")
     if rows < 1 or columns < 1 or rows * columns > max_pixels:
-        raise InputError(f"its header says {columns}x{rows} pixels; the most is {max_pixels}")
-    frames = _frames(header, notes)
+        raise InputError(f"its header states {columns}x{rows} pixels; the limit is {max_pixels}")
+    frames = _number_of_frames(header, notes)
     allocated, bits = get_int(header, "BitsAllocated"), get_int(header, "BitsStored")
-    high = get_int(header, "HighBit", absent=bits - 1)
+    high = get_int(header, "HighBit", default=bits - 1)
     if allocated not in (8, 16) or not (1 < bits <= allocated and 0 < high < allocated):
         raise InputError(
-            f"BitsAllocated {allocated}, BitsStored {bits}, HighBit {high}: not pixels of 2 to 16"
-            " bits in bytes or 16-bit words"
+            f"BitsAllocated {allocated}, BitsStored {bits}, HighBit {high}: expected pixels of"
+            " 2 to 16 bits in bytes or 16-bit words"
         )
     return {
         "rows": rows,
@@ -108,8 +128,11 @@ def read_pixel_attributes(
     }
 
 
-def _geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
-    """Spacing, magnification, side and view. InputError: it may be magnified or not."""
+def _read_geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
+    """Return spacing, magnification, laterality and view; append to `notes`.
+
+    Raises InputError if the magnification is contradictory.
+    """
     notes += dicom_spacing.magnification_notes(header)
     magnified = dicom_spacing.is_magnified(header)
     spacing, spacing_error = None, ""
@@ -120,18 +143,19 @@ def _geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
     except InputError as error:
         spacing_error = str(error)
         notes.append(Note(NO_SPACING, spacing_error))
-    side = _tried(lambda: dicom_header.get_laterality(header, frame), ("", ""), notes)
-    view = _tried(lambda: dicom_header.get_view(header), ("", ""), notes)
-    notes += _tried(lambda: dicom_header.laterality_notes(header, frame), (), notes)
-    notes += _tried(lambda: dicom_header.view_notes(header), (), notes)
+    absent = ("", "")
+    laterality = _read_optional(lambda: dicom_header.get_laterality(header, frame), absent, notes)
+    view = _read_optional(lambda: dicom_header.get_view(header), absent, notes)
+    notes += _read_optional(lambda: dicom_header.laterality_notes(header, frame), (), notes)
+    notes += _read_optional(lambda: dicom_header.view_notes(header), (), notes)
     return {
         "spacing_um": list(spacing[0]) if spacing else None,
         "spacing_source": spacing[1] if spacing else "",
-        "spacing_error": spacing_error,  # why the header's spacing cannot be used
+        "spacing_error": spacing_error,  # why the spacing of the header cannot be used
         "magnification": dicom_spacing.get_magnification(header),
         "magnified": magnified,
-        "laterality": side[0],
-        "laterality_source": side[1],
+        "laterality": laterality[0],
+        "laterality_source": laterality[1],
         "view": view[0],
         "view_source": view[1],
         "view_modifiers": list(dicom_view.get_view_modifiers(header)),
@@ -139,19 +163,19 @@ def _geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
 
 
 def header_attributes(header: Dataset, record: dict[str, Any]) -> HeaderAttributes:
-    """The facts that a table may state as well. `record` is that of `read_attributes`."""
+    """Return the attributes that a table may state too; `record` is from `read_attributes`."""
     return HeaderAttributes(
         record["laterality"],
         record["laterality_source"],
         record["view"],
         record["view_source"],
-        _film_or_digital(header, record),
+        _read_modality(header, record),
         dicom_spacing.plausible_spacings(header, record["frame"]),
     )
 
 
-def _film_or_digital(header: Dataset, record: dict[str, Any]) -> str:
-    """SFM or DM as far as the header tells, else ''."""
+def _read_modality(header: Dataset, record: dict[str, Any]) -> str:
+    """Return SFM (screen-film) or DM (digital) mammography; '' if the header does not tell."""
     scanned = get_value(header, "NominalScannedPixelSpacing") is not None
     if scanned or get_code(header, "ConversionType", ("DF", "SI")) in ("DF", "SI"):
         return "SFM"
@@ -159,9 +183,9 @@ def _film_or_digital(header: Dataset, record: dict[str, Any]) -> str:
     return "DM" if digital else ""
 
 
-def _frames(header: Dataset, notes: list[Note]) -> int:
-    """NumberOfFrames; 1 where it is absent, and where it is empty or 0, with a note."""
-    frames = get_int(header, "NumberOfFrames", absent=0)
+def _number_of_frames(header: Dataset, notes: list[Note]) -> int:
+    """Return NumberOfFrames; 1 if it is absent, and, with a note, if it is empty or 0."""
+    frames = get_int(header, "NumberOfFrames", default=0)
     if frames:
         return frames
     if "NumberOfFrames" in header:
@@ -169,54 +193,57 @@ def _frames(header: Dataset, notes: list[Note]) -> int:
     return 1
 
 
-def _kind_notes(header: Dataset) -> list[Note]:
-    """Notes on an image that is of tomosynthesis, or made of one, by its class or ImageType."""
+def _tomosynthesis_notes(header: Dataset) -> list[Note]:
+    """Return a note if SOP class or ImageType name a tomosynthesis image or one derived from it."""
     sop_class = SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "")
-    stated = get_value(header, "ImageType")
-    words = {
-        str(one).strip().upper() for one in ([stated] if isinstance(stated, str) else stated or ())
-    }
-    if words & {*SYNTHETIC}:
+    image_type = get_value(header, "ImageType")
+    values = [image_type] if isinstance(image_type, str) else image_type or ()
+    terms = {str(term).strip().upper() for term in values}
+    if terms & {*SYNTHETIC}:
         return [Note(SYNTHETIC_2D)]
     if sop_class.startswith("breast projection"):
         return [Note(PROJECTION)]
-    return [Note(SLICE)] if sop_class == "breast tomosynthesis" or words & {*TOMOSYNTHESIS} else []
+    is_slice = sop_class == "breast tomosynthesis" or terms & {*TOMOSYNTHESIS}
+    return [Note(SLICE)] if is_slice else []
 
 
-def _lossy(header: Dataset) -> bool:
-    stated = get_code(header, "LossyImageCompression", ("00", "01")) == "01"
-    return stated or getattr(header.file_meta, "TransferSyntaxUID", None) in ALWAYS_LOSSY
+def _is_lossy(header: Dataset) -> bool:
+    lossy = get_code(header, "LossyImageCompression", ("00", "01")) == "01"
+    return lossy or getattr(header.file_meta, "TransferSyntaxUID", None) in ALWAYS_LOSSY
 
 
-def _tried(ask: Callable[[], Any], absent: Any, notes: list[Note]) -> Any:
-    """What no pixel depends on: where it is damaged the image is read all the same, with a note."""
+def _read_optional(read: Callable[[], Any], default: Any, notes: list[Note]) -> Any:
+    """Return what `read` returns; `default` and a note if that attribute is damaged.
+
+    Only for attributes on which no pixel depends.
+    """
     try:
-        return ask()
+        return read()
     except InputError as error:
-        notes.append(Note(DAMAGED_FIELD, str(error)))
-        return absent
+        notes.append(Note(DAMAGED_ATTRIBUTE, str(error)))
+        return default
 
 
 def _syntax(header: Dataset) -> str:
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     if not syntax:
         return "not stated"
-    return syntax.name if syntax in (*PLAIN, *ENCODED) else "other"
+    return syntax.name if syntax in (*NATIVE, *ENCAPSULATED) else "other"
 
 
 def _intent(header: Dataset) -> str:
-    stated = get_code(header, "PresentationIntentType", INTENTS)
-    return stated if stated in INTENTS else _intent_of_class(header)
+    intent = get_code(header, "PresentationIntentType", INTENTS)
+    return intent if intent in INTENTS else _intent_of_class(header)
 
 
 def _intent_of_class(header: Dataset) -> str:
-    """The intent that the SOP class stands for; '' where it stands for none."""
+    """Return the presentation intent that the SOP class implies; '' if it implies none."""
     _, _, implied = SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "").partition(", ")
     return implied.upper() if implied.upper() in INTENTS else ""
 
 
-def _voi(header: Dataset) -> list[str]:
-    """The look-up tables and windows that a viewer could choose from, the tables first."""
+def _list_voi(header: Dataset) -> list[str]:
+    """Return the VOI look-up tables and windows of the header, the tables first."""
     tables = get_value(header, "VOILUTSequence")
     offered = ["look-up table"] * (len(tables) if isinstance(tables, Sequence) else 0)
     function = get_code(header, "VOILUTFunction", FUNCTIONS) or "LINEAR"
@@ -228,7 +255,8 @@ def _voi(header: Dataset) -> list[str]:
 
 def _numbers(header: Dataset, keyword: str) -> list[float]:
     try:
-        found = get_value(header, keyword)
-        return [float(one) for one in (found if isinstance(found, MutableSequence) else [found])]
+        values = get_value(header, keyword)
+        values = values if isinstance(values, MutableSequence) else [values]
+        return [float(number) for number in values]
     except (InputError, TypeError, ValueError):
         return []

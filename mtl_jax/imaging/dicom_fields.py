@@ -1,7 +1,7 @@
-"""Opens DICOM files and gives one field of a header at a time. Knows nothing of mammography.
+"""Read DICOM datasets and the values of their data elements.
 
-Only numbers and words from fixed lists go on to others: a name or a date that stands in any field
-stays behind, in values and in messages alike.
+Callers get numbers and terms of fixed lists only, and messages contain nothing else: a name or a
+date in any element is never passed on.
 """
 
 import contextlib
@@ -19,11 +19,14 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from mtl_jax.types import InputError
 
 MAX_INFLATED = 1 << 30  # bytes; a mammogram takes up to 160 MB
-META_START = 128 + 4 + 12  # preamble, mark, and the element that tells the length of the rest
+META_START = 128 + 4 + 12  # preamble, prefix DICM and FileMetaInformationGroupLength
 
 
 def read_dataset(path: Path, stop_before_pixels: bool = True) -> Dataset:
-    """The parsed file; InputError with the reason alone where it is not DICOM or is damaged."""
+    """Return the dataset of a file.
+
+    Raises InputError, which does not name the file, if it is not DICOM or is damaged.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -35,64 +38,67 @@ def read_dataset(path: Path, stop_before_pixels: bool = True) -> Dataset:
         raise InputError("no such file") from error
     except InvalidDicomError as error:
         raise InputError(
-            "not a DICOM file, or one without its preamble: it lacks the mark DICM at byte 128;"
+            "not a DICOM file, or one without its preamble: the prefix DICM is not at byte 128;"
             " export it again"
         ) from error
-    # pydicom raises many types on a damaged file; whichever it is, the file is invalid.
+    # pydicom raises exceptions of many types on a damaged file.
     except Exception as error:
         raise InputError(f"its DICOM header cannot be read ({type(error).__name__})") from error
 
 
 def _check_inflated(path: Path) -> None:
-    """Rejects a deflated file that would fill the memory, before it is inflated whole."""
+    """Raise InputError if a deflated file inflates to more than MAX_INFLATED bytes."""
     meta = read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return
     inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     with open(path, "rb") as file:
         file.seek(META_START + int(meta.FileMetaInformationGroupLength))
-        rest = file.read()
-    while rest and not inflater.eof:
-        size += len(inflater.decompress(rest, 1 << 20))
-        rest = inflater.unconsumed_tail
+        deflated = file.read()
+    while deflated and not inflater.eof:
+        size += len(inflater.decompress(deflated, 1 << 20))
+        deflated = inflater.unconsumed_tail
         if size > MAX_INFLATED:
             raise InputError(f"it inflates to more than {MAX_INFLATED >> 20} MiB")
 
 
 def get_value(header: Dataset, keyword: str) -> Any:
-    """The value of one field; None where it is absent or empty."""
+    """Return the value of a data element; None if it is absent or empty."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = header.get(keyword)
-            return None if found is None or found == "" or found == [] else found
+            value = header.get(keyword)
+            return None if value is None or value == "" or value == [] else value
     except Exception as error:
-        raise InputError(f"its field {keyword} is damaged ({type(error).__name__})") from error
+        raise InputError(f"its attribute {keyword} is damaged ({type(error).__name__})") from error
 
 
-def get_int(header: Dataset, keyword: str, absent: int | None = None) -> int:
-    """A whole number; `absent` where there is none, or InputError if that is None."""
-    found = get_value(header, keyword)
-    if found is None and absent is not None:
-        return absent
+def get_int(header: Dataset, keyword: str, default: int | None = None) -> int:
+    """Return an integer; `default` if there is none.
+
+    Raises InputError if there is none and `default` is None, or if the value is no integer.
+    """
+    value = get_value(header, keyword)
+    if value is None and default is not None:
+        return default
     try:
-        return int(found)
+        return int(value)
     except (TypeError, ValueError, OverflowError) as error:
-        what = "missing" if found is None else "not a whole number"
-        raise InputError(f"its field {keyword} is {what}") from error
+        reason = "missing" if value is None else "not an integer"
+        raise InputError(f"its attribute {keyword} is {reason}") from error
 
 
-def get_code(header: Dataset, keyword: str, known: tuple[str, ...]) -> str:
-    """One word of a list; '' where the field is absent, 'other' where it says anything else."""
-    found = get_value(header, keyword)
-    if found is None:
+def get_code(header: Dataset, keyword: str, terms: tuple[str, ...]) -> str:
+    """Return the value if it is one of `terms`; '' if it is absent, 'other' otherwise."""
+    value = get_value(header, keyword)
+    if value is None:
         return ""
-    text = str(found).strip().upper()
-    return text if text in known else "other"
+    text = str(value).strip().upper()
+    return text if text in terms else "other"
 
 
 def patient_id(header: Dataset) -> str:
-    """The PatientID; '' where there is none or it cannot be read, as no image depends on it."""
+    """Return the PatientID; '' if it is absent or unreadable, as no image depends on it."""
     try:
         return str(get_value(header, "PatientID") or "").strip()
     except InputError:
@@ -100,7 +106,7 @@ def patient_id(header: Dataset) -> str:
 
 
 def get_first_item(dataset: Dataset, keyword: str) -> Dataset:
-    """The first item of a sequence; an empty Dataset where there is none."""
+    """Return the first item of a sequence; an empty Dataset if there is none."""
     items = get_value(dataset, keyword)
     if isinstance(items, pydicom.Sequence) and len(items):
         return items[0]
@@ -108,8 +114,10 @@ def get_first_item(dataset: Dataset, keyword: str) -> Dataset:
 
 
 def get_functional_group(header: Dataset, keyword: str, frame: int = 0) -> Dataset:
-    """The first item of `keyword` among what a multi-frame image says of all its frames, else of
-    this one; an empty Dataset where it says nothing."""
+    """Return the first item of a functional group of a multi-frame image.
+
+    The shared groups come before those of the frame. Returns an empty Dataset if neither has it.
+    """
     shared = get_first_item(get_first_item(header, "SharedFunctionalGroupsSequence"), keyword)
     if len(shared):
         return shared
@@ -120,7 +128,7 @@ def get_functional_group(header: Dataset, keyword: str, frame: int = 0) -> Datas
 
 
 def get_padding_value(header: Dataset) -> int | None:
-    """PixelPaddingValue; None where it is absent or no whole number."""
+    """Return PixelPaddingValue; None if it is absent or no integer."""
     try:
         return get_int(header, "PixelPaddingValue")
     except InputError:
@@ -128,12 +136,12 @@ def get_padding_value(header: Dataset) -> int | None:
 
 
 def get_overlay_bits(header: Dataset) -> int:
-    """The bits, as a number, in which the header says that overlays lie (groups 60xx)."""
+    """Return a bit mask of the overlays that the header places in the pixel data (groups 60xx)."""
     bits = 0
     with contextlib.suppress(InputError):
         for group in range(0x6000, 0x6020, 2):
             allocated, position = (_number(header, (group, element)) for element in (0x100, 0x102))
-            # Overlays in data of their own have 1 bit allocated.
+            # Overlays in an OverlayData element have 1 bit allocated.
             if allocated not in (None, 1) and position is not None and 0 <= position < 16:
                 bits |= 1 << position
     return bits
@@ -143,5 +151,5 @@ def _number(header: Dataset, tag: tuple[int, int]) -> int | None:
     try:
         element = header.get(tag)
         return None if element is None or element.value is None else int(element.value)
-    except Exception as error:  # pydicom raises many types on a damaged field
+    except Exception as error:  # pydicom raises exceptions of many types
         raise InputError(f"its overlays are damaged ({type(error).__name__})") from error

@@ -1,7 +1,7 @@
-"""One frame of a DICOM file as stored, from any transfer syntax. Gives pixels no meaning.
+"""Decode one frame of a DICOM file from any transfer syntax of still images.
 
-Each transfer syntax has one decoder, whatever else is installed, so that a file reads the same
-everywhere.
+Each transfer syntax has exactly one decoder, whatever else is installed, so that a file decodes to
+the same values on every machine.
 """
 
 import warnings
@@ -19,8 +19,8 @@ from mtl_jax.imaging.codestream import parse_jpeg, parse_jpeg2000
 from mtl_jax.imaging.dicom_length import check_length, frame_bytes
 from mtl_jax.types import InputError, Note
 
-# pydicom decodes these itself.
-PLAIN = (
+# pydicom decodes these without a plugin.
+NATIVE = (
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
     uid.DeflatedExplicitVRLittleEndian,
@@ -28,8 +28,8 @@ PLAIN = (
     uid.RLELossless,
 )
 Decoder = Callable[[bytes], np.ndarray]
-# The kinds of stream that each other transfer syntax may hold, and what decodes them.
-ENCODED: dict[str, tuple[tuple[str, ...], Decoder]] = {
+# The kinds of codestream that each other transfer syntax may hold, and their decoder.
+ENCAPSULATED: dict[str, tuple[tuple[str, ...], Decoder]] = {
     uid.JPEGBaseline8Bit: (("baseline",), imagecodecs.jpeg_decode),
     uid.JPEGExtended12Bit: (("baseline", "extended"), imagecodecs.jpeg_decode),
     uid.JPEGLossless: (("lossless",), imagecodecs.jpeg_decode),
@@ -43,12 +43,12 @@ ENCODED: dict[str, tuple[tuple[str, ...], Decoder]] = {
     uid.HTJ2K: (("JPEG 2000",), imagecodecs.jpeg2k_decode),
 }
 ALWAYS_LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
-NO_SYNTAX = "TransferSyntaxUID is missing: taken as not compressed, as its length says"
+NO_SYNTAX = "TransferSyntaxUID is missing: read as not compressed, according to its length"
 
 
-class Decoded(NamedTuple):
-    """Words (H, W), uint8 or uint16, as stored, of BitsAllocated bits or what a compressed frame
-    gives; the bits that this frame states (None: it is not compressed); who decoded it; notes."""
+class DecodedFrame(NamedTuple):
+    """Stored words (H, W), uint8 or uint16; the bits that a compressed frame states (None if it is
+    not compressed); the package that decoded it; notes."""
 
     words: np.ndarray
     stream_bits: int | None
@@ -56,36 +56,47 @@ class Decoded(NamedTuple):
     notes: tuple[Note, ...] = ()
 
 
-def decode(header: Dataset, frame: int, frames: int) -> Decoded:
-    """The words of one of `frames` frames; no bit is cleared.
+def decode(header: Dataset, frame: int, frames: int) -> DecodedFrame:
+    """Return the words of one frame without clearing any bit.
 
-    `header` holds the pixel data too; its Rows, Columns and BitsAllocated were checked by the
-    caller. InputError, the reason alone: an unknown transfer syntax, pixel data of another kind or
-    of more frames than the header says, or a damaged frame.
+    Parameters
+    ----------
+    header
+        The dataset with its pixel data; the caller has checked Rows, Columns and BitsAllocated.
+    frame
+        Number of the frame, from 0.
+    frames
+        Number of frames of the file.
+
+    Raises
+    ------
+    InputError
+        The transfer syntax is unknown or contradicts the pixel data, the pixel data holds more
+        frames than the header states, or the frame is damaged. The message does not name the file.
     """
     if "PixelData" not in header:
-        raise InputError("it holds no pixel data")
+        raise InputError("the file contains no PixelData; export it again")
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             syntax, notes = _syntax(header, frames)
             notes += check_length(header, syntax, frames)
-            # pydicom would clear what is above BitsStored; that is not for a decoder to decide.
+            # pydicom would clear the bits above BitsStored, which dicom_bits has to see.
             header.BitsStored, header.HighBit = header.BitsAllocated, header.BitsAllocated - 1
             header.NumberOfFrames = frames
-            if syntax in PLAIN:
+            if syntax in NATIVE:
                 plugin = "pydicom" if syntax == uid.RLELossless else ""
                 words = pixel_array(header, index=frame, decoding_plugin=plugin)
-                return Decoded(words, None, "pydicom", notes)
+                return DecodedFrame(words, None, "pydicom", notes)
             words, bits = _decode_stream(header, frame, syntax)
-            return Decoded(words, bits, "imagecodecs", notes)
+            return DecodedFrame(words, bits, "imagecodecs", notes)
     except InputError:
         raise
-    # Decoders raise many types, and their messages may repeat the header: neither goes on.
+    # Decoders raise exceptions of many types, whose messages may quote the header: drop both.
     except Exception as error:
-        # Only a known one is named: the file may hold any text there.
-        name = syntax.name if syntax in (*PLAIN, *ENCODED) else "unknown transfer syntax"
+        # Name only a known syntax: the file may hold any text there.
+        name = syntax.name if syntax in (*NATIVE, *ENCAPSULATED) else "unknown transfer syntax"
         raise InputError(
             f"its pixel data cannot be decoded ({name}; {type(error).__name__}): damaged or cut"
             " short; fetch or export it again"
@@ -93,9 +104,9 @@ def decode(header: Dataset, frame: int, frames: int) -> Decoded:
 
 
 def _syntax(header: Dataset, frames: int) -> tuple[uid.UID, tuple[Note, ...]]:
-    """The transfer syntax, also where the file does not name it and its pixel data decides.
+    """Return the transfer syntax; if the file does not state it, infer it from the pixel data.
 
-    InputError: it is none of still images, or the pixel data is of another kind than it says.
+    Raises InputError if it is no syntax of still images or contradicts the pixel data.
     """
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     compressed = header["PixelData"].is_undefined_length
@@ -106,37 +117,41 @@ def _syntax(header: Dataset, frames: int) -> tuple[uid.UID, tuple[Note, ...]]:
                 " export it again"
             )
         implicit, little = header.original_encoding
-        words = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         syntax = header.file_meta.TransferSyntaxUID = (
-            uid.ImplicitVRLittleEndian if implicit else words
+            uid.ImplicitVRLittleEndian if implicit else explicit
         )
         return syntax, (Note(NO_SYNTAX),)
-    if syntax not in (*PLAIN, *ENCODED):
-        raise InputError("its transfer syntax is none of still images; export it again")
-    encapsulated = syntax in ENCODED or syntax == uid.RLELossless
+    if syntax not in (*NATIVE, *ENCAPSULATED):
+        raise InputError("its transfer syntax is not one of still images; export it again")
+    encapsulated = syntax in ENCAPSULATED or syntax == uid.RLELossless
     if compressed != encapsulated:
         kind = "compressed" if compressed else "not compressed"
         raise InputError(
-            f"its TransferSyntaxUID says {syntax.name}, but its pixel data is {kind}: export it"
+            f"its TransferSyntaxUID states {syntax.name}, but its pixel data is {kind}: export it"
             " again"
         )
     return syntax, ()
 
 
 def _decode_stream(header: Dataset, frame: int, syntax: uid.UID) -> tuple[np.ndarray, int]:
+    """Return the words of one compressed frame and the bits that it states."""
     data = get_frame(header.PixelData, frame, number_of_frames=header.NumberOfFrames)
     stream = (parse_jpeg2000 if syntax in uid.JPEG2000TransferSyntaxes else parse_jpeg)(data)
-    kinds, decoder = ENCODED[syntax]
+    kinds, decoder = ENCAPSULATED[syntax]
     if stream.kind not in kinds:
-        raise InputError(f"its compressed frame is {stream.kind}, its header says {syntax.name}")
+        raise InputError(f"its compressed frame is {stream.kind}, its header states {syntax.name}")
     if (stream.rows, stream.columns) != (header.Rows, header.Columns):
         raise InputError(
             f"its compressed frame is {stream.columns}x{stream.rows} pixels,"
-            f" its header says {header.Columns}x{header.Rows}"
+            f" its header states {header.Columns}x{header.Rows}"
         )
     if not 2 <= stream.bits <= header.BitsAllocated:
-        raise InputError(f"its compressed frame has {stream.bits} bits a pixel")
-    stored = decoder(data)
-    if stored.dtype not in (np.uint8, np.uint16):
-        raise InputError("its compressed frame does not hold unsigned gray of 2 to 16 bits")
-    return stored, stream.bits
+        raise InputError(
+            f"its compressed frame has {stream.bits} bits per pixel: expected 2 to"
+            f" {header.BitsAllocated} (BitsAllocated)"
+        )
+    words = decoder(data)
+    if words.dtype not in (np.uint8, np.uint16):
+        raise InputError("its compressed frame does not contain unsigned gray of 2 to 16 bits")
+    return words, stream.bits

@@ -1,7 +1,7 @@
-"""What a DICOM header says of side and view, beside size and spacing. Reads no pixel.
+"""Read laterality and view from a DICOM header.
 
-Only numbers and words from fixed lists leave this module, in values and in messages alike: a name
-or a date that stands in any field stays behind.
+Values and messages contain numbers and terms of fixed lists only: a name or a date in any element
+is never passed on.
 """
 
 import re
@@ -43,32 +43,32 @@ IN_FILE_NAME = re.compile(
 )
 HEXADECIMAL = frozenset("0123456789ABCDEF")
 FILE_NAME = "file name"
-LATERAL = {"ML": 1, "MLO": 1, "LM": -1, "LMO": -1}  # from which side the breast is looked at
-# Patient directions along rows and columns, as axes and signs towards left, posterior, head.
+LATERAL = {"ML": 1, "MLO": 1, "LM": -1, "LMO": -1}  # seen from the medial or the lateral side
+# Patient directions along rows and columns: axis and sign, towards left, posterior, head.
 DIRECTIONS = {"P": (1, 1), "A": (1, -1), "H": (2, 1), "F": (2, -1)}
 
-SIDES_DIFFER = "the header's statements of the side contradict each other"
-VIEW_UNKNOWN = "ViewPosition is of no view that is known: not used"
-VIEWS_DIFFER = "the header's statements of the view contradict each other"
+LATERALITIES_DIFFER = "the lateralities of the header contradict each other"
+VIEW_UNKNOWN = "ViewPosition is not a known view: ignored"
+VIEWS_DIFFER = "the views of the header contradict each other"
 
 
 def get_laterality(header: Dataset, frame: int = 0) -> tuple[str, str]:
-    """('L' or 'R', the field it is from); ('', '') where nothing says it.
+    """Return ('L' or 'R', its source); ('', '') if nothing states it.
 
-    ImageLaterality and FrameLaterality name the side of the image, Laterality that of the series;
-    ViewPosition may have it before the view (RMLO);
-    PatientOrientation tells it of an oblique or lateral view only; the file's name comes last.
+    The sources in order: ImageLaterality, FrameLaterality, Laterality (of the series), ViewPosition
+    with the side before the view (RMLO), PatientOrientation of an oblique or lateral view, and the
+    file name.
     """
-    return next(_sides(header, frame), ("", ""))
+    return next(_lateralities(header, frame), ("", ""))
 
 
 def laterality_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
-    """What the places that name the side say against each other."""
-    return _differing(list(_sides(header, frame)), SIDES_DIFFER)
+    """Return a note if the sources of the laterality contradict each other."""
+    return _conflict_notes(list(_lateralities(header, frame)), LATERALITIES_DIFFER)
 
 
 def get_view(header: Dataset) -> tuple[str, str]:
-    """(CC, MLO, ML, LM ... of VIEW_CODES, the field it is from); ('', '') where nothing says it.
+    """Return (CC, MLO, ML, LM ... of VIEW_CODES, its source); ('', '') if nothing states it.
 
     CBIS-DDSM writes the view into PatientOrientation.
     """
@@ -76,77 +76,83 @@ def get_view(header: Dataset) -> tuple[str, str]:
 
 
 def view_notes(header: Dataset) -> tuple[Note, ...]:
-    """What the places that name the view say against each other, and a view that is not known."""
+    """Return notes on an unknown view and on sources of the view that contradict each other."""
     unknown = (Note(VIEW_UNKNOWN),) if parse_view_position(header).unknown else ()
-    return unknown + _differing(list(_views(header)), VIEWS_DIFFER)
+    return unknown + _conflict_notes(list(_views(header)), VIEWS_DIFFER)
 
 
-def _sides(header: Dataset, frame: int) -> Iterator[tuple[str, str]]:
+def _lateralities(header: Dataset, frame: int) -> Iterator[tuple[str, str]]:
+    """Yield every laterality that is stated, with its source, the most reliable first."""
     anatomy = get_functional_group(header, "FrameAnatomySequence", frame)
-    for dataset, tag in (
+    for dataset, keyword in (
         (header, "ImageLaterality"),
         (anatomy, "FrameLaterality"),
         (header, "Laterality"),
     ):
-        side = SIDES.get(get_code(dataset, tag, tuple(SIDES)))
+        side = SIDES.get(get_code(dataset, keyword, tuple(SIDES)))
         if side:
-            yield side, tag
+            yield side, keyword
     side = parse_view_position(header).side
     if side:
         yield side, "ViewPosition"
-    side = _side_of_orientation(header)
+    side = _side_from_orientation(header)
     if side:
         yield side, "PatientOrientation"
-    side = SIDES.get(_file_name(header)[0], "")
+    side = SIDES.get(_parse_file_name(header)[0], "")
     if side:
         yield side, FILE_NAME
 
 
 def _views(header: Dataset) -> Iterator[tuple[str, str]]:
-    named = parse_view_position(header).view
-    if named:
-        yield named, "ViewPosition"
-    named = get_coded_view(header)
-    if named:
-        yield named, "ViewCodeSequence"
-    named = get_code(header, "PatientOrientation", tuple(VIEW_CODES))
-    if named not in ("", "other"):
-        yield named, "PatientOrientation"
-    named = _file_name(header)[1]
-    if named:
-        yield named, FILE_NAME
+    """Yield every view that is stated, with its source, the most reliable first."""
+    view = parse_view_position(header).view
+    if view:
+        yield view, "ViewPosition"
+    view = get_coded_view(header)
+    if view:
+        yield view, "ViewCodeSequence"
+    view = get_code(header, "PatientOrientation", tuple(VIEW_CODES))
+    if view not in ("", "other"):
+        yield view, "PatientOrientation"
+    view = _parse_file_name(header)[1]
+    if view:
+        yield view, FILE_NAME
 
 
-def _differing(stated: list[tuple[str, str]], kind: str) -> tuple[Note, ...]:
-    if len({what for what, _ in stated}) < 2:
+def _conflict_notes(statements: list[tuple[str, str]], kind: str) -> tuple[Note, ...]:
+    if len({value for value, _ in statements}) < 2:
         return ()
-    return (Note(kind, "; ".join(f"{field} {what}" for what, field in stated)),)
+    return (Note(kind, "; ".join(f"{source} {value}" for value, source in statements)),)
 
 
-def _side_of_orientation(header: Dataset) -> str:
-    """The side by the directions of rows and columns of a lateral or oblique view, which is looked
-    at from the middle (ML, MLO) or from outside (LM, LMO); '' of any other view: a CC of the right
-    breast and one of the left, turned by 180 degrees, have the same directions."""
-    from_middle = LATERAL.get(next(_views(header), ("", ""))[0])
-    stated = get_value(header, "PatientOrientation")
-    if not from_middle or isinstance(stated, str) or stated is None or len(stated) != 2:
+def _side_from_orientation(header: Dataset) -> str:
+    """Return the laterality by PatientOrientation of a lateral or oblique view.
+
+    The view is seen from the medial (ML, MLO) or the lateral side (LM, LMO). Returns '' for other
+    views: a CC of the right breast and one of the left, rotated by 180 degrees, have the same
+    orientation.
+    """
+    from_medial = LATERAL.get(next(_views(header), ("", ""))[0])
+    directions = get_value(header, "PatientOrientation")
+    if not from_medial or isinstance(directions, str) or directions is None or len(directions) != 2:
         return ""
-    row, column = (DIRECTIONS.get(str(words)[:1]) for words in stated)
+    row, column = (DIRECTIONS.get(str(direction)[:1]) for direction in directions)
     if row is None or column is None or row[0] == column[0]:
         return ""
-    # Posterior x head = left, as axes of the patient go: left, posterior, head.
+    # In patient coordinates (left, posterior, head), posterior x head = left.
     towards_left = row[1] * column[1] * (1 if row[0] == 1 else -1)
-    return "L" if towards_left * from_middle > 0 else "R"
+    return "L" if towards_left * from_medial > 0 else "R"
 
 
-def _file_name(header: Dataset) -> tuple[str, str]:
-    """Side and view as in `LEFT_CC`, `R_MLO` or `LCC`; '' for what is not there.
+def _parse_file_name(header: Dataset) -> tuple[str, str]:
+    """Return side and view of names such as `LEFT_CC`, `R_MLO` or `LCC`; '' for a missing part.
 
-    Two letters alone beside a hexadecimal digit are part of a generated name.
+    Two letters next to a hexadecimal digit, without a side, belong to a generated name.
     """
     name = Path(str(getattr(header, "filename", ""))).stem.upper()
-    for found in IN_FILE_NAME.finditer(name):
-        beside = {*name[: found.start()][-1:], *name[found.end() :][:1]}
-        if found[1] or len(found[2]) > 2 or not beside & HEXADECIMAL:
-            return found[1] or "", found[2]
+    for match in IN_FILE_NAME.finditer(name):
+        side, view = match[1] or "", match[2]
+        neighbours = {*name[: match.start()][-1:], *name[match.end() :][:1]}
+        if side or len(view) > 2 or not neighbours & HEXADECIMAL:
+            return side, view
     return "", ""

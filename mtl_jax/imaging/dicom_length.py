@@ -1,6 +1,6 @@
-"""How many frames the pixel data of a DICOM file holds, against what its header says.
+"""Check the number of frames in the pixel data of a DICOM file against its header.
 
-A decoder takes the first frames and leaves the rest unread without a word.
+Decoders read the first frames and silently ignore further ones.
 """
 
 import io
@@ -11,35 +11,37 @@ from pydicom.encaps import parse_basic_offsets, parse_fragments
 
 from mtl_jax.types import InputError, Note
 
-EXCESS = "the pixel data is longer than its frames: the rest is not read"
+EXCESS = "the pixel data is longer than its frames: the excess is ignored"
 STREAM_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")  # JPEG, J2K, JP2
 
 
 def frame_bytes(header: Dataset) -> int:
-    """Bytes of one frame that is not compressed, of one sample a pixel."""
+    """Return the bytes of one uncompressed frame of one sample per pixel."""
     return header.Rows * header.Columns * header.BitsAllocated // 8
 
 
 def check_length(header: Dataset, syntax: uid.UID, frames: int) -> tuple[Note, ...]:
-    """Return a note on excess bytes; InputError where there are more frames than `frames`."""
+    """Return a note on excess bytes. Raises InputError if there are more frames than `frames`."""
     if header["PixelData"].is_undefined_length:
-        held = _compressed_frames(header, syntax, frames)
+        n_frames = _compressed_frames(header, syntax, frames)
         excess = 0
     else:
         size = frame_bytes(header)
-        held = len(header.PixelData) // size
+        n_frames = len(header.PixelData) // size
         excess = len(header.PixelData) - frames * size - frames * size % 2
-    if held > frames:
+    if n_frames > frames:
         raise InputError(
-            f"its pixel data holds {held} frames, its NumberOfFrames says {frames}: correct"
+            f"its pixel data holds {n_frames} frames, its NumberOfFrames is {frames}: correct"
             " NumberOfFrames, or export it again"
         )
     return (Note(EXCESS, f"{excess} bytes"),) if excess > 0 else ()
 
 
 def _compressed_frames(header: Dataset, syntax: uid.UID, frames: int) -> int:
-    """Frames by the offset tables, else by the fragments that begin one; `frames` where the
-    fragments cannot be told apart, as those of a damaged file, which its decoder answers."""
+    """Return the number of frames by the offset tables, else by the fragments that start a frame.
+
+    Returns `frames` if the fragments do not tell, as in a damaged file, which the decoder rejects.
+    """
     extended = header.get("ExtendedOffsetTable")
     if extended:
         return len(extended) // 8

@@ -1,4 +1,4 @@
-"""The pixel size that a DICOM header states, and what it says of magnification. Reads no pixel."""
+"""Read pixel size and magnification from a DICOM header."""
 
 import contextlib
 import itertools
@@ -11,101 +11,105 @@ from mtl_jax.imaging.table_vs_header import SAME_SPACING, same_spacing
 from mtl_jax.imaging.value_checks import SPACING_FIELDS, check_pixel_um
 from mtl_jax.types import InputError, Note
 
-# The detector's own spacing comes first and undivided by any magnification: the paper works in the
-# detector plane, and a calibrated PixelSpacing is there for some devices only.
+# The spacing in the detector plane comes first, not divided by the magnification: the paper works
+# in the detector plane, and only some devices write a calibrated PixelSpacing.
 SPACING_TAGS = SPACING_FIELDS[:3]
 FACTOR = "EstimatedRadiographicMagnificationFactor"
 MEASURES = SPACING_FIELDS[3]
 DETECTOR_PLANE = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
-# Contact views are at 1.05 to 1.1, magnification views at 1.5 to 2.
+# Contact views have factors of 1.05 to 1.1, magnification views of 1.5 to 2.
 MAX_CONTACT_MAGNIFICATION = 1.2
-MAX_MAGNIFICATION = 3.0  # distances that say more are wrong
-SAME_FACTOR = 0.05
+MAX_MAGNIFICATION = 3.0  # distances with a larger ratio are wrong
+FACTOR_TOLERANCE = 0.05
 
-PLANES = "spacings of the header differ as by the geometry of a contact view"
-PLANE_UNSTATED = "PixelSpacing is the only spacing: it may be divided by the magnification or not"
-ODD_FACTOR = "EstimatedRadiographicMagnificationFactor is below 1: ignored"
-ODD_DISTANCES = "the header's distances of source, patient and detector are impossible: ignored"
-OTHER_FACTOR = "the header's magnification factor differs from its distances"
-MODIFIER_DECIDES = "the view is said to be magnified, the magnification factor says it is not"
+CONTACT_GEOMETRY = "the spacings of the header differ by the geometry of a contact view"
+PLANE_UNKNOWN = "PixelSpacing is the only spacing: it may be corrected for magnification or not"
+IMPLAUSIBLE_FACTOR = "EstimatedRadiographicMagnificationFactor is below 1: ignored"
+IMPLAUSIBLE_DISTANCES = (
+    "DistanceSourceToDetector and DistanceSourceToPatient are implausible: ignored"
+)
+FACTOR_DIFFERS = "the magnification factor of the header differs from its distances"
+MODIFIER_DECIDES = "the view modifier is magnification, but the factor is that of a contact view"
 
 Spacing = tuple[str, float, float]
 
 
 def get_spacing(header: Dataset, frame: int = 0) -> tuple[tuple[float, float], str] | None:
-    """Pixel size (row, column) in um and the field it is from; None where none says it.
+    """Return the pixel size (row, column) in um and its header field; None if none states it.
 
-    The order is SPACING_TAGS, then the spacing of a multi-frame image's functional groups.
-    InputError: a size that no mammogram has, or spacings of a contact view that contradict each
-    other.
+    The order is SPACING_TAGS, then the functional groups of a multi-frame image. Raises InputError
+    if the size is implausible or spacings of a contact view contradict each other.
     """
-    places = _places(header, frame)
-    used = next((found for place in places if (found := _read(*place))), None)
+    sources = _sources(header, frame)
+    used = next((spacing for source in sources if (spacing := _read(*source))), None)
     if used is None:
         return None
     field, row, column = used
     check_pixel_um((row, column), field)
     if not is_magnified(header):
-        for one, other in itertools.combinations(list_spacings(header, frame), 2):
-            _check_pair(one, other)
+        for first, second in itertools.combinations(list_spacings(header, frame), 2):
+            _check_pair(first, second)
     return (row, column), field
 
 
 def list_spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
-    """Every spacing of the header as (field, row, column) in um, the one that is used first.
+    """Return every spacing of the header as (field, row, column) in um; the first one is used.
 
     Fields that are not two positive numbers are left out.
     """
-    found = []
-    for place in _places(header, frame):
+    spacings = []
+    for source in _sources(header, frame):
         with contextlib.suppress(InputError):
-            found.append(_read(*place))
-    return tuple(filter(None, found))
+            spacings.append(_read(*source))
+    return tuple(filter(None, spacings))
 
 
 def plausible_spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
-    """Return those of `list_spacings` that a mammogram may have. The
-    detector's spacing divided by the magnification of a contact view is among them."""
-    stated = list_spacings(header, frame)
+    """Return the plausible spacings of the header, to compare with the pixel size of a table.
+
+    They include the detector's spacing divided by the magnification of a contact view.
+    """
+    spacings = list_spacings(header, frame)
     factor = get_magnification(header)
     if factor is not None and 1 < factor <= MAX_CONTACT_MAGNIFICATION:
-        stated += tuple(
+        spacings += tuple(
             (f"{field} / {FACTOR}", row / factor, column / factor)
-            for field, row, column in stated
+            for field, row, column in spacings
             if field in DETECTOR_PLANE
         )
-    found = []
-    for field, row, column in stated:
+    plausible = []
+    for field, row, column in spacings:
         with contextlib.suppress(InputError):
             check_pixel_um((row, column), field)
-            found.append((field, row, column))
-    return tuple(found)
+            plausible.append((field, row, column))
+    return tuple(plausible)
 
 
 def spacing_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
-    """What the header's spacings say of each other where they differ without contradiction."""
-    stated, factor = list_spacings(header, frame), get_magnification(header)
+    """Return notes on spacings of the header that differ without contradicting each other."""
+    spacings, factor = list_spacings(header, frame), get_magnification(header)
     notes = [
-        Note(PLANES, f"{_shown(one)}; {_shown(other)}")
-        for one, other in itertools.combinations(stated, 2)
-        if not _same(one, other)
+        Note(CONTACT_GEOMETRY, f"{_format(first)}; {_format(second)}")
+        for first, second in itertools.combinations(spacings, 2)
+        if not _same(first, second)
     ]
-    if not {field for field, _, _ in stated} & {*DETECTOR_PLANE} and factor:
+    if not {field for field, _, _ in spacings} & {*DETECTOR_PLANE} and factor:
         if factor > 1 + SAME_SPACING:
-            notes.append(Note(PLANE_UNSTATED, f"a factor of {factor:g}"))
+            notes.append(Note(PLANE_UNKNOWN, f"a factor of {factor:g}"))
     return tuple(notes)
 
 
 def get_magnification(header: Dataset) -> float | None:
-    """EstimatedRadiographicMagnificationFactor; None where it is absent or no positive number."""
+    """Return EstimatedRadiographicMagnificationFactor; None if it is absent or not positive."""
     return _positive(header, FACTOR)
 
 
 def is_magnified(header: Dataset) -> bool:
-    """Whether this is a magnification view: by its modifier, else by a factor above 1.2, else by
-    the distances from the source to the detector and to the patient.
+    """Return whether this is a magnification view.
 
-    Its pixels are finer on the breast than ImagerPixelSpacing says: a source leaves it out.
+    The view modifier decides, else a factor above 1.2, else the ratio of the distances from the
+    source to the detector and to the patient. Ingest leaves such views out, because their pixels
+    are smaller in the breast than ImagerPixelSpacing.
     """
     if "magnification" in get_view_modifiers(header):
         return True
@@ -117,74 +121,73 @@ def is_magnified(header: Dataset) -> bool:
 
 
 def magnification_notes(header: Dataset) -> tuple[Note, ...]:
-    """What is to be noted of modifier, factor and distances against each other.
+    """Return notes on view modifier, magnification factor and distances that disagree.
 
-    InputError: one says that the view is magnified, the other that it is not, and no modifier
-    decides.
+    Raises InputError if factor and distances disagree on whether the view is magnified and no
+    modifier decides.
     """
     notes = []
     factor, by_distance = get_magnification(header), _by_distance(header)
     if factor is not None and factor < 1:
-        notes.append(Note(ODD_FACTOR, f"{factor:g}"))
+        notes.append(Note(IMPLAUSIBLE_FACTOR, f"{factor:g}"))
         factor = None
     if by_distance is None and _ratio(header) is not None:
-        notes.append(Note(ODD_DISTANCES, f"their ratio is {_ratio(header):.3g}"))
+        notes.append(Note(IMPLAUSIBLE_DISTANCES, f"ratio {_ratio(header):.3g}"))
     if "magnification" in get_view_modifiers(header):
         if factor is not None and factor <= MAX_CONTACT_MAGNIFICATION:
             notes.append(Note(MODIFIER_DECIDES, f"{factor:g}"))
-    elif factor and by_distance and abs(factor / by_distance - 1) > SAME_FACTOR:
+    elif factor and by_distance and abs(factor / by_distance - 1) > FACTOR_TOLERANCE:
         if (factor > MAX_CONTACT_MAGNIFICATION) != (by_distance > MAX_CONTACT_MAGNIFICATION):
             raise InputError(
-                f"{FACTOR} is {factor:g}, but the distances of"
-                f" source, patient and detector say {by_distance:.3g}: only one of them is that of"
-                " a magnification view; correct the header, or leave the image out"
+                f"{FACTOR} is {factor:g}, but DistanceSourceToDetector / DistanceSourceToPatient is"
+                f" {by_distance:.3g}: only one of them is that of a magnification view; correct the"
+                " header, or leave the image out"
             )
-        notes.append(Note(OTHER_FACTOR, f"{factor:g} and {by_distance:.3g}"))
+        notes.append(Note(FACTOR_DIFFERS, f"{factor:g} and {by_distance:.3g}"))
     return tuple(notes)
 
 
-def _places(header: Dataset, frame: int) -> list[tuple[Dataset, str, str]]:
-    """Where a spacing may stand: dataset, keyword and the name of the place, first of all first."""
-    places = [(header, tag, tag) for tag in SPACING_TAGS]
-    return [*places, (get_functional_group(header, MEASURES, frame), "PixelSpacing", MEASURES)]
+def _sources(header: Dataset, frame: int) -> list[tuple[Dataset, str, str]]:
+    """Return dataset, keyword and field name of every possible spacing, in order of preference."""
+    sources = [(header, tag, tag) for tag in SPACING_TAGS]
+    return [*sources, (get_functional_group(header, MEASURES, frame), "PixelSpacing", MEASURES)]
 
 
 def _read(dataset: Dataset, keyword: str, field: str) -> Spacing | None:
-    """The spacing in one place; None where there is none. InputError: not two positive numbers."""
-    found = get_value(dataset, keyword)
-    if found is None:
+    """Return one spacing; None if it is absent. Raises InputError if not two positive numbers."""
+    value = get_value(dataset, keyword)
+    if value is None:
         return None
     try:
-        row, column = (1000.0 * float(size) for size in found)
+        row, column = (1000.0 * float(size) for size in value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"its {field} is not two numbers; give pixel_um instead") from error
+        raise InputError(f"{field} is not two numbers: give pixel_um instead") from error
     if not (0 < row < float("inf") and 0 < column < float("inf")):
-        raise InputError(f"{field} is {row:g} x {column:g} um; give pixel_um instead")
+        raise InputError(f"{field} is {row:g} x {column:g} um, not positive: give pixel_um instead")
     return field, row, column
 
 
-def _check_pair(one: Spacing, other: Spacing) -> None:
-    """Reject two spacings that are neither the same nor those of detector and breast in contact."""
-    if (one[0] in DETECTOR_PLANE) == (other[0] in DETECTOR_PLANE):
-        consistent = _same(one, other)
+def _check_pair(first: Spacing, second: Spacing) -> None:
+    """Raise InputError unless two spacings are equal or those of detector and breast in contact."""
+    if (first[0] in DETECTOR_PLANE) == (second[0] in DETECTOR_PLANE):
+        consistent = _same(first, second)
     else:
-        detector, breast = (one, other) if one[0] in DETECTOR_PLANE else (other, one)
+        detector, breast = (first, second) if first[0] in DETECTOR_PLANE else (second, first)
         ratios = (detector[1] / breast[1], detector[2] / breast[2])
-        consistent = (
-            min(ratios) >= 1 - SAME_SPACING and max(ratios) <= MAX_CONTACT_MAGNIFICATION * 1.000001
-        )
+        limit = MAX_CONTACT_MAGNIFICATION * 1.000001
+        consistent = min(ratios) >= 1 - SAME_SPACING and max(ratios) <= limit
     if not consistent:
         raise InputError(
-            f"{_shown(one)} and {_shown(other)} contradict each other: give pixel_um, and say in"
-            " spacing_source where it is from"
+            f"{_format(first)} and {_format(second)} contradict each other: give pixel_um, and its"
+            " source in spacing_source"
         )
 
 
-def _same(one: Spacing, other: Spacing) -> bool:
-    return same_spacing(one[1:], other[1:])
+def _same(first: Spacing, second: Spacing) -> bool:
+    return same_spacing(first[1:], second[1:])
 
 
-def _shown(spacing: Spacing) -> str:
+def _format(spacing: Spacing) -> str:
     field, row, column = spacing
     return f"{field} {row:g} x {column:g} um"
 
@@ -198,13 +201,13 @@ def _positive(header: Dataset, keyword: str) -> float | None:
 
 
 def _ratio(header: Dataset) -> float | None:
-    """Distance from source to detector over that to the patient; None where one is not there."""
+    """Return DistanceSourceToDetector / DistanceSourceToPatient; None if one is absent."""
     detector = _positive(header, "DistanceSourceToDetector")
     patient = _positive(header, "DistanceSourceToPatient")
     return detector / patient if detector and patient else None
 
 
 def _by_distance(header: Dataset) -> float | None:
-    """The magnification by the distances; None where they are absent or impossible."""
+    """Return the magnification by the distances; None if they are absent or implausible."""
     ratio = _ratio(header)
     return ratio if ratio is not None and 1 <= ratio <= MAX_MAGNIFICATION else None

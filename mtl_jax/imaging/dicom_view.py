@@ -1,4 +1,4 @@
-"""The view of a DICOM mammogram in its codes and words, with its modifiers. Reads no pixel."""
+"""Read the view and its modifiers from a DICOM header."""
 
 import contextlib
 import re
@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from mtl_jax.imaging.dicom_fields import get_first_item, get_value
 from mtl_jax.types import InputError
 
-# DICOM PS3.16 CID 4014 and 4015; each code in SNOMED CT and as SRT or SNM3 (and two older ones).
+# DICOM PS3.16 CID 4014 and 4015: codes of SNOMED CT, SRT or SNM3, and two older ones.
 VIEW_CODES = {
     "CC": ("399162004", "R-10242"),
     "MLO": ("399368009", "R-10226"),
@@ -36,10 +36,10 @@ MODIFIER_CODES = {
     "rolled inferior": ("414493004", "R-102CA"),
     "rolled superior": ("415670009", "R-102C9"),
 }
-# The letters that the American College of Radiology has for modifiers: before the view, and after.
-BEFORE = {"M": "magnification", "MAG": "magnification", "S": "spot compression"}
-BEFORE |= {"SPOT": "spot compression"}
-AFTER = {
+# Abbreviations of modifiers by the American College of Radiology, before and after the view.
+PREFIXES = {"M": "magnification", "MAG": "magnification", "S": "spot compression"}
+PREFIXES |= {"SPOT": "spot compression"}
+SUFFIXES = {
     "ID": "implant displaced",
     "RL": "rolled lateral",
     "RM": "rolled medial",
@@ -50,15 +50,15 @@ AFTER = {
     "SPOT": "spot compression",
 }
 SIDES = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R"}
-LETTERS = re.compile(
-    rf"(?P<side>LEFT|RIGHT|L|R)?[ _-]*(?P<before>{'|'.join(BEFORE)})?[ _-]*"
-    rf"(?P<view>{'|'.join(VIEW_CODES)})[ _-]*(?P<after>{'|'.join(AFTER)})?"
+ABBREVIATION = re.compile(
+    rf"(?P<side>LEFT|RIGHT|L|R)?[ _-]*(?P<prefix>{'|'.join(PREFIXES)})?[ _-]*"
+    rf"(?P<view>{'|'.join(VIEW_CODES)})[ _-]*(?P<suffix>{'|'.join(SUFFIXES)})?"
 )
 
 
 class ViewPosition(NamedTuple):
-    """What ViewPosition says: view, side ('L' or 'R') and modifiers, '' and () where it does not;
-    and whether it says something else."""
+    """View, side ('L' or 'R') and modifiers of ViewPosition, '' and () if it does not state them;
+    and whether its value is unknown."""
 
     view: str = ""
     side: str = ""
@@ -67,37 +67,37 @@ class ViewPosition(NamedTuple):
 
 
 def parse_view_position(header: Dataset) -> ViewPosition:
-    """Return what ViewPosition says, alone (`MLO`) or with other letters (`RMLO`, `MCC`, `CCID`).
+    """Return the parts of ViewPosition: a view (`MLO`), with side or modifier (`RMLO`, `MCC`).
 
-    Letters that are a view by themselves are that: MLO is no magnified LO.
+    A value that is a view by itself is that view: MLO is not a magnified LO.
     """
-    found = get_value(header, "ViewPosition")
-    text = "" if found is None else str(found).strip().upper()
+    value = get_value(header, "ViewPosition")
+    text = "" if value is None else str(value).strip().upper()
     if not text or text in VIEW_CODES:
         return ViewPosition(text)
-    parts = LETTERS.fullmatch(text)
+    parts = ABBREVIATION.fullmatch(text)
     if parts is None:
         return ViewPosition(unknown=True)
-    modifiers = (BEFORE.get(parts["before"], ""), AFTER.get(parts["after"], ""))
+    modifiers = (PREFIXES.get(parts["prefix"], ""), SUFFIXES.get(parts["suffix"], ""))
     return ViewPosition(parts["view"], SIDES.get(parts["side"], ""), tuple(filter(None, modifiers)))
 
 
 def get_coded_view(header: Dataset) -> str:
-    """The view of ViewCodeSequence; '' where it says none."""
+    """Return the view of ViewCodeSequence; '' if it states none."""
     return _coded(get_first_item(header, "ViewCodeSequence"), VIEW_CODES)
 
 
 def get_view_modifiers(header: Dataset) -> tuple[str, ...]:
-    """Names of MODIFIER_CODES that the view carries: magnification, spot compression ...
+    """Return the modifiers of the view, names of MODIFIER_CODES.
 
-    The standard has their codes inside those of the view; some devices write them beside, or as
-    letters of ViewPosition.
+    The standard nests ViewModifierCodeSequence in ViewCodeSequence; some devices write it next to
+    ViewCodeSequence, or abbreviate the modifier in ViewPosition.
     """
-    found = [name for item in _items(header, "ViewCodeSequence") for name in _modifiers(item)]
-    found += _modifiers(header)
-    with contextlib.suppress(InputError):  # damaged: `get_view` says so, and the image is read
-        found += parse_view_position(header).modifiers
-    return tuple(dict.fromkeys(found))
+    modifiers = [name for item in _items(header, "ViewCodeSequence") for name in _modifiers(item)]
+    modifiers += _modifiers(header)
+    with contextlib.suppress(InputError):  # `get_view` reports a damaged ViewPosition
+        modifiers += parse_view_position(header).modifiers
+    return tuple(dict.fromkeys(modifiers))
 
 
 def _modifiers(dataset: Dataset) -> list[str]:
@@ -106,11 +106,11 @@ def _modifiers(dataset: Dataset) -> list[str]:
 
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    found = get_value(dataset, keyword)
-    return list(found) if isinstance(found, pydicom.Sequence) else []
+    sequence = get_value(dataset, keyword)
+    return list(sequence) if isinstance(sequence, pydicom.Sequence) else []
 
 
 def _coded(item: Dataset, codes: dict[str, tuple[str, ...]]) -> str:
-    """The name in `codes` that the CodeValue of an item stands for; '' where there is none."""
-    found = str(get_value(item, "CodeValue") or "").strip()
-    return next((name for name, values in codes.items() if found in values), "")
+    """Return the name in `codes` of the CodeValue of an item; '' if there is none."""
+    code = str(get_value(item, "CodeValue") or "").strip()
+    return next((name for name, values in codes.items() if code in values), "")

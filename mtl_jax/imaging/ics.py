@@ -1,4 +1,4 @@
-"""The `.ics` text beside the films of a DDSM case: digitizer, sizes, pixel size. Reads no image."""
+"""Read the `.ics` file of a DDSM case: digitizer, film sizes, bits and pixel size."""
 
 import re
 from dataclasses import dataclass
@@ -6,25 +6,25 @@ from pathlib import Path
 
 from mtl_jax.types import InputError
 
-MAX_BYTES = 100_000  # a real one has less than 1000
+MAX_BYTES = 100_000  # the files of DDSM have less than 1000
 _WORD = re.compile(r"[\w.-]{1,80}")
-_VIEW = re.compile(r"[A-Z_]{1,20}")  # part of a file name
+_VIEW = re.compile(r"[A-Z_]{1,20}")  # it becomes part of a file name
 
 
 @dataclass(frozen=True)
 class Film:
-    """One line of the file: a view of the case."""
+    """One film line of the file: a view of the case."""
 
     lines: int  # rows
     pixels_per_line: int  # columns
     bits: int
     resolution_um: float
-    overlay: bool  # an OVERLAY file outlines its abnormalities
+    overlay: bool  # an OVERLAY file with outlines of abnormalities exists
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case: its own name such as B-3024-1, its digitizer, its films by view (LEFT_CC ...)."""
+    """One case: its name such as B-3024-1, its digitizer, and its films by view (LEFT_CC ...)."""
 
     name: str
     digitizer: str
@@ -32,35 +32,37 @@ class Case:
 
 
 def read(path: Path) -> Case:
-    """What the file at `path` says.
+    """Return the case that an `.ics` file describes.
 
-    InputError gives the reason, and the line that is damaged; the caller names the file.
+    Raises InputError with the reason and the damaged line; the caller names the file.
     """
     with path.open("rb") as file:
         text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
-        raise InputError("too long for an .ics file; fetch it again")
-    facts = {"filename": "", "DIGITIZER": ""}
+        raise InputError(f"longer than {MAX_BYTES} bytes, so not an .ics file; fetch it again")
+    fields = {"filename": "", "DIGITIZER": ""}
     films: dict[str, Film] = {}
     for number, line in enumerate(text.decode("latin-1").splitlines(), start=1):
         words = line.split()
-        if len(words) > 1 and words[0] in facts:
+        if len(words) > 1 and words[0] in fields:
             if not _WORD.fullmatch(words[1]):
-                raise InputError(f"line {number}: {words[0]} is not a plain word")
-            facts[words[0]] = words[1]
+                raise InputError(f"line {number}: {words[0]} is invalid: expected one word")
+            fields[words[0]] = words[1]
         elif len(words) > 1 and words[1] == "LINES":
             if not _VIEW.fullmatch(words[0]):
-                raise InputError(f"line {number}: its view is not a plain word")
+                raise InputError(
+                    f"line {number}: the view is invalid: expected LEFT_CC or the like"
+                )
             films[words[0]] = _film(words, f"line {number}")
-    if not facts["filename"] or not films:
-        raise InputError("no filename line, or no film line (LEFT_CC LINES ...)")
-    return Case(facts["filename"], facts["DIGITIZER"], films)
+    if not fields["filename"] or not films:
+        raise InputError("no filename line or no film line (LEFT_CC LINES ...); fetch it again")
+    return Case(fields["filename"], fields["DIGITIZER"], films)
 
 
 def find_film(image: Path) -> Film | None:
-    """The film that the `.ics` in the folder of `image` describes; None where there is none.
+    """Return the film of `image` by the `.ics` file in its folder; None if there is none.
 
-    `image` is named as in the collection, B_3024_1.LEFT_CC.LJPEG. InputError: a damaged `.ics`.
+    `image` is named as in DDSM, B_3024_1.LEFT_CC.LJPEG. Raises InputError for a damaged `.ics`.
     """
     name, view = (image.name.split(".") + [""])[:2]
     path = image.with_name(name.replace("_", "-") + ".ics")
@@ -69,24 +71,24 @@ def find_film(image: Path) -> Film | None:
     try:
         return read(path).films.get(view)
     except InputError as error:
-        raise InputError(f"the .ics file beside it: {error}") from error
+        raise InputError(f"the .ics file in its folder: {error}") from error
 
 
 def _film(words: list[str], where: str) -> Film:
     # Pairs of name and number, then OVERLAY or NON_OVERLAY.
-    facts = dict(zip(words[1:-1:2], words[2:-1:2], strict=False))
+    fields = dict(zip(words[1:-1:2], words[2:-1:2], strict=False))
     try:
         film = Film(
-            lines=int(facts["LINES"]),
-            pixels_per_line=int(facts["PIXELS_PER_LINE"]),
-            bits=int(facts["BITS_PER_PIXEL"]),
-            resolution_um=float(facts["RESOLUTION"]),
+            lines=int(fields["LINES"]),
+            pixels_per_line=int(fields["PIXELS_PER_LINE"]),
+            bits=int(fields["BITS_PER_PIXEL"]),
+            resolution_um=float(fields["RESOLUTION"]),
             overlay=words[-1] == "OVERLAY",
         )
     except (KeyError, ValueError) as error:
         raise InputError(
-            f"{where}: expected LINES, PIXELS_PER_LINE, BITS_PER_PIXEL and RESOLUTION, a number"
-            " each"
+            f"{where}: expected a number each for LINES, PIXELS_PER_LINE, BITS_PER_PIXEL and"
+            " RESOLUTION"
         ) from error
     if (
         not 0 < film.lines < 65536
@@ -96,6 +98,6 @@ def _film(words: list[str], where: str) -> Film:
     ):
         raise InputError(
             f"{where}: {film.lines} lines of {film.pixels_per_line} pixels, {film.bits} bits,"
-            f" {film.resolution_um:g} um is no film"
+            f" {film.resolution_um:g} um are implausible; fetch it again"
         )
     return film

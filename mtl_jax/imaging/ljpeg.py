@@ -1,9 +1,9 @@
-"""Films of the DDSM as compressed: lossless JPEG (SOF3) of the PVRG codec. Knows no pixel size.
+"""Read the compressed films of DDSM: lossless JPEG (SOF3) of the PVRG codec.
 
-ITU-T T.81 predicts the first row from the left neighbour whatever the selector; PVRG applies the
-selector there too, with 2^(P-1) in place of the row above, so decoders that follow the standard
-return wrong gray. Here they decode the differences only: the stream is handed over as one of
-selector 1 and 16 bits, where both agree, and predicted again as its own selector says.
+ITU-T T.81 predicts the first row from the left neighbour for every selector. PVRG applies the
+selector there too, with 2^(P-1) as the row above, so decoders that follow the standard return wrong
+gray. This module uses such a decoder for the differences only: it relabels the stream as selector 1
+and 16 bits, for which both agree, and then applies the prediction of the original selector.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from mtl_jax.types import InputError
 
 _SOF3, _DHT, _SOI, _EOI, _SOS, _DRI = 0xC3, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
 _OTHER_FRAMES = {*range(0xC0, 0xD0)} - {_SOF3, _DHT, 0xC8, 0xCC}
-_BYTES_A_PIXEL = 8  # 32 bits at the very most, each byte stuffed
-_BAND = 1 << 22  # pixels
+_BYTES_PER_PIXEL = 8  # at most 32 bits, each byte stuffed
+_CHUNK_PIXELS = 1 << 22
 _HEADER_BYTES = 1 << 16
-_SPARE_BYTES = 8  # that a stream may hold beyond its last difference
+_MAX_SPARE_BYTES = 8  # after the last difference of a stream
 
 
 @dataclass(frozen=True)
@@ -30,27 +30,27 @@ class _Stream:
     height: int
     width: int
     selector: int
-    counts: bytes  # of Huffman codes of 1 to 16 bits
-    symbols: bytes  # the number of bits of a difference, in the order of the codes
+    counts: bytes  # number of Huffman codes of each length, 1 to 16 bits
+    symbols: bytes  # number of bits of a difference, in the order of the codes
     coded: bytes  # the entropy-coded segment, bytes stuffed
 
 
 def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
-    """Stored gray (H, W) uint16 and its precision in bits.
+    """Return the stored gray (H, W) uint16 and its precision in bits.
 
-    The `.ics` beside the file, where there is one, has the last word on height and width: some
-    streams of the collection say them the wrong way round. A stream that gives gray beyond its
-    precision as PVRG's, but not as T.81 has it, is read as T.81 has it; where both fit they cannot
-    be told apart, and it is PVRG's. InputError gives the reason; the caller names the file.
+    Height and width of the `.ics` file in the same folder, if any, take precedence, because some
+    streams of DDSM state them in the wrong order. The stream is predicted as by PVRG; if the gray
+    exceeds its precision, it is predicted as in T.81. Raises InputError with the reason; the caller
+    names the file.
     """
-    if path.stat().st_size > _BYTES_A_PIXEL * max_pixels:
-        raise InputError("longer than any film")
+    if path.stat().st_size > _BYTES_PER_PIXEL * max_pixels:
+        raise InputError("longer than the limit of pixels allows; fetch it again")
     stream = _parse(path.read_bytes(), max_pixels)
     film = ics.find_film(path)
     shape = (film.lines, film.pixels_per_line) if film else (stream.height, stream.width)
     if shape[0] * shape[1] != stream.height * stream.width:
         raise InputError(
-            f"{stream.height}x{stream.width} pixels, but the .ics file says {shape[0]}x{shape[1]}"
+            f"{stream.height}x{stream.width} pixels, but the .ics file states {shape[0]}x{shape[1]}"
         )
     differences = _differences(stream)
     for pvrg in (True, False):
@@ -58,23 +58,20 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
         gray = reconstruct_rows(first, differences, stream.selector)
         if gray.max() < 1 << stream.bits:
             return gray.reshape(shape), stream.bits
-    raise InputError(f"gray beyond its {stream.bits} bits: it is damaged; fetch it again")
+    raise InputError(f"damaged: its gray exceeds {stream.bits} bits; fetch it again")
 
 
 def read_precision(path: Path) -> int | None:
-    """Return the precision in bits that the stream's header states, None where it cannot be read.
-
-    Nothing is decoded.
-    """
+    """Return the precision in bits by the header of the stream; None if it cannot be read."""
     try:
         with path.open("rb") as file:
             data = file.read(_HEADER_BYTES)
     except OSError:
         return None
-    at = 2
+    offset = 2
     while data[:2] == bytes([0xFF, _SOI]):
         try:
-            marker, body, at = _segment(data, at)
+            marker, body, offset = _segment(data, offset)
         except InputError:
             break
         if marker == _SOF3:
@@ -83,65 +80,67 @@ def read_precision(path: Path) -> int | None:
 
 
 def _parse(data: bytes, max_pixels: int) -> _Stream:
-    """The header of the only scan, every field checked before anything is decoded."""
+    """Return the only scan with its header, every field checked before decoding."""
     if data[:2] != bytes([0xFF, _SOI]):
         raise InputError("no JPEG stream at its start; fetch it again")
     frame = None
     tables: dict[int, tuple[bytes, bytes]] = {}
-    at = 2
+    offset = 2
     while True:
-        marker, body, at = _segment(data, at)
+        marker, body, offset = _segment(data, offset)
         if marker == _SOF3:
             frame = _frame(body, max_pixels)
         elif marker == _DHT:
             tables |= _huffman_tables(body)
         elif marker == _DRI and any(body):
-            raise InputError("restart intervals, which the DDSM has not")
+            raise InputError("JPEG with restart intervals, which DDSM does not use; fetch it again")
         elif marker in _OTHER_FRAMES:
-            raise InputError("a JPEG of another kind than lossless Huffman (SOF3)")
+            raise InputError("not a lossless Huffman JPEG (SOF3)")
         elif marker == _SOS:
             break
     if frame is None or len(body) != 6 or body[0] != 1 or body[2] >> 4 not in tables:
         raise InputError("its JPEG header is damaged (frame, scan or Huffman table)")
     if not 1 <= body[3] <= 7 or body[5] != 0:
-        raise InputError(f"JPEG predictor {body[3]}, point transform {body[5]}; known: 1 to 7, 0")
-    coded = _coded(data, at)
-    # A difference takes one bit or more, so an absurd header costs no memory.
+        raise InputError(
+            f"JPEG predictor {body[3]}, point transform {body[5]}; supported: 1 to 7, 0"
+        )
+    coded = _coded(data, offset)
+    # A difference takes at least one bit: reject an implausible header before allocating memory.
     if 8 * len(coded) < frame[1] * frame[2]:
         raise InputError(f"truncated: {len(coded)} bytes for {frame[1]}x{frame[2]} pixels")
     return _Stream(*frame, body[3], *tables[body[2] >> 4], coded)
 
 
-def _segment(data: bytes, at: int) -> tuple[int, bytes, int]:
-    """Marker and body of the segment that begins at `at`, and where the next one does."""
-    while data[at : at + 2] == b"\xff\xff":
-        at += 1
-    length = int.from_bytes(data[at + 2 : at + 4])
-    body = data[at + 4 : at + 2 + length]
-    if data[at : at + 1] != b"\xff" or length < 2 or len(body) != length - 2:
+def _segment(data: bytes, offset: int) -> tuple[int, bytes, int]:
+    """Return marker and body of the segment at `offset`, and the offset of the next segment."""
+    while data[offset : offset + 2] == b"\xff\xff":
+        offset += 1
+    length = int.from_bytes(data[offset + 2 : offset + 4])
+    body = data[offset + 4 : offset + 2 + length]
+    if data[offset : offset + 1] != b"\xff" or length < 2 or len(body) != length - 2:
         raise InputError("truncated or damaged in its JPEG header; fetch it again")
-    return data[at + 1], body, at + 2 + length
+    return data[offset + 1], body, offset + 2 + length
 
 
 def _frame(body: bytes, max_pixels: int) -> tuple[int, int, int]:
-    """Bits, height and width."""
+    """Return bits, height and width of the frame header."""
     if len(body) != 9 or body[5] != 1:
-        raise InputError("its JPEG frame is damaged or in colour")
+        raise InputError("its JPEG frame is damaged or has several components")
     bits, height, width = body[0], int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
     if not 2 <= bits <= 16 or not 0 < height * width <= max_pixels:
-        raise InputError(f"its JPEG header says {height}x{width} pixels of {bits} bits")
+        raise InputError(f"its JPEG header states {height}x{width} pixels of {bits} bits")
     return bits, height, width
 
 
 def _huffman_tables(body: bytes) -> dict[int, tuple[bytes, bytes]]:
-    """Number of codes by length, and symbols, of each table by its number."""
+    """Return the number of codes of each length and the symbols of each table, by its id."""
     tables = {}
     while body:
         counts = body[1:17]
         symbols = body[17 : 17 + sum(counts)]
         used = sum(count << (16 - length) for length, count in enumerate(counts, start=1))
-        whole = len(counts) == 16 and len(symbols) == sum(counts) > 0
-        if not whole or len(set(symbols)) < len(symbols) or max(symbols) > 16 or used > 1 << 16:
+        complete = len(counts) == 16 and len(symbols) == sum(counts) > 0
+        if not complete or len(set(symbols)) < len(symbols) or max(symbols) > 16 or used > 1 << 16:
             raise InputError("its Huffman table is damaged; fetch it again")
         tables[body[0]] = (counts, symbols)
         body = body[17 + len(symbols) :]
@@ -149,7 +148,7 @@ def _huffman_tables(body: bytes) -> dict[int, tuple[bytes, bytes]]:
 
 
 def _coded(data: bytes, start: int) -> bytes:
-    """The entropy-coded segment: up to the first marker, or to the end of a file without."""
+    """Return the entropy-coded segment, up to the first marker or the end of the file."""
     end = start
     while 0 <= (end := data.find(b"\xff", end)) < len(data) - 1 and data[end + 1] == 0:
         end += 2
@@ -157,17 +156,17 @@ def _coded(data: bytes, start: int) -> bytes:
 
 
 def _differences(stream: _Stream) -> np.ndarray:
-    """Coded differences (H, W) modulo 65536, uint16."""
+    """Return the coded differences (H, W) modulo 65536, uint16."""
     size = [*stream.height.to_bytes(2), *stream.width.to_bytes(2)]
     table_length = (19 + len(stream.symbols)).to_bytes(2)
-    plain = (
+    relabelled = (
         bytes([0xFF, _SOI, 0xFF, _SOF3, 0, 11, 16, *size, 1, 1, 0x11, 0])
         + bytes([0xFF, _DHT, *table_length, 0, *stream.counts, *stream.symbols])
         + bytes([0xFF, _SOS, 0, 8, 1, 1, 0, 1, 0, 0])
         + stream.coded
         + bytes([0xFF, _EOI])
     )
-    decoded = imagecodecs.jpeg8_decode(plain)
+    decoded = imagecodecs.jpeg8_decode(relabelled)
     differences = np.empty_like(decoded)
     differences[:, 1:] = decoded[:, 1:] - decoded[:, :-1]
     differences[1:, 0] = decoded[1:, 0] - decoded[:-1, 0]
@@ -177,20 +176,23 @@ def _differences(stream: _Stream) -> np.ndarray:
 
 
 def _check_length(stream: _Stream, differences: np.ndarray) -> None:
-    """Decoders fill up what a truncated stream lacks: the bits of all differences must be there."""
+    """Raise InputError unless the stream holds the bits of all differences.
+
+    Decoders silently fill in what a truncated stream lacks.
+    """
     values = np.arange(1 << 16)
     symbol = np.frexp(np.minimum(values, (1 << 16) - values).astype(float))[1]
     size = np.full(17, 1 << 20)
     lengths = np.repeat(np.arange(1, 17), list(stream.counts))
     size[list(stream.symbols)] = lengths + np.array(list(stream.symbols)) % 16
-    # Counting takes eight bytes a pixel, so not all rows are counted at once.
-    counted = [np.bincount(rows.ravel(), minlength=1 << 16) for rows in _bands(differences)]
-    needed = int(np.sum(counted, axis=0) @ size[symbol])
-    found = len(stream.coded) - stream.coded.count(b"\xff\x00")
-    if not needed <= 8 * found < needed + 8 * _SPARE_BYTES:
-        kind = "truncated" if needed > 8 * found else "damaged"
-        raise InputError(f"{kind}: {found} bytes of coded film, {-(-needed // 8)} expected")
+    # Counting takes eight bytes per pixel, so the rows are counted in chunks.
+    histograms = [np.bincount(rows.ravel(), minlength=1 << 16) for rows in _row_chunks(differences)]
+    needed = int(np.sum(histograms, axis=0) @ size[symbol])
+    n_bytes = len(stream.coded) - stream.coded.count(b"\xff\x00")
+    if not needed <= 8 * n_bytes < needed + 8 * _MAX_SPARE_BYTES:
+        kind = "truncated" if needed > 8 * n_bytes else "damaged"
+        raise InputError(f"{kind}: {n_bytes} bytes of compressed data, {-(-needed // 8)} expected")
 
 
-def _bands(image: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(image, 1 + image.size // _BAND)
+def _row_chunks(image: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(image, 1 + image.size // _CHUNK_PIXELS)

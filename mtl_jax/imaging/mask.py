@@ -1,7 +1,7 @@
-"""The box of a lesion from a mask. Knows no table and no film.
+"""Compute the bounding box of a lesion from a segmentation mask.
 
-What is stored above 0 is inside, whatever a photometric interpretation or a palette says of how it
-is shown: exporters copy both from the film.
+Stored values above 0 are inside. Photometric interpretation and palette are ignored, because
+exporters copy both from the image.
 """
 
 from collections.abc import Sequence
@@ -15,29 +15,37 @@ from mtl_jax.types import InputError, Note
 
 Box = tuple[float, float, float, float]
 
-CUT = "mask of several gray values, cut at half of the largest"
-PARTS = "mask of several separate parts, taken as one lesion"
-SPECKS = "small parts of a mask, below a tenth of its largest, are left out"
-HOLE = "mask with a hole in it, taken as part of the lesion"
-LABELS = 16  # most values of a map of numbered lesions; compression and resampling give more
-BRIGHT = 128  # from here on a largest value is white, and not a number
-NEAR = 0.1  # of the largest value: what compression adds to 0 or takes from white
-REACH = 8  # pixels from its border that compression or resampling changes: a block of JPEG
-MOST_BETWEEN = 4  # times as many as white: a picture has more
-MOST_ASTRAY = 0.01  # times white that may be farther off: pale specks
+THRESHOLDED = "mask of several gray values: thresholded at half of the largest"
+PARTS = "mask of several components: treated as one lesion"
+SPECKS = "mask with components smaller than a tenth of its largest: they are ignored"
+HOLE = "mask with a hole: treated as part of the lesion"
+MAX_LABELS = 16  # values of a label map; compression and resampling produce more
+MIN_WHITE = 128  # a largest value from here on is white, a smaller one a label
+TOLERANCE = 0.1  # of the largest value: the error of compression at 0 and at white
+BORDER_PIXELS = 8  # changed by compression (a JPEG block) or resampling
+MAX_GRAY_RATIO = 4  # gray pixels to white pixels; a photograph has more
+MAX_FAR_RATIO = 0.01  # gray pixels far from the border to white pixels: pale specks
 SQUARE = np.ones((3, 3), bool)
-LEAST_PART = 0.1  # of the largest part: smaller ones are specks
-MOST_INSIDE = (
-    0.65  # of the image: radiologists' outlines cover up to 0.44 of it, and of a crop more
-)
-LEAST_HOLE = 0.01  # of what is inside: compression leaves smaller ones
+MIN_COMPONENT = 0.1  # of the largest component; smaller ones are specks
+MAX_INSIDE = 0.65  # of the image; outlines by radiologists cover up to 0.44, more of a crop
+MIN_HOLE = 0.01  # of the mask; compression leaves smaller holes
 
 
 def read_box(path: Path, shape: Sequence[int]) -> tuple[Box, tuple[Note, ...]]:
-    """(top, left, bottom, right), half open, of the mask in a file, and what was noticed.
+    """Return the box (top, left, bottom, right), half open, of a mask file, and notes.
 
-    `shape` is that of its image. InputError gives the reason and the cure: the file cannot be read,
-    has another size, is empty, covers the image from border to border, or is no mask of one lesion.
+    Parameters
+    ----------
+    path
+        The mask file.
+    shape
+        Shape (H, W) of its image.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, has another size, is empty, covers the image from border to border,
+        or is not a mask of one lesion.
     """
     return box_from_mask(read_raw(path), shape, f"the mask {path.name}")
 
@@ -45,9 +53,11 @@ def read_box(path: Path, shape: Sequence[int]) -> tuple[Box, tuple[Note, ...]]:
 def box_from_mask(
     values: np.ndarray, shape: Sequence[int], name: str = "the mask"
 ) -> tuple[Box, tuple[Note, ...]]:
-    """As `read_box`, of stored values (H, W) of any type; `name` is for messages."""
+    """Return box and notes as `read_box` for stored values (H, W); messages begin with `name`."""
     if values.shape != tuple(shape):
-        raise InputError(f"{values.shape} pixels, its image has {tuple(shape)}")
+        raise InputError(
+            f"{values.shape} pixels, but its image has {tuple(shape)}: save it in that size"
+        )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{name} holds values that are not finite")
     largest = values.max(initial=0)
@@ -56,92 +66,97 @@ def box_from_mask(
     inside = values > 0
     notes = []
     if (inside & (values < largest)).any():
-        inside = _cut(values, float(largest), name)
-        notes.append(Note(CUT))
+        inside = _threshold(values, float(largest), name)
+        notes.append(Note(THRESHOLDED))
     if not is_lesion_mask(inside):
         raise InputError(
-            f"{name} covers {100 * inside.mean():.0f}% of its image, or reaches from border to"
-            " border: what is above 0 is inside, so invert it if it is the other way round, or"
-            " give a box or a centre"
+            f"{name} covers {100 * inside.mean():.0f}% of its image, or extends from border to"
+            " border: values above 0 are inside, so invert it if it is 0 inside, or give a box or a"
+            " centre"
         )
-    box, found = bounding_box(inside)
-    return box, (*notes, *found)
+    box, box_notes = bounding_box(inside)
+    return box, (*notes, *box_notes)
 
 
 def is_lesion_mask(inside: np.ndarray) -> bool:
-    """Whether `inside` (H, W) bool can be a lesion: neither most of its image nor all of its rows
-    and columns. An inverted mask is neither, and a mask of the breast mostly."""
-    return float(inside.mean()) <= MOST_INSIDE and _box(inside) != (0, 0, *inside.shape)
+    """Return whether `inside` (H, W) bool can be a lesion.
+
+    A lesion covers neither most of its image nor all rows and columns; an inverted mask and most
+    masks of the breast do.
+    """
+    return float(inside.mean()) <= MAX_INSIDE and _extent(inside) != (0, 0, *inside.shape)
 
 
 def bounding_box(inside: np.ndarray) -> tuple[Box, tuple[Note, ...]]:
-    """The box of what is inside (H, W) bool, not empty, without specks; and what was noticed."""
-    top, left, bottom, right = whole = _box(inside)
-    labels, count = ndimage.label(inside[top:bottom, left:right], SQUARE)
+    """Return the bounding box of `inside` (H, W) bool, not empty, without specks; and notes."""
+    top, left, bottom, right = extent = _extent(inside)
+    labels, n_components = ndimage.label(inside[top:bottom, left:right], SQUARE)
     sizes = np.bincount(labels.ravel())[1:]
-    is_part = sizes >= LEAST_PART * sizes.max()
+    is_large = sizes >= MIN_COMPONENT * sizes.max()
     notes = []
-    if count > is_part.sum():
-        kept = _box(np.concatenate([[False], is_part])[labels])
-        box = (kept[0] + top, kept[1] + left, kept[2] + top, kept[3] + left)
-        if box != whole:
-            specks = sizes[~is_part]
+    if n_components > is_large.sum():
+        large = _extent(np.concatenate([[False], is_large])[labels])
+        box = (large[0] + top, large[1] + left, large[2] + top, large[3] + left)
+        if box != extent:
+            specks = sizes[~is_large]
             detail = f"{len(specks)} of up to {specks.max()} pixels, the largest of {sizes.max()}"
             notes.append(Note(SPECKS, detail, corrected=True))
         top, left, bottom, right = box
-    if is_part.sum() > 1:
-        notes.append(Note(PARTS, f"{is_part.sum()} parts"))
-    hole = _largest_hole(inside[top:bottom, left:right]) / sizes[is_part].sum()
-    if hole >= LEAST_HOLE:
+    if is_large.sum() > 1:
+        notes.append(Note(PARTS, f"{is_large.sum()} components"))
+    hole = _largest_hole(inside[top:bottom, left:right]) / sizes[is_large].sum()
+    if hole >= MIN_HOLE:
         notes.append(Note(HOLE, f"{100 * hole:.0f}% of its area"))
     return (float(top), float(left), float(bottom), float(right)), tuple(notes)
 
 
 def _largest_hole(inside: np.ndarray) -> int:
-    """Pixels of the largest area outside that what is inside surrounds."""
+    """Return the number of pixels of the largest hole."""
     labels, _ = ndimage.label(np.pad(~inside, 1, constant_values=True))
     sizes = np.bincount(labels.ravel())
     sizes[[0, labels[0, 0]]] = 0
     return int(sizes.max())
 
 
-def _cut(values: np.ndarray, largest: float, name: str) -> np.ndarray:
-    """Inside (H, W) of a mask of more than two values: from half of the largest on.
+def _threshold(values: np.ndarray, largest: float, name: str) -> np.ndarray:
+    """Return the inside (H, W) of a mask of more than two values: at least half of the largest.
 
-    Values between may stand only where compression or resampling puts them, near the border.
+    Raises InputError if gray values occur elsewhere than near the border, where compression and
+    resampling produce them.
     """
     inside = values >= largest / 2
-    exact = values.dtype.kind != "f" and largest < BRIGHT
-    slack = 0.0 if exact else NEAR * largest
-    between = (values > slack) & (values < largest - slack)
-    if not between.any():
+    is_exact = values.dtype.kind != "f" and largest < MIN_WHITE
+    tolerance = 0.0 if is_exact else TOLERANCE * largest
+    is_gray = (values > tolerance) & (values < largest - tolerance)
+    if not is_gray.any():
         return inside
-    top, left, bottom, right = _box(values > 0)
+    top, left, bottom, right = _extent(values > 0)
     crop = (slice(top, bottom), slice(left, right))
-    # Whatever is outside the crop is 0, and a border there is one too.
-    wide = np.pad(inside[crop], 1)
-    far = ~ndimage.binary_dilation(wide, SQUARE, iterations=REACH)
-    deep = ndimage.binary_erosion(wide, SQUARE, iterations=REACH)
-    astray = np.count_nonzero(between[crop] & (far | deep)[1:-1, 1:-1])
-    white = np.count_nonzero(values >= largest - slack)
-    picture = astray > MOST_ASTRAY * white or np.count_nonzero(between) > MOST_BETWEEN * white
-    found = np.unique(values[crop][between[crop] | (values[crop] == largest)])
-    if picture or (len(found) <= LABELS and _plateau(values[crop], between[crop])):
-        listed = ", ".join(f"{value:g}" for value in found[:4])
-        more = ", ..." if len(found) > 4 else ""
+    # Outside the crop all values are 0, so the edge of the crop may be a border of the mask.
+    padded = np.pad(inside[crop], 1)
+    far_outside = ~ndimage.binary_dilation(padded, SQUARE, iterations=BORDER_PIXELS)
+    far_inside = ndimage.binary_erosion(padded, SQUARE, iterations=BORDER_PIXELS)
+    n_far = np.count_nonzero(is_gray[crop] & (far_outside | far_inside)[1:-1, 1:-1])
+    n_white = np.count_nonzero(values >= largest - tolerance)
+    n_gray = np.count_nonzero(is_gray)
+    is_photograph = n_far > MAX_FAR_RATIO * n_white or n_gray > MAX_GRAY_RATIO * n_white
+    levels = np.unique(values[crop][is_gray[crop] | (values[crop] == largest)])
+    if is_photograph or (len(levels) <= MAX_LABELS and _has_plateau(values[crop], is_gray[crop])):
+        first_levels = ", ".join(f"{value:g}" for value in levels[:4])
+        ellipsis = ", ..." if len(levels) > 4 else ""
         raise InputError(
-            f"{name} holds the values {listed}{more} over whole areas: save a mask of two values"
-            " for each lesion, 0 outside"
+            f"{name} contains areas of the values {first_levels}{ellipsis}: save a mask of two"
+            " values for each lesion, 0 outside"
         )
     return inside
 
 
-def _plateau(values: np.ndarray, between: np.ndarray) -> bool:
-    """Whether 3x3 pixels of one value are all `between`: an area, and no blurred border."""
+def _has_plateau(values: np.ndarray, is_gray: np.ndarray) -> bool:
+    """Return whether 3x3 gray pixels have one value: an area, and not a blurred border."""
     flat = ndimage.maximum_filter(values, 3) == ndimage.minimum_filter(values, 3)
-    return bool((flat & ndimage.binary_erosion(between, SQUARE)).any())
+    return bool((flat & ndimage.binary_erosion(is_gray, SQUARE)).any())
 
 
-def _box(inside: np.ndarray) -> tuple[int, int, int, int]:
+def _extent(inside: np.ndarray) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -1,4 +1,4 @@
-"""Binary PGM (P5) images, exact values. Writes nothing and reads no other Netpbm kind."""
+"""Read binary PGM (P5) images."""
 
 import re
 from pathlib import Path
@@ -13,11 +13,10 @@ _HEADER_BYTES = 4096
 
 
 def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
-    """Stored gray (H, W) uint8 or uint16 and the bit depth that holds the header's maxval.
+    """Return the stored gray (H, W) uint8 or uint16 and the bit depth that holds maxval.
 
-    The header must agree with the length of the file to the byte, which is checked before any
-    pixel is read, so a truncated file or an absurd header costs no memory. InputError gives the
-    reason; the caller names the file.
+    The header must match the file size to the byte. This is checked before memory is allocated.
+    Raises InputError with the reason; the caller names the file.
     """
     with path.open("rb") as file:
         match = _HEADER.match(file.read(_HEADER_BYTES))
@@ -25,15 +24,15 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
             raise InputError("no binary PGM header (P5, width, height, maxval) at its start")
         width, height, maxval = (int(number) for number in match.groups())
         if not 0 < width * height <= max_pixels or not 0 < maxval <= 65535:
-            raise InputError(f"the PGM header says {width}x{height}, maxval {maxval}")
-        # Netpbm stores two bytes, the high one first, as soon as one cannot hold maxval.
+            raise InputError(f"the PGM header is invalid: {width}x{height}, maxval {maxval}")
+        # Netpbm stores two bytes, the high one first, if maxval exceeds one byte.
         dtype = np.dtype(">u2") if maxval > 255 else np.dtype("u1")
-        found = path.stat().st_size - match.end()
+        n_bytes = path.stat().st_size - match.end()
         expected = width * height * dtype.itemsize
-        if found != expected:
-            kind = "truncated" if found < expected else "too long"
+        if n_bytes != expected:
+            kind = "truncated" if n_bytes < expected else "too long"
             raise InputError(
-                f"{kind}: the PGM header promises {expected} bytes of pixels, the file has {found};"
+                f"{kind}: the PGM header states {expected} bytes of pixels, the file has {n_bytes};"
                 " fetch it again"
             )
         file.seek(match.end())

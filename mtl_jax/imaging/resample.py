@@ -1,28 +1,28 @@
-"""Images brought to one pixel size by averaging. Never interpolates to a finer grid."""
+"""Downsample images to a common pixel size by area averaging."""
 
 import numpy as np
 
 from mtl_jax.types import InputError
 
-TOLERANCE = 1e-3  # spacings in headers are rounded: 0.1 % is the same pixel size
+TOLERANCE = 1e-3  # spacings in headers are rounded: a difference of 0.1% is ignored
 
 
 def block_size(pixel_um: tuple[float, float], target_um: float = 200.0) -> tuple[float, float]:
-    """How many stored pixels (rows, columns) one output pixel spans.
+    """Return the stored pixels (rows, columns) per output pixel.
 
-    A ratio within 0.1 % of a whole number is that number. InputError: pixels coarser than the
-    target.
+    A ratio within 0.1% of an integer is rounded to it. Raises InputError for pixels coarser than
+    the target.
     """
     spans = []
     for size in pixel_um:
         span = target_um / size
-        whole = max(round(span), 1)
-        if abs(span - whole) <= TOLERANCE * whole:
-            span = float(whole)
+        nearest = max(round(span), 1)
+        if abs(span - nearest) <= TOLERANCE * nearest:
+            span = float(nearest)
         if span < 1.0:
             raise InputError(
-                f"pixels of {size:g} um are coarser than the {target_um:g} um that all collections"
-                " share; use the image at its original resolution"
+                f"pixels of {size:g} um are coarser than {target_um:g} um, the pixel size of all"
+                " collections; use the image at its original resolution"
             )
         spans.append(span)
     return spans[0], spans[1]
@@ -31,11 +31,11 @@ def block_size(pixel_um: tuple[float, float], target_um: float = 200.0) -> tuple
 def to_pixel_size(
     image: np.ndarray, pixel_um: tuple[float, float], target_um: float = 200.0
 ) -> np.ndarray:
-    """The (H, W) image at `target_um`, float32, each output pixel the mean over its area.
+    """Return the image (H, W) at `target_um`, float32, each output pixel the mean over its area.
 
-    For a whole ratio N that is averaging NxN pixels (Samala 2017); otherwise stored
-    pixels on the border of an output pixel count by the fraction of their area inside it. A last
-    row or column that does not fill an output pixel is dropped.
+    For an integer ratio N this averages NxN pixels (Samala 2017). Otherwise stored pixels on the
+    border of an output pixel are weighted by the fraction of their area inside it. A last row or
+    column that does not fill an output pixel is dropped.
     """
     spans = block_size(pixel_um, target_um)
     height, width = output_shape(image.shape, spans, target_um)
@@ -45,14 +45,14 @@ def to_pixel_size(
 def output_shape(
     shape: tuple[int, ...], spans: tuple[float, float], target_um: float = 200.0
 ) -> tuple[int, int]:
-    """How many output pixels (rows, columns) an image fills. InputError: not one."""
+    """Return the shape of the output. Raises InputError if the image does not fill one pixel."""
     if shape[0] < spans[0] or shape[1] < spans[1]:
-        raise InputError(f"an image of {shape} pixels does not fill one {target_um:g} um")
+        raise InputError(f"an image of {shape} pixels does not fill one pixel of {target_um:g} um")
     return int(shape[0] / spans[0] + 1e-9), int(shape[1] / spans[1] + 1e-9)
 
 
 def input_slice(span: float, part: tuple[int, int], size: int) -> slice:
-    """The stored rows (of `size`), or columns, that output rows part[0] to part[1] - 1 touch."""
+    """Return the stored rows or columns (of `size`) under output part[0] to part[1] - 1."""
     return slice(int(part[0] * span), min(int(np.ceil(part[1] * span)), size))
 
 
@@ -62,20 +62,29 @@ def average_blocks(
     rows: tuple[int, int],
     columns: tuple[int, int],
 ) -> np.ndarray:
-    """Output rows and columns from first to before last, (h, w) float32, of the stored rows and
-    columns `input_slice` them."""
+    """Return a part of the output, (h, w) float32.
+
+    Parameters
+    ----------
+    image
+        The stored rows and columns that the part covers (`input_slice`).
+    spans
+        Stored pixels (rows, columns) per output pixel.
+    rows, columns
+        First output row or column, and one past the last.
+    """
     by_row = _average(image, spans[0], rows)
     return _average(by_row.T, spans[1], columns).T.astype(np.float32)
 
 
 def _average(image: np.ndarray, span: float, part: tuple[int, int]) -> np.ndarray:
-    """Means over consecutive stretches of `span` rows, float64 (part[1] - part[0], W)."""
+    """Return means over consecutive groups of `span` rows, float64 (part[1] - part[0], W)."""
     if span == 1.0:
         return image[: part[1] - part[0]]
     edges = np.arange(part[0], part[1] + 1) * span - int(part[0] * span)
-    whole = np.minimum(edges.astype(int), image.shape[0] - 1)
+    rows = np.minimum(edges.astype(int), image.shape[0] - 1)
     # The integral of the image from row 0 to each edge; its differences are the area sums.
     integral = np.zeros((image.shape[0] + 1, image.shape[1]))
     np.cumsum(image, axis=0, dtype=np.float64, out=integral[1:])
-    at_edges = integral[whole] + (edges - whole)[:, None] * image[whole]
+    at_edges = integral[rows] + (edges - rows)[:, None] * image[rows]
     return np.diff(at_edges, axis=0) / span

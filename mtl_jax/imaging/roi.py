@@ -1,4 +1,4 @@
-"""The 128x128 ROI around a lesion at 200 um. Knows no files and no labels."""
+"""Crop the 128x128 ROI around a lesion at 200 um."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from mtl_jax.types import InputError
 
 ROI_PIXELS = 128
 PIXEL_UM = 200.0
-GRAY_PER_COUNT = 0.125  # 12-bit gray levels, corrected or not, fit int16 at this step: 8 * 4095
+GRAY_PER_COUNT = 0.125  # step in 12-bit gray levels: 8 * 4095 fits int16
 
 
 def to_12_bit(gray: np.ndarray, bits: int, limits: tuple[float, float] | None = None) -> np.ndarray:
-    """Stored gray of `bits` depth scaled linearly to 0..4095, not rounded.
+    """Return stored gray of `bits` depth, scaled linearly to 0 to 4095, not rounded.
 
-    `limits` are those of the image that `gray` is a part of. InputError: gray below zero or beyond
-    the depth.
+    `limits` are the smallest and the largest gray of the whole image. Raises InputError for gray
+    below 0 or beyond the depth.
     """
     top = (1 << bits) - 1
     low, high = limits or (float(gray.min()), float(gray.max()))
@@ -30,16 +30,25 @@ def to_12_bit(gray: np.ndarray, bits: int, limits: tuple[float, float] | None = 
 def roi_indices(
     centre: tuple[float, float], shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """The rows (128,) and columns (128,) of an image that make up the ROI centred on `centre`,
-    and the fraction of the ROI outside the image.
+    """Return the rows (128,) and columns (128,) of the ROI, and its fraction outside the image.
 
-    `centre` is (row, column) in pixels of the image, pixel i spanning i to i + 1; the ROI
-    starts at the whole pixel nearest to 64 above and left of it. What lies outside the image is
-    its mirror image at the border (the border pixel repeated), so no false edge appears.
-    InputError: the centre itself is outside.
+    The ROI starts at the pixel nearest to 64 above and left of its centre. Outside the image it
+    continues by reflection (the border pixel is repeated), which avoids a false edge.
+
+    Parameters
+    ----------
+    centre
+        Row and column in pixels of the image; pixel i spans i to i + 1.
+    shape
+        Shape (H, W) of the image.
+
+    Raises
+    ------
+    InputError
+        The centre is outside the image.
     """
     fraction_inside = 1.0
-    found = []
+    indices = []
     for middle, size in zip(centre, shape, strict=True):
         if not 0 <= middle < size:
             raise InputError(
@@ -47,15 +56,15 @@ def roi_indices(
                 f" image of {shape[0]} rows and {shape[1]} columns (pixels of"
                 f" {PIXEL_UM:g} um)"
             )
-        place = int(np.floor(middle - ROI_PIXELS / 2 + 0.5)) + np.arange(ROI_PIXELS)
-        fraction_inside *= np.mean((place >= 0) & (place < size))
-        place %= 2 * size
-        found.append(np.where(place < size, place, 2 * size - 1 - place))
-    return found[0], found[1], float(1.0 - fraction_inside)
+        index = int(np.floor(middle - ROI_PIXELS / 2 + 0.5)) + np.arange(ROI_PIXELS)
+        fraction_inside *= np.mean((index >= 0) & (index < size))
+        index %= 2 * size
+        indices.append(np.where(index < size, index, 2 * size - 1 - index))
+    return indices[0], indices[1], float(1.0 - fraction_inside)
 
 
 def crop(image: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, float]:
-    """The (128, 128) ROI of `image` (H, W) centred on `centre`, and the fraction outside."""
+    """Return the (128, 128) ROI of `image` (H, W) centred on `centre`, and the fraction outside."""
     rows, columns, outside = roi_indices(centre, image.shape)
     return image[np.ix_(rows, columns)], outside
 
@@ -63,13 +72,16 @@ def crop(image: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, fl
 def lesion_roi(
     gray: np.ndarray, centre: tuple[float, float], background: Mapping[str, Any]
 ) -> tuple[np.ndarray, float]:
-    """Counts (128, 128) int16 around a lesion of a 12-bit image at 200 um; the fraction outside."""
+    """Return the counts (128, 128) int16 of a lesion's ROI, and the fraction outside the image.
+
+    `gray` is a 12-bit image at 200 um.
+    """
     roi, outside = crop(gray, centre)
     return to_counts(roi, background), outside
 
 
 def to_counts(roi: np.ndarray, background: Mapping[str, Any]) -> np.ndarray:
-    """An ROI (128, 128) of 12-bit gray as int16 counts of 1/8 gray level, half to even.
+    """Return an ROI (128, 128) of 12-bit gray as int16 counts of 1/8 gray level, half to even.
 
     `background` is {'correct': bool, 'along_mm', 'depth_mm'}.
     """

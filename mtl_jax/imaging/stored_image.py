@@ -1,4 +1,4 @@
-"""One image as its file holds it, of which any part can be had as gray. Reads no files."""
+"""Hold one image as stored and return any part of it as gray."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,16 @@ import numpy as np
 
 from mtl_jax.types import InputError, Note
 
-# More than any mammogram holds (24x30 cm at 42 um: 41 million): beyond it a header is absurd.
+# A mammogram of 24x30 cm at 42 um has 41 million pixels; a header with more is damaged.
 MAX_PIXELS = 80_000_000
 ALL = slice(None)
 
 
 class HeaderAttributes(NamedTuple):
-    """What the header of a DICOM file says of facts that a table may state as well.
+    """Attributes of a DICOM header that a table may state too.
 
-    Each value with the field that it is from; '' or () where the header does not say it.
-    `spacings` lists every spacing of the header as (field, row, column) in um, the one that is
-    used first.
+    Each value has its source; '' or () if the header does not state it. `spacings` lists every
+    spacing of the header as (field, row, column) in um; the first one is used.
     """
 
     laterality: str = ""
@@ -28,17 +27,34 @@ class HeaderAttributes(NamedTuple):
 
 
 class StoredImage(NamedTuple):
-    """Stored values (H, W), whole numbers or float32; the bit depth of their gray, a depth that the
-    table gives included; the gray (levels,) float32 that each value is worth (None: the value
-    itself); whether that gray is another than the value (inverted, a logarithm, a look-up table),
-    so that no polarity or curve may be applied once more; whether its header says that it is a
-    magnification view; the PatientID in its header, '' where there is none, which is compared
-    and never written; the facts of a DICOM header that a table may contradict; what was noticed
-    while reading; the stored values [first, stop) that are padding; and the bit depth of the stored
-    values where their gray has another.
+    """One image as stored, whose gray is computed on access.
 
-    A mammogram has millions of pixels and a lesion's surroundings a few hundred thousand: what is
-    done a pixel is done to those alone.
+    A mammogram has millions of pixels, the surroundings of a lesion a few hundred thousand; only
+    those are converted to gray.
+
+    Attributes
+    ----------
+    values
+        Stored values (H, W), integers or float32.
+    bits
+        Bit depth of the gray, by a table or by the file.
+    lut
+        Gray (levels,) float32 of each stored value; None if the gray is the stored value.
+    transformed
+        Whether the gray differs from the stored value (inverted, a logarithm, a look-up table), so
+        that no polarity or curve may be applied again.
+    magnified
+        Whether the header describes a magnification view.
+    patient_id
+        PatientID of the header, '' if absent; it is compared and never written.
+    header
+        Attributes of a DICOM header that a table may contradict.
+    notes
+        Notes made while reading.
+    padding
+        Stored values [first, stop) that are padding.
+    stored_bits
+        Bit depth of the stored values if it differs from that of their gray.
     """
 
     values: np.ndarray
@@ -54,25 +70,25 @@ class StoredImage(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """Bits of the stored values, where `bits` is that of the gray."""
+        """Return the bit depth of the stored values."""
         return self.stored_bits or self.bits
 
     def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
-        """The gray (h, w) float32 of a part, bright where the file means bright."""
+        """Return the gray (h, w) float32 of a part; larger values are brighter."""
         part = self.values[rows, columns]
         return np.asarray(part, np.float32) if self.lut is None else self.lut.take(part)
 
     def limits(self) -> tuple[float, float]:
-        """Bounds of the gray of the whole image."""
+        """Return the bounds of the gray of the whole image."""
         low, high = self.values.min(), self.values.max()
         if self.lut is None:
             return float(low), float(high)
-        between = self.lut[int(low) : int(high) + 1]
-        return float(between.min()), float(between.max())
+        lut = self.lut[int(low) : int(high) + 1]
+        return float(lut.min()), float(lut.max())
 
 
 def check_fit(values: np.ndarray, bits: int) -> None:
-    """Reject stored values beyond a bit depth."""
+    """Raise InputError if stored values exceed a bit depth."""
     largest = int(values.max(initial=0))
     if largest >= 1 << bits:
         raise InputError(

@@ -1,20 +1,20 @@
-"""What a table says of an image against what its DICOM header says. Reads no files."""
+"""Compare what a table states about an image with its DICOM header."""
 
 from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.types import InputError, Note
 
-SAME_SPACING = 0.01  # by how much two statements of one pixel size may differ
-OTHER_UNIT = 5.0  # a factor that no geometry explains
-# What spacing_source holds where nobody explains the pixel size.
-UNEXPLAINED = ("", "manifest", "command line", "assumed", "set by the user", "the dataset")
-SIDE_FIELDS = ("ImageLaterality", "FrameLaterality", "Laterality")
+SAME_SPACING = 0.01  # relative tolerance of two statements of one pixel size
+UNIT_ERROR = 5.0  # a ratio that no geometry explains
+# Values of spacing_source that do not tell where the pixel size is from.
+UNVERIFIED_SOURCES = ("", "manifest", "command line", "assumed", "set by the user", "the dataset")
+LATERALITY_FIELDS = ("ImageLaterality", "FrameLaterality", "Laterality")
 
-SIDE = "the side differs from the header's"
-VIEW = "the view differs from the header's"
-MODALITY = "film or digital differs from the header"
-OTHER_SPACING = "the pixel size is another spacing of the header than the one that is used"
-SPACING = "the pixel size differs from the header's"
-TABLES_SPACING = "the pixel size of the table is taken, the header's is another"
+LATERALITY = "the laterality differs from the header"
+VIEW = "the view differs from the header"
+MODALITY = "the modality (SFM or DM) differs from the header"
+OTHER_SPACING = "the pixel size equals another spacing of the header than the preferred one"
+SPACING = "the pixel size differs from the header"
+SPACING_OVERRIDDEN = "the pixel size of the table overrides a different one of the header"
 NOT_SQUARE = "rows and columns have different pixel sizes"
 
 
@@ -27,45 +27,62 @@ def compare(
     header: HeaderAttributes | None,
     user_table: bool,
 ) -> tuple[Note, ...]:
-    """Return what differs between a table's statements on an image and its DICOM header.
+    """Return notes on differences between a table's statements and the DICOM header of an image.
 
-    '' is no statement. `user_table`: the statements are from a table that the user wrote, where a
-    contradiction may mean that a row names another image. InputError, with the cure: another side
-    than the header's own field; a pixel size that is not the one of the field that it names, or
-    that is five times the header's or more.
+    Parameters
+    ----------
+    laterality, view, modality
+        Statements of the table; '' if it makes none.
+    pixel_um
+        Pixel size (row, column) of the table in um.
+    spacing_source
+        Where the table's pixel size is from.
+    header
+        Attributes of the header; None if the image is not DICOM.
+    user_table
+        Whether the user wrote the table. A contradiction may then mean that a row names another
+        image.
+
+    Raises
+    ------
+    InputError
+        The laterality contradicts an attribute of the header, the pixel size is not that of the
+        header field in `spacing_source`, or it differs by a factor of five or more.
     """
     notes = square_notes(pixel_um)
     if header is None:
         return notes
-    notes += _side(laterality, header, user_table)
+    notes += _laterality_notes(laterality, header, user_table)
     if view and header.view and view != header.view:
-        notes += (Note(VIEW, f"{view}; {header.view_source} says {header.view}"),)
+        notes += (Note(VIEW, f"{view}; {header.view_source} is {header.view}"),)
     if modality and header.modality and modality != header.modality:
-        notes += (Note(MODALITY, f"{modality}; the header is of {header.modality}"),)
-    return notes + _spacing(pixel_um, spacing_source, header, user_table)
+        notes += (Note(MODALITY, f"{modality}; the header is that of {header.modality}"),)
+    return notes + _spacing_notes(pixel_um, spacing_source, header, user_table)
 
 
 def square_notes(pixel_um: tuple[float, float]) -> tuple[Note, ...]:
-    """Return a note where rows and columns of a pixel differ by more than 1 %."""
+    """Return a note if rows and columns of a pixel differ by more than 1%."""
     if same_spacing(pixel_um, (pixel_um[1], pixel_um[0])):
         return ()
     return (Note(NOT_SQUARE, _um(pixel_um)),)
 
 
-def _side(laterality: str, header: HeaderAttributes, user_table: bool) -> tuple[Note, ...]:
+def _laterality_notes(
+    laterality: str, header: HeaderAttributes, user_table: bool
+) -> tuple[Note, ...]:
     if not laterality or not header.laterality or laterality == header.laterality:
         return ()
-    if user_table and header.laterality_source in SIDE_FIELDS:
+    if user_table and header.laterality_source in LATERALITY_FIELDS:
         raise InputError(
-            f"laterality {laterality}, but the header says {header.laterality}"
+            f"laterality {laterality}, but the header states {header.laterality}"
             f" ({header.laterality_source}): the row may name another image; correct the table, or"
             " leave laterality empty"
         )
-    detail = f"{laterality}; {header.laterality_source} says {header.laterality}"
-    return (Note(SIDE, detail),)
+    detail = f"{laterality}; {header.laterality_source} is {header.laterality}"
+    return (Note(LATERALITY, detail),)
 
 
-def _spacing(
+def _spacing_notes(
     pixel_um: tuple[float, float], source: str, header: HeaderAttributes, user_table: bool
 ) -> tuple[Note, ...]:
     spacings = {field: (row, column) for field, row, column in header.spacings}
@@ -76,28 +93,28 @@ def _spacing(
     if source in equal or (used in equal and source not in spacings):
         return ()
     if equal and source not in spacings:
-        detail = f"{_um(pixel_um)} as {equal[0]}; {used} says {_um(spacings[used])}"
+        detail = f"{_um(pixel_um)} as {equal[0]}; {used} is {_um(spacings[used])}"
         return (Note(OTHER_SPACING, detail),)
     field = source if source in spacings else used
     size = spacings[field]
-    detail = f"{_um(pixel_um)}; {field} says {_um(size)}"
-    ratios = [said / stated for said, stated in zip(size, pixel_um, strict=True)]
-    if max(*ratios, *(1 / ratio for ratio in ratios)) >= OTHER_UNIT:
-        raise InputError(f"pixel_um {detail}: that is a factor of units; correct pixel_um, in um")
+    detail = f"{_um(pixel_um)}; {field} is {_um(size)}"
+    ratios = [header_um / table_um for header_um, table_um in zip(size, pixel_um, strict=True)]
+    if max(*ratios, *(1 / ratio for ratio in ratios)) >= UNIT_ERROR:
+        raise InputError(f"pixel_um {detail}: the unit is probably wrong; correct pixel_um, in um")
     if user_table and source in spacings:
         raise InputError(
-            f"pixel_um {detail}: spacing_source names that field; leave pixel_um empty to take the"
-            " header's, or say in spacing_source where the other is from"
+            f"pixel_um {detail}: spacing_source names that field; leave pixel_um empty to use the"
+            " header, or give the source of pixel_um in spacing_source"
         )
-    if user_table and source in UNEXPLAINED:
-        # An empty cell takes the header's size: one that is filled in was meant to overrule it.
-        return (Note(TABLES_SPACING, detail, corrected=True),)
+    if user_table and source in UNVERIFIED_SOURCES:
+        # An empty cell means the pixel size of the header: a filled cell overrides it on purpose.
+        return (Note(SPACING_OVERRIDDEN, detail, corrected=True),)
     return (Note(SPACING, detail),)
 
 
-def same_spacing(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether two pixel sizes (row, column) are the same within 1 %."""
-    return all(abs(a - b) <= SAME_SPACING * b for a, b in zip(one, other, strict=True))
+def same_spacing(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    """Return whether two pixel sizes (row, column) are equal within 1%."""
+    return all(abs(a - b) <= SAME_SPACING * b for a, b in zip(first, second, strict=True))
 
 
 def _um(size: tuple[float, float]) -> str:

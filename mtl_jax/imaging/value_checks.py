@@ -1,4 +1,4 @@
-"""Checks of pixel sizes and stored values that hold for every source of images. Reads no files."""
+"""Check the plausibility of pixel sizes and stored values of images from any source."""
 
 import numpy as np
 
@@ -6,65 +6,79 @@ from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.types import InputError, Note
 
 # Detectors and film digitizers have pixels of 25 to 200 um, reduced copies up to 800 um.
-FINEST_UM, COARSEST_UM = 10.0, 1000.0
-# Rows against columns: beyond this a header's spacing is wrong; two numbers that a user gives may
-# describe a squeezed image, but not one of other units.
-SQUARE_HEADER, SQUARE_GIVEN = 1.2, 5.0
-# Of a DICOM header, the detector's own first.
+MIN_UM, MAX_UM = 10.0, 1000.0
+# Largest ratio of rows to columns: a larger one of a header is an error. A user may describe a
+# squeezed image, but a ratio of 5 is an error of units.
+MAX_ASPECT_HEADER, MAX_ASPECT_USER = 1.2, 5.0
+# Attributes of a DICOM header, the spacing of the detector first.
 SPACING_FIELDS = (
     "ImagerPixelSpacing",
     "PixelSpacing",
     "NominalScannedPixelSpacing",
     "PixelMeasuresSequence",
 )
-# No gray scale has its brightest values there, but that of 0 to 1, resampled.
-UNIT_SCALE = 2.0
-SAMPLE = 1 << 16  # about the number of values that stand for all of an image
-BULK_SHARE = 0.999  # the share of values that must lie low: a few specks are not counted
-# Values of a background or text, how far above the rest they stand, and how many grays that has.
-WHITES, GAP, FEWEST = 3, 2.0, 16
-# Of an image in the wrong byte order: rows looked at, mean step as a part of the range, and by how
-# much smaller it is in the right one.
-SWAP_ROWS, ROUGH, SMOOTHER = 64, 0.02, 4.0
+UNIT_SCALE = 2.0  # only a scale of 0 to 1, resampled, has its largest values below this
+N_SAMPLED = 1 << 16  # approximate number of values that are checked
+BULK_SHARE = 0.999  # fraction of the values that must be low, so that a few specks are ignored
+# Bright values that may be a background or text, their ratio to the other values, and the number of
+# gray levels that a photograph has at least.
+MAX_WHITES, MIN_WHITE_RATIO, MIN_LEVELS = 3, 2.0, 16
+# Detection of the wrong byte order: sampled rows, mean step relative to the range of the values,
+# and how many times smaller the step is in the right order.
+BYTE_ORDER_ROWS, MAX_ROUGHNESS, ROUGHNESS_RATIO = 64, 0.02, 4.0
 
-UNUSED_BITS = "fewer bits are used than the image says"
+UNUSED_BITS = "the values use fewer bits than the image states"
 
 
 def check_pixel_um(pixel_um: tuple[float, float], source: str) -> None:
-    """Reject a pixel size (row, column) in um that no mammogram has.
+    """Raise InputError for a pixel size that is implausible for a mammogram.
 
-    `source` is the column, option or header field that it is from. InputError: not two positive
-    numbers, below 10 um, above 1000 um, or rows against columns as no image has them.
+    Parameters
+    ----------
+    pixel_um
+        Pixel size (row, column) in um.
+    source
+        The column, option or header field that it is from.
+
+    Raises
+    ------
+    InputError
+        It is not two positive numbers, below 10 um, above 1000 um, or its ratio of rows to columns
+        is implausible.
     """
     row, column = pixel_um
     size = f"{row:g} x {column:g} um ({source})"
     if not (0 < row < float("inf") and 0 < column < float("inf")):
         raise InputError(f"pixel size {size} is not two positive numbers; give pixel_um, in um")
-    if min(row, column) < FINEST_UM:
-        raise InputError(
-            f"pixel size {size}: no mammogram is finer than {FINEST_UM:g} um; give pixel_um in um,"
-            " not mm"
-        )
-    if max(row, column) > COARSEST_UM:
-        raise InputError(
-            f"pixel size {size}: no mammogram is coarser than {COARSEST_UM:g} um; give pixel_um in"
-            " um"
-        )
-    limit = SQUARE_HEADER if source in SPACING_FIELDS else SQUARE_GIVEN
+    if min(row, column) < MIN_UM:
+        raise InputError(f"pixel size {size} is below {MIN_UM:g} um: give pixel_um in um, not mm")
+    if max(row, column) > MAX_UM:
+        raise InputError(f"pixel size {size} is above {MAX_UM:g} um: give pixel_um in um")
+    limit = MAX_ASPECT_HEADER if source in SPACING_FIELDS else MAX_ASPECT_USER
     if max(row / column, column / row) > limit * 1.000001:
         raise InputError(
-            f"pixel size {size}: rows and columns differ too much to be one image's; give pixel_um"
-            " as row;column"
+            f"pixel size {size}: rows and columns differ by more than a factor of {limit:g}; give"
+            " pixel_um as row;column"
         )
 
 
 def check_values(stored: StoredImage, bits: int | None) -> tuple[Note, ...]:
-    """Return what is to be noted about how much of its gray scale an image uses.
+    """Return a note if the values use only a part of the gray scale.
 
-    `bits` is the depth that a table or caller gives, None where it gives none. About every eighth
-    value in each direction is looked at, without padding. InputError: gray of 0 to 1 in an image
-    of which nobody says so by bits 1, as to be taken as 12-bit gray it would be all black; floats
-    below 0; words of 16 bits with their bytes the wrong way round.
+    About every eighth value in each direction is checked, without padding.
+
+    Parameters
+    ----------
+    stored
+        The image.
+    bits
+        Bit depth stated by a table or caller, or None.
+
+    Raises
+    ------
+    InputError
+        Floats of 0 to 1 without bits 1, which would be black as 12-bit gray; floats below 0; 16-bit
+        words in the wrong byte order.
     """
     sample = _sample(stored)
     if not sample.size:
@@ -72,15 +86,15 @@ def check_values(stored: StoredImage, bits: int | None) -> tuple[Note, ...]:
     _check_floats(stored, sample, bits)
     _check_byte_order(stored.values)
     depth = stored.depth
-    white, high = _beside_white(sample, 1 << max(depth - 2, 1))
+    exclusion, high = _bulk_maximum(sample, 1 << max(depth - 2, 1))
     if depth < 3 or high >= 1 << (depth - 2):
         return ()
     used = max(int(high).bit_length(), 1)
-    detail = f"{100 * BULK_SHARE:g}% of the values{white} fit {used} of {depth} bits: "
-    if _real(stored.values, stored.padding).max() >= 1 << used:
-        detail += f"if so meant, save brighter values as {(1 << used) - 1} and give bits {used}"
+    detail = f"{100 * BULK_SHARE:g}% of the values{exclusion} fit {used} of {depth} bits: "
+    if _without_padding(stored.values, stored.padding).max() >= 1 << used:
+        detail += f"if intended, save brighter values as {(1 << used) - 1} and give bits {used}"
     else:
-        detail += "give bits if so meant"
+        detail += "if intended, give bits"
     return (Note(UNUSED_BITS, detail),)
 
 
@@ -91,75 +105,77 @@ def _check_floats(stored: StoredImage, sample: np.ndarray, bits: int | None) -> 
     top = (1 << (bits or stored.bits)) - 1
     if low < 0:
         raise InputError(
-            f"its values go down to {low:g}, and gray is from 0 to {top} whatever bits says: save"
-            " it as stored by the device, or add one number to every image that leaves none below"
+            f"its smallest value is {low:g}, but gray is from 0 to {top} for any bits: save it as"
+            " stored by the device, or add the same number to every image so that no value is below"
             " 0, and save as uint16"
         )
-    high = _most(sample)
+    high = _bulk_quantile(sample)
     if high <= UNIT_SCALE and bits != 1:
         raise InputError(
-            f"its values are floats up to {high:g}, on a scale of 0 to 1 and not of gray levels:"
+            f"its values are floats up to {high:g}, on a scale of 0 to 1 instead of gray levels:"
             f" multiply them by {top}, save as uint16, or give bits 1 for a scale of exactly 0 to 1"
         )
 
 
 def _check_byte_order(values: np.ndarray) -> None:
-    """Reject words that are noise as read, and an image with their bytes the other way round."""
+    """Raise InputError for 16-bit words that are noise as read and an image with swapped bytes."""
     if values.dtype.kind != "u" or values.itemsize != 2:
         return
-    words = values[:: max(len(values) // SWAP_ROWS, 1)].astype(np.uint16)
+    words = values[:: max(len(values) // BYTE_ORDER_ROWS, 1)].astype(np.uint16)
     as_read, swapped = _roughness(words), _roughness(words.byteswap())
-    if as_read > ROUGH and as_read > SMOOTHER * swapped:
+    if as_read > MAX_ROUGHNESS and as_read > ROUGHNESS_RATIO * swapped:
         raise InputError(
-            "its 16-bit words are noise as they are read, and an image with their two bytes the"
-            " other way round: it was written in the wrong byte order (PGM has the high byte"
-            " first); write it again"
+            "its 16-bit words look like noise, and like an image with their bytes swapped: it was"
+            " written in the wrong byte order (PGM stores the high byte first); write it again"
         )
 
 
 def _roughness(words: np.ndarray) -> float:
-    """Mean difference of neighbours in a row, as a part of the whole range."""
+    """Return the mean absolute difference of neighbours in a row, relative to the range."""
     low, high = int(words.min()), int(words.max())
     steps = np.abs(np.diff(words.astype(np.int32), axis=1))
     return float(steps.mean()) / (high - low) if steps.size and high > low else 0.0
 
 
-def _beside_white(sample: np.ndarray, quarter: int) -> tuple[str, float]:
-    """In words, which gray is not counted, and the value that MOST of the rest do not exceed.
+def _bulk_maximum(sample: np.ndarray, quarter: int) -> tuple[str, float]:
+    """Return what is excluded, and the maximum of BULK_SHARE of the other values.
 
-    Not counted are up to three values that stand apart: a white background, text or a border far
-    above all else, with next to nothing between. Detectors in air are no such case: the skin has
-    all grays between.
+    Up to MAX_WHITES values that are far above all others, such as a white background, text or a
+    border, are excluded; the text names them. Air behind a detector is not excluded,
+    because the skin has all gray levels in between.
     """
-    high = _most(sample)
+    high = _bulk_quantile(sample)
     if high < quarter:
         return "", high
     counts = np.bincount(np.clip(sample, 0, 65535).astype(np.int64))
-    apart = np.argsort(counts[quarter:])[-WHITES:] + quarter
-    shares = counts[apart] / sample.size
-    apart = apart[shares > 1 - BULK_SHARE]
-    rest = counts.copy()
-    rest[apart] = 0
-    most = float(np.searchsorted(np.cumsum(rest), BULK_SHARE * rest.sum()))
-    drawn = np.count_nonzero(rest) < FEWEST  # a drawing: its bright parts are no background
-    if drawn or not len(apart) or most >= quarter or apart.min() < GAP * max(most, 1.0):
+    whites = np.argsort(counts[quarter:])[-MAX_WHITES:] + quarter
+    whites = whites[counts[whites] / sample.size > 1 - BULK_SHARE]
+    other_counts = counts.copy()
+    other_counts[whites] = 0
+    other_high = float(np.searchsorted(np.cumsum(other_counts), BULK_SHARE * other_counts.sum()))
+    # A drawing has few gray levels, and its bright parts are not background.
+    is_drawing = np.count_nonzero(other_counts) < MIN_LEVELS
+    if is_drawing or not len(whites) or other_high >= quarter:
         return "", high
-    share = 100 * counts[apart].sum() / sample.size
-    return f", without {share:.3g}% from {apart.min()} on,", most
+    if whites.min() < MIN_WHITE_RATIO * max(other_high, 1.0):
+        return "", high
+    share = 100 * counts[whites].sum() / sample.size
+    return f", without {share:.3g}% from {whites.min()} on,", other_high
 
 
-def _most(sample: np.ndarray) -> float:
-    place = min(int(BULK_SHARE * sample.size), sample.size - 1)
-    return float(np.partition(sample, place)[place])
+def _bulk_quantile(sample: np.ndarray) -> float:
+    """Return the value that BULK_SHARE of the sample does not exceed."""
+    index = min(int(BULK_SHARE * sample.size), sample.size - 1)
+    return float(np.partition(sample, index)[index])
 
 
 def _sample(stored: StoredImage) -> np.ndarray:
-    """Values (n,) on a coarse grid, padding excluded."""
-    step = int(np.clip((stored.values.size / SAMPLE) ** 0.5, 1, 8))
-    return _real(stored.values[::step, ::step], stored.padding)
+    """Return the values (n,) on a coarse grid, without padding."""
+    step = int(np.clip((stored.values.size / N_SAMPLED) ** 0.5, 1, 8))
+    return _without_padding(stored.values[::step, ::step], stored.padding)
 
 
-def _real(values: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
-    """Values (n,) without padding."""
+def _without_padding(values: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
+    """Return the values (n,) without padding."""
     first, stop = padding
     return values[(values < first) | (values >= stop)] if stop > first else values.ravel()

@@ -1,4 +1,4 @@
-"""From a finished work folder to one HTML file and a few lines of text. Trains nothing."""
+"""Write the HTML report and the text summary of a finished work folder."""
 
 from mtl_jax.report.console_summary import summary
 from mtl_jax.report.page import write

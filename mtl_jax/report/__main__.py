@@ -1,7 +1,7 @@
 """python -m mtl_jax.report DIR
 
-Makes DIR/report.html again from the results in DIR. Trains nothing.
-Exit status: 0 done, 2 invalid folder (one line says how).
+Write DIR/report.html from the results in the work folder DIR, without training.
+Exit code 0 done, 2 invalid folder (one line on stderr).
 """
 
 import argparse
@@ -15,7 +15,7 @@ from mtl_jax.types import InputError
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m mtl_jax.report",
-        description="Makes DIR/report.html again from the results in DIR, without training.",
+        description="Write DIR/report.html from the results in DIR, without training.",
     )
     parser.add_argument(
         "folder", metavar="DIR", type=paths.path, help="work folder of a finished job"

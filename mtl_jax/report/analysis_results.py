@@ -1,4 +1,4 @@
-"""Reads what the analyses left in a work folder. Judges and computes nothing."""
+"""Read the results of the analyses in a work folder."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +10,21 @@ from mtl_jax.types import InputError
 
 
 class Rois(NamedTuple):
-    """The ROIs looked at, a row each: ids and view (n,) str, label (n,) int, task (n,) str,
-    whether it was learned and whether it was sampled (n,) bool, picture (n, 128, 128) uint8, or
-    (0, 128, 128) where the pictures were to be left out."""
+    """The analysed ROIs.
+
+    Attributes
+    ----------
+    roi_id, case_id, lesion_id, view, task
+        Ids, view and collection, (n,) str.
+    label
+        1 for malignant, 0 for benign, (n,) int.
+    learned
+        Whether the ROI is in the training set, (n,) bool.
+    sampled
+        Whether the ROI is in the t-SNE sample, (n,) bool.
+    picture
+        Images (n, 128, 128) uint8, or (0, 128, 128) if config.analysis.show_rois is false.
+    """
 
     roi_id: np.ndarray
     case_id: np.ndarray
@@ -26,9 +38,27 @@ class Rois(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """Of the ROIs explained, a row each: roi_id, kind (r,) str, label (r,) int, picture (r, 128,
-    128) uint8, layer (5,) str, feature (r, 5, k) int, maps (r, 5, k, 128, 128), largest value 1,
-    integrated gradients (r, 128, 128) in log odds. Of a network without such maps 5 is 0."""
+    """Feature maps and attributions of r selected ROIs.
+
+    The number of layers is 5, or 0 for a backbone without deconvolution maps.
+
+    Attributes
+    ----------
+    roi_id, kind
+        Id of the ROI and reason for its selection, (r,) str.
+    label
+        1 for malignant, 0 for benign, (r,) int.
+    picture
+        Images (r, 128, 128) uint8.
+    layer
+        Names of the layers, (5,) str.
+    feature
+        Indices of the strongest feature maps, (r, 5, k) int.
+    maps
+        Feature maps projected to pixels, with maximum 1, (r, 5, k, 128, 128).
+    integrated
+        Integrated gradients of the log odds, (r, 128, 128).
+    """
 
     roi_id: np.ndarray
     kind: np.ndarray
@@ -41,7 +71,7 @@ class Maps(NamedTuple):
 
 
 class Embedding(NamedTuple):
-    """Points (m, 2) of the sampled ROIs, costs of all starts, and the perplexity."""
+    """t-SNE points (m, 2) of the sampled ROIs, costs of all initializations, and the perplexity."""
 
     points: np.ndarray
     costs: np.ndarray
@@ -49,8 +79,11 @@ class Embedding(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What the analyses found: embeddings by approach and layer, rows of convergence and maps by
-    approach, rows of the network's layers."""
+    """Results of the analyses.
+
+    Embeddings by approach and layer, rows of the convergence table and maps by approach, and rows
+    of the table of layers.
+    """
 
     rois: Rois
     embeddings: dict[str, dict[str, Embedding]]
@@ -60,18 +93,31 @@ class Findings(NamedTuple):
 
 
 def read(folder: Path) -> Findings | None:
-    """What stands in `folder`, a work folder's analysis/; None where no analysis was made.
+    """Read the folder analysis/ of a work folder.
 
-    InputError where a file is damaged.
+    Parameters
+    ----------
+    folder
+        The folder analysis/.
+
+    Returns
+    -------
+    Findings or None
+        None if no analysis was made.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged.
     """
     if not (folder / "rois.npz").is_file():
         return None
     embeddings: dict[str, dict[str, Embedding]] = {}
     for path in sorted(folder.glob("tsne-*.npz")):
         approach, _, layer = path.stem.removeprefix("tsne-").rpartition("-")
-        found = _arrays(path, Embedding._fields)
+        arrays = _arrays(path, Embedding._fields)
         embeddings.setdefault(approach, {})[layer] = Embedding(
-            found["points"], found["costs"], float(found["perplexity"])
+            arrays["points"], arrays["costs"], float(arrays["perplexity"])
         )
     return Findings(
         Rois(**_arrays(folder / "rois.npz", Rois._fields)),
@@ -93,7 +139,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names}
-    except Exception as error:  # zipfile, zlib, NumPy and a missing name raise each its own
+    except Exception as error:  # zipfile, zlib and NumPy raise different exception types
         raise InputError(f"{path}: damaged ({error}); delete it and run the job again") from error
 
 

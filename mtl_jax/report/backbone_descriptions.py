@@ -1,13 +1,16 @@
-"""What the report says of each backbone. Decides nothing."""
+"""Describe each backbone for the report."""
 
 from typing import Any, NamedTuple
 
-from mtl_jax.report.read_workdir import Work
+from mtl_jax.report.read_workdir import WorkFolder
 
 
-class Words(NamedTuple):
-    """`network` goes on 'The network was'; `layers` explains the table of layers; `no_maps` says
-    why there are no deconvolution maps, empty where there are."""
+class BackboneText(NamedTuple):
+    """Texts on a backbone.
+
+    `network` completes 'The network was', `layers` explains the table of layers, and `no_maps`
+    states why there are no deconvolution maps ('' if there are).
+    """
 
     name: str
     network: str
@@ -16,35 +19,35 @@ class Words(NamedTuple):
 
 
 BACKBONES = {
-    "alexnet": Words(
+    "alexnet": BackboneText(
         "AlexNet",
         "AlexNet with five convolutional and five fully connected layers",
-        "AlexNet with five convolutional layers (C), rectified, three of them with maximum pools "
-        "of 3 × 3 and stride 2, and five fully connected ones (F)",
+        "AlexNet with five convolutional layers (C) with ReLU, three of them with 3 × 3 max "
+        "pooling of stride 2, and five fully connected layers (F)",
     ),
-    "vgg16": Words(
+    "vgg16": BackboneText(
         "VGG16",
-        "VGG16 (Simonyan and Zisserman 2015) with its five blocks of convolutions as five layers, "
-        "and five fully connected layers as in the paper's AlexNet",
-        "VGG16 with five blocks (C) of two or three rectified convolutions, each ended by a "
-        "maximum pool of 2 × 2 and stride 2, behind which its map is given, and five fully "
-        "connected layers (F)",
+        "VGG16 (Simonyan and Zisserman 2015), whose five blocks of convolutions are treated as "
+        "five layers, and five fully connected layers as in the paper's AlexNet",
+        "VGG16 with five blocks (C) of two or three convolutions with ReLU, each followed by 2 × 2 "
+        "max pooling of stride 2 (the map size is that after pooling), and five fully connected "
+        "layers (F)",
     ),
-    "resnet18": Words(
+    "resnet18": BackboneText(
         "ResNet-18",
-        "ResNet-18 (He et al. 2016) with its stem and four stages as five layers, batch "
-        "normalization folded into the convolutions at the statistics of its source task, the mean "
-        "of the last map, and five fully connected layers as in the paper's AlexNet",
-        "ResNet-18 with a stem and four stages of two blocks (C), behind which the map is given, "
-        "the filter that of the first convolution, batch normalization folded into the "
-        "convolutions, and five fully connected layers (F) on the mean of the last map",
-        "There are no deconvolution maps: they are defined for a chain of convolutions, and the "
-        "blocks of ResNet-18 add their inputs.",
+        "ResNet-18 (He et al. 2016), whose stem and four stages are treated as five layers, with "
+        "batch normalization folded into the convolutions at the statistics of its pretraining, "
+        "global average pooling, and five fully connected layers as in the paper's AlexNet",
+        "ResNet-18 with a stem and four stages of two blocks (C; the map size is that of the "
+        "output, the filter that of the first convolution), batch normalization folded into the "
+        "convolutions, and five fully connected layers (F) after global average pooling",
+        "There are no deconvolution maps: they are defined for a chain of convolutions, and "
+        "ResNet-18 has residual connections.",
     ),
 }
 
 
-def of(work: Work) -> Words:
-    """The words for the backbone of this work's config."""
+def describe_backbone(work: WorkFolder) -> BackboneText:
+    """Return the texts on the backbone of a work folder."""
     model: dict[str, Any] = work.config["model"]
-    return BACKBONES[model.get("backbone", "alexnet")]  # folders made before there were others
+    return BACKBONES[model.get("backbone", "alexnet")]  # absent in early work folders

@@ -1,4 +1,4 @@
-"""Every figure of a report, made from a finished work folder. Draws none and lays out none."""
+"""Collect the figures of a report from a finished work folder."""
 
 from typing import Any, NamedTuple
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from mtl_jax.report import convergence_figure, embedding_figure, gallery, maps_figure, statements
 from mtl_jax.report.analysis_results import Findings
-from mtl_jax.report.figure_style import Drawn
-from mtl_jax.report.read_workdir import Work
+from mtl_jax.report.figure_style import ReportFigure
+from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.report.roc_curves import Curve, curves
 from mtl_jax.report.roc_figure import roc_figure
 from mtl_jax.report.stage_figures import depth_figure, learning_curve_figure, splits_figure
@@ -16,136 +16,152 @@ from mtl_jax.report.training_figure import history_figure, validation_figures
 UNITS = ("lesion", "view")
 
 
-class Explained(NamedTuple):
-    """An ROI that the networks were asked about, and the maps of each approach."""
+class ExplainedRoi(NamedTuple):
+    """An analysed ROI and the maps of each approach."""
 
     kind: str
     label: int
     roi_id: str
-    maps: list[tuple[str, Drawn]]
+    maps: list[tuple[str, ReportFigure]]
 
 
-class Validated(NamedTuple):
-    """Loss and AUC of the held-out folds while these runs, of one approach and network, learned."""
+class ValidationGroup(NamedTuple):
+    """Loss and AUC of the held-out folds during training, for an approach and a network."""
 
     approach: str
     network: str
     runs: list[dict[str, Any]]
-    panels: list[Drawn]
+    panels: list[ReportFigure]
 
     @property
     def counts(self) -> str:
-        """How many ROIs of the target each run holds out: '12' or '12 to 14'."""
+        """Number of held-out ROIs of the target in each run: '12' or '12 to 14'."""
         counts = {run["rois_scored"][run["tasks"][0]] for run in self.runs}
         return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
-class Exhibits(NamedTuple):
-    """Figures by where they stand; empty or None where the job has nothing for them."""
+class ReportFigures(NamedTuple):
+    """The figures of a report; empty or None if the job has no data for them."""
 
     curves: dict[str, list[Curve]]
-    roc: dict[str, Drawn]
-    splits: Drawn | None
-    depth: Drawn | None
-    learning_curve: list[Drawn]
-    scores: Drawn | None
-    tsne: dict[str, list[tuple[str, Drawn]]]
-    convergence: list[Drawn]
-    explained: list[Explained]
-    walls: list[gallery.Wall]
-    training: dict[str, list[Drawn]]
-    validation: list[Validated]
+    roc: dict[str, ReportFigure]
+    splits: ReportFigure | None
+    depth: ReportFigure | None
+    learning_curve: list[ReportFigure]
+    scores: ReportFigure | None
+    tsne: dict[str, list[tuple[str, ReportFigure]]]
+    convergence: list[ReportFigure]
+    explained: list[ExplainedRoi]
+    galleries: list[gallery.Gallery]
+    training: dict[str, list[ReportFigure]]
+    validation: list[ValidationGroup]
 
-    def all(self) -> list[Drawn]:
-        found = [*self.roc.values(), *self.learning_curve, *self.convergence]
-        found += [one for one in (self.splits, self.depth, self.scores) if one]
-        found += [drawn for panels in self.tsne.values() for _, drawn in panels]
-        found += [drawn for roi in self.explained for _, drawn in roi.maps]
-        found += [wall.drawn for wall in self.walls]
-        found += [drawn for one in self.validation for drawn in one.panels]
-        return found + [drawn for panels in self.training.values() for drawn in panels]
+    def all(self) -> list[ReportFigure]:
+        """Return all figures."""
+        figures = [*self.roc.values(), *self.learning_curve, *self.convergence]
+        figures += filter(None, (self.splits, self.depth, self.scores))
+        figures += [figure for panels in self.tsne.values() for _, figure in panels]
+        figures += [figure for roi in self.explained for _, figure in roi.maps]
+        figures += [gallery.figure for gallery in self.galleries]
+        figures += [figure for group in self.validation for figure in group.panels]
+        return figures + [figure for panels in self.training.values() for figure in panels]
 
 
-def collect(work: Work) -> Exhibits:
-    results, found = work.results, work.findings
-    drawn_curves = {unit: curves(work, unit) if work.pooled else [] for unit in UNITS}
-    chosen, note = results["selection"], statements.curves_are_of(work)
-    return Exhibits(
-        drawn_curves,
+def collect(work: WorkFolder) -> ReportFigures:
+    """Draw all figures of a report."""
+    results, findings = work.results, work.findings
+    unit_curves = {unit: curves(work, unit) if work.compares_approaches else [] for unit in UNITS}
+    selection, note = results["selection"], statements.curve_scores(work)
+    return ReportFigures(
+        unit_curves,
         {
-            unit: roc_figure(own, unit, work.tests(unit), note, _means(work, unit) if note else {})
-            for unit, own in drawn_curves.items()
-            if own
+            unit: roc_figure(
+                curve_list,
+                unit,
+                work.target_comparisons(unit),
+                note,
+                _means(work, unit) if note else {},
+            )
+            for unit, curve_list in unit_curves.items()
+            if curve_list
         },
-        splits_figure(results["splits"], chosen["split"]["chosen"], chosen["split"]["unit"])
+        splits_figure(results["splits"], selection["split"]["chosen"], selection["split"]["unit"])
         if "splits" in results
         else None,
-        depth_figure(results["depth"], chosen["network"]["chosen"], chosen["network"]["unit"])
+        depth_figure(results["depth"], selection["network"]["chosen"], selection["network"]["unit"])
         if "depth" in results
         else None,
         [learning_curve_figure(results["learning_curve"], unit) for unit in UNITS]
         if "learning_curve" in results
         else [],
-        _scores(work, found) if found else None,
-        _tsne(work, found) if found else {},
-        convergence_figure.convergence_figures(_ordered(work, found.convergence)) if found else [],
-        _explained(work, found) if found else [],
-        gallery.walls(
+        _scores(work, findings) if findings else None,
+        _tsne(work, findings) if findings else {},
+        convergence_figure.convergence_figures(_ordered(work, findings.convergence))
+        if findings
+        else [],
+        _explained(work, findings) if findings else [],
+        gallery.misclassified(
             work.scores,
             results["target"],
-            found.rois,
+            findings.rois,
             work.config["analysis"]["threshold"],
             work.config["analysis"]["gallery"],
         )
-        if found
+        if findings
         else [],
-        {approach: _training(work, approach) for approach in work.approaches if work.pooled},
+        {
+            approach: _training(work, approach)
+            for approach in work.approaches
+            if work.compares_approaches
+        },
         _validation(work),
     )
 
 
-def _means(work: Work, unit: str) -> dict[str, dict[str, Any]]:
-    """The headline of each approach on the target."""
-    return {area["study"]: area for area in work.final_aucs(unit)}
+def _means(work: WorkFolder, unit: str) -> dict[str, dict[str, Any]]:
+    """Return the headline AUC of each approach on the target."""
+    return {row["study"]: row for row in work.headline_aucs(unit)}
 
 
-def _ordered(work: Work, of: dict[str, Any]) -> dict[str, Any]:
-    """By approach in the order of the study, not of the alphabet."""
-    return {approach: of[approach] for approach in work.approaches if approach in of}
+def _ordered(work: WorkFolder, by_approach: dict[str, Any]) -> dict[str, Any]:
+    """Sort by approach in the order of the study."""
+    return {a: by_approach[a] for a in work.approaches if a in by_approach}
 
 
-def tasks(work: Work) -> list[str]:
-    """The collections as the analyses took them: the target first."""
+def ordered_tasks(work: WorkFolder) -> list[str]:
+    """Return the collections in the order of the analyses, the target first."""
     names = [c["name"] for c in work.results["collections"]]
     target = work.results["target"]
     return [target, *(name for name in names if name != target)]
 
 
-def _tsne(work: Work, found: Findings) -> dict[str, list[tuple[str, Drawn]]]:
-    """By layer, each approach's embedding."""
-    panels: dict[str, list[tuple[str, Drawn]]] = {}
-    for approach, layers in _ordered(work, found.embeddings).items():
-        for layer, made in layers.items():
-            drawn = embedding_figure.tsne_figure(approach, layer, made, found.rois, tasks(work))
-            panels.setdefault(layer, []).append((approach, drawn))
+def _tsne(work: WorkFolder, findings: Findings) -> dict[str, list[tuple[str, ReportFigure]]]:
+    """Return the embedding of each approach by layer."""
+    panels: dict[str, list[tuple[str, ReportFigure]]] = {}
+    for approach, layers in _ordered(work, findings.embeddings).items():
+        for layer, embedding in layers.items():
+            figure = embedding_figure.tsne_figure(
+                approach, layer, embedding, findings.rois, ordered_tasks(work)
+            )
+            panels.setdefault(layer, []).append((approach, figure))
     return panels
 
 
-def _explained(work: Work, found: Findings) -> list[Explained]:
-    rois: list[Explained] = []
-    for approach, maps in _ordered(work, found.maps).items():
+def _explained(work: WorkFolder, findings: Findings) -> list[ExplainedRoi]:
+    rois: list[ExplainedRoi] = []
+    for approach, maps in _ordered(work, findings.maps).items():
         for row, roi_id in enumerate(maps.roi_id.tolist()):
             if row == len(rois):
-                rois.append(Explained(maps.kind[row], int(maps.label[row]), roi_id, []))
+                rois.append(ExplainedRoi(maps.kind[row], int(maps.label[row]), roi_id, []))
             rois[row].maps.append((approach, maps_figure.maps_figure(approach, maps, row)))
     return rois
 
 
-def _scores(work: Work, found: Findings) -> Drawn | None:
-    """The first two approaches that score the target, against each other."""
+def _scores(work: WorkFolder, findings: Findings) -> ReportFigure | None:
+    """Draw the scores of the first two approaches on the target; None with fewer approaches."""
     target = work.results["target"]
-    own = {a: s for a, s in work.scores.items() if target in s.task}
-    if len(own) < 2:
+    target_scores = {a: s for a, s in work.scores.items() if target in s.task}
+    if len(target_scores) < 2:
         return None
     tables = [
         dict(
@@ -153,17 +169,17 @@ def _scores(work: Work, found: Findings) -> Drawn | None:
                 s.roi_id[s.task == target].tolist(), s.score[s.task == target].tolist(), strict=True
             )
         )
-        for s in list(own.values())[:2]
+        for s in list(target_scores.values())[:2]
     ]
-    # An ROI that is in both parts of the sample stands first as learned, where it has no score.
-    rows = np.array([i for i, r in enumerate(found.rois.roi_id.tolist()) if r in tables[0]])
-    rows = rows[~found.rois.learned[rows]]
-    scores = [np.array([t[found.rois.roi_id[i]] for i in rows]) for t in tables]
-    names = tuple(list(own)[:2])
-    return embedding_figure.score_figure(names, tuple(scores), found.rois, rows)
+    # An ROI in both the training and the evaluation sample has its score in the second row.
+    rows = np.array([i for i, r in enumerate(findings.rois.roi_id.tolist()) if r in tables[0]])
+    rows = rows[~findings.rois.learned[rows]]
+    scores = [np.array([t[findings.rois.roi_id[i]] for i in rows]) for t in tables]
+    names = tuple(list(target_scores)[:2])
+    return embedding_figure.score_figure(names, tuple(scores), findings.rois, rows)
 
 
-def _training(work: Work, approach: str) -> list[Drawn]:
+def _training(work: WorkFolder, approach: str) -> list[ReportFigure]:
     runs = [run for run in work.runs if run["approach"] == approach]
     histories = {run["id"]: work.histories[run["id"]] for run in runs}
     return [
@@ -172,15 +188,15 @@ def _training(work: Work, approach: str) -> list[Drawn]:
     ]
 
 
-def _validation(work: Work) -> list[Validated]:
+def _validation(work: WorkFolder) -> list[ValidationGroup]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in work.validated:
+    for run in work.validated_runs:
         groups.setdefault((run["approach"], run["network"]), []).append(run)
-    found = []
+    validation = []
     for (approach, network), runs in groups.items():
         histories = {run["id"]: work.histories[run["id"]] for run in runs}
         label = f"{approach.upper()}, {network}"
         target = runs[0]["tasks"][0]
         panels = validation_figures(f"{approach}-{network}", label, histories, target)
-        found.append(Validated(approach, network, runs, panels))
-    return found
+        validation.append(ValidationGroup(approach, network, runs, panels))
+    return validation

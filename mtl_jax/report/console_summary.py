@@ -1,81 +1,89 @@
-"""The few lines at the end of a job. Holds no judgement of its own."""
+"""Summarize the results as the text printed at the end of a job."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl_jax.report import phrases, statements
-from mtl_jax.report import read_workdir as folders
+from mtl_jax.report import phrases, read_workdir, statements
 
 
 def summary(folder: Path) -> str:
-    """The primary analysis, AUCs, comparisons and warnings of a finished work folder, as text.
+    """Return the primary analysis, AUCs, comparisons and warnings of a work folder as text.
 
-    InputError where the job has not finished.
+    Parameters
+    ----------
+    folder
+        Work folder of a finished job.
+
+    Raises
+    ------
+    InputError
+        If the job is not finished.
     """
-    work = folders.read(folder)
-    mixed = " (mixed versions)" if phrases.is_mixed(work) else ""
-    lines = ["", statements.answer(work), ""]
-    lines += [f"AUC, {work.results['target']}, 95 % intervals{mixed}"]
+    work = read_workdir.read(folder)
+    versions = " (mixed versions)" if phrases.is_mixed(work) else ""
+    lines = ["", statements.describe_main_result(work), ""]
+    lines += [f"AUC on {work.results['target']}, 95% CI{versions}"]
     lines += _table(work)
     lines += [_comparison(test, work.results["target"]) for test in work.results["comparisons"]]
     lines += [f"note: {warning}" for warning in phrases.warnings(work)]
-    lines += [phrases.PHANTOM] if phrases.is_phantom(work) else []
+    lines += [phrases.PHANTOM_NOTICE] if phrases.is_phantom(work) else []
     return "\n".join([*lines, "for research only, not for clinical use"])
 
 
 def _comparison(test: Mapping[str, Any], target: str) -> str:
-    kind = "primary" if test["primary"] else f"secondary{statements.selected(test)}"
-    interval = f"{phrases.signed(test['ci_low'])} to {phrases.signed(test['ci_high'])}"
+    kind = "primary" if test["primary"] else f"secondary{statements.selection_label(test)}"
+    interval = (
+        f"{phrases.format_signed(test['ci_low'])} to {phrases.format_signed(test['ci_high'])}"
+    )
     a, b = (f"{test[side]}{_network(test, side)}" for side in ("a", "b"))
-    on = "" if test["task"] == target else f", {test['task']}"
-    few = f", {test['target_cases']} training cases" if test.get("target_cases") else ""
-    holm, status = test["p_holm"], "" if test["status"] == "ok" else f", {test['status']}"
-    adjusted = "" if holm is None else f" (Holm {phrases.p_value(holm)})"
+    collection = "" if test["task"] == target else f", {test['task']}"
+    cases = f", {test['target_cases']} training cases" if test.get("target_cases") else ""
+    holm, status = test["p_holm"], "" if test["status"] == "ok" else f", status {test['status']}"
+    adjusted = "" if holm is None else f" (Holm-adjusted {phrases.format_p_value(holm)})"
     return (
-        f"{kind}: {a} - {b}, {test['unit']} level{on}{few}, {test['estimator']}: "
-        f"{phrases.signed(test['delta'])} ({interval}), "
-        f"{phrases.p_value(test['p_value'])}{adjusted}, "
-        f"{phrases.method(test['method'])}{status}"
+        f"{kind}: {a} - {b}, {test['unit']} level{collection}{cases}, {test['estimator']}: "
+        f"{phrases.format_signed(test['delta'])} ({interval}), "
+        f"{phrases.format_p_value(test['p_value'])}{adjusted}, "
+        f"{phrases.method_name(test['method'])}{status}"
     )
 
 
-def _condition(area: Mapping[str, Any]) -> str:
-    """The approach, and what else the rows of a table of means differ in."""
-    few = area.get("target_cases")
-    split = area.get("split")
+def _condition(row: Mapping[str, Any]) -> str:
+    """Return the approach, network, split and number of training cases of a row."""
+    cases = row.get("target_cases")
+    split = row.get("split")
     return " ".join(
         [
-            area["study"],
-            *([area["network"]] if "network" in area else []),
+            row["study"],
+            *([row["network"]] if "network" in row else []),
             *([f"split {split}"] if split else []),
-            *([f"{few} training cases"] if few else []),
+            *([f"{cases} training cases"] if cases else []),
         ]
     )
 
 
 def _network(test: Mapping[str, Any], side: str) -> str:
-    """Named where the two differ in it."""
+    """Return the network of a side if the two sides differ in it, else ''."""
     differ = test.get("network_a") != test.get("network_b")
     return f" {test[f'network_{side}']}" if differ else ""
 
 
-def _table(work: folders.Work) -> list[str]:
-    head = ("", "unit", "cases", "AUC", "interval", "malignant", "benign", "training AUC")
-    rows = [head]
+def _table(work: read_workdir.WorkFolder) -> list[str]:
+    rows = [("", "unit", "cases", "AUC", "95% CI", "malignant", "benign", "training AUC")]
     for unit in ("view", "lesion"):
-        for area in work.final_aucs(unit) or work.mean_aucs(unit):
-            fits = phrases.target_training_aucs(work, area["study"], area)
+        for auc_row in work.headline_aucs(unit) or work.mean_aucs(unit):
+            fits = phrases.target_training_aucs(work, auc_row["study"], auc_row)
             rows.append(
                 (
-                    _condition(area),
+                    _condition(auc_row),
                     unit,
-                    area["cases"] + statements.selected(area),
-                    phrases.number(area["auc"]),
-                    f"{phrases.number(area['ci_low'])} to {phrases.number(area['ci_high'])}",
-                    str(area["n_malignant"]),
-                    str(area["n_benign"]),
-                    phrases.number(sum(fits) / len(fits)) if fits else "",
+                    auc_row["cases"] + statements.selection_label(auc_row),
+                    phrases.format_number(auc_row["auc"]),
+                    phrases.format_interval(auc_row),
+                    str(auc_row["n_malignant"]),
+                    str(auc_row["n_benign"]),
+                    phrases.format_number(sum(fits) / len(fits)) if fits else "",
                 )
             )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

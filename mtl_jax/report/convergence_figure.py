@@ -1,52 +1,64 @@
-"""Draws how far tasks and truths lie apart in each layer's features. Computes no number."""
+"""Draw the separation of collections and of classes in the features of each layer."""
 
 from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 
-from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import (
+    INK,
+    STYLE,
+    ReportFigure,
+    line_color,
+    linestyle,
+    make_axes,
+    to_svg,
+)
 
-# (name, measure, groups, ROIs, what is drawn, label of its axis)
+# (name, measure, groups, ROIs, axis label)
 PANELS = (
-    ("tasks", "silhouette", "task", "learned", "silhouette of the collections"),
-    ("truth", "silhouette", "truth", "scored", "silhouette of malignant, benign"),
+    ("tasks", "silhouette", "task", "learned", "silhouette score of collections"),
+    ("truth", "silhouette", "truth", "scored", "silhouette score of classes"),
 )
 
 
-def convergence_figures(found: Mapping[str, Sequence[Mapping[str, str]]]) -> list[Drawn]:
-    """A panel each for the silhouette of collections and of truths, a line an approach; and a panel
-    an approach for the discrepancy of each pair of collections. What was not measured has none."""
+def convergence_figures(tables: Mapping[str, Sequence[Mapping[str, str]]]) -> list[ReportFigure]:
+    """Return the panels of convergence.
+
+    Two panels show the silhouette scores of collections and of classes with a line per approach. A
+    panel for each approach shows the squared maximum mean discrepancy of each pair of collections.
+    Quantities that were not measured have no panel.
+    """
     panels = [
-        _panel(name, label, {a.upper(): _of(rows, *which) for a, rows in found.items()})
-        for name, *which, label in PANELS
+        _panel(name, label, {a.upper(): _select(rows, *key) for a, rows in tables.items()})
+        for name, *key, label in PANELS
     ]
     pairs = dict.fromkeys(
-        row["groups"] for rows in found.values() for row in rows if row["measure"] == "mmd2"
+        row["groups"] for rows in tables.values() for row in rows if row["measure"] == "mmd2"
     )
-    for approach, rows in found.items():
-        label = f"squared discrepancy, {approach.upper()}"
-        own = {pair: _of(rows, "mmd2", pair, "learned") for pair in pairs}
-        panels.append(_panel(f"mmd-{approach}", label, own))
+    for approach, rows in tables.items():
+        label = f"squared MMD, {approach.upper()}"
+        series = {pair: _select(rows, "mmd2", pair, "learned") for pair in pairs}
+        panels.append(_panel(f"mmd-{approach}", label, series))
     return [panel for panel in panels if panel]
 
 
-def _of(
+def _select(
     rows: Sequence[Mapping[str, str]], measure: str, groups: str, rois: str
 ) -> list[Mapping[str, str]]:
-    wanted = (measure, groups, rois)
-    return [row for row in rows if (row["measure"], row["groups"], row["rois"]) == wanted]
+    key = (measure, groups, rois)
+    return [row for row in rows if (row["measure"], row["groups"], row["rois"]) == key]
 
 
 def _panel(
     name: str, label: str, series: Mapping[str, Sequence[Mapping[str, str]]]
-) -> Drawn | None:
+) -> ReportFigure | None:
     series = {key: rows for key, rows in series.items() if rows}
     if not series:
         return None
     data = []
     with matplotlib.rc_context(STYLE):
-        figure, axes = sheet(3.6, 2.7 + 0.18 * -(-len(series) // 2))
+        figure, axes = make_axes(3.6, 2.7 + 0.18 * -(-len(series) // 2))
         axes.axhline(0, color=INK, linewidth=0.6, alpha=0.5)
         for i, (key, rows) in enumerate(series.items()):
             layers = [row["layer"] for row in rows]
@@ -56,7 +68,7 @@ def _panel(
                 x,
                 value,
                 1.96 * se,
-                color=line(i),
+                color=line_color(i),
                 linestyle=linestyle(i),
                 marker="o",
                 markersize=3.5,
@@ -67,5 +79,5 @@ def _panel(
             data += [(key, row["layer"], row["value"], row["se"], row["n"]) for row in rows]
         axes.set(xlabel="layer", ylabel=label)
         figure.legend(loc="outside lower left", ncols=2)
-        drawn = svg(figure, f"{label} by layer")
-    return Drawn(f"convergence-{name}", drawn, ("series", "layer", "value", "se", "n"), data)
+        svg = to_svg(figure, f"{label} by layer")
+    return ReportFigure(f"convergence-{name}", svg, ("series", "layer", "value", "se", "n"), data)

@@ -1,4 +1,4 @@
-"""The misclassified ROIs with their scores, by who mistook them. Computes no statistic."""
+"""Draw galleries of the misclassified ROIs with their scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,105 +8,125 @@ from markupsafe import Markup
 
 from mtl_jax.report import roi_images
 from mtl_jax.report.analysis_results import Rois
-from mtl_jax.report.figure_style import Drawn, element
-from mtl_jax.report.read_workdir import Scored
+from mtl_jax.report.figure_style import ReportFigure, svg_element
+from mtl_jax.report.read_workdir import ScoreTable
 
-ACROSS = 4
-TILE, LINE = 110, 18
+N_COLUMNS = 4
+TILE, LINE_HEIGHT = 110, 18
 
 
-class Wall(NamedTuple):
-    """ROIs mistaken by the same approaches in the same way: what they are, how many in all, and
-    the figure of the worst of them."""
+class Gallery(NamedTuple):
+    """ROIs misclassified by the same approaches in the same direction.
+
+    `count` is the number of all such ROIs; the figure shows those with the largest error.
+    """
 
     title: str
     count: int
-    drawn: Drawn
+    figure: ReportFigure
 
 
-def walls(
-    scored: Mapping[str, Scored],
+def misclassified(
+    scores_by_approach: Mapping[str, ScoreTable],
     target: str,
     rois: Rois,
     threshold: float,
-    most: int,
-) -> list[Wall]:
-    """For each truth, and each set of approaches, the ROIs of the target that just these
-    approaches put on the wrong side of `threshold`; at most `most`, the worst first."""
-    tables = {a: _of_target(s, target) for a, s in scored.items() if target in s.task}
+    max_rois: int,
+) -> list[Gallery]:
+    """Return a gallery for each class and each set of approaches that misclassify the same ROIs.
+
+    Parameters
+    ----------
+    scores_by_approach
+        Scores of each approach.
+    target
+        Name of the target collection.
+    rois
+        The analysed ROIs, with their images.
+    threshold
+        Score from which an ROI is classified as malignant.
+    max_rois
+        Maximum number of ROIs in a gallery; those with the largest error are shown.
+    """
+    tables = {a: _target_rows(s, target) for a, s in scores_by_approach.items() if target in s.task}
     if not tables:
         return []
     names = list(tables)
     first = tables[names[0]]
-    at = {name: i for i, name in enumerate(first.roi_id.tolist())}
-    score = np.full((len(names), len(at)), np.nan)
+    row_of = {roi_id: i for i, roi_id in enumerate(first.roi_id.tolist())}
+    score = np.full((len(names), len(row_of)), np.nan)
     for i, table in enumerate(tables.values()):
-        score[i, [at[r] for r in table.roi_id.tolist()]] = table.score
-    found = []
-    for label, what in ((1, "Malignant, taken for benign"), (0, "Benign, taken for malignant")):
+        score[i, [row_of[r] for r in table.roi_id.tolist()]] = table.score
+    galleries = []
+    for label, error in (
+        (1, "Malignant, classified as benign"),
+        (0, "Benign, classified as malignant"),
+    ):
         wrong = (score < threshold if label else score >= threshold) & (first.label == label)
-        for who in _subsets(len(names)):
-            mask = (wrong == np.array(who)[:, None]).all(0)
+        for subset in _subsets(len(names)):
+            mask = (wrong == np.array(subset)[:, None]).all(0)
             rows = np.flatnonzero(mask)
             if not len(rows):
                 continue
-            worst = np.argsort(score[:, rows].mean(0) * (1 if label else -1), kind="stable")
-            rows = rows[worst]
-            by = [name.upper() for name, is_wrong in zip(names, who, strict=True) if is_wrong]
-            by_whom = f"by {by[0]} alone" if len(by) == 1 < len(names) else f"by {' and '.join(by)}"
-            title = f"{what} {by_whom}"
+            order = np.argsort(score[:, rows].mean(0) * (1 if label else -1), kind="stable")
+            rows = rows[order]
+            by = [name.upper() for name, is_wrong in zip(names, subset, strict=True) if is_wrong]
+            only = " only" if len(by) == 1 < len(names) else ""
+            title = f"{error} by {' and '.join(by)}{only}"
             name = f"misclassified-{'malignant' if label else 'benign'}-{'-'.join(by).lower()}"
-            drawn = _wall(name, title, rows[:most], first, names, score, rois)
-            found.append(Wall(title, len(rows), drawn))
-    return found
+            figure = _draw(name, title, rows[:max_rois], first, names, score, rois)
+            galleries.append(Gallery(title, len(rows), figure))
+    return galleries
 
 
 def _subsets(count: int) -> list[tuple[bool, ...]]:
-    """All sets of approaches but the empty one, the largest first."""
-    every = [tuple(bool(n >> i & 1) for i in range(count)) for n in range(1, 2**count)]
-    return sorted(every, key=lambda who: -sum(who))
+    """Return all sets of approaches except the empty set, the largest first."""
+    subsets = [tuple(bool(n >> i & 1) for i in range(count)) for n in range(1, 2**count)]
+    return sorted(subsets, key=lambda subset: -sum(subset))
 
 
-def _of_target(scored: Scored, target: str) -> Scored:
-    own = scored.task == target
-    return Scored(*(column[own] for column in scored))
+def _target_rows(table: ScoreTable, target: str) -> ScoreTable:
+    rows = table.task == target
+    return ScoreTable(*(column[rows] for column in table))
 
 
-def _wall(
+def _draw(
     name: str,
     title: str,
     rows: np.ndarray,
-    table: Scored,
+    table: ScoreTable,
     names: Sequence[str],
     score: np.ndarray,
     rois: Rois,
-) -> Drawn:
-    picture = dict(zip(rois.roi_id.tolist(), rois.picture, strict=False))
-    below = LINE * len(names) + 12
+) -> ReportFigure:
+    images = dict(zip(rois.roi_id.tolist(), rois.picture, strict=False))
+    text_height = LINE_HEIGHT * len(names) + 12
     tiles = []
-    for place, row in enumerate(rows):
-        x, y = (place % ACROSS) * (TILE + 8), (place // ACROSS) * (TILE + below)
+    for tile, row in enumerate(rows):
+        x, y = (tile % N_COLUMNS) * (TILE + 8), (tile // N_COLUMNS) * (TILE + text_height)
         roi_id = str(table.roi_id[row])
-        if roi_id in picture:
-            shown = Markup('<image x="{}" y="{}" width="{}" height="{}" href="{}"/>').format(
-                x, y, TILE, TILE, roi_images.data_url(picture[roi_id], 75)
+        if roi_id in images:
+            image = Markup('<image x="{}" y="{}" width="{}" height="{}" href="{}"/>').format(
+                x, y, TILE, TILE, roi_images.data_url(images[roi_id], 75)
             )
         else:
-            shown = Markup(
+            image = Markup(
                 '<rect x="{}" y="{}" width="{}" height="{}" fill="none" stroke="currentColor" '
                 'stroke-opacity=".4"/>'
             ).format(x, y, TILE, TILE)
         lines = Markup("").join(
             Markup(
                 '<text x="{}" y="{}" font-size="15" fill="currentColor">{} {:.2f}</text>'
-            ).format(x, y + TILE + LINE * (i + 1) - 1, approach.upper(), score[i, row])
+            ).format(x, y + TILE + LINE_HEIGHT * (i + 1) - 1, approach.upper(), score[i, row])
             for i, approach in enumerate(names)
         )
-        tiles.append(Markup("<g><title>{}</title>{}{}</g>").format(roi_id, shown, lines))
-    down = -(-len(rows) // ACROSS)
-    width = ACROSS * (TILE + 8) - 8
-    svg = element(title, f"0 0 {width} {down * (TILE + below)}", Markup("").join(tiles), "wall")
+        tiles.append(Markup("<g><title>{}</title>{}{}</g>").format(roi_id, image, lines))
+    n_rows = -(-len(rows) // N_COLUMNS)
+    width = N_COLUMNS * (TILE + 8) - 8
+    svg = svg_element(
+        title, f"0 0 {width} {n_rows * (TILE + text_height)}", Markup("").join(tiles), "gallery"
+    )
     data = [
         (str(table.roi_id[row]), int(table.label[row]), *score[:, row].tolist()) for row in rows
     ]
-    return Drawn(name, svg, ("roi_id", "label", *names), data)
+    return ReportFigure(name, svg, ("roi_id", "label", *names), data)

@@ -1,13 +1,10 @@
-"""A methods section for the user's own paper, filled from the config and the results.
-
-It states what was done and claims nothing.
-"""
+"""Write a methods section for a paper from the config and the results."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from mtl_jax.report import backbone_descriptions, phrases, statements
-from mtl_jax.report.read_workdir import Work
+from mtl_jax.report.read_workdir import WorkFolder
 
 PAPER = "Samala et al. 2017, Phys. Med. Biol. 62 8894"
 INITIALIZATIONS = {
@@ -15,26 +12,27 @@ INITIALIZATIONS = {
     "krizhevsky2012": "normal kernels of standard deviation 0.01, and biases of 1 in hidden fully "
     "connected layers and 0 in the output layer (Krizhevsky et al. 2012)",
     "cuda_convnet2": "normal kernels of standard deviation 0.01, and biases of 1 in F1 and F2 and "
-    "0 in F3 to F5 (after cuda-convnet2), which learned at twice the learning rate without "
-    "weight decay",
+    "0 in F3 to F5 (as in cuda-convnet2), trained with twice the learning rate and without weight "
+    "decay",
 }
 
 
-def paragraphs(work: Work) -> list[str]:
-    """Data, network, training, statistics, and what was looked at, a paragraph each."""
-    found = [_data(work), _network(work), _training(work), _statistics(work)]
+def paragraphs(work: WorkFolder) -> list[str]:
+    """Return the paragraphs on data, network, training, statistics, analyses and software."""
+    texts = [_data(work), _network(work), _training(work), _statistics(work)]
     if work.findings:
-        found.append(_analyses(work))
+        texts.append(_analyses(work))
     versions = work.environment["packages"]
-    found.append(
+    texts.append(
         f"Software: mtl_jax {versions['mtl_jax']}, JAX {versions['jax']}, Flax {versions['flax']}, "
         f"NumPy {versions['numpy']}, SciPy {versions['scipy']}, on {work.environment['platform']} "
-        f"({phrases.listed(sorted(set(work.environment['devices'])))}). The method follows {PAPER}."
+        f"({phrases.join_and(sorted(set(work.environment['devices'])))}). "
+        f"The method follows {PAPER}."
     )
-    return found
+    return texts
 
 
-def _data(work: Work) -> str:
+def _data(work: WorkFolder) -> str:
     results, background = work.results, work.config["data"]["background"]
     parts = []
     for c in results["collections"]:
@@ -43,11 +41,11 @@ def _data(work: Work) -> str:
         modality = ", ".join(filter(None, c["modality"])) or "modality not stated"
         parts.append(
             f"{c['name']} ({modality}; {views} views of {lesions} lesions, "
-            f"{c['lesions']['malignant']} malignant, of {c['cases']} cases; truth: "
+            f"{c['lesions']['malignant']} malignant, of {c['cases']} cases; reference standard: "
             f"{', '.join(c['truth_source'])})"
         )
     corrected = (
-        "The background was corrected by a distance-weighted estimate from the ROI's edges, in "
+        "The background was corrected by a distance-weighted estimate from the ROI's edges, with "
         f"boxes of {background['along_mm']:g} mm by {background['depth_mm']:g} mm (Chan et al. "
         "1995)."
         if background["correct"]
@@ -55,100 +53,104 @@ def _data(work: Work) -> str:
     )
     simulated = "Simulated images (a phantom) were used. " if phrases.is_phantom(work) else ""
     return (
-        f"{simulated}The data were {phrases.listed(parts)}. From each view an ROI of "
-        "128 by 128 pixels of 200 um about the lesion was cut, after averaging to that pixel "
-        f"size. {corrected} Each collection was standardized by the mean and standard deviation of "
-        f"its own training pixels. The target was {results['target']}, of which "
-        f"{results['split']['train']} cases were for training and {results['split']['test']} for "
-        f"testing, by case ({results['split']['rule']})."
+        f"{simulated}The data were {phrases.join_and(parts)}. Each view was averaged to a pixel "
+        "size of 200 µm, and an ROI of 128 × 128 pixels centred on the lesion was extracted. "
+        f"{corrected} Each collection was standardized by the mean and standard deviation of its "
+        f"training pixels. The target was {results['target']}; {results['split']['train']} of its "
+        f"cases were used for training and {results['split']['test']} for testing, split by case "
+        f"({results['split']['rule']})."
     )
 
 
-def _network(work: Work) -> str:
+def _network(work: WorkFolder) -> str:
     run, weights = work.runs[0], work.results["weights"]
-    given = ", ".join(run["pretrained"]) or "no layers"
+    pretrained = ", ".join(run["pretrained"]) or "no layers"
     frozen = ", ".join(run["frozen"]) or "none"
-    note = f" ({weights['note'].rstrip('.')})" if phrases.own_weights(work) else ""
-    # Work folders of versions without this setting were made with He-normal kernels.
+    note = f" ({weights['note'].rstrip('.')})" if phrases.uses_builtin_weights(work) else ""
+    # Work folders without this setting used He-normal kernels.
     initialization = INITIALIZATIONS[work.config["model"].get("initialization", "he")]
-    start = f"Weights for {given} came from {weights['name']}{note}"
+    start = f"Weights of {pretrained} were those of {weights['name']}{note}"
     heads = {run["heads"] for run in work.runs if "heads" in run} or {"shared"}
-    shape = phrases.listed(sorted("one output layer for all collections" if h == "shared" else
+    shape = phrases.join_and(sorted("one output layer for all collections" if h == "shared" else
                                 "an output layer for each collection" for h in heads))  # fmt: skip
-    learned = "; ".join(
-        f"{approach.upper()} learned {phrases.listed(phrases.tasks_of(work, approach))}"
+    trained = "; ".join(
+        f"{approach.upper()} was trained on {phrases.join_and(phrases.tasks_of(work, approach))}"
         for approach in work.approaches
     )
     return (
-        f"The network was {backbone_descriptions.of(work).network} (4096, 4096, "
+        f"The network was {backbone_descriptions.describe_backbone(work).network} (4096, 4096, "
         "1000, 100 and 2 nodes), "
-        f"with {shape}. {start}; all other layers started at random, the "
-        f"fully connected ones with {initialization}. "
-        f"Frozen: {frozen}. {learned}."
+        f"with {shape}. {start}; all other layers were initialized "
+        f"randomly, the fully connected layers with {initialization}. Frozen layers: {frozen}. "
+        f"{trained}."
     )
 
 
-def _training(work: Work) -> str:
+def _training(work: WorkFolder) -> str:
     t, epochs = work.config["train"], sorted({run["epochs"] for run in work.runs})
     return (
-        f"Training took {phrases.listed([str(e) for e in epochs])} epochs of stochastic gradient "
-        f"descent in batches of {t['batch_size']}, momentum {t['momentum']:g}, weight decay "
-        f"{t['weight_decay']:g}, learning rate {t['learning_rate']:g} falling exponentially to "
-        f"{t['final_learning_rate']:g}, dropout {work.config['model']['dropout']:g}. Each epoch "
-        "showed each ROI in its eight flips and rotations. The score of an ROI was the mean "
-        "probability of malignant over the eight; that of a lesion the mean over its views. "
-        f"{_initializations(work)} (seed {work.config['seed']}); test set and folds were drawn "
-        f"with split seed {work.config.get('split_seed', 0)}."
+        f"The networks were trained for {phrases.join_and([str(e) for e in epochs])} epochs by "
+        f"stochastic gradient descent with batch size {t['batch_size']}, momentum "
+        f"{t['momentum']:g}, weight decay {t['weight_decay']:g}, a learning rate decreasing "
+        f"exponentially from {t['learning_rate']:g} to {t['final_learning_rate']:g}, and dropout "
+        f"{work.config['model']['dropout']:g}. Each epoch used each ROI in eight orientations "
+        "(rotations and reflections). The score of an ROI was the mean probability of malignancy "
+        "over the eight orientations; the score of a lesion was the mean over its views. "
+        f"{_initializations(work)} (seed {work.config['seed']}); test set and folds were chosen "
+        f"randomly with split seed {work.config.get('split_seed', 0)}."
     )
 
 
-def _initializations(work: Work) -> str:
+def _initializations(work: WorkFolder) -> str:
     count = work.initializations
     return "There was one initialization" if count == 1 else f"There were {count} initializations"
 
 
-def _statistics(work: Work) -> str:
+def _statistics(work: WorkFolder) -> str:
     tested = [test for test in work.results["comparisons"] if test["p_value"] is not None]
     methods = dict.fromkeys(test["method"] for test in tested)
     compared = (
-        " Paired differences were tested, two-sided, by "
-        f"{phrases.listed([phrases.method(m) for m in methods])}, with the patient as the unit."
+        " Paired differences were tested with two-sided tests by "
+        f"{phrases.join_and([phrases.method_name(m) for m in methods])}, "
+        "clustered by patient."
         if methods
         else ""
     )
-    stages = phrases.listed([s["stage"].replace("_", " ") for s in work.results["stages"]])
-    chosen = "".join(
-        f" The {what} was chosen by this rule: {found['rule']}; it gave {found['chosen']}."
-        for what, found in work.results["selection"].items()
+    stages = phrases.join_and([s["stage"].replace("_", " ") for s in work.results["stages"]])
+    selected = "".join(
+        f" The {field} was selected by this rule: {selection['rule']}; the result was "
+        f"{selection['chosen']}."
+        for field, selection in work.results["selection"].items()
     )
-    compared += statements.declared(work)
-    aucs = {area["method"] for area in work.results["auc"]}
+    compared += statements.describe_declaration(work)
+    auc_methods = {row["method"] for row in work.results["auc"]}
     estimator = work.results["auc"][0]["estimator"] if work.results["auc"] else ""
     mean = f", {estimator}" if estimator.startswith("mean") else ""
-    fitted = "empirical and, by maximum likelihood, of proper binormal curves (Metz and Pan 1999)"
+    fitted = "empirical and of maximum-likelihood proper binormal curves (Metz and Pan 1999)"
     return (
-        f"Stages of the study: {stages}.{chosen} AUCs were "
-        f"{fitted if 'proper' in aucs else 'empirical'}{mean}, with 95% confidence intervals "
-        f"clustered by patient (Obuchowski 1997).{compared}"
+        f"Stages of the study: {stages}.{selected} AUCs were "
+        f"{fitted if 'proper' in auc_methods else 'empirical'}{mean}, with 95% confidence "
+        f"intervals clustered by patient (Obuchowski 1997).{compared}"
     )
 
 
-def _analyses(work: Work) -> str:
+def _analyses(work: WorkFolder) -> str:
     a: Mapping[str, Any] = work.config["analysis"]
-    gradients = f"(Sundararajan et al. 2017; {a['steps']} steps from the mean gray)."
-    seen = (
+    gradients = f"(Sundararajan et al. 2017; {a['steps']} steps, with the mean gray as baseline)."
+    maps = (
         f"Integrated gradients were computed {gradients}"
-        if backbone_descriptions.of(work).no_maps
-        else "Feature maps were projected back by a deconvolutional network (Zeiler and Fergus "
-        f"2014), beside integrated gradients {gradients}"
+        if backbone_descriptions.describe_backbone(work).no_maps
+        else "Feature maps were projected to pixels by a deconvolutional network (Zeiler and "
+        f"Fergus 2014), and integrated gradients were computed {gradients}"
     )
     text = (
         "Features of the layers F1 to F4, averaged over the eight orientations, were embedded by "
         f"t-SNE (openTSNE; perplexity {a['perplexity']:g}, learning rate 500, "
-        f"{a['iterations']} iterations, momentum 0.5, {a['n_init']} random starts, "
-        f"the lowest cost kept), for at most {a['max_rois']} ROIs of each collection. Mixing of "
-        "the collections was measured by the silhouette and the squared maximum mean discrepancy, "
-        f"with jackknife standard errors over cases. {seen}"
+        f"{a['iterations']} iterations, momentum 0.5, {a['n_init']} random "
+        "initializations, of which the one with the lowest cost was kept), for at most "
+        f"{a['max_rois']} ROIs of each collection. The separation of the collections was measured "
+        "by the silhouette score and the squared maximum mean discrepancy, with jackknife "
+        f"standard errors over cases. {maps}"
     )
     if "conventional" in work.results:
         text += (

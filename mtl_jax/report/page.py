@@ -1,4 +1,4 @@
-"""Puts a finished work folder into report.html. Words no sentence and draws no curve itself."""
+"""Render a finished work folder as report.html."""
 
 import base64
 import hashlib
@@ -18,20 +18,20 @@ from mtl_jax.report import (
     figure_style,
     methods,
     phrases,
+    read_workdir,
     roc_curves,
     roi_images,
     statements,
     tables,
     training_figure,
 )
-from mtl_jax.report import read_workdir as folders
 from mtl_jax.report.export import export
 
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-class Counter:
-    """'Table 1.', 'Table 2.' ... as the page asks for them; nothing else may number them."""
+class CaptionCounter:
+    """Number the captions of the page: 'Table 1.', 'Table 2.' and so on."""
 
     def __init__(self, noun: str) -> None:
         self._noun, self._number = noun, 0
@@ -41,30 +41,45 @@ class Counter:
         return Markup("<b>{} {}.</b>").format(self._noun, self._number)
 
     def before(self) -> str:
-        """The one before the latest."""
+        """Return the name of the caption before the current one."""
         return f"{self._noun} {self._number - 1}"
 
     def after(self) -> str:
+        """Return the name of the next caption."""
         return f"{self._noun} {self._number + 1}"
 
 
 def write(folder: Path) -> Path:
-    """Writes `folder`/report.html, one self-contained file, whole or not at all, and the figures in
-    `folder`/figures/; returns the page's path.
+    """Write report.html, one self-contained file, and the folder figures/.
 
-    The same results give the same bytes. InputError where the job has not finished.
+    The same results give the same bytes.
+
+    Parameters
+    ----------
+    folder
+        Work folder of a finished job.
+
+    Returns
+    -------
+    Path
+        Path of report.html.
+
+    Raises
+    ------
+    InputError
+        If the job is not finished.
     """
-    work = folders.read(folder)
-    shown = collect_figures.collect(work)
-    page = render(work, shown)
-    export(shown.all(), folder / "figures")
+    work = read_workdir.read(folder)
+    figures = collect_figures.collect(work)
+    page = render(work, figures)
+    export(figures.all(), folder / "figures")
     path = folder / "report.html"
     atomic.write_text(path, page)
     return path
 
 
-def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
-    """The page as text. Everything that comes from the folder is escaped by the template."""
+def render(work: read_workdir.WorkFolder, figures: collect_figures.ReportFigures) -> str:
+    """Return the page as HTML; the templates escape every text from the folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -73,13 +88,13 @@ def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": phrases.number,
-        "signed": lambda value: _typeset(phrases.signed(value)),
+        "number": phrases.format_number,
+        "signed": lambda value: _typeset(phrases.format_signed(value)),
         "typeset": _typeset,
-        "p": phrases.p_value,
-        "method": phrases.method,
-        "approach": phrases.approach,
-        "listed": phrases.listed,
+        "p": phrases.format_p_value,
+        "method": phrases.method_name,
+        "approach": phrases.approach_name,
+        "join_and": phrases.join_and,
         "duration": tables.duration,
     }
     script = Markup((TEMPLATES / "hover.js").read_text(encoding="utf-8"))
@@ -89,92 +104,97 @@ def render(work: folders.Work, shown: collect_figures.Exhibits) -> str:
         results=work.results,
         words=phrases,
         statements=statements,
-        backbone=backbone_descriptions.of(work),
+        backbone=backbone_descriptions.describe_backbone(work),
         tables=tables,
         units=collect_figures.UNITS,
-        exhibits=shown,
-        exhibit_tasks=collect_figures.tasks(work),
+        figures=figures,
+        task_names=collect_figures.ordered_tasks(work),
         perplexity=_perplexity(work),
-        sections=_sections(work, shown),
+        sections=_sections(work, figures),
         methods=methods.paragraphs(work),
-        key=figure_style.key,
+        legend_key=figure_style.legend_key,
         training_line=training_figure.TRAINING,
         validation_line=training_figure.VALIDATION,
-        samples=roc_curves.SAMPLES,
+        samples=roc_curves.N_BOOTSTRAP,
         scale=_scale(work),
-        figure=Counter("Figure"),
-        table=Counter("Table"),
+        figure=CaptionCounter("Figure"),
+        table=CaptionCounter("Table"),
         phantom=" (phantom results)" if phrases.is_phantom(work) else "",
-        rois=_rois(work) if work.findings else "",
-        sheet=_sheet(work) if work.findings else None,
+        rois=_roi_texts(work) if work.findings else "",
+        roi_tiles=_roi_tiles(work) if work.findings else None,
         script=script,
-        # Nothing is fetched and no script but ours runs, whatever a name in the folder holds.
+        # Allow no network request and no other script, whatever texts the folder contains.
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'",
     )
 
 
-def _sections(work: folders.Work, shown: collect_figures.Exhibits) -> list[tuple[str, str]]:
-    found = [("results", "Results")]
-    if shown.splits or shown.depth or shown.learning_curve:
-        found.append(("stages", "Stages"))
+def _sections(
+    work: read_workdir.WorkFolder, figures: collect_figures.ReportFigures
+) -> list[tuple[str, str]]:
+    """Return the (anchor, title) of each section."""
+    sections = [("results", "Results")]
+    if figures.splits or figures.depth or figures.learning_curve:
+        sections.append(("stages", "Stages"))
     if work.findings:
-        found.append(("inside", "Inside the networks"))
-    found += [("data", "Data"), ("network", "Network")]
-    if shown.training or shown.validation:
-        found.append(("training", "Training"))
-    return [*found, ("methods", "Methods and checklist"), ("settings", "Settings and machine")]
+        sections.append(("inside", "Network analysis"))
+    sections += [("data", "Data"), ("network", "Network")]
+    if figures.training or figures.validation:
+        sections.append(("training", "Training"))
+    return [
+        *sections,
+        ("methods", "Methods and checklist"),
+        ("settings", "Settings and environment"),
+    ]
 
 
 def _typeset(text: str) -> str:
-    """Minus signs for hyphens, and spaces that do not break within a number's expression."""
+    """Replace hyphens by minus signs, and spaces in 'p = 0.01' by no-break spaces."""
     text = re.sub(r"(?<![^ (])-(?=\d)", "\N{MINUS SIGN}", text)
     return re.sub(r"\b(p) ([=<]) (?=\d)", "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", text)
 
 
-def _rois(work: folders.Work) -> Markup:
-    """What the page says of each ROI, by number, as JSON that ends no script element."""
+def _roi_texts(work: read_workdir.WorkFolder) -> Markup:
+    """Return the texts on each ROI by number, as JSON that cannot close a script element."""
     rois = work.findings.rois
     target = work.results["target"]
     scores: dict[str, list[str]] = {}
-    for approach, scored in work.scores.items():
-        own = np.flatnonzero(scored.task == target)
-        for i in own:
-            said = f"{phrases.approach(approach)} {scored.score[i]:.2f}"
-            scores.setdefault(str(scored.roi_id[i]), []).append(said)
+    for approach, table in work.scores.items():
+        for i in np.flatnonzero(table.task == target):
+            text = f"{phrases.approach_name(approach)} {table.score[i]:.2f}"
+            scores.setdefault(str(table.roi_id[i]), []).append(text)
     rows = []
     columns = (rois.roi_id, rois.task, rois.label, rois.learned)
     for roi_id, task, label, learned in zip(*(c.tolist() for c in columns), strict=True):
-        what = f"{task}, {'malignant' if label else 'benign'}, {'' if learned else 'not '}learned"
-        said = [] if learned else scores.get(roi_id, [])
-        rows.append((roi_id, what, f"score {', '.join(said)}" if said else ""))
-    text = json.dumps({"across": roi_images.ACROSS, "side": 2 * roi_images.THUMB, "rows": rows})
+        subset = "training" if learned else "evaluation"
+        description = f"{task}, {'malignant' if label else 'benign'}, {subset} set"
+        roi_scores = [] if learned else scores.get(roi_id, [])
+        rows.append((roi_id, description, f"score {', '.join(roi_scores)}" if roi_scores else ""))
+    text = json.dumps(
+        {"columns": roi_images.N_COLUMNS, "side": 2 * roi_images.THUMBNAIL, "rows": rows}
+    )
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _sheet(work: folders.Work) -> dict[str, Any] | None:
-    """All ROIs in one picture, shown at twice its size."""
-    picture = work.findings.rois.picture
-    if not len(picture):
+def _roi_tiles(work: read_workdir.WorkFolder) -> dict[str, Any] | None:
+    """Return all ROIs in one image, shown at twice its size; None without images."""
+    images = work.findings.rois.picture
+    if not len(images):
         return None
-    sheet = roi_images.sheet(picture)
-    return {"url": roi_images.data_url(sheet, 70), "width": 2 * sheet.shape[1]}
+    tiles = roi_images.tile_rois(images)
+    return {"url": roi_images.data_url(tiles, 70), "width": 2 * tiles.shape[1]}
 
 
-def _perplexity(work: folders.Work) -> float:
-    """That of the embeddings, which few ROIs make smaller than what was asked."""
-    made = (
-        [e for layers in work.findings.embeddings.values() for e in layers.values()]
-        if (work.findings)
-        else []
-    )
-    return min((e.perplexity for e in made), default=0.0)
+def _perplexity(work: read_workdir.WorkFolder) -> float:
+    """Return the perplexity of the embeddings, below that of the config if there are few ROIs."""
+    layers = work.findings.embeddings.values() if work.findings else []
+    return min((e.perplexity for by_layer in layers for e in by_layer.values()), default=0.0)
 
 
-def _scale(work: folders.Work) -> float:
-    """Where the scale of the intervals drawn in the table of areas begins; it ends at 1."""
+def _scale(work: read_workdir.WorkFolder) -> float:
+    """Return the lower end of the scale of the intervals drawn in the AUC tables; it ends at 1."""
     aucs = list(work.results["auc"])
     for part in ("conventional", "cross_validation"):
         aucs += work.results.get(part, {}).get("auc", [])
-    lowest = min((area["ci_low"] for area in aucs), default=0.4)
+    lowest = min((row["ci_low"] for row in aucs), default=0.4)
     return min(0.4, int(lowest * 10) / 10)

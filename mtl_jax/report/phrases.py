@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences that claim no more than they do. Computes no statistic."""
+"""Format numbers and names, and word the question and the warnings of a report."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -6,12 +6,12 @@ from typing import Any
 
 from mtl_jax import patient_notes
 from mtl_jax.config import OWN_WEIGHTS
-from mtl_jax.report.read_workdir import SECONDARY, Work
+from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
 
-WEAK = 100  # lesions below which an AUC is called weak evidence
-FEW = 50  # patients below which tests reject too many true nulls (docs/benchmarks.md)
-FITTED = 0.95  # training AUC below which a network is said not to have fitted
-PHANTOM = "phantom results: simulated images, not evidence about patients"
+MIN_LESIONS = 100  # below this an AUC is weak evidence
+MIN_PATIENTS = 50  # below this tests reject too many true null hypotheses (docs/benchmarks.md)
+MIN_TRAINING_AUC = 0.95  # below this the network did not fit its training set
+PHANTOM_NOTICE = "phantom results: simulated images, not evidence about patients"
 NAMES = {"forest": "Forest"}
 METHODS = {
     "obuchowski": "Obuchowski's method",
@@ -22,184 +22,210 @@ METHODS = {
 }
 
 
-def method(name: str) -> str:
+def method_name(name: str) -> str:
+    """Return the full name of a statistical method."""
     return METHODS.get(name, name)
 
 
-def approach(name: str) -> str:
-    """'MTTL' of mttl, 'MTTL, heads=per_task' of mttl+heads=per_task."""
+def approach_name(name: str) -> str:
+    """Return 'MTTL' for mttl, and 'MTTL, heads=per_task' for mttl+heads=per_task."""
     kind, *options = name.split("+")
     return ", ".join([NAMES.get(kind, kind.upper()), *options])
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
+    """Return a number with three decimals."""
     return f"{value:.3f}"
 
 
-def signed(value: float) -> str:
+def format_signed(value: float) -> str:
+    """Return a number with its sign and three decimals."""
     return f"{value:+.3f}"
 
 
-def p_value(p: float | None) -> str:
+def format_interval(row: Mapping[str, Any]) -> str:
+    """Return the interval of an AUC, such as '0.780 to 0.860'."""
+    return f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}"
+
+
+def format_signed_interval(row: Mapping[str, Any]) -> str:
+    """Return the interval of a difference, such as '-0.020 to +0.100'."""
+    return f"{format_signed(row['ci_low'])} to {format_signed(row['ci_high'])}"
+
+
+def format_p_value(p: float | None) -> str:
+    """Return 'p = 0.012', 'p < 0.001' or 'not tested'."""
     if p is None:
         return "not tested"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
+def join_and(names: Sequence[str]) -> str:
+    """Return 'a', 'a and b' or 'a, b and c'."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def is_phantom(work: Work) -> bool:
+def is_phantom(work: WorkFolder) -> bool:
+    """Return whether a collection is simulated."""
     return any("simulated" in c["truth_source"] for c in work.results["collections"])
 
 
-def tasks_of(work: Work, approach: str) -> list[str]:
+def tasks_of(work: WorkFolder, approach: str) -> list[str]:
+    """Return the training collections of an approach."""
     return next(run["tasks"] for run in work.runs if run["approach"] == approach)
 
 
-def question(work: Work) -> str:
+def question(work: WorkFolder) -> str:
+    """Return the question of the study, the title of the report."""
     target = work.results["target"]
     tested = [a for a in work.approaches if tasks_of(work, a)[0] == target]
     first, *others = tested or work.approaches
-    last = work.results["stages"][-1]["stage"]
-    if last == "splits":
-        return f"Which random split into folds represents the cases of {target}?"
-    if last == "depth":
-        return f"How many convolutions should be frozen for {target}?"
-    if last == "learning_curve":
-        return f"How many cases of {target} does it take?"
+    last_stage = work.results["stages"][-1]["stage"]
+    if last_stage == "splits":
+        return f"Which random split into folds is representative of the cases of {target}?"
+    if last_stage == "depth":
+        return f"How many convolutional layers should be frozen for {target}?"
+    if last_stage == "learning_curve":
+        return f"How does the AUC depend on the number of training cases of {target}?"
     if not others:
         return (
-            f"How well does a network that learns {_learns(work, first)} tell malignant from "
-            f"benign lesions of {target} that it has not seen?"
+            f"How well does a network trained on {_training_data(work, first)} classify unseen "
+            f"lesions of {target} as malignant or benign?"
         )
-    learned, rivals = _learns(work, first), " or ".join(_learns(work, a) for a in others)
+    trained = [_training_data(work, approach) for approach in (first, *others)]
     return (
-        f"Does a network that learns {learned} tell malignant from benign lesions of {target} "
-        f"better than one that learns {rivals}?"
+        f"Does a network trained on {trained[0]} classify lesions of {target} as malignant or "
+        f"benign better than a network trained on {' or '.join(trained[1:])}?"
     )
 
 
-def _learns(work: Work, approach: str) -> str:
+def _training_data(work: WorkFolder, approach: str) -> str:
     tasks = tasks_of(work, approach)
-    how = "at once" if len(tasks) > 1 else "alone"
-    return f"{listed(tasks)} {how} ({approach.upper()})"
+    only = "" if len(tasks) > 1 else " only"
+    return f"{join_and(tasks)}{only} ({approach.upper()})"
 
 
-def own_weights(work: Work) -> bool:
-    """Whether the networks started from nothing but what this package brings."""
+def uses_builtin_weights(work: WorkFolder) -> bool:
+    """Return whether training started from weights of this package or random weights."""
     return work.config["weights"] in OWN_WEIGHTS
 
 
-def warnings(work: Work) -> list[str]:
-    """What a reader must know before using a number, beside PHANTOM: the gravest first."""
-    results, found = work.results, [*_mixed(work), *_weak(work), *_few_patients(work)]
-    if own_weights(work):
-        found.append(
-            f"The weights at the start are not those of ImageNet, and results with them do not "
-            f"stand for transfer learning from ImageNet. {results['weights']['note']}"
+def warnings(work: WorkFolder) -> list[str]:
+    """Return the limitations of the results, the most serious first, except PHANTOM_NOTICE."""
+    results, texts = work.results, [*_mixed(work), *_weak(work), *_few_patients(work)]
+    if uses_builtin_weights(work):
+        texts.append(
+            "The initial weights are not ImageNet weights; the results are not those of transfer "
+            f"learning from ImageNet. {results['weights']['note']}"
         )
-    alike = work.folds.get("alike", [])
-    if alike:
-        found.append(
-            f"{len(alike)} pairs of ROIs of different cases look alike across the split, such as"
-            f" {alike[0]['a']} and {alike[0]['b']}: if a film stands under two case ids, it was"
-            " learned and tested (folds.json lists them)."
+    near_duplicates = work.folds.get("alike", [])
+    if near_duplicates:
+        a, b = near_duplicates[0]["a"], near_duplicates[0]["b"]
+        texts.append(
+            f"{len(near_duplicates)} pairs of near-duplicate ROIs with different case ids are on "
+            f"different sides of a split, such as {a} and {b}: if they show the same film, it was "
+            "used for training and evaluation (folds.json lists all pairs)."
         )
     similar = work.folds.get("similar_ids", [])
     if similar:
-        found.append(f"{patient_notes.similar_note(similar)}.")
+        texts.append(f"{patient_notes.similar_note(similar)}.")
     for name, public in work.folds.get("ids_look_like", {}).items():
-        found.append(f"{name}: {patient_notes.form_note(public)}.")
+        texts.append(f"{name}: {patient_notes.form_note(public)}.")
     for collection in results["collections"]:
-        doubtful = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]
-        if doubtful:
-            found.append(
-                f"The truth of {collection['name']} is in part or whole not by biopsy: "
-                f"{', '.join(doubtful)}."
+        other = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]
+        if other:
+            texts.append(
+                f"The reference standard of {collection['name']} is not biopsy for all lesions: "
+                f"{', '.join(other)}."
             )
     for approach in work.approaches:
         fits = target_training_aucs(work, approach)
-        if fits and min(fits) < FITTED:
-            found.append(
-                f"{approach.upper()} has not fitted its own training ROIs (training AUC "
-                f"{number(min(fits))}): longer training may change its results."
+        if fits and min(fits) < MIN_TRAINING_AUC:
+            texts.append(
+                f"{approach.upper()} did not fit its training ROIs (training AUC "
+                f"{format_number(min(fits))}): longer training may change its results."
             )
-    odd: dict[tuple[str, str], list[str]] = {}
-    for area in results["auc"]:
-        # A single fold is small: what is odd there is in the table.
-        if work.pooled and area["status"] != "ok" and area["estimator"] not in SECONDARY:
-            which = f"{area['study'].upper()}, {area['task']}, {area['unit']} level"
-            odd.setdefault((method(area["method"]), area["status"]), []).append(which)
-    for (name, status), which in odd.items():
-        shown = ", which is no headline" if name == METHODS["proper"] else ""
-        found.append(
-            f"Status {status} (docs/roc.md) of the {name} AUC{shown}, of {'; '.join(which)}."
-        )
-    return found
+    return texts + _fit_statuses(work)
+
+
+def _fit_statuses(work: WorkFolder) -> list[str]:
+    """Return a text for each status other than ok; single folds are in the tables only."""
+    aucs_by_status: dict[tuple[str, str], list[str]] = {}
+    for row in work.results["auc"] if work.compares_approaches else []:
+        if row["status"] != "ok" and row["estimator"] not in SECONDARY_ESTIMATORS:
+            auc = f"{row['study'].upper()}, {row['task']}, {row['unit']} level"
+            key = method_name(row["method"]), row["status"]
+            aucs_by_status.setdefault(key, []).append(auc)
+    texts = []
+    for (name, status), aucs in aucs_by_status.items():
+        role = " and is not used as the headline" if name == METHODS["proper"] else ""
+        texts.append(f"The {name} AUC has status {status} (docs/roc.md){role}: {'; '.join(aucs)}.")
+    return texts
 
 
 def target_training_aucs(
-    work: Work, approach: str, like: Mapping[str, Any] = MappingProxyType({})
+    work: WorkFolder, approach: str, condition: Mapping[str, Any] = MappingProxyType({})
 ) -> list[float]:
-    """The training AUC of the target in each run of an approach; of those alone whose network,
-    split and number of training cases are those of `like`, as far as it has them."""
+    """Return the training AUC of the target in each run of an approach.
+
+    Parameters
+    ----------
+    work
+        The work folder.
+    approach
+        Name of the approach.
+    condition
+        Network, split and number of training cases of the runs, where given.
+    """
     target = work.results["target"]
-    same = {name: like[name] for name in ("network", "split", "target_cases") if name in like}
-    runs = [run for run in work.runs if run["approach"] == approach]
-    fits = [
+    fields = [name for name in ("network", "split", "target_cases") if name in condition]
+    aucs = [
         run["train_auc"].get(target)
-        for run in runs
-        if all(run[name] == value for name, value in same.items())
+        for run in work.runs
+        if run["approach"] == approach and all(run[f] == condition[f] for f in fields)
     ]
-    return [fit for fit in fits if fit is not None]
+    return [auc for auc in aucs if auc is not None]
 
 
-def is_mixed(work: Work) -> bool:
-    """Whether its runs, or epochs of one of them, are of several versions or platforms."""
+def is_mixed(work: WorkFolder) -> bool:
+    """Return whether the runs, or the epochs of one run, used several versions or platforms."""
     return work.results.get("provenance", {}).get("mixed", False)
 
 
-def _mixed(work: Work) -> list[str]:
+def _mixed(work: WorkFolder) -> list[str]:
     if not is_mixed(work):
         return []
     versions = work.results["provenance"]["versions"]
-    names = [name for name in versions[0] if len({each.get(name) for each in versions}) > 1]
-    each = [", ".join(f"{name} {version.get(name)}" for name in names) for version in versions]
+    names = [name for name in versions[0] if len({v.get(name) for v in versions}) > 1]
+    texts = [", ".join(f"{name} {version.get(name)}" for name in names) for version in versions]
     return [
-        f"Mixed: these results are of {len(versions)} combinations of versions or platforms "
-        f"({'; '.join(each)}), accepted by --accept_versions. Differences between runs may be "
-        "differences between versions."
+        f"Mixed versions: the results were computed with {len(versions)} combinations of versions "
+        f"or platforms ({'; '.join(texts)}), accepted by --accept_versions. Differences between "
+        "runs may be differences between versions."
     ]
 
 
-def _weak(work: Work) -> list[str]:
-    aucs = work.final_aucs("lesion")
-    n = min((area["n_malignant"] + area["n_benign"] for area in aucs), default=WEAK)
-    if n >= WEAK:
+def _weak(work: WorkFolder) -> list[str]:
+    rows = work.headline_aucs("lesion")
+    n = min((row["n_malignant"] + row["n_benign"] for row in rows), default=MIN_LESIONS)
+    if n >= MIN_LESIONS:
         return []
-    intervals = listed(
-        [
-            f"{number(area['ci_low'])} to {number(area['ci_high'])} ({area['study'].upper()})"
-            for area in aucs
-        ]
-    )
+    intervals = join_and([f"{format_interval(row)} ({row['study'].upper()})" for row in rows])
     return [
-        f"Weak evidence: {n} scored lesions. With so few, any AUC is uncertain; 95 % interval at "
-        f"the lesion level {intervals}."
+        f"Weak evidence: the evaluation set has only {n} lesions, and every AUC is uncertain; "
+        f"lesion-level 95% CI {intervals}."
     ]
 
 
-def _few_patients(work: Work) -> list[str]:
+def _few_patients(work: WorkFolder) -> list[str]:
     primary = work.primary
     if primary is None:
         return []
-    patients = min(area["n_cases"] for area in work.final_aucs(primary["unit"]))
-    if patients >= FEW:
+    patients = min(row["n_cases"] for row in work.headline_aucs(primary["unit"]))
+    if patients >= MIN_PATIENTS:
         return []
     return [
-        f"The primary analysis scores {patients} patients. Below {FEW}, tests rejected up to 6.5 % "
-        "of true nulls at the level of 5 % in our simulations, which begin at 34 patients."
+        f"The primary analysis has {patients} patients. Below {MIN_PATIENTS} patients the tests "
+        "rejected up to 6.5% of true null hypotheses at the 5% level in our simulations, which "
+        "start at 34 patients."
     ]

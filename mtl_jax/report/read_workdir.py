@@ -1,4 +1,4 @@
-"""Reads what a finished job left in its work folder. Judges and computes nothing."""
+"""Read the work folder of a finished job."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ from mtl_jax.report import analysis_results
 from mtl_jax.report.analysis_results import Findings
 from mtl_jax.types import InputError
 
-POOLED = ("test", "cross_validation")  # stages that score each ROI once an approach
-SECONDARY = ("pooled over folds", "one fold")  # estimators that are never the headline
+FINAL_STAGES = ("test", "cross_validation")  # score each ROI once per approach
+SECONDARY_ESTIMATORS = ("pooled over folds", "one fold")  # never the headline
 
 
-class Scored(NamedTuple):
-    """The scored ROIs of one approach, all its runs together: roi_id, task, case_id, lesion_id
-    (n,) str, label (n,) int, score (n,) float32."""
+class ScoreTable(NamedTuple):
+    """Scores of all runs of an approach: roi_id, task, case_id and lesion_id (n,) str, label (n,)
+    int, score (n,) float32."""
 
     roi_id: np.ndarray
     task: np.ndarray
@@ -30,11 +30,22 @@ class Scored(NamedTuple):
     score: np.ndarray
 
 
-class Work(NamedTuple):
-    """A finished work folder: the parsed JSON files, each run's history by run id (a dict an epoch;
-    of `validated` too) and seconds since its latest start (None where not recorded), each
-    approach's scores (those of its first initialization), and what the analyses found (None where
-    none was made)."""
+class WorkFolder(NamedTuple):
+    """A finished work folder.
+
+    Attributes
+    ----------
+    config, environment, folds, results
+        Parsed JSON files.
+    histories
+        Training history by run id, one dict per epoch.
+    seconds
+        Seconds since the latest start of a run by run id, None if not recorded.
+    scores
+        Scores by approach, of the first initialization.
+    findings
+        Results of the analyses, None if none was made.
+    """
 
     config: dict[str, Any]
     environment: dict[str, Any]
@@ -42,41 +53,44 @@ class Work(NamedTuple):
     results: dict[str, Any]
     histories: dict[str, list[dict[str, float]]]
     seconds: dict[str, float | None]
-    scores: dict[str, Scored]
+    scores: dict[str, ScoreTable]
     findings: Findings | None
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """Those of the last stage: `auc` and `comparisons` are theirs."""
+        """Runs of the last stage, to which `auc` and `comparisons` belong."""
         return last_runs(self.results)
 
     @property
-    def validated(self) -> list[dict[str, Any]]:
-        """Those runs whose history holds the loss and AUC of the held-out fold."""
+    def validated_runs(self) -> list[dict[str, Any]]:
+        """Runs whose history contains the loss and AUC of the held-out fold."""
         return [
             run
-            for run in runs_out_of_fold(self.results)
-            if any("validation_loss" in line for line in self.histories.get(run["id"], ()))
+            for run in held_out_runs(self.results)
+            if any("validation_loss" in epoch for epoch in self.histories.get(run["id"], ()))
         ]
 
     @property
-    def pooled(self) -> bool:
-        """Whether the last stage is cross-validation or the test set: then there are curves and
-        comparisons of approaches; else a table of means by condition."""
-        return self.results["stages"][-1]["stage"] in POOLED
+    def compares_approaches(self) -> bool:
+        """Whether the last stage is cross-validation or testing.
+
+        It then has ROC curves and comparisons of approaches, otherwise a table of mean AUCs by
+        condition.
+        """
+        return self.results["stages"][-1]["stage"] in FINAL_STAGES
 
     @property
     def primary(self) -> dict[str, Any] | None:
-        """The comparison declared as the primary analysis; None where there is none."""
+        """The comparison declared as the primary analysis, or None."""
         return next((test for test in self.results["comparisons"] if test["primary"]), None)
 
     @property
     def initializations(self) -> int:
-        """How many trainings of the last stage differ in their initialization alone."""
+        """Number of initializations in the last stage."""
         return max((len(area["initializations"]) for area in self.results["auc"]), default=1)
 
-    def tests(self, unit: str) -> list[dict[str, Any]]:
-        """The comparisons on the target by this unit."""
+    def target_comparisons(self, unit: str) -> list[dict[str, Any]]:
+        """Return the comparisons of a unit (view or lesion) on the target."""
         return [
             test
             for test in self.results["comparisons"]
@@ -85,90 +99,114 @@ class Work(NamedTuple):
 
     @property
     def approaches(self) -> list[str]:
+        """Approaches of the last stage."""
         return list(dict.fromkeys(run["approach"] for run in self.runs))
 
-    def final_aucs(self, unit: str) -> list[dict[str, Any]]:
-        """The empirical AUCs on the target, a row an approach, by the estimator of the headline;
-        none where the last stage is a table of means by condition."""
+    def headline_aucs(self, unit: str) -> list[dict[str, Any]]:
+        """Return the empirical headline AUC of each approach on the target.
+
+        The list is empty if the last stage is a table of mean AUCs by condition.
+        """
         return [
             area
             for area in self.results["auc"]
-            if self.pooled
+            if self.compares_approaches
             and area["headline"]
             and (area["unit"], area["method"]) == (unit, "empirical")
         ]
 
     def mean_aucs(self, unit: str) -> list[dict[str, Any]]:
-        """The rows of a last stage that is a table of means by condition."""
-        return [row for row in self.results["auc"] if not self.pooled and row["unit"] == unit]
+        """Return the rows of the last stage if it is a table of mean AUCs by condition."""
+        return [
+            row
+            for row in self.results["auc"]
+            if not self.compares_approaches and row["unit"] == unit
+        ]
 
 
-def read(folder: Path) -> Work:
-    """Everything in `folder`. InputError where it is not the folder of a finished job."""
+def read(folder: Path) -> WorkFolder:
+    """Read a work folder.
+
+    Parameters
+    ----------
+    folder
+        Work folder of a finished job.
+
+    Raises
+    ------
+    InputError
+        If the folder is not that of a finished job, or a file is missing or damaged.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the --workdir of a finished job")
     if not (folder / "results.json").is_file():
-        raise InputError(
-            f"{folder}: no finished job here (no results.json); run the job to its end first"
-        )
+        raise InputError(f"{folder}: not a finished job (no results.json); finish the job first")
     config, environment, folds, results = (
         _json(folder / f"{name}.json") for name in ("config", "environment", "folds", "results")
     )
     if any("estimator" not in area for area in results["auc"]):
-        raise InputError(f"{folder}: results of an earlier version; run the job again")
+        raise InputError(
+            f"{folder}: the results were written by an earlier version; run the job again"
+        )
     runs = last_runs(results)
-    places = {run["id"]: folder / "runs" / run["id"] for run in runs}
-    histories = {id_: place / "history.jsonl" for id_, place in places.items()}
-    for run in runs_out_of_fold(results):  # of an earlier stage they may have been deleted
+    run_folders = {run["id"]: folder / "runs" / run["id"] for run in runs}
+    histories = {run_id: path / "history.jsonl" for run_id, path in run_folders.items()}
+    for run in held_out_runs(results):  # runs of an earlier stage may have been deleted
         path = folder / "runs" / run["id"] / "history.jsonl"
         if path.is_file():
             histories[run["id"]] = path
-    return Work(
+    return WorkFolder(
         config,
         environment,
         folds,
         results,
-        {id_: _history(path) for id_, path in histories.items()},
-        {id_: _seconds(place / "timing.json") for id_, place in places.items()},
-        # Figures show the first of several initializations, a choice made before any training.
+        {run_id: _history(path) for run_id, path in histories.items()},
+        {run_id: _seconds(path / "timing.json") for run_id, path in run_folders.items()},
+        # Figures show the first initialization, a choice made before training.
         _scores(
-            [(run["approach"], places[run["id"]]) for run in runs if not run.get("initialization")]
+            [
+                (run["approach"], run_folders[run["id"]])
+                for run in runs
+                if not run.get("initialization")
+            ]
         ),
         analysis_results.read(folder / "analysis"),
     )
 
 
 def last_runs(results: dict[str, Any]) -> list[dict[str, Any]]:
-    last = set(results["stages"][-1]["runs"])
-    return [run for run in results["runs"] if run["id"] in last]
+    """Return the runs of the last stage."""
+    run_ids = set(results["stages"][-1]["runs"])
+    return [run for run in results["runs"] if run["id"] in run_ids]
 
 
-def runs_out_of_fold(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those of the latest stage that holds out folds, with the split and network that were chosen,
-    where any were."""
+def held_out_runs(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the runs of the last stage with held-out folds, for the selected split and network."""
     runs = {run["id"]: run for run in results["runs"]}
-    chosen = {what: found["chosen"] for what, found in results["selection"].items()}
+    chosen = {field: selection["chosen"] for field, selection in results["selection"].items()}
     for stage in reversed(results["stages"]):
-        own = [runs[id_] for id_ in stage["runs"] if runs[id_]["fold"] is not None]
-        if own:
-            return [run for run in own if all(run[what] == v for what, v in chosen.items())]
+        fold_runs = [runs[run_id] for run_id in stage["runs"] if runs[run_id]["fold"] is not None]
+        if fold_runs:
+            return [run for run in fold_runs if all(run[f] == v for f, v in chosen.items())]
     return []
 
 
-def _scores(runs: list[tuple[str, Path]]) -> dict[str, Scored]:
+def _scores(runs: list[tuple[str, Path]]) -> dict[str, ScoreTable]:
     tables: dict[str, list[pd.DataFrame]] = {}
     try:
-        for approach, place in runs:
-            table = _table(place / "scores.csv")[list(Scored._fields)]
+        for approach, run_folder in runs:
+            table = _table(run_folder / "scores.csv")[list(ScoreTable._fields)]
             tables.setdefault(approach, []).append(table)
         return {approach: _columns(pd.concat(parts)) for approach, parts in tables.items()}
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{runs[0][1].parent}: a scores.csv is damaged ({error})") from error
+        raise InputError(
+            f"{runs[0][1].parent}: a scores.csv is damaged ({error}); run the job again"
+        ) from error
 
 
-def _columns(table: pd.DataFrame) -> Scored:
+def _columns(table: pd.DataFrame) -> ScoreTable:
     *ids, label, score = table.to_numpy().T
-    return Scored(
+    return ScoreTable(
         *(np.array(column, str) for column in ids),
         np.array([int(text) for text in label], int),
         np.array([float(text) for text in score], np.float32),
@@ -209,7 +247,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); run the job to its end first"
+            f"{path}: cannot be read ({error.strerror}); finish the job first"
         ) from error
     except (UnicodeDecodeError, InputError) as error:
         raise InputError(f"{path}: damaged ({error}); run the job again") from error

@@ -1,23 +1,37 @@
-"""ROC curves of the scored ROIs, empirical and fitted, with a band. Draws nothing."""
+"""Compute empirical and fitted ROC curves of the evaluation set, with confidence bands."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from mtl_jax import roc
-from mtl_jax.report.read_workdir import Scored, Work
+from mtl_jax.report.read_workdir import ScoreTable, WorkFolder
 
-SAMPLES = 1000  # resamples of the patients behind a band
+N_BOOTSTRAP = 1000  # samples of the patients for a confidence band
 SEED = 0
-GRID = np.linspace(0.0, 1.0, 201)  # false positive fractions at which a band is taken
+GRID = np.linspace(0.0, 1.0, 201)  # false positive fractions of a band
 
 
 class Curve(NamedTuple):
-    """The curves of one approach: empirical, `fpf` and `tpf` (points,); proper binormal, `fit_fpf`
-    and `fit_tpf`; and the band of the empirical one: `low` and `high` (len(GRID),) true positive
-    fractions at the false positive fractions of GRID. `shown` is the AUC of the fit with its
-    interval, clustered by patient; where the fit may be no headline (`fitted` False), the
-    empirical one."""
+    """ROC curves of one approach.
+
+    Attributes
+    ----------
+    approach, n_malignant, n_benign
+        Name of the approach and size of the evaluation set.
+    auc
+        Empirical AUC.
+    fpf, tpf
+        Empirical curve, (points,).
+    low, high
+        Confidence band of the empirical curve: true positive fractions on GRID.
+    headline
+        AUC of the fit with its interval clustered by patient; the empirical AUC if not `fitted`.
+    fitted
+        Whether the proper binormal fit may be the headline.
+    fit_fpf, fit_tpf
+        Proper binormal curve.
+    """
 
     approach: str
     auc: float
@@ -27,62 +41,90 @@ class Curve(NamedTuple):
     tpf: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    shown: roc.AucInterval
+    headline: roc.AucInterval
     fitted: bool
     fit_fpf: np.ndarray
     fit_tpf: np.ndarray
 
 
-def curves(work: Work, unit: str) -> list[Curve]:
-    """A curve for each approach on the target's scored ROIs; none where there are none, or they
-    are of one class.
+def curves(work: WorkFolder, unit: str) -> list[Curve]:
+    """Return the curves of each approach on the target.
 
-    `unit` is view or lesion, whose score is the mean over its views.
+    Approaches without scores of both classes are left out.
+
+    Parameters
+    ----------
+    work
+        The work folder.
+    unit
+        'view' or 'lesion'; the score of a lesion is the mean over its views.
     """
-    found, target = [], work.results["target"]
+    curve_list, target = [], work.results["target"]
     for approach, scored in work.scores.items():
         if len(set(scored.label[scored.task == target].tolist())) == 2:
             labels, scores, cases = _by_unit(scored, target, unit)
-            own = roc.empirical(labels, scores)
+            empirical = roc.empirical(labels, scores)
             low, high = band(labels, scores, cases)
-            sizes = (own.n_malignant, own.n_benign)
+            sizes = (empirical.n_malignant, empirical.n_benign)
             fit = roc.auc_interval(labels, scores, cases, "proper")
-            fitted = roc.may_headline(fit.status, own.auc)
-            shown = fit if fitted else roc.auc_interval(labels, scores, cases)
-            line = roc.proper(labels, scores).curve(201)
-            drawn = (own.fpf, own.tpf, low, high, shown, fitted, *line)
-            found.append(Curve(approach, own.auc, *sizes, *drawn))
-    return found
+            fitted = roc.may_headline(fit.status, empirical.auc)
+            headline = fit if fitted else roc.auc_interval(labels, scores, cases)
+            fit_curve = roc.proper(labels, scores).curve(201)
+            points = (empirical.fpf, empirical.tpf, low, high, headline, fitted, *fit_curve)
+            curve_list.append(Curve(approach, empirical.auc, *sizes, *points))
+    return curve_list
 
 
 def band(
     labels: np.ndarray,
     scores: np.ndarray,
     cases: np.ndarray,
-    samples: int = SAMPLES,
+    samples: int = N_BOOTSTRAP,
     seed: int = SEED,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pointwise 95 % band of the true positive fraction at each false positive fraction of GRID.
+    """Compute the pointwise 95% confidence band of the true positive fraction on GRID.
 
-    Percentiles over resamples of whole patients with replacement (Efron and Tibshirani 1993, ch.
-    13); a resample without both classes is drawn again. `labels` (n,) 0 or 1 with both present.
+    The band consists of percentiles over bootstrap samples of patients; samples without both
+    classes are discarded.
+
+    Parameters
+    ----------
+    labels
+        1 for malignant, 0 for benign, both present (n,).
+    scores
+        Scores (n,).
+    cases
+        Case id of each score (n,).
+    samples
+        Number of bootstrap samples.
+    seed
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Lower and upper limit on GRID.
+
+    References
+    ----------
+    Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
     order = np.argsort(-scores, kind="stable")
     patient = np.unique(cases, return_inverse=True)[1][order]
     malignant, score = labels[order] == 1, scores[order]
-    ends = np.flatnonzero(np.append(score[1:] != score[:-1], True))  # of each run of ties
+    ends = np.flatnonzero(np.append(score[1:] != score[:-1], True))  # last index of each tie
     rng, count, rows = np.random.default_rng(seed), int(patient.max()) + 1, []
     while len(rows) < samples:
         weight = np.bincount(rng.integers(0, count, count), minlength=count)[patient]
         tp, fp = np.cumsum(weight * malignant)[ends], np.cumsum(weight * ~malignant)[ends]
         if tp[-1] and fp[-1]:
-            rows.append(_read_off(np.append(0, fp) / fp[-1], np.append(0, tp) / tp[-1]))
+            rows.append(_interpolate(np.append(0, fp) / fp[-1], np.append(0, tp) / tp[-1]))
     low, high = np.percentile(rows, (2.5, 97.5), axis=0)
     return low, high
 
 
-def _read_off(fpf: np.ndarray, tpf: np.ndarray) -> np.ndarray:
-    """The curve's height over GRID; the upper end where it rises straight up."""
+def _interpolate(fpf: np.ndarray, tpf: np.ndarray) -> np.ndarray:
+    """Return the curve on GRID; the upper end of a vertical segment."""
     left = np.searchsorted(fpf, GRID, side="right") - 1
     right = np.minimum(left + 1, len(fpf) - 1)
     run = fpf[right] - fpf[left]
@@ -90,11 +132,11 @@ def _read_off(fpf: np.ndarray, tpf: np.ndarray) -> np.ndarray:
     return tpf[left] + share * (tpf[right] - tpf[left])
 
 
-def _by_unit(scored: Scored, task: str, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and case ids (n,) of one collection, one a view or one a lesion."""
-    own = scored.task == task
-    label, score, case = scored.label[own], scored.score[own], scored.case_id[own]
+def _by_unit(scored: ScoreTable, task: str, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return labels, scores and case ids (n,) of the views or lesions of one collection."""
+    rows = scored.task == task
+    label, score, case = scored.label[rows], scored.score[rows], scored.case_id[rows]
     if unit == "view":
         return label, score, case
-    lesions = roc.view_to_lesion(label, score, case, scored.lesion_id[own])
+    lesions = roc.view_to_lesion(label, score, case, scored.lesion_id[rows])
     return lesions.labels, lesions.scores, lesions.cases

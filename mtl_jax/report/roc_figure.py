@@ -1,4 +1,4 @@
-"""Draws ROC curves: fitted, empirical, and their uncertainty. Computes no number."""
+"""Draw fitted and empirical ROC curves with their confidence bands."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -7,10 +7,18 @@ from typing import Any
 import matplotlib
 
 from mtl_jax.report import phrases
-from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import (
+    INK,
+    STYLE,
+    ReportFigure,
+    line_color,
+    linestyle,
+    make_axes,
+    to_svg,
+)
 from mtl_jax.report.roc_curves import GRID, Curve
 
-FEW = 60  # operating points up to which each is marked
+MAX_MARKED = 60  # operating points up to which each is marked
 
 
 def roc_figure(
@@ -19,34 +27,52 @@ def roc_figure(
     tests: Sequence[Mapping[str, Any]],
     note: str = "",
     means: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-) -> Drawn:
-    """The curves of all approaches over their bands, in a unit square; `tests` are comparisons of
-    this unit, whose differences and p-values are written beside; `note` says which scores the
-    curves are of. An AUC is that of the fitted curve, or, where the fit may not stand as the
-    headline, of the empirical one, which then is the only one drawn. `means`: where the headline is
-    a mean over folds or initializations, its row by approach, whose AUC is written instead."""
+) -> ReportFigure:
+    """Draw the curves and confidence bands of all approaches.
+
+    The AUC in the legend is that of the fitted curve, or of the empirical curve if the fit may not
+    be a headline; then only the empirical curve is drawn.
+
+    Parameters
+    ----------
+    curves
+        Curves of each approach.
+    unit
+        'view' or 'lesion'.
+    tests
+        Comparisons of this unit, whose differences and p-values are listed.
+    note
+        Description of the scores of the curves.
+    means
+        Headline row by approach if the headline is a mean over folds or initializations; its AUC
+        replaces that of the curve.
+    """
     with matplotlib.rc_context(STYLE):
-        figure, axes = sheet(3.6, 3.6 + 0.18 * (len(curves) + len(_below(tests)) + bool(means)))
+        comparison_lines = _comparison_lines(tests)
+        n_lines = len(curves) + len(comparison_lines) + bool(means)
+        figure, axes = make_axes(3.6, 3.6 + 0.18 * n_lines)
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, alpha=0.5)
         for i, curve in enumerate(curves):
-            axes.fill_between(GRID, curve.low, curve.high, color=line(i), alpha=0.16, linewidth=0)
+            band = {"color": line_color(i), "alpha": 0.16, "linewidth": 0}
+            axes.fill_between(GRID, curve.low, curve.high, **band)
         for i, curve in enumerate(curves):
-            marker = {"marker": "o", "markersize": 2.2} if len(curve.fpf) <= FEW else {}
+            color = line_color(i)
+            marker = {"marker": "o", "markersize": 2.2} if len(curve.fpf) <= MAX_MARKED else {}
             text = _legend(curve, means.get(curve.approach))
             if not curve.fitted:
                 marker = marker | {"label": text if means else f"{text}, empirical"}
-            axes.plot(curve.fpf, curve.tpf, color=line(i), linewidth=0.7, alpha=0.65, **marker)
+            axes.plot(curve.fpf, curve.tpf, color=color, linewidth=0.7, alpha=0.65, **marker)
             if curve.fitted:
                 style = linestyle(i)
-                axes.plot(curve.fit_fpf, curve.fit_tpf, color=line(i), linestyle=style, label=text)
+                axes.plot(curve.fit_fpf, curve.fit_tpf, color=color, linestyle=style, label=text)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xlabel="false positive fraction", ylabel="true positive fraction")
         mean = next((row["estimator"] for row in means.values()), "")
-        headed = f"AUC, {mean}\n(curves: {note})" if mean else "AUC of the fitted curve"
-        title = "\n".join([*_below(tests), f"{headed}:"])
+        heading = f"AUC, {mean}\n(curves: {note})" if mean else "AUC of the fitted curve"
+        title = "\n".join([*comparison_lines, f"{heading} (95% CI):"])
         figure.legend(loc="outside lower left", title=title, title_fontsize=8.5, alignment="left")
-        names = ", ".join(f"{c.approach.upper()} AUC {c.shown.auc:.3f}" for c in curves)
-        drawn = svg(figure, f"ROC curves per {unit}: {names}")
+        names = ", ".join(f"{c.approach.upper()} AUC {c.headline.auc:.3f}" for c in curves)
+        svg = to_svg(figure, f"{unit.capitalize()}-level ROC curves: {names}")
     rows = []
     for curve in curves:
         for kind, x, y in (
@@ -56,25 +82,26 @@ def roc_figure(
             ("band, high", GRID, curve.high),
         ):
             rows += [(curve.approach, kind, *map(float, point)) for point in zip(x, y, strict=True)]
-    return Drawn(f"roc-{unit}", drawn, ("approach", "curve", "fpf", "tpf"), rows)
+    return ReportFigure(f"roc-{unit}", svg, ("approach", "curve", "fpf", "tpf"), rows)
 
 
 def _legend(curve: Curve, mean: Mapping[str, Any] | None) -> str:
-    """The approach, its AUC and the 95% interval."""
-    values = (curve.shown.auc, curve.shown.ci_low, curve.shown.ci_high)
+    """Return the approach, its AUC and the 95% interval."""
+    values = (curve.headline.auc, curve.headline.ci_low, curve.headline.ci_high)
     if mean:
         values = (mean["auc"], mean["ci_low"], mean["ci_high"])
-    auc, low, high = map(phrases.number, values)
+    auc, low, high = map(phrases.format_number, values)
     return f"{curve.approach.upper()} {auc} ({low} to {high})"
 
 
-def _below(tests: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Difference and p of each pair, by the first method that tested it: the primary one first."""
+def _comparison_lines(tests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return difference and p-value of up to three pairs, each by its first method."""
     first: dict[tuple[str, str], Mapping[str, Any]] = {}
     for test in tests:
         first.setdefault((test["a"], test["b"]), test)
     return [
-        f"{test['a'].upper()} \N{MINUS SIGN} {test['b'].upper()}: {phrases.signed(test['delta'])}, "
-        f"{phrases.p_value(test['p_value'])} ({'primary' if test['primary'] else 'secondary'})"
+        f"{test['a'].upper()} \N{MINUS SIGN} {test['b'].upper()}: "
+        f"{phrases.format_signed(test['delta'])}, {phrases.format_p_value(test['p_value'])} "
+        f"({'primary' if test['primary'] else 'secondary'})"
         for test in list(first.values())[:3]
     ]

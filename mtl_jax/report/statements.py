@@ -1,187 +1,208 @@
-"""What the AUCs and comparisons say, in sentences that claim no more. Computes no statistic."""
+"""Describe AUCs and comparisons in sentences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtl_jax.report.phrases import listed, method, number, p_value, signed
-from mtl_jax.report.read_workdir import SECONDARY, Work
+from mtl_jax.report.phrases import (
+    format_number,
+    format_p_value,
+    format_signed,
+    join_and,
+    method_name,
+)
+from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
 
-LEVEL = 0.05  # of significance
-UNTESTED = ("sparse", "undetermined")  # statuses of a difference whose variance is not known
+ALPHA = 0.05  # significance level
+UNTESTED = ("sparse", "undetermined")  # statuses of a difference with unknown variance
 
 
-def answer(work: Work) -> str:
-    """The primary analysis in one sentence: unit, numbers of cases, AUCs, difference with its
-    interval and the one p-value; then which sources of variance these hold."""
-    if not work.pooled:
-        return _chosen(work)
+def describe_main_result(work: WorkFolder) -> str:
+    """Describe the primary analysis: unit, cases, AUCs, difference, interval and p-value.
+
+    The last sentence states the sources of variance.
+    """
+    if not work.compares_approaches:
+        return _describe_selection(work)
     primary = work.primary
     unit = primary["unit"] if primary else work.folds["primary"]["unit"]
-    aucs = {area["study"]: area for area in work.final_aucs(unit)}
+    aucs = {row["study"]: row for row in work.headline_aucs(unit)}
     if not aucs:
-        return "No AUC could be measured: the scored lesions are of one class."
+        return "No AUC could be computed: all scored lesions are of one class."
     if primary is None:
-        return f"{_aucs_alone(work, unit, aucs)} {sources(work)}"
+        return f"{_aucs_alone(work, unit, aucs)} {describe_variance(work)}"
     a, b = primary["a"], primary["b"]
-    kind = " of the proper binormal fit" if primary["method"] == "proper" else ""
+    fit = " of the proper binormal fit" if primary["method"] == "proper" else ""
     declared_test = primary.get("declared_test")
-    instead = (
-        f" (declared fallback: a fit of the {method(declared_test)} test may not be a headline)"
+    fallback = (
+        f" (declared fallback: a fit of the {method_name(declared_test)} test may not be a"
+        " headline)"
         if declared_test
         else ""
     )
-    found = (
-        f"{_of_what(work, unit, kind, aucs[a])}: {number(primary['auc_a'])} with {a.upper()} and "
-        f"{number(primary['auc_b'])} with {b.upper()}; {method(primary['method'])}{instead}: "
-        f"{_difference(primary)}"
+    text = (
+        f"{_describe_auc(work, unit, fit, aucs[a])}: "
+        f"{format_number(primary['auc_a'])} with {a.upper()} and "
+        f"{format_number(primary['auc_b'])} with {b.upper()}; "
+        f"{method_name(primary['method'])}{fallback}: "
+        f"{_format_difference(primary)}"
     )
     if primary["status"] != "ok":
-        found += f", status {primary['status']} (docs/roc.md)"
-    said = {
+        text += f", status {primary['status']} (docs/roc.md)"
+    conclusion = {
         "untested": "These cases do not allow a test",
-        "alike": (
+        "inconclusive": (
             "The difference is not statistically significant, which does not show that the two are "
-            "alike"
+            "equal"
         ),
-        "better": f"{a.upper()} is better on these cases",
-        "worse": f"{b.upper()} is better on these cases",
+        "better": f"{a.upper()} is significantly better on these cases",
+        "worse": f"{b.upper()} is significantly better on these cases",
     }["untested" if primary["status"] in UNTESTED else verdict([primary])]
-    return f"Primary analysis: {found}. {said}. {sources(work)}"
+    return f"Primary analysis: {text}. {conclusion}. {describe_variance(work)}"
 
 
-def _difference(test: Mapping[str, Any]) -> str:
+def _format_difference(test: Mapping[str, Any]) -> str:
     return (
-        f"difference {signed(test['delta'])} (95% CI {signed(test['ci_low'])} to "
-        f"{signed(test['ci_high'])}), {p_value(test['p_value'])}"
+        f"difference {format_signed(test['delta'])} (95% CI {format_signed(test['ci_low'])} to "
+        f"{format_signed(test['ci_high'])}), {format_p_value(test['p_value'])}"
     )
 
 
-def _of_what(work: Work, unit: str, kind: str, area: Mapping[str, Any]) -> str:
-    where = "on the test set" if area["cases"] == "test" else "in cross-validation"
+def _describe_auc(work: WorkFolder, unit: str, fit: str, row: Mapping[str, Any]) -> str:
+    evaluation = "on the test set" if row["cases"] == "test" else "in cross-validation"
     return (
-        f"{unit}-level AUC{kind} {where} of {work.results['target']} ({area['n_malignant']} "
-        f"malignant and {area['n_benign']} benign {unit}s of {area['n_cases']} patients)"
+        f"{unit}-level AUC{fit} {evaluation} of {work.results['target']} ({row['n_malignant']} "
+        f"malignant and {row['n_benign']} benign {unit}s of {row['n_cases']} patients)"
     )
 
 
-def _aucs_alone(work: Work, unit: str, aucs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where no comparison is primary."""
+def _aucs_alone(work: WorkFolder, unit: str, aucs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Describe the AUCs of a study without a primary comparison."""
     first = next(iter(aucs.values()))
-    listed_aucs = listed(
+    listed_aucs = join_and(
         [
-            f"{number(area['auc'])} (95% CI {number(area['ci_low'])} to "
-            f"{number(area['ci_high'])}{selected(area)}) with {a.upper()}"
-            for a, area in aucs.items()
+            f"{format_number(row['auc'])} (95% CI {format_number(row['ci_low'])} to "
+            f"{format_number(row['ci_high'])}{selection_label(row)}) with {a.upper()}"
+            for a, row in aucs.items()
         ]
     )
-    why = work.folds["primary"]["reason"]
-    reason = f" No comparison is primary: {why}." if why else ""
-    what = _of_what(work, unit, "", first)
-    return f"{what[0].upper()}{what[1:]}: {listed_aucs}.{reason}"
+    reason = work.folds["primary"]["reason"]
+    no_primary = f" No comparison is primary: {reason}." if reason else ""
+    text = _describe_auc(work, unit, "", first)
+    return f"{text[0].upper()}{text[1:]}: {listed_aucs}.{no_primary}"
 
 
-def sources(work: Work) -> str:
-    """Which variances the intervals hold."""
+def describe_variance(work: WorkFolder) -> str:
+    """State the sources of variance in the intervals."""
     count = work.initializations
     if count == 1:
         return (
-            "Intervals and p-values hold the variance over patients only; another training, from "
-            "other initial weights, would give other AUCs."
+            "Intervals and p-values include the variance between patients only; another training "
+            "from other initial weights would give other AUCs."
         )
     if count == 2:
         return (
-            "Intervals hold the variance over patients only: with two initializations that between "
-            "initializations cannot be estimated, and nothing is tested."
+            "Intervals include the variance between patients only: with two initializations the "
+            "variance between initializations cannot be estimated, and no difference is tested."
         )
     return (
-        f"Means over {count} initializations; intervals and p-values hold the variance over "
-        "patients and that between initializations."
+        f"Means over {count} initializations; intervals and p-values include the variance between "
+        "patients and between initializations."
     )
 
 
-def declared(work: Work) -> str:
-    """The analysis that was declared before training, for the methods section."""
+def describe_declaration(work: WorkFolder) -> str:
+    """Describe the primary analysis for the methods section."""
     primary = work.primary
     if primary is None:
         return ""
     a, b = (primary[side].upper() for side in ("a", "b"))
     return (
-        f" The primary analysis, declared before training, is the difference of {a} and {b} at the "
-        f"{primary['unit']} level by {method(primary['method'])}; all other tests are secondary, "
-        "their p-values adjusted by Holm within each family. The standard error of an AUC "
-        f"holds the variance over {_main_area(work, primary)['se_method']}."
+        f" The primary analysis, declared before training, is the difference between {a} and {b} "
+        f"at the {primary['unit']} level by {method_name(primary['method'])}; all other tests are "
+        "secondary, their p-values adjusted by Holm within each family. The standard error of an "
+        f"AUC includes the variance over {_primary_auc(work, primary)['se_method']}."
     )
 
 
-def _main_area(work: Work, primary: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(a for a in work.final_aucs(primary["unit"]) if a["study"] == primary["a"])
+def _primary_auc(work: WorkFolder, primary: Mapping[str, Any]) -> Mapping[str, Any]:
+    rows = work.headline_aucs(primary["unit"])
+    return next(row for row in rows if row["study"] == primary["a"])
 
 
-def selected(row: Mapping[str, Any]) -> str:
-    """What is added to an AUC whose split or network was chosen by the same scores."""
+def selection_label(row: Mapping[str, Any]) -> str:
+    """Return the label of an AUC whose split or network was selected with the same scores."""
     return ", selected, optimistic" if row.get("selected") else ""
 
 
-def curves_are_of(work: Work) -> str:
-    """Which scores the ROC curves show, where the headline is a mean."""
-    said = ["scores pooled over folds"] if any(r["fold"] is not None for r in work.runs) else []
+def curve_scores(work: WorkFolder) -> str:
+    """Describe the scores of the ROC curves if the headline is a mean, else return ''."""
+    has_folds = any(run["fold"] is not None for run in work.runs)
+    texts = ["scores pooled over folds"] if has_folds else []
     if work.initializations > 1:
-        said.append(f"first of {work.initializations} initializations")
-    return ", ".join(said)
+        texts.append(f"first of {work.initializations} initializations")
+    return ", ".join(texts)
 
 
-def _chosen(work: Work) -> str:
-    """What a job of splits, depth or a learning curve found."""
-    for what, found in reversed(work.results["selection"].items()):
-        row = next(r for r in found["table"] if r[what] == found["chosen"])
+def _describe_selection(work: WorkFolder) -> str:
+    """Describe the result of a study of splits, depth or a learning curve."""
+    for field, selection in reversed(work.results["selection"].items()):
+        row = next(r for r in selection["table"] if r[field] == selection["chosen"])
         return (
-            f"{what.capitalize()} {found['chosen']}, mean {found['unit']}-level AUC "
-            f"{number(row['auc'])} (selected, optimistic), by this rule: {found['rule']}. This "
-            "study has no primary test."
+            f"{field.capitalize()} {selection['chosen']}, mean {selection['unit']}-level AUC "
+            f"{format_number(row['auc'])} (selected, optimistic), by this rule: "
+            f"{selection['rule']}. This study has no primary test."
         )
     return (
-        "AUC by number of training cases of the target, with its intervals, is in the learning "
-        "curve of the report. This study has no primary test."
+        "The learning curve below shows the AUC by number of training cases of the target. "
+        "This study has no primary test."
     )
 
 
 def verdict(tests: Sequence[Mapping[str, Any]]) -> str:
-    """What several methods say of one difference, a - b: alike, edge, better or worse."""
-    below = [test["p_value"] is not None and test["p_value"] < LEVEL for test in tests]
-    if all(below):
+    """Summarize the tests of one difference a - b by several methods.
+
+    Returns
+    -------
+    str
+        'better' or 'worse' if all tests are significant, 'contradictory' if some are, and
+        'inconclusive' if none is.
+    """
+    significant = [test["p_value"] is not None and test["p_value"] < ALPHA for test in tests]
+    if all(significant):
         return "better" if tests[0]["delta"] > 0 else "worse"
-    return "edge" if any(below) else "alike"
+    return "contradictory" if any(significant) else "inconclusive"
 
 
-def comparison(tests: Sequence[Mapping[str, Any]]) -> str:
-    """One difference in words: the primary test, or all methods that tested it."""
+def describe_comparison(tests: Sequence[Mapping[str, Any]]) -> str:
+    """Describe one difference by its primary test, or by all methods that tested it."""
     primary = [test for test in tests if test.get("primary")]
     first = (primary or tests)[0]
     a, b = first["a"].upper(), first["b"].upper()
     holm = first.get("p_holm")
-    adjusted = "" if holm is None else f"; adjusted by Holm {p_value(holm)}"
-    seen = (
-        f"{'Primary' if primary else 'Secondary'}{selected(first)}: {first['unit']}-level "
-        f"{a} \N{MINUS SIGN} {b}, {_difference(first)}{adjusted}"
+    adjusted = "" if holm is None else f"; Holm-adjusted {format_p_value(holm)}"
+    text = (
+        f"{'Primary' if primary else 'Secondary'}{selection_label(first)}: {first['unit']}-level "
+        f"{a} \N{MINUS SIGN} {b}, {_format_difference(first)}{adjusted}"
     )
-    said = verdict(primary or tests)
-    if said == "alike":
+    result = verdict(primary or tests)
+    if result == "inconclusive":
         return (
-            f"{seen}: these cases do not show that the two differ, nor that they are alike: "
-            "they are compatible with every difference in the interval."
+            f"{text}: the difference is not significant; the data are compatible with every "
+            "difference in the interval."
         )
-    if said == "edge":
-        found = listed([f"{p_value(t['p_value'])} by {method(t['method'])}" for t in tests])
-        return f"{seen}: on the edge, for the methods fall on either side of {LEVEL} ({found})."
-    better, worse = (a, b) if said == "better" else (b, a)
-    return f"{seen}: {better} ranks these cases better than {worse} does."
+    if result == "contradictory":
+        p_values = join_and(
+            [f"{format_p_value(t['p_value'])} by {method_name(t['method'])}" for t in tests]
+        )
+        return f"{text}: the methods disagree about significance at {ALPHA} ({p_values})."
+    better, worse = (a, b) if result == "better" else (b, a)
+    return f"{text}: {better} has a significantly higher AUC than {worse} on these cases."
 
 
-def by_difference(work: Work) -> list[list[dict[str, Any]]]:
-    """The comparisons on the target by the estimator of the headline, those of one pair and unit
-    together, lesion level first."""
+def group_comparisons(work: WorkFolder) -> list[list[dict[str, Any]]]:
+    """Group the headline comparisons on the target by unit and pair, lesion level first."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for test in work.results["comparisons"]:
-        if test["task"] == work.results["target"] and test["estimator"] not in SECONDARY:
+        if test["task"] == work.results["target"] and test["estimator"] not in SECONDARY_ESTIMATORS:
             groups.setdefault((test["unit"], test["a"], test["b"]), []).append(test)
     return [groups[key] for key in sorted(groups, key=lambda key: key[0])]

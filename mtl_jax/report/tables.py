@@ -1,4 +1,4 @@
-"""Rows of the report's tables, from what the work folder holds. Computes no statistic."""
+"""Prepare the rows of the tables of a report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,15 +9,14 @@ from mtl_jax import patient_notes
 from mtl_jax.config import default
 from mtl_jax.config_diff import flat
 from mtl_jax.exclusion_reasons import by_reason, shortened
-from mtl_jax.report.read_workdir import SECONDARY, Work
+from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
 
-PLACES = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings that hold paths
-SHOWN = 3  # items named of those left out for one reason
+PATH_FIELDS = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings with paths
+MAX_NAMED = 3  # excluded items that are named for each reason
 
 
-class Use(NamedTuple):
-    """A part of a collection: what it was used for, and how many of each; lesions and views as
-    (malignant, benign)."""
+class DataUse(NamedTuple):
+    """A part of a collection and its use; lesions and views are counted as (malignant, benign)."""
 
     used_for: str
     cases: int
@@ -26,70 +25,72 @@ class Use(NamedTuple):
     rois_augmented: int
 
 
-def data_rows(work: Work) -> list[tuple[dict[str, Any], list[Use]]]:
-    """Each collection with its parts: Table 2 of the paper, from the stages that ran."""
+def data_rows(work: WorkFolder) -> list[tuple[dict[str, Any], list[DataUse]]]:
+    """Return each collection with its parts, as in Table 2 of the paper."""
     collections = {c["name"]: c for c in work.results["collections"]}
-    parts: dict[str, list[Use]] = {name: [] for name in collections}
+    parts: dict[str, list[DataUse]] = {name: [] for name in collections}
     for entry in work.results["data_use"]:
         pairs = ((entry[key]["malignant"], entry[key]["benign"]) for key in ("lesions", "views"))
-        use = Use(_used_for(entry, work), entry["cases"], *pairs, entry["rois_augmented"])
+        use = DataUse(_used_for(entry, work), entry["cases"], *pairs, entry["rois_augmented"])
         parts[entry["collection"]].append(use)
     return [(collections[name], uses) for name, uses in parts.items()]
 
 
-def _used_for(entry: Mapping[str, Any], work: Work) -> str:
-    """'training and held-out folds (splits, depth); training (test)', 'test set', 'not used'."""
+def _used_for(entry: Mapping[str, Any], work: WorkFolder) -> str:
+    """Return e.g. 'training and held-out folds (splits, depth); training (test)', or 'test set'."""
     trained, evaluated = entry["trained_in"], entry["evaluated_in"]
     if not trained:
         return "test set" if evaluated else "not used"
     in_folds = [stage for stage in trained if stage in evaluated]
     only = [stage for stage in trained if stage not in evaluated]
-    ran = [stage["stage"] for stage in work.results["stages"]]
+    n_stages = len(work.results["stages"])
     parts = []
-    for what, stages in (("training and held-out folds", in_folds), ("training", only)):
+    for use, stages in (("training and held-out folds", in_folds), ("training", only)):
         if stages:
-            named = f" ({', '.join(map(_words, stages))})" if len(ran) > 1 else ""
-            parts.append(what + named)
+            names = f" ({', '.join(map(_stage_name, stages))})" if n_stages > 1 else ""
+            parts.append(use + names)
     return "; ".join(parts)
 
 
-def _words(stage: str) -> str:
+def _stage_name(stage: str) -> str:
     return stage.replace("_", "-") if stage == "cross_validation" else stage.replace("_", " ")
 
 
-def area_rows(work: Work, aucs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`aucs` with whether each is of all scored cases: the target's first, each approach whole
-    before its folds; then other collections'."""
+def auc_rows(work: WorkFolder, aucs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sort AUCs: target before other collections, headline before secondary estimators.
+
+    A field `final` is added, which is false for secondary estimators.
+    """
     target = work.results["target"]
-    final = [dict(area) | {"final": area["estimator"] not in SECONDARY} for area in aucs]
-    names = [*work.approaches, *(area["study"] for area in aucs)]
+    rows = [dict(row) | {"final": row["estimator"] not in SECONDARY_ESTIMATORS} for row in aucs]
+    names = [*work.approaches, *(row["study"] for row in aucs)]
     return sorted(
-        final,
-        key=lambda a: (
-            a["task"] != target,
-            not a["final"],
-            a["task"] if work.pooled else "",
-            names.index(a["study"]) if work.pooled else 0,
+        rows,
+        key=lambda row: (
+            row["task"] != target,
+            not row["final"],
+            row["task"] if work.compares_approaches else "",
+            names.index(row["study"]) if work.compares_approaches else 0,
         ),
     )
 
 
-def kept_apart(work: Work, collection: Mapping[str, Any]) -> list[str]:
-    """What was not learned so that no patient is learned and tested; and whether an official test
-    set was learned."""
+def patient_exclusions(work: WorkFolder, collection: Mapping[str, Any]) -> list[str]:
+    """Describe cases excluded because of their patients, and the use of an official test set."""
     name, lines = collection["name"], []
     counts = work.folds.get("held_out", {}).get(name)
     if counts:
-        lines.append(f"No patient is learned and tested: {patient_notes.not_learned(counts)}.")
+        excluded = patient_notes.not_learned(counts)
+        lines.append(f"No patient is in both a training and an evaluation set: {excluded}.")
     if collection.get("official_test_learned"):
-        lines.append("Its official test set is learned, as it is not evaluated in this job.")
+        lines.append("The official test set is used for training: this job does not evaluate it.")
     return lines
 
 
-def left_out(collection: Mapping[str, Any]) -> list[tuple[str, int, str]]:
-    """(reason, how many, the first of them) of what is not in the data, the commonest first."""
+def exclusions(collection: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """Return (reason, number, first items) of the exclusions, the most frequent first."""
     reasons = by_reason(collection["left_out"])
-    return [(reason, len(items), shortened(items, SHOWN)) for reason, items in reasons]
+    return [(reason, len(items), shortened(items, MAX_NAMED)) for reason, items in reasons]
 
 
 class NoteRow(NamedTuple):
@@ -102,9 +103,8 @@ class NoteRow(NamedTuple):
     example: str
 
 
-def note_rows(work: Work) -> list[NoteRow]:
-    """What was noticed about the facts of the images, by collection, corrections first; nothing of
-    results written before notes were counted."""
+def note_rows(work: WorkFolder) -> list[NoteRow]:
+    """Return the notes on the images by collection; none for results of early versions."""
     return [
         NoteRow(
             collection["name"],
@@ -119,31 +119,31 @@ def note_rows(work: Work) -> list[NoteRow]:
 
 
 def _example(note: Mapping[str, Any]) -> str:
-    """The first lesion view with a note, and the numbers of that one."""
+    """Return the first lesion view with a note and its details."""
     return ": ".join(filter(None, (note["items"][0], note["detail"])))
 
 
-def settings(work: Work) -> list[tuple[str, str, str | None]]:
-    """(field, value, default) of the config; default is None where the value is the default."""
-    usual = {field: _shown(value) for field, value in flat(default().to_dict()).items()}
+def setting_rows(work: WorkFolder) -> list[tuple[str, str, str | None]]:
+    """Return (field, value, default) of the config; default is None if the value equals it."""
+    defaults = {field: _format_value(value) for field, value in flat(default().to_dict()).items()}
     return [
         (
             field,
-            _without_folders(value) if field in PLACES else value,
-            None if usual.get(field) == value else usual.get(field, "no such field"),
+            _file_names(value) if field in PATH_FIELDS else value,
+            None if defaults.get(field) == value else defaults.get(field, "no such field"),
         )
-        for field, given in flat(work.config).items()
-        for value in [_shown(given)]
+        for field, setting in flat(work.config).items()
+        for value in [_format_value(setting)]
     ]
 
 
-def _without_folders(places: str) -> str:
-    """'manifest:m.csv' for 'manifest:/home/me/m.csv': folders tell of a person or machine."""
-    split = [place.rstrip("/").rpartition(":") for place in places.split(", ")]
+def _file_names(paths: str) -> str:
+    """Replace 'manifest:/home/me/m.csv' by 'manifest:m.csv', since folders can name a person."""
+    split = [path.rstrip("/").rpartition(":") for path in paths.split(", ")]
     return ", ".join(f"{name}{colon}{path.rpartition('/')[2]}" for name, colon, path in split)
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, float):
@@ -152,9 +152,10 @@ def _shown(value: Any) -> str:
 
 
 def duration(seconds: float | None) -> str:
+    """Return a time such as '2 h 5 min'."""
     if seconds is None:
         return "not recorded"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "min"), (rest if hours == 0 else 0, "s"))
+    parts = ((hours, "h"), (minutes, "min"), (seconds if hours == 0 else 0, "s"))
     return " ".join(f"{n} {u}" for n, u in parts if n) or "under 1 s"

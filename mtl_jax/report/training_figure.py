@@ -1,4 +1,4 @@
-"""Draws how training went, epoch by epoch. Computes no number."""
+"""Draw the training curves: loss, accuracy and AUC by epoch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,9 +7,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from mtl_jax.report.figure_style import INK, STYLE, Drawn, line, linestyle, sheet, svg
+from mtl_jax.report.figure_style import (
+    INK,
+    STYLE,
+    ReportFigure,
+    line_color,
+    linestyle,
+    make_axes,
+    to_svg,
+)
 
-VALIDATION, TRAINING = 0, 5  # the lines' numbers, in the figure and in its legend
+VALIDATION, TRAINING = 0, 5  # numbers of the lines in the figure and its legend
 
 
 def history_figure(
@@ -17,18 +25,18 @@ def history_figure(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     tasks: Sequence[str],
     quantity: str,
-) -> Drawn:
-    """`quantity` (loss or accuracy) by epoch: a line a run, in the colour of its task."""
+) -> ReportFigure:
+    """Draw `quantity` (loss or accuracy) by epoch, one line per run, coloured by task."""
     rows = []
     with matplotlib.rc_context(STYLE):
-        figure, axes = sheet(3.6, 2.5)
+        figure, axes = make_axes(3.6, 2.5)
         for i, task in enumerate(tasks):
             for run, lines in histories.items():
                 points = [(entry["epoch"], entry[f"{quantity}/{task}"]) for entry in lines]
                 rows += [(run, task, *point) for point in points]
                 axes.plot(
                     *zip(*points, strict=True),
-                    color=line(i),
+                    color=line_color(i),
                     linestyle=linestyle(i),
                     linewidth=1.6 if len(histories) == 1 else 0.9,
                     marker="o" if len(points) == 1 else "",
@@ -39,8 +47,10 @@ def history_figure(
             axes.set_ylim(bottom=0)
         else:
             axes.set_ylim(top=1.01)
-        drawn = svg(figure, f"{approach.upper()}: training {quantity} by epoch")
-    return Drawn(f"training-{approach}-{quantity}", drawn, ("run", "task", "epoch", quantity), rows)
+        svg = to_svg(figure, f"{approach.upper()}: training {quantity} by epoch")
+    return ReportFigure(
+        f"training-{approach}-{quantity}", svg, ("run", "task", "epoch", quantity), rows
+    )
 
 
 def validation_figures(
@@ -48,26 +58,37 @@ def validation_figures(
     label: str,
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     target: str,
-) -> list[Drawn]:
-    """Loss and AUC of the target's held-out fold by epoch, the loss beside the training loss of the
-    target: a line a run and, of several, their mean.
+) -> list[ReportFigure]:
+    """Draw loss and AUC of the held-out fold by epoch.
 
-    Only epochs with a validation are drawn.
+    One line per run, and the mean of several runs; the training loss is drawn beside the loss. Only
+    epochs with a validation are drawn.
+
+    Parameters
+    ----------
+    name
+        Name of the approach and network, for the file names.
+    label
+        Name of the approach and network, for the accessible label.
+    histories
+        Training history by run id.
+    target
+        Name of the target collection.
     """
-    found = []
-    for quantity, drawn_keys in (
+    figures = []
+    for quantity, keys in (
         ("loss", {f"loss/{target}": TRAINING, "validation_loss": VALIDATION}),
         ("AUC", {"validation_auc": VALIDATION}),
     ):
         key = f"validation_{quantity.lower()}"
         with matplotlib.rc_context(STYLE | {"lines.scale_dashes": False}):
-            figure, axes = sheet(3.6, 2.5)
-            for drawn_key, number in drawn_keys.items():
+            figure, axes = make_axes(3.6, 2.5)
+            for drawn_key, number in keys.items():
                 _lines(
                     axes, [_points(lines, drawn_key, key) for lines in histories.values()], number
                 )
             axes.set(
-                xlabel="epoch", ylabel=f"{quantity} per view" if key.endswith("auc") else "loss"
+                xlabel="epoch", ylabel=f"view-level {quantity}" if key.endswith("auc") else "loss"
             )
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.set_xlim(left=0)
@@ -76,26 +97,28 @@ def validation_figures(
             else:
                 axes.axhline(0.5, color=INK, linewidth=0.6, alpha=0.5, dashes=(2, 2))
                 axes.set_ylim(min(0.45, axes.get_ylim()[0]), 1.01)
-            drawn = svg(figure, f"{label}: {quantity} of the held-out fold by epoch")
+            svg = to_svg(figure, f"{label}: {quantity} of the held-out fold by epoch")
         rows = [
-            (run, entry["epoch"], *(entry[k] for k in drawn_keys))
+            (run, entry["epoch"], *(entry[k] for k in keys))
             for run, lines in histories.items()
             for entry in lines
             if key in entry
         ]
-        columns = ("run", "epoch", *(k.replace("/", " of ") for k in drawn_keys))
-        found.append(Drawn(f"validation-{name}-{quantity.lower()}", drawn, columns, rows))
-    return found
+        columns = ("run", "epoch", *(k.replace("/", " of ") for k in keys))
+        figures.append(ReportFigure(f"validation-{name}-{quantity.lower()}", svg, columns, rows))
+    return figures
 
 
-def _points(lines: Sequence[Mapping[str, float]], drawn: str, where: str) -> dict[float, float]:
-    """The values under the key `drawn` by epoch, of the epochs that have the key `where`."""
-    return {entry["epoch"]: entry[drawn] for entry in lines if where in entry}
+def _points(
+    lines: Sequence[Mapping[str, float]], key: str, required_key: str
+) -> dict[float, float]:
+    """Return the values of `key` by epoch, for the epochs that have `required_key`."""
+    return {entry["epoch"]: entry[key] for entry in lines if required_key in entry}
 
 
 def _lines(axes: Axes, runs: Sequence[Mapping[float, float]], number: int) -> None:
-    """Each run, and the mean of several over the epochs that all of them have."""
-    style = {"color": line(number), "linestyle": linestyle(number)}
+    """Draw each run, and the mean of several runs over their common epochs."""
+    style = {"color": line_color(number), "linestyle": linestyle(number)}
     if len(runs) > 1:
         for points in runs:
             axes.plot(*zip(*points.items(), strict=True), linewidth=0.7, alpha=0.4, **style)

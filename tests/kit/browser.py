@@ -1,4 +1,4 @@
-"""A headless Chromium spoken to over pipes (Chrome DevTools Protocol), and its complaints."""
+"""Control headless Chromium by the Chrome DevTools Protocol, and record its errors."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,17 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+TIMEOUT = 120  # seconds
 
 
 def find() -> str | None:
+    """Return the path of an installed Chromium or Chrome."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Tab:
-    """One page. `complaints` are errors and warnings of its console, exceptions, dialogs, and all
-    that it asked of the network."""
+    """One page. `complaints` are console errors and warnings, exceptions, dialogs and network
+    requests."""
 
     def __init__(self, read: int, write: int) -> None:
         self._read, self._write = os.fdopen(read, "rb"), os.fdopen(write, "wb")
@@ -74,10 +77,17 @@ class Tab:
         )
 
     def evaluate(self, script: str) -> Any:
-        asked = {"expression": script, "returnByValue": True, "awaitPromise": True}
-        found = self.call("Runtime.evaluate", **asked)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        params = {"expression": script, "returnByValue": True, "awaitPromise": True}
+        answer = self.call("Runtime.evaluate", **params)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def until(self, script: str) -> None:
+        """Wait until a JavaScript expression is true on the page."""
+        end = time.monotonic() + TIMEOUT
+        while self.evaluate(script) is not True:
+            assert time.monotonic() < end, script
+            time.sleep(0.05)
 
     def close(self) -> None:
         self._read.close()
@@ -86,7 +96,7 @@ class Tab:
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             chunk = os.read(self._read.fileno(), 1 << 20)
-            assert chunk, "the browser has gone"
+            assert chunk, "the browser has terminated"
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\0")
         message = json.loads(line)
@@ -110,21 +120,21 @@ class Tab:
 
 @contextlib.contextmanager
 def browser(program: str) -> Iterator[Tab]:
-    """An empty tab of a browser with a profile of its own."""
-    ours_in, theirs_out = os.pipe()
-    theirs_in, ours_out = os.pipe()
-    # The protocol wants descriptors 3 and 4; a shell puts them there.
-    script = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+    """Open an empty tab in a browser with a temporary profile."""
+    read_fd, browser_write_fd = os.pipe()
+    browser_read_fd, write_fd = os.pipe()
+    # The browser uses file descriptors 3 and 4, which a shell sets.
+    script = f'exec "$@" 3<&{browser_read_fd} 4>&{browser_write_fd}'
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             ["bash", "-c", script, "-", program, *FLAGS, f"--user-data-dir={profile}"],
-            pass_fds=(theirs_in, theirs_out),
+            pass_fds=(browser_read_fd, browser_write_fd),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(theirs_in)
-        os.close(theirs_out)
-        tab = Tab(ours_in, ours_out)
+        os.close(browser_read_fd)
+        os.close(browser_write_fd)
+        tab = Tab(read_fd, write_fd)
         try:
             yield tab
         finally:

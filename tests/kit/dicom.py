@@ -1,7 +1,4 @@
-"""Writes small genuine DICOM mammograms, of every kind of header and transfer syntax in the wild.
-
-Reads nothing back: what a file should hold is for each test to say.
-"""
+"""Write small DICOM mammograms with every kind of header and transfer syntax."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +16,7 @@ from kit.jpeg_lossless import encode
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-# In none of these may a pixel change.
+# Pixels must not change in any of these.
 LOSSLESS = (
     "ImplicitVRLittleEndian",
     "ExplicitVRLittleEndian",
@@ -32,7 +29,7 @@ LOSSLESS = (
     "JPEG2000Lossless",
     "HTJ2KLossless",
 )
-# Other libraries than the one that reads the files, but for HTJ2K: there another part of it.
+# Encoders independent of the decoders under test, except for HTJ2K.
 PLUGINS = {
     uid.RLELossless: "pydicom",
     uid.JPEGLSLossless: "pyjpegls",
@@ -55,11 +52,11 @@ def write_dicom(
     syntax: str = "ExplicitVRLittleEndian",
     **tags: object,
 ) -> Path:
-    """Writes `pixels`, (H, W) or (frames, H, W) of stored gray, and returns `path`.
+    """Write stored gray, (H, W) or (frames, H, W), and return `path`.
 
-    `syntax` is a pydicom name of a transfer syntax. `tags` are DICOM keywords: they replace or add
-    to those of a plain MONOCHROME2 MG For Presentation image; None removes one. A file of 8 bits
-    or fewer is stored in bytes, any other in 16-bit words.
+    `syntax` is a pydicom name of a transfer syntax. `tags` are DICOM keywords, which replace or
+    extend those of a MONOCHROME2 MG For Presentation image; None removes one. Images of up to 8
+    bits are stored in bytes, others in 16-bit words.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     header = _header(np.asarray(pixels), bits)
@@ -69,28 +66,30 @@ def write_dicom(
         else:
             setattr(header, keyword, value)
     header.file_meta.MediaStorageSOPClassUID = header.get("SOPClassUID", FOR_PRESENTATION)
-    wanted = getattr(uid, syntax)
-    if wanted in STREAMS:
+    syntax_uid = getattr(uid, syntax)
+    if syntax_uid in STREAMS:
         frames = pixels.reshape(-1, *pixels.shape[-2:])
-        set_frames(header, [STREAMS[wanted](gray, bits) for gray in frames])
-    elif wanted in PLUGINS:
-        header.compress(wanted, encoding_plugin=PLUGINS[wanted], generate_instance_uid=False)
-    elif wanted == uid.ExplicitVRBigEndian and header.BitsAllocated == 16:
+        set_frames(header, [STREAMS[syntax_uid](gray, bits) for gray in frames])
+    elif syntax_uid in PLUGINS:
+        header.compress(
+            syntax_uid, encoding_plugin=PLUGINS[syntax_uid], generate_instance_uid=False
+        )
+    elif syntax_uid == uid.ExplicitVRBigEndian and header.BitsAllocated == 16:
         header.PixelData = np.frombuffer(header.PixelData, "<u2").astype(">u2").tobytes()
-    header.file_meta.TransferSyntaxUID = wanted
+    header.file_meta.TransferSyntaxUID = syntax_uid
     pydicom.dcmwrite(path, header, enforce_file_format=True)
     return path
 
 
 def set_frames(header: Dataset, streams: list[bytes]) -> None:
-    """Puts ready compressed `streams`, one a frame, into a header."""
+    """Set the pixel data of a dataset to compressed `streams`, one per frame."""
     header.PixelData = encapsulate(streams)
     header["PixelData"].is_undefined_length = True
     header["PixelData"].VR = "OB"
 
 
 def for_processing(**tags: object) -> dict[str, object]:
-    """Tags of a raw detector image: linear in exposure, dark where dense."""
+    """Return tags of a raw detector image, linear in exposure and dark where dense."""
     return {
         "SOPClassUID": FOR_PROCESSING,
         "PresentationIntentType": "FOR PROCESSING",
@@ -102,7 +101,7 @@ def for_processing(**tags: object) -> dict[str, object]:
 
 
 def digitized_film(**tags: object) -> dict[str, object]:
-    """Tags of a scanned film kept as Secondary Capture."""
+    """Return tags of a scanned film as Secondary Capture."""
     return {
         "SOPClassUID": SECONDARY_CAPTURE,
         "ConversionType": "DF",
@@ -114,14 +113,14 @@ def digitized_film(**tags: object) -> dict[str, object]:
 
 
 def view_code(value: str, scheme: str, meaning: str) -> Sequence:
-    """A ViewCodeSequence of one item, such as ('399162004', 'SCT', 'cranio-caudal')."""
+    """Return a ViewCodeSequence of one item, such as ('399162004', 'SCT', 'cranio-caudal')."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return Sequence([item])
 
 
 def lut(table: list[int] | np.ndarray, first: int, bits: int) -> Sequence:
-    """A VOILUTSequence (or ModalityLUTSequence) of one table whose first entry is for `first`."""
+    """Return a VOILUTSequence or ModalityLUTSequence of one table that starts at `first`."""
     item = Dataset()
     item.add_new("LUTDescriptor", "US", [len(table) % 65536, first, bits])
     item.add_new("LUTData", "US", [int(value) for value in table])

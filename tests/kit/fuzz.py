@@ -1,4 +1,4 @@
-"""Damages a file in ways that depend on a seed alone. Knows no format."""
+"""Damage a file at random, reproducibly by a seed."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ PIECES = (b"", b"\0", b'"', b";", b",", b"\n", b"\xff", b"-1", b"nan", b"1e999",
 
 
 def damaged(data: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """`count` variants of `data`: pieces cut, doubled, swapped, overwritten, put in, cut short."""
+    """Yield `count` variants of `data` with bytes removed, repeated, reversed or changed."""
     rng = random.Random(seed)
     for _ in range(count):
         bad = bytearray(data)
@@ -32,14 +32,14 @@ def damaged(data: bytes, count: int, seed: int) -> Iterator[bytes]:
 
 
 def outcomes(file: Path, count: int, seed: int, read: Callable[[], object]) -> dict[str, int]:
-    """Reads with `file` damaged in `count` ways; how many were read, and how many rejected.
+    """Return how many of `count` damaged variants of `file` were read and how many rejected.
 
-    A rejection that is not one line, or any other exception, fails.
+    Fail for an error of several lines and for any other exception.
     """
-    sound = file.read_bytes()
+    original = file.read_bytes()
     counts = {"read": 0, "rejected": 0}
     try:
-        for bad in damaged(sound, count, seed):
+        for bad in damaged(original, count, seed):
             file.write_bytes(bad)
             try:
                 read()
@@ -48,5 +48,5 @@ def outcomes(file: Path, count: int, seed: int, read: Callable[[], object]) -> d
                 assert "\n" not in str(error) and "\r" not in str(error), repr(str(error))
                 counts["rejected"] += 1
     finally:
-        file.write_bytes(sound)
+        file.write_bytes(original)
     return counts

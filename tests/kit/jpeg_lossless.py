@@ -1,18 +1,18 @@
-"""Compresses gray images as JPEG Lossless (ITU-T T.81, process 14), any predictor, 2 to 16 bits.
+"""Compress gray images as JPEG Lossless (ITU-T T.81, process 14) with any predictor.
 
-Independent of every decoder under test; reads nothing back.
+The encoder is independent of the decoders under test.
 """
 
 import struct
 
 import numpy as np
 
-# Code lengths of the difference categories 0 to 16: the table of T.81 K.3.1 made longer.
+# Code lengths of the difference categories 0 to 16: the table of T.81 K.3.1, extended.
 LENGTHS = (2, 3, 3, 3, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14)
 
 
 def encode(gray: np.ndarray, bits: int, predictor: int = 1, restart_rows: int = 0) -> bytes:
-    """The stream for `gray` (H, W) of `bits` precision; `restart_rows` 0: no restart markers."""
+    """Return the stream of `gray` (H, W); `restart_rows` 0 writes no restart markers."""
     rows, columns = gray.shape
     step = restart_rows or rows
     scans = [
@@ -37,7 +37,7 @@ def _segment(marker: int, payload: bytes) -> bytes:
 
 
 def _differences(gray: np.ndarray, bits: int, predictor: int) -> np.ndarray:
-    """Sample less prediction (T.81 table H.1), from -32767 to 32768."""
+    """Return sample minus prediction (T.81 table H.1), from -32767 to 32768."""
     left, above, corner = gray[1:, :-1], gray[:-1, 1:], gray[:-1, :-1]
     predictions = {
         1: left,
@@ -58,7 +58,7 @@ def _differences(gray: np.ndarray, bits: int, predictor: int) -> np.ndarray:
 
 
 def _entropy(differences: np.ndarray) -> bytes:
-    """Huffman codes of the categories, each followed by its bits; 0xFF is stuffed with a 0."""
+    """Return the Huffman codes of the categories with their bits; 0xFF is stuffed with a 0."""
     codes, code = [], 0
     for number, length in enumerate(LENGTHS):
         code <<= length - (LENGTHS[number - 1] if number else length)
@@ -72,10 +72,10 @@ def _entropy(differences: np.ndarray) -> bytes:
 
 def _bits(row: np.ndarray, codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     category = np.frexp(np.abs(row))[1]
-    extra = np.where(category == 16, 0, category)  # category 16 is one value: no more bits
+    extra = np.where(category == 16, 0, category)  # category 16 is one value: no additional bits
     value = np.where(row < 0, row + (1 << extra) - 1, row) & ((1 << extra) - 1)
     word = (codes[category] << extra) | value
     length = lengths[category] + extra
-    which = np.repeat(np.arange(len(row)), length)
-    place = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-    return ((word[which] >> (length[which] - 1 - place)) & 1).astype(np.uint8)
+    pixel = np.repeat(np.arange(len(row)), length)
+    position = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    return ((word[pixel] >> (length[pixel] - 1 - position)) & 1).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Draws a lesion at known coordinates, and finds it again in an ROI. Knows no collection."""
+"""Draw a lesion at known coordinates, and locate it in an ROI."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ PARENCHYMA, LESION = 800, 3000  # of 12 bits
 
 
 def film(shape: tuple[int, int], *discs: tuple[float, float, float], top: int = 4095) -> np.ndarray:
-    """(H, W) uint16 of 0 to `top` with a bright disc at each (row, column, radius) in pixels.
+    """Return an image (H, W) uint16 with a bright disc at each (row, column, radius).
 
-    Coordinates run from the upper left corner, so the middle of pixel (0, 0) is at 0.5, 0.5.
+    Coordinates are in pixels from the upper left corner: the centre of pixel (0, 0) is (0.5, 0.5).
     """
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     gray = np.full(shape, PARENCHYMA)
@@ -19,13 +19,13 @@ def film(shape: tuple[int, int], *discs: tuple[float, float, float], top: int = 
 
 
 def circle(row: float, column: float, radius: float, points: int = 24) -> list[tuple[float, float]]:
-    """(column, row) of points on a circle, the first of them its lowest row."""
+    """Return (column, row) of points on a circle, starting at its lowest row."""
     angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
     return [(column + radius * np.sin(a), row - radius * np.cos(a)) for a in angles]
 
 
 def offset(roi: np.ndarray) -> float:
-    """How far the bright disc in an ROI is from its middle, in pixels of 200 um."""
+    """Return the distance of the bright disc in an ROI from the centre, in pixels of 200 µm."""
     bright = roi > (int(roi.max()) + int(roi.min())) / 2
-    middle = [np.mean(where) + 0.5 for where in np.nonzero(bright)]
-    return float(np.hypot(middle[0] - roi.shape[0] / 2, middle[1] - roi.shape[1] / 2))
+    row, column = (np.mean(indices) + 0.5 for indices in np.nonzero(bright))
+    return float(np.hypot(row - roi.shape[0] / 2, column - roi.shape[1] / 2))

@@ -1,8 +1,8 @@
-"""Lossless JPEG streams as the encoder behind DDSM writes them. Writes bytes, reads none.
+"""Encode lossless JPEG streams as the PVRG codec does, which compressed DDSM.
 
-ITU-T T.81 process 14 (SOF3), one component, Huffman coded. The DDSM was compressed with the PVRG
-codec, which follows the standard but for the first row: there it applies the chosen predictor too,
-with 2^(P-1) in place of the row above; the standard takes the left neighbour.
+ITU-T T.81 process 14 (SOF3), one component, Huffman coded. PVRG follows the standard except in the
+first row: it applies the selected predictor there too, with 2^(P-1) as the row above; the standard
+uses the left neighbour.
 """
 
 import heapq
@@ -11,17 +11,17 @@ import numpy as np
 
 
 def encode(image: np.ndarray, bits: int, selector: int) -> bytes:
-    """The stream of `image` (H, W), gray below 2^bits, predicted by `selector` 1 to 7."""
+    """Return the stream of `image` (H, W), gray low_bits 2^bits, predicted by `selector` 1 to 7."""
     image = image.astype(np.int64)
     residual = (image - _predicted(image, bits, selector)) & 0xFFFF
     signed = np.where(residual > 32768, residual - 65536, residual).ravel()
     category = np.frexp(np.abs(signed).astype(float))[1]  # SSSS of T.81 H.1.2.2: 0 to 16
     lengths = _code_lengths(np.bincount(category, minlength=17))
-    codes, listed = _codes(lengths)
+    codes, symbols = _codes(lengths)
     height, width = image.shape
     frame = np.array([bits, height >> 8, height & 255, width >> 8, width & 255, 1, 1, 0x11, 0])
-    counts = np.bincount(lengths[listed], minlength=17)[1:]
-    table = np.concatenate([[0], counts, listed])
+    counts = np.bincount(lengths[symbols], minlength=17)[1:]
+    table = np.concatenate([[0], counts, symbols])
     scan = np.array([1, 1, 0, selector, 0, 0])
     return (
         b"\xff\xd8"
@@ -34,8 +34,8 @@ def encode(image: np.ndarray, bits: int, selector: int) -> bytes:
 
 
 def _predicted(image: np.ndarray, bits: int, selector: int) -> np.ndarray:
-    around = np.pad(image, ((1, 0), (1, 0)), constant_values=1 << (bits - 1))
-    left, above, corner = around[1:, :-1], around[:-1, 1:], around[:-1, :-1]
+    padded = np.pad(image, ((1, 0), (1, 0)), constant_values=1 << (bits - 1))
+    left, above, corner = padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
     predicted = {
         1: left,
         2: above,
@@ -51,9 +51,9 @@ def _predicted(image: np.ndarray, bits: int, selector: int) -> np.ndarray:
 
 
 def _code_lengths(counts: np.ndarray) -> np.ndarray:
-    """Huffman code length of each category, 0 where unused; 16 at most, since no count is tiny."""
+    """Return the Huffman code length of each category, 0 if unused, at most 16."""
     used = np.flatnonzero(counts)
-    # T.81 keeps the code of all ones free: one more symbol, the rarest, takes it.
+    # T.81 reserves the code of all ones: an additional, rarest symbol gets it.
     heap = [(max(int(counts[i]), int(counts.sum()) >> 10, 1), int(i), [int(i)]) for i in used]
     heap.append((0, 99, []))
     heapq.heapify(heap)
@@ -67,25 +67,25 @@ def _code_lengths(counts: np.ndarray) -> np.ndarray:
 
 
 def _codes(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Canonical codes by category, and the categories in the order of the table (T.81 C.2)."""
+    """Return canonical codes by category, and the categories in table order (T.81 C.2)."""
     used = np.flatnonzero(lengths)
-    listed = used[np.argsort(lengths[used], kind="stable")]
+    symbols = used[np.argsort(lengths[used], kind="stable")]
     codes = np.zeros(len(lengths), np.int64)
     code, previous = 0, 0
-    for symbol in listed:
+    for symbol in symbols:
         code <<= int(lengths[symbol]) - previous
         previous = int(lengths[symbol])
         codes[symbol] = code
         code += 1
-    return codes, listed
+    return codes, symbols
 
 
 def _entropy_coded(
     signed: np.ndarray, category: np.ndarray, codes: np.ndarray, lengths: np.ndarray
 ) -> bytes:
     extra = np.where(category == 16, 0, category)  # 32768 needs no bits beyond its category
-    below = np.where(signed < 0, signed - 1, signed) & ((1 << extra) - 1)
-    words = (codes[category] << extra) | below
+    low_bits = np.where(signed < 0, signed - 1, signed) & ((1 << extra) - 1)
+    words = (codes[category] << extra) | low_bits
     sizes = lengths[category] + extra
     ends = np.cumsum(sizes)
     shift = np.repeat(ends, sizes) - 1 - np.arange(ends[-1])

@@ -1,7 +1,4 @@
-"""A real Orthanc server (Debian package orthanc) on loopback for one test, and DICOM to talk to it.
-
-Holds no judgement: what it should answer is for each test to say.
-"""
+"""Run an Orthanc server (Debian package orthanc) on loopback, and exchange DICOM with it."""
 
 import json
 import shutil
@@ -30,39 +27,39 @@ class Orthanc(NamedTuple):
     dicom: int
 
     def get(self, path: str) -> bytes:
-        """What its REST interface answers."""
+        """Return an answer of the REST interface."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=30) as answer:
             return answer.read()
 
     def store(self, paths: list[Path]) -> None:
-        """C-STORE of files; AssertionError where one is not taken."""
+        """Send files by C-STORE; AssertionError if one is not stored."""
         from pynetdicom import AE
 
-        sent = [pydicom.dcmread(path) for path in paths]
+        datasets = [pydicom.dcmread(path) for path in paths]
         ae = AE()
-        for kind, syntax in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in sent}:
+        for kind, syntax in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}:
             ae.add_requested_context(kind, syntax)
-        link = ae.associate("127.0.0.1", self.dicom, ae_title=NAME)
-        assert link.is_established
+        association = ae.associate("127.0.0.1", self.dicom, ae_title=NAME)
+        assert association.is_established
         try:
-            for one in sent:
-                assert link.send_c_store(one).Status == 0
+            for dataset in datasets:
+                assert association.send_c_store(dataset).Status == 0
         finally:
-            link.release()
+            association.release()
 
     def fetch(self, study: str, classes: set[UID], folder: Path) -> list[Path]:
-        """C-GET of the images of a study into `folder`, each named by its UID."""
+        """Fetch the images of a study by C-GET into `folder`, each named by its UID."""
         from pynetdicom import AE, build_role, evt
         from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 
         folder.mkdir(parents=True)
-        taken: list[Path] = []
+        paths: list[Path] = []
 
-        def take(event: evt.Event) -> int:
+        def store(event: evt.Event) -> int:
             header = event.dataset
             header.file_meta = event.file_meta
-            taken.append(folder / f"{header.SOPInstanceUID}.dcm")
-            header.save_as(taken[-1], enforce_file_format=True)
+            paths.append(folder / f"{header.SOPInstanceUID}.dcm")
+            header.save_as(paths[-1], enforce_file_format=True)
             return 0
 
         ae = AE()
@@ -70,27 +67,27 @@ class Orthanc(NamedTuple):
         for kind in classes:
             ae.add_requested_context(kind)
         roles = [build_role(kind, scp_role=True) for kind in classes]
-        link = ae.associate(
+        association = ae.associate(
             "127.0.0.1",
             self.dicom,
             ae_title=NAME,
             ext_neg=roles,
-            evt_handlers=[(evt.EVT_C_STORE, take)],
+            evt_handlers=[(evt.EVT_C_STORE, store)],
         )
-        assert link.is_established
-        wanted = Dataset()
-        wanted.QueryRetrieveLevel, wanted.StudyInstanceUID = "STUDY", study
+        assert association.is_established
+        query = Dataset()
+        query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", study
         try:
-            *_, (status, _) = link.send_c_get(wanted, Get)
+            *_, (status, _) = association.send_c_get(query, Get)
             assert status.Status == 0
         finally:
-            link.release()
-        return taken
+            association.release()
+        return paths
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Orthanc]:
-    """A server with an empty store in `folder`, stopped at the end."""
+    """Run a server with an empty store in `folder`."""
     server = Orthanc(_free_port(), _free_port())
     folder.mkdir(parents=True)
     settings = {
@@ -128,6 +125,6 @@ def running(folder: Path) -> Iterator[Orthanc]:
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

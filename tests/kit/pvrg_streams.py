@@ -1,4 +1,4 @@
-"""Lossless JPEG streams that the PVRG codec 1.2.1 itself wrote, of one small film. Data only.
+"""Lossless JPEG streams of one small film, written by the PVRG codec 1.2.1.
 
 Made with `pvrg-jpeg -k SELECTOR -p BITS -iw 5 -ih 4 -s OUT -ci 1 -fw 5 -fh 4 IN`.
 """
@@ -6,8 +6,8 @@ Made with `pvrg-jpeg -k SELECTOR -p BITS -iw 5 -ih 4 -s OUT -ci 1 -fw 5 -fh 4 IN
 import numpy as np
 
 
-def film(bits: int) -> np.ndarray:
-    """The (4, 5) film that all streams of `bits` hold."""
+def make_film(bits: int) -> np.ndarray:
+    """Return the (4, 5) film of all streams of `bits`."""
     rows, columns = np.mgrid[:4, :5]
     gray = rows * rows * 3701 + columns * columns * 5303 + rows * columns * 1109
     return (gray + (700 if bits == 12 else 9)) % (1 << bits)

@@ -1,4 +1,4 @@
-"""A model bundle of random weights, for tests of what becomes of its scores."""
+"""A model bundle with random weights, for tests of scoring and its output."""
 
 from pathlib import Path
 
@@ -7,11 +7,13 @@ import numpy as np
 
 from mtl_jax import bundle
 from mtl_jax.bundle import training_ranges
-from mtl_jax.models import alexnet
+from mtl_jax.models import base, registry
 
 
-def make_untrained(folder: Path, seed: int = 0, name: str = "sttl-C1-test-seed0") -> Path:
-    """Write a bundle of random weights as `folder`, and return it."""
+def make_untrained(
+    folder: Path, seed: int = 0, name: str = "sttl-C1-test-seed0", backbone: str = "alexnet"
+) -> Path:
+    """Write a bundle with random weights to `folder`, and return `folder`."""
     rng = np.random.default_rng(0)
     ids = np.array(["a", "b"])
     reference = bundle.Reference(
@@ -24,7 +26,7 @@ def make_untrained(folder: Path, seed: int = 0, name: str = "sttl-C1-test-seed0"
     )
     counts = rng.integers(-4000, 4000, (3, 128, 128)).astype(np.int16)
     sides = np.full((3, 2), 100.0)
-    limits = training_ranges.of_training(
+    limits = training_ranges.training_limits(
         training_ranges.measure(counts, sides, np.zeros(3), sides / 10), ["DM"]
     )
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
@@ -37,7 +39,8 @@ def make_untrained(folder: Path, seed: int = 0, name: str = "sttl-C1-test-seed0"
             **{"id": name, "approach": "sttl", "tasks": ["dm"]},
             **{"input_mean": {"dm": 0.0}, "input_std": {"dm": 1000.0}},
         },
-        "network": {"outputs": 2, "lrn": False},
+        "network": {"backbone": backbone, "outputs": 2, "lrn": False},
+        "weights": {"name": "random", "backbone": backbone},
         "preprocessing": {"background": background},
         "calibration": {
             "method": "made up",
@@ -51,6 +54,6 @@ def make_untrained(folder: Path, seed: int = 0, name: str = "sttl-C1-test-seed0"
         "training": {"dm": limits},
         "far": 1e9,
     }
-    params = jax.tree.map(np.asarray, alexnet.init(alexnet.AlexNet(), jax.random.key(seed)))
+    params = jax.tree.map(np.asarray, base.init(registry.build(backbone), jax.random.key(seed)))
     bundle.save(bundle.Model(about, params, reference), "made up", folder)
     return folder

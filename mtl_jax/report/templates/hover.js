@@ -1,30 +1,30 @@
 "use strict";
 (() => {
-  const { across, side, rows } = JSON.parse(document.getElementById("rois").textContent);
+  const { columns, side, rows } = JSON.parse(document.getElementById("rois").textContent);
   const tip = document.getElementById("tip");
-  const picture = tip.querySelector(".picture");
-  let hot = [];
+  const image = tip.querySelector(".image");
+  let highlighted = [];
 
   function hide() {
     tip.hidden = true;
-    for (const mark of hot) mark.classList.remove("hot");
-    hot = [];
+    for (const mark of highlighted) mark.classList.remove("hot");
+    highlighted = [];
   }
 
   function show(mark) {
     hide();
     const number = Number(mark.dataset.r);
-    const [id, what, scores] = rows[number];
-    tip.querySelector(".what").textContent = what;
+    const [id, description, scores] = rows[number];
+    tip.querySelector(".description").textContent = description;
     tip.querySelector(".id").textContent = id;
     tip.querySelector(".scores").textContent = scores;
-    if (picture) {
-      const x = (number % across) * side;
-      const y = Math.floor(number / across) * side;
-      picture.style.backgroundPosition = `-${x}px -${y}px`;
+    if (image) {
+      const x = (number % columns) * side;
+      const y = Math.floor(number / columns) * side;
+      image.style.backgroundPosition = `-${x}px -${y}px`;
     }
-    hot = [...document.querySelectorAll(`svg.points [data-r="${number}"]`)];
-    for (const other of hot) other.classList.add("hot");
+    highlighted = [...document.querySelectorAll(`svg.points [data-r="${number}"]`)];
+    for (const other of highlighted) other.classList.add("hot");
     tip.hidden = false;
     const at = mark.getBoundingClientRect();
     const box = tip.getBoundingClientRect();
