@@ -355,6 +355,17 @@ def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path
         out_of_fold.find_scores(record, study, crossed)
 
 
+def test_work_folders_of_version_0_1_0_are_not_exported(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "work", "test", ("sttl",), analysed=False)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["trunk"] = config["model"].pop("backbone")
+    (folder / "config.json").write_text(json.dumps(config))
+    (run_folder,) = (folder / "runs").iterdir()
+    with pytest.raises(InputError, match="0.1.0") as rejected:
+        build.build_model(run_folder)
+    assert "\n" not in str(rejected.value)
+
+
 def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
     """With a backbone other than the default, which a bundle without the key would get."""
     folder = make_untrained(tmp_path / "model", backbone="resnet18")

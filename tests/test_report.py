@@ -378,6 +378,18 @@ def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
         report.write(folder)
 
 
+def test_work_folders_of_version_0_1_0_are_rejected_in_one_line(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["trunk"] = config["model"].pop("backbone")
+    (folder / "config.json").write_text(json.dumps(config))
+    command = [sys.executable, "-W", "error", "-m", "mtl_jax.report", folder]
+    rejected = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (rejected.returncode, rejected.stdout) == (2, "")
+    assert rejected.stderr.count("\n") == 1 and "0.1.0" in rejected.stderr
+    assert not (folder / "report.html").exists()
+
+
 @pytest.mark.parametrize("last", ["splits", "depth", "learning_curve"])
 def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
