@@ -441,7 +441,7 @@ def test_clustering_widens_the_interval_of_a_fit() -> None:
 
 @pytest.mark.slow
 def test_intervals_clustered_by_patient_hold_the_truth() -> None:
-    """The fit's own interval, which knows no patients, holds it too seldom."""
+    """The interval of the fit, which ignores patients, covers it too seldom."""
     truth, found = stats.norm.cdf(1 / np.sqrt(2)), two_views(600)
     held = {
         name: np.mean([f[name].ci_low <= truth <= f[name].ci_high for f in found])

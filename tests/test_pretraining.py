@@ -182,8 +182,8 @@ def small(**fields: object) -> config.ConfigDict:
 
 
 def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path) -> None:
-    told = learn(small(), tmp_path / "whole")
-    assert "top-1" in told and "top-5" in told
+    messages = learn(small(), tmp_path / "whole")
+    assert "top-1" in messages and "top-5" in messages
     broken = small()
 
     class Stop(Exception):
@@ -301,7 +301,7 @@ def test_one_in_twenty_is_held_out_where_nothing_is_marked(tmp_path: Path) -> No
 
 
 class ToyPictures(tensorflow_datasets.core.GeneratorBasedBuilder):
-    """Gray squares, bright or dark, of which TFDS knows no split but train."""
+    """Gray squares, bright or dark, of which TFDS has only the split train."""
 
     VERSION = tensorflow_datasets.core.Version("1.0.0")
 

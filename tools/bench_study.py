@@ -75,7 +75,7 @@ def speed(
         for precision in precisions:
             candidates = {
                 f"replicas {n}": epoch_of_replicas(
-                    frozen, params, maps, first, side_by_side.deal(n, 1), precision, steps
+                    frozen, params, maps, first, side_by_side.make_replicas(n, 1), precision, steps
                 )
                 for n in counts
             } | bench_step.reference(precision)

@@ -1,4 +1,4 @@
-"""The work folder: what ran, on what, and that it belongs to this config. Holds no results."""
+"""The work folder: what ran, on what, and that it belongs to this config."""
 
 import contextlib
 import json
@@ -49,13 +49,13 @@ PACKAGES = (
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes under the final name only when whole."""
+    """Write under the final name only when whole."""
     atomic.write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Makes `folder`, and keeps other jobs out of it meanwhile.
+    """Make `folder`, and keeps other jobs out of it meanwhile.
 
     Raises InputError where another job is at work in it, or it cannot be made. The system lets go
     of the lock of a process that ends, however it ends.
@@ -77,7 +77,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Makes `folder`, which is there, the work folder of `config`, or finds that it already is."""
+    """Make `folder`, which is there, the work folder of `config`, or finds that it already is."""
     reject_other(folder, config)
     if not (folder / "config.json").exists():
         write_json(folder / "config.json", config)
@@ -108,7 +108,7 @@ def reject_other(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def freeze(path: Path, value: Any, what: str) -> None:
-    """Writes `value` once; a later job must arrive at the same, else InputError."""
+    """Write `value` once; a later job must arrive at the same, else InputError."""
     if path.exists():
         if _read(path) != json.loads(json.dumps(value)):
             raise InputError(
@@ -119,7 +119,7 @@ def freeze(path: Path, value: Any, what: str) -> None:
 
 
 def record_environment(folder: Path, devices: list[str]) -> None:
-    """Writes environment.json. One of other packages or devices that stood there before is kept in
+    """Write environment.json. One of other packages or devices that stood there before is kept in
     its `before`, the oldest first."""
     path, now = folder / "environment.json", environment(devices)
     there = _read(path) if path.exists() else now

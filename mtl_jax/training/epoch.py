@@ -1,4 +1,4 @@
-"""One epoch of training steps, compiled as suits the device. Knows no files and no schedule."""
+"""One epoch of training steps, compiled as suits the device."""
 
 import functools
 from collections.abc import Callable
@@ -28,8 +28,8 @@ class Order(NamedTuple):
     rate: jax.Array
 
 
-Tick = Callable[[int], object]  # told how many steps were done
-Epoch = Callable[[TrainState, Source, Order, jax.Array, Tick], tuple[TrainState, Metrics]]
+StepCallback = Callable[[int], object]  # called with the number of steps done
+Epoch = Callable[[TrainState, Source, Order, jax.Array, StepCallback], tuple[TrainState, Metrics]]
 
 
 @functools.cache
@@ -44,7 +44,8 @@ def make_epoch(
     precision: str = "float32",
     replicas: Replicas | None = None,
 ) -> Epoch:
-    """`epoch(state, source, order, key, tick)` -> the state after all steps, and their metrics.
+    """Return `epoch(state, source, order, key, tick)` -> the state after all steps, and their
+    metrics.
 
     `first` is the layer that the source's images go into; `on_host`: the source is too large for
     the device and is sent there batch by batch.
@@ -68,7 +69,7 @@ def make_epoch(
 
 
 def _scanned(step: Step, draw: Callable[..., Batch], replicas: Replicas | None = None) -> Epoch:
-    """The whole epoch in one compiled loop, with nothing to wait for on the host."""
+    """Return the whole epoch in one compiled loop, with nothing to wait for on the host."""
 
     def loop(
         state: TrainState, source: Source, order: Order, key: jax.Array
@@ -81,7 +82,7 @@ def _scanned(step: Step, draw: Callable[..., Batch], replicas: Replicas | None =
     loop = side_by_side.compiled(loop, (0, None, 0, 0), replicas, donate_argnums=0)
 
     def epoch(
-        state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
+        state: TrainState, source: Source, order: Order, key: jax.Array, tick: StepCallback
     ) -> tuple[TrainState, Metrics]:
         state, metrics = loop(state, source, order, key)
         metrics = jax.device_get(metrics)
@@ -92,7 +93,7 @@ def _scanned(step: Step, draw: Callable[..., Batch], replicas: Replicas | None =
 
 
 def _stepwise(step: Step, draw: Callable[..., Batch], replicas: Replicas | None = None) -> Epoch:
-    """One compiled call a step: for CPUs, and for what does not fit on the device.
+    """Return one compiled call a step: for CPUs, and for what does not fit on the device.
 
     XLA rearranges a convolution's backward pass for the CPU's fast kernel only outside of loops:
     inside `lax.scan` a C1 step was 30 times slower (24.7 s against 0.86 s, jax 0.10.2, 2 cores).
@@ -102,7 +103,7 @@ def _stepwise(step: Step, draw: Callable[..., Batch], replicas: Replicas | None 
     axis = len(replicas.axes) if replicas else 0  # of the steps
 
     def epoch(
-        state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
+        state: TrainState, source: Source, order: Order, key: jax.Array, tick: StepCallback
     ) -> tuple[TrainState, Metrics]:
         found = None
         indices, weights, rates = (np.moveaxis(np.asarray(column), axis, 0) for column in order)

@@ -1,6 +1,6 @@
 """Weights from elsewhere: converted by a declarative table, kept in a folder, or analytic.
 
-Reads source checkpoints without running any code in them. Knows no training.
+Reads source checkpoints without running any code in them.
 """
 
 from mtl_jax.weights.convert import convert

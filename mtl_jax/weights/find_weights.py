@@ -12,8 +12,9 @@ from mtl_jax.weights.metadata import PLAIN_INPUT, Weights, make_card
 
 
 def shipped_folder() -> Path:
-    """The shipped weights: of the checkout, else where a wheel installs its data: for all users,
-    for this one, or beside the packages (pip install --target). The first where none is there."""
+    """Return the shipped weights: of the checkout, else where a wheel installs its data: for all
+    users, for this one, or beside the packages (pip install --target). The first where none is
+    there."""
     beside = Path(__file__).resolve().parents[2]
     schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
     data = [Path(sysconfig.get_path("data", scheme)) for scheme in schemes]
@@ -27,8 +28,8 @@ CHECKPOINTS = Path("checkpoints")  # of the current folder: where converted weig
 
 
 def imagenet_folder(backbone: str = "alexnet") -> Path:
-    """Where tools/convert_weights.py writes ImageNet weights, and config.weights='imagenet' reads
-    them."""
+    """Return where tools/convert_weights.py writes ImageNet weights, and config.weights='imagenet'
+    reads them."""
     return CHECKPOINTS / f"{backbone}_{IMAGENET}"
 
 
@@ -71,7 +72,7 @@ def find_of(name: str, backbone: str) -> Weights:
 
 
 def planned(name: str, backbone: str) -> Weights:
-    """As `find_of`, for a plan that trains nothing: ImageNet weights may be still to be made, and
+    """As `find_of`, for a plan without training: ImageNet weights may be still to be made, and
     are then named without their numbers."""
     if name != IMAGENET or imagenet_folder(backbone).is_dir():
         return find_of(name, backbone)
@@ -101,7 +102,7 @@ def _require_imagenet(backbone: str) -> None:
 
 
 def _command(backbone: str) -> str:
-    """How to make the folder; torchvision's AlexNet is the one that can be fetched."""
+    """Return how to make the folder; torchvision's AlexNet is the one that can be fetched."""
     source = "--download" if backbone == "alexnet" else "FILE"
     return f"python tools/convert_weights.py {source} --output {imagenet_folder(backbone)}"
 

@@ -1,7 +1,4 @@
-"""A folder of converted weights: `params/`, `card.json` and `SHA256SUMS`, written whole or not.
-
-It converts nothing and knows no source format.
-"""
+"""A folder of converted weights: `params/`, `card.json` and `SHA256SUMS`, written whole or not."""
 
 import json
 import shutil
@@ -20,7 +17,7 @@ TIMES = ("_CHECKPOINT_METADATA",)
 
 
 def save(weights: Weights, folder: Path, replace: bool = False, half: bool = False) -> None:
-    """Writes `weights` to `folder` under a temporary name, then renames it.
+    """Write `weights` to `folder` under a temporary name, then renames it.
 
     `half`: in half precision, which must lose nothing (`card.halved` rounds). An existing folder is
     rejected, unless `replace` and it holds converted weights. ValueError where the card was made
@@ -51,7 +48,8 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
 
 
 def load(folder: Path) -> Weights:
-    """The weights in `folder`, as NumPy arrays, checked against the card and its checksum."""
+    """Return the weights in `folder`, as NumPy arrays, checked against the card and its
+    checksum."""
     from mtl_jax.weights import param_io
 
     folder = Path(folder)

@@ -28,7 +28,7 @@ _SAVE_EVERY = 100
 def collection(
     path: str, *, parts: tuple[str, ...], pixel_um: float, conflicts: str, folder: Path
 ) -> Collection:
-    """The lesion views of the chosen `parts`: mass-train, mass-test, calc-train, calc-test.
+    """Return the lesion views of the chosen `parts`: mass-train, mass-test, calc-train, calc-test.
 
     `pixel_um` is assumed, since the files do not say it. A lesion that is malignant in one view and
     benign in the other is left out, or taken as malignant, as `conflicts` says. A patient of the
@@ -110,7 +110,8 @@ def _disputed(rows: Sequence[Row]) -> set[tuple[str, str]]:
 
 
 def _places(rows: Sequence[Row], series: dict[str, list[Path]], folder: Path) -> list[masks.Place]:
-    """The place of each row's lesion; those found before, in the same files, are not sought again.
+    """Return the place of each row's lesion; those found before, in the same files, are not sought
+    again.
 
     What is kept of them names no file and no patient.
     """
@@ -202,7 +203,7 @@ def _policies(pixel_um: float) -> tuple[str, ...]:
         f"pixel size is not in the files; {pixel_um:g} um is assumed (data.cbis_ddsm.pixel_um),"
         " while the films were scanned at 42, 43.5 or 50 um",
         "gray is used as stored: the collection is calibrated to optical density already",
-        "mask and crop are told apart by content, not by name",
+        "mask and crop are distinguished by content, not by name",
     )
 
 

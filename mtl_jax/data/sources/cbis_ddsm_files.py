@@ -1,7 +1,4 @@
-"""Where the DICOM files of each CBIS-DDSM series are, however the download is laid out.
-
-Reads headers only where no name says the series, and no pixels.
-"""
+"""Where the DICOM files of each CBIS-DDSM series are, however the download is laid out."""
 
 import os
 from collections import Counter
@@ -24,7 +21,7 @@ class Files:
 
 
 def find(root: Path, wanted: set[str]) -> Files:
-    """The `.dcm` files below `root` of each series in `wanted`, whatever their names.
+    """Return the `.dcm` files below `root` of each series in `wanted`, whatever their names.
 
     A series is known by the name of its folder, else by a metadata.csv (as the NBIA retriever
     writes), else by the header. Of a series in two folders the first in order counts.
@@ -57,7 +54,7 @@ def find(root: Path, wanted: set[str]) -> Files:
 
 
 def _located(table: Path) -> dict[Path, str]:
-    """The series of each folder that a metadata.csv lists."""
+    """Return the series of each folder that a metadata.csv lists."""
     try:
         rows = read_csv(table, uneven=[])
     except (InputError, OSError) as error:

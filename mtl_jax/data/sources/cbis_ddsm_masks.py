@@ -1,7 +1,6 @@
 """Where a CBIS-DDSM lesion is in its film: mask or crop by content, sizes reconciled.
 
-The tables mix up mask and crop, so neither their columns nor file names are believed. Knows no
-table.
+The tables mix up mask and crop, so neither their columns nor file names are believed.
 """
 
 from pathlib import Path
@@ -27,7 +26,8 @@ class Place(NamedTuple):
 
 
 def locate(film: Path, candidates: list[Path]) -> Place:
-    """The lesion's place in the image `film`, from the files of its mask and crop in any order.
+    """Return the lesion's place in the image `film`, from the files of its mask and crop in any
+    order.
 
     The mask is the one with at most two values and nearly the size of the film. Of another size,
     its box is rescaled on each axis by itself, and the place is taken only if the crop, where it
@@ -70,7 +70,7 @@ def locate(film: Path, candidates: list[Path]) -> Place:
 
 
 def _scaled(box: Box, mask: tuple[int, ...], film: tuple[int, ...]) -> Box:
-    """A box in pixels of the mask in those of the film, on each axis by itself."""
+    """Return a box in pixels of the mask in those of the film, on each axis by itself."""
     scale = np.array(film) / mask
     return tuple(float(edge * scale[axis % 2]) for axis, edge in enumerate(box))
 
@@ -97,8 +97,8 @@ def _box(mask: np.ndarray) -> Box | None:
 
 
 def _alike(gray: np.ndarray, scaled: Box, box: Box, crop: np.ndarray) -> bool | None:
-    """Whether `crop` shows the film inside the box; None where its size is not that of the box,
-    neither in pixels of the film (`scaled`) nor of the mask (`box`), or nothing varies."""
+    """Return whether `crop` shows the film inside the box; None where its size is not that of the
+    box, neither in pixels of the film (`scaled`) nor of the mask (`box`), or nothing varies."""
     sizes = [np.subtract(one[2:], one[:2]) for one in (scaled, box)]
     if min(np.abs(size - crop.shape).max() for size in sizes) > SLACK:
         return None

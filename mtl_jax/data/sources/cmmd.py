@@ -1,4 +1,4 @@
-"""CMMD as on TCIA: DICOM, the clinical table, and the user's own boxes. Reads no pixels.
+"""CMMD as on TCIA: DICOM, the clinical table, and the user's own boxes.
 
 Cui C et al. (2021) "The Chinese Mammography Database (CMMD)", The Cancer Imaging Archive. It marks
 no lesion: a CSV of boxes, drawn by the user, says where the lesions are (docs/collections.md).
@@ -29,7 +29,7 @@ Lesions = dict[tuple[str, str], tuple[str, set[Path]]]  # side and images, by pa
 
 
 def collection(path: str, *, boxes: str | None) -> Collection:
-    """The lesions that the CSV `boxes` marks in the collection in folder `path`.
+    """Return the lesions that the CSV `boxes` marks in the collection in folder `path`.
 
     Its columns: image_path, relative to `path`; one of box, circle, polygon or centre, as in a
     manifest; and, where views are to be linked, lesion_id, the same in each view of a lesion.
@@ -88,7 +88,8 @@ def collection(path: str, *, boxes: str | None) -> Collection:
 
 
 def _breasts(root: Path) -> dict[Breast, tuple[str, str]]:
-    """(abnormality, classification) of each breast, in small letters; conflicts say 'both'."""
+    """Return (abnormality, classification) of each breast, in small letters; conflicts say
+    'both'."""
     tables = [found for name in CLINICAL for found in sorted(root.rglob(name))]
     if not tables:
         raise InputError(f"cmmd: neither {' nor '.join(CLINICAL)} in {root}")

@@ -1,4 +1,4 @@
-"""Rows of a collection's own table, CSV or XLSX, and the folder it stands in. Knows no collection.
+"""Rows of a collection's own table, CSV or XLSX, and the folder it stands in.
 
 Every cell comes as text without surrounding blanks, and every row with the place to name in errors.
 """
@@ -31,7 +31,8 @@ def read(
     sheet: str | None = None,
     faults: TableFaults | None = None,
 ) -> list[tuple[str, Row]]:
-    """(place, row) of each row below the header; a row maps `columns` and `optional` to text.
+    """Return (place, row) of each row below the header; a row maps `columns` and `optional` to
+    text.
 
     Columns are found by name, in any order, whatever their case, blanks and punctuation; others are
     ignored. A CSV may be separated by commas, semicolons or tabs. Of a workbook, `sheet` is read if
@@ -65,7 +66,8 @@ def read(
 
 
 def root_with(path: str, marker: str, source: str) -> Path:
-    """The folder that holds `marker`, a file or folder: `path` itself or up to three levels down.
+    """Return the folder that holds `marker`, a file or folder: `path` itself or up to three levels
+    down.
 
     InputError: no such folder, no marker, or two of them.
     """
@@ -84,7 +86,7 @@ def root_with(path: str, marker: str, source: str) -> Path:
 
 
 def number(row: Row, column: str, place: str) -> float:
-    """The finite number in a cell. InputError names the place and the column."""
+    """Return the finite number in a cell. InputError names the place and the column."""
     try:
         value = float(row[column])
     except ValueError:
