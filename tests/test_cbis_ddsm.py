@@ -104,13 +104,13 @@ def test_real_patients_in_training_and_test_stay_in_the_test_set(
     found = cbis_ddsm.read_collection(
         str(tables), parts=ALL, pixel_um=50.0, conflicts="malignant", folder=tmp_path
     )
-    told = [text.removeprefix("cbis_ddsm: ") for text in found.decisions]
-    assert "13 patients are in both calc-test and mass-train" in told
-    assert "18 patients are in both calc-train and mass-test" in told
+    messages = [text.removeprefix("cbis_ddsm: ") for text in found.decisions]
+    assert "13 patients are in both calc-test and mass-train" in messages
+    assert "18 patients are in both calc-train and mass-test" in messages
     leaked = [item for item, reason in found.left_out if "official test set" in reason]
     assert len({item.split()[1] for item in leaked}) == 31
     assert {item.split()[0] for item in leaked} == {"mass-train", "calc-train"}
-    assert any(f"{len(leaked)} training rows of 31" in text for text in told)
+    assert any(f"{len(leaked)} training rows of 31" in text for text in messages)
     assert len(found.left_out) == 1318 + 378 + 1546 + 326
 
 
@@ -184,8 +184,10 @@ def test_what_the_tables_say(tmp_path: Path) -> None:
     make_cbis_ddsm(tmp_path / "in", lesions)
     found = read(tmp_path / "in", "mass-train", "calc-test")
     assert found.left_out == ()
-    told = [(v.case_id, v.lesion_id, v.view, v.label, v.truth_source, v.split) for v in found.views]
-    assert told == [
+    messages = [
+        (v.case_id, v.lesion_id, v.view, v.label, v.truth_source, v.split) for v in found.views
+    ]
+    assert messages == [
         ("P_00001", "LEFT-mass-1", "CC", 1, "biopsy", "train"),
         ("P_00001", "LEFT-mass-2", "CC", 0, "followup", "train"),
         ("P_00001", "LEFT-mass-1", "MLO", 1, "biopsy", "train"),
@@ -398,7 +400,7 @@ def test_no_uid_of_folders_or_headers_is_written(tmp_path: Path, layout: str) ->
     with (out / "cbis_ddsm" / "audit.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     images = [row["image"] for row in rows if row["decision"] != "left out"]
-    assert len(set(images)) == 3  # still told apart, and found again by whoever has the files
+    assert len(set(images)) == 3  # still distinct, and found again by whoever has the files
     if layout == "flat":
         digests = {hashlib.sha256(uid.encode()).hexdigest()[:12] for uid in uids}
         assert all(name.split("/")[0].removeprefix("uid-") in digests for name in images)

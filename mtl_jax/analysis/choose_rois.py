@@ -50,7 +50,8 @@ def choose(
 
 
 def extremes(label: np.ndarray, score: np.ndarray, count: int) -> list[tuple[str, int]]:
-    """(kind, row) of the `count` ROIs at each of the four ends of KINDS; the first of equals.
+    """Return (kind, row) of the `count` ROIs at each of the four ends of KINDS; the first of
+    equals.
 
     `score` (n,) is the mean over the approaches, so that all are asked about the same ROIs.
     """

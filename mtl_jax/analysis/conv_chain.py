@@ -1,4 +1,4 @@
-"""A backbone as a chain of convolutions, each with what stands behind it. It convolves nothing."""
+"""A backbone as a chain of convolutions, each with what stands behind it."""
 
 from typing import NamedTuple
 

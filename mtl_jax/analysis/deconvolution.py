@@ -1,5 +1,5 @@
 """Feature maps projected back to the pixels that raised them: the deconvolutional network of Zeiler
-and Fergus 2014. It convolves on its own, from the weights, and knows no training.
+and Fergus 2014.
 
 Each step back is the transpose of the step forward: a pool gives its value back to the pixel that
 was the largest (its switch), a convolution is applied with its filters transposed, and what is
@@ -51,15 +51,15 @@ def transposed(y: jax.Array, kernel: jax.Array, link: ConvSpec, size: tuple[int,
 
 
 def pool(x: jax.Array, window: int = 3) -> tuple[jax.Array, jax.Array]:
-    """The largest of each window, stride 2, and where it stood; the first of equals."""
+    """Return the maximum of each window (stride 2) and its index; of ties, the first."""
     windows = _windows(x, window)
     switch = windows.argmax(0)
     return jnp.take_along_axis(windows, switch[None], 0)[0], switch
 
 
 def unpool(y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int = 3) -> jax.Array:
-    """Each value of `y` (h', w', c) back where `switch` says, all else 0. Values of overlapping
-    windows that meet on a pixel are added."""
+    """Return each value of `y` (h', w', c) back where `switch` says, all else 0. Values of
+    overlapping windows that meet on a pixel are added."""
 
     def chosen(x: jax.Array) -> jax.Array:
         return jnp.take_along_axis(_windows(x, window), switch[None], 0)[0]
@@ -89,8 +89,8 @@ def project(
     feature: jax.Array,
     size: tuple[int, int],
 ) -> jax.Array:
-    """What map number `feature` of the last of `links` saw, (*size, 3): all its other maps are 0.
-    `links` begin with the first convolution."""
+    """Return what map number `feature` of the last of `links` saw, (*size, 3): all its other maps
+    are 0. `links` begin with the first convolution."""
     found, own = passed.maps[links[-1].path], flatten_dict(params, sep="/")
     y = found * (jnp.arange(found.shape[-1]) == feature)
     for below, link in reversed(list(zip((None, *links), links, strict=False))):
@@ -154,7 +154,7 @@ def _project(
 
 
 def _windows(x: jax.Array, window: int) -> jax.Array:
-    """(window ** 2, h', w', c): the places of each window, by row and then column."""
+    """Return (window ** 2, h', w', c): the places of each window, by row and then column."""
     rows, columns = ((n - window) // STRIDE + 1 for n in x.shape[:2])
     return jnp.stack(
         [

@@ -1,4 +1,4 @@
-"""Features of the fully connected layers, averaged over the eight orientations. Embeds nothing."""
+"""Features of the fully connected layers, averaged over the eight orientations."""
 
 import functools
 

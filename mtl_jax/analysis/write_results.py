@@ -1,4 +1,4 @@
-"""Writes what an analysis found, whole or not at all. Knows nothing of what it holds."""
+"""Writes what an analysis found, whole or not at all."""
 
 import io
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """Local response normalization across maps (Krizhevsky et al. 2012, section 3.3), and its settings.
 
 The settings come from pretrained weights: what a network learned with one strength of the
-normalization is another function with another. Knows no network and reads no file.
+normalization is another function with another.
 """
 
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ LEGACY = (Normalization(scale=1e-4), Normalization(scale=1e-4))
 
 
 def local_response_normalization(x: jax.Array, settings: Normalization) -> jax.Array:
-    """`x` (n, h, w, c) normalized over channels, in its own type; computed in float32, since half
-    precision has too few digits for the sum."""
+    """Return `x` (n, h, w, c) normalized over channels, in its own type; computed in float32,
+    since half precision has too few digits for the sum."""
     wide, reach = x.astype(jnp.float32), settings.size // 2
     window, none = (1, 1, 1, settings.size), (0, 0)
     total = jax.lax.reduce_window(
@@ -87,7 +87,8 @@ def is_valid(value: Any) -> bool:
 
 
 def problem(layer: str, settings: Normalization) -> str:
-    """What the network cannot compute of the settings of C1 or C2; '' where there is nothing."""
+    """Return what the network cannot compute of the settings of C1 or C2; '' where there is
+    nothing."""
     if settings.size < 1 or settings.size % 2 == 0:
         return f"size {settings.size}, expected an odd number"
     if not (isfinite(settings.scale) and settings.scale >= 0 and isfinite(settings.power)):

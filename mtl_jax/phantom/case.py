@@ -1,4 +1,4 @@
-"""One simulated case: a lesion in the breast in one or two views. Writes nothing.
+"""One simulated case: a lesion in the breast in one or two views.
 
 Attenuation is that at 20 keV (Johns & Yaffe 1987, Phys. Med. Biol. 32 675), compressed thickness
 within 59 +- 16 mm and density that of a dense part of the breast, which has 19 % in the mean (Yaffe

@@ -1,5 +1,5 @@
 """From x-rays behind the breast to stored gray levels: two screen-film systems with their scanners
-and a digital detector. It knows no tissue, no lesions and no labels.
+and a digital detector.
 
 Fluence is in x-ray quanta that the receptor absorbs a square mm; NPS is the noise power spectrum.
 Films: a characteristic (H&D) curve of mean gradient 3.1 (sfm) and 2.9 (ddsm) between OD 0.25 and 2

@@ -1,7 +1,4 @@
-"""One training of the source task, from its start or latest checkpoint to weights with a card.
-
-It draws no images and knows no study.
-"""
+"""One training of the source task, from its start or latest checkpoint to weights with a card."""
 
 import json
 import shlex

@@ -94,13 +94,13 @@ def make_dataset(
 
 
 def steps_per_epoch(rois: int, batch_size: int) -> int:
-    """Every ROI in its eight orientations once; the last batch may be partly filled."""
+    """Return every ROI in its eight orientations once; the last batch may be partly filled."""
     return -(-rois * orientations.COUNT // batch_size)
 
 
 def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picks, int32, and weights, bool, (steps, batch_size) each, on the host: a random order of all
-    (ROI, orientation).
+    """Return indices, int32, and weights, bool, (steps, batch_size) each, on the host: a random
+    order of all (ROI, orientation).
 
     A pick is ROI * 8 + orientation. What only fills the last batch has weight False.
     """

@@ -1,4 +1,4 @@
-"""One epoch of training steps, compiled as suits the device. Knows no files and no schedule."""
+"""One epoch of training steps, compiled as suits the device."""
 
 import functools
 from collections.abc import Callable
@@ -46,7 +46,8 @@ def make_epoch(
     precision: str = "float32",
     replicas: Replicas | None = None,
 ) -> Epoch:
-    """`epoch(state, source, order, key, tick)` -> the state after all steps, and their metrics.
+    """Return `epoch(state, source, order, key, tick)` -> the state after all steps, and their
+    metrics.
 
     `first` is the layer that the source's images go into; `on_host`: the source is too large for
     the device and is sent there batch by batch.

@@ -1,6 +1,4 @@
-"""Rows kept on the host, in memory or in files, brought to the device a batch at a time.
-
-Knows no network."""
+"""Rows kept on the host, in memory or in files, brought to the device a batch at a time."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -86,7 +86,7 @@ def jit_replicas(
     replicas: Replicas | None,
     **options: Any,
 ) -> Callable[..., Any]:
-    """`function` compiled for one training, or for all replicas at once.
+    """Return `function` compiled for one training, or for all replicas at once.
 
     `in_axes` as in `jax.vmap`: 0 for what each replica has its own of, None for what all share.
     """

@@ -58,7 +58,8 @@ def make_gabor_bank(count: int = 64, size: int = 11, channels: int = 3) -> np.nd
 
 
 def _radius(k: int) -> float:
-    """The radii in turn, each for a bright and a dark centre; a little wider each time round."""
+    """Return the radii in turn, each for a bright and a dark centre; a little wider each time
+    round."""
     turn, place = divmod(k // 2, len(BLOB_RADII))
     return BLOB_RADII[place] * 1.15**turn
 

@@ -1,7 +1,4 @@
-"""The card of converted weights: what they are, where they came from, what input they expect.
-
-It reads and writes no file.
-"""
+"""The card of converted weights: what they are, where they came from, what input they expect."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,7 +12,7 @@ from mtl_jax.types import InputError, Params
 from mtl_jax.weights.key_tables import CONVOLUTIONAL, KERNELS, LEAVES
 
 CONVERTER_VERSION = 1
-IMAGENET_INPUT = {  # RGB, less the mean, over the standard deviation; gray is repeated
+IMAGENET_INPUT = {  # RGB minus the mean, divided by the standard deviation; gray is repeated
     "channels": 3,
     "range": [0.0, 1.0],
     "mean": [0.485, 0.456, 0.406],
@@ -152,7 +149,7 @@ def check_params(params: Params, backbone: str, place: str) -> None:
 
 
 def check_shapes(shapes: dict[str, Any], backbone: str, place: str) -> None:
-    """Rejects shapes that are not those of the backbone's table; all convolutions must be there."""
+    """Reject shapes that are not those of the backbone's table; all convolutions must be there."""
     expected = unflatten_dict(
         {
             f"{path}/{leaf}": list(kernel) if leaf == "kernel" else [kernel[-1]]

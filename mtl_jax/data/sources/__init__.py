@@ -1,4 +1,4 @@
-"""The collections that can be read: one file each, and a dict of them. Reads nothing itself."""
+"""The collections that can be read: one file each, and a dict of them."""
 
 from collections.abc import Callable
 

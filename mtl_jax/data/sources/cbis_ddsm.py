@@ -28,7 +28,7 @@ _SAVE_EVERY = 100
 def read_collection(
     path: str, *, parts: tuple[str, ...], pixel_um: float, conflicts: str, folder: Path
 ) -> Collection:
-    """The lesion views of the chosen `parts`: mass-train, mass-test, calc-train, calc-test.
+    """Return the lesion views of the chosen `parts`: mass-train, mass-test, calc-train, calc-test.
 
     `pixel_um` is assumed, since the files do not say it. A lesion that is malignant in one view and
     benign in the other is left out, or taken as malignant, as `conflicts` says. A patient of the
@@ -206,7 +206,7 @@ def _policies(pixel_um: float) -> tuple[str, ...]:
         f"pixel size is not in the files; {pixel_um:g} um is assumed (data.cbis_ddsm.pixel_um),"
         " while the films were scanned at 42, 43.5 or 50 um",
         "gray is used as stored: the collection is calibrated to optical density already",
-        "mask and crop are told apart by content, not by name",
+        "mask and crop are distinguished by content, not by name",
     )
 
 

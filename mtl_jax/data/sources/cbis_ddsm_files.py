@@ -1,7 +1,4 @@
-"""Where the DICOM files of each CBIS-DDSM series are, however the download is laid out.
-
-Reads headers only where no name says the series, and no pixels.
-"""
+"""Where the DICOM files of each CBIS-DDSM series are, however the download is laid out."""
 
 import os
 from collections import Counter
@@ -57,7 +54,7 @@ def find_series(root: Path, wanted: set[str]) -> SeriesFiles:
 
 
 def _located(table: Path) -> dict[Path, str]:
-    """The series of each folder that a metadata.csv lists."""
+    """Return the series of each folder that a metadata.csv lists."""
     try:
         rows = read_csv(table, uneven=[])
     except (InputError, OSError) as error:

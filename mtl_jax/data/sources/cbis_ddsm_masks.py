@@ -1,7 +1,6 @@
 """Where a CBIS-DDSM lesion is in its film: mask or crop by content, sizes reconciled.
 
-The tables mix up mask and crop, so neither their columns nor file names are believed. Knows no
-table.
+The tables mix up mask and crop, so neither their columns nor file names are believed.
 """
 
 from pathlib import Path
@@ -74,7 +73,7 @@ def locate_lesion(film: Path, candidates: list[Path]) -> LesionPlace:
 
 
 def _scaled(box: Box, mask: tuple[int, ...], film: tuple[int, ...]) -> Box:
-    """A box in pixels of the mask in those of the film, on each axis by itself."""
+    """Return a box in pixels of the mask in those of the film, on each axis by itself."""
     scale = np.array(film) / mask
     return tuple(float(edge * scale[axis % 2]) for axis, edge in enumerate(box))
 
@@ -101,8 +100,8 @@ def _box(mask: np.ndarray) -> Box | None:
 
 
 def _alike(gray: np.ndarray, scaled: Box, box: Box, crop: np.ndarray) -> bool | None:
-    """Whether `crop` shows the film inside the box; None where its size is not that of the box,
-    neither in pixels of the film (`scaled`) nor of the mask (`box`), or nothing varies."""
+    """Return whether `crop` shows the film inside the box; None where its size is not that of the
+    box, neither in pixels of the film (`scaled`) nor of the mask (`box`), or nothing varies."""
     sizes = [np.subtract(one[2:], one[:2]) for one in (scaled, box)]
     if min(np.abs(size - crop.shape).max() for size in sizes) > SLACK:
         return None

@@ -1,4 +1,4 @@
-"""The four case description tables of CBIS-DDSM. Reads no image and no folder."""
+"""The four case description tables of CBIS-DDSM."""
 
 import re
 from dataclasses import dataclass
@@ -116,7 +116,8 @@ def _row(found: dict[str, str], part: str, where: str) -> Row:
 
 
 def _series(path: str, where: str) -> str:
-    """The third component: folder, study and series are what a path in the tables is made of."""
+    """Return the third component: folder, study and series are what a path in the tables is made
+    of."""
     parts = path.split("/")
     if len(parts) != 4 or not UID.fullmatch(parts[2]):
         raise InputError(f"{where}: a path is folder/study/series/file, not {path[:40]!r}")

@@ -1,4 +1,4 @@
-"""CDD-CESM as on TCIA: low-energy JPEG images, drawn ROIs and one table. Reads no pixels.
+"""CDD-CESM as on TCIA: low-energy JPEG images, drawn ROIs and one table.
 
 Khaled R et al. (2022) "Categorized contrast enhanced mammography dataset for diagnostic and
 artificial intelligence research", Scientific Data 9, 122. Subtracted images are no mammograms and
@@ -94,7 +94,8 @@ def read_collection(path: str, *, findings: tuple[str, ...], pixel_um: float | N
 
 
 def _only(top: Path, root: Path, start: str, suffixes: Sequence[str]) -> Path:
-    """The table whose plain name begins so, in the given folder, the images' or one between."""
+    """Return the table whose plain name begins so, in the given folder, the images' or one
+    between."""
     folders = [root, *(folder for folder in root.parents if folder.is_relative_to(top))]
     for suffix in suffixes:
         for folder in folders:
@@ -105,12 +106,12 @@ def _only(top: Path, root: Path, start: str, suffixes: Sequence[str]) -> Path:
 
 
 def _stem(name: str) -> str:
-    """'P1_L_DM_MLO .jpg' and 'P1_L_DM_MLO' name the same image; blanks are stray."""
+    """Return 'P1_L_DM_MLO .jpg' and 'P1_L_DM_MLO' name the same image; blanks are stray."""
     return re.sub(r"\s+", "", re.sub(r"\.jpe?g\s*$", "", name, flags=re.IGNORECASE)).upper()
 
 
 def _facts(listing: Path) -> tuple[dict[str, Facts], list[str]]:
-    """What the table says of each image, and its rows that name no image."""
+    """Return what the table says of each image, and its rows that name no image."""
     facts: dict[str, Facts] = {}
     unnamed: list[str] = []
     columns = ("Image_name", "Findings", PATHOLOGY)
@@ -143,7 +144,7 @@ def _joined(before: Facts, one: Facts) -> Facts:
 
 
 def _noted(name: re.Match[str], row: table.Row) -> str:
-    """What the table's other columns say against the name of the image."""
+    """Return what the table's other columns say against the name of the image."""
     repeated = zip(REPEATED, (name[1].lstrip("0"), name[2], name[4]), strict=True)
     others = [
         column
@@ -189,7 +190,7 @@ def _reason_to_leave_out(
 
 
 def _chosen(found: str, findings: Sequence[str]) -> list[str]:
-    """Those of an image's findings that begin with one of `findings`."""
+    """Return those of an image's findings that begin with one of `findings`."""
     starts = tuple(finding.lower() for finding in findings)
     return [part for part in map(str.strip, found.split(SEVERAL)) if part.startswith(starts)]
 

@@ -1,4 +1,4 @@
-"""CMMD as on TCIA: DICOM, the clinical table, and the user's own boxes. Reads no pixels.
+"""CMMD as on TCIA: DICOM, the clinical table, and the user's own boxes.
 
 Cui C et al. (2021) "The Chinese Mammography Database (CMMD)", The Cancer Imaging Archive. It marks
 no lesion: a CSV of boxes, drawn by the user, says where the lesions are (docs/collections.md).
@@ -88,7 +88,8 @@ def read_collection(path: str, *, boxes: str | None) -> Collection:
 
 
 def _breasts(root: Path) -> dict[Breast, tuple[str, str]]:
-    """(abnormality, classification) of each breast, in small letters; conflicts say 'both'."""
+    """Return (abnormality, classification) of each breast, in small letters; conflicts say
+    'both'."""
     tables = [found for name in CLINICAL for found in sorted(root.rglob(name))]
     if not tables:
         raise InputError(f"cmmd: neither {' nor '.join(CLINICAL)} in {root}")

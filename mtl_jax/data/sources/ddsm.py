@@ -1,4 +1,4 @@
-"""The Digital Database for Screening Mammography as distributed. Reads texts, decodes no film.
+"""The Digital Database for Screening Mammography as distributed.
 
 Heath M et al. (2001) "The Digital Database for Screening Mammography", Proc. 5th Int. Workshop on
 Digital Mammography, 212-218. A case is a folder of an `.ics` file, films (`.LJPEG`) and, for views
@@ -178,7 +178,7 @@ def _lesion_view(
 
 
 def _link(views: list[LesionView]) -> list[LesionView]:
-    """`views` of one case, those of one lesion with the same lesion id.
+    """Return `views` of one case, those of one lesion with the same lesion id.
 
     Numbers count within a film, and nothing in the collection links them. The same number on the
     same side is the same lesion as long as the truth agrees.

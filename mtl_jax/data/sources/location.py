@@ -1,4 +1,4 @@
-"""A lesion's box from a manifest's cell: box, circle, polygon, centre or mask. Reads no table."""
+"""A lesion's box from a manifest's cell: box, circle, polygon, centre or mask."""
 
 import math
 from collections.abc import Mapping, Sequence

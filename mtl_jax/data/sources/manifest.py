@@ -87,7 +87,7 @@ def read_collection(path: str, outside: bool = False) -> Collection:
 
 
 def _shared(column: str, values: list[tuple[str, str]], faults: TableFaults) -> str:
-    """The value of most rows; each other value is a fault of its first row."""
+    """Return the value of most rows; each other value is a fault of its first row."""
     if not values:
         return ""
     counts = Counter(value for value, _ in values)

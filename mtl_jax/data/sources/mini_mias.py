@@ -1,4 +1,4 @@
-"""The MIAS mini-database as distributed: PGM films and Info.txt. Reads the table, no pixels.
+"""The MIAS mini-database as distributed: PGM films and Info.txt.
 
 Suckling J et al. (1994) "The Mammographic Image Analysis Society Digital Mammogram Database",
 Excerpta Medica International Congress Series 1069, 375-378. For research only: see its licence.

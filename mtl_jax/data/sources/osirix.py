@@ -1,4 +1,4 @@
-"""Outlines as OsiriX exports them, a property list of an image. Knows no collection, no truth."""
+"""Outlines as OsiriX exports them, a property list of an image."""
 
 import math
 import plistlib

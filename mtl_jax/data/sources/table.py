@@ -1,4 +1,4 @@
-"""Rows of a collection's own table, CSV or XLSX, and the folder it stands in. Knows no collection.
+"""Rows of a collection's own table, CSV or XLSX, and the folder it stands in.
 
 Every cell comes as text without surrounding blanks, and every row with the place to name in errors.
 """
@@ -31,7 +31,8 @@ def read_rows(
     sheet: str | None = None,
     faults: TableFaults | None = None,
 ) -> list[tuple[str, Row]]:
-    """(place, row) of each row below the header; a row maps `columns` and `optional` to text.
+    """Return (place, row) of each row below the header; a row maps `columns` and `optional` to
+    text.
 
     Columns are found by name, in any order, whatever their case, blanks and punctuation; others are
     ignored. A CSV may be separated by commas, semicolons or tabs. Of a workbook, `sheet` is read if

@@ -1,4 +1,4 @@
-"""A prepared TFDS dataset and its features by name. Knows no mammograms and never TensorFlow."""
+"""A prepared TFDS dataset and its features by name."""
 
 import hashlib
 import json
@@ -128,7 +128,8 @@ def _first_line(error: Exception) -> str:
 
 
 def is_relative(feature: Any) -> bool:
-    """Whether a box counts from 0 to 1 across the image, top, left, bottom, right, as TFDS's do."""
+    """Return whether a box counts from 0 to 1 across the image, top, left, bottom, right, as
+    TFDS's do."""
     return isinstance(feature, tfds.features.BBoxFeature)
 
 

@@ -1,4 +1,4 @@
-"""The box around an ROI as the VGG Image Annotator exports it. Knows no collection, no truth."""
+"""The box around an ROI as the VGG Image Annotator exports it."""
 
 import json
 import math
