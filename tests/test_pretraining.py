@@ -183,8 +183,8 @@ def small(**fields: object) -> config.ConfigDict:
 
 
 def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path) -> None:
-    told = pretrain(small(), tmp_path / "whole")
-    assert "top-1" in told and "top-5" in told
+    messages = pretrain(small(), tmp_path / "whole")
+    assert "top-1" in messages and "top-5" in messages
     broken = small()
 
     class Stop(Exception):

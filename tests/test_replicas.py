@@ -182,7 +182,7 @@ def test_replicas_of_several_folds_may_be_uneven(
     for runs in (seeds, folds):
         inputs = Inputs({}, None, Weights({}, {}), [])
         executors.local(runs, tmp_path, inputs, c, lambda run: None)
-    assert dealt == [Replicas(1, 2), Replicas(1, 2, ragged=True)]
+    assert layout == [Replicas(1, 2), Replicas(1, 2, ragged=True)]
 
 
 def one_epoch(make: Callable, layout: Replicas) -> tuple[TrainState, Metrics]:
@@ -197,13 +197,13 @@ def one_epoch(make: Callable, layout: Replicas) -> tuple[TrainState, Metrics]:
         states.append(TrainState(jnp.int32(0), params, tx.init(params)))
         indices.append(dataset.epoch_order(key, 4, 16))
     rates = jnp.float32([0.01, 0.005])
-    order = replicas.stack_replicas([epoch.EpochOrder(*each, rates) for each in indices], dealt)
+    order = replicas.stack_replicas([epoch.EpochOrder(*each, rates) for each in indices], layout)
     ticks: list[int] = []
-    ended = make(step, dataset.make_batch, dealt)(
-        replicas.stack_replicas(states, dealt),
+    ended = make(step, dataset.make_batch, layout)(
+        replicas.stack_replicas(states, layout),
         source,
         order,
-        replicas.stack_replicas(keys, dealt),
+        replicas.stack_replicas(keys, layout),
         ticks.append,
     )
     assert sum(ticks) == 2
@@ -283,8 +283,10 @@ def test_replicas_over_four_devices(tmp_path: Path) -> None:
         (10, 4, Replicas(4, 3)),
     ],
 )
-def test_replicas_are_dealt_over_devices(count: int, devices: int, dealt: Replicas | None) -> None:
-    assert replicas.make_replicas(count, devices) == dealt
+def test_replicas_are_assigned_to_devices(
+    count: int, devices: int, layout: Replicas | None
+) -> None:
+    assert replicas.make_replicas(count, devices) == layout
 
 
 def test_on_cpus_as_many_go_together_as_there_are_devices() -> None:

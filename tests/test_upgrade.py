@@ -13,7 +13,7 @@ from mtl_jax.models import registry
 from mtl_jax.models.base import init
 from mtl_jax.types import InputError
 from mtl_jax.weights import metadata
-from mtl_jax.weights.folder import TIMES
+from mtl_jax.weights.folder import TIMESTAMP_FILES
 
 
 @pytest.mark.parametrize("backbone", ["alexnet", "vgg16"])
@@ -27,23 +27,23 @@ def test_a_weight_folder_loads_with_the_same_parameters(tmp_path: Path, backbone
     old_key = next(old for old, new in old_names.KEYS.items() if new == "backbone")
     card[old_key] = card.pop("backbone")
     (tmp_path / "w" / "card.json").write_text(json.dumps(card))
-    atomic.write_sums(tmp_path / "w", TIMES)
+    atomic.write_sums(tmp_path / "w", TIMESTAMP_FILES)
     before = {path: path.read_bytes() for path in (tmp_path / "w").rglob("*") if path.is_file()}
     loaded = weights.load(tmp_path / "w")
-    assert loaded.card["backbone"] == backbone
+    assert loaded.metadata["backbone"] == backbone
     jax.tree.map(np.testing.assert_array_equal, loaded.params, made.params)
     assert before == {path: path.read_bytes() for path in before}
 
 
 def _metadata(params: dict, backbone: str) -> dict:
-    return metadata.make_card(
+    return metadata.make_metadata(
         params,
         backbone=backbone,
         name="test",
         source="x.pth",
         sha256="0" * 64,
         file_format="torch",
-        input_stats=metadata.PLAIN_INPUT,
+        input_stats=metadata.UNNORMALIZED_INPUT,
         lrn=False,
         note="",
     )

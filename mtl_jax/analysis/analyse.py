@@ -253,7 +253,8 @@ def _write_maps(
 def _pool(
     chosen: choose_rois.Chosen, material: AnalysisInputs, mean: np.ndarray, std: np.ndarray
 ) -> Dataset:
-    """The sampled ROIs in their order: the learned ones by task, then the target's others."""
+    """Return the sampled ROIs in their order: the learned ones by task, then the target's
+    others."""
     tasks = list(material.learned)
     keep = chosen.sampled
     order = [(t, True) for t in tasks] + [(material.target, False)]

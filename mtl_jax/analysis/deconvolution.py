@@ -33,7 +33,7 @@ class Passed(NamedTuple):
 
 
 def convolve(x: jax.Array, kernel: jax.Array, link: ConvSpec) -> jax.Array:
-    """The convolution of `link` without bias: `x` (h, w, c), `kernel` HWIO."""
+    """Return the convolution of `link` without bias: `x` (h, w, c), `kernel` HWIO."""
     return jax.lax.conv_general_dilated(
         x[None],
         kernel,
@@ -45,7 +45,7 @@ def convolve(x: jax.Array, kernel: jax.Array, link: ConvSpec) -> jax.Array:
 
 
 def transposed(y: jax.Array, kernel: jax.Array, link: ConvSpec, size: tuple[int, int]) -> jax.Array:
-    """The transpose of `convolve`: maps `y` (h, w, c) back to (*size, channels)."""
+    """Return the transpose of `convolve`: maps `y` (h, w, c) back to (*size, channels)."""
     like = jax.ShapeDtypeStruct((*size, kernel.shape[2]), y.dtype)
     return jax.linear_transpose(lambda x: convolve(x, kernel, link), like)(y)[0]
 
@@ -69,7 +69,8 @@ def unpool(y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int =
 
 
 def forward(params: Params, image: jax.Array, links: Sequence[ConvSpec]) -> Passed:
-    """`image` (128, 128, 3) standardized through all `links`, with the switches of the pools."""
+    """Return `image` (128, 128, 3) standardized through all `links`, with the switches of the
+    pools."""
     maps, switches, x, own = {}, {}, image, flatten_dict(params, sep="/")
     for link in links:
         x = convolve(x, own[f"{link.path}/kernel"], link) + own[f"{link.path}/bias"]

@@ -161,7 +161,7 @@ def _reject_other(
 
 
 def _listed(there: Mapping[str, Any]) -> str:
-    """'optax 0.2.8, then 9.9': what differs among the versions of one run."""
+    """Return 'optax 0.2.8, then 9.9': what differs among the versions of one run."""
     every = [*there[VERSIONS_BEFORE], software.version_of(there)]
     names = [name for name in every[0] if len({each[name] for each in every}) > 1]
     return "; ".join(f"{name} {', then '.join(each[name] for each in every)}" for name in names)

@@ -49,14 +49,14 @@ def subsets(
 def learned_by(
     subsets: Mapping[Run, Subset], collections: Mapping[str, RoiSet], stream: str
 ) -> tuple[Dataset, dict[Run, range]]:
-    """One pool of what all of them learn, and where in it each one's ROIs lie."""
+    """Return one pool of what all of them learn, and where in it each one's ROIs lie."""
     ends = np.cumsum([sum(map(len, each.learned.values())) for each in subsets.values()]).tolist()
     pool = _pool([(each.learned, each) for each in subsets.values()], collections, stream)
     return pool, dict(zip(subsets, map(range, [0, *ends[:-1]], ends), strict=True))
 
 
 def scored_by(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Dataset:
-    """A pool of what is scored, standardized as what was learned."""
+    """Return a pool of what is scored, standardized as what was learned."""
     return _pool([(subset.scored, subset)], collections, stream)
 
 

@@ -119,7 +119,7 @@ def init(network: Network, key: jax.Array, initialization: str = "he") -> Params
 
 
 def param_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter by its path, such as 'C1/kernel'."""
+    """Return the shape of every parameter by its path, such as 'C1/kernel'."""
     image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     tree = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
     return {path: value.shape for path, value in flatten_dict(tree, sep="/").items()}

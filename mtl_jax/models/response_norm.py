@@ -60,25 +60,26 @@ def local_response_normalization(x: jax.Array, settings: Normalization) -> jax.A
 
 
 def layer_settings(lrn: Lrn) -> dict[str, Normalization]:
-    """The settings of each normalized layer; empty where none is."""
+    """Return the settings of each normalized layer; empty where none is."""
     listed = PAPER if lrn is True else lrn or ()
     return dict(zip(NORMALIZED, listed, strict=True)) if listed else {}
 
 
 def to_json(lrn: Lrn) -> bool | dict[str, dict[str, Any]]:
-    """`lrn` as cards and bundles hold it: false, or {'C1': {'size': 5, ...}, 'C2': {...}}."""
+    """Return `lrn` as cards and bundles hold it: false, or {'C1': {'size': 5, ...}, 'C2':
+    {...}}."""
     return {layer: settings._asdict() for layer, settings in layer_settings(lrn).items()} or False
 
 
 def from_json(value: bool | Mapping[str, Any]) -> Lrn:
-    """The inverse of `to_json`, for values that `is_valid`."""
+    """Return the inverse of `to_json`, for values that `is_valid`."""
     if isinstance(value, bool):
         return value
     return tuple(Normalization(**value[layer]) for layer in NORMALIZED)
 
 
 def is_valid(value: Any) -> bool:
-    """Whether `value` is what `to_json` writes, with settings that can be computed."""
+    """Return whether `value` is what `to_json` writes, with settings that can be computed."""
     if value is False:
         return True
     if not isinstance(value, Mapping) or set(value) != set(NORMALIZED):

@@ -74,7 +74,7 @@ def plan_cases(p: Parameters) -> list[CasePlan]:
 
 
 def write_collection(home: Path, p: Parameters, workers: int | None = None) -> None:
-    """Writes the collection into the folder `home`, which must be there.
+    """Write the collection into the folder `home`, which must be there.
 
     `workers` threads (None: one a processor) work side by side and change no byte. Besides the
     images and their table, truth.csv holds what each lesion was made from.

@@ -36,7 +36,7 @@ class RenderedMass(NamedTuple):
 
 
 def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: float) -> RenderedMass:
-    """One view. The centre lies within 2 mm of the middle, nearer where the mass is large;
+    """Return one view. The centre lies within 2 mm of the middle, nearer where the mass is large;
     orientation, outline and spicules are the view's own."""
     room = np.clip(pixels * pixel_mm / 2 - 0.5 - mass.diameter_mm / 2, 0.1, 2.0)
     samples, radius, middle = _outline(rng, mass)

@@ -129,7 +129,8 @@ def make_tissue(
 
 
 def limit_smoothly(gland: np.ndarray, thickness_mm: float) -> np.ndarray:
-    """`gland` kept between nothing and all of the breast, without an edge where it meets them."""
+    """Return `gland` kept between nothing and all of the breast, without an edge where it meets
+    them."""
     knee = 0.06 * thickness_mm
     above = knee * np.logaddexp(0, gland / knee)
     return (thickness_mm - knee * np.logaddexp(0, (thickness_mm - above) / knee)).astype(np.float32)

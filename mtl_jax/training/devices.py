@@ -32,7 +32,7 @@ def batch_sharding(count: int) -> NamedSharding | None:
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`jax.jit` with the compiler's settings that suit the device."""
+    """Return `jax.jit` with the compiler's settings that suit the device."""
     return jax.jit(function, compiler_options=_compiler_options(), **options)
 
 
@@ -98,5 +98,5 @@ def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
 
 
 def local_arrays(tree: Any) -> Any:
-    """The copy of every replicated array that the first device of this process holds."""
+    """Return the copy of every replicated array that the first device of this process holds."""
     return jax.tree.map(lambda a: a.addressable_data(0), tree)

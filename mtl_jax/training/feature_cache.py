@@ -42,7 +42,7 @@ def cached_source(
     frozen: tuple[str, ...],
     folder: Path | None = None,
 ) -> tuple[BatchSource, str]:
-    """What batches are best drawn from, and the first layer that they have to go through.
+    """Return what batches are best drawn from, and the first layer that they have to go through.
 
     That is the maps of the `frozen` layers, on the device, else in the host's memory, else in a
     file of `folder` (it may be deleted when nothing runs); and `pool` itself where nothing is
@@ -64,13 +64,13 @@ def cached_source(
 
 
 def clear_cache() -> None:
-    """Frees the memory that maps take up."""
+    """Free the memory that maps take up."""
     _kept.clear()
 
 
 def _key(network: Network, layers: Params, pool: Dataset) -> str:
-    """A name for the maps: all that they depend on. Files of other versions or of another precision
-    have other names, so that no job reads them."""
+    """Return a name for the maps: all that they depend on. Files of other versions or of another
+    precision have other names, so that no job reads them."""
     digest = hashlib.sha256()
     backbone = type(network).__name__, getattr(network, "lrn", False)
     made_by = {

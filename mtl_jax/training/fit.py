@@ -207,8 +207,8 @@ def fit(
 def _order(
     key: jax.Array, rois: range, done: int, train_config: ConfigDict, most: int
 ) -> EpochOrder:
-    """The next epoch of a training of `rois` after `done`, and then empty batches, if any, up to
-    `most` steps."""
+    """Return the next epoch of a training of `rois` after `done`, and then empty batches, if any,
+    up to `most` steps."""
     steps = steps_per_epoch(len(rois), train_config.batch_size)
     indices, weight = epoch_order(key, len(rois), train_config.batch_size)
     indices += orientations.COUNT * rois.start

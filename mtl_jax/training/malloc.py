@@ -16,7 +16,7 @@ _kept = False
 
 
 def keep_freed_memory() -> bool:
-    """Makes it so, for threads that do not run yet, and says whether it did.
+    """Make it so, for threads that do not run yet, and says whether it did.
 
     All blocks then come from one heap that never shrinks by itself: the process holds on to the
     most it ever had, and to more where blocks of many sizes lie badly. Other C libraries are left

@@ -102,7 +102,8 @@ def _indices(rois: range) -> Iterator[np.ndarray]:
 def _means_of_eight(
     network: Network, first: str, layer: str
 ) -> Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]:
-    """The scores and features of consecutive ROIs, compiled: the indices are eight for each."""
+    """Return the scores and features of consecutive ROIs, compiled: the indices are eight for
+    each."""
     after = LAYERS[LAYERS.index(layer) + 1]
 
     def mean(rows: jax.Array) -> jax.Array:

@@ -86,7 +86,7 @@ def make_train_step(
 
 
 def skip_empty_batches(step: Step) -> Step:
-    """`step`, which leaves the state as it is where no row of the batch has a weight."""
+    """Return `step`, which leaves the state as it is where no row of the batch has a weight."""
 
     def guarded(
         state: TrainState, batch: Batch, key: jax.Array, rate: jax.Array

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mtl_jax import old_names
 from mtl_jax.io import atomic
 from mtl_jax.old_names import rename_keys
 from mtl_jax.types import InputError

@@ -204,7 +204,7 @@ def _unexpected(keys: list[str], scheme: Scheme) -> list[str]:
 
 
 def _joined(problems: list[str]) -> str:
-    """The first problems, of which a file can have any number; the rest are counted."""
+    """Return the first problems, of which a file can have any number; the rest are counted."""
     more = [f"{len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
     return "; ".join(problems[:MAX_PROBLEMS] + more)
 

@@ -69,8 +69,9 @@ def make_metadata(
     note: str,
     left_out: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The card of `params`; `sha256` is that of the source file, arrays get one of their own. `lrn`
-    is false, or the settings of response normalization (models.response_norm.to_json)."""
+    """Return the card of `params`; `sha256` is that of the source file, arrays get one of their
+    own. `lrn` is false, or the settings of response normalization
+    (models.response_norm.to_json)."""
     return {
         "name": name,
         "backbone": backbone,
@@ -90,8 +91,8 @@ def make_metadata(
 
 
 def hash_params(params: Params) -> str:
-    """SHA-256 over path, shape and little-endian float32 bytes of every array, layers sorted, of
-    each the kernel first."""
+    """Return SHA-256 over path, shape and little-endian float32 bytes of every array, layers
+    sorted, of each the kernel first."""
     total = hashlib.sha256()
     arrays = flatten_dict(params, sep="/")
     for path in sorted(arrays, key=lambda path: (path.rpartition("/")[0], path.endswith("bias"))):
@@ -102,7 +103,7 @@ def hash_params(params: Params) -> str:
 
 
 def round_to_half(params: Params) -> Params:
-    """`params` with each number rounded to half precision, still as float32."""
+    """Return `params` with each number rounded to half precision, still as float32."""
     rounded = {
         path: array.astype(np.float16).astype(np.float32)
         for path, array in flatten_dict(params, sep="/").items()
@@ -111,7 +112,7 @@ def round_to_half(params: Params) -> Params:
 
 
 def check_metadata(card: Any, place: str) -> None:
-    """Rejects a card with a missing or ill-typed field, naming all of them in one line."""
+    """Reject a card with a missing or ill-typed field, naming all of them in one line."""
     if not isinstance(card, dict):
         raise InputError(f"{place}: is not a JSON object; convert the weights again")
     wrong = [f for f, kind in FIELDS.items() if not isinstance(card.get(f), kind)]
@@ -137,7 +138,7 @@ def check_metadata(card: Any, place: str) -> None:
 
 
 def check_params(params: Params, backbone: str, place: str) -> None:
-    """Rejects parameters that are not finite float32 layers of the table, naming all faults."""
+    """Reject parameters that are not finite float32 layers of the table, naming all faults."""
     check_shapes(nested_shapes(params), backbone, place)
     arrays = flatten_dict(params, sep="/")
     wrong = [

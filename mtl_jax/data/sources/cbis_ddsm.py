@@ -114,7 +114,8 @@ def _disputed(rows: Sequence[Row]) -> set[tuple[str, str]]:
 def _places(
     rows: Sequence[Row], series: dict[str, list[Path]], folder: Path
 ) -> list[masks.LesionPlace]:
-    """The place of each row's lesion; those found before, in the same files, are not sought again.
+    """Return the place of each row's lesion; those found before, in the same files, are not sought
+    again.
 
     What is kept of them names no file and no patient.
     """

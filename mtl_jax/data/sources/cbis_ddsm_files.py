@@ -21,7 +21,7 @@ class SeriesFiles:
 
 
 def find_series(root: Path, wanted: set[str]) -> SeriesFiles:
-    """The `.dcm` files below `root` of each series in `wanted`, whatever their names.
+    """Return the `.dcm` files below `root` of each series in `wanted`, whatever their names.
 
     A series is known by the name of its folder, else by a metadata.csv (as the NBIA retriever
     writes), else by the header. Of a series in two folders the first in order counts.

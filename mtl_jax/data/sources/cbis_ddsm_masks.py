@@ -26,7 +26,8 @@ class LesionPlace(NamedTuple):
 
 
 def locate_lesion(film: Path, candidates: list[Path]) -> LesionPlace:
-    """The lesion's place in the image `film`, from the files of its mask and crop in any order.
+    """Return the lesion's place in the image `film`, from the files of its mask and crop in any
+    order.
 
     The mask is the one with at most two values and nearly the size of the film. Of another size,
     its box is rescaled on each axis by itself, and the place is taken only if the crop, where it

@@ -60,7 +60,8 @@ class Row:
 
 
 def read_tables(root: Path, parts: tuple[str, ...]) -> list[Row]:
-    """The rows of the chosen parts, in their order; the tables may stand anywhere below `root`.
+    """Return the rows of the chosen parts, in their order; the tables may stand anywhere below
+    `root`.
 
     InputError names the table that is missing, or the lines that are damaged.
     """

@@ -37,7 +37,7 @@ class Facts(NamedTuple):
 
 
 def read_collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) -> Collection:
-    """The ROIs drawn in low-energy images whose findings include one of `findings`.
+    """Return the ROIs drawn in low-energy images whose findings include one of `findings`.
 
     `findings` are beginnings of words of the column Findings, such as 'mass'; () takes all. The
     files do not say their pixel size: `pixel_um` does, for all of them. ROIs are not linked

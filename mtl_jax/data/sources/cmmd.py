@@ -29,7 +29,7 @@ Lesions = dict[tuple[str, str], tuple[str, set[Path]]]  # side and images, by pa
 
 
 def read_collection(path: str, *, boxes: str | None) -> Collection:
-    """The lesions that the CSV `boxes` marks in the collection in folder `path`.
+    """Return the lesions that the CSV `boxes` marks in the collection in folder `path`.
 
     Its columns: image_path, relative to `path`; one of box, circle, polygon or centre, as in a
     manifest; and, where views are to be linked, lesion_id, the same in each view of a lesion.

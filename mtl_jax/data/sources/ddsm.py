@@ -36,7 +36,7 @@ _VIEW = re.compile(r"(LEFT|RIGHT)_(CC|MLO)")
 
 
 def read_collection(path: str, *, lesion_types: tuple[str, ...]) -> Collection:
-    """The outlined abnormalities of the chosen types, of all cases below the folder `path`.
+    """Return the outlined abnormalities of the chosen types, of all cases below the folder `path`.
 
     `lesion_types` are some of MASS, CALCIFICATION and OTHER; an abnormality of two types is taken
     if one of them is chosen. Everything else, damaged files among them, is left out and named.

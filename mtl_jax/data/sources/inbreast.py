@@ -52,7 +52,8 @@ class _Image(NamedTuple):
 
 
 def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collection:
-    """The outlined lesions of the chosen `kinds` (names of KINDS) in the release in folder `path`.
+    """Return the outlined lesions of the chosen `kinds` (names of KINDS) in the release in folder
+    `path`.
 
     Views of a breast carry no link between their lesions: each outline is a lesion of its own. With
     `link_views`, where both views of one examination of a breast hold exactly one chosen outline

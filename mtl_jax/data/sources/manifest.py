@@ -37,7 +37,8 @@ SHARED = {
 
 
 def read_collection(path: str, outside: bool = False) -> Collection:
-    """The lesion views that the CSV at `path` lists; the columns are those of docs/manifest.md.
+    """Return the lesion views that the CSV at `path` lists; the columns are those of
+    docs/manifest.md.
 
     `outside`: its paths may be absolute, hold '..' or lead out of its folder by links.
     A case is a patient. Rows whose truth is neither malignant nor benign are left out and named;
@@ -117,7 +118,8 @@ def _decisions(name: str, header: list[str]) -> tuple[str, ...]:
 def parse_lesion_view(
     row: Row, root: Path, where: str, label: int, outside: bool = False
 ) -> LesionView:
-    """The lesion view of one row of `read_rows`, its files in `root`, or anywhere if `outside`.
+    """Return the lesion view of one row of `read_rows`, its files in `root`, or anywhere if
+    `outside`.
 
     InputError names `where`, and all cells of the row that cannot be used.
     """

@@ -26,7 +26,7 @@ _DECISIONS = (
 
 
 def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
-    """The located abnormalities of the chosen classes in the folder `path`.
+    """Return the located abnormalities of the chosen classes in the folder `path`.
 
     `classes` are some of CIRC, SPIC, MISC (masses), ARCH (architectural distortion) and ASYM
     (asymmetry). Rows of other classes, without coordinates, or whose film is not in the folder are

@@ -66,7 +66,8 @@ def read_rows(
 
 
 def find_root(path: str, marker: str, source: str) -> Path:
-    """The folder that holds `marker`, a file or folder: `path` itself or up to three levels down.
+    """Return the folder that holds `marker`, a file or folder: `path` itself or up to three levels
+    down.
 
     InputError: no such folder, no marker, or two of them.
     """
@@ -85,7 +86,7 @@ def find_root(path: str, marker: str, source: str) -> Path:
 
 
 def parse_number(row: Row, column: str, place: str) -> float:
-    """The finite number in a cell. InputError names the place and the column."""
+    """Return the finite number in a cell. InputError names the place and the column."""
     try:
         value = float(row[column])
     except ValueError:

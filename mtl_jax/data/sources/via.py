@@ -9,7 +9,8 @@ SHAPES = ("rect", "circle", "ellipse", "polygon", "polyline")
 
 
 def parse_box(text: str) -> Box | str:
-    """(top, left, bottom, right) in pixels of the cell region_shape_attributes, or why none is.
+    """Return (top, left, bottom, right) in pixels of the cell region_shape_attributes, or why none
+    is.
 
     A point has no extent, and '{}' is no ROI. ValueError: the cell is damaged.
     """

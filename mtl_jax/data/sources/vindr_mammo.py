@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 
 
 def read_collection(path: str) -> Collection:
-    """The boxes of category Mass in the release in folder `path`.
+    """Return the boxes of category Mass in the release in folder `path`.
 
     Every row of finding_annotations.csv is a view or left out with a reason. Truth is the reader's
     BI-RADS of the finding, 3 benign and 4 or 5 malignant: a proxy, marked so by its truth source.
