@@ -130,7 +130,7 @@ def test_what_is_exported_is_plain_alexnet(form: network.Form) -> None:
         np.testing.assert_allclose(kernel.mean((0, 1, 2)), 0, atol=1e-6)
         fan_in = np.prod(kernel.shape[:3])
         np.testing.assert_allclose(kernel.var((0, 1, 2)) * fan_in, 2.934, atol=0.01)
-    random = network.init(form._replace(start="random"), KEY)
+    random = network.init(form._replace(initialization="random"), KEY)
     assert not np.allclose(random["C1"]["kernel"], params["C1"]["kernel"])
 
 
