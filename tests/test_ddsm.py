@@ -292,7 +292,7 @@ def test_no_folder_no_case_no_type(tmp_path: Path) -> None:
 def test_the_same_patients_twice_are_rejected() -> None:
     c = default()
     c.data.sources, c.data.target = ("cbis_ddsm:a", "ddsm:b"), "ddsm"
-    with pytest.raises(InputError, match="of the same patients"):
+    with pytest.raises(InputError, match="have the same patients"):
         validate(c)
 
 
