@@ -55,7 +55,7 @@ def main(_: list[str]) -> None:
         expand_paths(config)
         validate(config)
         environment.reject_settings()
-        malloc.keep()
+        malloc.keep_freed_memory()
         job = partial(JOBS.get(config.study, study), config, paths.path(FLAGS.workdir))
         if config.devices > 1 and not FLAGS.dry_run:
             run_distributed(job, config)
@@ -93,7 +93,7 @@ def study(config: ConfigDict, folder: Path) -> None:
 def pretraining(config: ConfigDict, folder: Path) -> None:
     from mtl_jax.pretraining import train
 
-    print(train.plan(config) if FLAGS.dry_run else train.learn(config, folder))
+    print(train.describe(config) if FLAGS.dry_run else train.pretrain(config, folder))
 
 
 def transfer(config: ConfigDict, folder: Path) -> None:

@@ -14,12 +14,12 @@ from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import bundle, config, weights
 from mtl_jax.analysis import deconvolution
-from mtl_jax.analysis.conv_chain import chain
+from mtl_jax.analysis.conv_chain import convolution_chain
 from mtl_jax.bundle import onnx_graph, scoring
 from mtl_jax.experiments.train_runs import warm_start
 from mtl_jax.models import base, registry
 from mtl_jax.training import feature_cache, optimizer, predict
-from mtl_jax.training.dataset import make_pool
+from mtl_jax.training.dataset import make_dataset
 from mtl_jax.types import InputError
 from mtl_jax.weights.key_tables import KERNELS
 
@@ -56,7 +56,7 @@ def started() -> dict:
     backbone = jax.jit(lambda key: built.init(key, image, last="C5"))(jax.random.key(0))["params"]
     head = {
         path: np.float32(np.sqrt(2 / shape[0])) * rng.standard_normal(shape, np.float32)
-        for path, shape in base.shapes(built).items()
+        for path, shape in base.param_shapes(built).items()
         if path[0] == "F"
     }
     return jax.device_get(backbone) | unflatten_dict(head, sep="/")
@@ -86,7 +86,7 @@ def rejected(path: Path, arrays: states.State) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_have_the_names_and_sizes_that_are_promised(name: str) -> None:
     built = registry.build(name)
-    own = base.shapes(built)
+    own = base.param_shapes(built)
     leaves = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in own.items()}
     params = unflatten_dict(leaves, sep="/")
     assert set(params) == set(base.LAYERS)
@@ -106,7 +106,7 @@ def test_the_convolutions_are_as_many_as_published() -> None:
     """16 and 18 layers with weights, of which 3 and 1 are not convolutions; 14.7 and 11.2 million
     numbers, normalization folded (each convolution of ResNet-18 gains a bias for a norm's two)."""
     for name, layers, numbers in (("vgg16", 13, 14_714_688), ("resnet18", 17 + 3, 11_171_712)):
-        own = {p: s for p, s in base.shapes(registry.build(name)).items() if p[0] == "C"}
+        own = {p: s for p, s in base.param_shapes(registry.build(name)).items() if p[0] == "C"}
         assert sum(path.endswith("kernel") for path in own) == layers
         assert sum(int(np.prod(shape)) for shape in own.values()) == numbers
 
@@ -214,18 +214,18 @@ def test_converted_weights_say_their_backbone_and_come_back_the_same(
     name: str, converted: dict, tmp_path: Path
 ) -> None:
     found = converted[name]
-    assert found.card["backbone"] == name and list(found.params) == list(CONVOLUTIONAL)
+    assert found.metadata["backbone"] == name and list(found.params) == list(CONVOLUTIONAL)
     weights.save(found, tmp_path / name)
     again = weights.load(tmp_path / name)
-    assert again.card == found.card
+    assert again.metadata == found.metadata
     ours, theirs = flatten_dict(found.params, sep="/"), flatten_dict(again.params, sep="/")
     assert set(ours) == set(theirs)
     assert all(ours[path].tobytes() == theirs[path].tobytes() for path in ours)
-    assert weights.find_of(str(tmp_path / name), name).card == found.card
+    assert weights.find_for_backbone(str(tmp_path / name), name).metadata == found.metadata
     with pytest.raises(
         InputError, match=f"config.weights.*{name}.*config.model.backbone"
     ) as caught:
-        weights.find_of(str(tmp_path / name), "alexnet")
+        weights.find_for_backbone(str(tmp_path / name), "alexnet")
     assert "\n" not in str(caught.value) and f"--config.model.backbone={name}" in str(caught.value)
 
 
@@ -284,8 +284,8 @@ def test_weights_of_another_backbone_are_rejected_before_anything_runs() -> None
         c = config.default()
         c.model.backbone, c.study, c.weights = "vgg16", study, given
         config.validate(c)
-    assert weights.find("random", "vgg16").card["backbone"] == "vgg16"
-    assert weights.find("shipped", "vgg16").card["backbone"] == "alexnet"
+    assert weights.find("random", "vgg16").metadata["backbone"] == "vgg16"
+    assert weights.find("shipped", "vgg16").metadata["backbone"] == "alexnet"
 
 
 # What takes any backbone
@@ -302,7 +302,7 @@ def test_warm_start_puts_nested_layers_in(started: dict, converted: dict) -> Non
 
 
 def test_frozen_stages_have_no_optimizer_state(started: dict) -> None:
-    tx = optimizer.optimizer(optimizer.frozen_layers("C1-C4"), optimizer.SGD(0.9, 0.0))
+    tx = optimizer.make_optimizer(optimizer.frozen_layers("C1-C4"), optimizer.SGD(0.9, 0.0))
     momentum = jax.tree.leaves(jax.eval_shape(tx.init, started))
     c5 = 2 * (4 + 1)  # kernel and bias of four convolutions and a shortcut
     assert len([leaf for leaf in momentum if leaf.ndim]) == c5 + 2 * 5
@@ -310,22 +310,22 @@ def test_frozen_stages_have_no_optimizer_state(started: dict) -> None:
 
 def test_frozen_maps_are_kept_and_are_of_their_backbone(converted: dict, started: dict) -> None:
     counts = np.random.default_rng(0).integers(-999, 999, (1, 128, 128)).astype(np.int16)
-    pool = make_pool([counts], [np.zeros(1, int)], np.zeros(1, "f4"), np.full(1, 500, "f4"))
+    pool = make_dataset([counts], [np.zeros(1, int)], np.zeros(1, "f4"), np.full(1, 500, "f4"))
     params = {**started, **converted["resnet18"].params}
     built = registry.build("resnet18")
-    source, first = feature_cache.shortcut(built, params, pool, ("C1", "C2"))
-    feature_cache.forget()
+    source, first = feature_cache.cached_source(built, params, pool, ("C1", "C2"))
+    feature_cache.clear_cache()
     assert first == "C3"
     expected = apply("resnet18", params, counts[0, ..., None] / np.float32(500), "C1", "C2")
-    close(np.asarray(source.maps)[0], expected, 1e-5)
+    close(np.asarray(source.values)[0], expected, 1e-5)
 
 
 def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
     """With positive weights no rectifier cuts anything off, and a projection is the gradient of
     half the squared map; the way forward is the network's own."""
-    links, built = chain(registry.build("vgg16"))[:4], registry.build("vgg16")
+    links, built = convolution_chain(registry.build("vgg16"))[:4], registry.build("vgg16")
     assert [link.path for link in links] == ["C1/conv1", "C1/conv2", "C2/conv1", "C2/conv2"]
-    shapes = {path: s for path, s in base.shapes(built).items() if path[:2] in ("C1", "C2")}
+    shapes = {path: s for path, s in base.param_shapes(built).items() if path[:2] in ("C1", "C2")}
     rng = np.random.default_rng(0)
     params = unflatten_dict(
         {path: np.float32(rng.uniform(0, 0.01, shape)) for path, shape in shapes.items()}, sep="/"
@@ -342,7 +342,7 @@ def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
     project = jax.jit(deconvolution.project, static_argnums=(2, 4))
     back = project(params, passed, links, 9, (16, 16))
     close(back, np.asarray(jax.jit(jax.grad(energy))(image)), 1e-5)
-    assert chain(registry.build("resnet18")) == ()
+    assert convolution_chain(registry.build("resnet18")) == ()
 
 
 def test_a_bundle_of_resnet_scores_and_explains(

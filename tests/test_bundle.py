@@ -306,7 +306,7 @@ STRONG = (Normalization(3, 0.2, 0.6, 1.0, True, 0), Normalization(7, 0.1, 1.1, 1
 def random_model(model: bundle.Model) -> bundle.Model:
     """The same model with random weights, two heads and scores that spread over [0, 1]."""
     about = json.loads(json.dumps(model.about))
-    about["network"] = {"outputs": 4, "lrn": response_norm.as_json(STRONG)}
+    about["network"] = {"outputs": 4, "lrn": response_norm.to_json(STRONG)}
     about["run"]["tasks"] = ["sfm", "dm"]
     about["run"]["input_mean"]["dm"], about["run"]["input_std"]["dm"] = 40.0, 900.0
     params = alexnet.init(alexnet.AlexNet(4, lrn=STRONG), jax.random.key(5))

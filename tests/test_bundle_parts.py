@@ -124,7 +124,7 @@ def spot_finder() -> bundle.Model:
     C1 has one filter, a spot minus its surroundings; one unit of each later layer passes its output
     on; F1 sums the map.
     """
-    shapes = base.shapes(alexnet.AlexNet())
+    shapes = base.param_shapes(alexnet.AlexNet())
     params = unflatten_dict(
         {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}, sep="/"
     )

@@ -80,7 +80,7 @@ def pooled(x: np.ndarray) -> np.ndarray:
 
 
 def ours(found: weights.Weights, last: str) -> np.ndarray:
-    network = registry.build("alexnet", 2, found.card["lrn"])
+    network = registry.build("alexnet", 2, found.metadata["lrn"])
     image = np.float32(IMAGE[None] / GRAY_PER_UNIT)
     return np.asarray(network.apply({"params": found.params}, image, last=last))[0]
 
@@ -110,14 +110,17 @@ def test_the_network_here_computes_what_the_software_computes(
     found = weights.convert(written(tmp_path, listed))
     same_function(found, listed)
     for layer, name in (("C1", "rnorm1"), ("C2", "rnorm2")):
-        card, own = found.card["lrn"][layer], listed[name]
+        card, own = found.metadata["lrn"][layer], listed[name]
         assert card["scale"] == own["scale"] and card["size"] == own["size"]
         assert (card["power"], card["offset"]) == (own["pow"], own["minDiv"])
-    assert found.card["lrn"]["C1"]["before_rectifier"] and found.card["lrn"]["C1"]["padding"] == 0
-    assert found.card["left_out"][0] == "fully connected layers left out: fc4096a, fc1000"
+    assert (
+        found.metadata["lrn"]["C1"]["before_rectifier"]
+        and found.metadata["lrn"]["C1"]["padding"] == 0
+    )
+    assert found.metadata["left_out"][0] == "fully connected layers left out: fc4096a, fc1000"
     weights.save(found, tmp_path / "folder")
     loaded = weights.load(tmp_path / "folder")
-    assert json.loads(json.dumps(found.card)) == loaded.card
+    assert json.loads(json.dumps(found.metadata)) == loaded.metadata
     np.testing.assert_array_equal(ours(loaded, "C2"), ours(found, "C2"))
 
 
@@ -132,7 +135,7 @@ def test_the_order_and_padding_of_the_file_are_followed(tmp_path: Path) -> None:
     listed["conv1_neuron"] = moved | {"name": "conv1_neuron", "inputs": ["conv1"]}
     listed["rnorm1"]["inputs"], listed["conv2"]["inputs"] = ["conv1_neuron"], ["pool1"]
     found = weights.convert(written(tmp_path, listed))
-    assert found.card["lrn"]["C1"]["before_rectifier"] is False
+    assert found.metadata["lrn"]["C1"]["before_rectifier"] is False
     expected = theirs(listed, "pool1")
     assert np.linalg.norm(ours(found, "C1") - expected) < 1e-5 * np.linalg.norm(expected)
     other = listed | {"rnorm1": {**listed["rnorm1"], "inputs": ["conv1"]}}
@@ -147,7 +150,7 @@ def test_lists_of_layers_that_are_connected_by_number(tmp_path: Path) -> None:
         if "inputs" in layer:
             layer["inputs"] = [names.index(name) for name in layer["inputs"]]
     found = weights.convert(written(tmp_path, list(listed.values())))
-    assert found.card["lrn"]["C1"]["before_rectifier"] is True
+    assert found.metadata["lrn"]["C1"]["before_rectifier"] is True
 
 
 def test_a_file_without_connections_is_taken_as_the_one_gpu_network_and_says_so(
@@ -158,7 +161,7 @@ def test_a_file_without_connections_is_taken_as_the_one_gpu_network_and_says_so(
         layer.pop("inputs", None)
         layer.pop("neuron", None)
     found = weights.convert(written(tmp_path, listed))
-    assert any("connects no layers" in note for note in found.card["left_out"])
+    assert any("connects no layers" in note for note in found.metadata["left_out"])
     same_function(found, files.convnet_layers(LAYERS))
 
 
@@ -301,7 +304,7 @@ def test_other_numbers_of_normalizations_are_rejected(count: int, tmp_path: Path
 
 def test_cards_of_the_earlier_strength_and_damaged_ones_are_rejected(tmp_path: Path) -> None:
     found = weights.convert(written(tmp_path, files.convnet_layers(LAYERS)))
-    lrn = found.card["lrn"]
+    lrn = found.metadata["lrn"]
     damaged = {
         "five times too strongly": True,
         "field lrn missing or wrong": "yes",
@@ -311,7 +314,7 @@ def test_cards_of_the_earlier_strength_and_damaged_ones_are_rejected(tmp_path: P
         "field lrn mi": {**lrn, "C1": {k: v for k, v in lrn["C1"].items() if k != "scale"}},
     }
     for says, value in damaged.items():
-        card = {**found.card, "lrn": value}
+        card = {**found.metadata, "lrn": value}
         with pytest.raises(InputError, match=says):
             weights.save(weights.Weights(found.params, card), tmp_path / "out")
 

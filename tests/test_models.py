@@ -150,10 +150,13 @@ def test_lrn_changes_the_network_only_where_asked(params: dict) -> None:
 
 def test_true_is_the_papers_normalization() -> None:
     """cuda-convnet2's layers-imagenet-1gpu: scale 1e-4 over 5 maps, pow 0.75, minDiv 2."""
-    for layer, settings in response_norm.by_layer(True).items():
+    for layer, settings in response_norm.layer_settings(True).items():
         assert settings[:4] == (5, pytest.approx(1e-4 / 5), 0.75, 2.0)
         assert settings.before_rectifier == (layer == "C1")
-    assert alexnet.padding("C1", True) == (0, 3) and alexnet.padding("C1", False) == (2, 2)
+    assert alexnet.conv_padding("C1", True) == (0, 3) and alexnet.conv_padding("C1", False) == (
+        2,
+        2,
+    )
 
 
 def test_unknown_layer_lists_the_valid_ones() -> None:

@@ -46,10 +46,10 @@ def test_the_default_weights_are_found_where_a_wheel_installs_them(
     )
     place = tmp_path / where / "share/mtl_jax/checkpoints/formulas"
     assert (
-        find_weights.shipped_folder() == tmp_path / "beside/checkpoints/formulas"
+        find_weights.find_shipped_folder() == tmp_path / "beside/checkpoints/formulas"
     )  # to be named as absent
     place.mkdir(parents=True)
-    assert find_weights.shipped_folder() == place
+    assert find_weights.find_shipped_folder() == place
 
 
 @pytest.mark.slow
@@ -75,11 +75,11 @@ def test_a_wheel_built_from_what_the_image_copies_finds_the_default_weights(tmp_
     program = (
         f"import sys, json; sys.path.append({libraries!r});"
         "import mtl_jax; from mtl_jax import weights;"
-        "print(json.dumps([mtl_jax.__file__, weights.find('shipped').card]))"
+        "print(json.dumps([mtl_jax.__file__, weights.find('shipped').metadata]))"
     )
     done = subprocess.run(
         [python, "-c", program], cwd=tmp_path, env=clean, check=True, capture_output=True, text=True
     )
     file, card = json.loads(done.stdout)
     assert Path(file).is_relative_to(environment)
-    assert card == weights.find("shipped").card
+    assert card == weights.find("shipped").metadata

@@ -27,8 +27,9 @@ from mtl_jax.pretraining import (
     textures,
 )
 from mtl_jax.pretraining.task import Examples, FormulaTask
-from mtl_jax.pretraining.train import learn
+from mtl_jax.pretraining.train import pretrain
 from mtl_jax.types import InputError
+from mtl_jax.weights.key_tables import KERNELS
 
 KEY = jax.random.key(3)
 
@@ -117,7 +118,7 @@ def test_what_is_exported_is_plain_alexnet(form: network.Form) -> None:
     params = network.init(form, KEY)
     plain = network.convolutions(form, params)
     assert {k: v["kernel"].shape for k, v in plain.items()} == {
-        k: v for k, v in weights.table.KERNELS["alexnet"].items() if k in alexnet.CONVOLUTIONS
+        k: v for k, v in KERNELS["alexnet"].items() if k in alexnet.CONVOLUTIONS
     }
     gray = jax.random.normal(KEY, (4, 64, 64, 1))
     ours = alexnet.forward(plain, jnp.repeat(gray, 3, -1), "C1", "C5").mean((1, 2))
@@ -182,7 +183,7 @@ def small(**fields: object) -> config.ConfigDict:
 
 
 def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path) -> None:
-    told = learn(small(), tmp_path / "whole")
+    told = pretrain(small(), tmp_path / "whole")
     assert "top-1" in told and "top-5" in told
     broken = small()
 
@@ -202,18 +203,18 @@ def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path) -> Non
 
         patch.setattr(steps, "make_step", count)
         with pytest.raises(Stop):
-            learn(broken, tmp_path / "broken")
+            pretrain(broken, tmp_path / "broken")
     assert len((tmp_path / "broken" / "history.jsonl").read_text().splitlines()) == 1
-    learn(broken, tmp_path / "broken")
+    pretrain(broken, tmp_path / "broken")
     for name in ("history.jsonl", "weights/card.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
     found = weights.load(tmp_path / "whole" / "weights")
     assert list(found.params) == ["C1", "C2", "C3", "C4", "C5"]
-    assert found.card["training"]["images"] == 32
+    assert found.metadata["training"]["images"] == 32
     size = sum(p.stat().st_size for p in (tmp_path / "whole" / "weights").rglob("*"))
     assert size < 5_000_000
     assert "belongs to another config" in one_line(
-        lambda: learn(small(size=96), tmp_path / "whole")
+        lambda: pretrain(small(size=96), tmp_path / "whole")
     )
 
 
@@ -236,16 +237,16 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_of_pictures_is_learned(folder: Path, tmp_path: Path) -> None:
     c = small(images=f"folder:{folder}", weight_standardization=False, initialization="random")
     c.train.epochs = 3
-    learn(c, tmp_path / "w")
+    pretrain(c, tmp_path / "w")
     lines = [json.loads(x) for x in (tmp_path / "w" / "history.jsonl").read_text().splitlines()]
     assert [line["images"] for line in lines] == [18, 36, 54]
     assert lines[-1]["held_out_top1"] == 1.0 and lines[-1]["held_out_top5"] == 1.0
-    card = weights.load(tmp_path / "w" / "weights").card
+    card = weights.load(tmp_path / "w" / "weights").metadata
     assert card["input"]["mean"] == [0.485, 0.456, 0.406]
 
 
 def test_every_picture_once_an_epoch_and_the_last_batch_filled(folder: Path) -> None:
-    s = small(images=f"folder:{folder}").source
+    s = small(images=f"folder:{folder}").pretraining
     task = image_sources.open_task(s, KEY, 8, 2)
     batches = list(task.epoch(0, 64))
     assert len(batches) == task.steps == 3
@@ -278,7 +279,7 @@ def one_line(call: object) -> str:
 
 def test_pictures_that_are_not_there(folder: Path, tmp_path: Path) -> None:
     def opened(name: str) -> str:
-        return one_line(lambda: image_sources.open_task(small(images=name).source, KEY, 8, 1))
+        return one_line(lambda: image_sources.open_task(small(images=name).pretraining, KEY, 8, 1))
 
     assert "no such folder" in opened(f"folder:{tmp_path / 'nowhere'}")
     assert "folder:PATH" in opened("photographs")
@@ -287,7 +288,7 @@ def test_pictures_that_are_not_there(folder: Path, tmp_path: Path) -> None:
     assert "'n03' is not in" in opened(f"folder:{folder}")
     (folder / "val" / "n03").rmdir()
     (folder / "train" / "n01" / "0.png").write_bytes(b"no picture")
-    task = image_sources.open_task(small(images=f"folder:{folder}").source, KEY, 8, 1)
+    task = image_sources.open_task(small(images=f"folder:{folder}").pretraining, KEY, 8, 1)
     assert "0.png" in one_line(lambda: list(task.epoch(0, 64)))
 
 
@@ -296,7 +297,7 @@ def test_one_in_twenty_is_held_out_where_nothing_is_marked(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
         for i in range(100):
             (tmp_path / name / f"{i}.png").touch()
-    task = image_sources.open_task(small(images=f"folder:{tmp_path}").source, KEY, 8, 1)
+    task = image_sources.open_task(small(images=f"folder:{tmp_path}").pretraining, KEY, 8, 1)
     assert task.classes == 2 and 185 <= task.images <= 198
 
 
@@ -328,7 +329,7 @@ def test_a_tfds_set_is_a_task(tmp_path: Path) -> None:
     builder = ToyPictures(data_dir=tmp_path, file_format="array_record")
     builder.download_and_prepare()
     name = f"tfds:{builder.data_dir}"
-    task = image_sources.open_task(small(images=name).source, KEY, 8, 1)
+    task = image_sources.open_task(small(images=name).pretraining, KEY, 8, 1)
     held_out = list(task.held_out(64))
     assert task.classes == 2 and task.images + sum(float(e.weight.sum()) for e in held_out) == 60
     for examples in [*task.epoch(0, 64), *held_out]:
@@ -342,11 +343,11 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 sys.path.insert(0, "tests")
 from test_pretraining import small
 from pathlib import Path
-from mtl_jax.pretraining.train import learn
+from mtl_jax.pretraining.train import pretrain
 for count in (1, 4):
     c = small(images="folder:" + sys.argv[1])
     c.devices = count
-    learn(c, Path(sys.argv[2]) / str(count))
+    pretrain(c, Path(sys.argv[2]) / str(count))
 """
 
 

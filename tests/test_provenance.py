@@ -41,14 +41,14 @@ class Place:
                 for path, a in flatten_dict(shipped.params, sep="/").items()
             }
             params = unflatten_dict(params, sep="/")
-            card = weights.make_card(
+            card = weights.make_metadata(
                 params,
                 backbone="alexnet",
                 name="made for a test",
                 source="none",
                 sha256="",
                 file_format="npz",
-                input_stats=shipped.card["input"],
+                input_stats=shipped.metadata["input"],
                 lrn=False,
                 note="made for a test",
             )
@@ -109,7 +109,7 @@ def rejected(
     flags |= {"dry_run": False, "accept_versions": False}
     monkeypatch.setattr(main, "FLAGS", SimpleNamespace(**flags))
     monkeypatch.setattr(main.stop, "listen", lambda: None)
-    monkeypatch.setattr(main.heap, "keep", lambda: None)
+    monkeypatch.setattr(main.malloc, "keep_freed_memory", lambda: None)
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main.main([])
@@ -386,7 +386,7 @@ def test_transfer_goes_through_the_checks_of_every_study(
     c = place.job("transfer")
     c.transfer.weights = ("nowhere", "analytic")
     show_plan(c, tmp_path)
-    assert "nowhere: not counted: nowhere: no converted weights" in capsys.readouterr().out
+    assert "nowhere: not counted: nowhere: has no converted weights" in capsys.readouterr().out
     c.data.sources, c.data.target = c.data.sources[1:], "dm"
     c.transfer.study, c.data.test_fraction, c.folds = "cross_validation", 0.0, 6
     with pytest.raises(InputError, match="fold"):
@@ -445,10 +445,10 @@ def test_findings_and_conventional_scores_are_made_again_from_other_data(
     assert first.shape != other.shape or not np.array_equal(first, other)
 
     (tmp_path / "maps.npz").write_text("old")
-    write_results.keep_only(tmp_path, "one")  # nothing says what it was made from
+    write_results.delete_stale(tmp_path, "one")  # nothing says what it was made from
     assert not (tmp_path / "maps.npz").exists() and (folder / "lda.csv").exists()
     (tmp_path / "maps.npz").write_text("new")
-    write_results.keep_only(tmp_path, "one")
+    write_results.delete_stale(tmp_path, "one")
     assert (tmp_path / "maps.npz").exists()
-    write_results.keep_only(tmp_path, "two")
+    write_results.delete_stale(tmp_path, "two")
     assert not (tmp_path / "maps.npz").exists()

@@ -89,7 +89,7 @@ def test_files_that_pytorch_and_safetensors_wrote(form: str, tmp_path: Path) -> 
         torch.save(net.state_dict(), path, _use_new_zipfile_serialization=form == "zip")
     found = weights.convert(path)
     same_numbers(found)
-    assert found.card["lrn"] is False and found.card["left_out"] == []
+    assert found.metadata["lrn"] is False and found.metadata["left_out"] == []
     with torch.no_grad():
         theirs = net.features(torch.tensor(IMAGE.transpose(0, 3, 1, 2))).numpy()
     same_activations(found, theirs.transpose(0, 2, 3, 1))

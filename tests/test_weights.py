@@ -18,7 +18,7 @@ from safetensors.numpy import save as safetensors_bytes
 from mtl_jax import weights
 from mtl_jax.types import InputError, Params
 from mtl_jax.weights import find_weights, npz_file
-from mtl_jax.weights.metadata import digest
+from mtl_jax.weights.metadata import hash_params
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "weights" / "alexnet_imagenet_conv.npz"
@@ -108,7 +108,7 @@ def test_every_format_gives_the_same_parameters(
     }
     for kind, content in contents.items():
         found = weights.convert(written(tmp_path / "weights.bin", content))
-        assert found.card["format"] == f"{kind} names"
+        assert found.metadata["format"] == f"{kind} names"
         assert list(found.params) == ours
         for name, layer in renames.items():
             kernel = found.params[layer]["kernel"]
@@ -130,10 +130,10 @@ def test_fully_connected_layers_are_kept_where_they_fit(
     path = written(tmp_path / "full", safetensors_bytes({**state, **unfit, **connected}))
     dropped = weights.convert(path)
     assert list(dropped.params) == ["C1", "C2", "C3", "C4", "C5"]
-    assert "F1, F2, F3 dropped" in dropped.card["left_out"][0]
+    assert "F1, F2, F3 dropped" in dropped.metadata["left_out"][0]
     kept = weights.convert(path, fc="keep")
     assert list(kept.params) == ["C1", "C2", "C3", "C4", "C5", "F2", "F3"]
-    assert kept.card["left_out"][0].startswith("F1 left out: its 9216 inputs")
+    assert kept.metadata["left_out"][0].startswith("F1 left out: its 9216 inputs")
     x = np.random.default_rng(1).standard_normal(4096)
     theirs = connected["classifier.6.weight"].astype(float) @ x
     np.testing.assert_allclose(x @ kept.params["F3"]["kernel"].astype(float), theirs)
@@ -166,9 +166,9 @@ def test_converted_and_reloaded_weights_are_bit_equal(
     loaded = weights.load(converted)
     source = converted.with_suffix(".pth")
     assert same(loaded.params, weights.convert(source).params)
-    assert loaded.card == weights.convert(source).card
-    assert loaded.card["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
-    assert loaded.card["parameters"] == sum(array.size for array in state.values())
+    assert loaded.metadata == weights.convert(source).metadata
+    assert loaded.metadata["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert loaded.metadata["parameters"] == sum(array.size for array in state.values())
     assert all(type(a) is np.ndarray for layer in loaded.params.values() for a in layer.values())
 
 
@@ -181,11 +181,11 @@ def test_real_weights() -> None:
             for leaf in ("kernel", "bias"):
                 ours, theirs = found.params[f"C{i}"][leaf], source[f"conv{i}/{leaf}"]
                 assert ours.tobytes() == theirs.tobytes()
-    assert found.card["parameters"] == 2_469_696
-    assert found.card["sha256"].startswith("53ed7fbcd7440e8564d7f94c8f70a23bde3e5922fcb3e5284c")
-    assert found.card["lrn"] is False
-    assert found.card["input"]["mean"] == [0.485, 0.456, 0.406]
-    assert found.card["input"]["std"] == [0.229, 0.224, 0.225]
+    assert found.metadata["parameters"] == 2_469_696
+    assert found.metadata["sha256"].startswith("53ed7fbcd7440e8564d7f94c8f70a23bde3e5922fcb3e5284c")
+    assert found.metadata["lrn"] is False
+    assert found.metadata["input"]["mean"] == [0.485, 0.456, 0.406]
+    assert found.metadata["input"]["std"] == [0.229, 0.224, 0.225]
 
 
 def test_damaged_folders(converted: Path, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_damaged_folders(converted: Path, tmp_path: Path) -> None:
     text = card_path.read_text()
     card = json.loads(text)
     damaged = {
-        text[: len(text) // 2]: "not readable as JSON",
+        text[: len(text) // 2]: "not valid JSON",
         "[]": "not a JSON object",
         json.dumps({**card, "lrn": "no"}): "field lrn",
         json.dumps({k: v for k, v in card.items() if k not in ("input", "name")}): "name, input",
@@ -234,14 +234,14 @@ def test_weights_that_do_not_fit_are_not_saved(converted: Path, tmp_path: Path) 
     good = weights.load(converted)
     bad = {**good.params, "C2": {**good.params["C2"], "kernel": good.params["C1"]["kernel"]}}
     del bad["C4"]
-    message = one_line(lambda: weights.save(weights.Weights(bad, good.card), tmp_path / "out"))
+    message = one_line(lambda: weights.save(weights.Weights(bad, good.metadata), tmp_path / "out"))
     double = {**good.params, "C1": {k: a.astype(float) for k, a in good.params["C1"].items()}}
-    out = weights.Weights(double, good.card)
+    out = weights.Weights(double, good.metadata)
     assert "float64" in one_line(lambda: weights.save(out, tmp_path / "out"))
     assert "missing C4" in message and "'kernel': [11, 11, 3, 64]" in message
     moved = {**good.params, "C1": {k: a + 1 for k, a in good.params["C1"].items()}}
-    with pytest.raises(ValueError, match="card"):
-        weights.save(weights.Weights(moved, good.card), tmp_path / "out")
+    with pytest.raises(ValueError, match="metadata were made for other"):
+        weights.save(weights.Weights(moved, good.metadata), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -286,13 +286,13 @@ def test_archives_that_unpack_to_too_much(tmp_path: Path, monkeypatch: pytest.Mo
         archive.writestr("C1/kernel.npy", head.getvalue() + bytes(2_000_000))
     path = written(tmp_path / "claim.npz", out.getvalue())
     assert "claims 1000000000000 numbers" in one_line(lambda: weights.convert(path))
-    monkeypatch.setattr(npz_file, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(npz_file, "MAX_BYTES", 1_000_000)
     assert path.stat().st_size < 10_000
     assert "more than 1000000" in one_line(lambda: weights.convert(path))
 
 
 def test_gabor_kernels_have_no_mean_and_he_scale() -> None:
-    bank = weights.gabor_bank()
+    bank = weights.make_gabor_bank()
     assert bank.shape == (11, 11, 3, 64) and bank.dtype == np.float32
     assert np.abs(bank.sum((0, 1))).max() < 1e-5
     gray = np.random.default_rng(0).standard_normal((4000, 11, 11, 1)).repeat(3, axis=-1)
@@ -302,16 +302,16 @@ def test_gabor_kernels_have_no_mean_and_he_scale() -> None:
 
 
 def test_gabor_kernels_differ() -> None:
-    flat = weights.gabor_bank().reshape(-1, 64).astype(float)
+    flat = weights.make_gabor_bank().reshape(-1, 64).astype(float)
     unit = flat / np.linalg.norm(flat, axis=0)
     likeness = unit.T @ unit - np.eye(64)
     assert likeness.max() < 0.85
-    assert weights.gabor_bank(96, 7, 1).shape == (7, 7, 1, 96)
+    assert weights.make_gabor_bank(96, 7, 1).shape == (7, 7, 1, 96)
 
 
 def test_gabor_response_peaks_at_its_own_orientation() -> None:
     """To gratings of each angle, drawn here and not by the bank; energy over the four phases."""
-    bank = weights.gabor_bank()[:, :, :, :60].reshape(11, 11, 3, 5, 3, 4).sum(2)
+    bank = weights.make_gabor_bank()[:, :, :, :60].reshape(11, 11, 3, 5, 3, 4).sum(2)
     row, column = np.mgrid[-5:6, -5:6]
     angles = np.radians(np.arange(0, 180, 4))
     for which, wavelength in enumerate((2.75, 4.4, 7.7)):
@@ -323,10 +323,10 @@ def test_gabor_response_peaks_at_its_own_orientation() -> None:
 
 
 def test_analytic_weights_say_what_they_are() -> None:
-    analytic = weights.analytic()
+    analytic = weights.make_analytic()
     assert list(analytic.params) == ["C1"]
     assert not analytic.params["C1"]["bias"].any()
-    assert "Not pretrained" in analytic.card["note"] and analytic.card["lrn"] is False
+    assert "Not pretrained" in analytic.metadata["note"] and analytic.metadata["lrn"] is False
 
 
 def test_weights_by_name(converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +336,7 @@ def test_weights_by_name(converted: Path, tmp_path: Path, monkeypatch: pytest.Mo
     if find_weights.SHIPPED.is_dir():
         assert list(weights.find("shipped").params) == ["C1", "C2", "C3", "C4", "C5"]
     monkeypatch.setattr(find_weights, "SHIPPED", tmp_path / "formulas")  # nothing takes their place
-    assert "formulas is not there; reinstall" in one_line(lambda: weights.find("shipped"))
+    assert "formulas does not exist; reinstall" in one_line(lambda: weights.find("shipped"))
     assert "no card.json" in one_line(lambda: weights.find("nowhere"))
 
 
@@ -346,13 +346,13 @@ def test_imagenet_is_the_folder_that_the_conversion_writes(
     monkeypatch.chdir(tmp_path)
     missing = one_line(lambda: weights.find("imagenet"))
     assert "python tools/convert_weights.py --download" in missing and "\n" not in missing
-    planned = weights.planned("imagenet", "alexnet")
+    planned = weights.find_for_plan("imagenet", "alexnet")
     assert list(planned.params) == ["C1", "C2", "C3", "C4", "C5"]
-    assert "Not there yet" in planned.card["note"]
-    with pytest.raises(InputError, match="vgg16_imagenet is not there.*FILE --output"):
+    assert "do not exist yet" in planned.metadata["note"]
+    with pytest.raises(InputError, match="vgg16_imagenet does not exist.*FILE --output"):
         weights.find("imagenet", "vgg16")
     shutil.copytree(converted, tmp_path / "checkpoints" / "alexnet_imagenet")
-    for find in (weights.find, weights.planned):
+    for find in (weights.find, weights.find_for_plan):
         assert same(find("imagenet", "alexnet").params, weights.load(converted).params)
 
 
@@ -368,8 +368,8 @@ def test_no_file_names_a_folder_of_this_machine(converted: Path) -> None:
 
 def test_half_precision_is_stored_where_it_loses_nothing(converted: Path, tmp_path: Path) -> None:
     whole = weights.load(converted)
-    rounded = weights.halved(whole.params)
-    card = whole.card | {"arrays_sha256": digest(rounded)}
+    rounded = weights.round_to_half(whole.params)
+    card = whole.metadata | {"arrays_sha256": hash_params(rounded)}
     weights.save(weights.Weights(rounded, card), tmp_path / "half", half=True)
     found = weights.load(tmp_path / "half")
     assert same(found.params, rounded)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mtl_jax.models.alexnet import CONVOLUTIONS, DROPPED_OUT, FULLY_CONNECTED
+from mtl_jax.models.alexnet import CONVOLUTIONS, DROPOUT_LAYERS, FULLY_CONNECTED
 
 
 def network(frozen: int) -> tuple[nn.Module, nn.Module]:
@@ -27,7 +27,7 @@ def network(frozen: int) -> tuple[nn.Module, nn.Module]:
     rest, width = [], 3 * 3 * 256
     for name, nodes in FULLY_CONNECTED.items():
         rest += [nn.Linear(width, nodes), nn.ReLU(inplace=True)]
-        rest += [nn.Dropout(0.5)] if name in DROPPED_OUT else []
+        rest += [nn.Dropout(0.5)] if name in DROPOUT_LAYERS else []
         width = nodes
     prefix = nn.Sequential(*convolutions[:frozen]).requires_grad_(False)
     trained = nn.Sequential(*convolutions[frozen:], nn.Flatten(), *rest, nn.Linear(width, 2))

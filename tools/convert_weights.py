@@ -19,7 +19,7 @@ from flax.traverse_util import flatten_dict
 from mtl_jax import environment
 from mtl_jax.io import command_line, paths
 from mtl_jax.types import InputError
-from mtl_jax.weights import Weights, convert, imagenet_folder, save
+from mtl_jax.weights import Weights, convert, get_imagenet_folder, save
 from mtl_jax.weights.download import URL, download
 
 
@@ -50,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         environment.start_jax()
         if args.download == (args.input is not None):
             raise InputError("give either a file of weights or --download")
-        beside = (args.output or imagenet_folder()).absolute().parent
+        beside = (args.output or get_imagenet_folder()).absolute().parent
         source = args.input or download(beside, URL)
         weights = convert(source, args.fc)
-        output = args.output or imagenet_folder(weights.card["backbone"])
+        output = args.output or get_imagenet_folder(weights.metadata["backbone"])
         save(weights, output, replace=args.force)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def summary(weights: Weights, folder: Path) -> str:
     """Return the layers as a table, and the main metadata."""
-    card = weights.card
+    card = weights.metadata
     arrays = flatten_dict(weights.params, sep="/")
     layers = [path.removesuffix("/kernel") for path in arrays if path.endswith("/kernel")]
     wide = max(map(len, ("layer ", *layers)))

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    draw(weights.analytic(), after, args.output)
+    draw(weights.make_analytic(), after, args.output)
     return 0
 
 
@@ -39,7 +39,7 @@ def draw(before: weights.Weights, after: weights.Weights, path: Path) -> None:
     range."""
     matplotlib.use("Agg")
     figure, axes = plt.subplots(1, 2, figsize=(8, 4.3), layout="constrained")
-    titles = "before: Gabor filters", f"after: {after.card['name']}"
+    titles = "before: Gabor filters", f"after: {after.metadata['name']}"
     for axis, title, found in zip(axes, titles, (before, after), strict=True):
         axis.imshow(mosaic(found.params["C1"]["kernel"]), cmap="gray", vmin=-1, vmax=1)
         axis.set_title(title, fontsize=10)

@@ -63,7 +63,7 @@ def extremes(label: np.ndarray, score: np.ndarray, count: int) -> list[tuple[str
     return [(n, r) for n, r in found if not (r in seen or seen.add(r))]
 
 
-def asked(rois: RoiSet, wanted: Sequence[str]) -> list[tuple[str, int]]:
+def find_rois(rois: RoiSet, wanted: Sequence[str]) -> list[tuple[str, int]]:
     """(kind, row) of the ROIs that config.analysis.roi_ids names. InputError for an unknown id."""
     row = {str(name): i for i, name in enumerate(rois.index["roi_id"])}
     unknown = [name for name in wanted if name not in row]

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet, padding
+from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet, conv_padding
 from mtl_jax.models.base import Network
-from mtl_jax.models.response_norm import Normalization, by_layer
+from mtl_jax.models.response_norm import Normalization, layer_settings
 from mtl_jax.models.vgg import BLOCKS, VGG16
 
 
-class Link(NamedTuple):
+class ConvSpec(NamedTuple):
     """One convolution: the path of its parameters, 'C1' or 'C1/conv2', its stride, the zeros before
     and behind its input's rows and columns, its local response normalization where it has one, and
     the window of the maximum pool of stride 2 behind that, 0 for none."""
@@ -24,17 +24,17 @@ class Link(NamedTuple):
         return self.path.split("/")[0]
 
 
-def chain(network: Network) -> tuple[Link, ...]:
+def convolution_chain(network: Network) -> tuple[ConvSpec, ...]:
     """The convolutions of `network` in order; () where it is no chain, as a network of sums."""
     if isinstance(network, AlexNet):
-        lrn = by_layer(network.lrn)
+        lrn = layer_settings(network.lrn)
         return tuple(
-            Link(name, own.stride, padding(name, network.lrn), lrn.get(name), 3 * own.pool)
+            ConvSpec(name, own.stride, conv_padding(name, network.lrn), lrn.get(name), 3 * own.pool)
             for name, own in CONVOLUTIONS.items()
         )
     if isinstance(network, VGG16):
         return tuple(
-            Link(f"{block}/conv{k}", 1, (1, 1), None, 2 * (k == count))
+            ConvSpec(f"{block}/conv{k}", 1, (1, 1), None, 2 * (k == count))
             for block, (count, _) in BLOCKS.items()
             for k in range(1, count + 1)
         )

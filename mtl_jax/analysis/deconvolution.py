@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax.analysis.conv_chain import Link, chain
+from mtl_jax.analysis.conv_chain import ConvSpec, convolution_chain
 from mtl_jax.models.base import Network
 from mtl_jax.models.response_norm import local_response_normalization
 from mtl_jax.types import Params
@@ -32,7 +32,7 @@ class Passed(NamedTuple):
     switches: dict[str, jax.Array]
 
 
-def convolve(x: jax.Array, kernel: jax.Array, link: Link) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, link: ConvSpec) -> jax.Array:
     """The convolution of `link` without bias: `x` (h, w, c), `kernel` HWIO."""
     return jax.lax.conv_general_dilated(
         x[None],
@@ -44,7 +44,7 @@ def convolve(x: jax.Array, kernel: jax.Array, link: Link) -> jax.Array:
     )[0]
 
 
-def transposed(y: jax.Array, kernel: jax.Array, link: Link, size: tuple[int, int]) -> jax.Array:
+def transposed(y: jax.Array, kernel: jax.Array, link: ConvSpec, size: tuple[int, int]) -> jax.Array:
     """The transpose of `convolve`: maps `y` (h, w, c) back to (*size, channels)."""
     like = jax.ShapeDtypeStruct((*size, kernel.shape[2]), y.dtype)
     return jax.linear_transpose(lambda x: convolve(x, kernel, link), like)(y)[0]
@@ -68,7 +68,7 @@ def unpool(y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int =
     return jax.linear_transpose(chosen, like)(y)[0]
 
 
-def forward(params: Params, image: jax.Array, links: Sequence[Link]) -> Passed:
+def forward(params: Params, image: jax.Array, links: Sequence[ConvSpec]) -> Passed:
     """`image` (128, 128, 3) standardized through all `links`, with the switches of the pools."""
     maps, switches, x, own = {}, {}, image, flatten_dict(params, sep="/")
     for link in links:
@@ -85,7 +85,7 @@ def forward(params: Params, image: jax.Array, links: Sequence[Link]) -> Passed:
 def project(
     params: Params,
     passed: Passed,
-    links: Sequence[Link],
+    links: Sequence[ConvSpec],
     feature: jax.Array,
     size: tuple[int, int],
 ) -> jax.Array:
@@ -118,7 +118,7 @@ def strongest(
 
     `gray` (s, s) is standardized. A negative projection says darker, a positive one brighter.
     """
-    links = chain(network)
+    links = convolution_chain(network)
     if not links:
         return {}
     passed, found = _forward(params, _three(gray), links), {}
@@ -143,7 +143,7 @@ _forward = jax.jit(forward, static_argnums=2)
 def _project(
     params: Params,
     passed: Passed,
-    links: tuple[Link, ...],
+    links: tuple[ConvSpec, ...],
     features: jax.Array,
     size: tuple[int, int],
 ) -> jax.Array:

@@ -12,7 +12,7 @@ from mtl_jax.training.steps import head_logits
 from mtl_jax.types import Params
 
 
-def integrated(
+def integrated_gradients(
     network: Network, params: Params, gray: np.ndarray, task: int, steps: int
 ) -> np.ndarray:
     """(s, s) float32: what each pixel adds to the log odds of malignant, against an ROI of the

@@ -33,7 +33,7 @@ def table(rois: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:
     return np.array([list(row.values()) for row in rows]), list(rows[0]) if rows else []
 
 
-def judge(
+def fit_and_score(
     learned: np.ndarray, labels: np.ndarray, scored: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
     """Each of CLASSIFIERS' probability of malignant (m,) float32 of the rows `scored` (m, f), after

@@ -26,7 +26,7 @@ def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
     atomic.write_text(path, as_csv(header, cells))
 
 
-def keep_only(folder: Path, made_from: str) -> None:
+def delete_stale(folder: Path, made_from: str) -> None:
     """Deletes the files in `folder`, which is made, that were made from anything else.
 
     `made_from` is the digest of all that decides them. Folders within are left alone.

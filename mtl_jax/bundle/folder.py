@@ -143,7 +143,7 @@ def _check_calibration(model: Model) -> None:
 def _check_parameters(model: Model) -> None:
     """Raise ValueError if the parameters do not fit the network of the bundle."""
     params = flatten_dict(model.params, sep="/")
-    expected = base.shapes(model.network)
+    expected = base.param_shapes(model.network)
     wrong = {path: value.shape for path, value in params.items()} != expected
     if wrong or any(value.dtype != np.float32 for value in params.values()):
         raise ValueError("the weights do not fit the network")

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.analysis import write_results
-from mtl_jax.analysis.analyse import Material, Subject, analyse
+from mtl_jax.analysis.analyse import AnalysisInputs, TrainedNetwork, analyse
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.provenance import digest
 from mtl_jax.experiments.scores import Scores
@@ -49,11 +49,11 @@ def look_into(
     rois = collections[target]
     tested = [table for run in runs for table in [tables[run.id]] if target in table.task]
     pictured = np.isin(rois.index["roi_id"].astype(str), np.concatenate([t.roi_id for t in tested]))
-    write_results.keep_only(folder / "analysis", digest([made_from, settings.to_dict(), seed]))
+    write_results.delete_stale(folder / "analysis", digest([made_from, settings.to_dict(), seed]))
     analyse(
         folder / "analysis",
         {a: _loader(folder / "runs" / run.id, build) for a, run in first.items()},
-        Material(
+        AnalysisInputs(
             collections,
             learned,
             target,
@@ -66,10 +66,10 @@ def look_into(
     )
 
 
-def _loader(place: Path, build: Callable[..., Network]) -> Callable[[], Subject]:
-    def load() -> Subject:
+def _loader(place: Path, build: Callable[..., Network]) -> Callable[[], TrainedNetwork]:
+    def load() -> TrainedNetwork:
         params = checkpoint.params(place / "checkpoint")
-        return Subject(build(outputs=params["F5"]["bias"].shape[0]), params, 0)
+        return TrainedNetwork(build(outputs=params["F5"]["bias"].shape[0]), params, 0)
 
     return load
 

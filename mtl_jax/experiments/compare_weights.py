@@ -70,7 +70,7 @@ def _begin(
     _show(c, starts)
     for start in starts.values():
         start.folder.mkdir(parents=True, exist_ok=True)
-        workdir.write_json(start.folder / "card.json", start.inputs.weights.card)
+        workdir.write_json(start.folder / "card.json", start.inputs.weights.metadata)
 
 
 def _evaluate(
@@ -126,7 +126,7 @@ def _show(c: ConfigDict, starts: Mapping[str, Start]) -> None:
         steps, operations = compute_cost.total(missing, own, inputs)
         left = compute_cost.Cost(left.steps + steps, left.operations + operations)
         todo += missing
-        print(f"weights {name}: {inputs.weights.card['name']}, {own.model.backbone}")
+        print(f"weights {name}: {inputs.weights.metadata['name']}, {own.model.backbone}")
         console.frozen_at_random(runs, list(inputs.weights.params))
     rate = compute_cost.speed() if c.executor == "local" and todo else None
     console.plan(stages, len(runs) * len(starts), todo, left, rate)
@@ -173,7 +173,7 @@ def _start(
     """The job of config.transfer as the study of a single set of weights, on the collections that
     those `before` were prepared with."""
     own = c.copy_and_resolve_references()
-    own.study, own.weights, own.model.backbone = c.transfer.study, name, found.card["backbone"]
+    own.study, own.weights, own.model.backbone = c.transfer.study, name, found.metadata["backbone"]
     shared = next(iter(before.values())).inputs if before else prepare(own)
     return Start(folder / "weights" / Path(name).name, shared._replace(weights=found), own)
 

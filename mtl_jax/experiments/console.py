@@ -20,7 +20,7 @@ MIXED = "note: mixed: runs of several versions or platforms are compared (--acce
 def inputs(c: ConfigDict, held: Inputs) -> None:
     """The collections, the split, the approaches, the weights."""
     data(held)
-    card = held.weights.card
+    card = held.weights.metadata
     print(f"weights: {card['name']}. {card['note']}")
     if c.model.backbone != "alexnet":
         print(f"backbone: {c.model.backbone}")

@@ -14,7 +14,7 @@ from mtl_jax.experiments.study_inputs import Inputs
 from mtl_jax.experiments.train_runs import execute
 from mtl_jax.training import multihost
 from mtl_jax.training.optimizer import frozen_layers
-from mtl_jax.training.replicas import beside, deal, most
+from mtl_jax.training.replicas import make_replicas, max_datasets, max_runs
 from mtl_jax.types import Run
 
 Finished = Callable[[Run], None]
@@ -41,8 +41,10 @@ def local(
     """
     todo_ids = set(multihost.from_primary(lambda: [run.id for run in missing(runs, folder)]))
     for group in groups(runs, inputs, c):
-        uneven = len(set(map(shared_by, group))) > 1
-        replicas = deal(len(group), c.devices, uneven) if jax.process_count() == 1 else None
+        ragged = len(set(map(shared_by, group))) > 1
+        replicas = (
+            make_replicas(len(group), c.devices, ragged) if jax.process_count() == 1 else None
+        )
         todo = [run for run in group if run.id in todo_ids]
         for some in [todo] if replicas and todo else [[run] for run in todo]:
             folders = [folder / "runs" / run.id for run in some]
@@ -88,12 +90,12 @@ def _most(run: Run, inputs: Inputs, c: ConfigDict) -> tuple[int, int]:
     if c.replicas:
         return c.replicas, c.replicas
     state, passing = training_bytes(c.model.backbone, run.network)
-    trainings = most(state + c.train.batch_size * passing, c.devices)
+    trainings = max_runs(state + c.train.batch_size * passing, c.devices)
     if trainings == 1:
         return 1, 1
     source = source_bytes(c.model.backbone, run.network if c.feature_cache == "auto" else "C0")
     rois = rois_learned(run, inputs.collections, inputs.split)
-    return trainings, beside(rois * source)
+    return trainings, max_datasets(rois * source)
 
 
 def ray(

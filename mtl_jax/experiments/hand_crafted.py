@@ -30,7 +30,7 @@ def conventional_scores(
     parts = {(run.split, run.fold): run for run in own}  # approaches learn and score the same
     if not own:
         return {}
-    write_results.keep_only(folder, digest([made_from, seed]))
+    write_results.delete_stale(folder, digest([made_from, seed]))
     paths = {name: folder / f"{name}.csv" for name in hand_crafted.CLASSIFIERS}
     if not all(path.exists() for path in paths.values()):
         print("conventional CAD: hand-made features of the target's ROIs", flush=True)
@@ -40,7 +40,9 @@ def conventional_scores(
         tables: dict[str, list[Scores]] = {name: [] for name in hand_crafted.CLASSIFIERS}
         for run in parts.values():
             learned, scored = (part[target] for part in splits.members(run, collections, split))
-            judged = hand_crafted.judge(features[learned], labels[learned], features[scored], seed)
+            judged = hand_crafted.fit_and_score(
+                features[learned], labels[learned], features[scored], seed
+            )
             for name, found in judged.items():
                 tables[name].append(score_tables.make_scores(rois, scored, found))
         for name, path in paths.items():

@@ -79,7 +79,7 @@ def work(run: Run, folder: str, here: str, settings: str) -> None:
     The lock is against an earlier attempt that was given up for lost and still writes; whichever
     comes second finds the run done.
     """
-    malloc.keep()
+    malloc.keep_freed_memory()
     with contextlib.chdir(here):
         place = Path(folder) / "runs" / run.id
         place.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import splits
-from mtl_jax.training.dataset import Pool, make_pool, statistics
+from mtl_jax.training.dataset import Dataset, make_dataset, pixel_statistics
 from mtl_jax.types import RoiSet, Run
 
 ByTask = Mapping[str, np.ndarray]
@@ -41,20 +41,20 @@ def subsets(
             continue
         learned, scored = splits.members(run, collections, split)
         tables = [Rows(collections[name].shards).of(learned[name]) for name in run.tasks]
-        found[shared_by(run)] = Subset(learned, scored, *statistics(tables))
+        found[shared_by(run)] = Subset(learned, scored, *pixel_statistics(tables))
     return found
 
 
 def learned_by(
     subsets: Mapping[Run, Subset], collections: Mapping[str, RoiSet], stream: str
-) -> tuple[Pool, dict[Run, range]]:
+) -> tuple[Dataset, dict[Run, range]]:
     """One pool of what all of them learn, and where in it each one's ROIs lie."""
     ends = np.cumsum([sum(map(len, each.learned.values())) for each in subsets.values()]).tolist()
     pool = _pool([(each.learned, each) for each in subsets.values()], collections, stream)
     return pool, dict(zip(subsets, map(range, [0, *ends[:-1]], ends), strict=True))
 
 
-def scored_by(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Pool:
+def scored_by(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Dataset:
     """A pool of what is scored, standardized as what was learned."""
     return _pool([(subset.scored, subset)], collections, stream)
 
@@ -67,10 +67,10 @@ def by_task(scores: np.ndarray, rows: ByTask) -> dict[str, np.ndarray]:
 
 def _pool(
     chosen: Sequence[tuple[ByTask, Subset]], collections: Mapping[str, RoiSet], stream: str
-) -> Pool:
+) -> Dataset:
     tasks = list(chosen[0][0])
     tables = [(name, rows) for by_name, _ in chosen for name, rows in by_name.items()]
-    return make_pool(
+    return make_dataset(
         [Rows(collections[name].shards).of(rows) for name, rows in tables],
         [collections[name].index["label"][rows].astype(int) for name, rows in tables],
         np.concatenate([subset.mean for _, subset in chosen]),

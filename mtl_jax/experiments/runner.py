@@ -32,7 +32,7 @@ def conduct(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
     returns what results.json holds; None in a process other than process 0."""
     with guards.opened(folder, c):
         inputs = multihost.primary_first(lambda: prepare(c))
-        choose_rois.asked(inputs.collections[c.data.target], c.analysis.roi_ids)
+        choose_rois.find_rois(inputs.collections[c.data.target], c.analysis.roi_ids)
         primary = resolve(c.statistics.primary, c.study, inputs.approaches, c.data.target)
         here = Provenance(*inputs.of_runs, c)
         multihost.on_primary(lambda: _begin(c, folder, inputs, here, primary))
@@ -68,7 +68,7 @@ def _evaluate(
         records,
         inputs.collections,
         inputs.split,
-        inputs.weights.card,
+        inputs.weights.metadata,
         conventional,
         Rules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
     )
@@ -81,7 +81,7 @@ def _evaluate(
             score_tables.of_runs(last, folder),
             inputs.collections,
             inputs.split,
-            functools.partial(registry.build, c.model.backbone, lrn=inputs.weights.card["lrn"]),
+            functools.partial(registry.build, c.model.backbone, lrn=inputs.weights.metadata["lrn"]),
             c.analysis,
             c.seed,
             made_from,

@@ -35,8 +35,8 @@ class Inputs(NamedTuple):
 def prepare(c: ConfigDict, dry_run: bool = False) -> Inputs:
     """Load what `c` names; collections that are not yet shards are made into shards. A `dry_run`
     needs no ImageNet weights."""
-    devices.keep_compiled(Path(c.data.cache) / "compiled")
-    find = weights.planned if dry_run else weights.find_of
+    devices.enable_compilation_cache(Path(c.data.cache) / "compiled")
+    find = weights.find_for_plan if dry_run else weights.find_for_backbone
     pretrained = find(c.weights, c.model.backbone)
     if c.preset == "paper" and c.study in IMAGENET_STUDIES:
         weights.require_photographs(pretrained, c.study)

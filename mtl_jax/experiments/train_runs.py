@@ -27,7 +27,7 @@ from mtl_jax.io import atomic, workdir
 from mtl_jax.models import registry
 from mtl_jax.models.base import init
 from mtl_jax.training import checkpoint, malloc, multihost
-from mtl_jax.training.fit import Training, fit
+from mtl_jax.training.fit import TrainingRun, fit
 from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
@@ -62,11 +62,11 @@ def execute(
     parts = run_data.subsets(runs, collections, split)
     pool, rois = run_data.learned_by(parts, collections, c.stream)
     if on_host(pool):
-        malloc.let_go()  # where ROIs are too many for memory, memory goes before time
+        malloc.release_freed_memory()  # where ROIs are too many for memory, memory goes before time
     network = registry.build(
-        weights.card["backbone"],
+        weights.metadata["backbone"],
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
-        lrn=weights.card["lrn"],
+        lrn=weights.metadata["lrn"],
         dropout=c.model.dropout,
     )
     frozen = frozen_layers(run.network)
@@ -90,7 +90,9 @@ def execute(
             place = rois[run_data.shared_by(own)]
             validator = validate.get(own)
             origin = made_by[own], c.accept_versions
-            trainings.append(Training(folder, params, train_key, write, place, validator, *origin))
+            trainings.append(
+                TrainingRun(folder, params, train_key, write, place, validator, *origin)
+            )
         trained = fit(
             trainings,
             pool,
@@ -120,7 +122,7 @@ def execute(
             name: _auc(collections[name].index["label"][rows], of_learned[name])
             for name, rows in part.learned.items()
         }
-        before = {checkpoint.BEFORE: checkpoint.versions_before(folder / "checkpoint")}
+        before = {checkpoint.VERSIONS_BEFORE: checkpoint.versions_before(folder / "checkpoint")}
         tables = [
             score_tables.make_scores(collections[name], rows, of_scored[name])
             for name, rows in part.scored.items()

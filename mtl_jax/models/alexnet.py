@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from mtl_jax.models import response_norm
 from mtl_jax.models.base import (
-    DROPPED_OUT,
+    DROPOUT_LAYERS,
     FULLY_CONNECTED,
     LAYERS,
     Convolution,
@@ -22,7 +22,7 @@ from mtl_jax.models.base import (
 )
 from mtl_jax.models.max_pool import max_pool
 from mtl_jax.models.response_norm import (
-    MOST_PADDING,
+    MAX_PADDING,
     Lrn,
     Normalization,
     local_response_normalization,
@@ -31,7 +31,7 @@ from mtl_jax.types import Params
 
 __all__ = [
     "CONVOLUTIONS",
-    "DROPPED_OUT",
+    "DROPOUT_LAYERS",
     "FULLY_CONNECTED",
     "LAYERS",
     "AlexNet",
@@ -85,12 +85,12 @@ class AlexNet(Network):
     lrn: Lrn = False
 
     def stage(self, name: str) -> nn.Module:
-        layer, lrn = CONVOLUTIONS[name], response_norm.by_layer(self.lrn).get(name)
+        layer, lrn = CONVOLUTIONS[name], response_norm.layer_settings(self.lrn).get(name)
         return Layer(
             layer.features,
             layer.size,
             layer.stride,
-            padding(name, self.lrn),
+            conv_padding(name, self.lrn),
             gray=name == "C1",
             lrn=lrn,
             pool=layer.pool,
@@ -98,12 +98,12 @@ class AlexNet(Network):
         )
 
 
-def padding(name: str, lrn: Lrn) -> tuple[int, int]:
+def conv_padding(name: str, lrn: Lrn) -> tuple[int, int]:
     """Zeros before and behind the rows and columns of the input of convolution `name`."""
-    layer, settings = CONVOLUTIONS[name], response_norm.by_layer(lrn).get(name)
+    layer, settings = CONVOLUTIONS[name], response_norm.layer_settings(lrn).get(name)
     if name == "C1" and settings:
         # Behind, as many as the last window needs: maps of 31 on 128 pixels, whatever comes before.
-        return settings.padding, MOST_PADDING - settings.padding
+        return settings.padding, MAX_PADDING - settings.padding
     return layer.pad, layer.pad
 
 

@@ -18,7 +18,7 @@ from mtl_jax.types import InputError, Params
 CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")  # a convolution, block or stage each
 FULLY_CONNECTED = {"F1": 4096, "F2": 4096, "F3": 1000, "F4": 100}  # then F5, the outputs
 LAYERS = (*CONVOLUTIONAL, *FULLY_CONNECTED, "F5")
-DROPPED_OUT = ("F1", "F2")  # as in Krizhevsky et al. 2012, section 4.2
+DROPOUT_LAYERS = ("F1", "F2")  # as in Krizhevsky et al. 2012, section 4.2
 
 
 class Network(nn.Module):
@@ -54,7 +54,7 @@ class Network(nn.Module):
                     FULLY_CONNECTED[name], kernel_init=nn.initializers.he_normal(), name=name
                 )
                 x = nn.relu(dense(x))
-                if name in DROPPED_OUT:
+                if name in DROPOUT_LAYERS:
                     x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return x
 
@@ -118,7 +118,7 @@ def init(network: Network, key: jax.Array, initialization: str = "he") -> Params
     return reinitialize(params, key, INITIALIZATIONS[initialization])
 
 
-def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+def param_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter by its path, such as 'C1/kernel'."""
     image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     tree = jax.eval_shape(network.init, jax.random.key(0), image)["params"]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 NORMALIZED = ("C1", "C2")  # AlexNet's layers that can have it
-MOST_PADDING = 3  # of C1: with 11x11 kernels at stride 4 its windows begin at most so far outside
+MAX_PADDING = 3  # of C1: with 11x11 kernels at stride 4 its windows begin at most so far outside
 
 
 class Normalization(NamedTuple):
@@ -45,7 +45,7 @@ Lrn = bool | tuple[Normalization, ...]  # False: none; True: PAPER; else one for
 # 1e-4 divided by size 5, minDiv 2, and C1 without padding, normalized before its rectifier.
 PAPER = (Normalization(before_rectifier=True, padding=0), Normalization())
 # What earlier versions of this package computed where a card or a bundle says `"lrn": true`.
-EARLIER = (Normalization(scale=1e-4), Normalization(scale=1e-4))
+LEGACY = (Normalization(scale=1e-4), Normalization(scale=1e-4))
 
 
 def local_response_normalization(x: jax.Array, settings: Normalization) -> jax.Array:
@@ -59,26 +59,26 @@ def local_response_normalization(x: jax.Array, settings: Normalization) -> jax.A
     return (wide / (settings.offset + settings.scale * total) ** settings.power).astype(x.dtype)
 
 
-def by_layer(lrn: Lrn) -> dict[str, Normalization]:
+def layer_settings(lrn: Lrn) -> dict[str, Normalization]:
     """The settings of each normalized layer; empty where none is."""
     listed = PAPER if lrn is True else lrn or ()
     return dict(zip(NORMALIZED, listed, strict=True)) if listed else {}
 
 
-def as_json(lrn: Lrn) -> bool | dict[str, dict[str, Any]]:
+def to_json(lrn: Lrn) -> bool | dict[str, dict[str, Any]]:
     """`lrn` as cards and bundles hold it: false, or {'C1': {'size': 5, ...}, 'C2': {...}}."""
-    return {layer: settings._asdict() for layer, settings in by_layer(lrn).items()} or False
+    return {layer: settings._asdict() for layer, settings in layer_settings(lrn).items()} or False
 
 
 def from_json(value: bool | Mapping[str, Any]) -> Lrn:
-    """The inverse of `as_json`, for values that `is_valid`."""
+    """The inverse of `to_json`, for values that `is_valid`."""
     if isinstance(value, bool):
         return value
     return tuple(Normalization(**value[layer]) for layer in NORMALIZED)
 
 
 def is_valid(value: Any) -> bool:
-    """Whether `value` is what `as_json` writes, with settings that can be computed."""
+    """Whether `value` is what `to_json` writes, with settings that can be computed."""
     if value is False:
         return True
     if not isinstance(value, Mapping) or set(value) != set(NORMALIZED):
@@ -94,7 +94,7 @@ def problem(layer: str, settings: Normalization) -> str:
         return f"scale {settings.scale:g} and power {settings.power:g}, expected scale >= 0"
     if not (isfinite(settings.offset) and settings.offset > 0):
         return f"offset {settings.offset:g}, expected a number above 0"
-    most, least = (MOST_PADDING, 0) if layer == "C1" else (2, 2)
+    most, least = (MAX_PADDING, 0) if layer == "C1" else (2, 2)
     if not least <= settings.padding <= most:
         return f"padding {settings.padding}, expected {least if least == most else f'0 to {most}'}"
     return ""

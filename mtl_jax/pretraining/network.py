@@ -27,7 +27,7 @@ class Form(NamedTuple):
     channels: int
     classes: int
     head: str
-    start: str  # of C1: random or analytic
+    initialization: str  # of C1: random or analytic
     standardized: bool
     half: bool  # compute in bfloat16; parameters stay float32
 
@@ -41,8 +41,8 @@ def init(form: Form, key: jax.Array) -> Params:
         key, own = jax.random.split(key)
         params[name] = _layer(own, shape, np.sqrt(2 / np.prod(shape[:3])))
         wide = layer.features
-    if form.start == "analytic":
-        bank = weights.gabor_bank(channels=form.channels)
+    if form.initialization == "analytic":
+        bank = weights.make_gabor_bank(channels=form.channels)
         params["C1"]["kernel"] = jnp.asarray(bank)
     if form.standardized:
         for name in alexnet.CONVOLUTIONS:

@@ -12,7 +12,7 @@ ORDER, LOBES, SOFT, ASPECT = spread(
     OUTLINE_CLASSES, (2.0, 9.99), (0.02, 0.35), (-2.5, -0.3), (1.0, 2.0)
 ).T
 RAY_CLASSES = 64
-MOST_RAYS = 20
+MAX_RAYS = 20
 COUNT, LENGTH, WIDTH, CURL = spread(RAY_CLASSES, (0.7, 3.0), (0.4, 1.8), (-0.2, 0.8), (0.0, 0.6)).T
 COUNT = np.round(np.exp(COUNT))  # 2 to 20
 
@@ -44,10 +44,10 @@ def rays(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
     radius = _radii(place, n, 8.0, 26.0)
     y, x = _placed(place, radius, size)
     distance = jnp.hypot(y, x)
-    draw = jax.random.uniform(own, (4, n, 1, 1, MOST_RAYS))
+    draw = jax.random.uniform(own, (4, n, 1, 1, MAX_RAYS))
     body = _body(1 - distance, 0.08 + 0.4 * draw[0, ..., 0])
 
-    number = jnp.arange(MOST_RAYS)
+    number = jnp.arange(MAX_RAYS)
     at = 2 * jnp.pi * (number + 0.7 * draw[1]) / count
     bend = curl * (2 * draw[2] - 1)
     there = (number < count) * (0.4 + 0.6 * draw[3])

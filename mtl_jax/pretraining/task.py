@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mtl_jax.pretraining import synthetic
-from mtl_jax.weights.metadata import PLAIN_INPUT
+from mtl_jax.weights.metadata import UNNORMALIZED_INPUT
 
 
 class Examples(NamedTuple):
@@ -46,7 +46,7 @@ class FormulaTask:
     name = "formula images (" + ", ".join(synthetic.FAMILIES) + "), no photograph"
     classes = synthetic.CLASSES
     channels = 1
-    input_stats = PLAIN_INPUT
+    input_stats = UNNORMALIZED_INPUT
 
     def __init__(self, key: jax.Array, batch_size: int, epoch_images: int, held_out: int) -> None:
         self._learned, self._held_out = jax.random.split(key)

@@ -24,12 +24,12 @@ from mtl_jax.pretraining import network, steps
 from mtl_jax.pretraining.image_sources import open_task
 from mtl_jax.pretraining.task import Examples, Task
 from mtl_jax.training import devices
-from mtl_jax.training.checkpoint import BEFORE, Checkpoints, versions_before
+from mtl_jax.training.checkpoint import VERSIONS_BEFORE, Checkpoints, versions_before
 from mtl_jax.training.history import History
 from mtl_jax.types import InputError, Params, TrainState
 
 
-def learn(c: ConfigDict, folder: Path) -> str:
+def pretrain(c: ConfigDict, folder: Path) -> str:
     """Trains by `c` in `folder` and returns what to tell: accuracies, and where the weights are.
 
     Leaves config.json, environment.json, history.jsonl, checkpoint/ and weights/, which
@@ -41,7 +41,7 @@ def learn(c: ConfigDict, folder: Path) -> str:
         used = [d.device_kind for d in jax.devices()[: c.devices]]
         workdir.record_environment(folder, used)
         if not (folder / "weights" / "card.json").exists():
-            print(plan(c), flush=True)
+            print(describe(c), flush=True)
             _train(c, folder, used)
     line = json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     return (
@@ -50,7 +50,7 @@ def learn(c: ConfigDict, folder: Path) -> str:
     )
 
 
-def plan(c: ConfigDict) -> str:
+def describe(c: ConfigDict) -> str:
     """What a training by `c` learns, and how much of it."""
     task = open_task(c.pretraining, jax.random.key(c.seed), c.train.batch_size, c.data.workers)
     return (
@@ -68,7 +68,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
         channels=task.channels,
         classes=task.classes,
         head=s.head,
-        start=s.initialization,
+        initialization=s.initialization,
         standardized=s.weight_standardization,
         half=t.precision == "bfloat16",
     )
@@ -133,7 +133,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
     params = jax.tree.map(np.asarray, network.convolutions(last_form, state.params))
     line = json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     described = _described(params, task, line, c, used)
-    described.card["training"][BEFORE] = versions_before(folder / "checkpoint")
+    described.metadata["training"][VERSIONS_BEFORE] = versions_before(folder / "checkpoint")
     weights.save(described, folder / "weights", half=True)
 
 
@@ -141,8 +141,8 @@ def _described(
     params: Params, task: Task, line: dict[str, Any], c: ConfigDict, used: list[str]
 ) -> weights.Weights:
     """The convolutions and their card, with all that it takes to make them again."""
-    rounded = weights.halved(params)
-    card = weights.make_card(
+    rounded = weights.round_to_half(params)
+    card = weights.make_metadata(
         rounded,
         backbone="alexnet",
         name=c.pretraining.images.partition(":")[0],  # a path names this machine

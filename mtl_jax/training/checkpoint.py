@@ -14,12 +14,12 @@ from mtl_jax.config_diff import changes, in_words
 from mtl_jax.io import atomic
 from mtl_jax.training import multihost, software
 from mtl_jax.types import InputError, Params, TrainState
-from mtl_jax.weights.param_io import checkpointer
+from mtl_jax.weights.param_io import make_checkpointer
 
 FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
 KEPT = 2
 CARD = "card.json"
-BEFORE = "versions_before"  # of the card: other versions that did earlier epochs, oldest first
+VERSIONS_BEFORE = "versions_before"  # versions that trained earlier epochs, oldest first
 TIMES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
 
 
@@ -38,7 +38,7 @@ class Checkpoints:
     ) -> None:
         self._folder = folder.absolute()
         self._accept_versions = accept_versions
-        card = {"format": FORMAT, **software.record(), BEFORE: [], **made_by}
+        card = {"format": FORMAT, **software.record(), VERSIONS_BEFORE: [], **made_by}
         self._card = json.loads(json.dumps(card, default=str))
 
     def save(self, epoch: int, state: TrainState) -> None:
@@ -49,7 +49,7 @@ class Checkpoints:
     def _save(self, epoch: int, state: TrainState) -> None:
         with atomic.folder(self._folder / str(epoch)) as draft:
             try:
-                with checkpointer() as orbax:
+                with make_checkpointer() as orbax:
                     orbax.save(draft / "state", jax.device_get(state._asdict()))
             except Exception as error:  # what Orbax and TensorStore raise has no common type
                 raise atomic.unwritable(self._folder / str(epoch), error) from error
@@ -100,7 +100,7 @@ class Checkpoints:
 
     def _reject_other(self, place: Path) -> None:
         there = _card(place)
-        differ = changes(there, self._card, but=(BEFORE,))
+        differ = changes(there, self._card, but=(VERSIONS_BEFORE,))
         if not all(map(software.acceptable, differ)):
             raise InputError(
                 f"{place}: this checkpoint is of another training: {in_words(differ)}; finish it"
@@ -108,13 +108,13 @@ class Checkpoints:
             )
         before = _versions_before(there, self._card)
         if before and not self._accept_versions:
-            other = in_words(differ) or f"{BEFORE} {len(before)} there"
+            other = in_words(differ) or f"{VERSIONS_BEFORE} {len(before)} there"
             raise InputError(
                 f"{place}: this checkpoint is of another version: {other}; finish it with what"
                 f" began it, delete {place.parent} to train from the start, or set"
                 " --accept_versions, by which results are marked as mixed"
             )
-        self._card[BEFORE] = before
+        self._card[VERSIONS_BEFORE] = before
 
     def _remove(self, numbers: list[int]) -> None:
         for epoch in numbers:
@@ -141,7 +141,7 @@ def versions_before(folder: Path) -> list[dict[str, str]]:
 
 
 def _versions_before(card: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, str]]:
-    before = [*card.get(BEFORE, []), software.version_of(card)]
+    before = [*card.get(VERSIONS_BEFORE, []), software.version_of(card)]
     return before if before[-1] != software.version_of(now) else before[:-1]
 
 
@@ -169,7 +169,7 @@ def params(folder: Path) -> Params:
 
 def _restore(place: Path, like: Any) -> dict[str, Any]:
     try:
-        with checkpointer() as orbax:
+        with make_checkpointer() as orbax:
             return orbax.restore(place / "state", like)
     except Exception as error:  # what Orbax and TensorStore raise has no common type
         raise InputError(

@@ -16,7 +16,7 @@ SHARE = 1 / 4  # of the device's memory: the most that ROIs in it take up
 MANY = 2**19  # indices in an epoch, above which their memory counts beside a network's
 
 
-class Pool(NamedTuple):
+class Dataset(NamedTuple):
     """ROIs of all tasks together: pixels (n, 128, 128) int16, label and task (n,) int32, and
     table (n,) int32: which mean and standard deviation (t,) float32 standardize its pixels.
 
@@ -32,20 +32,20 @@ class Pool(NamedTuple):
     std: jax.Array
 
 
-class Maps(NamedTuple):
+class Activations(NamedTuple):
     """What the frozen layers give for all ROIs in their eight orientations: maps (8n, h, w, c)
     float32, label and task (8n,) int32, in the order of indices. NumPy arrays on the host, and maps
     that are `Rows` on disk."""
 
-    maps: jax.Array | np.ndarray | Rows
+    values: jax.Array | np.ndarray | Rows
     label: jax.Array | np.ndarray
     task: jax.Array | np.ndarray
 
 
-Source = Pool | Maps
+BatchSource = Dataset | Activations
 
 
-def statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
+def pixel_statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each task's training pixels, (t,) float32 each.
 
     One pair a collection, because each has its own digitizer or detector. A standard deviation of 0
@@ -70,14 +70,14 @@ def _mean_and_std(pixels: Table) -> tuple[float, float]:
     return total / count, spread or 1.0
 
 
-def make_pool(
+def make_dataset(
     pixels: Sequence[Table],
     labels: Sequence[np.ndarray],
     mean: np.ndarray,
     std: np.ndarray,
     stream: str = "auto",
     tasks: Sequence[int] | None = None,
-) -> Pool:
+) -> Dataset:
     """One pool from tables of pixels (n_t, 128, 128) int16 and labels (n_t,), each of one of the
     `tasks` (None: a task each) and with its own mean and standard deviation.
 
@@ -89,8 +89,8 @@ def make_pool(
     table = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
     task = table if tasks is None else np.asarray(tasks, np.int32)[table]
     if stream == "always" or rows.nbytes > SHARE * devices.memory()[0]:
-        return Pool(rows, label, task, table, jnp.asarray(mean), jnp.asarray(std))
-    return Pool(*jax.device_put((rows[:], label, task, table, mean, std)))
+        return Dataset(rows, label, task, table, jnp.asarray(mean), jnp.asarray(std))
+    return Dataset(*jax.device_put((rows[:], label, task, table, mean, std)))
 
 
 def steps_per_epoch(rois: int, batch_size: int) -> int:
@@ -116,11 +116,11 @@ def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray,
     return indices, weight
 
 
-def draw(source: Source, indices: jax.Array, weight: jax.Array) -> Batch:
+def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
     """The batch of these indices. From a pool: turned, standardized, one channel of gray."""
     counts = weight.astype(jnp.float32)
-    if isinstance(source, Maps):
-        return Batch(source.maps[indices], source.label[indices], source.task[indices], counts)
+    if isinstance(source, Activations):
+        return Batch(source.values[indices], source.label[indices], source.task[indices], counts)
     roi, which = indices // orientations.COUNT, indices % orientations.COUNT
     table = source.table[roi]
     gray = orientations.orient(source.pixels[roi], which).astype(jnp.float32)

@@ -31,7 +31,7 @@ def batch_sharding(count: int) -> NamedSharding | None:
     return NamedSharding(mesh, PartitionSpec("rows"))
 
 
-def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`jax.jit` with the compiler's settings that suit the device."""
     return jax.jit(function, compiler_options=_compiler_options(), **options)
 
@@ -49,7 +49,7 @@ def _compiler_options() -> dict[str, str]:
     return options
 
 
-def keep_compiled(folder: Path) -> None:
+def enable_compilation_cache(folder: Path) -> None:
     """Programs compiled from now on are kept in `folder` and found there by later processes.
 
     JAX's own variable JAX_COMPILATION_CACHE_DIR goes before. `folder` may be deleted when nothing
@@ -96,6 +96,6 @@ def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
     return jax.tree.map(copies, tree)
 
 
-def here(tree: Any) -> Any:
+def local_arrays(tree: Any) -> Any:
     """The copy of every replicated array that the first device of this process holds."""
     return jax.tree.map(lambda a: a.addressable_data(0), tree)

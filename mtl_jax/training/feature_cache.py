@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mtl_jax.data.array_rows import Rows, chunks
 from mtl_jax.models.base import LAYERS, Network
 from mtl_jax.training import devices, orientations, software
-from mtl_jax.training.dataset import Maps, Pool, Source, draw
+from mtl_jax.training.dataset import Activations, BatchSource, Dataset, make_batch
 from mtl_jax.training.prefetch import fetch, on_host
 from mtl_jax.types import Params
 
@@ -36,13 +36,13 @@ _alive: weakref.WeakValueDictionary[str, jax.Array | np.ndarray] = weakref.WeakV
 Blocks = Iterator[tuple[int, jax.Array]]  # first pick, maps of it and the following ones
 
 
-def shortcut(
+def cached_source(
     network: Network,
     params: Params,
-    pool: Pool,
+    pool: Dataset,
     frozen: tuple[str, ...],
     folder: Path | None = None,
-) -> tuple[Source, str]:
+) -> tuple[BatchSource, str]:
     """What batches are best drawn from, and the first layer that they have to go through.
 
     That is the maps of the `frozen` layers, on the device, else in the host's memory, else in a
@@ -61,15 +61,15 @@ def shortcut(
         _kept[key] = _alive[key] = maps
     columns = (np.repeat(column, orientations.COUNT) for column in (pool.label, pool.task))
     place = jnp.asarray if isinstance(maps, jax.Array) else np.asarray
-    return Maps(maps, *map(place, columns)), LAYERS[len(frozen)]
+    return Activations(maps, *map(place, columns)), LAYERS[len(frozen)]
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Frees the memory that maps take up."""
     _kept.clear()
 
 
-def _key(network: Network, layers: Params, pool: Pool) -> str:
+def _key(network: Network, layers: Params, pool: Dataset) -> str:
     """A name for the maps: all that they depend on. Files of other versions or of another precision
     have other names, so that no job reads them."""
     digest = hashlib.sha256()
@@ -92,7 +92,7 @@ def _key(network: Network, layers: Params, pool: Pool) -> str:
 
 
 def _make(
-    network: Network, last: str, params: Params, pool: Pool, file: Path | None
+    network: Network, last: str, params: Params, pool: Dataset, file: Path | None
 ) -> jax.Array | np.ndarray | Rows | None:
     """The maps, where there is room for them; None where there is none."""
     compute = _compute(network, last)
@@ -144,16 +144,16 @@ def _make_room(size: int, limit: float, kind: type) -> bool:
 
 
 @functools.cache
-def _compute(network: Network, last: str) -> Callable[[Params, Pool, jax.Array], jax.Array]:
-    def compute(params: Params, pool: Pool, indices: jax.Array) -> jax.Array:
-        image = draw(pool, indices, jnp.ones(len(indices))).image
+def _compute(network: Network, last: str) -> Callable[[Params, Dataset, jax.Array], jax.Array]:
+    def compute(params: Params, pool: Dataset, indices: jax.Array) -> jax.Array:
+        image = make_batch(pool, indices, jnp.ones(len(indices))).image
         return network.apply({"params": params}, image, last=last)
 
-    return devices.compiled(compute)
+    return devices.jit(compute)
 
 
 def _blocks(
-    compute: Callable[[Params, Pool, jax.Array], jax.Array], params: Params, pool: Pool
+    compute: Callable[[Params, Dataset, jax.Array], jax.Array], params: Params, pool: Dataset
 ) -> Blocks:
     """All maps in blocks of one size, so that one compiled program makes them; the last block
     begins early and repeats some."""

@@ -15,7 +15,7 @@ USUAL = ((MMAP_MAX, 65536), (TRIM_THRESHOLD, 128 * 1024))
 _kept = False
 
 
-def keep() -> bool:
+def keep_freed_memory() -> bool:
     """Makes it so, for threads that do not run yet, and says whether it did.
 
     All blocks then come from one heap that never shrinks by itself: the process holds on to the
@@ -29,8 +29,8 @@ def keep() -> bool:
     return _kept
 
 
-def let_go() -> None:
-    """Undoes `keep`, where memory matters more than time."""
+def release_freed_memory() -> None:
+    """Undoes `keep_freed_memory`, where memory matters more than time."""
     global _kept
     if _kept:
         _set(*USUAL)

@@ -31,7 +31,7 @@ class SGD(NamedTuple):
     decay_biases: bool = True
 
 
-def optimizer(frozen: tuple[str, ...], sgd: SGD) -> optax.GradientTransformation:
+def make_optimizer(frozen: tuple[str, ...], sgd: SGD) -> optax.GradientTransformation:
     """Direction of stochastic gradient descent; the step multiplies it by minus the learning rate.
 
     For a trained parameter w with gradient g: v <- momentum v + (g + weight_decay w), and the step

@@ -20,12 +20,12 @@ SHARE = (
 
 class Replicas(NamedTuple):
     """`width` replicas on each of `devices` devices. Arrays of all replicas lead with (devices,
-    width), or with (width,) where there is one device. `uneven`: some may have fewer steps than
+    width), or with (width,) where there is one device. `ragged`: some may have fewer steps than
     others."""
 
     devices: int
     width: int
-    uneven: bool = False
+    ragged: bool = False
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -36,14 +36,14 @@ class Replicas(NamedTuple):
         return self.devices * self.width
 
 
-def deal(trainings: int, device_count: int, uneven: bool = False) -> Replicas | None:
+def make_replicas(trainings: int, device_count: int, ragged: bool = False) -> Replicas | None:
     """Replicas for so many trainings; None where each is better alone, on all devices at once."""
     if trainings < max(2, device_count):
         return None
-    return Replicas(device_count, -(-trainings // device_count), uneven)
+    return Replicas(device_count, -(-trainings // device_count), ragged)
 
 
-def most(bytes_each: float, device_count: int) -> int:
+def max_runs(bytes_each: float, device_count: int) -> int:
     """How many trainings fit on the devices together, at least 1; on CPUs one a device, since there
     the products of one training keep all cores at work."""
     memory, host = devices.memory()
@@ -52,12 +52,12 @@ def most(bytes_each: float, device_count: int) -> int:
     return device_count * max(1, int(SHARE * memory / bytes_each))
 
 
-def beside(bytes_each: float) -> int:
+def max_datasets(bytes_each: float) -> int:
     """How many such sources of batches fit on a device beside each other, at least 1."""
     return max(1, int(dataset.SHARE * devices.memory()[0] / bytes_each))
 
 
-def stack(trees: Sequence[Any], replicas: Replicas | None) -> Any:
+def stack_replicas(trees: Sequence[Any], replicas: Replicas | None) -> Any:
     """One tree of all replicas; replicas without a tree of their own repeat the last. Without
     replicas, the one tree itself."""
     if replicas is None:
@@ -72,7 +72,7 @@ def stack(trees: Sequence[Any], replicas: Replicas | None) -> Any:
     return jax.tree.map(one, *filled)
 
 
-def take(tree: Any, replicas: Replicas | None, number: int) -> Any:
+def take_replica(tree: Any, replicas: Replicas | None, number: int) -> Any:
     """The tree of one replica; without replicas, the one tree itself."""
     if replicas is None:
         return tree
@@ -80,7 +80,7 @@ def take(tree: Any, replicas: Replicas | None, number: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[place], tree)
 
 
-def compiled(
+def jit_replicas(
     function: Callable[..., Any],
     in_axes: tuple[Any, ...],
     replicas: Replicas | None,
@@ -91,9 +91,9 @@ def compiled(
     `in_axes` as in `jax.vmap`: 0 for what each replica has its own of, None for what all share.
     """
     if replicas is None:
-        return devices.compiled(function, **options)
+        return devices.jit(function, **options)
     side_by_side = jax.vmap(function, in_axes)
     if replicas.devices == 1:
-        return devices.compiled(side_by_side, **options)
+        return devices.jit(side_by_side, **options)
     places = jax.local_devices()[: replicas.devices]
     return jax.pmap(side_by_side, in_axes=in_axes, devices=places, **options)

@@ -85,7 +85,7 @@ def make_train_step(
     return step
 
 
-def unless_empty(step: Step) -> Step:
+def skip_empty_batches(step: Step) -> Step:
     """`step`, which leaves the state as it is where no row of the batch has a weight."""
 
     def guarded(
@@ -98,6 +98,6 @@ def unless_empty(step: Step) -> Step:
     return guarded
 
 
-def malignancy(logits: jax.Array, task: jax.Array) -> jax.Array:
+def malignancy_probability(logits: jax.Array, task: jax.Array) -> jax.Array:
     """Probability (n,) of malignant of each row, by the softmax of its own head."""
     return jax.nn.softmax(head_logits(logits, task))[:, 1]

@@ -1,32 +1,32 @@
-"""Weights from elsewhere: converted by a declarative table, kept in a folder, or analytic.
+"""Read pretrained weights of other frameworks, convert them, and keep them in a folder.
 
-Reads source checkpoints without running any code in them. Knows no training.
+No code in a source file is ever executed.
 """
 
 from mtl_jax.weights.convert import convert
 from mtl_jax.weights.find_weights import (
     find,
-    find_of,
-    imagenet_folder,
-    planned,
+    find_for_backbone,
+    find_for_plan,
+    get_imagenet_folder,
     require_photographs,
 )
 from mtl_jax.weights.folder import load, save
-from mtl_jax.weights.gabor import analytic, gabor_bank
-from mtl_jax.weights.metadata import Weights, halved, make_card
+from mtl_jax.weights.gabor import make_analytic, make_gabor_bank
+from mtl_jax.weights.metadata import Weights, make_metadata, round_to_half
 
 __all__ = [
     "Weights",
-    "analytic",
     "convert",
     "find",
-    "find_of",
-    "gabor_bank",
-    "halved",
-    "imagenet_folder",
+    "find_for_backbone",
+    "find_for_plan",
+    "get_imagenet_folder",
     "load",
-    "make_card",
-    "planned",
+    "make_analytic",
+    "make_gabor_bank",
+    "make_metadata",
     "require_photographs",
+    "round_to_half",
     "save",
 ]

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 from mtl_jax.types import InputError, Params
 from mtl_jax.weights.convnet_file import read_convnet
 from mtl_jax.weights.map_keys import rename
-from mtl_jax.weights.metadata import CONVNET_INPUT, IMAGENET_INPUT, Weights, make_card
+from mtl_jax.weights.metadata import CONVNET_INPUT, IMAGENET_INPUT, Weights, make_metadata
 from mtl_jax.weights.npz_file import read_npz
 from mtl_jax.weights.safetensors_file import read_safetensors
 from mtl_jax.weights.source import Source
@@ -41,7 +41,7 @@ CURE = (
     "give a state dict of PyTorch (torch.save(model.state_dict(), FILE)), .safetensors, NumPy's "
     ".npz with conv1/kernel to conv5/bias, or a checkpoint of cuda-convnet2"
 )
-LEAST_NORM = 0.05  # of the first kernels; pretrained networks have 1 to 4, random ones 0.05 to 1.4
+MIN_NORM = 0.05  # of the first kernels; pretrained networks have 1 to 4, random ones 0.05 to 1.4
 BACKBONES = {
     "alexnet": "AlexNet trained on ImageNet (Krizhevsky 2014, arXiv:1404.5997",
     "vgg16": "VGG16 trained on ImageNet (Simonyan and Zisserman 2015, arXiv:1409.1556",
@@ -79,7 +79,7 @@ def convert(path: Path | str, fc: str = "drop") -> Weights:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     params, scheme, left_out = rename(source.arrays, fc == "keep", path)
     _reject_small(params, path)
-    card = make_card(
+    card = make_metadata(
         params,
         backbone=scheme.backbone,
         name=path.stem,
@@ -126,7 +126,7 @@ def _reject_small(params: Params, path: Path) -> None:
         array for name, array in flatten_dict(params, sep="/").items() if name.endswith("kernel")
     )
     norm = float(np.median(np.sqrt((np.float64(first) ** 2).sum((0, 1, 2)))))
-    if norm < LEAST_NORM:
+    if norm < MIN_NORM:
         raise InputError(
             f"{path}: the kernels of C1 have a norm of {norm:.2g}, where those for images of "
             "standard deviation 1 have about 1: they expect gray levels of 0 to 255, or are not "

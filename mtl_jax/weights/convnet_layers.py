@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.models.alexnet import CONVOLUTIONS
-from mtl_jax.models.response_norm import NORMALIZED, PAPER, Normalization, as_json, problem
+from mtl_jax.models.response_norm import NORMALIZED, PAPER, Normalization, problem, to_json
 from mtl_jax.weights.state_dict import shown
 
 Layer = Mapping[str, Any]
@@ -42,7 +42,7 @@ def check(layers: Sequence[Layer]) -> tuple[dict[str, Any], tuple[str, ...]]:
     notes = [f"fully connected layers left out: {', '.join(dense)}"] if dense else []
     if not any("inputs" in layer for layer in layers):
         notes.append(f"the file connects no layers: taken as those of {ONE_GPU}")
-    return as_json(tuple(settings)), tuple(notes)
+    return to_json(tuple(settings)), tuple(notes)
 
 
 def _check_convolution(layer: Layer) -> None:

@@ -17,7 +17,7 @@ from mtl_jax.types import InputError
 URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 TIMEOUT_S = 30
 BLOCK = 1 << 20
-MOST_BYTES = 1 << 30  # the file has 244 MB
+MAX_BYTES = 1 << 30  # the file has 244 MB
 
 
 def download(folder: Path, url: str = URL) -> Path:
@@ -77,7 +77,7 @@ def _fetch(url: str, part: Path) -> None:
             while block := answer.read(BLOCK):
                 file.write(block)
                 bar.update(len(block))
-                if file.tell() > MOST_BYTES:
+                if file.tell() > MAX_BYTES:
                     raise OSError("the file does not end")
         if length and part.stat().st_size != begin + length:
             raise OSError(f"it broke off after {part.stat().st_size} of {begin + length} bytes")

@@ -1,4 +1,4 @@
-"""What `config.weights` names: shipped or ImageNet weights, a folder, Gabor filters, nothing."""
+"""Load the weights that `config.weights` names: shipped, ImageNet, Gabor, random, or a folder."""
 
 import sysconfig
 from pathlib import Path
@@ -6,116 +6,132 @@ from pathlib import Path
 from mtl_jax.config import IMAGENET
 from mtl_jax.types import InputError
 from mtl_jax.weights.folder import load
-from mtl_jax.weights.gabor import analytic
+from mtl_jax.weights.gabor import make_analytic
 from mtl_jax.weights.key_tables import CONVOLUTIONAL
-from mtl_jax.weights.metadata import PLAIN_INPUT, Weights, make_card
+from mtl_jax.weights.metadata import UNNORMALIZED_INPUT, Weights, make_metadata
 
 
-def shipped_folder() -> Path:
-    """The shipped weights: of the checkout, else where a wheel installs its data: for all users,
-    for this one, or beside the packages (pip install --target). The first where none is there."""
-    beside = Path(__file__).resolve().parents[2]
+def find_shipped_folder() -> Path:
+    """Return the folder of the shipped weights.
+
+    Search the checkout first, then the places where a wheel installs its data: for all users, for
+    this user, and beside the packages (pip install --target). Return the path in the checkout if
+    none of them exists.
+    """
+    root = Path(__file__).resolve().parents[2]
     schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
-    data = [Path(sysconfig.get_path("data", scheme)) for scheme in schemes]
-    installed = [place / "share" / "mtl_jax" for place in (*data, beside)]
-    places = [place / "checkpoints" / "formulas" for place in (beside, *installed)]
-    return next((place for place in places if place.is_dir()), places[0])
+    data_folders = [Path(sysconfig.get_path("data", scheme)) for scheme in schemes]
+    parents = [root, *(folder / "share" / "mtl_jax" for folder in (*data_folders, root))]
+    candidates = [parent / "checkpoints" / "formulas" for parent in parents]
+    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
 
 
-SHIPPED = shipped_folder()
-CHECKPOINTS = Path("checkpoints")  # of the current folder: where converted weights are written
+SHIPPED = find_shipped_folder()
+CHECKPOINTS = Path("checkpoints")  # in the current folder: converted weights are written here
 
 
-def imagenet_folder(backbone: str = "alexnet") -> Path:
-    """Where tools/convert_weights.py writes ImageNet weights, and config.weights='imagenet' reads
-    them."""
+def get_imagenet_folder(backbone: str = "alexnet") -> Path:
+    """Return the folder of converted ImageNet weights, which config.weights='imagenet' reads."""
     return CHECKPOINTS / f"{backbone}_{IMAGENET}"
 
 
 def find(name: str, backbone: str = "alexnet") -> Weights:
-    """Return the weights of this name.
+    """Return the weights that `config.weights` names.
 
-    'shipped' and 'analytic' are AlexNet's, 'random' is `backbone`'s, 'imagenet' is the folder that
-    tools/convert_weights.py writes for `backbone`; any other name is a folder, of the backbone that
-    its card says. Raises InputError where the weights are absent: nothing takes their place.
+    Parameters
+    ----------
+    name : str
+        'shipped' or 'analytic' (AlexNet only); 'random'; 'imagenet', the folder that
+        tools/convert_weights.py writes for `backbone`; or the path of a folder, whose metadata
+        names the backbone.
+    backbone : str
+        Backbone for 'random' and 'imagenet'.
+
+    Raises
+    ------
+    InputError
+        If the weights do not exist. Other weights are never substituted.
     """
     if name == "random":
-        return _not_pretrained(backbone, "random", "Not pretrained: every layer random.")
+        return _untrained(backbone, "random", "Not pretrained: all layers are random.")
     if name == "analytic":
-        return analytic()
+        return make_analytic()
     if name == IMAGENET:
         _require_imagenet(backbone)
-        return load(imagenet_folder(backbone))
+        return load(get_imagenet_folder(backbone))
     if name != "shipped":
         return load(Path(name))
     if not SHIPPED.is_dir():
         raise InputError(
-            f"config.weights is 'shipped', and {SHIPPED} is not there; reinstall mtl_jax with its "
-            "checkpoints, or set config.weights to 'imagenet', 'analytic' or 'random'"
+            f"config.weights='shipped' is invalid: the folder {SHIPPED} does not exist; reinstall "
+            "mtl_jax with its checkpoints, or set config.weights to 'imagenet', 'analytic' or "
+            "'random'"
         )
     return load(SHIPPED)
 
 
-def find_of(name: str, backbone: str) -> Weights:
-    """As `find`; InputError where the weights are of another backbone."""
-    found = find(name, backbone)
-    if found.card["backbone"] != backbone:
+def find_for_backbone(name: str, backbone: str) -> Weights:
+    """Return the weights of this name; raise InputError if they are of another backbone."""
+    weights = find(name, backbone)
+    weights_backbone = weights.metadata["backbone"]
+    if weights_backbone != backbone:
         raise InputError(
-            f"config.weights: {name} are weights of {found.card['backbone']}, and "
-            "config.model.backbone "
-            f"is {backbone}; set --config.model.backbone={found.card['backbone']}, "
-            "or give weights of "
-            f"{backbone}"
+            f"config.weights={name} is invalid: these are weights of {weights_backbone}, and "
+            f"config.model.backbone is {backbone}; set "
+            f"--config.model.backbone={weights_backbone}, or give weights of {backbone}"
         )
-    return found
+    return weights
 
 
-def planned(name: str, backbone: str) -> Weights:
-    """As `find_of`, for a plan that trains nothing: ImageNet weights may be still to be made, and
-    are then named without their numbers."""
-    if name != IMAGENET or imagenet_folder(backbone).is_dir():
-        return find_of(name, backbone)
-    note = f"Not there yet. Make them first: {_command(backbone)}"
-    found = _not_pretrained(backbone, "ImageNet convolutions", note)
-    return Weights({layer: {} for layer in CONVOLUTIONAL}, found.card)
+def find_for_plan(name: str, backbone: str) -> Weights:
+    """Return the weights of this name for a dry run, which does not train.
+
+    If the ImageNet weights do not exist yet, return their layer names without parameters and a
+    note with the command that makes them.
+    """
+    if name != IMAGENET or get_imagenet_folder(backbone).is_dir():
+        return find_for_backbone(name, backbone)
+    note = f"They do not exist yet. Make them first: {_conversion_command(backbone)}"
+    metadata = _untrained(backbone, "ImageNet convolutions", note).metadata
+    return Weights({layer: {} for layer in CONVOLUTIONAL}, metadata)
 
 
-def require_photographs(found: Weights, study: str) -> None:
-    """Raise InputError where the card says that the convolutions never learned a photograph."""
-    task = found.card.get("training", {}).get("task", "")
-    if "no photograph" in f"{task} {found.card['note']}" or not found.params:
+def require_photographs(weights: Weights, study: str) -> None:
+    """Raise InputError if the metadata does not show convolutions trained on photographs."""
+    task = weights.metadata.get("training", {}).get("task", "")
+    if "no photograph" in f"{task} {weights.metadata['note']}" or not weights.params:
         raise InputError(
-            f"config.weights: {found.card['name']} holds no convolutions trained on photographs; "
-            f"at the paper preset a study of {study} starts from ImageNet's: set config.weights to "
-            f"'{IMAGENET}', or use --config=FILE:demo"
+            f"config.weights: {weights.metadata['name']} has no convolutions trained on "
+            f"photographs; with the paper preset the study {study} starts from ImageNet weights: "
+            f"set config.weights to '{IMAGENET}', or use --config=FILE:demo"
         )
 
 
 def _require_imagenet(backbone: str) -> None:
-    folder = imagenet_folder(backbone)
+    folder = get_imagenet_folder(backbone)
     if not folder.is_dir():
         raise InputError(
-            f"config.weights is 'imagenet', and {folder} is not there; make it: "
-            f"{_command(backbone)}"
+            f"config.weights='imagenet' is invalid: the folder {folder} does not exist; make it "
+            f"with: {_conversion_command(backbone)}"
         )
 
 
-def _command(backbone: str) -> str:
-    """How to make the folder; torchvision's AlexNet is the one that can be fetched."""
+def _conversion_command(backbone: str) -> str:
+    """Return the command that makes the ImageNet folder; only AlexNet can be downloaded."""
     source = "--download" if backbone == "alexnet" else "FILE"
-    return f"python tools/convert_weights.py {source} --output {imagenet_folder(backbone)}"
+    return f"python tools/convert_weights.py {source} --output {get_imagenet_folder(backbone)}"
 
 
-def _not_pretrained(backbone: str, name: str, note: str) -> Weights:
-    card = make_card(
+def _untrained(backbone: str, name: str, note: str) -> Weights:
+    metadata = make_metadata(
         {},
         backbone=backbone,
         name=name,
         source="none",
         sha256="",
         file_format="none",
-        input_stats=PLAIN_INPUT,
+        input_stats=UNNORMALIZED_INPUT,
         lrn=False,
         note=note,
     )
-    return Weights({}, card)
+    return Weights({}, metadata)

@@ -1,93 +1,121 @@
-"""A folder of converted weights: `params/`, `card.json` and `SHA256SUMS`, written whole or not.
-
-It converts nothing and knows no source format.
-"""
+"""Read and write a folder of converted weights: `params/`, `card.json` and `SHA256SUMS`."""
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtl_jax.io import atomic
+from mtl_jax.old_names import rename_keys
 from mtl_jax.types import InputError
-from mtl_jax.weights.metadata import Weights, check_card, check_params, check_shapes, digest, halved
+from mtl_jax.weights.metadata import (
+    Weights,
+    check_metadata,
+    check_params,
+    check_shapes,
+    hash_params,
+    round_to_half,
+)
 
-# Orbax writes to this one, which holds times, again when it reads.
-TIMES = ("_CHECKPOINT_METADATA",)
+METADATA_FILE = "card.json"
+# Orbax writes timestamps into this file, also when it reads.
+TIMESTAMP_FILES = ("_CHECKPOINT_METADATA",)
 
 
 def save(weights: Weights, folder: Path, replace: bool = False, half: bool = False) -> None:
-    """Writes `weights` to `folder` under a temporary name, then renames it.
+    """Write `weights` to `folder` atomically.
 
-    `half`: in half precision, which must lose nothing (`card.halved` rounds). An existing folder is
-    rejected, unless `replace` and it holds converted weights. ValueError where the card was made
-    for other parameters.
+    Parameters
+    ----------
+    weights : Weights
+    folder : Path
+    replace : bool
+        Replace an existing folder of converted weights.
+    half : bool
+        Store float16. The parameters must already be rounded (`round_to_half`).
+
+    Raises
+    ------
+    InputError
+        If the folder exists (without `replace`), exists and holds no converted weights, or the
+        parameters or metadata are invalid.
+    ValueError
+        If the metadata were made for other parameters, or float16 would change a parameter.
     """
     from mtl_jax.weights import param_io
 
     folder = Path(folder).absolute()
     if folder.exists() and not replace:
         raise InputError(f"{folder}: exists already; choose another name or replace it (--force)")
-    if folder.exists() and not (folder / "card.json").is_file():
-        raise InputError(f"{folder}: is no folder of converted weights; choose another name")
+    if folder.exists() and not (folder / METADATA_FILE).is_file():
+        raise InputError(f"{folder}: is not a folder of converted weights; choose another name")
     params = unflatten_dict(
         {p: np.asarray(a) for p, a in flatten_dict(weights.params, sep="/").items()}, sep="/"
     )
-    check_card(weights.card, str(folder / "card.json"))
-    check_params(params, weights.card["backbone"], str(folder))
-    if digest(params) != weights.card["arrays_sha256"]:
-        raise ValueError("the card was made for other parameters")
-    if half and digest(halved(params)) != weights.card["arrays_sha256"]:
-        raise ValueError("half precision would change the numbers")
+    check_metadata(weights.metadata, str(folder / METADATA_FILE))
+    check_params(params, weights.metadata["backbone"], str(folder))
+    if hash_params(params) != weights.metadata["arrays_sha256"]:
+        raise ValueError("the metadata were made for other parameters")
+    if half and hash_params(round_to_half(params)) != weights.metadata["arrays_sha256"]:
+        raise ValueError("half precision would change the parameters")
     with atomic.folder(folder) as draft:
         param_io.write_tree(params, draft / "params", np.float16 if half else np.float32)
-        atomic.write_text(draft / "card.json", json.dumps(weights.card, indent=2) + "\n")
-        atomic.write_sums(draft, TIMES)
+        text = json.dumps(weights.metadata, indent=2) + "\n"
+        atomic.write_text(draft / METADATA_FILE, text)
+        atomic.write_sums(draft, TIMESTAMP_FILES)
         if folder.exists():
             shutil.rmtree(folder)
 
 
 def load(folder: Path) -> Weights:
-    """The weights in `folder`, as NumPy arrays, checked against the card and its checksum."""
+    """Return the weights in `folder` as NumPy arrays.
+
+    Raises InputError if a file is missing, changed (SHA256SUMS) or does not match the metadata.
+    Folders written by version 0.1.0 load too.
+    """
     from mtl_jax.weights import param_io
 
     folder = Path(folder)
-    card_path = folder / "card.json"
-    if not card_path.is_file():
+    metadata = _read_metadata(folder)
+    # Verify the checksums before Orbax reads the files: on damaged files it can crash.
+    damage = atomic.damage(folder, TIMESTAMP_FILES)
+    if damage:
         raise InputError(
-            f"{folder}: no converted weights here (no card.json); make them with "
-            "tools/convert_weights.py INPUT --output FOLDER"
-        )
-    try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"{card_path}: is not readable as JSON; convert the weights again"
-        ) from error
-    if isinstance(card, dict):
-        card.setdefault("backbone", "alexnet")  # older cards, and that of the shipped weights
-    check_card(card, str(card_path))
-    check_shapes(card["shapes"], card["backbone"], str(card_path))
-    # Before Orbax sees the files: it answers damaged ones with more than an exception.
-    changed = atomic.damage(folder, TIMES)
-    if changed:
-        raise InputError(
-            f"{folder}: damaged: {changed} is missing, new or changed (SHA-256 not as in "
+            f"{folder}: damaged: {damage} is missing, new or changed (SHA-256 not as in "
             f"{atomic.SUMS}); convert the weights again"
         )
     try:
-        params = param_io.read_tree(folder / "params", card["shapes"])
+        params = param_io.read_tree(folder / "params", metadata["shapes"])
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder / 'params'}: damaged or not the layers of card.json; "
+            f"{folder / 'params'}: damaged, or its layers are not those in {METADATA_FILE}; "
             "convert the weights again"
         ) from error
-    check_params(params, card["backbone"], str(folder))
-    if digest(params) != card["arrays_sha256"]:
+    check_params(params, metadata["backbone"], str(folder))
+    if hash_params(params) != metadata["arrays_sha256"]:
         raise InputError(
-            f"{folder}: the numbers are not those that were converted (SHA-256 differs from "
-            "card.json); convert the weights again"
+            f"{folder}: the parameters are not those that were converted (SHA-256 differs from "
+            f"{METADATA_FILE}); convert the weights again"
         )
-    return Weights(params, card)
+    return Weights(params, metadata)
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    path = folder / METADATA_FILE
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: has no converted weights (no {METADATA_FILE}); make them with "
+            "tools/convert_weights.py INPUT --output FOLDER"
+        )
+    try:
+        metadata = rename_keys(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise InputError(f"{path}: is not valid JSON; convert the weights again") from error
+    if isinstance(metadata, dict):
+        metadata.setdefault("backbone", "alexnet")  # the first folders did not name it
+    check_metadata(metadata, str(path))
+    check_shapes(metadata["shapes"], metadata["backbone"], str(path))
+    return metadata

@@ -8,25 +8,25 @@ from math import pi
 
 import numpy as np
 
-from mtl_jax.weights.metadata import PLAIN_INPUT, Weights, make_card
+from mtl_jax.weights.metadata import UNNORMALIZED_INPUT, Weights, make_metadata
 
 PHASES = (0.0, pi / 2, pi, 3 * pi / 2)  # all four: the rectifier keeps only one sign
 WAVELENGTHS = (0.25, 0.4, 0.7)  # of the kernel's size: 2.8, 4.4 and 7.7 pixels of 11
 BLOB_RADII = (0.1, 0.16)  # of the kernel's size: the sd of the centre
 
 
-def analytic() -> Weights:
+def make_analytic() -> Weights:
     """C1 as a Gabor bank with zero bias, and its card; the other layers are left to the caller."""
-    kernel = gabor_bank()
+    kernel = make_gabor_bank()
     params = {"C1": {"kernel": kernel, "bias": np.zeros(kernel.shape[-1], np.float32)}}
-    card = make_card(
+    card = make_metadata(
         params,
         backbone="alexnet",
         name="analytic Gabor bank in C1",
         source="computed, no file",
         sha256="",
         file_format="none",
-        input_stats=PLAIN_INPUT,
+        input_stats=UNNORMALIZED_INPUT,
         lrn=False,
         note="Not pretrained: Gabor and centre-surround filters in C1, every other layer random. "
         "Accuracy is below that of ImageNet weights.",
@@ -34,7 +34,7 @@ def analytic() -> Weights:
     return Weights(params, card)
 
 
-def gabor_bank(count: int = 64, size: int = 11, channels: int = 3) -> np.ndarray:
+def make_gabor_bank(count: int = 64, size: int = 11, channels: int = 3) -> np.ndarray:
     """Kernels (size, size, channels, count) float32, each with zero mean, equal in all channels.
 
     Four phases times three wavelengths times as many orientations as fit (five of 64); the rest

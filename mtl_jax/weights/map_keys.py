@@ -21,7 +21,7 @@ FIRST_PARTS = {
 AVERAGES = "n_averaged"  # the counter of PyTorch's AveragedModel
 # Parts of batch normalization by the names of PyTorch, Keras and others.
 STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance", "gamma", "beta")
-MOST_PROBLEMS = 16
+MAX_PROBLEMS = 16
 
 
 def rename(
@@ -206,8 +206,8 @@ def _unexpected(keys: list[str], scheme: Scheme) -> list[str]:
 
 def _joined(problems: list[str]) -> str:
     """The first problems, of which a file can have any number; the rest are counted."""
-    more = [f"{len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
-    return "; ".join(problems[:MOST_PROBLEMS] + more)
+    more = [f"{len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
+    return "; ".join(problems[:MAX_PROBLEMS] + more)
 
 
 def _shown(key: str) -> str:

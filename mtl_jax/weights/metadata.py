@@ -27,7 +27,7 @@ CONVNET_INPUT = {  # gray levels less their mean, over 57.6; the mean is about t
     "mean": [123.7, 116.3, 103.5],
     "std": [57.6] * 3,
 }
-PLAIN_INPUT = {  # of mean 0 and standard deviation 1 as it comes
+UNNORMALIZED_INPUT = {  # of mean 0 and standard deviation 1 as it comes
     "channels": 3,
     "range": [0.0, 1.0],
     "mean": [0.0] * 3,
@@ -56,10 +56,10 @@ class Weights:
     """Parameters as plain nested dicts of float32 arrays, and the card that describes them."""
 
     params: Params
-    card: dict[str, Any]
+    metadata: dict[str, Any]
 
 
-def make_card(
+def make_metadata(
     params: Params,
     *,
     backbone: str,
@@ -73,7 +73,7 @@ def make_card(
     left_out: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The card of `params`; `sha256` is that of the source file, arrays get one of their own. `lrn`
-    is false, or the settings of response normalization (models.response_norm.as_json)."""
+    is false, or the settings of response normalization (models.response_norm.to_json)."""
     return {
         "name": name,
         "backbone": backbone,
@@ -86,13 +86,13 @@ def make_card(
         "note": note,
         "left_out": list(left_out),
         "parameters": sum(array.size for array in flatten_dict(params, sep="/").values()),
-        "shapes": shapes_of(params),
-        "arrays_sha256": digest(params),
+        "shapes": nested_shapes(params),
+        "arrays_sha256": hash_params(params),
         "converter_version": CONVERTER_VERSION,
     }
 
 
-def digest(params: Params) -> str:
+def hash_params(params: Params) -> str:
     """SHA-256 over path, shape and little-endian float32 bytes of every array, layers sorted, of
     each the kernel first."""
     total = hashlib.sha256()
@@ -104,7 +104,7 @@ def digest(params: Params) -> str:
     return total.hexdigest()
 
 
-def halved(params: Params) -> Params:
+def round_to_half(params: Params) -> Params:
     """`params` with each number rounded to half precision, still as float32."""
     rounded = {
         path: array.astype(np.float16).astype(np.float32)
@@ -113,7 +113,7 @@ def halved(params: Params) -> Params:
     return unflatten_dict(rounded, sep="/")
 
 
-def check_card(card: Any, place: str) -> None:
+def check_metadata(card: Any, place: str) -> None:
     """Rejects a card with a missing or ill-typed field, naming all of them in one line."""
     if not isinstance(card, dict):
         raise InputError(f"{place}: is not a JSON object; convert the weights again")
@@ -141,7 +141,7 @@ def check_card(card: Any, place: str) -> None:
 
 def check_params(params: Params, backbone: str, place: str) -> None:
     """Rejects parameters that are not finite float32 layers of the table, naming all faults."""
-    check_shapes(shapes_of(params), backbone, place)
+    check_shapes(nested_shapes(params), backbone, place)
     arrays = flatten_dict(params, sep="/")
     wrong = [
         f"{n} is {a.dtype}, expected float32" for n, a in arrays.items() if a.dtype != np.float32
@@ -171,7 +171,7 @@ def check_shapes(shapes: dict[str, Any], backbone: str, place: str) -> None:
         raise InputError(f"{place}: {'; '.join(problems)}; convert the weights again")
 
 
-def shapes_of(params: Params) -> dict[str, Any]:
+def nested_shapes(params: Params) -> dict[str, Any]:
     return unflatten_dict(
         {path: list(a.shape) for path, a in flatten_dict(params, sep="/").items()}, sep="/"
     )

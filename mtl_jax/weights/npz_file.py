@@ -24,7 +24,7 @@ DAMAGE = (
     OSError,
     RuntimeError,
 )
-MOST_BYTES = 1 << 30  # AlexNet with every layer in float64 is half of this
+MAX_BYTES = 1 << 30  # AlexNet with every layer in float64 is half of this
 
 
 def read_npz(path: Path) -> Source:
@@ -32,9 +32,9 @@ def read_npz(path: Path) -> Source:
     try:
         with zipfile.ZipFile(path) as archive:
             total = sum(info.file_size for info in archive.infolist())
-            if total > MOST_BYTES:
+            if total > MAX_BYTES:
                 raise InputError(
-                    f"{path}: unpacks to {total} bytes, more than {MOST_BYTES}; rejected"
+                    f"{path}: unpacks to {total} bytes, more than {MAX_BYTES}; rejected"
                 )
             for info in archive.infolist():
                 _check_header(archive, info, path)

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from mtl_jax.types import Params
 
 
-def checkpointer() -> ocp.StandardCheckpointer:
+def make_checkpointer() -> ocp.StandardCheckpointer:
     """Orbax's, for this process: of several that train together, none waits for the others."""
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
@@ -23,7 +23,7 @@ def checkpointer() -> ocp.StandardCheckpointer:
 def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float32) -> None:
     """Writes nested dicts of arrays as `dtype` to `folder`, which must not exist."""
     params = jax.tree.map(lambda array: np.asarray(array, dtype), params)
-    with checkpointer() as orbax:
+    with make_checkpointer() as orbax:
         orbax.save(folder.absolute(), params)
     # Orbax writes the folder's full name here, and weights are handed on to others.
     marker = folder / "commit_success.txt"
@@ -39,5 +39,5 @@ def read_tree(folder: Path, shapes: dict[str, Any]) -> Params:
     target = jax.tree.map(
         lambda shape: np.empty(shape, np.float32), shapes, is_leaf=lambda x: isinstance(x, list)
     )
-    with checkpointer() as orbax:
+    with make_checkpointer() as orbax:
         return orbax.restore(folder.absolute(), target)

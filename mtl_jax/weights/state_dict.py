@@ -7,8 +7,8 @@ from mtl_jax.exclusion_reasons import shortened
 from mtl_jax.weights.torch_pickle import Tensor
 
 KEYS = ("state_dict", "model", "model_state_dict", "net")  # where training scripts keep it
-MOST_NAMES = 8  # listed in a message or a note; the rest are counted
-MOST_LEVELS = 3
+MAX_NAMES = 8  # listed in a message or a note; the rest are counted
+MAX_LEVELS = 3
 SAVE = "save only the network's: torch.save(model.state_dict(), FILE)"
 
 
@@ -22,7 +22,7 @@ def choose(content: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     The entry is the one of KEYS, else the only dict of tensors. Raises Unclear where there is none,
     where several hold different tensors, or where a part of a layer is no tensor.
     """
-    return _choose(content, MOST_LEVELS)
+    return _choose(content, MAX_LEVELS)
 
 
 def _choose(content: Any, levels: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -69,4 +69,4 @@ def shown(name: Any) -> str:
 
 
 def _listed(names: list[Any]) -> str:
-    return shortened([shown(name) for name in names], MOST_NAMES)
+    return shortened([shown(name) for name in names], MAX_NAMES)

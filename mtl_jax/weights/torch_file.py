@@ -22,7 +22,7 @@ from mtl_jax.weights.torch_pickle import Storage, Tensor, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
 LEGACY_PROTOCOL = 1001
-MOST_PICKLE_BYTES = 16 << 20
+MAX_PICKLE_BYTES = 16 << 20
 STORAGE_DTYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -73,7 +73,7 @@ def _read_zip(path: Path) -> Source:
         if sum(info.file_size for info in members.values()) > path.stat().st_size:
             raise Rejected("entries that overlap each other")
         pickles = [name for name in members if name.split("/")[-1] == "data.pkl"]
-        if len(pickles) != 1 or members[pickles[0]].file_size > MOST_PICKLE_BYTES:
+        if len(pickles) != 1 or members[pickles[0]].file_size > MAX_PICKLE_BYTES:
             raise ValueError("no data.pkl, several, or one of more than 16 MiB")
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
