@@ -28,8 +28,8 @@ class Lesion:
     `film` is stored gray (H, W), `box` (top, left, bottom, right) of the mask in pixels of the
     film; lesions of one view share a film.
     `mask_scale` writes the mask smaller or larger than the film; `swapped` puts it into the file
-    that the table calls the crop; `separate_series` gives crop and mask their own series, both files 000000.dcm;
-    `crop` replaces the film's own pixels inside the box.
+    that the table calls the crop; `separate_series` gives crop and mask their own series, both
+    files 000000.dcm; `crop` replaces the film's pixels inside the box.
     """
 
     film: np.ndarray
@@ -59,7 +59,7 @@ class Lesion:
         first = "crop" if self.part.startswith("mass") else "mask"
         name = "000000" if self.separate_series or file_kind == first else "000001"
         series = file_kind if self.separate_series else "both"
-        return f"{home}/{uid(home, series if self.apart else '')}/{uid(home, series)}/{name}.dcm"
+        return f"{home}/{uid(home, series if self.separate_series else '')}/{uid(home, series)}/{name}.dcm"
 
     def mask(self) -> np.ndarray:
         """Return the mask, 0 and 255, of `mask_scale` times the film's size."""
