@@ -59,7 +59,8 @@ class Lesion:
         first = "crop" if self.part.startswith("mass") else "mask"
         name = "000000" if self.separate_series or file_kind == first else "000001"
         series = file_kind if self.separate_series else "both"
-        return f"{home}/{uid(home, series if self.separate_series else '')}/{uid(home, series)}/{name}.dcm"
+        study = series if self.separate_series else ""
+        return f"{home}/{uid(home, study)}/{uid(home, series)}/{name}.dcm"
 
     def mask(self) -> np.ndarray:
         """Return the mask, 0 and 255, of `mask_scale` times the film's size."""
