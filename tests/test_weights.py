@@ -390,7 +390,7 @@ def test_tool(state: dict[str, np.ndarray], tmp_path: Path) -> None:
     written(tmp_path / "alexnet.pth", made.honest_files(state)["zip"])
     done = tool("alexnet.pth", "--output", "out/alexnet")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "11x11x3x64" in done.stdout and "2,469,696 numbers from alexnet.pth" in done.stdout
+    assert "11x11x3x64" in done.stdout and "2,469,696 parameters from alexnet.pth" in done.stdout
     assert list(weights.load(tmp_path / "out" / "alexnet").params) == ["C1", "C2", "C3", "C4", "C5"]
     again = tool("alexnet.pth", "--output", "out/alexnet")
     assert again.returncode == 2 and again.stderr.count("\n") == 1 and "exists" in again.stderr

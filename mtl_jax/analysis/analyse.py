@@ -1,4 +1,4 @@
-"""Looks into the trained networks of a finished study. Trains nothing and draws nothing.
+"""Looks into the trained networks of a finished study.
 
 Each finding is one file, written whole; what is there is not made again.
 """
@@ -58,7 +58,7 @@ def analyse(
     settings: ConfigDict,
     seed: int,
 ) -> None:
-    """Writes into `folder`, for the config's `analysis` section `settings`:
+    """Write into `folder`, for the config's `analysis` section `settings`:
 
     layers.csv: the network, layer by layer;
     rois.npz: the ROIs looked at, as pictures (n, 128, 128) uint8;
@@ -253,7 +253,8 @@ def _write_maps(
 def _pool(
     chosen: choose_rois.Chosen, material: AnalysisInputs, mean: np.ndarray, std: np.ndarray
 ) -> Dataset:
-    """The sampled ROIs in their order: the learned ones by task, then the target's others."""
+    """Return the sampled ROIs in their order: the learned ones by task, then the target's
+    others."""
     tasks = list(material.learned)
     keep = chosen.sampled
     order = [(t, True) for t in tasks] + [(material.target, False)]
@@ -269,6 +270,7 @@ def _pool(
 
 
 def _picture(pixels: np.ndarray) -> np.ndarray:
-    """An ROI as 8 bits for the eye: its own 0.5th to 99.5th percentile from black to white."""
+    """Return an ROI as 8 bits for the eye: its own 0.5th to 99.5th percentile from black to
+    white."""
     low, high = np.percentile(pixels, (0.5, 99.5))
     return np.uint8(np.rint(255 * np.clip((pixels - low) / max(high - low, 1), 0, 1)))

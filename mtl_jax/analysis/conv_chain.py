@@ -1,4 +1,4 @@
-"""A backbone as a chain of convolutions, each with what stands behind it. It convolves nothing."""
+"""A backbone as a chain of convolutions, each with what stands behind it."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,8 @@ class ConvSpec(NamedTuple):
 
 
 def convolution_chain(network: Network) -> tuple[ConvSpec, ...]:
-    """The convolutions of `network` in order; () where it is no chain, as a network of sums."""
+    """Return the convolutions of `network` in order; () where it is no chain, as a network of
+    sums."""
     if isinstance(network, AlexNet):
         lrn = layer_settings(network.lrn)
         return tuple(

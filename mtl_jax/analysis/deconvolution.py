@@ -1,5 +1,5 @@
 """Feature maps projected back to the pixels that raised them: the deconvolutional network of Zeiler
-and Fergus 2014. It convolves on its own, from the weights, and knows no training.
+and Fergus 2014.
 
 Each step back is the transpose of the step forward: a pool gives its value back to the pixel that
 was the largest (its switch), a convolution is applied with its filters transposed, and what is
@@ -33,7 +33,7 @@ class Passed(NamedTuple):
 
 
 def convolve(x: jax.Array, kernel: jax.Array, link: ConvSpec) -> jax.Array:
-    """The convolution of `link` without bias: `x` (h, w, c), `kernel` HWIO."""
+    """Return the convolution of `link` without bias: `x` (h, w, c), `kernel` HWIO."""
     return jax.lax.conv_general_dilated(
         x[None],
         kernel,
@@ -45,21 +45,21 @@ def convolve(x: jax.Array, kernel: jax.Array, link: ConvSpec) -> jax.Array:
 
 
 def transposed(y: jax.Array, kernel: jax.Array, link: ConvSpec, size: tuple[int, int]) -> jax.Array:
-    """The transpose of `convolve`: maps `y` (h, w, c) back to (*size, channels)."""
+    """Return the transpose of `convolve`: maps `y` (h, w, c) back to (*size, channels)."""
     like = jax.ShapeDtypeStruct((*size, kernel.shape[2]), y.dtype)
     return jax.linear_transpose(lambda x: convolve(x, kernel, link), like)(y)[0]
 
 
 def pool(x: jax.Array, window: int = 3) -> tuple[jax.Array, jax.Array]:
-    """The largest of each window, stride 2, and where it stood; the first of equals."""
+    """Return the maximum of each window (stride 2) and its index; of ties, the first."""
     windows = _windows(x, window)
     switch = windows.argmax(0)
     return jnp.take_along_axis(windows, switch[None], 0)[0], switch
 
 
 def unpool(y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int = 3) -> jax.Array:
-    """Each value of `y` (h', w', c) back where `switch` says, all else 0. Values of overlapping
-    windows that meet on a pixel are added."""
+    """Return each value of `y` (h', w', c) back where `switch` says, all else 0. Values of
+    overlapping windows that meet on a pixel are added."""
 
     def chosen(x: jax.Array) -> jax.Array:
         return jnp.take_along_axis(_windows(x, window), switch[None], 0)[0]
@@ -69,7 +69,8 @@ def unpool(y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int =
 
 
 def forward(params: Params, image: jax.Array, links: Sequence[ConvSpec]) -> Passed:
-    """`image` (128, 128, 3) standardized through all `links`, with the switches of the pools."""
+    """Return `image` (128, 128, 3) standardized through all `links`, with the switches of the
+    pools."""
     maps, switches, x, own = {}, {}, image, flatten_dict(params, sep="/")
     for link in links:
         x = convolve(x, own[f"{link.path}/kernel"], link) + own[f"{link.path}/bias"]
@@ -89,8 +90,8 @@ def project(
     feature: jax.Array,
     size: tuple[int, int],
 ) -> jax.Array:
-    """What map number `feature` of the last of `links` saw, (*size, 3): all its other maps are 0.
-    `links` begin with the first convolution."""
+    """Return what map number `feature` of the last of `links` saw, (*size, 3): all its other maps
+    are 0. `links` begin with the first convolution."""
     found, own = passed.maps[links[-1].path], flatten_dict(params, sep="/")
     y = found * (jnp.arange(found.shape[-1]) == feature)
     for below, link in reversed(list(zip((None, *links), links, strict=False))):
@@ -154,7 +155,7 @@ def _project(
 
 
 def _windows(x: jax.Array, window: int) -> jax.Array:
-    """(window ** 2, h', w', c): the places of each window, by row and then column."""
+    """Return (window ** 2, h', w', c): the places of each window, by row and then column."""
     rows, columns = ((n - window) // STRIDE + 1 for n in x.shape[:2])
     return jnp.stack(
         [

@@ -1,4 +1,4 @@
-"""Features of the fully connected layers, averaged over the eight orientations. Embeds nothing."""
+"""Features of the fully connected layers, averaged over the eight orientations."""
 
 import functools
 
@@ -16,8 +16,8 @@ ROIS_AT_ONCE = 32
 
 
 def averaged(network: Network, params: Params, pool: Dataset) -> dict[str, np.ndarray]:
-    """What each of LAYERS puts out for each ROI of `pool`, (n, nodes) float32, without dropout,
-    the mean over the ROI's eight orientations."""
+    """Return what each of LAYERS puts out for each ROI of `pool`, (n, nodes) float32, without
+    dropout, the mean over the ROI's eight orientations."""
     count = len(pool.label)
     parts: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
     for begin in range(0, count, ROIS_AT_ONCE):

@@ -1,7 +1,7 @@
 """AlexNet of Table 3: five convolutions, five fully connected layers, 10,446 nodes.
 
 Layers are named C1..C5, F1..F5 and can be applied from any one to any later one, which freezing,
-feature extraction and visualization all rest on. Knows nothing of training.
+feature extraction and visualization all rest on.
 """
 
 from typing import NamedTuple

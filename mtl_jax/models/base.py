@@ -1,7 +1,6 @@
 """What all networks here share: names of layers in order, the fully connected ones, layers i to j.
 
-A backbone adds its convolutions (alexnet, vgg, resnet). Knows no training and no pretrained
-weights.
+A backbone adds its convolutions (alexnet, vgg, resnet).
 """
 
 import abc
@@ -60,11 +59,12 @@ class Network(nn.Module):
 
     @abc.abstractmethod
     def stage(self, name: str) -> nn.Module:
-        """The module of this name among C1..C5."""
+        """Return the module of this name among C1..C5."""
 
     def flatten(self, x: jax.Array) -> jax.Array:
-        """The last map (n, h, w, c) as F1 takes it: (n, h w c), in (row, column, channel) order."""
-        return x.reshape(x.shape[0], -1)  # len() knows no symbolic batch
+        """Return the last map (n, h, w, c) as F1 takes it: (n, h w c), in (row, column, channel)
+        order."""
+        return x.reshape(x.shape[0], -1)  # len() fails for a symbolic batch
 
 
 class Convolution(nn.Module):
@@ -79,7 +79,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`x` (n, h, w, c) -> (n, h', w', features)."""
+        """Return `x` (n, h, w, c) -> (n, h', w', features)."""
         channels = 3 if self.gray else x.shape[-1]
         shape = (self.size, self.size, channels, self.features)
         start = nn.initializers.variance_scaling(self.scale, "fan_in", "truncated_normal")
@@ -119,7 +119,7 @@ def init(network: Network, key: jax.Array, initialization: str = "he") -> Params
 
 
 def param_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter by its path, such as 'C1/kernel'."""
+    """Return the shape of every parameter by its path, such as 'C1/kernel'."""
     image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     tree = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
     return {path: value.shape for path, value in flatten_dict(tree, sep="/").items()}

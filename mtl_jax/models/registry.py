@@ -1,4 +1,4 @@
-"""The networks by the names that config.model.backbone has. Holds no layer of its own."""
+"""The networks by the names that config.model.backbone has."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,8 @@ BACKBONES: dict[str, type[Network]] = {"alexnet": AlexNet, "vgg16": VGG16, "resn
 def build(
     backbone: str, outputs: int = 2, lrn: bool | Mapping[str, Any] = False, dropout: float = 0.0
 ) -> Network:
-    """The network of this backbone; `lrn`, AlexNet's local response normalization, as the card of
-    its weights holds it: false, or the settings of each layer; true stands for the paper's."""
+    """Return the network of this backbone; `lrn`, AlexNet's local response normalization, as the
+    card of its weights holds it: false, or the settings of each layer; true stands for the
+    paper's."""
     own = {"lrn": response_norm.from_json(lrn)} if lrn else {}
     return BACKBONES[backbone](outputs=outputs, dropout=dropout, **own)

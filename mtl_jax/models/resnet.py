@@ -3,7 +3,7 @@
 C1 is the stem with its pool, C2..C5 are the four stages of two blocks. There is no batch
 normalization: it is folded into the convolutions when weights are converted, at the statistics of
 the source task. Few images would give poor ones, and fixed statistics are usual in fine-tuning on
-few; the folded scale and shift are trained as a part of kernel and bias. Knows nothing of training.
+few; the folded scale and shift are trained as a part of kernel and bias.
 """
 
 import flax.linen as nn

@@ -1,7 +1,7 @@
 """Local response normalization across maps (Krizhevsky et al. 2012, section 3.3), and its settings.
 
 The settings come from pretrained weights: what a network learned with one strength of the
-normalization is another function with another. Knows no network and reads no file.
+normalization is another function with another.
 """
 
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ LEGACY = (Normalization(scale=1e-4), Normalization(scale=1e-4))
 
 
 def local_response_normalization(x: jax.Array, settings: Normalization) -> jax.Array:
-    """`x` (n, h, w, c) normalized over channels, in its own type; computed in float32, since half
-    precision has too few digits for the sum."""
+    """Return `x` (n, h, w, c) normalized over channels, in its own type; computed in float32,
+    since half precision has too few digits for the sum."""
     wide, reach = x.astype(jnp.float32), settings.size // 2
     window, none = (1, 1, 1, settings.size), (0, 0)
     total = jax.lax.reduce_window(
@@ -60,25 +60,26 @@ def local_response_normalization(x: jax.Array, settings: Normalization) -> jax.A
 
 
 def layer_settings(lrn: Lrn) -> dict[str, Normalization]:
-    """The settings of each normalized layer; empty where none is."""
+    """Return the settings of each normalized layer; empty where none is."""
     listed = PAPER if lrn is True else lrn or ()
     return dict(zip(NORMALIZED, listed, strict=True)) if listed else {}
 
 
 def to_json(lrn: Lrn) -> bool | dict[str, dict[str, Any]]:
-    """`lrn` as cards and bundles hold it: false, or {'C1': {'size': 5, ...}, 'C2': {...}}."""
+    """Return `lrn` as cards and bundles hold it: false, or {'C1': {'size': 5, ...}, 'C2':
+    {...}}."""
     return {layer: settings._asdict() for layer, settings in layer_settings(lrn).items()} or False
 
 
 def from_json(value: bool | Mapping[str, Any]) -> Lrn:
-    """The inverse of `to_json`, for values that `is_valid`."""
+    """Return the inverse of `to_json`, for values that `is_valid`."""
     if isinstance(value, bool):
         return value
     return tuple(Normalization(**value[layer]) for layer in NORMALIZED)
 
 
 def is_valid(value: Any) -> bool:
-    """Whether `value` is what `to_json` writes, with settings that can be computed."""
+    """Return whether `value` is what `to_json` writes, with settings that can be computed."""
     if value is False:
         return True
     if not isinstance(value, Mapping) or set(value) != set(NORMALIZED):
@@ -87,7 +88,8 @@ def is_valid(value: Any) -> bool:
 
 
 def problem(layer: str, settings: Normalization) -> str:
-    """What the network cannot compute of the settings of C1 or C2; '' where there is nothing."""
+    """Return what the network cannot compute of the settings of C1 or C2; '' where there is
+    nothing."""
     if settings.size < 1 or settings.size % 2 == 0:
         return f"size {settings.size}, expected an odd number"
     if not (isfinite(settings.scale) and settings.scale >= 0 and isfinite(settings.power)):

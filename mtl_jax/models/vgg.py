@@ -1,6 +1,6 @@
 """VGG16 (Simonyan and Zisserman 2015, arXiv:1409.1556, configuration D) with the head of Table 3.
 
-C1..C5 are its five blocks of 3x3 convolutions, each ended by its pool. Knows nothing of training.
+C1..C5 are its five blocks of 3x3 convolutions, each ended by its pool.
 """
 
 import flax.linen as nn

@@ -42,7 +42,7 @@ class Checkpoints:
         self._card = json.loads(json.dumps(card, default=str))
 
     def save(self, epoch: int, state: TrainState) -> None:
-        """Writes the state after `epoch` epochs, whole or not at all, before it returns: the step
+        """Write the state after `epoch` epochs, whole or not at all, before it returns: the step
         takes over the state's memory. InputError: the disk does not take it."""
         multihost.on_primary(lambda: self._save(epoch, state))
 
@@ -90,7 +90,7 @@ class Checkpoints:
         return 0, state
 
     def close(self, keep: int) -> None:
-        """Ends a finished run: only the checkpoint of epoch `keep` stays on disk."""
+        """End a finished run: only the checkpoint of epoch `keep` stays on disk."""
         multihost.on_primary(lambda: self._close(keep))
 
     def _close(self, keep: int) -> None:
@@ -127,7 +127,7 @@ class Checkpoints:
 
 
 def epochs(folder: Path) -> list[int]:
-    """The numbers of finished epochs of the checkpoints in `folder`, ascending."""
+    """Return the numbers of finished epochs of the checkpoints in `folder`, ascending."""
     return sorted(int(place.name) for place in folder.glob("[0-9]*") if place.name.isdecimal())
 
 
@@ -150,7 +150,8 @@ def _card(place: Path) -> dict[str, Any]:
 
 
 def params(folder: Path) -> Params:
-    """The parameters of the newest checkpoint in `folder`, as NumPy arrays, whatever trained them.
+    """Return the parameters of the newest checkpoint in `folder`, as NumPy arrays, whatever
+    trained them.
 
     InputError where there is none, or it is damaged.
     """

@@ -46,7 +46,7 @@ BatchSource = Dataset | Activations
 
 
 def pixel_statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each task's training pixels, (t,) float32 each.
+    """Return mean and standard deviation of each task's training pixels, (t,) float32 each.
 
     One pair a collection, because each has its own digitizer or detector. A standard deviation of 0
     counts as 1. The sums are exact, so that neither the order of the ROIs nor where they are
@@ -78,8 +78,8 @@ def make_dataset(
     stream: str = "auto",
     tasks: Sequence[int] | None = None,
 ) -> Dataset:
-    """One pool from tables of pixels (n_t, 128, 128) int16 and labels (n_t,), each of one of the
-    `tasks` (None: a task each) and with its own mean and standard deviation.
+    """Return one pool from tables of pixels (n_t, 128, 128) int16 and labels (n_t,), each of one
+    of the `tasks` (None: a task each) and with its own mean and standard deviation.
 
     Pixels that would take up more than SHARE of the device's memory are left where they are, and
     so is everything where `stream` is 'always'; training.feed then brings each batch.
@@ -94,13 +94,13 @@ def make_dataset(
 
 
 def steps_per_epoch(rois: int, batch_size: int) -> int:
-    """Every ROI in its eight orientations once; the last batch may be partly filled."""
+    """Return every ROI in its eight orientations once; the last batch may be partly filled."""
     return -(-rois * orientations.COUNT // batch_size)
 
 
 def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picks, int32, and weights, bool, (steps, batch_size) each, on the host: a random order of all
-    (ROI, orientation).
+    """Return indices, int32, and weights, bool, (steps, batch_size) each, on the host: a random
+    order of all (ROI, orientation).
 
     A pick is ROI * 8 + orientation. What only fills the last batch has weight False.
     """
@@ -117,7 +117,7 @@ def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray,
 
 
 def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
-    """The batch of these indices. From a pool: turned, standardized, one channel of gray."""
+    """Return the batch of these indices. From a pool: turned, standardized, one channel of gray."""
     counts = weight.astype(jnp.float32)
     if isinstance(source, Activations):
         return Batch(source.values[indices], source.label[indices], source.task[indices], counts)

@@ -1,4 +1,4 @@
-"""One epoch of training steps, compiled as suits the device. Knows no files and no schedule."""
+"""One epoch of training steps, compiled as suits the device."""
 
 import functools
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class EpochOrder(NamedTuple):
 
 
 MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
-ProgressCallback = Callable[[int], object]  # told how many steps were done
+ProgressCallback = Callable[[int], object]  # called with the number of steps done
 Epoch = Callable[
     [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback], tuple[TrainState, Metrics]
 ]
@@ -46,7 +46,8 @@ def make_epoch(
     precision: str = "float32",
     replicas: Replicas | None = None,
 ) -> Epoch:
-    """`epoch(state, source, order, key, tick)` -> the state after all steps, and their metrics.
+    """Return `epoch(state, source, order, key, tick)` -> the state after all steps, and their
+    metrics.
 
     `first` is the layer that the source's images go into; `on_host`: the source is too large for
     the device and is sent there batch by batch.
@@ -72,7 +73,7 @@ def make_epoch(
 def _scanned(
     step: Step, make_batch: Callable[..., Batch], replicas: Replicas | None = None
 ) -> Epoch:
-    """The whole epoch in one compiled loop, with nothing to wait for on the host."""
+    """Return the whole epoch in one compiled loop, with nothing to wait for on the host."""
 
     def loop(
         state: TrainState, source: BatchSource, order: EpochOrder, key: jax.Array
@@ -102,7 +103,7 @@ def _scanned(
 def _stepwise(
     step: Step, make_batch: Callable[..., Batch], replicas: Replicas | None = None
 ) -> Epoch:
-    """One compiled call a step: for CPUs, and for what does not fit on the device.
+    """Return one compiled call a step: for CPUs, and for what does not fit on the device.
 
     XLA rearranges a convolution's backward pass for the CPU's fast kernel only outside of loops:
     inside `lax.scan` a C1 step was 30 times slower (24.7 s against 0.86 s, jax 0.10.2, 2 cores).

@@ -1,7 +1,6 @@
 """What the frozen layers give for every ROI in its eight orientations, computed once.
 
 It is the same in every epoch, and in every run with the same ROIs, input statistics and weights.
-Knows no training.
 """
 
 import functools
@@ -43,7 +42,7 @@ def cached_source(
     frozen: tuple[str, ...],
     folder: Path | None = None,
 ) -> tuple[BatchSource, str]:
-    """What batches are best drawn from, and the first layer that they have to go through.
+    """Return what batches are best drawn from, and the first layer that they have to go through.
 
     That is the maps of the `frozen` layers, on the device, else in the host's memory, else in a
     file of `folder` (it may be deleted when nothing runs); and `pool` itself where nothing is
@@ -65,13 +64,13 @@ def cached_source(
 
 
 def clear_cache() -> None:
-    """Frees the memory that maps take up."""
+    """Free the memory that maps take up."""
     _kept.clear()
 
 
 def _key(network: Network, layers: Params, pool: Dataset) -> str:
-    """A name for the maps: all that they depend on. Files of other versions or of another precision
-    have other names, so that no job reads them."""
+    """Return a name for the maps: all that they depend on. Files of other versions or of another
+    precision have other names, so that no job reads them."""
     digest = hashlib.sha256()
     backbone = type(network).__name__, getattr(network, "lrn", False)
     made_by = {
@@ -94,7 +93,7 @@ def _key(network: Network, layers: Params, pool: Dataset) -> str:
 def _make(
     network: Network, last: str, params: Params, pool: Dataset, file: Path | None
 ) -> jax.Array | np.ndarray | Rows | None:
-    """The maps, where there is room for them; None where there is none."""
+    """Return the maps, where there is room for them; None where there is none."""
     compute = _compute(network, last)
     like = jax.eval_shape(compute, params, *fetch(pool, np.zeros(1, int)))
     shape = (len(pool.label) * orientations.COUNT, *like.shape[1:])
@@ -125,14 +124,14 @@ def _make(
 
 
 def _memory() -> tuple[float, float]:
-    """Bytes that maps may take up on the first device and on the host beside it."""
+    """Return bytes that maps may take up on the first device and on the host beside it."""
     device, host = devices.memory()
     return SHARE * device, SHARE * host
 
 
 def _make_room(size: int, limit: float, kind: type) -> bool:
-    """Whether `size` bytes more fit, if need be in place of the maps used longest ago. Maps that
-    a training is using stay in memory and count."""
+    """Return whether `size` bytes more fit, if need be in place of the maps used longest ago. Maps
+    that a training is using stay in memory and count."""
     if size > limit:
         return False
     held = [key for key, maps in _kept.items() if isinstance(maps, kind)]
@@ -155,8 +154,8 @@ def _compute(network: Network, last: str) -> Callable[[Params, Dataset, jax.Arra
 def _blocks(
     compute: Callable[[Params, Dataset, jax.Array], jax.Array], params: Params, pool: Dataset
 ) -> Blocks:
-    """All maps in blocks of one size, so that one compiled program makes them; the last block
-    begins early and repeats some."""
+    """Return all maps in blocks of one size, so that one compiled program makes them; the last
+    block begins early and repeats some."""
     count = len(pool.label)
     size = min(ROIS_AT_ONCE, count)
     for begin in tqdm(range(0, count, size), "frozen layers", leave=False, dynamic_ncols=True):

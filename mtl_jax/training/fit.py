@@ -1,4 +1,4 @@
-"""Trainings from their first or latest saved epoch to their last. Knows nothing of studies."""
+"""Trainings from their first or latest saved epoch to their last."""
 
 import dataclasses
 import sys
@@ -39,7 +39,7 @@ RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothi
 
 class TrainingRun(NamedTuple):
     """What one training has of its own: its folder, its initial weights, its random numbers, who
-    is told of each line of its history, which ROIs of the pool it learns (None: all), and what
+    is called with each line of its history, which ROIs of the pool it learns (None: all), and what
     is computed from its weights every `validation_epochs` epochs and recorded, no more (None:
     nothing).
 
@@ -70,7 +70,7 @@ def fit(
     replicas: Replicas | None = None,
     initialization: str = "he",
 ) -> list[Params]:
-    """Trains the weights of each of `trainings` on its ROIs of `pool` by `train_config` (the
+    """Train the weights of each of `trainings` on its ROIs of `pool` by `train_config` (the
     config's `train` section) and returns them.
 
     There is one training, or there are several that go on in `replicas` together and have the same
@@ -207,8 +207,8 @@ def fit(
 def _order(
     key: jax.Array, rois: range, done: int, train_config: ConfigDict, most: int
 ) -> EpochOrder:
-    """The next epoch of a training of `rois` after `done`, and then empty batches, if any, up to
-    `most` steps."""
+    """Return the next epoch of a training of `rois` after `done`, and then empty batches, if any,
+    up to `most` steps."""
     steps = steps_per_epoch(len(rois), train_config.batch_size)
     indices, weight = epoch_order(key, len(rois), train_config.batch_size)
     indices += orientations.COUNT * rois.start
@@ -234,8 +234,9 @@ def _validation_due(epoch: int, train_config: ConfigDict) -> bool:
 def _resume(
     checkpoints: Sequence[Checkpoints], states: Sequence[TrainState]
 ) -> tuple[int, list[TrainState]]:
-    """The newest epoch that all have a checkpoint of, and their states after it; `states` where
-    there is none. A kill between two saves leaves trainings an epoch apart, of the latest two."""
+    """Return the newest epoch that all have a checkpoint of, and their states after it; `states`
+    where there is none. A kill between two saves leaves trainings an epoch apart, of the latest
+    two."""
     most = None
     while True:
         found = [c.resume(state, most) for c, state in zip(checkpoints, states, strict=True)]
@@ -256,7 +257,7 @@ def _reject_no_number(metrics: Metrics, run: str, before: int, epoch: int, rate:
 
 
 def _fields(network: Network) -> dict[str, Any]:
-    """What tells networks apart, without what Flax adds."""
+    """Return what tells networks apart, without what Flax adds."""
     own = [field.name for field in dataclasses.fields(network)]
     fields = {name: getattr(network, name) for name in own if name not in ("parent", "name")}
     return {"backbone": type(network).__name__, **fields}

@@ -79,7 +79,7 @@ def _look(
     layer: str,
     rois: range,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Scores and features of ROIS_AT_ONCE ROIs after another, the last ones repeated.
+    """Score and features of ROIS_AT_ONCE ROIs after another, the last ones repeated.
     `first` is the layer that the source's images go into."""
     compute = _means_of_eight(network, first, layer)
     working = []  # one batch is taken back when the next is on its way: no more are held
@@ -91,7 +91,7 @@ def _look(
 
 
 def _indices(rois: range) -> Iterator[np.ndarray]:
-    """All orientations of `rois`, in one shape, so that one compiled program scores
+    """Yield all orientations of `rois`, in one shape, so that one compiled program scores
     everything."""
     for begin in rois[::ROIS_AT_ONCE]:
         some = np.minimum(begin + np.arange(ROIS_AT_ONCE), rois[-1])
@@ -102,7 +102,8 @@ def _indices(rois: range) -> Iterator[np.ndarray]:
 def _means_of_eight(
     network: Network, first: str, layer: str
 ) -> Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]:
-    """The scores and features of consecutive ROIs, compiled: the indices are eight for each."""
+    """Return the scores and features of consecutive ROIs, compiled: the indices are eight for
+    each."""
     after = LAYERS[LAYERS.index(layer) + 1]
 
     def mean(rows: jax.Array) -> jax.Array:

@@ -1,6 +1,4 @@
-"""Rows kept on the host, in memory or in files, brought to the device a batch at a time.
-
-Knows no network."""
+"""Rows kept on the host, in memory or in files, brought to the device a batch at a time."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +11,13 @@ from mtl_jax.training.dataset import Activations, BatchSource, Dataset
 
 
 def on_host(source: BatchSource) -> bool:
-    """Whether the rows are in NumPy or in files, for want of room on the device."""
+    """Return whether the rows are in NumPy or in files, for want of room on the device."""
     return not isinstance(source[0], jax.Array)
 
 
 def fetch(source: BatchSource, indices: np.ndarray) -> tuple[BatchSource, np.ndarray]:
-    """`source` cut down to the rows of `indices`, and the indices that are the same in it."""
+    """Return `source` cut down to the rows of `indices`, and the indices that are the same in
+    it."""
     flat, place = indices.ravel(), np.arange(indices.size).reshape(indices.shape)
     if isinstance(source, Activations):
         return Activations(*(rows[flat] for rows in source)), place
@@ -30,7 +29,8 @@ def fetch(source: BatchSource, indices: np.ndarray) -> tuple[BatchSource, np.nda
 def prefetch(
     source: BatchSource, indices: Iterable[jax.Array | np.ndarray]
 ) -> Iterator[tuple[BatchSource, jax.Array | np.ndarray]]:
-    """What to draw each batch from, and its indices, for the indices (..., batch) of each step.
+    """Yield what to draw each batch from, and its indices, for the indices (..., batch) of each
+    step.
 
     A source on the host is read one batch ahead, while the device works on the last.
     """

@@ -44,8 +44,8 @@ def make_replicas(trainings: int, device_count: int, ragged: bool = False) -> Re
 
 
 def max_runs(bytes_each: float, device_count: int) -> int:
-    """How many trainings fit on the devices together, at least 1; on CPUs one a device, since there
-    the products of one training keep all cores at work."""
+    """Return how many trainings fit on the devices together, at least 1; on CPUs one a device,
+    since there the products of one training keep all cores at work."""
     memory, host = devices.memory()
     if not host:
         return device_count
@@ -53,13 +53,13 @@ def max_runs(bytes_each: float, device_count: int) -> int:
 
 
 def max_datasets(bytes_each: float) -> int:
-    """How many such sources of batches fit on a device beside each other, at least 1."""
+    """Return how many such sources of batches fit on a device beside each other, at least 1."""
     return max(1, int(dataset.SHARE * devices.memory()[0] / bytes_each))
 
 
 def stack_replicas(trees: Sequence[Any], replicas: Replicas | None) -> Any:
-    """One tree of all replicas; replicas without a tree of their own repeat the last. Without
-    replicas, the one tree itself."""
+    """Return one tree of all replicas; replicas without a tree of their own repeat the last.
+    Without replicas, the one tree itself."""
     if replicas is None:
         (tree,) = trees
         return tree
@@ -73,7 +73,7 @@ def stack_replicas(trees: Sequence[Any], replicas: Replicas | None) -> Any:
 
 
 def take_replica(tree: Any, replicas: Replicas | None, number: int) -> Any:
-    """The tree of one replica; without replicas, the one tree itself."""
+    """Return the tree of one replica; without replicas, the one tree itself."""
     if replicas is None:
         return tree
     place = number if replicas.devices == 1 else divmod(number, replicas.width)
@@ -86,7 +86,7 @@ def jit_replicas(
     replicas: Replicas | None,
     **options: Any,
 ) -> Callable[..., Any]:
-    """`function` compiled for one training, or for all replicas at once.
+    """Return `function` compiled for one training, or for all replicas at once.
 
     `in_axes` as in `jax.vmap`: 0 for what each replica has its own of, None for what all share.
     """

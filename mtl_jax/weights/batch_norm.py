@@ -1,5 +1,4 @@
-"""Batch normalization at fixed statistics, folded into the convolution before it. Knows no names of
-layers."""
+"""Batch normalization at fixed statistics, folded into the convolution before it."""
 
 from collections.abc import Mapping
 
@@ -10,7 +9,7 @@ PARTS = ("weight", "bias", "running_mean", "running_var")  # of a normalization,
 
 
 def folded(arrays: Mapping[str, np.ndarray], axis: int) -> dict[str, np.ndarray]:
-    """The kernel and bias that give what convolution and normalization give together.
+    """Return the kernel and bias that give what convolution and normalization give together.
 
     `arrays` hold the kernel, whose outputs are on `axis`, a bias where the convolution has one, and
     of the normalization 'norm weight' and so on (n,). Computed in float64, rounded to float32 once

@@ -1,6 +1,6 @@
 """From a checkpoint file of another framework to parameters and their card.
 
-The format is told by content, not by the file's name. It writes nothing: `folder` does.
+The format is detected from the content, not from the file name.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ READERS: dict[str, Callable[[Path], Source]] = {
     CONVNET: read_convnet,
 }
 # What other files begin with. Layers beside the convolutions, and what images the first one
-# expects, are told nowhere in some of them, and differently in each.
+# expects, are stated nowhere in some of them, and differently in each.
 OTHERS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes",
     b"\x93NUMPY": "a single array, or Caffe's layers",
@@ -95,7 +95,8 @@ def convert(path: Path | str, fc: str = "drop") -> Weights:
 
 
 def file_format(path: Path) -> str:
-    """The key of READERS that the first bytes, or the names inside a zip archive, stand for."""
+    """Return the key of READERS that the first bytes, or the names inside a zip archive, stand
+    for."""
     with path.open("rb") as stream:
         start = stream.read(16)
     if start[:4] == b"PK\x03\x04":

@@ -1,6 +1,6 @@
 """Reads a checkpoint of cuda-convnet2, the paper's software: a pickle of Python 2, no code run.
 
-Its options, objects of classes of its own, are passed over. It knows no shapes: `table` does.
+Its options, objects of classes of its own, are passed over.
 """
 
 import mmap

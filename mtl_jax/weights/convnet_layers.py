@@ -1,4 +1,4 @@
-"""Whether the layers of a cuda-convnet2 checkpoint make up the network here. It reads no weights.
+"""Whether the layers of a cuda-convnet2 checkpoint make up the network here.
 
 cuda-convnet2 (layer.py) stores every option of a layer's definition with the layer: `stride`,
 negative `padding`, `neuron`, and the names of its `inputs`; a neuron is also a layer of its own.
@@ -73,7 +73,8 @@ def _check_convolution(layer: Layer) -> None:
 
 
 def _parts(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
-    """Each convolution with what follows it, up to the next one or the first fully connected."""
+    """Return each convolution with what follows it, up to the next one or the first fully
+    connected."""
     named = {layer["name"]: layer for layer in layers}
     followers: dict[str, list[Layer]] = {}
     for layer in layers:
@@ -140,7 +141,7 @@ def _unconnected(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
 
 
 def _check_unconnected(layers: Sequence[Layer]) -> None:
-    """Raises Differs where the layers cannot be those of ONE_GPU, whatever connects them."""
+    """Raise Differs where the layers cannot be those of ONE_GPU, whatever connects them."""
     rectified = set()
     for layer in layers:
         name, kind, function = shown(layer["name"]), str(layer["type"]), _function(layer)
@@ -166,7 +167,7 @@ def _check_unconnected(layers: Sequence[Layer]) -> None:
 
 
 def _function(layer: Layer) -> str:
-    """The name of a layer's neuron, with its parameters; '' where it states none."""
+    """Return the name of a layer's neuron, with its parameters; '' where it states none."""
     function = layer.get("neuron") or ""
     if not isinstance(function, Mapping):
         return str(function)
@@ -174,7 +175,7 @@ def _function(layer: Layer) -> str:
 
 
 def _check_part(name: str, part: Sequence[Layer]) -> None:
-    """Raises Differs where a convolution is not followed by what the network here has behind it:
+    """Raise Differs where a convolution is not followed by what the network here has behind it:
     its rectifier anywhere, its pool behind its normalization."""
     types = [kind for kind in _operations(part) if kind != "relu"]
     ours = LAYERS[name]
@@ -192,7 +193,8 @@ def _check_part(name: str, part: Sequence[Layer]) -> None:
 
 
 def _operations(part: Sequence[Layer]) -> list[str]:
-    """The types of layers behind a convolution, with the neurons of all by their functions."""
+    """Return the types of layers behind a convolution, with the neurons of all by their
+    functions."""
     found = []
     for k, layer in enumerate(part):
         if layer["type"] not in ("conv", "neuron"):
@@ -218,7 +220,7 @@ def _check_pool(layer: Layer) -> None:
 
 
 def _normalization(name: str, convolution: Layer, behind: Sequence[Layer]) -> Normalization:
-    """The settings of C1 or C2."""
+    """Return the settings of C1 or C2."""
     norm = next(layer for layer in behind if layer["type"] == "cmrnorm")
     where = shown(norm["name"])
     missing = [o for o in ("scale", "size", "pow", "minDiv") if not _is_number(norm.get(o))]
@@ -244,7 +246,7 @@ def _normalization(name: str, convolution: Layer, behind: Sequence[Layer]) -> No
 
 
 def _number(layer: Layer, option: str, default: float) -> float:
-    """An option, of which a list holds one for each input."""
+    """Return an option, of which a list holds one for each input."""
     value = layer.get(option, default)
     values = value if isinstance(value, list) else [value]
     if len(values) != 1 or not _is_number(values[0]):

@@ -1,7 +1,5 @@
-"""Fetches torchvision's AlexNet, once: resumed where it stopped, trusted only after its checksum.
-
-It converts nothing.
-"""
+"""Fetches torchvision's AlexNet, once: resumed where it stopped, trusted only after its
+checksum."""
 
 import http.client
 import re
@@ -21,7 +19,8 @@ MAX_BYTES = 1 << 30  # the file has 244 MB
 
 
 def download(folder: Path, url: str = URL) -> Path:
-    """The file of `url` in `folder`, whose SHA-256 begins as its name says (name-XXXXXXXX.pth).
+    """Return the file of `url` in `folder`, whose SHA-256 begins as its name says
+    (name-XXXXXXXX.pth).
 
     A file that is there already is checked, and fetched only if it is not what it should be. What
     has come so far stands beside it as `.part` and is gone on with. InputError, one line: no

@@ -35,7 +35,8 @@ def make_analytic() -> Weights:
 
 
 def make_gabor_bank(count: int = 64, size: int = 11, channels: int = 3) -> np.ndarray:
-    """Kernels (size, size, channels, count) float32, each with zero mean, equal in all channels.
+    """Return kernels (size, size, channels, count) float32, each with zero mean, equal in all
+    channels.
 
     Four phases times three wavelengths times as many orientations as fit (five of 64); the rest
     are centre-surround filters of alternating sign. Filter f is orientation f // 12.
@@ -58,7 +59,8 @@ def make_gabor_bank(count: int = 64, size: int = 11, channels: int = 3) -> np.nd
 
 
 def _radius(k: int) -> float:
-    """The radii in turn, each for a bright and a dark centre; a little wider each time round."""
+    """Return the radii in turn, each for a bright and a dark centre; a little wider each time
+    round."""
     turn, place = divmod(k // 2, len(BLOB_RADII))
     return BLOB_RADII[place] * 1.15**turn
 

@@ -1,7 +1,6 @@
 """The table of backbones: the shape of every kernel, and how source checkpoints name it.
 
-A layer is a path: 'C1', or 'C2/block1/conv1' where C2 is made of several. It opens no file and
-changes no number.
+A layer is a path: 'C1', or 'C2/block1/conv1' where C2 is made of several.
 """
 
 from dataclasses import dataclass, field
@@ -77,7 +76,7 @@ def _numbered(numbers: tuple[int, ...]) -> dict[str, str]:
 
 
 def _torch_resnet18(kind: str, shortcut: str) -> dict[str, str]:
-    """`kind` is conv or bn; the source counts layer1 ... layer4, their blocks 0 and 1."""
+    """Return `kind` is conv or bn; the source counts layer1 ... layer4, their blocks 0 and 1."""
     names = {}
     for path in _resnet18():
         stage, *inner = path.split("/")

@@ -1,7 +1,6 @@
-"""From the names of a source checkpoint to the layers C1..C5, F1..F5, by the table.
-
-It opens no file. Axes are moved and nothing is rounded or resized, but where a batch normalization
-is folded into its convolution (batch_norm).
+"""From the names of a source checkpoint to the layers C1..C5, F1..F5, by the table. Axes are moved
+and nothing is rounded or resized, but where a batch normalization is folded into its convolution
+(batch_norm).
 """
 
 from pathlib import Path
@@ -70,7 +69,7 @@ def rename(
 def _wanted(
     scheme: Scheme, present: set[str], named: dict[str, np.ndarray], keep_fc: bool
 ) -> tuple[list[str], list[str]]:
-    """The layers to take, and notes on those that are not."""
+    """Return the layers to take, and notes on those that are not."""
     wanted = [layer for layer in scheme.layers if layer.split("/")[0] in CONVOLUTIONAL]
     connected = [layer for layer in scheme.layers if layer in present and layer not in wanted]
     others = [name for name in scheme.dropped if f"{name}.{scheme.kernel}" in named]
@@ -102,8 +101,8 @@ def _wanted(
 
 
 def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Names with '.' between parts, without the 'module' that DataParallel puts in and without a
-    beginning that all have, such as 'model.' or 'alexnet.'."""
+    """Return names with '.' between parts, without the 'module' that DataParallel puts in and
+    without a beginning that all have, such as 'model.' or 'alexnet.'."""
     named: dict[str, np.ndarray] = {}
     problems = []
     for key, value in arrays.items():
@@ -121,8 +120,8 @@ def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
 
 def _choose_scheme(named: dict[str, np.ndarray], path: Path) -> Scheme:
     def hits(scheme: Scheme) -> tuple[bool, int, int]:
-        """Whether the first kernel has the scheme's shape, how many arrays have theirs, and how
-        many have names of the scheme."""
+        """Return whether the first kernel has the scheme's shape, how many arrays have theirs, and
+        how many have names of the scheme."""
         keys = {
             key: _source_shape(scheme, layer, leaf)
             for layer in scheme.layers
@@ -143,7 +142,7 @@ def _choose_scheme(named: dict[str, np.ndarray], path: Path) -> Scheme:
 
 
 def _source_keys(scheme: Scheme, layer: str) -> dict[str, str]:
-    """The source's name of each array that `layer` is made of."""
+    """Return the source's name of each array that `layer` is made of."""
     keys = {"kernel": f"{scheme.layers[layer]}.{scheme.kernel}"}
     if layer not in scheme.norms or scheme.biased:
         keys["bias"] = f"{scheme.layers[layer]}.bias"
@@ -158,7 +157,7 @@ def _counters(scheme: Scheme) -> set[str]:
 
 
 def _left_aside(scheme: Scheme) -> set[str]:
-    """Names of the source that are known and not needed."""
+    """Return names of the source that are known and not needed."""
     dropped = {f"{name}.{leaf}" for name in scheme.dropped for leaf in ("weight", "bias")}
     return _counters(scheme) | dropped
 
@@ -205,11 +204,11 @@ def _unexpected(keys: list[str], scheme: Scheme) -> list[str]:
 
 
 def _joined(problems: list[str]) -> str:
-    """The first problems, of which a file can have any number; the rest are counted."""
+    """Return the first problems, of which a file can have any number; the rest are counted."""
     more = [f"{len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
     return "; ".join(problems[:MAX_PROBLEMS] + more)
 
 
 def _shown(key: str) -> str:
-    """A name from a file that may be hostile, fit for one line of a message."""
+    """Return a name from a file that may be hostile, fit for one line of a message."""
     return key if key.isprintable() and len(key) < 80 else ascii(key[:80])

@@ -1,7 +1,4 @@
-"""The card of converted weights: what they are, where they came from, what input they expect.
-
-It reads and writes no file.
-"""
+"""The card of converted weights: what they are, where they came from, what input they expect."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,7 +12,7 @@ from mtl_jax.types import InputError, Params
 from mtl_jax.weights.key_tables import CONVOLUTIONAL, KERNELS, LEAVES
 
 CONVERTER_VERSION = 1
-IMAGENET_INPUT = {  # RGB, less the mean, over the standard deviation; gray is repeated
+IMAGENET_INPUT = {  # RGB minus the mean, divided by the standard deviation; gray is repeated
     "channels": 3,
     "range": [0.0, 1.0],
     "mean": [0.485, 0.456, 0.406],
@@ -72,8 +69,9 @@ def make_metadata(
     note: str,
     left_out: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The card of `params`; `sha256` is that of the source file, arrays get one of their own. `lrn`
-    is false, or the settings of response normalization (models.response_norm.to_json)."""
+    """Return the card of `params`; `sha256` is that of the source file, arrays get one of their
+    own. `lrn` is false, or the settings of response normalization
+    (models.response_norm.to_json)."""
     return {
         "name": name,
         "backbone": backbone,
@@ -93,8 +91,8 @@ def make_metadata(
 
 
 def hash_params(params: Params) -> str:
-    """SHA-256 over path, shape and little-endian float32 bytes of every array, layers sorted, of
-    each the kernel first."""
+    """Return SHA-256 over path, shape and little-endian float32 bytes of every array, layers
+    sorted, of each the kernel first."""
     total = hashlib.sha256()
     arrays = flatten_dict(params, sep="/")
     for path in sorted(arrays, key=lambda path: (path.rpartition("/")[0], path.endswith("bias"))):
@@ -105,7 +103,7 @@ def hash_params(params: Params) -> str:
 
 
 def round_to_half(params: Params) -> Params:
-    """`params` with each number rounded to half precision, still as float32."""
+    """Return `params` with each number rounded to half precision, still as float32."""
     rounded = {
         path: array.astype(np.float16).astype(np.float32)
         for path, array in flatten_dict(params, sep="/").items()
@@ -114,7 +112,7 @@ def round_to_half(params: Params) -> Params:
 
 
 def check_metadata(card: Any, place: str) -> None:
-    """Rejects a card with a missing or ill-typed field, naming all of them in one line."""
+    """Reject a card with a missing or ill-typed field, naming all of them in one line."""
     if not isinstance(card, dict):
         raise InputError(f"{place}: is not a JSON object; convert the weights again")
     wrong = [f for f, kind in FIELDS.items() if not isinstance(card.get(f), kind)]
@@ -140,7 +138,7 @@ def check_metadata(card: Any, place: str) -> None:
 
 
 def check_params(params: Params, backbone: str, place: str) -> None:
-    """Rejects parameters that are not finite float32 layers of the table, naming all faults."""
+    """Reject parameters that are not finite float32 layers of the table, naming all faults."""
     check_shapes(nested_shapes(params), backbone, place)
     arrays = flatten_dict(params, sep="/")
     wrong = [
@@ -152,7 +150,7 @@ def check_params(params: Params, backbone: str, place: str) -> None:
 
 
 def check_shapes(shapes: dict[str, Any], backbone: str, place: str) -> None:
-    """Rejects shapes that are not those of the backbone's table; all convolutions must be there."""
+    """Reject shapes that are not those of the backbone's table; all convolutions must be there."""
     expected = unflatten_dict(
         {
             f"{path}/{leaf}": list(kernel) if leaf == "kernel" else [kernel[-1]]

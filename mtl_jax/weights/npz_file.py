@@ -1,6 +1,6 @@
 """Reads a NumPy `.npz` archive without pickle, each size checked before memory is asked for.
 
-It gives the arrays by name and knows nothing of layers.
+It returns the arrays by name.
 """
 
 import zipfile
@@ -28,7 +28,7 @@ MAX_BYTES = 1 << 30  # AlexNet with every layer in float64 is half of this
 
 
 def read_npz(path: Path) -> Source:
-    """All arrays of the archive; InputError where one is damaged, an object or too large."""
+    """Return all arrays of the archive; InputError where one is damaged, an object or too large."""
     try:
         with zipfile.ZipFile(path) as archive:
             total = sum(info.file_size for info in archive.infolist())

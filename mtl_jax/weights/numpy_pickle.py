@@ -1,7 +1,5 @@
-"""What the names in pickles of NumPy arrays stand for, of Python 2 and 3. Nothing in them is run.
-
-It knows no layers.
-"""
+"""What the names in pickles of NumPy arrays stand for, of Python 2 and 3. Nothing in them is
+run."""
 
 from math import prod
 from typing import Any
@@ -58,8 +56,8 @@ def vocabulary(opaque_modules: tuple[str, ...]) -> Vocabulary:
 
 
 def plain(value: Any) -> Any:
-    """`value` with each Array in dicts, lists and tuples made a NumPy array. What is held several
-    times is made once."""
+    """Return `value` with each Array in dicts, lists and tuples made a NumPy array. What is held
+    several times is made once."""
     return _plain(value, {})
 
 

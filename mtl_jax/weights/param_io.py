@@ -21,7 +21,7 @@ def make_checkpointer() -> ocp.StandardCheckpointer:
 
 
 def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float32) -> None:
-    """Writes nested dicts of arrays as `dtype` to `folder`, which must not exist."""
+    """Write nested dicts of arrays as `dtype` to `folder`, which must not exist."""
     params = jax.tree.map(lambda array: np.asarray(array, dtype), params)
     with make_checkpointer() as orbax:
         orbax.save(folder.absolute(), params)
@@ -32,7 +32,8 @@ def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float
 
 
 def read_tree(folder: Path, shapes: dict[str, Any]) -> Params:
-    """The arrays in `folder` as NumPy float32; ValueError or OSError where they are not there.
+    """Return the arrays in `folder` as NumPy float32; ValueError or OSError where they are not
+    there.
 
     `shapes` gives the structure asked for; a stored array may still have a shape of its own.
     """

@@ -1,7 +1,7 @@
 """Interprets the pickle opcodes that files of weights hold, and nothing else: no code is ever run.
 
 Nothing is imported or called: a global is only a name, and what a file may do with a name is in the
-vocabulary of its format. It knows no format.
+vocabulary of its format.
 """
 
 import pickletools
@@ -48,8 +48,8 @@ WHAT_IT_NEEDS = "which files of weights never need"
 
 
 def read_pickle(stream: BytesIO | mmap, vocabulary: Vocabulary) -> Any:
-    """The object at the stream's position, made of dicts, lists, tuples, numbers, text, bytes and
-    what the vocabulary builds.
+    """Return the object at the stream's position, made of dicts, lists, tuples, numbers, text,
+    bytes and what the vocabulary builds.
 
     Leaves the stream behind the STOP opcode. Raises Rejected, or ValueError where the pickle is
     damaged.
@@ -153,7 +153,7 @@ def _pop_to_mark(stack: list[Any]) -> list[Any]:
 
 
 def typed(value: Any, kind: type) -> Any:
-    """`value`, where it is of `kind`; a bool is no number."""
+    """Return `value`, where it is of `kind`; a bool is no number."""
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError("damaged pickle")
     return value

@@ -1,4 +1,4 @@
-"""Reads a `.safetensors` file into NumPy arrays. It knows nothing of layers."""
+"""Reads a `.safetensors` file into NumPy arrays."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mtl_jax.weights.source import Source
 
 
 def read_safetensors(path: Path) -> Source:
-    """All arrays of the file; InputError where it is damaged or holds types NumPy lacks."""
+    """Return all arrays of the file; InputError where it is damaged or holds types NumPy lacks."""
     try:
         return Source(load_file(path))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:

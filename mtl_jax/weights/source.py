@@ -1,4 +1,4 @@
-"""What a reader takes from a file of weights. It opens no file."""
+"""What a reader takes from a file of weights."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Chooses the state dict in a PyTorch checkpoint, by its structure. It reads no numbers."""
+"""Chooses the state dict in a PyTorch checkpoint, by its structure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -52,8 +52,8 @@ def _choose(content: Any, levels: int) -> tuple[dict[str, Tensor], tuple[str, ..
 
 
 def _has_tensors(value: Any, levels: int) -> bool:
-    """Whether `value` is a dict with a named tensor in it, or in a named dict in it. (An optimizer
-    numbers its tensors.)"""
+    """Return whether `value` is a dict with a named tensor in it, or in a named dict in it. (An
+    optimizer numbers its tensors.)"""
     if not isinstance(value, dict) or not levels:
         return False
     named = [item for name, item in value.items() if isinstance(name, str)]
@@ -63,7 +63,7 @@ def _has_tensors(value: Any, levels: int) -> bool:
 
 
 def shown(name: Any) -> str:
-    """A name from a file that may be hostile, fit for one line."""
+    """Return a name from a file that may be hostile, fit for one line."""
     text = str(name)
     return text if text.isprintable() and len(text) < 80 else ascii(text[:80])[1:-1]
 

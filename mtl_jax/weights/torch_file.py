@@ -1,7 +1,6 @@
 """Reads the state dict of a torch `.pth` file, zip or legacy form, without PyTorch.
 
-Every size the file claims is checked against the file before memory is asked for. It knows nothing
-of layers.
+Every size the file claims is checked against the file before memory is asked for.
 """
 
 import io
@@ -37,12 +36,12 @@ STORAGE_DTYPES = {
 
 
 def read_torch_zip(path: Path) -> Source:
-    """The tensors of a `.pth` file as torch.save writes it since 1.6: a zip archive."""
+    """Return the tensors of a `.pth` file as torch.save writes it since 1.6: a zip archive."""
     return _guarded(_read_zip, path)
 
 
 def read_torch_legacy(path: Path) -> Source:
-    """The tensors of a `.pth` file of before torch 1.6: five pickles, then the numbers."""
+    """Return the tensors of a `.pth` file of before torch 1.6: five pickles, then the numbers."""
     return _guarded(_read_legacy, path)
 
 
@@ -129,7 +128,7 @@ def _check_size(storage: Storage, size: int) -> None:
 
 
 def _array(tensor: Tensor, blocks: dict[str, bytes]) -> np.ndarray:
-    """The tensor as a read-only view: as torch sees it, whatever its strides."""
+    """Return the tensor as a read-only view: as torch sees it, whatever its strides."""
     storage, shape, strides = tensor.storage, tensor.shape, tensor.strides
     if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
         raise ValueError("a tensor with a negative size, offset or stride")

@@ -1,7 +1,4 @@
-"""What the names in a torch pickle stand for: storages and tensors as claims, no numbers yet.
-
-It reads no tensor data: `torch_file` does.
-"""
+"""What the names in a torch pickle stand for: storages and tensors as claims, no numbers yet."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +30,7 @@ class Tensor:
 
 
 def read_pickle(stream: BytesIO | mmap) -> tuple[Any, dict[str, Storage]]:
-    """The object at the stream's position and, by key, all storages that it mentions."""
+    """Return the object at the stream's position and, by key, all storages that it mentions."""
     storages: dict[str, Storage] = {}
     vocabulary = Vocabulary(
         BUILDERS,
@@ -50,7 +47,7 @@ def _is_storage(name: str) -> bool:
 
 
 def _storage(storages: dict[str, Storage], pid: Any) -> Storage:
-    """A torch storage's persistent id: ('storage', type, key, device, count[, view])."""
+    """Return a torch storage's persistent id: ('storage', type, key, device, count[, view])."""
     tag, kind, key, _, count, *view = typed(pid, tuple)
     if tag != "storage" or any(part is not None for part in view):
         raise Rejected("a storage that is a view of another one")
