@@ -55,7 +55,7 @@ def main(_: list[str]) -> None:
         expand_paths(config)
         validate(config)
         environment.reject_settings()
-        malloc.keep()
+        malloc.keep_freed_memory()
         job = partial(JOBS.get(config.study, study), config, paths.path(FLAGS.workdir))
         if config.devices > 1 and not FLAGS.dry_run:
             run_distributed(job, config)

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from mtl_jax import config
-from mtl_jax.analysis.analyse import Material, Subject, analyse
+from mtl_jax.analysis.analyse import AnalysisInputs, TrainedNetwork, analyse
 from mtl_jax.models import alexnet
 from mtl_jax.report import analysis_results
 from mtl_jax.types import RoiSet
@@ -28,12 +28,12 @@ def made_up(name: str, count: int, seed: int) -> RoiSet:
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
+def material() -> AnalysisInputs:
     collections = {"t": made_up("t", 24, 0), "x": made_up("x", 10, 1)}
     learned = {"t": np.arange(0, 12), "x": np.arange(10)}
     scored = np.arange(12, 24)
     scores = {"mttl": np.linspace(0, 1, 12), "sttl": np.linspace(0.2, 0.6, 12)}
-    return Material(collections, learned, "t", scored, scores, scored)
+    return AnalysisInputs(collections, learned, "t", scored, scores, scored)
 
 
 def settings(**more: object) -> ConfigDict:
@@ -43,19 +43,19 @@ def settings(**more: object) -> ConfigDict:
     return a
 
 
-def subject() -> Subject:
+def subject() -> TrainedNetwork:
     network = alexnet.AlexNet()
-    return Subject(network, alexnet.init(network, jax.random.key(0)), 0)
+    return TrainedNetwork(network, alexnet.init(network, jax.random.key(0)), 0)
 
 
 @pytest.fixture(scope="module")
-def folder(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(material: AnalysisInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work") / "analysis"
     analyse(folder, {"mttl": subject, "sttl": subject}, material, settings(roi_ids=("t/3",)), 0)
     return folder
 
 
-def test_every_finding_can_be_read(folder: Path, material: Material) -> None:
+def test_every_finding_can_be_read(folder: Path, material: AnalysisInputs) -> None:
     found = analysis_results.read(folder)
     rois = found.rois
     assert rois.sampled.sum() == 8 + 8 + 8 and len(rois.roi_id) == 24 + 4
@@ -79,7 +79,7 @@ def test_every_finding_can_be_read(folder: Path, material: Material) -> None:
     assert sum(own.values()) == 32_889_590
 
 
-def test_pictures_are_those_of_their_rois(folder: Path, material: Material) -> None:
+def test_pictures_are_those_of_their_rois(folder: Path, material: AnalysisInputs) -> None:
     rois = analysis_results.read(folder).rois
     for i in (0, 9, 17, 27):
         name, number = rois.roi_id[i].split("/")
@@ -89,11 +89,11 @@ def test_pictures_are_those_of_their_rois(folder: Path, material: Material) -> N
 
 
 def test_what_is_there_is_not_made_again_and_what_is_lost_comes_back_the_same(
-    folder: Path, material: Material
+    folder: Path, material: AnalysisInputs
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def never() -> Subject:
+    def never() -> TrainedNetwork:
         raise AssertionError("a network was loaded for nothing")
 
     chosen = settings(roi_ids=("t/3",))
@@ -104,11 +104,11 @@ def test_what_is_there_is_not_made_again_and_what_is_lost_comes_back_the_same(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_pictures_can_be_left_out(folder: Path, material: Material, tmp_path: Path) -> None:
+def test_pictures_can_be_left_out(folder: Path, material: AnalysisInputs, tmp_path: Path) -> None:
     for path in (*folder.glob("tsne*"), *folder.glob("conv*")):  # done before
         (tmp_path / path.name).write_bytes(path.read_bytes())
 
-    def never() -> Subject:
+    def never() -> TrainedNetwork:
         raise AssertionError("a network was loaded for nothing")
 
     analyse(tmp_path, {"mttl": never}, material, settings(show_rois=False), 0)

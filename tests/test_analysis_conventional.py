@@ -89,10 +89,10 @@ def test_classifiers_tell_stars_from_discs() -> None:
     )
     features, names = hand_crafted.table(rois)
     assert features.shape == (60, len(names)) and np.isfinite(features).all()
-    found = hand_crafted.judge(features[:40], labels[:40], features[40:], 0)
+    found = hand_crafted.fit_and_score(features[:40], labels[:40], features[40:], 0)
     for name in hand_crafted.CLASSIFIERS:
         assert roc.empirical(labels[40:], found[name]).auc > 0.95
-    again = hand_crafted.judge(features[:40], labels[:40], features[40:], 0)
+    again = hand_crafted.fit_and_score(features[:40], labels[:40], features[40:], 0)
     assert all(np.array_equal(found[n], again[n]) for n in found)
 
 

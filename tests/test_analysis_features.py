@@ -7,7 +7,7 @@ from sklearn.manifold import trustworthiness
 
 from mtl_jax.analysis import choose_rois, convergence, embedding, features
 from mtl_jax.models import alexnet
-from mtl_jax.training.dataset import make_pool
+from mtl_jax.training.dataset import make_dataset
 from mtl_jax.types import InputError, RoiSet
 
 
@@ -70,23 +70,23 @@ def test_discrepancy_is_near_zero_for_one_distribution_and_grows() -> None:
 
 
 def test_standard_error_is_that_of_repeated_samples() -> None:
-    seen, told = [], []
+    seen, messages = [], []
     for seed in range(30):
         found, group = clusters(2.0, seed=seed)
         distance, case = convergence.distances(found), np.arange(len(group))
         seen.append(convergence.silhouette(distance, group))
         if seed < 8:
-            told.append(
+            messages.append(
                 convergence.standard_error(convergence.silhouette, distance, group, case, 0)
             )
-    assert np.mean(told) == pytest.approx(np.std(seen, ddof=1), rel=0.5)
+    assert np.mean(messages) == pytest.approx(np.std(seen, ddof=1), rel=0.5)
 
 
 def test_features_are_the_mean_of_eight_of_the_networks_own() -> None:
     network = alexnet.AlexNet()
     params = alexnet.init(network, jax.random.key(0))
     pixels = np.random.default_rng(2).integers(-500, 500, (3, 128, 128)).astype(np.int16)
-    pool = make_pool([pixels], [np.array([0, 1, 1])], np.float32([20]), np.float32([300]))
+    pool = make_dataset([pixels], [np.array([0, 1, 1])], np.float32([20]), np.float32([300]))
     found = features.averaged(network, params, pool)
     gray = (pixels[1].astype(np.float32) - 20) / 300
     turned = np.stack([np.rot90(side, k) for side in (gray, gray.T) for k in range(4)])
@@ -116,6 +116,6 @@ def test_chosen_rois_are_few_and_none_twice() -> None:
 
 def test_an_unknown_roi_is_rejected() -> None:
     rois = RoiSet("t", {"roi_id": np.array(["a", "b"])}, (), {})
-    assert choose_rois.asked(rois, ("b",)) == [("asked for", 1)]
+    assert choose_rois.find_rois(rois, ("b",)) == [("asked for", 1)]
     with pytest.raises(InputError, match="config.analysis.roi_ids names 'c'"):
-        choose_rois.asked(rois, ("b", "c"))
+        choose_rois.find_rois(rois, ("b", "c"))

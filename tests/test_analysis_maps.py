@@ -8,14 +8,14 @@ from scipy import signal
 
 from mtl_jax import weights
 from mtl_jax.analysis import deconvolution, gradients
-from mtl_jax.analysis.conv_chain import chain
+from mtl_jax.analysis.conv_chain import convolution_chain
 from mtl_jax.models import alexnet
 from mtl_jax.models.response_norm import Lrn, Normalization
 from mtl_jax.types import Params
 
 SIZE = (128, 128)
 NETWORK = alexnet.AlexNet()
-LINKS = chain(NETWORK)
+LINKS = convolution_chain(NETWORK)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,9 @@ STRONG = (Normalization(3, 0.2, 0.6, 1.0, True, 1), Normalization(7, 0.1, 1.1, 1
 @pytest.mark.parametrize("lrn", [False, True, STRONG])
 def test_the_way_forward_is_the_networks_own(params: Params, lrn: Lrn) -> None:
     image = np.random.default_rng(1).standard_normal((*SIZE, 3)).astype(np.float32)
-    passed = deconvolution.forward(params, jnp.asarray(image), chain(alexnet.AlexNet(lrn=lrn)))
+    passed = deconvolution.forward(
+        params, jnp.asarray(image), convolution_chain(alexnet.AlexNet(lrn=lrn))
+    )
     for layer, switches in passed.switches.items():
         pooled = deconvolution.pool(passed.maps[layer])[0]
         theirs = alexnet.forward(params, image[None], last=layer, lrn=lrn)[0]
@@ -108,6 +110,6 @@ def test_integrated_gradients_add_up_to_the_change(params: Params) -> None:
     gray = np.random.default_rng(4).standard_normal(SIZE).astype(np.float32)
     for task in (0, 1):
         odds = gradients.log_odds(network, own, jnp.stack([gray, 0 * gray]), task)
-        found = gradients.integrated(network, own, gray, task, 64)
+        found = gradients.integrated_gradients(network, own, gray, task, 64)
         assert found.shape == SIZE
         assert found.sum() == pytest.approx(float(odds[0] - odds[1]), rel=0.02, abs=1e-3)

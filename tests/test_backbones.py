@@ -14,12 +14,12 @@ from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import bundle, config, weights
 from mtl_jax.analysis import deconvolution
-from mtl_jax.analysis.conv_chain import chain
+from mtl_jax.analysis.conv_chain import convolution_chain
 from mtl_jax.bundle import onnx_graph, scoring
 from mtl_jax.experiments.train_runs import warm_start
 from mtl_jax.models import base, registry
 from mtl_jax.training import feature_cache, optimizer, predict
-from mtl_jax.training.dataset import make_pool
+from mtl_jax.training.dataset import make_dataset
 from mtl_jax.types import InputError
 from mtl_jax.weights.key_tables import KERNELS
 
@@ -302,7 +302,7 @@ def test_warm_start_puts_nested_layers_in(started: dict, converted: dict) -> Non
 
 
 def test_frozen_stages_have_no_optimizer_state(started: dict) -> None:
-    tx = optimizer.optimizer(optimizer.frozen_layers("C1-C4"), optimizer.SGD(0.9, 0.0))
+    tx = optimizer.make_optimizer(optimizer.frozen_layers("C1-C4"), optimizer.SGD(0.9, 0.0))
     momentum = jax.tree.leaves(jax.eval_shape(tx.init, started))
     c5 = 2 * (4 + 1)  # kernel and bias of four convolutions and a shortcut
     assert len([leaf for leaf in momentum if leaf.ndim]) == c5 + 2 * 5
@@ -310,20 +310,20 @@ def test_frozen_stages_have_no_optimizer_state(started: dict) -> None:
 
 def test_frozen_maps_are_kept_and_are_of_their_backbone(converted: dict, started: dict) -> None:
     counts = np.random.default_rng(0).integers(-999, 999, (1, 128, 128)).astype(np.int16)
-    pool = make_pool([counts], [np.zeros(1, int)], np.zeros(1, "f4"), np.full(1, 500, "f4"))
+    pool = make_dataset([counts], [np.zeros(1, int)], np.zeros(1, "f4"), np.full(1, 500, "f4"))
     params = {**started, **converted["resnet18"].params}
     built = registry.build("resnet18")
-    source, first = feature_cache.shortcut(built, params, pool, ("C1", "C2"))
-    feature_cache.forget()
+    source, first = feature_cache.cached_source(built, params, pool, ("C1", "C2"))
+    feature_cache.clear_cache()
     assert first == "C3"
     expected = apply("resnet18", params, counts[0, ..., None] / np.float32(500), "C1", "C2")
-    close(np.asarray(source.maps)[0], expected, 1e-5)
+    close(np.asarray(source.values)[0], expected, 1e-5)
 
 
 def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
     """With positive weights no rectifier cuts anything off, and a projection is the gradient of
     half the squared map; the way forward is the network's own."""
-    links, built = chain(registry.build("vgg16"))[:4], registry.build("vgg16")
+    links, built = convolution_chain(registry.build("vgg16"))[:4], registry.build("vgg16")
     assert [link.path for link in links] == ["C1/conv1", "C1/conv2", "C2/conv1", "C2/conv2"]
     shapes = {path: s for path, s in base.param_shapes(built).items() if path[:2] in ("C1", "C2")}
     rng = np.random.default_rng(0)
@@ -342,7 +342,7 @@ def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
     project = jax.jit(deconvolution.project, static_argnums=(2, 4))
     back = project(params, passed, links, 9, (16, 16))
     close(back, np.asarray(jax.jit(jax.grad(energy))(image)), 1e-5)
-    assert chain(registry.build("resnet18")) == ()
+    assert convolution_chain(registry.build("resnet18")) == ()
 
 
 def test_a_bundle_of_resnet_scores_and_explains(

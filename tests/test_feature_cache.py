@@ -13,7 +13,7 @@ from test_training import NETWORK, fit_these, random_dataset
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, feature_cache, optimizer, prefetch
-from mtl_jax.training.fit import Training
+from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.predict import predict
 
 PLACES = {"device": (1e12, 0), "host": (0, 1e12), "disk": (0, 0)}
@@ -26,7 +26,7 @@ def params() -> dict:
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> None:
-    feature_cache.forget()
+    feature_cache.clear_cache()
 
 
 def keep_in(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
@@ -34,7 +34,7 @@ def keep_in(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
 
 
 def train(folder: Path, params: dict, network: str, cache: Path | None) -> dict:
-    training = Training(folder, params, jax.random.key(7), lambda line: None)
+    training = TrainingRun(folder, params, jax.random.key(7), lambda line: None)
     return fit_these([training], network, cache=cache, epochs=1)[0]
 
 
@@ -45,7 +45,7 @@ def test_training_is_the_same_with_and_without(
     plain = train(tmp_path / "plain", params, network, None)
     for place in PLACES if network == "C1-C5" else ("device",):
         keep_in(monkeypatch, place)
-        feature_cache.forget()
+        feature_cache.clear_cache()
         kept = train(tmp_path / place, params, network, tmp_path / "cache")
         for name in alexnet.LAYERS:
             for part, value in plain[name].items():
@@ -63,14 +63,14 @@ def test_maps_are_what_the_frozen_layers_give(
     keep_in(monkeypatch, place)
     p = random_dataset(20)
     frozen = optimizer.frozen_layers("C1-C3")
-    source, first = feature_cache.shortcut(NETWORK, params, p, frozen, tmp_path)
-    assert first == "C4" and isinstance(source, dataset.Maps)
+    source, first = feature_cache.cached_source(NETWORK, params, p, frozen, tmp_path)
+    assert first == "C4" and isinstance(source, dataset.Activations)
     assert prefetch.on_host(source) == (place != "device")
-    assert isinstance(source.maps, Rows) == (place == "disk")
+    assert isinstance(source.values, Rows) == (place == "disk")
     indices = np.array([0, 7, 8, 130, 303])
     near, local = prefetch.fetch(source, indices) if prefetch.on_host(source) else (source, indices)
-    batch = dataset.draw(near, jnp.asarray(local), jnp.ones(5))
-    expected = dataset.draw(p, indices, jnp.ones(5))
+    batch = dataset.make_batch(near, jnp.asarray(local), jnp.ones(5))
+    expected = dataset.make_batch(p, indices, jnp.ones(5))
     np.testing.assert_array_equal(batch.label, expected.label)
     np.testing.assert_array_equal(batch.task, expected.task)
     maps = alexnet.forward(params, expected.image, last="C3")
@@ -93,8 +93,8 @@ def test_runs_share_maps_only_where_rois_statistics_and_weights_are_the_same(
 ) -> None:
     frozen = optimizer.frozen_layers("C1-C2")
 
-    def maps(p: dataset.Pool, weights: dict = params, layers: tuple = frozen) -> jax.Array:
-        return feature_cache.shortcut(NETWORK, weights, p, layers, tmp_path)[0].maps
+    def maps(p: dataset.Dataset, weights: dict = params, layers: tuple = frozen) -> jax.Array:
+        return feature_cache.cached_source(NETWORK, weights, p, layers, tmp_path)[0].values
 
     p = random_dataset()
     first = maps(p)
@@ -109,7 +109,7 @@ def test_runs_share_maps_only_where_rois_statistics_and_weights_are_the_same(
     ):
         assert different.shape != first.shape or not np.allclose(different, first)
     keep_in(monkeypatch, "disk")
-    feature_cache.forget()
+    feature_cache.clear_cache()
     maps(p)
     monkeypatch.setattr(feature_cache, "_write", lambda *_: pytest.fail("computed again"))
     np.testing.assert_allclose(maps(p)[:], first, rtol=1e-6)
@@ -143,7 +143,7 @@ def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.M
     monkeypatch.setattr(feature_cache, "_memory", lambda: (2 * size, 0))
 
     def maps(number: int) -> jax.Array:
-        return feature_cache.shortcut(NETWORK, params, pools[number], frozen)[0].maps
+        return feature_cache.cached_source(NETWORK, params, pools[number], frozen)[0].values
 
     a = maps(0)
     b = weakref.ref(maps(1))
@@ -152,8 +152,8 @@ def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.M
     assert maps(0) is a
     assert len(feature_cache._kept) == 2 and b() is None
     monkeypatch.setattr(feature_cache, "_memory", lambda: (size / 2, 0))
-    source, first = feature_cache.shortcut(NETWORK, params, random_dataset(seed=9), frozen)
-    assert isinstance(source, dataset.Pool) and first == "C1"
+    source, first = feature_cache.cached_source(NETWORK, params, random_dataset(seed=9), frozen)
+    assert isinstance(source, dataset.Dataset) and first == "C1"
 
 
 def test_maps_that_a_training_uses_count_until_it_ends(
@@ -163,9 +163,9 @@ def test_maps_that_a_training_uses_count_until_it_ends(
     frozen = optimizer.frozen_layers("C1-C5")
     size = 10 * 8 * 3 * 3 * 256 * 4
     monkeypatch.setattr(feature_cache, "_memory", lambda: (1.5 * size, 0))
-    in_use, _ = feature_cache.shortcut(NETWORK, params, random_dataset(), frozen)
-    beside, _ = feature_cache.shortcut(NETWORK, params, random_dataset(seed=1), frozen)
-    assert isinstance(in_use, dataset.Maps) and isinstance(beside, dataset.Pool)
+    in_use, _ = feature_cache.cached_source(NETWORK, params, random_dataset(), frozen)
+    beside, _ = feature_cache.cached_source(NETWORK, params, random_dataset(seed=1), frozen)
+    assert isinstance(in_use, dataset.Activations) and isinstance(beside, dataset.Dataset)
     del in_use
-    after, _ = feature_cache.shortcut(NETWORK, params, random_dataset(seed=1), frozen)
-    assert isinstance(after, dataset.Maps)
+    after, _ = feature_cache.cached_source(NETWORK, params, random_dataset(seed=1), frozen)
+    assert isinstance(after, dataset.Activations)

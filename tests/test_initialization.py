@@ -21,7 +21,7 @@ from mtl_jax.models.base import CONVOLUTIONAL, LAYERS, Network, init, param_shap
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.report import methods
 from mtl_jax.training import optimizer
-from mtl_jax.training.fit import Training
+from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import InputError, Run
 from mtl_jax.weights import Weights
@@ -114,7 +114,7 @@ def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> N
         sep="/",
     )
     sgd = optimizer.SGD(0.9, 0.5, bias_rate, decay_biases)
-    tx = optimizer.optimizer(("C1",), sgd)
+    tx = optimizer.make_optimizer(("C1",), sgd)
     with jax.enable_x64(True):
         state = tx.init(params)
         assert sum(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(state)) == 4
@@ -136,7 +136,7 @@ def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> N
     np.testing.assert_array_equal(trained["C1"]["bias"], params["C1"]["bias"])
 
 
-def trainings(folder: Path, name: str, count: int) -> list[Training]:
+def trainings(folder: Path, name: str, count: int) -> list[TrainingRun]:
     """Trainings with the same convolutions, as pretrained ones are."""
     convolutions = drawn(NETWORK, "he")
     found = []
@@ -144,7 +144,7 @@ def trainings(folder: Path, name: str, count: int) -> list[Training]:
         new = drawn(NETWORK, name, seed)
         params = new | {layer: convolutions[layer] for layer in CONVOLUTIONAL}
         found.append(
-            Training(folder / str(seed), params, jax.random.key(7 + seed), lambda line: None)
+            TrainingRun(folder / str(seed), params, jax.random.key(7 + seed), lambda line: None)
         )
     return found
 
@@ -177,12 +177,12 @@ def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
     class Asked(Exception):
         pass
 
-    def fit(trainings: list[Training], *rest: object) -> None:
+    def fit(trainings: list[TrainingRun], *rest: object) -> None:
         raise Asked(trainings[0].params, rest[-1])
 
-    monkeypatch.setattr(train_runs.subset, "subsets", lambda *args: {})
-    monkeypatch.setattr(train_runs.subset, "learned_by", lambda *args: (None, {None: None}))
-    monkeypatch.setattr(train_runs.subset, "shared_by", lambda run: None)
+    monkeypatch.setattr(train_runs.run_data, "subsets", lambda *args: {})
+    monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *args: (None, {None: None}))
+    monkeypatch.setattr(train_runs.run_data, "shared_by", lambda run: None)
     monkeypatch.setattr(train_runs, "on_host", lambda pool: False)
     monkeypatch.setattr(train_runs, "epochs", lambda *args: 1)
     monkeypatch.setattr(train_runs, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))

@@ -12,7 +12,7 @@ import pytest
 from mtl_jax import config
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import train_runs
-from mtl_jax.training.dataset import Pool
+from mtl_jax.training.dataset import Dataset
 from mtl_jax.types import Run
 from mtl_jax.weights import Weights
 
@@ -20,9 +20,9 @@ from mtl_jax.weights import Weights
 PAGES = """
 import ctypes, resource, sys, threading
 from mtl_jax.training import malloc
-kept = sys.argv[1] != "leave" and malloc.keep()
+kept = sys.argv[1] != "leave" and malloc.keep_freed_memory()
 if sys.argv[1] == "let go":
-    malloc.let_go()
+    malloc.release_freed_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 SIZE = 64 * 2**20
@@ -113,12 +113,12 @@ def test_a_job_keeps_what_it_gives_back(tmp_path: Path) -> None:
 def test_a_run_of_rois_on_disk_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is trained."""
     done: list[str] = []
-    on_disk = Pool(Rows([np.zeros((1, 128, 128), np.int16)]), *[np.zeros(1, int)] * 5)
-    monkeypatch.setattr(train_runs.subset, "subsets", lambda *_: {})
-    monkeypatch.setattr(train_runs.subset, "learned_by", lambda *_: (on_disk, {}))
-    monkeypatch.setattr(train_runs.heap, "let_go", lambda: done.append("let go"))
+    on_disk = Dataset(Rows([np.zeros((1, 128, 128), np.int16)]), *[np.zeros(1, int)] * 5)
+    monkeypatch.setattr(train_runs.run_data, "subsets", lambda *_: {})
+    monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *_: (on_disk, {}))
+    monkeypatch.setattr(train_runs.malloc, "release_freed_memory", lambda: done.append("let go"))
     monkeypatch.setattr(
-        train_runs.backbones, "build", lambda *_, **__: done.append("build") or 1 / 0
+        train_runs.registry, "build", lambda *_, **__: done.append("build") or 1 / 0
     )
     run = Run("sttl", ("a",), "C0", None, 0)
     with pytest.raises(ZeroDivisionError):

@@ -19,7 +19,7 @@ from test_training import NETWORK, fit_these, random_dataset
 
 from mtl_jax.models import alexnet
 from mtl_jax.training import multihost
-from mtl_jax.training.fit import Training
+from mtl_jax.training.fit import TrainingRun
 from mtl_jax.types import InputError, Params
 
 ONE_RUN = {"folds": "4", "study": "test", "network": "C1-C5"}
@@ -69,7 +69,7 @@ def train(folder: Path, devices: int, until: int = 2, checkpoint_epochs: int = 1
 
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
     (trained,) = fit_these(
-        [Training(folder, params, jax.random.key(7), report)],
+        [TrainingRun(folder, params, jax.random.key(7), report)],
         devices=devices,
         cache=folder / "cache",
         source=random_dataset(4),
@@ -321,7 +321,7 @@ def test_processes_of_different_configs_are_rejected(tmp_path: Path, cache: Path
             "the loss is no longer a number at step",
         ),
         ({"data.sources": "('mini_mias:nowhere',)"}, "nowhere"),
-        ({"executor": "ray"}, "config.executor is 'ray'; where several processes"),
+        ({"executor": "ray"}, "config.executor='ray' is invalid: expected local, because several"),
     ],
 )
 def test_what_ends_process_0_ends_the_other(

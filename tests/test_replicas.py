@@ -18,14 +18,14 @@ from mtl_jax.experiments import compute_cost, executors
 from mtl_jax.experiments.study_inputs import Inputs
 from mtl_jax.models.base import init
 from mtl_jax.training import checkpoint, dataset, devices, epoch, optimizer, replicas, steps
-from mtl_jax.training.fit import Training
+from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.training.steps import Metrics
 from mtl_jax.types import Run, TrainState
 from mtl_jax.weights import Weights
 
 
-def trainings(folder: Path, count: int) -> list[Training]:
+def trainings(folder: Path, count: int) -> list[TrainingRun]:
     """The convolutions of all are the same, as pretrained ones are."""
     first = jax.device_get(init(NETWORK, jax.random.key(0)))
     found = []
@@ -33,7 +33,7 @@ def trainings(folder: Path, count: int) -> list[Training]:
         own = jax.device_get(init(NETWORK, jax.random.key(seed)))
         params = {name: (first if name.startswith("C") else own)[name] for name in first}
         key = jax.random.key(7 + seed)
-        found.append(Training(folder / str(seed), params, key, lambda line: None))
+        found.append(TrainingRun(folder / str(seed), params, key, lambda line: None))
     return found
 
 
@@ -50,13 +50,13 @@ def same(found: dict, expected: dict) -> bool:
 
 
 def go(
-    trainings: list[Training],
+    trainings: list[TrainingRun],
     cache: Path | None,
     replicas: Replicas | None = None,
     network: str = "C1-C5",
     epochs: int = 1,
     keep: bool = False,
-    source: dataset.Pool | None = None,
+    source: dataset.Dataset | None = None,
 ) -> list[dict]:
     """A step an epoch of ten ROIs."""
     own = {"epochs": epochs, "batch_size": 80, "checkpoint_epochs": 1 if keep else 9}
@@ -108,7 +108,7 @@ def test_killed_between_two_saves_they_go_on_from_the_epoch_that_all_have(
 FOLDS = ((6, 4), (7, 5), (6, 4))  # ROIs of each of two tasks that three folds learn
 
 
-def learned(folds: Sequence[int]) -> tuple[dataset.Pool, list[range]]:
+def learned(folds: Sequence[int]) -> tuple[dataset.Dataset, list[range]]:
     """What these of FOLDS learn, of unlike brightness and contrast, in one pool."""
     pixels, labels, rois = [], [], []
     for fold in folds:
@@ -120,8 +120,8 @@ def learned(folds: Sequence[int]) -> tuple[dataset.Pool, list[range]]:
             labels.append(np.arange(count) % 2)
             image[labels[-1] == 1, 40:88, 40:88] += 120
             pixels.append(image.astype(np.int16))
-    return dataset.make_pool(
-        pixels, labels, *dataset.statistics(pixels), "auto", [0, 1] * len(folds)
+    return dataset.make_dataset(
+        pixels, labels, *dataset.pixel_statistics(pixels), "auto", [0, 1] * len(folds)
     ), rois
 
 
@@ -131,7 +131,7 @@ def go_with_folds(
     folds: Sequence[int],
     replicas: Replicas | None,
     **more: object,
-) -> tuple[list[dict], list[Training]]:
+) -> tuple[list[dict], list[TrainingRun]]:
     """Each fold a replica with the seed of its number."""
     source, rois = learned(folds)
     each = trainings(folder, len(FOLDS))
@@ -177,30 +177,34 @@ def test_replicas_of_several_folds_may_be_uneven(
     c = config.default()
     c.replicas = 2
     c.train.match_steps = False
-    dealt = []
-    monkeypatch.setattr(executors, "execute", lambda *given: dealt.append(given[-1]))
+    layout = []
+    monkeypatch.setattr(executors, "execute", lambda *given: layout.append(given[-1]))
     for runs in (seeds, folds):
         inputs = Inputs({}, None, Weights({}, {}), [])
         executors.local(runs, tmp_path, inputs, c, lambda run: None)
-    assert dealt == [Replicas(1, 2), Replicas(1, 2, uneven=True)]
+    assert layout == [Replicas(1, 2), Replicas(1, 2, ragged=True)]
 
 
-def one_epoch(make: Callable, dealt: Replicas) -> tuple[TrainState, Metrics]:
+def one_epoch(make: Callable, layout: Replicas) -> tuple[TrainState, Metrics]:
     """Two steps of two replicas, of maps of the last convolution, by either form of an epoch."""
-    tx = optimizer.optimizer(optimizer.frozen_layers("C1-C5"), optimizer.SGD(0.9, 0.0005))
+    tx = optimizer.make_optimizer(optimizer.frozen_layers("C1-C5"), optimizer.SGD(0.9, 0.0005))
     step = steps.make_train_step(NETWORK, tx, (1.0, 1.0), "F1")
     maps = jax.random.uniform(jax.random.key(1), (32, 3, 3, 256))
-    source = dataset.Maps(maps, jnp.arange(32) % 2, jnp.arange(32) // 16)
+    source = dataset.Activations(maps, jnp.arange(32) % 2, jnp.arange(32) // 16)
     states, indices, keys = [], [], [jax.random.key(5), jax.random.key(6)]
     for key in keys:
         params = {name: layer for name, layer in init(NETWORK, key).items() if name[0] == "F"}
         states.append(TrainState(jnp.int32(0), params, tx.init(params)))
         indices.append(dataset.epoch_order(key, 4, 16))
     rates = jnp.float32([0.01, 0.005])
-    order = replicas.stack([epoch.Order(*each, rates) for each in indices], dealt)
+    order = replicas.stack_replicas([epoch.EpochOrder(*each, rates) for each in indices], layout)
     ticks: list[int] = []
-    ended = make(step, dataset.draw, dealt)(
-        replicas.stack(states, dealt), source, order, replicas.stack(keys, dealt), ticks.append
+    ended = make(step, dataset.make_batch, layout)(
+        replicas.stack_replicas(states, layout),
+        source,
+        order,
+        replicas.stack_replicas(keys, layout),
+        ticks.append,
     )
     assert sum(ticks) == 2
     return jax.device_get(ended)
@@ -241,9 +245,9 @@ one, _ = t.go_with_folds(home / "folds1", cache, (0, 1), t.Replicas(1, 2, True))
 for found, expected, training in zip(many, one, folds):
     t.close(found, expected, training.params)
 (looped, of_loop), (stepped, of_steps) = (
-    t.one_epoch(make, dealt)
-    for make, dealt in ((t.epoch._scanned, t.Replicas(2, 1)), (t.epoch._stepwise, t.Replicas(1, 2)))
-)
+    t.one_epoch(make, layout)
+    for make, layout in ((t.epoch._scanned, t.Replicas(2, 1)), (t.epoch._stepwise, t.Replicas(1,
+    2))) 
 assert of_loop.loss.shape == (2, 1, 2)
 t.np.testing.assert_allclose(of_loop.loss[:, 0], of_steps.loss, rtol=1e-5)
 print("equal")
@@ -270,7 +274,7 @@ def test_replicas_over_four_devices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "devices", "dealt"),
+    ("count", "devices", "layout"),
     [
         (1, 1, None),
         (5, 1, Replicas(1, 5)),
@@ -279,12 +283,14 @@ def test_replicas_over_four_devices(tmp_path: Path) -> None:
         (10, 4, Replicas(4, 3)),
     ],
 )
-def test_replicas_are_dealt_over_devices(count: int, devices: int, dealt: Replicas | None) -> None:
-    assert replicas.deal(count, devices) == dealt
+def test_replicas_are_assigned_to_devices(
+    count: int, devices: int, layout: Replicas | None
+) -> None:
+    assert replicas.make_replicas(count, devices) == layout
 
 
 def test_on_cpus_as_many_go_together_as_there_are_devices() -> None:
-    assert replicas.most(1e9, 1) == 1 and replicas.most(1e9, 3) == 3
+    assert replicas.max_runs(1e9, 1) == 1 and replicas.max_runs(1e9, 3) == 3
 
 
 def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
@@ -304,9 +310,9 @@ def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
     learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
     inputs = Inputs({}, None, learned, [])
     found = executors.groups([*runs, *drawn, whole], inputs, c)
-    told = [[(r.initialization, r.fold) for r in group] for group in found]
+    messages = [[(r.initialization, r.fold) for r in group] for group in found]
     # Those of a fold lie together; all cases, and fewer of them, are other numbers of steps.
-    assert told == [
+    assert messages == [
         [(0, 0), (1, 0), (2, 0), (0, 1)],
         [(1, 1), (2, 1)],
         [(0, None), (1, None)],
@@ -350,5 +356,7 @@ def test_the_size_of_a_training_counted_by_hand() -> None:
 def test_a_gpu_takes_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "memory", lambda: (80e9, 128e9))
     assert (
-        replicas.most(1e9, 1) == 40 and replicas.most(1e9, 2) == 80 and replicas.most(1e12, 2) == 2
+        replicas.max_runs(1e9, 1) == 40
+        and replicas.max_runs(1e9, 2) == 80
+        and replicas.max_runs(1e12, 2) == 2
     )

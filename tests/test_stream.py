@@ -13,7 +13,7 @@ from test_training import NETWORK, fit_these
 from mtl_jax.data.array_rows import Rows, chunks, join
 from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, feature_cache, optimizer, prefetch
-from mtl_jax.training.fit import Training
+from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.predict import predict, predict_with_features
 from mtl_jax.types import InputError
 
@@ -35,7 +35,7 @@ def shards(tmp_path: Path) -> list[np.ndarray]:
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> None:
-    feature_cache.forget()
+    feature_cache.clear_cache()
 
 
 def test_rows_are_those_of_the_arrays_put_together(shards: list[np.ndarray]) -> None:
@@ -81,22 +81,24 @@ def test_statistics_are_exact_wherever_the_pixels_are(shards: list[np.ndarray]) 
     values = [int(value) for value in whole[::4].ravel()]
     mean = Fraction(sum(values), len(values))
     variance = Fraction(sum(v * v for v in values), len(values)) - mean**2
-    on_disk = dataset.statistics([Rows(shards).of(np.arange(0, 13, 4)), Rows(shards)])
-    in_memory = dataset.statistics([whole[::4], whole[np.random.default_rng(1).permutation(13)]])
+    on_disk = dataset.pixel_statistics([Rows(shards).of(np.arange(0, 13, 4)), Rows(shards)])
+    in_memory = dataset.pixel_statistics(
+        [whole[::4], whole[np.random.default_rng(1).permutation(13)]]
+    )
     np.testing.assert_array_equal(on_disk, in_memory)
     assert on_disk[0][0] == np.float32(float(mean))
     assert on_disk[1][0] == np.float32(float(variance) ** 0.5)
     assert on_disk[1][1] == np.float32(whole.std(dtype=np.float64))
-    assert dataset.statistics([np.full((300, 128, 128), -32768, np.int16)]) == ([-32768], [1])
+    assert dataset.pixel_statistics([np.full((300, 128, 128), -32768, np.int16)]) == ([-32768], [1])
 
 
-def pools(shards: list[np.ndarray]) -> tuple[dataset.Pool, dataset.Pool]:
+def pools(shards: list[np.ndarray]) -> tuple[dataset.Dataset, dataset.Dataset]:
     """The same two tasks on the device and on disk."""
     tables = [Rows(shards).of(np.array([12, 3, 0, 5, 8])), Rows(shards[2:]).of(np.arange(5))]
     labels = [np.array([0, 1, 0, 1, 1]), np.arange(5) % 2]
-    statistics = dataset.statistics(tables)
+    statistics = dataset.pixel_statistics(tables)
     device, disk = (
-        dataset.make_pool(tables, labels, *statistics, stream) for stream in ("auto", "always")
+        dataset.make_dataset(tables, labels, *statistics, stream) for stream in ("auto", "always")
     )
     assert not prefetch.on_host(device) and prefetch.on_host(disk) and isinstance(disk.pixels, Rows)
     return device, disk
@@ -110,8 +112,8 @@ def test_training_from_disk_gives_the_same_weights_and_scores_to_the_bit(
     frozen = optimizer.frozen_layers("C1-C5")
     found = []
     for name, source in zip(("device", "disk"), pools(shards), strict=True):
-        feature_cache.forget()
-        training = Training(tmp_path / name, params, jax.random.key(7), lambda line: None)
+        feature_cache.clear_cache()
+        training = TrainingRun(tmp_path / name, params, jax.random.key(7), lambda line: None)
         cache = tmp_path / "cache" if cached else None
         (trained,) = fit_these([training], cache=cache, source=source, keep=False, epochs=1)
         scores = predict(NETWORK, trained, source, frozen if cached else ())
@@ -127,7 +129,8 @@ def test_maps_of_rois_on_disk_are_kept_under_the_same_name(shards: list[np.ndarr
     frozen = optimizer.frozen_layers("C1-C5")
     device, disk = pools(shards)
     maps = [
-        feature_cache.shortcut(NETWORK, params, source, frozen)[0].maps for source in (device, disk)
+        feature_cache.cached_source(NETWORK, params, source, frozen)[0].values
+        for source in (device, disk)
     ]
     assert maps[0] is maps[1]
 
@@ -138,7 +141,7 @@ def test_scores_and_features_of_more_rois_than_are_looked_at_at_once(
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
     some = Rows(shards).of(np.arange(40) % 13)
     device, disk = (
-        dataset.make_pool([some], [np.zeros(40, int)], *dataset.statistics([some]), stream)
+        dataset.make_dataset([some], [np.zeros(40, int)], *dataset.pixel_statistics([some]), stream)
         for stream in ("auto", "always")
     )
     scores, features = predict_with_features(NETWORK, params, disk)
@@ -153,7 +156,7 @@ def test_what_would_fill_the_device_stays_on_disk(
     table, label = Rows(shards), np.zeros(13, int)
     for memory, streamed in ((4 * table.nbytes, False), (4 * table.nbytes - 1, True)):
         monkeypatch.setattr(dataset.devices, "memory", lambda bytes=memory: (bytes, 0.0))
-        made = dataset.make_pool([table], [label], np.zeros(1, "f4"), np.ones(1, "f4"))
+        made = dataset.make_dataset([table], [label], np.zeros(1, "f4"), np.ones(1, "f4"))
         assert prefetch.on_host(made) == streamed
 
 

@@ -14,7 +14,7 @@ import pytest
 from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, epoch, optimizer, orientations, predict, steps
-from mtl_jax.training.fit import Training, fit
+from mtl_jax.training.fit import TrainingRun, fit
 from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import Batch, InputError, TrainState
@@ -28,7 +28,7 @@ def params() -> dict:
     return jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
 
 
-def random_dataset(count: int = 6, seed: int = 0) -> dataset.Pool:
+def random_dataset(count: int = 6, seed: int = 0) -> dataset.Dataset:
     """Two tasks of different brightness; malignant ROIs are brighter in the middle."""
     rng = np.random.default_rng(seed)
     labels = [np.arange(count) % 2, np.arange(count - 2) % 2]
@@ -37,7 +37,7 @@ def random_dataset(count: int = 6, seed: int = 0) -> dataset.Pool:
         image = rng.normal(shift, 60, (len(label), 128, 128))
         image[label == 1, 40:88, 40:88] += 120
         pixels.append(image.astype(np.int16))
-    return dataset.make_pool(pixels, labels, *dataset.statistics(pixels))
+    return dataset.make_dataset(pixels, labels, *dataset.pixel_statistics(pixels))
 
 
 def train_config(**changes: object) -> object:
@@ -48,17 +48,17 @@ def train_config(**changes: object) -> object:
 
 
 def run_fit(folder: Path, params: dict, network: str = "C1-C5", **changes: object) -> dict:
-    training = Training(folder, params, jax.random.key(7), lambda line: None)
+    training = TrainingRun(folder, params, jax.random.key(7), lambda line: None)
     return fit_these([training], network, **changes)[0]
 
 
 def fit_these(
-    trainings: list[Training],
+    trainings: list[TrainingRun],
     network: str = "C1-C5",
     devices: int = 1,
     replicas: Replicas | None = None,
     cache: Path | None = None,
-    source: dataset.Pool | None = None,
+    source: dataset.Dataset | None = None,
     keep: bool = True,
     initialization: str = "he",
     **changes: object,
@@ -81,7 +81,7 @@ def fit_these(
 
 @pytest.mark.parametrize("network", config.NETWORKS)
 def test_frozen_layers_have_no_optimizer_state(params: dict, network: str) -> None:
-    tx = optimizer.optimizer(optimizer.frozen_layers(network), optimizer.SGD(0.9, 0.0005))
+    tx = optimizer.make_optimizer(optimizer.frozen_layers(network), optimizer.SGD(0.9, 0.0005))
     state = tx.init(params)
     momentum = [leaf for leaf in jax.tree.leaves(state) if np.ndim(leaf)]
     assert len(momentum) == LEAVES[network]
@@ -114,7 +114,7 @@ def test_three_steps_against_the_update_equations_by_hand(params: dict) -> None:
 
 def three_steps_by_hand(params: dict) -> None:
     network = alexnet.AlexNet()
-    tx = optimizer.optimizer(("C1", "C2"), optimizer.SGD(0.9, 0.0005))
+    tx = optimizer.make_optimizer(("C1", "C2"), optimizer.SGD(0.9, 0.0005))
     step = jax.jit(steps.make_train_step(network, tx, (1.0, 3.0), precision="float64"))
     state = TrainState(jnp.int32(0), params, tx.init(params))
     key = jax.random.key(1)
@@ -152,7 +152,7 @@ def three_steps_by_hand(params: dict) -> None:
 def test_a_head_learns_nothing_from_other_tasks_rows() -> None:
     network = alexnet.AlexNet(outputs=4)
     params = alexnet.init(network, jax.random.key(0))
-    tx = optimizer.optimizer((), optimizer.SGD(0.0, 0.0))
+    tx = optimizer.make_optimizer((), optimizer.SGD(0.0, 0.0))
     step = jax.jit(steps.make_train_step(network, tx, (1.0, 1.0)))
     image = jax.random.normal(jax.random.key(0), (4, 128, 128, 3))
     batch = Batch(image, jnp.array([0, 1, 0, 1]), jnp.full(4, 1), jnp.ones(4))
@@ -200,7 +200,7 @@ def test_an_epoch_shows_each_roi_in_each_orientation_once() -> None:
 def test_each_task_is_standardized_by_its_own_statistics() -> None:
     p = random_dataset(6)
     indices = jnp.arange(len(p.label)) * 8
-    batch = dataset.draw(p, indices, jnp.ones(len(indices)))
+    batch = dataset.make_batch(p, indices, jnp.ones(len(indices)))
     for task in (0, 1):
         image = np.asarray(batch.image[batch.task == task])
         assert abs(image.mean()) < 1e-3 and abs(image.std() - 1) < 1e-3
@@ -218,8 +218,8 @@ def test_it_learns_what_can_be_learned(params: dict, tmp_path: Path) -> None:
 def test_bfloat16_learns_the_same_with_weights_in_float32(params: dict) -> None:
     """A step in bfloat16 has the direction of one in float32, and is not the same: each of eight
     layers, there and back, rounds to 8 bits, which adds up to a tenth."""
-    tx = optimizer.optimizer(("C1", "C2", "C3", "C4", "C5"), optimizer.SGD(0.9, 0.0005))
-    batch = dataset.draw(random_dataset(), jnp.arange(16), jnp.ones(16))
+    tx = optimizer.make_optimizer(("C1", "C2", "C3", "C4", "C5"), optimizer.SGD(0.9, 0.0005))
+    batch = dataset.make_batch(random_dataset(), jnp.arange(16), jnp.ones(16))
     moved = {}
     for precision in ("float32", "bfloat16"):
         step = jax.jit(steps.make_train_step(NETWORK, tx, (1.0, 1.0), precision=precision))
@@ -241,7 +241,7 @@ def test_resumed_equals_unbroken_to_the_bit(params: dict, tmp_path: Path) -> Non
             raise KeyboardInterrupt
 
     def broken(report: object) -> dict:
-        training = Training(tmp_path / "broken", params, jax.random.key(7), report)
+        training = TrainingRun(tmp_path / "broken", params, jax.random.key(7), report)
         return fit_these([training], epochs=3)[0]
 
     with pytest.raises(KeyboardInterrupt):
@@ -273,7 +273,7 @@ def train(name, devices, until=3, every=1):
     def report(line):
         if line["epoch"] > until:
             raise KeyboardInterrupt
-    training = t.Training(Path(sys.argv[1]) / name, params, jax.random.key(7), report)
+    training = t.TrainingRun(Path(sys.argv[1]) / name, params, jax.random.key(7), report)
     return t.fit_these([training], devices=devices, cache=Path(sys.argv[1]) / "cache",
                        source=t.random_dataset(4), keep=False, epochs=3, checkpoint_epochs=every)[0]
 
@@ -322,15 +322,15 @@ def test_history_goes_to_tensorboard_where_asked(tmp_path: Path) -> None:
 def test_the_epoch_in_one_loop_is_the_epoch_step_by_step(params: dict) -> None:
     """What accelerators run, on the CPU: no backward convolution is left in the loop at C1-C5."""
     frozen = optimizer.frozen_layers("C1-C5")
-    tx = optimizer.optimizer(frozen, optimizer.SGD(0.9, 0.0005))
+    tx = optimizer.make_optimizer(frozen, optimizer.SGD(0.9, 0.0005))
     step = steps.make_train_step(NETWORK, tx, (1.0, 1.0))
     p, key = random_dataset(), jax.random.key(3)
-    order = epoch.Order(*dataset.epoch_order(key, len(p.label), 16), jnp.full(5, 0.001))
+    order = epoch.EpochOrder(*dataset.epoch_order(key, len(p.label), 16), jnp.full(5, 0.001))
     ended = []
     for make in (epoch._scanned, epoch._stepwise):
         state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), tx.init(params))
         ticks: list[int] = []
-        ended.append(make(step, dataset.draw)(state, p, order, key, ticks.append))
+        ended.append(make(step, dataset.make_batch)(state, p, order, key, ticks.append))
         assert sum(ticks) == 5
     (looped, metrics), (stepped, others) = ended
     assert int(looped.step) == int(stepped.step) == 5
@@ -347,14 +347,14 @@ import jax
 from mtl_jax.training import devices
 found = []
 jax.monitoring.register_event_listener(lambda event, **_: found.append(event))
-devices.keep_compiled(Path(sys.argv[1]))
+devices.enable_compilation_cache(Path(sys.argv[1]))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.jit(lambda x: x + 1)(1.0), found.count("/jax/compilation_cache/cache_hits"))
 """
 
 
 def test_a_program_compiled_once_is_found_by_the_next_process(tmp_path: Path) -> None:
-    told = [
+    messages = [
         subprocess.run(
             [sys.executable, "-c", KEEPING, str(tmp_path)],
             env={k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"},
@@ -364,4 +364,4 @@ def test_a_program_compiled_once_is_found_by_the_next_process(tmp_path: Path) ->
         ).stdout.split()
         for _ in range(2)
     ]
-    assert told[0] == ["2.0", "0"] and told[1][0] == "2.0" and int(told[1][1]) > 0
+    assert messages[0] == ["2.0", "0"] and messages[1][0] == "2.0" and int(messages[1][1]) > 0

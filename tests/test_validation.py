@@ -21,7 +21,7 @@ from mtl_jax import config
 from mtl_jax.experiments import run_data, train_runs, validation
 from mtl_jax.experiments.splits import Split
 from mtl_jax.models.base import init
-from mtl_jax.training.fit import Training
+from mtl_jax.training.fit import TrainingRun
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import InputError, RoiSet, Run
 from mtl_jax.weights import Weights
@@ -114,7 +114,7 @@ def test_a_streamed_fold_gives_the_same(validated: Path, tmp_path: Path) -> None
 
 def test_each_replica_has_its_own_fold(validated: Path, tmp_path: Path) -> None:
     runs = [FOLD, dataclasses.replace(FOLD, seed=1), dataclasses.replace(FOLD, fold=1)]
-    folders = train(tmp_path, runs, Replicas(1, 3, uneven=True))
+    folders = train(tmp_path, runs, Replicas(1, 3, ragged=True))
     found = [[line["validation_loss"] for line in history(folder)] for folder in folders]
     alone = [line["validation_loss"] for line in history(validated)]
     assert found[0] == pytest.approx(alone, rel=1e-4)
@@ -130,7 +130,7 @@ def test_the_test_set_is_never_evaluated_during_training(
     events = []
     fit, scored_by = train_runs.fit, run_data.scored_by
 
-    def watched_fit(trainings: Sequence[Training], *rest: Any) -> list[dict]:
+    def watched_fit(trainings: Sequence[TrainingRun], *rest: Any) -> list[dict]:
         assert all(training.validate is None for training in trainings)
         trained = fit(trainings, *rest)
         events.append("trained")
@@ -174,7 +174,7 @@ def fit_counted(folder: Path, stop_after: int = 9, **changes: Any) -> tuple[dict
             raise KeyboardInterrupt
 
     params = jax.device_get(init(NETWORK, jax.random.key(0)))
-    training = Training(folder, params, jax.random.key(7), report, validate=validate)
+    training = TrainingRun(folder, params, jax.random.key(7), report, validate=validate)
     return fit_these([training], batch_size=80, **changes)[0], seen
 
 
@@ -199,7 +199,9 @@ def test_resumed_with_another_interval_finished_lines_stay(tmp_path: Path) -> No
 def test_an_interval_below_zero_is_rejected() -> None:
     c = config.default()
     c.train.validation_epochs = -1
-    with pytest.raises(InputError, match=r"config.train.validation_epochs is -1; .* at least 0"):
+    with pytest.raises(
+        InputError, match=r"config.train.validation_epochs=-1 is invalid: expected at least 0"
+    ):
         config.validate(c)
 
 

@@ -269,6 +269,6 @@ def test_the_tool_rejects_in_one_line_and_writes_nothing(
     for what, content in hostile_pickles(tmp_path / "ran").items():
         path = written(tmp_path / "file", content)
         assert tool([str(path), "--output", str(tmp_path / "out")]) == 2, what
-        told = capsys.readouterr()
-        assert told.out == "" and told.err.count("\n") == 1
+        messages = capsys.readouterr()
+        assert messages.out == "" and messages.err.count("\n") == 1
         assert [p.name for p in tmp_path.iterdir()] == ["file"]

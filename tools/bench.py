@@ -79,7 +79,7 @@ def main() -> None:
     for subject in (roc, ingest, step, score, memory, train, study, scale):
         subject.add_argument("--json", type=paths.path, help="write the rows here as well")
     flags = parser.parse_args()
-    malloc.keep()  # as in a job; PyTorch has the same of it
+    malloc.keep_freed_memory()  # as in a job; PyTorch has the same of it
     versions = {"python": platform.python_version()} | {
         package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])
     }

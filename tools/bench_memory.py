@@ -89,14 +89,14 @@ def _in_own_process(home: Path, stream: str) -> dict[str, Any]:
 
 
 def _measure(home: Path, stream: str) -> dict[str, Any]:
-    malloc.keep()
+    malloc.keep_freed_memory()
     import jax  # JAX takes seconds to import
     import jax.numpy as jnp
 
     from mtl_jax.experiments import run_data, splits
     from mtl_jax.models import alexnet
     from mtl_jax.training import dataset, optimizer, prefetch
-    from mtl_jax.training.epoch import Order, make_epoch
+    from mtl_jax.training.epoch import EpochOrder, make_epoch
     from mtl_jax.training.predict import predict
     from mtl_jax.types import Run, TrainState
 
@@ -104,7 +104,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     frozen = optimizer.frozen_layers(NETWORK)
     params = alexnet.init(network, jax.random.key(0))
     sgd = optimizer.SGD(0.9, 0.0005)
-    tx = optimizer.optimizer(frozen, sgd)
+    tx = optimizer.make_optimizer(frozen, sgd)
     state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), tx.init(params))
     peaks["start"] = _peak_mb()
     begin = time.perf_counter()
@@ -118,11 +118,11 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     gone_through, peaks["statistics"] = time.perf_counter() - begin, _peak_mb()
     source, _ = run_data.learned_by(parts, held, stream)
     if prefetch.on_host(source):
-        malloc.let_go()  # as a job does
+        malloc.release_freed_memory()  # as a job does
 
-    def draw(seed: int) -> Order:
+    def draw(seed: int) -> EpochOrder:
         indices, weight = dataset.epoch_order(jax.random.key(seed), len(source.label), BATCH)
-        return Order(indices, weight, jnp.full(len(indices), 1e-3))
+        return EpochOrder(indices, weight, jnp.full(len(indices), 1e-3))
 
     begin = time.perf_counter()
     order = draw(1)

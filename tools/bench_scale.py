@@ -25,8 +25,8 @@ def speed(networks: Sequence[str], steps: int, rounds: int = 3) -> Iterator[dict
     for name in networks:
         frozen = optimizer.frozen_layers(name)
         params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
-        feature_cache.forget()
-        maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
+        feature_cache.clear_cache()
+        maps, first = feature_cache.cached_source(alexnet.AlexNet(), params, source, frozen)
         candidates = {}
         for n in counts:
             sharding = devices.batch_sharding(n)

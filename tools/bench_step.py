@@ -39,8 +39,8 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
     gray, label = make_first_batch(source)
     for name in NETWORKS:
         frozen = optimizer.frozen_layers(name)
-        feature_cache.forget()
-        maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
+        feature_cache.clear_cache()
+        maps, first = feature_cache.cached_source(alexnet.AlexNet(), params, source, frozen)
         candidates = {"step": make_step(frozen, params, maps, first), **reference()}
         if frozen:
             candidates |= {"uncached": make_step(frozen, params, source, "C1")}
@@ -70,26 +70,26 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
     yield _row("scoring, 32 ROIs in 8 orientations", "all", halves["step"], halves, forward / 2)
 
 
-def random_dataset(rois: int) -> dataset.Pool:
+def random_dataset(rois: int) -> dataset.Dataset:
     rng = np.random.default_rng(0)
     pixels = [rng.normal(0, 500, (rois, 128, 128)).astype(np.int16)]
-    return dataset.make_pool(pixels, [np.arange(rois) % 2], *dataset.statistics(pixels))
+    return dataset.make_dataset(pixels, [np.arange(rois) % 2], *dataset.pixel_statistics(pixels))
 
 
-def make_first_batch(source: dataset.Pool) -> tuple[np.ndarray, np.ndarray]:
+def make_first_batch(source: dataset.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Gray and label of a batch of `source`."""
-    batch = dataset.draw(source, jnp.arange(BATCH), jnp.ones(BATCH))
+    batch = dataset.make_batch(source, jnp.arange(BATCH), jnp.ones(BATCH))
     return np.asarray(batch.image), np.asarray(batch.label)
 
 
 def make_step(
-    frozen: tuple[str, ...], params: Params, source: dataset.Source, first: str
+    frozen: tuple[str, ...], params: Params, source: dataset.BatchSource, first: str
 ) -> Callable[[], None]:
     """One step as `training.epoch` does it on this machine: draw a batch, learn it, wait."""
     network = alexnet.AlexNet(dropout=0.5)
-    tx = optimizer.optimizer(frozen, optimizer.SGD(0.9, 0.0005))
-    draw = devices.compiled(dataset.draw)
-    step = devices.compiled(steps.make_train_step(network, tx, (1.0,), first), donate_argnums=0)
+    tx = optimizer.make_optimizer(frozen, optimizer.SGD(0.9, 0.0005))
+    draw = devices.jit(dataset.make_batch)
+    step = devices.jit(steps.make_train_step(network, tx, (1.0,), first), donate_argnums=0)
     state = [devices.replicate(TrainState(jnp.int32(0), params, tx.init(params)), None)]
     rng, key, weight = np.random.default_rng(0), jax.random.key(0), jnp.ones(BATCH)
 
@@ -101,7 +101,7 @@ def make_step(
     return once
 
 
-def _maps_of(last: str, params: Params, source: dataset.Pool) -> Callable[[], None]:
+def _maps_of(last: str, params: Params, source: dataset.Dataset) -> Callable[[], None]:
     """What the frozen layers give for all of `source`, computed anew."""
     compute = feature_cache._compute(alexnet.AlexNet(), last)
     return lambda: [

@@ -19,9 +19,8 @@ from jax.sharding import NamedSharding
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import dataset, devices, feature_cache, optimizer
-from mtl_jax.training import replicas as side_by_side
-from mtl_jax.training.epoch import Order, make_epoch
-from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.epoch import EpochOrder, make_epoch
+from mtl_jax.training.replicas import Replicas, make_replicas, stack_replicas
 from mtl_jax.types import Params, TrainState
 
 EPOCHS = 200
@@ -70,12 +69,12 @@ def speed(
     for name in networks:
         frozen = optimizer.frozen_layers(name)
         params = jax.device_get(init(alexnet.AlexNet(), jax.random.key(0)))
-        feature_cache.forget()
-        maps, first = feature_cache.shortcut(alexnet.AlexNet(), params, source, frozen)
+        feature_cache.clear_cache()
+        maps, first = feature_cache.cached_source(alexnet.AlexNet(), params, source, frozen)
         for precision in precisions:
             candidates = {
                 f"replicas {n}": epoch_of_replicas(
-                    frozen, params, maps, first, side_by_side.deal(n, 1), precision, steps
+                    frozen, params, maps, first, make_replicas(n, 1), precision, steps
                 )
                 for n in counts
             } | bench_step.reference(precision)
@@ -116,7 +115,7 @@ def speed(
 def epoch_of_replicas(
     frozen: tuple[str, ...],
     params: Params,
-    source: dataset.Source,
+    source: dataset.BatchSource,
     first: str,
     replicas: Replicas | None,
     precision: str,
@@ -128,19 +127,15 @@ def epoch_of_replicas(
     network = alexnet.AlexNet(dropout=0.5)
     sgd = optimizer.SGD(0.9, 0.0005)
     epoch = make_epoch(network, frozen, sgd, (1.0,), sharding, first, False, computed, replicas)
-    tx = optimizer.optimizer(frozen, sgd)
+    tx = optimizer.make_optimizer(frozen, sgd)
     one = TrainState(jnp.int32(0), params, tx.init(params))
     count = replicas.count if replicas else 1
     state = [
-        side_by_side.stack([one] * count, replicas)
-        if replicas
-        else devices.replicate(one, sharding)
+        stack_replicas([one] * count, replicas) if replicas else devices.replicate(one, sharding)
     ]
     indices = np.random.default_rng(0).integers(0, 8 * bench_step.ROIS, (steps, bench_step.BATCH))
-    order = Order(jnp.asarray(indices), jnp.ones(indices.shape, bool), jnp.full(steps, 1e-3))
-    key, order = (
-        side_by_side.stack([each] * count, replicas) for each in (jax.random.key(0), order)
-    )
+    order = EpochOrder(jnp.asarray(indices), jnp.ones(indices.shape, bool), jnp.full(steps, 1e-3))
+    key, order = (stack_replicas([each] * count, replicas) for each in (jax.random.key(0), order))
 
     def once() -> None:
         # TF32 is the default of JAX for float32 on a GPU.

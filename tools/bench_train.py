@@ -18,7 +18,7 @@ from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import dataset, feature_cache, optimizer
-from mtl_jax.training.fit import Training, fit
+from mtl_jax.training.fit import TrainingRun, fit
 
 ROIS = {"sfm": 886, "ddsm": 322, "dm": 337}
 
@@ -31,19 +31,19 @@ def speed(
     rng = np.random.default_rng(0)
     counts = [max(2, round(share * n)) for n in ROIS.values()]
     pixels = [rng.normal(0, 500, (n, 128, 128)).astype(np.int16) for n in counts]
-    source = dataset.make_pool(
-        pixels, [np.arange(n) % 2 for n in counts], *dataset.statistics(pixels)
+    source = dataset.make_dataset(
+        pixels, [np.arange(n) % 2 for n in counts], *dataset.pixel_statistics(pixels)
     )
     network = alexnet.AlexNet(dropout=0.5)
     params = jax.device_get(init(network, jax.random.key(0)))
     train_config = config.default().train
     train_config.epochs, train_config.precision = epochs, precision
     for name in networks:
-        feature_cache.forget()
+        feature_cache.clear_cache()
         ends: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             begin = time.perf_counter()
-            training = Training(
+            training = TrainingRun(
                 Path(folder) / "run",
                 params,
                 jax.random.key(0),

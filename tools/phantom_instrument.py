@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=paths.path, required=True, help="folder of the studies")
     parser.add_argument("--figure", type=paths.path, help="an SVG to draw")
     args = parser.parse_args(arguments)
-    malloc.keep()
+    malloc.keep_freed_memory()
     try:
         environment.start_jax()
         if args.seeds < 2:

@@ -59,7 +59,7 @@ def _score(args: argparse.Namespace) -> int:
     from mtl_jax.data import privacy
     from mtl_jax.training import malloc
 
-    malloc.keep()
+    malloc.keep_freed_memory()
     names = privacy.Pseudonyms(None if args.keep_ids else privacy.key())
     names.check_lookup()
     asked = lesion_table.read(args.lesions, args.images, args.pixel_um)

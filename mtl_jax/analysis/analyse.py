@@ -1,4 +1,4 @@
-"""Looks into the trained networks of a finished study. Trains nothing and draws nothing.
+"""Looks into the trained networks of a finished study.
 
 Each finding is one file, written whole; what is there is not made again.
 """
@@ -22,15 +22,15 @@ from mtl_jax.analysis import (
     features,
     write_results,
 )
-from mtl_jax.analysis.gradients import integrated
+from mtl_jax.analysis.gradients import integrated_gradients
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet
 from mtl_jax.models.base import CONVOLUTIONAL, LAYERS, Network
-from mtl_jax.training.dataset import Pool, make_pool, statistics
+from mtl_jax.training.dataset import Dataset, make_dataset, pixel_statistics
 from mtl_jax.types import Params, RoiSet
 
 
-class Subject(NamedTuple):
+class TrainedNetwork(NamedTuple):
     """A trained network, and the head of the target's task."""
 
     network: Network
@@ -38,7 +38,7 @@ class Subject(NamedTuple):
     head: int
 
 
-class Material(NamedTuple):
+class AnalysisInputs(NamedTuple):
     """What every approach's network is shown: the collections, rows learned of each, the target and
     its scored rows, none of them learned, and each approach's scores of those rows. `pictured`:
     rows of the target that the report shows besides."""
@@ -53,12 +53,12 @@ class Material(NamedTuple):
 
 def analyse(
     folder: Path,
-    subjects: Mapping[str, Callable[[], Subject]],
-    material: Material,
+    subjects: Mapping[str, Callable[[], TrainedNetwork]],
+    material: AnalysisInputs,
     settings: ConfigDict,
     seed: int,
 ) -> None:
-    """Writes into `folder`, for the config's `analysis` section `settings`:
+    """Write into `folder`, for the config's `analysis` section `settings`:
 
     layers.csv: the network, layer by layer;
     rois.npz: the ROIs looked at, as pictures (n, 128, 128) uint8;
@@ -79,7 +79,7 @@ def analyse(
     )
     if not (folder / "rois.npz").exists():
         _write_rois(folder / "rois.npz", chosen, material.collections, settings.show_rois)
-    mean, std = statistics(
+    mean, std = pixel_statistics(
         [
             Rows(material.collections[task].shards).of(rows)
             for task, rows in material.learned.items()
@@ -128,7 +128,7 @@ def _write_rois(
     write_results.write_arrays(path, **columns, **kept, picture=picture)
 
 
-def _write_layers(path: Path, subject: Subject) -> None:
+def _write_layers(path: Path, subject: TrainedNetwork) -> None:
     """Table 3 of the paper: what each layer puts out, and how many parameters it has. Of a layer of
     several convolutions: the size of the first one's kernels, and the map behind all of them."""
     network, side = subject.network, 128
@@ -171,7 +171,7 @@ def _write_measures(
     path: Path,
     found: Mapping[str, np.ndarray],
     chosen: choose_rois.Chosen,
-    material: Material,
+    material: AnalysisInputs,
     seed: int,
 ) -> None:
     """Tasks are compared by their learned ROIs, so that learned is not set against unseen."""
@@ -208,8 +208,8 @@ def _write_measures(
 
 def _write_maps(
     path: Path,
-    subject: Subject,
-    material: Material,
+    subject: TrainedNetwork,
+    material: AnalysisInputs,
     mean: np.ndarray,
     std: np.ndarray,
     settings: ConfigDict,
@@ -217,7 +217,7 @@ def _write_maps(
     rois = material.collections[material.target]
     score = np.mean([material.scores[a] for a in material.scores], axis=0)
     ends = choose_rois.extremes(rois.index["label"][material.scored], score, settings.explained)
-    shown = choose_rois.asked(rois, settings.roi_ids)
+    shown = choose_rois.find_rois(rois, settings.roi_ids)
     shown += [(kind, int(material.scored[i])) for kind, i in ends]
     own = list(material.learned).index(material.target)
     which, maps, scale, pixels = [], [], [], []
@@ -232,7 +232,9 @@ def _write_maps(
         scale.append(largest)
         maps.append(np.float16(each / np.maximum(largest, 1e-30)[..., None, None]))
         pixels.append(
-            integrated(subject.network, subject.params, gray, subject.head, settings.steps)
+            integrated_gradients(
+                subject.network, subject.params, gray, subject.head, settings.steps
+            )
         )
     write_results.write_arrays(
         path,
@@ -249,9 +251,10 @@ def _write_maps(
 
 
 def _pool(
-    chosen: choose_rois.Chosen, material: Material, mean: np.ndarray, std: np.ndarray
-) -> Pool:
-    """The sampled ROIs in their order: the learned ones by task, then the target's others."""
+    chosen: choose_rois.Chosen, material: AnalysisInputs, mean: np.ndarray, std: np.ndarray
+) -> Dataset:
+    """Return the sampled ROIs in their order: the learned ones by task, then the target's
+    others."""
     tasks = list(material.learned)
     keep = chosen.sampled
     order = [(t, True) for t in tasks] + [(material.target, False)]
@@ -263,10 +266,11 @@ def _pool(
         labels.append(rois.index["label"][rows].astype(int))
         means.append(mean[tasks.index(task)])
         stds.append(std[tasks.index(task)])
-    return make_pool(pixels, labels, np.float32(means), np.float32(stds))
+    return make_dataset(pixels, labels, np.float32(means), np.float32(stds))
 
 
 def _picture(pixels: np.ndarray) -> np.ndarray:
-    """An ROI as 8 bits for the eye: its own 0.5th to 99.5th percentile from black to white."""
+    """Return an ROI as 8 bits for the eye: its own 0.5th to 99.5th percentile from black to
+    white."""
     low, high = np.percentile(pixels, (0.5, 99.5))
     return np.uint8(np.rint(255 * np.clip((pixels - low) / max(high - low, 1), 0, 1)))

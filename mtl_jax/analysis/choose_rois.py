@@ -50,7 +50,8 @@ def choose(
 
 
 def extremes(label: np.ndarray, score: np.ndarray, count: int) -> list[tuple[str, int]]:
-    """(kind, row) of the `count` ROIs at each of the four ends of KINDS; the first of equals.
+    """Return (kind, row) of the `count` ROIs at each of the four ends of KINDS; the first of
+    equals.
 
     `score` (n,) is the mean over the approaches, so that all are asked about the same ROIs.
     """
@@ -63,8 +64,9 @@ def extremes(label: np.ndarray, score: np.ndarray, count: int) -> list[tuple[str
     return [(n, r) for n, r in found if not (r in seen or seen.add(r))]
 
 
-def asked(rois: RoiSet, wanted: Sequence[str]) -> list[tuple[str, int]]:
-    """(kind, row) of the ROIs that config.analysis.roi_ids names. InputError for an unknown id."""
+def find_rois(rois: RoiSet, wanted: Sequence[str]) -> list[tuple[str, int]]:
+    """Return (kind, row) of the ROIs that config.analysis.roi_ids names. InputError for an unknown
+    id."""
     row = {str(name): i for i, name in enumerate(rois.index["roi_id"])}
     unknown = [name for name in wanted if name not in row]
     if unknown:

@@ -1,4 +1,4 @@
-"""A backbone as a chain of convolutions, each with what stands behind it. It convolves nothing."""
+"""A backbone as a chain of convolutions, each with what stands behind it."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from mtl_jax.models.response_norm import Normalization, layer_settings
 from mtl_jax.models.vgg import BLOCKS, VGG16
 
 
-class Link(NamedTuple):
+class ConvSpec(NamedTuple):
     """One convolution: the path of its parameters, 'C1' or 'C1/conv2', its stride, the zeros before
     and behind its input's rows and columns, its local response normalization where it has one, and
     the window of the maximum pool of stride 2 behind that, 0 for none."""
@@ -24,17 +24,18 @@ class Link(NamedTuple):
         return self.path.split("/")[0]
 
 
-def chain(network: Network) -> tuple[Link, ...]:
-    """The convolutions of `network` in order; () where it is no chain, as a network of sums."""
+def convolution_chain(network: Network) -> tuple[ConvSpec, ...]:
+    """Return the convolutions of `network` in order; () where it is no chain, as a network of
+    sums."""
     if isinstance(network, AlexNet):
         lrn = layer_settings(network.lrn)
         return tuple(
-            Link(name, own.stride, conv_padding(name, network.lrn), lrn.get(name), 3 * own.pool)
+            ConvSpec(name, own.stride, conv_padding(name, network.lrn), lrn.get(name), 3 * own.pool)
             for name, own in CONVOLUTIONS.items()
         )
     if isinstance(network, VGG16):
         return tuple(
-            Link(f"{block}/conv{k}", 1, (1, 1), None, 2 * (k == count))
+            ConvSpec(f"{block}/conv{k}", 1, (1, 1), None, 2 * (k == count))
             for block, (count, _) in BLOCKS.items()
             for k in range(1, count + 1)
         )

@@ -1,4 +1,4 @@
-"""How far features of different groups lie apart, in numbers. Knows no network and no file.
+"""How far features of different groups lie apart, in numbers.
 
 The paper says by eye that the three tasks' features come together from F1 to F4; these say how far.
 """
@@ -18,8 +18,9 @@ def distances(features: np.ndarray) -> np.ndarray:
 
 
 def silhouette(distance: np.ndarray, group: np.ndarray) -> float:
-    """Mean silhouette of the groups, -1 to 1 (Rousseeuw 1987): near 1 they lie apart, near 0 they
-    are mixed. `distance` (n, n), `group` (n,) with at least two values. NaN where one is left."""
+    """Return mean silhouette of the groups, -1 to 1 (Rousseeuw 1987): near 1 they lie apart, near
+    0 they are mixed. `distance` (n, n), `group` (n,) with at least two values. NaN where one is
+    left."""
     sizes = np.unique(group, return_counts=True)[1]
     if len(sizes) < 2 or len(sizes) == len(group):
         return float("nan")

@@ -1,5 +1,5 @@
 """Feature maps projected back to the pixels that raised them: the deconvolutional network of Zeiler
-and Fergus 2014. It convolves on its own, from the weights, and knows no training.
+and Fergus 2014.
 
 Each step back is the transpose of the step forward: a pool gives its value back to the pixel that
 was the largest (its switch), a convolution is applied with its filters transposed, and what is
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax.analysis.conv_chain import Link, chain
+from mtl_jax.analysis.conv_chain import ConvSpec, convolution_chain
 from mtl_jax.models.base import Network
 from mtl_jax.models.response_norm import local_response_normalization
 from mtl_jax.types import Params
@@ -32,8 +32,8 @@ class Passed(NamedTuple):
     switches: dict[str, jax.Array]
 
 
-def convolve(x: jax.Array, kernel: jax.Array, link: Link) -> jax.Array:
-    """The convolution of `link` without bias: `x` (h, w, c), `kernel` HWIO."""
+def convolve(x: jax.Array, kernel: jax.Array, link: ConvSpec) -> jax.Array:
+    """Return the convolution of `link` without bias: `x` (h, w, c), `kernel` HWIO."""
     return jax.lax.conv_general_dilated(
         x[None],
         kernel,
@@ -44,22 +44,22 @@ def convolve(x: jax.Array, kernel: jax.Array, link: Link) -> jax.Array:
     )[0]
 
 
-def transposed(y: jax.Array, kernel: jax.Array, link: Link, size: tuple[int, int]) -> jax.Array:
-    """The transpose of `convolve`: maps `y` (h, w, c) back to (*size, channels)."""
+def transposed(y: jax.Array, kernel: jax.Array, link: ConvSpec, size: tuple[int, int]) -> jax.Array:
+    """Return the transpose of `convolve`: maps `y` (h, w, c) back to (*size, channels)."""
     like = jax.ShapeDtypeStruct((*size, kernel.shape[2]), y.dtype)
     return jax.linear_transpose(lambda x: convolve(x, kernel, link), like)(y)[0]
 
 
 def pool(x: jax.Array, window: int = 3) -> tuple[jax.Array, jax.Array]:
-    """The largest of each window, stride 2, and where it stood; the first of equals."""
+    """Return the maximum of each window (stride 2) and its index; of ties, the first."""
     windows = _windows(x, window)
     switch = windows.argmax(0)
     return jnp.take_along_axis(windows, switch[None], 0)[0], switch
 
 
 def unpool(y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int = 3) -> jax.Array:
-    """Each value of `y` (h', w', c) back where `switch` says, all else 0. Values of overlapping
-    windows that meet on a pixel are added."""
+    """Return each value of `y` (h', w', c) back where `switch` says, all else 0. Values of
+    overlapping windows that meet on a pixel are added."""
 
     def chosen(x: jax.Array) -> jax.Array:
         return jnp.take_along_axis(_windows(x, window), switch[None], 0)[0]
@@ -68,8 +68,9 @@ def unpool(y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int =
     return jax.linear_transpose(chosen, like)(y)[0]
 
 
-def forward(params: Params, image: jax.Array, links: Sequence[Link]) -> Passed:
-    """`image` (128, 128, 3) standardized through all `links`, with the switches of the pools."""
+def forward(params: Params, image: jax.Array, links: Sequence[ConvSpec]) -> Passed:
+    """Return `image` (128, 128, 3) standardized through all `links`, with the switches of the
+    pools."""
     maps, switches, x, own = {}, {}, image, flatten_dict(params, sep="/")
     for link in links:
         x = convolve(x, own[f"{link.path}/kernel"], link) + own[f"{link.path}/bias"]
@@ -85,12 +86,12 @@ def forward(params: Params, image: jax.Array, links: Sequence[Link]) -> Passed:
 def project(
     params: Params,
     passed: Passed,
-    links: Sequence[Link],
+    links: Sequence[ConvSpec],
     feature: jax.Array,
     size: tuple[int, int],
 ) -> jax.Array:
-    """What map number `feature` of the last of `links` saw, (*size, 3): all its other maps are 0.
-    `links` begin with the first convolution."""
+    """Return what map number `feature` of the last of `links` saw, (*size, 3): all its other maps
+    are 0. `links` begin with the first convolution."""
     found, own = passed.maps[links[-1].path], flatten_dict(params, sep="/")
     y = found * (jnp.arange(found.shape[-1]) == feature)
     for below, link in reversed(list(zip((None, *links), links, strict=False))):
@@ -118,7 +119,7 @@ def strongest(
 
     `gray` (s, s) is standardized. A negative projection says darker, a positive one brighter.
     """
-    links = chain(network)
+    links = convolution_chain(network)
     if not links:
         return {}
     passed, found = _forward(params, _three(gray), links), {}
@@ -143,7 +144,7 @@ _forward = jax.jit(forward, static_argnums=2)
 def _project(
     params: Params,
     passed: Passed,
-    links: tuple[Link, ...],
+    links: tuple[ConvSpec, ...],
     features: jax.Array,
     size: tuple[int, int],
 ) -> jax.Array:
@@ -154,7 +155,7 @@ def _project(
 
 
 def _windows(x: jax.Array, window: int) -> jax.Array:
-    """(window ** 2, h', w', c): the places of each window, by row and then column."""
+    """Return (window ** 2, h', w', c): the places of each window, by row and then column."""
     rows, columns = ((n - window) // STRIDE + 1 for n in x.shape[:2])
     return jnp.stack(
         [

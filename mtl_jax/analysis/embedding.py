@@ -1,4 +1,4 @@
-"""t-SNE of a table of features, the best of several starts. Knows no network and no file."""
+"""t-SNE of a table of features, the best of several starts."""
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor

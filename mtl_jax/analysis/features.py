@@ -1,4 +1,4 @@
-"""Features of the fully connected layers, averaged over the eight orientations. Embeds nothing."""
+"""Features of the fully connected layers, averaged over the eight orientations."""
 
 import functools
 
@@ -8,16 +8,16 @@ import numpy as np
 
 from mtl_jax.models.base import Network
 from mtl_jax.training import orientations
-from mtl_jax.training.dataset import Pool, draw
+from mtl_jax.training.dataset import Dataset, make_batch
 from mtl_jax.types import Params
 
 LAYERS = ("F1", "F2", "F3", "F4")  # those whose features the paper embeds
 ROIS_AT_ONCE = 32
 
 
-def averaged(network: Network, params: Params, pool: Pool) -> dict[str, np.ndarray]:
-    """What each of LAYERS puts out for each ROI of `pool`, (n, nodes) float32, without dropout,
-    the mean over the ROI's eight orientations."""
+def averaged(network: Network, params: Params, pool: Dataset) -> dict[str, np.ndarray]:
+    """Return what each of LAYERS puts out for each ROI of `pool`, (n, nodes) float32, without
+    dropout, the mean over the ROI's eight orientations."""
     count = len(pool.label)
     parts: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
     for begin in range(0, count, ROIS_AT_ONCE):
@@ -30,10 +30,10 @@ def averaged(network: Network, params: Params, pool: Pool) -> dict[str, np.ndarr
 
 @functools.partial(jax.jit, static_argnums=0)
 def _mean_of_eight(
-    network: Network, params: Params, pool: Pool, rois: jax.Array
+    network: Network, params: Params, pool: Dataset, rois: jax.Array
 ) -> dict[str, jax.Array]:
     indices = (rois[:, None] * orientations.COUNT + jnp.arange(orientations.COUNT)).ravel()
-    x = draw(pool, indices, jnp.ones(len(indices))).image
+    x = make_batch(pool, indices, jnp.ones(len(indices))).image
     found, first = {}, "C1"
     for layer, following in zip(LAYERS, (*LAYERS[1:], "F5"), strict=True):
         x = network.apply({"params": params}, x, first, layer)

@@ -12,12 +12,12 @@ from mtl_jax.training.steps import head_logits
 from mtl_jax.types import Params
 
 
-def integrated(
+def integrated_gradients(
     network: Network, params: Params, gray: np.ndarray, task: int, steps: int
 ) -> np.ndarray:
-    """(s, s) float32: what each pixel adds to the log odds of malignant, against an ROI of the
-    collection's mean gray. Positive speaks for malignant. They add up to the log odds of the ROI
-    less those of the plain one, the better the more `steps`.
+    """Return (s, s) float32: what each pixel adds to the log odds of malignant, against an ROI of
+    the collection's mean gray. Positive values support malignant. They add up to the log odds of
+    the ROI less those of the plain one, the better the more `steps`.
 
     `gray` (s, s) is standardized, so that 0 is the mean; `task` chooses the head.
     """
@@ -27,7 +27,7 @@ def integrated(
 
 
 def log_odds(network: Network, params: Params, gray: jax.Array, task: int) -> jax.Array:
-    """(n,) of malignant against benign, for standardized ROIs (n, s, s)."""
+    """Return (n,) of malignant against benign, for standardized ROIs (n, s, s)."""
     image = jnp.repeat(gray[..., None], 3, axis=-1)
     logits = network.apply({"params": params}, image)
     benign, malignant = head_logits(logits, jnp.full(len(gray), task)).T

@@ -1,6 +1,6 @@
-"""Conventional computer-aided diagnosis: hand-made features and two classifiers of scikit-learn.
+"""Conventional computer-aided diagnosis: hand-crafted features and two classifiers of scikit-learn.
 
-What deep learning is measured against (the paper's third limitation). Knows no networks.
+What deep learning is measured against (the paper's third limitation).
 """
 
 from collections.abc import Iterable
@@ -28,16 +28,16 @@ def describe(gray: np.ndarray) -> dict[str, float]:
 
 
 def table(rois: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:
-    """The features (n, f) float64 of `rois`, (s, s) each, and their names (f,)."""
+    """Return the features (n, f) float64 of `rois`, (s, s) each, and their names (f,)."""
     rows = [describe(roi) for roi in rois]
     return np.array([list(row.values()) for row in rows]), list(rows[0]) if rows else []
 
 
-def judge(
+def fit_and_score(
     learned: np.ndarray, labels: np.ndarray, scored: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """Each of CLASSIFIERS' probability of malignant (m,) float32 of the rows `scored` (m, f), after
-    it has learned the rows `learned` (n, f) with `labels` (n,) 0 or 1.
+    """Return each of CLASSIFIERS' probability of malignant (m,) float32 of the rows `scored` (m,
+    f), after it has learned the rows `learned` (n, f) with `labels` (n,) 0 or 1.
 
     lda: linear discriminant analysis of standardized features, their covariance shrunk by Ledoit
     and Wolf's rule (2004), because the features are many for the cases. forest: a random forest

@@ -1,4 +1,4 @@
-"""Where a mass ends: a plain segmentation of an ROI. It describes nothing."""
+"""Where a mass ends: a plain segmentation of an ROI."""
 
 import numpy as np
 from scipy import ndimage
@@ -11,8 +11,8 @@ SMALLEST = 25  # pixels, one square millimetre
 
 
 def outline(gray: np.ndarray) -> np.ndarray:
-    """The mass as a mask (s, s) bool, in one piece without holes, from `gray` (s, s), background
-    corrected, the lesion in the middle and brighter than what is about it.
+    """Return the mass as a mask (s, s) bool, in one piece without holes, from `gray` (s, s),
+    background corrected, the lesion in the middle and brighter than what is about it.
 
     The smoothed ROI is weighed by a Gaussian about its middle (Kupinski and Giger 1998) and cut
     by Otsu's threshold (1979); the piece nearest the middle is opened and filled. Where nothing of

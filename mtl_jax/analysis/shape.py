@@ -1,4 +1,4 @@
-"""The shape of a mass in numbers. It sees the outline only, no gray."""
+"""The shape of a mass in numbers."""
 
 import numpy as np
 from scipy import ndimage

@@ -1,4 +1,4 @@
-"""Writes what an analysis found, whole or not at all. Knows nothing of what it holds."""
+"""Writes what an analysis found, whole or not at all."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -26,8 +26,8 @@ def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
     atomic.write_text(path, as_csv(header, cells))
 
 
-def keep_only(folder: Path, made_from: str) -> None:
-    """Deletes the files in `folder`, which is made, that were made from anything else.
+def delete_stale(folder: Path, made_from: str) -> None:
+    """Delete the files in `folder`, which is made, that were made from anything else.
 
     `made_from` is the digest of all that decides them. Folders within are left alone.
     """

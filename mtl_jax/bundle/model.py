@@ -17,7 +17,7 @@ from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.models import registry, response_norm
 from mtl_jax.models.base import Network
-from mtl_jax.training.dataset import Pool, make_pool
+from mtl_jax.training.dataset import Dataset, make_dataset
 from mtl_jax.training.predict import predict_with_features
 from mtl_jax.types import UNKNOWN, Box, InputError, LesionView, Params
 
@@ -170,7 +170,7 @@ class Model:
             self.network, self.params, self.make_dataset(counts, task), FEATURE_LAYER
         )
 
-    def make_dataset(self, counts: np.ndarray, task: str | None = None) -> Pool:
+    def make_dataset(self, counts: np.ndarray, task: str | None = None) -> Dataset:
         """Return ROIs (n, 128, 128) int16 as a dataset with the standardization of the training."""
         index = self.tasks.index(self.task(task))
         mean, std = (
@@ -178,7 +178,7 @@ class Model:
             for name in ("mean", "std")
         )
         pixels = [counts if i == index else counts[:0] for i in range(len(self.tasks))]
-        return make_pool(pixels, [np.zeros(len(p), int) for p in pixels], mean, std)
+        return make_dataset(pixels, [np.zeros(len(p), int) for p in pixels], mean, std)
 
     def probability(self, scores: ArrayLike, unit: str, task: str | None = None) -> np.ndarray:
         """Return the calibrated probability of malignancy of each score.

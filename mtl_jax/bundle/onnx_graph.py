@@ -11,7 +11,7 @@ from math import isqrt
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax.analysis.conv_chain import Link, chain
+from mtl_jax.analysis.conv_chain import ConvSpec, convolution_chain
 from mtl_jax.bundle.model import Model
 from mtl_jax.models.base import FULLY_CONNECTED
 from mtl_jax.types import InputError
@@ -39,7 +39,7 @@ def to_onnx(model: Model, task: str | None = None) -> bytes:
     InputError
         If the network is not a chain of layers, or the `onnx` package is not installed.
     """
-    if not chain(model.network):
+    if not convolution_chain(model.network):
         raise InputError(NOT_A_CHAIN)
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
@@ -87,7 +87,11 @@ def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterato
     channel = constant("one", [1], np.int64)
     yield "Unsqueeze", ["oriented", channel], "channel", {}
     yield "Concat", ["channel"] * 3, "image", {"axis": 1}
-    params, links, last = flatten_dict(model.params, sep="/"), chain(model.network), "image"
+    params, links, last = (
+        flatten_dict(model.params, sep="/"),
+        convolution_chain(model.network),
+        "image",
+    )
     for link in links:
         kernel = params[f"{link.path}/kernel"].transpose(3, 2, 0, 1)
         weight = constant(f"{link.path}/kernel", np.ascontiguousarray(kernel))
@@ -130,7 +134,7 @@ def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterato
     yield "ReduceMean", ["eight"], "scores", {"axes": [0], "keepdims": 0}
 
 
-def _activation(link: Link) -> list[tuple[str, dict]]:
+def _activation(link: ConvSpec) -> list[tuple[str, dict]]:
     """Return rectifier and normalization of a convolution in order, with their attributes."""
     if not link.lrn:
         return [("Relu", {})]

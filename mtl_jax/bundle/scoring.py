@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.analysis.gradients import integrated
+from mtl_jax.analysis.gradients import integrated_gradients
 from mtl_jax.bundle import model as bundles
 from mtl_jax.bundle import training_ranges
 from mtl_jax.bundle.lesion_table import LesionRow
@@ -133,7 +133,7 @@ def attribution_map(model: Model, counts: np.ndarray, task: str | None = None) -
     name = model.task(task)
     run = model.about["run"]
     gray = (counts.astype(np.float32) - run["input_mean"][name]) / run["input_std"][name]
-    return integrated(model.network, model.params, gray, model.tasks.index(name), STEPS)
+    return integrated_gradients(model.network, model.params, gray, model.tasks.index(name), STEPS)
 
 
 def _extract_rois(

@@ -13,7 +13,7 @@ from jax import export
 
 from mtl_jax.bundle.model import Model
 from mtl_jax.training import orientations
-from mtl_jax.training.steps import malignancy
+from mtl_jax.training.steps import malignancy_probability
 
 PLATFORMS = ("cpu", "cuda")
 
@@ -52,7 +52,7 @@ def score_function(model: Model, task: str | None = None) -> Callable[[jax.Array
             [orientations.orient(gray, jnp.full(count, k)) for k in range(orientations.COUNT)]
         )
         logits = network.apply({"params": params}, jnp.repeat(oriented[..., None], 3, axis=-1))
-        probability = malignancy(logits, jnp.full(oriented.shape[0], index))
+        probability = malignancy_probability(logits, jnp.full(oriented.shape[0], index))
         return probability.reshape(orientations.COUNT, count).mean(0)
 
     return scores

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.analysis import write_results
-from mtl_jax.analysis.analyse import Material, Subject, analyse
+from mtl_jax.analysis.analyse import AnalysisInputs, TrainedNetwork, analyse
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.provenance import digest
 from mtl_jax.experiments.scores import Scores
@@ -30,7 +30,7 @@ def look_into(
     seed: int,
     made_from: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Writes `folder`/analysis/ for the first run of each approach that is tested on the target:
+    """Write `folder`/analysis/ for the first run of each approach that is tested on the target:
     the one on the test set, or that of the first fold. All are shown the same ROIs.
     `build(outputs=n)` makes the network of the runs. What stands there stays as long as
     `made_from`, the provenance of each run, is the same."""
@@ -49,11 +49,11 @@ def look_into(
     rois = collections[target]
     tested = [table for run in runs for table in [tables[run.id]] if target in table.task]
     pictured = np.isin(rois.index["roi_id"].astype(str), np.concatenate([t.roi_id for t in tested]))
-    write_results.keep_only(folder / "analysis", digest([made_from, settings.to_dict(), seed]))
+    write_results.delete_stale(folder / "analysis", digest([made_from, settings.to_dict(), seed]))
     analyse(
         folder / "analysis",
         {a: _loader(folder / "runs" / run.id, build) for a, run in first.items()},
-        Material(
+        AnalysisInputs(
             collections,
             learned,
             target,
@@ -66,16 +66,16 @@ def look_into(
     )
 
 
-def _loader(place: Path, build: Callable[..., Network]) -> Callable[[], Subject]:
-    def load() -> Subject:
+def _loader(place: Path, build: Callable[..., Network]) -> Callable[[], TrainedNetwork]:
+    def load() -> TrainedNetwork:
         params = checkpoint.params(place / "checkpoint")
-        return Subject(build(outputs=params["F5"]["bias"].shape[0]), params, 0)
+        return TrainedNetwork(build(outputs=params["F5"]["bias"].shape[0]), params, 0)
 
     return load
 
 
 def _scores_of(table: Scores, rois: RoiSet, rows: np.ndarray) -> np.ndarray:
-    """The scores of these rows of a collection, in their order."""
+    """Return the scores of these rows of a collection, in their order."""
     own = table.of(table.task == rois.name)
     score = dict(zip(own.roi_id.tolist(), own.score.tolist(), strict=True))
     return np.array([score[str(roi_id)] for roi_id in rois.index["roi_id"][rows]], np.float32)

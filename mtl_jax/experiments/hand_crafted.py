@@ -1,5 +1,6 @@
 """Conventional CAD as one more reader: it learns and scores the target's ROIs that the networks
-of a stage do. It describes no mass itself."""
+of a stage do.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ def conventional_scores(
     seed: int,
     made_from: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Scores]:
-    """Scores by classifier of the target's ROIs that `runs` score, each by a classifier that has
+    """Score by classifier of the target's ROIs that `runs` score, each by a classifier that has
     learned the target's ROIs that the run learns; kept in `folder`, NAME.csv each, as long as
     `made_from`, the provenance of each run, is the same."""
     target = split.target
@@ -30,17 +31,19 @@ def conventional_scores(
     parts = {(run.split, run.fold): run for run in own}  # approaches learn and score the same
     if not own:
         return {}
-    write_results.keep_only(folder, digest([made_from, seed]))
+    write_results.delete_stale(folder, digest([made_from, seed]))
     paths = {name: folder / f"{name}.csv" for name in hand_crafted.CLASSIFIERS}
     if not all(path.exists() for path in paths.values()):
-        print("conventional CAD: hand-made features of the target's ROIs", flush=True)
+        print("conventional CAD: hand-crafted features of the target's ROIs", flush=True)
         rois = collections[target]
         features, _ = hand_crafted.table(roi for some in chunks(Rows(rois.shards)) for roi in some)
         labels = rois.index["label"].astype(int)
         tables: dict[str, list[Scores]] = {name: [] for name in hand_crafted.CLASSIFIERS}
         for run in parts.values():
             learned, scored = (part[target] for part in splits.members(run, collections, split))
-            judged = hand_crafted.judge(features[learned], labels[learned], features[scored], seed)
+            judged = hand_crafted.fit_and_score(
+                features[learned], labels[learned], features[scored], seed
+            )
             for name, found in judged.items():
                 tables[name].append(score_tables.make_scores(rois, scored, found))
         for name, path in paths.items():

@@ -1,5 +1,6 @@
 """What decides the numbers of a run, as its run.json and its checkpoints record it, and that no
-study mixes two. Trains nothing."""
+study mixes two.
+"""
 
 import hashlib
 import json
@@ -18,8 +19,8 @@ from mtl_jax.experiments.compute_cost import epochs
 from mtl_jax.experiments.run_data import shared_by
 from mtl_jax.io import atomic
 from mtl_jax.training import software
-from mtl_jax.training.checkpoint import BEFORE
-from mtl_jax.training.fit import OF_NO_EFFECT
+from mtl_jax.training.checkpoint import VERSIONS_BEFORE
+from mtl_jax.training.fit import FIELDS_WITHOUT_EFFECT
 from mtl_jax.types import InputError, RoiSet, Run
 from mtl_jax.weights import Weights
 
@@ -48,7 +49,7 @@ class Provenance:
 
     def of(self, run: Run) -> dict[str, Any]:
         c = self._c
-        train = {k: v for k, v in c.train.items() if k not in (*OF_NO_EFFECT, "precision")}
+        train = {k: v for k, v in c.train.items() if k not in (*FIELDS_WITHOUT_EFFECT, "precision")}
         train["epochs"] = epochs(run, self._collections, self._split, c.train)
         recorded = software.record()
         recorded["precision"]["train"] = c.train.precision
@@ -72,7 +73,8 @@ class Provenance:
         return self._data[key]
 
     def _digest(self, rows: Mapping[str, np.ndarray]) -> str:
-        """SHA-256 of the sorted ids, each as 16 bytes: a million texts would take much memory."""
+        """Return SHA-256 of the sorted ids, each as 16 bytes: a million texts would take much
+        memory."""
         total = hashlib.sha256()
         for name in sorted(rows):
             ids = self._collections[name].index["roi_id"]
@@ -83,12 +85,12 @@ class Provenance:
 
 
 def digest(recorded: Any) -> str:
-    """SHA-256 of a JSON value, for files that have to be of one provenance."""
+    """Return SHA-256 of a JSON value, for files that have to be of one provenance."""
     return hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
 
 
 def reject_mixed(runs: Iterable[Run], folder: Path, here: Provenance, c: ConfigDict) -> None:
-    """InputError where a finished run among `runs` is not what this job would record.
+    """Raise InputError if a finished run among `runs` is not what this job would record.
 
     With config.accept_versions, other versions and another platform are accepted. On a Ray cluster
     the workers train, not this process: their runs are of one platform among themselves.
@@ -112,15 +114,15 @@ def summary(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     found: list[dict[str, str]] = []
     for record in records:
         recorded = record["provenance"]
-        for version in (*recorded[BEFORE], software.version_of(recorded)):
+        for version in (*recorded[VERSIONS_BEFORE], software.version_of(recorded)):
             if version not in found:
                 found.append(version)
     return {"versions": found, "mixed": len(found) > 1}
 
 
 def _recorded(place: Path, run: Run) -> dict[str, Any]:
-    """The provenance that a finished run's folder holds, whose scores are those it was written
-    with."""
+    """Return the provenance that a finished run's folder holds, whose scores are those it was
+    written with."""
     path = place / "run.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -129,7 +131,7 @@ def _recorded(place: Path, run: Run) -> dict[str, Any]:
         raise InputError(
             f"{path}: missing or damaged; delete its folder and run the job again"
         ) from error
-    if not isinstance(there, dict) or BEFORE not in there:
+    if not isinstance(there, dict) or VERSIONS_BEFORE not in there:
         raise InputError(
             f"run {run.id}: its run.json has no provenance, so that nothing says what made it;"
             f" {CURE}"
@@ -145,11 +147,11 @@ def _recorded(place: Path, run: Run) -> dict[str, Any]:
 def _reject_other(
     there: Mapping[str, Any], here: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
-    differ = changes(there, here, but=(BEFORE,))
+    differ = changes(there, here, but=(VERSIONS_BEFORE,))
     if not all(map(software.acceptable, differ)):
         gravest = sorted(differ.items(), key=lambda change: software.acceptable(change[0]))
         raise InputError(f"run {run.id} is not of this job: {in_words(dict(gravest))}; {CURE}")
-    if accept_versions or not (differ or there[BEFORE]):
+    if accept_versions or not (differ or there[VERSIONS_BEFORE]):
         return
     what = in_words(differ) or f"trained by several versions, {_listed(there)}"
     raise InputError(
@@ -159,7 +161,7 @@ def _reject_other(
 
 
 def _listed(there: Mapping[str, Any]) -> str:
-    """'optax 0.2.8, then 9.9': what differs among the versions of one run."""
-    every = [*there[BEFORE], software.version_of(there)]
+    """Return 'optax 0.2.8, then 9.9': what differs among the versions of one run."""
+    every = [*there[VERSIONS_BEFORE], software.version_of(there)]
     names = [name for name in every[0] if len({each[name] for each in every}) > 1]
     return "; ".join(f"{name} {', then '.join(each[name] for each in every)}" for name in names)

@@ -1,4 +1,4 @@
-"""Which ROIs a run learns and is scored on, and the pools that they make. Trains nothing."""
+"""Which ROIs a run learns and is scored on, and the pools that they make."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import splits
-from mtl_jax.training.dataset import Pool, make_pool, statistics
+from mtl_jax.training.dataset import Dataset, make_dataset, pixel_statistics
 from mtl_jax.types import RoiSet, Run
 
 ByTask = Mapping[str, np.ndarray]
@@ -25,15 +25,16 @@ class Subset(NamedTuple):
 
 
 def shared_by(run: Run) -> Run:
-    """The same for all runs that have one subset: but for a draw of fewer cases it does not depend
-    on the initialization."""
+    """Return the same for all runs that have one subset: but for a draw of fewer cases it does not
+    depend on the initialization."""
     return replace(run, initialization=0) if run.target_cases is None else run
 
 
 def subsets(
     runs: Sequence[Run], collections: Mapping[str, RoiSet], split: splits.Split
 ) -> dict[Run, Subset]:
-    """Those of `runs`, which have the same tasks, by `shared_by`. InputError: nothing to learn."""
+    """Return those of `runs`, which have the same tasks, by `shared_by`. InputError: nothing to
+    learn."""
     found: dict[Run, Subset] = {}
     for run in runs:
         splits.reject_unfit(run, collections, split)
@@ -41,36 +42,36 @@ def subsets(
             continue
         learned, scored = splits.members(run, collections, split)
         tables = [Rows(collections[name].shards).of(learned[name]) for name in run.tasks]
-        found[shared_by(run)] = Subset(learned, scored, *statistics(tables))
+        found[shared_by(run)] = Subset(learned, scored, *pixel_statistics(tables))
     return found
 
 
 def learned_by(
     subsets: Mapping[Run, Subset], collections: Mapping[str, RoiSet], stream: str
-) -> tuple[Pool, dict[Run, range]]:
-    """One pool of what all of them learn, and where in it each one's ROIs lie."""
+) -> tuple[Dataset, dict[Run, range]]:
+    """Return one pool of what all of them learn, and where in it each one's ROIs lie."""
     ends = np.cumsum([sum(map(len, each.learned.values())) for each in subsets.values()]).tolist()
     pool = _pool([(each.learned, each) for each in subsets.values()], collections, stream)
     return pool, dict(zip(subsets, map(range, [0, *ends[:-1]], ends), strict=True))
 
 
-def scored_by(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Pool:
-    """A pool of what is scored, standardized as what was learned."""
+def scored_by(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Dataset:
+    """Return a pool of what is scored, standardized as what was learned."""
     return _pool([(subset.scored, subset)], collections, stream)
 
 
 def by_task(scores: np.ndarray, rows: ByTask) -> dict[str, np.ndarray]:
-    """The scores of each task's `rows`, of which there are as many in all."""
+    """Return the scores of each task's `rows`, of which there are as many in all."""
     parts = np.split(scores, np.cumsum([len(own) for own in rows.values()])[:-1])
     return dict(zip(rows, parts, strict=True))
 
 
 def _pool(
     chosen: Sequence[tuple[ByTask, Subset]], collections: Mapping[str, RoiSet], stream: str
-) -> Pool:
+) -> Dataset:
     tasks = list(chosen[0][0])
     tables = [(name, rows) for by_name, _ in chosen for name, rows in by_name.items()]
-    return make_pool(
+    return make_dataset(
         [Rows(collections[name].shards).of(rows) for name, rows in tables],
         [collections[name].index["label"][rows].astype(int) for name, rows in tables],
         np.concatenate([subset.mean for _, subset in chosen]),

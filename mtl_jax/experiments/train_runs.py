@@ -27,7 +27,7 @@ from mtl_jax.io import atomic, workdir
 from mtl_jax.models import registry
 from mtl_jax.models.base import init
 from mtl_jax.training import checkpoint, malloc, multihost
-from mtl_jax.training.fit import Training, fit
+from mtl_jax.training.fit import TrainingRun, fit
 from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
@@ -62,7 +62,7 @@ def execute(
     parts = run_data.subsets(runs, collections, split)
     pool, rois = run_data.learned_by(parts, collections, c.stream)
     if on_host(pool):
-        malloc.let_go()  # where ROIs are too many for memory, memory goes before time
+        malloc.release_freed_memory()  # where ROIs are too many for memory, memory goes before time
     network = registry.build(
         weights.metadata["backbone"],
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
@@ -90,7 +90,9 @@ def execute(
             place = rois[run_data.shared_by(own)]
             validator = validate.get(own)
             origin = made_by[own], c.accept_versions
-            trainings.append(Training(folder, params, train_key, write, place, validator, *origin))
+            trainings.append(
+                TrainingRun(folder, params, train_key, write, place, validator, *origin)
+            )
         trained = fit(
             trainings,
             pool,
@@ -120,7 +122,7 @@ def execute(
             name: _auc(collections[name].index["label"][rows], of_learned[name])
             for name, rows in part.learned.items()
         }
-        before = {checkpoint.BEFORE: checkpoint.versions_before(folder / "checkpoint")}
+        before = {checkpoint.VERSIONS_BEFORE: checkpoint.versions_before(folder / "checkpoint")}
         tables = [
             score_tables.make_scores(collections[name], rows, of_scored[name])
             for name, rows in part.scored.items()
@@ -149,7 +151,7 @@ def _record(
     train_auc: Mapping[str, float | None],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What run.json holds."""
+    """Return what run.json holds."""
     return {
         "id": run.id,
         "seed": run.seed,
@@ -175,12 +177,12 @@ def _record(
 
 
 def _task_weights(run: Run) -> tuple[float, ...]:
-    """The weight of each task in the loss."""
+    """Return the weight of each task in the loss."""
     return run.task_weights or (1.0,) * len(run.tasks)
 
 
 def warm_start(params: Params, weights: Weights) -> Params:
-    """`params` with the layers that `weights` holds put in; shapes may not change."""
+    """Return `params` with the layers that `weights` holds put in; shapes may not change."""
     own = flatten_dict(params, sep="/")
     for path, value in flatten_dict(weights.params, sep="/").items():
         if path not in own or own[path].shape != value.shape:

@@ -1,7 +1,4 @@
-"""One training of the source task, from its start or latest checkpoint to weights with a card.
-
-It draws no images and knows no study.
-"""
+"""One training of the source task, from its start or latest checkpoint to weights with a card."""
 
 import json
 import shlex
@@ -24,13 +21,13 @@ from mtl_jax.pretraining import network, steps
 from mtl_jax.pretraining.image_sources import open_task
 from mtl_jax.pretraining.task import Examples, Task
 from mtl_jax.training import devices
-from mtl_jax.training.checkpoint import BEFORE, Checkpoints, versions_before
+from mtl_jax.training.checkpoint import VERSIONS_BEFORE, Checkpoints, versions_before
 from mtl_jax.training.history import History
 from mtl_jax.types import InputError, Params, TrainState
 
 
 def pretrain(c: ConfigDict, folder: Path) -> str:
-    """Trains by `c` in `folder` and returns what to tell: accuracies, and where the weights are.
+    """Train by `c` in `folder` and returns what to tell: accuracies, and where the weights are.
 
     Leaves config.json, environment.json, history.jsonl, checkpoint/ and weights/, which
     `--config.weights` takes. Called again, it goes on from the last checkpoint to the same bytes
@@ -51,7 +48,7 @@ def pretrain(c: ConfigDict, folder: Path) -> str:
 
 
 def describe(c: ConfigDict) -> str:
-    """What a training by `c` learns, and how much of it."""
+    """Return what a training by `c` learns, and how much of it."""
     task = open_task(c.pretraining, jax.random.key(c.seed), c.train.batch_size, c.data.workers)
     return (
         f"{task.name}: {task.classes} classes, {c.train.epochs} epochs of {task.images:,} images "
@@ -133,14 +130,14 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
     params = jax.tree.map(np.asarray, network.convolutions(last_form, state.params))
     line = json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     described = _described(params, task, line, c, used)
-    described.metadata["training"][BEFORE] = versions_before(folder / "checkpoint")
+    described.metadata["training"][VERSIONS_BEFORE] = versions_before(folder / "checkpoint")
     weights.save(described, folder / "weights", half=True)
 
 
 def _described(
     params: Params, task: Task, line: dict[str, Any], c: ConfigDict, used: list[str]
 ) -> weights.Weights:
-    """The convolutions and their card, with all that it takes to make them again."""
+    """Return the convolutions and their card, with all that it takes to make them again."""
     rounded = weights.round_to_half(params)
     card = weights.make_metadata(
         rounded,

@@ -19,7 +19,7 @@ from mtl_jax.weights.param_io import make_checkpointer
 FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
 KEPT = 2
 CARD = "card.json"
-BEFORE = "versions_before"  # of the card: other versions that did earlier epochs, oldest first
+VERSIONS_BEFORE = "versions_before"  # versions that trained earlier epochs, oldest first
 TIMES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
 
 
@@ -38,11 +38,11 @@ class Checkpoints:
     ) -> None:
         self._folder = folder.absolute()
         self._accept_versions = accept_versions
-        card = {"format": FORMAT, **software.record(), BEFORE: [], **made_by}
+        card = {"format": FORMAT, **software.record(), VERSIONS_BEFORE: [], **made_by}
         self._card = json.loads(json.dumps(card, default=str))
 
     def save(self, epoch: int, state: TrainState) -> None:
-        """Writes the state after `epoch` epochs, whole or not at all, before it returns: the step
+        """Write the state after `epoch` epochs, whole or not at all, before it returns: the step
         takes over the state's memory. InputError: the disk does not take it."""
         multihost.on_primary(lambda: self._save(epoch, state))
 
@@ -90,7 +90,7 @@ class Checkpoints:
         return 0, state
 
     def close(self, keep: int) -> None:
-        """Ends a finished run: only the checkpoint of epoch `keep` stays on disk."""
+        """End a finished run: only the checkpoint of epoch `keep` stays on disk."""
         multihost.on_primary(lambda: self._close(keep))
 
     def _close(self, keep: int) -> None:
@@ -100,7 +100,7 @@ class Checkpoints:
 
     def _reject_other(self, place: Path) -> None:
         there = _card(place)
-        differ = changes(there, self._card, but=(BEFORE,))
+        differ = changes(there, self._card, but=(VERSIONS_BEFORE,))
         if not all(map(software.acceptable, differ)):
             raise InputError(
                 f"{place}: this checkpoint is of another training: {in_words(differ)}; finish it"
@@ -108,13 +108,13 @@ class Checkpoints:
             )
         before = _versions_before(there, self._card)
         if before and not self._accept_versions:
-            other = in_words(differ) or f"{BEFORE} {len(before)} there"
+            other = in_words(differ) or f"{VERSIONS_BEFORE} {len(before)} there"
             raise InputError(
                 f"{place}: this checkpoint is of another version: {other}; finish it with what"
                 f" began it, delete {place.parent} to train from the start, or set"
                 " --accept_versions, by which results are marked as mixed"
             )
-        self._card[BEFORE] = before
+        self._card[VERSIONS_BEFORE] = before
 
     def _remove(self, numbers: list[int]) -> None:
         for epoch in numbers:
@@ -127,7 +127,7 @@ class Checkpoints:
 
 
 def epochs(folder: Path) -> list[int]:
-    """The numbers of finished epochs of the checkpoints in `folder`, ascending."""
+    """Return the numbers of finished epochs of the checkpoints in `folder`, ascending."""
     return sorted(int(place.name) for place in folder.glob("[0-9]*") if place.name.isdecimal())
 
 
@@ -141,7 +141,7 @@ def versions_before(folder: Path) -> list[dict[str, str]]:
 
 
 def _versions_before(card: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, str]]:
-    before = [*card.get(BEFORE, []), software.version_of(card)]
+    before = [*card.get(VERSIONS_BEFORE, []), software.version_of(card)]
     return before if before[-1] != software.version_of(now) else before[:-1]
 
 
@@ -150,7 +150,8 @@ def _card(place: Path) -> dict[str, Any]:
 
 
 def params(folder: Path) -> Params:
-    """The parameters of the newest checkpoint in `folder`, as NumPy arrays, whatever trained them.
+    """Return the parameters of the newest checkpoint in `folder`, as NumPy arrays, whatever
+    trained them.
 
     InputError where there is none, or it is damaged.
     """

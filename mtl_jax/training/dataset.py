@@ -16,7 +16,7 @@ SHARE = 1 / 4  # of the device's memory: the most that ROIs in it take up
 MANY = 2**19  # indices in an epoch, above which their memory counts beside a network's
 
 
-class Pool(NamedTuple):
+class Dataset(NamedTuple):
     """ROIs of all tasks together: pixels (n, 128, 128) int16, label and task (n,) int32, and
     table (n,) int32: which mean and standard deviation (t,) float32 standardize its pixels.
 
@@ -32,21 +32,21 @@ class Pool(NamedTuple):
     std: jax.Array
 
 
-class Maps(NamedTuple):
+class Activations(NamedTuple):
     """What the frozen layers give for all ROIs in their eight orientations: maps (8n, h, w, c)
     float32, label and task (8n,) int32, in the order of indices. NumPy arrays on the host, and maps
     that are `Rows` on disk."""
 
-    maps: jax.Array | np.ndarray | Rows
+    values: jax.Array | np.ndarray | Rows
     label: jax.Array | np.ndarray
     task: jax.Array | np.ndarray
 
 
-Source = Pool | Maps
+BatchSource = Dataset | Activations
 
 
-def statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each task's training pixels, (t,) float32 each.
+def pixel_statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each task's training pixels, (t,) float32 each.
 
     One pair a collection, because each has its own digitizer or detector. A standard deviation of 0
     counts as 1. The sums are exact, so that neither the order of the ROIs nor where they are
@@ -70,16 +70,16 @@ def _mean_and_std(pixels: Table) -> tuple[float, float]:
     return total / count, spread or 1.0
 
 
-def make_pool(
+def make_dataset(
     pixels: Sequence[Table],
     labels: Sequence[np.ndarray],
     mean: np.ndarray,
     std: np.ndarray,
     stream: str = "auto",
     tasks: Sequence[int] | None = None,
-) -> Pool:
-    """One pool from tables of pixels (n_t, 128, 128) int16 and labels (n_t,), each of one of the
-    `tasks` (None: a task each) and with its own mean and standard deviation.
+) -> Dataset:
+    """Return one pool from tables of pixels (n_t, 128, 128) int16 and labels (n_t,), each of one
+    of the `tasks` (None: a task each) and with its own mean and standard deviation.
 
     Pixels that would take up more than SHARE of the device's memory are left where they are, and
     so is everything where `stream` is 'always'; training.feed then brings each batch.
@@ -89,18 +89,18 @@ def make_pool(
     table = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
     task = table if tasks is None else np.asarray(tasks, np.int32)[table]
     if stream == "always" or rows.nbytes > SHARE * devices.memory()[0]:
-        return Pool(rows, label, task, table, jnp.asarray(mean), jnp.asarray(std))
-    return Pool(*jax.device_put((rows[:], label, task, table, mean, std)))
+        return Dataset(rows, label, task, table, jnp.asarray(mean), jnp.asarray(std))
+    return Dataset(*jax.device_put((rows[:], label, task, table, mean, std)))
 
 
 def steps_per_epoch(rois: int, batch_size: int) -> int:
-    """Every ROI in its eight orientations once; the last batch may be partly filled."""
+    """Return every ROI in its eight orientations once; the last batch may be partly filled."""
     return -(-rois * orientations.COUNT // batch_size)
 
 
 def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picks, int32, and weights, bool, (steps, batch_size) each, on the host: a random order of all
-    (ROI, orientation).
+    """Return indices, int32, and weights, bool, (steps, batch_size) each, on the host: a random
+    order of all (ROI, orientation).
 
     A pick is ROI * 8 + orientation. What only fills the last batch has weight False.
     """
@@ -116,11 +116,11 @@ def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray,
     return indices, weight
 
 
-def draw(source: Source, indices: jax.Array, weight: jax.Array) -> Batch:
-    """The batch of these indices. From a pool: turned, standardized, one channel of gray."""
+def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
+    """Return the batch of these indices. From a pool: turned, standardized, one channel of gray."""
     counts = weight.astype(jnp.float32)
-    if isinstance(source, Maps):
-        return Batch(source.maps[indices], source.label[indices], source.task[indices], counts)
+    if isinstance(source, Activations):
+        return Batch(source.values[indices], source.label[indices], source.task[indices], counts)
     roi, which = indices // orientations.COUNT, indices % orientations.COUNT
     table = source.table[roi]
     gray = orientations.orient(source.pixels[roi], which).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Where a step runs: on one device, or each batch spread over several. Knows no model."""
+"""Where a step runs: on one device, or each batch spread over several."""
 
 import functools
 import hashlib
@@ -15,7 +15,7 @@ from mtl_jax.types import InputError
 
 
 def batch_sharding(count: int) -> NamedSharding | None:
-    """How rows of a batch are spread over `count` devices; None for one device.
+    """Return how rows of a batch are spread over `count` devices; None for one device.
 
     Of several processes (multihost.py), all devices of all count, and all are taken.
     """
@@ -31,8 +31,8 @@ def batch_sharding(count: int) -> NamedSharding | None:
     return NamedSharding(mesh, PartitionSpec("rows"))
 
 
-def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`jax.jit` with the compiler's settings that suit the device."""
+def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Return `jax.jit` with the compiler's settings that suit the device."""
     return jax.jit(function, compiler_options=_compiler_options(), **options)
 
 
@@ -49,7 +49,7 @@ def _compiler_options() -> dict[str, str]:
     return options
 
 
-def keep_compiled(folder: Path) -> None:
+def enable_compilation_cache(folder: Path) -> None:
     """Programs compiled from now on are kept in `folder` and found there by later processes.
 
     JAX's own variable JAX_COMPILATION_CACHE_DIR goes before. `folder` may be deleted when nothing
@@ -65,22 +65,23 @@ def keep_compiled(folder: Path) -> None:
 
 
 def _processor() -> str:
-    """The instructions that this machine's processor knows, as far as the system tells."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    """Return the instructions that this machine's processor knows, as far as the system tells."""
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text(encoding="utf-8").splitlines() if cpu_info.is_file() else []
     known = [line for line in lines if line.partition(":")[0].strip() in ("flags", "Features")]
     return known[0] if known else f"{platform.machine()} {platform.processor()}"
 
 
 def memory() -> tuple[float, float]:
-    """Bytes of memory of the first device, and of the host; a CPU is its own host: 0 then."""
+    """Return bytes of memory of the first device, and of the host; a CPU is its own host: 0
+    then."""
     host = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     stats = jax.local_devices()[0].memory_stats()
     return (float(stats["bytes_limit"]), host) if stats else (host, 0.0)
 
 
 def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
-    """A copy of every array on each device of the mesh, or on the default device.
+    """Return a copy of every array on each device of the mesh, or on the default device.
 
     Of several processes each brings its own devices the same values.
     """
@@ -96,6 +97,6 @@ def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
     return jax.tree.map(copies, tree)
 
 
-def here(tree: Any) -> Any:
-    """The copy of every replicated array that the first device of this process holds."""
+def local_arrays(tree: Any) -> Any:
+    """Return the copy of every replicated array that the first device of this process holds."""
     return jax.tree.map(lambda a: a.addressable_data(0), tree)

@@ -1,4 +1,4 @@
-"""One epoch of training steps, compiled as suits the device. Knows no files and no schedule."""
+"""One epoch of training steps, compiled as suits the device."""
 
 import functools
 from collections.abc import Callable
@@ -10,16 +10,15 @@ from jax.sharding import NamedSharding
 
 from mtl_jax.models.base import Network
 from mtl_jax.training import optimizer
-from mtl_jax.training import replicas as side_by_side
-from mtl_jax.training.dataset import Source, draw
+from mtl_jax.training.dataset import BatchSource, make_batch
 from mtl_jax.training.optimizer import SGD
-from mtl_jax.training.prefetch import feed
-from mtl_jax.training.replicas import Replicas
-from mtl_jax.training.steps import Metrics, Step, make_train_step, unless_empty
+from mtl_jax.training.prefetch import prefetch
+from mtl_jax.training.replicas import Replicas, jit_replicas
+from mtl_jax.training.steps import Metrics, Step, make_train_step, skip_empty_batches
 from mtl_jax.types import Batch, TrainState
 
 
-class Order(NamedTuple):
+class EpochOrder(NamedTuple):
     """What each step takes: indices and weight (steps, batch), learning rate (steps,). Of replicas,
     each leads with the axes of the replicas."""
 
@@ -28,8 +27,11 @@ class Order(NamedTuple):
     rate: jax.Array
 
 
-Tick = Callable[[int], object]  # told how many steps were done
-Epoch = Callable[[TrainState, Source, Order, jax.Array, Tick], tuple[TrainState, Metrics]]
+MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
+ProgressCallback = Callable[[int], object]  # called with the number of steps done
+Epoch = Callable[
+    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback], tuple[TrainState, Metrics]
+]
 
 
 @functools.cache
@@ -44,7 +46,8 @@ def make_epoch(
     precision: str = "float32",
     replicas: Replicas | None = None,
 ) -> Epoch:
-    """`epoch(state, source, order, key, tick)` -> the state after all steps, and their metrics.
+    """Return `epoch(state, source, order, key, tick)` -> the state after all steps, and their
+    metrics.
 
     `first` is the layer that the source's images go into; `on_host`: the source is too large for
     the device and is sent there batch by batch.
@@ -54,12 +57,12 @@ def make_epoch(
     than others has empty batches, of weight 0, at its end. Made, and compiled, once for all runs
     with the same arguments.
     """
-    tx = optimizer.optimizer(frozen, sgd)
+    tx = optimizer.make_optimizer(frozen, sgd)
     step = make_train_step(network, tx, task_weights, first, precision)
-    step = unless_empty(step) if replicas and replicas.uneven else step
+    step = skip_empty_batches(step) if replicas and replicas.ragged else step
 
-    def draw_placed(source: Source, indices: jax.Array, weight: jax.Array) -> Batch:
-        batch = draw(source, indices, weight)
+    def draw_placed(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
+        batch = make_batch(source, indices, weight)
         return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
 
     stepwise = on_host or jax.default_backend() == "cpu"
@@ -67,21 +70,27 @@ def make_epoch(
     return make(step, draw_placed, replicas)
 
 
-def _scanned(step: Step, draw: Callable[..., Batch], replicas: Replicas | None = None) -> Epoch:
-    """The whole epoch in one compiled loop, with nothing to wait for on the host."""
+def _scanned(
+    step: Step, make_batch: Callable[..., Batch], replicas: Replicas | None = None
+) -> Epoch:
+    """Return the whole epoch in one compiled loop, with nothing to wait for on the host."""
 
     def loop(
-        state: TrainState, source: Source, order: Order, key: jax.Array
+        state: TrainState, source: BatchSource, order: EpochOrder, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        def body(state: TrainState, now: Order) -> tuple[TrainState, Metrics]:
-            return step(state, draw(source, now.indices, now.weight), key, now.rate)
+        def body(state: TrainState, now: EpochOrder) -> tuple[TrainState, Metrics]:
+            return step(state, make_batch(source, now.indices, now.weight), key, now.rate)
 
         return jax.lax.scan(body, state, order)
 
-    loop = side_by_side.compiled(loop, (0, None, 0, 0), replicas, donate_argnums=0)
+    loop = jit_replicas(loop, (0, None, 0, 0), replicas, donate_argnums=0)
 
     def epoch(
-        state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
+        state: TrainState,
+        source: BatchSource,
+        order: EpochOrder,
+        key: jax.Array,
+        tick: ProgressCallback,
     ) -> tuple[TrainState, Metrics]:
         state, metrics = loop(state, source, order, key)
         metrics = jax.device_get(metrics)
@@ -91,25 +100,31 @@ def _scanned(step: Step, draw: Callable[..., Batch], replicas: Replicas | None =
     return epoch
 
 
-def _stepwise(step: Step, draw: Callable[..., Batch], replicas: Replicas | None = None) -> Epoch:
-    """One compiled call a step: for CPUs, and for what does not fit on the device.
+def _stepwise(
+    step: Step, make_batch: Callable[..., Batch], replicas: Replicas | None = None
+) -> Epoch:
+    """Return one compiled call a step: for CPUs, and for what does not fit on the device.
 
     XLA rearranges a convolution's backward pass for the CPU's fast kernel only outside of loops:
     inside `lax.scan` a C1 step was 30 times slower (24.7 s against 0.86 s, jax 0.10.2, 2 cores).
     """
-    draw = side_by_side.compiled(draw, (None, 0, 0), replicas)
-    step = side_by_side.compiled(step, (0, 0, 0, 0), replicas, donate_argnums=0)
+    make_batch = jit_replicas(make_batch, (None, 0, 0), replicas)
+    step = jit_replicas(step, (0, 0, 0, 0), replicas, donate_argnums=0)
     axis = len(replicas.axes) if replicas else 0  # of the steps
 
     def epoch(
-        state: TrainState, source: Source, order: Order, key: jax.Array, tick: Tick
+        state: TrainState,
+        source: BatchSource,
+        order: EpochOrder,
+        key: jax.Array,
+        tick: ProgressCallback,
     ) -> tuple[TrainState, Metrics]:
         found = None
         indices, weights, rates = (np.moveaxis(np.asarray(column), axis, 0) for column in order)
-        batches = feed(source, indices)
+        batches = prefetch(source, indices)
         steps = zip(batches, weights, rates, strict=True)
         for number, ((near, indices), weight, rate) in enumerate(steps):
-            state, metrics = step(state, draw(near, indices, weight), key, rate)
+            state, metrics = step(state, make_batch(near, indices, weight), key, rate)
             # Waiting here keeps the progress honest, and several CPU devices from running into
             # each other's rendezvous.
             metrics = jax.device_get(metrics)

@@ -1,7 +1,6 @@
 """What the frozen layers give for every ROI in its eight orientations, computed once.
 
 It is the same in every epoch, and in every run with the same ROIs, input statistics and weights.
-Knows no training.
 """
 
 import functools
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from mtl_jax.data.array_rows import Rows, chunks
 from mtl_jax.models.base import LAYERS, Network
 from mtl_jax.training import devices, orientations, software
-from mtl_jax.training.dataset import Maps, Pool, Source, draw
+from mtl_jax.training.dataset import Activations, BatchSource, Dataset, make_batch
 from mtl_jax.training.prefetch import fetch, on_host
 from mtl_jax.types import Params
 
@@ -36,14 +35,14 @@ _alive: weakref.WeakValueDictionary[str, jax.Array | np.ndarray] = weakref.WeakV
 Blocks = Iterator[tuple[int, jax.Array]]  # first pick, maps of it and the following ones
 
 
-def shortcut(
+def cached_source(
     network: Network,
     params: Params,
-    pool: Pool,
+    pool: Dataset,
     frozen: tuple[str, ...],
     folder: Path | None = None,
-) -> tuple[Source, str]:
-    """What batches are best drawn from, and the first layer that they have to go through.
+) -> tuple[BatchSource, str]:
+    """Return what batches are best drawn from, and the first layer that they have to go through.
 
     That is the maps of the `frozen` layers, on the device, else in the host's memory, else in a
     file of `folder` (it may be deleted when nothing runs); and `pool` itself where nothing is
@@ -61,17 +60,17 @@ def shortcut(
         _kept[key] = _alive[key] = maps
     columns = (np.repeat(column, orientations.COUNT) for column in (pool.label, pool.task))
     place = jnp.asarray if isinstance(maps, jax.Array) else np.asarray
-    return Maps(maps, *map(place, columns)), LAYERS[len(frozen)]
+    return Activations(maps, *map(place, columns)), LAYERS[len(frozen)]
 
 
-def forget() -> None:
-    """Frees the memory that maps take up."""
+def clear_cache() -> None:
+    """Free the memory that maps take up."""
     _kept.clear()
 
 
-def _key(network: Network, layers: Params, pool: Pool) -> str:
-    """A name for the maps: all that they depend on. Files of other versions or of another precision
-    have other names, so that no job reads them."""
+def _key(network: Network, layers: Params, pool: Dataset) -> str:
+    """Return a name for the maps: all that they depend on. Files of other versions or of another
+    precision have other names, so that no job reads them."""
     digest = hashlib.sha256()
     backbone = type(network).__name__, getattr(network, "lrn", False)
     made_by = {
@@ -92,9 +91,9 @@ def _key(network: Network, layers: Params, pool: Pool) -> str:
 
 
 def _make(
-    network: Network, last: str, params: Params, pool: Pool, file: Path | None
+    network: Network, last: str, params: Params, pool: Dataset, file: Path | None
 ) -> jax.Array | np.ndarray | Rows | None:
-    """The maps, where there is room for them; None where there is none."""
+    """Return the maps, where there is room for them; None where there is none."""
     compute = _compute(network, last)
     like = jax.eval_shape(compute, params, *fetch(pool, np.zeros(1, int)))
     shape = (len(pool.label) * orientations.COUNT, *like.shape[1:])
@@ -125,14 +124,14 @@ def _make(
 
 
 def _memory() -> tuple[float, float]:
-    """Bytes that maps may take up on the first device and on the host beside it."""
+    """Return bytes that maps may take up on the first device and on the host beside it."""
     device, host = devices.memory()
     return SHARE * device, SHARE * host
 
 
 def _make_room(size: int, limit: float, kind: type) -> bool:
-    """Whether `size` bytes more fit, if need be in place of the maps used longest ago. Maps that
-    a training is using stay in memory and count."""
+    """Return whether `size` bytes more fit, if need be in place of the maps used longest ago. Maps
+    that a training is using stay in memory and count."""
     if size > limit:
         return False
     held = [key for key, maps in _kept.items() if isinstance(maps, kind)]
@@ -144,19 +143,19 @@ def _make_room(size: int, limit: float, kind: type) -> bool:
 
 
 @functools.cache
-def _compute(network: Network, last: str) -> Callable[[Params, Pool, jax.Array], jax.Array]:
-    def compute(params: Params, pool: Pool, indices: jax.Array) -> jax.Array:
-        image = draw(pool, indices, jnp.ones(len(indices))).image
+def _compute(network: Network, last: str) -> Callable[[Params, Dataset, jax.Array], jax.Array]:
+    def compute(params: Params, pool: Dataset, indices: jax.Array) -> jax.Array:
+        image = make_batch(pool, indices, jnp.ones(len(indices))).image
         return network.apply({"params": params}, image, last=last)
 
-    return devices.compiled(compute)
+    return devices.jit(compute)
 
 
 def _blocks(
-    compute: Callable[[Params, Pool, jax.Array], jax.Array], params: Params, pool: Pool
+    compute: Callable[[Params, Dataset, jax.Array], jax.Array], params: Params, pool: Dataset
 ) -> Blocks:
-    """All maps in blocks of one size, so that one compiled program makes them; the last block
-    begins early and repeats some."""
+    """Return all maps in blocks of one size, so that one compiled program makes them; the last
+    block begins early and repeats some."""
     count = len(pool.label)
     size = min(ROIS_AT_ONCE, count)
     for begin in tqdm(range(0, count, size), "frozen layers", leave=False, dynamic_ncols=True):

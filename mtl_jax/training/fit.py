@@ -1,4 +1,4 @@
-"""Trainings from their first or latest saved epoch to their last. Knows nothing of studies."""
+"""Trainings from their first or latest saved epoch to their last."""
 
 import dataclasses
 import sys
@@ -18,24 +18,28 @@ from mtl_jax.io import atomic, signals
 from mtl_jax.models.base import Network
 from mtl_jax.models.initialization import INITIALIZATIONS
 from mtl_jax.training import devices, multihost, optimizer, orientations, software
-from mtl_jax.training import replicas as side_by_side
 from mtl_jax.training.checkpoint import Checkpoints
-from mtl_jax.training.dataset import Pool, epoch_order, steps_per_epoch
-from mtl_jax.training.epoch import Order, make_epoch
-from mtl_jax.training.feature_cache import shortcut
+from mtl_jax.training.dataset import Dataset, epoch_order, steps_per_epoch
+from mtl_jax.training.epoch import EpochOrder, make_epoch
+from mtl_jax.training.feature_cache import cached_source
 from mtl_jax.training.history import History, Line, Report, summarize
 from mtl_jax.training.prefetch import on_host
-from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.replicas import Replicas, stack_replicas, take_replica
 from mtl_jax.training.steps import Metrics
 from mtl_jax.types import InputError, Params, TrainState
 
-OF_NO_EFFECT = ("checkpoint_epochs", "tensorboard", "validation_epochs")  # on a training's numbers
+# Fields of config.train that do not change the weights.
+FIELDS_WITHOUT_EFFECT = (
+    "checkpoint_epochs",
+    "tensorboard",
+    "validation_epochs",
+)
 RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothing
 
 
-class Training(NamedTuple):
+class TrainingRun(NamedTuple):
     """What one training has of its own: its folder, its initial weights, its random numbers, who
-    is told of each line of its history, which ROIs of the pool it learns (None: all), and what
+    is called with each line of its history, which ROIs of the pool it learns (None: all), and what
     is computed from its weights every `validation_epochs` epochs and recorded, no more (None:
     nothing).
 
@@ -53,8 +57,8 @@ class Training(NamedTuple):
 
 
 def fit(
-    trainings: Sequence[Training],
-    pool: Pool,
+    trainings: Sequence[TrainingRun],
+    pool: Dataset,
     network: Network,
     frozen: tuple[str, ...],
     tasks: Sequence[str],
@@ -66,7 +70,7 @@ def fit(
     replicas: Replicas | None = None,
     initialization: str = "he",
 ) -> list[Params]:
-    """Trains the weights of each of `trainings` on its ROIs of `pool` by `train_config` (the
+    """Train the weights of each of `trainings` on its ROIs of `pool` by `train_config` (the
     config's `train` section) and returns them.
 
     There is one training, or there are several that go on in `replicas` together and have the same
@@ -86,9 +90,10 @@ def fit(
     sgd = optimizer.SGD(
         train_config.momentum, train_config.weight_decay, biases.bias_rate, biases.decay_biases
     )
-    tx = optimizer.optimizer(frozen, sgd)
-    first_params = trainings[0].params
-    source, first = shortcut(network, first_params, pool, frozen, cache) if cache else (pool, "C1")
+    tx = optimizer.make_optimizer(frozen, sgd)
+    source, first = (
+        cached_source(network, trainings[0].params, pool, frozen, cache) if cache else (pool, "C1")
+    )
     if sharding and not on_host(source):
         source = devices.replicate(source, sharding)
     everything = range(len(pool.label))
@@ -99,7 +104,7 @@ def fit(
     multihost.assert_same(", ".join(f"{name} {number}" for name, number in versions))
     rois = [everything if each.rois is None else each.rois for each in trainings]
     steps = [steps_per_epoch(len(own), train_config.batch_size) for own in rois]
-    if len(set(steps)) > 1 and not (replicas and replicas.uneven):
+    if len(set(steps)) > 1 and not (replicas and replicas.ragged):
         raise ValueError(f"{steps} steps an epoch, in replicas that are not uneven")
 
     made_by = {
@@ -107,7 +112,7 @@ def fit(
         "initialization": initialization,
         "frozen": frozen,
         "tasks": dict(zip(tasks, task_weights, strict=True)),
-        "train": {k: v for k, v in train_config.items() if k not in OF_NO_EFFECT},
+        "train": {k: v for k, v in train_config.items() if k not in FIELDS_WITHOUT_EFFECT},
     }
     checkpoints, states = [], []
     for each, own in zip(trainings, rois, strict=True):
@@ -121,8 +126,8 @@ def fit(
     begin, states = _resume(checkpoints, states)
 
     join, part = (
-        partial(side_by_side.stack, replicas=replicas),
-        partial(side_by_side.take, replicas=replicas),
+        partial(stack_replicas, replicas=replicas),
+        partial(take_replica, replicas=replicas),
     )
     # A copy: the step takes the state's memory over, and the caller keeps the weights.
     state = join(states) if replicas else devices.replicate(states[0], sharding)
@@ -172,7 +177,7 @@ def fit(
                 line = summarize(done + 1, own, orders[number].rate[:count], tasks)
                 validate = trainings[number].validate
                 if validate and _validation_due(done + 1, train_config):
-                    line |= validate(devices.here(part(state.params, number=number)))
+                    line |= validate(devices.local_arrays(part(state.params, number=number)))
                 if line["loss"] > RISEN and not risen:
                     risen = True
                     bar.write(
@@ -194,12 +199,16 @@ def fit(
     if keep:
         for place in checkpoints:
             place.close(keep=train_config.epochs)
-    return [devices.here(part(state.params, number=number)) for number in range(len(trainings))]
+    return [
+        devices.local_arrays(part(state.params, number=number)) for number in range(len(trainings))
+    ]
 
 
-def _order(key: jax.Array, rois: range, done: int, train_config: ConfigDict, most: int) -> Order:
-    """The next epoch of a training of `rois` after `done`, and then empty batches, if any, up to
-    `most` steps."""
+def _order(
+    key: jax.Array, rois: range, done: int, train_config: ConfigDict, most: int
+) -> EpochOrder:
+    """Return the next epoch of a training of `rois` after `done`, and then empty batches, if any,
+    up to `most` steps."""
     steps = steps_per_epoch(len(rois), train_config.batch_size)
     indices, weight = epoch_order(key, len(rois), train_config.batch_size)
     indices += orientations.COUNT * rois.start
@@ -209,12 +218,12 @@ def _order(key: jax.Array, rois: range, done: int, train_config: ConfigDict, mos
         train_config.learning_rate,
         train_config.final_learning_rate,
     )
-    order = Order(indices, weight, np.asarray(rates))
+    order = EpochOrder(indices, weight, np.asarray(rates))
     if steps == most:
         return order
 
     empty = (0, most - steps)
-    return Order(*(np.pad(c, (empty, *[(0, 0)] * (c.ndim - 1))) for c in order))
+    return EpochOrder(*(np.pad(c, (empty, *[(0, 0)] * (c.ndim - 1))) for c in order))
 
 
 def _validation_due(epoch: int, train_config: ConfigDict) -> bool:
@@ -225,8 +234,9 @@ def _validation_due(epoch: int, train_config: ConfigDict) -> bool:
 def _resume(
     checkpoints: Sequence[Checkpoints], states: Sequence[TrainState]
 ) -> tuple[int, list[TrainState]]:
-    """The newest epoch that all have a checkpoint of, and their states after it; `states` where
-    there is none. A kill between two saves leaves trainings an epoch apart, of the latest two."""
+    """Return the newest epoch that all have a checkpoint of, and their states after it; `states`
+    where there is none. A kill between two saves leaves trainings an epoch apart, of the latest
+    two."""
     most = None
     while True:
         found = [c.resume(state, most) for c, state in zip(checkpoints, states, strict=True)]
@@ -247,7 +257,7 @@ def _reject_no_number(metrics: Metrics, run: str, before: int, epoch: int, rate:
 
 
 def _fields(network: Network) -> dict[str, Any]:
-    """What tells networks apart, without what Flax adds."""
+    """Return what tells networks apart, without what Flax adds."""
     own = [field.name for field in dataclasses.fields(network)]
     fields = {name: getattr(network, name) for name in own if name not in ("parent", "name")}
     return {"backbone": type(network).__name__, **fields}

@@ -32,7 +32,7 @@ class History:
         atomic.write_text(path, "".join(lines[:begin]))
 
     def write(self, line: Line) -> None:
-        """Writes the line to the disk, so that the file is never behind the checkpoint."""
+        """Write the line to the disk, so that the file is never behind the checkpoint."""
         if self._path:
             with atomic.writing(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -42,7 +42,7 @@ class History:
 
 
 def summarize(epoch: int, metrics: Metrics, rates: jax.Array, tasks: Sequence[str]) -> Line:
-    """A line of history.jsonl: means over the epoch's rows, in all and by task."""
+    """Return a line of history.jsonl: means over the epoch's rows, in all and by task."""
     rows = metrics.rows.sum(0)
     line = {
         "epoch": epoch,

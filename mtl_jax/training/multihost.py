@@ -1,7 +1,7 @@
 """Several processes that run the same program and train one network together (SPMD).
 
 `jax.distributed` connects them; they exchange nothing but arrays, in collectives that all of them
-enter in the same order. Process 0 alone writes files and prints. Knows no study.
+enter in the same order. Process 0 alone writes files and prints.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ from mtl_jax.types import InputError, Params
 
 
 def frozen_layers(network: str) -> tuple[str, ...]:
-    """('C1', 'C2') for 'C1-C2'; () for 'C0' (section 2.3)."""
+    """Return ('C1', 'C2') for 'C1-C2'; () for 'C0' (section 2.3)."""
     if network not in NETWORKS:
         raise InputError(f"unknown network {network!r}: choose one of {', '.join(NETWORKS)}")
     depth = 0 if network == "C0" else int(network[-1])
@@ -31,7 +31,7 @@ class SGD(NamedTuple):
     decay_biases: bool = True
 
 
-def optimizer(frozen: tuple[str, ...], sgd: SGD) -> optax.GradientTransformation:
+def make_optimizer(frozen: tuple[str, ...], sgd: SGD) -> optax.GradientTransformation:
     """Direction of stochastic gradient descent; the step multiplies it by minus the learning rate.
 
     For a trained parameter w with gradient g: v <- momentum v + (g + weight_decay w), and the step

@@ -9,10 +9,10 @@ import numpy as np
 
 from mtl_jax.models.base import LAYERS, Network
 from mtl_jax.training import devices, orientations
-from mtl_jax.training.dataset import Pool, Source, draw
-from mtl_jax.training.feature_cache import shortcut
-from mtl_jax.training.prefetch import feed
-from mtl_jax.training.steps import malignancy
+from mtl_jax.training.dataset import BatchSource, Dataset, make_batch
+from mtl_jax.training.feature_cache import cached_source
+from mtl_jax.training.prefetch import prefetch
+from mtl_jax.training.steps import malignancy_probability
 from mtl_jax.types import Params
 
 ROIS_AT_ONCE = 32
@@ -21,7 +21,7 @@ ROIS_AT_ONCE = 32
 def predict(
     network: Network,
     params: Params,
-    pool: Pool,
+    pool: Dataset,
     frozen: tuple[str, ...] = (),
     rois: range | None = None,
 ) -> np.ndarray:
@@ -31,7 +31,7 @@ def predict(
     What the layers in `frozen` give is kept in memory for others with the same weights in them.
     """
     rois = range(len(pool.label)) if rois is None else rois
-    return _scores(network, params, *shortcut(network, params, pool, frozen), rois)
+    return _scores(network, params, *cached_source(network, params, pool, frozen), rois)
 
 
 class Predictor:
@@ -41,20 +41,20 @@ class Predictor:
     same ones.
     """
 
-    def __init__(self, network: Network, pool: Pool, frozen: tuple[str, ...] = ()) -> None:
+    def __init__(self, network: Network, pool: Dataset, frozen: tuple[str, ...] = ()) -> None:
         self._network, self._pool, self._frozen = network, pool, frozen
-        self._source: tuple[Source, str] | None = None
+        self._source: tuple[BatchSource, str] | None = None
 
     def __call__(self, params: Params) -> np.ndarray:
         if self._source is None:
-            self._source = shortcut(self._network, params, self._pool, self._frozen)
+            self._source = cached_source(self._network, params, self._pool, self._frozen)
         return _scores(self._network, params, *self._source, range(len(self._pool.label)))
 
 
 def predict_with_features(
     network: Network,
     params: Params,
-    pool: Pool,
+    pool: Dataset,
     layer: str = "F4",
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `predict`, and what `layer` (F1 to F4) gives (n, width) float32, averaged alike."""
@@ -65,7 +65,7 @@ def predict_with_features(
 
 
 def _scores(
-    network: Network, params: Params, source: Source, first: str, rois: range
+    network: Network, params: Params, source: BatchSource, first: str, rois: range
 ) -> np.ndarray:
     parts = _look(network, params, source, first, "F4", rois)
     return np.concatenate([scores for scores, _ in parts])[: len(rois)]
@@ -74,16 +74,16 @@ def _scores(
 def _look(
     network: Network,
     params: Params,
-    source: Source,
+    source: BatchSource,
     first: str,
     layer: str,
     rois: range,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Scores and features of ROIS_AT_ONCE ROIs after another, the last ones repeated.
+    """Score and features of ROIS_AT_ONCE ROIs after another, the last ones repeated.
     `first` is the layer that the source's images go into."""
     compute = _means_of_eight(network, first, layer)
     working = []  # one batch is taken back when the next is on its way: no more are held
-    for near, indices in feed(source, _indices(rois)):
+    for near, indices in prefetch(source, _indices(rois)):
         working.append(compute(params, near, indices))
         if len(working) > 1:
             yield jax.device_get(working.pop(0))
@@ -91,7 +91,7 @@ def _look(
 
 
 def _indices(rois: range) -> Iterator[np.ndarray]:
-    """All orientations of `rois`, in one shape, so that one compiled program scores
+    """Yield all orientations of `rois`, in one shape, so that one compiled program scores
     everything."""
     for begin in rois[::ROIS_AT_ONCE]:
         some = np.minimum(begin + np.arange(ROIS_AT_ONCE), rois[-1])
@@ -101,17 +101,20 @@ def _indices(rois: range) -> Iterator[np.ndarray]:
 @functools.cache
 def _means_of_eight(
     network: Network, first: str, layer: str
-) -> Callable[[Params, Source, jax.Array], tuple[jax.Array, jax.Array]]:
-    """The scores and features of consecutive ROIs, compiled: the indices are eight for each."""
+) -> Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]:
+    """Return the scores and features of consecutive ROIs, compiled: the indices are eight for
+    each."""
     after = LAYERS[LAYERS.index(layer) + 1]
 
     def mean(rows: jax.Array) -> jax.Array:
         return rows.reshape(-1, orientations.COUNT, *rows.shape[1:]).mean(1)
 
-    def compute(params: Params, source: Source, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
-        batch = draw(source, indices, jnp.ones(len(indices)))
+    def compute(
+        params: Params, source: BatchSource, indices: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        batch = make_batch(source, indices, jnp.ones(len(indices)))
         found = network.apply({"params": params}, batch.image, first, last=layer)
         logits = network.apply({"params": params}, found, first=after)
-        return mean(malignancy(logits, batch.task)), mean(found)
+        return mean(malignancy_probability(logits, batch.task)), mean(found)
 
-    return devices.compiled(compute)
+    return devices.jit(compute)

@@ -1,6 +1,4 @@
-"""Rows kept on the host, in memory or in files, brought to the device a batch at a time.
-
-Knows no network."""
+"""Rows kept on the host, in memory or in files, brought to the device a batch at a time."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,28 +7,30 @@ import jax
 import numpy as np
 
 from mtl_jax.training import orientations
-from mtl_jax.training.dataset import Maps, Pool, Source
+from mtl_jax.training.dataset import Activations, BatchSource, Dataset
 
 
-def on_host(source: Source) -> bool:
-    """Whether the rows are in NumPy or in files, for want of room on the device."""
+def on_host(source: BatchSource) -> bool:
+    """Return whether the rows are in NumPy or in files, for want of room on the device."""
     return not isinstance(source[0], jax.Array)
 
 
-def fetch(source: Source, indices: np.ndarray) -> tuple[Source, np.ndarray]:
-    """`source` cut down to the rows of `indices`, and the indices that are the same in it."""
+def fetch(source: BatchSource, indices: np.ndarray) -> tuple[BatchSource, np.ndarray]:
+    """Return `source` cut down to the rows of `indices`, and the indices that are the same in
+    it."""
     flat, place = indices.ravel(), np.arange(indices.size).reshape(indices.shape)
-    if isinstance(source, Maps):
-        return Maps(*(rows[flat] for rows in source)), place
+    if isinstance(source, Activations):
+        return Activations(*(rows[flat] for rows in source)), place
     rows = (column[flat // orientations.COUNT] for column in source[:4])
-    here = place * orientations.COUNT + indices % orientations.COUNT
-    return Pool(*rows, source.mean, source.std), here
+    local_arrays = place * orientations.COUNT + indices % orientations.COUNT
+    return Dataset(*rows, source.mean, source.std), local_arrays
 
 
-def feed(
-    source: Source, indices: Iterable[jax.Array | np.ndarray]
-) -> Iterator[tuple[Source, jax.Array | np.ndarray]]:
-    """What to draw each batch from, and its indices, for the indices (..., batch) of each step.
+def prefetch(
+    source: BatchSource, indices: Iterable[jax.Array | np.ndarray]
+) -> Iterator[tuple[BatchSource, jax.Array | np.ndarray]]:
+    """Yield what to draw each batch from, and its indices, for the indices (..., batch) of each
+    step.
 
     A source on the host is read one batch ahead, while the device works on the last.
     """

@@ -34,5 +34,6 @@ def version_of(recorded: dict[str, Any]) -> dict[str, str]:
 
 
 def acceptable(field: str) -> bool:
-    """Whether a difference in this field of a record may be accepted by --accept_versions."""
+    """Return whether a difference in this field of a record may be accepted by
+    --accept_versions."""
     return field.startswith(ACCEPTABLE)

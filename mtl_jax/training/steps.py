@@ -1,4 +1,4 @@
-"""The training step and the scoring step, pure functions. They know no files and no devices."""
+"""The training step and the scoring step, pure functions."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,7 +26,7 @@ Step = Callable[[TrainState, Batch, jax.Array, jax.Array], tuple[TrainState, Met
 
 
 def head_logits(logits: jax.Array, task: jax.Array) -> jax.Array:
-    """The two logits (n, 2) of each row's own head, from (n, 2) or (n, 2 tasks)."""
+    """Return the two logits (n, 2) of each row's own head, from (n, 2) or (n, 2 tasks)."""
     heads = logits.reshape(logits.shape[0], -1, 2)
     which = task if heads.shape[1] > 1 else jnp.zeros_like(task)
     return jnp.take_along_axis(heads, which[:, None, None], axis=1)[:, 0]
@@ -39,7 +39,7 @@ def make_train_step(
     first: str = "C1",
     precision: str = "float32",
 ) -> Step:
-    """`step(state, batch, key, rate)`: one update of stochastic gradient descent.
+    """Return `step(state, batch, key, rate)`: one update of stochastic gradient descent.
 
     `first` is the layer that the batch's images go into: C1, or the one after the frozen layers
     where the images are their maps. The loss is the mean cross-entropy of the batch's rows, each
@@ -85,8 +85,8 @@ def make_train_step(
     return step
 
 
-def unless_empty(step: Step) -> Step:
-    """`step`, which leaves the state as it is where no row of the batch has a weight."""
+def skip_empty_batches(step: Step) -> Step:
+    """Return `step`, which leaves the state as it is where no row of the batch has a weight."""
 
     def guarded(
         state: TrainState, batch: Batch, key: jax.Array, rate: jax.Array
@@ -98,6 +98,6 @@ def unless_empty(step: Step) -> Step:
     return guarded
 
 
-def malignancy(logits: jax.Array, task: jax.Array) -> jax.Array:
+def malignancy_probability(logits: jax.Array, task: jax.Array) -> jax.Array:
     """Probability (n,) of malignant of each row, by the softmax of its own head."""
     return jax.nn.softmax(head_logits(logits, task))[:, 1]
