@@ -181,14 +181,14 @@ def test_a_process_waits_for_process_0_longer_than_a_minute() -> None:
 ASKED_WHILE_AGREEING = """
 import os, signal
 from mtl_jax.io import signals
-signals.listen()
+signals.install_handlers()
 
 def agreed(asked):
     os.kill(os.getpid(), signal.SIGTERM)
     return asked
 
 try:
-    with signals.deferred(agreed) as stopping:
+    with signals.defer(agreed) as stopping:
         print(stopping())
 except signals.Stopped as asked:
     print(asked)

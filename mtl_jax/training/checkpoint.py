@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtl_jax.config_diff import changes, in_words
+from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.io import atomic
 from mtl_jax.training import multihost, software
 from mtl_jax.types import InputError, Params, TrainState
@@ -47,14 +47,14 @@ class Checkpoints:
         multihost.on_primary(lambda: self._save(epoch, state))
 
     def _save(self, epoch: int, state: TrainState) -> None:
-        with atomic.folder(self._folder / str(epoch)) as draft:
+        with atomic.write_folder(self._folder / str(epoch)) as draft:
             try:
                 with make_checkpointer() as orbax:
                     orbax.save(draft / "state", jax.device_get(state._asdict()))
             except Exception as error:  # what Orbax and TensorStore raise has no common type
-                raise atomic.unwritable(self._folder / str(epoch), error) from error
+                raise atomic.write_error(self._folder / str(epoch), error) from error
             atomic.write_text(draft / CARD, json.dumps(self._card, indent=1) + "\n")
-            atomic.write_sums(draft, TIMES)
+            atomic.write_checksums(draft, TIMES)
             self._remove([epoch] if epoch in epochs(self._folder) else [])
         self._remove(epochs(self._folder)[:-KEPT])
 
@@ -75,7 +75,7 @@ class Checkpoints:
             if most is not None and epoch > most:
                 continue
             place = self._folder / str(epoch)
-            changed = atomic.damage(place, TIMES)
+            changed = atomic.verify_checksums(place, TIMES)
             if changed:
                 print(
                     f"mtl_jax: note: {place}: damaged, {changed} is missing, new or changed;"
@@ -100,15 +100,15 @@ class Checkpoints:
 
     def _reject_other(self, place: Path) -> None:
         there = _card(place)
-        differ = changes(there, self._card, but=(VERSIONS_BEFORE,))
+        differ = changed_fields(there, self._card, but=(VERSIONS_BEFORE,))
         if not all(map(software.acceptable, differ)):
             raise InputError(
-                f"{place}: this checkpoint is of another training: {in_words(differ)}; finish it"
-                f" with what began it, or delete {place.parent} to train from the start"
+                f"{place}: this checkpoint is of another training: {format_changes(differ)}; finish"
+                f" it with what began it, or delete {place.parent} to train from the start"
             )
         before = _versions_before(there, self._card)
         if before and not self._accept_versions:
-            other = in_words(differ) or f"{VERSIONS_BEFORE} {len(before)} there"
+            other = format_changes(differ) or f"{VERSIONS_BEFORE} {len(before)} there"
             raise InputError(
                 f"{place}: this checkpoint is of another version: {other}; finish it with what"
                 f" began it, delete {place.parent} to train from the start, or set"
@@ -120,7 +120,7 @@ class Checkpoints:
         for epoch in numbers:
             # Renamed first: a folder under its number is whole, or damaged by somebody else.
             gone = self._folder / f".{epoch}.gone"
-            with atomic.writing(gone):
+            with atomic.report_write_errors(gone):
                 shutil.rmtree(gone, ignore_errors=True)
                 (self._folder / str(epoch)).rename(gone)
                 shutil.rmtree(gone)
@@ -159,7 +159,7 @@ def params(folder: Path) -> Params:
     if not found:
         raise InputError(f"{folder}: no checkpoint here; run the job to its end first")
     place = folder.absolute() / str(found[-1])
-    changed = atomic.damage(place, TIMES)
+    changed = atomic.verify_checksums(place, TIMES)
     if changed:
         raise InputError(
             f"{place}: damaged, {changed} is missing, new or changed; delete the run's folder and"

@@ -117,7 +117,7 @@ def fit(
     checkpoints, states = [], []
     for each, own in zip(trainings, rois, strict=True):
         if multihost.is_primary():
-            with atomic.writing(each.folder):
+            with atomic.report_write_errors(each.folder):
                 each.folder.mkdir(parents=True, exist_ok=True)
         key = jax.random.key_data(each.key).tolist()
         card = {**each.provenance, **made_by, "rois": len(own), "key": key}
@@ -163,7 +163,7 @@ def fit(
         )
         for each in trainings
     ]
-    with bar, signals.deferred(multihost.agreed_signal) as stopping:
+    with bar, signals.defer(multihost.agreed_signal) as stopping:
         for done in range(begin, train_config.epochs):
             orders = [
                 _order(jax.random.fold_in(key, done), own, done, train_config, max(steps))

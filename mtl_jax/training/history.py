@@ -34,7 +34,10 @@ class History:
     def write(self, line: Line) -> None:
         """Write the line to the disk, so that the file is never behind the checkpoint."""
         if self._path:
-            with atomic.writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            with (
+                atomic.report_write_errors(self._path),
+                self._path.open("a", encoding="utf-8") as file,
+            ):
                 file.write(json.dumps(line) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

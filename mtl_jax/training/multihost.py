@@ -20,7 +20,7 @@ from jax.experimental.multihost_utils import (
     sync_global_devices,
 )
 
-from mtl_jax.environment import starting
+from mtl_jax.environment import report_start_errors
 from mtl_jax.io import signals
 from mtl_jax.training.devices import batch_sharding
 from mtl_jax.types import InputError
@@ -59,7 +59,7 @@ def session(device_count: int) -> Iterator[None]:
     try:
         with contextlib.ExitStack() as stack:
             if not is_primary():  # a signal counts at the end of an epoch
-                stack.enter_context(signals.deferred())
+                stack.enter_context(signals.defer())
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
                 stack.enter_context(contextlib.redirect_stderr(nowhere))
@@ -96,8 +96,8 @@ def initialize(device_count: int) -> None:
             f"there are several processes, but JAX does not find how they meet ({error}); set "
             f"{', '.join(BY_HAND)} for each, or config.devices to 1 for processes on their own"
         ) from error
-    signals.listen()  # JAX has installed a handler of its own
-    with starting():
+    signals.install_handlers()  # JAX has installed a handler of its own
+    with report_start_errors():
         count = jax.process_count()
     each = [len(jax.local_devices(process_index=n)) for n in range(count)]
     if len(set(each)) > 1:

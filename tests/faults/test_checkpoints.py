@@ -159,7 +159,7 @@ def test_a_card_without_provenance_is_rejected(tmp_path: Path) -> None:
         for field in ("platform", "precision", "random", checkpoint.VERSIONS_BEFORE):
             del card[field]
         (tmp_path / str(epoch) / "card.json").write_text(json.dumps(card))
-        checkpoint.atomic.write_sums(tmp_path / str(epoch), checkpoint.TIMES)
+        checkpoint.atomic.write_checksums(tmp_path / str(epoch), checkpoint.TIMES)
     with pytest.raises(InputError, match="of another training: platform None there"):
         Checkpoints(tmp_path, MADE_BY, accept_versions=True).resume(state(0))
 

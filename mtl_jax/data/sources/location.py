@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.read_image import read_stored
-from mtl_jax.types import InputError, Note, naming
+from mtl_jax.types import InputError, Note, prefix_errors
 
 Box = tuple[float, float, float, float]
 
@@ -101,11 +101,11 @@ def _points(kind: str, text: str, where: str) -> tuple[np.ndarray, float]:
 
 def _of_mask(path: Path, image: Path, frame: int | None, where: str) -> LesionBox:
     shape = _shape(image, frame, where)
-    with naming(f"{where}: mask_path"):
+    with prefix_errors(f"{where}: mask_path"):
         box, notes = mask.read_box(path, shape)
     return LesionBox.from_notes(box, notes)
 
 
 def _shape(image: Path, frame: int | None, where: str) -> tuple[int, ...]:
-    with naming(where):
+    with prefix_errors(where):
         return read_stored(image, frame).values.shape

@@ -81,8 +81,8 @@ def _read_films(home: Path) -> Collection:
 
 def _make(home: Path, parameters: Parameters) -> None:
     """Write the collection where it is not: `home` is whole or not there."""
-    with atomic.alone(home):
+    with atomic.lock(home):
         if not home.exists():
-            with atomic.folder(home) as draft:
+            with atomic.write_folder(home) as draft:
                 write_collection(draft, parameters)
-                atomic.write_sums(draft)
+                atomic.write_checksums(draft)
