@@ -150,7 +150,7 @@ def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.M
     assert maps(0) is a
     maps(2)
     assert maps(0) is a
-    assert len(feature_cache._kept) == 2 and b() is None
+    assert len(feature_cache._cache) == 2 and b() is None
     monkeypatch.setattr(feature_cache, "_memory", lambda: (size / 2, 0))
     source, first = feature_cache.cached_source(NETWORK, params, random_dataset(seed=9), frozen)
     assert isinstance(source, dataset.Dataset) and first == "C1"

@@ -96,7 +96,7 @@ def test_killed_between_two_saves_they_go_on_from_the_epoch_that_all_have(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(checkpoint.Checkpoints, "save", killed)
         go(broken, tmp_path, pair, epochs=2, keep=True)
-    have = [checkpoint.epochs(each.folder / "checkpoint") for each in broken]
+    have = [checkpoint.saved_epochs(each.folder / "checkpoint") for each in broken]
     assert have == [[1, 2], [1]]
     resumed = go(broken, tmp_path, pair, epochs=2, keep=True)
     assert all(map(same, resumed, whole))

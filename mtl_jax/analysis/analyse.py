@@ -69,7 +69,7 @@ def analyse(
     `settings.show_rois` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = choose_rois.choose(
+    chosen = choose_rois.choose_rois(
         material.learned,
         material.target,
         material.scored,
@@ -99,7 +99,7 @@ def analyse(
             _write_maps(maps, subject, material, mean, std, settings)
         if not (measures.exists() and all(path.exists() for path in embeddings.values())):
             pool = _pool(chosen, material, mean, std)
-            found = features.averaged(subject.network, subject.params, pool)
+            found = features.averaged_features(subject.network, subject.params, pool)
             if not measures.exists():
                 _write_measures(measures, found, chosen, material, seed)
             for layer, path in embeddings.items():
@@ -108,7 +108,7 @@ def analyse(
 
 
 def _write_rois(
-    path: Path, chosen: choose_rois.Chosen, collections: Mapping[str, RoiSet], pictures: bool
+    path: Path, chosen: choose_rois.ChosenRois, collections: Mapping[str, RoiSet], pictures: bool
 ) -> None:
     columns = {}
     for name in ("roi_id", "case_id", "lesion_id", "view", "label"):
@@ -153,7 +153,7 @@ def _write_layers(path: Path, subject: TrainedNetwork) -> None:
         count = sum(leaf.size for leaf in own.values())
         rows.append((layer, x.shape[-1], size, stride, before, pooled, count))
     header = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
-    write_results.write_rows(path, header, rows)
+    write_results.write_table(path, header, rows)
 
 
 def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: int) -> None:
@@ -170,7 +170,7 @@ def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: 
 def _write_measures(
     path: Path,
     found: Mapping[str, np.ndarray],
-    chosen: choose_rois.Chosen,
+    chosen: choose_rois.ChosenRois,
     material: AnalysisInputs,
     seed: int,
 ) -> None:
@@ -193,7 +193,7 @@ def _write_measures(
         parts.append(("silhouette", "task", "learned", learned, task))
     for a, b in combinations(names, 2):
         parts.append(("mmd2", f"{a} and {b}", "learned", learned & np.isin(task, (a, b)), task))
-    measure = {"silhouette": convergence.silhouette, "mmd2": convergence.discrepancy}
+    measure = {"silhouette": convergence.silhouette, "mmd2": convergence.maximum_mean_discrepancy}
     rows = []
     for layer in features.LAYERS:
         distance = convergence.distances(found[layer])
@@ -203,7 +203,7 @@ def _write_measures(
             se = convergence.standard_error(measure[name], within, of, case[mask], seed)
             rows.append((layer, name, groups, which, value, se, int(mask.sum())))
     header = ("layer", "measure", "groups", "rois", "value", "se", "n")
-    write_results.write_rows(path, header, rows)
+    write_results.write_table(path, header, rows)
 
 
 def _write_maps(
@@ -216,14 +216,14 @@ def _write_maps(
 ) -> None:
     rois = material.collections[material.target]
     score = np.mean([material.scores[a] for a in material.scores], axis=0)
-    ends = choose_rois.extremes(rois.index["label"][material.scored], score, settings.explained)
+    ends = choose_rois.extreme_rois(rois.index["label"][material.scored], score, settings.explained)
     shown = choose_rois.find_rois(rois, settings.roi_ids)
     shown += [(kind, int(material.scored[i])) for kind, i in ends]
     own = list(material.learned).index(material.target)
     which, maps, scale, pixels = [], [], [], []
     for _, row in shown:
         gray = np.float32((Rows(rois.shards)[np.array([row])][0] - mean[own]) / std[own])
-        found = deconvolution.strongest(subject.network, subject.params, gray, settings.maps)
+        found = deconvolution.strongest_maps(subject.network, subject.params, gray, settings.maps)
         layers = tuple(found)
         which.append([numbers for numbers, _ in found.values()])
         none = np.zeros((0, settings.maps, *gray.shape), np.float32)  # of a network without maps
@@ -251,7 +251,7 @@ def _write_maps(
 
 
 def _pool(
-    chosen: choose_rois.Chosen, material: AnalysisInputs, mean: np.ndarray, std: np.ndarray
+    chosen: choose_rois.ChosenRois, material: AnalysisInputs, mean: np.ndarray, std: np.ndarray
 ) -> Dataset:
     """The sampled ROIs in their order: the learned ones by task, then the target's others."""
     tasks = list(material.learned)

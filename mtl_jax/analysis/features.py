@@ -12,7 +12,7 @@ from mtl_jax.training.dataset import Dataset, make_batch
 from mtl_jax.types import Params
 
 LAYERS = ("F1", "F2", "F3", "F4")  # those whose features the paper embeds
-ROIS_AT_ONCE = 32
+BATCH_ROIS = 32
 
 
 def averaged(network: Network, params: Params, pool: Dataset) -> dict[str, np.ndarray]:
@@ -20,9 +20,9 @@ def averaged(network: Network, params: Params, pool: Dataset) -> dict[str, np.nd
     the mean over the ROI's eight orientations."""
     count = len(pool.label)
     parts: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
-    for begin in range(0, count, ROIS_AT_ONCE):
+    for begin in range(0, count, BATCH_ROIS):
         # Always the same shape, so that one compiled program does them all.
-        rois = jnp.clip(begin + jnp.arange(ROIS_AT_ONCE), 0, count - 1)
+        rois = jnp.clip(begin + jnp.arange(BATCH_ROIS), 0, count - 1)
         for layer, found in _mean_of_eight(network, params, pool, rois).items():
             parts[layer].append(np.asarray(found))
     return {layer: np.concatenate(found)[:count] for layer, found in parts.items()}

@@ -11,10 +11,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mtl_jax.analysis.outline import outline
-from mtl_jax.analysis.shape import shape
-from mtl_jax.analysis.spiculation import spiculation
-from mtl_jax.analysis.texture import texture
+from mtl_jax.analysis.outline import segment_mass
+from mtl_jax.analysis.shape import shape_features
+from mtl_jax.analysis.spiculation import spiculation_features
+from mtl_jax.analysis.texture import texture_features
 
 CLASSIFIERS = ("lda", "forest")
 TREES = 500  # of the forest
@@ -23,8 +23,8 @@ TREES = 500  # of the forest
 def describe(gray: np.ndarray) -> dict[str, float]:
     """Shape, texture and spiculation of the mass in the middle of `gray` (s, s), by name."""
     gray = np.asarray(gray, np.float64)
-    mask = outline(gray)
-    return shape(mask) | texture(gray, mask) | spiculation(gray, mask)
+    mask = segment_mass(gray)
+    return shape_features(mask) | texture_features(gray, mask) | spiculation_features(gray, mask)
 
 
 def table(rois: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:

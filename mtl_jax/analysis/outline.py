@@ -10,7 +10,7 @@ REACH = 24.0  # pixels, standard deviation of the weight that falls off from the
 SMALLEST = 25  # pixels, one square millimetre
 
 
-def outline(gray: np.ndarray) -> np.ndarray:
+def segment_mass(gray: np.ndarray) -> np.ndarray:
     """The mass as a mask (s, s) bool, in one piece without holes, from `gray` (s, s), background
     corrected, the lesion in the middle and brighter than what is about it.
 

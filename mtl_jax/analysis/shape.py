@@ -9,7 +9,7 @@ from mtl_jax.analysis.outline import PIXEL_MM
 ANGLES = 180  # directions in which the radius is taken
 
 
-def shape(mask: np.ndarray) -> dict[str, float]:
+def shape_features(mask: np.ndarray) -> dict[str, float]:
     """Of `mask` (s, s) bool, in one piece: size, roundness, and the normalized radial length of
     Kilday et al. 1993: its spread, entropy, roughness and crossings of its mean."""
     whole = regionprops(mask.astype(np.uint8))[0]

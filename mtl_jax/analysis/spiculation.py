@@ -10,7 +10,7 @@ INNER_MM, OUTER_MM = 1.0, 4.0  # of the ring, inside and outside the outline
 BINS = 36
 
 
-def spiculation(gray: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+def spiculation_features(gray: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     """Of `gray` (s, s) in a ring about the edge of `mask`, from the angle between its gradient and
     the radius, weighed by the gradient's size (radial gradient analysis of Huo et al. 1995).
 

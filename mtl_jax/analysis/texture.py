@@ -11,7 +11,7 @@ RIM = 10  # pixels, 2 mm, on either side of the outline
 PROPERTIES = ("contrast", "correlation", "homogeneity", "energy", "entropy")
 
 
-def texture(gray: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+def texture_features(gray: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     """Of `gray` (s, s) inside `mask` and in the rim about its edge: contrast, correlation,
     homogeneity, energy and entropy of pairs of gray levels (Haralick et al. 1973) at three
     distances, the mean of four directions; and how mass and rim differ in brightness."""

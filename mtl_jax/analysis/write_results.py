@@ -20,7 +20,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     atomic.write_bytes(path, file.getvalue())
 
 
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A CSV of `rows` under `header`; a float keeps nine digits."""
     cells = ([f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in rows)
     atomic.write_text(path, as_csv(header, cells))

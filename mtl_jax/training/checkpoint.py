@@ -17,10 +17,10 @@ from mtl_jax.types import InputError, Params, TrainState
 from mtl_jax.weights.param_io import make_checkpointer
 
 FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
-KEPT = 2
-CARD = "card.json"
+MAX_KEPT = 2
+METADATA_FILE = "card.json"
 VERSIONS_BEFORE = "versions_before"  # versions that trained earlier epochs, oldest first
-TIMES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
+CHANGING_FILES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
 
 
 class Checkpoints:
@@ -53,10 +53,10 @@ class Checkpoints:
                     orbax.save(draft / "state", jax.device_get(state._asdict()))
             except Exception as error:  # what Orbax and TensorStore raise has no common type
                 raise atomic.unwritable(self._folder / str(epoch), error) from error
-            atomic.write_text(draft / CARD, json.dumps(self._card, indent=1) + "\n")
-            atomic.write_sums(draft, TIMES)
-            self._remove([epoch] if epoch in epochs(self._folder) else [])
-        self._remove(epochs(self._folder)[:-KEPT])
+            atomic.write_text(draft / METADATA_FILE, json.dumps(self._card, indent=1) + "\n")
+            atomic.write_sums(draft, CHANGING_FILES)
+            self._remove([epoch] if epoch in saved_epochs(self._folder) else [])
+        self._remove(saved_epochs(self._folder)[:-MAX_KEPT])
 
     def resume(self, state: TrainState, most: int | None = None) -> tuple[int, TrainState]:
         """Finished epochs and state of the newest whole checkpoint, on the host, whatever devices
@@ -71,11 +71,11 @@ class Checkpoints:
         return int(epoch), state
 
     def _resume(self, state: TrainState, most: int | None) -> tuple[int, TrainState]:
-        for epoch in reversed(epochs(self._folder)):
+        for epoch in reversed(saved_epochs(self._folder)):
             if most is not None and epoch > most:
                 continue
             place = self._folder / str(epoch)
-            changed = atomic.damage(place, TIMES)
+            changed = atomic.damage(place, CHANGING_FILES)
             if changed:
                 print(
                     f"mtl_jax: note: {place}: damaged, {changed} is missing, new or changed;"
@@ -94,14 +94,14 @@ class Checkpoints:
         multihost.on_primary(lambda: self._close(keep))
 
     def _close(self, keep: int) -> None:
-        self._remove([epoch for epoch in epochs(self._folder) if epoch != keep])
+        self._remove([epoch for epoch in saved_epochs(self._folder) if epoch != keep])
         for stale in self._folder.glob(".*"):
             shutil.rmtree(stale, ignore_errors=True)
 
     def _reject_other(self, place: Path) -> None:
         there = _card(place)
         differ = changes(there, self._card, but=(VERSIONS_BEFORE,))
-        if not all(map(software.acceptable, differ)):
+        if not all(map(software.may_differ, differ)):
             raise InputError(
                 f"{place}: this checkpoint is of another training: {in_words(differ)}; finish it"
                 f" with what began it, or delete {place.parent} to train from the start"
@@ -126,7 +126,7 @@ class Checkpoints:
                 shutil.rmtree(gone)
 
 
-def epochs(folder: Path) -> list[int]:
+def saved_epochs(folder: Path) -> list[int]:
     """The numbers of finished epochs of the checkpoints in `folder`, ascending."""
     return sorted(int(place.name) for place in folder.glob("[0-9]*") if place.name.isdecimal())
 
@@ -134,7 +134,7 @@ def epochs(folder: Path) -> list[int]:
 def versions_before(folder: Path) -> list[dict[str, str]]:
     """Return the versions other than those of this process that trained what `folder` holds, oldest
     first: none where no checkpoint was resumed under others."""
-    found = epochs(folder)
+    found = saved_epochs(folder)
     if not found:
         return []
     return _versions_before(_card(folder / str(found[-1])), software.record())
@@ -146,19 +146,19 @@ def _versions_before(card: Mapping[str, Any], now: Mapping[str, Any]) -> list[di
 
 
 def _card(place: Path) -> dict[str, Any]:
-    return json.loads((place / CARD).read_text(encoding="utf-8"))
+    return json.loads((place / METADATA_FILE).read_text(encoding="utf-8"))
 
 
-def params(folder: Path) -> Params:
+def read_params(folder: Path) -> Params:
     """The parameters of the newest checkpoint in `folder`, as NumPy arrays, whatever trained them.
 
     InputError where there is none, or it is damaged.
     """
-    found = epochs(folder)
+    found = saved_epochs(folder)
     if not found:
         raise InputError(f"{folder}: no checkpoint here; run the job to its end first")
     place = folder.absolute() / str(found[-1])
-    changed = atomic.damage(place, TIMES)
+    changed = atomic.damage(place, CHANGING_FILES)
     if changed:
         raise InputError(
             f"{place}: damaged, {changed} is missing, new or changed; delete the run's folder and"

@@ -26,7 +26,7 @@ from mtl_jax.training.dataset import Activations, BatchSource, Dataset, make_bat
 from mtl_jax.training.prefetch import fetch, on_host
 from mtl_jax.types import Params
 
-ROIS_AT_ONCE = 32
+BATCH_ROIS = 32
 SHARE = 1 / 3  # of a memory: the most that all maps in it take up
 
 _kept: dict[str, jax.Array | np.ndarray] = {}  # maps in memory, those used last at the end
@@ -158,7 +158,7 @@ def _blocks(
     """All maps in blocks of one size, so that one compiled program makes them; the last block
     begins early and repeats some."""
     count = len(pool.label)
-    size = min(ROIS_AT_ONCE, count)
+    size = min(BATCH_ROIS, count)
     for begin in tqdm(range(0, count, size), "frozen layers", leave=False, dynamic_ncols=True):
         first = min(begin, count - size) * orientations.COUNT
         indices = np.arange(first, first + size * orientations.COUNT)

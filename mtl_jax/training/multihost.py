@@ -27,15 +27,15 @@ from mtl_jax.types import InputError
 
 T = TypeVar("T")
 
-BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+JAX_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 # The number of processes as each launcher gives it: by hand, Open MPI, srun. The process of a batch
 # script has SLURM_NTASKS as well, and is the only one.
 COUNTS = ("JAX_NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-SHUTDOWN = 60  # seconds between the end of the first process and the last, else JAX aborts them
-GRACE = 20  # seconds in which a process that failed waits for the others to end as well
+SHUTDOWN_TIMEOUT = 60  # seconds between the end of the first process and the last, else JAX aborts them
+GRACE_PERIOD = 20  # seconds in which a process that failed waits for the others to end as well
 # Process 0 may compute statistics for hours while the others wait in a collective. Gloo (CPUs)
 # gives up after 30 minutes by default; NCCL (GPUs) never does.
-PATIENCE = "--xla_cpu_collective_timeout_seconds=2000000"
+COLLECTIVE_TIMEOUT = "--xla_cpu_collective_timeout_seconds=2000000"
 
 
 def is_multiprocess(environment: Mapping[str, str]) -> bool:
@@ -80,7 +80,7 @@ def initialize(device_count: int) -> None:
     """
     by_hand: dict[str, Any] = {}
     if "JAX_NUM_PROCESSES" in os.environ:
-        missing = [name for name in BY_HAND if name not in os.environ]
+        missing = [name for name in JAX_VARIABLES if name not in os.environ]
         if missing:
             raise InputError(f"the environment says JAX_NUM_PROCESSES, but not {missing[0]}")
         by_hand = {
@@ -88,13 +88,13 @@ def initialize(device_count: int) -> None:
             "process_id": _whole(os.environ, "JAX_PROCESS_ID"),
             "cluster_detection_method": "deactivate",
         }
-    os.environ["XLA_FLAGS"] = f"{PATIENCE} {os.environ.get('XLA_FLAGS', '')}"
+    os.environ["XLA_FLAGS"] = f"{COLLECTIVE_TIMEOUT} {os.environ.get('XLA_FLAGS', '')}"
     try:
-        jax.distributed.initialize(**by_hand, shutdown_timeout_seconds=SHUTDOWN)
+        jax.distributed.initialize(**by_hand, shutdown_timeout_seconds=SHUTDOWN_TIMEOUT)
     except ValueError as error:
         raise InputError(
             f"there are several processes, but JAX does not find how they meet ({error}); set "
-            f"{', '.join(BY_HAND)} for each, or config.devices to 1 for processes on their own"
+            f"{', '.join(JAX_VARIABLES)} for each, or config.devices to 1 for processes on their own"
         ) from error
     signals.listen()  # JAX has installed a handler of its own
     with starting():
@@ -213,7 +213,7 @@ def _abandon_after_grace(status: int, unsaid: InputError | None) -> None:
         sys.stderr.flush()
         os._exit(status)
 
-    timer = threading.Timer(GRACE, abandon)
+    timer = threading.Timer(GRACE_PERIOD, abandon)
     timer.daemon = True
     timer.start()
 

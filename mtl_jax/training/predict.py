@@ -15,7 +15,7 @@ from mtl_jax.training.prefetch import prefetch
 from mtl_jax.training.steps import malignancy_probability
 from mtl_jax.types import Params
 
-ROIS_AT_ONCE = 32
+BATCH_ROIS = 32
 
 
 def predict(
@@ -79,7 +79,7 @@ def _look(
     layer: str,
     rois: range,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Scores and features of ROIS_AT_ONCE ROIs after another, the last ones repeated.
+    """Scores and features of BATCH_ROIS ROIs after another, the last ones repeated.
     `first` is the layer that the source's images go into."""
     compute = _means_of_eight(network, first, layer)
     working = []  # one batch is taken back when the next is on its way: no more are held
@@ -93,8 +93,8 @@ def _look(
 def _indices(rois: range) -> Iterator[np.ndarray]:
     """All orientations of `rois`, in one shape, so that one compiled program scores
     everything."""
-    for begin in rois[::ROIS_AT_ONCE]:
-        some = np.minimum(begin + np.arange(ROIS_AT_ONCE), rois[-1])
+    for begin in rois[::BATCH_ROIS]:
+        some = np.minimum(begin + np.arange(BATCH_ROIS), rois[-1])
         yield (some[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
 
 

@@ -33,6 +33,6 @@ def version_of(recorded: dict[str, Any]) -> dict[str, str]:
     return {**recorded["versions"], "platform": recorded["platform"]}
 
 
-def acceptable(field: str) -> bool:
+def may_differ(field: str) -> bool:
     """Whether a difference in this field of a record may be accepted by --accept_versions."""
     return field.startswith(ACCEPTABLE)
