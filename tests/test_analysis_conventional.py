@@ -64,7 +64,9 @@ def test_gradient_of_a_cone_is_all_along_the_radius() -> None:
     assert found["edge_radial_gradient"] == pytest.approx(1, abs=0.02)
     assert found["outside_across"] < 0.1
     # Gray that changes one way only points every way from the radius, by turns.
-    assert spiculation_features(COLUMN, AWAY <= 20)["edge_radial_gradient"] == pytest.approx(0, abs=0.02)
+    assert spiculation_features(COLUMN, AWAY <= 20)["edge_radial_gradient"] == pytest.approx(
+        0, abs=0.02
+    )
 
 
 def test_texture_by_hand() -> None:

@@ -56,7 +56,9 @@ def test_discrepancy_by_hand_and_against_a_loop() -> None:
     one = np.mean([kernel[i][j] for i in range(4) for j in range(4) if i != j])
     two = np.mean([kernel[i][j] for i in range(4, 9) for j in range(4, 9) if i != j])
     both = np.mean([kernel[i][j] for i in range(4) for j in range(4, 9)])
-    assert convergence.maximum_mean_discrepancy(distance, group) == pytest.approx(one + two - 2 * both)
+    assert convergence.maximum_mean_discrepancy(distance, group) == pytest.approx(
+        one + two - 2 * both
+    )
 
 
 def test_discrepancy_is_near_zero_for_one_distribution_and_grows() -> None:

@@ -29,7 +29,9 @@ def test_back_through_c1_is_scipys_transposed_convolution(params: Params) -> Non
     rng = np.random.default_rng(0)
     kernel = rng.standard_normal((11, 11, 3, 4)).astype(np.float32)
     y = rng.standard_normal((31, 31, 4)).astype(np.float32)
-    ours = np.asarray(deconvolution.transposed_convolution(jnp.asarray(y), jnp.asarray(kernel), LINKS[0], SIZE))
+    ours = np.asarray(
+        deconvolution.transposed_convolution(jnp.asarray(y), jnp.asarray(kernel), LINKS[0], SIZE)
+    )
     # The transpose of stride 4: values four apart; of correlation: convolution; of padding: a crop.
     apart = np.zeros((121, 121, 4))
     apart[::4, ::4] = y

@@ -164,7 +164,7 @@ def test_which_folds_the_other_replicas_hold_changes_no_bit(tmp_path: Path) -> N
 
 def test_folds_of_unlike_length_need_replicas_that_may_be_uneven(tmp_path: Path) -> None:
     """Empty batches would change a training: weights decay."""
-    with pytest.raises(ValueError, match=r"\[1, 2\] steps an epoch"):
+    with pytest.raises(ValueError, match=r"\[1, 2\] steps per epoch"):
         go_with_folds(tmp_path, None, (0, 1), Replicas(1, 2))
 
 

@@ -47,7 +47,9 @@ def test_the_latest_two_are_kept_and_the_newest_comes_back(tmp_path: Path) -> No
     found = stored(tmp_path).resume(state(0))
     assert found[0] == 3 and equal(found[1], state(3))
     assert checkpoint.saved_epochs(tmp_path) == [2, 3]
-    np.testing.assert_array_equal(checkpoint.read_params(tmp_path)["F5"]["kernel"], np.full((8, 2), 3))
+    np.testing.assert_array_equal(
+        checkpoint.read_params(tmp_path)["F5"]["kernel"], np.full((8, 2), 3)
+    )
 
 
 def test_a_flipped_byte_in_any_file_is_found_named_and_the_one_before_serves(
@@ -56,7 +58,9 @@ def test_a_flipped_byte_in_any_file_is_found_named_and_the_one_before_serves(
     stored(tmp_path / "good")
     # Orbax's file of times says nothing of the numbers; it changes by itself.
     files = [p for p in (tmp_path / "good/3").rglob("*") if p.is_file() and p.stat().st_size]
-    files = [p.relative_to(tmp_path / "good") for p in files if p.name not in checkpoint.CHANGING_FILES]
+    files = [
+        p.relative_to(tmp_path / "good") for p in files if p.name not in checkpoint.CHANGING_FILES
+    ]
     assert len(files) > 4
     rng = np.random.default_rng(0)
     for number, file in enumerate(files):
@@ -118,7 +122,7 @@ def test_another_config_network_weights_or_precision_is_rejected_with_the_differ
     made_by: dict, says: str, tmp_path: Path
 ) -> None:
     stored(tmp_path)
-    with pytest.raises(InputError, match=f"of another training: .*{says}.*or delete"):
+    with pytest.raises(InputError, match=f"of another training run: .*{says}.*or delete"):
         Checkpoints(tmp_path, MADE_BY | made_by).resume(state(0))
     assert checkpoint.saved_epochs(tmp_path) == [2, 3]
 
@@ -139,7 +143,7 @@ def test_another_version_is_rejected_unless_it_is_accepted_and_then_recorded(
     with pytest.raises(InputError, match=says):
         Checkpoints(tmp_path, MADE_BY).resume(state(0))
     changed = MADE_BY | {"network": {"lrn": True}}
-    with pytest.raises(InputError, match="of another training: network.lrn"):
+    with pytest.raises(InputError, match="of another training run: network.lrn"):
         Checkpoints(tmp_path, changed, accept_versions=True).resume(state(0))
     accepted = Checkpoints(tmp_path, MADE_BY, accept_versions=True)
     assert accepted.resume(state(0))[0] == 3
@@ -160,7 +164,7 @@ def test_a_card_without_provenance_is_rejected(tmp_path: Path) -> None:
             del card[field]
         (tmp_path / str(epoch) / "card.json").write_text(json.dumps(card))
         checkpoint.atomic.write_sums(tmp_path / str(epoch), checkpoint.CHANGING_FILES)
-    with pytest.raises(InputError, match="of another training: platform None there"):
+    with pytest.raises(InputError, match="of another training run: platform None there"):
         Checkpoints(tmp_path, MADE_BY, accept_versions=True).resume(state(0))
 
 
