@@ -119,5 +119,5 @@ def test_chosen_rois_are_few_and_none_twice() -> None:
 def test_an_unknown_roi_is_rejected() -> None:
     rois = RoiSet("t", {"roi_id": np.array(["a", "b"])}, (), {})
     assert choose_rois.find_rois(rois, ("b",)) == [("asked for", 1)]
-    with pytest.raises(InputError, match="config.analysis.roi_ids names 'c'"):
+    with pytest.raises(InputError, match="config.analysis.roi_ids has 'c'"):
         choose_rois.find_rois(rois, ("b", "c"))

@@ -167,7 +167,7 @@ def test_biases_learn_by_their_rule_in_replicas_as_alone(tmp_path: Path) -> None
 def test_a_checkpoint_of_another_initialization_is_rejected(tmp_path: Path) -> None:
     (training,) = trainings(tmp_path, "he", 1)
     fit_these([training], epochs=1, batch_size=80)
-    with pytest.raises(InputError, match="of another training: initialization"):
+    with pytest.raises(InputError, match="of another training run: initialization"):
         fit_these([training], initialization="krizhevsky2012", epochs=1, batch_size=80)
 
 

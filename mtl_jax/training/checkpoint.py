@@ -14,7 +14,7 @@ from mtl_jax.config_diff import changes, in_words
 from mtl_jax.io import atomic
 from mtl_jax.training import multihost, software
 from mtl_jax.types import InputError, Params, TrainState
-from mtl_jax.weights.param_io import checkpointer
+from mtl_jax.weights.param_io import make_checkpointer
 
 FORMAT = 1  # increase it when the layout of a checkpoint changes
 MAX_KEPT = 2
@@ -61,7 +61,7 @@ class Checkpoints:
     def _save(self, epoch: int, state: TrainState) -> None:
         with atomic.folder(self._folder / str(epoch)) as draft:
             try:
-                with checkpointer() as orbax:
+                with make_checkpointer() as orbax:
                     orbax.save(draft / "state", jax.device_get(state._asdict()))
             except Exception as error:  # the errors of Orbax and TensorStore have no common type
                 raise atomic.unwritable(self._folder / str(epoch), error) from error
@@ -203,7 +203,7 @@ def read_params(folder: Path) -> Params:
 
 def _restore(path: Path, structure: Any) -> dict[str, Any]:
     try:
-        with checkpointer() as orbax:
+        with make_checkpointer() as orbax:
             return orbax.restore(path / "state", structure)
     except Exception as error:  # the errors of Orbax and TensorStore have no common type
         raise InputError(
