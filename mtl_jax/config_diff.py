@@ -1,4 +1,4 @@
-"""How two sets of settings differ, in one line. It knows no setting."""
+"""How two sets of settings differ, in one line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,20 +17,20 @@ def changes(
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any], but: tuple[str, ...] = ()) -> str:
-    """'train.epochs 2 there, 3 here' for every field that differs, the first four named; '' for
-    none. Fields in `but` may differ."""
+    """Return 'train.epochs 2 there, 3 here' for every field that differs, the first four named; ''
+    for none. Fields in `but` may differ."""
     return in_words(changes(there, here, but))
 
 
 def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:
-    """The line of `difference` for these changes; long values are cut."""
+    """Return the line of `difference` for these changes; long values are cut."""
     named = list(changes.items())[:4]
     shown = ", ".join(f"{k} {_cut(a)} there, {_cut(b)} here" for k, (a, b) in named)
     return shown + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
 
 
 def _cut(value: Any) -> str:
-    """A value as it is shown: of a SHA-256 its beginning."""
+    """Return a value as it is shown: of a SHA-256 its beginning."""
     if isinstance(value, str) and len(value) == 64 and value.isalnum():
         return f"{value[:12]}..."
     text = repr(value)

@@ -1,4 +1,4 @@
-"""Whether JAX can start as the environment variables say. Knows no job.
+"""Whether JAX can start as the environment variables say.
 
 JAX reads its variables when it is imported and finds its devices when it first needs one, deep
 inside a job: what is wrong with them is said here, in one line, before the job begins.
@@ -29,7 +29,7 @@ def reject_settings() -> None:
 
 
 def _setting(name: str) -> str:
-    """What a variable of JAX says, or what was set in Python since JAX was imported."""
+    """Return what a variable of JAX says, or what was set in Python since JAX was imported."""
     jax = sys.modules.get("jax")
     return os.environ.get(name, "") if jax is None else str(getattr(jax.config, name.lower()))
 

@@ -1,4 +1,4 @@
-"""Reasons for which something was left out, grouped and shortened. Decides nothing."""
+"""Reasons for which something was left out, grouped and shortened."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def shortened(items: Sequence[Any], most: int) -> str:
 
 
 def by_reason(left_out: Sequence[Sequence[str]]) -> list[tuple[str, list[str]]]:
-    """What was left out for one reason, the commonest first, in the words of its first item;
+    """Return what was left out for one reason, the commonest first, in the words of its first item;
     reasons that differ in numbers alone are one. `left_out` has (item, reason) of each."""
     found: dict[str, tuple[str, list[str]]] = {}
     for item, reason in left_out:

@@ -1,11 +1,11 @@
-"""What is said of patients who are kept apart, on the screen and in the report. Decides nothing."""
+"""What is said of patients who are kept apart, on the screen and in the report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def similar_note(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """The one line that tells of them."""
+    """Return the one line that tells of them."""
     (a, first), (b, second) = pairs[0]["a"], pairs[0]["b"]
     return (
         f"{len(pairs)} pairs of cases of two collections may be one patient under two ids"
@@ -23,7 +23,7 @@ def form_note(public: str) -> str:
 
 
 def not_learned(counts: Mapping[str, int]) -> str:
-    """What of a collection is not learned for its patients' sake: an entry of folds.json's
+    """Return what of a collection is not learned for its patients' sake: an entry of folds.json's
     `held_out` in words."""
     parts = []
     if counts["cases"]:

@@ -1,4 +1,4 @@
-"""The few central types that rooms hand to each other. They hold data and do no work."""
+"""The few central types that rooms hand to each other."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -95,8 +95,10 @@ def make_folder(
         mark: sorted(set(index["case_id"][index["split"] == mark])) for mark in index["split"]
     }
     parts = [marked["train"][i::3] for i in range(3)] if study == "cross_validation" else []
-    deals = [parts] if parts else []
-    split = Split("sfm", marked["train"], marked["test"], deals, "the collection's own test set")
+    partitions = [parts] if parts else []
+    split = Split(
+        "sfm", marked["train"], marked["test"], partitions, "the collection's own test set"
+    )
     tasks = {"mttl": tuple(kinds), "sttl": ("sfm",)}
     runs = [
         Run(approach, tasks[approach], "C1", fold, 0, initialization=start)

@@ -72,16 +72,16 @@ def test_discrepancy_is_near_zero_for_one_distribution_and_grows() -> None:
 
 
 def test_standard_error_is_that_of_repeated_samples() -> None:
-    seen, told = [], []
+    seen, messages = [], []
     for seed in range(30):
         found, group = clusters(2.0, seed=seed)
         distance, case = convergence.distances(found), np.arange(len(group))
         seen.append(convergence.silhouette(distance, group))
         if seed < 8:
-            told.append(
+            messages.append(
                 convergence.standard_error(convergence.silhouette, distance, group, case, 0)
             )
-    assert np.mean(told) == pytest.approx(np.std(seen, ddof=1), rel=0.5)
+    assert np.mean(messages) == pytest.approx(np.std(seen, ddof=1), rel=0.5)
 
 
 def test_features_are_the_mean_of_eight_of_the_networks_own() -> None:

@@ -259,14 +259,14 @@ def test_all_faults_of_a_checkpoint_are_in_one_line(state: dict, tmp_path: Path)
     for part in (
         "names of resnet18",
         "missing layer2.0.downsample.1.running_mean",
-        "layer1.0.bn1.running_var holds a negative variance",
+        "layer1.0.bn1.running_var has a negative variance",
         "layer3.1.conv1.weight has shape (7, 256, 3, 3), expected (256, 256, 3, 3)",
         "unexpected layer1.2.conv1.weight",
     ):
         assert part in message
     endless = state["resnet18"] | {"bn1.weight": np.full(64, 3e38, np.float32)}
     endless["bn1.running_var"] = np.zeros(64, np.float32)
-    assert "bn1 makes numbers that are not finite" in rejected(tmp_path / "endless", endless)
+    assert "bn1 gives values that are not finite" in rejected(tmp_path / "endless", endless)
 
 
 def test_weights_of_another_backbone_are_rejected_before_anything_runs() -> None:

@@ -13,7 +13,7 @@ from kit.untrained import make_untrained
 from PIL import Image
 from scipy.special import expit, logit
 
-from mtl_jax import bundle, roc
+from mtl_jax import bundle, old_names, roc
 from mtl_jax.bundle import (
     build,
     calibration,
@@ -32,6 +32,7 @@ from mtl_jax.phantom import case as phantom
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.types import InputError, LesionView
 
+OLD_KEYS = {new: old for old, new in old_names.KEYS.items()}  # of version 0.1.0
 RNG = np.random.default_rng(0)
 
 
@@ -355,14 +356,25 @@ def test_a_multi_task_run_needs_the_same_cases_of_the_other_collections(tmp_path
         out_of_fold.find_scores(record, study, crossed)
 
 
+def test_work_folders_of_version_0_1_0_are_not_exported(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "work", "test", ("sttl",), analysed=False)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"][OLD_KEYS["backbone"]] = config["model"].pop("backbone")
+    (folder / "config.json").write_text(json.dumps(config))
+    (run_folder,) = (folder / "runs").iterdir()
+    with pytest.raises(InputError, match="0.1.0") as rejected:
+        build.build_model(run_folder)
+    assert "\n" not in str(rejected.value)
+
+
 def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
     """With a backbone other than the default, which a bundle without the key would get."""
     folder = make_untrained(tmp_path / "model", backbone="resnet18")
     expected = bundle.load(folder)
     about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     for section in ("network", "weights"):
-        about[section]["trunk"] = about[section].pop("backbone")
-    about["training"]["dm"]["regions"] = about["training"]["dm"].pop("rois")
+        about[section][OLD_KEYS["backbone"]] = about[section].pop("backbone")
+    about["training"]["dm"][OLD_KEYS["rois"]] = about["training"]["dm"].pop("rois")
     (folder / "bundle.json").write_text(json.dumps(about), encoding="utf-8")
     atomic.write_sums(folder)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -82,10 +82,10 @@ def test_what_the_texts_say(tmp_path: Path) -> None:
     }
     make_case(tmp_path / "cancers" / "cancer_01", films)
     found = read(tmp_path)
-    told = [
+    messages = [
         (v.lesion_id, v.view, v.laterality, v.label, v.truth_source, v.box) for v in found.views
     ]
-    assert told == [
+    assert messages == [
         ("LEFT-1", "CC", "L", 1, "biopsy", (2, 3, 12, 13)),
         # Benign in CC, malignant in MLO: not one lesion.
         ("LEFT-2-CC", "CC", "L", 0, "followup", (20, 4, 30, 14)),
@@ -292,7 +292,7 @@ def test_no_folder_no_case_no_type(tmp_path: Path) -> None:
 def test_the_same_patients_twice_are_rejected() -> None:
     c = default()
     c.data.sources, c.data.target = ("cbis_ddsm:a", "ddsm:b"), "ddsm"
-    with pytest.raises(InputError, match="of the same patients"):
+    with pytest.raises(InputError, match="have the same patients"):
         validate(c)
 
 

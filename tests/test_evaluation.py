@@ -359,10 +359,22 @@ def test_a_pair_that_is_not_tested_on_the_target_is_rejected() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("statistics.primary.unit", "roi", "primary.unit is 'roi'; .* view, lesion"),
-        ("statistics.primary.test", "delong", "primary.test is 'delong'; .* obuchowski, proper"),
-        ("statistics.primary.pair", ("mttl",), "primary.pair is .*two different approaches"),
-        ("statistics.primary.pair", ("mttl", "mttl"), "primary.pair is .*two different approaches"),
+        ("statistics.primary.unit", "roi", "primary.unit='roi' is invalid: .* view, lesion"),
+        (
+            "statistics.primary.test",
+            "delong",
+            "primary.test='delong' is invalid: .* obuchowski, proper",
+        ),
+        (
+            "statistics.primary.pair",
+            ("mttl",),
+            "primary.pair=.* is invalid: expected two different approaches",
+        ),
+        (
+            "statistics.primary.pair",
+            ("mttl", "mttl"),
+            "primary.pair=.* is invalid: expected two different approaches",
+        ),
         ("test.initializations", 2, "test.initializations=2 is invalid: expected 1, or 3 or more"),
     ],
 )
@@ -429,7 +441,7 @@ def test_clustering_widens_the_interval_of_a_fit() -> None:
 
 @pytest.mark.slow
 def test_intervals_clustered_by_patient_hold_the_truth() -> None:
-    """The fit's own interval, which knows no patients, holds it too seldom."""
+    """The interval of the fit, which ignores patients, covers it too seldom."""
     truth, found = stats.norm.cdf(1 / np.sqrt(2)), two_views(600)
     held = {
         name: np.mean([f[name].ci_low <= truth <= f[name].ci_high for f in found])

@@ -398,7 +398,7 @@ def test_settings_of_the_tool(many: Path, tmp_path: Path) -> None:
         ("mini_mias.clases=CIRC", "no field 'mini_mias.clases'"),
         ("background=1", "no field 'background'"),
         ("workers=many", "expected int, got 'many'"),
-        ("truth_policy=x", "config.data.truth_policy is 'x'"),
+        ("truth_policy=x", "config.data.truth_policy='x' is invalid"),
     ):
         failed = subprocess.run(
             [*command(many, tmp_path, 1), "--set", wrong], capture_output=True, text=True

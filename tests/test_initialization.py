@@ -180,9 +180,9 @@ def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
     def fit(trainings: list[TrainingRun], *rest: object) -> None:
         raise Asked(trainings[0].params, rest[-1])
 
-    monkeypatch.setattr(train_runs.subset, "subsets", lambda *args: {})
-    monkeypatch.setattr(train_runs.subset, "learned_by", lambda *args: (None, {None: None}))
-    monkeypatch.setattr(train_runs.subset, "shared_by", lambda run: None)
+    monkeypatch.setattr(train_runs.run_data, "subsets", lambda *args: {})
+    monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *args: (None, {None: None}))
+    monkeypatch.setattr(train_runs.run_data, "shared_by", lambda run: None)
     monkeypatch.setattr(train_runs, "is_on_host", lambda pool: False)
     monkeypatch.setattr(train_runs, "epochs", lambda *args: 1)
     monkeypatch.setattr(train_runs, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))

@@ -34,7 +34,7 @@ def test_summary_tells_a_difference_and_p_values_that_are_not_uniform() -> None:
     assert instrument.summarize(rows(0.1, even**3)).ks_p_value < 0.01
 
 
-def test_a_study_is_told_apart_by_its_shared_signal_alone(tmp_path: Path) -> None:
+def test_studies_differ_in_their_shared_signal_alone(tmp_path: Path) -> None:
     one, other = (
         instrument.study_config(3, signal, tmp_path)
         for signal in (instrument.SHARED, instrument.UNRELATED)

@@ -114,11 +114,11 @@ def test_a_run_of_rois_on_disk_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is trained."""
     done: list[str] = []
     on_disk = Dataset(Rows([np.zeros((1, 128, 128), np.int16)]), *[np.zeros(1, int)] * 5)
-    monkeypatch.setattr(train_runs.subset, "subsets", lambda *_: {})
-    monkeypatch.setattr(train_runs.subset, "learned_by", lambda *_: (on_disk, {}))
+    monkeypatch.setattr(train_runs.run_data, "subsets", lambda *_: {})
+    monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *_: (on_disk, {}))
     monkeypatch.setattr(train_runs.malloc, "release_freed_memory", lambda: done.append("let go"))
     monkeypatch.setattr(
-        train_runs.backbones, "build", lambda *_, **__: done.append("build") or 1 / 0
+        train_runs.registry, "build", lambda *_, **__: done.append("build") or 1 / 0
     )
     run = Run("sttl", ("a",), "C0", None, 0)
     with pytest.raises(ZeroDivisionError):

@@ -321,7 +321,7 @@ def test_processes_of_different_configs_are_rejected(tmp_path: Path, cache: Path
             "the loss is no longer a number at step",
         ),
         ({"data.sources": "('mini_mias:nowhere',)"}, "nowhere"),
-        ({"executor": "ray"}, "config.executor is 'ray'; where several processes"),
+        ({"executor": "ray"}, "config.executor='ray' is invalid: expected local, because several"),
     ],
 )
 def test_what_ends_process_0_ends_the_other(

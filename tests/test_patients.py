@@ -80,8 +80,8 @@ def held_to(collections: Mapping[str, RoiSet], people: dict[str, list[str]], see
     rules = splits.Rules(False, int(rng.integers(1, 3)), FOLDS, float(rng.choice([0, 0.3])), seed)
     split = splits.divide(collections, "t", beside, rules)
     assert split.from_record(json.loads(json.dumps(split.record()))).never == dict(split.never)
-    dealt = {case for parts in split.partitions for part in parts for case in part}
-    assert dealt <= set(split.train)
+    fold_cases = {case for parts in split.partitions for part in parts for case in part}
+    assert fold_cases <= set(split.train)
     tests: set[str] = set()
     marked = {
         name: set(rois.index["case_id"][rois.index["split"] == "test"].tolist())
@@ -142,7 +142,7 @@ def hospital() -> dict[str, RoiSet]:
     }
 
 
-def test_what_is_held_out_is_counted_and_told() -> None:
+def test_what_is_held_out_is_counted_and_reported() -> None:
     rois = hospital()
     split = splits.divide(rois, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
     # Two views a case; a fold has 3 of the 6 training cases, whose people are in `x` too.
@@ -378,20 +378,20 @@ def test_doubtful_ids_headers_and_copies_are_reported(
             assert name not in file.read_bytes()
 
 
-def test_look_alike_ids_of_two_collections_are_told(tmp_path: Path) -> None:
+def test_look_alike_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     a = loaded(manifest(tmp_path, "a", ["W-01", "W-02", "W-03"]), tmp_path / "c")
     b = loaded(manifest(tmp_path, "b", ["w1", "W-02", "V"]), tmp_path / "c")
-    (told,) = patients.similar([a, b])
+    (pair,) = patients.similar([a, b])
     cases = [rois.index["case_id"][0] for rois in (a, b)]
-    assert (told["a"], told["b"]) == (["a", cases[0]], ["b", cases[1]])
-    assert told["why"] == "ids read as the same"
-    assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_note([told])
+    assert (pair["a"], pair["b"]) == (["a", cases[0]], ["b", cases[1]])
+    assert pair["why"] == "ids read as the same"
+    assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_note([pair])
     gray = np.random.default_rng(9).integers(0, 4096, (290, 280)).astype(np.uint16)
     specs = [manifest(tmp_path, name, ["x", name]) for name in ("c", "d")]
     for name in "cd":
         write_dicom(tmp_path / f"{name}1.dcm", gray, PatientID="Dent")
-    (told,) = patients.similar([loaded(spec, tmp_path / "c") for spec in specs])
-    assert told["why"] == "one PatientID in both"
+    (pair,) = patients.similar([loaded(spec, tmp_path / "c") for spec in specs])
+    assert pair["why"] == "one PatientID in both"
     # Ids that are not hidden have no key, and what the headers say could be guessed.
     plain = loaded(specs[0], tmp_path / "p", pseudonymise=False)
     assert set(plain.patients["headers"].tolist()) == {""}
@@ -406,7 +406,7 @@ def test_ids_that_have_the_form_of_public_ones_are_seen() -> None:
     assert "form of those of ddsm" in duplicate_patients.of_ids("ddsm", {"A-1234-1": "x"})[0]
 
 
-def test_ids_of_a_public_form_are_told_at_every_start(
+def test_ids_of_a_public_form_are_reported_at_every_start(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     ids = [f"P_0000{i}" for i in range(8)]
@@ -499,7 +499,7 @@ def test_other_names_do_not_let_the_two_in_together(
     ]
     path = tmp_path / "pairs.csv"
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\nP_00002,case0001\n")
-    for table in (None, str(path)):  # a crosswalk knows nothing of private ids
+    for table in (None, str(path)):  # a crosswalk does not concern private ids
         with pytest.raises(InputError, match=f"ids of {unsaid} have the form.*column namespace"):
             crosswalk.joined({rois.name: rois for rois in pair}, table)
     # What the column says stands: ids of that form, and other patients.

@@ -255,7 +255,9 @@ def test_shared_signal_counts_for_the_others_alone(tmp_path: Path) -> None:
 def test_wrong_parameters_are_one_line(field: str, value: float) -> None:
     c = config.default()
     c.data.phantom[field] = value
-    with pytest.raises(InputError, match=f"config.data.phantom.{field} is {value}") as caught:
+    with pytest.raises(
+        InputError, match=f"config.data.phantom.{field}={value} is invalid: "
+    ) as caught:
         config.validate(c)
     assert "\n" not in str(caught.value)
 

@@ -190,7 +190,7 @@ def test_diameters_are_log_normal_within_5_to_30_mm(home: Path) -> None:
         assert 0.7 * stated[cells[2]] - 0.3 < longest < stated[cells[2]] + 0.3
 
 
-def test_rois_of_the_three_are_told_apart_before_correction_and_not_after(
+def test_rois_of_the_three_are_separable_before_correction_and_not_after(
     tmp_path: Path,
 ) -> None:
     """By their mean gray, standardized by collection as training does, over half its deviation."""

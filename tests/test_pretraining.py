@@ -130,7 +130,7 @@ def test_what_is_exported_is_plain_alexnet(form: network.Form) -> None:
         np.testing.assert_allclose(kernel.mean((0, 1, 2)), 0, atol=1e-6)
         fan_in = np.prod(kernel.shape[:3])
         np.testing.assert_allclose(kernel.var((0, 1, 2)) * fan_in, 2.934, atol=0.01)
-    random = network.init(form._replace(initialization="random"), KEY)
+    random = network.init(form._replace(start="random"), KEY)
     assert not np.allclose(random["C1"]["kernel"], params["C1"]["kernel"])
 
 
@@ -183,8 +183,8 @@ def small(**fields: object) -> config.ConfigDict:
 
 
 def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path) -> None:
-    told = pretrain(small(), tmp_path / "whole")
-    assert "top-1" in told and "top-5" in told
+    messages = pretrain(small(), tmp_path / "whole")
+    assert "top-1" in messages and "top-5" in messages
     broken = small()
 
     class Stop(Exception):
@@ -302,7 +302,7 @@ def test_one_in_twenty_is_held_out_where_nothing_is_marked(tmp_path: Path) -> No
 
 
 class ToyPictures(tensorflow_datasets.core.GeneratorBasedBuilder):
-    """Gray squares, bright or dark, of which TFDS knows no split but train."""
+    """Gray squares, bright or dark, of which TFDS has only the split train."""
 
     VERSION = tensorflow_datasets.core.Version("1.0.0")
 

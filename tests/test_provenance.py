@@ -108,7 +108,7 @@ def rejected(
     flags = {"config": place.job(name), "workdir": str(place.folder / name)}
     flags |= {"dry_run": False, "accept_versions": False}
     monkeypatch.setattr(main, "FLAGS", SimpleNamespace(**flags))
-    monkeypatch.setattr(main.stop, "listen", lambda: None)
+    monkeypatch.setattr(main.signals, "listen", lambda: None)
     monkeypatch.setattr(main.malloc, "keep_freed_memory", lambda: None)
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
@@ -278,7 +278,7 @@ def test_scores_that_the_run_did_not_write(
 def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> None:
     c = place.job("transfer")
     c.study, c.approaches, c.cross_validation.initializations = "cross_validation", ("sttl",), 1
-    write, calls = train_runs.whole.write_text, []
+    write, calls = train_runs.atomic.write_text, []
 
     def swap_after_the_first_run(path: Path, text: str) -> None:
         write(path, text)
@@ -287,7 +287,7 @@ def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> Non
             place.swap("shards")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_runs.whole, "write_text", swap_after_the_first_run)
+        patch.setattr(train_runs.atomic, "write_text", swap_after_the_first_run)
         try:
             with pytest.raises(InputError, match="have been replaced while the job ran"):
                 conduct(c, tmp_path / "w")

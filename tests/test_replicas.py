@@ -177,15 +177,15 @@ def test_replicas_of_several_folds_may_be_uneven(
     c = config.default()
     c.replicas = 2
     c.train.match_steps = False
-    dealt = []
-    monkeypatch.setattr(executors, "execute", lambda *given: dealt.append(given[-1]))
+    layout = []
+    monkeypatch.setattr(executors, "execute", lambda *given: layout.append(given[-1]))
     for runs in (seeds, folds):
         inputs = Inputs({}, None, Weights({}, {}), [])
         executors.local(runs, tmp_path, inputs, c, lambda run: None)
-    assert dealt == [Replicas(1, 2), Replicas(1, 2, ragged=True)]
+    assert layout == [Replicas(1, 2), Replicas(1, 2, ragged=True)]
 
 
-def one_epoch(make: Callable, dealt: Replicas) -> tuple[TrainState, Metrics]:
+def one_epoch(make: Callable, layout: Replicas) -> tuple[TrainState, Metrics]:
     """Two steps of two replicas, of maps of the last convolution, by either form of an epoch."""
     tx = optimizer.make_optimizer(optimizer.frozen_layers("C1-C5"), optimizer.SGD(0.9, 0.0005))
     step = steps.make_train_step(NETWORK, tx, (1.0, 1.0), "F1")
@@ -197,13 +197,13 @@ def one_epoch(make: Callable, dealt: Replicas) -> tuple[TrainState, Metrics]:
         states.append(TrainState(jnp.int32(0), params, tx.init(params)))
         indices.append(dataset.epoch_order(key, 4, 16))
     rates = jnp.float32([0.01, 0.005])
-    order = replicas.stack_replicas([epoch.EpochOrder(*each, rates) for each in indices], dealt)
+    order = replicas.stack_replicas([epoch.EpochOrder(*each, rates) for each in indices], layout)
     ticks: list[int] = []
-    ended = make(step, dataset.make_batch, dealt)(
-        replicas.stack_replicas(states, dealt),
+    ended = make(step, dataset.make_batch, layout)(
+        replicas.stack_replicas(states, layout),
         source,
         order,
-        replicas.stack_replicas(keys, dealt),
+        replicas.stack_replicas(keys, layout),
         ticks.append,
     )
     assert sum(ticks) == 2
@@ -245,9 +245,9 @@ one, _ = t.go_with_folds(home / "folds1", cache, (0, 1), t.Replicas(1, 2, True))
 for found, expected, training in zip(many, one, folds):
     t.close(found, expected, training.params)
 (looped, of_loop), (stepped, of_steps) = (
-    t.one_epoch(make, dealt)
-    for make, dealt in ((t.epoch._scanned, t.Replicas(2, 1)), (t.epoch._stepwise, t.Replicas(1, 2)))
-)
+    t.one_epoch(make, layout)
+    for make, layout in ((t.epoch._scanned, t.Replicas(2, 1)), (t.epoch._stepwise, t.Replicas(1,
+    2))) 
 assert of_loop.loss.shape == (2, 1, 2)
 t.np.testing.assert_allclose(of_loop.loss[:, 0], of_steps.loss, rtol=1e-5)
 print("equal")
@@ -274,7 +274,7 @@ def test_replicas_over_four_devices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "devices", "dealt"),
+    ("count", "devices", "layout"),
     [
         (1, 1, None),
         (5, 1, Replicas(1, 5)),
@@ -283,8 +283,10 @@ def test_replicas_over_four_devices(tmp_path: Path) -> None:
         (10, 4, Replicas(4, 3)),
     ],
 )
-def test_replicas_are_dealt_over_devices(count: int, devices: int, dealt: Replicas | None) -> None:
-    assert replicas.make_replicas(count, devices) == dealt
+def test_replicas_are_assigned_to_devices(
+    count: int, devices: int, layout: Replicas | None
+) -> None:
+    assert replicas.make_replicas(count, devices) == layout
 
 
 def test_on_cpus_as_many_go_together_as_there_are_devices() -> None:
@@ -308,9 +310,9 @@ def test_runs_go_together_that_differ_in_seed_and_fold_alone() -> None:
     learned = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
     inputs = Inputs({}, None, learned, [])
     found = executors.groups([*runs, *drawn, whole], inputs, c)
-    told = [[(r.initialization, r.fold) for r in group] for group in found]
+    messages = [[(r.initialization, r.fold) for r in group] for group in found]
     # Those of a fold lie together; all cases, and fewer of them, are other numbers of steps.
-    assert told == [
+    assert messages == [
         [(0, 0), (1, 0), (2, 0), (0, 1)],
         [(1, 1), (2, 1)],
         [(0, None), (1, None)],

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from finished_work import DM, HOSTILE, make_folder, make_stages
 
-from mtl_jax import report
+from mtl_jax import old_names, report
 from mtl_jax.report import (
     collect_figures,
     figure_style,
@@ -32,6 +32,8 @@ from mtl_jax.report import (
 )
 from mtl_jax.report.analysis_results import Rois
 from mtl_jax.types import InputError
+
+OLD_KEYS = {new: old for old, new in old_names.KEYS.items()}  # of version 0.1.0
 
 
 @pytest.fixture(scope="module")
@@ -376,6 +378,18 @@ def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
     (folder / "results.json").write_text(json.dumps(results))
     with pytest.raises(InputError, match="written by an earlier version"):
         report.write(folder)
+
+
+def test_work_folders_of_version_0_1_0_are_rejected_in_one_line(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"][OLD_KEYS["backbone"]] = config["model"].pop("backbone")
+    (folder / "config.json").write_text(json.dumps(config))
+    command = [sys.executable, "-W", "error", "-m", "mtl_jax.report", folder]
+    rejected = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (rejected.returncode, rejected.stdout) == (2, "")
+    assert rejected.stderr.count("\n") == 1 and "0.1.0" in rejected.stderr
+    assert not (folder / "report.html").exists()
 
 
 @pytest.mark.parametrize("last", ["splits", "depth", "learning_curve"])

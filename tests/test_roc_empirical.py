@@ -178,7 +178,7 @@ def test_degenerate_data_give_a_status_and_a_finite_interval(
     assert np.isfinite([test.se, test.z, test.p_value, test.ci_low, test.ci_high]).all()
 
 
-def test_delong_is_rejected_for_repeated_patients_unless_told() -> None:
+def test_delong_is_rejected_for_repeated_patients_unless_requested() -> None:
     labels, a, b = [0, 0, 1, 1, 0, 1], [1, 2, 3, 4, 3, 1], [2, 1, 4, 3, 1, 1]
     patient = ["p", "p", "q", "q", "r", "s"]
     with pytest.raises(ValueError, match="obuchowski"):

@@ -267,7 +267,7 @@ def test_tools(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert tool("make_shards.py", f"manifest:{home}/m.csv", "--out", out)[0] == 0
     status, text, errors = tool("verify_shards.py", out / "mine")
-    assert (status, errors) == (0, "") and "mine, 4 ROIs in 1 shards, whole" in text
+    assert (status, errors) == (0, "") and "mine, 4 ROIs in 1 shards, verified" in text
     os.truncate(out / "mine/roi-00000.npy", 1000)
     os.truncate(home / "b.pgm", 1000)
     # A bad image costs its own lesions only, and is named; under --strict it ends the ingest.

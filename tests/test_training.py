@@ -354,7 +354,7 @@ print(jax.jit(lambda x: x + 1)(1.0), found.count("/jax/compilation_cache/cache_h
 
 
 def test_a_program_compiled_once_is_found_by_the_next_process(tmp_path: Path) -> None:
-    told = [
+    messages = [
         subprocess.run(
             [sys.executable, "-c", KEEPING, str(tmp_path)],
             env={k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"},
@@ -364,4 +364,4 @@ def test_a_program_compiled_once_is_found_by_the_next_process(tmp_path: Path) ->
         ).stdout.split()
         for _ in range(2)
     ]
-    assert told[0] == ["2.0", "0"] and told[1][0] == "2.0" and int(told[1][1]) > 0
+    assert messages[0] == ["2.0", "0"] and messages[1][0] == "2.0" and int(messages[1][1]) > 0

@@ -10,6 +10,7 @@ from mtl_jax.bundle import calibration
 from mtl_jax.config_diff import difference
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.scores import Scores, by_unit
+from mtl_jax.io import workdir
 from mtl_jax.types import InputError
 
 # Fields that two runs must share for the scores of one to calibrate the other.
@@ -233,7 +234,9 @@ def read_study(folder: Path) -> Study:
     """Read the work folder of a finished job; InputError if it is none."""
     cure = "name the --workdir of a finished job"
     names = ("config", "folds", "results")
-    return Study(folder, *(read_json(folder / f"{name}.json", cure) for name in names))
+    study = Study(folder, *(read_json(folder / f"{name}.json", cure) for name in names))
+    workdir.reject_old(folder, study.config)
+    return study
 
 
 def read_json(path: Path, cure: str) -> dict[str, Any]:

@@ -37,20 +37,20 @@ SIMULATED = Acquisition("simulated", NOT_APPLICABLE, "simulated", "simulated")
 
 
 def known(source: str) -> Acquisition:
-    """What is known of a collection read by the source of this name."""
+    """Return what is known of a collection read by the source of this name."""
     return SIMULATED if source == "phantom" else KNOWN.get(source, Acquisition())
 
 
 def describe(rois: RoiSet) -> dict[str, str]:
-    """The entries of the paper's Table 1 for a collection: those of `Acquisition`, and `pixel_um`,
-    the acquired pixel size in micrometres."""
+    """Return the entries of the paper's Table 1 for a collection: those of `Acquisition`, and
+    `pixel_um`, the acquired pixel size in micrometres."""
     recorded: Mapping[str, str] = rois.manifest.get("acquisition", {})
     found = Acquisition(**{k: v for k, v in recorded.items() if k in Acquisition._fields})
     return found._asdict() | {"pixel_um": _pixel_um(rois)}
 
 
 def _pixel_um(rois: RoiSet) -> str:
-    """'50 × 50', or the range where images differ."""
+    """Return '50 × 50', or the range where images differ."""
     sizes = []
     for column in ("pixel_um_row", "pixel_um_col"):
         if column not in rois.index or not len(rois):

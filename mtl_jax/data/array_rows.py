@@ -1,4 +1,4 @@
-"""Rows of arrays in files, picked by number and read when asked for. Knows not what they mean."""
+"""Rows of arrays in files, picked by number and read when asked for."""
 
 import math
 import mmap
@@ -56,7 +56,7 @@ Table = np.ndarray | Rows
 
 
 def join(tables: Sequence[Table]) -> Rows:
-    """The rows of all of `tables`, one table after another."""
+    """Return the rows of all of `tables`, one table after another."""
     every = [table if isinstance(table, Rows) else Rows([table]) for table in tables]
     if len(every) == 1:
         return every[0]
@@ -69,7 +69,7 @@ def join(tables: Sequence[Table]) -> Rows:
 
 
 def chunks(table: Table) -> Iterator[np.ndarray]:
-    """All rows of `table` in order, AT_ONCE of them at a time."""
+    """Yield all rows of `table` in order, AT_ONCE of them at a time."""
     for begin in range(0, len(table), AT_ONCE):
         yield table[begin : begin + AT_ONCE]
 

@@ -1,4 +1,4 @@
-"""The account of an ingest: a row for every lesion view and everything left out. Decides nothing.
+"""The account of an ingest: a row for every lesion view and everything left out.
 
 What goes in comes out or is listed: audit.csv has as many rows as the source named items.
 """
@@ -31,8 +31,8 @@ def rows(
     reasons: Sequence[str],
     left_out: Sequence[tuple[str, str]],
 ) -> list[dict[str, Any]]:
-    """The lines of audit.csv: each view with its reason ('' where it was taken), then what the
-    source itself left out. Ids and names are those that may be written."""
+    """Return the lines of audit.csv: each view with its reason ('' where it was taken), then what
+    the source itself left out. Ids and names are those that may be written."""
     table = []
     for view, image, reason in zip(views, images, reasons, strict=True):
         if reason:
@@ -65,7 +65,8 @@ def text(table: Sequence[dict[str, Any]]) -> str:
 
 
 def summary(made: Sequence[RoiSet]) -> str:
-    """A table of the collections' counts, and under it what was corrected, noted and left out."""
+    """Return a table of the collections' counts, and under it what was corrected, noted and left
+    out."""
     width = max(len("collection"), *(len(rois.name) for rois in made))
     lines = [" ".join([f"{'collection':{width}}", *(f"{name:>9}" for name in SIZES)])]
     for rois in made:
@@ -76,7 +77,8 @@ def summary(made: Sequence[RoiSet]) -> str:
 
 
 def counted(rois: RoiSet) -> list[str]:
-    """A line a kind of note on the ROIs, and a line a reason for which something was left out."""
+    """Return a line a kind of note on the ROIs, and a line a reason for which something was left
+    out."""
     lines = image_notes.lines(rois)
     reasons = by_reason(rois.manifest["left_out"])
     lines += [f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:SHOWN]]

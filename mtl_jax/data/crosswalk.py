@@ -23,8 +23,8 @@ BOTH = (
 
 
 def read(path: Path) -> dict[str, str]:
-    """{key of the CBIS-DDSM patient: key of the DDSM case}. InputError: no such table, ids that
-    are none, patients with two cases."""
+    """Return {key of the CBIS-DDSM patient: key of the DDSM case}. InputError: no such table, ids
+    that are none, patients with two cases."""
     found: dict[str, tuple[str, str]] = {}
     keys = {name: Keys(name, None) for name in (CBIS_DDSM, DDSM)}
     faults = TableFaults(path)
@@ -47,7 +47,7 @@ def read(path: Path) -> dict[str, str]:
 
 
 def joined(collections: Mapping[str, RoiSet], path: str | None) -> dict[str, RoiSet]:
-    """`collections`, those of CBIS-DDSM with the patients of DDSM where both are there.
+    """Return `collections`, those of CBIS-DDSM with the patients of DDSM where both are there.
 
     InputError: both are there and no crosswalk is given, or it lacks a patient; two collections of
     one namespace have ids of different keys or forms.
@@ -77,7 +77,8 @@ def joined(collections: Mapping[str, RoiSet], path: str | None) -> dict[str, Roi
 
 
 def matched(collections: Mapping[str, RoiSet]) -> list[str]:
-    """A line for each collection of CBIS-DDSM that stands beside DDSM: how many are in both."""
+    """Return a line for each collection of CBIS-DDSM that stands beside DDSM: how many are in
+    both."""
     ddsm = {
         patient
         for rois in collections.values()
@@ -96,7 +97,7 @@ def matched(collections: Mapping[str, RoiSet]) -> list[str]:
 
 
 def _reject_unsaid(cbis: Sequence[RoiSet], ddsm: Sequence[RoiSet]) -> None:
-    """InputError where one is taken for CBIS-DDSM or DDSM by the form of its ids alone."""
+    """Raise InputError if one is taken for CBIS-DDSM or DDSM by the form of its ids alone."""
     for rois, others in (*((one, ddsm) for one in cbis), *((one, cbis) for one in ddsm)):
         assumed = assumed_space(rois)
         if assumed != space(rois):
@@ -122,7 +123,7 @@ def _joined(rois: RoiSet, case_of: Mapping[str, str], path: str) -> RoiSet:
 
 
 def _named(rois: RoiSet, cases: Sequence[str]) -> str:
-    """The first of these cases as a table may write it, or where its id is found."""
+    """Return the first of these cases as a table may write it, or where its id is found."""
     published, known = canonical(space(rois), cases[0])
     if known:
         return f"such as {published}"

@@ -1,4 +1,4 @@
-"""What in one collection hints that one patient has two ids, or two patients one. Decides nothing.
+"""What in one collection hints that one patient has two ids, or two patients one.
 
 Sentences name cases as they may be written.
 """

@@ -1,4 +1,4 @@
-"""Several faults of the user's files in one message. Finds no fault itself."""
+"""Several faults of the user's files in one message."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,8 @@ SHOWN = 10
 
 
 def listed(faults: Sequence[str]) -> str:
-    """The first ten, numbered where there are several, and how many more there are; in one line."""
+    """Return the first ten, numbered where there are several, and how many more there are; in one
+    line."""
     if len(faults) == 1:
         return faults[0]
     more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []

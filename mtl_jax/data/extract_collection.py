@@ -1,4 +1,4 @@
-"""The images of a plan: grouped, cut, and what came of each lesion view. Writes no shards."""
+"""The images of a plan: grouped, cut, and what came of each lesion view."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,9 +35,9 @@ def cut_plan(plan: Plan, scratch: Path, workers: int) -> Outcome:
 
 
 def _by_image(plan: Plan) -> tuple[list[list[int]], dict[int, tuple[str, tuple[Note, ...]]]]:
-    """The numbers of the lesion views to be cut, by image: each image is read once, whichever way
-    its lesions are listed. And what is wrong with the rows of an image, or noted of them, by the
-    number of each of its views; images whose rows cannot all be right are not read."""
+    """Return the numbers of the lesion views to be cut, by image: each image is read once,
+    whichever way its lesions are listed. And what is wrong with the rows of an image, or noted of
+    them, by the number of each of its views; images whose rows cannot all be right are not read."""
     views = plan.collection.views
     found: dict[tuple[Path, int], list[int]] = {}
     for number, view in enumerate(views):
@@ -116,7 +116,7 @@ def _outcome(
 def _seen(
     plan: Plan, by_image: Sequence[Sequence[int]], cuts: Sequence[extract_rois.Cut]
 ) -> list[duplicate_patients.Seen]:
-    """Each image under the names that may be written, for each case that it is of."""
+    """Return each image under the names that may be written, for each case that it is of."""
     found = []
     for numbers, cut in zip(by_image, cuts, strict=True):
         for case in dict.fromkeys(plan.views[number].case_id for number in numbers):

@@ -1,7 +1,4 @@
-"""ROIs cut out of images, over several processes, kept image by image until all are done.
-
-Knows no collections and no shards.
-"""
+"""ROIs cut out of images, over several processes, kept image by image until all are done."""
 
 import hashlib
 import io
@@ -72,8 +69,8 @@ def job(
     header_key: bytes = b"",
     user_table: bool = True,
 ) -> Job:
-    """The job on one image. What it keeps is found again while `version`, all that decides the
-    pixels and the notes, and the file's size and time are the same."""
+    """Return the job on one image. What it keeps is found again while `version`, all that decides
+    the pixels and the notes, and the file's size and time are the same."""
     facts = [version, RULES_VERSION, dict(background), user_table]
     facts += [stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
@@ -93,7 +90,7 @@ def stamp(path: Path) -> tuple[int, int]:
 
 
 def cut_all(jobs: Sequence[Job], workers: int, label: str) -> list[Cut]:
-    """Does each job that is not done yet; their cuts in order, without the pixels.
+    """Do each job that is not done yet; their cuts in order, without the pixels.
 
     Images are done one after the other in each of `workers` processes, so memory does not grow with
     their number. InputError: a process was killed, as when memory runs out.
@@ -114,7 +111,7 @@ def cut_all(jobs: Sequence[Job], workers: int, label: str) -> list[Cut]:
 
 
 def cut(one: Job) -> Cut:
-    """The ROIs of one image, as kept, or made and kept. An image with errors is not kept, so
+    """Return the ROIs of one image, as kept, or made and kept. An image with errors is not kept, so
     that it is tried again once what was missing is there."""
     kept = _load(one)
     if kept is not None:
@@ -140,7 +137,7 @@ def centre(view: LesionView) -> tuple[float, float]:
 
 
 def _load(one: Job) -> Cut | None:
-    """What was kept of the image; None where there is nothing, or nothing whole."""
+    """Return what was kept of the image; None where there is nothing, or nothing whole."""
     try:
         content = one.kept.read_bytes()
     except OSError:
@@ -183,7 +180,8 @@ def _cut(one: Job) -> Cut:
 
 
 def _with_header(made: Cut, image: StoredImage, one: Job) -> Cut:
-    """`made` with what the header says against each lesion view: notes, or why it is rejected."""
+    """Return `made` with what the header says against each lesion view: notes, or why it is
+    rejected."""
     errors, notes = list(made.errors), list(made.notes)
     for number, view in enumerate(one.views):
         try:
@@ -237,7 +235,7 @@ def rois(
 def _roi(
     image: StoredImage, limits: tuple[float, float], view: LesionView
 ) -> tuple[np.ndarray, float]:
-    """The (128, 128) ROI around a lesion, 12-bit gray at 200 um, and the fraction outside.
+    """Return the (128, 128) ROI around a lesion, 12-bit gray at 200 um, and the fraction outside.
 
     Only the part of the image under the ROI is worked on, to the same values.
     """

@@ -1,7 +1,6 @@
 """Folds and the test set: random partitions of cases, stratified by class (paper, section 2.4).
 
-A case is malignant if any of its lesions is. Every view and lesion of a case stays with it. Knows
-case ids and labels only, no pixels.
+A case is malignant if any of its lesions is. Every view and lesion of a case stays with it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -22,7 +21,7 @@ class Stream(IntEnum):
 
 
 def case_labels(case_ids: Iterable[str], labels: Iterable[int]) -> dict[str, int]:
-    """{case: 1 if any of its ROIs is malignant, else 0}, in sorted order of the ids."""
+    """Return {case: 1 if any of its ROIs is malignant, else 0}, in sorted order of the ids."""
     cases: dict[str, int] = {}
     for case, label in zip(case_ids, labels, strict=True):
         cases[str(case)] = max(cases.get(str(case), 0), int(label))
@@ -62,7 +61,8 @@ def hold_out(
     first: Set[str] = frozenset(),
     last: Set[str] = frozenset(),
 ) -> list[str]:
-    """The test cases: `fraction` of each class, rounded, at least one and never all of a class.
+    """Return the test cases: `fraction` of each class, rounded, at least one and never all of a
+    class.
 
     All cases of `first` are among them, even where those are more or all; of the others those of
     `last` are taken only where a class would have none.
@@ -102,7 +102,7 @@ def subset(
 
 
 def reject_leaks(groups: Mapping[str, Sequence[str]]) -> None:
-    """Raises InputError where a case stands in two of the named groups, or twice in one."""
+    """Raise InputError where a case stands in two of the named groups, or twice in one."""
     seen: dict[str, str] = {}
     for name, cases in groups.items():
         for case in cases:
@@ -117,7 +117,8 @@ def reject_leaks(groups: Mapping[str, Sequence[str]]) -> None:
 def _shuffled(
     cases: Mapping[str, int], label: int, split_seed: int, stream: Stream, index: int = 0
 ) -> list[str]:
-    """The cases of one class in random order: a function of the seed, the purpose and the index."""
+    """Return the cases of one class in random order: a function of the seed, the purpose and the
+    index."""
     group = sorted(case for case, truth in cases.items() if truth == label)
     source = np.random.SeedSequence(split_seed, spawn_key=(stream, index, label))
     return [group[i] for i in np.random.default_rng(source).permutation(len(group))]

@@ -1,4 +1,4 @@
-"""Notes on the facts of images: put into words, counted by kind. Makes no note itself."""
+"""Notes on the facts of images: put into words, counted by kind."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ _WITH_DETAIL = re.compile(r"(.+?) \((.+)\)")
 
 
 def noted_view(view: LesionView, notes: Sequence[Note]) -> LesionView:
-    """`view` with `notes` after those that it has: what was corrected in `note`, the rest in
+    """Return `view` with `notes` after those that it has: what was corrected in `note`, the rest in
     `noted`."""
     others = BETWEEN.join(note.text for note in notes if not note.corrected)
     return replace(
@@ -24,12 +24,13 @@ def noted_view(view: LesionView, notes: Sequence[Note]) -> LesionView:
 
 
 def corrections(notes: Sequence[Note]) -> str:
-    """What was corrected, in one text; '' where nothing was."""
+    """Return what was corrected, in one text; '' where nothing was."""
     return BETWEEN.join(note.text for note in notes if note.corrected)
 
 
 def notes_of(view: LesionView) -> list[Note]:
-    """The notes that a source has written into a view; a detail stands in brackets at the end."""
+    """Return the notes that a source has written into a view; a detail stands in brackets at the
+    end."""
     found = []
     for text, corrected in ((view.note, True), (view.noted, False)):
         for part in filter(None, text.split(BETWEEN)):
@@ -39,8 +40,9 @@ def notes_of(view: LesionView) -> list[Note]:
 
 
 def count(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, Any]]:
-    """One entry a kind of note, the commonest first: kind, corrected, the number of lesion views,
-    the first of them and the detail of the first. `noted` has the name and the notes of each."""
+    """Return one entry a kind of note, the commonest first: kind, corrected, the number of lesion
+    views, the first of them and the detail of the first. `noted` has the name and the notes of
+    each."""
     entries: dict[tuple[bool, str], dict[str, Any]] = {}
     for item, notes in noted:
         for kind, note in {(note.corrected, note.kind): note for note in notes}.items():
@@ -63,13 +65,13 @@ def count(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, Any]]:
 
 
 def lines(rois: RoiSet) -> list[str]:
-    """A line a kind of note on the images of `rois`, for the screen; shards made before notes were
-    counted have none."""
+    """Return a line a kind of note on the images of `rois`, for the screen; shards made before
+    notes were counted have none."""
     return [f"{rois.name}: {sentence(entry)}" for entry in rois.manifest.get("notes", [])]
 
 
 def sentence(entry: Mapping[str, Any]) -> str:
-    """'12 noted: KIND', with the numbers of the first lesion view."""
+    """Return '12 noted: KIND', with the numbers of the first lesion view."""
     decision = "repaired" if entry["corrected"] else "noted"
     example = f" (the first: {entry['detail']})" if entry["detail"] else ""
     return f"{entry['lesion_views']} {decision}: {entry['kind']}{example}"

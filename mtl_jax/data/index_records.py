@@ -1,4 +1,4 @@
-"""What the shards of a collection record of its ROIs: the index, and the counts. Reads no files."""
+"""What the shards of a collection record of its ROIs: the index, and the counts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from mtl_jax.types import LesionView
 def index_rows(
     views: Sequence[LesionView], images: Sequence[str], outside: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """The rows of index.csv: of each ROI its view, the name of its image and the fraction outside
-    it."""
+    """Return the rows of index.csv: of each ROI its view, the name of its image and the fraction
+    outside it."""
     index = []
     repeats: Counter[str] = Counter()
     for view, image, fraction in zip(views, images, outside, strict=True):
@@ -46,7 +46,7 @@ def counts(
     images: Sequence[str],
     unusable: int,
 ) -> dict[str, int]:
-    """Counts of `views`, those that have an ROI, and of the rows of audit.csv.
+    """Count of `views`, those that have an ROI, and of the rows of audit.csv.
 
     Malignant and benign count lesions, not views; repaired counts views that were corrected, noted
     those that were noted alone; unusable views are among those left out.

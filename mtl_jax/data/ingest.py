@@ -1,4 +1,4 @@
-"""From a collection on disk to its shards, made once. Knows no format of any collection."""
+"""From a collection on disk to its shards, made once."""
 
 import shutil
 import sys
@@ -53,7 +53,7 @@ def load(
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = USUAL,
 ) -> RoiSet:
-    """The ROIs of the collection `spec`, 'name:path'; 'shards:PATH' opens ready shards.
+    """Return the ROIs of the collection `spec`, 'name:path'; 'shards:PATH' opens ready shards.
 
     Anything else is made into `cache`/<collection>-<fingerprint>, unless it stands there already.
     `background` is {'correct': bool, 'along_mm': float, 'depth_mm': float}; `options` maps a
@@ -104,7 +104,7 @@ def _split(spec: str) -> tuple[str, str]:
 
 
 def _reject_ready(rois: RoiSet, path: str, rules: Rules) -> None:
-    """InputError where shards made earlier hold what these rules would not have taken."""
+    """Raise InputError if shards made earlier hold what these rules would not have taken."""
     wrong = sorted(
         set(rois.index["truth_source"].tolist()) - set(reference_standard.TAKES[rules.truth_policy])
     )
@@ -222,7 +222,7 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
 
 
 def _shown(plan: Plan) -> dict[str, str]:
-    """The case id that is written of each patient id."""
+    """Return the case id that is written of each patient id."""
     pairs = zip(plan.collection.views, plan.views, strict=True)
     return {own.case_id: written.case_id for own, written in pairs}
 

@@ -1,4 +1,4 @@
-"""What is to be made of a collection: which views, under which names. Reads no pixels."""
+"""What is to be made of a collection: which views, under which names."""
 
 import hashlib
 import json
@@ -128,7 +128,8 @@ def _fingerprint(
     images: Sequence[str],
     rejected: Sequence[str],
 ) -> str:
-    """SHA-256 of all that decides the shards: format, rules, options, record, views and files."""
+    """Return SHA-256 of all that decides the shards: format, rules, options, record, views and
+    files."""
     listed = list(zip(views, images, strict=True))
     facts = {
         "format_version": shards.FORMAT_VERSION,
@@ -154,7 +155,7 @@ def _reject_repairs(collection: Collection, rejected: Sequence[str]) -> None:
 
 
 def reject_repaired(name: str, repaired: Sequence[tuple[str, str]], total: int) -> None:
-    """InputError where any of `total` lesion views was repaired: where and what of each."""
+    """Raise InputError if any of `total` lesion views was repaired: where and what of each."""
     if repaired:
         place, note = repaired[0]
         raise InputError(
@@ -174,6 +175,6 @@ def _imaging(background: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def where(view: LesionView) -> str:
-    """A lesion view in the words of its source, for messages to the user alone."""
+    """Return a lesion view in the words of its source, for messages to the user alone."""
     table = f"{view.where}: " if view.where else ""
     return f"{table}{view.image_path}: lesion {view.lesion_id} of case {view.case_id}"

@@ -1,7 +1,5 @@
-"""Images that stand under two cases, and ROIs of different cases that look the same.
-
-It compares pixels and decides nothing. One patient under two ids by other films is beyond it.
-"""
+"""Images that stand under two cases, and ROIs of different cases that look the same. One patient
+under two ids by other films is beyond it."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -37,8 +35,8 @@ def pixel_digest(values: np.ndarray) -> str:
 
 
 def shared_images(pixels: Sequence[str], cases: Sequence[set[str]]) -> set[int]:
-    """Numbers of the images whose pixels, by their digests, stand under more than one case; an
-    empty digest is like no other."""
+    """Return numbers of the images whose pixels, by their digests, stand under more than one case;
+    an empty digest is like no other."""
     under: dict[str, set[str]] = {}
     for digest, of in zip(pixels, cases, strict=True):
         under.setdefault(digest, set()).update(of)
@@ -46,7 +44,7 @@ def shared_images(pixels: Sequence[str], cases: Sequence[set[str]]) -> set[int]:
 
 
 def alike(collections: Sequence[RoiSet]) -> list[Alike]:
-    """Pairs of ROIs of different cases that correlate above ALIKE in one of the eight
+    """Pair of ROIs of different cases that correlate above ALIKE in one of the eight
     orientations, whatever their brightness and contrast.
 
     ROIs are compared as 32x32 means. Hashes of their lowest cosine frequencies find the
@@ -102,8 +100,9 @@ def _prints(means: np.ndarray) -> np.ndarray:
 
 
 def _near(prints: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Numbers of prints (n, d) that are near each other, by locality-sensitive hashing (Indyk and
-    Motwani 1998): those on the same side of several random planes, and close in their order there.
+    """Yield numbers of prints (n, d) that are near each other, by locality-sensitive hashing
+    (Indyk and Motwani 1998): those on the same side of several random planes, and close in their
+    order there.
 
     The planes stand across the line between two prints, so that they cut where there are many.
     """

@@ -1,4 +1,4 @@
-"""A map over several processes. Knows nothing of what they do."""
+"""A map over several processes."""
 
 import contextlib
 import multiprocessing

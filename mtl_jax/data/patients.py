@@ -2,7 +2,7 @@
 
 Case ids as written may be pseudonyms, and one id may mean another patient elsewhere. So shards hold
 for every case the digest of namespace and id: without a secret where ids are published, by the
-user's key where they are private. Reads no images.
+user's key where they are private.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ _INVISIBLE = re.compile("[\u034f\u115f\u1160\u3164\uffa0\ufe00-\ufe0f\U000e0100-
 
 
 def namespace_of(source: str, name: str, said: str = "") -> str:
-    """The namespace of the collection `name` of a source; `said` is what its manifest says.
+    """Return the namespace of the collection `name` of a source; `said` is what its manifest says.
 
     A public collection has its own, under whichever source it comes; all other manifests share one.
     """
@@ -55,7 +55,7 @@ def namespace_of(source: str, name: str, said: str = "") -> str:
 
 
 def checked_namespace(text: str, where: str) -> str:
-    """What a manifest says, in small letters. InputError names `where`."""
+    """Return what a manifest says, in small letters. InputError names `where`."""
     text = text.casefold()
     if text and not _NAMESPACE.fullmatch(text):
         raise InputError(f"{where}: namespace {text!r}: use letters, digits and _-.:")
@@ -70,7 +70,7 @@ def _published(name: str) -> str:
 
 
 def canonical(namespace: str, patient_id: str) -> tuple[str, bool]:
-    """The id as the namespace writes it, and whether it has the form of an id there."""
+    """Return the id as the namespace writes it, and whether it has the form of an id there."""
     if namespace not in _PATTERNS:
         return patient_id, True
     pattern, form = _PATTERNS[namespace]
@@ -93,7 +93,8 @@ def reject_two_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
 
 
 def looks_published(namespace: str, ids: Iterable[str]) -> str:
-    """The public namespace that all these ids of a private one are written in; '' if none."""
+    """Return the public namespace that all these ids of a private one are written in; '' if
+    none."""
     listed = [] if namespace in PUBLIC else list(ids)
     for other, strict in _WRITTEN.items():
         if listed and all(strict.fullmatch(one) for one in listed):
@@ -102,7 +103,7 @@ def looks_published(namespace: str, ids: Iterable[str]) -> str:
 
 
 def reads_as(patient_id: str) -> str:
-    """What a person would take for the id: without Unicode form, case, invisible characters,
+    """Return what a person would take for the id: without Unicode form, case, invisible characters,
     separators and leading zeros. '' is like nothing."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", patient_id).casefold())
     kept = []
@@ -162,8 +163,8 @@ def header_digest(key: bytes, patient_id: str) -> str:
 def table(
     keys: Keys, shown: Mapping[str, str], headers: Mapping[str, Iterable[str]]
 ) -> list[dict[str, str]]:
-    """The lines of patients.csv, from the case id that is written of each patient id, and the
-    digests of the PatientIDs in the headers of each case's images where there is a secret."""
+    """Return the lines of patients.csv, from the case id that is written of each patient id, and
+    the digests of the PatientIDs in the headers of each case's images where there is a secret."""
     return [
         {
             "case_id": case,
@@ -178,18 +179,19 @@ def table(
 
 
 def space(rois: RoiSet) -> str:
-    """The namespace of a collection; one made without patients has one of its own."""
+    """Return the namespace of a collection; one made without patients has one of its own."""
     return str(rois.manifest.get("namespace") or f"collection:{rois.name}")
 
 
 def assumed_space(rois: RoiSet) -> str:
-    """The public namespace whose form the ids have where nobody said another, else its own."""
+    """Return the public namespace whose form the ids have where nobody said another, else its
+    own."""
     return str(rois.manifest.get("ids_look_like") or space(rois))
 
 
 def looking_published(collections: Mapping[str, RoiSet]) -> dict[str, str]:
-    """The public namespace whose form the ids have, of each collection that has such and does not
-    say whose they are."""
+    """Return the public namespace whose form the ids have, of each collection that has such and
+    does not say whose they are."""
     found = {name: rois.manifest.get("ids_look_like", "") for name, rois in collections.items()}
     return {name: other for name, other in found.items() if other}
 
@@ -201,7 +203,7 @@ def digest(rois: RoiSet) -> str:
 
 
 def identities(rois: RoiSet, cases: Iterable[str]) -> set[str]:
-    """The patients of these cases of a collection."""
+    """Return the patients of these cases of a collection."""
     if not rois.patients:
         return {f"{rois.name}\0{case}" for case in cases}
     chosen = set(cases)
@@ -209,7 +211,7 @@ def identities(rois: RoiSet, cases: Iterable[str]) -> set[str]:
 
 
 def of_cases(rois: RoiSet) -> dict[str, str]:
-    """{case: patient}; nothing where each case is a patient of its own."""
+    """Return {case: patient}; nothing where each case is a patient of its own."""
     if not rois.patients:
         return {}
     columns = (rois.patients[name].tolist() for name in ("case_id", "patient"))
@@ -217,7 +219,7 @@ def of_cases(rois: RoiSet) -> dict[str, str]:
 
 
 def cases_of(rois: RoiSet, patients: set[str]) -> set[str]:
-    """The cases of a collection that are of these patients."""
+    """Return the cases of a collection that are of these patients."""
     if not patients:
         return set()
     if not rois.patients:
@@ -227,7 +229,8 @@ def cases_of(rois: RoiSet, patients: set[str]) -> set[str]:
 
 
 def reject_other_keys(collections: Sequence[RoiSet]) -> None:
-    """InputError where two collections share a private namespace and not the key of their ids."""
+    """Raise InputError if two collections share a private namespace and not the key of their
+    ids."""
     first: dict[str, RoiSet] = {}
     for rois in collections:
         other = first.setdefault(space(rois), rois)
@@ -242,7 +245,7 @@ def reject_other_keys(collections: Sequence[RoiSet]) -> None:
 
 
 def reject_other_forms(collections: Sequence[RoiSet]) -> None:
-    """InputError where collections share a namespace with a form of ids and one has other ids,
+    """Raise InputError if collections share a namespace with a form of ids and one has other ids,
     which would be other patients than the same ones written in that form."""
     for rois in collections:
         beside = [one.name for one in collections if one is not rois and space(one) == space(rois)]
@@ -257,7 +260,7 @@ def reject_other_forms(collections: Sequence[RoiSet]) -> None:
 
 
 def similar(collections: Sequence[RoiSet]) -> list[dict[str, Any]]:
-    """Pairs of cases of two collections of one namespace that count as two patients and may be one:
+    """Pair of cases of two collections of one namespace that count as two patients and may be one:
     their ids read as the same, or the headers of their images name one patient."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for column, why in (("similar", "ids read as the same"), ("headers", "one PatientID in both")):
@@ -278,5 +281,5 @@ def similar(collections: Sequence[RoiSet]) -> list[dict[str, Any]]:
 
 
 def with_patients(rois: RoiSet, patient: Sequence[str]) -> dict[str, np.ndarray]:
-    """The table of a collection's patients with other keys, in the order of its lines."""
+    """Return the table of a collection's patients with other keys, in the order of its lines."""
     return {name: rois.patients[name] for name in COLUMNS} | {"patient": np.array(patient, str)}

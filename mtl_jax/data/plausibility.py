@@ -1,7 +1,5 @@
-"""Whether a location can be a lesion's in its image, for every source and for scoring alike.
-
-Reads no files. The limits let pass what radiologists drew: docs/facts.md says on which collections.
-"""
+"""Whether a location can be a lesion's in its image, for every source and for scoring alike. The
+limits let pass what radiologists drew: docs/facts.md says on which collections."""
 
 from collections.abc import Sequence
 

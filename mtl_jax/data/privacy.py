@@ -1,4 +1,4 @@
-"""What patients, lesions and files are called in all that is written. Reads no images.
+"""What patients, lesions and files are called in all that is written.
 
 The key lies outside every output: in the file that the environment variable MTL_JAX_KEY_FILE names,
 else in ~/.config/mtl_jax/key, made with mode 600 when first needed. The same patient has the same
@@ -37,7 +37,7 @@ _QUOTED = re.compile(r"\s*\(.*\)|'.*'|\".*\"")
 
 
 def key_path() -> Path:
-    """The file of the key. InputError: the home folder that it would lie in is not known."""
+    """Return the file of the key. InputError: the home folder that it would lie in is not known."""
     named = os.environ.get(KEY_VARIABLE)
     try:
         return paths.path(named or "~/.config/mtl_jax/key")
@@ -51,7 +51,8 @@ def key_path() -> Path:
 
 
 def key() -> bytes:
-    """The secret of this user, made where there is none yet. InputError: it cannot be kept."""
+    """Return the secret of this user, made where there is none yet. InputError: it cannot be
+    kept."""
     path = key_path()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,7 +79,8 @@ def _no_lookup(place: Path, error: OSError) -> InputError:
 
 
 def lookup_name(collection: str, fingerprint: str) -> str:
-    """The file of the ids behind the pseudonyms of these shards; it stands beside the key."""
+    """Return the file of the ids behind the pseudonyms of these shards; it stands beside the
+    key."""
     return f"lookup-{collection}-{fingerprint[:12]}.csv"
 
 
@@ -102,7 +104,7 @@ class Pseudonyms:
         return self._name("lesion", lesion_id, f"{case_id}/{lesion_id}")
 
     def file(self, relative: PurePath) -> str:
-        """The path, or its pseudonym and extension."""
+        """Return the path, or its pseudonym and extension."""
         if self._secret is None:
             return _UID.sub(self._digest, relative.as_posix())
         return self._name("image", relative.as_posix()) + self._suffix(relative)
@@ -121,8 +123,8 @@ class Pseudonyms:
             raise _no_lookup(path.parent, error) from error
 
     def source(self, text: str) -> str:
-        """Where a pixel size is from: in fixed words, those of a user's table only without a key,
-        as they may name a patient."""
+        """Return where a pixel size is from: in fixed words, those of a user's table only without
+        a key, as they may name a patient."""
         return text if self._secret is None or text in SOURCES else STATED
 
     def save_lookup(self, collection: str, fingerprint: str) -> Path | None:
@@ -145,11 +147,11 @@ class Pseudonyms:
         return path
 
     def _suffix(self, path: PurePath) -> str:
-        """The ending of a known kind of image; any other may be part of an identifier."""
+        """Return the ending of a known kind of image; any other may be part of an identifier."""
         return path.suffix.lower() if path.suffix.lower() in READERS else ""
 
     def _name(self, kind: str, own: str, whole: str | None = None) -> str:
-        """`own`, or the pseudonym of `whole` (or of `own`)."""
+        """Return `own`, or the pseudonym of `whole` (or of `own`)."""
         if self._secret is None:
             return own if kind in ("image", "item") else reject_formula(own, f"{kind} id")
         said = own if whole is None else whole
@@ -159,14 +161,14 @@ class Pseudonyms:
         return self._table[kind, said]
 
     def _digest(self, uid: re.Match) -> str:
-        """What stands for a UID where names are written as they are: the same wherever it occurs,
-        and nothing to whoever has not the collection itself."""
+        """Return what stands for a UID where names are written as they are: the same wherever it
+        occurs, and nothing to whoever has not the collection itself."""
         digest = hashlib.sha256(uid[0].encode()).hexdigest()[:12]
         return f"uid-{self._only('UID', digest, uid[0])}"
 
     def _only(self, kind: str, short: str, said: str) -> str:
-        """`short`; InputError where it stands for something else already. Names are no part of the
-        message, which may be kept."""
+        """Return `short`; InputError where it stands for something else already. Names are no part
+        of the message, which may be kept."""
         if self._taken.setdefault((kind, short), said) != said:
             cure = f"use another key ({KEY_VARIABLE}), or rename one of them"
             if kind == "UID":
@@ -195,7 +197,7 @@ class Names(Pseudonyms):
                 self._hide(item)
 
     def view(self, view: LesionView) -> LesionView:
-        """The view with the ids and the note that may be written; its image's path stays."""
+        """Return the view with the ids and the note that may be written; its image's path stays."""
         case, lesion = self.case(view.case_id), self.lesion(view.case_id, view.lesion_id)
         source = self.source(view.spacing_source)
         return replace(
@@ -207,15 +209,16 @@ class Names(Pseudonyms):
         )
 
     def image(self, view: LesionView) -> str:
-        """The image's path relative to the collection's root, or its pseudonym and extension."""
+        """Return the image's path relative to the collection's root, or its pseudonym and
+        extension."""
         return self.file(self._relative(view))
 
     def item(self, text: str) -> str:
-        """The name of something left out, which a source describes in its own words."""
+        """Return the name of something left out, which a source describes in its own words."""
         return self._name("item", self.text(text) if self._secret is None else text)
 
     def text(self, text: str) -> str:
-        """A remark without the collection's place on this machine, UIDs and hidden words."""
+        """Return a remark without the collection's place on this machine, UIDs and hidden words."""
         text = self._without_root(text)
         if self._secret is None:
             return _UID.sub(self._digest, text)
@@ -233,7 +236,8 @@ class Names(Pseudonyms):
         return re.sub(rf"^{re.escape(root)}(?=:)", "the folder", text)
 
     def failure(self, text: str) -> str:
-        """A reason that may quote a header, without its quotations where names are hidden."""
+        """Return a reason that may quote a header, without its quotations where names are
+        hidden."""
         return self.text(text if self._secret is None else _QUOTED.sub("", text))
 
     def _relative(self, view: LesionView) -> Path:
@@ -255,7 +259,7 @@ class Names(Pseudonyms):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps warnings off the screen while files are read: DICOM readers quote header values."""
+    """Keep warnings off the screen while files are read: DICOM readers quote header values."""
     logger = logging.getLogger("pydicom")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

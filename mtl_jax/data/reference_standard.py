@@ -1,4 +1,4 @@
-"""Which sources of truth are good enough: one policy for all collections. Decides no label."""
+"""Which sources of truth are good enough: one policy for all collections."""
 
 from collections import Counter
 
@@ -38,7 +38,7 @@ def rejections(collection: Collection, policy: str) -> list[str]:
 
 
 def sentence(collection: Collection, policy: str, reasons: list[str]) -> str:
-    """The policy and what it left out, for the record."""
+    """Return the policy and what it left out, for the record."""
     found = Counter(view.truth_source for view in collection.views)
     have = ", ".join(f"{source} {count}" for source, count in sorted(found.items()))
     return (

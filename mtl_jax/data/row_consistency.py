@@ -1,7 +1,5 @@
-"""Whether the rows of one image say the same of it, and the same as its header to the last digit.
-
-Reads no pixels.
-"""
+"""Whether the rows of one image say the same of it, and the same as its header to the last
+digit."""
 
 from collections.abc import Sequence
 

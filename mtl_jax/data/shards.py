@@ -1,4 +1,4 @@
-"""ROIs on disk: write, open and verify one folder of shards. Knows no sources.
+"""ROIs on disk: write, open and verify one folder of shards.
 
 A folder holds roi-00000.npy, roi-00001.npy, ... of (n, 128, 128) int16 counts, index.csv with one
 line an ROI in the same order, patients.csv with one line a case (data/patients.py), audit.csv
@@ -49,7 +49,7 @@ def write(
     audit: str,
     patients: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Writes the folder `out_dir` whole or not at all.
+    """Write the folder `out_dir` whole or not at all.
 
     Each chunk, (n, 128, 128) int16, becomes one shard; together they are as many as `index` has
     lines. `manifest` holds what is known of the making; the format's own fields are added here.
@@ -87,7 +87,7 @@ def write(
 
 
 def open_shards(folder: Path, verify: bool = True) -> RoiSet:
-    """The ROIs in `folder`, memory-mapped and read-only; every file is hashed if `verify`.
+    """Return the ROIs in `folder`, memory-mapped and read-only; every file is hashed if `verify`.
 
     InputError: no such folder, another format version, a checksum or a count that is wrong.
     """
@@ -133,7 +133,8 @@ _CURE = "; delete the folder and make the shards again"
 
 
 def content(rois: RoiSet) -> str:
-    """SHA-256 of what the ROIs are and of whom, whenever and wherever the shards were made."""
+    """Return SHA-256 of what the ROIs are and of whom, whenever and wherever the shards were
+    made."""
     parts = [shard["sha256"] for shard in rois.manifest["shards"]]
     tables = (rois.manifest[name] for name in ("index", "patients") if name in rois.manifest)
     parts += [table["sha256"] for table in tables]
@@ -240,7 +241,7 @@ def _checked(path: Path, sha256: str | None) -> Path:
 
 
 def _seal(manifest: Path) -> str:
-    """The manifest's own checksum, in the form that `sha256sum -c` reads."""
+    """Return the manifest's own checksum, in the form that `sha256sum -c` reads."""
     return f"{atomic.digest(manifest)}  {manifest.name}\n"
 
 

@@ -1,4 +1,4 @@
-"""All that is wrong with the rows of one table, in one message. Knows no columns."""
+"""All that is wrong with the rows of one table, in one message."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""File names as a table gives them, made into paths of this machine. Reads no file."""
+"""File names as a table gives them, made into paths of this machine."""
 
 import functools
 import os

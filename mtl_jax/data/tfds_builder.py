@@ -1,7 +1,4 @@
-"""Our shards offered as a TFDS dataset, so that others load them without this package.
-
-Writes array_record files by TFDS alone, no TensorFlow. Makes no shards and changes no pixel.
-"""
+"""Our shards offered as a TFDS dataset, so that others load them without this package."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +69,7 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(rois: RoiSet, data_dir: Path) -> Path:
-    """Writes the dataset mtl_rois/<collection> under `data_dir`, once; returns its own folder.
+    """Write the dataset mtl_rois/<collection> under `data_dir`, once; returns its own folder.
 
     Open it with tfds.data_source("mtl_rois/<collection>", data_dir=..., split=...) or
     tfds.builder_from_directory(folder).as_data_source(split=...). InputError: other ROIs stand

@@ -30,7 +30,7 @@ def look_into(
     seed: int,
     made_from: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Writes `folder`/analysis/ for the first run of each approach that is tested on the target:
+    """Write `folder`/analysis/ for the first run of each approach that is tested on the target:
     the one on the test set, or that of the first fold. All are shown the same ROIs.
     `build(outputs=n)` makes the network of the runs. What stands there stays as long as
     `made_from`, the provenance of each run, is the same."""
@@ -75,7 +75,7 @@ def _loader(place: Path, build: Callable[..., Network]) -> Callable[[], TrainedN
 
 
 def _scores_of(table: Scores, rois: RoiSet, rows: np.ndarray) -> np.ndarray:
-    """The scores of these rows of a collection, in their order."""
+    """Return the scores of these rows of a collection, in their order."""
     own = table.of(table.task == rois.name)
     score = dict(zip(own.roi_id.tolist(), own.score.tolist(), strict=True))
     return np.array([score[str(roi_id)] for roi_id in rois.index["roi_id"][rows]], np.float32)

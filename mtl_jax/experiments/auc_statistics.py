@@ -1,5 +1,5 @@
 """AUCs averaged over folds and initializations, and differences of two such averages, with their
-standard errors over patients and initializations. Reads no file and chooses nothing.
+standard errors over patients and initializations.
 
 Folds hold different patients: their covariances add up. That the networks of the folds share most
 of their training cases is left out, as is usual. The variances are those of `variance`.
@@ -178,7 +178,8 @@ def _covariance_of_both(
 
 @functools.lru_cache(maxsize=FITS_KEPT)
 def _proper(malignant: bytes, scores: bytes) -> tuple[float, np.ndarray, str]:
-    """`of_proper_area`, once for each table of scores: rows and tests of a study ask again."""
+    """Return `of_proper_area`, once for each table of scores: rows and tests of a study ask
+    again."""
     return of_proper_area(np.frombuffer(malignant, bool), np.frombuffer(scores))
 
 

@@ -1,7 +1,4 @@
-"""How far each initialization carries: the same runs from several sets of weights, compared.
-
-It trains through the driver and averages through the tables; what the weights are is not its own.
-"""
+"""How far each initialization carries: the same runs from several sets of weights, compared."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,7 +35,7 @@ class Start(NamedTuple):
 
 
 def transfer(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
-    """Does the runs of config.transfer in `folder` and returns what its results.json holds; None in
+    """Do the runs of config.transfer in `folder` and returns what its results.json holds; None in
     a process other than process 0.
 
     Each set of weights has a folder of runs of its own, in `weights/NAME/`. The areas are of the
@@ -98,7 +95,7 @@ def _evaluate(
 
 
 def show_plan(c: ConfigDict, folder: Path) -> None:
-    """Prints what is about to happen and what it costs; trains nothing. Weights that are still to
+    """Print the plan and its cost, without training. Weights that are still to
     be made are named and not counted."""
     workdir.reject_other(folder, c.to_dict())
     starts: dict[str, Start] = {}
@@ -133,7 +130,7 @@ def _show(c: ConfigDict, starts: Mapping[str, Start]) -> None:
 
 
 def describe(results: dict[str, Any]) -> str:
-    """The areas and their differences as two tables of Markdown."""
+    """Return the areas and their differences as two tables of Markdown."""
     first = results["auc"][0]
     lines = [
         f"{results['target']}, {results['network']} frozen; lesion-level AUC; "
@@ -170,8 +167,8 @@ def _starts(c: ConfigDict, folder: Path) -> dict[str, Start]:
 def _start(
     c: ConfigDict, name: str, found: weights.Weights, folder: Path, before: Mapping[str, Start]
 ) -> Start:
-    """The job of config.transfer as the study of a single set of weights, on the collections that
-    those `before` were prepared with."""
+    """Return the job of config.transfer as the study of a single set of weights, on the
+    collections that those `before` were prepared with."""
     own = c.copy_and_resolve_references()
     own.study, own.weights, own.model.backbone = c.transfer.study, name, found.metadata["backbone"]
     shared = next(iter(before.values())).inputs if before else prepare(own)
@@ -213,7 +210,8 @@ def _compared(
     done: dict[str, dict[str, score_tables.Scores]],
     target: str,
 ) -> list[dict[str, Any]]:
-    """The last set of weights minus each of the others, on the same cases and initializations."""
+    """Return the last set of weights minus each of the others, on the same cases and
+    initializations."""
     *others, last = done
     rows = [
         {"a": last, "b": other, "unit": "lesion", "method": "obuchowski", "primary": False}

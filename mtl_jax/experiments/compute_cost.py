@@ -1,4 +1,4 @@
-"""How long each run trains, and what a study costs before it starts. Trains nothing."""
+"""How long each run trains, and what a study costs before it starts."""
 
 import functools
 import time
@@ -36,7 +36,7 @@ class Cost(NamedTuple):
 def epochs(
     run: Run, collections: Mapping[str, RoiSet], split: Split, train_config: ConfigDict
 ) -> int:
-    """The epochs of this run by the config's `train` section.
+    """Return the epochs of this run by the config's `train` section.
 
     With match_steps a run takes at least as many steps as one that learns all training cases of
     all collections would, and less than an epoch more: single-task learning then sees its fewer
@@ -60,8 +60,8 @@ def cost(
     train_config: ConfigDict,
     backbone: str,
 ) -> Cost:
-    """What `run` takes: a step is three forward passes of the trained layers (one forward, two
-    backward); the frozen ones are passed once, for all epochs; scoring is a forward pass, and a
+    """Return what `run` takes: a step is three forward passes of the trained layers (one forward,
+    two backward); the frozen ones are passed once, for all epochs; scoring is a forward pass, and a
     validation one of the trained layers."""
     learned, scored = members(run, collections, split)
     count = epochs(run, collections, split, train_config)
@@ -102,8 +102,8 @@ def training_bytes(backbone: str, network: str) -> tuple[float, float]:
 
 
 def source_bytes(backbone: str, network: str) -> float:
-    """What an ROI takes up where batches are drawn from: its pixels, or the maps of the frozen
-    layers in its eight orientations where those are larger."""
+    """Return what an ROI takes up where batches are drawn from: its pixels, or the maps of the
+    frozen layers in its eight orientations where those are larger."""
     pixels = 2 * ROI_PIXELS**2
     frozen = frozen_layers(network)
     if not frozen:

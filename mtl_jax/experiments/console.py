@@ -1,4 +1,4 @@
-"""What a study prints before and while it runs. Decides nothing."""
+"""What a study prints before and while it runs."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -90,7 +90,7 @@ def frozen_at_random(runs: Sequence[Run], pretrained: Sequence[str]) -> None:
 
 
 def study_bar() -> tqdm:
-    """The progress of the study, in operations; each run has a bar of its own below it."""
+    """Return the progress of the study, in operations; each run has a bar of its own below it."""
     return tqdm(
         desc="study",
         bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}",
@@ -101,7 +101,7 @@ def study_bar() -> tqdm:
 
 
 def advance(bar: tqdm, done: float, total: float) -> None:
-    """Sets what is done and what there is; what was done before counts for no speed."""
+    """Set what is done and what there is; what was done before counts for no speed."""
     bar.initial += done - bar.n
     bar.n, bar.total = done, total
 

@@ -1,6 +1,6 @@
 """What each collection is used for in the stages of a study: the rows of the paper's Table 2.
 
-It counts the rows of `splits.members`, which training and scoring use; it decides nothing.
+It counts the rows of `splits.members`, which training and scoring use.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,8 @@ from mtl_jax.types import RoiSet, Run
 def data_use(
     stages: Mapping[str, Sequence[Run]], collections: Mapping[str, RoiSet], split: Split
 ) -> list[dict[str, Any]]:
-    """The ROIs of each collection, grouped by the stages that train on them and evaluate them.
+    """Return the ROIs of each collection, grouped by the stages that train on them and evaluate
+    them.
 
     Returns a list of {collection, trained_in, evaluated_in, cases, lesions, views, rois_augmented},
     lesions and views as {malignant, benign}. No ROI is in two entries.
@@ -37,13 +38,14 @@ def data_use(
 
 
 def _rows_key(run: Run) -> tuple[Any, ...]:
-    """Runs with the same key train on and score the same rows."""
+    """Run with the same key train on and score the same rows."""
     subset = None if run.target_cases is None else (run.target_cases, run.initialization)
     return run.tasks, run.split, run.fold, subset
 
 
 def _empty(stages: int, rois: int) -> np.ndarray:
-    """Whether each ROI is trained on, and whether it is evaluated: (2, stages, rois) bool."""
+    """Return whether each ROI is trained on, and whether it is evaluated: (2, stages, rois)
+    bool."""
     return np.zeros((2, stages, rois), bool)
 
 

@@ -40,7 +40,8 @@ def evaluate(
     rules: Rules,
     selected: bool = False,
 ) -> dict[str, list[Row]]:
-    """AUCs of each approach, those of all its cases first, and paired comparisons of each two.
+    """Return AUCs of each approach, those of all its cases first, and paired comparisons of each
+    two.
 
     The estimator is the mean over folds and initializations; AUCs of scores pooled over folds, and
     of single folds, follow as secondary rows. `selected`: the stage's split and network were chosen
@@ -82,7 +83,7 @@ def evaluate(
 
 
 def is_primary(row: Mapping[str, Any], primary: Primary, target: str) -> bool:
-    """Whether a comparison is the declared one."""
+    """Return whether a comparison is the declared one."""
     return (
         (row["a"], row["b"]) == primary.pair
         and (row["unit"], row["method"], row["task"]) == (primary.unit, primary.test, target)
@@ -99,8 +100,8 @@ def beside(
     rules: Rules,
     selected: bool = False,
 ) -> dict[str, list[Row]]:
-    """AUCs of conventional CAD on the target, and each approach that is tested on it minus each of
-    its classifiers, all secondary."""
+    """Return AUCs of conventional CAD on the target, and each approach that is tested on it minus
+    each of its classifiers, all secondary."""
     groups = {a: own for a, own in _by_approach(runs).items() if own[0].tasks[0] == target}
     own = next(iter(groups.values()), [])
     one_each = [run for run in own if run.initialization == min(r.initialization for r in own)]
@@ -126,9 +127,9 @@ def beside(
 
 
 def ordered(rows: list[Row], target: str) -> list[Row]:
-    """`rows` with the target's first and, of each collection, the main estimator before those
-    pooled over folds and of single folds; each marked whether it is the headline of its approach,
-    unit and method: the first such row, and of a proper fit only one that may be."""
+    """Return `rows` with the target's first and, of each collection, the main estimator before
+    those pooled over folds and of single folds; each marked whether it is the headline of its
+    approach, unit and method: the first such row, and of a proper fit only one that may be."""
     rank = {POOLED: 1, ONE_FOLD: 2}
     rows = sorted(rows, key=lambda r: (r["task"] != target, rank.get(r["estimator"], 0)))
     empirical = {_key(row): row["auc"] for row in rows if row["method"] == "empirical"}
@@ -142,8 +143,8 @@ def ordered(rows: list[Row], target: str) -> list[Row]:
 
 
 def in_families(tests: list[Row], stage: str) -> list[Row]:
-    """`tests` with the p-values of the secondary ones adjusted by Holm within their family: the
-    comparisons of one stage, unit, method and estimator whose status is ok. A family of one has
+    """Return `tests` with the p-values of the secondary ones adjusted by Holm within their family:
+    the comparisons of one stage, unit, method and estimator whose status is ok. A family of one has
     nothing to adjust, and its `p_holm` is None."""
     families: dict[str, list[Row]] = {}
     for row in tests:
@@ -190,8 +191,8 @@ def _compare(
     task: str,
     rules: Rules,
 ) -> list[Row]:
-    """One pair of approaches on one collection: the main estimator by all tests, then the pooled
-    AUCs by Obuchowski's."""
+    """Return one pair of approaches on one collection: the main estimator by all tests, then the
+    pooled AUCs by Obuchowski's."""
     rows = []
     _reject_others(groups[a], groups[b], tables, task)
     crossed = stage_tables.crossed(groups[a], groups[b])
@@ -225,7 +226,7 @@ def _tests(
 
 
 def _first(tests: list[Row], target: str) -> list[Row]:
-    """The primary comparison first, then the target's, means before pooled."""
+    """Return the primary comparison first, then the target's, means before pooled."""
     return sorted(
         tests, key=lambda r: (not r["primary"], r["task"] != target, r["estimator"] == POOLED)
     )
@@ -239,7 +240,7 @@ def _by_approach(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _tasks(runs: Sequence[Run], tables: Mapping[str, Scores]) -> list[str]:
-    """The collections that the runs have scored."""
+    """Return the collections that the runs have scored."""
     return list(dict.fromkeys(task for run in runs for task in tables[run.id].task.tolist()))
 
 
@@ -255,7 +256,7 @@ def _reject_others(
 
 
 def _alike(scores: Scores, like: Scores, task: str) -> Scores:
-    """The rows of `scores` that `like` has of this collection."""
+    """Return the rows of `scores` that `like` has of this collection."""
     return scores.of(np.isin(scores.roi_id, like.roi_id[like.task == task]))
 
 

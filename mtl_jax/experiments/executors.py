@@ -1,4 +1,4 @@
-"""Does the runs of a stage that are missing, here or on a Ray cluster. Knows no statistics."""
+"""Does the runs of a stage that are missing, here or on a Ray cluster."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ def is_done(run: Run, folder: Path) -> bool:
 
 
 def missing(runs: Sequence[Run], folder: Path) -> list[Run]:
-    """Those not done yet, each once."""
+    """Return those not done yet, each once."""
     return [run for run in dict.fromkeys(runs) if not is_done(run, folder)]
 
 
@@ -36,8 +36,8 @@ def local(
     """In this process one after another, or in replicas together where they may be; of several
     processes, all train each run together, and process 0 says which are missing.
 
-    Replicas are dealt by all runs of the stage, done or not, so that a study that was stopped goes
-    on in the replicas it had.
+    Replicas are assigned by all runs of the stage, done or not, so that a study that was stopped
+    goes on in the replicas it had.
     """
     todo_ids = set(multihost.from_primary(lambda: [run.id for run in missing(runs, folder)]))
     for group in groups(runs, inputs, c):
@@ -54,10 +54,10 @@ def local(
 
 
 def groups(runs: Sequence[Run], inputs: Inputs, c: ConfigDict) -> list[list[Run]]:
-    """`runs` dealt into those that may go on in replicas together: they differ in seed, split,
-    fold or draw of cases alone, have the same frozen layers and take as many epochs. In each group
-    are as many at most as config.replicas says or fit on the devices, and those with the same fold
-    lie together, since what they learn from is there once."""
+    """Return `runs` in groups that may train together as replicas: they differ in seed,
+    split, fold or draw of cases alone, have the same frozen layers and take as many epochs. In
+    each group are as many at most as config.replicas says or fit on the devices, and those with
+    the same fold lie together, since what they learn from is there once."""
     by_subset: dict[Run, list[Run]] = {}
     for run in dict.fromkeys(runs):
         by_subset.setdefault(shared_by(run), []).append(run)
@@ -86,7 +86,7 @@ def groups(runs: Sequence[Run], inputs: Inputs, c: ConfigDict) -> list[list[Run]
 
 
 def _most(run: Run, inputs: Inputs, c: ConfigDict) -> tuple[int, int]:
-    """How many trainings like `run` go on together at most, and with how many subsets."""
+    """Return how many trainings like `run` go on together at most, and with how many subsets."""
     if c.replicas:
         return c.replicas, c.replicas
     state, passing = training_bytes(c.model.backbone, run.network)

@@ -1,5 +1,6 @@
 """The checks that every study goes through before it trains and after: one folder, one config, one
-environment, folds made once, runs that can be measured, nothing mixed. Trains nothing."""
+environment, folds made once, runs that can be measured, nothing mixed.
+"""
 
 import contextlib
 import sys
@@ -72,7 +73,7 @@ def record(
 
 
 def reject_unfit(runs: Sequence[Run], inputs: Inputs) -> None:
-    """InputError where a run could not learn or not be measured."""
+    """Raise InputError if a run could not learn or not be measured."""
     for run in runs:
         splits.reject_unfit(run, inputs.collections, inputs.split)
 
@@ -85,7 +86,7 @@ def run_all(
     c: ConfigDict,
     finished: executors.Finished,
 ) -> None:
-    """Does those of `runs` that are missing in `folder`. InputError where a run done before, or by
+    """Do those of `runs` that are missing in `folder`. InputError where a run done before, or by
     another process meanwhile, is of another provenance than this job."""
     multihost.on_primary(lambda: provenance.reject_mixed(runs, folder, here, c))
     environment.reject_settings()

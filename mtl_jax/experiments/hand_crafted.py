@@ -1,5 +1,6 @@
 """Conventional CAD as one more reader: it learns and scores the target's ROIs that the networks
-of a stage do. It describes no mass itself."""
+of a stage do.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ def conventional_scores(
     seed: int,
     made_from: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Scores]:
-    """Scores by classifier of the target's ROIs that `runs` score, each by a classifier that has
+    """Score by classifier of the target's ROIs that `runs` score, each by a classifier that has
     learned the target's ROIs that the run learns; kept in `folder`, NAME.csv each, as long as
     `made_from`, the provenance of each run, is the same."""
     target = split.target
@@ -33,7 +34,7 @@ def conventional_scores(
     write_results.delete_stale(folder, digest([made_from, seed]))
     paths = {name: folder / f"{name}.csv" for name in hand_crafted.CLASSIFIERS}
     if not all(path.exists() for path in paths.values()):
-        print("conventional CAD: hand-made features of the target's ROIs", flush=True)
+        print("conventional CAD: hand-crafted features of the target's ROIs", flush=True)
         rois = collections[target]
         features, _ = hand_crafted.feature_table(
             roi for some in chunks(Rows(rois.shards)) for roi in some

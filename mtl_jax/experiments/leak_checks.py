@@ -1,6 +1,6 @@
 """What of a study's ROIs might be learned and tested at once, said before any training.
 
-Patients are kept apart by the splits; this looks at the pixels. It rejects nothing.
+Patients are kept apart by the splits; this looks at the pixels.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from mtl_jax.types import RoiSet
 
 
 def across(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, Any]]:
-    """Pairs of ROIs of different cases that look alike and stand on two sides of a split: in
+    """Pair of ROIs of different cases that look alike and stand on two sides of a split: in
     two folds, in training and test, or in two collections. Each as its ids and correlation. Cases
     of one patient are kept on one side, and those that are never learned nor tested on none."""
     order = list(collections.values())
@@ -32,7 +32,7 @@ def across(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, An
 
 
 def note(alike: list[dict[str, Any]]) -> str:
-    """The one line that tells of them; '' where there are none."""
+    """Return the one line that tells of them; '' where there are none."""
     if not alike:
         return ""
     first = alike[0]
@@ -44,8 +44,8 @@ def note(alike: list[dict[str, Any]]) -> str:
 
 
 def _sides(rois: RoiSet, split: Split) -> dict[str, tuple[Any, ...] | None]:
-    """Where each case of a collection stands: test or not, and its fold in each partition; None
-    where it is neither learned nor tested."""
+    """Return where each case of a collection stands: test or not, and its fold in each partition;
+    None where it is neither learned nor tested."""
     test = set(split.evaluated.get(rois.name, ()))
     away = set(split.never.get(rois.name, ())) - test
     folds: list[dict[str, int]] = []

@@ -1,4 +1,4 @@
-"""The one primary analysis of a study, settled before any training. It computes no statistic."""
+"""The one primary analysis of a study, settled before any training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -34,8 +34,8 @@ class Primary(NamedTuple):
         return f"primary analysis: AUC of {a} - {b}, {self.unit} level, {self.test}"
 
     def barred(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether the declared test is of proper fits that may not be a headline, by the AUC `rows`
-        of the stage: a fit whose status is not ok, or an empirical AUC below 0.5."""
+        """Return whether the declared test is of proper fits that may not be a headline, by the
+        AUC `rows` of the stage: a fit whose status is not ok, or an empirical AUC below 0.5."""
         fitted = {
             row["study"]
             for row in rows
@@ -44,11 +44,11 @@ class Primary(NamedTuple):
         return self.test == "proper" and not set(self.pair or ()) <= fitted
 
     def fallback(self) -> "Primary":
-        """The analysis that takes its place, as declared with it."""
+        """Return the analysis that takes its place, as declared with it."""
         return self._replace(test=FALLBACK)
 
     def record(self) -> dict[str, Any]:
-        """What folds.json holds."""
+        """Return what folds.json holds."""
         pair = None if self.pair is None else list(self.pair)
         found = {"unit": self.unit, "test": self.test, "pair": pair, "reason": self.reason}
         rule = {"fallback": f"{FALLBACK}, where a proper fit may not be a headline"}

@@ -1,5 +1,6 @@
 """What decides the numbers of a run, as its run.json and its checkpoints record it, and that no
-study mixes two. Trains nothing."""
+study mixes two.
+"""
 
 import hashlib
 import json
@@ -72,7 +73,8 @@ class Provenance:
         return self._data[key]
 
     def _digest(self, rows: Mapping[str, np.ndarray]) -> str:
-        """SHA-256 of the sorted ids, each as 16 bytes: a million texts would take much memory."""
+        """Return SHA-256 of the sorted ids, each as 16 bytes: a million texts would take much
+        memory."""
         total = hashlib.sha256()
         for name in sorted(rows):
             ids = self._collections[name].index["roi_id"]
@@ -83,12 +85,12 @@ class Provenance:
 
 
 def digest(recorded: Any) -> str:
-    """SHA-256 of a JSON value, for files that have to be of one provenance."""
+    """Return SHA-256 of a JSON value, for files that have to be of one provenance."""
     return hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
 
 
 def reject_mixed(runs: Iterable[Run], folder: Path, here: Provenance, c: ConfigDict) -> None:
-    """InputError where a finished run among `runs` is not what this job would record.
+    """Raise InputError if a finished run among `runs` is not what this job would record.
 
     With config.accept_versions, other versions and another platform are accepted. On a Ray cluster
     the workers train, not this process: their runs are of one platform among themselves.
@@ -119,8 +121,8 @@ def summary(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _recorded(place: Path, run: Run) -> dict[str, Any]:
-    """The provenance that a finished run's folder holds, whose scores are those it was written
-    with."""
+    """Return the provenance that a finished run's folder holds, whose scores are those it was
+    written with."""
     path = place / "run.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -159,7 +161,7 @@ def _reject_other(
 
 
 def _listed(there: Mapping[str, Any]) -> str:
-    """'optax 0.2.8, then 9.9': what differs among the versions of one run."""
+    """Return 'optax 0.2.8, then 9.9': what differs among the versions of one run."""
     every = [*there[VERSIONS_BEFORE], software.version_of(there)]
     names = [name for name in every[0] if len({each[name] for each in every}) > 1]
     return "; ".join(f"{name} {', then '.join(each[name] for each in every)}" for name in names)

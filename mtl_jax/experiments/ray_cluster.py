@@ -1,5 +1,6 @@
 """Runs as tasks of a Ray cluster. Every node must see the work folder, the cache and the data under
-the same paths. Holds no schedule of its own."""
+the same paths.
+"""
 
 import contextlib
 import re
@@ -30,7 +31,7 @@ except ImportError as error:
 def run_all(
     runs: Sequence[Run], folder: Path, c: ConfigDict, finished: Callable[[Run], None]
 ) -> None:
-    """Hands every run to the cluster and tells `finished` of each as it ends.
+    """Hand every run to the cluster and tells `finished` of each as it ends.
 
     A run whose worker or node dies is started again, from its latest checkpoint.
     """
@@ -58,7 +59,7 @@ def run_all(
 
 
 def join(address: str | None) -> None:
-    """Connects to the cluster at `address` (host:port, ray://host:port, auto), or starts one of
+    """Connect to the cluster at `address` (host:port, ray://host:port, auto), or starts one of
     this machine alone. InputError where none answers."""
     try:
         place = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address or "")

@@ -1,4 +1,4 @@
-"""From the scores of all runs to results.json. It computes no statistic itself."""
+"""From the scores of all runs to results.json."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -101,7 +101,8 @@ def of_table(
     target: str,
     out: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """`auc` and `comparisons` of a job that ends with a table of means: the chosen row first."""
+    """Return `auc` and `comparisons` of a job that ends with a table of means: the chosen row
+    first."""
     chosen = {what: found["chosen"] for what, found in out["selection"].items()}
     rows = sorted(out[stage], key=lambda row: any(row[k] != v for k, v in chosen.items()))
     first = {(row["study"], row["unit"]): row for row in reversed(rows)}
@@ -114,7 +115,8 @@ def of_table(
 
 
 def choose(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
-    """What a stage chooses from the rows of its table: an entry of results.json's `selection`."""
+    """Return what a stage chooses from the rows of its table: an entry of results.json's
+    `selection`."""
     rows = [row for row in rows if row["unit"] == unit]
     if stage == "splits":
         return {"split": {"unit": unit} | choose_split(rows)}
@@ -126,9 +128,9 @@ def choose(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str
 def _pairs(
     stage: str, runs: Sequence[Run], selection: Mapping[str, Any]
 ) -> list[tuple[Condition, Condition]]:
-    """What is compared: in `depth` all networks, those with the chosen one first, since any two
-    might have been the best and the next; in `learning_curve` each pair of approaches that learned
-    as many cases."""
+    """Return what is compared: in `depth` all networks, those with the chosen one first, since any
+    two might have been the best and the next; in `learning_curve` each pair of approaches that
+    learned as many cases."""
     found = list(conditions(runs))
     if stage == "depth":
         best = selection["network"]["chosen"]
@@ -139,7 +141,7 @@ def _pairs(
 
 
 def _describe(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
-    """Counts of one collection in the form of the paper's Table 2, and what was decided."""
+    """Count of one collection in the form of the paper's Table 2, and what was decided."""
     index, malignant = rois.index, rois.index["label"] == 1
     case, lesion = (index[name].astype(str) for name in ("case_id", "lesion_id"))
     lesion = np.char.add(np.char.add(case, "\t"), lesion)

@@ -1,4 +1,4 @@
-"""Which ROIs a run learns and is scored on, and the pools that they make. Trains nothing."""
+"""Which ROIs a run learns and is scored on, and the pools that they make."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,15 +25,16 @@ class Subset(NamedTuple):
 
 
 def shared_by(run: Run) -> Run:
-    """The same for all runs that have one subset: but for a draw of fewer cases it does not depend
-    on the initialization."""
+    """Return the same for all runs that have one subset: but for a draw of fewer cases it does not
+    depend on the initialization."""
     return replace(run, initialization=0) if run.target_cases is None else run
 
 
 def subsets(
     runs: Sequence[Run], collections: Mapping[str, RoiSet], split: splits.Split
 ) -> dict[Run, Subset]:
-    """Those of `runs`, which have the same tasks, by `shared_by`. InputError: nothing to learn."""
+    """Return those of `runs`, which have the same tasks, by `shared_by`. InputError: nothing to
+    learn."""
     found: dict[Run, Subset] = {}
     for run in runs:
         splits.reject_unfit(run, collections, split)
@@ -48,19 +49,19 @@ def subsets(
 def learned_by(
     subsets: Mapping[Run, Subset], collections: Mapping[str, RoiSet], stream: str
 ) -> tuple[Dataset, dict[Run, range]]:
-    """One pool of what all of them learn, and where in it each one's ROIs lie."""
+    """Return one pool of what all of them learn, and where in it each one's ROIs lie."""
     ends = np.cumsum([sum(map(len, each.learned.values())) for each in subsets.values()]).tolist()
     pool = _pool([(each.learned, each) for each in subsets.values()], collections, stream)
     return pool, dict(zip(subsets, map(range, [0, *ends[:-1]], ends), strict=True))
 
 
 def scored_by(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Dataset:
-    """A pool of what is scored, standardized as what was learned."""
+    """Return a pool of what is scored, standardized as what was learned."""
     return _pool([(subset.scored, subset)], collections, stream)
 
 
 def by_task(scores: np.ndarray, rows: ByTask) -> dict[str, np.ndarray]:
-    """The scores of each task's `rows`, of which there are as many in all."""
+    """Return the scores of each task's `rows`, of which there are as many in all."""
     parts = np.split(scores, np.cumsum([len(own) for own in rows.values()])[:-1])
     return dict(zip(rows, parts, strict=True))
 

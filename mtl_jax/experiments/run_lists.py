@@ -1,4 +1,4 @@
-"""Lists of Runs, made from settings alone: out of fold, or on the test set. Trains nothing.
+"""Lists of Runs, made from settings alone: out of fold, or on the test set.
 
 Sections are those of Samala et al. 2017.
 """
@@ -20,7 +20,7 @@ class Approach(NamedTuple):
     task_weights: tuple[float, ...]
 
     def run(self, network: str, fold: int | None, seed: int, **more: int | None) -> Run:
-        """The run of this approach with these settings; `more` are further fields of Run."""
+        """Return the run of this approach with these settings; `more` are further fields of Run."""
         rest = {"heads": self.heads, "task_weights": self.task_weights} | more
         return Run(self.name, self.tasks, network, fold, seed, **rest)
 
@@ -33,8 +33,8 @@ def out_of_fold(
     seed: int,
     initializations: Sequence[int],
 ) -> list[Run]:
-    """Every training case of the target scored by a network that has not learned it (2.4), for
-    each partition into folds, freeze depth and initialization."""
+    """Return every training case of the target scored by a network that has not learned it (2.4),
+    for each partition into folds, freeze depth and initialization."""
     return [
         approach.run(network, fold, seed, initialization=start, split=split)
         for approach in approaches
@@ -52,7 +52,7 @@ def on_test_set(
     initializations: Sequence[int],
     sizes: Sequence[int | None] = (None,),
 ) -> list[Run]:
-    """The test set after learning all training cases (3.3), or `sizes` of the target's; each
+    """Return the test set after learning all training cases (3.3), or `sizes` of the target's; each
     initialization then has a random subset of its own."""
     return [
         approach.run(network, None, seed, initialization=start, target_cases=size)
@@ -69,7 +69,7 @@ def expand(
     heads: str,
     task_weights: Mapping[str, float],
 ) -> list[Approach]:
-    """The approaches of config.approaches, `each` spelled out, on these collections.
+    """Return the approaches of config.approaches, `each` spelled out, on these collections.
 
     `heads` and `task_weights` hold where an approach says nothing else.
     """
@@ -84,8 +84,8 @@ def expand(
 
 
 def _each(name: str, target: str, collections: Sequence[str]) -> list[str]:
-    """'sttl+of=each' is one approach a collection beside the target; 'mttl+without=each' is one a
-    collection, the target too."""
+    """Return 'sttl+of=each' is one approach a collection beside the target; 'mttl+without=each' is
+    one a collection, the target too."""
     _, options = parse_approach(name)
     for option, values in (
         ("without", collections),

@@ -28,7 +28,7 @@ from mtl_jax.types import Run
 
 
 def conduct(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
-    """Runs the study of `c` in `folder` (DESIGN of the folder: docs/architecture.md, section 4) and
+    """Run the study of `c` in `folder` (DESIGN of the folder: docs/architecture.md, section 4) and
     returns what results.json holds; None in a process other than process 0."""
     with guards.opened(folder, c):
         inputs = multihost.primary_first(lambda: prepare(c))
@@ -90,7 +90,7 @@ def _evaluate(
 
 
 def show_plan(c: ConfigDict, folder: Path, inputs: Inputs | None = None) -> None:
-    """Prints what is about to happen and what it costs; trains nothing."""
+    """Print the plan and its cost, without training."""
     workdir.reject_other(folder, c.to_dict())
     inputs = inputs or prepare(c, dry_run=True)
     console.inputs(c, inputs)
@@ -125,7 +125,7 @@ def _conventional(
 def _complete(
     c: ConfigDict, folder: Path, inputs: Inputs, here: Provenance
 ) -> dict[str, list[Run]]:
-    """Does the runs of every stage that are missing, each stage as those before it chose."""
+    """Do the runs of every stage that are missing, each stage as those before it chose."""
     choice = stages.Choice(c.split, c.network)
     done: dict[str, list[Run]] = {}
     with console.study_bar() as bar:
@@ -157,7 +157,7 @@ def _complete(
 
 
 def _select(c: ConfigDict, folder: Path, done: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """What the latest stage of `done` chooses for those after it."""
+    """Return what the latest stage of `done` chooses for those after it."""
     stage, runs = list(done.items())[-1]
     rows = area_rows(runs, score_tables.of_runs(runs, folder), c.data.target)
     return choose(stage, rows, c.selection.unit)
@@ -169,7 +169,8 @@ def _plan(
     done: Mapping[str, Sequence[Run]],
     choice: stages.Choice,
 ) -> dict[str, list[Run]]:
-    """The runs of every stage: of those done as they were, of those to come as far as chosen."""
+    """Return the runs of every stage: of those done as they were, of those to come as far as
+    chosen."""
     return {
         stage: list(done.get(stage) or stages.runs_of(stage, c, inputs.approaches, choice))
         for stage in STAGES[c.study]

@@ -1,4 +1,4 @@
-"""The table of scores: written, read, put together, by view or lesion. Holds no statistics."""
+"""The table of scores: written, read, put together, by view or lesion."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ class Scores(NamedTuple):
 
 
 def make_scores(rois: RoiSet, rows: np.ndarray, score: np.ndarray) -> Scores:
-    """Scores of these rows of a collection. InputError where one is no number."""
+    """Score of these rows of a collection. InputError where one is no number."""
     if not np.isfinite(score).all():
         raise InputError(
             f"{rois.name}: the network scores {rois.index['roi_id'][rows][~np.isfinite(score)][0]}"
@@ -70,7 +70,7 @@ def of_runs(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:
 
 
 def read(path: Path) -> Scores:
-    """InputError where the file is missing or damaged."""
+    """Raise InputError if the file is missing or damaged."""
     try:
         table = read_csv(path)[list(Scores._fields)].to_numpy().T
         *ids, label, score = (np.array(column, str) for column in table)

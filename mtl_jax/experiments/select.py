@@ -1,4 +1,4 @@
-"""The rules that choose the representative split and the network. They read tables and run nothing.
+"""The rules that choose the representative split and the network.
 
 Samala et al. 2017 choose by eye (3.1: a split of small spread over folds and high mean; 3.2: the
 best network); these rules say the same in numbers, so that anybody's choice can be repeated.

@@ -40,7 +40,7 @@ class Split(NamedTuple):
 
     @classmethod
     def from_record(cls, folds: Mapping[str, Any]) -> "Split":
-        """The Split that folds.json records."""
+        """Return the Split that folds.json records."""
         partitions = [list(parts.values()) for parts in folds["splits"].values()]
         return cls(
             folds["target"],
@@ -56,7 +56,7 @@ class Split(NamedTuple):
         )
 
     def record(self) -> dict[str, Any]:
-        """What folds.json holds."""
+        """Return what folds.json holds."""
         numbered = [{str(i + 1): part for i, part in enumerate(folds)} for folds in self.partitions]
         return {
             "target": self.target,
@@ -93,7 +93,7 @@ def split_target(
     test_fraction: float,
     seed: int,
 ) -> Split:
-    """`divide` of a target that is alone."""
+    """Return `divide` of a target that is alone."""
     rules = Rules(needs_test, n_partitions, fold_count, test_fraction, seed)
     return divide({rois.name: rois}, rois.name, (), rules)
 
@@ -101,8 +101,8 @@ def split_target(
 def divide(
     collections: Mapping[str, RoiSet], target: str, others: Sequence[str], rules: Rules
 ) -> Split:
-    """The test set of the target and of each of `others`, the collections that are evaluated as
-    well; and folds of the target's cases whose patients are in none of these.
+    """Return the test set of the target and of each of `others`, the collections that are
+    evaluated as well; and folds of the target's cases whose patients are in none of these.
 
     A test set is the collection's own, else drawn at random by case. `collections` know their
     patients: none of a test set is learned in any collection.
@@ -179,9 +179,9 @@ def _own_split(rois: RoiSet, rules: Rules) -> tuple[set[str], list[str], str]:
 def _test_of_other(
     rois: RoiSet, tested: set[str], may_be_learned: set[str], rules: Rules
 ) -> list[str]:
-    """The test cases of an evaluated collection that is not the target: its own, else drawn so that
-    patients who are tested already are in it and, if others are enough, none whom the target would
-    learn."""
+    """Return the test cases of an evaluated collection that is not the target: its own, else drawn
+    so that patients who are tested already are in it and, if others are enough, none whom the
+    target would learn."""
     official = _cases_with(rois.index, "test")
     if official:
         return sorted(official)
@@ -223,7 +223,7 @@ def _held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict
 def members(
     run: Run, collections: Mapping[str, RoiSet], split: Split
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Rows of each collection that this run learns, and rows that it scores.
+    """Return rows of each collection that this run learns, and rows that it scores.
 
     The target: all folds but the one held out, which is scored; or all training cases, or as many
     as the run says, and the test set is scored. The others: added whole (section 3.3), a test set
@@ -258,8 +258,8 @@ def members(
 
 
 def reject_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> None:
-    """InputError where a run could not learn or its result not be measured: the target needs both
-    classes to learn and to score, any other collection at least one ROI to learn."""
+    """Raise InputError if a run could not learn or its result not be measured: the target needs
+    both classes to learn and to score, any other collection at least one ROI to learn."""
     learned, scored = members(run, collections, split)
     for name in run.tasks:
         if not len(learned[name]):
@@ -284,7 +284,8 @@ def _cases_with(index: Mapping[str, np.ndarray], *marks: str) -> set[str]:
 
 
 def _are_in(case: np.ndarray, cases: set[str]) -> np.ndarray:
-    """Whether each is one of `cases`, (n,) bool; np.isin would take several copies of the texts."""
+    """Return whether each is one of `cases`, (n,) bool; np.isin would take several copies of the
+    texts."""
     return np.fromiter((one in cases for one in case), bool, len(case))
 
 

@@ -40,9 +40,10 @@ def estimator(runs: Sequence[Run]) -> str:
 
 
 def crossed(a: Sequence[Run], b: Sequence[Run]) -> bool:
-    """Whether initializations are crossed: both have the same ones, and initialization r of both
-    starts every new layer that has one shape in both from the same weights. Layers whose shapes
-    differ (the output layer of heads=per_task) start on their own, which leaves the pairs valid."""
+    """Return whether initializations are crossed: both have the same ones, and initialization r of
+    both starts every new layer that has one shape in both from the same weights. Layers whose
+    shapes differ (the output layer of heads=per_task) start on their own, which leaves the pairs
+    valid."""
     return len({frozenset(run.initialization for run in own) for own in (a, b)}) == 1
 
 
@@ -52,7 +53,7 @@ def area_rows(
     task: str,
     methods: Sequence[str] = ("empirical",),
 ) -> list[dict[str, Any]]:
-    """A row for each condition, unit and method: the mean AUC on `task` over folds and
+    """Return a row for each condition, unit and method: the mean AUC on `task` over folds and
     initializations; none where its cases are of one class."""
     return [
         names(own, task, unit, method) | mean_auc(parts, method)
@@ -70,7 +71,8 @@ def difference_rows(
     task: str,
     pairs: Sequence[tuple[Condition, Condition]],
 ) -> list[dict[str, Any]]:
-    """A row for each pair of conditions and unit: the first's mean AUC minus the second's."""
+    """Return a row for each pair of conditions and unit: the first's mean AUC minus the
+    second's."""
     groups = conditions(runs)
     rows = []
     for a, b in pairs:
@@ -100,12 +102,12 @@ def difference(
     task: str,
     unit: str,
 ) -> dict[str, Any]:
-    """The mean AUC of the same runs by the scores of `first` minus that by `second`."""
+    """Return the mean AUC of the same runs by the scores of `first` minus that by `second`."""
     return mean_difference(*(parts_of(runs, own, task, unit) for own in (first, second)))
 
 
 def names(runs: Sequence[Run], task: str, unit: str, method: str) -> dict[str, Any]:
-    """What a row says of where it comes from."""
+    """Return what a row says of where it comes from."""
     run, starts = runs[0], sorted({run.initialization for run in runs})
     folds = {run.fold for run in runs}
     over = "test" if run.fold is None else f"mean of {len(folds)} folds"
@@ -125,15 +127,15 @@ def names(runs: Sequence[Run], task: str, unit: str, method: str) -> dict[str, A
 
 
 def parts_of(runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str) -> list[Part]:
-    """One Part a fold, its scores in the order of the initializations."""
+    """Return one Part a fold, its scores in the order of the initializations."""
     return [_part(own, unit) for own in _by_fold(runs, tables, task).values()]
 
 
 def pooled_parts(
     runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str
 ) -> list[Part]:
-    """The folds put together within each initialization, as one Part: scores of different networks
-    are ranked against each other."""
+    """Return the folds put together within each initialization, as one Part: scores of different
+    networks are ranked against each other."""
     folds = _by_fold(runs, tables, task).values()
     return [_part([score_tables.join(own) for own in zip(*folds, strict=True)], unit)]
 
@@ -145,7 +147,7 @@ def has_both_classes(parts: Sequence[Part]) -> bool:
 def _by_fold(
     runs: Sequence[Run], tables: Mapping[str, Scores], task: str
 ) -> dict[int | None, list[Scores]]:
-    """Scores of each initialization by fold, sorted by roi_id."""
+    """Score of each initialization by fold, sorted by roi_id."""
     found: dict[int | None, list[Scores]] = {}
     for run in sorted(runs, key=_initialization):
         found.setdefault(run.fold, []).append(_sorted(tables[run.id], task))

@@ -1,4 +1,4 @@
-"""Which Runs each stage of a study asks for, given what earlier stages chose. Trains nothing.
+"""Which Runs each stage of a study asks for, given what earlier stages chose.
 
 Sections are those of Samala et al. 2017.
 """
@@ -26,7 +26,7 @@ class Choice(NamedTuple):
 
 
 def runs_of(stage: str, c: ConfigDict, approaches: Sequence[Approach], choice: Choice) -> list[Run]:
-    """The runs of one stage, of `approaches`.
+    """Return the runs of one stage, of `approaches`.
 
     Splits and depth are single-task, on the target alone (3.1, 3.2: "For the results discussed
     above, single-task transfer learning with only the SFM training set was used", 3.3).
@@ -52,8 +52,8 @@ def runs_of(stage: str, c: ConfigDict, approaches: Sequence[Approach], choice: C
 
 
 def single_task(c: ConfigDict) -> list[Approach]:
-    """The target alone, with the settings that an approach 'sttl' of config.approaches has, so that
-    the stages share its runs."""
+    """Return the target alone, with the settings that an approach 'sttl' of config.approaches has,
+    so that the stages share its runs."""
     target = c.data.target
     weights = parse_task_weights(c.train.task_weights)
     own = {name: weight for name, weight in weights.items() if name == target}
@@ -65,14 +65,14 @@ def _initializations(stage: str, c: ConfigDict) -> int:
 
 
 def of_last_stage(run: Run, study: str) -> bool:
-    """Whether the weights of the run are kept: the first initialization of the stage that the
-    study's answer comes from. The other runs choose, or are many."""
+    """Return whether the weights of the run are kept: the first initialization of the stage that
+    the study's answer comes from. The other runs choose, or are many."""
     last = study == "cross_validation" or (run.fold is None and run.target_cases is None)
     return last and run.initialization == 0
 
 
 def n_partitions(c: ConfigDict) -> int:
-    """How many random partitions into folds the study needs."""
+    """Return how many random partitions into folds the study needs."""
     stages = STAGES[c.study]
     if "splits" in stages:
         return c.splits.count

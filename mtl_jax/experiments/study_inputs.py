@@ -1,4 +1,4 @@
-"""What every run of a study works on: collections, weights, splits, approaches. Trains nothing."""
+"""What every run of a study works on: collections, weights, splits, approaches."""
 
 import functools
 import json
@@ -65,28 +65,28 @@ def prepare(c: ConfigDict, dry_run: bool = False) -> Inputs:
 def evaluated_beside(
     target: str, test_each: bool, collections: Iterable[str], approaches: Iterable[Approach]
 ) -> list[str]:
-    """The collections beside the target that have a test set in this job: all with `test_each`, and
-    those that an approach is about, sttl+of=NAME."""
+    """Return the collections beside the target that have a test set in this job: all with
+    `test_each`, and those that an approach is about, sttl+of=NAME."""
     about = {approach.tasks[0] for approach in approaches}
     return [name for name in collections if name != target and (test_each or name in about)]
 
 
 def as_settings(c: ConfigDict) -> str:
-    """`c` as text, for processes that do runs elsewhere."""
+    """Return `c` as text, for processes that do runs elsewhere."""
     return json.dumps(c.to_dict(), sort_keys=True)
 
 
 @functools.cache
 def prepare_from(settings: str) -> tuple[ConfigDict, Inputs]:
-    """The config of that text and its materials, once for all runs that a process does."""
+    """Return the config of that text and its materials, once for all runs that a process does."""
     c = config.default()
     c.update(json.loads(settings))
     return c, prepare(c)
 
 
 def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
-    """The collections of config.data.sources by name, made into shards where they are not yet, and
-    knowing which of their patients are the same."""
+    """Return the collections of config.data.sources by name, made into shards where they are not
+    yet, and knowing which of their patients are the same."""
     cache = Path(c.data.cache)
     background, options, rules = ingest.settings(c.data.to_dict(), cache)
     collections: dict[str, RoiSet] = {}

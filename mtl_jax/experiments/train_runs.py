@@ -151,7 +151,7 @@ def _record(
     train_auc: Mapping[str, float | None],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What run.json holds."""
+    """Return what run.json holds."""
     return {
         "id": run.id,
         "seed": run.seed,
@@ -177,12 +177,12 @@ def _record(
 
 
 def _task_weights(run: Run) -> tuple[float, ...]:
-    """The weight of each task in the loss."""
+    """Return the weight of each task in the loss."""
     return run.task_weights or (1.0,) * len(run.tasks)
 
 
 def warm_start(params: Params, weights: Weights) -> Params:
-    """`params` with the layers that `weights` holds put in; shapes may not change."""
+    """Return `params` with the layers that `weights` holds put in; shapes may not change."""
     own = flatten_dict(params, sep="/")
     for path, value in flatten_dict(weights.params, sep="/").items():
         if path not in own or own[path].shape != value.shape:

@@ -1,5 +1,4 @@
-"""The variance of an AUC averaged over initializations, and of the difference of two. It sees no
-scores.
+"""The variance of an AUC averaged over initializations, and of the difference of two.
 
 Given the cases, the AUCs A_r of R initializations are independent and alike, so that
 
@@ -63,8 +62,8 @@ def variance_of(covariance: np.ndarray, means: np.ndarray) -> Variance:
 
 
 def _combined(patients: float, between: Sequence[tuple[float, int]]) -> Variance:
-    """The sum of a variance over patients and of those between initializations, each with its
-    degrees of freedom, which Satterthwaite's formula joins."""
+    """Return the sum of a variance over patients and of those between initializations, each with
+    its degrees of freedom, which Satterthwaite's formula joins."""
     own = sum(variance for variance, _ in between)
     squares = sum(variance**2 / df for variance, df in between)
     df = own**2 / squares * (patients + own) / own if squares > 0 else np.inf

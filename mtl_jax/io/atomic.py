@@ -1,6 +1,6 @@
 """Files and folders that stand under their name only when whole, and the sums that tell.
 
-A write that fails leaves what stood there before. It knows nothing of what is in them.
+A write that fails leaves what stood there before.
 """
 
 import contextlib
@@ -44,7 +44,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def folder(path: Path) -> Iterator[Path]:
-    """A draft folder to be filled in the block, which then becomes `path`, whole and on the disk.
+    """Yield a draft folder to be filled in the block, which then becomes `path`, whole and on the
+    disk.
 
     If the block fails the draft is deleted. A folder that stands at `path` by then, as from another
     process with the same work, is left standing.
@@ -69,9 +70,9 @@ def folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Waits while another process makes what `path` names, and keeps others waiting meanwhile.
+    """Wait while another process makes what `path` names, and keeps others waiting meanwhile.
 
-    The system lets go of the lock of a process that ends, however it ends. On a disk that knows no
+    The system lets go of the lock of a process that ends, however it ends. On a disk without
     locks the file itself is the lock.
     """
     file = path.with_name(f".{path.name}.lock")
@@ -107,7 +108,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def unwritable(path: Path, error: Exception) -> InputError:
-    """The one line for a write to `path` that failed, with the cure."""
+    """Return the one line for a write to `path` that failed, with the cure."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
     number = getattr(error, "errno", None)
     # What TensorStore raises carries the reason in its text alone.
@@ -132,8 +133,8 @@ def write_sums(place: Path, skip: tuple[str, ...] = ()) -> None:
 
 
 def damage(place: Path, skip: tuple[str, ...] = ()) -> str:
-    """The first file in `place` that is missing, new or changed since its sums were written; ''
-    where there is none."""
+    """Return the first file in `place` that is missing, new or changed since its sums were
+    written; '' where there is none."""
     path = place / SUMS
     try:
         said = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
@@ -144,7 +145,7 @@ def damage(place: Path, skip: tuple[str, ...] = ()) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -1,7 +1,4 @@
-"""What all commands have in common: one line for invalid input, and output that may be closed.
-
-Knows no command.
-"""
+"""What all commands have in common: one line for invalid input, and output that may be closed."""
 
 import errno
 import io

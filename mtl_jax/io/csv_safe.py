@@ -1,4 +1,4 @@
-"""Tables as CSV, and cells that no spreadsheet takes for a formula. It opens no file."""
+"""Tables as CSV, and cells that no spreadsheet takes for a formula."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def is_formula(text: str) -> bool:
-    """Whether a spreadsheet would run `text` instead of showing it; a number it shows."""
+    """Return whether a spreadsheet would run `text` instead of showing it; a number it shows."""
     if not text.startswith(FORMULA):
         return False
     try:
@@ -22,12 +22,13 @@ def is_formula(text: str) -> bool:
 
 
 def harmless(text: str) -> str:
-    """`text` as a cell that is for reading alone: after an apostrophe where it would be run."""
+    """Return `text` as a cell that is for reading alone: after an apostrophe where it would be
+    run."""
     return f"'{text}" if is_formula(text) else text
 
 
 def harmless_row(row: Iterable[Any]) -> list[Any]:
-    """`harmless` on each text of a row."""
+    """Return `harmless` on each text of a row."""
     return [harmless(cell) if isinstance(cell, str) else cell for cell in row]
 
 
@@ -41,8 +42,8 @@ def as_csv(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def reject_formula(text: str, what: str) -> str:
-    """`text`, an id that others join tables by and that must stay as it is. InputError where a
-    spreadsheet would run it."""
+    """Return `text`, an id that others join tables by and that must stay as it is. InputError
+    where a spreadsheet would run it."""
     if is_formula(text):
         raise InputError(
             f"{what} {text!r} begins with {text[0]!r}, and a spreadsheet that opens a table of ours"

@@ -1,4 +1,4 @@
-"""Paths as a user writes them: `~` and `~name` stand for home folders. Reads no file.
+"""Paths as a user writes them: `~` and `~name` stand for home folders.
 
 The shell expands `~` at the start of a word only, so `--workdir=~/runs`, `manifest:~/m.csv` and a
 config file bring it here as it is. Every flag, field and source that names a path goes through

@@ -1,7 +1,4 @@
-"""Ends a job that is asked to stop (SIGTERM, Ctrl-C) at a moment when nothing is lost.
-
-Knows no job.
-"""
+"""Ends a job that is asked to stop (SIGTERM, Ctrl-C) at a moment when nothing is lost."""
 
 import contextlib
 import signal
@@ -30,8 +27,8 @@ def listen() -> None:
 
 @contextlib.contextmanager
 def deferred(agreed: Callable[[int], int] = int) -> Iterator[Callable[[], bool]]:
-    """A block that a first signal does not interrupt, and a second one does; what it yields tells
-    whether the job was asked to stop.
+    """Yield a block that a first signal does not interrupt, and a second one does; what it yields
+    tells whether the job was asked to stop.
 
     `agreed` makes of the signal that this process was asked with, or 0, the one that counts.
     """

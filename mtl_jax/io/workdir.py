@@ -1,4 +1,4 @@
-"""The work folder: what ran, on what, and that it belongs to this config. Holds no results."""
+"""The work folder: what ran, on what, and that it belongs to this config."""
 
 import contextlib
 import json
@@ -11,6 +11,7 @@ from typing import Any
 
 import filelock
 
+from mtl_jax import old_names
 from mtl_jax.config_diff import difference
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError
@@ -48,13 +49,13 @@ PACKAGES = (
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes under the final name only when whole."""
+    """Write under the final name only when whole."""
     atomic.write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Makes `folder`, and keeps other jobs out of it meanwhile.
+    """Make `folder`, and keeps other jobs out of it meanwhile.
 
     Raises InputError where another job is at work in it, or it cannot be made. The system lets go
     of the lock of a process that ends, however it ends.
@@ -76,18 +77,30 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Makes `folder`, which is there, the work folder of `config`, or finds that it already is."""
+    """Make `folder`, which is there, the work folder of `config`, or finds that it already is."""
     reject_other(folder, config)
     if not (folder / "config.json").exists():
         write_json(folder / "config.json", config)
 
 
+def reject_old(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise InputError if `config`, the config.json of `folder`, has fields of version 0.1.0."""
+    fields = old_names.old_fields(config)
+    if fields:
+        raise InputError(
+            f"{folder}: mtl_jax 0.1.0 wrote this work folder (its config.json has "
+            f"{', '.join(fields[:3])}); finish it with that version, or name another --workdir"
+        )
+
+
 def reject_other(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raises InputError where `folder` belongs to another config, with the fields that differ."""
+    """Raise InputError if `folder` belongs to another config, with the fields that differ."""
     path = folder / "config.json"
     if not path.exists():
         return
-    differ = difference(_read(path), json.loads(json.dumps(config)), but=PLACES)
+    written = _read(path)
+    reject_old(folder, written)
+    differ = difference(written, json.loads(json.dumps(config)), but=PLACES)
     if differ:
         raise InputError(
             f"--workdir={folder} belongs to another config: {differ}; name another folder"
@@ -95,7 +108,7 @@ def reject_other(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def freeze(path: Path, value: Any, what: str) -> None:
-    """Writes `value` once; a later job must arrive at the same, else InputError."""
+    """Write `value` once; a later job must arrive at the same, else InputError."""
     if path.exists():
         if _read(path) != json.loads(json.dumps(value)):
             raise InputError(
@@ -106,7 +119,7 @@ def freeze(path: Path, value: Any, what: str) -> None:
 
 
 def record_environment(folder: Path, devices: list[str]) -> None:
-    """Writes environment.json. One of other packages or devices that stood there before is kept in
+    """Write environment.json. One of other packages or devices that stood there before is kept in
     its `before`, the oldest first."""
     path, now = folder / "environment.json", environment(devices)
     there = _read(path) if path.exists() else now

@@ -1,1 +1,1 @@
-"""Simulated mammograms with known truth: tissue, masses, physics, files. Knows no collection."""
+"""Simulated mammograms with known truth: tissue, masses, physics, files."""

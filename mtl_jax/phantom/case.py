@@ -1,4 +1,4 @@
-"""One simulated case: a lesion in the breast in one or two views. Writes nothing.
+"""One simulated case: a lesion in the breast in one or two views.
 
 Attenuation is that at 20 keV (Johns & Yaffe 1987, Phys. Med. Biol. 32 675), compressed thickness
 within 59 +- 16 mm and density that of a dense part of the breast, which has 19 % in the mean (Yaffe
@@ -55,7 +55,7 @@ class Case(NamedTuple):
 
 
 def sample_severity(rng: np.random.Generator, malignant: bool, difficulty: float) -> float:
-    """How malignant a lesion looks, 0 to 1: the only thing that differs between the classes.
+    """Return how malignant a lesion looks, 0 to 1: the only thing that differs between the classes.
 
     Normal before it is squashed, the classes 6 (1 - difficulty)^2 standard deviations apart, so no
     reader can beat an AUC of Phi(6 (1 - difficulty)^2 / sqrt(2)).

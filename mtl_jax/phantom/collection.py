@@ -1,7 +1,7 @@
 """A whole phantom collection written to a folder: DICOM files and the table that lists them.
 
 `sfm` and `dm` have a manifest (docs/manifest.md), `ddsm` the tables of CBIS-DDSM with masks and
-crops. Reads nothing back.
+crops.
 """
 
 import csv
@@ -74,7 +74,7 @@ def plan_cases(p: Parameters) -> list[CasePlan]:
 
 
 def write_collection(home: Path, p: Parameters, workers: int | None = None) -> None:
-    """Writes the collection into the folder `home`, which must be there.
+    """Write the collection into the folder `home`, which must be there.
 
     `workers` threads (None: one a processor) work side by side and change no byte. Besides the
     images and their table, truth.csv holds what each lesion was made from.
@@ -171,7 +171,8 @@ def _write_table(path: Path, header: Row, rows: Sequence[Sequence[Row]]) -> None
 
 
 def _chosen(number: int, fraction: float) -> bool:
-    """Whether item `number` is among the `fraction` chosen: any first n hold n x fraction, floored.
+    """Return whether item `number` is among the `fraction` chosen: any first n hold n x fraction,
+    floored.
 
     A rule of the number alone gives exact proportions without looking at how many there will be.
     """

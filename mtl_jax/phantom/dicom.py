@@ -1,7 +1,6 @@
-"""Phantom images as DICOM files: raw digital mammograms, digitized films, and masks.
-
-Decides no pixel. Everything in a header follows from what is given, so the same images are the same
-bytes; each says that it is a phantom.
+"""Phantom images as DICOM files: raw digital mammograms, digitized films, and masks. Everything in
+a header follows from what is given, so the same images are the same bytes; each says that it is a
+phantom.
 """
 
 from pathlib import Path
@@ -25,12 +24,12 @@ IMPLEMENTATION = f"{uid.PYDICOM_ROOT_UID}1"
 
 
 def make_uid(*words: str) -> str:
-    """A UID that is a function of the words."""
+    """Return a UID that is a function of the words."""
     return str(uid.generate_uid(entropy_srcs=list(words)))
 
 
 def digital(kind: str, seed: int, patient: str, breast: Breast, view: View) -> Dataset:
-    """A raw detector image: Digital Mammography X-Ray Image Storage - For Processing."""
+    """Return a raw detector image: Digital Mammography X-Ray Image Storage - For Processing."""
     words = (kind, str(seed), patient)
     header = _header(uid.DigitalMammographyXRayImageStorageForProcessing, words, patient, view.view)
     pixel_mm = RECEPTORS[kind].pixel_mm
@@ -66,7 +65,8 @@ def film(
     study: str = "",
     series: str = "",
 ) -> Dataset:
-    """A digitized film: Secondary Capture, gray linear in optical density, bright where clear."""
+    """Return a digitized film: Secondary Capture, gray linear in optical density, bright where
+    clear."""
     words = (kind, str(seed), patient)
     header = _header(uid.SecondaryCaptureImageStorage, words, patient, view.view, study, series)
     header.ImageType = ["ORIGINAL", "PRIMARY"]
@@ -83,7 +83,8 @@ def film(
 def derived(
     of: Dataset, name: str, pixels: np.ndarray, bits: int, study: str, series: str
 ) -> Dataset:
-    """A mask (bits 8) or crop of the film `of`, in a series of its own, as CBIS-DDSM has them."""
+    """Return a mask (bits 8) or crop of the film `of`, in a series of its own, as CBIS-DDSM has
+    them."""
     words = (str(of.SOPInstanceUID), name)
     header = _header(
         uid.SecondaryCaptureImageStorage, words, str(of.PatientID), name, study, series

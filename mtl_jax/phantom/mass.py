@@ -1,7 +1,5 @@
-"""A simulated mass, from round and sharp to spiculated, and how it pulls on the tissue around it.
-
-It knows how malignant a mass looks, not its label, and no detectors.
-"""
+"""A simulated mass, from round and sharp to spiculated, and how it pulls on the tissue around
+it."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,7 +36,7 @@ class RenderedMass(NamedTuple):
 
 
 def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: float) -> RenderedMass:
-    """One view. The centre lies within 2 mm of the middle, nearer where the mass is large;
+    """Return one view. The centre lies within 2 mm of the middle, nearer where the mass is large;
     orientation, outline and spicules are the view's own."""
     room = np.clip(pixels * pixel_mm / 2 - 0.5 - mass.diameter_mm / 2, 0.1, 2.0)
     samples, radius, middle = _outline(rng, mass)
@@ -74,8 +72,8 @@ def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: flo
 
 
 def _outline(rng: np.random.Generator, mass: Mass) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An oval with lobes, as long as the mass's diameter: angles, the radius in mm at each, and the
-    middle (row, column) of its box."""
+    """Return an oval with lobes, as long as the mass's diameter: angles, the radius in mm at each,
+    and the middle (row, column) of its box."""
     turn = rng.uniform(0, np.pi)
     aspect = 1 + (mass.aspect - 1) * rng.uniform(0.6, 1.0)
     order = np.arange(2, 11)

@@ -1,5 +1,5 @@
 """From x-rays behind the breast to stored gray levels: two screen-film systems with their scanners
-and a digital detector. It knows no tissue, no lesions and no labels.
+and a digital detector.
 
 Fluence is in x-ray quanta that the receptor absorbs a square mm; NPS is the noise power spectrum.
 Films: a characteristic (H&D) curve of mean gradient 3.1 (sfm) and 2.9 (ddsm) between OD 0.25 and 2
@@ -126,13 +126,15 @@ RECEPTORS: dict[str, Film | Detector] = {
 
 
 def add_quantum_noise(rng: np.random.Generator, fluence: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """`fluence` with Poisson noise, as the normal law that it is near at hundreds of quanta."""
+    """Return `fluence` with Poisson noise, as the normal law that it is near at hundreds of
+    quanta."""
     noise = rng.standard_normal(fluence.shape, dtype=np.float32)
     return fluence + noise * np.sqrt(fluence * np.float32(1 / pixel_mm**2))
 
 
 def blur_quanta(image: np.ndarray, pixel_mm: float, half: float) -> np.ndarray:
-    """`image` (H, W) float32 through the MTF 1 / (1 + (f/half)^2) of a phosphor and a square pixel.
+    """Return `image` (H, W) float32 through the MTF 1 / (1 + (f/half)^2) of a phosphor and a
+    square pixel.
 
     Quanta are blurred with the signal, so that quantum noise has the MTF's colour.
     """

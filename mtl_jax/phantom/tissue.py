@@ -1,7 +1,4 @@
-"""Simulated breast tissue around a lesion, in mm of fibroglandular tissue along the ray.
-
-It knows no masses, no labels and no detectors.
-"""
+"""Simulated breast tissue around a lesion, in mm of fibroglandular tissue along the ray."""
 
 from functools import cache
 
@@ -24,7 +21,8 @@ def make_texture(
     stretch: float = 1.0,
     exponent: float = SPECTRUM_EXPONENT,
 ) -> np.ndarray:
-    """(pixels, pixels) float32 field of mean 0 and standard deviation 1, power as 1/f^exponent.
+    """Return (pixels, pixels) float32 field of mean 0 and standard deviation 1, power as
+    1/f^exponent.
 
     It is `stretch` times longer along `angle` than across. Made on a grid larger than asked for and
     cut, since a Fourier field meets itself at its edges.
@@ -99,7 +97,8 @@ def make_tissue(
     density: float,
     contrast_mm: float,
 ) -> np.ndarray:
-    """(pixels, pixels) float32 mm of fibroglandular tissue in a breast `thickness_mm` compressed.
+    """Return (pixels, pixels) float32 mm of fibroglandular tissue in a breast `thickness_mm`
+    compressed.
 
     `density` is the mean fibroglandular share (0 to 1) and `contrast_mm` the standard deviation of
     the texture; on it lie a slow gradient and a few ligaments, which belong to neither class.
@@ -130,7 +129,8 @@ def make_tissue(
 
 
 def limit_smoothly(gland: np.ndarray, thickness_mm: float) -> np.ndarray:
-    """`gland` kept between nothing and all of the breast, without an edge where it meets them."""
+    """Return `gland` kept between nothing and all of the breast, without an edge where it meets
+    them."""
     knee = 0.06 * thickness_mm
     above = knee * np.logaddexp(0, gland / knee)
     return (thickness_mm - knee * np.logaddexp(0, (thickness_mm - above) / knee)).astype(np.float32)

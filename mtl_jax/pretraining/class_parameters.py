@@ -5,7 +5,8 @@ from scipy.stats import qmc
 
 
 def spread(count: int, *ranges: tuple[float, float]) -> np.ndarray:
-    """(count, len(ranges)) float32: the first points of Sobol's sequence, `count` a power of 2."""
+    """Return (count, len(ranges)) float32: the first points of Sobol's sequence, `count` a power
+    of 2."""
     low, high = np.array(ranges).T
     points = qmc.Sobol(len(ranges), scramble=False).random(count)
     return (low + points * (high - low)).astype(np.float32)

@@ -15,7 +15,7 @@ FORM, LARGEST, ASPECT, STRIPES = spread(CLASSES, (0.0, 3.0), (2.0, 3.6), (0.0, 1
 
 
 def render(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
-    """Images (n, size, size) of the classes `label` (n,), as in Baradad et al. 2021."""
+    """Return images (n, size, size) of the classes `label` (n,), as in Baradad et al. 2021."""
     form, largest, aspect, stripes = (
         jnp.asarray(p)[label][:, None, None] for p in (FORM, LARGEST, ASPECT, STRIPES)
     )

@@ -41,7 +41,7 @@ SYSTEMS, CHANCES = systems(CLASSES)
 
 
 def render(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
-    """Images (n, size, size) of the classes `label` (n,), by the chaos game of many walkers.
+    """Return images (n, size, size) of the classes `label` (n,), by the chaos game of many walkers.
 
     Each image's maps differ a little from those of its class, and it is turned and scaled.
     """

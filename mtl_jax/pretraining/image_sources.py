@@ -1,4 +1,4 @@
-"""Which images a source task has: the name in the config opens them. It trains nothing."""
+"""Which images a source task has: the name in the config opens them."""
 
 import zlib
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ ONE_IN = 20  # is held out where the collection marks nothing
 
 
 def open_task(s: ConfigDict, key: jax.Array, batch_size: int, workers: int) -> Task:
-    """The task that `config.pretraining.images` names: synthetic, folder:PATH or tfds:NAME."""
+    """Return the task that `config.pretraining.images` names: synthetic, folder:PATH or
+    tfds:NAME."""
     kind, _, place = s.images.partition(":")
     if kind == "synthetic" and not place:
         return FormulaTask(key, batch_size, s.images_per_epoch, s.validation_images)
@@ -117,7 +118,7 @@ def _files(folder: Path, label: dict[str, int]) -> list[tuple[Path, int]]:
 
 
 def _tfds(place: str) -> tuple[int, Pictures, Pictures]:
-    """A prepared dataset with the features image (uint8, 1 or 3 channels) and label."""
+    """Return a prepared dataset with the features image (uint8, 1 or 3 channels) and label."""
     from mtl_jax.data.sources import tfds_fields  # TFDS takes a second to load
 
     found = tfds_fields.open_dataset(place)
@@ -147,5 +148,5 @@ def _tfds(place: str) -> tuple[int, Pictures, Pictures]:
 
 
 def _chosen(name: str) -> bool:
-    """Whether this one is held out: a property of its name alone."""
+    """Return whether this one is held out: a property of its name alone."""
     return zlib.crc32(name.encode()) % ONE_IN == 0

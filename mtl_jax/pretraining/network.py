@@ -1,7 +1,7 @@
 """AlexNet with the head of the source task: its layers, their start, their logits and its export.
 
 The convolutions are those of `models.alexnet`; here they can be written in a form that learns
-faster and is plain AlexNet again when the training ends. It knows no images and no optimizer.
+faster and is plain AlexNet again when the training ends.
 """
 
 from typing import NamedTuple
@@ -20,8 +20,8 @@ RECTIFIED = 1 / np.sqrt(0.5 - 1 / (2 * np.pi))
 
 class Form(NamedTuple):
     """How the network is built. `head`: two hidden layers with dropout, or the mean of the last
-    map; `standardized`: each kernel is used less its mean and over its standard deviation, times a
-    gain that is learned (Brock et al. 2021, arXiv:2101.08692)."""
+    map; `standardized`: each kernel is used minus its mean, divided by its standard deviation,
+    times a gain that is learned (Brock et al. 2021, arXiv:2101.08692)."""
 
     size: int
     channels: int
@@ -63,7 +63,8 @@ def logits(
     dropout: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """(n, classes) float32 of `images` (n, size, size, channels); dropout where `key` is given."""
+    """Return (n, classes) float32 of `images` (n, size, size, channels); dropout where `key` is
+    given."""
     x, plain = images, convolutions(form, params)
     head = {name: layer for name, layer in params.items() if name not in plain}
     if form.half:
@@ -105,7 +106,7 @@ def _layer(key: jax.Array, shape: tuple[int, ...], scale: float) -> dict[str, ja
 
 
 def _last_map(size: int) -> int:
-    """Rows of the map behind C5."""
+    """Return rows of the map behind C5."""
     for layer in alexnet.CONVOLUTIONS.values():
         size = (size + 2 * layer.pad - layer.size) // layer.stride + 1
         size = (size - 3) // 2 + 1 if layer.pool else size

@@ -1,4 +1,4 @@
-"""Labelled pictures of any size as a source task: cut, mirrored and batched. It opens no files.
+"""Labelled pictures of any size as a source task: cut, mirrored and batched.
 
 Augmented as in Krizhevsky et al. 2012, section 4.1: a random crop, mirrored half of the time; the
 middle where nothing is learned.
@@ -72,7 +72,8 @@ class PhotoTask:
             yield self._examples([job.result() for job in ahead or []])
 
     def _examples(self, rows: list[tuple[np.ndarray, int]]) -> Examples:
-        """A full batch: rows that the end of an epoch lacks repeat the first, with weight 0."""
+        """Return a full batch: rows that the end of an epoch lacks repeat the first, with weight
+        0."""
         missing = self._batch_size - len(rows)
         weight = np.float32([1] * len(rows) + [0] * missing)
         rows = rows + rows[:1] * missing
@@ -82,7 +83,8 @@ class PhotoTask:
 
 
 def cut(image: np.ndarray, size: int, down: float, along: float, mirror: float) -> np.ndarray:
-    """A square (size, size, 3) of `image` (h, w, 3), whose shorter side becomes size * 8 / 7.
+    """Return a square (size, size, 3) of `image` (h, w, 3), whose shorter side becomes size * 8 /
+    7.
 
     `down` and `along` in [0, 1) place it; `mirror` above one half turns left and right over.
     """

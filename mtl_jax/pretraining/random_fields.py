@@ -1,14 +1,11 @@
-"""Random fields and coordinates that the families of formula images are drawn with.
-
-It knows no classes.
-"""
+"""Random fields and coordinates that the families of formula images are drawn with."""
 
 import jax
 import jax.numpy as jnp
 
 
 def grid(size: int) -> tuple[jax.Array, jax.Array]:
-    """Row and column (size, size) of each pixel, from -1 to 1 across the image."""
+    """Return row and column (size, size) of each pixel, from -1 to 1 across the image."""
     line = (jnp.arange(size) + 0.5) * 2 / size - 1
     return jnp.meshgrid(line, line, indexing="ij")
 
@@ -53,7 +50,7 @@ def noise(
 
 
 def background(key: jax.Array, count: int, size: int) -> jax.Array:
-    """What lies behind a shape: cloudy noise with a few curved lines, of no class."""
+    """Return what lies behind a shape: cloudy noise with a few curved lines, of no class."""
     keys = jax.random.split(key, 8)
     cloud = noise(
         keys[0],
@@ -75,6 +72,6 @@ def background(key: jax.Array, count: int, size: int) -> jax.Array:
 
 
 def standardize(images: jax.Array) -> jax.Array:
-    """Each image (n, size, size) with mean 0 and variance 1."""
+    """Return each image (n, size, size) with mean 0 and variance 1."""
     images = images - images.mean((1, 2), keepdims=True)
     return images / (jnp.sqrt((images**2).mean((1, 2), keepdims=True)) + 1e-6)

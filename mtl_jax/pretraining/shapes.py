@@ -18,7 +18,7 @@ COUNT = np.round(np.exp(COUNT))  # 2 to 20
 
 
 def outlines(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
-    """Images (n, size, size): bodies that differ by lobes, their number, rim and aspect."""
+    """Return images (n, size, size): bodies that differ by lobes, their number, rim and aspect."""
     place, waves, behind = jax.random.split(key, 3)
     count = len(label)
     order, lobes, soft, aspect = (
@@ -35,7 +35,8 @@ def outlines(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
 
 
 def rays(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
-    """Images (n, size, size): bodies that differ by number, length, width and bend of rays."""
+    """Return images (n, size, size): bodies that differ by number, length, width and bend of
+    rays."""
     place, own, behind = jax.random.split(key, 3)
     n = len(label)
     count, length, width, curl = (
@@ -76,7 +77,8 @@ def _placed(key: jax.Array, radius: jax.Array, size: int) -> tuple[jax.Array, ja
 
 
 def _contrast(key: jax.Array, count: int) -> jax.Array:
-    """How much brighter (n, 1, 1) the body is, in standard deviations of what lies behind."""
+    """Return how much brighter (n, 1, 1) the body is, in standard deviations of what lies
+    behind."""
     return jax.random.uniform(jax.random.fold_in(key, 2), (count, 1, 1), minval=2.0, maxval=7.0)
 
 

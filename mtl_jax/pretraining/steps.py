@@ -40,7 +40,8 @@ def optimizer(kind: str, momentum: float, weight_decay: float) -> optax.Gradient
 def learning_rate(
     progress: jax.Array, first: float, last: float, schedule: str, warmup: float
 ) -> jax.Array:
-    """The rate at `progress` (0 to 1) of the training, which rises from 0 over its part `warmup`.
+    """Return the rate at `progress` (0 to 1) of the training, which rises from 0 over its part
+    `warmup`.
 
     'steps': tenfold drops at equal distances from `first` to about `last` (three of them in
     Krizhevsky et al. 2012, section 5, where a person chose when); 'cosine': half a wave.
@@ -55,7 +56,7 @@ def learning_rate(
 
 @functools.cache
 def make_step(form: Form, kind: str, momentum: float, weight_decay: float, dropout: float) -> Step:
-    """`step(state, examples, key, rate)`: one update; dropout is a function of (key, step).
+    """Return `step(state, examples, key, rate)`: one update; dropout is a function of (key, step).
 
     Compiled, and once for all trainings with the same arguments; `state` is donated.
     """

@@ -1,4 +1,4 @@
-"""Formula images: a classification without data, drawn on the device. It trains nothing.
+"""Formula images: a classification without data, drawn on the device.
 
 The idea is FractalDB's (Kataoka et al. 2020, arXiv:2101.08515) and that of learning from noise
 (Baradad et al. 2021, arXiv:2106.05963): a class is a formula, an image one random case of it. No
@@ -32,7 +32,8 @@ CLASSES = sum(family.classes for family in FAMILIES.values())
 
 
 def draw(key: jax.Array, count: int, size: int) -> tuple[jax.Array, jax.Array]:
-    """`count` images (n, size, size, 1) float32, near mean 0 and variance 1, and labels (n,).
+    """Return `count` images (n, size, size, 1) float32, near mean 0 and variance 1, and labels
+    (n,).
 
     `count` is a multiple of 8. A function of `key` alone.
     """

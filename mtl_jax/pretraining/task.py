@@ -1,7 +1,4 @@
-"""What a training of the source task asks of its images, and the formula images as such a task.
-
-It trains nothing.
-"""
+"""What a training of the source task asks of its images, and the formula images as such a task."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -34,7 +31,7 @@ class Task(Protocol):
     input_stats: dict[str, Any]  # what the network's input was, for the card of its weights
 
     def epoch(self, number: int, size: int) -> Iterator[Examples]:
-        """The batches of this epoch, a function of the seed and `number` alone."""
+        """Yield the batches of this epoch, a function of the seed and `number` alone."""
 
     def held_out(self, size: int) -> Iterator[Examples]:
         """Batches that are never learned, the same each time."""

@@ -1,4 +1,4 @@
-"""Texture images: noise whose spectrum, direction and folds are its class. It draws no shapes."""
+"""Texture images: noise whose spectrum, direction and folds are its class."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ CORNER, STRETCH = np.exp(CORNER), np.exp(STRETCH)
 
 
 def render(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
-    """Images (n, size, size) of the classes `label` (n,): spectra of noise as in Baradad et al.
-    2021 (arXiv:2106.05963), of which a third is folded into ridges and a third into valleys."""
+    """Return images (n, size, size) of the classes `label` (n,): spectra of noise as in Baradad et
+    al. 2021 (arXiv:2106.05963), of which a third is folded into ridges and a third into valleys."""
     turn, draw = jax.random.split(key)
     angle = jax.random.uniform(turn, label.shape, maxval=jnp.pi)
     image = noise(draw, size, *(jnp.asarray(p)[label] for p in (SLOPE, CORNER, STRETCH)), angle)

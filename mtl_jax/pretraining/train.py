@@ -1,7 +1,4 @@
-"""One training of the source task, from its start or latest checkpoint to weights with a card.
-
-It draws no images and knows no study.
-"""
+"""One training of the source task, from its start or latest checkpoint to weights with a card."""
 
 import json
 import shlex
@@ -30,7 +27,7 @@ from mtl_jax.types import InputError, Params, TrainState
 
 
 def pretrain(c: ConfigDict, folder: Path) -> str:
-    """Trains by `c` in `folder` and returns what to tell: accuracies, and where the weights are.
+    """Train by `c` in `folder` and returns what to tell: accuracies, and where the weights are.
 
     Leaves config.json, environment.json, history.jsonl, checkpoint/ and weights/, which
     `--config.weights` takes. Called again, it goes on from the last checkpoint to the same bytes
@@ -51,7 +48,7 @@ def pretrain(c: ConfigDict, folder: Path) -> str:
 
 
 def describe(c: ConfigDict) -> str:
-    """What a training by `c` learns, and how much of it."""
+    """Return what a training by `c` learns, and how much of it."""
     task = open_task(c.pretraining, jax.random.key(c.seed), c.train.batch_size, c.data.workers)
     return (
         f"{task.name}: {task.classes} classes, {c.train.epochs} epochs of {task.images:,} images "
@@ -140,7 +137,7 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
 def _described(
     params: Params, task: Task, line: dict[str, Any], c: ConfigDict, used: list[str]
 ) -> weights.Weights:
-    """The convolutions and their card, with all that it takes to make them again."""
+    """Return the convolutions and their card, with all that it takes to make them again."""
     rounded = weights.round_to_half(params)
     card = weights.make_metadata(
         rounded,

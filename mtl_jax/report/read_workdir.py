@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mtl_jax.io import workdir
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.report import analysis_results
 from mtl_jax.report.analysis_results import Findings
@@ -144,6 +145,7 @@ def read(folder: Path) -> WorkFolder:
     config, environment, folds, results = (
         _json(folder / f"{name}.json") for name in ("config", "environment", "folds", "results")
     )
+    workdir.reject_old(folder, config)
     if any("estimator" not in area for area in results["auc"]):
         raise InputError(
             f"{folder}: the results were written by an earlier version; run the job again"

@@ -24,7 +24,7 @@ MOST_SAMPLES = 1_000_000
 
 
 def main() -> int:
-    """Runs the command line; returns the exit status: 2 where the input is invalid."""
+    """Run the command line; returns the exit status: 2 where the input is invalid."""
     parser = argparse.ArgumentParser(prog="python -m mtl_jax.roc", description=__doc__)
     parser.add_argument("scores", type=paths.path, help=HELP)
     parser.add_argument("--compare", type=paths.path, metavar="OTHER.csv", help="a second reading")
@@ -63,7 +63,7 @@ def _whole_number(text: str, flag: str, least: int, most: int) -> int:
 
 
 def report(flags: argparse.Namespace) -> None:
-    """Prints the tables of each task and draws the figure that the flags ask for."""
+    """Print the tables of each task and draws the figure that the flags ask for."""
     files = [flags.scores] if flags.compare is None else [flags.scores, flags.compare]
     curves = []
     read_tables = [read(file) for file in files]
@@ -83,7 +83,7 @@ def report(flags: argparse.Namespace) -> None:
 
 
 def of_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[tuple]:
-    """Prints the AUCs of each reading, and their comparison where there are two; returns the
+    """Print the AUCs of each reading, and their comparison where there are two; returns the
     curves to draw. No collection but that of these tables is in it."""
     unit = flags.unit or ("lesion" if {"case", "lesion"} <= set(tables[0].ids) else "view")
     if unit == "lesion":
@@ -114,7 +114,7 @@ def of_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[t
 def aucs(
     table: Table, first: Table, scores: list[float], unit: str, flags: argparse.Namespace
 ) -> tuple:
-    """Prints every AUC of one reading, the proper one last where it may be no headline; returns its
+    """Print every AUC of one reading, the proper one last where it may be no headline; returns its
     empirical and its proper curve, and the interval of the latter's AUC."""
     clusters = first.ids.get("case")
     try:

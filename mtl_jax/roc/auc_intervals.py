@@ -1,4 +1,4 @@
-"""The AUC of one reading with patients as the unit that varies. It compares nothing."""
+"""The AUC of one reading with patients as the unit that varies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Resamples patients to see how an area varies. It tests no difference."""
+"""Resamples patients to see how an area varies."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ def bootstrap(
     samples: int = 2000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Resamples whole patients with replacement and takes the area of each resample.
+    """Resample whole patients with replacement and takes the area of each resample.
 
     `clusters` (n,) are patient ids; None: every case is a patient. A resample without both
     classes is drawn again. The same seed gives the same resamples for any scores. Source: Efron
@@ -130,7 +130,7 @@ def resamples(
     seed: int | Sequence[int],
     chunk: int = CHUNK,
 ) -> Iterator[np.ndarray]:
-    """Yields chunks (some, n) of how often each case is in a resample, `samples` rows in all."""
+    """Yield chunks (some, n) of how often each case is in a resample, `samples` rows in all."""
     if samples < 2:
         raise ValueError(f"samples must be at least 2, not {samples}")
     if np.min(seed) < 0:

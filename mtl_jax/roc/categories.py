@@ -61,7 +61,7 @@ def shares(runs: Runs) -> Shares:
 
 
 def observed_fractions(runs: Runs) -> np.ndarray:
-    """The fraction of all cases at or above each cell (cells,): a good w before any fit."""
+    """Return the fraction of all cases at or above each cell (cells,): a good w before any fit."""
     return fractions_of(runs, runs.benign + runs.malignant)
 
 
@@ -109,7 +109,7 @@ def cells(runs: Runs, part: Shares, at: Point) -> Cells:
 def shape(
     part: Shares, v: np.ndarray, d: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The fields r, s and turn of `Cells` at cutoffs v, with d and c per cell."""
+    """Return the fields r, s and turn of `Cells` at cutoffs v, with d and c per cell."""
     f, g, (x1, x2, y1, y2) = proper_model.slopes(proper_model.deviates(v, d, c), c)
     q = np.sqrt(1.0 + c * c)
     near, other = q / 2.0, q / (2.0 * c)

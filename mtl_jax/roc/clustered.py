@@ -1,4 +1,4 @@
-"""Covariance of AUCs when cases share a patient. It knows no kind of AUC and tests nothing."""
+"""Covariance of AUCs when cases share a patient."""
 
 import numpy as np
 
@@ -37,5 +37,5 @@ def covariances(truth: np.ndarray, influences: np.ndarray, patient: np.ndarray) 
 
 
 def class_patients(truth: np.ndarray, patient: np.ndarray) -> tuple[int, int]:
-    """How many patients have a malignant case, and how many a benign one."""
+    """Return how many patients have a malignant case, and how many a benign one."""
     return len(np.unique(patient[truth])), len(np.unique(patient[~truth]))

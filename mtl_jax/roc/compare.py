@@ -1,4 +1,4 @@
-"""Tests the difference of two areas measured on the same cases. It pools nothing over readers."""
+"""Tests the difference of two areas measured on the same cases."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Finds the data that determine no proper curve and says what is known of them. It fits nothing."""
+"""Finds the data that determine no proper curve and says what is known of them."""
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -51,7 +51,7 @@ def operating_points(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def empirical_aucs(runs: Runs) -> np.ndarray:
-    """The empirical area of each data set (sets,)."""
+    """Return the empirical area of each data set (sets,)."""
     fpf, tpf = operating_points(runs)
     above = tpf - runs.malignant / np.repeat(runs.total(runs.malignant), runs.sizes) / 2.0
     share = runs.benign / np.repeat(runs.total(runs.benign), runs.sizes)
@@ -59,7 +59,8 @@ def empirical_aucs(runs: Runs) -> np.ndarray:
 
 
 def saturated_loglik(runs: Runs) -> np.ndarray:
-    """The log-likelihood (sets,) of a model free to fit every category: no curve exceeds it."""
+    """Return the log-likelihood (sets,) of a model free to fit every category: no curve exceeds
+    it."""
     terms = np.zeros(len(runs.benign))
     for counts in (runs.benign, runs.malignant):
         held = counts > 0
@@ -69,13 +70,14 @@ def saturated_loglik(runs: Runs) -> np.ndarray:
 
 
 def chance_loglik(runs: Runs) -> np.ndarray:
-    """The log-likelihood (sets,) of the diagonal."""
+    """Return the log-likelihood (sets,) of the diagonal."""
     both = runs.benign + runs.malignant
     return runs.total(both * np.log(both / np.repeat(runs.total(both), runs.sizes)))
 
 
 def at_chance(runs: Runs, auc: np.ndarray, loglik: np.ndarray) -> np.ndarray:
-    """Whether fits of these areas and log-likelihoods (sets,) are no better than the diagonal."""
+    """Return whether fits of these areas and log-likelihoods (sets,) are no better than the
+    diagonal."""
     return (auc < CHANCE) | (loglik < chance_loglik(runs))
 
 
@@ -94,7 +96,7 @@ def single_curves(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def aucs(runs: Runs) -> np.ndarray:
-    """What `proper` says of the area (sets,) where the data are not 'regular'."""
+    """Return what `proper` says of the area (sets,) where the data are not 'regular'."""
     kind = classify(runs)
     d = single_curves(runs)[0]
     return np.select(

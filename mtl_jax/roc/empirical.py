@@ -1,4 +1,4 @@
-"""The empirical ROC curve and its area with DeLong's standard error. It fits no model."""
+"""The empirical ROC curve and its area with DeLong's standard error."""
 
 from dataclasses import dataclass, field
 
@@ -56,7 +56,7 @@ def empirical(labels: ArrayLike, scores: ArrayLike) -> Empirical:
 
 
 def placements(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each malignant case's fraction of benign cases below it (m,), and each benign case's
+    """Return each malignant case's fraction of benign cases below it (m,), and each benign case's
     fraction of malignant cases above it (n,), ties counting one half (Sun and Xu 2014, IEEE
     Signal Process Lett 21:1389); both average to the AUC."""
     malignant, benign = scores[truth], scores[~truth]
@@ -78,7 +78,7 @@ def curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def degenerate_status(auc: float) -> str:
-    """What to call an area whose estimated variance is zero."""
+    """Return what to call an area whose estimated variance is zero."""
     return {1.0: "perfect", 0.0: "below_chance"}.get(auc, "undetermined")
 
 

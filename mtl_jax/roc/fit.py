@@ -26,7 +26,7 @@ class Fits:
 
 
 def best_of(found: Fits) -> Fits:
-    """The fit of highest log-likelihood among fits of one data set from several starts."""
+    """Return the fit of highest log-likelihood among fits of one data set from several starts."""
     i = int(np.argmax(found.loglik))
     v = found.at.v.reshape(len(found.loglik), -1)[i]
     at = lik.Point(found.at.d[[i]], found.at.c[[i]], v)
@@ -103,7 +103,7 @@ def climb(
 
 
 def begin(runs: Runs, d: np.ndarray, c: np.ndarray) -> State:
-    """The start of a climb, its cutoffs at the fractions observed."""
+    """Return the start of a climb, its cutoffs at the fractions observed."""
     part, w = lik.shares(runs), lik.observed_fractions(runs)
     at = lik.Point(d, c, lik.cutoffs(runs, part, d, c, w, None))
     cells = lik.cells(runs, part, at)
@@ -113,7 +113,7 @@ def begin(runs: Runs, d: np.ndarray, c: np.ndarray) -> State:
 
 
 def take_step(now: State, on_edge: bool = False) -> tuple[State, np.ndarray]:
-    """One trial step of every data set, kept where it gains; and which are done (sets,)."""
+    """Return one trial step of every data set, kept where it gains; and which are done (sets,)."""
     runs = now.runs
     plain = inf.system(runs, now.part, now.at, now.cells)
     full = inf.bend(runs, now.part, now.at, now.w, now.cells, plain)
@@ -147,7 +147,7 @@ def take_step(now: State, on_edge: bool = False) -> tuple[State, np.ndarray]:
 
 
 def pick(cell: np.ndarray, new: lik.Cells, old: lik.Cells) -> lik.Cells:
-    """The new cells where `cell` (cells,) is true, else the old."""
+    """Return the new cells where `cell` (cells,) is true, else the old."""
     return lik.Cells(
         np.where(cell, new.p, old.p),
         np.where(cell, new.q, old.q),
@@ -203,7 +203,7 @@ def definite(square: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def advance(
     runs: Runs, part: lik.Shares, at: lik.Point, w: np.ndarray, move: np.ndarray, dw: np.ndarray
 ) -> tuple[lik.Point, np.ndarray]:
-    """The point after a step, kept inside d >= 0 and |c| < 1, and its w."""
+    """Return the point after a step, kept inside d >= 0 and |c| < 1, and its w."""
     c = at.c + move[1]
     c = np.clip(np.where(np.abs(c) < 1.0, c, (at.c + np.sign(c)) / 2.0), -MOST_C, MOST_C)
     c = proper_model.away_from_zero(c)

@@ -1,4 +1,4 @@
-"""Adjusts the p-values of a family of tests. It tests nothing itself."""
+"""Adjusts the p-values of a family of tests."""
 
 from collections.abc import Sequence
 

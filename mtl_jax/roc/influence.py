@@ -1,4 +1,4 @@
-"""How much each case moves an area, empirical or fitted. It sums nothing over patients."""
+"""How much each case moves an area, empirical or fitted."""
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from mtl_jax.roc.truth_runs import Runs, from_scores
 
 
 def of_empirical_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
-    """The empirical area, the influence (n,) of each case on it (DeLong's components, centred and
-    over the number of cases in the class), and the status ok."""
+    """Return the empirical area, the influence (n,) of each case on it (DeLong's components,
+    centred and over the number of cases in the class), and the status ok."""
     of_malignant, of_benign = placements(truth, scores)
     area = float(of_malignant.mean())
     out = np.empty(len(truth))
@@ -22,8 +22,9 @@ def of_empirical_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.
 
 
 def of_proper_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
-    """The area of the proper binormal fit, the influence (n,) of each case on it, and the status,
-    each as `proper` gives it but for the checks against the empirical AUC and the class sizes.
+    """Return the area of the proper binormal fit, the influence (n,) of each case on it, and the
+    status, each as `proper` gives it but for the checks against the empirical AUC and the class
+    sizes.
 
     Where the fit is degenerate the area is that of `proper`, the influence the empirical one.
     """
@@ -49,9 +50,10 @@ def of_proper_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.nda
 
 
 def of_cells(runs: Runs, found: Fits) -> np.ndarray:
-    """How much one benign and one malignant case (2, cells) of each cell move the fitted area.
+    """Return how much one benign and one malignant case (2, cells) of each cell move the fitted
+    area.
 
-    The case's score vector, less its part explained by the cutoffs, times the inverse expected
+    The case's score vector, minus its part explained by the cutoffs, times the inverse expected
     information and the gradient of the area (White 1982, Econometrica 50:1).
     """
     solved = information.solve(runs, found.at)
@@ -66,7 +68,7 @@ def of_cells(runs: Runs, found: Fits) -> np.ndarray:
 
 
 def cell_of_case(runs: Runs, scores: np.ndarray) -> np.ndarray:
-    """The cell (n,) that holds each case of one data set."""
+    """Return the cell (n,) that holds each case of one data set."""
     rank = np.empty(len(scores), dtype=int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     return np.searchsorted(np.cumsum(runs.benign + runs.malignant), rank, "right")

@@ -27,7 +27,7 @@ LOW_D = 0.5  # below it the curve is written by d^2
 
 
 def by_square(d: np.ndarray) -> np.ndarray:
-    """Whether the curve is written by d^2 and c, which suits the edge d = 0."""
+    """Return whether the curve is written by d^2 and c, which suits the edge d = 0."""
     return d < LOW_D
 
 
@@ -40,7 +40,7 @@ def chart(d: np.ndarray, c: np.ndarray, edge: np.ndarray) -> tuple[np.ndarray, n
 
 
 def charted(runs: Runs, turn: np.ndarray, by: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """`turn` (2, cells) by (d^2, c), in the coordinates of the chart."""
+    """Return `turn` (2, cells) by (d^2, c), in the coordinates of the chart."""
     stretch, shear = (np.repeat(x, runs.sizes) for x in by)
     return np.stack([turn[0] * stretch, turn[1] + turn[0] * shear])
 
@@ -96,7 +96,7 @@ def assemble(
 
 
 def after(values: np.ndarray, part: Shares) -> np.ndarray:
-    """The value of the next laxer cell, 0 after the last."""
+    """Return the value of the next laxer cell, 0 after the last."""
     return np.where(part.last, 0.0, np.roll(values, -1, axis=-1))
 
 
@@ -128,7 +128,7 @@ def eliminate(runs: Runs, at: System, damping: np.ndarray) -> tuple[np.ndarray, 
 
 
 def blend(runs: Runs, which: np.ndarray, full: System, plain: System) -> System:
-    """The full information of the data sets `which` (sets,), the plain one of the others."""
+    """Return the full information of the data sets `which` (sets,), the plain one of the others."""
     cell = np.repeat(which, runs.sizes)
     return System(
         plain.theta,
@@ -142,8 +142,8 @@ def blend(runs: Runs, which: np.ndarray, full: System, plain: System) -> System:
 
 
 def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: System) -> System:
-    """The observed information in full: `plain`, of observed counts, less the curvature of the
-    curve at fixed w, which is taken from differences of its first derivatives."""
+    """Return the observed information in full: `plain`, of observed counts, minus the curvature of
+    the curve at fixed w, which is taken from differences of its first derivatives."""
     pull0 = runs.benign / np.maximum(now.p, FLOOR)
     pull1 = runs.malignant / np.maximum(now.q, FLOOR)
     pull0, pull1 = pull0 - after(pull0, part), pull1 - after(pull1, part)

@@ -1,4 +1,4 @@
-"""Checks what the caller hands in and turns it into arrays. It computes no statistic."""
+"""Checks what the caller hands in and turns it into arrays."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def check(labels: ArrayLike, scores: ArrayLike, name: str = "scores") -> tuple[n
 
 
 def codes(ids: Sequence | np.ndarray | None, n: int, name: str = "clusters") -> np.ndarray:
-    """Each id as a number 0..I-1 (n,); None makes every entry a cluster of its own.
+    """Return each id as a number 0..I-1 (n,); None makes every entry a cluster of its own.
 
     Raises ValueError where the length differs from n or an id is missing (None, NaN or '').
     """

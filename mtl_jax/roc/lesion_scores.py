@@ -1,4 +1,4 @@
-"""Turns scores of views into scores of lesions. It judges no score."""
+"""Turns scores of views into scores of lesions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,7 +25,7 @@ def view_to_lesion(
     cases: Sequence | np.ndarray,
     lesions: Sequence | np.ndarray,
 ) -> LesionScores:
-    """Mean score over the views of each (case, lesion); Samala 2017, section 2.
+    """Return mean score over the views of each (case, lesion); Samala 2017, section 2.
 
     Raises ValueError for a lesion whose views disagree on the truth, and as `inputs.check` and
     `inputs.codes` do.

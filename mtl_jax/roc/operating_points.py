@@ -1,4 +1,4 @@
-"""Thresholds and calibration of scores. It fits no curve."""
+"""Thresholds and calibration of scores."""
 
 from dataclasses import dataclass, field
 
@@ -37,8 +37,8 @@ class Calibration:
 def operating_point(
     labels: ArrayLike, scores: ArrayLike, sensitivity: float | None = None
 ) -> OperatingPoint:
-    """The threshold with the highest Youden index (Youden 1950, Cancer 3:32), or the strictest
-    that reaches `sensitivity`, in (0, 1]. Raises ValueError as `inputs.check` does.
+    """Return the threshold with the highest Youden index (Youden 1950, Cancer 3:32), or the
+    strictest that reaches `sensitivity`, in (0, 1]. Raises ValueError as `inputs.check` does.
 
     The threshold is chosen on the data it is judged on: both fractions are optimistic.
     """
@@ -54,7 +54,7 @@ def operating_point(
 
 
 def at_threshold(labels: ArrayLike, scores: ArrayLike, threshold: float) -> OperatingPoint:
-    """What `threshold`, chosen on other data, gives on these: fractions without optimism.
+    """Return what `threshold`, chosen on other data, gives on these: fractions without optimism.
 
     Raises ValueError as `inputs.check` does.
     """
@@ -78,7 +78,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def calibration(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> Calibration:
-    """How well scores in [0, 1] serve as probabilities of malignancy, in bins of about equal
+    """Return how well scores in [0, 1] serve as probabilities of malignancy, in bins of about equal
     numbers of cases, equal scores always in one bin (Murphy and Winkler 1977, Appl Stat 26:41).
 
     Raises ValueError as `inputs.check` does, and for scores outside [0, 1] or fewer than one bin.

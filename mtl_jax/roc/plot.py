@@ -10,7 +10,7 @@ from mtl_jax.roc.proper import Proper
 
 
 def draw(path: Path, curves: list[tuple[str, Empirical, Proper, Proper | AucInterval]]) -> None:
-    """Writes a figure of each reading's empirical points and proper curve, whose AUC has the given
+    """Write a figure of each reading's empirical points and proper curve, whose AUC has the given
     interval; the empirical AUC is named where the fit may be no headline. The suffix of `path`
     chooses the format. Raises ValueError where matplotlib or the format is missing."""
     try:

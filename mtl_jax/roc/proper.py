@@ -1,4 +1,4 @@
-"""The proper binormal fit of one set of scores, with its uncertainty. It compares nothing."""
+"""The proper binormal fit of one set of scores, with its uncertainty."""
 
 from dataclasses import dataclass, field
 
@@ -187,7 +187,7 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
 
 
 def _degenerate(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) -> Proper:
-    """What is said where the likelihood determines no curve (see `Proper`)."""
+    """Return what is said where the likelihood determines no curve (see `Proper`)."""
     observed = empirical(truth, values)
     m, n = observed.n_malignant, observed.n_benign
     unknown, corner = np.full((2, 2), np.nan), (0.0, 1.0)

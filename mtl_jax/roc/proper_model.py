@@ -1,4 +1,4 @@
-"""The proper binormal ROC curve: its shape, area and derivatives. It sees no data.
+"""The proper binormal ROC curve: its shape, area and derivatives.
 
 Metz and Pan 1999 (J Math Psychol 43:1). d >= 0 and |c| < 1 are their d_a and c; v is their
 decision variable, which rises with the likelihood ratio. v is bounded by d q / (4 c) from below
@@ -19,7 +19,8 @@ def away_from_zero(c: np.ndarray) -> np.ndarray:
 
 
 def deviates(v: np.ndarray, d: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The arguments (4, n) of the two normal integrals of FPF(v) and of the two of TPF(v)."""
+    """Return the arguments (4, n) of the two normal integrals of FPF(v) and of the two of
+    TPF(v)."""
     q = np.sqrt(1.0 + c * c)
     near, other = d * q / 2.0, d * q / (2.0 * c)
     benign, malignant = (c - 1.0) * v, (-1.0 - c) * v
@@ -40,7 +41,7 @@ def slopes(at: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def ends(d: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The strictest and the laxest v: the bound where there is one, else far out."""
+    """Return the strictest and the laxest v: the bound where there is one, else far out."""
     q = np.sqrt(1.0 + c * c)
     bound = d * q / (4.0 * c)
     far = (FAR + d * q) / (1.0 - np.abs(c))
@@ -95,8 +96,8 @@ def area_gradient(d: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def separation(auc: np.ndarray, c: np.ndarray, guess: np.ndarray | None = None) -> np.ndarray:
-    """The d >= 0 that gives area `auc` with this c, or 0 where c alone gives more: Newton steps
-    from `guess`, halving the bracket wherever they leave it."""
+    """Return the d >= 0 that gives area `auc` with this c, or 0 where c alone gives more: Newton
+    steps from `guess`, halving the bracket wherever they leave it."""
     auc, c = np.broadcast_arrays(np.asarray(auc, float), np.asarray(c, float))
     low, high = np.zeros(auc.shape), np.full(auc.shape, 40.0)
     d = np.full(auc.shape, 2.0) if guess is None else np.array(guess, dtype=float)
@@ -111,6 +112,6 @@ def separation(auc: np.ndarray, c: np.ndarray, guess: np.ndarray | None = None) 
 
 
 def widest(auc: np.ndarray) -> np.ndarray:
-    """The |c| that gives area `auc` with d = 0."""
+    """Return the |c| that gives area `auc` with d = 0."""
     h = np.tan(np.pi * (1.0 - auc))
     return 1.0 / (np.sqrt(h * h + 1.0) + h)

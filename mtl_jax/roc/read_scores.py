@@ -98,8 +98,8 @@ def _reject_missing_cases(
 
 
 def _tells_views_apart(table: Table) -> bool:
-    """Whether two equal rows must be one. Where no column names the view or the ROI, ratings of
-    whole numbers repeat: the two views of a lesion often have the same one."""
+    """Return whether two equal rows must be one. Where no column names the view or the ROI,
+    ratings of whole numbers repeat: the two views of a lesion often have the same one."""
     return any(field in table.ids for field in ("view", "roi"))
 
 

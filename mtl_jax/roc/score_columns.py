@@ -1,4 +1,4 @@
-"""Finds the fields of a table of scores among the columns of a file. Reads no cell below them."""
+"""Finds the fields of a table of scores among the columns of a file."""
 
 import re
 from collections.abc import Sequence
@@ -59,5 +59,5 @@ def spoken(header: Sequence[str], found: dict[str, int], empty: Sequence[str]) -
 
 
 def _shown(name: str) -> str:
-    """The name on one line, as a header may hold line ends in quotes."""
+    """Return the name on one line, as a header may hold line ends in quotes."""
     return "".join(c if c.isprintable() else " " for c in name)

@@ -50,7 +50,7 @@ def by_task(tables: Sequence[Table], task: str | None) -> list[tuple[str, list[T
 
 
 def by_lesion(table: Table) -> Table:
-    """One row a lesion, its score the mean over its rows."""
+    """Return one row a lesion, its score the mean over its rows."""
     missing = [f for f in ("case", "lesion") if f not in table.ids]
     if missing:
         raise ValueError(f"{table.name}: --unit lesion needs a column {' and '.join(missing)}; add"
@@ -95,8 +95,8 @@ def shared_fields(table: Table, other: Table) -> list[str]:
 
 
 def pair(table: Table, other: Table) -> list[float]:
-    """The scores of `other` in the order of the rows of `table`, found by `shared_fields`. Raises
-    ValueError where the rows do not pair."""
+    """Return the scores of `other` in the order of the rows of `table`, found by `shared_fields`.
+    Raises ValueError where the rows do not pair."""
     shared = shared_fields(table, other)
     keys, other_keys = (_keys(t, shared) for t in (table, other))
     at = {key: i for i, key in enumerate(other_keys)}

@@ -39,8 +39,8 @@ def scan(runs: Runs, auc: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distinct(found: Fits) -> np.ndarray:
-    """The fits of one data set worth climbing on from, best first: no two of about one area, and
-    none far below the best."""
+    """Return the fits of one data set worth climbing on from, best first: no two of about one
+    area, and none far below the best."""
     aucs, kept = proper_model.area(found.at.d, found.at.c), []
     for i in np.argsort(-found.loglik):
         hope = found.loglik[i] > found.loglik.max() - 10.0
@@ -50,8 +50,9 @@ def distinct(found: Fits) -> np.ndarray:
 
 
 def search(runs: Runs) -> Fits:
-    """The best maximum of one data set: a few steps from all starts of the scan with the categories
-    pooled, then a climb from the best of them with all categories, and one along d = 0."""
+    """Return the best maximum of one data set: a few steps from all starts of the scan with the
+    categories pooled, then a climb from the best of them with all categories, and one along d =
+    0."""
     coarse = coarsen(runs, COARSE)
     d, c = scan(coarse, float(empirical_aucs(runs)[0]))
     found = climb(coarse.take(np.zeros(len(d), dtype=int)), d, c, steps=FIRST_STEPS)
@@ -61,7 +62,7 @@ def search(runs: Runs) -> Fits:
 
 
 def search_near(runs: Runs, d: float, c: float) -> Fits:
-    """The best maxima of many data sets that resemble one whose maximum is (d, c): with the
+    """Return the best maxima of many data sets that resemble one whose maximum is (d, c): with the
     categories pooled from there, and from the curve of the same area with a slight bend to the
     other side; then from the better of the two with all categories."""
     area = proper_model.area(np.array([d]), proper_model.away_from_zero(np.array([c])))
@@ -77,7 +78,7 @@ def search_near(runs: Runs, d: float, c: float) -> Fits:
 
 
 def try_edge(runs: Runs, found: Fits) -> Fits:
-    """The fit with d = 0 of those data sets whose fit is near it and no better."""
+    """Return the fit with d = 0 of those data sets whose fit is near it and no better."""
     near = np.flatnonzero((found.at.d > lik.EDGE_D) & (found.at.d < 0.3))
     if not len(near):
         return found
@@ -98,7 +99,8 @@ def try_edge(runs: Runs, found: Fits) -> Fits:
 
 
 def aucs_near(runs: Runs, d: float, c: float) -> np.ndarray:
-    """The areas (sets,) that `proper` gives for data sets resembling one fitted by (d, c)."""
+    """Return the areas (sets,) that `proper` gives for data sets resembling one fitted by (d,
+    c)."""
     out = aucs(runs)
     regular = np.flatnonzero(classify(runs) == "regular")
     if len(regular):

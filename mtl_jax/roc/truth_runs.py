@@ -1,4 +1,4 @@
-"""Groups scores into the ordered categories of the likelihood. It knows no curve."""
+"""Groups scores into the ordered categories of the likelihood."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class Runs:
         return np.add.reduceat(values, self.start[:-1])
 
     def take(self, which: np.ndarray) -> "Runs":
-        """The data sets numbered `which`, in that order, repeats allowed."""
+        """Return the data sets numbered `which`, in that order, repeats allowed."""
         cells = self.cells(which)
         start = np.concatenate(([0], np.cumsum(self.sizes[which])))
         return Runs(self.benign[cells], self.malignant[cells], start)
@@ -44,7 +44,7 @@ class Runs:
 
 
 def truth_runs(benign: np.ndarray, malignant: np.ndarray) -> Runs:
-    """Merges neighbouring levels of one same truth; a level with both truths stays alone.
+    """Merge neighbouring levels of one same truth; a level with both truths stays alone.
 
     `benign`, `malignant` (sets, levels) count the cases at each distinct score, highest first;
     empty levels are skipped. Scores inside such a run do not change the maximum of the likelihood
@@ -62,13 +62,14 @@ def truth_runs(benign: np.ndarray, malignant: np.ndarray) -> Runs:
 
 
 def levels(scores: np.ndarray) -> tuple[np.ndarray, int]:
-    """The level (n,) of each case among the distinct scores, 0 the highest, and their number."""
+    """Return the level (n,) of each case among the distinct scores, 0 the highest, and their
+    number."""
     distinct, level = np.unique(scores, return_inverse=True)
     return len(distinct) - 1 - level, len(distinct)
 
 
 def from_scores(truth: np.ndarray, scores: np.ndarray) -> Runs:
-    """The truth runs of one data set."""
+    """Return the truth runs of one data set."""
     level, count = levels(scores)
     benign, malignant = (np.bincount(level[k], minlength=count)[None] for k in (~truth, truth))
     return truth_runs(benign, malignant)

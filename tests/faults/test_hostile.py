@@ -135,7 +135,7 @@ def test_an_archive_of_weights_that_unpacks_to_too_much(tmp_path: Path) -> None:
 FORMULAS = ("=HYPERLINK(x)", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1")
 
 
-def test_a_formula_is_told_from_a_number() -> None:
+def test_a_formula_is_distinguished_from_a_number() -> None:
     assert all(csv_safe.is_formula(text) for text in FORMULAS)
     assert not any(csv_safe.is_formula(text) for text in ("-1", "+2.5e3", "P-1", "", "a=b", "'=1"))
     assert csv_safe.harmless("=1+1") == "'=1+1" and csv_safe.harmless("-1") == "-1"

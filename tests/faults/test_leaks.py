@@ -1,4 +1,4 @@
-"""One film under two case ids is rejected; ROIs that look the same across a split are told."""
+"""One film under two case ids is rejected; near-duplicate ROIs across a split are reported."""
 
 from pathlib import Path
 
@@ -81,17 +81,17 @@ def test_mini_mias_holds_no_copies(shared: Path, tmp_path: Path) -> None:
     assert not near_duplicates.alike([ingest.load(spec, tmp_path, BACKGROUND, options)])
 
 
-def test_a_copy_across_a_split_is_told_and_one_within_a_fold_is_not() -> None:
+def test_a_copy_across_a_split_is_reported_and_one_within_a_fold_is_not() -> None:
     pixels = random_rois(12)
     pixels[7], pixels[9] = pixels[1], pixels[3]
     rois = collection(pixels, [f"c{i:02d}" for i in range(12)])
     parts = [["c01", "c03", "c09"], ["c07"]]
     rest = sorted(set(rois.index["case_id"]) - {c for part in parts for c in part})
     split = splits.Split("t", [*parts[0], *parts[1], *rest], [], [[*parts, rest]], "by hand")
-    (told,) = leak_checks.across({"t": rois}, split)
-    assert (told["a"], told["b"], told["correlation"]) == ("t/1", "t/7", 1.0)
+    (pairs,) = leak_checks.across({"t": rois}, split)
+    assert (pairs["a"], pairs["b"], pairs["correlation"]) == ("t/1", "t/7", 1.0)
     assert "1 pairs of ROIs of different cases look alike across the split" in leak_checks.note(
-        [told]
+        [pairs]
     )
     other = collection(random_rois(4, 9), list("wxyz"), "o")
     other.shards[0][2] = pixels[5]

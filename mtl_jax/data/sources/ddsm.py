@@ -1,4 +1,4 @@
-"""The Digital Database for Screening Mammography as distributed. Reads texts, decodes no film.
+"""The Digital Database for Screening Mammography as distributed.
 
 Heath M et al. (2001) "The Digital Database for Screening Mammography", Proc. 5th Int. Workshop on
 Digital Mammography, 212-218. A case is a folder of an `.ics` file, films (`.LJPEG`) and, for views
@@ -36,7 +36,7 @@ _VIEW = re.compile(r"(LEFT|RIGHT)_(CC|MLO)")
 
 
 def read_collection(path: str, *, lesion_types: tuple[str, ...]) -> Collection:
-    """The outlined abnormalities of the chosen types, of all cases below the folder `path`.
+    """Return the outlined abnormalities of the chosen types, of all cases below the folder `path`.
 
     `lesion_types` are some of MASS, CALCIFICATION and OTHER; an abnormality of two types is taken
     if one of them is chosen. Everything else, damaged files among them, is left out and named.
@@ -178,7 +178,7 @@ def _lesion_view(
 
 
 def _link(views: list[LesionView]) -> list[LesionView]:
-    """`views` of one case, those of one lesion with the same lesion id.
+    """Return `views` of one case, those of one lesion with the same lesion id.
 
     Numbers count within a film, and nothing in the collection links them. The same number on the
     same side is the same lesion as long as the truth agrees.

@@ -1,4 +1,4 @@
-"""The `.OVERLAY` text beside a DDSM film: abnormalities and their outlines. Reads no image."""
+"""The `.OVERLAY` text beside a DDSM film: abnormalities and their outlines."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class Abnormality:
 
 
 def read(path: Path) -> tuple[Abnormality, ...]:
-    """All abnormalities of the file at `path`, in its order.
+    """Return all abnormalities of the file at `path`, in its order.
 
     Some files of the collection hold more abnormalities than their TOTAL_ABNORMALITIES says: each
     of them is complete and is returned. Fewer mean that the file was cut short.
@@ -76,7 +76,8 @@ def _abnormality(words: list[str], surplus: int) -> Abnormality:
 
 
 def _box(words: list[str], where: str) -> tuple[float, float, float, float]:
-    """The box around all pixels that an outline runs through: column, row, then chain codes."""
+    """Return the box around all pixels that an outline runs through: column, row, then chain
+    codes."""
     column, row = (_number(word) for word in (words + ["", ""])[:2])
     if column is None or row is None:
         raise InputError(f"{where}: its BOUNDARY does not begin with a column and a row")
@@ -92,7 +93,7 @@ def _box(words: list[str], where: str) -> tuple[float, float, float, float]:
 
 
 def _after(words: list[str], key: str) -> str:
-    """The word after the first `key`; empty where there is none."""
+    """Return the word after the first `key`; empty where there is none."""
     at = words.index(key) + 1 if key in words else len(words)
     return words[at] if at < len(words) else ""
 

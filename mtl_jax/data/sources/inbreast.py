@@ -1,4 +1,4 @@
-"""INbreast as released: DICOM images, a plist of outlines each, INbreast.csv. Reads no pixels.
+"""INbreast as released: DICOM images, a plist of outlines each, INbreast.csv.
 
 Moreira IC et al. (2012) "INbreast: toward a full-field digital mammographic database", Academic
 Radiology 19(2) 236-248. Its truth is the BI-RADS of a whole image, not a pathology of a lesion.
@@ -52,7 +52,8 @@ class _Image(NamedTuple):
 
 
 def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collection:
-    """The outlined lesions of the chosen `kinds` (names of KINDS) in the release in folder `path`.
+    """Return the outlined lesions of the chosen `kinds` (names of KINDS) in the release in folder
+    `path`.
 
     Views of a breast carry no link between their lesions: each outline is a lesion of its own. With
     `link_views`, where both views of one examination of a breast hold exactly one chosen outline
@@ -86,7 +87,7 @@ def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> C
 
 
 def _rows(root: Path, faults: TableFaults) -> dict[str, tuple[str, table.Row]]:
-    """(place, row) by the number of the image; rows that cannot be used go to `faults`."""
+    """Return (place, row) by the number of the image; rows that cannot be used go to `faults`."""
     listing = root / "INbreast.csv"
     if not listing.is_file():
         older = "; INbreast.xls cannot be read: save it as CSV" * (root / "INbreast.xls").is_file()
@@ -106,7 +107,7 @@ def _images(
     left_out: list[tuple[str, str]],
     faults: TableFaults,
 ) -> Iterator[_Image]:
-    """The images that have a row; whatever has no counterpart is left out and named."""
+    """Yield the images that have a row; whatever has no counterpart is left out and named."""
     seen = set()
     for path in sorted((root / "AllDICOMs").iterdir()):
         name = _IMAGE.fullmatch(path.stem)
@@ -124,8 +125,12 @@ def _images(
         if birads not in (*LABELS, "", "0"):
             faults.add(place, f"Bi-Rads {row['Bi-Rads']!r} is none of {', '.join(LABELS)}")
             continue
-        told = (row["Laterality"].upper(), VIEWS.get(row["View"].upper(), row["View"]))
-        note = "" if told == (side, view) else f"{OTHER_TABLE} ({told[0]} {told[1]})"
+        table_values = (row["Laterality"].upper(), VIEWS.get(row["View"].upper(), row["View"]))
+        note = (
+            ""
+            if table_values == (side, view)
+            else f"{OTHER_TABLE} ({table_values[0]} {table_values[1]})"
+        )
         date = row["Acquisition date"]
         yield _Image(path, number, patient.lower(), side, view, date, birads, note, place)
     left_out += [
@@ -143,7 +148,8 @@ def _images(
 def _lesions(
     image: _Image, root: Path, kinds: Sequence[str], left_out: list[tuple[str, str]]
 ) -> list[LesionView]:
-    """The chosen outlines of one image. InputError gives the reason alone, for a damaged file."""
+    """Return the chosen outlines of one image. InputError gives the reason alone, for a damaged
+    file."""
     outlines = root / "AllXML" / f"{image.number}.xml"
     if not outlines.is_file():
         left_out.append((image.path.name, "no finding: it has no XML"))
@@ -204,7 +210,8 @@ def _spacing(path: Path) -> tuple[tuple[float, float], str]:
 
 
 def _link(views: Sequence[LesionView], dates: Sequence[str]) -> dict[str, str]:
-    """{lesion: linked lesion} where CC and MLO of a breast at one date hold one lesion each."""
+    """Return {lesion: linked lesion} where CC and MLO of a breast at one date hold one lesion
+    each."""
     breasts: dict[tuple[str, str, str], list[LesionView]] = {}
     for view, date in zip(views, dates, strict=True):
         breasts.setdefault((view.case_id, view.laterality, date), []).append(view)

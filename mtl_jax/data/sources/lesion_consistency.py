@@ -1,4 +1,4 @@
-"""Whether the rows of a table that name one lesion can be of one lesion. Reads no table."""
+"""Whether the rows of a table that name one lesion can be of one lesion."""
 
 import re
 from collections import Counter, defaultdict
@@ -70,7 +70,8 @@ def _one_split(rows: Sequence[LesionView], faults: TableFaults) -> None:
 
 
 def _similar_ids(rows: Sequence[LesionView]) -> list[LesionView]:
-    """Those rows of one patient whose lesion id a person would read as another one: 1, 01, 1.0."""
+    """Return those rows of one patient whose lesion id a person would read as another one: 1, 01,
+    1.0."""
     if len({view.lesion_id for view in rows}) < 2:
         return []
     spellings: dict[str, set[str]] = defaultdict(set)
@@ -102,8 +103,8 @@ def _one_breast_one_truth(rows: Sequence[LesionView], faults: TableFaults) -> No
 
 
 def _once(rows: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
-    """Those rows of one patient and image that have the place of another lesion, which does not
-    differ in the truth."""
+    """Return those rows of one patient and image that have the place of another lesion, which does
+    not differ in the truth."""
     lesions: dict[str, LesionView] = {}
     same = []
     for view in rows:
@@ -134,7 +135,7 @@ def _once(rows: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
 
 
 def _meet(one: LesionView, other: LesionView) -> bool:
-    """Whether two boxes in one image are one place."""
+    """Return whether two boxes in one image are one place."""
     if one.box == other.box:
         return True
     sides = [
@@ -150,7 +151,7 @@ def _area(box: Box) -> float:
 
 
 def _contradict(one: LesionView, other: LesionView) -> bool:
-    """Whether both rows state a side, or a truth, and not the same."""
+    """Return whether both rows state a side, or a truth, and not the same."""
     return any(
         "" not in (fact(one), fact(other)) and fact(one) != fact(other) for fact in (_side, _truth)
     )
@@ -169,5 +170,5 @@ def _facts(view: LesionView) -> str:
 
 
 def _line(view: LesionView) -> str:
-    """'line 7' of 'TABLE line 7'."""
+    """Return 'line 7' of 'TABLE line 7'."""
     return " ".join(view.where.split()[-2:])

@@ -1,4 +1,4 @@
-"""A lesion's box from a manifest's cell: box, circle, polygon, centre or mask. Reads no table."""
+"""A lesion's box from a manifest's cell: box, circle, polygon, centre or mask."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ def locate_lesion(
     from_bottom: bool,
     where: str,
 ) -> LesionBox | None:
-    """The place of a lesion.
+    """Return the place of a lesion.
 
     `cells` maps each of KINDS to its text, exactly one of them filled. Pixel i spans i to i + 1.
     With `from_bottom` rows count upwards from the lower border, and the image is read for its
@@ -68,7 +68,7 @@ def locate_lesion(
 
 
 def parse_numbers(text: str, column: str, where: str) -> list[float]:
-    """The finite numbers of a cell such as '70;70.5'."""
+    """Return the finite numbers of a cell such as '70;70.5'."""
     try:
         values = [float(part) for part in text.split(";")]
     except ValueError as error:

@@ -37,7 +37,8 @@ SHARED = {
 
 
 def read_collection(path: str, outside: bool = False) -> Collection:
-    """The lesion views that the CSV at `path` lists; the columns are those of docs/manifest.md.
+    """Return the lesion views that the CSV at `path` lists; the columns are those of
+    docs/manifest.md.
 
     `outside`: its paths may be absolute, hold '..' or lead out of its folder by links.
     A case is a patient. Rows whose truth is neither malignant nor benign are left out and named;
@@ -87,7 +88,7 @@ def read_collection(path: str, outside: bool = False) -> Collection:
 
 
 def _shared(column: str, values: list[tuple[str, str]], faults: TableFaults) -> str:
-    """The value of most rows; each other value is a fault of its first row."""
+    """Return the value of most rows; each other value is a fault of its first row."""
     if not values:
         return ""
     counts = Counter(value for value, _ in values)
@@ -117,7 +118,8 @@ def _decisions(name: str, header: list[str]) -> tuple[str, ...]:
 def parse_lesion_view(
     row: Row, root: Path, where: str, label: int, outside: bool = False
 ) -> LesionView:
-    """The lesion view of one row of `read_rows`, its files in `root`, or anywhere if `outside`.
+    """Return the lesion view of one row of `read_rows`, its files in `root`, or anywhere if
+    `outside`.
 
     InputError names `where`, and all cells of the row that cannot be used.
     """

@@ -27,7 +27,7 @@ KNOWN = (*REQUIRED, *OPTIONAL, *location.KINDS)
 def read_rows(
     table: Path, required: Sequence[str], faults: TableFaults | None = None
 ) -> tuple[list[str], Iterator[tuple[str, Row]]]:
-    """The header, and rows of stripped cells with 'file line n' each, absent columns empty.
+    """Yield the header, and rows of stripped cells with 'file line n' each, absent columns empty.
 
     Commas, semicolons or tabs separate the cells, as the header shows. A row of more or fewer cells
     than the header goes to `faults` and is left out; without `faults` it is an InputError.
@@ -50,8 +50,8 @@ def describe_unused(header: Sequence[str]) -> str:
 
 
 def _faults_of_header(header: Sequence[str], required: Sequence[str]) -> list[str]:
-    """A column that is a known one but for case, blanks and signs is a fault: as an unknown one it
-    would not be used, and what stands in it be lost."""
+    """Return a column that is a known one but for case, blanks and signs is a fault: as an unknown
+    one it would not be used, and what stands in it be lost."""
     meant = {plain(name): ALIASES.get(name, name) for name in (*KNOWN, *ALIASES)}
     respelled = {name: meant[plain(name)] for name in header if plain(name) in meant}
     wrong = [

@@ -1,4 +1,4 @@
-"""The MIAS mini-database as distributed: PGM films and Info.txt. Reads the table, no pixels.
+"""The MIAS mini-database as distributed: PGM films and Info.txt.
 
 Suckling J et al. (1994) "The Mammographic Image Analysis Society Digital Mammogram Database",
 Excerpta Medica International Congress Series 1069, 375-378. For research only: see its licence.
@@ -26,7 +26,7 @@ _DECISIONS = (
 
 
 def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
-    """The located abnormalities of the chosen classes in the folder `path`.
+    """Return the located abnormalities of the chosen classes in the folder `path`.
 
     `classes` are some of CIRC, SPIC, MISC (masses), ARCH (architectural distortion) and ASYM
     (asymmetry). Rows of other classes, without coordinates, or whose film is not in the folder are

@@ -1,4 +1,4 @@
-"""Outlines as OsiriX exports them, a property list of an image. Knows no collection, no truth."""
+"""Outlines as OsiriX exports them, a property list of an image."""
 
 import math
 import plistlib
@@ -17,7 +17,7 @@ _POINT = re.compile(rf"\s*\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)\s*")
 
 
 def read_outlines(path: Path) -> list[Outline]:
-    """(name, [(column, row), ...]) of each outline in pixels from the top left, in order.
+    """Return (name, [(column, row), ...]) of each outline in pixels from the top left, in order.
 
     Both the XML and the binary form of a property list are read; an XML one that declares entities
     is rejected. InputError gives the reason; the caller names the file.

@@ -30,7 +30,7 @@ def read_collection(
     test_fraction: float,
     malignant_fraction: float,
 ) -> Collection:
-    """The phantom of kind `path` (sfm, ddsm or dm), made under `folder` unless it is there.
+    """Return the phantom of kind `path` (sfm, ddsm or dm), made under `folder` unless it is there.
 
     A case is one lesion in one or two views. `shared_signal` counts for the collections that are
     not the `target`: 1, their labels follow the same cues; 0, their labels are unrelated to any.
@@ -56,7 +56,7 @@ def read_collection(
 
 
 def _read_films(home: Path) -> Collection:
-    """The tables and films of the ddsm phantom, under its own name and truth."""
+    """Return the tables and films of the ddsm phantom, under its own name and truth."""
     parts = tuple(part for part, name in TABLES.items() if (home / name).exists())
     found = cbis_ddsm.read_collection(
         str(home), parts=parts, pixel_um=50.0, conflicts="leave_out", folder=home.parent
@@ -80,7 +80,7 @@ def _read_films(home: Path) -> Collection:
 
 
 def _make(home: Path, parameters: Parameters) -> None:
-    """Writes the collection where it is not: `home` is whole or not there."""
+    """Write the collection where it is not: `home` is whole or not there."""
     with atomic.alone(home):
         if not home.exists():
             with atomic.folder(home) as draft:

@@ -1,4 +1,4 @@
-"""Any prepared TFDS dataset of mammograms or patches: what the user says of it. Decodes nothing.
+"""Any prepared TFDS dataset of mammograms or patches: what the user says of it.
 
 Which feature is what is for the user to say, but for the datasets in KNOWN.
 """
@@ -30,8 +30,8 @@ def read_collection(
     truth_source: str,
     folder: Path,
 ) -> Collection:
-    """The labelled lesions of the dataset `path`: NAME, NAME/CONFIG or a folder, and ':SPLIT' for
-    one split alone.
+    """Return the labelled lesions of the dataset `path`: NAME, NAME/CONFIG or a folder, and
+    ':SPLIT' for one split alone.
 
     `fields` are 'ours:theirs', such as 'label:pathology' or 'mask:abnormalities/mask': image, label
     and case_id; box or mask, without which each image is a crop of a lesion; lesion_id, view,
@@ -76,7 +76,7 @@ def read_collection(
 
 
 def _name_and_split(path: str) -> tuple[str, str]:
-    """A split begins with a letter, where a version ('NAME:1.0.0') does not."""
+    """Return a split begins with a letter, where a version ('NAME:1.0.0') does not."""
     if Path(path).is_dir():
         return path, ""
     name, split = _PATH.fullmatch(path).groups()
@@ -84,7 +84,7 @@ def _name_and_split(path: str) -> tuple[str, str]:
 
 
 def _named(fields: Sequence[str], dataset: str, features: Sequence[str]) -> dict[str, str]:
-    """{'label': 'pathology'} from ('label:pathology',), whole and of known names."""
+    """Return {'label': 'pathology'} from ('label:pathology',), whole and of known names."""
     named: dict[str, str] = {}
     for item in fields:
         ours, _, theirs = item.partition(":")

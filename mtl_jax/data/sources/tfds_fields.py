@@ -1,4 +1,4 @@
-"""A prepared TFDS dataset and its features by name. Knows no mammograms and never TensorFlow."""
+"""A prepared TFDS dataset and its features by name."""
 
 import hashlib
 import json
@@ -19,7 +19,8 @@ class Field(NamedTuple):
 
 
 def open_dataset(name: str) -> Any:
-    """The prepared dataset NAME, NAME/CONFIG or that in a folder. InputError: there is none."""
+    """Return the prepared dataset NAME, NAME/CONFIG or that in a folder. InputError: there is
+    none."""
     folder = Path(name)
     try:
         if folder.is_dir():
@@ -38,7 +39,7 @@ def open_dataset(name: str) -> Any:
 
 
 def choose_splits(found: Any, wanted: str) -> list[str]:
-    """The names of all splits, or `wanted` alone."""
+    """Return the names of all splits, or `wanted` alone."""
     names = sorted(found.info.splits)
     if wanted and wanted.partition("[")[0] not in names:
         raise InputError(f"tfds {found.name}: no split {wanted!r}; it has {', '.join(names)}")
@@ -62,7 +63,7 @@ def open_split(found: Any, split: str, skip: Field | None) -> Any:
 
 
 def read_example(examples: Any, number: int, where: str) -> dict[str, Any]:
-    """One decoded example. InputError begins with `where`."""
+    """Return one decoded example. InputError begins with `where`."""
     try:
         return examples[number]
     except Exception as error:
@@ -72,7 +73,7 @@ def read_example(examples: Any, number: int, where: str) -> dict[str, Any]:
 
 
 def find_field(found: Any, path: str) -> Field:
-    """The feature that `path` names, such as 'image' or 'abnormalities/mask'."""
+    """Return the feature that `path` names, such as 'image' or 'abnormalities/mask'."""
     feature, several = found.info.features, False
     for part in path.split("/"):
         feature, several = _inside(feature, several)
@@ -85,7 +86,8 @@ def find_field(found: Any, path: str) -> Field:
 
 
 def get_values(content: dict[str, Any], field: Field) -> list[Any]:
-    """What an example holds in a field: one value, or one a lesion where there are several."""
+    """Return what an example holds in a field: one value, or one a lesion where there are
+    several."""
     value: Any = content
     for part in field.parts:
         value = value[part]
@@ -93,7 +95,7 @@ def get_values(content: dict[str, Any], field: Field) -> list[Any]:
 
 
 def format_value(value: Any, feature: Any) -> str:
-    """A value as text: the name of a class, the words of a text, the digits of a number."""
+    """Return a value as text: the name of a class, the words of a text, the digits of a number."""
     if isinstance(feature, tfds.features.ClassLabel):
         return str(feature.int2str(int(value)))
     if isinstance(value, bytes):
@@ -128,7 +130,8 @@ def _first_line(error: Exception) -> str:
 
 
 def is_relative(feature: Any) -> bool:
-    """Whether a box counts from 0 to 1 across the image, top, left, bottom, right, as TFDS's do."""
+    """Return whether a box counts from 0 to 1 across the image, top, left, bottom, right, as
+    TFDS's do."""
     return isinstance(feature, tfds.features.BBoxFeature)
 
 

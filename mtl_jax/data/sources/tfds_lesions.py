@@ -1,4 +1,4 @@
-"""From the examples of a TFDS dataset to lesion views and image files. Knows no names of features.
+"""From the examples of a TFDS dataset to lesion views and image files.
 
 Decoded images are kept as .npy files, since a lesion view names an image file.
 """
@@ -34,7 +34,8 @@ def read_views(
     home: Path,
     same: Mapping[str, str],
 ) -> tuple[tuple[LesionView, ...], LeftOut]:
-    """All lesion views of the dataset `found`, and what is left out; images are under `home`.
+    """Return all lesion views of the dataset `found`, and what is left out; images are under
+    `home`.
 
     `mapping` names the field of each of our nouns; `same` is what all views share.
     """
@@ -94,7 +95,7 @@ def _examples(
 
 
 def _gray(value: Any, where: str) -> np.ndarray:
-    """(H, W) of an image (H, W), (H, W, 1) or (H, W, 3) of equal channels."""
+    """Return (H, W) of an image (H, W), (H, W, 1) or (H, W, 3) of equal channels."""
     gray = np.asarray(value)
     if gray.ndim == 3 and gray.shape[2] in (1, 3) and not (gray != gray[..., :1]).any():
         gray = gray[..., 0]
@@ -192,7 +193,7 @@ def _pixel_size(value: str | float | None, item: str) -> float:
 
 
 def _agreeing(views: Sequence[LesionView]) -> tuple[tuple[LesionView, ...], LeftOut]:
-    """The views of lesions with one label in all their views, and the others as left out."""
+    """Return the views of lesions with one label in all their views, and the others as left out."""
     labels: dict[tuple[str, str], set[int]] = {}
     for view in views:
         labels.setdefault((view.case_id, view.lesion_id), set()).add(view.label)

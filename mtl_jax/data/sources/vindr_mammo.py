@@ -1,7 +1,7 @@
-"""VinDr-Mammo as released on PhysioNet: finding_annotations.csv and DICOM images. Reads no pixels.
+"""VinDr-Mammo as released on PhysioNet: finding_annotations.csv and DICOM images.
 
 Nguyen HT et al. (2023) "VinDr-Mammo: a large-scale benchmark dataset for computer-aided diagnosis
-in full-field digital mammography", Scientific Data 10, 277. It holds no pathology.
+in full-field digital mammography", Scientific Data 10, 277.
 """
 
 import re
@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 
 
 def read_collection(path: str) -> Collection:
-    """The boxes of category Mass in the release in folder `path`.
+    """Return the boxes of category Mass in the release in folder `path`.
 
     Every row of finding_annotations.csv is a view or left out with a reason. Truth is the reader's
     BI-RADS of the finding, 3 benign and 4 or 5 malignant: a proxy, marked so by its truth source.
@@ -118,7 +118,7 @@ def _lesion_view(row: table.Row, root: Path, item: str, place: str) -> LesionVie
 
 
 def _box(row: table.Row, place: str) -> tuple[Box, str]:
-    """The box inside its image, and a note where it had to be clipped."""
+    """Return the box inside its image, and a note where it had to be clipped."""
     names = ("ymin", "xmin", "ymax", "xmax", "height", "width")
     top, left, bottom, right, height, width = (table.parse_number(row, n, place) for n in names)
     if height <= 0 or width <= 0:
