@@ -307,7 +307,9 @@ def test_a_checkpoint_is_not_resumed_with_other_weights(place: Place, tmp_path: 
         path.unlink()
     place.swap("weights")
     try:
-        with pytest.raises(InputError, match="checkpoint is of another training: weights.arrays"):
+        with pytest.raises(
+            InputError, match="checkpoint is of another training run: weights.arrays"
+        ):
             conduct(place.job("mttl"), tmp_path / "w")
     finally:
         place.swap("weights")

@@ -195,8 +195,8 @@ def _reject_other_weights(run: dict[str, Any], record: dict[str, Any], source: S
             )
     if weights[0] != weights[1]:
         raise InputError(
-            f"{source.folder}: its run {run['id']} started from other weights than the run"
-            f" ({describe_difference(weights[0], weights[1])}); repeat the cross-validation with the"
+            f"{source.folder}: its run {run['id']} started from other weights than the run ("
+            f"{describe_difference(weights[0], weights[1])}); repeat the cross-validation with the"
             " same weights"
         )
 

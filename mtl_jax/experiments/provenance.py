@@ -148,8 +148,8 @@ def _reject_other(
     there: Mapping[str, Any], here: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
     differ = changed_fields(there, here, but=(VERSIONS_BEFORE,))
-    if not all(map(software.acceptable, differ)):
-        gravest = sorted(differ.items(), key=lambda change: software.acceptable(change[0]))
+    if not all(map(software.may_differ, differ)):
+        gravest = sorted(differ.items(), key=lambda change: software.may_differ(change[0]))
         raise InputError(
             f"run {run.id} is not of this job: {format_changes(dict(gravest))}; {CURE}"
         )
