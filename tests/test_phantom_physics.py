@@ -199,7 +199,7 @@ def test_rois_of_the_three_are_separable_before_correction_and_not_after(
     found = {}
     for correct in (False, True):
         c.data.background.correct = correct
-        how = ingest.settings(c.data.to_dict(), tmp_path)
+        how = ingest.read_settings(c.data.to_dict(), tmp_path)
         sets = [ingest.load(f"phantom:{kind}", tmp_path, *how) for kind in RECEPTORS]
         means = [np.concatenate(rois.shards).mean((1, 2)) for rois in sets]
         within = np.sqrt(np.mean([one.var() for one in means]))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_training import NETWORK, fit_these
 
-from mtl_jax.data.array_rows import Rows, chunks, join
+from mtl_jax.data.array_rows import Rows, concatenate, iter_chunks
 from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, feature_cache, optimizer, prefetch
 from mtl_jax.training.fit import TrainingRun
@@ -58,10 +58,10 @@ def test_rows_are_those_of_the_arrays_put_together(shards: list[np.ndarray]) -> 
 def test_joined_rows_are_in_the_order_of_the_tables(shards: list[np.ndarray]) -> None:
     """Of files, of a view that does not tell where its file begins, of memory, of nothing."""
     picked, view, memory = Rows(shards[:2]).of(np.array([5, 1])), shards[2][3:], shards[2] + 1
-    joined = join([picked, view[:0], view, memory])
+    joined = concatenate([picked, view[:0], view, memory])
     expected = np.concatenate([np.concatenate(shards)[[5, 1]], view, memory])
     np.testing.assert_array_equal(joined[:], expected)
-    np.testing.assert_array_equal(np.concatenate(list(chunks(joined))), expected)
+    np.testing.assert_array_equal(np.concatenate(list(iter_chunks(joined))), expected)
 
 
 def test_a_file_cut_short_or_gone_is_named(shards: list[np.ndarray], tmp_path: Path) -> None:

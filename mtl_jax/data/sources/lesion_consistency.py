@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mtl_jax.data.patients import reads_as
-from mtl_jax.data.table_errors import TableFaults
-from mtl_jax.data.table_paths import resolved
+from mtl_jax.data.patients import normalize_id
+from mtl_jax.data.table_errors import TableErrors
+from mtl_jax.data.table_paths import resolve
 from mtl_jax.types import UNKNOWN, Box, LesionView
 
 CURE = "give different lesions different lesion_id"
@@ -19,7 +19,7 @@ OVERLAP = 0.9  # intersection over union of two boxes that are one place
 _DECIMALS = re.compile(r"(\d+)\.0+")  # as spreadsheets make 1.0 of 1
 
 
-def check_lesions(views: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
+def check_lesions(views: Sequence[LesionView], faults: TableErrors) -> list[LesionView]:
     """Return `views` with notes, after adding to `faults` what their rows contradict in each other.
 
     A patient is in one split. A lesion is in one breast, has one truth, and stands once in an
@@ -33,7 +33,7 @@ def check_lesions(views: Sequence[LesionView], faults: TableFaults) -> list[Lesi
     for view in views:
         patients[view.case_id].append(view)
         lesions[view.case_id, view.lesion_id].append(view)
-        images[resolved(view.image_path), view.frame_number, view.case_id].append(view)
+        images[resolve(view.image_path), view.frame_number, view.case_id].append(view)
     noted: dict[int, list[str]] = defaultdict(list)
     for rows in patients.values():
         _one_split(rows, faults)
@@ -55,7 +55,7 @@ def check_lesions(views: Sequence[LesionView], faults: TableFaults) -> list[Lesi
     ]
 
 
-def _one_split(rows: Sequence[LesionView], faults: TableFaults) -> None:
+def _one_split(rows: Sequence[LesionView], faults: TableErrors) -> None:
     """Of one patient, who must not be in the training and the test set."""
     test = next((view for view in rows if view.split == "test"), None)
     other = next((view for view in rows if view.split != "test"), None)
@@ -81,10 +81,10 @@ def _similar_ids(rows: Sequence[LesionView]) -> list[LesionView]:
 
 
 def _reads_as(lesion_id: str) -> str:
-    return reads_as(_DECIMALS.sub(r"\1", lesion_id)) or lesion_id
+    return normalize_id(_DECIMALS.sub(r"\1", lesion_id)) or lesion_id
 
 
-def _one_breast_one_truth(rows: Sequence[LesionView], faults: TableFaults) -> None:
+def _one_breast_one_truth(rows: Sequence[LesionView], faults: TableErrors) -> None:
     counts = Counter((view.laterality, view.label) for view in rows)
     # The row that differs from most of those that state both is the likelier fault.
     usual = max(counts, key=lambda facts: ("" not in facts, facts[1] != UNKNOWN, counts[facts]))
@@ -102,7 +102,7 @@ def _one_breast_one_truth(rows: Sequence[LesionView], faults: TableFaults) -> No
         )
 
 
-def _once(rows: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
+def _once(rows: Sequence[LesionView], faults: TableErrors) -> list[LesionView]:
     """Return those rows of one patient and image that have the place of another lesion, which does
     not differ in the truth."""
     lesions: dict[str, LesionView] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from mtl_jax.data import patients
 from mtl_jax.data.sources import lesion_consistency, location
 from mtl_jax.data.sources.manifest_rows import REQUIRED, Row, describe_unused, read_rows
-from mtl_jax.data.table_errors import RowFaults, TableFaults
+from mtl_jax.data.table_errors import RowErrors, TableErrors
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.value_checks import check_pixel_um
@@ -48,7 +48,7 @@ def read_collection(path: str, outside: bool = False) -> Collection:
     table = Path(path)
     if not table.is_file():
         raise InputError(f"manifest: no such file {table}; name the CSV itself")
-    faults = TableFaults(table)
+    faults = TableErrors(table)
     header, rows = read_rows(table, REQUIRED, faults)
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
@@ -56,9 +56,9 @@ def read_collection(path: str, outside: bool = False) -> Collection:
     for where, row in rows:
         with faults.collected(where):
             truth = row["truth"].lower()
-            row_faults = RowFaults(where)
+            row_faults = RowErrors(where)
             row_faults.read(_filled, row, NEEDED if truth in LABELS else NEEDED[:-1], where)
-            namespace = row_faults.read(patients.checked_namespace, row["namespace"], where)
+            namespace = row_faults.read(patients.normalize_namespace, row["namespace"], where)
             if truth in LABELS:
                 view = row_faults.read(
                     parse_lesion_view, row, table.parent, where, LABELS[truth], outside
@@ -87,7 +87,7 @@ def read_collection(path: str, outside: bool = False) -> Collection:
     )
 
 
-def _shared(column: str, values: list[tuple[str, str]], faults: TableFaults) -> str:
+def _shared(column: str, values: list[tuple[str, str]], faults: TableErrors) -> str:
     """Return the value of most rows; each other value is a fault of its first row."""
     if not values:
         return ""
@@ -123,7 +123,7 @@ def parse_lesion_view(
 
     InputError names `where`, and all cells of the row that cannot be used.
     """
-    faults = RowFaults(where)
+    faults = RowErrors(where)
     view = faults.read(_view, row, where)
     choice = {column: faults.read(_choice, row, column, where) for column in CHOICES}
     frame = faults.read(_whole, row, "frame", where)

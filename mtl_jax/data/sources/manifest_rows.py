@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from mtl_jax.data.sources import location
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.io.read_csv import Uneven, plain, read_csv
 from mtl_jax.types import InputError
 
@@ -25,7 +25,7 @@ KNOWN = (*REQUIRED, *OPTIONAL, *location.KINDS)
 
 
 def read_rows(
-    table: Path, required: Sequence[str], faults: TableFaults | None = None
+    table: Path, required: Sequence[str], faults: TableErrors | None = None
 ) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     """Yield the header, and rows of stripped cells with 'file line n' each, absent columns empty.
 
@@ -75,7 +75,7 @@ def _faults_of_header(header: Sequence[str], required: Sequence[str]) -> list[st
 
 
 def _rows(
-    table: Path, cells: pd.DataFrame, uneven: Uneven, faults: TableFaults | None
+    table: Path, cells: pd.DataFrame, uneven: Uneven, faults: TableErrors | None
 ) -> Iterator[tuple[str, Row]]:
     for line, row in uneven:
         where = f"{table} line {line}"

@@ -7,7 +7,7 @@ Excerpta Medica International Congress Series 1069, 375-378. For research only: 
 import re
 from pathlib import Path
 
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.types import Collection, InputError, LesionView
 
 CLASSES = ("CIRC", "SPIC", "MISC", "ARCH", "ASYM")
@@ -49,7 +49,7 @@ def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
     rows_seen: dict[str, int] = {}
     text = table.read_text(encoding="latin-1")
     circles: dict[tuple[str, ...], LesionView] = {}
-    faults = TableFaults(table)
+    faults = TableErrors(table)
     for number, line in enumerate(text.splitlines(), start=1):
         # Free text stands before and after the table; only its rows begin with a film's name.
         fields = line.split()
