@@ -259,14 +259,14 @@ def test_all_faults_of_a_checkpoint_are_in_one_line(state: dict, tmp_path: Path)
     for part in (
         "names of resnet18",
         "missing layer2.0.downsample.1.running_mean",
-        "layer1.0.bn1.running_var holds a negative variance",
+        "layer1.0.bn1.running_var has a negative variance",
         "layer3.1.conv1.weight has shape (7, 256, 3, 3), expected (256, 256, 3, 3)",
         "unexpected layer1.2.conv1.weight",
     ):
         assert part in message
     endless = state["resnet18"] | {"bn1.weight": np.full(64, 3e38, np.float32)}
     endless["bn1.running_var"] = np.zeros(64, np.float32)
-    assert "bn1 makes numbers that are not finite" in rejected(tmp_path / "endless", endless)
+    assert "bn1 gives values that are not finite" in rejected(tmp_path / "endless", endless)
 
 
 def test_weights_of_another_backbone_are_rejected_before_anything_runs() -> None:
@@ -332,7 +332,7 @@ def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
     )
     image = jnp.asarray(rng.uniform(0, 1, (16, 16, 3)), jnp.float32)
     passed = jax.jit(deconvolution.forward, static_argnums=2)(params, image, links)
-    pooled = deconvolution.pool(passed.maps["C2/conv2"], 2)[0]
+    pooled = deconvolution.max_pool(passed.maps["C2/conv2"], 2)[0]
     close(pooled, apply("vgg16", params, np.asarray(image), "C1", "C2"), 1e-5)
 
     def energy(image: jax.Array) -> jax.Array:
@@ -348,7 +348,7 @@ def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
 def test_a_bundle_of_resnet_scores_and_explains(
     started: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "ROIS_AT_ONCE", 2)
+    monkeypatch.setattr(predict, "BATCH_ROIS", 2)
     run = {"id": "r", "tasks": ["dm"], "input_mean": {"dm": 0.0}, "input_std": {"dm": 500.0}}
     about = {"run": run, "network": {"backbone": "resnet18", "outputs": 2, "lrn": False}}
     about |= {"made_with": "mtl_jax", "use": ""}

@@ -116,7 +116,7 @@ def test_misspelt_columns_are_rejected_and_unused_columns_listed(
     spelt = table(
         tmp_path / "l.csv", FULL.replace("lat", "Lat"), "a.npy,P,1,L,CC,", "b.npy,P,1,R,CC,"
     )
-    with pytest.raises(InputError, match="l.csv: column 'Laterality' is invalid: write laterality$"):
+    with pytest.raises(InputError, match="column 'Laterality' is invalid: write laterality$"):
         lesion_table.read(spelt, [films])
     rows = table(tmp_path / "l.csv", f"{FULL},label", "a.npy,P,1,L,CC,,1")
     command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]

@@ -161,7 +161,7 @@ def test_a_file_without_connections_is_taken_as_the_one_gpu_network_and_says_so(
         layer.pop("inputs", None)
         layer.pop("neuron", None)
     found = weights.convert(written(tmp_path, listed))
-    assert any("connects no layers" in note for note in found.metadata["left_out"])
+    assert any("does not connect the layers" in note for note in found.metadata["left_out"])
     same_function(found, files.convnet_layers(LAYERS))
 
 
@@ -206,20 +206,20 @@ def misnamed(listed: Listed) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (change("conv1", stride=[3]), "conv1 has stride 3, the network here 4"),
-        (change("conv2", padding=[0]), "conv2 has padding 0, the network here 2"),
+        (change("conv1", stride=[3]), "conv1 has stride 3, expected 4"),
+        (change("conv2", padding=[0]), "conv2 has padding 0, expected 2"),
         (change("conv4", groups=[2]), "conv4 has 2 groups of kernels"),
         (change("conv1", padding=[-4]), "padding 4, expected 0 to 3"),
         (change("conv3", sharedBiases=False), "a bias for every pixel"),
         (change("conv2", stride=[1, 1]), "expected one number"),
         (change("conv3", dilation=[2]), "conv3 has dilated kernels"),
-        (change("conv3", randSparse=[True]), "conv3 sees randomly chosen maps"),
-        (change("pool1", pool="avg"), "pool avg; the network here takes the maximum"),
+        (change("conv3", randSparse=[True]), "conv3 uses random channels (randSparse)"),
+        (change("pool1", pool="avg"), "pool avg, expected max pooling of size 3, stride 2"),
         (change("pool3", sizeX=2), "sizeX 2"),
         (change("pool2", stride=3), "stride 3"),
-        (change("rnorm2", type="rnorm"), "behind conv2 the file has relu, rnorm, pool"),
+        (change("rnorm2", type="rnorm"), "conv2 is followed by relu, rnorm, pool, expected"),
         (change("rnorm1", type="cnorm"), "cnorm"),
-        (change("rnorm1", blocked=True), "in blocks of maps"),
+        (change("rnorm1", blocked=True), "in blocks of channels"),
         (change("rnorm1", size=4), "size 4, expected an odd number"),
         (change("rnorm2", scale=-1e-4), "expected scale >= 0"),
         (change("rnorm2", minDiv=0.0), "offset 0"),
@@ -227,13 +227,13 @@ def misnamed(listed: Listed) -> None:
         (without("rnorm2", "scale"), "rnorm2 does not state scale"),
         (change("conv3_neuron", neuron={"type": "tanh", "params": {}}), "tanh"),
         (change("conv4_neuron", neuron={"type": "relu", "params": {"a": 0.1}}), "relu{'a': 0.1}"),
-        (change("rnorm2", inputs=["conv1"]), "go to several layers"),
-        (change("conv1", inputs=["conv5"]), "does not take the images as they are"),
-        (change("data", type="rgb2yuv"), "does not take the images as they are"),
+        (change("rnorm2", inputs=["conv1"]), "is the input of several layers"),
+        (change("conv1", inputs=["conv5"]), "the input of conv1 is not the images"),
+        (change("data", type="rgb2yuv"), "the input of conv1 is not the images"),
         (change("conv2", inputs=["nothing"]), "an input that is not in the file"),
-        (behind_pool, "behind conv1 the file has pool, relu, cmrnorm"),
-        (third_norm, "behind conv3 the file has relu, cmrnorm"),
-        (another_convolution, "conv6 is not where"),
+        (behind_pool, "conv1 is followed by pool, relu, cmrnorm"),
+        (third_norm, "conv3 is followed by relu, cmrnorm"),
+        (another_convolution, "conv6 is an unexpected convolution"),
         (misnamed, "its convolutions are stage1, stage2"),
         (circle, "its convolutions are"),
     ],
@@ -270,14 +270,17 @@ TANH = {"type": "tanh", "params": {}}
 @pytest.mark.parametrize(
     ("spoils", "says"),
     [
-        ((change("conv2", neuron="tanh"),), "conv2 has the neuron tanh"),
+        ((change("conv2", neuron="tanh"),), "conv2 has the neuron tanh, expected relu"),
         ((change("conv2_neuron", neuron=TANH),), "conv2_neuron has the neuron tanh"),
         (
             (change("conv3", neuron=""), lambda listed: listed.pop("conv3_neuron")),
-            "4 layers before the fully connected ones are rectified",
+            "4 rectified layers before the fully connected ones, expected 5",
         ),
-        ((lambda listed: listed.pop("pool1"),), "it has 2 pools"),
-        ((lambda listed: listed.update(bn={"type": "bn", "name": "bn"}),), "type bn, which"),
+        ((lambda listed: listed.pop("pool1"),), "it has 2 pools, expected 3"),
+        (
+            (lambda listed: listed.update(bn={"type": "bn", "name": "bn"}),),
+            "type bn, which layers-imagenet-1gpu.cfg does not have",
+        ),
         ((lambda listed: listed.update(x={"type": "blur", "name": "x"}),), "x is a layer of type"),
         ((lambda listed: listed.update(p={**listed["pool2"], "name": "p"}),), "it has 4 pools"),
     ],
@@ -306,8 +309,8 @@ def test_cards_of_the_earlier_strength_and_damaged_ones_are_rejected(tmp_path: P
     found = weights.convert(written(tmp_path, files.convnet_layers(LAYERS)))
     lrn = found.metadata["lrn"]
     damaged = {
-        "five times too strongly": True,
-        "field lrn missing or wrong": "yes",
+        "five times the correct scale": True,
+        "field lrn missing or invalid": "yes",
         "field lrn missing": {"C1": lrn["C1"]},
         "field lrn": {**lrn, "C2": {**lrn["C2"], "offset": 0.0}},
         "field lrn m": {**lrn, "C2": {**lrn["C2"], "power": "0.75"}},

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mtl_jax.types import InputError
-from mtl_jax.weights.convert import READERS, convert, file_format
+from mtl_jax.weights.convert import READERS, convert, detect_format
 
 FORMS = ("zip", "legacy")
 SMALL = {
@@ -24,7 +24,7 @@ SIX = np.arange(6, dtype="<f4").tobytes()
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    return READERS[file_format(path)](path).arrays
+    return READERS[detect_format(path)](path).arrays
 
 
 def one_line(call: Callable[[], object]) -> str:
@@ -98,7 +98,7 @@ def test_code_is_rejected_by_name_and_not_run(
     state = {**ONE, "y": made.call(module, name, (f"touch {marker}",))}
     path = written(tmp_path, both_forms(state, SIX, 6)[form])
     message = one_line(lambda: convert(path))
-    assert f"{module}.{name}" in message and "nothing was run" in message
+    assert f"{module}.{name}" in message and "no code was executed" in message
     assert not marker.exists()
 
 
@@ -144,7 +144,7 @@ def test_false_claims_are_rejected(form: str, claim: made.Claim, tmp_path: Path)
 def test_two_claims_on_one_storage(tmp_path: Path) -> None:
     state = {**ONE, "y": made.Claim("0", 3, (3,), (1,), kind="DoubleStorage")}
     path = written(tmp_path, made.zip_file(state, {"0": SIX}))
-    assert "two claims" in one_line(lambda: read(path))
+    assert "two descriptions" in one_line(lambda: read(path))
 
 
 def test_zip_bombs_are_rejected(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_any_damage_is_read_or_rejected_in_one_line(
 )
 def test_what_is_no_state_dict(state: object, tmp_path: Path) -> None:
     path = written(tmp_path, made.zip_file(state, {"0": SIX}))
-    assert "holds no state dict" in one_line(lambda: read(path))
+    assert "has no state dict" in one_line(lambda: read(path))
 
 
 OTHER = {"x": made.Claim("1", 6, (2, 3), (3, 1))}
@@ -207,22 +207,25 @@ def checkpoint(state: dict, form: str, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("state", "notes"),
     [
-        ({"model": ONE, "optimizer": {"state": {"0": OTHER}}}, "'model'; left out beside it: opt"),
-        ({"epoch": 7, "model_state_dict": ONE, "y": OTHER["x"]}, "beside it: epoch, y"),
-        ({"net": ONE, "ema": OTHER}, "'net'; left out beside it: ema"),
-        ({"state_dict": ONE, "state_dict_ema": OTHER}, "left out beside it: state_dict_ema"),
+        (
+            {"model": ONE, "optimizer": {"state": {"0": OTHER}}},
+            "'model'; other entries left out: opt",
+        ),
+        ({"epoch": 7, "model_state_dict": ONE, "y": OTHER["x"]}, "left out: epoch, y"),
+        ({"net": ONE, "ema": OTHER}, "'net'; other entries left out: ema"),
+        ({"state_dict": ONE, "state_dict_ema": OTHER}, "other entries left out: state_dict_ema"),
         ({"model": {"state_dict": ONE, "epoch": 1}, "y": OTHER["x"]}, "'model'"),
         ({"backbone": ONE, "config": {"depth": 18}, "y": OTHER["x"]}, "'backbone'"),
         ({"model": {"depth": 18}, "state_dict": ONE, "y": OTHER["x"]}, "'state_dict'"),
         ({"state_dict": ONE, "model": ONE, "y": OTHER["x"]}, "'state_dict'"),
-        ({**ONE, "epoch": 3, "y": OTHER["x"]}, "left out, no tensors: epoch"),
+        ({**ONE, "epoch": 3, "y": OTHER["x"]}, "entries that are not tensors left out: epoch"),
     ],
 )
 def test_state_dicts_under_the_names_that_training_scripts_use(
     form: str, state: dict, notes: str, tmp_path: Path
 ) -> None:
     path = checkpoint(state, form, tmp_path)
-    source = READERS[file_format(path)](path)
+    source = READERS[detect_format(path)](path)
     assert source.arrays["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert set(source.arrays) <= {"x", "y"} and notes in "; ".join(source.left_out)
 
@@ -235,7 +238,7 @@ def test_state_dicts_under_the_names_that_training_scripts_use(
         ({"teacher": ONE, "student": OTHER}, "several state dicts (teacher, student)"),
         ({"net": {"generator": ONE, "critic": OTHER}, "y": OTHER["x"]}, "(generator, critic)"),
         ({"a.weight": ONE["x"], "ema": OTHER}, "layers beside the state dict 'ema'"),
-        ({"model": {**ONE, "a.scale": 0.5}, "y": OTHER["x"]}, "holds a.scale, which is no tensor"),
+        ({"model": {**ONE, "a.scale": 0.5}, "y": OTHER["x"]}, "has a.scale, which is not a tensor"),
     ],
 )
 def test_checkpoints_that_do_not_say_which_part_is_the_network(
@@ -271,9 +274,9 @@ class TestAgainstTorch:
         }
         path = tmp_path / "net.pth"
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
-        source = READERS[file_format(path)](path)
+        source = READERS[detect_format(path)](path)
         assert source.left_out == (
-            f"taken from the checkpoint's {key!r}; left out beside it: ema, optimizer, "
+            f"taken from the entry {key!r}; other entries left out: ema, optimizer, "
             "lr_scheduler, args, best, loss",
         )
         for name, tensor in net.state_dict().items():

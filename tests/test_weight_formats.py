@@ -131,7 +131,7 @@ def test_what_the_network_has_not_is_rejected_and_never_only_listed(
     assert "names of alexnet" in message
     named = {f"conv{k[1]}/{leaf}": a for k, own in LAYERS.items() for leaf, a in own.items()}
     content = npz(named | {"bn1/gamma": np.ones(64, np.float32)})
-    assert "holds batch norm" in one_line(lambda: weights.convert(written(tmp_path / "g", content)))
+    assert "has batch norm" in one_line(lambda: weights.convert(written(tmp_path / "g", content)))
 
 
 def test_alexnet_with_batch_normalization_is_rejected_as_that(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_alexnet_with_batch_normalization_is_rejected_as_that(tmp_path: Path) ->
             state[f"features.{number + 1}.{part}"] = np.ones_like(own["bias"])
         number += 4 if files.STRIDE_PAD_POOL[layer][2] else 3
     message = one_line(lambda: weights.convert(written(tmp_path / "f", safetensors_bytes(state))))
-    assert "names of alexnet: holds batch normalization" in message
+    assert "names of alexnet: has batch normalization" in message
 
 
 @pytest.mark.parametrize("divisor", [57.6, 128, 255])
@@ -174,7 +174,7 @@ def test_files_of_other_software_are_rejected_with_what_is_read(tmp_path: Path) 
         opened.writestr("model.weights.h5", b"\x89HDF")
     contents = {
         "Keras": b"\x89HDF\r\n\x1a\n" + bytes(99),
-        "archive of Keras": archive.getvalue(),
+        "Keras archive": archive.getvalue(),
         "ONNX": b"\x08\x08\x12\x07pytorch" + bytes(99),
         "Caffe": out.getvalue(),
         "Caffe or TensorFlow": b"\x0a\x07AlexNet" + bytes(99),
@@ -240,7 +240,7 @@ def test_code_in_pickles_is_rejected_by_name_and_false_claims_too(tmp_path: Path
     for what, content in hostile_pickles(marker).items():
         path = written(tmp_path / "file", content)
         message = one_line(lambda path=path: weights.convert(path))
-        said = "posix.system" if what.startswith("code") else "claims 1000000000000 numbers"
+        said = "posix.system" if what.startswith("code") else "states 1000000000000 values"
         assert said in message, what
         assert not marker.exists()
     layers: list[object] = []

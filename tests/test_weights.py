@@ -154,7 +154,7 @@ def test_all_mismatches_are_in_one_line(state: dict[str, np.ndarray], tmp_path: 
         "missing features.0.bias",
         "features.3.weight has shape (5, 5, 64, 192), expected (192, 64, 5, 5)",
         "features.6.weight is float64, expected float32",
-        "features.8.bias holds values that are not finite",
+        "features.8.bias has values that are not finite",
         "unexpected 'features.12.weight\\n'",
     ):
         assert part in message
@@ -285,7 +285,7 @@ def test_archives_that_unpack_to_too_much(tmp_path: Path, monkeypatch: pytest.Mo
         np.lib.format.write_array_header_1_0(head, claim)
         archive.writestr("C1/kernel.npy", head.getvalue() + bytes(2_000_000))
     path = written(tmp_path / "claim.npz", out.getvalue())
-    assert "claims 1000000000000 numbers" in one_line(lambda: weights.convert(path))
+    assert "states 1000000000000 values" in one_line(lambda: weights.convert(path))
     monkeypatch.setattr(npz_file, "MAX_BYTES", 1_000_000)
     assert path.stat().st_size < 10_000
     assert "more than 1000000" in one_line(lambda: weights.convert(path))

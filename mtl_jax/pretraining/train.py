@@ -33,7 +33,7 @@ def pretrain(c: ConfigDict, folder: Path) -> str:
     `--config.weights` takes. Called again, it goes on from the last checkpoint to the same bytes
     of weights.
     """
-    with workdir.alone(folder):
+    with workdir.lock(folder):
         workdir.claim(folder, c.to_dict())
         used = [d.device_kind for d in jax.devices()[: c.devices]]
         workdir.record_environment(folder, used)

@@ -37,7 +37,7 @@ def test_weights_with_a_value_that_is_no_number_are_rejected() -> None:
     bias = np.array(convolutions["C3"]["bias"])
     bias[7] = np.nan
     convolutions["C3"]["bias"] = bias
-    with pytest.raises(InputError, match="here: C3/bias holds NaN or infinity"):
+    with pytest.raises(InputError, match="here: C3/bias has NaN or infinite values"):
         metadata.check_params(convolutions, "alexnet", "here")
 
 

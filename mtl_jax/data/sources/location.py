@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.read_image import read_stored
-from mtl_jax.types import Box, InputError, Note, naming
+from mtl_jax.types import Box, InputError, Note, prefix_errors
 
 KINDS = ("box", "circle", "polygon", "centre", "mask_path")
 FORMS = {"box": "top;left;bottom;right", "circle": "row;column;radius", "centre": "row;column"}
@@ -127,11 +127,11 @@ def _parse_points(kind: str, text: str, where: str) -> tuple[np.ndarray, float]:
 
 def _locate_mask(path: Path, image: Path, frame: int | None, where: str) -> LesionBox:
     shape = _shape(image, frame, where)
-    with naming(f"{where}: mask_path"):
+    with prefix_errors(f"{where}: mask_path"):
         box, notes = mask.read_box(path, shape)
     return LesionBox.from_notes(box, notes)
 
 
 def _shape(image: Path, frame: int | None, where: str) -> tuple[int, ...]:
-    with naming(where):
+    with prefix_errors(where):
         return read_stored(image, frame).values.shape

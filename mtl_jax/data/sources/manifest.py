@@ -12,7 +12,7 @@ from mtl_jax.data.table_errors import RowFaults, TableFaults
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.value_checks import check_pixel_um
-from mtl_jax.types import Collection, InputError, LesionView, naming
+from mtl_jax.types import Collection, InputError, LesionView, prefix_errors
 
 VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "SIO", "ISO", "XCC", "XCCL", "XCCM", "FB", "AT")
 LABELS = {"malignant": 1, "benign": 0}
@@ -220,7 +220,7 @@ def _parse_pixel_size(
             )
         pixel_um, source = spacing
         field = source
-    with naming(f"{where}: pixel_um"):
+    with prefix_errors(f"{where}: pixel_um"):
         check_pixel_um(pixel_um, field)
     return pixel_um, source
 

@@ -106,8 +106,8 @@ def _read_ddsm(home: Path) -> Collection:
 
 def _simulate(home: Path, parameters: Parameters) -> None:
     """Write the collection atomically, unless another process has."""
-    with atomic.alone(home):
+    with atomic.lock(home):
         if not home.exists():
-            with atomic.folder(home) as draft:
+            with atomic.write_folder(home) as draft:
                 write_collection(draft, parameters)
-                atomic.write_sums(draft)
+                atomic.write_checksums(draft)
