@@ -230,8 +230,8 @@ def test_converted_weights_say_their_backbone_and_come_back_the_same(
 
 
 def test_what_is_left_out_is_said(converted: dict) -> None:
-    assert converted["vgg16"].card["left_out"] == []
-    dropped, counters, folded = converted["resnet18"].card["left_out"]
+    assert converted["vgg16"].metadata["left_out"] == []
+    dropped, counters, folded = converted["resnet18"].metadata["left_out"]
     assert "num_batches_tracked" in counters
     assert dropped.startswith("fc dropped") and "folded" in folded
 
