@@ -19,24 +19,24 @@ def clusters(apart: float, n: int = 40, seed: int = 0) -> tuple[np.ndarray, np.n
 
 def test_tsne_keeps_neighbours_and_the_lowest_cost() -> None:
     found, group = clusters(20.0)
-    made = embedding.embed(found, perplexity=30.0, iterations=500, starts=3, seed=0)
+    made = embedding.embed(found, perplexity=30.0, iterations=500, n_init=3, seed=0)
     assert made.points.shape == (120, 2) and made.perplexity == 30
     assert trustworthiness(found, made.points, n_neighbors=10) > 0.9
     distance = convergence.distances(made.points)
     nearest = np.argsort(distance, axis=1)[:, 1]
     assert (group[nearest] == group).all()
     alone = [
-        embedding.embed(found, perplexity=30.0, iterations=500, starts=1, seed=s) for s in range(3)
+        embedding.embed(found, perplexity=30.0, iterations=500, n_init=1, seed=s) for s in range(3)
     ]
     np.testing.assert_array_equal(made.costs, [one.costs[0] for one in alone])
     np.testing.assert_array_equal(made.points, alone[int(made.costs.argmin())].points)
 
 
 def test_tsne_of_few_or_equal_rows() -> None:
-    made = embedding.embed(clusters(5.0, 3)[0], perplexity=30.0, iterations=100, starts=1, seed=0)
+    made = embedding.embed(clusters(5.0, 3)[0], perplexity=30.0, iterations=100, n_init=1, seed=0)
     assert made.perplexity == pytest.approx(8 / 3) and np.isfinite(made.points).all()
     equal = np.zeros((12, 4))
-    made = embedding.embed(equal, perplexity=30.0, iterations=100, starts=1, seed=0)
+    made = embedding.embed(equal, perplexity=30.0, iterations=100, n_init=1, seed=0)
     assert np.isfinite(made.points).all()
 
 
@@ -56,7 +56,9 @@ def test_discrepancy_by_hand_and_against_a_loop() -> None:
     one = np.mean([kernel[i][j] for i in range(4) for j in range(4) if i != j])
     two = np.mean([kernel[i][j] for i in range(4, 9) for j in range(4, 9) if i != j])
     both = np.mean([kernel[i][j] for i in range(4) for j in range(4, 9)])
-    assert convergence.discrepancy(distance, group) == pytest.approx(one + two - 2 * both)
+    assert convergence.maximum_mean_discrepancy(distance, group) == pytest.approx(
+        one + two - 2 * both
+    )
 
 
 def test_discrepancy_is_near_zero_for_one_distribution_and_grows() -> None:
@@ -65,7 +67,7 @@ def test_discrepancy_is_near_zero_for_one_distribution_and_grows() -> None:
         found, group = clusters(apart)
         keep = group < 2
         distance = convergence.distances(found[keep])
-        values.append(convergence.discrepancy(distance, group[keep]))
+        values.append(convergence.maximum_mean_discrepancy(distance, group[keep]))
     assert abs(values[0]) < 0.01 < values[1] < values[2]
 
 
@@ -87,7 +89,7 @@ def test_features_are_the_mean_of_eight_of_the_networks_own() -> None:
     params = alexnet.init(network, jax.random.key(0))
     pixels = np.random.default_rng(2).integers(-500, 500, (3, 128, 128)).astype(np.int16)
     pool = make_dataset([pixels], [np.array([0, 1, 1])], np.float32([20]), np.float32([300]))
-    found = features.averaged(network, params, pool)
+    found = features.averaged_features(network, params, pool)
     gray = (pixels[1].astype(np.float32) - 20) / 300
     turned = np.stack([np.rot90(side, k) for side in (gray, gray.T) for k in range(4)])
     images = np.repeat(turned[..., None], 3, axis=-1)
@@ -100,14 +102,14 @@ def test_features_are_the_mean_of_eight_of_the_networks_own() -> None:
 def test_extremes_are_the_ends_of_either_truth() -> None:
     label = np.array([1, 1, 1, 0, 0, 0])
     score = np.array([0.2, 0.9, 0.9, 0.1, 0.7, 0.3])
-    found = dict(choose_rois.extremes(label, score, 1))
+    found = dict(choose_rois.extreme_rois(label, score, 1))
     assert list(found.values()) == [1, 0, 3, 4]
-    assert len(choose_rois.extremes(label, score, 3)) == 6  # none twice
+    assert len(choose_rois.extreme_rois(label, score, 3)) == 6  # none twice
 
 
 def test_chosen_rois_are_few_and_none_twice() -> None:
     learned = {"t": np.arange(0, 30), "x": np.arange(5)}
-    chosen = choose_rois.choose(learned, "t", np.arange(30, 60), np.arange(30, 60), 10, 0)
+    chosen = choose_rois.choose_rois(learned, "t", np.arange(30, 60), np.arange(30, 60), 10, 0)
     assert chosen.sampled.sum() == 10 + 5 + 10 and len(chosen.task) == 25 + 20
     pairs = list(zip(chosen.task, chosen.row, strict=True))
     assert len(set(pairs)) == len(pairs)
@@ -117,5 +119,5 @@ def test_chosen_rois_are_few_and_none_twice() -> None:
 def test_an_unknown_roi_is_rejected() -> None:
     rois = RoiSet("t", {"roi_id": np.array(["a", "b"])}, (), {})
     assert choose_rois.find_rois(rois, ("b",)) == [("asked for", 1)]
-    with pytest.raises(InputError, match="config.analysis.roi_ids names 'c'"):
+    with pytest.raises(InputError, match="config.analysis.roi_ids has 'c'"):
         choose_rois.find_rois(rois, ("b", "c"))

@@ -29,7 +29,9 @@ def test_back_through_c1_is_scipys_transposed_convolution(params: Params) -> Non
     rng = np.random.default_rng(0)
     kernel = rng.standard_normal((11, 11, 3, 4)).astype(np.float32)
     y = rng.standard_normal((31, 31, 4)).astype(np.float32)
-    ours = np.asarray(deconvolution.transposed(jnp.asarray(y), jnp.asarray(kernel), LINKS[0], SIZE))
+    ours = np.asarray(
+        deconvolution.transposed_convolution(jnp.asarray(y), jnp.asarray(kernel), LINKS[0], SIZE)
+    )
     # The transpose of stride 4: values four apart; of correlation: convolution; of padding: a crop.
     apart = np.zeros((121, 121, 4))
     apart[::4, ::4] = y
@@ -61,7 +63,7 @@ def test_the_way_forward_is_the_networks_own(params: Params, lrn: Lrn) -> None:
         params, jnp.asarray(image), convolution_chain(alexnet.AlexNet(lrn=lrn))
     )
     for layer, switches in passed.switches.items():
-        pooled = deconvolution.pool(passed.maps[layer])[0]
+        pooled = deconvolution.max_pool(passed.maps[layer])[0]
         theirs = alexnet.forward(params, image[None], last=layer, lrn=lrn)[0]
         np.testing.assert_allclose(pooled, theirs, atol=1e-4)
         assert switches.shape == pooled.shape
@@ -72,15 +74,15 @@ def test_the_way_forward_is_the_networks_own(params: Params, lrn: Lrn) -> None:
 def test_unpooling_puts_values_where_they_were_largest() -> None:
     x = np.zeros((5, 5, 1), np.float32)
     x[1, 1], x[3, 4], x[4, 0] = 3, 2, 1
-    pooled, switch = deconvolution.pool(jnp.asarray(x))
+    pooled, switch = deconvolution.max_pool(jnp.asarray(x))
     assert pooled[..., 0].tolist() == [[3, 0], [1, 2]]
-    back = np.asarray(deconvolution.unpool(pooled, switch, (5, 5)))
+    back = np.asarray(deconvolution.max_unpool(pooled, switch, (5, 5)))
     np.testing.assert_array_equal(back, x)
     # The middle pixel is the largest of all four windows: what they return is added.
     x = np.zeros((5, 5, 1), np.float32)
     x[2, 2] = 1
-    pooled, switch = deconvolution.pool(jnp.asarray(x))
-    assert np.asarray(deconvolution.unpool(pooled, switch, (5, 5)))[2, 2, 0] == 4
+    pooled, switch = deconvolution.max_pool(jnp.asarray(x))
+    assert np.asarray(deconvolution.max_unpool(pooled, switch, (5, 5)))[2, 2, 0] == 4
 
 
 @pytest.mark.parametrize("what", ["edge", "blob"])
@@ -91,7 +93,7 @@ def test_a_planted_thing_lights_up_where_it_stands(params: Params, what: str) ->
         gray = 4 * np.exp(-((row - at[0]) ** 2 + (column - at[1]) ** 2) / (2 * 4.0**2))
     else:  # a short upright edge
         gray = 4.0 * ((column >= at[1]) & (column < at[1] + 12) & (abs(row - at[0]) < 12))
-    for layer, (_, maps) in deconvolution.strongest(NETWORK, params, gray, 6).items():
+    for layer, (_, maps) in deconvolution.strongest_maps(NETWORK, params, gray, 6).items():
         for found in maps if layer in ("C1", "C2") else maps[:1]:
             weight = np.abs(found) ** 2
             if weight.sum() == 0:
@@ -100,7 +102,7 @@ def test_a_planted_thing_lights_up_where_it_stands(params: Params, what: str) ->
             assert np.hypot(middle[0] - at[0], middle[1] - at[1]) < 16, layer
     # Elsewhere nothing: half the ROI away from it holds less than a tenth.
     far = np.hypot(row - at[0], column - at[1]) > 48
-    weight = np.abs(deconvolution.strongest(NETWORK, params, gray, 6)["C1"][1]) ** 2
+    weight = np.abs(deconvolution.strongest_maps(NETWORK, params, gray, 6)["C1"][1]) ** 2
     assert weight[:, far].sum() < 0.1 * weight.sum()
 
 

@@ -332,7 +332,7 @@ def test_deconvolution_through_vgg_blocks_is_the_gradient() -> None:
     )
     image = jnp.asarray(rng.uniform(0, 1, (16, 16, 3)), jnp.float32)
     passed = jax.jit(deconvolution.forward, static_argnums=2)(params, image, links)
-    pooled = deconvolution.pool(passed.maps["C2/conv2"], 2)[0]
+    pooled = deconvolution.max_pool(passed.maps["C2/conv2"], 2)[0]
     close(pooled, apply("vgg16", params, np.asarray(image), "C1", "C2"), 1e-5)
 
     def energy(image: jax.Array) -> jax.Array:
@@ -348,7 +348,7 @@ def test_deconvolution_through_vgg_blocks_is_the_gradient() -> None:
 def test_resnet_bundle_scores_and_returns_attribution_maps(
     started: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "ROIS_AT_ONCE", 2)
+    monkeypatch.setattr(predict, "BATCH_ROIS", 2)
     run = {"id": "r", "tasks": ["dm"], "input_mean": {"dm": 0.0}, "input_std": {"dm": 500.0}}
     about = {"run": run, "network": {"backbone": "resnet18", "outputs": 2, "lrn": False}}
     about |= {"made_with": "mtl_jax", "use": ""}

@@ -30,7 +30,7 @@ def nothing_kept() -> None:
 
 
 def keep_in(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    monkeypatch.setattr(feature_cache, "_memory", lambda: PLACES[place])
+    monkeypatch.setattr(feature_cache, "_memory_limits", lambda: PLACES[place])
 
 
 def train(folder: Path, params: dict, network: str, cache: Path | None) -> dict:
@@ -65,10 +65,12 @@ def test_maps_are_what_the_frozen_layers_give(
     frozen = optimizer.frozen_layers("C1-C3")
     source, first = feature_cache.cached_source(NETWORK, params, p, frozen, tmp_path)
     assert first == "C4" and isinstance(source, dataset.Activations)
-    assert prefetch.on_host(source) == (place != "device")
+    assert prefetch.is_on_host(source) == (place != "device")
     assert isinstance(source.values, Rows) == (place == "disk")
     indices = np.array([0, 7, 8, 130, 303])
-    near, local = prefetch.fetch(source, indices) if prefetch.on_host(source) else (source, indices)
+    near, local = (
+        prefetch.select_rows(source, indices) if prefetch.is_on_host(source) else (source, indices)
+    )
     batch = dataset.make_batch(near, jnp.asarray(local), jnp.ones(5))
     expected = dataset.make_batch(p, indices, jnp.ones(5))
     np.testing.assert_array_equal(batch.label, expected.label)
@@ -140,7 +142,7 @@ def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.M
     frozen = optimizer.frozen_layers("C1-C5")
     pools = [random_dataset(seed=seed) for seed in range(3)]
     size = 10 * 8 * 3 * 3 * 256 * 4
-    monkeypatch.setattr(feature_cache, "_memory", lambda: (2 * size, 0))
+    monkeypatch.setattr(feature_cache, "_memory_limits", lambda: (2 * size, 0))
 
     def maps(number: int) -> jax.Array:
         return feature_cache.cached_source(NETWORK, params, pools[number], frozen)[0].values
@@ -150,8 +152,8 @@ def test_the_maps_used_longest_ago_make_room(params: dict, monkeypatch: pytest.M
     assert maps(0) is a
     maps(2)
     assert maps(0) is a
-    assert len(feature_cache._kept) == 2 and b() is None
-    monkeypatch.setattr(feature_cache, "_memory", lambda: (size / 2, 0))
+    assert len(feature_cache._cache) == 2 and b() is None
+    monkeypatch.setattr(feature_cache, "_memory_limits", lambda: (size / 2, 0))
     source, first = feature_cache.cached_source(NETWORK, params, random_dataset(seed=9), frozen)
     assert isinstance(source, dataset.Dataset) and first == "C1"
 
@@ -162,7 +164,7 @@ def test_maps_that_a_training_uses_count_until_it_ends(
     """Its held-out fold may not fill memory beside them."""
     frozen = optimizer.frozen_layers("C1-C5")
     size = 10 * 8 * 3 * 3 * 256 * 4
-    monkeypatch.setattr(feature_cache, "_memory", lambda: (1.5 * size, 0))
+    monkeypatch.setattr(feature_cache, "_memory_limits", lambda: (1.5 * size, 0))
     in_use, _ = feature_cache.cached_source(NETWORK, params, random_dataset(), frozen)
     beside, _ = feature_cache.cached_source(NETWORK, params, random_dataset(seed=1), frozen)
     assert isinstance(in_use, dataset.Activations) and isinstance(beside, dataset.Dataset)

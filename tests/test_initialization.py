@@ -167,7 +167,7 @@ def test_bias_rate_in_replicas_and_single_runs(tmp_path: Path) -> None:
 def test_checkpoint_of_another_initialization_is_rejected(tmp_path: Path) -> None:
     (training,) = trainings(tmp_path, "he", 1)
     fit_these([training], epochs=1, batch_size=80)
-    with pytest.raises(InputError, match="of another training: initialization"):
+    with pytest.raises(InputError, match="of another training run: initialization"):
         fit_these([training], initialization="krizhevsky2012", epochs=1, batch_size=80)
 
 
@@ -183,7 +183,7 @@ def test_new_layers_use_the_scheme_of_the_config(
     monkeypatch.setattr(train_runs.run_data, "subsets", lambda *args: {})
     monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *args: (None, {None: None}))
     monkeypatch.setattr(train_runs.run_data, "shared_by", lambda run: None)
-    monkeypatch.setattr(train_runs, "on_host", lambda pool: False)
+    monkeypatch.setattr(train_runs, "is_on_host", lambda pool: False)
     monkeypatch.setattr(train_runs, "epochs", lambda *args: 1)
     monkeypatch.setattr(train_runs, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))
     monkeypatch.setattr(train_runs, "fit", fit)

@@ -94,7 +94,7 @@ def test_what_is_free_is_given_back_when_asked() -> None:
 JOB = """
 import atexit, runpy, sys
 from mtl_jax.training import malloc
-atexit.register(lambda: print(malloc._kept))
+atexit.register(lambda: print(malloc._keeping))
 runpy.run_module("mtl_jax.main", run_name="__main__")
 """
 

@@ -51,12 +51,12 @@ def test_what_the_environment_says(environment: dict[str, str], several: bool) -
 
 
 def test_an_environment_that_says_nothing_sensible(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="JAX_NUM_PROCESSES='two'; it must be a whole number"):
+    with pytest.raises(InputError, match="JAX_NUM_PROCESSES='two' is invalid: expected an integer"):
         multihost.is_multiprocess({"JAX_NUM_PROCESSES": "two"})
-    for name in multihost.BY_HAND:
+    for name in multihost.JAX_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
-    with pytest.raises(InputError, match="says JAX_NUM_PROCESSES, but not JAX_COORDINATOR_ADDR"):
+    with pytest.raises(InputError, match="JAX_COORDINATOR_ADDRESS is missing"):
         multihost.initialize(2)
 
 
@@ -139,7 +139,7 @@ SESSION = """
 import sys, time
 from mtl_jax.types import InputError
 from mtl_jax.training import multihost
-multihost.GRACE = 2
+multihost.GRACE_PERIOD = 2
 with multihost.session(2):
     if sys.argv[1] == "wait":
         multihost.on_primary(lambda: time.sleep(75))
@@ -181,14 +181,14 @@ def test_a_process_waits_for_process_0_longer_than_a_minute() -> None:
 ASKED_WHILE_AGREEING = """
 import os, signal
 from mtl_jax.io import signals
-signals.listen()
+signals.install_handlers()
 
 def agreed(asked):
     os.kill(os.getpid(), signal.SIGTERM)
     return asked
 
 try:
-    with signals.deferred(agreed) as stopping:
+    with signals.defer(agreed) as stopping:
         print(stopping())
 except signals.Stopped as asked:
     print(asked)
@@ -225,7 +225,7 @@ def test_a_wrong_number_of_devices_is_answered_once(tmp_path: Path) -> None:
     status, lines = ends(start_processes(tmp_path / "w", tmp_path / "cache", other))
     assert status == [2, 2] and lines[1] == []
     (line,) = lines[0]
-    assert line.endswith("the 2 processes have 2 together: set it to 2")
+    assert line.endswith("the 2 processes have 2 together; set it to 2")
 
 
 def scores(workdir: Path) -> np.ndarray:

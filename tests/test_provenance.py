@@ -108,7 +108,7 @@ def rejected(
     flags = {"config": place.job(name), "workdir": str(place.folder / name)}
     flags |= {"dry_run": False, "accept_versions": False}
     monkeypatch.setattr(main, "FLAGS", SimpleNamespace(**flags))
-    monkeypatch.setattr(main.signals, "listen", lambda: None)
+    monkeypatch.setattr(main.signals, "install_handlers", lambda: None)
     monkeypatch.setattr(main.malloc, "keep_freed_memory", lambda: None)
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
@@ -307,7 +307,9 @@ def test_a_checkpoint_is_not_resumed_with_other_weights(place: Place, tmp_path: 
         path.unlink()
     place.swap("weights")
     try:
-        with pytest.raises(InputError, match="checkpoint is of another training: weights.arrays"):
+        with pytest.raises(
+            InputError, match="checkpoint is of another training run: weights.arrays"
+        ):
             conduct(place.job("mttl"), tmp_path / "w")
     finally:
         place.swap("weights")

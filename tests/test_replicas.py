@@ -96,7 +96,7 @@ def test_killed_between_two_saves_they_go_on_from_the_epoch_that_all_have(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(checkpoint.Checkpoints, "save", killed)
         go(broken, tmp_path, pair, epochs=2, keep=True)
-    have = [checkpoint.epochs(each.folder / "checkpoint") for each in broken]
+    have = [checkpoint.saved_epochs(each.folder / "checkpoint") for each in broken]
     assert have == [[1, 2], [1]]
     resumed = go(broken, tmp_path, pair, epochs=2, keep=True)
     assert all(map(same, resumed, whole))
@@ -164,7 +164,7 @@ def test_which_folds_the_other_replicas_hold_changes_no_bit(tmp_path: Path) -> N
 
 def test_folds_of_unlike_length_need_replicas_that_may_be_uneven(tmp_path: Path) -> None:
     """Empty batches would change a training: weights decay."""
-    with pytest.raises(ValueError, match=r"\[1, 2\] steps an epoch"):
+    with pytest.raises(ValueError, match=r"\[1, 2\] steps per epoch"):
         go_with_folds(tmp_path, None, (0, 1), Replicas(1, 2))
 
 

@@ -100,7 +100,11 @@ def pools(shards: list[np.ndarray]) -> tuple[dataset.Dataset, dataset.Dataset]:
     device, disk = (
         dataset.make_dataset(tables, labels, *statistics, stream) for stream in ("auto", "always")
     )
-    assert not prefetch.on_host(device) and prefetch.on_host(disk) and isinstance(disk.pixels, Rows)
+    assert (
+        not prefetch.is_on_host(device)
+        and prefetch.is_on_host(disk)
+        and isinstance(disk.pixels, Rows)
+    )
     return device, disk
 
 
@@ -157,7 +161,7 @@ def test_what_would_fill_the_device_stays_on_disk(
     for memory, streamed in ((4 * table.nbytes, False), (4 * table.nbytes - 1, True)):
         monkeypatch.setattr(dataset.devices, "memory", lambda bytes=memory: (bytes, 0.0))
         made = dataset.make_dataset([table], [label], np.zeros(1, "f4"), np.ones(1, "f4"))
-        assert prefetch.on_host(made) == streamed
+        assert prefetch.is_on_host(made) == streamed
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")

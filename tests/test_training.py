@@ -305,7 +305,7 @@ def test_begun_on_four_devices_and_ended_on_two_and_one_as_on_one_alone(tmp_path
 def test_more_devices_than_there_are() -> None:
     from mtl_jax.training.devices import batch_sharding
 
-    with pytest.raises(InputError, match="config.devices is 64"):
+    with pytest.raises(InputError, match="config.devices=64 is invalid"):
         batch_sharding(64)
 
 

@@ -103,9 +103,10 @@ def make_step(
 
 def _maps_of(last: str, params: Params, source: dataset.Dataset) -> Callable[[], None]:
     """What the frozen layers give for all of `source`, computed anew."""
-    compute = feature_cache._compute(alexnet.AlexNet(), last)
+    compute = feature_cache._compile_layers(alexnet.AlexNet(), last)
     return lambda: [
-        block.block_until_ready() for _, block in feature_cache._blocks(compute, params, source)
+        block.block_until_ready()
+        for _, block in feature_cache._compute_blocks(compute, params, source)
     ]
 
 

@@ -83,7 +83,7 @@ def build_model(
     _reject_changed(study, {name: shards.content(rois) for name, rois in collections.items()})
     split = splits.Split.from_record(study.folds)
     training_rows, _ = splits.members(run, collections, split)
-    params = checkpoint.params(run_folder / "checkpoint")
+    params = checkpoint.read_params(run_folder / "checkpoint")
     backbone = c.model.get("backbone", "alexnet")  # absent in early studies
     scores = score_tables.read(run_folder / "scores.csv")
     scores = scores.of(scores.task == split.target)

@@ -36,7 +36,9 @@ def conventional_scores(
     if not all(path.exists() for path in paths.values()):
         print("conventional CAD: hand-crafted features of the target's ROIs", flush=True)
         rois = collections[target]
-        features, _ = hand_crafted.table(roi for some in chunks(Rows(rois.shards)) for roi in some)
+        features, _ = hand_crafted.feature_table(
+            roi for some in chunks(Rows(rois.shards)) for roi in some
+        )
         labels = rois.index["label"].astype(int)
         tables: dict[str, list[Scores]] = {name: [] for name in hand_crafted.CLASSIFIERS}
         for run in parts.values():

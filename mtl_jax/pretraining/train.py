@@ -35,7 +35,7 @@ def pretrain(c: ConfigDict, folder: Path) -> str:
     `--config.weights`. An interrupted training resumes from its last checkpoint; the weights are
     bit-identical.
     """
-    with workdir.alone(folder):
+    with workdir.lock(folder):
         workdir.claim(folder, c.to_dict())
         device_kinds = [d.device_kind for d in jax.devices()[: c.devices]]
         workdir.record_environment(folder, device_kinds)

@@ -1,1 +1,1 @@
-"""One training: what is frozen, the step, the epoch, the checkpoint."""
+"""One training: what is frozen, the step, the epoch, the checkpoint. Knows no study."""

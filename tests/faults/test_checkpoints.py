@@ -46,8 +46,10 @@ def flip(path: Path, place: int) -> None:
 def test_the_latest_two_are_kept_and_the_newest_comes_back(tmp_path: Path) -> None:
     found = stored(tmp_path).resume(state(0))
     assert found[0] == 3 and equal(found[1], state(3))
-    assert checkpoint.epochs(tmp_path) == [2, 3]
-    np.testing.assert_array_equal(checkpoint.params(tmp_path)["F5"]["kernel"], np.full((8, 2), 3))
+    assert checkpoint.saved_epochs(tmp_path) == [2, 3]
+    np.testing.assert_array_equal(
+        checkpoint.read_params(tmp_path)["F5"]["kernel"], np.full((8, 2), 3)
+    )
 
 
 def test_a_flipped_byte_in_any_file_is_found_named_and_the_one_before_serves(
@@ -56,7 +58,9 @@ def test_a_flipped_byte_in_any_file_is_found_named_and_the_one_before_serves(
     stored(tmp_path / "good")
     # Orbax's file of times says nothing of the numbers; it changes by itself.
     files = [p for p in (tmp_path / "good/3").rglob("*") if p.is_file() and p.stat().st_size]
-    files = [p.relative_to(tmp_path / "good") for p in files if p.name not in checkpoint.TIMES]
+    files = [
+        p.relative_to(tmp_path / "good") for p in files if p.name not in checkpoint.CHANGING_FILES
+    ]
     assert len(files) > 4
     rng = np.random.default_rng(0)
     for number, file in enumerate(files):
@@ -69,7 +73,7 @@ def test_a_flipped_byte_in_any_file_is_found_named_and_the_one_before_serves(
         assert said.count("\n") == 1 and "checkpoint before" in said, said
         name = file.relative_to("3").as_posix()
         assert f"{folder}/3: damaged, " in said and (name in said or name == "SHA256SUMS")
-        assert checkpoint.epochs(folder) == [2]
+        assert checkpoint.saved_epochs(folder) == [2]
 
 
 @pytest.mark.parametrize("how", ["removed file", "removed folder", "emptied", "extra file"])
@@ -99,7 +103,7 @@ def test_all_damaged_begins_again(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert epoch == 0 and equal(found, state(0))
     assert capfd.readouterr().err.count(": damaged, ") == 2
     with pytest.raises(InputError, match="no checkpoint here"):
-        checkpoint.params(tmp_path)
+        checkpoint.read_params(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +122,9 @@ def test_another_config_network_weights_or_precision_is_rejected_with_the_differ
     made_by: dict, says: str, tmp_path: Path
 ) -> None:
     stored(tmp_path)
-    with pytest.raises(InputError, match=f"of another training: .*{says}.*or delete"):
+    with pytest.raises(InputError, match=f"of another training run: .*{says}.*or delete"):
         Checkpoints(tmp_path, MADE_BY | made_by).resume(state(0))
-    assert checkpoint.epochs(tmp_path) == [2, 3]
+    assert checkpoint.saved_epochs(tmp_path) == [2, 3]
 
 
 def set_version(monkeypatch: pytest.MonkeyPatch, jax_version: str) -> None:
@@ -139,7 +143,7 @@ def test_another_version_is_rejected_unless_it_is_accepted_and_then_recorded(
     with pytest.raises(InputError, match=says):
         Checkpoints(tmp_path, MADE_BY).resume(state(0))
     changed = MADE_BY | {"network": {"lrn": True}}
-    with pytest.raises(InputError, match="of another training: network.lrn"):
+    with pytest.raises(InputError, match="of another training run: network.lrn"):
         Checkpoints(tmp_path, changed, accept_versions=True).resume(state(0))
     accepted = Checkpoints(tmp_path, MADE_BY, accept_versions=True)
     assert accepted.resume(state(0))[0] == 3
@@ -159,8 +163,8 @@ def test_a_card_without_provenance_is_rejected(tmp_path: Path) -> None:
         for field in ("platform", "precision", "random", checkpoint.VERSIONS_BEFORE):
             del card[field]
         (tmp_path / str(epoch) / "card.json").write_text(json.dumps(card))
-        checkpoint.atomic.write_sums(tmp_path / str(epoch), checkpoint.TIMES)
-    with pytest.raises(InputError, match="of another training: platform None there"):
+        checkpoint.atomic.write_checksums(tmp_path / str(epoch), checkpoint.CHANGING_FILES)
+    with pytest.raises(InputError, match="of another training run: platform None there"):
         Checkpoints(tmp_path, MADE_BY, accept_versions=True).resume(state(0))
 
 

@@ -15,7 +15,7 @@ from mtl_jax.data.sources.location import LesionBox
 from mtl_jax.data.sources.tfds_fields import Field
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.value_checks import check_pixel_um
-from mtl_jax.types import InputError, LesionView, naming
+from mtl_jax.types import InputError, LesionView, prefix_errors
 
 SPLITS = {"train": "train", "training": "train", "validation": "train", "test": "test"}
 SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
@@ -187,7 +187,7 @@ def _pixel_size(value: str | float | None, item: str) -> float:
         size = 0.0
     if not 0 < size < float("inf"):
         raise InputError(f"{item}: pixel_um {value!r} is no size")
-    with naming(item):
+    with prefix_errors(item):
         check_pixel_um((size, size), "pixel_um")
     return size
 
