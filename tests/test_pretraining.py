@@ -133,7 +133,7 @@ def test_exported_convolutions_match_plain_alexnet(network_config: network.Netwo
         np.testing.assert_allclose(kernel.mean((0, 1, 2)), 0, atol=1e-6)
         fan_in = np.prod(kernel.shape[:3])
         np.testing.assert_allclose(kernel.var((0, 1, 2)) * fan_in, 2.934, atol=0.01)
-    random = network.init(form._replace(start="random"), KEY)
+    random = network.init(network_config._replace(initialization="random"), KEY)
     assert not np.allclose(random["C1"]["kernel"], params["C1"]["kernel"])
 
 
@@ -190,7 +190,6 @@ def small_config(**fields: object) -> config.ConfigDict:
 def test_interrupted_training_gives_bit_identical_weights(tmp_path: Path) -> None:
     messages = pretrain(small_config(), tmp_path / "complete")
     assert "top-1" in messages and "top-5" in messages
-    broken = small_config()
 
     class Interrupted(Exception):
         pass
