@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_training import NETWORK, fit_these, random_dataset
+from test_training import NETWORK, fit_runs, random_dataset
 
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.models import alexnet
@@ -35,7 +35,7 @@ def keep_in(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
 
 def train(folder: Path, params: dict, network: str, cache: Path | None) -> dict:
     training = TrainingRun(folder, params, jax.random.key(7), lambda line: None)
-    return fit_these([training], network, cache=cache, epochs=1)[0]
+    return fit_runs([training], network, cache=cache, epochs=1)[0]
 
 
 @pytest.mark.parametrize("network", ["C1", "C1-C5"])

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 from study_command import finish, start
-from test_training import NETWORK, fit_these, random_dataset
+from test_training import NETWORK, fit_runs, random_dataset
 
 from mtl_jax.models import alexnet
 from mtl_jax.training import multihost
@@ -68,7 +68,7 @@ def train(folder: Path, devices: int, until: int = 2, checkpoint_epochs: int = 1
             raise KeyboardInterrupt
 
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
-    (trained,) = fit_these(
+    (trained,) = fit_runs(
         [TrainingRun(folder, params, jax.random.key(7), report)],
         devices=devices,
         cache=folder / "cache",

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_training import NETWORK, fit_these
+from test_training import NETWORK, fit_runs
 
 from mtl_jax.data.array_rows import Rows, chunks, join
 from mtl_jax.models import alexnet
@@ -119,7 +119,7 @@ def test_training_from_disk_gives_the_same_weights_and_scores_to_the_bit(
         feature_cache.clear_cache()
         training = TrainingRun(tmp_path / name, params, jax.random.key(7), lambda line: None)
         cache = tmp_path / "cache" if cached else None
-        (trained,) = fit_these([training], cache=cache, source=source, keep=False, epochs=1)
+        (trained,) = fit_runs([training], cache=cache, source=source, keep=False, epochs=1)
         scores = predict(NETWORK, trained, source, frozen if cached else ())
         found.append((jax.device_get(trained), scores))
     assert not np.array_equal(found[0][0]["F5"]["kernel"], params["F5"]["kernel"])
