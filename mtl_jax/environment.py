@@ -11,15 +11,15 @@ from collections.abc import Iterator
 
 from mtl_jax.types import InputError
 
-TRUE = ("y", "yes", "t", "true", "on", "1")  # as JAX reads a variable
+TRUE_VALUES = ("y", "yes", "t", "true", "on", "1")  # as JAX reads a variable
 UNSUPPORTED = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
-DEVICES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_VISIBLE_DEVICES")
+DEVICE_VARIABLES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_VISIBLE_DEVICES")
 
 
 def reject_settings() -> None:
     """Raise InputError where JAX is set, or will be once it is imported, to compute in float64 or
     to a mode that programs have to be written for."""
-    if _setting("JAX_ENABLE_X64").lower() in TRUE:
+    if _setting("JAX_ENABLE_X64").lower() in TRUE_VALUES:
         raise InputError(
             "JAX_ENABLE_X64 is set, and networks are trained and score in float32: unset it"
         )
@@ -35,7 +35,7 @@ def _setting(name: str) -> str:
 
 
 @contextlib.contextmanager
-def starting() -> Iterator[None]:
+def report_start_errors() -> Iterator[None]:
     """In this block JAX is imported or finds its devices. Raises InputError where it cannot."""
     try:
         yield
@@ -44,7 +44,7 @@ def starting() -> Iterator[None]:
     # JAX raises ValueError, RuntimeError or AssertionError, as the plug-in of a platform likes.
     except Exception as error:
         variables = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
-        asked = [f"{name}={variables[name]}" for name in DEVICES if variables.get(name)]
+        asked = [f"{name}={variables[name]}" for name in DEVICE_VARIABLES if variables.get(name)]
         reason = (str(error).splitlines() or [""])[0].partition(" (set JAX_")[0].rstrip(".")
         named = [name for name in variables if name in reason or name.lower() in reason]
         if named:  # a value that JAX does not take
@@ -61,7 +61,7 @@ def starting() -> Iterator[None]:
 def start_jax() -> None:
     """Import JAX and find its devices. Raises InputError where the environment keeps it from it."""
     reject_settings()
-    with starting():
+    with report_start_errors():
         import jax
 
         jax.devices()

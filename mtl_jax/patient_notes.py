@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def similar_note(pairs: Sequence[Mapping[str, Any]]) -> str:
+def similar_ids_note(pairs: Sequence[Mapping[str, Any]]) -> str:
     """Return the one line that tells of them."""
     (a, first), (b, second) = pairs[0]["a"], pairs[0]["b"]
     return (
@@ -14,7 +14,7 @@ def similar_note(pairs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def form_note(public: str) -> str:
+def id_format_note(public: str) -> str:
     """Of a collection whose ids have the form of those of this public namespace."""
     return (
         f"its ids have the form of those of {public}: if they are, write {public} into a column"
@@ -22,7 +22,7 @@ def form_note(public: str) -> str:
     )
 
 
-def not_learned(counts: Mapping[str, int]) -> str:
+def held_out_note(counts: Mapping[str, int]) -> str:
     """Return what of a collection is not learned for its patients' sake: an entry of folds.json's
     `held_out` in words."""
     parts = []

@@ -18,7 +18,7 @@ class InputError(Exception):
 
 
 @contextmanager
-def naming(where: object) -> Iterator[None]:
+def prefix_errors(where: object) -> Iterator[None]:
     """Begin the message of an InputError from the block with `where`."""
     try:
         yield

@@ -84,7 +84,7 @@ def rejected(path: Path, arrays: states.State) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_layers_have_the_names_and_sizes_that_are_promised(name: str) -> None:
+def test_layer_names_and_map_sizes(name: str) -> None:
     built = registry.build(name)
     own = base.param_shapes(built)
     leaves = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in own.items()}
@@ -102,7 +102,7 @@ def test_layers_have_the_names_and_sizes_that_are_promised(name: str) -> None:
     assert {path: shape for path, shape in own.items() if path.endswith("kernel")} == table
 
 
-def test_the_convolutions_are_as_many_as_published() -> None:
+def test_layer_and_parameter_counts_are_those_published() -> None:
     """16 and 18 layers with weights, of which 3 and 1 are not convolutions; 14.7 and 11.2 million
     numbers, normalization folded (each convolution of ResNet-18 gains a bias for a norm's two)."""
     for name, layers, numbers in (("vgg16", 13, 14_714_688), ("resnet18", 17 + 3, 11_171_712)):
@@ -111,7 +111,7 @@ def test_the_convolutions_are_as_many_as_published() -> None:
         assert sum(int(np.prod(shape)) for shape in own.values()) == numbers
 
 
-def test_a_block_of_vgg_against_numpy(state: dict, converted: dict) -> None:
+def test_vgg_block_matches_numpy(state: dict, converted: dict) -> None:
     x = np.random.default_rng(0).standard_normal((12, 10, 3)).astype(np.float32)
     expected = x
     for number in (0, 2):
@@ -121,7 +121,7 @@ def test_a_block_of_vgg_against_numpy(state: dict, converted: dict) -> None:
     close(apply("vgg16", converted["vgg16"].params, x, "C1", "C1"), expected, 1e-5)
 
 
-def test_stem_and_stage_of_resnet_against_numpy_with_their_normalization(
+def test_resnet_stem_and_stages_match_numpy_with_batch_normalization(
     state: dict, converted: dict
 ) -> None:
     """The source's batch normalization is applied there, here it is folded."""
@@ -141,7 +141,7 @@ def test_stem_and_stage_of_resnet_against_numpy_with_their_normalization(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_layer_against_pytorch(name: str, state: dict, converted: dict) -> None:
+def test_every_layer_matches_pytorch(name: str, state: dict, converted: dict) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
     nn = torch.nn
 
@@ -190,13 +190,13 @@ def test_every_layer_against_pytorch(name: str, state: dict, converted: dict) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_gray_channel_is_the_same_as_three(name: str, converted: dict) -> None:
+def test_one_gray_channel_equals_three_equal_channels(name: str, converted: dict) -> None:
     gray = np.random.default_rng(3).standard_normal((32, 32, 1)).astype(np.float32)
     ours = apply(name, converted[name].params, gray, "C1", "C1")
     close(ours, apply(name, converted[name].params, gray.repeat(3, -1), "C1", "C1"), 1e-5)
 
 
-def test_a_random_start_of_resnet_keeps_the_signal(started: dict) -> None:
+def test_random_resnet_keeps_the_second_moment(started: dict) -> None:
     """Without the smaller kernels each of eight sums doubles its second moment: 256 times."""
     x = np.random.default_rng(0).standard_normal((128, 128, 3)).astype(np.float32)
     moments = []
@@ -210,7 +210,7 @@ def test_a_random_start_of_resnet_keeps_the_signal(started: dict) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_converted_weights_say_their_backbone_and_come_back_the_same(
+def test_converted_weights_name_their_backbone_and_reload_bit_identical(
     name: str, converted: dict, tmp_path: Path
 ) -> None:
     found = converted[name]
@@ -229,14 +229,14 @@ def test_converted_weights_say_their_backbone_and_come_back_the_same(
     assert "\n" not in str(caught.value) and f"--config.model.backbone={name}" in str(caught.value)
 
 
-def test_what_is_left_out_is_said(converted: dict) -> None:
-    assert converted["vgg16"].card["left_out"] == []
-    dropped, counters, folded = converted["resnet18"].card["left_out"]
+def test_left_out_layers_are_listed(converted: dict) -> None:
+    assert converted["vgg16"].metadata["left_out"] == []
+    dropped, counters, folded = converted["resnet18"].metadata["left_out"]
     assert "num_batches_tracked" in counters
     assert dropped.startswith("fc dropped") and "folded" in folded
 
 
-def test_normalized_vgg_folds_to_the_same_layers(tmp_path: Path) -> None:
+def test_vgg_batch_normalization_is_folded(tmp_path: Path) -> None:
     own = states.vgg16(normalized=True)
     (tmp_path / "vgg16_bn").write_bytes(safetensors_bytes(own))
     params = weights.convert(tmp_path / "vgg16_bn").params
@@ -249,7 +249,7 @@ def test_normalized_vgg_folds_to_the_same_layers(tmp_path: Path) -> None:
     close(apply("vgg16", params, x, "C1", "C1"), states.pooled(expected, 2), 1e-5)
 
 
-def test_all_faults_of_a_checkpoint_are_in_one_line(state: dict, tmp_path: Path) -> None:
+def test_all_problems_of_a_checkpoint_are_in_one_line(state: dict, tmp_path: Path) -> None:
     faulty = dict(state["resnet18"])
     del faulty["layer2.0.downsample.1.running_mean"]
     faulty["layer1.0.bn1.running_var"] = -faulty["layer1.0.bn1.running_var"]
@@ -269,7 +269,7 @@ def test_all_faults_of_a_checkpoint_are_in_one_line(state: dict, tmp_path: Path)
     assert "bn1 gives values that are not finite" in rejected(tmp_path / "endless", endless)
 
 
-def test_weights_of_another_backbone_are_rejected_before_anything_runs() -> None:
+def test_weights_of_another_backbone_are_rejected_by_the_config() -> None:
     for backbone, study, given, field in (
         ("vgg16", "test", "shipped", "config.weights"),
         ("resnet18", "test", "analytic", "config.weights"),
@@ -291,7 +291,7 @@ def test_weights_of_another_backbone_are_rejected_before_anything_runs() -> None
 # What takes any backbone
 
 
-def test_warm_start_puts_nested_layers_in(started: dict, converted: dict) -> None:
+def test_warm_start_replaces_nested_layers(started: dict, converted: dict) -> None:
     found = converted["resnet18"]
     params = flatten_dict(warm_start(started, found), sep="/")
     given = flatten_dict(found.params, sep="/")
@@ -308,7 +308,7 @@ def test_frozen_stages_have_no_optimizer_state(started: dict) -> None:
     assert len([leaf for leaf in momentum if leaf.ndim]) == c5 + 2 * 5
 
 
-def test_frozen_maps_are_kept_and_are_of_their_backbone(converted: dict, started: dict) -> None:
+def test_feature_cache_stores_the_maps_of_the_backbone(converted: dict, started: dict) -> None:
     counts = np.random.default_rng(0).integers(-999, 999, (1, 128, 128)).astype(np.int16)
     pool = make_dataset([counts], [np.zeros(1, int)], np.zeros(1, "f4"), np.full(1, 500, "f4"))
     params = {**started, **converted["resnet18"].params}
@@ -320,7 +320,7 @@ def test_frozen_maps_are_kept_and_are_of_their_backbone(converted: dict, started
     close(np.asarray(source.values)[0], expected, 1e-5)
 
 
-def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
+def test_deconvolution_through_vgg_blocks_is_the_gradient() -> None:
     """With positive weights no rectifier cuts anything off, and a projection is the gradient of
     half the squared map; the way forward is the network's own."""
     links, built = convolution_chain(registry.build("vgg16"))[:4], registry.build("vgg16")
@@ -345,7 +345,7 @@ def test_deconvolution_goes_back_through_the_blocks_of_vgg() -> None:
     assert convolution_chain(registry.build("resnet18")) == ()
 
 
-def test_a_bundle_of_resnet_scores_and_explains(
+def test_resnet_bundle_scores_and_returns_attribution_maps(
     started: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predict, "BATCH_ROIS", 2)

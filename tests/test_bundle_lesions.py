@@ -94,7 +94,7 @@ def test_rows_with_empty_cells_belong_to_the_lesion(films: Path, tmp_path: Path)
     asked = lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     assert [one.view.laterality for one in asked] == ["", "L", "L"]
     noted = {note.kind for one in asked for note in one.notes}
-    assert noted == {"the lesion's side or truth is stated in some of its rows alone"}
+    assert noted == {"only some rows of the lesion state its laterality or truth"}
     two = table(tmp_path / "l.csv", FULL, *rows, "d.npy,P,1,R,CC,")
     with pytest.raises(InputError, match="line 5: .*another laterality or truth"):
         lesion_table.read(two, [films])
@@ -116,7 +116,7 @@ def test_misspelt_columns_are_rejected_and_unused_columns_listed(
     spelt = table(
         tmp_path / "l.csv", FULL.replace("lat", "Lat"), "a.npy,P,1,L,CC,", "b.npy,P,1,R,CC,"
     )
-    with pytest.raises(InputError, match="l.csv: column 'Laterality': write laterality$"):
+    with pytest.raises(InputError, match="column 'Laterality' is invalid: write laterality$"):
         lesion_table.read(spelt, [films])
     rows = table(tmp_path / "l.csv", f"{FULL},label", "a.npy,P,1,L,CC,,1")
     command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]

@@ -376,7 +376,7 @@ def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
         about[section][OLD_KEYS["backbone"]] = about[section].pop("backbone")
     about["training"]["dm"][OLD_KEYS["rois"]] = about["training"]["dm"].pop("rois")
     (folder / "bundle.json").write_text(json.dumps(about), encoding="utf-8")
-    atomic.write_sums(folder)
+    atomic.write_checksums(folder)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}
     model = bundle.load(folder)
     boxes = [(20, 20, 60, 60), (40, 30, 60, 50)]
@@ -384,7 +384,7 @@ def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scores, expected.score(FILM, boxes, bits=12))
     assert model.about == expected.about and model.network == expected.network
     # The digest of SHA256SUMS is the device id of Structured Reports.
-    assert model.sha256 == atomic.digest(folder / atomic.SUMS)
+    assert model.sha256 == atomic.file_sha256(folder / atomic.CHECKSUMS)
     assert contents == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

@@ -164,8 +164,14 @@ def test_rows_of_one_breast_may_differ_in_abnormality_only(tmp_path: Path) -> No
     [
         ("image_path\n{a}\n", "boxes.csv line 2: fill exactly one of box"),
         ("path,box\n{a},1;2;3;4\n", "boxes.csv: missing column image_path"),
-        ("image_path,box\n{a},1;2;3\n", "boxes.csv line 2: box '1;2;3' is not top;left"),
-        ("image_path,box\n{a},4;2;3;9\n", "boxes.csv line 2: box is top;left;bottom;right"),
+        (
+            "image_path,box\n{a},1;2;3\n",
+            "boxes.csv line 2: box '1;2;3' is invalid: expected top;left",
+        ),
+        (
+            "image_path,box\n{a},4;2;3;9\n",
+            "line 2: box '4;2;3;9' is invalid: expected top;left;bottom;right",
+        ),
         ("image_path,box\n../x.dcm,1;2;3;4\n", "line 2: image_path '../x.dcm' must be relative"),
         ("image_path,box\nx.dcm,1;2;3;4\n", "boxes.csv line 2: image_path: no such file"),
         (
@@ -193,7 +199,7 @@ def test_one_message_lists_all_errors_of_the_boxes(tmp_path: Path) -> None:
     with pytest.raises(InputError) as failure:
         read_collection((home, boxes))
     text = str(failure.value)
-    assert "boxes.csv: 3 faults: (1) line 2: box '1;2;3' is not" in text
+    assert "boxes.csv: 3 faults: (1) line 2: box '1;2;3' is invalid" in text
     assert "(2) line 4: image_path: no such file 'x.dcm'" in text
     assert "(3) line 5: 4 cells under 2 columns" in text
     write_table(home / "CMMD_clinicaldata_revision.xlsx", [(None, "L"), ("D1-0002", "B")])
@@ -210,7 +216,7 @@ def test_windows_path_separators_and_a_repeated_row(tmp_path: Path) -> None:
     views = read_collection((home, boxes)).views
     assert len({view.image_path for view in views}) == 1
     assert {view.noted for view in views} == {
-        "another lesion of the patient has the same place in the image"
+        "another lesion of the patient has nearly the same box in the image"
     }
     boxes.write_text(f"image_path,box\n{image},1;2;3;4\n..\\x.dcm,1;2;3;4\n")
     with pytest.raises(InputError, match="line 3: image_path .* must be relative"):

@@ -100,7 +100,7 @@ def same_function(found: weights.Weights, listed: Listed) -> None:
         (strong(5, 1e-4, 0.75, 1.0), strong(5, 1e-4, 0.75, 2.0)),
     ],
 )
-def test_the_network_here_computes_what_the_software_computes(
+def test_network_matches_the_formulas_of_cuda_convnet2(
     norms: tuple[dict[str, Any], ...] | None, tmp_path: Path
 ) -> None:
     """Scale as it stands in the file; C1 without padding and normalized before its rectifier."""
@@ -124,7 +124,7 @@ def test_the_network_here_computes_what_the_software_computes(
     np.testing.assert_array_equal(ours(loaded, "C2"), ours(found, "C2"))
 
 
-def test_the_order_and_padding_of_the_file_are_followed(tmp_path: Path) -> None:
+def test_order_and_padding_are_those_of_the_file(tmp_path: Path) -> None:
     """A rectifier before C1's normalization, and a padding of 1."""
     listed = files.convnet_layers(LAYERS)
     strongly = strong(5, 5e-2, 0.75, 1.0)
@@ -143,7 +143,7 @@ def test_the_order_and_padding_of_the_file_are_followed(tmp_path: Path) -> None:
     assert np.linalg.norm(changed) > 1e-2 * np.linalg.norm(expected)
 
 
-def test_lists_of_layers_that_are_connected_by_number(tmp_path: Path) -> None:
+def test_layers_in_a_list_connected_by_index(tmp_path: Path) -> None:
     listed = files.convnet_layers(LAYERS)
     names = list(listed)
     for layer in listed.values():
@@ -153,7 +153,7 @@ def test_lists_of_layers_that_are_connected_by_number(tmp_path: Path) -> None:
     assert found.metadata["lrn"]["C1"]["before_rectifier"] is True
 
 
-def test_a_file_without_connections_is_taken_as_the_one_gpu_network_and_says_so(
+def test_file_without_connections_is_assumed_to_be_the_one_gpu_network(
     tmp_path: Path,
 ) -> None:
     listed = {k: v for k, v in files.convnet_layers(LAYERS).items() if v["type"] != "neuron"}
@@ -238,7 +238,7 @@ def misnamed(listed: Listed) -> None:
         (circle, "its convolutions are"),
     ],
 )
-def test_another_network_is_rejected_by_layer_and_option(
+def test_another_network_is_rejected_with_layer_and_option(
     spoil: Callable[[Listed], None], says: str, tmp_path: Path
 ) -> None:
     listed = files.convnet_layers(LAYERS)
@@ -259,7 +259,7 @@ def unconnected(*spoils: Callable[[Listed], Any]) -> Listed:
     return listed
 
 
-def test_a_file_without_connections_may_state_its_neurons(tmp_path: Path) -> None:
+def test_file_without_connections_may_state_neurons(tmp_path: Path) -> None:
     found = weights.convert(written(tmp_path, unconnected()))
     same_function(found, files.convnet_layers(LAYERS))
 
@@ -285,7 +285,7 @@ TANH = {"type": "tanh", "params": {}}
         ((lambda listed: listed.update(p={**listed["pool2"], "name": "p"}),), "it has 4 pools"),
     ],
 )
-def test_a_file_without_connections_that_states_another_network_is_rejected(
+def test_file_without_connections_of_another_network_is_rejected(
     spoils: tuple[Callable[[Listed], Any], ...], says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=says):
@@ -293,7 +293,7 @@ def test_a_file_without_connections_that_states_another_network_is_rejected(
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_other_numbers_of_normalizations_are_rejected(count: int, tmp_path: Path) -> None:
+def test_another_number_of_normalizations_is_rejected(count: int, tmp_path: Path) -> None:
     listed = {k: v for k, v in files.convnet_layers(LAYERS).items() if v["type"] != "neuron"}
     for layer in listed.values():
         layer.pop("inputs", None)
@@ -305,7 +305,7 @@ def test_other_numbers_of_normalizations_are_rejected(count: int, tmp_path: Path
         weights.convert(written(tmp_path, listed))
 
 
-def test_cards_of_the_earlier_strength_and_damaged_ones_are_rejected(tmp_path: Path) -> None:
+def test_metadata_with_invalid_lrn_are_rejected(tmp_path: Path) -> None:
     found = weights.convert(written(tmp_path, files.convnet_layers(LAYERS)))
     lrn = found.metadata["lrn"]
     damaged = {
@@ -322,7 +322,7 @@ def test_cards_of_the_earlier_strength_and_damaged_ones_are_rejected(tmp_path: P
             weights.save(weights.Weights(found.params, card), tmp_path / "out")
 
 
-def test_the_tool_shows_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tool_prints_the_lrn_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tool = runpy.run_path(str(ROOT / "tools" / "convert_weights.py"))["main"]
     path = written(tmp_path, files.convnet_layers(LAYERS))
     assert tool([str(path), "--output", str(tmp_path / "out")]) == 0
@@ -330,7 +330,7 @@ def test_the_tool_shows_the_settings(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "normalization  C1: size 5, scale 2e-05, power 0.75, offset 2.0" in shown
 
 
-def test_forward_with_true_is_the_papers_network(tmp_path: Path) -> None:
+def test_forward_with_lrn_true_matches_the_one_gpu_network(tmp_path: Path) -> None:
     found = weights.convert(written(tmp_path, files.convnet_layers(LAYERS)))
     image = np.float32(IMAGE[None] / GRAY_PER_UNIT)
     papers = alexnet.forward(found.params, image, last="C2", lrn=True)

@@ -22,7 +22,7 @@ from mtl_jax.data import (
 )
 from mtl_jax.data.ingest_plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
-from mtl_jax.exclusion_reasons import by_reason
+from mtl_jax.exclusion_reasons import group_by_reason
 from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.types import Collection, InputError, LesionView, Note, RoiSet
@@ -277,7 +277,7 @@ def test_a_rejected_view_says_what_else_is_noted_of_its_image(
 
 def test_reasons_that_differ_in_numbers_are_counted_as_one() -> None:
     left_out = [("a", "up to 0.63 of 8"), ("b", "truth unknown"), ("c", "up to 0.7 of 8")]
-    assert by_reason(left_out) == [
+    assert group_by_reason(left_out) == [
         ("up to 0.63 of 8", ["a", "c"]),
         ("truth unknown", ["b"]),
     ]

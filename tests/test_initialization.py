@@ -45,11 +45,11 @@ def drawn(network: Network, name: str, seed: int = 11) -> dict[str, Any]:
     return jax.device_get(init(network, jax.random.key(seed), name))
 
 
-def test_config_and_report_name_every_scheme() -> None:
+def test_config_and_report_list_every_scheme() -> None:
     assert tuple(INITIALIZATIONS) == config.INITIALIZATIONS == tuple(methods.INITIALIZATIONS)
 
 
-def test_he_is_what_the_network_module_draws() -> None:
+def test_he_equals_the_initialization_of_the_network_module() -> None:
     image = jnp.zeros((1, 128, 128, 3))
     module = flatten_dict(jax.jit(NETWORK.init)(jax.random.key(11), image)["params"], sep="/")
     ours = flatten_dict(drawn(NETWORK, "he"), sep="/")
@@ -75,7 +75,7 @@ def test_kernels_are_normal_and_biases_exact_in_each_layer(name: str) -> None:
         np.testing.assert_array_equal(params[layer]["bias"], np.float32(bias))
 
 
-def test_layers_and_keys_have_random_numbers_of_their_own() -> None:
+def test_kernels_differ_between_layers_and_keys() -> None:
     params = drawn(NETWORK, "krizhevsky2012")
     again = init(NETWORK, jax.random.key(11), "krizhevsky2012")
     other = drawn(NETWORK, "krizhevsky2012", 12)
@@ -87,7 +87,7 @@ def test_layers_and_keys_have_random_numbers_of_their_own() -> None:
         assert not np.array_equal(params[layer]["kernel"], other[layer]["kernel"])
 
 
-def test_blocks_of_other_backbones_keep_their_start() -> None:
+def test_blocks_of_other_backbones_are_not_reinitialized() -> None:
     leaves = param_shapes(registry.build("resnet18", outputs=6)).items()
     zeros = unflatten_dict({path: jnp.zeros(shape) for path, shape in leaves}, sep="/")
     scheme = INITIALIZATIONS["cuda_convnet2"]
@@ -100,7 +100,7 @@ def test_blocks_of_other_backbones_keep_their_start() -> None:
 
 
 @pytest.mark.parametrize(("bias_rate", "decay_biases"), [(2.0, False), (2.0, True), (1.0, False)])
-def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> None:
+def test_bias_updates_match_numpy(bias_rate: float, decay_biases: bool) -> None:
     """v <- 0.9 v + g + decay w in NumPy, and w <- w - rate factor v, as two parameter groups of
     PyTorch's SGD do, one of kernels and one of biases."""
     rng = np.random.default_rng(0)
@@ -149,7 +149,7 @@ def trainings(folder: Path, name: str, count: int) -> list[TrainingRun]:
     return found
 
 
-def test_biases_learn_by_their_rule_in_replicas_as_alone(tmp_path: Path) -> None:
+def test_bias_rate_in_replicas_and_single_runs(tmp_path: Path) -> None:
     """Biases of 0, on which decay has no effect, move twice as far in the first step as they do
     at an equal rate; kernels move as far."""
     settings = {"cache": tmp_path, "keep": False, "epochs": 1, "batch_size": 80}
@@ -164,14 +164,14 @@ def test_biases_learn_by_their_rule_in_replicas_as_alone(tmp_path: Path) -> None
         np.testing.assert_allclose(moved / scale, factor * at_equal_rate / scale, atol=1e-3)
 
 
-def test_a_checkpoint_of_another_initialization_is_rejected(tmp_path: Path) -> None:
+def test_checkpoint_of_another_initialization_is_rejected(tmp_path: Path) -> None:
     (training,) = trainings(tmp_path, "he", 1)
     fit_runs([training], epochs=1, batch_size=80)
     with pytest.raises(InputError, match="of another training run: initialization"):
         fit_runs([training], initialization="krizhevsky2012", epochs=1, batch_size=80)
 
 
-def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
+def test_new_layers_use_the_scheme_of_the_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Asked(Exception):

@@ -192,7 +192,7 @@ def spoil(folder: Path, how: str) -> None:
         ("truncated", ("malignant", "benign") * 4, "CC", "3.pgm: truncated"),
         ("column", ("malignant", "benign") * 4, "CC", "missing column truth"),
         ("outside", ("malignant", "benign") * 4, "CC", "outside the image"),
-        ("", ("malignant", "benign") * 4, "CCC", "view 'CCC' is none of CC, MLO"),
+        ("", ("malignant", "benign") * 4, "CCC", "view 'CCC' is invalid: expected one of CC, MLO"),
         ("", ("benign",) * 8, "CC", "all 8 cases are benign"),
         ("", ("malignant", *["benign"] * 7), "CC", "1 malignant cases"),
     ],

@@ -57,7 +57,7 @@ def test_table_3(params: dict) -> None:
     assert (128 + 2 * 2 - 11) // 4 + 1 == 31
 
 
-def test_every_layer_against_scipy_on_real_weights_and_a_real_film(
+def test_every_layer_matches_scipy_with_imagenet_weights_and_a_mammogram(
     params: dict, shared: object
 ) -> None:
     film, bits = read_image.read_image(shared / "data" / "mini_mias" / "mdb028.pgm")
@@ -79,7 +79,7 @@ def test_every_layer_against_scipy_on_real_weights_and_a_real_film(
         assert np.linalg.norm(ours - flat) < 1e-5 * np.linalg.norm(flat), name
 
 
-def test_applying_in_two_parts_is_applying_at_once(params: dict) -> None:
+def test_applying_layers_in_two_calls_equals_one_call(params: dict) -> None:
     x = jax.random.normal(jax.random.key(0), (2, 128, 128, 3))
     whole = alexnet.forward(params, x)
     for cut in ("C1", "C4", "C5", "F1", "F4"):
@@ -96,7 +96,7 @@ SETTINGS = (
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_local_response_normalization_by_hand(settings: Normalization) -> None:
+def test_local_response_normalization_matches_its_formula(settings: Normalization) -> None:
     x = np.random.default_rng(0).normal(size=(1, 2, 2, 9)).astype(np.float32)
     reach, expected = settings.size // 2, np.empty(x.shape)
     for k in range(9):
@@ -108,7 +108,7 @@ def test_local_response_normalization_by_hand(settings: Normalization) -> None:
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_local_response_normalization_and_its_gradient_against_pytorch(
+def test_local_response_normalization_and_its_gradient_match_pytorch(
     settings: Normalization,
 ) -> None:
     """PyTorch divides its alpha by the number of maps, as cuda-convnet2's definitions do."""
@@ -127,7 +127,7 @@ def test_local_response_normalization_and_its_gradient_against_pytorch(
     np.testing.assert_allclose(backward(jnp.asarray(gradient))[0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_half_precision_is_normalized_in_single_precision() -> None:
+def test_bfloat16_is_normalized_in_float32() -> None:
     """Rounded once, at the end: within half a step of bfloat16's 8 bits of the exact value."""
     settings = Normalization(size=9, scale=0.02, power=0.75, offset=1.0)
     x = jnp.asarray(np.random.default_rng(3).normal(size=(1, 9, 9, 32)), jnp.bfloat16)
@@ -139,7 +139,7 @@ def test_half_precision_is_normalized_in_single_precision() -> None:
     np.testing.assert_allclose(np.float64(found), exact, rtol=2.0**-8 * 1.001)
 
 
-def test_lrn_changes_the_network_only_where_asked(params: dict) -> None:
+def test_lrn_changes_only_networks_that_have_it(params: dict) -> None:
     x = jax.random.normal(jax.random.key(0), (1, 128, 128, 3))
     with_lrn = alexnet.forward(params, x, last="C1", lrn=True)
     assert not np.allclose(with_lrn, alexnet.forward(params, x, last="C1"))
@@ -148,7 +148,7 @@ def test_lrn_changes_the_network_only_where_asked(params: dict) -> None:
     np.testing.assert_array_equal(same, alexnet.forward(params, x, last="C2"))
 
 
-def test_true_is_the_papers_normalization() -> None:
+def test_lrn_true_means_the_settings_of_the_paper() -> None:
     """cuda-convnet2's layers-imagenet-1gpu: scale 1e-4 over 5 maps, pow 0.75, minDiv 2."""
     for layer, settings in response_norm.layer_settings(True).items():
         assert settings[:4] == (5, pytest.approx(1e-4 / 5), 0.75, 2.0)
@@ -159,12 +159,12 @@ def test_true_is_the_papers_normalization() -> None:
     )
 
 
-def test_unknown_layer_lists_the_valid_ones() -> None:
+def test_unknown_layer_name_is_rejected_with_the_valid_names() -> None:
     with pytest.raises(InputError, match="C1, C2, C3, C4, C5, F1"):
         alexnet.layers_between("C1", "C9")
 
 
-def test_one_gray_channel_is_the_same_as_three(params: dict) -> None:
+def test_one_gray_channel_equals_three_equal_channels(params: dict) -> None:
     """Output and gradient; each of the three channels of the kernel learns the same."""
     gray = jax.random.normal(jax.random.key(0), (2, 128, 128, 1))
     images = gray, jnp.repeat(gray, 3, -1)
@@ -179,7 +179,7 @@ def test_one_gray_channel_is_the_same_as_three(params: dict) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 31, 31, 3), (1, 15, 7, 2), (2, 8, 6, 1), (1, 3, 3, 1)])
-def test_max_pool_and_its_gradient_against_pytorch(shape: tuple[int, ...]) -> None:
+def test_max_pool_and_its_gradient_match_pytorch(shape: tuple[int, ...]) -> None:
     """With ties, on sizes that the windows fill and do not fill."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)

@@ -185,14 +185,14 @@ def test_a_process_waits_for_process_0_longer_than_a_minute() -> None:
 SIGNAL_DURING_AGREEMENT = """
 import os, signal
 from mtl_jax.io import signals
-signals.listen()
+signals.install_handlers()
 
 def agreed(number):
     os.kill(os.getpid(), signal.SIGTERM)
     return number
 
 try:
-    with signals.deferred(agreed) as stopping:
+    with signals.defer(agreed) as stopping:
         print(stopping())
 except signals.Stopped as error:
     print(error)

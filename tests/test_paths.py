@@ -40,14 +40,14 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_users_own_home_and_anothers(home: Path) -> None:
-    assert paths.expand("~") == str(home)
-    assert paths.expand("~/a/~b") == f"{home}/a/~b"
+    assert paths.expand_user("~") == str(home)
+    assert paths.expand_user("~/a/~b") == f"{home}/a/~b"
     root = pwd.getpwuid(0)
-    assert paths.expand(f"~{root.pw_name}/w") == f"{root.pw_dir}/w"
+    assert paths.expand_user(f"~{root.pw_name}/w") == f"{root.pw_dir}/w"
     for text in ("", "a/~", "./~x", "/~", "shipped", "C:\\films"):
-        assert paths.expand(text) == text
-    assert paths.source("shards:~/s:1") == f"shards:{home}/s:1"
-    assert paths.source("phantom:sfm") == "phantom:sfm"
+        assert paths.expand_user(text) == text
+    assert paths.expand_source("shards:~/s:1") == f"shards:{home}/s:1"
+    assert paths.expand_source("phantom:sfm") == "phantom:sfm"
     assert paths.path("~/runs") == home / "runs"
 
 
@@ -58,9 +58,9 @@ def test_a_home_that_is_not_known_is_one_line(
         paths.path("~/runs")
     monkeypatch.setenv("HOME", "")  # which would make /runs of it
     with pytest.raises(InputError, match="the home folder is not known"):
-        paths.source("manifest:~/m.csv")
+        paths.expand_source("manifest:~/m.csv")
     with pytest.raises(InputError, match=r"no user 'nobody-here'.*\./~nobody-here/x for a name"):
-        paths.expand("~nobody-here/x")
+        paths.expand_user("~nobody-here/x")
     with pytest.raises(InputError, match="empty"):
         paths.path("")
 

@@ -149,7 +149,7 @@ def test_what_is_held_out_is_counted_and_reported() -> None:
     counts = {"cases": 6, "rois": 12, "cases_in_a_fold": 3, "rois_in_a_fold": 6}
     assert split.record()["held_out"] == {"x": counts}
     assert split.record()["evaluated"] == {"t": split.test}
-    assert patient_notes.not_learned(counts) == (
+    assert patient_notes.held_out_note(counts) == (
         "6 cases (12 ROIs) are never learned, as their patients are in a test set; at most 3"
         " more (6 ROIs) are not learned while their patients are in the fold held out"
     )
@@ -385,7 +385,9 @@ def test_look_alike_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     cases = [rois.index["case_id"][0] for rois in (a, b)]
     assert (pair["a"], pair["b"]) == (["a", cases[0]], ["b", cases[1]])
     assert pair["why"] == "ids read as the same"
-    assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_note([pair])
+    assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_ids_note(
+        [pair]
+    )
     gray = np.random.default_rng(9).integers(0, 4096, (290, 280)).astype(np.uint16)
     specs = [manifest(tmp_path, name, ["x", name]) for name in ("c", "d")]
     for name in "cd":

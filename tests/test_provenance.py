@@ -108,7 +108,7 @@ def rejected(
     flags = {"config": place.job(name), "workdir": str(place.folder / name)}
     flags |= {"dry_run": False, "accept_versions": False}
     monkeypatch.setattr(main, "FLAGS", SimpleNamespace(**flags))
-    monkeypatch.setattr(main.signals, "listen", lambda: None)
+    monkeypatch.setattr(main.signals, "install_handlers", lambda: None)
     monkeypatch.setattr(main.malloc, "keep_freed_memory", lambda: None)
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:

@@ -179,7 +179,7 @@ def test_a_wrong_manifest_is_rejected(
     load(home)
     path = next((home.parent / "cache").glob("[!.]*")) / "manifest.json"
     path.write_text(json.dumps(edit(json.loads(path.read_text()), *change[0], value=change[1])))
-    path.with_name(shards.SEAL).write_text(f"{atomic.digest(path)}  manifest.json\n")
+    path.with_name(shards.SEAL).write_text(f"{atomic.file_sha256(path)}  manifest.json\n")
     with pytest.raises(InputError, match=reason):
         load(home)
     path.write_text("{")

@@ -49,7 +49,7 @@ def both_forms(state: object, block: bytes, count: int) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_handmade_files_are_read_to_the_bit(form: str, tmp_path: Path) -> None:
+def test_valid_files_are_read_bit_identical(form: str, tmp_path: Path) -> None:
     arrays = read(written(tmp_path, made.honest_files(SMALL)[form]))
     assert list(arrays) == list(SMALL)
     for name, array in SMALL.items():
@@ -58,7 +58,7 @@ def test_handmade_files_are_read_to_the_bit(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_strides_and_offset_are_followed(form: str, tmp_path: Path) -> None:
+def test_strides_and_offset(form: str, tmp_path: Path) -> None:
     claims = {
         "turned": made.Claim("0", 6, (3, 2), (1, 3)),
         "last": made.Claim("0", 6, (2,), (1,), offset=4),
@@ -91,7 +91,7 @@ def test_state_dict_inside_a_training_checkpoint(form: str, tmp_path: Path) -> N
         ("os.torch", "FloatStorage"),
     ],
 )
-def test_code_is_rejected_by_name_and_not_run(
+def test_code_is_rejected_by_name_and_not_executed(
     form: str, module: str, name: str, tmp_path: Path
 ) -> None:
     marker = tmp_path / "ran"
@@ -112,7 +112,7 @@ def test_code_in_a_bare_pickle_of_protocol_4(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opcode", [b"i", b"o", b"\x81", b"\x82\x01", b"P1\n"])
-def test_other_ways_to_call_are_rejected(opcode: bytes, tmp_path: Path) -> None:
+def test_other_call_opcodes_are_rejected(opcode: bytes, tmp_path: Path) -> None:
     state = {"x": made.MARK + made.glob("torch", "FloatStorage") + b")" + opcode}
     if opcode == b"i":
         state = {"x": made.MARK + b"ios\nsystem\n"}
@@ -136,12 +136,14 @@ def test_other_ways_to_call_are_rejected(opcode: bytes, tmp_path: Path) -> None:
         made.Claim("1", 6, (2, 3), (3, 1)),  # no such storage
     ],
 )
-def test_false_claims_are_rejected(form: str, claim: made.Claim, tmp_path: Path) -> None:
+def test_invalid_sizes_and_strides_are_rejected(
+    form: str, claim: made.Claim, tmp_path: Path
+) -> None:
     path = written(tmp_path, both_forms({"x": claim}, SIX, 6)[form])
     assert str(path) in one_line(lambda: read(path))
 
 
-def test_two_claims_on_one_storage(tmp_path: Path) -> None:
+def test_two_descriptions_of_one_storage_are_rejected(tmp_path: Path) -> None:
     state = {**ONE, "y": made.Claim("0", 3, (3,), (1,), kind="DoubleStorage")}
     path = written(tmp_path, made.zip_file(state, {"0": SIX}))
     assert "two descriptions" in one_line(lambda: read(path))
@@ -156,7 +158,7 @@ def test_zip_bombs_are_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_truncation_is_one_line(form: str, tmp_path: Path) -> None:
+def test_every_truncated_file_is_rejected_in_one_line(form: str, tmp_path: Path) -> None:
     whole = made.honest_files(SMALL)[form]
     for size in range(0, len(whole), 7):
         path = written(tmp_path, whole[:size])
@@ -164,7 +166,7 @@ def test_every_truncation_is_one_line(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_any_damage_is_read_or_rejected_in_one_line(
+def test_damaged_files_are_read_or_rejected_in_one_line(
     form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     whole = made.honest_files(SMALL)[form]
@@ -186,7 +188,7 @@ def test_any_damage_is_read_or_rejected_in_one_line(
     "state",
     [[1, 2], {"x": 3}, {3: made.Claim("0", 6, (6,), (1,))}, 7, {"epoch": 3, "optimizer": {"a": 1}}],
 )
-def test_what_is_no_state_dict(state: object, tmp_path: Path) -> None:
+def test_content_without_state_dict_is_rejected(state: object, tmp_path: Path) -> None:
     path = written(tmp_path, made.zip_file(state, {"0": SIX}))
     assert "has no state dict" in one_line(lambda: read(path))
 
@@ -221,7 +223,7 @@ def checkpoint(state: dict, form: str, tmp_path: Path) -> Path:
         ({**ONE, "epoch": 3, "y": OTHER["x"]}, "entries that are not tensors left out: epoch"),
     ],
 )
-def test_state_dicts_under_the_names_that_training_scripts_use(
+def test_state_dict_under_the_names_of_training_scripts(
     form: str, state: dict, notes: str, tmp_path: Path
 ) -> None:
     path = checkpoint(state, form, tmp_path)
@@ -241,7 +243,7 @@ def test_state_dicts_under_the_names_that_training_scripts_use(
         ({"model": {**ONE, "a.scale": 0.5}, "y": OTHER["x"]}, "has a.scale, which is not a tensor"),
     ],
 )
-def test_checkpoints_that_do_not_say_which_part_is_the_network(
+def test_ambiguous_checkpoints_are_rejected(
     form: str, state: dict, says: str, tmp_path: Path
 ) -> None:
     path = checkpoint(state, form, tmp_path)
@@ -254,7 +256,7 @@ class TestAgainstTorch:
 
     @pytest.mark.parametrize("form", FORMS)
     @pytest.mark.parametrize("key", ["model", "model_state_dict", "net", "state_dict"])
-    def test_checkpoints_with_all_that_scripts_keep(
+    def test_training_checkpoint_with_other_entries(
         self, form: str, key: str, tmp_path: Path
     ) -> None:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
@@ -283,7 +285,7 @@ class TestAgainstTorch:
             np.testing.assert_array_equal(source.arrays[name], tensor.numpy())
 
     @pytest.mark.parametrize("form", FORMS)
-    def test_tensors_of_all_kinds(self, form: str, tmp_path: Path) -> None:
+    def test_tensors_of_all_dtypes_and_strides(self, form: str, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
         base = torch.randn(5, 6, 7)
         state = {

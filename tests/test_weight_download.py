@@ -81,7 +81,7 @@ def one_line(server: Server, folder: Path) -> str:
     return str(caught.value)
 
 
-def test_an_interrupted_download_goes_on(server: Server, content: bytes, tmp_path: Path) -> None:
+def test_interrupted_download_resumes(server: Server, content: bytes, tmp_path: Path) -> None:
     server.stop = 3_000_000
     message = one_line(server, tmp_path)
     assert "interrupted after 3000000" in message or "cannot be downloaded" in message
@@ -98,7 +98,7 @@ def test_an_interrupted_download_goes_on(server: Server, content: bytes, tmp_pat
     assert download(tmp_path, server.url) == path and len(server.ranges) == 2
 
 
-def test_a_server_that_cannot_resume_begins_anew(
+def test_download_restarts_if_the_server_has_no_ranges(
     server: Server, content: bytes, tmp_path: Path
 ) -> None:
     name = server.url.rpartition("/")[2]
@@ -108,7 +108,7 @@ def test_a_server_that_cannot_resume_begins_anew(
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_a_partial_file_is_never_trusted(
+def test_partial_file_is_verified(
     whole: bool, server: Server, content: bytes, tmp_path: Path
 ) -> None:
     name = server.url.rpartition("/")[2]
@@ -133,7 +133,7 @@ def test_corrupted_and_wrong_files_are_deleted(
     assert download(tmp_path, server.url).read_bytes() == content
 
 
-def test_offline_it_says_what_to_do_by_hand(server: Server, tmp_path: Path) -> None:
+def test_offline_message_has_instructions(server: Server, tmp_path: Path) -> None:
     server.close()
     message = one_line(server, tmp_path)
     path = tmp_path / server.url.rpartition("/")[2]
@@ -143,7 +143,7 @@ def test_offline_it_says_what_to_do_by_hand(server: Server, tmp_path: Path) -> N
         download(tmp_path, "http://127.0.0.1/alexnet.pth")
 
 
-def test_the_tool_downloads_and_converts(
+def test_tool_downloads_and_converts(
     server: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

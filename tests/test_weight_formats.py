@@ -67,7 +67,7 @@ def torch_names(of: files.Layers = LAYERS) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
-def test_files_that_pytorch_and_safetensors_wrote(form: str, tmp_path: Path) -> None:
+def test_files_written_by_pytorch_and_safetensors(form: str, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
     from safetensors.torch import save_file
 
@@ -121,9 +121,7 @@ def npz(arrays: dict[str, np.ndarray]) -> bytes:
         {"features.6.weight_mask": 384},
     ],
 )
-def test_what_the_network_has_not_is_rejected_and_never_only_listed(
-    extra: dict[str, int], tmp_path: Path
-) -> None:
+def test_arrays_that_the_network_lacks_are_rejected(extra: dict[str, int], tmp_path: Path) -> None:
     state = torch_names() | {name: np.ones(size, np.float32) for name, size in extra.items()}
     message = one_line(lambda: weights.convert(written(tmp_path / "f", safetensors_bytes(state))))
     assert all(f"unexpected {name}" in message for name in extra)
@@ -134,7 +132,7 @@ def test_what_the_network_has_not_is_rejected_and_never_only_listed(
     assert "has batch norm" in one_line(lambda: weights.convert(written(tmp_path / "g", content)))
 
 
-def test_alexnet_with_batch_normalization_is_rejected_as_that(tmp_path: Path) -> None:
+def test_alexnet_with_batch_normalization_is_rejected(tmp_path: Path) -> None:
     """A convolution, normalization, rectifier and, behind three of them, a pool."""
     state, number = {}, 0
     for layer, own in LAYERS.items():
@@ -163,7 +161,7 @@ def test_first_kernels_for_gray_levels_of_0_to_255_are_rejected(
     weights.convert(written(tmp_path / "f", safetensors_bytes(tiny)))
 
 
-def test_files_of_other_software_are_rejected_with_what_is_read(tmp_path: Path) -> None:
+def test_unsupported_formats_are_rejected_with_the_supported_ones(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     code = np.array([Run(f"touch {marker}")], dtype=object)
     out = io.BytesIO()
@@ -188,7 +186,7 @@ def test_files_of_other_software_are_rejected_with_what_is_read(tmp_path: Path) 
     assert not marker.exists()
 
 
-def test_pickles_of_python_3_are_read_as_those_of_python_2(tmp_path: Path) -> None:
+def test_pickles_of_python_3_are_read(tmp_path: Path) -> None:
     listed = files.convnet_layers(LAYERS)
     for protocol in (2, 4):
         content = pickle.dumps({"model_state": {"layers": listed}}, protocol=protocol)
@@ -235,7 +233,7 @@ class Run:
         return os.system, (self.command,)
 
 
-def test_code_in_pickles_is_rejected_by_name_and_false_claims_too(tmp_path: Path) -> None:
+def test_code_and_invalid_sizes_in_pickles_are_rejected(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     for what, content in hostile_pickles(marker).items():
         path = written(tmp_path / "file", content)
@@ -253,7 +251,7 @@ def test_code_in_pickles_is_rejected_by_name_and_false_claims_too(tmp_path: Path
     assert list(same.params) == list(LAYERS)
 
 
-def test_false_claims_in_safetensors(tmp_path: Path) -> None:
+def test_invalid_sizes_in_safetensors_are_rejected(tmp_path: Path) -> None:
     for shape, size in (([10**6, 10**6], 4), ([10**6, 10**6], 4 * 10**12)):
         claim = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
         header = json.dumps(claim).encode()
@@ -262,7 +260,7 @@ def test_false_claims_in_safetensors(tmp_path: Path) -> None:
         assert "damaged .safetensors" in one_line(lambda path=path: weights.convert(path))
 
 
-def test_the_tool_rejects_in_one_line_and_writes_nothing(
+def test_tool_rejects_in_one_line_and_writes_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tool = runpy.run_path(str(ROOT / "tools" / "convert_weights.py"))["main"]

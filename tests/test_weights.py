@@ -218,7 +218,7 @@ def test_damaged_folders(converted: Path, tmp_path: Path) -> None:
         card_path.write_text(text)
 
 
-def test_any_flipped_byte_of_the_numbers_is_seen(converted: Path) -> None:
+def test_flipped_bytes_of_the_parameters_are_detected(converted: Path) -> None:
     largest = max((converted / "params").rglob("*"), key=lambda p: p.stat().st_size)
     whole = largest.read_bytes()
     try:
@@ -259,7 +259,7 @@ def test_only_converted_weights_are_replaced(converted: Path, tmp_path: Path) ->
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "net"]
 
 
-def test_files_that_are_no_weights(tmp_path: Path) -> None:
+def test_files_without_weights_are_rejected(tmp_path: Path) -> None:
     contents = {
         b"": "not a weights file",
         b"Dear reader, this is a letter and no network.\n": "not a weights file",
@@ -277,7 +277,9 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     assert "cannot be read" in one_line(lambda: weights.convert(tmp_path / "absent.pth"))
 
 
-def test_archives_that_unpack_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archives_that_unpack_to_too_many_bytes_are_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         head = io.BytesIO()
@@ -291,7 +293,7 @@ def test_archives_that_unpack_to_too_much(tmp_path: Path, monkeypatch: pytest.Mo
     assert "more than 1000000" in one_line(lambda: weights.convert(path))
 
 
-def test_gabor_kernels_have_no_mean_and_he_scale() -> None:
+def test_gabor_kernels_have_zero_mean_and_he_scale() -> None:
     bank = weights.make_gabor_bank()
     assert bank.shape == (11, 11, 3, 64) and bank.dtype == np.float32
     assert np.abs(bank.sum((0, 1))).max() < 1e-5
@@ -322,7 +324,7 @@ def test_gabor_response_peaks_at_its_own_orientation() -> None:
         assert (energy.min(0) < 0.1 * energy.max(0)).all()
 
 
-def test_analytic_weights_say_what_they_are() -> None:
+def test_analytic_weights_state_that_they_are_not_pretrained() -> None:
     analytic = weights.make_analytic()
     assert list(analytic.params) == ["C1"]
     assert not analytic.params["C1"]["bias"].any()
@@ -340,7 +342,7 @@ def test_weights_by_name(converted: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert "no card.json" in one_line(lambda: weights.find("nowhere"))
 
 
-def test_imagenet_is_the_folder_that_the_conversion_writes(
+def test_imagenet_is_the_folder_written_by_the_conversion(
     converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -356,7 +358,7 @@ def test_imagenet_is_the_folder_that_the_conversion_writes(
         assert same(find("imagenet", "alexnet").params, weights.load(converted).params)
 
 
-def test_no_file_names_a_folder_of_this_machine(converted: Path) -> None:
+def test_weight_folders_have_no_absolute_paths(converted: Path) -> None:
     """Of those handed on to others: what this project ships, and what it writes."""
     shipped = Path(__file__).parents[1] / "checkpoints" / "formulas"
     files = [p for folder in (converted, shipped) for p in folder.rglob("*") if p.is_file()]
@@ -366,7 +368,7 @@ def test_no_file_names_a_folder_of_this_machine(converted: Path) -> None:
         assert b"successful to" not in data and bytes(converted.parent) not in data, file
 
 
-def test_half_precision_is_stored_where_it_loses_nothing(converted: Path, tmp_path: Path) -> None:
+def test_half_precision_is_stored_only_if_exact(converted: Path, tmp_path: Path) -> None:
     whole = weights.load(converted)
     rounded = weights.round_to_half(whole.params)
     card = whole.metadata | {"arrays_sha256": hash_params(rounded)}
@@ -382,7 +384,7 @@ def test_half_precision_is_stored_where_it_loses_nothing(converted: Path, tmp_pa
     assert [p.name for p in tmp_path.iterdir()] == ["half"]
 
 
-def test_tool(state: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_tool_converts_and_rejects(state: dict[str, np.ndarray], tmp_path: Path) -> None:
     def tool(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / "tools" / "convert_weights.py"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--out", type=paths.path, required=True, help="folder of the figures")
     parser.add_argument(
-        "--films", type=paths.expand, help="folder of mini-MIAS, to measure its masses alike"
+        "--films", type=paths.expand_user, help="folder of mini-MIAS, to measure its masses alike"
     )
     args = parser.parse_args(arguments)
     matplotlib.use("agg")

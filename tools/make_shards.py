@@ -22,7 +22,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "source", nargs="+", type=paths.source, help="name:path, as in mini_mias:data/mini_mias"
+        "source",
+        nargs="+",
+        type=paths.expand_source,
+        help="name:path, as in mini_mias:data/mini_mias",
     )
     parser.add_argument("--out", type=paths.path, required=True, help="folder for the shards")
     parser.add_argument(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.io import atomic
-from mtl_jax.io.csv_safe import as_csv
+from mtl_jax.io.csv_safe import format_csv
 
 MADE_FROM = "made_from.sha256"
 
@@ -23,7 +23,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV of `rows` below `header`; floats are written with nine digits."""
     cells = ([f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in rows)
-    atomic.write_text(path, as_csv(header, cells))
+    atomic.write_text(path, format_csv(header, cells))
 
 
 def delete_stale(folder: Path, made_from: str) -> None:

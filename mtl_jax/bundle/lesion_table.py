@@ -19,7 +19,7 @@ from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read_image import READERS
 from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.imaging.table_vs_header import compare
-from mtl_jax.types import UNKNOWN, InputError, LesionView, Note, naming
+from mtl_jax.types import UNKNOWN, InputError, LesionView, Note, prefix_errors
 
 REQUIRED = ("image_path", "lesion_id")
 TABLE = "table"  # source of a laterality that the table states
@@ -189,7 +189,7 @@ def _read_header(path: Path, frame: str, where: str) -> ImageHeader:
     if not dicom.is_dicom(path):
         return ImageHeader({}, None)
     number = int(frame) if frame.isdecimal() else None
-    with naming(where):
+    with prefix_errors(where):
         facts, header = (
             dicom.describe_header(path, number),
             dicom.read_header_attributes(path, number),
@@ -236,7 +236,7 @@ def _fill_cells(
     """Fill empty cells of a row from the header or the command line."""
     if not row["pixel_um"] and not facts.get("spacing_um"):
         if facts:
-            with naming(where):
+            with prefix_errors(where):
                 dicom.read_spacing(
                     path
                 )  # raises InputError if the pixel size in the header is invalid

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.data import image_notes
-from mtl_jax.exclusion_reasons import by_reason
-from mtl_jax.io.csv_safe import harmless
+from mtl_jax.exclusion_reasons import group_by_reason
+from mtl_jax.io.csv_safe import escape_formula
 from mtl_jax.types import LesionView, RoiSet
 
 COLUMNS = (
@@ -60,7 +60,9 @@ def text(table: Sequence[dict[str, Any]]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: harmless(str(cell)) for name, cell in row.items()} for row in table)
+    writer.writerows(
+        {name: escape_formula(str(cell)) for name, cell in row.items()} for row in table
+    )
     return stream.getvalue()
 
 
@@ -80,7 +82,7 @@ def counted(rois: RoiSet) -> list[str]:
     """Return a line a kind of note on the ROIs, and a line a reason for which something was left
     out."""
     lines = image_notes.lines(rois)
-    reasons = by_reason(rois.manifest["left_out"])
+    reasons = group_by_reason(rois.manifest["left_out"])
     lines += [f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:SHOWN]]
     if len(reasons) > SHOWN:
         rest = sum(len(items) for _, items in reasons[SHOWN:])

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from mtl_jax import patient_notes
 from mtl_jax.data import patients
-from mtl_jax.exclusion_reasons import shortened
+from mtl_jax.exclusion_reasons import join_first
 
 SHOWN = 3
 T = TypeVar("T", str, tuple[str, str])
@@ -36,7 +36,7 @@ def of_ids(looks_like: str, shown: Mapping[str, str]) -> list[str]:
             " give them one id"
         )
     if looks_like:
-        notes.append(patient_notes.form_note(looks_like))
+        notes.append(patient_notes.id_format_note(looks_like))
     return notes
 
 
@@ -49,11 +49,12 @@ def of_images(seen: Sequence[Seen]) -> list[str]:
     if several:
         notes.append(
             f"{len(several)} cases have images of several PatientIDs in their headers:"
-            f" {shortened([group[0][0] for group in several], SHOWN)}: see that each is one patient"
+            f" {join_first([group[0][0] for group in several], SHOWN)}: see that each is one"
+            " patient"
         )
     shared = _groups(said, lambda pair: pair[1])
     if shared:
-        first = shortened([pair[0] for pair in shared[0]], SHOWN)
+        first = join_first([pair[0] for pair in shared[0]], SHOWN)
         notes.append(
             f"{len(shared)} PatientIDs of the headers stand under several cases, one under {first}:"
             " if those are one patient, give them one id"

@@ -123,7 +123,7 @@ def cut(one: Job) -> Cut:
         digests = np.array([made.pixels, made.patient])
         notes = np.array(json.dumps(made.notes))
         np.savez(file, rois=made.rois, outside=made.outside, digests=digests, notes=notes)
-        with atomic.writing(one.kept):
+        with atomic.report_write_errors(one.kept):
             one.kept.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_bytes(one.kept, _seal(file.getvalue()) + file.getvalue())
     return made

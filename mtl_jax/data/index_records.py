@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.data import audit, extract_rois, shards
-from mtl_jax.io.csv_safe import harmless
+from mtl_jax.io.csv_safe import escape_formula
 from mtl_jax.types import LesionView
 
 
@@ -24,9 +24,9 @@ def index_rows(
         line = {
             "roi_id": roi_id if repeats[roi_id] == 1 else f"{roi_id}-{repeats[roi_id]}",
             "label": view.label,
-            "image": harmless(image),
-            "note": harmless(view.note),
-            "noted": harmless(view.noted),
+            "image": escape_formula(image),
+            "note": escape_formula(view.note),
+            "noted": escape_formula(view.noted),
             "pixel_um_row": view.pixel_um[0],
             "pixel_um_col": view.pixel_um[1],
             "centre_row": round(row, 3),

@@ -132,7 +132,7 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     if not folder.exists():
         plan.names.check_lookup()
         # One job at a time makes a collection: they share what is kept of its images meanwhile.
-        with atomic.alone(folder.with_name(plan.collection.name)):
+        with atomic.lock(folder.with_name(plan.collection.name)):
             if not folder.exists():
                 _write(folder, plan, rules)
     rois = shards.open_shards(folder)
@@ -154,7 +154,7 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
 
 def _write(folder: Path, plan: Plan, rules: Rules) -> None:
     collection = plan.collection
-    changed = atomic.damage(collection.root) if collection.sealed else ""
+    changed = atomic.verify_checksums(collection.root) if collection.sealed else ""
     if changed:
         raise InputError(
             f"{collection.root}: damaged: {changed} is missing, new or changed; delete the folder,"

@@ -21,7 +21,7 @@ from mtl_jax.imaging.read_image import READERS
 from mtl_jax.imaging.table_vs_header import UNVERIFIED_SOURCES
 from mtl_jax.imaging.value_checks import SPACING_FIELDS
 from mtl_jax.io import paths
-from mtl_jax.io.csv_safe import as_csv, harmless, reject_formula
+from mtl_jax.io.csv_safe import escape_formula, format_csv, reject_formula
 from mtl_jax.types import Collection, InputError, LesionView
 
 KEY_VARIABLE = "MTL_JAX_KEY_FILE"
@@ -133,8 +133,8 @@ class Pseudonyms:
         if self._secret is None:
             return None
         path = key_path().with_name(lookup_name(collection, fingerprint))
-        rows = ((kind, name, harmless(said)) for (kind, said), name in self._table.items())
-        text = as_csv(("kind", "pseudonym", "original"), rows)
+        rows = ((kind, name, escape_formula(said)) for (kind, said), name in self._table.items())
+        text = format_csv(("kind", "pseudonym", "original"), rows)
         draft = path.with_name(f".{path.name}-{os.getpid()}")
         try:
             # A finished table is left alone: the key may lie where only its maker can write.

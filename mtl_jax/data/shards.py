@@ -57,14 +57,16 @@ def write(
     is a patient of its own.
     A folder that appeared meanwhile, as from another process with the same work, is left standing.
     """
-    with atomic.folder(out_dir) as draft:
+    with atomic.write_folder(out_dir) as draft:
         shards = []
         for number, chunk in enumerate(chunks):
             _check_pixels(chunk, f"chunk {number} of {name}")
             file = draft / _shard_name(number)
             with file.open("wb") as stream:
                 np.save(stream, chunk, allow_pickle=False)
-            shards.append({"file": file.name, "rois": len(chunk), "sha256": atomic.digest(file)})
+            shards.append(
+                {"file": file.name, "rois": len(chunk), "sha256": atomic.file_sha256(file)}
+            )
         if sum(shard["rois"] for shard in shards) != len(index):
             raise ValueError(f"{name}: {len(index)} index lines for other than as many ROIs")
         _write_table(draft / "index.csv", COLUMNS, index)
@@ -77,9 +79,9 @@ def write(
             "roi_pixels": ROI_PIXELS,
             "pixel_um": PIXEL_UM,
             "shards": shards,
-            "index": {"file": "index.csv", "sha256": atomic.digest(draft / "index.csv")},
-            "patients": {"file": PATIENTS, "sha256": atomic.digest(draft / PATIENTS)},
-            "audit": {"file": "audit.csv", "sha256": atomic.digest(draft / "audit.csv")},
+            "index": {"file": "index.csv", "sha256": atomic.file_sha256(draft / "index.csv")},
+            "patients": {"file": PATIENTS, "sha256": atomic.file_sha256(draft / PATIENTS)},
+            "audit": {"file": "audit.csv", "sha256": atomic.file_sha256(draft / "audit.csv")},
         }
         text = json.dumps({**own, **manifest}, indent=1, ensure_ascii=False) + "\n"
         (draft / "manifest.json").write_text(text, encoding="utf-8")
@@ -235,14 +237,14 @@ def _check_pixels(shard: np.ndarray, name: str) -> None:
 def _checked(path: Path, sha256: str | None) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: missing{_CURE}")
-    if sha256 is not None and atomic.digest(path) != sha256:
+    if sha256 is not None and atomic.file_sha256(path) != sha256:
         raise InputError(f"{path}: wrong checksum, its bytes have changed{_CURE}")
     return path
 
 
 def _seal(manifest: Path) -> str:
     """Return the manifest's own checksum, in the form that `sha256sum -c` reads."""
-    return f"{atomic.digest(manifest)}  {manifest.name}\n"
+    return f"{atomic.file_sha256(manifest)}  {manifest.name}\n"
 
 
 def _shard_name(number: int) -> str:

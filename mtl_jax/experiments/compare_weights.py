@@ -97,7 +97,7 @@ def _evaluate(
 def show_plan(c: ConfigDict, folder: Path) -> None:
     """Print the plan and its cost, without training. Weights that are still to
     be made are named and not counted."""
-    workdir.reject_other(folder, c.to_dict())
+    workdir.reject_other_config(folder, c.to_dict())
     starts: dict[str, Start] = {}
     for name in c.transfer.weights:
         try:

@@ -46,9 +46,9 @@ def data(held: Inputs) -> None:
     for line in crosswalk.matched(held.collections):
         print(line)
     for name, public in patients.looking_published(held.collections).items():
-        print(f"note: {name}: {patient_notes.form_note(public)}")
+        print(f"note: {name}: {patient_notes.id_format_note(public)}")
     for name, counts in held.split.held_out.items():
-        print(f"{name}: {patient_notes.not_learned(counts)}")
+        print(f"{name}: {patient_notes.held_out_note(counts)}")
     for name in held.split.official_learned:
         print(f"{name}: its official test set is learned, as it is not evaluated in this job")
     for approach in held.approaches:

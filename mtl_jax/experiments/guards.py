@@ -32,8 +32,8 @@ def opened(folder: Path, c: ConfigDict) -> Iterator[None]:
     alike = {**settings, "data": {**settings["data"], "cache": "", "workers": 0}}
     multihost.assert_same(f"the config {provenance.digest(alike)[:12]}")
     with contextlib.ExitStack() as stack:
-        multihost.on_primary(lambda: stack.enter_context(workdir.alone(folder)))
-        multihost.on_primary(lambda: workdir.reject_other(folder, settings))
+        multihost.on_primary(lambda: stack.enter_context(workdir.lock(folder)))
+        multihost.on_primary(lambda: workdir.reject_other_config(folder, settings))
         yield
 
 
@@ -56,7 +56,7 @@ def record(
         print(leak_checks.note(alike), file=sys.stderr)
     similar = patients.similar(list(inputs.collections.values()))
     if similar:
-        print(f"mtl_jax: note: {patient_notes.similar_note(similar)}", file=sys.stderr)
+        print(f"mtl_jax: note: {patient_notes.similar_ids_note(similar)}", file=sys.stderr)
     collections = inputs.collections
     found = {
         "namespaces": {name: patients.space(rois) for name, rois in collections.items()},
@@ -65,7 +65,7 @@ def record(
         "similar_ids": similar,
         "alike": alike,
     }
-    workdir.freeze(
+    workdir.write_once(
         folder / "folds.json",
         inputs.split.record() | {"collections": content} | found | dict(more),
         "the folds, the collections they were made from, or the primary analysis",

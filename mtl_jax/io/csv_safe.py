@@ -7,12 +7,12 @@ from typing import Any
 
 from mtl_jax.types import InputError
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def is_formula(text: str) -> bool:
     """Return whether a spreadsheet would run `text` instead of showing it; a number it shows."""
-    if not text.startswith(FORMULA):
+    if not text.startswith(FORMULA_STARTS):
         return False
     try:
         float(text)
@@ -21,18 +21,18 @@ def is_formula(text: str) -> bool:
     return False
 
 
-def harmless(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Return `text` as a cell that is for reading alone: after an apostrophe where it would be
     run."""
     return f"'{text}" if is_formula(text) else text
 
 
-def harmless_row(row: Iterable[Any]) -> list[Any]:
-    """Return `harmless` on each text of a row."""
-    return [harmless(cell) if isinstance(cell, str) else cell for cell in row]
+def escape_row(row: Iterable[Any]) -> list[Any]:
+    """Return `escape_formula` on each text of a row."""
+    return [escape_formula(cell) if isinstance(cell, str) else cell for cell in row]
 
 
-def as_csv(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+def format_csv(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
     """Return a table as the text of a CSV file with Unix line ends."""
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")

@@ -2,7 +2,7 @@
 
 The shell expands `~` at the start of a word only, so `--workdir=~/runs`, `manifest:~/m.csv` and a
 config file bring it here as it is. Every flag, field and source that names a path goes through
-`expand`; nothing may make a folder called `~`.
+`expand_user`; nothing may make a folder called `~`.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from mtl_jax.types import InputError
 
 
-def expand(text: str) -> str:
+def expand_user(text: str) -> str:
     """Return `text` with a `~` or `~name` at its start replaced by that home folder.
 
     Raises InputError where the home folder is not known.
@@ -34,14 +34,17 @@ def expand(text: str) -> str:
 
 
 def path(text: str) -> Path:
-    """Return the path that a flag names. Raises InputError as `expand` does, or where it is empty,
-    as after `--out=$FOLDER` of a variable that is not set."""
+    """Return the path that a command-line option names, with `~` expanded.
+
+    Raises InputError as `expand_user` does, or if `text` is empty, as after `--out=$FOLDER` where
+    the variable is not set.
+    """
     if not text:
         raise InputError("a path on the command line is empty; name a file or folder")
-    return Path(expand(text))
+    return Path(expand_user(text))
 
 
-def source(text: str) -> str:
+def expand_source(text: str) -> str:
     """Return 'name:path' with its path expanded, such as 'manifest:~/films/manifest.csv'."""
     name, colon, place = text.partition(":")
-    return f"{name}{colon}{expand(place)}"
+    return f"{name}{colon}{expand_user(place)}"

@@ -16,17 +16,17 @@ class Stopped(BaseException):
 
 
 _deferring = False
-_asked: int | None = None
+_signal: int | None = None
 
 
-def listen() -> None:
-    """From now on either signal raises Stopped: at once, or at the end of a `deferred` block."""
+def install_handlers() -> None:
+    """From now on either signal raises Stopped: at once, or at the end of a `defer` block."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _handle)
 
 
 @contextlib.contextmanager
-def deferred(agreed: Callable[[int], int] = int) -> Iterator[Callable[[], bool]]:
+def defer(agreed: Callable[[int], int] = int) -> Iterator[Callable[[], bool]]:
     """Yield a block that a first signal does not interrupt, and a second one does; what it yields
     tells whether the job was asked to stop.
 
@@ -35,10 +35,10 @@ def deferred(agreed: Callable[[int], int] = int) -> Iterator[Callable[[], bool]]
     global _deferring
 
     def stopping() -> bool:
-        global _asked
-        found = agreed(_asked or 0)
+        global _signal
+        found = agreed(_signal or 0)
         if found:  # else leave it: a signal may have come meanwhile
-            _asked = found
+            _signal = found
         return bool(found)
 
     before, _deferring = _deferring, True
@@ -46,13 +46,13 @@ def deferred(agreed: Callable[[int], int] = int) -> Iterator[Callable[[], bool]]
         yield stopping
     finally:
         _deferring = before
-    if _asked is not None:
-        raise Stopped(_asked)
+    if _signal is not None:
+        raise Stopped(_signal)
 
 
 def _handle(number: int, _: FrameType | None) -> None:
-    global _asked
-    again, _asked = _asked is not None, number
+    global _signal
+    again, _signal = _signal is not None, number
     if again or not _deferring:
         raise Stopped(number)
     print("mtl_jax: stopping when this epoch is done; once more: at once", file=sys.stderr)

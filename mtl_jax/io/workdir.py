@@ -12,14 +12,14 @@ from typing import Any
 import filelock
 
 from mtl_jax import old_names
-from mtl_jax.config_diff import difference
+from mtl_jax.config_diff import describe_difference
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError
 
 # They say where and how the work is done, or what is recorded beside it, and change no result, so
 # that a job may move; another number of devices changes it by rounding. accept_versions, too, is no
 # setting of the study: what it lets through is recorded with each run.
-PLACES = (
+IGNORED_FIELDS = (
     "accept_versions",
     "data.cache",
     "data.workers",
@@ -54,7 +54,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """Make `folder`, and keeps other jobs out of it meanwhile.
 
     Raises InputError where another job is at work in it, or it cannot be made. The system lets go
@@ -62,7 +62,7 @@ def alone(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
+        file_lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
     except filelock.Timeout as error:
         raise InputError(
             f"--workdir={folder}: another job is at work in this folder; wait for its end, or "
@@ -72,13 +72,13 @@ def alone(folder: Path) -> Iterator[None]:
         raise InputError(
             f"--workdir={folder}: this folder cannot be made ({error.strerror}); name another"
         ) from error
-    with lock:
+    with file_lock:
         yield
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
     """Make `folder`, which is there, the work folder of `config`, or finds that it already is."""
-    reject_other(folder, config)
+    reject_other_config(folder, config)
     if not (folder / "config.json").exists():
         write_json(folder / "config.json", config)
 
@@ -93,24 +93,24 @@ def reject_old(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def reject_other(folder: Path, config: Mapping[str, Any]) -> None:
+def reject_other_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise InputError if `folder` belongs to another config, with the fields that differ."""
     path = folder / "config.json"
     if not path.exists():
         return
-    written = _read(path)
+    written = _read_json(path)
     reject_old(folder, written)
-    differ = difference(written, json.loads(json.dumps(config)), but=PLACES)
+    differ = describe_difference(written, json.loads(json.dumps(config)), but=IGNORED_FIELDS)
     if differ:
         raise InputError(
             f"--workdir={folder} belongs to another config: {differ}; name another folder"
         )
 
 
-def freeze(path: Path, value: Any, what: str) -> None:
+def write_once(path: Path, value: Any, what: str) -> None:
     """Write `value` once; a later job must arrive at the same, else InputError."""
     if path.exists():
-        if _read(path) != json.loads(json.dumps(value)):
+        if _read_json(path) != json.loads(json.dumps(value)):
             raise InputError(
                 f"{path}: {what} are not those of this job's data any more; name another --workdir"
             )
@@ -122,7 +122,7 @@ def record_environment(folder: Path, devices: list[str]) -> None:
     """Write environment.json. One of other packages or devices that stood there before is kept in
     its `before`, the oldest first."""
     path, now = folder / "environment.json", environment(devices)
-    there = _read(path) if path.exists() else now
+    there = _read_json(path) if path.exists() else now
     before = there.pop("before", [])
     if any(there.get(key) != now[key] for key in ("packages", "devices")):
         before.append(there)
@@ -140,7 +140,7 @@ def environment(devices: list[str]) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

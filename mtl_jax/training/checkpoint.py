@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtl_jax.config_diff import changes, in_words
+from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.io import atomic
 from mtl_jax.training import multihost, software
 from mtl_jax.types import InputError, Params, TrainState
@@ -59,14 +59,14 @@ class Checkpoints:
         multihost.on_primary(lambda: self._save(epoch, state))
 
     def _save(self, epoch: int, state: TrainState) -> None:
-        with atomic.folder(self._folder / str(epoch)) as draft:
+        with atomic.write_folder(self._folder / str(epoch)) as draft:
             try:
                 with make_checkpointer() as orbax:
                     orbax.save(draft / "state", jax.device_get(state._asdict()))
             except Exception as error:  # the errors of Orbax and TensorStore have no common type
-                raise atomic.unwritable(self._folder / str(epoch), error) from error
+                raise atomic.write_error(self._folder / str(epoch), error) from error
             atomic.write_text(draft / METADATA_FILE, json.dumps(self._metadata, indent=1) + "\n")
-            atomic.write_sums(draft, CHANGING_FILES)
+            atomic.write_checksums(draft, CHANGING_FILES)
             self._remove([epoch] if epoch in saved_epochs(self._folder) else [])
         self._remove(saved_epochs(self._folder)[:-MAX_KEPT])
 
@@ -103,7 +103,7 @@ class Checkpoints:
             if max_epoch is not None and epoch > max_epoch:
                 continue
             path = self._folder / str(epoch)
-            changed_file = atomic.damage(path, CHANGING_FILES)
+            changed_file = atomic.verify_checksums(path, CHANGING_FILES)
             if changed_file:
                 print(
                     f"mtl_jax: note: {path}: damaged, {changed_file} is missing, new or changed;"
@@ -129,16 +129,16 @@ class Checkpoints:
     def _reject_other(self, path: Path) -> None:
         """Raise InputError if the checkpoint at `path` has other settings or other versions."""
         saved = _read_metadata(path)
-        differences = changes(saved, self._metadata, but=(VERSIONS_BEFORE,))
+        differences = changed_fields(saved, self._metadata, but=(VERSIONS_BEFORE,))
         if not all(map(software.may_differ, differences)):
             raise InputError(
-                f"{path}: the checkpoint is of another training run: {in_words(differences)};"
+                f"{path}: the checkpoint is of another training run: {format_changes(differences)};"
                 " rerun with the settings and versions that began it, or delete"
                 f" {path.parent} to train from the start"
             )
         before = _versions_before(saved, self._metadata)
         if before and not self._accept_versions:
-            difference = in_words(differences) or f"{VERSIONS_BEFORE} {len(before)} there"
+            difference = format_changes(differences) or f"{VERSIONS_BEFORE} {len(before)} there"
             raise InputError(
                 f"{path}: the checkpoint is of another version: {difference}; rerun with the"
                 f" versions that began it, delete {path.parent} to train from the start, or set"
@@ -150,7 +150,7 @@ class Checkpoints:
         for epoch in numbers:
             # Rename first, so that a folder with a number as its name is never half deleted.
             trash = self._folder / f".{epoch}.gone"
-            with atomic.writing(trash):
+            with atomic.report_write_errors(trash):
                 shutil.rmtree(trash, ignore_errors=True)
                 (self._folder / str(epoch)).rename(trash)
                 shutil.rmtree(trash)
@@ -192,7 +192,7 @@ def read_params(folder: Path) -> Params:
     if not saved:
         raise InputError(f"{folder}: no checkpoint here; run the job to its end first")
     path = folder.absolute() / str(saved[-1])
-    changed_file = atomic.damage(path, CHANGING_FILES)
+    changed_file = atomic.verify_checksums(path, CHANGING_FILES)
     if changed_file:
         raise InputError(
             f"{path}: damaged, {changed_file} is missing, new or changed; delete the run's folder"

@@ -149,7 +149,7 @@ def fit(
     checkpoints, states = [], []
     for run, run_rois in zip(runs, rois, strict=True):
         if multihost.is_primary():
-            with atomic.writing(run.folder):
+            with atomic.report_write_errors(run.folder):
                 run.folder.mkdir(parents=True, exist_ok=True)
         key = jax.random.key_data(run.key).tolist()
         metadata = {**run.provenance, **made_by, "rois": len(run_rois), "key": key}
@@ -192,7 +192,7 @@ def fit(
         )
         for run in runs
     ]
-    with progress, signals.deferred(multihost.agreed_signal) as stopping:
+    with progress, signals.defer(multihost.agreed_signal) as stopping:
         for done in range(begin, train_config.epochs):
             orders = [
                 _epoch_order(

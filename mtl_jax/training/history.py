@@ -37,7 +37,10 @@ class History:
     def write(self, record: EpochRecord) -> None:
         """Write the record and sync the file, so that it is never behind the checkpoint."""
         if self._path:
-            with atomic.writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            with (
+                atomic.report_write_errors(self._path),
+                self._path.open("a", encoding="utf-8") as file,
+            ):
                 file.write(json.dumps(record) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -20,7 +20,7 @@ from jax.experimental.multihost_utils import (
     sync_global_devices,
 )
 
-from mtl_jax.environment import starting
+from mtl_jax.environment import report_start_errors
 from mtl_jax.io import signals
 from mtl_jax.training.devices import batch_sharding
 from mtl_jax.types import InputError
@@ -59,7 +59,7 @@ def session(device_count: int) -> Iterator[None]:
     try:
         with contextlib.ExitStack() as stack:
             if not is_primary():  # signals are handled at the end of an epoch
-                stack.enter_context(signals.deferred())
+                stack.enter_context(signals.defer())
                 devnull = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(devnull))
                 stack.enter_context(contextlib.redirect_stderr(devnull))
@@ -99,8 +99,8 @@ def initialize(device_count: int) -> None:
             f"several processes were started, but JAX cannot connect them ({error}); set"
             f" {', '.join(JAX_VARIABLES)} for each, or config.devices=1 for separate processes"
         ) from error
-    signals.listen()  # JAX has installed a handler of its own
-    with starting():
+    signals.install_handlers()  # JAX has installed a handler of its own
+    with report_start_errors():
         count = jax.process_count()
     local_counts = [len(jax.local_devices(process_index=n)) for n in range(count)]
     if len(set(local_counts)) > 1:

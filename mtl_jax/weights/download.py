@@ -35,7 +35,7 @@ def download(folder: Path, url: str = URL) -> Path:
         raise InputError(f"{url}: its name has no checksum (expected name-XXXXXXXX.pth)")
     checksum = match[1]
     path = Path(folder) / name
-    if path.is_file() and atomic.digest(path).startswith(checksum):
+    if path.is_file() and atomic.file_sha256(path).startswith(checksum):
         return path
     part = path.with_name(name + ".part")
     try:
@@ -47,7 +47,7 @@ def download(folder: Path, url: str = URL) -> Path:
             f"{url}: cannot be downloaded ({reason}); run the command again to resume, or download "
             f"the file by hand, put it at {path} and run the command again"
         ) from error
-    actual = atomic.digest(part)
+    actual = atomic.file_sha256(part)
     if not actual.startswith(checksum):
         part.unlink()
         raise InputError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from mtl_jax.exclusion_reasons import shortened
+from mtl_jax.exclusion_reasons import join_first
 from mtl_jax.types import InputError, Params
 from mtl_jax.weights import batch_norm
 from mtl_jax.weights.key_tables import CONVOLUTIONAL, KERNELS, LAST_MAP, LEAVES, SCHEMES, Scheme
@@ -114,7 +114,7 @@ def _select_layers(
         notes.append(f"{names} dropped: fully connected layers are initialized at random")
     counters = sorted(_counter_keys(scheme) & set(named))
     if counters:
-        notes.append(f"training counters left out: {shortened(counters, 1)}")
+        notes.append(f"training counters left out: {join_first(counters, 1)}")
     if scheme.norms:
         notes.append("batch normalization folded into the convolutions with its running statistics")
     return layers, notes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mtl_jax.exclusion_reasons import shortened
+from mtl_jax.exclusion_reasons import join_first
 from mtl_jax.weights.torch_pickle import Tensor
 
 KEYS = ("state_dict", "model", "model_state_dict", "net")  # names in training scripts
@@ -73,4 +73,4 @@ def printable(name: Any) -> str:
 
 
 def _join(names: list[Any]) -> str:
-    return shortened([printable(name) for name in names], MAX_NAMES)
+    return join_first([printable(name) for name in names], MAX_NAMES)

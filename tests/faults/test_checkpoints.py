@@ -163,7 +163,7 @@ def test_a_card_without_provenance_is_rejected(tmp_path: Path) -> None:
         for field in ("platform", "precision", "random", checkpoint.VERSIONS_BEFORE):
             del card[field]
         (tmp_path / str(epoch) / "card.json").write_text(json.dumps(card))
-        checkpoint.atomic.write_sums(tmp_path / str(epoch), checkpoint.CHANGING_FILES)
+        checkpoint.atomic.write_checksums(tmp_path / str(epoch), checkpoint.CHANGING_FILES)
     with pytest.raises(InputError, match="of another training run: platform None there"):
         Checkpoints(tmp_path, MADE_BY, accept_versions=True).resume(state(0))
 

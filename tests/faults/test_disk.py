@@ -42,7 +42,7 @@ def test_a_folder_that_takes_nothing(read_only: Path, tmp_path: Path) -> None:
         load(films(tmp_path / "films"), read_only)
     with (
         pytest.raises(InputError, match="cannot be made .Read-only"),
-        workdir.alone(read_only / "w"),
+        workdir.lock(read_only / "w"),
     ):
         pass
     with pytest.raises(InputError, match="Read-only file system"):

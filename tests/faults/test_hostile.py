@@ -138,7 +138,7 @@ FORMULAS = ("=HYPERLINK(x)", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "
 def test_a_formula_is_distinguished_from_a_number() -> None:
     assert all(csv_safe.is_formula(text) for text in FORMULAS)
     assert not any(csv_safe.is_formula(text) for text in ("-1", "+2.5e3", "P-1", "", "a=b", "'=1"))
-    assert csv_safe.harmless("=1+1") == "'=1+1" and csv_safe.harmless("-1") == "-1"
+    assert csv_safe.escape_formula("=1+1") == "'=1+1" and csv_safe.escape_formula("-1") == "-1"
 
 
 def test_no_table_that_is_written_holds_a_formula(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def _load_cache(path: Path) -> dict[str, masks.LesionPlace]:
 
 
 def _save_cache(path: Path, cache: dict[str, masks.LesionPlace]) -> None:
-    with atomic.writing(path):
+    with atomic.report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(cache)
     atomic.write_text(path, f"{_checksum(text)}\n{text}")
