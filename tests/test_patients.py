@@ -530,7 +530,7 @@ def test_other_names_do_not_let_the_two_in_together(
 
 
 def test_patients_without_a_case_are_named_as_a_table_may_write_them(
-    tmp_path: Path, key_of_pseudonyms: Path
+    tmp_path: Path, pseudonym_key: Path
 ) -> None:
     rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     path = tmp_path / "pairs.csv"
@@ -541,7 +541,7 @@ def test_patients_without_a_case_are_named_as_a_table_may_write_them(
     lookup = next(word for word in said.split() if word.startswith("lookup-cbis_ddsm-"))
     pseudonym = rois["cbis_ddsm"].patients["case_id"].tolist()[1]
     assert f"1 of 2 patients of cbis_ddsm have no ddsm_case (such as pseudonym {pseudonym}" in said
-    rows = (key_of_pseudonyms.parent / lookup).read_text().splitlines()
+    rows = (pseudonym_key.parent / lookup).read_text().splitlines()
     assert f"case,{pseudonym},P_00004" in rows
     spec = f"manifest:{tmp_path / 'cbis_ddsm.csv'}"
     rois["cbis_ddsm"] = loaded(spec, tmp_path / "c", pseudonymise=False)

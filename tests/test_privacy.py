@@ -124,11 +124,11 @@ def make(home: Path, out: Path, **rules: object) -> RoiSet:
 
 
 def test_a_patient_has_one_pseudonym_for_one_key(
-    home: Path, tmp_path: Path, key_of_pseudonyms: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, pseudonym_key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make(home, tmp_path / "a")
-    assert stat.S_IMODE(key_of_pseudonyms.stat().st_mode) == 0o600
-    secret = key_of_pseudonyms.read_text().strip()
+    assert stat.S_IMODE(pseudonym_key.stat().st_mode) == 0o600
+    secret = pseudonym_key.read_text().strip()
     assert len(bytes.fromhex(secret)) == 32
     second = home.with_name("second")
     second.mkdir(exist_ok=True)
@@ -143,7 +143,7 @@ def test_a_patient_has_one_pseudonym_for_one_key(
 
     # The table beside the key leads back, for its owner alone.
     made = first.manifest["fingerprint"][:12]
-    table = key_of_pseudonyms.with_name(f"lookup-mine-{made}.csv")
+    table = pseudonym_key.with_name(f"lookup-mine-{made}.csv")
     assert stat.S_IMODE(table.stat().st_mode) == 0o600
     with table.open(newline="") as file:
         lines = [(row["kind"], row["pseudonym"], row["original"]) for row in csv.DictReader(file)]
