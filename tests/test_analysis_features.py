@@ -121,6 +121,6 @@ def test_chosen_rois_are_limited_and_distinct() -> None:
 
 def test_an_unknown_roi_id_is_rejected() -> None:
     rois = RoiSet("t", {"roi_id": np.array(["a", "b"])}, (), {})
-    assert choose_rois.find_rois(rois, ("b",)) == [("asked for", 1)]
+    assert choose_rois.find_rois(rois, ("b",)) == [("requested", 1)]
     with pytest.raises(InputError, match="config.analysis.roi_ids has 'c'"):
         choose_rois.find_rois(rois, ("b", "c"))
