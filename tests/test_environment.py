@@ -33,7 +33,7 @@ def run(*words: str, **variables: str) -> subprocess.CompletedProcess:
     [
         ("JAX_PLATFORMS", "rocm", "JAX_PLATFORMS=rocm: JAX finds no such device here"),
         ("JAX_PLATFORMS", "abacus", "set JAX_PLATFORMS=cpu, or unset it"),
-        ("JAX_ENABLE_X64", "True", "JAX_ENABLE_X64 is set, and networks are trained and score in"),
+        ("JAX_ENABLE_X64", "True", "JAX_ENABLE_X64 is set, but networks train and score in"),
         ("JAX_ENABLE_X64", "2", "JAX_ENABLE_X64=2: JAX does not start (invalid truth value '2'"),
         (
             "JAX_NUMPY_DTYPE_PROMOTION",

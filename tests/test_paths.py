@@ -54,10 +54,10 @@ def test_the_users_own_home_and_anothers(home: Path) -> None:
 def test_a_home_that_is_not_known_is_one_line(
     homeless: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match=r"^~/runs: the home folder is not known .*set HOME"):
+    with pytest.raises(InputError, match=r"^~/runs: the home folder is unknown .*set HOME"):
         paths.path("~/runs")
     monkeypatch.setenv("HOME", "")  # which would make /runs of it
-    with pytest.raises(InputError, match="the home folder is not known"):
+    with pytest.raises(InputError, match="the home folder is unknown"):
         paths.expand_source("manifest:~/m.csv")
     with pytest.raises(InputError, match=r"no user 'nobody-here'.*\./~nobody-here/x for a name"):
         paths.expand_user("~nobody-here/x")
@@ -72,7 +72,7 @@ def test_the_key_without_a_home_names_the_variable(
     with pytest.raises(InputError, match="HOME is not set.*set MTL_JAX_KEY_FILE to a file"):
         privacy.load_key()
     monkeypatch.setenv(privacy.KEY_VARIABLE, "~/key")
-    with pytest.raises(InputError, match="^MTL_JAX_KEY_FILE=~/key: the home folder is not known"):
+    with pytest.raises(InputError, match="^MTL_JAX_KEY_FILE=~/key: the home folder is unknown"):
         privacy.key_path()
 
 

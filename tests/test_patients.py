@@ -150,8 +150,8 @@ def test_what_is_held_out_is_counted_and_reported() -> None:
     assert split.record()["held_out"] == {"x": counts}
     assert split.record()["evaluated"] == {"t": split.test}
     assert patient_notes.held_out_note(counts) == (
-        "6 cases (12 ROIs) are never learned, as their patients are in a test set; at most 3"
-        " more (6 ROIs) are not learned while their patients are in the fold held out"
+        "6 cases (12 ROIs) are excluded from training because their patients are in a test set; at most 3"
+        " more (6 ROIs) are excluded while their patients are in the held-out fold"
     )
     alone = splits.divide({"t": rois["t"]}, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
     assert alone.record()["held_out"] == {}
@@ -620,7 +620,10 @@ def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixt
     held = study_inputs.prepare(c, dry_run=True)
     console.inputs(c, held)
     said = capsys.readouterr().out
-    assert "digital: 4 cases (4 ROIs) are never learned, as their patients are in a" in said
+    assert (
+        "digital: 4 cases (4 ROIs) are excluded from training because their patients are in a"
+        in said
+    )
     assert "digital: its official test set is learned" in said
     record = held.split.record()
     assert record["official_test_learned"] == ["digital"] and set(record["evaluated"]) == {"films"}

@@ -453,7 +453,7 @@ def test_perfect_and_sparse_means_have_an_interval() -> None:
 
 def test_a_busy_folder_is_rejected_and_a_left_lock_is_not(tmp_path: Path) -> None:
     with workdir.lock(tmp_path / "w"):
-        with pytest.raises(InputError, match="another job is at work in this folder"):
+        with pytest.raises(InputError, match="another job uses this folder"):
             with workdir.lock(tmp_path / "w"):
                 pass
         with workdir.lock(tmp_path / "other"):

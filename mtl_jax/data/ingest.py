@@ -162,7 +162,7 @@ def _open_or_make(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
 
 def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     collection = plan.collection
-    changed = atomic.verify_checksums(collection.root) if collection.sealed else ""
+    changed = atomic.verify_checksums(collection.root) if collection.has_checksums else ""
     if changed:
         raise InputError(
             f"{collection.root}: damaged: {changed} is missing, new or changed; delete the folder,"

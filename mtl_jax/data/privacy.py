@@ -50,7 +50,7 @@ def key_path() -> Path:
         if named:
             raise InputError(f"{KEY_VARIABLE}={error}") from error
         raise InputError(
-            "the key of the pseudonyms has no place, as the home folder is not known (HOME is not"
+            "the key of the pseudonyms has no place, as the home folder is unknown (HOME is not"
             f" set): set {KEY_VARIABLE} to a file for it, or {KEEP_IDS}"
         ) from error
 

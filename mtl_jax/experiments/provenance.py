@@ -147,7 +147,7 @@ def _recorded(place: Path, run: Run) -> dict[str, Any]:
 def _reject_other(
     there: Mapping[str, Any], here: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
-    differ = changed_fields(there, here, but=(VERSIONS_BEFORE,))
+    differ = changed_fields(there, here, ignored=(VERSIONS_BEFORE,))
     if not all(map(software.may_differ, differ)):
         gravest = sorted(differ.items(), key=lambda change: software.may_differ(change[0]))
         raise InputError(

@@ -129,7 +129,7 @@ class Checkpoints:
     def _reject_other(self, path: Path) -> None:
         """Raise InputError if the checkpoint at `path` has other settings or other versions."""
         saved = _read_metadata(path)
-        differences = changed_fields(saved, self._metadata, but=(VERSIONS_BEFORE,))
+        differences = changed_fields(saved, self._metadata, ignored=(VERSIONS_BEFORE,))
         if not all(map(software.may_differ, differences)):
             raise InputError(
                 f"{path}: the checkpoint is of another training run: {format_changes(differences)};"

@@ -52,7 +52,7 @@ def test_three_jobs_that_share_a_cache_read_each_image_once(tmp_path: Path) -> N
     assert [job.returncode for job in jobs] == [0, 0, 0], said
     assert [out.strip() for out, _ in said] == ["6", "6", "6"]
     assert sorted((cache / "read").read_text().split()) == [f"{i}.pgm" for i in range(6)]
-    assert any("waiting for another job that makes" in errors for _, errors in said)
+    assert any("waiting for another job that writes" in errors for _, errors in said)
     left = [p.name for p in cache.iterdir() if not p.name.endswith(".lock")]
     assert sorted(left)[0].startswith("ours-") and len(left) == 2  # and the list of what was read
 

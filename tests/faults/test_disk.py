@@ -41,7 +41,7 @@ def test_a_folder_that_takes_nothing(read_only: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Read-only file system.*name a folder that may be"):
         load(films(tmp_path / "films"), read_only)
     with (
-        pytest.raises(InputError, match="cannot be made .Read-only"),
+        pytest.raises(InputError, match="cannot be created .Read-only"),
         workdir.lock(read_only / "w"),
     ):
         pass

@@ -76,7 +76,7 @@ def read_collection(
         collection = manifest.read_collection(str(home / "manifest.csv"))
     decisions = (f"{path}: simulated with {facts}", *collection.decisions)
     return replace(
-        collection, decisions=decisions, public_ids=True, sealed=True, namespace="phantom"
+        collection, decisions=decisions, public_ids=True, has_checksums=True, namespace="phantom"
     )
 
 
