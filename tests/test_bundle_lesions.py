@@ -180,7 +180,7 @@ def test_all_faults_of_the_table_are_listed(films: Path, tmp_path: Path) -> None
     with pytest.raises(InputError) as rejected:
         lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     said = str(rejected.value)
-    assert "3 faults" in said and all(f"line {n}" in said for n in (3, 4, 5))
+    assert "3 errors" in said and all(f"line {n}" in said for n in (3, 4, 5))
 
 
 def test_one_image_under_two_names_counts_once(

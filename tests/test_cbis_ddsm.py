@@ -362,7 +362,7 @@ def test_one_message_lists_all_errors_of_a_table(tmp_path: Path) -> None:
     table = home / "mass_case_description_train_set.csv"
     table.write_text(table.read_text().replace(",LEFT,", ",LEFTS,"))
     with pytest.raises(
-        InputError, match=r"train_set.csv: 12 faults: \(1\) line 3: .*; and 2 more$"
+        InputError, match=r"train_set.csv: 12 errors: \(1\) line 3: .*; and 2 more$"
     ):
         read_collection(home)
 

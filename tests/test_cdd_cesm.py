@@ -279,7 +279,7 @@ def test_one_message_lists_all_errors_of_a_table(tmp_path: Path) -> None:
     rows = [(f"P{n}_L_DM_CC", "mass", "Maybe" if n % 2 else "Benign") for n in range(1, 25)]
     write_table(tmp_path, header, *rows, ("P30_L_DM_CC", "mass", "Benign", "and more"))
     with pytest.raises(
-        InputError, match=r"annotations.csv: 13 faults: \(1\) line 2: .*\(10\) line"
+        InputError, match=r"annotations.csv: 13 errors: \(1\) line 2: .*\(10\) line"
     ):
         read_collection(tmp_path)
 

@@ -199,11 +199,11 @@ def test_one_message_lists_all_errors_of_the_boxes(tmp_path: Path) -> None:
     with pytest.raises(InputError) as failure:
         read_collection((home, boxes))
     text = str(failure.value)
-    assert "boxes.csv: 3 faults: (1) line 2: box '1;2;3' is invalid" in text
+    assert "boxes.csv: 3 errors: (1) line 2: box '1;2;3' is invalid" in text
     assert "(2) line 4: image_path: no such file 'x.dcm'" in text
     assert "(3) line 5: 4 cells under 2 columns" in text
     write_table(home / "CMMD_clinicaldata_revision.xlsx", [(None, "L"), ("D1-0002", "B")])
-    with pytest.raises(InputError, match=r"xlsx: 2 faults: \(1\) row 2: ID1 is .*row 3: LeftRight"):
+    with pytest.raises(InputError, match=r"xlsx: 2 errors: \(1\) row 2: ID1 is .*row 3: LeftRight"):
         read_collection((home, boxes))
 
 

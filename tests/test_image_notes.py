@@ -157,18 +157,21 @@ def test_notes_are_kept_with_the_rois(home: Path) -> None:
     (view, *_) = manifest.read_collection(str(home / "m.csv")).views
     job = extract_rois.make_job([view], BACKGROUND, 1, home / "kept")
     first = extract_rois.extract(job)
-    assert job.kept.is_file() and first.notes[0][0].kind == MOST
+    assert job.cache_path.is_file() and first.notes[0][0].kind == MOST
     assert extract_rois.extract(job).notes == first.notes
     for change in ("laterality", "view", "modality", "spacing_source"):
         other = extract_rois.make_job(
             [replace(view, **{change: "L"})], BACKGROUND, 1, home / "kept"
         )
-        assert other.kept != job.kept
+        assert other.cache_path != job.cache_path
     for change in ({"frame": 1}, {"bits": 9}):
-        assert extract_rois.make_job([replace(view, **change)], BACKGROUND, 1, home).kept.name != (
-            job.kept.name
-        )
-    assert extract_rois.make_job([view], BACKGROUND, 1, home / "kept", b"", False).kept != job.kept
+        assert extract_rois.make_job(
+            [replace(view, **change)], BACKGROUND, 1, home
+        ).cache_path.name != (job.cache_path.name)
+    assert (
+        extract_rois.make_job([view], BACKGROUND, 1, home / "kept", b"", False).cache_path
+        != job.cache_path
+    )
 
 
 def test_other_rules_make_shards_again_and_a_moved_table_does_not(
@@ -264,7 +267,7 @@ def test_the_first_ten_faults_are_listed_with_their_lines_and_the_count(home: Pa
     for number in range(1, 11):
         assert f"({number}) {home}/m.csv line {number + 2}: " in said
     assert said.count("is outside the image") == 10 and "(11)" not in said
-    assert "; and 4 more; mend them, or leave such out with data.unusable" in said
+    assert "; and 4 more; correct them, or leave them out with data.unusable" in said
 
 
 def test_a_rejected_view_says_what_else_is_noted_of_its_image(

@@ -192,7 +192,7 @@ def test_one_message_lists_all_errors_of_the_table(tmp_path: Path) -> None:
     with pytest.raises(InputError) as failure:
         read_collection(table.parent)
     count = len(lines) - 1
-    assert f"INbreast.csv: {count + 1} faults: (1) line 2: Bi-Rads '9'" in str(failure.value)
+    assert f"INbreast.csv: {count + 1} errors: (1) line 2: Bi-Rads '9'" in str(failure.value)
     assert f"line {count + 2}: File Name" in str(failure.value)
 
 

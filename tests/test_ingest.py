@@ -69,7 +69,7 @@ def audit_of(home: Path) -> list[dict[str, str]]:
 def test_the_rules_are_the_fields_of_the_config() -> None:
     data = config.default().data.to_dict()
     background, options, rules = ingest.read_settings(data, Path("there"))
-    assert rules == ingest.USUAL == ingest.Rules() and background == data["background"]
+    assert rules == ingest.DEFAULT_RULES == ingest.Rules() and background == data["background"]
     assert options["phantom"] == data["phantom"] | {
         "folder": Path("there"),
         "target": "sfm",
@@ -96,17 +96,17 @@ def test_a_policy_takes_its_truths_and_lists_the_rest(
     assert len(out) == 6 - len(cases) == rois.manifest["counts"]["left_out"]
     assert out["P6/1/CC"] == "truth unproven"
     if policy == "biopsy":
-        assert out["P2/1/CC"] == "truth by followup, not biopsy"
-        assert out["P3/1/CC"] == "truth by birads, not biopsy"
+        assert out["P2/1/CC"] == "reference standard followup, not biopsy"
+        assert out["P3/1/CC"] == "reference standard birads, not biopsy"
     if policy in ("biopsy", "biopsy_or_followup"):
-        assert out["P4/1/CC"] == f"truth by unstated, not {policy}"
+        assert out["P4/1/CC"] == f"reference standard unstated, not {policy}"
     assert any(f"truth policy {policy}" in decision for decision in rois.manifest["decisions"])
 
 
 def test_a_policy_that_leaves_nothing_says_what_to_set(home: Path) -> None:
     listed(home, (ROWS[2], ROWS[2].replace("P3", "P7").replace("c.pgm", "a.pgm")))
     for policy in ("biopsy", "biopsy_or_followup", "biopsy_followup_or_unstated"):
-        says = rf"by {policy}; the collection has birads \(2 .*truth_policy to 'birads'"
+        says = rf"='{policy}' accepts; the collection has birads \(2 .*truth_policy to 'birads'"
         with pytest.raises(InputError, match=says):
             load(home, truth_policy=policy)
     assert len(load(home)) == 2
@@ -117,7 +117,7 @@ def test_a_policy_that_leaves_nothing_says_what_to_set(home: Path) -> None:
     for policy in ("biopsy", "biopsy_or_followup"):
         with pytest.raises(InputError, match="to 'biopsy_followup_or_unstated'"):
             load(home, truth_policy=policy)
-    with pytest.raises(InputError, match="data.truth_policy is 'x'"):
+    with pytest.raises(InputError, match="data.truth_policy='x' is invalid"):
         load(home, truth_policy="x")
 
 
@@ -130,11 +130,11 @@ def test_ready_shards_must_obey_the_rules_too(home: Path) -> None:
         return ingest.load(f"shards:{folder}", home.parent / "cache", BACKGROUND, {}, how)
 
     assert len(ready(truth_policy="birads")) == 5
-    with pytest.raises(InputError, match="the truth of some ROIs is by birads, which"):
+    with pytest.raises(InputError, match="some ROIs have the reference standard birads"):
         ready()
-    with pytest.raises(InputError, match="by birads, unstated, which"):
+    with pytest.raises(InputError, match="standard birads, unstated, which"):
         ready(truth_policy="biopsy_or_followup")
-    with pytest.raises(InputError, match="by birads, followup, unstated"):
+    with pytest.raises(InputError, match="standard birads, followup, unstated"):
         ready(truth_policy="biopsy")
     with pytest.raises(InputError, match="strict: 1 of the ROIs needed a repair and 0 more"):
         ready(truth_policy="birads", strict=True)
@@ -148,7 +148,11 @@ def test_the_audit_lists_everything_once(home: Path) -> None:
     assert found.pop("P2/1/CC")[1].startswith(truncated)
     assert found == {
         "P1/1/CC": ("kept", "", "a.pgm"),
-        "P3/1/CC": ("left out", "truth by birads, not biopsy_followup_or_unstated", "c.pgm"),
+        "P3/1/CC": (
+            "left out",
+            "reference standard birads, not biopsy_followup_or_unstated",
+            "c.pgm",
+        ),
         "P4/1/CC": ("repaired", "centre only, extent not given", "d.pgm"),
         "P5/1/CC": ("kept", "", "e.pgm"),
         "P6/1/CC": ("left out", "truth unproven", ""),
@@ -195,7 +199,7 @@ def test_strict_names_the_first_and_the_count(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
     os.truncate(home / "c.pgm", 500)
     with pytest.raises(
-        InputError, match=r"2 of 4 .*\(1\) .*b.pgm: truncated.*; \(2\) .*c.pgm: .*; mend them"
+        InputError, match=r"2 of 4 .*\(1\) .*b.pgm: truncated.*; \(2\) .*c.pgm: .*; correct them"
     ):
         load(home, strict=True)
     assert not list((home.parent / "cache").glob("[!.]*"))
@@ -205,7 +209,7 @@ def test_all_images_bad_is_the_users_fault(home: Path) -> None:
     listed(home, ROWS[:2])
     os.truncate(home / "a.pgm", 500)
     os.truncate(home / "b.pgm", 500)
-    with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated.*mend them$"):
+    with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated.*correct them$"):
         load(home)
 
 
@@ -286,7 +290,10 @@ def test_an_unknown_curve_is_named(home: Path) -> None:
     found = extract_rois.extract(
         extract_rois.make_job([replace(view, curve="x")], BACKGROUND, 1, home / "kept")
     )
-    assert found.errors[0].startswith("no curve 'x'; known: ddsm_dba") and not found.unreadable
+    assert (
+        found.errors[0].startswith("no curve 'x'; expected one of ddsm_dba")
+        and not found.unreadable
+    )
 
 
 @pytest.fixture(scope="module")

@@ -150,7 +150,8 @@ def test_what_is_held_out_is_counted_and_reported() -> None:
     assert split.record()["held_out"] == {"x": counts}
     assert split.record()["evaluated"] == {"t": split.test}
     assert patient_notes.held_out_note(counts) == (
-        "6 cases (12 ROIs) are excluded from training because their patients are in a test set; at most 3"
+        "6 cases (12 ROIs) are excluded from training because their patients are in a test set;"
+        " at most 3"
         " more (6 ROIs) are excluded while their patients are in the held-out fold"
     )
     alone = splits.divide({"t": rois["t"]}, "t", (), splits.Rules(True, 1, 2, 0.5, 0))

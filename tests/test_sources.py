@@ -113,7 +113,7 @@ def test_a_repeated_circle_of_mini_mias_counts_once(tmp_path: Path) -> None:
     with pytest.raises(InputError) as failure:
         mini_mias.read_collection(str(mias_folder(tmp_path, info)), classes=MASSES)
     text = str(failure.value)
-    assert "Info.txt: 2 faults: (1) line 13: an earlier row has another severity for this" in text
+    assert "Info.txt: 2 errors: (1) line 13: an earlier row has another severity for this" in text
     assert "(2) line 14: expected severity" in text
 
 
@@ -336,8 +336,8 @@ def test_cells_of_a_row_are_in_its_lesion_view(tmp_path: Path) -> None:
         ),
         ({"pixel_um": "0.1;0.1"}, "is below 10 um: give pixel_um in um, not mm"),
         ({"pixel_um": "70,5"}, "line 2: pixel_um '70,5' is invalid: expected numbers separated by"),
-        ({"image_path": "C:\\films\\a.pgm"}, "is a path of a Windows drive or share, which this"),
-        ({"image_path": "\\\\server\\a.pgm"}, "is a path of a Windows drive or share, which this"),
+        ({"image_path": "C:\\films\\a.pgm"}, "is a path on a Windows drive or share, which does"),
+        ({"image_path": "\\\\server\\a.pgm"}, "is a path on a Windows drive or share, which does"),
         ({"image_path": "..\\a.pgm"}, "must be relative to the manifest's folder, without '..'"),
         ({"image_path": "x\\..\\..\\a.pgm"}, "must be relative to the manifest's folder, with"),
         ({"dataset": "../x"}, "dataset '../x'"),
@@ -503,7 +503,7 @@ def test_one_message_lists_all_errors_of_all_rows(tmp_path: Path) -> None:
     with pytest.raises(InputError) as failure:
         read_manifest(tmp_path, *rows)
     text = str(failure.value)
-    assert "\n" not in text and f"{tmp_path / 'm.csv'}: 5 faults: (1) line 3: view 'LCC'" in text
+    assert "\n" not in text and f"{tmp_path / 'm.csv'}: 5 errors: (1) line 3: view 'LCC'" in text
     for part in (
         "laterality; bits 99 is invalid: expected an integer from 1 to 16; pixel_um: pixel size",
         "(2) line 4: bits 'x' is invalid: expected an integer >= 0; image_path: no such file 'gone",
@@ -530,7 +530,7 @@ def test_cells_are_checked_if_the_image_does_not_exist(tmp_path: Path) -> None:
 
 def test_more_than_ten_errors_are_counted(tmp_path: Path) -> None:
     rows = [BASE | {"lesion_id": str(n), "box": "5;5;1;9" if n else BASE["box"]} for n in range(14)]
-    with pytest.raises(InputError, match=r"m.csv: 13 faults: \(1\) line 3: .*\(10\) line 12: .*;"):
+    with pytest.raises(InputError, match=r"m.csv: 13 errors: \(1\) line 3: .*\(10\) line 12: .*;"):
         read_manifest(tmp_path, *rows)
 
 
@@ -542,7 +542,7 @@ def test_lines_with_too_many_cells_are_among_the_errors(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError) as failure:
         manifest.read_collection(str(tmp_path / "m.csv"))
-    assert "3 faults: (1) line 3: 9 cells under 8 columns" in str(failure.value)
+    assert "3 errors: (1) line 3: 9 cells under 8 columns" in str(failure.value)
     assert "(2) line 4: 2 cells" in str(failure.value)
     assert "(3) line 5: view 'XY'" in str(failure.value)
 
@@ -653,7 +653,7 @@ def test_an_unknown_source_is_rejected() -> None:
     with pytest.raises(InputError, match="valid ones are .*manifest, mini_mias.*shards"):
         ingest.load("nomias:x", Path("cache"), BACKGROUND, {})
     for spec in ("mini_mias", "mini_mias:", ":x"):
-        with pytest.raises(InputError, match="write name:path, as in mini_mias:"):
+        with pytest.raises(InputError, match="expected name:path, as in mini_mias:"):
             ingest.load(spec, Path("cache"), BACKGROUND, {})
 
 

@@ -51,14 +51,16 @@ def test_rows_equal_those_of_the_concatenated_arrays(shards: list[np.ndarray]) -
         slice(None, None, -2),
     ):
         np.testing.assert_array_equal(rows[index], expected[index])
-    np.testing.assert_array_equal(rows.of(np.array([7, 2, 9]))[np.array([2, 0])], expected[[9, 7]])
+    np.testing.assert_array_equal(
+        rows.take(np.array([7, 2, 9]))[np.array([2, 0])], expected[[9, 7]]
+    )
     with pytest.raises(IndexError):
         rows[np.array([13])]
 
 
 def test_joined_rows_are_in_the_order_of_the_tables(shards: list[np.ndarray]) -> None:
     """Join rows of files, of a view without its offset in the file, of memory, and no rows."""
-    selected, view, memory = Rows(shards[:2]).of(np.array([5, 1])), shards[2][3:], shards[2] + 1
+    selected, view, memory = Rows(shards[:2]).take(np.array([5, 1])), shards[2][3:], shards[2] + 1
     joined = concatenate([selected, view[:0], view, memory])
     expected = np.concatenate([np.concatenate(shards)[[5, 1]], view, memory])
     np.testing.assert_array_equal(joined[:], expected)
@@ -82,7 +84,7 @@ def test_pixel_statistics_are_exact_on_disk_and_in_memory(shards: list[np.ndarra
     values = [int(value) for value in whole[::4].ravel()]
     mean = Fraction(sum(values), len(values))
     variance = Fraction(sum(v * v for v in values), len(values)) - mean**2
-    on_disk = dataset.pixel_statistics([Rows(shards).of(np.arange(0, 13, 4)), Rows(shards)])
+    on_disk = dataset.pixel_statistics([Rows(shards).take(np.arange(0, 13, 4)), Rows(shards)])
     in_memory = dataset.pixel_statistics(
         [whole[::4], whole[np.random.default_rng(1).permutation(13)]]
     )
@@ -95,7 +97,7 @@ def test_pixel_statistics_are_exact_on_disk_and_in_memory(shards: list[np.ndarra
 
 def make_datasets(shards: list[np.ndarray]) -> tuple[dataset.Dataset, dataset.Dataset]:
     """Return the same two tasks on the device and on disk."""
-    tables = [Rows(shards).of(np.array([12, 3, 0, 5, 8])), Rows(shards[2:]).of(np.arange(5))]
+    tables = [Rows(shards).take(np.array([12, 3, 0, 5, 8])), Rows(shards[2:]).take(np.arange(5))]
     labels = [np.array([0, 1, 0, 1, 1]), np.arange(5) % 2]
     statistics = dataset.pixel_statistics(tables)
     device, disk = (
@@ -144,7 +146,7 @@ def test_scores_and_features_of_more_rois_than_a_batch_has(
     shards: list[np.ndarray],
 ) -> None:
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
-    table = Rows(shards).of(np.arange(40) % 13)
+    table = Rows(shards).take(np.arange(40) % 13)
     device, disk = (
         dataset.make_dataset(
             [table], [np.zeros(40, int)], *dataset.pixel_statistics([table]), stream

@@ -113,7 +113,7 @@ def test_one_message_lists_all_errors_of_the_table(tmp_path: Path) -> None:
     table.write_text(text)
     with pytest.raises(InputError) as failure:
         vindr_mammo.read_collection(str(table.parent))
-    assert "finding_annotations.csv: 5 faults: (1) line 2: split 'val" in str(failure.value)
+    assert "finding_annotations.csv: 5 errors: (1) line 2: split 'val" in str(failure.value)
     assert "(3) line 5: laterality 'B' is invalid: expected L or R" in str(failure.value)
 
 

@@ -108,7 +108,10 @@ def analyse(
     if not (folder / "rois.npz").exists():
         _write_rois(folder / "rois.npz", chosen, inputs.collections, settings.show_rois)
     mean, std = pixel_statistics(
-        [Rows(inputs.collections[task].shards).of(rows) for task, rows in inputs.train_rows.items()]
+        [
+            Rows(inputs.collections[task].shards).take(rows)
+            for task, rows in inputs.train_rows.items()
+        ]
     )
     for approach, load in loaders.items():
         tsne_paths = {layer: folder / f"tsne-{approach}-{layer}.npz" for layer in features.LAYERS}

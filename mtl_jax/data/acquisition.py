@@ -1,6 +1,6 @@
 """How the images of a collection were acquired: the columns of the paper's Table 1.
 
-Facts of public collections as their publishers state them; what is not known is 'not stated'.
+The facts are those that the publishers state; an unknown value is 'not stated'.
 """
 
 from collections.abc import Mapping
@@ -37,20 +37,22 @@ SIMULATED = Acquisition("simulated", NOT_APPLICABLE, "simulated", "simulated")
 
 
 def published_acquisition(source: str) -> Acquisition:
-    """Return what is known of a collection read by the source of this name."""
+    """Return what is published about the collection that `source` reads."""
     return SIMULATED if source == "phantom" else PUBLISHED.get(source, Acquisition())
 
 
 def describe(rois: RoiSet) -> dict[str, str]:
-    """Return the entries of the paper's Table 1 for a collection: those of `Acquisition`, and
-    `pixel_um`, the acquired pixel size in micrometres."""
+    """Return the entries of the paper's Table 1 for a collection.
+
+    They are the fields of `Acquisition` and `pixel_um`, the acquired pixel spacing in µm.
+    """
     recorded: Mapping[str, str] = rois.manifest.get("acquisition", {})
-    found = Acquisition(**{k: v for k, v in recorded.items() if k in Acquisition._fields})
-    return found._asdict() | {"pixel_um": _format_pixel_um(rois)}
+    acquisition = Acquisition(**{k: v for k, v in recorded.items() if k in Acquisition._fields})
+    return acquisition._asdict() | {"pixel_um": _format_pixel_um(rois)}
 
 
 def _format_pixel_um(rois: RoiSet) -> str:
-    """Return '50 × 50', or the range where images differ."""
+    """Return the pixel spacing as '50 × 50', or its range if the images differ."""
     sizes = []
     for column in ("pixel_um_row", "pixel_um_col"):
         if column not in rois.index or not len(rois):

@@ -1,6 +1,6 @@
-"""The account of an ingest: a row for every lesion view and everything left out.
+"""The audit of an ingest: one row for each lesion view and each item left out.
 
-What goes in comes out or is listed: audit.csv has as many rows as the source named items.
+audit.csv has as many rows as the source named items.
 """
 
 import csv
@@ -22,7 +22,7 @@ COUNT_NAMES = (
     *("images", "rois", "lesions", "cases", "malignant", "benign"),
     *("repaired", "noted", "left_out"),
 )
-MAX_REASONS = 8  # reasons on the screen
+MAX_REASONS = 8  # reasons shown on the screen
 
 
 def make_rows(
@@ -31,32 +31,37 @@ def make_rows(
     reasons: Sequence[str],
     left_out: Sequence[tuple[str, str]],
 ) -> list[dict[str, Any]]:
-    """Return the lines of audit.csv: each view with its reason ('' where it was taken), then what
-    the source itself left out. Ids and names are those that may be written."""
+    """Return the rows of audit.csv: the views, then the items that the source left out.
+
+    `reasons` says why a view was left out ('' if it was not). All ids and names are those that are
+    written to files.
+    """
     table = []
     for view, image, reason in zip(views, images, reasons, strict=True):
         if reason:
-            decision, why = LEFT_OUT, reason
+            decision, text = LEFT_OUT, reason
         else:
             decision = REPAIRED if view.note else NOTED if view.noted else KEPT
-            why = image_notes.SEPARATOR.join(filter(None, (view.note, view.noted)))
-        own = {column: getattr(view, column) for column in COLUMNS if hasattr(view, column)}
-        own |= {"decision": decision, "item": item_name(view), "image": image}
-        table.append(own | {"reason": why})
-    table += [{"decision": LEFT_OUT, "item": name, "reason": why} for name, why in left_out]
+            text = image_notes.SEPARATOR.join(filter(None, (view.note, view.noted)))
+        row = {column: getattr(view, column) for column in COLUMNS if hasattr(view, column)}
+        row |= {"decision": decision, "item": item_name(view), "image": image}
+        table.append(row | {"reason": text})
+    table += [{"decision": LEFT_OUT, "item": name, "reason": text} for name, text in left_out]
     return table
 
 
 def is_left_out(row: Mapping[str, Any]) -> bool:
+    """Return whether a row of the audit is an item that was left out."""
     return row["decision"] == LEFT_OUT
 
 
 def item_name(view: LesionView) -> str:
+    """Return the name of a lesion view: case/lesion/view."""
     return f"{view.case_id}/{view.lesion_id}/{view.view}"
 
 
 def format_table(table: Sequence[dict[str, Any]]) -> str:
-    """audit.csv."""
+    """Return audit.csv as text."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -66,29 +71,27 @@ def format_table(table: Sequence[dict[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def format_summary(made: Sequence[RoiSet]) -> str:
-    """Return a table of the collections' counts, and under it what was corrected, noted and left
-    out."""
-    width = max(len("collection"), *(len(rois.name) for rois in made))
+def format_summary(collections: Sequence[RoiSet]) -> str:
+    """Return a table of the collections' counts, then a line per note and per reason."""
+    width = max(len("collection"), *(len(rois.name) for rois in collections))
     lines = [" ".join([f"{'collection':{width}}", *(f"{name:>9}" for name in COUNT_NAMES)])]
-    for rois in made:
+    for rois in collections:
         counts = rois.manifest["counts"]
         lines.append(
             " ".join([f"{rois.name:{width}}", *(f"{counts.get(n, 0):9d}" for n in COUNT_NAMES)])
         )
-    lines += [line for rois in made for line in summary_lines(rois)]
+    lines += [line for rois in collections for line in summary_lines(rois)]
     return "\n".join(lines)
 
 
 def summary_lines(rois: RoiSet) -> list[str]:
-    """Return a line a kind of note on the ROIs, and a line a reason for which something was left
-    out."""
+    """Return a line per kind of note on the ROIs and per reason for leaving items out."""
     lines = image_notes.format_lines(rois)
     reasons = group_by_reason(rois.manifest["left_out"])
     lines += [
         f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:MAX_REASONS]
     ]
     if len(reasons) > MAX_REASONS:
-        rest = sum(len(items) for _, items in reasons[MAX_REASONS:])
-        lines.append(f"{rois.name}: {rest} left out for other reasons: see audit.csv")
+        others = sum(len(items) for _, items in reasons[MAX_REASONS:])
+        lines.append(f"{rois.name}: {others} left out for other reasons: see audit.csv")
     return lines

@@ -35,9 +35,9 @@ def read_crosswalk(path: Path) -> dict[str, str]:
     that are none, patients with two cases."""
     found: dict[str, tuple[str, str]] = {}
     keys = {name: PatientKeys(name, None) for name in (CBIS_DDSM, DDSM)}
-    faults = TableErrors(path)
-    for place, row in table.read_rows(path, ("patient_id", "ddsm_case"), faults=faults):
-        with faults.collected(place):
+    errors = TableErrors(path)
+    for place, row in table.read_rows(path, ("patient_id", "ddsm_case"), errors=errors):
+        with errors.collect(place):
             ids = {CBIS_DDSM: row["patient_id"], DDSM: row["ddsm_case"]}
             for name, text in ids.items():
                 if not canonical_id(name, text)[1]:
@@ -52,7 +52,7 @@ def read_crosswalk(path: Path) -> dict[str, str]:
                     f"{place}: patient {ids[CBIS_DDSM]} has another ddsm_case in a row above; a"
                     " patient is one case"
                 )
-    faults.check()
+    errors.check()
     return {patient: key for patient, (_, key) in found.items()}
 
 

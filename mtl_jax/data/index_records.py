@@ -1,4 +1,4 @@
-"""What the shards of a collection record of its ROIs: the index, and the counts."""
+"""The rows of index.csv and the counts in manifest.json."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,10 @@ from mtl_jax.types import LesionView
 def index_rows(
     views: Sequence[LesionView], images: Sequence[str], outside: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return the rows of index.csv: of each ROI its view, the name of its image and the fraction
-    outside it."""
+    """Return the rows of index.csv.
+
+    Each ROI has its view, the name of its image and the fraction of it outside the image.
+    """
     index = []
     repeats: Counter[str] = Counter()
     for view, image, fraction in zip(views, images, outside, strict=True):
@@ -21,7 +23,7 @@ def index_rows(
         row, column = extract_rois.lesion_centre(view)
         roi_id = f"{view.collection}/{audit.item_name(view)}"
         repeats[roi_id] += 1
-        line = {
+        record = {
             "roi_id": roi_id if repeats[roi_id] == 1 else f"{roi_id}-{repeats[roi_id]}",
             "label": view.label,
             "image": escape_formula(image),
@@ -35,8 +37,8 @@ def index_rows(
             "width_mm": round((right - left) * view.pixel_um[1] / 1000, 4),
             "outside": round(fraction, 6),
         }
-        same = {name: getattr(view, name) for name in shards.COLUMNS if hasattr(view, name)}
-        index.append(same | line)
+        copied = {name: getattr(view, name) for name in shards.COLUMNS if hasattr(view, name)}
+        index.append(copied | record)
     return index
 
 
@@ -46,10 +48,10 @@ def count_rois(
     images: Sequence[str],
     unusable: int,
 ) -> dict[str, int]:
-    """Count of `views`, those that have an ROI, and of the rows of audit.csv.
+    """Return the counts of the ROIs of `views` and of the rows of audit.csv.
 
-    Malignant and benign count lesions, not views; repaired counts views that were corrected, noted
-    those that were noted alone; unusable views are among those left out.
+    `malignant` and `benign` count lesions, not views. `repaired` counts corrected views, `noted`
+    views with notes but no correction. `unusable` views are part of `left_out`.
     """
     lesions = {(view.case_id, view.lesion_id): view.label for view in views}
     malignant = sum(lesions.values())

@@ -128,10 +128,10 @@ class PatientKeys:
         self._secret = None if namespace in PUBLIC else secret
         header = f"header\0{namespace}".encode()
         # Headers may name a patient even where the ids of the table are published.
-        self.of_headers = hashlib.sha256(header).digest()
-        self.keeps_headers = secret is not None  # without a secret they could be guessed
+        self.header_key = hashlib.sha256(header).digest()
+        self.writes_header_digests = secret is not None  # without a secret they could be guessed
         if secret is not None:
-            self.of_headers = hmac.digest(secret, header, "sha256")
+            self.header_key = hmac.digest(secret, header, "sha256")
 
     @property
     def fingerprint(self) -> str:
@@ -171,7 +171,7 @@ def make_rows(
             "patient": keys.patient(own),
             "similar": keys.similar(own),
             "headers": " ".join(sorted(filter(None, headers.get(case, ()))))
-            if keys.keeps_headers
+            if keys.writes_header_digests
             else "",
         }
         for own, case in shown.items()

@@ -45,16 +45,16 @@ def test_a_changed_byte_in_what_is_kept_of_an_image_costs_its_work_alone(tmp_pat
     views = manifest.read_collection(str(films(tmp_path / "films", 1))).views
     job = extract_rois.make_job(views, BACKGROUND, 1, tmp_path / "kept")
     made = extract_rois.extract(job)
-    good = job.kept.read_bytes()
+    good = job.cache_path.read_bytes()
     rng = np.random.default_rng(0)
     ends = [*range(0, 200, 3), *range(len(good) - 300, len(good), 3)]
     for place in [*ends, *rng.integers(len(good), size=40).tolist()]:
-        flip(job.kept, place)
+        flip(job.cache_path, place)
         again = extract_rois.extract(job)
         np.testing.assert_array_equal(again.rois, made.rois)
         np.testing.assert_array_equal(again.outside, made.outside)
         assert again.pixels == made.pixels
-        job.kept.write_bytes(good)
+        job.cache_path.write_bytes(good)
 
 
 def test_a_changed_place_of_a_lesion_is_sought_again(tmp_path: Path) -> None:

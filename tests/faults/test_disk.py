@@ -38,7 +38,7 @@ def test_shards_on_a_full_disk_leave_nothing_and_are_made_when_there_is_room(
 
 
 def test_a_folder_that_takes_nothing(read_only: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Read-only file system.*name a folder that may be"):
+    with pytest.raises(InputError, match="Read-only file system.*name a folder with write perm"):
         load(films(tmp_path / "films"), read_only)
     with (
         pytest.raises(InputError, match="cannot be created .Read-only"),

@@ -118,7 +118,7 @@ def test_one_film_under_two_cases_is_rejected_or_left_out_under_both(tmp_path: P
     (home / "9.pgm").write_bytes(content.replace(b"P5 170", b"P5\n# from elsewhere\n170", 1))
     row = "ours,P9,1,CC,9.pgm,benign,200,40;50;90;100"
     table.write_text(table.read_text() + row + "\n")
-    with pytest.raises(InputError, match="0.pgm: its pixels stand under more than one case"):
+    with pytest.raises(InputError, match="0.pgm: its pixels are listed under more than one case"):
         load(table, tmp_path / "cache")
     rois = load(table, tmp_path / "cache", unusable="leave_out")
     assert len(rois) == 3 and rois.manifest["counts"]["unusable"] == 2

@@ -93,15 +93,15 @@ def _read_table(path: Path, part: str) -> list[Row]:
         raise InputError(f"{path}: missing column {', '.join(missing)}; download it again")
     if not len(table) + len(uneven):
         raise InputError(f"{path}: no row below the header; download it again")
-    faults = TableErrors(path)
+    errors = TableErrors(path)
     for line, cells in uneven:
-        faults.add(f"{path} line {line}", f"{len(cells)} cells under {len(table.columns)} columns")
+        errors.add(f"{path} line {line}", f"{len(cells)} cells under {len(table.columns)} columns")
     rows = []
     for line, cells in zip(table.index, table.to_dict("records"), strict=True):
         where = f"{path} line {line}"
-        with faults.collected(where):
+        with errors.collect(where):
             rows.append(_parse_row(cells, part, where))
-    faults.check()
+    errors.check()
     return rows
 
 

@@ -137,15 +137,15 @@ def _read_facts(path: Path) -> tuple[dict[str, ImageFacts], list[str]]:
     facts: dict[str, ImageFacts] = {}
     unnamed: list[str] = []
     columns = ("Image_name", "Findings", PATHOLOGY)
-    faults = TableErrors(path)
-    for where, row in table.read_rows(path, columns, optional=REPEATED, sheet="all", faults=faults):
+    errors = TableErrors(path)
+    for where, row in table.read_rows(path, columns, optional=REPEATED, sheet="all", errors=errors):
         name, pathology = _image_name(row["Image_name"]), row[PATHOLOGY].lower()
         match = _NAME.fullmatch(name)
         if not match:
             unnamed.append(row["Image_name"][:60] or f"row {where.rpartition(' ')[2]}")
             continue
         if pathology not in (*LABELS, "normal", ""):
-            faults.add(
+            errors.add(
                 where,
                 f"{PATHOLOGY}: {row[PATHOLOGY][:60]!r} is invalid: expected Malignant, Benign or"
                 " Normal",
@@ -153,7 +153,7 @@ def _read_facts(path: Path) -> tuple[dict[str, ImageFacts], list[str]]:
             continue
         row_facts = ImageFacts(row["Findings"].lower(), pathology, _contradictions(match, row))
         facts[name] = _merge(facts[name], row_facts) if name in facts else row_facts
-    faults.check()
+    errors.check()
     return facts, unnamed
 
 
@@ -179,15 +179,15 @@ def _contradictions(name: re.Match[str], row: table.Row) -> str:
 
 def _read_rois(path: Path) -> list[DrawnRoi]:
     rois = []
-    faults = TableErrors(path)
+    errors = TableErrors(path)
     columns = ("#filename", "region_shape_attributes")
-    for where, row in table.read_rows(path, columns, faults=faults):
+    for where, row in table.read_rows(path, columns, errors=errors):
         try:
             box = via.parse_box(row["region_shape_attributes"])
             rois.append(DrawnRoi(where, _image_name(row["#filename"]), box))
         except ValueError as error:
-            faults.add(where, f"region_shape_attributes: {error}")
-    faults.check()
+            errors.add(where, f"region_shape_attributes: {error}")
+    errors.check()
     return rois
 
 

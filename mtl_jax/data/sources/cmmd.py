@@ -62,10 +62,10 @@ def read_collection(path: str, *, boxes: str | None) -> Collection:
     n_boxes: Counter[Path] = Counter()
     lesions: Lesions = {}
     optional = (*BOX_KINDS, "bbox", "lesion_id")
-    faults = TableErrors(Path(boxes))
-    rows = table.read_rows(Path(boxes), ("image_path",), optional=optional, faults=faults)
+    errors = TableErrors(Path(boxes))
+    rows = table.read_rows(Path(boxes), ("image_path",), optional=optional, errors=errors)
     for where, row in rows:
-        with faults.collected(where):
+        with errors.collect(where):
             image = find_file(root, row["image_path"], "image_path", where, outside=False)
             n_boxes[image] += 1
             item = f"{image.relative_to(root).as_posix()}-{n_boxes[image]}"
@@ -77,8 +77,8 @@ def read_collection(path: str, *, boxes: str | None) -> Collection:
                 continue
             _check_lesion_id(lesions, view, where)
             views.append(replace(view, note=lesion_box.note, where=where))
-    views = lesion_consistency.check_lesions(views, faults)
-    faults.check()
+    views = lesion_consistency.check_lesions(views, errors)
+    errors.check()
     left_out += [
         (image.relative_to(root).as_posix(), "no box")
         for image in sorted(root.rglob("*.dcm"))
@@ -109,8 +109,8 @@ def _read_findings(root: Path) -> Findings:
     if not paths:
         raise InputError(f"cmmd: neither {' nor '.join(CLINICAL)} in {root}")
     findings: Findings = {}
-    faults = TableErrors(paths[0])
-    for where, row in table.read_rows(paths[0], COLUMNS, faults=faults):
+    errors = TableErrors(paths[0])
+    for where, row in table.read_rows(paths[0], COLUMNS, errors=errors):
         side, label = row["LeftRight"].upper(), row["classification"].lower()
         message = ""
         if not row["ID1"]:
@@ -122,7 +122,7 @@ def _read_findings(root: Path) -> Findings:
                 f"classification {row['classification']!r} is invalid: expected Benign or Malignant"
             )
         if message:
-            faults.add(where, message)
+            errors.add(where, message)
             continue
         abnormality = row["abnormality"].lower()
         first_abnormality, first_label = findings.get((row["ID1"], side), ("", label))
@@ -130,7 +130,7 @@ def _read_findings(root: Path) -> Findings:
             abnormality if first_abnormality in ("", abnormality) else "both",
             label if first_label == label else "conflicting",
         )
-    faults.check()
+    errors.check()
     return findings
 
 

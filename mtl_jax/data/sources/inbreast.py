@@ -80,8 +80,8 @@ def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> C
     left_out: list[tuple[str, str]] = []
     views: list[LesionView] = []
     dates: list[str] = []
-    faults = TableErrors(root / "INbreast.csv")
-    for image in _images(root, _rows(root, faults), left_out, faults):
+    errors = TableErrors(root / "INbreast.csv")
+    for image in _images(root, _rows(root, errors), left_out, errors):
         try:
             image_views = _lesion_views(image, root, kinds, left_out)
         except InputError as error:
@@ -89,7 +89,7 @@ def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> C
             continue
         views += image_views
         dates += [image.date] * len(image_views)
-    faults.check()
+    errors.check()
     links = _link_lesions(views, dates) if link_views else {}
     views = [replace(view, lesion_id=links.get(view.lesion_id, view.lesion_id)) for view in views]
     return Collection(
@@ -99,17 +99,17 @@ def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> C
     )
 
 
-def _rows(root: Path, faults: TableErrors) -> dict[str, tuple[str, table.Row]]:
-    """Return (where, row) of each image number; invalid rows go to `faults`."""
+def _rows(root: Path, errors: TableErrors) -> dict[str, tuple[str, table.Row]]:
+    """Return (where, row) of each image number; invalid rows go to `errors`."""
     listing = root / "INbreast.csv"
     if not listing.is_file():
         advice = "; INbreast.xls cannot be read: save it as CSV" * (root / "INbreast.xls").is_file()
         raise InputError(f"inbreast: no INbreast.csv in {root}{advice}")
     rows: dict[str, tuple[str, table.Row]] = {}
-    for where, row in table.read_rows(listing, COLUMNS, faults=faults):
+    for where, row in table.read_rows(listing, COLUMNS, errors=errors):
         number = row["File Name"] or f"line {where.rpartition(' ')[2]}"  # a remark, not an image
         if number in rows and rows[number][1] != row:
-            faults.add(where, f"File Name {number!r} has other values in an earlier row")
+            errors.add(where, f"File Name {number!r} has other values in an earlier row")
         rows.setdefault(number, (where, row))
     return rows
 
@@ -118,7 +118,7 @@ def _images(
     root: Path,
     rows: dict[str, tuple[str, table.Row]],
     left_out: list[tuple[str, str]],
-    faults: TableErrors,
+    errors: TableErrors,
 ) -> Iterator[_Image]:
     """Yield the images with a row; images without a row, and the reverse, are left out."""
     seen = set()
@@ -136,7 +136,7 @@ def _images(
         side, view = side.upper(), VIEWS[view.upper()]
         birads = row["Bi-Rads"].lower()
         if birads not in (*LABELS, "", "0"):
-            faults.add(
+            errors.add(
                 where,
                 f"Bi-Rads {row['Bi-Rads']!r} is invalid: expected one of {', '.join(LABELS)}",
             )

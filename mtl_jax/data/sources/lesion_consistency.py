@@ -19,7 +19,7 @@ MIN_IOU = 0.9  # intersection over union of two boxes that are nearly the same
 _DECIMALS = re.compile(r"(\d+)\.0+")  # spreadsheets change 1 to 1.0
 
 
-def check_lesions(views: Sequence[LesionView], faults: TableErrors) -> list[LesionView]:
+def check_lesions(views: Sequence[LesionView], errors: TableErrors) -> list[LesionView]:
     """Return `views` with notes on rows that look wrong.
 
     A patient is in one split. A lesion is in one breast, has one label and is once in an image; an
@@ -31,7 +31,7 @@ def check_lesions(views: Sequence[LesionView], faults: TableErrors) -> list[Lesi
     ----------
     views
         The lesion views of one table.
-    faults
+    errors
         Receives the contradictions between rows.
     """
     patients: dict[str, list[LesionView]] = defaultdict(list)
@@ -43,16 +43,16 @@ def check_lesions(views: Sequence[LesionView], faults: TableErrors) -> list[Lesi
         images[resolve(view.image_path), view.frame_number, view.case_id].append(view)
     notes: dict[int, list[str]] = defaultdict(list)
     for rows in patients.values():
-        _check_split(rows, faults)
+        _check_split(rows, errors)
         for view in _similar_ids(rows):
             notes[id(view)].append(SIMILAR_ID)
     for rows in lesions.values():
-        _check_laterality_and_label(rows, faults)
+        _check_laterality_and_label(rows, errors)
         if any(len({fact(view) for view in rows}) > 1 for fact in (_laterality, _label)):
             for view in rows:
                 notes[id(view)].append(PARTLY_STATED)
     for rows in images.values():
-        for view in _check_image(rows, faults):
+        for view in _check_image(rows, errors):
             notes[id(view)].append(SAME_BOX)
     return [
         replace(view, noted="; ".join(filter(None, (view.noted, *dict.fromkeys(notes[id(view)])))))
@@ -62,13 +62,13 @@ def check_lesions(views: Sequence[LesionView], faults: TableErrors) -> list[Lesi
     ]
 
 
-def _check_split(rows: Sequence[LesionView], faults: TableErrors) -> None:
+def _check_split(rows: Sequence[LesionView], errors: TableErrors) -> None:
     """Add an error if a patient is in both the training and the test set."""
     test = next((view for view in rows if view.split == "test"), None)
     train = next((view for view in rows if view.split != "test"), None)
     if test and train:
         first, second = sorted((test, train), key=rows.index)
-        faults.add(
+        errors.add(
             second.where,
             f"patient {second.case_id} has split {second.split or '(empty)'} here and"
             f" {first.split or '(empty)'} in {_line(first)}: no patient may be in the training and"
@@ -90,7 +90,7 @@ def _normalize_id(lesion_id: str) -> str:
     return normalize_id(_DECIMALS.sub(r"\1", lesion_id)) or lesion_id
 
 
-def _check_laterality_and_label(rows: Sequence[LesionView], faults: TableErrors) -> None:
+def _check_laterality_and_label(rows: Sequence[LesionView], errors: TableErrors) -> None:
     counts = Counter((view.laterality, view.label) for view in rows)
     # Among rows that state both facts, the minority is more likely wrong.
     majority = max(counts, key=lambda facts: ("" not in facts, facts[1] != UNKNOWN, counts[facts]))
@@ -101,7 +101,7 @@ def _check_laterality_and_label(rows: Sequence[LesionView], faults: TableErrors)
         other = next(contradicted, None)
         if view is reference or other is None:
             continue
-        faults.add(
+        errors.add(
             view.where,
             f"lesion {view.lesion_id} of patient {view.case_id} has another laterality or truth"
             f" ({_facts(view)}) than in {_line(other)} ({_facts(other)}); correct the row, or"
@@ -109,7 +109,7 @@ def _check_laterality_and_label(rows: Sequence[LesionView], faults: TableErrors)
         )
 
 
-def _check_image(rows: Sequence[LesionView], faults: TableErrors) -> list[LesionView]:
+def _check_image(rows: Sequence[LesionView], errors: TableErrors) -> list[LesionView]:
     """Return the rows of a patient and image with the box of another lesion of the same label."""
     lesions: dict[str, LesionView] = {}
     repeated = []
@@ -118,7 +118,7 @@ def _check_image(rows: Sequence[LesionView], faults: TableErrors) -> list[Lesion
         if _contradict(first, view):  # an error of the lesion already
             continue
         if first is not view:
-            faults.add(
+            errors.add(
                 view.where,
                 "the same lesion in the same image is listed twice, first in"
                 f" {_line(first)}; delete a row, or {ADVICE}",
@@ -129,7 +129,7 @@ def _check_image(rows: Sequence[LesionView], faults: TableErrors) -> list[Lesion
         if other is None:
             continue
         if other.label != view.label and UNKNOWN not in (other.label, view.label):
-            faults.add(
+            errors.add(
                 view.where,
                 f"lesion {view.lesion_id} of patient {view.case_id} has the box of lesion"
                 f" {other.lesion_id} in {_line(other)} in the same image, but another truth;"

@@ -56,23 +56,23 @@ def read_collection(path: str, outside: bool = False) -> Collection:
     table = Path(path)
     if not table.is_file():
         raise InputError(f"manifest: no such file {table}; name the CSV")
-    faults = TableErrors(table)
-    header, rows = read_rows(table, REQUIRED, faults)
+    errors = TableErrors(table)
+    header, rows = read_rows(table, REQUIRED, errors)
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
     values: dict[str, list[tuple[str, str]]] = {column: [] for column in CONSTANT_COLUMNS}
     for where, row in rows:
-        with faults.collected(where):
+        with errors.collect(where):
             truth = row["truth"].lower()
             required = REQUIRED_CELLS if truth in LABELS else REQUIRED_CELLS[:-1]
-            row_faults = RowErrors(where)
-            row_faults.read(_check_filled, row, required, where)
-            namespace = row_faults.read(patients.normalize_namespace, row["namespace"], where)
+            row_errors = RowErrors(where)
+            row_errors.read(_check_filled, row, required, where)
+            namespace = row_errors.read(patients.normalize_namespace, row["namespace"], where)
             if truth in LABELS:
-                view = row_faults.read(
+                view = row_errors.read(
                     parse_lesion_view, row, table.parent, where, LABELS[truth], outside
                 )
-            row_faults.check()
+            row_errors.check()
             row["namespace"] = namespace
             for column, column_values in values.items():
                 column_values.append((row[column], where))
@@ -82,10 +82,10 @@ def read_collection(path: str, outside: bool = False) -> Collection:
                 item = f"{row['patient_id']}/{row['lesion_id']}/{row['view']}"
                 left_out.append((item, f"truth {row['truth'] or '(empty)'}"))
     dataset, namespace = (
-        _constant_value(column, values[column], faults) for column in CONSTANT_COLUMNS
+        _constant_value(column, values[column], errors) for column in CONSTANT_COLUMNS
     )
-    views = lesion_consistency.check_lesions(views, faults)
-    faults.check()
+    views = lesion_consistency.check_lesions(views, errors)
+    errors.check()
     _require(bool(values["dataset"]), f"{table}: no rows below the header")
     decisions = [f"{dataset}: a case is a patient (patient_id)"]
     notices = [unused] if (unused := describe_unused(header)) else []
@@ -97,7 +97,7 @@ def read_collection(path: str, outside: bool = False) -> Collection:
     )
 
 
-def _constant_value(column: str, values: list[tuple[str, str]], faults: TableErrors) -> str:
+def _constant_value(column: str, values: list[tuple[str, str]], errors: TableErrors) -> str:
     """Return the most frequent value; each other value is an error in its first row."""
     if not values:
         return ""
@@ -109,13 +109,13 @@ def _constant_value(column: str, values: list[tuple[str, str]], faults: TableErr
         if value != majority:
             position = "above" if order.index(majority) < order.index(value) else "below"
             more = f" and {counts[value] - 1} more rows" if counts[value] > 1 else ""
-            faults.add(
+            errors.add(
                 where,
                 f"{column} {value!r}{more} differs from {majority!r} in the rows {position};"
                 f" {CONSTANT_COLUMNS[column]}",
             )
     if column == "dataset" and not _NAME.fullmatch(majority):
-        faults.add(
+        errors.add(
             first_row[majority],
             f"dataset {majority!r} is invalid: expected letters, digits, '_', '-' and '.'",
         )
@@ -145,20 +145,20 @@ def parse_lesion_view(
     InputError
         If cells are invalid. One message lists all of them.
     """
-    faults = RowErrors(where)
-    view = faults.read(_parse_view, row, where)
-    choice = {column: faults.read(_parse_choice, row, column, where) for column in CHOICES}
-    frame = faults.read(_parse_integer, row, "frame", where)
-    bits = faults.read(_parse_bits, row, where)
+    errors = RowErrors(where)
+    view = errors.read(_parse_view, row, where)
+    choice = {column: errors.read(_parse_choice, row, column, where) for column in CHOICES}
+    frame = errors.read(_parse_integer, row, "frame", where)
+    bits = errors.read(_parse_bits, row, where)
     image, mask = (
-        faults.read(find_file, root, row[column], column, where, outside) if row[column] else None
+        errors.read(find_file, root, row[column], column, where, outside) if row[column] else None
         for column in ("image_path", "mask_path")
     )
-    faults.read(_check_filled, row, ("image_path",), where)
-    pixel_size = faults.read(_parse_pixel_size, row, image, where)
+    errors.read(_check_filled, row, ("image_path",), where)
+    pixel_size = errors.read(_parse_pixel_size, row, image, where)
     from_bottom = choice["coord_origin"] == "bottom_left"
-    lesion_box = faults.read(location.locate_lesion, row, image, frame, mask, from_bottom, where)
-    faults.check()
+    lesion_box = errors.read(location.locate_lesion, row, image, frame, mask, from_bottom, where)
+    errors.check()
     pixel_um, spacing_source = pixel_size
     return LesionView(
         collection=row["dataset"],

@@ -22,7 +22,7 @@ KNOWN = (*REQUIRED, *OPTIONAL, *location.KINDS)
 
 
 def read_rows(
-    table: Path, required: Sequence[str], faults: TableErrors | None = None
+    table: Path, required: Sequence[str], errors: TableErrors | None = None
 ) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     """Return the header, and ('TABLE line 7', row) of each row.
 
@@ -35,7 +35,7 @@ def read_rows(
         The CSV.
     required
         Columns that it must have, besides one of the columns that locate a lesion.
-    faults
+    errors
         Receives rows with more or fewer cells than the header, which are left out. Without it they
         raise an error.
 
@@ -47,10 +47,10 @@ def read_rows(
     uneven: Uneven = []
     cells = read_csv(table, known=(*KNOWN, *ALIASES), strip=True, uneven=uneven)
     cells.columns = header = [ALIASES.get(name, name) for name in cells.columns]
-    errors = _header_errors(header, required)
-    if errors:
-        raise InputError(f"{table}: {'; '.join(errors)}")
-    return header, _iterate(table, cells, uneven, faults)
+    header_errors = _header_errors(header, required)
+    if header_errors:
+        raise InputError(f"{table}: {'; '.join(header_errors)}")
+    return header, _iterate(table, cells, uneven, errors)
 
 
 def describe_unused(header: Sequence[str]) -> str:
@@ -86,7 +86,7 @@ def _header_errors(header: Sequence[str], required: Sequence[str]) -> list[str]:
 
 
 def _iterate(
-    table: Path, cells: pd.DataFrame, uneven: Uneven, faults: TableErrors | None
+    table: Path, cells: pd.DataFrame, uneven: Uneven, errors: TableErrors | None
 ) -> Iterator[tuple[str, Row]]:
     for line, row in uneven:
         where = f"{table} line {line}"
@@ -94,9 +94,9 @@ def _iterate(
             f"{where}: {len(row)} cells under {len(cells.columns)} columns (quote a polygon, and a"
             " number with a decimal comma)"
         )
-        if faults is None:
+        if errors is None:
             raise InputError(message)
-        faults.add(where, message)
+        errors.add(where, message)
     named = cells.loc[:, cells.columns != ""]
     columns = dict.fromkeys((*KNOWN, *named.columns))
     rows = named.reindex(columns=list(columns), fill_value="").to_dict("records")

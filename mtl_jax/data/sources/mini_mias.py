@@ -58,7 +58,7 @@ def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
     n_rows: dict[str, int] = {}
     text = table.read_text(encoding="latin-1")
     circles: dict[tuple[str, ...], LesionView] = {}
-    faults = TableErrors(table)
+    errors = TableErrors(table)
     for number, line in enumerate(text.splitlines(), start=1):
         # Only rows of the table begin with the name of a film; other lines are free text.
         fields = line.split()
@@ -68,7 +68,7 @@ def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
         n_rows[film] = n_rows.get(film, 0) + 1
         item = f"{film}-{n_rows[film]}"
         where = f"{table} line {number}"
-        with faults.collected(where):
+        with errors.collect(where):
             reason = _reason_to_leave_out(fields, root, classes, where)
             if reason:
                 left_out.append((item, reason))
@@ -81,7 +81,7 @@ def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
                 views.append(view)
             else:
                 left_out.append((item, "duplicate of an earlier circle of the film"))
-    faults.check()
+    errors.check()
     if not n_rows:
         raise InputError(f"{table}: no row begins with the name of a film such as mdb001")
     return Collection("mini_mias", root, tuple(views), tuple(left_out), _DECISIONS, public_ids=True)

@@ -27,7 +27,7 @@ def read_rows(
     *,
     optional: Sequence[str] = (),
     sheet: str | None = None,
-    faults: TableErrors | None = None,
+    errors: TableErrors | None = None,
 ) -> list[tuple[str, Row]]:
     """Return ('TABLE line 7', row) of each row below the header.
 
@@ -44,7 +44,7 @@ def read_rows(
         Further keys of each row; empty text where the column is absent.
     sheet
         Sheet of a workbook; without it, or if it is absent, the first sheet is read.
-    faults
+    errors
         Receives rows that are longer than the header, which are left out. Without it they raise an
         error.
 
@@ -61,20 +61,20 @@ def read_rows(
     lines = iter(_workbook_lines(path, sheet) if workbook else _csv_lines(path, columns))
     header = next((cells for _, cells in lines if any(cells)), [])
     positions = _column_positions(path, header, columns, optional)
-    errors = TableErrors(path) if faults is None else faults
+    table_errors = TableErrors(path) if errors is None else errors
     rows = []
     for line, cells in lines:
         if not any(cells):
             continue
         where = f"{path} {'row' if workbook else 'line'} {line}"
         if any(cells[len(header) :]):
-            errors.add(where, f"{len(cells)} cells under {len(header)} columns")
+            table_errors.add(where, f"{len(cells)} cells under {len(header)} columns")
             continue
         row = dict.fromkeys((*columns, *optional), "")
         row |= {name: cells[i] for name, i in positions.items() if i < len(cells)}
         rows.append((where, row))
-    if faults is None:
-        errors.check()
+    if errors is None:
+        table_errors.check()
     return rows
 
 

@@ -45,10 +45,10 @@ def read_collection(path: str) -> Collection:
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, Box], list[LesionView]] = {}
-    faults = TableErrors(listing)
+    errors = TableErrors(listing)
     n_rows: Counter[str] = Counter()
-    for where, row in table.read_rows(listing, (*COLUMNS, *FINDING), faults=faults):
-        with faults.collected(where):
+    for where, row in table.read_rows(listing, (*COLUMNS, *FINDING), errors=errors):
+        with errors.collect(where):
             for column in ("study_id", "image_id"):
                 if not _NAME.fullmatch(row[column]):
                     raise InputError(
@@ -62,7 +62,7 @@ def read_collection(path: str) -> Collection:
                 left_out.append((item, str(reason)))
                 continue
             seen.setdefault((row["image_id"], view.box), []).append(view)
-    faults.check()
+    errors.check()
     for same_box in seen.values():
         n_kept = int(len({view.label for view in same_box}) == 1)
         reason = DUPLICATE if n_kept else CONTRADICTION
