@@ -75,7 +75,7 @@ def test_a_truncated_or_missing_file_is_named(shards: list[np.ndarray], tmp_path
     with (tmp_path / "2.npy").open("r+b") as file:
         file.truncate(128 + 6 * 2**15 + 9)
     np.testing.assert_array_equal(rows[np.array([11])], Rows(shards)[np.array([11])])
-    with pytest.raises(InputError, match=r"2\.npy: cannot be read any more \(it ends early\)"):
+    with pytest.raises(InputError, match=r"2\.npy: cannot be read any more \(the file is too short\)"):
         rows[np.array([12])]
 
 
