@@ -54,7 +54,7 @@ def rois(tmp_path_factory: pytest.TempPathFactory, **changes: Any) -> RoiSet:
     folder = tmp_path_factory.mktemp("phantom")
     c = config.default()
     c.data.phantom.update(changes)
-    return ingest.load("phantom:dm", folder, *ingest.settings(c.data.to_dict(), folder))
+    return ingest.load("phantom:dm", folder, *ingest.read_settings(c.data.to_dict(), folder))
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -283,7 +283,7 @@ def test_a_job_reads_the_output_of_the_tool(
     arguments = ["--cases", "4", "--seed", "3", "--out", str(tmp_path / "out")]
     assert make_phantom.main(arguments) == 0
     specs = capsys.readouterr().out.splitlines()[1:]
-    settings = ingest.settings(config.default().data.to_dict(), tmp_path)
+    settings = ingest.read_settings(config.default().data.to_dict(), tmp_path)
     for spec, kind in zip(specs, RECEPTORS, strict=True):
         rois = ingest.load(spec, tmp_path / "shards", *settings)
         assert rois.manifest["counts"]["cases"] == 4, kind

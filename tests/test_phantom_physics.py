@@ -200,7 +200,7 @@ def test_background_correction_removes_the_differences_in_mean_gray_of_phantoms(
     ratios = {}
     for correct in (False, True):
         c.data.background.correct = correct
-        settings = ingest.settings(c.data.to_dict(), tmp_path)
+        settings = ingest.read_settings(c.data.to_dict(), tmp_path)
         sets = [ingest.load(f"phantom:{kind}", tmp_path, *settings) for kind in RECEPTORS]
         means = [np.concatenate(rois.shards).mean((1, 2)) for rois in sets]
         within = np.sqrt(np.mean([values.var() for values in means]))

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _rois(c: config.ConfigDict, folder: Path, correct: bool) -> dict[str, RoiSet]:
     c.data.background.correct = correct
-    how = ingest.settings(c.data.to_dict(), folder)
+    how = ingest.read_settings(c.data.to_dict(), folder)
     return {kind: ingest.load(f"phantom:{kind}", folder, *how) for kind in RECEPTORS}
 
 
