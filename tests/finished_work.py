@@ -278,7 +278,7 @@ def make_findings(
         write_arrays(
             folder / f"maps-{run.approach}.npz",
             roi_id=np.array([HOSTILE, roi_id[1]]),
-            kind=np.array(["malignant, scored highest", "asked for"]),
+            kind=np.array(["malignant, scored highest", "requested"]),
             label=np.array([1, 0]),
             picture=rng.integers(0, 255, (2, 128, 128)).astype(np.uint8),
             layer=np.array(["C1", "C2", "C3", "C4", "C5"]),

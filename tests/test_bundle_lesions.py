@@ -221,7 +221,7 @@ def test_output_contains_no_patient_or_file_name(
     films: Path,
     model: Path,
     tmp_path: Path,
-    key_of_pseudonyms: Path,
+    pseudonym_key: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
     images = tmp_path / "images"
@@ -238,13 +238,13 @@ def test_output_contains_no_patient_or_file_name(
         assert not [name for name in planted if name.encode() in content], path
     assert not [name for name in planted if name in said]
     (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
-    assert lesion["case_id"] == pseudonym(key_of_pseudonyms, "case", "Dent")
-    assert lesion["lesion_id"] == pseudonym(key_of_pseudonyms, "lesion", "Dent/Zaphod")
-    image = pseudonym(key_of_pseudonyms, "image", "Trillian_McMillan.npy") + ".npy"
+    assert lesion["case_id"] == pseudonym(pseudonym_key, "case", "Dent")
+    assert lesion["lesion_id"] == pseudonym(pseudonym_key, "lesion", "Dent/Zaphod")
+    image = pseudonym(pseudonym_key, "image", "Trillian_McMillan.npy") + ".npy"
     assert lesion["views"][0]["image"] == image
     # The lookup table next to the key, readable by its owner only.
     (lookup,) = (Path(line.split(": ")[-1]) for line in said.splitlines() if "lookup table" in line)
-    assert lookup.parent == key_of_pseudonyms.parent and lookup.stat().st_mode & 0o077 == 0
+    assert lookup.parent == pseudonym_key.parent and lookup.stat().st_mode & 0o077 == 0
     with lookup.open(newline="") as file:
         lines = [(row["kind"], row["original"]) for row in csv.DictReader(file)]
     assert sorted(lines) == [

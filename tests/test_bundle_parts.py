@@ -24,7 +24,7 @@ from mtl_jax.bundle import (
     training_ranges,
 )
 from mtl_jax.bundle.reliability import reliability_figure
-from mtl_jax.data.extract_rois import rois
+from mtl_jax.data.extract_rois import crop_rois
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.io import atomic
 from mtl_jax.models import alexnet, base
@@ -225,7 +225,7 @@ def lesion_roi(view: phantom.View) -> np.ndarray:
         *(0, "simulated", (1000 * receptor.pixel_mm,) * 2, ""),
     )
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
-    return rois(StoredImage(view.stored, receptor.bits), [lesion], background).rois[0]
+    return crop_rois(StoredImage(view.stored, receptor.bits), [lesion], background).rois[0]
 
 
 def test_model_card_omits_single_folds_and_rejected_fits() -> None:

@@ -115,7 +115,7 @@ def test_notes_are_in_the_audit_the_index_the_counts_and_on_screen(home: Path) -
         ("rows and columns have different pixel sizes", False, 1),
     ]
     assert rois.manifest["notes"][1]["items"] == ["P1/1/CC", "P2/1/CC"]
-    screen = audit.summary([rois])
+    screen = audit.format_summary([rois])
     assert "repaired     noted  left_out" in screen
     assert f"mine: 2 noted: {MOST} (the first: 99.9% of the values fit 9" in screen
     assert "mine: 1 repaired: centre only, extent not given" in screen
@@ -155,18 +155,20 @@ def test_numbers_of_a_note_are_not_hidden_as_ids(home: Path) -> None:
 
 def test_notes_are_kept_with_the_rois(home: Path) -> None:
     (view, *_) = manifest.read_collection(str(home / "m.csv")).views
-    job = extract_rois.job([view], BACKGROUND, 1, home / "kept")
-    first = extract_rois.cut(job)
+    job = extract_rois.make_job([view], BACKGROUND, 1, home / "kept")
+    first = extract_rois.extract(job)
     assert job.kept.is_file() and first.notes[0][0].kind == MOST
-    assert extract_rois.cut(job).notes == first.notes
+    assert extract_rois.extract(job).notes == first.notes
     for change in ("laterality", "view", "modality", "spacing_source"):
-        other = extract_rois.job([replace(view, **{change: "L"})], BACKGROUND, 1, home / "kept")
+        other = extract_rois.make_job(
+            [replace(view, **{change: "L"})], BACKGROUND, 1, home / "kept"
+        )
         assert other.kept != job.kept
     for change in ({"frame": 1}, {"bits": 9}):
-        assert extract_rois.job([replace(view, **change)], BACKGROUND, 1, home).kept.name != (
+        assert extract_rois.make_job([replace(view, **change)], BACKGROUND, 1, home).kept.name != (
             job.kept.name
         )
-    assert extract_rois.job([view], BACKGROUND, 1, home / "kept", b"", False).kept != job.kept
+    assert extract_rois.make_job([view], BACKGROUND, 1, home / "kept", b"", False).kept != job.kept
 
 
 def test_other_rules_make_shards_again_and_a_moved_table_does_not(
@@ -194,10 +196,10 @@ def test_other_rules_make_shards_again_and_a_moved_table_does_not(
         ({"dark_is_dense": True}, True, "give polarity bright_dense and dark_dense", []),
         ({"curve": "lumisys"}, False, "give curve none and lumisys", []),
         ({"laterality": "R"}, True, "give laterality L and R", []),
-        ({"laterality": "R"}, False, "", [row_consistency.SEVERAL_SIDES]),
+        ({"laterality": "R"}, False, "", [row_consistency.DIFFERENT_SIDES]),
         ({"laterality": ""}, True, "", []),
-        ({"view": "MLO"}, True, "", [row_consistency.SEVERAL_VIEWS]),
-        ({"modality": "SFM"}, True, "", [row_consistency.SEVERAL_MODALITIES]),
+        ({"view": "MLO"}, True, "", [row_consistency.DIFFERENT_VIEWS]),
+        ({"modality": "SFM"}, True, "", [row_consistency.DIFFERENT_MODALITIES]),
     ],
 )
 def test_rows_of_one_image_must_agree(
@@ -231,10 +233,10 @@ def test_a_pixel_size_that_is_nearly_the_headers_is_noted(
     header = HeaderAttributes(
         spacings=(("ImagerPixelSpacing", 94.0, 94.0), ("PixelSpacing", 100.0, 100.0))
     )
-    found = row_consistency.near_spacing(pixel_um, header)
-    assert [note.kind for note in found] == [row_consistency.NEARLY] * noted
+    found = row_consistency.check_spacing(pixel_um, header)
+    assert [note.kind for note in found] == [row_consistency.INEXACT_SPACING] * noted
     assert not any(note.corrected for note in found)
-    assert row_consistency.near_spacing(pixel_um, None) == ()
+    assert row_consistency.check_spacing(pixel_um, None) == ()
 
 
 def test_rows_that_disagree_are_left_out_with_their_lines(
@@ -302,14 +304,14 @@ def test_reasons_that_differ_in_numbers_are_counted_as_one() -> None:
 def test_the_folder_is_taken_out_of_a_reason_where_it_is_a_path(
     root: str, text: str, written: str, hidden: bool
 ) -> None:
-    names = privacy.Names(Collection("x", Path(root), ()), b"k" * 32 if hidden else None)
+    names = privacy.CollectionNames(Collection("x", Path(root), ()), b"k" * 32 if hidden else None)
     assert names.text(text) == written
 
 
 def test_one_fault_stands_as_it_is_and_several_are_numbered() -> None:
-    assert error_list.listed(["only"]) == "only"
-    assert error_list.listed(["a", "b"]) == "(1) a; (2) b"
-    assert error_list.listed([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
+    assert error_list.join_errors(["only"]) == "only"
+    assert error_list.join_errors(["a", "b"]) == "(1) a; (2) b"
+    assert error_list.join_errors([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
 
 
 @pytest.mark.parametrize(
@@ -331,9 +333,9 @@ def test_gray_that_the_reader_has_made_is_not_inverted_again(
     assert made.image_path == path and stored.image_path == plain
 
     def error(view: LesionView) -> str:
-        return extract_rois.cut(extract_rois.job([view], BACKGROUND, 1, tmp_path / "kept")).errors[
-            0
-        ]
+        return extract_rois.extract(
+            extract_rois.make_job([view], BACKGROUND, 1, tmp_path / "kept")
+        ).errors[0]
 
     assert error(made) == error(stored) == ""
     assert "leave it empty, or the gray is inverted or transformed twice" in error(
@@ -397,7 +399,7 @@ def test_shards_of_before_there_were_notes_open_and_are_counted(home: Path) -> N
     about = json.loads(json.dumps(rois.manifest))
     del about["notes"], about["counts"]["noted"]
     old = replace(rois, manifest=about)
-    assert image_notes.lines(old) == [] and "mine" in audit.summary([old])
+    assert image_notes.format_lines(old) == [] and "mine" in audit.format_summary([old])
 
 
 def test_notes_of_a_source_are_counted_by_their_sentence() -> None:
@@ -408,14 +410,16 @@ def test_notes_of_a_source_are_counted_by_their_sentence() -> None:
         note="box clipped (3 rows); no extent",
         noted="JPEG mask cut at half",
     )
-    found = image_notes.notes_of(one)
+    found = image_notes.parse_notes(one)
     assert [(n.kind, n.detail, n.corrected) for n in found] == [
         ("box clipped", "3 rows", True),
         ("no extent", "", True),
         ("JPEG mask cut at half", "", False),
     ]
-    written = image_notes.noted_view(one, [Note("a", "1"), Note("b", "2", corrected=True)])
+    written = image_notes.add_notes(one, [Note("a", "1"), Note("b", "2", corrected=True)])
     assert written.note == "box clipped (3 rows); no extent; b (2)"
     assert written.noted == "JPEG mask cut at half; a (1)"
-    twice = image_notes.count([("P1", found), ("P2", found[:1]), ("P3", [*found[:1], *found[:1]])])
+    twice = image_notes.count_notes(
+        [("P1", found), ("P2", found[:1]), ("P3", [*found[:1], *found[:1]])]
+    )
     assert [(e["kind"], e["lesion_views"]) for e in twice][0] == ("box clipped", 3)

@@ -68,14 +68,14 @@ def audit_of(home: Path) -> list[dict[str, str]]:
 
 def test_the_rules_are_the_fields_of_the_config() -> None:
     data = config.default().data.to_dict()
-    background, options, rules = ingest.settings(data, Path("there"))
+    background, options, rules = ingest.read_settings(data, Path("there"))
     assert rules == ingest.USUAL == ingest.Rules() and background == data["background"]
     assert options["phantom"] == data["phantom"] | {
         "folder": Path("there"),
         "target": "sfm",
     }
     assert options["mini_mias"] == data["mini_mias"]
-    assert tuple(reference_standard.TAKES) == config.TRUTH_POLICIES
+    assert tuple(reference_standard.ACCEPTED) == config.TRUTH_POLICIES
 
 
 @pytest.mark.parametrize(
@@ -252,14 +252,14 @@ def test_a_part_of_the_image_gives_the_roi_that_the_whole_gives(
         )
         for row, column in centres
     ]
-    found = extract_rois.cut(extract_rois.job(views, BACKGROUND, 1, tmp_path / "kept"))
+    found = extract_rois.extract(extract_rois.make_job(views, BACKGROUND, 1, tmp_path / "kept"))
     assert found.errors == ("",) * 4
     gray = stored * 1.0
     if "curve" in change:
         gray = gray_mapping.CURVES["lumisys"](gray, 12)
     whole = to_pixel_size(4095 - gray if "dark_is_dense" in change else gray, pixel_um)
     for view, roi, outside in zip(views, found.rois, found.outside, strict=True):
-        expected, fraction = lesion_roi(whole, extract_rois.centre(view), BACKGROUND)
+        expected, fraction = lesion_roi(whole, extract_rois.lesion_centre(view), BACKGROUND)
         difference = np.abs(roi.astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # rounding of halves
         assert outside == fraction
@@ -274,15 +274,17 @@ def test_bits_given_for_a_dicom_that_became_density_are_rejected(tmp_path: Path)
         **{"pixel_um": (100.0, 100.0), "spacing_source": "x", "box": (140, 140, 160, 160)},
     )
     for bits, said in ((None, ""), (12, ""), (14, "bits 14 was given")):
-        job = extract_rois.job([replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}")
-        assert extract_rois.cut(job).errors[0].startswith(said)
-        assert bool(extract_rois.cut(job).errors[0]) == bool(said)
+        job = extract_rois.make_job(
+            [replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}"
+        )
+        assert extract_rois.extract(job).errors[0].startswith(said)
+        assert bool(extract_rois.extract(job).errors[0]) == bool(said)
 
 
 def test_an_unknown_curve_is_named(home: Path) -> None:
     (view,) = SOURCES["manifest"](f"{listed(home, ROWS[:1])}/m.csv").views
-    found = extract_rois.cut(
-        extract_rois.job([replace(view, curve="x")], BACKGROUND, 1, home / "kept")
+    found = extract_rois.extract(
+        extract_rois.make_job([replace(view, curve="x")], BACKGROUND, 1, home / "kept")
     )
     assert found.errors[0].startswith("no curve 'x'; known: ddsm_dba") and not found.unreadable
 
@@ -360,7 +362,7 @@ def test_killed_half_way_it_goes_on_and_ends_in_the_same_bytes(
     true_read = extract_rois.read_stored
     monkeypatch.setattr(extract_rois, "read_stored", lambda *a: read.append(a[0]) or true_read(*a))
     options = {"manifest": {"outside": False}}  # as the command has them
-    ingest.make(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, options)
+    ingest.make_shards(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, options)
     assert len(read) == 24 - kept
     assert bytes_of(tmp_path) == unbroken
 

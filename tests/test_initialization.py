@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from flax.traverse_util import flatten_dict, unflatten_dict
-from test_training import NETWORK, fit_these
+from test_training import NETWORK, fit_runs
 
 from mtl_jax import config
 from mtl_jax.experiments import train_runs
@@ -154,9 +154,9 @@ def test_bias_rate_in_replicas_and_single_runs(tmp_path: Path) -> None:
     at an equal rate; kernels move as far."""
     settings = {"cache": tmp_path, "keep": False, "epochs": 1, "batch_size": 80}
     pair = trainings(tmp_path / "pair", "cuda_convnet2", 2)
-    together = fit_these(pair, replicas=Replicas(1, 2), initialization="cuda_convnet2", **settings)
+    together = fit_runs(pair, replicas=Replicas(1, 2), initialization="cuda_convnet2", **settings)
     before = pair[1].params
-    (alone,) = fit_these([pair[1]._replace(folder=tmp_path / "alone")], **settings)
+    (alone,) = fit_runs([pair[1]._replace(folder=tmp_path / "alone")], **settings)
     for layer, part, factor in (("F5", "bias", 2), ("F4", "bias", 2), ("F5", "kernel", 1)):
         moved = together[1][layer][part] - before[layer][part]
         at_equal_rate = np.asarray(alone[layer][part] - before[layer][part])
@@ -166,9 +166,9 @@ def test_bias_rate_in_replicas_and_single_runs(tmp_path: Path) -> None:
 
 def test_checkpoint_of_another_initialization_is_rejected(tmp_path: Path) -> None:
     (training,) = trainings(tmp_path, "he", 1)
-    fit_these([training], epochs=1, batch_size=80)
+    fit_runs([training], epochs=1, batch_size=80)
     with pytest.raises(InputError, match="of another training run: initialization"):
-        fit_these([training], initialization="krizhevsky2012", epochs=1, batch_size=80)
+        fit_runs([training], initialization="krizhevsky2012", epochs=1, batch_size=80)
 
 
 def test_new_layers_use_the_scheme_of_the_config(

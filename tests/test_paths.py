@@ -70,7 +70,7 @@ def test_the_key_without_a_home_names_the_variable(
 ) -> None:
     monkeypatch.delenv(privacy.KEY_VARIABLE)
     with pytest.raises(InputError, match="HOME is not set.*set MTL_JAX_KEY_FILE to a file"):
-        privacy.key()
+        privacy.load_key()
     monkeypatch.setenv(privacy.KEY_VARIABLE, "~/key")
     with pytest.raises(InputError, match="^MTL_JAX_KEY_FILE=~/key: the home folder is not known"):
         privacy.key_path()

@@ -29,8 +29,8 @@ def of_people(
     """A collection without pixels whose cases are these people, by patients.csv alone."""
     rois = made_up(name, len(people), split, seed=seed)
     cases = list(dict.fromkeys(rois.index["case_id"].tolist()))
-    keys = patients.Keys(namespace, None)
-    lines = patients.table(keys, dict(zip(people, cases, strict=True)), {})
+    keys = patients.PatientKeys(namespace, None)
+    lines = patients.make_rows(keys, dict(zip(people, cases, strict=True)), {})
     columns = {c: np.array([line[c] for line in lines], str) for c in patients.COLUMNS}
     columns["patient"] = np.array([keys.patient(one) for one in people])
     columns["case_id"] = np.array(cases)
@@ -54,7 +54,7 @@ def layout(rng: np.random.Generator) -> tuple[dict[str, RoiSet], dict[str, list[
             own[1] = own[0]  # one patient under two case ids
         official = "yes" if rng.random() < 0.4 else ""
         rois = of_people(name, [f"{i}/{p}" for i, p in enumerate(own)], official, namespace)
-        keys = patients.Keys(namespace, None)
+        keys = patients.PatientKeys(namespace, None)
         table = dict(rois.patients) | {"patient": np.array([keys.patient(one) for one in own])}
         marks = np.array(["test", "train", ""])[rng.integers(0, 3, count)] if official else [""]
         index = dict(rois.index) | {"split": np.repeat(np.resize(marks, count), 2)}
@@ -230,7 +230,7 @@ def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
 def test_a_namespace_by_source_name_and_manifest(
     source: str, name: str, said: str, namespace: str
 ) -> None:
-    assert patients.namespace_of(source, name, said) == namespace
+    assert patients.choose_namespace(source, name, said) == namespace
 
 
 @pytest.mark.parametrize(
@@ -245,18 +245,22 @@ def test_a_namespace_by_source_name_and_manifest(
 def test_one_published_id_in_several_forms_is_one_patient(
     namespace: str, first: str, second: str
 ) -> None:
-    keys = patients.Keys(namespace, b"of some user" * 3)
+    keys = patients.PatientKeys(namespace, b"of some user" * 3)
     assert (
-        keys.patient(first) == keys.patient(second) == patients.Keys(namespace, None).patient(first)
+        keys.patient(first)
+        == keys.patient(second)
+        == patients.PatientKeys(namespace, None).patient(first)
     )
     assert keys.patient(first) != keys.patient(first.replace("0", "7"))
 
 
 def test_private_ids_are_under_the_users_key() -> None:
-    ours, theirs = (patients.Keys("manifest", key * 32) for key in (b"a", b"b"))
+    ours, theirs = (patients.PatientKeys("manifest", key * 32) for key in (b"a", b"b"))
     assert ours.patient("P1") != theirs.patient("P1") and ours.similar("P1") != theirs.similar("P1")
-    assert ours.fingerprint != theirs.fingerprint != patients.Keys("manifest", None).fingerprint
-    assert patients.Keys("cbis_ddsm", b"a" * 32).fingerprint == ""
+    assert (
+        ours.fingerprint != theirs.fingerprint != patients.PatientKeys("manifest", None).fingerprint
+    )
+    assert patients.PatientKeys("cbis_ddsm", b"a" * 32).fingerprint == ""
 
 
 @pytest.mark.parametrize(
@@ -276,12 +280,12 @@ def test_private_ids_are_under_the_users_key() -> None:
     ],
 )
 def test_ids_that_a_person_would_take_for_the_same(first: str, second: str, same: bool) -> None:
-    assert (patients.reads_as(first) == patients.reads_as(second)) is same
+    assert (patients.normalize_id(first) == patients.normalize_id(second)) is same
 
 
 def test_an_id_of_signs_alone_is_like_nothing() -> None:
-    assert patients.reads_as("--- ") == patients.reads_as("\u200b") == ""
-    assert patients.Keys("manifest", None).similar("...") == ""
+    assert patients.normalize_id("--- ") == patients.normalize_id("\u200b") == ""
+    assert patients.PatientKeys("manifest", None).similar("...") == ""
 
 
 # From files
@@ -329,9 +333,9 @@ def test_one_namespace_and_two_keys_are_rejected(tmp_path: Path) -> None:
     a = loaded(manifest(tmp_path, "films", ids), tmp_path / "c")
     b = loaded(manifest(tmp_path, "digital", ids), tmp_path / "c", pseudonymise=False)
     with pytest.raises(InputError, match="films and digital are of one namespace.*make the shards"):
-        crosswalk.joined({"films": a, "digital": b}, None)
+        crosswalk.apply_crosswalk({"films": a, "digital": b}, None)
     c = loaded(manifest(tmp_path, "far", ids, namespace="far"), tmp_path / "c", pseudonymise=False)
-    assert set(crosswalk.joined({"films": a, "far": c}, None)) == {"films", "far"}
+    assert set(crosswalk.apply_crosswalk({"films": a, "far": c}, None)) == {"films", "far"}
 
 
 def test_a_manifest_has_one_namespace(tmp_path: Path) -> None:
@@ -381,7 +385,7 @@ def test_doubtful_ids_headers_and_copies_are_reported(
 def test_look_alike_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     a = loaded(manifest(tmp_path, "a", ["W-01", "W-02", "W-03"]), tmp_path / "c")
     b = loaded(manifest(tmp_path, "b", ["w1", "W-02", "V"]), tmp_path / "c")
-    (pair,) = patients.similar([a, b])
+    (pair,) = patients.find_similar([a, b])
     cases = [rois.index["case_id"][0] for rois in (a, b)]
     assert (pair["a"], pair["b"]) == (["a", cases[0]], ["b", cases[1]])
     assert pair["why"] == "ids read as the same"
@@ -392,7 +396,7 @@ def test_look_alike_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     specs = [manifest(tmp_path, name, ["x", name]) for name in ("c", "d")]
     for name in "cd":
         write_dicom(tmp_path / f"{name}1.dcm", gray, PatientID="Dent")
-    (pair,) = patients.similar([loaded(spec, tmp_path / "c") for spec in specs])
+    (pair,) = patients.find_similar([loaded(spec, tmp_path / "c") for spec in specs])
     assert pair["why"] == "one PatientID in both"
     # Ids that are not hidden have no key, and what the headers say could be guessed.
     plain = loaded(specs[0], tmp_path / "p", pseudonymise=False)
@@ -401,11 +405,11 @@ def test_look_alike_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
 
 def test_ids_that_have_the_form_of_public_ones_are_seen() -> None:
     shown = ["P_00001", "P_00022"]
-    assert patients.looks_published("manifest", shown) == "cbis_ddsm"
-    assert not patients.looks_published("cbis_ddsm", shown)
-    assert not patients.looks_published("manifest", [*shown, "Q1"])
-    assert patients.looks_published("manifest", ["A-1234-1"]) == "ddsm"
-    assert "form of those of ddsm" in duplicate_patients.of_ids("ddsm", {"A-1234-1": "x"})[0]
+    assert patients.guess_namespace("manifest", shown) == "cbis_ddsm"
+    assert not patients.guess_namespace("cbis_ddsm", shown)
+    assert not patients.guess_namespace("manifest", [*shown, "Q1"])
+    assert patients.guess_namespace("manifest", ["A-1234-1"]) == "ddsm"
+    assert "form of those of ddsm" in duplicate_patients.check_ids("ddsm", {"A-1234-1": "x"})[0]
 
 
 def test_ids_of_a_public_form_are_reported_at_every_start(
@@ -424,7 +428,7 @@ def test_ids_of_a_public_form_are_reported_at_every_start(
     folds = json.loads((tmp_path / "work" / "folds.json").read_text())
     assert folds["ids_look_like"] == {"mine": "cbis_ddsm"}
     said = manifest(tmp_path / "said", "mine", ids, namespace="ours")
-    assert not patients.looking_published({"mine": loaded(said, tmp_path / "c")})
+    assert not patients.guessed_namespaces({"mine": loaded(said, tmp_path / "c")})
 
 
 @pytest.mark.parametrize(
@@ -441,14 +445,14 @@ def test_one_public_namespace_and_ids_of_two_forms_are_rejected(
         )
         for name, prefix in (("a", good), ("b", other))
     )
-    form = f"b is of the form {patients.FORMS[namespace]}.*write them so"
+    form = f"b is of the form {patients.ID_FORMS[namespace]}.*write the ids in this form"
     for order in ({"a": a, "b": b}, {"b": b, "a": a}):
         with pytest.raises(InputError, match=form) as rejected:
-            crosswalk.joined(order, None)
+            crosswalk.apply_crosswalk(order, None)
         assert "\n" not in str(rejected.value)
-    assert set(crosswalk.joined({"b": b}, None)) == {"b"}
+    assert set(crosswalk.apply_crosswalk({"b": b}, None)) == {"b"}
     again = loaded(manifest(tmp_path, "d", [f"{good}1"], namespace=namespace), tmp_path / "c")
-    assert set(crosswalk.joined({"a": a, "d": again}, None)) == {"a", "d"}
+    assert set(crosswalk.apply_crosswalk({"a": a, "d": again}, None)) == {"a", "d"}
 
 
 def test_patients_csv_must_be_of_the_index(tmp_path: Path) -> None:
@@ -473,11 +477,11 @@ def both(tmp_path: Path, cbis: list[str], ddsm: list[str]) -> dict[str, RoiSet]:
 def test_cbis_ddsm_beside_ddsm_needs_a_crosswalk(tmp_path: Path) -> None:
     rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     with pytest.raises(InputError, match=r"CBIS-DDSM \(cbis_ddsm\) and DDSM \(ddsm\).*crosswalk"):
-        crosswalk.joined(rois, None)
+        crosswalk.apply_crosswalk(rois, None)
     path = tmp_path / "pairs.csv"
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\nP_00001,B_3085_1\nP_00004,case1436\n")
-    found = crosswalk.joined(rois, str(path))
-    assert crosswalk.matched(found) == [
+    found = crosswalk.apply_crosswalk(rois, str(path))
+    assert crosswalk.describe_matches(found) == [
         "crosswalk: 1 of 2 CBIS-DDSM patients (cbis_ddsm) are DDSM cases here"
     ]
     same = set(found["cbis_ddsm"].patients["patient"]) & set(found["ddsm"].patients["patient"])
@@ -503,39 +507,46 @@ def test_other_names_do_not_let_the_two_in_together(
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\nP_00002,case0001\n")
     for table in (None, str(path)):  # a crosswalk does not concern private ids
         with pytest.raises(InputError, match=f"ids of {unsaid} have the form.*column namespace"):
-            crosswalk.joined({rois.name: rois for rois in pair}, table)
+            crosswalk.apply_crosswalk({rois.name: rois for rois in pair}, table)
     # What the column says stands: ids of that form, and other patients.
     said = [
         loaded(manifest(tmp_path / "s", name, own, namespace=f"of-{name}"), tmp_path / "c")
         for name, own in zip(names, ids, strict=True)
     ]
-    assert crosswalk.joined({rois.name: rois for rois in said}, None)
+    assert crosswalk.apply_crosswalk({rois.name: rois for rois in said}, None)
     spaces = zip(names, ids, ("cbis_ddsm", "ddsm"), strict=True)
     both = [
         loaded(manifest(tmp_path / "b", name, own, namespace=space), tmp_path / "c")
         for name, own, space in spaces
     ]
-    assert len(crosswalk.matched(crosswalk.joined({r.name: r for r in both}, str(path)))) == 1
+    assert (
+        len(
+            crosswalk.describe_matches(
+                crosswalk.apply_crosswalk({r.name: r for r in both}, str(path))
+            )
+        )
+        == 1
+    )
 
 
 def test_patients_without_a_case_are_named_as_a_table_may_write_them(
-    tmp_path: Path, key_of_pseudonyms: Path
+    tmp_path: Path, pseudonym_key: Path
 ) -> None:
     rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     path = tmp_path / "pairs.csv"
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\n")
     with pytest.raises(InputError) as rejected:
-        crosswalk.joined(rois, str(path))
+        crosswalk.apply_crosswalk(rois, str(path))
     said = str(rejected.value)
     lookup = next(word for word in said.split() if word.startswith("lookup-cbis_ddsm-"))
     pseudonym = rois["cbis_ddsm"].patients["case_id"].tolist()[1]
     assert f"1 of 2 patients of cbis_ddsm have no ddsm_case (such as pseudonym {pseudonym}" in said
-    rows = (key_of_pseudonyms.parent / lookup).read_text().splitlines()
+    rows = (pseudonym_key.parent / lookup).read_text().splitlines()
     assert f"case,{pseudonym},P_00004" in rows
     spec = f"manifest:{tmp_path / 'cbis_ddsm.csv'}"
     rois["cbis_ddsm"] = loaded(spec, tmp_path / "c", pseudonymise=False)
     with pytest.raises(InputError, match=r"1 of 2 patients.*\(such as P_00004\)"):
-        crosswalk.joined(rois, str(path))
+        crosswalk.apply_crosswalk(rois, str(path))
 
 
 @pytest.mark.parametrize(
@@ -554,10 +565,10 @@ def test_a_crosswalk_that_cannot_be_used_is_rejected(
     path = tmp_path / "pairs.csv"
     path.write_text(f"patient_id,ddsm_case\n{rows}\n")
     with pytest.raises(InputError, match=reason):
-        crosswalk.joined(rois, str(path))
+        crosswalk.apply_crosswalk(rois, str(path))
     rois["ddsm"] = both(tmp_path / "o", ["P_00001"], ["of ours"])["ddsm"]
     with pytest.raises(InputError, match="not every patient_id of ddsm is of the form case3085"):
-        crosswalk.joined(rois, str(path))
+        crosswalk.apply_crosswalk(rois, str(path))
 
 
 def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
@@ -572,8 +583,8 @@ def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
     assert len(pairs) == 709
     cbis = of_people("cbis_ddsm", list(pairs), namespace="cbis_ddsm")
     ddsm = of_people("ddsm", [f.replace("_", "-") for f in films.values()], namespace="ddsm")
-    rois = crosswalk.joined({"ddsm": ddsm, "cbis_ddsm": cbis}, str(path))
-    assert "709 of 709 CBIS-DDSM patients" in crosswalk.matched(rois)[0]
+    rois = crosswalk.apply_crosswalk({"ddsm": ddsm, "cbis_ddsm": cbis}, str(path))
+    assert "709 of 709 CBIS-DDSM patients" in crosswalk.describe_matches(rois)[0]
     split = splits.divide(rois, "ddsm", (), splits.Rules(True, 0, 4, 0.5, 0))
     ids = list(dict.fromkeys(ddsm.index["case_id"].tolist()))
     tested = {pairs[p] for p, case in zip(films, ids, strict=True) if case in set(split.test)}
@@ -629,12 +640,16 @@ def test_another_crosswalk_makes_other_patients(tmp_path: Path) -> None:
     path, digests = tmp_path / "pairs.csv", set()
     for case in ("case3085", "case1"):
         path.write_text(f"patient_id,ddsm_case\nP_00001,{case}\nP_00004,case1436\n")
-        digests.add(patients.digest(crosswalk.joined(rois, str(path))["cbis_ddsm"]))
+        digests.add(
+            patients.patients_digest(crosswalk.apply_crosswalk(rois, str(path))["cbis_ddsm"])
+        )
     assert len(digests) == 2
 
 
 def test_two_ids_of_one_patient_in_a_published_namespace_are_rejected() -> None:
-    patients.reject_two_ids("cbis_ddsm", "cb", ["P_00001", "P_00002"])
-    patients.reject_two_ids("manifest", "own", ["P_00001", "P_1"])  # private ids are as written
+    patients.reject_duplicate_ids("cbis_ddsm", "cb", ["P_00001", "P_00002"])
+    patients.reject_duplicate_ids(
+        "manifest", "own", ["P_00001", "P_1"]
+    )  # private ids are as written
     with pytest.raises(InputError, match="cb: patient_id .*LEFT_CC' and .*LEFT_MLO' are one pat"):
-        patients.reject_two_ids("cbis_ddsm", "cb", ["P_00001_LEFT_CC", "P_00001_LEFT_MLO"])
+        patients.reject_duplicate_ids("cbis_ddsm", "cb", ["P_00001_LEFT_CC", "P_00001_LEFT_MLO"])

@@ -120,15 +120,15 @@ def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int
 
 def make(home: Path, out: Path, **rules: object) -> RoiSet:
     how = ingest.Rules(unusable="leave_out", **rules)
-    return ingest.make(f"manifest:{home}/m.csv", out, BACKGROUND, {}, how)
+    return ingest.make_shards(f"manifest:{home}/m.csv", out, BACKGROUND, {}, how)
 
 
 def test_a_patient_has_one_pseudonym_for_one_key(
-    home: Path, tmp_path: Path, key_of_pseudonyms: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, pseudonym_key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make(home, tmp_path / "a")
-    assert stat.S_IMODE(key_of_pseudonyms.stat().st_mode) == 0o600
-    secret = key_of_pseudonyms.read_text().strip()
+    assert stat.S_IMODE(pseudonym_key.stat().st_mode) == 0o600
+    secret = pseudonym_key.read_text().strip()
     assert len(bytes.fromhex(secret)) == 32
     second = home.with_name("second")
     second.mkdir(exist_ok=True)
@@ -143,7 +143,7 @@ def test_a_patient_has_one_pseudonym_for_one_key(
 
     # The table beside the key leads back, for its owner alone.
     made = first.manifest["fingerprint"][:12]
-    table = key_of_pseudonyms.with_name(f"lookup-mine-{made}.csv")
+    table = pseudonym_key.with_name(f"lookup-mine-{made}.csv")
     assert stat.S_IMODE(table.stat().st_mode) == 0o600
     with table.open(newline="") as file:
         lines = [(row["kind"], row["pseudonym"], row["original"]) for row in csv.DictReader(file)]
@@ -191,7 +191,7 @@ def test_a_key_that_cannot_be_used_is_named(
     else:
         path.write_bytes(content)
     with pytest.raises(InputError, match=f"{path}: "):
-        privacy.key()
+        privacy.load_key()
 
 
 def test_a_key_in_a_folder_that_cannot_be_written_is_named_before_any_work(
@@ -205,7 +205,7 @@ def test_a_key_in_a_folder_that_cannot_be_written_is_named_before_any_work(
     with pytest.raises(InputError, match=f"{says}.*--keep-ids"):
         ingest.load(f"manifest:{home}/m.csv", tmp_path / "cache", BACKGROUND, {})
     assert not (tmp_path / "cache").exists()
-    names = privacy.Pseudonyms(privacy.key())
+    names = privacy.Pseudonyms(privacy.load_key())
     names.case("Müller")
     with pytest.raises(InputError, match="/proc/lookup-mine-0123.csv: what the pseudonyms"):
         names.save_lookup("mine", "0123")
@@ -216,7 +216,7 @@ def test_a_table_of_pseudonyms_that_is_there_needs_no_folder_to_write_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(privacy.KEY_VARIABLE, str(tmp_path / "key"))
-    names = privacy.Pseudonyms(privacy.key())
+    names = privacy.Pseudonyms(privacy.load_key())
     names.case("Müller")
     path = names.save_lookup("mine", "0123")
     assert "case," in path.read_text(encoding="utf-8") and "Müller" in path.read_text("utf-8")
@@ -234,7 +234,7 @@ def test_a_table_of_pseudonyms_that_is_there_needs_no_folder_to_write_in(
 def test_remarks_lose_names_and_nothing_else(home: Path) -> None:
     found = SOURCES["manifest"](f"{home}/m.csv")
     found = replace(found, left_out=(("Ford/Left-Breast", "x"),))
-    names = privacy.Names(found, b"k" * 32)
+    names = privacy.CollectionNames(found, b"k" * 32)
     assert names.text("3 of 12 rows: the box of MCMILLAN_2 is at 19420311") == (
         "3 of 12 rows: the box of [hidden]_2 is at [hidden]"
     )
@@ -242,7 +242,7 @@ def test_remarks_lose_names_and_nothing_else(home: Path) -> None:
     assert names.failure("cannot be read (bad 'Zed'); mend it") == "cannot be read; mend it"
     assert names.failure("colour ('Zed)') or \"Zed\"") == "colour or "
     assert names.text("series 1.2.840.5.6 in 1.2 of 3.4.5") == "series [hidden] in 1.2 of 3.4.5"
-    plain = privacy.Names(found, None)
+    plain = privacy.CollectionNames(found, None)
     same = [plain.text(f"{place}1.2.840.5.6{end}") for place in ("", "x/") for end in ("", ".dcm")]
     assert same == [place + same[0] + end for place in ("", "x/") for end in ("", ".dcm")]
     assert same[0].startswith("uid-")
@@ -252,8 +252,11 @@ def test_remarks_lose_names_and_nothing_else(home: Path) -> None:
 def test_words_on_a_pixel_size_are_written_only_with_the_own_ids(home: Path) -> None:
     """A user's explanation may name a patient; fields of a header and words of ours do not."""
     found = SOURCES["manifest"](f"{home}/m.csv")
-    hidden, plain = privacy.Names(found, b"k" * 32), privacy.Names(found, None)
-    for text, written in (("Ford's film 12", privacy.STATED), ("PixelSpacing", "PixelSpacing")):
+    hidden, plain = privacy.CollectionNames(found, b"k" * 32), privacy.CollectionNames(found, None)
+    for text, written in (
+        ("Ford's film 12", privacy.SPACING_FROM_TABLE),
+        ("PixelSpacing", "PixelSpacing"),
+    ):
         view = replace(found.views[0], spacing_source=text)
         assert hidden.view(view).spacing_source == written
         assert plain.view(view).spacing_source == text

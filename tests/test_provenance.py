@@ -56,9 +56,9 @@ class Place:
         for name, seed in (("shards", 0), ("other_shards", 1)):
             c = config.default()
             c.data.phantom.seed, c.data.phantom.cases = seed, 12
-            settings = ingest.settings(c.data.to_dict(), folder / "cache")
+            settings = ingest.read_settings(c.data.to_dict(), folder / "cache")
             for collection in ("sfm", "dm"):
-                ingest.make(f"phantom:{collection}", folder / name, *settings)
+                ingest.make_shards(f"phantom:{collection}", folder / name, *settings)
 
     def job(self, name: str) -> config.ConfigDict:
         c = config.default()
@@ -198,7 +198,7 @@ def test_other_data_under_its_path(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     was, now = (
-        shards.content(shards.open_shards(place.folder / folder / "sfm"))[:12]
+        shards.content_digest(shards.open_shards(place.folder / folder / "sfm"))[:12]
         for folder in ("shards", "other_shards")
     )
     place.swap("shards")

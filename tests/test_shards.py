@@ -124,7 +124,9 @@ def test_made_once_and_again_only_when_something_changed(
 
 
 def test_same_input_gives_the_same_bytes(home: Path) -> None:
-    made = [ingest.make(f"manifest:{home}/m.csv", home / out, BACKGROUND, {}) for out in "pq"]
+    made = [
+        ingest.make_shards(f"manifest:{home}/m.csv", home / out, BACKGROUND, {}) for out in "pq"
+    ]
     assert made[0].manifest == made[1].manifest
     for name in ("roi-00000.npy", "index.csv", "audit.csv", "manifest.json"):
         assert (home / "p/mine" / name).read_bytes() == (home / "q/mine" / name).read_bytes()
@@ -132,13 +134,13 @@ def test_same_input_gives_the_same_bytes(home: Path) -> None:
     np.testing.assert_array_equal(opened.shards[0], made[0].shards[0])
     write_rows(home, ROWS[:2])
     with pytest.raises(InputError, match="other shards stand here"):
-        ingest.make(f"manifest:{home}/m.csv", home / "p", BACKGROUND, {})
+        ingest.make_shards(f"manifest:{home}/m.csv", home / "p", BACKGROUND, {})
 
 
 def test_many_shards_keep_the_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.array(load(home).shards[0])
     monkeypatch.setattr(ingest, "SHARD_ROIS", 3)
-    rois = ingest.make(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {}, OWN_IDS)
+    rois = ingest.make_shards(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {}, OWN_IDS)
     assert [len(shard) for shard in rois.shards] == [3, 1]
     np.testing.assert_array_equal(np.concatenate(rois.shards), whole)
 
@@ -179,7 +181,9 @@ def test_a_wrong_manifest_is_rejected(
     load(home)
     path = next((home.parent / "cache").glob("[!.]*")) / "manifest.json"
     path.write_text(json.dumps(edit(json.loads(path.read_text()), *change[0], value=change[1])))
-    path.with_name(shards.SEAL).write_text(f"{atomic.file_sha256(path)}  manifest.json\n")
+    path.with_name(shards.MANIFEST_SHA256).write_text(
+        f"{atomic.file_sha256(path)}  manifest.json\n"
+    )
     with pytest.raises(InputError, match=reason):
         load(home)
     path.write_text("{")
@@ -201,21 +205,21 @@ def test_an_index_with_a_wrong_line_is_rejected(tmp_path: Path, line: str, reaso
     lines = [",".join(shards.COLUMNS), *(right.format(i, "n" * i) for i in range(5))]
     path = tmp_path / "index.csv"
     path.write_text("\n".join(lines) + "\n")
-    index = shards._table(path)
+    index = shards._read_table(path)
     assert index["note"].tolist() == ["", "n", "nn", "nnn", "nnnn"]
     assert index["roi_id"].tolist() == ["r0", "r1", "r2", "r3", "r4"]
     assert index["label"].tolist() == [1] * 5 and index["pixel_um_col"].tolist() == [70.5] * 5
     # Shards made before there were notes lack the last column.
     path.write_text("\n".join(row.rpartition(",")[0] for row in lines) + "\n")
-    older = shards._table(path)
+    older = shards._read_table(path)
     assert older["noted"].tolist() == [""] * 5 == index["noted"].tolist()
     assert older["note"].tolist() == index["note"].tolist()
     path.write_text("\n".join([*lines, line]) + "\n")
     with pytest.raises(InputError, match=reason):
-        shards._table(path)
+        shards._read_table(path)
     path.write_text("a,b\n")
     with pytest.raises(InputError, match="its columns are not"):
-        shards._table(path)
+        shards._read_table(path)
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:

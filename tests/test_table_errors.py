@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.types import InputError
 
 TABLE = Path("here/a table.csv")
 
 
-def message(faults: TableFaults) -> str:
+def message(faults: TableErrors) -> str:
     with pytest.raises(InputError) as caught:
         faults.check()
     assert "\n" not in str(caught.value)
@@ -18,7 +18,7 @@ def message(faults: TableFaults) -> str:
 
 
 def test_no_fault_is_no_error() -> None:
-    faults = TableFaults(TABLE)
+    faults = TableErrors(TABLE)
     with faults.collected(f"{TABLE} line 2"):
         pass
     assert not faults
@@ -26,7 +26,7 @@ def test_no_fault_is_no_error() -> None:
 
 
 def test_a_single_fault_keeps_its_own_message() -> None:
-    faults = TableFaults(TABLE)
+    faults = TableErrors(TABLE)
     with faults.collected(f"{TABLE} line 7"):
         raise InputError(f"{TABLE} line 7: view 'X' is no view")
     assert faults
@@ -34,14 +34,14 @@ def test_a_single_fault_keeps_its_own_message() -> None:
 
 
 def test_a_message_without_its_line_gets_it() -> None:
-    faults = TableFaults(TABLE)
+    faults = TableErrors(TABLE)
     with faults.collected(f"{TABLE} line 7"):
         raise InputError("film.png: cannot be read")
     assert message(faults) == "here/a table.csv line 7: film.png: cannot be read"
 
 
 def test_faults_are_listed_by_line_whatever_the_order_they_are_found_in() -> None:
-    faults = TableFaults(TABLE)
+    faults = TableErrors(TABLE)
     for line in (12, 3, 100):
         faults.add(f"{TABLE} line {line}", f"{TABLE} line {line}: fault {line}")
     assert message(faults) == (
@@ -52,7 +52,7 @@ def test_faults_are_listed_by_line_whatever_the_order_they_are_found_in() -> Non
 
 @pytest.mark.parametrize(("count", "more"), [(10, ""), (11, "; and 1 more"), (64, "; and 54 more")])
 def test_ten_are_listed_and_all_are_counted(count: int, more: str) -> None:
-    faults = TableFaults(TABLE)
+    faults = TableErrors(TABLE)
     for line in range(2, count + 2):
         with faults.collected(f"{TABLE} line {line}"):
             raise InputError(f"{TABLE} line {line}: wrong")
@@ -63,5 +63,5 @@ def test_ten_are_listed_and_all_are_counted(count: int, more: str) -> None:
 
 
 def test_other_errors_are_not_swallowed() -> None:
-    with pytest.raises(KeyError), TableFaults(TABLE).collected("line 2"):
+    with pytest.raises(KeyError), TableErrors(TABLE).collected("line 2"):
         raise KeyError("ours")

@@ -15,7 +15,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from study_command import finish, start
 from test_multihost import meeting
-from test_training import NETWORK, fit_these
+from test_training import NETWORK, fit_runs
 
 from mtl_jax import config
 from mtl_jax.experiments import run_data, train_runs, validation
@@ -175,7 +175,7 @@ def fit_counted(folder: Path, stop_after: int = 9, **changes: Any) -> tuple[dict
 
     params = jax.device_get(init(NETWORK, jax.random.key(0)))
     training = TrainingRun(folder, params, jax.random.key(7), report, validate=validate)
-    return fit_these([training], batch_size=80, **changes)[0], seen
+    return fit_runs([training], batch_size=80, **changes)[0], seen
 
 
 def test_it_is_due_at_the_interval_and_in_the_last_epoch(tmp_path: Path) -> None:

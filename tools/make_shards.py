@@ -65,12 +65,12 @@ def main() -> int:
             assign(c.data, assignment)
         config.expand_paths(c)
         config.validate(c)
-        how = ingest.settings(c.data.to_dict(), flags.out)
-        made = [ingest.make(spec, flags.out, *how) for spec in flags.source]
+        how = ingest.read_settings(c.data.to_dict(), flags.out)
+        made = [ingest.make_shards(spec, flags.out, *how) for spec in flags.source]
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(audit.summary(made))
+    print(audit.format_summary(made))
     return 0
 
 

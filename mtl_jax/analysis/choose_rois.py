@@ -90,7 +90,7 @@ def find_rois(rois: RoiSet, roi_ids: Sequence[str]) -> list[tuple[str, int]]:
             f"config.analysis.roi_ids has {unknown[0]!r}, which is not a roi_id of {rois.name};"
             " see scores.csv of its runs or index.csv of its shards"
         )
-    return [("asked for", row[roi_id]) for roi_id in roi_ids]
+    return [("requested", row[roi_id]) for roi_id in roi_ids]
 
 
 def _sample(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

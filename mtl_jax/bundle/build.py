@@ -80,7 +80,9 @@ def build_model(
     c = ConfigDict(_tuples(study.config))
     c.data.cache = str(cache or c.data.cache)
     collections = load_collections(c)
-    _reject_changed(study, {name: shards.content(rois) for name, rois in collections.items()})
+    _reject_changed(
+        study, {name: shards.content_digest(rois) for name, rois in collections.items()}
+    )
     split = splits.Split.from_record(study.folds)
     training_rows, _ = splits.members(run, collections, split)
     params = checkpoint.read_params(run_folder / "checkpoint")

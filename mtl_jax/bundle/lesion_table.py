@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from mtl_jax.data.privacy import Pseudonyms
 from mtl_jax.data.sources import lesion_consistency, manifest, manifest_rows
-from mtl_jax.data.table_errors import TableFaults
-from mtl_jax.data.table_paths import portable
+from mtl_jax.data.table_errors import TableErrors
+from mtl_jax.data.table_paths import normalize_separators
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read_image import READERS
 from mtl_jax.imaging.stored_image import HeaderAttributes
@@ -83,7 +83,7 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     """
     if not table.is_file():
         raise InputError(f"{table}: no such file; --lesions must name a CSV file of lesions")
-    files, faults = _find_images(images), TableFaults(table)
+    files, faults = _find_images(images), TableErrors(table)
     _, rows = manifest_rows.read_rows(table, REQUIRED, faults)
     lesion_rows: list[LesionRow] = []
     headers: dict[tuple[Path, str], ImageHeader] = {}
@@ -163,7 +163,7 @@ def _normalize_name(text: str, files: dict[str, list[Path]], table: Path, where:
     if text in files:
         return text
     try:
-        return os.path.normpath(portable(table.parent, text))
+        return os.path.normpath(normalize_separators(table.parent, text))
     except InputError as error:
         raise InputError(f"{where}: image_path {error}") from error
 
@@ -261,7 +261,7 @@ def _modality(facts: dict) -> str:
 
 
 def _check_lesions(
-    rows: list[LesionRow], has_patient: Sequence[bool], faults: TableFaults
+    rows: list[LesionRow], has_patient: Sequence[bool], faults: TableErrors
 ) -> list[LesionRow]:
     """Add contradictions between the rows of a lesion to `faults`; return the rows with notes.
 
@@ -282,7 +282,7 @@ def _check_lesions(
     ]
 
 
-def _add_ambiguous_lesions(rows: Sequence[LesionRow], faults: TableFaults) -> bool:
+def _add_ambiguous_lesions(rows: Sequence[LesionRow], faults: TableErrors) -> bool:
     """Add lesions in two images without a patient id to `faults`; return whether there are any."""
     first_rows: dict[str, LesionRow] = {}
     ambiguous = False

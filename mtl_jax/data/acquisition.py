@@ -24,7 +24,7 @@ class Acquisition(NamedTuple):
 # DDSM's digitizers and bits: its .ics files and calibration pages; years: Samala et al. 2017,
 # Table 1. mini-MIAS: its README. INbreast: Moreira et al. 2012.
 DIGITIZERS = "DBA M2100, Howtek 960 and Lumisys 200 digitizers"
-KNOWN: dict[str, Acquisition] = {
+PUBLISHED: dict[str, Acquisition] = {
     "ddsm": Acquisition(DIGITIZERS, "1988–1999", "12, DBA 16", "0–3.6, by digitizer"),
     "cbis_ddsm": Acquisition(f"{DIGITIZERS}; which one is not stated", "1988–1999", "16"),
     "mini_mias": Acquisition("Joyce-Loebl microdensitometer", NOT_STATED, "8", "0–3.2"),
@@ -36,9 +36,9 @@ KNOWN: dict[str, Acquisition] = {
 SIMULATED = Acquisition("simulated", NOT_APPLICABLE, "simulated", "simulated")
 
 
-def known(source: str) -> Acquisition:
+def published_acquisition(source: str) -> Acquisition:
     """Return what is known of a collection read by the source of this name."""
-    return SIMULATED if source == "phantom" else KNOWN.get(source, Acquisition())
+    return SIMULATED if source == "phantom" else PUBLISHED.get(source, Acquisition())
 
 
 def describe(rois: RoiSet) -> dict[str, str]:
@@ -46,10 +46,10 @@ def describe(rois: RoiSet) -> dict[str, str]:
     `pixel_um`, the acquired pixel size in micrometres."""
     recorded: Mapping[str, str] = rois.manifest.get("acquisition", {})
     found = Acquisition(**{k: v for k, v in recorded.items() if k in Acquisition._fields})
-    return found._asdict() | {"pixel_um": _pixel_um(rois)}
+    return found._asdict() | {"pixel_um": _format_pixel_um(rois)}
 
 
-def _pixel_um(rois: RoiSet) -> str:
+def _format_pixel_um(rois: RoiSet) -> str:
     """Return '50 × 50', or the range where images differ."""
     sizes = []
     for column in ("pixel_um_row", "pixel_um_col"):

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax.types import InputError
 
-AT_ONCE = 256  # rows that whoever goes through all of them has in memory
+CHUNK_ROWS = 256  # rows that whoever goes through all of them has in memory
 
 
 class Rows:
@@ -48,14 +48,16 @@ class Rows:
         ends = [*breaks.tolist(), len(numbers)] if len(numbers) else []
         for first, end in zip([0, *ends], ends, strict=False):  # rows that lie side by side
             whose = part[first]
-            _read(self._parts[whose], int(numbers[first] - self._begins[whose]), found[first:end])
+            _read_rows(
+                self._parts[whose], int(numbers[first] - self._begins[whose]), found[first:end]
+            )
         return found if np.array_equal(asked, numbers) else found[place]
 
 
-Table = np.ndarray | Rows
+ArrayOrRows = np.ndarray | Rows
 
 
-def join(tables: Sequence[Table]) -> Rows:
+def concatenate(tables: Sequence[ArrayOrRows]) -> Rows:
     """Return the rows of all of `tables`, one table after another."""
     every = [table if isinstance(table, Rows) else Rows([table]) for table in tables]
     if len(every) == 1:
@@ -68,13 +70,13 @@ def join(tables: Sequence[Table]) -> Rows:
     return Rows(parts, np.concatenate(numbers))
 
 
-def chunks(table: Table) -> Iterator[np.ndarray]:
+def iter_chunks(table: ArrayOrRows) -> Iterator[np.ndarray]:
     """Yield all rows of `table` in order, AT_ONCE of them at a time."""
-    for begin in range(0, len(table), AT_ONCE):
-        yield table[begin : begin + AT_ONCE]
+    for begin in range(0, len(table), CHUNK_ROWS):
+        yield table[begin : begin + CHUNK_ROWS]
 
 
-def _read(part: np.ndarray, begin: int, into: np.ndarray) -> None:
+def _read_rows(part: np.ndarray, begin: int, into: np.ndarray) -> None:
     """The rows of `part` from `begin` on, as many as `into` has room for."""
     # Only the mapping itself tells where it begins in its file: a view of it does not.
     mapped = isinstance(part, np.memmap) and isinstance(part.base, mmap.mmap)

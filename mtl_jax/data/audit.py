@@ -18,14 +18,14 @@ COLUMNS = (
     *("label", "truth_source", "split", "reason"),
 )
 KEPT, NOTED, REPAIRED, LEFT_OUT = "kept", "noted", "repaired", "left out"
-SIZES = (
+COUNT_NAMES = (
     *("images", "rois", "lesions", "cases", "malignant", "benign"),
     *("repaired", "noted", "left_out"),
 )
-SHOWN = 8  # reasons on the screen
+MAX_REASONS = 8  # reasons on the screen
 
 
-def rows(
+def make_rows(
     views: Sequence[LesionView],
     images: Sequence[str],
     reasons: Sequence[str],
@@ -39,9 +39,9 @@ def rows(
             decision, why = LEFT_OUT, reason
         else:
             decision = REPAIRED if view.note else NOTED if view.noted else KEPT
-            why = image_notes.BETWEEN.join(filter(None, (view.note, view.noted)))
+            why = image_notes.SEPARATOR.join(filter(None, (view.note, view.noted)))
         own = {column: getattr(view, column) for column in COLUMNS if hasattr(view, column)}
-        own |= {"decision": decision, "item": item(view), "image": image}
+        own |= {"decision": decision, "item": item_name(view), "image": image}
         table.append(own | {"reason": why})
     table += [{"decision": LEFT_OUT, "item": name, "reason": why} for name, why in left_out]
     return table
@@ -51,11 +51,11 @@ def is_left_out(row: Mapping[str, Any]) -> bool:
     return row["decision"] == LEFT_OUT
 
 
-def item(view: LesionView) -> str:
+def item_name(view: LesionView) -> str:
     return f"{view.case_id}/{view.lesion_id}/{view.view}"
 
 
-def text(table: Sequence[dict[str, Any]]) -> str:
+def format_table(table: Sequence[dict[str, Any]]) -> str:
     """audit.csv."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
@@ -66,25 +66,29 @@ def text(table: Sequence[dict[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def summary(made: Sequence[RoiSet]) -> str:
+def format_summary(made: Sequence[RoiSet]) -> str:
     """Return a table of the collections' counts, and under it what was corrected, noted and left
     out."""
     width = max(len("collection"), *(len(rois.name) for rois in made))
-    lines = [" ".join([f"{'collection':{width}}", *(f"{name:>9}" for name in SIZES)])]
+    lines = [" ".join([f"{'collection':{width}}", *(f"{name:>9}" for name in COUNT_NAMES)])]
     for rois in made:
         counts = rois.manifest["counts"]
-        lines.append(" ".join([f"{rois.name:{width}}", *(f"{counts.get(n, 0):9d}" for n in SIZES)]))
-    lines += [line for rois in made for line in counted(rois)]
+        lines.append(
+            " ".join([f"{rois.name:{width}}", *(f"{counts.get(n, 0):9d}" for n in COUNT_NAMES)])
+        )
+    lines += [line for rois in made for line in summary_lines(rois)]
     return "\n".join(lines)
 
 
-def counted(rois: RoiSet) -> list[str]:
+def summary_lines(rois: RoiSet) -> list[str]:
     """Return a line a kind of note on the ROIs, and a line a reason for which something was left
     out."""
-    lines = image_notes.lines(rois)
+    lines = image_notes.format_lines(rois)
     reasons = group_by_reason(rois.manifest["left_out"])
-    lines += [f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:SHOWN]]
-    if len(reasons) > SHOWN:
-        rest = sum(len(items) for _, items in reasons[SHOWN:])
+    lines += [
+        f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:MAX_REASONS]
+    ]
+    if len(reasons) > MAX_REASONS:
+        rest = sum(len(items) for _, items in reasons[MAX_REASONS:])
         lines.append(f"{rois.name}: {rest} left out for other reasons: see audit.csv")
     return lines

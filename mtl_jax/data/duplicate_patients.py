@@ -10,11 +10,11 @@ from mtl_jax import patient_notes
 from mtl_jax.data import patients
 from mtl_jax.exclusion_reasons import join_first
 
-SHOWN = 3
+MAX_EXAMPLES = 3
 T = TypeVar("T", str, tuple[str, str])
 
 
-class Seen(NamedTuple):
+class ImageIdentity(NamedTuple):
     """An image of a case: its name, and digests of its pixels and of its header's PatientID."""
 
     case: str
@@ -23,10 +23,10 @@ class Seen(NamedTuple):
     patient: str
 
 
-def of_ids(looks_like: str, shown: Mapping[str, str]) -> list[str]:
+def check_ids(looks_like: str, shown: Mapping[str, str]) -> list[str]:
     """Sentences on the ids of one namespace; `shown` maps each to the case id that is written, and
     `looks_like` is the public namespace whose form they have, '' for none."""
-    alike = _groups(shown, patients.reads_as)
+    alike = _group_duplicates(shown, patients.normalize_id)
     notes = []
     if alike:
         first = " and ".join(shown[one] for one in alike[0])
@@ -40,21 +40,21 @@ def of_ids(looks_like: str, shown: Mapping[str, str]) -> list[str]:
     return notes
 
 
-def of_images(seen: Sequence[Seen]) -> list[str]:
+def check_images(seen: Sequence[ImageIdentity]) -> list[str]:
     """Sentences on PatientIDs of the headers that disagree with the case ids, and on images that
     are there twice."""
     said = {(one.case, one.patient) for one in seen if one.patient}
     notes = []
-    several = _groups(said, lambda pair: pair[0])
+    several = _group_duplicates(said, lambda pair: pair[0])
     if several:
         notes.append(
             f"{len(several)} cases have images of several PatientIDs in their headers:"
-            f" {join_first([group[0][0] for group in several], SHOWN)}: see that each is one"
+            f" {join_first([group[0][0] for group in several], MAX_EXAMPLES)}: see that each is one"
             " patient"
         )
-    shared = _groups(said, lambda pair: pair[1])
+    shared = _group_duplicates(said, lambda pair: pair[1])
     if shared:
-        first = join_first([pair[0] for pair in shared[0]], SHOWN)
+        first = join_first([pair[0] for pair in shared[0]], MAX_EXAMPLES)
         notes.append(
             f"{len(shared)} PatientIDs of the headers stand under several cases, one under {first}:"
             " if those are one patient, give them one id"
@@ -72,7 +72,7 @@ def of_images(seen: Sequence[Seen]) -> list[str]:
     return notes
 
 
-def _groups(items: Iterable[T], key: Callable[[T], str]) -> list[list[T]]:
+def _group_duplicates(items: Iterable[T], key: Callable[[T], str]) -> list[list[T]]:
     """Items of one key, where there are several; an empty key is like no other."""
     found: dict[str, list[T]] = {}
     for one in sorted(items):

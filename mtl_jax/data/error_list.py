@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-SHOWN = 10
+MAX_ERRORS = 10
 
 
-def listed(faults: Sequence[str]) -> str:
+def join_errors(faults: Sequence[str]) -> str:
     """Return the first ten, numbered where there are several, and how many more there are; in one
     line."""
     if len(faults) == 1:
         return faults[0]
-    more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-    return "; ".join([*(f"({n}) {fault}" for n, fault in enumerate(faults[:SHOWN], 1)), *more])
+    more = [f"and {len(faults) - MAX_ERRORS} more"] if len(faults) > MAX_ERRORS else []
+    return "; ".join([*(f"({n}) {fault}" for n, fault in enumerate(faults[:MAX_ERRORS], 1)), *more])

@@ -18,8 +18,8 @@ def index_rows(
     repeats: Counter[str] = Counter()
     for view, image, fraction in zip(views, images, outside, strict=True):
         top, left, bottom, right = view.box
-        row, column = extract_rois.centre(view)
-        roi_id = f"{view.collection}/{audit.item(view)}"
+        row, column = extract_rois.lesion_centre(view)
+        roi_id = f"{view.collection}/{audit.item_name(view)}"
         repeats[roi_id] += 1
         line = {
             "roi_id": roi_id if repeats[roi_id] == 1 else f"{roi_id}-{repeats[roi_id]}",
@@ -40,7 +40,7 @@ def index_rows(
     return index
 
 
-def counts(
+def count_rois(
     table: Sequence[Mapping[str, Any]],
     views: Sequence[LesionView],
     images: Sequence[str],

@@ -20,8 +20,15 @@ from mtl_jax.data import (
     reference_standard,
     shards,
 )
-from mtl_jax.data.extract_collection import Outcome, cut_plan
-from mtl_jax.data.ingest_plan import USUAL, Plan, Rules, make_plan, reject_repaired, where
+from mtl_jax.data.extract_collection import Outcome, extract_plan
+from mtl_jax.data.ingest_plan import (
+    DEFAULT_RULES,
+    Plan,
+    Rules,
+    describe_view,
+    make_plan,
+    reject_repaired,
+)
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.io import atomic
@@ -30,7 +37,7 @@ from mtl_jax.types import InputError, RoiSet
 SHARD_ROIS = 2048  # 64 MiB a shard: as much as is in memory at once
 
 
-def settings(
+def read_settings(
     data: Mapping[str, Any], folder: Path
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Rules]:
     """Background, options of each source, and rules, as `config.data` says them.
@@ -51,7 +58,7 @@ def load(
     cache: Path,
     background: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
-    rules: Rules = USUAL,
+    rules: Rules = DEFAULT_RULES,
 ) -> RoiSet:
     """Return the ROIs of the collection `spec`, 'name:path'; 'shards:PATH' opens ready shards.
 
@@ -61,39 +68,39 @@ def load(
     image that cannot be used among them unless `rules.unusable` is 'leave_out', by which it costs
     its own lesions only and is named on stderr and in audit.csv; under strict rules also a repair.
     """
-    name, path = _split(spec)
+    name, path = _split_spec(spec)
     if name == "shards":
         rois = shards.open_shards(Path(path))
-        _reject_ready(rois, path, rules)
+        _reject_unaccepted(rois, path, rules)
         return rois
     plan = make_plan(name, path, background, options.get(name, {}), rules)
     folder = Path(cache) / f"{plan.collection.name}-{plan.fingerprint[:12]}"
-    return _stand(folder, plan, rules)
+    return _open_or_make(folder, plan, rules)
 
 
-def make(
+def make_shards(
     spec: str,
     out: Path,
     background: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
-    rules: Rules = USUAL,
+    rules: Rules = DEFAULT_RULES,
 ) -> RoiSet:
     """As `load`, but under the plain name `out`/<collection>, for shards that travel.
 
     InputError if other shards stand there already: they are never overwritten.
     """
-    name, path = _split(spec)
+    name, path = _split_spec(spec)
     if name == "shards":
         raise InputError(f"data source {spec!r}: shards are made already; name a raw collection")
     plan = make_plan(name, path, background, options.get(name, {}), rules)
     folder = Path(out) / plan.collection.name
-    rois = _stand(folder, plan, rules)
+    rois = _open_or_make(folder, plan, rules)
     if rois.manifest.get("fingerprint") != plan.fingerprint:
         raise InputError(f"{folder}: other shards stand here; delete them or choose another folder")
     return rois
 
 
-def _split(spec: str) -> tuple[str, str]:
+def _split_spec(spec: str) -> tuple[str, str]:
     name, _, path = spec.partition(":")
     if not name or not path:
         raise InputError(f"data source {spec!r}: write name:path, as in mini_mias:data/mini_mias")
@@ -103,10 +110,11 @@ def _split(spec: str) -> tuple[str, str]:
     return name, path
 
 
-def _reject_ready(rois: RoiSet, path: str, rules: Rules) -> None:
+def _reject_unaccepted(rois: RoiSet, path: str, rules: Rules) -> None:
     """Raise InputError if shards made earlier hold what these rules would not have taken."""
     wrong = sorted(
-        set(rois.index["truth_source"].tolist()) - set(reference_standard.TAKES[rules.truth_policy])
+        set(rois.index["truth_source"].tolist())
+        - set(reference_standard.ACCEPTED[rules.truth_policy])
     )
     if wrong:
         raise InputError(
@@ -128,13 +136,13 @@ def _reject_repaired(rois: RoiSet, name: str) -> None:
         )
 
 
-def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
+def _open_or_make(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     if not folder.exists():
         plan.names.check_lookup()
         # One job at a time makes a collection: they share what is kept of its images meanwhile.
         with atomic.lock(folder.with_name(plan.collection.name)):
             if not folder.exists():
-                _write(folder, plan, rules)
+                _make(folder, plan, rules)
     rois = shards.open_shards(folder)
     plan.names.save_lookup(rois.name, plan.fingerprint)
     unusable = rois.manifest["counts"]["unusable"]
@@ -144,7 +152,7 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
             f" images cannot be used: see {folder / 'audit.csv'}, mend them, or delete the folder"
             " to try again"
         )
-        if _rejects(rules):
+        if _rejects_unusable(rules):
             raise InputError(f"{said}; or set data.unusable to 'leave_out', without strict")
         print(f"mtl_jax: note: {said}", file=sys.stderr)
     if rules.strict:
@@ -152,7 +160,7 @@ def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     return rois
 
 
-def _write(folder: Path, plan: Plan, rules: Rules) -> None:
+def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     collection = plan.collection
     changed = atomic.verify_checksums(collection.root) if collection.sealed else ""
     if changed:
@@ -161,12 +169,12 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
             " and it is made again"
         )
     scratch = folder.with_name(f".{collection.name}.images")
-    outcome = cut_plan(plan, scratch, rules.workers)
-    _account_for(outcome.failures, len(outcome.places), plan, rules)
+    outcome = extract_plan(plan, scratch, rules.workers)
+    _report_failures(outcome.failures, len(outcome.places), plan, rules)
     looks_like = plan.record["ids_look_like"]
     ids, images = (
-        duplicate_patients.of_ids(looks_like, _shown(plan)),
-        duplicate_patients.of_images(outcome.seen),
+        duplicate_patients.check_ids(looks_like, _written_case_ids(plan)),
+        duplicate_patients.check_images(outcome.seen),
     )
     for note in [*collection.notices, *ids, *images]:
         print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
@@ -174,7 +182,10 @@ def _write(folder: Path, plan: Plan, rules: Rules) -> None:
         raise InputError(f"{collection.name}: no lesion left: {extract_rois.MAGNIFIED}")
     if rules.strict:
         corrected = [
-            (where(collection.views[number]), image_notes.corrections(outcome.notes[number]))
+            (
+                describe_view(collection.views[number]),
+                image_notes.corrections(outcome.notes[number]),
+            )
             for number in sorted(outcome.places)
         ]
         repaired = [(place, note) for place, note in corrected if note]
@@ -187,17 +198,17 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     collection, places = plan.collection, outcome.places
     # Notes are fixed words and numbers: hiding ids in them could hide numbers alone.
     views = [
-        image_notes.noted_view(view, outcome.notes.get(number, ()))
+        image_notes.add_notes(view, outcome.notes.get(number, ()))
         for number, view in enumerate(plan.views)
     ]
-    table = audit.rows(views, plan.images, outcome.reasons, plan.record["left_out"])
+    table = audit.make_rows(views, plan.images, outcome.reasons, plan.record["left_out"])
     if len(table) != len(collection.views) + len(collection.left_out):
         raise ValueError(f"{collection.name}: the audit has {len(table)} rows")
     kept = sorted(places)
     taken, images = [views[number] for number in kept], [plan.images[number] for number in kept]
     unusable = len(outcome.failures)
     sentences = [
-        f"{collection.name}: {note}" for note in duplicate_patients.of_images(outcome.seen)
+        f"{collection.name}: {note}" for note in duplicate_patients.check_images(outcome.seen)
     ]
     if unusable:
         lost = f"{unusable} lesion views could not be used: see left out"
@@ -205,66 +216,66 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     record = plan.record | {
         "decisions": plan.record["decisions"] + sentences,
         "fingerprint": plan.fingerprint,
-        "counts": index_records.counts(table, taken, images, unusable),
-        "notes": image_notes.count(
+        "counts": index_records.count_rois(table, taken, images, unusable),
+        "notes": image_notes.count_notes(
             (
-                audit.item(views[n]),
-                [*image_notes.notes_of(plan.views[n]), *outcome.notes.get(n, ())],
+                audit.item_name(views[n]),
+                [*image_notes.parse_notes(plan.views[n]), *outcome.notes.get(n, ())],
             )
             for n in kept
         ),
         "left_out": [(row["item"], row["reason"]) for row in table if audit.is_left_out(row)],
     }
     index = index_records.index_rows(taken, images, [places[number][2] for number in kept])
-    chunks = _chunks([places[number][:2] for number in kept])
-    people = _patients(plan, kept, outcome.seen)
-    shards.write(folder, collection.name, index, chunks, record, audit.text(table), people)
+    chunks = _read_chunks([places[number][:2] for number in kept])
+    people = _patient_rows(plan, kept, outcome.seen)
+    shards.write(folder, collection.name, index, chunks, record, audit.format_table(table), people)
 
 
-def _shown(plan: Plan) -> dict[str, str]:
+def _written_case_ids(plan: Plan) -> dict[str, str]:
     """Return the case id that is written of each patient id."""
     pairs = zip(plan.collection.views, plan.views, strict=True)
     return {own.case_id: written.case_id for own, written in pairs}
 
 
-def _patients(
-    plan: Plan, kept: Sequence[int], seen: Sequence[duplicate_patients.Seen]
+def _patient_rows(
+    plan: Plan, kept: Sequence[int], seen: Sequence[duplicate_patients.ImageIdentity]
 ) -> list[dict[str, str]]:
     cases = {plan.views[number].case_id for number in kept}
-    shown = {own: case for own, case in _shown(plan).items() if case in cases}
+    shown = {own: case for own, case in _written_case_ids(plan).items() if case in cases}
     headers: dict[str, set[str]] = {}
     for image in seen:
         headers.setdefault(image.case, set()).add(image.patient)
-    return patients.table(plan.keys, shown, headers)
+    return patients.make_rows(plan.keys, shown, headers)
 
 
-def _account_for(failures: Sequence[str], usable: int, plan: Plan, rules: Rules) -> None:
+def _report_failures(failures: Sequence[str], usable: int, plan: Plan, rules: Rules) -> None:
     """Names the lesions that could not be cut, or rejects to go on without them."""
     name, found = plan.collection.name, list(dict.fromkeys(failures))
-    if failures and (_rejects(rules) or not usable):
+    if failures and (_rejects_unusable(rules) or not usable):
         raise InputError(
             f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used:"
-            f" {error_list.listed(found)}; mend {'it' if len(found) == 1 else 'them'}"
+            f" {error_list.join_errors(found)}; mend {'it' if len(found) == 1 else 'them'}"
             + (", or leave such out with data.unusable 'leave_out'" if usable else "")
         )
-    for failure in found[: error_list.SHOWN]:
+    for failure in found[: error_list.MAX_ERRORS]:
         print(f"mtl_jax: {name}: left out: {failure}", file=sys.stderr)
-    if len(found) > error_list.SHOWN:
-        print(f"mtl_jax: {name}: and {len(found) - error_list.SHOWN} more", file=sys.stderr)
+    if len(found) > error_list.MAX_ERRORS:
+        print(f"mtl_jax: {name}: and {len(found) - error_list.MAX_ERRORS} more", file=sys.stderr)
 
 
-def _rejects(rules: Rules) -> bool:
+def _rejects_unusable(rules: Rules) -> bool:
     return rules.strict or rules.unusable == "reject"
 
 
-def _chunks(places: Sequence[tuple[extract_rois.Job, int]]) -> Iterator[np.ndarray]:
+def _read_chunks(places: Sequence[tuple[extract_rois.ImageJob, int]]) -> Iterator[np.ndarray]:
     for start in range(0, len(places), SHARD_ROIS):
         part = places[start : start + SHARD_ROIS]
         pixels = np.empty((len(part), ROI_PIXELS, ROI_PIXELS), np.int16)
         latest = None
         for row, (job, place) in enumerate(part):
             if job is not latest:
-                latest, cut = job, extract_rois.cut(job)
+                latest, cut = job, extract_rois.extract(job)
             if cut.errors[place]:
                 raise InputError(f"{job.views[0].image_path}: has changed meanwhile; start again")
             pixels[row] = cut.rois[place]

@@ -28,17 +28,17 @@ class Rules:
     Workers change no byte of what is made; strict and unusable only whether it is.
     """
 
-    truth_policy: str = reference_standard.USUAL
+    truth_policy: str = reference_standard.DEFAULT_POLICY
     strict: bool = False
     unusable: str = "reject"
     pseudonymise: bool = True
     workers: int = 1
 
 
-USUAL = Rules()
+DEFAULT_RULES = Rules()
 # Sources whose facts a user wrote into a table: where a header contradicts them, either may be
 # wrong. The facts of any other source are published, and a contradiction is noted.
-OWN_TABLES = ("cmmd", "manifest", "tfds")
+USER_TABLES = ("cmmd", "manifest", "tfds")
 
 
 class Plan(NamedTuple):
@@ -48,8 +48,8 @@ class Plan(NamedTuple):
     views: tuple[LesionView, ...]  # the same, under the names that may be written
     images: tuple[str, ...]  # of each view
     reasons: tuple[str, ...]  # why each view is left out by policy; '' where it is not
-    names: privacy.Names
-    keys: patients.Keys
+    names: privacy.CollectionNames
+    keys: patients.PatientKeys
     background: Mapping[str, Any]
     record: dict[str, Any]  # for the manifest
     fingerprint: str
@@ -66,7 +66,7 @@ def make_plan(
 
     InputError: nothing is in it, or the rules reject all of it, or strict rules a part.
     """
-    with privacy.quiet():
+    with privacy.suppress_warnings():
         collection = SOURCES[source](path, **options)
     if not collection.views:
         reasons = Counter(reason for _, reason in collection.left_out).most_common(1)
@@ -75,40 +75,40 @@ def make_plan(
             f"{collection.name}: no lesion left in {collection.root}"
             f" ({len(collection.left_out)} left out{most})"
         )
-    rejected = reference_standard.rejections(collection, rules.truth_policy)
+    rejected = reference_standard.rejection_reasons(collection, rules.truth_policy)
     if rules.strict:
         _reject_repairs(collection, rejected)
     hidden = rules.pseudonymise and not collection.public_ids
-    secret = privacy.key() if hidden else None
-    names = privacy.Names(collection, secret)
-    namespace = patients.namespace_of(source, collection.name, collection.namespace)
-    patients.reject_two_ids(
+    secret = privacy.load_key() if hidden else None
+    names = privacy.CollectionNames(collection, secret)
+    namespace = patients.choose_namespace(source, collection.name, collection.namespace)
+    patients.reject_duplicate_ids(
         namespace, collection.name, sorted({v.case_id for v in collection.views})
     )
-    keys = patients.Keys(namespace, secret)
+    keys = patients.PatientKeys(namespace, secret)
     views = tuple(names.view(view) for view in collection.views)
     shown = {
         view.case_id: written.case_id for view, written in zip(collection.views, views, strict=True)
     }
     # What the manifest says of its namespace itself stands.
-    looks_like = "" if collection.namespace else patients.looks_published(namespace, shown)
+    looks_like = "" if collection.namespace else patients.guess_namespace(namespace, shown)
     ids = "pseudonyms, by a keyed hash" if hidden else "the collection's own"
     record = {
         "source": source,
         "imaging": _imaging(background),
-        "acquisition": acquisition.known(source)._asdict(),
+        "acquisition": acquisition.published_acquisition(source)._asdict(),
         "namespace": namespace,
         "patient_key": keys.fingerprint,
-        "ids_as_published": all(patients.canonical(namespace, own)[1] for own in shown),
+        "ids_as_published": all(patients.canonical_id(namespace, own)[1] for own in shown),
         "ids_look_like": looks_like,
         "decisions": [
             *(names.text(decision) for decision in collection.decisions),
-            reference_standard.sentence(collection, rules.truth_policy, rejected),
+            reference_standard.describe_policy(collection, rules.truth_policy, rejected),
             f"{collection.name}: ids of cases and lesions and names of files are {ids}",
             f"{collection.name}: patients are those of the namespace {namespace}",
             *(
                 f"{collection.name}: {note}"
-                for note in duplicate_patients.of_ids(looks_like, shown)
+                for note in duplicate_patients.check_ids(looks_like, shown)
             ),
         ],
         "left_out": [(names.item(item), names.text(why)) for item, why in collection.left_out],
@@ -138,7 +138,9 @@ def _fingerprint(
         "options": dict(options),
         **record,
         "views": [vars(view) | {"image_path": image, "where": ""} for view, image in listed],
-        "stamps": sorted({(image, extract_rois.stamp(view.image_path)) for view, image in listed}),
+        "stamps": sorted(
+            {(image, extract_rois.file_stamp(view.image_path)) for view, image in listed}
+        ),
         "rejected": rejected,
     }
     text = json.dumps(facts, sort_keys=True, default=str)
@@ -151,7 +153,9 @@ def _reject_repairs(collection: Collection, rejected: Sequence[str]) -> None:
         for view, reason in zip(collection.views, rejected, strict=True)
         if view.note and not reason
     ]
-    reject_repaired(collection.name, [(where(v), v.note) for v in repaired], len(collection.views))
+    reject_repaired(
+        collection.name, [(describe_view(v), v.note) for v in repaired], len(collection.views)
+    )
 
 
 def reject_repaired(name: str, repaired: Sequence[tuple[str, str]], total: int) -> None:
@@ -174,7 +178,7 @@ def _imaging(background: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def where(view: LesionView) -> str:
+def describe_view(view: LesionView) -> str:
     """Return a lesion view in the words of its source, for messages to the user alone."""
     table = f"{view.where}: " if view.where else ""
     return f"{table}{view.image_path}: lesion {view.lesion_id} of case {view.case_id}"

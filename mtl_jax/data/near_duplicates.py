@@ -8,18 +8,18 @@ from typing import NamedTuple
 import numpy as np
 from scipy.fft import dctn
 
-from mtl_jax.data.array_rows import Rows, chunks, join
+from mtl_jax.data.array_rows import Rows, concatenate, iter_chunks
 from mtl_jax.types import RoiSet
 
-ALIKE = 0.98  # correlation at BLOCK means above which ROIs are called alike
+MIN_CORRELATION = 0.98  # correlation at BLOCK means above which ROIs are called alike
 BLOCK = 4  # pixels a side of the means that are compared
 FREQUENCIES = 6  # a side of the cosine transform that finds candidates
-TRIES = 64  # ways in which ROIs are put into an order
-NEAREST = 8  # steps in that order that are looked at, so that the work is no square
-AT_ONCE = 2048
+N_PROJECTIONS = 64  # ways in which ROIs are put into an order
+MAX_STEP = 8  # steps in that order that are looked at, so that the work is no square
+CHUNK_PAIRS = 2048
 
 
-class Alike(NamedTuple):
+class NearDuplicate(NamedTuple):
     """Two ROIs by (number of the collection, row), and their correlation."""
 
     a: tuple[int, int]
@@ -34,7 +34,7 @@ def pixel_digest(values: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def shared_images(pixels: Sequence[str], cases: Sequence[set[str]]) -> set[int]:
+def images_of_several_cases(pixels: Sequence[str], cases: Sequence[set[str]]) -> set[int]:
     """Return numbers of the images whose pixels, by their digests, stand under more than one case;
     an empty digest is like no other."""
     under: dict[str, set[str]] = {}
@@ -43,7 +43,7 @@ def shared_images(pixels: Sequence[str], cases: Sequence[set[str]]) -> set[int]:
     return {i for i, digest in enumerate(pixels) if digest and len(under[digest]) > 1}
 
 
-def alike(collections: Sequence[RoiSet]) -> list[Alike]:
+def find_near_duplicates(collections: Sequence[RoiSet]) -> list[NearDuplicate]:
     """Pair of ROIs of different cases that correlate above ALIKE in one of the eight
     orientations, whatever their brightness and contrast.
 
@@ -55,7 +55,7 @@ def alike(collections: Sequence[RoiSet]) -> list[Alike]:
     for number, rois in enumerate(collections):
         rows += [(number, row) for row in range(len(rois))]
         cases += [f"{number}\t{case}" for case in rois.index["case_id"]]
-        prints += [_prints(_normalized(chunk)) for chunk in chunks(Rows(rois.shards))]
+        prints += [_fingerprints(_normalized(chunk)) for chunk in iter_chunks(Rows(rois.shards))]
     if not prints:
         return []
     own, case = np.concatenate(prints), np.array(cases)
@@ -64,18 +64,18 @@ def alike(collections: Sequence[RoiSet]) -> list[Alike]:
     if not len(flat):
         return []
     candidates = set()
-    for i, j in _near(flat):
+    for i, j in _candidate_pairs(flat):
         a, b = sought[i], sought[j]
         other = case[a] != case[b]
         candidates |= set(zip(a[other].tolist(), b[other].tolist(), strict=True))
     pairs = sorted({(min(pair), max(pair)) for pair in candidates})
-    pixels, found = join([Rows(rois.shards) for rois in collections]), []
-    for start in range(0, len(pairs), AT_ONCE):
-        some = pairs[start : start + AT_ONCE]
+    pixels, found = concatenate([Rows(rois.shards) for rois in collections]), []
+    for start in range(0, len(pairs), CHUNK_PAIRS):
+        some = pairs[start : start + CHUNK_PAIRS]
         a, b = (_normalized(pixels[np.array(some)[:, end]]) for end in (0, 1))
         for (i, j), correlation in zip(some, _correlations(a, b).tolist(), strict=True):
-            if correlation >= ALIKE:
-                found.append(Alike(rows[i], rows[j], round(correlation, 4)))
+            if correlation >= MIN_CORRELATION:
+                found.append(NearDuplicate(rows[i], rows[j], round(correlation, 4)))
     return found
 
 
@@ -88,7 +88,7 @@ def _normalized(pixels: np.ndarray) -> np.ndarray:
     return np.divide(means, length, out=np.zeros_like(means), where=length > 1e-3)
 
 
-def _prints(means: np.ndarray) -> np.ndarray:
+def _fingerprints(means: np.ndarray) -> np.ndarray:
     """Lowest frequencies (n, f, f) of the cosine transform, folded so that the eight orientations
     of an ROI give the same: turning it over changes the sign of odd frequencies, turning it
     aside exchanges rows and columns. Neither step takes two ROIs further apart."""
@@ -99,21 +99,21 @@ def _prints(means: np.ndarray) -> np.ndarray:
     return np.where(np.eye(FREQUENCIES), size, folded)
 
 
-def _near(prints: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _candidate_pairs(prints: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield numbers of prints (n, d) that are near each other, by locality-sensitive hashing
     (Indyk and Motwani 1998): those on the same side of several random planes, and close in their
     order there.
 
     The planes stand across the line between two prints, so that they cut where there are many.
     """
-    rng, radius = np.random.default_rng(0), np.sqrt(2 - 2 * ALIKE)
+    rng, radius = np.random.default_rng(0), np.sqrt(2 - 2 * MIN_CORRELATION)
     planes = max(1, int(np.log2(len(prints))) - 3)
-    for _ in range(TRIES):
+    for _ in range(N_PROJECTIONS):
         ends = rng.integers(len(prints), size=(2, planes))
         along = prints @ (prints[ends[0]] - prints[ends[1]]).T
         sides = (along > np.median(along, axis=0)) @ (1 << np.arange(planes))
         order = np.lexsort((along[:, 0], sides))
-        for step in range(1, min(NEAREST, len(order) - 1) + 1):
+        for step in range(1, min(MAX_STEP, len(order) - 1) + 1):
             i, j = order[:-step], order[step:]
             same = np.flatnonzero(sides[i] == sides[j])
             i, j = i[same], j[same]

@@ -21,7 +21,7 @@ CBIS_DDSM, DDSM, PRIVATE = "cbis_ddsm", "ddsm", "manifest"
 # Collections whose ids are published: the same id is the same patient on every machine.
 PUBLISHED = (CBIS_DDSM, DDSM, "inbreast", "vindr_mammo", "cmmd", "cdd_cesm", "mini_mias")
 PUBLIC = (*PUBLISHED, "phantom")
-OTHER_NAMES = {"curated_breast_imaging_ddsm": CBIS_DDSM}  # as TFDS calls it
+NAMESPACE_ALIASES = {"curated_breast_imaging_ddsm": CBIS_DDSM}  # as TFDS calls it
 COLUMNS: dict[str, type] = dict.fromkeys(("case_id", "patient", "similar", "headers"), str)
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_.:-]*")
 # An id of these two within folder and file names, as P_00001 in Mass-Training_P_00001_LEFT_CC, and
@@ -33,28 +33,28 @@ _PATTERNS = {
         "case{:04d}",
     ),
 }
-_WRITTEN = {
+_STRICT_PATTERNS = {
     CBIS_DDSM: re.compile(r"(?:\w+-\w+_)?P_\d{5}(?:_\w+)?"),
     DDSM: re.compile(r"case\d{4}|[ABCD][-_]\d{4}[-_]\d"),
 }
-FORMS = {CBIS_DDSM: "P_00001", DDSM: "case3085 or B-3085-1"}  # in messages
+ID_FORMS = {CBIS_DDSM: "P_00001", DDSM: "case3085 or B-3085-1"}  # in messages
 # Letters that show nothing, and marks that only choose a glyph.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
-def namespace_of(source: str, name: str, said: str = "") -> str:
+def choose_namespace(source: str, name: str, said: str = "") -> str:
     """Return the namespace of the collection `name` of a source; `said` is what its manifest says.
 
     A public collection has its own, under whichever source it comes; all other manifests share one.
     """
     if said:
-        return _published(said) or said
+        return _public_namespace(said) or said
     if source in PUBLIC:
         return source
-    return _published(name) or (PRIVATE if source == PRIVATE else f"{source}:{name}")
+    return _public_namespace(name) or (PRIVATE if source == PRIVATE else f"{source}:{name}")
 
 
-def checked_namespace(text: str, where: str) -> str:
+def normalize_namespace(text: str, where: str) -> str:
     """Return what a manifest says, in small letters. InputError names `where`."""
     text = text.casefold()
     if text and not _NAMESPACE.fullmatch(text):
@@ -62,14 +62,14 @@ def checked_namespace(text: str, where: str) -> str:
     return text
 
 
-def _published(name: str) -> str:
+def _public_namespace(name: str) -> str:
     plain = re.sub(r"[^a-z0-9]", "", name.casefold())
     names = {one.replace("_", ""): one for one in PUBLISHED}
-    names |= {one.replace("_", ""): space for one, space in OTHER_NAMES.items()}
+    names |= {one.replace("_", ""): namespace for one, namespace in NAMESPACE_ALIASES.items()}
     return names.get(plain, "")
 
 
-def canonical(namespace: str, patient_id: str) -> tuple[str, bool]:
+def canonical_id(namespace: str, patient_id: str) -> tuple[str, bool]:
     """Return the id as the namespace writes it, and whether it has the form of an id there."""
     if namespace not in _PATTERNS:
         return patient_id, True
@@ -78,12 +78,12 @@ def canonical(namespace: str, patient_id: str) -> tuple[str, bool]:
     return (form.format(int(found[1])), True) if found else (patient_id, False)
 
 
-def reject_two_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
+def reject_duplicate_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
     """Raise InputError where two ids of the collection `name` are one patient in its namespace, as
     P_00001_LEFT_CC and P_00001_LEFT_MLO: the statistics take each case id for a patient."""
     first: dict[str, str] = {}
     for own in ids:
-        patient = canonical(namespace, own)[0]
+        patient = canonical_id(namespace, own)[0]
         other = first.setdefault(patient, own)
         if other != own:
             raise InputError(
@@ -92,17 +92,17 @@ def reject_two_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
             )
 
 
-def looks_published(namespace: str, ids: Iterable[str]) -> str:
+def guess_namespace(namespace: str, ids: Iterable[str]) -> str:
     """Return the public namespace that all these ids of a private one are written in; '' if
     none."""
     listed = [] if namespace in PUBLIC else list(ids)
-    for other, strict in _WRITTEN.items():
+    for other, strict in _STRICT_PATTERNS.items():
         if listed and all(strict.fullmatch(one) for one in listed):
             return other
     return ""
 
 
-def reads_as(patient_id: str) -> str:
+def normalize_id(patient_id: str) -> str:
     """Return what a person would take for the id: without Unicode form, case, invisible characters,
     separators and leading zeros. '' is like nothing."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", patient_id).casefold())
@@ -120,7 +120,7 @@ def reads_as(patient_id: str) -> str:
     return re.sub(r"(?<!\d)-+|-+(?!\d)", "", re.sub("-+", "-", runs))
 
 
-class Keys:
+class PatientKeys:
     """Digests of the ids of one namespace, by the user's `secret` (None: ids are not hidden)."""
 
     def __init__(self, namespace: str, secret: bytes | None) -> None:
@@ -141,10 +141,10 @@ class Keys:
         return hmac.digest(self._secret, b"fingerprint", "sha256").hex()[:12]
 
     def patient(self, patient_id: str) -> str:
-        return self._digest("patient", canonical(self.namespace, patient_id)[0])
+        return self._digest("patient", canonical_id(self.namespace, patient_id)[0])
 
     def similar(self, patient_id: str) -> str:
-        text = reads_as(canonical(self.namespace, patient_id)[0])
+        text = normalize_id(canonical_id(self.namespace, patient_id)[0])
         return self._digest("similar", text) if text else ""
 
     def _digest(self, kind: str, text: str) -> str:
@@ -160,8 +160,8 @@ def header_digest(key: bytes, patient_id: str) -> str:
     return hmac.digest(key, text.encode(), "sha256").hex()[:16] if text else ""
 
 
-def table(
-    keys: Keys, shown: Mapping[str, str], headers: Mapping[str, Iterable[str]]
+def make_rows(
+    keys: PatientKeys, shown: Mapping[str, str], headers: Mapping[str, Iterable[str]]
 ) -> list[dict[str, str]]:
     """Return the lines of patients.csv, from the case id that is written of each patient id, and
     the digests of the PatientIDs in the headers of each case's images where there is a secret."""
@@ -178,39 +178,39 @@ def table(
     ]
 
 
-def space(rois: RoiSet) -> str:
+def namespace_of(rois: RoiSet) -> str:
     """Return the namespace of a collection; one made without patients has one of its own."""
     return str(rois.manifest.get("namespace") or f"collection:{rois.name}")
 
 
-def assumed_space(rois: RoiSet) -> str:
+def assumed_namespace(rois: RoiSet) -> str:
     """Return the public namespace whose form the ids have where nobody said another, else its
     own."""
-    return str(rois.manifest.get("ids_look_like") or space(rois))
+    return str(rois.manifest.get("ids_look_like") or namespace_of(rois))
 
 
-def looking_published(collections: Mapping[str, RoiSet]) -> dict[str, str]:
+def guessed_namespaces(collections: Mapping[str, RoiSet]) -> dict[str, str]:
     """Return the public namespace whose form the ids have, of each collection that has such and
     does not say whose they are."""
     found = {name: rois.manifest.get("ids_look_like", "") for name, rois in collections.items()}
     return {name: other for name, other in found.items() if other}
 
 
-def digest(rois: RoiSet) -> str:
+def patients_digest(rois: RoiSet) -> str:
     """Of who the cases of a collection are in this job: another crosswalk gives another."""
-    lines = (f"{case}\0{patient}" for case, patient in sorted(of_cases(rois).items()))
+    lines = (f"{case}\0{patient}" for case, patient in sorted(patient_of_case(rois).items()))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def identities(rois: RoiSet, cases: Iterable[str]) -> set[str]:
+def patients_of(rois: RoiSet, cases: Iterable[str]) -> set[str]:
     """Return the patients of these cases of a collection."""
     if not rois.patients:
         return {f"{rois.name}\0{case}" for case in cases}
     chosen = set(cases)
-    return {patient for case, patient in of_cases(rois).items() if case in chosen}
+    return {patient for case, patient in patient_of_case(rois).items() if case in chosen}
 
 
-def of_cases(rois: RoiSet) -> dict[str, str]:
+def patient_of_case(rois: RoiSet) -> dict[str, str]:
     """Return {case: patient}; nothing where each case is a patient of its own."""
     if not rois.patients:
         return {}
@@ -218,60 +218,66 @@ def of_cases(rois: RoiSet) -> dict[str, str]:
     return dict(zip(*columns, strict=True))
 
 
-def cases_of(rois: RoiSet, patients: set[str]) -> set[str]:
+def cases_of_patients(rois: RoiSet, patients: set[str]) -> set[str]:
     """Return the cases of a collection that are of these patients."""
     if not patients:
         return set()
     if not rois.patients:
         begin = f"{rois.name}\0"
         return {one.removeprefix(begin) for one in patients if one.startswith(begin)}
-    return {case for case, patient in of_cases(rois).items() if patient in patients}
+    return {case for case, patient in patient_of_case(rois).items() if patient in patients}
 
 
-def reject_other_keys(collections: Sequence[RoiSet]) -> None:
-    """Raise InputError if two collections share a private namespace and not the key of their
-    ids."""
-    first: dict[str, RoiSet] = {}
+def reject_mixed_keys(collections: Sequence[RoiSet]) -> None:
+    """Raise InputError if collections share a private namespace but not the key of their ids."""
+    first_of: dict[str, RoiSet] = {}
     for rois in collections:
-        other = first.setdefault(space(rois), rois)
-        if rois.manifest.get("patient_key", "") != other.manifest.get("patient_key", ""):
+        namespace = namespace_of(rois)
+        first = first_of.setdefault(namespace, rois)
+        if rois.manifest.get("patient_key", "") != first.manifest.get("patient_key", ""):
             raise InputError(
-                f"config.data.sources: {other.name} and {rois.name} are of one namespace,"
-                f" {space(rois)!r}, but their ids are hidden by different keys (or one's are not"
-                " hidden), so that nobody can say which patients are in both: make the shards again"
-                f" with one key ({KEY_VARIABLE}) and one data.pseudonymise, or give the manifests"
-                " different values in the column namespace if they share no patient"
+                f"config.data.sources: {first.name} and {rois.name} share the namespace"
+                f" {namespace!r}, but their ids were hashed with different keys, or only one's"
+                " were hashed, so patients in both cannot be found: make the shards again with one"
+                f" key ({KEY_VARIABLE}) and one data.pseudonymise, or give the manifests different"
+                " values in the column namespace if they share no patient"
             )
 
 
-def reject_other_forms(collections: Sequence[RoiSet]) -> None:
-    """Raise InputError if collections share a namespace with a form of ids and one has other ids,
-    which would be other patients than the same ones written in that form."""
+def reject_mixed_id_forms(collections: Sequence[RoiSet]) -> None:
+    """Raise InputError if collections share a published namespace and one has ids of another form.
+
+    Such ids would count as other patients than the same ids in the published form.
+    """
     for rois in collections:
-        beside = [one.name for one in collections if one is not rois and space(one) == space(rois)]
-        if beside and space(rois) in FORMS and not rois.manifest.get("ids_as_published"):
+        namespace = namespace_of(rois)
+        others = [r.name for r in collections if r is not rois and namespace_of(r) == namespace]
+        if others and namespace in ID_FORMS and not rois.manifest.get("ids_as_published"):
             raise InputError(
                 f"config.data.sources: not every patient_id of {rois.name} is of the form"
-                f" {FORMS[space(rois)]}, so that nobody can say which patients are also in"
-                f" {', '.join(beside)}, of the same namespace {space(rois)!r}: write them so and"
+                f" {ID_FORMS[namespace]}, so patients that are also in {', '.join(others)}, of the"
+                f" same namespace {namespace!r}, cannot be found: write the ids in this form and"
                 " make the shards again, or give its manifest another value in the column namespace"
                 " if they share no patient"
             )
 
 
-def similar(collections: Sequence[RoiSet]) -> list[dict[str, Any]]:
+def find_similar(collections: Sequence[RoiSet]) -> list[dict[str, Any]]:
     """Pair of cases of two collections of one namespace that count as two patients and may be one:
     their ids read as the same, or the headers of their images name one patient."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for column, why in (("similar", "ids read as the same"), ("headers", "one PatientID in both")):
         seen: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
         for rois in collections:
-            if not rois.patients or sum(space(one) == space(rois) for one in collections) < 2:
+            if (
+                not rois.patients
+                or sum(namespace_of(one) == namespace_of(rois) for one in collections) < 2
+            ):
                 continue
             columns = (rois.patients[name].tolist() for name in ("case_id", "patient", column))
             for case, patient, digests in zip(*columns, strict=True):
                 for digest in digests.split():
-                    by_patient = seen.setdefault((space(rois), digest), {})
+                    by_patient = seen.setdefault((namespace_of(rois), digest), {})
                     for other, (name, one) in by_patient.items():
                         if other != patient and name != rois.name:
                             pair = {"a": [name, one], "b": [rois.name, case], "why": why}
@@ -280,6 +286,6 @@ def similar(collections: Sequence[RoiSet]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def with_patients(rois: RoiSet, patient: Sequence[str]) -> dict[str, np.ndarray]:
+def replace_patients(rois: RoiSet, patient: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the table of a collection's patients with other keys, in the order of its lines."""
     return {name: rois.patients[name] for name in COLUMNS} | {"patient": np.array(patient, str)}

@@ -8,11 +8,11 @@ import numpy as np
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.types import Box, InputError, LesionView, Note
 
-WHOLE = 0.95  # of the rows and of the columns: a location that covers more marks no lesion
-LARGE = 0.75  # of the rows and of the columns: genuine boxes cover up to 0.62 of both
-LEAST_INSIDE = 0.5  # of the location's area
-OVERHANG = 0.1  # of the location's area: outlines overshoot a border by less
-SMALL_MM = 1.0
+MAX_COVERAGE = 0.95  # of the rows and of the columns: a location that covers more marks no lesion
+NOTED_COVERAGE = 0.75  # of the rows and of the columns: genuine boxes cover up to 0.62 of both
+MIN_INSIDE = 0.5  # of the location's area
+NOTED_OUTSIDE = 0.1  # of the location's area: outlines overshoot a border by less
+NOTED_SIZE_MM = 1.0
 
 COVERS = "the lesion covers more than 75% of the rows and of the columns of the image"
 BEYOND = "the lesion's location reaches beyond the image"
@@ -53,21 +53,21 @@ def check_location(
     share = inside[0] * inside[1] / (sizes[0] * sizes[1])
     covered = [length / size for length, size in zip(inside, shape, strict=True)]
     of_image = f"{100 * covered[0]:.0f}% of the rows and {100 * covered[1]:.0f}% of the columns"
-    if user_table and min(covered) > WHOLE:
+    if user_table and min(covered) > MAX_COVERAGE:
         raise InputError(
             f"its location covers {of_image}, which marks no lesion: correct it, or give the centre"
             " alone where the image is a crop of the lesion"
         )
-    if user_table and share < LEAST_INSIDE:
+    if user_table and share < MIN_INSIDE:
         raise InputError(
             f"{100 - 100 * share:.0f}% of its location {text} (top;left;bottom;right) is outside"
             f" the image of {shape[0]} rows and {shape[1]} columns: correct it"
         )
-    notes = [Note(COVERS, of_image)] if min(covered) > LARGE else []
-    if share < 1 - OVERHANG:
+    notes = [Note(COVERS, of_image)] if min(covered) > NOTED_COVERAGE else []
+    if share < 1 - NOTED_OUTSIDE:
         notes.append(Note(BEYOND, f"{100 - 100 * share:.0f}% of it"))
     size_mm = [length * um / 1000 for length, um in zip(sizes, pixel_um, strict=True)]
-    if max(size_mm) < SMALL_MM:
+    if max(size_mm) < NOTED_SIZE_MM:
         notes.append(Note(SMALL, f"{size_mm[0]:.2g} x {size_mm[1]:.2g} mm"))
     return tuple(notes)
 

@@ -25,13 +25,18 @@ from mtl_jax.io.csv_safe import escape_formula, format_csv, reject_formula
 from mtl_jax.types import Collection, InputError, LesionView
 
 KEY_VARIABLE = "MTL_JAX_KEY_FILE"
-AS_THEY_ARE = "write ids as they are: data.pseudonymise=False, and --keep-ids of tools/score.py"
+KEEP_IDS = "write ids as they are: data.pseudonymise=False, and --keep-ids of tools/score.py"
 # As DICOM writes the identifiers of studies, series and images, which collections name folders by.
 _UID = re.compile(r"(?<![\d.])[0-2](?:\.\d+){3,}(?!\.?\d)")
 _WORD = re.compile(r"[^\W_]+")
 # Where a pixel size is from, in words of ours; and what stands for words of a user's.
-SOURCES = (*SPACING_FIELDS, *UNVERIFIED_SOURCES, ".ics RESOLUTION", "stated by the collection")
-STATED = "stated in the table"
+SPACING_SOURCES = (
+    *SPACING_FIELDS,
+    *UNVERIFIED_SOURCES,
+    ".ics RESOLUTION",
+    "stated by the collection",
+)
+SPACING_FROM_TABLE = "stated in the table"
 # Where a message of ours may quote what somebody else wrote.
 _QUOTED = re.compile(r"\s*\(.*\)|'.*'|\".*\"")
 
@@ -46,11 +51,11 @@ def key_path() -> Path:
             raise InputError(f"{KEY_VARIABLE}={error}") from error
         raise InputError(
             "the key of the pseudonyms has no place, as the home folder is not known (HOME is not"
-            f" set): set {KEY_VARIABLE} to a file for it, or {AS_THEY_ARE}"
+            f" set): set {KEY_VARIABLE} to a file for it, or {KEEP_IDS}"
         ) from error
 
 
-def key() -> bytes:
+def load_key() -> bytes:
     """Return the secret of this user, made where there is none yet. InputError: it cannot be
     kept."""
     path = key_path()
@@ -63,18 +68,18 @@ def key() -> bytes:
         reason = getattr(error, "strerror", "") or "not a key"
         raise InputError(
             f"{path}: the key of the pseudonyms cannot be kept there ({reason}); set {KEY_VARIABLE}"
-            f" to another file, or {AS_THEY_ARE}"
+            f" to another file, or {KEEP_IDS}"
         ) from error
     if len(secret) < 32:
         raise InputError(f"{path}: damaged: the key of the pseudonyms is 64 hexadecimal digits")
     return secret.encode()
 
 
-def _no_lookup(place: Path, error: OSError) -> InputError:
+def _lookup_error(place: Path, error: OSError) -> InputError:
     return InputError(
         f"{place}: what the pseudonyms stand for cannot be written beside the key"
         f" ({error.strerror}); copy the key to a folder that can be written and set {KEY_VARIABLE}"
-        f" to it, or {AS_THEY_ARE}"
+        f" to it, or {KEEP_IDS}"
     )
 
 
@@ -120,12 +125,12 @@ class Pseudonyms:
             _write_private(trial, "", os.O_TRUNC)
             trial.unlink(missing_ok=True)
         except OSError as error:
-            raise _no_lookup(path.parent, error) from error
+            raise _lookup_error(path.parent, error) from error
 
     def source(self, text: str) -> str:
         """Return where a pixel size is from: in fixed words, those of a user's table only without
         a key, as they may name a patient."""
-        return text if self._secret is None or text in SOURCES else STATED
+        return text if self._secret is None or text in SPACING_SOURCES else SPACING_FROM_TABLE
 
     def save_lookup(self, collection: str, fingerprint: str) -> Path | None:
         """Write the table from pseudonym to id beside the key and as private, and return its path;
@@ -143,7 +148,7 @@ class Pseudonyms:
             _write_private(draft, text, os.O_TRUNC)
             draft.replace(path)
         except OSError as error:
-            raise _no_lookup(path, error) from error
+            raise _lookup_error(path, error) from error
         return path
 
     def _suffix(self, path: PurePath) -> str:
@@ -180,7 +185,7 @@ class Pseudonyms:
         return short
 
 
-class Names(Pseudonyms):
+class CollectionNames(Pseudonyms):
     """The names that one collection goes by."""
 
     def __init__(self, collection: Collection, secret: bytes | None) -> None:
@@ -258,7 +263,7 @@ class Names(Pseudonyms):
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Keep warnings off the screen while files are read: DICOM readers quote header values."""
     logger = logging.getLogger("pydicom")
     before = logger.level

@@ -9,10 +9,10 @@ from mtl_jax.types import LesionView, Note
 
 ROUNDING = 1e-5  # of a pixel size: over all of a mammogram less than a tenth of a pixel
 
-SEVERAL_VIEWS = "rows of one image name different views"
-SEVERAL_SIDES = "rows of one image name different sides"
-SEVERAL_MODALITIES = "rows of one image name different modalities"
-NEARLY = "the pixel size is nearly, but not quite, one that the header states"
+DIFFERENT_VIEWS = "rows of one image name different views"
+DIFFERENT_SIDES = "rows of one image name different sides"
+DIFFERENT_MODALITIES = "rows of one image name different modalities"
+INEXACT_SPACING = "the pixel size is nearly, but not quite, one that the header states"
 
 
 def check_rows(views: Sequence[LesionView], user_table: bool) -> tuple[str, tuple[Note, ...]]:
@@ -23,7 +23,7 @@ def check_rows(views: Sequence[LesionView], user_table: bool) -> tuple[str, tupl
     that a row names another image; a published table gives a note.
     """
     facts = {
-        "pixel_um": [_size(view.pixel_um) for view in views],
+        "pixel_um": [_format_size(view.pixel_um) for view in views],
         "bits": ["none" if view.bits is None else str(view.bits) for view in views],
         "polarity": ["dark_dense" if view.dark_is_dense else "bright_dense" for view in views],
         "curve": [view.curve or "none" for view in views],
@@ -34,20 +34,22 @@ def check_rows(views: Sequence[LesionView], user_table: bool) -> tuple[str, tupl
     for column, values in facts.items():
         if len(set(values)) > 1:
             return (
-                f"rows of this image give {column} {_listed(values)}: correct the table, so that"
-                " all rows of one image give the same"
+                f"rows of this image give {column} {_join_values(values)}: correct the table, so"
+                " that all rows of one image give the same"
             ), ()
     compared = {
-        SEVERAL_SIDES: sides,
-        SEVERAL_VIEWS: [view.view for view in views if view.view],
-        SEVERAL_MODALITIES: [view.modality for view in views if view.modality],
+        DIFFERENT_SIDES: sides,
+        DIFFERENT_VIEWS: [view.view for view in views if view.view],
+        DIFFERENT_MODALITIES: [view.modality for view in views if view.modality],
     }
     return "", tuple(
-        Note(kind, _listed(values)) for kind, values in compared.items() if len(set(values)) > 1
+        Note(kind, _join_values(values))
+        for kind, values in compared.items()
+        if len(set(values)) > 1
     )
 
 
-def near_spacing(
+def check_spacing(
     pixel_um: tuple[float, float], header: HeaderAttributes | None
 ) -> tuple[Note, ...]:
     """Note a pixel size that passes for one of the header's and is not it: an ROI far from the
@@ -57,14 +59,16 @@ def near_spacing(
         if same_spacing(pixel_um, (size[0], size[1])) and any(
             abs(used - stated) > ROUNDING * stated for used, stated in pairs
         ):
-            detail = f"{_size(pixel_um)} um; {field} says {_size((size[0], size[1]))} um"
-            return (Note(NEARLY, detail),)
+            detail = (
+                f"{_format_size(pixel_um)} um; {field} says {_format_size((size[0], size[1]))} um"
+            )
+            return (Note(INEXACT_SPACING, detail),)
     return ()
 
 
-def _size(pixel_um: tuple[float, float]) -> str:
+def _format_size(pixel_um: tuple[float, float]) -> str:
     return ";".join(dict.fromkeys(f"{size:.10g}" for size in pixel_um))
 
 
-def _listed(values: Sequence[str]) -> str:
+def _join_values(values: Sequence[str]) -> str:
     return " and ".join(dict.fromkeys(values))

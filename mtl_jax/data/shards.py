@@ -24,7 +24,7 @@ from mtl_jax.types import InputError, RoiSet
 
 # Raise it when the layout changes, or when the imaging gives other pixels for the same settings.
 FORMAT_VERSION = 4
-SEAL, PATIENTS = "manifest.sha256", "patients.csv"
+MANIFEST_SHA256, PATIENTS = "manifest.sha256", "patients.csv"
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("roi_id", "case_id", "lesion_id", "view", "laterality", "modality"), str),
     "label": int,  # 1 malignant, 0 benign
@@ -37,7 +37,7 @@ COLUMNS: dict[str, type] = {
     "note": str,  # what was corrected
     "noted": str,  # what was noticed and left as it is
 }
-ADDED = ("noted",)  # columns that shards of this format may lack: empty there
+OPTIONAL_COLUMNS = ("noted",)  # columns that shards of this format may lack: empty there
 
 
 def write(
@@ -85,7 +85,9 @@ def write(
         }
         text = json.dumps({**own, **manifest}, indent=1, ensure_ascii=False) + "\n"
         (draft / "manifest.json").write_text(text, encoding="utf-8")
-        (draft / SEAL).write_text(_seal(draft / "manifest.json"), encoding="utf-8")
+        (draft / MANIFEST_SHA256).write_text(
+            _manifest_checksum(draft / "manifest.json"), encoding="utf-8"
+        )
 
 
 def open_shards(folder: Path, verify: bool = True) -> RoiSet:
@@ -93,48 +95,48 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
 
     InputError: no such folder, another format version, a checksum or a count that is wrong.
     """
-    manifest = _manifest(folder)
+    manifest = _read_manifest(folder)
     if verify:
-        _check_seal(folder)  # before it is believed of the others
+        _check_manifest(folder)  # before it is believed of the others
     try:
         name = str(manifest["name"])
         tables = ("index", "patients", "audit")
         index_sha256, patients_sha256, audit_sha256 = (manifest[file]["sha256"] for file in tables)
         listed = [(str(s["file"]), int(s["rois"]), s["sha256"]) for s in manifest["shards"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder}/manifest.json: damaged ({error}){_CURE}") from error
+        raise InputError(f"{folder}/manifest.json: damaged ({error}){CURE}") from error
     if [file for file, _, _ in listed] != [_shard_name(number) for number in range(len(listed))]:
-        raise InputError(f"{folder}/manifest.json: its shards are misnamed{_CURE}")
+        raise InputError(f"{folder}/manifest.json: its shards are misnamed{CURE}")
     shards = []
     for file, rois, sha256 in listed:
-        path = _checked(folder / file, sha256 if verify else None)
+        path = _check_file(folder / file, sha256 if verify else None)
         try:
             shard = np.load(path, mmap_mode="r", allow_pickle=False)
             _check_pixels(shard, str(path))
         except ValueError as error:
-            raise InputError(f"{path}: not a shard ({error}){_CURE}") from error
+            raise InputError(f"{path}: not a shard ({error}){CURE}") from error
         if len(shard) != rois:
-            raise InputError(f"{path}: {len(shard)} ROIs, manifest.json says {rois}{_CURE}")
+            raise InputError(f"{path}: {len(shard)} ROIs, manifest.json says {rois}{CURE}")
         shards.append(shard)
-    index = _table(_checked(folder / "index.csv", index_sha256 if verify else None))
-    path = _checked(folder / PATIENTS, patients_sha256 if verify else None)
-    patients = _table(path, PATIENT_COLUMNS)
-    _checked(folder / "audit.csv", audit_sha256 if verify else None)
+    index = _read_table(_check_file(folder / "index.csv", index_sha256 if verify else None))
+    path = _check_file(folder / PATIENTS, patients_sha256 if verify else None)
+    patients = _read_table(path, PATIENT_COLUMNS)
+    _check_file(folder / "audit.csv", audit_sha256 if verify else None)
     listed_cases = len(patients["case_id"])
     rois = RoiSet(name, index, tuple(shards), manifest, patients if listed_cases else {})
     lines = len(index["roi_id"])
     if lines != len(rois):
-        raise InputError(f"{folder}: {lines} index lines for {len(rois)} ROIs{_CURE}")
+        raise InputError(f"{folder}: {lines} index lines for {len(rois)} ROIs{CURE}")
     _check_index(index, folder)
     if listed_cases:
         _check_patients(patients, index, path)
     return rois
 
 
-_CURE = "; delete the folder and make the shards again"
+CURE = "; delete the folder and make the shards again"
 
 
-def content(rois: RoiSet) -> str:
+def content_digest(rois: RoiSet) -> str:
     """Return SHA-256 of what the ROIs are and of whom, whenever and wherever the shards were
     made."""
     parts = [shard["sha256"] for shard in rois.manifest["shards"]]
@@ -148,14 +150,14 @@ def reject_replaced(rois: RoiSet) -> None:
     are read from the files when they are asked for. Arrays that are no files are left alone."""
     folders = {Path(s.filename).parent for s in rois.shards if isinstance(s, np.memmap)}
     for folder in folders:
-        if not (folder / "manifest.json").is_file() or _manifest(folder) != rois.manifest:
+        if not (folder / "manifest.json").is_file() or _read_manifest(folder) != rois.manifest:
             raise InputError(
                 f"{folder}: these shards have been replaced while the job ran; put back those that "
                 "it began with, or name another --workdir, and start again"
             )
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.is_file():
         raise InputError(f"{folder}: no shards here (no manifest.json)")
@@ -163,9 +165,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["format_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}){_CURE}") from error
+        raise InputError(f"{path}: damaged ({error}){CURE}") from error
     if version != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {version}, here {FORMAT_VERSION}{_CURE}")
+        raise InputError(f"{path}: format version {version}, here {FORMAT_VERSION}{CURE}")
     return manifest
 
 
@@ -178,11 +180,11 @@ def _write_table(
         table.writerows(lines)
 
 
-def _table(path: Path, columns: Mapping[str, type] = COLUMNS) -> dict[str, np.ndarray]:
+def _read_table(path: Path, columns: Mapping[str, type] = COLUMNS) -> dict[str, np.ndarray]:
     """Read-only arrays, texts as objects: equal ones share memory, and a long one costs itself."""
     try:
         cells = read_csv(path)
-        for name in ADDED:
+        for name in OPTIONAL_COLUMNS:
             if name in columns and name not in cells:
                 cells[name] = ""  # those that may be absent are the last
         if list(cells) != list(columns):
@@ -192,7 +194,7 @@ def _table(path: Path, columns: Mapping[str, type] = COLUMNS) -> dict[str, np.nd
             for name, kind in columns.items()
         }
     except (ValueError, OverflowError, InputError) as error:
-        raise InputError(f"{path}: damaged ({error}){_CURE}") from error
+        raise InputError(f"{path}: damaged ({error}){CURE}") from error
     for column in table.values():
         column.flags.writeable = False
     return table
@@ -204,14 +206,14 @@ def _check_index(index: Mapping[str, np.ndarray], folder: Path) -> None:
         index[name].tolist() for name in ("roi_id", "case_id", "lesion_id", "label")
     )
     if len(set(ids)) != len(ids):
-        raise InputError(f"{path}: a roi_id stands twice{_CURE}")
+        raise InputError(f"{path}: a roi_id stands twice{CURE}")
     for column in ("roi_id", "case_id", "lesion_id", "view"):
         for text in set(index[column].tolist()):
             reject_formula(text, f"{path}: {column}")
     label_of: dict[tuple[str, str], int] = {}
     for case, lesion, label in zip(cases, lesions, labels, strict=True):
         if label not in (0, 1) or label_of.setdefault((case, lesion), label) != label:
-            raise InputError(f"{path}: lesion {case}/{lesion}: label {label}{_CURE}")
+            raise InputError(f"{path}: lesion {case}/{lesion}: label {label}{CURE}")
 
 
 def _check_patients(
@@ -219,14 +221,16 @@ def _check_patients(
 ) -> None:
     """A case that it does not list would be nobody, and could be learned and tested."""
     if sorted(patients["case_id"]) != sorted(set(index["case_id"])):
-        raise InputError(f"{path}: its cases are not those of index.csv, each once{_CURE}")
+        raise InputError(f"{path}: its cases are not those of index.csv, each once{CURE}")
 
 
-def _check_seal(folder: Path) -> None:
-    seal, manifest = folder / SEAL, folder / "manifest.json"
+def _check_manifest(folder: Path) -> None:
+    seal, manifest = folder / MANIFEST_SHA256, folder / "manifest.json"
     said = seal.read_text(encoding="utf-8", errors="replace") if seal.is_file() else ""
-    if said != _seal(manifest):
-        raise InputError(f"{manifest}: its bytes are not those that {SEAL} tells of{_CURE}")
+    if said != _manifest_checksum(manifest):
+        raise InputError(
+            f"{manifest}: its bytes are not those that {MANIFEST_SHA256} tells of{CURE}"
+        )
 
 
 def _check_pixels(shard: np.ndarray, name: str) -> None:
@@ -234,15 +238,15 @@ def _check_pixels(shard: np.ndarray, name: str) -> None:
         raise ValueError(f"{name} is {shard.dtype} {shard.shape}, not int16 (n, 128, 128)")
 
 
-def _checked(path: Path, sha256: str | None) -> Path:
+def _check_file(path: Path, sha256: str | None) -> Path:
     if not path.is_file():
-        raise InputError(f"{path}: missing{_CURE}")
+        raise InputError(f"{path}: missing{CURE}")
     if sha256 is not None and atomic.file_sha256(path) != sha256:
-        raise InputError(f"{path}: wrong checksum, its bytes have changed{_CURE}")
+        raise InputError(f"{path}: wrong checksum, its bytes have changed{CURE}")
     return path
 
 
-def _seal(manifest: Path) -> str:
+def _manifest_checksum(manifest: Path) -> str:
     """Return the manifest's own checksum, in the form that `sha256sum -c` reads."""
     return f"{atomic.file_sha256(manifest)}  {manifest.name}\n"
 

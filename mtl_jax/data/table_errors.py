@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mtl_jax.data.error_list import listed
+from mtl_jax.data.error_list import join_errors
 from mtl_jax.types import InputError
 
 Value = TypeVar("Value")
 
 
-class TableFaults:
+class TableErrors:
     """Collects the faults of a table's rows, so that the user need not find them one by one.
 
     A caller reads each row within `collected`, and calls `check` after the last one:
@@ -56,10 +56,10 @@ class TableFaults:
         if len(messages) == 1:
             raise InputError(messages[0])
         short = [message.removeprefix(f"{self._table} ") for message in messages]
-        raise InputError(f"{self._table}: {len(messages)} faults: {listed(short)}")
+        raise InputError(f"{self._table}: {len(messages)} faults: {join_errors(short)}")
 
 
-class RowFaults:
+class RowErrors:
     """Collects all that is wrong with one row: a row of three faults should not take three tries.
 
     faults = RowFaults(where)

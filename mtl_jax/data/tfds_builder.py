@@ -48,7 +48,7 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
             supervised_keys=("pixels", "label"),
             metadata=tfds.core.MetadataDict(
                 collection=self._rois.name,
-                content=shards.content(self._rois),
+                content=shards.content_digest(self._rois),
                 gray_per_count=manifest["gray_per_count"],
                 imaging=manifest.get("imaging", {}),
             ),
@@ -77,7 +77,7 @@ def prepare(rois: RoiSet, data_dir: Path) -> Path:
     """
     builder = MtlRois(rois=rois, data_dir=data_dir)
     builder.download_and_prepare()
-    if builder.info.metadata["content"] != shards.content(rois):
+    if builder.info.metadata["content"] != shards.content_digest(rois):
         raise InputError(
             f"{builder.data_dir}: other ROIs stand here; delete them or choose another folder"
         )

@@ -79,7 +79,7 @@ def _evaluate(
     results = {
         "target": c.data.target,
         "network": c.network,
-        "collections": {n: shards.content(r) for n, r in collections.items()},
+        "collections": {n: shards.content_digest(r) for n, r in collections.items()},
         "auc": [
             {"weights": name, "backbone": starts[name].config.model.backbone}
             | _area(runs, scored, c.data.target)

@@ -50,18 +50,18 @@ def record(
     """
     workdir.claim(folder, c.to_dict())
     workdir.record_environment(folder, [device.device_kind for device in jax.devices()])
-    content = {name: shards.content(rois) for name, rois in inputs.collections.items()}
+    content = {name: shards.content_digest(rois) for name, rois in inputs.collections.items()}
     alike = leak_checks.across(inputs.collections, inputs.split)
     if alike:
         print(leak_checks.note(alike), file=sys.stderr)
-    similar = patients.similar(list(inputs.collections.values()))
+    similar = patients.find_similar(list(inputs.collections.values()))
     if similar:
         print(f"mtl_jax: note: {patient_notes.similar_ids_note(similar)}", file=sys.stderr)
     collections = inputs.collections
     found = {
-        "namespaces": {name: patients.space(rois) for name, rois in collections.items()},
-        "patients": {name: patients.digest(rois) for name, rois in collections.items()},
-        "ids_look_like": patients.looking_published(collections),
+        "namespaces": {name: patients.namespace_of(rois) for name, rois in collections.items()},
+        "patients": {name: patients.patients_digest(rois) for name, rois in collections.items()},
+        "ids_look_like": patients.guessed_namespaces(collections),
         "similar_ids": similar,
         "alike": alike,
     }

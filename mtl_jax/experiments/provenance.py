@@ -42,7 +42,7 @@ class Provenance:
         c: ConfigDict,
     ) -> None:
         self._collections, self._split, self._c = collections, split, c
-        self._content = {name: shards.content(rois) for name, rois in collections.items()}
+        self._content = {name: shards.content_digest(rois) for name, rois in collections.items()}
         card = weights.metadata
         self._weights = {key: card[key] for key in ("name", "backbone", "lrn", "arrays_sha256")}
         self._data: dict[Any, dict[str, Any]] = {}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.data.array_rows import Rows, Table, chunks, join
+from mtl_jax.data.array_rows import ArrayOrRows, Rows, concatenate, iter_chunks
 from mtl_jax.training import devices, malloc, orientations
 from mtl_jax.types import Batch
 
@@ -58,7 +58,7 @@ class Activations(NamedTuple):
 BatchSource = Dataset | Activations
 
 
-def pixel_statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
+def pixel_statistics(pixels: Sequence[ArrayOrRows]) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and standard deviation of each collection's training pixels, (t,) float32.
 
     Each collection has its own pair because it has its own digitizer or detector. A standard
@@ -69,10 +69,10 @@ def pixel_statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
     return np.float32([mean for mean, _ in pairs]), np.float32([std for _, std in pairs])
 
 
-def _mean_and_std(pixels: Table) -> tuple[float, float]:
+def _mean_and_std(pixels: ArrayOrRows) -> tuple[float, float]:
     """Sum integers: float64 holds the sums of a chunk, which are below 2^53, and int the totals."""
     count = total = squares = 0
-    for chunk in chunks(pixels):
+    for chunk in iter_chunks(pixels):
         flat = chunk.ravel().astype(np.float64)
         count += flat.size
         total += int(flat.sum())
@@ -82,7 +82,7 @@ def _mean_and_std(pixels: Table) -> tuple[float, float]:
 
 
 def make_dataset(
-    pixels: Sequence[Table],
+    pixels: Sequence[ArrayOrRows],
     labels: Sequence[np.ndarray],
     mean: np.ndarray,
     std: np.ndarray,
@@ -105,7 +105,7 @@ def make_dataset(
     tasks
         The task of each table; None: each table is a task of its own.
     """
-    rows = join(pixels)
+    rows = concatenate(pixels)
     label = np.concatenate(labels).astype(np.int32)
     table = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
     task = table if tasks is None else np.asarray(tasks, np.int32)[table]

@@ -19,7 +19,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
-from mtl_jax.data.array_rows import Rows, chunks
+from mtl_jax.data.array_rows import Rows, iter_chunks
 from mtl_jax.models.base import LAYERS, Network
 from mtl_jax.training import devices, orientations, software
 from mtl_jax.training.dataset import Activations, BatchSource, Dataset, make_batch
@@ -105,7 +105,7 @@ def _key(network: Network, layers: Params, dataset: Dataset) -> str:
     arrays = (dataset.pixels, dataset.table, dataset.mean, dataset.std)
     for array in (*arrays, *(weights[path] for path in sorted(weights))):
         digest.update(repr((array.shape, str(array.dtype))).encode())
-        for rows in chunks(array if isinstance(array, Rows) else np.asarray(array)):
+        for rows in iter_chunks(array if isinstance(array, Rows) else np.asarray(array)):
             digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()[:32]
 

@@ -34,7 +34,7 @@ def test_a_changed_byte_anywhere_in_shards_is_found_and_its_file_named(tmp_path:
             with pytest.raises(InputError, match="ours-") as found:
                 shards.open_shards(folder)
             # Either side of a seal may be the changed one.
-            known = path.name if path.name != shards.SEAL else "manifest.json"
+            known = path.name if path.name != shards.MANIFEST_SHA256 else "manifest.json"
             assert known in str(found.value), (path.name, place)
             path.write_bytes(good)
     assert len(load(table, tmp_path / "cache")) == 4
@@ -43,14 +43,14 @@ def test_a_changed_byte_anywhere_in_shards_is_found_and_its_file_named(tmp_path:
 def test_a_changed_byte_in_what_is_kept_of_an_image_costs_its_work_alone(tmp_path: Path) -> None:
     """In the fields at its ends, one of which NumPy alone would follow, and at random places."""
     views = manifest.read_collection(str(films(tmp_path / "films", 1))).views
-    job = extract_rois.job(views, BACKGROUND, 1, tmp_path / "kept")
-    made = extract_rois.cut(job)
+    job = extract_rois.make_job(views, BACKGROUND, 1, tmp_path / "kept")
+    made = extract_rois.extract(job)
     good = job.kept.read_bytes()
     rng = np.random.default_rng(0)
     ends = [*range(0, 200, 3), *range(len(good) - 300, len(good), 3)]
     for place in [*ends, *rng.integers(len(good), size=40).tolist()]:
         flip(job.kept, place)
-        again = extract_rois.cut(job)
+        again = extract_rois.extract(job)
         np.testing.assert_array_equal(again.rois, made.rois)
         np.testing.assert_array_equal(again.outside, made.outside)
         assert again.pixels == made.pixels

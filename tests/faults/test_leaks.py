@@ -46,8 +46,13 @@ CHANGES = {
 def test_a_changed_copy_of_a_roi_is_found(how: str) -> None:
     pixels = random_rois(40)
     pixels[17] = CHANGES[how](pixels[5]).astype(np.int16)
-    (found,) = near_duplicates.alike([collection(pixels, [f"c{i}" for i in range(40)])])
-    assert (found.a, found.b) == ((0, 5), (0, 17)) and found.correlation >= near_duplicates.ALIKE
+    (found,) = near_duplicates.find_near_duplicates(
+        [collection(pixels, [f"c{i}" for i in range(40)])]
+    )
+    assert (found.a, found.b) == (
+        (0, 5),
+        (0, 17),
+    ) and found.correlation >= near_duplicates.MIN_CORRELATION
 
 
 def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
@@ -58,8 +63,13 @@ def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
         pixels[i + 1] = mixed.astype(np.int16)
     means = pixels.reshape(60, 32, 4, 32, 4).mean((2, 4)).reshape(60, -1)
     table = np.corrcoef(means)
-    expected = {(i, j) for i in range(60) for j in range(i) if table[i, j] >= near_duplicates.ALIKE}
-    found = near_duplicates.alike([collection(pixels, [f"c{i}" for i in range(60)])])
+    expected = {
+        (i, j)
+        for i in range(60)
+        for j in range(i)
+        if table[i, j] >= near_duplicates.MIN_CORRELATION
+    }
+    found = near_duplicates.find_near_duplicates([collection(pixels, [f"c{i}" for i in range(60)])])
     assert {(pair.b[1], pair.a[1]) for pair in found} == expected and len(expected) > 3
     assert rng is not None
 
@@ -68,7 +78,7 @@ def test_views_of_one_case_and_flat_rois_are_no_finding() -> None:
     pixels = random_rois(10)
     pixels[1] = pixels[0]
     pixels[2:5] = 7
-    assert not near_duplicates.alike([collection(pixels, ["a", "a", *"bcdefghi"])])
+    assert not near_duplicates.find_near_duplicates([collection(pixels, ["a", "a", *"bcdefghi"])])
 
 
 def test_mini_mias_holds_no_copies(shared: Path, tmp_path: Path) -> None:
@@ -78,7 +88,9 @@ def test_mini_mias_holds_no_copies(shared: Path, tmp_path: Path) -> None:
 
     options = {"mini_mias": {"classes": ("CIRC", "SPIC", "MISC")}}
     spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
-    assert not near_duplicates.alike([ingest.load(spec, tmp_path, BACKGROUND, options)])
+    assert not near_duplicates.find_near_duplicates(
+        [ingest.load(spec, tmp_path, BACKGROUND, options)]
+    )
 
 
 def test_a_copy_across_a_split_is_reported_and_one_within_a_fold_is_not() -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.io.read_csv import Uneven, read_csv
 from mtl_jax.types import InputError
 
@@ -93,7 +93,7 @@ def _read_table(path: Path, part: str) -> list[Row]:
         raise InputError(f"{path}: missing column {', '.join(missing)}; download it again")
     if not len(table) + len(uneven):
         raise InputError(f"{path}: no row below the header; download it again")
-    faults = TableFaults(path)
+    faults = TableErrors(path)
     for line, cells in uneven:
         faults.add(f"{path} line {line}", f"{len(cells)} cells under {len(table.columns)} columns")
     rows = []

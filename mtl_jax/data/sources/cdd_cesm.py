@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax.data.sources import table, via
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.types import Box, Collection, InputError, LesionView
 
@@ -137,7 +137,7 @@ def _read_facts(path: Path) -> tuple[dict[str, ImageFacts], list[str]]:
     facts: dict[str, ImageFacts] = {}
     unnamed: list[str] = []
     columns = ("Image_name", "Findings", PATHOLOGY)
-    faults = TableFaults(path)
+    faults = TableErrors(path)
     for where, row in table.read_rows(path, columns, optional=REPEATED, sheet="all", faults=faults):
         name, pathology = _image_name(row["Image_name"]), row[PATHOLOGY].lower()
         match = _NAME.fullmatch(name)
@@ -179,7 +179,7 @@ def _contradictions(name: re.Match[str], row: table.Row) -> str:
 
 def _read_rois(path: Path) -> list[DrawnRoi]:
     rois = []
-    faults = TableFaults(path)
+    faults = TableErrors(path)
     columns = ("#filename", "region_shape_attributes")
     for where, row in table.read_rows(path, columns, faults=faults):
         try:

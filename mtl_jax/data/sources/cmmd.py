@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtl_jax.data.sources import lesion_consistency, location, table
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom_header
 from mtl_jax.imaging.value_checks import check_pixel_um
@@ -62,7 +62,7 @@ def read_collection(path: str, *, boxes: str | None) -> Collection:
     n_boxes: Counter[Path] = Counter()
     lesions: Lesions = {}
     optional = (*BOX_KINDS, "bbox", "lesion_id")
-    faults = TableFaults(Path(boxes))
+    faults = TableErrors(Path(boxes))
     rows = table.read_rows(Path(boxes), ("image_path",), optional=optional, faults=faults)
     for where, row in rows:
         with faults.collected(where):
@@ -109,7 +109,7 @@ def _read_findings(root: Path) -> Findings:
     if not paths:
         raise InputError(f"cmmd: neither {' nor '.join(CLINICAL)} in {root}")
     findings: Findings = {}
-    faults = TableFaults(paths[0])
+    faults = TableErrors(paths[0])
     for where, row in table.read_rows(paths[0], COLUMNS, faults=faults):
         side, label = row["LeftRight"].upper(), row["classification"].lower()
         message = ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax.data.sources import osirix, table
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.imaging import dicom_header
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.types import Collection, InputError, LesionView
@@ -80,7 +80,7 @@ def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> C
     left_out: list[tuple[str, str]] = []
     views: list[LesionView] = []
     dates: list[str] = []
-    faults = TableFaults(root / "INbreast.csv")
+    faults = TableErrors(root / "INbreast.csv")
     for image in _images(root, _rows(root, faults), left_out, faults):
         try:
             image_views = _lesion_views(image, root, kinds, left_out)
@@ -99,7 +99,7 @@ def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> C
     )
 
 
-def _rows(root: Path, faults: TableFaults) -> dict[str, tuple[str, table.Row]]:
+def _rows(root: Path, faults: TableErrors) -> dict[str, tuple[str, table.Row]]:
     """Return (where, row) of each image number; invalid rows go to `faults`."""
     listing = root / "INbreast.csv"
     if not listing.is_file():
@@ -118,7 +118,7 @@ def _images(
     root: Path,
     rows: dict[str, tuple[str, table.Row]],
     left_out: list[tuple[str, str]],
-    faults: TableFaults,
+    faults: TableErrors,
 ) -> Iterator[_Image]:
     """Yield the images with a row; images without a row, and the reverse, are left out."""
     seen = set()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mtl_jax.data.patients import reads_as
-from mtl_jax.data.table_errors import TableFaults
-from mtl_jax.data.table_paths import resolved
+from mtl_jax.data.patients import normalize_id
+from mtl_jax.data.table_errors import TableErrors
+from mtl_jax.data.table_paths import resolve
 from mtl_jax.types import UNKNOWN, Box, LesionView
 
 ADVICE = "give different lesions different lesion_id"
@@ -19,7 +19,7 @@ MIN_IOU = 0.9  # intersection over union of two boxes that are nearly the same
 _DECIMALS = re.compile(r"(\d+)\.0+")  # spreadsheets change 1 to 1.0
 
 
-def check_lesions(views: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
+def check_lesions(views: Sequence[LesionView], faults: TableErrors) -> list[LesionView]:
     """Return `views` with notes on rows that look wrong.
 
     A patient is in one split. A lesion is in one breast, has one label and is once in an image; an
@@ -40,7 +40,7 @@ def check_lesions(views: Sequence[LesionView], faults: TableFaults) -> list[Lesi
     for view in views:
         patients[view.case_id].append(view)
         lesions[view.case_id, view.lesion_id].append(view)
-        images[resolved(view.image_path), view.frame_number, view.case_id].append(view)
+        images[resolve(view.image_path), view.frame_number, view.case_id].append(view)
     notes: dict[int, list[str]] = defaultdict(list)
     for rows in patients.values():
         _check_split(rows, faults)
@@ -62,7 +62,7 @@ def check_lesions(views: Sequence[LesionView], faults: TableFaults) -> list[Lesi
     ]
 
 
-def _check_split(rows: Sequence[LesionView], faults: TableFaults) -> None:
+def _check_split(rows: Sequence[LesionView], faults: TableErrors) -> None:
     """Add an error if a patient is in both the training and the test set."""
     test = next((view for view in rows if view.split == "test"), None)
     train = next((view for view in rows if view.split != "test"), None)
@@ -87,10 +87,10 @@ def _similar_ids(rows: Sequence[LesionView]) -> list[LesionView]:
 
 
 def _normalize_id(lesion_id: str) -> str:
-    return reads_as(_DECIMALS.sub(r"\1", lesion_id)) or lesion_id
+    return normalize_id(_DECIMALS.sub(r"\1", lesion_id)) or lesion_id
 
 
-def _check_laterality_and_label(rows: Sequence[LesionView], faults: TableFaults) -> None:
+def _check_laterality_and_label(rows: Sequence[LesionView], faults: TableErrors) -> None:
     counts = Counter((view.laterality, view.label) for view in rows)
     # Among rows that state both facts, the minority is more likely wrong.
     majority = max(counts, key=lambda facts: ("" not in facts, facts[1] != UNKNOWN, counts[facts]))
@@ -109,7 +109,7 @@ def _check_laterality_and_label(rows: Sequence[LesionView], faults: TableFaults)
         )
 
 
-def _check_image(rows: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
+def _check_image(rows: Sequence[LesionView], faults: TableErrors) -> list[LesionView]:
     """Return the rows of a patient and image with the box of another lesion of the same label."""
     lesions: dict[str, LesionView] = {}
     repeated = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from mtl_jax.data import patients
 from mtl_jax.data.sources import lesion_consistency, location
 from mtl_jax.data.sources.manifest_rows import REQUIRED, Row, describe_unused, read_rows
-from mtl_jax.data.table_errors import RowFaults, TableFaults
+from mtl_jax.data.table_errors import RowErrors, TableErrors
 from mtl_jax.data.table_paths import find_file
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.value_checks import check_pixel_um
@@ -56,7 +56,7 @@ def read_collection(path: str, outside: bool = False) -> Collection:
     table = Path(path)
     if not table.is_file():
         raise InputError(f"manifest: no such file {table}; name the CSV")
-    faults = TableFaults(table)
+    faults = TableErrors(table)
     header, rows = read_rows(table, REQUIRED, faults)
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
@@ -65,9 +65,9 @@ def read_collection(path: str, outside: bool = False) -> Collection:
         with faults.collected(where):
             truth = row["truth"].lower()
             required = REQUIRED_CELLS if truth in LABELS else REQUIRED_CELLS[:-1]
-            row_faults = RowFaults(where)
+            row_faults = RowErrors(where)
             row_faults.read(_check_filled, row, required, where)
-            namespace = row_faults.read(patients.checked_namespace, row["namespace"], where)
+            namespace = row_faults.read(patients.normalize_namespace, row["namespace"], where)
             if truth in LABELS:
                 view = row_faults.read(
                     parse_lesion_view, row, table.parent, where, LABELS[truth], outside
@@ -97,7 +97,7 @@ def read_collection(path: str, outside: bool = False) -> Collection:
     )
 
 
-def _constant_value(column: str, values: list[tuple[str, str]], faults: TableFaults) -> str:
+def _constant_value(column: str, values: list[tuple[str, str]], faults: TableErrors) -> str:
     """Return the most frequent value; each other value is an error in its first row."""
     if not values:
         return ""
@@ -145,7 +145,7 @@ def parse_lesion_view(
     InputError
         If cells are invalid. One message lists all of them.
     """
-    faults = RowFaults(where)
+    faults = RowErrors(where)
     view = faults.read(_parse_view, row, where)
     choice = {column: faults.read(_parse_choice, row, column, where) for column in CHOICES}
     frame = faults.read(_parse_integer, row, "frame", where)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mtl_jax.data.sources import location
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.io.read_csv import Uneven, plain, read_csv
 from mtl_jax.types import InputError
 
@@ -22,7 +22,7 @@ KNOWN = (*REQUIRED, *OPTIONAL, *location.KINDS)
 
 
 def read_rows(
-    table: Path, required: Sequence[str], faults: TableFaults | None = None
+    table: Path, required: Sequence[str], faults: TableErrors | None = None
 ) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     """Return the header, and ('TABLE line 7', row) of each row.
 
@@ -86,7 +86,7 @@ def _header_errors(header: Sequence[str], required: Sequence[str]) -> list[str]:
 
 
 def _iterate(
-    table: Path, cells: pd.DataFrame, uneven: Uneven, faults: TableFaults | None
+    table: Path, cells: pd.DataFrame, uneven: Uneven, faults: TableErrors | None
 ) -> Iterator[tuple[str, Row]]:
     for line, row in uneven:
         where = f"{table} line {line}"

@@ -7,7 +7,7 @@ Excerpta Medica International Congress Series 1069, 375-378. For research only: 
 import re
 from pathlib import Path
 
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.types import Collection, InputError, LesionView
 
 CLASSES = ("CIRC", "SPIC", "MISC", "ARCH", "ASYM")
@@ -58,7 +58,7 @@ def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
     n_rows: dict[str, int] = {}
     text = table.read_text(encoding="latin-1")
     circles: dict[tuple[str, ...], LesionView] = {}
-    faults = TableFaults(table)
+    faults = TableErrors(table)
     for number, line in enumerate(text.splitlines(), start=1):
         # Only rows of the table begin with the name of a film; other lines are free text.
         fields = line.split()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import openpyxl
 
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.io.read_csv import Uneven, plain, read_csv
 from mtl_jax.types import InputError
 
@@ -27,7 +27,7 @@ def read_rows(
     *,
     optional: Sequence[str] = (),
     sheet: str | None = None,
-    faults: TableFaults | None = None,
+    faults: TableErrors | None = None,
 ) -> list[tuple[str, Row]]:
     """Return ('TABLE line 7', row) of each row below the header.
 
@@ -61,7 +61,7 @@ def read_rows(
     lines = iter(_workbook_lines(path, sheet) if workbook else _csv_lines(path, columns))
     header = next((cells for _, cells in lines if any(cells)), [])
     positions = _column_positions(path, header, columns, optional)
-    errors = TableFaults(path) if faults is None else faults
+    errors = TableErrors(path) if faults is None else faults
     rows = []
     for line, cells in lines:
         if not any(cells):

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from mtl_jax.data.sources import table
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.imaging import dicom_header
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.types import Box, Collection, InputError, LesionView
@@ -45,7 +45,7 @@ def read_collection(path: str) -> Collection:
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, Box], list[LesionView]] = {}
-    faults = TableFaults(listing)
+    faults = TableErrors(listing)
     n_rows: Counter[str] = Counter()
     for where, row in table.read_rows(listing, (*COLUMNS, *FINDING), faults=faults):
         with faults.collected(where):
