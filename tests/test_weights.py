@@ -51,7 +51,7 @@ def state() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def converted(state: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
-    source = written(folder / "alexnet.pth", made.honest_files(state)["zip"])
+    source = written(folder / "alexnet.pth", made.valid_files(state)["zip"])
     weights.save(weights.convert(source), folder / "alexnet")
     return folder / "alexnet"
 
@@ -103,8 +103,8 @@ def test_every_format_gives_the_same_parameters(
     lpips = {k.replace("C", "conv", 1): a for k, a in to_hwio(named).items()}
     parallel = {k.replace("features.", "features.module."): a for k, a in state.items()}
     contents = {
-        "torch zip, torchvision": made.honest_files(state)["zip"],
-        "torch legacy, torchvision": made.honest_files(state)["legacy"],
+        "torch zip, torchvision": made.valid_files(state)["zip"],
+        "torch legacy, torchvision": made.valid_files(state)["legacy"],
         "safetensors, torchvision": safetensors_bytes(parallel),
         "npz, conv1..conv5": npz_bytes(lpips),
         "npz, mtl_jax": npz_bytes(to_hwio(named)),
@@ -419,7 +419,7 @@ def test_tool_converts_and_rejects(state: dict[str, np.ndarray], tmp_path: Path)
         command = [sys.executable, str(ROOT / "tools" / "convert_weights.py"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
 
-    written(tmp_path / "alexnet.pth", made.honest_files(state)["zip"])
+    written(tmp_path / "alexnet.pth", made.valid_files(state)["zip"])
     done = tool("alexnet.pth", "--output", "out/alexnet")
     assert (done.returncode, done.stderr) == (0, "")
     assert "11x11x3x64" in done.stdout and "2,469,696 parameters from alexnet.pth" in done.stdout
