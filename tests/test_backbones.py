@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import weight_files as files
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save as safetensors_bytes
 
@@ -222,6 +223,8 @@ def test_converted_weights_name_their_backbone_and_reload_bit_identical(
     assert set(ours) == set(theirs)
     assert all(ours[path].tobytes() == theirs[path].tobytes() for path in ours)
     assert weights.find_for_backbone(str(tmp_path / name), name).metadata == found.metadata
+    files.rename_as_in_0_1_0(tmp_path / name)
+    assert weights.load(tmp_path / name).metadata == found.metadata
     with pytest.raises(
         InputError, match=f"config.weights.*{name}.*config.model.backbone"
     ) as caught:
