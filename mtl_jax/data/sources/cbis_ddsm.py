@@ -58,45 +58,24 @@ def read_collection(
     rows = tables.read_tables(root, parts)
     shared_patients = _patients_in_both_splits(rows)
     disputed = _disputed_lesions(rows)
-    series_files = files.find_series(
-        root, {u for row in rows for u in (row.image, row.crop, row.mask)}
-    )
+    uids = {uid for row in rows for uid in (row.image, row.crop, row.mask)}
+    series_files = files.find_series(root, uids)
+    series = series_files.series
     left_out = [
         (file.relative_to(root).as_posix(), "not a readable DICOM file")
         for file in series_files.damaged
     ]
-    usable: list[Row] = []
-    seen: set[tuple[str, ...]] = set()
-    for row in rows:
-        reason = ""
-        key = (row.part, row.patient, row.lesion, row.view)
-        if key in seen:
-            reason = "duplicate of an earlier row: same lesion, same view"
-        elif row.patient in shared_patients and row.part.endswith("train"):
-            reason = "the patient is in the official test set too"
-        elif (row.patient, row.lesion) in disputed and conflicts == "leave_out":
-            reason = "malignant in one view, benign in another"
-        elif row.image not in series_files.series:
-            reason = "the film is not in the folder"
-        elif len(series_files.series[row.image]) != 1:
-            reason = f"expected one file of the film, found {len(series_files.series[row.image])}"
-        elif not {row.crop, row.mask} & set(series_files.series):
-            reason = "the mask is not in the folder"
-        seen.add(key)
-        if reason:
-            left_out.append((row.item, reason))
-        else:
-            usable.append(row)
+    excluded = disputed if conflicts == "leave_out" else set()
+    usable, unusable = _select_rows(rows, series, shared_patients, excluded)
+    left_out += unusable
     views = []
-    locations = _locate_lesions(usable, series_files.series, Path(folder))
+    locations = _locate_lesions(usable, series, Path(folder))
     for row, location in zip(usable, locations, strict=True):
         if location.box is None:
             left_out.append((row.item, location.note))
             continue
         label = int(row.pathology == "MALIGNANT" or (row.patient, row.lesion) in disputed)
-        views.append(
-            _lesion_view(row, series_files.series[row.image][0], location, label, pixel_um)
-        )
+        views.append(_lesion_view(row, series[row.image][0], location, label, pixel_um))
     decisions = [
         *_fixed_decisions(pixel_um),
         *_describe_patients(rows, shared_patients),
@@ -105,6 +84,39 @@ def read_collection(
     ]
     decisions = tuple(f"cbis_ddsm: {text}" for text in decisions)
     return Collection("cbis_ddsm", root, tuple(views), tuple(left_out), decisions, public_ids=True)
+
+
+def _select_rows(
+    rows: Sequence[Row],
+    series: dict[str, list[Path]],
+    shared_patients: set[str],
+    excluded: set[tuple[str, str]],
+) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Return the usable rows, and (item, reason) of the others; `excluded` are disputed lesions."""
+    usable: list[Row] = []
+    left_out: list[tuple[str, str]] = []
+    seen: set[tuple[str, ...]] = set()
+    for row in rows:
+        reason = ""
+        key = (row.part, row.patient, row.lesion, row.view)
+        if key in seen:
+            reason = "duplicate of an earlier row: same lesion, same view"
+        elif row.patient in shared_patients and row.part.endswith("train"):
+            reason = "the patient is in the official test set too"
+        elif (row.patient, row.lesion) in excluded:
+            reason = "malignant in one view, benign in another"
+        elif row.image not in series:
+            reason = "the film is not in the folder"
+        elif len(series[row.image]) != 1:
+            reason = f"expected one file of the film, found {len(series[row.image])}"
+        elif not {row.crop, row.mask} & set(series):
+            reason = "the mask is not in the folder"
+        seen.add(key)
+        if reason:
+            left_out.append((row.item, reason))
+        else:
+            usable.append(row)
+    return usable, left_out
 
 
 def _check_options(root: Path, parts: tuple[str, ...], pixel_um: float, conflicts: str) -> None:

@@ -28,7 +28,7 @@ def locate_lesion(film_path: Path, candidates: list[Path]) -> LesionLocation:
     """Return the location of a lesion in its film.
 
     The mask has at most two values and nearly the size of the film. If the sizes differ, each axis
-    of its box is rescaled, and the lesion is rejected if the crop does not match the film at this location.
+    of its box is rescaled, and the lesion is rejected if the crop does not match the film.
 
     Parameters
     ----------
