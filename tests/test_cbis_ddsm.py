@@ -549,7 +549,7 @@ def test_many_mutated_collections_are_accounted_for(tmp_path: Path) -> None:
 
 
 def test_specks_of_a_mask_are_ignored_and_noted(tmp_path: Path) -> None:
-    """The crop was cut by the box of the whole mask and still confirms the place."""
+    """The crop was cut by the box of all components of the mask and still confirms the location."""
     rng = np.random.default_rng(8)
     film = rng.integers(0, 4096, (300, 200)).astype(np.uint16)
     mask = np.zeros_like(film)
