@@ -235,10 +235,10 @@ def test_agreement_of_labels_and_appearance() -> None:
 def test_shared_signal_does_not_apply_to_the_target(tmp_path: Path) -> None:
     target = make(tmp_path, "dm", target="dm", shared_signal=0.0, cases=6)
     assert target == make(tmp_path, "dm", target="dm", shared_signal=1.0, cases=6)
-    other = make(tmp_path, "dm", target="sfm", shared_signal=0.0, cases=6)
-    truth = np.genfromtxt(other.root / "truth.csv", delimiter=",", names=True, dtype=None)
+    auxiliary = make(tmp_path, "dm", target="sfm", shared_signal=0.0, cases=6)
+    truth = np.genfromtxt(auxiliary.root / "truth.csv", delimiter=",", names=True, dtype=None)
     assert not np.array_equal(truth["malignant"], truth["looks_malignant"])
-    labels = {view.case_id: view.label for view in other.views}
+    labels = {view.case_id: view.label for view in auxiliary.views}
     assert [labels[name] for name in truth["case"]] == truth["malignant"].tolist()
 
 
