@@ -435,16 +435,16 @@ def test_a_damaged_header_is_named_where_headers_are_read(tmp_path: Path) -> Non
     assert collection.left_out == (("other/1-1.dcm", "not a readable DICOM file"),)
 
 
-def test_lesion_places_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lesion_locations_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = make_cbis_ddsm(tmp_path / "in", [small_lesion(), small_lesion(view="MLO")])
     first = read_collection(home)
     (cache,) = (tmp_path / "cache").iterdir()
     assert "P_0" not in cache.read_text() and "dcm" not in cache.read_text()
     located = []
 
-    def locate_lesion(film: Path, candidates: list[Path]) -> cbis_ddsm_masks.LesionPlace:
+    def locate_lesion(film: Path, candidates: list[Path]) -> cbis_ddsm_masks.LesionLocation:
         located.append(film)
-        return cbis_ddsm_masks.LesionPlace((1.0, 2.0, 3.0, 4.0), "")
+        return cbis_ddsm_masks.LesionLocation((1.0, 2.0, 3.0, 4.0), "")
 
     monkeypatch.setattr(cbis_ddsm_masks, "locate_lesion", locate_lesion)
     assert read_collection(home) == first and not located
@@ -549,7 +549,7 @@ def test_many_mutated_collections_are_accounted_for(tmp_path: Path) -> None:
 
 
 def test_specks_of_a_mask_are_ignored_and_noted(tmp_path: Path) -> None:
-    """The crop was cut by the box of the whole mask and still confirms the place."""
+    """The crop was cut by the box of all components of the mask and still confirms the location."""
     rng = np.random.default_rng(8)
     film = rng.integers(0, 4096, (300, 200)).astype(np.uint16)
     mask = np.zeros_like(film)
@@ -557,9 +557,9 @@ def test_specks_of_a_mask_are_ignored_and_noted(tmp_path: Path) -> None:
     for name, pixels in (("film", film), ("mask", mask), ("crop", film[100:291, 60:191])):
         np.save(tmp_path / f"{name}.npy", pixels)
     files = [tmp_path / f"{name}.npy" for name in ("mask", "crop")]
-    place = cbis_ddsm_masks.locate_lesion(tmp_path / "film.npy", files)
-    assert place.box == (100, 60, 150, 120)
-    assert place.note == (
+    location = cbis_ddsm_masks.locate_lesion(tmp_path / "film.npy", files)
+    assert location.box == (100, 60, 150, 120)
+    assert location.note == (
         "mask with components smaller than a tenth of its largest: they are ignored"
         " (1 of up to 1 pixels, the largest of 3000)"
     )

@@ -235,7 +235,7 @@ def test_circles_polygons_and_centres_are_read(tmp_path: Path) -> None:
         *((5, 15, 15, 25), (1, 2, 9, 8), (7, 8, 7, 8), (1, 2, 3, 4))
     ]
     assert views[2].note == "centre only, extent not given"
-    # Without a lesion_id each row is a lesion of its own.
+    # Without a lesion_id each row is a lesion.
     assert len({view.lesion_id for view in views}) == 4
 
 

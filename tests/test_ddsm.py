@@ -187,7 +187,7 @@ def test_each_quirk_gives_a_note_or_a_reason(tmp_path: Path) -> None:
         "case9/B_9_1.LEFT_CC.LJPEG": "no .ics file describes it",
         "case10/B_10_1.LEFT_CC.LJPEG": "no .ics file describes it",
         "case10/B-10-1.ics": "damaged .ics file: line 11: 40 lines of 99999 pixels, 12 bits, 50 um"
-        " are implausible; fetch it again",
+        " are implausible; download it again",
         "case11/B_11_1.LEFT_CC.OVERLAY": "damaged: abnormality 1 has no BOUNDARY that ends in #:"
         " truncated?",
         "case12/B_12_1.LEFT_CC.LJPEG": "no .ics file describes it",

@@ -217,6 +217,8 @@ def test_interrupted_training_gives_bit_identical_weights(tmp_path: Path) -> Non
     trained = weights.load(tmp_path / "complete" / "weights")
     assert list(trained.params) == ["C1", "C2", "C3", "C4", "C5"]
     assert trained.metadata["training"]["images"] == 32
+    with pytest.raises(InputError, match="no convolutions trained on photographs"):
+        weights.require_photographs(trained, "splits")
     size = sum(p.stat().st_size for p in (tmp_path / "complete" / "weights").rglob("*"))
     assert size < 5_000_000
     assert "belongs to another config" in one_line(

@@ -340,9 +340,9 @@ def test_tensorflow_is_never_imported(dataset: Path, tmp_path: Path) -> None:
         "import sys\nfrom pathlib import Path\n"
         "from mtl_jax.data import tfds_builder\n"
         "from mtl_jax.data.sources import tfds\n"
-        f"found = tfds.read_collection({str(dataset)!r}, fields={BOXES!r}, pixel_um=None,"
+        f"collection = tfds.read_collection({str(dataset)!r}, fields={BOXES!r}, pixel_um=None,"
         f" modality='', truth_source='unstated', folder=Path({str(tmp_path)!r}))\n"
-        "print(len(found.views), 'tensorflow' in sys.modules)\n"
+        "print(len(collection.views), 'tensorflow' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=HERE, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "6 False\n"), done.stderr

@@ -92,7 +92,9 @@ class TfdsImages(Sequence[tuple[np.ndarray, int]]):
         from mtl_jax.data.sources import tfds_fields
 
         number = self._indices[index]
-        example = tfds_fields.example(self._source, number, f"tfds {self._name}, example {number}")
+        example = tfds_fields.read_example(
+            self._source, number, f"tfds {self._name}, example {number}"
+        )
         image = np.asarray(example["image"])
         return np.repeat(image, 3, -1) if image.shape[-1] == 1 else image, int(example["label"])
 
@@ -144,7 +146,7 @@ def _open_tfds(name: str) -> tuple[int, LabeledImages, LabeledImages]:
     """
     from mtl_jax.data.sources import tfds_fields  # importing TFDS takes a second
 
-    builder = tfds_fields.builder(name)
+    builder = tfds_fields.open_dataset(name)
     features = dict(builder.info.features)
     if "image" not in features or not hasattr(features.get("label"), "num_classes"):
         raise InputError(f"tfds {builder.name}: needs the features image and label (a ClassLabel)")
@@ -159,11 +161,11 @@ def _open_tfds(name: str) -> tuple[int, LabeledImages, LabeledImages]:
         raise InputError(
             f"tfds {builder.name}: has no split train; it has {', '.join(sorted(split_names))}"
         )
-    train = tfds_fields.source(builder, "train", None)
+    train = tfds_fields.open_split(builder, "train", None)
     classes = features["label"].num_classes
     validation_name = next((n for n in ("validation", "test") if n in split_names), None)
     if validation_name:
-        validation = tfds_fields.source(builder, validation_name, None)
+        validation = tfds_fields.open_split(builder, validation_name, None)
         return (
             classes,
             TfdsImages(builder.name, train, range(len(train))),

@@ -57,16 +57,16 @@ def test_a_changed_byte_in_what_is_kept_of_an_image_costs_its_work_alone(tmp_pat
         job.cache_path.write_bytes(good)
 
 
-def test_a_changed_place_of_a_lesion_is_sought_again(tmp_path: Path) -> None:
-    kept = tmp_path / "places.json"
-    known = {"a": cbis_ddsm.masks.LesionPlace((10.0, 20.0, 30.0, 40.0), "")}
-    cbis_ddsm._keep(kept, known)
-    assert cbis_ddsm._known(kept) == known
-    good = kept.read_bytes()
-    for place in range(len(good)):
-        flip(kept, place)
-        assert cbis_ddsm._known(kept) == {}, place
-        kept.write_bytes(good)
+def test_a_damaged_cache_of_lesion_locations_is_ignored(tmp_path: Path) -> None:
+    cache_path = tmp_path / "places.json"
+    cache = {"a": cbis_ddsm.masks.LesionLocation((10.0, 20.0, 30.0, 40.0), "")}
+    cbis_ddsm._save_cache(cache_path, cache)
+    assert cbis_ddsm._load_cache(cache_path) == cache
+    original = cache_path.read_bytes()
+    for position in range(len(original)):
+        flip(cache_path, position)
+        assert cbis_ddsm._load_cache(cache_path) == {}, position
+        cache_path.write_bytes(original)
 
 
 def test_a_changed_byte_of_the_phantom_is_found_before_it_is_cut(tmp_path: Path) -> None:

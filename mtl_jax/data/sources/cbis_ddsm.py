@@ -23,7 +23,7 @@ from mtl_jax.io import atomic
 from mtl_jax.types import Collection, InputError, LesionView
 
 CONFLICTS = ("leave_out", "malignant")
-LOCATOR_VERSION = 5  # raise it when the same files give other places
+LOCATOR_VERSION = 5  # raise it when the same files give other locations
 _SAVE_INTERVAL = 100  # lesions
 
 
@@ -46,7 +46,7 @@ def read_collection(
         Whether a lesion that is malignant in one view and benign in another is left out
         ('leave_out') or malignant ('malignant').
     folder
-        Cache folder for the lesion places.
+        Cache folder for the locations of lesions.
 
     Raises
     ------
@@ -58,11 +58,43 @@ def read_collection(
     rows = tables.read_tables(root, parts)
     shared_patients = _patients_in_both_splits(rows)
     disputed = _disputed_lesions(rows)
-    found = files.find_series(root, {u for row in rows for u in (row.image, row.crop, row.mask)})
+    uids = {uid for row in rows for uid in (row.image, row.crop, row.mask)}
+    series_files = files.find_series(root, uids)
+    series = series_files.series
     left_out = [
-        (file.relative_to(root).as_posix(), "not a readable DICOM file") for file in found.damaged
+        (file.relative_to(root).as_posix(), "not a readable DICOM file")
+        for file in series_files.damaged
     ]
+    excluded = disputed if conflicts == "leave_out" else set()
+    usable, unusable = _select_rows(rows, series, shared_patients, excluded)
+    left_out += unusable
+    views = []
+    locations = _locate_lesions(usable, series, Path(folder))
+    for row, location in zip(usable, locations, strict=True):
+        if location.box is None:
+            left_out.append((row.item, location.note))
+            continue
+        label = int(row.pathology == "MALIGNANT" or (row.patient, row.lesion) in disputed)
+        views.append(_lesion_view(row, series[row.image][0], location, label, pixel_um))
+    decisions = [
+        *_fixed_decisions(pixel_um),
+        *_describe_patients(rows, shared_patients),
+        *_describe_lesions(disputed, conflicts, series_files.found_by),
+        *count_notes(views),
+    ]
+    decisions = tuple(f"cbis_ddsm: {text}" for text in decisions)
+    return Collection("cbis_ddsm", root, tuple(views), tuple(left_out), decisions, public_ids=True)
+
+
+def _select_rows(
+    rows: Sequence[Row],
+    series: dict[str, list[Path]],
+    shared_patients: set[str],
+    excluded: set[tuple[str, str]],
+) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Return the usable rows, and (item, reason) of the others; `excluded` are disputed lesions."""
     usable: list[Row] = []
+    left_out: list[tuple[str, str]] = []
     seen: set[tuple[str, ...]] = set()
     for row in rows:
         reason = ""
@@ -71,35 +103,20 @@ def read_collection(
             reason = "duplicate of an earlier row: same lesion, same view"
         elif row.patient in shared_patients and row.part.endswith("train"):
             reason = "the patient is in the official test set too"
-        elif (row.patient, row.lesion) in disputed and conflicts == "leave_out":
+        elif (row.patient, row.lesion) in excluded:
             reason = "malignant in one view, benign in another"
-        elif row.image not in found.series:
+        elif row.image not in series:
             reason = "the film is not in the folder"
-        elif len(found.series[row.image]) != 1:
-            reason = f"expected one file of the film, found {len(found.series[row.image])}"
-        elif not {row.crop, row.mask} & set(found.series):
+        elif len(series[row.image]) != 1:
+            reason = f"expected one file of the film, found {len(series[row.image])}"
+        elif not {row.crop, row.mask} & set(series):
             reason = "the mask is not in the folder"
         seen.add(key)
         if reason:
             left_out.append((row.item, reason))
         else:
             usable.append(row)
-    views = []
-    places = _locate_lesions(usable, found.series, Path(folder))
-    for row, place in zip(usable, places, strict=True):
-        if place.box is None:
-            left_out.append((row.item, place.note))
-            continue
-        label = int(row.pathology == "MALIGNANT" or (row.patient, row.lesion) in disputed)
-        views.append(_lesion_view(row, found.series[row.image][0], place, label, pixel_um))
-    decisions = [
-        *_fixed_decisions(pixel_um),
-        *_describe_patients(rows, shared_patients),
-        *_describe_lesions(disputed, conflicts, found.found_by),
-        *count_notes(views),
-    ]
-    decisions = tuple(f"cbis_ddsm: {text}" for text in decisions)
-    return Collection("cbis_ddsm", root, tuple(views), tuple(left_out), decisions, public_ids=True)
+    return usable, left_out
 
 
 def _check_options(root: Path, parts: tuple[str, ...], pixel_um: float, conflicts: str) -> None:
@@ -137,14 +154,14 @@ def _disputed_lesions(rows: Sequence[Row]) -> set[tuple[str, str]]:
 
 def _locate_lesions(
     rows: Sequence[Row], series: dict[str, list[Path]], folder: Path
-) -> list[masks.LesionPlace]:
-    """Return the place of each row's lesion; places of unchanged files come from a cache.
+) -> list[masks.LesionLocation]:
+    """Return the location of each lesion; locations in unchanged files come from a cache.
 
     The cache in `folder` names no file and no patient.
     """
     cache_path = folder / f".cbis_ddsm-places-{LOCATOR_VERSION}.json"
     cache = _load_cache(cache_path)
-    places, n_new = [], 0
+    locations, n_new = [], 0
     for row in tqdm(rows, desc="cbis_ddsm: masks", unit="lesion", disable=None):
         film = series[row.image][0]
         candidates = [file for uid in sorted({row.crop, row.mask}) for file in series.get(uid, [])]
@@ -156,15 +173,15 @@ def _locate_lesions(
                 reason = str(error)
                 for file in (film, *candidates):
                     reason = reason.replace(f"{file}: ", f"{file.name}: ")
-                places.append(masks.LesionPlace(None, reason))
+                locations.append(masks.LesionLocation(None, reason))
                 continue
             n_new += 1
             if n_new % _SAVE_INTERVAL == 0:
                 _save_cache(cache_path, cache)
-        places.append(cache[key])
+        locations.append(cache[key])
     if n_new:
         _save_cache(cache_path, cache)
-    return places
+    return locations
 
 
 def _cache_key(paths: Iterable[Path]) -> str:
@@ -172,21 +189,21 @@ def _cache_key(paths: Iterable[Path]) -> str:
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
 
 
-def _load_cache(path: Path) -> dict[str, masks.LesionPlace]:
+def _load_cache(path: Path) -> dict[str, masks.LesionLocation]:
     try:
         checksum, text = path.read_text(encoding="utf-8").split("\n", 1)
         if checksum != _checksum(text):
             return {}
         return {
-            key: masks.LesionPlace(None if box is None else tuple(map(float, box)), str(note))
+            key: masks.LesionLocation(None if box is None else tuple(map(float, box)), str(note))
             for key, (box, note) in json.loads(text).items()
         }
-    # The places of a damaged cache are computed again.
+    # The locations in a damaged cache are computed again.
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _save_cache(path: Path, cache: dict[str, masks.LesionPlace]) -> None:
+def _save_cache(path: Path, cache: dict[str, masks.LesionLocation]) -> None:
     with atomic.report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(cache)
@@ -198,15 +215,15 @@ def _checksum(text: str) -> str:
 
 
 def _lesion_view(
-    row: Row, image: Path, place: masks.LesionPlace, label: int, pixel_um: float
+    row: Row, image: Path, location: masks.LesionLocation, label: int, pixel_um: float
 ) -> LesionView:
-    notes = [place.note] if place.note else []
+    notes = [location.note] if location.note else []
     if label and row.pathology != "MALIGNANT":
         notes.append("benign in this view's row, malignant in another")
     return LesionView(
         collection="cbis_ddsm",
         image_path=image,
-        box=place.box,
+        box=location.box,
         case_id=row.patient,
         lesion_id=row.lesion,
         view=row.view,

@@ -1,6 +1,6 @@
 """Locate a CBIS-DDSM lesion in its film from the files of its mask and its crop.
 
-The tables mix up masks and crops, so the files are told apart by their content.
+The tables mix up masks and crops, so files are identified by their content.
 """
 
 from pathlib import Path
@@ -17,18 +17,18 @@ MAX_CROP_DIFFERENCE = 2  # pixels between the sizes of a crop and the mask's box
 MIN_CORRELATION = 0.9  # of a crop with the film inside the mask's box
 
 
-class LesionPlace(NamedTuple):
+class LesionLocation(NamedTuple):
     """`box` in pixels of the film and a `note` on corrections, or no box and the reason."""
 
     box: Box | None
     note: str
 
 
-def locate_lesion(film_path: Path, candidates: list[Path]) -> LesionPlace:
-    """Return the place of a lesion in its film.
+def locate_lesion(film_path: Path, candidates: list[Path]) -> LesionLocation:
+    """Return the location of a lesion in its film.
 
     The mask has at most two values and nearly the size of the film. If the sizes differ, each axis
-    of its box is rescaled, and the lesion is rejected if the crop does not match the film there.
+    of its box is rescaled, and the lesion is rejected if the crop does not match the film.
 
     Parameters
     ----------
@@ -45,33 +45,35 @@ def locate_lesion(film_path: Path, candidates: list[Path]) -> LesionPlace:
     film = read_image(film_path)[0]
     masks, crops = _read_candidates(candidates, film.shape)
     if not masks:
-        return LesionPlace(None, "no mask among its files: two values and about the film's size")
+        return LesionLocation(None, "no mask among its files: two values and about the film's size")
     if len({_box(mask) for mask in masks}) > 1:
-        return LesionPlace(None, "two different masks")
+        return LesionLocation(None, "two different masks")
     mask, box = masks[0], _box(masks[0])
     if box is None:
-        return LesionPlace(None, "its mask is empty")
+        return LesionLocation(None, "its mask is empty")
     inside = _inside(mask)
     if not is_lesion_mask(inside):
-        return LesionPlace(None, "its mask covers most of the film or spans it between two borders")
-    # The crop was cut by the box of the whole mask, specks included.
+        return LesionLocation(
+            None, "its mask covers most of the film or spans it between two borders"
+        )
+    # The crop was cut by the box of all components of the mask.
     film_box = _rescale(box, mask.shape, film.shape)
     lesion_box, notes = bounding_box(inside)
-    place = _rescale(lesion_box, mask.shape, film.shape)
+    location = _rescale(lesion_box, mask.shape, film.shape)
     corrections = [note.text for note in notes if note.corrected]
     matches = [_crop_matches(film, film_box, box, crop) for crop in crops]
     confirmed, contradicted = True in matches, False in matches and True not in matches
     if mask.shape == film.shape:
         if contradicted:
             corrections.append("crop differs from the film at the mask")
-        return LesionPlace(place, "; ".join(corrections))
+        return LesionLocation(location, "; ".join(corrections))
     sizes = f"{mask.shape[0]}x{mask.shape[1]} to {film.shape[0]}x{film.shape[1]}"
     if contradicted:
-        return LesionPlace(
+        return LesionLocation(
             None, f"mask of another size than the film ({sizes}), and the crop does not match"
         )
     check = "confirmed by the crop" if confirmed else "no crop to confirm it"
-    return LesionPlace(place, "; ".join([*corrections, f"mask rescaled, {check} ({sizes})"]))
+    return LesionLocation(location, "; ".join([*corrections, f"mask rescaled, {check} ({sizes})"]))
 
 
 def _read_candidates(
