@@ -251,7 +251,7 @@ def test_rows_that_disagree_are_left_out_with_their_lines(
     assert rois.index["case_id"].tolist() == ["P2"] and rois.manifest["counts"]["unusable"] == 2
     said = capsys.readouterr().err
     assert "m.csv line 2: " in said and "m.csv line 3: " in said
-    assert "rows of this image give bits 16 and 15: correct the table" in said
+    assert "rows of this image state bits 16 and 15: correct the table" in said
 
 
 def test_the_first_ten_faults_are_listed_with_their_lines_and_the_count(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""No patient is learned and tested, whatever the collections share; who is the same patient."""
+"""No patient is in training and test; patients are recognized across collections."""
 
 import csv
 import json
@@ -369,10 +369,10 @@ def test_doubtful_ids_headers_and_copies_are_reported(
     shown = dict.fromkeys(rois.index["case_id"].tolist())
     said = [text for text in rois.manifest["decisions"] if text.startswith("m: 1 ")]
     one, two, nob, ann = shown
-    assert f"the first {one} and {two}" in said[0] and "read as the same" in said[0]
+    assert f"the first {one} and {two}" in said[0] and "differ only in case, blanks" in said[0]
     assert f"several PatientIDs in their headers: {nob}" in said[1]
-    assert f"stand under several cases, one under {nob}, {one}" in said[2] or (
-        f"stand under several cases, one under {one}, {nob}" in said[2]
+    assert f"are listed under several cases, one under {nob}, {one}" in said[2] or (
+        f"are listed under several cases, one under {one}, {nob}" in said[2]
     )
     assert "2 images are stored twice" in rois.manifest["decisions"][-1]
     errors = capsys.readouterr().err
@@ -389,7 +389,7 @@ def test_look_alike_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     (pair,) = patients.find_similar([a, b])
     cases = [rois.index["case_id"][0] for rois in (a, b)]
     assert (pair["a"], pair["b"]) == (["a", cases[0]], ["b", cases[1]])
-    assert pair["why"] == "ids read as the same"
+    assert pair["why"] == "similar ids"
     assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_ids_note(
         [pair]
     )
@@ -398,7 +398,7 @@ def test_look_alike_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     for name in "cd":
         write_dicom(tmp_path / f"{name}1.dcm", gray, PatientID="Dent")
     (pair,) = patients.find_similar([loaded(spec, tmp_path / "c") for spec in specs])
-    assert pair["why"] == "one PatientID in both"
+    assert pair["why"] == "the same PatientID in the headers"
     # Ids that are not hidden have no key, and what the headers say could be guessed.
     plain = loaded(specs[0], tmp_path / "p", pseudonymise=False)
     assert set(plain.patients["headers"].tolist()) == {""}

@@ -149,5 +149,5 @@ def test_a_polarity_against_the_header_is_a_correction_of_it(home: Path) -> None
     rois = make(home, header, *rows)
     assert [note.partition(" (")[0] for note in rois.index["note"]] == [plausibility.POLARITY, ""]
     shutil.rmtree(home / "cache")
-    with pytest.raises(InputError, match="strict: .*the polarity of the table is taken"):
+    with pytest.raises(InputError, match="strict: .*the polarity of the table is used"):
         make(home, header, *rows, strict=True)

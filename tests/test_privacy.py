@@ -107,7 +107,7 @@ def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int
         line.startswith("mtl_jax: mine: left out:") for line in errors[:4]
     )
     # Two patients whose headers say the same PatientID, and what was left out.
-    assert "1 PatientIDs of the headers stand under several cases" in errors[4]
+    assert "1 PatientIDs of the headers are listed under several cases" in errors[4]
     assert not found_in("\n".join(errors[4:]).encode())
     quoted = ("Zaphod^", "Hospital", "ZAPHOD", "zaphod.", "074211", "042Y")
     assert not any(value in done.stderr for value in quoted)
@@ -201,7 +201,9 @@ def test_a_key_in_a_folder_that_cannot_be_written_is_named_before_any_work(
     if not Path("/proc/version").exists():
         pytest.skip("no /proc on this system")
     monkeypatch.setenv(privacy.KEY_VARIABLE, "/proc/version")
-    says = f"/proc: what the pseudonyms stand for cannot be written.*set {privacy.KEY_VARIABLE}"
+    says = (
+        f"/proc: the original ids of the pseudonyms cannot be written.*set {privacy.KEY_VARIABLE}"
+    )
     with pytest.raises(InputError, match=f"{says}.*--keep-ids"):
         ingest.load(f"manifest:{home}/m.csv", tmp_path / "cache", BACKGROUND, {})
     assert not (tmp_path / "cache").exists()

@@ -289,7 +289,7 @@ def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_runs.atomic, "write_text", swap_after_the_first_run)
         try:
-            with pytest.raises(InputError, match="have been replaced while the job ran"):
+            with pytest.raises(InputError, match="were replaced while the job ran"):
                 conduct(c, tmp_path / "w")
         finally:
             place.swap("shards")

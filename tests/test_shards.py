@@ -167,9 +167,9 @@ def edit(manifest: dict, *keys: str | int, value: object) -> dict:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ((("format_version",), 1), "format version 1, here 4; .*make the shards again"),
+        ((("format_version",), 1), "format version 1, expected 4; .*make the shards again"),
         ((("shards", 0, "rois"), 3), "4 ROIs, manifest.json says 3"),
-        ((("shards", 0, "file"), "../../x.npy"), "misnamed"),
+        ((("shards", 0, "file"), "../../x.npy"), "names of its shards are wrong"),
         ((("shards",), []), "4 index lines for 0 ROIs"),
         ((("shards",), 7), "damaged"),
         ((("index",), {}), "damaged"),

@@ -1,14 +1,15 @@
-"""Who is the same patient: a namespace and an id in it, as a key that is kept with the shards.
+"""Identify patients by a namespace and an id, as keys that are stored with the shards.
 
-Case ids as written may be pseudonyms, and one id may mean another patient elsewhere. So shards hold
-for every case the digest of namespace and id: without a secret where ids are published, by the
-user's key where they are private.
+Written case ids may be pseudonyms, and the same id may mean another patient in another collection.
+Shards therefore store, for every case, a digest of namespace and id: without a secret if the ids
+are published, with the user's key if they are private.
 """
 
 import hashlib
 import hmac
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,14 +19,14 @@ from mtl_jax.data.privacy import KEY_VARIABLE
 from mtl_jax.types import InputError, RoiSet
 
 CBIS_DDSM, DDSM, PRIVATE = "cbis_ddsm", "ddsm", "manifest"
-# Collections whose ids are published: the same id is the same patient on every machine.
+# Collections with published ids: the same id is the same patient everywhere.
 PUBLISHED = (CBIS_DDSM, DDSM, "inbreast", "vindr_mammo", "cmmd", "cdd_cesm", "mini_mias")
 PUBLIC = (*PUBLISHED, "phantom")
 NAMESPACE_ALIASES = {"curated_breast_imaging_ddsm": CBIS_DDSM}  # as TFDS calls it
 COLUMNS: dict[str, type] = dict.fromkeys(("case_id", "patient", "similar", "headers"), str)
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_.:-]*")
-# An id of these two within folder and file names, as P_00001 in Mass-Training_P_00001_LEFT_CC, and
-# case3085 or B-3085-1 for DDSM, whose numbers are unique among its institutions.
+# Ids within folder and file names: P_00001 in Mass-Training_P_00001_LEFT_CC, and case3085 or
+# B-3085-1 in DDSM, whose numbers are unique across its institutions.
 _PATTERNS = {
     CBIS_DDSM: (re.compile(r"(?<![A-Z0-9])P_?0*(\d{1,5})(?![A-Z0-9])", re.I), "P_{:05d}"),
     DDSM: (
@@ -38,73 +39,79 @@ _STRICT_PATTERNS = {
     DDSM: re.compile(r"case\d{4}|[ABCD][-_]\d{4}[-_]\d"),
 }
 ID_FORMS = {CBIS_DDSM: "P_00001", DDSM: "case3085 or B-3085-1"}  # in messages
-# Letters that show nothing, and marks that only choose a glyph.
+# Invisible letters and variation selectors.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
-def choose_namespace(source: str, name: str, said: str = "") -> str:
-    """Return the namespace of the collection `name` of a source; `said` is what its manifest says.
+def choose_namespace(source: str, name: str, stated: str = "") -> str:
+    """Return the namespace of the collection `name` of a source; `stated` is from its manifest.
 
-    A public collection has its own, under whichever source it comes; all other manifests share one.
+    A public collection has its own namespace, whatever source reads it. All manifests that state
+    no namespace share one.
     """
-    if said:
-        return _public_namespace(said) or said
+    if stated:
+        return _public_namespace(stated) or stated
     if source in PUBLIC:
         return source
     return _public_namespace(name) or (PRIVATE if source == PRIVATE else f"{source}:{name}")
 
 
 def normalize_namespace(text: str, where: str) -> str:
-    """Return what a manifest says, in small letters. InputError names `where`."""
+    """Return the namespace of a manifest in lower case; the InputError names `where`."""
     text = text.casefold()
     if text and not _NAMESPACE.fullmatch(text):
-        raise InputError(f"{where}: namespace {text!r}: use letters, digits and _-.:")
+        raise InputError(f"{where}: namespace {text!r} is invalid: use letters, digits and _-.:")
     return text
 
 
 def _public_namespace(name: str) -> str:
+    """Return the public namespace that `name` spells, in any case and punctuation; '' if none."""
     plain = re.sub(r"[^a-z0-9]", "", name.casefold())
-    names = {one.replace("_", ""): one for one in PUBLISHED}
-    names |= {one.replace("_", ""): namespace for one, namespace in NAMESPACE_ALIASES.items()}
+    names = {public.replace("_", ""): public for public in PUBLISHED}
+    names |= {alias.replace("_", ""): public for alias, public in NAMESPACE_ALIASES.items()}
     return names.get(plain, "")
 
 
 def canonical_id(namespace: str, patient_id: str) -> tuple[str, bool]:
-    """Return the id as the namespace writes it, and whether it has the form of an id there."""
+    """Return the id in the published form of its namespace, and whether it has such a form."""
     if namespace not in _PATTERNS:
         return patient_id, True
     pattern, form = _PATTERNS[namespace]
-    found = pattern.search(patient_id)
-    return (form.format(int(found[1])), True) if found else (patient_id, False)
+    match = pattern.search(patient_id)
+    return (form.format(int(match[1])), True) if match else (patient_id, False)
 
 
 def reject_duplicate_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
-    """Raise InputError where two ids of the collection `name` are one patient in its namespace, as
-    P_00001_LEFT_CC and P_00001_LEFT_MLO: the statistics take each case id for a patient."""
-    first: dict[str, str] = {}
-    for own in ids:
-        patient = canonical_id(namespace, own)[0]
-        other = first.setdefault(patient, own)
-        if other != own:
+    """Raise InputError if two ids of the collection `name` are one patient of its namespace.
+
+    An example is P_00001_LEFT_CC and P_00001_LEFT_MLO. The statistics take each case id for one
+    patient.
+    """
+    first_of: dict[str, str] = {}
+    for patient_id in ids:
+        patient = canonical_id(namespace, patient_id)[0]
+        first = first_of.setdefault(patient, patient_id)
+        if first != patient_id:
             raise InputError(
-                f"{name}: patient_id {other!r} and {own!r} are one patient of {namespace}, "
+                f"{name}: patient_id {first!r} and {patient_id!r} are one patient of {namespace}, "
                 f"{patient}; write {patient} in the rows of both"
             )
 
 
 def guess_namespace(namespace: str, ids: Iterable[str]) -> str:
-    """Return the public namespace that all these ids of a private one are written in; '' if
-    none."""
-    listed = [] if namespace in PUBLIC else list(ids)
-    for other, strict in _STRICT_PATTERNS.items():
-        if listed and all(strict.fullmatch(one) for one in listed):
-            return other
+    """Return the public namespace whose form all ids of a private namespace have; '' if none."""
+    private_ids = [] if namespace in PUBLIC else list(ids)
+    for public, pattern in _STRICT_PATTERNS.items():
+        if private_ids and all(map(pattern.fullmatch, private_ids)):
+            return public
     return ""
 
 
 def normalize_id(patient_id: str) -> str:
-    """Return what a person would take for the id: without Unicode form, case, invisible characters,
-    separators and leading zeros. '' is like nothing."""
+    """Return the id without case, invisible characters, separators and leading zeros, in NFKC.
+
+    A person may take ids with the same result for one id. An empty result matches no other.
+    """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", patient_id).casefold())
     kept = []
     for char in _INVISIBLE.sub("", text):
@@ -115,89 +122,99 @@ def normalize_id(patient_id: str) -> str:
             kept.append(char)
         elif kind not in ("Cf", "Cc"):
             kept.append("-")
-    runs = re.sub(r"\d+", lambda run: run[0].lstrip("0") or "0", "".join(kept))
-    # Between two numbers a separator tells 1-23 from 12-3; elsewhere it tells nothing.
-    return re.sub(r"(?<!\d)-+|-+(?!\d)", "", re.sub("-+", "-", runs))
+    plain = re.sub(r"\d+", lambda run: run[0].lstrip("0") or "0", "".join(kept))
+    # Only separators between two numbers are kept: they distinguish 1-23 from 12-3.
+    return re.sub(r"(?<!\d)-+|-+(?!\d)", "", re.sub("-+", "-", plain))
 
 
 class PatientKeys:
-    """Digests of the ids of one namespace, by the user's `secret` (None: ids are not hidden)."""
+    """Digests of the ids of one namespace, keyed by the user's `secret` (None: not keyed)."""
 
     def __init__(self, namespace: str, secret: bytes | None) -> None:
         self.namespace = namespace
         self._secret = None if namespace in PUBLIC else secret
         header = f"header\0{namespace}".encode()
-        # Headers may name a patient even where the ids of the table are published.
+        # Headers may name a patient even if the ids of the table are published.
         self.header_key = hashlib.sha256(header).digest()
-        self.writes_header_digests = secret is not None  # without a secret they could be guessed
+        self.writes_header_digests = secret is not None  # unkeyed digests can be guessed
         if secret is not None:
             self.header_key = hmac.digest(secret, header, "sha256")
 
     @property
     def fingerprint(self) -> str:
-        """Tells one secret from another, and gives none away; '' where there is none."""
+        """Return a digest that identifies the secret without revealing it; '' without a secret."""
         if self._secret is None:
             return ""
         return hmac.digest(self._secret, b"fingerprint", "sha256").hex()[:12]
 
     def patient(self, patient_id: str) -> str:
+        """Return the key of a patient."""
         return self._digest("patient", canonical_id(self.namespace, patient_id)[0])
 
     def similar(self, patient_id: str) -> str:
+        """Return a digest that similar ids share; '' if the id has no letters or digits."""
         text = normalize_id(canonical_id(self.namespace, patient_id)[0])
         return self._digest("similar", text) if text else ""
 
     def _digest(self, kind: str, text: str) -> str:
-        said = f"{kind}\0{self.namespace}\0{text}".encode()
+        message = f"{kind}\0{self.namespace}\0{text}".encode()
         if self._secret is None:
-            return hashlib.sha256(said).hexdigest()[:16]
-        return hmac.digest(self._secret, said, "sha256").hex()[:16]
+            return hashlib.sha256(message).hexdigest()[:16]
+        return hmac.digest(self._secret, message, "sha256").hex()[:16]
 
 
 def header_digest(key: bytes, patient_id: str) -> str:
-    """Of a header's PatientID, '' where it says none."""
+    """Return the digest of a header's PatientID; '' if it is empty."""
     text = patient_id.strip()
     return hmac.digest(key, text.encode(), "sha256").hex()[:16] if text else ""
 
 
 def make_rows(
-    keys: PatientKeys, shown: Mapping[str, str], headers: Mapping[str, Iterable[str]]
+    keys: PatientKeys, written_ids: Mapping[str, str], headers: Mapping[str, Iterable[str]]
 ) -> list[dict[str, str]]:
-    """Return the lines of patients.csv, from the case id that is written of each patient id, and
-    the digests of the PatientIDs in the headers of each case's images where there is a secret."""
+    """Return the rows of patients.csv.
+
+    Parameters
+    ----------
+    keys
+        The digests of the namespace.
+    written_ids
+        The case id that is written for each patient id.
+    headers
+        The digests of the PatientIDs in the headers of each written case, stored only if they are
+        keyed by a secret.
+    """
     return [
         {
             "case_id": case,
-            "patient": keys.patient(own),
-            "similar": keys.similar(own),
+            "patient": keys.patient(patient_id),
+            "similar": keys.similar(patient_id),
             "headers": " ".join(sorted(filter(None, headers.get(case, ()))))
             if keys.writes_header_digests
             else "",
         }
-        for own, case in shown.items()
+        for patient_id, case in written_ids.items()
     ]
 
 
 def namespace_of(rois: RoiSet) -> str:
-    """Return the namespace of a collection; one made without patients has one of its own."""
+    """Return the namespace of a collection; shards without patients have their own."""
     return str(rois.manifest.get("namespace") or f"collection:{rois.name}")
 
 
 def assumed_namespace(rois: RoiSet) -> str:
-    """Return the public namespace whose form the ids have where nobody said another, else its
-    own."""
+    """Return the public namespace that the form of the ids suggests, or else the own one."""
     return str(rois.manifest.get("ids_look_like") or namespace_of(rois))
 
 
 def guessed_namespaces(collections: Mapping[str, RoiSet]) -> dict[str, str]:
-    """Return the public namespace whose form the ids have, of each collection that has such and
-    does not say whose they are."""
-    found = {name: rois.manifest.get("ids_look_like", "") for name, rois in collections.items()}
-    return {name: other for name, other in found.items() if other}
+    """Return the public namespaces that ids suggest, for the collections that state none."""
+    guesses = {name: rois.manifest.get("ids_look_like", "") for name, rois in collections.items()}
+    return {name: public for name, public in guesses.items() if public}
 
 
 def patients_digest(rois: RoiSet) -> str:
-    """Of who the cases of a collection are in this job: another crosswalk gives another."""
+    """Return a digest of the patients of all cases, which depends on the crosswalk."""
     lines = (f"{case}\0{patient}" for case, patient in sorted(patient_of_case(rois).items()))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -211,7 +228,7 @@ def patients_of(rois: RoiSet, cases: Iterable[str]) -> set[str]:
 
 
 def patient_of_case(rois: RoiSet) -> dict[str, str]:
-    """Return {case: patient}; nothing where each case is a patient of its own."""
+    """Return {case: patient}; empty if each case is one patient."""
     if not rois.patients:
         return {}
     columns = (rois.patients[name].tolist() for name in ("case_id", "patient"))
@@ -219,12 +236,12 @@ def patient_of_case(rois: RoiSet) -> dict[str, str]:
 
 
 def cases_of_patients(rois: RoiSet, patients: set[str]) -> set[str]:
-    """Return the cases of a collection that are of these patients."""
+    """Return the cases of a collection that belong to these patients."""
     if not patients:
         return set()
     if not rois.patients:
-        begin = f"{rois.name}\0"
-        return {one.removeprefix(begin) for one in patients if one.startswith(begin)}
+        prefix = f"{rois.name}\0"
+        return {key.removeprefix(prefix) for key in patients if key.startswith(prefix)}
     return {case for case, patient in patient_of_case(rois).items() if patient in patients}
 
 
@@ -263,29 +280,31 @@ def reject_mixed_id_forms(collections: Sequence[RoiSet]) -> None:
 
 
 def find_similar(collections: Sequence[RoiSet]) -> list[dict[str, Any]]:
-    """Pair of cases of two collections of one namespace that count as two patients and may be one:
-    their ids read as the same, or the headers of their images name one patient."""
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for column, why in (("similar", "ids read as the same"), ("headers", "one PatientID in both")):
-        seen: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
+    """Return pairs of cases of two collections of one namespace that may be one patient.
+
+    They count as two patients, but their ids are similar or their headers name the same patient.
+    """
+    pairs: dict[tuple[str, ...], dict[str, Any]] = {}
+    counts = Counter(map(namespace_of, collections))
+    reasons = (("similar", "similar ids"), ("headers", "the same PatientID in the headers"))
+    for column, reason in reasons:
+        cases: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
         for rois in collections:
-            if (
-                not rois.patients
-                or sum(namespace_of(one) == namespace_of(rois) for one in collections) < 2
-            ):
+            namespace = namespace_of(rois)
+            if not rois.patients or counts[namespace] < 2:
                 continue
             columns = (rois.patients[name].tolist() for name in ("case_id", "patient", column))
             for case, patient, digests in zip(*columns, strict=True):
                 for digest in digests.split():
-                    by_patient = seen.setdefault((namespace_of(rois), digest), {})
-                    for other, (name, one) in by_patient.items():
-                        if other != patient and name != rois.name:
-                            pair = {"a": [name, one], "b": [rois.name, case], "why": why}
-                            found.setdefault((name, one, rois.name, case), pair)
+                    by_patient = cases.setdefault((namespace, digest), {})
+                    for other_patient, (name, other_case) in by_patient.items():
+                        if other_patient != patient and name != rois.name:
+                            pair = {"a": [name, other_case], "b": [rois.name, case], "why": reason}
+                            pairs.setdefault((name, other_case, rois.name, case), pair)
                     by_patient.setdefault(patient, (rois.name, case))
-    return list(found.values())
+    return list(pairs.values())
 
 
-def replace_patients(rois: RoiSet, patient: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the table of a collection's patients with other keys, in the order of its lines."""
-    return {name: rois.patients[name] for name in COLUMNS} | {"patient": np.array(patient, str)}
+def replace_patients(rois: RoiSet, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the columns of `rois.patients` with other patient keys, in the order of its rows."""
+    return {name: rois.patients[name] for name in COLUMNS} | {"patient": np.array(keys, str)}
