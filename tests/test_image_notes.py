@@ -193,12 +193,12 @@ def test_other_rules_make_shards_again_and_a_moved_table_does_not(
     ("change", "own", "error", "kinds"),
     [
         ({}, True, "", []),
-        ({"pixel_um": (70.0, 70.0)}, True, "give pixel_um 100 and 70", []),
-        ({"pixel_um": (100.0, 70.0)}, False, "give pixel_um 100 and 100;70", []),
-        ({"bits": 12}, False, "give bits none and 12", []),
-        ({"dark_is_dense": True}, True, "give polarity bright_dense and dark_dense", []),
-        ({"curve": "lumisys"}, False, "give curve none and lumisys", []),
-        ({"laterality": "R"}, True, "give laterality L and R", []),
+        ({"pixel_um": (70.0, 70.0)}, True, "state pixel_um 100 and 70", []),
+        ({"pixel_um": (100.0, 70.0)}, False, "state pixel_um 100 and 100;70", []),
+        ({"bits": 12}, False, "state bits none and 12", []),
+        ({"dark_is_dense": True}, True, "state polarity bright_dense and dark_dense", []),
+        ({"curve": "lumisys"}, False, "state curve none and lumisys", []),
+        ({"laterality": "R"}, True, "state laterality L and R", []),
         ({"laterality": "R"}, False, "", [row_consistency.DIFFERENT_SIDES]),
         ({"laterality": ""}, True, "", []),
         ({"view": "MLO"}, True, "", [row_consistency.DIFFERENT_VIEWS]),
@@ -341,7 +341,7 @@ def test_gray_that_the_reader_has_made_is_not_inverted_again(
         ).errors[0]
 
     assert error(made) == error(stored) == ""
-    assert "leave it empty, or the gray is inverted or transformed twice" in error(
+    assert "leave it empty, otherwise the gray values are inverted or transformed twice" in error(
         replace(made, **change)
     )
     assert error(replace(stored, **change)) == ""

@@ -333,7 +333,7 @@ def test_one_namespace_and_two_keys_are_rejected(tmp_path: Path) -> None:
     ids = ["a", "b"]
     a = loaded(manifest(tmp_path, "films", ids), tmp_path / "c")
     b = loaded(manifest(tmp_path, "digital", ids), tmp_path / "c", pseudonymise=False)
-    with pytest.raises(InputError, match="films and digital are of one namespace.*make the shards"):
+    with pytest.raises(InputError, match="films and digital share the namespace.*make the shards"):
         crosswalk.apply_crosswalk({"films": a, "digital": b}, None)
     c = loaded(manifest(tmp_path, "far", ids, namespace="far"), tmp_path / "c", pseudonymise=False)
     assert set(crosswalk.apply_crosswalk({"films": a, "far": c}, None)) == {"films", "far"}
@@ -343,7 +343,9 @@ def test_a_manifest_has_one_namespace(tmp_path: Path) -> None:
     spec = manifest(tmp_path, "m", ["a", "b"], namespace="here")
     path = Path(spec.partition(":")[2])
     path.write_text(path.read_text().replace("here", "there", 1))
-    with pytest.raises(InputError, match="line 3: namespace 'here' differs from the rows above"):
+    with pytest.raises(
+        InputError, match="line 3: namespace 'here' differs from .there. in the rows above"
+    ):
         loaded(spec, tmp_path / "c")
     path.write_text(path.read_text().replace("here", "o v"))
     with pytest.raises(InputError, match="line 2: namespace 'to v': use letters"):
@@ -631,8 +633,8 @@ def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixt
     described = {"name": "digital", "official_test_learned": True}
     work = WorkFolder({}, {}, record, {}, {}, {}, {}, None)
     assert tables.patient_exclusions(work, described) == [
-        "No patient is in both a training and an evaluation set: 4 cases (4 ROIs) are never"
-        " learned, as their patients are in a test set.",
+        "No patient is in both a training and an evaluation set: 4 cases (4 ROIs) are"
+        " excluded from training because their patients are in a test set.",
         "The official test set is used for training: this job does not evaluate it.",
     ]
     c.approaches = ("mttl", "sttl+of=digital")

@@ -209,7 +209,7 @@ def test_a_key_in_a_folder_that_cannot_be_written_is_named_before_any_work(
     assert not (tmp_path / "cache").exists()
     names = privacy.Pseudonyms(privacy.load_key())
     names.case("Müller")
-    with pytest.raises(InputError, match="/proc/lookup-mine-0123.csv: what the pseudonyms"):
+    with pytest.raises(InputError, match="/proc/lookup-mine-0123.csv: the original ids of the"):
         names.save_lookup("mine", "0123")
     privacy.Pseudonyms(None).check_lookup()
 
