@@ -1,4 +1,4 @@
-"""One message for all faults of a table: the first ten with their lines, and the count."""
+"""One message for all errors in a table: the first ten with their lines, and the count."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def message(errors: TableErrors) -> str:
     return str(caught.value)
 
 
-def test_no_fault_is_no_error() -> None:
+def test_no_errors_raise_nothing() -> None:
     errors = TableErrors(TABLE)
     with errors.collect(f"{TABLE} line 2"):
         pass
@@ -25,7 +25,7 @@ def test_no_fault_is_no_error() -> None:
     errors.check()
 
 
-def test_a_single_fault_keeps_its_own_message() -> None:
+def test_a_single_error_keeps_its_message() -> None:
     errors = TableErrors(TABLE)
     with errors.collect(f"{TABLE} line 7"):
         raise InputError(f"{TABLE} line 7: view 'X' is no view")
@@ -33,14 +33,14 @@ def test_a_single_fault_keeps_its_own_message() -> None:
     assert message(errors) == "here/a table.csv line 7: view 'X' is no view"
 
 
-def test_a_message_without_its_line_gets_it() -> None:
+def test_a_message_without_its_line_is_prefixed_with_it() -> None:
     errors = TableErrors(TABLE)
     with errors.collect(f"{TABLE} line 7"):
         raise InputError("film.png: cannot be read")
     assert message(errors) == "here/a table.csv line 7: film.png: cannot be read"
 
 
-def test_faults_are_listed_by_line_whatever_the_order_they_are_found_in() -> None:
+def test_errors_are_listed_in_the_order_of_their_lines() -> None:
     errors = TableErrors(TABLE)
     for line in (12, 3, 100):
         errors.add(f"{TABLE} line {line}", f"{TABLE} line {line}: fault {line}")
