@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mtl_jax.types import InputError
 
-OUTSIDE = "or set data.manifest.outside if it is your own"
+OUTSIDE = "or set data.manifest.outside if the table is your own"
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -52,7 +52,7 @@ def find_file(root: Path, text: str, column: str, where: str, outside: bool) -> 
         raise InputError(f"{where}: {column}: no such file {text!r} in {root}")
     if not outside and not resolve(path).is_relative_to(_real_folder(root)):
         raise InputError(
-            f"{where}: {column} {text!r} is a link out of the manifest's folder; {OUTSIDE}"
+            f"{where}: {column} {text!r} is a link out of the manifest's folder: copy the file, {OUTSIDE}"
         )
     return path
 
