@@ -52,7 +52,8 @@ def find_file(root: Path, text: str, column: str, where: str, outside: bool) -> 
         raise InputError(f"{where}: {column}: no such file {text!r} in {root}")
     if not outside and not resolve(path).is_relative_to(_real_folder(root)):
         raise InputError(
-            f"{where}: {column} {text!r} is a link out of the manifest's folder: copy the file, {OUTSIDE}"
+            f"{where}: {column} {text!r} is a link out of the manifest's folder: copy the file,"
+            f" {OUTSIDE}"
         )
     return path
 
