@@ -110,7 +110,7 @@ def test_a_finished_job_is_not_done_again(unbroken: Path, cache: Path) -> None:
         (("--config.network=C6",), "one of C0, C1"),
         (("--config=configs/none.py",), "configs/none.py"),
         (("--config.data.sources=('mini_mias:nowhere',)",), "nowhere"),
-        (("--config.data.sources=('maxi_mias:nowhere',)",), "valid ones are"),
+        (("--config.data.sources=('maxi_mias:nowhere',)",), "expected one of"),
         (("--config.weights=nowhere",), "nowhere"),
         (("--config.data.target=dm",), "config.data.target is 'dm'"),
         (("--config.train.task_weights=('x:1',)",), "config.train.task_weights names x"),

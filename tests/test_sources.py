@@ -407,7 +407,7 @@ def test_rows_that_contradict_each_other_are_rejected(
     row = BASE | {"laterality": "L", "frame": "", "split": "test"}
     with pytest.raises(InputError, match=re.escape(reason)) as failure:
         read_manifest(tmp_path, row, row | change)
-    assert ("faults" in str(failure.value)) == ("dataset" in change)
+    assert ("errors" in str(failure.value)) == ("dataset" in change)
 
 
 def test_the_error_names_the_row_that_differs_from_the_majority(tmp_path: Path) -> None:
@@ -650,7 +650,7 @@ def test_a_file_that_is_not_a_manifest_is_rejected(
 
 def test_an_unknown_source_is_rejected() -> None:
     assert {"manifest", "mini_mias"} <= set(SOURCES)
-    with pytest.raises(InputError, match="valid ones are .*manifest, mini_mias.*shards"):
+    with pytest.raises(InputError, match="expected one of .*manifest, mini_mias.*shards"):
         ingest.load("nomias:x", Path("cache"), BACKGROUND, {})
     for spec in ("mini_mias", "mini_mias:", ":x"):
         with pytest.raises(InputError, match="expected name:path, as in mini_mias:"):
