@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from mtl_jax import old_names
-from mtl_jax.config_diff import flat as flatten
+from mtl_jax.config_diff import flatten
 from mtl_jax.io import paths
 from mtl_jax.types import InputError
 
@@ -266,7 +266,7 @@ def at_preset(c: ConfigDict, preset: str) -> ConfigDict:
 
 def expand_paths(c: ConfigDict) -> None:
     """Expand `~` in every setting that names a path, so that config.json has absolute paths."""
-    for fields, expand in ((PATHS, paths.expand), (SOURCES, paths.source)):
+    for fields, expand in ((PATHS, paths.expand_user), (SOURCES, paths.expand_source)):
         for field in fields:
             *sections, name = field.split(".")
             section = functools.reduce(operator.getitem, sections, c)

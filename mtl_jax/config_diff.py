@@ -1,48 +1,54 @@
-"""How two sets of settings differ, in one line."""
+"""Compare two configs and describe their differences in one line."""
 
 from collections.abc import Mapping
 from typing import Any
 
-SHOWN = 48  # characters of a value
+MAX_VALUE_LENGTH = 48  # characters of a value
 
 
-def changes(
-    there: Mapping[str, Any], here: Mapping[str, Any], but: tuple[str, ...] = ()
+def changed_fields(
+    stored: Mapping[str, Any], current: Mapping[str, Any], ignored: tuple[str, ...] = ()
 ) -> dict[str, tuple[Any, Any]]:
-    """Return the two values of every field that differs, by 'section.field'. Fields in `but` may
-    differ."""
-    before, now = flat(there), flat(here)
-    fields = sorted((before | now).keys() - set(but))
-    return {f: (before.get(f), now.get(f)) for f in fields if before.get(f) != now.get(f)}
+    """Return {'section.field': (stored value, current value)} of the fields that differ.
+
+    Fields in `ignored` are not compared.
+    """
+    old, new = flatten(stored), flatten(current)
+    fields = sorted((old | new).keys() - set(ignored))
+    return {f: (old.get(f), new.get(f)) for f in fields if old.get(f) != new.get(f)}
 
 
-def difference(there: Mapping[str, Any], here: Mapping[str, Any], but: tuple[str, ...] = ()) -> str:
-    """Return 'train.epochs 2 there, 3 here' for every field that differs, the first four named; ''
-    for none. Fields in `but` may differ."""
-    return in_words(changes(there, here, but))
+def describe_difference(
+    stored: Mapping[str, Any], current: Mapping[str, Any], ignored: tuple[str, ...] = ()
+) -> str:
+    """Return 'train.epochs 2 there, 3 here' for the fields that differ, or '' if none does.
+
+    Four fields are named at most. Fields in `ignored` are not compared.
+    """
+    return format_changes(changed_fields(stored, current, ignored))
 
 
-def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return the line of `difference` for these changes; long values are cut."""
+def format_changes(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return the text of `describe_difference` for these changes; long values are shortened."""
     named = list(changes.items())[:4]
-    shown = ", ".join(f"{k} {_cut(a)} there, {_cut(b)} here" for k, (a, b) in named)
-    return shown + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
+    text = ", ".join(f"{k} {_shorten(a)} there, {_shorten(b)} here" for k, (a, b) in named)
+    return text + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
 
 
-def _cut(value: Any) -> str:
-    """Return a value as it is shown: of a SHA-256 its beginning."""
+def _shorten(value: Any) -> str:
+    """Return a value in at most `MAX_VALUE_LENGTH` characters, a SHA-256 in 12."""
     if isinstance(value, str) and len(value) == 64 and value.isalnum():
         return f"{value[:12]}..."
     text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}..."
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested settings by 'section.field'."""
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return {'section.field': value} of a nested config."""
     fields = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            fields |= flat(value, f"{prefix}{key}.")
+            fields |= flatten(value, f"{prefix}{key}.")
         else:
             fields[prefix + key] = value
     return fields

@@ -1,4 +1,4 @@
-"""Reasons for which something was left out, grouped and shortened."""
+"""Group and shorten the reasons for which items were left out."""
 
 import re
 from collections.abc import Sequence
@@ -7,16 +7,18 @@ from typing import Any
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
-def shortened(items: Sequence[Any], most: int) -> str:
-    """Return 'a, b, c and 4 more' of seven items where at `most` three are named."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more
+def join_first(items: Sequence[Any], count: int) -> str:
+    """Return the first `count` items and the number of the others: 'a, b, c and 4 more'."""
+    more = f" and {len(items) - count} more" if len(items) > count else ""
+    return ", ".join(map(str, items[:count])) + more
 
 
-def by_reason(left_out: Sequence[Sequence[str]]) -> list[tuple[str, list[str]]]:
-    """Return what was left out for one reason, the commonest first, in the words of its first item;
-    reasons that differ in numbers alone are one. `left_out` has (item, reason) of each."""
-    found: dict[str, tuple[str, list[str]]] = {}
+def group_by_reason(left_out: Sequence[Sequence[str]]) -> list[tuple[str, list[str]]]:
+    """Return (reason, items) of the (item, reason) in `left_out`, the most frequent reason first.
+
+    Reasons that differ only in numbers are grouped under the first of them.
+    """
+    groups: dict[str, tuple[str, list[str]]] = {}
     for item, reason in left_out:
-        found.setdefault(_NUMBER.sub("#", reason), (reason, []))[1].append(item)
-    return sorted(found.values(), key=lambda entry: -len(entry[1]))
+        groups.setdefault(_NUMBER.sub("#", reason), (reason, []))[1].append(item)
+    return sorted(groups.values(), key=lambda entry: -len(entry[1]))

@@ -49,7 +49,7 @@ define_flags(FLAGS)
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax logs every file that it writes
     try:
-        signals.listen()
+        signals.install_handlers()
         config = FLAGS.config
         config.accept_versions |= FLAGS.accept_versions
         expand_paths(config)
@@ -109,7 +109,7 @@ def transfer(config: ConfigDict, folder: Path) -> None:
 
 def run_distributed(job: Callable[[], None], config: ConfigDict) -> None:
     """Run `job` in each of the processes that a launcher started, or in this one if it is alone."""
-    with environment.starting():
+    with environment.report_start_errors():
         from mtl_jax.training import multihost
 
     if not multihost.is_multiprocess(os.environ):
@@ -176,7 +176,7 @@ def _expand_config(arguments: list[str]) -> list[str]:
         if not match or (match[2] is None and index + 1 == len(arguments)):
             continue
         has_value = match[2] is not None
-        value = paths.expand(match[2] if has_value else arguments[index + 1])
+        value = paths.expand_user(match[2] if has_value else arguments[index + 1])
         expanded[index if has_value else index + 1] = f"{match[1]}={value}" if has_value else value
         file = value.split(":")[0]
         if not Path(file).is_file():

@@ -1,40 +1,39 @@
-"""What is said of patients who are kept apart, on the screen and in the report."""
+"""Notes on patients who may be, or are, in more than one collection, for screen and report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def similar_note(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """Return the one line that tells of them."""
-    (a, first), (b, second) = pairs[0]["a"], pairs[0]["b"]
+def similar_ids_note(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the note on pairs of cases that may be one patient: `similar_ids` of folds.json."""
+    (a, case_a), (b, case_b) = pairs[0]["a"], pairs[0]["b"]
     return (
         f"{len(pairs)} pairs of cases of two collections may be one patient under two ids"
-        f" (folds.json, similar_ids), the first {first} of {a} and {second} of {b}"
+        f" (folds.json, similar_ids), the first {case_a} of {a} and {case_b} of {b}"
         f" ({pairs[0]['why']}): if so, give them one id"
     )
 
 
-def form_note(public: str) -> str:
-    """Of a collection whose ids have the form of those of this public namespace."""
+def id_format_note(public: str) -> str:
+    """Return the note on a collection whose ids have the form of the namespace `public`."""
     return (
-        f"its ids have the form of those of {public}: if they are, write {public} into a column"
-        " namespace of the manifest, so that its patients are known in other collections"
+        f"its ids have the form of those of {public}: if they are, set the column namespace of the"
+        f" manifest to {public}, so that its patients are recognized in other collections"
     )
 
 
-def not_learned(counts: Mapping[str, int]) -> str:
-    """Return what of a collection is not learned for its patients' sake: an entry of folds.json's
-    `held_out` in words."""
+def held_out_note(counts: Mapping[str, int]) -> str:
+    """Return the note on cases excluded from training, from an entry of folds.json's `held_out`."""
     parts = []
     if counts["cases"]:
         parts.append(
-            f"{counts['cases']} cases ({counts['rois']} ROIs) are never learned, as their"
-            " patients are in a test set"
+            f"{counts['cases']} cases ({counts['rois']} ROIs) are excluded from training because"
+            " their patients are in a test set"
         )
     if counts["cases_in_a_fold"]:
         parts.append(
             f"at most {counts['cases_in_a_fold']} {'more' if parts else 'cases'}"
-            f" ({counts['rois_in_a_fold']} ROIs) are not learned while their patients are in the"
-            " fold held out"
+            f" ({counts['rois_in_a_fold']} ROIs) are excluded while their patients are in the"
+            " held-out fold"
         )
     return "; ".join(parts)

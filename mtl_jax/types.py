@@ -1,4 +1,4 @@
-"""The few central types that rooms hand to each other."""
+"""Central types that the packages pass to each other."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import numpy as np
 
 Params = dict[str, dict[str, Any]]
 Box = tuple[float, float, float, float]
-UNKNOWN = -1  # the label of a lesion that is only scored
+UNKNOWN = -1  # label of a lesion without a reference standard, which is only scored
 
 
 class InputError(Exception):
@@ -18,8 +18,8 @@ class InputError(Exception):
 
 
 @contextmanager
-def naming(where: object) -> Iterator[None]:
-    """Begin the message of an InputError from the block with `where`."""
+def prefix_errors(where: object) -> Iterator[None]:
+    """Put `where` before the message of an InputError from the block."""
     try:
         yield
     except InputError as error:
@@ -27,11 +27,11 @@ def naming(where: object) -> Iterator[None]:
 
 
 class Note(NamedTuple):
-    """What was noticed about the facts of an image that contradict each other or look wrong.
+    """A note on metadata of an image that contradict each other or look wrong.
 
-    `kind` is a short fixed sentence, so that notes can be counted; `detail` holds the numbers of
-    this image. `corrected`: a value was replaced by a stated rule; otherwise nothing was changed.
-    Neither text holds an id or a file name.
+    `kind` is a short fixed sentence, so that notes can be counted. `detail` holds the numbers of
+    this image. `corrected` is True if a value was replaced by a documented rule; otherwise nothing
+    was changed. Neither text holds an id or a file name.
     """
 
     kind: str
@@ -45,32 +45,33 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class LesionView:
-    """One lesion seen in one image: what a source yields, before any pixel is read.
+    """One lesion in one image, as a source describes it before any pixel is read.
 
-    `box` is (top, left, bottom, right) in pixels of the image as stored, origin top left, half
-    open: a lesion on exactly rows 10..19 has top 10, bottom 20. `pixel_um` is (row, column).
+    `box` is (top, left, bottom, right) in pixels of the stored image, with the origin at the top
+    left and half-open: a lesion on exactly rows 10..19 has top 10, bottom 20. `pixel_um` is the
+    pixel spacing in µm, (row, column).
     """
 
     collection: str
     image_path: Path
     box: Box
     case_id: str
-    lesion_id: str  # the same in every view of the lesion; unique within the case
+    lesion_id: str  # unique within the case; the same in all views of the lesion
     view: str  # CC, MLO, ML, LM, ...
-    laterality: str  # L, R or '' where unknown
+    laterality: str  # L, R or '' if unknown
     modality: str  # SFM or DM
     label: int  # 1 malignant, 0 benign, UNKNOWN
     truth_source: str  # biopsy, followup, birads, simulated, unstated
     pixel_um: tuple[float, float]
     spacing_source: str
-    bits: int | None = None  # stored bit depth; None: as the file says
-    dark_is_dense: bool = False  # True: stored gray falls as density rises
+    bits: int | None = None  # stored bit depth; None: as the file states
+    dark_is_dense: bool = False  # True: stored gray values fall as density rises
     curve: str = ""  # how stored gray becomes density: a name in imaging.density; '': as stored
-    frame: int | None = None  # of a multi-frame image; None: not stated, the image has one
+    frame: int | None = None  # of a multi-frame image; None: not stated, the image has one frame
     split: str = ""  # official split: train, test or ''
-    note: str = ""  # what was corrected; strict rules reject it
-    noted: str = ""  # what was noticed and left as it is
-    where: str = ""  # table and line, for messages to the user; in no record
+    note: str = ""  # what was corrected; rejected if data.strict
+    noted: str = ""  # what was noticed and not changed
+    where: str = ""  # table and line, for messages to the user; never written to a file
 
     @property
     def frame_number(self) -> int:
@@ -79,15 +80,15 @@ class LesionView:
 
 @dataclass(frozen=True)
 class Collection:
-    """What a source says of one collection: its lesion views, and all that it decided on the way.
+    """The lesion views of one collection and what its source decided while reading it.
 
-    `left_out` lists (item, reason) for everything the collection holds that is not a view here;
-    `decisions` are sentences for the record; `root` is the folder that file names are relative to.
-    `public_ids`: its ids and file names are published pseudonyms, which may be written as they are;
-    those of any other collection are hashed. `sealed`: `root` holds checksums of its files (whole),
-    which are checked before a pixel is read. `namespace`: within which its case ids name patients;
-    '' for the one that data/patients.py gives to its source and name. `notices` are sentences for
-    the screen.
+    `root` is the folder that file names are relative to. `left_out` lists (item, reason) for
+    everything in the collection that is not in `views`. `decisions` are sentences for
+    manifest.json, `notices` are sentences for the screen. `public_ids` is True if ids and file
+    names are published pseudonyms, which are written unchanged; those of other collections are
+    hashed. `has_checksums` is True if `root` holds SHA256SUMS, which are verified before any pixel
+    is read. `namespace` is the namespace of the patient ids; '' for the default of the source and
+    name (data/patients.py).
     """
 
     name: str
@@ -96,7 +97,7 @@ class Collection:
     left_out: tuple[tuple[str, str], ...] = ()
     decisions: tuple[str, ...] = ()
     public_ids: bool = False
-    sealed: bool = False
+    has_checksums: bool = False
     namespace: str = ""
     notices: tuple[str, ...] = ()
 
@@ -105,12 +106,12 @@ class Collection:
 class RoiSet:
     """The ROIs of one collection, opened from shards.
 
-    `index` maps each column of index.csv to an array with one entry an ROI: int, float or, for
-    text, Python strings (dtype object); those read from a file are read-only. `shards` are
-    memory-mapped (n, 128, 128) int16 arrays, together in the order of the index, each count worth
-    `manifest["gray_per_count"]` 12-bit gray levels; `manifest` is the parsed manifest.json.
-    `patients` has one row a case, columns as in data/patients.py; without rows, each case is a
-    patient of its own.
+    `index` maps each column of index.csv to an array with one entry per ROI: int, float or, for
+    text, Python strings (dtype object). Arrays read from a file are read-only. `shards` are
+    memory-mapped (n, 128, 128) int16 arrays, which together have the order of the index; a count
+    is `manifest["gray_per_count"]` 12-bit gray levels. `manifest` is the parsed manifest.json.
+    `patients` has one row per case, with the columns of data/patients.py; if it is empty, each
+    case is one patient.
     """
 
     name: str
@@ -124,9 +125,12 @@ class RoiSet:
 
 
 class Batch(NamedTuple):
-    """Network input: image (n, 128, 128, 1) float32 standardized gray, or the maps (n, h, w, c) of
-    its frozen layers; label (n,) int32 0 or 1, task (n,) int32, weight (n,) float32, 0 for rows
-    that only fill the batch."""
+    """Network input.
+
+    image: (n, 128, 128, 1) float32, standardized gray values, or (n, h, w, c), the activations of
+    the frozen layers; label: (n,) int32, 0 or 1; task: (n,) int32; weight: (n,) float32, 0 for
+    padding rows.
+    """
 
     image: Any
     label: Any
@@ -135,7 +139,7 @@ class Batch(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """All that training changes: step () int32, params, opt_state."""
+    """The state that training updates: step () int32, params, opt_state."""
 
     step: Any
     params: Params
@@ -144,26 +148,26 @@ class TrainState(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One training: who learns what, with which layers frozen, from which random numbers.
+    """The settings of one training run: approach, tasks, frozen layers, fold and seed.
 
-    `id` is made of these settings, so that two stages of a study that ask for the same training
-    find it done. What is the same for all runs of a work folder is not in it.
+    `id` is built from these settings, so that stages of a study share identical runs. Settings
+    that are the same for all runs of a work folder are not part of it.
     """
 
     approach: str  # mttl or sttl, with its options: mttl+heads=per_task
-    tasks: tuple[str, ...]  # the collections learned; the one tested first
+    tasks: tuple[str, ...]  # the collections trained on; the target first
     network: str  # C0, C1, C1-C2 ... C1-C5
-    fold: int | None  # the fold held out; None: all training cases, scored on the test set
-    seed: int  # config.seed: initial weights, order and dropout
-    split: int = 1  # which random partition of the cases into folds, counted from 1
-    initialization: int = 0  # which independent stream of the seed, counted from 0
-    target_cases: int | None = None  # how many training cases of the target; None: all
+    fold: int | None  # the held-out fold; None: train on all training cases, score the test set
+    seed: int  # config.seed: initial weights, order of the ROIs and dropout
+    split: int = 1  # number of the random partition of the cases into folds, from 1
+    initialization: int = 0  # number of the independent random stream of the seed, from 0
+    target_cases: int | None = None  # number of training cases of the target; None: all
     heads: str = "shared"  # shared or per_task
-    task_weights: tuple[float, ...] = ()  # of each task in the loss; (): all 1
+    task_weights: tuple[float, ...] = ()  # weight of each task in the loss; (): all 1
 
     @property
     def id(self) -> str:
         part = "test" if self.fold is None else f"split{self.split}-fold{self.fold + 1}"
-        few = "" if self.target_cases is None else f"-cases{self.target_cases}"
-        start = f"-init{self.initialization}" if self.initialization else ""
-        return f"{self.approach}-{self.network}-{part}{few}-seed{self.seed}{start}"
+        cases = "" if self.target_cases is None else f"-cases{self.target_cases}"
+        initialization = f"-init{self.initialization}" if self.initialization else ""
+        return f"{self.approach}-{self.network}-{part}{cases}-seed{self.seed}{initialization}"

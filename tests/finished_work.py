@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax import config
-from mtl_jax.analysis.write_results import write_arrays, write_rows
+from mtl_jax.analysis.write_results import write_arrays, write_table
 from mtl_jax.experiments import scores
 from mtl_jax.experiments.evaluation import Rules, evaluate
 from mtl_jax.experiments.primary_comparison import Primary, resolve
@@ -261,7 +261,7 @@ def make_findings(
                 costs=np.array([0.5, 0.4]),
                 perplexity=np.array(11.0),
             )
-        write_rows(
+        write_table(
             folder / f"convergence-{run.approach}.csv",
             header,
             [
@@ -278,7 +278,7 @@ def make_findings(
         write_arrays(
             folder / f"maps-{run.approach}.npz",
             roi_id=np.array([HOSTILE, roi_id[1]]),
-            kind=np.array(["malignant, scored highest", "asked for"]),
+            kind=np.array(["malignant, scored highest", "requested"]),
             label=np.array([1, 0]),
             picture=rng.integers(0, 255, (2, 128, 128)).astype(np.uint8),
             layer=np.array(["C1", "C2", "C3", "C4", "C5"]),
@@ -288,7 +288,7 @@ def make_findings(
         )
     sizes = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
     rows = [("C1", 64, 11, 4, 31, 15, 23296), ("F5", 2, "", "", "", "", 202)]
-    write_rows(folder / "layers.csv", sizes, rows)
+    write_table(folder / "layers.csv", sizes, rows)
 
 
 def marked_test(rois: RoiSet) -> list[str]:

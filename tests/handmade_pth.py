@@ -1,6 +1,6 @@
-"""Writes torch `.pth` files opcode by opcode, honest or hostile, so that tests need no PyTorch.
+"""Write valid and malicious PyTorch `.pth` files opcode by opcode, without PyTorch.
 
-It follows torch/serialization.py; nothing here can read one.
+The format follows torch/serialization.py.
 """
 
 import io
@@ -17,8 +17,8 @@ PROTO, STOP, MARK = b"\x80\x02", b".", b"("
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What a pickle says of one tensor."""
+class TensorEntry:
+    """The description of a tensor in a pickle."""
 
     key: str
     count: int
@@ -28,13 +28,14 @@ class Claim:
     kind: str = "FloatStorage"
 
 
-def claim_of(key: str, array: np.ndarray) -> Claim:
+def describe(key: str, array: np.ndarray) -> TensorEntry:
+    """Return the entry of a contiguous array."""
     strides = tuple(step // array.itemsize for step in array.strides)
-    return Claim(key, array.size, array.shape, strides)
+    return TensorEntry(key, array.size, array.shape, strides)
 
 
 def opcodes(value: object) -> bytes:
-    """`value` in the opcodes of protocol 2; a Claim becomes a tensor, bytes go in as they are."""
+    """Return `value` as protocol 2 opcodes; a TensorEntry becomes a tensor, bytes are inserted."""
     match value:
         case bytes():
             return value
@@ -54,20 +55,20 @@ def opcodes(value: object) -> bytes:
         case dict():
             items = b"".join(opcodes(k) + opcodes(v) for k, v in value.items())
             return b"}" + MARK + items + b"u"
-        case Claim():
-            pid = ("storage", glob("torch", value.kind), value.key, "cpu", value.count)
-            hooks = glob("collections", "OrderedDict") + b")R"
+        case TensorEntry():
+            pid = ("storage", global_name("torch", value.kind), value.key, "cpu", value.count)
+            hooks = global_name("collections", "OrderedDict") + b")R"
             arguments = (opcodes(pid) + b"Q", value.offset, value.shape, value.strides, False)
             return call("torch._utils", "_rebuild_tensor_v2", (*arguments, hooks))
     raise TypeError(value)
 
 
-def glob(module: str, name: str) -> bytes:
+def global_name(module: str, name: str) -> bytes:
     return f"c{module}\n{name}\n".encode()
 
 
 def call(module: str, name: str, arguments: tuple) -> bytes:
-    return glob(module, name) + opcodes(arguments) + b"R"
+    return global_name(module, name) + opcodes(arguments) + b"R"
 
 
 def pickled(value: object) -> bytes:
@@ -77,7 +78,7 @@ def pickled(value: object) -> bytes:
 def zip_file(
     state: object, blocks: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED
 ) -> bytes:
-    """A `.pth` as written since torch 1.6, holding `state` and the storages `blocks`."""
+    """Return a `.pth` file of PyTorch 1.6 or later with `state` and the storages `blocks`."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as archive:
         archive.writestr("net/data.pkl", pickled(state))
@@ -88,15 +89,15 @@ def zip_file(
 
 
 def legacy_file(state: object, blocks: Mapping[str, tuple[int, bytes]]) -> bytes:
-    """A `.pth` as written before torch 1.6; `blocks` are (count, bytes) by key."""
+    """Return a `.pth` file from before PyTorch 1.6; `blocks` are (count, bytes) by key."""
     heads = (MAGIC, PROTOCOL, LITTLE_ENDIAN, state, list(blocks))
     tail = (struct.pack("<q", count) + block for count, block in blocks.values())
     return b"".join(map(pickled, heads)) + b"".join(tail)
 
 
-def honest_files(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
-    """`arrays` in either form, by the name of the form."""
-    state = {name: claim_of(str(i), array) for i, (name, array) in enumerate(arrays.items())}
+def valid_files(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    """Return the files of `arrays` by the name of the form, zip or legacy."""
+    state = {name: describe(str(i), array) for i, (name, array) in enumerate(arrays.items())}
     blocks = {str(i): array.tobytes() for i, array in enumerate(arrays.values())}
     counts = {str(i): (array.size, array.tobytes()) for i, array in enumerate(arrays.values())}
     return {"zip": zip_file(state, blocks), "legacy": legacy_file(state, counts)}

@@ -1,4 +1,4 @@
-"""t-SNE keeps neighbours, measures of convergence by hand, features against the network's own."""
+"""t-SNE, the convergence measures, averaged features and the choice of ROIs."""
 
 import jax
 import numpy as np
@@ -11,43 +11,46 @@ from mtl_jax.training.dataset import make_dataset
 from mtl_jax.types import InputError, RoiSet
 
 
-def clusters(apart: float, n: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def make_clusters(separation: float, n: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(3), n)
-    return rng.standard_normal((3 * n, 50)) + apart * np.eye(50)[group], group
+    return rng.standard_normal((3 * n, 50)) + separation * np.eye(50)[group], group
 
 
 def test_tsne_keeps_neighbours_and_the_lowest_cost() -> None:
-    found, group = clusters(20.0)
-    made = embedding.embed(found, perplexity=30.0, iterations=500, starts=3, seed=0)
-    assert made.points.shape == (120, 2) and made.perplexity == 30
-    assert trustworthiness(found, made.points, n_neighbors=10) > 0.9
-    distance = convergence.distances(made.points)
+    features_table, group = make_clusters(20.0)
+    result = embedding.embed(features_table, perplexity=30.0, iterations=500, n_init=3, seed=0)
+    assert result.points.shape == (120, 2) and result.perplexity == 30
+    assert trustworthiness(features_table, result.points, n_neighbors=10) > 0.9
+    distance = convergence.distances(result.points)
     nearest = np.argsort(distance, axis=1)[:, 1]
     assert (group[nearest] == group).all()
-    alone = [
-        embedding.embed(found, perplexity=30.0, iterations=500, starts=1, seed=s) for s in range(3)
+    single_starts = [
+        embedding.embed(features_table, perplexity=30.0, iterations=500, n_init=1, seed=s)
+        for s in range(3)
     ]
-    np.testing.assert_array_equal(made.costs, [one.costs[0] for one in alone])
-    np.testing.assert_array_equal(made.points, alone[int(made.costs.argmin())].points)
+    np.testing.assert_array_equal(result.costs, [start.costs[0] for start in single_starts])
+    np.testing.assert_array_equal(result.points, single_starts[int(result.costs.argmin())].points)
 
 
-def test_tsne_of_few_or_equal_rows() -> None:
-    made = embedding.embed(clusters(5.0, 3)[0], perplexity=30.0, iterations=100, starts=1, seed=0)
-    assert made.perplexity == pytest.approx(8 / 3) and np.isfinite(made.points).all()
+def test_tsne_of_few_rows_and_of_equal_rows() -> None:
+    result = embedding.embed(
+        make_clusters(5.0, 3)[0], perplexity=30.0, iterations=100, n_init=1, seed=0
+    )
+    assert result.perplexity == pytest.approx(8 / 3) and np.isfinite(result.points).all()
     equal = np.zeros((12, 4))
-    made = embedding.embed(equal, perplexity=30.0, iterations=100, starts=1, seed=0)
-    assert np.isfinite(made.points).all()
+    result = embedding.embed(equal, perplexity=30.0, iterations=100, n_init=1, seed=0)
+    assert np.isfinite(result.points).all()
 
 
-def test_silhouette_by_hand() -> None:
+def test_silhouette_equals_that_computed_by_hand() -> None:
     distance = convergence.distances(np.array([[0.0], [1.0], [10.0], [11.0]]))
-    # Of the outer rows: a = 1, b = 10.5; of the inner: a = 1, b = 9.5.
+    # Outer rows: a = 1, b = 10.5. Inner rows: a = 1, b = 9.5.
     expected = np.mean([1 - 1 / 10.5, 1 - 1 / 9.5] * 2)
     assert convergence.silhouette(distance, np.array([0, 0, 1, 1])) == pytest.approx(expected)
 
 
-def test_discrepancy_by_hand_and_against_a_loop() -> None:
+def test_maximum_mean_discrepancy_equals_that_of_a_loop() -> None:
     x = np.random.default_rng(1).standard_normal((9, 3))
     group = np.array(["a"] * 4 + ["b"] * 5)
     distance = convergence.distances(x)
@@ -56,66 +59,68 @@ def test_discrepancy_by_hand_and_against_a_loop() -> None:
     one = np.mean([kernel[i][j] for i in range(4) for j in range(4) if i != j])
     two = np.mean([kernel[i][j] for i in range(4, 9) for j in range(4, 9) if i != j])
     both = np.mean([kernel[i][j] for i in range(4) for j in range(4, 9)])
-    assert convergence.discrepancy(distance, group) == pytest.approx(one + two - 2 * both)
+    assert convergence.maximum_mean_discrepancy(distance, group) == pytest.approx(
+        one + two - 2 * both
+    )
 
 
-def test_discrepancy_is_near_zero_for_one_distribution_and_grows() -> None:
+def test_maximum_mean_discrepancy_is_near_zero_for_one_distribution_and_increases() -> None:
     values = []
-    for apart in (0.0, 1.0, 3.0):
-        found, group = clusters(apart)
+    for separation in (0.0, 1.0, 3.0):
+        points, group = make_clusters(separation)
         keep = group < 2
-        distance = convergence.distances(found[keep])
-        values.append(convergence.discrepancy(distance, group[keep]))
+        distance = convergence.distances(points[keep])
+        values.append(convergence.maximum_mean_discrepancy(distance, group[keep]))
     assert abs(values[0]) < 0.01 < values[1] < values[2]
 
 
-def test_standard_error_is_that_of_repeated_samples() -> None:
-    seen, messages = [], []
+def test_the_standard_error_matches_that_of_repeated_samples() -> None:
+    values, errors = [], []
     for seed in range(30):
-        found, group = clusters(2.0, seed=seed)
-        distance, case = convergence.distances(found), np.arange(len(group))
-        seen.append(convergence.silhouette(distance, group))
+        points, group = make_clusters(2.0, seed=seed)
+        distance, case = convergence.distances(points), np.arange(len(group))
+        values.append(convergence.silhouette(distance, group))
         if seed < 8:
-            messages.append(
+            errors.append(
                 convergence.standard_error(convergence.silhouette, distance, group, case, 0)
             )
-    assert np.mean(messages) == pytest.approx(np.std(seen, ddof=1), rel=0.5)
+    assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.5)
 
 
-def test_features_are_the_mean_of_eight_of_the_networks_own() -> None:
+def test_features_are_the_mean_over_the_eight_orientations() -> None:
     network = alexnet.AlexNet()
     params = alexnet.init(network, jax.random.key(0))
     pixels = np.random.default_rng(2).integers(-500, 500, (3, 128, 128)).astype(np.int16)
-    pool = make_dataset([pixels], [np.array([0, 1, 1])], np.float32([20]), np.float32([300]))
-    found = features.averaged(network, params, pool)
+    dataset = make_dataset([pixels], [np.array([0, 1, 1])], np.float32([20]), np.float32([300]))
+    averaged = features.averaged_features(network, params, dataset)
     gray = (pixels[1].astype(np.float32) - 20) / 300
-    turned = np.stack([np.rot90(side, k) for side in (gray, gray.T) for k in range(4)])
-    images = np.repeat(turned[..., None], 3, axis=-1)
+    orientations = np.stack([np.rot90(side, k) for side in (gray, gray.T) for k in range(4)])
+    images = np.repeat(orientations[..., None], 3, axis=-1)
     for layer, nodes in (("F1", 4096), ("F4", 100)):
-        assert found[layer].shape == (3, nodes)
+        assert averaged[layer].shape == (3, nodes)
         expected = np.asarray(alexnet.forward(params, images, last=layer)).mean(0)
-        np.testing.assert_allclose(found[layer][1], expected, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(averaged[layer][1], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_extremes_are_the_ends_of_either_truth() -> None:
+def test_extreme_rois_have_the_highest_and_lowest_scores_of_each_class() -> None:
     label = np.array([1, 1, 1, 0, 0, 0])
     score = np.array([0.2, 0.9, 0.9, 0.1, 0.7, 0.3])
-    found = dict(choose_rois.extremes(label, score, 1))
-    assert list(found.values()) == [1, 0, 3, 4]
-    assert len(choose_rois.extremes(label, score, 3)) == 6  # none twice
+    extremes = dict(choose_rois.extreme_rois(label, score, 1))
+    assert list(extremes.values()) == [1, 0, 3, 4]
+    assert len(choose_rois.extreme_rois(label, score, 3)) == 6  # no row twice
 
 
-def test_chosen_rois_are_few_and_none_twice() -> None:
-    learned = {"t": np.arange(0, 30), "x": np.arange(5)}
-    chosen = choose_rois.choose(learned, "t", np.arange(30, 60), np.arange(30, 60), 10, 0)
+def test_chosen_rois_are_limited_and_distinct() -> None:
+    train_rows = {"t": np.arange(0, 30), "x": np.arange(5)}
+    chosen = choose_rois.choose_rois(train_rows, "t", np.arange(30, 60), np.arange(30, 60), 10, 0)
     assert chosen.sampled.sum() == 10 + 5 + 10 and len(chosen.task) == 25 + 20
     pairs = list(zip(chosen.task, chosen.row, strict=True))
     assert len(set(pairs)) == len(pairs)
     assert set(chosen.row[~chosen.learned]) == set(range(30, 60))
 
 
-def test_an_unknown_roi_is_rejected() -> None:
+def test_an_unknown_roi_id_is_rejected() -> None:
     rois = RoiSet("t", {"roi_id": np.array(["a", "b"])}, (), {})
-    assert choose_rois.find_rois(rois, ("b",)) == [("asked for", 1)]
-    with pytest.raises(InputError, match="config.analysis.roi_ids names 'c'"):
+    assert choose_rois.find_rois(rois, ("b",)) == [("requested", 1)]
+    with pytest.raises(InputError, match="config.analysis.roi_ids has 'c'"):
         choose_rois.find_rois(rois, ("b", "c"))

@@ -94,7 +94,7 @@ def test_rows_with_empty_cells_belong_to_the_lesion(films: Path, tmp_path: Path)
     asked = lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     assert [one.view.laterality for one in asked] == ["", "L", "L"]
     noted = {note.kind for one in asked for note in one.notes}
-    assert noted == {"the lesion's side or truth is stated in some of its rows alone"}
+    assert noted == {"only some rows of the lesion state its laterality or truth"}
     two = table(tmp_path / "l.csv", FULL, *rows, "d.npy,P,1,R,CC,")
     with pytest.raises(InputError, match="line 5: .*another laterality or truth"):
         lesion_table.read(two, [films])
@@ -116,7 +116,7 @@ def test_misspelt_columns_are_rejected_and_unused_columns_listed(
     spelt = table(
         tmp_path / "l.csv", FULL.replace("lat", "Lat"), "a.npy,P,1,L,CC,", "b.npy,P,1,R,CC,"
     )
-    with pytest.raises(InputError, match="l.csv: column 'Laterality': write laterality$"):
+    with pytest.raises(InputError, match="column 'Laterality' is invalid: write laterality$"):
         lesion_table.read(spelt, [films])
     rows = table(tmp_path / "l.csv", f"{FULL},label", "a.npy,P,1,L,CC,,1")
     command = [model, films, "--lesions", rows, "--no-evidence", "--out", tmp_path / "out"]
@@ -180,7 +180,7 @@ def test_all_faults_of_the_table_are_listed(films: Path, tmp_path: Path) -> None
     with pytest.raises(InputError) as rejected:
         lesion_table.read(table(tmp_path / "l.csv", FULL, *rows), [films])
     said = str(rejected.value)
-    assert "3 faults" in said and all(f"line {n}" in said for n in (3, 4, 5))
+    assert "3 errors" in said and all(f"line {n}" in said for n in (3, 4, 5))
 
 
 def test_one_image_under_two_names_counts_once(
@@ -221,7 +221,7 @@ def test_output_contains_no_patient_or_file_name(
     films: Path,
     model: Path,
     tmp_path: Path,
-    key_of_pseudonyms: Path,
+    pseudonym_key: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
     images = tmp_path / "images"
@@ -238,13 +238,13 @@ def test_output_contains_no_patient_or_file_name(
         assert not [name for name in planted if name.encode() in content], path
     assert not [name for name in planted if name in said]
     (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
-    assert lesion["case_id"] == pseudonym(key_of_pseudonyms, "case", "Dent")
-    assert lesion["lesion_id"] == pseudonym(key_of_pseudonyms, "lesion", "Dent/Zaphod")
-    image = pseudonym(key_of_pseudonyms, "image", "Trillian_McMillan.npy") + ".npy"
+    assert lesion["case_id"] == pseudonym(pseudonym_key, "case", "Dent")
+    assert lesion["lesion_id"] == pseudonym(pseudonym_key, "lesion", "Dent/Zaphod")
+    image = pseudonym(pseudonym_key, "image", "Trillian_McMillan.npy") + ".npy"
     assert lesion["views"][0]["image"] == image
     # The lookup table next to the key, readable by its owner only.
     (lookup,) = (Path(line.split(": ")[-1]) for line in said.splitlines() if "lookup table" in line)
-    assert lookup.parent == key_of_pseudonyms.parent and lookup.stat().st_mode & 0o077 == 0
+    assert lookup.parent == pseudonym_key.parent and lookup.stat().st_mode & 0o077 == 0
     with lookup.open(newline="") as file:
         lines = [(row["kind"], row["original"]) for row in csv.DictReader(file)]
     assert sorted(lines) == [

@@ -24,7 +24,7 @@ from mtl_jax.bundle import (
     training_ranges,
 )
 from mtl_jax.bundle.reliability import reliability_figure
-from mtl_jax.data.extract_rois import rois
+from mtl_jax.data.extract_rois import crop_rois
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.io import atomic
 from mtl_jax.models import alexnet, base
@@ -225,7 +225,7 @@ def lesion_roi(view: phantom.View) -> np.ndarray:
         *(0, "simulated", (1000 * receptor.pixel_mm,) * 2, ""),
     )
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
-    return rois(StoredImage(view.stored, receptor.bits), [lesion], background).rois[0]
+    return crop_rois(StoredImage(view.stored, receptor.bits), [lesion], background).rois[0]
 
 
 def test_model_card_omits_single_folds_and_rejected_fits() -> None:
@@ -376,7 +376,7 @@ def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
         about[section][OLD_KEYS["backbone"]] = about[section].pop("backbone")
     about["training"]["dm"][OLD_KEYS["rois"]] = about["training"]["dm"].pop("rois")
     (folder / "bundle.json").write_text(json.dumps(about), encoding="utf-8")
-    atomic.write_sums(folder)
+    atomic.write_checksums(folder)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}
     model = bundle.load(folder)
     boxes = [(20, 20, 60, 60), (40, 30, 60, 50)]
@@ -384,7 +384,7 @@ def test_bundles_of_version_0_1_0_give_the_same_scores(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scores, expected.score(FILM, boxes, bits=12))
     assert model.about == expected.about and model.network == expected.network
     # The digest of SHA256SUMS is the device id of Structured Reports.
-    assert model.sha256 == atomic.digest(folder / atomic.SUMS)
+    assert model.sha256 == atomic.file_sha256(folder / atomic.CHECKSUMS)
     assert contents == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

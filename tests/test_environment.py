@@ -1,4 +1,4 @@
-"""What the environment of a command gets wrong is one line, before the job begins."""
+"""An invalid environment is reported in one line before the job begins."""
 
 import os
 import subprocess
@@ -29,11 +29,11 @@ def run(*words: str, **variables: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("JAX_PLATFORMS", "rocm", "JAX_PLATFORMS=rocm: JAX finds no such device here"),
         ("JAX_PLATFORMS", "abacus", "set JAX_PLATFORMS=cpu, or unset it"),
-        ("JAX_ENABLE_X64", "True", "JAX_ENABLE_X64 is set, and networks are trained and score in"),
+        ("JAX_ENABLE_X64", "True", "JAX_ENABLE_X64 is set, but networks train and score in"),
         ("JAX_ENABLE_X64", "2", "JAX_ENABLE_X64=2: JAX does not start (invalid truth value '2'"),
         (
             "JAX_NUMPY_DTYPE_PROMOTION",
@@ -44,19 +44,19 @@ def run(*words: str, **variables: str) -> subprocess.CompletedProcess:
         ("JAX_NUM_CPU_DEVICES", "two", "JAX_NUM_CPU_DEVICES=two: JAX does not start"),
     ],
 )
-def test_jax_that_cannot_start_is_one_line(name: str, value: str, says: str) -> None:
+def test_a_jax_that_cannot_start_is_a_one_line_error(name: str, value: str, message: str) -> None:
     ended = run(*START, **{name: value})
     assert ended.returncode == 2 and ended.stdout == ""
-    assert says in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
+    assert message in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
 
 
 @pytest.mark.parametrize(("name", "value"), [("JAX_PLATFORMS", "cpu"), ("JAX_ENABLE_X64", "off")])
-def test_jax_that_can_start_says_nothing(name: str, value: str) -> None:
+def test_a_jax_that_can_start_prints_nothing(name: str, value: str) -> None:
     ended = run(*START, **{name: value})
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_a_job_and_the_tools_say_it_before_they_read_anything(tmp_path: Path) -> None:
+def test_jobs_and_tools_check_jax_before_they_read_anything(tmp_path: Path) -> None:
     job = ("-m", "mtl_jax.main", "--config=configs/mttl.py", f"--workdir={tmp_path}/w")
     tools = (
         ("tools/score.py", "m", "i", "--lesions", "l.csv", "--out", f"{tmp_path}/o"),
@@ -73,7 +73,7 @@ def test_a_job_and_the_tools_say_it_before_they_read_anything(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_float64_set_in_python_is_seen() -> None:
+def test_float64_set_in_python_is_rejected() -> None:
     environment.reject_settings()
     with jax.enable_x64(True):
         for reject in (environment.start_jax, lambda: mtl_jax.load("anything")):
@@ -92,8 +92,8 @@ def test_the_roc_command_needs_no_jax(tmp_path: Path) -> None:
     assert ended.returncode == 0 and ended.stderr == ""
 
 
-def test_a_closed_pipe_ends_no_command(tmp_path: Path) -> None:
-    """The command goes on to its end, and its exit code is its own, with either stream closed."""
+def test_a_closed_pipe_does_not_stop_a_command(tmp_path: Path) -> None:
+    """With either stream closed, the command runs to its end and keeps its exit code."""
     code = (
         "import sys, pathlib; from mtl_jax.io import command_line\n"
         "def main():\n"
@@ -114,7 +114,7 @@ def test_a_closed_pipe_ends_no_command(tmp_path: Path) -> None:
         (tmp_path / "done").unlink()
 
 
-def test_letters_that_the_terminal_lacks_end_no_command() -> None:
+def test_characters_that_the_terminal_lacks_do_not_stop_a_command() -> None:
     code = (
         "import sys; from mtl_jax.io import command_line\n"
         "sys.exit(command_line.run(lambda: print('M\\u00fcller') or 0))"
@@ -129,7 +129,7 @@ def test_letters_that_the_terminal_lacks_end_no_command() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "M\\xfcller\n", "")
 
 
-def test_a_full_disk_behind_the_output_is_one_line() -> None:
+def test_a_full_disk_for_the_output_is_a_one_line_error() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     code = (
@@ -143,8 +143,8 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
     assert ended.stderr == "the output cannot be written (No space left on device)\n"
 
 
-def test_characters_that_the_output_has_not_are_escaped(tmp_path: Path) -> None:
-    """Of ids, and of file names that are no UTF-8; on the screen, and in the line of an error."""
+def test_characters_that_the_output_cannot_encode_are_escaped(tmp_path: Path) -> None:
+    """In ids and in file names that are not UTF-8, on the screen and in error messages."""
     table = tmp_path / "M\u00fc.csv"
     rows = "0,0.1,M\u00fc\n1,0.7,M\u00fc\n0,0.4,b\n1,0.9,b\n"
     table.write_text(f"label,score,task\n{rows}", encoding="utf-8")
@@ -159,7 +159,7 @@ def test_characters_that_the_output_has_not_are_escaped(tmp_path: Path) -> None:
     assert run("-c", code, PYTHONIOENCODING="utf-8").stdout == "a\\udcfc.png\n"
 
 
-def test_invalid_input_is_exit_code_2_and_other_codes_stay(
+def test_invalid_input_gives_exit_code_2_and_other_codes_are_unchanged(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("stdout", "stderr"):

@@ -1,4 +1,4 @@
-"""Folds by case over many random data sets: nothing leaks, proportions hold."""
+"""Folds by case on many random data sets: no case in two folds, proportions kept."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_hold_out_keeps_proportions_and_both_classes() -> None:
             assert abs(chosen - fraction * size) <= 1
 
 
-def test_seed_decides_and_order_of_input_does_not() -> None:
+def test_partitions_depend_on_the_seed_and_not_on_the_input_order() -> None:
     cases = {f"p{i}": i % 2 for i in range(40)}
     again = dict(reversed(cases.items()))
     assert folds.partition(cases, 4, 5, 1, "x") == folds.partition(again, 4, 5, 1, "x")
@@ -45,16 +45,16 @@ def test_seed_decides_and_order_of_input_does_not() -> None:
 
 
 def test_neighbouring_seeds_and_purposes_share_no_permutation() -> None:
-    """100 partitions each of 10 seeds, and as many test sets and subsets: all are different."""
+    """100 partitions for each of 10 seeds, and as many test sets and subsets, all differ."""
     cases = {f"p{i:02d}": i % 2 for i in range(40)}
-    found = [
+    result = [
         folds.partition(cases, 2, seed, split, "x")[0] for seed in range(10) for split in range(100)
     ]
-    found += [folds.hold_out(cases, 0.5, seed, "x") for seed in range(10)]
-    found += [
+    result += [folds.hold_out(cases, 0.5, seed, "x") for seed in range(10)]
+    result += [
         folds.subset(cases, 20, seed, number, "x") for seed in range(10) for number in range(100)
     ]
-    assert len({tuple(part) for part in found}) == len(found) == 2010
+    assert len({tuple(part) for part in result}) == len(result) == 2010
 
 
 def test_case_with_both_kinds_is_malignant() -> None:

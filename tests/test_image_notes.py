@@ -1,4 +1,4 @@
-"""Notes on the facts of images: from the reader to the audit, the screen and the report."""
+"""Notes on the metadata of images: from the reader to the audit, the screen and the report."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from mtl_jax.data import (
 )
 from mtl_jax.data.ingest_plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
-from mtl_jax.exclusion_reasons import by_reason
+from mtl_jax.exclusion_reasons import group_by_reason
 from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.types import Collection, InputError, LesionView, Note, RoiSet
@@ -35,15 +35,15 @@ MOST = "the values use fewer bits than the image states"
 
 @pytest.fixture(autouse=True)
 def with_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each view says the line of its row, as sources with a table do."""
+    """Let each view name the line of its row, as sources with a table do."""
 
     def collection(path: str, **options: object) -> Collection:
-        found = manifest.read_collection(path, **options)
+        result = manifest.read_collection(path, **options)
         views = (
             replace(view, where=f"{path} line {number}")
-            for number, view in enumerate(found.views, 2)
+            for number, view in enumerate(result.views, 2)
         )
-        return replace(found, views=tuple(views))
+        return replace(result, views=tuple(views))
 
     monkeypatch.setitem(SOURCES, "manifest", collection)
 
@@ -70,7 +70,7 @@ def load(home: Path, rules: ingest.Rules = OWN_IDS) -> RoiSet:
     return ingest.load(f"manifest:{home}/m.csv", home / "cache", BACKGROUND, {}, rules)
 
 
-def audit_of(home: Path) -> dict[str, tuple[str, str]]:
+def read_audit(home: Path) -> dict[str, tuple[str, str]]:
     (path,) = (home / "cache").glob("[!.]*/audit.csv")
     with path.open(newline="") as file:
         return {line["item"]: (line["decision"], line["reason"]) for line in csv.DictReader(file)}
@@ -78,7 +78,7 @@ def audit_of(home: Path) -> dict[str, tuple[str, str]]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Two images of 9 bits in 16-bit files, one of 16; one row needs a repair of its source."""
+    """Two images of 9 bits in 16-bit files and one of 16 bits; one row needs a repair."""
     np.save(tmp_path / "a.npy", gray(1, 500))
     np.save(tmp_path / "b.npy", gray(2, 510))
     np.save(tmp_path / "c.npy", gray(3, 65_535))
@@ -94,17 +94,17 @@ def home(tmp_path: Path) -> Path:
 
 def test_notes_are_in_the_audit_the_index_the_counts_and_on_screen(home: Path) -> None:
     rois = load(home)
-    found = audit_of(home)
-    assert {item: decision for item, (decision, _) in found.items()} == {
+    result = read_audit(home)
+    assert {item: decision for item, (decision, _) in result.items()} == {
         "P1/1/CC": "noted",
         "P2/1/CC": "noted",
         "P3/1/CC": "kept",
         "P3/2/CC": "repaired",
         "P4/1/CC": "left out",
     }
-    assert found["P1/1/CC"][1].startswith(f"{MOST} (99.9% of the values fit 9 of 16 bits")
-    assert "rows and columns have different pixel sizes (100 x 90 um)" in found["P2/1/CC"][1]
-    assert rois.index["noted"].tolist()[:3] == [found["P1/1/CC"][1], found["P2/1/CC"][1], ""]
+    assert result["P1/1/CC"][1].startswith(f"{MOST} (99.9% of the values fit 9 of 16 bits")
+    assert "rows and columns have different pixel sizes (100 x 90 um)" in result["P2/1/CC"][1]
+    assert rois.index["noted"].tolist()[:3] == [result["P1/1/CC"][1], result["P2/1/CC"][1], ""]
     assert rois.index["note"].tolist() == ["", "", "", "centre only, extent not given"]
     counts = rois.manifest["counts"]
     assert (counts["repaired"], counts["noted"], counts["rois"]) == (1, 2, 4)
@@ -115,13 +115,13 @@ def test_notes_are_in_the_audit_the_index_the_counts_and_on_screen(home: Path) -
         ("rows and columns have different pixel sizes", False, 1),
     ]
     assert rois.manifest["notes"][1]["items"] == ["P1/1/CC", "P2/1/CC"]
-    screen = audit.summary([rois])
+    screen = audit.format_summary([rois])
     assert "repaired     noted  left_out" in screen
     assert f"mine: 2 noted: {MOST} (the first: 99.9% of the values fit 9" in screen
     assert "mine: 1 repaired: centre only, extent not given" in screen
 
 
-def test_strict_takes_what_is_noted_and_rejects_what_is_corrected(
+def test_strict_accepts_notes_and_rejects_corrections(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed(home, row("P1", "a.npy"), row("P3", "c.npy"))
@@ -146,30 +146,35 @@ def test_strict_takes_what_is_noted_and_rejects_what_is_corrected(
 
 
 def test_numbers_of_a_note_are_not_hidden_as_ids(home: Path) -> None:
-    """A patient 16 and a lesion 9 are in no sentence; the bits of an image are."""
+    """Patient id 16 and lesion id 9 are in no sentence, but the bits of an image are."""
     listed(home, row("1600", "a.npy", lesion_id="bits"), row("9999", "b.npy", lesion_id="values"))
     rois = load(home, replace(OWN_IDS, pseudonymise=True))
     assert all("of the values fit 9 of 16 bits" in text for text in rois.index["noted"].tolist())
     assert [entry["lesion_views"] for entry in rois.manifest["notes"]] == [2]
 
 
-def test_notes_are_kept_with_the_rois(home: Path) -> None:
+def test_notes_are_cached_with_the_rois(home: Path) -> None:
     (view, *_) = manifest.read_collection(str(home / "m.csv")).views
-    job = extract_rois.job([view], BACKGROUND, 1, home / "kept")
-    first = extract_rois.cut(job)
-    assert job.kept.is_file() and first.notes[0][0].kind == MOST
-    assert extract_rois.cut(job).notes == first.notes
+    job = extract_rois.make_job([view], BACKGROUND, 1, home / "kept")
+    first = extract_rois.extract(job)
+    assert job.cache_path.is_file() and first.notes[0][0].kind == MOST
+    assert extract_rois.extract(job).notes == first.notes
     for change in ("laterality", "view", "modality", "spacing_source"):
-        other = extract_rois.job([replace(view, **{change: "L"})], BACKGROUND, 1, home / "kept")
-        assert other.kept != job.kept
-    for change in ({"frame": 1}, {"bits": 9}):
-        assert extract_rois.job([replace(view, **change)], BACKGROUND, 1, home).kept.name != (
-            job.kept.name
+        other = extract_rois.make_job(
+            [replace(view, **{change: "L"})], BACKGROUND, 1, home / "kept"
         )
-    assert extract_rois.job([view], BACKGROUND, 1, home / "kept", b"", False).kept != job.kept
+        assert other.cache_path != job.cache_path
+    for change in ({"frame": 1}, {"bits": 9}):
+        assert extract_rois.make_job(
+            [replace(view, **change)], BACKGROUND, 1, home
+        ).cache_path.name != (job.cache_path.name)
+    assert (
+        extract_rois.make_job([view], BACKGROUND, 1, home / "kept", b"", False).cache_path
+        != job.cache_path
+    )
 
 
-def test_other_rules_make_shards_again_and_a_moved_table_does_not(
+def test_changed_rules_make_shards_again_and_a_moved_table_does_not(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fingerprint() -> str:
@@ -188,16 +193,16 @@ def test_other_rules_make_shards_again_and_a_moved_table_does_not(
     ("change", "own", "error", "kinds"),
     [
         ({}, True, "", []),
-        ({"pixel_um": (70.0, 70.0)}, True, "give pixel_um 100 and 70", []),
-        ({"pixel_um": (100.0, 70.0)}, False, "give pixel_um 100 and 100;70", []),
-        ({"bits": 12}, False, "give bits none and 12", []),
-        ({"dark_is_dense": True}, True, "give polarity bright_dense and dark_dense", []),
-        ({"curve": "lumisys"}, False, "give curve none and lumisys", []),
-        ({"laterality": "R"}, True, "give laterality L and R", []),
-        ({"laterality": "R"}, False, "", [row_consistency.SEVERAL_SIDES]),
+        ({"pixel_um": (70.0, 70.0)}, True, "state pixel_um 100 and 70", []),
+        ({"pixel_um": (100.0, 70.0)}, False, "state pixel_um 100 and 100;70", []),
+        ({"bits": 12}, False, "state bits none and 12", []),
+        ({"dark_is_dense": True}, True, "state polarity bright_dense and dark_dense", []),
+        ({"curve": "lumisys"}, False, "state curve none and lumisys", []),
+        ({"laterality": "R"}, True, "state laterality L and R", []),
+        ({"laterality": "R"}, False, "", [row_consistency.DIFFERENT_SIDES]),
         ({"laterality": ""}, True, "", []),
-        ({"view": "MLO"}, True, "", [row_consistency.SEVERAL_VIEWS]),
-        ({"modality": "SFM"}, True, "", [row_consistency.SEVERAL_MODALITIES]),
+        ({"view": "MLO"}, True, "", [row_consistency.DIFFERENT_VIEWS]),
+        ({"modality": "SFM"}, True, "", [row_consistency.DIFFERENT_MODALITIES]),
     ],
 )
 def test_rows_of_one_image_must_agree(
@@ -208,8 +213,8 @@ def test_rows_of_one_image_must_agree(
         **{"lesion_id": "1", "view": "CC", "laterality": "L", "modality": "DM", "label": 1},
         **{"truth_source": "biopsy", "pixel_um": (100.0, 100.0), "spacing_source": "x"},
     )
-    found, noted = row_consistency.check_rows([one, one, replace(one, **change)], own)
-    assert error in found and bool(error) == bool(found)
+    result, noted = row_consistency.check_rows([one, one, replace(one, **change)], own)
+    assert error in result and bool(error) == bool(result)
     assert [note.kind for note in noted] == kinds
 
 
@@ -225,16 +230,16 @@ def test_rows_of_one_image_must_agree(
         ((100.3, 100.3), True),
     ],
 )
-def test_a_pixel_size_that_is_nearly_the_headers_is_noted(
+def test_a_pixel_size_that_differs_slightly_from_the_header_is_noted(
     pixel_um: tuple[float, float], noted: bool
 ) -> None:
     header = HeaderAttributes(
         spacings=(("ImagerPixelSpacing", 94.0, 94.0), ("PixelSpacing", 100.0, 100.0))
     )
-    found = row_consistency.near_spacing(pixel_um, header)
-    assert [note.kind for note in found] == [row_consistency.NEARLY] * noted
-    assert not any(note.corrected for note in found)
-    assert row_consistency.near_spacing(pixel_um, None) == ()
+    result = row_consistency.check_spacing(pixel_um, header)
+    assert [note.kind for note in result] == [row_consistency.INEXACT_SPACING] * noted
+    assert not any(note.corrected for note in result)
+    assert row_consistency.check_spacing(pixel_um, None) == ()
 
 
 def test_rows_that_disagree_are_left_out_with_their_lines(
@@ -244,12 +249,12 @@ def test_rows_that_disagree_are_left_out_with_their_lines(
     listed(home, first, first | {"lesion_id": "2", "bits": "15"}, row("P2", "a.npy"))
     rois = load(home)
     assert rois.index["case_id"].tolist() == ["P2"] and rois.manifest["counts"]["unusable"] == 2
-    said = capsys.readouterr().err
-    assert "m.csv line 2: " in said and "m.csv line 3: " in said
-    assert "rows of this image give bits 16 and 15: correct the table" in said
+    output = capsys.readouterr().err
+    assert "m.csv line 2: " in output and "m.csv line 3: " in output
+    assert "rows of this image state bits 16 and 15: correct the table" in output
 
 
-def test_the_first_ten_faults_are_listed_with_their_lines_and_the_count(home: Path) -> None:
+def test_the_first_ten_errors_are_listed_with_lines_and_the_count(home: Path) -> None:
     for n in range(14):
         np.save(home / f"{n}.npy", gray(n))
     # Other images than those that the boxes are of.
@@ -257,15 +262,17 @@ def test_the_first_ten_faults_are_listed_with_their_lines_and_the_count(home: Pa
     listed(home, row("P1", "a.npy"), *outside)
     with pytest.raises(InputError) as error:
         load(home, replace(OWN_IDS, unusable="reject"))
-    said = str(error.value)
-    assert said.startswith("mine: 14 of 15 lesion views cannot be used: (1) ") and "\n" not in said
+    output = str(error.value)
+    assert (
+        output.startswith("mine: 14 of 15 lesion views cannot be used: (1) ") and "\n" not in output
+    )
     for number in range(1, 11):
-        assert f"({number}) {home}/m.csv line {number + 2}: " in said
-    assert said.count("is outside the image") == 10 and "(11)" not in said
-    assert "; and 4 more; mend them, or leave such out with data.unusable" in said
+        assert f"({number}) {home}/m.csv line {number + 2}: " in output
+    assert output.count("is outside the image") == 10 and "(11)" not in output
+    assert "; and 4 more; correct them, or leave them out with data.unusable" in output
 
 
-def test_a_rejected_view_says_what_else_is_noted_of_its_image(
+def test_the_reason_of_a_rejected_view_includes_the_notes_on_its_image(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed(home, row("P1", "a.npy", box="190;900;199;910"), row("P3", "c.npy"))
@@ -277,7 +284,7 @@ def test_a_rejected_view_says_what_else_is_noted_of_its_image(
 
 def test_reasons_that_differ_in_numbers_are_counted_as_one() -> None:
     left_out = [("a", "up to 0.63 of 8"), ("b", "truth unknown"), ("c", "up to 0.7 of 8")]
-    assert by_reason(left_out) == [
+    assert group_by_reason(left_out) == [
         ("up to 0.63 of 8", ["a", "c"]),
         ("truth unknown", ["b"]),
     ]
@@ -299,17 +306,17 @@ def test_reasons_that_differ_in_numbers_are_counted_as_one() -> None:
         ("/mine/data", "see /mine/data/x.dcm, in /mine/data", "see x.dcm, in the folder"),
     ],
 )
-def test_the_folder_is_taken_out_of_a_reason_where_it_is_a_path(
+def test_the_folder_is_removed_from_a_reason_if_it_is_a_path(
     root: str, text: str, written: str, hidden: bool
 ) -> None:
-    names = privacy.Names(Collection("x", Path(root), ()), b"k" * 32 if hidden else None)
+    names = privacy.CollectionNames(Collection("x", Path(root), ()), b"k" * 32 if hidden else None)
     assert names.text(text) == written
 
 
-def test_one_fault_stands_as_it_is_and_several_are_numbered() -> None:
-    assert error_list.listed(["only"]) == "only"
-    assert error_list.listed(["a", "b"]) == "(1) a; (2) b"
-    assert error_list.listed([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
+def test_one_error_is_unchanged_and_several_are_numbered() -> None:
+    assert error_list.join_errors(["only"]) == "only"
+    assert error_list.join_errors(["a", "b"]) == "(1) a; (2) b"
+    assert error_list.join_errors([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +328,7 @@ def test_one_fault_stands_as_it_is_and_several_are_numbered() -> None:
     ],
 )
 @pytest.mark.parametrize("change", [{"dark_is_dense": True}, {"curve": "raw_dm"}])
-def test_gray_that_the_reader_has_made_is_not_inverted_again(
+def test_gray_transformed_by_the_reader_is_not_inverted_again(
     tmp_path: Path, tags: dict[str, object], change: dict[str, object]
 ) -> None:
     path = write_dicom(tmp_path / "x.dcm", gray(5), **tags)
@@ -331,18 +338,18 @@ def test_gray_that_the_reader_has_made_is_not_inverted_again(
     assert made.image_path == path and stored.image_path == plain
 
     def error(view: LesionView) -> str:
-        return extract_rois.cut(extract_rois.job([view], BACKGROUND, 1, tmp_path / "kept")).errors[
-            0
-        ]
+        return extract_rois.extract(
+            extract_rois.make_job([view], BACKGROUND, 1, tmp_path / "kept")
+        ).errors[0]
 
     assert error(made) == error(stored) == ""
-    assert "leave it empty, or the gray is inverted or transformed twice" in error(
+    assert "leave it empty, otherwise the gray values are inverted or transformed twice" in error(
         replace(made, **change)
     )
     assert error(replace(stored, **change)) == ""
 
 
-def test_a_published_table_is_noted_where_a_users_own_is_rejected(
+def test_errors_in_a_published_table_are_noted_and_in_a_users_table_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_dicom(tmp_path / "x.dcm", gray(6), ImagerPixelSpacing=[0.1, 0.1], ImageLaterality="R")
@@ -358,8 +365,8 @@ def test_a_published_table_is_noted_where_a_users_own_is_rejected(
     assert rois.index["noted"].tolist()[1] == ""
 
 
-def test_genuine_files_of_several_kinds(shared: Path, tmp_path: Path) -> None:
-    """Films in JPEG 2000 and JPEG, a calibration profile, mini-MIAS, DMID, CDD-CESM."""
+def test_real_files_of_several_kinds(shared: Path, tmp_path: Path) -> None:
+    """Images in JPEG 2000 and JPEG, a calibration profile, mini-MIAS, DMID, CDD-CESM."""
     data = shared / "data"
     if not (data / "reader_samples").is_dir():
         pytest.skip("the folder 'shared/data' with real films is not beside the checkout")
@@ -390,14 +397,14 @@ def test_genuine_files_of_several_kinds(shared: Path, tmp_path: Path) -> None:
     assert rois.manifest["counts"]["noted"] == 4 and len(rois) == 5
 
 
-def test_shards_of_before_there_were_notes_open_and_are_counted(home: Path) -> None:
+def test_shards_made_before_notes_existed_open_and_are_counted(home: Path) -> None:
     load(home)
     (folder,) = (home / "cache").glob("mine-*")
     rois = shards.open_shards(folder)
     about = json.loads(json.dumps(rois.manifest))
     del about["notes"], about["counts"]["noted"]
     old = replace(rois, manifest=about)
-    assert image_notes.lines(old) == [] and "mine" in audit.summary([old])
+    assert image_notes.format_lines(old) == [] and "mine" in audit.format_summary([old])
 
 
 def test_notes_of_a_source_are_counted_by_their_sentence() -> None:
@@ -408,14 +415,16 @@ def test_notes_of_a_source_are_counted_by_their_sentence() -> None:
         note="box clipped (3 rows); no extent",
         noted="JPEG mask cut at half",
     )
-    found = image_notes.notes_of(one)
-    assert [(n.kind, n.detail, n.corrected) for n in found] == [
+    result = image_notes.parse_notes(one)
+    assert [(n.kind, n.detail, n.corrected) for n in result] == [
         ("box clipped", "3 rows", True),
         ("no extent", "", True),
         ("JPEG mask cut at half", "", False),
     ]
-    written = image_notes.noted_view(one, [Note("a", "1"), Note("b", "2", corrected=True)])
+    written = image_notes.add_notes(one, [Note("a", "1"), Note("b", "2", corrected=True)])
     assert written.note == "box clipped (3 rows); no extent; b (2)"
     assert written.noted == "JPEG mask cut at half; a (1)"
-    twice = image_notes.count([("P1", found), ("P2", found[:1]), ("P3", [*found[:1], *found[:1]])])
+    twice = image_notes.count_notes(
+        [("P1", result), ("P2", result[:1]), ("P3", [*result[:1], *result[:1]])]
+    )
     assert [(e["kind"], e["lesion_views"]) for e in twice][0] == ("box clipped", 3)

@@ -1,4 +1,4 @@
-"""Every lesion view is accounted for; workers, kills and bad images change nothing of the rest."""
+"""Ingest: every lesion view is in the audit; workers, kills and bad images change no other ROI."""
 
 import csv
 import hashlib
@@ -39,7 +39,7 @@ ROWS = (
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Six rows on five images, beside which a test's shards may go."""
+    """Return a folder with a table of six rows and its five images."""
     home = tmp_path / "images"
     home.mkdir()
     rng = np.random.default_rng(5)
@@ -60,7 +60,7 @@ def load(home: Path, **rules: object) -> RoiSet:
     return ingest.load(spec, cache, BACKGROUND, {}, ingest.Rules(**rules))
 
 
-def audit_of(home: Path) -> list[dict[str, str]]:
+def read_audit(home: Path) -> list[dict[str, str]]:
     (path,) = (home.parent / "cache").glob("*/audit.csv")
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -68,14 +68,14 @@ def audit_of(home: Path) -> list[dict[str, str]]:
 
 def test_the_rules_are_the_fields_of_the_config() -> None:
     data = config.default().data.to_dict()
-    background, options, rules = ingest.settings(data, Path("there"))
-    assert rules == ingest.USUAL == ingest.Rules() and background == data["background"]
+    background, options, rules = ingest.read_settings(data, Path("there"))
+    assert rules == ingest.DEFAULT_RULES == ingest.Rules() and background == data["background"]
     assert options["phantom"] == data["phantom"] | {
         "folder": Path("there"),
         "target": "sfm",
     }
     assert options["mini_mias"] == data["mini_mias"]
-    assert tuple(reference_standard.TAKES) == config.TRUTH_POLICIES
+    assert tuple(reference_standard.ACCEPTED) == config.TRUTH_POLICIES
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_rules_are_the_fields_of_the_config() -> None:
         ("birads", ["P1", "P2", "P3", "P4", "P5"]),
     ],
 )
-def test_a_policy_takes_its_truths_and_lists_the_rest(
+def test_a_policy_selects_reference_standards_and_lists_the_others(
     home: Path, policy: str, cases: list[str]
 ) -> None:
     rois = load(home, truth_policy=policy)
@@ -96,18 +96,18 @@ def test_a_policy_takes_its_truths_and_lists_the_rest(
     assert len(out) == 6 - len(cases) == rois.manifest["counts"]["left_out"]
     assert out["P6/1/CC"] == "truth unproven"
     if policy == "biopsy":
-        assert out["P2/1/CC"] == "truth by followup, not biopsy"
-        assert out["P3/1/CC"] == "truth by birads, not biopsy"
+        assert out["P2/1/CC"] == "reference standard followup, not biopsy"
+        assert out["P3/1/CC"] == "reference standard birads, not biopsy"
     if policy in ("biopsy", "biopsy_or_followup"):
-        assert out["P4/1/CC"] == f"truth by unstated, not {policy}"
+        assert out["P4/1/CC"] == f"reference standard unstated, not {policy}"
     assert any(f"truth policy {policy}" in decision for decision in rois.manifest["decisions"])
 
 
-def test_a_policy_that_leaves_nothing_says_what_to_set(home: Path) -> None:
+def test_a_policy_that_rejects_all_lesions_names_one_that_does_not(home: Path) -> None:
     listed(home, (ROWS[2], ROWS[2].replace("P3", "P7").replace("c.pgm", "a.pgm")))
     for policy in ("biopsy", "biopsy_or_followup", "biopsy_followup_or_unstated"):
-        says = rf"by {policy}; the collection has birads \(2 .*truth_policy to 'birads'"
-        with pytest.raises(InputError, match=says):
+        message = rf"='{policy}' accepts; the collection has birads \(2 .*truth_policy to 'birads'"
+        with pytest.raises(InputError, match=message):
             load(home, truth_policy=policy)
     assert len(load(home)) == 2
     listed(home, ROWS[1:2])
@@ -117,24 +117,24 @@ def test_a_policy_that_leaves_nothing_says_what_to_set(home: Path) -> None:
     for policy in ("biopsy", "biopsy_or_followup"):
         with pytest.raises(InputError, match="to 'biopsy_followup_or_unstated'"):
             load(home, truth_policy=policy)
-    with pytest.raises(InputError, match="data.truth_policy is 'x'"):
+    with pytest.raises(InputError, match="data.truth_policy='x' is invalid"):
         load(home, truth_policy="x")
 
 
-def test_ready_shards_must_obey_the_rules_too(home: Path) -> None:
+def test_existing_shards_are_checked_against_the_rules(home: Path) -> None:
     load(home)
     (folder,) = (path for path in (home.parent / "cache").iterdir() if path.name[0] != ".")
 
     def ready(**rules: object) -> RoiSet:
-        how = ingest.Rules(**rules)
-        return ingest.load(f"shards:{folder}", home.parent / "cache", BACKGROUND, {}, how)
+        settings = ingest.Rules(**rules)
+        return ingest.load(f"shards:{folder}", home.parent / "cache", BACKGROUND, {}, settings)
 
     assert len(ready(truth_policy="birads")) == 5
-    with pytest.raises(InputError, match="the truth of some ROIs is by birads, which"):
+    with pytest.raises(InputError, match="some ROIs have the reference standard birads"):
         ready()
-    with pytest.raises(InputError, match="by birads, unstated, which"):
+    with pytest.raises(InputError, match="standard birads, unstated, which"):
         ready(truth_policy="biopsy_or_followup")
-    with pytest.raises(InputError, match="by birads, followup, unstated"):
+    with pytest.raises(InputError, match="standard birads, followup, unstated"):
         ready(truth_policy="biopsy")
     with pytest.raises(InputError, match="strict: 1 of the ROIs needed a repair and 0 more"):
         ready(truth_policy="birads", strict=True)
@@ -143,19 +143,25 @@ def test_ready_shards_must_obey_the_rules_too(home: Path) -> None:
 def test_the_audit_lists_everything_once(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
     load(home, truth_policy="biopsy_followup_or_unstated")
-    found = {row["item"]: (row["decision"], row["reason"], row["image"]) for row in audit_of(home)}
+    result = {
+        row["item"]: (row["decision"], row["reason"], row["image"]) for row in read_audit(home)
+    }
     truncated = "truncated: the PGM header states 88000 bytes of pixels, the file has "
-    assert found.pop("P2/1/CC")[1].startswith(truncated)
-    assert found == {
+    assert result.pop("P2/1/CC")[1].startswith(truncated)
+    assert result == {
         "P1/1/CC": ("kept", "", "a.pgm"),
-        "P3/1/CC": ("left out", "truth by birads, not biopsy_followup_or_unstated", "c.pgm"),
+        "P3/1/CC": (
+            "left out",
+            "reference standard birads, not biopsy_followup_or_unstated",
+            "c.pgm",
+        ),
         "P4/1/CC": ("repaired", "centre only, extent not given", "d.pgm"),
         "P5/1/CC": ("kept", "", "e.pgm"),
         "P6/1/CC": ("left out", "truth unproven", ""),
     }
 
 
-def test_a_bad_image_costs_its_own_lesions_and_is_not_forgotten(
+def test_an_unusable_image_is_left_out_and_reported_again(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = load(home)
@@ -179,14 +185,14 @@ def test_a_bad_image_costs_its_own_lesions_and_is_not_forgotten(
             load(home, **rejected)
 
 
-def test_a_job_does_not_go_on_without_an_image(home: Path) -> None:
+def test_an_unusable_image_stops_the_job(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
     with pytest.raises(InputError, match="1 of 5 .*used: .*b.pgm: truncated.*'leave_out'"):
         load(home, unusable="reject")
     assert not list((home.parent / "cache").glob("[!.]*"))
 
 
-def test_strict_names_the_first_and_the_count(home: Path) -> None:
+def test_strict_names_the_first_repair_and_the_count(home: Path) -> None:
     with pytest.raises(
         InputError, match="1 of 5 .*need a repair.*d.pgm: lesion 1 of case P4: cent"
     ):
@@ -195,17 +201,17 @@ def test_strict_names_the_first_and_the_count(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
     os.truncate(home / "c.pgm", 500)
     with pytest.raises(
-        InputError, match=r"2 of 4 .*\(1\) .*b.pgm: truncated.*; \(2\) .*c.pgm: .*; mend them"
+        InputError, match=r"2 of 4 .*\(1\) .*b.pgm: truncated.*; \(2\) .*c.pgm: .*; correct them"
     ):
         load(home, strict=True)
     assert not list((home.parent / "cache").glob("[!.]*"))
 
 
-def test_all_images_bad_is_the_users_fault(home: Path) -> None:
+def test_all_images_unusable_is_an_input_error(home: Path) -> None:
     listed(home, ROWS[:2])
     os.truncate(home / "a.pgm", 500)
     os.truncate(home / "b.pgm", 500)
-    with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated.*mend them$"):
+    with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated.*correct them$"):
         load(home)
 
 
@@ -218,14 +224,14 @@ def test_a_magnification_view_is_left_out_and_listed(home: Path) -> None:
     assert list(rois.index["case_id"]) == ["P1"]
     counts = rois.manifest["counts"]
     assert (counts["rois"], counts["left_out"], counts["unusable"]) == (1, 1, 0)
-    found = {row["item"]: (row["decision"], row["reason"]) for row in audit_of(home)}
-    assert found["P2/1/CC"] == ("left out", extract_rois.MAGNIFIED)
+    result = {row["item"]: (row["decision"], row["reason"]) for row in read_audit(home)}
+    assert result["P2/1/CC"] == ("left out", extract_rois.MAGNIFIED)
     listed(home, (ROWS[1].replace(".pgm", ".dcm"),))
     with pytest.raises(InputError, match="no lesion left: magnification view"):
         load(home)
 
 
-def test_a_mended_image_is_taken_again(home: Path) -> None:
+def test_a_corrected_image_is_read_again(home: Path) -> None:
     whole = (home / "b.pgm").read_bytes()
     os.truncate(home / "b.pgm", 500)
     assert len(load(home)) == 4
@@ -235,7 +241,7 @@ def test_a_mended_image_is_taken_again(home: Path) -> None:
 
 @pytest.mark.parametrize("pixel_um", [(50.0, 50.0), (70.0, 85.0), (94.09, 94.09), (200.0, 200.0)])
 @pytest.mark.parametrize("change", [{}, {"dark_is_dense": True}, {"curve": "lumisys"}])
-def test_a_part_of_the_image_gives_the_roi_that_the_whole_gives(
+def test_a_part_of_the_image_gives_the_same_roi_as_the_full_image(
     tmp_path: Path, pixel_um: tuple[float, float], change: dict[str, object]
 ) -> None:
     rng = np.random.default_rng(7)
@@ -252,44 +258,49 @@ def test_a_part_of_the_image_gives_the_roi_that_the_whole_gives(
         )
         for row, column in centres
     ]
-    found = extract_rois.cut(extract_rois.job(views, BACKGROUND, 1, tmp_path / "kept"))
-    assert found.errors == ("",) * 4
+    result = extract_rois.extract(extract_rois.make_job(views, BACKGROUND, 1, tmp_path / "kept"))
+    assert result.errors == ("",) * 4
     gray = stored * 1.0
     if "curve" in change:
         gray = gray_mapping.CURVES["lumisys"](gray, 12)
     whole = to_pixel_size(4095 - gray if "dark_is_dense" in change else gray, pixel_um)
-    for view, roi, outside in zip(views, found.rois, found.outside, strict=True):
-        expected, fraction = lesion_roi(whole, extract_rois.centre(view), BACKGROUND)
+    for view, roi, outside in zip(views, result.rois, result.outside, strict=True):
+        expected, fraction = lesion_roi(whole, extract_rois.lesion_centre(view), BACKGROUND)
         difference = np.abs(roi.astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # rounding of halves
         assert outside == fraction
 
 
-def test_bits_given_for_a_dicom_that_became_density_are_rejected(tmp_path: Path) -> None:
-    """Read as 14 bits, the 12-bit density of a raw image would keep a quarter of its contrast."""
+def test_bits_of_a_dicom_transformed_to_density_are_rejected(tmp_path: Path) -> None:
+    """Read as 14 bits, the 12-bit density of a raw image would have a quarter of its contrast."""
     path = write_dicom(tmp_path / "x.dcm", np.full((300, 300), 900), bits=14, **for_processing())
     view = LesionView(
         **{"collection": "x", "image_path": path, "case_id": "1", "lesion_id": "1"},
         **{"view": "CC", "laterality": "L", "modality": "DM", "label": 1, "truth_source": "biopsy"},
         **{"pixel_um": (100.0, 100.0), "spacing_source": "x", "box": (140, 140, 160, 160)},
     )
-    for bits, said in ((None, ""), (12, ""), (14, "bits 14 was given")):
-        job = extract_rois.job([replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}")
-        assert extract_rois.cut(job).errors[0].startswith(said)
-        assert bool(extract_rois.cut(job).errors[0]) == bool(said)
+    for bits, output in ((None, ""), (12, ""), (14, "bits 14 was given")):
+        job = extract_rois.make_job(
+            [replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}"
+        )
+        assert extract_rois.extract(job).errors[0].startswith(output)
+        assert bool(extract_rois.extract(job).errors[0]) == bool(output)
 
 
 def test_an_unknown_curve_is_named(home: Path) -> None:
     (view,) = SOURCES["manifest"](f"{listed(home, ROWS[:1])}/m.csv").views
-    found = extract_rois.cut(
-        extract_rois.job([replace(view, curve="x")], BACKGROUND, 1, home / "kept")
+    result = extract_rois.extract(
+        extract_rois.make_job([replace(view, curve="x")], BACKGROUND, 1, home / "kept")
     )
-    assert found.errors[0].startswith("no curve 'x'; known: ddsm_dba") and not found.unreadable
+    assert (
+        result.errors[0].startswith("no curve 'x'; expected one of ddsm_dba")
+        and not result.unreadable
+    )
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-four images that take a while, each with a lesion in it, every third with two."""
+    """Return a folder with 24 large images, each with one lesion, every third with two."""
     home = tmp_path_factory.mktemp("many")
     rng = np.random.default_rng(6)
     rows = []
@@ -305,7 +316,7 @@ def command(many: Path, out: Path, workers: int) -> list[str]:
     return [sys.executable, str(tool), spec, "--out", str(out), "--workers", str(workers)]
 
 
-def bytes_of(folder: Path) -> dict[str, str]:
+def file_digests(folder: Path) -> dict[str, str]:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -314,25 +325,25 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def uninterrupted(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     out = tmp_path_factory.mktemp("unbroken")
     subprocess.run(command(many, out, 1), check=True, capture_output=True)
-    found = bytes_of(out)
+    result = file_digests(out)
     names = ("audit.csv", "index.csv", "manifest.json", "manifest.sha256", "patients.csv")
     names += ("roi-00000.npy",)
-    assert list(found) == [f"many/{name}" for name in names]
-    return found
+    assert list(result) == [f"many/{name}" for name in names]
+    return result
 
 
 def test_two_workers_give_the_same_bytes(
-    many: Path, unbroken: dict[str, str], tmp_path: Path
+    many: Path, uninterrupted: dict[str, str], tmp_path: Path
 ) -> None:
     subprocess.run(command(many, tmp_path, 2), check=True, capture_output=True)
-    assert bytes_of(tmp_path) == unbroken
+    assert file_digests(tmp_path) == uninterrupted
 
 
 def begin(many: Path, out: Path, finished: int) -> subprocess.Popen[str]:
-    """An ingest by two workers of which `finished` images are done, still at work."""
+    """Start an ingest with two workers and return it when `finished` images are done."""
     job = subprocess.Popen(
         command(many, out, 2), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -343,8 +354,8 @@ def begin(many: Path, out: Path, finished: int) -> subprocess.Popen[str]:
     return job
 
 
-def test_killed_half_way_it_goes_on_and_ends_in_the_same_bytes(
-    many: Path, unbroken: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_ingest_resumes_and_gives_the_same_bytes(
+    many: Path, uninterrupted: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = begin(many, tmp_path, 8)
     job.kill()
@@ -360,9 +371,9 @@ def test_killed_half_way_it_goes_on_and_ends_in_the_same_bytes(
     true_read = extract_rois.read_stored
     monkeypatch.setattr(extract_rois, "read_stored", lambda *a: read.append(a[0]) or true_read(*a))
     options = {"manifest": {"outside": False}}  # as the command has them
-    ingest.make(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, options)
+    ingest.make_shards(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, options)
     assert len(read) == 24 - kept
-    assert bytes_of(tmp_path) == unbroken
+    assert file_digests(tmp_path) == uninterrupted
 
 
 def group_lives(group: int) -> bool:
@@ -374,7 +385,7 @@ def group_lives(group: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds a worker in /proc")
-def test_a_worker_that_is_killed_ends_the_ingest_in_one_line(many: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_stops_the_ingest_with_one_line(many: Path, tmp_path: Path) -> None:
     job = begin(many, tmp_path, 2)
     children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     workers = [
@@ -394,7 +405,7 @@ def test_settings_of_the_tool(many: Path, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "many/manifest.json").read_text())
     assert manifest["imaging"]["background"]["correct"] is False
     assert "many/P0/1/CC" in (tmp_path / "many/index.csv").read_text()
-    for wrong, says in (
+    for wrong, message in (
         ("mini_mias.clases=CIRC", "no field 'mini_mias.clases'"),
         ("background=1", "no field 'background'"),
         ("workers=many", "expected int, got 'many'"),
@@ -403,4 +414,6 @@ def test_settings_of_the_tool(many: Path, tmp_path: Path) -> None:
         failed = subprocess.run(
             [*command(many, tmp_path, 1), "--set", wrong], capture_output=True, text=True
         )
-        assert failed.returncode == 2 and says in failed.stderr and failed.stderr.count("\n") == 1
+        assert (
+            failed.returncode == 2 and message in failed.stderr and failed.stderr.count("\n") == 1
+        )

@@ -1,4 +1,4 @@
-"""Initial weights by the name of a scheme, and how biases learn by it."""
+"""Initialization schemes: the initial weights, and the learning rate and decay of biases."""
 
 import copy
 import functools
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from flax.traverse_util import flatten_dict, unflatten_dict
-from test_training import NETWORK, fit_these
+from test_training import NETWORK, fit_runs
 
 from mtl_jax import config
 from mtl_jax.experiments import train_runs
@@ -26,9 +26,9 @@ from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import InputError, Run
 from mtl_jax.weights import Weights
 
-# Standard deviation of the kernel and the bias, of C1 ... C5, F1 ... F5, copied by hand from
-# Krizhevsky et al. 2012, section 5, and from cuda-convnet2's layers-imagenet-1gpu.cfg.
-BY_HAND = {
+# Standard deviation of the kernel, and bias, of C1 ... C5, F1 ... F5, from
+# Krizhevsky et al. 2012, section 5, and cuda-convnet2's layers-imagenet-1gpu.cfg.
+EXPECTED = {
     "krizhevsky2012": [
         *((0.01, 0.0), (0.01, 1.0), (0.01, 0.0), (0.01, 1.0), (0.01, 1.0)),
         *((0.01, 1.0), (0.01, 1.0), (0.01, 1.0), (0.01, 1.0), (0.01, 0.0)),
@@ -41,18 +41,18 @@ BY_HAND = {
 
 
 @functools.cache
-def drawn(network: Network, name: str, seed: int = 11) -> dict[str, Any]:
+def random_params(network: Network, name: str, seed: int = 11) -> dict[str, Any]:
     return jax.device_get(init(network, jax.random.key(seed), name))
 
 
-def test_config_and_report_name_every_scheme() -> None:
+def test_config_and_report_list_every_scheme() -> None:
     assert tuple(INITIALIZATIONS) == config.INITIALIZATIONS == tuple(methods.INITIALIZATIONS)
 
 
-def test_he_is_what_the_network_module_draws() -> None:
+def test_he_equals_the_initialization_of_the_network_module() -> None:
     image = jnp.zeros((1, 128, 128, 3))
     module = flatten_dict(jax.jit(NETWORK.init)(jax.random.key(11), image)["params"], sep="/")
-    ours = flatten_dict(drawn(NETWORK, "he"), sep="/")
+    ours = flatten_dict(random_params(NETWORK, "he"), sep="/")
     assert ours.keys() == module.keys()
     for path, value in ours.items():
         np.testing.assert_array_equal(value, module[path])
@@ -61,24 +61,24 @@ def test_he_is_what_the_network_module_draws() -> None:
     assert ours["F2/kernel"].std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.01)
 
 
-@pytest.mark.parametrize("name", BY_HAND)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_kernels_are_normal_and_biases_exact_in_each_layer(name: str) -> None:
-    params = drawn(NETWORK, name)
-    for layer, (std, bias) in zip(LAYERS, BY_HAND[name], strict=True):
+    params = random_params(NETWORK, name)
+    for layer, (std, bias) in zip(LAYERS, EXPECTED[name], strict=True):
         kernel = params[layer]["kernel"].ravel()
         # Bounds of five standard errors of the mean and of the standard deviation.
         assert abs(kernel.mean()) < 5 * std / np.sqrt(kernel.size), layer
         assert abs(kernel.std() - std) < 5 * std / np.sqrt(2 * kernel.size), layer
         # A truncated normal of the same standard deviation fails this in the larger layers.
-        some = kernel[:20000].astype(np.float64)
-        assert scipy.stats.kstest(some, "norm", (0, std)).pvalue > 1e-4, layer
+        sample = kernel[:20000].astype(np.float64)
+        assert scipy.stats.kstest(sample, "norm", (0, std)).pvalue > 1e-4, layer
         np.testing.assert_array_equal(params[layer]["bias"], np.float32(bias))
 
 
-def test_layers_and_keys_have_random_numbers_of_their_own() -> None:
-    params = drawn(NETWORK, "krizhevsky2012")
+def test_kernels_differ_between_layers_and_keys() -> None:
+    params = random_params(NETWORK, "krizhevsky2012")
     again = init(NETWORK, jax.random.key(11), "krizhevsky2012")
-    other = drawn(NETWORK, "krizhevsky2012", 12)
+    other = random_params(NETWORK, "krizhevsky2012", 12)
     starts = [params[layer]["kernel"].ravel()[:192] for layer in LAYERS]
     correlation = np.corrcoef(starts) - np.eye(len(LAYERS))
     assert np.abs(correlation).max() < 0.35  # five standard errors at 192 numbers
@@ -87,7 +87,7 @@ def test_layers_and_keys_have_random_numbers_of_their_own() -> None:
         assert not np.array_equal(params[layer]["kernel"], other[layer]["kernel"])
 
 
-def test_blocks_of_other_backbones_keep_their_start() -> None:
+def test_blocks_of_other_backbones_are_not_reinitialized() -> None:
     leaves = param_shapes(registry.build("resnet18", outputs=6)).items()
     zeros = unflatten_dict({path: jnp.zeros(shape) for path, shape in leaves}, sep="/")
     scheme = INITIALIZATIONS["cuda_convnet2"]
@@ -100,9 +100,9 @@ def test_blocks_of_other_backbones_keep_their_start() -> None:
 
 
 @pytest.mark.parametrize(("bias_rate", "decay_biases"), [(2.0, False), (2.0, True), (1.0, False)])
-def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> None:
-    """v <- 0.9 v + g + decay w in NumPy, and w <- w - rate factor v, as two parameter groups of
-    PyTorch's SGD do, one of kernels and one of biases."""
+def test_bias_updates_match_numpy(bias_rate: float, decay_biases: bool) -> None:
+    """The update is v <- 0.9 v + g + decay w and w <- w - rate factor v, as in PyTorch's SGD with
+    one parameter group of kernels and one of biases."""
     rng = np.random.default_rng(0)
     shapes = {
         "C1": {"kernel": (2, 3), "bias": (3,)},
@@ -118,30 +118,30 @@ def test_the_update_of_biases_by_hand(bias_rate: float, decay_biases: bool) -> N
     with jax.enable_x64(True):
         state = tx.init(params)
         assert sum(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(state)) == 4
-        by_hand, velocity = flatten_dict(params, sep="/"), {}
+        expected, velocity = flatten_dict(params, sep="/"), {}
         trained = copy.deepcopy(params)
         for rate in (0.1, 0.05, 0.01):
-            gradient = {path: rng.normal(size=w.shape) for path, w in by_hand.items()}
-            for path, w in by_hand.items():
+            gradient = {path: rng.normal(size=w.shape) for path, w in expected.items()}
+            for path, w in expected.items():
                 if path.startswith("C1"):
                     continue
                 is_bias = path.endswith("bias")
                 decay = 0.0 if is_bias and not decay_biases else 0.5
                 velocity[path] = 0.9 * velocity.get(path, 0.0) + gradient[path] + decay * w
-                by_hand[path] = w - rate * (bias_rate if is_bias else 1.0) * velocity[path]
+                expected[path] = w - rate * (bias_rate if is_bias else 1.0) * velocity[path]
             direction, state = tx.update(unflatten_dict(gradient, sep="/"), state, trained)
             trained = jax.tree.map(lambda w, d, r=rate: w - r * d, trained, direction)
         for path, w in flatten_dict(trained, sep="/").items():
-            np.testing.assert_allclose(w, by_hand[path], rtol=1e-12, err_msg=path)
+            np.testing.assert_allclose(w, expected[path], rtol=1e-12, err_msg=path)
     np.testing.assert_array_equal(trained["C1"]["bias"], params["C1"]["bias"])
 
 
 def trainings(folder: Path, name: str, count: int) -> list[TrainingRun]:
-    """Trainings with the same convolutions, as pretrained ones are."""
-    convolutions = drawn(NETWORK, "he")
+    """Return runs with the same convolutions, like pretrained ones."""
+    convolutions = random_params(NETWORK, "he")
     found = []
     for seed in range(count):
-        new = drawn(NETWORK, name, seed)
+        new = random_params(NETWORK, name, seed)
         params = new | {layer: convolutions[layer] for layer in CONVOLUTIONAL}
         found.append(
             TrainingRun(folder / str(seed), params, jax.random.key(7 + seed), lambda line: None)
@@ -149,14 +149,14 @@ def trainings(folder: Path, name: str, count: int) -> list[TrainingRun]:
     return found
 
 
-def test_biases_learn_by_their_rule_in_replicas_as_alone(tmp_path: Path) -> None:
+def test_bias_rate_in_replicas_and_single_runs(tmp_path: Path) -> None:
     """Biases of 0, on which decay has no effect, move twice as far in the first step as they do
     at an equal rate; kernels move as far."""
     settings = {"cache": tmp_path, "keep": False, "epochs": 1, "batch_size": 80}
     pair = trainings(tmp_path / "pair", "cuda_convnet2", 2)
-    together = fit_these(pair, replicas=Replicas(1, 2), initialization="cuda_convnet2", **settings)
+    together = fit_runs(pair, replicas=Replicas(1, 2), initialization="cuda_convnet2", **settings)
     before = pair[1].params
-    (alone,) = fit_these([pair[1]._replace(folder=tmp_path / "alone")], **settings)
+    (alone,) = fit_runs([pair[1]._replace(folder=tmp_path / "alone")], **settings)
     for layer, part, factor in (("F5", "bias", 2), ("F4", "bias", 2), ("F5", "kernel", 1)):
         moved = together[1][layer][part] - before[layer][part]
         at_equal_rate = np.asarray(alone[layer][part] - before[layer][part])
@@ -164,39 +164,39 @@ def test_biases_learn_by_their_rule_in_replicas_as_alone(tmp_path: Path) -> None
         np.testing.assert_allclose(moved / scale, factor * at_equal_rate / scale, atol=1e-3)
 
 
-def test_a_checkpoint_of_another_initialization_is_rejected(tmp_path: Path) -> None:
+def test_checkpoint_of_another_initialization_is_rejected(tmp_path: Path) -> None:
     (training,) = trainings(tmp_path, "he", 1)
-    fit_these([training], epochs=1, batch_size=80)
-    with pytest.raises(InputError, match="of another training: initialization"):
-        fit_these([training], initialization="krizhevsky2012", epochs=1, batch_size=80)
+    fit_runs([training], epochs=1, batch_size=80)
+    with pytest.raises(InputError, match="of another training run: initialization"):
+        fit_runs([training], initialization="krizhevsky2012", epochs=1, batch_size=80)
 
 
-def test_a_run_starts_by_the_scheme_of_its_config_under_the_pretrained_layers(
+def test_new_layers_use_the_scheme_of_the_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Asked(Exception):
+    class FitCalled(Exception):
         pass
 
     def fit(trainings: list[TrainingRun], *rest: object) -> None:
-        raise Asked(trainings[0].params, rest[-1])
+        raise FitCalled(trainings[0].params, rest[-1])
 
     monkeypatch.setattr(train_runs.run_data, "subsets", lambda *args: {})
     monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *args: (None, {None: None}))
     monkeypatch.setattr(train_runs.run_data, "shared_by", lambda run: None)
-    monkeypatch.setattr(train_runs, "on_host", lambda pool: False)
+    monkeypatch.setattr(train_runs, "is_on_host", lambda pool: False)
     monkeypatch.setattr(train_runs, "epochs", lambda *args: 1)
     monkeypatch.setattr(train_runs, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))
     monkeypatch.setattr(train_runs, "fit", fit)
-    given = {"C2": jax.tree.map(lambda a: a + 3, drawn(NETWORK, "he")["C2"])}
+    given = {"C2": jax.tree.map(lambda a: a + 3, random_params(NETWORK, "he")["C2"])}
     weights = Weights(
         given, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
     )
     c = config.default()
     c.model.initialization = "krizhevsky2012"
     run = Run("sttl", ("a",), "C1", None, seed=0)
-    with pytest.raises(Asked) as asked:
+    with pytest.raises(FitCalled) as fit_call:
         train_runs.execute([run], [tmp_path / "run"], {}, None, weights, c)
-    params, name = asked.value.args
+    params, name = fit_call.value.args
     assert name == "krizhevsky2012"
     assert (np.asarray(params["F1"]["bias"]) == 1).all()
     np.testing.assert_array_equal(params["C2"]["bias"], given["C2"]["bias"])

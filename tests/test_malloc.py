@@ -1,4 +1,4 @@
-"""What a process gives back it keeps, where the C library lets it."""
+"""Keeping and releasing freed memory with glibc malloc."""
 
 import os
 import platform
@@ -16,29 +16,29 @@ from mtl_jax.training.dataset import Dataset
 from mtl_jax.types import Run
 from mtl_jax.weights import Weights
 
-# 64 MB taken, written to and given back five times, by a thread that is not the first.
+# Allocate, write and free 64 MB five times, in a thread that is not the main thread.
 PAGES = """
 import ctypes, resource, sys, threading
 from mtl_jax.training import malloc
-kept = sys.argv[1] != "leave" and malloc.keep_freed_memory()
-if sys.argv[1] == "let go":
+keeping = sys.argv[1] != "leave" and malloc.keep_freed_memory()
+if sys.argv[1] == "release":
     malloc.release_freed_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 SIZE = 64 * 2**20
 
-def once():
+def allocate():
     block = libc.malloc(ctypes.c_size_t(SIZE))
     ctypes.memset(block, 1, SIZE)
     libc.free(block)
 
 def work():
-    once()
+    allocate()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
-        once()
+        allocate()
     pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    print(kept, pages * resource.getpagesize() / SIZE)
+    print(keeping, pages * resource.getpagesize() / SIZE)
 
 thread = threading.Thread(target=work)
 thread.start()
@@ -46,30 +46,30 @@ thread.join()
 """
 
 
-def blocks_cleared(how: str, **environment: str) -> tuple[str, float]:
-    """What `keep` said, and how many times the system cleared the block, of five."""
+def count_cleared_blocks(mode: str, **environment: str) -> tuple[str, float]:
+    """Return whether freed memory is kept, and how many times of five the block was cleared."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
-    command = [sys.executable, "-c", PAGES, how]
-    ended = subprocess.run(
+    command = [sys.executable, "-c", PAGES, mode]
+    process = subprocess.run(
         command, env=clean | environment, capture_output=True, text=True, timeout=60, check=True
     )
-    kept, times = ended.stdout.split()
-    return kept, float(times)
+    keeping, times = process.stdout.split()
+    return keeping, float(times)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than GNU's")
-def test_a_block_that_was_given_back_is_not_cleared_again() -> None:
-    kept, times = blocks_cleared("keep")
-    assert kept == "True" and times < 0.1
-    assert blocks_cleared("leave")[1] > 4
-    assert blocks_cleared("let go")[1] > 4
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_a_freed_block_is_not_cleared_again() -> None:
+    keeping, times = count_cleared_blocks("keep")
+    assert keeping == "True" and times < 0.1
+    assert count_cleared_blocks("leave")[1] > 4
+    assert count_cleared_blocks("release")[1] > 4
 
 
-def test_settings_of_the_environment_stand() -> None:
-    assert blocks_cleared("keep", MALLOC_ARENA_MAX="2")[0] == "False"
+def test_settings_of_the_environment_take_precedence() -> None:
+    assert count_cleared_blocks("keep", MALLOC_ARENA_MAX="2")[0] == "False"
 
 
-# 60 MB in pieces too small for the system to take them one by one, all but the last given back.
+# Allocate 60 MB in pieces too small to be mapped one by one, and free all but the last.
 PIECES = """
 from pathlib import Path
 import numpy as np
@@ -84,41 +84,41 @@ print(before - resident())
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_what_is_free_is_given_back_when_asked() -> None:
-    done = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True)
-    assert 50 < float(done.stdout) < 70, done.stderr
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_trim_returns_free_memory_to_the_system() -> None:
+    process = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True)
+    assert 50 < float(process.stdout) < 70, process.stderr
 
 
-# A job that ends at once, and what it has set by then.
+# A job that ends at once, and prints whether it keeps freed memory.
 JOB = """
 import atexit, runpy, sys
 from mtl_jax.training import malloc
-atexit.register(lambda: print(malloc._kept))
+atexit.register(lambda: print(malloc._keeping))
 runpy.run_module("mtl_jax.main", run_name="__main__")
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_a_job_keeps_what_it_gives_back(tmp_path: Path) -> None:
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_a_job_keeps_freed_memory(tmp_path: Path) -> None:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     flags = ["--config=configs/mttl.py", f"--workdir={tmp_path}"]
-    nothing = f"--config.data.sources=('manifest:{tmp_path}/none.csv',)"
-    command = [sys.executable, "-c", JOB, *flags, nothing]
+    sources = f"--config.data.sources=('manifest:{tmp_path}/none.csv',)"
+    command = [sys.executable, "-c", JOB, *flags, sources]
     root = Path(__file__).parents[1]
-    ended = subprocess.run(command, env=clean, cwd=root, capture_output=True, text=True)
-    assert ended.returncode == 2 and ended.stdout.split()[-1] == "True", ended.stderr
+    process = subprocess.run(command, env=clean, cwd=root, capture_output=True, text=True)
+    assert process.returncode == 2 and process.stdout.split()[-1] == "True", process.stderr
 
 
-def test_a_run_of_rois_on_disk_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is trained."""
-    done: list[str] = []
+def test_a_run_with_rois_on_disk_releases_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Release it before the network is built."""
+    calls: list[str] = []
     on_disk = Dataset(Rows([np.zeros((1, 128, 128), np.int16)]), *[np.zeros(1, int)] * 5)
     monkeypatch.setattr(train_runs.run_data, "subsets", lambda *_: {})
     monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *_: (on_disk, {}))
-    monkeypatch.setattr(train_runs.malloc, "release_freed_memory", lambda: done.append("let go"))
+    monkeypatch.setattr(train_runs.malloc, "release_freed_memory", lambda: calls.append("release"))
     monkeypatch.setattr(
-        train_runs.registry, "build", lambda *_, **__: done.append("build") or 1 / 0
+        train_runs.registry, "build", lambda *_, **__: calls.append("build") or 1 / 0
     )
     run = Run("sttl", ("a",), "C0", None, 0)
     with pytest.raises(ZeroDivisionError):
@@ -126,4 +126,4 @@ def test_a_run_of_rois_on_disk_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
             {}, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
         )
         train_runs.execute([run], [], {}, None, weights, config.default())
-    assert done == ["let go", "build"]
+    assert calls == ["release", "build"]

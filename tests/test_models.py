@@ -1,4 +1,4 @@
-"""AlexNet against Table 3 and against convolutions by SciPy."""
+"""AlexNet compared with Table 3 of the paper and with convolutions in SciPy."""
 
 import functools
 
@@ -19,7 +19,7 @@ GEOMETRY |= {"C4": (1, 1, False), "C5": (1, 1, True)}
 
 
 def scipy_layer(x: np.ndarray, layer: dict, stride: int, pad: int, pool: bool) -> np.ndarray:
-    """One convolution layer in float64: `x` (h, w, c), kernel HWIO."""
+    """Return one convolution layer of `x` (h, w, c) in float64."""
     x = np.pad(x.astype(np.float64), ((pad, pad), (pad, pad), (0, 0)))
     kernel = layer["kernel"].astype(np.float64)
     maps = [
@@ -53,11 +53,11 @@ def test_table_3(params: dict) -> None:
         sizes.append(x.shape[1:])
     assert sizes == [(15, 15, 64), (7, 7, 192), (7, 7, 384), (7, 7, 256), (3, 3, 256)]
     assert params["F1"]["kernel"].shape == (3 * 3 * 256, 4096)
-    # C1's map before its pool: 31 is the one size that 11x11/4 with pad 2 gives on 128.
+    # The map of C1 before pooling.
     assert (128 + 2 * 2 - 11) // 4 + 1 == 31
 
 
-def test_every_layer_against_scipy_on_real_weights_and_a_real_film(
+def test_every_layer_matches_scipy_with_imagenet_weights_and_a_mammogram(
     params: dict, shared: object
 ) -> None:
     film, bits = read_image.read_image(shared / "data" / "mini_mias" / "mdb028.pgm")
@@ -79,13 +79,13 @@ def test_every_layer_against_scipy_on_real_weights_and_a_real_film(
         assert np.linalg.norm(ours - flat) < 1e-5 * np.linalg.norm(flat), name
 
 
-def test_applying_in_two_parts_is_applying_at_once(params: dict) -> None:
+def test_applying_layers_in_two_calls_equals_one_call(params: dict) -> None:
     x = jax.random.normal(jax.random.key(0), (2, 128, 128, 3))
-    whole = alexnet.forward(params, x)
-    for cut in ("C1", "C4", "C5", "F1", "F4"):
-        after = alexnet.LAYERS[alexnet.LAYERS.index(cut) + 1]
-        parts = alexnet.forward(params, alexnet.forward(params, x, last=cut), first=after)
-        np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+    expected = alexnet.forward(params, x)
+    for split in ("C1", "C4", "C5", "F1", "F4"):
+        next_layer = alexnet.LAYERS[alexnet.LAYERS.index(split) + 1]
+        output = alexnet.forward(params, alexnet.forward(params, x, last=split), first=next_layer)
+        np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
 
 
 SETTINGS = (
@@ -96,22 +96,22 @@ SETTINGS = (
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_local_response_normalization_by_hand(settings: Normalization) -> None:
+def test_local_response_normalization_matches_its_formula(settings: Normalization) -> None:
     x = np.random.default_rng(0).normal(size=(1, 2, 2, 9)).astype(np.float32)
-    reach, expected = settings.size // 2, np.empty(x.shape)
+    half, expected = settings.size // 2, np.empty(x.shape)
     for k in range(9):
-        near = (np.float64(x[..., max(k - reach, 0) : k + reach + 1]) ** 2).sum(-1)
-        divisor = (settings.offset + settings.scale * near) ** settings.power
+        total = (np.float64(x[..., max(k - half, 0) : k + half + 1]) ** 2).sum(-1)
+        divisor = (settings.offset + settings.scale * total) ** settings.power
         expected[..., k] = x[..., k] / divisor
-    found = response_norm.local_response_normalization(x, settings)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    output = response_norm.local_response_normalization(x, settings)
+    np.testing.assert_allclose(output, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_local_response_normalization_and_its_gradient_against_pytorch(
+def test_local_response_normalization_and_its_gradient_match_pytorch(
     settings: Normalization,
 ) -> None:
-    """PyTorch divides its alpha by the number of maps, as cuda-convnet2's definitions do."""
+    """PyTorch divides alpha by the number of channels, as cuda-convnet2 does in definitions."""
     torch = pytest.importorskip("torch")
     alpha = settings.scale * settings.size
     norm = torch.nn.LocalResponseNorm(settings.size, alpha, settings.power, settings.offset)
@@ -127,28 +127,28 @@ def test_local_response_normalization_and_its_gradient_against_pytorch(
     np.testing.assert_allclose(backward(jnp.asarray(gradient))[0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_half_precision_is_normalized_in_single_precision() -> None:
-    """Rounded once, at the end: within half a step of bfloat16's 8 bits of the exact value."""
+def test_bfloat16_is_normalized_in_float32() -> None:
+    """The result is rounded once: its error is at most half a unit in the last place."""
     settings = Normalization(size=9, scale=0.02, power=0.75, offset=1.0)
     x = jnp.asarray(np.random.default_rng(3).normal(size=(1, 9, 9, 32)), jnp.bfloat16)
-    found = response_norm.local_response_normalization(x, settings)
-    assert found.dtype == jnp.bfloat16
-    wide = np.pad(np.float64(x), ((0, 0), (0, 0), (0, 0), (4, 4)))
-    total = sum(wide[..., k : k + 32] ** 2 for k in range(9))
+    output = response_norm.local_response_normalization(x, settings)
+    assert output.dtype == jnp.bfloat16
+    padded = np.pad(np.float64(x), ((0, 0), (0, 0), (0, 0), (4, 4)))
+    total = sum(padded[..., k : k + 32] ** 2 for k in range(9))
     exact = np.float64(x) / (1 + 0.02 * total) ** 0.75
-    np.testing.assert_allclose(np.float64(found), exact, rtol=2.0**-8 * 1.001)
+    np.testing.assert_allclose(np.float64(output), exact, rtol=2.0**-8 * 1.001)
 
 
-def test_lrn_changes_the_network_only_where_asked(params: dict) -> None:
+def test_lrn_changes_only_networks_that_have_it(params: dict) -> None:
     x = jax.random.normal(jax.random.key(0), (1, 128, 128, 3))
     with_lrn = alexnet.forward(params, x, last="C1", lrn=True)
     assert not np.allclose(with_lrn, alexnet.forward(params, x, last="C1"))
-    plain = Normalization(scale=0.0, power=1.0, offset=1.0)  # divides by 1
-    same = alexnet.forward(params, x, last="C2", lrn=(plain, plain))
-    np.testing.assert_array_equal(same, alexnet.forward(params, x, last="C2"))
+    identity = Normalization(scale=0.0, power=1.0, offset=1.0)  # divides by 1
+    output = alexnet.forward(params, x, last="C2", lrn=(identity, identity))
+    np.testing.assert_array_equal(output, alexnet.forward(params, x, last="C2"))
 
 
-def test_true_is_the_papers_normalization() -> None:
+def test_lrn_true_means_the_settings_of_the_paper() -> None:
     """cuda-convnet2's layers-imagenet-1gpu: scale 1e-4 over 5 maps, pow 0.75, minDiv 2."""
     for layer, settings in response_norm.layer_settings(True).items():
         assert settings[:4] == (5, pytest.approx(1e-4 / 5), 0.75, 2.0)
@@ -159,13 +159,13 @@ def test_true_is_the_papers_normalization() -> None:
     )
 
 
-def test_unknown_layer_lists_the_valid_ones() -> None:
+def test_unknown_layer_name_is_rejected_with_the_valid_names() -> None:
     with pytest.raises(InputError, match="C1, C2, C3, C4, C5, F1"):
         alexnet.layers_between("C1", "C9")
 
 
-def test_one_gray_channel_is_the_same_as_three(params: dict) -> None:
-    """Output and gradient; each of the three channels of the kernel learns the same."""
+def test_one_gray_channel_equals_three_equal_channels(params: dict) -> None:
+    """The output and the gradient of the kernel are equal."""
     gray = jax.random.normal(jax.random.key(0), (2, 128, 128, 1))
     images = gray, jnp.repeat(gray, 3, -1)
 
@@ -179,8 +179,8 @@ def test_one_gray_channel_is_the_same_as_three(params: dict) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 31, 31, 3), (1, 15, 7, 2), (2, 8, 6, 1), (1, 3, 3, 1)])
-def test_max_pool_and_its_gradient_against_pytorch(shape: tuple[int, ...]) -> None:
-    """With ties, on sizes that the windows fill and do not fill."""
+def test_max_pool_and_its_gradient_match_pytorch(shape: tuple[int, ...]) -> None:
+    """With ties, on sizes that the windows cover completely or not."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     x = rng.integers(-3, 4, shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""`~` in flags, settings and sources, as a shell leaves it in --workdir=~/runs."""
+"""`~` in options, config fields and sources, where a shell does not expand it."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder; the current folder is another one."""
+    """Return a home folder; the current folder is another one."""
     for name in ("home", "here"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -30,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No HOME, and a user whom the system does not know, as in many containers."""
+    """Unset HOME and let the system not know the user, as in many containers."""
 
     def unknown(number: int) -> None:
         raise KeyError(number)
@@ -39,28 +39,28 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pwd, "getpwuid", unknown)
 
 
-def test_the_users_own_home_and_anothers(home: Path) -> None:
-    assert paths.expand("~") == str(home)
-    assert paths.expand("~/a/~b") == f"{home}/a/~b"
+def test_home_folders_of_the_user_and_of_another_user(home: Path) -> None:
+    assert paths.expand_user("~") == str(home)
+    assert paths.expand_user("~/a/~b") == f"{home}/a/~b"
     root = pwd.getpwuid(0)
-    assert paths.expand(f"~{root.pw_name}/w") == f"{root.pw_dir}/w"
+    assert paths.expand_user(f"~{root.pw_name}/w") == f"{root.pw_dir}/w"
     for text in ("", "a/~", "./~x", "/~", "shipped", "C:\\films"):
-        assert paths.expand(text) == text
-    assert paths.source("shards:~/s:1") == f"shards:{home}/s:1"
-    assert paths.source("phantom:sfm") == "phantom:sfm"
+        assert paths.expand_user(text) == text
+    assert paths.expand_source("shards:~/s:1") == f"shards:{home}/s:1"
+    assert paths.expand_source("phantom:sfm") == "phantom:sfm"
     assert paths.path("~/runs") == home / "runs"
 
 
-def test_a_home_that_is_not_known_is_one_line(
+def test_an_unknown_home_folder_is_a_one_line_error(
     homeless: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match=r"^~/runs: the home folder is not known .*set HOME"):
+    with pytest.raises(InputError, match=r"^~/runs: the home folder is unknown .*set HOME"):
         paths.path("~/runs")
     monkeypatch.setenv("HOME", "")  # which would make /runs of it
-    with pytest.raises(InputError, match="the home folder is not known"):
-        paths.source("manifest:~/m.csv")
+    with pytest.raises(InputError, match="the home folder is unknown"):
+        paths.expand_source("manifest:~/m.csv")
     with pytest.raises(InputError, match=r"no user 'nobody-here'.*\./~nobody-here/x for a name"):
-        paths.expand("~nobody-here/x")
+        paths.expand_user("~nobody-here/x")
     with pytest.raises(InputError, match="empty"):
         paths.path("")
 
@@ -70,20 +70,20 @@ def test_the_key_without_a_home_names_the_variable(
 ) -> None:
     monkeypatch.delenv(privacy.KEY_VARIABLE)
     with pytest.raises(InputError, match="HOME is not set.*set MTL_JAX_KEY_FILE to a file"):
-        privacy.key()
+        privacy.load_key()
     monkeypatch.setenv(privacy.KEY_VARIABLE, "~/key")
-    with pytest.raises(InputError, match="^MTL_JAX_KEY_FILE=~/key: the home folder is not known"):
+    with pytest.raises(InputError, match="^MTL_JAX_KEY_FILE=~/key: the home folder is unknown"):
         privacy.key_path()
 
 
-def test_the_key_may_lie_in_the_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_may_be_in_the_home_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(privacy.KEY_VARIABLE, "~/keys/mine")
     assert privacy.key_path() == home / "keys" / "mine"
     monkeypatch.setenv(privacy.KEY_VARIABLE, "")
     assert privacy.key_path() == home / ".config" / "mtl_jax" / "key"
 
 
-def test_every_setting_that_names_a_path_is_recorded_whole(home: Path) -> None:
+def test_every_setting_with_a_path_is_recorded_expanded(home: Path) -> None:
     c = config.default()
     c.weights, c.data.cache, c.data.crosswalk = "~/w", "~/cache", "~/pairs.csv"
     c.data.cmmd.boxes, c.pretraining.images = "~/boxes.csv", "folder:~/photos"
@@ -104,7 +104,7 @@ def test_every_setting_that_names_a_path_is_recorded_whole(home: Path) -> None:
     assert before.to_dict() == config.default().to_dict()
 
 
-def test_commands_write_below_the_home_and_nowhere_else(home: Path) -> None:
+def test_commands_write_only_below_the_home_folder(home: Path) -> None:
     rng = np.random.default_rng(5)
     rows = ["dataset,patient_id,lesion_id,view,image_path,box,pixel_um,bits,truth,truth_source"]
     for patient, truth in enumerate(("malignant", "benign")):
@@ -133,7 +133,7 @@ def test_commands_write_below_the_home_and_nowhere_else(home: Path) -> None:
 
 
 def run(*words: str) -> subprocess.CompletedProcess:
-    """A command of the checkout, in the current folder."""
+    """Run a command of the checkout in the current folder."""
     words = tuple(str(ROOT / word) if word.startswith("tools/") else word for word in words)
     names = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, *words], env=names, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""No patient is learned and tested, whatever the collections share; who is the same patient."""
+"""No patient is in training and test; patients are recognized across collections."""
 
 import csv
 import json
@@ -23,14 +23,14 @@ BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 FOLDS = 2
 
 
-def of_people(
+def make_collection(
     name: str, people: list[str], split: str = "", namespace: str = "manifest", seed: int = 0
 ) -> RoiSet:
-    """A collection without pixels whose cases are these people, by patients.csv alone."""
+    """Return a collection without pixels whose cases are these people, by patients.csv."""
     rois = made_up(name, len(people), split, seed=seed)
     cases = list(dict.fromkeys(rois.index["case_id"].tolist()))
-    keys = patients.Keys(namespace, None)
-    lines = patients.table(keys, dict(zip(people, cases, strict=True)), {})
+    keys = patients.PatientKeys(namespace, None)
+    lines = patients.make_rows(keys, dict(zip(people, cases, strict=True)), {})
     columns = {c: np.array([line[c] for line in lines], str) for c in patients.COLUMNS}
     columns["patient"] = np.array([keys.patient(one) for one in people])
     columns["case_id"] = np.array(cases)
@@ -42,8 +42,8 @@ def of_people(
 
 
 def layout(rng: np.random.Generator) -> tuple[dict[str, RoiSet], dict[str, list[str]]]:
-    """One to four collections of some hospitals, whose people overlap, with or without an official
-    split; and the people of each collection's cases, in the words of this test."""
+    """Return one to four collections of overlapping hospitals, with or without an official split,
+    and the people of the cases of each collection."""
     collections, people = {}, {}
     for number in range(rng.integers(1, 5)):
         name, namespace = "tuvw"[number], ["one", "two"][rng.integers(2)]
@@ -53,8 +53,8 @@ def layout(rng: np.random.Generator) -> tuple[dict[str, RoiSet], dict[str, list[
         if rng.random() < 0.2:
             own[1] = own[0]  # one patient under two case ids
         official = "yes" if rng.random() < 0.4 else ""
-        rois = of_people(name, [f"{i}/{p}" for i, p in enumerate(own)], official, namespace)
-        keys = patients.Keys(namespace, None)
+        rois = make_collection(name, [f"{i}/{p}" for i, p in enumerate(own)], official, namespace)
+        keys = patients.PatientKeys(namespace, None)
         table = dict(rois.patients) | {"patient": np.array([keys.patient(one) for one in own])}
         marks = np.array(["test", "train", ""])[rng.integers(0, 3, count)] if official else [""]
         index = dict(rois.index) | {"split": np.repeat(np.resize(marks, count), 2)}
@@ -64,12 +64,12 @@ def layout(rng: np.random.Generator) -> tuple[dict[str, RoiSet], dict[str, list[
 
 
 def who(rois: RoiSet, own: list[str], rows: np.ndarray) -> set[str]:
-    """The people of these rows, by the order of the cases."""
+    """Return the people of these rows, by the order of the cases."""
     return {own[row // 2] for row in rows.tolist()}
 
 
-def held_to(collections: Mapping[str, RoiSet], people: dict[str, list[str]], seed: int) -> int:
-    """Every run of a job on these collections, checked; how many there were."""
+def check_runs(collections: Mapping[str, RoiSet], people: dict[str, list[str]], seed: int) -> int:
+    """Check every run of a job on these collections; return the number of runs."""
     rng = np.random.default_rng(seed)
     test_each, names = bool(rng.integers(2)), list(collections)
     wanted = ["sttl"]
@@ -125,7 +125,7 @@ def test_no_evaluated_patient_is_in_any_training_set_of_1000_layouts() -> None:
     done = rejected = 0
     for seed in range(1000):
         try:
-            done += held_to(*layout(np.random.default_rng(seed)), seed)
+            done += check_runs(*layout(np.random.default_rng(seed)), seed)
         except InputError:
             rejected += 1
     assert done > 3000 and rejected < 400, (done, rejected)
@@ -135,39 +135,40 @@ def test_no_evaluated_patient_is_in_any_training_set_of_1000_layouts() -> None:
 
 
 def hospital() -> dict[str, RoiSet]:
-    """`t` tests 6 of 12 people; `x` has all of them and 6 more."""
+    """Return `t`, which tests 6 of 12 people, and `x`, which has all of them and 6 more."""
     return {
-        "t": of_people("t", [f"p{i}" for i in range(12)]),
-        "x": of_people("x", [f"p{i}" for i in range(18)]),
+        "t": make_collection("t", [f"p{i}" for i in range(12)]),
+        "x": make_collection("x", [f"p{i}" for i in range(18)]),
     }
 
 
-def test_what_is_held_out_is_counted_and_reported() -> None:
+def test_held_out_cases_are_counted_and_reported() -> None:
     rois = hospital()
     split = splits.divide(rois, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
-    # Two views a case; a fold has 3 of the 6 training cases, whose people are in `x` too.
+    # Two views per case; a fold has 3 of the 6 training cases, whose people are also in `x`.
     counts = {"cases": 6, "rois": 12, "cases_in_a_fold": 3, "rois_in_a_fold": 6}
     assert split.record()["held_out"] == {"x": counts}
     assert split.record()["evaluated"] == {"t": split.test}
-    assert patient_notes.not_learned(counts) == (
-        "6 cases (12 ROIs) are never learned, as their patients are in a test set; at most 3"
-        " more (6 ROIs) are not learned while their patients are in the fold held out"
+    assert patient_notes.held_out_note(counts) == (
+        "6 cases (12 ROIs) are excluded from training because their patients are in a test set;"
+        " at most 3"
+        " more (6 ROIs) are excluded while their patients are in the held-out fold"
     )
     alone = splits.divide({"t": rois["t"]}, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
     assert alone.record()["held_out"] == {}
 
 
-def test_a_second_test_set_takes_those_tested_and_spares_the_targets_training_cases() -> None:
+def test_a_second_test_set_includes_tested_patients_and_avoids_the_targets_training_cases() -> None:
     rois = hospital()
     split = splits.divide(rois, "t", ("x",), splits.Rules(True, 0, 3, 0.5, 0))
     tested = {f"x{case[1:]}" for case in split.test}
     assert len(split.train) == 6 and tested <= set(split.others["x"])
-    # Half of each class of `x`, and beyond the people of `t` only such as are not in `t`.
+    # Half of each class of `x`: tested people of `t`, then only people who are not in `t`.
     assert len(split.others["x"]) == 9
     assert all(int(case[1:]) >= 12 for case in set(split.others["x"]) - tested)
 
 
-def test_an_official_test_set_takes_cases_from_the_targets_folds() -> None:
+def test_patients_of_an_official_test_set_leave_the_targets_folds() -> None:
     rois = hospital()
     marks = np.array(["test" if i < 2 else "train" for i in range(18)]).repeat(2)
     rois["x"] = replace(rois["x"], index=dict(rois["x"].index) | {"split": marks})
@@ -182,14 +183,14 @@ def test_an_official_test_set_takes_cases_from_the_targets_folds() -> None:
     assert split.held_out["t"]["cases"] == 2 and split.official_learned == ()
 
 
-def test_namespaces_keep_equal_ids_apart() -> None:
+def test_equal_ids_in_two_namespaces_are_two_patients() -> None:
     rois = hospital()
-    rois["x"] = of_people("x", [f"p{i}" for i in range(18)], namespace="elsewhere")
+    rois["x"] = make_collection("x", [f"p{i}" for i in range(18)], namespace="elsewhere")
     split = splits.divide(rois, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
     assert split.held_out == {} and split.never["x"] == []
 
 
-def test_two_cases_of_one_patient_that_look_alike_are_no_leak() -> None:
+def test_near_duplicates_of_one_patient_are_not_reported() -> None:
     rois = hospital()
     rois = {name: replace(one, shards=(texture(name, one.index),)) for name, one in rois.items()}
     split = splits.divide(rois, "t", (), splits.Rules(True, 0, 3, 0.5, 0))
@@ -200,7 +201,7 @@ def test_two_cases_of_one_patient_that_look_alike_are_no_leak() -> None:
 
 
 def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
-    """ROIs of which the n-th of every collection is the same."""
+    """Return ROIs; the n-th ROI of every collection is the same."""
     return np.stack(
         [
             np.random.default_rng(row).integers(-999, 999, (32, 32)).repeat(4, 0).repeat(4, 1)
@@ -213,7 +214,7 @@ def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("source", "name", "said", "namespace"),
+    ("source", "name", "stated", "namespace"),
     [
         ("cbis_ddsm", "cbis_ddsm", "", "cbis_ddsm"),
         ("tfds", "curated_breast_imaging_ddsm", "", "cbis_ddsm"),
@@ -228,9 +229,9 @@ def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
     ],
 )
 def test_a_namespace_by_source_name_and_manifest(
-    source: str, name: str, said: str, namespace: str
+    source: str, name: str, stated: str, namespace: str
 ) -> None:
-    assert patients.namespace_of(source, name, said) == namespace
+    assert patients.choose_namespace(source, name, stated) == namespace
 
 
 @pytest.mark.parametrize(
@@ -245,18 +246,22 @@ def test_a_namespace_by_source_name_and_manifest(
 def test_one_published_id_in_several_forms_is_one_patient(
     namespace: str, first: str, second: str
 ) -> None:
-    keys = patients.Keys(namespace, b"of some user" * 3)
+    keys = patients.PatientKeys(namespace, b"of some user" * 3)
     assert (
-        keys.patient(first) == keys.patient(second) == patients.Keys(namespace, None).patient(first)
+        keys.patient(first)
+        == keys.patient(second)
+        == patients.PatientKeys(namespace, None).patient(first)
     )
     assert keys.patient(first) != keys.patient(first.replace("0", "7"))
 
 
-def test_private_ids_are_under_the_users_key() -> None:
-    ours, theirs = (patients.Keys("manifest", key * 32) for key in (b"a", b"b"))
+def test_digests_of_private_ids_depend_on_the_users_key() -> None:
+    ours, theirs = (patients.PatientKeys("manifest", key * 32) for key in (b"a", b"b"))
     assert ours.patient("P1") != theirs.patient("P1") and ours.similar("P1") != theirs.similar("P1")
-    assert ours.fingerprint != theirs.fingerprint != patients.Keys("manifest", None).fingerprint
-    assert patients.Keys("cbis_ddsm", b"a" * 32).fingerprint == ""
+    assert (
+        ours.fingerprint != theirs.fingerprint != patients.PatientKeys("manifest", None).fingerprint
+    )
+    assert patients.PatientKeys("cbis_ddsm", b"a" * 32).fingerprint == ""
 
 
 @pytest.mark.parametrize(
@@ -276,19 +281,19 @@ def test_private_ids_are_under_the_users_key() -> None:
     ],
 )
 def test_ids_that_a_person_would_take_for_the_same(first: str, second: str, same: bool) -> None:
-    assert (patients.reads_as(first) == patients.reads_as(second)) is same
+    assert (patients.normalize_id(first) == patients.normalize_id(second)) is same
 
 
-def test_an_id_of_signs_alone_is_like_nothing() -> None:
-    assert patients.reads_as("--- ") == patients.reads_as("\u200b") == ""
-    assert patients.Keys("manifest", None).similar("...") == ""
+def test_an_id_without_letters_or_digits_matches_no_other() -> None:
+    assert patients.normalize_id("--- ") == patients.normalize_id("\u200b") == ""
+    assert patients.PatientKeys("manifest", None).similar("...") == ""
 
 
 # From files
 
 
 def manifest(folder: Path, name: str, ids: list[str], **more: str) -> str:
-    """A manifest with a DICOM image a patient, whose headers say nothing of one."""
+    """Write a manifest with one DICOM image per patient, without PatientIDs in the headers."""
     rng = np.random.default_rng(len(name))
     columns = ["dataset", "patient_id", "lesion_id", "view", "image_path", "truth", "pixel_um"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -328,20 +333,22 @@ def test_one_namespace_and_two_keys_are_rejected(tmp_path: Path) -> None:
     ids = ["a", "b"]
     a = loaded(manifest(tmp_path, "films", ids), tmp_path / "c")
     b = loaded(manifest(tmp_path, "digital", ids), tmp_path / "c", pseudonymise=False)
-    with pytest.raises(InputError, match="films and digital are of one namespace.*make the shards"):
-        crosswalk.joined({"films": a, "digital": b}, None)
+    with pytest.raises(InputError, match="films and digital share the namespace.*make the shards"):
+        crosswalk.apply_crosswalk({"films": a, "digital": b}, None)
     c = loaded(manifest(tmp_path, "far", ids, namespace="far"), tmp_path / "c", pseudonymise=False)
-    assert set(crosswalk.joined({"films": a, "far": c}, None)) == {"films", "far"}
+    assert set(crosswalk.apply_crosswalk({"films": a, "far": c}, None)) == {"films", "far"}
 
 
 def test_a_manifest_has_one_namespace(tmp_path: Path) -> None:
     spec = manifest(tmp_path, "m", ["a", "b"], namespace="here")
     path = Path(spec.partition(":")[2])
     path.write_text(path.read_text().replace("here", "there", 1))
-    with pytest.raises(InputError, match="line 3: namespace 'here' differs from the rows above"):
+    with pytest.raises(
+        InputError, match="line 3: namespace 'here' differs from .there. in the rows above"
+    ):
         loaded(spec, tmp_path / "c")
     path.write_text(path.read_text().replace("here", "o v"))
-    with pytest.raises(InputError, match="line 2: namespace 'to v': use letters"):
+    with pytest.raises(InputError, match="line 2: namespace 'to v' is invalid: use letters"):
         loaded(spec, tmp_path / "c")
 
 
@@ -362,51 +369,53 @@ def test_doubtful_ids_headers_and_copies_are_reported(
     path.write_text(path.read_text() + "\n".join(lines) + "\n")
     rois = loaded(spec, tmp_path / "c")
     shown = dict.fromkeys(rois.index["case_id"].tolist())
-    said = [text for text in rois.manifest["decisions"] if text.startswith("m: 1 ")]
+    output = [text for text in rois.manifest["decisions"] if text.startswith("m: 1 ")]
     one, two, nob, ann = shown
-    assert f"the first {one} and {two}" in said[0] and "read as the same" in said[0]
-    assert f"several PatientIDs in their headers: {nob}" in said[1]
-    assert f"stand under several cases, one under {nob}, {one}" in said[2] or (
-        f"stand under several cases, one under {one}, {nob}" in said[2]
+    assert f"the first {one} and {two}" in output[0] and "differ only in case, blanks" in output[0]
+    assert f"several PatientIDs in their headers: {nob}" in output[1]
+    assert f"are listed under several cases, one under {nob}, {one}" in output[2] or (
+        f"are listed under several cases, one under {one}, {nob}" in output[2]
     )
     assert "2 images are stored twice" in rois.manifest["decisions"][-1]
     errors = capsys.readouterr().err
-    assert all(f"mtl_jax: note: {text}" in errors for text in said)
+    assert all(f"mtl_jax: note: {text}" in errors for text in output)
     folder = next((tmp_path / "c").glob("m-*"))
     for file in folder.iterdir():
         for name in (b"Dent", b"Ford", b"Prefect", b"Zaphod", b"Zed", b"Nob"):
             assert name not in file.read_bytes()
 
 
-def test_look_alike_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
+def test_similar_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     a = loaded(manifest(tmp_path, "a", ["W-01", "W-02", "W-03"]), tmp_path / "c")
     b = loaded(manifest(tmp_path, "b", ["w1", "W-02", "V"]), tmp_path / "c")
-    (pair,) = patients.similar([a, b])
+    (pair,) = patients.find_similar([a, b])
     cases = [rois.index["case_id"][0] for rois in (a, b)]
     assert (pair["a"], pair["b"]) == (["a", cases[0]], ["b", cases[1]])
-    assert pair["why"] == "ids read as the same"
-    assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_note([pair])
+    assert pair["why"] == "similar ids"
+    assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_ids_note(
+        [pair]
+    )
     gray = np.random.default_rng(9).integers(0, 4096, (290, 280)).astype(np.uint16)
     specs = [manifest(tmp_path, name, ["x", name]) for name in ("c", "d")]
     for name in "cd":
         write_dicom(tmp_path / f"{name}1.dcm", gray, PatientID="Dent")
-    (pair,) = patients.similar([loaded(spec, tmp_path / "c") for spec in specs])
-    assert pair["why"] == "one PatientID in both"
-    # Ids that are not hidden have no key, and what the headers say could be guessed.
+    (pair,) = patients.find_similar([loaded(spec, tmp_path / "c") for spec in specs])
+    assert pair["why"] == "the same PatientID in the headers"
+    # Without a key no digests of the headers are stored, because they could be guessed.
     plain = loaded(specs[0], tmp_path / "p", pseudonymise=False)
     assert set(plain.patients["headers"].tolist()) == {""}
 
 
-def test_ids_that_have_the_form_of_public_ones_are_seen() -> None:
+def test_ids_with_a_public_form_are_recognized() -> None:
     shown = ["P_00001", "P_00022"]
-    assert patients.looks_published("manifest", shown) == "cbis_ddsm"
-    assert not patients.looks_published("cbis_ddsm", shown)
-    assert not patients.looks_published("manifest", [*shown, "Q1"])
-    assert patients.looks_published("manifest", ["A-1234-1"]) == "ddsm"
-    assert "form of those of ddsm" in duplicate_patients.of_ids("ddsm", {"A-1234-1": "x"})[0]
+    assert patients.guess_namespace("manifest", shown) == "cbis_ddsm"
+    assert not patients.guess_namespace("cbis_ddsm", shown)
+    assert not patients.guess_namespace("manifest", [*shown, "Q1"])
+    assert patients.guess_namespace("manifest", ["A-1234-1"]) == "ddsm"
+    assert "form of those of ddsm" in duplicate_patients.check_ids("ddsm", {"A-1234-1": "x"})[0]
 
 
-def test_ids_of_a_public_form_are_reported_at_every_start(
+def test_ids_with_a_public_form_are_reported_at_every_start(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     ids = [f"P_0000{i}" for i in range(8)]
@@ -421,8 +430,8 @@ def test_ids_of_a_public_form_are_reported_at_every_start(
     guards.record(tmp_path / "work", c, held)
     folds = json.loads((tmp_path / "work" / "folds.json").read_text())
     assert folds["ids_look_like"] == {"mine": "cbis_ddsm"}
-    said = manifest(tmp_path / "said", "mine", ids, namespace="ours")
-    assert not patients.looking_published({"mine": loaded(said, tmp_path / "c")})
+    output = manifest(tmp_path / "said", "mine", ids, namespace="ours")
+    assert not patients.guessed_namespaces({"mine": loaded(output, tmp_path / "c")})
 
 
 @pytest.mark.parametrize(
@@ -431,7 +440,7 @@ def test_ids_of_a_public_form_are_reported_at_every_start(
 def test_one_public_namespace_and_ids_of_two_forms_are_rejected(
     tmp_path: Path, namespace: str, good: str, other: str
 ) -> None:
-    """The same four patients twice, and a prefix that only one table has."""
+    """The same four patients in two tables; only one table has a prefix."""
     a, b = (
         loaded(
             manifest(tmp_path, name, [f"{prefix}{i}" for i in range(1, 5)], namespace=namespace),
@@ -439,17 +448,17 @@ def test_one_public_namespace_and_ids_of_two_forms_are_rejected(
         )
         for name, prefix in (("a", good), ("b", other))
     )
-    form = f"b is of the form {patients.FORMS[namespace]}.*write them so"
+    form = f"b is of the form {patients.ID_FORMS[namespace]}.*write the ids in this form"
     for order in ({"a": a, "b": b}, {"b": b, "a": a}):
         with pytest.raises(InputError, match=form) as rejected:
-            crosswalk.joined(order, None)
+            crosswalk.apply_crosswalk(order, None)
         assert "\n" not in str(rejected.value)
-    assert set(crosswalk.joined({"b": b}, None)) == {"b"}
+    assert set(crosswalk.apply_crosswalk({"b": b}, None)) == {"b"}
     again = loaded(manifest(tmp_path, "d", [f"{good}1"], namespace=namespace), tmp_path / "c")
-    assert set(crosswalk.joined({"a": a, "d": again}, None)) == {"a", "d"}
+    assert set(crosswalk.apply_crosswalk({"a": a, "d": again}, None)) == {"a", "d"}
 
 
-def test_patients_csv_must_be_of_the_index(tmp_path: Path) -> None:
+def test_patients_csv_must_list_the_cases_of_the_index(tmp_path: Path) -> None:
     rois = loaded(manifest(tmp_path, "m", ["a", "b"]), tmp_path / "c")
     folder = next((tmp_path / "c").glob("m-*"))
     path = folder / "patients.csv"
@@ -471,14 +480,14 @@ def both(tmp_path: Path, cbis: list[str], ddsm: list[str]) -> dict[str, RoiSet]:
 def test_cbis_ddsm_beside_ddsm_needs_a_crosswalk(tmp_path: Path) -> None:
     rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     with pytest.raises(InputError, match=r"CBIS-DDSM \(cbis_ddsm\) and DDSM \(ddsm\).*crosswalk"):
-        crosswalk.joined(rois, None)
+        crosswalk.apply_crosswalk(rois, None)
     path = tmp_path / "pairs.csv"
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\nP_00001,B_3085_1\nP_00004,case1436\n")
-    found = crosswalk.joined(rois, str(path))
-    assert crosswalk.matched(found) == [
+    result = crosswalk.apply_crosswalk(rois, str(path))
+    assert crosswalk.describe_matches(result) == [
         "crosswalk: 1 of 2 CBIS-DDSM patients (cbis_ddsm) are DDSM cases here"
     ]
-    same = set(found["cbis_ddsm"].patients["patient"]) & set(found["ddsm"].patients["patient"])
+    same = set(result["cbis_ddsm"].patients["patient"]) & set(result["ddsm"].patients["patient"])
     assert len(same) == 1
 
 
@@ -490,7 +499,7 @@ def test_cbis_ddsm_beside_ddsm_needs_a_crosswalk(tmp_path: Path) -> None:
         (("masses", "films"), (["P_00001", "P_00002"], ["B-3085-1", "case0001"]), "masses"),
     ],
 )
-def test_other_names_do_not_let_the_two_in_together(
+def test_other_collection_names_do_not_circumvent_the_crosswalk(
     tmp_path: Path, names: tuple[str, str], ids: tuple[list[str], list[str]], unsaid: str
 ) -> None:
     pair = [
@@ -501,39 +510,48 @@ def test_other_names_do_not_let_the_two_in_together(
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\nP_00002,case0001\n")
     for table in (None, str(path)):  # a crosswalk does not concern private ids
         with pytest.raises(InputError, match=f"ids of {unsaid} have the form.*column namespace"):
-            crosswalk.joined({rois.name: rois for rois in pair}, table)
-    # What the column says stands: ids of that form, and other patients.
-    said = [
+            crosswalk.apply_crosswalk({rois.name: rois for rois in pair}, table)
+    # The namespace column decides: ids of that form may be other patients.
+    output = [
         loaded(manifest(tmp_path / "s", name, own, namespace=f"of-{name}"), tmp_path / "c")
         for name, own in zip(names, ids, strict=True)
     ]
-    assert crosswalk.joined({rois.name: rois for rois in said}, None)
+    assert crosswalk.apply_crosswalk({rois.name: rois for rois in output}, None)
     spaces = zip(names, ids, ("cbis_ddsm", "ddsm"), strict=True)
     both = [
         loaded(manifest(tmp_path / "b", name, own, namespace=space), tmp_path / "c")
         for name, own, space in spaces
     ]
-    assert len(crosswalk.matched(crosswalk.joined({r.name: r for r in both}, str(path)))) == 1
+    assert (
+        len(
+            crosswalk.describe_matches(
+                crosswalk.apply_crosswalk({r.name: r for r in both}, str(path))
+            )
+        )
+        == 1
+    )
 
 
-def test_patients_without_a_case_are_named_as_a_table_may_write_them(
-    tmp_path: Path, key_of_pseudonyms: Path
+def test_patients_missing_in_the_crosswalk_are_named_by_published_id_or_pseudonym(
+    tmp_path: Path, pseudonym_key: Path
 ) -> None:
     rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     path = tmp_path / "pairs.csv"
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\n")
     with pytest.raises(InputError) as rejected:
-        crosswalk.joined(rois, str(path))
-    said = str(rejected.value)
-    lookup = next(word for word in said.split() if word.startswith("lookup-cbis_ddsm-"))
+        crosswalk.apply_crosswalk(rois, str(path))
+    output = str(rejected.value)
+    lookup = next(word for word in output.split() if word.startswith("lookup-cbis_ddsm-"))
     pseudonym = rois["cbis_ddsm"].patients["case_id"].tolist()[1]
-    assert f"1 of 2 patients of cbis_ddsm have no ddsm_case (such as pseudonym {pseudonym}" in said
-    rows = (key_of_pseudonyms.parent / lookup).read_text().splitlines()
+    assert (
+        f"1 of 2 patients of cbis_ddsm have no ddsm_case (such as pseudonym {pseudonym}" in output
+    )
+    rows = (pseudonym_key.parent / lookup).read_text().splitlines()
     assert f"case,{pseudonym},P_00004" in rows
     spec = f"manifest:{tmp_path / 'cbis_ddsm.csv'}"
     rois["cbis_ddsm"] = loaded(spec, tmp_path / "c", pseudonymise=False)
     with pytest.raises(InputError, match=r"1 of 2 patients.*\(such as P_00004\)"):
-        crosswalk.joined(rois, str(path))
+        crosswalk.apply_crosswalk(rois, str(path))
 
 
 @pytest.mark.parametrize(
@@ -552,15 +570,15 @@ def test_a_crosswalk_that_cannot_be_used_is_rejected(
     path = tmp_path / "pairs.csv"
     path.write_text(f"patient_id,ddsm_case\n{rows}\n")
     with pytest.raises(InputError, match=reason):
-        crosswalk.joined(rois, str(path))
+        crosswalk.apply_crosswalk(rois, str(path))
     rois["ddsm"] = both(tmp_path / "o", ["P_00001"], ["of ours"])["ddsm"]
     with pytest.raises(InputError, match="not every patient_id of ddsm is of the form case3085"):
-        crosswalk.joined(rois, str(path))
+        crosswalk.apply_crosswalk(rois, str(path))
 
 
 def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
-    """All 709 patients of the pairs, of either collection: who is tested in the one is never
-    learned from the other, by the pairs themselves."""
+    """All 709 matched patients of both collections: no patient tested in one collection is in the
+    training set of the other."""
     path = shared / "data" / "ddsm299" / "masses.csv"
     with path.open(newline="") as file:
         pairs = {row["patient_id"]: row["ddsm_case"] for row in csv.DictReader(file)}
@@ -568,10 +586,10 @@ def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
         file.seek(0)
         films = {row["patient_id"]: row["image"][:8] for row in csv.DictReader(file)}
     assert len(pairs) == 709
-    cbis = of_people("cbis_ddsm", list(pairs), namespace="cbis_ddsm")
-    ddsm = of_people("ddsm", [f.replace("_", "-") for f in films.values()], namespace="ddsm")
-    rois = crosswalk.joined({"ddsm": ddsm, "cbis_ddsm": cbis}, str(path))
-    assert "709 of 709 CBIS-DDSM patients" in crosswalk.matched(rois)[0]
+    cbis = make_collection("cbis_ddsm", list(pairs), namespace="cbis_ddsm")
+    ddsm = make_collection("ddsm", [f.replace("_", "-") for f in films.values()], namespace="ddsm")
+    rois = crosswalk.apply_crosswalk({"ddsm": ddsm, "cbis_ddsm": cbis}, str(path))
+    assert "709 of 709 CBIS-DDSM patients" in crosswalk.describe_matches(rois)[0]
     split = splits.divide(rois, "ddsm", (), splits.Rules(True, 0, 4, 0.5, 0))
     ids = list(dict.fromkeys(ddsm.index["case_id"].tolist()))
     tested = {pairs[p] for p, case in zip(films, ids, strict=True) if case in set(split.test)}
@@ -581,7 +599,7 @@ def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
     assert len(tested) > 300 and len(learned) > 300 and not tested & learned
 
 
-def test_names_alone_are_rejected_early_unless_a_crosswalk_is_given() -> None:
+def test_cbis_ddsm_and_ddsm_without_a_crosswalk_are_rejected_early() -> None:
     c = config.default()
     c.data.target = "ddsm"
     for other in ("cbis_ddsm:x", "tfds:curated_breast_imaging_ddsm/original-mass"):
@@ -597,8 +615,10 @@ def test_names_alone_are_rejected_early_unless_a_crosswalk_is_given() -> None:
     config.validate(c)
 
 
-def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """Two manifests of one hospital, from files to the lines on the screen and in the report."""
+def test_a_job_reports_shared_patients_before_it_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Two manifests of one hospital: from the files to the screen and the report."""
     ids = [f"W{i}" for i in range(8)]
     films = manifest(tmp_path, "films", ids)
     digital = manifest(tmp_path, "digital", ids, split="test")
@@ -606,33 +626,40 @@ def test_a_job_tells_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixt
     c.data.sources, c.data.target, c.data.cache = (films, digital), "films", str(tmp_path / "c")
     held = study_inputs.prepare(c, dry_run=True)
     console.inputs(c, held)
-    said = capsys.readouterr().out
-    assert "digital: 4 cases (4 ROIs) are never learned, as their patients are in a" in said
-    assert "digital: its official test set is learned" in said
+    output = capsys.readouterr().out
+    assert (
+        "digital: 4 cases (4 ROIs) are excluded from training because their patients are in a"
+        in output
+    )
+    assert "digital: its official test set is learned" in output
     record = held.split.record()
     assert record["official_test_learned"] == ["digital"] and set(record["evaluated"]) == {"films"}
     described = {"name": "digital", "official_test_learned": True}
     work = WorkFolder({}, {}, record, {}, {}, {}, {}, None)
     assert tables.patient_exclusions(work, described) == [
-        "No patient is in both a training and an evaluation set: 4 cases (4 ROIs) are never"
-        " learned, as their patients are in a test set.",
+        "No patient is in both a training and an evaluation set: 4 cases (4 ROIs) are"
+        " excluded from training because their patients are in a test set.",
         "The official test set is used for training: this job does not evaluate it.",
     ]
     c.approaches = ("mttl", "sttl+of=digital")
     assert set(study_inputs.prepare(c, dry_run=True).split.evaluated) == {"films", "digital"}
 
 
-def test_another_crosswalk_makes_other_patients(tmp_path: Path) -> None:
+def test_another_crosswalk_changes_the_digest_of_the_patients(tmp_path: Path) -> None:
     rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     path, digests = tmp_path / "pairs.csv", set()
     for case in ("case3085", "case1"):
         path.write_text(f"patient_id,ddsm_case\nP_00001,{case}\nP_00004,case1436\n")
-        digests.add(patients.digest(crosswalk.joined(rois, str(path))["cbis_ddsm"]))
+        digests.add(
+            patients.patients_digest(crosswalk.apply_crosswalk(rois, str(path))["cbis_ddsm"])
+        )
     assert len(digests) == 2
 
 
 def test_two_ids_of_one_patient_in_a_published_namespace_are_rejected() -> None:
-    patients.reject_two_ids("cbis_ddsm", "cb", ["P_00001", "P_00002"])
-    patients.reject_two_ids("manifest", "own", ["P_00001", "P_1"])  # private ids are as written
+    patients.reject_duplicate_ids("cbis_ddsm", "cb", ["P_00001", "P_00002"])
+    patients.reject_duplicate_ids(
+        "manifest", "own", ["P_00001", "P_1"]
+    )  # private ids are as written
     with pytest.raises(InputError, match="cb: patient_id .*LEFT_CC' and .*LEFT_MLO' are one pat"):
-        patients.reject_two_ids("cbis_ddsm", "cb", ["P_00001_LEFT_CC", "P_00001_LEFT_MLO"])
+        patients.reject_duplicate_ids("cbis_ddsm", "cb", ["P_00001_LEFT_CC", "P_00001_LEFT_MLO"])

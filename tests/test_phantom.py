@@ -1,4 +1,4 @@
-"""The phantom as a collection: the same bytes again, the truth it states, how hard it is."""
+"""Test the phantom collections: equal bytes for equal parameters, stated labels, difficulty."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -38,23 +38,23 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def images(found: Collection) -> dict[str, bytes]:
-    return {view.image_path.name: view.image_path.read_bytes() for view in found.views}
+def images(dataset: Collection) -> dict[str, bytes]:
+    return {view.image_path.name: view.image_path.read_bytes() for view in dataset.views}
 
 
 def parameters(kind: str = "dm", **changes: Any) -> Parameters:
-    usual = {"cases": 4, "seed": 3, "difficulty": 0.4, "agreement": 1.0}
+    defaults = {"cases": 4, "seed": 3, "difficulty": 0.4, "agreement": 1.0}
     return Parameters(
-        **usual | {"kind": kind, "test_fraction": 0.5, "malignant_fraction": 0.5} | changes
+        **defaults | {"kind": kind, "test_fraction": 0.5, "malignant_fraction": 0.5} | changes
     )
 
 
 def rois(tmp_path_factory: pytest.TempPathFactory, **changes: Any) -> RoiSet:
-    """ROIs of the digital phantom, made by the same rooms as anybody's."""
+    """Return ROIs of the digital phantom, extracted like those of any collection."""
     folder = tmp_path_factory.mktemp("phantom")
     c = config.default()
     c.data.phantom.update(changes)
-    return ingest.load("phantom:dm", folder, *ingest.settings(c.data.to_dict(), folder))
+    return ingest.load("phantom:dm", folder, *ingest.read_settings(c.data.to_dict(), folder))
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -63,10 +63,10 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def spiculation(roi: np.ndarray, radius: float) -> float:
-    """How far bright lines about the mass point to its centre, -1 to 1, on an ROI (128, 128):
-    orientations of second derivatives, weighted by their strength (Karssemeijer & te Brake 1996).
+    """Return how radial bright lines around the mass of an ROI (128, 128) are, -1 to 1.
 
-    `radius` of the mass is in pixels.
+    Orientations of second derivatives are weighted by their strength (Karssemeijer & te Brake
+    1996). `radius` of the mass is in pixels.
     """
     row, column = np.indices(roi.shape) - 63.5
     distance = np.hypot(row, column)
@@ -77,20 +77,22 @@ def spiculation(roi: np.ndarray, radius: float) -> float:
     )
     gap = np.hypot(d_rr - d_cc, 2 * d_rc)
     ridge = np.maximum(gap / 2 - (d_rr + d_cc) / 2 - np.abs(d_rr + d_cc + gap) / 2, 0)
-    along = 0.5 * np.arctan2(2 * d_rc, d_cc - d_rr)
-    toward = np.cos(2 * (along - np.arctan2(row, column)[near]))
-    return float((toward * ridge).sum() / ridge.sum())
+    orientation = 0.5 * np.arctan2(2 * d_rc, d_cc - d_rr)
+    radiality = np.cos(2 * (orientation - np.arctan2(row, column)[near]))
+    return float((radiality * ridge).sum() / ridge.sum())
 
 
 def spiculation_auc(rois: RoiSet) -> float:
-    radius = np.maximum(rois.index["height_mm"], rois.index["width_mm"]) / 2 / 0.2
+    radii = np.maximum(rois.index["height_mm"], rois.index["width_mm"]) / 2 / 0.2
     pixels = np.concatenate(rois.shards)
-    scores = [spiculation(roi, one) for roi, one in zip(pixels, radius, strict=True)]
+    scores = [spiculation(roi, radius) for roi, radius in zip(pixels, radii, strict=True)]
     return auc(rois.index["label"], np.array(scores))
 
 
 @pytest.mark.parametrize("kind", RECEPTORS)
-def test_same_seed_same_bytes_on_any_number_of_workers(tmp_path: Path, kind: str) -> None:
+def test_bytes_depend_on_the_seed_and_not_on_the_number_of_workers(
+    tmp_path: Path, kind: str
+) -> None:
     for workers in (1, 3):
         home = tmp_path / str(workers)
         home.mkdir()
@@ -99,14 +101,16 @@ def test_same_seed_same_bytes_on_any_number_of_workers(tmp_path: Path, kind: str
     assert len(first) > 6 and contents(tmp_path / "3") == first
 
 
-def test_more_cases_change_none_and_another_seed_changes_all(tmp_path: Path) -> None:
+def test_a_larger_phantom_has_the_same_first_cases_and_another_seed_other_images(
+    tmp_path: Path,
+) -> None:
     few = images(make(tmp_path, cases=3))
     more = images(make(tmp_path, cases=5))
     assert len(more) > len(few) and {name: more[name] for name in few} == few
     assert not set(images(make(tmp_path, cases=3, seed=4)).values()) & set(few.values())
 
 
-def test_a_phantom_is_made_once_by_however_many(
+def test_concurrent_jobs_simulate_a_phantom_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
@@ -116,20 +120,20 @@ def test_a_phantom_is_made_once_by_however_many(
     assert make(tmp_path) == first
     with pytest.raises(NameError):
         make(tmp_path, seed=4)
-    assert len(list(tmp_path.glob("[!.]*"))) == 1  # nothing half made is left behind
+    assert len(list(tmp_path.glob("[!.]*"))) == 1  # no incomplete phantom remains
 
 
-def test_each_kind_is_read_as_what_it_is(tmp_path: Path) -> None:
+def test_facts_of_each_kind(tmp_path: Path) -> None:
     expected = {
         "sfm": ("SFM", 50, "NominalScannedPixelSpacing"),
         "ddsm": ("SFM", 50, "assumed"),
         "dm": ("DM", 100, "ImagerPixelSpacing"),
     }
     for kind, (modality, pixel_um, source) in expected.items():
-        found = make(tmp_path, kind, cases=4)
-        assert found.name == kind and found.public_ids and not found.left_out
-        assert not any("biops" in text for text in found.decisions)
-        for view in found.views:
+        dataset = make(tmp_path, kind, cases=4)
+        assert dataset.name == kind and dataset.public_ids and not dataset.left_out
+        assert not any("biops" in text for text in dataset.decisions)
+        for view in dataset.views:
             assert (view.collection, view.modality) == (kind, modality)
             assert (view.pixel_um, view.spacing_source) == ((pixel_um, pixel_um), source)
             assert view.truth_source == "simulated" and view.note == ""
@@ -138,20 +142,20 @@ def test_each_kind_is_read_as_what_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["dm", "ddsm"])
 def test_boxes_are_those_of_the_bodies(tmp_path: Path, kind: str) -> None:
-    """By a manifest's box and by a mask found among CBIS-DDSM's files alike."""
-    found = {(int(v.case_id[-5:]), v.view): v.box for v in make(tmp_path, kind, cases=3).views}
+    """For the box of a manifest and for a mask in the layout of CBIS-DDSM."""
+    dataset = {(int(v.case_id[-5:]), v.view): v.box for v in make(tmp_path, kind, cases=3).views}
     expected = {}
-    for fate in plan_cases(parameters(kind, cases=3, malignant_fraction=0.4)):
-        drawn = case.simulate_case(kind, 3, fate.number, fate.looks_malignant, 0.4)
-        expected |= {(fate.number, view.view): view.box for view in drawn.views}
-    assert found == expected
+    for plan in plan_cases(parameters(kind, cases=3, malignant_fraction=0.4)):
+        simulated = case.simulate_case(kind, 3, plan.number, plan.looks_malignant, 0.4)
+        expected |= {(plan.number, view.view): view.box for view in simulated.views}
+    assert dataset == expected
 
 
 @pytest.mark.parametrize("kind", ["dm", "ddsm"])
 def test_proportions_are_exact_in_both_splits_and_views_agree(tmp_path: Path, kind: str) -> None:
-    found = make(tmp_path, kind, cases=15)
+    dataset = make(tmp_path, kind, cases=15)
     cases: dict[str, set[tuple[int, str, str]]] = {}
-    for view in found.views:
+    for view in dataset.views:
         cases.setdefault(view.case_id, set()).add((view.label, view.split, view.laterality))
     assert all(len(facts) == 1 for facts in cases.values())
     count = {(1, "train"): 4, (1, "test"): 2, (0, "train"): 6, (0, "test"): 3}
@@ -159,84 +163,82 @@ def test_proportions_are_exact_in_both_splits_and_views_agree(tmp_path: Path, ki
     assert {key: facts.count(key) for key in count} == count
 
 
-def test_without_a_test_set_all_is_for_training(tmp_path: Path) -> None:
+def test_without_a_test_set_all_cases_are_for_training(tmp_path: Path) -> None:
     for kind in ("dm", "ddsm"):
-        found = make(tmp_path, kind, cases=2, test_fraction=0.0)
-        assert {view.split for view in found.views} == {"train"}
+        dataset = make(tmp_path, kind, cases=2, test_fraction=0.0)
+        assert {view.split for view in dataset.views} == {"train"}
 
 
-def test_most_cases_have_two_views_of_their_own_texture() -> None:
-    drawn = [case.simulate_case("dm", 11, number, False, 0.4) for number in range(25)]
-    pairs = [one.views for one in drawn if len(one.views) == 2]
-    assert 0.5 < len(pairs) / len(drawn) < 0.9
+def test_most_cases_have_two_views_with_different_textures() -> None:
+    simulated_cases = [case.simulate_case("dm", 11, number, False, 0.4) for number in range(25)]
+    pairs = [simulated.views for simulated in simulated_cases if len(simulated.views) == 2]
+    assert 0.5 < len(pairs) / len(simulated_cases) < 0.9
     assert all([view.view for view in views] == ["CC", "MLO"] for views in pairs)
-    alike = [
+    correlations = [
         np.corrcoef(views[0].stored[:80].ravel(), views[1].stored[:80].ravel())[0, 1]
         for views in pairs
     ]
-    assert abs(np.mean(alike)) < 0.25
+    assert abs(np.mean(correlations)) < 0.25
 
 
-def test_a_spiculation_feature_reads_the_default_phantom_but_not_too_well(
+def test_a_spiculation_feature_separates_the_classes_partly_at_the_default_difficulty(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """On ROIs from the whole way through files, at the default difficulty."""
     assert 0.6 < spiculation_auc(rois(tmp_path_factory, cases=110, seed=1)) < 0.95
 
 
-def test_the_classes_are_apart_where_difficulty_is_0(
+def test_a_spiculation_feature_separates_the_classes_at_difficulty_0(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     assert spiculation_auc(rois(tmp_path_factory, cases=30, seed=1, difficulty=0.0)) > 0.9
 
 
 @pytest.mark.parametrize("kind", RECEPTORS)
-def test_difficulty_1_is_chance_for_any_reader(kind: str) -> None:
-    """The class leaves no trace in the images, so that no feature can tell it."""
+def test_images_do_not_depend_on_the_class_at_difficulty_1(kind: str) -> None:
     for number in range(2):
         pairs = zip(
             case.simulate_case(kind, 0, number, True, 1.0).views,
             case.simulate_case(kind, 0, number, False, 1.0).views,
             strict=True,
         )
-        assert all(np.array_equal(one.stored, other.stored) for one, other in pairs)
+        assert all(np.array_equal(first.stored, second.stored) for first, second in pairs)
     easier = [case.simulate_case(kind, 0, 0, looks, 0.9).views[0].stored for looks in (True, False)]
     assert not np.array_equal(*easier)
 
 
 @pytest.mark.parametrize("difficulty", [0.2, 0.4, 0.7])
-def test_severity_keeps_its_stated_ceiling(difficulty: float) -> None:
+def test_severity_has_the_stated_largest_auc(difficulty: float) -> None:
     rng = np.random.default_rng(5)
     labels = np.array([0, 1] * 4000)
     scores = np.array([case.sample_severity(rng, bool(label), difficulty) for label in labels])
-    ceiling = stats.norm.cdf(6 * (1 - difficulty) ** 2 / np.sqrt(2))
-    assert auc(labels, scores) == pytest.approx(ceiling, abs=0.015)
+    max_auc = stats.norm.cdf(6 * (1 - difficulty) ** 2 / np.sqrt(2))
+    assert auc(labels, scores) == pytest.approx(max_auc, abs=0.015)
 
 
 @cache
-def agreements(agreement: float) -> tuple[np.ndarray, np.ndarray]:
-    found = plan_cases(parameters(cases=3000, agreement=agreement, malignant_fraction=0.4))
-    return tuple(np.array([[f.malignant, f.looks_malignant] for f in found]).T)
+def labels_and_appearance(agreement: float) -> tuple[np.ndarray, np.ndarray]:
+    plans = plan_cases(parameters(cases=3000, agreement=agreement, malignant_fraction=0.4))
+    return tuple(np.array([[plan.malignant, plan.looks_malignant] for plan in plans]).T)
 
 
-def test_shared_signal_sets_how_far_labels_follow_looks() -> None:
-    label, looks = agreements(1.0)
-    assert np.array_equal(label, looks)
-    label, looks = agreements(0.0)
-    assert stats.chi2_contingency(np.histogram2d(label, looks, bins=2)[0]).pvalue > 0.01
-    assert looks.mean() == pytest.approx(0.4, abs=0.04)
-    # A share s follows; of the rest 0.4^2 + 0.6^2 agree by chance.
-    label, looks = agreements(0.5)
-    assert np.mean(label == looks) == pytest.approx(0.5 + 0.5 * 0.52, abs=0.03)
+def test_agreement_of_labels_and_appearance() -> None:
+    label, appearance = labels_and_appearance(1.0)
+    assert np.array_equal(label, appearance)
+    label, appearance = labels_and_appearance(0.0)
+    assert stats.chi2_contingency(np.histogram2d(label, appearance, bins=2)[0]).pvalue > 0.01
+    assert appearance.mean() == pytest.approx(0.4, abs=0.04)
+    # A half agrees by construction; of the other half, 0.4^2 + 0.6^2 agree by chance.
+    label, appearance = labels_and_appearance(0.5)
+    assert np.mean(label == appearance) == pytest.approx(0.5 + 0.5 * 0.52, abs=0.03)
 
 
-def test_shared_signal_counts_for_the_others_alone(tmp_path: Path) -> None:
-    alike = make(tmp_path, "dm", target="dm", shared_signal=0.0, cases=6)
-    assert alike == make(tmp_path, "dm", target="dm", shared_signal=1.0, cases=6)
-    other = make(tmp_path, "dm", target="sfm", shared_signal=0.0, cases=6)
-    truth = np.genfromtxt(other.root / "truth.csv", delimiter=",", names=True, dtype=None)
+def test_shared_signal_does_not_apply_to_the_target(tmp_path: Path) -> None:
+    target = make(tmp_path, "dm", target="dm", shared_signal=0.0, cases=6)
+    assert target == make(tmp_path, "dm", target="dm", shared_signal=1.0, cases=6)
+    auxiliary = make(tmp_path, "dm", target="sfm", shared_signal=0.0, cases=6)
+    truth = np.genfromtxt(auxiliary.root / "truth.csv", delimiter=",", names=True, dtype=None)
     assert not np.array_equal(truth["malignant"], truth["looks_malignant"])
-    labels = {view.case_id: view.label for view in other.views}
+    labels = {view.case_id: view.label for view in auxiliary.views}
     assert [labels[name] for name in truth["case"]] == truth["malignant"].tolist()
 
 
@@ -252,7 +254,7 @@ def test_shared_signal_counts_for_the_others_alone(tmp_path: Path) -> None:
         ("malignant_fraction", 2.0),
     ],
 )
-def test_wrong_parameters_are_one_line(field: str, value: float) -> None:
+def test_invalid_parameters_give_a_one_line_error(field: str, value: float) -> None:
     c = config.default()
     c.data.phantom[field] = value
     with pytest.raises(
@@ -262,29 +264,29 @@ def test_wrong_parameters_are_one_line(field: str, value: float) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_kind_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'tomo'; choose one of sfm, ddsm, dm"):
+def test_an_unknown_kind_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'tomo' is invalid: expected sfm, ddsm, dm"):
         make(tmp_path, "tomo")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_gives_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written") as caught:
         make(tmp_path / "file")
     assert "\n" not in str(caught.value)
 
 
-def test_the_tool_writes_what_a_job_reads(
+def test_a_job_reads_the_output_of_the_tool(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--cases", "4", "--seed", "3", "--out", str(tmp_path / "out")]
-    assert make_phantom.main(given) == 0
+    arguments = ["--cases", "4", "--seed", "3", "--out", str(tmp_path / "out")]
+    assert make_phantom.main(arguments) == 0
     specs = capsys.readouterr().out.splitlines()[1:]
-    how = ingest.settings(config.default().data.to_dict(), tmp_path)
+    settings = ingest.read_settings(config.default().data.to_dict(), tmp_path)
     for spec, kind in zip(specs, RECEPTORS, strict=True):
-        rois = ingest.load(spec, tmp_path / "shards", *how)
+        rois = ingest.load(spec, tmp_path / "shards", *settings)
         assert rois.manifest["counts"]["cases"] == 4, kind
-    assert make_phantom.main(given) == 2
+    assert make_phantom.main(arguments) == 2
     assert "already exists" in capsys.readouterr().err
-    assert make_phantom.main([*given, "--difficulty", "3"]) == 2
+    assert make_phantom.main([*arguments, "--difficulty", "3"]) == 2

@@ -1,4 +1,4 @@
-"""A location that cannot be a lesion's is rejected or noted, from whichever table it comes."""
+"""Impossible locations of lesions are rejected or noted, for every kind of table."""
 
 import csv
 import shutil
@@ -32,7 +32,7 @@ HEADER = "dataset,patient_id,lesion_id,view,image_path,{},pixel_um,bits,truth"
         ((650, 300, 800, 400), "67% of its location .* is outside"),
     ],
 )
-def test_what_cannot_be_a_lesion_is_rejected(box: tuple[float, ...], reason: str) -> None:
+def test_impossible_locations_are_rejected(box: tuple[float, ...], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         check_location(box, SHAPE, UM, user_table=True)
 
@@ -50,13 +50,13 @@ def test_what_cannot_be_a_lesion_is_rejected(box: tuple[float, ...], reason: str
         ((300, 200, 302, 240), []),
     ],
 )
-def test_what_is_rare_is_noted(box: tuple[float, ...], kinds: list[str]) -> None:
+def test_rare_locations_are_noted(box: tuple[float, ...], kinds: list[str]) -> None:
     notes = check_location(box, SHAPE, UM, user_table=True)
     assert [note.kind for note in notes] == kinds
     assert not any(note.corrected for note in notes)
 
 
-def test_published_tables_are_noted_where_a_users_is_rejected() -> None:
+def test_locations_in_published_tables_are_noted_and_in_a_users_table_rejected() -> None:
     whole = check_location((0, 0, 700, 420), SHAPE, UM, user_table=False)
     assert [note.kind for note in whole] == [plausibility.COVERS]
     outside = check_location((650, 300, 800, 400), SHAPE, UM, user_table=False)
@@ -69,7 +69,7 @@ def read(table: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(table.read_text().splitlines()))
 
 
-def test_boxes_of_genuine_collections_pass(shared: Path) -> None:
+def test_boxes_of_real_collections_are_accepted(shared: Path) -> None:
     """1,338 masses of DDSM, 303 of DMID, 58 of mini-MIAS: none rejected, few noted."""
     data, boxes = shared / "data", []
     edges = ("r0_299", "c0_299", "r1_299", "c1_299")
@@ -78,8 +78,8 @@ def test_boxes_of_genuine_collections_pass(shared: Path) -> None:
     edges = ("box_y0", "box_x0", "box_y1", "box_x1")
     for row in read(data / "dmid/masses.csv"):
         boxes.append(([float(row[edge]) for edge in edges], (1024, 1024), 250.0))
-    found = mini_mias.read_collection(str(data / "mini_mias"), classes=mini_mias.CLASSES)
-    boxes += [(view.box, (1024, 1024), 200.0) for view in found.views]
+    result = mini_mias.read_collection(str(data / "mini_mias"), classes=mini_mias.CLASSES)
+    boxes += [(view.box, (1024, 1024), 200.0) for view in result.views]
     assert len(boxes) > 1690
     noted = [check_location(box, shape, (um, um), True) for box, shape, um in boxes]
     assert sum(map(bool, noted)) < 10
@@ -128,7 +128,7 @@ def test_every_location_of_a_manifest_is_checked(
         )
 
 
-def test_an_roi_of_one_gray_is_noted(home: Path) -> None:
+def test_an_roi_with_one_gray_value_is_noted(home: Path) -> None:
     rois = make(
         home,
         HEADER.format("box"),
@@ -140,7 +140,7 @@ def test_an_roi_of_one_gray_is_noted(home: Path) -> None:
     ]
 
 
-def test_a_polarity_against_the_header_is_a_correction_of_it(home: Path) -> None:
+def test_a_polarity_that_contradicts_the_header_counts_as_a_correction(home: Path) -> None:
     header = HEADER.format("box") + ",polarity"
     rows = [
         "mine,P1,1,CC,a.dcm,300;200;350;250,100,12,benign,dark_dense",
@@ -149,5 +149,5 @@ def test_a_polarity_against_the_header_is_a_correction_of_it(home: Path) -> None
     rois = make(home, header, *rows)
     assert [note.partition(" (")[0] for note in rois.index["note"]] == [plausibility.POLARITY, ""]
     shutil.rmtree(home / "cache")
-    with pytest.raises(InputError, match="strict: .*the polarity of the table is taken"):
+    with pytest.raises(InputError, match="strict: .*the polarity of the table is used"):
         make(home, header, *rows, strict=True)

@@ -1,4 +1,4 @@
-"""No name that is planted anywhere comes out in anything that is written."""
+"""No patient name from headers, tables or file names is in any output."""
 
 import csv
 import os
@@ -48,17 +48,17 @@ PLANTED += ("prefect", "dent", "slartibart", "magrathea")
 
 
 def tags() -> dict[str, str]:
-    """A value with a planted name for every tag of the dictionary that holds a string."""
-    found = {}
+    """Return a value with a planted name for every DICOM tag that holds a string."""
+    result = {}
     for tag, (kind, _, _, _, keyword) in DicomDictionary.items():
         if kind in VALUES and keyword and keyword not in NEEDED and 0x0008 <= tag >> 16 < 0x7FE0:
-            found[keyword] = VALUES[kind]
-    return found
+            result[keyword] = VALUES[kind]
+    return result
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Good and bad images of patients who are named in every possible place."""
+    """Return a folder of good and bad images with patient names in every possible place."""
     home = tmp_path_factory.mktemp("Magrathea") / "Zaphod_Beeblebrox"
     gray = np.random.default_rng(4).integers(0, 4096, (300, 280)).astype(np.uint16)
     good = write_dicom(home / "Trillian McMillan" / "19420311.dcm", gray, **tags())
@@ -80,7 +80,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def found_in(text: bytes) -> list[str]:
+def find_planted_names(text: bytes) -> list[str]:
     return [name for name in PLANTED if name.encode() in text.lower()]
 
 
@@ -98,17 +98,17 @@ def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int
     written = [path for path in out.rglob("*") if path.is_file()]
     assert len(written) == 7  # six of the shards, and the lock
     for path in written:
-        assert not found_in(path.read_bytes()), path
-        assert not found_in(str(path.relative_to(out)).encode())
-    assert not found_in(done.stdout.encode())
-    # Only the lines that tell the user which file to mend name files.
+        assert not find_planted_names(path.read_bytes()), path
+        assert not find_planted_names(str(path.relative_to(out)).encode())
+    assert not find_planted_names(done.stdout.encode())
+    # Only messages about files to correct name files.
     errors = done.stderr.splitlines()
     assert len(errors) == 6 and all(
         line.startswith("mtl_jax: mine: left out:") for line in errors[:4]
     )
-    # Two patients whose headers say the same PatientID, and what was left out.
-    assert "1 PatientIDs of the headers stand under several cases" in errors[4]
-    assert not found_in("\n".join(errors[4:]).encode())
+    # Two patients with the same PatientID in their headers, and the items left out.
+    assert "1 PatientIDs of the headers are listed under several cases" in errors[4]
+    assert not find_planted_names("\n".join(errors[4:]).encode())
     quoted = ("Zaphod^", "Hospital", "ZAPHOD", "zaphod.", "074211", "042Y")
     assert not any(value in done.stderr for value in quoted)
     with (out / "mine" / "audit.csv").open(newline="") as file:
@@ -119,16 +119,16 @@ def test_planted_names_are_in_no_output(home: Path, tmp_path: Path, workers: int
 
 
 def make(home: Path, out: Path, **rules: object) -> RoiSet:
-    how = ingest.Rules(unusable="leave_out", **rules)
-    return ingest.make(f"manifest:{home}/m.csv", out, BACKGROUND, {}, how)
+    settings = ingest.Rules(unusable="leave_out", **rules)
+    return ingest.make_shards(f"manifest:{home}/m.csv", out, BACKGROUND, {}, settings)
 
 
 def test_a_patient_has_one_pseudonym_for_one_key(
-    home: Path, tmp_path: Path, key_of_pseudonyms: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, pseudonym_key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make(home, tmp_path / "a")
-    assert stat.S_IMODE(key_of_pseudonyms.stat().st_mode) == 0o600
-    secret = key_of_pseudonyms.read_text().strip()
+    assert stat.S_IMODE(pseudonym_key.stat().st_mode) == 0o600
+    secret = pseudonym_key.read_text().strip()
     assert len(bytes.fromhex(secret)) == 32
     second = home.with_name("second")
     second.mkdir(exist_ok=True)
@@ -141,9 +141,9 @@ def test_a_patient_has_one_pseudonym_for_one_key(
     for path in (tmp_path / "a").rglob("*.*"):
         assert secret.encode() not in path.read_bytes()
 
-    # The table beside the key leads back, for its owner alone.
+    # The table beside the key maps back to the ids; only its owner can read it.
     made = first.manifest["fingerprint"][:12]
-    table = key_of_pseudonyms.with_name(f"lookup-mine-{made}.csv")
+    table = pseudonym_key.with_name(f"lookup-mine-{made}.csv")
     assert stat.S_IMODE(table.stat().st_mode) == 0o600
     with table.open(newline="") as file:
         lines = [(row["kind"], row["pseudonym"], row["original"]) for row in csv.DictReader(file)]
@@ -156,18 +156,18 @@ def test_a_patient_has_one_pseudonym_for_one_key(
     assert not set(first.index["case_id"]) & set(another.index["case_id"])
     np.testing.assert_array_equal(first.shards[0], another.shards[0])
     assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o700
-    with pytest.raises(InputError, match="other shards stand here"):
+    with pytest.raises(InputError, match="holds other shards"):
         make(home, tmp_path / "a")
 
 
-def test_own_ids_when_asked_and_no_key_where_none_is_needed(
+def test_ids_are_unchanged_if_requested_and_no_key_is_created(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(privacy.KEY_VARIABLE, str(tmp_path / "key"))
     rois = make(home, tmp_path / "out", pseudonymise=False)
     assert list(rois.index["case_id"]) == ["Trillian McMillan", "Dent"]
     assert str(home.parent) not in (tmp_path / "out" / "mine" / "manifest.json").read_text()
-    # Own names, but no UID, which is in the name of a file here and in every header.
+    # Original names, but no UIDs, which are in one file name and in every header.
     assert rois.index["image"][0] == "Trillian McMillan/19420311.dcm"
     assert rois.index["image"][1].startswith("Arthur Dent/uid-")
     for path in (tmp_path / "out").rglob("*.*"):
@@ -191,23 +191,25 @@ def test_a_key_that_cannot_be_used_is_named(
     else:
         path.write_bytes(content)
     with pytest.raises(InputError, match=f"{path}: "):
-        privacy.key()
+        privacy.load_key()
 
 
 def test_a_key_in_a_folder_that_cannot_be_written_is_named_before_any_work(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """/proc/version is a file of 64 characters and more where nobody can make another one."""
+    """/proc/version has more than 64 characters and is in a folder that nobody can write."""
     if not Path("/proc/version").exists():
         pytest.skip("no /proc on this system")
     monkeypatch.setenv(privacy.KEY_VARIABLE, "/proc/version")
-    says = f"/proc: what the pseudonyms stand for cannot be written.*set {privacy.KEY_VARIABLE}"
-    with pytest.raises(InputError, match=f"{says}.*--keep-ids"):
+    message = (
+        f"/proc: the original ids of the pseudonyms cannot be written.*set {privacy.KEY_VARIABLE}"
+    )
+    with pytest.raises(InputError, match=f"{message}.*--keep-ids"):
         ingest.load(f"manifest:{home}/m.csv", tmp_path / "cache", BACKGROUND, {})
     assert not (tmp_path / "cache").exists()
-    names = privacy.Pseudonyms(privacy.key())
+    names = privacy.Pseudonyms(privacy.load_key())
     names.case("Müller")
-    with pytest.raises(InputError, match="/proc/lookup-mine-0123.csv: what the pseudonyms"):
+    with pytest.raises(InputError, match="/proc/lookup-mine-0123.csv: the original ids of the"):
         names.save_lookup("mine", "0123")
     privacy.Pseudonyms(None).check_lookup()
 
@@ -216,7 +218,7 @@ def test_a_table_of_pseudonyms_that_is_there_needs_no_folder_to_write_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(privacy.KEY_VARIABLE, str(tmp_path / "key"))
-    names = privacy.Pseudonyms(privacy.key())
+    names = privacy.Pseudonyms(privacy.load_key())
     names.case("Müller")
     path = names.save_lookup("mine", "0123")
     assert "case," in path.read_text(encoding="utf-8") and "Müller" in path.read_text("utf-8")
@@ -231,10 +233,10 @@ def test_a_table_of_pseudonyms_that_is_there_needs_no_folder_to_write_in(
         names.save_lookup("mine", "0123")
 
 
-def test_remarks_lose_names_and_nothing_else(home: Path) -> None:
-    found = SOURCES["manifest"](f"{home}/m.csv")
-    found = replace(found, left_out=(("Ford/Left-Breast", "x"),))
-    names = privacy.Names(found, b"k" * 32)
+def test_only_names_are_removed_from_texts(home: Path) -> None:
+    result = SOURCES["manifest"](f"{home}/m.csv")
+    result = replace(result, left_out=(("Ford/Left-Breast", "x"),))
+    names = privacy.CollectionNames(result, b"k" * 32)
     assert names.text("3 of 12 rows: the box of MCMILLAN_2 is at 19420311") == (
         "3 of 12 rows: the box of [hidden]_2 is at [hidden]"
     )
@@ -242,19 +244,25 @@ def test_remarks_lose_names_and_nothing_else(home: Path) -> None:
     assert names.failure("cannot be read (bad 'Zed'); mend it") == "cannot be read; mend it"
     assert names.failure("colour ('Zed)') or \"Zed\"") == "colour or "
     assert names.text("series 1.2.840.5.6 in 1.2 of 3.4.5") == "series [hidden] in 1.2 of 3.4.5"
-    plain = privacy.Names(found, None)
+    plain = privacy.CollectionNames(result, None)
     same = [plain.text(f"{place}1.2.840.5.6{end}") for place in ("", "x/") for end in ("", ".dcm")]
     assert same == [place + same[0] + end for place in ("", "x/") for end in ("", ".dcm")]
     assert same[0].startswith("uid-")
     assert plain.failure(f"{home}/x: bad (Ford)") == "x: bad (Ford)"
 
 
-def test_words_on_a_pixel_size_are_written_only_with_the_own_ids(home: Path) -> None:
-    """A user's explanation may name a patient; fields of a header and words of ours do not."""
-    found = SOURCES["manifest"](f"{home}/m.csv")
-    hidden, plain = privacy.Names(found, b"k" * 32), privacy.Names(found, None)
-    for text, written in (("Ford's film 12", privacy.STATED), ("PixelSpacing", "PixelSpacing")):
-        view = replace(found.views[0], spacing_source=text)
+def test_words_on_a_pixel_size_are_written_only_with_original_ids(home: Path) -> None:
+    """Text of the user may name a patient; header fields and fixed texts do not."""
+    result = SOURCES["manifest"](f"{home}/m.csv")
+    hidden, plain = (
+        privacy.CollectionNames(result, b"k" * 32),
+        privacy.CollectionNames(result, None),
+    )
+    for text, written in (
+        ("Ford's film 12", privacy.SPACING_FROM_TABLE),
+        ("PixelSpacing", "PixelSpacing"),
+    ):
+        view = replace(result.views[0], spacing_source=text)
         assert hidden.view(view).spacing_source == written
         assert plain.view(view).spacing_source == text
 
@@ -270,12 +278,12 @@ def test_the_report_names_no_folder_of_this_machine() -> None:
     config["data"]["cache"] = "/scratch/dent/cache"
     config["data"]["crosswalk"] = "/home/dent/pairs.csv"
     shown = tables.setting_rows(WorkFolder(config, *[{}] * 7))
-    assert not found_in(str(shown).encode())
+    assert not find_planted_names(str(shown).encode())
     values = {field: value for field, value, _ in shown}
     assert values["data.sources"] == "manifest:m.csv, mini_mias:mias, phantom:dm"
     assert values["data.crosswalk"] == "pairs.csv"
     assert values["data.cache"] == "cache" and values["weights"] == "weights"
 
 
-def test_a_collection_says_whether_its_ids_are_public(tmp_path: Path) -> None:
+def test_a_collection_states_whether_its_ids_are_public(tmp_path: Path) -> None:
     assert Collection("x", tmp_path, ()).public_ids is False

@@ -56,9 +56,9 @@ class Place:
         for name, seed in (("shards", 0), ("other_shards", 1)):
             c = config.default()
             c.data.phantom.seed, c.data.phantom.cases = seed, 12
-            settings = ingest.settings(c.data.to_dict(), folder / "cache")
+            settings = ingest.read_settings(c.data.to_dict(), folder / "cache")
             for collection in ("sfm", "dm"):
-                ingest.make(f"phantom:{collection}", folder / name, *settings)
+                ingest.make_shards(f"phantom:{collection}", folder / name, *settings)
 
     def job(self, name: str) -> config.ConfigDict:
         c = config.default()
@@ -108,7 +108,7 @@ def rejected(
     flags = {"config": place.job(name), "workdir": str(place.folder / name)}
     flags |= {"dry_run": False, "accept_versions": False}
     monkeypatch.setattr(main, "FLAGS", SimpleNamespace(**flags))
-    monkeypatch.setattr(main.signals, "listen", lambda: None)
+    monkeypatch.setattr(main.signals, "install_handlers", lambda: None)
     monkeypatch.setattr(main.malloc, "keep_freed_memory", lambda: None)
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
@@ -198,7 +198,7 @@ def test_other_data_under_its_path(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     was, now = (
-        shards.content(shards.open_shards(place.folder / folder / "sfm"))[:12]
+        shards.content_digest(shards.open_shards(place.folder / folder / "sfm"))[:12]
         for folder in ("shards", "other_shards")
     )
     place.swap("shards")
@@ -289,7 +289,7 @@ def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_runs.atomic, "write_text", swap_after_the_first_run)
         try:
-            with pytest.raises(InputError, match="have been replaced while the job ran"):
+            with pytest.raises(InputError, match="were replaced while the job ran"):
                 conduct(c, tmp_path / "w")
         finally:
             place.swap("shards")
@@ -307,7 +307,9 @@ def test_a_checkpoint_is_not_resumed_with_other_weights(place: Place, tmp_path: 
         path.unlink()
     place.swap("weights")
     try:
-        with pytest.raises(InputError, match="checkpoint is of another training: weights.arrays"):
+        with pytest.raises(
+            InputError, match="checkpoint is of another training run: weights.arrays"
+        ):
             conduct(place.job("mttl"), tmp_path / "w")
     finally:
         place.swap("weights")

@@ -96,4 +96,4 @@ def test_a_second_job_is_rejected_in_one_line(tmp_path: Path, cache: Path) -> No
     first.communicate()
     lines = [line for line in errors.splitlines() if line.startswith("mtl_jax:")]
     assert second.returncode == 2 and len(lines) == 1
-    assert "another job is at work in this folder" in lines[0]
+    assert "another job uses this folder" in lines[0]

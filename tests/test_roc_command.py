@@ -228,7 +228,7 @@ def test_ratings_of_two_views_may_be_the_same(
         ("label,score,\n0,0,15\n1,0,72\n", "'15' in line 2 is in a column without a name"),
         ("label,score,case\n0,0.2,a\n1,0.7\n", "line 3, with 2 cells under 3 columns; is a cell"),
         ("label,score\n0,0.2,\n1,0.7\n", "line 2, with 3 cells under 2 columns; delete the comma"),
-        ("score,label,score\n1,0,2\n3,1,4\n", "column score stands twice"),
+        ("score,label,score\n1,0,2\n3,1,4\n", "column score is repeated"),
         ("label,score,case,case_id\n0,1,a,b\n1,2,b,a\n", "case and case_id both name the case"),
         ("label;score\n0;0.2\n1;0.7\n", "its columns are label;score; separate cells with commas"),
         (

@@ -1,4 +1,4 @@
-"""Shards: written whole, read back exact, reused, and never trusted once changed."""
+"""Shards are written atomically, read back exactly, reused, and rejected once changed."""
 
 import json
 import os
@@ -50,14 +50,14 @@ def load(home: Path, background: dict[str, object] = BACKGROUND) -> shards.RoiSe
 
 
 def stored(path: Path) -> np.ndarray:
-    """The pixels of a test's PGM, without the reader under test."""
+    """Return the pixels of a PGM without the reader under test."""
     _, _, size, maxval, pixels = path.read_bytes().split(b"\n", 4)
     columns, rows = (int(number) for number in size.split())
     return np.frombuffer(pixels, "u1" if maxval == b"255" else ">u2").reshape(rows, columns)
 
 
 @pytest.mark.parametrize("corrected", [True, False])
-def test_rois_are_what_the_steps_give_by_hand(home: Path, corrected: bool) -> None:
+def test_rois_equal_the_imaging_steps_applied_by_hand(home: Path, corrected: bool) -> None:
     rois = load(home, BACKGROUND | {"correct": corrected})
     a = stored(home / "a.pgm").reshape(300, 2, 310, 2).mean((1, 3))
     c = (255.0 - stored(home / "c.pgm")) * 4095 / 255
@@ -75,7 +75,7 @@ def test_rois_are_what_the_steps_give_by_hand(home: Path, corrected: bool) -> No
     assert rois.shards[0].dtype == np.int16 and not rois.shards[0].flags.writeable
 
 
-def test_index_and_manifest_say_what_was_done(home: Path) -> None:
+def test_index_and_manifest_record_the_ingest(home: Path) -> None:
     rois = load(home)
     assert rois.name == "mine" and len(rois) == 4
     assert list(rois.index) == list(shards.COLUMNS)
@@ -94,13 +94,13 @@ def test_index_and_manifest_say_what_was_done(home: Path) -> None:
     }
     assert rois.manifest["left_out"] == [["P3/1/CC", "truth unknown"]]
     assert rois.manifest["imaging"]["background"] == BACKGROUND
-    # Shards may be handed on: nothing in them tells where they were made.
+    # Shards may be published: they do not contain the folder where they were made.
     folder = next((home.parent / "cache").glob("[!.]*"))
     for name in ("manifest.json", "index.csv"):
         assert str(home.parent) not in (folder / name).read_text()
 
 
-def test_made_once_and_again_only_when_something_changed(
+def test_shards_are_made_again_only_if_something_changed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
@@ -124,27 +124,29 @@ def test_made_once_and_again_only_when_something_changed(
 
 
 def test_same_input_gives_the_same_bytes(home: Path) -> None:
-    made = [ingest.make(f"manifest:{home}/m.csv", home / out, BACKGROUND, {}) for out in "pq"]
+    made = [
+        ingest.make_shards(f"manifest:{home}/m.csv", home / out, BACKGROUND, {}) for out in "pq"
+    ]
     assert made[0].manifest == made[1].manifest
     for name in ("roi-00000.npy", "index.csv", "audit.csv", "manifest.json"):
         assert (home / "p/mine" / name).read_bytes() == (home / "q/mine" / name).read_bytes()
     opened = ingest.load(f"shards:{home}/p/mine", home / "cache", BACKGROUND, {})
     np.testing.assert_array_equal(opened.shards[0], made[0].shards[0])
     write_rows(home, ROWS[:2])
-    with pytest.raises(InputError, match="other shards stand here"):
-        ingest.make(f"manifest:{home}/m.csv", home / "p", BACKGROUND, {})
+    with pytest.raises(InputError, match="holds other shards"):
+        ingest.make_shards(f"manifest:{home}/m.csv", home / "p", BACKGROUND, {})
 
 
 def test_many_shards_keep_the_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.array(load(home).shards[0])
     monkeypatch.setattr(ingest, "SHARD_ROIS", 3)
-    rois = ingest.make(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {}, OWN_IDS)
+    rois = ingest.make_shards(f"manifest:{home}/m.csv", home / "out", BACKGROUND, {}, OWN_IDS)
     assert [len(shard) for shard in rois.shards] == [3, 1]
     np.testing.assert_array_equal(np.concatenate(rois.shards), whole)
 
 
 @pytest.mark.parametrize("name", ["roi-00000.npy", "index.csv", "audit.csv"])
-def test_a_changed_byte_is_found(home: Path, name: str) -> None:
+def test_a_changed_byte_is_detected(home: Path, name: str) -> None:
     load(home)
     path = next((home.parent / "cache").glob("[!.]*")) / name
     content = bytearray(path.read_bytes())
@@ -165,9 +167,9 @@ def edit(manifest: dict, *keys: str | int, value: object) -> dict:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ((("format_version",), 1), "format version 1, here 4; .*make the shards again"),
+        ((("format_version",), 1), "format version 1, expected 4; .*make the shards again"),
         ((("shards", 0, "rois"), 3), "4 ROIs, manifest.json says 3"),
-        ((("shards", 0, "file"), "../../x.npy"), "misnamed"),
+        ((("shards", 0, "file"), "../../x.npy"), "names of its shards are wrong"),
         ((("shards",), []), "4 index lines for 0 ROIs"),
         ((("shards",), 7), "damaged"),
         ((("index",), {}), "damaged"),
@@ -179,7 +181,9 @@ def test_a_wrong_manifest_is_rejected(
     load(home)
     path = next((home.parent / "cache").glob("[!.]*")) / "manifest.json"
     path.write_text(json.dumps(edit(json.loads(path.read_text()), *change[0], value=change[1])))
-    path.with_name(shards.SEAL).write_text(f"{atomic.digest(path)}  manifest.json\n")
+    path.with_name(shards.MANIFEST_SHA256).write_text(
+        f"{atomic.file_sha256(path)}  manifest.json\n"
+    )
     with pytest.raises(InputError, match=reason):
         load(home)
     path.write_text("{")
@@ -196,29 +200,29 @@ def test_a_wrong_manifest_is_rejected(
     ],
 )
 def test_an_index_with_a_wrong_line_is_rejected(tmp_path: Path, line: str, reason: str) -> None:
-    """And lines that are right come back by column, the widest cell whole."""
+    """Valid lines are read by column, with complete cells."""
     right = "r{0},c,1,CC,L,DM,1,biopsy,test,i.dcm,70,70.5,tag,1,1,1,1,0,{1},"
     lines = [",".join(shards.COLUMNS), *(right.format(i, "n" * i) for i in range(5))]
     path = tmp_path / "index.csv"
     path.write_text("\n".join(lines) + "\n")
-    index = shards._table(path)
+    index = shards._read_table(path)
     assert index["note"].tolist() == ["", "n", "nn", "nnn", "nnnn"]
     assert index["roi_id"].tolist() == ["r0", "r1", "r2", "r3", "r4"]
     assert index["label"].tolist() == [1] * 5 and index["pixel_um_col"].tolist() == [70.5] * 5
-    # Shards made before there were notes lack the last column.
+    # Shards made before notes existed lack the last column.
     path.write_text("\n".join(row.rpartition(",")[0] for row in lines) + "\n")
-    older = shards._table(path)
+    older = shards._read_table(path)
     assert older["noted"].tolist() == [""] * 5 == index["noted"].tolist()
     assert older["note"].tolist() == index["note"].tolist()
     path.write_text("\n".join([*lines, line]) + "\n")
     with pytest.raises(InputError, match=reason):
-        shards._table(path)
+        shards._read_table(path)
     path.write_text("a,b\n")
     with pytest.raises(InputError, match="its columns are not"):
-        shards._table(path)
+        shards._read_table(path)
 
 
-def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_folder(tmp_path: Path) -> None:
     def chunks() -> Iterator[np.ndarray]:
         yield np.zeros((1, 128, 128), np.int16)
         raise OSError("disk full")
@@ -232,7 +236,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_loser_of_a_race_leaves_the_winner_standing(home: Path) -> None:
+def test_the_slower_of_two_writers_keeps_the_existing_shards(home: Path) -> None:
     rois = load(home)
     folder = next((home.parent / "cache").glob("[!.]*"))
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
@@ -250,7 +254,7 @@ def test_the_loser_of_a_race_leaves_the_winner_standing(home: Path) -> None:
         ("mine,P1,1,CC,a.pgm,unknown,100,300;320;20,,", "no lesion left .*truth unknown"),
     ],
 )
-def test_a_lesion_that_cannot_be_cut_is_named(home: Path, row: str, reason: str) -> None:
+def test_a_lesion_without_a_possible_roi_is_named(home: Path, row: str, reason: str) -> None:
     write_rows(home, (row,))
     with pytest.raises(InputError, match=reason):
         load(home)
@@ -270,7 +274,7 @@ def test_tools(home: Path, tmp_path: Path) -> None:
     assert (status, errors) == (0, "") and "mine, 4 ROIs in 1 shards, verified" in text
     os.truncate(out / "mine/roi-00000.npy", 1000)
     os.truncate(home / "b.pgm", 1000)
-    # A bad image costs its own lesions only, and is named; under --strict it ends the ingest.
+    # Only lesions of an unusable image are left out, with a message; --strict stops the ingest.
     status, text, errors = tool("make_shards.py", f"manifest:{home}/m.csv", "--out", tmp_path / "n")
     assert status == 0 and "mine: 1 left out: truncated" in text
     assert errors.count("\n") == 2 and "b.pgm: truncated" in errors

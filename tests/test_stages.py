@@ -452,12 +452,12 @@ def test_perfect_and_sparse_means_have_an_interval() -> None:
 
 
 def test_a_busy_folder_is_rejected_and_a_left_lock_is_not(tmp_path: Path) -> None:
-    with workdir.alone(tmp_path / "w"):
-        with pytest.raises(InputError, match="another job is at work in this folder"):
-            with workdir.alone(tmp_path / "w"):
+    with workdir.lock(tmp_path / "w"):
+        with pytest.raises(InputError, match="another job uses this folder"):
+            with workdir.lock(tmp_path / "w"):
                 pass
-        with workdir.alone(tmp_path / "other"):
+        with workdir.lock(tmp_path / "other"):
             pass
     (tmp_path / "w" / ".lock").touch()
-    with workdir.alone(tmp_path / "w"):
+    with workdir.lock(tmp_path / "w"):
         pass

@@ -1,4 +1,4 @@
-"""ROIs that stay on disk: the same rows, the same numbers, and no more memory than a batch."""
+"""ROIs that stay on disk: equal rows and results, with the memory of one batch."""
 
 import subprocess
 import sys
@@ -8,9 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_training import NETWORK, fit_these
+from test_training import NETWORK, fit_runs
 
-from mtl_jax.data.array_rows import Rows, chunks, join
+from mtl_jax.data.array_rows import Rows, concatenate, iter_chunks
 from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, feature_cache, optimizer, prefetch
 from mtl_jax.training.fit import TrainingRun
@@ -22,26 +22,27 @@ COUNTS = (5, 1, 7)
 
 @pytest.fixture
 def shards(tmp_path: Path) -> list[np.ndarray]:
-    """Mapped files of unlike lengths, brighter and with more structure where the number is odd."""
+    """Return memory-mapped files of different lengths; odd rows are brighter in the middle."""
     rng = np.random.default_rng(0)
-    found = []
+    files = []
     for number, count in enumerate(COUNTS):
         pixels = rng.normal(300, 200, (count, 128, 128)).astype(np.int16)
         pixels[1::2, 40:88, 40:88] += 400
         np.save(tmp_path / f"{number}.npy", pixels)
-        found.append(np.load(tmp_path / f"{number}.npy", mmap_mode="r"))
-    return found
+        files.append(np.load(tmp_path / f"{number}.npy", mmap_mode="r"))
+    return files
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept() -> None:
+def empty_cache() -> None:
     feature_cache.clear_cache()
 
 
-def test_rows_are_those_of_the_arrays_put_together(shards: list[np.ndarray]) -> None:
-    whole, rows = np.concatenate(shards), Rows(shards)
-    assert rows.shape == whole.shape and rows.dtype == whole.dtype and rows.nbytes == whole.nbytes
-    for which in (
+def test_rows_equal_those_of_the_concatenated_arrays(shards: list[np.ndarray]) -> None:
+    expected, rows = np.concatenate(shards), Rows(shards)
+    assert rows.shape == expected.shape and rows.dtype == expected.dtype
+    assert rows.nbytes == expected.nbytes
+    for index in (
         np.array([12, 0, 5, 5, 4, -1]),
         np.array([], int),
         slice(None),
@@ -49,22 +50,24 @@ def test_rows_are_those_of_the_arrays_put_together(shards: list[np.ndarray]) -> 
         slice(9, 3),
         slice(None, None, -2),
     ):
-        np.testing.assert_array_equal(rows[which], whole[which])
-    np.testing.assert_array_equal(rows.of(np.array([7, 2, 9]))[np.array([2, 0])], whole[[9, 7]])
+        np.testing.assert_array_equal(rows[index], expected[index])
+    np.testing.assert_array_equal(
+        rows.take(np.array([7, 2, 9]))[np.array([2, 0])], expected[[9, 7]]
+    )
     with pytest.raises(IndexError):
         rows[np.array([13])]
 
 
 def test_joined_rows_are_in_the_order_of_the_tables(shards: list[np.ndarray]) -> None:
-    """Of files, of a view that does not tell where its file begins, of memory, of nothing."""
-    picked, view, memory = Rows(shards[:2]).of(np.array([5, 1])), shards[2][3:], shards[2] + 1
-    joined = join([picked, view[:0], view, memory])
+    """Join rows of files, of a view without its offset in the file, of memory, and no rows."""
+    selected, view, memory = Rows(shards[:2]).take(np.array([5, 1])), shards[2][3:], shards[2] + 1
+    joined = concatenate([selected, view[:0], view, memory])
     expected = np.concatenate([np.concatenate(shards)[[5, 1]], view, memory])
     np.testing.assert_array_equal(joined[:], expected)
-    np.testing.assert_array_equal(np.concatenate(list(chunks(joined))), expected)
+    np.testing.assert_array_equal(np.concatenate(list(iter_chunks(joined))), expected)
 
 
-def test_a_file_cut_short_or_gone_is_named(shards: list[np.ndarray], tmp_path: Path) -> None:
+def test_a_truncated_or_missing_file_is_named(shards: list[np.ndarray], tmp_path: Path) -> None:
     rows = Rows(shards)
     (tmp_path / "1.npy").unlink()
     with pytest.raises(InputError, match=r"1\.npy: cannot be read"):
@@ -72,16 +75,16 @@ def test_a_file_cut_short_or_gone_is_named(shards: list[np.ndarray], tmp_path: P
     with (tmp_path / "2.npy").open("r+b") as file:
         file.truncate(128 + 6 * 2**15 + 9)
     np.testing.assert_array_equal(rows[np.array([11])], Rows(shards)[np.array([11])])
-    with pytest.raises(InputError, match=r"2\.npy: cannot be read any more \(it ends early\)"):
+    with pytest.raises(InputError, match=r"2\.npy: cannot be read any more \(the file is too sh"):
         rows[np.array([12])]
 
 
-def test_statistics_are_exact_wherever_the_pixels_are(shards: list[np.ndarray]) -> None:
+def test_pixel_statistics_are_exact_on_disk_and_in_memory(shards: list[np.ndarray]) -> None:
     whole = np.concatenate(shards)
     values = [int(value) for value in whole[::4].ravel()]
     mean = Fraction(sum(values), len(values))
     variance = Fraction(sum(v * v for v in values), len(values)) - mean**2
-    on_disk = dataset.pixel_statistics([Rows(shards).of(np.arange(0, 13, 4)), Rows(shards)])
+    on_disk = dataset.pixel_statistics([Rows(shards).take(np.arange(0, 13, 4)), Rows(shards)])
     in_memory = dataset.pixel_statistics(
         [whole[::4], whole[np.random.default_rng(1).permutation(13)]]
     )
@@ -92,56 +95,62 @@ def test_statistics_are_exact_wherever_the_pixels_are(shards: list[np.ndarray]) 
     assert dataset.pixel_statistics([np.full((300, 128, 128), -32768, np.int16)]) == ([-32768], [1])
 
 
-def pools(shards: list[np.ndarray]) -> tuple[dataset.Dataset, dataset.Dataset]:
-    """The same two tasks on the device and on disk."""
-    tables = [Rows(shards).of(np.array([12, 3, 0, 5, 8])), Rows(shards[2:]).of(np.arange(5))]
+def make_datasets(shards: list[np.ndarray]) -> tuple[dataset.Dataset, dataset.Dataset]:
+    """Return the same two tasks on the device and on disk."""
+    tables = [Rows(shards).take(np.array([12, 3, 0, 5, 8])), Rows(shards[2:]).take(np.arange(5))]
     labels = [np.array([0, 1, 0, 1, 1]), np.arange(5) % 2]
     statistics = dataset.pixel_statistics(tables)
     device, disk = (
         dataset.make_dataset(tables, labels, *statistics, stream) for stream in ("auto", "always")
     )
-    assert not prefetch.on_host(device) and prefetch.on_host(disk) and isinstance(disk.pixels, Rows)
+    assert (
+        not prefetch.is_on_host(device)
+        and prefetch.is_on_host(disk)
+        and isinstance(disk.pixels, Rows)
+    )
     return device, disk
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_training_from_disk_gives_the_same_weights_and_scores_to_the_bit(
+def test_training_from_disk_is_bit_identical(
     shards: list[np.ndarray], tmp_path: Path, cached: bool
 ) -> None:
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
     frozen = optimizer.frozen_layers("C1-C5")
-    found = []
-    for name, source in zip(("device", "disk"), pools(shards), strict=True):
+    results = []
+    for name, source in zip(("device", "disk"), make_datasets(shards), strict=True):
         feature_cache.clear_cache()
-        training = TrainingRun(tmp_path / name, params, jax.random.key(7), lambda line: None)
+        run = TrainingRun(tmp_path / name, params, jax.random.key(7), lambda record: None)
         cache = tmp_path / "cache" if cached else None
-        (trained,) = fit_these([training], cache=cache, source=source, keep=False, epochs=1)
+        (trained,) = fit_runs([run], cache=cache, source=source, keep=False, epochs=1)
         scores = predict(NETWORK, trained, source, frozen if cached else ())
-        found.append((jax.device_get(trained), scores))
-    assert not np.array_equal(found[0][0]["F5"]["kernel"], params["F5"]["kernel"])
-    jax.tree.map(np.testing.assert_array_equal, *found)
+        results.append((jax.device_get(trained), scores))
+    assert not np.array_equal(results[0][0]["F5"]["kernel"], params["F5"]["kernel"])
+    jax.tree.map(np.testing.assert_array_equal, *results)
     histories = [(tmp_path / name / "history.jsonl").read_text() for name in ("device", "disk")]
     assert histories[0] == histories[1]
 
 
-def test_maps_of_rois_on_disk_are_kept_under_the_same_name(shards: list[np.ndarray]) -> None:
+def test_activations_of_rois_on_disk_have_the_same_cache_key(shards: list[np.ndarray]) -> None:
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
     frozen = optimizer.frozen_layers("C1-C5")
-    device, disk = pools(shards)
-    maps = [
+    device, disk = make_datasets(shards)
+    values = [
         feature_cache.cached_source(NETWORK, params, source, frozen)[0].values
         for source in (device, disk)
     ]
-    assert maps[0] is maps[1]
+    assert values[0] is values[1]
 
 
-def test_scores_and_features_of_more_rois_than_are_looked_at_at_once(
+def test_scores_and_features_of_more_rois_than_a_batch_has(
     shards: list[np.ndarray],
 ) -> None:
     params = jax.device_get(alexnet.init(NETWORK, jax.random.key(0)))
-    some = Rows(shards).of(np.arange(40) % 13)
+    table = Rows(shards).take(np.arange(40) % 13)
     device, disk = (
-        dataset.make_dataset([some], [np.zeros(40, int)], *dataset.pixel_statistics([some]), stream)
+        dataset.make_dataset(
+            [table], [np.zeros(40, int)], *dataset.pixel_statistics([table]), stream
+        )
         for stream in ("auto", "always")
     )
     scores, features = predict_with_features(NETWORK, params, disk)
@@ -150,19 +159,19 @@ def test_scores_and_features_of_more_rois_than_are_looked_at_at_once(
     np.testing.assert_array_equal(scores[:27], scores[13:])
 
 
-def test_what_would_fill_the_device_stays_on_disk(
+def test_rois_that_need_too_much_device_memory_stay_on_disk(
     shards: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, label = Rows(shards), np.zeros(13, int)
     for memory, streamed in ((4 * table.nbytes, False), (4 * table.nbytes - 1, True)):
         monkeypatch.setattr(dataset.devices, "memory", lambda bytes=memory: (bytes, 0.0))
-        made = dataset.make_dataset([table], [label], np.zeros(1, "f4"), np.ones(1, "f4"))
-        assert prefetch.on_host(made) == streamed
+        rois = dataset.make_dataset([table], [label], np.zeros(1, "f4"), np.ones(1, "f4"))
+        assert prefetch.is_on_host(rois) == streamed
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")
-def test_going_through_a_file_does_not_fill_memory(tmp_path: Path) -> None:
-    """128 MiB of ROIs: every one read, an eighth of that in memory, in a process of its own."""
+def test_reading_a_file_in_chunks_does_not_fill_memory(tmp_path: Path) -> None:
+    """Read all 128 MiB of ROIs in a separate process with an eighth of that in memory."""
     with (tmp_path / "x.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": "<i2", "fortran_order": False, "shape": (4096, 128, 128)}
@@ -171,11 +180,11 @@ def test_going_through_a_file_does_not_fill_memory(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from mtl_jax.data.array_rows import Rows, chunks\n"
+        "from mtl_jax.data.array_rows import Rows, iter_chunks\n"
         "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
         "rows = Rows([np.load(sys.argv[1], mmap_mode='r')])\n"
         "before = peak()\n"
-        "print(sum(len(c) for c in chunks(rows)), rows[np.arange(4095, 0, -99)].sum())\n"
+        "print(sum(len(c) for c in iter_chunks(rows)), rows[np.arange(4095, 0, -99)].sum())\n"
         "print((peak() - before) * 1024)\n"
     )
     done = subprocess.run(

@@ -195,7 +195,7 @@ def test_a_workdir_belongs_to_one_config(tmp_path: Path) -> None:
 
 
 def test_folds_may_not_change_under_a_study(tmp_path: Path) -> None:
-    workdir.freeze(tmp_path / "folds.json", {"1": ["a"]}, "the folds")
-    workdir.freeze(tmp_path / "folds.json", {"1": ["a"]}, "the folds")
-    with pytest.raises(InputError, match="the folds are not those"):
-        workdir.freeze(tmp_path / "folds.json", {"1": ["b"]}, "the folds")
+    workdir.write_once(tmp_path / "folds.json", {"1": ["a"]}, "the folds")
+    workdir.write_once(tmp_path / "folds.json", {"1": ["a"]}, "the folds")
+    with pytest.raises(InputError, match="the folds of this folder differ"):
+        workdir.write_once(tmp_path / "folds.json", {"1": ["b"]}, "the folds")

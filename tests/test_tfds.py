@@ -1,4 +1,4 @@
-"""TFDS datasets as a source, our shards as a TFDS dataset, and TensorFlow nowhere."""
+"""Test the TFDS reader, shards as a TFDS dataset, and that TensorFlow is not imported."""
 
 import io
 import json
@@ -28,20 +28,22 @@ BOXES = (*COMMON, *LESIONS, "box:lesions/bbox")
 MASKS = (*COMMON, *LESIONS, "mask:lesions/mask")
 
 
-def read(path: object, folder: Path, *fields: str, **options: object) -> Collection:
-    usual = {"pixel_um": None, "modality": "DM", "truth_source": "biopsy", **options}
-    return tfds.read_collection(str(path), fields=fields, folder=folder, **usual)
+def read_collection(path: object, folder: Path, *fields: str, **options: object) -> Collection:
+    defaults = {"pixel_um": None, "modality": "DM", "truth_source": "biopsy", **options}
+    return tfds.read_collection(str(path), fields=fields, folder=folder, **defaults)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Not to be changed by a test."""
+    """Return a dataset that no test changes."""
     return make_dataset(tmp_path_factory.mktemp("tfds"))
 
 
 def test_lesions_classes_splits_and_reasons(dataset: Path, tmp_path: Path) -> None:
-    found = read(dataset, tmp_path, *BOXES)
-    facts = [(v.case_id, v.lesion_id, v.view, v.laterality, v.label, v.split) for v in found.views]
+    collection = read_collection(dataset, tmp_path, *BOXES)
+    facts = [
+        (v.case_id, v.lesion_id, v.view, v.laterality, v.label, v.split) for v in collection.views
+    ]
     assert facts == [
         ("p6", "L1", "CC", "L", 1, "test"),
         ("p1", "L1", "CC", "L", 1, "train"),
@@ -50,20 +52,23 @@ def test_lesions_classes_splits_and_reasons(dataset: Path, tmp_path: Path) -> No
         ("p2", "R2", "CC", "R", 0, "train"),
         ("p5", "L1", "CC", "L", 0, "train"),
     ]
-    assert [reason for _, reason in found.left_out] == ["label unproven"]
-    assert found.views[0].box == pytest.approx((128, 98, 172, 142), abs=1e-4)
-    assert {view.pixel_um for view in found.views} == {(100.0, 100.0)}
-    assert {view.modality for view in found.views} == {"DM"}
-    assert any("validation split is counted as training" in text for text in found.decisions)
+    assert [reason for _, reason in collection.left_out] == ["label unproven"]
+    assert collection.views[0].box == pytest.approx((128, 98, 172, 142), abs=1e-4)
+    assert {view.pixel_um for view in collection.views} == {(100.0, 100.0)}
+    assert {view.modality for view in collection.views} == {"DM"}
+    assert any("validation split is counted as training" in text for text in collection.decisions)
 
 
-def test_masks_say_the_same_as_boxes(dataset: Path, tmp_path: Path) -> None:
-    boxes, masks = read(dataset, tmp_path, *BOXES).views, read(dataset, tmp_path, *MASKS).views
-    for one, other in zip(boxes, masks, strict=True):
-        assert other.box == pytest.approx(one.box, abs=1)
+def test_masks_and_boxes_give_the_same_boxes(dataset: Path, tmp_path: Path) -> None:
+    boxes, masks = (
+        read_collection(dataset, tmp_path, *BOXES).views,
+        read_collection(dataset, tmp_path, *MASKS).views,
+    )
+    for box_view, mask_view in zip(boxes, masks, strict=True):
+        assert mask_view.box == pytest.approx(box_view.box, abs=1)
 
 
-def test_a_mask_of_everything_is_left_out_and_parts_are_noted(
+def test_a_full_mask_is_left_out_and_components_are_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lesions = [(150, 120, 20), (100, 160, 15)]
@@ -71,17 +76,17 @@ def test_a_mask_of_everything_is_left_out_and_parts_are_noted(
     monkeypatch.setattr(tfds_dataset, "EXAMPLES", examples)
     png = tfds_dataset._png
 
-    def drawn(mask: np.ndarray) -> io.BytesIO:
-        """The larger lesion is everywhere, the other one has a second part."""
+    def write_mask(mask: np.ndarray) -> io.BytesIO:
+        """Fill the mask of the larger lesion, and give the other one a second component."""
         return png(mask >= 0 if mask.sum() > 1000 else mask | _corner(mask.shape))
 
-    monkeypatch.setattr(tfds_dataset, "_png", drawn)
-    found = read(make_dataset(tmp_path / "in"), tmp_path, *MASKS)
-    assert [reason for _, reason in found.left_out] == [
+    monkeypatch.setattr(tfds_dataset, "_png", write_mask)
+    collection = read_collection(make_dataset(tmp_path / "in"), tmp_path, *MASKS)
+    assert [reason for _, reason in collection.left_out] == [
         "its mask covers 100% of its image, or extends from border to border: values above 0"
         " are inside, so invert it if it is 0 inside, or give a box or a centre"
     ]
-    assert [view.noted for view in found.views] == [
+    assert [view.noted for view in collection.views] == [
         "mask of several components: treated as one lesion (2 components)"
     ]
 
@@ -92,64 +97,71 @@ def _corner(shape: tuple[int, ...]) -> np.ndarray:
     return corner
 
 
-def test_numbers_of_lesions_stay_apart_where_the_side_is_said_in_other_words(
+def test_lesion_ids_of_two_breasts_differ_for_unknown_names_of_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disc = [(150, 120, 22)]
     examples = {"train": [("p1", n, 0, disc, [kind]) for n, kind in enumerate(CLASSES[::2])]}
     monkeypatch.setattr(tfds_dataset, "EXAMPLES", examples)
     monkeypatch.setattr(tfds_dataset, "SIDES", ["sinistra", "dextra"])
-    found = read(make_dataset(tmp_path / "in"), tmp_path, *BOXES)
-    assert [(view.lesion_id, view.laterality) for view in found.views] == [
+    collection = read_collection(make_dataset(tmp_path / "in"), tmp_path, *BOXES)
+    assert [(view.lesion_id, view.laterality) for view in collection.views] == [
         ("sinistra1", ""),
         ("dextra1", ""),
     ]
 
 
 @pytest.mark.parametrize("pixel_um", [0.07, 5.0, 2000.0])
-def test_a_pixel_size_of_no_mammogram_is_rejected(
+def test_an_implausible_pixel_size_is_rejected(
     dataset: Path, tmp_path: Path, pixel_um: float
 ) -> None:
     fields = [field for field in BOXES if not field.startswith("pixel_um")]
     with pytest.raises(InputError, match="is (below|above) .*give pixel_um in um"):
-        read(dataset, tmp_path, *fields, pixel_um=pixel_um)
+        read_collection(dataset, tmp_path, *fields, pixel_um=pixel_um)
 
 
-def test_one_split_alone_and_part_of_it(dataset: Path, tmp_path: Path) -> None:
-    assert {view.split for view in read(f"{dataset}:test", tmp_path, *BOXES).views} == {"test"}
-    parts = [read(f"{dataset}:{part}", tmp_path, *BOXES) for part in ("train[:2]", "train[2:]")]
+def test_a_split_or_a_part_of_it_is_selected(dataset: Path, tmp_path: Path) -> None:
+    assert {view.split for view in read_collection(f"{dataset}:test", tmp_path, *BOXES).views} == {
+        "test"
+    }
+    parts = [
+        read_collection(f"{dataset}:{part}", tmp_path, *BOXES)
+        for part in ("train[:2]", "train[2:]")
+    ]
     boxes = [view.box for part in parts for view in part.views]
-    assert boxes == [view.box for view in read(f"{dataset}:train", tmp_path, *BOXES).views]
+    assert boxes == [
+        view.box for view in read_collection(f"{dataset}:train", tmp_path, *BOXES).views
+    ]
     assert {view.split for part in parts for view in part.views} == {"train"}
     assert 0 < len(parts[0].views) < len(boxes)
     with pytest.raises(InputError, match="no split 'tests'; it has test, train, validation"):
-        read(f"{dataset}:tests", tmp_path, *BOXES)
+        read_collection(f"{dataset}:tests", tmp_path, *BOXES)
 
 
-def test_a_dataset_by_its_name(
+def test_a_dataset_is_found_by_name(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorflow_datasets.core.constants, "DATA_DIR", str(dataset.parents[1]))
-    named = read("toy_mammograms:test", tmp_path, *BOXES)
+    named = read_collection("toy_mammograms:test", tmp_path, *BOXES)
     assert [view.case_id for view in named.views] == ["p6"]
 
 
-def test_one_box_an_image_in_pixels_with_a_number_as_label(dataset: Path, tmp_path: Path) -> None:
-    found = read(f"{dataset}:test", tmp_path, *COMMON, "label:cancer", "box:first")
-    assert [(view.box, view.label) for view in found.views] == [((128, 98, 172, 142), 1)]
-    # Without a lesion_id of the dataset, each example is a lesion of its own.
-    assert found.views[0].lesion_id == "test-000000-1"
+def test_one_box_per_image_in_pixels_and_a_numeric_label(dataset: Path, tmp_path: Path) -> None:
+    collection = read_collection(f"{dataset}:test", tmp_path, *COMMON, "label:cancer", "box:first")
+    assert [(view.box, view.label) for view in collection.views] == [((128, 98, 172, 142), 1)]
+    # Without a lesion_id of the dataset, each example is a lesion.
+    assert collection.views[0].lesion_id == "test-000000-1"
 
 
-def test_a_patch_is_the_lesion(dataset: Path, tmp_path: Path) -> None:
+def test_an_image_without_box_is_a_crop_of_the_lesion(dataset: Path, tmp_path: Path) -> None:
     fields = ("image:image", "label:cancer", "case_id:patient")
-    found = read(f"{dataset}:test", tmp_path, *fields, pixel_um=200.0)
-    assert found.views[0].box == (150, 120, 150, 120)
-    assert "extent not given" in found.views[0].noted
-    assert found.views[0].spacing_source == "set by the user"
+    collection = read_collection(f"{dataset}:test", tmp_path, *fields, pixel_um=200.0)
+    assert collection.views[0].box == (150, 120, 150, 120)
+    assert "extent not given" in collection.views[0].noted
+    assert collection.views[0].spacing_source == "set by the user"
 
 
-def test_a_lesion_lands_in_the_middle_of_its_roi(dataset: Path, tmp_path: Path) -> None:
+def test_a_lesion_is_in_the_middle_of_its_roi(dataset: Path, tmp_path: Path) -> None:
     options = {
         "tfds": {
             "fields": BOXES,
@@ -163,16 +175,16 @@ def test_a_lesion_lands_in_the_middle_of_its_roi(dataset: Path, tmp_path: Path) 
     assert len(rois) == 6
     for roi in np.concatenate(rois.shards)[:, 48:80, 48:80]:
         assert offset(roi) < 1
-    # The deepest gray is that of 16 bits.
-    deepest = np.concatenate(rois.shards).max() * rois.manifest["gray_per_count"]
-    assert deepest == pytest.approx(round(LESION * 65535 / 4095) * 4095 / 65535, abs=0.1)
+    # Gray values have 16 bits.
+    brightest = np.concatenate(rois.shards).max() * rois.manifest["gray_per_count"]
+    assert brightest == pytest.approx(round(LESION * 65535 / 4095) * 4095 / 65535, abs=0.1)
 
 
 def test_images_are_decoded_once(dataset: Path, tmp_path: Path) -> None:
-    first = read(dataset, tmp_path, *BOXES)
+    first = read_collection(dataset, tmp_path, *BOXES)
     files = sorted(tmp_path.rglob("*"))
     times = [file.stat().st_mtime_ns for file in files]
-    again = read(dataset, tmp_path, *BOXES)
+    again = read_collection(dataset, tmp_path, *BOXES)
     assert again == first
     assert sorted(tmp_path.rglob("*")) == files
     assert [file.stat().st_mtime_ns for file in files] == times
@@ -183,14 +195,14 @@ def test_the_built_in_curated_dataset_needs_no_fields(tmp_path: Path) -> None:
     class Fake:
         name = "curated_breast_imaging_ddsm"
 
-    named = tfds._named(tfds.KNOWN[Fake.name], Fake.name, [])
+    features = tfds._parse_fields(tfds.DEFAULT_FIELDS[Fake.name], Fake.name, [])
     builder = tensorflow_datasets.builder(f"{Fake.name}/original-mass", data_dir=tmp_path)
     from mtl_jax.data.sources import tfds_fields
 
-    several = {
-        ours: tfds_fields.find_field(builder, theirs).several for ours, theirs in named.items()
+    per_lesion = {
+        field: tfds_fields.find_field(builder, path).per_lesion for field, path in features.items()
     }
-    assert several == {
+    assert per_lesion == {
         **dict.fromkeys(("image", "case_id", "view", "laterality"), False),
         **dict.fromkeys(("label", "mask", "lesion_id"), True),
     }
@@ -199,39 +211,43 @@ def test_the_built_in_curated_dataset_needs_no_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ((), "missing image, label, case_id; write name:feature each; features of toy_mammograms"),
+        ((), "missing image, label, case_id; write FIELD:FEATURE of each; features of toy_mammo"),
         (("image:image", "label:cancer"), "missing case_id"),
         ((*COMMON, "label:lesions/class"), "no feature 'lesions/class'; there are bbox, id, mask"),
         ((*COMMON, "label:lesions/id/x"), "no feature 'lesions/id/x'; there are no more"),
-        ((*COMMON, "labl:cancer"), "'labl:cancer' is not ours:theirs"),
-        ((*COMMON, "image:image", "label:cancer"), "'image:image' is not ours:theirs with a new"),
-        ((*BOXES, "mask:lesions/mask"), "box and mask exclude each other"),
+        ((*COMMON, "labl:cancer"), "'labl:cancer' is invalid: expected FIELD:FEATURE"),
+        ((*COMMON, "image:image", "label:cancer"), "'image:image' is invalid: expected FIELD:FEAT"),
+        ((*BOXES, "mask:lesions/mask"), "give box or mask, not both"),
         (("image:image", "case_id:patient", "label:cancer"), "set config.data.tfds.pixel_um"),
         (("image:first", *COMMON[1:], "label:cancer"), "example 0: an image of float32 (4,)"),
     ],
 )
-def test_fields_that_do_not_fit(
+def test_invalid_fields_are_rejected(
     dataset: Path, tmp_path: Path, fields: tuple[str, ...], reason: str
 ) -> None:
     with pytest.raises(InputError, match=re.escape(reason)) as caught:
-        read(dataset, tmp_path, *fields)
+        read_collection(dataset, tmp_path, *fields)
     assert "\n" not in str(caught.value)
 
 
-def test_options_that_do_not_fit(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="config.data.tfds.modality 'MR' is none of SFM, DM"):
-        read(dataset, tmp_path, *BOXES, modality="MR")
-    with pytest.raises(InputError, match="config.data.tfds.truth_source 'sure' is none of"):
-        read(dataset, tmp_path, *BOXES, truth_source="sure")
+def test_invalid_options_are_rejected(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="config.data.tfds.modality='MR' is invalid: expected SFM, DM"
+    ):
+        read_collection(dataset, tmp_path, *BOXES, modality="MR")
+    with pytest.raises(
+        InputError, match="config.data.tfds.truth_source='sure' is invalid: expected"
+    ):
+        read_collection(dataset, tmp_path, *BOXES, truth_source="sure")
 
 
-def test_datasets_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_datasets_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tfds no_such_dataset: no such prepared dataset"):
-        read("no_such_dataset", tmp_path, *BOXES)
+        read_collection("no_such_dataset", tmp_path, *BOXES)
     with pytest.raises(InputError, match="tfds .*: no such prepared dataset"):
-        read(tmp_path, tmp_path, *BOXES)
+        read_collection(tmp_path, tmp_path, *BOXES)
     with pytest.raises(InputError, match="not prepared in"):
-        read("curated_breast_imaging_ddsm/original-mass", tmp_path)
+        read_collection("curated_breast_imaging_ddsm/original-mass", tmp_path)
 
 
 def test_a_feature_of_foreign_code_is_not_imported(tmp_path: Path) -> None:
@@ -239,18 +255,20 @@ def test_a_feature_of_foreign_code_is_not_imported(tmp_path: Path) -> None:
     features = dataset / "features.json"
     features.write_text(features.read_text().replace("tensorflow_datasets.core.features.t", "os.t"))
     with pytest.raises(InputError, match="features.json names 'os.t.*not a feature of TFDS"):
-        read(dataset, tmp_path, *BOXES)
+        read_collection(dataset, tmp_path, *BOXES)
 
 
-def test_damaged_records_are_one_line(tmp_path: Path) -> None:
+def test_damaged_records_give_one_line_errors(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     record = next(dataset.glob("*test*"))
-    found = outcomes(record, 40, 1, lambda: read(f"{dataset}:test", tmp_path / "out", *BOXES))
-    assert found["rejected"] > 2
+    counts = outcomes(
+        record, 40, 1, lambda: read_collection(f"{dataset}:test", tmp_path / "out", *BOXES)
+    )
+    assert counts["rejected"] > 2
     info = dataset / "dataset_info.json"
-    outcomes(info, 60, 2, lambda: read(f"{dataset}:test", tmp_path / "out", *BOXES))
+    outcomes(info, 60, 2, lambda: read_collection(f"{dataset}:test", tmp_path / "out", *BOXES))
     features = dataset / "features.json"
-    outcomes(features, 100, 3, lambda: read(f"{dataset}:test", tmp_path / "out", *BOXES))
+    outcomes(features, 100, 3, lambda: read_collection(f"{dataset}:test", tmp_path / "out", *BOXES))
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +287,7 @@ def rois(tmp_path_factory: pytest.TempPathFactory) -> RoiSet:
     return ingest.load(f"manifest:{folder / 'm.csv'}", folder / "cache", PLAIN, {})
 
 
-def test_shards_through_tfds_are_the_shards(rois: RoiSet, tmp_path: Path) -> None:
+def test_shards_read_through_tfds_are_equal(rois: RoiSet, tmp_path: Path) -> None:
     folder = tfds_builder.prepare(rois, tmp_path)
     assert tfds_builder.prepare(rois, tmp_path) == folder
     pixels = np.concatenate(rois.shards)
@@ -290,15 +308,17 @@ def test_shards_through_tfds_are_the_shards(rois: RoiSet, tmp_path: Path) -> Non
     assert builder.info.metadata["gray_per_count"] == rois.manifest["gray_per_count"]
 
 
-def test_other_shards_do_not_pass_for_these(rois: RoiSet, tmp_path: Path) -> None:
+def test_a_dataset_of_other_shards_is_rejected(rois: RoiSet, tmp_path: Path) -> None:
     tfds_builder.prepare(rois, tmp_path)
     entry = {**rois.manifest["shards"][0], "sha256": "0" * 64}
-    other = RoiSet(rois.name, rois.index, rois.shards, {**rois.manifest, "shards": [entry]})
-    with pytest.raises(InputError, match="other ROIs stand here"):
-        tfds_builder.prepare(other, tmp_path)
+    mask_view = RoiSet(rois.name, rois.index, rois.shards, {**rois.manifest, "shards": [entry]})
+    with pytest.raises(InputError, match="holds other ROIs"):
+        tfds_builder.prepare(mask_view, tmp_path)
 
 
-def test_others_load_it_without_this_package_or_tensorflow(rois: RoiSet, tmp_path: Path) -> None:
+def test_tfds_loads_the_dataset_without_this_package_or_tensorflow(
+    rois: RoiSet, tmp_path: Path
+) -> None:
     tfds_builder.prepare(rois, tmp_path)
     script = (
         "import sys, json, tensorflow_datasets as tfds\n"
@@ -313,16 +333,16 @@ def test_others_load_it_without_this_package_or_tensorflow(rois: RoiSet, tmp_pat
     assert json.loads(done.stdout) == [3, [128, 128], []]
 
 
-def test_tensorflow_is_imported_nowhere(dataset: Path, tmp_path: Path) -> None:
+def test_tensorflow_is_never_imported(dataset: Path, tmp_path: Path) -> None:
     for file in [*(HERE / "mtl_jax").rglob("*.py"), *(HERE / "tools").rglob("*.py")]:
         assert not re.search(r"^\s*(import|from) tensorflow\b", file.read_text(), re.M), file
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from mtl_jax.data import tfds_builder\n"
         "from mtl_jax.data.sources import tfds\n"
-        f"found = tfds.read_collection({str(dataset)!r}, fields={BOXES!r}, pixel_um=None,"
+        f"collection = tfds.read_collection({str(dataset)!r}, fields={BOXES!r}, pixel_um=None,"
         f" modality='', truth_source='unstated', folder=Path({str(tmp_path)!r}))\n"
-        "print(len(found.views), 'tensorflow' in sys.modules)\n"
+        "print(len(collection.views), 'tensorflow' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=HERE, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "6 False\n"), done.stderr

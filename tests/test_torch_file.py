@@ -1,4 +1,4 @@
-"""The reader of torch files: against PyTorch, against handmade files, against hostile ones."""
+"""The reader of PyTorch files: valid files, files written by PyTorch, and malicious files."""
 
 import argparse
 import zipfile
@@ -12,19 +12,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mtl_jax.types import InputError
-from mtl_jax.weights.convert import READERS, convert, file_format
+from mtl_jax.weights.convert import READERS, convert, detect_format
 
 FORMS = ("zip", "legacy")
 SMALL = {
     "a.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
     "a.bias": np.array([0.1, -0.0, np.pi], np.float32),
 }
-ONE = {"x": made.Claim("0", 6, (2, 3), (3, 1))}
+ONE = {"x": made.TensorEntry("0", 6, (2, 3), (3, 1))}
 SIX = np.arange(6, dtype="<f4").tobytes()
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    return READERS[file_format(path)](path).arrays
+    return READERS[detect_format(path)](path).arrays
 
 
 def one_line(call: Callable[[], object]) -> str:
@@ -49,8 +49,8 @@ def both_forms(state: object, block: bytes, count: int) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_handmade_files_are_read_to_the_bit(form: str, tmp_path: Path) -> None:
-    arrays = read(written(tmp_path, made.honest_files(SMALL)[form]))
+def test_valid_files_are_read_bit_identical(form: str, tmp_path: Path) -> None:
+    arrays = read(written(tmp_path, made.valid_files(SMALL)[form]))
     assert list(arrays) == list(SMALL)
     for name, array in SMALL.items():
         assert arrays[name].dtype == array.dtype and arrays[name].shape == array.shape
@@ -58,14 +58,14 @@ def test_handmade_files_are_read_to_the_bit(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_strides_and_offset_are_followed(form: str, tmp_path: Path) -> None:
-    claims = {
-        "turned": made.Claim("0", 6, (3, 2), (1, 3)),
-        "last": made.Claim("0", 6, (2,), (1,), offset=4),
-        "one": made.Claim("0", 6, (), (), offset=5),
+def test_strides_and_offset(form: str, tmp_path: Path) -> None:
+    entries = {
+        "transposed": made.TensorEntry("0", 6, (3, 2), (1, 3)),
+        "last": made.TensorEntry("0", 6, (2,), (1,), offset=4),
+        "one": made.TensorEntry("0", 6, (), (), offset=5),
     }
-    arrays = read(written(tmp_path, both_forms(claims, SIX, 6)[form]))
-    assert arrays["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    arrays = read(written(tmp_path, both_forms(entries, SIX, 6)[form]))
+    assert arrays["transposed"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert arrays["last"].tolist() == [4, 5]
     assert arrays["one"].tolist() == 5
 
@@ -91,14 +91,14 @@ def test_state_dict_inside_a_training_checkpoint(form: str, tmp_path: Path) -> N
         ("os.torch", "FloatStorage"),
     ],
 )
-def test_code_is_rejected_by_name_and_not_run(
+def test_code_is_rejected_by_name_and_not_executed(
     form: str, module: str, name: str, tmp_path: Path
 ) -> None:
     marker = tmp_path / "ran"
     state = {**ONE, "y": made.call(module, name, (f"touch {marker}",))}
     path = written(tmp_path, both_forms(state, SIX, 6)[form])
     message = one_line(lambda: convert(path))
-    assert f"{module}.{name}" in message and "nothing was run" in message
+    assert f"{module}.{name}" in message and "no code was executed" in message
     assert not marker.exists()
 
 
@@ -112,8 +112,8 @@ def test_code_in_a_bare_pickle_of_protocol_4(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opcode", [b"i", b"o", b"\x81", b"\x82\x01", b"P1\n"])
-def test_other_ways_to_call_are_rejected(opcode: bytes, tmp_path: Path) -> None:
-    state = {"x": made.MARK + made.glob("torch", "FloatStorage") + b")" + opcode}
+def test_other_call_opcodes_are_rejected(opcode: bytes, tmp_path: Path) -> None:
+    state = {"x": made.MARK + made.global_name("torch", "FloatStorage") + b")" + opcode}
     if opcode == b"i":
         state = {"x": made.MARK + b"ios\nsystem\n"}
     one_line(lambda: convert(written(tmp_path, made.zip_file(state, {}))))
@@ -121,59 +121,61 @@ def test_other_ways_to_call_are_rejected(opcode: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    "claim",
+    "entry",
     [
-        made.Claim("0", 10**12, (10**6, 10**6), (10**6, 1)),  # 4 TB
-        made.Claim("0", 6, (10**6, 10**6), (0, 0)),  # one number, repeated
-        made.Claim("0", 6, (7,), (1,)),
-        made.Claim("0", 6, (2, 3), (4, 1)),
-        made.Claim("0", 6, (3,), (1,), offset=4),
-        made.Claim("0", 6, (3,), (-1,), offset=2),
-        made.Claim("0", 6, (-3,), (1,)),
-        made.Claim("0", 6, (2, 3), (1,)),
-        made.Claim("0", -6, (2, 3), (3, 1)),
-        made.Claim("0", 6, (2, 3), (3, 1), kind="BFloat16Storage"),
-        made.Claim("1", 6, (2, 3), (3, 1)),  # no such storage
+        made.TensorEntry("0", 10**12, (10**6, 10**6), (10**6, 1)),  # 4 TB
+        made.TensorEntry("0", 6, (10**6, 10**6), (0, 0)),  # one value, repeated
+        made.TensorEntry("0", 6, (7,), (1,)),
+        made.TensorEntry("0", 6, (2, 3), (4, 1)),
+        made.TensorEntry("0", 6, (3,), (1,), offset=4),
+        made.TensorEntry("0", 6, (3,), (-1,), offset=2),
+        made.TensorEntry("0", 6, (-3,), (1,)),
+        made.TensorEntry("0", 6, (2, 3), (1,)),
+        made.TensorEntry("0", -6, (2, 3), (3, 1)),
+        made.TensorEntry("0", 6, (2, 3), (3, 1), kind="BFloat16Storage"),
+        made.TensorEntry("1", 6, (2, 3), (3, 1)),  # no such storage
     ],
 )
-def test_false_claims_are_rejected(form: str, claim: made.Claim, tmp_path: Path) -> None:
-    path = written(tmp_path, both_forms({"x": claim}, SIX, 6)[form])
+def test_invalid_sizes_and_strides_are_rejected(
+    form: str, entry: made.TensorEntry, tmp_path: Path
+) -> None:
+    path = written(tmp_path, both_forms({"x": entry}, SIX, 6)[form])
     assert str(path) in one_line(lambda: read(path))
 
 
-def test_two_claims_on_one_storage(tmp_path: Path) -> None:
-    state = {**ONE, "y": made.Claim("0", 3, (3,), (1,), kind="DoubleStorage")}
+def test_two_descriptions_of_one_storage_are_rejected(tmp_path: Path) -> None:
+    state = {**ONE, "y": made.TensorEntry("0", 3, (3,), (1,), kind="DoubleStorage")}
     path = written(tmp_path, made.zip_file(state, {"0": SIX}))
-    assert "two claims" in one_line(lambda: read(path))
+    assert "two descriptions" in one_line(lambda: read(path))
 
 
 def test_zip_bombs_are_rejected(tmp_path: Path) -> None:
     count = 5_000_000
-    state = {"x": made.Claim("0", count, (count,), (1,))}
+    state = {"x": made.TensorEntry("0", count, (count,), (1,))}
     bomb = made.zip_file(state, {"0": bytes(4 * count)}, zipfile.ZIP_DEFLATED)
     assert len(bomb) < 100_000
     assert "compressed" in one_line(lambda: read(written(tmp_path, bomb)))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_truncation_is_one_line(form: str, tmp_path: Path) -> None:
-    whole = made.honest_files(SMALL)[form]
-    for size in range(0, len(whole), 7):
-        path = written(tmp_path, whole[:size])
+def test_every_truncated_file_is_rejected_in_one_line(form: str, tmp_path: Path) -> None:
+    content = made.valid_files(SMALL)[form]
+    for size in range(0, len(content), 7):
+        path = written(tmp_path, content[:size])
         one_line(lambda path=path: read(path))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_any_damage_is_read_or_rejected_in_one_line(
+def test_damaged_files_are_read_or_rejected_in_one_line(
     form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    whole = made.honest_files(SMALL)[form]
+    content = made.valid_files(SMALL)[form]
     folder = tmp_path_factory.mktemp("damaged")
 
-    @given(st.integers(0, len(whole) - 1), st.binary(min_size=1, max_size=3))
-    @example(place=152, change=b"\\")  # a bad escape in the text of an old opcode
-    def damage(place: int, change: bytes) -> None:
-        path = written(folder, whole[:place] + change + whole[place + len(change) :])
+    @given(st.integers(0, len(content) - 1), st.binary(min_size=1, max_size=3))
+    @example(position=152, change=b"\\")  # a bad escape in the text of an old opcode
+    def damage(position: int, change: bytes) -> None:
+        path = written(folder, content[:position] + change + content[position + len(change) :])
         try:
             read(path)
         except InputError as error:
@@ -184,14 +186,20 @@ def test_any_damage_is_read_or_rejected_in_one_line(
 
 @pytest.mark.parametrize(
     "state",
-    [[1, 2], {"x": 3}, {3: made.Claim("0", 6, (6,), (1,))}, 7, {"epoch": 3, "optimizer": {"a": 1}}],
+    [
+        [1, 2],
+        {"x": 3},
+        {3: made.TensorEntry("0", 6, (6,), (1,))},
+        7,
+        {"epoch": 3, "optimizer": {"a": 1}},
+    ],
 )
-def test_what_is_no_state_dict(state: object, tmp_path: Path) -> None:
+def test_content_without_state_dict_is_rejected(state: object, tmp_path: Path) -> None:
     path = written(tmp_path, made.zip_file(state, {"0": SIX}))
-    assert "holds no state dict" in one_line(lambda: read(path))
+    assert "has no state dict" in one_line(lambda: read(path))
 
 
-OTHER = {"x": made.Claim("1", 6, (2, 3), (3, 1))}
+OTHER = {"x": made.TensorEntry("1", 6, (2, 3), (3, 1))}
 
 
 def checkpoint(state: dict, form: str, tmp_path: Path) -> Path:
@@ -207,51 +215,54 @@ def checkpoint(state: dict, form: str, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("state", "notes"),
     [
-        ({"model": ONE, "optimizer": {"state": {"0": OTHER}}}, "'model'; left out beside it: opt"),
-        ({"epoch": 7, "model_state_dict": ONE, "y": OTHER["x"]}, "beside it: epoch, y"),
-        ({"net": ONE, "ema": OTHER}, "'net'; left out beside it: ema"),
-        ({"state_dict": ONE, "state_dict_ema": OTHER}, "left out beside it: state_dict_ema"),
+        (
+            {"model": ONE, "optimizer": {"state": {"0": OTHER}}},
+            "'model'; other entries left out: opt",
+        ),
+        ({"epoch": 7, "model_state_dict": ONE, "y": OTHER["x"]}, "left out: epoch, y"),
+        ({"net": ONE, "ema": OTHER}, "'net'; other entries left out: ema"),
+        ({"state_dict": ONE, "state_dict_ema": OTHER}, "other entries left out: state_dict_ema"),
         ({"model": {"state_dict": ONE, "epoch": 1}, "y": OTHER["x"]}, "'model'"),
         ({"backbone": ONE, "config": {"depth": 18}, "y": OTHER["x"]}, "'backbone'"),
         ({"model": {"depth": 18}, "state_dict": ONE, "y": OTHER["x"]}, "'state_dict'"),
         ({"state_dict": ONE, "model": ONE, "y": OTHER["x"]}, "'state_dict'"),
-        ({**ONE, "epoch": 3, "y": OTHER["x"]}, "left out, no tensors: epoch"),
+        ({**ONE, "epoch": 3, "y": OTHER["x"]}, "entries that are not tensors left out: epoch"),
     ],
 )
-def test_state_dicts_under_the_names_that_training_scripts_use(
+def test_state_dict_under_the_names_of_training_scripts(
     form: str, state: dict, notes: str, tmp_path: Path
 ) -> None:
     path = checkpoint(state, form, tmp_path)
-    source = READERS[file_format(path)](path)
+    source = READERS[detect_format(path)](path)
     assert source.arrays["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert set(source.arrays) <= {"x", "y"} and notes in "; ".join(source.left_out)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    ("state", "says"),
+    ("state", "expected"),
     [
         ({"model": ONE, "state_dict": OTHER}, "several state dicts (state_dict, model)"),
         ({"teacher": ONE, "student": OTHER}, "several state dicts (teacher, student)"),
         ({"net": {"generator": ONE, "critic": OTHER}, "y": OTHER["x"]}, "(generator, critic)"),
         ({"a.weight": ONE["x"], "ema": OTHER}, "layers beside the state dict 'ema'"),
-        ({"model": {**ONE, "a.scale": 0.5}, "y": OTHER["x"]}, "holds a.scale, which is no tensor"),
+        ({"model": {**ONE, "a.scale": 0.5}, "y": OTHER["x"]}, "has a.scale, which is not a tensor"),
     ],
 )
-def test_checkpoints_that_do_not_say_which_part_is_the_network(
-    form: str, state: dict, says: str, tmp_path: Path
+def test_ambiguous_checkpoints_are_rejected(
+    form: str, state: dict, expected: str, tmp_path: Path
 ) -> None:
     path = checkpoint(state, form, tmp_path)
     message = one_line(lambda: read(path))
-    assert says in message and "save only the network's" in message and "damaged" not in message
+    assert expected in message and "save only the network's" in message and "damaged" not in message
 
 
 class TestAgainstTorch:
-    """Files that PyTorch itself wrote."""
+    """Files written by PyTorch."""
 
     @pytest.mark.parametrize("form", FORMS)
     @pytest.mark.parametrize("key", ["model", "model_state_dict", "net", "state_dict"])
-    def test_checkpoints_with_all_that_scripts_keep(
+    def test_training_checkpoint_with_other_entries(
         self, form: str, key: str, tmp_path: Path
     ) -> None:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
@@ -271,21 +282,21 @@ class TestAgainstTorch:
         }
         path = tmp_path / "net.pth"
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
-        source = READERS[file_format(path)](path)
+        source = READERS[detect_format(path)](path)
         assert source.left_out == (
-            f"taken from the checkpoint's {key!r}; left out beside it: ema, optimizer, "
+            f"taken from the entry {key!r}; other entries left out: ema, optimizer, "
             "lr_scheduler, args, best, loss",
         )
         for name, tensor in net.state_dict().items():
             np.testing.assert_array_equal(source.arrays[name], tensor.numpy())
 
     @pytest.mark.parametrize("form", FORMS)
-    def test_tensors_of_all_kinds(self, form: str, tmp_path: Path) -> None:
+    def test_tensors_of_all_dtypes_and_strides(self, form: str, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
         base = torch.randn(5, 6, 7)
         state = {
             "plain": base,
-            "turned": base.permute(2, 0, 1),
+            "transposed": base.permute(2, 0, 1),
             "part": base[1:4, ::2, 3],
             "parameter": torch.nn.Parameter(torch.randn(3, 4)),
             "scalar": torch.tensor(2.5),
@@ -306,7 +317,7 @@ class TestAgainstTorch:
 
     @pytest.mark.parametrize("form", FORMS)
     def test_network_gives_the_same_activations(self, form: str, tmp_path: Path) -> None:
-        """Each layer in PyTorch against plain NumPy with the converted kernels."""
+        """Each layer in PyTorch equals the layer in NumPy with the converted kernel."""
         torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
         torch.manual_seed(1)
         conv, linear, gap = torch.nn.Conv2d, torch.nn.Linear, torch.nn.Identity
@@ -319,9 +330,9 @@ class TestAgainstTorch:
             *(gap(), linear(2304, 4096), gap(), gap(), linear(4096, 4096), gap()),
             linear(4096, 1000),
         )
-        both = torch.nn.ModuleDict({"features": features, "classifier": classifier})
+        net = torch.nn.ModuleDict({"features": features, "classifier": classifier})
         path = tmp_path / "net.pth"
-        torch.save(both.state_dict(), path, _use_new_zipfile_serialization=form == "zip")
+        torch.save(net.state_dict(), path, _use_new_zipfile_serialization=form == "zip")
         params = convert(path, fc="keep").params
         assert list(params) == ["C1", "C2", "C3", "C4", "C5", "F1", "F2", "F3"]
         with torch.no_grad():
@@ -345,7 +356,7 @@ class TestAgainstTorch:
 def convolve(
     x: np.ndarray, layer: dict[str, np.ndarray], stride: int, padding: tuple[int, int]
 ) -> np.ndarray:
-    """Cross-correlation by the definition, in double precision; x (row, column, channel)."""
+    """Return the cross-correlation of x (row, column, channel) in double precision."""
     kernel = layer["kernel"].astype(float)
     padded = np.pad(x.astype(float), ((padding[0],) * 2, (padding[1],) * 2, (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[:2], (0, 1))

@@ -27,7 +27,7 @@ def test_a_weight_folder_loads_with_the_same_parameters(tmp_path: Path, backbone
     old_key = next(old for old, new in old_names.KEYS.items() if new == "backbone")
     card[old_key] = card.pop("backbone")
     (tmp_path / "w" / "card.json").write_text(json.dumps(card))
-    atomic.write_sums(tmp_path / "w", TIMESTAMP_FILES)
+    atomic.write_checksums(tmp_path / "w", TIMESTAMP_FILES)
     before = {path: path.read_bytes() for path in (tmp_path / "w").rglob("*") if path.is_file()}
     loaded = weights.load(tmp_path / "w")
     assert loaded.metadata["backbone"] == backbone
@@ -59,7 +59,7 @@ def test_a_work_folder_is_rejected_in_one_line(tmp_path: Path, field: str) -> No
     section[name] = 1
     (tmp_path / "config.json").write_text(json.dumps(written))
     with pytest.raises(InputError, match="mtl_jax 0.1.0 wrote this work folder .* --workdir"):
-        workdir.reject_other(tmp_path, config.default().to_dict())
+        workdir.reject_other_config(tmp_path, config.default().to_dict())
 
 
 def test_the_present_config_is_no_old_one(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from study_command import finish, start
-from test_multihost import meeting
-from test_training import NETWORK, fit_these
+from test_multihost import make_environments
+from test_training import NETWORK, fit_runs
 
 from mtl_jax import config
 from mtl_jax.experiments import run_data, train_runs, validation
@@ -175,7 +175,7 @@ def fit_counted(folder: Path, stop_after: int = 9, **changes: Any) -> tuple[dict
 
     params = jax.device_get(init(NETWORK, jax.random.key(0)))
     training = TrainingRun(folder, params, jax.random.key(7), report, validate=validate)
-    return fit_these([training], batch_size=80, **changes)[0], seen
+    return fit_runs([training], batch_size=80, **changes)[0], seen
 
 
 def test_it_is_due_at_the_interval_and_in_the_last_epoch(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ folder = Path(sys.argv[1])
 runs = [replace(t.FOLD, seed=seed, fold=fold) for fold in (0, 1) for seed in (0, 1)]
 losses = {}
 for name, own, replicas, more in (
-    ("replicas", runs, t.Replicas(4, 1, uneven=True), {}),
+    ("replicas", runs, t.Replicas(4, 1, ragged=True), {}),
     ("shared batch", runs[:1], None, {"devices": 4}),
     ("alone", runs[:1], None, {}),
 ):
@@ -253,7 +253,7 @@ def test_process_0_of_two_validates(tmp_path: Path) -> None:
             "mttl",
             {**environment, "JAX_NUM_CPU_DEVICES": "1"},
         )
-        for environment in meeting(2)
+        for environment in make_environments(2)
     ]
     for process in shared:
         finish(process)

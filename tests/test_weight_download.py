@@ -1,4 +1,4 @@
-"""The download against a server on this machine that breaks off, lies, or cannot resume."""
+"""The download from a local server that interrupts, sends wrong bytes, or has no ranges."""
 
 import hashlib
 import runpy
@@ -20,28 +20,28 @@ TOOL = Path(__file__).resolve().parents[1] / "tools" / "convert_weights.py"
 
 
 class Server:
-    """Serves `content`; each answer ends after `stop` bytes; what was asked is kept in `ranges`."""
+    """A server of `content` that ends each response after `stop` bytes and records `ranges`."""
 
     def __init__(self, content: bytes) -> None:
-        self.content, self.stop, self.resumes, self.ranges = content, len(content), True, []
-        outer = self
+        self.content, self.stop, self.has_ranges, self.ranges = content, len(content), True, []
+        server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked = self.headers.get("Range")
-                outer.ranges.append(asked)
-                begin = int(asked[6:-1]) if asked and outer.resumes else 0
-                if begin >= len(outer.content):
+                byte_range = self.headers.get("Range")
+                server.ranges.append(byte_range)
+                start = int(byte_range[6:-1]) if byte_range and server.has_ranges else 0
+                if start >= len(server.content):
                     self.send_error(416)
                     return
-                body = outer.content[begin:]
-                self.send_response(206 if begin else 200)
-                if begin:
-                    size = len(outer.content)
-                    self.send_header("Content-Range", f"bytes {begin}-{size - 1}/{size}")
+                body = server.content[start:]
+                self.send_response(206 if start else 200)
+                if start:
+                    size = len(server.content)
+                    self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body[: outer.stop])
+                self.wfile.write(body[: server.stop])
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -64,14 +64,14 @@ def content() -> bytes:
     for number, shape in shapes.items():
         state[f"features.{number}.weight"] = np.full(shape, 0.5, np.float32)
         state[f"features.{number}.bias"] = np.zeros(shape[0], np.float32)
-    return made.honest_files(state)["zip"]
+    return made.valid_files(state)["zip"]
 
 
 @pytest.fixture
 def server(content: bytes) -> Iterator[Server]:
-    started = Server(content)
-    yield started
-    started.close()
+    local_server = Server(content)
+    yield local_server
+    local_server.close()
 
 
 def one_line(server: Server, folder: Path) -> str:
@@ -81,40 +81,40 @@ def one_line(server: Server, folder: Path) -> str:
     return str(caught.value)
 
 
-def test_an_interrupted_download_goes_on(server: Server, content: bytes, tmp_path: Path) -> None:
+def test_interrupted_download_resumes(server: Server, content: bytes, tmp_path: Path) -> None:
     server.stop = 3_000_000
     message = one_line(server, tmp_path)
-    assert "broke off after 3000000" in message or "cannot be fetched" in message
+    assert "interrupted after 3000000" in message or "cannot be downloaded" in message
     name = server.url.rpartition("/")[2]
     part = tmp_path / f"{name}.part"
-    assert str(tmp_path / name) in message  # where to put it by hand
+    assert str(tmp_path / name) in message
     assert [p.name for p in tmp_path.iterdir()] == [part.name]
-    held = part.stat().st_size
-    assert 0 < held <= 3_000_000
+    part_size = part.stat().st_size
+    assert 0 < part_size <= 3_000_000
     server.stop = len(content)
     path = download(tmp_path, server.url)
-    assert server.ranges == [None, f"bytes={held}-"]
+    assert server.ranges == [None, f"bytes={part_size}-"]
     assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
     assert download(tmp_path, server.url) == path and len(server.ranges) == 2
 
 
-def test_a_server_that_cannot_resume_begins_anew(
+def test_download_restarts_if_the_server_has_no_ranges(
     server: Server, content: bytes, tmp_path: Path
 ) -> None:
     name = server.url.rpartition("/")[2]
     (tmp_path / f"{name}.part").write_bytes(content[:1000])
-    server.resumes = False
+    server.has_ranges = False
     assert download(tmp_path, server.url).read_bytes() == content
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_partial_file_is_never_trusted(
-    whole: bool, server: Server, content: bytes, tmp_path: Path
+@pytest.mark.parametrize("complete", [False, True])
+def test_partial_file_is_verified(
+    complete: bool, server: Server, content: bytes, tmp_path: Path
 ) -> None:
     name = server.url.rpartition("/")[2]
-    other = bytes(len(content) if whole else 1000)
-    (tmp_path / f"{name}.part").write_bytes(other)
-    assert "what came has SHA-256" in one_line(server, tmp_path)
+    wrong_content = bytes(len(content) if complete else 1000)
+    (tmp_path / f"{name}.part").write_bytes(wrong_content)
+    assert "the downloaded file has SHA-256" in one_line(server, tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert download(tmp_path, server.url).read_bytes() == content
 
@@ -123,27 +123,27 @@ def test_corrupted_and_wrong_files_are_deleted(
     server: Server, content: bytes, tmp_path: Path
 ) -> None:
     server.content = content[:-1] + b"x"
-    assert "what came has SHA-256" in one_line(server, tmp_path)
-    server.content = b"<html>sign in to the hotel's network</html>"
-    assert "what came has SHA-256" in one_line(server, tmp_path)
+    assert "the downloaded file has SHA-256" in one_line(server, tmp_path)
+    server.content = b"<html>log in to the network</html>"
+    assert "the downloaded file has SHA-256" in one_line(server, tmp_path)
     assert list(tmp_path.iterdir()) == []
     path = tmp_path / server.url.rpartition("/")[2]
-    path.write_bytes(b"damaged meanwhile")
+    path.write_bytes(b"damaged")
     server.content = content
     assert download(tmp_path, server.url).read_bytes() == content
 
 
-def test_offline_it_says_what_to_do_by_hand(server: Server, tmp_path: Path) -> None:
+def test_offline_message_has_instructions(server: Server, tmp_path: Path) -> None:
     server.close()
     message = one_line(server, tmp_path)
     path = tmp_path / server.url.rpartition("/")[2]
     assert server.url in message and f"put it at {path}" in message
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match="no checksum"):
+    with pytest.raises(InputError, match="its name has no checksum"):
         download(tmp_path, "http://127.0.0.1/alexnet.pth")
 
 
-def test_the_tool_downloads_and_converts(
+def test_tool_downloads_and_converts(
     server: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

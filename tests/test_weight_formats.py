@@ -1,7 +1,7 @@
-"""Weights from PyTorch, safetensors and cuda-convnet2, and files that are none: honest ones to the
-bit, others rejected in one line.
+"""Weight files of PyTorch, safetensors and cuda-convnet2: valid files convert bit-identical, others
+are rejected in one line.
 
-Where a library writes the file it writes it here, and its own forward pass is the reference.
+Where a library writes the file, its forward pass is the reference.
 """
 
 import io
@@ -33,16 +33,16 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
-def same_numbers(found: weights.Weights, of: files.Layers = LAYERS) -> None:
-    assert list(found.params) == list(of)
-    for layer, leaves in of.items():
+def assert_same_params(found: weights.Weights, layers: files.Layers = LAYERS) -> None:
+    assert list(found.params) == list(layers)
+    for layer, leaves in layers.items():
         for leaf, values in leaves.items():
             assert found.params[layer][leaf].dtype == np.float32
             np.testing.assert_array_equal(found.params[layer][leaf], values, err_msg=layer)
 
 
-def same_activations(found: weights.Weights, theirs: np.ndarray) -> None:
-    """`theirs` (1, 1, 1, 256), computed by the library that wrote the file."""
+def assert_same_activations(found: weights.Weights, theirs: np.ndarray) -> None:
+    """Compare C5 with `theirs` (1, 1, 1, 256), computed by the library that wrote the file."""
     ours = np.asarray(alexnet.forward(found.params, IMAGE, "C1", "C5"))
     assert ours.shape == theirs.shape and theirs.std() > 0.1
     np.testing.assert_allclose(ours, theirs, atol=1e-6 * np.abs(theirs).max(), rtol=0)
@@ -56,18 +56,18 @@ def one_line(call: Callable[[], object]) -> str:
     return message
 
 
-def torch_names(of: files.Layers = LAYERS) -> dict[str, np.ndarray]:
-    """Torchvision's state dict of `of`."""
+def torch_names(layers: files.Layers = LAYERS) -> dict[str, np.ndarray]:
+    """Return the state dict of `layers` with torchvision's names."""
     state = {}
-    for layer, number in zip(of, (0, 3, 6, 8, 10), strict=True):
-        kernel = of[layer]["kernel"].transpose(3, 2, 0, 1)
+    for layer, number in zip(layers, (0, 3, 6, 8, 10), strict=True):
+        kernel = layers[layer]["kernel"].transpose(3, 2, 0, 1)
         state[f"features.{number}.weight"] = np.ascontiguousarray(kernel)
-        state[f"features.{number}.bias"] = of[layer]["bias"]
+        state[f"features.{number}.bias"] = layers[layer]["bias"]
     return state
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
-def test_files_that_pytorch_and_safetensors_wrote(form: str, tmp_path: Path) -> None:
+def test_files_written_by_pytorch_and_safetensors(form: str, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: bench)")
     from safetensors.torch import save_file
 
@@ -88,15 +88,15 @@ def test_files_that_pytorch_and_safetensors_wrote(form: str, tmp_path: Path) -> 
     else:
         torch.save(net.state_dict(), path, _use_new_zipfile_serialization=form == "zip")
     found = weights.convert(path)
-    same_numbers(found)
+    assert_same_params(found)
     assert found.metadata["lrn"] is False and found.metadata["left_out"] == []
     with torch.no_grad():
         theirs = net.features(torch.tensor(IMAGE.transpose(0, 3, 1, 2))).numpy()
-    same_activations(found, theirs.transpose(0, 2, 3, 1))
+    assert_same_activations(found, theirs.transpose(0, 2, 3, 1))
 
 
 def test_names_of_timm_and_hugging_face(tmp_path: Path) -> None:
-    """Torchvision's, behind a beginning that all have; half precision widens without loss."""
+    """They are torchvision's names with a prefix; float16 converts exactly to float32."""
     for prefix in ("", "model.", "alexnet.", "backbone.net."):
         state = {f"{prefix}{k}": v.astype(np.float16) for k, v in torch_names().items()}
         found = weights.convert(written(tmp_path / "model", safetensors_bytes(state)))
@@ -121,30 +121,28 @@ def npz(arrays: dict[str, np.ndarray]) -> bytes:
         {"features.6.weight_mask": 384},
     ],
 )
-def test_what_the_network_has_not_is_rejected_and_never_only_listed(
-    extra: dict[str, int], tmp_path: Path
-) -> None:
+def test_arrays_that_the_network_lacks_are_rejected(extra: dict[str, int], tmp_path: Path) -> None:
     state = torch_names() | {name: np.ones(size, np.float32) for name, size in extra.items()}
     message = one_line(lambda: weights.convert(written(tmp_path / "f", safetensors_bytes(state))))
     assert all(f"unexpected {name}" in message for name in extra)
     assert ("batch normalization" in message) == any("running" in name for name in extra)
     assert "names of alexnet" in message
-    named = {f"conv{k[1]}/{leaf}": a for k, own in LAYERS.items() for leaf, a in own.items()}
+    named = {f"conv{k[1]}/{leaf}": a for k, layer in LAYERS.items() for leaf, a in layer.items()}
     content = npz(named | {"bn1/gamma": np.ones(64, np.float32)})
-    assert "holds batch norm" in one_line(lambda: weights.convert(written(tmp_path / "g", content)))
+    assert "has batch norm" in one_line(lambda: weights.convert(written(tmp_path / "g", content)))
 
 
-def test_alexnet_with_batch_normalization_is_rejected_as_that(tmp_path: Path) -> None:
-    """A convolution, normalization, rectifier and, behind three of them, a pool."""
+def test_alexnet_with_batch_normalization_is_rejected(tmp_path: Path) -> None:
+    """Each convolution is followed by normalization, rectifier and, in three layers, a pool."""
     state, number = {}, 0
-    for layer, own in LAYERS.items():
-        state[f"features.{number}.weight"] = own["kernel"].transpose(3, 2, 0, 1).copy()
-        state[f"features.{number}.bias"] = own["bias"]
+    for layer, arrays in LAYERS.items():
+        state[f"features.{number}.weight"] = arrays["kernel"].transpose(3, 2, 0, 1).copy()
+        state[f"features.{number}.bias"] = arrays["bias"]
         for part in ("weight", "bias", "running_mean", "running_var"):
-            state[f"features.{number + 1}.{part}"] = np.ones_like(own["bias"])
+            state[f"features.{number + 1}.{part}"] = np.ones_like(arrays["bias"])
         number += 4 if files.STRIDE_PAD_POOL[layer][2] else 3
     message = one_line(lambda: weights.convert(written(tmp_path / "f", safetensors_bytes(state))))
-    assert "names of alexnet: holds batch normalization" in message
+    assert "names of alexnet: has batch normalization" in message
 
 
 @pytest.mark.parametrize("divisor", [57.6, 128, 255])
@@ -153,17 +151,17 @@ def test_first_kernels_for_gray_levels_of_0_to_255_are_rejected(
 ) -> None:
     small = {**LAYERS, "C1": {**LAYERS["C1"], "kernel": LAYERS["C1"]["kernel"] / divisor}}
     small["C1"]["kernel"] = small["C1"]["kernel"].astype(np.float32)
-    named = {f"conv{k[1]}/{leaf}": a for k, own in small.items() for leaf, a in own.items()}
+    named = {f"conv{k[1]}/{leaf}": a for k, layer in small.items() for leaf, a in layer.items()}
     for content in (npz(named), safetensors_bytes(torch_names(small))):
         message = one_line(lambda c=content: weights.convert(written(tmp_path / "f", c)))
         assert "0 to 255" in message and "multiply them by 57.6" in message
-    tiny = {k: v for k, v in torch_names().items()}  # N(0, 0.01), as Krizhevsky et al. 2012 start
+    random = torch_names()  # C1 is N(0, 0.01), as initialized by Krizhevsky et al. 2012
     rng = np.random.default_rng(0)
-    tiny["features.0.weight"] = np.float32(0.01 * rng.standard_normal((64, 3, 11, 11)))
-    weights.convert(written(tmp_path / "f", safetensors_bytes(tiny)))
+    random["features.0.weight"] = np.float32(0.01 * rng.standard_normal((64, 3, 11, 11)))
+    weights.convert(written(tmp_path / "f", safetensors_bytes(random)))
 
 
-def test_files_of_other_software_are_rejected_with_what_is_read(tmp_path: Path) -> None:
+def test_unsupported_formats_are_rejected_with_the_supported_ones(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     code = np.array([Run(f"touch {marker}")], dtype=object)
     out = io.BytesIO()
@@ -174,56 +172,56 @@ def test_files_of_other_software_are_rejected_with_what_is_read(tmp_path: Path) 
         opened.writestr("model.weights.h5", b"\x89HDF")
     contents = {
         "Keras": b"\x89HDF\r\n\x1a\n" + bytes(99),
-        "archive of Keras": archive.getvalue(),
+        "Keras archive": archive.getvalue(),
         "ONNX": b"\x08\x08\x12\x07pytorch" + bytes(99),
         "Caffe": out.getvalue(),
         "Caffe or TensorFlow": b"\x0a\x07AlexNet" + bytes(99),
         "not a weights file": b"GGUF" + bytes(99),
     }
-    for what, content in contents.items():
+    for name, content in contents.items():
         path = written(tmp_path / "weights.bin", content)
         message = one_line(lambda path=path: weights.convert(path))
-        assert what in message and "torch.save(model.state_dict(), FILE)" in message
+        assert name in message and "torch.save(model.state_dict(), FILE)" in message
         assert ".safetensors" in message and ".npz" in message and "cuda-convnet2" in message
     assert not marker.exists()
 
 
-def test_pickles_of_python_3_are_read_as_those_of_python_2(tmp_path: Path) -> None:
-    listed = files.convnet_layers(LAYERS)
+def test_pickles_of_python_3_are_read(tmp_path: Path) -> None:
+    stored = files.convnet_layers(LAYERS)
     for protocol in (2, 4):
-        content = pickle.dumps({"model_state": {"layers": listed}}, protocol=protocol)
+        content = pickle.dumps({"model_state": {"layers": stored}}, protocol=protocol)
         found = weights.convert(written(tmp_path / "1.1", content))
         np.testing.assert_array_equal(found.params["C5"]["kernel"], LAYERS["C5"]["kernel"])
 
 
 def test_truncated_and_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "90.1"
-    whole = files.convnet(LAYERS)
-    for size in (len(whole) // 1000, len(whole) // 3, len(whole) - 1000):
-        written(path, whole[:size])
+    content = files.convnet(LAYERS)
+    for size in (len(content) // 1000, len(content) // 3, len(content) - 1000):
+        written(path, content[:size])
         assert str(path) in one_line(lambda: weights.convert(path))
-    few = {
+    small_layers = {
         name: {"kernel": layer["kernel"].ravel()[:8].reshape(1, 1, 2, 4), "bias": layer["bias"][:4]}
         for name, layer in LAYERS.items()
     }
-    whole, rng = files.convnet(few), np.random.default_rng(0)
+    content, rng = files.convnet(small_layers), np.random.default_rng(0)
     for _ in range(300):
-        damaged = bytearray(whole)
-        for place in rng.integers(0, len(whole), rng.choice([1, 3, 10])):
-            damaged[place] = rng.integers(256)
+        damaged = bytearray(content)
+        for position in rng.integers(0, len(content), rng.choice([1, 3, 10])):
+            damaged[position] = rng.integers(256)
         written(path, bytes(damaged))
         one_line(lambda: weights.convert(path))
 
 
-def hostile_pickles(marker: Path) -> dict[str, bytes]:
+def malicious_pickles(marker: Path) -> dict[str, bytes]:
     command = f"touch {marker}"
     call = made.call("posix", "system", (command,))
-    claim = files.array((10**6, 10**6), b"few")
-    layers = files.text("conv1") + b"](" + claim + claim + b"e"
+    large_array = files.array((10**6, 10**6), b"few")
+    layers = files.text("conv1") + b"](" + large_array + large_array + b"e"
     return {
         "code in a checkpoint": files.convnet(LAYERS, extra=call),
         "code instead of a checkpoint": pickle.dumps(Run(command), protocol=4),
-        "a claim in a checkpoint": b"\x80\x02}(" + layers + b"u.",
+        "an invalid size in a checkpoint": b"\x80\x02}(" + layers + b"u.",
     }
 
 
@@ -235,40 +233,42 @@ class Run:
         return os.system, (self.command,)
 
 
-def test_code_in_pickles_is_rejected_by_name_and_false_claims_too(tmp_path: Path) -> None:
+def test_code_and_invalid_sizes_in_pickles_are_rejected(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
-    for what, content in hostile_pickles(marker).items():
+    for name, content in malicious_pickles(marker).items():
         path = written(tmp_path / "file", content)
         message = one_line(lambda path=path: weights.convert(path))
-        said = "posix.system" if what.startswith("code") else "claims 1000000000000 numbers"
-        assert said in message, what
+        expected = "posix.system" if name.startswith("code") else "states 1000000000000 values"
+        assert expected in message, name
         assert not marker.exists()
     layers: list[object] = []
     for _ in range(60):
-        layers = [layers, layers]  # 2**60 lists, were each held apart
+        layers = [layers, layers]  # 2**60 lists unless shared ones are converted once
     bomb = pickle.dumps({"model_state": {"layers": layers}}, protocol=2)
     assert "damaged" in one_line(lambda: weights.convert(written(tmp_path / "file", bomb)))
-    evil = files.convnet(LAYERS, extra=b"coptions\nx\n(" + files.text("a") + b"tR")
-    same = weights.convert(written(tmp_path / "file", evil))  # its own classes are passed over
-    assert list(same.params) == list(LAYERS)
+    content = files.convnet(LAYERS, extra=b"coptions\nx\n(" + files.text("a") + b"tR")
+    found = weights.convert(
+        written(tmp_path / "file", content)
+    )  # classes of cuda-convnet2 are skipped
+    assert list(found.params) == list(LAYERS)
 
 
-def test_false_claims_in_safetensors(tmp_path: Path) -> None:
+def test_invalid_sizes_in_safetensors_are_rejected(tmp_path: Path) -> None:
     for shape, size in (([10**6, 10**6], 4), ([10**6, 10**6], 4 * 10**12)):
-        claim = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
-        header = json.dumps(claim).encode()
+        entry = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
+        header = json.dumps(entry).encode()
         content = len(header).to_bytes(8, "little") + header + b"\0" * 4
-        path = written(tmp_path / "claim", content)
+        path = written(tmp_path / "file", content)
         assert "damaged .safetensors" in one_line(lambda path=path: weights.convert(path))
 
 
-def test_the_tool_rejects_in_one_line_and_writes_nothing(
+def test_tool_rejects_in_one_line_and_writes_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tool = runpy.run_path(str(ROOT / "tools" / "convert_weights.py"))["main"]
-    for what, content in hostile_pickles(tmp_path / "ran").items():
+    for name, content in malicious_pickles(tmp_path / "ran").items():
         path = written(tmp_path / "file", content)
-        assert tool([str(path), "--output", str(tmp_path / "out")]) == 2, what
+        assert tool([str(path), "--output", str(tmp_path / "out")]) == 2, name
         messages = capsys.readouterr()
         assert messages.out == "" and messages.err.count("\n") == 1
         assert [p.name for p in tmp_path.iterdir()] == ["file"]

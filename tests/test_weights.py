@@ -1,4 +1,4 @@
-"""Conversion by the table, the folder with its card, the analytic first layer, and the tool."""
+"""Conversion of weights, the folder with metadata, Gabor filters in C1, and the tool."""
 
 import hashlib
 import io
@@ -13,6 +13,7 @@ from pathlib import Path
 import handmade_pth as made
 import numpy as np
 import pytest
+import weight_files as files
 from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import weights
@@ -22,7 +23,7 @@ from mtl_jax.weights.metadata import hash_params
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "weights" / "alexnet_imagenet_conv.npz"
-# torchvision's alexnet: (out, in, row, column) and (out, in).
+# torchvision's alexnet: (out, in, row, column) and (out, in)
 SHAPES = {
     "features.0": (64, 3, 11, 11),
     "features.3": (192, 64, 5, 5),
@@ -33,7 +34,7 @@ SHAPES = {
 CONNECTED = {"classifier.4": (4096, 4096), "classifier.6": (1000, 4096)}
 
 
-def state_of(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def random_state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(3)
     state = {}
     for name, shape in shapes.items():
@@ -44,13 +45,13 @@ def state_of(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, np.ndarray]:
-    return state_of(SHAPES)
+    return random_state(SHAPES)
 
 
 @pytest.fixture(scope="module")
 def converted(state: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
-    source = written(folder / "alexnet.pth", made.honest_files(state)["zip"])
+    source = written(folder / "alexnet.pth", made.valid_files(state)["zip"])
     weights.save(weights.convert(source), folder / "alexnet")
     return folder / "alexnet"
 
@@ -66,14 +67,14 @@ def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
     return out.getvalue()
 
 
-def hwio(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def to_hwio(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {
         name.replace("weight", "kernel"): np.moveaxis(a, (0, 1), (-1, -2)) if a.ndim == 4 else a
         for name, a in arrays.items()
     }
 
 
-def same(ours: Params, theirs: Params) -> bool:
+def are_equal(ours: Params, theirs: Params) -> bool:
     return list(ours) == list(theirs) and all(
         ours[layer][leaf].dtype == theirs[layer][leaf].dtype
         and ours[layer][leaf].shape == theirs[layer][leaf].shape
@@ -93,24 +94,26 @@ def one_line(call: Callable[[], object]) -> str:
 def test_every_format_gives_the_same_parameters(
     state: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    """The file's name says nothing: all are called the same."""
-    ours = [f"C{i}" for i in range(1, 6)]
-    renames = dict(zip(SHAPES, ours, strict=True))
-    named = {f"{renames[k.rpartition('.')[0]]}/{k.rpartition('.')[2]}": a for k, a in state.items()}
-    lpips = {k.replace("C", "conv", 1): a for k, a in hwio(named).items()}
+    """The format is recognized by content: all files have the same name."""
+    layers = [f"C{i}" for i in range(1, 6)]
+    layer_names = dict(zip(SHAPES, layers, strict=True))
+    named = {
+        f"{layer_names[k.rpartition('.')[0]]}/{k.rpartition('.')[2]}": a for k, a in state.items()
+    }
+    lpips = {k.replace("C", "conv", 1): a for k, a in to_hwio(named).items()}
     parallel = {k.replace("features.", "features.module."): a for k, a in state.items()}
     contents = {
-        "torch zip, torchvision": made.honest_files(state)["zip"],
-        "torch legacy, torchvision": made.honest_files(state)["legacy"],
+        "torch zip, torchvision": made.valid_files(state)["zip"],
+        "torch legacy, torchvision": made.valid_files(state)["legacy"],
         "safetensors, torchvision": safetensors_bytes(parallel),
         "npz, conv1..conv5": npz_bytes(lpips),
-        "npz, mtl_jax": npz_bytes(hwio(named)),
+        "npz, mtl_jax": npz_bytes(to_hwio(named)),
     }
     for kind, content in contents.items():
         found = weights.convert(written(tmp_path / "weights.bin", content))
         assert found.metadata["format"] == f"{kind} names"
-        assert list(found.params) == ours
-        for name, layer in renames.items():
+        assert list(found.params) == layers
+        for name, layer in layer_names.items():
             kernel = found.params[layer]["kernel"]
             assert kernel.flags.c_contiguous and kernel.dtype == np.float32
             source = state[f"{name}.weight"]
@@ -122,12 +125,12 @@ def test_every_format_gives_the_same_parameters(
 def test_fully_connected_layers_are_kept_where_they_fit(
     state: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    connected = state_of(CONNECTED)
-    unfit = {
+    connected = random_state(CONNECTED)
+    f1 = {
         "classifier.1.weight": np.zeros((4096, 9216), np.float32),
         "classifier.1.bias": np.zeros(4096, np.float32),
     }
-    path = written(tmp_path / "full", safetensors_bytes({**state, **unfit, **connected}))
+    path = written(tmp_path / "full", safetensors_bytes({**state, **f1, **connected}))
     dropped = weights.convert(path)
     assert list(dropped.params) == ["C1", "C2", "C3", "C4", "C5"]
     assert "F1, F2, F3 dropped" in dropped.metadata["left_out"][0]
@@ -141,20 +144,20 @@ def test_fully_connected_layers_are_kept_where_they_fit(
 
 
 def test_all_mismatches_are_in_one_line(state: dict[str, np.ndarray], tmp_path: Path) -> None:
-    faulty = dict(state)
-    del faulty["features.0.bias"]
-    faulty["features.3.weight"] = hwio(state)["features.3.kernel"]  # transposed
-    faulty["features.6.weight"] = state["features.6.weight"].astype(np.float64)
-    faulty["features.8.bias"] = np.full(256, np.nan, np.float32)
-    faulty["features.12.weight\n"] = np.zeros(3, np.float32)
-    path = written(tmp_path / "faulty.pth", npz_bytes(faulty))
+    invalid = dict(state)
+    del invalid["features.0.bias"]
+    invalid["features.3.weight"] = to_hwio(state)["features.3.kernel"]  # transposed
+    invalid["features.6.weight"] = state["features.6.weight"].astype(np.float64)
+    invalid["features.8.bias"] = np.full(256, np.nan, np.float32)
+    invalid["features.12.weight\n"] = np.zeros(3, np.float32)
+    path = written(tmp_path / "invalid.pth", npz_bytes(invalid))
     message = one_line(lambda: weights.convert(path))
     for part in (
         str(path),
         "missing features.0.bias",
         "features.3.weight has shape (5, 5, 64, 192), expected (192, 64, 5, 5)",
         "features.6.weight is float64, expected float32",
-        "features.8.bias holds values that are not finite",
+        "features.8.bias has values that are not finite",
         "unexpected 'features.12.weight\\n'",
     ):
         assert part in message
@@ -165,7 +168,7 @@ def test_converted_and_reloaded_weights_are_bit_equal(
 ) -> None:
     loaded = weights.load(converted)
     source = converted.with_suffix(".pth")
-    assert same(loaded.params, weights.convert(source).params)
+    assert are_equal(loaded.params, weights.convert(source).params)
     assert loaded.metadata == weights.convert(source).metadata
     assert loaded.metadata["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert loaded.metadata["parameters"] == sum(array.size for array in state.values())
@@ -174,7 +177,7 @@ def test_converted_and_reloaded_weights_are_bit_equal(
 
 def test_real_weights() -> None:
     if not REAL.exists():
-        pytest.skip("the ImageNet weights are not beside the checkout")
+        pytest.skip("the ImageNet weights are not next to the checkout")
     found = weights.convert(REAL)
     with np.load(REAL) as source:
         for i in range(1, 6):
@@ -190,76 +193,96 @@ def test_real_weights() -> None:
 
 def test_damaged_folders(converted: Path, tmp_path: Path) -> None:
     assert "no card.json" in one_line(lambda: weights.load(tmp_path / "nowhere"))
-    card_path = converted / "card.json"
-    text = card_path.read_text()
-    card = json.loads(text)
+    metadata_path = converted / "card.json"
+    text = metadata_path.read_text()
+    metadata = json.loads(text)
     damaged = {
         text[: len(text) // 2]: "not valid JSON",
         "[]": "not a JSON object",
-        json.dumps({**card, "lrn": "no"}): "field lrn",
-        json.dumps({k: v for k, v in card.items() if k not in ("input", "name")}): "name, input",
-        json.dumps({**card, "input": {**card["input"], "std": [0, 1, 1]}}): "field input",
-        json.dumps({**card, "arrays_sha256": "0" * 64}): "damaged: card.json",
-        json.dumps({**card, "converter_version": 99}): "version 99",
-        json.dumps({**card, "shapes": {**card["shapes"], "C9": card["shapes"]["C1"]}}): "C9",
-        json.dumps({**card, "shapes": {"C1": card["shapes"]["C1"]}}): "missing C2",
-        json.dumps({**card, "shapes": {"C1": {"kernel": 7, "bias": "x"}}}): "C1 has",
+        json.dumps({**metadata, "lrn": "no"}): "field lrn",
+        json.dumps(
+            {k: v for k, v in metadata.items() if k not in ("input", "name")}
+        ): "name, input",
+        json.dumps({**metadata, "input": {**metadata["input"], "std": [0, 1, 1]}}): "field input",
+        json.dumps({**metadata, "arrays_sha256": "0" * 64}): "damaged: card.json",
+        json.dumps({**metadata, "converter_version": 99}): "version 99",
+        json.dumps(
+            {**metadata, "shapes": {**metadata["shapes"], "C9": metadata["shapes"]["C1"]}}
+        ): "C9",
+        json.dumps({**metadata, "shapes": {"C1": metadata["shapes"]["C1"]}}): "missing C2",
+        json.dumps({**metadata, "shapes": {"C1": {"kernel": 7, "bias": "x"}}}): "C1 has",
     }
     try:
         for content, part in damaged.items():
-            card_path.write_text(content)
+            metadata_path.write_text(content)
             message = one_line(lambda: weights.load(converted))
             assert str(converted) in message and part in message
-        card_path.write_text(text)
+        metadata_path.write_text(text)
         (converted / "params").rename(converted / "gone")
         assert "damaged" in one_line(lambda: weights.load(converted))
         (converted / "gone").rename(converted / "params")
     finally:
-        card_path.write_text(text)
+        metadata_path.write_text(text)
 
 
-def test_any_flipped_byte_of_the_numbers_is_seen(converted: Path) -> None:
+def test_folder_of_version_0_1_0_loads(converted: Path, tmp_path: Path) -> None:
+    """Its checksums are those of the file on disk, which is not changed."""
+    folder = tmp_path / "old"
+    shutil.copytree(converted, folder)
+    files.rename_as_in_0_1_0(folder)
+    content = (folder / "card.json").read_bytes()
+    loaded = weights.load(folder)
+    assert loaded.metadata == weights.load(converted).metadata
+    assert are_equal(loaded.params, weights.load(converted).params)
+    assert (folder / "card.json").read_bytes() == content
+    (folder / "card.json").write_bytes(content + b"\n")
+    assert "damaged: card.json" in one_line(lambda: weights.load(folder))
+
+
+def test_flipped_bytes_of_the_parameters_are_detected(converted: Path) -> None:
     largest = max((converted / "params").rglob("*"), key=lambda p: p.stat().st_size)
-    whole = largest.read_bytes()
+    content = largest.read_bytes()
     try:
-        for place in (len(whole) // 3, len(whole) // 2):
-            flipped = bytes([whole[place] ^ 1])
-            largest.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+        for position in (len(content) // 3, len(content) // 2):
+            flipped = bytes([content[position] ^ 1])
+            largest.write_bytes(content[:position] + flipped + content[position + 1 :])
             one_line(lambda: weights.load(converted))
     finally:
-        largest.write_bytes(whole)
+        largest.write_bytes(content)
 
 
 def test_weights_that_do_not_fit_are_not_saved(converted: Path, tmp_path: Path) -> None:
-    good = weights.load(converted)
-    bad = {**good.params, "C2": {**good.params["C2"], "kernel": good.params["C1"]["kernel"]}}
-    del bad["C4"]
-    message = one_line(lambda: weights.save(weights.Weights(bad, good.metadata), tmp_path / "out"))
-    double = {**good.params, "C1": {k: a.astype(float) for k, a in good.params["C1"].items()}}
-    out = weights.Weights(double, good.metadata)
+    valid = weights.load(converted)
+    params = {**valid.params, "C2": {**valid.params["C2"], "kernel": valid.params["C1"]["kernel"]}}
+    del params["C4"]
+    message = one_line(
+        lambda: weights.save(weights.Weights(params, valid.metadata), tmp_path / "out")
+    )
+    double = {**valid.params, "C1": {k: a.astype(float) for k, a in valid.params["C1"].items()}}
+    out = weights.Weights(double, valid.metadata)
     assert "float64" in one_line(lambda: weights.save(out, tmp_path / "out"))
     assert "missing C4" in message and "'kernel': [11, 11, 3, 64]" in message
-    moved = {**good.params, "C1": {k: a + 1 for k, a in good.params["C1"].items()}}
+    changed = {**valid.params, "C1": {k: a + 1 for k, a in valid.params["C1"].items()}}
     with pytest.raises(ValueError, match="metadata were made for other"):
-        weights.save(weights.Weights(moved, good.metadata), tmp_path / "out")
+        weights.save(weights.Weights(changed, valid.metadata), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_converted_weights_are_replaced(converted: Path, tmp_path: Path) -> None:
-    good = weights.load(converted)
-    weights.save(good, tmp_path / "net")
-    assert "--force" in one_line(lambda: weights.save(good, tmp_path / "net"))
-    weights.save(good, tmp_path / "net", replace=True)
-    assert same(weights.load(tmp_path / "net").params, good.params)
+    valid = weights.load(converted)
+    weights.save(valid, tmp_path / "net")
+    assert "--force" in one_line(lambda: weights.save(valid, tmp_path / "net"))
+    weights.save(valid, tmp_path / "net", replace=True)
+    assert are_equal(weights.load(tmp_path / "net").params, valid.params)
     letters = tmp_path / "letters"
     letters.mkdir()
     (letters / "dear.txt").write_text("keep me")
-    one_line(lambda: weights.save(good, letters, replace=True))
+    one_line(lambda: weights.save(valid, letters, replace=True))
     assert [p.name for p in letters.iterdir()] == ["dear.txt"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "net"]
 
 
-def test_files_that_are_no_weights(tmp_path: Path) -> None:
+def test_files_without_weights_are_rejected(tmp_path: Path) -> None:
     contents = {
         b"": "not a weights file",
         b"Dear reader, this is a letter and no network.\n": "not a weights file",
@@ -277,21 +300,23 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     assert "cannot be read" in one_line(lambda: weights.convert(tmp_path / "absent.pth"))
 
 
-def test_archives_that_unpack_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archives_that_unpack_to_too_many_bytes_are_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        head = io.BytesIO()
-        claim = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
-        np.lib.format.write_array_header_1_0(head, claim)
-        archive.writestr("C1/kernel.npy", head.getvalue() + bytes(2_000_000))
-    path = written(tmp_path / "claim.npz", out.getvalue())
-    assert "claims 1000000000000 numbers" in one_line(lambda: weights.convert(path))
+        header = io.BytesIO()
+        description = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
+        np.lib.format.write_array_header_1_0(header, description)
+        archive.writestr("C1/kernel.npy", header.getvalue() + bytes(2_000_000))
+    path = written(tmp_path / "large.npz", out.getvalue())
+    assert "states 1000000000000 values" in one_line(lambda: weights.convert(path))
     monkeypatch.setattr(npz_file, "MAX_BYTES", 1_000_000)
     assert path.stat().st_size < 10_000
     assert "more than 1000000" in one_line(lambda: weights.convert(path))
 
 
-def test_gabor_kernels_have_no_mean_and_he_scale() -> None:
+def test_gabor_kernels_have_zero_mean_and_he_scale() -> None:
     bank = weights.make_gabor_bank()
     assert bank.shape == (11, 11, 3, 64) and bank.dtype == np.float32
     assert np.abs(bank.sum((0, 1))).max() < 1e-5
@@ -304,25 +329,25 @@ def test_gabor_kernels_have_no_mean_and_he_scale() -> None:
 def test_gabor_kernels_differ() -> None:
     flat = weights.make_gabor_bank().reshape(-1, 64).astype(float)
     unit = flat / np.linalg.norm(flat, axis=0)
-    likeness = unit.T @ unit - np.eye(64)
-    assert likeness.max() < 0.85
+    similarity = unit.T @ unit - np.eye(64)
+    assert similarity.max() < 0.85
     assert weights.make_gabor_bank(96, 7, 1).shape == (7, 7, 1, 96)
 
 
 def test_gabor_response_peaks_at_its_own_orientation() -> None:
-    """To gratings of each angle, drawn here and not by the bank; energy over the four phases."""
+    """The energy over the four phases is maximal for gratings of the angle of the kernel."""
     bank = weights.make_gabor_bank()[:, :, :, :60].reshape(11, 11, 3, 5, 3, 4).sum(2)
     row, column = np.mgrid[-5:6, -5:6]
     angles = np.radians(np.arange(0, 180, 4))
-    for which, wavelength in enumerate((2.75, 4.4, 7.7)):
+    for index, wavelength in enumerate((2.75, 4.4, 7.7)):
         across = column * np.cos(angles)[:, None, None] + row * np.sin(angles)[:, None, None]
         gratings = np.exp(2j * np.pi * across / wavelength)
-        energy = (np.abs(np.einsum("ahw,hwop->aop", gratings, bank[:, :, :, which])) ** 2).sum(-1)
+        energy = (np.abs(np.einsum("ahw,hwop->aop", gratings, bank[:, :, :, index])) ** 2).sum(-1)
         assert np.degrees(angles[energy.argmax(0)]).tolist() == [0, 36, 72, 108, 144]
         assert (energy.min(0) < 0.1 * energy.max(0)).all()
 
 
-def test_analytic_weights_say_what_they_are() -> None:
+def test_analytic_weights_state_that_they_are_not_pretrained() -> None:
     analytic = weights.make_analytic()
     assert list(analytic.params) == ["C1"]
     assert not analytic.params["C1"]["bias"].any()
@@ -330,34 +355,41 @@ def test_analytic_weights_say_what_they_are() -> None:
 
 
 def test_weights_by_name(converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert same(weights.find(str(converted)).params, weights.load(converted).params)
+    assert are_equal(weights.find(str(converted)).params, weights.load(converted).params)
     assert weights.find("random").params == {} and list(weights.find("analytic").params) == ["C1"]
-    monkeypatch.chdir(tmp_path)  # from wherever the package is run
+    monkeypatch.chdir(tmp_path)
     if find_weights.SHIPPED.is_dir():
         assert list(weights.find("shipped").params) == ["C1", "C2", "C3", "C4", "C5"]
-    monkeypatch.setattr(find_weights, "SHIPPED", tmp_path / "formulas")  # nothing takes their place
+    monkeypatch.setattr(find_weights, "SHIPPED", tmp_path / "formulas")
     assert "formulas does not exist; reinstall" in one_line(lambda: weights.find("shipped"))
     assert "no card.json" in one_line(lambda: weights.find("nowhere"))
 
 
-def test_imagenet_is_the_folder_that_the_conversion_writes(
+def test_imagenet_is_the_folder_written_by_the_conversion(
     converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     missing = one_line(lambda: weights.find("imagenet"))
     assert "python tools/convert_weights.py --download" in missing and "\n" not in missing
-    planned = weights.find_for_plan("imagenet", "alexnet")
-    assert list(planned.params) == ["C1", "C2", "C3", "C4", "C5"]
-    assert "do not exist yet" in planned.metadata["note"]
+    placeholder = weights.find_for_plan("imagenet", "alexnet")
+    assert list(placeholder.params) == ["C1", "C2", "C3", "C4", "C5"]
+    assert "do not exist yet" in placeholder.metadata["note"]
     with pytest.raises(InputError, match="vgg16_imagenet does not exist.*FILE --output"):
         weights.find("imagenet", "vgg16")
     shutil.copytree(converted, tmp_path / "checkpoints" / "alexnet_imagenet")
     for find in (weights.find, weights.find_for_plan):
-        assert same(find("imagenet", "alexnet").params, weights.load(converted).params)
+        assert are_equal(find("imagenet", "alexnet").params, weights.load(converted).params)
 
 
-def test_no_file_names_a_folder_of_this_machine(converted: Path) -> None:
-    """Of those handed on to others: what this project ships, and what it writes."""
+def test_paper_preset_rejects_weights_that_saw_no_photographs(converted: Path) -> None:
+    weights.require_photographs(weights.load(converted), "splits")
+    for name in ("shipped", "random"):
+        message = one_line(lambda n=name: weights.require_photographs(weights.find(n), "splits"))
+        assert "no convolutions trained on photographs" in message and "'imagenet'" in message
+
+
+def test_weight_folders_have_no_absolute_paths(converted: Path) -> None:
+    """Check the shipped folder and a converted one."""
     shipped = Path(__file__).parents[1] / "checkpoints" / "formulas"
     files = [p for folder in (converted, shipped) for p in folder.rglob("*") if p.is_file()]
     assert len(files) > 10
@@ -366,37 +398,37 @@ def test_no_file_names_a_folder_of_this_machine(converted: Path) -> None:
         assert b"successful to" not in data and bytes(converted.parent) not in data, file
 
 
-def test_half_precision_is_stored_where_it_loses_nothing(converted: Path, tmp_path: Path) -> None:
-    whole = weights.load(converted)
-    rounded = weights.round_to_half(whole.params)
-    card = whole.metadata | {"arrays_sha256": hash_params(rounded)}
-    weights.save(weights.Weights(rounded, card), tmp_path / "half", half=True)
+def test_half_precision_is_stored_only_if_exact(converted: Path, tmp_path: Path) -> None:
+    exact = weights.load(converted)
+    rounded = weights.round_to_half(exact.params)
+    metadata = exact.metadata | {"arrays_sha256": hash_params(rounded)}
+    weights.save(weights.Weights(rounded, metadata), tmp_path / "half", half=True)
     found = weights.load(tmp_path / "half")
-    assert same(found.params, rounded)
-    half = whole.params["C2"]["kernel"].astype(np.float16)
+    assert are_equal(found.params, rounded)
+    half = exact.params["C2"]["kernel"].astype(np.float16)
     np.testing.assert_array_equal(found.params["C2"]["kernel"], half.astype(np.float32))
     size = sum(p.stat().st_size for p in (tmp_path / "half").rglob("*"))
     assert size < 5_000_000 < sum(p.stat().st_size for p in converted.rglob("*"))
     with pytest.raises(ValueError, match="half precision would change"):
-        weights.save(whole, tmp_path / "lossy", half=True)
+        weights.save(exact, tmp_path / "lossy", half=True)
     assert [p.name for p in tmp_path.iterdir()] == ["half"]
 
 
-def test_tool(state: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_tool_converts_and_rejects(state: dict[str, np.ndarray], tmp_path: Path) -> None:
     def tool(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / "tools" / "convert_weights.py"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
 
-    written(tmp_path / "alexnet.pth", made.honest_files(state)["zip"])
+    written(tmp_path / "alexnet.pth", made.valid_files(state)["zip"])
     done = tool("alexnet.pth", "--output", "out/alexnet")
     assert (done.returncode, done.stderr) == (0, "")
     assert "11x11x3x64" in done.stdout and "2,469,696 parameters from alexnet.pth" in done.stdout
     assert list(weights.load(tmp_path / "out" / "alexnet").params) == ["C1", "C2", "C3", "C4", "C5"]
     again = tool("alexnet.pth", "--output", "out/alexnet")
     assert again.returncode == 2 and again.stderr.count("\n") == 1 and "exists" in again.stderr
-    hostile = made.call("os", "system", (f"touch {tmp_path / 'ran'}",))
-    written(tmp_path / "hostile.pth", made.zip_file({"x": hostile}, {}))
-    rejected = tool("hostile.pth", "--output", "out/hostile")
+    malicious = made.call("os", "system", (f"touch {tmp_path / 'ran'}",))
+    written(tmp_path / "malicious.pth", made.zip_file({"x": malicious}, {}))
+    rejected = tool("malicious.pth", "--output", "out/malicious")
     assert rejected.returncode == 2 and rejected.stderr.count("\n") == 1
     assert "os.system" in rejected.stderr and not (tmp_path / "ran").exists()
-    assert not (tmp_path / "out" / "hostile").exists()
+    assert not (tmp_path / "out" / "malicious").exists()

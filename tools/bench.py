@@ -125,7 +125,7 @@ def measure_study(flags: argparse.Namespace) -> Iterator[dict]:
 
 
 def measure_scale(flags: argparse.Namespace) -> Iterator[dict]:
-    with environment.starting():
+    with environment.report_start_errors():
         import jax
 
     if flags.cpu_devices:

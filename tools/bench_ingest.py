@@ -1,8 +1,8 @@
 """Measure the ingest of mammograms into shards, compared with pydicom's `pixel_array` alone.
 
 The images are random: 4,000 x 3,000 pixels of 12 bits, a third of them outside the breast. Every
-round decodes all images with pydicom and then runs `ingest.make`, from the first file to verified
-shards. With two processes, their start is included. The files are in the page cache.
+round decodes all images with pydicom and then runs `ingest.make_shards`, from the first file to
+verified shards. With two processes, their start is included. The files are in the page cache.
 """
 
 import multiprocessing
@@ -123,7 +123,7 @@ def _read(path: Path) -> int:
 
 def _ingest(home: Path, out: Path, processes: int) -> None:
     rules = ingest.Rules(pseudonymise=False, workers=processes)
-    ingest.make(f"manifest:{home}/m.csv", out, BACKGROUND, {}, rules)
+    ingest.make_shards(f"manifest:{home}/m.csv", out, BACKGROUND, {}, rules)
 
 
 def write_images(home: Path, syntax: str, count: int) -> list[Path]:

@@ -117,7 +117,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     parts = run_data.subsets([run], held, split)
     gone_through, peaks["statistics"] = time.perf_counter() - begin, _peak_mb()
     source, _ = run_data.learned_by(parts, held, stream)
-    if prefetch.on_host(source):
+    if prefetch.is_on_host(source):
         malloc.release_freed_memory()  # as a job does
 
     def draw(seed: int) -> EpochOrder:
@@ -130,9 +130,9 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     reads, clock = [], []
     for some in order.indices[-READS:]:
         begin = time.perf_counter()
-        prefetch.fetch(source, some)
+        prefetch.select_rows(source, some)
         reads.append(time.perf_counter() - begin)
-    epoch = make_epoch(network, frozen, sgd, (1.0,), None, "C1", prefetch.on_host(source))
+    epoch = make_epoch(network, frozen, sgd, (1.0,), None, "C1", prefetch.is_on_host(source))
 
     def tick(_: int) -> None:
         clock.append(time.perf_counter())

@@ -56,7 +56,7 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
             "without_cache": BATCH / best.get("uncached", best["step"]),
             "maps_once": BATCH / once if once else None,
         }
-    scored = predict._means_of_eight(alexnet.AlexNet(), "C1", "F4")
+    scored = predict._mean_of_eight(alexnet.AlexNet(), "C1", "F4")
     indices = np.arange(2 * BATCH)
     candidates = {
         "step": lambda: jax.block_until_ready(scored(params, source, indices)),
@@ -103,9 +103,10 @@ def make_step(
 
 def _maps_of(last: str, params: Params, source: dataset.Dataset) -> Callable[[], None]:
     """What the frozen layers give for all of `source`, computed anew."""
-    compute = feature_cache._compute(alexnet.AlexNet(), last)
+    compute = feature_cache._compile_layers(alexnet.AlexNet(), last)
     return lambda: [
-        block.block_until_ready() for _, block in feature_cache._blocks(compute, params, source)
+        block.block_until_ready()
+        for _, block in feature_cache._compute_blocks(compute, params, source)
     ]
 
 

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     about = model.about
     print(f"{args.output}: {about['run']['id']}, tested on {model.tasks[0]}")
     print(f"calibration: {about['out_of_fold'] or about['no_calibration']}")
-    print(f"SHA-256 of its SHA256SUMS: {atomic.digest(args.output / atomic.SUMS)}")
+    print(f"SHA-256 of its SHA256SUMS: {atomic.file_sha256(args.output / atomic.CHECKSUMS)}")
     print("phantom model. " * about["phantom"] + about["use"])
     return 0
 

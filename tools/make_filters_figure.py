@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", type=paths.expand, default="shipped", help="as config.weights")
+    parser.add_argument(
+        "--weights", type=paths.expand_user, default="shipped", help="as config.weights"
+    )
     parser.add_argument("--output", type=paths.path, required=True, help="the PNG to write")
     args = parser.parse_args(arguments)
     try:

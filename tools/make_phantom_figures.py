@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--out", type=paths.path, required=True, help="folder of the figures")
     parser.add_argument(
-        "--films", type=paths.expand, help="folder of mini-MIAS, to measure its masses alike"
+        "--films", type=paths.expand_user, help="folder of mini-MIAS, to measure its masses alike"
     )
     args = parser.parse_args(arguments)
     matplotlib.use("agg")
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _rois(c: config.ConfigDict, folder: Path, correct: bool) -> dict[str, RoiSet]:
     c.data.background.correct = correct
-    how = ingest.settings(c.data.to_dict(), folder)
+    how = ingest.read_settings(c.data.to_dict(), folder)
     return {kind: ingest.load(f"phantom:{kind}", folder, *how) for kind in RECEPTORS}
 
 
@@ -181,7 +181,7 @@ def _noise(kind: str, exposure: float) -> tuple[np.ndarray, np.ndarray]:
     fluence = np.full((320, 320), receptor.quanta * 10**exposure, np.float32)
     total = 0.0
     for _ in range(8):
-        gray = receptor.read(rng, fluence).astype(np.float64)
+        gray = receptor.acquire(rng, fluence).astype(np.float64)
         signal = gray / (receptor.gray_per_od if isinstance(receptor, Film) else gray.mean())
         total = total + power(signal, receptor.pixel_mm) / 8
     return radial(total, receptor.pixel_mm, (0.2, 0.5 / receptor.pixel_mm), 24)
@@ -193,14 +193,14 @@ def draw_curves(path: Path) -> None:
     exposure = np.logspace(-1.6, 1.4, 200)
     for kind, receptor in RECEPTORS.items():
         if isinstance(receptor, Film):
-            od = receptor.density(receptor.quanta * exposure)
+            od = receptor.to_optical_density(receptor.quanta * exposure)
             left.plot(np.log10(exposure), od, color=COLOURS[kind], label=kind)
             left.plot(0, receptor.target_od, "o", color=COLOURS[kind], ms=4)
         else:
             gray = receptor.gain * receptor.quanta * receptor.pixel_mm**2 * exposure
             middle.plot(exposure, np.minimum(gray, 2**receptor.bits - 1), color=COLOURS[kind])
         frequency = np.linspace(0, 0.5 / receptor.pixel_mm, 100)
-        mtf = np.sinc(frequency * receptor.pixel_mm) / (1 + (frequency / receptor.blur) ** 2)
+        mtf = np.sinc(frequency * receptor.pixel_mm) / (1 + (frequency / receptor.mtf50) ** 2)
         if isinstance(receptor, Film):
             mtf = mtf * np.exp(-2 * (np.pi * frequency * receptor.scanner_mm) ** 2)
         right.plot(frequency, mtf, color=COLOURS[kind], label=kind)

@@ -22,7 +22,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "source", nargs="+", type=paths.source, help="name:path, as in mini_mias:data/mini_mias"
+        "source",
+        nargs="+",
+        type=paths.expand_source,
+        help="name:path, as in mini_mias:data/mini_mias",
     )
     parser.add_argument("--out", type=paths.path, required=True, help="folder for the shards")
     parser.add_argument(
@@ -62,12 +65,12 @@ def main() -> int:
             assign(c.data, assignment)
         config.expand_paths(c)
         config.validate(c)
-        how = ingest.settings(c.data.to_dict(), flags.out)
-        made = [ingest.make(spec, flags.out, *how) for spec in flags.source]
+        how = ingest.read_settings(c.data.to_dict(), flags.out)
+        made = [ingest.make_shards(spec, flags.out, *how) for spec in flags.source]
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(audit.summary(made))
+    print(audit.format_summary(made))
     return 0
 
 

@@ -60,7 +60,7 @@ def _score(args: argparse.Namespace) -> int:
     from mtl_jax.training import malloc
 
     malloc.keep_freed_memory()
-    names = privacy.Pseudonyms(None if args.keep_ids else privacy.key())
+    names = privacy.Pseudonyms(None if args.keep_ids else privacy.load_key())
     names.check_lookup()
     asked = lesion_table.read(args.lesions, args.images, args.pixel_um)
     if unused := lesion_table.unused_columns(args.lesions):

@@ -1,1 +1,1 @@
-"""What trained networks hold: t-SNE, convergence, deconvolution maps; and conventional CAD."""
+"""Analyses of trained networks (t-SNE, convergence, attribution maps), and conventional CAD."""

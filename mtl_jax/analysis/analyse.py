@@ -1,6 +1,6 @@
-"""Looks into the trained networks of a finished study.
+"""Analyse the trained networks of a finished study.
 
-Each finding is one file, written whole; what is there is not made again.
+Each result is one file, written atomically; existing files are kept.
 """
 
 import functools
@@ -22,6 +22,7 @@ from mtl_jax.analysis import (
     features,
     write_results,
 )
+from mtl_jax.analysis.choose_rois import ChosenRois
 from mtl_jax.analysis.gradients import integrated_gradients
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet
@@ -31,7 +32,7 @@ from mtl_jax.types import Params, RoiSet
 
 
 class TrainedNetwork(NamedTuple):
-    """A trained network, and the head of the target's task."""
+    """A trained network, and the index of the head of the target's task."""
 
     network: Network
     params: Params
@@ -39,229 +40,273 @@ class TrainedNetwork(NamedTuple):
 
 
 class AnalysisInputs(NamedTuple):
-    """What every approach's network is shown: the collections, rows learned of each, the target and
-    its scored rows, none of them learned, and each approach's scores of those rows. `pictured`:
-    rows of the target that the report shows besides."""
+    """The ROIs and scores that are analysed for every approach.
+
+    Attributes
+    ----------
+    collections
+        The ROIs of each collection.
+    train_rows
+        The training ROIs of each collection.
+    target
+        The name of the target collection.
+    evaluation_rows
+        The scored ROIs of the target; none is in the training set.
+    scores
+        The scores of each approach for `evaluation_rows`.
+    shown_rows
+        Further ROIs of the target that the report shows.
+    """
 
     collections: Mapping[str, RoiSet]
-    learned: Mapping[str, np.ndarray]
+    train_rows: Mapping[str, np.ndarray]
     target: str
-    scored: np.ndarray
+    evaluation_rows: np.ndarray
     scores: Mapping[str, np.ndarray]
-    pictured: np.ndarray
+    shown_rows: np.ndarray
 
 
 def analyse(
     folder: Path,
-    subjects: Mapping[str, Callable[[], TrainedNetwork]],
-    material: AnalysisInputs,
+    loaders: Mapping[str, Callable[[], TrainedNetwork]],
+    inputs: AnalysisInputs,
     settings: ConfigDict,
     seed: int,
 ) -> None:
-    """Write into `folder`, for the config's `analysis` section `settings`:
+    """Write the analyses of each approach into `folder`.
 
-    layers.csv: the network, layer by layer;
-    rois.npz: the ROIs looked at, as pictures (n, 128, 128) uint8;
-    tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled ROIs, costs of all starts;
-    convergence-APPROACH.csv: how far tasks and truths lie apart, layer by layer;
-    maps-APPROACH.npz: deconvolution maps (where the backbone is a chain of convolutions) and
-    integrated gradients of the ROIs explained, which are pictures too: not where
-    `settings.show_rois` is False.
+    layers.csv: the layers of the network;
+    rois.npz: the analysed ROIs, with pictures (n, 128, 128) uint8;
+    tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled ROIs, and the costs of all starts;
+    convergence-APPROACH.csv: how far apart tasks and classes are in each layer;
+    maps-APPROACH.npz: deconvolution maps (if the backbone is a chain of convolutions) and
+    integrated gradients of the explained ROIs, with their pictures; only with
+    `settings.show_rois`.
+
+    Parameters
+    ----------
+    folder
+        Where the files are written; it is created if necessary.
+    loaders
+        Load the network of each approach; called only if a file of the approach is missing.
+    inputs
+        The ROIs and scores.
+    settings
+        The section `analysis` of the config.
+    seed
+        The seed of all random choices.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = choose_rois.choose(
-        material.learned,
-        material.target,
-        material.scored,
-        material.pictured,
+    chosen = choose_rois.choose_rois(
+        inputs.train_rows,
+        inputs.target,
+        inputs.evaluation_rows,
+        inputs.shown_rows,
         settings.max_rois,
         seed,
     )
     if not (folder / "rois.npz").exists():
-        _write_rois(folder / "rois.npz", chosen, material.collections, settings.show_rois)
+        _write_rois(folder / "rois.npz", chosen, inputs.collections, settings.show_rois)
     mean, std = pixel_statistics(
         [
-            Rows(material.collections[task].shards).of(rows)
-            for task, rows in material.learned.items()
+            Rows(inputs.collections[task].shards).take(rows)
+            for task, rows in inputs.train_rows.items()
         ]
     )
-    for approach, load in subjects.items():
-        embeddings = {layer: folder / f"tsne-{approach}-{layer}.npz" for layer in features.LAYERS}
-        measures, maps = folder / f"convergence-{approach}.csv", folder / f"maps-{approach}.npz"
-        wanted = (*embeddings.values(), measures, *([maps] if settings.show_rois else []))
-        if all(path.exists() for path in wanted):
+    for approach, load in loaders.items():
+        tsne_paths = {layer: folder / f"tsne-{approach}-{layer}.npz" for layer in features.LAYERS}
+        convergence_path = folder / f"convergence-{approach}.csv"
+        maps_path = folder / f"maps-{approach}.npz"
+        paths = [*tsne_paths.values(), convergence_path]
+        paths += [maps_path] if settings.show_rois else []
+        if all(path.exists() for path in paths):
             continue
         print(f"analysis of {approach}", flush=True)
-        subject = load()
+        trained = load()
         if not (folder / "layers.csv").exists():
-            _write_layers(folder / "layers.csv", subject)
-        if maps in wanted and not maps.exists():
-            _write_maps(maps, subject, material, mean, std, settings)
-        if not (measures.exists() and all(path.exists() for path in embeddings.values())):
-            pool = _pool(chosen, material, mean, std)
-            found = features.averaged(subject.network, subject.params, pool)
-            if not measures.exists():
-                _write_measures(measures, found, chosen, material, seed)
-            for layer, path in embeddings.items():
+            _write_layers(folder / "layers.csv", trained)
+        if maps_path in paths and not maps_path.exists():
+            _write_maps(maps_path, trained, inputs, mean, std, settings)
+        if not (convergence_path.exists() and all(path.exists() for path in tsne_paths.values())):
+            dataset = _sampled_dataset(chosen, inputs, mean, std)
+            layer_features = features.averaged_features(trained.network, trained.params, dataset)
+            if not convergence_path.exists():
+                _write_convergence(convergence_path, layer_features, chosen, inputs, seed)
+            for layer, path in tsne_paths.items():
                 if not path.exists():
-                    _write_embedding(path, found[layer], settings, seed)
+                    _write_embedding(path, layer_features[layer], settings, seed)
 
 
 def _write_rois(
-    path: Path, chosen: choose_rois.Chosen, collections: Mapping[str, RoiSet], pictures: bool
+    path: Path, chosen: ChosenRois, collections: Mapping[str, RoiSet], with_pictures: bool
 ) -> None:
+    rois = list(zip(chosen.task, chosen.row, strict=True))
     columns = {}
     for name in ("roi_id", "case_id", "lesion_id", "view", "label"):
-        whole = {task: collections[task].index[name] for task in set(chosen.task.tolist())}
-        values = [whole[task][row] for task, row in zip(chosen.task, chosen.row, strict=True)]
+        column = {task: collections[task].index[name] for task in set(chosen.task.tolist())}
+        values = [column[task][row] for task, row in rois]
         columns[name] = np.array(values, int if name == "label" else str)
-    picture = np.zeros((0, 128, 128), np.uint8)
-    if pictures:
-        picture = np.stack(
-            [
-                _picture(Rows(collections[task].shards)[np.array([row])][0])
-                for task, row in zip(chosen.task, chosen.row, strict=True)
-            ]
-        )
-    kept = chosen._asdict()
-    del kept["row"]
-    write_results.write_arrays(path, **columns, **kept, picture=picture)
+    pictures = np.zeros((0, 128, 128), np.uint8)
+    if with_pictures:
+        pictures = np.stack([_picture(collections[task], row) for task, row in rois])
+    arrays = chosen._asdict()
+    del arrays["row"]
+    write_results.write_arrays(path, **columns, **arrays, picture=pictures)
 
 
-def _write_layers(path: Path, subject: TrainedNetwork) -> None:
-    """Table 3 of the paper: what each layer puts out, and how many parameters it has. Of a layer of
-    several convolutions: the size of the first one's kernels, and the map behind all of them."""
-    network, side = subject.network, 128
+def _write_layers(path: Path, trained: TrainedNetwork) -> None:
+    """Write Table 3 of the paper: the output size and the number of parameters of each layer.
+
+    A layer of several convolutions is described by the kernel size of the first one and the map of
+    the last one.
+    """
+    network, side = trained.network, 128
     x = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
     rows = []
     for layer in LAYERS:
         apply = functools.partial(network.apply, first=layer, last=layer)
-        x = jax.eval_shape(apply, {"params": subject.params}, x)
-        own = flatten_dict(subject.params[layer], sep="/")
-        size = next(leaf.shape[0] for name, leaf in own.items() if name.endswith("kernel"))
-        before = pooled = stride = ""
+        x = jax.eval_shape(apply, {"params": trained.params}, x)
+        weights = flatten_dict(trained.params[layer], sep="/")
+        size = next(leaf.shape[0] for name, leaf in weights.items() if name.endswith("kernel"))
+        map_size = pooled = stride = ""
         if layer not in CONVOLUTIONAL:
             size = ""
         elif isinstance(network, AlexNet):
-            geometry = CONVOLUTIONS[layer]
-            stride = geometry.stride
-            before = (side + 2 * geometry.pad - geometry.size) // stride + 1
-            pooled = x.shape[1] if geometry.pool else ""
+            conv = CONVOLUTIONS[layer]
+            stride = conv.stride
+            map_size = (side + 2 * conv.pad - conv.size) // stride + 1
+            pooled = x.shape[1] if conv.pool else ""
         else:
-            before = x.shape[1]
+            map_size = x.shape[1]
         side = x.shape[1]
-        count = sum(leaf.size for leaf in own.values())
-        rows.append((layer, x.shape[-1], size, stride, before, pooled, count))
+        count = sum(leaf.size for leaf in weights.values())
+        rows.append((layer, x.shape[-1], size, stride, map_size, pooled, count))
     header = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
-    write_results.write_rows(path, header, rows)
+    write_results.write_table(path, header, rows)
 
 
-def _write_embedding(path: Path, found: np.ndarray, settings: ConfigDict, seed: int) -> None:
-    made = embedding.embed(
-        found,
+def _write_embedding(
+    path: Path, layer_features: np.ndarray, settings: ConfigDict, seed: int
+) -> None:
+    result = embedding.embed(
+        layer_features,
         settings.perplexity,
         settings.iterations,
         settings.n_init,
         seed,
     )
-    write_results.write_arrays(path, **made._asdict())
+    write_results.write_arrays(path, **result._asdict())
 
 
-def _write_measures(
+def _write_convergence(
     path: Path,
-    found: Mapping[str, np.ndarray],
-    chosen: choose_rois.Chosen,
-    material: AnalysisInputs,
+    layer_features: Mapping[str, np.ndarray],
+    chosen: ChosenRois,
+    inputs: AnalysisInputs,
     seed: int,
 ) -> None:
-    """Tasks are compared by their learned ROIs, so that learned is not set against unseen."""
-    keep = np.flatnonzero(chosen.sampled)
-    task, learned, row = chosen.task[keep], chosen.learned[keep], chosen.row[keep]
+    """Write the convergence measures of each layer.
+
+    Tasks are compared by their training ROIs only, so that training ROIs are not compared with
+    evaluation ROIs.
+    """
+    sampled = np.flatnonzero(chosen.sampled)
+    task, learned, row = chosen.task[sampled], chosen.learned[sampled], chosen.row[sampled]
     names = list(dict.fromkeys(task.tolist()))
     labels, cases = (
-        {name: material.collections[name].index[column] for name in names}
+        {name: inputs.collections[name].index[column] for name in names}
         for column in ("label", "case_id")
     )
     label = np.array([int(labels[t][r]) for t, r in zip(task, row, strict=True)])
     case = np.array([f"{t}\t{cases[t][r]}" for t, r in zip(task, row, strict=True)])
-    own = task == material.target
-    parts = [
-        ("silhouette", "truth", "learned", own & learned, label),
-        ("silhouette", "truth", "scored", own & ~learned, label),
+    is_target = task == inputs.target
+    comparisons = [
+        ("silhouette", "truth", "learned", is_target & learned, label),
+        ("silhouette", "truth", "scored", is_target & ~learned, label),
     ]
     if len(names) > 1:
-        parts.append(("silhouette", "task", "learned", learned, task))
+        comparisons.append(("silhouette", "task", "learned", learned, task))
     for a, b in combinations(names, 2):
-        parts.append(("mmd2", f"{a} and {b}", "learned", learned & np.isin(task, (a, b)), task))
-    measure = {"silhouette": convergence.silhouette, "mmd2": convergence.discrepancy}
+        pair = learned & np.isin(task, (a, b))
+        comparisons.append(("mmd2", f"{a} and {b}", "learned", pair, task))
+    measures = {
+        "silhouette": convergence.silhouette,
+        "mmd2": convergence.maximum_mean_discrepancy,
+    }
     rows = []
     for layer in features.LAYERS:
-        distance = convergence.distances(found[layer])
-        for name, groups, which, mask, group in parts:
-            within, of = distance[np.ix_(mask, mask)], group[mask]
-            value = measure[name](within, of)
-            se = convergence.standard_error(measure[name], within, of, case[mask], seed)
-            rows.append((layer, name, groups, which, value, se, int(mask.sum())))
+        distance = convergence.distances(layer_features[layer])
+        for name, groups, subset, mask, group in comparisons:
+            part = distance[np.ix_(mask, mask)], group[mask]
+            value = measures[name](*part)
+            se = convergence.standard_error(measures[name], *part, case[mask], seed)
+            rows.append((layer, name, groups, subset, value, se, int(mask.sum())))
     header = ("layer", "measure", "groups", "rois", "value", "se", "n")
-    write_results.write_rows(path, header, rows)
+    write_results.write_table(path, header, rows)
 
 
 def _write_maps(
     path: Path,
-    subject: TrainedNetwork,
-    material: AnalysisInputs,
+    trained: TrainedNetwork,
+    inputs: AnalysisInputs,
     mean: np.ndarray,
     std: np.ndarray,
     settings: ConfigDict,
 ) -> None:
-    rois = material.collections[material.target]
-    score = np.mean([material.scores[a] for a in material.scores], axis=0)
-    ends = choose_rois.extremes(rois.index["label"][material.scored], score, settings.explained)
-    shown = choose_rois.find_rois(rois, settings.roi_ids)
-    shown += [(kind, int(material.scored[i])) for kind, i in ends]
-    own = list(material.learned).index(material.target)
-    which, maps, scale, pixels = [], [], [], []
-    for _, row in shown:
-        gray = np.float32((Rows(rois.shards)[np.array([row])][0] - mean[own]) / std[own])
-        found = deconvolution.strongest(subject.network, subject.params, gray, settings.maps)
-        layers = tuple(found)
-        which.append([numbers for numbers, _ in found.values()])
-        none = np.zeros((0, settings.maps, *gray.shape), np.float32)  # of a network without maps
-        each = np.stack([projected for _, projected in found.values()]) if found else none
-        largest = np.abs(each).max((-2, -1))
+    rois = inputs.collections[inputs.target]
+    score = np.mean(list(inputs.scores.values()), axis=0)
+    label = rois.index["label"][inputs.evaluation_rows]
+    explained = choose_rois.find_rois(rois, settings.roi_ids)
+    explained += [
+        (kind, int(inputs.evaluation_rows[i]))
+        for kind, i in choose_rois.extreme_rois(label, score, settings.explained)
+    ]
+    kinds, rows = (list(column) for column in zip(*explained, strict=True))
+    target = list(inputs.train_rows).index(inputs.target)
+    numbers, maps, scale, attributions = [], [], [], []
+    for row in rows:
+        gray = np.float32((Rows(rois.shards)[np.array([row])][0] - mean[target]) / std[target])
+        strongest = deconvolution.strongest_maps(
+            trained.network, trained.params, gray, settings.maps
+        )
+        layers = tuple(strongest)
+        numbers.append([layer_numbers for layer_numbers, _ in strongest.values()])
+        projections = np.zeros((0, settings.maps, *gray.shape), np.float32)
+        if strongest:
+            projections = np.stack([layer_maps for _, layer_maps in strongest.values()])
+        largest = np.abs(projections).max((-2, -1))
         scale.append(largest)
-        maps.append(np.float16(each / np.maximum(largest, 1e-30)[..., None, None]))
-        pixels.append(
+        maps.append(np.float16(projections / np.maximum(largest, 1e-30)[..., None, None]))
+        attributions.append(
             integrated_gradients(
-                subject.network, subject.params, gray, subject.head, settings.steps
+                trained.network, trained.params, gray, trained.head, settings.steps
             )
         )
     write_results.write_arrays(
         path,
-        roi_id=rois.index["roi_id"][[row for _, row in shown]].astype(str),
-        label=rois.index["label"][[row for _, row in shown]].astype(int),
-        kind=np.array([kind for kind, _ in shown]),
-        picture=np.stack([_picture(Rows(rois.shards)[np.array([row])][0]) for _, row in shown]),
+        roi_id=rois.index["roi_id"][rows].astype(str),
+        label=rois.index["label"][rows].astype(int),
+        kind=np.array(kinds),
+        picture=np.stack([_picture(rois, row) for row in rows]),
         layer=np.array(layers, str),
-        feature=np.array(which, int),
+        feature=np.array(numbers, int),
         maps=np.stack(maps),
         scale=np.stack(scale),
-        integrated=np.stack(pixels),
+        integrated=np.stack(attributions),
     )
 
 
-def _pool(
-    chosen: choose_rois.Chosen, material: AnalysisInputs, mean: np.ndarray, std: np.ndarray
+def _sampled_dataset(
+    chosen: ChosenRois, inputs: AnalysisInputs, mean: np.ndarray, std: np.ndarray
 ) -> Dataset:
-    """Return the sampled ROIs in their order: the learned ones by task, then the target's
-    others."""
-    tasks = list(material.learned)
-    keep = chosen.sampled
-    order = [(t, True) for t in tasks] + [(material.target, False)]
+    """Return the sampled ROIs in their order: training ROIs by task, then evaluation ROIs."""
+    tasks = list(inputs.train_rows)
+    parts = [(task, True) for task in tasks] + [(inputs.target, False)]
     pixels, labels, means, stds = [], [], [], []
-    for task, was_learned in order:
-        rows = chosen.row[keep & (chosen.task == task) & (chosen.learned == was_learned)]
-        rois = material.collections[task]
+    for task, learned in parts:
+        mask = chosen.sampled & (chosen.task == task) & (chosen.learned == learned)
+        rows = chosen.row[mask]
+        rois = inputs.collections[task]
         pixels.append(Rows(rois.shards)[rows])
         labels.append(rois.index["label"][rows].astype(int))
         means.append(mean[tasks.index(task)])
@@ -269,8 +314,8 @@ def _pool(
     return make_dataset(pixels, labels, np.float32(means), np.float32(stds))
 
 
-def _picture(pixels: np.ndarray) -> np.ndarray:
-    """Return an ROI as 8 bits for the eye: its own 0.5th to 99.5th percentile from black to
-    white."""
+def _picture(rois: RoiSet, row: int) -> np.ndarray:
+    """Return an ROI as 8-bit gray, with its 0.5th percentile black and its 99.5th white."""
+    pixels = Rows(rois.shards)[np.array([row])][0]
     low, high = np.percentile(pixels, (0.5, 99.5))
     return np.uint8(np.rint(255 * np.clip((pixels - low) / max(high - low, 1), 0, 1)))

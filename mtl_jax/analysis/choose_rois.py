@@ -1,4 +1,4 @@
-"""Which ROIs an analysis looks at, by rules that are stated and need no eye."""
+"""Choose the ROIs of the analyses by fixed rules and a seed."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from mtl_jax.types import InputError, RoiSet
 
-# The extremes of each truth: (name, label, highest score first).
+# The extreme scores of each class: (name, label, highest score first).
 KINDS = (
     ("malignant, scored highest", 1, True),
     ("malignant, scored lowest", 1, False),
@@ -16,9 +16,20 @@ KINDS = (
 )
 
 
-class Chosen(NamedTuple):
-    """A row an ROI: collection (n,) str, its row there (n,) int, whether it was learned (n,)
-    bool, and whether t-SNE and the measures of convergence take it (n,) bool."""
+class ChosenRois(NamedTuple):
+    """One row per ROI.
+
+    Attributes
+    ----------
+    task
+        (n,) str: its collection.
+    row
+        (n,) int: its row in the collection.
+    learned
+        (n,) bool: whether it is in the training set.
+    sampled
+        (n,) bool: whether t-SNE and the convergence measures use it.
+    """
 
     task: np.ndarray
     row: np.ndarray
@@ -26,57 +37,61 @@ class Chosen(NamedTuple):
     sampled: np.ndarray
 
 
-def choose(
-    learned: Mapping[str, np.ndarray],
+def choose_rois(
+    train_rows: Mapping[str, np.ndarray],
     target: str,
-    scored: np.ndarray,
-    pictured: np.ndarray,
-    count: int,
+    evaluation_rows: np.ndarray,
+    shown_rows: np.ndarray,
+    max_rois: int,
     seed: int,
-) -> Chosen:
-    """At most `count` learned ROIs of each collection and as many `scored` ones of the target,
-    at random, which are sampled; and after them those of the target that are only `pictured`."""
+) -> ChosenRois:
+    """Return a random sample of ROIs, followed by the `shown_rows` of the target outside of it.
+
+    The sample has at most `max_rois` training ROIs of each collection and at most `max_rois` of the
+    target's `evaluation_rows`.
+    """
     rng, parts = np.random.default_rng(seed), []
-    for task, rows in learned.items():
-        parts.append((task, _some(rows, count, rng), True, True))
-    unseen = _some(scored, count, rng)
-    parts.append((target, unseen, False, True))
-    parts.append((target, np.setdiff1d(pictured, unseen), False, False))
+    for task, rows in train_rows.items():
+        parts.append((task, _sample(rows, max_rois, rng), True, True))
+    sampled_rows = _sample(evaluation_rows, max_rois, rng)
+    parts.append((target, sampled_rows, False, True))
+    parts.append((target, np.setdiff1d(shown_rows, sampled_rows), False, False))
     columns = [
         np.concatenate([np.full(len(part[1]), part[i]) if i != 1 else part[1] for part in parts])
         for i in range(4)
     ]
-    return Chosen(*columns)
+    return ChosenRois(*columns)
 
 
-def extremes(label: np.ndarray, score: np.ndarray, count: int) -> list[tuple[str, int]]:
-    """Return (kind, row) of the `count` ROIs at each of the four ends of KINDS; the first of
-    equals.
+def extreme_rois(label: np.ndarray, score: np.ndarray, count: int) -> list[tuple[str, int]]:
+    """Return (kind, row) of the `count` ROIs with the most extreme scores, for each of KINDS.
 
-    `score` (n,) is the mean over the approaches, so that all are asked about the same ROIs.
+    Ties are broken by the row number. `score` (n,) is the mean over the approaches, so that the
+    same ROIs are explained for all of them. No row is listed twice.
     """
-    found = []
-    for name, truth, highest in KINDS:
-        rows = np.flatnonzero(label == truth)
+    extremes = []
+    for kind, label_value, highest in KINDS:
+        rows = np.flatnonzero(label == label_value)
         order = np.argsort(-score[rows] if highest else score[rows], kind="stable")
-        found += [(name, int(row)) for row in rows[order[:count]]]
+        extremes += [(kind, int(row)) for row in rows[order[:count]]]
     seen: set[int] = set()
-    return [(n, r) for n, r in found if not (r in seen or seen.add(r))]
+    return [(kind, row) for kind, row in extremes if not (row in seen or seen.add(row))]
 
 
-def find_rois(rois: RoiSet, wanted: Sequence[str]) -> list[tuple[str, int]]:
-    """Return (kind, row) of the ROIs that config.analysis.roi_ids names. InputError for an unknown
-    id."""
-    row = {str(name): i for i, name in enumerate(rois.index["roi_id"])}
-    unknown = [name for name in wanted if name not in row]
+def find_rois(rois: RoiSet, roi_ids: Sequence[str]) -> list[tuple[str, int]]:
+    """Return (kind, row) of the ROIs in config.analysis.roi_ids.
+
+    Raises InputError if an id is unknown.
+    """
+    row = {str(roi_id): i for i, roi_id in enumerate(rois.index["roi_id"])}
+    unknown = [roi_id for roi_id in roi_ids if roi_id not in row]
     if unknown:
         raise InputError(
-            f"config.analysis.roi_ids names {unknown[0]!r}, which is no roi_id of "
-            f"{rois.name}; they "
-            "stand in the scores.csv of its runs and in index.csv of its shards"
+            f"config.analysis.roi_ids has {unknown[0]!r}, which is not a roi_id of {rois.name};"
+            " see scores.csv of its runs or index.csv of its shards"
         )
-    return [("asked for", row[name]) for name in wanted]
+    return [("requested", row[roi_id]) for roi_id in roi_ids]
 
 
-def _some(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def _sample(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.permutation(rows)[:count])

@@ -1,4 +1,4 @@
-"""A backbone as a chain of convolutions, each with what stands behind it."""
+"""Describe a backbone as a chain of convolutions with their normalization and pooling."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,21 @@ from mtl_jax.models.vgg import BLOCKS, VGG16
 
 
 class ConvSpec(NamedTuple):
-    """One convolution: the path of its parameters, 'C1' or 'C1/conv2', its stride, the zeros before
-    and behind its input's rows and columns, its local response normalization where it has one, and
-    the window of the maximum pool of stride 2 behind that, 0 for none."""
+    """One convolution of a chain.
+
+    Attributes
+    ----------
+    path
+        The path of its parameters, 'C1' or 'C1/conv2'.
+    stride
+        Its stride.
+    pad
+        The zero padding before and after the rows and columns of its input.
+    lrn
+        Its local response normalization, if any.
+    pool
+        The window of the max pooling of stride 2 after it; 0 for none.
+    """
 
     path: str
     stride: int
@@ -25,13 +37,14 @@ class ConvSpec(NamedTuple):
 
 
 def convolution_chain(network: Network) -> tuple[ConvSpec, ...]:
-    """Return the convolutions of `network` in order; () where it is no chain, as a network of
-    sums."""
+    """Return the convolutions of `network` in order; () for a network with skip connections."""
     if isinstance(network, AlexNet):
         lrn = layer_settings(network.lrn)
         return tuple(
-            ConvSpec(name, own.stride, conv_padding(name, network.lrn), lrn.get(name), 3 * own.pool)
-            for name, own in CONVOLUTIONS.items()
+            ConvSpec(
+                name, conv.stride, conv_padding(name, network.lrn), lrn.get(name), 3 * conv.pool
+            )
+            for name, conv in CONVOLUTIONS.items()
         )
     if isinstance(network, VGG16):
         return tuple(

@@ -1,6 +1,7 @@
-"""How far features of different groups lie apart, in numbers.
+"""Measure how far apart the features of different groups are.
 
-The paper says by eye that the three tasks' features come together from F1 to F4; these say how far.
+The paper states from its figures that the features of the three tasks converge from F1 to F4. These
+measures quantify it.
 """
 
 from collections.abc import Callable
@@ -9,32 +10,35 @@ import numpy as np
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import silhouette_score
 
-GROUPS = 20  # of cases, left out in turn for the standard error
+GROUPS = 20  # groups of cases, left out in turn for the standard error
 
 
 def distances(features: np.ndarray) -> np.ndarray:
-    """Euclidean distances (n, n) between the rows of `features` (n, d)."""
+    """Return the Euclidean distances (n, n) between the rows of `features` (n, d)."""
     return squareform(pdist(np.asarray(features, np.float64)))
 
 
 def silhouette(distance: np.ndarray, group: np.ndarray) -> float:
-    """Return mean silhouette of the groups, -1 to 1 (Rousseeuw 1987): near 1 they lie apart, near
-    0 they are mixed. `distance` (n, n), `group` (n,) with at least two values. NaN where one is
-    left."""
+    """Return the mean silhouette of the groups, -1 to 1 (Rousseeuw 1987).
+
+    Near 1 the groups are separate, near 0 they are mixed. `distance` (n, n), `group` (n,) with at
+    least two values. NaN if there is only one group, or one row per group.
+    """
     sizes = np.unique(group, return_counts=True)[1]
     if len(sizes) < 2 or len(sizes) == len(group):
         return float("nan")
     return float(silhouette_score(distance, group, metric="precomputed"))
 
 
-def discrepancy(distance: np.ndarray, group: np.ndarray) -> float:
-    """Squared maximum mean discrepancy of two groups, without bias (Gretton et al. 2012, eq. 3).
+def maximum_mean_discrepancy(distance: np.ndarray, group: np.ndarray) -> float:
+    """Return the unbiased squared maximum mean discrepancy of two groups (Gretton 2012, eq. 3).
 
-    The kernel is exp(-d^2 / 2 s^2), s the median distance of all pairs: 0 where both are drawn
-    from one distribution, below it by chance. `distance` (n, n), `group` (n,) of two values.
+    The kernel is exp(-d^2 / 2 s^2) with the median distance s of all pairs. The expected value is 0
+    for groups of one distribution, so the value may be negative by chance. `distance` (n, n),
+    `group` (n,) of two values.
     """
-    spread = np.median(distance[np.triu_indices(len(distance), 1)])
-    kernel = np.exp(-0.5 * (distance / (spread or 1.0)) ** 2)
+    scale = np.median(distance[np.triu_indices(len(distance), 1)])
+    kernel = np.exp(-0.5 * (distance / (scale or 1.0)) ** 2)
     first = group == np.unique(group)[0]
     m, n = int(first.sum()), int((~first).sum())
     if min(m, n) < 2:
@@ -53,15 +57,18 @@ def standard_error(
     case: np.ndarray,
     seed: int,
 ) -> float:
-    """Of `measure`(distance, group), by leaving out each of GROUPS groups of cases (the delete-d
-    jackknife, Shao and Wu 1989). The rows of a case leave together. NaN where it cannot be said."""
+    """Return the standard error of `measure(distance, group)` by the delete-d jackknife.
+
+    Each of GROUPS random groups of cases is left out in turn (Shao and Wu 1989); `case` (n,) is the
+    case of each row. NaN if the measure is NaN for a group.
+    """
     cases = np.unique(case)
     count = min(GROUPS, len(cases))
-    part = np.random.default_rng(seed).permutation(len(cases)) % count
-    of_row = part[np.searchsorted(cases, case)]
-    found = []
+    case_group = np.random.default_rng(seed).permutation(len(cases)) % count
+    row_group = case_group[np.searchsorted(cases, case)]
+    values = []
     for i in range(count):
-        keep = of_row != i
-        found.append(measure(distance[np.ix_(keep, keep)], group[keep]))
-    values = np.array(found)
-    return float(np.sqrt((count - 1) / count * np.sum((values - values.mean()) ** 2)))
+        keep = row_group != i
+        values.append(measure(distance[np.ix_(keep, keep)], group[keep]))
+    deviations = np.array(values) - np.mean(values)
+    return float(np.sqrt((count - 1) / count * np.sum(deviations**2)))

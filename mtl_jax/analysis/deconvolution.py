@@ -1,10 +1,10 @@
-"""Feature maps projected back to the pixels that raised them: the deconvolutional network of Zeiler
-and Fergus 2014.
+"""Deconvolution maps: feature maps projected back to pixels (Zeiler and Fergus 2014).
 
-Each step back is the transpose of the step forward: a pool gives its value back to the pixel that
-was the largest (its switch), a convolution is applied with its filters transposed, and what is
-negative on the way is cut off. Biases and response normalization are left out on the way back. That
-is defined for a chain of convolutions; a network of sums, such as ResNet-18, has no such maps.
+Each backward step is the transpose of the forward step: max pooling returns its value to the pixel
+that was the largest (its switch), a convolution is applied with transposed filters, and negative
+values are set to 0 in between. Biases and response normalization are left out on the way back. This
+is defined for a chain of convolutions; networks with skip connections, such as ResNet-18, have no
+such maps.
 """
 
 import functools
@@ -21,119 +21,149 @@ from mtl_jax.models.base import Network
 from mtl_jax.models.response_norm import local_response_normalization
 from mtl_jax.types import Params
 
-STRIDE = 2  # of the pools
+POOL_STRIDE = 2
 
 
-class Passed(NamedTuple):
-    """What the way forward leaves: by convolution, the rectified maps (h, w, c) before any pool,
-    and the switches of its pool, (h', w', c) int32, the place in the window, by row and column."""
+class ForwardPass(NamedTuple):
+    """The results of the forward pass, by the path of the convolution.
+
+    Attributes
+    ----------
+    maps
+        The rectified feature maps (h, w, c) before any pooling.
+    switches
+        (h', w', c) int32: the position of the maximum in each pooling window, by row and column.
+    """
 
     maps: dict[str, jax.Array]
     switches: dict[str, jax.Array]
 
 
-def convolve(x: jax.Array, kernel: jax.Array, link: ConvSpec) -> jax.Array:
-    """Return the convolution of `link` without bias: `x` (h, w, c), `kernel` HWIO."""
+def convolve(x: jax.Array, kernel: jax.Array, conv: ConvSpec) -> jax.Array:
+    """Return the convolution `conv` of `x` (h, w, c) with `kernel` HWIO, without bias."""
     return jax.lax.conv_general_dilated(
         x[None],
         kernel,
-        (link.stride, link.stride),
-        (link.pad, link.pad),
+        (conv.stride, conv.stride),
+        (conv.pad, conv.pad),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=jax.lax.Precision.HIGHEST,
     )[0]
 
 
-def transposed(y: jax.Array, kernel: jax.Array, link: ConvSpec, size: tuple[int, int]) -> jax.Array:
+def transposed_convolution(
+    y: jax.Array, kernel: jax.Array, conv: ConvSpec, size: tuple[int, int]
+) -> jax.Array:
     """Return the transpose of `convolve`: maps `y` (h, w, c) back to (*size, channels)."""
     like = jax.ShapeDtypeStruct((*size, kernel.shape[2]), y.dtype)
-    return jax.linear_transpose(lambda x: convolve(x, kernel, link), like)(y)[0]
+    return jax.linear_transpose(lambda x: convolve(x, kernel, conv), like)(y)[0]
 
 
-def pool(x: jax.Array, window: int = 3) -> tuple[jax.Array, jax.Array]:
-    """Return the maximum of each window (stride 2) and its index; of ties, the first."""
+def max_pool(x: jax.Array, window: int = 3) -> tuple[jax.Array, jax.Array]:
+    """Return the maximum of each window, stride 2, and its position in the window.
+
+    Ties are broken by the position.
+    """
     windows = _windows(x, window)
     switch = windows.argmax(0)
     return jnp.take_along_axis(windows, switch[None], 0)[0], switch
 
 
-def unpool(y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int = 3) -> jax.Array:
-    """Return each value of `y` (h', w', c) back where `switch` says, all else 0. Values of
-    overlapping windows that meet on a pixel are added."""
+def max_unpool(
+    y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int = 3
+) -> jax.Array:
+    """Return each value of `y` (h', w', c) to the position in `switch`; all else is 0.
 
-    def chosen(x: jax.Array) -> jax.Array:
+    Values of overlapping windows at the same pixel are added.
+    """
+
+    def select(x: jax.Array) -> jax.Array:
         return jnp.take_along_axis(_windows(x, window), switch[None], 0)[0]
 
     like = jax.ShapeDtypeStruct((*size, y.shape[-1]), y.dtype)
-    return jax.linear_transpose(chosen, like)(y)[0]
+    return jax.linear_transpose(select, like)(y)[0]
 
 
-def forward(params: Params, image: jax.Array, links: Sequence[ConvSpec]) -> Passed:
-    """Return `image` (128, 128, 3) standardized through all `links`, with the switches of the
-    pools."""
-    maps, switches, x, own = {}, {}, image, flatten_dict(params, sep="/")
-    for link in links:
-        x = convolve(x, own[f"{link.path}/kernel"], link) + own[f"{link.path}/bias"]
-        x = x if link.lrn and link.lrn.before_rectifier else jax.nn.relu(x)
-        if link.lrn:
-            x = jax.nn.relu(local_response_normalization(x[None], link.lrn)[0])
-        maps[link.path] = x
-        if link.pool:
-            x, switches[link.path] = pool(x, link.pool)
-    return Passed(maps, switches)
+def forward(params: Params, image: jax.Array, convs: Sequence[ConvSpec]) -> ForwardPass:
+    """Return the maps and switches of all `convs` for a standardized `image` (128, 128, 3)."""
+    maps, switches, x, weights = {}, {}, image, flatten_dict(params, sep="/")
+    for conv in convs:
+        x = convolve(x, weights[f"{conv.path}/kernel"], conv) + weights[f"{conv.path}/bias"]
+        x = x if conv.lrn and conv.lrn.before_rectifier else jax.nn.relu(x)
+        if conv.lrn:
+            x = jax.nn.relu(local_response_normalization(x[None], conv.lrn)[0])
+        maps[conv.path] = x
+        if conv.pool:
+            x, switches[conv.path] = max_pool(x, conv.pool)
+    return ForwardPass(maps, switches)
 
 
 def project(
     params: Params,
-    passed: Passed,
-    links: Sequence[ConvSpec],
+    passed: ForwardPass,
+    convs: Sequence[ConvSpec],
     feature: jax.Array,
     size: tuple[int, int],
 ) -> jax.Array:
-    """Return what map number `feature` of the last of `links` saw, (*size, 3): all its other maps
-    are 0. `links` begin with the first convolution."""
-    found, own = passed.maps[links[-1].path], flatten_dict(params, sep="/")
-    y = found * (jnp.arange(found.shape[-1]) == feature)
-    for below, link in reversed(list(zip((None, *links), links, strict=False))):
-        kernel = own[f"{link.path}/kernel"]
+    """Return the projection (*size, 3) of one feature map, with all others set to 0.
+
+    It is map number `feature` of the last of `convs`, which begin with the first convolution.
+    """
+    maps, weights = passed.maps[convs[-1].path], flatten_dict(params, sep="/")
+    y = maps * (jnp.arange(maps.shape[-1]) == feature)
+    for below, conv in reversed(list(zip((None, *convs), convs, strict=False))):
+        kernel = weights[f"{conv.path}/kernel"]
         if below is None:
-            return transposed(y, kernel, link, size)
-        # What the convolution below hands up: its maps, pooled where it pools.
+            return transposed_convolution(y, kernel, conv, size)
+        # The input of `conv`: the maps of the convolution below, pooled if it has a pooling.
         shape = passed.maps[below.path].shape[:2]
         if below.pool:
             switch = passed.switches[below.path]
-            y = transposed(y, kernel, link, switch.shape[:2])
-            y = unpool(y, switch, shape, below.pool)
+            y = transposed_convolution(y, kernel, conv, switch.shape[:2])
+            y = max_unpool(y, switch, shape, below.pool)
         else:
-            y = transposed(y, kernel, link, shape)
+            y = transposed_convolution(y, kernel, conv, shape)
         y = jax.nn.relu(y)
-    raise ValueError("no links")
+    raise ValueError("no convolutions")
 
 
-def strongest(
+def strongest_maps(
     network: Network, params: Params, gray: np.ndarray, count: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """For each of C1..C5, the numbers (k,) of the `count` maps that an ROI raises most in sum,
-    and their projections (k, s, s) float32, summed over the three equal channels. Of a layer of
-    several convolutions its last one's. Empty where the network is no chain.
+    """Return the feature maps with the largest sums for an ROI, and their projections.
 
-    `gray` (s, s) is standardized. A negative projection says darker, a positive one brighter.
+    Parameters
+    ----------
+    network, params
+        The network and its parameters.
+    gray
+        The standardized ROI (s, s).
+    count
+        The number of maps of each layer.
+
+    Returns
+    -------
+    dict
+        For each of C1..C5, the numbers (k,) of the maps and their projections (k, s, s) float32,
+        summed over the three equal channels; a positive value is brighter, a negative one darker.
+        For a layer with several convolutions they are those of the last one. Empty if the network
+        is not a chain of convolutions.
     """
-    links = convolution_chain(network)
-    if not links:
+    convs = convolution_chain(network)
+    if not convs:
         return {}
-    passed, found = _forward(params, _three(gray), links), {}
-    for end, link in enumerate(links, 1):
-        if end < len(links) and links[end].layer == link.layer:
+    passed, strongest = _forward(params, _three_channels(gray), convs), {}
+    for end, conv in enumerate(convs, 1):
+        if end < len(convs) and convs[end].layer == conv.layer:
             continue
-        raised = np.asarray(passed.maps[link.path].sum((0, 1)))
-        which = np.argsort(-raised, kind="stable")[:count]
-        maps = _project(params, passed, links[:end], jnp.asarray(which), gray.shape)
-        found[link.layer] = (which, np.asarray(maps))
-    return found
+        sums = np.asarray(passed.maps[conv.path].sum((0, 1)))
+        numbers = np.argsort(-sums, kind="stable")[:count]
+        maps = _project(params, passed, convs[:end], jnp.asarray(numbers), gray.shape)
+        strongest[conv.layer] = (numbers, np.asarray(maps))
+    return strongest
 
 
-def _three(gray: np.ndarray) -> jax.Array:
+def _three_channels(gray: np.ndarray) -> jax.Array:
     return jnp.repeat(jnp.asarray(gray, jnp.float32)[..., None], 3, axis=-1)
 
 
@@ -143,23 +173,24 @@ _forward = jax.jit(forward, static_argnums=2)
 @functools.partial(jax.jit, static_argnums=(2, 4))
 def _project(
     params: Params,
-    passed: Passed,
-    links: tuple[ConvSpec, ...],
+    passed: ForwardPass,
+    convs: tuple[ConvSpec, ...],
     features: jax.Array,
     size: tuple[int, int],
 ) -> jax.Array:
-    def one(feature: jax.Array) -> jax.Array:
-        return project(params, passed, links, feature, size).sum(-1)
+    def project_one(feature: jax.Array) -> jax.Array:
+        return project(params, passed, convs, feature, size).sum(-1)
 
-    return jax.vmap(one)(features)
+    return jax.vmap(project_one)(features)
 
 
 def _windows(x: jax.Array, window: int) -> jax.Array:
-    """Return (window ** 2, h', w', c): the places of each window, by row and then column."""
-    rows, columns = ((n - window) // STRIDE + 1 for n in x.shape[:2])
+    """Return (window ** 2, h', w', c): the pixels of each window, by row and then column."""
+    rows, columns = ((n - window) // POOL_STRIDE + 1 for n in x.shape[:2])
+    row_end, column_end = POOL_STRIDE * (rows - 1) + 1, POOL_STRIDE * (columns - 1) + 1
     return jnp.stack(
         [
-            x[i : i + STRIDE * (rows - 1) + 1 : STRIDE, j : j + STRIDE * (columns - 1) + 1 : STRIDE]
+            x[i : i + row_end : POOL_STRIDE, j : j + column_end : POOL_STRIDE]
             for i in range(window)
             for j in range(window)
         ]

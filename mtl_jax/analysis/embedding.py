@@ -1,4 +1,4 @@
-"""t-SNE of a table of features, the best of several starts."""
+"""t-SNE of a table of features: the best of several random starts."""
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +9,23 @@ import numpy as np
 from openTSNE import TSNE, TSNEEmbedding
 from openTSNE.affinity import PerplexityBasedNN
 
-# The settings of Samala et al. 2017 (section 3.3 and Figure 5) that no config changes.
+# Settings of Samala et al. 2017 (section 3.3 and Figure 5) that are not in the config.
 LEARNING_RATE, MOMENTUM = 500.0, 0.5
-EARLY = 250  # iterations with exaggerated attraction, as in van der Maaten and Hinton 2008
+EARLY_ITERATIONS = 250  # with exaggerated attraction, as in van der Maaten and Hinton 2008
 
 
 class Embedding(NamedTuple):
-    """points (n, 2) float32 of the start with the lowest cost, costs (starts,) of all starts, and
-    the perplexity, which few points make smaller than what was asked."""
+    """A t-SNE embedding.
+
+    Attributes
+    ----------
+    points
+        (n, 2) float32, of the start with the lowest cost.
+    costs
+        (n_init,): the costs of all starts.
+    perplexity
+        The perplexity, which is lower than the given one if there are few points.
+    """
 
     points: np.ndarray
     costs: np.ndarray
@@ -27,19 +36,36 @@ def embed(
     features: np.ndarray,
     perplexity: float,
     iterations: int,
-    starts: int,
+    n_init: int,
     seed: int,
 ) -> Embedding:
-    """t-SNE (van der Maaten and Hinton 2008; Barnes-Hut, by openTSNE) of `features` (n, d), n >= 7.
+    """Return a t-SNE embedding; the same input gives the same points.
 
-    `starts` random starts, seeded `seed`, `seed` + 1 and so on; the lowest cost, a Kullback-Leibler
-    divergence in nats, is kept, as in the paper. The same input gives the same points.
+    Of `n_init` random starts, the one with the lowest cost, a Kullback-Leibler divergence in nats,
+    is kept, as in the paper.
+
+    Parameters
+    ----------
+    features
+        (n, d), n >= 7.
+    perplexity
+        The perplexity.
+    iterations
+        Iterations of each start.
+    n_init
+        The number of random starts, with the seeds `seed`, `seed` + 1 and so on.
+    seed
+        The seed of the first start.
+
+    References
+    ----------
+    van der Maaten and Hinton 2008; the Barnes-Hut approximation of openTSNE.
     """
-    # Above this a point would have more neighbours than there are (3 for each of perplexity).
+    # A higher perplexity needs more neighbours than there are (3 per unit of perplexity).
     perplexity = min(perplexity, (len(features) - 1) / 3)
-    early = min(EARLY, iterations // 2)
+    early = min(EARLY_ITERATIONS, iterations // 2)
 
-    def one(start: int) -> TSNEEmbedding:
+    def fit(start: int) -> TSNEEmbedding:
         return TSNE(
             learning_rate=LEARNING_RATE,
             early_exaggeration_iter=early,
@@ -49,17 +75,17 @@ def embed(
             final_momentum=MOMENTUM,
             initialization="random",
             negative_gradient_method="bh",
-            n_jobs=1,  # several threads in one start add in no fixed order; one each do
+            n_jobs=1,  # several threads per start would add in no fixed order
             random_state=seed + start,
-        ).fit(affinities=deepcopy(near))  # it scales them in place
+        ).fit(affinities=deepcopy(affinities))  # fit scales them in place
 
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal features lie at distance 0
-        # Once, and not in the threads: products of matrices that run at the same time may round
-        # otherwise, and t-SNE makes much of little.
-        near = PerplexityBasedNN(
+    with warnings.catch_warnings(), ThreadPoolExecutor() as threads:
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal features have distance 0
+        # Computed before the threads start: matrix products that run at the same time may round
+        # differently, and t-SNE amplifies small differences.
+        affinities = PerplexityBasedNN(
             np.asarray(features, np.float64), perplexity, method="exact", n_jobs=1
         )
-        made = list(pool.map(one, range(starts)))
-    costs = np.array([float(points.kl_divergence) for points in made])
-    return Embedding(np.asarray(made[int(costs.argmin())], np.float32), costs, perplexity)
+        embeddings = list(threads.map(fit, range(n_init)))
+    costs = np.array([float(points.kl_divergence) for points in embeddings])
+    return Embedding(np.asarray(embeddings[int(costs.argmin())], np.float32), costs, perplexity)

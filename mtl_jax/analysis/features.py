@@ -1,4 +1,4 @@
-"""Features of the fully connected layers, averaged over the eight orientations."""
+"""Features of the fully connected layers, averaged over the eight orientations of an ROI."""
 
 import functools
 
@@ -11,32 +11,34 @@ from mtl_jax.training import orientations
 from mtl_jax.training.dataset import Dataset, make_batch
 from mtl_jax.types import Params
 
-LAYERS = ("F1", "F2", "F3", "F4")  # those whose features the paper embeds
-ROIS_AT_ONCE = 32
+LAYERS = ("F1", "F2", "F3", "F4")  # the layers whose features the paper embeds
+BATCH_ROIS = 32
 
 
-def averaged(network: Network, params: Params, pool: Dataset) -> dict[str, np.ndarray]:
-    """Return what each of LAYERS puts out for each ROI of `pool`, (n, nodes) float32, without
-    dropout, the mean over the ROI's eight orientations."""
-    count = len(pool.label)
-    parts: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
-    for begin in range(0, count, ROIS_AT_ONCE):
-        # Always the same shape, so that one compiled program does them all.
-        rois = jnp.clip(begin + jnp.arange(ROIS_AT_ONCE), 0, count - 1)
-        for layer, found in _mean_of_eight(network, params, pool, rois).items():
-            parts[layer].append(np.asarray(found))
-    return {layer: np.concatenate(found)[:count] for layer, found in parts.items()}
+def averaged_features(network: Network, params: Params, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Return the output of each of LAYERS for each ROI of `dataset`, (n, nodes) float32.
+
+    It is computed without dropout and averaged over the ROI's eight orientations.
+    """
+    count = len(dataset.label)
+    batches: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
+    for begin in range(0, count, BATCH_ROIS):
+        # Always the same shape, so that there is one compiled program.
+        rois = jnp.clip(begin + jnp.arange(BATCH_ROIS), 0, count - 1)
+        for layer, values in _mean_of_eight(network, params, dataset, rois).items():
+            batches[layer].append(np.asarray(values))
+    return {layer: np.concatenate(values)[:count] for layer, values in batches.items()}
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _mean_of_eight(
-    network: Network, params: Params, pool: Dataset, rois: jax.Array
+    network: Network, params: Params, dataset: Dataset, rois: jax.Array
 ) -> dict[str, jax.Array]:
     indices = (rois[:, None] * orientations.COUNT + jnp.arange(orientations.COUNT)).ravel()
-    x = make_batch(pool, indices, jnp.ones(len(indices))).image
-    found, first = {}, "C1"
+    x = make_batch(dataset, indices, jnp.ones(len(indices))).image
+    means, first = {}, "C1"
     for layer, following in zip(LAYERS, (*LAYERS[1:], "F5"), strict=True):
         x = network.apply({"params": params}, x, first, layer)
-        found[layer] = x.reshape(-1, orientations.COUNT, x.shape[-1]).mean(1)
+        means[layer] = x.reshape(-1, orientations.COUNT, x.shape[-1]).mean(1)
         first = following
-    return found
+    return means

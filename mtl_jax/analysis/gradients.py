@@ -1,5 +1,4 @@
-"""Which pixels a network's answer rests on, by integrated gradients (Sundararajan et al. 2017). A
-modern companion of the deconvolution maps; it changes nothing in the network."""
+"""Attribution maps by integrated gradients (Sundararajan et al. 2017)."""
 
 import functools
 
@@ -15,19 +14,29 @@ from mtl_jax.types import Params
 def integrated_gradients(
     network: Network, params: Params, gray: np.ndarray, task: int, steps: int
 ) -> np.ndarray:
-    """Return (s, s) float32: what each pixel adds to the log odds of malignant, against an ROI of
-    the collection's mean gray. Positive values support malignant. They add up to the log odds of
-    the ROI less those of the plain one, the better the more `steps`.
+    """Return the contribution of each pixel to the log odds of malignancy, (s, s) float32.
 
-    `gray` (s, s) is standardized, so that 0 is the mean; `task` chooses the head.
+    The baseline is an ROI of the collection's mean gray. A positive value supports malignancy. The
+    sum is the log odds of the ROI minus those of the baseline; the error falls with `steps`.
+
+    Parameters
+    ----------
+    network, params
+        The network and its parameters.
+    gray
+        The standardized ROI (s, s), so that 0 is the mean.
+    task
+        The task whose head is used.
+    steps
+        The number of gradients between baseline and ROI.
     """
-    shares = (np.arange(steps, dtype=np.float32) + 0.5) / steps  # midpoints
-    path = shares[:, None, None] * np.float32(gray)
+    fractions = (np.arange(steps, dtype=np.float32) + 0.5) / steps  # midpoints
+    path = fractions[:, None, None] * np.float32(gray)
     return np.float32(gray * np.asarray(_gradients(network, params, path, task)).mean(0))
 
 
 def log_odds(network: Network, params: Params, gray: jax.Array, task: int) -> jax.Array:
-    """Return (n,) of malignant against benign, for standardized ROIs (n, s, s)."""
+    """Return the log odds of malignancy (n,) of standardized ROIs (n, s, s)."""
     image = jnp.repeat(gray[..., None], 3, axis=-1)
     logits = network.apply({"params": params}, image)
     benign, malignant = head_logits(logits, jnp.full(len(gray), task)).T

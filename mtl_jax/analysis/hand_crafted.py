@@ -1,6 +1,6 @@
-"""Conventional computer-aided diagnosis: hand-crafted features and two classifiers of scikit-learn.
+"""Conventional computer-aided diagnosis: hand-crafted features and scikit-learn classifiers.
 
-What deep learning is measured against (the paper's third limitation).
+It is the baseline that deep learning is compared with (the paper's third limitation).
 """
 
 from collections.abc import Iterable
@@ -11,47 +11,58 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mtl_jax.analysis.outline import outline
-from mtl_jax.analysis.shape import shape
-from mtl_jax.analysis.spiculation import spiculation
-from mtl_jax.analysis.texture import texture
+from mtl_jax.analysis.outline import segment_mass
+from mtl_jax.analysis.shape import shape_features
+from mtl_jax.analysis.spiculation import spiculation_features
+from mtl_jax.analysis.texture import texture_features
 
 CLASSIFIERS = ("lda", "forest")
-TREES = 500  # of the forest
+N_TREES = 500
 
 
-def describe(gray: np.ndarray) -> dict[str, float]:
-    """Shape, texture and spiculation of the mass in the middle of `gray` (s, s), by name."""
+def compute_features(gray: np.ndarray) -> dict[str, float]:
+    """Return shape, texture and spiculation of the mass in the middle of `gray` (s, s), by name."""
     gray = np.asarray(gray, np.float64)
-    mask = outline(gray)
-    return shape(mask) | texture(gray, mask) | spiculation(gray, mask)
+    mask = segment_mass(gray)
+    return shape_features(mask) | texture_features(gray, mask) | spiculation_features(gray, mask)
 
 
-def table(rois: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:
+def feature_table(rois: Iterable[np.ndarray]) -> tuple[np.ndarray, list[str]]:
     """Return the features (n, f) float64 of `rois`, (s, s) each, and their names (f,)."""
-    rows = [describe(roi) for roi in rois]
+    rows = [compute_features(roi) for roi in rois]
     return np.array([list(row.values()) for row in rows]), list(rows[0]) if rows else []
 
 
 def fit_and_score(
-    learned: np.ndarray, labels: np.ndarray, scored: np.ndarray, seed: int
+    train_features: np.ndarray, train_labels: np.ndarray, features: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return each of CLASSIFIERS' probability of malignant (m,) float32 of the rows `scored` (m,
-    f), after it has learned the rows `learned` (n, f) with `labels` (n,) 0 or 1.
+    """Return the probability of malignancy by each of CLASSIFIERS, (m,) float32.
 
-    lda: linear discriminant analysis of standardized features, their covariance shrunk by Ledoit
-    and Wolf's rule (2004), because the features are many for the cases. forest: a random forest
-    (Breiman 2001) of TREES trees, the classes weighed alike.
+    Parameters
+    ----------
+    train_features, train_labels
+        The training set: features (n, f) and labels (n,), 0 or 1.
+    features
+        The features (m, f) to score.
+    seed
+        The seed of the random forest.
+
+    References
+    ----------
+    lda: linear discriminant analysis of standardized features with the shrunk covariance of Ledoit
+    and Wolf (2004), because there are many features for the number of cases. forest: a random
+    forest (Breiman 2001) with balanced classes.
     """
     classifiers = {
         "lda": make_pipeline(
             StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         ),
         "forest": RandomForestClassifier(
-            TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed
+            N_TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed
         ),
     }
-    return {
-        name: np.float32(classifiers[name].fit(learned, labels).predict_proba(scored)[:, 1])
-        for name in CLASSIFIERS
-    }
+    scores = {}
+    for name in CLASSIFIERS:
+        classifier = classifiers[name].fit(train_features, train_labels)
+        scores[name] = np.float32(classifier.predict_proba(features)[:, 1])
+    return scores

@@ -1,4 +1,4 @@
-"""Writes what an analysis found, whole or not at all."""
+"""Write the files of an analysis atomically, and delete outdated ones."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -8,28 +8,29 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.io import atomic
-from mtl_jax.io.csv_safe import as_csv
+from mtl_jax.io.csv_safe import format_csv
 
 MADE_FROM = "made_from.sha256"
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """A compressed .npz of `arrays`, the same bytes for the same arrays."""
+    """Write a compressed .npz of `arrays`; equal arrays give a bit-identical file."""
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     atomic.write_bytes(path, file.getvalue())
 
 
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A CSV of `rows` under `header`; a float keeps nine digits."""
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV of `rows` below `header`; floats are written with nine digits."""
     cells = ([f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in rows)
-    atomic.write_text(path, as_csv(header, cells))
+    atomic.write_text(path, format_csv(header, cells))
 
 
 def delete_stale(folder: Path, made_from: str) -> None:
-    """Delete the files in `folder`, which is made, that were made from anything else.
+    """Delete the results in `folder` unless they were made from `made_from`.
 
-    `made_from` is the digest of all that decides them. Folders within are left alone.
+    `made_from` is the digest of all inputs. The folder is created if necessary; its subfolders are
+    kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / MADE_FROM

@@ -80,10 +80,12 @@ def build_model(
     c = ConfigDict(_tuples(study.config))
     c.data.cache = str(cache or c.data.cache)
     collections = load_collections(c)
-    _reject_changed(study, {name: shards.content(rois) for name, rois in collections.items()})
+    _reject_changed(
+        study, {name: shards.content_digest(rois) for name, rois in collections.items()}
+    )
     split = splits.Split.from_record(study.folds)
     training_rows, _ = splits.members(run, collections, split)
-    params = checkpoint.params(run_folder / "checkpoint")
+    params = checkpoint.read_params(run_folder / "checkpoint")
     backbone = c.model.get("backbone", "alexnet")  # absent in early studies
     scores = score_tables.read(run_folder / "scores.csv")
     scores = scores.of(scores.task == split.target)

@@ -20,7 +20,7 @@ from safetensors.numpy import save as to_bytes
 
 from mtl_jax.bundle.model import Model, Reference
 from mtl_jax.io import atomic
-from mtl_jax.io.csv_safe import as_csv
+from mtl_jax.io.csv_safe import format_csv
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.models import base
 from mtl_jax.old_names import rename_keys
@@ -59,9 +59,9 @@ def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None 
         for path, value in flatten_dict(model.params, sep="/").items()
     }
     arrays = {name: np.ascontiguousarray(getattr(model.reference, name)) for name in VALUES}
-    ids = as_csv(IDS, zip(*(getattr(model.reference, name) for name in IDS), strict=True))
+    ids = format_csv(IDS, zip(*(getattr(model.reference, name) for name in IDS), strict=True))
     about = {"format_version": FORMAT_VERSION, **model.about}
-    with atomic.folder(folder) as draft:
+    with atomic.write_folder(folder) as draft:
         (draft / "weights.safetensors").write_bytes(to_bytes(flat))
         (draft / "reference.safetensors").write_bytes(to_bytes(arrays))
         (draft / "reference.csv").write_text(ids, encoding="utf-8", newline="")
@@ -70,7 +70,7 @@ def save(model: Model, card: str, folder: Path, extras: dict[str, bytes] | None 
         (draft / "card.md").write_text(card, encoding="utf-8")
         for name, content in (extras or {}).items():
             (draft / name).write_bytes(content)
-        atomic.write_sums(draft)
+        atomic.write_checksums(draft)
 
 
 def load(folder: str | Path) -> Model:
@@ -99,11 +99,11 @@ def load(folder: str | Path) -> Model:
             f"{folder}: not a model bundle (no bundle.json); make one with tools/export.py RUN"
             " --output FOLDER"
         )
-    changed = atomic.damage(folder)
+    changed = atomic.verify_checksums(folder)
     if changed:
         raise InputError(
             f"{folder}: damaged: {changed!r} is missing, new or changed (its SHA-256 differs from"
-            f" {atomic.SUMS}); {CURE}"
+            f" {atomic.CHECKSUMS}); {CURE}"
         )
     try:
         about = rename_keys(json.loads((folder / "bundle.json").read_text(encoding="utf-8")))
@@ -121,7 +121,7 @@ def load(folder: str | Path) -> Model:
         lengths = {len(column) for column in reference}
         if len(lengths) != 1:
             raise ValueError(f"reference columns have {sorted(lengths)} rows")
-        model = Model(about, params, reference, atomic.digest(folder / atomic.SUMS))
+        model = Model(about, params, reference, atomic.file_sha256(folder / atomic.CHECKSUMS))
         _check_parameters(model)
         _check_calibration(model)
     # The checksums match, so the bundle was edited by hand or written by another version.

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from mtl_jax.data.privacy import Pseudonyms
 from mtl_jax.data.sources import lesion_consistency, manifest, manifest_rows
-from mtl_jax.data.table_errors import TableFaults
-from mtl_jax.data.table_paths import portable
+from mtl_jax.data.table_errors import TableErrors
+from mtl_jax.data.table_paths import normalize_separators
 from mtl_jax.imaging import dicom
 from mtl_jax.imaging.read_image import READERS
 from mtl_jax.imaging.stored_image import HeaderAttributes
 from mtl_jax.imaging.table_vs_header import compare
-from mtl_jax.types import UNKNOWN, InputError, LesionView, Note, naming
+from mtl_jax.types import UNKNOWN, InputError, LesionView, Note, prefix_errors
 
 REQUIRED = ("image_path", "lesion_id")
 TABLE = "table"  # source of a laterality that the table states
@@ -83,13 +83,13 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
     """
     if not table.is_file():
         raise InputError(f"{table}: no such file; --lesions must name a CSV file of lesions")
-    files, faults = _find_images(images), TableFaults(table)
-    _, rows = manifest_rows.read_rows(table, REQUIRED, faults)
+    files, errors = _find_images(images), TableErrors(table)
+    _, rows = manifest_rows.read_rows(table, REQUIRED, errors)
     lesion_rows: list[LesionRow] = []
     headers: dict[tuple[Path, str], ImageHeader] = {}
     has_patient: list[bool] = []
     for where, row in rows:
-        with faults.collected(where):
+        with errors.collect(where):
             for column in REQUIRED:
                 if not row[column]:
                     raise InputError(f"{where}: {column} is empty")
@@ -101,10 +101,10 @@ def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> 
             row_has_patient = bool(row["patient_id"])
             lesion_rows.append(_lesion_row(row, path, headers[key], pixel_um, where))
             has_patient.append(row_has_patient)
-    if not (lesion_rows or faults):
+    if not (lesion_rows or errors):
         raise InputError(f"{table}: no rows below the header")
-    lesion_rows = _check_lesions(lesion_rows, has_patient, faults)
-    faults.check()
+    lesion_rows = _check_lesions(lesion_rows, has_patient, errors)
+    errors.check()
     return lesion_rows
 
 
@@ -163,7 +163,7 @@ def _normalize_name(text: str, files: dict[str, list[Path]], table: Path, where:
     if text in files:
         return text
     try:
-        return os.path.normpath(portable(table.parent, text))
+        return os.path.normpath(normalize_separators(table.parent, text))
     except InputError as error:
         raise InputError(f"{where}: image_path {error}") from error
 
@@ -189,7 +189,7 @@ def _read_header(path: Path, frame: str, where: str) -> ImageHeader:
     if not dicom.is_dicom(path):
         return ImageHeader({}, None)
     number = int(frame) if frame.isdecimal() else None
-    with naming(where):
+    with prefix_errors(where):
         facts, header = (
             dicom.describe_header(path, number),
             dicom.read_header_attributes(path, number),
@@ -236,7 +236,7 @@ def _fill_cells(
     """Fill empty cells of a row from the header or the command line."""
     if not row["pixel_um"] and not facts.get("spacing_um"):
         if facts:
-            with naming(where):
+            with prefix_errors(where):
                 dicom.read_spacing(
                     path
                 )  # raises InputError if the pixel size in the header is invalid
@@ -261,36 +261,36 @@ def _modality(facts: dict) -> str:
 
 
 def _check_lesions(
-    rows: list[LesionRow], has_patient: Sequence[bool], faults: TableFaults
+    rows: list[LesionRow], has_patient: Sequence[bool], errors: TableErrors
 ) -> list[LesionRow]:
-    """Add contradictions between the rows of a lesion to `faults`; return the rows with notes.
+    """Add contradictions between the rows of a lesion to `errors`; return the rows with notes.
 
     `has_patient` states for each row whether it names a patient.
     """
     if any(has_patient) and not all(has_patient):
-        faults.add(
+        errors.add(
             rows[has_patient.index(False)].where,
             "patient_id is empty here and given in other rows: fill it in for all rows",
         )
         return rows
-    if not any(has_patient) and _add_ambiguous_lesions(rows, faults):
+    if not any(has_patient) and _add_ambiguous_lesions(rows, errors):
         return rows
-    views = lesion_consistency.check_lesions([row.view for row in rows], faults)
+    views = lesion_consistency.check_lesions([row.view for row in rows], errors)
     return [
         row._replace(view=view, notes=(*row.notes, Note(view.noted)) if view.noted else row.notes)
         for row, view in zip(rows, views, strict=True)
     ]
 
 
-def _add_ambiguous_lesions(rows: Sequence[LesionRow], faults: TableFaults) -> bool:
-    """Add lesions in two images without a patient id to `faults`; return whether there are any."""
+def _add_ambiguous_lesions(rows: Sequence[LesionRow], errors: TableErrors) -> bool:
+    """Add lesions in two images without a patient id to `errors`; return whether there are any."""
     first_rows: dict[str, LesionRow] = {}
     ambiguous = False
     for row in rows:
         first = first_rows.setdefault(row.view.lesion_id, row)
         if os.path.realpath(first.view.image_path) != os.path.realpath(row.view.image_path):
             ambiguous = True
-            faults.add(
+            errors.add(
                 row.where,
                 f"lesion {row.view.lesion_id} is also in another image"
                 f" ({' '.join(first.where.split()[-2:])}), and no row names a patient: fill in"

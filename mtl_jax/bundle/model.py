@@ -239,7 +239,7 @@ class Model:
 
 def cut_rois(
     image: StoredImage, views: Sequence[LesionView], background: dict[str, Any]
-) -> extract_rois.Cut:
+) -> extract_rois.ImageRois:
     """Extract the ROIs of one image.
 
     Parameters
@@ -270,7 +270,7 @@ def cut_rois(
                 f" {height} rows and {width} columns (top;left;bottom;right)"
             )
         check_pixel_um(view.pixel_um, view.spacing_source)
-    extracted = extract_rois.rois(image, views, background)
+    extracted = extract_rois.crop_rois(image, views, background)
     for error in filter(None, extracted.errors):
         raise InputError(error)
     return extracted

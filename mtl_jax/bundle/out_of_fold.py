@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.bundle import calibration
-from mtl_jax.config_diff import difference
+from mtl_jax.config_diff import describe_difference
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.scores import Scores, by_unit
 from mtl_jax.io import workdir
@@ -195,9 +195,9 @@ def _reject_other_weights(run: dict[str, Any], record: dict[str, Any], source: S
             )
     if weights[0] != weights[1]:
         raise InputError(
-            f"{source.folder}: its run {run['id']} started from other weights than the run"
-            f" ({difference(weights[0], weights[1])}); repeat the cross-validation with the same"
-            " weights"
+            f"{source.folder}: its run {run['id']} started from other weights than the run ("
+            f"{describe_difference(weights[0], weights[1])}); repeat the cross-validation with the"
+            " same weights"
         )
 
 
@@ -222,7 +222,7 @@ def _reject_other_training(
     other_training: dict[str, Any], training: dict[str, Any], run: dict[str, Any], other: Study
 ) -> None:
     """Raise InputError if two runs had different training settings."""
-    differences = difference(other_training, training)
+    differences = describe_difference(other_training, training)
     if differences:
         raise InputError(
             f"{other.folder}: its run {run['id']} was trained with other settings than the run:"

@@ -20,7 +20,7 @@ import numpy as np
 from mtl_jax.bundle import html_page, images
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
-from mtl_jax.io.csv_safe import as_csv, harmless_row
+from mtl_jax.io.csv_safe import escape_row, format_csv
 from mtl_jax.types import InputError
 
 CLASS_NAMES = {1: "malignant", 0: "benign"}
@@ -235,7 +235,7 @@ def _cells(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = as_csv(rows[0], (harmless_row(row.values()) for row in rows))
+    text = format_csv(rows[0], (escape_row(row.values()) for row in rows))
     path.write_text(text, encoding="utf-8", newline="")
 
 

@@ -19,7 +19,7 @@ from mtl_jax.bundle.lesion_table import LesionRow
 from mtl_jax.bundle.model import Model
 from mtl_jax.bundle.scoring import LesionScore, ViewScore
 from mtl_jax.imaging.dicom_fields import read_dataset
-from mtl_jax.types import UNKNOWN, InputError, naming
+from mtl_jax.types import UNKNOWN, InputError, prefix_errors
 
 MISSING_EXTRA = "--sr needs the extra [sr]: pip install 'mtl_jax[sr]'"
 REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -129,7 +129,7 @@ def _invalid_field(model: Model, items: Sequence[ReportItem]) -> str:
 
 
 def _read_header(path: Path) -> Dataset:
-    with naming(path):
+    with prefix_errors(path):
         header = read_dataset(path)
     for keyword in REQUIRED:
         if not header.get(keyword):

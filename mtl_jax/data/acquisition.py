@@ -1,6 +1,6 @@
 """How the images of a collection were acquired: the columns of the paper's Table 1.
 
-Facts of public collections as their publishers state them; what is not known is 'not stated'.
+The facts are those that the publishers state; an unknown value is 'not stated'.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Acquisition(NamedTuple):
 # DDSM's digitizers and bits: its .ics files and calibration pages; years: Samala et al. 2017,
 # Table 1. mini-MIAS: its README. INbreast: Moreira et al. 2012.
 DIGITIZERS = "DBA M2100, Howtek 960 and Lumisys 200 digitizers"
-KNOWN: dict[str, Acquisition] = {
+PUBLISHED: dict[str, Acquisition] = {
     "ddsm": Acquisition(DIGITIZERS, "1988–1999", "12, DBA 16", "0–3.6, by digitizer"),
     "cbis_ddsm": Acquisition(f"{DIGITIZERS}; which one is not stated", "1988–1999", "16"),
     "mini_mias": Acquisition("Joyce-Loebl microdensitometer", NOT_STATED, "8", "0–3.2"),
@@ -36,21 +36,23 @@ KNOWN: dict[str, Acquisition] = {
 SIMULATED = Acquisition("simulated", NOT_APPLICABLE, "simulated", "simulated")
 
 
-def known(source: str) -> Acquisition:
-    """Return what is known of a collection read by the source of this name."""
-    return SIMULATED if source == "phantom" else KNOWN.get(source, Acquisition())
+def published_acquisition(source: str) -> Acquisition:
+    """Return what is published about the collection that `source` reads."""
+    return SIMULATED if source == "phantom" else PUBLISHED.get(source, Acquisition())
 
 
 def describe(rois: RoiSet) -> dict[str, str]:
-    """Return the entries of the paper's Table 1 for a collection: those of `Acquisition`, and
-    `pixel_um`, the acquired pixel size in micrometres."""
+    """Return the entries of the paper's Table 1 for a collection.
+
+    They are the fields of `Acquisition` and `pixel_um`, the acquired pixel spacing in µm.
+    """
     recorded: Mapping[str, str] = rois.manifest.get("acquisition", {})
-    found = Acquisition(**{k: v for k, v in recorded.items() if k in Acquisition._fields})
-    return found._asdict() | {"pixel_um": _pixel_um(rois)}
+    acquisition = Acquisition(**{k: v for k, v in recorded.items() if k in Acquisition._fields})
+    return acquisition._asdict() | {"pixel_um": _format_pixel_um(rois)}
 
 
-def _pixel_um(rois: RoiSet) -> str:
-    """Return '50 × 50', or the range where images differ."""
+def _format_pixel_um(rois: RoiSet) -> str:
+    """Return the pixel spacing as '50 × 50', or its range if the images differ."""
     sizes = []
     for column in ("pixel_um_row", "pixel_um_col"):
         if column not in rois.index or not len(rois):

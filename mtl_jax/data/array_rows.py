@@ -1,4 +1,4 @@
-"""Rows of arrays in files, picked by number and read when asked for."""
+"""Rows of arrays in files, selected by index and read only when used."""
 
 import math
 import mmap
@@ -8,88 +8,89 @@ import numpy as np
 
 from mtl_jax.types import InputError
 
-AT_ONCE = 256  # rows that whoever goes through all of them has in memory
+CHUNK_ROWS = 256  # rows that `iter_chunks` reads at a time
 
 
 class Rows:
-    """Rows (n, ...) of one or more arrays of one kind, put one after another without copying.
+    """Rows (n, ...) of one or more arrays of one shape and dtype, concatenated without copying.
 
-    `rows[numbers]`, in any order and also twice, and `rows[begin:end]` are new arrays. What lies
-    in a mapped file is read from the file, in the order in which it lies there: pages of the
-    mapping would count as memory of this process until the system wants them back. Rows of other
-    arrays are copied.
+    `rows[indices]` and `rows[begin:end]` return new arrays; indices may be unordered and repeated.
+    Rows of a memory-mapped file are read from the file in their order in it: pages of the mapping
+    would count as memory of this process until the system reclaims them. Rows of other arrays are
+    copied.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray], numbers: np.ndarray | None = None) -> None:
-        """`numbers` (n,): which rows of all `parts` these are, in order; None: all."""
+    def __init__(self, parts: Sequence[np.ndarray], indices: np.ndarray | None = None) -> None:
+        """Select the rows `indices` (n,) of the concatenated `parts`, in order; None: all rows."""
         self._parts, self._begins = tuple(parts), np.cumsum([0, *map(len, parts)])
         count = int(self._begins[-1])
-        kind = np.int32 if count < 2**31 else np.int64  # to be held for each of a million rows
-        self._numbers = (
-            np.arange(count, dtype=kind) if numbers is None else np.asarray(numbers, kind)
+        dtype = np.int32 if count < 2**31 else np.int64  # saves memory with a million rows
+        self._indices = (
+            np.arange(count, dtype=dtype) if indices is None else np.asarray(indices, dtype)
         )
         self.dtype = parts[0].dtype
-        self.shape = (len(self._numbers), *parts[0].shape[1:])
+        self.shape = (len(self._indices), *parts[0].shape[1:])
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._indices)
 
-    def of(self, which: np.ndarray) -> "Rows":
-        """These of the rows, by number; nothing is read."""
-        return Rows(self._parts, self._numbers[which])
+    def take(self, indices: np.ndarray) -> "Rows":
+        """Return the rows with these indices, without reading them."""
+        return Rows(self._parts, self._indices[indices])
 
-    def __getitem__(self, which: np.ndarray | slice) -> np.ndarray:
-        asked = self._numbers[which]
-        numbers, place = np.unique(asked, return_inverse=True)
-        found = np.empty((len(numbers), *self.shape[1:]), self.dtype)
-        part = np.searchsorted(self._begins, numbers, side="right") - 1
-        breaks = np.flatnonzero((np.diff(numbers) != 1) | (np.diff(part) != 0)) + 1
-        ends = [*breaks.tolist(), len(numbers)] if len(numbers) else []
-        for first, end in zip([0, *ends], ends, strict=False):  # rows that lie side by side
-            whose = part[first]
-            _read(self._parts[whose], int(numbers[first] - self._begins[whose]), found[first:end])
-        return found if np.array_equal(asked, numbers) else found[place]
-
-
-Table = np.ndarray | Rows
+    def __getitem__(self, selection: np.ndarray | slice) -> np.ndarray:
+        selected = self._indices[selection]
+        indices, inverse = np.unique(selected, return_inverse=True)
+        rows = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        part = np.searchsorted(self._begins, indices, side="right") - 1
+        breaks = np.flatnonzero((np.diff(indices) != 1) | (np.diff(part) != 0)) + 1
+        ends = [*breaks.tolist(), len(indices)] if len(indices) else []
+        for first, end in zip([0, *ends], ends, strict=False):  # runs of adjacent rows
+            number = part[first]
+            begin = int(indices[first] - self._begins[number])
+            _read_rows(self._parts[number], begin, rows[first:end])
+        return rows if np.array_equal(selected, indices) else rows[inverse]
 
 
-def join(tables: Sequence[Table]) -> Rows:
-    """Return the rows of all of `tables`, one table after another."""
-    every = [table if isinstance(table, Rows) else Rows([table]) for table in tables]
-    if len(every) == 1:
-        return every[0]
+ArrayOrRows = np.ndarray | Rows
+
+
+def concatenate(tables: Sequence[ArrayOrRows]) -> Rows:
+    """Return the rows of all `tables`, one table after another."""
+    all_rows = [table if isinstance(table, Rows) else Rows([table]) for table in tables]
+    if len(all_rows) == 1:
+        return all_rows[0]
     parts: list[np.ndarray] = []
-    numbers = []
-    for rows in every:
-        numbers.append(np.add(rows._numbers, sum(map(len, parts)), dtype=np.int64))
+    indices = []
+    for rows in all_rows:
+        indices.append(np.add(rows._indices, sum(map(len, parts)), dtype=np.int64))
         parts += rows._parts
-    return Rows(parts, np.concatenate(numbers))
+    return Rows(parts, np.concatenate(indices))
 
 
-def chunks(table: Table) -> Iterator[np.ndarray]:
-    """Yield all rows of `table` in order, AT_ONCE of them at a time."""
-    for begin in range(0, len(table), AT_ONCE):
-        yield table[begin : begin + AT_ONCE]
+def iter_chunks(table: ArrayOrRows) -> Iterator[np.ndarray]:
+    """Yield all rows of `table` in order, CHUNK_ROWS at a time."""
+    for begin in range(0, len(table), CHUNK_ROWS):
+        yield table[begin : begin + CHUNK_ROWS]
 
 
-def _read(part: np.ndarray, begin: int, into: np.ndarray) -> None:
-    """The rows of `part` from `begin` on, as many as `into` has room for."""
-    # Only the mapping itself tells where it begins in its file: a view of it does not.
+def _read_rows(part: np.ndarray, begin: int, out: np.ndarray) -> None:
+    """Fill `out` with the rows of `part` from `begin` on."""
+    # Only the mapping itself knows its offset in the file; a view of it does not.
     mapped = isinstance(part, np.memmap) and isinstance(part.base, mmap.mmap)
     if not (mapped and part.flags.c_contiguous):
-        into[...] = part[begin : begin + len(into)]
+        out[...] = part[begin : begin + len(out)]
         return
     try:
         with open(part.filename, "rb", buffering=0) as file:
-            file.seek(part.offset + begin * into[0].nbytes)
-            rest = memoryview(into).cast("B")
-            while rest:
-                count = file.readinto(rest)
+            file.seek(part.offset + begin * out[0].nbytes)
+            buffer = memoryview(out).cast("B")
+            while buffer:
+                count = file.readinto(buffer)
                 if not count:
-                    raise EOFError("it ends early")
-                rest = rest[count:]
+                    raise EOFError("the file is too short")
+                buffer = buffer[count:]
     except (OSError, EOFError) as error:
         raise InputError(
             f"{part.filename}: cannot be read any more ({error}); start the job again"

@@ -1,6 +1,6 @@
-"""The account of an ingest: a row for every lesion view and everything left out.
+"""The audit of an ingest: one row for each lesion view and each item left out.
 
-What goes in comes out or is listed: audit.csv has as many rows as the source named items.
+audit.csv has as many rows as the source named items.
 """
 
 import csv
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.data import image_notes
-from mtl_jax.exclusion_reasons import by_reason
-from mtl_jax.io.csv_safe import harmless
+from mtl_jax.exclusion_reasons import group_by_reason
+from mtl_jax.io.csv_safe import escape_formula
 from mtl_jax.types import LesionView, RoiSet
 
 COLUMNS = (
@@ -18,71 +18,80 @@ COLUMNS = (
     *("label", "truth_source", "split", "reason"),
 )
 KEPT, NOTED, REPAIRED, LEFT_OUT = "kept", "noted", "repaired", "left out"
-SIZES = (
+COUNT_NAMES = (
     *("images", "rois", "lesions", "cases", "malignant", "benign"),
     *("repaired", "noted", "left_out"),
 )
-SHOWN = 8  # reasons on the screen
+MAX_REASONS = 8  # reasons shown on the screen
 
 
-def rows(
+def make_rows(
     views: Sequence[LesionView],
     images: Sequence[str],
     reasons: Sequence[str],
     left_out: Sequence[tuple[str, str]],
 ) -> list[dict[str, Any]]:
-    """Return the lines of audit.csv: each view with its reason ('' where it was taken), then what
-    the source itself left out. Ids and names are those that may be written."""
+    """Return the rows of audit.csv: the views, then the items that the source left out.
+
+    `reasons` says why a view was left out ('' if it was not). All ids and names are those that are
+    written to files.
+    """
     table = []
     for view, image, reason in zip(views, images, reasons, strict=True):
         if reason:
-            decision, why = LEFT_OUT, reason
+            decision, text = LEFT_OUT, reason
         else:
             decision = REPAIRED if view.note else NOTED if view.noted else KEPT
-            why = image_notes.BETWEEN.join(filter(None, (view.note, view.noted)))
-        own = {column: getattr(view, column) for column in COLUMNS if hasattr(view, column)}
-        own |= {"decision": decision, "item": item(view), "image": image}
-        table.append(own | {"reason": why})
-    table += [{"decision": LEFT_OUT, "item": name, "reason": why} for name, why in left_out]
+            text = image_notes.SEPARATOR.join(filter(None, (view.note, view.noted)))
+        row = {column: getattr(view, column) for column in COLUMNS if hasattr(view, column)}
+        row |= {"decision": decision, "item": item_name(view), "image": image}
+        table.append(row | {"reason": text})
+    table += [{"decision": LEFT_OUT, "item": name, "reason": text} for name, text in left_out]
     return table
 
 
 def is_left_out(row: Mapping[str, Any]) -> bool:
+    """Return whether a row of the audit is an item that was left out."""
     return row["decision"] == LEFT_OUT
 
 
-def item(view: LesionView) -> str:
+def item_name(view: LesionView) -> str:
+    """Return the name of a lesion view: case/lesion/view."""
     return f"{view.case_id}/{view.lesion_id}/{view.view}"
 
 
-def text(table: Sequence[dict[str, Any]]) -> str:
-    """audit.csv."""
+def format_table(table: Sequence[dict[str, Any]]) -> str:
+    """Return audit.csv as text."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: harmless(str(cell)) for name, cell in row.items()} for row in table)
+    writer.writerows(
+        {name: escape_formula(str(cell)) for name, cell in row.items()} for row in table
+    )
     return stream.getvalue()
 
 
-def summary(made: Sequence[RoiSet]) -> str:
-    """Return a table of the collections' counts, and under it what was corrected, noted and left
-    out."""
-    width = max(len("collection"), *(len(rois.name) for rois in made))
-    lines = [" ".join([f"{'collection':{width}}", *(f"{name:>9}" for name in SIZES)])]
-    for rois in made:
+def format_summary(collections: Sequence[RoiSet]) -> str:
+    """Return a table of the collections' counts, then a line per note and per reason."""
+    width = max(len("collection"), *(len(rois.name) for rois in collections))
+    lines = [" ".join([f"{'collection':{width}}", *(f"{name:>9}" for name in COUNT_NAMES)])]
+    for rois in collections:
         counts = rois.manifest["counts"]
-        lines.append(" ".join([f"{rois.name:{width}}", *(f"{counts.get(n, 0):9d}" for n in SIZES)]))
-    lines += [line for rois in made for line in counted(rois)]
+        lines.append(
+            " ".join([f"{rois.name:{width}}", *(f"{counts.get(n, 0):9d}" for n in COUNT_NAMES)])
+        )
+    lines += [line for rois in collections for line in summary_lines(rois)]
     return "\n".join(lines)
 
 
-def counted(rois: RoiSet) -> list[str]:
-    """Return a line a kind of note on the ROIs, and a line a reason for which something was left
-    out."""
-    lines = image_notes.lines(rois)
-    reasons = by_reason(rois.manifest["left_out"])
-    lines += [f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:SHOWN]]
-    if len(reasons) > SHOWN:
-        rest = sum(len(items) for _, items in reasons[SHOWN:])
-        lines.append(f"{rois.name}: {rest} left out for other reasons: see audit.csv")
+def summary_lines(rois: RoiSet) -> list[str]:
+    """Return a line per kind of note on the ROIs and per reason for leaving items out."""
+    lines = image_notes.format_lines(rois)
+    reasons = group_by_reason(rois.manifest["left_out"])
+    lines += [
+        f"{rois.name}: {len(items)} left out: {reason}" for reason, items in reasons[:MAX_REASONS]
+    ]
+    if len(reasons) > MAX_REASONS:
+        others = sum(len(items) for _, items in reasons[MAX_REASONS:])
+        lines.append(f"{rois.name}: {others} left out for other reasons: see audit.csv")
     return lines

@@ -1,7 +1,7 @@
-"""CBIS-DDSM and DDSM in one job: which patient of the one is which case of the other.
+"""Match the patients of CBIS-DDSM to the cases of DDSM if both are in one job.
 
-Both hold the same patients under ids that do not correspond. A crosswalk is a CSV with the columns
-patient_id (P_00001) and ddsm_case (case3085 or B-3085-1); further columns are not used.
+Both collections hold the same patients under different ids. A crosswalk is a CSV with the columns
+patient_id (P_00001) and ddsm_case (case3085 or B-3085-1); other columns are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,126 +9,138 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtl_jax.data import patients, privacy
-from mtl_jax.data.patients import CBIS_DDSM, DDSM, FORMS, Keys, assumed_space, canonical, space
+from mtl_jax.data.patients import (
+    CBIS_DDSM,
+    DDSM,
+    ID_FORMS,
+    PatientKeys,
+    assumed_namespace,
+    canonical_id,
+    namespace_of,
+)
 from mtl_jax.data.sources import table
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.types import InputError, RoiSet
 
 FIELD = "config.data.crosswalk"
-BOTH = (
-    "config.data.sources hold CBIS-DDSM ({}) and DDSM ({}), which are of the same patients under"
-    f" ids that do not correspond: leave one out, or give {FIELD} a CSV with the columns patient_id"
-    " and ddsm_case"
+BOTH_COLLECTIONS = (
+    "config.data.sources contains CBIS-DDSM ({}) and DDSM ({}), which hold the same patients under"
+    f" different ids: remove one, or set {FIELD} to a CSV with the columns patient_id and ddsm_case"
 )
 
 
-def read(path: Path) -> dict[str, str]:
-    """Return {key of the CBIS-DDSM patient: key of the DDSM case}. InputError: no such table, ids
-    that are none, patients with two cases."""
-    found: dict[str, tuple[str, str]] = {}
-    keys = {name: Keys(name, None) for name in (CBIS_DDSM, DDSM)}
-    faults = TableFaults(path)
-    for place, row in table.read_rows(path, ("patient_id", "ddsm_case"), faults=faults):
-        with faults.collected(place):
+def read_crosswalk(path: Path) -> dict[str, str]:
+    """Return {patient key in CBIS-DDSM: patient key in DDSM}.
+
+    Raises InputError if there is no such table, an id is invalid, or a patient has two cases.
+    """
+    ddsm_of: dict[str, tuple[str, str]] = {}
+    keys = {name: PatientKeys(name, None) for name in (CBIS_DDSM, DDSM)}
+    errors = TableErrors(path)
+    for where, row in table.read_rows(path, ("patient_id", "ddsm_case"), errors=errors):
+        with errors.collect(where):
             ids = {CBIS_DDSM: row["patient_id"], DDSM: row["ddsm_case"]}
             for name, text in ids.items():
-                if not canonical(name, text)[1]:
+                if not canonical_id(name, text)[1]:
                     column = "patient_id" if name == CBIS_DDSM else "ddsm_case"
-                    raise InputError(f"{place}: {column} {text!r} is not of the form {FORMS[name]}")
-            case = canonical(DDSM, ids[DDSM])[0]
+                    raise InputError(
+                        f"{where}: {column} {text!r} is not of the form {ID_FORMS[name]}"
+                    )
+            case = canonical_id(DDSM, ids[DDSM])[0]
             pair = (case, keys[DDSM].patient(case))
-            if found.setdefault(keys[CBIS_DDSM].patient(ids[CBIS_DDSM]), pair) != pair:
+            if ddsm_of.setdefault(keys[CBIS_DDSM].patient(ids[CBIS_DDSM]), pair) != pair:
                 raise InputError(
-                    f"{place}: patient {ids[CBIS_DDSM]} has another ddsm_case in a row above; a"
-                    " patient is one case"
+                    f"{where}: patient {ids[CBIS_DDSM]} has another ddsm_case in an earlier row;"
+                    " expected one case per patient"
                 )
-    faults.check()
-    return {patient: key for patient, (_, key) in found.items()}
+    errors.check()
+    return {patient: key for patient, (_, key) in ddsm_of.items()}
 
 
-def joined(collections: Mapping[str, RoiSet], path: str | None) -> dict[str, RoiSet]:
-    """Return `collections`, those of CBIS-DDSM with the patients of DDSM where both are there.
+def apply_crosswalk(collections: Mapping[str, RoiSet], path: str | None) -> dict[str, RoiSet]:
+    """Return `collections`; if DDSM is among them, CBIS-DDSM gets the patient keys of DDSM.
 
-    InputError: both are there and no crosswalk is given, or it lacks a patient; two collections of
-    one namespace have ids of different keys or forms.
+    Raises InputError if both are present without a crosswalk, or a patient is not in it, or two
+    collections of one namespace have ids of different keys or forms.
     """
-    patients.reject_other_keys(list(collections.values()))
-    patients.reject_other_forms(list(collections.values()))
+    patients.reject_mixed_keys(list(collections.values()))
+    patients.reject_mixed_id_forms(list(collections.values()))
     by_space = {
-        name: [rois for rois in collections.values() if assumed_space(rois) == name]
+        name: [rois for rois in collections.values() if assumed_namespace(rois) == name]
         for name in (CBIS_DDSM, DDSM)
     }
     cbis, ddsm = by_space[CBIS_DDSM], by_space[DDSM]
     if not (cbis and ddsm):
         return dict(collections)
-    _reject_unsaid(cbis, ddsm)
+    _reject_guessed(cbis, ddsm)
     if not path:
         names = (", ".join(rois.name for rois in group) for group in (cbis, ddsm))
-        raise InputError(BOTH.format(*names))
+        raise InputError(BOTH_COLLECTIONS.format(*names))
     for rois in (*cbis, *ddsm):
         if not rois.patients or not rois.manifest.get("ids_as_published"):
-            form = FORMS[space(rois)]
+            form = ID_FORMS[namespace_of(rois)]
             raise InputError(
                 f"{FIELD} cannot be used: not every patient_id of {rois.name} is of the form"
-                f" {form}; write them so"
+                f" {form}; write the ids in this form"
             )
-    case_of = read(Path(path))
-    return dict(collections) | {rois.name: _joined(rois, case_of, path) for rois in cbis}
+    ddsm_keys = read_crosswalk(Path(path))
+    return dict(collections) | {
+        rois.name: _replace_patients(rois, ddsm_keys, path) for rois in cbis
+    }
 
 
-def matched(collections: Mapping[str, RoiSet]) -> list[str]:
-    """Return a line for each collection of CBIS-DDSM that stands beside DDSM: how many are in
-    both."""
+def describe_matches(collections: Mapping[str, RoiSet]) -> list[str]:
+    """Return a line for each CBIS-DDSM collection beside DDSM: the number of patients in both."""
     ddsm = {
         patient
         for rois in collections.values()
-        if space(rois) == DDSM and rois.patients
+        if namespace_of(rois) == DDSM and rois.patients
         for patient in rois.patients["patient"].tolist()
     }
     lines = []
     for rois in collections.values() if ddsm else ():
-        if space(rois) == CBIS_DDSM:
-            own = set(rois.patients["patient"].tolist())
+        if namespace_of(rois) == CBIS_DDSM:
+            cbis = set(rois.patients["patient"].tolist())
             lines.append(
-                f"crosswalk: {len(own & ddsm)} of {len(own)} CBIS-DDSM patients ({rois.name}) are"
+                f"crosswalk: {len(cbis & ddsm)} of {len(cbis)} CBIS-DDSM patients ({rois.name}) are"
                 " DDSM cases here"
             )
     return lines
 
 
-def _reject_unsaid(cbis: Sequence[RoiSet], ddsm: Sequence[RoiSet]) -> None:
-    """Raise InputError if one is taken for CBIS-DDSM or DDSM by the form of its ids alone."""
-    for rois, others in (*((one, ddsm) for one in cbis), *((one, cbis) for one in ddsm)):
-        assumed = assumed_space(rois)
-        if assumed != space(rois):
+def _reject_guessed(cbis: Sequence[RoiSet], ddsm: Sequence[RoiSet]) -> None:
+    """Raise InputError if a collection counts as CBIS-DDSM or DDSM only by the form of its ids."""
+    for rois, others in (*((r, ddsm) for r in cbis), *((r, cbis) for r in ddsm)):
+        assumed = assumed_namespace(rois)
+        if assumed != namespace_of(rois):
             raise InputError(
                 f"config.data.sources: the ids of {rois.name} have the form of those of {assumed},"
-                f" and {', '.join(one.name for one in others)} would be of the same patients under"
-                f" other ids: give the manifest of {rois.name} a column namespace, {assumed}, or"
-                " another name if they are other patients; or leave it out"
+                f" and {', '.join(r.name for r in others)} may hold the same patients under other"
+                f" ids: set the column namespace of the manifest of {rois.name} to {assumed}, or to"
+                " another name if they are other patients; or remove it"
             )
 
 
-def _joined(rois: RoiSet, case_of: Mapping[str, str], path: str) -> RoiSet:
-    own = rois.patients["patient"].tolist()
+def _replace_patients(rois: RoiSet, ddsm_keys: Mapping[str, str], path: str) -> RoiSet:
+    keys = rois.patients["patient"].tolist()
     cases = rois.patients["case_id"].tolist()
-    lacking = [case for case, key in zip(cases, own, strict=True) if key not in case_of]
-    if lacking:
+    missing = [case for case, key in zip(cases, keys, strict=True) if key not in ddsm_keys]
+    if missing:
         raise InputError(
-            f"{path}: {len(lacking)} of {len(own)} patients of {rois.name} have no ddsm_case"
-            f" ({_named(rois, lacking)}): add them, or leave them or one of the collections out"
+            f"{path}: {len(missing)} of {len(keys)} patients of {rois.name} have no ddsm_case"
+            f" ({_example(rois, missing)}): add them, or remove them or one of the collections"
             f" ({FIELD})"
         )
-    return replace(rois, patients=patients.with_patients(rois, [case_of[key] for key in own]))
+    return replace(rois, patients=patients.replace_patients(rois, [ddsm_keys[key] for key in keys]))
 
 
-def _named(rois: RoiSet, cases: Sequence[str]) -> str:
-    """Return the first of these cases as a table may write it, or where its id is found."""
-    published, known = canonical(space(rois), cases[0])
-    if known:
+def _example(rois: RoiSet, cases: Sequence[str]) -> str:
+    """Return the published id of the first case, or its pseudonym and the file with its id."""
+    published, is_published = canonical_id(namespace_of(rois), cases[0])
+    if is_published:
         return f"such as {published}"
     lookup = privacy.lookup_name(rois.name, str(rois.manifest.get("fingerprint", "")))
     return (
-        f"such as pseudonym {cases[0]}, whose original is in {lookup} beside the key that the"
-        f" shards were made with, here {privacy.key_path()}"
+        f"such as pseudonym {cases[0]}, whose original id is in {lookup} in the folder of the key"
+        f" that the shards were made with; the current key is {privacy.key_path()}"
     )

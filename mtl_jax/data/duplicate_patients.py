@@ -1,6 +1,6 @@
-"""What in one collection hints that one patient has two ids, or two patients one.
+"""Find hints in one collection that a patient has two ids or two patients share one.
 
-Sentences name cases as they may be written.
+The notes name cases as they are written to files.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,13 +8,13 @@ from typing import NamedTuple, TypeVar
 
 from mtl_jax import patient_notes
 from mtl_jax.data import patients
-from mtl_jax.exclusion_reasons import shortened
+from mtl_jax.exclusion_reasons import join_first
 
-SHOWN = 3
+MAX_EXAMPLES = 3
 T = TypeVar("T", str, tuple[str, str])
 
 
-class Seen(NamedTuple):
+class ImageIdentity(NamedTuple):
     """An image of a case: its name, and digests of its pixels and of its header's PatientID."""
 
     case: str
@@ -23,57 +23,60 @@ class Seen(NamedTuple):
     patient: str
 
 
-def of_ids(looks_like: str, shown: Mapping[str, str]) -> list[str]:
-    """Sentences on the ids of one namespace; `shown` maps each to the case id that is written, and
-    `looks_like` is the public namespace whose form they have, '' for none."""
-    alike = _groups(shown, patients.reads_as)
+def check_ids(looks_like: str, written_ids: Mapping[str, str]) -> list[str]:
+    """Return notes on similar ids of one namespace and on their form.
+
+    `written_ids` maps each id to the case id that is written. `looks_like` is the public namespace
+    whose form the ids have, '' for none.
+    """
+    groups = _group_duplicates(written_ids, patients.normalize_id)
     notes = []
-    if alike:
-        first = " and ".join(shown[one] for one in alike[0])
+    if groups:
+        first = " and ".join(written_ids[patient_id] for patient_id in groups[0])
         notes.append(
-            f"{len(alike)} groups of ids read as the same (but for case, blanks, signs or leading"
-            f" zeros) and count as different patients, the first {first}: if they are one patient,"
-            " give them one id"
+            f"{len(groups)} groups of ids differ only in case, blanks, signs or leading zeros and"
+            f" count as different patients, the first {first}: if they are one patient, give them"
+            " one id"
         )
     if looks_like:
-        notes.append(patient_notes.form_note(looks_like))
+        notes.append(patient_notes.id_format_note(looks_like))
     return notes
 
 
-def of_images(seen: Sequence[Seen]) -> list[str]:
-    """Sentences on PatientIDs of the headers that disagree with the case ids, and on images that
-    are there twice."""
-    said = {(one.case, one.patient) for one in seen if one.patient}
+def check_images(images: Sequence[ImageIdentity]) -> list[str]:
+    """Return notes on PatientIDs that disagree with the case ids and on images stored twice."""
+    pairs = {(image.case, image.patient) for image in images if image.patient}
     notes = []
-    several = _groups(said, lambda pair: pair[0])
-    if several:
+    by_case = _group_duplicates(pairs, lambda pair: pair[0])
+    if by_case:
+        cases = join_first([group[0][0] for group in by_case], MAX_EXAMPLES)
         notes.append(
-            f"{len(several)} cases have images of several PatientIDs in their headers:"
-            f" {shortened([group[0][0] for group in several], SHOWN)}: see that each is one patient"
+            f"{len(by_case)} cases have images of several PatientIDs in their headers: {cases}:"
+            " check that each case is one patient"
         )
-    shared = _groups(said, lambda pair: pair[1])
-    if shared:
-        first = shortened([pair[0] for pair in shared[0]], SHOWN)
+    by_patient = _group_duplicates(pairs, lambda pair: pair[1])
+    if by_patient:
+        cases = join_first([pair[0] for pair in by_patient[0]], MAX_EXAMPLES)
         notes.append(
-            f"{len(shared)} PatientIDs of the headers stand under several cases, one under {first}:"
-            " if those are one patient, give them one id"
+            f"{len(by_patient)} PatientIDs of the headers are listed under several cases, one under"
+            f" {cases}: if those are one patient, give them one id"
         )
-    pictures = {(one.case, one.pixels): set() for one in seen if one.pixels}
-    for one in seen:
-        if one.pixels:
-            pictures[one.case, one.pixels].add(one.image)
-    twice = sorted(sorted(images) for images in pictures.values() if len(images) > 1)
-    if twice:
+    names: dict[tuple[str, str], set[str]] = {}
+    for image in images:
+        if image.pixels:
+            names.setdefault((image.case, image.pixels), set()).add(image.image)
+    copies = sorted(sorted(group) for group in names.values() if len(group) > 1)
+    if copies:
         notes.append(
-            f"{len(twice)} images are stored twice within a case, the first as"
-            f" {' and '.join(twice[0])}: each counts as a view of its own; keep one"
+            f"{len(copies)} images are stored twice within a case, the first as"
+            f" {' and '.join(copies[0])}: each counts as a view of its own; keep one"
         )
     return notes
 
 
-def _groups(items: Iterable[T], key: Callable[[T], str]) -> list[list[T]]:
-    """Items of one key, where there are several; an empty key is like no other."""
-    found: dict[str, list[T]] = {}
-    for one in sorted(items):
-        found.setdefault(key(one), []).append(one)
-    return [group for text, group in found.items() if text and len(group) > 1]
+def _group_duplicates(items: Iterable[T], key: Callable[[T], str]) -> list[list[T]]:
+    """Return the groups of two or more items with the same key; items with an empty key differ."""
+    groups: dict[str, list[T]] = {}
+    for item in sorted(items):
+        groups.setdefault(key(item), []).append(item)
+    return [group for text, group in groups.items() if text and len(group) > 1]

@@ -1,14 +1,14 @@
-"""Several faults of the user's files in one message."""
+"""Join several errors in the user's files into one message."""
 
 from collections.abc import Sequence
 
-SHOWN = 10
+MAX_ERRORS = 10
 
 
-def listed(faults: Sequence[str]) -> str:
-    """Return the first ten, numbered where there are several, and how many more there are; in one
-    line."""
-    if len(faults) == 1:
-        return faults[0]
-    more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-    return "; ".join([*(f"({n}) {fault}" for n, fault in enumerate(faults[:SHOWN], 1)), *more])
+def join_errors(errors: Sequence[str]) -> str:
+    """Return a line with the first `MAX_ERRORS` errors, numbered, and how many more there are."""
+    if len(errors) == 1:
+        return errors[0]
+    more = [f"and {len(errors) - MAX_ERRORS} more"] if len(errors) > MAX_ERRORS else []
+    numbered = [f"({n}) {error}" for n, error in enumerate(errors[:MAX_ERRORS], 1)]
+    return "; ".join([*numbered, *more])

@@ -1,126 +1,135 @@
-"""The images of a plan: grouped, cut, and what came of each lesion view."""
+"""Extract the ROIs of a planned collection; collect errors and notes of its lesion views."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax.data import duplicate_patients, extract_rois, near_duplicates, row_consistency, shards
-from mtl_jax.data.ingest_plan import OWN_TABLES, Plan, where
+from mtl_jax.data.ingest_plan import USER_TABLES, Plan, describe_view
 from mtl_jax.types import Note
 
-SHARED = (
-    "its pixels stand under more than one case: a patient could be in the training and the test set"
+SHARED_IMAGE = (
+    "its pixels are listed under more than one case: a patient could be in both the training and"
+    " the test set"
 )
 
 
 class Outcome(NamedTuple):
-    """What came of the lesion views of a plan, by their number: where the ROI of each is and the
-    fraction of it outside the image, why each other is left out ('' where it is not), the notes of
-    the images; the faults, as many as lesion views could not be used; and the images under the
-    names that may be written."""
+    """The results of extraction, by the numbers of the lesion views of a plan.
 
-    places: dict[int, tuple[extract_rois.Job, int, float]]
+    `extracted` holds (job, index in the image, fraction outside the image) of each ROI. `reasons`
+    say why a view is left out ('' if it is not). `notes` are those of the images. `failures` has
+    one error per lesion view that could not be used. `images` holds each image of each case.
+    """
+
+    extracted: dict[int, tuple[extract_rois.ImageJob, int, float]]
     reasons: list[str]
     notes: dict[int, tuple[Note, ...]]
     failures: list[str]
-    seen: list[duplicate_patients.Seen]
+    images: list[duplicate_patients.ImageIdentity]
 
 
-def cut_plan(plan: Plan, scratch: Path, workers: int) -> Outcome:
-    """Cut the ROIs of all lesion views that the plan takes; `scratch` keeps them meanwhile."""
-    by_image, agreed = _by_image(plan)
-    jobs = _jobs(plan, by_image, scratch)
-    cuts = extract_rois.cut_all(jobs, workers, plan.collection.name)
-    return _outcome(plan, by_image, jobs, cuts, agreed)
+def extract_plan(plan: Plan, scratch: Path, workers: int) -> Outcome:
+    """Extract the ROIs of all lesion views of the plan, caching them in `scratch`."""
+    readable, row_checks = _group_by_image(plan)
+    jobs = _make_jobs(plan, readable, scratch)
+    results = extract_rois.extract_all(jobs, workers, plan.collection.name)
+    return _make_outcome(plan, readable, jobs, results, row_checks)
 
 
-def _by_image(plan: Plan) -> tuple[list[list[int]], dict[int, tuple[str, tuple[Note, ...]]]]:
-    """Return the numbers of the lesion views to be cut, by image: each image is read once,
-    whichever way its lesions are listed. And what is wrong with the rows of an image, or noted of
-    them, by the number of each of its views; images whose rows cannot all be right are not read."""
+def _group_by_image(plan: Plan) -> tuple[list[list[int]], dict[int, tuple[str, tuple[Note, ...]]]]:
+    """Return the numbers of the lesion views of each readable image, and the checks of all rows.
+
+    Grouping lets each image be read once. The checks are (error, notes) by the number of the view.
+    An image whose rows contradict each other is not read.
+    """
     views = plan.collection.views
-    found: dict[tuple[Path, int], list[int]] = {}
+    by_image: dict[tuple[Path, int], list[int]] = {}
     for number, view in enumerate(views):
         if not plan.reasons[number]:
-            found.setdefault((view.image_path, view.frame_number), []).append(number)
-    readable, agreed = [], {}
-    for numbers in found.values():
-        checked = row_consistency.check_rows(
-            [views[number] for number in numbers], _tables_own(plan)
-        )
-        agreed |= dict.fromkeys(numbers, checked)
-        if not checked[0]:
+            by_image.setdefault((view.image_path, view.frame_number), []).append(number)
+    readable, row_checks = [], {}
+    for numbers in by_image.values():
+        image_views = [views[number] for number in numbers]
+        error, notes = row_consistency.check_rows(image_views, _is_user_table(plan))
+        row_checks |= dict.fromkeys(numbers, (error, notes))
+        if not error:
             readable.append(numbers)
-    return readable, agreed
+    return readable, row_checks
 
 
-def _tables_own(plan: Plan) -> bool:
-    return plan.record["source"] in OWN_TABLES
+def _is_user_table(plan: Plan) -> bool:
+    return plan.record["source"] in USER_TABLES
 
 
-def _jobs(plan: Plan, by_image: Sequence[Sequence[int]], scratch: Path) -> list[extract_rois.Job]:
-    # Ids that are published are none of a hospital's, and CBIS-DDSM's headers are its own.
-    header_key = b"" if plan.collection.public_ids else plan.keys.of_headers
+def _make_jobs(
+    plan: Plan, readable: Sequence[Sequence[int]], scratch: Path
+) -> list[extract_rois.ImageJob]:
+    # Published ids identify no hospital patient; CBIS-DDSM's headers hold ids of the collection.
+    header_key = b"" if plan.collection.public_ids else plan.keys.header_key
     return [
-        extract_rois.job(
+        extract_rois.make_job(
             [plan.collection.views[number] for number in numbers],
             plan.background,
             shards.FORMAT_VERSION,
             scratch,
             header_key,
-            _tables_own(plan),
+            _is_user_table(plan),
         )
-        for numbers in by_image
+        for numbers in readable
     ]
 
 
-def _outcome(
+def _make_outcome(
     plan: Plan,
-    by_image: Sequence[Sequence[int]],
-    jobs: Sequence[extract_rois.Job],
-    cuts: Sequence[extract_rois.Cut],
-    agreed: Mapping[int, tuple[str, tuple[Note, ...]]],
+    readable: Sequence[Sequence[int]],
+    jobs: Sequence[extract_rois.ImageJob],
+    results: Sequence[extract_rois.ImageRois],
+    row_checks: Mapping[int, tuple[str, tuple[Note, ...]]],
 ) -> Outcome:
     views = plan.collection.views
-    outcome = Outcome({}, list(plan.reasons), {}, [], _seen(plan, by_image, cuts))
-    for number, (error, _) in agreed.items():
+    outcome = Outcome({}, list(plan.reasons), {}, [], _image_identities(plan, readable, results))
+    for number, (error, _) in row_checks.items():
         if error:
             outcome.reasons[number] = plan.names.failure(error)
-            outcome.failures.append(f"{where(views[number])}: {error}")
-    shared = near_duplicates.shared_images(
-        [cut.pixels for cut in cuts],
-        [{views[number].case_id for number in numbers} for numbers in by_image],
+            outcome.failures.append(f"{describe_view(views[number])}: {error}")
+    shared = near_duplicates.images_of_several_cases(
+        [result.pixels for result in results],
+        [{views[number].case_id for number in numbers} for numbers in readable],
     )
-    for image, (job, cut, numbers) in enumerate(zip(jobs, cuts, by_image, strict=True)):
+    for image, (job, result, numbers) in enumerate(zip(jobs, results, readable, strict=True)):
         if image in shared:
-            cut = cut._replace(errors=(SHARED,) * len(numbers), unreadable=True)
-        for place, number in enumerate(numbers):
-            if not cut.errors[place]:
-                outcome.places[number] = (job, place, float(cut.outside[place]))
-                outcome.notes[number] = agreed[number][1] + cut.notes[place]
+            result = result._replace(errors=(SHARED_IMAGE,) * len(numbers), unreadable=True)
+        for position, number in enumerate(numbers):
+            error = result.errors[position]
+            if not error:
+                outcome.extracted[number] = (job, position, float(result.outside[position]))
+                outcome.notes[number] = row_checks[number][1] + result.notes[position]
                 continue
-            # What else is to be said of the image, so that it is mended once.
-            noticed = [note.text for note in cut.notes[place]] if cut.notes else []
-            also = f"; noted: {'; '.join(noticed)}" if noticed else ""
-            outcome.reasons[number] = plan.names.failure(cut.errors[place]) + also
-            if cut.excluded:
+            # The notes are added so that everything can be corrected at once.
+            notes = [note.text for note in result.notes[position]] if result.notes else []
+            suffix = f"; noted: {'; '.join(notes)}" if notes else ""
+            outcome.reasons[number] = plan.names.failure(error) + suffix
+            if result.excluded:
                 continue
-            # What is wrong with an image is said once, with the first of its rows.
+            # An error of the image is listed with the first of its rows only.
             first = views[numbers[0]]
             image_of = f"{first.where}: {first.image_path}" if first.where else first.image_path
-            item = image_of if cut.unreadable else where(views[number])
-            outcome.failures.append(f"{item}: {cut.errors[place]}{also}")
+            item = image_of if result.unreadable else describe_view(views[number])
+            outcome.failures.append(f"{item}: {error}{suffix}")
     return outcome
 
 
-def _seen(
-    plan: Plan, by_image: Sequence[Sequence[int]], cuts: Sequence[extract_rois.Cut]
-) -> list[duplicate_patients.Seen]:
-    """Return each image under the names that may be written, for each case that it is of."""
-    found = []
-    for numbers, cut in zip(by_image, cuts, strict=True):
+def _image_identities(
+    plan: Plan, readable: Sequence[Sequence[int]], results: Sequence[extract_rois.ImageRois]
+) -> list[duplicate_patients.ImageIdentity]:
+    """Return each image, under the name that is written to files, once per case."""
+    identities = []
+    for numbers, result in zip(readable, results, strict=True):
         for case in dict.fromkeys(plan.views[number].case_id for number in numbers):
-            found.append(
-                duplicate_patients.Seen(case, plan.images[numbers[0]], cut.pixels, cut.patient)
+            identities.append(
+                duplicate_patients.ImageIdentity(
+                    case, plan.images[numbers[0]], result.pixels, result.patient
+                )
             )
-    return found
+    return identities

@@ -1,4 +1,4 @@
-"""ROIs cut out of images, over several processes, kept image by image until all are done."""
+"""Extract ROIs from images in several processes, and cache them per image until all are done."""
 
 import hashlib
 import io
@@ -15,8 +15,8 @@ from mtl_jax.data.near_duplicates import pixel_digest
 from mtl_jax.data.parallel import ordered_map
 from mtl_jax.data.patients import header_digest
 from mtl_jax.data.plausibility import check_location, check_polarity, check_roi
-from mtl_jax.data.privacy import quiet
-from mtl_jax.data.row_consistency import near_spacing
+from mtl_jax.data.privacy import suppress_warnings
+from mtl_jax.data.row_consistency import check_spacing
 from mtl_jax.imaging.dicom_attributes import MAGNIFIED
 from mtl_jax.imaging.gray_mapping import CURVES
 from mtl_jax.imaging.read_image import read_stored
@@ -28,28 +28,33 @@ from mtl_jax.imaging.value_checks import check_pixel_um, check_values
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError, LesionView, Note
 
-# Raise it when a rule of docs/facts.md changes: what was kept or made by other rules is made again.
+# Increase it when a rule of docs/facts.md changes: cached ROIs and shards are then made again.
 RULES_VERSION = 2
 
 
-class Job(NamedTuple):
-    """One image, the lesions to cut out of it, the file that keeps the ROIs meanwhile, the key
-    by which the PatientID of its header is hidden (b'': it is not looked at), and whether the facts
-    in `views` are from a table that the user wrote."""
+class ImageJob(NamedTuple):
+    """One image and the lesions to extract from it.
+
+    The ROIs are cached in `cache_path`. `header_key` hashes the PatientID of the header; b'' if
+    the PatientID is not used. `user_table` is True if the user wrote the table of `views`.
+    """
 
     views: tuple[LesionView, ...]
     background: Mapping[str, Any]
-    kept: Path
+    cache_path: Path
     header_key: bytes = b""
     user_table: bool = True
 
 
-class Cut(NamedTuple):
-    """Of one image: counts (n, 128, 128) int16, the fraction (n,) of each ROI outside the image,
-    why each was not cut ('' where it was), whether the image itself cannot be read, or is of a kind
-    that no study takes, digests of all its pixels ('' where they were not read) and of the
-    PatientID of its header ('' where there is none), and the notes on the facts of each lesion
-    view."""
+class ImageRois(NamedTuple):
+    """The ROIs of one image.
+
+    `rois` are counts (n, 128, 128) int16, `outside` (n,) the fraction of each ROI outside the
+    image, `errors` why a ROI could not be extracted ('' if it could). `unreadable`: the image
+    cannot be read. `excluded`: it is of a kind that no study uses. `pixels` and `patient` are
+    digests of all pixels and of the PatientID, '' if unknown. `notes` are those of each lesion
+    view.
+    """
 
     rois: np.ndarray
     outside: np.ndarray
@@ -61,27 +66,31 @@ class Cut(NamedTuple):
     notes: tuple[tuple[Note, ...], ...] = ()
 
 
-def job(
+def make_job(
     views: Sequence[LesionView],
     background: Mapping[str, Any],
     version: int,
     folder: Path,
     header_key: bytes = b"",
     user_table: bool = True,
-) -> Job:
-    """Return the job on one image. What it keeps is found again while `version`, all that decides
-    the pixels and the notes, and the file's size and time are the same."""
+) -> ImageJob:
+    """Return the job of one image.
+
+    The name of its cache file depends on `version`, everything that determines pixels and notes,
+    and the size and time of the image file.
+    """
     facts = [version, RULES_VERSION, dict(background), user_table]
-    facts += [stamp(views[0].image_path), str(views[0].image_path)]
+    facts += [file_stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
     facts += [[v.laterality, v.view, v.modality, v.spacing_source] for v in views]
     facts.append(hashlib.sha256(header_key).hexdigest())
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Job(tuple(views), background, folder / f"{digest[:24]}.kept", header_key, user_table)
+    cache_path = folder / f"{digest[:24]}.kept"
+    return ImageJob(tuple(views), background, cache_path, header_key, user_table)
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file, (-1, 0) where there is none."""
+def file_stamp(path: Path) -> tuple[int, int]:
+    """Return size and modification time in ns of a file, (-1, 0) if there is none."""
     try:
         stat = path.stat()
     except OSError:
@@ -89,101 +98,104 @@ def stamp(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def cut_all(jobs: Sequence[Job], workers: int, label: str) -> list[Cut]:
-    """Do each job that is not done yet; their cuts in order, without the pixels.
+def extract_all(jobs: Sequence[ImageJob], workers: int, label: str) -> list[ImageRois]:
+    """Run the jobs that are not cached and return the results in order, without the pixels.
 
-    Images are done one after the other in each of `workers` processes, so memory does not grow with
-    their number. InputError: a process was killed, as when memory runs out.
+    Each of the `workers` processes reads one image at a time, so memory does not grow with the
+    number of images. Raises InputError if a process is killed, for example for lack of memory.
     """
     bar = tqdm(total=len(jobs), desc=label, unit="image", disable=None)
-    with bar, ordered_map(min(workers, len(jobs))) as over:
-        found = []
+    with bar, ordered_map(min(workers, len(jobs))) as run_ordered:
+        results = []
         try:
-            for one in over(_summary, jobs):
-                found.append(one)
+            for result in run_ordered(_extract_without_pixels, jobs):
+                results.append(result)
                 bar.update()
         except BrokenProcessPool as error:
             raise InputError(
-                f"{label}: a process that read images was killed, as when memory runs out; set"
-                f" data.workers below {workers} and run it again: finished images are kept"
+                f"{label}: a process that read images was killed, perhaps for lack of memory; set"
+                f" data.workers below {workers} and rerun: finished images are cached"
             ) from error
-    return found
+    return results
 
 
-def cut(one: Job) -> Cut:
-    """Return the ROIs of one image, as kept, or made and kept. An image with errors is not kept, so
-    that it is tried again once what was missing is there."""
-    kept = _load(one)
-    if kept is not None:
-        return kept
-    with quiet():
-        made = _cut(one)
-    if not any(made.errors):
+def extract(job: ImageJob) -> ImageRois:
+    """Return the ROIs of one image from the cache, or extract and cache them.
+
+    An image with errors is not cached, so it is read again after the user has corrected it.
+    """
+    cached = _load_cached(job)
+    if cached is not None:
+        return cached
+    with suppress_warnings():
+        result = _extract_image(job)
+    if not any(result.errors):
         file = io.BytesIO()
-        digests = np.array([made.pixels, made.patient])
-        notes = np.array(json.dumps(made.notes))
-        np.savez(file, rois=made.rois, outside=made.outside, digests=digests, notes=notes)
-        with atomic.writing(one.kept):
-            one.kept.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_bytes(one.kept, _seal(file.getvalue()) + file.getvalue())
-    return made
+        digests = np.array([result.pixels, result.patient])
+        notes = np.array(json.dumps(result.notes))
+        np.savez(file, rois=result.rois, outside=result.outside, digests=digests, notes=notes)
+        with atomic.report_write_errors(job.cache_path):
+            job.cache_path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_bytes(job.cache_path, _checksum(file.getvalue()) + file.getvalue())
+    return result
 
 
-def centre(view: LesionView) -> tuple[float, float]:
-    """Middle of the lesion's box in pixels of 200 um."""
+def lesion_centre(view: LesionView) -> tuple[float, float]:
+    """Return the (row, column) of the center of the lesion's box, in pixels of 200 µm."""
     rows, columns = block_size(view.pixel_um, PIXEL_UM)
     top, left, bottom, right = view.box
     return (top + bottom) / 2 / rows, (left + right) / 2 / columns
 
 
-def _load(one: Job) -> Cut | None:
-    """Return what was kept of the image; None where there is nothing, or nothing whole."""
+def _load_cached(job: ImageJob) -> ImageRois | None:
+    """Return the cached ROIs of an image, or None if there are none or the file is damaged."""
     try:
-        content = one.kept.read_bytes()
+        content = job.cache_path.read_bytes()
     except OSError:
         return None
-    # NumPy stops reading before the archive's own checksum: a changed header would go unseen.
-    size = len(_seal(b""))
-    if content[:size] != _seal(content[size:]):
+    # NumPy does not verify the checksums of the archive, so a changed header would go unnoticed.
+    size = len(_checksum(b""))
+    if content[:size] != _checksum(content[size:]):
         return None
     with np.load(io.BytesIO(content[size:]), allow_pickle=False) as file:
-        rois, outside, (pixels, patient) = file["rois"], file["outside"], file["digests"].tolist()
-        listed = json.loads(file["notes"].item())
-    notes = tuple(tuple(Note(*note) for note in notes) for notes in listed)
-    return Cut(rois, outside, ("",) * len(rois), pixels=pixels, patient=patient, notes=notes)
+        rois, outside = file["rois"], file["outside"]
+        pixels, patient = file["digests"].tolist()
+        notes_of_views = json.loads(file["notes"].item())
+    notes = tuple(tuple(Note(*note) for note in notes) for notes in notes_of_views)
+    return ImageRois(rois, outside, ("",) * len(rois), pixels=pixels, patient=patient, notes=notes)
 
 
-def _seal(data: bytes) -> bytes:
+def _checksum(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def _summary(one: Job) -> Cut:
-    return cut(one)._replace(rois=np.empty(0))
+def _extract_without_pixels(job: ImageJob) -> ImageRois:
+    return extract(job)._replace(rois=np.empty(0))
 
 
-def _cut(one: Job) -> Cut:
-    path = one.views[0].image_path
-    nothing = np.zeros((len(one.views), ROI_PIXELS, ROI_PIXELS), np.int16), np.zeros(len(one.views))
-    # A row that gives no frame asks whether there are several, whatever the others give.
-    frame = None if any(view.frame is None for view in one.views) else one.views[0].frame
+def _extract_image(job: ImageJob) -> ImageRois:
+    views = job.views
+    path = views[0].image_path
+    empty = np.zeros((len(views), ROI_PIXELS, ROI_PIXELS), np.int16), np.zeros(len(views))
+    # If any row gives no frame, the image must have one frame, whatever the other rows give.
+    frame = None if any(view.frame is None for view in views) else views[0].frame
     try:
-        image = read_stored(path, frame, one.views[0].bits)
+        image = read_stored(path, frame, views[0].bits)
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        return Cut(*nothing, (reason,) * len(one.views), unreadable=True)
+        return ImageRois(*empty, (reason,) * len(views), unreadable=True)
     if image.magnified:
-        return Cut(*nothing, (MAGNIFIED,) * len(one.views), excluded=True)
-    cuts = rois(image, one.views, one.background, one.user_table)
-    made = _with_header(cuts, image, one)
-    patient = header_digest(one.header_key, image.patient_id) if one.header_key else ""
-    return made._replace(pixels=pixel_digest(image.values), patient=patient)
+        return ImageRois(*empty, (MAGNIFIED,) * len(views), excluded=True)
+    cropped = crop_rois(image, views, job.background, job.user_table)
+    result = _compare_header(cropped, image, job)
+    patient = header_digest(job.header_key, image.patient_id) if job.header_key else ""
+    return result._replace(pixels=pixel_digest(image.values), patient=patient)
 
 
-def _with_header(made: Cut, image: StoredImage, one: Job) -> Cut:
-    """Return `made` with what the header says against each lesion view: notes, or why it is
-    rejected."""
-    errors, notes = list(made.errors), list(made.notes)
-    for number, view in enumerate(one.views):
+def _compare_header(result: ImageRois, image: StoredImage, job: ImageJob) -> ImageRois:
+    """Return `result` with the notes and errors from comparing each lesion view to the header."""
+    errors, notes = list(result.errors), list(result.notes)
+    for number, view in enumerate(job.views):
         try:
             notes[number] += compare(
                 view.laterality,
@@ -192,70 +204,73 @@ def _with_header(made: Cut, image: StoredImage, one: Job) -> Cut:
                 view.pixel_um,
                 view.spacing_source,
                 image.header,
-                one.user_table,
+                job.user_table,
             )
-            notes[number] += near_spacing(view.pixel_um, image.header)
+            notes[number] += check_spacing(view.pixel_um, image.header)
         except InputError as error:
             errors[number] = errors[number] or str(error)
-    return made._replace(errors=tuple(errors), notes=tuple(notes))
+    return result._replace(errors=tuple(errors), notes=tuple(notes))
 
 
-def rois(
+def crop_rois(
     image: StoredImage,
     views: Sequence[LesionView],
     background: Mapping[str, Any],
     user_table: bool = True,
-) -> Cut:
-    """Return the ROIs of `image` around the lesions of `views`, as every collection's are cut, with
-    the notes on its values and on their locations; `user_table` as in Job."""
+) -> ImageRois:
+    """Return the ROIs of `image` around the lesions of `views`, with notes on values and locations.
+
+    Ingest and scoring both use this function. `background` and `user_table` are those of ImageJob.
+    """
     rois = np.zeros((len(views), ROI_PIXELS, ROI_PIXELS), np.int16)
     outside = np.zeros(len(views))
     errors: list[str] = []
     notes: list[tuple[Note, ...]] = []
-    checked: dict[int | None, tuple[Note, ...]] = {}
+    image_notes: dict[int | None, tuple[Note, ...]] = {}
     limits = image.limits()
     for number, view in enumerate(views):
         try:
             check_pixel_um(view.pixel_um, view.spacing_source)
-            if view.bits not in checked:
-                checked[view.bits] = image.notes + check_values(image, view.bits)
-            own = check_polarity(view, image)
-            roi, outside[number] = _roi(image, limits, view)
-            own += check_location(view.box, image.values.shape, view.pixel_um, user_table)
-            own += check_roi(roi)
+            if view.bits not in image_notes:
+                image_notes[view.bits] = image.notes + check_values(image, view.bits)
+            view_notes = check_polarity(view, image)
+            roi, outside[number] = _crop_roi(image, limits, view)
+            view_notes += check_location(view.box, image.values.shape, view.pixel_um, user_table)
+            view_notes += check_roi(roi)
             rois[number] = to_counts(roi, background)
             errors.append("")
         except InputError as error:
-            own = ()
+            view_notes = ()
             errors.append(str(error))
-        notes.append(checked.get(view.bits, ()) + own)
-    return Cut(rois, outside, tuple(errors), notes=tuple(notes))
+        notes.append(image_notes.get(view.bits, ()) + view_notes)
+    return ImageRois(rois, outside, tuple(errors), notes=tuple(notes))
 
 
-def _roi(
+def _crop_roi(
     image: StoredImage, limits: tuple[float, float], view: LesionView
 ) -> tuple[np.ndarray, float]:
-    """Return the (128, 128) ROI around a lesion, 12-bit gray at 200 um, and the fraction outside.
+    """Return the (128, 128) ROI around a lesion, 12-bit gray at 200 µm, and the fraction outside.
 
-    Only the part of the image under the ROI is worked on, to the same values.
+    Only the part of the image that the ROI covers is processed; the values are the same.
     """
     spans = block_size(view.pixel_um, PIXEL_UM)
     shape = output_shape(image.values.shape, spans, PIXEL_UM)
-    rows, columns, outside = roi_indices(centre(view), shape)
+    rows, columns, outside = roi_indices(lesion_centre(view), shape)
     down, across = ((int(p.min()), int(p.max()) + 1) for p in (rows, columns))
     height, width = image.values.shape
     part = image.gray(input_slice(spans[0], down, height), input_slice(spans[1], across, width))
-    roi = average_blocks(_density(part, limits, view, view.bits or image.bits), spans, down, across)
+    gray = _to_density_gray(part, limits, view, view.bits or image.bits)
+    roi = average_blocks(gray, spans, down, across)
     return roi[np.ix_(rows - down[0], columns - across[0])], outside
 
 
-def _density(
+def _to_density_gray(
     part: np.ndarray, limits: tuple[float, float], view: LesionView, bits: int
 ) -> np.ndarray:
-    """Stored gray as 12-bit gray that rises with density, by the view's curve or linearly."""
+    """Return stored gray as 12-bit gray that rises with density, linearly or by the curve."""
     gray = to_12_bit(part, bits, limits)
     if not view.curve:
         return 4095.0 - gray if view.dark_is_dense else gray
     if view.curve not in CURVES:
-        raise InputError(f"no curve {view.curve!r}; known: {', '.join(sorted(CURVES))}")
+        raise InputError(f"no curve {view.curve!r}; expected one of {', '.join(sorted(CURVES))}")
     return CURVES[view.curve](part, bits)

@@ -12,8 +12,11 @@ from mtl_jax.types import InputError
 
 
 class Stream(IntEnum):
-    """What a random permutation of cases is for. Each purpose has its own random stream, so that
-    neither two purposes nor neighbouring seeds share a permutation."""
+    """The purpose of a random permutation of cases.
+
+    Each purpose has its own random stream, so that no two purposes and no neighbouring seeds share
+    a permutation.
+    """
 
     TEST_SET = 0
     FOLDS = 1
@@ -33,8 +36,8 @@ def partition(
 ) -> list[list[str]]:
     """Return `count` folds of case ids, stratified by class, for partition number `split`.
 
-    Sizes, and numbers of malignant cases, differ by at most one among the folds. Raises InputError
-    where a class has fewer cases than there are folds.
+    The sizes of the folds, and their numbers of malignant cases, differ by at most one. Raises
+    InputError if a class has fewer cases than there are folds.
     """
     folds: list[list[str]] = [[] for _ in range(count)]
     assigned = 0
@@ -47,7 +50,8 @@ def partition(
                 f"needs one of each class: {fewer}add cases"
             )
         for case in group:
-            # Going on where the malignant cases stopped keeps the folds' sizes even as well.
+            # The benign cases continue at the fold after the last malignant case, so that the
+            # sizes of the folds are even, too.
             folds[assigned % count].append(case)
             assigned += 1
     return [sorted(fold) for fold in folds]
@@ -58,14 +62,13 @@ def hold_out(
     fraction: float,
     split_seed: int,
     collection: str,
-    first: Set[str] = frozenset(),
-    last: Set[str] = frozenset(),
+    include: Set[str] = frozenset(),
+    avoid: Set[str] = frozenset(),
 ) -> list[str]:
-    """Return the test cases: `fraction` of each class, rounded, at least one and never all of a
-    class.
+    """Return the test cases: `fraction` of each class, rounded, at least one and never all.
 
-    All cases of `first` are among them, even where those are more or all; of the others those of
-    `last` are taken only where a class would have none.
+    All cases of `include` are test cases, even if they are more than the fraction. Cases of `avoid`
+    become test cases only if a class would have none otherwise.
     """
     test: list[str] = []
     for label, word in ((1, "malignant"), (0, "benign")):
@@ -76,25 +79,25 @@ def hold_out(
                 "and test; at least 2 of each class are needed"
             )
         count = min(max(round(fraction * len(group)), 1), len(group) - 1)
-        wanted = [case for case in group if case in first]
-        free = [case for case in group if case not in first and case not in last]
-        chosen = [*wanted, *free[: max(count - len(wanted), 0)]]
-        test += chosen or [case for case in group if case in last][:1]
+        included = [case for case in group if case in include]
+        others = [case for case in group if case not in include and case not in avoid]
+        chosen = [*included, *others[: max(count - len(included), 0)]]
+        test += chosen or [case for case in group if case in avoid][:1]
     return sorted(test)
 
 
 def subset(
     cases: Mapping[str, int], count: int, split_seed: int, number: int, collection: str
 ) -> list[str]:
-    """Return `count` random cases, the classes in the proportion of all, at least one of each.
+    """Return `count` random cases, stratified by class, with at least one case of each class.
 
-    Smaller subsets of the same `number` are nested in larger ones. Raises InputError where there
+    Smaller subsets of the same `number` are contained in larger ones. Raises InputError if there
     are fewer cases.
     """
     groups = {label: _shuffled(cases, label, split_seed, Stream.SUBSET, number) for label in (1, 0)}
     if not 2 <= count <= len(cases):
         raise InputError(
-            f"collection {collection}: {count} training cases asked for of {len(cases)}; set "
+            f"collection {collection} has {len(cases)} training cases, not {count}; set "
             "config.learning_curve.target_cases to numbers between 2 and that"
         )
     malignant = min(max(round(count * len(groups[1]) / len(cases)), 1), count - 1)
@@ -102,14 +105,14 @@ def subset(
 
 
 def reject_leaks(groups: Mapping[str, Sequence[str]]) -> None:
-    """Raise InputError where a case stands in two of the named groups, or twice in one."""
+    """Raise InputError if a case is in two of the named groups, or twice in one."""
     seen: dict[str, str] = {}
     for name, cases in groups.items():
         for case in cases:
             if case in seen:
                 raise InputError(
                     f"case {case!r} is in {seen[case]} and in {name}: the same patient would be "
-                    "learned and tested; give each patient one case id and one split"
+                    "in training and test; give each patient one case id and one split"
                 )
             seen[case] = name
 
@@ -117,8 +120,7 @@ def reject_leaks(groups: Mapping[str, Sequence[str]]) -> None:
 def _shuffled(
     cases: Mapping[str, int], label: int, split_seed: int, stream: Stream, index: int = 0
 ) -> list[str]:
-    """Return the cases of one class in random order: a function of the seed, the purpose and the
-    index."""
-    group = sorted(case for case, truth in cases.items() if truth == label)
+    """Return the cases of one class in random order, which depends on seed, stream and index."""
+    group = sorted(case for case, case_label in cases.items() if case_label == label)
     source = np.random.SeedSequence(split_seed, spawn_key=(stream, index, label))
     return [group[i] for i in np.random.default_rng(source).permutation(len(group))]

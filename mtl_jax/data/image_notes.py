@@ -1,4 +1,4 @@
-"""Notes on the facts of images: put into words, counted by kind."""
+"""Format, parse and count the notes on the metadata of images."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,42 +7,42 @@ from typing import Any
 
 from mtl_jax.types import LesionView, Note, RoiSet
 
-BETWEEN = "; "
-EXAMPLES = 3  # lesion views named of those with a note of one kind
+SEPARATOR = "; "
+MAX_EXAMPLES = 3  # lesion views named per kind of note
 _WITH_DETAIL = re.compile(r"(.+?) \((.+)\)")
 
 
-def noted_view(view: LesionView, notes: Sequence[Note]) -> LesionView:
-    """Return `view` with `notes` after those that it has: what was corrected in `note`, the rest in
-    `noted`."""
-    others = BETWEEN.join(note.text for note in notes if not note.corrected)
+def add_notes(view: LesionView, notes: Sequence[Note]) -> LesionView:
+    """Return `view` with `notes` appended: corrections to its `note`, others to its `noted`."""
+    others = SEPARATOR.join(note.text for note in notes if not note.corrected)
     return replace(
         view,
-        note=BETWEEN.join(filter(None, (view.note, corrections(notes)))),
-        noted=BETWEEN.join(filter(None, (view.noted, others))),
+        note=SEPARATOR.join(filter(None, (view.note, corrections(notes)))),
+        noted=SEPARATOR.join(filter(None, (view.noted, others))),
     )
 
 
 def corrections(notes: Sequence[Note]) -> str:
-    """Return what was corrected, in one text; '' where nothing was."""
-    return BETWEEN.join(note.text for note in notes if note.corrected)
+    """Return the texts of the corrections, joined; '' if there are none."""
+    return SEPARATOR.join(note.text for note in notes if note.corrected)
 
 
-def notes_of(view: LesionView) -> list[Note]:
-    """Return the notes that a source has written into a view; a detail stands in brackets at the
-    end."""
-    found = []
+def parse_notes(view: LesionView) -> list[Note]:
+    """Return the notes that a source wrote into a view, 'KIND (DETAIL)' each."""
+    notes = []
     for text, corrected in ((view.note, True), (view.noted, False)):
-        for part in filter(None, text.split(BETWEEN)):
+        for part in filter(None, text.split(SEPARATOR)):
             match = _WITH_DETAIL.fullmatch(part)
-            found.append(Note(*(match.groups() if match else (part,)), corrected=corrected))
-    return found
+            notes.append(Note(*(match.groups() if match else (part,)), corrected=corrected))
+    return notes
 
 
-def count(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, Any]]:
-    """Return one entry a kind of note, the commonest first: kind, corrected, the number of lesion
-    views, the first of them and the detail of the first. `noted` has the name and the notes of
-    each."""
+def count_notes(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, Any]]:
+    """Return one entry per kind of note, corrections first, then the most frequent.
+
+    An entry holds kind, corrected, the number of lesion views, the names of the first of them and
+    the detail of the first. `noted` has the name and the notes of each lesion view.
+    """
     entries: dict[tuple[bool, str], dict[str, Any]] = {}
     for item, notes in noted:
         for kind, note in {(note.corrected, note.kind): note for note in notes}.items():
@@ -57,21 +57,23 @@ def count(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, Any]]:
                 },
             )
             entry["lesion_views"] += 1
-            if len(entry["items"]) < EXAMPLES:
+            if len(entry["items"]) < MAX_EXAMPLES:
                 entry["items"].append(item)
     return sorted(
         entries.values(), key=lambda e: (not e["corrected"], -e["lesion_views"], e["kind"])
     )
 
 
-def lines(rois: RoiSet) -> list[str]:
-    """Return a line a kind of note on the images of `rois`, for the screen; shards made before
-    notes were counted have none."""
-    return [f"{rois.name}: {sentence(entry)}" for entry in rois.manifest.get("notes", [])]
+def format_lines(rois: RoiSet) -> list[str]:
+    """Return a line per kind of note on the images of `rois`, for the screen.
+
+    Shards made before notes were counted have none.
+    """
+    return [f"{rois.name}: {format_entry(entry)}" for entry in rois.manifest.get("notes", [])]
 
 
-def sentence(entry: Mapping[str, Any]) -> str:
-    """Return '12 noted: KIND', with the numbers of the first lesion view."""
+def format_entry(entry: Mapping[str, Any]) -> str:
+    """Return '12 noted: KIND (the first: DETAIL)' for an entry of `count_notes`."""
     decision = "repaired" if entry["corrected"] else "noted"
     example = f" (the first: {entry['detail']})" if entry["detail"] else ""
     return f"{entry['lesion_views']} {decision}: {entry['kind']}{example}"

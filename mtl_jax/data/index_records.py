@@ -1,32 +1,34 @@
-"""What the shards of a collection record of its ROIs: the index, and the counts."""
+"""The rows of index.csv and the counts in manifest.json."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.data import audit, extract_rois, shards
-from mtl_jax.io.csv_safe import harmless
+from mtl_jax.io.csv_safe import escape_formula
 from mtl_jax.types import LesionView
 
 
 def index_rows(
     views: Sequence[LesionView], images: Sequence[str], outside: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return the rows of index.csv: of each ROI its view, the name of its image and the fraction
-    outside it."""
+    """Return the rows of index.csv.
+
+    Each ROI has its view, the name of its image and the fraction of it outside the image.
+    """
     index = []
     repeats: Counter[str] = Counter()
     for view, image, fraction in zip(views, images, outside, strict=True):
         top, left, bottom, right = view.box
-        row, column = extract_rois.centre(view)
-        roi_id = f"{view.collection}/{audit.item(view)}"
+        row, column = extract_rois.lesion_centre(view)
+        roi_id = f"{view.collection}/{audit.item_name(view)}"
         repeats[roi_id] += 1
-        line = {
+        record = {
             "roi_id": roi_id if repeats[roi_id] == 1 else f"{roi_id}-{repeats[roi_id]}",
             "label": view.label,
-            "image": harmless(image),
-            "note": harmless(view.note),
-            "noted": harmless(view.noted),
+            "image": escape_formula(image),
+            "note": escape_formula(view.note),
+            "noted": escape_formula(view.noted),
             "pixel_um_row": view.pixel_um[0],
             "pixel_um_col": view.pixel_um[1],
             "centre_row": round(row, 3),
@@ -35,21 +37,21 @@ def index_rows(
             "width_mm": round((right - left) * view.pixel_um[1] / 1000, 4),
             "outside": round(fraction, 6),
         }
-        same = {name: getattr(view, name) for name in shards.COLUMNS if hasattr(view, name)}
-        index.append(same | line)
+        copied = {name: getattr(view, name) for name in shards.COLUMNS if hasattr(view, name)}
+        index.append(copied | record)
     return index
 
 
-def counts(
+def count_rois(
     table: Sequence[Mapping[str, Any]],
     views: Sequence[LesionView],
     images: Sequence[str],
     unusable: int,
 ) -> dict[str, int]:
-    """Count of `views`, those that have an ROI, and of the rows of audit.csv.
+    """Return the counts of the ROIs of `views` and of the rows of audit.csv.
 
-    Malignant and benign count lesions, not views; repaired counts views that were corrected, noted
-    those that were noted alone; unusable views are among those left out.
+    `malignant` and `benign` count lesions, not views. `repaired` counts corrected views, `noted`
+    views with notes but no correction. `unusable` views are part of `left_out`.
     """
     lesions = {(view.case_id, view.lesion_id): view.label for view in views}
     malignant = sum(lesions.values())

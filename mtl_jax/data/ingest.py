@@ -1,4 +1,4 @@
-"""From a collection on disk to its shards, made once."""
+"""Make the shards of a collection on disk, or open them if they exist."""
 
 import shutil
 import sys
@@ -20,23 +20,31 @@ from mtl_jax.data import (
     reference_standard,
     shards,
 )
-from mtl_jax.data.extract_collection import Outcome, cut_plan
-from mtl_jax.data.ingest_plan import USUAL, Plan, Rules, make_plan, reject_repaired, where
+from mtl_jax.data.extract_collection import Outcome, extract_plan
+from mtl_jax.data.ingest_plan import (
+    DEFAULT_RULES,
+    Plan,
+    Rules,
+    describe_view,
+    make_plan,
+    reject_repaired,
+)
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError, RoiSet
 
-SHARD_ROIS = 2048  # 64 MiB a shard: as much as is in memory at once
+SHARD_ROIS = 2048  # ROIs per shard: 64 MiB, which are in memory at once
 
 
-def settings(
+def read_settings(
     data: Mapping[str, Any], folder: Path
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Rules]:
-    """Background, options of each source, and rules, as `config.data` says them.
+    """Return the background, the options of each source and the rules from `config.data`.
 
-    `folder` is where the phantom writes its files, TFDS its decoded images, CBIS-DDSM its places.
-    The phantom also asks which collection is the target, whose signal the others may share.
+    The phantom writes its files to `folder`, TFDS its decoded images, and CBIS-DDSM the locations
+    of its lesions. The phantom also needs the name of the target, whose signal other collections
+    may share.
     """
     options = {name: dict(data[name]) for name in SOURCES if name in data}
     for writer in ("cbis_ddsm", "phantom", "tfds"):
@@ -51,68 +59,87 @@ def load(
     cache: Path,
     background: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
-    rules: Rules = USUAL,
+    rules: Rules = DEFAULT_RULES,
 ) -> RoiSet:
-    """Return the ROIs of the collection `spec`, 'name:path'; 'shards:PATH' opens ready shards.
+    """Return the ROIs of a collection, making its shards if they are not in the cache.
 
-    Anything else is made into `cache`/<collection>-<fingerprint>, unless it stands there already.
-    `background` is {'correct': bool, 'along_mm': float, 'depth_mm': float}; `options` maps a
-    source's name to its keyword arguments. InputError: anything wrong with the user's files, an
-    image that cannot be used among them unless `rules.unusable` is 'leave_out', by which it costs
-    its own lesions only and is named on stderr and in audit.csv; under strict rules also a repair.
+    Parameters
+    ----------
+    spec
+        'name:path' of a source, or 'shards:PATH' to open existing shards.
+    cache
+        Shards are made in `cache`/<collection>-<fingerprint>.
+    background
+        {'correct': bool, 'along_mm': float, 'depth_mm': float}.
+    options
+        The keyword arguments of each source, by its name.
+    rules
+        If `rules.unusable` is 'leave_out', lesions of unusable images are left out and listed on
+        stderr and in audit.csv.
+
+    Raises
+    ------
+    InputError
+        If a file of the user is invalid, or under strict rules needs a repair.
     """
-    name, path = _split(spec)
+    name, path = _split_spec(spec)
     if name == "shards":
         rois = shards.open_shards(Path(path))
-        _reject_ready(rois, path, rules)
+        _reject_unaccepted(rois, path, rules)
         return rois
     plan = make_plan(name, path, background, options.get(name, {}), rules)
     folder = Path(cache) / f"{plan.collection.name}-{plan.fingerprint[:12]}"
-    return _stand(folder, plan, rules)
+    return _open_or_make(folder, plan, rules)
 
 
-def make(
+def make_shards(
     spec: str,
     out: Path,
     background: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
-    rules: Rules = USUAL,
+    rules: Rules = DEFAULT_RULES,
 ) -> RoiSet:
-    """As `load`, but under the plain name `out`/<collection>, for shards that travel.
+    """Make the shards of a collection in `out`/<collection>, to be moved or published.
 
-    InputError if other shards stand there already: they are never overwritten.
+    The parameters are those of `load`. Raises InputError if the folder holds other shards, which
+    are never overwritten.
     """
-    name, path = _split(spec)
+    name, path = _split_spec(spec)
     if name == "shards":
-        raise InputError(f"data source {spec!r}: shards are made already; name a raw collection")
+        raise InputError(
+            f"data source {spec!r}: these are shards already; name a source collection"
+        )
     plan = make_plan(name, path, background, options.get(name, {}), rules)
     folder = Path(out) / plan.collection.name
-    rois = _stand(folder, plan, rules)
+    rois = _open_or_make(folder, plan, rules)
     if rois.manifest.get("fingerprint") != plan.fingerprint:
-        raise InputError(f"{folder}: other shards stand here; delete them or choose another folder")
+        raise InputError(
+            f"{folder}: this folder holds other shards; delete them or choose another folder"
+        )
     return rois
 
 
-def _split(spec: str) -> tuple[str, str]:
+def _split_spec(spec: str) -> tuple[str, str]:
     name, _, path = spec.partition(":")
     if not name or not path:
-        raise InputError(f"data source {spec!r}: write name:path, as in mini_mias:data/mini_mias")
+        raise InputError(
+            f"data source {spec!r}: expected name:path, as in mini_mias:data/mini_mias"
+        )
     if name not in (*SOURCES, "shards"):
         valid = ", ".join(sorted((*SOURCES, "shards")))
-        raise InputError(f"data source {spec!r}: no source {name!r}; valid ones are {valid}")
+        raise InputError(f"data source {spec!r}: no source {name!r}; expected one of {valid}")
     return name, path
 
 
-def _reject_ready(rois: RoiSet, path: str, rules: Rules) -> None:
-    """Raise InputError if shards made earlier hold what these rules would not have taken."""
-    wrong = sorted(
-        set(rois.index["truth_source"].tolist()) - set(reference_standard.TAKES[rules.truth_policy])
-    )
-    if wrong:
+def _reject_unaccepted(rois: RoiSet, path: str, rules: Rules) -> None:
+    """Raise InputError if existing shards hold ROIs that these rules reject."""
+    accepted = reference_standard.ACCEPTED[rules.truth_policy]
+    rejected = sorted(set(rois.index["truth_source"].tolist()) - set(accepted))
+    if rejected:
         raise InputError(
-            f"shards:{path}: the truth of some ROIs is by {', '.join(wrong)}, which"
-            f" data.truth_policy {rules.truth_policy!r} does not take; set a wider one, or make the"
-            " shards again with this one"
+            f"shards:{path}: some ROIs have the reference standard {', '.join(rejected)}, which"
+            f" data.truth_policy={rules.truth_policy!r} does not accept; set a wider policy, or"
+            " make the shards again with this one"
         )
     if rules.strict:
         _reject_repaired(rois, f"shards:{path}")
@@ -124,148 +151,156 @@ def _reject_repaired(rois: RoiSet, name: str) -> None:
     if unusable or repaired:
         raise InputError(
             f"{name}: strict: {repaired} of the ROIs needed a repair and {unusable} more"
-            " could not be used: see its audit.csv; leave strict off, or mend the collection"
+            " could not be used: see its audit.csv; correct the collection, or turn strict off"
         )
 
 
-def _stand(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
+def _open_or_make(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     if not folder.exists():
         plan.names.check_lookup()
-        # One job at a time makes a collection: they share what is kept of its images meanwhile.
-        with atomic.alone(folder.with_name(plan.collection.name)):
+        # Jobs that make the same collection share the cache of its images, so one runs at a time.
+        with atomic.lock(folder.with_name(plan.collection.name)):
             if not folder.exists():
-                _write(folder, plan, rules)
+                _make(folder, plan, rules)
     rois = shards.open_shards(folder)
     plan.names.save_lookup(rois.name, plan.fingerprint)
     unusable = rois.manifest["counts"]["unusable"]
     if unusable:
-        said = (
-            f"{rois.name}: {unusable} of {len(rois) + unusable} lesion views are missing, as their"
-            f" images cannot be used: see {folder / 'audit.csv'}, mend them, or delete the folder"
-            " to try again"
+        message = (
+            f"{rois.name}: {unusable} of {len(rois) + unusable} lesion views are missing because"
+            f" their images cannot be used: see {folder / 'audit.csv'}; correct them and delete the"
+            " folder to try again"
         )
-        if _rejects(rules):
-            raise InputError(f"{said}; or set data.unusable to 'leave_out', without strict")
-        print(f"mtl_jax: note: {said}", file=sys.stderr)
+        if _rejects_unusable(rules):
+            raise InputError(f"{message}; or set data.unusable to 'leave_out', without strict")
+        print(f"mtl_jax: note: {message}", file=sys.stderr)
     if rules.strict:
         _reject_repaired(rois, str(folder))
     return rois
 
 
-def _write(folder: Path, plan: Plan, rules: Rules) -> None:
+def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     collection = plan.collection
-    changed = atomic.damage(collection.root) if collection.sealed else ""
+    changed = atomic.verify_checksums(collection.root) if collection.has_checksums else ""
     if changed:
         raise InputError(
             f"{collection.root}: damaged: {changed} is missing, new or changed; delete the folder,"
             " and it is made again"
         )
     scratch = folder.with_name(f".{collection.name}.images")
-    outcome = cut_plan(plan, scratch, rules.workers)
-    _account_for(outcome.failures, len(outcome.places), plan, rules)
-    looks_like = plan.record["ids_look_like"]
-    ids, images = (
-        duplicate_patients.of_ids(looks_like, _shown(plan)),
-        duplicate_patients.of_images(outcome.seen),
-    )
-    for note in [*collection.notices, *ids, *images]:
+    outcome = extract_plan(plan, scratch, rules.workers)
+    _report_failures(outcome.failures, len(outcome.extracted), plan, rules)
+    notes = [
+        *collection.notices,
+        *duplicate_patients.check_ids(plan.record["ids_look_like"], _written_case_ids(plan)),
+        *duplicate_patients.check_images(outcome.images),
+    ]
+    for note in notes:
         print(f"mtl_jax: note: {collection.name}: {note}", file=sys.stderr)
-    if not outcome.places:
+    if not outcome.extracted:
         raise InputError(f"{collection.name}: no lesion left: {extract_rois.MAGNIFIED}")
     if rules.strict:
-        corrected = [
-            (where(collection.views[number]), image_notes.corrections(outcome.notes[number]))
-            for number in sorted(outcome.places)
+        corrections = {n: image_notes.corrections(outcome.notes[n]) for n in outcome.extracted}
+        repaired = [
+            (describe_view(collection.views[number]), correction)
+            for number, correction in sorted(corrections.items())
+            if correction
         ]
-        repaired = [(place, note) for place, note in corrected if note]
         reject_repaired(collection.name, repaired, len(collection.views))
     _write_shards(folder, plan, outcome)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
-    collection, places = plan.collection, outcome.places
-    # Notes are fixed words and numbers: hiding ids in them could hide numbers alone.
+    collection, extracted = plan.collection, outcome.extracted
+    # Ids are not hidden in notes: a note holds fixed words and numbers only, and a number may look
+    # like an id.
     views = [
-        image_notes.noted_view(view, outcome.notes.get(number, ()))
+        image_notes.add_notes(view, outcome.notes.get(number, ()))
         for number, view in enumerate(plan.views)
     ]
-    table = audit.rows(views, plan.images, outcome.reasons, plan.record["left_out"])
+    table = audit.make_rows(views, plan.images, outcome.reasons, plan.record["left_out"])
     if len(table) != len(collection.views) + len(collection.left_out):
         raise ValueError(f"{collection.name}: the audit has {len(table)} rows")
-    kept = sorted(places)
-    taken, images = [views[number] for number in kept], [plan.images[number] for number in kept]
+    numbers = sorted(extracted)
+    kept_views = [views[number] for number in numbers]
+    kept_images = [plan.images[number] for number in numbers]
     unusable = len(outcome.failures)
     sentences = [
-        f"{collection.name}: {note}" for note in duplicate_patients.of_images(outcome.seen)
+        f"{collection.name}: {note}" for note in duplicate_patients.check_images(outcome.images)
     ]
     if unusable:
-        lost = f"{unusable} lesion views could not be used: see left out"
-        sentences.append(f"{collection.name}: {lost}")
+        sentences.append(
+            f"{collection.name}: {unusable} lesion views could not be used: see left out"
+        )
     record = plan.record | {
         "decisions": plan.record["decisions"] + sentences,
         "fingerprint": plan.fingerprint,
-        "counts": index_records.counts(table, taken, images, unusable),
-        "notes": image_notes.count(
+        "counts": index_records.count_rois(table, kept_views, kept_images, unusable),
+        "notes": image_notes.count_notes(
             (
-                audit.item(views[n]),
-                [*image_notes.notes_of(plan.views[n]), *outcome.notes.get(n, ())],
+                audit.item_name(views[n]),
+                [*image_notes.parse_notes(plan.views[n]), *outcome.notes.get(n, ())],
             )
-            for n in kept
+            for n in numbers
         ),
         "left_out": [(row["item"], row["reason"]) for row in table if audit.is_left_out(row)],
     }
-    index = index_records.index_rows(taken, images, [places[number][2] for number in kept])
-    chunks = _chunks([places[number][:2] for number in kept])
-    people = _patients(plan, kept, outcome.seen)
-    shards.write(folder, collection.name, index, chunks, record, audit.text(table), people)
+    outside = [extracted[number][2] for number in numbers]
+    index = index_records.index_rows(kept_views, kept_images, outside)
+    chunks = _read_chunks([extracted[number][:2] for number in numbers])
+    patient_rows = _patient_rows(plan, numbers, outcome.images)
+    shards.write(
+        folder, collection.name, index, chunks, record, audit.format_table(table), patient_rows
+    )
 
 
-def _shown(plan: Plan) -> dict[str, str]:
-    """Return the case id that is written of each patient id."""
+def _written_case_ids(plan: Plan) -> dict[str, str]:
+    """Return {original case id: written case id}."""
     pairs = zip(plan.collection.views, plan.views, strict=True)
-    return {own.case_id: written.case_id for own, written in pairs}
+    return {original.case_id: written.case_id for original, written in pairs}
 
 
-def _patients(
-    plan: Plan, kept: Sequence[int], seen: Sequence[duplicate_patients.Seen]
+def _patient_rows(
+    plan: Plan, numbers: Sequence[int], images: Sequence[duplicate_patients.ImageIdentity]
 ) -> list[dict[str, str]]:
-    cases = {plan.views[number].case_id for number in kept}
-    shown = {own: case for own, case in _shown(plan).items() if case in cases}
+    cases = {plan.views[number].case_id for number in numbers}
+    written_ids = {k: case for k, case in _written_case_ids(plan).items() if case in cases}
     headers: dict[str, set[str]] = {}
-    for image in seen:
+    for image in images:
         headers.setdefault(image.case, set()).add(image.patient)
-    return patients.table(plan.keys, shown, headers)
+    return patients.make_rows(plan.keys, written_ids, headers)
 
 
-def _account_for(failures: Sequence[str], usable: int, plan: Plan, rules: Rules) -> None:
-    """Names the lesions that could not be cut, or rejects to go on without them."""
-    name, found = plan.collection.name, list(dict.fromkeys(failures))
-    if failures and (_rejects(rules) or not usable):
+def _report_failures(failures: Sequence[str], usable: int, plan: Plan, rules: Rules) -> None:
+    """List the lesion views that could not be used on stderr, or raise InputError with them."""
+    name, messages = plan.collection.name, list(dict.fromkeys(failures))
+    if failures and (_rejects_unusable(rules) or not usable):
         raise InputError(
             f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used:"
-            f" {error_list.listed(found)}; mend {'it' if len(found) == 1 else 'them'}"
-            + (", or leave such out with data.unusable 'leave_out'" if usable else "")
+            f" {error_list.join_errors(messages)}; correct {'it' if len(messages) == 1 else 'them'}"
+            + (", or leave them out with data.unusable='leave_out'" if usable else "")
         )
-    for failure in found[: error_list.SHOWN]:
-        print(f"mtl_jax: {name}: left out: {failure}", file=sys.stderr)
-    if len(found) > error_list.SHOWN:
-        print(f"mtl_jax: {name}: and {len(found) - error_list.SHOWN} more", file=sys.stderr)
+    for message in messages[: error_list.MAX_ERRORS]:
+        print(f"mtl_jax: {name}: left out: {message}", file=sys.stderr)
+    if len(messages) > error_list.MAX_ERRORS:
+        print(f"mtl_jax: {name}: and {len(messages) - error_list.MAX_ERRORS} more", file=sys.stderr)
 
 
-def _rejects(rules: Rules) -> bool:
+def _rejects_unusable(rules: Rules) -> bool:
     return rules.strict or rules.unusable == "reject"
 
 
-def _chunks(places: Sequence[tuple[extract_rois.Job, int]]) -> Iterator[np.ndarray]:
-    for start in range(0, len(places), SHARD_ROIS):
-        part = places[start : start + SHARD_ROIS]
-        pixels = np.empty((len(part), ROI_PIXELS, ROI_PIXELS), np.int16)
-        latest = None
-        for row, (job, place) in enumerate(part):
-            if job is not latest:
-                latest, cut = job, extract_rois.cut(job)
-            if cut.errors[place]:
-                raise InputError(f"{job.views[0].image_path}: has changed meanwhile; start again")
-            pixels[row] = cut.rois[place]
+def _read_chunks(rois: Sequence[tuple[extract_rois.ImageJob, int]]) -> Iterator[np.ndarray]:
+    """Yield the pixels of the ROIs, (job, index in the image), SHARD_ROIS of them at a time."""
+    for start in range(0, len(rois), SHARD_ROIS):
+        chunk = rois[start : start + SHARD_ROIS]
+        pixels = np.empty((len(chunk), ROI_PIXELS, ROI_PIXELS), np.int16)
+        previous = None
+        for row, (job, position) in enumerate(chunk):
+            if job is not previous:
+                previous, image = job, extract_rois.extract(job)
+            if image.errors[position]:
+                raise InputError(f"{job.views[0].image_path}: changed during the job; start again")
+            pixels[row] = image.rois[position]
         yield pixels

@@ -1,4 +1,4 @@
-"""What is to be made of a collection: which views, under which names."""
+"""Plan an ingest: the lesion views to extract, and the names to write for them."""
 
 import hashlib
 import json
@@ -23,35 +23,36 @@ from mtl_jax.types import Collection, InputError, LesionView
 
 @dataclass(frozen=True)
 class Rules:
-    """How an ingest goes about it: the fields of config.data with these names, and their defaults.
+    """Rules of an ingest: the fields of config.data with the same names, and their defaults.
 
-    Workers change no byte of what is made; strict and unusable only whether it is.
+    `workers` does not change the shards; `strict` and `unusable` only decide whether they are
+    written.
     """
 
-    truth_policy: str = reference_standard.USUAL
+    truth_policy: str = reference_standard.DEFAULT_POLICY
     strict: bool = False
     unusable: str = "reject"
     pseudonymise: bool = True
     workers: int = 1
 
 
-USUAL = Rules()
-# Sources whose facts a user wrote into a table: where a header contradicts them, either may be
-# wrong. The facts of any other source are published, and a contradiction is noted.
-OWN_TABLES = ("cmmd", "manifest", "tfds")
+DEFAULT_RULES = Rules()
+# Sources with a table that the user wrote. If a header contradicts it, either may be wrong: that is
+# an error. The tables of other sources are published, and a contradiction is only noted.
+USER_TABLES = ("cmmd", "manifest", "tfds")
 
 
 class Plan(NamedTuple):
-    """A collection with the names that may be written, and all that decides its shards."""
+    """A collection, the names to write for it, and everything that determines its shards."""
 
-    collection: Collection  # as its source says
-    views: tuple[LesionView, ...]  # the same, under the names that may be written
-    images: tuple[str, ...]  # of each view
-    reasons: tuple[str, ...]  # why each view is left out by policy; '' where it is not
-    names: privacy.Names
-    keys: patients.Keys
+    collection: Collection  # with the original names
+    views: tuple[LesionView, ...]  # with the names to write
+    images: tuple[str, ...]  # name of the image of each view
+    reasons: tuple[str, ...]  # why the policy leaves a view out; '' if it does not
+    names: privacy.CollectionNames
+    keys: patients.PatientKeys
     background: Mapping[str, Any]
-    record: dict[str, Any]  # for the manifest
+    record: dict[str, Any]  # for manifest.json
     fingerprint: str
 
 
@@ -62,56 +63,62 @@ def make_plan(
     options: Mapping[str, Any],
     rules: Rules,
 ) -> Plan:
-    """Asks the source for its collection and applies the rules to it.
+    """Read the collection of `source` at `path` and apply the rules to it.
 
-    InputError: nothing is in it, or the rules reject all of it, or strict rules a part.
+    Raises
+    ------
+    InputError
+        If the collection has no lesion views, the policy rejects all of them, or strict rules
+        reject a repair.
     """
-    with privacy.quiet():
+    with privacy.suppress_warnings():
         collection = SOURCES[source](path, **options)
     if not collection.views:
         reasons = Counter(reason for _, reason in collection.left_out).most_common(1)
-        most = f", most because: {reasons[0][0]}" if reasons else ""
+        cause = f", mostly because: {reasons[0][0]}" if reasons else ""
         raise InputError(
             f"{collection.name}: no lesion left in {collection.root}"
-            f" ({len(collection.left_out)} left out{most})"
+            f" ({len(collection.left_out)} left out{cause})"
         )
-    rejected = reference_standard.rejections(collection, rules.truth_policy)
+    rejected = reference_standard.rejection_reasons(collection, rules.truth_policy)
     if rules.strict:
         _reject_repairs(collection, rejected)
-    hidden = rules.pseudonymise and not collection.public_ids
-    secret = privacy.key() if hidden else None
-    names = privacy.Names(collection, secret)
-    namespace = patients.namespace_of(source, collection.name, collection.namespace)
-    patients.reject_two_ids(
+    pseudonymise = rules.pseudonymise and not collection.public_ids
+    secret = privacy.load_key() if pseudonymise else None
+    names = privacy.CollectionNames(collection, secret)
+    namespace = patients.choose_namespace(source, collection.name, collection.namespace)
+    patients.reject_duplicate_ids(
         namespace, collection.name, sorted({v.case_id for v in collection.views})
     )
-    keys = patients.Keys(namespace, secret)
+    keys = patients.PatientKeys(namespace, secret)
     views = tuple(names.view(view) for view in collection.views)
-    shown = {
+    written_ids = {
         view.case_id: written.case_id for view, written in zip(collection.views, views, strict=True)
     }
-    # What the manifest says of its namespace itself stands.
-    looks_like = "" if collection.namespace else patients.looks_published(namespace, shown)
-    ids = "pseudonyms, by a keyed hash" if hidden else "the collection's own"
+    # A namespace that the manifest states is not questioned.
+    looks_like = "" if collection.namespace else patients.guess_namespace(namespace, written_ids)
+    ids = "pseudonyms, by a keyed hash" if pseudonymise else "the collection's own"
     record = {
         "source": source,
         "imaging": _imaging(background),
-        "acquisition": acquisition.known(source)._asdict(),
+        "acquisition": acquisition.published_acquisition(source)._asdict(),
         "namespace": namespace,
         "patient_key": keys.fingerprint,
-        "ids_as_published": all(patients.canonical(namespace, own)[1] for own in shown),
+        "ids_as_published": all(patients.canonical_id(namespace, i)[1] for i in written_ids),
         "ids_look_like": looks_like,
         "decisions": [
             *(names.text(decision) for decision in collection.decisions),
-            reference_standard.sentence(collection, rules.truth_policy, rejected),
-            f"{collection.name}: ids of cases and lesions and names of files are {ids}",
-            f"{collection.name}: patients are those of the namespace {namespace}",
+            reference_standard.describe_policy(collection, rules.truth_policy, rejected),
+            f"{collection.name}: case ids, lesion ids and file names are {ids}",
+            f"{collection.name}: patient ids belong to the namespace {namespace}",
             *(
                 f"{collection.name}: {note}"
-                for note in duplicate_patients.of_ids(looks_like, shown)
+                for note in duplicate_patients.check_ids(looks_like, written_ids)
             ),
         ],
-        "left_out": [(names.item(item), names.text(why)) for item, why in collection.left_out],
+        "left_out": [
+            (names.item(item), names.text(reason)) for item, reason in collection.left_out
+        ],
     }
     images = tuple(names.image(view) for view in collection.views)
     fingerprint = _fingerprint(collection, options, record, views, images, rejected)
@@ -128,17 +135,18 @@ def _fingerprint(
     images: Sequence[str],
     rejected: Sequence[str],
 ) -> str:
-    """Return SHA-256 of all that decides the shards: format, rules, options, record, views and
-    files."""
-    listed = list(zip(views, images, strict=True))
+    """Return the SHA-256 of everything that determines the shards, including the files' stamps."""
+    named_views = list(zip(views, images, strict=True))
     facts = {
         "format_version": shards.FORMAT_VERSION,
         "rules_version": extract_rois.RULES_VERSION,
         "name": collection.name,
         "options": dict(options),
         **record,
-        "views": [vars(view) | {"image_path": image, "where": ""} for view, image in listed],
-        "stamps": sorted({(image, extract_rois.stamp(view.image_path)) for view, image in listed}),
+        "views": [vars(view) | {"image_path": image, "where": ""} for view, image in named_views],
+        "stamps": sorted(
+            {(image, extract_rois.file_stamp(view.image_path)) for view, image in named_views}
+        ),
         "rejected": rejected,
     }
     text = json.dumps(facts, sort_keys=True, default=str)
@@ -151,16 +159,18 @@ def _reject_repairs(collection: Collection, rejected: Sequence[str]) -> None:
         for view, reason in zip(collection.views, rejected, strict=True)
         if view.note and not reason
     ]
-    reject_repaired(collection.name, [(where(v), v.note) for v in repaired], len(collection.views))
+    reject_repaired(
+        collection.name, [(describe_view(v), v.note) for v in repaired], len(collection.views)
+    )
 
 
 def reject_repaired(name: str, repaired: Sequence[tuple[str, str]], total: int) -> None:
-    """Raise InputError if any of `total` lesion views was repaired: where and what of each."""
+    """Raise InputError if any of `total` lesion views was repaired; `repaired` has (view, note)."""
     if repaired:
-        place, note = repaired[0]
+        first, note = repaired[0]
         raise InputError(
             f"{name}: strict: {len(repaired)} of {total} lesion views need a repair; the first,"
-            f" {place}: {note}; mend the collection, or leave strict off"
+            f" {first}: {note}; correct the collection, or turn strict off"
         )
 
 
@@ -174,7 +184,7 @@ def _imaging(background: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def where(view: LesionView) -> str:
-    """Return a lesion view in the words of its source, for messages to the user alone."""
+def describe_view(view: LesionView) -> str:
+    """Return a lesion view with its original ids and path, for messages to the user only."""
     table = f"{view.where}: " if view.where else ""
     return f"{table}{view.image_path}: lesion {view.lesion_id} of case {view.case_id}"

@@ -1,4 +1,4 @@
-"""A map over several processes."""
+"""Map a function over items in several processes."""
 
 import contextlib
 import multiprocessing
@@ -12,7 +12,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def ordered_map(workers: int) -> Iterator[Any]:
-    """`map` in this process, or in order over several, started afresh: safe beside threads."""
+    """Yield a `map` that keeps the order and runs in `workers` processes, or in this one.
+
+    The processes are spawned, which is safe in a process with threads.
+    """
     if workers <= 1:
         yield map
         return
@@ -25,7 +28,7 @@ def ordered_map(workers: int) -> Iterator[Any]:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """End this worker when its parent is killed; otherwise it would wait for work forever."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -1,5 +1,7 @@
-"""Whether a location can be a lesion's in its image, for every source and for scoring alike. The
-limits let pass what radiologists drew: docs/facts.md says on which collections."""
+"""Check that a location can be that of a lesion in its image, at ingest and at scoring.
+
+The limits accept what radiologists drew in the collections that docs/facts.md lists.
+"""
 
 from collections.abc import Sequence
 
@@ -8,28 +10,28 @@ import numpy as np
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.types import Box, InputError, LesionView, Note
 
-WHOLE = 0.95  # of the rows and of the columns: a location that covers more marks no lesion
-LARGE = 0.75  # of the rows and of the columns: genuine boxes cover up to 0.62 of both
-LEAST_INSIDE = 0.5  # of the location's area
-OVERHANG = 0.1  # of the location's area: outlines overshoot a border by less
-SMALL_MM = 1.0
+MAX_COVERAGE = 0.95  # of the rows and of the columns: a larger location marks no lesion
+NOTED_COVERAGE = 0.75  # of the rows and of the columns: real boxes cover up to 0.62 of both
+MIN_INSIDE = 0.5  # of the location's area
+NOTED_OUTSIDE = 0.1  # of the location's area: real outlines overshoot a border by less
+NOTED_SIZE_MM = 1.0
 
 COVERS = "the lesion covers more than 75% of the rows and of the columns of the image"
-BEYOND = "the lesion's location reaches beyond the image"
+BEYOND = "the location of the lesion extends beyond the image"
 SMALL = "the lesion is smaller than 1 mm"
-ONE_GRAY = "the ROI is one gray value throughout"
-POLARITY = "the polarity of the table is taken, the header says bright where dense"
+ONE_GRAY = "all pixels of the ROI have one gray value"
+POLARITY = "the polarity of the table is used, but the header states that bright is dense"
 
 
 def check_location(
     box: Box, shape: Sequence[int], pixel_um: tuple[float, float], user_table: bool
 ) -> tuple[Note, ...]:
-    """Return what is to be noted of a lesion's `box` in an image of `shape` (rows, columns).
+    """Return the notes on a lesion's `box` in an image of `shape` (rows, columns).
 
-    An empty box is a centre without extent. InputError: the location lies in the first pixel, as
-    fractions of the image do, or is smaller than a pixel; in a table that a user wrote
-    (`user_table`) also one that covers the image or lies mostly outside it, which a published
-    table gets a note for.
+    A box without extent is a centre. Raises InputError if the location is within the first pixel,
+    which means fractions of the image, or smaller than a pixel. In a table that the user wrote
+    (`user_table`), a location that covers the image or is mostly outside it is an error, too; in a
+    published table it is noted.
     """
     top, left, bottom, right = box
     sizes = bottom - top, right - left
@@ -53,49 +55,49 @@ def check_location(
     share = inside[0] * inside[1] / (sizes[0] * sizes[1])
     covered = [length / size for length, size in zip(inside, shape, strict=True)]
     of_image = f"{100 * covered[0]:.0f}% of the rows and {100 * covered[1]:.0f}% of the columns"
-    if user_table and min(covered) > WHOLE:
+    if user_table and min(covered) > MAX_COVERAGE:
         raise InputError(
-            f"its location covers {of_image}, which marks no lesion: correct it, or give the centre"
-            " alone where the image is a crop of the lesion"
+            f"its location covers {of_image}, which marks no lesion: correct it, or give only the"
+            " centre if the image is a crop of the lesion"
         )
-    if user_table and share < LEAST_INSIDE:
+    if user_table and share < MIN_INSIDE:
         raise InputError(
             f"{100 - 100 * share:.0f}% of its location {text} (top;left;bottom;right) is outside"
             f" the image of {shape[0]} rows and {shape[1]} columns: correct it"
         )
-    notes = [Note(COVERS, of_image)] if min(covered) > LARGE else []
-    if share < 1 - OVERHANG:
+    notes = [Note(COVERS, of_image)] if min(covered) > NOTED_COVERAGE else []
+    if share < 1 - NOTED_OUTSIDE:
         notes.append(Note(BEYOND, f"{100 - 100 * share:.0f}% of it"))
     size_mm = [length * um / 1000 for length, um in zip(sizes, pixel_um, strict=True)]
-    if max(size_mm) < SMALL_MM:
+    if max(size_mm) < NOTED_SIZE_MM:
         notes.append(Note(SMALL, f"{size_mm[0]:.2g} x {size_mm[1]:.2g} mm"))
     return tuple(notes)
 
 
 def check_roi(roi: np.ndarray) -> tuple[Note, ...]:
-    """Return a note where an ROI shows nothing at all, as one of the background or a blank file."""
+    """Return a note if all pixels of an ROI are equal, as in the background or a blank file."""
     value = float(roi.flat[0])
     return (Note(ONE_GRAY, f"{value:g}"),) if (roi == value).all() else ()
 
 
 def check_polarity(view: LesionView, image: StoredImage) -> tuple[Note, ...]:
-    """Return a note where a table inverts an image whose DICOM header says bright where dense.
+    """Return a note if a table inverts an image whose DICOM header states that bright is dense.
 
-    InputError: `bits`, polarity or curve of the view where the reader makes the gray from the
-    file's own statement of it (`image.transformed`).
+    Raises InputError if the view has `bits`, a polarity or a curve although the reader applies the
+    transform that the file states (`image.transformed`).
     """
     if not image.transformed:
         inverted = image.header is not None and view.dark_is_dense
         return (Note(POLARITY, "dark_dense", corrected=True),) if inverted else ()
     if view.bits not in (None, image.bits):
         raise InputError(
-            f"bits {view.bits} was given, but its header makes it density of {image.bits} bits:"
+            f"bits {view.bits} was given, but its header defines a density of {image.bits} bits:"
             " leave bits empty"
         )
     if view.dark_is_dense or view.curve:
         given = f"curve {view.curve}" if view.curve else "polarity dark_dense"
         raise InputError(
-            f"{given} was given, but the file says it too, and is made bright where dense when it"
-            " is read: leave it empty, or the gray is inverted or transformed twice"
+            f"{given} was given, but the file states it too, and the reader applies it: leave it"
+            " empty, otherwise the gray values are inverted or transformed twice"
         )
     return ()

@@ -1,8 +1,8 @@
-"""What patients, lesions and files are called in all that is written.
+"""Replace ids of patients and lesions and names of files by pseudonyms in everything written.
 
-The key lies outside every output: in the file that the environment variable MTL_JAX_KEY_FILE names,
-else in ~/.config/mtl_jax/key, made with mode 600 when first needed. The same patient has the same
-pseudonym in every ingest with the same key.
+The key is never written to an output. It is in the file named by the environment variable
+MTL_JAX_KEY_FILE, or in ~/.config/mtl_jax/key, created with mode 600 when first needed. A patient
+has the same pseudonym in every ingest with the same key.
 """
 
 import contextlib
@@ -21,23 +21,28 @@ from mtl_jax.imaging.read_image import READERS
 from mtl_jax.imaging.table_vs_header import UNVERIFIED_SOURCES
 from mtl_jax.imaging.value_checks import SPACING_FIELDS
 from mtl_jax.io import paths
-from mtl_jax.io.csv_safe import as_csv, harmless, reject_formula
+from mtl_jax.io.csv_safe import escape_formula, format_csv, reject_formula
 from mtl_jax.types import Collection, InputError, LesionView
 
 KEY_VARIABLE = "MTL_JAX_KEY_FILE"
-AS_THEY_ARE = "write ids as they are: data.pseudonymise=False, and --keep-ids of tools/score.py"
-# As DICOM writes the identifiers of studies, series and images, which collections name folders by.
+KEEP_IDS = "write ids unchanged: data.pseudonymise=False, and --keep-ids of tools/score.py"
+# UIDs of DICOM studies, series and images, which collections use as folder names.
 _UID = re.compile(r"(?<![\d.])[0-2](?:\.\d+){3,}(?!\.?\d)")
 _WORD = re.compile(r"[^\W_]+")
-# Where a pixel size is from, in words of ours; and what stands for words of a user's.
-SOURCES = (*SPACING_FIELDS, *UNVERIFIED_SOURCES, ".ics RESOLUTION", "stated by the collection")
-STATED = "stated in the table"
-# Where a message of ours may quote what somebody else wrote.
+# Sources of a pixel size in fixed words, and the text that replaces words of a user's table.
+SPACING_SOURCES = (
+    *SPACING_FIELDS,
+    *UNVERIFIED_SOURCES,
+    ".ics RESOLUTION",
+    "stated by the collection",
+)
+SPACING_FROM_TABLE = "stated in the table"
+# Parts of a message that may quote text from a file.
 _QUOTED = re.compile(r"\s*\(.*\)|'.*'|\".*\"")
 
 
 def key_path() -> Path:
-    """Return the file of the key. InputError: the home folder that it would lie in is not known."""
+    """Return the path of the key file. Raise InputError if the home folder is unknown."""
     named = os.environ.get(KEY_VARIABLE)
     try:
         return paths.path(named or "~/.config/mtl_jax/key")
@@ -45,14 +50,13 @@ def key_path() -> Path:
         if named:
             raise InputError(f"{KEY_VARIABLE}={error}") from error
         raise InputError(
-            "the key of the pseudonyms has no place, as the home folder is not known (HOME is not"
-            f" set): set {KEY_VARIABLE} to a file for it, or {AS_THEY_ARE}"
+            "the key of the pseudonyms cannot be stored, because the home folder is unknown (HOME"
+            f" is not set): set {KEY_VARIABLE} to a file for it, or {KEEP_IDS}"
         ) from error
 
 
-def key() -> bytes:
-    """Return the secret of this user, made where there is none yet. InputError: it cannot be
-    kept."""
+def load_key() -> bytes:
+    """Return the secret of this user; create it if there is none. Raise InputError if it cannot."""
     path = key_path()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,56 +66,59 @@ def key() -> bytes:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", "") or "not a key"
         raise InputError(
-            f"{path}: the key of the pseudonyms cannot be kept there ({reason}); set {KEY_VARIABLE}"
-            f" to another file, or {AS_THEY_ARE}"
+            f"{path}: the key of the pseudonyms cannot be stored there ({reason}); set"
+            f" {KEY_VARIABLE} to another file, or {KEEP_IDS}"
         ) from error
     if len(secret) < 32:
-        raise InputError(f"{path}: damaged: the key of the pseudonyms is 64 hexadecimal digits")
+        raise InputError(f"{path}: damaged: expected a key of 64 hexadecimal digits")
     return secret.encode()
 
 
-def _no_lookup(place: Path, error: OSError) -> InputError:
+def _lookup_error(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"{place}: what the pseudonyms stand for cannot be written beside the key"
-        f" ({error.strerror}); copy the key to a folder that can be written and set {KEY_VARIABLE}"
-        f" to it, or {AS_THEY_ARE}"
+        f"{path}: the original ids of the pseudonyms cannot be written beside the key"
+        f" ({error.strerror}); copy the key to a writable folder and set {KEY_VARIABLE} to it, or"
+        f" {KEEP_IDS}"
     )
 
 
 def lookup_name(collection: str, fingerprint: str) -> str:
-    """Return the file of the ids behind the pseudonyms of these shards; it stands beside the
-    key."""
+    """Return the name of the file with the original ids of these shards, beside the key."""
     return f"lookup-{collection}-{fingerprint[:12]}.csv"
 
 
 class Pseudonyms:
-    """What ids and file names are written as: with a key pseudonyms, without one as they are.
+    """The written form of ids and file names: pseudonyms with a key, unchanged without one.
 
-    A pseudonym is the first 12 hexadecimal digits of the HMAC-SHA256 of the id. UIDs of DICOM are
-    never written: without a key their digests stand in paths and remarks. InputError where two
-    names would be written as the same one.
+    A pseudonym is the first 12 hexadecimal digits of the HMAC-SHA256 of the id. DICOM UIDs are
+    never written: without a key, paths and texts hold their digests. Raises InputError if two
+    names would be written as the same text.
     """
 
     def __init__(self, secret: bytes | None) -> None:
         self._secret = secret
         self._table: dict[tuple[str, str], str] = {}
-        self._taken: dict[tuple[str, str], str] = {}
+        self._originals: dict[tuple[str, str], str] = {}
 
     def case(self, case_id: str) -> str:
+        """Return the written form of a case id."""
         return self._name("case", case_id)
 
     def lesion(self, case_id: str, lesion_id: str) -> str:
+        """Return the written form of a lesion id."""
         return self._name("lesion", lesion_id, f"{case_id}/{lesion_id}")
 
     def file(self, relative: PurePath) -> str:
-        """Return the path, or its pseudonym and extension."""
+        """Return the written form of a path: the pseudonym keeps a known extension."""
         if self._secret is None:
             return _UID.sub(self._digest, relative.as_posix())
         return self._name("image", relative.as_posix()) + self._suffix(relative)
 
     def check_lookup(self) -> None:
-        """Raise InputError where `save_lookup` could write nothing. For a command to call before
-        its work, since pseudonyms without their table are of no use to their owner."""
+        """Raise InputError if `save_lookup` could not write its file.
+
+        Called before the work of a command, because pseudonyms without this file are useless.
+        """
         if self._secret is None:
             return
         path = key_path()
@@ -120,73 +127,82 @@ class Pseudonyms:
             _write_private(trial, "", os.O_TRUNC)
             trial.unlink(missing_ok=True)
         except OSError as error:
-            raise _no_lookup(path.parent, error) from error
+            raise _lookup_error(path.parent, error) from error
 
     def source(self, text: str) -> str:
-        """Return where a pixel size is from: in fixed words, those of a user's table only without
-        a key, as they may name a patient."""
-        return text if self._secret is None or text in SOURCES else STATED
+        """Return the source of a pixel size; with a key, words of a user's table are replaced.
+
+        They may name a patient.
+        """
+        return text if self._secret is None or text in SPACING_SOURCES else SPACING_FROM_TABLE
 
     def save_lookup(self, collection: str, fingerprint: str) -> Path | None:
-        """Write the table from pseudonym to id beside the key and as private, and return its path;
-        None where ids are written as they are."""
+        """Write the table from pseudonym to original id beside the key and return its path.
+
+        Only the user can read it. Without a key, write nothing and return None.
+        """
         if self._secret is None:
             return None
         path = key_path().with_name(lookup_name(collection, fingerprint))
-        rows = ((kind, name, harmless(said)) for (kind, said), name in self._table.items())
-        text = as_csv(("kind", "pseudonym", "original"), rows)
+        rows = (
+            (kind, name, escape_formula(original)) for (kind, original), name in self._table.items()
+        )
+        text = format_csv(("kind", "pseudonym", "original"), rows)
         draft = path.with_name(f".{path.name}-{os.getpid()}")
         try:
-            # A finished table is left alone: the key may lie where only its maker can write.
+            # A complete table is not rewritten: another user may own the folder of the key.
             if path.exists() and path.read_text(encoding="utf-8") == text:
                 return path
             _write_private(draft, text, os.O_TRUNC)
             draft.replace(path)
         except OSError as error:
-            raise _no_lookup(path, error) from error
+            raise _lookup_error(path, error) from error
         return path
 
     def _suffix(self, path: PurePath) -> str:
-        """Return the ending of a known kind of image; any other may be part of an identifier."""
+        """Return the extension if it is that of an image; any other may be part of an id."""
         return path.suffix.lower() if path.suffix.lower() in READERS else ""
 
-    def _name(self, kind: str, own: str, whole: str | None = None) -> str:
-        """Return `own`, or the pseudonym of `whole` (or of `own`)."""
+    def _name(self, kind: str, name: str, unique_name: str | None = None) -> str:
+        """Return `name`, or with a key the pseudonym of `unique_name` (default: `name`)."""
         if self._secret is None:
-            return own if kind in ("image", "item") else reject_formula(own, f"{kind} id")
-        said = own if whole is None else whole
-        if (kind, said) not in self._table:
-            digest = hmac.digest(self._secret, f"{kind}\0{said}".encode(), "sha256")
-            self._table[kind, said] = self._only(kind, digest.hex()[:12], said)
-        return self._table[kind, said]
+            return name if kind in ("image", "item") else reject_formula(name, f"{kind} id")
+        original = name if unique_name is None else unique_name
+        if (kind, original) not in self._table:
+            digest = hmac.digest(self._secret, f"{kind}\0{original}".encode(), "sha256")
+            self._table[kind, original] = self._reject_collision(kind, digest.hex()[:12], original)
+        return self._table[kind, original]
 
     def _digest(self, uid: re.Match) -> str:
-        """Return what stands for a UID where names are written as they are: the same wherever it
-        occurs, and nothing to whoever has not the collection itself."""
-        digest = hashlib.sha256(uid[0].encode()).hexdigest()[:12]
-        return f"uid-{self._only('UID', digest, uid[0])}"
+        """Return the text that replaces a UID if names are written unchanged.
 
-    def _only(self, kind: str, short: str, said: str) -> str:
-        """Return `short`; InputError where it stands for something else already. Names are no part
-        of the message, which may be kept."""
-        if self._taken.setdefault((kind, short), said) != said:
+        It is the same for every occurrence and reveals nothing without the collection itself.
+        """
+        digest = hashlib.sha256(uid[0].encode()).hexdigest()[:12]
+        return f"uid-{self._reject_collision('UID', digest, uid[0])}"
+
+    def _reject_collision(self, kind: str, short: str, original: str) -> str:
+        """Return `short`; raise InputError if it already replaces another name.
+
+        The message may be stored, so it does not contain the names.
+        """
+        if self._originals.setdefault((kind, short), original) != original:
             cure = f"use another key ({KEY_VARIABLE}), or rename one of them"
             if kind == "UID":
                 cure = "rename one of the files"
             raise InputError(
-                f"two names of the kind {kind} would both be written as {short}, and be taken for"
-                f" one: {cure}"
+                f"two names of the kind {kind} would both be written as {short}: {cure}"
             )
         return short
 
 
-class Names(Pseudonyms):
-    """The names that one collection goes by."""
+class CollectionNames(Pseudonyms):
+    """The written form of the names of one collection."""
 
     def __init__(self, collection: Collection, secret: bytes | None) -> None:
         super().__init__(secret)
         self._root = collection.root
-        self._places: dict[Path, Path] = {}
+        self._relative_paths: dict[Path, Path] = {}
         self._words: set[str] = set()
         if secret is not None:
             for view in collection.views:
@@ -197,7 +213,7 @@ class Names(Pseudonyms):
                 self._hide(item)
 
     def view(self, view: LesionView) -> LesionView:
-        """Return the view with the ids and the note that may be written; its image's path stays."""
+        """Return the view with the written form of its ids and texts; `image_path` is unchanged."""
         case, lesion = self.case(view.case_id), self.lesion(view.case_id, view.lesion_id)
         source = self.source(view.spacing_source)
         return replace(
@@ -209,16 +225,15 @@ class Names(Pseudonyms):
         )
 
     def image(self, view: LesionView) -> str:
-        """Return the image's path relative to the collection's root, or its pseudonym and
-        extension."""
+        """Return the written form of the image's path relative to the root of the collection."""
         return self.file(self._relative(view))
 
     def item(self, text: str) -> str:
-        """Return the name of something left out, which a source describes in its own words."""
+        """Return the written form of an item that was left out, which the source named."""
         return self._name("item", self.text(text) if self._secret is None else text)
 
     def text(self, text: str) -> str:
-        """Return a remark without the collection's place on this machine, UIDs and hidden words."""
+        """Return a text without the path of the collection, UIDs and hidden words."""
         text = self._without_root(text)
         if self._secret is None:
             return _UID.sub(self._digest, text)
@@ -226,7 +241,7 @@ class Names(Pseudonyms):
         return _WORD.sub(lambda word: "[hidden]" if word[0].casefold() in hide else word[0], text)
 
     def _without_root(self, text: str) -> str:
-        """Only where it stands as a path: '.' and 'data' are in many sentences and numbers."""
+        """Remove the root only where it is a path: '.' and 'data' occur in many sentences."""
         root = str(self._root)
         if root == os.curdir:
             return text
@@ -236,30 +251,29 @@ class Names(Pseudonyms):
         return re.sub(rf"^{re.escape(root)}(?=:)", "the folder", text)
 
     def failure(self, text: str) -> str:
-        """Return a reason that may quote a header, without its quotations where names are
-        hidden."""
+        """Return a reason that may quote a header; with a key, quotations are removed."""
         return self.text(text if self._secret is None else _QUOTED.sub("", text))
 
     def _relative(self, view: LesionView) -> Path:
-        """From the root; a manifest of one's own may lead out of it."""
+        """Return the path of the image relative to the root; it may lead out of the root."""
         path = view.image_path
-        if path not in self._places:
+        if path not in self._relative_paths:
             inside = path.is_relative_to(self._root)
             relative = path.relative_to(self._root) if inside else os.path.relpath(path, self._root)
-            self._places[path] = Path(relative)
-        return self._places[path]
+            self._relative_paths[path] = Path(relative)
+        return self._relative_paths[path]
 
     def _hide(self, *texts: str) -> None:
         for text in texts:
             for word in _WORD.findall(text):
-                # Single letters and small numbers are in every sentence and identify nobody.
+                # Single letters and small numbers occur in many sentences and identify nobody.
                 if len(word) >= (4 if word.isdecimal() else 2):
                     self._words.add(word.casefold())
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep warnings off the screen while files are read: DICOM readers quote header values."""
+def suppress_warnings() -> Iterator[None]:
+    """Suppress warnings while files are read: DICOM readers quote header values in them."""
     logger = logging.getLogger("pydicom")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

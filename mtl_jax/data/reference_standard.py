@@ -1,47 +1,53 @@
-"""Which sources of truth are good enough: one policy for all collections."""
+"""Select lesions by their reference standard: one policy for all collections."""
 
 from collections import Counter
 
 from mtl_jax.types import Collection, InputError
 
-# Each takes more than the one before it. Where a collection does not state the source of its truth
-# it may be anything, so only policies that say so take it: by their name, or, birads, as any truth.
-TAKES: dict[str, tuple[str, ...]] = {
+# Each policy accepts more than the one before it. If a collection does not state its reference
+# standard, it is accepted only by the policies that name 'unstated' or accept everything.
+ACCEPTED: dict[str, tuple[str, ...]] = {
     "biopsy": ("biopsy", "simulated"),
     "biopsy_or_followup": ("biopsy", "simulated", "followup"),
     "biopsy_followup_or_unstated": ("biopsy", "simulated", "followup", "unstated"),
     "birads": ("biopsy", "simulated", "followup", "unstated", "birads"),
 }
-USUAL = "biopsy_followup_or_unstated"
+DEFAULT_POLICY = "biopsy_followup_or_unstated"
 
 
-def rejections(collection: Collection, policy: str) -> list[str]:
-    """Why each view is left out under `policy`, in the order of the views; '' where it is taken.
+def rejection_reasons(collection: Collection, policy: str) -> list[str]:
+    """Return why `policy` leaves each view out, in the order of the views; '' if it accepts it.
 
-    InputError: the policy is unknown, or leaves nothing of a collection that had something.
+    Raises InputError if the policy is unknown, or leaves no view of a collection that has some.
     """
-    if policy not in TAKES:
-        raise InputError(f"data.truth_policy is {policy!r}; it must be one of {', '.join(TAKES)}")
+    if policy not in ACCEPTED:
+        raise InputError(
+            f"data.truth_policy={policy!r} is invalid: expected one of {', '.join(ACCEPTED)}"
+        )
     reasons = [
-        "" if view.truth_source in TAKES[policy] else f"truth by {view.truth_source}, not {policy}"
+        ""
+        if view.truth_source in ACCEPTED[policy]
+        else f"reference standard {view.truth_source}, not {policy}"
         for view in collection.views
     ]
     if reasons and all(reasons):
-        found = Counter(view.truth_source for view in collection.views)
-        have = ", ".join(f"{source} ({count} lesion views)" for source, count in found.items())
-        cure = next(name for name, takes in TAKES.items() if set(found) & set(takes))
+        counts = Counter(view.truth_source for view in collection.views)
+        standards = ", ".join(
+            f"{source} ({count} lesion views)" for source, count in counts.items()
+        )
+        accepting = next(name for name, sources in ACCEPTED.items() if set(counts) & set(sources))
         raise InputError(
-            f"{collection.name}: no lesion has its truth by {policy}; the collection has {have}:"
-            f" set data.truth_policy to {cure!r}"
+            f"{collection.name}: no lesion has a reference standard that truth_policy={policy!r}"
+            f" accepts; the collection has {standards}: set data.truth_policy to {accepting!r}"
         )
     return reasons
 
 
-def sentence(collection: Collection, policy: str, reasons: list[str]) -> str:
-    """Return the policy and what it left out, for the record."""
-    found = Counter(view.truth_source for view in collection.views)
-    have = ", ".join(f"{source} {count}" for source, count in sorted(found.items()))
+def describe_policy(collection: Collection, policy: str, reasons: list[str]) -> str:
+    """Return the policy and the number of lesion views it left out, for manifest.json."""
+    counts = Counter(view.truth_source for view in collection.views)
+    standards = ", ".join(f"{source} {count}" for source, count in sorted(counts.items()))
     return (
-        f"{collection.name}: truth policy {policy} ({', '.join(TAKES[policy])}): of the lesion"
-        f" views ({have}) it leaves out {sum(map(bool, reasons))}"
+        f"{collection.name}: truth policy {policy} ({', '.join(ACCEPTED[policy])}) leaves out"
+        f" {sum(map(bool, reasons))} of the lesion views ({standards})"
     )

@@ -1,9 +1,9 @@
-"""ROIs on disk: write, open and verify one folder of shards.
+"""Write, open and verify a folder of ROI shards.
 
-A folder holds roi-00000.npy, roi-00001.npy, ... of (n, 128, 128) int16 counts, index.csv with one
-line an ROI in the same order, patients.csv with one line a case (data/patients.py), audit.csv
-with one line for everything the collection held,
-manifest.json with the SHA-256 of each of these, and manifest.sha256 with that of manifest.json.
+A folder holds roi-00000.npy, roi-00001.npy, ... of (n, 128, 128) int16 counts; index.csv with one
+line per ROI in the same order; patients.csv with one line per case (data/patients.py); audit.csv
+with one line per item of the collection; manifest.json with the SHA-256 of each of these; and
+manifest.sha256 with the SHA-256 of manifest.json.
 """
 
 import csv
@@ -22,22 +22,22 @@ from mtl_jax.io.csv_safe import reject_formula
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.types import InputError, RoiSet
 
-# Raise it when the layout changes, or when the imaging gives other pixels for the same settings.
+# Increase it when the layout changes, or the imaging gives other pixels for the same settings.
 FORMAT_VERSION = 4
-SEAL, PATIENTS = "manifest.sha256", "patients.csv"
+MANIFEST_SHA256, PATIENTS = "manifest.sha256", "patients.csv"
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("roi_id", "case_id", "lesion_id", "view", "laterality", "modality"), str),
     "label": int,  # 1 malignant, 0 benign
     **dict.fromkeys(("truth_source", "split", "image"), str),
     **dict.fromkeys(("pixel_um_row", "pixel_um_col"), float),
     "spacing_source": str,
-    **dict.fromkeys(("centre_row", "centre_col"), float),  # pixels of 200 um
+    **dict.fromkeys(("centre_row", "centre_col"), float),  # pixels of 200 µm
     **dict.fromkeys(("height_mm", "width_mm"), float),  # of the lesion
     "outside": float,  # fraction of the ROI outside its image
     "note": str,  # what was corrected
-    "noted": str,  # what was noticed and left as it is
+    "noted": str,  # what was noticed and not changed
 }
-ADDED = ("noted",)  # columns that shards of this format may lack: empty there
+OPTIONAL_COLUMNS = ("noted",)  # may be missing in shards of this format; then empty
 
 
 def write(
@@ -49,92 +49,114 @@ def write(
     audit: str,
     patients: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Write the folder `out_dir` whole or not at all.
+    """Write the shards of a collection to the folder `out_dir` atomically.
 
-    Each chunk, (n, 128, 128) int16, becomes one shard; together they are as many as `index` has
-    lines. `manifest` holds what is known of the making; the format's own fields are added here.
-    `audit` is the text of audit.csv; `patients` are the lines of patients.csv, none where each case
-    is a patient of its own.
-    A folder that appeared meanwhile, as from another process with the same work, is left standing.
+    If another process has created the folder meanwhile, that folder is kept.
+
+    Parameters
+    ----------
+    out_dir
+        The folder to create.
+    name
+        The name of the collection.
+    index
+        The rows of index.csv.
+    chunks
+        Arrays (n, 128, 128) int16; each becomes one shard. Together they have as many ROIs as
+        `index` has rows.
+    manifest
+        Entries of manifest.json in addition to those of the format.
+    audit
+        The text of audit.csv.
+    patients
+        The rows of patients.csv; empty if each case is one patient.
     """
-    with atomic.folder(out_dir) as draft:
+    with atomic.write_folder(out_dir) as draft:
         shards = []
         for number, chunk in enumerate(chunks):
             _check_pixels(chunk, f"chunk {number} of {name}")
             file = draft / _shard_name(number)
             with file.open("wb") as stream:
                 np.save(stream, chunk, allow_pickle=False)
-            shards.append({"file": file.name, "rois": len(chunk), "sha256": atomic.digest(file)})
+            shards.append(
+                {"file": file.name, "rois": len(chunk), "sha256": atomic.file_sha256(file)}
+            )
         if sum(shard["rois"] for shard in shards) != len(index):
-            raise ValueError(f"{name}: {len(index)} index lines for other than as many ROIs")
+            raise ValueError(f"{name}: {len(index)} index lines for another number of ROIs")
         _write_table(draft / "index.csv", COLUMNS, index)
         _write_table(draft / PATIENTS, PATIENT_COLUMNS, patients)
         (draft / "audit.csv").write_text(audit, encoding="utf-8", newline="")
-        own = {
+        format_entries = {
             "format_version": FORMAT_VERSION,
             "name": name,
             "gray_per_count": GRAY_PER_COUNT,
             "roi_pixels": ROI_PIXELS,
             "pixel_um": PIXEL_UM,
             "shards": shards,
-            "index": {"file": "index.csv", "sha256": atomic.digest(draft / "index.csv")},
-            "patients": {"file": PATIENTS, "sha256": atomic.digest(draft / PATIENTS)},
-            "audit": {"file": "audit.csv", "sha256": atomic.digest(draft / "audit.csv")},
+            "index": {"file": "index.csv", "sha256": atomic.file_sha256(draft / "index.csv")},
+            "patients": {"file": PATIENTS, "sha256": atomic.file_sha256(draft / PATIENTS)},
+            "audit": {"file": "audit.csv", "sha256": atomic.file_sha256(draft / "audit.csv")},
         }
-        text = json.dumps({**own, **manifest}, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps({**format_entries, **manifest}, indent=1, ensure_ascii=False) + "\n"
         (draft / "manifest.json").write_text(text, encoding="utf-8")
-        (draft / SEAL).write_text(_seal(draft / "manifest.json"), encoding="utf-8")
+        (draft / MANIFEST_SHA256).write_text(
+            _manifest_checksum(draft / "manifest.json"), encoding="utf-8"
+        )
 
 
 def open_shards(folder: Path, verify: bool = True) -> RoiSet:
-    """Return the ROIs in `folder`, memory-mapped and read-only; every file is hashed if `verify`.
+    """Return the ROIs in `folder`, memory-mapped and read-only.
 
-    InputError: no such folder, another format version, a checksum or a count that is wrong.
+    If `verify` is True, the SHA-256 of every file is checked.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or a format version, checksum or count is wrong.
     """
-    manifest = _manifest(folder)
+    manifest = _read_manifest(folder)
     if verify:
-        _check_seal(folder)  # before it is believed of the others
+        _check_manifest(folder)  # first, because it holds the checksums of the other files
     try:
         name = str(manifest["name"])
         tables = ("index", "patients", "audit")
         index_sha256, patients_sha256, audit_sha256 = (manifest[file]["sha256"] for file in tables)
         listed = [(str(s["file"]), int(s["rois"]), s["sha256"]) for s in manifest["shards"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder}/manifest.json: damaged ({error}){_CURE}") from error
+        raise InputError(f"{folder}/manifest.json: damaged ({error}){CURE}") from error
     if [file for file, _, _ in listed] != [_shard_name(number) for number in range(len(listed))]:
-        raise InputError(f"{folder}/manifest.json: its shards are misnamed{_CURE}")
+        raise InputError(f"{folder}/manifest.json: the names of its shards are wrong{CURE}")
     shards = []
     for file, rois, sha256 in listed:
-        path = _checked(folder / file, sha256 if verify else None)
+        path = _check_file(folder / file, sha256 if verify else None)
         try:
             shard = np.load(path, mmap_mode="r", allow_pickle=False)
             _check_pixels(shard, str(path))
         except ValueError as error:
-            raise InputError(f"{path}: not a shard ({error}){_CURE}") from error
+            raise InputError(f"{path}: not a shard ({error}){CURE}") from error
         if len(shard) != rois:
-            raise InputError(f"{path}: {len(shard)} ROIs, manifest.json says {rois}{_CURE}")
+            raise InputError(f"{path}: {len(shard)} ROIs, manifest.json says {rois}{CURE}")
         shards.append(shard)
-    index = _table(_checked(folder / "index.csv", index_sha256 if verify else None))
-    path = _checked(folder / PATIENTS, patients_sha256 if verify else None)
-    patients = _table(path, PATIENT_COLUMNS)
-    _checked(folder / "audit.csv", audit_sha256 if verify else None)
+    index = _read_table(_check_file(folder / "index.csv", index_sha256 if verify else None))
+    path = _check_file(folder / PATIENTS, patients_sha256 if verify else None)
+    patients = _read_table(path, PATIENT_COLUMNS)
+    _check_file(folder / "audit.csv", audit_sha256 if verify else None)
     listed_cases = len(patients["case_id"])
     rois = RoiSet(name, index, tuple(shards), manifest, patients if listed_cases else {})
     lines = len(index["roi_id"])
     if lines != len(rois):
-        raise InputError(f"{folder}: {lines} index lines for {len(rois)} ROIs{_CURE}")
+        raise InputError(f"{folder}: {lines} index lines for {len(rois)} ROIs{CURE}")
     _check_index(index, folder)
     if listed_cases:
         _check_patients(patients, index, path)
     return rois
 
 
-_CURE = "; delete the folder and make the shards again"
+CURE = "; delete the folder and make the shards again"
 
 
-def content(rois: RoiSet) -> str:
-    """Return SHA-256 of what the ROIs are and of whom, whenever and wherever the shards were
-    made."""
+def content_digest(rois: RoiSet) -> str:
+    """Return the SHA-256 of the ROIs, the index and the patients, whenever and wherever made."""
     parts = [shard["sha256"] for shard in rois.manifest["shards"]]
     tables = (rois.manifest[name] for name in ("index", "patients") if name in rois.manifest)
     parts += [table["sha256"] for table in tables]
@@ -142,18 +164,20 @@ def content(rois: RoiSet) -> str:
 
 
 def reject_replaced(rois: RoiSet) -> None:
-    """Raise InputError where other shards stand in the folder from which `rois` was opened: rows
-    are read from the files when they are asked for. Arrays that are no files are left alone."""
+    """Raise InputError if the folder of `rois` now holds other shards.
+
+    Rows are read from the files when they are used. Arrays that are not files are not checked.
+    """
     folders = {Path(s.filename).parent for s in rois.shards if isinstance(s, np.memmap)}
     for folder in folders:
-        if not (folder / "manifest.json").is_file() or _manifest(folder) != rois.manifest:
+        if not (folder / "manifest.json").is_file() or _read_manifest(folder) != rois.manifest:
             raise InputError(
-                f"{folder}: these shards have been replaced while the job ran; put back those that "
-                "it began with, or name another --workdir, and start again"
+                f"{folder}: these shards were replaced while the job ran; restore the previous "
+                "ones or name another --workdir, and start again"
             )
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.is_file():
         raise InputError(f"{folder}: no shards here (no manifest.json)")
@@ -161,9 +185,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["format_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}){_CURE}") from error
+        raise InputError(f"{path}: damaged ({error}){CURE}") from error
     if version != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {version}, here {FORMAT_VERSION}{_CURE}")
+        raise InputError(f"{path}: format version {version}, expected {FORMAT_VERSION}{CURE}")
     return manifest
 
 
@@ -176,13 +200,13 @@ def _write_table(
         table.writerows(lines)
 
 
-def _table(path: Path, columns: Mapping[str, type] = COLUMNS) -> dict[str, np.ndarray]:
-    """Read-only arrays, texts as objects: equal ones share memory, and a long one costs itself."""
+def _read_table(path: Path, columns: Mapping[str, type] = COLUMNS) -> dict[str, np.ndarray]:
+    """Return the columns as read-only arrays; text as objects, so that equal texts share memory."""
     try:
         cells = read_csv(path)
-        for name in ADDED:
+        for name in OPTIONAL_COLUMNS:
             if name in columns and name not in cells:
-                cells[name] = ""  # those that may be absent are the last
+                cells[name] = ""  # optional columns are the last
         if list(cells) != list(columns):
             raise ValueError(f"its columns are not {', '.join(columns)}")
         table = {
@@ -190,7 +214,7 @@ def _table(path: Path, columns: Mapping[str, type] = COLUMNS) -> dict[str, np.nd
             for name, kind in columns.items()
         }
     except (ValueError, OverflowError, InputError) as error:
-        raise InputError(f"{path}: damaged ({error}){_CURE}") from error
+        raise InputError(f"{path}: damaged ({error}){CURE}") from error
     for column in table.values():
         column.flags.writeable = False
     return table
@@ -202,29 +226,29 @@ def _check_index(index: Mapping[str, np.ndarray], folder: Path) -> None:
         index[name].tolist() for name in ("roi_id", "case_id", "lesion_id", "label")
     )
     if len(set(ids)) != len(ids):
-        raise InputError(f"{path}: a roi_id stands twice{_CURE}")
+        raise InputError(f"{path}: a roi_id is repeated{CURE}")
     for column in ("roi_id", "case_id", "lesion_id", "view"):
         for text in set(index[column].tolist()):
             reject_formula(text, f"{path}: {column}")
     label_of: dict[tuple[str, str], int] = {}
     for case, lesion, label in zip(cases, lesions, labels, strict=True):
         if label not in (0, 1) or label_of.setdefault((case, lesion), label) != label:
-            raise InputError(f"{path}: lesion {case}/{lesion}: label {label}{_CURE}")
+            raise InputError(f"{path}: lesion {case}/{lesion}: label {label}{CURE}")
 
 
 def _check_patients(
     patients: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray], path: Path
 ) -> None:
-    """A case that it does not list would be nobody, and could be learned and tested."""
+    """Raise InputError unless each case of the index is listed once: its patient must be known."""
     if sorted(patients["case_id"]) != sorted(set(index["case_id"])):
-        raise InputError(f"{path}: its cases are not those of index.csv, each once{_CURE}")
+        raise InputError(f"{path}: its cases are not those of index.csv, once each{CURE}")
 
 
-def _check_seal(folder: Path) -> None:
-    seal, manifest = folder / SEAL, folder / "manifest.json"
-    said = seal.read_text(encoding="utf-8", errors="replace") if seal.is_file() else ""
-    if said != _seal(manifest):
-        raise InputError(f"{manifest}: its bytes are not those that {SEAL} tells of{_CURE}")
+def _check_manifest(folder: Path) -> None:
+    path, manifest = folder / MANIFEST_SHA256, folder / "manifest.json"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if text != _manifest_checksum(manifest):
+        raise InputError(f"{manifest}: does not match the checksum in {MANIFEST_SHA256}{CURE}")
 
 
 def _check_pixels(shard: np.ndarray, name: str) -> None:
@@ -232,17 +256,17 @@ def _check_pixels(shard: np.ndarray, name: str) -> None:
         raise ValueError(f"{name} is {shard.dtype} {shard.shape}, not int16 (n, 128, 128)")
 
 
-def _checked(path: Path, sha256: str | None) -> Path:
+def _check_file(path: Path, sha256: str | None) -> Path:
     if not path.is_file():
-        raise InputError(f"{path}: missing{_CURE}")
-    if sha256 is not None and atomic.digest(path) != sha256:
-        raise InputError(f"{path}: wrong checksum, its bytes have changed{_CURE}")
+        raise InputError(f"{path}: missing{CURE}")
+    if sha256 is not None and atomic.file_sha256(path) != sha256:
+        raise InputError(f"{path}: wrong checksum: the file has changed{CURE}")
     return path
 
 
-def _seal(manifest: Path) -> str:
-    """Return the manifest's own checksum, in the form that `sha256sum -c` reads."""
-    return f"{atomic.digest(manifest)}  {manifest.name}\n"
+def _manifest_checksum(manifest: Path) -> str:
+    """Return the checksum of the manifest in the format of `sha256sum -c`."""
+    return f"{atomic.file_sha256(manifest)}  {manifest.name}\n"
 
 
 def _shard_name(number: int) -> str:

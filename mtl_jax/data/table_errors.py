@@ -1,71 +1,70 @@
-"""All that is wrong with the rows of one table, in one message."""
+"""Report all errors in the rows of one table in one message."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mtl_jax.data.error_list import listed
+from mtl_jax.data.error_list import join_errors
 from mtl_jax.types import InputError
 
 Value = TypeVar("Value")
 
 
-class TableFaults:
-    """Collects the faults of a table's rows, so that the user need not find them one by one.
+class TableErrors:
+    """Collects the errors in a table's rows, so that the user can correct them all at once.
 
-    A caller reads each row within `collected`, and calls `check` after the last one:
+    A caller reads each row within `collect`, and calls `check` after the last one:
 
-        faults = TableFaults(table)
+        errors = TableErrors(table)
         for where, row in rows:
-            with faults.collected(where):
+            with errors.collect(where):
                 views.append(lesion_view(row, where))
-        faults.check()
+        errors.check()
 
-    A row with a fault must not enter later comparisons between rows, or one fault is listed twice.
+    Do not use an invalid row in later comparisons between rows: its error would be listed twice.
     """
 
     def __init__(self, table: Path) -> None:
         self._table = table
-        self._faults: list[tuple[int, str]] = []
+        self._errors: list[tuple[int, str]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._faults)
+        return bool(self._errors)
 
     @contextlib.contextmanager
-    def collected(self, where: str) -> Iterator[None]:
-        """Keep an InputError of the row at `where` ('TABLE line 7'), and go on."""
+    def collect(self, where: str) -> Iterator[None]:
+        """Collect an InputError that the block raises for the row at `where` ('TABLE line 7')."""
         try:
             yield
         except InputError as error:
             self.add(where, str(error))
 
     def add(self, where: str, message: str) -> None:
-        """Add the fault `message` of the row at `where`; the place is put before it if absent."""
+        """Add an error of the row at `where`; the message is prefixed with `where` if it is not."""
         if not message.startswith(where):
             message = f"{where}: {message}"
         number = where.rpartition(" ")[2]
-        self._faults.append((int(number) if number.isdecimal() else 0, message))
+        self._errors.append((int(number) if number.isdecimal() else 0, message))
 
     def check(self) -> None:
-        """Raise one InputError of one line that lists the first faults with their lines, and says
-        how many there are; of a single fault, with its own message."""
-        if not self._faults:
+        """Raise one InputError if there are errors: their number and the first of them by line."""
+        if not self._errors:
             return
-        messages = [message for _, message in sorted(self._faults, key=lambda fault: fault[0])]
+        messages = [message for _, message in sorted(self._errors, key=lambda error: error[0])]
         if len(messages) == 1:
             raise InputError(messages[0])
         short = [message.removeprefix(f"{self._table} ") for message in messages]
-        raise InputError(f"{self._table}: {len(messages)} faults: {listed(short)}")
+        raise InputError(f"{self._table}: {len(messages)} errors: {join_errors(short)}")
 
 
-class RowFaults:
-    """Collects all that is wrong with one row: a row of three faults should not take three tries.
+class RowErrors:
+    """Collects the errors in one row, so that the user can correct them all at once.
 
-    faults = RowFaults(where)
-    view = faults.read(parse_view, row, where)  # None where parse_view raises InputError
-    side = faults.read(parse_side, row, where)
-    faults.check()
+    errors = RowErrors(where)
+    view = errors.read(parse_view, row, where)  # None if parse_view raises InputError
+    side = errors.read(parse_side, row, where)
+    errors.check()
     """
 
     def __init__(self, where: str) -> None:
@@ -73,7 +72,7 @@ class RowFaults:
         self._messages: list[str] = []
 
     def read(self, parse: Callable[..., Value], *arguments: Any) -> Value | None:
-        """Return what `parse` makes of `arguments`, or keep its InputError and return None."""
+        """Return `parse(*arguments)`, or collect its InputError and return None."""
         try:
             return parse(*arguments)
         except InputError as error:
@@ -81,6 +80,6 @@ class RowFaults:
             return None
 
     def check(self) -> None:
-        """Raise one InputError of one line where any was kept."""
+        """Raise one InputError with all errors, if there are any."""
         if self._messages:
             raise InputError(f"{self._where}: {'; '.join(self._messages)}")

@@ -1,4 +1,4 @@
-"""File names as a table gives them, made into paths of this machine."""
+"""Resolve the file names in a table to paths on this machine."""
 
 import functools
 import os
@@ -7,36 +7,37 @@ from pathlib import Path
 
 from mtl_jax.types import InputError
 
-OUTSIDE = "or set data.manifest.outside if it is your own"
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+OUTSIDE = "or set data.manifest.outside if the table is your own"
+_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
-def portable(root: Path, text: str) -> str:
-    """Return `text` with the separators of this machine: tables written on Windows hold '\\'.
+def normalize_separators(root: Path, text: str) -> str:
+    """Return `text` with the path separators of this machine: Windows tables use '\\'.
 
-    A file in `root` whose own name holds a backslash keeps it. InputError: a path of a Windows
-    drive or share, on a machine that has none.
+    The name of an existing file in `root` that contains a backslash is unchanged. Raises
+    InputError for a path on a Windows drive or share if this machine does not run Windows.
     """
-    if os.name == "nt" or "\\" not in text and not _DRIVE.match(text):
+    if os.name == "nt" or "\\" not in text and not _WINDOWS_DRIVE.match(text):
         return text
     if os.path.isfile(root / text):
         return text
-    if _DRIVE.match(text):
+    if _WINDOWS_DRIVE.match(text):
         raise InputError(
-            f"{text!r} is a path of a Windows drive or share, which this machine does not have:"
-            " write it relative to the table's folder"
+            f"{text!r} is a path on a Windows drive or share, which does not exist on this"
+            " machine: write it relative to the table's folder"
         )
     return text.replace("\\", "/")
 
 
 def find_file(root: Path, text: str, column: str, where: str, outside: bool) -> Path:
-    """Return the file that a cell of a table in `root` names.
+    """Return the path of the file that a cell of a table in `root` names.
 
-    Unless `outside`, it lies in `root`, also through links, so that a table from elsewhere reads
-    nothing else. InputError begins with `where` and names the column.
+    Unless `outside` is True, the file must be in `root`, also after resolving symbolic links, so
+    that a table from elsewhere cannot read other files. The InputError begins with `where` and
+    names the column.
     """
     try:
-        name = portable(root, text)
+        name = normalize_separators(root, text)
     except InputError as error:
         raise InputError(f"{where}: {column} {error}") from error
     relative = Path(name)
@@ -46,24 +47,25 @@ def find_file(root: Path, text: str, column: str, where: str, outside: bool) -> 
             f"; {OUTSIDE}"
         )
     path = root / name
-    # Path.is_file raises on a name that is too long; this does not.
+    # Unlike Path.is_file, os.path.isfile does not raise for a name that is too long.
     if not os.path.isfile(path):
         raise InputError(f"{where}: {column}: no such file {text!r} in {root}")
-    if not outside and not resolved(path).is_relative_to(_real(root)):
+    if not outside and not resolve(path).is_relative_to(_real_folder(root)):
         raise InputError(
-            f"{where}: {column} {text!r} leads out of the manifest's folder by a link; {OUTSIDE}"
+            f"{where}: {column} {text!r} is a link out of the manifest's folder: copy the file,"
+            f" {OUTSIDE}"
         )
     return path
 
 
-def resolved(path: Path) -> Path:
-    """Return the file itself, whichever way its name leads to it."""
+def resolve(path: Path) -> Path:
+    """Return the real path of a file, with symbolic links resolved."""
     if path.is_symlink() or ".." in path.parts:
         return Path(os.path.realpath(path))
-    return _real(path.parent) / path.name
+    return _real_folder(path.parent) / path.name
 
 
 @functools.cache
-def _real(folder: Path) -> Path:
-    """Once a folder, not once a file."""
+def _real_folder(folder: Path) -> Path:
+    """Return the real path of a folder, resolved once per folder."""
     return Path(os.path.realpath(folder))

@@ -1,4 +1,4 @@
-"""Our shards offered as a TFDS dataset, so that others load them without this package."""
+"""Write ROIs as a TFDS dataset, which can be loaded without this package."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +16,17 @@ ALL = "all"  # the split of ROIs without an official one
 FEATURES = {
     str: tfds.features.Text(),
     int: tfds.features.Scalar(np.int64),
-    # As bytes, since records keep plain numbers in 32 bits.
+    # Stored as bytes, because records store plain numbers in 32 bits.
     float: tfds.features.Tensor(shape=(), dtype=np.float64, encoding="bytes"),
 }
 
 
 class MtlRois(tfds.core.GeneratorBasedBuilder):
-    """One example an ROI: `pixels` (128, 128) int16 counts, and each column of index.csv.
+    """A TFDS dataset with one example per ROI.
 
-    A count is worth `gray_per_count` (in the metadata) levels of 12-bit gray at 200 um. Splits are
-    the official train and test, and 'all' for ROIs that have none.
+    Features are `pixels` (128, 128) int16 counts and the columns of index.csv. A count is
+    `gray_per_count` (in the metadata) levels of 12-bit gray at 200 µm. Splits are the official
+    train and test, and 'all' for ROIs without one.
     """
 
     VERSION = tfds.core.Version(VERSION)
@@ -48,7 +49,7 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
             supervised_keys=("pixels", "label"),
             metadata=tfds.core.MetadataDict(
                 collection=self._rois.name,
-                content=shards.content(self._rois),
+                content=shards.content_digest(self._rois),
                 gray_per_count=manifest["gray_per_count"],
                 imaging=manifest.get("imaging", {}),
             ),
@@ -69,16 +70,16 @@ class MtlRois(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(rois: RoiSet, data_dir: Path) -> Path:
-    """Write the dataset mtl_rois/<collection> under `data_dir`, once; returns its own folder.
+    """Write the dataset mtl_rois/<collection> under `data_dir`, if absent, and return its folder.
 
     Open it with tfds.data_source("mtl_rois/<collection>", data_dir=..., split=...) or
-    tfds.builder_from_directory(folder).as_data_source(split=...). InputError: other ROIs stand
-    there.
+    tfds.builder_from_directory(folder).as_data_source(split=...). Raises InputError if the folder
+    holds other ROIs.
     """
     builder = MtlRois(rois=rois, data_dir=data_dir)
     builder.download_and_prepare()
-    if builder.info.metadata["content"] != shards.content(rois):
+    if builder.info.metadata["content"] != shards.content_digest(rois):
         raise InputError(
-            f"{builder.data_dir}: other ROIs stand here; delete them or choose another folder"
+            f"{builder.data_dir}: this folder holds other ROIs; delete it or choose another folder"
         )
     return Path(builder.data_dir)

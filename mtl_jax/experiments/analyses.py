@@ -68,7 +68,7 @@ def look_into(
 
 def _loader(place: Path, build: Callable[..., Network]) -> Callable[[], TrainedNetwork]:
     def load() -> TrainedNetwork:
-        params = checkpoint.params(place / "checkpoint")
+        params = checkpoint.read_params(place / "checkpoint")
         return TrainedNetwork(build(outputs=params["F5"]["bias"].shape[0]), params, 0)
 
     return load

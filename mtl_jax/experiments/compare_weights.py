@@ -79,7 +79,7 @@ def _evaluate(
     results = {
         "target": c.data.target,
         "network": c.network,
-        "collections": {n: shards.content(r) for n, r in collections.items()},
+        "collections": {n: shards.content_digest(r) for n, r in collections.items()},
         "auc": [
             {"weights": name, "backbone": starts[name].config.model.backbone}
             | _area(runs, scored, c.data.target)
@@ -97,7 +97,7 @@ def _evaluate(
 def show_plan(c: ConfigDict, folder: Path) -> None:
     """Print the plan and its cost, without training. Weights that are still to
     be made are named and not counted."""
-    workdir.reject_other(folder, c.to_dict())
+    workdir.reject_other_config(folder, c.to_dict())
     starts: dict[str, Start] = {}
     for name in c.transfer.weights:
         try:

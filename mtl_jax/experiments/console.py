@@ -40,15 +40,15 @@ def data(held: Inputs) -> None:
             f"{name}{mark}: {len(rois)} ROIs, {malignant} malignant and "
             f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
         )
-        for line in audit.counted(rois):
+        for line in audit.summary_lines(rois):
             print(line)
     print(f"split of {held.split.target}: {held.split.rule}")
-    for line in crosswalk.matched(held.collections):
+    for line in crosswalk.describe_matches(held.collections):
         print(line)
-    for name, public in patients.looking_published(held.collections).items():
-        print(f"note: {name}: {patient_notes.form_note(public)}")
+    for name, public in patients.guessed_namespaces(held.collections).items():
+        print(f"note: {name}: {patient_notes.id_format_note(public)}")
     for name, counts in held.split.held_out.items():
-        print(f"{name}: {patient_notes.not_learned(counts)}")
+        print(f"{name}: {patient_notes.held_out_note(counts)}")
     for name in held.split.official_learned:
         print(f"{name}: its official test set is learned, as it is not evaluated in this job")
     for approach in held.approaches:

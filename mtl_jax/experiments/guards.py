@@ -32,8 +32,8 @@ def opened(folder: Path, c: ConfigDict) -> Iterator[None]:
     alike = {**settings, "data": {**settings["data"], "cache": "", "workers": 0}}
     multihost.assert_same(f"the config {provenance.digest(alike)[:12]}")
     with contextlib.ExitStack() as stack:
-        multihost.on_primary(lambda: stack.enter_context(workdir.alone(folder)))
-        multihost.on_primary(lambda: workdir.reject_other(folder, settings))
+        multihost.on_primary(lambda: stack.enter_context(workdir.lock(folder)))
+        multihost.on_primary(lambda: workdir.reject_other_config(folder, settings))
         yield
 
 
@@ -50,22 +50,22 @@ def record(
     """
     workdir.claim(folder, c.to_dict())
     workdir.record_environment(folder, [device.device_kind for device in jax.devices()])
-    content = {name: shards.content(rois) for name, rois in inputs.collections.items()}
+    content = {name: shards.content_digest(rois) for name, rois in inputs.collections.items()}
     alike = leak_checks.across(inputs.collections, inputs.split)
     if alike:
         print(leak_checks.note(alike), file=sys.stderr)
-    similar = patients.similar(list(inputs.collections.values()))
+    similar = patients.find_similar(list(inputs.collections.values()))
     if similar:
-        print(f"mtl_jax: note: {patient_notes.similar_note(similar)}", file=sys.stderr)
+        print(f"mtl_jax: note: {patient_notes.similar_ids_note(similar)}", file=sys.stderr)
     collections = inputs.collections
     found = {
-        "namespaces": {name: patients.space(rois) for name, rois in collections.items()},
-        "patients": {name: patients.digest(rois) for name, rois in collections.items()},
-        "ids_look_like": patients.looking_published(collections),
+        "namespaces": {name: patients.namespace_of(rois) for name, rois in collections.items()},
+        "patients": {name: patients.patients_digest(rois) for name, rois in collections.items()},
+        "ids_look_like": patients.guessed_namespaces(collections),
         "similar_ids": similar,
         "alike": alike,
     }
-    workdir.freeze(
+    workdir.write_once(
         folder / "folds.json",
         inputs.split.record() | {"collections": content} | found | dict(more),
         "the folds, the collections they were made from, or the primary analysis",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_jax.analysis import hand_crafted, write_results
-from mtl_jax.data.array_rows import Rows, chunks
+from mtl_jax.data.array_rows import Rows, iter_chunks
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.provenance import digest
@@ -36,7 +36,9 @@ def conventional_scores(
     if not all(path.exists() for path in paths.values()):
         print("conventional CAD: hand-crafted features of the target's ROIs", flush=True)
         rois = collections[target]
-        features, _ = hand_crafted.table(roi for some in chunks(Rows(rois.shards)) for roi in some)
+        features, _ = hand_crafted.feature_table(
+            roi for some in iter_chunks(Rows(rois.shards)) for roi in some
+        )
         labels = rois.index["label"].astype(int)
         tables: dict[str, list[Scores]] = {name: [] for name in hand_crafted.CLASSIFIERS}
         for run in parts.values():

@@ -17,10 +17,10 @@ def across(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, An
     of one patient are kept on one side, and those that are never learned nor tested on none."""
     order = list(collections.values())
     sides = [_sides(rois, split) for rois in order]
-    people = [patients.of_cases(rois) for rois in order]
+    people = [patients.patient_of_case(rois) for rois in order]
     cases, ids = ([rois.index[name] for rois in order] for name in ("case_id", "roi_id"))
     found = []
-    for pair in near_duplicates.alike(order):
+    for pair in near_duplicates.find_near_duplicates(order):
         ends = [(number, row, str(cases[number][row])) for number, row in (pair.a, pair.b)]
         where = [sides[number][case] for number, _, case in ends]
         apart = {(number, side) for (number, _, _), side in zip(ends, where, strict=True)}

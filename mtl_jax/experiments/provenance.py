@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax.config_diff import changes, in_words
+from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.data import shards
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.compute_cost import epochs
@@ -42,7 +42,7 @@ class Provenance:
         c: ConfigDict,
     ) -> None:
         self._collections, self._split, self._c = collections, split, c
-        self._content = {name: shards.content(rois) for name, rois in collections.items()}
+        self._content = {name: shards.content_digest(rois) for name, rois in collections.items()}
         card = weights.metadata
         self._weights = {key: card[key] for key in ("name", "backbone", "lrn", "arrays_sha256")}
         self._data: dict[Any, dict[str, Any]] = {}
@@ -136,7 +136,7 @@ def _recorded(place: Path, run: Run) -> dict[str, Any]:
             f"run {run.id}: its run.json has no provenance, so that nothing says what made it;"
             f" {CURE}"
         )
-    if scores != atomic.digest(place / "scores.csv"):
+    if scores != atomic.file_sha256(place / "scores.csv"):
         raise InputError(
             f"{place / 'scores.csv'}: not the scores that run {run.id} wrote (its run.json has "
             "another checksum); delete its folder and run the job again"
@@ -147,13 +147,15 @@ def _recorded(place: Path, run: Run) -> dict[str, Any]:
 def _reject_other(
     there: Mapping[str, Any], here: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
-    differ = changes(there, here, but=(VERSIONS_BEFORE,))
-    if not all(map(software.acceptable, differ)):
-        gravest = sorted(differ.items(), key=lambda change: software.acceptable(change[0]))
-        raise InputError(f"run {run.id} is not of this job: {in_words(dict(gravest))}; {CURE}")
+    differ = changed_fields(there, here, ignored=(VERSIONS_BEFORE,))
+    if not all(map(software.may_differ, differ)):
+        gravest = sorted(differ.items(), key=lambda change: software.may_differ(change[0]))
+        raise InputError(
+            f"run {run.id} is not of this job: {format_changes(dict(gravest))}; {CURE}"
+        )
     if accept_versions or not (differ or there[VERSIONS_BEFORE]):
         return
-    what = in_words(differ) or f"trained by several versions, {_listed(there)}"
+    what = format_changes(differ) or f"trained by several versions, {_listed(there)}"
     raise InputError(
         f"run {run.id} is of other versions: {what}; {CURE}, or set --accept_versions, by which "
         "results and report are marked as mixed"

@@ -66,7 +66,7 @@ def join(address: str | None) -> None:
         if place:  # Ray itself would try for two minutes
             socket.create_connection((place[1], int(place[2])), timeout=10).close()
         ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
-        signals.listen()  # Ray has put a handler of its own there
+        signals.install_handlers()  # Ray has put a handler of its own there
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"config.ray.address {address!r}: no Ray cluster answers there "

@@ -156,7 +156,7 @@ def _describe(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
             "benign": len(set(lesion[~malignant])),
         },
         "views": {"malignant": int(malignant.sum()), "benign": int((~malignant).sum())},
-        "namespace": patients.space(rois),
+        "namespace": patients.namespace_of(rois),
         "official_test_learned": official_learned,
         "official_split": {mark: int((index["split"] == mark).sum()) for mark in marks if mark},
         "notes": rois.manifest.get("notes", []),
@@ -164,5 +164,5 @@ def _describe(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
         "decisions": rois.manifest["decisions"],
         "imaging": rois.manifest["imaging"],
         "acquisition": acquisition.describe(rois),
-        "sha256": shards.content(rois),
+        "sha256": shards.content_digest(rois),
     }

@@ -41,7 +41,7 @@ def subsets(
         if shared_by(run) in found:
             continue
         learned, scored = splits.members(run, collections, split)
-        tables = [Rows(collections[name].shards).of(learned[name]) for name in run.tasks]
+        tables = [Rows(collections[name].shards).take(learned[name]) for name in run.tasks]
         found[shared_by(run)] = Subset(learned, scored, *pixel_statistics(tables))
     return found
 
@@ -72,7 +72,7 @@ def _pool(
     tasks = list(chosen[0][0])
     tables = [(name, rows) for by_name, _ in chosen for name, rows in by_name.items()]
     return make_dataset(
-        [Rows(collections[name].shards).of(rows) for name, rows in tables],
+        [Rows(collections[name].shards).take(rows) for name, rows in tables],
         [collections[name].index["label"][rows].astype(int) for name, rows in tables],
         np.concatenate([subset.mean for _, subset in chosen]),
         np.concatenate([subset.std for _, subset in chosen]),

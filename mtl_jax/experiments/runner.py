@@ -91,7 +91,7 @@ def _evaluate(
 
 def show_plan(c: ConfigDict, folder: Path, inputs: Inputs | None = None) -> None:
     """Print the plan and its cost, without training."""
-    workdir.reject_other(folder, c.to_dict())
+    workdir.reject_other_config(folder, c.to_dict())
     inputs = inputs or prepare(c, dry_run=True)
     console.inputs(c, inputs)
     print(resolve(c.statistics.primary, c.study, inputs.approaches, c.data.target))

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax import roc
 from mtl_jax.io import atomic
-from mtl_jax.io.csv_safe import as_csv
+from mtl_jax.io.csv_safe import format_csv
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.types import InputError, RoiSet, Run
 
@@ -61,7 +61,7 @@ def write(path: Path, scores: Scores) -> None:
 def as_text(scores: Scores) -> str:
     """Return scores.csv as text. Nine digits give a float32 back to the bit."""
     rows = ([*ids, label, f"{x:.9g}"] for *ids, label, x in zip(*scores, strict=True))
-    return as_csv(Scores._fields, rows)
+    return format_csv(Scores._fields, rows)
 
 
 def of_runs(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:

@@ -114,14 +114,16 @@ def divide(
             f"collection {target} marks no test set and config.data.test_fraction is 0; give "
             "config.data.test_fraction a value, or set config.study to 'cross_validation'"
         )
-    tested = patients.identities(rois, test)
-    may_be_learned = patients.identities(rois, train) - tested
+    tested = patients.patients_of(rois, test)
+    may_be_learned = patients.patients_of(rois, train) - tested
     tests: dict[str, list[str]] = {}
     for name in others:
         tests[name] = _test_of_other(collections[name], tested, may_be_learned, rules)
-        tested |= patients.identities(collections[name], tests[name])
+        tested |= patients.patients_of(collections[name], tests[name])
     never = {
-        name: sorted(patients.cases_of(one, tested)) for name, one in collections.items() if tested
+        name: sorted(patients.cases_of_patients(one, tested))
+        for name, one in collections.items()
+        if tested
     }
     train = sorted(train - set(never.get(target, ())))
     partitions = []
@@ -188,8 +190,8 @@ def _test_of_other(
     if rules.test_fraction <= 0:
         return []
     cases = folds.case_labels(rois.index["case_id"], rois.index["label"])
-    first = patients.cases_of(rois, tested)
-    last = patients.cases_of(rois, may_be_learned)
+    first = patients.cases_of_patients(rois, tested)
+    last = patients.cases_of_patients(rois, may_be_learned)
     return folds.hold_out(cases, rules.test_fraction, rules.seed, rois.name, first, last)
 
 
@@ -197,11 +199,11 @@ def _held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict
     """Cases and ROIs of each collection that are not learned, though in no test set of it, for
     their patients' sake: in no run, and in the run of a fold at most beside those."""
     found = {}
-    who = patients.of_cases(collections[split.target])
+    who = patients.patient_of_case(collections[split.target])
     for name, rois in collections.items():
         own, never = set(split.evaluated.get(name, ())), set(split.never.get(name, ()))
         cases: dict[str, list[str]] = {}  # of each patient; none where each case is another one
-        for case, patient in patients.of_cases(rois).items():
+        for case, patient in patients.patient_of_case(rois).items():
             cases.setdefault(patient, []).append(case)
         left = [never - own]
         for part in (part for parts in split.partitions for part in parts if who and cases):
@@ -233,13 +235,15 @@ def members(
     """
     target = collections[split.target] if split.target in collections else None
     part = [] if run.fold is None else split.partitions[run.split - 1][run.fold]
-    of_fold = patients.identities(target, part) if target and part else set()
+    of_fold = patients.patients_of(target, part) if target and part else set()
     learned, scored = {}, {}
     for task in run.tasks:
         rois = collections[task]
         case = rois.index["case_id"]
         tested = set(split.evaluated.get(task, ()))
-        kept_out = tested | set(split.never.get(task, ())) | patients.cases_of(rois, of_fold)
+        kept_out = (
+            tested | set(split.never.get(task, ())) | patients.cases_of_patients(rois, of_fold)
+        )
         if task == split.target:
             kept = _are_in(case, set(split.train) - kept_out)
             if run.target_cases is not None:

@@ -88,7 +88,7 @@ def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
     """Return the collections of config.data.sources by name, made into shards where they are not
     yet, and knowing which of their patients are the same."""
     cache = Path(c.data.cache)
-    background, options, rules = ingest.settings(c.data.to_dict(), cache)
+    background, options, rules = ingest.read_settings(c.data.to_dict(), cache)
     collections: dict[str, RoiSet] = {}
     for source in c.data.sources:
         rois = ingest.load(source, cache, background, options, rules)
@@ -98,4 +98,4 @@ def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
                 "different names"
             )
         collections[rois.name] = rois
-    return crosswalk.joined(collections, c.data.crosswalk)
+    return crosswalk.apply_crosswalk(collections, c.data.crosswalk)

@@ -31,7 +31,7 @@ from mtl_jax.training.fit import TrainingRun, fit
 from mtl_jax.training.history import TensorBoard
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
-from mtl_jax.training.prefetch import on_host
+from mtl_jax.training.prefetch import is_on_host
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import InputError, Params, RoiSet, Run
 from mtl_jax.weights import Weights
@@ -61,7 +61,7 @@ def execute(
     run = runs[0]  # in what follows the others are as this one
     parts = run_data.subsets(runs, collections, split)
     pool, rois = run_data.learned_by(parts, collections, c.stream)
-    if on_host(pool):
+    if is_on_host(pool):
         malloc.release_freed_memory()  # where ROIs are too many for memory, memory goes before time
     network = registry.build(
         weights.metadata["backbone"],

@@ -31,7 +31,7 @@ from mtl_jax.imaging.image_formats import select_frame
 from mtl_jax.imaging.stored_image import MAX_PIXELS, HeaderAttributes, StoredImage, check_fit
 from mtl_jax.imaging.table_vs_header import square_notes
 from mtl_jax.imaging.value_checks import check_values
-from mtl_jax.types import InputError, Note, naming
+from mtl_jax.types import InputError, Note, prefix_errors
 
 SUFFIXES = (".dcm", ".dicom")  # a file with such a name is reported as damaged if it is not DICOM
 PREFIX, PREFIX_OFFSET = b"DICM", 128
@@ -132,7 +132,7 @@ def read_with_record(
         it has no such frame.
     """
     path = Path(path)
-    with naming(path):
+    with prefix_errors(path):
         return _read(path, frame)
 
 
@@ -142,20 +142,20 @@ def read_spacing(path: Path) -> tuple[tuple[float, float], str] | None:
     Raises InputError, which names the file, if the file is damaged, the size is implausible or two
     fields contradict each other.
     """
-    with naming(path):
+    with prefix_errors(path):
         return dicom_spacing.get_spacing(dicom_fields.read_dataset(path))
 
 
 def describe_header(path: Path, frame: int | None = None) -> dict[str, Any]:
     """Return the record of the header alone. Raises InputError as `read_with_record` does."""
-    with naming(path):
+    with prefix_errors(path):
         record = read_attributes(dicom_fields.read_dataset(path), frame, MAX_PIXELS)
     return record | {"notes": [note.text for note in record["notes"]]}
 
 
 def read_header_attributes(path: Path, frame: int | None = None) -> HeaderAttributes:
     """Return the attributes that a table may state too. Raises InputError as `read_with_record`."""
-    with naming(path):
+    with prefix_errors(path):
         header = dicom_fields.read_dataset(path)
         return header_attributes(header, read_attributes(header, frame, MAX_PIXELS))
 

@@ -39,7 +39,7 @@ def read(path: Path) -> Case:
     with path.open("rb") as file:
         text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
-        raise InputError(f"longer than {MAX_BYTES} bytes, so not an .ics file; fetch it again")
+        raise InputError(f"longer than {MAX_BYTES} bytes, so not an .ics file; download it again")
     fields = {"filename": "", "DIGITIZER": ""}
     films: dict[str, Film] = {}
     for number, line in enumerate(text.decode("latin-1").splitlines(), start=1):
@@ -55,7 +55,7 @@ def read(path: Path) -> Case:
                 )
             films[words[0]] = _film(words, f"line {number}")
     if not fields["filename"] or not films:
-        raise InputError("no filename line or no film line (LEFT_CC LINES ...); fetch it again")
+        raise InputError("no filename line or no film line (LEFT_CC LINES ...); download it again")
     return Case(fields["filename"], fields["DIGITIZER"], films)
 
 
@@ -98,6 +98,6 @@ def _film(words: list[str], where: str) -> Film:
     ):
         raise InputError(
             f"{where}: {film.lines} lines of {film.pixels_per_line} pixels, {film.bits} bits,"
-            f" {film.resolution_um:g} um are implausible; fetch it again"
+            f" {film.resolution_um:g} um are implausible; download it again"
         )
     return film

@@ -44,7 +44,7 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
     names the file.
     """
     if path.stat().st_size > _BYTES_PER_PIXEL * max_pixels:
-        raise InputError("longer than the limit of pixels allows; fetch it again")
+        raise InputError("longer than the limit of pixels allows; download it again")
     stream = _parse(path.read_bytes(), max_pixels)
     film = ics.find_film(path)
     shape = (film.lines, film.pixels_per_line) if film else (stream.height, stream.width)
@@ -58,7 +58,7 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
         gray = reconstruct_rows(first, differences, stream.selector)
         if gray.max() < 1 << stream.bits:
             return gray.reshape(shape), stream.bits
-    raise InputError(f"damaged: its gray exceeds {stream.bits} bits; fetch it again")
+    raise InputError(f"damaged: its gray exceeds {stream.bits} bits; download it again")
 
 
 def read_precision(path: Path) -> int | None:
@@ -82,7 +82,7 @@ def read_precision(path: Path) -> int | None:
 def _parse(data: bytes, max_pixels: int) -> _Stream:
     """Return the only scan with its header, every field checked before decoding."""
     if data[:2] != bytes([0xFF, _SOI]):
-        raise InputError("no JPEG stream at its start; fetch it again")
+        raise InputError("no JPEG stream at its start; download it again")
     frame = None
     tables: dict[int, tuple[bytes, bytes]] = {}
     offset = 2
@@ -93,7 +93,9 @@ def _parse(data: bytes, max_pixels: int) -> _Stream:
         elif marker == _DHT:
             tables |= _huffman_tables(body)
         elif marker == _DRI and any(body):
-            raise InputError("JPEG with restart intervals, which DDSM does not use; fetch it again")
+            raise InputError(
+                "JPEG with restart intervals, which DDSM does not use; download it again"
+            )
         elif marker in _OTHER_FRAMES:
             raise InputError("not a lossless Huffman JPEG (SOF3)")
         elif marker == _SOS:
@@ -118,7 +120,7 @@ def _segment(data: bytes, offset: int) -> tuple[int, bytes, int]:
     length = int.from_bytes(data[offset + 2 : offset + 4])
     body = data[offset + 4 : offset + 2 + length]
     if data[offset : offset + 1] != b"\xff" or length < 2 or len(body) != length - 2:
-        raise InputError("truncated or damaged in its JPEG header; fetch it again")
+        raise InputError("truncated or damaged in its JPEG header; download it again")
     return data[offset + 1], body, offset + 2 + length
 
 
@@ -141,7 +143,7 @@ def _huffman_tables(body: bytes) -> dict[int, tuple[bytes, bytes]]:
         used = sum(count << (16 - length) for length, count in enumerate(counts, start=1))
         complete = len(counts) == 16 and len(symbols) == sum(counts) > 0
         if not complete or len(set(symbols)) < len(symbols) or max(symbols) > 16 or used > 1 << 16:
-            raise InputError("its Huffman table is damaged; fetch it again")
+            raise InputError("its Huffman table is damaged; download it again")
         tables[body[0]] = (counts, symbols)
         body = body[17 + len(symbols) :]
     return tables

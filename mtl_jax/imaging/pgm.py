@@ -33,7 +33,7 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
             kind = "truncated" if n_bytes < expected else "too long"
             raise InputError(
                 f"{kind}: the PGM header states {expected} bytes of pixels, the file has {n_bytes};"
-                " fetch it again"
+                " download it again"
             )
         file.seek(match.end())
         gray = np.frombuffer(file.read(expected), dtype).reshape(height, width)

@@ -1,6 +1,7 @@
-"""Files and folders that stand under their name only when whole, and the sums that tell.
+"""Write files and folders atomically, lock them, and verify their checksums.
 
-A write that fails leaves what stood there before.
+A file or folder appears under its name only when it is complete. A write that fails leaves the
+previous file or folder unchanged.
 """
 
 import contextlib
@@ -17,19 +18,20 @@ import filelock
 
 from mtl_jax.types import InputError
 
-SUMS = "SHA256SUMS"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+CHECKSUMS = "SHA256SUMS"
+FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PERMISSION_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write `text` in UTF-8 to `path` atomically, as `write_bytes` does."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """`data` under the name `path`, once it is all on the disk. InputError: it cannot be."""
+    """Write `data` to `path` atomically. Raise InputError if it cannot be written."""
     part = path.with_name(path.name + ".part")
-    with writing(path):
+    with report_write_errors(path):
         try:
             with part.open("wb") as file:
                 file.write(data)
@@ -43,14 +45,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def folder(path: Path) -> Iterator[Path]:
-    """Yield a draft folder to be filled in the block, which then becomes `path`, whole and on the
-    disk.
+def write_folder(path: Path) -> Iterator[Path]:
+    """Yield a draft folder to fill in the block; at its end, sync it and rename it to `path`.
 
-    If the block fails the draft is deleted. A folder that stands at `path` by then, as from another
-    process with the same work, is left standing.
+    If the block fails, the draft is deleted. If another process has created `path` meanwhile, that
+    folder is kept and the draft is deleted.
     """
-    with writing(path):
+    with report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.partial-{os.getpid()}")
         shutil.rmtree(draft, ignore_errors=True)
@@ -58,10 +59,10 @@ def folder(path: Path) -> Iterator[Path]:
         try:
             yield draft
             for file in draft.rglob("*"):
-                _sync(file)
-            _take_name(draft, path)
+                _fsync(file)
+            _rename_draft(draft, path)
         finally:
-            # With the folder standing, a draft of a killed or slower process is of no use.
+            # Once the folder exists, drafts of killed or slower processes are useless.
             shutil.rmtree(draft, ignore_errors=True)
             if path.exists():
                 for stale in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
@@ -69,28 +70,28 @@ def folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Wait while another process makes what `path` names, and keeps others waiting meanwhile.
+def lock(path: Path) -> Iterator[None]:
+    """Hold the lock of `path` during the block; wait while another process holds it.
 
-    The system lets go of the lock of a process that ends, however it ends. On a disk without
-    locks the file itself is the lock.
+    The operating system releases the lock when a process ends or crashes. On a file system without
+    locks, the lock file itself is the lock.
     """
     file = path.with_name(f".{path.name}.lock")
-    with writing(file):
+    with report_write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(file)
+        file_lock = filelock.FileLock(file)
         try:
-            lock.acquire(timeout=0)
+            file_lock.acquire(timeout=0)
         except filelock.Timeout:
-            print(f"mtl_jax: note: waiting for another job that makes {path}", file=sys.stderr)
-            lock.acquire()
+            print(f"mtl_jax: note: waiting for another job that writes {path}", file=sys.stderr)
+            file_lock.acquire()
     try:
         yield
     finally:
-        lock.release()
+        file_lock.release()
 
 
-def _take_name(draft: Path, path: Path) -> None:
+def _rename_draft(draft: Path, path: Path) -> None:
     try:
         draft.rename(path)
     except OSError:
@@ -99,68 +100,70 @@ def _take_name(draft: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Whatever the system rejects in the block is said in one line that names `path`."""
+def report_write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into an InputError of one line that names `path`."""
     try:
         yield
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise write_error(path, error) from error
 
 
-def unwritable(path: Path, error: Exception) -> InputError:
-    """Return the one line for a write to `path` that failed, with the cure."""
+def write_error(path: Path, error: Exception) -> InputError:
+    """Return the InputError for a failed write to `path`: the reason and what to do."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
     number = getattr(error, "errno", None)
-    # What TensorStore raises carries the reason in its text alone.
-    if number in FULL or os.strerror(errno.ENOSPC) in str(error):
+    # TensorStore gives the reason only in its message.
+    if number in FULL_ERRORS or os.strerror(errno.ENOSPC) in str(error):
         reason, cure = os.strerror(number or errno.ENOSPC), "free space on that disk"
-    elif number in FORBIDDEN:
-        cure = "name a folder that may be written"
+    elif number in PERMISSION_ERRORS:
+        cure = "name a folder with write permission"
     else:
-        cure = "see to that disk"
+        cure = "check that disk"
     return InputError(
-        f"{path}: cannot be written ({reason}); {cure} and run the same again: what was finished"
+        f"{path}: cannot be written ({reason}); {cure} and rerun the same command: finished work"
         " is kept"
     )
 
 
-def write_sums(place: Path, skip: tuple[str, ...] = ()) -> None:
-    """SHA256SUMS of all files in the folder `place`, in the form that `sha256sum -c` reads.
+def write_checksums(folder: Path, skip: tuple[str, ...] = ()) -> None:
+    """Write SHA256SUMS for all files in `folder`, in the format of `sha256sum -c`.
 
-    Files called as in `skip` are left out.
+    Files whose name is in `skip` are left out.
     """
-    write_text(place / SUMS, "".join(line + "\n" for line in _sums(place, skip)))
+    write_text(folder / CHECKSUMS, "".join(line + "\n" for line in _checksum_lines(folder, skip)))
 
 
-def damage(place: Path, skip: tuple[str, ...] = ()) -> str:
-    """Return the first file in `place` that is missing, new or changed since its sums were
-    written; '' where there is none."""
-    path = place / SUMS
+def verify_checksums(folder: Path, skip: tuple[str, ...] = ()) -> str:
+    """Return the first file in `folder` that differs from SHA256SUMS, or '' if none does.
+
+    A file differs if it is missing, new or changed. Files whose name is in `skip` are ignored.
+    """
+    path = folder / CHECKSUMS
     try:
-        said = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        differ = set(said.splitlines()) ^ set(_sums(place, skip))
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        differences = set(text.splitlines()) ^ set(_checksum_lines(folder, skip))
     except OSError as error:
-        return str(error.filename or place)
-    return min((line[66:] for line in differ), default="" if said else SUMS)
+        return str(error.filename or folder)
+    return min((line[66:] for line in differences), default="" if text else CHECKSUMS)
 
 
-def digest(path: Path) -> str:
-    """Return SHA-256 of a file."""
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sums(place: Path, skip: tuple[str, ...]) -> list[str]:
-    files = sorted(path for path in place.rglob("*") if path.is_file())
+def _checksum_lines(folder: Path, skip: tuple[str, ...]) -> list[str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [
-        f"{digest(path)}  {path.relative_to(place).as_posix()}"
+        f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}"
         for path in files
-        if path.name not in (SUMS, *skip)
+        if path.name not in (CHECKSUMS, *skip)
     ]
 
 
-def _sync(path: Path) -> None:
-    """Forces a file to the disk, so that the rename of its folder cannot outrun it."""
+def _fsync(path: Path) -> None:
+    """Force a file to the disk before its folder is renamed."""
     if path.is_file():
         with path.open("rb") as stream:
             os.fsync(stream.fileno())

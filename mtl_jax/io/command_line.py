@@ -1,4 +1,4 @@
-"""What all commands have in common: one line for invalid input, and output that may be closed."""
+"""Run a command: one line for invalid input, and no error when the output is closed."""
 
 import errno
 import io
@@ -11,8 +11,11 @@ from mtl_jax.types import InputError
 
 
 class Output:
-    """A text stream that outlives its reader: after `| head` the rest is dropped, without a word,
-    and the command goes on to write its files."""
+    """A text stream that tolerates a closed pipe.
+
+    After `| head` closes the pipe, further output is dropped, and the command continues to write
+    its files.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -34,17 +37,19 @@ class Output:
         return getattr(self._stream, name)
 
     def _drop(self, error: OSError) -> None:
-        """Send what is still buffered, and all that follows, nowhere."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+        """Redirect the stream to the null device; raise InputError unless the pipe was closed."""
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, self._stream.fileno())
+        os.close(devnull)
         if error.errno != errno.EPIPE:
             raise InputError(f"the output cannot be written ({error.strerror})") from error
 
 
 def protect_output() -> None:
-    """From now on a closed pipe behind standard output or error raises nothing, and a character
-    that the terminal's encoding lacks is written as an escape such as \\xfc."""
+    """Make standard output and error tolerate closed pipes and characters they cannot encode.
+
+    A character that the terminal's encoding lacks is written as an escape such as \\xfc.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Output):
@@ -54,7 +59,10 @@ def protect_output() -> None:
 
 
 def run(main: Callable[[], int | None]) -> int:
-    """Return the exit code of the command `main`: 2, after one line, where it raises InputError."""
+    """Run the command `main` and return its exit code.
+
+    If it raises InputError, print the message on one line of stderr and return 2.
+    """
     protect_output()
     try:
         status = main() or 0

@@ -1,4 +1,4 @@
-"""Tables as CSV, and cells that no spreadsheet takes for a formula."""
+"""Write CSV tables whose cells a spreadsheet does not run as formulas."""
 
 import csv
 import io
@@ -7,12 +7,12 @@ from typing import Any
 
 from mtl_jax.types import InputError
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def is_formula(text: str) -> bool:
-    """Return whether a spreadsheet would run `text` instead of showing it; a number it shows."""
-    if not text.startswith(FORMULA):
+    """Return whether a spreadsheet would run `text` as a formula. Numbers are not formulas."""
+    if not text.startswith(FORMULA_STARTS):
         return False
     try:
         float(text)
@@ -21,19 +21,18 @@ def is_formula(text: str) -> bool:
     return False
 
 
-def harmless(text: str) -> str:
-    """Return `text` as a cell that is for reading alone: after an apostrophe where it would be
-    run."""
+def escape_formula(text: str) -> str:
+    """Return `text`, with an apostrophe before it if a spreadsheet would run it as a formula."""
     return f"'{text}" if is_formula(text) else text
 
 
-def harmless_row(row: Iterable[Any]) -> list[Any]:
-    """Return `harmless` on each text of a row."""
-    return [harmless(cell) if isinstance(cell, str) else cell for cell in row]
+def escape_row(row: Iterable[Any]) -> list[Any]:
+    """Return the cells of a row with formulas escaped; cells that are not text are unchanged."""
+    return [escape_formula(cell) if isinstance(cell, str) else cell for cell in row]
 
 
-def as_csv(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
-    """Return a table as the text of a CSV file with Unix line ends."""
+def format_csv(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table as CSV text with Unix line endings."""
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(header)
@@ -42,12 +41,14 @@ def as_csv(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def reject_formula(text: str, what: str) -> str:
-    """Return `text`, an id that others join tables by and that must stay as it is. InputError
-    where a spreadsheet would run it."""
+    """Return the id `text`; raise InputError if a spreadsheet would run it as a formula.
+
+    Ids are not escaped, because other tables are joined by them.
+    """
     if is_formula(text):
         raise InputError(
-            f"{what} {text!r} begins with {text[0]!r}, and a spreadsheet that opens a table of ours"
-            " would run it: rename it, or have a pseudonym written (data.pseudonymise=True;"
-            " tools/score.py without --keep-ids)"
+            f"{what} {text!r} begins with {text[0]!r}, so a spreadsheet would run it as a formula:"
+            " rename it, or write pseudonyms (data.pseudonymise=True; tools/score.py without"
+            " --keep-ids)"
         )
     return text

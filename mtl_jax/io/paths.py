@@ -1,8 +1,8 @@
-"""Paths as a user writes them: `~` and `~name` stand for home folders.
+"""Expand `~` and `~name` at the start of paths that a user writes.
 
-The shell expands `~` at the start of a word only, so `--workdir=~/runs`, `manifest:~/m.csv` and a
-config file bring it here as it is. Every flag, field and source that names a path goes through
-`expand`; nothing may make a folder called `~`.
+The shell expands `~` only at the start of a word, so it is still there in `--workdir=~/runs`, in
+`manifest:~/m.csv` and in config files. Every option, config field and source that names a path is
+passed through `expand_user`, so that no folder named `~` is created.
 """
 
 import os
@@ -11,37 +11,40 @@ from pathlib import Path
 from mtl_jax.types import InputError
 
 
-def expand(text: str) -> str:
+def expand_user(text: str) -> str:
     """Return `text` with a `~` or `~name` at its start replaced by that home folder.
 
-    Raises InputError where the home folder is not known.
+    Raises InputError if the home folder is unknown.
     """
     if not text.startswith("~"):
         return text
     user = text.partition(os.sep)[0]
-    found = os.path.expanduser(text)
-    if user == "~" and (found.startswith("~") or os.environ.get("HOME") == ""):
+    expanded = os.path.expanduser(text)
+    if user == "~" and (expanded.startswith("~") or os.environ.get("HOME") == ""):
         raise InputError(
-            f"{text}: the home folder is not known (HOME is not set); set HOME or write the whole"
+            f"{text}: the home folder is unknown (HOME is not set); set HOME or write the absolute"
             " path"
         )
-    if found.startswith("~"):
+    if expanded.startswith("~"):
         raise InputError(
-            f"{text}: there is no user {user[1:]!r} here; write the whole path, or ./{text} for a"
-            " name that begins so"
+            f"{text}: there is no user {user[1:]!r} here; write the absolute path, or ./{text} for"
+            " a name that begins with ~"
         )
-    return found
+    return expanded
 
 
 def path(text: str) -> Path:
-    """Return the path that a flag names. Raises InputError as `expand` does, or where it is empty,
-    as after `--out=$FOLDER` of a variable that is not set."""
+    """Return the path that a command-line option names, with `~` expanded.
+
+    Raises InputError as `expand_user` does, or if `text` is empty, as after `--out=$FOLDER` where
+    the variable is not set.
+    """
     if not text:
         raise InputError("a path on the command line is empty; name a file or folder")
-    return Path(expand(text))
+    return Path(expand_user(text))
 
 
-def source(text: str) -> str:
+def expand_source(text: str) -> str:
     """Return 'name:path' with its path expanded, such as 'manifest:~/films/manifest.csv'."""
-    name, colon, place = text.partition(":")
-    return f"{name}{colon}{expand(place)}"
+    name, colon, file = text.partition(":")
+    return f"{name}{colon}{expand_user(file)}"

@@ -1,4 +1,4 @@
-"""The one reader of CSV tables: cells as they are written, and the line of each row."""
+"""Read CSV tables: cells as they are written, and the line number of each row."""
 
 import csv
 import io
@@ -59,7 +59,7 @@ def read_csv(
     text = _text(path, encodings)
     delimiter = _delimiter(text, known) if known else ","
     header: list[str] = []
-    lines, others, even = [], [], io.BytesIO()
+    lines, uneven_rows, even = [], [], io.BytesIO()
     for line, cells, raw in _rows(path, text, delimiter, limits):
         if not any(map(str.strip, cells)):
             continue
@@ -70,18 +70,18 @@ def read_csv(
         if strip:
             cells = [cell.strip() for cell in cells]
         if header:
-            others.append((line, cells))
+            uneven_rows.append((line, cells))
         else:
             header = cells
             even.write(delimiter.join(map(str, range(len(header)))).encode() + b"\n")
     if not known:
         _check_repeated(path, header)
     if uneven is not None:
-        uneven += others
-    elif others:
-        line, cells = others[0]
+        uneven += uneven_rows
+    elif uneven_rows:
+        line, cells = uneven_rows[0]
         raise InputError(f"{path} line {line}: {len(cells)} cells under {len(header)} columns")
-    text.close()  # which frees the file's bytes
+    text.close()  # frees the bytes of the file
     even.seek(0)
     table = pd.DataFrame()
     if header:
@@ -109,8 +109,8 @@ def _text(path: Path, encodings: Sequence[str]) -> io.TextIOWrapper:
             data.decode(encoding)
             return io.TextIOWrapper(io.BytesIO(data), encoding, newline="")
         except UnicodeDecodeError as error:
-            fault = error
-    raise InputError(f"{path}: not a CSV in UTF-8 ({fault}); {cure}")
+            reason = error
+    raise InputError(f"{path}: not a CSV in UTF-8 ({reason}); {cure}")
 
 
 def _delimiter(text: io.TextIOWrapper, known: Sequence[str]) -> str:
@@ -126,18 +126,18 @@ def _rows(
     """Yield the last line, the cells and the text of each row, empty ones too."""
     parts: list[str] = []
 
-    def noted() -> Iterator[str]:
+    def record_lines() -> Iterator[str]:
         for line in text:
             parts.append(line)
             yield line
 
-    reader = csv.reader(noted(), strict=True, delimiter=delimiter)
+    reader = csv.reader(record_lines(), strict=True, delimiter=delimiter)
     try:
         for number, cells in enumerate(reader):
             if number >= limits[0] or len(cells) > limits[1]:
                 raise InputError(
-                    f"{path} line {reader.line_num}: more than {limits[0]} rows of {limits[1]}"
-                    " columns, which is no such table"
+                    f"{path} line {reader.line_num}: more than {limits[0]} rows or {limits[1]}"
+                    " columns; this is not such a table"
                 )
             yield reader.line_num, cells, "".join(parts)
             parts.clear()
@@ -151,4 +151,4 @@ def _check_repeated(path: Path, header: Sequence[str]) -> None:
     repeated = [name for name, count in Counter(header).items() if name and count > 1]
     if repeated:
         shown = "".join(c if c.isprintable() else " " for c in ", ".join(repeated))
-        raise InputError(f"{path}: column {shown} stands twice in its header; keep one")
+        raise InputError(f"{path}: column {shown} is repeated in its header; keep one")

@@ -1,4 +1,4 @@
-"""Ends a job that is asked to stop (SIGTERM, Ctrl-C) at a moment when nothing is lost."""
+"""Stop a job on SIGTERM or Ctrl-C at a point where no finished work is lost."""
 
 import contextlib
 import signal
@@ -8,7 +8,8 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """The job was asked to stop by this signal. No Exception: nothing on the way may swallow it."""
+    """Raised when a signal stops the job. A BaseException, so that no handler of Exception
+    swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -16,43 +17,45 @@ class Stopped(BaseException):
 
 
 _deferring = False
-_asked: int | None = None
+_signal: int | None = None
 
 
-def listen() -> None:
-    """From now on either signal raises Stopped: at once, or at the end of a `deferred` block."""
+def install_handlers() -> None:
+    """Handle SIGTERM and SIGINT: raise Stopped at once, or at the end of a `defer` block."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _handle)
 
 
 @contextlib.contextmanager
-def deferred(agreed: Callable[[int], int] = int) -> Iterator[Callable[[], bool]]:
-    """Yield a block that a first signal does not interrupt, and a second one does; what it yields
-    tells whether the job was asked to stop.
+def defer(agreed: Callable[[int], int] = int) -> Iterator[Callable[[], bool]]:
+    """Defer the first signal to the end of the block; a second signal stops at once.
 
-    `agreed` makes of the signal that this process was asked with, or 0, the one that counts.
+    Yields a function that returns whether the job should stop. `agreed` maps the signal that this
+    process received, or 0, to the one that all processes of the job agree on.
     """
     global _deferring
 
     def stopping() -> bool:
-        global _asked
-        found = agreed(_asked or 0)
-        if found:  # else leave it: a signal may have come meanwhile
-            _asked = found
-        return bool(found)
+        global _signal
+        number = agreed(_signal or 0)
+        if number:  # otherwise keep it: a signal may have arrived meanwhile
+            _signal = number
+        return bool(number)
 
     before, _deferring = _deferring, True
     try:
         yield stopping
     finally:
         _deferring = before
-    if _asked is not None:
-        raise Stopped(_asked)
+    if _signal is not None:
+        raise Stopped(_signal)
 
 
 def _handle(number: int, _: FrameType | None) -> None:
-    global _asked
-    again, _asked = _asked is not None, number
+    global _signal
+    again, _signal = _signal is not None, number
     if again or not _deferring:
         raise Stopped(number)
-    print("mtl_jax: stopping when this epoch is done; once more: at once", file=sys.stderr)
+    print(
+        "mtl_jax: stopping at the end of this epoch; signal again to stop at once", file=sys.stderr
+    )

@@ -1,4 +1,4 @@
-"""The work folder: what ran, on what, and that it belongs to this config."""
+"""The work folder: its lock, its config, and the record of the software and machine."""
 
 import contextlib
 import json
@@ -12,14 +12,14 @@ from typing import Any
 import filelock
 
 from mtl_jax import old_names
-from mtl_jax.config_diff import difference
+from mtl_jax.config_diff import describe_difference
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError
 
-# They say where and how the work is done, or what is recorded beside it, and change no result, so
-# that a job may move; another number of devices changes it by rounding. accept_versions, too, is no
-# setting of the study: what it lets through is recorded with each run.
-PLACES = (
+# Fields that may differ when a job is resumed. They set where and how the work is done or what is
+# recorded, and do not change the results; the number of devices changes them only by rounding.
+# What accept_versions accepts is recorded with each run.
+IGNORED_FIELDS = (
     "accept_versions",
     "data.cache",
     "data.workers",
@@ -49,36 +49,36 @@ PACKAGES = (
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write under the final name only when whole."""
+    """Write `value` as JSON to `path` atomically."""
     atomic.write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Make `folder`, and keeps other jobs out of it meanwhile.
+def lock(folder: Path) -> Iterator[None]:
+    """Create `folder` and hold its lock during the block.
 
-    Raises InputError where another job is at work in it, or it cannot be made. The system lets go
-    of the lock of a process that ends, however it ends.
+    Raises InputError if another job holds the lock or the folder cannot be created. The operating
+    system releases the lock when a process ends or crashes.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
+        file_lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
     except filelock.Timeout as error:
         raise InputError(
-            f"--workdir={folder}: another job is at work in this folder; wait for its end, or "
-            "name another folder"
+            f"--workdir={folder}: another job uses this folder; wait until it ends, or name "
+            "another folder"
         ) from error
     except OSError as error:
         raise InputError(
-            f"--workdir={folder}: this folder cannot be made ({error.strerror}); name another"
+            f"--workdir={folder}: this folder cannot be created ({error.strerror}); name another"
         ) from error
-    with lock:
+    with file_lock:
         yield
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Make `folder`, which is there, the work folder of `config`, or finds that it already is."""
-    reject_other(folder, config)
+    """Make the existing `folder` the work folder of `config`, unless it already is."""
+    reject_other_config(folder, config)
     if not (folder / "config.json").exists():
         write_json(folder / "config.json", config)
 
@@ -93,44 +93,49 @@ def reject_old(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def reject_other(folder: Path, config: Mapping[str, Any]) -> None:
+def reject_other_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise InputError if `folder` belongs to another config, with the fields that differ."""
     path = folder / "config.json"
     if not path.exists():
         return
-    written = _read(path)
+    written = _read_json(path)
     reject_old(folder, written)
-    differ = difference(written, json.loads(json.dumps(config)), but=PLACES)
-    if differ:
+    current = json.loads(json.dumps(config))
+    difference = describe_difference(written, current, ignored=IGNORED_FIELDS)
+    if difference:
         raise InputError(
-            f"--workdir={folder} belongs to another config: {differ}; name another folder"
+            f"--workdir={folder} belongs to another config: {difference}; name another folder"
         )
 
 
-def freeze(path: Path, value: Any, what: str) -> None:
-    """Write `value` once; a later job must arrive at the same, else InputError."""
+def write_once(path: Path, value: Any, what: str) -> None:
+    """Write `value` as JSON to `path`, or raise InputError if `path` holds another value."""
     if path.exists():
-        if _read(path) != json.loads(json.dumps(value)):
+        if _read_json(path) != json.loads(json.dumps(value)):
             raise InputError(
-                f"{path}: {what} are not those of this job's data any more; name another --workdir"
+                f"{path}: {what} of this folder differ from those of the current data; name another"
+                " --workdir"
             )
         return
     write_json(path, value)
 
 
 def record_environment(folder: Path, devices: list[str]) -> None:
-    """Write environment.json. One of other packages or devices that stood there before is kept in
-    its `before`, the oldest first."""
-    path, now = folder / "environment.json", environment(devices)
-    there = _read(path) if path.exists() else now
-    before = there.pop("before", [])
-    if any(there.get(key) != now[key] for key in ("packages", "devices")):
-        before.append(there)
-    write_json(path, now | ({"before": before} if before else {}))
+    """Write environment.json.
+
+    If the existing file names other packages or devices, its record is kept in the list `before`,
+    the oldest first.
+    """
+    path, current = folder / "environment.json", environment(devices)
+    previous = _read_json(path) if path.exists() else current
+    before = previous.pop("before", [])
+    if any(previous.get(key) != current[key] for key in ("packages", "devices")):
+        before.append(previous)
+    write_json(path, current | ({"before": before} if before else {}))
 
 
 def environment(devices: list[str]) -> dict[str, Any]:
-    """Versions and machine, for the record."""
+    """Return the versions of Python and the packages, the platform and the devices."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -140,7 +145,7 @@ def environment(devices: list[str]) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

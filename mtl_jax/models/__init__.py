@@ -1,1 +1,1 @@
-"""Networks behind one small interface: ordered layer names, init, apply from layer i to layer j."""
+"""Backbones with the paper's fully connected layers, applied from any layer to any later one."""

@@ -1,7 +1,6 @@
-"""AlexNet of Table 3: five convolutions, five fully connected layers, 10,446 nodes.
+"""AlexNet of Samala et al. 2017, Table 3: five convolutions, five fully connected layers.
 
-Layers are named C1..C5, F1..F5 and can be applied from any one to any later one, which freezing,
-feature extraction and visualization all rest on.
+It has 10,446 nodes. The layers are named C1 to C5 and F1 to F5.
 """
 
 from typing import NamedTuple
@@ -43,12 +42,14 @@ __all__ = [
 
 
 class Geometry(NamedTuple):
+    """Shape of a convolution layer, in pixels and channels."""
+
     channels: int
     features: int
     size: int
     stride: int
     pad: int
-    pool: bool  # 3x3 maximum, stride 2
+    pool: bool  # 3x3 max pooling of stride 2
 
 
 CONVOLUTIONS = {
@@ -61,7 +62,7 @@ CONVOLUTIONS = {
 
 
 class Layer(Convolution):
-    """A convolution, rectifier, normalization where `lrn`, and pool where the layer has one."""
+    """A convolution, rectifier, optional local response normalization and optional pooling."""
 
     lrn: Normalization | None = None
     pool: bool = False
@@ -72,14 +73,14 @@ class Layer(Convolution):
         if self.lrn:
             x = x if self.lrn.before_rectifier else nn.relu(x)
             x = local_response_normalization(x, self.lrn)
-        # The rectifier after the pool is the same as before it, on a quarter of the numbers.
+        # The rectifier commutes with max pooling and has a quarter of the values after it.
         return nn.relu(max_pool(x) if self.pool else x)
 
 
 class AlexNet(Network):
-    """Maps of 31, 15, 7 and 3 pixels on 128x128 input.
+    """AlexNet on 128x128 input: feature maps of 31, 15, 7 and 3 pixels.
 
-    `lrn` follows the pretrained weights (`response_norm`): torchvision's have none.
+    `lrn` is that of the pretrained weights (`response_norm`); torchvision's weights have none.
     """
 
     lrn: Lrn = False
@@ -99,10 +100,10 @@ class AlexNet(Network):
 
 
 def conv_padding(name: str, lrn: Lrn) -> tuple[int, int]:
-    """Zeros before and behind the rows and columns of the input of convolution `name`."""
+    """Return the zero padding before and after the rows and columns of convolution `name`."""
     layer, settings = CONVOLUTIONS[name], response_norm.layer_settings(lrn).get(name)
     if name == "C1" and settings:
-        # Behind, as many as the last window needs: maps of 31 on 128 pixels, whatever comes before.
+        # Pad the end so that 128 pixels always give a map of 31.
         return settings.padding, MAX_PADDING - settings.padding
     return layer.pad, layer.pad
 
@@ -110,6 +111,24 @@ def conv_padding(name: str, lrn: Lrn) -> tuple[int, int]:
 def forward(
     params: Params, x: jax.Array, first: str = "C1", last: str = "F5", lrn: Lrn = False
 ) -> jax.Array:
-    """Layers `first` to `last` on `x` (NHWC float32) with `params`, without dropout."""
+    """Apply layers `first` to `last` of AlexNet, without dropout.
+
+    Parameters
+    ----------
+    params : mapping
+        {'C1': {'kernel', 'bias'}, ..., 'F5': {'kernel', 'bias'}}; kernels of convolutions are HWIO,
+        those of fully connected layers (in, out). Only the applied layers are needed.
+    x : array, NHWC float32
+        Images (n, 128, 128, 3 or 1), or the output of the layer before `first`.
+    first, last : str
+        Names of layers, both included.
+    lrn : bool or tuple of Normalization
+        Local response normalization; see `models.response_norm`.
+
+    Returns
+    -------
+    array
+        Output of `last` after rectifier and pooling; for F5 the logits (n, outputs).
+    """
     outputs = params["F5"]["kernel"].shape[-1] if last == "F5" else 2
     return AlexNet(outputs, lrn=lrn).apply({"params": params}, jnp.asarray(x), first, last)

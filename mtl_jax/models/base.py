@@ -1,6 +1,6 @@
-"""What all networks here share: names of layers in order, the fully connected ones, layers i to j.
+"""Base class of the networks: the layer names, the fully connected layers, partial application.
 
-A backbone adds its convolutions (alexnet, vgg, resnet).
+The modules alexnet, vgg and resnet add the convolutions.
 """
 
 import abc
@@ -14,16 +14,17 @@ from flax.traverse_util import flatten_dict
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.types import InputError, Params
 
-CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")  # a convolution, block or stage each
-FULLY_CONNECTED = {"F1": 4096, "F2": 4096, "F3": 1000, "F4": 100}  # then F5, the outputs
+CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")  # each a convolution, block or stage
+FULLY_CONNECTED = {"F1": 4096, "F2": 4096, "F3": 1000, "F4": 100}  # nodes; then F5, the outputs
 LAYERS = (*CONVOLUTIONAL, *FULLY_CONNECTED, "F5")
 DROPOUT_LAYERS = ("F1", "F2")  # as in Krizhevsky et al. 2012, section 4.2
 
 
 class Network(nn.Module):
-    """C1..C5 of a backbone, then F1..F5 of Table 3. `outputs` is 2 for each head.
+    """C1 to C5 of a backbone, then F1 to F5 of Samala et al. 2017, Table 3.
 
-    A backbone says what each of C1..C5 is (`stage`), and what F1 takes of the last map (`flatten`).
+    A subclass defines the modules C1 to C5 (`stage`) and may redefine the input of F1 (`flatten`).
+    `outputs` is 2 for each task.
     """
 
     outputs: int = 2
@@ -33,20 +34,31 @@ class Network(nn.Module):
     def __call__(
         self, x: jax.Array, first: str = "C1", last: str = "F5", train: bool = False
     ) -> jax.Array:
-        """Applies layers `first` to `last`.
+        """Apply layers `first` to `last`.
 
-        `x` is (n, 128, 128, 3), or what the layer before `first` returned. A gray image repeated
-        into three channels may be given as the one channel, (n, 128, 128, 1), at a third of the
-        cost. Returns the output of `last` after rectifier, normalization and pool; for F5 the
-        logits (n, outputs).
+        Parameters
+        ----------
+        x : array
+            Images (n, 128, 128, 3), or the output of the layer before `first`. Gray images may
+            have one channel (n, 128, 128, 1), which costs a third of three equal channels.
+        first, last : str
+            Names of layers, both included.
+        train : bool
+            Apply dropout.
+
+        Returns
+        -------
+        array
+            Output of `last` after rectifier, normalization and pooling; for F5 the logits
+            (n, outputs).
         """
         for name in layers_between(first, last):
             if name in CONVOLUTIONAL:
                 x = self.stage(name)(x)
             elif name == "F5":
-                # Small, so that training starts from indifference, a loss of ln 2.
-                small = nn.initializers.normal(0.01)
-                x = nn.Dense(self.outputs, kernel_init=small, name=name)(x)
+                # Small kernels give probabilities of 0.5 at first, a loss of ln 2.
+                kernel_init = nn.initializers.normal(0.01)
+                x = nn.Dense(self.outputs, kernel_init=kernel_init, name=name)(x)
             else:
                 x = self.flatten(x) if name == "F1" else x
                 dense = nn.Dense(
@@ -59,35 +71,34 @@ class Network(nn.Module):
 
     @abc.abstractmethod
     def stage(self, name: str) -> nn.Module:
-        """Return the module of this name among C1..C5."""
+        """Return the module of this name, one of C1 to C5."""
 
     def flatten(self, x: jax.Array) -> jax.Array:
-        """Return the last map (n, h, w, c) as F1 takes it: (n, h w c), in (row, column, channel)
-        order."""
-        return x.reshape(x.shape[0], -1)  # len() fails for a symbolic batch
+        """Return the input of F1: the last map (n, h, w, c) as (n, h w c), row-major."""
+        return x.reshape(x.shape[0], -1)  # len(x) fails on a symbolic batch size
 
 
 class Convolution(nn.Module):
-    """A convolution with bias, and nothing behind it."""
+    """A convolution with bias, without activation."""
 
     features: int
     size: int
     stride: int = 1
-    pad: int | tuple[int, int] = 0  # zeros around, or before and behind rows and columns
-    gray: bool = False  # one channel in the place of three equal ones is taken
-    scale: float = 2.0  # of the initial kernels: this over the inputs of a pixel is their variance
+    pad: int | tuple[int, int] = 0  # zeros on all sides, or before and after rows and columns
+    gray: bool = False  # accept one channel instead of three equal ones
+    scale: float = 2.0  # variance of the initial kernels times fan-in
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return `x` (n, h, w, c) -> (n, h', w', features)."""
+        """Return the convolution of `x` (n, h, w, c), of shape (n, h', w', features)."""
         channels = 3 if self.gray else x.shape[-1]
         shape = (self.size, self.size, channels, self.features)
-        start = nn.initializers.variance_scaling(self.scale, "fan_in", "truncated_normal")
-        kernel = self.param("kernel", start, shape)
+        kernel_init = nn.initializers.variance_scaling(self.scale, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if x.shape[-1] == 1 < channels:
-            # The same channel repeated: the sum of the kernels on the one is the same map, and
-            # gives each kernel the same gradient.
+            # Summing the kernels over the channels gives the same map as three equal channels,
+            # and the same gradient of each kernel.
             kernel = kernel.sum(2, keepdims=True)
         pad = self.pad if isinstance(self.pad, tuple) else (self.pad, self.pad)
         x = jax.lax.conv_general_dilated(
@@ -101,10 +112,10 @@ class Convolution(nn.Module):
 
 
 def layers_between(first: str, last: str) -> tuple[str, ...]:
-    """Layer names from `first` to `last`, both included."""
+    """Return the layer names from `first` to `last`, both included."""
     for name in (first, last):
         if name not in LAYERS:
-            raise InputError(f"no layer {name!r}: a network has {', '.join(LAYERS)}")
+            raise InputError(f"layer {name!r} is unknown: expected one of {', '.join(LAYERS)}")
     return LAYERS[LAYERS.index(first) : LAYERS.index(last) + 1]
 
 
@@ -112,7 +123,8 @@ def layers_between(first: str, last: str) -> tuple[str, ...]:
 def init(network: Network, key: jax.Array, initialization: str = "he") -> Params:
     """Return random parameters by the named scheme of `models.initialization`.
 
-    With 'he': He-normal kernels unless the backbone says otherwise (F5: normal, 0.01), zero biases.
+    'he' gives He-normal kernels, except where the backbone defines others (F5: normal with standard
+    deviation 0.01), and zero biases.
     """
     params = network.init(key, jnp.zeros((1, 128, 128, 3)))["params"]
     return reinitialize(params, key, INITIALIZATIONS[initialization])

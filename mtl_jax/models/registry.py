@@ -1,4 +1,4 @@
-"""The networks by the names that config.model.backbone has."""
+"""Registry of the networks by the names in config.model.backbone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +15,19 @@ BACKBONES: dict[str, type[Network]] = {"alexnet": AlexNet, "vgg16": VGG16, "resn
 def build(
     backbone: str, outputs: int = 2, lrn: bool | Mapping[str, Any] = False, dropout: float = 0.0
 ) -> Network:
-    """Return the network of this backbone; `lrn`, AlexNet's local response normalization, as the
-    card of its weights holds it: false, or the settings of each layer; true stands for the
-    paper's."""
-    own = {"lrn": response_norm.from_json(lrn)} if lrn else {}
-    return BACKBONES[backbone](outputs=outputs, dropout=dropout, **own)
+    """Return the network of a backbone.
+
+    Parameters
+    ----------
+    backbone : str
+        'alexnet', 'vgg16' or 'resnet18'.
+    outputs : int
+        Nodes of F5, two for each task.
+    lrn : bool or mapping
+        AlexNet's local response normalization as in the metadata of its weights: False, or the
+        settings by layer; True stands for the settings of the paper.
+    dropout : float
+        Dropout rate of F1 and F2.
+    """
+    lrn_field = {"lrn": response_norm.from_json(lrn)} if lrn else {}
+    return BACKBONES[backbone](outputs=outputs, dropout=dropout, **lrn_field)

@@ -1,9 +1,9 @@
-"""ResNet-18 (He et al. 2016, arXiv:1512.03385) with the head of Table 3, batch norms folded.
+"""ResNet-18 (He et al. 2016, arXiv:1512.03385) with the fully connected layers of Table 3.
 
-C1 is the stem with its pool, C2..C5 are the four stages of two blocks. There is no batch
-normalization: it is folded into the convolutions when weights are converted, at the statistics of
-the source task. Few images would give poor ones, and fixed statistics are usual in fine-tuning on
-few; the folded scale and shift are trained as a part of kernel and bias.
+C1 is the stem with its pooling; C2 to C5 are the four stages of two blocks. There is no batch
+normalization: when weights are converted it is folded into the convolutions with the statistics of
+the pretraining data. Fixed statistics are usual when fine-tuning on few images, which would give
+poor estimates. The folded scale and shift are trained as part of kernel and bias.
 """
 
 import flax.linen as nn
@@ -13,41 +13,48 @@ import jax.numpy as jnp
 from mtl_jax.models.base import Convolution, Network
 from mtl_jax.models.max_pool import max_pool
 
-STAGES = {"C2": (64, 1), "C3": (128, 2), "C4": (256, 2), "C5": (512, 2)}  # maps, first stride
-BLOCKS = 2  # of a stage
+STAGES = {
+    "C2": (64, 1),
+    "C3": (128, 2),
+    "C4": (256, 2),
+    "C5": (512, 2),
+}  # features, stride of the first block
+BLOCKS = 2  # in each stage
 
 
 class Stem(nn.Module):
-    """A rectified 7x7 convolution of stride 2, and a 3x3 maximum of stride 2 with a rim of 1."""
+    """A rectified 7x7 convolution of stride 2, and 3x3 max pooling of stride 2 with padding 1."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = Convolution(64, 7, stride=2, pad=3, gray=True, name="conv1")(x)
-        rim = ((0, 0), (1, 1), (1, 1), (0, 0))
-        return nn.relu(max_pool(jnp.pad(x, rim, constant_values=-jnp.inf)))
+        padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+        return nn.relu(max_pool(jnp.pad(x, padding, constant_values=-jnp.inf)))
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions whose result is added to the input, rectified; where size or number of
-    maps change, a 1x1 convolution (`shortcut`) brings the input to them."""
+    """A residual block of two 3x3 convolutions, rectified after the sum.
+
+    Where the shape changes, the shortcut is a 1x1 convolution.
+    """
 
     features: int
     stride: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        # Without normalization every sum would double the second moment of random starts. So each
-        # of the eight residuals adds an eighth: in all a factor of e at most, and none is dead.
-        share = 1.0 / (BLOCKS * len(STAGES))
+        # Without normalization each sum would double the second moment at random initialization.
+        # So each of the eight residuals adds an eighth: a factor of at most e in all.
+        scale = 1.0 / (BLOCKS * len(STAGES))
         y = nn.relu(Convolution(self.features, 3, self.stride, 1, name="conv1")(x))
-        y = Convolution(self.features, 3, pad=1, scale=share, name="conv2")(y)
+        y = Convolution(self.features, 3, pad=1, scale=scale, name="conv2")(y)
         if x.shape[1:] != y.shape[1:]:
             x = Convolution(self.features, 1, self.stride, name="shortcut")(x)
         return nn.relu(x + y)
 
 
 class Stage(nn.Module):
-    """Two blocks, block1 of this stride and block2 of stride 1."""
+    """Two blocks: block1 with the given stride, block2 with stride 1."""
 
     features: int
     stride: int
@@ -59,11 +66,10 @@ class Stage(nn.Module):
 
 
 class ResNet18(Network):
-    """Maps of 32, 32, 16, 8 and 4 pixels behind C1 to C5, on 128x128 input.
+    """ResNet-18 on 128x128 input: C1 to C5 return maps of 32, 32, 16, 8 and 4 pixels.
 
-    F1 takes the mean of the last map over its pixels, 512 numbers, as the original's one fully
-    connected layer does: its features were learned to be averaged, and F1 has a sixteenth of the
-    weights to learn from few images.
+    The input of F1 is the global average of the last map, 512 values, as in the original network:
+    its features were trained to be averaged, and F1 then has a sixteenth of the weights.
     """
 
     def stage(self, name: str) -> nn.Module:

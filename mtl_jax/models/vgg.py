@@ -1,6 +1,6 @@
-"""VGG16 (Simonyan and Zisserman 2015, arXiv:1409.1556, configuration D) with the head of Table 3.
+"""VGG16 (Simonyan and Zisserman 2015, arXiv:1409.1556, D) with the layers F1 to F5 of Table 3.
 
-C1..C5 are its five blocks of 3x3 convolutions, each ended by its pool.
+C1 to C5 are its five blocks of 3x3 convolutions, each with its pooling.
 """
 
 import flax.linen as nn
@@ -9,7 +9,7 @@ import jax
 from mtl_jax.models.base import Convolution, Network
 from mtl_jax.models.max_pool import max_pool
 
-BLOCKS = {  # the number of convolutions of a block, and of their maps
+BLOCKS = {  # convolutions in a block, and their features
     "C1": (2, 64),
     "C2": (2, 128),
     "C3": (3, 256),
@@ -19,7 +19,7 @@ BLOCKS = {  # the number of convolutions of a block, and of their maps
 
 
 class Block(nn.Module):
-    """`count` rectified 3x3 convolutions, conv1, conv2 ..., and a 2x2 maximum of stride 2."""
+    """`count` rectified 3x3 convolutions, conv1, conv2 ..., and 2x2 max pooling of stride 2."""
 
     count: int
     features: int
@@ -30,16 +30,16 @@ class Block(nn.Module):
         for k in range(1, self.count + 1):
             gray = self.gray and k == 1
             x = Convolution(self.features, 3, pad=1, gray=gray, name=f"conv{k}")(x)
-            # The rectifier after the pool is the same as before it, on a quarter of the numbers.
+            # The rectifier commutes with max pooling and has a quarter of the values after it.
             x = nn.relu(max_pool(x, 2) if k == self.count else x)
         return x
 
 
 class VGG16(Network):
-    """Maps of 64, 32, 16, 8 and 4 pixels behind the pools, on 128x128 input.
+    """VGG16 on 128x128 input: C1 to C5 return maps of 64, 32, 16, 8 and 4 pixels.
 
-    F1 takes the last map flattened, 4x4x512, as the original's first fully connected layer takes
-    its 7x7x512: where in the ROI a feature stands is kept.
+    The input of F1 is the flattened last map of 4x4x512, as in the original network (7x7x512), so
+    the position of a feature in the ROI is kept.
     """
 
     def stage(self, name: str) -> nn.Module:

@@ -1,1 +1,1 @@
-"""Simulated mammograms with known truth: tissue, masses, physics, files."""
+"""Simulate mammograms with known labels: tissue, masses, image physics and DICOM files."""

@@ -1,4 +1,4 @@
-"""A whole phantom collection written to a folder: DICOM files and the table that lists them.
+"""Write a phantom collection to a folder: DICOM files and the tables that list them.
 
 `sfm` and `dm` have a manifest (docs/manifest.md), `ddsm` the tables of CBIS-DDSM with masks and
 crops.
@@ -32,13 +32,16 @@ CBIS_HEADER: Row = (
 )
 CBIS_TABLES = {split: f"mass_case_description_{split}_set.csv" for split in ("train", "test")}
 CBIS_SPLITS = {"train": "Training", "test": "Test"}
-APPEARANCE_PART = 3  # of a case's random numbers: 0 to 2 are those of its images
+APPEARANCE_PART = 3  # of the random numbers of a case; parts 0 to 2 are those of its images
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """All that decides the bytes of a collection. `agreement` is the share of the cases of which
-    the label follows what the mass looks like; that of the others is unrelated to it."""
+    """Parameters that determine every byte of a collection.
+
+    `agreement` is the fraction of cases whose label follows the appearance of the mass; the labels
+    of the others are independent of it.
+    """
 
     kind: str
     cases: int
@@ -51,79 +54,94 @@ class Parameters:
 
 @dataclass(frozen=True)
 class CasePlan:
-    """What is decided of a case before it is drawn."""
+    """Label, appearance and split of a case."""
 
     number: int
-    malignant: bool  # its label
+    malignant: bool
     looks_malignant: bool
     split: str
 
 
 def plan_cases(p: Parameters) -> list[CasePlan]:
-    """Labels and splits in exact proportion, by rules of the number alone: more cases never change
-    the earlier ones."""
-    found, seen = [], [0, 0]
+    """Return labels and splits in exact proportions.
+
+    They depend on the number of the case only, so that a larger collection begins with the same
+    cases.
+    """
+    plans, n_of_class = [], [0, 0]
     for number in range(p.cases):
-        malignant = _chosen(number, p.malignant_fraction)
-        test = _chosen(seen[malignant], p.test_fraction)
-        seen[malignant] += 1
-        follows, other = make_generator(p.kind, p.seed, number, APPEARANCE_PART).random(2)
-        looks = malignant if follows < p.agreement else bool(other < p.malignant_fraction)
-        found.append(CasePlan(number, malignant, looks, "test" if test else "train"))
-    return found
+        malignant = _is_selected(number, p.malignant_fraction)
+        test = _is_selected(n_of_class[malignant], p.test_fraction)
+        n_of_class[malignant] += 1
+        follows, random_label = make_generator(p.kind, p.seed, number, APPEARANCE_PART).random(2)
+        if follows < p.agreement:
+            looks_malignant = malignant
+        else:
+            looks_malignant = bool(random_label < p.malignant_fraction)
+        plans.append(CasePlan(number, malignant, looks_malignant, "test" if test else "train"))
+    return plans
 
 
 def write_collection(home: Path, p: Parameters, workers: int | None = None) -> None:
-    """Write the collection into the folder `home`, which must be there.
+    """Write a collection: DICOM files, their table, and truth.csv with the simulated parameters.
 
-    `workers` threads (None: one a processor) work side by side and change no byte. Besides the
-    images and their table, truth.csv holds what each lesion was made from.
+    Parameters
+    ----------
+    home
+        An existing folder.
+    p
+        Parameters of the collection.
+    workers
+        Number of threads, by default that of the processors. The files do not depend on it.
     """
-    work = _cbis_case if p.kind == "ddsm" else _manifest_case
-    todo = plan_cases(p)
+    write_case = _write_cbis_case if p.kind == "ddsm" else _write_manifest_case
+    plans = plan_cases(p)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        done = pool.map(lambda fate: work(home, p, fate), todo)
-        bar = tqdm(done, total=p.cases, desc=f"phantom {p.kind}", unit="case", disable=None)
+        results = pool.map(lambda plan: write_case(home, p, plan), plans)
+        bar = tqdm(results, total=p.cases, desc=f"phantom {p.kind}", unit="case", disable=None)
         rows, truth = zip(*bar, strict=True)
     if p.kind == "ddsm":
         for split, name in CBIS_TABLES.items():
-            own = [r for fate, r in zip(todo, rows, strict=True) if fate.split == split]
-            if own:
-                _write_table(home / name, CBIS_HEADER, own)
+            split_rows = [r for plan, r in zip(plans, rows, strict=True) if plan.split == split]
+            if split_rows:
+                _write_table(home / name, CBIS_HEADER, split_rows)
     else:
         _write_table(home / "manifest.csv", MANIFEST_HEADER, rows)
-    _write_table(home / "truth.csv", tuple(truth[0]), [[tuple(one.values())] for one in truth])
+    truth_rows = [[tuple(facts.values())] for facts in truth]
+    _write_table(home / "truth.csv", tuple(truth[0]), truth_rows)
 
 
-def _manifest_case(home: Path, p: Parameters, fate: CasePlan) -> tuple[list[Row], dict[str, Any]]:
-    case = simulate_case(p.kind, p.seed, fate.number, fate.looks_malignant, p.difficulty)
-    patient = f"{p.kind}-{fate.number:05d}"
-    make = dicom.digital if p.kind == "dm" else dicom.film
+def _write_manifest_case(
+    home: Path, p: Parameters, plan: CasePlan
+) -> tuple[list[Row], dict[str, Any]]:
+    case = simulate_case(p.kind, p.seed, plan.number, plan.looks_malignant, p.difficulty)
+    patient = f"{p.kind}-{plan.number:05d}"
+    make_image = dicom.make_digital if p.kind == "dm" else dicom.make_film
     rows: list[Row] = []
     for view in case.views:
-        name = f"{fate.number:05d}_{view.view}.dcm"
-        dicom.write(home / name, make(p.kind, p.seed, patient, case.breast, view))
+        name = f"{plan.number:05d}_{view.view}.dcm"
+        dicom.write(home / name, make_image(p.kind, p.seed, patient, case.breast, view))
         rows.append(
             (p.kind, RECEPTORS[p.kind].modality, patient, 1, case.breast.laterality, view.view)
-            # The header says the pixel size.
+            # pixel_um is empty, because the header states it.
             + (name, ";".join(map(str, view.box)), "")
-            + ("malignant" if fate.malignant else "benign", "simulated", fate.split)
+            + ("malignant" if plan.malignant else "benign", "simulated", plan.split)
         )
-    return rows, _truth(patient, fate, case)
+    return rows, _truth(patient, plan, case)
 
 
-def _cbis_case(home: Path, p: Parameters, fate: CasePlan) -> tuple[list[Row], dict[str, Any]]:
-    """Folders as CBIS-DDSM has them: film, and crop and mask together, each in its series."""
-    case = simulate_case(p.kind, p.seed, fate.number, fate.looks_malignant, p.difficulty)
-    patient = f"P_{fate.number:05d}"
+def _write_cbis_case(home: Path, p: Parameters, plan: CasePlan) -> tuple[list[Row], dict[str, Any]]:
+    """Write the folders of CBIS-DDSM: a series of the film, and one of crop and mask."""
+    case = simulate_case(p.kind, p.seed, plan.number, plan.looks_malignant, p.difficulty)
+    patient = f"P_{plan.number:05d}"
     side = {"L": "LEFT", "R": "RIGHT"}[case.breast.laterality]
     rows: list[Row] = []
     for view in case.views:
-        folder = f"Mass-{CBIS_SPLITS[fate.split]}_{patient}_{side}_{view.view}"
+        folder = f"Mass-{CBIS_SPLITS[plan.split]}_{patient}_{side}_{view.view}"
         study, series = (dicom.make_uid(str(p.seed), folder, name) for name in ("study", "film"))
-        film = dicom.film(p.kind, p.seed, folder, case.breast, view, study, series)
-        place = f"{folder}/{study}/{series}/000000.dcm"
-        dicom.write(home / place, film)
+        film = dicom.make_film(p.kind, p.seed, folder, case.breast, view, study, series)
+        film_path = f"{folder}/{study}/{series}/000000.dcm"
+        dicom.write(home / film_path, film)
         study, series = (dicom.make_uid(str(p.seed), folder, name) for name in ("roi", "lesion"))
         lesion = f"{folder}_1/{study}/{series}"
         top, left, bottom, right = view.box
@@ -132,34 +150,34 @@ def _cbis_case(home: Path, p: Parameters, fate: CasePlan) -> tuple[list[Row], di
         bits = RECEPTORS[p.kind].bits
         parts = (("crop", crop, bits, "000000.dcm"), ("mask", mask, 8, "000001.dcm"))
         for name, pixels, depth, file in parts:
-            header = dicom.derived(film, name, pixels, depth, study, series)
+            header = dicom.make_derived(film, name, pixels, depth, study, series)
             dicom.write(home / lesion / file, header)
         rows.append(
             (patient, 1 + int(4 * case.breast.density), side, view.view, 1, "mass")
-            + (*_words(case), 5 if case.mass.spiculation > 0.5 else 4)
-            + ("MALIGNANT" if fate.malignant else "BENIGN", 4)
-            + (place, f"{lesion}/000000.dcm", f"{lesion}/000001.dcm")
+            + (*_shape_and_margins(case), 5 if case.mass.spiculation > 0.5 else 4)
+            + ("MALIGNANT" if plan.malignant else "BENIGN", 4)
+            + (film_path, f"{lesion}/000000.dcm", f"{lesion}/000001.dcm")
         )
-    return rows, _truth(patient, fate, case)
+    return rows, _truth(patient, plan, case)
 
 
-def _words(case: Case) -> tuple[str, str]:
-    """Shape and margins in the collection's words."""
-    lesion = case.mass
-    shape = "OVAL" if lesion.aspect > 1.2 else "ROUND"
-    margins = "ILL_DEFINED" if lesion.indistinctness > 0.5 else "CIRCUMSCRIBED"
+def _shape_and_margins(case: Case) -> tuple[str, str]:
+    """Return shape and margins in the terms of CBIS-DDSM."""
+    mass = case.mass
+    shape = "OVAL" if mass.aspect > 1.2 else "ROUND"
+    margins = "ILL_DEFINED" if mass.indistinctness > 0.5 else "CIRCUMSCRIBED"
     return (
-        "IRREGULAR" if lesion.irregularity > 0.5 else shape,
-        "SPICULATED" if lesion.spiculation > 0.5 else margins,
+        "IRREGULAR" if mass.irregularity > 0.5 else shape,
+        "SPICULATED" if mass.spiculation > 0.5 else margins,
     )
 
 
-def _truth(patient: str, fate: CasePlan, case: Case) -> dict[str, Any]:
-    facts = asdict(case.mass) | case.breast._asdict()
+def _truth(patient: str, plan: CasePlan, case: Case) -> dict[str, Any]:
+    facts = {"malignant": plan.malignant, "looks_malignant": plan.looks_malignant}
+    facts |= asdict(case.mass) | case.breast._asdict()
     rounded = {name: round(x, 4) if isinstance(x, float) else x for name, x in facts.items()}
-    looks = {"malignant": fate.malignant, "looks_malignant": fate.looks_malignant}
-    return {"case": patient, "split": fate.split} | {
-        name: int(x) if isinstance(x, bool) else x for name, x in (looks | rounded).items()
+    return {"case": patient, "split": plan.split} | {
+        name: int(x) if isinstance(x, bool) else x for name, x in rounded.items()
     }
 
 
@@ -170,10 +188,6 @@ def _write_table(path: Path, header: Row, rows: Sequence[Sequence[Row]]) -> None
         table.writerows(row for part in rows for row in part)
 
 
-def _chosen(number: int, fraction: float) -> bool:
-    """Return whether item `number` is among the `fraction` chosen: any first n hold n x fraction,
-    floored.
-
-    A rule of the number alone gives exact proportions without looking at how many there will be.
-    """
+def _is_selected(number: int, fraction: float) -> bool:
+    """Return whether item `number` is selected; of the first n items, floor(n x fraction) are."""
     return int((number + 1) * fraction + 1e-9) > int(number * fraction + 1e-9)

@@ -1,6 +1,7 @@
-"""Phantom images as DICOM files: raw digital mammograms, digitized films, and masks. Everything in
-a header follows from what is given, so the same images are the same bytes; each says that it is a
-phantom.
+"""Write phantom images as DICOM files: raw digital mammograms, digitized films and masks.
+
+Headers are functions of the arguments, so that equal images give equal files. Each file states that
+it is a phantom.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydicom.sequence import Sequence
 from mtl_jax.phantom.case import Breast, View
 from mtl_jax.phantom.receptor import RECEPTORS
 
-# PS3.16 CID 4014, and what is towards the top and the right edge of an image that is not turned.
+# PS3.16 CID 4014, and the PatientOrientation of an image that is not rotated.
 VIEW_CODES = {"CC": ("399162004", "cranio-caudal"), "MLO": ("399368009", "medio-lateral oblique")}
 ORIENTATION = {("CC", "L"): ["A", "R"], ("CC", "R"): ["P", "L"]}
 ORIENTATION |= {("MLO", "L"): ["A", "FR"], ("MLO", "R"): ["P", "FL"]}
@@ -24,19 +25,33 @@ IMPLEMENTATION = f"{uid.PYDICOM_ROOT_UID}1"
 
 
 def make_uid(*words: str) -> str:
-    """Return a UID that is a function of the words."""
+    """Return a UID that is a function of `words`."""
     return str(uid.generate_uid(entropy_srcs=list(words)))
 
 
-def digital(kind: str, seed: int, patient: str, breast: Breast, view: View) -> Dataset:
-    """Return a raw detector image: Digital Mammography X-Ray Image Storage - For Processing."""
+def make_digital(kind: str, seed: int, patient: str, breast: Breast, view: View) -> Dataset:
+    """Return a raw detector image: Digital Mammography X-Ray Image Storage - For Processing.
+
+    Parameters
+    ----------
+    kind
+        Kind of the phantom.
+    seed
+        Seed of the collection.
+    patient
+        PatientID.
+    breast
+        Laterality and compressed thickness.
+    view
+        The image.
+    """
     words = (kind, str(seed), patient)
     header = _header(uid.DigitalMammographyXRayImageStorageForProcessing, words, patient, view.view)
     pixel_mm = RECEPTORS[kind].pixel_mm
     header.ImageType = ["ORIGINAL", "PRIMARY", ""]
     header.PresentationIntentType = "FOR PROCESSING"
     header.PixelIntensityRelationship, header.PixelIntensityRelationshipSign = "LIN", 1
-    header.PresentationLUTShape = "INVERSE"  # little exposure is dense, and shown bright
+    header.PresentationLUTShape = "INVERSE"  # dense tissue is displayed bright
     header.RescaleSlope, header.RescaleIntercept, header.RescaleType = 1, 0, "US"
     header.ImageLaterality, header.OrganExposed = breast.laterality, "BREAST"
     header.AnatomicRegionSequence = _code("76752008", "SCT", "Breast")
@@ -56,7 +71,7 @@ def digital(kind: str, seed: int, patient: str, breast: Breast, view: View) -> D
     return header
 
 
-def film(
+def make_film(
     kind: str,
     seed: int,
     patient: str,
@@ -65,8 +80,23 @@ def film(
     study: str = "",
     series: str = "",
 ) -> Dataset:
-    """Return a digitized film: Secondary Capture, gray linear in optical density, bright where
-    clear."""
+    """Return a digitized film: Secondary Capture, gray linear in optical density.
+
+    Parameters
+    ----------
+    kind
+        Kind of the phantom.
+    seed
+        Seed of the collection.
+    patient
+        PatientID.
+    breast
+        Laterality.
+    view
+        The image.
+    study, series
+        UIDs; '' to derive them from the other arguments.
+    """
     words = (kind, str(seed), patient)
     header = _header(uid.SecondaryCaptureImageStorage, words, patient, view.view, study, series)
     header.ImageType = ["ORIGINAL", "PRIMARY"]
@@ -80,25 +110,38 @@ def film(
     return header
 
 
-def derived(
-    of: Dataset, name: str, pixels: np.ndarray, bits: int, study: str, series: str
+def make_derived(
+    film: Dataset, name: str, pixels: np.ndarray, bits: int, study: str, series: str
 ) -> Dataset:
-    """Return a mask (bits 8) or crop of the film `of`, in a series of its own, as CBIS-DDSM has
-    them."""
-    words = (str(of.SOPInstanceUID), name)
+    """Return a mask (bits 8) or crop of `film` in another series, as in CBIS-DDSM.
+
+    Parameters
+    ----------
+    film
+        The full image.
+    name
+        'mask' or 'crop'.
+    pixels
+        Its pixels.
+    bits
+        BitsStored.
+    study, series
+        UIDs.
+    """
+    words = (str(film.SOPInstanceUID), name)
     header = _header(
-        uid.SecondaryCaptureImageStorage, words, str(of.PatientID), name, study, series
+        uid.SecondaryCaptureImageStorage, words, str(film.PatientID), name, study, series
     )
     header.ImageType = ["DERIVED", "SECONDARY"]
     header.ConversionType = "WSD"
-    header.PatientOrientation = of.PatientOrientation
-    header.Laterality = of.Laterality
+    header.PatientOrientation = film.PatientOrientation
+    header.Laterality = film.Laterality
     _set_pixels(header, pixels, bits, "MONOCHROME2")
     return header
 
 
 def write(path: Path, header: Dataset) -> None:
-    """A mask is run-length encoded: its two values take little room."""
+    """Write a DICOM file; a mask is run-length encoded."""
     if header.BitsAllocated == 8:
         header.compress(uid.RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,4 @@
-"""A simulated mass, from round and sharp to spiculated, and how it pulls on the tissue around
-it."""
+"""Simulate a mass, from circumscribed to spiculated, and the architectural distortion around it."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,19 +6,22 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from mtl_jax.phantom.tissue import make_fibers, make_texture, render_fibers
+from mtl_jax.phantom.tissue import make_fibres, make_texture, render_fibres
 
 SPICULE_MM = 0.16  # standard deviation of a spicule's cross-section
 
 
 @dataclass(frozen=True)
 class Mass:
-    """What both views of one lesion share. The four cues run from 0 (benign look) to 1."""
+    """Parameters of a lesion that both views share.
 
-    diameter_mm: float  # the longest
-    aspect: float  # long axis over short axis
+    The last four are image features from 0 (benign appearance) to 1.
+    """
+
+    diameter_mm: float  # longest
+    aspect: float  # ratio of the long to the short axis
     thickness_mm: float  # along the thickest ray
-    halo: bool  # a thin rim of fat, where the margin is circumscribed
+    halo: bool  # a thin rim of fat around a circumscribed margin
     irregularity: float
     indistinctness: float
     spiculation: float
@@ -27,8 +29,11 @@ class Mass:
 
 
 class RenderedMass(NamedTuple):
-    """One view: thickness (H, W) float32 mm of mass; body (H, W) bool; and from where the tissue at
-    each pixel was pulled, (2, H, W) float32 rows and columns."""
+    """One view of a mass.
+
+    `thickness` (H, W) float32 mm, `body` (H, W) bool inside the outline, and `sources` (2, H, W)
+    float32, the row and column from which distortion moved the tissue at each pixel.
+    """
 
     thickness: np.ndarray
     body: np.ndarray
@@ -36,33 +41,47 @@ class RenderedMass(NamedTuple):
 
 
 def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: float) -> RenderedMass:
-    """Return one view. The centre lies within 2 mm of the middle, nearer where the mass is large;
-    orientation, outline and spicules are the view's own."""
-    room = np.clip(pixels * pixel_mm / 2 - 0.5 - mass.diameter_mm / 2, 0.1, 2.0)
-    samples, radius, middle = _outline(rng, mass)
-    centre = pixels / 2 + (rng.uniform(-room, room, 2) - middle) / pixel_mm
+    """Return one view of a mass with a random orientation, outline and spicules.
+
+    Its centre is at most 2 mm off the centre of the image, less for a large mass.
+
+    Parameters
+    ----------
+    rng
+        Random numbers.
+    mass
+        The mass.
+    pixels
+        Height and width.
+    pixel_mm
+        Pixel size.
+    """
+    max_offset = np.clip(pixels * pixel_mm / 2 - 0.5 - mass.diameter_mm / 2, 0.1, 2.0)
+    samples, radius, box_centre = _outline(rng, mass)
+    offset = rng.uniform(-max_offset, max_offset, 2)
+    centre = pixels / 2 + (offset - box_centre) / pixel_mm
     axis = np.arange(pixels, dtype=np.float32) + np.float32(0.5)
     y = (axis[:, None] - np.float32(centre[0])) * np.float32(pixel_mm)
     x = (axis[None, :] - np.float32(centre[1])) * np.float32(pixel_mm)
     distance, angle = np.hypot(y, x), np.arctan2(y, x)
 
     outline = np.interp(angle.ravel(), samples, radius).astype(np.float32).reshape(angle.shape)
-    ragged = make_texture(rng, pixels, pixel_mm)
-    edge = outline * np.clip(1 + np.float32(0.22 * mass.irregularity) * ragged, 0.3, 1.8)
+    texture = make_texture(rng, pixels, pixel_mm)
+    edge = outline * np.clip(1 + np.float32(0.22 * mass.irregularity) * texture, 0.3, 1.8)
     depth = np.clip(1 - (distance / edge) ** 2, 0, 1)
-    # The ray through an ellipsoid falls off as a square root; an infiltrating rim falls off slower.
+    # The profile of an ellipsoid is a square root; that of an infiltrating margin is flatter.
     profile = depth ** np.float32(0.5 + 0.7 * mass.indistinctness)
     margin_mm = 0.1 + 0.9 * mass.indistinctness
     profile = ndimage.gaussian_filter(profile, margin_mm / pixel_mm, truncate=3)
-    grain = 1 + np.float32(0.06 + 0.10 * mass.irregularity) * ragged
+    grain = 1 + np.float32(0.06 + 0.10 * mass.irregularity) * texture
     thickness = np.float32(mass.thickness_mm) * profile * np.clip(grain, 0.5, 1.5)
     if mass.halo:
         ring = np.exp(-0.5 * ((distance - outline - 0.5) / np.float32(0.35)) ** 2)
         thickness -= np.float32(1.1 * (1 - mass.indistinctness)) * ring
     thickness += _spicules(rng, mass, centre, samples, radius, pixels, pixel_mm)
 
-    # Scarring draws tissue in: what is seen at r was at r (1 + k exp(-(r/s)^2)), so that around
-    # the mass structures are stretched along the radius and crowded across it.
+    # Distortion moves tissue from r (1 + k exp(-(r/s)^2)) to r, so that structures around the mass
+    # are stretched along the radius and compressed across it.
     reach = np.float32(min(3 + 0.5 * mass.diameter_mm, 9.0))
     pull = np.float32(0.5 * mass.distortion) * np.exp(-((distance / reach) ** 2)) / pixel_mm
     sources = np.stack([axis[:, None] - 0.5 + pull * y, axis[None, :] - 0.5 + pull * x])
@@ -72,20 +91,22 @@ def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: flo
 
 
 def _outline(rng: np.random.Generator, mass: Mass) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return an oval with lobes, as long as the mass's diameter: angles, the radius in mm at each,
-    and the middle (row, column) of its box."""
-    turn = rng.uniform(0, np.pi)
+    """Return angles, the radius in mm at each, and the centre (row, column) of the box.
+
+    The outline is an oval with lobes; its longest diameter is that of the mass.
+    """
+    orientation = rng.uniform(0, np.pi)
     aspect = 1 + (mass.aspect - 1) * rng.uniform(0.6, 1.0)
     order = np.arange(2, 11)
-    size = (0.025 + 0.14 * mass.irregularity) * rng.rayleigh(1.0, order.size) * 2 / order
+    amplitude = (0.025 + 0.14 * mass.irregularity) * rng.rayleigh(1.0, order.size) * 2 / order
     phase = rng.uniform(0, 2 * np.pi, order.size)
     samples = np.linspace(-np.pi, np.pi, 721)
-    oval = 1 / np.hypot(np.cos(samples - turn), np.sin(samples - turn) * aspect)
-    lobes = np.sum(size[:, None] * np.cos(order[:, None] * samples + phase[:, None]), axis=0)
+    oval = 1 / np.hypot(np.cos(samples - orientation), np.sin(samples - orientation) * aspect)
+    lobes = np.sum(amplitude[:, None] * np.cos(order[:, None] * samples + phase[:, None]), axis=0)
     radius = oval * np.exp(lobes)
     points = radius[:-1] * np.exp(1j * samples[:-1])
-    longest = max(np.ptp((points * np.exp(1j * t)).real) for t in np.linspace(0, np.pi, 37))
-    radius *= mass.diameter_mm / longest
+    widths = [np.ptp((points * np.exp(1j * angle)).real) for angle in np.linspace(0, np.pi, 37)]
+    radius *= mass.diameter_mm / max(widths)
     outline = np.stack([radius * np.sin(samples), radius * np.cos(samples)])
     return samples, radius, (outline.min(1) + outline.max(1)) / 2
 
@@ -99,15 +120,15 @@ def _spicules(
     pixels: int,
     pixel_mm: float,
 ) -> np.ndarray:
-    """Fibres that leave the body outward, thinning; number, length and strength grow together."""
+    """Return the thickness of the spicules; number, length and strength rise with spiculation."""
     count = rng.poisson(1 + 34 * mass.spiculation)
     angle = rng.uniform(-np.pi, np.pi, count)
     begin = 0.75 * np.interp(angle, samples, radius)
     start = centre + (begin / pixel_mm)[:, None] * np.stack([np.sin(angle), np.cos(angle)], 1)
     length = begin / 3 + rng.gamma(2.5, 0.5 + 0.10 * mass.diameter_mm * mass.spiculation, count)
-    position, along = make_fibers(
+    position, along = make_fibres(
         rng, start, angle + 0.22 * rng.standard_normal(count), length / pixel_mm, 0.55
     )
     strength = rng.uniform(0.3, 1.0, (count, 1)) * (0.3 + 2.8 * mass.spiculation)
     strength = strength * np.clip(1 - along, 0, 1) ** 0.7 * np.clip(8 * along, 0, 1)
-    return render_fibers(position, strength, SPICULE_MM / pixel_mm, (pixels, pixels))
+    return render_fibres(position, strength, SPICULE_MM / pixel_mm, (pixels, pixels))

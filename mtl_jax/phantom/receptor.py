@@ -1,13 +1,12 @@
-"""From x-rays behind the breast to stored gray levels: two screen-film systems with their scanners
-and a digital detector.
+"""Simulate image receptors: two screen-film systems with their scanners and a digital detector.
 
-Fluence is in x-ray quanta that the receptor absorbs a square mm; NPS is the noise power spectrum.
+Fluence is the number of absorbed x-ray quanta per square mm; NPS is the noise power spectrum.
 Films: a characteristic (H&D) curve of mean gradient 3.1 (sfm) and 2.9 (ddsm) between OD 0.25 and 2
 above base and fog, less than the 3.8 of the late Min-R 2000 (Meeson et al. 2001, Br. J. Radiol. 74
 825); screen blur and quantum mottle before the film, grain after it (Barnes & Chakraborty 1982,
 Radiology 145 815; Nishikawa & Yaffe 1985, Med. Phys. 12 32); then a laser scanner linear in optical
 density (OD). Digital: as Vedantham et al. 2000, Med. Phys. 27 558 (CsI on amorphous silicon,
-0.1 mm). Numbers of quanta, grain and scanner noise are round ones of that order, fitted to nothing.
+0.1 mm). Quanta, grain and scanner noise are round numbers of that order and were not fitted.
 """
 
 from dataclasses import dataclass
@@ -16,46 +15,47 @@ from functools import cache
 import numpy as np
 from scipy import fft, ndimage
 
-EDGE = 16  # pixels mirrored around an image while it is blurred, so that no border meets another
+PADDING = 16  # pixels of reflection padding against periodic borders of the Fourier transform
 
 
 @dataclass(frozen=True)
 class Film:
-    """A screen-film system and its scanner. Gray falls with OD: bright where dense."""
+    """A screen-film system and its scanner. Stored gray falls with OD: dense tissue is bright."""
 
     modality = "SFM"
     pixel_mm: float
     bits: int
-    fog: float  # OD of base and fog
+    base_fog: float  # OD of base and fog
     max_od: float  # largest OD
     gradient: float  # largest slope of OD against log10 exposure
-    target_od: float  # OD that the automatic exposure aims at
-    quanta: float  # absorbed by the screen at that OD
-    blur: float  # spatial frequency (1/mm) at which the screen's MTF is a half
-    grain: float  # NPS of film grain, mm^2 for OD 1; it grows in proportion to OD
+    target_od: float  # OD of the automatic exposure control
+    quanta: float  # absorbed by the screen per square mm at that OD
+    mtf50: float  # spatial frequency (1/mm) at which the MTF of the screen is 0.5
+    grain: float  # NPS of film grain in mm^2 at OD 1; it is proportional to OD
     scanner_mm: float  # standard deviation of the scanner's point spread
-    scanner_od: float  # noise of the scanner's electronics
-    scanner_light: float  # noise of its transmitted light, of that through OD 0
+    scanner_od: float  # electronic noise of the scanner, in OD
+    scanner_light: float  # noise of the transmitted light relative to that at OD 0
     gray_at_0: float  # stored gray at OD 0
     gray_per_od: float
 
-    def density(self, fluence: np.ndarray) -> np.ndarray:
-        """OD of the film by its H&D curve, a logistic in log10 exposure."""
-        span = self.max_od - self.fog
-        steep = 4 * self.gradient / span  # a logistic is steepest at its middle: a quarter
-        middle = np.log10(self.quanta) + np.log(span / (self.target_od - self.fog) - 1) / steep
-        return self.fog + span / (1 + np.exp(-steep * (np.log10(fluence) - middle)))
+    def to_optical_density(self, fluence: np.ndarray) -> np.ndarray:
+        """Return the OD of the film by its H&D curve, a logistic function of log10 exposure."""
+        od_range = self.max_od - self.base_fog
+        slope = 4 * self.gradient / od_range  # the largest slope of a logistic function is 1/4
+        log_ratio = np.log(od_range / (self.target_od - self.base_fog) - 1)
+        centre = np.log10(self.quanta) + log_ratio / slope
+        return self.base_fog + od_range / (1 + np.exp(-slope * (np.log10(fluence) - centre)))
 
-    def read(self, rng: np.random.Generator, fluence: np.ndarray) -> np.ndarray:
-        """Stored gray (H, W) uint16 of `fluence` (H, W), the mean number of quanta a square mm."""
+    def acquire(self, rng: np.random.Generator, fluence: np.ndarray) -> np.ndarray:
+        """Return stored gray (H, W) uint16 of `fluence` (H, W), quanta per square mm."""
         quanta = blur_quanta(
-            add_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.blur
+            add_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.mtf50
         )
-        od = self.density(np.maximum(quanta, 1.0)).astype(np.float32)
+        od = self.to_optical_density(np.maximum(quanta, 1.0)).astype(np.float32)
         noise = rng.standard_normal((2, *od.shape), dtype=np.float32)
         od += noise[0] * np.sqrt(np.float32(self.grain / self.pixel_mm**2) * od)
         od = ndimage.gaussian_filter(od, self.scanner_mm / self.pixel_mm, truncate=3)
-        # Through dark film little light arrives: its noise weighs 10^OD times in OD.
+        # Dark film transmits little light: the noise in OD is 10^OD times larger.
         light = np.float32(self.scanner_light / np.log(10)) * np.float32(10) ** od
         od += noise[1] * np.hypot(np.float32(self.scanner_od), light)
         return quantize(self.gray_at_0 - self.gray_per_od * od, self.bits)
@@ -63,21 +63,21 @@ class Film:
 
 @dataclass(frozen=True)
 class Detector:
-    """A digital detector, linear in exposure. Gray rises with exposure: dark where dense."""
+    """A digital detector, linear in exposure: dense tissue is dark."""
 
     modality = "DM"
     pixel_mm: float
     bits: int
-    quanta: float  # absorbed where the automatic exposure aims
-    blur: float  # spatial frequency (1/mm) at which the scintillator's MTF is a half
-    electronic: float  # noise of a pixel's electronics, in quanta
-    gain: float  # gray levels a quantum absorbed in a pixel
+    quanta: float  # absorbed per square mm at the target of the automatic exposure control
+    mtf50: float  # spatial frequency (1/mm) at which the MTF of the scintillator is 0.5
+    electronic: float  # electronic noise of a pixel, in quanta
+    gain: float  # gray levels per quantum absorbed in a pixel
     offset: float  # gray without exposure
 
-    def read(self, rng: np.random.Generator, fluence: np.ndarray) -> np.ndarray:
-        """Stored gray (H, W) uint16 of `fluence` (H, W), the mean number of quanta a square mm."""
+    def acquire(self, rng: np.random.Generator, fluence: np.ndarray) -> np.ndarray:
+        """Return stored gray (H, W) uint16 of `fluence` (H, W), quanta per square mm."""
         quanta = blur_quanta(
-            add_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.blur
+            add_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.mtf50
         )
         quanta *= np.float32(self.pixel_mm**2)
         quanta += np.float32(self.electronic) * rng.standard_normal(quanta.shape, dtype=np.float32)
@@ -90,12 +90,12 @@ RECEPTORS: dict[str, Film | Detector] = {
     "sfm": Film(
         pixel_mm=0.05,
         bits=12,
-        fog=0.18,
+        base_fog=0.18,
         max_od=4.0,
         gradient=4.6,
         target_od=1.6,
         quanta=2.5e5,
-        blur=5.0,
+        mtf50=5.0,
         grain=1.0e-6,
         scanner_mm=0.03,
         scanner_od=0.004,
@@ -106,12 +106,12 @@ RECEPTORS: dict[str, Film | Detector] = {
     "ddsm": Film(
         pixel_mm=0.05,
         bits=12,
-        fog=0.22,
+        base_fog=0.22,
         max_od=3.6,
         gradient=4.0,
         target_od=1.3,
         quanta=1.8e5,
-        blur=4.0,
+        mtf50=4.0,
         grain=2.0e-6,
         scanner_mm=0.035,
         scanner_od=0.010,
@@ -120,36 +120,35 @@ RECEPTORS: dict[str, Film | Detector] = {
         gray_per_od=1009.01,
     ),
     "dm": Detector(
-        pixel_mm=0.1, bits=14, quanta=3.0e5, blur=4.3, electronic=6.0, gain=0.8, offset=0.0
+        pixel_mm=0.1, bits=14, quanta=3.0e5, mtf50=4.3, electronic=6.0, gain=0.8, offset=0.0
     ),
 }
 
 
 def add_quantum_noise(rng: np.random.Generator, fluence: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """Return `fluence` with Poisson noise, as the normal law that it is near at hundreds of
-    quanta."""
+    """Return `fluence` with Poisson noise, approximated by a normal distribution."""
     noise = rng.standard_normal(fluence.shape, dtype=np.float32)
     return fluence + noise * np.sqrt(fluence * np.float32(1 / pixel_mm**2))
 
 
-def blur_quanta(image: np.ndarray, pixel_mm: float, half: float) -> np.ndarray:
-    """Return `image` (H, W) float32 through the MTF 1 / (1 + (f/half)^2) of a phosphor and a
-    square pixel.
+def blur_quanta(image: np.ndarray, pixel_mm: float, mtf50: float) -> np.ndarray:
+    """Blur `image` (H, W) float32 by the MTF of a phosphor, 1 / (1 + (f/mtf50)^2), and a pixel.
 
-    Quanta are blurred with the signal, so that quantum noise has the MTF's colour.
+    The noise of the quanta is blurred with the signal.
     """
-    padded = np.pad(image, EDGE, mode="symmetric")
+    padded = np.pad(image, PADDING, mode="symmetric")
     spectrum = fft.rfft2(padded)
-    spectrum *= _transfer(padded.shape, pixel_mm, half)
-    return fft.irfft2(spectrum, padded.shape)[EDGE:-EDGE, EDGE:-EDGE]
+    spectrum *= _mtf(padded.shape, pixel_mm, mtf50)
+    return fft.irfft2(spectrum, padded.shape)[PADDING:-PADDING, PADDING:-PADDING]
 
 
 @cache
-def _transfer(shape: tuple[int, int], pixel_mm: float, half: float) -> np.ndarray:
+def _mtf(shape: tuple[int, int], pixel_mm: float, mtf50: float) -> np.ndarray:
     row, column = fft.fftfreq(shape[0], pixel_mm)[:, None], fft.rfftfreq(shape[1], pixel_mm)
     aperture = np.sinc(row * pixel_mm) * np.sinc(column * pixel_mm)
-    return (aperture / (1 + (row**2 + column**2) / half**2)).astype(np.float32)
+    return (aperture / (1 + (row**2 + column**2) / mtf50**2)).astype(np.float32)
 
 
 def quantize(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return `values` as stored gray, rounded and clipped to `bits`."""
     return np.clip(np.rint(values), 0, (1 << bits) - 1).astype(np.uint16)

@@ -1,1 +1,1 @@
-"""The source task: a classification on which the convolutions are trained before any transfer."""
+"""Pretraining of AlexNet's convolutions on synthetic or natural images."""

@@ -1,4 +1,4 @@
-"""Which images a source task has: the name in the config opens them."""
+"""Open the images of `config.pretraining.images`: synthetic, a folder, or a TFDS dataset."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,42 +10,57 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from mtl_jax.pretraining.photographs import PhotoTask, Pictures
-from mtl_jax.pretraining.task import FormulaTask, Task
+from mtl_jax.pretraining.photographs import LabeledImages, PhotographTask
+from mtl_jax.pretraining.task import SyntheticTask, Task
 from mtl_jax.types import InputError
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-HELD_OUT_NAMES = ("val", "validation", "test")
-ONE_IN = 20  # is held out where the collection marks nothing
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+VALIDATION_FOLDERS = ("val", "validation", "test")
+VALIDATION_INTERVAL = 20  # one in 20 images is for validation if the dataset has no such split
 
 
 def open_task(s: ConfigDict, key: jax.Array, batch_size: int, workers: int) -> Task:
-    """Return the task that `config.pretraining.images` names: synthetic, folder:PATH or
-    tfds:NAME."""
-    kind, _, place = s.images.partition(":")
-    if kind == "synthetic" and not place:
-        return FormulaTask(key, batch_size, s.images_per_epoch, s.validation_images)
-    if kind == "folder" and place:
-        classes, learned, held_out = _folder(Path(place))
-    elif kind == "tfds" and place:
-        classes, learned, held_out = _tfds(place)
+    """Return the pretraining task of `config.pretraining`.
+
+    Parameters
+    ----------
+    s : ConfigDict
+        config.pretraining; its `images` is 'synthetic', 'folder:PATH' or 'tfds:NAME'.
+    key : jax.Array
+        Random key of the order and augmentation, or of the synthetic images.
+    batch_size : int
+    workers : int
+        Threads that read images.
+
+    Raises
+    ------
+    InputError
+        If the images do not exist, or have fewer than two classes or an empty split.
+    """
+    kind, _, location = s.images.partition(":")
+    if kind == "synthetic" and not location:
+        return SyntheticTask(key, batch_size, s.images_per_epoch, s.validation_images)
+    if kind == "folder" and location:
+        classes, train, validation = _open_folder(Path(location))
+    elif kind == "tfds" and location:
+        classes, train, validation = _open_tfds(location)
     else:
         raise InputError(
-            f"config.pretraining.images is {s.images!r}; it must be synthetic, "
-            "folder:PATH or tfds:NAME"
+            f"config.pretraining.images={s.images} is invalid: expected synthetic, folder:PATH or "
+            "tfds:NAME"
         )
-    if classes < 2 or not len(learned) or not len(held_out):
+    if classes < 2 or not len(train) or not len(validation):
         raise InputError(
-            f"config.pretraining.images={s.images}: {classes} classes, "
-            f"{len(learned)} images to learn "
-            f"and {len(held_out)} held out; at least 2, 1 and 1 are needed"
+            f"config.pretraining.images={s.images} is invalid: it has {classes} classes, "
+            f"{len(train)} training images and {len(validation)} validation images; expected at "
+            "least 2, 1 and 1"
         )
-    name = f"{s.images}, {len(learned):,} images"
-    return PhotoTask(name, classes, learned, held_out, key, batch_size, workers)
+    name = f"{s.images}, {len(train):,} images"
+    return PhotographTask(name, classes, train, validation, key, batch_size, workers)
 
 
-class Files(Sequence[tuple[np.ndarray, int]]):
-    """Image files with their classes, read when asked for."""
+class ImageFiles(Sequence[tuple[np.ndarray, int]]):
+    """Image files with their classes, read on access."""
 
     def __init__(self, files: Sequence[tuple[Path, int]]) -> None:
         self._files = files
@@ -60,23 +75,23 @@ class Files(Sequence[tuple[np.ndarray, int]]):
                 return np.asarray(image.convert("RGB")), label
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(
-                f"{path}: this image cannot be read ({error}); remove or replace it"
+                f"{path}: the image cannot be read ({error}); remove or replace it"
             ) from error
 
 
-class Dataset(Sequence[tuple[np.ndarray, int]]):
-    """Some examples of the TFDS data source `name`, by number."""
+class TfdsImages(Sequence[tuple[np.ndarray, int]]):
+    """The examples of a TFDS data source with the given indices."""
 
-    def __init__(self, name: str, source: Any, numbers: Sequence[int]) -> None:
-        self._name, self._source, self._numbers = name, source, numbers
+    def __init__(self, name: str, source: Any, indices: Sequence[int]) -> None:
+        self._name, self._source, self._indices = name, source, indices
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._indices)
 
     def __getitem__(self, index: Any) -> tuple[np.ndarray, int]:
         from mtl_jax.data.sources import tfds_fields
 
-        number = self._numbers[index]
+        number = self._indices[index]
         example = tfds_fields.read_example(
             self._source, number, f"tfds {self._name}, example {number}"
         )
@@ -84,69 +99,88 @@ class Dataset(Sequence[tuple[np.ndarray, int]]):
         return np.repeat(image, 3, -1) if image.shape[-1] == 1 else image, int(example["label"])
 
 
-def _folder(root: Path) -> tuple[int, Pictures, Pictures]:
-    """ImageNet's layout: train/CLASS/files and val/CLASS/files; or CLASS/files, of which one in
-    twenty, chosen by its name, is held out."""
+def _open_folder(root: Path) -> tuple[int, LabeledImages, LabeledImages]:
+    """Return the number of classes and the training and validation images of a folder.
+
+    The folder has ImageNet's layout, train/CLASS/files and val/CLASS/files; or CLASS/files, of
+    which one in twenty, chosen by its name, is for validation.
+    """
     if not root.is_dir():
-        raise InputError(f"config.pretraining.images=folder:{root}: no such folder")
+        raise InputError(
+            f"config.pretraining.images=folder:{root} is invalid: the folder does not exist"
+        )
     train = root / "train" if (root / "train").is_dir() else root
     names = sorted(p.name for p in train.iterdir() if p.is_dir() and not p.name.startswith("."))
-    label = {name: number for number, name in enumerate(names)}
-    learned = _files(train, label)
+    labels = {name: label for label, name in enumerate(names)}
+    files = _list_files(train, labels)
     if train == root:
-        parts = [], []
-        for path, number in learned:
-            parts[_chosen(f"{path.parent.name}/{path.name}")].append((path, number))
-        return len(names), Files(parts[0]), Files(parts[1])
-    held_out = next((root / n for n in HELD_OUT_NAMES if (root / n).is_dir()), None)
-    if held_out is None:
-        raise InputError(f"{root}: has train, but no {', '.join(HELD_OUT_NAMES)} folder")
-    unknown = sorted(p.name for p in held_out.iterdir() if p.is_dir() and p.name not in label)
+        splits = [], []
+        for path, label in files:
+            splits[_is_validation(f"{path.parent.name}/{path.name}")].append((path, label))
+        return len(names), ImageFiles(splits[0]), ImageFiles(splits[1])
+    validation = next((root / n for n in VALIDATION_FOLDERS if (root / n).is_dir()), None)
+    if validation is None:
+        raise InputError(
+            f"{root}: has a folder train, but none of {', '.join(VALIDATION_FOLDERS)}; add one"
+        )
+    unknown = sorted(p.name for p in validation.iterdir() if p.is_dir() and p.name not in labels)
     if unknown:
-        raise InputError(f"{held_out}: class {unknown[0]!r} is not in {train}")
-    return len(names), Files(learned), Files(_files(held_out, label))
+        raise InputError(f"{validation}: class {unknown[0]!r} is not in {train}; remove it")
+    return len(names), ImageFiles(files), ImageFiles(_list_files(validation, labels))
 
 
-def _files(folder: Path, label: dict[str, int]) -> list[tuple[Path, int]]:
+def _list_files(folder: Path, labels: dict[str, int]) -> list[tuple[Path, int]]:
     return [
-        (path, number)
-        for name, number in label.items()
+        (path, label)
+        for name, label in labels.items()
         if (folder / name).is_dir()
         for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in ENDINGS
+        if path.suffix.lower() in SUFFIXES
     ]
 
 
-def _tfds(place: str) -> tuple[int, Pictures, Pictures]:
-    """Return a prepared dataset with the features image (uint8, 1 or 3 channels) and label."""
-    from mtl_jax.data.sources import tfds_fields  # TFDS takes a second to load
+def _open_tfds(name: str) -> tuple[int, LabeledImages, LabeledImages]:
+    """Return the number of classes and the training and validation images of a TFDS dataset.
 
-    found = tfds_fields.open_dataset(place)
-    features = dict(found.info.features)
+    It must be prepared and have the features image (uint8, 1 or 3 channels) and label.
+    """
+    from mtl_jax.data.sources import tfds_fields  # importing TFDS takes a second
+
+    builder = tfds_fields.open_dataset(name)
+    features = dict(builder.info.features)
     if "image" not in features or not hasattr(features.get("label"), "num_classes"):
-        raise InputError(f"tfds {found.name}: needs features image and label (a ClassLabel)")
+        raise InputError(f"tfds {builder.name}: needs the features image and label (a ClassLabel)")
     shape = features["image"].shape
     if len(shape) != 3 or shape[-1] not in (1, 3) or features["image"].np_dtype != np.uint8:
-        raise InputError(f"tfds {found.name}: image must be uint8 of 1 or 3 channels, not {shape}")
-    splits = set(found.info.splits)
-    held_out = next((n for n in ("validation", "test") if n in splits), None)
-    if "train" not in splits:
-        raise InputError(f"tfds {found.name}: has no split train; it has {', '.join(splits)}")
-    train = tfds_fields.open_split(found, "train", None)
+        raise InputError(
+            f"tfds {builder.name}: image is {features['image'].np_dtype} of shape {shape}, "
+            "expected uint8 of 1 or 3 channels"
+        )
+    split_names = set(builder.info.splits)
+    if "train" not in split_names:
+        raise InputError(
+            f"tfds {builder.name}: has no split train; it has {', '.join(sorted(split_names))}"
+        )
+    train = tfds_fields.open_split(builder, "train", None)
     classes = features["label"].num_classes
-    if held_out:
-        test = tfds_fields.open_split(found, held_out, None)
+    validation_name = next((n for n in ("validation", "test") if n in split_names), None)
+    if validation_name:
+        validation = tfds_fields.open_split(builder, validation_name, None)
         return (
             classes,
-            Dataset(found.name, train, range(len(train))),
-            Dataset(found.name, test, range(len(test))),
+            TfdsImages(builder.name, train, range(len(train))),
+            TfdsImages(builder.name, validation, range(len(validation))),
         )
-    parts = [], []
-    for number in range(len(train)):
-        parts[_chosen(str(number))].append(number)
-    return classes, Dataset(found.name, train, parts[0]), Dataset(found.name, train, parts[1])
+    splits = [], []
+    for index in range(len(train)):
+        splits[_is_validation(str(index))].append(index)
+    return (
+        classes,
+        TfdsImages(builder.name, train, splits[0]),
+        TfdsImages(builder.name, train, splits[1]),
+    )
 
 
-def _chosen(name: str) -> bool:
-    """Return whether this one is held out: a property of its name alone."""
-    return zlib.crc32(name.encode()) % ONE_IN == 0
+def _is_validation(name: str) -> bool:
+    """Return whether an image is for validation, which depends only on its name."""
+    return zlib.crc32(name.encode()) % VALIDATION_INTERVAL == 0

@@ -1,7 +1,7 @@
-"""AlexNet with the head of the source task: its layers, their start, their logits and its export.
+"""AlexNet with the classification head of the pretraining task.
 
-The convolutions are those of `models.alexnet`; here they can be written in a form that learns
-faster and is plain AlexNet again when the training ends.
+The convolutions are those of `models.alexnet`. Optional weight standardization, which trains
+faster, is removed when the convolutions are exported.
 """
 
 from typing import NamedTuple
@@ -14,104 +14,129 @@ from mtl_jax import weights
 from mtl_jax.models import alexnet
 from mtl_jax.types import InputError, Params
 
-HIDDEN = 4096  # F1 and F2 of Krizhevsky et al. 2012
-RECTIFIED = 1 / np.sqrt(0.5 - 1 / (2 * np.pi))
+HIDDEN = 4096  # nodes of F1 and F2 in Krizhevsky et al. 2012
+# Gain that keeps the variance at a rectifier: a rectified unit normal has variance 1/2 - 1/(2 pi).
+RELU_GAIN = 1 / np.sqrt(0.5 - 1 / (2 * np.pi))
 
 
-class Form(NamedTuple):
-    """How the network is built. `head`: two hidden layers with dropout, or the mean of the last
-    map; `standardized`: each kernel is used minus its mean, divided by its standard deviation,
-    times a gain that is learned (Brock et al. 2021, arXiv:2101.08692)."""
+class NetworkConfig(NamedTuple):
+    """Architecture of the network for pretraining.
+
+    Parameters
+    ----------
+    size, channels : int
+        Side of the images in pixels, and their channels.
+    classes : int
+        Number of classes.
+    head : {'fully_connected', 'pooled'}
+        Two hidden layers with dropout, or global average pooling.
+    initialization : {'random', 'analytic'}
+        Initial kernels of C1: He-normal, or Gabor filters.
+    weight_standardization : bool
+        Kernels minus their mean, divided by their standard deviation, times a trained gain (Brock
+        et al. 2021, arXiv:2101.08692).
+    bfloat16 : bool
+        Compute in bfloat16; parameters stay float32.
+    """
 
     size: int
     channels: int
     classes: int
     head: str
-    initialization: str  # of C1: random or analytic
-    standardized: bool
-    half: bool  # compute in bfloat16; parameters stay float32
+    initialization: str
+    weight_standardization: bool
+    bfloat16: bool
 
 
-def init(form: Form, key: jax.Array) -> Params:
-    """He-normal kernels, or Gabor filters in C1; zero biases; an indifferent last layer."""
+def init(config: NetworkConfig, key: jax.Array) -> Params:
+    """Return He-normal kernels (or Gabor filters in C1), zero biases and a small last layer."""
     params: Params = {}
-    wide = form.channels
+    channels = config.channels
     for name, layer in alexnet.CONVOLUTIONS.items():
-        shape = (layer.size, layer.size, wide, layer.features)
-        key, own = jax.random.split(key)
-        params[name] = _layer(own, shape, np.sqrt(2 / np.prod(shape[:3])))
-        wide = layer.features
-    if form.initialization == "analytic":
-        bank = weights.make_gabor_bank(channels=form.channels)
+        shape = (layer.size, layer.size, channels, layer.features)
+        key, layer_key = jax.random.split(key)
+        params[name] = _init_layer(layer_key, shape, np.sqrt(2 / np.prod(shape[:3])))
+        channels = layer.features
+    if config.initialization == "analytic":
+        bank = weights.make_gabor_bank(channels=config.channels)
         params["C1"]["kernel"] = jnp.asarray(bank)
-    if form.standardized:
+    if config.weight_standardization:
         for name in alexnet.CONVOLUTIONS:
             params[name]["gain"] = jnp.ones(params[name]["bias"].shape)
-    if form.head == "fully_connected":
-        wide *= _last_map(form.size) ** 2
+    nodes = channels
+    if config.head == "fully_connected":
+        nodes *= _last_map_size(config.size) ** 2
         for name in ("F1", "F2"):
-            key, own = jax.random.split(key)
-            params[name] = _layer(own, (wide, HIDDEN), np.sqrt(2 / wide))
-            wide = HIDDEN
-    return params | {"classes": _layer(key, (wide, form.classes), 0.01)}
+            key, layer_key = jax.random.split(key)
+            params[name] = _init_layer(layer_key, (nodes, HIDDEN), np.sqrt(2 / nodes))
+            nodes = HIDDEN
+    return params | {"classes": _init_layer(key, (nodes, config.classes), 0.01)}
 
 
 def logits(
-    form: Form,
+    config: NetworkConfig,
     params: Params,
     images: jax.Array,
     dropout: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """Return (n, classes) float32 of `images` (n, size, size, channels); dropout where `key` is
-    given."""
-    x, plain = images, convolutions(form, params)
+    """Return the logits (n, classes) float32 of images.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    params : Params
+    images : array (n, size, size, channels)
+    dropout : float
+        Dropout rate of the hidden layers.
+    key : jax.Array, optional
+        Random key of the dropout; without it there is no dropout.
+    """
+    x, plain = images, export_convolutions(config, params)
     head = {name: layer for name, layer in params.items() if name not in plain}
-    if form.half:
+    if config.bfloat16:
         x, plain, head = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (x, plain, head))
     x = alexnet.forward(plain, x, "C1", "C5")
-    x = x.mean((1, 2)) if form.head == "pooled" else x.reshape(len(x), -1)
+    x = x.mean((1, 2)) if config.head == "pooled" else x.reshape(len(x), -1)
     for number, name in enumerate(sorted(head.keys() - {"classes"})):
         x = jax.nn.relu(x @ head[name]["kernel"] + head[name]["bias"])
         if key is not None and dropout:
-            kept = jax.random.bernoulli(jax.random.fold_in(key, number), 1 - dropout, x.shape)
-            x = jnp.where(kept, x / (1 - dropout), 0)
+            mask = jax.random.bernoulli(jax.random.fold_in(key, number), 1 - dropout, x.shape)
+            x = jnp.where(mask, x / (1 - dropout), 0)
     return (x @ head["classes"]["kernel"] + head["classes"]["bias"]).astype(jnp.float32)
 
 
-def convolutions(form: Form, params: Params) -> Params:
-    """C1 to C5 as plain AlexNet has them: kernel and bias, three channels in C1.
+def export_convolutions(config: NetworkConfig, params: Params) -> Params:
+    """Return C1 to C5 as plain AlexNet has them: kernel and bias, three channels in C1.
 
-    A kernel that sees gray is shared out over three equal channels: on gray that is repeated into
-    them it answers the same.
+    A kernel for gray images is divided among three equal channels, so that it gives the same
+    output for a gray image repeated in three channels.
     """
     plain: Params = {}
     for name in alexnet.CONVOLUTIONS:
         kernel = params[name]["kernel"]
-        if form.standardized:
+        if config.weight_standardization:
             fan_in = np.prod(kernel.shape[:3])
-            centred = kernel - kernel.mean((0, 1, 2))
-            scale = jax.lax.rsqrt(fan_in * (centred**2).mean((0, 1, 2)) + 1e-8)
-            # After the rectifier a unit normal has variance 1/2 - 1/(2 pi) about its mean, and
-            # kernels of zero mean see no mean.
-            kernel = centred * scale * params[name]["gain"] * RECTIFIED
+            centered = kernel - kernel.mean((0, 1, 2))
+            scale = jax.lax.rsqrt(fan_in * (centered**2).mean((0, 1, 2)) + 1e-8)
+            kernel = centered * scale * params[name]["gain"] * RELU_GAIN
         if kernel.shape[2] == 1:
             kernel = jnp.repeat(kernel / 3, 3, axis=2)
         plain[name] = {"kernel": kernel, "bias": params[name]["bias"]}
     return plain
 
 
-def _layer(key: jax.Array, shape: tuple[int, ...], scale: float) -> dict[str, jax.Array]:
-    return {"kernel": scale * jax.random.normal(key, shape), "bias": jnp.zeros(shape[-1])}
+def _init_layer(key: jax.Array, shape: tuple[int, ...], std: float) -> dict[str, jax.Array]:
+    return {"kernel": std * jax.random.normal(key, shape), "bias": jnp.zeros(shape[-1])}
 
 
-def _last_map(size: int) -> int:
-    """Return rows of the map behind C5."""
+def _last_map_size(size: int) -> int:
+    """Return the number of rows of the output of C5."""
     for layer in alexnet.CONVOLUTIONS.values():
         size = (size + 2 * layer.pad - layer.size) // layer.stride + 1
         size = (size - 3) // 2 + 1 if layer.pool else size
     if size < 1:
         raise InputError(
-            "config.pretraining.size is too small for five convolutions; 64 is the least"
+            "config.pretraining.size is invalid: expected at least 64 pixels for five convolutions"
         )
     return size

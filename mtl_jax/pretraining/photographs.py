@@ -1,7 +1,7 @@
-"""Labelled pictures of any size as a source task: cut, mirrored and batched.
+"""A pretraining task of labeled photographs of any size: crop, flip and batch them.
 
-Augmented as in Krizhevsky et al. 2012, section 4.1: a random crop, mirrored half of the time; the
-middle where nothing is learned.
+Augmentation as in Krizhevsky et al. 2012, section 4.1: a random crop, flipped with probability 0.5;
+the center crop for validation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ from PIL import Image
 from mtl_jax.pretraining.task import Examples
 from mtl_jax.weights.metadata import IMAGENET_INPUT
 
-MARGIN = 8 / 7  # the shorter side before the crop, over the crop: 256 / 224
-Pictures = Sequence[tuple[np.ndarray, int]]  # (height, width, 3) uint8, and its class
+RESIZE_RATIO = 8 / 7  # shorter side of the resized image over the crop: 256 / 224
+LabeledImages = Sequence[tuple[np.ndarray, int]]  # (height, width, 3) uint8, and the class
 
 
-class PhotoTask:
-    """Every picture of `learned` once an epoch, in an order of its own."""
+class PhotographTask:
+    """Classification of photographs; an epoch has every training image once, in random order."""
 
     channels = 3
     input_stats = IMAGENET_INPUT
@@ -29,76 +29,84 @@ class PhotoTask:
         self,
         name: str,
         classes: int,
-        learned: Pictures,
-        held_out: Pictures,
+        train: LabeledImages,
+        validation: LabeledImages,
         key: jax.Array,
         batch_size: int,
         workers: int,
     ) -> None:
-        """`workers` threads read pictures; they change no result."""
+        """Set up the task; `workers` is the number of reader threads and changes no result."""
         self.name, self.classes = name, classes
-        self.images = len(learned)
-        self.steps = -(-len(learned) // batch_size)
-        self._learned, self._held_out = learned, held_out
+        self.images = len(train)
+        self.steps = -(-len(train) // batch_size)
+        self._train, self._validation = train, validation
         self._seed = jax.random.key_data(key).tolist()
         self._batch_size, self._workers = batch_size, workers
 
-    def epoch(self, number: int, size: int) -> Iterator[Examples]:
-        rng = np.random.default_rng([*self._seed, number])
-        order = rng.permutation(len(self._learned))
-        chances = rng.random((len(order), 3))
-        return self._batches(self._learned, order, chances, size)
+    def train_batches(self, epoch: int, size: int) -> Iterator[Examples]:
+        rng = np.random.default_rng([*self._seed, epoch])
+        order = rng.permutation(len(self._train))
+        crops = rng.random((len(order), 3))
+        return self._batches(self._train, order, crops, size)
 
-    def held_out(self, size: int) -> Iterator[Examples]:
-        order = np.arange(len(self._held_out))
-        middle = np.full((len(order), 3), 0.5)
-        return self._batches(self._held_out, order, middle, size)
+    def validation_batches(self, size: int) -> Iterator[Examples]:
+        order = np.arange(len(self._validation))
+        center_crops = np.full((len(order), 3), 0.5)
+        return self._batches(self._validation, order, center_crops, size)
 
     def _batches(
-        self, pictures: Pictures, order: np.ndarray, chances: np.ndarray, size: int
+        self, images: LabeledImages, order: np.ndarray, crops: np.ndarray, size: int
     ) -> Iterator[Examples]:
-        def read(place: int) -> tuple[np.ndarray, int]:
-            image, label = pictures[int(order[place])]
-            return cut(image, size, *chances[place]), label
+        """Yield batches; the images of the next batch are read while one is used."""
 
-        with ThreadPoolExecutor(self._workers) as pool:
-            ahead = None
+        def read(position: int) -> tuple[np.ndarray, int]:
+            image, label = images[int(order[position])]
+            return crop(image, size, *crops[position]), label
+
+        with ThreadPoolExecutor(self._workers) as executor:
+            pending = None
             for first in range(0, len(order), self._batch_size):
-                places = range(first, min(first + self._batch_size, len(order)))
-                following = [pool.submit(read, place) for place in places]
-                if ahead:
-                    yield self._examples([job.result() for job in ahead])
-                ahead = following
-            yield self._examples([job.result() for job in ahead or []])
+                positions = range(first, min(first + self._batch_size, len(order)))
+                submitted = [executor.submit(read, position) for position in positions]
+                if pending:
+                    yield self._make_batch([future.result() for future in pending])
+                pending = submitted
+            yield self._make_batch([future.result() for future in pending or []])
 
-    def _examples(self, rows: list[tuple[np.ndarray, int]]) -> Examples:
-        """Return a full batch: rows that the end of an epoch lacks repeat the first, with weight
-        0."""
-        missing = self._batch_size - len(rows)
-        weight = np.float32([1] * len(rows) + [0] * missing)
-        rows = rows + rows[:1] * missing
+    def _make_batch(self, rows: list[tuple[np.ndarray, int]]) -> Examples:
+        """Return a full batch; the last one of an epoch is padded with its first row, weight 0."""
+        n_padding = self._batch_size - len(rows)
+        weight = np.float32([1] * len(rows) + [0] * n_padding)
+        rows = rows + rows[:1] * n_padding
         pixels = np.stack([image for image, _ in rows])
         label = np.int32([label for _, label in rows])
-        return Examples(_normalized(jnp.asarray(pixels)), jnp.asarray(label), jnp.asarray(weight))
+        return Examples(_normalize(jnp.asarray(pixels)), jnp.asarray(label), jnp.asarray(weight))
 
 
-def cut(image: np.ndarray, size: int, down: float, along: float, mirror: float) -> np.ndarray:
-    """Return a square (size, size, 3) of `image` (h, w, 3), whose shorter side becomes size * 8 /
-    7.
+def crop(image: np.ndarray, size: int, top: float, left: float, flip: float) -> np.ndarray:
+    """Return a square (size, size, 3) of `image` (h, w, 3) resized to a shorter side of size * 8/7.
 
-    `down` and `along` in [0, 1) place it; `mirror` above one half turns left and right over.
+    Parameters
+    ----------
+    image : array
+    size : int
+        Side of the crop in pixels.
+    top, left : float
+        Position of the crop, in [0, 1).
+    flip : float
+        Flip left and right above 0.5.
     """
     height, width = image.shape[:2]
-    factor = round(size * MARGIN) / min(height, width)
+    factor = round(size * RESIZE_RATIO) / min(height, width)
     shape = max(size, round(width * factor)), max(size, round(height * factor))
-    scaled = np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR))
-    top = int(down * (shape[1] - size + 1))
-    left = int(along * (shape[0] - size + 1))
-    scaled = scaled[top : top + size, left : left + size]
-    return scaled[:, ::-1] if mirror > 0.5 else scaled
+    resized = np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR))
+    row = int(top * (shape[1] - size + 1))
+    column = int(left * (shape[0] - size + 1))
+    square = resized[row : row + size, column : column + size]
+    return square[:, ::-1] if flip > 0.5 else square
 
 
 @jax.jit
-def _normalized(pixels: jax.Array) -> jax.Array:
+def _normalize(pixels: jax.Array) -> jax.Array:
     mean, std = jnp.array(IMAGENET_INPUT["mean"]), jnp.array(IMAGENET_INPUT["std"])
     return (pixels.astype(jnp.float32) / 255 - mean) / std

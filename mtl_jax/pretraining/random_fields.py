@@ -1,31 +1,32 @@
-"""Random fields and coordinates that the families of formula images are drawn with."""
+"""Random fields and coordinates for the synthetic images."""
 
 import jax
 import jax.numpy as jnp
 
 
-def grid(size: int) -> tuple[jax.Array, jax.Array]:
+def pixel_grid(size: int) -> tuple[jax.Array, jax.Array]:
     """Return row and column (size, size) of each pixel, from -1 to 1 across the image."""
     line = (jnp.arange(size) + 0.5) * 2 / size - 1
     return jnp.meshgrid(line, line, indexing="ij")
 
 
-def turned(
-    size: int, angle: jax.Array, centre: jax.Array, scale: jax.Array
+def local_coordinates(
+    size: int, angle: jax.Array, center: jax.Array, scale: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Coordinates (n, size, size) turned by `angle` (n,) about `centre` (n, 2), over `scale` (n,).
+    """Return coordinates (n, size, size) rotated by `angle` (n,) about `center` (n, 2).
 
-    `scale` is the length in pixels that becomes 1, so that shapes are as large in large images.
+    Their unit is `scale` (n,) in pixels, so shapes have the same size in pixels in every image
+    size.
     """
-    row, column = grid(size)
+    row, column = pixel_grid(size)
     unit = scale[:, None, None] * 2 / size
-    y = (row - centre[:, 0, None, None]) / unit
-    x = (column - centre[:, 1, None, None]) / unit
+    y = (row - center[:, 0, None, None]) / unit
+    x = (column - center[:, 1, None, None]) / unit
     cos, sin = jnp.cos(angle)[:, None, None], jnp.sin(angle)[:, None, None]
     return cos * y - sin * x, sin * y + cos * x
 
 
-def noise(
+def make_noise(
     key: jax.Array,
     size: int,
     slope: jax.Array,
@@ -33,9 +34,18 @@ def noise(
     stretch: jax.Array,
     angle: jax.Array,
 ) -> jax.Array:
-    """Fields (n, size, size) of mean 0 and variance 1 with a power spectrum that falls as f^-slope.
+    """Return fields (n, size, size) of mean 0 and variance 1 with a power spectrum f^-slope.
 
-    Flat below `corner` cycles in 100 pixels; `stretch` times longer along `angle` than across.
+    Parameters
+    ----------
+    slope : array (n,)
+        Exponent of the power spectrum.
+    corner : array (n,)
+        Frequency in cycles per 100 pixels below which the spectrum is flat.
+    stretch : array (n,)
+        Ratio of the correlation lengths along and across `angle`.
+    angle : array (n,)
+        Direction of the stretch in radians.
     """
     spectrum = jnp.fft.rfft2(jax.random.normal(key, (len(slope), size, size)))
     row, column = jnp.meshgrid(
@@ -49,10 +59,10 @@ def noise(
     return standardize(jnp.fft.irfft2(spectrum * gain, (size, size)))
 
 
-def background(key: jax.Array, count: int, size: int) -> jax.Array:
-    """Return what lies behind a shape: cloudy noise with a few curved lines, of no class."""
+def make_background(key: jax.Array, count: int, size: int) -> jax.Array:
+    """Return backgrounds (n, size, size) independent of the class: noise with curved lines."""
     keys = jax.random.split(key, 8)
-    cloud = noise(
+    image = make_noise(
         keys[0],
         size,
         jax.random.uniform(keys[1], (count,), minval=2.2, maxval=3.6),
@@ -60,15 +70,15 @@ def background(key: jax.Array, count: int, size: int) -> jax.Array:
         jax.random.uniform(keys[2], (count,), minval=1.0, maxval=2.0),
         jax.random.uniform(keys[3], (count,), maxval=jnp.pi),
     )
-    row, column = grid(size)
-    for line in jax.random.split(keys[4], 3):
-        draw = jax.random.uniform(line, (6, count, 1, 1))
-        angle = 2 * jnp.pi * draw[0]
-        across = row * jnp.sin(angle) + column * jnp.cos(angle) + 2 * draw[1] - 1
-        along = row * jnp.cos(angle) - column * jnp.sin(angle) + 2 * draw[2] - 1
-        distance = (across + (draw[3] - 0.5) * along**2) * size / 2
-        cloud += (1.5 * draw[4]) * jnp.exp(-(distance**2) / 4 - (along / 0.7) ** 2)
-    return cloud
+    row, column = pixel_grid(size)
+    for line_key in jax.random.split(keys[4], 3):
+        uniform = jax.random.uniform(line_key, (6, count, 1, 1))
+        angle = 2 * jnp.pi * uniform[0]
+        across = row * jnp.sin(angle) + column * jnp.cos(angle) + 2 * uniform[1] - 1
+        along = row * jnp.cos(angle) - column * jnp.sin(angle) + 2 * uniform[2] - 1
+        distance = (across + (uniform[3] - 0.5) * along**2) * size / 2
+        image += (1.5 * uniform[4]) * jnp.exp(-(distance**2) / 4 - (along / 0.7) ** 2)
+    return image
 
 
 def standardize(images: jax.Array) -> jax.Array:

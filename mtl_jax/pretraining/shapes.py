@@ -1,87 +1,95 @@
-"""Shape images: a body with lobes, a soft or sharp rim, and rays, before noise and stray lines."""
+"""Shape images: a body with lobes or with rays, before noise and random lines."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.pretraining.class_parameters import spread
-from mtl_jax.pretraining.random_fields import background, turned
+from mtl_jax.pretraining.class_parameters import sobol_points
+from mtl_jax.pretraining.random_fields import local_coordinates, make_background
 
 OUTLINE_CLASSES = 64
-ORDER, LOBES, SOFT, ASPECT = spread(
+ORDER, LOBES, LOG_SOFTNESS, ASPECT = sobol_points(
     OUTLINE_CLASSES, (2.0, 9.99), (0.02, 0.35), (-2.5, -0.3), (1.0, 2.0)
 ).T
 RAY_CLASSES = 64
 MAX_RAYS = 20
-COUNT, LENGTH, WIDTH, CURL = spread(RAY_CLASSES, (0.7, 3.0), (0.4, 1.8), (-0.2, 0.8), (0.0, 0.6)).T
+COUNT, LENGTH, LOG_WIDTH, CURVATURE = sobol_points(
+    RAY_CLASSES, (0.7, 3.0), (0.4, 1.8), (-0.2, 0.8), (0.0, 0.6)
+).T
 COUNT = np.round(np.exp(COUNT))  # 2 to 20
 
 
-def outlines(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
-    """Return images (n, size, size): bodies that differ by lobes, their number, rim and aspect."""
-    place, waves, behind = jax.random.split(key, 3)
-    count = len(label)
-    order, lobes, soft, aspect = (
-        jnp.asarray(p)[label][:, None, None] for p in (ORDER, LOBES, SOFT, ASPECT)
+def render_outlines(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
+    """Return images (n, size, size) of bodies.
+
+    The classes differ in the size and number of lobes, the softness of the rim and the aspect
+    ratio.
+    """
+    body_key, phase_key, background_key = jax.random.split(key, 3)
+    n = len(label)
+    order, lobes, log_softness, aspect = (
+        jnp.asarray(p)[label][:, None, None] for p in (ORDER, LOBES, LOG_SOFTNESS, ASPECT)
     )
-    radius = _radii(place, count, 10.0, 32.0)
-    y, x = _placed(place, radius, size)
+    radius = _random_radii(body_key, n, 10.0, 32.0)
+    y, x = _body_coordinates(body_key, radius, size)
     y, x = y * jnp.sqrt(aspect), x / jnp.sqrt(aspect)
     angle = jnp.arctan2(y, x)
-    phase = jax.random.uniform(waves, (2, count, 1, 1), maxval=2 * jnp.pi)
+    phase = jax.random.uniform(phase_key, (2, n, 1, 1), maxval=2 * jnp.pi)
     wave = jnp.cos(jnp.floor(order) * angle + phase[0]) + 0.4 * jnp.cos(3 * angle + phase[1])
-    body = _body(jnp.exp(lobes * wave) - jnp.hypot(y, x), jnp.exp(soft))
-    return _contrast(place, count) * body + background(behind, count, size)
+    body = _render_body(jnp.exp(lobes * wave) - jnp.hypot(y, x), jnp.exp(log_softness))
+    return _random_contrast(body_key, n) * body + make_background(background_key, n, size)
 
 
-def rays(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
-    """Return images (n, size, size): bodies that differ by number, length, width and bend of
-    rays."""
-    place, own, behind = jax.random.split(key, 3)
+def render_rays(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
+    """Return images (n, size, size) of bodies with rays.
+
+    The classes differ in the number, length, width and curvature of the rays.
+    """
+    body_key, ray_key, background_key = jax.random.split(key, 3)
     n = len(label)
-    count, length, width, curl = (
-        jnp.asarray(p)[label][:, None, None, None] for p in (COUNT, LENGTH, WIDTH, CURL)
+    count, length, log_width, curvature = (
+        jnp.asarray(p)[label][:, None, None, None] for p in (COUNT, LENGTH, LOG_WIDTH, CURVATURE)
     )
-    radius = _radii(place, n, 8.0, 26.0)
-    y, x = _placed(place, radius, size)
+    radius = _random_radii(body_key, n, 8.0, 26.0)
+    y, x = _body_coordinates(body_key, radius, size)
     distance = jnp.hypot(y, x)
-    draw = jax.random.uniform(own, (4, n, 1, 1, MAX_RAYS))
-    body = _body(1 - distance, 0.08 + 0.4 * draw[0, ..., 0])
+    uniform = jax.random.uniform(ray_key, (4, n, 1, 1, MAX_RAYS))
+    body = _render_body(1 - distance, 0.08 + 0.4 * uniform[0, ..., 0])
 
-    number = jnp.arange(MAX_RAYS)
-    at = 2 * jnp.pi * (number + 0.7 * draw[1]) / count
-    bend = curl * (2 * draw[2] - 1)
-    there = (number < count) * (0.4 + 0.6 * draw[3])
+    ray = jnp.arange(MAX_RAYS)
+    ray_angle = 2 * jnp.pi * (ray + 0.7 * uniform[1]) / count
+    bend = curvature * (2 * uniform[2] - 1)
+    strength = (ray < count) * (0.4 + 0.6 * uniform[3])
     distance, angle = distance[..., None], jnp.arctan2(y, x)[..., None]
-    # From 0.6 radii outward, fading to nothing at the end.
-    reach = jnp.sqrt(jnp.clip((0.9 + length - distance) / length, 0, 1)) * (distance > 0.6)
-    aside = angle - at - bend * (distance - 0.6)
-    aside -= 2 * jnp.pi * jnp.round(aside / (2 * jnp.pi))
-    aside *= distance * radius[:, None, None, None] / jnp.exp(width)
-    # A bell without the cost of an exponential.
-    lines = (there * reach / (1 + aside**2 / 4) ** 2).max(-1)
-    return _contrast(place, n) * jnp.maximum(body, lines) + background(behind, n, size)
+    # A ray starts at 0.6 radii and fades to zero at its end.
+    fading = jnp.sqrt(jnp.clip((0.9 + length - distance) / length, 0, 1)) * (distance > 0.6)
+    offset = angle - ray_angle - bend * (distance - 0.6)
+    offset -= 2 * jnp.pi * jnp.round(offset / (2 * jnp.pi))
+    offset *= distance * radius[:, None, None, None] / jnp.exp(log_width)
+    # A bell-shaped profile that is cheaper than an exponential.
+    rays = (strength * fading / (1 + offset**2 / 4) ** 2).max(-1)
+    background = make_background(background_key, n, size)
+    return _random_contrast(body_key, n) * jnp.maximum(body, rays) + background
 
 
-def _radii(key: jax.Array, count: int, least: float, most: float) -> jax.Array:
-    """Radii (n,) in pixels of the bodies."""
-    draw = jax.random.uniform(jax.random.fold_in(key, 0), (count,))
-    return least * (most / least) ** draw
+def _random_radii(key: jax.Array, count: int, minimum: float, maximum: float) -> jax.Array:
+    """Return the radii (n,) of the bodies in pixels."""
+    uniform = jax.random.uniform(jax.random.fold_in(key, 0), (count,))
+    return minimum * (maximum / minimum) ** uniform
 
 
-def _placed(key: jax.Array, radius: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Coordinates (n, size, size) about a body near the middle, its radius as unit."""
-    draw = jax.random.uniform(jax.random.fold_in(key, 1), (3, len(radius)))
-    centre = 0.5 * (draw[:2].T - 0.5)
-    return turned(size, 2 * jnp.pi * draw[2], centre, radius)
+def _body_coordinates(key: jax.Array, radius: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """Return coordinates (n, size, size) about a body near the center, in units of its radius."""
+    uniform = jax.random.uniform(jax.random.fold_in(key, 1), (3, len(radius)))
+    center = 0.5 * (uniform[:2].T - 0.5)
+    return local_coordinates(size, 2 * jnp.pi * uniform[2], center, radius)
 
 
-def _contrast(key: jax.Array, count: int) -> jax.Array:
-    """Return how much brighter (n, 1, 1) the body is, in standard deviations of what lies
-    behind."""
+def _random_contrast(key: jax.Array, count: int) -> jax.Array:
+    """Return the contrast (n, 1, 1) of the body in standard deviations of the background."""
     return jax.random.uniform(jax.random.fold_in(key, 2), (count, 1, 1), minval=2.0, maxval=7.0)
 
 
-def _body(inside: jax.Array, soft: jax.Array) -> jax.Array:
-    """1 deep inside, 0 outside, over a rim of width `soft`; a little brighter in the middle."""
-    return jax.nn.sigmoid(4 * inside / soft) * (0.75 + 0.25 * jnp.clip(inside, 0, 1))
+def _render_body(inside: jax.Array, softness: jax.Array) -> jax.Array:
+    """Return 1 inside and 0 outside, with a rim of width `softness` and a brighter center."""
+    return jax.nn.sigmoid(4 * inside / softness) * (0.75 + 0.25 * jnp.clip(inside, 0, 1))

@@ -1,4 +1,4 @@
-"""The training step and the scoring step of the source task: pure functions, no files."""
+"""The training step, learning rate and metrics of the pretraining, as pure functions."""
 
 import functools
 from collections.abc import Callable
@@ -8,29 +8,34 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtl_jax.pretraining.network import Form, logits
+from mtl_jax.pretraining.network import NetworkConfig, logits
 from mtl_jax.pretraining.task import Examples
 from mtl_jax.types import Params, TrainState
 
 
-class Sums(NamedTuple):
-    """Over examples: cross-entropy, right answers, right answers among the first five, weights."""
+class MetricSums(NamedTuple):
+    """Weighted sums over examples; divided by `count` they are means."""
 
-    loss: jax.Array
-    top1: jax.Array
-    top5: jax.Array
-    count: jax.Array
-
-
-Step = Callable[[TrainState, Examples, jax.Array, jax.Array], tuple[TrainState, Sums]]
+    loss: jax.Array  # cross-entropy
+    top1: jax.Array  # correct predictions
+    top5: jax.Array  # true class among the five highest scores
+    count: jax.Array  # weights
 
 
-def optimizer(kind: str, momentum: float, weight_decay: float) -> optax.GradientTransformation:
-    """Direction of descent, which the step multiplies by minus the learning rate.
+Step = Callable[[TrainState, Examples, jax.Array, jax.Array], tuple[TrainState, MetricSums]]
 
-    'sgd' with momentum and decay as in Krizhevsky et al. 2012, section 5 (in the form of
-    `training.transfer.optimizer`); 'adam' with decay apart from the moments (Loshchilov & Hutter
-    2019, arXiv:1711.05101).
+
+def make_optimizer(kind: str, momentum: float, weight_decay: float) -> optax.GradientTransformation:
+    """Return the transformation whose update the step multiplies by minus the learning rate.
+
+    Parameters
+    ----------
+    kind : {'sgd', 'adam'}
+        'sgd' has momentum and decay as in Krizhevsky et al. 2012, section 5; 'adam' has decoupled
+        decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
+    momentum : float
+        Of 'sgd'.
+    weight_decay : float
     """
     if kind == "sgd":
         return optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum))
@@ -40,11 +45,19 @@ def optimizer(kind: str, momentum: float, weight_decay: float) -> optax.Gradient
 def learning_rate(
     progress: jax.Array, first: float, last: float, schedule: str, warmup: float
 ) -> jax.Array:
-    """Return the rate at `progress` (0 to 1) of the training, which rises from 0 over its part
-    `warmup`.
+    """Return the learning rate at each `progress`.
 
-    'steps': tenfold drops at equal distances from `first` to about `last` (three of them in
-    Krizhevsky et al. 2012, section 5, where a person chose when); 'cosine': half a wave.
+    Parameters
+    ----------
+    progress : array
+        Fraction of the training, 0 to 1.
+    first, last : float
+        Initial and final learning rate.
+    schedule : {'steps', 'cosine'}
+        'steps' divides by ten at equal intervals until about `last`, as Krizhevsky et al. 2012,
+        section 5, did three times by hand; 'cosine' is a half cosine.
+    warmup : float
+        Fraction of the training in which the rate rises linearly from 0.
     """
     if schedule == "steps":
         drops = round(float(jnp.log10(first / last)))
@@ -55,19 +68,23 @@ def learning_rate(
 
 
 @functools.cache
-def make_step(form: Form, kind: str, momentum: float, weight_decay: float, dropout: float) -> Step:
-    """Return `step(state, examples, key, rate)`: one update; dropout is a function of (key, step).
+def make_step(
+    config: NetworkConfig, kind: str, momentum: float, weight_decay: float, dropout: float
+) -> Step:
+    """Return the compiled `step(state, examples, key, rate)`, which makes one update.
 
-    Compiled, and once for all trainings with the same arguments; `state` is donated.
+    Dropout is a function of `key` and the step number. The step is compiled once for equal
+    arguments, and `state` is donated.
     """
-    tx = optimizer(kind, momentum, weight_decay)
+    tx = make_optimizer(kind, momentum, weight_decay)
 
     def step(
         state: TrainState, examples: Examples, key: jax.Array, rate: jax.Array
-    ) -> tuple[TrainState, Sums]:
-        def loss(params: Params) -> tuple[jax.Array, Sums]:
-            own = jax.random.fold_in(key, state.step)
-            sums = count(logits(form, params, examples.image, dropout, own), examples)
+    ) -> tuple[TrainState, MetricSums]:
+        def loss(params: Params) -> tuple[jax.Array, MetricSums]:
+            dropout_key = jax.random.fold_in(key, state.step)
+            scores = logits(config, params, examples.image, dropout, dropout_key)
+            sums = sum_metrics(scores, examples)
             return sums.loss / jnp.maximum(sums.count, 1), sums
 
         gradient, sums = jax.grad(loss, has_aux=True)(state.params)
@@ -78,11 +95,11 @@ def make_step(form: Form, kind: str, momentum: float, weight_decay: float, dropo
     return jax.jit(step, donate_argnums=0)
 
 
-def count(scores: jax.Array, examples: Examples) -> Sums:
-    """Sums over the examples of a batch from their logits (n, classes)."""
+def sum_metrics(scores: jax.Array, examples: Examples) -> MetricSums:
+    """Return the metric sums of a batch from its logits (n, classes)."""
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, examples.label)
-    true = jnp.take_along_axis(scores, examples.label[:, None], axis=1)
-    # How many classes score at least as much as the true one; ties count against.
-    rank = (scores >= true).sum(1)
-    weighted = [losses, rank <= 1, rank <= 5, jnp.ones_like(losses)]
-    return Sums(*((examples.weight * value).sum() for value in weighted))
+    true_score = jnp.take_along_axis(scores, examples.label[:, None], axis=1)
+    # Rank of the true class; tied classes rank before it.
+    rank = (scores >= true_score).sum(1)
+    metrics = [losses, rank <= 1, rank <= 5, jnp.ones_like(losses)]
+    return MetricSums(*((examples.weight * metric).sum() for metric in metrics))

@@ -1,4 +1,4 @@
-"""One training of the source task, from its start or latest checkpoint to weights with a card."""
+"""Pretrain AlexNet on an image task and write its convolutions to a folder of weights."""
 
 import json
 import shlex
@@ -25,30 +25,33 @@ from mtl_jax.training.checkpoint import VERSIONS_BEFORE, Checkpoints, versions_b
 from mtl_jax.training.history import History
 from mtl_jax.types import InputError, Params, TrainState
 
+SYNC_STEPS = 16  # the host waits for the device after so many steps
+
 
 def pretrain(c: ConfigDict, folder: Path) -> str:
-    """Train by `c` in `folder` and returns what to tell: accuracies, and where the weights are.
+    """Pretrain in the work folder and return a summary with the accuracies.
 
-    Leaves config.json, environment.json, history.jsonl, checkpoint/ and weights/, which
-    `--config.weights` takes. Called again, it goes on from the last checkpoint to the same bytes
-    of weights.
+    The folder then has config.json, environment.json, history.jsonl, checkpoint/, and weights/ for
+    `--config.weights`. An interrupted training resumes from its last checkpoint; the weights are
+    bit-identical.
     """
-    with workdir.alone(folder):
+    with workdir.lock(folder):
         workdir.claim(folder, c.to_dict())
-        used = [d.device_kind for d in jax.devices()[: c.devices]]
-        workdir.record_environment(folder, used)
+        device_kinds = [d.device_kind for d in jax.devices()[: c.devices]]
+        workdir.record_environment(folder, device_kinds)
         if not (folder / "weights" / "card.json").exists():
             print(describe(c), flush=True)
-            _train(c, folder, used)
-    line = json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+            _train(c, folder, device_kinds)
+    metrics = _last_line(folder)
     return (
-        f"held-out images: top-1 {line['held_out_top1']:.1%}, top-5 {line['held_out_top5']:.1%}, "
-        f"after {line['images']:,} images\nweights: {folder / 'weights'}"
+        f"validation images: top-1 {metrics['held_out_top1']:.1%}, "
+        f"top-5 {metrics['held_out_top5']:.1%}, after {metrics['images']:,} training images\n"
+        f"weights: {folder / 'weights'}"
     )
 
 
 def describe(c: ConfigDict) -> str:
-    """Return what a training by `c` learns, and how much of it."""
+    """Return a line with the task, classes, epochs and steps of a pretraining."""
     task = open_task(c.pretraining, jax.random.key(c.seed), c.train.batch_size, c.data.workers)
     return (
         f"{task.name}: {task.classes} classes, {c.train.epochs} epochs of {task.images:,} images "
@@ -56,66 +59,56 @@ def describe(c: ConfigDict) -> str:
     )
 
 
-def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
+def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
     s, t = c.pretraining, c.train
     task_key, init_key, dropout_key = jax.random.split(jax.random.key(c.seed), 3)
     task = open_task(s, task_key, t.batch_size, c.data.workers)
-    form = partial(
-        network.Form,
+    network_config = partial(
+        network.NetworkConfig,
         channels=task.channels,
         classes=task.classes,
         head=s.head,
         initialization=s.initialization,
-        standardized=s.weight_standardization,
-        half=t.precision == "bfloat16",
+        weight_standardization=s.weight_standardization,
+        bfloat16=t.precision == "bfloat16",
     )
-    last_form = form(s.size)
-    rules = s.optimizer, t.momentum, t.weight_decay
-    params = network.init(last_form, init_key)
+    final_config = network_config(s.size)
+    optimizer_settings = s.optimizer, t.momentum, t.weight_decay
+    params = network.init(final_config, init_key)
     sharding = devices.batch_sharding(c.devices)
-    state = TrainState(jnp.int32(0), params, steps.optimizer(*rules).init(params))
+    opt_state = steps.make_optimizer(*optimizer_settings).init(params)
+    state = TrainState(jnp.int32(0), params, opt_state)
 
     made_by = {"pretraining": s.to_dict(), "train": t.to_dict(), "seed": c.seed}
     checkpoints = Checkpoints(folder / "checkpoint", made_by, c.accept_versions)
-    begin, state = checkpoints.resume(state)
+    first_epoch, state = checkpoints.resume(state)
     state = devices.replicate(state, sharding)
-    history = History(folder / "history.jsonl", begin)
-    total = t.epochs * task.steps
-    bar = tqdm(
-        total=total,
-        initial=begin * task.steps,
-        desc="source task",
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 30,
-    )
-    with bar:
-        for epoch in range(begin, t.epochs):
+    history = History(folder / "history.jsonl", first_epoch)
+    with _progress_bar(first_epoch * task.steps, t.epochs * task.steps) as bar:
+        for epoch in range(first_epoch, t.epochs):
             size = s.small_size if epoch < s.small_epochs else s.size
-            step = steps.make_step(form(size), *rules, c.model.dropout)
-            rate = steps.learning_rate(
-                (epoch * task.steps + jnp.arange(task.steps)) / total,
-                t.learning_rate,
-                t.final_learning_rate,
-                s.schedule,
-                s.warmup,
-            )
-            seen = []
-            for number, examples in enumerate(task.epoch(epoch, size)):
-                state, sums = step(state, _placed(examples, sharding), dropout_key, rate[number])
-                seen.append(sums)
-                if number % 16 == 15:  # let the device run ahead, but not without end
+            config = network_config(size)
+            step = steps.make_step(config, *optimizer_settings, c.model.dropout)
+            rates = _learning_rates(c, epoch, task.steps)
+            train_sums = []
+            for number, examples in enumerate(task.train_batches(epoch, size)):
+                batch = _shard(examples, sharding)
+                state, sums = step(state, batch, dropout_key, rates[number])
+                train_sums.append(sums)
+                if number % SYNC_STEPS == SYNC_STEPS - 1:
                     jax.block_until_ready(sums)
                 bar.update()
-            held_out = [_scored(form(size), state.params, e) for e in task.held_out(size)]
+            validation_sums = [
+                _evaluate(config, state.params, e) for e in task.validation_batches(size)
+            ]
             line = {
                 "epoch": epoch + 1,
                 "step": (epoch + 1) * task.steps,
                 "images": (epoch + 1) * task.images,
                 "size": size,
-                "learning_rate": float(rate[-1]),
-                **_means(seen),
-                **{f"held_out_{name}": value for name, value in _means(held_out).items()},
+                "learning_rate": float(rates[-1]),
+                **_means(train_sums),
+                **{f"held_out_{name}": value for name, value in _means(validation_sums).items()},
             }
             if not np.isfinite([line["loss"], line["held_out_loss"]]).all():
                 raise InputError(
@@ -127,22 +120,47 @@ def _train(c: ConfigDict, folder: Path, used: list[str]) -> None:
             if (epoch + 1) % t.checkpoint_epochs == 0 or epoch + 1 == t.epochs:
                 checkpoints.save(epoch + 1, state)
     checkpoints.close(keep=t.epochs)
-    params = jax.tree.map(np.asarray, network.convolutions(last_form, state.params))
-    line = json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    described = _described(params, task, line, c, used)
-    described.metadata["training"][VERSIONS_BEFORE] = versions_before(folder / "checkpoint")
-    weights.save(described, folder / "weights", half=True)
+    convolutions = network.export_convolutions(final_config, state.params)
+    params = jax.tree.map(np.asarray, convolutions)
+    trained = _make_weights(params, task, _last_line(folder), c, device_kinds)
+    trained.metadata["training"][VERSIONS_BEFORE] = versions_before(folder / "checkpoint")
+    weights.save(trained, folder / "weights", half=True)
 
 
-def _described(
-    params: Params, task: Task, line: dict[str, Any], c: ConfigDict, used: list[str]
+def _progress_bar(initial: int, total: int) -> tqdm:
+    return tqdm(
+        total=total,
+        initial=initial,
+        desc="pretraining",
+        unit="step",
+        dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr.isatty() else 30,
+    )
+
+
+def _learning_rates(c: ConfigDict, epoch: int, epoch_steps: int) -> jax.Array:
+    """Return the learning rate of each step of an epoch."""
+    s, t = c.pretraining, c.train
+    progress = (epoch * epoch_steps + jnp.arange(epoch_steps)) / (t.epochs * epoch_steps)
+    return steps.learning_rate(
+        progress, t.learning_rate, t.final_learning_rate, s.schedule, s.warmup
+    )
+
+
+def _last_line(folder: Path) -> dict[str, Any]:
+    """Return the metrics of the last epoch."""
+    return json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+
+
+def _make_weights(
+    params: Params, task: Task, metrics: dict[str, Any], c: ConfigDict, device_kinds: list[str]
 ) -> weights.Weights:
-    """Return the convolutions and their card, with all that it takes to make them again."""
+    """Return the convolutions in half precision, with the metadata needed to reproduce them."""
     rounded = weights.round_to_half(params)
-    card = weights.make_metadata(
+    metadata = weights.make_metadata(
         rounded,
         backbone="alexnet",
-        name=c.pretraining.images.partition(":")[0],  # a path names this machine
+        name=c.pretraining.images.partition(":")[0],  # without the path, which names this machine
         source="trained by configs/pretrain.py",
         sha256="",
         file_format="mtl_jax",
@@ -152,27 +170,29 @@ def _described(
     )
     training = {
         "task": f"{task.classes} classes of {task.name}",
-        "images": line["images"],
-        "held_out_top1": line["held_out_top1"],
-        "held_out_top5": line["held_out_top5"],
+        "images": metrics["images"],
+        "held_out_top1": metrics["held_out_top1"],
+        "held_out_top5": metrics["held_out_top5"],
         "command": shlex.join(["python", "-m", "mtl_jax.main", *sys.argv[1:]]),
         "seed": c.seed,
         "date": time.strftime("%Y-%m-%d"),
-        "device": f"{len(used)} x {used[0]}",
+        "device": f"{len(device_kinds)} x {device_kinds[0]}",
     }
-    return weights.Weights(rounded, card | {"training": training})
+    return weights.Weights(rounded, metadata | {"training": training})
 
 
 @partial(jax.jit, static_argnums=0)
-def _scored(form: network.Form, params: Params, examples: Examples) -> steps.Sums:
-    return steps.count(network.logits(form, params, examples.image), examples)
+def _evaluate(
+    config: network.NetworkConfig, params: Params, examples: Examples
+) -> steps.MetricSums:
+    return steps.sum_metrics(network.logits(config, params, examples.image), examples)
 
 
-def _placed(examples: Examples, sharding: Any) -> Examples:
+def _shard(examples: Examples, sharding: Any) -> Examples:
     return examples if sharding is None else jax.device_put(examples, sharding)
 
 
-def _means(sums: Iterable[steps.Sums]) -> dict[str, float]:
+def _means(sums: Iterable[steps.MetricSums]) -> dict[str, float]:
     total = np.sum(jax.device_get(list(sums)), axis=0, dtype=np.float64)
     loss, top1, top5, count = total.tolist()
     return {"loss": loss / count, "top1": top1 / count, "top5": top5 / count}

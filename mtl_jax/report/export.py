@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtl_jax.io.csv_safe import as_csv, harmless_row
+from mtl_jax.io.csv_safe import escape_row, format_csv
 from mtl_jax.report.figure_style import ReportFigure, standalone
 
 
@@ -12,7 +12,7 @@ def export(figures: Iterable[ReportFigure], folder: Path) -> None:
     """Write NAME.svg and NAME.csv of each figure into `folder`, each file atomically."""
     folder.mkdir(exist_ok=True)
     for figure in figures:
-        table = as_csv(figure.columns, map(harmless_row, figure.rows))
+        table = format_csv(figure.columns, map(escape_row, figure.rows))
         _write(folder / f"{figure.name}.csv", table)
         _write(folder / f"{figure.name}.svg", standalone(figure.svg))
 

@@ -128,9 +128,9 @@ def warnings(work: WorkFolder) -> list[str]:
         )
     similar = work.folds.get("similar_ids", [])
     if similar:
-        texts.append(f"{patient_notes.similar_note(similar)}.")
+        texts.append(f"{patient_notes.similar_ids_note(similar)}.")
     for name, public in work.folds.get("ids_look_like", {}).items():
-        texts.append(f"{name}: {patient_notes.form_note(public)}.")
+        texts.append(f"{name}: {patient_notes.id_format_note(public)}.")
     for collection in results["collections"]:
         other = [t for t in collection["truth_source"] if t not in ("biopsy", "simulated")]
         if other:

@@ -7,8 +7,8 @@ import numpy as np
 
 from mtl_jax import patient_notes
 from mtl_jax.config import default
-from mtl_jax.config_diff import flat
-from mtl_jax.exclusion_reasons import by_reason, shortened
+from mtl_jax.config_diff import flatten
+from mtl_jax.exclusion_reasons import group_by_reason, join_first
 from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
 
 PATH_FIELDS = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings with paths
@@ -80,7 +80,7 @@ def patient_exclusions(work: WorkFolder, collection: Mapping[str, Any]) -> list[
     name, lines = collection["name"], []
     counts = work.folds.get("held_out", {}).get(name)
     if counts:
-        excluded = patient_notes.not_learned(counts)
+        excluded = patient_notes.held_out_note(counts)
         lines.append(f"No patient is in both a training and an evaluation set: {excluded}.")
     if collection.get("official_test_learned"):
         lines.append("The official test set is used for training: this job does not evaluate it.")
@@ -89,8 +89,8 @@ def patient_exclusions(work: WorkFolder, collection: Mapping[str, Any]) -> list[
 
 def exclusions(collection: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     """Return (reason, number, first items) of the exclusions, the most frequent first."""
-    reasons = by_reason(collection["left_out"])
-    return [(reason, len(items), shortened(items, MAX_NAMED)) for reason, items in reasons]
+    reasons = group_by_reason(collection["left_out"])
+    return [(reason, len(items), join_first(items, MAX_NAMED)) for reason, items in reasons]
 
 
 class NoteRow(NamedTuple):
@@ -125,14 +125,16 @@ def _example(note: Mapping[str, Any]) -> str:
 
 def setting_rows(work: WorkFolder) -> list[tuple[str, str, str | None]]:
     """Return (field, value, default) of the config; default is None if the value equals it."""
-    defaults = {field: _format_value(value) for field, value in flat(default().to_dict()).items()}
+    defaults = {
+        field: _format_value(value) for field, value in flatten(default().to_dict()).items()
+    }
     return [
         (
             field,
             _file_names(value) if field in PATH_FIELDS else value,
             None if defaults.get(field) == value else defaults.get(field, "no such field"),
         )
-        for field, setting in flat(work.config).items()
+        for field, setting in flatten(work.config).items()
         for value in [_format_value(setting)]
     ]
 

@@ -1,1 +1,1 @@
-"""One training: what is frozen, the step, the epoch, the checkpoint."""
+"""Training: frozen layers, the training step, epochs, checkpoints and prediction."""

@@ -1,4 +1,4 @@
-"""Saving and restoring a training in progress. The only room of training that knows Orbax."""
+"""Save and restore the state of a training run with Orbax."""
 
 import json
 import shutil
@@ -10,27 +10,36 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtl_jax.config_diff import changes, in_words
+from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.io import atomic
 from mtl_jax.training import multihost, software
 from mtl_jax.types import InputError, Params, TrainState
 from mtl_jax.weights.param_io import make_checkpointer
 
-FORMAT = 1  # raise it when a checkpoint of the same state looks otherwise
-KEPT = 2
-CARD = "card.json"
-VERSIONS_BEFORE = "versions_before"  # versions that trained earlier epochs, oldest first
-TIMES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
+FORMAT = 1  # increase it when the layout of a checkpoint changes
+MAX_KEPT = 2
+METADATA_FILE = "card.json"
+VERSIONS_BEFORE = "versions_before"  # metadata: versions that trained earlier epochs, oldest first
+CHANGING_FILES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
 
 
 class Checkpoints:
-    """The checkpoints of one training, each a folder named by its number of finished epochs.
+    """The checkpoints of one training run, each in a folder named by its number of epochs.
 
-    Each holds what it was made by and the checksums of its files; the latest two are kept.
-    `made_by` is what decides the training's numbers, beside the software: a checkpoint made by
-    anything else is rejected. With `accept_versions` it may be of other versions or another
-    platform, which each later checkpoint then records. Of several processes, process 0 alone reads
-    and writes them, and all resume from them.
+    Each checkpoint holds its metadata and the checksums of its files; the latest two are kept.
+    Of several processes, process 0 alone reads and writes files, and all processes resume from
+    them.
+
+    Parameters
+    ----------
+    folder
+        Where the checkpoints are saved.
+    made_by
+        Everything beside the software that determines the trained weights. A checkpoint with
+        other values is rejected.
+    accept_versions
+        Also resume checkpoints of other package versions or of another platform. Each later
+        checkpoint records those versions.
     """
 
     def __init__(
@@ -38,142 +47,166 @@ class Checkpoints:
     ) -> None:
         self._folder = folder.absolute()
         self._accept_versions = accept_versions
-        card = {"format": FORMAT, **software.record(), VERSIONS_BEFORE: [], **made_by}
-        self._card = json.loads(json.dumps(card, default=str))
+        metadata = {"format": FORMAT, **software.record(), VERSIONS_BEFORE: [], **made_by}
+        self._metadata = json.loads(json.dumps(metadata, default=str))
 
     def save(self, epoch: int, state: TrainState) -> None:
-        """Write the state after `epoch` epochs, whole or not at all, before it returns: the step
-        takes over the state's memory. InputError: the disk does not take it."""
+        """Save the state after `epoch` epochs by an atomic write.
+
+        It returns when the files are on the disk, because the next step reuses the state's memory.
+        Raises InputError if the disk cannot be written.
+        """
         multihost.on_primary(lambda: self._save(epoch, state))
 
     def _save(self, epoch: int, state: TrainState) -> None:
-        with atomic.folder(self._folder / str(epoch)) as draft:
+        with atomic.write_folder(self._folder / str(epoch)) as draft:
             try:
                 with make_checkpointer() as orbax:
                     orbax.save(draft / "state", jax.device_get(state._asdict()))
-            except Exception as error:  # what Orbax and TensorStore raise has no common type
-                raise atomic.unwritable(self._folder / str(epoch), error) from error
-            atomic.write_text(draft / CARD, json.dumps(self._card, indent=1) + "\n")
-            atomic.write_sums(draft, TIMES)
-            self._remove([epoch] if epoch in epochs(self._folder) else [])
-        self._remove(epochs(self._folder)[:-KEPT])
+            except Exception as error:  # the errors of Orbax and TensorStore have no common type
+                raise atomic.write_error(self._folder / str(epoch), error) from error
+            atomic.write_text(draft / METADATA_FILE, json.dumps(self._metadata, indent=1) + "\n")
+            atomic.write_checksums(draft, CHANGING_FILES)
+            self._remove([epoch] if epoch in saved_epochs(self._folder) else [])
+        self._remove(saved_epochs(self._folder)[:-MAX_KEPT])
 
-    def resume(self, state: TrainState, most: int | None = None) -> tuple[int, TrainState]:
-        """Finished epochs and state of the newest whole checkpoint, on the host, whatever devices
-        trained it; 0 and `state` itself where there is none. With `most`, the newest of at most so
-        many epochs.
+    def resume(self, state: TrainState, max_epoch: int | None = None) -> tuple[int, TrainState]:
+        """Return the newest intact checkpoint.
 
-        A damaged checkpoint is named on stderr and deleted: the one before serves, to the same
-        result. InputError where one was made by something else, with the difference.
+        A damaged checkpoint is reported on stderr and deleted, and the one before is used; the
+        final result is the same.
+
+        Parameters
+        ----------
+        state
+            The initial state, with the expected structure and shapes.
+        max_epoch
+            Ignore checkpoints of later epochs. None: use all.
+
+        Returns
+        -------
+        tuple
+            The number of finished epochs and the state on the host, whatever devices it was
+            trained on; 0 and `state` itself if there is no checkpoint.
+
+        Raises
+        ------
+        InputError
+            If a checkpoint was made with other settings or other versions.
         """
-        resumed = multihost.on_primary(lambda: self._resume(state, most))
+        resumed = multihost.on_primary(lambda: self._resume(state, max_epoch))
         epoch, state = multihost.broadcast_from_primary(resumed or (0, state))
         return int(epoch), state
 
-    def _resume(self, state: TrainState, most: int | None) -> tuple[int, TrainState]:
-        for epoch in reversed(epochs(self._folder)):
-            if most is not None and epoch > most:
+    def _resume(self, state: TrainState, max_epoch: int | None) -> tuple[int, TrainState]:
+        for epoch in reversed(saved_epochs(self._folder)):
+            if max_epoch is not None and epoch > max_epoch:
                 continue
-            place = self._folder / str(epoch)
-            changed = atomic.damage(place, TIMES)
-            if changed:
+            path = self._folder / str(epoch)
+            changed_file = atomic.verify_checksums(path, CHANGING_FILES)
+            if changed_file:
                 print(
-                    f"mtl_jax: note: {place}: damaged, {changed} is missing, new or changed;"
-                    " going on from the checkpoint before it, or from the start",
+                    f"mtl_jax: note: {path}: damaged, {changed_file} is missing, new or changed;"
+                    " resuming from the checkpoint before it, or from the start",
                     file=sys.stderr,
                 )
                 self._remove([epoch])
                 continue
-            self._reject_other(place)
-            like = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), state._asdict())
-            return epoch, TrainState(**_restore(place, like))
+            self._reject_other(path)
+            empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), state._asdict())
+            return epoch, TrainState(**_restore(path, empty))
         return 0, state
 
     def close(self, keep: int) -> None:
-        """End a finished run: only the checkpoint of epoch `keep` stays on disk."""
+        """Delete all checkpoints of the finished run except that of epoch `keep`."""
         multihost.on_primary(lambda: self._close(keep))
 
     def _close(self, keep: int) -> None:
-        self._remove([epoch for epoch in epochs(self._folder) if epoch != keep])
+        self._remove([epoch for epoch in saved_epochs(self._folder) if epoch != keep])
         for stale in self._folder.glob(".*"):
             shutil.rmtree(stale, ignore_errors=True)
 
-    def _reject_other(self, place: Path) -> None:
-        there = _card(place)
-        differ = changes(there, self._card, but=(VERSIONS_BEFORE,))
-        if not all(map(software.acceptable, differ)):
+    def _reject_other(self, path: Path) -> None:
+        """Raise InputError if the checkpoint at `path` has other settings or other versions."""
+        saved = _read_metadata(path)
+        differences = changed_fields(saved, self._metadata, ignored=(VERSIONS_BEFORE,))
+        if not all(map(software.may_differ, differences)):
             raise InputError(
-                f"{place}: this checkpoint is of another training: {in_words(differ)}; finish it"
-                f" with what began it, or delete {place.parent} to train from the start"
+                f"{path}: the checkpoint is of another training run: {format_changes(differences)};"
+                " rerun with the settings and versions that began it, or delete"
+                f" {path.parent} to train from the start"
             )
-        before = _versions_before(there, self._card)
+        before = _versions_before(saved, self._metadata)
         if before and not self._accept_versions:
-            other = in_words(differ) or f"{VERSIONS_BEFORE} {len(before)} there"
+            difference = format_changes(differences) or f"{VERSIONS_BEFORE} {len(before)} there"
             raise InputError(
-                f"{place}: this checkpoint is of another version: {other}; finish it with what"
-                f" began it, delete {place.parent} to train from the start, or set"
-                " --accept_versions, by which results are marked as mixed"
+                f"{path}: the checkpoint is of another version: {difference}; rerun with the"
+                f" versions that began it, delete {path.parent} to train from the start, or set"
+                " --accept_versions, which marks the results as mixed"
             )
-        self._card[VERSIONS_BEFORE] = before
+        self._metadata[VERSIONS_BEFORE] = before
 
     def _remove(self, numbers: list[int]) -> None:
         for epoch in numbers:
-            # Renamed first: a folder under its number is whole, or damaged by somebody else.
-            gone = self._folder / f".{epoch}.gone"
-            with atomic.writing(gone):
-                shutil.rmtree(gone, ignore_errors=True)
-                (self._folder / str(epoch)).rename(gone)
-                shutil.rmtree(gone)
+            # Rename first, so that a folder with a number as its name is never half deleted.
+            trash = self._folder / f".{epoch}.gone"
+            with atomic.report_write_errors(trash):
+                shutil.rmtree(trash, ignore_errors=True)
+                (self._folder / str(epoch)).rename(trash)
+                shutil.rmtree(trash)
 
 
-def epochs(folder: Path) -> list[int]:
-    """Return the numbers of finished epochs of the checkpoints in `folder`, ascending."""
-    return sorted(int(place.name) for place in folder.glob("[0-9]*") if place.name.isdecimal())
+def saved_epochs(folder: Path) -> list[int]:
+    """Return the epochs that have a checkpoint in `folder`, ascending."""
+    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal())
 
 
 def versions_before(folder: Path) -> list[dict[str, str]]:
-    """Return the versions other than those of this process that trained what `folder` holds, oldest
-    first: none where no checkpoint was resumed under others."""
-    found = epochs(folder)
-    if not found:
-        return []
-    return _versions_before(_card(folder / str(found[-1])), software.record())
+    """Return the versions other than this process's that trained the newest checkpoint in `folder`.
 
-
-def _versions_before(card: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, str]]:
-    before = [*card.get(VERSIONS_BEFORE, []), software.version_of(card)]
-    return before if before[-1] != software.version_of(now) else before[:-1]
-
-
-def _card(place: Path) -> dict[str, Any]:
-    return json.loads((place / CARD).read_text(encoding="utf-8"))
-
-
-def params(folder: Path) -> Params:
-    """Return the parameters of the newest checkpoint in `folder`, as NumPy arrays, whatever
-    trained them.
-
-    InputError where there is none, or it is damaged.
+    The oldest comes first. The list is empty if no checkpoint was resumed with other versions.
     """
-    found = epochs(folder)
-    if not found:
+    saved = saved_epochs(folder)
+    if not saved:
+        return []
+    return _versions_before(_read_metadata(folder / str(saved[-1])), software.record())
+
+
+def _versions_before(
+    metadata: Mapping[str, Any], current: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    before = [*metadata.get(VERSIONS_BEFORE, []), software.version_of(metadata)]
+    return before if before[-1] != software.version_of(current) else before[:-1]
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    return json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
+
+
+def read_params(folder: Path) -> Params:
+    """Return the parameters of the newest checkpoint in `folder` as NumPy arrays.
+
+    Raises InputError if there is no checkpoint or it is damaged.
+    """
+    saved = saved_epochs(folder)
+    if not saved:
         raise InputError(f"{folder}: no checkpoint here; run the job to its end first")
-    place = folder.absolute() / str(found[-1])
-    changed = atomic.damage(place, TIMES)
-    if changed:
+    path = folder.absolute() / str(saved[-1])
+    changed_file = atomic.verify_checksums(path, CHANGING_FILES)
+    if changed_file:
         raise InputError(
-            f"{place}: damaged, {changed} is missing, new or changed; delete the run's folder and"
-            " run the job again"
+            f"{path}: damaged, {changed_file} is missing, new or changed; delete the run's folder"
+            " and run the job again"
         )
-    return jax.tree.map(np.asarray, dict(_restore(place, None)["params"]))
+    return jax.tree.map(np.asarray, dict(_restore(path, None)["params"]))
 
 
-def _restore(place: Path, like: Any) -> dict[str, Any]:
+def _restore(path: Path, structure: Any) -> dict[str, Any]:
     try:
         with make_checkpointer() as orbax:
-            return orbax.restore(place / "state", like)
-    except Exception as error:  # what Orbax and TensorStore raise has no common type
+            return orbax.restore(path / "state", structure)
+    except Exception as error:  # the errors of Orbax and TensorStore have no common type
         raise InputError(
-            f"{place}: this checkpoint cannot be read back ({str(error).splitlines()[0][:120]});"
+            f"{path}: the checkpoint cannot be read ({str(error).splitlines()[0][:120]});"
             " delete that folder and run again"
         ) from error

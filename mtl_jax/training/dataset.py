@@ -1,4 +1,4 @@
-"""Training ROIs, on the device or on disk, and batches of them in an order fixed by a seed."""
+"""Training ROIs, on the device or on disk, and batches of them in an order given by a seed."""
 
 import math
 from collections.abc import Sequence
@@ -8,21 +8,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.data.array_rows import Rows, Table, chunks, join
+from mtl_jax.data.array_rows import ArrayOrRows, Rows, concatenate, iter_chunks
 from mtl_jax.training import devices, malloc, orientations
 from mtl_jax.types import Batch
 
-SHARE = 1 / 4  # of the device's memory: the most that ROIs in it take up
-MANY = 2**19  # indices in an epoch, above which their memory counts beside a network's
+MAX_MEMORY_SHARE = 1 / 4  # of the device's memory, for the ROIs in it
+LARGE_EPOCH = 2**19  # indices in an epoch; above this, free memory is returned to the system
 
 
 class Dataset(NamedTuple):
-    """ROIs of all tasks together: pixels (n, 128, 128) int16, label and task (n,) int32, and
-    table (n,) int32: which mean and standard deviation (t,) float32 standardize its pixels.
+    """ROIs of all tasks.
 
-    Those are of the training ROIs of its collection, and where several trainings share a pool,
-    of each one's own. Pixels that are left on disk are `Rows`, and the columns beside them NumPy
-    arrays."""
+    Pixels that stay on disk are `Rows`, and the columns `label`, `task` and `table` are NumPy
+    arrays then.
+
+    Attributes
+    ----------
+    pixels
+        (n, 128, 128) int16.
+    label, task
+        (n,) int32.
+    table
+        (n,) int32: the entry of `mean` and `std` that standardizes the ROI.
+    mean, std
+        (t,) float32: the statistics of the training ROIs of each collection. Where several runs
+        share a dataset, each run has entries of its own.
+    """
 
     pixels: jax.Array | Rows
     label: jax.Array | np.ndarray
@@ -33,9 +44,11 @@ class Dataset(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """What the frozen layers give for all ROIs in their eight orientations: maps (8n, h, w, c)
-    float32, label and task (8n,) int32, in the order of indices. NumPy arrays on the host, and maps
-    that are `Rows` on disk."""
+    """Activations of the last frozen layer for all ROIs in their eight orientations.
+
+    `values` (8n, h, w, c) float32, `label` and `task` (8n,) int32, in the order of indices. On the
+    host they are NumPy arrays; values on disk are `Rows`.
+    """
 
     values: jax.Array | np.ndarray | Rows
     label: jax.Array | np.ndarray
@@ -45,84 +58,103 @@ class Activations(NamedTuple):
 BatchSource = Dataset | Activations
 
 
-def pixel_statistics(pixels: Sequence[Table]) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each task's training pixels, (t,) float32 each.
+def pixel_statistics(pixels: Sequence[ArrayOrRows]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and standard deviation of each collection's training pixels, (t,) float32.
 
-    One pair a collection, because each has its own digitizer or detector. A standard deviation of 0
-    counts as 1. The sums are exact, so that neither the order of the ROIs nor where they are
-    kept changes a bit.
+    Each collection has its own pair because it has its own digitizer or detector. A standard
+    deviation of 0 is replaced by 1. The sums are exact, so the result does not depend on the order
+    of the ROIs or on where they are stored.
     """
-    found = [_mean_and_std(table) for table in pixels]
-    return np.float32([mean for mean, _ in found]), np.float32([std for _, std in found])
+    pairs = [_mean_and_std(table) for table in pixels]
+    return np.float32([mean for mean, _ in pairs]), np.float32([std for _, std in pairs])
 
 
-def _mean_and_std(pixels: Table) -> tuple[float, float]:
-    """By whole numbers: float64 holds the sums over a chunk, below 2^53, and Python the totals."""
+def _mean_and_std(pixels: ArrayOrRows) -> tuple[float, float]:
+    """Sum integers: float64 holds the sums of a chunk, which are below 2^53, and int the totals."""
     count = total = squares = 0
-    for chunk in chunks(pixels):
+    for chunk in iter_chunks(pixels):
         flat = chunk.ravel().astype(np.float64)
-        count, total, squares = (
-            count + flat.size,
-            total + int(flat.sum()),
-            squares + int(flat @ flat),
-        )
-    spread = math.sqrt((count * squares - total**2) / count**2)
-    return total / count, spread or 1.0
+        count += flat.size
+        total += int(flat.sum())
+        squares += int(flat @ flat)
+    std = math.sqrt((count * squares - total**2) / count**2)
+    return total / count, std or 1.0
 
 
 def make_dataset(
-    pixels: Sequence[Table],
+    pixels: Sequence[ArrayOrRows],
     labels: Sequence[np.ndarray],
     mean: np.ndarray,
     std: np.ndarray,
     stream: str = "auto",
     tasks: Sequence[int] | None = None,
 ) -> Dataset:
-    """Return one pool from tables of pixels (n_t, 128, 128) int16 and labels (n_t,), each of one
-    of the `tasks` (None: a task each) and with its own mean and standard deviation.
+    """Return one dataset of several tables of ROIs.
 
-    Pixels that would take up more than SHARE of the device's memory are left where they are, and
-    so is everything where `stream` is 'always'; training.feed then brings each batch.
+    Parameters
+    ----------
+    pixels
+        Tables (n_t, 128, 128) int16.
+    labels
+        The labels (n_t,) of each table.
+    mean, std
+        Statistics (t,) that standardize the pixels of each table.
+    stream
+        'always' leaves all pixels where they are. 'auto' does so if they need more than
+        MAX_MEMORY_SHARE of the device's memory. `prefetch` then loads each batch.
+    tasks
+        The task of each table; None: each table is a task of its own.
     """
-    rows = join(pixels)
+    rows = concatenate(pixels)
     label = np.concatenate(labels).astype(np.int32)
     table = np.repeat(np.arange(len(pixels), dtype=np.int32), [len(p) for p in pixels])
     task = table if tasks is None else np.asarray(tasks, np.int32)[table]
-    if stream == "always" or rows.nbytes > SHARE * devices.memory()[0]:
+    if stream == "always" or rows.nbytes > MAX_MEMORY_SHARE * devices.memory()[0]:
         return Dataset(rows, label, task, table, jnp.asarray(mean), jnp.asarray(std))
     return Dataset(*jax.device_put((rows[:], label, task, table, mean, std)))
 
 
 def steps_per_epoch(rois: int, batch_size: int) -> int:
-    """Return every ROI in its eight orientations once; the last batch may be partly filled."""
+    """Return the number of batches of all ROIs in their eight orientations.
+
+    The last batch may be partly filled.
+    """
     return -(-rois * orientations.COUNT // batch_size)
 
 
 def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices, int32, and weights, bool, (steps, batch_size) each, on the host: a random
-    order of all (ROI, orientation).
+    """Return a random order of all (ROI, orientation) pairs.
 
-    A pick is ROI * 8 + orientation. What only fills the last batch has weight False.
+    Returns
+    -------
+    tuple
+        Indices, int32, and weights, bool, (steps, batch_size) each, on the host. An index is
+        ROI * 8 + orientation. Rows that fill up the last batch have weight False.
     """
     total = rois * orientations.COUNT
     size = (steps_per_epoch(rois, batch_size), batch_size)
     indices, weight = np.empty(size, np.int32), np.ones(size, bool)
     indices.ravel()[:total] = jax.random.permutation(key, total)
-    rest = indices.size - total
-    indices.ravel()[total:] = np.resize(indices.ravel()[: min(rest, total)], rest)
+    padding = indices.size - total
+    indices.ravel()[total:] = np.resize(indices.ravel()[: min(padding, total)], padding)
     weight.ravel()[total:] = False
-    if total > MANY:
-        malloc.trim()  # of what making the order, and all before it, took for a moment
+    if total > LARGE_EPOCH:
+        malloc.trim()  # returns the temporary arrays of the permutation
     return indices, weight
 
 
 def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
-    """Return the batch of these indices. From a pool: turned, standardized, one channel of gray."""
-    counts = weight.astype(jnp.float32)
+    """Return the batch of `indices`; ROIs of a dataset are oriented and standardized.
+
+    A batch from a dataset has one gray channel.
+    """
+    row_weight = weight.astype(jnp.float32)
     if isinstance(source, Activations):
-        return Batch(source.values[indices], source.label[indices], source.task[indices], counts)
-    roi, which = indices // orientations.COUNT, indices % orientations.COUNT
+        return Batch(
+            source.values[indices], source.label[indices], source.task[indices], row_weight
+        )
+    roi, orientation = indices // orientations.COUNT, indices % orientations.COUNT
     table = source.table[roi]
-    gray = orientations.orient(source.pixels[roi], which).astype(jnp.float32)
+    gray = orientations.orient(source.pixels[roi], orientation).astype(jnp.float32)
     gray = (gray - source.mean[table, None, None]) / source.std[table, None, None]
-    return Batch(gray[..., None], source.label[roi], source.task[roi], counts)
+    return Batch(gray[..., None], source.label[roi], source.task[roi], row_weight)

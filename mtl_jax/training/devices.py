@@ -1,4 +1,4 @@
-"""Where a step runs: on one device, or each batch spread over several."""
+"""Devices: sharding of batches, compilation, available memory."""
 
 import functools
 import hashlib
@@ -15,13 +15,16 @@ from mtl_jax.types import InputError
 
 
 def batch_sharding(count: int) -> NamedSharding | None:
-    """Return how rows of a batch are spread over `count` devices; None for one device.
+    """Return the sharding of a batch's rows over `count` devices; None for one device.
 
-    Of several processes (multihost.py), all devices of all count, and all are taken.
+    Where several processes train together (multihost.py), `count` is that of all their devices.
     """
-    found = jax.device_count()
-    if count > found:
-        raise InputError(f"config.devices is {count}; this machine has {found}: set it to {found}")
+    available = jax.device_count()
+    if count > available:
+        raise InputError(
+            f"config.devices={count} is invalid: this machine has {available}; set it to"
+            f" {available}"
+        )
     if count == 1:
         return None
     # Auto, because the default (Explicit) makes Linen's Dropout reject a sharded batch.
@@ -32,32 +35,35 @@ def batch_sharding(count: int) -> NamedSharding | None:
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """Return `jax.jit` with the compiler's settings that suit the device."""
+    """Return `jax.jit` of `function` with the compiler options that suit the device."""
     return jax.jit(function, compiler_options=_compiler_options(), **options)
 
 
 @functools.cache
 def _compiler_options() -> dict[str, str]:
-    """On CPUs, products of matrices by YNNPACK and convolutions by Eigen: each is the faster one
-    there, and the default of jaxlib 0.10 takes YNNPACK for both (docs/benchmarks.md)."""
+    """Return options that use YNNPACK for matrix products and Eigen for convolutions on CPUs.
+
+    Each is the faster one for its operation; jaxlib 0.10 uses YNNPACK for both by default
+    (docs/benchmarks.md).
+    """
     cpu = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
     options = cpu if jax.default_backend() == "cpu" else {}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:  # another jaxlib, without this setting
+    except jax.errors.JaxRuntimeError:  # a jaxlib without this option
         return {}
     return options
 
 
 def enable_compilation_cache(folder: Path) -> None:
-    """Programs compiled from now on are kept in `folder` and found there by later processes.
+    """Keep compiled programs in `folder` for later processes.
 
-    JAX's own variable JAX_COMPILATION_CACHE_DIR goes before. `folder` may be deleted when nothing
-    runs.
+    JAX's variable JAX_COMPILATION_CACHE_DIR takes precedence. `folder` may be deleted when no job
+    is running.
     """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    # A folder for each kind of processor, since JAX's own key does not tell them apart, and nodes
+    # Each kind of processor has a folder, since JAX's own key does not distinguish them, and nodes
     # that share a disk may differ.
     kind = hashlib.sha256(_processor().encode()).hexdigest()[:12]
     jax.config.update("jax_compilation_cache_dir", str(folder.absolute() / kind))
@@ -65,16 +71,15 @@ def enable_compilation_cache(folder: Path) -> None:
 
 
 def _processor() -> str:
-    """Return the instructions that this machine's processor knows, as far as the system tells."""
-    cpu_info = Path("/proc/cpuinfo")
-    lines = cpu_info.read_text(encoding="utf-8").splitlines() if cpu_info.is_file() else []
-    known = [line for line in lines if line.partition(":")[0].strip() in ("flags", "Features")]
-    return known[0] if known else f"{platform.machine()} {platform.processor()}"
+    """Return the instruction sets of this machine's processor, or its name if they are unknown."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    flags = [line for line in lines if line.partition(":")[0].strip() in ("flags", "Features")]
+    return flags[0] if flags else f"{platform.machine()} {platform.processor()}"
 
 
 def memory() -> tuple[float, float]:
-    """Return bytes of memory of the first device, and of the host; a CPU is its own host: 0
-    then."""
+    """Return the bytes of memory of the first device and of the host; (host, 0) on a CPU."""
     host = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     stats = jax.local_devices()[0].memory_stats()
     return (float(stats["bytes_limit"]), host) if stats else (host, 0.0)
@@ -83,20 +88,20 @@ def memory() -> tuple[float, float]:
 def replicate(tree: Any, sharding: NamedSharding | None) -> Any:
     """Return a copy of every array on each device of the mesh, or on the default device.
 
-    Of several processes each brings its own devices the same values.
+    Of several processes, each copies the same values to its own devices.
     """
     if sharding is None:
         return jax.tree.map(lambda a: jax.numpy.array(a, copy=True), tree)
-    everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+    replicated = NamedSharding(sharding.mesh, PartitionSpec())
 
-    def copies(array: jax.Array) -> jax.Array:
-        # may_alias=False: the result is donated to the step, and the source must outlive that.
-        each = [jax.device_put(array, d, may_alias=False) for d in everywhere.addressable_devices]
-        return jax.make_array_from_single_device_arrays(array.shape, everywhere, each)
+    def copy(array: jax.Array) -> jax.Array:
+        # may_alias=False: the result is donated to the step, and the source must outlive it.
+        copies = [jax.device_put(array, d, may_alias=False) for d in replicated.addressable_devices]
+        return jax.make_array_from_single_device_arrays(array.shape, replicated, copies)
 
-    return jax.tree.map(copies, tree)
+    return jax.tree.map(copy, tree)
 
 
 def local_arrays(tree: Any) -> Any:
-    """Return the copy of every replicated array that the first device of this process holds."""
+    """Return the copy of every replicated array on the first device of this process."""
     return jax.tree.map(lambda a: a.addressable_data(0), tree)

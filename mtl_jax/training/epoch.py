@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from mtl_jax.models.base import Network
-from mtl_jax.training import optimizer
-from mtl_jax.training.dataset import BatchSource, make_batch
+from mtl_jax.training import dataset, optimizer
+from mtl_jax.training.dataset import BatchSource
 from mtl_jax.training.optimizer import SGD
 from mtl_jax.training.prefetch import prefetch
 from mtl_jax.training.replicas import Replicas, jit_replicas
@@ -19,8 +19,11 @@ from mtl_jax.types import Batch, TrainState
 
 
 class EpochOrder(NamedTuple):
-    """What each step takes: indices and weight (steps, batch), learning rate (steps,). Of replicas,
-    each leads with the axes of the replicas."""
+    """The batch and learning rate of each step.
+
+    `indices` and `weight` (steps, batch), `rate` (steps,). With replicas, each has the axes of the
+    replicas in front.
+    """
 
     indices: jax.Array
     weight: jax.Array
@@ -28,9 +31,10 @@ class EpochOrder(NamedTuple):
 
 
 MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
-ProgressCallback = Callable[[int], object]  # called with the number of steps done
+ProgressCallback = Callable[[int], object]  # is called with the number of steps done
 Epoch = Callable[
-    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback], tuple[TrainState, Metrics]
+    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback],
+    tuple[TrainState, Metrics],
 ]
 
 
@@ -46,34 +50,43 @@ def make_epoch(
     precision: str = "float32",
     replicas: Replicas | None = None,
 ) -> Epoch:
-    """Return `epoch(state, source, order, key, tick)` -> the state after all steps, and their
-    metrics.
+    """Return a function that trains for one epoch, compiled once for the same arguments.
 
-    `first` is the layer that the source's images go into; `on_host`: the source is too large for
-    the device and is sent there batch by batch.
+    Parameters
+    ----------
+    network, frozen, sgd, task_weights, precision
+        As in `make_optimizer` and `make_train_step`.
+    sharding
+        Sharding of the batch's rows; None: one device.
+    first
+        The layer that receives the source's images.
+    on_host
+        Whether the source is too large for the device and is sent there batch by batch.
+    replicas
+        With replicas, state, order, key and metrics have the axes of the replicas in front. A
+        ragged replica with fewer steps than others has empty batches, of weight 0, at its end.
 
-    The metrics are NumPy arrays with a leading axis of steps. `state` is donated. With `replicas`,
-    state, order, key and metrics lead with their axes; of uneven ones, a replica with fewer steps
-    than others has empty batches, of weight 0, at its end. Made, and compiled, once for all runs
-    with the same arguments.
+    Returns
+    -------
+    Epoch
+        `epoch(state, source, order, key, progress)` -> the state after all steps, and their
+        metrics as NumPy arrays with an axis of steps in front. `state` is donated.
     """
     tx = optimizer.make_optimizer(frozen, sgd)
     step = make_train_step(network, tx, task_weights, first, precision)
     step = skip_empty_batches(step) if replicas and replicas.ragged else step
 
-    def draw_placed(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
-        batch = make_batch(source, indices, weight)
+    def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
+        batch = dataset.make_batch(source, indices, weight)
         return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
 
     stepwise = on_host or jax.default_backend() == "cpu"
     make = _stepwise if stepwise else _scanned
-    return make(step, draw_placed, replicas)
+    return make(step, make_batch, replicas)
 
 
-def _scanned(
-    step: Step, make_batch: Callable[..., Batch], replicas: Replicas | None = None
-) -> Epoch:
-    """Return the whole epoch in one compiled loop, with nothing to wait for on the host."""
+def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:
+    """Return the epoch as one compiled loop."""
 
     def loop(
         state: TrainState, source: BatchSource, order: EpochOrder, key: jax.Array
@@ -90,23 +103,21 @@ def _scanned(
         source: BatchSource,
         order: EpochOrder,
         key: jax.Array,
-        tick: ProgressCallback,
+        progress: ProgressCallback,
     ) -> tuple[TrainState, Metrics]:
         state, metrics = loop(state, source, order, key)
         metrics = jax.device_get(metrics)
-        tick(order.rate.shape[-1])
+        progress(order.rate.shape[-1])
         return state, metrics
 
     return epoch
 
 
-def _stepwise(
-    step: Step, make_batch: Callable[..., Batch], replicas: Replicas | None = None
-) -> Epoch:
-    """Return one compiled call a step: for CPUs, and for what does not fit on the device.
+def _stepwise(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:
+    """Return the epoch as one compiled call per step, for CPUs and for sources on the host.
 
     XLA rearranges a convolution's backward pass for the CPU's fast kernel only outside of loops:
-    inside `lax.scan` a C1 step was 30 times slower (24.7 s against 0.86 s, jax 0.10.2, 2 cores).
+    inside `lax.scan` a C1 step was 30 times slower (24.7 s instead of 0.86 s, jax 0.10.2, 2 cores).
     """
     make_batch = jit_replicas(make_batch, (None, 0, 0), replicas)
     step = jit_replicas(step, (0, 0, 0, 0), replicas, donate_argnums=0)
@@ -117,28 +128,29 @@ def _stepwise(
         source: BatchSource,
         order: EpochOrder,
         key: jax.Array,
-        tick: ProgressCallback,
+        progress: ProgressCallback,
     ) -> tuple[TrainState, Metrics]:
-        found = None
+        epoch_metrics = None
         indices, weights, rates = (np.moveaxis(np.asarray(column), axis, 0) for column in order)
-        batches = prefetch(source, indices)
-        steps = zip(batches, weights, rates, strict=True)
-        for number, ((near, indices), weight, rate) in enumerate(steps):
-            state, metrics = step(state, make_batch(near, indices, weight), key, rate)
-            # Waiting here keeps the progress honest, and several CPU devices from running into
-            # each other's rendezvous.
+        steps = zip(prefetch(source, indices), weights, rates, strict=True)
+        for number, ((subset, subset_indices), weight, rate) in enumerate(steps):
+            state, metrics = step(state, make_batch(subset, subset_indices, weight), key, rate)
+            # Waiting here keeps the progress bar correct, and keeps several CPU devices from
+            # mixing up their collectives.
             metrics = jax.device_get(metrics)
-            found = found or _room(metrics, len(rates), axis)
-            for column, value in zip(found, metrics, strict=True):
+            epoch_metrics = epoch_metrics or _empty_metrics(metrics, len(rates), axis)
+            for column, value in zip(epoch_metrics, metrics, strict=True):
                 np.moveaxis(column, axis, 0)[number] = value
-            tick(1)
-        return state, found
+            progress(1)
+        return state, epoch_metrics
 
     return epoch
 
 
-def _room(metrics: Metrics, steps: int, axis: int) -> Metrics:
-    """For those of all steps, as arrays with an axis of steps: a Python object for each would take
-    more memory than the labels of the ROIs."""
+def _empty_metrics(metrics: Metrics, steps: int, axis: int) -> Metrics:
+    """Return empty arrays like `metrics` with an axis of steps.
+
+    A Python object per step would take more memory than the labels of the ROIs.
+    """
     shapes = ((*value.shape[:axis], steps, *value.shape[axis:]) for value in metrics)
     return Metrics(*map(np.empty, shapes, (value.dtype for value in metrics)))

@@ -1,6 +1,7 @@
-"""What the frozen layers give for every ROI in its eight orientations, computed once.
+"""The frozen-feature cache: activations of the frozen layers, computed once.
 
-It is the same in every epoch, and in every run with the same ROIs, input statistics and weights.
+The activations of every ROI in its eight orientations are the same in every epoch, and in every run
+with the same ROIs, pixel statistics and weights.
 """
 
 import functools
@@ -18,59 +19,78 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
-from mtl_jax.data.array_rows import Rows, chunks
+from mtl_jax.data.array_rows import Rows, iter_chunks
 from mtl_jax.models.base import LAYERS, Network
 from mtl_jax.training import devices, orientations, software
 from mtl_jax.training.dataset import Activations, BatchSource, Dataset, make_batch
-from mtl_jax.training.prefetch import fetch, on_host
+from mtl_jax.training.prefetch import is_on_host, select_rows
 from mtl_jax.types import Params
 
-ROIS_AT_ONCE = 32
-SHARE = 1 / 3  # of a memory: the most that all maps in it take up
+BATCH_ROIS = 32
+MAX_MEMORY_SHARE = 1 / 3  # of the memory of a device or of the host, for all activations in it
 
-_kept: dict[str, jax.Array | np.ndarray] = {}  # maps in memory, those used last at the end
-# All maps in memory: a training holds its own when they are kept no longer.
+_cache: dict[str, jax.Array | np.ndarray] = {}  # in memory, least recently used first
+# All activations in memory: a training run still holds its own after they left the cache.
 _alive: weakref.WeakValueDictionary[str, jax.Array | np.ndarray] = weakref.WeakValueDictionary()
 
-Blocks = Iterator[tuple[int, jax.Array]]  # first pick, maps of it and the following ones
+Blocks = Iterator[tuple[int, jax.Array]]  # the first index, and the activations from it on
+ComputeLayers = Callable[[Params, Dataset, jax.Array], jax.Array]
 
 
 def cached_source(
     network: Network,
     params: Params,
-    pool: Dataset,
+    dataset: Dataset,
     frozen: tuple[str, ...],
     folder: Path | None = None,
 ) -> tuple[BatchSource, str]:
-    """Return what batches are best drawn from, and the first layer that they have to go through.
+    """Return the source that batches are made from, and the first layer that they go through.
 
-    That is the maps of the `frozen` layers, on the device, else in the host's memory, else in a
-    file of `folder` (it may be deleted when nothing runs); and `pool` itself where nothing is
-    frozen or there is room nowhere.
+    Parameters
+    ----------
+    network, params
+        The network and its parameters.
+    dataset
+        The ROIs.
+    frozen
+        The frozen layers, from C1 on.
+    folder
+        Where activations are written that do not fit in memory; None: they are not kept then. It
+        may be deleted when no job is running.
+
+    Returns
+    -------
+    tuple
+        The activations of the frozen layers on the device, else in the host's memory, else in a
+        file of `folder`; `dataset` itself if no layer is frozen or the activations fit nowhere.
     """
-    if not frozen or not len(pool.label):
-        return pool, LAYERS[0]
-    key = _key(network, {name: params[name] for name in frozen}, pool)
-    maps = _kept.pop(key, None)
-    if maps is None:
-        maps = _make(network, frozen[-1], params, pool, folder and folder / f"{key}.npy")
-    if maps is None:
-        return pool, LAYERS[0]
-    if not isinstance(maps, Rows):
-        _kept[key] = _alive[key] = maps
-    columns = (np.repeat(column, orientations.COUNT) for column in (pool.label, pool.task))
-    place = jnp.asarray if isinstance(maps, jax.Array) else np.asarray
-    return Activations(maps, *map(place, columns)), LAYERS[len(frozen)]
+    if not frozen or not len(dataset.label):
+        return dataset, LAYERS[0]
+    key = _key(network, {name: params[name] for name in frozen}, dataset)
+    values = _cache.pop(key, None)
+    if values is None:
+        path = folder and folder / f"{key}.npy"
+        values = _compute_activations(network, frozen[-1], params, dataset, path)
+    if values is None:
+        return dataset, LAYERS[0]
+    if not isinstance(values, Rows):
+        _cache[key] = _alive[key] = values
+    columns = (np.repeat(column, orientations.COUNT) for column in (dataset.label, dataset.task))
+    as_array = jnp.asarray if isinstance(values, jax.Array) else np.asarray
+    return Activations(values, *map(as_array, columns)), LAYERS[len(frozen)]
 
 
 def clear_cache() -> None:
-    """Free the memory that maps take up."""
-    _kept.clear()
+    """Free the memory of all cached activations."""
+    _cache.clear()
 
 
-def _key(network: Network, layers: Params, pool: Dataset) -> str:
-    """Return a name for the maps: all that they depend on. Files of other versions or of another
-    precision have other names, so that no job reads them."""
+def _key(network: Network, layers: Params, dataset: Dataset) -> str:
+    """Return a digest of everything that the activations depend on.
+
+    It includes the package versions and the precision, so that a job never reads files made with
+    others.
+    """
     digest = hashlib.sha256()
     backbone = type(network).__name__, getattr(network, "lrn", False)
     made_by = {
@@ -81,101 +101,107 @@ def _key(network: Network, layers: Params, pool: Dataset) -> str:
         "layers": sorted(layers),
     }
     digest.update(repr(made_by).encode())
-    own = flatten_dict(layers, sep="/")
-    arrays = (pool.pixels, pool.table, pool.mean, pool.std)
-    for array in (*arrays, *(own[path] for path in sorted(own))):
+    weights = flatten_dict(layers, sep="/")
+    arrays = (dataset.pixels, dataset.table, dataset.mean, dataset.std)
+    for array in (*arrays, *(weights[path] for path in sorted(weights))):
         digest.update(repr((array.shape, str(array.dtype))).encode())
-        for rows in chunks(array if isinstance(array, Rows) else np.asarray(array)):
+        for rows in iter_chunks(array if isinstance(array, Rows) else np.asarray(array)):
             digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()[:32]
 
 
-def _make(
-    network: Network, last: str, params: Params, pool: Dataset, file: Path | None
+def _compute_activations(
+    network: Network, last: str, params: Params, dataset: Dataset, path: Path | None
 ) -> jax.Array | np.ndarray | Rows | None:
-    """Return the maps, where there is room for them; None where there is none."""
-    compute = _compute(network, last)
-    like = jax.eval_shape(compute, params, *fetch(pool, np.zeros(1, int)))
-    shape = (len(pool.label) * orientations.COUNT, *like.shape[1:])
+    """Return the activations of layer `last`; None if they fit neither in memory nor on disk."""
+    compute = _compile_layers(network, last)
+    output = jax.eval_shape(compute, params, *select_rows(dataset, np.zeros(1, int)))
+    shape = (len(dataset.label) * orientations.COUNT, *output.shape[1:])
     size = 4 * int(np.prod(shape))
-    on_device, on_host = _memory()
-    blocks = _blocks(compute, params, pool)
-    if _make_room(size, on_device, jax.Array):
-        maps = jnp.zeros(shape, jnp.float32)
+    device_limit, host_limit = _memory_limits()
+    blocks = _compute_blocks(compute, params, dataset)
+    if _make_room(size, device_limit, jax.Array):
+        values = jnp.zeros(shape, jnp.float32)
         for begin, block in blocks:
-            maps = _put(maps, block, begin)
-        return maps
-    if _make_room(size, on_host, np.ndarray):
-        maps = np.empty(shape, np.float32)
+            values = _update(values, block, begin)
+        return values
+    if _make_room(size, host_limit, np.ndarray):
+        values = np.empty(shape, np.float32)
         for begin, block in blocks:
-            maps[begin : begin + len(block)] = block
-        return maps
-    if file is None:
+            values[begin : begin + len(block)] = block
+        return values
+    if path is None:
         return None
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if size > shutil.disk_usage(file.parent).free / 2:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if size > shutil.disk_usage(path.parent).free / 2:
             return None
-        # The machine's name as well: processes on several may have the same number.
-        draft = file.with_name(f".{file.name}.partial-{platform.node()}-{os.getpid()}")
+        # With the machine's name, since processes on several machines may have the same number.
+        draft = path.with_name(f".{path.name}.partial-{platform.node()}-{os.getpid()}")
         _write(draft, shape, blocks)
-        draft.replace(file)
-    return Rows([np.load(file, mmap_mode="r")])
+        draft.replace(path)
+    return Rows([np.load(path, mmap_mode="r")])
 
 
-def _memory() -> tuple[float, float]:
-    """Return bytes that maps may take up on the first device and on the host beside it."""
+def _memory_limits() -> tuple[float, float]:
+    """Return the bytes that activations may use on the first device and on the host."""
     device, host = devices.memory()
-    return SHARE * device, SHARE * host
+    return MAX_MEMORY_SHARE * device, MAX_MEMORY_SHARE * host
 
 
 def _make_room(size: int, limit: float, kind: type) -> bool:
-    """Return whether `size` bytes more fit, if need be in place of the maps used longest ago. Maps
-    that a training is using stay in memory and count."""
+    """Return whether `size` more bytes fit, after evicting the least recently used activations.
+
+    Activations that a training run is using stay in memory and count.
+    """
     if size > limit:
         return False
-    held = [key for key, maps in _kept.items() if isinstance(maps, kind)]
-    while size + sum(maps.nbytes for maps in _alive.values() if isinstance(maps, kind)) > limit:
-        if not held:
+    cached = [key for key, values in _cache.items() if isinstance(values, kind)]
+    while size + sum(v.nbytes for v in _alive.values() if isinstance(v, kind)) > limit:
+        if not cached:
             return False
-        del _kept[held.pop(0)]
+        del _cache[cached.pop(0)]
     return True
 
 
 @functools.cache
-def _compute(network: Network, last: str) -> Callable[[Params, Dataset, jax.Array], jax.Array]:
-    def compute(params: Params, pool: Dataset, indices: jax.Array) -> jax.Array:
-        image = make_batch(pool, indices, jnp.ones(len(indices))).image
+def _compile_layers(network: Network, last: str) -> ComputeLayers:
+    """Return the compiled layers up to `last`."""
+
+    def compute(params: Params, dataset: Dataset, indices: jax.Array) -> jax.Array:
+        image = make_batch(dataset, indices, jnp.ones(len(indices))).image
         return network.apply({"params": params}, image, last=last)
 
     return devices.jit(compute)
 
 
-def _blocks(
-    compute: Callable[[Params, Dataset, jax.Array], jax.Array], params: Params, pool: Dataset
-) -> Blocks:
-    """Return all maps in blocks of one size, so that one compiled program makes them; the last
-    block begins early and repeats some."""
-    count = len(pool.label)
-    size = min(ROIS_AT_ONCE, count)
+def _compute_blocks(compute: ComputeLayers, params: Params, dataset: Dataset) -> Blocks:
+    """Yield all activations in blocks of one size, so that one compiled program computes them.
+
+    The last block begins early and repeats some rows.
+    """
+    count = len(dataset.label)
+    size = min(BATCH_ROIS, count)
     for begin in tqdm(range(0, count, size), "frozen layers", leave=False, dynamic_ncols=True):
         first = min(begin, count - size) * orientations.COUNT
         indices = np.arange(first, first + size * orientations.COUNT)
-        near, indices = fetch(pool, indices) if on_host(pool) else (pool, indices)
-        yield first, compute(params, near, indices)
+        if is_on_host(dataset):
+            yield first, compute(params, *select_rows(dataset, indices))
+        else:
+            yield first, compute(params, dataset, indices)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _put(maps: jax.Array, block: jax.Array, begin: int) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(maps, block, begin, 0)
+def _update(values: jax.Array, block: jax.Array, begin: int) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(values, block, begin, 0)
 
 
-def _write(file: Path, shape: tuple[int, ...], blocks: Blocks) -> None:
-    """The maps as an .npy file, written rather than mapped: a mapping's pages count as memory."""
-    maps = np.lib.format.open_memmap(file, "w+", np.float32, shape)
-    with file.open("r+b") as stream:
+def _write(path: Path, shape: tuple[int, ...], blocks: Blocks) -> None:
+    """Write an .npy file with `write` calls: the pages of a memory map count as memory."""
+    values = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    with path.open("r+b") as stream:
         for begin, block in blocks:
-            stream.seek(maps.offset + begin * maps[0].nbytes)
+            stream.seek(values.offset + begin * values[0].nbytes)
             stream.write(np.ascontiguousarray(block).data)
         stream.flush()
         os.fsync(stream.fileno())

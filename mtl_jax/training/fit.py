@@ -1,4 +1,4 @@
-"""Trainings from their first or latest saved epoch to their last."""
+"""Train one run, or several replicas, from the start or the latest checkpoint to the last epoch."""
 
 import dataclasses
 import sys
@@ -22,43 +22,54 @@ from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.dataset import Dataset, epoch_order, steps_per_epoch
 from mtl_jax.training.epoch import EpochOrder, make_epoch
 from mtl_jax.training.feature_cache import cached_source
-from mtl_jax.training.history import History, Line, Report, summarize
-from mtl_jax.training.prefetch import on_host
+from mtl_jax.training.history import EpochCallback, EpochRecord, History, summarize
+from mtl_jax.training.prefetch import is_on_host
 from mtl_jax.training.replicas import Replicas, stack_replicas, take_replica
 from mtl_jax.training.steps import Metrics
 from mtl_jax.types import InputError, Params, TrainState
 
-# Fields of config.train that do not change the weights.
-FIELDS_WITHOUT_EFFECT = (
-    "checkpoint_epochs",
-    "tensorboard",
-    "validation_epochs",
-)
-RISEN = 2.0  # a mean loss above this is far worse than the ln 2 of saying nothing
+# Fields of config.train that do not change the trained weights.
+FIELDS_WITHOUT_EFFECT = ("checkpoint_epochs", "tensorboard", "validation_epochs")
+HIGH_LOSS = 2.0  # a mean loss far above ln 2, the loss of a constant prediction
 
 
 class TrainingRun(NamedTuple):
-    """What one training has of its own: its folder, its initial weights, its random numbers, who
-    is called with each line of its history, which ROIs of the pool it learns (None: all), and what
-    is computed from its weights every `validation_epochs` epochs and recorded, no more (None:
-    nothing).
+    """What belongs to one training run alone.
 
-    `provenance` is what its checkpoints record beside the arguments of `fit`; `accept_versions`:
-    a checkpoint of other versions is resumed as well."""
+    Attributes
+    ----------
+    folder
+        Where its history and its checkpoints are written.
+    params
+        The initial parameters.
+    key
+        The random key of its order of ROIs and its dropout.
+    on_epoch
+        Is called with the record of each epoch.
+    rois
+        The ROIs of the dataset in its training set; None: all.
+    validate
+        Computes values from the parameters every `validation_epochs` epochs, which are added to the
+        record; None: no validation.
+    provenance
+        What its checkpoints record beside the arguments of `fit`.
+    accept_versions
+        Also resume a checkpoint of other versions.
+    """
 
     folder: Path
     params: Params
     key: jax.Array
-    report: Report
+    on_epoch: EpochCallback
     rois: range | None = None
-    validate: Callable[[Params], Line] | None = None
+    validate: Callable[[Params], EpochRecord] | None = None
     provenance: Mapping[str, Any] = MappingProxyType({})
     accept_versions: bool = False
 
 
 def fit(
-    trainings: Sequence[TrainingRun],
-    pool: Dataset,
+    runs: Sequence[TrainingRun],
+    dataset: Dataset,
     network: Network,
     frozen: tuple[str, ...],
     tasks: Sequence[str],
@@ -70,20 +81,42 @@ def fit(
     replicas: Replicas | None = None,
     initialization: str = "he",
 ) -> list[Params]:
-    """Train the weights of each of `trainings` on its ROIs of `pool` by `train_config` (the
-    config's `train` section) and returns them.
+    """Train each of `runs` and return its parameters.
 
-    There is one training, or there are several that go on in `replicas` together and have the same
-    frozen layers; where their ROIs differ in number, so do their steps an epoch. Each writes
-    `folder`/history.jsonl, a line an epoch, and `folder`/checkpoint/, from which a later call with
-    the same arguments goes on to the same result, to the bit on the same device. With `cache`, what
-    the frozen layers give is computed once and kept: in memory, or in that folder where memory is
-    too small. `initialization` names the scheme of the weights, which decides how biases learn.
-    `keep`: the last state is saved as well. Asked to stop, it saves the state after the epoch in
-    progress.
+    Each run writes `folder`/history.jsonl, one record per epoch, and `folder`/checkpoint/. A later
+    call with the same arguments resumes from the checkpoint, and its result is bit-identical on the
+    same device. On a signal to stop, the state is saved after the current epoch.
 
-    Raises InputError where the loss or the update stops being a number, where a checkpoint is of
-    another training, or where the disk does not take what is written.
+    Parameters
+    ----------
+    runs
+        One run, or several that train together in `replicas` and have the same frozen layers. If
+        their numbers of ROIs differ, so do their steps per epoch.
+    dataset
+        The ROIs of all runs.
+    network, frozen
+        The network, and its frozen layers.
+    tasks, task_weights
+        The name of each task, and its weight in the loss.
+    train_config
+        The section `train` of the config.
+    device_count
+        The number of devices.
+    cache
+        With a folder, the frozen-feature cache is used; it is written to that folder if it does not
+        fit in memory.
+    keep
+        Whether the state after the last epoch is saved.
+    replicas
+        How several runs are vmapped; None: one run.
+    initialization
+        The scheme of the initial weights, which determines how biases are trained.
+
+    Raises
+    ------
+    InputError
+        If the loss or the update is not finite, a checkpoint is of another training run, or the
+        disk cannot be written.
     """
     sharding = devices.batch_sharding(1 if replicas else device_count)
     biases = INITIALIZATIONS[initialization]
@@ -91,49 +124,46 @@ def fit(
         train_config.momentum, train_config.weight_decay, biases.bias_rate, biases.decay_biases
     )
     tx = optimizer.make_optimizer(frozen, sgd)
-    source, first = (
-        cached_source(network, trainings[0].params, pool, frozen, cache) if cache else (pool, "C1")
-    )
-    if sharding and not on_host(source):
+    source, first = dataset, "C1"
+    if cache:
+        source, first = cached_source(network, runs[0].params, dataset, frozen, cache)
+    if sharding and not is_on_host(source):
         source = devices.replicate(source, sharding)
-    everything = range(len(pool.label))
-    multihost.assert_same(
-        f"{len(everything)} ROIs into {first}, {'fed' if on_host(source) else 'on the device'}"
-    )
+    all_rois = range(len(dataset.label))
+    location = "host" if is_on_host(source) else "device"
+    multihost.assert_same(f"{len(all_rois)} ROIs for layer {first} on the {location}")
     versions = software.versions().items()
     multihost.assert_same(", ".join(f"{name} {number}" for name, number in versions))
-    rois = [everything if each.rois is None else each.rois for each in trainings]
-    steps = [steps_per_epoch(len(own), train_config.batch_size) for own in rois]
+    rois = [all_rois if run.rois is None else run.rois for run in runs]
+    steps = [steps_per_epoch(len(run_rois), train_config.batch_size) for run_rois in rois]
     if len(set(steps)) > 1 and not (replicas and replicas.ragged):
-        raise ValueError(f"{steps} steps an epoch, in replicas that are not uneven")
+        raise ValueError(f"{steps} steps per epoch need ragged replicas")
 
     made_by = {
-        "network": _fields(network),
+        "network": _network_fields(network),
         "initialization": initialization,
         "frozen": frozen,
         "tasks": dict(zip(tasks, task_weights, strict=True)),
         "train": {k: v for k, v in train_config.items() if k not in FIELDS_WITHOUT_EFFECT},
     }
     checkpoints, states = [], []
-    for each, own in zip(trainings, rois, strict=True):
+    for run, run_rois in zip(runs, rois, strict=True):
         if multihost.is_primary():
-            with atomic.writing(each.folder):
-                each.folder.mkdir(parents=True, exist_ok=True)
-        key = jax.random.key_data(each.key).tolist()
-        card = {**each.provenance, **made_by, "rois": len(own), "key": key}
-        checkpoints.append(Checkpoints(each.folder / "checkpoint", card, each.accept_versions))
-        states.append(TrainState(jnp.int32(0), each.params, tx.init(each.params)))
+            with atomic.report_write_errors(run.folder):
+                run.folder.mkdir(parents=True, exist_ok=True)
+        key = jax.random.key_data(run.key).tolist()
+        metadata = {**run.provenance, **made_by, "rois": len(run_rois), "key": key}
+        checkpoints.append(Checkpoints(run.folder / "checkpoint", metadata, run.accept_versions))
+        states.append(TrainState(jnp.int32(0), run.params, tx.init(run.params)))
     begin, states = _resume(checkpoints, states)
 
-    join, part = (
-        partial(stack_replicas, replicas=replicas),
-        partial(take_replica, replicas=replicas),
-    )
-    # A copy: the step takes the state's memory over, and the caller keeps the weights.
-    state = join(states) if replicas else devices.replicate(states[0], sharding)
+    stack = partial(stack_replicas, replicas=replicas)
+    take = partial(take_replica, replicas=replicas)
+    # A copy: the step donates the state's memory, and the caller keeps the parameters.
+    state = stack(states) if replicas else devices.replicate(states[0], sharding)
     del states
-    order_keys, dropout_keys = zip(*(jax.random.split(each.key) for each in trainings), strict=True)
-    dropout_key = join(dropout_keys)
+    order_keys, dropout_keys = zip(*(jax.random.split(run.key) for run in runs), strict=True)
+    dropout_key = stack(dropout_keys)
     epoch = make_epoch(
         network,
         frozen,
@@ -141,74 +171,80 @@ def fit(
         task_weights,
         sharding,
         first,
-        on_host(source),
+        is_on_host(source),
         train_config.precision,
         replicas,
     )
 
-    risen = False
-    name = trainings[0].folder.name
-    bar = tqdm(
+    noted_high_loss = False
+    name = runs[0].folder.name
+    progress = tqdm(
         total=train_config.epochs * max(steps),
         initial=begin * max(steps),
-        desc=name if len(trainings) == 1 else f"{name} and {len(trainings) - 1} more",
+        desc=name if len(runs) == 1 else f"{name} and {len(runs) - 1} more",
         unit="step",
         dynamic_ncols=True,
-        # In a log file a line now and then is enough.
-        mininterval=0.1 if sys.stderr.isatty() else 30,
+        mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; fewer lines in a log file
     )
     histories = [
         History(
-            each.folder / "history.jsonl" if multihost.is_primary() else None, begin, each.report
+            run.folder / "history.jsonl" if multihost.is_primary() else None, begin, run.on_epoch
         )
-        for each in trainings
+        for run in runs
     ]
-    with bar, signals.deferred(multihost.agreed_signal) as stopping:
+    with progress, signals.defer(multihost.agreed_signal) as stopping:
         for done in range(begin, train_config.epochs):
             orders = [
-                _order(jax.random.fold_in(key, done), own, done, train_config, max(steps))
-                for key, own in zip(order_keys, rois, strict=True)
+                _epoch_order(
+                    jax.random.fold_in(key, done), run_rois, done, train_config, max(steps)
+                )
+                for key, run_rois in zip(order_keys, rois, strict=True)
             ]
-            state, metrics = epoch(state, source, join(orders), dropout_key, bar.update)
-            for number, (history, count) in enumerate(zip(histories, steps, strict=True)):
-                own = jax.tree.map(lambda m, n=count: m[:n], part(metrics, number=number))
-                run = trainings[number].folder.name
-                _reject_no_number(own, run, done * count, done + 1, train_config.learning_rate)
-                line = summarize(done + 1, own, orders[number].rate[:count], tasks)
-                validate = trainings[number].validate
-                if validate and _validation_due(done + 1, train_config):
-                    line |= validate(devices.local_arrays(part(state.params, number=number)))
-                if line["loss"] > RISEN and not risen:
-                    risen = True
-                    bar.write(
-                        f"mtl_jax: note: run {run}: the loss has risen to {line['loss']:.3g} in"
-                        f" epoch {done + 1}, worse than chance: config.train.learning_rate"
+            state, metrics = epoch(state, source, stack(orders), dropout_key, progress.update)
+            for number, (run, history, count) in enumerate(
+                zip(runs, histories, steps, strict=True)
+            ):
+                run_metrics = jax.tree.map(
+                    lambda m, count=count: m[:count], take(metrics, number=number)
+                )
+                run_name = run.folder.name
+                _reject_not_finite(
+                    run_metrics, run_name, done * count, done + 1, train_config.learning_rate
+                )
+                record = summarize(done + 1, run_metrics, orders[number].rate[:count], tasks)
+                if run.validate and _validation_due(done + 1, train_config):
+                    record |= run.validate(devices.local_arrays(take(state.params, number=number)))
+                if record["loss"] > HIGH_LOSS and not noted_high_loss:
+                    noted_high_loss = True
+                    progress.write(
+                        f"mtl_jax: note: run {run_name}: the loss has risen to {record['loss']:.3g}"
+                        f" in epoch {done + 1}, worse than chance: config.train.learning_rate"
                         f" ({train_config.learning_rate}) is too high",
                         file=sys.stderr,
                     )
-                history.write(line)
-            bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
-            last = done + 1 == train_config.epochs
-            due = keep if last else (done + 1) % train_config.checkpoint_epochs == 0
-            asked = stopping()
-            if due or asked:
-                for number, place in enumerate(checkpoints):
-                    place.save(done + 1, part(state, number=number))
-            if asked:
+                history.write(record)
+            progress.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
+            is_last = done + 1 == train_config.epochs
+            due = keep if is_last else (done + 1) % train_config.checkpoint_epochs == 0
+            stop = stopping()
+            if due or stop:
+                for number, run_checkpoints in enumerate(checkpoints):
+                    run_checkpoints.save(done + 1, take(state, number=number))
+            if stop:
                 break
     if keep:
-        for place in checkpoints:
-            place.close(keep=train_config.epochs)
-    return [
-        devices.local_arrays(part(state.params, number=number)) for number in range(len(trainings))
-    ]
+        for run_checkpoints in checkpoints:
+            run_checkpoints.close(keep=train_config.epochs)
+    return [devices.local_arrays(take(state.params, number=n)) for n in range(len(runs))]
 
 
-def _order(
-    key: jax.Array, rois: range, done: int, train_config: ConfigDict, most: int
+def _epoch_order(
+    key: jax.Array, rois: range, done: int, train_config: ConfigDict, total_steps: int
 ) -> EpochOrder:
-    """Return the next epoch of a training of `rois` after `done`, and then empty batches, if any,
-    up to `most` steps."""
+    """Return the order of the epoch after `done` epochs of a run with the training set `rois`.
+
+    Empty batches are appended up to `total_steps` steps.
+    """
     steps = steps_per_epoch(len(rois), train_config.batch_size)
     indices, weight = epoch_order(key, len(rois), train_config.batch_size)
     indices += orientations.COUNT * rois.start
@@ -219,11 +255,11 @@ def _order(
         train_config.final_learning_rate,
     )
     order = EpochOrder(indices, weight, np.asarray(rates))
-    if steps == most:
+    if steps == total_steps:
         return order
 
-    empty = (0, most - steps)
-    return EpochOrder(*(np.pad(c, (empty, *[(0, 0)] * (c.ndim - 1))) for c in order))
+    padding = (0, total_steps - steps)
+    return EpochOrder(*(np.pad(c, (padding, *[(0, 0)] * (c.ndim - 1))) for c in order))
 
 
 def _validation_due(epoch: int, train_config: ConfigDict) -> bool:
@@ -234,19 +270,22 @@ def _validation_due(epoch: int, train_config: ConfigDict) -> bool:
 def _resume(
     checkpoints: Sequence[Checkpoints], states: Sequence[TrainState]
 ) -> tuple[int, list[TrainState]]:
-    """Return the newest epoch that all have a checkpoint of, and their states after it; `states`
-    where there is none. A kill between two saves leaves trainings an epoch apart, of the latest
-    two."""
-    most = None
+    """Return the newest epoch that all runs have a checkpoint of, and their states after it.
+
+    Without such an epoch it is 0 with `states`. A kill between two saves leaves the runs one epoch
+    apart; two checkpoints of each run are kept.
+    """
+    max_epoch = None
     while True:
-        found = [c.resume(state, most) for c, state in zip(checkpoints, states, strict=True)]
-        numbers = [epoch for epoch, _ in found]
-        if len(set(numbers)) == 1:
-            return numbers[0], [state for _, state in found]
-        most = min(numbers)
+        resumed = [c.resume(state, max_epoch) for c, state in zip(checkpoints, states, strict=True)]
+        epochs = [epoch for epoch, _ in resumed]
+        if len(set(epochs)) == 1:
+            return epochs[0], [state for _, state in resumed]
+        max_epoch = min(epochs)
 
 
-def _reject_no_number(metrics: Metrics, run: str, before: int, epoch: int, rate: float) -> None:
+def _reject_not_finite(metrics: Metrics, run: str, before: int, epoch: int, rate: float) -> None:
+    """Raise InputError if the loss or the update of a step is not finite."""
     finite = np.isfinite(metrics.loss) & np.isfinite(metrics.update_norm)
     if not finite.all():
         step = before + int(np.argmin(finite)) + 1
@@ -256,8 +295,8 @@ def _reject_no_number(metrics: Metrics, run: str, before: int, epoch: int, rate:
         )
 
 
-def _fields(network: Network) -> dict[str, Any]:
-    """Return what tells networks apart, without what Flax adds."""
-    own = [field.name for field in dataclasses.fields(network)]
-    fields = {name: getattr(network, name) for name in own if name not in ("parent", "name")}
+def _network_fields(network: Network) -> dict[str, Any]:
+    """Return the name and the fields of a network, without those that Flax adds."""
+    names = [field.name for field in dataclasses.fields(network)]
+    fields = {name: getattr(network, name) for name in names if name not in ("parent", "name")}
     return {"backbone": type(network).__name__, **fields}

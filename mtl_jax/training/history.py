@@ -1,5 +1,4 @@
-"""The history of a training: its lines, its file, and TensorBoard events for those who watch it
-there."""
+"""The history of a training run: its records, its file, and TensorBoard events."""
 
 import json
 import os
@@ -15,51 +14,58 @@ from mtl_jax.io import atomic
 from mtl_jax.training.steps import Metrics
 from mtl_jax.types import InputError
 
-Line = dict[str, float]
-Report = Callable[[Line], None]
+EpochRecord = dict[str, float]
+EpochCallback = Callable[[EpochRecord], None]
 
 
 class History:
-    """history.jsonl, from epoch `begin` on: what an interrupted training wrote after its last
-    checkpoint is dropped. Each line is also handed to `report`. Without a `path` nothing is
-    written."""
+    """Write history.jsonl, one record per epoch, and call `on_epoch` with each record.
 
-    def __init__(self, path: Path | None, begin: int, report: Report = lambda line: None) -> None:
-        self._path, self._report = path, report
+    Records after epoch `begin`, written after the last checkpoint of an interrupted run, are
+    deleted. Without a `path` no file is written.
+    """
+
+    def __init__(
+        self, path: Path | None, begin: int, on_epoch: EpochCallback = lambda record: None
+    ) -> None:
+        self._path, self._on_epoch = path, on_epoch
         if not path:
             return
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         atomic.write_text(path, "".join(lines[:begin]))
 
-    def write(self, line: Line) -> None:
-        """Write the line to the disk, so that the file is never behind the checkpoint."""
+    def write(self, record: EpochRecord) -> None:
+        """Write the record and sync the file, so that it is never behind the checkpoint."""
         if self._path:
-            with atomic.writing(self._path), self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            with (
+                atomic.report_write_errors(self._path),
+                self._path.open("a", encoding="utf-8") as file,
+            ):
+                file.write(json.dumps(record) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-        self._report(line)
+        self._on_epoch(record)
 
 
-def summarize(epoch: int, metrics: Metrics, rates: jax.Array, tasks: Sequence[str]) -> Line:
-    """Return a line of history.jsonl: means over the epoch's rows, in all and by task."""
+def summarize(epoch: int, metrics: Metrics, rates: jax.Array, tasks: Sequence[str]) -> EpochRecord:
+    """Return the record of an epoch: means over its rows, for all tasks and for each task."""
     rows = metrics.rows.sum(0)
-    line = {
+    record = {
         "epoch": epoch,
         "step": epoch * len(metrics.loss),
         "learning_rate": float(rates[-1]),
         "loss": float(metrics.cross_entropy.sum() / rows.sum()),
-        "accuracy": float(metrics.right.sum() / rows.sum()),
+        "accuracy": float(metrics.correct.sum() / rows.sum()),
         "update_norm": float(np.mean(metrics.update_norm)),
     }
     for i, task in enumerate(tasks):
-        line[f"loss/{task}"] = float(metrics.cross_entropy[:, i].sum() / rows[i])
-        line[f"accuracy/{task}"] = float(metrics.right[:, i].sum() / rows[i])
-    return line
+        record[f"loss/{task}"] = float(metrics.cross_entropy[:, i].sum() / rows[i])
+        record[f"accuracy/{task}"] = float(metrics.correct[:, i].sum() / rows[i])
+    return record
 
 
 class TensorBoard:
-    """Writes each epoch's line to `folder`/tensorboard; does nothing unless `enabled`."""
+    """Write each epoch's record to `folder`/tensorboard if `enabled`."""
 
     def __init__(self, folder: Path, enabled: bool) -> None:
         self._writer = None
@@ -72,11 +78,12 @@ class TensorBoard:
                 ) from error
             self._writer = SummaryWriter(str(folder / "tensorboard"))
 
-    def write(self, line: dict[str, float]) -> None:
+    def write(self, record: EpochRecord) -> None:
+        """Write the values of the record, except its epoch and step."""
         if self._writer:
-            for name, value in line.items():
+            for name, value in record.items():
                 if name not in ("epoch", "step"):
-                    self._writer.add_scalar(name, value, line["epoch"])
+                    self._writer.add_scalar(name, value, record["epoch"])
 
     def __enter__(self) -> Self:
         return self

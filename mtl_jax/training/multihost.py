@@ -1,7 +1,7 @@
-"""Several processes that run the same program and train one network together (SPMD).
+"""Train one network by several processes that run the same program (SPMD).
 
-`jax.distributed` connects them; they exchange nothing but arrays, in collectives that all of them
-enter in the same order. Process 0 alone writes files and prints.
+`jax.distributed` connects them. They exchange only arrays, in collectives that all processes enter
+in the same order. Process 0 alone writes files and prints.
 """
 
 import contextlib
@@ -20,27 +20,27 @@ from jax.experimental.multihost_utils import (
     sync_global_devices,
 )
 
-from mtl_jax.environment import starting
+from mtl_jax.environment import report_start_errors
 from mtl_jax.io import signals
 from mtl_jax.training.devices import batch_sharding
 from mtl_jax.types import InputError
 
 T = TypeVar("T")
 
-BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-# The number of processes as each launcher gives it: by hand, Open MPI, srun. The process of a batch
-# script has SLURM_NTASKS as well, and is the only one.
-COUNTS = ("JAX_NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-SHUTDOWN = 60  # seconds between the end of the first process and the last, else JAX aborts them
-GRACE = 20  # seconds in which a process that failed waits for the others to end as well
-# Process 0 may compute statistics for hours while the others wait in a collective. Gloo (CPUs)
-# gives up after 30 minutes by default; NCCL (GPUs) never does.
-PATIENCE = "--xla_cpu_collective_timeout_seconds=2000000"
+JAX_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+# The variable with the number of processes: set by the user, by Open MPI, by srun. SLURM_NTASKS is
+# also set in the batch script itself, which is a single process.
+COUNT_VARIABLES = ("JAX_NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+SHUTDOWN_TIMEOUT = 60  # seconds between the end of the first and the last process; then JAX aborts
+GRACE_PERIOD = 20  # seconds that a failed process waits for the others to end as well
+# Process 0 may compute statistics for hours while the others wait in a collective. The timeout of
+# Gloo (CPUs) is 30 minutes by default; NCCL (GPUs) has none.
+COLLECTIVE_TIMEOUT = "--xla_cpu_collective_timeout_seconds=2000000"
 
 
 def is_multiprocess(environment: Mapping[str, str]) -> bool:
     """Return whether this process was started as one of several."""
-    return any(_whole(environment, name, "1") > 1 for name in COUNTS)
+    return any(_read_count(environment, name, "1") > 1 for name in COUNT_VARIABLES)
 
 
 def is_primary() -> bool:
@@ -52,67 +52,76 @@ def is_primary() -> bool:
 def session(device_count: int) -> Iterator[None]:
     """Connect the processes and run the block in each; only process 0 prints.
 
-    A process that fails ends with its own exit status. The others do so as well where they fail
-    alike or in `on_primary`; else JAX aborts them.
+    A process that fails ends with its own exit code. The others end with the same one if they fail
+    in the same way or in `on_primary`; otherwise JAX aborts them.
     """
     initialize(device_count)
     try:
         with contextlib.ExitStack() as stack:
-            if not is_primary():  # a signal counts at the end of an epoch
-                stack.enter_context(signals.deferred())
-                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-                stack.enter_context(contextlib.redirect_stdout(nowhere))
-                stack.enter_context(contextlib.redirect_stderr(nowhere))
+            if not is_primary():  # signals are handled at the end of an epoch
+                stack.enter_context(signals.defer())
+                devnull = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(devnull))
+                stack.enter_context(contextlib.redirect_stderr(devnull))
             yield
     except BaseException as error:
-        status = _exit_status(error)
+        status = _exit_code(error)
         silent = not is_primary() and status != 1
-        _abandon_after_grace(status, error if silent and isinstance(error, InputError) else None)
+        _exit_after_grace(status, error if silent and isinstance(error, InputError) else None)
         if silent:
             sys.exit(status)
         raise
 
 
 def initialize(device_count: int) -> None:
-    """Connect the processes, before anything touches a device; JAX aborts after five minutes.
+    """Connect the processes before any device is used; JAX aborts after five minutes.
 
-    InputError where they do not have `device_count` devices together.
+    Raises InputError if they do not have `device_count` devices together.
     """
-    by_hand: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if "JAX_NUM_PROCESSES" in os.environ:
-        missing = [name for name in BY_HAND if name not in os.environ]
+        missing = [name for name in JAX_VARIABLES if name not in os.environ]
         if missing:
-            raise InputError(f"the environment says JAX_NUM_PROCESSES, but not {missing[0]}")
-        by_hand = {
-            "num_processes": _whole(os.environ, "JAX_NUM_PROCESSES"),
-            "process_id": _whole(os.environ, "JAX_PROCESS_ID"),
+            raise InputError(
+                f"the environment variable {missing[0]} is missing: set {', '.join(JAX_VARIABLES)}"
+                " together"
+            )
+        options = {
+            "num_processes": _read_count(os.environ, "JAX_NUM_PROCESSES"),
+            "process_id": _read_count(os.environ, "JAX_PROCESS_ID"),
             "cluster_detection_method": "deactivate",
         }
-    os.environ["XLA_FLAGS"] = f"{PATIENCE} {os.environ.get('XLA_FLAGS', '')}"
+    os.environ["XLA_FLAGS"] = f"{COLLECTIVE_TIMEOUT} {os.environ.get('XLA_FLAGS', '')}"
     try:
-        jax.distributed.initialize(**by_hand, shutdown_timeout_seconds=SHUTDOWN)
+        jax.distributed.initialize(**options, shutdown_timeout_seconds=SHUTDOWN_TIMEOUT)
     except ValueError as error:
         raise InputError(
-            f"there are several processes, but JAX does not find how they meet ({error}); set "
-            f"{', '.join(BY_HAND)} for each, or config.devices to 1 for processes on their own"
+            f"several processes were started, but JAX cannot connect them ({error}); set"
+            f" {', '.join(JAX_VARIABLES)} for each, or config.devices=1 for separate processes"
         ) from error
-    signals.listen()  # JAX has installed a handler of its own
-    with starting():
+    signals.install_handlers()  # JAX has installed a handler of its own
+    with report_start_errors():
         count = jax.process_count()
-    each = [len(jax.local_devices(process_index=n)) for n in range(count)]
-    if len(set(each)) > 1:
-        _reject(f"the {count} processes have {each} devices; each must have as many")
-    if sum(each) != device_count:
+    local_counts = [len(jax.local_devices(process_index=n)) for n in range(count)]
+    if len(set(local_counts)) > 1:
         _reject(
-            f"config.devices is {device_count}; the {count} processes have {sum(each)} together:"
-            f" set it to {sum(each)}"
+            f"the {count} processes have {local_counts} devices; give each the same number of"
+            " devices"
+        )
+    if sum(local_counts) != device_count:
+        _reject(
+            f"config.devices={device_count} is invalid: the {count} processes have"
+            f" {sum(local_counts)} together; set it to {sum(local_counts)}"
         )
     _connect(device_count)
 
 
 def _connect(device_count: int) -> None:
-    """Run a first collective over the processes and one over all devices while none is late: Gloo
-    waits 30 seconds for a first one, whatever its timeout is."""
+    """Run a first collective over the processes and one over all devices.
+
+    Gloo waits only 30 seconds for a first collective, whatever its timeout is, and no process is
+    late yet.
+    """
     sync_global_devices("connect")
     rows = np.zeros(device_count, np.int32)
     sharding = batch_sharding(device_count)
@@ -121,9 +130,9 @@ def _connect(device_count: int) -> None:
 
 
 def on_primary(job: Callable[[], T]) -> T | None:
-    """Call `job` in process 0 alone, for which the others wait, and return its result there.
+    """Call `job` in process 0 while the others wait, and return its result; None in the others.
 
-    Where it fails, all processes end with the same exit status.
+    If it fails, all processes end with the same exit code.
     """
     if jax.process_count() == 1:
         return job()
@@ -133,7 +142,7 @@ def on_primary(job: Callable[[], T]) -> T | None:
             result = job()
         except BaseException as error:
             failure = error
-    status = int(broadcast_one_to_all(np.int32(_exit_status(failure))))
+    status = int(broadcast_one_to_all(np.int32(_exit_code(failure))))
     if failure:
         raise failure
     if status:
@@ -142,7 +151,7 @@ def on_primary(job: Callable[[], T]) -> T | None:
 
 
 def primary_first(job: Callable[[], T]) -> T:
-    """Call `job` in process 0, then in the others, which find the files that it made."""
+    """Call `job` in process 0, then in the others, which can read the files that it wrote."""
     result = on_primary(job)
     return job() if result is None else result
 
@@ -153,17 +162,17 @@ def from_primary(decide: Callable[[], Any]) -> Any:
 
 
 def broadcast_from_primary(tree: Any) -> Any:
-    """Return the arrays of process 0, on the host; those of all have the same shapes."""
+    """Return the arrays of process 0 on the host; all processes pass arrays of the same shapes."""
     return tree if jax.process_count() == 1 else broadcast_one_to_all(jax.device_get(tree))
 
 
 def agreed_signal(number: int) -> int:
-    """Return the signal that any process was stopped with, or 0: the same in each."""
+    """Return the signal that any process received, or 0; the result is the same in each process."""
     return int(process_allgather(np.int32(number)).max())
 
 
 def assert_same(description: str) -> None:
-    """Raise InputError where the processes describe their training differently."""
+    """Raise InputError if `description` differs between the processes."""
     first, *others = _gather(description)
     for number, other in enumerate(others, start=1):
         if other != first:
@@ -174,7 +183,7 @@ def assert_same(description: str) -> None:
 
 
 def _gather(text: str) -> list[str]:
-    """Return the text of each process."""
+    """Return the texts of all processes."""
     if jax.process_count() == 1:
         return [text]
     data = np.frombuffer(text.encode(), np.uint8)
@@ -184,12 +193,12 @@ def _gather(text: str) -> list[str]:
 
 
 def _reject(message: str) -> None:
-    """End every process, all of which call this; process 0 says why."""
+    """End the process with exit code 2, and with `message` in process 0. All processes call it."""
     raise InputError(message) if is_primary() else SystemExit(2)
 
 
-def _exit_status(error: BaseException | None) -> int:
-    """Return the exit status that the command ends with."""
+def _exit_code(error: BaseException | None) -> int:
+    """Return the exit code of the command."""
     if error is None:
         return 0
     if isinstance(error, signals.Stopped):
@@ -199,27 +208,31 @@ def _exit_status(error: BaseException | None) -> int:
     return 2 if isinstance(error, InputError) else 1
 
 
-def _abandon_after_grace(status: int, unsaid: InputError | None) -> None:
-    """End this process after a while even if the others go on, for which JAX would abort it.
+def _exit_after_grace(status: int, error: InputError | None) -> None:
+    """End this process after GRACE_PERIOD even if the others continue; JAX would abort it.
 
-    `unsaid` is printed then: had the others failed alike, process 0 would have said it.
+    `error` is printed then. If all processes had failed in the same way, process 0 would have
+    printed it before.
     """
 
-    def abandon() -> None:
-        if unsaid:
-            line = " ".join(str(unsaid).split())
+    def end_process() -> None:
+        if error:
+            line = " ".join(str(error).split())
             print(f"mtl_jax: process {jax.process_index()}: {line}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
-    timer = threading.Timer(GRACE, abandon)
+    timer = threading.Timer(GRACE_PERIOD, end_process)
     timer.daemon = True
     timer.start()
 
 
-def _whole(environment: Mapping[str, str], name: str, default: str = "") -> int:
+def _read_count(environment: Mapping[str, str], name: str, default: str = "") -> int:
+    """Return the integer in an environment variable."""
     text = environment.get(name, default)
     if not text.isdecimal():
-        raise InputError(f"the environment says {name}={text!r}; it must be a whole number")
+        raise InputError(
+            f"the environment variable {name}={text!r} is invalid: expected an integer"
+        )
     return int(text)

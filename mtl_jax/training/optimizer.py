@@ -1,4 +1,4 @@
-"""Which layers of the pretrained network stay frozen, and how the others learn."""
+"""Frozen layers, the optimizer of the others, and the learning rate schedule."""
 
 from typing import NamedTuple
 
@@ -11,18 +11,18 @@ from mtl_jax.types import InputError, Params
 
 
 def frozen_layers(network: str) -> tuple[str, ...]:
-    """Return ('C1', 'C2') for 'C1-C2'; () for 'C0' (section 2.3)."""
+    """Return the frozen layers: ('C1', 'C2') for 'C1-C2', () for 'C0' (section 2.3)."""
     if network not in NETWORKS:
-        raise InputError(f"unknown network {network!r}: choose one of {', '.join(NETWORKS)}")
+        raise InputError(f"network={network!r} is invalid: expected one of {', '.join(NETWORKS)}")
     depth = 0 if network == "C0" else int(network[-1])
     return CONVOLUTIONAL[:depth]
 
 
 class SGD(NamedTuple):
-    """Settings of the optimizer but for the learning rate, which each step is given.
+    """Settings of the optimizer, without the learning rate, which is an argument of each step.
 
-    `bias_rate` is the learning rate of biases as a multiple of the kernels'; `decay_biases` says
-    whether weight decay applies to biases.
+    `bias_rate` is the ratio of the learning rates of biases and kernels; with `decay_biases` weight
+    decay applies to biases too.
     """
 
     momentum: float
@@ -32,21 +32,20 @@ class SGD(NamedTuple):
 
 
 def make_optimizer(frozen: tuple[str, ...], sgd: SGD) -> optax.GradientTransformation:
-    """Direction of stochastic gradient descent; the step multiplies it by minus the learning rate.
+    """Return the direction of SGD, which the step multiplies by minus the learning rate.
 
     For a trained parameter w with gradient g: v <- momentum v + (g + weight_decay w), and the step
-    does w <- w - rate v, which is PyTorch's SGD to the letter. cuda-convnet, the paper's software,
-    keeps the rate inside the velocity: v <- momentum v - rate (g + weight_decay w), w <- w + v.
-    At a constant rate the two are the same; under a falling rate cuda-convnet's velocity remembers
-    the earlier, higher rates (with the paper's schedule a factor of 25^(1/steps) a step, which is
-    next to nothing).
+    does w <- w - rate v. This is PyTorch's SGD. cuda-convnet, the paper's software, keeps the rate
+    inside the velocity: v <- momentum v - rate (g + weight_decay w), w <- w + v. With a constant
+    rate the two are the same. With a decreasing rate cuda-convnet's velocity includes the earlier,
+    higher rates (by the paper's schedule a factor of 25^(1/steps) per step, which is negligible).
 
     For biases the direction is multiplied by `sgd.bias_rate` after the momentum, and weight decay
-    is left out unless `sgd.decay_biases`: cuda-convnet decays kernels only, PyTorch biases too.
+    applies only with `sgd.decay_biases`: cuda-convnet decays kernels only, PyTorch biases too.
     The rule applies to every trained bias, of new and of pretrained layers.
 
-    Decay and momentum stand inside the trained branch: a frozen layer has no optimizer state and
-    moves by exactly nothing.
+    Decay and momentum are inside the trained branch, so a frozen layer has no optimizer state and
+    its parameters stay bit-identical.
     """
 
     def labels(params: Params) -> dict[str, str]:
@@ -66,9 +65,13 @@ def _are_biases(params: Params) -> Params:
 
 
 def _are_kernels(params: Params) -> Params:
+    """Return the opposite of `_are_biases`."""
     return jax.tree.map(lambda is_bias: not is_bias, _are_biases(params))
 
 
 def learning_rate(step: jax.Array, steps: int, first: float, last: float) -> jax.Array:
-    """Exponential fall from `first` at step 0 to `last` at step `steps` - 1 (section 2.2)."""
+    """Return the rate that decays exponentially from `first` to `last` (section 2.2).
+
+    It is `first` at step 0 and `last` at step `steps` - 1.
+    """
     return first * (last / first) ** (step / max(steps - 1, 1))

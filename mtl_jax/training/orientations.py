@@ -1,4 +1,4 @@
-"""The eight flips and turns of an ROI: the dihedral group of the square."""
+"""The eight orientations of an ROI: the dihedral group of the square."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,13 @@ import jax.numpy as jnp
 COUNT = 8
 
 
-def orient(images: jax.Array, which: jax.Array) -> jax.Array:
-    """Image i of `images` (n, s, s) in orientation `which[i]` in 0..7; 0 is the image itself.
+def orient(images: jax.Array, orientation: jax.Array) -> jax.Array:
+    """Return each image of `images` (n, s, s) in its `orientation` (n,), 0 to 7.
 
-    Bit 0 turns the rows over, bit 1 the columns, and bit 2 then swaps rows and columns.
+    Orientation 0 is the image itself. Bit 0 reverses the rows, bit 1 the columns, and bit 2 then
+    swaps rows and columns.
     """
-    bit = [((which >> k) & 1).astype(bool)[:, None, None] for k in range(3)]
+    bit = [((orientation >> k) & 1).astype(bool)[:, None, None] for k in range(3)]
     images = jnp.where(bit[0], images[:, ::-1, :], images)
     images = jnp.where(bit[1], images[:, :, ::-1], images)
     return jnp.where(bit[2], images.transpose(0, 2, 1), images)

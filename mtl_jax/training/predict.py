@@ -1,4 +1,4 @@
-"""What a trained network says of ROIs: the mean over the eight orientations of each."""
+"""Predict the probability of malignancy: the mean over the eight orientations of each ROI."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -15,63 +15,79 @@ from mtl_jax.training.prefetch import prefetch
 from mtl_jax.training.steps import malignancy_probability
 from mtl_jax.types import Params
 
-ROIS_AT_ONCE = 32
+BATCH_ROIS = 32
 
 
 def predict(
     network: Network,
     params: Params,
-    pool: Dataset,
+    dataset: Dataset,
     frozen: tuple[str, ...] = (),
     rois: range | None = None,
 ) -> np.ndarray:
-    """Probability of malignant (n,) float32 of each of `rois` of `pool` (None: of all), averaged
-    over the eight.
+    """Return the probability of malignancy of ROIs, averaged over their eight orientations.
 
-    What the layers in `frozen` give is kept in memory for others with the same weights in them.
+    Parameters
+    ----------
+    network, params
+        The network and its parameters.
+    dataset
+        The ROIs.
+    frozen
+        Layers whose activations are cached, for other parameters with the same weights in them.
+    rois
+        The ROIs of `dataset` to predict; None: all.
+
+    Returns
+    -------
+    np.ndarray
+        Probabilities (n,) float32.
     """
-    rois = range(len(pool.label)) if rois is None else rois
-    return _scores(network, params, *cached_source(network, params, pool, frozen), rois)
+    rois = range(len(dataset.label)) if rois is None else rois
+    return _scores(network, params, *cached_source(network, params, dataset, frozen), rois)
 
 
 class Predictor:
-    """`predict` for all ROIs of `pool`, again and again as a training goes on.
+    """`predict` for all ROIs of `dataset`, called repeatedly during a training run.
 
-    What the `frozen` layers give is looked up at the first call alone: all parameters have the
-    same ones.
+    The activations of the `frozen` layers are looked up in the first call only: all parameters must
+    have the same weights in these layers.
     """
 
-    def __init__(self, network: Network, pool: Dataset, frozen: tuple[str, ...] = ()) -> None:
-        self._network, self._pool, self._frozen = network, pool, frozen
+    def __init__(self, network: Network, dataset: Dataset, frozen: tuple[str, ...] = ()) -> None:
+        self._network, self._dataset, self._frozen = network, dataset, frozen
         self._source: tuple[BatchSource, str] | None = None
 
     def __call__(self, params: Params) -> np.ndarray:
         if self._source is None:
-            self._source = cached_source(self._network, params, self._pool, self._frozen)
-        return _scores(self._network, params, *self._source, range(len(self._pool.label)))
+            self._source = cached_source(self._network, params, self._dataset, self._frozen)
+        return _scores(self._network, params, *self._source, range(len(self._dataset.label)))
 
 
 def predict_with_features(
     network: Network,
     params: Params,
-    pool: Dataset,
+    dataset: Dataset,
     layer: str = "F4",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `predict`, and what `layer` (F1 to F4) gives (n, width) float32, averaged alike."""
-    count = len(pool.label)
-    parts = _look(network, params, pool, "C1", layer, range(count))
-    scores, features = zip(*parts, strict=True)
+    """Return the probabilities of `predict` and the output of `layer` (F1 to F4).
+
+    The features (n, width) float32 are averaged over the eight orientations as well.
+    """
+    count = len(dataset.label)
+    batches = _batches(network, params, dataset, "C1", layer, range(count))
+    scores, features = zip(*batches, strict=True)
     return np.concatenate(scores)[:count], np.concatenate(features)[:count]
 
 
 def _scores(
     network: Network, params: Params, source: BatchSource, first: str, rois: range
 ) -> np.ndarray:
-    parts = _look(network, params, source, first, "F4", rois)
-    return np.concatenate([scores for scores, _ in parts])[: len(rois)]
+    batches = _batches(network, params, source, first, "F4", rois)
+    return np.concatenate([scores for scores, _ in batches])[: len(rois)]
 
 
-def _look(
+def _batches(
     network: Network,
     params: Params,
     source: BatchSource,
@@ -79,31 +95,37 @@ def _look(
     layer: str,
     rois: range,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Score and features of ROIS_AT_ONCE ROIs after another, the last ones repeated.
-    `first` is the layer that the source's images go into."""
-    compute = _means_of_eight(network, first, layer)
-    working = []  # one batch is taken back when the next is on its way: no more are held
-    for near, indices in prefetch(source, _indices(rois)):
-        working.append(compute(params, near, indices))
-        if len(working) > 1:
-            yield jax.device_get(working.pop(0))
-    yield from jax.device_get(working)
+    """Yield scores and features of BATCH_ROIS ROIs at a time; the last batch repeats its last ROI.
+
+    `first` is the layer that receives the source's images.
+    """
+    compute = _mean_of_eight(network, first, layer)
+    pending = []  # at most two batches: one is fetched while the next is computed
+    for subset, indices in prefetch(source, _batch_indices(rois)):
+        pending.append(compute(params, subset, indices))
+        if len(pending) > 1:
+            yield jax.device_get(pending.pop(0))
+    yield from jax.device_get(pending)
 
 
-def _indices(rois: range) -> Iterator[np.ndarray]:
-    """Yield all orientations of `rois`, in one shape, so that one compiled program scores
-    everything."""
-    for begin in rois[::ROIS_AT_ONCE]:
-        some = np.minimum(begin + np.arange(ROIS_AT_ONCE), rois[-1])
-        yield (some[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
+def _batch_indices(rois: range) -> Iterator[np.ndarray]:
+    """Yield the indices of all orientations of `rois` in batches of one shape.
+
+    With one shape there is one compiled program.
+    """
+    for begin in rois[::BATCH_ROIS]:
+        batch_rois = np.minimum(begin + np.arange(BATCH_ROIS), rois[-1])
+        yield (batch_rois[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
 
 
 @functools.cache
-def _means_of_eight(
+def _mean_of_eight(
     network: Network, first: str, layer: str
 ) -> Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]:
-    """Return the scores and features of consecutive ROIs, compiled: the indices are eight for
-    each."""
+    """Return a compiled function for the mean scores and features of ROIs.
+
+    Its indices are those of the eight orientations of one ROI after another.
+    """
     after = LAYERS[LAYERS.index(layer) + 1]
 
     def mean(rows: jax.Array) -> jax.Array:
@@ -113,8 +135,8 @@ def _means_of_eight(
         params: Params, source: BatchSource, indices: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         batch = make_batch(source, indices, jnp.ones(len(indices)))
-        found = network.apply({"params": params}, batch.image, first, last=layer)
-        logits = network.apply({"params": params}, found, first=after)
-        return mean(malignancy_probability(logits, batch.task)), mean(found)
+        features = network.apply({"params": params}, batch.image, first, last=layer)
+        logits = network.apply({"params": params}, features, first=after)
+        return mean(malignancy_probability(logits, batch.task)), mean(features)
 
     return devices.jit(compute)

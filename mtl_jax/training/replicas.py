@@ -1,8 +1,8 @@
-"""Several trainings that differ in their random numbers and ROIs alone, as one compiled program.
+"""Replicas: several training runs as one compiled program.
 
-Each is a replica. Replicas lie side by side on a device (`jax.vmap`) and over devices
-(`jax.pmap`), and never exchange anything: a replica gives what it would give alone, to rounding,
-and to the bit whatever the other replicas hold. It knows neither files nor the model.
+The runs differ only in their random numbers and their ROIs. Replicas are batched on a device by
+`jax.vmap` and over devices by `jax.pmap`, and never exchange data: each gives the result that it
+gives alone up to rounding, and a bit-identical result whatever the other replicas are.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ import jax.numpy as jnp
 
 from mtl_jax.training import dataset, devices
 
-SHARE = (
-    0.5  # of a device's memory that replicas may take up; maps of frozen layers have another third
-)
+MAX_MEMORY_SHARE = 0.5  # of a device, for replicas; the frozen-feature cache may use a third
 
 
 class Replicas(NamedTuple):
-    """`width` replicas on each of `devices` devices. Arrays of all replicas lead with (devices,
-    width), or with (width,) where there is one device. `ragged`: some may have fewer steps than
-    others."""
+    """`width` replicas on each of `devices` devices.
+
+    Arrays of all replicas have the axes (devices, width) in front, or (width,) if there is one
+    device. In `ragged` replicas some may have fewer steps than others.
+    """
 
     devices: int
     width: int
@@ -36,48 +36,52 @@ class Replicas(NamedTuple):
         return self.devices * self.width
 
 
-def make_replicas(trainings: int, device_count: int, ragged: bool = False) -> Replicas | None:
-    """Replicas for so many trainings; None where each is better alone, on all devices at once."""
-    if trainings < max(2, device_count):
+def make_replicas(runs: int, device_count: int, ragged: bool = False) -> Replicas | None:
+    """Return replicas for `runs` runs; None if each run should use all devices on its own."""
+    if runs < max(2, device_count):
         return None
-    return Replicas(device_count, -(-trainings // device_count), ragged)
+    return Replicas(device_count, -(-runs // device_count), ragged)
 
 
 def max_runs(bytes_each: float, device_count: int) -> int:
-    """Return how many trainings fit on the devices together, at least 1; on CPUs one a device,
-    since there the products of one training keep all cores at work."""
+    """Return how many runs fit on the devices together, at least 1.
+
+    On CPUs it is one per device, since the matrix products of one run keep all cores busy.
+    """
     memory, host = devices.memory()
     if not host:
         return device_count
-    return device_count * max(1, int(SHARE * memory / bytes_each))
+    return device_count * max(1, int(MAX_MEMORY_SHARE * memory / bytes_each))
 
 
 def max_datasets(bytes_each: float) -> int:
-    """Return how many such sources of batches fit on a device beside each other, at least 1."""
-    return max(1, int(dataset.SHARE * devices.memory()[0] / bytes_each))
+    """Return how many datasets fit on a device together, at least 1."""
+    return max(1, int(dataset.MAX_MEMORY_SHARE * devices.memory()[0] / bytes_each))
 
 
 def stack_replicas(trees: Sequence[Any], replicas: Replicas | None) -> Any:
-    """Return one tree of all replicas; replicas without a tree of their own repeat the last.
-    Without replicas, the one tree itself."""
+    """Return one tree with the axes of the replicas; without replicas, the only tree itself.
+
+    Replicas in excess of `trees` repeat the last tree.
+    """
     if replicas is None:
         (tree,) = trees
         return tree
     filled = [*trees, *[trees[-1]] * (replicas.count - len(trees))]
 
-    def one(*leaves: jax.Array) -> jax.Array:
+    def stack(*leaves: jax.Array) -> jax.Array:
         stacked = jnp.stack(leaves)
         return stacked.reshape(*replicas.axes, *stacked.shape[1:])
 
-    return jax.tree.map(one, *filled)
+    return jax.tree.map(stack, *filled)
 
 
 def take_replica(tree: Any, replicas: Replicas | None, number: int) -> Any:
-    """Return the tree of one replica; without replicas, the one tree itself."""
+    """Return the tree of one replica; without replicas, the tree itself."""
     if replicas is None:
         return tree
-    place = number if replicas.devices == 1 else divmod(number, replicas.width)
-    return jax.tree.map(lambda leaf: leaf[place], tree)
+    index = number if replicas.devices == 1 else divmod(number, replicas.width)
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def jit_replicas(
@@ -86,14 +90,14 @@ def jit_replicas(
     replicas: Replicas | None,
     **options: Any,
 ) -> Callable[..., Any]:
-    """Return `function` compiled for one training, or for all replicas at once.
+    """Return `function` compiled for one run, or for all replicas at once.
 
-    `in_axes` as in `jax.vmap`: 0 for what each replica has its own of, None for what all share.
+    `in_axes` is that of `jax.vmap`: 0 for arguments of each replica, None for shared arguments.
     """
     if replicas is None:
         return devices.jit(function, **options)
-    side_by_side = jax.vmap(function, in_axes)
+    vmapped = jax.vmap(function, in_axes)
     if replicas.devices == 1:
-        return devices.jit(side_by_side, **options)
-    places = jax.local_devices()[: replicas.devices]
-    return jax.pmap(side_by_side, in_axes=in_axes, devices=places, **options)
+        return devices.jit(vmapped, **options)
+    local_devices = jax.local_devices()[: replicas.devices]
+    return jax.pmap(vmapped, in_axes=in_axes, devices=local_devices, **options)

@@ -1,4 +1,4 @@
-"""The software that decides the numbers of a training: versions, platform, global JAX settings."""
+"""The software that determines the results of a training run: versions, platform, JAX settings."""
 
 from importlib import metadata
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import jax
 
 PACKAGES = ("mtl_jax", "jax", "jaxlib", "flax", "optax", "numpy")
-ACCEPTABLE = ("versions.", "platform")  # fields of `record` that --accept_versions lets differ
+VERSION_FIELDS = ("versions.", "platform")  # may differ with --accept_versions
 
 
 def versions() -> dict[str, str]:
+    """Return the installed version of each of PACKAGES."""
     return {name: metadata.version(name) for name in PACKAGES}
 
 
@@ -33,7 +34,6 @@ def version_of(recorded: dict[str, Any]) -> dict[str, str]:
     return {**recorded["versions"], "platform": recorded["platform"]}
 
 
-def acceptable(field: str) -> bool:
-    """Return whether a difference in this field of a record may be accepted by
-    --accept_versions."""
-    return field.startswith(ACCEPTABLE)
+def may_differ(field: str) -> bool:
+    """Return whether --accept_versions accepts a difference in this field of a record."""
+    return field.startswith(VERSION_FIELDS)

@@ -1,4 +1,4 @@
-"""The training step and the scoring step, pure functions."""
+"""The training step and the probability of malignancy, as pure functions."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,12 +12,22 @@ from mtl_jax.types import Batch, Params, TrainState
 
 
 class Metrics(NamedTuple):
-    """Of one step: loss () as minimized, and for each task (t,) the sum of the cross-entropies,
-    the number of right answers and the number of rows; norm () of the update before the rate."""
+    """Metrics of one step.
+
+    Attributes
+    ----------
+    loss
+        () the minimized loss.
+    cross_entropy, correct, rows
+        (t,) for each task: the sum of the cross-entropies, the number of correct predictions and
+        the number of rows.
+    update_norm
+        () the norm of the update before it is multiplied by the learning rate.
+    """
 
     loss: jax.Array
     cross_entropy: jax.Array
-    right: jax.Array
+    correct: jax.Array
     rows: jax.Array
     update_norm: jax.Array
 
@@ -26,10 +36,10 @@ Step = Callable[[TrainState, Batch, jax.Array, jax.Array], tuple[TrainState, Met
 
 
 def head_logits(logits: jax.Array, task: jax.Array) -> jax.Array:
-    """Return the two logits (n, 2) of each row's own head, from (n, 2) or (n, 2 tasks)."""
+    """Return the two logits (n, 2) of each row's task, from (n, 2) or (n, 2 tasks)."""
     heads = logits.reshape(logits.shape[0], -1, 2)
-    which = task if heads.shape[1] > 1 else jnp.zeros_like(task)
-    return jnp.take_along_axis(heads, which[:, None, None], axis=1)[:, 0]
+    head = task if heads.shape[1] > 1 else jnp.zeros_like(task)
+    return jnp.take_along_axis(heads, head[:, None, None], axis=1)[:, 0]
 
 
 def make_train_step(
@@ -41,13 +51,25 @@ def make_train_step(
 ) -> Step:
     """Return `step(state, batch, key, rate)`: one update of stochastic gradient descent.
 
-    `first` is the layer that the batch's images go into: C1, or the one after the frozen layers
-    where the images are their maps. The loss is the mean cross-entropy of the batch's rows, each
-    weighted by `task_weights` of its task. Dropout is a function of (key, state.step) alone.
-    `precision` is that of the layers' computation, forward and backward; parameters, loss, momentum
-    and update are float32.
+    The loss is the mean cross-entropy of the batch's rows, weighted by task. Dropout is a function
+    of (key, state.step) alone.
+
+    Parameters
+    ----------
+    network
+        The network.
+    optimizer
+        Gives the direction of the update, which is multiplied by the learning rate.
+    task_weights
+        The weight of each task's rows in the loss.
+    first
+        The layer that receives the batch's images: C1, or the one after the frozen layers if the
+        images are their activations.
+    precision
+        The dtype of the layers' computation, forward and backward; parameters, loss, momentum and
+        update are float32.
     """
-    computed = jnp.dtype(precision)
+    dtype = jnp.dtype(precision)
     weights = jnp.asarray(task_weights, jnp.float32)
 
     def step(
@@ -55,8 +77,8 @@ def make_train_step(
     ) -> tuple[TrainState, Metrics]:
         def loss(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             logits = network.apply(
-                {"params": jax.tree.map(lambda p: p.astype(computed), params)},
-                batch.image.astype(computed),
+                {"params": jax.tree.map(lambda p: p.astype(dtype), params)},
+                batch.image.astype(dtype),
                 first,
                 train=True,
                 rngs={"dropout": jax.random.fold_in(key, state.step)},
@@ -67,16 +89,16 @@ def make_train_step(
             mean = (weight * losses).sum() / jnp.maximum(weight.sum(), 1e-12)
             return mean, (losses, logits.argmax(-1) == batch.label)
 
-        (value, (losses, right)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-        # The norm is that of the updates: a norm of the gradients would force XLA to compute the
-        # frozen layers' too, which it otherwise leaves out.
+        (value, (losses, correct)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+        # The norm is that of the updates: a norm of the gradients would force XLA to compute those
+        # of the frozen layers too.
         direction, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
         rows = batch.weight[:, None] * jax.nn.one_hot(batch.task, len(weights))
         metrics = Metrics(
             value,
             (rows * losses[:, None]).sum(0),
-            (rows * right[:, None]).sum(0),
+            (rows * correct[:, None]).sum(0),
             rows.sum(0),
             optax.tree.norm(direction),
         )
@@ -86,18 +108,19 @@ def make_train_step(
 
 
 def skip_empty_batches(step: Step) -> Step:
-    """Return `step`, which leaves the state as it is where no row of the batch has a weight."""
+    """Return `step` changed to keep the state if all rows of the batch have weight 0."""
 
     def guarded(
         state: TrainState, batch: Batch, key: jax.Array, rate: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        after, metrics = step(state, batch, key, rate)
-        some = batch.weight.any()
-        return jax.tree.map(lambda new, old: jnp.where(some, new, old), after, state), metrics
+        updated, metrics = step(state, batch, key, rate)
+        nonempty = batch.weight.any()
+        kept = jax.tree.map(lambda new, old: jnp.where(nonempty, new, old), updated, state)
+        return kept, metrics
 
     return guarded
 
 
 def malignancy_probability(logits: jax.Array, task: jax.Array) -> jax.Array:
-    """Probability (n,) of malignant of each row, by the softmax of its own head."""
+    """Return the probability of malignancy (n,): the softmax of the logits of each row's task."""
     return jax.nn.softmax(head_logits(logits, task))[:, 1]

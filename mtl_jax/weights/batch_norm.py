@@ -1,28 +1,40 @@
-"""Batch normalization at fixed statistics, folded into the convolution before it."""
+"""Fold batch normalization with fixed statistics into the convolution before it."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-EPSILON = 1e-5  # PyTorch's, added to the variance
-PARTS = ("weight", "bias", "running_mean", "running_var")  # of a normalization, a number a map
+EPSILON = 1e-5  # PyTorch's default, added to the variance
+PARTS = (
+    "weight",
+    "bias",
+    "running_mean",
+    "running_var",
+)  # arrays of a normalization, one value a map
 
 
-def folded(arrays: Mapping[str, np.ndarray], axis: int) -> dict[str, np.ndarray]:
-    """Return the kernel and bias that give what convolution and normalization give together.
+def fold(arrays: Mapping[str, np.ndarray], output_axis: int) -> dict[str, np.ndarray]:
+    """Return the kernel and bias of a convolution that includes the normalization after it.
 
-    `arrays` hold the kernel, whose outputs are on `axis`, a bias where the convolution has one, and
-    of the normalization 'norm weight' and so on (n,). Computed in float64, rounded to float32 once
-    (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 2).
+    Computed in float64 and rounded once to float32 (Ioffe and Szegedy 2015, arXiv:1502.03167,
+    algorithm 2).
+
+    Parameters
+    ----------
+    arrays : mapping
+        'kernel', optionally 'bias', and 'norm weight', 'norm bias', 'norm running_mean' and
+        'norm running_var' of shape (n,).
+    output_axis : int
+        Axis of the kernel that has the n outputs.
     """
     weight, bias, mean, variance = (np.float64(arrays[f"norm {part}"]) for part in PARTS)
     scale = weight / np.sqrt(variance + EPSILON)
     kernel = arrays["kernel"]
     shape = [1] * kernel.ndim
-    shape[axis] = -1
-    own = np.float64(arrays["bias"]) if "bias" in arrays else 0.0
-    with np.errstate(over="ignore"):  # infinite then, which the caller looks for
+    shape[output_axis] = -1
+    conv_bias = np.float64(arrays["bias"]) if "bias" in arrays else 0.0
+    with np.errstate(over="ignore"):  # the caller rejects infinite values
         return {
             "kernel": np.float32(kernel * scale.reshape(shape)),
-            "bias": np.float32(bias + (own - mean) * scale),
+            "bias": np.float32(bias + (conv_bias - mean) * scale),
         }

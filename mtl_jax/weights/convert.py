@@ -1,6 +1,6 @@
-"""From a checkpoint file of another framework to parameters and their card.
+"""Convert a checkpoint file of another framework to parameters and their metadata.
 
-The format is detected from the content, not from the file name.
+The format is recognized by the content of the file, not by its name.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from mtl_jax.types import InputError, Params
 from mtl_jax.weights.convnet_file import read_convnet
-from mtl_jax.weights.map_keys import rename
+from mtl_jax.weights.map_keys import map_keys
 from mtl_jax.weights.metadata import CONVNET_INPUT, IMAGENET_INPUT, Weights, make_metadata
 from mtl_jax.weights.npz_file import read_npz
 from mtl_jax.weights.safetensors_file import read_safetensors
@@ -29,11 +29,11 @@ READERS: dict[str, Callable[[Path], Source]] = {
     "npz": read_npz,
     CONVNET: read_convnet,
 }
-# What other files begin with. Layers beside the convolutions, and what images the first one
-# expects, are stated nowhere in some of them, and differently in each.
-OTHERS = {
+# First bytes of formats that are not supported: they do not state, or each in another way, the
+# layers beside the convolutions and the images that the first layer expects.
+UNSUPPORTED = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes",
-    b"\x93NUMPY": "a single array, or Caffe's layers",
+    b"\x93NUMPY": "a single array, or Caffe layers",
     b"\x08": "an ONNX graph",
     b"\x0a": "a Caffe or TensorFlow model",
 }
@@ -41,62 +41,81 @@ CURE = (
     "give a state dict of PyTorch (torch.save(model.state_dict(), FILE)), .safetensors, NumPy's "
     ".npz with conv1/kernel to conv5/bias, or a checkpoint of cuda-convnet2"
 )
-MIN_NORM = 0.05  # of the first kernels; pretrained networks have 1 to 4, random ones 0.05 to 1.4
-BACKBONES = {
+# Norm of the kernels of C1: 1 to 4 in pretrained networks, 0.05 to 1.4 in random ones.
+MIN_NORM = 0.05
+DESCRIPTIONS = {
     "alexnet": "AlexNet trained on ImageNet (Krizhevsky 2014, arXiv:1404.5997",
     "vgg16": "VGG16 trained on ImageNet (Simonyan and Zisserman 2015, arXiv:1409.1556",
     "resnet18": "ResNet-18 trained on ImageNet (He et al. 2016, arXiv:1512.03385",
 }
 NOTE = (
-    ", in torchvision's form); the input normalization is that of torchvision. Read the source's "
-    "licence before passing the weights on."
+    ", in torchvision's form); the input normalization is that of torchvision. Read the licence of "
+    "the source before you distribute the weights."
 )
 CONVNET_NOTE = (
-    "AlexNet trained with cuda-convnet2. C1's kernels are the source's times 57.6, for input of "
-    "standard deviation 1."
+    "AlexNet trained with cuda-convnet2. The kernels of C1 are those of the source times 57.6, for "
+    "input of standard deviation 1."
 )
 
 
 def convert(path: Path | str, fc: str = "drop") -> Weights:
-    """Weights of AlexNet from a file of PyTorch, safetensors, NumPy or cuda-convnet2, of VGG16 or
-    ResNet-18 from one of the first three; the names in the file tell which. checkpoints/README.md
-    describes each.
+    """Return the weights in a checkpoint file of another framework.
 
-    `fc`: 'drop' gives C1..C5 only, since the paper starts every fully connected layer at random
-    (Samala 2017, sec. 2.2); 'keep' also gives those that fit a 128-pixel input. No code in the
-    file is ever run. InputError, one line, for anything that does not fit: the network here is that
-    of the file, or there is none.
+    The names in the file decide whether it holds AlexNet (PyTorch, safetensors, NumPy or
+    cuda-convnet2) or VGG16 or ResNet-18 (the first three formats); see checkpoints/README.md. No
+    code in the file is executed.
+
+    Parameters
+    ----------
+    path : path
+        Checkpoint file.
+    fc : {'drop', 'keep'}
+        'drop' returns C1 to C5 only, because the paper initializes all fully connected layers at
+        random (Samala et al. 2017, section 2.2). 'keep' also returns those that fit 128-pixel
+        input.
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or its network is not exactly one that this package computes.
     """
     if fc not in ("drop", "keep"):
-        raise InputError(f"fc: {fc!r} is not one of drop, keep")
+        raise InputError(f"fc={fc!r} is invalid: expected drop or keep")
     path = Path(path)
     try:
-        kind = file_format(path)
+        format_name = detect_format(path)
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        source = READERS[kind](path)
+        source = READERS[format_name](path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    params, scheme, left_out = rename(source.arrays, fc == "keep", path)
-    _reject_small(params, path)
-    card = make_metadata(
+    params, scheme, left_out = map_keys(source.arrays, fc == "keep", path)
+    _reject_small_kernels(params, path)
+    is_convnet = format_name == CONVNET
+    metadata = make_metadata(
         params,
         backbone=scheme.backbone,
         name=path.stem,
         source=path.name,
         sha256=sha256,
-        file_format=f"{kind}, {scheme.name} names",
-        input_stats=CONVNET_INPUT if kind == CONVNET else IMAGENET_INPUT,
+        file_format=f"{format_name}, {scheme.name} names",
+        input_stats=CONVNET_INPUT if is_convnet else IMAGENET_INPUT,
         lrn=source.lrn,
-        note=CONVNET_NOTE if kind == CONVNET else BACKBONES[scheme.backbone] + NOTE,
+        note=CONVNET_NOTE if is_convnet else DESCRIPTIONS[scheme.backbone] + NOTE,
         left_out=(*source.left_out, *left_out),
     )
-    return Weights(params, card)
+    return Weights(params, metadata)
 
 
-def file_format(path: Path) -> str:
-    """Return the key of READERS that the first bytes, or the names inside a zip archive, stand
-    for."""
+def detect_format(path: Path) -> str:
+    """Return the key of READERS for a file, by its first bytes or the names in a zip archive.
+
+    Raises InputError if the format is not supported.
+    """
     with path.open("rb") as stream:
         start = stream.read(16)
     if start[:4] == b"PK\x03\x04":
@@ -104,33 +123,35 @@ def file_format(path: Path) -> str:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise InputError(f"{path}: damaged or truncated archive; get it again") from error
+            raise InputError(f"{path}: damaged or truncated archive; download it again") from error
         if any(name.split("/")[-1] == "data.pkl" for name in names):
             return "torch zip"
         if names and all(name.endswith(".npy") for name in names):
             return "npz"
-        what = "an archive of Keras" if any(n.endswith(".h5") for n in names) else "another archive"
-        raise InputError(f"{path}: {what}, which is not read; {CURE}")
+        kind = "a Keras archive" if any(n.endswith(".h5") for n in names) else "another archive"
+        raise InputError(f"{path}: {kind}, which is not supported; {CURE}")
     if start[:1] == b"\x80":
         return "torch legacy" if TORCH_MAGIC in start else CONVNET
     if start[8:9] == b"{":
         return "safetensors"
-    what = next((kind for begin, kind in OTHERS.items() if start.startswith(begin)), "")
-    what = f"{what}, which is not read" if what else "not a weights file that is read here"
-    raise InputError(f"{path}: {what}; {CURE}")
+    kind = next((name for magic, name in UNSUPPORTED.items() if start.startswith(magic)), "")
+    problem = f"{kind}, which is not supported" if kind else "not a weights file of a known format"
+    raise InputError(f"{path}: {problem}; {CURE}")
 
 
-def _reject_small(params: Params, path: Path) -> None:
-    """Raise InputError where the first kernels are far too small for images of standard deviation
-    1, beside their biases: as those of networks on gray levels of 0 to 255 can be."""
-    first = next(
+def _reject_small_kernels(params: Params, path: Path) -> None:
+    """Raise InputError if the kernels of C1 are too small for images of standard deviation 1.
+
+    Networks trained on gray levels of 0 to 255 can have such kernels.
+    """
+    kernel = next(
         array for name, array in flatten_dict(params, sep="/").items() if name.endswith("kernel")
     )
-    norm = float(np.median(np.sqrt((np.float64(first) ** 2).sum((0, 1, 2)))))
+    norm = float(np.median(np.sqrt((np.float64(kernel) ** 2).sum((0, 1, 2)))))
     if norm < MIN_NORM:
         raise InputError(
-            f"{path}: the kernels of C1 have a norm of {norm:.2g}, where those for images of "
-            "standard deviation 1 have about 1: they expect gray levels of 0 to 255, or are not "
-            "trained; multiply them by 57.6 (255 times 0.226) where the images were less their "
-            "mean, and give that"
+            f"{path}: the kernels of C1 have a norm of {norm:.2g}, expected about 1 for images of "
+            "standard deviation 1; they expect gray levels of 0 to 255, or are not trained. If the "
+            "network was trained on gray levels minus their mean, multiply them by 57.6 "
+            "(255 times 0.226) and convert the result"
         )

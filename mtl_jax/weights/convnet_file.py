@@ -1,6 +1,7 @@
-"""Reads a checkpoint of cuda-convnet2, the paper's software: a pickle of Python 2, no code run.
+"""Read a checkpoint of cuda-convnet2, the software of the paper.
 
-Its options, objects of classes of its own, are passed over.
+It is a pickle of Python 2. No code in it is executed, and its options, objects of its own classes,
+are skipped.
 """
 
 import mmap
@@ -10,42 +11,43 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.types import InputError
-from mtl_jax.weights.convnet_layers import NAMES, Differs, check
-from mtl_jax.weights.numpy_pickle import plain, vocabulary
+from mtl_jax.weights.convnet_layers import NAMES, UnsupportedNetwork, check_layers
+from mtl_jax.weights.numpy_pickle import make_vocabulary, to_plain
 from mtl_jax.weights.restricted_pickle import Rejected, read_pickle
 from mtl_jax.weights.source import Source
 
-OPTIONS = ("options", "data", "convdata", "python_util")  # its modules
-# Gray levels that are one standard deviation of ImageNet's pixels, about: 255 times 0.226.
+OPTION_MODULES = ("options", "data", "convdata", "python_util")  # of cuda-convnet2
+# Approximate standard deviation of ImageNet pixels in gray levels: 255 times 0.226.
 GRAY_PER_UNIT = np.float32(57.6)
 
 
 def read_convnet(path: Path) -> Source:
-    """Arrays 'conv1/kernel' (row, column, in, out), 'conv1/bias' ... of its convolutions, and the
-    settings of its response normalization.
+    """Return the convolutions 'conv1/kernel' (HWIO), 'conv1/bias' ... and the LRN settings.
 
-    A layer's weights are (in x row x column, out) there. Its images are 0 to 255 less their mean;
-    the kernels of the first layer are taken times 57.6, so that they expect images of standard
-    deviation 1, as all of this package's do. Fully connected layers are left out. InputError where
-    the network is not the one here.
+    The weights of a layer are (in x row x column, out) in the file. The network was trained on
+    images of 0 to 255 minus their mean; the kernels of the first layer are multiplied by 57.6 so
+    that they expect images of standard deviation 1. Fully connected layers are left out. Raises
+    InputError if the file is damaged or has another network.
     """
     try:
         with (
             path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream,
         ):
-            content = plain(read_pickle(stream, vocabulary(OPTIONS)))
+            content = to_plain(read_pickle(stream, make_vocabulary(OPTION_MODULES)))
         layers = content["model_state"]["layers"]
         layers = list(layers.values() if isinstance(layers, dict) else layers)
-        lrn, notes = check(layers)
+        lrn, notes = check_layers(layers)
         arrays = {}
         for layer in layers:
             if layer["name"] in NAMES:
                 arrays |= _arrays(layer)
-    except Differs as error:
-        raise InputError(f"{path}: {error}; convert a network of its one-GPU definition") from error
+    except UnsupportedNetwork as error:
+        raise InputError(
+            f"{path}: {error}; convert a network of the one-GPU definition of cuda-convnet2"
+        ) from error
     except Rejected as error:
-        raise InputError(f"{path}: asks for {error}; rejected, nothing was run") from error
+        raise InputError(f"{path}: requests {error}; rejected, no code was executed") from error
     except (
         ValueError,
         KeyError,
@@ -56,7 +58,9 @@ def read_convnet(path: Path) -> Source:
         RecursionError,
     ) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else "ends too early"
-        raise InputError(f"{path}: no or a damaged cuda-convnet2 checkpoint ({reason})") from error
+        raise InputError(
+            f"{path}: damaged cuda-convnet2 checkpoint, or another pickle ({reason})"
+        ) from error
     return Source(arrays, notes, lrn)
 
 

@@ -1,5 +1,4 @@
-"""Fetches torchvision's AlexNet, once: resumed where it stopped, trusted only after its
-checksum."""
+"""Download torchvision's AlexNet once; resume an interrupted download and verify its checksum."""
 
 import http.client
 import re
@@ -14,74 +13,80 @@ from mtl_jax.types import InputError
 
 URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 TIMEOUT_S = 30
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 MAX_BYTES = 1 << 30  # the file has 244 MB
 
 
 def download(folder: Path, url: str = URL) -> Path:
-    """Return the file of `url` in `folder`, whose SHA-256 begins as its name says
-    (name-XXXXXXXX.pth).
+    """Download `url` to `folder` and return the path of the file.
 
-    A file that is there already is checked, and fetched only if it is not what it should be. What
-    has come so far stands beside it as `.part` and is gone on with. InputError, one line: no
-    network, with what to fetch by hand and where to put it; or another checksum.
+    The SHA-256 of the file must begin with the digits in its name (name-XXXXXXXX.pth). An existing
+    file is verified and downloaded again only if its checksum differs. An interrupted download is
+    kept as `.part` and resumed.
+
+    Raises
+    ------
+    InputError
+        If the download fails, with instructions to do it by hand, or the checksum differs.
     """
     name = url.rpartition("/")[2]
-    wanted = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
-    if wanted is None:
-        raise InputError(f"{url}: its name says no checksum (name-XXXXXXXX.pth)")
+    match = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
+    if match is None:
+        raise InputError(f"{url}: its name has no checksum (expected name-XXXXXXXX.pth)")
+    checksum = match[1]
     path = Path(folder) / name
-    if path.is_file() and atomic.digest(path).startswith(wanted[1]):
+    if path.is_file() and atomic.file_sha256(path).startswith(checksum):
         return path
     part = path.with_name(name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(url, part)
+        _resume(url, part)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
-            f"{url}: cannot be fetched ({reason}); run again to go on, or fetch it by hand, put it "
-            f"at {path} and run again"
+            f"{url}: cannot be downloaded ({reason}); run the command again to resume, or download "
+            f"the file by hand, put it at {path} and run the command again"
         ) from error
-    found = atomic.digest(part)
-    if not found.startswith(wanted[1]):
+    actual = atomic.file_sha256(part)
+    if not actual.startswith(checksum):
         part.unlink()
         raise InputError(
-            f"{url}: what came has SHA-256 {found[:16]}..., not {wanted[1]}...; deleted, run again"
+            f"{url}: the downloaded file has SHA-256 {actual[:16]}..., expected {checksum}...; it "
+            "was deleted, run the command again"
         )
     part.replace(path)
     return path
 
 
-def _fetch(url: str, part: Path) -> None:
-    """Appends to `part` what it lacks; begins anew where the server cannot go on in the middle."""
-    begin = part.stat().st_size if part.exists() else 0
+def _resume(url: str, part: Path) -> None:
+    """Append the missing bytes to `part`; start again if the server does not support ranges."""
+    start = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "mtl_jax"})
-    if begin:
-        request.add_header("Range", f"bytes={begin}-")
+    if start:
+        request.add_header("Range", f"bytes={start}-")
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        return  # nothing is missing: whole, or too long, which the checksum tells
-    with answer:
-        if begin and not _goes_on(answer, begin):
-            begin = 0
-        length = int(answer.headers.get("Content-Length") or 0)
+        return  # no bytes are missing; the checksum shows whether there are too many
+    with response:
+        if start and not _is_partial(response, start):
+            start = 0
+        length = int(response.headers.get("Content-Length") or 0)
         with (
-            part.open("ab" if begin else "wb") as file,
-            tqdm(total=begin + length or None, initial=begin, unit="B", unit_scale=True) as bar,
+            part.open("ab" if start else "wb") as file,
+            tqdm(total=start + length or None, initial=start, unit="B", unit_scale=True) as bar,
         ):
-            while block := answer.read(BLOCK):
+            while block := response.read(BLOCK_BYTES):
                 file.write(block)
                 bar.update(len(block))
                 if file.tell() > MAX_BYTES:
-                    raise OSError("the file does not end")
-        if length and part.stat().st_size != begin + length:
-            raise OSError(f"it broke off after {part.stat().st_size} of {begin + length} bytes")
+                    raise OSError(f"the file has more than {MAX_BYTES} bytes")
+        if length and part.stat().st_size != start + length:
+            raise OSError(f"interrupted after {part.stat().st_size} of {start + length} bytes")
 
 
-def _goes_on(answer: http.client.HTTPResponse, begin: int) -> bool:
-    said = answer.headers.get("Content-Range", "")
-    return answer.status == 206 and said.startswith(f"bytes {begin}-")
+def _is_partial(response: http.client.HTTPResponse, start: int) -> bool:
+    content_range = response.headers.get("Content-Range", "")
+    return response.status == 206 and content_range.startswith(f"bytes {start}-")

@@ -61,11 +61,11 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
         raise ValueError("the metadata were made for other parameters")
     if half and hash_params(round_to_half(params)) != weights.metadata["arrays_sha256"]:
         raise ValueError("half precision would change the parameters")
-    with atomic.folder(folder) as draft:
+    with atomic.write_folder(folder) as draft:
         param_io.write_tree(params, draft / "params", np.float16 if half else np.float32)
         text = json.dumps(weights.metadata, indent=2) + "\n"
         atomic.write_text(draft / METADATA_FILE, text)
-        atomic.write_sums(draft, TIMESTAMP_FILES)
+        atomic.write_checksums(draft, TIMESTAMP_FILES)
         if folder.exists():
             shutil.rmtree(folder)
 
@@ -81,11 +81,11 @@ def load(folder: Path) -> Weights:
     folder = Path(folder)
     metadata = _read_metadata(folder)
     # Verify the checksums before Orbax reads the files: on damaged files it can crash.
-    damage = atomic.damage(folder, TIMESTAMP_FILES)
+    damage = atomic.verify_checksums(folder, TIMESTAMP_FILES)
     if damage:
         raise InputError(
             f"{folder}: damaged: {damage} is missing, new or changed (SHA-256 not as in "
-            f"{atomic.SUMS}); convert the weights again"
+            f"{atomic.CHECKSUMS}); convert the weights again"
         )
     try:
         params = param_io.read_tree(folder / "params", metadata["shapes"])

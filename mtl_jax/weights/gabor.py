@@ -1,7 +1,6 @@
-"""An analytic first layer, for when there are no pretrained weights: Gabor and centre-surround.
+"""Gabor and center-surround filters as C1, for use without pretrained weights.
 
-It is no substitute for ImageNet weights, only a better start than noise; it draws nothing at random
-and reads no file.
+They initialize C1 better than random numbers but do not replace ImageNet weights.
 """
 
 from math import pi
@@ -10,16 +9,16 @@ import numpy as np
 
 from mtl_jax.weights.metadata import UNNORMALIZED_INPUT, Weights, make_metadata
 
-PHASES = (0.0, pi / 2, pi, 3 * pi / 2)  # all four: the rectifier keeps only one sign
-WAVELENGTHS = (0.25, 0.4, 0.7)  # of the kernel's size: 2.8, 4.4 and 7.7 pixels of 11
-BLOB_RADII = (0.1, 0.16)  # of the kernel's size: the sd of the centre
+PHASES = (0.0, pi / 2, pi, 3 * pi / 2)  # all four, because the rectifier keeps only one sign
+WAVELENGTHS = (0.25, 0.4, 0.7)  # fractions of the kernel size: 2.8, 4.4 and 7.7 of 11 pixels
+BLOB_RADII = (0.1, 0.16)  # SD of the center, fractions of the kernel size
 
 
 def make_analytic() -> Weights:
-    """C1 as a Gabor bank with zero bias, and its card; the other layers are left to the caller."""
+    """Return weights with a Gabor bank and zero biases in C1, and no other layer."""
     kernel = make_gabor_bank()
     params = {"C1": {"kernel": kernel, "bias": np.zeros(kernel.shape[-1], np.float32)}}
-    card = make_metadata(
+    metadata = make_metadata(
         params,
         backbone="alexnet",
         name="analytic Gabor bank in C1",
@@ -28,60 +27,58 @@ def make_analytic() -> Weights:
         file_format="none",
         input_stats=UNNORMALIZED_INPUT,
         lrn=False,
-        note="Not pretrained: Gabor and centre-surround filters in C1, every other layer random. "
-        "Accuracy is below that of ImageNet weights.",
+        note="Not pretrained: Gabor and center-surround filters in C1, all other layers are "
+        "random. Expect a lower AUC than with ImageNet weights.",
     )
-    return Weights(params, card)
+    return Weights(params, metadata)
 
 
 def make_gabor_bank(count: int = 64, size: int = 11, channels: int = 3) -> np.ndarray:
-    """Return kernels (size, size, channels, count) float32, each with zero mean, equal in all
-    channels.
+    """Return kernels (size, size, channels, count) float32 of zero mean, equal in all channels.
 
-    Four phases times three wavelengths times as many orientations as fit (five of 64); the rest
-    are centre-surround filters of alternating sign. Filter f is orientation f // 12.
+    Four phases times three wavelengths times as many orientations as fit (five for 64 filters);
+    the remaining filters are center-surround of alternating sign. Filter f has orientation
+    f // 12.
 
-    Scale as He et al. 2015 (arXiv:1502.01852), eq. 10: for white input of unit variance, gray
-    repeated in the channels, the output has variance 2, so 1 is its second moment behind the
-    rectifier.
+    The scale is that of He et al. 2015 (arXiv:1502.01852), eq. 10: for white gray input of unit
+    variance the output has variance 2, and so a second moment of 1 after the rectifier.
     """
     orientations, blobs = divmod(count, len(PHASES) * len(WAVELENGTHS))
-    planes = [
+    filters = [
         _gabor(size, pi * k / orientations, wavelength * size, phase)
         for k in range(orientations)
         for wavelength in WAVELENGTHS
         for phase in PHASES
     ]
-    planes += [_blob(size, _radius(k) * size) * (-1) ** k for k in range(blobs)]
-    unit = [plane / np.linalg.norm(plane) for plane in planes]
-    bank = np.sqrt(2.0) / channels * np.stack(unit, axis=-1)
+    filters += [_center_surround(size, _radius(k) * size) * (-1) ** k for k in range(blobs)]
+    unit_filters = [image / np.linalg.norm(image) for image in filters]
+    bank = np.sqrt(2.0) / channels * np.stack(unit_filters, axis=-1)
     return np.repeat(bank[:, :, None, :], channels, axis=2).astype(np.float32)
 
 
 def _radius(k: int) -> float:
-    """Return the radii in turn, each for a bright and a dark centre; a little wider each time
-    round."""
-    turn, place = divmod(k // 2, len(BLOB_RADII))
-    return BLOB_RADII[place] * 1.15**turn
+    """Return the radius of center-surround filter k; each is used for both signs, then widened."""
+    repeat, index = divmod(k // 2, len(BLOB_RADII))
+    return BLOB_RADII[index] * 1.15**repeat
 
 
 def _gabor(size: int, angle: float, wavelength: float, phase: float) -> np.ndarray:
     row, column = _grid(size)
     envelope = np.exp(-(row**2 + column**2) / (2 * min(wavelength / 2, size / 4.5) ** 2))
     across = column * np.cos(angle) + row * np.sin(angle)
-    return _without_mean(envelope * np.cos(2 * pi * across / wavelength + phase), envelope)
+    return _subtract_mean(envelope * np.cos(2 * pi * across / wavelength + phase), envelope)
 
 
-def _blob(size: int, radius: float) -> np.ndarray:
+def _center_surround(size: int, radius: float) -> np.ndarray:
     row, column = _grid(size)
     square = row**2 + column**2
     surround = np.exp(-square / (2 * (1.6 * radius) ** 2))
-    return _without_mean(np.exp(-square / (2 * radius**2)), surround)
+    return _subtract_mean(np.exp(-square / (2 * radius**2)), surround)
 
 
-def _without_mean(plane: np.ndarray, envelope: np.ndarray) -> np.ndarray:
-    """Zero mean by taking away a share of the envelope, so that the rim stays near zero."""
-    return plane - envelope * (plane.sum() / envelope.sum())
+def _subtract_mean(image: np.ndarray, envelope: np.ndarray) -> np.ndarray:
+    """Return `image` with zero mean; a multiple of `envelope` is subtracted, so the rim stays 0."""
+    return image - envelope * (image.sum() / envelope.sum())
 
 
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:

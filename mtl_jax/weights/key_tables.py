@@ -1,44 +1,50 @@
-"""The table of backbones: the shape of every kernel, and how source checkpoints name it.
+"""Tables of the kernel shapes of each backbone, and of their names in source checkpoints.
 
-A layer is a path: 'C1', or 'C2/block1/conv1' where C2 is made of several.
+A layer is a path: 'C1', or 'C2/block1/conv1' where C2 has several convolutions.
 """
 
 from dataclasses import dataclass, field
 
 CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")
 LEAVES = ("kernel", "bias")
-VGG16 = {"C1": (2, 64), "C2": (2, 128), "C3": (3, 256), "C4": (3, 512), "C5": (3, 512)}
-RESNET18 = {"C2": 64, "C3": 128, "C4": 256, "C5": 512}  # two blocks each
+VGG16 = {
+    "C1": (2, 64),
+    "C2": (2, 128),
+    "C3": (3, 256),
+    "C4": (3, 512),
+    "C5": (3, 512),
+}  # convolutions, features
+RESNET18 = {"C2": 64, "C3": 128, "C4": 256, "C5": 512}  # features; two blocks each
 
 
 def _vgg16() -> dict[str, tuple[int, ...]]:
-    found, wide = {}, 3
+    kernels, channels = {}, 3
     for block, (count, features) in VGG16.items():
         for k in range(1, count + 1):
-            found[f"{block}/conv{k}"] = (3, 3, wide, features)
-            wide = features
-    return found
+            kernels[f"{block}/conv{k}"] = (3, 3, channels, features)
+            channels = features
+    return kernels
 
 
 def _resnet18() -> dict[str, tuple[int, ...]]:
-    found, wide = {"C1/conv1": (7, 7, 3, 64)}, 64
+    kernels, channels = {"C1/conv1": (7, 7, 3, 64)}, 64
     for stage, features in RESNET18.items():
         for block in ("block1", "block2"):
-            found[f"{stage}/{block}/conv1"] = (3, 3, wide, features)
-            found[f"{stage}/{block}/conv2"] = (3, 3, features, features)
-            if wide != features:
-                found[f"{stage}/{block}/shortcut"] = (1, 1, wide, features)
-            wide = features
-    return found
+            kernels[f"{stage}/{block}/conv1"] = (3, 3, channels, features)
+            kernels[f"{stage}/{block}/conv2"] = (3, 3, features, features)
+            if channels != features:
+                kernels[f"{stage}/{block}/shortcut"] = (1, 1, channels, features)
+            channels = features
+    return kernels
 
 
-def _head(inputs: int) -> dict[str, tuple[int, ...]]:
+def _fully_connected(inputs: int) -> dict[str, tuple[int, ...]]:
     widths = (inputs, 4096, 4096, 1000, 100, 2)
     return {f"F{i}": (widths[i - 1], widths[i]) for i in range(1, 6)}
 
 
-# Convolutions (row, column, in, out), fully connected layers (in, out); AlexNet's are those of
-# Samala 2017, Table 3.
+# Convolutions are (row, column, in, out), fully connected layers (in, out); AlexNet is that of
+# Samala et al. 2017, Table 3.
 KERNELS: dict[str, dict[str, tuple[int, ...]]] = {
     "alexnet": {
         "C1": (11, 11, 3, 64),
@@ -47,51 +53,50 @@ KERNELS: dict[str, dict[str, tuple[int, ...]]] = {
         "C4": (3, 3, 384, 256),
         "C5": (3, 3, 256, 256),
     }
-    | _head(3 * 3 * 256),
-    "vgg16": _vgg16() | _head(4 * 4 * 512),
-    "resnet18": _resnet18() | _head(512),
+    | _fully_connected(3 * 3 * 256),
+    "vgg16": _vgg16() | _fully_connected(4 * 4 * 512),
+    "resnet18": _resnet18() | _fully_connected(512),
 }
-# Where F1 takes the last map flattened: its maps, its side at 128 pixels, at the source's 224.
+# Last map, if F1 flattens it: features, size with 128-pixel input, size with the source's 224.
 LAST_MAP = {"alexnet": (256, 3, 6), "vgg16": (512, 4, 7)}
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way of naming: our layer -> the source's name, and what its kernel is called. `norms`:
-    layers that a batch normalization follows -> its name. `dropped`: layers that fit none of
-    ours."""
+    """The names of one kind of source checkpoint for the layers of a backbone."""
 
     name: str
     backbone: str
-    layers: dict[str, str]
-    kernel: str
+    layers: dict[str, str]  # layer path -> name in the source
+    kernel: str  # name of the kernel of a layer in the source
     torch_axes: bool  # kernels are (out, in, row, column) and (out, in)
-    norms: dict[str, str] = field(default_factory=dict)
-    biased: bool = True  # the convolutions have a bias of their own
-    dropped: tuple[str, ...] = ()
+    norms: dict[str, str] = field(default_factory=dict)  # layer path -> its batch normalization
+    biased: bool = True  # the convolutions have a bias
+    dropped: tuple[str, ...] = ()  # layers of the source that this network does not have
 
 
-def _numbered(numbers: tuple[int, ...]) -> dict[str, str]:
-    return dict(zip(_vgg16(), (f"features.{n}" for n in numbers), strict=True))
+def _numbered(indices: tuple[int, ...]) -> dict[str, str]:
+    return dict(zip(_vgg16(), (f"features.{n}" for n in indices), strict=True))
 
 
 def _torch_resnet18(kind: str, shortcut: str) -> dict[str, str]:
-    """Return `kind` is conv or bn; the source counts layer1 ... layer4, their blocks 0 and 1."""
+    """Return torchvision's names; `kind` is conv or bn, `shortcut` its index in downsample."""
     names = {}
     for path in _resnet18():
         stage, *inner = path.split("/")
         if stage == "C1":
             names[path] = f"{kind}1"
             continue
-        block, own = inner
-        own = f"downsample.{shortcut}" if own == "shortcut" else own.replace("conv", kind)
-        names[path] = f"layer{int(stage[1]) - 1}.{int(block[-1]) - 1}.{own}"
+        block, conv = inner
+        leaf = f"downsample.{shortcut}" if conv == "shortcut" else conv.replace("conv", kind)
+        names[path] = f"layer{int(stage[1]) - 1}.{int(block[-1]) - 1}.{leaf}"
     return names
 
 
-CONNECTED_OF_VGG = {"F1": "classifier.0", "F2": "classifier.3", "F3": "classifier.6"}
-PLAIN = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-NORMALIZED = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)  # each norm is the next number
+VGG_CLASSIFIER = {"F1": "classifier.0", "F2": "classifier.3", "F3": "classifier.6"}
+# Indices of the convolutions in `features`; in vgg16_bn each normalization has the next index.
+VGG16_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+VGG16_BN_INDICES = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)
 
 SCHEMES = (
     Scheme(
@@ -113,17 +118,17 @@ SCHEMES = (
     Scheme(
         "torchvision",
         "vgg16",
-        _numbered(PLAIN) | CONNECTED_OF_VGG,
+        _numbered(VGG16_INDICES) | VGG_CLASSIFIER,
         kernel="weight",
         torch_axes=True,
     ),
     Scheme(
         "torchvision, batch normalized,",
         "vgg16",
-        _numbered(NORMALIZED) | CONNECTED_OF_VGG,
+        _numbered(VGG16_BN_INDICES) | VGG_CLASSIFIER,
         kernel="weight",
         torch_axes=True,
-        norms=_numbered(tuple(n + 1 for n in NORMALIZED)),
+        norms=_numbered(tuple(n + 1 for n in VGG16_BN_INDICES)),
     ),
     Scheme(
         "torchvision",

@@ -1,4 +1,4 @@
-"""The card of converted weights: what they are, where they came from, what input they expect."""
+"""Metadata of converted weights (`card.json`): origin, layers and expected input."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from mtl_jax.types import InputError, Params
 from mtl_jax.weights.key_tables import CONVOLUTIONAL, KERNELS, LEAVES
 
 CONVERTER_VERSION = 1
-IMAGENET_INPUT = {  # RGB minus the mean, divided by the standard deviation; gray is repeated
+IMAGENET_INPUT = {  # RGB minus mean, divided by standard deviation; gray is repeated
     "channels": 3,
     "range": [0.0, 1.0],
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
 }
-CONVNET_INPUT = {  # gray levels less their mean, over 57.6; the mean is about that of ImageNet
+CONVNET_INPUT = {  # gray levels minus mean, divided by 57.6; about the mean of ImageNet
     "channels": 3,
     "range": [0.0, 255.0],
     "mean": [123.7, 116.3, 103.5],
     "std": [57.6] * 3,
 }
-UNNORMALIZED_INPUT = {  # of mean 0 and standard deviation 1 as it comes
+UNNORMALIZED_INPUT = {  # the input already has mean 0 and standard deviation 1
     "channels": 3,
     "range": [0.0, 1.0],
     "mean": [0.0] * 3,
@@ -50,7 +50,7 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class Weights:
-    """Parameters as plain nested dicts of float32 arrays, and the card that describes them."""
+    """Parameters as nested dicts of float32 arrays, and the metadata that describe them."""
 
     params: Params
     metadata: dict[str, Any]
@@ -69,9 +69,28 @@ def make_metadata(
     note: str,
     left_out: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Return the card of `params`; `sha256` is that of the source file, arrays get one of their
-    own. `lrn` is false, or the settings of response normalization
-    (models.response_norm.to_json)."""
+    """Return the metadata of `params`, with their shapes and a checksum of the arrays.
+
+    Parameters
+    ----------
+    params : Params
+    backbone : str
+        Key of `key_tables.KERNELS`.
+    name : str
+        Name of the weights in output and report.
+    source, sha256 : str
+        Name of the source file and its SHA-256, or '' without a file.
+    file_format : str
+        Format and names of the source.
+    input_stats : dict
+        Channels, range, mean and standard deviation of the input of the pretraining.
+    lrn : bool or dict
+        False, or the settings of local response normalization (`models.response_norm.to_json`).
+    note : str
+        Sentence for output and report.
+    left_out : tuple of str
+        Notes on layers of the source that were not converted.
+    """
     return {
         "name": name,
         "backbone": backbone,
@@ -91,8 +110,10 @@ def make_metadata(
 
 
 def hash_params(params: Params) -> str:
-    """Return SHA-256 over path, shape and little-endian float32 bytes of every array, layers
-    sorted, of each the kernel first."""
+    """Return the SHA-256 over path, shape and little-endian float32 bytes of every array.
+
+    Layers are sorted, and the kernel of a layer precedes its bias.
+    """
     total = hashlib.sha256()
     arrays = flatten_dict(params, sep="/")
     for path in sorted(arrays, key=lambda path: (path.rpartition("/")[0], path.endswith("bias"))):
@@ -103,7 +124,7 @@ def hash_params(params: Params) -> str:
 
 
 def round_to_half(params: Params) -> Params:
-    """Return `params` with each number rounded to half precision, still as float32."""
+    """Return `params` rounded to half precision, as float32."""
     rounded = {
         path: array.astype(np.float16).astype(np.float32)
         for path, array in flatten_dict(params, sep="/").items()
@@ -111,46 +132,48 @@ def round_to_half(params: Params) -> Params:
     return unflatten_dict(rounded, sep="/")
 
 
-def check_metadata(card: Any, place: str) -> None:
-    """Reject a card with a missing or ill-typed field, naming all of them in one line."""
-    if not isinstance(card, dict):
-        raise InputError(f"{place}: is not a JSON object; convert the weights again")
-    wrong = [f for f, kind in FIELDS.items() if not isinstance(card.get(f), kind)]
-    if not wrong:
-        wrong = [] if card["backbone"] in KERNELS else ["backbone"]
-        wrong += [] if _input_is_usable(card["input"]) else ["input"]
-        wrong += [] if card["lrn"] is True or _lrn_is_usable(card) else ["lrn"]
-    if wrong:
+def check_metadata(metadata: Any, location: str) -> None:
+    """Raise InputError, with the names of all invalid fields, if the metadata are invalid."""
+    if not isinstance(metadata, dict):
+        raise InputError(f"{location}: is not a JSON object; convert the weights again")
+    invalid = [name for name, kind in FIELDS.items() if not isinstance(metadata.get(name), kind)]
+    if not invalid:
+        invalid = [] if metadata["backbone"] in KERNELS else ["backbone"]
+        invalid += [] if _is_valid_input(metadata["input"]) else ["input"]
+        invalid += [] if metadata["lrn"] is True or _is_valid_lrn(metadata) else ["lrn"]
+    if invalid:
         raise InputError(
-            f"{place}: damaged, field {', '.join(wrong)} missing or wrong; "
+            f"{location}: damaged, field {', '.join(invalid)} missing or invalid; "
             "convert the weights again"
         )
-    if card["lrn"] is True:
+    if metadata["lrn"] is True:
         raise InputError(
-            f"{place}: written by a version that normalized responses five times too strongly; "
-            "convert the weights again"
+            f"{location}: written by a version with local response normalization of five times "
+            "the correct scale; convert the weights again"
         )
-    if card["converter_version"] != CONVERTER_VERSION:
+    if metadata["converter_version"] != CONVERTER_VERSION:
         raise InputError(
-            f"{place}: written by converter version {card['converter_version']}, this is "
+            f"{location}: written by converter version {metadata['converter_version']}, expected "
             f"{CONVERTER_VERSION}; convert the weights again"
         )
 
 
-def check_params(params: Params, backbone: str, place: str) -> None:
-    """Reject parameters that are not finite float32 layers of the table, naming all faults."""
-    check_shapes(nested_shapes(params), backbone, place)
+def check_params(params: Params, backbone: str, location: str) -> None:
+    """Raise InputError, with all problems, unless `params` are finite float32 layers."""
+    check_shapes(nested_shapes(params), backbone, location)
     arrays = flatten_dict(params, sep="/")
-    wrong = [
+    problems = [
         f"{n} is {a.dtype}, expected float32" for n, a in arrays.items() if a.dtype != np.float32
     ]
-    wrong += [f"{n} holds NaN or infinity" for n, a in arrays.items() if not np.isfinite(a).all()]
-    if wrong:
-        raise InputError(f"{place}: {'; '.join(wrong)}; convert the weights again")
+    problems += [
+        f"{n} has NaN or infinite values" for n, a in arrays.items() if not np.isfinite(a).all()
+    ]
+    if problems:
+        raise InputError(f"{location}: {'; '.join(problems)}; convert the weights again")
 
 
-def check_shapes(shapes: dict[str, Any], backbone: str, place: str) -> None:
-    """Reject shapes that are not those of the backbone's table; all convolutions must be there."""
+def check_shapes(shapes: dict[str, Any], backbone: str, location: str) -> None:
+    """Raise InputError if a convolution is missing, or a shape is not that of the backbone."""
     expected = unflatten_dict(
         {
             f"{path}/{leaf}": list(kernel) if leaf == "kernel" else [kernel[-1]]
@@ -160,29 +183,29 @@ def check_shapes(shapes: dict[str, Any], backbone: str, place: str) -> None:
         sep="/",
     )
     problems = [f"missing {layer}" for layer in CONVOLUTIONAL if layer not in shapes]
-    for layer, found in shapes.items():
+    for layer, layer_shapes in shapes.items():
         if layer not in expected:
             problems.append(f"unknown layer {layer}")
-        elif found != expected[layer]:
-            problems.append(f"{layer} has shapes {found}, expected {expected[layer]}")
+        elif layer_shapes != expected[layer]:
+            problems.append(f"{layer} has shapes {layer_shapes}, expected {expected[layer]}")
     if problems:
-        raise InputError(f"{place}: {'; '.join(problems)}; convert the weights again")
+        raise InputError(f"{location}: {'; '.join(problems)}; convert the weights again")
 
 
 def nested_shapes(params: Params) -> dict[str, Any]:
+    """Return the shapes of the arrays as lists, in the structure of `params`."""
     return unflatten_dict(
         {path: list(a.shape) for path, a in flatten_dict(params, sep="/").items()}, sep="/"
     )
 
 
-def _lrn_is_usable(card: dict[str, Any]) -> bool:
-    return response_norm.is_valid(card["lrn"]) and not (
-        card["lrn"] and card["backbone"] != "alexnet"
-    )
+def _is_valid_lrn(metadata: dict[str, Any]) -> bool:
+    lrn = metadata["lrn"]
+    return response_norm.is_valid(lrn) and (not lrn or metadata["backbone"] == "alexnet")
 
 
-def _input_is_usable(stats: dict[str, Any]) -> bool:
-    def numbers(field: str, count: int) -> bool:
+def _is_valid_input(stats: dict[str, Any]) -> bool:
+    def has_numbers(field: str, count: int) -> bool:
         values = stats.get(field)
         return (
             isinstance(values, list)
@@ -192,8 +215,8 @@ def _input_is_usable(stats: dict[str, Any]) -> bool:
 
     return (
         stats.get("channels") == 3
-        and numbers("range", 2)
-        and numbers("mean", 3)
-        and numbers("std", 3)
+        and has_numbers("range", 2)
+        and has_numbers("mean", 3)
+        and has_numbers("std", 3)
         and min(stats["std"]) > 0
     )

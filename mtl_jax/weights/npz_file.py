@@ -1,7 +1,4 @@
-"""Reads a NumPy `.npz` archive without pickle, each size checked before memory is asked for.
-
-It returns the arrays by name.
-"""
+"""Read a NumPy `.npz` archive without pickle; check every size before memory is allocated."""
 
 import zipfile
 import zlib
@@ -14,21 +11,21 @@ import numpy as np
 from mtl_jax.types import InputError
 from mtl_jax.weights.source import Source
 
-DAMAGE = (
+DAMAGE_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
-    TokenError,  # from an array header that is no Python literal
+    TokenError,  # raised for an array header that is not a Python literal
     SyntaxError,
     ValueError,
     EOFError,
     OSError,
     RuntimeError,
 )
-MAX_BYTES = 1 << 30  # AlexNet with every layer in float64 is half of this
+MAX_BYTES = 1 << 30  # twice the size of AlexNet with all layers in float64
 
 
 def read_npz(path: Path) -> Source:
-    """Return all arrays of the archive; InputError where one is damaged, an object or too large."""
+    """Return all arrays; raise InputError if one is damaged, has Python objects or is too large."""
     try:
         with zipfile.ZipFile(path) as archive:
             total = sum(info.file_size for info in archive.infolist())
@@ -40,8 +37,8 @@ def read_npz(path: Path) -> Source:
                 _check_header(archive, info, path)
         with np.load(path, allow_pickle=False) as arrays:
             return Source({key: arrays[key] for key in arrays.files})
-    except DAMAGE as error:
-        raise InputError(f"{path}: damaged .npz archive; get the file again") from error
+    except DAMAGE_ERRORS as error:
+        raise InputError(f"{path}: damaged .npz archive; download it again") from error
 
 
 def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
@@ -52,11 +49,13 @@ def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -
         else:
             shape, _, dtype = np.lib.format.read_array_header_2_0(member)
     if dtype.hasobject:
-        raise InputError(f"{path}: {info.filename} holds Python objects; rejected, nothing was run")
+        raise InputError(
+            f"{path}: {info.filename} has Python objects; rejected, no code was executed"
+        )
     if min(shape, default=0) < 0:
         raise ValueError("negative size")
     if prod(shape) * dtype.itemsize > info.file_size:
         raise InputError(
-            f"{path}: {info.filename} claims {prod(shape)} numbers in {info.file_size} bytes; "
+            f"{path}: {info.filename} states {prod(shape)} values in {info.file_size} bytes; "
             "rejected"
         )

@@ -1,7 +1,4 @@
-"""Parameters on disk through Orbax, the only place here that imports it.
-
-It checks nothing: `folder` does.
-"""
+"""Write and read parameters with Orbax."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,10 @@ from mtl_jax.types import Params
 
 
 def make_checkpointer() -> ocp.StandardCheckpointer:
-    """Orbax's, for this process: of several that train together, none waits for the others."""
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
-    return ocp.StandardCheckpointer(multiprocessing_options=alone)
+    """Return a checkpointer for this process, which does not wait for other processes."""
+    process = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
+    return ocp.StandardCheckpointer(multiprocessing_options=options)
 
 
 def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float32) -> None:
@@ -25,17 +22,16 @@ def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float
     params = jax.tree.map(lambda array: np.asarray(array, dtype), params)
     with make_checkpointer() as orbax:
         orbax.save(folder.absolute(), params)
-    # Orbax writes the folder's full name here, and weights are handed on to others.
+    # Orbax writes the absolute path of the folder into this file, and weights are shared.
     marker = folder / "commit_success.txt"
     if marker.is_file():
         marker.write_text("Checkpoint commit was successful.\n", encoding="utf-8")
 
 
 def read_tree(folder: Path, shapes: dict[str, Any]) -> Params:
-    """Return the arrays in `folder` as NumPy float32; ValueError or OSError where they are not
-    there.
+    """Return the arrays in `folder` as NumPy float32, in the structure of `shapes`.
 
-    `shapes` gives the structure asked for; a stored array may still have a shape of its own.
+    The shape of a stored array is not checked. Raises ValueError or OSError if arrays are missing.
     """
     target = jax.tree.map(
         lambda shape: np.empty(shape, np.float32), shapes, is_leaf=lambda x: isinstance(x, list)

@@ -1,7 +1,7 @@
-"""Interprets the pickle opcodes that files of weights hold, and nothing else: no code is ever run.
+"""Interpret the pickle opcodes that weight files need, without executing code.
 
-Nothing is imported or called: a global is only a name, and what a file may do with a name is in the
-vocabulary of its format.
+Nothing is imported or called. A global is only a name, and the vocabulary of the file format
+defines which names are allowed and what they stand for.
 """
 
 import pickletools
@@ -13,46 +13,62 @@ from typing import Any, NamedTuple
 
 
 class Rejected(Exception):
-    """The pickle asks for something that a file of weights does not need."""
+    """The pickle requests something that a weight file does not need."""
 
 
 @dataclass(frozen=True)
 class Global:
-    """A name that the pickle asks for, such as torch.FloatStorage; never looked up."""
+    """A name in the pickle, such as torch.FloatStorage; it is not imported."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class Opaque:
-    """An object of a class that is not needed: neither made nor looked into."""
+class Skipped:
+    """Placeholder of an object whose class is not needed."""
 
     name: str
 
 
 class Vocabulary(NamedTuple):
-    """What names stand for. `builders`: what a call of a name gives, from plain values; `named`:
-    whether a name may occur that is not called; `opaque`: whether objects of that class may be
-    passed over; `persistent`: what a persistent id stands for; `state`: what BUILD does to an
-    object, given its state."""
+    """The names that a file format allows, and what they stand for.
+
+    Parameters
+    ----------
+    builders : mapping
+        Name -> function that returns the object for a call of the name.
+    allows : callable
+        Returns whether a name that is not called is allowed.
+    skips : callable
+        Returns whether objects of the class of this name are skipped.
+    persistent : callable or None
+        Returns the object for a persistent id.
+    set_state : callable
+        Sets the state of an object (opcode BUILD).
+    """
 
     builders: Mapping[str, Callable[..., Any]]
-    named: Callable[[str], bool] = lambda name: False
-    opaque: Callable[[str], bool] = lambda name: False
+    allows: Callable[[str], bool] = lambda name: False
+    skips: Callable[[str], bool] = lambda name: False
     persistent: Callable[[Any], Any] | None = None
-    state: Callable[[Any, Any], None] = lambda value, state: None
+    set_state: Callable[[Any, Any], None] = lambda value, state: None
 
 
 MARK = object()
-WHAT_IT_NEEDS = "which files of weights never need"
 
 
 def read_pickle(stream: BytesIO | mmap, vocabulary: Vocabulary) -> Any:
-    """Return the object at the stream's position, made of dicts, lists, tuples, numbers, text,
-    bytes and what the vocabulary builds.
+    """Return the object at the position of the stream, and move the stream after it.
 
-    Leaves the stream behind the STOP opcode. Raises Rejected, or ValueError where the pickle is
-    damaged.
+    The object consists of dicts, lists, tuples, numbers, text, bytes and what the vocabulary
+    builds.
+
+    Raises
+    ------
+    Rejected
+        If the pickle has an opcode or a name that is not allowed.
+    ValueError
+        If the pickle is damaged.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
@@ -63,12 +79,13 @@ def read_pickle(stream: BytesIO | mmap, vocabulary: Vocabulary) -> Any:
             _step(opcode.name, argument, stack, memo, vocabulary)
     except (IndexError, KeyError, TypeError, UnicodeError, OverflowError) as error:
         raise ValueError("damaged pickle") from error
-    raise ValueError("pickle without an end")
+    raise ValueError("the pickle has no end")
 
 
 def _step(
-    name: str, argument: Any, stack: list[Any], memo: dict[int, Any], known: Vocabulary
+    name: str, argument: Any, stack: list[Any], memo: dict[int, Any], vocabulary: Vocabulary
 ) -> None:
+    """Apply one opcode to the stack and the memo."""
     match name:
         case "PROTO" | "FRAME":
             pass
@@ -99,49 +116,49 @@ def _step(
             stack.append(tuple(reversed(items)))
         case "APPEND":
             value = stack.pop()
-            typed(stack[-1], list).append(value)
+            require_type(stack[-1], list).append(value)
         case "APPENDS":
             values = _pop_to_mark(stack)
-            typed(stack[-1], list).extend(values)
+            require_type(stack[-1], list).extend(values)
         case "SETITEM":
             value, key = stack.pop(), stack.pop()
-            typed(stack[-1], dict)[key] = value
+            require_type(stack[-1], dict)[key] = value
         case "SETITEMS":
             flat = _pop_to_mark(stack)
-            typed(stack[-1], dict).update(zip(flat[::2], flat[1::2], strict=True))
-        case "BINPERSID" if known.persistent:
-            stack.append(known.persistent(stack.pop()))
+            require_type(stack[-1], dict).update(zip(flat[::2], flat[1::2], strict=True))
+        case "BINPERSID" if vocabulary.persistent:
+            stack.append(vocabulary.persistent(stack.pop()))
         case "GLOBAL":
-            stack.append(_known(argument.replace(" ", "."), known))
+            stack.append(_allowed_global(argument.replace(" ", "."), vocabulary))
         case "STACK_GLOBAL":
             attribute, module = stack.pop(), stack.pop()
-            stack.append(_known(f"{module}.{attribute}", known))
+            stack.append(_allowed_global(f"{module}.{attribute}", vocabulary))
         case "REDUCE" | "NEWOBJ":
-            arguments, called = stack.pop(), stack.pop()
-            stack.append(_called(called, typed(arguments, tuple), known))
+            arguments, function = stack.pop(), stack.pop()
+            stack.append(_build(function, require_type(arguments, tuple), vocabulary))
         case "OBJ":
-            called, *arguments = _pop_to_mark(stack)
-            stack.append(_called(called, tuple(arguments), known))
+            function, *arguments = _pop_to_mark(stack)
+            stack.append(_build(function, tuple(arguments), vocabulary))
         case "BUILD":
             state = stack.pop()
-            if not isinstance(stack[-1], Opaque):
-                known.state(stack[-1], state)
+            if not isinstance(stack[-1], Skipped):
+                vocabulary.set_state(stack[-1], state)
         case _:
-            raise Rejected(f"opcode {name}, {WHAT_IT_NEEDS}")
+            raise Rejected(f"opcode {name}, which weight files do not need")
 
 
-def _known(name: str, known: Vocabulary) -> Global:
-    if name not in known.builders and not known.named(name) and not known.opaque(name):
+def _allowed_global(name: str, vocabulary: Vocabulary) -> Global:
+    if not (name in vocabulary.builders or vocabulary.allows(name) or vocabulary.skips(name)):
         raise Rejected(f"{name if name.isprintable() else ascii(name)}"[:120])
     return Global(name)
 
 
-def _called(called: Any, arguments: tuple[Any, ...], known: Vocabulary) -> Any:
-    name = typed(called, Global).name
-    if name in known.builders:
-        return known.builders[name](*arguments)
-    if known.opaque(name):
-        return Opaque(name)
+def _build(function: Any, arguments: tuple[Any, ...], vocabulary: Vocabulary) -> Any:
+    name = require_type(function, Global).name
+    if name in vocabulary.builders:
+        return vocabulary.builders[name](*arguments)
+    if vocabulary.skips(name):
+        return Skipped(name)
     raise Rejected(f"a call of {name}")
 
 
@@ -152,8 +169,8 @@ def _pop_to_mark(stack: list[Any]) -> list[Any]:
     return items[::-1]
 
 
-def typed(value: Any, kind: type) -> Any:
-    """Return `value`, where it is of `kind`; a bool is no number."""
+def require_type(value: Any, kind: type) -> Any:
+    """Return `value`; raise ValueError if it is not of `kind` (bool does not count as int)."""
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError("damaged pickle")
     return value

@@ -1,4 +1,4 @@
-"""Reads a `.safetensors` file into NumPy arrays."""
+"""Read a `.safetensors` file into NumPy arrays."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from mtl_jax.weights.source import Source
 
 
 def read_safetensors(path: Path) -> Source:
-    """Return all arrays of the file; InputError where it is damaged or holds types NumPy lacks."""
+    """Return all arrays; raise InputError if the file is damaged or has types unknown to NumPy."""
     try:
         return Source(load_file(path))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: damaged .safetensors file, or of a type that NumPy lacks; get it again, or "
-            "save it as float32"
+            f"{path}: damaged .safetensors file, or a type that NumPy does not have; download it "
+            "again, or save it as float32"
         ) from error

@@ -1,4 +1,4 @@
-"""What a reader takes from a file of weights."""
+"""The content of a checkpoint file as its reader returns it."""
 
 from typing import Any, NamedTuple
 
@@ -6,9 +6,8 @@ import numpy as np
 
 
 class Source(NamedTuple):
-    """Arrays by their names in the file, notes on what else it holds, and the settings of local
-    response normalization as a card has them, false where the format states none."""
+    """Arrays of a checkpoint file by their names in it."""
 
     arrays: dict[str, np.ndarray]
-    left_out: tuple[str, ...] = ()
-    lrn: bool | dict[str, Any] = False
+    left_out: tuple[str, ...] = ()  # notes on its other content
+    lrn: bool | dict[str, Any] = False  # as in the metadata; False if the format does not state it

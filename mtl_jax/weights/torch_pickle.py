@@ -1,4 +1,4 @@
-"""What the names in a torch pickle stand for: storages and tensors as claims, no numbers yet."""
+"""Read the pickle in a PyTorch file: storages and tensors as described, without their data."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,13 +6,13 @@ from io import BytesIO
 from mmap import mmap
 from typing import Any
 
-from mtl_jax.weights.restricted_pickle import Global, Rejected, Vocabulary, typed
-from mtl_jax.weights.restricted_pickle import read_pickle as read_plain
+from mtl_jax.weights.restricted_pickle import Global, Rejected, Vocabulary, require_type
+from mtl_jax.weights.restricted_pickle import read_pickle as read_restricted_pickle
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A block of `count` numbers, stored elsewhere in the file under `key`."""
+    """A block of `count` values, stored in the file under `key`."""
 
     kind: str  # FloatStorage, HalfStorage, ...
     key: str
@@ -21,7 +21,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A strided view of a storage; offset and strides in elements, as the file claims them."""
+    """A strided view of a storage; offset and strides in elements, as stated in the file."""
 
     storage: Storage
     offset: int
@@ -30,15 +30,15 @@ class Tensor:
 
 
 def read_pickle(stream: BytesIO | mmap) -> tuple[Any, dict[str, Storage]]:
-    """Return the object at the stream's position and, by key, all storages that it mentions."""
+    """Return the object at the position of the stream, and all storages in it by key."""
     storages: dict[str, Storage] = {}
     vocabulary = Vocabulary(
         BUILDERS,
         _is_storage,
-        opaque=PASSED_OVER.__contains__,
+        skips=SKIPPED_CLASSES.__contains__,
         persistent=partial(_storage, storages),
     )
-    return read_plain(stream, vocabulary), storages
+    return read_restricted_pickle(stream, vocabulary), storages
 
 
 def _is_storage(name: str) -> bool:
@@ -47,25 +47,25 @@ def _is_storage(name: str) -> bool:
 
 
 def _storage(storages: dict[str, Storage], pid: Any) -> Storage:
-    """Return a torch storage's persistent id: ('storage', type, key, device, count[, view])."""
-    tag, kind, key, _, count, *view = typed(pid, tuple)
+    """Return the storage of a persistent id ('storage', type, key, device, count[, view])."""
+    tag, kind, key, _, count, *view = require_type(pid, tuple)
     if tag != "storage" or any(part is not None for part in view):
         raise Rejected("a storage that is a view of another one")
-    name = typed(kind, Global).name.rpartition(".")[2]
-    storage = Storage(name, typed(key, str), typed(count, int))
+    name = require_type(kind, Global).name.rpartition(".")[2]
+    storage = Storage(name, require_type(key, str), require_type(count, int))
     if storages.setdefault(storage.key, storage) != storage:
-        raise ValueError(f"two claims on storage {storage.key!a:.80}")
+        raise ValueError(f"two descriptions of storage {storage.key!a:.80}")
     return storage
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    for value in (offset, *typed(shape, tuple), *typed(strides, tuple)):
-        typed(value, int)
-    return Tensor(typed(storage, Storage), offset, shape, strides)
+    for value in (offset, *require_type(shape, tuple), *require_type(strides, tuple)):
+        require_type(value, int)
+    return Tensor(require_type(storage, Storage), offset, shape, strides)
 
 
-# Of what training scripts keep beside the weights: neither made nor looked into.
-PASSED_OVER = frozenset(
+# Classes that training scripts save beside the weights; their objects are skipped.
+SKIPPED_CLASSES = frozenset(
     (
         "argparse.Namespace",
         "types.SimpleNamespace",

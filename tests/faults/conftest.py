@@ -1,4 +1,4 @@
-"""Disks that take little or nothing."""
+"""Small and read-only disks."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from kit.spoiling import mount
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB."""
+    """Mount a disk of 256 KiB."""
     place = tmp_path / "small"
     mount(place, "256k")
     yield place
@@ -19,7 +19,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A disk that takes nothing, from root neither."""
+    """Mount a disk that is read-only, also for root."""
     place = tmp_path / "read_only"
     mount(place, "256k", ",ro")
     yield place

@@ -1,4 +1,4 @@
-"""Jobs that share a cache at the same time: work is done once, and nobody waits for the dead."""
+"""Concurrent jobs share a cache: work is done once, and locks of killed jobs are released."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def start(table: Path, cache: Path) -> subprocess.Popen:
 
 
 def begun(cache: Path, count: int) -> None:
-    """Waits until `count` images have been begun."""
+    """Wait until `count` images are being read."""
     path = cache / "read"
     while not (path.exists() and path.read_text().count("\n") >= count):
         time.sleep(0.01)
@@ -48,16 +48,16 @@ def test_three_jobs_that_share_a_cache_read_each_image_once(tmp_path: Path) -> N
     table, cache = films(tmp_path / "films", 6), tmp_path / "cache"
     cache.mkdir()
     jobs = [start(table, cache) for _ in range(3)]
-    said = [job.communicate(timeout=120) for job in jobs]
-    assert [job.returncode for job in jobs] == [0, 0, 0], said
-    assert [out.strip() for out, _ in said] == ["6", "6", "6"]
+    output = [job.communicate(timeout=120) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0, 0], output
+    assert [out.strip() for out, _ in output] == ["6", "6", "6"]
     assert sorted((cache / "read").read_text().split()) == [f"{i}.pgm" for i in range(6)]
-    assert any("waiting for another job that makes" in errors for _, errors in said)
+    assert any("waiting for another job that writes" in errors for _, errors in output)
     left = [p.name for p in cache.iterdir() if not p.name.endswith(".lock")]
     assert sorted(left)[0].startswith("ours-") and len(left) == 2  # and the list of what was read
 
 
-def test_the_lock_of_a_killed_job_keeps_nobody_out(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_job_is_released(tmp_path: Path) -> None:
     table, cache = films(tmp_path / "films", 6), tmp_path / "cache"
     cache.mkdir()
     first = start(table, cache)
@@ -69,6 +69,6 @@ def test_the_lock_of_a_killed_job_keeps_nobody_out(tmp_path: Path) -> None:
     out, errors = second.communicate(timeout=120)
     assert (second.returncode, out.strip()) == (0, "6"), errors
     assert "waiting" not in errors
-    # What the first had finished was not read again.
+    # Images that the first job had finished were not read again.
     assert len((cache / "read").read_text().split()) <= 6 + 1
     assert not list(cache.glob(".*partial*"))

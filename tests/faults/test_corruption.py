@@ -1,4 +1,4 @@
-"""A changed byte in what lies in the cache is found before use and named, or does no harm."""
+"""A changed byte in the cache is detected before use and its file named, or has no effect."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ PHANTOM = {
 }
 
 
-def test_a_changed_byte_anywhere_in_shards_is_found_and_its_file_named(tmp_path: Path) -> None:
-    """In every file, at its ends and at random places."""
+def test_a_changed_byte_anywhere_in_shards_is_detected_and_its_file_named(tmp_path: Path) -> None:
+    """In every file, at both ends and at random positions."""
     table = films(tmp_path / "films")
     load(table, tmp_path / "cache")
     (folder,) = (tmp_path / "cache").glob("ours-*")
@@ -31,45 +31,45 @@ def test_a_changed_byte_anywhere_in_shards_is_found_and_its_file_named(tmp_path:
         good, size = path.read_bytes(), path.stat().st_size
         for place in {0, size - 1, *rng.integers(size, size=12).tolist()}:
             flip(path, place)
-            with pytest.raises(InputError, match="ours-") as found:
+            with pytest.raises(InputError, match="ours-") as result:
                 shards.open_shards(folder)
             # Either side of a seal may be the changed one.
-            known = path.name if path.name != shards.SEAL else "manifest.json"
-            assert known in str(found.value), (path.name, place)
+            known = path.name if path.name != shards.MANIFEST_SHA256 else "manifest.json"
+            assert known in str(result.value), (path.name, place)
             path.write_bytes(good)
     assert len(load(table, tmp_path / "cache")) == 4
 
 
-def test_a_changed_byte_in_what_is_kept_of_an_image_costs_its_work_alone(tmp_path: Path) -> None:
-    """In the fields at its ends, one of which NumPy alone would follow, and at random places."""
+def test_a_changed_byte_in_a_cached_image_only_repeats_its_extraction(tmp_path: Path) -> None:
+    """In the fields at both ends, which NumPy alone does not verify, and at random positions."""
     views = manifest.read_collection(str(films(tmp_path / "films", 1))).views
-    job = extract_rois.job(views, BACKGROUND, 1, tmp_path / "kept")
-    made = extract_rois.cut(job)
-    good = job.kept.read_bytes()
+    job = extract_rois.make_job(views, BACKGROUND, 1, tmp_path / "kept")
+    made = extract_rois.extract(job)
+    good = job.cache_path.read_bytes()
     rng = np.random.default_rng(0)
     ends = [*range(0, 200, 3), *range(len(good) - 300, len(good), 3)]
     for place in [*ends, *rng.integers(len(good), size=40).tolist()]:
-        flip(job.kept, place)
-        again = extract_rois.cut(job)
+        flip(job.cache_path, place)
+        again = extract_rois.extract(job)
         np.testing.assert_array_equal(again.rois, made.rois)
         np.testing.assert_array_equal(again.outside, made.outside)
         assert again.pixels == made.pixels
-        job.kept.write_bytes(good)
+        job.cache_path.write_bytes(good)
 
 
-def test_a_changed_place_of_a_lesion_is_sought_again(tmp_path: Path) -> None:
-    kept = tmp_path / "places.json"
-    known = {"a": cbis_ddsm.masks.LesionPlace((10.0, 20.0, 30.0, 40.0), "")}
-    cbis_ddsm._keep(kept, known)
-    assert cbis_ddsm._known(kept) == known
-    good = kept.read_bytes()
-    for place in range(len(good)):
-        flip(kept, place)
-        assert cbis_ddsm._known(kept) == {}, place
-        kept.write_bytes(good)
+def test_a_damaged_cache_of_lesion_locations_is_ignored(tmp_path: Path) -> None:
+    cache_path = tmp_path / "places.json"
+    cache = {"a": cbis_ddsm.masks.LesionLocation((10.0, 20.0, 30.0, 40.0), "")}
+    cbis_ddsm._save_cache(cache_path, cache)
+    assert cbis_ddsm._load_cache(cache_path) == cache
+    original = cache_path.read_bytes()
+    for position in range(len(original)):
+        flip(cache_path, position)
+        assert cbis_ddsm._load_cache(cache_path) == {}, position
+        cache_path.write_bytes(original)
 
 
-def test_a_changed_byte_of_the_phantom_is_found_before_it_is_cut(tmp_path: Path) -> None:
+def test_a_changed_byte_of_the_phantom_is_detected_before_extraction(tmp_path: Path) -> None:
     ingest.load("phantom:sfm", tmp_path, BACKGROUND, {"phantom": PHANTOM | {"folder": tmp_path}})
     (home,) = tmp_path.glob("phantom-*")
     image = next(home.glob("*.dcm"))

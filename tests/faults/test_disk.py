@@ -1,4 +1,4 @@
-"""A disk that is full, takes nothing, or fails half way; a file that goes away."""
+"""Full, read-only and failing disks, and files that disappear."""
 
 import errno
 import os
@@ -14,11 +14,11 @@ from mtl_jax.types import InputError
 
 
 def names(folder: Path) -> list[str]:
-    """All that stands in a folder but its locks."""
+    """Return the names of all files in a folder except locks."""
     return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
 
 
-def test_a_full_disk_is_said_in_one_line_and_the_old_file_stands(small_disk: Path) -> None:
+def test_a_full_disk_is_a_one_line_error_and_keeps_the_old_file(small_disk: Path) -> None:
     path = small_disk / "results.json"
     workdir.write_json(path, {"auc": 0.8})
     before = path.read_bytes()
@@ -27,7 +27,7 @@ def test_a_full_disk_is_said_in_one_line_and_the_old_file_stands(small_disk: Pat
     assert path.read_bytes() == before and names(small_disk) == ["results.json"]
 
 
-def test_shards_on_a_full_disk_leave_nothing_and_are_made_when_there_is_room(
+def test_shards_on_a_full_disk_leave_no_folder_and_are_made_after_space_is_freed(
     small_disk: Path, tmp_path: Path
 ) -> None:
     table = films(tmp_path / "films", 12)  # 12 ROIs of 32 KiB do not fit
@@ -37,12 +37,12 @@ def test_shards_on_a_full_disk_leave_nothing_and_are_made_when_there_is_room(
     assert len(load(table, tmp_path / "roomy")) == 12
 
 
-def test_a_folder_that_takes_nothing(read_only: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Read-only file system.*name a folder that may be"):
+def test_a_read_only_folder_is_a_one_line_error(read_only: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Read-only file system.*name a folder with write perm"):
         load(films(tmp_path / "films"), read_only)
     with (
-        pytest.raises(InputError, match="cannot be made .Read-only"),
-        workdir.alone(read_only / "w"),
+        pytest.raises(InputError, match="cannot be created .Read-only"),
+        workdir.lock(read_only / "w"),
     ):
         pass
     with pytest.raises(InputError, match="Read-only file system"):
@@ -51,7 +51,7 @@ def test_a_folder_that_takes_nothing(read_only: Path, tmp_path: Path) -> None:
 
 
 class Failing:
-    """os.fsync, or any other call, that fails the nth time, and not before or after."""
+    """A system call such as os.fsync that fails only the nth time."""
 
     def __init__(self, call: object, at: int, number: int) -> None:
         self.call, self.at, self.number, self.calls = call, at, number, 0
@@ -65,10 +65,10 @@ class Failing:
 
 @pytest.mark.parametrize("name", ["fsync", "rename"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_a_write_that_fails_anywhere_leaves_no_half_written_folder(
+def test_a_failed_write_leaves_no_partial_folder(
     name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shards are written with each of the system's calls failing once, until all succeed."""
+    """Write shards with each system call failing once, until all calls succeed."""
     roi = np.zeros((1, 128, 128), np.int16)
     index = [dict.fromkeys(shards.COLUMNS, 1) | {"roi_id": "a", "case_id": "b", "lesion_id": "c"}]
     true = getattr(os, name)
@@ -90,7 +90,7 @@ def test_a_write_that_fails_anywhere_leaves_no_half_written_folder(
 
 
 @pytest.mark.parametrize("name", ["fsync", "replace"])
-def test_a_write_that_fails_anywhere_leaves_the_old_file(
+def test_a_failed_write_keeps_the_old_file(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "scores.csv"
@@ -104,7 +104,7 @@ def test_a_write_that_fails_anywhere_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("name", ["roi-00000.npy", "index.csv", "audit.csv", "manifest.json"])
-def test_a_file_of_the_shards_that_is_gone_is_named(name: str, tmp_path: Path) -> None:
+def test_a_missing_file_of_the_shards_is_named(name: str, tmp_path: Path) -> None:
     table = films(tmp_path / "films")
     load(table, tmp_path / "cache")
     (folder,) = (tmp_path / "cache").glob("ours-*")
@@ -113,7 +113,7 @@ def test_a_file_of_the_shards_that_is_gone_is_named(name: str, tmp_path: Path) -
         load(table, tmp_path / "cache")
 
 
-def test_an_image_that_goes_away_is_named(tmp_path: Path) -> None:
+def test_an_image_that_disappears_is_named(tmp_path: Path) -> None:
     table = films(tmp_path / "films")
     (tmp_path / "films/2.pgm").unlink()
     with pytest.raises(InputError, match="line 4: image_path: no such file '2.pgm'"):

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of every phase: the rerun gives the bytes of the unbroken job."""
+"""SIGKILL at random times in every phase: the rerun gives the bytes of an uninterrupted job."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_a_hundred_kills(tmp_path: Path) -> None:
-    """In a process of its own, because it forks before anything is computed."""
+    """Run in a separate process, because it forks before anything is computed."""
     script = ROOT / "tests" / "kit" / "killing.py"
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "kills"), "20", "1"],
@@ -22,5 +22,5 @@ def test_a_hundred_kills(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-3000:]
     assert done.stdout.count("the same bytes") == 20
-    # A phase may end before its kill falls; most do not.
+    # A phase may end before it is killed; most do not.
     assert int(done.stdout.splitlines()[-2].split("; ")[1].split()[0]) >= 90

@@ -1,4 +1,4 @@
-"""One film under two case ids is rejected; near-duplicate ROIs across a split are reported."""
+"""One image under two case ids is rejected; near-duplicate ROIs across a split are reported."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mtl_jax.types import InputError, RoiSet
 
 
 def random_rois(count: int, seed: int = 0) -> np.ndarray:
-    """Smooth random ROIs with a mass in the middle, as films have."""
+    """Return smooth random ROIs with a mass in the middle, as mammograms have."""
     rng = np.random.default_rng(seed)
     noise = np.stack([gaussian_filter(rng.normal(0, 1, (128, 128)), 6) for _ in range(count)])
     mass = 2 * np.exp(-((np.mgrid[:128, :128] - 63.5) ** 2).sum(0) / 800)
@@ -42,15 +42,20 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("how", CHANGES)
-def test_a_changed_copy_of_a_roi_is_found(how: str) -> None:
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_of_an_roi_is_detected(change: str) -> None:
     pixels = random_rois(40)
-    pixels[17] = CHANGES[how](pixels[5]).astype(np.int16)
-    (found,) = near_duplicates.alike([collection(pixels, [f"c{i}" for i in range(40)])])
-    assert (found.a, found.b) == ((0, 5), (0, 17)) and found.correlation >= near_duplicates.ALIKE
+    pixels[17] = CHANGES[change](pixels[5]).astype(np.int16)
+    (result,) = near_duplicates.find_near_duplicates(
+        [collection(pixels, [f"c{i}" for i in range(40)])]
+    )
+    assert (result.a, result.b) == (
+        (0, 5),
+        (0, 17),
+    ) and result.correlation >= near_duplicates.MIN_CORRELATION
 
 
-def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
+def test_the_result_equals_comparing_all_pairs() -> None:
     pixels = random_rois(60, seed=2)
     rng = np.random.default_rng(3)
     for i in range(0, 30, 2):  # more and more unlike
@@ -58,27 +63,36 @@ def test_the_copies_found_are_those_that_comparing_all_pairs_finds() -> None:
         pixels[i + 1] = mixed.astype(np.int16)
     means = pixels.reshape(60, 32, 4, 32, 4).mean((2, 4)).reshape(60, -1)
     table = np.corrcoef(means)
-    expected = {(i, j) for i in range(60) for j in range(i) if table[i, j] >= near_duplicates.ALIKE}
-    found = near_duplicates.alike([collection(pixels, [f"c{i}" for i in range(60)])])
-    assert {(pair.b[1], pair.a[1]) for pair in found} == expected and len(expected) > 3
+    expected = {
+        (i, j)
+        for i in range(60)
+        for j in range(i)
+        if table[i, j] >= near_duplicates.MIN_CORRELATION
+    }
+    result = near_duplicates.find_near_duplicates(
+        [collection(pixels, [f"c{i}" for i in range(60)])]
+    )
+    assert {(pair.b[1], pair.a[1]) for pair in result} == expected and len(expected) > 3
     assert rng is not None
 
 
-def test_views_of_one_case_and_flat_rois_are_no_finding() -> None:
+def test_views_of_one_case_and_flat_rois_are_not_reported() -> None:
     pixels = random_rois(10)
     pixels[1] = pixels[0]
     pixels[2:5] = 7
-    assert not near_duplicates.alike([collection(pixels, ["a", "a", *"bcdefghi"])])
+    assert not near_duplicates.find_near_duplicates([collection(pixels, ["a", "a", *"bcdefghi"])])
 
 
-def test_mini_mias_holds_no_copies(shared: Path, tmp_path: Path) -> None:
+def test_mini_mias_has_no_near_duplicates(shared: Path, tmp_path: Path) -> None:
     from kit.spoiling import BACKGROUND
 
     from mtl_jax.data import ingest
 
     options = {"mini_mias": {"classes": ("CIRC", "SPIC", "MISC")}}
     spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
-    assert not near_duplicates.alike([ingest.load(spec, tmp_path, BACKGROUND, options)])
+    assert not near_duplicates.find_near_duplicates(
+        [ingest.load(spec, tmp_path, BACKGROUND, options)]
+    )
 
 
 def test_a_copy_across_a_split_is_reported_and_one_within_a_fold_is_not() -> None:
@@ -98,7 +112,7 @@ def test_a_copy_across_a_split_is_reported_and_one_within_a_fold_is_not() -> Non
     assert len(leak_checks.across({"t": rois, "o": other}, split)) == 2
 
 
-def test_one_film_under_two_cases_is_rejected_or_left_out_under_both(tmp_path: Path) -> None:
+def test_one_image_under_two_cases_is_rejected_or_left_out_under_both(tmp_path: Path) -> None:
     table = films(tmp_path / "films")
     home = table.parent
     # The same pixels in another file with another header.
@@ -106,7 +120,7 @@ def test_one_film_under_two_cases_is_rejected_or_left_out_under_both(tmp_path: P
     (home / "9.pgm").write_bytes(content.replace(b"P5 170", b"P5\n# from elsewhere\n170", 1))
     row = "ours,P9,1,CC,9.pgm,benign,200,40;50;90;100"
     table.write_text(table.read_text() + row + "\n")
-    with pytest.raises(InputError, match="0.pgm: its pixels stand under more than one case"):
+    with pytest.raises(InputError, match="0.pgm: its pixels are listed under more than one case"):
         load(table, tmp_path / "cache")
     rois = load(table, tmp_path / "cache", unusable="leave_out")
     assert len(rois) == 3 and rois.manifest["counts"]["unusable"] == 2

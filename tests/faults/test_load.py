@@ -1,4 +1,4 @@
-"""Ten times as much takes about ten times as long, and no more: nothing grows with a square."""
+"""Ten times the input takes about ten times as long: no work is quadratic."""
 
 import json
 import os

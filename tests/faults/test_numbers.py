@@ -1,4 +1,4 @@
-"""Numbers that are none, in images, weights, updates and scores: named and stopped."""
+"""NaN and infinite values in images, weights, updates and scores stop the job with a message."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from mtl_jax.weights import metadata
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", ["npy", "tif"])
-def test_an_image_with_a_value_that_is_no_number_is_named(
+def test_an_image_with_a_nan_or_infinite_value_is_named(
     value: float, kind: str, tmp_path: Path
 ) -> None:
     pixels = np.random.default_rng(0).uniform(0, 4095, (160, 170)).astype(np.float32)
@@ -31,24 +31,24 @@ def test_an_image_with_a_value_that_is_no_number_is_named(
         load(tmp_path / "m.csv", tmp_path / "cache")
 
 
-def test_weights_with_a_value_that_is_no_number_are_rejected() -> None:
+def test_weights_with_a_nan_or_infinite_value_are_rejected() -> None:
     params = jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
     convolutions = {name: dict(params[name]) for name in alexnet.CONVOLUTIONS}
     bias = np.array(convolutions["C3"]["bias"])
     bias[7] = np.nan
     convolutions["C3"]["bias"] = bias
-    with pytest.raises(InputError, match="here: C3/bias holds NaN or infinity"):
+    with pytest.raises(InputError, match="here: C3/bias has NaN or infinite values"):
         metadata.check_params(convolutions, "alexnet", "here")
 
 
-def test_a_rate_that_is_too_high_is_said_before_the_loss_is_no_number(
+def test_a_too_high_learning_rate_is_reported_before_the_loss_is_nan(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     params = jax.device_get(alexnet.init(alexnet.AlexNet(dropout=0.5), jax.random.key(0)))
     with pytest.raises(InputError, match="no longer a number at step .*lower config.train.learn"):
         run_fit(tmp_path / "run", params, "C1-C5", epochs=3, learning_rate=0.1)
-    said = capfd.readouterr().err
-    assert said.count("worse than chance: config.train.learning_rate (0.1) is too high") == 1
+    output = capfd.readouterr().err
+    assert output.count("worse than chance: config.train.learning_rate (0.1) is too high") == 1
 
 
 def rois(labels: list[int]) -> RoiSet:
@@ -59,26 +59,26 @@ def rois(labels: list[int]) -> RoiSet:
     return RoiSet("t", names | {"label": np.array(labels), "split": marks}, (), {})
 
 
-def test_a_score_that_is_no_number_is_not_written() -> None:
+def test_a_nan_score_is_not_written() -> None:
     with pytest.raises(InputError, match="t: the network scores roi_id1 with no number"):
         scores.make_scores(rois([0, 1]), np.arange(2), np.array([0.5, np.nan]))
 
 
 @pytest.mark.parametrize(
-    ("labels", "says"),
+    ("labels", "message"),
     [
         ([1, 1, 1, 0], "the 2 training ROIs of t are of one class"),
         ([1, 1, 0, 1], "the 2 scored ROIs of t are of one class"),
     ],
 )
-def test_a_class_that_is_missing_is_said_before_training(labels: list[int], says: str) -> None:
+def test_a_missing_class_is_reported_before_training(labels: list[int], message: str) -> None:
     held = rois(labels)
     split = splits.split_target(held, True, 0, 2, 0.0, 0)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         splits.reject_unfit(Run("sttl", ("t",), "C1", None, 0), {"t": held}, split)
 
 
-def test_a_collection_that_is_missing_in_training_is_said() -> None:
+def test_a_collection_without_training_cases_is_reported() -> None:
     held, other = rois([0, 1, 1, 0]), replace(rois([1, 1]), name="o")
     other.index["split"][:] = "test"
     both = {"t": held, "o": other}

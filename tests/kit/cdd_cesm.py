@@ -1,4 +1,4 @@
-"""Writes a miniature of CDD-CESM as TCIA gives it out. Reads nothing back."""
+"""Write a small simulated CDD-CESM in the layout of TCIA."""
 
 import csv
 import json
@@ -24,12 +24,12 @@ SHAPE = (520, 400)
 
 
 class Image(NamedTuple):
-    """A row of the table, and the discs (row, column, radius) drawn in the image."""
+    """A row of the table and the discs (row, column, radius) in the image."""
 
     name: str
     pathology: str
     findings: str
-    rois: tuple[tuple[str, dict], ...] = ()  # (shape's name, its attributes)
+    rois: tuple[tuple[str, dict], ...] = ()  # (name of the shape, its attributes)
     discs: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -40,7 +40,7 @@ def polygon(row: float, column: float, radius: float, name: str = "polygon") -> 
 
 IMAGES = (
     Image("P1_L_DM_CC", "Malignant", "Mass", (polygon(200, 150, 40),), ((200, 150, 40),)),
-    # Names with stray blanks stand in the table, in the ROIs and in the folder.
+    # Some names have stray blanks in the tables and in the folder.
     Image(
         *("P1_L_DM_MLO ", "Malignant", "Mass$Calcifications"),
         (("ellipse", {"cx": 180, "cy": 260, "rx": 45, "ry": 30}),),
@@ -68,7 +68,7 @@ IMAGES = (
 
 
 def make_cdd_cesm(folder: Path, images: Sequence[Image] = IMAGES) -> Path:
-    """Writes images and tables into `folder` and returns it. Images are gray or R = G = B."""
+    """Write images, gray or R = G = B, and tables into `folder` and return it."""
     rows, rois = [], []
     for number, image in enumerate(images):
         kind = "Low energy" if "_DM_" in image.name else "Subtracted"
@@ -78,19 +78,11 @@ def make_cdd_cesm(folder: Path, images: Sequence[Image] = IMAGES) -> Path:
         picture = np.stack([gray] * 3, 2) if number % 2 else gray
         Picture.fromarray(picture).save(home / f"{image.name}.jpg", quality=95)
         patient, side, type_, view = (image.name.strip().split("_") + [""] * 4)[:4]
-        type_ = {"CM": "CESM"}.get(type_, type_)
+        type_ = "CESM" if type_ == "CM" else type_
+        density = "B" if type_ == "DM" else "_"
         rows.append(
-            (
-                *(
-                    image.name,
-                    int(patient.split()[0][1:]),
-                    side,
-                    type_,
-                    45.0,
-                    "B" if type_ == "DM" else "_",
-                ),
-                *("4$2", image.findings, view, "", 1, image.pathology),
-            )
+            (image.name, int(patient.split()[0][1:]), side, type_, 45.0, density)
+            + ("4$2", image.findings, view, "", 1, image.pathology)
         )
         for roi, (shape, attributes) in enumerate(image.rois):
             text = json.dumps({"name": shape, **attributes})

@@ -1,4 +1,4 @@
-"""Writes a miniature of CMMD as the NBIA retriever lays it out. Reads nothing back."""
+"""Write a small simulated CMMD in the layout of the NBIA retriever."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from kit.lesion import film
 
 COLUMNS = ("ID1", "LeftRight", "Age", "number", "abnormality", "classification", "subtype")
 SHAPE = (480, 360)
-# The two schemes in which files name a view.
+# The two coding schemes of views.
 CODES = {
     "CC": (("399162004", "SCT", "cranio-caudal"), ("R-10242", "SRT", "cranio-caudal")),
     "MLO": (("399368009", "SCT", "medio-lateral oblique"), ("R-10226", "SRT", "oblique")),
@@ -40,7 +40,7 @@ IMAGES = (
     Image("D1-0001", "1-1.dcm", "R", "CC", (200, 150, 30)),
     Image("D1-0002", "1-1.dcm", "L", "CC", (210.5, 160.5, 30)),
     Image("D1-0002", "1-2.dcm", "L", "MLO", (180, 170, 40), 1),
-    # Sides do not follow the file's number.
+    # File numbers do not determine sides.
     Image("D1-0002", "1-3.dcm", "R", "MLO", (220, 200, 25), 1),
     Image("D1-0002", "1-4.dcm", "R", "CC"),
     Image("D2-0003", "1-1.dcm", "R", "CC", (150, 150, 20)),  # the unlisted side
@@ -54,7 +54,7 @@ def make_cmmd(
     breasts: Sequence[Sequence[object]] = BREASTS,
     pixel_um: float = 94.1,
 ) -> tuple[Path, Path]:
-    """Writes CMMD into `folder`; returns the collection and a CSV of boxes around its discs."""
+    """Write CMMD into `folder`; return its folder and a CSV of boxes around its discs."""
     home = folder / "manifest-1616439774456"
     home.mkdir(parents=True)
     rows = ["image_path,box,lesion_id"]

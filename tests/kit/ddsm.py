@@ -1,4 +1,4 @@
-"""Writes cases of the DDSM as distributed: `.ics`, LJPEG films, OVERLAY files. Reads none."""
+"""Write DDSM cases as distributed: `.ics` files, LJPEG films and OVERLAY files."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,15 +23,15 @@ class Lesion:
 
 @dataclass
 class Film:
-    """One view: stored gray (H, W) and what is outlined in it.
+    """One view: stored gray (H, W) and outlined lesions.
 
-    `turned`: the stream says width and height the wrong way round, as some of the collection do.
+    `swapped_size`: the stream states width and height in the wrong order, as some real ones do.
     """
 
     gray: np.ndarray
     lesions: list[Lesion] = field(default_factory=list)
     selector: int = 7
-    turned: bool = False
+    swapped_size: bool = False
 
 
 def make_case(
@@ -42,7 +42,7 @@ def make_case(
     bits: int = 12,
     resolution: str = "50",
 ) -> Path:
-    """Writes the case folder `folder`/case<number> and returns it; `films` by view."""
+    """Write the case folder `folder`/case<number> of `films` by view and return it."""
     home = folder / f"case{name.split('-')[1]}"
     home.mkdir(parents=True)
     stem = name.replace("-", "_")
@@ -64,7 +64,7 @@ def make_case(
             f"{view} LINES {height} PIXELS_PER_LINE {width} BITS_PER_PIXEL {bits}"
             f" RESOLUTION {resolution} {'OVERLAY' if film.lesions else 'NON_OVERLAY'}"
         )
-        coded = film.gray.reshape(width, height) if film.turned else film.gray
+        coded = film.gray.reshape(width, height) if film.swapped_size else film.gray
         (home / f"{stem}.{view}.LJPEG").write_bytes(encode(coded, bits, film.selector))
         if film.lesions:
             (home / f"{stem}.{view}.OVERLAY").write_text(overlay(film.lesions))
@@ -74,7 +74,7 @@ def make_case(
 
 
 def overlay(lesions: list[Lesion]) -> str:
-    """The text of an OVERLAY file."""
+    """Return the text of an OVERLAY file."""
     text = f"TOTAL_ABNORMALITIES {len(lesions)}\n"
     for number, lesion in enumerate(lesions, start=1):
         text += f"ABNORMALITY {number}\n"
@@ -88,9 +88,9 @@ def overlay(lesions: list[Lesion]) -> str:
 
 
 def outline(box: tuple[int, int, int, int]) -> str:
-    """Column, row and the chain codes of an octagon that touches all sides of `box`."""
+    """Return column, row and chain codes of an octagon that touches all sides of `box`."""
     top, left, bottom, right = box
-    cut = min(bottom - top, right - left) // 4
-    across, down = right - left - 1 - 2 * cut, bottom - top - 1 - 2 * cut
-    runs = zip("23456701", [across, cut, down, cut, across, cut, down, cut], strict=True)
-    return " ".join([str(left + cut), str(top), *(code for code, n in runs for _ in range(n))])
+    corner = min(bottom - top, right - left) // 4
+    width, height = right - left - 1 - 2 * corner, bottom - top - 1 - 2 * corner
+    runs = zip("23456701", [width, corner, height, corner] * 2, strict=True)
+    return " ".join([str(left + corner), str(top), *(code for code, n in runs for _ in range(n))])

@@ -1,4 +1,4 @@
-"""Writes a release of INbreast as its users unpack it. Reads nothing back."""
+"""Write a small simulated release of INbreast."""
 
 import plistlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Image(NamedTuple):
     number: int
     patient: str
     side: str
-    view: str  # CC or MLO; a file name says ML for MLO
+    view: str  # CC or MLO; file names write ML for MLO
     birads: str
     outlines: tuple[tuple[str, list[Point]], ...] = ()
     date: str = "200801"
@@ -52,9 +52,9 @@ IMAGES = (
 def make_inbreast(
     folder: Path, images: Sequence[Image] = IMAGES, pixel_um: float | None = None
 ) -> Path:
-    """Writes 'INbreast Release 1.0' into `folder` and returns it.
+    """Write 'INbreast Release 1.0' into `folder` and return it.
 
-    The masses are drawn where their outlines say. Headers have no pixel size unless `pixel_um`.
+    Images show the outlined masses. Headers have a pixel size only if `pixel_um` is given.
     """
     release = folder / "INbreast Release 1.0"
     (release / "AllXML").mkdir(parents=True)
@@ -81,7 +81,7 @@ def make_inbreast(
 def write_outlines(
     path: Path, outlines: Sequence[tuple[str, list[Point]]], binary: bool = False
 ) -> None:
-    """A property list as OsiriX writes it: points are texts '(column, row)'."""
+    """Write a property list as OsiriX does: points are texts '(column, row)'."""
     rois = [
         {
             "Area": 1.5,

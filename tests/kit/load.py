@@ -35,7 +35,9 @@ def manifest(size: int, folder: Path) -> dict[str, float]:
     for case in range(-(-size // LESIONS)):
         (folder / str(case % 1000) / f"{case}.pgm").touch()
     begin = time.process_time()
-    made = ingest_plan.make_plan("manifest", str(folder / "m.csv"), {}, {}, ingest_plan.USUAL)
+    made = ingest_plan.make_plan(
+        "manifest", str(folder / "m.csv"), {}, {}, ingest_plan.DEFAULT_RULES
+    )
     taken = time.process_time() - begin
     assert len(made.views) == size
     return {"read and plan": taken}
@@ -77,7 +79,7 @@ def rois(size: int, folder: Path) -> dict[str, float]:
     lap("ten splits, four runs")
     leak_checks.across({"big": rois}, split)
     lap("search for copies")
-    assert near_duplicates.NEAREST < size
+    assert near_duplicates.MAX_STEP < size
     return steps
 
 

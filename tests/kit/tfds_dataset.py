@@ -1,4 +1,4 @@
-"""Prepares a small TFDS dataset of mammograms, as others would, without TensorFlow."""
+"""Prepare a small TFDS dataset of simulated mammograms without TensorFlow."""
 
 import io
 from collections.abc import Iterator
@@ -61,12 +61,8 @@ class ToyMammograms(tfds.core.GeneratorBasedBuilder):
         for number, (patient, side, view, discs, classes) in enumerate(EXAMPLES[split]):
             lesions = []
             for row, column, radius in discs:
-                top, bottom, left, right = (
-                    row - radius,
-                    row + radius,
-                    column - radius,
-                    column + radius,
-                )
+                top, bottom = row - radius, row + radius
+                left, right = column - radius, column + radius
                 box = tfds.features.BBox(top / height, left / width, bottom / height, right / width)
                 mask = film(SHAPE, (row, column, radius), top=255) > 100
                 lesions.append((box, (top, left, bottom, right), mask))
@@ -98,7 +94,7 @@ def _png(mask: np.ndarray) -> io.BytesIO:
 
 
 def make_dataset(folder: Path, file_format: str = "array_record") -> Path:
-    """Prepares the dataset under `folder`; returns its own folder."""
+    """Prepare the dataset below `folder` and return its folder."""
     builder = ToyMammograms(data_dir=folder, file_format=file_format)
     builder.download_and_prepare()
     return Path(builder.data_dir)

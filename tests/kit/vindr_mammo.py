@@ -1,4 +1,4 @@
-"""Writes a miniature of VinDr-Mammo as PhysioNet gives it out. Reads nothing back."""
+"""Write a small simulated VinDr-Mammo in the layout of PhysioNet."""
 
 import csv
 from collections.abc import Sequence
@@ -52,21 +52,21 @@ FINDINGS = (
 def make_vindr_mammo(
     folder: Path, findings: Sequence[Finding] = FINDINGS, pixel_um: float = 100
 ) -> Path:
-    """Writes the release into `folder`/1.0.0 and returns that; each boxed mass is a disc.
+    """Write the release into `folder`/1.0.0 and return it; each mass is a disc in its box.
 
-    Every other image is MONOCHROME1, and window centres have several values, as there.
+    Every other image is MONOCHROME1, and window centres have several values, as in the original.
     """
     release = folder / "1.0.0"
     release.mkdir(parents=True)
     by_image: dict[str, list[Finding]] = {}
     for finding in findings:
         by_image.setdefault(finding.image, []).append(finding)
-    for number, (image, found) in enumerate(by_image.items()):
-        boxes = [f.box for f in found if f.box and "Mass" in f.categories]
+    for number, (image, image_findings) in enumerate(by_image.items()):
+        boxes = [f.box for f in image_findings if f.box and "Mass" in f.categories]
         gray = film(SHAPE, *map(_disc, boxes))
         inverted = number % 2 == 1
         write_dicom(
-            release / "images" / found[0].study / f"{image}.dicom",
+            release / "images" / image_findings[0].study / f"{image}.dicom",
             4095 - gray if inverted else gray,
             PhotometricInterpretation="MONOCHROME1" if inverted else "MONOCHROME2",
             ImagerPixelSpacing=[pixel_um / 1000] * 2,

@@ -1,4 +1,4 @@
-"""The collections that can be read: one file each, and a dict of them."""
+"""Registry of the collections that can be read, one module each."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from mtl_jax.data.sources import (
 )
 from mtl_jax.types import Collection
 
-# Each takes a path and its own keyword options, and says what the collection holds.
+# Each takes a path and its own keyword options.
 SOURCES: dict[str, Callable[..., Collection]] = {
     "cbis_ddsm": cbis_ddsm.read_collection,
     "cdd_cesm": cdd_cesm.read_collection,

@@ -1,4 +1,7 @@
-"""Where the DICOM files of each CBIS-DDSM series are, however the download is laid out."""
+"""Find the DICOM files of CBIS-DDSM series in any layout of the download.
+
+A header is read only where neither a folder nor a table names the series.
+"""
 
 import os
 from collections import Counter
@@ -13,76 +16,85 @@ from mtl_jax.types import InputError
 
 @dataclass
 class SeriesFiles:
-    """SeriesFiles by SeriesInstanceUID, how many series were found by what, and what is damaged."""
+    """DICOM files by SeriesInstanceUID.
+
+    `found_by` counts the series by how they were identified; `damaged` lists unreadable files.
+    """
 
     series: dict[str, list[Path]] = field(default_factory=dict)
     found_by: Counter[str] = field(default_factory=Counter)
     damaged: list[Path] = field(default_factory=list)
 
 
-def find_series(root: Path, wanted: set[str]) -> SeriesFiles:
-    """Return the `.dcm` files below `root` of each series in `wanted`, whatever their names.
+def find_series(root: Path, uids: set[str]) -> SeriesFiles:
+    """Return the `.dcm` files below `root` that belong to the series in `uids`.
 
-    A series is known by the name of its folder, else by a metadata.csv (as the NBIA retriever
-    writes), else by the header. Of a series in two folders the first in order counts.
-    InputError: a metadata.csv that is no table.
+    A series is identified by the name of its folder, else by a metadata.csv (as the NBIA retriever
+    writes), else by the DICOM header. If a series is in two folders, the first one in order is
+    used.
+
+    Raises
+    ------
+    InputError
+        If a metadata.csv is not a table.
     """
-    folders: dict[Path, list[Path]] = {}
+    images_by_folder: dict[Path, list[Path]] = {}
     tables = []
-    for place, below, names in os.walk(root):
-        below.sort()
-        folder = Path(place)
+    for directory, subfolders, names in os.walk(root):
+        subfolders.sort()
+        folder = Path(directory)
         images = [folder / name for name in sorted(names) if name.lower().endswith(".dcm")]
         if images:
-            folders[folder] = images
+            images_by_folder[folder] = images
         tables += [folder / name for name in names if name == "metadata.csv"]
-    located = {}
+    uid_of_folder = {}
     for table in tables:
-        located |= _located(table)
+        uid_of_folder |= _read_metadata(table)
     files = SeriesFiles()
-    for folder, images in folders.items():
-        uid, means = folder.name, "folder name"
-        if uid not in wanted:
-            uid, means = located.get(folder, ""), "metadata.csv"
-        if uid:
-            if uid in wanted and uid not in files.series:
-                files.series[uid] = images
-                files.found_by[means] += 1
-        else:
-            _by_header(images, wanted, files)
+    for folder, images in images_by_folder.items():
+        uid, method = folder.name, "folder name"
+        if uid not in uids:
+            uid, method = uid_of_folder.get(folder, ""), "metadata.csv"
+        if not uid:
+            _add_by_header(images, uids, files)
+        elif uid in uids and uid not in files.series:
+            files.series[uid] = images
+            files.found_by[method] += 1
     return files
 
 
-def _located(table: Path) -> dict[Path, str]:
+def _read_metadata(table: Path) -> dict[Path, str]:
     """Return the series of each folder that a metadata.csv lists."""
     try:
         rows = read_csv(table, uneven=[])
     except (InputError, OSError) as error:
-        raise InputError(f"{table}: not a CSV in UTF-8; fetch it again or delete it") from error
-    located = {}
+        raise InputError(f"{table}: not a CSV in UTF-8; download it again or delete it") from error
+    uid_of_folder = {}
     for row in rows.to_dict("records"):
-        uid, place = row.get("Series UID"), row.get("File Location")
-        if uid and place:
+        uid, location = row.get("Series UID"), row.get("File Location")
+        if uid and location:
             # Written on Windows, the separators are backslashes.
-            parts = [part for part in place.replace("\\", "/").split("/") if part not in ("", ".")]
-            located[table.parent.joinpath(*parts)] = uid.strip()
-    return located
+            parts = [
+                part for part in location.replace("\\", "/").split("/") if part not in ("", ".")
+            ]
+            uid_of_folder[table.parent.joinpath(*parts)] = uid.strip()
+    return uid_of_folder
 
 
-def _by_header(images: list[Path], wanted: set[str], files: SeriesFiles) -> None:
-    found: dict[str, list[Path]] = {}
+def _add_by_header(images: list[Path], uids: set[str], files: SeriesFiles) -> None:
+    images_by_uid: dict[str, list[Path]] = {}
     for image in images:
         try:
             header = pydicom.dcmread(
                 image, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
             )
             uid = str(header.SeriesInstanceUID)
-        # pydicom raises many types on a damaged header; whichever it is, the file is invalid.
+        # pydicom raises many exception types for a damaged header.
         except Exception:
             files.damaged.append(image)
             continue
-        if uid in wanted and uid not in files.series:
-            found.setdefault(uid, []).append(image)
-    for uid, places in found.items():
-        files.series[uid] = places
+        if uid in uids and uid not in files.series:
+            images_by_uid.setdefault(uid, []).append(image)
+    for uid, series_images in images_by_uid.items():
+        files.series[uid] = series_images
         files.found_by["DICOM header"] += 1

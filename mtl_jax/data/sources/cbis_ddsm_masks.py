@@ -1,6 +1,6 @@
-"""Where a CBIS-DDSM lesion is in its film: mask or crop by content, sizes reconciled.
+"""Locate a CBIS-DDSM lesion in its film from the files of its mask and its crop.
 
-The tables mix up mask and crop, so neither their columns nor file names are believed.
+The tables mix up masks and crops, so files are identified by their content.
 """
 
 from pathlib import Path
@@ -10,78 +10,95 @@ import numpy as np
 
 from mtl_jax.imaging.mask import bounding_box, is_lesion_mask
 from mtl_jax.imaging.read_image import read_image, read_raw
+from mtl_jax.types import Box
 
-NEAR = 1.3  # most that mask and film differ in size, either way; the collection has 1.15
-SLACK = 2  # pixels that a crop may differ from the mask's box in size and still be compared
-ALIKE = 0.9  # correlation of a crop with the film at the mask's box
-
-Box = tuple[float, float, float, float]
+MAX_SIZE_RATIO = 1.3  # between mask and film, either way; up to 1.15 in the collection
+MAX_CROP_DIFFERENCE = 2  # pixels between the sizes of a crop and the mask's box
+MIN_CORRELATION = 0.9  # of a crop with the film inside the mask's box
 
 
-class LesionPlace(NamedTuple):
-    """`box` in pixels of the film and `note` on repairs, or no box and the reason in `note`."""
+class LesionLocation(NamedTuple):
+    """`box` in pixels of the film and a `note` on corrections, or no box and the reason."""
 
     box: Box | None
     note: str
 
 
-def locate_lesion(film: Path, candidates: list[Path]) -> LesionPlace:
-    """Return the lesion's place in the image `film`, from the files of its mask and crop in any
-    order.
+def locate_lesion(film_path: Path, candidates: list[Path]) -> LesionLocation:
+    """Return the location of a lesion in its film.
 
-    The mask is the one with at most two values and nearly the size of the film. Of another size,
-    its box is rescaled on each axis by itself, and the place is taken only if the crop, where it
-    can be compared, shows what the film shows there. InputError: a file cannot be read.
+    The mask has at most two values and nearly the size of the film. If the sizes differ, each axis
+    of its box is rescaled, and the lesion is rejected if the crop does not match the film.
+
+    Parameters
+    ----------
+    film_path
+        The full image.
+    candidates
+        The files of the mask and the crop, in any order.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
     """
-    gray = read_image(film)[0]
-    masks: list[np.ndarray] = []
-    crops: list[np.ndarray] = []
-    for file in candidates:
-        # A mask is what is stored, a crop what is shown.
-        pixels = read_raw(file)
-        if _is_mask(pixels, gray.shape):
-            masks.append(pixels)
-        else:
-            crops.append(read_image(file)[0])
+    film = read_image(film_path)[0]
+    masks, crops = _read_candidates(candidates, film.shape)
     if not masks:
-        return LesionPlace(None, "no mask among its files: two values and about the film's size")
+        return LesionLocation(None, "no mask among its files: two values and about the film's size")
     if len({_box(mask) for mask in masks}) > 1:
-        return LesionPlace(None, "two different masks")
+        return LesionLocation(None, "two different masks")
     mask, box = masks[0], _box(masks[0])
     if box is None:
-        return LesionPlace(None, "its mask is empty")
+        return LesionLocation(None, "its mask is empty")
     inside = _inside(mask)
     if not is_lesion_mask(inside):
-        return LesionPlace(
-            None, "its mask covers most of the film, or reaches from border to border"
+        return LesionLocation(
+            None, "its mask covers most of the film or spans it between two borders"
         )
-    # The crop was cut by the box of the whole mask, specks included.
-    scaled = _scaled(box, mask.shape, gray.shape)
-    lesion, notes = bounding_box(inside)
-    place, repairs = _scaled(lesion, mask.shape, gray.shape), [n.text for n in notes if n.corrected]
-    alike = [same for crop in crops if (same := _alike(gray, scaled, box, crop)) is not None]
-    if mask.shape == gray.shape:
-        if alike and not any(alike):
-            repairs.append("crop differs from the film at the mask")
-        return LesionPlace(place, "; ".join(repairs))
-    sizes = f"{mask.shape[0]}x{mask.shape[1]} to {gray.shape[0]}x{gray.shape[1]}"
-    if alike and not any(alike):
-        return LesionPlace(
-            None, f"mask of another size ({sizes}) and its crop is not there in the film"
+    # The crop was cut by the box of all components of the mask.
+    film_box = _rescale(box, mask.shape, film.shape)
+    lesion_box, notes = bounding_box(inside)
+    location = _rescale(lesion_box, mask.shape, film.shape)
+    corrections = [note.text for note in notes if note.corrected]
+    matches = [_crop_matches(film, film_box, box, crop) for crop in crops]
+    confirmed, contradicted = True in matches, False in matches and True not in matches
+    if mask.shape == film.shape:
+        if contradicted:
+            corrections.append("crop differs from the film at the mask")
+        return LesionLocation(location, "; ".join(corrections))
+    sizes = f"{mask.shape[0]}x{mask.shape[1]} to {film.shape[0]}x{film.shape[1]}"
+    if contradicted:
+        return LesionLocation(
+            None, f"mask of another size than the film ({sizes}), and the crop does not match"
         )
-    checked = "confirmed by the crop" if alike else "no crop to confirm it"
-    return LesionPlace(place, "; ".join([*repairs, f"mask rescaled, {checked} ({sizes})"]))
+    check = "confirmed by the crop" if confirmed else "no crop to confirm it"
+    return LesionLocation(location, "; ".join([*corrections, f"mask rescaled, {check} ({sizes})"]))
 
 
-def _scaled(box: Box, mask: tuple[int, ...], film: tuple[int, ...]) -> Box:
-    """Return a box in pixels of the mask in those of the film, on each axis by itself."""
-    scale = np.array(film) / mask
+def _read_candidates(
+    paths: list[Path], film_shape: tuple[int, ...]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return masks and crops. A mask is used as stored, a crop as displayed."""
+    masks, crops = [], []
+    for path in paths:
+        pixels = read_raw(path)
+        if _is_mask(pixels, film_shape):
+            masks.append(pixels)
+        else:
+            crops.append(read_image(path)[0])
+    return masks, crops
+
+
+def _rescale(box: Box, mask_shape: tuple[int, ...], film_shape: tuple[int, ...]) -> Box:
+    """Convert a box from mask to film pixels, each axis by its own factor."""
+    scale = np.array(film_shape) / mask_shape
     return tuple(float(edge * scale[axis % 2]) for axis, edge in enumerate(box))
 
 
-def _is_mask(pixels: np.ndarray, film: tuple[int, ...]) -> bool:
-    ratios = np.array(pixels.shape) / film
-    if ratios.min() < 1 / NEAR or ratios.max() > NEAR:
+def _is_mask(pixels: np.ndarray, film_shape: tuple[int, ...]) -> bool:
+    ratios = np.array(pixels.shape) / film_shape
+    if ratios.min() < 1 / MAX_SIZE_RATIO or ratios.max() > MAX_SIZE_RATIO:
         return False
     low, high = pixels.min(), pixels.max()
     return bool(((pixels == low) | (pixels == high)).all())
@@ -100,17 +117,19 @@ def _box(mask: np.ndarray) -> Box | None:
     return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
 
 
-def _alike(gray: np.ndarray, scaled: Box, box: Box, crop: np.ndarray) -> bool | None:
-    """Return whether `crop` shows the film inside the box; None where its size is not that of the
-    box, neither in pixels of the film (`scaled`) nor of the mask (`box`), or nothing varies."""
-    sizes = [np.subtract(one[2:], one[:2]) for one in (scaled, box)]
-    if min(np.abs(size - crop.shape).max() for size in sizes) > SLACK:
+def _crop_matches(film: np.ndarray, film_box: Box, mask_box: Box, crop: np.ndarray) -> bool | None:
+    """Return whether `crop` shows the film inside the box, in pixels of the film and of the mask.
+
+    None: the crop has the size of neither box, or one of the two images is constant.
+    """
+    sizes = [np.subtract(box[2:], box[:2]) for box in (film_box, mask_box)]
+    if min(np.abs(size - crop.shape).max() for size in sizes) > MAX_CROP_DIFFERENCE:
         return None
-    places = [
-        np.clip(scaled[axis] + (np.arange(n) + 0.5) * sizes[0][axis] / n, 0, gray.shape[axis] - 1)
+    rows, columns = (
+        np.clip(film_box[axis] + (np.arange(n) + 0.5) * sizes[0][axis] / n, 0, film.shape[axis] - 1)
         for axis, n in enumerate(crop.shape)
-    ]
-    shown = gray[np.ix_(*(place.astype(int) for place in places))]
-    if shown.min() == shown.max() or crop.min() == crop.max():
+    )
+    expected = film[np.ix_(rows.astype(int), columns.astype(int))]
+    if expected.min() == expected.max() or crop.min() == crop.max():
         return None
-    return bool(np.corrcoef(shown.ravel(), crop.ravel())[0, 1] >= ALIKE)
+    return bool(np.corrcoef(expected.ravel(), crop.ravel())[0, 1] >= MIN_CORRELATION)

@@ -1,10 +1,10 @@
-"""The four case description tables of CBIS-DDSM."""
+"""Read the four case description tables of CBIS-DDSM."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.io.read_csv import Uneven, read_csv
 from mtl_jax.types import InputError
 
@@ -24,12 +24,12 @@ _COLUMNS = {
     **{"number": "abnormality id", "pathology": "pathology", "image": "image file path"},
     **{"crop": "cropped image file path", "mask": "roi mask file path"},
 }
-_CELLS = {  # what a cell must be, for those that are no path
-    "patient": re.compile(r"P_\d{5}"),
-    "side": re.compile(r"LEFT|RIGHT"),
-    "view": re.compile(r"CC|MLO"),
-    "number": re.compile(r"\d{1,3}"),
-    "pathology": re.compile("|".join(PATHOLOGIES)),
+_CELLS = {  # pattern of each cell that is not a path, and its description
+    "patient": (r"P_\d{5}", "P_ and five digits"),
+    "side": (r"LEFT|RIGHT", "LEFT or RIGHT"),
+    "view": (r"CC|MLO", "CC or MLO"),
+    "number": (r"\d{1,3}", "an integer of at most three digits"),
+    "pathology": ("|".join(PATHOLOGIES), f"one of {', '.join(PATHOLOGIES)}"),
 }
 
 
@@ -46,12 +46,12 @@ class Row:
     image: str
     crop: str
     mask: str
-    noted: str  # what the name of the film's folder contradicts
+    noted: str  # contradiction between the row and the name of the film's folder
     where: str  # table and line
 
     @property
     def lesion(self) -> str:
-        """Unique within the patient: masses and calcifications are counted apart."""
+        """Return an id that is unique within the patient: each lesion type has its own numbers."""
         return f"{self.side}-{self.part.partition('-')[0]}-{int(self.number)}"
 
     @property
@@ -60,66 +60,72 @@ class Row:
 
 
 def read_tables(root: Path, parts: tuple[str, ...]) -> list[Row]:
-    """Return the rows of the chosen parts, in their order; the tables may stand anywhere below
-    `root`.
+    """Return the rows of the chosen parts, in order; the tables may be anywhere below `root`.
 
-    InputError names the table that is missing, or the lines that are damaged.
+    Raises
+    ------
+    InputError
+        If a table is missing, or lines of it are damaged.
     """
     rows = []
     for part in parts:
-        places = sorted(root.rglob(TABLES[part]), key=lambda one: (len(one.parts), str(one)))
-        if not places:
+        paths = sorted(root.rglob(TABLES[part]), key=lambda path: (len(path.parts), str(path)))
+        if not paths:
             raise InputError(
-                f"cbis_ddsm: no {TABLES[part]} in {root}; put it there, or choose other parts"
+                f"cbis_ddsm: no {TABLES[part]} in {root}; put it there, or change"
+                " config.data.cbis_ddsm.parts"
             )
-        rows += _rows(places[0], part)
+        rows += _read_table(paths[0], part)
     return rows
 
 
-def _rows(table: Path, part: str) -> list[Row]:
+def _read_table(path: Path, part: str) -> list[Row]:
     uneven: Uneven = []
     try:
-        lines = read_csv(table, strip=True, uneven=uneven)
+        table = read_csv(path, strip=True, uneven=uneven)
     except (InputError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{table}: not a CSV in UTF-8 ({reason}); fetch it again") from error
-    # One kind of table writes breast_density, the other breast density.
-    lines.columns = [name.lower().replace("_", " ") for name in lines.columns]
-    missing = [name for name in _COLUMNS.values() if name not in lines]
-    if missing or not len(lines) + len(uneven):
-        raise InputError(f"{table}: missing column {', '.join(missing)}, or no row; fetch it again")
-    faults = TableFaults(table)
-    for number, cells in uneven:
-        faults.add(
-            f"{table} line {number}", f"{len(cells)} cells under {len(lines.columns)} columns"
-        )
+        raise InputError(f"{path}: not a CSV in UTF-8 ({reason}); download it again") from error
+    # The mass tables write breast_density, the calcification tables breast density.
+    table.columns = [name.lower().replace("_", " ") for name in table.columns]
+    missing = [name for name in _COLUMNS.values() if name not in table]
+    if missing:
+        raise InputError(f"{path}: missing column {', '.join(missing)}; download it again")
+    if not len(table) + len(uneven):
+        raise InputError(f"{path}: no row below the header; download it again")
+    errors = TableErrors(path)
+    for line, cells in uneven:
+        errors.add(f"{path} line {line}", f"{len(cells)} cells under {len(table.columns)} columns")
     rows = []
-    for number, found in zip(lines.index, lines.to_dict("records"), strict=True):
-        where = f"{table} line {number}"
-        with faults.collected(where):
-            rows.append(_row(found, part, where))
-    faults.check()
+    for line, cells in zip(table.index, table.to_dict("records"), strict=True):
+        where = f"{path} line {line}"
+        with errors.collect(where):
+            rows.append(_parse_row(cells, part, where))
+    errors.check()
     return rows
 
 
-def _row(found: dict[str, str], part: str, where: str) -> Row:
-    row = {name: found[column] for name, column in _COLUMNS.items()}
+def _parse_row(cells: dict[str, str], part: str, where: str) -> Row:
+    row = {name: cells[column] for name, column in _COLUMNS.items()}
     for name in PATHS:  # a table saved on Windows
         row[name] = row[name].replace("\\", "/")
-    for name, form in _CELLS.items():
-        if not form.fullmatch(row[name]):
-            raise InputError(f"{where}: {_COLUMNS[name]} {row[name][:30]!r} is not known")
-    series = {name: _series(row[name], where) for name in PATHS}
+    for name, (pattern, expected) in _CELLS.items():
+        if not re.fullmatch(pattern, row[name]):
+            raise InputError(
+                f"{where}: {_COLUMNS[name]} {row[name][:30]!r} is invalid: expected {expected}"
+            )
+    series = {name: _series_uid(row[name], where) for name in PATHS}
     folder = _FOLDER.match(row["image"])
     stated = (row["patient"], row["side"], row["view"])
     differs = folder is not None and folder.groups() != stated
     return Row(part, **(row | series), noted=OTHER_FOLDER if differs else "", where=where)
 
 
-def _series(path: str, where: str) -> str:
-    """Return the third component: folder, study and series are what a path in the tables is made
-    of."""
+def _series_uid(path: str, where: str) -> str:
+    """Return the third component of a path in the tables: folder/study/series/file."""
     parts = path.split("/")
     if len(parts) != 4 or not UID.fullmatch(parts[2]):
-        raise InputError(f"{where}: a path is folder/study/series/file, not {path[:40]!r}")
+        raise InputError(
+            f"{where}: path {path[:40]!r} is invalid: expected folder/study/series/file"
+        )
     return parts[2]

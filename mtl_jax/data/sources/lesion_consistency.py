@@ -1,4 +1,4 @@
-"""Whether the rows of a table that name one lesion can be of one lesion."""
+"""Check that the rows of a table that name one lesion do not contradict each other."""
 
 import re
 from collections import Counter, defaultdict
@@ -6,26 +6,33 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mtl_jax.data.patients import reads_as
-from mtl_jax.data.table_errors import TableFaults
-from mtl_jax.data.table_paths import resolved
+from mtl_jax.data.patients import normalize_id
+from mtl_jax.data.table_errors import TableErrors
+from mtl_jax.data.table_paths import resolve
 from mtl_jax.types import UNKNOWN, Box, LesionView
 
-CURE = "give different lesions different lesion_id"
-SAME_PLACE = "another lesion of the patient has the same place in the image"
-SAME_ID = "another lesion id of the patient reads as the same"
-PARTLY = "the lesion's side or truth is stated in some of its rows alone"
-OVERLAP = 0.9  # intersection over union of two boxes that are one place
-_DECIMALS = re.compile(r"(\d+)\.0+")  # as spreadsheets make 1.0 of 1
+ADVICE = "give different lesions different lesion_id"
+SAME_BOX = "another lesion of the patient has nearly the same box in the image"
+SIMILAR_ID = "another lesion_id of the patient differs in spelling only"
+PARTLY_STATED = "only some rows of the lesion state its laterality or truth"
+MIN_IOU = 0.9  # intersection over union of two boxes that are nearly the same
+_DECIMALS = re.compile(r"(\d+)\.0+")  # spreadsheets change 1 to 1.0
 
 
-def check_lesions(views: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
-    """Return `views` with notes, after adding to `faults` what their rows contradict in each other.
+def check_lesions(views: Sequence[LesionView], errors: TableErrors) -> list[LesionView]:
+    """Return `views` with notes on rows that look wrong.
 
-    A patient is in one split. A lesion is in one breast, has one truth, and stands once in an
-    image; a side or truth that a row does not state contradicts nothing. Another lesion of the
-    patient with nearly the same box in the same image is probably the same row listed twice: a
-    fault where its truth differs, else a note.
+    A patient is in one split. A lesion is in one breast, has one label and is once in an image; an
+    unknown laterality or label contradicts nothing. Two lesions of a patient with nearly the same
+    box in an image are probably one row listed twice: an error if their labels differ, otherwise a
+    note.
+
+    Parameters
+    ----------
+    views
+        The lesion views of one table.
+    errors
+        Receives the contradictions between rows.
     """
     patients: dict[str, list[LesionView]] = defaultdict(list)
     lesions: dict[tuple[str, str], list[LesionView]] = defaultdict(list)
@@ -33,140 +40,139 @@ def check_lesions(views: Sequence[LesionView], faults: TableFaults) -> list[Lesi
     for view in views:
         patients[view.case_id].append(view)
         lesions[view.case_id, view.lesion_id].append(view)
-        images[resolved(view.image_path), view.frame_number, view.case_id].append(view)
-    noted: dict[int, list[str]] = defaultdict(list)
+        images[resolve(view.image_path), view.frame_number, view.case_id].append(view)
+    notes: dict[int, list[str]] = defaultdict(list)
     for rows in patients.values():
-        _one_split(rows, faults)
+        _check_split(rows, errors)
         for view in _similar_ids(rows):
-            noted[id(view)].append(SAME_ID)
+            notes[id(view)].append(SIMILAR_ID)
     for rows in lesions.values():
-        _one_breast_one_truth(rows, faults)
-        if any(len({fact(view) for view in rows}) > 1 for fact in (_side, _truth)):
+        _check_laterality_and_label(rows, errors)
+        if any(len({fact(view) for view in rows}) > 1 for fact in (_laterality, _label)):
             for view in rows:
-                noted[id(view)].append(PARTLY)
+                notes[id(view)].append(PARTLY_STATED)
     for rows in images.values():
-        for view in _once(rows, faults):
-            noted[id(view)].append(SAME_PLACE)
+        for view in _check_image(rows, errors):
+            notes[id(view)].append(SAME_BOX)
     return [
-        replace(view, noted="; ".join(filter(None, (view.noted, *dict.fromkeys(noted[id(view)])))))
-        if id(view) in noted
+        replace(view, noted="; ".join(filter(None, (view.noted, *dict.fromkeys(notes[id(view)])))))
+        if id(view) in notes
         else view
         for view in views
     ]
 
 
-def _one_split(rows: Sequence[LesionView], faults: TableFaults) -> None:
-    """Of one patient, who must not be in the training and the test set."""
+def _check_split(rows: Sequence[LesionView], errors: TableErrors) -> None:
+    """Add an error if a patient is in both the training and the test set."""
     test = next((view for view in rows if view.split == "test"), None)
-    other = next((view for view in rows if view.split != "test"), None)
-    if test and other:
-        late, early = sorted((test, other), key=rows.index)[::-1]
-        faults.add(
-            late.where,
-            f"patient {late.case_id} has split {late.split or '(empty)'} here and"
-            f" {early.split or '(empty)'} in {_line(early)}: no patient is in the training and the"
-            " test set, so give each patient one split",
+    train = next((view for view in rows if view.split != "test"), None)
+    if test and train:
+        first, second = sorted((test, train), key=rows.index)
+        errors.add(
+            second.where,
+            f"patient {second.case_id} has split {second.split or '(empty)'} here and"
+            f" {first.split or '(empty)'} in {_line(first)}: no patient may be in the training and"
+            " the test set; give each patient one split",
         )
 
 
 def _similar_ids(rows: Sequence[LesionView]) -> list[LesionView]:
-    """Return those rows of one patient whose lesion id a person would read as another one: 1, 01,
-    1.0."""
+    """Return the rows of a patient whose lesion ids differ in spelling only: 1, 01, 1.0."""
     if len({view.lesion_id for view in rows}) < 2:
         return []
     spellings: dict[str, set[str]] = defaultdict(set)
     for view in rows:
-        spellings[_reads_as(view.lesion_id)].add(view.lesion_id)
-    return [view for view in rows if len(spellings[_reads_as(view.lesion_id)]) > 1]
+        spellings[_normalize_id(view.lesion_id)].add(view.lesion_id)
+    return [view for view in rows if len(spellings[_normalize_id(view.lesion_id)]) > 1]
 
 
-def _reads_as(lesion_id: str) -> str:
-    return reads_as(_DECIMALS.sub(r"\1", lesion_id)) or lesion_id
+def _normalize_id(lesion_id: str) -> str:
+    return normalize_id(_DECIMALS.sub(r"\1", lesion_id)) or lesion_id
 
 
-def _one_breast_one_truth(rows: Sequence[LesionView], faults: TableFaults) -> None:
+def _check_laterality_and_label(rows: Sequence[LesionView], errors: TableErrors) -> None:
     counts = Counter((view.laterality, view.label) for view in rows)
-    # The row that differs from most of those that state both is the likelier fault.
-    usual = max(counts, key=lambda facts: ("" not in facts, facts[1] != UNKNOWN, counts[facts]))
-    like = next(view for view in rows if (view.laterality, view.label) == usual)
-    for other in counts:
-        view = next(view for view in rows if (view.laterality, view.label) == other)
-        against = next((one for one in (like, *rows) if _contradict(view, one)), None)
-        if view is like or against is None:
+    # Among rows that state both facts, the minority is more likely wrong.
+    majority = max(counts, key=lambda facts: ("" not in facts, facts[1] != UNKNOWN, counts[facts]))
+    reference = next(view for view in rows if (view.laterality, view.label) == majority)
+    for facts in counts:
+        view = next(view for view in rows if (view.laterality, view.label) == facts)
+        contradicted = (row for row in (reference, *rows) if _contradict(view, row))
+        other = next(contradicted, None)
+        if view is reference or other is None:
             continue
-        faults.add(
+        errors.add(
             view.where,
             f"lesion {view.lesion_id} of patient {view.case_id} has another laterality or truth"
-            f" ({_facts(view)}) than in {_line(against)} ({_facts(against)}); correct the row, or"
-            f" {CURE}",
+            f" ({_facts(view)}) than in {_line(other)} ({_facts(other)}); correct the row, or"
+            f" {ADVICE}",
         )
 
 
-def _once(rows: Sequence[LesionView], faults: TableFaults) -> list[LesionView]:
-    """Return those rows of one patient and image that have the place of another lesion, which does
-    not differ in the truth."""
+def _check_image(rows: Sequence[LesionView], errors: TableErrors) -> list[LesionView]:
+    """Return the rows of a patient and image with the box of another lesion of the same label."""
     lesions: dict[str, LesionView] = {}
-    same = []
+    repeated = []
     for view in rows:
         first = lesions.setdefault(view.lesion_id, view)
-        if _contradict(first, view):  # which is a fault of the lesion already
+        if _contradict(first, view):  # an error of the lesion already
             continue
         if first is not view:
-            faults.add(
+            errors.add(
                 view.where,
                 "the same lesion in the same image is listed twice, first in"
-                f" {_line(first)}; delete a row, or {CURE}",
+                f" {_line(first)}; delete a row, or {ADVICE}",
             )
             continue
-        others = (one for one in lesions.values() if one is not view)
-        other = next((one for one in others if _meet(one, view)), None)
+        others = (row for row in lesions.values() if row is not view)
+        other = next((row for row in others if _same_box(row.box, view.box)), None)
         if other is None:
             continue
         if other.label != view.label and UNKNOWN not in (other.label, view.label):
-            faults.add(
+            errors.add(
                 view.where,
-                f"lesion {view.lesion_id} of patient {view.case_id} has the place of lesion"
-                f" {other.lesion_id} in {_line(other)} in the same image, and another truth;"
+                f"lesion {view.lesion_id} of patient {view.case_id} has the box of lesion"
+                f" {other.lesion_id} in {_line(other)} in the same image, but another truth;"
                 " correct or delete a row",
             )
         else:
-            same += [other, view]
-    return same
+            repeated += [other, view]
+    return repeated
 
 
-def _meet(one: LesionView, other: LesionView) -> bool:
-    """Return whether two boxes in one image are one place."""
-    if one.box == other.box:
+def _same_box(first: Box, second: Box) -> bool:
+    """Return whether two boxes in one image are nearly the same."""
+    if first == second:
         return True
-    sides = [
-        min(one.box[axis + 2], other.box[axis + 2]) - max(one.box[axis], other.box[axis])
-        for axis in (0, 1)
-    ]
-    shared = max(sides[0], 0.0) * max(sides[1], 0.0)
-    return shared > OVERLAP * (_area(one.box) + _area(other.box) - shared)
+    height, width = (
+        min(first[axis + 2], second[axis + 2]) - max(first[axis], second[axis]) for axis in (0, 1)
+    )
+    intersection = max(height, 0.0) * max(width, 0.0)
+    return intersection > MIN_IOU * (_area(first) + _area(second) - intersection)
 
 
 def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _contradict(one: LesionView, other: LesionView) -> bool:
-    """Return whether both rows state a side, or a truth, and not the same."""
+def _contradict(first: LesionView, second: LesionView) -> bool:
+    """Return whether both rows state a laterality or a label, and not the same one."""
     return any(
-        "" not in (fact(one), fact(other)) and fact(one) != fact(other) for fact in (_side, _truth)
+        "" not in (fact(first), fact(second)) and fact(first) != fact(second)
+        for fact in (_laterality, _label)
     )
 
 
-def _side(view: LesionView) -> str:
+def _laterality(view: LesionView) -> str:
     return view.laterality
 
 
-def _truth(view: LesionView) -> str:
+def _label(view: LesionView) -> str:
     return {1: "malignant", 0: "benign"}.get(view.label, "")
 
 
 def _facts(view: LesionView) -> str:
-    return f"{_side(view) or 'no side'}, {_truth(view) or 'unknown'}"
+    return f"{_laterality(view) or 'no laterality'}, {_label(view) or 'unknown'}"
 
 
 def _line(view: LesionView) -> str:

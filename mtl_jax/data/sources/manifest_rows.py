@@ -1,7 +1,4 @@
-"""The rows of a manifest or of a table of lesions to be scored: cells of text under its columns.
-
-What the cells mean is for manifest.py to say.
-"""
+"""Read the rows of a manifest, or of a table of lesions to score, as text."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mtl_jax.data.sources import location
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.io.read_csv import Uneven, plain, read_csv
 from mtl_jax.types import InputError
 
@@ -25,67 +22,81 @@ KNOWN = (*REQUIRED, *OPTIONAL, *location.KINDS)
 
 
 def read_rows(
-    table: Path, required: Sequence[str], faults: TableFaults | None = None
+    table: Path, required: Sequence[str], errors: TableErrors | None = None
 ) -> tuple[list[str], Iterator[tuple[str, Row]]]:
-    """Yield the header, and rows of stripped cells with 'file line n' each, absent columns empty.
+    """Return the header, and ('TABLE line 7', row) of each row.
 
-    Commas, semicolons or tabs separate the cells, as the header shows. A row of more or fewer cells
-    than the header goes to `faults` and is left out; without `faults` it is an InputError.
-    InputError: not a CSV, a column of `required`, or every column of a location, is missing, or a
-    column is a known one in another spelling.
+    Cells are stripped, and cells of absent columns are empty. Commas, semicolons or tabs separate
+    the cells.
+
+    Parameters
+    ----------
+    table
+        The CSV.
+    required
+        Columns that it must have, besides one of the columns that locate a lesion.
+    errors
+        Receives rows with more or fewer cells than the header, which are left out. Without it they
+        raise an error.
+
+    Raises
+    ------
+    InputError
+        If it is not a CSV, or a column is missing, repeated or misspelled.
     """
     uneven: Uneven = []
     cells = read_csv(table, known=(*KNOWN, *ALIASES), strip=True, uneven=uneven)
     cells.columns = header = [ALIASES.get(name, name) for name in cells.columns]
-    wrong = _faults_of_header(header, required)
-    if wrong:
-        raise InputError(f"{table}: {'; '.join(wrong)}")
-    return header, _rows(table, cells, uneven, faults)
+    header_errors = _header_errors(header, required)
+    if header_errors:
+        raise InputError(f"{table}: {'; '.join(header_errors)}")
+    return header, _iterate(table, cells, uneven, errors)
 
 
 def describe_unused(header: Sequence[str]) -> str:
-    """Return a sentence on the columns of `header` that mean nothing here; '' where all do."""
+    """Return a sentence on unknown columns, or '' if all are known."""
     unused = [name or "(unnamed)" for name in header if name not in KNOWN]
     return f"columns not used: {', '.join(unused)}" if unused else ""
 
 
-def _faults_of_header(header: Sequence[str], required: Sequence[str]) -> list[str]:
-    """Return a column that is a known one but for case, blanks and signs is a fault: as an unknown
-    one it would not be used, and what stands in it be lost."""
-    meant = {plain(name): ALIASES.get(name, name) for name in (*KNOWN, *ALIASES)}
-    respelled = {name: meant[plain(name)] for name in header if plain(name) in meant}
-    wrong = [
-        f"column {name[:60]!r}: write {meant}"
-        for name, meant in respelled.items()
+def _header_errors(header: Sequence[str], required: Sequence[str]) -> list[str]:
+    """Return what is wrong with a header.
+
+    A column that differs from a known one in case, blanks or punctuation is an error, because an
+    unknown column would be ignored.
+    """
+    expected = {plain(name): ALIASES.get(name, name) for name in (*KNOWN, *ALIASES)}
+    present = {name: expected[plain(name)] for name in header if plain(name) in expected}
+    errors = [
+        f"column {name[:60]!r} is invalid: write {known}"
+        for name, known in present.items()
         if name not in KNOWN
     ]
-    there = respelled.values()
-    missing = [name for name in required if name not in there]
+    missing = [name for name in required if name not in present.values()]
     if missing:
-        wrong.append(
-            f"missing column {', '.join(missing)} (comma separated CSV; semicolons or tabs do as"
-            " well)"
+        errors.append(
+            f"missing column {', '.join(missing)} (separate columns by commas, semicolons or tabs)"
         )
-    double = sorted({name for name in header if name and header.count(name) > 1})
-    if double:
-        wrong.append(f"column {', '.join(double)} stands twice")
-    if not any(kind in there for kind in location.KINDS):
-        wrong.append(f"missing column: a location, one of {', '.join(location.KINDS)}")
-    return wrong
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if repeated:
+        errors.append(f"column {', '.join(repeated)} is repeated; keep one")
+    if not any(kind in present.values() for kind in location.KINDS):
+        errors.append(f"missing column: a location, one of {', '.join(location.KINDS)}")
+    return errors
 
 
-def _rows(
-    table: Path, cells: pd.DataFrame, uneven: Uneven, faults: TableFaults | None
+def _iterate(
+    table: Path, cells: pd.DataFrame, uneven: Uneven, errors: TableErrors | None
 ) -> Iterator[tuple[str, Row]]:
     for line, row in uneven:
         where = f"{table} line {line}"
-        fault = (
-            f"{where}: {len(row)} cells under {len(cells.columns)} columns (a polygon, and a"
-            " number with a decimal comma, stands in quotes)"
+        message = (
+            f"{where}: {len(row)} cells under {len(cells.columns)} columns (quote a polygon, and a"
+            " number with a decimal comma)"
         )
-        if faults is None:
-            raise InputError(fault)
-        faults.add(where, fault)
+        if errors is None:
+            raise InputError(message)
+        errors.add(where, message)
     named = cells.loc[:, cells.columns != ""]
     columns = dict.fromkeys((*KNOWN, *named.columns))
     rows = named.reindex(columns=list(columns), fill_value="").to_dict("records")

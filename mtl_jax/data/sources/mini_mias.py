@@ -1,4 +1,4 @@
-"""The MIAS mini-database as distributed: PGM films and Info.txt.
+"""Read the MIAS mini-database (mini-MIAS) as distributed: PGM films and Info.txt.
 
 Suckling J et al. (1994) "The Mammographic Image Analysis Society Digital Mammogram Database",
 Excerpta Medica International Congress Series 1069, 375-378. For research only: see its licence.
@@ -7,7 +7,7 @@ Excerpta Medica International Congress Series 1069, 375-378. For research only: 
 import re
 from pathlib import Path
 
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.types import Collection, InputError, LesionView
 
 CLASSES = ("CIRC", "SPIC", "MISC", "ARCH", "ASYM")
@@ -18,48 +18,57 @@ _DECISIONS = (
     "mini_mias: films 2k-1 and 2k are one patient and one case, as Info.txt note 1 says;"
     " even numbers are left, odd ones right",
     "mini_mias: coordinates count from the bottom left, so row = 1023 - y",
-    "mini_mias: the table locates each abnormality by a circle; its bounding square is the box",
-    "mini_mias: films are padded with black to 1024 columns; an ROI that reaches into the padding"
-    " shows it, as it is part of the image as distributed",
-    "mini_mias: severity is as stated in the table, which names no source of truth",
+    "mini_mias: the table locates each abnormality by a circle; the box is its bounding square",
+    "mini_mias: films are padded with black to 1024 columns; ROIs may contain padding",
+    "mini_mias: severity is that of the table, which does not state its reference standard",
 )
 
 
 def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
-    """Return the located abnormalities of the chosen classes in the folder `path`.
+    """Return the located abnormalities of the chosen classes.
 
-    `classes` are some of CIRC, SPIC, MISC (masses), ARCH (architectural distortion) and ASYM
-    (asymmetry). Rows of other classes, without coordinates, or whose film is not in the folder are
-    left out and named. Lesion ids count the rows of a film in the table, whatever the classes, so
-    that they never change. InputError: no folder, no Info.txt, an unknown class, damaged rows.
+    Rows of other classes, without coordinates or without a film in the folder are left out. Lesion
+    ids count the rows of a film in the table, so that they do not depend on `classes`.
+
+    Parameters
+    ----------
+    path
+        Folder of the download.
+    classes
+        Some of CIRC, SPIC, MISC (masses), ARCH (architectural distortion) and ASYM (asymmetry).
+
+    Raises
+    ------
+    InputError
+        If the folder or Info.txt is missing, a class is unknown or rows are damaged.
     """
-    unknown = sorted(set(classes) - set(CLASSES))
-    if unknown or not classes:
+    if not classes or set(classes) - set(CLASSES):
         raise InputError(
-            f"mini_mias classes {', '.join(unknown) or '()'}: valid ones are {', '.join(CLASSES)}"
+            f"config.data.mini_mias.classes={classes} is invalid: expected some of"
+            f" {', '.join(CLASSES)}"
         )
     root = Path(path)
     if not root.is_dir():
         raise InputError(f"mini_mias: no such folder {root}")
     table = root / "Info.txt"
     if not table.is_file():
-        raise InputError(f"mini_mias: no Info.txt in {root}; name the folder that holds it")
+        raise InputError(f"mini_mias: no Info.txt in {root}; name its folder")
     views: list[LesionView] = []
     left_out: list[tuple[str, str]] = []
-    rows_seen: dict[str, int] = {}
+    n_rows: dict[str, int] = {}
     text = table.read_text(encoding="latin-1")
     circles: dict[tuple[str, ...], LesionView] = {}
-    faults = TableFaults(table)
+    errors = TableErrors(table)
     for number, line in enumerate(text.splitlines(), start=1):
-        # Free text stands before and after the table; only its rows begin with a film's name.
+        # Only rows of the table begin with the name of a film; other lines are free text.
         fields = line.split()
         if not fields or not _FILM.match(fields[0]):
             continue
         film = fields[0]
-        rows_seen[film] = rows_seen.get(film, 0) + 1
-        item = f"{film}-{rows_seen[film]}"
+        n_rows[film] = n_rows.get(film, 0) + 1
+        item = f"{film}-{n_rows[film]}"
         where = f"{table} line {number}"
-        with faults.collected(where):
+        with errors.collect(where):
             reason = _reason_to_leave_out(fields, root, classes, where)
             if reason:
                 left_out.append((item, reason))
@@ -67,14 +76,14 @@ def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
             view = _lesion_view(fields, root, item, where)
             first = circles.setdefault((film, *fields[4:]), view)
             if first.label != view.label:
-                raise InputError(f"{where}: the same circle has another severity above")
+                raise InputError(f"{where}: an earlier row has another severity for this circle")
             if first is view:
                 views.append(view)
             else:
-                left_out.append((item, "the same circle of the same film stands above"))
-    faults.check()
-    if not rows_seen:
-        raise InputError(f"{table}: no row begins with a film's name such as mdb001")
+                left_out.append((item, "duplicate of an earlier circle of the film"))
+    errors.check()
+    if not n_rows:
+        raise InputError(f"{table}: no row begins with the name of a film such as mdb001")
     return Collection("mini_mias", root, tuple(views), tuple(left_out), _DECISIONS, public_ids=True)
 
 
@@ -85,7 +94,9 @@ def _reason_to_leave_out(
     if kind == "NORM":
         return "normal film"
     if kind not in (*CLASSES, "CALC"):
-        raise InputError(f"{where}: class {kind!r} is none of {', '.join(CLASSES)}, CALC, NORM")
+        raise InputError(
+            f"{where}: class {kind!r} is invalid: expected {', '.join(CLASSES)}, CALC or NORM"
+        )
     if len(fields) <= 4 or fields[4].startswith("*NOTE"):
         return f"{kind} without coordinates"
     if kind not in classes:
@@ -102,8 +113,8 @@ def _lesion_view(fields: list[str], root: Path, item: str, where: str) -> Lesion
     except ValueError as error:
         raise InputError(f"{where}: expected x, y and radius after the severity") from error
     if severity not in ("B", "M") or radius <= 0:
-        raise InputError(f"{where}: expected severity B or M, a radius above 0")
-    # Pixel r spans r to r + 1, so the middle of row 1023 - y is half a pixel on.
+        raise InputError(f"{where}: expected severity B or M and a radius above 0")
+    # Pixel r spans r to r + 1, so the centre of row 1023 - y is at 1023.5 - y.
     row, column = SIZE - 1 - y + 0.5, x + 0.5
     box = (row - radius, column - radius, row + radius, column + radius)
     inside = min(box) >= 0 and max(box) <= SIZE

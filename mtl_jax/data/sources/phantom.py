@@ -1,7 +1,6 @@
-"""The phantom: three simulated mammography collections with known truth, made where they are not.
+"""Provide the three phantom collections, simulated on first use.
 
-It simulates nothing itself: the files are those of `mtl_jax.phantom`, read back through the
-manifest and CBIS-DDSM like anybody's.
+The files of `mtl_jax.phantom` are read by the manifest and CBIS-DDSM readers.
 """
 
 import hashlib
@@ -30,14 +29,39 @@ def read_collection(
     test_fraction: float,
     malignant_fraction: float,
 ) -> Collection:
-    """Return the phantom of kind `path` (sfm, ddsm or dm), made under `folder` unless it is there.
+    """Return a phantom collection, which is simulated if it does not exist.
 
-    A case is one lesion in one or two views. `shared_signal` counts for the collections that are
-    not the `target`: 1, their labels follow the same cues; 0, their labels are unrelated to any.
-    InputError: no such kind, or the folder cannot be written.
+    A case is one lesion in one or two views.
+
+    Parameters
+    ----------
+    path
+        Kind of the phantom: sfm, ddsm or dm.
+    folder
+        Folder of the phantoms.
+    target
+        The kind that is the target collection of the job.
+    cases
+        Number of cases.
+    seed
+        Seed of the simulation.
+    difficulty
+        0 (classes separated) to 1 (no difference between the classes).
+    shared_signal
+        Used unless the phantom is the target: 1, its labels follow the same image features as
+        those of the target; 0, its labels are random.
+    test_fraction
+        Fraction of the cases in the official test set.
+    malignant_fraction
+        Fraction of malignant cases.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind, or the folder cannot be written.
     """
     if path not in RECEPTORS:
-        raise InputError(f"phantom: no kind {path!r}; choose one of {', '.join(RECEPTORS)}")
+        raise InputError(f"phantom: kind {path!r} is invalid: expected {', '.join(RECEPTORS)}")
     agreement = 1.0 if path == target else float(shared_signal)
     parameters = Parameters(
         path, cases, seed, float(difficulty), agreement, test_fraction, malignant_fraction
@@ -45,44 +69,45 @@ def read_collection(
     facts = json.dumps({"generator": GENERATOR_VERSION} | asdict(parameters), sort_keys=True)
     home = Path(folder) / f"phantom-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
     if not home.exists():
-        _make(home, parameters)
-    found = (
-        _read_films(home)
-        if path == "ddsm"
-        else manifest.read_collection(str(home / "manifest.csv"))
+        _simulate(home, parameters)
+    if path == "ddsm":
+        collection = _read_ddsm(home)
+    else:
+        collection = manifest.read_collection(str(home / "manifest.csv"))
+    decisions = (f"{path}: simulated with {facts}", *collection.decisions)
+    return replace(
+        collection, decisions=decisions, public_ids=True, has_checksums=True, namespace="phantom"
     )
-    decisions = (f"{path}: simulated with {facts}", *found.decisions)
-    return replace(found, decisions=decisions, public_ids=True, sealed=True, namespace="phantom")
 
 
-def _read_films(home: Path) -> Collection:
-    """Return the tables and films of the ddsm phantom, under its own name and truth."""
+def _read_ddsm(home: Path) -> Collection:
+    """Return the ddsm phantom, which is written in the layout of CBIS-DDSM."""
     parts = tuple(part for part, name in TABLES.items() if (home / name).exists())
-    found = cbis_ddsm.read_collection(
+    collection = cbis_ddsm.read_collection(
         str(home), parts=parts, pixel_um=50.0, conflicts="leave_out", folder=home.parent
     )
     return replace(
-        found,
+        collection,
         name="ddsm",
         views=tuple(
             replace(
                 view,
                 collection="ddsm",
                 truth_source="simulated",
-                # The three phantoms show different women: no id may stand for two of them.
+                # The phantoms simulate different patients, so their ids must differ.
                 case_id=view.case_id.replace("P_", "ddsm-"),
             )
-            for view in found.views
+            for view in collection.views
         ),
-        # What CBIS-DDSM says of biopsies is not so here.
-        decisions=tuple(text for text in found.decisions if "biops" not in text),
+        # The reference standard of CBIS-DDSM does not apply.
+        decisions=tuple(text for text in collection.decisions if "biops" not in text),
     )
 
 
-def _make(home: Path, parameters: Parameters) -> None:
-    """Write the collection where it is not: `home` is whole or not there."""
-    with atomic.alone(home):
+def _simulate(home: Path, parameters: Parameters) -> None:
+    """Write the collection atomically, unless another process has."""
+    with atomic.lock(home):
         if not home.exists():
-            with atomic.folder(home) as draft:
+            with atomic.write_folder(home) as draft:
                 write_collection(draft, parameters)
-                atomic.write_sums(draft)
+                atomic.write_checksums(draft)

@@ -1,7 +1,4 @@
-"""Rows of a collection's own table, CSV or XLSX, and the folder it stands in.
-
-Every cell comes as text without surrounding blanks, and every row with the place to name in errors.
-"""
+"""Read the table of a collection, CSV or XLSX, and find the folder that holds it."""
 
 import math
 import warnings
@@ -11,16 +8,17 @@ from pathlib import Path
 
 import openpyxl
 
-from mtl_jax.data.table_errors import TableFaults
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.io.read_csv import Uneven, plain, read_csv
 from mtl_jax.types import InputError
 
 Row = dict[str, str]
 
-# Far above the largest table of any collection, and below what would fill the memory.
+# Limits far above the largest table of any collection that bound the memory.
 MAX_BYTES = 32 * 2**20
 MAX_ROWS, MAX_COLUMNS = 200_000, 256
-MAX_PART = 2 * 2**20  # of a workbook, but for its sheets and texts
+MAX_PART_BYTES = 2 * 2**20  # of each part of a workbook except its sheets and texts
+MAX_FOLDER_DEPTH = 3
 
 
 def read_rows(
@@ -29,85 +27,111 @@ def read_rows(
     *,
     optional: Sequence[str] = (),
     sheet: str | None = None,
-    faults: TableFaults | None = None,
+    errors: TableErrors | None = None,
 ) -> list[tuple[str, Row]]:
-    """Return (place, row) of each row below the header; a row maps `columns` and `optional` to
-    text.
+    """Return ('TABLE line 7', row) of each row below the header.
 
-    Columns are found by name, in any order, whatever their case, blanks and punctuation; others are
-    ignored. A CSV may be separated by commas, semicolons or tabs. Of a workbook, `sheet` is read if
-    it is there, else the first. An absent optional column is empty. InputError names the file, and
-    the line: no such file, not a table, too large, or a column that is missing. A row longer than
-    the header goes to `faults` and is left out; without `faults`, it is an InputError.
+    Columns are matched by name regardless of order, case, blanks and punctuation; unknown columns
+    are ignored. A CSV may be separated by commas, semicolons or tabs.
+
+    Parameters
+    ----------
+    path
+        The CSV or XLSX file.
+    columns
+        Required columns, which are keys of each row. Cells are text without surrounding blanks.
+    optional
+        Further keys of each row; empty text where the column is absent.
+    sheet
+        Sheet of a workbook; without it, or if it is absent, the first sheet is read.
+    errors
+        Receives rows that are longer than the header, which are left out. Without it they raise an
+        error.
+
+    Raises
+    ------
+    InputError
+        If there is no such table, it is too large, or a column is missing or repeated.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such table")
     if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB, which is no such table")
+        raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB; expected a smaller table")
     workbook = path.suffix.lower() == ".xlsx"
     lines = iter(_workbook_lines(path, sheet) if workbook else _csv_lines(path, columns))
     header = next((cells for _, cells in lines if any(cells)), [])
-    places = _places(path, header, columns, optional)
-    collected = TableFaults(path) if faults is None else faults
+    positions = _column_positions(path, header, columns, optional)
+    table_errors = TableErrors(path) if errors is None else errors
     rows = []
-    for number, cells in lines:
+    for line, cells in lines:
         if not any(cells):
             continue
-        place = f"{path} {'row' if workbook else 'line'} {number}"
+        where = f"{path} {'row' if workbook else 'line'} {line}"
         if any(cells[len(header) :]):
-            collected.add(place, f"{len(cells)} cells under {len(header)} columns")
+            table_errors.add(where, f"{len(cells)} cells under {len(header)} columns")
             continue
         row = dict.fromkeys((*columns, *optional), "")
-        row |= {name: cells[i] for name, i in places.items() if i < len(cells)}
-        rows.append((place, row))
-    if faults is None:
-        collected.check()
+        row |= {name: cells[i] for name, i in positions.items() if i < len(cells)}
+        rows.append((where, row))
+    if errors is None:
+        table_errors.check()
     return rows
 
 
 def find_root(path: str, marker: str, source: str) -> Path:
-    """Return the folder that holds `marker`, a file or folder: `path` itself or up to three levels
-    down.
+    """Return the folder that holds the file or folder `marker`, at most three levels below `path`.
 
-    InputError: no such folder, no marker, or two of them.
+    Parameters
+    ----------
+    path
+        Folder that the user named.
+    marker
+        Name of a file or folder.
+    source
+        Name of the collection for error messages.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, no marker, or more than one.
     """
     top = Path(path)
     if not top.is_dir():
         raise InputError(f"{source}: no such folder {top}")
-    for depth in range(4):
-        found = sorted(top.glob("/".join([*["*"] * depth, marker])))
-        if len(found) > 1:
+    for depth in range(MAX_FOLDER_DEPTH + 1):
+        matches = sorted(top.glob("/".join([*["*"] * depth, marker])))
+        if len(matches) > 1:
             raise InputError(
-                f"{source}: {marker} stands in {len(found)} folders of {top}; name one"
+                f"{source}: {len(matches)} folders below {top} hold {marker}; name one of them"
             )
-        if found:
-            return found[0].parent
+        if matches:
+            return matches[0].parent
     raise InputError(f"{source}: no {marker} in {top}; name the folder that holds it")
 
 
-def parse_number(row: Row, column: str, place: str) -> float:
-    """Return the finite number in a cell. InputError names the place and the column."""
+def parse_number(row: Row, column: str, where: str) -> float:
+    """Return the finite number in a cell; InputError names `where` and the column."""
     try:
         value = float(row[column])
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{place}: {column} {row[column]!r} is not a number")
+        raise InputError(f"{where}: {column} {row[column]!r} is invalid: expected a number")
     return value
 
 
-def _places(
+def _column_positions(
     path: Path, header: list[str], columns: Sequence[str], optional: Sequence[str]
 ) -> dict[str, int]:
     names = [plain(name) for name in header]
     missing = [name for name in columns if plain(name) not in names]
     if missing:
         raise InputError(f"{path}: missing column {', '.join(missing)}")
-    wanted = [name for name in (*columns, *optional) if plain(name) in names]
-    double = [name for name in wanted if names.count(plain(name)) > 1]
-    if double:
-        raise InputError(f"{path}: column {', '.join(double)} stands twice")
-    return {name: names.index(plain(name)) for name in wanted}
+    present = [name for name in (*columns, *optional) if plain(name) in names]
+    repeated = [name for name in present if names.count(plain(name)) > 1]
+    if repeated:
+        raise InputError(f"{path}: column {', '.join(repeated)} is repeated; keep one")
+    return {name: names.index(plain(name)) for name in present}
 
 
 def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
@@ -123,53 +147,49 @@ def _csv_lines(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]
 
 def _workbook_lines(path: Path, sheet: str | None) -> list[tuple[int, list[str]]]:
     try:
-        _reject_bombs(path)
+        _reject_zip_bomb(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of styles and extensions, which hold no cell
+            warnings.simplefilter("ignore")  # about styles and extensions, which hold no cell
             book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
             try:
                 page = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
-                # The size that a sheet claims may be wrong; its rows are what they are.
+                # The dimensions that a sheet states may be wrong.
                 page.reset_dimensions()
-                return list(_texts(page.iter_rows(values_only=True)))
+                return list(_text_rows(page.iter_rows(values_only=True)))
             finally:
                 book.close()
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    # openpyxl raises many types on a damaged file; whichever it is, the file is invalid.
+    # openpyxl raises many exception types for a damaged file.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a readable workbook ({reason})") from error
 
 
-def _reject_bombs(path: Path) -> None:
+def _reject_zip_bomb(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         if sum(part.file_size for part in parts) > MAX_BYTES:
-            raise InputError(f"unpacks to more than {MAX_BYTES >> 20} MiB, which is no such table")
+            raise InputError(f"larger than {MAX_BYTES >> 20} MiB when unpacked")
         for part in parts:
             streamed = "worksheets/" in part.filename or "sharedStrings" in part.filename
-            if part.file_size > MAX_PART and not streamed:
+            if part.file_size > MAX_PART_BYTES and not streamed:
                 raise InputError(f"its part {part.filename} is too large for a table")
             if part.filename.endswith((".xml", ".rels")) and b"<!DOCTYPE" in archive.read(part):
-                raise InputError("holds a document type, which no spreadsheet writes")
+                raise InputError("it holds a document type declaration; save the table again")
 
 
-def _texts(rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, list[str]]]:
+def _text_rows(rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, list[str]]]:
     for line, values in enumerate(rows, start=1):
-        wide = len(values) > MAX_COLUMNS and any(v is not None for v in values[MAX_COLUMNS:])
-        if line > MAX_ROWS or wide:
-            raise InputError(f"row {line}: more than {_most()}")
-        yield line, [_text(value) for value in values[:MAX_COLUMNS]]
+        too_wide = len(values) > MAX_COLUMNS and any(v is not None for v in values[MAX_COLUMNS:])
+        if line > MAX_ROWS or too_wide:
+            raise InputError(f"row {line}: more than {MAX_ROWS} rows of {MAX_COLUMNS} columns")
+        yield line, [_to_text(value) for value in values[:MAX_COLUMNS]]
 
 
-def _most() -> str:
-    return f"{MAX_ROWS} rows of {MAX_COLUMNS} columns, which is no such table"
-
-
-def _text(value: object) -> str:
+def _to_text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))  # spreadsheets keep whole numbers as floats
+        return str(int(value))  # spreadsheets store integers as floats
     return str(value).strip()

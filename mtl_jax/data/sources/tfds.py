@@ -1,6 +1,6 @@
-"""Any prepared TFDS dataset of mammograms or patches: what the user says of it.
+"""Read any prepared TFDS dataset of mammograms or of patches around lesions.
 
-Which feature is what is for the user to say, but for the datasets in KNOWN.
+The user maps its features to fields, except for the datasets in DEFAULT_FIELDS.
 """
 
 import re
@@ -11,13 +11,14 @@ from mtl_jax.types import Collection, InputError
 
 REQUIRED = ("image", "label", "case_id")
 OPTIONAL = ("box", "mask", "lesion_id", "view", "laterality", "pixel_um")
-KNOWN = {
+DEFAULT_FIELDS = {
     "curated_breast_imaging_ddsm": (
         *("image:image", "label:abnormalities/pathology", "mask:abnormalities/mask"),
         *("case_id:patient", "lesion_id:abnormalities/id", "view:view", "laterality:breast"),
     )
 }
-TRUTHS = ("unstated", "biopsy", "followup", "birads", "simulated")
+TRUTH_SOURCES = ("unstated", "biopsy", "followup", "birads", "simulated")
+_CONFIG = "config.data.tfds"
 _PATH = re.compile(r"(.*?)(?::([A-Za-z_]\w*(?:\[[-\d%:]*\])?))?", re.DOTALL)
 
 
@@ -30,76 +31,98 @@ def read_collection(
     truth_source: str,
     folder: Path,
 ) -> Collection:
-    """Return the labelled lesions of the dataset `path`: NAME, NAME/CONFIG or a folder, and
-    ':SPLIT' for one split alone.
+    """Return the labelled lesions of a dataset.
 
-    `fields` are 'ours:theirs', such as 'label:pathology' or 'mask:abnormalities/mask': image, label
-    and case_id; box or mask, without which each image is a crop of a lesion; lesion_id, view,
-    laterality, pixel_um. Values inside a Sequence are one a lesion. A label is malignant or benign
-    if its name begins so, or if it is 1 or 0. `pixel_um` holds where no field says it. Decoded
-    images are written under `folder`, once. InputError: anything that the dataset has not.
+    A label is malignant or benign if its name begins so, or if it is 1 or 0. Features inside a
+    Sequence have one value per lesion.
+
+    Parameters
+    ----------
+    path
+        NAME, NAME/CONFIG or a folder, optionally with ':SPLIT' to select one split.
+    fields
+        'FIELD:FEATURE' of each field, such as 'label:pathology' or 'mask:abnormalities/mask'.
+        Required are image, label and case_id; optional are box or mask, lesion_id, view, laterality
+        and pixel_um. Without box and mask, each image is a crop of a lesion.
+    pixel_um
+        Pixel size in um if no feature states it.
+    modality
+        SFM, DM or ''.
+    truth_source
+        Reference standard, one of TRUTH_SOURCES.
+    folder
+        Decoded images are cached below it.
+
+    Raises
+    ------
+    InputError
+        If there is no such dataset, split or feature, or an option is invalid.
     """
-    # TFDS takes a second to load, which no other source should pay.
+    # Importing TFDS takes a second, so other sources do not.
     from mtl_jax.data.sources import tfds_fields, tfds_lesions
 
     if modality not in ("", "SFM", "DM"):
-        raise InputError(f"config.data.tfds.modality {modality!r} is none of SFM, DM, empty")
-    if truth_source not in TRUTHS:
-        listed = ", ".join(TRUTHS)
-        raise InputError(f"config.data.tfds.truth_source {truth_source!r} is none of {listed}")
-    name, split = _name_and_split(path)
-    found = tfds_fields.open_dataset(name)
-    splits = tfds_fields.choose_splits(found, split)
-    named = _named(fields or KNOWN.get(found.name, ()), found.name, sorted(found.info.features))
-    if "pixel_um" not in named and pixel_um is None:
+        raise InputError(f"{_CONFIG}.modality={modality!r} is invalid: expected SFM, DM or ''")
+    if truth_source not in TRUTH_SOURCES:
+        expected = ", ".join(TRUTH_SOURCES)
         raise InputError(
-            f"tfds {found.name}: no feature says the pixel size: set config.data.tfds.pixel_um"
+            f"{_CONFIG}.truth_source={truth_source!r} is invalid: expected one of {expected}"
         )
-    mapping = {ours: tfds_fields.find_field(found, theirs) for ours, theirs in named.items()}
-    home = Path(folder) / f"tfds-{found.name}-{tfds_fields.hash_files(found)}"
-    same = {
-        "collection": found.name,
+    name, split = _split_path(path)
+    dataset = tfds_fields.open_dataset(name)
+    splits = tfds_fields.choose_splits(dataset, split)
+    features = _parse_fields(
+        fields or DEFAULT_FIELDS.get(dataset.name, ()), dataset.name, sorted(dataset.info.features)
+    )
+    if "pixel_um" not in features and pixel_um is None:
+        raise InputError(
+            f"tfds {dataset.name}: no feature states the pixel size: set {_CONFIG}.pixel_um"
+        )
+    mapping = {field: tfds_fields.find_field(dataset, path) for field, path in features.items()}
+    home = Path(folder) / f"tfds-{dataset.name}-{tfds_fields.hash_files(dataset)}"
+    constants = {
+        "collection": dataset.name,
         "modality": modality,
         "truth_source": truth_source,
         "spacing_source": "the dataset" if "pixel_um" in mapping else "set by the user",
     }
-    views, left_out = tfds_lesions.read_views(found, splits, mapping, pixel_um, home, same)
-    described = ", ".join(f"{ours} from {theirs}" for ours, theirs in sorted(named.items()))
-    marked = "box" in named or "mask" in named
+    views, left_out = tfds_lesions.read_views(dataset, splits, mapping, pixel_um, home, constants)
+    description = ", ".join(f"{field} from {path}" for field, path in sorted(features.items()))
+    located = "box" in features or "mask" in features
     decisions = (
-        f"{found.name}: {found.info.full_name}, splits {', '.join(splits)}; a validation split is"
-        " counted as training",
-        f"{found.name}: {described}",
-        f"{found.name}: {'lesions as marked' if marked else 'each image is a crop of a lesion'}",
+        f"{dataset.name}: {dataset.info.full_name}, splits {', '.join(splits)}; a validation split"
+        " is counted as training",
+        f"{dataset.name}: {description}",
+        f"{dataset.name}: {'lesions as marked' if located else 'each image is a crop of a lesion'}",
     )
-    return Collection(found.name, home, views, left_out, decisions)
+    return Collection(dataset.name, home, views, left_out, decisions)
 
 
-def _name_and_split(path: str) -> tuple[str, str]:
-    """Return a split begins with a letter, where a version ('NAME:1.0.0') does not."""
+def _split_path(path: str) -> tuple[str, str]:
+    """Return name and split; a split begins with a letter, a version ('NAME:1.0.0') does not."""
     if Path(path).is_dir():
         return path, ""
     name, split = _PATH.fullmatch(path).groups()
     return name, split or ""
 
 
-def _named(fields: Sequence[str], dataset: str, features: Sequence[str]) -> dict[str, str]:
-    """Return {'label': 'pathology'} from ('label:pathology',), whole and of known names."""
-    named: dict[str, str] = {}
+def _parse_fields(fields: Sequence[str], dataset: str, features: Sequence[str]) -> dict[str, str]:
+    """Return {'label': 'pathology'} from ('label:pathology',)."""
+    mapping: dict[str, str] = {}
     for item in fields:
-        ours, _, theirs = item.partition(":")
-        if ours not in (*REQUIRED, *OPTIONAL) or not theirs or ours in named:
+        field, _, feature = item.partition(":")
+        if field not in (*REQUIRED, *OPTIONAL) or not feature or field in mapping:
             raise InputError(
-                f"config.data.tfds.fields: {item!r} is not ours:theirs with a new one of"
-                f" {', '.join((*REQUIRED, *OPTIONAL))}"
+                f"{_CONFIG}.fields: {item!r} is invalid: expected FIELD:FEATURE with each of"
+                f" {', '.join((*REQUIRED, *OPTIONAL))} at most once"
             )
-        named[ours] = theirs
-    missing = [name for name in REQUIRED if name not in named]
+        mapping[field] = feature
+    missing = [name for name in REQUIRED if name not in mapping]
     if missing:
         raise InputError(
-            f"config.data.tfds.fields: missing {', '.join(missing)}; write name:feature each;"
+            f"{_CONFIG}.fields: missing {', '.join(missing)}; write FIELD:FEATURE of each;"
             f" features of {dataset} are {', '.join(features)}"
         )
-    if "box" in named and "mask" in named:
-        raise InputError("config.data.tfds.fields: box and mask exclude each other")
-    return named
+    if "box" in mapping and "mask" in mapping:
+        raise InputError(f"{_CONFIG}.fields: give box or mask, not both")
+    return mapping

@@ -1,4 +1,7 @@
-"""A prepared TFDS dataset and its features by name."""
+"""Open prepared TFDS datasets and get the values of their features by name.
+
+TensorFlow is never imported.
+"""
 
 import hashlib
 import json
@@ -11,59 +14,64 @@ from mtl_jax.types import InputError
 
 
 class Field(NamedTuple):
-    """Where a value stands in an example, and what kind of feature it is."""
+    """A feature and its path in an example."""
 
     parts: tuple[str, ...]
-    several: bool  # inside a Sequence: one value a lesion
+    per_lesion: bool  # inside a Sequence: one value per lesion
     feature: Any  # of one value
 
 
 def open_dataset(name: str) -> Any:
-    """Return the prepared dataset NAME, NAME/CONFIG or that in a folder. InputError: there is
-    none."""
+    """Return the prepared dataset NAME, NAME/CONFIG or that in a folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it needs code other than that of TFDS.
+    """
     folder = Path(name)
     try:
         if folder.is_dir():
             _reject_foreign_features(folder)
-            found = tfds.builder_from_directory(folder)
+            dataset = tfds.builder_from_directory(folder)
         else:
-            found = tfds.builder(name)
-        if not found.is_prepared():
-            raise InputError(f"not prepared in {found.data_dir_root}")
+            dataset = tfds.builder(name)
+        if not dataset.is_prepared():
+            raise InputError(f"not prepared in {dataset.data_dir_root}")
     except InputError as error:
         raise InputError(f"tfds {name}: {error}") from error
-    # TFDS raises many types, from a name that it does not know to a damaged file.
+    # TFDS raises many exception types, from an unknown name to a damaged file.
     except Exception as error:
         raise InputError(f"tfds {name}: no such prepared dataset ({_first_line(error)})") from error
-    return found
+    return dataset
 
 
-def choose_splits(found: Any, wanted: str) -> list[str]:
-    """Return the names of all splits, or `wanted` alone."""
-    names = sorted(found.info.splits)
-    if wanted and wanted.partition("[")[0] not in names:
-        raise InputError(f"tfds {found.name}: no split {wanted!r}; it has {', '.join(names)}")
-    return [wanted] if wanted else names
+def choose_splits(dataset: Any, split: str) -> list[str]:
+    """Return the names of all splits, or `split` alone if it is not empty."""
+    names = sorted(dataset.info.splits)
+    if split and split.partition("[")[0] not in names:
+        raise InputError(f"tfds {dataset.name}: no split {split!r}; it has {', '.join(names)}")
+    return [split] if split else names
 
 
-def open_split(found: Any, split: str, skip: Field | None) -> Any:
-    """Random access to the examples of a split; the feature `skip` is not decoded."""
+def open_split(dataset: Any, split: str, skip: Field | None) -> Any:
+    """Return a random access source of the examples of a split; `skip` is not decoded."""
     decoders = None
     if skip is not None:
         decoders = tfds.decode.SkipDecoding()
         for part in reversed(skip.parts):
             decoders = {part: decoders}
     try:
-        return found.as_data_source(split=split, decoders=decoders)
+        return dataset.as_data_source(split=split, decoders=decoders)
     except Exception as error:
         raise InputError(
-            f"tfds {found.name}: {split} is not open to random access ({_first_line(error)});"
-            " prepare the dataset with file_format='array_record'"
+            f"tfds {dataset.name}: no random access to {split} ({_first_line(error)}); prepare the"
+            " dataset with file_format='array_record'"
         ) from error
 
 
 def read_example(examples: Any, number: int, where: str) -> dict[str, Any]:
-    """Return one decoded example. InputError begins with `where`."""
+    """Return a decoded example; `where` begins the message of an InputError."""
     try:
         return examples[number]
     except Exception as error:
@@ -72,30 +80,30 @@ def read_example(examples: Any, number: int, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: cannot be decoded ({reason}){hint}") from error
 
 
-def find_field(found: Any, path: str) -> Field:
-    """Return the feature that `path` names, such as 'image' or 'abnormalities/mask'."""
-    feature, several = found.info.features, False
+def find_field(dataset: Any, path: str) -> Field:
+    """Return the feature of a path such as 'image' or 'abnormalities/mask'."""
+    feature, per_lesion = dataset.info.features, False
     for part in path.split("/"):
-        feature, several = _inside(feature, several)
+        feature, per_lesion = _unwrap_sequence(feature, per_lesion)
         names = sorted(feature) if isinstance(feature, tfds.features.FeaturesDict) else []
         if part not in names:
             listed = ", ".join(names) or "no more features"
-            raise InputError(f"tfds {found.name}: no feature {path!r}; there are {listed}")
+            raise InputError(f"tfds {dataset.name}: no feature {path!r}; there are {listed}")
         feature = feature[part]
-    return Field(tuple(path.split("/")), *reversed(_inside(feature, several)))
+    feature, per_lesion = _unwrap_sequence(feature, per_lesion)
+    return Field(tuple(path.split("/")), per_lesion, feature)
 
 
-def get_values(content: dict[str, Any], field: Field) -> list[Any]:
-    """Return what an example holds in a field: one value, or one a lesion where there are
-    several."""
-    value: Any = content
+def get_values(example: dict[str, Any], field: Field) -> list[Any]:
+    """Return the values of a field: one per lesion inside a Sequence, otherwise one."""
+    value: Any = example
     for part in field.parts:
         value = value[part]
-    return list(value) if field.several else [value]
+    return list(value) if field.per_lesion else [value]
 
 
 def format_value(value: Any, feature: Any) -> str:
-    """Return a value as text: the name of a class, the words of a text, the digits of a number."""
+    """Return a value as text: the name of a class, decoded bytes or the digits of a number."""
     if isinstance(feature, tfds.features.ClassLabel):
         return str(feature.int2str(int(value)))
     if isinstance(value, bytes):
@@ -103,40 +111,42 @@ def format_value(value: Any, feature: Any) -> str:
     return str(value)
 
 
-def _inside(feature: Any, several: bool) -> tuple[Any, bool]:
+def is_relative_box(feature: Any) -> bool:
+    """Return whether the coordinates of a box are fractions of the image, as those of TFDS are."""
+    return isinstance(feature, tfds.features.BBoxFeature)
+
+
+def hash_files(dataset: Any) -> str:
+    """Return a hash of names, sizes and times of the dataset's files.
+
+    It changes if the dataset is prepared again, so that its images are decoded again.
+    """
+    files = [path for path in sorted(Path(dataset.data_dir).iterdir()) if path.is_file()]
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr((dataset.info.full_name, facts)).encode()).hexdigest()[:12]
+
+
+def _unwrap_sequence(feature: Any, per_lesion: bool) -> tuple[Any, bool]:
     if isinstance(feature, tfds.features.Sequence):
         return feature.feature, True
-    return feature, several
+    return feature, per_lesion
 
 
 def _reject_foreign_features(folder: Path) -> None:
-    """The names of classes in features.json are imported: none but those of TFDS itself."""
+    """Raise InputError if features.json names a class outside TFDS, because TFDS imports it."""
     stack = [json.loads((folder / "features.json").read_text(encoding="utf-8"))]
     while stack:
         node = stack.pop()
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             if isinstance(value, dict | list):
                 stack.append(value)
-            elif key in ("pythonClassName", "type") and not _known(str(value)):
+            elif key in ("pythonClassName", "type") and not _is_tfds_class(str(value)):
                 raise InputError(f"features.json names {value!r}, which is not a feature of TFDS")
 
 
-def _known(name: str) -> bool:
+def _is_tfds_class(name: str) -> bool:
     return "." not in name or name.startswith("tensorflow_datasets.core.features.")
 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-
-
-def is_relative(feature: Any) -> bool:
-    """Return whether a box counts from 0 to 1 across the image, top, left, bottom, right, as
-    TFDS's do."""
-    return isinstance(feature, tfds.features.BBoxFeature)
-
-
-def hash_files(found: Any) -> str:
-    """Of the dataset's files as they are, so that a dataset prepared anew gives new images."""
-    files = [p for p in sorted(Path(found.data_dir).iterdir()) if p.is_file()]
-    facts = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return hashlib.sha256(repr((found.info.full_name, facts)).encode()).hexdigest()[:12]
