@@ -75,7 +75,7 @@ def main(_: list[str]) -> None:
 
 def study(config: ConfigDict, folder: Path) -> None:
     from mtl_jax import report
-    from mtl_jax.experiments.runner import conduct, show_plan
+    from mtl_jax.experiments.runner import run_study, show_plan
     from mtl_jax.training import multihost
 
     if FLAGS.dry_run:
@@ -86,7 +86,7 @@ def study(config: ConfigDict, folder: Path) -> None:
         print(report.summary(folder))
         print(f"report: {report.write(folder)}")
 
-    conduct(config, folder)
+    run_study(config, folder)
     multihost.on_primary(write_report)
 
 
@@ -97,14 +97,14 @@ def pretraining(config: ConfigDict, folder: Path) -> None:
 
 
 def transfer(config: ConfigDict, folder: Path) -> None:
-    from mtl_jax.experiments.compare_weights import describe, show_plan, transfer
+    from mtl_jax.experiments.compare_weights import format_tables, run_transfer, show_plan
 
     if FLAGS.dry_run:
         show_plan(config, folder)
         return
-    results = transfer(config, folder)
+    results = run_transfer(config, folder)
     if results:
-        print(describe(results))
+        print(format_tables(results))
 
 
 def run_distributed(job: Callable[[], None], config: ConfigDict) -> None:

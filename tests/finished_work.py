@@ -8,12 +8,12 @@ import numpy as np
 from mtl_jax import config
 from mtl_jax.analysis.write_results import write_arrays, write_table
 from mtl_jax.experiments import scores
-from mtl_jax.experiments.evaluation import Rules, evaluate
-from mtl_jax.experiments.primary_comparison import Primary, resolve
-from mtl_jax.experiments.results import choose, mark, of_table, summarize
+from mtl_jax.experiments.evaluation import EvaluationRules, evaluate
+from mtl_jax.experiments.primary_comparison import Primary, resolve_primary
+from mtl_jax.experiments.results import make_selection, mark_selected, summarize, summarize_table
 from mtl_jax.experiments.run_lists import Approach
 from mtl_jax.experiments.splits import Split
-from mtl_jax.experiments.stage_tables import area_rows
+from mtl_jax.experiments.stage_tables import auc_rows
 from mtl_jax.io import workdir
 from mtl_jax.types import RoiSet, Run
 
@@ -113,7 +113,7 @@ def make_folder(
         made = [make_scores(rois["sfm"], held_out, separation, 5 + run.initialization)]
         if run.fold is None:
             made += [make_scores(rois[t], marked_test(rois[t]), 1.2, number) for t in run.tasks[1:]]
-        tables[run.id] = scores.join(made)
+        tables[run.id] = scores.concatenate(made)
         records[run.id] = {
             "id": run.id,
             "approach": run.approach,
@@ -138,7 +138,7 @@ def make_folder(
         )
         workdir.write_json(place / "run.json", records[run.id])
         workdir.write_json(place / "timing.json", {"seconds": 61.5 + number})
-        scores.write(place / "scores.csv", tables[run.id])
+        scores.write_scores(place / "scores.csv", tables[run.id])
     card = {
         "name": weights,
         "source": f"{HOSTILE}.pth",
@@ -160,8 +160,8 @@ def make_folder(
     cad = {name: make_scores(rois["sfm"], scored, 0.8, 7) for name in ("lda", "forest")}
     stages = {study: runs}
     names = [Approach(a, tasks[a], "shared", ()) for a in approaches]
-    primary = resolve(config.default().statistics.primary, study, names, "sfm")
-    rules = Rules("view", primary, 200, 0)
+    primary = resolve_primary(config.default().statistics.primary, study, names, "sfm")
+    rules = EvaluationRules("view", primary, 200, 0)
     record = split.record() | {"primary": primary.record()}
     workdir.write_json(folder / "folds.json", record)
     results = summarize(study, stages, tables, records, rois, split, card, cad, rules)
@@ -205,19 +205,19 @@ def make_stages(folder: Path, last: str = "test") -> Path:
             for i, run in enumerate(own)
         }
         if last in (stage, "test"):
-            results[stage] = area_rows(own, made, "sfm")
-            results["selection"] |= choose(stage, results[stage], "view")
-            mark(results[stage], stage, results["selection"], last == "test")
+            results[stage] = auc_rows(own, made, "sfm")
+            results["selection"] |= make_selection(stage, results[stage], "view")
+            mark_selected(results[stage], stage, results["selection"], last == "test")
             ended = (own, made)
             stages.append({"stage": stage, "runs": [run["id"] for run in results["runs"]]})
         if last == "test" and stage == "depth":
-            rules = Rules("view", Primary("lesion", "obuchowski", None), 200, 0)
+            rules = EvaluationRules("view", Primary("lesion", "obuchowski", None), 200, 0)
             made = {one.id: made[one.id] for one in own if one.network == "C1"}
             crossed = [one for one in own if one.network == "C1"]
             found = evaluate("cross_validation", crossed, made, "sfm", rules, selected=True)
             results["cross_validation"] = found
     if last != "test":
-        results |= of_table(last, *ended, "sfm", results)
+        results |= summarize_table(last, *ended, "sfm", results)
         results["stages"] = stages
         results.pop("conventional")
     else:

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import rankdata
 
 from mtl_jax import config
-from mtl_jax.experiments.compare_weights import describe, transfer
+from mtl_jax.experiments.compare_weights import format_tables, run_transfer
 from mtl_jax.types import InputError
 
 
@@ -38,7 +38,7 @@ def area(path: Path) -> float:
 
 def test_means_and_differences_of_what_the_runs_scored(tmp_path: Path) -> None:
     c, folder = settings(tmp_path / "cache"), tmp_path / "w"
-    results = transfer(c, folder)
+    results = run_transfer(c, folder)
     means = {}
     for row in results["auc"]:
         place = folder / "weights" / row["weights"] / "runs"
@@ -50,10 +50,10 @@ def test_means_and_differences_of_what_the_runs_scored(tmp_path: Path) -> None:
     (difference,) = results["comparisons"]
     assert (difference["a"], difference["b"]) == ("analytic", "random")
     assert difference["delta"] == pytest.approx(means["analytic"] - means["random"])
-    text = describe(results)
+    text = format_tables(results)
     assert f"| random | {means['random']:.3f} |" in text and "analytic - random" in text
     before = times(folder)
-    assert transfer(c, folder) == results and times(folder) == before  # nothing is done again
+    assert run_transfer(c, folder) == results and times(folder) == before  # nothing is done again
 
 
 def times(folder: Path) -> Sequence[int]:
@@ -74,7 +74,7 @@ def test_a_single_comparison_has_no_adjusted_p_value() -> None:
     auc |= {"estimator": "mean over initializations", "se_method": "patients"}
     test = {"a": "b", "b": "a", "delta": 0.1, "ci_low": 0.0, "ci_high": 0.2, "p_value": 0.04}
     results = {"target": "t", "network": "C1", "auc": [auc], "provenance": {"mixed": False}}
-    text = describe(results | {"comparisons": [test | {"p_holm": None}]})
+    text = format_tables(results | {"comparisons": [test | {"p_holm": None}]})
     assert "| 0.040 |  |" in text and "not tested" not in text
-    text = describe(results | {"comparisons": [test | {"p_value": None, "p_holm": None}]})
+    text = format_tables(results | {"comparisons": [test | {"p_value": None, "p_holm": None}]})
     assert "not tested (two initializations)" in text

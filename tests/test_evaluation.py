@@ -13,13 +13,13 @@ from test_study import made_up
 
 from mtl_jax import config, roc
 from mtl_jax.experiments import stage_tables
-from mtl_jax.experiments.auc_statistics import Part, mean_auc, mean_difference
-from mtl_jax.experiments.evaluation import Rules, evaluate
-from mtl_jax.experiments.primary_comparison import Primary, resolve
-from mtl_jax.experiments.run_lists import Approach, expand
+from mtl_jax.experiments.auc_statistics import FoldScores, mean_auc, mean_difference
+from mtl_jax.experiments.evaluation import EvaluationRules, evaluate
+from mtl_jax.experiments.primary_comparison import Primary, resolve_primary
+from mtl_jax.experiments.run_lists import Approach, expand_approaches
 from mtl_jax.experiments.scores import Scores, make_scores
 from mtl_jax.roc.clustered import covariance
-from mtl_jax.roc.influence import of_empirical_area
+from mtl_jax.roc.influence import empirical_influence
 from mtl_jax.types import InputError, RoiSet, Run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import simulate_initializations
 
 BOTH = ("mttl", "sttl")
-RULES = Rules("view", Primary("lesion", "obuchowski", BOTH), 200, 0)
+RULES = EvaluationRules("view", Primary("lesion", "obuchowski", BOTH), 200, 0)
 
 
 def approaches(*names: str, heads: str = "shared") -> list[Approach]:
-    return expand(names, "t", ("t", "x"), heads, {})
+    return expand_approaches(names, "t", ("t", "x"), heads, {})
 
 
 def study(
@@ -129,7 +129,7 @@ def test_one_training_is_compared_as_two_readings_are(unit: str, method: str) ->
     row = first_of(evaluate("test", runs, found, "t", RULES)["comparisons"], unit=unit,
                    method=method)  # fmt: skip
     (label, a, patient), (_, b, _) = (
-        stage_tables.by_unit(found[run.id].of(found[run.id].task == "t"), unit) for run in runs
+        stage_tables.aggregate(found[run.id].of(found[run.id].task == "t"), unit) for run in runs
     )
     test = roc.compare(label, a, b, method, patient, samples=200)
     for key in ("auc_a", "auc_b", "delta", "se", "p_value", "ci_low", "ci_high"):
@@ -168,7 +168,7 @@ def test_a_mean_of_fits_of_which_one_failed_is_no_headline() -> None:
 # Several initializations
 
 
-def parts(seed: int, starts: int, folds: int = 2, patients: int = 24) -> list[Part]:
+def parts(seed: int, starts: int, folds: int = 2, patients: int = 24) -> list[FoldScores]:
     rng = np.random.default_rng(seed)
     made = []
     for fold in range(folds):
@@ -177,12 +177,12 @@ def parts(seed: int, starts: int, folds: int = 2, patients: int = 24) -> list[Pa
         shared = label + np.repeat(rng.standard_normal(patients), 2)
         start = label * rng.standard_normal((starts, 1))
         made.append(
-            Part(label, patient, shared + start + rng.standard_normal((starts, len(label))))
+            FoldScores(label, patient, shared + start + rng.standard_normal((starts, len(label))))
         )
     return made
 
 
-def by_pairs(a: list[Part], b: list[Part] | None = None) -> float:
+def by_pairs(a: list[FoldScores], b: list[FoldScores] | None = None) -> float:
     """Mean over pairs of initializations of the covariance of their mean AUCs, one pair after the
     other; different initializations alone where `b` is not given."""
     starts = len(a[0].scores)
@@ -191,7 +191,7 @@ def by_pairs(a: list[Part], b: list[Part] | None = None) -> float:
     for one, other in zip(a, b or a, strict=True):
         codes = np.unique(one.patient, return_inverse=True)[1]
         for r, s in pairs:
-            pair = [of_empirical_area(one.label == 1, x)[1]
+            pair = [empirical_influence(one.label == 1, x)[1]
                     for x in (one.scores[r], other.scores[s])]  # fmt: skip
             total += covariance(one.label == 1, tuple(pair), codes)[0, 1]
     return total / len(pairs) / len(a) ** 2
@@ -345,7 +345,7 @@ def test_the_pair_that_is_compared(
 ) -> None:
     settings = config.default().statistics.primary
     settings.pair = pair
-    primary = resolve(settings, job, approaches(*names), "t")
+    primary = resolve_primary(settings, job, approaches(*names), "t")
     assert primary.pair == found and (found is not None or primary.reason)
 
 
@@ -353,7 +353,7 @@ def test_a_pair_that_is_not_tested_on_the_target_is_rejected() -> None:
     settings = config.default().statistics.primary
     settings.pair = ("mttl", "sttl+of=x")
     with pytest.raises(InputError, match="pair names 'sttl.of=x'; .* on t are mttl: name two"):
-        resolve(settings, "test", approaches("mttl", "sttl+of=x"), "t")
+        resolve_primary(settings, "test", approaches("mttl", "sttl+of=x"), "t")
 
 
 @pytest.mark.parametrize(

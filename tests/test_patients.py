@@ -14,7 +14,7 @@ from test_study import approaches, made_up
 from mtl_jax import config, patient_notes
 from mtl_jax.data import crosswalk, duplicate_patients, ingest, patients
 from mtl_jax.experiments import console, guards, leak_checks, splits, study_inputs
-from mtl_jax.experiments.run_lists import on_test_set, out_of_fold
+from mtl_jax.experiments.run_lists import cross_validation_runs, test_set_runs
 from mtl_jax.report import tables
 from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.types import InputError, RoiSet
@@ -76,9 +76,11 @@ def check_runs(collections: Mapping[str, RoiSet], people: dict[str, list[str]], 
     if len(names) > 1:
         wanted += ["mttl", "mttl+without=t", f"mttl+without={names[-1]}", f"sttl+of={names[1]}"]
     asked = approaches(tuple(rng.permutation(wanted)[: rng.integers(1, 5)]), "t", tuple(names))
-    beside = study_inputs.evaluated_beside("t", test_each, names, asked)
-    rules = splits.Rules(False, int(rng.integers(1, 3)), FOLDS, float(rng.choice([0, 0.3])), seed)
-    split = splits.divide(collections, "t", beside, rules)
+    beside = study_inputs.evaluated_auxiliaries("t", test_each, names, asked)
+    rules = splits.SplitRules(
+        False, int(rng.integers(1, 3)), FOLDS, float(rng.choice([0, 0.3])), seed
+    )
+    split = splits.make_split(collections, "t", beside, rules)
     assert split.from_record(json.loads(json.dumps(split.record()))).never == dict(split.never)
     fold_cases = {case for parts in split.partitions for part in parts for case in part}
     assert fold_cases <= set(split.train)
@@ -95,13 +97,13 @@ def check_runs(collections: Mapping[str, RoiSet], people: dict[str, list[str]], 
     cases = list(dict.fromkeys(collections["t"].index["case_id"].tolist()))
     known = dict(zip(cases, people["t"], strict=True))
     assert not {known[case] for case in split.train} & tests
-    runs = out_of_fold(asked, ("C1",), range(1, rules.partitions + 1), FOLDS, 0, (0,))
-    runs += on_test_set(asked, "C1", 0, (0,), (None, 4))
+    runs = cross_validation_runs(asked, ("C1",), range(1, rules.partitions + 1), FOLDS, 0, (0,))
+    runs += test_set_runs(asked, "C1", 0, (0,), (None, 4))
     checked = 0
     for run in runs:
         try:
             splits.reject_unfit(run, collections, split)
-            learned, scored = splits.members(run, collections, split)
+            learned, scored = splits.run_rows(run, collections, split)
         except InputError:
             continue
         checked += 1
@@ -144,7 +146,7 @@ def hospital() -> dict[str, RoiSet]:
 
 def test_held_out_cases_are_counted_and_reported() -> None:
     rois = hospital()
-    split = splits.divide(rois, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
+    split = splits.make_split(rois, "t", (), splits.SplitRules(True, 1, 2, 0.5, 0))
     # Two views per case; a fold has 3 of the 6 training cases, whose people are also in `x`.
     counts = {"cases": 6, "rois": 12, "cases_in_a_fold": 3, "rois_in_a_fold": 6}
     assert split.record()["held_out"] == {"x": counts}
@@ -154,13 +156,13 @@ def test_held_out_cases_are_counted_and_reported() -> None:
         " at most 3"
         " more (6 ROIs) are excluded while their patients are in the held-out fold"
     )
-    alone = splits.divide({"t": rois["t"]}, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
+    alone = splits.make_split({"t": rois["t"]}, "t", (), splits.SplitRules(True, 1, 2, 0.5, 0))
     assert alone.record()["held_out"] == {}
 
 
 def test_a_second_test_set_includes_tested_patients_and_avoids_the_targets_training_cases() -> None:
     rois = hospital()
-    split = splits.divide(rois, "t", ("x",), splits.Rules(True, 0, 3, 0.5, 0))
+    split = splits.make_split(rois, "t", ("x",), splits.SplitRules(True, 0, 3, 0.5, 0))
     tested = {f"x{case[1:]}" for case in split.test}
     assert len(split.train) == 6 and tested <= set(split.others["x"])
     # Half of each class of `x`: tested people of `t`, then only people who are not in `t`.
@@ -172,9 +174,9 @@ def test_patients_of_an_official_test_set_leave_the_targets_folds() -> None:
     rois = hospital()
     marks = np.array(["test" if i < 2 else "train" for i in range(18)]).repeat(2)
     rois["x"] = replace(rois["x"], index=dict(rois["x"].index) | {"split": marks})
-    whole = splits.divide(rois, "t", (), splits.Rules(False, 1, 2, 0.0, 0))
+    whole = splits.make_split(rois, "t", (), splits.SplitRules(False, 1, 2, 0.0, 0))
     assert len(whole.train) == 12 and whole.official_learned == ("x",)
-    split = splits.divide(rois, "t", ("x",), splits.Rules(False, 1, 2, 0.0, 0))
+    split = splits.make_split(rois, "t", ("x",), splits.SplitRules(False, 1, 2, 0.0, 0))
     assert (
         split.train
         == sorted(f"t{i:02d}" for i in range(2, 12))
@@ -186,18 +188,18 @@ def test_patients_of_an_official_test_set_leave_the_targets_folds() -> None:
 def test_equal_ids_in_two_namespaces_are_two_patients() -> None:
     rois = hospital()
     rois["x"] = make_collection("x", [f"p{i}" for i in range(18)], namespace="elsewhere")
-    split = splits.divide(rois, "t", (), splits.Rules(True, 1, 2, 0.5, 0))
+    split = splits.make_split(rois, "t", (), splits.SplitRules(True, 1, 2, 0.5, 0))
     assert split.held_out == {} and split.never["x"] == []
 
 
 def test_near_duplicates_of_one_patient_are_not_reported() -> None:
     rois = hospital()
     rois = {name: replace(one, shards=(texture(name, one.index),)) for name, one in rois.items()}
-    split = splits.divide(rois, "t", (), splits.Rules(True, 0, 3, 0.5, 0))
-    assert leak_checks.across(rois, split) == []
+    split = splits.make_split(rois, "t", (), splits.SplitRules(True, 0, 3, 0.5, 0))
+    assert leak_checks.find_near_duplicates(rois, split) == []
     rois["x"] = replace(rois["x"], patients={})
-    split = splits.divide(rois, "t", (), splits.Rules(True, 0, 3, 0.5, 0))
-    assert len(leak_checks.across(rois, split)) == 24
+    split = splits.make_split(rois, "t", (), splits.SplitRules(True, 0, 3, 0.5, 0))
+    assert len(leak_checks.find_near_duplicates(rois, split)) == 24
 
 
 def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -323,8 +325,8 @@ def test_two_manifests_of_one_hospital_share_their_patients(tmp_path: Path) -> N
     assert spaces == ["manifest", "manifest", "elsewhere"]
     own = [set(rois.patients["patient"].tolist()) for rois in (a, b, c)]
     assert own[0] == own[1] and not own[0] & own[2]
-    split = splits.divide(
-        {"films": a, "digital": b, "far": c}, "films", (), splits.Rules(True, 0, 2, 0.5, 0)
+    split = splits.make_split(
+        {"films": a, "digital": b, "far": c}, "films", (), splits.SplitRules(True, 0, 2, 0.5, 0)
     )
     assert split.held_out["digital"]["cases"] == len(split.test) == 4 and not split.never["far"]
 
@@ -423,11 +425,11 @@ def test_ids_with_a_public_form_are_reported_at_every_start(
     c.data.sources = (manifest(tmp_path, "mine", ids),)
     c.data.target, c.data.cache, c.approaches = "mine", str(tmp_path / "c"), ("sttl",)
     for _ in range(2):  # when the shards are made, and when they stand
-        held = study_inputs.prepare(c, dry_run=True)
-        console.inputs(c, held)
+        held = study_inputs.prepare_inputs(c, dry_run=True)
+        console.print_inputs(c, held)
         assert "note: mine: its ids have the form of those of cbis_ddsm" in capsys.readouterr().out
     (tmp_path / "work").mkdir()
-    guards.record(tmp_path / "work", c, held)
+    guards.record_study(tmp_path / "work", c, held)
     folds = json.loads((tmp_path / "work" / "folds.json").read_text())
     assert folds["ids_look_like"] == {"mine": "cbis_ddsm"}
     output = manifest(tmp_path / "said", "mine", ids, namespace="ours")
@@ -590,11 +592,11 @@ def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
     ddsm = make_collection("ddsm", [f.replace("_", "-") for f in films.values()], namespace="ddsm")
     rois = crosswalk.apply_crosswalk({"ddsm": ddsm, "cbis_ddsm": cbis}, str(path))
     assert "709 of 709 CBIS-DDSM patients" in crosswalk.describe_matches(rois)[0]
-    split = splits.divide(rois, "ddsm", (), splits.Rules(True, 0, 4, 0.5, 0))
+    split = splits.make_split(rois, "ddsm", (), splits.SplitRules(True, 0, 4, 0.5, 0))
     ids = list(dict.fromkeys(ddsm.index["case_id"].tolist()))
     tested = {pairs[p] for p, case in zip(films, ids, strict=True) if case in set(split.test)}
-    runs = on_test_set(approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
-    rows = splits.members(runs[0], rois, split)[0]["cbis_ddsm"]
+    runs = test_set_runs(approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
+    rows = splits.run_rows(runs[0], rois, split)[0]["cbis_ddsm"]
     learned = {pairs[list(pairs)[row // 2]] for row in rows.tolist()}
     assert len(tested) > 300 and len(learned) > 300 and not tested & learned
 
@@ -624,8 +626,8 @@ def test_a_job_reports_shared_patients_before_it_starts(
     digital = manifest(tmp_path, "digital", ids, split="test")
     c = config.default()
     c.data.sources, c.data.target, c.data.cache = (films, digital), "films", str(tmp_path / "c")
-    held = study_inputs.prepare(c, dry_run=True)
-    console.inputs(c, held)
+    held = study_inputs.prepare_inputs(c, dry_run=True)
+    console.print_inputs(c, held)
     output = capsys.readouterr().out
     assert (
         "digital: 4 cases (4 ROIs) are excluded from training because their patients are in a"
@@ -642,7 +644,7 @@ def test_a_job_reports_shared_patients_before_it_starts(
         "The official test set is used for training: this job does not evaluate it.",
     ]
     c.approaches = ("mttl", "sttl+of=digital")
-    assert set(study_inputs.prepare(c, dry_run=True).split.evaluated) == {"films", "digital"}
+    assert set(study_inputs.prepare_inputs(c, dry_run=True).split.evaluated) == {"films", "digital"}
 
 
 def test_another_crosswalk_changes_the_digest_of_the_patients(tmp_path: Path) -> None:

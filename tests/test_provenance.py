@@ -18,14 +18,14 @@ from mtl_jax import config, main, report, weights
 from mtl_jax.analysis import write_results
 from mtl_jax.data import ingest, shards
 from mtl_jax.experiments import provenance, splits, train_runs
-from mtl_jax.experiments.compare_weights import show_plan, transfer
+from mtl_jax.experiments.compare_weights import run_transfer, show_plan
 from mtl_jax.experiments.hand_crafted import conventional_scores
-from mtl_jax.experiments.run_lists import on_test_set
-from mtl_jax.experiments.runner import conduct
+from mtl_jax.experiments.run_lists import test_set_runs
+from mtl_jax.experiments.runner import run_study
 from mtl_jax.training import software
 from mtl_jax.types import InputError
 
-JOBS: dict[str, Callable] = {"mttl": conduct, "paper": conduct, "transfer": transfer}
+JOBS: dict[str, Callable] = {"mttl": run_study, "paper": run_study, "transfer": run_transfer}
 
 
 class Place:
@@ -243,7 +243,7 @@ def test_a_run_that_records_no_provenance(
         c = place.job("mttl")
         c.accept_versions = True  # nothing says that versions alone differ
         with pytest.raises(InputError, match="has no provenance"):
-            conduct(c, place.folder / "mttl")
+            run_study(c, place.folder / "mttl")
     finally:
         path.write_text(whole)
     assert f"run {path.parent.name}: its run.json has no provenance" in line
@@ -290,7 +290,7 @@ def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> Non
         patch.setattr(train_runs.atomic, "write_text", swap_after_the_first_run)
         try:
             with pytest.raises(InputError, match="were replaced while the job ran"):
-                conduct(c, tmp_path / "w")
+                run_study(c, tmp_path / "w")
         finally:
             place.swap("shards")
     assert len(list((tmp_path / "w").glob("runs/*/scores.csv"))) == 1
@@ -298,7 +298,7 @@ def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> Non
 
 def test_training_in_double_precision_is_rejected_in_one_line(place: Place, tmp_path: Path) -> None:
     with jax.enable_x64(True), pytest.raises(InputError, match="JAX_ENABLE_X64 is set"):
-        conduct(place.job("mttl"), tmp_path / "w")
+        run_study(place.job("mttl"), tmp_path / "w")
 
 
 def test_a_checkpoint_is_not_resumed_with_other_weights(place: Place, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_checkpoint_is_not_resumed_with_other_weights(place: Place, tmp_path: 
         with pytest.raises(
             InputError, match="checkpoint is of another training run: weights.arrays"
         ):
-            conduct(place.job("mttl"), tmp_path / "w")
+            run_study(place.job("mttl"), tmp_path / "w")
     finally:
         place.swap("weights")
 
@@ -326,9 +326,9 @@ def test_accepted_versions_are_marked_for_ever(
     was = metadata.version("jax")
     newer(monkeypatch)
     with pytest.raises(InputError, match="is of other versions: versions.jax"):
-        conduct(c, folder)
+        run_study(c, folder)
     c.accept_versions = True
-    mixed = conduct(c, folder)["provenance"]
+    mixed = run_study(c, folder)["provenance"]
     assert mixed["mixed"] and {each["jax"] for each in mixed["versions"]} == {was, "9.9"}
     recorded = json.loads((run / "run.json").read_text())["provenance"]
     assert recorded["versions"]["jax"] == "9.9"
@@ -348,7 +348,7 @@ def test_accepted_versions_are_marked_for_ever(
         if undo:
             monkeypatch.undo()
         with pytest.raises(InputError, match="of other versions"):
-            conduct(c, folder)
+            run_study(c, folder)
 
 
 def test_another_platform_is_accepted_like_a_version(
@@ -359,12 +359,12 @@ def test_another_platform_is_accepted_like_a_version(
     elsewhere = software.record() | {"platform": "gpu"}
     monkeypatch.setattr(software, "record", lambda: json.loads(json.dumps(elsewhere)))
     with pytest.raises(InputError, match="platform 'cpu' there, 'gpu' here.*--accept_versions"):
-        transfer(c, folder)
+        run_transfer(c, folder)
     c.accept_versions = True
-    results = transfer(c, folder)  # all is done: nothing is trained elsewhere
+    results = run_transfer(c, folder)  # all is done: nothing is trained elsewhere
     assert not results["provenance"]["mixed"]
     c.executor = "ray"  # whose workers train: this process may be elsewhere
-    runs = on_test_set(approaches(("sttl",), "sfm", ("sfm", "dm")), "C1-C5", 0, (0,))
+    runs = test_set_runs(approaches(("sttl",), "sfm", ("sfm", "dm")), "C1-C5", 0, (0,))
     c.accept_versions = False
     own = SimpleNamespace(of=lambda run: json.loads(json.dumps(recorded(folder) | elsewhere)))
     elsewhere["precision"] = recorded(folder)["precision"]
@@ -399,7 +399,7 @@ def test_rois_learned_and_scored_are_recorded_and_not_only_their_collections() -
     """A changed split or exclusion leaves the shards as they are."""
     rois, c = made_up("t", 30), config.default()
     found = weights.find("random")
-    (run,) = on_test_set(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
+    (run,) = test_set_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
     split = splits.split_target(rois, True, 0, 4, 0.5, 0)
     here = provenance.Provenance({"t": rois}, split, found, c).of(run)
     fewer = split._replace(train=split.train[1:])
@@ -412,7 +412,7 @@ def test_rois_learned_and_scored_are_recorded_and_not_only_their_collections() -
 def test_settings_without_effect_on_the_numbers_are_not_recorded() -> None:
     rois, found = made_up("t", 30), weights.find("random")
     split = splits.split_target(rois, True, 0, 4, 0.5, 0)
-    (run,) = on_test_set(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
+    (run,) = test_set_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
 
     def made(**changes: object) -> dict:
         c = config.default()
@@ -430,7 +430,7 @@ def test_findings_and_conventional_scores_are_made_again_from_other_data(
 ) -> None:
     """A file in the work folder is read only by a job of the same provenance."""
     folder = tmp_path / "conventional"
-    (run,) = on_test_set(approaches(("sttl",), "sfm", ("sfm",)), "C1", 0, (0,))
+    (run,) = test_set_runs(approaches(("sttl",), "sfm", ("sfm",)), "C1", 0, (0,))
 
     def scores(shards_folder: str) -> tuple[np.ndarray, int]:
         rois = shards.open_shards(place.folder / shards_folder / "sfm")

@@ -15,7 +15,7 @@ from test_training import NETWORK, fit_runs
 
 from mtl_jax import config
 from mtl_jax.experiments import compute_cost, executors
-from mtl_jax.experiments.study_inputs import Inputs
+from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.models.base import init
 from mtl_jax.training import checkpoint, dataset, devices, epoch, optimizer, replicas, steps
 from mtl_jax.training.fit import TrainingRun
@@ -182,8 +182,8 @@ def test_replicas_of_several_folds_are_ragged(
     layouts = []
     monkeypatch.setattr(executors, "execute", lambda *args: layouts.append(args[-1]))
     for runs in (seeds, folds):
-        inputs = Inputs({}, None, Weights({}, {}), [])
-        executors.local(runs, tmp_path, inputs, c, lambda run: None)
+        inputs = StudyInputs({}, None, Weights({}, {}), [])
+        executors.run_locally(runs, tmp_path, inputs, c, lambda run: None)
     assert layouts == [Replicas(1, 2), Replicas(1, 2, ragged=True)]
 
 
@@ -310,8 +310,8 @@ def test_only_runs_that_differ_in_seed_and_fold_alone_are_trained_together() -> 
     c = config.default()
     c.replicas = 4
     pretrained = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
-    inputs = Inputs({}, None, pretrained, [])
-    groups = executors.groups([*runs, *subsets, all_cases], inputs, c)
+    inputs = StudyInputs({}, None, pretrained, [])
+    groups = executors.group_runs([*runs, *subsets, all_cases], inputs, c)
     # Runs of a fold are adjacent. All cases and subsets of them have different numbers of steps.
     assert [[(run.initialization, run.fold) for run in group] for group in groups] == [
         [(0, 0), (1, 0), (2, 0), (0, 1)],
@@ -321,7 +321,7 @@ def test_only_runs_that_differ_in_seed_and_fold_alone_are_trained_together() -> 
     ]
     # Randomly initialized frozen layers differ by seed.
     random_c2 = inputs._replace(weights=Weights({"C1": {}}, {}))
-    assert all(len(group) == 1 for group in executors.groups(runs, random_c2, c))
+    assert all(len(group) == 1 for group in executors.group_runs(runs, random_c2, c))
 
 
 def test_as_many_folds_are_trained_together_as_fit_on_a_gpu(
@@ -338,7 +338,7 @@ def test_as_many_folds_are_trained_together_as_fit_on_a_gpu(
     # the memory is for them: two folds of 15,000 ROIs fit in 20 GB.
     monkeypatch.setattr(executors, "rois_learned", lambda *_: 15_000)
     pretrained = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
-    groups = executors.groups(runs, Inputs({}, None, pretrained, []), config.default())
+    groups = executors.group_runs(runs, StudyInputs({}, None, pretrained, []), config.default())
     assert [len({run.fold for run in group}) for group in groups] == [2, 2, 1]
     assert [len(group) for group in groups] == [4, 4, 2]
 

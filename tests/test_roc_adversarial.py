@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mtl_jax import roc
-from mtl_jax.roc.degenerate import classify
+from mtl_jax.roc.degenerate import classify_data
 from mtl_jax.roc.search import aucs_near
-from mtl_jax.roc.truth_runs import Runs, from_scores
+from mtl_jax.roc.truth_runs import Runs, runs_of_scores
 
 STATUSES = {
     "ok",
@@ -114,8 +114,8 @@ def attack(rng: np.random.Generator, fitted: bool) -> Runs | None:
         boot = roc.bootstrap(labels, scores, patient, "proper", samples=5)
         assert np.isfinite([boot.se, boot.ci_low, boot.ci_high]).all()
     assert time.process_time() - start < 5
-    runs = from_scores(labels == 1, scores)
-    return runs if classify(runs)[0] == "regular" else None
+    runs = runs_of_scores(labels == 1, scores)
+    return runs if classify_data(runs)[0] == "regular" else None
 
 
 def test_forty_hostile_inputs() -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mtl_jax import roc
 from mtl_jax.roc.__main__ import main
-from mtl_jax.roc.read_scores import read
+from mtl_jax.roc.read_scores import read_scores
 
 
 def write(path: Path, rows: list[dict]) -> Path:
@@ -276,7 +276,7 @@ def test_blanks_around_cells_and_empty_columns_at_the_end_do_not_matter(tmp_path
     """As spreadsheets and people write them."""
     path = tmp_path / "scores.csv"
     path.write_text("label, score ,case,,\n0, 0.5,a ,,\n1,0.25, b,,\n,,,,\n\n")
-    table = read(path)
+    table = read_scores(path)
     assert (table.labels, table.scores) == ([0, 1], [0.5, 0.25])
     assert table.ids == {"case": ["a", "b"]}
 

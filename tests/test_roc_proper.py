@@ -166,14 +166,16 @@ def test_area_and_its_gradient(d: float, c: float) -> None:
         return paper_fractions(v, d, c)[1]
 
     area = quad(tpf, 1e-12, 1 - 1e-12, epsabs=1e-9, limit=200)[0]
-    assert proper_model.area(d, c) == pytest.approx(area, abs=1e-7)
-    by_d, by_c = proper_model.area_gradient(d, c)
+    assert proper_model.auc_of_curve(d, c) == pytest.approx(area, abs=1e-7)
+    by_d, by_c = proper_model.auc_gradient(d, c)
     h = 1e-6
     assert by_d == pytest.approx(
-        (proper_model.area(d + h, c) - proper_model.area(d - h, c)) / (2 * h), abs=1e-5
+        (proper_model.auc_of_curve(d + h, c) - proper_model.auc_of_curve(d - h, c)) / (2 * h),
+        abs=1e-5,
     )
     assert by_c == pytest.approx(
-        (proper_model.area(d, c + h) - proper_model.area(d, c - h)) / (2 * h), abs=1e-5
+        (proper_model.auc_of_curve(d, c + h) - proper_model.auc_of_curve(d, c - h)) / (2 * h),
+        abs=1e-5,
     )
 
 

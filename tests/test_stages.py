@@ -10,10 +10,10 @@ from test_study import CARD, RULES, made_up
 
 from mtl_jax import config, roc
 from mtl_jax.experiments import compute_cost, splits, stages
-from mtl_jax.experiments.auc_statistics import Part, mean_auc, mean_difference
+from mtl_jax.experiments.auc_statistics import FoldScores, mean_auc, mean_difference
 from mtl_jax.experiments.data_use import data_use
 from mtl_jax.experiments.results import summarize
-from mtl_jax.experiments.run_lists import Approach, expand
+from mtl_jax.experiments.run_lists import Approach, expand_approaches
 from mtl_jax.experiments.scores import make_scores
 from mtl_jax.experiments.select import choose_network, choose_split
 from mtl_jax.io import workdir
@@ -23,7 +23,7 @@ COLLECTIONS = ("sfm", "ddsm", "dm")
 
 
 def approaches(*names: str, heads: str = "shared") -> list[Approach]:
-    return expand(names, "sfm", COLLECTIONS, heads, {})
+    return expand_approaches(names, "sfm", COLLECTIONS, heads, {})
 
 
 def paper_config() -> config.ConfigDict:
@@ -41,7 +41,7 @@ def test_the_paper_asks_for_as_many_trainings_as_the_paper_did() -> None:
     folds (2.3 with 3.3); MTTL and STTL on all training data (3.3)."""
     c, both, chosen = paper_config(), approaches("mttl", "sttl"), stages.Choice(3, "C1")
     c.data.target = "sfm"
-    found = {stage: stages.runs_of(stage, c, both, chosen) for stage in config.STAGES["paper"]}
+    found = {stage: stages.make_runs(stage, c, both, chosen) for stage in config.STAGES["paper"]}
     assert [len(runs) for runs in found.values()] == [160, 240, 80, 2]
     assert {run.tasks for run in found["splits"] + found["depth"]} == {("sfm",)}
     assert {run.approach for run in found["splits"] + found["depth"]} == {"sttl"}
@@ -57,11 +57,11 @@ def test_the_paper_asks_for_as_many_trainings_as_the_paper_did() -> None:
 def test_task_weights_and_heads_keep_the_shared_runs(weight: str) -> None:
     c = paper_config()
     c.model.heads, c.train.task_weights = "per_task", (weight,)
-    both = expand(
+    both = expand_approaches(
         ("mttl", "sttl"), "sfm", COLLECTIONS, "per_task", config.parse_task_weights((weight,))
     )
-    depth = stages.runs_of("depth", c, both, stages.Choice(3, "C1"))
-    crossed = stages.runs_of("cross_validation", c, both, stages.Choice(3, "C1"))
+    depth = stages.make_runs("depth", c, both, stages.Choice(3, "C1"))
+    crossed = stages.make_runs("cross_validation", c, both, stages.Choice(3, "C1"))
     assert len(set(depth) & set(crossed)) == 40
 
 
@@ -79,7 +79,7 @@ def test_runs_that_differ_have_ids_that_differ() -> None:
         run
         for stage in ("splits", "depth", "test", "learning_curve", "cross_validation")
         for choice in (stages.Choice(1, "C1"), stages.Choice(2, "C0"))
-        for run in stages.runs_of(stage, c, both, choice)
+        for run in stages.make_runs(stage, c, both, choice)
     }
     assert len({run.id for run in runs}) == len(runs)
     assert all(Path(run.id).name == run.id for run in runs)
@@ -89,7 +89,7 @@ def test_a_later_stage_goes_by_what_was_chosen() -> None:
     choice = stages.Choice(1, "C1").after({"split": {"chosen": 7}})
     assert choice == (7, "C1")
     choice = choice.after({"network": {"chosen": "C1-C4"}})
-    (run,) = stages.runs_of("test", paper_config(), approaches("sttl"), choice)
+    (run,) = stages.make_runs("test", paper_config(), approaches("sttl"), choice)
     assert run.network == "C1-C4" and run.fold is None
 
 
@@ -149,7 +149,7 @@ def test_an_approach_whose_weights_are_all_zero_is_rejected(
     with pytest.raises(InputError, match="expected a collection with a weight above 0"):
         config.validate(c)
     with pytest.raises(InputError, match="expected a collection with a weight above 0"):
-        expand(names, "sfm", COLLECTIONS, "shared", config.parse_task_weights(weights))
+        expand_approaches(names, "sfm", COLLECTIONS, "shared", config.parse_task_weights(weights))
 
 
 def test_weights_that_leave_something_to_learn_are_accepted() -> None:
@@ -160,7 +160,9 @@ def test_weights_that_leave_something_to_learn_are_accepted() -> None:
     with pytest.raises(
         InputError, match=r"'sttl\+of=ddsm' is invalid: expected a collection with a weight"
     ):
-        expand(c.approaches, "sfm", COLLECTIONS, "shared", {"ddsm": 0.0})  # each, spelled out
+        expand_approaches(
+            c.approaches, "sfm", COLLECTIONS, "shared", {"ddsm": 0.0}
+        )  # each, spelled out
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_few_cases_are_nested_balanced_and_from_the_training_set() -> None:
     learned = []
     for count in range(2, len(split.train) + 1):
         run = Run("sttl", ("t",), "C1", None, 0, initialization=5, target_cases=count)
-        rows, scored = splits.members(run, {"t": target}, split)
+        rows, scored = splits.run_rows(run, {"t": target}, split)
         cases = set(target.index["case_id"][rows["t"]])
         assert len(cases) == count and cases <= set(split.train)
         assert not cases & set(target.index["case_id"][scored["t"]])
@@ -216,18 +218,18 @@ def test_few_cases_are_nested_balanced_and_from_the_training_set() -> None:
         learned.append(cases)
     assert all(few <= more for few, more in zip(learned, learned[1:], strict=False))
     other = Run("sttl", ("t",), "C1", None, 0, initialization=6, target_cases=10)
-    rows = splits.members(other, {"t": target}, split)[0]["t"]
+    rows = splits.run_rows(other, {"t": target}, split)[0]["t"]
     assert set(target.index["case_id"][rows]) != learned[8]
 
 
 def test_every_collection_can_hold_out_a_test_set() -> None:
     rois = {name: made_up(name, 30, seed=i) for i, name in enumerate(("t", "x"))}
     rois["y"] = made_up("y", 30, "yes")
-    split = splits.divide(rois, "t", ("x", "y"), splits.Rules(True, 0, 4, 0.4, 0))
+    split = splits.make_split(rois, "t", ("x", "y"), splits.SplitRules(True, 0, 4, 0.4, 0))
     assert set(split.others) == {"x", "y"} and len(split.others["x"]) == 12
     official = rois["y"].index["case_id"][rois["y"].index["split"] == "test"]
     assert split.others["y"] == sorted(set(official)) and not split.official_learned
-    learned, scored = splits.members(Run("mttl", ("t", "x", "y"), "C1", None, 0), rois, split)
+    learned, scored = splits.run_rows(Run("mttl", ("t", "x", "y"), "C1", None, 0), rois, split)
     for name in rois:
         case = rois[name].index["case_id"]
         assert len(scored[name]) and not set(case[learned[name]]) & set(case[scored[name]])
@@ -241,12 +243,12 @@ def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
     train_config.epochs, train_config.batch_size = 7, 32
     mttl = Run("mttl", ("t", "x", "y"), "C1", None, 0)
     sttl = Run("sttl", ("t",), "C1", None, 0, target_cases=cases)
-    most = compute_cost.cost(mttl, rois, split, train_config, "alexnet").steps
-    assert compute_cost.epochs(sttl, rois, split, train_config) == 7
+    most = compute_cost.run_cost(mttl, rois, split, train_config, "alexnet").steps
+    assert compute_cost.n_epochs(sttl, rois, split, train_config) == 7
     train_config.match_steps = True
-    assert compute_cost.cost(mttl, rois, split, train_config, "alexnet").steps == most
-    steps = compute_cost.cost(sttl, rois, split, train_config, "alexnet").steps
-    epoch = steps // compute_cost.epochs(sttl, rois, split, train_config)
+    assert compute_cost.run_cost(mttl, rois, split, train_config, "alexnet").steps == most
+    steps = compute_cost.run_cost(sttl, rois, split, train_config, "alexnet").steps
+    epoch = steps // compute_cost.n_epochs(sttl, rois, split, train_config)
     assert most <= steps < most + epoch
 
 
@@ -257,14 +259,14 @@ def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
     train_config = config.default().train
     train_config.epochs = 7
     layers = compute_cost.layer_operations("alexnet")
-    scored = len(splits.members(run, rois, split)[1]["t"]) * 8
+    scored = len(splits.run_rows(run, rois, split)[1]["t"]) * 8
     one = scored * sum(layers[name] for name in ("F1", "F2", "F3", "F4", "F5"))
     found = {}
     for fold in (0, None):
         own = dataclasses.replace(run, fold=fold)
         for interval in (0, 3):
             train_config.validation_epochs = interval
-            cost = compute_cost.cost(own, rois, split, train_config, "alexnet")
+            cost = compute_cost.run_cost(own, rois, split, train_config, "alexnet")
             found[fold, interval] = cost.operations
     assert found[0, 3] - found[0, 0] == pytest.approx(3 * one)  # epochs 3, 6 and 7
     assert found[None, 3] == found[None, 0]
@@ -330,13 +332,13 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
     c.cross_validation.initializations = 1
     c.depth.networks = ("C1", "C1-C3")
     c.data.target = "t"
-    sttl, choice = expand(("sttl",), "t", ("t",), "shared", {}), stages.Choice(1, "C1")
+    sttl, choice = expand_approaches(("sttl",), "t", ("t",), "shared", {}), stages.Choice(1, "C1")
     done: dict[str, list[Run]] = {}
     tables = {}
     for stage in config.STAGES["paper"]:
-        done[stage] = stages.runs_of(stage, c, sttl, choice)
+        done[stage] = stages.make_runs(stage, c, sttl, choice)
         for run in done[stage]:
-            rows = splits.members(run, {"t": rois}, split)[1]["t"]
+            rows = splits.run_rows(run, {"t": rois}, split)[1]["t"]
             rng = np.random.default_rng([run.initialization, run.split])
             wrong = (run.split == 1) + 0.3 * (run.network == "C1")
             values = rois.index["label"][rows] + 2 * wrong * rng.standard_normal(len(rows))
@@ -367,8 +369,8 @@ def test_the_use_of_the_data_is_that_of_the_stages_that_ran() -> None:
     c.folds, c.splits.count, c.data.target = 2, 2, "t"
     for stage in ("splits", "depth", "cross_validation"):
         c[stage].initializations = 1
-    both = expand(("mttl", "sttl"), "t", ("t", "x"), "shared", {})
-    runs = {s: stages.runs_of(s, c, both, stages.Choice(1, "C1")) for s in config.STAGES["paper"]}
+    both = expand_approaches(("mttl", "sttl"), "t", ("t", "x"), "shared", {})
+    runs = {s: stages.make_runs(s, c, both, stages.Choice(1, "C1")) for s in config.STAGES["paper"]}
     train, test, other = data_use(runs, rois, split)
     in_folds = ["splits", "depth", "cross_validation"]
     assert (train["trained_in"], train["evaluated_in"]) == ([*in_folds, "test"], in_folds)
@@ -382,13 +384,13 @@ def test_the_use_of_the_data_is_that_of_the_stages_that_ran() -> None:
 # Which means
 
 
-def part(seed: int, patients: int, seeds: int = 3, signal: float = 1.0) -> Part:
+def part(seed: int, patients: int, seeds: int = 3, signal: float = 1.0) -> FoldScores:
     """Two cases a patient; readings of several trainings that agree in part."""
     rng = np.random.default_rng(seed)
     label = np.repeat((np.arange(patients) % 3 == 0).astype(int), 2)
     shared = signal * label + np.repeat(rng.standard_normal(patients), 2)
     noise = rng.standard_normal((seeds, 2 * patients))
-    return Part(label, np.repeat(np.arange(patients), 2), shared + noise)
+    return FoldScores(label, np.repeat(np.arange(patients), 2), shared + noise)
 
 
 def test_a_mean_of_one_area_is_that_area() -> None:
@@ -442,7 +444,7 @@ def test_perfect_and_sparse_means_have_an_interval() -> None:
     perfect = part(7, 12)._replace(scores=np.tile(part(7, 12).label, (2, 1)).astype(float))
     found = mean_auc([perfect])
     assert (found["auc"], found["status"]) == (1, "perfect") and 0.5 < found["ci_low"] < 1
-    one = Part(np.array([1, 0, 0]), np.arange(3), np.array([[0.5, 0.1, 0.9]]))
+    one = FoldScores(np.array([1, 0, 0]), np.arange(3), np.array([[0.5, 0.1, 0.9]]))
     found = mean_auc([one])
     assert (found["auc"], found["status"]) == (0.5, "sparse")
     assert found["ci_low"] < 0.5 < found["ci_high"]

@@ -9,14 +9,19 @@ import pytest
 
 from mtl_jax.data import ingest
 from mtl_jax.experiments import results, scores, splits
-from mtl_jax.experiments.evaluation import Rules, beside
+from mtl_jax.experiments.evaluation import EvaluationRules, evaluate_conventional
 from mtl_jax.experiments.primary_comparison import Primary
-from mtl_jax.experiments.run_lists import Approach, expand, on_test_set, out_of_fold
+from mtl_jax.experiments.run_lists import (
+    Approach,
+    cross_validation_runs,
+    expand_approaches,
+    test_set_runs,
+)
 from mtl_jax.io import workdir
 from mtl_jax.types import InputError, RoiSet, Run
 
 CARD = {"name": "none", "lrn": False}
-RULES = Rules("view", Primary("lesion", "obuchowski", ("mttl", "sttl")), 200, 0)
+RULES = EvaluationRules("view", Primary("lesion", "obuchowski", ("mttl", "sttl")), 200, 0)
 
 
 def made_up(name: str, cases: int, split: str = "", views: int = 2, seed: int = 0) -> RoiSet:
@@ -44,13 +49,13 @@ def made_up(name: str, cases: int, split: str = "", views: int = 2, seed: int = 
 
 
 def approaches(names: tuple[str, ...], target: str, collections: tuple[str, ...]) -> list[Approach]:
-    return expand(names, target, collections, "shared", {})
+    return expand_approaches(names, target, collections, "shared", {})
 
 
 def test_plan_of_a_test_and_of_a_cross_validation() -> None:
-    runs = on_test_set(approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", 0, (0,))
+    runs = test_set_runs(approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", 0, (0,))
     assert [run.tasks for run in runs] == [("b", "a", "c"), ("b",)]
-    runs = out_of_fold(approaches(("sttl",), "a", ("a",)), ("C1-C3",), (1,), 4, 0, (0,))
+    runs = cross_validation_runs(approaches(("sttl",), "a", ("a",)), ("C1-C3",), (1,), 4, 0, (0,))
     assert [run.fold for run in runs] == [0, 1, 2, 3]
     assert len({run.id for run in runs}) == 4
 
@@ -72,13 +77,13 @@ def test_nobody_is_learned_and_scored(study: str, official: str) -> None:
         mttl = approaches(("mttl",), "t", tuple(collections))
         if study == "test":
             split = splits.split_target(target, True, 0, 4, 0.5, seed)
-            runs = on_test_set(mttl, "C1", seed, (0,))
+            runs = test_set_runs(mttl, "C1", seed, (0,))
         else:
             split = splits.split_target(target, False, 1, 4, 0.5, seed)
-            runs = out_of_fold(mttl, ("C1",), (1,), 4, seed, (0,))
+            runs = cross_validation_runs(mttl, ("C1",), (1,), 4, seed, (0,))
         scored_cases: Counter = Counter()
         for run in runs:
-            learned, scored = splits.members(run, collections, split)
+            learned, scored = splits.run_rows(run, collections, split)
             for name, rois in collections.items():
                 case = rois.index["case_id"]
                 assert not set(case[learned[name]]) & set(case[scored[name]])
@@ -99,7 +104,7 @@ def test_mini_mias_is_scored_once_out_of_fold(shared: Path, tmp_path: Path) -> N
     rois = ingest.load(spec, tmp_path, background, options)
     split = splits.split_target(rois, False, 1, 4, 0.0, 0)
     scored = [
-        splits.members(Run("sttl", ("mini_mias",), "C1", fold, 0), {"mini_mias": rois}, split)[1]
+        splits.run_rows(Run("sttl", ("mini_mias",), "C1", fold, 0), {"mini_mias": rois}, split)[1]
         for fold in range(4)
     ]
     rows = np.concatenate([part["mini_mias"] for part in scored])
@@ -126,8 +131,8 @@ def table(rois: RoiSet, values: np.ndarray) -> scores.Scores:
 def test_scores_come_back_to_the_bit(tmp_path: Path) -> None:
     rois = made_up("t", 30)
     ours = table(rois, np.random.default_rng(0).random(60))
-    scores.write(tmp_path / "scores.csv", ours)
-    again = scores.read(tmp_path / "scores.csv")
+    scores.write_scores(tmp_path / "scores.csv", ours)
+    again = scores.read_scores(tmp_path / "scores.csv")
     assert again.score.dtype == np.float32
     assert all(np.array_equal(a, b) for a, b in zip(ours, again, strict=True))
     header = (tmp_path / "scores.csv").read_text().splitlines()[0]
@@ -176,7 +181,7 @@ def test_conventional_cad_is_compared_by_the_same_statistics() -> None:
     run = Run("sttl", ("t",), "C1", None, 0)
     good = table(rois, np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8]))
     poor = table(rois, np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.4, 0.6, 0.8]))
-    out = beside("test", [run], {run.id: good}, {"lda": poor}, "t", RULES)
+    out = evaluate_conventional("test", [run], {run.id: good}, {"lda": poor}, "t", RULES)
     area = {(e["study"], e["unit"]): e["auc"] for e in out["auc"] if e["method"] == "empirical"}
     # The areas of test_results_by_hand.
     assert area == {("lda", "view"): pytest.approx(7.5 / 16), ("lda", "lesion"): 0.5}

@@ -64,7 +64,7 @@ def train(
         convolutions, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
     )
     folders = [folder / run.id for run in runs]
-    train_runs.execute(runs, folders, COLLECTIONS, SPLIT, weights, c, replicas)
+    train_runs.train_and_score(runs, folders, COLLECTIONS, SPLIT, weights, c, replicas)
     return folders
 
 
@@ -128,7 +128,7 @@ def test_the_test_set_is_never_evaluated_during_training(
 ) -> None:
     """No ROI of it is even read before the last epoch has ended."""
     events = []
-    fit, scored_by = train_runs.fit, run_data.scored_by
+    fit, scored_by = train_runs.fit, run_data.evaluation_dataset
 
     def watched_fit(trainings: Sequence[TrainingRun], *rest: Any) -> list[dict]:
         assert all(training.validate is None for training in trainings)
@@ -141,7 +141,7 @@ def test_the_test_set_is_never_evaluated_during_training(
         return scored_by(*given)
 
     monkeypatch.setattr(train_runs, "fit", watched_fit)
-    monkeypatch.setattr(run_data, "scored_by", watched_scored_by)
+    monkeypatch.setattr(run_data, "evaluation_dataset", watched_scored_by)
     whole = dataclasses.replace(FOLD, fold=None)
     few = dataclasses.replace(whole, target_cases=4)
     for run in (whole, few):
@@ -153,12 +153,12 @@ def test_the_test_set_is_never_evaluated_during_training(
 
 def test_measured_by_hand() -> None:
     labels, scores = np.array([1, 0, 0]), np.float32([0.5, 0.75, 0.25])
-    found = validation.measure(labels, scores)
+    found = validation.loss_and_auc(labels, scores)
     assert found["validation_loss"] == pytest.approx(-np.log([0.5, 0.25, 0.75]).mean())
     assert found["validation_auc"] == 0.5
-    one_class = validation.measure(np.ones(2, int), np.float32([0, 1]))
+    one_class = validation.loss_and_auc(np.ones(2, int), np.float32([0, 1]))
     assert one_class == {"validation_loss": pytest.approx(-np.log(2.0**-23) / 2)}
-    assert validation.measure(labels, np.float32([0.5, np.nan, 0.5])) == {}
+    assert validation.loss_and_auc(labels, np.float32([0.5, np.nan, 0.5])) == {}
 
 
 def fit_counted(folder: Path, stop_after: int = 9, **changes: Any) -> tuple[dict, list[dict]]:

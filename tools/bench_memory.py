@@ -114,9 +114,9 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     split = splits.split_target(rois, True, 0, 1, 0.0, 0)
     peaks["split"] = _peak_mb()
     begin = time.perf_counter()
-    parts = run_data.subsets([run], held, split)
+    parts = run_data.make_subsets([run], held, split)
     gone_through, peaks["statistics"] = time.perf_counter() - begin, _peak_mb()
-    source, _ = run_data.learned_by(parts, held, stream)
+    source, _ = run_data.training_dataset(parts, held, stream)
     if prefetch.is_on_host(source):
         malloc.release_freed_memory()  # as a job does
 
@@ -144,7 +144,7 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     peaks["learned"] = _peak_mb()
     order = draw(3)
     peaks["next order"] = _peak_mb()
-    predict(network, params, run_data.scored_by(parts[run], held, stream))
+    predict(network, params, run_data.evaluation_dataset(parts[run], held, stream))
     peaks["scored"] = _peak_mb()
     return {
         "rois": len(rois),

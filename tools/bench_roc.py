@@ -110,7 +110,7 @@ def calibrate_empirical(sets: list[tuple], auc: float) -> dict[str, tuple[int, i
     rejected, held = dict.fromkeys(TESTS, 0), dict.fromkeys(("delong", "bootstrap"), 0)
     for truth, readings, patient in sets:
         aucs, moves, _ = zip(
-            *(influence.of_empirical_area(truth, scores) for scores in readings), strict=True
+            *(influence.empirical_influence(truth, scores) for scores in readings), strict=True
         )
         first = np.unique(patient, return_index=True)[1]
         weights = drawn[:, first].astype(np.float32)
@@ -156,9 +156,9 @@ def calibrate_proper(sets: list[tuple], auc: float) -> tuple[int, int]:
         truth = np.stack([s[0][o] for s, o in zip(sets, order, strict=True)])
         batch = truth_runs.truth_runs(~truth, truth)
         found = search.try_edge(batch, search.search_near(batch, np.sqrt(2.0) * ndtri(auc), -1e-3))
-        pull = influence.of_cells(batch, found)
-        variance = information.solve(batch, found.at).area_variance()
-        aucs.append(proper_model.area(found.at.d, found.at.c))
+        pull = influence.cell_influence(batch, found)
+        variance = information.invert_information(batch, found.at).area_variance()
+        aucs.append(proper_model.auc_of_curve(found.at.d, found.at.c))
         held_count = (batch.benign + batch.malignant).astype(int)
         by_case = np.repeat(pull, held_count, axis=1).reshape(2, len(sets), -1)
         moves.append([np.where(t, m, b)[np.argsort(o)] for t, m, b, o in zip(

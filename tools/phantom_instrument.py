@@ -43,7 +43,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from mtl_jax import config, environment
-from mtl_jax.experiments.runner import conduct
+from mtl_jax.experiments.runner import run_study
 from mtl_jax.io import atomic, command_line, paths
 from mtl_jax.io.read_csv import read_csv
 from mtl_jax.training import malloc
@@ -215,7 +215,7 @@ def _studies(folder: Path, seed: int) -> list[Row]:
         work = home / f"shared-{signal:g}"
         if signal == UNRELATED:
             _copy_single_task_run(home / f"shared-{SHARED:g}", work)
-        results = conduct(study_config(seed, signal, cache), work)
+        results = run_study(study_config(seed, signal, cache), work)
         for checkpoint in work.glob("runs/*/checkpoint"):
             shutil.rmtree(checkpoint)
         rows.append(_row(seed, signal, results))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
-from mtl_jax.experiments.auc_statistics import Part, mean_auc, mean_difference
+from mtl_jax.experiments.auc_statistics import FoldScores, mean_auc, mean_difference
 from mtl_jax.io import atomic, command_line, paths
 
 PATIENTS, VIEWS = 160, 2
@@ -49,7 +49,7 @@ def true_auc(spread: float) -> float:
     return float(ndtr(SEPARATION / np.sqrt(variance)))
 
 
-def simulate(rng: np.random.Generator, count: int, spread: float) -> list[Part]:
+def simulate(rng: np.random.Generator, count: int, spread: float) -> list[FoldScores]:
     """Return the scores of the three approaches on the same cases."""
     label = np.repeat((np.arange(PATIENTS) % 3 == 0).astype(int), VIEWS)
     patient = np.repeat(np.arange(PATIENTS), VIEWS)
@@ -62,7 +62,7 @@ def simulate(rng: np.random.Generator, count: int, spread: float) -> list[Part]:
         difficulty = shared + OWN * rng.standard_normal(PATIENTS)
         noise = NOISE * rng.standard_normal((count, PATIENTS * VIEWS))
         parts.append(
-            Part(label, patient, difficulty[patient] + separation[:, None] * label + noise)
+            FoldScores(label, patient, difficulty[patient] + separation[:, None] * label + noise)
         )
     return parts
 

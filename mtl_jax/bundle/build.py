@@ -84,10 +84,10 @@ def build_model(
         study, {name: shards.content_digest(rois) for name, rois in collections.items()}
     )
     split = splits.Split.from_record(study.folds)
-    training_rows, _ = splits.members(run, collections, split)
+    training_rows, _ = splits.run_rows(run, collections, split)
     params = checkpoint.read_params(run_folder / "checkpoint")
     backbone = c.model.get("backbone", "alexnet")  # absent in early studies
-    scores = score_tables.read(run_folder / "scores.csv")
+    scores = score_tables.read_scores(run_folder / "scores.csv")
     scores = scores.of(scores.task == split.target)
     held_out = find_scores(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
     reason = slope_error(held_out)

@@ -9,7 +9,7 @@ import numpy as np
 from mtl_jax.bundle import calibration
 from mtl_jax.config_diff import describe_difference
 from mtl_jax.experiments import scores as score_tables
-from mtl_jax.experiments.scores import Scores, by_unit
+from mtl_jax.experiments.scores import Scores, aggregate
 from mtl_jax.io import workdir
 from mtl_jax.types import InputError
 
@@ -42,7 +42,7 @@ class OutOfFoldScores(NamedTuple):
 
     def unit(self, unit: str) -> calibration.LabelledScores:
         """Return the scores of views or lesions; `unit` is 'view' or 'lesion'."""
-        label, score, case = by_unit(self.scores, unit)
+        label, score, case = aggregate(self.scores, unit)
         by_case = dict(zip(self.scores.case_id.tolist(), self.fold.tolist(), strict=True))
         return calibration.LabelledScores(label, score, case, np.array([by_case[c] for c in case]))
 
@@ -117,11 +117,12 @@ def _runs_of_folds(
 def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> OutOfFoldScores:
     target = source.folds["target"]
     tables = [
-        score_tables.read(source.folder / "runs" / id_ / "scores.csv") for id_ in runs.values()
+        score_tables.read_scores(source.folder / "runs" / id_ / "scores.csv")
+        for id_ in runs.values()
     ]
     tables = [table.of(table.task == target) for table in tables]
     fold = np.repeat(list(runs), [len(table.label) for table in tables])
-    joined = score_tables.join(tables)
+    joined = score_tables.concatenate(tables)
     if len(set(joined.label.tolist())) < 2:
         raise InputError(f"{source.folder}: all out-of-fold scores are of one class")
     cases = set(joined.case_id.tolist())

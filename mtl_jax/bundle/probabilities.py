@@ -7,7 +7,7 @@ import numpy as np
 from mtl_jax import roc
 from mtl_jax.bundle import calibration
 from mtl_jax.bundle.out_of_fold import OutOfFoldScores
-from mtl_jax.experiments.scores import Scores, by_unit
+from mtl_jax.experiments.scores import Scores, aggregate
 
 SENSITIVITIES = (0.90, 0.95)
 
@@ -62,7 +62,7 @@ def calibrate(
             )
         ]
         if has_test_set and len(set(test_scores.label.tolist())) == 2:
-            label, score, case = by_unit(test_scores, unit)
+            label, score, case = aggregate(test_scores, unit)
             checks.append(
                 calibration.assess("test set", label, calibration.apply(a, b, score), case)
             )
@@ -90,7 +90,7 @@ def choose_operating_points(
             "out_of_fold": _performance(chosen, scored),
         }
         if has_test_set and len(set(test_scores.label.tolist())) == 2:
-            label, score, case = by_unit(test_scores, "lesion")
+            label, score, case = aggregate(test_scores, "lesion")
             test = calibration.LabelledScores(label, score, case, case)
             point["test"] = _performance(roc.at_threshold(label, score, chosen.threshold), test)
         points.append(point)

@@ -19,7 +19,7 @@ from mtl_jax.training import checkpoint
 from mtl_jax.types import RoiSet, Run
 
 
-def look_into(
+def run_analyses(
     folder: Path,
     runs: Sequence[Run],
     tables: Mapping[str, Scores],
@@ -42,7 +42,7 @@ def look_into(
         return
     run = next(iter(first.values()))
     everything = dataclasses.replace(run, tasks=tuple(collections), target_cases=None)
-    learned, scored = splits.members(everything, collections, split)
+    learned, scored = splits.run_rows(everything, collections, split)
     target = split.target
     # The target first, as in every run.
     learned = {target: learned[target]} | {t: rows for t, rows in learned.items() if t != target}

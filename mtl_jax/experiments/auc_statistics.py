@@ -11,20 +11,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_jax.experiments.variance import Variance, two_sided, variance_of, variance_of_difference
+from mtl_jax.experiments.variance import (
+    Variance,
+    two_sided_p,
+    variance_of_difference,
+    variance_of_mean,
+)
 from mtl_jax.roc.bootstrap import resampled_aucs
 from mtl_jax.roc.clustered import class_patients, covariances
-from mtl_jax.roc.compare import FITTED
+from mtl_jax.roc.compare import FITTED_STATUS
 from mtl_jax.roc.empirical import Z95, degenerate_status, logit_interval, newcombe_interval
-from mtl_jax.roc.influence import of_empirical_area, of_proper_area
+from mtl_jax.roc.influence import empirical_influence, proper_influence
 
 PATIENTS = "patients (Obuchowski 1997)"
-RESAMPLED = "patients (bootstrap)"
-FITS_KEPT = 2048
+BOOTSTRAP = "patients (bootstrap)"
+FIT_CACHE_SIZE = 2048
 TINY = 1e-28  # a variance below it is rounding
 
 
-class Part(NamedTuple):
+class FoldScores(NamedTuple):
     """The cases that one fold (or the test set) scores: label and patient (n,), and the scores
     (R, n) of each initialization."""
 
@@ -33,7 +38,7 @@ class Part(NamedTuple):
     scores: np.ndarray
 
 
-class Measured(NamedTuple):
+class AucEstimates(NamedTuple):
     """AUCs (R, parts); for each part the influence values (R, n) of its cases on the mean over
     parts; and the status of each fit that is not ok."""
 
@@ -42,17 +47,17 @@ class Measured(NamedTuple):
     failed: list[str]
 
 
-def mean_auc(parts: Sequence[Part], method: str = "empirical") -> dict[str, Any]:
+def mean_auc(parts: Sequence[FoldScores], method: str = "empirical") -> dict[str, Any]:
     """Return the mean AUC over initializations and parts with its 95 % interval.
 
     `method` is 'empirical' or 'proper'. `aucs` has a list an initialization, an AUC a part.
     `var_initializations` is None with fewer than three initializations: the interval then holds the
     variance over patients alone.
     """
-    found = _measure(parts, method)
+    found = _estimate(parts, method)
     auc = float(found.aucs.mean())
-    covariance = _over_patients(parts, found.influences)
-    spread = None if covariance is None else variance_of(covariance, found.aucs.mean(axis=1))
+    covariance = _patient_covariance(parts, found.influences)
+    spread = None if covariance is None else variance_of_mean(covariance, found.aucs.mean(axis=1))
     status = found.failed[0] if found.failed else "ok"
     if spread is not None and spread.total > TINY and 0 < auc < 1:
         se = float(np.sqrt(spread.total))
@@ -86,8 +91,8 @@ def mean_auc(parts: Sequence[Part], method: str = "empirical") -> dict[str, Any]
 
 
 def mean_difference(
-    a: Sequence[Part],
-    b: Sequence[Part],
+    a: Sequence[FoldScores],
+    b: Sequence[FoldScores],
     method: str = "obuchowski",
     crossed: bool = True,
     samples: int = 2000,
@@ -105,17 +110,17 @@ def mean_difference(
         if not np.array_equal(one.label, other.label):
             raise ValueError("the two readings are of different cases")
     of_auc = "proper" if method == "proper" else "empirical"
-    first, second = _measure(a, of_auc), _measure(b, of_auc)
+    first, second = _estimate(a, of_auc), _estimate(b, of_auc)
     starts = (len(first.aucs), len(second.aucs))
     crossed = crossed and starts[0] == starts[1]
-    covariance = _covariance_of_both(a, b, (first, second), crossed, method, samples, seed)
+    covariance = _joint_covariance(a, b, (first, second), crossed, method, samples, seed)
     means = first.aucs.mean(axis=1), second.aucs.mean(axis=1)
     auc_a, auc_b = (float(each.mean()) for each in means)
     delta = auc_a - auc_b
     spread = None
     if covariance is not None:
         spread = variance_of_difference(covariance, *means, crossed)
-    failed = [status for status in first.failed + second.failed if status not in FITTED]
+    failed = [status for status in first.failed + second.failed if status not in FITTED_STATUS]
     status = failed[0] if failed else "ok"
     if spread is not None and spread.total > TINY:
         se = float(np.sqrt(spread.total))
@@ -123,10 +128,10 @@ def mean_difference(
         low, high = max(delta - half, -1.0), min(delta + half, 1.0)
     else:
         status = "sparse" if spread is None else "undetermined"
-        low, high = _as_if_independent(delta, mean_auc(a, of_auc), mean_auc(b, of_auc))
+        low, high = _independent_interval(delta, mean_auc(a, of_auc), mean_auc(b, of_auc))
         se, spread = (high - low) / (2 * Z95), Variance(0.0, None, np.inf)
     tested = 2 not in starts
-    named = RESAMPLED if method == "bootstrap" else PATIENTS
+    named = BOOTSTRAP if method == "bootstrap" else PATIENTS
     return {
         "auc_a": auc_a,
         "auc_b": auc_b,
@@ -136,7 +141,7 @@ def mean_difference(
         "df": _finite(spread.df),
         "var_patients": spread.patients,
         "var_initializations": spread.initializations,
-        "p_value": two_sided(delta / se, spread.df) if tested else None,
+        "p_value": two_sided_p(delta / se, spread.df) if tested else None,
         "ci_low": low,
         "ci_high": high,
         "design": None if max(starts) == 1 else "crossed" if crossed else "nested",
@@ -144,15 +149,15 @@ def mean_difference(
     }
 
 
-def forget_fits() -> None:
+def clear_fit_cache() -> None:
     """Free the fits that are kept for rows and tests of the same scores."""
     _proper.cache_clear()
 
 
-def _covariance_of_both(
-    a: Sequence[Part],
-    b: Sequence[Part],
-    measured: tuple[Measured, Measured],
+def _joint_covariance(
+    a: Sequence[FoldScores],
+    b: Sequence[FoldScores],
+    measured: tuple[AucEstimates, AucEstimates],
     crossed: bool,
     method: str,
     samples: int,
@@ -164,7 +169,7 @@ def _covariance_of_both(
             one - other if crossed else np.concatenate([one, other])
             for one, other in zip(*(each.influences for each in measured), strict=True)
         ]
-        return _over_patients(a, rows)
+        return _patient_covariance(a, rows)
     aucs = 0.0
     for number, (one, other) in enumerate(zip(a, b, strict=True)):
         readings = [*one.scores, *other.scores]
@@ -176,30 +181,32 @@ def _covariance_of_both(
     return np.atleast_2d(np.cov(aucs[:count] - aucs[count:] if crossed else aucs))
 
 
-@functools.lru_cache(maxsize=FITS_KEPT)
+@functools.lru_cache(maxsize=FIT_CACHE_SIZE)
 def _proper(malignant: bytes, scores: bytes) -> tuple[float, np.ndarray, str]:
-    """Return `of_proper_area`, once for each table of scores: rows and tests of a study ask
+    """Return `proper_influence`, once for each table of scores: rows and tests of a study ask
     again."""
-    return of_proper_area(np.frombuffer(malignant, bool), np.frombuffer(scores))
+    return proper_influence(np.frombuffer(malignant, bool), np.frombuffer(scores))
 
 
-def _measure(parts: Sequence[Part], method: str) -> Measured:
+def _estimate(parts: Sequence[FoldScores], method: str) -> AucEstimates:
     aucs, influences, failed = [], [], []
     for part in parts:
         truth = part.label == 1
         found = [
             _proper(truth.tobytes(), np.float64(scores).tobytes())
             if method == "proper"
-            else of_empirical_area(truth, scores)
+            else empirical_influence(truth, scores)
             for scores in part.scores
         ]
         aucs.append([area for area, _, _ in found])
         influences.append(np.array([influence for _, influence, _ in found]) / len(parts))
         failed += [status for _, _, status in found if status != "ok"]
-    return Measured(np.array(aucs).T, influences, failed)
+    return AucEstimates(np.array(aucs).T, influences, failed)
 
 
-def _over_patients(parts: Sequence[Part], influences: Sequence[np.ndarray]) -> np.ndarray | None:
+def _patient_covariance(
+    parts: Sequence[FoldScores], influences: Sequence[np.ndarray]
+) -> np.ndarray | None:
     """Covariance (k, k) over patients; None where one patient alone holds a class of a part."""
     if min(min(_class_patients(part)) for part in parts) < 2:
         return None
@@ -212,22 +219,24 @@ def _over_patients(parts: Sequence[Part], influences: Sequence[np.ndarray]) -> n
     )
 
 
-def _as_if_independent(delta: float, a: dict[str, Any], b: dict[str, Any]) -> tuple[float, float]:
+def _independent_interval(
+    delta: float, a: dict[str, Any], b: dict[str, Any]
+) -> tuple[float, float]:
     """Interval of a difference from those of both AUCs (Zou and Donner 2008, Stat Med 27:1693)."""
     low = np.hypot(a["auc"] - a["ci_low"], b["ci_high"] - b["auc"])
     high = np.hypot(a["ci_high"] - a["auc"], b["auc"] - b["ci_low"])
     return float(delta - low), float(delta + high)
 
 
-def _class_sizes(parts: Sequence[Part]) -> list[int]:
+def _class_sizes(parts: Sequence[FoldScores]) -> list[int]:
     return [sum(sizes) for sizes in zip(*map(_class_patients, parts), strict=True)]
 
 
-def _class_patients(part: Part) -> tuple[int, int]:
+def _class_patients(part: FoldScores) -> tuple[int, int]:
     return class_patients(part.label == 1, _codes(part))
 
 
-def _codes(part: Part) -> np.ndarray:
+def _codes(part: FoldScores) -> np.ndarray:
     return np.unique(part.patient, return_inverse=True)[1]
 
 

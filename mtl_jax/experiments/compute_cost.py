@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax.experiments.splits import Split, members
-from mtl_jax.experiments.study_inputs import Inputs
+from mtl_jax.experiments.splits import Split, run_rows
+from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.models import registry
 from mtl_jax.models.base import LAYERS, Network, init
@@ -33,7 +33,7 @@ class Cost(NamedTuple):
     operations: float
 
 
-def epochs(
+def n_epochs(
     run: Run, collections: Mapping[str, RoiSet], split: Split, train_config: ConfigDict
 ) -> int:
     """Return the epochs of this run by the config's `train` section.
@@ -47,13 +47,13 @@ def epochs(
     others = tuple(name for name in collections if name not in run.tasks)
     largest = replace(run, tasks=(*run.tasks, *others), target_cases=None)
     own, most = (
-        steps_per_epoch(rois_learned(each, collections, split), train_config.batch_size)
+        steps_per_epoch(n_training_rois(each, collections, split), train_config.batch_size)
         for each in (run, largest)
     )
     return -(-train_config.epochs * most // max(own, 1))
 
 
-def cost(
+def run_cost(
     run: Run,
     collections: Mapping[str, RoiSet],
     split: Split,
@@ -63,27 +63,27 @@ def cost(
     """Return what `run` takes: a step is three forward passes of the trained layers (one forward,
     two backward); the frozen ones are passed once, for all epochs; scoring is a forward pass, and a
     validation one of the trained layers."""
-    learned, scored = members(run, collections, split)
-    count = epochs(run, collections, split, train_config)
+    learned, scored = run_rows(run, collections, split)
+    count = n_epochs(run, collections, split, train_config)
     frozen = set(frozen_layers(run.network))
     layers = layer_operations(backbone)
     trained = sum(value for name, value in layers.items() if name not in frozen)
-    images = _rois(learned) * orientations.COUNT
-    scoring = (images + _rois(scored) * orientations.COUNT) * sum(layers.values())
+    images = _count_rows(learned) * orientations.COUNT
+    scoring = (images + _count_rows(scored) * orientations.COUNT) * sum(layers.values())
     once = images * (sum(layers.values()) - trained)
     interval = 0 if run.fold is None else train_config.validation_epochs
     validations = -(-count // interval) if interval else 0
-    validating = validations * _rois(scored) * orientations.COUNT * trained
+    validating = validations * _count_rows(scored) * orientations.COUNT * trained
     return Cost(
-        count * steps_per_epoch(_rois(learned), train_config.batch_size),
+        count * steps_per_epoch(_count_rows(learned), train_config.batch_size),
         3.0 * count * images * trained + once + scoring + validating,
     )
 
 
-def total(runs: Sequence[Run], c: ConfigDict, inputs: Inputs) -> Cost:
+def total_cost(runs: Sequence[Run], c: ConfigDict, inputs: StudyInputs) -> Cost:
     """Return what all `runs` take."""
     held, split = inputs.collections, inputs.split
-    each = [cost(run, held, split, c.train, c.model.backbone) for run in runs]
+    each = [run_cost(run, held, split, c.train, c.model.backbone) for run in runs]
     return Cost(sum(c.steps for c in each), sum(c.operations for c in each))
 
 
@@ -101,7 +101,7 @@ def training_bytes(backbone: str, network: str) -> tuple[float, float]:
     return sum(sizes.values()) + 4.0 * learned, operations * BYTES_AN_OPERATION
 
 
-def source_bytes(backbone: str, network: str) -> float:
+def roi_bytes(backbone: str, network: str) -> float:
     """Return what an ROI takes up where batches are drawn from: its pixels, or the maps of the
     frozen layers in its eight orientations where those are larger."""
     pixels = 2 * ROI_PIXELS**2
@@ -124,17 +124,17 @@ def layer_operations(backbone: str) -> dict[str, float]:
     x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     out = {}
     for name in LAYERS:
-        apply = functools.partial(_layer, network, name)
+        apply = functools.partial(_apply_layer, network, name)
         out[name] = float(jax.jit(apply).lower(params, x).cost_analysis()["flops"])
         x = jax.eval_shape(apply, params, x)
     return out
 
 
-def _layer(network: Network, name: str, params: dict, x: jax.Array) -> jax.Array:
+def _apply_layer(network: Network, name: str, params: dict, x: jax.Array) -> jax.Array:
     return network.apply({"params": params}, x, name, name)
 
 
-def speed(size: int = 1024, seconds: float = 0.5) -> float:
+def measure_speed(size: int = 1024, seconds: float = 0.5) -> float:
     """Operations a second of this device in products of matrices, measured now: about the most
     that a training can reach."""
     a = jnp.ones((size, size))
@@ -147,9 +147,9 @@ def speed(size: int = 1024, seconds: float = 0.5) -> float:
     return 2.0 * size**3 * count / (time.monotonic() - begin)
 
 
-def rois_learned(run: Run, collections: Mapping[str, RoiSet], split: Split) -> int:
-    return _rois(members(run, collections, split)[0])
+def n_training_rois(run: Run, collections: Mapping[str, RoiSet], split: Split) -> int:
+    return _count_rows(run_rows(run, collections, split)[0])
 
 
-def _rois(rows: Mapping[str, np.ndarray]) -> int:
+def _count_rows(rows: Mapping[str, np.ndarray]) -> int:
     return sum(map(len, rows.values()))

@@ -10,16 +10,16 @@ from mtl_jax import patient_notes
 from mtl_jax.config import OWN_WEIGHTS
 from mtl_jax.data import audit, crosswalk, patients
 from mtl_jax.experiments.compute_cost import Cost
-from mtl_jax.experiments.study_inputs import Inputs
+from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.types import Run
 
 MIXED = "note: mixed: runs of several versions or platforms are compared (--accept_versions)"
 
 
-def inputs(c: ConfigDict, held: Inputs) -> None:
+def print_inputs(c: ConfigDict, held: StudyInputs) -> None:
     """The collections, the split, the approaches, the weights."""
-    data(held)
+    print_data(held)
     card = held.weights.metadata
     print(f"weights: {card['name']}. {card['note']}")
     if c.model.backbone != "alexnet":
@@ -31,7 +31,7 @@ def inputs(c: ConfigDict, held: Inputs) -> None:
         )
 
 
-def data(held: Inputs) -> None:
+def print_data(held: StudyInputs) -> None:
     """The collections, the split, the approaches."""
     for name, rois in held.collections.items():
         malignant = int((rois.index["label"] == 1).sum())
@@ -55,7 +55,7 @@ def data(held: Inputs) -> None:
         print(f"{approach.name}: learns {', '.join(approach.tasks)}")
 
 
-def plan(
+def print_plan(
     stages: Mapping[str, tuple[Sequence[Run], Cost]],
     total: int,
     todo: Sequence[Run],
@@ -73,13 +73,13 @@ def plan(
     )
     if rate:
         print(
-            f"at least {duration(left.operations / rate)}, at the {rate / 1e9:.0f} billion "
+            f"at least {format_duration(left.operations / rate)}, at the {rate / 1e9:.0f} billion "
             "operations a second that this device does now in products of matrices"
         )
     print(end="", flush=True)
 
 
-def frozen_at_random(runs: Sequence[Run], pretrained: Sequence[str]) -> None:
+def print_randomly_frozen(runs: Sequence[Run], pretrained: Sequence[str]) -> None:
     """Names the layers that some run freezes and the weights do not hold."""
     random = {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
     if random:
@@ -89,7 +89,7 @@ def frozen_at_random(runs: Sequence[Run], pretrained: Sequence[str]) -> None:
         )
 
 
-def study_bar() -> tqdm:
+def progress_bar() -> tqdm:
     """Return the progress of the study, in operations; each run has a bar of its own below it."""
     return tqdm(
         desc="study",
@@ -100,13 +100,13 @@ def study_bar() -> tqdm:
     )
 
 
-def advance(bar: tqdm, done: float, total: float) -> None:
+def update_progress(bar: tqdm, done: float, total: float) -> None:
     """Set what is done and what there is; what was done before counts for no speed."""
     bar.initial += done - bar.n
     bar.n, bar.total = done, total
 
 
-def say(bar: tqdm, line: str) -> None:
+def print_line(bar: tqdm, line: str) -> None:
     """A line above the bars, or in a log file a line."""
     if sys.stderr.isatty():
         bar.write(line)
@@ -114,7 +114,7 @@ def say(bar: tqdm, line: str) -> None:
         print(line, flush=True)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.experiments.splits import Split, members
+from mtl_jax.experiments.splits import Split, run_rows
 from mtl_jax.training.orientations import COUNT
 from mtl_jax.types import RoiSet, Run
 
@@ -25,7 +25,7 @@ def data_use(
     use = {name: _empty(len(stages), len(rois)) for name, rois in collections.items()}
     for number, runs in enumerate(stages.values()):
         for run in {_rows_key(run): run for run in runs}.values():
-            learned, scored = members(run, collections, split)
+            learned, scored = run_rows(run, collections, split)
             for task in run.tasks:
                 use[task][0, number, learned[task]] = True
                 use[task][1, number, scored[task]] = True

@@ -10,7 +10,12 @@ import numpy as np
 from mtl_jax import roc
 from mtl_jax.config import UNITS
 from mtl_jax.experiments import stage_tables as stage_tables
-from mtl_jax.experiments.auc_statistics import Part, forget_fits, mean_auc, mean_difference
+from mtl_jax.experiments.auc_statistics import (
+    FoldScores,
+    clear_fit_cache,
+    mean_auc,
+    mean_difference,
+)
 from mtl_jax.experiments.primary_comparison import Primary
 from mtl_jax.experiments.scores import Scores
 from mtl_jax.experiments.stage_tables import ONE_FOLD, POOLED
@@ -22,7 +27,7 @@ TESTS = ("obuchowski", "proper", "bootstrap")
 CONDITIONS = ("network", "split", "target_cases")  # the same for all runs of the stage
 
 
-class Rules(NamedTuple):
+class EvaluationRules(NamedTuple):
     """What the statistics of a study go by: the unit that chooses split and network, the primary
     analysis, and number and seed of the resamples of the bootstrap."""
 
@@ -37,7 +42,7 @@ def evaluate(
     runs: Sequence[Run],
     tables: Mapping[str, Scores],
     target: str,
-    rules: Rules,
+    rules: EvaluationRules,
     selected: bool = False,
 ) -> dict[str, list[Row]]:
     """Return AUCs of each approach, those of all its cases first, and paired comparisons of each
@@ -47,14 +52,14 @@ def evaluate(
     of single folds, follow as secondary rows. `selected`: the stage's split and network were chosen
     by scores of the same cases, so that its AUCs are optimistic and no comparison is primary.
     """
-    groups = _by_approach(runs)
+    groups = _group_by_approach(runs)
     rows = [
         row
         for own in groups.values()
         for task in _tasks(own, tables)
-        for row in _aucs(own, tables, task)
+        for row in _auc_rows(own, tables, task)
     ]
-    rows = ordered(rows, target)
+    rows = order_rows(rows, target)
     primary = None if selected else rules.primary
     tests = []
     for a, b in combinations(groups, 2):
@@ -62,7 +67,7 @@ def evaluate(
             a, b = b, a
         for task in _tasks(groups[a], tables):
             if task in _tasks(groups[b], tables):
-                tests += _compare(groups, a, b, tables, task, rules)
+                tests += _comparison_rows(groups, a, b, tables, task, rules)
     if primary is not None and primary.barred(rows):
         primary = primary.fallback()
     for row in rows:
@@ -78,8 +83,8 @@ def evaluate(
         row["primary"] = primary is not None and is_primary(row, primary, target)
         if row["primary"] and primary.test != rules.primary.test:
             row["declared_test"] = rules.primary.test
-    forget_fits()
-    return {"auc": rows, "comparisons": in_families(_first(tests, target), stage)}
+    clear_fit_cache()
+    return {"auc": rows, "comparisons": adjust_families(_order_tests(tests, target), stage)}
 
 
 def is_primary(row: Mapping[str, Any], primary: Primary, target: str) -> bool:
@@ -91,58 +96,60 @@ def is_primary(row: Mapping[str, Any], primary: Primary, target: str) -> bool:
     )
 
 
-def beside(
+def evaluate_conventional(
     stage: str,
     runs: Sequence[Run],
     tables: Mapping[str, Scores],
     conventional: Mapping[str, Scores],
     target: str,
-    rules: Rules,
+    rules: EvaluationRules,
     selected: bool = False,
 ) -> dict[str, list[Row]]:
     """Return AUCs of conventional CAD on the target, and each approach that is tested on it minus
     each of its classifiers, all secondary."""
-    groups = {a: own for a, own in _by_approach(runs).items() if own[0].tasks[0] == target}
+    groups = {a: own for a, own in _group_by_approach(runs).items() if own[0].tasks[0] == target}
     own = next(iter(groups.values()), [])
     one_each = [run for run in own if run.initialization == min(r.initialization for r in own)]
     rows, tests = [], []
     for name, scores in conventional.items():
-        read = {run.id: _alike(scores, tables[run.id], target) for run in one_each}
-        aucs = stage_tables.area_rows(one_each, read, target, METHODS) if own else []
-        rows += [_without(row | {"study": name}) for row in aucs]
+        read = {run.id: _matching_rows(scores, tables[run.id], target) for run in one_each}
+        aucs = stage_tables.auc_rows(one_each, read, target, METHODS) if own else []
+        rows += [_drop_conditions(row | {"study": name}) for row in aucs]
         for approach, theirs in groups.items():
             for unit in UNITS:
-                first = stage_tables.parts_of(theirs, tables, target, unit)
-                second = stage_tables.parts_of(one_each, read, target, unit)
-                kind = stage_tables.estimator(theirs)
+                first = stage_tables.fold_scores(theirs, tables, target, unit)
+                second = stage_tables.fold_scores(one_each, read, target, unit)
+                kind = stage_tables.estimator_name(theirs)
                 head = {"a": approach, "b": name, "task": target, "unit": unit}
-                tests += _tests(head, first, second, kind, TESTS, False, rules)
-    forget_fits()
+                tests += _test_rows(head, first, second, kind, TESTS, False, rules)
+    clear_fit_cache()
     for row in (*rows, *tests):
         row |= {"primary": False, "selected": selected}
     return {
-        "auc": ordered(rows, target),
-        "comparisons": in_families(tests, f"{stage}, conventional CAD"),
+        "auc": order_rows(rows, target),
+        "comparisons": adjust_families(tests, f"{stage}, conventional CAD"),
     }
 
 
-def ordered(rows: list[Row], target: str) -> list[Row]:
+def order_rows(rows: list[Row], target: str) -> list[Row]:
     """Return `rows` with the target's first and, of each collection, the main estimator before
     those pooled over folds and of single folds; each marked whether it is the headline of its
     approach, unit and method: the first such row, and of a proper fit only one that may be."""
     rank = {POOLED: 1, ONE_FOLD: 2}
     rows = sorted(rows, key=lambda r: (r["task"] != target, rank.get(r["estimator"], 0)))
-    empirical = {_key(row): row["auc"] for row in rows if row["method"] == "empirical"}
+    empirical = {_row_key(row): row["auc"] for row in rows if row["method"] == "empirical"}
     seen = set()
     for row in rows:
         key = (row["study"], row["unit"], row["method"])
-        fits = row["method"] != "proper" or roc.may_headline(row["status"], empirical[_key(row)])
+        fits = row["method"] != "proper" or roc.may_headline(
+            row["status"], empirical[_row_key(row)]
+        )
         row["headline"] = key not in seen and row["task"] == target and fits
         seen.add(key)
     return rows
 
 
-def in_families(tests: list[Row], stage: str) -> list[Row]:
+def adjust_families(tests: list[Row], stage: str) -> list[Row]:
     """Return `tests` with the p-values of the secondary ones adjusted by Holm within their family:
     the comparisons of one stage, unit, method and estimator whose status is ok. A family of one has
     nothing to adjust, and its `p_holm` is None."""
@@ -159,63 +166,65 @@ def in_families(tests: list[Row], stage: str) -> list[Row]:
     return tests
 
 
-def _aucs(runs: Sequence[Run], tables: Mapping[str, Scores], task: str) -> list[Row]:
-    rows = [_without(row) for row in stage_tables.area_rows(runs, tables, task, METHODS)]
+def _auc_rows(runs: Sequence[Run], tables: Mapping[str, Scores], task: str) -> list[Row]:
+    rows = [_drop_conditions(row) for row in stage_tables.auc_rows(runs, tables, task, METHODS)]
     if runs[0].fold is None:
         return rows
     for unit in UNITS:
-        pooled = stage_tables.pooled_parts(runs, tables, task, unit)
-        rows += _secondary(runs, task, unit, "pooled", POOLED, pooled)
-        for number, part in enumerate(stage_tables.parts_of(runs, tables, task, unit)):
-            rows += _secondary(runs, task, unit, f"fold {number + 1}", ONE_FOLD, [part])
+        pooled = stage_tables.pooled_scores(runs, tables, task, unit)
+        rows += _secondary_rows(runs, task, unit, "pooled", POOLED, pooled)
+        for number, part in enumerate(stage_tables.fold_scores(runs, tables, task, unit)):
+            rows += _secondary_rows(runs, task, unit, f"fold {number + 1}", ONE_FOLD, [part])
     return rows
 
 
-def _secondary(
-    runs: Sequence[Run], task: str, unit: str, cases: str, kind: str, parts: list[Part]
+def _secondary_rows(
+    runs: Sequence[Run], task: str, unit: str, cases: str, kind: str, parts: list[FoldScores]
 ) -> list[Row]:
     if not stage_tables.has_both_classes(parts):
         return []
     named = {"cases": cases, "estimator": kind}
     return [
-        _without(stage_tables.names(runs, task, unit, method) | named | mean_auc(parts, method))
+        _drop_conditions(
+            stage_tables.row_labels(runs, task, unit, method) | named | mean_auc(parts, method)
+        )
         for method in METHODS
     ]
 
 
-def _compare(
+def _comparison_rows(
     groups: Mapping[str, Sequence[Run]],
     a: str,
     b: str,
     tables: Mapping[str, Scores],
     task: str,
-    rules: Rules,
+    rules: EvaluationRules,
 ) -> list[Row]:
     """Return one pair of approaches on one collection: the main estimator by all tests, then the
     pooled AUCs by Obuchowski's."""
     rows = []
-    _reject_others(groups[a], groups[b], tables, task)
-    crossed = stage_tables.crossed(groups[a], groups[b])
-    kind = stage_tables.estimator(groups[a])
+    _reject_different_rois(groups[a], groups[b], tables, task)
+    crossed = stage_tables.is_crossed(groups[a], groups[b])
+    kind = stage_tables.estimator_name(groups[a])
     for unit in UNITS:
         head = {"a": a, "b": b, "task": task, "unit": unit}
-        parts = [stage_tables.parts_of(groups[one], tables, task, unit) for one in (a, b)]
+        parts = [stage_tables.fold_scores(groups[one], tables, task, unit) for one in (a, b)]
         if stage_tables.has_both_classes(parts[0]):
-            rows += _tests(head, *parts, kind, TESTS, crossed, rules)
+            rows += _test_rows(head, *parts, kind, TESTS, crossed, rules)
         if groups[a][0].fold is not None:
-            parts = [stage_tables.pooled_parts(groups[one], tables, task, unit) for one in (a, b)]
-            rows += _tests(head, *parts, POOLED, TESTS[:1], crossed, rules)
+            parts = [stage_tables.pooled_scores(groups[one], tables, task, unit) for one in (a, b)]
+            rows += _test_rows(head, *parts, POOLED, TESTS[:1], crossed, rules)
     return rows
 
 
-def _tests(
+def _test_rows(
     head: Row,
-    a: Sequence[Part],
-    b: Sequence[Part],
+    a: Sequence[FoldScores],
+    b: Sequence[FoldScores],
     kind: str,
     methods: Sequence[str],
     crossed: bool,
-    rules: Rules,
+    rules: EvaluationRules,
 ) -> list[Row]:
     return [
         head
@@ -225,14 +234,14 @@ def _tests(
     ]
 
 
-def _first(tests: list[Row], target: str) -> list[Row]:
+def _order_tests(tests: list[Row], target: str) -> list[Row]:
     """Return the primary comparison first, then the target's, means before pooled."""
     return sorted(
         tests, key=lambda r: (not r["primary"], r["task"] != target, r["estimator"] == POOLED)
     )
 
 
-def _by_approach(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def _group_by_approach(runs: Sequence[Run]) -> dict[str, list[Run]]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.approach, []).append(run)
@@ -244,7 +253,7 @@ def _tasks(runs: Sequence[Run], tables: Mapping[str, Scores]) -> list[str]:
     return list(dict.fromkeys(task for run in runs for task in tables[run.id].task.tolist()))
 
 
-def _reject_others(
+def _reject_different_rois(
     a: Sequence[Run], b: Sequence[Run], tables: Mapping[str, Scores], task: str
 ) -> None:
     ids = [
@@ -255,14 +264,14 @@ def _reject_others(
         raise ValueError(f"{a[0].approach} and {b[0].approach} scored different ROIs of {task}")
 
 
-def _alike(scores: Scores, like: Scores, task: str) -> Scores:
+def _matching_rows(scores: Scores, like: Scores, task: str) -> Scores:
     """Return the rows of `scores` that `like` has of this collection."""
     return scores.of(np.isin(scores.roi_id, like.roi_id[like.task == task]))
 
 
-def _without(row: Row) -> Row:
+def _drop_conditions(row: Row) -> Row:
     return {key: value for key, value in row.items() if key not in CONDITIONS}
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _row_key(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(row[key] for key in ("study", "task", "cases", "unit"))

@@ -16,14 +16,14 @@ from mtl_jax import environment, patient_notes
 from mtl_jax.data import patients, shards
 from mtl_jax.experiments import executors, leak_checks, provenance, splits
 from mtl_jax.experiments.provenance import Provenance
-from mtl_jax.experiments.study_inputs import Inputs
+from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.io import workdir
 from mtl_jax.training import multihost
 from mtl_jax.types import Run
 
 
 @contextlib.contextmanager
-def opened(folder: Path, c: ConfigDict) -> Iterator[None]:
+def locked_workdir(folder: Path, c: ConfigDict) -> Iterator[None]:
     """Keep other jobs out of `folder`. InputError where it is the work folder of another config.
 
     Of several processes, all have the same config, and process 0 alone reads or writes in `folder`.
@@ -37,10 +37,10 @@ def opened(folder: Path, c: ConfigDict) -> Iterator[None]:
         yield
 
 
-def record(
+def record_study(
     folder: Path,
     c: ConfigDict,
-    inputs: Inputs,
+    inputs: StudyInputs,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Make `folder` the work folder of `c`, once the job can begin: else it stays as it is.
@@ -51,9 +51,9 @@ def record(
     workdir.claim(folder, c.to_dict())
     workdir.record_environment(folder, [device.device_kind for device in jax.devices()])
     content = {name: shards.content_digest(rois) for name, rois in inputs.collections.items()}
-    alike = leak_checks.across(inputs.collections, inputs.split)
+    alike = leak_checks.find_near_duplicates(inputs.collections, inputs.split)
     if alike:
-        print(leak_checks.note(alike), file=sys.stderr)
+        print(leak_checks.near_duplicates_note(alike), file=sys.stderr)
     similar = patients.find_similar(list(inputs.collections.values()))
     if similar:
         print(f"mtl_jax: note: {patient_notes.similar_ids_note(similar)}", file=sys.stderr)
@@ -72,19 +72,19 @@ def record(
     )
 
 
-def reject_unfit(runs: Sequence[Run], inputs: Inputs) -> None:
+def reject_unfit(runs: Sequence[Run], inputs: StudyInputs) -> None:
     """Raise InputError if a run could not learn or not be measured."""
     for run in runs:
         splits.reject_unfit(run, inputs.collections, inputs.split)
 
 
-def run_all(
+def run_missing(
     runs: Sequence[Run],
     folder: Path,
-    inputs: Inputs,
+    inputs: StudyInputs,
     here: Provenance,
     c: ConfigDict,
-    finished: executors.Finished,
+    finished: executors.OnFinished,
 ) -> None:
     """Do those of `runs` that are missing in `folder`. InputError where a run done before, or by
     another process meanwhile, is of another provenance than this job."""

@@ -42,12 +42,12 @@ def conventional_scores(
         labels = rois.index["label"].astype(int)
         tables: dict[str, list[Scores]] = {name: [] for name in hand_crafted.CLASSIFIERS}
         for run in parts.values():
-            learned, scored = (part[target] for part in splits.members(run, collections, split))
+            learned, scored = (part[target] for part in splits.run_rows(run, collections, split))
             judged = hand_crafted.fit_and_score(
                 features[learned], labels[learned], features[scored], seed
             )
             for name, found in judged.items():
                 tables[name].append(score_tables.make_scores(rois, scored, found))
         for name, path in paths.items():
-            score_tables.write(path, score_tables.join(tables[name]))
-    return {name: score_tables.read(path) for name, path in paths.items()}
+            score_tables.write_scores(path, score_tables.concatenate(tables[name]))
+    return {name: score_tables.read_scores(path) for name, path in paths.items()}

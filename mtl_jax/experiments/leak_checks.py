@@ -11,12 +11,12 @@ from mtl_jax.experiments.splits import Split
 from mtl_jax.types import RoiSet
 
 
-def across(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, Any]]:
+def find_near_duplicates(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, Any]]:
     """Pair of ROIs of different cases that look alike and stand on two sides of a split: in
     two folds, in training and test, or in two collections. Each as its ids and correlation. Cases
     of one patient are kept on one side, and those that are never learned nor tested on none."""
     order = list(collections.values())
-    sides = [_sides(rois, split) for rois in order]
+    sides = [_split_labels(rois, split) for rois in order]
     people = [patients.patient_of_case(rois) for rois in order]
     cases, ids = ([rois.index[name] for rois in order] for name in ("case_id", "roi_id"))
     found = []
@@ -31,7 +31,7 @@ def across(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, An
     return found
 
 
-def note(alike: list[dict[str, Any]]) -> str:
+def near_duplicates_note(alike: list[dict[str, Any]]) -> str:
     """Return the one line that tells of them; '' where there are none."""
     if not alike:
         return ""
@@ -43,7 +43,7 @@ def note(alike: list[dict[str, Any]]) -> str:
     )
 
 
-def _sides(rois: RoiSet, split: Split) -> dict[str, tuple[Any, ...] | None]:
+def _split_labels(rois: RoiSet, split: Split) -> dict[str, tuple[Any, ...] | None]:
     """Return where each case of a collection stands: test or not, and its fold in each partition;
     None where it is neither learned nor tested."""
     test = set(split.evaluated.get(rois.name, ()))

@@ -55,7 +55,7 @@ class Primary(NamedTuple):
         return found | (rule if self.test == "proper" else {})
 
 
-def resolve(
+def resolve_primary(
     settings: ConfigDict, study: str, approaches: Sequence[Approach], target: str
 ) -> Primary:
     """Return the primary analysis that `settings` (config.statistics.primary) declare for a study

@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.data import shards
 from mtl_jax.experiments import splits
-from mtl_jax.experiments.compute_cost import epochs
-from mtl_jax.experiments.run_data import shared_by
+from mtl_jax.experiments.compute_cost import n_epochs
+from mtl_jax.experiments.run_data import subset_key
 from mtl_jax.io import atomic
 from mtl_jax.training import software
 from mtl_jax.training.checkpoint import VERSIONS_BEFORE
@@ -24,7 +24,7 @@ from mtl_jax.training.fit import FIELDS_WITHOUT_EFFECT
 from mtl_jax.types import InputError, RoiSet, Run
 from mtl_jax.weights import Weights
 
-CURE = "finish the study with what began it, or name another --workdir"
+REMEDY = "finish the study with what began it, or name another --workdir"
 
 
 class Provenance:
@@ -50,7 +50,7 @@ class Provenance:
     def of(self, run: Run) -> dict[str, Any]:
         c = self._c
         train = {k: v for k, v in c.train.items() if k not in (*FIELDS_WITHOUT_EFFECT, "precision")}
-        train["epochs"] = epochs(run, self._collections, self._split, c.train)
+        train["epochs"] = n_epochs(run, self._collections, self._split, c.train)
         recorded = software.record()
         recorded["precision"]["train"] = c.train.precision
         recorded["weights"] = self._weights
@@ -61,10 +61,10 @@ class Provenance:
     def _data_of(self, run: Run) -> dict[str, Any]:
         """Digests of the collections of `run`, and of the ids of the ROIs that it learns and those
         that it scores: a changed rule of exclusion changes these alone."""
-        shared = shared_by(run)
+        shared = subset_key(run)
         key = (shared.tasks, shared.split, shared.fold, shared.target_cases, shared.initialization)
         if key not in self._data:
-            learned, scored = splits.members(run, self._collections, self._split)
+            learned, scored = splits.run_rows(run, self._collections, self._split)
             self._data[key] = {
                 "content": {name: self._content[name] for name in run.tasks},
                 "learned": self._digest(learned),
@@ -100,15 +100,15 @@ def reject_mixed(runs: Iterable[Run], folder: Path, here: Provenance, c: ConfigD
         place = folder / "runs" / run.id
         if not (place / "scores.csv").exists():
             continue
-        there = _recorded(place, run)
+        there = _read_provenance(place, run)
         expected = here.of(run)
         if c.executor == "ray":
             platform = platform or there.get("platform")
             expected["platform"] = platform
-        _reject_other(there, expected, run, c.accept_versions)
+        _reject_difference(there, expected, run, c.accept_versions)
 
 
-def summary(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def summarize_provenance(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what results.json says of the runs of these records (run.json): each combination of
     versions and platform among them, and whether there are several."""
     found: list[dict[str, str]] = []
@@ -120,7 +120,7 @@ def summary(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {"versions": found, "mixed": len(found) > 1}
 
 
-def _recorded(place: Path, run: Run) -> dict[str, Any]:
+def _read_provenance(place: Path, run: Run) -> dict[str, Any]:
     """Return the provenance that a finished run's folder holds, whose scores are those it was
     written with."""
     path = place / "run.json"
@@ -134,7 +134,7 @@ def _recorded(place: Path, run: Run) -> dict[str, Any]:
     if not isinstance(there, dict) or VERSIONS_BEFORE not in there:
         raise InputError(
             f"run {run.id}: its run.json has no provenance, so that nothing says what made it;"
-            f" {CURE}"
+            f" {REMEDY}"
         )
     if scores != atomic.file_sha256(place / "scores.csv"):
         raise InputError(
@@ -144,25 +144,25 @@ def _recorded(place: Path, run: Run) -> dict[str, Any]:
     return there
 
 
-def _reject_other(
+def _reject_difference(
     there: Mapping[str, Any], here: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
     differ = changed_fields(there, here, ignored=(VERSIONS_BEFORE,))
     if not all(map(software.may_differ, differ)):
         gravest = sorted(differ.items(), key=lambda change: software.may_differ(change[0]))
         raise InputError(
-            f"run {run.id} is not of this job: {format_changes(dict(gravest))}; {CURE}"
+            f"run {run.id} is not of this job: {format_changes(dict(gravest))}; {REMEDY}"
         )
     if accept_versions or not (differ or there[VERSIONS_BEFORE]):
         return
-    what = format_changes(differ) or f"trained by several versions, {_listed(there)}"
+    what = format_changes(differ) or f"trained by several versions, {_format_versions(there)}"
     raise InputError(
-        f"run {run.id} is of other versions: {what}; {CURE}, or set --accept_versions, by which "
+        f"run {run.id} is of other versions: {what}; {REMEDY}, or set --accept_versions, by which "
         "results and report are marked as mixed"
     )
 
 
-def _listed(there: Mapping[str, Any]) -> str:
+def _format_versions(there: Mapping[str, Any]) -> str:
     """Return 'optax 0.2.8, then 9.9': what differs among the versions of one run."""
     every = [*there[VERSIONS_BEFORE], software.version_of(there)]
     names = [name for name in every[0] if len({each[name] for each in every}) > 1]

@@ -11,8 +11,8 @@ from pathlib import Path
 import filelock
 from ml_collections import ConfigDict
 
-from mtl_jax.experiments.study_inputs import as_settings, prepare_from
-from mtl_jax.experiments.train_runs import execute
+from mtl_jax.experiments.study_inputs import config_to_json, prepare_from_json
+from mtl_jax.experiments.train_runs import train_and_score
 from mtl_jax.io import signals
 from mtl_jax.training import malloc
 from mtl_jax.types import InputError, Run
@@ -37,9 +37,11 @@ def run_all(
     """
     if not runs:
         return
-    join(c.ray.address)
-    task = ray.remote(work).options(num_cpus=c.ray.cpus, num_gpus=c.ray.gpus, max_retries=RETRIES)
-    settings = as_settings(c)
+    connect(c.ray.address)
+    task = ray.remote(run_task).options(
+        num_cpus=c.ray.cpus, num_gpus=c.ray.gpus, max_retries=RETRIES
+    )
+    settings = config_to_json(c)
     here = str(Path.cwd())
     waiting = {task.remote(run, str(folder), here, settings): run for run in runs}
     while waiting:
@@ -58,7 +60,7 @@ def run_all(
             finished(run)
 
 
-def join(address: str | None) -> None:
+def connect(address: str | None) -> None:
     """Connect to the cluster at `address` (host:port, ray://host:port, auto), or starts one of
     this machine alone. InputError where none answers."""
     try:
@@ -74,7 +76,7 @@ def join(address: str | None) -> None:
         ) from error
 
 
-def work(run: Run, folder: str, here: str, settings: str) -> None:
+def run_task(run: Run, folder: str, here: str, settings: str) -> None:
     """One run, on a worker, with paths relative to the folder `here` as in the driver.
 
     The lock is against an earlier attempt that was given up for lost and still writes; whichever
@@ -86,5 +88,5 @@ def work(run: Run, folder: str, here: str, settings: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(place / ".lock"):
             if not (place / "scores.csv").exists():
-                c, inputs = prepare_from(settings)
-                execute([run], [place], *inputs.of_runs, c)
+                c, inputs = prepare_from_json(settings)
+                train_and_score([run], [place], *inputs.of_runs, c)

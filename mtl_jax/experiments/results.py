@@ -8,11 +8,21 @@ import numpy as np
 
 from mtl_jax.data import acquisition, patients, shards
 from mtl_jax.experiments.data_use import data_use
-from mtl_jax.experiments.evaluation import Rules, beside, evaluate, in_families
+from mtl_jax.experiments.evaluation import (
+    EvaluationRules,
+    adjust_families,
+    evaluate,
+    evaluate_conventional,
+)
 from mtl_jax.experiments.scores import Scores
 from mtl_jax.experiments.select import choose_network, choose_split
 from mtl_jax.experiments.splits import Split
-from mtl_jax.experiments.stage_tables import Condition, area_rows, conditions, difference_rows
+from mtl_jax.experiments.stage_tables import (
+    Condition,
+    auc_rows,
+    condition_differences,
+    group_by_condition,
+)
 from mtl_jax.types import RoiSet, Run
 
 TABULATED = ("splits", "depth", "learning_curve")  # stages that compare conditions in one table
@@ -27,7 +37,7 @@ def summarize(
     split: Split,
     weights_card: Mapping[str, Any],
     conventional: Mapping[str, Scores],
-    rules: Rules,
+    rules: EvaluationRules,
 ) -> dict[str, Any]:
     """Everything that the report says, from each run's scores and record (by run id) and the runs
     of each stage, in order.
@@ -40,7 +50,8 @@ def summarize(
         "target": split.target,
         "split": {"rule": split.rule, "train": len(split.train), "test": len(split.test)},
         "collections": [
-            _describe(rois, name in split.official_learned) for name, rois in collections.items()
+            _describe_collection(rois, name in split.official_learned)
+            for name, rois in collections.items()
         ],
         "data_use": data_use(stages, collections, split),
         "weights": dict(weights_card),
@@ -52,9 +63,9 @@ def summarize(
     }
     for stage, runs in stages.items():
         if stage in TABULATED:
-            out[stage] = area_rows(runs, tables, split.target)
-            out["selection"] |= choose(stage, out[stage], rules.selection_unit)
-            mark(out[stage], stage, out["selection"], "splits" in stages)
+            out[stage] = auc_rows(runs, tables, split.target)
+            out["selection"] |= make_selection(stage, out[stage], rules.selection_unit)
+            mark_selected(out[stage], stage, out["selection"], "splits" in stages)
     *before, stage = stages
     # Its split and network were chosen by scores of the same cases.
     chosen = bool({"splits", "depth"} & set(before))
@@ -65,17 +76,17 @@ def summarize(
         )
     runs = stages[stage]
     if stage in TABULATED:
-        return out | of_table(stage, runs, tables, split.target, out)
+        return out | summarize_table(stage, runs, tables, split.target, out)
     selected = chosen and stage == "cross_validation"
     out |= evaluate(stage, runs, tables, split.target, rules, selected)
     if conventional:
-        out["conventional"] = beside(
+        out["conventional"] = evaluate_conventional(
             stage, runs, tables, conventional, split.target, rules, selected
         )
     return out
 
 
-def mark(
+def mark_selected(
     rows: Sequence[dict[str, Any]],
     stage: str,
     selection: Mapping[str, Any],
@@ -94,7 +105,7 @@ def mark(
         row["primary"] = row["headline"] = False
 
 
-def of_table(
+def summarize_table(
     stage: str,
     runs: Sequence[Run],
     tables: Mapping[str, Scores],
@@ -108,13 +119,15 @@ def of_table(
     first = {(row["study"], row["unit"]): row for row in reversed(rows)}
     for row in first.values():
         row["headline"] = True
-    tests = difference_rows(runs, tables, target, _pairs(stage, runs, out["selection"]))
+    tests = condition_differences(
+        runs, tables, target, _condition_pairs(stage, runs, out["selection"])
+    )
     for row in tests:
         row |= {"primary": False, "selected": stage == "depth"}
-    return {"auc": rows, "comparisons": in_families(tests, stage)}
+    return {"auc": rows, "comparisons": adjust_families(tests, stage)}
 
 
-def choose(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
+def make_selection(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
     """Return what a stage chooses from the rows of its table: an entry of results.json's
     `selection`."""
     rows = [row for row in rows if row["unit"] == unit]
@@ -125,13 +138,13 @@ def choose(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str
     return {}
 
 
-def _pairs(
+def _condition_pairs(
     stage: str, runs: Sequence[Run], selection: Mapping[str, Any]
 ) -> list[tuple[Condition, Condition]]:
     """Return what is compared: in `depth` all networks, those with the chosen one first, since any
     two might have been the best and the next; in `learning_curve` each pair of approaches that
     learned as many cases."""
-    found = list(conditions(runs))
+    found = list(group_by_condition(runs))
     if stage == "depth":
         best = selection["network"]["chosen"]
         return list(combinations(sorted(found, key=lambda c: c.network != best), 2))
@@ -140,7 +153,7 @@ def _pairs(
     return []
 
 
-def _describe(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
+def _describe_collection(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
     """Count of one collection in the form of the paper's Table 2, and what was decided."""
     index, malignant = rois.index, rois.index["label"] == 1
     case, lesion = (index[name].astype(str) for name in ("case_id", "lesion_id"))

@@ -11,63 +11,63 @@ from mtl_jax.experiments import splits
 from mtl_jax.training.dataset import Dataset, make_dataset, pixel_statistics
 from mtl_jax.types import RoiSet, Run
 
-ByTask = Mapping[str, np.ndarray]
+RowsByTask = Mapping[str, np.ndarray]
 
 
 class Subset(NamedTuple):
     """Rows of each collection that are learned, and that are scored; and of each collection the
     mean and standard deviation of the pixels learned, (t,) float32."""
 
-    learned: ByTask
-    scored: ByTask
+    learned: RowsByTask
+    scored: RowsByTask
     mean: np.ndarray
     std: np.ndarray
 
 
-def shared_by(run: Run) -> Run:
+def subset_key(run: Run) -> Run:
     """Return the same for all runs that have one subset: but for a draw of fewer cases it does not
     depend on the initialization."""
     return replace(run, initialization=0) if run.target_cases is None else run
 
 
-def subsets(
+def make_subsets(
     runs: Sequence[Run], collections: Mapping[str, RoiSet], split: splits.Split
 ) -> dict[Run, Subset]:
-    """Return those of `runs`, which have the same tasks, by `shared_by`. InputError: nothing to
+    """Return those of `runs`, which have the same tasks, by `subset_key`. InputError: nothing to
     learn."""
     found: dict[Run, Subset] = {}
     for run in runs:
         splits.reject_unfit(run, collections, split)
-        if shared_by(run) in found:
+        if subset_key(run) in found:
             continue
-        learned, scored = splits.members(run, collections, split)
+        learned, scored = splits.run_rows(run, collections, split)
         tables = [Rows(collections[name].shards).take(learned[name]) for name in run.tasks]
-        found[shared_by(run)] = Subset(learned, scored, *pixel_statistics(tables))
+        found[subset_key(run)] = Subset(learned, scored, *pixel_statistics(tables))
     return found
 
 
-def learned_by(
+def training_dataset(
     subsets: Mapping[Run, Subset], collections: Mapping[str, RoiSet], stream: str
 ) -> tuple[Dataset, dict[Run, range]]:
     """Return one pool of what all of them learn, and where in it each one's ROIs lie."""
     ends = np.cumsum([sum(map(len, each.learned.values())) for each in subsets.values()]).tolist()
-    pool = _pool([(each.learned, each) for each in subsets.values()], collections, stream)
+    pool = _make_dataset([(each.learned, each) for each in subsets.values()], collections, stream)
     return pool, dict(zip(subsets, map(range, [0, *ends[:-1]], ends), strict=True))
 
 
-def scored_by(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Dataset:
+def evaluation_dataset(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Dataset:
     """Return a pool of what is scored, standardized as what was learned."""
-    return _pool([(subset.scored, subset)], collections, stream)
+    return _make_dataset([(subset.scored, subset)], collections, stream)
 
 
-def by_task(scores: np.ndarray, rows: ByTask) -> dict[str, np.ndarray]:
+def split_by_task(scores: np.ndarray, rows: RowsByTask) -> dict[str, np.ndarray]:
     """Return the scores of each task's `rows`, of which there are as many in all."""
     parts = np.split(scores, np.cumsum([len(own) for own in rows.values()])[:-1])
     return dict(zip(rows, parts, strict=True))
 
 
-def _pool(
-    chosen: Sequence[tuple[ByTask, Subset]], collections: Mapping[str, RoiSet], stream: str
+def _make_dataset(
+    chosen: Sequence[tuple[RowsByTask, Subset]], collections: Mapping[str, RoiSet], stream: str
 ) -> Dataset:
     tasks = list(chosen[0][0])
     tables = [(name, rows) for by_name, _ in chosen for name, rows in by_name.items()]

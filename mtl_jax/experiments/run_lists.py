@@ -25,7 +25,7 @@ class Approach(NamedTuple):
         return Run(self.name, self.tasks, network, fold, seed, **rest)
 
 
-def out_of_fold(
+def cross_validation_runs(
     approaches: Sequence[Approach],
     networks: Sequence[str],
     splits: Sequence[int],
@@ -45,7 +45,7 @@ def out_of_fold(
     ]
 
 
-def on_test_set(
+def test_set_runs(
     approaches: Sequence[Approach],
     network: str,
     seed: int,
@@ -62,7 +62,7 @@ def on_test_set(
     ]
 
 
-def expand(
+def expand_approaches(
     names: Sequence[str],
     target: str,
     collections: Sequence[str],
@@ -79,11 +79,11 @@ def expand(
             "name one of them"
         )
     _reject_unknown("config.train.task_weights", task_weights, collections)
-    named = [one for name in names for one in _each(name, target, collections)]
-    return [_approach(name, target, collections, heads, task_weights) for name in named]
+    named = [one for name in names for one in _expand_each(name, target, collections)]
+    return [_parse_approach(name, target, collections, heads, task_weights) for name in named]
 
 
-def _each(name: str, target: str, collections: Sequence[str]) -> list[str]:
+def _expand_each(name: str, target: str, collections: Sequence[str]) -> list[str]:
     """Return 'sttl+of=each' is one approach a collection beside the target; 'mttl+without=each' is
     one a collection, the target too."""
     _, options = parse_approach(name)
@@ -96,7 +96,7 @@ def _each(name: str, target: str, collections: Sequence[str]) -> list[str]:
     return [name]
 
 
-def _approach(
+def _parse_approach(
     name: str,
     target: str,
     collections: Sequence[str],

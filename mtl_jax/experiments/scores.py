@@ -41,7 +41,7 @@ def make_scores(rois: RoiSet, rows: np.ndarray, score: np.ndarray) -> Scores:
     return Scores(*ids, task, rois.index["label"][rows].astype(int), np.float32(score))
 
 
-def by_unit(scores: Scores, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def aggregate(scores: Scores, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, scores and case ids, one a view or one a lesion (the mean over its views)."""
     if unit == "view":
         return scores.label, scores.score, scores.case_id
@@ -49,27 +49,27 @@ def by_unit(scores: Scores, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return lesions.labels, lesions.scores, lesions.cases
 
 
-def join(tables: Sequence[Scores]) -> Scores:
+def concatenate(tables: Sequence[Scores]) -> Scores:
     return Scores(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
 
 
-def write(path: Path, scores: Scores) -> None:
+def write_scores(path: Path, scores: Scores) -> None:
     """Write scores.csv, under its name only when whole."""
-    atomic.write_text(path, as_text(scores))
+    atomic.write_text(path, to_csv(scores))
 
 
-def as_text(scores: Scores) -> str:
+def to_csv(scores: Scores) -> str:
     """Return scores.csv as text. Nine digits give a float32 back to the bit."""
     rows = ([*ids, label, f"{x:.9g}"] for *ids, label, x in zip(*scores, strict=True))
     return format_csv(Scores._fields, rows)
 
 
-def of_runs(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:
+def read_runs(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:
     """Read the scores of finished runs of a work folder, by run id."""
-    return {run.id: read(folder / "runs" / run.id / "scores.csv") for run in runs}
+    return {run.id: read_scores(folder / "runs" / run.id / "scores.csv") for run in runs}
 
 
-def read(path: Path) -> Scores:
+def read_scores(path: Path) -> Scores:
     """Raise InputError if the file is missing or damaged."""
     try:
         table = read_csv(path)[list(Scores._fields)].to_numpy().T

@@ -74,7 +74,7 @@ class Split(NamedTuple):
         }
 
 
-class Rules(NamedTuple):
+class SplitRules(NamedTuple):
     """How the cases are divided: whether a stage needs a test set, how many partitions into how
     many folds, and for test sets that are drawn their share of the cases; the seed of both."""
 
@@ -93,13 +93,13 @@ def split_target(
     test_fraction: float,
     seed: int,
 ) -> Split:
-    """Return `divide` of a target that is alone."""
-    rules = Rules(needs_test, n_partitions, fold_count, test_fraction, seed)
-    return divide({rois.name: rois}, rois.name, (), rules)
+    """Return `make_split` of a target that is alone."""
+    rules = SplitRules(needs_test, n_partitions, fold_count, test_fraction, seed)
+    return make_split({rois.name: rois}, rois.name, (), rules)
 
 
-def divide(
-    collections: Mapping[str, RoiSet], target: str, others: Sequence[str], rules: Rules
+def make_split(
+    collections: Mapping[str, RoiSet], target: str, others: Sequence[str], rules: SplitRules
 ) -> Split:
     """Return the test set of the target and of each of `others`, the collections that are
     evaluated as well; and folds of the target's cases whose patients are in none of these.
@@ -108,7 +108,7 @@ def divide(
     patients: none of a test set is learned in any collection.
     """
     rois = collections[target]
-    train, test, rule = _own_split(rois, rules)
+    train, test, rule = _target_split(rois, rules)
     if rules.needs_test and not test:
         raise InputError(
             f"collection {target} marks no test set and config.data.test_fraction is 0; give "
@@ -118,7 +118,7 @@ def divide(
     may_be_learned = patients.patients_of(rois, train) - tested
     tests: dict[str, list[str]] = {}
     for name in others:
-        tests[name] = _test_of_other(collections[name], tested, may_be_learned, rules)
+        tests[name] = _auxiliary_test_cases(collections[name], tested, may_be_learned, rules)
         tested |= patients.patients_of(collections[name], tests[name])
     never = {
         name: sorted(patients.cases_of_patients(one, tested))
@@ -142,19 +142,19 @@ def divide(
         folds.reject_leaks({f"fold {i + 1}": part for i, part in enumerate(parts)})
     split = Split(target, train, test, partitions, rule, tests, rules.seed, never)
     return split._replace(
-        held_out=_held_out(collections, split),
+        held_out=_count_held_out(collections, split),
         official_learned=tuple(
             name
             for name, one in collections.items()
-            if name not in (target, *others) and _cases_with(one.index, "test")
+            if name not in (target, *others) and _cases_marked(one.index, "test")
         ),
     )
 
 
-def _own_split(rois: RoiSet, rules: Rules) -> tuple[set[str], list[str], str]:
+def _target_split(rois: RoiSet, rules: SplitRules) -> tuple[set[str], list[str], str]:
     """Training and test cases of the target by its own split, else at random, and the rule."""
     index = rois.index
-    official = _cases_with(index, "test")
+    official = _cases_marked(index, "test")
     cases = folds.case_labels(index["case_id"], index["label"])
     if len(set(cases.values())) < 2:
         kind = "malignant" if 1 in cases.values() else "benign"
@@ -163,7 +163,7 @@ def _own_split(rois: RoiSet, rules: Rules) -> tuple[set[str], list[str], str]:
             "name a collection with both classes"
         )
     if official:
-        train = _cases_with(index, "train", "")
+        train = _cases_marked(index, "train", "")
         test, rule = sorted(official), "the collection's own test set"
     elif rules.test_fraction > 0:
         test = folds.hold_out(cases, rules.test_fraction, rules.seed, rois.name)
@@ -178,13 +178,13 @@ def _own_split(rois: RoiSet, rules: Rules) -> tuple[set[str], list[str], str]:
     return train, test, rule
 
 
-def _test_of_other(
-    rois: RoiSet, tested: set[str], may_be_learned: set[str], rules: Rules
+def _auxiliary_test_cases(
+    rois: RoiSet, tested: set[str], may_be_learned: set[str], rules: SplitRules
 ) -> list[str]:
     """Return the test cases of an evaluated collection that is not the target: its own, else drawn
     so that patients who are tested already are in it and, if others are enough, none whom the
     target would learn."""
-    official = _cases_with(rois.index, "test")
+    official = _cases_marked(rois.index, "test")
     if official:
         return sorted(official)
     if rules.test_fraction <= 0:
@@ -195,7 +195,7 @@ def _test_of_other(
     return folds.hold_out(cases, rules.test_fraction, rules.seed, rois.name, first, last)
 
 
-def _held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict[str, int]]:
+def _count_held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict[str, int]]:
     """Cases and ROIs of each collection that are not learned, though in no test set of it, for
     their patients' sake: in no run, and in the run of a fold at most beside those."""
     found = {}
@@ -212,7 +212,7 @@ def _held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict
             left.append(of_fold - never - own - beside)
         if any(left):
             case = rois.index["case_id"]
-            roi_counts = [int(_are_in(case, some).sum()) if some else 0 for some in left]
+            roi_counts = [int(_is_in(case, some).sum()) if some else 0 for some in left]
             found[name] = {
                 "cases": len(left[0]),
                 "rois": roi_counts[0],
@@ -222,7 +222,7 @@ def _held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict
     return found
 
 
-def members(
+def run_rows(
     run: Run, collections: Mapping[str, RoiSet], split: Split
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return rows of each collection that this run learns, and rows that it scores.
@@ -245,26 +245,26 @@ def members(
             tested | set(split.never.get(task, ())) | patients.cases_of_patients(rois, of_fold)
         )
         if task == split.target:
-            kept = _are_in(case, set(split.train) - kept_out)
+            kept = _is_in(case, set(split.train) - kept_out)
             if run.target_cases is not None:
                 labels = folds.case_labels(case[kept], rois.index["label"][kept])
                 chosen = folds.subset(
                     labels, run.target_cases, split.seed, run.initialization, task
                 )
-                kept = _are_in(case, set(chosen))
+                kept = _is_in(case, set(chosen))
             to_score = tested if run.fold is None else set(part)
         else:
-            kept = ~_are_in(case, kept_out)
+            kept = ~_is_in(case, kept_out)
             to_score = tested if run.fold is None else set()
-        learned[task] = _numbers(kept)
-        scored[task] = _numbers(_are_in(case, to_score))
+        learned[task] = _row_numbers(kept)
+        scored[task] = _row_numbers(_is_in(case, to_score))
     return learned, scored
 
 
 def reject_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> None:
     """Raise InputError if a run could not learn or its result not be measured: the target needs
     both classes to learn and to score, any other collection at least one ROI to learn."""
-    learned, scored = members(run, collections, split)
+    learned, scored = run_rows(run, collections, split)
     for name in run.tasks:
         if not len(learned[name]):
             why = ", as its patients are in a test set or the fold held out"
@@ -282,17 +282,17 @@ def reject_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> N
             )
 
 
-def _cases_with(index: Mapping[str, np.ndarray], *marks: str) -> set[str]:
+def _cases_marked(index: Mapping[str, np.ndarray], *marks: str) -> set[str]:
     which = np.any([index["split"] == mark for mark in marks], axis=0)
     return set(map(str, index["case_id"][which]))
 
 
-def _are_in(case: np.ndarray, cases: set[str]) -> np.ndarray:
+def _is_in(case: np.ndarray, cases: set[str]) -> np.ndarray:
     """Return whether each is one of `cases`, (n,) bool; np.isin would take several copies of the
     texts."""
     return np.fromiter((one in cases for one in case), bool, len(case))
 
 
-def _numbers(kept: np.ndarray) -> np.ndarray:
+def _row_numbers(kept: np.ndarray) -> np.ndarray:
     """Of the rows that are kept, in half the space that NumPy takes."""
     return np.flatnonzero(kept).astype(np.int32)

@@ -7,8 +7,8 @@ import numpy as np
 
 from mtl_jax.config import UNITS
 from mtl_jax.experiments import scores as score_tables
-from mtl_jax.experiments.auc_statistics import Part, mean_auc, mean_difference
-from mtl_jax.experiments.scores import Scores, by_unit
+from mtl_jax.experiments.auc_statistics import FoldScores, mean_auc, mean_difference
+from mtl_jax.experiments.scores import Scores, aggregate
 from mtl_jax.types import Run
 
 POOLED, ONE_FOLD = "pooled over folds", "one fold"  # estimators that are never the headline
@@ -23,7 +23,7 @@ class Condition(NamedTuple):
     target_cases: int | None
 
 
-def conditions(runs: Sequence[Run]) -> dict[Condition, list[Run]]:
+def group_by_condition(runs: Sequence[Run]) -> dict[Condition, list[Run]]:
     groups: dict[Condition, list[Run]] = {}
     for run in runs:
         key = Condition(run.approach, run.network, run.split, run.target_cases)
@@ -31,7 +31,7 @@ def conditions(runs: Sequence[Run]) -> dict[Condition, list[Run]]:
     return groups
 
 
-def estimator(runs: Sequence[Run]) -> str:
+def estimator_name(runs: Sequence[Run]) -> str:
     """Name what is estimated from the runs of one condition."""
     several = len({run.initialization for run in runs}) > 1
     if runs[0].fold is None:
@@ -39,7 +39,7 @@ def estimator(runs: Sequence[Run]) -> str:
     return "mean over folds" + (" and initializations" if several else "")
 
 
-def crossed(a: Sequence[Run], b: Sequence[Run]) -> bool:
+def is_crossed(a: Sequence[Run], b: Sequence[Run]) -> bool:
     """Return whether initializations are crossed: both have the same ones, and initialization r of
     both starts every new layer that has one shape in both from the same weights. Layers whose
     shapes differ (the output layer of heads=per_task) start on their own, which leaves the pairs
@@ -47,7 +47,7 @@ def crossed(a: Sequence[Run], b: Sequence[Run]) -> bool:
     return len({frozenset(run.initialization for run in own) for own in (a, b)}) == 1
 
 
-def area_rows(
+def auc_rows(
     runs: Sequence[Run],
     tables: Mapping[str, Scores],
     task: str,
@@ -56,16 +56,16 @@ def area_rows(
     """Return a row for each condition, unit and method: the mean AUC on `task` over folds and
     initializations; none where its cases are of one class."""
     return [
-        names(own, task, unit, method) | mean_auc(parts, method)
-        for own in conditions(runs).values()
+        row_labels(own, task, unit, method) | mean_auc(parts, method)
+        for own in group_by_condition(runs).values()
         for unit in UNITS
-        for parts in [parts_of(own, tables, task, unit)]
+        for parts in [fold_scores(own, tables, task, unit)]
         if has_both_classes(parts)
         for method in methods
     ]
 
 
-def difference_rows(
+def condition_differences(
     runs: Sequence[Run],
     tables: Mapping[str, Scores],
     task: str,
@@ -73,11 +73,11 @@ def difference_rows(
 ) -> list[dict[str, Any]]:
     """Return a row for each pair of conditions and unit: the first's mean AUC minus the
     second's."""
-    groups = conditions(runs)
+    groups = group_by_condition(runs)
     rows = []
     for a, b in pairs:
         for unit in UNITS:
-            first, second = (parts_of(groups[one], tables, task, unit) for one in (a, b))
+            first, second = (fold_scores(groups[one], tables, task, unit) for one in (a, b))
             rows.append(
                 {
                     "a": a.approach,
@@ -88,14 +88,14 @@ def difference_rows(
                     "task": task,
                     "unit": unit,
                     "method": "obuchowski",
-                    "estimator": estimator(groups[a]),
-                    **mean_difference(first, second, crossed=crossed(groups[a], groups[b])),
+                    "estimator": estimator_name(groups[a]),
+                    **mean_difference(first, second, crossed=is_crossed(groups[a], groups[b])),
                 }
             )
     return rows
 
 
-def difference(
+def score_difference(
     runs: Sequence[Run],
     first: Mapping[str, Scores],
     second: Mapping[str, Scores],
@@ -103,10 +103,10 @@ def difference(
     unit: str,
 ) -> dict[str, Any]:
     """Return the mean AUC of the same runs by the scores of `first` minus that by `second`."""
-    return mean_difference(*(parts_of(runs, own, task, unit) for own in (first, second)))
+    return mean_difference(*(fold_scores(runs, own, task, unit) for own in (first, second)))
 
 
-def names(runs: Sequence[Run], task: str, unit: str, method: str) -> dict[str, Any]:
+def row_labels(runs: Sequence[Run], task: str, unit: str, method: str) -> dict[str, Any]:
     """Return what a row says of where it comes from."""
     run, starts = runs[0], sorted({run.initialization for run in runs})
     folds = {run.fold for run in runs}
@@ -118,7 +118,7 @@ def names(runs: Sequence[Run], task: str, unit: str, method: str) -> dict[str, A
         "cases": over + (f", {len(starts)} initializations" if many else ""),
         "unit": unit,
         "method": method,
-        "estimator": estimator(runs),
+        "estimator": estimator_name(runs),
         "network": run.network,
         "split": None if run.fold is None else run.split,
         "target_cases": run.target_cases,
@@ -126,21 +126,25 @@ def names(runs: Sequence[Run], task: str, unit: str, method: str) -> dict[str, A
     }
 
 
-def parts_of(runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str) -> list[Part]:
-    """Return one Part a fold, its scores in the order of the initializations."""
-    return [_part(own, unit) for own in _by_fold(runs, tables, task).values()]
-
-
-def pooled_parts(
+def fold_scores(
     runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str
-) -> list[Part]:
+) -> list[FoldScores]:
+    """Return one Part a fold, its scores in the order of the initializations."""
+    return [_make_fold_scores(own, unit) for own in _by_fold(runs, tables, task).values()]
+
+
+def pooled_scores(
+    runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str
+) -> list[FoldScores]:
     """Return the folds put together within each initialization, as one Part: scores of different
     networks are ranked against each other."""
     folds = _by_fold(runs, tables, task).values()
-    return [_part([score_tables.join(own) for own in zip(*folds, strict=True)], unit)]
+    return [
+        _make_fold_scores([score_tables.concatenate(own) for own in zip(*folds, strict=True)], unit)
+    ]
 
 
-def has_both_classes(parts: Sequence[Part]) -> bool:
+def has_both_classes(parts: Sequence[FoldScores]) -> bool:
     return all(len(np.unique(part.label)) == 2 for part in parts)
 
 
@@ -150,19 +154,19 @@ def _by_fold(
     """Score of each initialization by fold, sorted by roi_id."""
     found: dict[int | None, list[Scores]] = {}
     for run in sorted(runs, key=_initialization):
-        found.setdefault(run.fold, []).append(_sorted(tables[run.id], task))
+        found.setdefault(run.fold, []).append(_sorted_rows(tables[run.id], task))
     return {fold: found[fold] for fold in sorted(found, key=lambda fold: fold or 0)}
 
 
-def _part(scored: Sequence[Scores], unit: str) -> Part:
+def _make_fold_scores(scored: Sequence[Scores], unit: str) -> FoldScores:
     for other in scored[1:]:
         if not np.array_equal(other.roi_id, scored[0].roi_id):
             raise ValueError("two initializations of one fold have scored different ROIs")
-    label, _, patient = by_unit(scored[0], unit)
-    return Part(label, patient, np.array([by_unit(own, unit)[1] for own in scored]))
+    label, _, patient = aggregate(scored[0], unit)
+    return FoldScores(label, patient, np.array([aggregate(own, unit)[1] for own in scored]))
 
 
-def _sorted(scores: Scores, task: str) -> Scores:
+def _sorted_rows(scores: Scores, task: str) -> Scores:
     scores = scores.of(scores.task == task)
     return scores.of(np.argsort(scores.roi_id, kind="stable"))
 

@@ -12,13 +12,13 @@ from mtl_jax import config, weights
 from mtl_jax.config import IMAGENET_STUDIES, STAGES, parse_task_weights
 from mtl_jax.data import crosswalk, ingest
 from mtl_jax.experiments import splits
-from mtl_jax.experiments.run_lists import Approach, expand
-from mtl_jax.experiments.stages import TESTS, n_partitions
+from mtl_jax.experiments.run_lists import Approach, expand_approaches
+from mtl_jax.experiments.stages import TEST_STAGES, n_partitions
 from mtl_jax.training import devices
 from mtl_jax.types import InputError, RoiSet
 
 
-class Inputs(NamedTuple):
+class StudyInputs(NamedTuple):
     """All of it a function of the config and the files it names."""
 
     collections: dict[str, RoiSet]
@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
         return self.collections, self.split, self.weights
 
 
-def prepare(c: ConfigDict, dry_run: bool = False) -> Inputs:
+def prepare_inputs(c: ConfigDict, dry_run: bool = False) -> StudyInputs:
     """Load what `c` names; collections that are not yet shards are made into shards. A `dry_run`
     needs no ImageNet weights."""
     devices.enable_compilation_cache(Path(c.data.cache) / "compiled")
@@ -41,28 +41,28 @@ def prepare(c: ConfigDict, dry_run: bool = False) -> Inputs:
     if c.preset == "paper" and c.study in IMAGENET_STUDIES:
         weights.require_photographs(pretrained, c.study)
     collections = load_collections(c)
-    approaches = expand(
+    approaches = expand_approaches(
         c.approaches,
         c.data.target,
         list(collections),
         c.model.heads,
         parse_task_weights(c.train.task_weights),
     )
-    needs_test = bool(set(STAGES[c.study]) & set(TESTS))
-    split = splits.divide(
+    needs_test = bool(set(STAGES[c.study]) & set(TEST_STAGES))
+    split = splits.make_split(
         collections,
         c.data.target,
-        evaluated_beside(c.data.target, c.data.test_each, collections, approaches),
-        splits.Rules(needs_test, n_partitions(c), c.folds, c.data.test_fraction, c.split_seed),
+        evaluated_auxiliaries(c.data.target, c.data.test_each, collections, approaches),
+        splits.SplitRules(needs_test, n_partitions(c), c.folds, c.data.test_fraction, c.split_seed),
     )
     learned = {task for approach in approaches for task in approach.tasks}
     split = split._replace(
         official_learned=tuple(name for name in split.official_learned if name in learned)
     )
-    return Inputs(collections, split, pretrained, approaches)
+    return StudyInputs(collections, split, pretrained, approaches)
 
 
-def evaluated_beside(
+def evaluated_auxiliaries(
     target: str, test_each: bool, collections: Iterable[str], approaches: Iterable[Approach]
 ) -> list[str]:
     """Return the collections beside the target that have a test set in this job: all with
@@ -71,17 +71,17 @@ def evaluated_beside(
     return [name for name in collections if name != target and (test_each or name in about)]
 
 
-def as_settings(c: ConfigDict) -> str:
+def config_to_json(c: ConfigDict) -> str:
     """Return `c` as text, for processes that do runs elsewhere."""
     return json.dumps(c.to_dict(), sort_keys=True)
 
 
 @functools.cache
-def prepare_from(settings: str) -> tuple[ConfigDict, Inputs]:
+def prepare_from_json(settings: str) -> tuple[ConfigDict, StudyInputs]:
     """Return the config of that text and its materials, once for all runs that a process does."""
     c = config.default()
     c.update(json.loads(settings))
-    return c, prepare(c)
+    return c, prepare_inputs(c)
 
 
 def load_collections(c: ConfigDict) -> dict[str, RoiSet]:

@@ -19,10 +19,10 @@ from mtl_jax import roc
 from mtl_jax.data import shards
 from mtl_jax.experiments import run_data, splits
 from mtl_jax.experiments import scores as score_tables
-from mtl_jax.experiments.compute_cost import epochs
+from mtl_jax.experiments.compute_cost import n_epochs
 from mtl_jax.experiments.provenance import Provenance, digest
-from mtl_jax.experiments.stages import of_last_stage
-from mtl_jax.experiments.validation import validators
+from mtl_jax.experiments.stages import keeps_weights
+from mtl_jax.experiments.validation import make_validators
 from mtl_jax.io import atomic, workdir
 from mtl_jax.models import registry
 from mtl_jax.models.base import init
@@ -37,7 +37,7 @@ from mtl_jax.types import InputError, Params, RoiSet, Run
 from mtl_jax.weights import Weights
 
 
-def execute(
+def train_and_score(
     runs: Sequence[Run],
     folders: Sequence[Path],
     collections: Mapping[str, RoiSet],
@@ -59,8 +59,8 @@ def execute(
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
     run = runs[0]  # in what follows the others are as this one
-    parts = run_data.subsets(runs, collections, split)
-    pool, rois = run_data.learned_by(parts, collections, c.stream)
+    parts = run_data.make_subsets(runs, collections, split)
+    pool, rois = run_data.training_dataset(parts, collections, c.stream)
     if is_on_host(pool):
         malloc.release_freed_memory()  # where ROIs are too many for memory, memory goes before time
     network = registry.build(
@@ -71,14 +71,14 @@ def execute(
     )
     frozen = frozen_layers(run.network)
     cached = frozen if c.feature_cache == "auto" else ()
-    keep = [c.keep_weights == "all" or of_last_stage(each, c.study) for each in runs]
+    keep = [c.keep_weights == "all" or keeps_weights(each, c.study) for each in runs]
     train_config = c.train.copy_and_resolve_references()
-    train_config.epochs = epochs(run, collections, split, c.train)
+    train_config.epochs = n_epochs(run, collections, split, c.train)
     provenance = Provenance(collections, split, weights, c)
     made_by = {own: provenance.of(own) for own in runs}
     multihost.assert_same(f"data, weights and settings {digest(list(made_by.values()))[:12]}")
     validated = runs if c.train.validation_epochs and multihost.is_primary() else ()
-    validate = validators(validated, parts, collections, network, cached, c.stream)
+    validate = make_validators(validated, parts, collections, network, cached, c.stream)
     with contextlib.ExitStack() as boards:
         trainings = []
         for own, folder in zip(runs, folders, strict=True):
@@ -87,7 +87,7 @@ def execute(
             params = warm_start(init(network, init_key, c.model.initialization), weights)
             board = TensorBoard(folder, c.train.tensorboard and multihost.is_primary())
             write = boards.enter_context(board).write
-            place = rois[run_data.shared_by(own)]
+            place = rois[run_data.subset_key(own)]
             validator = validate.get(own)
             origin = made_by[own], c.accept_versions
             trainings.append(
@@ -112,12 +112,12 @@ def execute(
 
     def score(own: Run, folder: Path, params: Params, kept: bool) -> None:
         begin = time.monotonic()
-        shared = run_data.shared_by(own)
+        shared = run_data.subset_key(own)
         part = parts[shared]
         said = predict(network, params, pool, cached, rois[shared])
-        of_learned = run_data.by_task(said, part.learned)
-        held_out = run_data.scored_by(part, collections, c.stream)
-        of_scored = run_data.by_task(predict(network, params, held_out, cached), part.scored)
+        of_learned = run_data.split_by_task(said, part.learned)
+        held_out = run_data.evaluation_dataset(part, collections, c.stream)
+        of_scored = run_data.split_by_task(predict(network, params, held_out, cached), part.scored)
         train_auc = {
             name: _auc(collections[name].index["label"][rows], of_learned[name])
             for name, rows in part.learned.items()
@@ -127,10 +127,12 @@ def execute(
             score_tables.make_scores(collections[name], rows, of_scored[name])
             for name, rows in part.scored.items()
         ]
-        text = score_tables.as_text(score_tables.join(tables))
+        text = score_tables.to_csv(score_tables.concatenate(tables))
         for name in own.tasks:
             shards.reject_replaced(collections[name])
-        record = _record(own, part, train_config.epochs, weights, train_auc, made_by[own] | before)
+        record = _run_record(
+            own, part, train_config.epochs, weights, train_auc, made_by[own] | before
+        )
         record["scores_sha256"] = hashlib.sha256(text.encode()).hexdigest()
         workdir.write_json(folder / "run.json", record)
         seconds = round(training + time.monotonic() - begin, 1)
@@ -143,7 +145,7 @@ def execute(
         multihost.on_primary(partial(score, *each))
 
 
-def _record(
+def _run_record(
     run: Run,
     part: run_data.Subset,
     epochs_trained: int,

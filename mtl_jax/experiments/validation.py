@@ -15,10 +15,10 @@ from mtl_jax.training.predict import Predictor
 from mtl_jax.types import Params, RoiSet, Run
 
 Validate = Callable[[Params], dict[str, float]]
-SMALLEST = float(np.finfo(np.float32).eps)  # probability of the true class: the loss stays finite
+EPSILON = float(np.finfo(np.float32).eps)  # probability of the true class: the loss stays finite
 
 
-def validators(
+def make_validators(
     runs: Sequence[Run],
     subsets: Mapping[Run, Subset],
     collections: Mapping[str, RoiSet],
@@ -32,17 +32,19 @@ def validators(
     before its training ends. Runs that differ in initialization alone share their ROIs.
     """
     found = {}
-    for shared in {run_data.shared_by(run): None for run in runs if run.fold is not None}:
-        held_out = run_data.scored_by(subsets[shared], collections, stream)
-        found[shared] = _validator(Predictor(network, held_out, cached), np.asarray(held_out.label))
-    return {run: found[run_data.shared_by(run)] for run in runs if run.fold is not None}
+    for shared in {run_data.subset_key(run): None for run in runs if run.fold is not None}:
+        held_out = run_data.evaluation_dataset(subsets[shared], collections, stream)
+        found[shared] = _make_validator(
+            Predictor(network, held_out, cached), np.asarray(held_out.label)
+        )
+    return {run: found[run_data.subset_key(run)] for run in runs if run.fold is not None}
 
 
-def _validator(predictor: Predictor, labels: np.ndarray) -> Validate:
-    return lambda params: measure(labels, predictor(params))
+def _make_validator(predictor: Predictor, labels: np.ndarray) -> Validate:
+    return lambda params: loss_and_auc(labels, predictor(params))
 
 
-def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+def loss_and_auc(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Return the mean cross-entropy and the empirical AUC, per view, of malignancy probabilities.
 
     There is no AUC where all labels are equal, and nothing where a score is not a number.
@@ -50,7 +52,7 @@ def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     if not np.isfinite(scores).all():
         return {}
     of_truth = np.where(labels == 1, scores.astype(float), 1 - scores.astype(float))
-    found = {"validation_loss": float(-np.log(np.maximum(of_truth, SMALLEST)).mean())}
+    found = {"validation_loss": float(-np.log(np.maximum(of_truth, EPSILON)).mean())}
     if len(np.unique(labels)) == 2:
         found["validation_auc"] = roc.empirical(labels, scores).auc
     return found

@@ -21,7 +21,9 @@ from scipy.special import stdtr, stdtrit
 
 from mtl_jax.roc.empirical import Z95
 
-FEWEST = 3  # initializations from which their variance is estimated: two give one degree of freedom
+MIN_INITIALIZATIONS = (
+    3  # initializations from which their variance is estimated: two give one degree of freedom
+)
 
 
 class Variance(NamedTuple):
@@ -44,7 +46,7 @@ class Variance(NamedTuple):
         return patients if self.initializations is None else f"{patients} and initializations"
 
 
-def variance_of(covariance: np.ndarray, means: np.ndarray) -> Variance:
+def variance_of_mean(covariance: np.ndarray, means: np.ndarray) -> Variance:
     """Return the variance of the mean of `means` (R,), whose covariance (R, R) over patients is
     given: that over patients alone where R is below three.
 
@@ -54,14 +56,14 @@ def variance_of(covariance: np.ndarray, means: np.ndarray) -> Variance:
     of 0 and 1; coverage between them is simulated (docs/roc.md).
     """
     count = len(means)
-    if count < FEWEST:
+    if count < MIN_INITIALIZATIONS:
         return Variance(float(covariance.mean()), None, np.inf)
     own = float(means.var(ddof=1)) / count
     pairs = (covariance.sum() - np.trace(covariance)) / (count * (count - 1))
-    return _combined(max(float(pairs), 0.0), [(own, count - 1)])
+    return _combine(max(float(pairs), 0.0), [(own, count - 1)])
 
 
-def _combined(patients: float, between: Sequence[tuple[float, int]]) -> Variance:
+def _combine(patients: float, between: Sequence[tuple[float, int]]) -> Variance:
     """Return the sum of a variance over patients and of those between initializations, each with
     its degrees of freedom, which Satterthwaite's formula joins."""
     own = sum(variance for variance, _ in between)
@@ -77,11 +79,11 @@ def variance_of_difference(
     readings, those of `a` before those of `b`; each side has its own variance between
     initializations, and any two of different sides are a pair."""
     if crossed:
-        return variance_of(covariance, a - b)
+        return variance_of_mean(covariance, a - b)
     count = len(a)
     sides = [
-        variance_of(covariance[:count, :count], a),
-        variance_of(covariance[count:, count:], b),
+        variance_of_mean(covariance[:count, :count], a),
+        variance_of_mean(covariance[count:, count:], b),
     ]
     shared = float(covariance[:count, count:].mean())
     patients = max(sum(side.patients for side in sides) - 2 * shared, 0.0)
@@ -90,9 +92,9 @@ def variance_of_difference(
         for side, means in zip(sides, (a, b), strict=True)
         if side.initializations is not None
     ]
-    return _combined(patients, between) if between else Variance(patients, None, np.inf)
+    return _combine(patients, between) if between else Variance(patients, None, np.inf)
 
 
-def two_sided(statistic: float, df: float) -> float:
+def two_sided_p(statistic: float, df: float) -> float:
     """Return the two-sided p-value of a t statistic; of a normal one where df is infinite."""
     return float(2 * stdtr(min(df, 1e12), -abs(statistic)))

@@ -11,16 +11,16 @@ from mtl_jax.roc.bootstrap import bootstrap
 from mtl_jax.roc.compare import Comparison, compare
 from mtl_jax.roc.conventional import conventional
 from mtl_jax.roc.empirical import empirical
-from mtl_jax.roc.plot import draw
+from mtl_jax.roc.plot import draw_curves
 from mtl_jax.roc.proper import proper
-from mtl_jax.roc.read_scores import read
+from mtl_jax.roc.read_scores import read_scores
 from mtl_jax.roc.score_table import Table, by_lesion, by_task, pair, shared_fields
 from mtl_jax.types import InputError
 
 HELP = """CSV with columns label (0 benign, 1 malignant) and score; task, case (patient),
 laterality, lesion, view and roi are used where present; which columns are taken for them and
 which are ignored is printed"""
-MOST_SAMPLES = 1_000_000
+MAX_SAMPLES = 1_000_000
 
 
 def main() -> int:
@@ -36,37 +36,37 @@ def main() -> int:
         "lesion where the file has columns case and lesion",
     )
     parser.add_argument("--plot", type=paths.path, metavar="FILE", help="figure, e.g. roc.svg")
-    parser.add_argument("--samples", type=_samples, default=2000, help="bootstrap resamples")
-    parser.add_argument("--seed", type=_seed, default=0, help="of the bootstrap")
+    parser.add_argument("--samples", type=_parse_samples, default=2000, help="bootstrap resamples")
+    parser.add_argument("--seed", type=_parse_seed, default=0, help="of the bootstrap")
     flags = parser.parse_args()
     try:
-        report(flags)
+        print_report(flags)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def _samples(text: str) -> int:
-    return _whole_number(text, "--samples", 2, MOST_SAMPLES)
+def _parse_samples(text: str) -> int:
+    return _parse_integer(text, "--samples", 2, MAX_SAMPLES)
 
 
-def _seed(text: str) -> int:
-    return _whole_number(text, "--seed", 0, 2**63 - 1)
+def _parse_seed(text: str) -> int:
+    return _parse_integer(text, "--seed", 0, 2**63 - 1)
 
 
-def _whole_number(text: str, flag: str, least: int, most: int) -> int:
+def _parse_integer(text: str, flag: str, least: int, most: int) -> int:
     # At most 19 digits, since int() itself rejects thousands of them.
     if text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most:
         return int(text)
     raise InputError(f"{flag}={text} is invalid: expected an integer from {least} to {most}")
 
 
-def report(flags: argparse.Namespace) -> None:
+def print_report(flags: argparse.Namespace) -> None:
     """Print the tables of each task and draws the figure that the flags ask for."""
     files = [flags.scores] if flags.compare is None else [flags.scores, flags.compare]
     curves = []
-    read_tables = [read(file) for file in files]
+    read_tables = [read_scores(file) for file in files]
     for table in read_tables:
         for note in table.notes:
             print(f"{table.name}: {note}")
@@ -75,14 +75,14 @@ def report(flags: argparse.Namespace) -> None:
         if len(tasks) > 1:
             print(f"{chr(10) * (number > 0)}task {task}")
         try:
-            curves += of_task(tables, task if len(tasks) > 1 else "", flags)
+            curves += report_task(tables, task if len(tasks) > 1 else "", flags)
         except ValueError as error:
             raise ValueError(f"task {task}: {error}" if len(tasks) > 1 else str(error)) from None
     if flags.plot is not None:
-        draw(flags.plot, curves)
+        draw_curves(flags.plot, curves)
 
 
-def of_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[tuple]:
+def report_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[tuple]:
     """Print the AUCs of each reading, and their comparison where there are two; returns the
     curves to draw. No collection but that of these tables is in it."""
     unit = flags.unit or ("lesion" if {"case", "lesion"} <= set(tables[0].ids) else "view")
@@ -98,7 +98,7 @@ def of_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[t
     curves = []
     for t, scores in zip(tables, readings, strict=True):
         name = f"{Path(t.name).stem}, {task}" if task else Path(t.name).stem
-        curves.append((name, *aucs(t, first, scores, unit, flags)))
+        curves.append((name, *print_aucs(t, first, scores, unit, flags)))
     if len(tables) > 1:
         head = f"{'test':<12}{'difference':>11}{'SE':>9}{'95 % interval':>20}"
         print(f"\n{head}{'z':>8}{'p':>9}  status")
@@ -111,7 +111,7 @@ def of_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[t
     return curves
 
 
-def aucs(
+def print_aucs(
     table: Table, first: Table, scores: list[float], unit: str, flags: argparse.Namespace
 ) -> tuple:
     """Print every AUC of one reading, the proper one last where it may be no headline; returns its

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from mtl_jax.roc.clustered import class_patients, covariances
 from mtl_jax.roc.empirical import Z95, degenerate_status, logit_interval, newcombe_interval
-from mtl_jax.roc.influence import of_empirical_area, of_proper_area
-from mtl_jax.roc.inputs import check, codes
+from mtl_jax.roc.influence import empirical_influence, proper_influence
+from mtl_jax.roc.inputs import check_scores, encode_ids
 
 METHODS = ("empirical", "proper")
 
@@ -61,9 +61,9 @@ def auc_interval(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
-    truth, values = check(labels, scores)
-    patient = codes(clusters, len(values))
-    of_area = of_proper_area if method == "proper" else of_empirical_area
+    truth, values = check_scores(labels, scores)
+    patient = encode_ids(clusters, len(values))
+    of_area = proper_influence if method == "proper" else empirical_influence
     auc, influence, status = of_area(truth, values)
     with_classes = class_patients(truth, patient)
     sizes = (int(truth.sum()), int((~truth).sum()), int(patient.max()) + 1)

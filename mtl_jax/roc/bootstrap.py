@@ -7,14 +7,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mtl_jax.roc.clustered import class_patients
-from mtl_jax.roc.empirical import degenerate_status, logit_interval, newcombe_interval, placements
-from mtl_jax.roc.inputs import check, codes
+from mtl_jax.roc.empirical import (
+    degenerate_status,
+    logit_interval,
+    newcombe_interval,
+    placement_values,
+)
+from mtl_jax.roc.inputs import check_scores, encode_ids
 from mtl_jax.roc.proper import Proper, proper
 from mtl_jax.roc.search import aucs_near
-from mtl_jax.roc.truth_runs import levels, truth_runs
+from mtl_jax.roc.truth_runs import score_levels, truth_runs
 
-CHUNK = 4_000_000  # weights held at once: 32 MB
-FITTED_CHUNK = 200_000  # the same where each weight needs the many arrays of a fit
+CHUNK_SIZE = 4_000_000  # weights held at once: 32 MB
+FITTED_CHUNK_SIZE = 200_000  # the same where each weight needs the many arrays of a fit
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,13 @@ def bootstrap(
     """
     if method not in ("empirical", "proper"):
         raise ValueError(f"method must be 'empirical' or 'proper', not {method!r}")
-    truth, values = check(labels, scores)
-    patient = codes(clusters, len(values))
+    truth, values = check_scores(labels, scores)
+    patient = encode_ids(clusters, len(values))
     if method == "proper":
         fit = proper(truth, values)
         auc, aucs = fit.auc, refitted_aucs(truth, values, patient, fit, samples, seed)
     else:
-        auc = float(placements(truth, values)[0].mean())
+        auc = float(placement_values(truth, values)[0].mean())
         aucs = resampled_aucs(truth, [values], patient, samples, seed)[0]
     spread = float(aucs.std(ddof=1))
     se = spread if spread > 1e-14 else 0.0  # the rest is rounding
@@ -83,12 +88,12 @@ def refitted_aucs(
     seed: int,
 ) -> np.ndarray:
     """Areas (samples,) of proper curves fitted to resamples of data whose own fit is `fit`."""
-    level, count = levels(scores)
+    level, count = score_levels(scores)
     order = np.argsort(level, kind="stable")
     begins = np.searchsorted(level[order], np.arange(count))
     start = (fit.d_a, fit.c) if fit.corner is None else (1.0, 0.0)
     out = []
-    for weights in resamples(truth, patient, samples, seed, FITTED_CHUNK):
+    for weights in resamples(truth, patient, samples, seed, FITTED_CHUNK_SIZE):
         sorted_ = weights[:, order]
         malignant = np.add.reduceat(sorted_ * truth[order], begins, axis=1)
         benign = np.add.reduceat(sorted_ * ~truth[order], begins, axis=1)
@@ -128,7 +133,7 @@ def resamples(
     patient: np.ndarray,
     samples: int,
     seed: int | Sequence[int],
-    chunk: int = CHUNK,
+    chunk: int = CHUNK_SIZE,
 ) -> Iterator[np.ndarray]:
     """Yield chunks (some, n) of how often each case is in a resample, `samples` rows in all."""
     if samples < 2:

@@ -9,11 +9,11 @@ from scipy.special import ndtr
 from mtl_jax.roc.bootstrap import resampled_aucs
 from mtl_jax.roc.clustered import class_patients, covariance
 from mtl_jax.roc.empirical import Z95, newcombe_interval
-from mtl_jax.roc.influence import of_empirical_area, of_proper_area
-from mtl_jax.roc.inputs import check, codes
+from mtl_jax.roc.influence import empirical_influence, proper_influence
+from mtl_jax.roc.inputs import check_scores, encode_ids
 
 METHODS = ("delong", "proper", "obuchowski", "bootstrap")
-FITTED = ("ok", "boundary")  # statuses of a fit whose own influence values are used
+FITTED_STATUS = ("ok", "boundary")  # statuses of a fit whose own influence values are used
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,17 @@ def compare(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
-    truth, a = check(labels, scores_a, "scores_a")
-    b = check(labels, scores_b, "scores_b")[1]
-    patient = codes(clusters, len(a))
+    truth, a = check_scores(labels, scores_a, "scores_a")
+    b = check_scores(labels, scores_b, "scores_b")[1]
+    patient = encode_ids(clusters, len(a))
     if method == "delong":
         _reject_repeats(patient, allow_repeats)
         patient = np.arange(len(a))
     with_classes = class_patients(truth, patient)
-    of_area = of_proper_area if method == "proper" else of_empirical_area
+    of_area = proper_influence if method == "proper" else empirical_influence
     (area_a, moves_a, status_a), (area_b, moves_b, status_b) = (of_area(truth, s) for s in (a, b))
-    status = status_b if status_a in FITTED else status_a
-    status = "ok" if status in FITTED else status
+    status = status_b if status_a in FITTED_STATUS else status_a
+    status = "ok" if status in FITTED_STATUS else status
     spread = np.zeros((3, 3))
     if method == "bootstrap":
         of_a, of_b = resampled_aucs(truth, [a, b], patient, samples, seed)
@@ -85,7 +85,7 @@ def compare(
         spread = covariance(truth, (moves_a, moves_b), patient)
     sizes = (int(truth.sum()), int((~truth).sum()), int(patient.max()) + 1)
     alike = np.array_equal(*(np.unique(s, return_inverse=True)[1] for s in (a, b)))
-    return _comparison((area_a, area_b), spread, method, sizes, with_classes, alike, status)
+    return _make_comparison((area_a, area_b), spread, method, sizes, with_classes, alike, status)
 
 
 def _reject_repeats(patient: np.ndarray, allowed: bool) -> None:
@@ -97,7 +97,7 @@ def _reject_repeats(patient: np.ndarray, allowed: bool) -> None:
         )
 
 
-def _comparison(
+def _make_comparison(
     aucs: tuple[float, float],
     spread: np.ndarray,
     method: str,

@@ -10,12 +10,12 @@ from scipy.special import ndtr, ndtri
 from mtl_jax.roc import categories as lik
 from mtl_jax.roc import degenerate, information
 from mtl_jax.roc.empirical import empirical, logit_interval, newcombe_interval
-from mtl_jax.roc.fit import definite
-from mtl_jax.roc.inputs import check
-from mtl_jax.roc.truth_runs import Runs, from_scores
+from mtl_jax.roc.fit import make_positive_definite
+from mtl_jax.roc.inputs import check_scores
+from mtl_jax.roc.truth_runs import Runs, runs_of_scores
 
-LOG_B = 4.0  # |ln b| beyond which the curve has an edge
-STEPS = 100
+MAX_LOG_B = 4.0  # |ln b| beyond which the curve has an edge
+MAX_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ def conventional(labels: ArrayLike, scores: ArrayLike) -> Conventional:
     Standard error from the expected information, 95 % interval symmetric on the logit. Raises
     ValueError as `inputs.check` does.
     """
-    truth, values = check(labels, scores)
-    runs = from_scores(truth, values)
-    kind = str(degenerate.classify(runs)[0])
+    truth, values = check_scores(labels, scores)
+    runs = runs_of_scores(truth, values)
+    kind = str(degenerate.classify_data(runs)[0])
     sizes = int(runs.sizes[0]), int(truth.sum()), int((~truth).sum())
     if kind in ("regular", "reversed") and sizes[0] > 2:
-        a, log_b, loglik, steps, converged, spread = _climb(runs)
+        a, log_b, loglik, steps, converged, spread = _maximize(runs)
         b = float(np.exp(log_b))
         status = "ok" if converged else "not_converged"
-        status = "boundary" if abs(log_b) >= LOG_B else status
+        status = "boundary" if abs(log_b) >= MAX_LOG_B else status
     else:
-        d, variance = (float(x[0]) for x in degenerate.single_curves(runs))
+        d, variance = (float(x[0]) for x in degenerate.equal_variance_d(runs))
         single = kind in ("single", "reversed")
         a, b, spread = (d, 1.0, np.diag([variance, 0.0])) if single else (np.nan, np.nan, np.nan)
         spread = np.broadcast_to(spread, (2, 2))
@@ -82,34 +82,36 @@ def conventional(labels: ArrayLike, scores: ArrayLike) -> Conventional:
     return Conventional(auc, se, *interval, a, b, spread, loglik, *sizes, status, steps)
 
 
-def _climb(runs: Runs) -> tuple[float, float, float, int, bool, np.ndarray]:
+def _maximize(runs: Runs) -> tuple[float, float, float, int, bool, np.ndarray]:
     """a, ln b, log-likelihood, steps, whether converged, and covariance of (a, b)."""
-    part = lik.shares(runs)
+    part = lik.cell_fractions(runs)
     a, log_b, w = float(np.sqrt(2.0) * ndtri(degenerate.empirical_aucs(runs)[0])), 0.0, None
     w = lik.observed_fractions(runs)
-    now = _cells(part, a, log_b, w)
-    best, damping, converged = lik.loglik(runs, now)[0], 1e-3, False
+    now = _cell_probabilities(part, a, log_b, w)
+    best, damping, converged = lik.log_likelihood(runs, now)[0], 1e-3, False
     step = 0
-    while step < STEPS and not converged and damping < 1e10:
+    while step < MAX_STEPS and not converged and damping < 1e10:
         step += 1
-        state = information.assemble(runs, part, now, now.turn, expected=True)
-        theta, square, own, border, _ = information.eliminate(runs, state, np.array([damping]))
-        (first,), (cross,), (second,) = definite(square, state.size)
+        state = information.assemble_equations(runs, part, now, now.turn, expected=True)
+        theta, square, own, border, _ = information.eliminate_cutoffs(
+            runs, state, np.array([damping])
+        )
+        (first,), (cross,), (second,) = make_positive_definite(square, state.size)
         move = np.array([second * theta[0, 0] - cross * theta[1, 0],
                          first * theta[1, 0] - cross * theta[0, 0]])  # fmt: skip
         move /= first * second - cross * cross
         gain = 0.5 * (theta[:, 0] @ move + state.w @ own)
         converged = bool(gain < 1e-12)
-        trial_a, trial_b = a + move[0], float(np.clip(log_b + move[1], -LOG_B, LOG_B))
-        trial_w = lik.advance_fractions(runs, part, w, own - move @ border)
-        trial = _cells(part, trial_a, trial_b, trial_w)
-        loglik = lik.loglik(runs, trial)[0]
+        trial_a, trial_b = a + move[0], float(np.clip(log_b + move[1], -MAX_LOG_B, MAX_LOG_B))
+        trial_w = lik.step_fractions(runs, part, w, own - move @ border)
+        trial = _cell_probabilities(part, trial_a, trial_b, trial_w)
+        loglik = lik.log_likelihood(runs, trial)[0]
         if loglik > best:
             a, log_b, w, now, best, damping = trial_a, trial_b, trial_w, trial, loglik, damping / 5
         else:
             damping = max(damping * 5, 1e-4)
-    state = information.assemble(runs, part, now, now.turn, expected=True)
-    _, square, _, _, _ = information.eliminate(runs, state, np.zeros(1))
+    state = information.assemble_equations(runs, part, now, now.turn, expected=True)
+    _, square, _, _, _ = information.eliminate_cutoffs(runs, state, np.zeros(1))
     (first, cross), (_, second) = square[..., 0]
     determinant = first * second - cross * cross
     spread = np.full((2, 2), np.nan)
@@ -119,7 +121,9 @@ def _climb(runs: Runs) -> tuple[float, float, float, int, bool, np.ndarray]:
     return float(a), log_b, float(best), step, converged, by_b @ spread @ by_b
 
 
-def _cells(part: lik.Shares, a: float, log_b: float, w: np.ndarray) -> lik.Cells:
+def _cell_probabilities(
+    part: lik.CellFractions, a: float, log_b: float, w: np.ndarray
+) -> lik.CellProbabilities:
     """Cell probabilities and slopes of the curve (a, b) with cutoffs at the fractions w."""
     b = np.exp(log_b)
     x = _cutoffs(part, a, b, w)
@@ -127,15 +131,15 @@ def _cells(part: lik.Shares, a: float, log_b: float, w: np.ndarray) -> lik.Cells
     x, y = (np.where(part.last, -np.inf, z) for z in (x, y))
     high_x, high_y = (np.where(part.first, np.inf, np.roll(z, 1)) for z in (x, y))
     f, g = (np.exp(-np.minimum(z * z, 1400.0) / 2.0) / np.sqrt(2.0 * np.pi) for z in (x, y))
-    density = np.maximum(part.benign * f + part.malignant * b * g, lik.FLOOR)
+    density = np.maximum(part.benign * f + part.malignant * b * g, lik.MIN_PROBABILITY)
     safe = np.where(part.last, 0.0, x)
     turn = np.stack([f * g, -f * g * b * safe]) / density
     turn[:, part.last] = 0.0
-    p, q = lik.interval(x, high_x), lik.interval(y, high_y)
-    return lik.Cells(p, q, f / density, b * g / density, turn)
+    p, q = lik.normal_interval(x, high_x), lik.normal_interval(y, high_y)
+    return lik.CellProbabilities(p, q, f / density, b * g / density, turn)
 
 
-def _cutoffs(part: lik.Shares, a: float, b: float, w: np.ndarray) -> np.ndarray:
+def _cutoffs(part: lik.CellFractions, a: float, b: float, w: np.ndarray) -> np.ndarray:
     """x (cells,) above which the fraction w of all cases lies, by Newton within a bracket."""
     far = 9.0 + (9.0 + abs(a)) / b
     low, high = np.full(len(w), -far), np.full(len(w), far)
@@ -148,6 +152,6 @@ def _cutoffs(part: lik.Shares, a: float, b: float, w: np.ndarray) -> np.ndarray:
         low, high = np.where(above > 0, x, low), np.where(above > 0, high, x)
         bells = (np.exp(-z * z / 2.0) / np.sqrt(2.0 * np.pi) for z in (x, a - b * x))
         f, g = bells
-        step = x + above / np.maximum(part.benign * f + part.malignant * b * g, lik.FLOOR)
+        step = x + above / np.maximum(part.benign * f + part.malignant * b * g, lik.MIN_PROBABILITY)
         x = np.where((step >= low) & (step <= high), step, (low + high) / 2.0)
     return x

@@ -5,7 +5,7 @@ from scipy.special import ndtr, ndtri
 
 from mtl_jax.roc.truth_runs import Runs
 
-CHANCE = 0.5 + 1e-5  # an area below it is that of the diagonal
+MAX_CHANCE_AUC = 0.5 + 1e-5  # an area below it is that of the diagonal
 
 # What `Proper.status` says of each kind of data below.
 STATUS = {
@@ -17,7 +17,7 @@ STATUS = {
 }
 
 
-def classify(runs: Runs) -> np.ndarray:
+def classify_data(runs: Runs) -> np.ndarray:
     """Of each data set (sets,): 'regular', or why the likelihood has no single maximum.
 
     'constant': one category. 'perfect': a cutoff separates the truths. 'edge_only': no operating
@@ -78,10 +78,10 @@ def chance_loglik(runs: Runs) -> np.ndarray:
 def at_chance(runs: Runs, auc: np.ndarray, loglik: np.ndarray) -> np.ndarray:
     """Return whether fits of these areas and log-likelihoods (sets,) are no better than the
     diagonal."""
-    return (auc < CHANCE) | (loglik < chance_loglik(runs))
+    return (auc < MAX_CHANCE_AUC) | (loglik < chance_loglik(runs))
 
 
-def single_curves(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+def equal_variance_d(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     """d (sets,) of the curve of equal variances (c = 0) through the first operating point, and
     the variance of that d; of use where there is one point, inside the unit square."""
     at = runs.start[:-1]
@@ -95,10 +95,10 @@ def single_curves(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     return d, variance
 
 
-def aucs(runs: Runs) -> np.ndarray:
+def degenerate_aucs(runs: Runs) -> np.ndarray:
     """Return what `proper` says of the area (sets,) where the data are not 'regular'."""
-    kind = classify(runs)
-    d = single_curves(runs)[0]
+    kind = classify_data(runs)
+    d = equal_variance_d(runs)[0]
     return np.select(
         [kind == "single", np.isin(kind, ("constant", "reversed"))],
         [ndtr(d / np.sqrt(2.0)), 0.5],

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit, ndtri
 
-from mtl_jax.roc.inputs import check
+from mtl_jax.roc.inputs import check_scores
 
 Z95 = float(ndtri(0.975))
 
@@ -41,8 +41,8 @@ def empirical(labels: ArrayLike, scores: ArrayLike) -> Empirical:
     `labels` (n,) 0 benign, 1 malignant; `scores` (n,) finite, higher more malignant. The interval
     is symmetric on the logit of the area. Raises ValueError as `inputs.check` does.
     """
-    truth, values = check(labels, scores)
-    of_malignant, of_benign = placements(truth, values)
+    truth, values = check_scores(labels, scores)
+    of_malignant, of_benign = placement_values(truth, values)
     m, n = len(of_malignant), len(of_benign)
     auc = float(np.clip(of_malignant.mean(), 0.0, 1.0))
     if min(m, n) == 1:
@@ -52,24 +52,26 @@ def empirical(labels: ArrayLike, scores: ArrayLike) -> Empirical:
         if se < 1e-14:  # rounding: one discordant pair in 1e13 gives more
             status, se = degenerate_status(auc), 0.0
     low, high = logit_interval(auc, se) if status == "ok" else newcombe_interval(auc, m, n)
-    return Empirical(auc, se, low, high, m, n, status, *curve(truth, values))
+    return Empirical(auc, se, low, high, m, n, status, *empirical_curve(truth, values))
 
 
-def placements(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def placement_values(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return each malignant case's fraction of benign cases below it (m,), and each benign case's
     fraction of malignant cases above it (n,), ties counting one half (Sun and Xu 2014, IEEE
     Signal Process Lett 21:1389); both average to the AUC."""
     malignant, benign = scores[truth], scores[~truth]
-    return _below(malignant, benign), 1.0 - _below(benign, malignant)
+    return _fraction_below(malignant, benign), 1.0 - _fraction_below(benign, malignant)
 
 
-def _below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _fraction_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     ordered = np.sort(others)
     twice = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
     return twice / (2.0 * len(others))
 
 
-def curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def empirical_curve(
+    truth: np.ndarray, scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """False and true positive fraction and threshold (points,), from the strictest down."""
     threshold, level = np.unique(scores, return_inverse=True)
     counts = [np.bincount(level[kind], minlength=len(threshold)) for kind in (~truth, truth)]

@@ -9,17 +9,17 @@ from mtl_jax.roc import information as inf
 from mtl_jax.roc import proper_model
 from mtl_jax.roc.truth_runs import Runs
 
-STEPS = 100
-GAIN = 1e-13  # stop where the next step promises less log-likelihood than this
-NEGLIGIBLE = 1e-7  # log-likelihood that may be left where rounding stops a climb
-MOST_C = 1.0 - 1e-9
+MAX_STEPS = 100
+MIN_GAIN = 1e-13  # stop where the next step promises less log-likelihood than this
+GAIN_TOLERANCE = 1e-7  # log-likelihood that may be left where rounding stops a climb
+MAX_C = 1.0 - 1e-9
 
 
 @dataclass(frozen=True)
 class Fits:
     """Maxima found, one a data set: `at`, `loglik` (sets,), `converged` (sets,), `iterations`."""
 
-    at: lik.Point
+    at: lik.Parameters
     loglik: np.ndarray
     converged: np.ndarray
     iterations: np.ndarray
@@ -29,7 +29,7 @@ def best_of(found: Fits) -> Fits:
     """Return the fit of highest log-likelihood among fits of one data set from several starts."""
     i = int(np.argmax(found.loglik))
     v = found.at.v.reshape(len(found.loglik), -1)[i]
-    at = lik.Point(found.at.d[[i]], found.at.c[[i]], v)
+    at = lik.Parameters(found.at.d[[i]], found.at.c[[i]], v)
     return Fits(at, found.loglik[[i]], found.converged[[i]], found.iterations[[i]])
 
 
@@ -38,7 +38,7 @@ def better_of(runs: Runs, one: Fits, other: Fits, margin: float = 0.0) -> Fits:
     log-likelihood lies no more than `margin` below."""
     second = other.loglik > one.loglik - margin
     cell = np.repeat(second, runs.sizes)
-    at = lik.Point(
+    at = lik.Parameters(
         np.where(second, other.at.d, one.at.d),
         np.where(second, other.at.c, one.at.c),
         np.where(cell, other.at.v, one.at.v),
@@ -52,22 +52,22 @@ def better_of(runs: Runs, one: Fits, other: Fits, margin: float = 0.0) -> Fits:
 
 
 @dataclass(frozen=True)
-class State:
+class OptimizerState:
     """The data sets still climbing and where they are; `promise` (sets,) is the gain that the
     last step would have promised undamped."""
 
     runs: Runs
-    part: lik.Shares
-    at: lik.Point
+    part: lik.CellFractions
+    at: lik.Parameters
     w: np.ndarray
-    cells: lik.Cells
+    cells: lik.CellProbabilities
     loglik: np.ndarray
     damping: np.ndarray
     promise: np.ndarray
 
 
-def climb(
-    runs: Runs, d: np.ndarray, c: np.ndarray, on_edge: bool = False, steps: int = STEPS
+def maximize(
+    runs: Runs, d: np.ndarray, c: np.ndarray, on_edge: bool = False, steps: int = MAX_STEPS
 ) -> Fits:
     """Levenberg-Marquardt on the curve and w from starts d, c (sets,), all data sets in step.
 
@@ -77,7 +77,7 @@ def climb(
     """
     sets = runs.sets
     out = Fits(
-        lik.Point(np.empty(sets), np.empty(sets), np.empty(len(runs.benign))),
+        lik.Parameters(np.empty(sets), np.empty(sets), np.empty(len(runs.benign))),
         np.empty(sets),
         np.zeros(sets, dtype=bool),
         np.full(sets, steps),
@@ -85,7 +85,7 @@ def climb(
     d = np.zeros(sets) if on_edge else d
     live, now = (
         np.arange(sets),
-        begin(runs, np.maximum(d, lik.EDGE_D), proper_model.away_from_zero(c)),
+        initial_state(runs, np.maximum(d, lik.MIN_D), proper_model.avoid_zero(c)),
     )
     for step in range(steps):
         now, done = take_step(now, on_edge)
@@ -95,60 +95,62 @@ def climb(
             out.at.d[ids], out.at.c[ids] = now.at.d[done], now.at.c[done]
             out.at.v[runs.cells(ids)] = now.at.v[np.repeat(done, now.runs.sizes)]
             out.loglik[ids], out.iterations[ids] = now.loglik[done], step + 1
-            out.converged[ids] = now.promise[done] < NEGLIGIBLE
+            out.converged[ids] = now.promise[done] < GAIN_TOLERANCE
             if done.all():
                 break
-            live, now = live[~done], keep(now, ~done)
+            live, now = live[~done], select_sets(now, ~done)
     return out
 
 
-def begin(runs: Runs, d: np.ndarray, c: np.ndarray) -> State:
+def initial_state(runs: Runs, d: np.ndarray, c: np.ndarray) -> OptimizerState:
     """Return the start of a climb, its cutoffs at the fractions observed."""
-    part, w = lik.shares(runs), lik.observed_fractions(runs)
-    at = lik.Point(d, c, lik.cutoffs(runs, part, d, c, w, None))
-    cells = lik.cells(runs, part, at)
+    part, w = lik.cell_fractions(runs), lik.observed_fractions(runs)
+    at = lik.Parameters(d, c, lik.cutoffs(runs, part, d, c, w, None))
+    cells = lik.cell_probabilities(runs, part, at)
     sets = runs.sets
-    return State(runs, part, at, w, cells, lik.loglik(runs, cells),
+    return OptimizerState(runs, part, at, w, cells, lik.log_likelihood(runs, cells),
                  np.full(sets, 1e-3), np.full(sets, np.inf))  # fmt: skip
 
 
-def take_step(now: State, on_edge: bool = False) -> tuple[State, np.ndarray]:
+def take_step(now: OptimizerState, on_edge: bool = False) -> tuple[OptimizerState, np.ndarray]:
     """Return one trial step of every data set, kept where it gains; and which are done (sets,)."""
     runs = now.runs
-    plain = inf.system(runs, now.part, now.at, now.cells)
-    full = inf.bend(runs, now.part, now.at, now.w, now.cells, plain)
-    move, dw, gain, solid = direction(runs, full, now.at, now.damping, on_edge)
+    plain = inf.normal_equations(runs, now.part, now.at, now.cells)
+    full = inf.add_curvature(runs, now.part, now.at, now.w, now.cells, plain)
+    move, dw, gain, solid = step_direction(runs, full, now.at, now.damping, on_edge)
     if not solid.all():  # the plain information always is
-        mixed = inf.blend(runs, solid, full, plain)
-        move, dw, gain, _ = direction(runs, mixed, now.at, now.damping, on_edge)
-    at, w = advance(runs, now.part, now.at, now.w, move, dw)
-    cells = lik.cells(runs, now.part, at)
-    loglik = lik.loglik(runs, cells)
-    done = (gain < GAIN) | (now.damping > 1e10)
+        mixed = inf.mix_equations(runs, solid, full, plain)
+        move, dw, gain, _ = step_direction(runs, mixed, now.at, now.damping, on_edge)
+    at, w = apply_step(runs, now.part, now.at, now.w, move, dw)
+    cells = lik.cell_probabilities(runs, now.part, at)
+    loglik = lik.log_likelihood(runs, cells)
+    done = (gain < MIN_GAIN) | (now.damping > 1e10)
     better = ~done & (loglik > now.loglik)
-    ratio = (loglik - now.loglik) / np.maximum(gain, GAIN)
+    ratio = (loglik - now.loglik) / np.maximum(gain, MIN_GAIN)
     damping = np.where(ratio > 0.5, 0.1, np.where(ratio > 0.1, 1.0, 6.0)) * now.damping
     damping = np.where(better, damping, np.maximum(now.damping * 6.0, 1e-3))
     cell = np.repeat(better, runs.sizes)
-    return State(
+    return OptimizerState(
         runs,
         now.part,
-        lik.Point(
+        lik.Parameters(
             np.where(better, at.d, now.at.d),
             np.where(better, at.c, now.at.c),
             np.where(cell, at.v, now.at.v),
         ),
         np.where(cell, w, now.w),
-        pick(cell, cells, now.cells),
+        select_cells(cell, cells, now.cells),
         np.where(better, loglik, now.loglik),
         damping,
         gain * (1.0 + now.damping),
     ), done
 
 
-def pick(cell: np.ndarray, new: lik.Cells, old: lik.Cells) -> lik.Cells:
+def select_cells(
+    cell: np.ndarray, new: lik.CellProbabilities, old: lik.CellProbabilities
+) -> lik.CellProbabilities:
     """Return the new cells where `cell` (cells,) is true, else the old."""
-    return lik.Cells(
+    return lik.CellProbabilities(
         np.where(cell, new.p, old.p),
         np.where(cell, new.q, old.q),
         np.where(cell, new.r, old.r),
@@ -157,26 +159,31 @@ def pick(cell: np.ndarray, new: lik.Cells, old: lik.Cells) -> lik.Cells:
     )
 
 
-def keep(now: State, which: np.ndarray) -> State:
+def select_sets(now: OptimizerState, which: np.ndarray) -> OptimizerState:
     """Only the data sets in the mask `which` (sets,)."""
     cell = np.repeat(which, now.runs.sizes)
     runs = now.runs.take(np.flatnonzero(which))
-    cells = lik.Cells(now.cells.p[cell], now.cells.q[cell], now.cells.r[cell], now.cells.s[cell],
-                      now.cells.turn[:, cell])  # fmt: skip
-    at = lik.Point(now.at.d[which], now.at.c[which], now.at.v[cell])
-    return State(runs, lik.shares(runs), at, now.w[cell], cells, now.loglik[which],
+    cells = lik.CellProbabilities(
+        now.cells.p[cell],
+        now.cells.q[cell],
+        now.cells.r[cell],
+        now.cells.s[cell],
+        now.cells.turn[:, cell],
+    )
+    at = lik.Parameters(now.at.d[which], now.at.c[which], now.at.v[cell])
+    return OptimizerState(runs, lik.cell_fractions(runs), at, now.w[cell], cells, now.loglik[which],
                  now.damping[which], now.promise[which])  # fmt: skip
 
 
-def direction(
-    runs: Runs, state: inf.System, at: lik.Point, damping: np.ndarray, on_edge: bool
+def step_direction(
+    runs: Runs, state: inf.NormalEquations, at: lik.Parameters, damping: np.ndarray, on_edge: bool
 ) -> tuple[np.ndarray, ...]:
     """Step of the curve (2, sets) and of w (cells,), the gain (sets,) that it promises, and
     whether the block of the cutoffs was positive definite (sets,), else the step is void."""
-    theta, square, own, border, solid = inf.eliminate(runs, state, damping)
-    a, b, e = definite(square, state.size)
+    theta, square, own, border, solid = inf.eliminate_cutoffs(runs, state, damping)
+    a, b, e = make_positive_definite(square, state.size)
     first = (e * theta[0] - b * theta[1]) / (a * e - b * b)
-    room = np.where(inf.by_square(at.d), lik.EDGE_D**2 - at.d**2, -np.inf)  # to d = 0
+    room = np.where(inf.uses_d_squared(at.d), lik.MIN_D**2 - at.d**2, -np.inf)  # to d = 0
     first = np.zeros(runs.sets) if on_edge else np.maximum(first, room)
     move = np.stack([first, (theta[1] - b * first) / e])
     bent = a * first**2 + 2.0 * b * first * move[1] + e * move[1] ** 2
@@ -185,10 +192,12 @@ def direction(
     return move, dw, gain, solid
 
 
-def definite(square: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def make_positive_definite(
+    square: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Entries (0, 0), (0, 1), (1, 1) of `square` (2, 2, sets) with its eigenvalues, in the scale
     `size` (2, sets), made positive and not too small: on a saddle the step then still climbs."""
-    s, t = np.sqrt(np.maximum(size, lik.FLOOR))
+    s, t = np.sqrt(np.maximum(size, lik.MIN_PROBABILITY))
     a, b, e = square[0, 0] / s**2, square[0, 1] / (s * t), square[1, 1] / t**2
     middle, half = (a + e) / 2.0, np.hypot((a - e) / 2.0, b)
     low, high = np.abs(middle - half), np.abs(middle + half)
@@ -200,17 +209,22 @@ def definite(square: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return (slope * a + shift) * s**2, slope * b * s * t, (slope * e + shift) * t**2
 
 
-def advance(
-    runs: Runs, part: lik.Shares, at: lik.Point, w: np.ndarray, move: np.ndarray, dw: np.ndarray
-) -> tuple[lik.Point, np.ndarray]:
+def apply_step(
+    runs: Runs,
+    part: lik.CellFractions,
+    at: lik.Parameters,
+    w: np.ndarray,
+    move: np.ndarray,
+    dw: np.ndarray,
+) -> tuple[lik.Parameters, np.ndarray]:
     """Return the point after a step, kept inside d >= 0 and |c| < 1, and its w."""
     c = at.c + move[1]
-    c = np.clip(np.where(np.abs(c) < 1.0, c, (at.c + np.sign(c)) / 2.0), -MOST_C, MOST_C)
-    c = proper_model.away_from_zero(c)
-    area = proper_model.area(at.d, at.c)
+    c = np.clip(np.where(np.abs(c) < 1.0, c, (at.c + np.sign(c)) / 2.0), -MAX_C, MAX_C)
+    c = proper_model.avoid_zero(c)
+    area = proper_model.auc_of_curve(at.d, at.c)
     wanted = np.clip(area + move[0], (area + 0.5) / 2.0, (area + 1.0) / 2.0)
-    near = np.sqrt(np.maximum(at.d**2 + move[0], lik.EDGE_D**2))
-    d = np.where(inf.by_square(at.d), near, proper_model.separation(wanted, c, at.d))
-    d = np.maximum(d, lik.EDGE_D)
-    w = lik.advance_fractions(runs, part, w, dw)
-    return lik.Point(d, c, lik.cutoffs(runs, part, d, c, w, at.v)), w
+    near = np.sqrt(np.maximum(at.d**2 + move[0], lik.MIN_D**2))
+    d = np.where(inf.uses_d_squared(at.d), near, proper_model.d_of_auc(wanted, c, at.d))
+    d = np.maximum(d, lik.MIN_D)
+    w = lik.step_fractions(runs, part, w, dw)
+    return lik.Parameters(d, c, lik.cutoffs(runs, part, d, c, w, at.v)), w

@@ -4,16 +4,16 @@ import numpy as np
 
 from mtl_jax.roc import categories as lik
 from mtl_jax.roc import degenerate, information, proper_model
-from mtl_jax.roc.empirical import placements
+from mtl_jax.roc.empirical import placement_values
 from mtl_jax.roc.fit import Fits
 from mtl_jax.roc.search import search
-from mtl_jax.roc.truth_runs import Runs, from_scores
+from mtl_jax.roc.truth_runs import Runs, runs_of_scores
 
 
-def of_empirical_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
+def empirical_influence(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
     """Return the empirical area, the influence (n,) of each case on it (DeLong's components,
     centred and over the number of cases in the class), and the status ok."""
-    of_malignant, of_benign = placements(truth, scores)
+    of_malignant, of_benign = placement_values(truth, scores)
     area = float(of_malignant.mean())
     out = np.empty(len(truth))
     out[truth] = (of_malignant - area) / len(of_malignant)
@@ -21,53 +21,53 @@ def of_empirical_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.
     return area, out, "ok"
 
 
-def of_proper_area(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
+def proper_influence(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
     """Return the area of the proper binormal fit, the influence (n,) of each case on it, and the
     status, each as `proper` gives it but for the checks against the empirical AUC and the class
     sizes.
 
     Where the fit is degenerate the area is that of `proper`, the influence the empirical one.
     """
-    runs = from_scores(truth, scores)
-    kind = str(degenerate.classify(runs)[0])
+    runs = runs_of_scores(truth, scores)
+    kind = str(degenerate.classify_data(runs)[0])
     if kind == "regular":
         found = search(runs)
-        aucs = proper_model.area(found.at.d, found.at.c)
+        aucs = proper_model.auc_of_curve(found.at.d, found.at.c)
         if degenerate.at_chance(runs, aucs, found.loglik)[0]:
-            return 0.5, of_empirical_area(truth, scores)[1], "below_chance"
-        area, pull = float(aucs[0]), of_cells(runs, found)
+            return 0.5, empirical_influence(truth, scores)[1], "below_chance"
+        area, pull = float(aucs[0]), cell_influence(runs, found)
         if np.isfinite(pull).all():
-            cell = cell_of_case(runs, scores)
-            status = "boundary" if found.at.d[0] <= 1.01 * lik.EDGE_D else "ok"
+            cell = find_cells(runs, scores)
+            status = "boundary" if found.at.d[0] <= 1.01 * lik.MIN_D else "ok"
             status = status if found.converged[0] else "not_converged"
             return area, np.where(truth, pull[1][cell], pull[0][cell]), status
-        return area, of_empirical_area(truth, scores)[1], "sparse"
+        return area, empirical_influence(truth, scores)[1], "sparse"
     return (
-        float(degenerate.aucs(runs)[0]),
-        of_empirical_area(truth, scores)[1],
+        float(degenerate.degenerate_aucs(runs)[0]),
+        empirical_influence(truth, scores)[1],
         degenerate.STATUS[kind],
     )
 
 
-def of_cells(runs: Runs, found: Fits) -> np.ndarray:
+def cell_influence(runs: Runs, found: Fits) -> np.ndarray:
     """Return how much one benign and one malignant case (2, cells) of each cell move the fitted
     area.
 
     The case's score vector, minus its part explained by the cutoffs, times the inverse expected
     information and the gradient of the area (White 1982, Econometrica 50:1).
     """
-    solved = information.solve(runs, found.at)
-    part = lik.shares(runs)
-    now = lik.cells(runs, part, found.at)
+    solved = information.invert_information(runs, found.at)
+    part = lik.cell_fractions(runs)
+    now = lik.cell_probabilities(runs, part, found.at)
     weight = np.einsum("is,ijs->js", solved.area, solved.inverse)
     weight = np.repeat(weight, runs.sizes, axis=1)
     border, turn = (weight * solved.border).sum(axis=0), (weight * solved.turn).sum(axis=0)
     moved = np.stack([-part.malignant * turn, part.benign * turn]) - border * [now.r, now.s]
     change = moved - np.where(part.first, 0.0, np.roll(moved, 1, axis=1))
-    return change / np.maximum([now.p, now.q], lik.FLOOR)
+    return change / np.maximum([now.p, now.q], lik.MIN_PROBABILITY)
 
 
-def cell_of_case(runs: Runs, scores: np.ndarray) -> np.ndarray:
+def find_cells(runs: Runs, scores: np.ndarray) -> np.ndarray:
     """Return the cell (n,) that holds each case of one data set."""
     rank = np.empty(len(scores), dtype=int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))

@@ -11,42 +11,44 @@ from scipy.linalg.lapack import dptsv
 
 from mtl_jax.roc import proper_model
 from mtl_jax.roc.categories import (
-    EDGE_D,
-    FLOOR,
-    Cells,
-    Point,
-    Shares,
-    cells,
+    MIN_D,
+    MIN_PROBABILITY,
+    CellFractions,
+    CellProbabilities,
+    Parameters,
+    cell_fractions,
+    cell_probabilities,
+    cutoff_derivatives,
     cutoffs,
-    shape,
-    shares,
 )
 from mtl_jax.roc.truth_runs import Runs
 
-LOW_D = 0.5  # below it the curve is written by d^2
+MAX_D_OF_SQUARE = 0.5  # below it the curve is written by d^2
 
 
-def by_square(d: np.ndarray) -> np.ndarray:
+def uses_d_squared(d: np.ndarray) -> np.ndarray:
     """Return whether the curve is written by d^2 and c, which suits the edge d = 0."""
-    return d < LOW_D
+    return d < MAX_D_OF_SQUARE
 
 
-def chart(d: np.ndarray, c: np.ndarray, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reparametrization(
+    d: np.ndarray, c: np.ndarray, edge: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """d(d^2)/dA at fixed c and d(d^2)/dc at fixed A (sets,); where `edge`, the first coordinate
     is d^2 itself: 1 and 0."""
-    by_d, by_c = proper_model.area_gradient(d, c)
-    stretch = np.where(edge, 1.0, 2.0 * d / np.maximum(by_d, FLOOR))
+    by_d, by_c = proper_model.auc_gradient(d, c)
+    stretch = np.where(edge, 1.0, 2.0 * d / np.maximum(by_d, MIN_PROBABILITY))
     return stretch, np.where(edge, 0.0, -by_c * stretch)
 
 
-def charted(runs: Runs, turn: np.ndarray, by: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def reparametrize(runs: Runs, turn: np.ndarray, by: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Return `turn` (2, cells) by (d^2, c), in the coordinates of the chart."""
     stretch, shear = (np.repeat(x, runs.sizes) for x in by)
     return np.stack([turn[0] * stretch, turn[1] + turn[0] * shear])
 
 
 @dataclass(frozen=True)
-class System:
+class NormalEquations:
     """Gradient and information of each data set: `theta` (2, sets) by the two coordinates of the
     curve, `w` (cells,); `square` (2, 2, sets), `size` (2, sets) a positive scale of its diagonal,
     `border` (2, cells), and the tridiagonal block of the cutoffs, `main` and `off` (cells,), where
@@ -61,18 +63,24 @@ class System:
     off: np.ndarray
 
 
-def system(runs: Runs, part: Shares, at: Point, now: Cells, expected: bool = False) -> System:
+def normal_equations(
+    runs: Runs, part: CellFractions, at: Parameters, now: CellProbabilities, expected: bool = False
+) -> NormalEquations:
     """Gradient and information of a proper curve at `at`."""
-    by = chart(at.d, at.c, by_square(at.d))
-    return assemble(runs, part, now, charted(runs, now.turn, by), expected)
+    by = reparametrization(at.d, at.c, uses_d_squared(at.d))
+    return assemble_equations(runs, part, now, reparametrize(runs, now.turn, by), expected)
 
 
-def assemble(
-    runs: Runs, part: Shares, now: Cells, moved: np.ndarray, expected: bool = False
-) -> System:
+def assemble_equations(
+    runs: Runs,
+    part: CellFractions,
+    now: CellProbabilities,
+    moved: np.ndarray,
+    expected: bool = False,
+) -> NormalEquations:
     """Gradient, and the information: expected, or with the counts that were observed. `moved`
     (2, cells) is how the two parameters of the curve move it, as `Cells.turn`."""
-    p, q = np.maximum(now.p, FLOOR), np.maximum(now.q, FLOOR)
+    p, q = np.maximum(now.p, MIN_PROBABILITY), np.maximum(now.q, MIN_PROBABILITY)
     pull0, pull1 = runs.benign / p, runs.malignant / q
     if expected:
         weight0 = np.repeat(runs.total(runs.benign), runs.sizes) / p
@@ -80,27 +88,31 @@ def assemble(
     else:
         weight0, weight1 = pull0 / p, pull1 / q
     turn = moved - np.where(part.first, 0.0, np.roll(moved, 1, axis=1))
-    below = [after(x, part) for x in (pull0, pull1, weight0, weight1)]
+    below = [next_cell(x, part) for x in (pull0, pull1, weight0, weight1)]
     w = now.r * (pull0 - below[0]) + now.s * (pull1 - below[1])
     theta = np.stack([runs.total((part.benign * pull1 - part.malignant * pull0) * t) for t in turn])
     both = part.malignant**2 * weight0 + part.benign**2 * weight1
     square = np.stack([[runs.total(both * t * u) for u in turn] for t in turn])
     main = now.r**2 * (weight0 + below[2]) + now.s**2 * (weight1 + below[3])
-    off = -(now.r * after(now.r, part) * below[2] + now.s * after(now.s, part) * below[3])
+    off = -(now.r * next_cell(now.r, part) * below[2] + now.s * next_cell(now.s, part) * below[3])
     lean0, lean1 = -part.malignant * weight0 * turn, part.benign * weight1 * turn
-    border = now.r * (lean0 - after(lean0, part)) + now.s * (lean1 - after(lean1, part))
+    border = now.r * (lean0 - next_cell(lean0, part)) + now.s * (lean1 - next_cell(lean1, part))
     w, border = np.where(part.last, 0.0, w), np.where(part.last, 0.0, border)
     main = np.where(part.last, 1.0, main)
     off = np.where(part.last | np.roll(part.last, -1), 0.0, off)
-    return System(theta, w, square, np.stack([square[0, 0], square[1, 1]]), border, main, off)
+    return NormalEquations(
+        theta, w, square, np.stack([square[0, 0], square[1, 1]]), border, main, off
+    )
 
 
-def after(values: np.ndarray, part: Shares) -> np.ndarray:
+def next_cell(values: np.ndarray, part: CellFractions) -> np.ndarray:
     """Return the value of the next laxer cell, 0 after the last."""
     return np.where(part.last, 0.0, np.roll(values, -1, axis=-1))
 
 
-def eliminate(runs: Runs, at: System, damping: np.ndarray) -> tuple[np.ndarray, ...]:
+def eliminate_cutoffs(
+    runs: Runs, at: NormalEquations, damping: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """Solves the cutoffs out of the system, with its diagonal raised by 1 + damping (sets,).
 
     Returns the gradient (2, sets) and information (2, 2, sets) that are left for the curve, and
@@ -127,10 +139,12 @@ def eliminate(runs: Runs, at: System, damping: np.ndarray) -> tuple[np.ndarray, 
     return theta, square, own, border, solid
 
 
-def blend(runs: Runs, which: np.ndarray, full: System, plain: System) -> System:
+def mix_equations(
+    runs: Runs, which: np.ndarray, full: NormalEquations, plain: NormalEquations
+) -> NormalEquations:
     """Return the full information of the data sets `which` (sets,), the plain one of the others."""
     cell = np.repeat(which, runs.sizes)
-    return System(
+    return NormalEquations(
         plain.theta,
         plain.w,
         np.where(which, full.square, plain.square),
@@ -141,23 +155,30 @@ def blend(runs: Runs, which: np.ndarray, full: System, plain: System) -> System:
     )
 
 
-def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: System) -> System:
+def add_curvature(
+    runs: Runs,
+    part: CellFractions,
+    at: Parameters,
+    w: np.ndarray,
+    now: CellProbabilities,
+    plain: NormalEquations,
+) -> NormalEquations:
     """Return the observed information in full: `plain`, of observed counts, minus the curvature of
     the curve at fixed w, which is taken from differences of its first derivatives."""
-    pull0 = runs.benign / np.maximum(now.p, FLOOR)
-    pull1 = runs.malignant / np.maximum(now.q, FLOOR)
-    pull0, pull1 = pull0 - after(pull0, part), pull1 - after(pull1, part)
+    pull0 = runs.benign / np.maximum(now.p, MIN_PROBABILITY)
+    pull1 = runs.malignant / np.maximum(now.q, MIN_PROBABILITY)
+    pull0, pull1 = pull0 - next_cell(pull0, part), pull1 - next_cell(pull1, part)
     pull = np.where(part.last, 0.0, pull0 - part.benign / part.malignant * pull1)
-    edge = by_square(at.d)
-    stretch, shear = chart(at.d, at.c, edge)
-    moved = charted(runs, now.turn, (stretch, shear))
+    edge = uses_d_squared(at.d)
+    stretch, shear = reparametrization(at.d, at.c, edge)
+    moved = reparametrize(runs, now.turn, (stretch, shear))
     main, border, square = plain.main.copy(), plain.border.copy(), plain.square.copy()
 
     cell_d, cell_c = np.repeat(at.d, runs.sizes), np.repeat(at.c, runs.sizes)
-    f, g, _ = proper_model.slopes(proper_model.deviates(at.v, cell_d, cell_c), cell_c)
-    density = np.maximum(part.benign * f + part.malignant * g, FLOOR)
+    f, g, _ = proper_model.densities(proper_model.deviates(at.v, cell_d, cell_c), cell_c)
+    density = np.maximum(part.benign * f + part.malignant * g, MIN_PROBABILITY)
     aside = 1e-6 * np.minimum(w, 1.0 - w)
-    r = shape(part, at.v + aside / density, cell_d, cell_c)[0]
+    r = cutoff_derivatives(part, at.v + aside / density, cell_d, cell_c)[0]
     main += pull * (r - now.r) / np.where(part.last, 1.0, aside)
 
     by_area = 1e-5 * np.maximum(at.d**2, 0.1) / stretch
@@ -171,12 +192,12 @@ def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: 
     ):
         d = np.sqrt(d2)
         v = cutoffs(runs, part, d, c, w, at.v)
-        r, _, turn = shape(part, v, np.repeat(d, runs.sizes), np.repeat(c, runs.sizes))
-        turn = charted(runs, turn, chart(d, c, edge))
+        r, _, turn = cutoff_derivatives(part, v, np.repeat(d, runs.sizes), np.repeat(c, runs.sizes))
+        turn = reparametrize(runs, turn, reparametrization(d, c, edge))
         border[i] -= pull * (r - now.r) / np.repeat(step, runs.sizes)
         for j in range(2):
             square[j, i] += runs.total(part.malignant * pull * (turn[j] - moved[j])) / step
-    return System(
+    return NormalEquations(
         plain.theta,
         plain.w,
         (square + square.transpose(1, 0, 2)) / 2.0,
@@ -188,12 +209,12 @@ def bend(runs: Runs, part: Shares, at: Point, w: np.ndarray, now: Cells, plain: 
 
 
 @dataclass(frozen=True)
-class Solved:
+class InverseInformation:
     """The information of each data set, inverted: `inverse` (2, 2, sets) is the covariance of the
     chart's coordinates, `to_d_c` (2, 2, sets) turns their changes into those of (d, c), `area`
     (2, sets) into that of the area; `border` (2, cells) is the border solved for the cutoffs, and
-    `turn` (2, cells) that of `Cells`, charted. Where d = 0 the first coordinate is known and has
-    zeros; where the information is singular `inverse` is NaN."""
+    `turn` (2, cells) that of `CellProbabilities` in these coordinates. Where d = 0 the first
+    coordinate is known and has zeros; where the information is singular `inverse` is NaN."""
 
     inverse: np.ndarray
     to_d_c: np.ndarray
@@ -210,22 +231,24 @@ class Solved:
         return np.einsum("ijs,jks,lks->ils", self.to_d_c, self.inverse, self.to_d_c)
 
 
-def solve(runs: Runs, at: Point) -> Solved:
+def invert_information(runs: Runs, at: Parameters) -> InverseInformation:
     """Inverts the expected information of data sets at their maxima."""
-    part = shares(runs)
-    now = cells(runs, part, at)
-    state = system(runs, part, at, now, expected=True)
-    _, ((a, b), (_, e)), _, border, solid = eliminate(runs, state, np.zeros(runs.sets))
-    stretch, shear = chart(at.d, at.c, by_square(at.d))
-    by_d, by_c = proper_model.area_gradient(at.d, at.c)
+    part = cell_fractions(runs)
+    now = cell_probabilities(runs, part, at)
+    state = normal_equations(runs, part, at, now, expected=True)
+    _, ((a, b), (_, e)), _, border, solid = eliminate_cutoffs(runs, state, np.zeros(runs.sets))
+    stretch, shear = reparametrization(at.d, at.c, uses_d_squared(at.d))
+    by_d, by_c = proper_model.auc_gradient(at.d, at.c)
     by_first, by_second = stretch / (2.0 * at.d), shear / (2.0 * at.d)
     area = np.stack([by_d * by_first, by_c + by_d * by_second])
     none, one = np.zeros(runs.sets), np.ones(runs.sets)
     to_d_c = np.stack([np.stack([by_first, by_second]), np.stack([none, one])])
-    edge, determinant = at.d <= 1.01 * EDGE_D, a * e - b * b
+    edge, determinant = at.d <= 1.01 * MIN_D, a * e - b * b
     known = solid & (e > 0) & (edge | (determinant > 1e-13 * a * e))
     determinant = np.where(known & ~edge, determinant, 1.0)
     inverse = np.stack([np.stack([e, -b]), np.stack([-b, a])]) / determinant
     on_edge = np.stack([np.stack([none, none]), np.stack([none, 1.0 / np.where(known, e, 1.0)])])
     inverse = np.where(known, np.where(edge, on_edge, inverse), np.nan)
-    return Solved(inverse, to_d_c, area, border, charted(runs, now.turn, (stretch, shear)))
+    return InverseInformation(
+        inverse, to_d_c, area, border, reparametrize(runs, now.turn, (stretch, shear))
+    )

@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-def check(labels: ArrayLike, scores: ArrayLike, name: str = "scores") -> tuple[np.ndarray, ...]:
+def check_scores(
+    labels: ArrayLike, scores: ArrayLike, name: str = "scores"
+) -> tuple[np.ndarray, ...]:
     """Labels as bool (n,), True malignant, and scores as float64 (n,).
 
     Raises ValueError naming the argument, the count and the first bad index: lengths that
     differ, a value that is no finite number, a label other than 0 and 1, a class without cases.
     """
-    truth = _numbers(labels, "labels")
-    values = _numbers(scores, name)
+    truth = _as_numbers(labels, "labels")
+    values = _as_numbers(scores, name)
     if len(truth) != len(values):
         raise ValueError(f"labels has {len(truth)} entries but {name} has {len(values)}")
     _reject(~np.isin(truth, (0.0, 1.0)), truth, "labels", "are neither 0 (benign) nor 1")
@@ -23,7 +25,7 @@ def check(labels: ArrayLike, scores: ArrayLike, name: str = "scores") -> tuple[n
     return truth == 1.0, values
 
 
-def codes(ids: Sequence | np.ndarray | None, n: int, name: str = "clusters") -> np.ndarray:
+def encode_ids(ids: Sequence | np.ndarray | None, n: int, name: str = "clusters") -> np.ndarray:
     """Return each id as a number 0..I-1 (n,); None makes every entry a cluster of its own.
 
     Raises ValueError where the length differs from n or an id is missing (None, NaN or '').
@@ -42,11 +44,13 @@ def codes(ids: Sequence | np.ndarray | None, n: int, name: str = "clusters") -> 
     else:
         missing = given == "" if given.dtype.kind == "U" else np.zeros(n, dtype=bool)
     if missing.any():
-        raise ValueError(f"{name}: {missing.sum()} ids are missing, the first at {_at(missing)}")
+        raise ValueError(
+            f"{name}: {missing.sum()} ids are missing, the first at {_first_position(missing)}"
+        )
     return np.unique(given, return_inverse=True)[1]
 
 
-def _numbers(values: ArrayLike, name: str) -> np.ndarray:
+def _as_numbers(values: ArrayLike, name: str) -> np.ndarray:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -61,9 +65,9 @@ def _reject(bad: np.ndarray, values: np.ndarray, name: str, what: str) -> None:
     if bad.any():
         raise ValueError(
             f"{name}: {bad.sum()} of {len(values)} entries {what}, "
-            f"the first is {values[_at(bad)]:g} at index {_at(bad)}"
+            f"the first is {values[_first_position(bad)]:g} at index {_first_position(bad)}"
         )
 
 
-def _at(bad: np.ndarray) -> int:
+def _first_position(bad: np.ndarray) -> int:
     return int(np.argmax(bad))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtl_jax.roc.inputs import check, codes
+from mtl_jax.roc.inputs import check_scores, encode_ids
 
 
 class LesionScores(NamedTuple):
@@ -30,9 +30,9 @@ def view_to_lesion(
     Raises ValueError for a lesion whose views disagree on the truth, and as `inputs.check` and
     `inputs.codes` do.
     """
-    truth, values = check(labels, scores)
+    truth, values = check_scores(labels, scores)
     n = len(values)
-    case, lesion = codes(cases, n, "cases"), codes(lesions, n, "lesions")
+    case, lesion = encode_ids(cases, n, "cases"), encode_ids(lesions, n, "lesions")
     pair = case * (lesion.max() + 1) + lesion
     _, first, member = np.unique(pair, return_index=True, return_inverse=True)
     views = np.bincount(member)

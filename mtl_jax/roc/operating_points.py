@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtl_jax.roc.empirical import Z95, curve
-from mtl_jax.roc.inputs import check
+from mtl_jax.roc.empirical import Z95, empirical_curve
+from mtl_jax.roc.inputs import check_scores
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ def operating_point(
 
     The threshold is chosen on the data it is judged on: both fractions are optimistic.
     """
-    truth, values = check(labels, scores)
-    fpf, tpf, threshold = curve(truth, values)
+    truth, values = check_scores(labels, scores)
+    fpf, tpf, threshold = empirical_curve(truth, values)
     if sensitivity is None:
         at = int(np.argmax(tpf - fpf))
     elif 0.0 < sensitivity <= 1.0:
         at = int(np.argmax(tpf >= sensitivity))
     else:
         raise ValueError(f"sensitivity must be above 0 and at most 1, not {sensitivity}")
-    return _point(truth, float(threshold[at]), float(tpf[at]), float(1.0 - fpf[at]))
+    return _make_point(truth, float(threshold[at]), float(tpf[at]), float(1.0 - fpf[at]))
 
 
 def at_threshold(labels: ArrayLike, scores: ArrayLike, threshold: float) -> OperatingPoint:
@@ -58,12 +58,14 @@ def at_threshold(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Oper
 
     Raises ValueError as `inputs.check` does.
     """
-    truth, values = check(labels, scores)
+    truth, values = check_scores(labels, scores)
     called = values >= threshold
-    return _point(truth, threshold, float(called[truth].mean()), float((~called)[~truth].mean()))
+    return _make_point(
+        truth, threshold, float(called[truth].mean()), float((~called)[~truth].mean())
+    )
 
 
-def _point(truth: np.ndarray, threshold: float, sens: float, spec: float) -> OperatingPoint:
+def _make_point(truth: np.ndarray, threshold: float, sens: float, spec: float) -> OperatingPoint:
     m, n = int(truth.sum()), int((~truth).sum())
     return OperatingPoint(
         threshold, sens, wilson(sens, m), spec, wilson(spec, n), sens + spec - 1.0
@@ -83,7 +85,7 @@ def calibration(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> Calibra
 
     Raises ValueError as `inputs.check` does, and for scores outside [0, 1] or fewer than one bin.
     """
-    truth, values = check(labels, scores)
+    truth, values = check_scores(labels, scores)
     if values.min() < 0.0 or values.max() > 1.0:
         at = int(np.argmax((values < 0.0) | (values > 1.0)))
         raise ValueError(f"scores must be probabilities; {values[at]:g} at index {at} is none")

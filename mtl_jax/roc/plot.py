@@ -9,7 +9,9 @@ from mtl_jax.roc.empirical import Empirical
 from mtl_jax.roc.proper import Proper
 
 
-def draw(path: Path, curves: list[tuple[str, Empirical, Proper, Proper | AucInterval]]) -> None:
+def draw_curves(
+    path: Path, curves: list[tuple[str, Empirical, Proper, Proper | AucInterval]]
+) -> None:
     """Write a figure of each reading's empirical points and proper curve, whose AUC has the given
     interval; the empirical AUC is named where the fit may be no headline. The suffix of `path`
     chooses the format. Raises ValueError where matplotlib or the format is missing."""

@@ -7,18 +7,18 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from mtl_jax.roc import degenerate, information, proper_model
-from mtl_jax.roc.categories import EDGE_D, Shares, shape
+from mtl_jax.roc.categories import MIN_D, CellFractions, cutoff_derivatives
 from mtl_jax.roc.empirical import (
     empirical,
     hanley_variance,
     logit_interval,
     newcombe_interval,
 )
-from mtl_jax.roc.inputs import check
+from mtl_jax.roc.inputs import check_scores
 from mtl_jax.roc.search import search
-from mtl_jax.roc.truth_runs import Runs, coarsen, from_scores
+from mtl_jax.roc.truth_runs import Runs, coarsen, runs_of_scores
 
-WIDE = 0.29  # the standard deviation of a uniform area: an se above it says nothing
+MAX_WALD_SE = 0.29  # the standard deviation of a uniform area: an se above it says nothing
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class Proper:
 
     def tpf(self, fpf: ArrayLike) -> np.ndarray:
         """Sensitivity at each false positive fraction in [0, 1]."""
-        wanted = _fractions(fpf, "fpf")
+        wanted = _check_fractions(fpf, "fpf")
         if self.corner is not None:
             return np.interp(wanted, [0.0, self.corner[1], 1.0], [self.corner[0], 1.0, 1.0])
         return self._at(wanted, benign=1.0)[1]
 
     def fpf(self, tpf: ArrayLike) -> np.ndarray:
         """False positive fraction at each sensitivity in [0, 1]."""
-        wanted = _fractions(tpf, "tpf")
+        wanted = _check_fractions(tpf, "tpf")
         if self.corner is not None:
             left, right = self.corner
             return np.interp(wanted, [left, 1.0], [0.0, right]) if left < 1.0 else 0.0 * wanted
@@ -79,13 +79,13 @@ class Proper:
 
     def partial_auc(self, low: float, high: float) -> float:
         """Area under the curve between the false positive fractions low < high, not scaled."""
-        ends = _fractions([low, high], "low and high")
+        ends = _check_fractions([low, high], "low and high")
         if not low < high:
             raise ValueError(f"low must be below high, not {low} and {high}")
         if self.corner is not None:
             points = np.unique(np.clip([low, self.corner[1], high], low, high))
             return float(np.trapezoid(self.tpf(points), points))
-        z_low, z_high = np.clip(ndtri(ends), -proper_model.FAR, proper_model.FAR)
+        z_low, z_high = np.clip(ndtri(ends), -proper_model.MAX_V, proper_model.MAX_V)
         nodes, weights = np.polynomial.legendre.leggauss(400)
         z = (z_low + z_high) / 2.0 + nodes * (z_high - z_low) / 2.0
         density = np.exp(-z * z / 2.0) / np.sqrt(2.0 * np.pi)
@@ -104,7 +104,7 @@ class Proper:
     def sensitivity_at(self, specificity: float) -> tuple[float, float]:
         """Sensitivity at a specificity strictly between 0 and 1, and its standard error by the
         delta method: NaN where the status leaves the curve without a covariance."""
-        fpf = 1.0 - float(_fractions([specificity], "specificity")[0])
+        fpf = 1.0 - float(_check_fractions([specificity], "specificity")[0])
         if not 0.0 < fpf < 1.0:
             raise ValueError(f"specificity must be strictly between 0 and 1, not {specificity}")
         sensitivity = float(self.tpf([fpf])[0])
@@ -113,13 +113,15 @@ class Proper:
         d, c = (np.array([x]) for x in self._safe())
         v = proper_model.cutoffs(np.array([fpf]), np.ones(1), d, c)
         none = np.zeros(1, dtype=bool)
-        turn = shape(Shares(np.ones(1), np.zeros(1), none, none), v, d, c)[2][:, 0]
+        turn = cutoff_derivatives(CellFractions(np.ones(1), np.zeros(1), none, none), v, d, c)[2][
+            :, 0
+        ]
         by = np.array([2.0 * d[0] * turn[0], turn[1]])
         return sensitivity, float(np.sqrt(max(by @ self.covariance @ by, 0.0)))
 
     def _safe(self) -> tuple[float, float]:
         """d and c moved off the places where the formulas divide by zero."""
-        return max(self.d_a, EDGE_D), float(proper_model.away_from_zero(np.array(self.c)))
+        return max(self.d_a, MIN_D), float(proper_model.avoid_zero(np.array(self.c)))
 
     def _at(self, w: np.ndarray, benign: float) -> tuple[np.ndarray, np.ndarray]:
         """FPF and TPF where benign * FPF + (1 - benign) * TPF = w."""
@@ -140,27 +142,27 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
     neighbouring runs down to that many. The standard error is from the expected information, the
     95 % interval symmetric on the logit. Raises ValueError as `inputs.check` does.
     """
-    truth, values = check(labels, scores)
-    runs = from_scores(truth, values)
+    truth, values = check_scores(labels, scores)
+    runs = runs_of_scores(truth, values)
     if max_categories is not None:
         if max_categories < 2:
             raise ValueError(f"max_categories must be at least 2, not {max_categories}")
         runs = coarsen(runs, max_categories)
-    kind = str(degenerate.classify(runs)[0])
+    kind = str(degenerate.classify_data(runs)[0])
     if kind != "regular":
-        return _degenerate(kind, runs, truth, values)
+        return _degenerate_fit(kind, runs, truth, values)
     found = search(runs)
     d, c = float(found.at.d[0]), float(found.at.c[0])
-    area = proper_model.area(found.at.d, found.at.c)
+    area = proper_model.auc_of_curve(found.at.d, found.at.c)
     if degenerate.at_chance(runs, area, found.loglik)[0]:
-        return _degenerate("reversed", runs, truth, values)
+        return _degenerate_fit("reversed", runs, truth, values)
     auc = float(area[0])
-    solved = information.solve(runs, found.at)
+    solved = information.invert_information(runs, found.at)
     m, n = int(truth.sum()), int((~truth).sum())
-    edge = d <= 1.01 * EDGE_D
+    edge = d <= 1.01 * MIN_D
     status, se_method = ("boundary", "information, d_a = 0") if edge else ("ok", "information")
     se = float(np.sqrt(solved.area_variance()[0]))
-    if min(m, n) == 1 or not se < WIDE:
+    if min(m, n) == 1 or not se < MAX_WALD_SE:
         status, se_method = "sparse", "Hanley-McNeil"
         se = float(np.sqrt(hanley_variance(auc, m, n)))
     if not found.converged[0]:
@@ -186,12 +188,12 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
     )
 
 
-def _degenerate(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) -> Proper:
+def _degenerate_fit(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) -> Proper:
     """Return what is said where the likelihood determines no curve (see `Proper`)."""
     observed = empirical(truth, values)
     m, n = observed.n_malignant, observed.n_benign
     unknown, corner = np.full((2, 2), np.nan), (0.0, 1.0)
-    auc = float(degenerate.aucs(runs)[0])
+    auc = float(degenerate.degenerate_aucs(runs)[0])
     d, c, se, se_method = 0.0, 0.0, observed.se, "DeLong"
     loglik = float(degenerate.saturated_loglik(runs)[0])
     status = degenerate.STATUS[kind]
@@ -200,8 +202,8 @@ def _degenerate(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) ->
         loglik = float(degenerate.chance_loglik(runs)[0])
     elif kind == "single":
         se_method = "information, c = 0"
-        d, variance = (float(x[0]) for x in degenerate.single_curves(runs))
-        se = float(np.sqrt(variance) * proper_model.area_gradient(d, proper_model.TINY_C)[0])
+        d, variance = (float(x[0]) for x in degenerate.equal_variance_d(runs))
+        se = float(np.sqrt(variance) * proper_model.auc_gradient(d, proper_model.TINY_C)[0])
         unknown, corner = np.array([[variance, 0.0], [0.0, 0.0]]), None
     elif kind in ("perfect", "edge_only"):
         fpf, tpf = degenerate.operating_points(runs)
@@ -222,7 +224,7 @@ def conventional_parameters(d: float, c: float) -> tuple[float, float]:
     return float(d * np.sqrt((1.0 + b * b) / 2.0)), b
 
 
-def _fractions(values: ArrayLike, name: str) -> np.ndarray:
+def _check_fractions(values: ArrayLike, name: str) -> np.ndarray:
     array = np.asarray(values, dtype=float)
     if not np.all((array >= 0.0) & (array <= 1.0)):
         raise ValueError(f"{name} must be within 0 and 1, not {values}")

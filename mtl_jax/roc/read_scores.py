@@ -8,18 +8,25 @@ import pandas as pd
 
 from mtl_jax.io.read_csv import Uneven, read_csv
 from mtl_jax.roc import score_columns
-from mtl_jax.roc.score_table import Table, say
+from mtl_jax.roc.score_table import Table, format_key
 from mtl_jax.types import InputError
 
 OPTIONAL = ("task", "laterality", "view", "roi")  # as if absent where no row has an entry
 LESION = ("task", "case", "laterality", "lesion")  # which tell one lesion from another
-REPEATED = (*LESION, "view", "label", "score")  # as far as they are there; the same row
+ROI_FIELDS = (*LESION, "view", "label", "score")  # as far as they are there; the same row
 DECIMAL_COMMAS = "if numbers have decimal commas, write them with points"
 TRUTH = {"benign": "0", "malignant": "1"}  # as in lesions.csv of tools/score.py
-SIDES = {"l": "L", "left": "L", "left breast": "L", "r": "R", "right": "R", "right breast": "R"}
+LATERALITIES = {
+    "l": "L",
+    "left": "L",
+    "left breast": "L",
+    "r": "R",
+    "right": "R",
+    "right breast": "R",
+}
 
 
-def read(path: Path) -> Table:
+def read_scores(path: Path) -> Table:
     """Read a CSV with columns label (0 or 1) and score, and optionally the other fields of
     `columns.NAMES`.
 
@@ -29,21 +36,21 @@ def read(path: Path) -> Table:
     """
     rows, uneven = _rows(path)
     header, numbers = rows.columns.tolist(), rows.index.tolist()
-    places = score_columns.places(path, header)
+    places = score_columns.find_columns(path, header)
     _reject_uneven_rows(path, rows, uneven)
     cells = {f: rows.iloc[:, i].tolist() for f, i in places.items()}
-    labels = _labels(path, header[places["label"]], numbers, cells["label"])
-    scores = _numbers(path, header[places["score"]], numbers, cells["score"])
+    labels = _parse_labels(path, header[places["label"]], numbers, cells["label"])
+    scores = _parse_numbers(path, header[places["score"]], numbers, cells["score"])
     empty = [f for f in OPTIONAL if f in cells and not any(cells[f])]
-    ids = {f: c for f, c in cells.items() if f not in (*score_columns.NEEDED, *empty)}
+    ids = {f: c for f, c in cells.items() if f not in (*score_columns.REQUIRED, *empty)}
     if "laterality" in ids:
         head = header[places["laterality"]]
-        ids["laterality"] = _sides(path, head, numbers, ids["laterality"])
+        ids["laterality"] = _parse_lateralities(path, head, numbers, ids["laterality"])
     if "case" in ids:
         _reject_missing_cases(path, header[places["case"]], numbers, ids["case"])
-    notes = score_columns.spoken(header, places, empty)
+    notes = score_columns.column_notes(header, places, empty)
     table = Table(str(path), labels, scores, ids, numbers, tuple(notes))
-    if _tells_views_apart(table) or any(score % 1 for score in scores):
+    if _has_view_column(table) or any(score % 1 for score in scores):
         _reject_repeated_rows(table)
     _reject_two_labels(table)
     return table
@@ -97,7 +104,7 @@ def _reject_missing_cases(
         )
 
 
-def _tells_views_apart(table: Table) -> bool:
+def _has_view_column(table: Table) -> bool:
     """Return whether two equal rows must be one. Where no column names the view or the ROI,
     ratings of whole numbers repeat: the two views of a lesion often have the same one."""
     return any(field in table.ids for field in ("view", "roi"))
@@ -107,7 +114,9 @@ def _reject_repeated_rows(table: Table) -> None:
     """Raise ValueError where one ROI has two rows, or where two rows that name a case or a lesion
     do not differ in anything that is read: what stands twice counts twice."""
     rows = table.ids | {"label": table.labels, "score": table.scores}
-    with_roi, without = ([f for f in fields if f in rows] for fields in (("task", "roi"), REPEATED))
+    with_roi, without = (
+        [f for f in fields if f in rows] for fields in (("task", "roi"), ROI_FIELDS)
+    )
     apart = [f for f in ("lesion", "view", "roi") if f not in rows] or ["roi"]
     first: dict[tuple, int] = {}
     for i, line in enumerate(table.lines):
@@ -120,7 +129,7 @@ def _reject_repeated_rows(table: Table) -> None:
         if before != line:
             cure = "an id of its own" if fields is with_roi else f"a column {' or '.join(apart)}"
             raise ValueError(
-                f"{table.name}: {say(fields, key)} appears more than once, in lines {before}"
+                f"{table.name}: {format_key(fields, key)} appears more than once, in lines {before}"
                 f" and {line}; delete one, or tell the rows apart by {cure}"
             )
 
@@ -136,36 +145,40 @@ def _reject_two_labels(table: Table) -> None:
         if "" not in key and {table.labels[before], table.labels[i]} == {0.0, 1.0}:
             here, there = (f"{table.labels[j]:g} in line {table.lines[j]}" for j in (before, i))
             raise ValueError(
-                f"{table.name}: {say(fields, key)} has both truths, label {here} and {there}"
+                f"{table.name}: {format_key(fields, key)} has both truths, label {here} and {there}"
             )
 
 
-def _sides(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) -> list[str]:
+def _parse_lateralities(
+    path: Path, head: str, lines: Sequence[int], cells: Sequence[str]
+) -> list[str]:
     """L or R, as 'left' and 'L' are the same breast."""
     for line, cell in zip(lines, cells, strict=True):
-        if cell.casefold() not in SIDES:
+        if cell.casefold() not in LATERALITIES:
             raise ValueError(
                 f"{path}: {head} in line {line} is {cell!r}, neither L nor R; correct it, or rename"
                 " the column or delete it"
             )
-    return [SIDES[cell.casefold()] for cell in cells]
+    return [LATERALITIES[cell.casefold()] for cell in cells]
 
 
-def _labels(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) -> list[float]:
+def _parse_labels(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) -> list[float]:
     """0.0 benign, 1.0 malignant, which may be written as words."""
     expected = "neither 0 (benign) nor 1 (malignant)"
     for line, cell in zip(lines, cells, strict=True):
         if not cell:
             raise ValueError(f"{path}: {head} in line {line} is empty, {expected}; fill it in, or"
                              " delete the row")  # fmt: skip
-    labels = _numbers(path, head, lines, [TRUTH.get(cell.casefold(), cell) for cell in cells])
+    labels = _parse_numbers(path, head, lines, [TRUTH.get(cell.casefold(), cell) for cell in cells])
     for line, label in zip(lines, labels, strict=True):
         if label not in (0.0, 1.0):
             raise ValueError(f"{path}: {head} in line {line} is {label:g}, {expected}")
     return labels
 
 
-def _numbers(path: Path, head: str, lines: Sequence[int], cells: Sequence[str]) -> list[float]:
+def _parse_numbers(
+    path: Path, head: str, lines: Sequence[int], cells: Sequence[str]
+) -> list[float]:
     out = []
     for line, cell in zip(lines, cells, strict=True):
         try:

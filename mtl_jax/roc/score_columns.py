@@ -17,10 +17,10 @@ NAMES = {
     "view": ("view", "image_view", "view_position"),
     "roi": ("roi", "roi_id"),
 }
-NEEDED = ("label", "score")
+REQUIRED = ("label", "score")
 
 
-def places(path: Path, header: Sequence[str]) -> dict[str, int]:
+def find_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     """Return the place of each field that the file has.
 
     Raises ValueError where two columns name one field, or a needed one is missing.
@@ -30,27 +30,27 @@ def places(path: Path, header: Sequence[str]) -> dict[str, int]:
         wanted = [plain(name) for name in names]
         at = [i for i, name in enumerate(header) if plain(name) in wanted]
         if len(at) > 1:
-            both = " and ".join(_shown(header[i]) for i in at)
+            both = " and ".join(_on_one_line(header[i]) for i in at)
             raise ValueError(f"{path}: columns {both} both name the {field}; keep one")
         if at:
             found[field] = at[0]
-    for field in NEEDED:
+    for field in REQUIRED:
         if field not in found:
-            shown = ", ".join(_shown(name) for name in header if name)
+            shown = ", ".join(_on_one_line(name) for name in header if name)
             separated = re.search(r"[;\t|]", "".join(header))
             cure = "; separate cells with commas" if separated else ""
             raise ValueError(f"{path}: has no column {field}; its columns are {shown}{cure}")
     return found
 
 
-def spoken(header: Sequence[str], found: dict[str, int], empty: Sequence[str]) -> list[str]:
+def column_notes(header: Sequence[str], found: dict[str, int], empty: Sequence[str]) -> list[str]:
     """Return lines for the screen: the fields taken from columns of other names, and the columns
     ignored; `empty` are the fields left out because no row has an entry."""
     taken = {field: i for field, i in found.items() if field not in empty}
-    renamed = [f"{f} = {_shown(header[i])}" for f, i in taken.items() if header[i] != f]
+    renamed = [f"{f} = {_on_one_line(header[i])}" for f, i in taken.items() if header[i] != f]
     blank = [found[field] for field in empty]
     ignored = [
-        f"{_shown(name)} (empty)" if i in blank else _shown(name)
+        f"{_on_one_line(name)} (empty)" if i in blank else _on_one_line(name)
         for i, name in enumerate(header)
         if name and i not in taken.values()
     ]
@@ -58,6 +58,6 @@ def spoken(header: Sequence[str], found: dict[str, int], empty: Sequence[str]) -
     return lines + ([f"ignored columns: {', '.join(ignored)}"] if ignored else [])
 
 
-def _shown(name: str) -> str:
+def _on_one_line(name: str) -> str:
     """Return the name on one line, as a header may hold line ends in quotes."""
     return "".join(c if c.isprintable() else " " for c in name)

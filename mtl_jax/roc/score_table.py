@@ -46,7 +46,7 @@ def by_task(tables: Sequence[Table], task: str | None) -> list[tuple[str, list[T
                     f"{table.name}: has no row of task {name!r}; its tasks are {', '.join(found)}:"
                     " name one of them with --task NAME"
                 )
-    return [(name, [_of_task(table, name) for table in tables]) for name in wanted]
+    return [(name, [_select_task(table, name) for table in tables]) for name in wanted]
 
 
 def by_lesion(table: Table) -> Table:
@@ -103,15 +103,15 @@ def pair(table: Table, other: Table) -> list[float]:
     for t, k in ((table, keys), (other, other_keys)):
         if len(set(k)) < len(k):
             twice = Counter(k).most_common(1)[0][0]
-            raise ValueError(f"{t.name}: {say(shared, twice)} appears more than once; "
+            raise ValueError(f"{t.name}: {format_key(shared, twice)} appears more than once; "
                              "a column roi would tell its rows apart")  # fmt: skip
     for t, here, there, place in ((other, keys, at, table), (table, other_keys, set(keys), other)):
         lost = [key for key in here if key not in there]
         if lost:
             raise ValueError(f"{t.name}: {len(lost)} rows of {place.name} have no partner, "
-                             f"the first is {say(shared, lost[0])}")  # fmt: skip
+                             f"the first is {format_key(shared, lost[0])}")  # fmt: skip
     order = [at[key] for key in keys]
-    _reject_other_rows(table, other, order, [say(shared, key) for key in keys])
+    _reject_other_rows(table, other, order, [format_key(shared, key) for key in keys])
     return [other.scores[j] for j in order]
 
 
@@ -136,12 +136,12 @@ def _keys(table: Table, fields: list[str]) -> list[tuple]:
     return list(zip(*columns, strict=True))
 
 
-def say(fields: Sequence[str], key: tuple) -> str:
+def format_key(fields: Sequence[str], key: tuple) -> str:
     """Return a key of these fields as messages name it, such as 'case p1, lesion 2'."""
     return ", ".join(f"{f} {k}" for f, k in zip(fields or ["row"], key, strict=True))
 
 
-def _of_task(table: Table, task: str) -> Table:
+def _select_task(table: Table, task: str) -> Table:
     keep = [i for i, name in enumerate(table.ids["task"]) if name == task]
     ids = {field: [column[i] for i in keep] for field, column in table.ids.items()}
     labels, scores, lines = ([column[i] for i in keep] for column in (

@@ -61,16 +61,16 @@ def truth_runs(benign: np.ndarray, malignant: np.ndarray) -> Runs:
     return Runs(np.add.reduceat(n0, at), np.add.reduceat(n1, at), start)
 
 
-def levels(scores: np.ndarray) -> tuple[np.ndarray, int]:
+def score_levels(scores: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the level (n,) of each case among the distinct scores, 0 the highest, and their
     number."""
     distinct, level = np.unique(scores, return_inverse=True)
     return len(distinct) - 1 - level, len(distinct)
 
 
-def from_scores(truth: np.ndarray, scores: np.ndarray) -> Runs:
+def runs_of_scores(truth: np.ndarray, scores: np.ndarray) -> Runs:
     """Return the truth runs of one data set."""
-    level, count = levels(scores)
+    level, count = score_levels(scores)
     benign, malignant = (np.bincount(level[k], minlength=count)[None] for k in (~truth, truth))
     return truth_runs(benign, malignant)
 

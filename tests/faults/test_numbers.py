@@ -82,7 +82,7 @@ def test_a_collection_without_training_cases_is_reported() -> None:
     held, other = rois([0, 1, 1, 0]), replace(rois([1, 1]), name="o")
     other.index["split"][:] = "test"
     both = {"t": held, "o": other}
-    split = splits.divide(both, "t", ("o",), splits.Rules(True, 0, 2, 0.0, 0))
+    split = splits.make_split(both, "t", ("o",), splits.SplitRules(True, 0, 2, 0.0, 0))
     with pytest.raises(InputError, match="o has no training ROI; leave it out"):
         run = Run("mttl", ("t", "o"), "C1", None, 0)
         splits.reject_unfit(run, both, split)

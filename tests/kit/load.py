@@ -75,9 +75,9 @@ def rois(size: int, folder: Path) -> dict[str, float]:
     lap("open and check")
     split = splits.split_target(rois, False, 10, 4, 0.0, 0)
     for fold in range(4):
-        splits.members(Run("sttl", ("big",), "C1", fold, 0), {"big": rois}, split)
+        splits.run_rows(Run("sttl", ("big",), "C1", fold, 0), {"big": rois}, split)
     lap("ten splits, four runs")
-    leak_checks.across({"big": rois}, split)
+    leak_checks.find_near_duplicates({"big": rois}, split)
     lap("search for copies")
     assert near_duplicates.MAX_STEP < size
     return steps
@@ -96,11 +96,11 @@ def runs(size: int, folder: Path) -> dict[str, float]:
     table = scores.make_scores(rois, np.arange(100), np.linspace(0, 1, 100))
     for run in planned:
         (folder / "runs" / run.id).mkdir(parents=True)
-        scores.write(folder / "runs" / run.id / "scores.csv", table)
+        scores.write_scores(folder / "runs" / run.id / "scores.csv", table)
     begin = time.process_time()
-    assert not executors.missing(planned, folder)
-    read = [scores.read(folder / "runs" / run.id / "scores.csv") for run in planned]
-    assert len(scores.join(read).score) == 100 * size
+    assert not executors.missing_runs(planned, folder)
+    read = [scores.read_scores(folder / "runs" / run.id / "scores.csv") for run in planned]
+    assert len(scores.concatenate(read).score) == 100 * size
     return {"find and read": time.process_time() - begin}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax import config
-from mtl_jax.experiments.runner import conduct
+from mtl_jax.experiments.runner import run_study
 
 
 class Trained(NamedTuple):
@@ -30,7 +30,7 @@ def train(folder: Path) -> Trained:
         c.seed = 2  # one whose scores out of fold rise with malignancy, so that they calibrate
         c.train.learning_rate, c.train.final_learning_rate = 0.02, 0.02
         c.statistics.bootstrap, c.analysis.enabled = 100, False
-        conduct(c, folder / study)
+        run_study(c, folder / study)
     (films,) = (path.parent for path in (folder / "cache").glob("phantom-*/manifest.csv"))
     (run,) = (folder / "test" / "runs").iterdir()
     return Trained(folder / "test", folder / "cross_validation", run, films)
