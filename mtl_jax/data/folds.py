@@ -12,11 +12,7 @@ from mtl_jax.types import InputError
 
 
 class Stream(IntEnum):
-    """The purpose of a random permutation of cases.
-
-    Each purpose has its own random stream, so that no two purposes and no neighbouring seeds share
-    a permutation.
-    """
+    """The purpose of a random permutation of cases: each has its own random stream."""
 
     TEST_SET = 0
     FOLDS = 1

@@ -65,11 +65,8 @@ def make_plan(
 ) -> Plan:
     """Read the collection of `source` at `path` and apply the rules to it.
 
-    Raises
-    ------
-    InputError
-        If the collection has no lesion views, the policy rejects all of them, or strict rules
-        reject a repair.
+    Raises InputError if the collection has no lesion views, the policy rejects all of them, or
+    strict rules reject a repair.
     """
     with privacy.suppress_warnings():
         collection = SOURCES[source](path, **options)

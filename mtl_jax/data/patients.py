@@ -172,17 +172,10 @@ def header_digest(key: bytes, patient_id: str) -> str:
 def make_rows(
     keys: PatientKeys, written_ids: Mapping[str, str], headers: Mapping[str, Iterable[str]]
 ) -> list[dict[str, str]]:
-    """Return the rows of patients.csv.
+    """Return the rows of patients.csv, given the case id that is written for each patient id.
 
-    Parameters
-    ----------
-    keys
-        The digests of the namespace.
-    written_ids
-        The case id that is written for each patient id.
-    headers
-        The digests of the PatientIDs in the headers of each written case, stored only if they are
-        keyed by a secret.
+    `headers` holds the digests of the PatientIDs in the headers of each written case, which are
+    stored only if they are keyed by a secret.
     """
     return [
         {

@@ -47,25 +47,9 @@ LOSSY = "lossy compression"
 def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]:
     """Return the attributes of the header, checked before any pixel is decoded.
 
-    Parameters
-    ----------
-    header
-        The dataset of a DICOM file.
-    frame
-        Number of the frame, from 0; None reads the first. The caller decides whether it may be
-        None.
-    max_pixels
-        Largest number of pixels of a frame.
-
-    Returns
-    -------
-    dict
-        Numbers, terms of fixed lists, and `notes`, a list of Note.
-
-    Raises
-    ------
-    InputError
-        The image is not readable gray, or the header contradicts itself on magnification.
+    They are numbers, terms of fixed lists, and `notes`, a list of Note. `frame` None reads the
+    first frame; the caller decides whether it may be None. Raises InputError if the image is not
+    readable gray, or the header contradicts itself on magnification.
     """
     notes: list[Note] = []
     pixels = read_pixel_attributes(header, frame or 0, max_pixels, notes)

@@ -57,22 +57,11 @@ class DecodedFrame(NamedTuple):
 
 
 def decode(header: Dataset, frame: int, frames: int) -> DecodedFrame:
-    """Return the words of one frame without clearing any bit.
+    """Return the words of frame number `frame` (from 0) of `frames`, without clearing any bit.
 
-    Parameters
-    ----------
-    header
-        The dataset with its pixel data; the caller has checked Rows, Columns and BitsAllocated.
-    frame
-        Number of the frame, from 0.
-    frames
-        Number of frames of the file.
-
-    Raises
-    ------
-    InputError
-        The transfer syntax is unknown or contradicts the pixel data, the pixel data holds more
-        frames than the header states, or the frame is damaged. The message does not name the file.
+    The caller has checked Rows, Columns and BitsAllocated. Raises InputError, which does not name
+    the file, if the transfer syntax is unknown or contradicts the pixel data, the pixel data holds
+    more frames than the header states, or the frame is damaged.
     """
     if "PixelData" not in header:
         raise InputError("the file contains no PixelData; export it again")

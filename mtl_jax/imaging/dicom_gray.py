@@ -58,19 +58,8 @@ def compute_gray_lut(header: Dataset, attributes: dict[str, Any], bits: int) -> 
     - Any other: MONOCHROME1 or PresentationLUTShape INVERSE inverts, once: the standard requires
       the two together, but some devices write only one of them.
 
-    Parameters
-    ----------
-    header
-        The dataset of the image.
-    attributes
-        The record of `read_attributes`.
-    bits
-        Bit depth of the stored values.
-
-    Raises
-    ------
-    InputError
-        PresentationIntentType and SOP class contradict each other and the gray depends on them.
+    `attributes` is the record of `read_attributes`. Raises InputError if PresentationIntentType and
+    SOP class contradict each other and the gray depends on them.
     """
     gray = _compute_gray_lut(header, attributes, bits, attributes["intent"])
     class_intent = attributes["intent_of_class"]

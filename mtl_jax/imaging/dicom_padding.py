@@ -47,24 +47,8 @@ def fill_padding(
 ) -> tuple[np.ndarray, slice, tuple[Note, ...]]:
     """Set padding to the lowest gray value of the image, in place, if it can be padding.
 
-    Parameters
-    ----------
-    table
-        Gray (n,) of each stored value, changed in place.
-    padding
-        The stored values of the padding.
-    counts
-        Number of pixels (n,) of each stored value.
-
-    Returns
-    -------
-    tuple
-        The other values that are present, the padding that was applied, and notes.
-
-    Raises
-    ------
-    InputError
-        All pixels are padding.
+    `table` (n,) holds the gray and `counts` (n,) the number of pixels of each stored value. Returns
+    the other values that are present, the padding that was applied, and notes.
     """
     is_image = counts > 0
     is_image[padding] = False

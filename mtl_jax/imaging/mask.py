@@ -34,18 +34,8 @@ MIN_HOLE = 0.01  # of the mask; compression leaves smaller holes
 def read_box(path: Path, shape: Sequence[int]) -> tuple[Box, tuple[Note, ...]]:
     """Return the box (top, left, bottom, right), half open, of a mask file, and notes.
 
-    Parameters
-    ----------
-    path
-        The mask file.
-    shape
-        Shape (H, W) of its image.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, has another size, is empty, covers the image from border to border,
-        or is not a mask of one lesion.
+    Raises InputError if the file cannot be read, does not have the `shape` of its image, is empty,
+    covers the image from border to border, or is not a mask of one lesion.
     """
     return box_from_mask(read_raw(path), shape, f"the mask {path.name}")
 

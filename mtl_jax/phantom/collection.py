@@ -83,16 +83,10 @@ def plan_cases(p: Parameters) -> list[CasePlan]:
 
 
 def write_collection(home: Path, p: Parameters, workers: int | None = None) -> None:
-    """Write a collection: DICOM files, their table, and truth.csv with the simulated parameters.
+    """Write DICOM files, their table, and truth.csv with the simulated parameters to a folder.
 
-    Parameters
-    ----------
-    home
-        An existing folder.
-    p
-        Parameters of the collection.
-    workers
-        Number of threads, by default that of the processors. The files do not depend on it.
+    The number of threads `workers` is by default that of the processors; the files do not depend on
+    it.
     """
     write_case = _write_cbis_case if p.kind == "ddsm" else _write_manifest_case
     plans = plan_cases(p)

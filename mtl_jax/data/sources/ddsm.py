@@ -37,21 +37,9 @@ _VIEW = re.compile(r"(LEFT|RIGHT)_(CC|MLO)")
 
 
 def read_collection(path: str, *, lesion_types: tuple[str, ...]) -> Collection:
-    """Return the outlined abnormalities of the chosen types in all cases.
+    """Return the outlined abnormalities that have one of the lesion types, such as MASS.
 
     Damaged files and all other abnormalities are left out with a reason.
-
-    Parameters
-    ----------
-    path
-        Folder of the download.
-    lesion_types
-        Some of MASS, CALCIFICATION and OTHER. An abnormality needs one of them.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, no `.ics` file in it or no lesion type.
     """
     root = Path(path)
     if not root.is_dir():

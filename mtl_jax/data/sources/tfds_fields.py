@@ -24,10 +24,7 @@ class Field(NamedTuple):
 def open_dataset(name: str) -> Any:
     """Return the prepared dataset NAME, NAME/CONFIG or that in a folder.
 
-    Raises
-    ------
-    InputError
-        If there is none, or it needs code other than that of TFDS.
+    Raises InputError if there is none, or it needs code other than that of TFDS.
     """
     folder = Path(name)
     try:
