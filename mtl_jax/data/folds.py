@@ -32,8 +32,7 @@ def partition(
 ) -> list[list[str]]:
     """Return `count` folds of case ids, stratified by class, for partition number `split`.
 
-    The sizes of the folds, and their numbers of malignant cases, differ by at most one. Raises
-    InputError if a class has fewer cases than there are folds.
+    The sizes of the folds, and their numbers of malignant cases, differ by at most one.
     """
     folds: list[list[str]] = [[] for _ in range(count)]
     assigned = 0
@@ -87,8 +86,7 @@ def subset(
 ) -> list[str]:
     """Return `count` random cases, stratified by class, with at least one case of each class.
 
-    Smaller subsets of the same `number` are contained in larger ones. Raises InputError if there
-    are fewer cases.
+    Smaller subsets of the same `number` are contained in larger ones.
     """
     groups = {label: _shuffled(cases, label, split_seed, Stream.SUBSET, number) for label in (1, 0)}
     if not 2 <= count <= len(cases):

@@ -85,10 +85,9 @@ def make_shards(
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = DEFAULT_RULES,
 ) -> RoiSet:
-    """Make the shards of a collection in `out`/<collection>, to be moved or published.
+    """Make the shards of a collection, as `load`, in `out`/<collection>, to be moved or published.
 
-    The parameters are those of `load`. Raises InputError if the folder holds other shards, which
-    are never overwritten.
+    Raises InputError if the folder holds other shards, which are never overwritten.
     """
     name, path = _split_spec(spec)
     if name == "shards":

@@ -84,8 +84,7 @@ def canonical_id(namespace: str, patient_id: str) -> tuple[str, bool]:
 def reject_duplicate_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
     """Raise InputError if two ids of the collection `name` are one patient of its namespace.
 
-    An example is P_00001_LEFT_CC and P_00001_LEFT_MLO. The statistics take each case id for one
-    patient.
+    An example is P_00001_LEFT_CC and P_00001_LEFT_MLO: the statistics take a case for one patient.
     """
     first_of: dict[str, str] = {}
     for patient_id in ids:

@@ -145,10 +145,7 @@ def content_digest(rois: RoiSet) -> str:
 
 
 def reject_replaced(rois: RoiSet) -> None:
-    """Raise InputError if the folder of `rois` now holds other shards.
-
-    Rows are read from the files when they are used. Arrays that are not files are not checked.
-    """
+    """Raise InputError if the folder of `rois`, from which rows are still read, was replaced."""
     folders = {Path(s.filename).parent for s in rois.shards if isinstance(s, np.memmap)}
     for folder in folders:
         if not (folder / "manifest.json").is_file() or _read_manifest(folder) != rois.manifest:

@@ -33,8 +33,7 @@ def find_file(root: Path, text: str, column: str, where: str, outside: bool) -> 
     """Return the path of the file that a cell of a table in `root` names.
 
     Unless `outside` is True, the file must be in `root`, also after resolving symbolic links, so
-    that a table from elsewhere cannot read other files. The InputError begins with `where` and
-    names the column.
+    that a table from elsewhere cannot read other files.
     """
     try:
         name = normalize_separators(root, text)

@@ -48,8 +48,7 @@ def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict
     """Return the attributes of the header, checked before any pixel is decoded.
 
     They are numbers, terms of fixed lists, and `notes`, a list of Note. `frame` None reads the
-    first frame; the caller decides whether it may be None. Raises InputError if the image is not
-    readable gray, or the header contradicts itself on magnification.
+    first frame; the caller decides whether it may be None.
     """
     notes: list[Note] = []
     pixels = read_pixel_attributes(header, frame or 0, max_pixels, notes)
@@ -78,10 +77,7 @@ def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict
 def read_pixel_attributes(
     header: Dataset, frame: int, max_pixels: int, notes: list[Note]
 ) -> dict[str, Any]:
-    """Return shape, frames, bits and photometric interpretation; append to `notes`.
-
-    Raises InputError if they are not those of a readable gray image.
-    """
+    """Return shape, frames, bits and photometric interpretation; append to `notes`."""
     photometric = get_code(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:
         raise InputError("PhotometricInterpretation is missing: the file contains no image")
@@ -113,10 +109,7 @@ def read_pixel_attributes(
 
 
 def _read_geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
-    """Return spacing, magnification, laterality and view; append to `notes`.
-
-    Raises InputError if the magnification is contradictory.
-    """
+    """Return spacing, magnification, laterality and view; append to `notes`."""
     notes += dicom_spacing.magnification_notes(header)
     magnified = dicom_spacing.is_magnified(header)
     spacing, spacing_error = None, ""
@@ -197,10 +190,7 @@ def _is_lossy(header: Dataset) -> bool:
 
 
 def _read_optional(read: Callable[[], Any], default: Any, notes: list[Note]) -> Any:
-    """Return what `read` returns; `default` and a note if that attribute is damaged.
-
-    Only for attributes on which no pixel depends.
-    """
+    """Return what `read` returns; `default` and a note if it is damaged: no pixel depends on it."""
     try:
         return read()
     except InputError as error:

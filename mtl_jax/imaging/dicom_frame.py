@@ -93,10 +93,7 @@ def decode(header: Dataset, frame: int, frames: int) -> DecodedFrame:
 
 
 def _syntax(header: Dataset, frames: int) -> tuple[uid.UID, tuple[Note, ...]]:
-    """Return the transfer syntax; if the file does not state it, infer it from the pixel data.
-
-    Raises InputError if it is no syntax of still images or contradicts the pixel data.
-    """
+    """Return the transfer syntax; if the file does not state it, infer it from the pixel data."""
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     compressed = header["PixelData"].is_undefined_length
     if not syntax:

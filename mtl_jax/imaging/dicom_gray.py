@@ -111,10 +111,7 @@ def _compute_gray_lut(
 
 
 def check_od(table: np.ndarray, values: np.ndarray) -> tuple[Note, ...]:
-    """Return a note if the optical densities of an image are implausible for a film.
-
-    Every eighth value in each direction is checked.
-    """
+    """Return a note if the optical densities of an image are implausible for a film."""
     od = (gray_mapping.MAX_GRAY - table[values[::8, ::8]]) * gray_mapping.OD_PER_LEVEL
     dark, clear = float(np.mean(od >= MAX_OD)), float(np.mean(od <= MIN_OD))
     if dark <= 0.05 and clear <= 0.2 and np.quantile(od, 0.99) >= EXPOSED_OD:

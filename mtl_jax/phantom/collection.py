@@ -63,11 +63,7 @@ class CasePlan:
 
 
 def plan_cases(p: Parameters) -> list[CasePlan]:
-    """Return labels and splits in exact proportions.
-
-    They depend on the number of the case only, so that a larger collection begins with the same
-    cases.
-    """
+    """Return labels and splits in exact proportions, which depend on the case number only."""
     plans, n_of_class = [], [0, 0]
     for number in range(p.cases):
         malignant = _is_selected(number, p.malignant_fraction)

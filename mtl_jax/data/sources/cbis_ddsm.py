@@ -139,10 +139,7 @@ def _disputed_lesions(rows: Sequence[Row]) -> set[tuple[str, str]]:
 def _locate_lesions(
     rows: Sequence[Row], series: dict[str, list[Path]], folder: Path
 ) -> list[masks.LesionLocation]:
-    """Return the location of each lesion; locations in unchanged files come from a cache.
-
-    The cache in `folder` names no file and no patient.
-    """
+    """Return the location of each lesion, cached in `folder` without names of files or patients."""
     cache_path = folder / f".cbis_ddsm-places-{LOCATOR_VERSION}.json"
     cache = _load_cache(cache_path)
     locations, n_new = [], 0

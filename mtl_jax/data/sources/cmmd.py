@@ -91,7 +91,7 @@ def read_collection(path: str, *, boxes: str | None) -> Collection:
 def _read_findings(root: Path) -> Findings:
     """Return (abnormality, classification) of each breast in lower case.
 
-    Rows of one breast that differ give the abnormality 'both' or the classification 'conflicting'.
+    Rows of a breast that differ give the abnormality 'both' or the classification 'conflicting'.
     """
     paths = [path for name in CLINICAL for path in sorted(root.rglob(name))]
     if not paths:

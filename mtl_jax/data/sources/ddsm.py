@@ -183,11 +183,7 @@ def _lesion_view(
 
 
 def _link_lesions(views: list[LesionView]) -> list[LesionView]:
-    """Return the views of one case with linked lesion ids.
-
-    Abnormality numbers count within a film. The same number on the same side is one lesion if the
-    pathologies agree.
-    """
+    """Return the views of one case; equal numbers on a side are one lesion if the labels agree."""
     labels: dict[str, set[int]] = {}
     for view in views:
         labels.setdefault(view.lesion_id, set()).add(view.label)

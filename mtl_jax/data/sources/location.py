@@ -16,10 +16,7 @@ FORMS = {"box": "top;left;bottom;right", "circle": "row;column;radius", "centre"
 
 
 class LesionBox(NamedTuple):
-    """(top, left, bottom, right) in stored pixels, corrections in `note`, observations in `noted`.
-
-    Pixels count from the top left.
-    """
+    """A box in stored pixels from the top left, corrections in `note`, observations in `noted`."""
 
     box: Box
     note: str = ""

@@ -47,11 +47,7 @@ def describe_unused(header: Sequence[str]) -> str:
 
 
 def _header_errors(header: Sequence[str], required: Sequence[str]) -> list[str]:
-    """Return what is wrong with a header.
-
-    A column that differs from a known one in case, blanks or punctuation is an error, because an
-    unknown column would be ignored.
-    """
+    """Return what is wrong with a header, also a misspelled column, which would be ignored."""
     expected = {plain(name): ALIASES.get(name, name) for name in (*KNOWN, *ALIASES)}
     present = {name: expected[plain(name)] for name in header if plain(name) in expected}
     errors = [

@@ -62,10 +62,7 @@ def read_rows(
 
 
 def find_root(path: str, marker: str, source: str) -> Path:
-    """Return the folder that holds the file or folder `marker`, at most three levels below `path`.
-
-    Raises InputError, which names the collection `source`, unless there is exactly one.
-    """
+    """Return the folder that holds the one file or folder `marker`, up to 3 levels below `path`."""
     top = Path(path)
     if not top.is_dir():
         raise InputError(f"{source}: no such folder {top}")
