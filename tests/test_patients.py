@@ -14,7 +14,7 @@ from test_study import approaches, made_up
 from mtl_jax import config, patient_notes
 from mtl_jax.data import crosswalk, duplicate_patients, ingest, patients
 from mtl_jax.experiments import console, guards, leak_checks, splits, study_inputs
-from mtl_jax.experiments.run_lists import cross_validation_runs, test_set_runs
+from mtl_jax.experiments.run_lists import cross_validation_runs, independent_test_runs
 from mtl_jax.report import tables
 from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.types import InputError, RoiSet
@@ -81,7 +81,9 @@ def check_runs(collections: Mapping[str, RoiSet], people: dict[str, list[str]], 
         False, int(rng.integers(1, 3)), FOLDS, float(rng.choice([0, 0.3])), seed
     )
     split = splits.make_split(collections, "t", beside, rules)
-    assert split.from_record(json.loads(json.dumps(split.record()))).never == dict(split.never)
+    assert split.from_record(json.loads(json.dumps(split.record()))).excluded == dict(
+        split.excluded
+    )
     fold_cases = {case for parts in split.partitions for part in parts for case in part}
     assert fold_cases <= set(split.train)
     tests: set[str] = set()
@@ -91,14 +93,14 @@ def check_runs(collections: Mapping[str, RoiSet], people: dict[str, list[str]], 
     }
     for name in ("t", *beside):
         cases = list(dict.fromkeys(collections[name].index["case_id"].tolist()))
-        chosen = set(split.test if name == "t" else split.others[name])
+        chosen = set(split.test if name == "t" else split.auxiliary_tests[name])
         assert marked[name] in (set(), chosen)
         tests |= {p for case, p in zip(cases, people[name], strict=True) if case in chosen}
     cases = list(dict.fromkeys(collections["t"].index["case_id"].tolist()))
     known = dict(zip(cases, people["t"], strict=True))
     assert not {known[case] for case in split.train} & tests
-    runs = cross_validation_runs(asked, ("C1",), range(1, rules.partitions + 1), FOLDS, 0, (0,))
-    runs += test_set_runs(asked, "C1", 0, (0,), (None, 4))
+    runs = cross_validation_runs(asked, ("C1",), range(1, rules.n_partitions + 1), FOLDS, 0, (0,))
+    runs += independent_test_runs(asked, "C1", 0, (0,), (None, 4))
     checked = 0
     for run in runs:
         try:
@@ -164,10 +166,10 @@ def test_a_second_test_set_includes_tested_patients_and_avoids_the_targets_train
     rois = hospital()
     split = splits.make_split(rois, "t", ("x",), splits.SplitRules(True, 0, 3, 0.5, 0))
     tested = {f"x{case[1:]}" for case in split.test}
-    assert len(split.train) == 6 and tested <= set(split.others["x"])
+    assert len(split.train) == 6 and tested <= set(split.auxiliary_tests["x"])
     # Half of each class of `x`: tested people of `t`, then only people who are not in `t`.
-    assert len(split.others["x"]) == 9
-    assert all(int(case[1:]) >= 12 for case in set(split.others["x"]) - tested)
+    assert len(split.auxiliary_tests["x"]) == 9
+    assert all(int(case[1:]) >= 12 for case in set(split.auxiliary_tests["x"]) - tested)
 
 
 def test_patients_of_an_official_test_set_leave_the_targets_folds() -> None:
@@ -182,14 +184,14 @@ def test_patients_of_an_official_test_set_leave_the_targets_folds() -> None:
         == sorted(f"t{i:02d}" for i in range(2, 12))
         == sorted(sum(split.partitions[0], []))
     )
-    assert split.held_out["t"]["cases"] == 2 and split.official_learned == ()
+    assert split.excluded_counts["t"]["cases"] == 2 and split.official_tests_in_training == ()
 
 
 def test_equal_ids_in_two_namespaces_are_two_patients() -> None:
     rois = hospital()
     rois["x"] = make_collection("x", [f"p{i}" for i in range(18)], namespace="elsewhere")
     split = splits.make_split(rois, "t", (), splits.SplitRules(True, 1, 2, 0.5, 0))
-    assert split.held_out == {} and split.never["x"] == []
+    assert split.excluded_counts == {} and split.excluded["x"] == []
 
 
 def test_near_duplicates_of_one_patient_are_not_reported() -> None:
@@ -328,7 +330,10 @@ def test_two_manifests_of_one_hospital_share_their_patients(tmp_path: Path) -> N
     split = splits.make_split(
         {"films": a, "digital": b, "far": c}, "films", (), splits.SplitRules(True, 0, 2, 0.5, 0)
     )
-    assert split.held_out["digital"]["cases"] == len(split.test) == 4 and not split.never["far"]
+    assert (
+        split.excluded_counts["digital"]["cases"] == len(split.test) == 4
+        and not split.excluded["far"]
+    )
 
 
 def test_one_namespace_and_two_keys_are_rejected(tmp_path: Path) -> None:
@@ -595,7 +600,7 @@ def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
     split = splits.make_split(rois, "ddsm", (), splits.SplitRules(True, 0, 4, 0.5, 0))
     ids = list(dict.fromkeys(ddsm.index["case_id"].tolist()))
     tested = {pairs[p] for p, case in zip(films, ids, strict=True) if case in set(split.test)}
-    runs = test_set_runs(approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
+    runs = independent_test_runs(approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
     rows = splits.run_rows(runs[0], rois, split)[0]["cbis_ddsm"]
     learned = {pairs[list(pairs)[row // 2]] for row in rows.tolist()}
     assert len(tested) > 300 and len(learned) > 300 and not tested & learned

@@ -20,7 +20,7 @@ from mtl_jax.data import ingest, shards
 from mtl_jax.experiments import provenance, splits, train_runs
 from mtl_jax.experiments.compare_weights import run_transfer, show_plan
 from mtl_jax.experiments.hand_crafted import conventional_scores
-from mtl_jax.experiments.run_lists import test_set_runs
+from mtl_jax.experiments.run_lists import independent_test_runs
 from mtl_jax.experiments.runner import run_study
 from mtl_jax.training import software
 from mtl_jax.types import InputError
@@ -364,9 +364,9 @@ def test_another_platform_is_accepted_like_a_version(
     results = run_transfer(c, folder)  # all is done: nothing is trained elsewhere
     assert not results["provenance"]["mixed"]
     c.executor = "ray"  # whose workers train: this process may be elsewhere
-    runs = test_set_runs(approaches(("sttl",), "sfm", ("sfm", "dm")), "C1-C5", 0, (0,))
+    runs = independent_test_runs(approaches(("sttl",), "sfm", ("sfm", "dm")), "C1-C5", 0, (0,))
     c.accept_versions = False
-    own = SimpleNamespace(of=lambda run: json.loads(json.dumps(recorded(folder) | elsewhere)))
+    own = SimpleNamespace(record=lambda run: json.loads(json.dumps(recorded(folder) | elsewhere)))
     elsewhere["precision"] = recorded(folder)["precision"]
     provenance.reject_mixed(runs, folder / "weights" / "analytic", own, c)
 
@@ -399,11 +399,13 @@ def test_rois_learned_and_scored_are_recorded_and_not_only_their_collections() -
     """A changed split or exclusion leaves the shards as they are."""
     rois, c = made_up("t", 30), config.default()
     found = weights.find("random")
-    (run,) = test_set_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
-    split = splits.split_target(rois, True, 0, 4, 0.5, 0)
-    here = provenance.Provenance({"t": rois}, split, found, c).of(run)
+    (run,) = independent_test_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
+    split = splits.make_split(
+        {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
+    )
+    here = provenance.Provenance({"t": rois}, split, found, c).record(run)
     fewer = split._replace(train=split.train[1:])
-    there = provenance.Provenance({"t": rois}, fewer, found, c).of(run)
+    there = provenance.Provenance({"t": rois}, fewer, found, c).record(run)
     assert here["data"]["content"] == there["data"]["content"]
     assert here["data"]["learned"] != there["data"]["learned"]
     assert here["data"]["scored"] == there["data"]["scored"]
@@ -411,13 +413,15 @@ def test_rois_learned_and_scored_are_recorded_and_not_only_their_collections() -
 
 def test_settings_without_effect_on_the_numbers_are_not_recorded() -> None:
     rois, found = made_up("t", 30), weights.find("random")
-    split = splits.split_target(rois, True, 0, 4, 0.5, 0)
-    (run,) = test_set_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
+    split = splits.make_split(
+        {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
+    )
+    (run,) = independent_test_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
 
     def made(**changes: object) -> dict:
         c = config.default()
         c.update_from_flattened_dict(changes)
-        return provenance.Provenance({"t": rois}, split, found, c).of(run)
+        return provenance.Provenance({"t": rois}, split, found, c).record(run)
 
     same = {"train.checkpoint_epochs": 3, "train.tensorboard": True, "data.cache": "elsewhere"}
     assert made(**same) == made()
@@ -430,13 +434,15 @@ def test_findings_and_conventional_scores_are_made_again_from_other_data(
 ) -> None:
     """A file in the work folder is read only by a job of the same provenance."""
     folder = tmp_path / "conventional"
-    (run,) = test_set_runs(approaches(("sttl",), "sfm", ("sfm",)), "C1", 0, (0,))
+    (run,) = independent_test_runs(approaches(("sttl",), "sfm", ("sfm",)), "C1", 0, (0,))
 
     def scores(shards_folder: str) -> tuple[np.ndarray, int]:
         rois = shards.open_shards(place.folder / shards_folder / "sfm")
-        split = splits.split_target(rois, True, 0, 4, 0.5, 0)
+        split = splits.make_split(
+            {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
+        )
         here = provenance.Provenance({"sfm": rois}, split, weights.find("random"), config.default())
-        made_from = {run.id: here.of(run)}
+        made_from = {run.id: here.record(run)}
         found = conventional_scores(folder, [run], {"sfm": rois}, split, 0, made_from)
         return found["lda"].score, (folder / "lda.csv").stat().st_mtime_ns
 

@@ -13,7 +13,7 @@ from mtl_jax.experiments import compute_cost, console, executors, guards, proven
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.evaluation import adjust_families
 from mtl_jax.experiments.provenance import Provenance
-from mtl_jax.experiments.run_lists import cross_validation_runs, test_set_runs
+from mtl_jax.experiments.run_lists import cross_validation_runs, independent_test_runs
 from mtl_jax.experiments.study_inputs import StudyInputs, prepare_inputs
 from mtl_jax.io import workdir
 from mtl_jax.training import multihost
@@ -179,7 +179,7 @@ def _make_job(
 def _test_runs(c: ConfigDict, inputs: StudyInputs) -> list[Run]:
     first, starts = inputs.approaches[:1], range(c.transfer.initializations)
     if c.transfer.study == "test":
-        return test_set_runs(first, c.network, c.seed, starts)
+        return independent_test_runs(first, c.network, c.seed, starts)
     return cross_validation_runs(first, (c.network,), (c.split,), c.folds, c.seed, starts)
 
 

@@ -47,7 +47,7 @@ def _split_labels(rois: RoiSet, split: Split) -> dict[str, tuple[Any, ...] | Non
     """Return where each case of a collection stands: test or not, and its fold in each partition;
     None where it is neither learned nor tested."""
     test = set(split.evaluated.get(rois.name, ()))
-    away = set(split.never.get(rois.name, ())) - test
+    away = set(split.excluded.get(rois.name, ())) - test
     folds: list[dict[str, int]] = []
     if rois.name == split.target:
         folds = [

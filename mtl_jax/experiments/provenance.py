@@ -47,7 +47,7 @@ class Provenance:
         self._weights = {key: card[key] for key in ("name", "backbone", "lrn", "arrays_sha256")}
         self._data: dict[Any, dict[str, Any]] = {}
 
-    def of(self, run: Run) -> dict[str, Any]:
+    def record(self, run: Run) -> dict[str, Any]:
         c = self._c
         train = {k: v for k, v in c.train.items() if k not in (*FIELDS_WITHOUT_EFFECT, "precision")}
         train["epochs"] = n_epochs(run, self._collections, self._split, c.train)
@@ -101,7 +101,7 @@ def reject_mixed(runs: Iterable[Run], folder: Path, here: Provenance, c: ConfigD
         if not (place / "scores.csv").exists():
             continue
         there = _read_provenance(place, run)
-        expected = here.of(run)
+        expected = here.record(run)
         if c.executor == "ray":
             platform = platform or there.get("platform")
             expected["platform"] = platform

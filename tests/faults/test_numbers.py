@@ -73,7 +73,9 @@ def test_a_nan_score_is_not_written() -> None:
 )
 def test_a_missing_class_is_reported_before_training(labels: list[int], message: str) -> None:
     held = rois(labels)
-    split = splits.split_target(held, True, 0, 2, 0.0, 0)
+    split = splits.make_split(
+        {held.name: held}, held.name, (), splits.SplitRules(True, 0, 2, 0.0, 0)
+    )
     with pytest.raises(InputError, match=message):
         splits.reject_unfit(Run("sttl", ("t",), "C1", None, 0), {"t": held}, split)
 
