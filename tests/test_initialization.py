@@ -180,11 +180,11 @@ def test_new_layers_use_the_scheme_of_the_config(
     def fit(trainings: list[TrainingRun], *rest: object) -> None:
         raise FitCalled(trainings[0].params, rest[-1])
 
-    monkeypatch.setattr(train_runs.run_data, "subsets", lambda *args: {})
-    monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *args: (None, {None: None}))
-    monkeypatch.setattr(train_runs.run_data, "shared_by", lambda run: None)
+    monkeypatch.setattr(train_runs.run_data, "make_subsets", lambda *args: {})
+    monkeypatch.setattr(train_runs.run_data, "training_dataset", lambda *args: (None, {None: None}))
+    monkeypatch.setattr(train_runs.run_data, "subset_key", lambda run: None)
     monkeypatch.setattr(train_runs, "is_on_host", lambda pool: False)
-    monkeypatch.setattr(train_runs, "epochs", lambda *args: 1)
+    monkeypatch.setattr(train_runs, "n_epochs", lambda *args: 1)
     monkeypatch.setattr(
         train_runs, "Provenance", lambda *args: SimpleNamespace(record=lambda run: {})
     )

@@ -177,7 +177,7 @@ def test_patients_of_an_official_test_set_leave_the_targets_folds() -> None:
     marks = np.array(["test" if i < 2 else "train" for i in range(18)]).repeat(2)
     rois["x"] = replace(rois["x"], index=dict(rois["x"].index) | {"split": marks})
     whole = splits.make_split(rois, "t", (), splits.SplitRules(False, 1, 2, 0.0, 0))
-    assert len(whole.train) == 12 and whole.official_learned == ("x",)
+    assert len(whole.train) == 12 and whole.official_tests_in_training == ("x",)
     split = splits.make_split(rois, "t", ("x",), splits.SplitRules(False, 1, 2, 0.0, 0))
     assert (
         split.train
@@ -198,10 +198,10 @@ def test_near_duplicates_of_one_patient_are_not_reported() -> None:
     rois = hospital()
     rois = {name: replace(one, shards=(texture(name, one.index),)) for name, one in rois.items()}
     split = splits.make_split(rois, "t", (), splits.SplitRules(True, 0, 3, 0.5, 0))
-    assert leak_checks.find_near_duplicates(rois, split) == []
+    assert leak_checks.find_near_duplicates_across_split(rois, split) == []
     rois["x"] = replace(rois["x"], patients={})
     split = splits.make_split(rois, "t", (), splits.SplitRules(True, 0, 3, 0.5, 0))
-    assert len(leak_checks.find_near_duplicates(rois, split)) == 24
+    assert len(leak_checks.find_near_duplicates_across_split(rois, split)) == 24
 
 
 def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -325,7 +325,7 @@ def test_accepted_versions_are_marked_for_ever(
     (run / "scores.csv").unlink()  # its training is finished, by the version of now
     was = metadata.version("jax")
     newer(monkeypatch)
-    with pytest.raises(InputError, match="is of other versions: versions.jax"):
+    with pytest.raises(InputError, match="was trained with other versions: versions.jax"):
         run_study(c, folder)
     c.accept_versions = True
     mixed = run_study(c, folder)["provenance"]
@@ -347,7 +347,7 @@ def test_accepted_versions_are_marked_for_ever(
     for undo in (False, True):
         if undo:
             monkeypatch.undo()
-        with pytest.raises(InputError, match="of other versions"):
+        with pytest.raises(InputError, match="with other versions"):
             run_study(c, folder)
 
 

@@ -102,7 +102,7 @@ def test_a_copy_across_a_split_is_reported_and_one_within_a_fold_is_not() -> Non
     parts = [["c01", "c03", "c09"], ["c07"]]
     rest = sorted(set(rois.index["case_id"]) - {c for part in parts for c in part})
     split = splits.Split("t", [*parts[0], *parts[1], *rest], [], [[*parts, rest]], "by hand")
-    (pairs,) = leak_checks.find_near_duplicates({"t": rois}, split)
+    (pairs,) = leak_checks.find_near_duplicates_across_split({"t": rois}, split)
     assert (pairs["a"], pairs["b"], pairs["correlation"]) == ("t/1", "t/7", 1.0)
     assert (
         "1 pairs of ROIs of different cases look alike across the split"
@@ -110,7 +110,7 @@ def test_a_copy_across_a_split_is_reported_and_one_within_a_fold_is_not() -> Non
     )
     other = collection(random_rois(4, 9), list("wxyz"), "o")
     other.shards[0][2] = pixels[5]
-    assert len(leak_checks.find_near_duplicates({"t": rois, "o": other}, split)) == 2
+    assert len(leak_checks.find_near_duplicates_across_split({"t": rois, "o": other}, split)) == 2
 
 
 def test_one_image_under_two_cases_is_rejected_or_left_out_under_both(tmp_path: Path) -> None:

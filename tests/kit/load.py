@@ -79,7 +79,7 @@ def rois(size: int, folder: Path) -> dict[str, float]:
     for fold in range(4):
         splits.run_rows(Run("sttl", ("big",), "C1", fold, 0), {"big": rois}, split)
     lap("ten splits, four runs")
-    leak_checks.find_near_duplicates({"big": rois}, split)
+    leak_checks.find_near_duplicates_across_split({"big": rois}, split)
     lap("search for copies")
     assert near_duplicates.MAX_STEP < size
     return steps
