@@ -139,7 +139,7 @@ def test_weights_made_again_under_their_path(
         json.loads((place.folder / folder / "card.json").read_text())["arrays_sha256"][:12]
         for folder in ("weights", "other_weights")
     ]
-    assert f"weights.arrays_sha256 {digests[0]}... there, {digests[1]}... here" in line
+    assert f"weights.arrays_sha256 is {digests[0]}..., not {digests[1]}..." in line
     assert "run sttl-C1-C5-" in line or "run mttl-C1-C5-" in line
     assert "name another --workdir" in line and "--accept_versions" not in line
 
@@ -158,7 +158,7 @@ def test_another_version(
     was = metadata.version(package)
     newer(monkeypatch, package)
     line = rejected(place, name, monkeypatch, capsys)
-    assert f"versions.{package} '{was}' there, '9.9' here" in line and "--accept_versions" in line
+    assert f"versions.{package} is '{was}', not '9.9'" in line and "--accept_versions" in line
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -170,16 +170,16 @@ def test_another_precision(
 ) -> None:
     with jax.default_matmul_precision("bfloat16"):
         line = rejected(place, name, monkeypatch, capsys)
-    assert "precision.matmul None there, 'bfloat16' here" in line
+    assert "precision.matmul is None, not 'bfloat16'" in line
 
     job = place.job
     monkeypatch.setattr(place, "job", lambda name: with_half_precision(job(name)))
     line = rejected(place, name, monkeypatch, capsys)
-    assert "another config: train.precision 'float32' there, 'bfloat16' here" in line
+    assert "another config: train.precision is 'float32', not 'bfloat16'" in line
     held = place.folder / name / "config.json"
     held.rename(held.with_suffix(".held"))  # the runs themselves know it too
     try:
-        with pytest.raises(InputError, match="precision.train 'float32' there, 'bfloat16' here"):
+        with pytest.raises(InputError, match="precision.train is 'float32', not 'bfloat16'"):
             JOBS[name](place.job(name), place.folder / name)
     finally:
         held.with_suffix(".held").replace(held)
@@ -206,7 +206,7 @@ def test_other_data_under_its_path(
         line = rejected(place, name, monkeypatch, capsys)
     finally:
         place.swap("shards")
-    assert f"data.content.sfm {was}... there, {now}... here" in line
+    assert f"data.content.sfm is {was}..., not {now}..." in line
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_another_setting_of_jax(
     other = recorded | {section: recorded[section] | {setting: value}}
     monkeypatch.setattr(software, "record", lambda: json.loads(json.dumps(other)))
     line = rejected(place, "mttl", monkeypatch, capsys)
-    assert f"{section}.{setting} {recorded[section][setting]!r} there, {value!r} here" in line
+    assert f"{section}.{setting} is {recorded[section][setting]!r}, not {value!r}" in line
 
 
 def test_a_run_that_records_no_provenance(
@@ -358,7 +358,7 @@ def test_another_platform_is_accepted_like_a_version(
     shutil.copytree(place.folder / "transfer", folder)
     elsewhere = software.record() | {"platform": "gpu"}
     monkeypatch.setattr(software, "record", lambda: json.loads(json.dumps(elsewhere)))
-    with pytest.raises(InputError, match="platform 'cpu' there, 'gpu' here.*--accept_versions"):
+    with pytest.raises(InputError, match="platform is 'cpu', not 'gpu'.*--accept_versions"):
         run_transfer(c, folder)
     c.accept_versions = True
     results = run_transfer(c, folder)  # all is done: nothing is trained elsewhere

@@ -206,7 +206,7 @@ def test_a_workdir_belongs_to_one_config(tmp_path: Path) -> None:
     workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 2}})
     moved = {"seed": 0, "train": {"epochs": 2}, "data": {"workers": 2}, "executor": "local"}
     workdir.claim(tmp_path, moved)
-    with pytest.raises(InputError, match="another config: train.epochs 2 there, 3 here"):
+    with pytest.raises(InputError, match="another config: train.epochs is 2, not 3"):
         workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 3}})
 
 

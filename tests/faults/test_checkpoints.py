@@ -111,13 +111,13 @@ def test_training_starts_anew_if_all_checkpoints_are_damaged(
 @pytest.mark.parametrize(
     ("made_by", "difference"),
     [
-        ({"train": {"epochs": 5, "learning_rate": 0.001}}, "train.epochs 4 there, 5 here"),
-        ({"network": {"lrn": True}}, "network.lrn False there, True here"),
+        ({"train": {"epochs": 5, "learning_rate": 0.001}}, "train.epochs is 4, not 5"),
+        ({"network": {"lrn": True}}, "network.lrn is False, not True"),
         (
             {"weights": {"arrays_sha256": "ab" * 32}},
-            r"weights.arrays_sha256 None there, abababababab",
+            r"weights.arrays_sha256 is None, not abababababab",
         ),
-        ({"precision": {"matmul": "high"}}, "precision.matmul None there, 'high' here"),
+        ({"precision": {"matmul": "high"}}, "precision.matmul is None, not 'high'"),
     ],
 )
 def test_another_config_network_weights_or_precision_is_rejected_with_the_difference(
@@ -141,7 +141,7 @@ def test_another_version_is_rejected_unless_it_is_accepted_and_then_recorded(
     save_three(tmp_path)
     assert checkpoint.versions_before(tmp_path) == []
     set_version(monkeypatch, "0.0.2")
-    message = r"of another version: versions.jax '0.0.1' there, '0.0.2' here; .*--accept_versions"
+    message = r"of another version: versions.jax is '0.0.1', not '0.0.2'; .*--accept_versions"
     with pytest.raises(InputError, match=message):
         Checkpoints(tmp_path, MADE_BY).resume(make_state(0))
     changed = MADE_BY | {"network": {"lrn": True}}
@@ -166,7 +166,7 @@ def test_metadata_without_provenance_is_rejected(tmp_path: Path) -> None:
             del metadata[field]
         (tmp_path / str(epoch) / "card.json").write_text(json.dumps(metadata))
         checkpoint.atomic.write_checksums(tmp_path / str(epoch), checkpoint.CHANGING_FILES)
-    with pytest.raises(InputError, match="of another training run: platform None there"):
+    with pytest.raises(InputError, match="of another training run: platform is None"):
         Checkpoints(tmp_path, MADE_BY, accept_versions=True).resume(make_state(0))
 
 
