@@ -232,7 +232,7 @@ def make_findings(
     """What analyses of these runs would leave, from numbers at random."""
     rng = np.random.default_rng(11)
     folder.mkdir()
-    scored = tables[runs[0].id].of(tables[runs[0].id].task == "sfm")
+    scored = tables[runs[0].id].select_rows(tables[runs[0].id].task == "sfm")
     parts = [(n, r.index["roi_id"][:12], r.index["label"][:12], True) for n, r in rois.items()]
     parts.append(("sfm", scored.roi_id, scored.label, False))
     roi_id = np.concatenate([ids for _, ids, _, _ in parts]).astype(str)
