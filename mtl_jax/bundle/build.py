@@ -111,7 +111,7 @@ def build_model(
         "preprocessing": collections[split.target].manifest["imaging"] | {"orientations": 8},
         "split": study.results["split"],
         "collections": [c for c in study.results["collections"] if c["name"] in run.tasks],
-        "official_tests_learned": [t for t in run.tasks if t in split.official_learned],
+        "official_tests_learned": [t for t in run.tasks if t in split.official_tests_in_training],
         "auc": model_card_aucs(study.results["auc"], run.approach, run.network),
         "calibration": calibrate(usable, scores, run.fold is None),
         "operating_points": choose_operating_points(usable, scores, run.fold is None),

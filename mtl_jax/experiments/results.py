@@ -66,7 +66,7 @@ def summarize(
         "target": split.target,
         "split": {"rule": split.rule, "train": len(split.train), "test": len(split.test)},
         "collections": [
-            _describe_collection(rois, name in split.official_learned)
+            _describe_collection(rois, name in split.official_tests_in_training)
             for name, rois in collections.items()
         ],
         "data_use": data_use(stages, collections, split),
