@@ -171,8 +171,8 @@ def select_sets(now: OptimizerState, which: np.ndarray) -> OptimizerState:
         now.cells.turn[:, cell],
     )
     at = lik.Parameters(now.at.d[which], now.at.c[which], now.at.v[cell])
-    return OptimizerState(runs, lik.class_fractions(runs), at, now.w[cell], cells, now.loglik[which],
-                 now.damping[which], now.promise[which])  # fmt: skip
+    return OptimizerState(runs, lik.class_fractions(runs), at, now.w[cell], cells,
+                 now.loglik[which], now.damping[which], now.promise[which])  # fmt: skip
 
 
 def step_direction(

@@ -30,7 +30,7 @@ class TruthRuns:
         """Sums `values` (cells,) over each data set (sets,)."""
         return np.add.reduceat(values, self.start[:-1])
 
-    def take(self, which: np.ndarray) -> "Runs":
+    def take(self, which: np.ndarray) -> "TruthRuns":
         """Return the data sets numbered `which`, in that order, repeats allowed."""
         cells = self.cells(which)
         start = np.concatenate(([0], np.cumsum(self.sizes[which])))
