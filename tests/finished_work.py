@@ -247,7 +247,7 @@ def make_analysis(
     """Write the analysis files of these runs from random numbers."""
     rng = np.random.default_rng(11)
     folder.mkdir()
-    scored = tables[runs[0].id].of(tables[runs[0].id].task == "sfm")
+    scored = tables[runs[0].id].select_rows(tables[runs[0].id].task == "sfm")
     parts = [(n, r.index["roi_id"][:12], r.index["label"][:12], True) for n, r in rois.items()]
     parts.append(("sfm", scored.roi_id, scored.label, False))
     roi_id = np.concatenate([ids for _, ids, _, _ in parts]).astype(str)

@@ -88,7 +88,7 @@ def build_model(
     params = checkpoint.read_params(run_folder / "checkpoint")
     backbone = c.model.get("backbone", "alexnet")  # absent in early studies
     scores = score_tables.read_scores(run_folder / "scores.csv")
-    scores = scores.of(scores.task == split.target)
+    scores = scores.select_rows(scores.task == split.target)
     held_out = find_scores(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
     reason = slope_error(held_out)
     if reason and out_of_fold:

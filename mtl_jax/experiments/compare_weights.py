@@ -80,8 +80,7 @@ def _evaluate(
         "target": c.data.target,
         "network": c.network,
         "collections": {
-            name: shards.content_digest(rois)
-            for name, rois in _first_inputs(jobs).collections.items()
+            n: shards.content_digest(r) for n, r in _first_inputs(jobs).collections.items()
         },
         "auc": [
             {"weights": name, "backbone": jobs[name].config.model.backbone}
@@ -171,13 +170,13 @@ def _make_job(
     name: str,
     pretrained: weights.Weights,
     folder: Path,
-    earlier_jobs: Mapping[str, WeightsJob],
+    jobs: Mapping[str, WeightsJob],
 ) -> WeightsJob:
-    """Return the job of one set of weights, with the collections of the earlier jobs if any."""
+    """Return the job of one set of weights, with the collections of earlier `jobs` if any."""
     config = c.copy_and_resolve_references()
     config.study, config.weights = c.transfer.study, name
     config.model.backbone = pretrained.metadata["backbone"]
-    inputs = _first_inputs(earlier_jobs) if earlier_jobs else prepare_inputs(config)
+    inputs = _first_inputs(jobs) if jobs else prepare_inputs(config)
     job_folder = folder / "weights" / Path(name).name
     return WeightsJob(job_folder, inputs._replace(weights=pretrained), config)
 

@@ -15,7 +15,7 @@ from mtl_jax.experiments.splits import Split, run_rows
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.models import registry
-from mtl_jax.models.base import LAYERS, Network, init
+from mtl_jax.models.base import LAYERS, init
 from mtl_jax.training import orientations
 from mtl_jax.training.dataset import steps_per_epoch
 from mtl_jax.training.optimizer import frozen_layers
@@ -60,12 +60,9 @@ def run_cost(
     train_config: ConfigDict,
     backbone: str,
 ) -> Cost:
-    """Return the cost of a run.
-
-    Per ROI, a training step costs three forward passes of the trained layers (one forward, two
-    backward). The frozen layers are computed once for all epochs. Scoring costs a forward pass, and
-    a validation a forward pass of the trained layers.
-    """
+    """Return the cost of a run: per ROI, three forward passes of the trained layers in each epoch
+    (one forward, two backward) and one in each validation, one forward pass of the frozen layers,
+    and one of all layers for scoring."""
     training_rows, scored_rows = run_rows(run, collections, split)
     epochs = n_epochs(run, collections, split, train_config)
     frozen = set(frozen_layers(run.network))
@@ -116,9 +113,8 @@ def roi_bytes(backbone: str, network: str) -> float:
     model = registry.build(backbone)
     params = jax.eval_shape(lambda: init(model, jax.random.key(0)))
     image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
-    features = jax.eval_shape(
-        lambda p, x: model.apply({"params": p}, x, last=frozen[-1]), params, image
-    )
+    apply = functools.partial(model.apply, last=frozen[-1])
+    features = jax.eval_shape(apply, {"params": params}, image)
     return max(pixels, 4 * orientations.COUNT * features.size)
 
 
@@ -127,18 +123,14 @@ def layer_operations(backbone: str) -> dict[str, float]:
     """Return the floating-point operations of each layer in a forward pass of one ROI, as counted
     by XLA."""
     network = registry.build(backbone)
-    params = jax.eval_shape(lambda: init(network, jax.random.key(0)))
+    variables = {"params": jax.eval_shape(lambda: init(network, jax.random.key(0)))}
     x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     operations = {}
     for name in LAYERS:
-        apply = functools.partial(_apply_layer, network, name)
-        operations[name] = float(jax.jit(apply).lower(params, x).cost_analysis()["flops"])
-        x = jax.eval_shape(apply, params, x)
+        apply = functools.partial(network.apply, first=name, last=name)
+        operations[name] = float(jax.jit(apply).lower(variables, x).cost_analysis()["flops"])
+        x = jax.eval_shape(apply, variables, x)
     return operations
-
-
-def _apply_layer(network: Network, name: str, params: dict, x: jax.Array) -> jax.Array:
-    return network.apply({"params": params}, x, name, name)
 
 
 def measure_speed(size: int = 1024, seconds: float = 0.5) -> float:

@@ -11,44 +11,21 @@ from mtl_jax.types import InputError, RoiSet, Run
 
 
 class Split(NamedTuple):
-    """The case ids of each training and test set of a job.
+    """The case ids of each training and test set of a job."""
 
-    Attributes
-    ----------
-    target
-        Name of the target collection.
-    train
-        Training cases of the target.
-    test
-        Test cases of the target; empty if no stage needs a test set.
-    partitions
-        Partitions of `train` into folds; empty if no stage needs folds.
-    rule
-        How the cases of the target were split, in words.
-    auxiliary_tests
-        Test cases of each other collection that is evaluated.
-    seed
-        config.split_seed, from which subsets of the training cases are drawn as well.
-    excluded
-        Cases of each collection whose patients are in a test set of any collection. No run trains
-        on them.
-    excluded_counts
-        For each collection, the number of cases and ROIs that are excluded from training although
-        they are in no test set of the collection itself.
-    official_tests_in_training
-        Collections that mark a test set which is used for training, because the job does not
-        evaluate it.
-    """
-
-    target: str
-    train: list[str]
-    test: list[str]
-    partitions: list[list[list[str]]]
-    rule: str
+    target: str  # name of the target collection
+    train: list[str]  # training cases of the target
+    test: list[str]  # test cases of the target; empty if no stage needs a test set
+    partitions: list[list[list[str]]]  # partitions of `train` into folds
+    rule: str  # how the cases of the target were split
+    # The test cases of each other collection that is evaluated.
     auxiliary_tests: Mapping[str, list[str]] = MappingProxyType({})
-    seed: int = 0
+    seed: int = 0  # config.split_seed; subsets of the training cases are drawn from it as well
+    # The cases of each collection whose patients are in a test set: no run trains on them.
     excluded: Mapping[str, list[str]] = MappingProxyType({})
+    # For each collection, the number of excluded cases and ROIs that are in no test set of its own.
     excluded_counts: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+    # Collections whose marked test set is used for training, because the job does not evaluate it.
     official_tests_in_training: tuple[str, ...] = ()
 
     @property
@@ -109,18 +86,8 @@ def make_split(
     """Return the test sets of the job and the folds of the target's training cases.
 
     A collection that marks a test set keeps it; otherwise its test set is drawn at random by case.
-    No patient of a test set is in the training set of any collection.
-
-    Parameters
-    ----------
-    collections
-        All collections of the job, with their patients.
-    target
-        Name of the target collection.
-    auxiliaries
-        Other collections that are evaluated on a test set.
-    rules
-        Number and size of the folds and test sets.
+    No patient of a test set is in the training set of any collection. `auxiliaries` are the
+    collections beside the target that are evaluated on a test set.
     """
     rois = collections[target]
     train, test, rule = _split_target(rois, rules)
@@ -133,10 +100,9 @@ def make_split(
     training_patients = patients.patients_of(rois, train) - test_patients
     tests: dict[str, list[str]] = {}
     for name in auxiliaries:
-        tests[name] = _auxiliary_test_cases(
-            collections[name], test_patients, training_patients, rules
-        )
-        test_patients |= patients.patients_of(collections[name], tests[name])
+        auxiliary = collections[name]
+        tests[name] = _auxiliary_test_cases(auxiliary, test_patients, training_patients, rules)
+        test_patients |= patients.patients_of(auxiliary, tests[name])
     excluded = {
         name: sorted(patients.cases_of_patients(collection, test_patients))
         for name, collection in collections.items()
@@ -265,23 +231,19 @@ def run_rows(
         rois = collections[task]
         case_ids = rois.index["case_id"]
         test = set(split.evaluated.get(task, ()))
-        excluded = (
-            test
-            | set(split.excluded.get(task, ()))
-            | patients.cases_of_patients(rois, fold_patients)
+        excluded = test.union(
+            split.excluded.get(task, ()), patients.cases_of_patients(rois, fold_patients)
         )
         if task == split.target:
             is_training = _is_in(case_ids, set(split.train) - excluded)
             if run.target_cases is not None:
                 labels = folds.case_labels(case_ids[is_training], rois.index["label"][is_training])
-                subset = folds.subset(
-                    labels, run.target_cases, split.seed, run.initialization, task
-                )
+                number = run.initialization
+                subset = folds.subset(labels, run.target_cases, split.seed, number, task)
                 is_training = _is_in(case_ids, set(subset))
-            fold_cases = set(fold)
         else:
             is_training = ~_is_in(case_ids, excluded)
-            fold_cases = set()
+        fold_cases = set(fold) if task == split.target else set()
         training[task] = _row_numbers(is_training)
         scored[task] = _row_numbers(_is_in(case_ids, test if run.fold is None else fold_cases))
     return training, scored

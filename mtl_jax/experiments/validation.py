@@ -3,6 +3,7 @@
 They are recorded, but not used to select anything. The test set is not evaluated during training.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -36,14 +37,13 @@ def make_validators(
     validators = {}
     for key in dict.fromkeys(keys.values()):
         held_out = run_data.evaluation_dataset(subsets[key], collections, stream)
-        validators[key] = _make_validator(
-            Predictor(network, held_out, cached), np.asarray(held_out.label)
-        )
+        predictor = Predictor(network, held_out, cached)
+        validators[key] = functools.partial(_validate, predictor, np.asarray(held_out.label))
     return {run: validators[key] for run, key in keys.items()}
 
 
-def _make_validator(predictor: Predictor, labels: np.ndarray) -> Validate:
-    return lambda params: loss_and_auc(labels, predictor(params))
+def _validate(predictor: Predictor, labels: np.ndarray, params: Params) -> dict[str, float]:
+    return loss_and_auc(labels, predictor(params))
 
 
 def loss_and_auc(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:

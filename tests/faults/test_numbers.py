@@ -58,7 +58,7 @@ def rois(labels: list[int]) -> RoiSet:
 
 
 def test_a_nan_score_is_not_written() -> None:
-    with pytest.raises(InputError, match="t: the network scores roi_id1 with no number"):
+    with pytest.raises(InputError, match="t: the score of ROI roi_id1 is not finite"):
         scores.make_scores(rois([0, 1]), np.arange(2), np.array([0.5, np.nan]))
 
 
