@@ -22,7 +22,7 @@ def film(shape: tuple[int, int], *discs: tuple[float, float, float], top: int = 
     return np.round(gray * (top / 4095)).astype(np.uint16)
 
 
-def stated(
+def lesion_row(
     pixel_um: tuple[float, float], spacing_source: str = "manifest", **facts: str
 ) -> LesionView:
     """Return a lesion view of which a table states the pixel size and `facts` only."""
