@@ -46,16 +46,16 @@ def operating_points(runs: TruthRuns) -> tuple[np.ndarray, np.ndarray]:
     for counts in (runs.benign, runs.malignant):
         running = np.cumsum(counts)  # whole numbers: exact
         before = np.repeat(running[runs.start[:-1]] - counts[runs.start[:-1]], runs.sizes)
-        out.append((running - before) / np.repeat(runs.total(counts), runs.sizes))
+        out.append((running - before) / np.repeat(runs.sum(counts), runs.sizes))
     return out[0], out[1]
 
 
 def empirical_aucs(runs: TruthRuns) -> np.ndarray:
     """Return the empirical area of each data set (sets,)."""
     fpf, tpf = operating_points(runs)
-    above = tpf - runs.malignant / np.repeat(runs.total(runs.malignant), runs.sizes) / 2.0
-    share = runs.benign / np.repeat(runs.total(runs.benign), runs.sizes)
-    return runs.total(above * share)
+    above = tpf - runs.malignant / np.repeat(runs.sum(runs.malignant), runs.sizes) / 2.0
+    share = runs.benign / np.repeat(runs.sum(runs.benign), runs.sizes)
+    return runs.sum(above * share)
 
 
 def saturated_loglik(runs: TruthRuns) -> np.ndarray:
@@ -64,15 +64,15 @@ def saturated_loglik(runs: TruthRuns) -> np.ndarray:
     terms = np.zeros(len(runs.benign))
     for counts in (runs.benign, runs.malignant):
         held = counts > 0
-        total = np.repeat(runs.total(counts), runs.sizes)
+        total = np.repeat(runs.sum(counts), runs.sizes)
         terms[held] += counts[held] * np.log(counts[held] / total[held])
-    return runs.total(terms)
+    return runs.sum(terms)
 
 
 def chance_loglik(runs: TruthRuns) -> np.ndarray:
     """Return the log-likelihood (sets,) of the diagonal."""
     both = runs.benign + runs.malignant
-    return runs.total(both * np.log(both / np.repeat(runs.total(both), runs.sizes)))
+    return runs.sum(both * np.log(both / np.repeat(runs.sum(both), runs.sizes)))
 
 
 def at_chance(runs: TruthRuns, auc: np.ndarray, loglik: np.ndarray) -> np.ndarray:
@@ -85,9 +85,9 @@ def equal_variance_d(runs: TruthRuns) -> tuple[np.ndarray, np.ndarray]:
     """d (sets,) of the curve of equal variances (c = 0) through the first operating point, and
     the variance of that d; of use where there is one point, inside the unit square."""
     at = runs.start[:-1]
-    d, variance = np.zeros(runs.sets), np.zeros(runs.sets)
+    d, variance = np.zeros(runs.n_sets), np.zeros(runs.n_sets)
     for counts, sign in ((runs.malignant, 1.0), (runs.benign, -1.0)):
-        total = runs.total(counts)
+        total = runs.sum(counts)
         share = np.clip(counts[at] / total, 1e-12, 1.0 - 1e-12)
         z = ndtri(share)
         d += sign * z

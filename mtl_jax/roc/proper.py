@@ -111,7 +111,7 @@ class Proper:
         if self.corner is not None:
             return sensitivity, float("nan")
         d, c = (np.array([x]) for x in self._safe())
-        v = proper_model.cutoffs(np.array([fpf]), np.ones(1), d, c)
+        v = proper_model.solve_cutoffs(np.array([fpf]), np.ones(1), d, c)
         none = np.zeros(1, dtype=bool)
         turn = cutoff_derivatives(ClassFractions(np.ones(1), np.zeros(1), none, none), v, d, c)[2][
             :, 0
@@ -128,7 +128,7 @@ class Proper:
         inner = (w > 0.0) & (w < 1.0)
         flat = w[inner]
         d, c = (np.full(len(flat), x) for x in self._safe())
-        v = proper_model.cutoffs(flat, np.full(len(flat), benign), d, c)
+        v = proper_model.solve_cutoffs(flat, np.full(len(flat), benign), d, c)
         found = proper_model.fractions(proper_model.deviates(v, d, c), c)
         fpf, tpf = (np.where(w >= 1.0, 1.0, 0.0) for _ in range(2))
         fpf[inner], tpf[inner] = found
