@@ -23,9 +23,13 @@ MAX_STEPS = 100
 class Conventional:
     """A fitted curve TPF = Phi(a + b Phi^-1(FPF)); `covariance` (2, 2) is that of (a, b).
 
-    `status` is ok; boundary (b ran to 0 or infinity: the data allow a curve with an edge);
-    perfect, edge_only or undetermined as in `Proper`, with the empirical area, a and b NaN
-    unless one operating point fixes a for b = 1; not_converged.
+    `status`:
+
+    - ok: a maximum inside the parameter space.
+    - boundary: b is at its limit near 0 or infinity.
+    - perfect, edge_only or undetermined: as in `Proper`, with the empirical AUC; a and b are NaN
+      unless there is one operating point, which determines a for b = 1.
+    - not_converged: the optimizer stopped early.
     """
 
     auc: float
@@ -43,44 +47,61 @@ class Conventional:
     iterations: int
 
     def tpf(self, fpf: ArrayLike) -> np.ndarray:
-        """Sensitivity at each false positive fraction in [0, 1]; NaN where a and b are."""
+        """Return the sensitivity at each false positive fraction in [0, 1], NaN if a and b are."""
         return ndtr(self.a + self.b * ndtri(np.asarray(fpf, dtype=float)))
 
 
 def conventional(labels: ArrayLike, scores: ArrayLike) -> Conventional:
-    """Maximum-likelihood binormal curve of scores (n,) with labels 0 benign, 1 malignant, on truth
-    runs (Dorfman and Alf 1969, J Math Psychol 6:487; Metz, Herman and Shen 1998, Stat Med 17:1033).
+    """Fit a conventional binormal ROC curve by maximum likelihood on truth runs.
 
-    Standard error from the expected information, 95 % interval symmetric on the logit. Raises
-    ValueError as `inputs.check` does.
+    The standard error is from the expected information, the 95% interval symmetric on the logit
+    scale.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant.
+    scores : array-like of shape (n,)
+        Finite; higher is more malignant. Only their order matters.
+
+    Raises
+    ------
+    ValueError
+        If labels or scores are invalid (see `inputs.check_scores`).
+
+    References
+    ----------
+    Dorfman and Alf 1969, J Math Psychol 6:487; Metz, Herman and Shen 1998, Stat Med 17:1033.
     """
     truth, values = check_scores(labels, scores)
     runs = truth_runs_of_scores(truth, values)
     kind = str(degenerate.classify_data(runs)[0])
-    sizes = int(runs.sizes[0]), int(truth.sum()), int((~truth).sum())
-    if kind in ("regular", "reversed") and sizes[0] > 2:
-        a, log_b, loglik, steps, converged, spread = _maximize(runs)
+    n_categories, m, n = int(runs.sizes[0]), int(truth.sum()), int((~truth).sum())
+    if kind in ("regular", "reversed") and n_categories > 2:
+        a, log_b, loglik, steps, converged, covariance = _maximize(runs)
         b = float(np.exp(log_b))
         status = "ok" if converged else "not_converged"
         status = "boundary" if abs(log_b) >= MAX_LOG_B else status
     else:
-        d, variance = (float(x[0]) for x in degenerate.equal_variance_d(runs))
-        single = kind in ("single", "reversed")
-        a, b, spread = (d, 1.0, np.diag([variance, 0.0])) if single else (np.nan, np.nan, np.nan)
-        spread = np.broadcast_to(spread, (2, 2))
+        a, b, covariance = np.nan, np.nan, np.full((2, 2), np.nan)
+        if kind in ("single", "reversed"):
+            a, variance = (float(x[0]) for x in degenerate.equal_variance_d(runs))
+            b, covariance = 1.0, np.diag([variance, 0.0])
         loglik, steps = float(degenerate.saturated_loglik(runs)[0]), 0
         status = degenerate.STATUS[kind] if kind != "reversed" else "undetermined"
     root = np.sqrt(1.0 + b * b)
-    bell = np.exp(-((a / root) ** 2) / 2.0) / np.sqrt(2.0 * np.pi)
-    gradient = bell / root * np.array([1.0, -a * b / root**2])
-    auc, se = float(ndtr(a / root)), float(np.sqrt(gradient @ spread @ gradient))
+    density = np.exp(-((a / root) ** 2) / 2.0) / np.sqrt(2.0 * np.pi)
+    gradient = density / root * np.array([1.0, -a * b / root**2])
+    auc, se = float(ndtr(a / root)), float(np.sqrt(gradient @ covariance @ gradient))
     if not np.isfinite([auc, se]).all():
         observed = empirical(truth, values)
         auc, se = (auc if np.isfinite(auc) else observed.auc), observed.se
-    interval = (
-        logit_interval(auc, se) if 0 < auc < 1 and se > 0 else newcombe_interval(auc, *sizes[1:])
-    )
-    return Conventional(auc, se, *interval, a, b, spread, loglik, *sizes, status, steps)
+    if 0 < auc < 1 and se > 0:
+        low, high = logit_interval(auc, se)
+    else:
+        low, high = newcombe_interval(auc, m, n)
+    return Conventional(auc, se, low, high, a, b, covariance, loglik, n_categories, m, n,
+                        status, steps)  # fmt: skip
 
 
 def _maximize(runs: TruthRuns) -> tuple[float, float, float, int, bool, np.ndarray]:
@@ -103,9 +124,7 @@ def _maximize(runs: TruthRuns) -> tuple[float, float, float, int, bool, np.ndarr
             [i11 * gradient[0] - i01 * gradient[1], i00 * gradient[1] - i01 * gradient[0]]
         )
         change /= i00 * i11 - i01 * i01
-        predicted_gain = 0.5 * (
-            gradient @ change + equations.cutoff_gradient @ reduced.cutoff_step
-        )
+        predicted_gain = 0.5 * (gradient @ change + equations.cutoff_gradient @ reduced.cutoff_step)
         converged = bool(predicted_gain < 1e-12)
         new_a = a + change[0]
         new_log_b = float(np.clip(log_b + change[1], -MAX_LOG_B, MAX_LOG_B))

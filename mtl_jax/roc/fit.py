@@ -141,15 +141,16 @@ def take_step(
     damping = np.where(ratio > 0.5, 0.1, np.where(ratio > 0.1, 1.0, 6.0)) * state.damping
     damping = np.where(better, damping, np.maximum(state.damping * 6.0, 1e-3))
     predicted_gain = gain * (1.0 + state.damping)
-    trial = replace(
-        state, parameters=parameters, w=w, probabilities=probabilities, loglik=loglik
-    )
+    trial = replace(state, parameters=parameters, w=w, probabilities=probabilities, loglik=loglik)
     new = where_sets(runs, better, trial, state)
     return replace(new, damping=damping, predicted_gain=predicted_gain), done
 
 
 def step_direction(
-    runs: TruthRuns, equations: information.NormalEquations, state: OptimizerState, on_boundary: bool
+    runs: TruthRuns,
+    equations: information.NormalEquations,
+    state: OptimizerState,
+    on_boundary: bool,
 ) -> tuple[np.ndarray, ...]:
     """Return the step of the curve (2, sets) and of w (categories,), its predicted gain (sets,),
     and whether the cutoff block was positive definite (sets,), otherwise the step is invalid."""
