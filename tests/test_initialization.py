@@ -184,7 +184,7 @@ def test_new_layers_use_the_scheme_of_the_config(
     monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *args: (None, {None: None}))
     monkeypatch.setattr(train_runs.run_data, "shared_by", lambda run: None)
     monkeypatch.setattr(train_runs, "is_on_host", lambda pool: False)
-    monkeypatch.setattr(train_runs, "epochs", lambda *args: 1)
+    monkeypatch.setattr(train_runs, "n_epochs", lambda *args: 1)
     monkeypatch.setattr(train_runs, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))
     monkeypatch.setattr(train_runs, "fit", fit)
     given = {"C2": jax.tree.map(lambda a: a + 3, random_params(NETWORK, "he")["C2"])}

@@ -180,7 +180,7 @@ def test_replicas_of_several_folds_are_ragged(
     c.replicas = 2
     c.train.match_steps = False
     layouts = []
-    monkeypatch.setattr(executors, "execute", lambda *args: layouts.append(args[-1]))
+    monkeypatch.setattr(executors, "train_and_score", lambda *args: layouts.append(args[-1]))
     for runs in (seeds, folds):
         inputs = StudyInputs({}, None, Weights({}, {}), [])
         executors.run_locally(runs, tmp_path, inputs, c, lambda run: None)
@@ -336,7 +336,7 @@ def test_as_many_folds_are_trained_together_as_fit_on_a_gpu(
     monkeypatch.setattr(devices, "memory", lambda: (80e9, 128e9))
     # An ROI's activations are 7 x 7 x 384 floats in eight orientations, 0.6 MB, and a quarter of
     # the memory is for them: two folds of 15,000 ROIs fit in 20 GB.
-    monkeypatch.setattr(executors, "rois_learned", lambda *_: 15_000)
+    monkeypatch.setattr(executors, "n_training_rois", lambda *_: 15_000)
     pretrained = Weights(dict.fromkeys(("C1", "C2", "C3"), {}), {})
     groups = executors.group_runs(runs, StudyInputs({}, None, pretrained, []), config.default())
     assert [len({run.fold for run in group}) for group in groups] == [2, 2, 1]
