@@ -21,7 +21,7 @@ def changed_fields(
 def describe_difference(
     stored: Mapping[str, Any], current: Mapping[str, Any], ignored: tuple[str, ...] = ()
 ) -> str:
-    """Return 'train.epochs 2 there, 3 here' for the fields that differ, or '' if none does.
+    """Return 'train.epochs is 2, not 3' (stored, current) for each field that differs.
 
     Four fields are named at most. Fields in `ignored` are not compared.
     """
@@ -31,7 +31,7 @@ def describe_difference(
 def format_changes(changes: Mapping[str, tuple[Any, Any]]) -> str:
     """Return the text of `describe_difference` for these changes; long values are shortened."""
     named = list(changes.items())[:4]
-    text = ", ".join(f"{k} {_shorten(a)} there, {_shorten(b)} here" for k, (a, b) in named)
+    text = ", ".join(f"{k} is {_shorten(a)}, not {_shorten(b)}" for k, (a, b) in named)
     return text + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
 
 

@@ -1,4 +1,4 @@
-"""Made-up work folders of finished jobs, small, with hostile names, for the tests of the report."""
+"""Small made-up work folders of finished jobs, with hostile names, for the tests of the report."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ from mtl_jax.io import workdir
 from mtl_jax.types import RoiSet, Run
 
 HOSTILE = "<script>alert('case')</script>&\"'$x_"
-DM = "_<b>$dm"  # a name that HTML, TeX and a legend would each take for its own
+DM = "_<b>$dm"  # a name with special characters of HTML, TeX and Matplotlib legends
 COLUMNS = ("roi_id", "case_id", "lesion_id", "view")
 
 
 def make_rois(name: str, modality: str, cases: int, truth: str, seed: int) -> RoiSet:
-    """One lesion a case, two views of most; the first case's id is hostile."""
+    """Return ROIs of one lesion per case, mostly two views; the first case has a hostile id."""
     rng = np.random.default_rng(seed)
     rows = []
     for case in range(cases):
@@ -64,8 +64,8 @@ def make_rois(name: str, modality: str, cases: int, truth: str, seed: int) -> Ro
         "index": {"sha256": "0" * 64},
         "fingerprint": "0" * 64,
     }
-    flat = np.broadcast_to(np.int16(0), (len(rows), 128, 128))
-    return RoiSet(name, index, (flat,), manifest)
+    pixels = np.broadcast_to(np.int16(0), (len(rows), 128, 128))
+    return RoiSet(name, index, (pixels,), manifest)
 
 
 def make_scores(rois: RoiSet, cases: list[str], separation: float, seed: int) -> scores.Scores:
@@ -86,34 +86,41 @@ def make_folder(
     analysed: bool = True,
     initializations: int = 1,
 ) -> Path:
-    """A finished work folder of made-up scores, its results from the study's own code."""
+    """Write the work folder of a finished job: made-up scores and their results."""
     folder.mkdir(parents=True, exist_ok=True)
-    kinds = {"sfm": "SFM", "ddsm": "SFM", DM: "DM"}
-    rois = {n: make_rois(n, m, cases, truth, i) for i, (n, m) in enumerate(kinds.items())}
+    modalities = {"sfm": "SFM", "ddsm": "SFM", DM: "DM"}
+    rois = {n: make_rois(n, m, cases, truth, i) for i, (n, m) in enumerate(modalities.items())}
     index = rois["sfm"].index
-    marked = {
-        mark: sorted(set(index["case_id"][index["split"] == mark])) for mark in index["split"]
+    marked_cases = {
+        split_name: sorted(set(index["case_id"][index["split"] == split_name]))
+        for split_name in index["split"]
     }
-    parts = [marked["train"][i::3] for i in range(3)] if study == "cross_validation" else []
+    parts = [marked_cases["train"][i::3] for i in range(3)] if study == "cross_validation" else []
     partitions = [parts] if parts else []
     split = Split(
-        "sfm", marked["train"], marked["test"], partitions, "the collection's own test set"
+        "sfm",
+        marked_cases["train"],
+        marked_cases["test"],
+        partitions,
+        "the collection's own test set",
     )
-    tasks = {"mttl": tuple(kinds), "sttl": ("sfm",)}
+    tasks = {"mttl": tuple(modalities), "sttl": ("sfm",)}
     runs = [
-        Run(approach, tasks[approach], "C1", fold, 0, initialization=start)
+        Run(approach, tasks[approach], "C1", fold, 0, initialization=initialization)
         for approach in approaches
-        for start in range(initializations)
+        for initialization in range(initializations)
         for fold in (range(len(parts)) if parts else (None,))
     ]
     tables, records = {}, {}
     for number, run in enumerate(runs):
-        held_out = split.test if run.fold is None else parts[run.fold]
+        scored_cases = split.test if run.fold is None else parts[run.fold]
         separation = 1.4 if run.approach == "mttl" else 1.0
-        made = [make_scores(rois["sfm"], held_out, separation, 5 + run.initialization)]
+        run_scores = [make_scores(rois["sfm"], scored_cases, separation, 5 + run.initialization)]
         if run.fold is None:
-            made += [make_scores(rois[t], marked_test(rois[t]), 1.2, number) for t in run.tasks[1:]]
-        tables[run.id] = scores.concatenate(made)
+            run_scores += [
+                make_scores(rois[t], marked_test_cases(rois[t]), 1.2, number) for t in run.tasks[1:]
+            ]
+        tables[run.id] = scores.concatenate(run_scores)
         records[run.id] = {
             "id": run.id,
             "approach": run.approach,
@@ -131,15 +138,15 @@ def make_folder(
             "frozen": ["C1"],
             "pretrained": ["C1"],
         }
-        place = folder / "runs" / run.id
-        place.mkdir(parents=True)
-        (place / "history.jsonl").write_text(
+        run_folder = folder / "runs" / run.id
+        run_folder.mkdir(parents=True)
+        (run_folder / "history.jsonl").write_text(
             make_history(run.tasks, epochs, number, held_out=run.fold is not None)
         )
-        workdir.write_json(place / "run.json", records[run.id])
-        workdir.write_json(place / "timing.json", {"seconds": 61.5 + number})
-        scores.write_scores(place / "scores.csv", tables[run.id])
-    card = {
+        workdir.write_json(run_folder / "run.json", records[run.id])
+        workdir.write_json(run_folder / "timing.json", {"seconds": 61.5 + number})
+        scores.write_scores(run_folder / "scores.csv", tables[run.id])
+    weights_metadata = {
         "name": weights,
         "source": f"{HOSTILE}.pth",
         "sha256": "ab" * 32,
@@ -156,24 +163,30 @@ def make_folder(
     }
     workdir.write_json(folder / "config.json", c)
     workdir.write_json(folder / "environment.json", workdir.environment(["made-up device"]))
-    scored = split.train if split.partitions else split.test
-    cad = {name: make_scores(rois["sfm"], scored, 0.8, 7) for name in ("lda", "forest")}
+    target_scored = split.train if split.partitions else split.test
+    conventional = {
+        name: make_scores(rois["sfm"], target_scored, 0.8, 7) for name in ("lda", "forest")
+    }
     stages = {study: runs}
     names = [Approach(a, tasks[a], "shared", ()) for a in approaches]
     primary = resolve_primary(config.default().statistics.primary, study, names, "sfm")
     rules = EvaluationRules("view", primary, 200, 0)
     record = split.record() | {"primary": primary.record()}
     workdir.write_json(folder / "folds.json", record)
-    results = summarize(study, stages, tables, records, rois, split, card, cad, rules)
+    results = summarize(
+        study, stages, tables, records, rois, split, weights_metadata, conventional, rules
+    )
     workdir.write_json(folder / "results.json", results)
     if analysed and "mttl" in approaches:
-        make_findings(folder / "analysis", rois, tables, runs)
+        make_analysis(folder / "analysis", rois, tables, runs)
     return folder
 
 
 def make_stages(folder: Path, last: str = "test") -> Path:
-    """Adds to a folder of `make_folder` what the stages before the last leave, by the study's code;
-    `last` splits, depth or learning_curve: a job that ended there."""
+    """Add the results of the earlier stages to a folder of `make_folder`.
+
+    `last` is the last stage of the job: splits, depth, learning_curve or test.
+    """
     rois = make_rois("sfm", "SFM", 60, "simulated", 0)
     cases = sorted(set(rois.index["case_id"]))
     results = json.loads((folder / "results.json").read_text())
@@ -192,32 +205,34 @@ def make_stages(folder: Path, last: str = "test") -> Path:
             for fold in (0, 1)
         ],
         "learning_curve": [
-            Run(approach, ("sfm",), "C1", None, 0, initialization=seed, target_cases=few)
-            for few in (10, 20, 40)
+            Run(approach, ("sfm",), "C1", None, 0, initialization=seed, target_cases=target_cases)
+            for target_cases in (10, 20, 40)
             for approach in ("mttl", "sttl")
             for seed in (0, 1)
         ],
     }
     stages = []
-    for stage, own in runs.items():
-        made = {
+    for stage, stage_runs in runs.items():
+        run_scores = {
             run.id: make_scores(rois, cases[run.fold :: 2] if run.fold is not None else cases, 1, i)
-            for i, run in enumerate(own)
+            for i, run in enumerate(stage_runs)
         }
         if last in (stage, "test"):
-            results[stage] = auc_rows(own, made, "sfm")
+            results[stage] = auc_rows(stage_runs, run_scores, "sfm")
             results["selection"] |= make_selection(stage, results[stage], "view")
             mark_selected(results[stage], stage, results["selection"], last == "test")
-            ended = (own, made)
+            last_stage = (stage_runs, run_scores)
             stages.append({"stage": stage, "runs": [run["id"] for run in results["runs"]]})
         if last == "test" and stage == "depth":
             rules = EvaluationRules("view", Primary("lesion", "obuchowski", None), 200, 0)
-            made = {one.id: made[one.id] for one in own if one.network == "C1"}
-            crossed = [one for one in own if one.network == "C1"]
-            found = evaluate("cross_validation", crossed, made, "sfm", rules, selected=True)
-            results["cross_validation"] = found
+            run_scores = {run.id: run_scores[run.id] for run in stage_runs if run.network == "C1"}
+            selected_runs = [run for run in stage_runs if run.network == "C1"]
+            evaluation = evaluate(
+                "cross_validation", selected_runs, run_scores, "sfm", rules, selected=True
+            )
+            results["cross_validation"] = evaluation
     if last != "test":
-        results |= summarize_table(last, *ended, "sfm", results)
+        results |= summarize_table(last, *last_stage, "sfm", results)
         results["stages"] = stages
         results.pop("conventional")
     else:
@@ -226,19 +241,19 @@ def make_stages(folder: Path, last: str = "test") -> Path:
     return folder
 
 
-def make_findings(
+def make_analysis(
     folder: Path, rois: dict[str, RoiSet], tables: dict[str, scores.Scores], runs: list[Run]
 ) -> None:
-    """What analyses of these runs would leave, from numbers at random."""
+    """Write the analysis files of these runs from random numbers."""
     rng = np.random.default_rng(11)
     folder.mkdir()
-    scored = tables[runs[0].id].of(tables[runs[0].id].task == "sfm")
+    scored = tables[runs[0].id].select_rows(tables[runs[0].id].task == "sfm")
     parts = [(n, r.index["roi_id"][:12], r.index["label"][:12], True) for n, r in rois.items()]
     parts.append(("sfm", scored.roi_id, scored.label, False))
     roi_id = np.concatenate([ids for _, ids, _, _ in parts]).astype(str)
     counts = [len(ids) for _, ids, _, _ in parts]
-    learned = np.repeat([was for *_, was in parts], counts)
-    sampled = learned | (np.arange(len(roi_id)) % 2 == 0)
+    is_training = np.repeat([flag for *_, flag in parts], counts)
+    sampled = is_training | (np.arange(len(roi_id)) % 2 == 0)
     write_arrays(
         folder / "rois.npz",
         roi_id=roi_id,
@@ -247,7 +262,7 @@ def make_findings(
         view=roi_id,
         label=np.concatenate([labels for _, _, labels, _ in parts]),
         task=np.repeat([name for name, *_ in parts], counts),
-        learned=learned,
+        learned=is_training,
         sampled=sampled,
         picture=rng.integers(0, 255, (len(roi_id), 128, 128)).astype(np.uint8),
     )
@@ -265,9 +280,9 @@ def make_findings(
             folder / f"convergence-{run.approach}.csv",
             header,
             [
-                (layer, measure, groups, which, float(rng.random()), 0.05, 36)
+                (layer, measure, groups, subset, float(rng.random()), 0.05, 36)
                 for layer in layers
-                for measure, groups, which in (
+                for measure, groups, subset in (
                     ("silhouette", "task", "learned"),
                     ("silhouette", "truth", "scored"),
                     ("mmd2", f"sfm and {DM}", "learned"),
@@ -286,17 +301,18 @@ def make_findings(
             maps=np.float16(maps / np.abs(maps).max()),
             integrated=np.float32(rng.standard_normal((2, 128, 128))),
         )
-    sizes = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
+    layer_header = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
     rows = [("C1", 64, 11, 4, 31, 15, 23296), ("F5", 2, "", "", "", "", 202)]
-    write_table(folder / "layers.csv", sizes, rows)
+    write_table(folder / "layers.csv", layer_header, rows)
 
 
-def marked_test(rois: RoiSet) -> list[str]:
+def marked_test_cases(rois: RoiSet) -> list[str]:
     return sorted(set(rois.index["case_id"][rois.index["split"] == "test"]))
 
 
 def make_history(tasks: tuple[str, ...], epochs: int, seed: int, held_out: bool = False) -> str:
-    """`held_out`: with the loss and AUC of a held-out fold every other epoch, and in the last."""
+    """Return history.jsonl; with `held_out`, every other epoch and the last have the loss
+    and AUC of a held-out fold."""
     rng = np.random.default_rng(seed)
     lines = []
     for epoch in range(epochs):

@@ -16,13 +16,13 @@ DISTANCE, ANGLE = np.hypot(ROW, COLUMN), np.arctan2(ROW, COLUMN)
 
 
 def mass(spicules: int, depth: float, seed: int, radius: float = 20.0) -> np.ndarray:
-    """Return a blurred star in noise; with `depth` 0 it is a disc."""
+    """Return a blurred star with noise; it is a disc if `depth` is 0."""
     edge = radius * (1 + depth * np.cos(spicules * ANGLE))
     noise = np.random.default_rng(seed).standard_normal((128, 128))
     return 100 * ndimage.gaussian_filter((edge > DISTANCE).astype(float), 1.5) + 4 * noise
 
 
-def test_a_disc_is_segmented() -> None:
+def test_disc_is_segmented() -> None:
     for seed in range(4):
         mask = segment_mass(mass(0, 0, seed))
         disc = DISTANCE <= 20
@@ -42,13 +42,13 @@ def test_shape_features_of_a_disc_and_of_an_ellipse() -> None:
     assert ellipse["eccentricity"] == pytest.approx(np.sqrt(1 - 0.25), abs=0.01)
 
 
-def test_shape_features_do_not_depend_on_the_position() -> None:
+def test_shape_features_are_invariant_to_translation() -> None:
     mask = DISTANCE <= 20
-    moved = np.roll(mask, (9, -14), (0, 1))
-    assert shape_features(mask) == pytest.approx(shape_features(moved))
+    shifted = np.roll(mask, (9, -14), (0, 1))
+    assert shape_features(mask) == pytest.approx(shape_features(shifted))
 
 
-def test_a_star_is_more_spiculated_than_a_disc() -> None:
+def test_star_is_more_spiculated_than_a_disc() -> None:
     disc, star = (mass(0, 0, 1), mass(9, 0.35, 1))
     disc_features, star_features = (hand_crafted.compute_features(gray) for gray in (disc, star))
     assert disc_features["circularity"] > 1.3 * star_features["circularity"]
@@ -58,12 +58,12 @@ def test_a_star_is_more_spiculated_than_a_disc() -> None:
     assert disc_features["edge_angle_width"] < star_features["edge_angle_width"]
 
 
-def test_the_gradient_of_a_cone_is_parallel_to_the_radius() -> None:
+def test_gradient_of_a_cone_is_parallel_to_the_radius() -> None:
     cone = np.maximum(0, 60 - DISTANCE)
     features = spiculation_features(cone, DISTANCE <= 20)
     assert features["edge_radial_gradient"] == pytest.approx(1, abs=0.02)
     assert features["outside_across"] < 0.1
-    # A gradient in one direction has all angles to the radius.
+    # A constant gradient has all angles to the radius.
     assert spiculation_features(COLUMN, DISTANCE <= 20)["edge_radial_gradient"] == pytest.approx(
         0, abs=0.02
     )
@@ -98,6 +98,6 @@ def test_classifiers_separate_stars_from_discs() -> None:
     assert all(np.array_equal(scores[n], repeated[n]) for n in scores)
 
 
-def test_an_empty_roi_has_features() -> None:
+def test_empty_roi_has_finite_features() -> None:
     features, _ = hand_crafted.feature_table(np.zeros((1, 128, 128)))
     assert np.isfinite(features).all()

@@ -290,13 +290,13 @@ def test_cross_validation_with_other_settings_is_rejected(
     assert rejected() == ""
     assert rejected(task_weights=["y:3"]) == ""  # the task weights of the runs are equal
     for field, value, words in (
-        ("epochs", 20, "train.epochs 20 there, 200 here"),
-        ("backbone", "vgg16", "model.backbone 'vgg16' there, 'alexnet' here"),
-        ("batch_size", 64, "train.batch_size 64 there, 128 here"),
-        ("learning_rate", 0.1, "train.learning_rate 0.1 there, 0.001 here"),
-        ("dropout", 0.0, "model.dropout 0.0 there, 0.5 here"),
-        ("initialization", "krizhevsky2012", "model.initialization 'krizhevsky2012' there"),
-        ("train", "bfloat16", "precision.train 'bfloat16' there, 'float32' here"),
+        ("epochs", 20, "train.epochs is 20, not 200"),
+        ("backbone", "vgg16", "model.backbone is 'vgg16', not 'alexnet'"),
+        ("batch_size", 64, "train.batch_size is 64, not 128"),
+        ("learning_rate", 0.1, "train.learning_rate is 0.1, not 0.001"),
+        ("dropout", 0.0, "model.dropout is 0.0, not 0.5"),
+        ("initialization", "krizhevsky2012", "model.initialization is 'krizhevsky2012', not"),
+        ("train", "bfloat16", "precision.train is 'bfloat16', not 'float32'"),
     ):
         said = rejected(**{field: value})
         assert words in said and "with the same settings" in said and "\n" not in said

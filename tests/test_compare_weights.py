@@ -1,4 +1,4 @@
-"""How far initializations carry: the areas and differences are those of the scores on disk."""
+"""The AUCs and differences of a transfer study are those of the scores on disk."""
 
 import csv
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ def settings(cache: Path) -> config.ConfigDict:
     return c
 
 
-def area(path: Path) -> float:
-    """Per lesion by the ranks: the mean score of its views."""
+def lesion_auc(path: Path) -> float:
+    """Return the lesion-level AUC by ranks; a lesion's score is the mean over its views."""
     lesions: dict[tuple[str, str], list[tuple[int, float]]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -36,15 +36,15 @@ def area(path: Path) -> float:
     return float((ranks[label == 1].sum() - m * (m + 1) / 2) / (m * n))
 
 
-def test_means_and_differences_of_what_the_runs_scored(tmp_path: Path) -> None:
+def test_mean_aucs_and_differences_match_the_scores(tmp_path: Path) -> None:
     c, folder = settings(tmp_path / "cache"), tmp_path / "w"
     results = run_transfer(c, folder)
     means = {}
     for row in results["auc"]:
-        place = folder / "weights" / row["weights"] / "runs"
-        own = [area(path / "scores.csv") for path in sorted(place.iterdir())]
-        assert len(own) == 2 and row["sd_initializations"] == pytest.approx(np.std(own, ddof=1))
-        means[row["weights"]] = np.mean(own)
+        run_folders = sorted((folder / "weights" / row["weights"] / "runs").iterdir())
+        aucs = [lesion_auc(path / "scores.csv") for path in run_folders]
+        assert len(aucs) == 2 and row["sd_initializations"] == pytest.approx(np.std(aucs, ddof=1))
+        means[row["weights"]] = np.mean(aucs)
         assert row["auc"] == pytest.approx(means[row["weights"]])
         assert 0 <= row["ci_low"] <= row["auc"] <= row["ci_high"] <= 1
     (difference,) = results["comparisons"]
@@ -52,15 +52,16 @@ def test_means_and_differences_of_what_the_runs_scored(tmp_path: Path) -> None:
     assert difference["delta"] == pytest.approx(means["analytic"] - means["random"])
     text = format_tables(results)
     assert f"| random | {means['random']:.3f} |" in text and "analytic - random" in text
-    before = times(folder)
-    assert run_transfer(c, folder) == results and times(folder) == before  # nothing is done again
+    before = modification_times(folder)
+    assert run_transfer(c, folder) == results
+    assert modification_times(folder) == before  # no run is repeated
 
 
-def times(folder: Path) -> Sequence[int]:
+def modification_times(folder: Path) -> Sequence[int]:
     return [path.stat().st_mtime_ns for path in sorted(folder.rglob("scores.csv"))]
 
 
-def test_settings_that_cannot_be_run(tmp_path: Path) -> None:
+def test_invalid_settings_are_rejected(tmp_path: Path) -> None:
     for field, value in (("study", "paper"), ("initializations", 0), ("weights", ("a/x", "b/x"))):
         c = settings(tmp_path)
         c.transfer[field] = value

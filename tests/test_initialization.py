@@ -77,14 +77,14 @@ def test_kernels_are_normal_and_biases_exact_in_each_layer(name: str) -> None:
 
 def test_kernels_differ_between_layers_and_keys() -> None:
     params = random_params(NETWORK, "krizhevsky2012")
-    again = init(NETWORK, jax.random.key(11), "krizhevsky2012")
-    other = random_params(NETWORK, "krizhevsky2012", 12)
-    starts = [params[layer]["kernel"].ravel()[:192] for layer in LAYERS]
-    correlation = np.corrcoef(starts) - np.eye(len(LAYERS))
+    same_key = init(NETWORK, jax.random.key(11), "krizhevsky2012")
+    other_key = random_params(NETWORK, "krizhevsky2012", 12)
+    first_values = [params[layer]["kernel"].ravel()[:192] for layer in LAYERS]
+    correlation = np.corrcoef(first_values) - np.eye(len(LAYERS))
     assert np.abs(correlation).max() < 0.35  # five standard errors at 192 numbers
     for layer in LAYERS:
-        np.testing.assert_array_equal(params[layer]["kernel"], again[layer]["kernel"])
-        assert not np.array_equal(params[layer]["kernel"], other[layer]["kernel"])
+        np.testing.assert_array_equal(params[layer]["kernel"], same_key[layer]["kernel"])
+        assert not np.array_equal(params[layer]["kernel"], other_key[layer]["kernel"])
 
 
 def test_blocks_of_other_backbones_are_not_reinitialized() -> None:
@@ -136,36 +136,38 @@ def test_bias_updates_match_numpy(bias_rate: float, decay_biases: bool) -> None:
     np.testing.assert_array_equal(trained["C1"]["bias"], params["C1"]["bias"])
 
 
-def trainings(folder: Path, name: str, count: int) -> list[TrainingRun]:
+def make_trainings(folder: Path, name: str, count: int) -> list[TrainingRun]:
     """Return runs with the same convolutions, like pretrained ones."""
     convolutions = random_params(NETWORK, "he")
-    found = []
+    runs = []
     for seed in range(count):
-        new = random_params(NETWORK, name, seed)
-        params = new | {layer: convolutions[layer] for layer in CONVOLUTIONAL}
-        found.append(
+        random_layers = random_params(NETWORK, name, seed)
+        params = random_layers | {layer: convolutions[layer] for layer in CONVOLUTIONAL}
+        runs.append(
             TrainingRun(folder / str(seed), params, jax.random.key(7 + seed), lambda line: None)
         )
-    return found
+    return runs
 
 
 def test_bias_rate_in_replicas_and_single_runs(tmp_path: Path) -> None:
-    """Biases of 0, on which decay has no effect, move twice as far in the first step as they do
-    at an equal rate; kernels move as far."""
+    """In the first step, biases of 0, which decay does not change, move twice as far as at an
+    equal rate; kernels move equally far."""
     settings = {"cache": tmp_path, "keep": False, "epochs": 1, "batch_size": 80}
-    pair = trainings(tmp_path / "pair", "cuda_convnet2", 2)
-    together = fit_runs(pair, replicas=Replicas(1, 2), initialization="cuda_convnet2", **settings)
+    pair = make_trainings(tmp_path / "pair", "cuda_convnet2", 2)
+    replicas_params = fit_runs(
+        pair, replicas=Replicas(1, 2), initialization="cuda_convnet2", **settings
+    )
     before = pair[1].params
-    (alone,) = fit_runs([pair[1]._replace(folder=tmp_path / "alone")], **settings)
-    for layer, part, factor in (("F5", "bias", 2), ("F4", "bias", 2), ("F5", "kernel", 1)):
-        moved = together[1][layer][part] - before[layer][part]
-        at_equal_rate = np.asarray(alone[layer][part] - before[layer][part])
+    (single,) = fit_runs([pair[1]._replace(folder=tmp_path / "alone")], **settings)
+    for layer, name, factor in (("F5", "bias", 2), ("F4", "bias", 2), ("F5", "kernel", 1)):
+        change = replicas_params[1][layer][name] - before[layer][name]
+        at_equal_rate = np.asarray(single[layer][name] - before[layer][name])
         scale = np.abs(at_equal_rate).max()
-        np.testing.assert_allclose(moved / scale, factor * at_equal_rate / scale, atol=1e-3)
+        np.testing.assert_allclose(change / scale, factor * at_equal_rate / scale, atol=1e-3)
 
 
 def test_checkpoint_of_another_initialization_is_rejected(tmp_path: Path) -> None:
-    (training,) = trainings(tmp_path, "he", 1)
+    (training,) = make_trainings(tmp_path, "he", 1)
     fit_runs([training], epochs=1, batch_size=80)
     with pytest.raises(InputError, match="of another training run: initialization"):
         fit_runs([training], initialization="krizhevsky2012", epochs=1, batch_size=80)
@@ -180,16 +182,18 @@ def test_new_layers_use_the_scheme_of_the_config(
     def fit(trainings: list[TrainingRun], *rest: object) -> None:
         raise FitCalled(trainings[0].params, rest[-1])
 
-    monkeypatch.setattr(train_runs.run_data, "subsets", lambda *args: {})
-    monkeypatch.setattr(train_runs.run_data, "learned_by", lambda *args: (None, {None: None}))
-    monkeypatch.setattr(train_runs.run_data, "shared_by", lambda run: None)
+    monkeypatch.setattr(train_runs.run_data, "make_subsets", lambda *args: {})
+    monkeypatch.setattr(train_runs.run_data, "training_dataset", lambda *args: (None, {None: None}))
+    monkeypatch.setattr(train_runs.run_data, "subset_key", lambda run: None)
     monkeypatch.setattr(train_runs, "is_on_host", lambda pool: False)
     monkeypatch.setattr(train_runs, "n_epochs", lambda *args: 1)
-    monkeypatch.setattr(train_runs, "Provenance", lambda *args: SimpleNamespace(of=lambda run: {}))
+    monkeypatch.setattr(
+        train_runs, "Provenance", lambda *args: SimpleNamespace(record=lambda run: {})
+    )
     monkeypatch.setattr(train_runs, "fit", fit)
-    given = {"C2": jax.tree.map(lambda a: a + 3, random_params(NETWORK, "he")["C2"])}
+    pretrained = {"C2": jax.tree.map(lambda a: a + 3, random_params(NETWORK, "he")["C2"])}
     weights = Weights(
-        given, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
+        pretrained, {"name": "made up", "backbone": "alexnet", "lrn": False, "arrays_sha256": ""}
     )
     c = config.default()
     c.model.initialization = "krizhevsky2012"
@@ -199,4 +203,4 @@ def test_new_layers_use_the_scheme_of_the_config(
     params, name = fit_call.value.args
     assert name == "krizhevsky2012"
     assert (np.asarray(params["F1"]["bias"]) == 1).all()
-    np.testing.assert_array_equal(params["C2"]["bias"], given["C2"]["bias"])
+    np.testing.assert_array_equal(params["C2"]["bias"], pretrained["C2"]["bias"])

@@ -214,7 +214,7 @@ def test_a_workdir_of_another_config_is_rejected_and_left_alone(
 ) -> None:
     before = outcome(unbroken)
     ended = run(command(unbroken, cache, "--config.seed=1"))
-    assert ended.returncode == 2 and "seed 0 there, 1 here" in ended.stderr
+    assert ended.returncode == 2 and "seed is 0, not 1" in ended.stderr
     assert outcome(unbroken) == before
 
 

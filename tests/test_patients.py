@@ -14,7 +14,7 @@ from test_study import approaches, made_up
 from mtl_jax import config, patient_notes
 from mtl_jax.data import crosswalk, duplicate_patients, ingest, patients
 from mtl_jax.experiments import console, guards, leak_checks, splits, study_inputs
-from mtl_jax.experiments.run_lists import cross_validation_runs, test_set_runs
+from mtl_jax.experiments.run_lists import cross_validation_runs, independent_test_runs
 from mtl_jax.report import tables
 from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.types import InputError, RoiSet
@@ -24,130 +24,144 @@ FOLDS = 2
 
 
 def make_collection(
-    name: str, people: list[str], split: str = "", namespace: str = "manifest", seed: int = 0
+    name: str, patient_ids: list[str], split: str = "", namespace: str = "manifest", seed: int = 0
 ) -> RoiSet:
-    """Return a collection without pixels whose cases are these people, by patients.csv."""
-    rois = made_up(name, len(people), split, seed=seed)
+    """Return a collection without pixels, with one case for each of these patients."""
+    rois = made_up(name, len(patient_ids), split, seed=seed)
     cases = list(dict.fromkeys(rois.index["case_id"].tolist()))
     keys = patients.PatientKeys(namespace, None)
-    lines = patients.make_rows(keys, dict(zip(people, cases, strict=True)), {})
-    columns = {c: np.array([line[c] for line in lines], str) for c in patients.COLUMNS}
-    columns["patient"] = np.array([keys.patient(one) for one in people])
+    rows = patients.make_rows(keys, dict(zip(patient_ids, cases, strict=True)), {})
+    columns = {c: np.array([row[c] for row in rows], str) for c in patients.COLUMNS}
+    columns["patient"] = np.array([keys.patient(patient_id) for patient_id in patient_ids])
     columns["case_id"] = np.array(cases)
     manifest = rois.manifest | {"namespace": namespace, "patient_key": keys.fingerprint}
     return replace(rois, patients=columns, manifest=manifest | {"ids_as_published": True})
 
 
-# Whatever is drawn
+# Random layouts
 
 
-def layout(rng: np.random.Generator) -> tuple[dict[str, RoiSet], dict[str, list[str]]]:
-    """Return one to four collections of overlapping hospitals, with or without an official split,
-    and the people of the cases of each collection."""
-    collections, people = {}, {}
+def random_layout(rng: np.random.Generator) -> tuple[dict[str, RoiSet], dict[str, list[str]]]:
+    """Return one to four collections that share patients, with or without an official split, and
+    the patient of each case."""
+    collections, case_patients = {}, {}
     for number in range(rng.integers(1, 5)):
         name, namespace = "tuvw"[number], ["one", "two"][rng.integers(2)]
         count = int(rng.integers(8, 40))
-        drawn = rng.choice(60, count, replace=False)
-        own = [f"{namespace}:{one}" for one in drawn]
+        numbers = rng.choice(60, count, replace=False)
+        ids = [f"{namespace}:{i}" for i in numbers]
         if rng.random() < 0.2:
-            own[1] = own[0]  # one patient under two case ids
+            ids[1] = ids[0]  # one patient under two case ids
         official = "yes" if rng.random() < 0.4 else ""
-        rois = make_collection(name, [f"{i}/{p}" for i, p in enumerate(own)], official, namespace)
+        rois = make_collection(name, [f"{i}/{p}" for i, p in enumerate(ids)], official, namespace)
         keys = patients.PatientKeys(namespace, None)
-        table = dict(rois.patients) | {"patient": np.array([keys.patient(one) for one in own])}
+        table = dict(rois.patients) | {
+            "patient": np.array([keys.patient(patient_id) for patient_id in ids])
+        }
         marks = np.array(["test", "train", ""])[rng.integers(0, 3, count)] if official else [""]
         index = dict(rois.index) | {"split": np.repeat(np.resize(marks, count), 2)}
         collections[name] = replace(rois, index=index, patients=table)
-        people[name] = own
-    return collections, people
+        case_patients[name] = ids
+    return collections, case_patients
 
 
-def who(rois: RoiSet, own: list[str], rows: np.ndarray) -> set[str]:
-    """Return the people of these rows, by the order of the cases."""
-    return {own[row // 2] for row in rows.tolist()}
+def patients_of_rows(case_patients: list[str], rows: np.ndarray) -> set[str]:
+    """Return the patients of these rows; each case has two rows."""
+    return {case_patients[row // 2] for row in rows.tolist()}
 
 
-def check_runs(collections: Mapping[str, RoiSet], people: dict[str, list[str]], seed: int) -> int:
+def check_runs(
+    collections: Mapping[str, RoiSet], case_patients: dict[str, list[str]], seed: int
+) -> int:
     """Check every run of a job on these collections; return the number of runs."""
     rng = np.random.default_rng(seed)
     test_each, names = bool(rng.integers(2)), list(collections)
-    wanted = ["sttl"]
+    candidates = ["sttl"]
     if len(names) > 1:
-        wanted += ["mttl", "mttl+without=t", f"mttl+without={names[-1]}", f"sttl+of={names[1]}"]
-    asked = approaches(tuple(rng.permutation(wanted)[: rng.integers(1, 5)]), "t", tuple(names))
-    beside = study_inputs.evaluated_auxiliaries("t", test_each, names, asked)
+        candidates += ["mttl", "mttl+without=t", f"mttl+without={names[-1]}", f"sttl+of={names[1]}"]
+    approach_list = approaches(
+        tuple(rng.permutation(candidates)[: rng.integers(1, 5)]), "t", tuple(names)
+    )
+    auxiliaries = study_inputs.evaluated_auxiliaries("t", test_each, names, approach_list)
     rules = splits.SplitRules(
         False, int(rng.integers(1, 3)), FOLDS, float(rng.choice([0, 0.3])), seed
     )
-    split = splits.make_split(collections, "t", beside, rules)
-    assert split.from_record(json.loads(json.dumps(split.record()))).never == dict(split.never)
+    split = splits.make_split(collections, "t", auxiliaries, rules)
+    assert split.from_record(json.loads(json.dumps(split.record()))).excluded == dict(
+        split.excluded
+    )
     fold_cases = {case for parts in split.partitions for part in parts for case in part}
     assert fold_cases <= set(split.train)
-    tests: set[str] = set()
+    test_patients: set[str] = set()
     marked = {
         name: set(rois.index["case_id"][rois.index["split"] == "test"].tolist())
         for name, rois in collections.items()
     }
-    for name in ("t", *beside):
+    for name in ("t", *auxiliaries):
         cases = list(dict.fromkeys(collections[name].index["case_id"].tolist()))
-        chosen = set(split.test if name == "t" else split.others[name])
-        assert marked[name] in (set(), chosen)
-        tests |= {p for case, p in zip(cases, people[name], strict=True) if case in chosen}
+        test_cases = set(split.test if name == "t" else split.auxiliary_tests[name])
+        assert marked[name] in (set(), test_cases)
+        test_patients |= {
+            patient
+            for case, patient in zip(cases, case_patients[name], strict=True)
+            if case in test_cases
+        }
     cases = list(dict.fromkeys(collections["t"].index["case_id"].tolist()))
-    known = dict(zip(cases, people["t"], strict=True))
-    assert not {known[case] for case in split.train} & tests
-    runs = cross_validation_runs(asked, ("C1",), range(1, rules.partitions + 1), FOLDS, 0, (0,))
-    runs += test_set_runs(asked, "C1", 0, (0,), (None, 4))
+    target_patients = dict(zip(cases, case_patients["t"], strict=True))
+    assert not {target_patients[case] for case in split.train} & test_patients
+    runs = cross_validation_runs(
+        approach_list, ("C1",), range(1, rules.n_partitions + 1), FOLDS, 0, (0,)
+    )
+    runs += independent_test_runs(approach_list, "C1", 0, (0,), (None, 4))
     checked = 0
     for run in runs:
         try:
             splits.reject_unfit(run, collections, split)
-            learned, scored = splits.run_rows(run, collections, split)
+            training, scored = splits.run_rows(run, collections, split)
         except InputError:
             continue
         checked += 1
-        evaluated = set(tests)
+        evaluated = set(test_patients)
         for name, rows in scored.items():
-            evaluated |= who(collections[name], people[name], rows)
-        for name, rows in learned.items():
-            own = people[name]
-            assert not who(collections[name], own, rows) & evaluated, (run.id, name)
+            evaluated |= patients_of_rows(case_patients[name], rows)
+        for name, rows in training.items():
+            task_patients = case_patients[name]
+            assert not patients_of_rows(task_patients, rows) & evaluated, (run.id, name)
             assert not set(rows.tolist()) & set(scored[name].tolist())
-            if name != "t":  # whole otherwise
-                assert who(collections[name], own, rows) == set(own) - evaluated
-                assert len(rows) == sum(2 for one in own if one not in evaluated)
+            if name != "t":  # auxiliary collections are used whole
+                assert patients_of_rows(task_patients, rows) == set(task_patients) - evaluated
+                assert len(rows) == sum(2 for patient in task_patients if patient not in evaluated)
         labels = collections[run.tasks[0]].index["label"]
-        for rows in (learned, scored):
+        for rows in (training, scored):
             assert set(labels[rows[run.tasks[0]]].tolist()) == {0, 1}
     return checked
 
 
 def test_no_evaluated_patient_is_in_any_training_set_of_1000_layouts() -> None:
-    done = rejected = 0
+    n_runs = n_rejected = 0
     for seed in range(1000):
         try:
-            done += check_runs(*layout(np.random.default_rng(seed)), seed)
+            n_runs += check_runs(*random_layout(np.random.default_rng(seed)), seed)
         except InputError:
-            rejected += 1
-    assert done > 3000 and rejected < 400, (done, rejected)
+            n_rejected += 1
+    assert n_runs > 3000 and n_rejected < 400, (n_runs, n_rejected)
 
 
-# Which cases a job holds out
+# Cases that a job excludes from training
 
 
 def hospital() -> dict[str, RoiSet]:
-    """Return `t`, which tests 6 of 12 people, and `x`, which has all of them and 6 more."""
+    """Return `t` with 12 patients, and `x` with the same 12 and 6 more."""
     return {
         "t": make_collection("t", [f"p{i}" for i in range(12)]),
         "x": make_collection("x", [f"p{i}" for i in range(18)]),
     }
 
 
-def test_held_out_cases_are_counted_and_reported() -> None:
+def test_excluded_cases_are_counted_and_reported() -> None:
     rois = hospital()
     split = splits.make_split(rois, "t", (), splits.SplitRules(True, 1, 2, 0.5, 0))
-    # Two views per case; a fold has 3 of the 6 training cases, whose people are also in `x`.
+    # Two views per case; a fold has 3 of the 6 training cases, whose patients are also in `x`.
     counts = {"cases": 6, "rois": 12, "cases_in_a_fold": 3, "rois_in_a_fold": 6}
     assert split.record()["held_out"] == {"x": counts}
     assert split.record()["evaluated"] == {"t": split.test}
@@ -160,59 +174,58 @@ def test_held_out_cases_are_counted_and_reported() -> None:
     assert alone.record()["held_out"] == {}
 
 
-def test_a_second_test_set_includes_tested_patients_and_avoids_the_targets_training_cases() -> None:
+def test_a_second_test_set_includes_test_patients_and_avoids_the_targets_training_cases() -> None:
     rois = hospital()
     split = splits.make_split(rois, "t", ("x",), splits.SplitRules(True, 0, 3, 0.5, 0))
-    tested = {f"x{case[1:]}" for case in split.test}
-    assert len(split.train) == 6 and tested <= set(split.others["x"])
-    # Half of each class of `x`: tested people of `t`, then only people who are not in `t`.
-    assert len(split.others["x"]) == 9
-    assert all(int(case[1:]) >= 12 for case in set(split.others["x"]) - tested)
+    test_patients_in_x = {f"x{case[1:]}" for case in split.test}
+    assert len(split.train) == 6 and test_patients_in_x <= set(split.auxiliary_tests["x"])
+    # Half of each class of `x`: test patients of `t`, then only patients who are not in `t`.
+    assert len(split.auxiliary_tests["x"]) == 9
+    assert all(int(case[1:]) >= 12 for case in set(split.auxiliary_tests["x"]) - test_patients_in_x)
 
 
-def test_patients_of_an_official_test_set_leave_the_targets_folds() -> None:
+def test_patients_of_an_official_test_set_are_excluded_from_the_targets_folds() -> None:
     rois = hospital()
     marks = np.array(["test" if i < 2 else "train" for i in range(18)]).repeat(2)
     rois["x"] = replace(rois["x"], index=dict(rois["x"].index) | {"split": marks})
-    whole = splits.make_split(rois, "t", (), splits.SplitRules(False, 1, 2, 0.0, 0))
-    assert len(whole.train) == 12 and whole.official_learned == ("x",)
+    unevaluated = splits.make_split(rois, "t", (), splits.SplitRules(False, 1, 2, 0.0, 0))
+    assert len(unevaluated.train) == 12 and unevaluated.official_tests_in_training == ("x",)
     split = splits.make_split(rois, "t", ("x",), splits.SplitRules(False, 1, 2, 0.0, 0))
     assert (
         split.train
         == sorted(f"t{i:02d}" for i in range(2, 12))
         == sorted(sum(split.partitions[0], []))
     )
-    assert split.held_out["t"]["cases"] == 2 and split.official_learned == ()
+    assert split.excluded_counts["t"]["cases"] == 2 and split.official_tests_in_training == ()
 
 
 def test_equal_ids_in_two_namespaces_are_two_patients() -> None:
     rois = hospital()
     rois["x"] = make_collection("x", [f"p{i}" for i in range(18)], namespace="elsewhere")
     split = splits.make_split(rois, "t", (), splits.SplitRules(True, 1, 2, 0.5, 0))
-    assert split.held_out == {} and split.never["x"] == []
+    assert split.excluded_counts == {} and split.excluded["x"] == []
 
 
 def test_near_duplicates_of_one_patient_are_not_reported() -> None:
     rois = hospital()
-    rois = {name: replace(one, shards=(texture(name, one.index),)) for name, one in rois.items()}
+    rois = {name: replace(r, shards=(random_pixels(len(r)),)) for name, r in rois.items()}
     split = splits.make_split(rois, "t", (), splits.SplitRules(True, 0, 3, 0.5, 0))
-    assert leak_checks.find_near_duplicates(rois, split) == []
+    assert leak_checks.find_near_duplicates_across_split(rois, split) == []
     rois["x"] = replace(rois["x"], patients={})
     split = splits.make_split(rois, "t", (), splits.SplitRules(True, 0, 3, 0.5, 0))
-    assert len(leak_checks.find_near_duplicates(rois, split)) == 24
+    assert len(leak_checks.find_near_duplicates_across_split(rois, split)) == 24
 
 
-def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
+def random_pixels(count: int) -> np.ndarray:
     """Return ROIs; the n-th ROI of every collection is the same."""
-    return np.stack(
-        [
-            np.random.default_rng(row).integers(-999, 999, (32, 32)).repeat(4, 0).repeat(4, 1)
-            for row in range(len(index["roi_id"]))
-        ]
-    ).astype(np.int16)
+    rois = [
+        np.random.default_rng(row).integers(-999, 999, (32, 32)).repeat(4, 0).repeat(4, 1)
+        for row in range(count)
+    ]
+    return np.stack(rois).astype(np.int16)
 
 
-# Who is the same patient
+# Patient ids and namespaces
 
 
 @pytest.mark.parametrize(
@@ -230,7 +243,7 @@ def texture(name: str, index: Mapping[str, np.ndarray]) -> np.ndarray:
         ("vindr_mammo", "vindr_mammo", "", "vindr_mammo"),
     ],
 )
-def test_a_namespace_by_source_name_and_manifest(
+def test_the_namespace_depends_on_source_name_and_manifest(
     source: str, name: str, stated: str, namespace: str
 ) -> None:
     assert patients.choose_namespace(source, name, stated) == namespace
@@ -294,50 +307,55 @@ def test_an_id_without_letters_or_digits_matches_no_other() -> None:
 # From files
 
 
-def manifest(folder: Path, name: str, ids: list[str], **more: str) -> str:
+def manifest(folder: Path, name: str, ids: list[str], **extra_columns: str) -> str:
     """Write a manifest with one DICOM image per patient, without PatientIDs in the headers."""
     rng = np.random.default_rng(len(name))
     columns = ["dataset", "patient_id", "lesion_id", "view", "image_path", "truth", "pixel_um"]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow([*columns, "centre", *more])
-        for i, one in enumerate(ids):
+        table.writerow([*columns, "centre", *extra_columns])
+        for i, patient_id in enumerate(ids):
             image = f"{name}{i}.dcm"
             write_dicom(
                 folder / image, rng.integers(0, 4096, (290, 280)).astype(np.uint16), PatientID=""
             )
             truth = ("malignant", "benign")[i % 2]
-            table.writerow([name, one, "1", "CC", image, truth, 100, "150;140", *more.values()])
+            table.writerow(
+                [name, patient_id, "1", "CC", image, truth, 100, "150;140", *extra_columns.values()]
+            )
     return f"manifest:{folder / name}.csv"
 
 
-def loaded(spec: str, cache: Path, **rules: bool) -> RoiSet:
+def load(spec: str, cache: Path, **rules: bool) -> RoiSet:
     return ingest.load(spec, cache, BACKGROUND, {}, ingest.Rules(**rules))
 
 
 def test_two_manifests_of_one_hospital_share_their_patients(tmp_path: Path) -> None:
     ids = [f"W{i}" for i in range(8)]
-    a = loaded(manifest(tmp_path, "films", ids), tmp_path / "c")
-    b = loaded(manifest(tmp_path, "digital", ids[::-1]), tmp_path / "c")
-    c = loaded(manifest(tmp_path, "far", ids, namespace="Elsewhere"), tmp_path / "c")
-    spaces = [rois.manifest["namespace"] for rois in (a, b, c)]
-    assert spaces == ["manifest", "manifest", "elsewhere"]
-    own = [set(rois.patients["patient"].tolist()) for rois in (a, b, c)]
-    assert own[0] == own[1] and not own[0] & own[2]
+    a = load(manifest(tmp_path, "films", ids), tmp_path / "c")
+    b = load(manifest(tmp_path, "digital", ids[::-1]), tmp_path / "c")
+    c = load(manifest(tmp_path, "far", ids, namespace="Elsewhere"), tmp_path / "c")
+    namespaces = [rois.manifest["namespace"] for rois in (a, b, c)]
+    assert namespaces == ["manifest", "manifest", "elsewhere"]
+    patient_sets = [set(rois.patients["patient"].tolist()) for rois in (a, b, c)]
+    assert patient_sets[0] == patient_sets[1] and not patient_sets[0] & patient_sets[2]
     split = splits.make_split(
         {"films": a, "digital": b, "far": c}, "films", (), splits.SplitRules(True, 0, 2, 0.5, 0)
     )
-    assert split.held_out["digital"]["cases"] == len(split.test) == 4 and not split.never["far"]
+    assert (
+        split.excluded_counts["digital"]["cases"] == len(split.test) == 4
+        and not split.excluded["far"]
+    )
 
 
 def test_one_namespace_and_two_keys_are_rejected(tmp_path: Path) -> None:
     ids = ["a", "b"]
-    a = loaded(manifest(tmp_path, "films", ids), tmp_path / "c")
-    b = loaded(manifest(tmp_path, "digital", ids), tmp_path / "c", pseudonymise=False)
+    a = load(manifest(tmp_path, "films", ids), tmp_path / "c")
+    b = load(manifest(tmp_path, "digital", ids), tmp_path / "c", pseudonymise=False)
     with pytest.raises(InputError, match="films and digital share the namespace.*make the shards"):
         crosswalk.apply_crosswalk({"films": a, "digital": b}, None)
-    c = loaded(manifest(tmp_path, "far", ids, namespace="far"), tmp_path / "c", pseudonymise=False)
+    c = load(manifest(tmp_path, "far", ids, namespace="far"), tmp_path / "c", pseudonymise=False)
     assert set(crosswalk.apply_crosswalk({"films": a, "far": c}, None)) == {"films", "far"}
 
 
@@ -348,10 +366,10 @@ def test_a_manifest_has_one_namespace(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="line 3: namespace 'here' differs from .there. in the rows above"
     ):
-        loaded(spec, tmp_path / "c")
+        load(spec, tmp_path / "c")
     path.write_text(path.read_text().replace("here", "o v"))
     with pytest.raises(InputError, match="line 2: namespace 'to v' is invalid: use letters"):
-        loaded(spec, tmp_path / "c")
+        load(spec, tmp_path / "c")
 
 
 def test_doubtful_ids_headers_and_copies_are_reported(
@@ -369,18 +387,20 @@ def test_doubtful_ids_headers_and_copies_are_reported(
         "m,Nob,1,MLO,again.dcm,malignant,100,150;140",
     ]
     path.write_text(path.read_text() + "\n".join(lines) + "\n")
-    rois = loaded(spec, tmp_path / "c")
-    shown = dict.fromkeys(rois.index["case_id"].tolist())
-    output = [text for text in rois.manifest["decisions"] if text.startswith("m: 1 ")]
-    one, two, nob, ann = shown
-    assert f"the first {one} and {two}" in output[0] and "differ only in case, blanks" in output[0]
-    assert f"several PatientIDs in their headers: {nob}" in output[1]
-    assert f"are listed under several cases, one under {nob}, {one}" in output[2] or (
-        f"are listed under several cases, one under {one}, {nob}" in output[2]
+    rois = load(spec, tmp_path / "c")
+    written_ids = dict.fromkeys(rois.index["case_id"].tolist())
+    notes = [text for text in rois.manifest["decisions"] if text.startswith("m: 1 ")]
+    first, second, nob, ann = written_ids
+    assert (
+        f"the first {first} and {second}" in notes[0] and "differ only in case, blanks" in notes[0]
+    )
+    assert f"several PatientIDs in their headers: {nob}" in notes[1]
+    assert f"are listed under several cases, one under {nob}, {first}" in notes[2] or (
+        f"are listed under several cases, one under {first}, {nob}" in notes[2]
     )
     assert "2 images are stored twice" in rois.manifest["decisions"][-1]
     errors = capsys.readouterr().err
-    assert all(f"mtl_jax: note: {text}" in errors for text in output)
+    assert all(f"mtl_jax: note: {text}" in errors for text in notes)
     folder = next((tmp_path / "c").glob("m-*"))
     for file in folder.iterdir():
         for name in (b"Dent", b"Ford", b"Prefect", b"Zaphod", b"Zed", b"Nob"):
@@ -388,8 +408,8 @@ def test_doubtful_ids_headers_and_copies_are_reported(
 
 
 def test_similar_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
-    a = loaded(manifest(tmp_path, "a", ["W-01", "W-02", "W-03"]), tmp_path / "c")
-    b = loaded(manifest(tmp_path, "b", ["w1", "W-02", "V"]), tmp_path / "c")
+    a = load(manifest(tmp_path, "a", ["W-01", "W-02", "W-03"]), tmp_path / "c")
+    b = load(manifest(tmp_path, "b", ["w1", "W-02", "V"]), tmp_path / "c")
     (pair,) = patients.find_similar([a, b])
     cases = [rois.index["case_id"][0] for rois in (a, b)]
     assert (pair["a"], pair["b"]) == (["a", cases[0]], ["b", cases[1]])
@@ -401,18 +421,18 @@ def test_similar_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     specs = [manifest(tmp_path, name, ["x", name]) for name in ("c", "d")]
     for name in "cd":
         write_dicom(tmp_path / f"{name}1.dcm", gray, PatientID="Dent")
-    (pair,) = patients.find_similar([loaded(spec, tmp_path / "c") for spec in specs])
+    (pair,) = patients.find_similar([load(spec, tmp_path / "c") for spec in specs])
     assert pair["why"] == "the same PatientID in the headers"
     # Without a key no digests of the headers are stored, because they could be guessed.
-    plain = loaded(specs[0], tmp_path / "p", pseudonymise=False)
+    plain = load(specs[0], tmp_path / "p", pseudonymise=False)
     assert set(plain.patients["headers"].tolist()) == {""}
 
 
 def test_ids_with_a_public_form_are_recognized() -> None:
-    shown = ["P_00001", "P_00022"]
-    assert patients.guess_namespace("manifest", shown) == "cbis_ddsm"
-    assert not patients.guess_namespace("cbis_ddsm", shown)
-    assert not patients.guess_namespace("manifest", [*shown, "Q1"])
+    ids = ["P_00001", "P_00022"]
+    assert patients.guess_namespace("manifest", ids) == "cbis_ddsm"
+    assert not patients.guess_namespace("cbis_ddsm", ids)
+    assert not patients.guess_namespace("manifest", [*ids, "Q1"])
     assert patients.guess_namespace("manifest", ["A-1234-1"]) == "ddsm"
     assert "form of those of ddsm" in duplicate_patients.check_ids("ddsm", {"A-1234-1": "x"})[0]
 
@@ -424,31 +444,32 @@ def test_ids_with_a_public_form_are_reported_at_every_start(
     c = config.default()
     c.data.sources = (manifest(tmp_path, "mine", ids),)
     c.data.target, c.data.cache, c.approaches = "mine", str(tmp_path / "c"), ("sttl",)
-    for _ in range(2):  # when the shards are made, and when they stand
-        held = study_inputs.prepare_inputs(c, dry_run=True)
-        console.print_inputs(c, held)
+    for _ in range(2):  # with new shards and with existing ones
+        inputs = study_inputs.prepare_inputs(c, dry_run=True)
+        console.print_inputs(c, inputs)
         assert "note: mine: its ids have the form of those of cbis_ddsm" in capsys.readouterr().out
     (tmp_path / "work").mkdir()
-    guards.record_study(tmp_path / "work", c, held)
+    guards.record_study(tmp_path / "work", c, inputs)
     folds = json.loads((tmp_path / "work" / "folds.json").read_text())
     assert folds["ids_look_like"] == {"mine": "cbis_ddsm"}
-    output = manifest(tmp_path / "said", "mine", ids, namespace="ours")
-    assert not patients.guessed_namespaces({"mine": loaded(output, tmp_path / "c")})
+    spec = manifest(tmp_path / "stated", "mine", ids, namespace="ours")
+    assert not patients.guessed_namespaces({"mine": load(spec, tmp_path / "c")})
 
 
 @pytest.mark.parametrize(
-    ("namespace", "good", "other"), [("cbis_ddsm", "P_0000", "0000"), ("ddsm", "case000", "000")]
+    ("namespace", "prefix_a", "prefix_b"),
+    [("cbis_ddsm", "P_0000", "0000"), ("ddsm", "case000", "000")],
 )
 def test_one_public_namespace_and_ids_of_two_forms_are_rejected(
-    tmp_path: Path, namespace: str, good: str, other: str
+    tmp_path: Path, namespace: str, prefix_a: str, prefix_b: str
 ) -> None:
     """The same four patients in two tables; only one table has a prefix."""
     a, b = (
-        loaded(
+        load(
             manifest(tmp_path, name, [f"{prefix}{i}" for i in range(1, 5)], namespace=namespace),
             tmp_path / "c",
         )
-        for name, prefix in (("a", good), ("b", other))
+        for name, prefix in (("a", prefix_a), ("b", prefix_b))
     )
     form = f"b is of the form {patients.ID_FORMS[namespace]}.*write the ids in this form"
     for order in ({"a": a, "b": b}, {"b": b, "a": a}):
@@ -456,31 +477,31 @@ def test_one_public_namespace_and_ids_of_two_forms_are_rejected(
             crosswalk.apply_crosswalk(order, None)
         assert "\n" not in str(rejected.value)
     assert set(crosswalk.apply_crosswalk({"b": b}, None)) == {"b"}
-    again = loaded(manifest(tmp_path, "d", [f"{good}1"], namespace=namespace), tmp_path / "c")
+    again = load(manifest(tmp_path, "d", [f"{prefix_a}1"], namespace=namespace), tmp_path / "c")
     assert set(crosswalk.apply_crosswalk({"a": a, "d": again}, None)) == {"a", "d"}
 
 
 def test_patients_csv_must_list_the_cases_of_the_index(tmp_path: Path) -> None:
-    rois = loaded(manifest(tmp_path, "m", ["a", "b"]), tmp_path / "c")
+    rois = load(manifest(tmp_path, "m", ["a", "b"]), tmp_path / "c")
     folder = next((tmp_path / "c").glob("m-*"))
     path = folder / "patients.csv"
     lines = path.read_text().splitlines()
     assert len(lines) == 3 and len(rois.patients["patient"]) == 2
     path.write_text("\n".join(lines[:2]) + "\n")
     with pytest.raises(InputError, match=r"patients.csv: wrong checksum.*make the shards again"):
-        loaded(f"shards:{folder}", tmp_path / "c")
+        load(f"shards:{folder}", tmp_path / "c")
 
 
-# CBIS-DDSM beside DDSM
+# CBIS-DDSM together with DDSM
 
 
-def both(tmp_path: Path, cbis: list[str], ddsm: list[str]) -> dict[str, RoiSet]:
+def cbis_and_ddsm(tmp_path: Path, cbis: list[str], ddsm: list[str]) -> dict[str, RoiSet]:
     specs = manifest(tmp_path, "cbis_ddsm", cbis), manifest(tmp_path, "ddsm", ddsm)
-    return {rois.name: rois for rois in (loaded(spec, tmp_path / "c") for spec in specs)}
+    return {rois.name: rois for rois in (load(spec, tmp_path / "c") for spec in specs)}
 
 
 def test_cbis_ddsm_beside_ddsm_needs_a_crosswalk(tmp_path: Path) -> None:
-    rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
+    rois = cbis_and_ddsm(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     with pytest.raises(InputError, match=r"CBIS-DDSM \(cbis_ddsm\) and DDSM \(ddsm\).*crosswalk"):
         crosswalk.apply_crosswalk(rois, None)
     path = tmp_path / "pairs.csv"
@@ -494,7 +515,7 @@ def test_cbis_ddsm_beside_ddsm_needs_a_crosswalk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "ids", "unsaid"),
+    ("names", "ids", "unstated"),
     [
         (("masses", "ddsm"), (["P_00001", "P_00002"], ["B-3085-1", "case0001"]), "masses"),
         (("cbis_ddsm", "films"), (["P_00001", "P_00002"], ["B-3085-1", "case0001"]), "films"),
@@ -502,56 +523,50 @@ def test_cbis_ddsm_beside_ddsm_needs_a_crosswalk(tmp_path: Path) -> None:
     ],
 )
 def test_other_collection_names_do_not_circumvent_the_crosswalk(
-    tmp_path: Path, names: tuple[str, str], ids: tuple[list[str], list[str]], unsaid: str
+    tmp_path: Path, names: tuple[str, str], ids: tuple[list[str], list[str]], unstated: str
 ) -> None:
-    pair = [
-        loaded(manifest(tmp_path, name, own), tmp_path / "c")
-        for name, own in zip(names, ids, strict=True)
+    unstated_pair = [
+        load(manifest(tmp_path, name, collection_ids), tmp_path / "c")
+        for name, collection_ids in zip(names, ids, strict=True)
     ]
     path = tmp_path / "pairs.csv"
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\nP_00002,case0001\n")
     for table in (None, str(path)):  # a crosswalk does not concern private ids
-        with pytest.raises(InputError, match=f"ids of {unsaid} have the form.*column namespace"):
-            crosswalk.apply_crosswalk({rois.name: rois for rois in pair}, table)
+        with pytest.raises(InputError, match=f"ids of {unstated} have the form.*column namespace"):
+            crosswalk.apply_crosswalk({rois.name: rois for rois in unstated_pair}, table)
     # The namespace column decides: ids of that form may be other patients.
-    output = [
-        loaded(manifest(tmp_path / "s", name, own, namespace=f"of-{name}"), tmp_path / "c")
-        for name, own in zip(names, ids, strict=True)
+    private = [
+        load(manifest(tmp_path / "s", name, collection_ids, namespace=f"of-{name}"), tmp_path / "c")
+        for name, collection_ids in zip(names, ids, strict=True)
     ]
-    assert crosswalk.apply_crosswalk({rois.name: rois for rois in output}, None)
-    spaces = zip(names, ids, ("cbis_ddsm", "ddsm"), strict=True)
-    both = [
-        loaded(manifest(tmp_path / "b", name, own, namespace=space), tmp_path / "c")
-        for name, own, space in spaces
+    assert crosswalk.apply_crosswalk({rois.name: rois for rois in private}, None)
+    collections = zip(names, ids, ("cbis_ddsm", "ddsm"), strict=True)
+    public = [
+        load(manifest(tmp_path / "b", name, collection_ids, namespace=namespace), tmp_path / "c")
+        for name, collection_ids, namespace in collections
     ]
-    assert (
-        len(
-            crosswalk.describe_matches(
-                crosswalk.apply_crosswalk({r.name: r for r in both}, str(path))
-            )
-        )
-        == 1
-    )
+    matched = crosswalk.apply_crosswalk({rois.name: rois for rois in public}, str(path))
+    assert len(crosswalk.describe_matches(matched)) == 1
 
 
 def test_patients_missing_in_the_crosswalk_are_named_by_published_id_or_pseudonym(
     tmp_path: Path, pseudonym_key: Path
 ) -> None:
-    rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
+    rois = cbis_and_ddsm(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     path = tmp_path / "pairs.csv"
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\n")
     with pytest.raises(InputError) as rejected:
         crosswalk.apply_crosswalk(rois, str(path))
-    output = str(rejected.value)
-    lookup = next(word for word in output.split() if word.startswith("lookup-cbis_ddsm-"))
+    message = str(rejected.value)
+    lookup = next(word for word in message.split() if word.startswith("lookup-cbis_ddsm-"))
     pseudonym = rois["cbis_ddsm"].patients["case_id"].tolist()[1]
     assert (
-        f"1 of 2 patients of cbis_ddsm have no ddsm_case (such as pseudonym {pseudonym}" in output
+        f"1 of 2 patients of cbis_ddsm have no ddsm_case (such as pseudonym {pseudonym}" in message
     )
     rows = (pseudonym_key.parent / lookup).read_text().splitlines()
     assert f"case,{pseudonym},P_00004" in rows
     spec = f"manifest:{tmp_path / 'cbis_ddsm.csv'}"
-    rois["cbis_ddsm"] = loaded(spec, tmp_path / "c", pseudonymise=False)
+    rois["cbis_ddsm"] = load(spec, tmp_path / "c", pseudonymise=False)
     with pytest.raises(InputError, match=r"1 of 2 patients.*\(such as P_00004\)"):
         crosswalk.apply_crosswalk(rois, str(path))
 
@@ -568,18 +583,18 @@ def test_patients_missing_in_the_crosswalk_are_named_by_published_id_or_pseudony
 def test_a_crosswalk_that_cannot_be_used_is_rejected(
     tmp_path: Path, rows: str, reason: str
 ) -> None:
-    rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
+    rois = cbis_and_ddsm(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     path = tmp_path / "pairs.csv"
     path.write_text(f"patient_id,ddsm_case\n{rows}\n")
     with pytest.raises(InputError, match=reason):
         crosswalk.apply_crosswalk(rois, str(path))
-    rois["ddsm"] = both(tmp_path / "o", ["P_00001"], ["of ours"])["ddsm"]
+    rois["ddsm"] = cbis_and_ddsm(tmp_path / "o", ["P_00001"], ["of ours"])["ddsm"]
     with pytest.raises(InputError, match="not every patient_id of ddsm is of the form case3085"):
         crosswalk.apply_crosswalk(rois, str(path))
 
 
-def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
-    """All 709 matched patients of both collections: no patient tested in one collection is in the
+def test_the_real_crosswalk_excludes_the_test_patients(shared: Path) -> None:
+    """All 709 matched patients of both collections: no test patient of one collection is in the
     training set of the other."""
     path = shared / "data" / "ddsm299" / "masses.csv"
     with path.open(newline="") as file:
@@ -594,11 +609,14 @@ def test_the_real_crosswalk_holds_out_the_tested_patients(shared: Path) -> None:
     assert "709 of 709 CBIS-DDSM patients" in crosswalk.describe_matches(rois)[0]
     split = splits.make_split(rois, "ddsm", (), splits.SplitRules(True, 0, 4, 0.5, 0))
     ids = list(dict.fromkeys(ddsm.index["case_id"].tolist()))
-    tested = {pairs[p] for p, case in zip(films, ids, strict=True) if case in set(split.test)}
-    runs = test_set_runs(approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
+    test_patients = {
+        pairs[p] for p, case in zip(films, ids, strict=True) if case in set(split.test)
+    }
+    runs = independent_test_runs(approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
     rows = splits.run_rows(runs[0], rois, split)[0]["cbis_ddsm"]
-    learned = {pairs[list(pairs)[row // 2]] for row in rows.tolist()}
-    assert len(tested) > 300 and len(learned) > 300 and not tested & learned
+    training_patients = {pairs[list(pairs)[row // 2]] for row in rows.tolist()}
+    assert len(test_patients) > 300 and len(training_patients) > 300
+    assert not test_patients & training_patients
 
 
 def test_cbis_ddsm_and_ddsm_without_a_crosswalk_are_rejected_early() -> None:
@@ -626,15 +644,15 @@ def test_a_job_reports_shared_patients_before_it_starts(
     digital = manifest(tmp_path, "digital", ids, split="test")
     c = config.default()
     c.data.sources, c.data.target, c.data.cache = (films, digital), "films", str(tmp_path / "c")
-    held = study_inputs.prepare_inputs(c, dry_run=True)
-    console.print_inputs(c, held)
+    inputs = study_inputs.prepare_inputs(c, dry_run=True)
+    console.print_inputs(c, inputs)
     output = capsys.readouterr().out
     assert (
         "digital: 4 cases (4 ROIs) are excluded from training because their patients are in a"
         in output
     )
     assert "digital: its official test set is learned" in output
-    record = held.split.record()
+    record = inputs.split.record()
     assert record["official_test_learned"] == ["digital"] and set(record["evaluated"]) == {"films"}
     described = {"name": "digital", "official_test_learned": True}
     work = WorkFolder({}, {}, record, {}, {}, {}, {}, None)
@@ -648,7 +666,7 @@ def test_a_job_reports_shared_patients_before_it_starts(
 
 
 def test_another_crosswalk_changes_the_digest_of_the_patients(tmp_path: Path) -> None:
-    rois = both(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
+    rois = cbis_and_ddsm(tmp_path, ["P_00001", "P_00004"], ["B-3085-1", "C-0029-1"])
     path, digests = tmp_path / "pairs.csv", set()
     for case in ("case3085", "case1"):
         path.write_text(f"patient_id,ddsm_case\nP_00001,{case}\nP_00004,case1436\n")

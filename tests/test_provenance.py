@@ -1,5 +1,4 @@
-"""Each silent mix of runs is rejected in one line: weights, versions, precision and data changed
-under a study that is resumed."""
+"""A resumed study is rejected if its weights, versions, precision or data have changed."""
 
 import json
 import shutil
@@ -20,7 +19,7 @@ from mtl_jax.data import ingest, shards
 from mtl_jax.experiments import provenance, splits, train_runs
 from mtl_jax.experiments.compare_weights import run_transfer, show_plan
 from mtl_jax.experiments.hand_crafted import conventional_scores
-from mtl_jax.experiments.run_lists import test_set_runs
+from mtl_jax.experiments.run_lists import independent_test_runs
 from mtl_jax.experiments.runner import run_study
 from mtl_jax.training import software
 from mtl_jax.types import InputError
@@ -28,9 +27,12 @@ from mtl_jax.types import InputError
 JOBS: dict[str, Callable] = {"mttl": run_study, "paper": run_study, "transfer": run_transfer}
 
 
-class Place:
-    """A folder with two sets of weights and two of shards, one of each under the path that the jobs
-    name, and the work folder of each job."""
+class Studies:
+    """The work folder of each study, and two versions of the weights and shards that they use.
+
+    `weights` and `shards` are the paths in the configs; `other_weights` and `other_shards` can be
+    swapped with them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +43,7 @@ class Place:
                 for path, a in flatten_dict(shipped.params, sep="/").items()
             }
             params = unflatten_dict(params, sep="/")
-            card = weights.make_metadata(
+            weights_metadata = weights.make_metadata(
                 params,
                 backbone="alexnet",
                 name="made for a test",
@@ -52,7 +54,7 @@ class Place:
                 lrn=False,
                 note="made for a test",
             )
-            weights.save(weights.Weights(params, card), folder / name)
+            weights.save(weights.Weights(params, weights_metadata), folder / name)
         for name, seed in (("shards", 0), ("other_shards", 1)):
             c = config.default()
             c.data.phantom.seed, c.data.phantom.cases = seed, 12
@@ -60,11 +62,13 @@ class Place:
             for collection in ("sfm", "dm"):
                 ingest.make_shards(f"phantom:{collection}", folder / name, *settings)
 
-    def job(self, name: str) -> config.ConfigDict:
+    def make_config(self, name: str) -> config.ConfigDict:
         c = config.default()
         c.network, c.weights = "C1-C5", str(self.folder / "weights")
         c.approaches = ("mttl", "sttl") if name == "mttl" else ("sttl",)
-        c.data.sources = tuple(f"shards:{self.folder}/shards/{one}" for one in ("sfm", "dm"))
+        c.data.sources = tuple(
+            f"shards:{self.folder}/shards/{collection}" for collection in ("sfm", "dm")
+        )
         c.data.cache = str(self.folder / "cache")
         c.folds, c.train.epochs, c.train.batch_size = 2, 1, 32
         c.statistics.bootstrap, c.analysis.enabled = 100, False
@@ -80,66 +84,68 @@ class Place:
         return c
 
     def swap(self, name: str) -> None:
-        """Exchanges what stands under the path `name` for the other; again: back."""
-        (self.folder / name).rename(self.folder / "held")
+        """Swap the folders `name` and other_`name`."""
+        (self.folder / name).rename(self.folder / "swapped")
         (self.folder / f"other_{name}").rename(self.folder / name)
-        (self.folder / "held").rename(self.folder / f"other_{name}")
+        (self.folder / "swapped").rename(self.folder / f"other_{name}")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    made = Place(tmp_path_factory.mktemp("provenance"))
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Studies:
+    studies = Studies(tmp_path_factory.mktemp("provenance"))
     for name, run in JOBS.items():
-        run(made.job(name), made.folder / name)
-    return made
+        run(studies.make_config(name), studies.folder / name)
+    return studies
 
 
-def newer(monkeypatch: pytest.MonkeyPatch, package: str = "jax") -> None:
-    """Simulates that another version of `package` is installed."""
+def set_newer_version(monkeypatch: pytest.MonkeyPatch, package: str = "jax") -> None:
+    """Simulate that another version of `package` is installed."""
     version = metadata.version
     monkeypatch.setattr(metadata, "version", lambda n: "9.9" if n == package else version(n))
 
 
-def rejected(
-    place: Place, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def rejection_message(
+    studies: Studies, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> str:
-    """The one line by which the command line ends the job with exit code 2. It changes no file."""
-    before = contents(place.folder / name)
-    flags = {"config": place.job(name), "workdir": str(place.folder / name)}
+    """Return the one-line error of the command line; check exit code 2 and that no file changed."""
+    before = file_states(studies.folder / name)
+    flags = {"config": studies.make_config(name), "workdir": str(studies.folder / name)}
     flags |= {"dry_run": False, "accept_versions": False}
     monkeypatch.setattr(main, "FLAGS", SimpleNamespace(**flags))
     monkeypatch.setattr(main.signals, "install_handlers", lambda: None)
     monkeypatch.setattr(main.malloc, "keep_freed_memory", lambda: None)
     capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         main.main([])
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("mtl_jax:")]
-    assert ended.value.code == 2 and len(lines) == 1 and contents(place.folder / name) == before
+    errors = capsys.readouterr().err.splitlines()
+    lines = [line for line in errors if line.startswith("mtl_jax:")]
+    assert exit_info.value.code == 2 and len(lines) == 1
+    assert file_states(studies.folder / name) == before
     return lines[0]
 
 
-def contents(folder: Path) -> dict[Path, tuple[int, int]]:
+def file_states(folder: Path) -> dict[Path, tuple[int, int]]:
     files = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
     return {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in files}
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_weights_made_again_under_their_path(
-    place: Place,
+def test_replaced_weights_are_rejected(
+    studies: Studies,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place.swap("weights")
+    studies.swap("weights")
     try:
-        line = rejected(place, name, monkeypatch, capsys)
+        line = rejection_message(studies, name, monkeypatch, capsys)
     finally:
-        place.swap("weights")
+        studies.swap("weights")
     digests = [
-        json.loads((place.folder / folder / "card.json").read_text())["arrays_sha256"][:12]
+        json.loads((studies.folder / folder / "card.json").read_text())["arrays_sha256"][:12]
         for folder in ("weights", "other_weights")
     ]
-    assert f"weights.arrays_sha256 {digests[0]}... there, {digests[1]}... here" in line
+    assert f"weights.arrays_sha256 is {digests[0]}..., not {digests[1]}..." in line
     assert "run sttl-C1-C5-" in line or "run mttl-C1-C5-" in line
     assert "name another --workdir" in line and "--accept_versions" not in line
 
@@ -148,41 +154,41 @@ def test_weights_made_again_under_their_path(
     ("name", "package"),
     [*(("mttl", package) for package in software.PACKAGES), ("paper", "jax"), ("transfer", "jax")],
 )
-def test_another_version(
-    place: Place,
+def test_another_version_is_rejected(
+    studies: Studies,
     name: str,
     package: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    was = metadata.version(package)
-    newer(monkeypatch, package)
-    line = rejected(place, name, monkeypatch, capsys)
-    assert f"versions.{package} '{was}' there, '9.9' here" in line and "--accept_versions" in line
+    installed = metadata.version(package)
+    set_newer_version(monkeypatch, package)
+    line = rejection_message(studies, name, monkeypatch, capsys)
+    assert f"versions.{package} is '{installed}', not '9.9'" in line and "--accept_versions" in line
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_another_precision(
-    place: Place,
+def test_another_precision_is_rejected(
+    studies: Studies,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with jax.default_matmul_precision("bfloat16"):
-        line = rejected(place, name, monkeypatch, capsys)
-    assert "precision.matmul None there, 'bfloat16' here" in line
+        line = rejection_message(studies, name, monkeypatch, capsys)
+    assert "precision.matmul is None, not 'bfloat16'" in line
 
-    job = place.job
-    monkeypatch.setattr(place, "job", lambda name: with_half_precision(job(name)))
-    line = rejected(place, name, monkeypatch, capsys)
-    assert "another config: train.precision 'float32' there, 'bfloat16' here" in line
-    held = place.folder / name / "config.json"
-    held.rename(held.with_suffix(".held"))  # the runs themselves know it too
+    original = studies.make_config
+    monkeypatch.setattr(studies, "make_config", lambda name: with_half_precision(original(name)))
+    line = rejection_message(studies, name, monkeypatch, capsys)
+    assert "another config: train.precision is 'float32', not 'bfloat16'" in line
+    path = studies.folder / name / "config.json"
+    path.rename(path.with_suffix(".moved"))  # the runs themselves record the precision, too
     try:
-        with pytest.raises(InputError, match="precision.train 'float32' there, 'bfloat16' here"):
-            JOBS[name](place.job(name), place.folder / name)
+        with pytest.raises(InputError, match="precision.train is 'float32', not 'bfloat16'"):
+            JOBS[name](studies.make_config(name), studies.folder / name)
     finally:
-        held.with_suffix(".held").replace(held)
+        path.with_suffix(".moved").replace(path)
 
 
 def with_half_precision(c: config.ConfigDict) -> config.ConfigDict:
@@ -191,22 +197,22 @@ def with_half_precision(c: config.ConfigDict) -> config.ConfigDict:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_other_data_under_its_path(
-    place: Place,
+def test_replaced_data_are_rejected(
+    studies: Studies,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    was, now = (
-        shards.content_digest(shards.open_shards(place.folder / folder / "sfm"))[:12]
+    stored, current = (
+        shards.content_digest(shards.open_shards(studies.folder / folder / "sfm"))[:12]
         for folder in ("shards", "other_shards")
     )
-    place.swap("shards")
+    studies.swap("shards")
     try:
-        line = rejected(place, name, monkeypatch, capsys)
+        line = rejection_message(studies, name, monkeypatch, capsys)
     finally:
-        place.swap("shards")
-    assert f"data.content.sfm {was}... there, {now}... here" in line
+        studies.swap("shards")
+    assert f"data.content.sfm is {stored}..., not {current}..." in line
 
 
 @pytest.mark.parametrize(
@@ -217,47 +223,47 @@ def test_other_data_under_its_path(
         ("random", "seed_offset", 5),
     ],
 )
-def test_another_setting_of_jax(
+def test_another_jax_setting_is_rejected(
     section: str,
     setting: str,
     value: object,
-    place: Place,
+    studies: Studies,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     recorded = software.record()
     other = recorded | {section: recorded[section] | {setting: value}}
     monkeypatch.setattr(software, "record", lambda: json.loads(json.dumps(other)))
-    line = rejected(place, "mttl", monkeypatch, capsys)
-    assert f"{section}.{setting} {recorded[section][setting]!r} there, {value!r} here" in line
+    line = rejection_message(studies, "mttl", monkeypatch, capsys)
+    assert f"{section}.{setting} is {recorded[section][setting]!r}, not {value!r}" in line
 
 
-def test_a_run_that_records_no_provenance(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_run_without_provenance_is_rejected(
+    studies: Studies, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = next((place.folder / "mttl" / "runs").glob("sttl-*/run.json"))
-    whole = path.read_text()
-    path.write_text(json.dumps({k: v for k, v in json.loads(whole).items() if k != "provenance"}))
+    path = next((studies.folder / "mttl" / "runs").glob("sttl-*/run.json"))
+    text = path.read_text()
+    path.write_text(json.dumps({k: v for k, v in json.loads(text).items() if k != "provenance"}))
     try:
-        line = rejected(place, "mttl", monkeypatch, capsys)
-        c = place.job("mttl")
-        c.accept_versions = True  # nothing says that versions alone differ
+        line = rejection_message(studies, "mttl", monkeypatch, capsys)
+        c = studies.make_config("mttl")
+        c.accept_versions = True  # does not help: more than the versions may differ
         with pytest.raises(InputError, match="has no provenance"):
-            run_study(c, place.folder / "mttl")
+            run_study(c, studies.folder / "mttl")
     finally:
-        path.write_text(whole)
+        path.write_text(text)
     assert f"run {path.parent.name}: its run.json has no provenance" in line
 
 
 @pytest.mark.parametrize("damage", ["another run's", "cut", "edited", "empty"])
-def test_scores_that_the_run_did_not_write(
+def test_changed_scores_are_rejected(
     damage: str,
-    place: Place,
+    studies: Studies,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = next((place.folder / "mttl" / "runs").glob("sttl-*/scores.csv"))
-    other = next((place.folder / "mttl" / "runs").glob("mttl-*/scores.csv"))
+    path = next((studies.folder / "mttl" / "runs").glob("sttl-*/scores.csv"))
+    other = next((studies.folder / "mttl" / "runs").glob("mttl-*/scores.csv"))
     written = path.read_text()
     path.write_text(
         {
@@ -269,22 +275,22 @@ def test_scores_that_the_run_did_not_write(
     )
     assert path.read_text() != written
     try:
-        line = rejected(place, "mttl", monkeypatch, capsys)
+        line = rejection_message(studies, "mttl", monkeypatch, capsys)
     finally:
         path.write_text(written)
     assert f"not the scores that run {path.parent.name} wrote" in line
 
 
-def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> None:
-    c = place.job("transfer")
+def test_shards_replaced_while_the_job_runs(studies: Studies, tmp_path: Path) -> None:
+    c = studies.make_config("transfer")
     c.study, c.approaches, c.cross_validation.initializations = "cross_validation", ("sttl",), 1
-    write, calls = train_runs.atomic.write_text, []
+    write_text, written = train_runs.atomic.write_text, []
 
     def swap_after_the_first_run(path: Path, text: str) -> None:
-        write(path, text)
-        if path.name == "scores.csv" and not calls:
-            calls.append(path)
-            place.swap("shards")
+        write_text(path, text)
+        if path.name == "scores.csv" and not written:
+            written.append(path)
+            studies.swap("shards")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_runs.atomic, "write_text", swap_after_the_first_run)
@@ -292,54 +298,58 @@ def test_shards_replaced_while_the_job_runs(place: Place, tmp_path: Path) -> Non
             with pytest.raises(InputError, match="were replaced while the job ran"):
                 run_study(c, tmp_path / "w")
         finally:
-            place.swap("shards")
+            studies.swap("shards")
     assert len(list((tmp_path / "w").glob("runs/*/scores.csv"))) == 1
 
 
-def test_training_in_double_precision_is_rejected_in_one_line(place: Place, tmp_path: Path) -> None:
+def test_training_in_double_precision_is_rejected_in_one_line(
+    studies: Studies, tmp_path: Path
+) -> None:
     with jax.enable_x64(True), pytest.raises(InputError, match="JAX_ENABLE_X64 is set"):
-        run_study(place.job("mttl"), tmp_path / "w")
+        run_study(studies.make_config("mttl"), tmp_path / "w")
 
 
-def test_a_checkpoint_is_not_resumed_with_other_weights(place: Place, tmp_path: Path) -> None:
-    shutil.copytree(place.folder / "mttl", tmp_path / "w")
+def test_a_checkpoint_is_not_resumed_with_other_weights(studies: Studies, tmp_path: Path) -> None:
+    shutil.copytree(studies.folder / "mttl", tmp_path / "w")
     for path in (tmp_path / "w").glob("runs/*/scores.csv"):
         path.unlink()
-    place.swap("weights")
+    studies.swap("weights")
     try:
         with pytest.raises(
             InputError, match="checkpoint is of another training run: weights.arrays"
         ):
-            run_study(place.job("mttl"), tmp_path / "w")
+            run_study(studies.make_config("mttl"), tmp_path / "w")
     finally:
-        place.swap("weights")
+        studies.swap("weights")
 
 
-def test_accepted_versions_are_marked_for_ever(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_accepted_versions_are_marked_as_mixed(
+    studies: Studies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, c = tmp_path / "w", place.job("mttl")
-    shutil.copytree(place.folder / "mttl", folder)
+    folder, c = tmp_path / "w", studies.make_config("mttl")
+    shutil.copytree(studies.folder / "mttl", folder)
     assert not json.loads((folder / "results.json").read_text())["provenance"]["mixed"]
     run = folder / "runs" / "mttl-C1-C5-test-seed0"
-    (run / "scores.csv").unlink()  # its training is finished, by the version of now
-    was = metadata.version("jax")
-    newer(monkeypatch)
-    with pytest.raises(InputError, match="is of other versions: versions.jax"):
+    (run / "scores.csv").unlink()  # its training is finished
+    installed = metadata.version("jax")
+    set_newer_version(monkeypatch)
+    with pytest.raises(InputError, match="was trained with other versions: versions.jax"):
         run_study(c, folder)
     c.accept_versions = True
     mixed = run_study(c, folder)["provenance"]
-    assert mixed["mixed"] and {each["jax"] for each in mixed["versions"]} == {was, "9.9"}
+    assert mixed["mixed"] and {v["jax"] for v in mixed["versions"]} == {installed, "9.9"}
     recorded = json.loads((run / "run.json").read_text())["provenance"]
     assert recorded["versions"]["jax"] == "9.9"
-    assert [each["jax"] for each in recorded["versions_before"]] == [was]
+    assert [v["jax"] for v in recorded["versions_before"]] == [installed]
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["jax"] == "9.9"
-    assert [each["packages"]["jax"] for each in environment["before"]] == [was]
+    assert [v["packages"]["jax"] for v in environment["before"]] == [installed]
 
-    text = report.summary(folder).splitlines()
-    assert any(line.endswith("(mixed versions)") for line in text)
-    assert [x for x in text if x.startswith("note: ")][0].startswith("note: Mixed versions: ")
+    lines = report.summary(folder).splitlines()
+    assert any(line.endswith("(mixed versions)") for line in lines)
+    assert [line for line in lines if line.startswith("note: ")][0].startswith(
+        "note: Mixed versions: "
+    )
     page = report.write(folder).read_text(encoding="utf-8")
     assert "Mixed versions: the results were computed with 2" in page
 
@@ -347,45 +357,46 @@ def test_accepted_versions_are_marked_for_ever(
     for undo in (False, True):
         if undo:
             monkeypatch.undo()
-        with pytest.raises(InputError, match="of other versions"):
+        with pytest.raises(InputError, match="with other versions"):
             run_study(c, folder)
 
 
-def test_another_platform_is_accepted_like_a_version(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_another_platform_is_accepted_like_another_version(
+    studies: Studies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, c = tmp_path / "w", place.job("transfer")
-    shutil.copytree(place.folder / "transfer", folder)
-    elsewhere = software.record() | {"platform": "gpu"}
-    monkeypatch.setattr(software, "record", lambda: json.loads(json.dumps(elsewhere)))
-    with pytest.raises(InputError, match="platform 'cpu' there, 'gpu' here.*--accept_versions"):
+    folder, c = tmp_path / "w", studies.make_config("transfer")
+    shutil.copytree(studies.folder / "transfer", folder)
+    gpu_record = software.record() | {"platform": "gpu"}
+    monkeypatch.setattr(software, "record", lambda: json.loads(json.dumps(gpu_record)))
+    with pytest.raises(InputError, match="platform is 'cpu', not 'gpu'.*--accept_versions"):
         run_transfer(c, folder)
     c.accept_versions = True
-    results = run_transfer(c, folder)  # all is done: nothing is trained elsewhere
+    results = run_transfer(c, folder)  # all runs are done
     assert not results["provenance"]["mixed"]
-    c.executor = "ray"  # whose workers train: this process may be elsewhere
-    runs = test_set_runs(approaches(("sttl",), "sfm", ("sfm", "dm")), "C1-C5", 0, (0,))
+    c.executor = "ray"  # the workers train, so this process may have another platform
+    runs = independent_test_runs(approaches(("sttl",), "sfm", ("sfm", "dm")), "C1-C5", 0, (0,))
     c.accept_versions = False
-    own = SimpleNamespace(of=lambda run: json.loads(json.dumps(recorded(folder) | elsewhere)))
-    elsewhere["precision"] = recorded(folder)["precision"]
-    provenance.reject_mixed(runs, folder / "weights" / "analytic", own, c)
+    gpu_record["precision"] = read_provenance(folder)["precision"]
+    job_record = json.loads(json.dumps(read_provenance(folder) | gpu_record))
+    job = SimpleNamespace(record=lambda run: dict(job_record))
+    provenance.reject_mixed(runs, folder / "weights" / "analytic", job, c)
 
 
-def recorded(folder: Path) -> dict:
+def read_provenance(folder: Path) -> dict:
     (path,) = (folder / "weights" / "analytic").glob("runs/*/run.json")
     return json.loads(path.read_text())["provenance"]
 
 
-def test_transfer_goes_through_the_checks_of_every_study(
-    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_transfer_study_has_the_checks_of_every_study(
+    studies: Studies, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = place.folder / "transfer"
+    folder = studies.folder / "transfer"
     assert json.loads((folder / "folds.json").read_text())["collections"].keys() == {"sfm", "dm"}
-    show_plan(place.job("transfer"), tmp_path)
+    show_plan(studies.make_config("transfer"), tmp_path)
     plan = capsys.readouterr().out
     assert "to do: 2 of 2 runs" in plan and "split of sfm:" in plan
     assert "operations a second" in plan and not list(tmp_path.iterdir())
-    c = place.job("transfer")
+    c = studies.make_config("transfer")
     c.transfer.weights = ("nowhere", "analytic")
     show_plan(c, tmp_path)
     assert "nowhere: not counted: nowhere: has no converted weights" in capsys.readouterr().out
@@ -395,59 +406,69 @@ def test_transfer_goes_through_the_checks_of_every_study(
         show_plan(c, tmp_path)
 
 
-def test_rois_learned_and_scored_are_recorded_and_not_only_their_collections() -> None:
-    """A changed split or exclusion leaves the shards as they are."""
+def test_training_and_scored_rois_are_recorded() -> None:
+    """A changed split or exclusion does not change the shards."""
     rois, c = made_up("t", 30), config.default()
-    found = weights.find("random")
-    (run,) = test_set_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
-    split = splits.split_target(rois, True, 0, 4, 0.5, 0)
-    here = provenance.Provenance({"t": rois}, split, found, c).of(run)
-    fewer = split._replace(train=split.train[1:])
-    there = provenance.Provenance({"t": rois}, fewer, found, c).of(run)
-    assert here["data"]["content"] == there["data"]["content"]
-    assert here["data"]["learned"] != there["data"]["learned"]
-    assert here["data"]["scored"] == there["data"]["scored"]
+    random_weights = weights.find("random")
+    (run,) = independent_test_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
+    split = splits.make_split(
+        {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
+    )
+    record = provenance.Provenance({"t": rois}, split, random_weights, c).record(run)
+    smaller_split = split._replace(train=split.train[1:])
+    other_record = provenance.Provenance({"t": rois}, smaller_split, random_weights, c).record(run)
+    assert record["data"]["content"] == other_record["data"]["content"]
+    assert record["data"]["learned"] != other_record["data"]["learned"]
+    assert record["data"]["scored"] == other_record["data"]["scored"]
 
 
 def test_settings_without_effect_on_the_numbers_are_not_recorded() -> None:
-    rois, found = made_up("t", 30), weights.find("random")
-    split = splits.split_target(rois, True, 0, 4, 0.5, 0)
-    (run,) = test_set_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
+    rois, random_weights = made_up("t", 30), weights.find("random")
+    split = splits.make_split(
+        {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
+    )
+    (run,) = independent_test_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
 
-    def made(**changes: object) -> dict:
+    def record(**changes: object) -> dict:
         c = config.default()
         c.update_from_flattened_dict(changes)
-        return provenance.Provenance({"t": rois}, split, found, c).of(run)
+        return provenance.Provenance({"t": rois}, split, random_weights, c).record(run)
 
-    same = {"train.checkpoint_epochs": 3, "train.tensorboard": True, "data.cache": "elsewhere"}
-    assert made(**same) == made()
+    irrelevant = {
+        "train.checkpoint_epochs": 3,
+        "train.tensorboard": True,
+        "data.cache": "elsewhere",
+    }
+    assert record(**irrelevant) == record()
     for field, value in (("train.momentum", 0.8), ("train.epochs", 3), ("model.dropout", 0.1)):
-        assert made(**{field: value}) != made()
+        assert record(**{field: value}) != record()
 
 
-def test_findings_and_conventional_scores_are_made_again_from_other_data(
-    place: Place, tmp_path: Path
+def test_analysis_files_and_conventional_scores_are_recomputed_from_other_data(
+    studies: Studies, tmp_path: Path
 ) -> None:
     """A file in the work folder is read only by a job of the same provenance."""
     folder = tmp_path / "conventional"
-    (run,) = test_set_runs(approaches(("sttl",), "sfm", ("sfm",)), "C1", 0, (0,))
+    (run,) = independent_test_runs(approaches(("sttl",), "sfm", ("sfm",)), "C1", 0, (0,))
 
     def scores(shards_folder: str) -> tuple[np.ndarray, int]:
-        rois = shards.open_shards(place.folder / shards_folder / "sfm")
-        split = splits.split_target(rois, True, 0, 4, 0.5, 0)
-        here = provenance.Provenance({"sfm": rois}, split, weights.find("random"), config.default())
-        made_from = {run.id: here.of(run)}
-        found = conventional_scores(folder, [run], {"sfm": rois}, split, 0, made_from)
-        return found["lda"].score, (folder / "lda.csv").stat().st_mtime_ns
+        rois = shards.open_shards(studies.folder / shards_folder / "sfm")
+        split = splits.make_split(
+            {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
+        )
+        job = provenance.Provenance({"sfm": rois}, split, weights.find("random"), config.default())
+        records = {run.id: job.record(run)}
+        tables = conventional_scores(folder, [run], {"sfm": rois}, split, 0, records)
+        return tables["lda"].score, (folder / "lda.csv").stat().st_mtime_ns
 
-    first, made = scores("shards")
-    again, kept = scores("shards")
-    other, remade = scores("other_shards")
-    assert np.array_equal(first, again) and kept == made < remade
+    first, first_time = scores("shards")
+    again, again_time = scores("shards")
+    other, other_time = scores("other_shards")
+    assert np.array_equal(first, again) and again_time == first_time < other_time
     assert first.shape != other.shape or not np.array_equal(first, other)
 
     (tmp_path / "maps.npz").write_text("old")
-    write_results.delete_stale(tmp_path, "one")  # nothing says what it was made from
+    write_results.delete_stale(tmp_path, "one")  # the provenance of this file is unknown
     assert not (tmp_path / "maps.npz").exists() and (folder / "lda.csv").exists()
     (tmp_path / "maps.npz").write_text("new")
     write_results.delete_stale(tmp_path, "one")

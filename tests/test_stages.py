@@ -203,7 +203,9 @@ def test_an_approach_of_an_unknown_collection_is_rejected() -> None:
 
 def test_few_cases_are_nested_balanced_and_from_the_training_set() -> None:
     target = made_up("t", 90)
-    split = splits.split_target(target, True, 0, 4, 0.4, 0)
+    split = splits.make_split(
+        {target.name: target}, target.name, (), splits.SplitRules(True, 0, 4, 0.4, 0)
+    )
     learned = []
     for count in range(2, len(split.train) + 1):
         run = Run("sttl", ("t",), "C1", None, 0, initialization=5, target_cases=count)
@@ -226,9 +228,11 @@ def test_every_collection_can_hold_out_a_test_set() -> None:
     rois = {name: made_up(name, 30, seed=i) for i, name in enumerate(("t", "x"))}
     rois["y"] = made_up("y", 30, "yes")
     split = splits.make_split(rois, "t", ("x", "y"), splits.SplitRules(True, 0, 4, 0.4, 0))
-    assert set(split.others) == {"x", "y"} and len(split.others["x"]) == 12
+    assert set(split.auxiliary_tests) == {"x", "y"} and len(split.auxiliary_tests["x"]) == 12
     official = rois["y"].index["case_id"][rois["y"].index["split"] == "test"]
-    assert split.others["y"] == sorted(set(official)) and not split.official_learned
+    assert (
+        split.auxiliary_tests["y"] == sorted(set(official)) and not split.official_tests_in_training
+    )
     learned, scored = splits.run_rows(Run("mttl", ("t", "x", "y"), "C1", None, 0), rois, split)
     for name in rois:
         case = rois[name].index["case_id"]
@@ -238,7 +242,7 @@ def test_every_collection_can_hold_out_a_test_set() -> None:
 @pytest.mark.parametrize("cases", [None, 10])
 def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
     rois = {"t": made_up("t", 30), "x": made_up("x", 70), "y": made_up("y", 51)}
-    split = splits.split_target(rois["t"], True, 0, 4, 0.4, 0)
+    split = splits.make_split({"t": rois["t"]}, "t", (), splits.SplitRules(True, 0, 4, 0.4, 0))
     train_config = config.default().train
     train_config.epochs, train_config.batch_size = 7, 32
     mttl = Run("mttl", ("t", "x", "y"), "C1", None, 0)
@@ -254,7 +258,7 @@ def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
 
 def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
     rois = {"t": made_up("t", 40)}
-    split = splits.split_target(rois["t"], True, 1, 4, 0.5, 0)
+    split = splits.make_split({"t": rois["t"]}, "t", (), splits.SplitRules(True, 1, 4, 0.5, 0))
     run = Run("sttl", ("t",), "C1-C5", 0, 0)
     train_config = config.default().train
     train_config.epochs = 7
@@ -325,7 +329,9 @@ def test_the_network_by_its_rule(aucs: dict[str, float], chosen: str) -> None:
 def test_results_of_a_study_hold_what_each_stage_chose() -> None:
     """Split 2 is made the better one, and C1-C3 the better network on it."""
     rois = made_up("t", 24, "yes", seed=1)
-    split = splits.split_target(rois, True, 2, 2, 0.0, 0)
+    split = splits.make_split(
+        {rois.name: rois}, rois.name, (), splits.SplitRules(True, 2, 2, 0.0, 0)
+    )
     c = paper_config()
     c.folds = c.splits.count = 2
     c.splits.initializations, c.depth.initializations = 1, 2
@@ -364,7 +370,7 @@ def test_the_use_of_the_data_is_that_of_the_stages_that_ran() -> None:
     """The paper's study: training cases are in every stage, test cases in the last alone; another
     collection is trained on from the cross-validation on."""
     rois = {"t": made_up("t", 24, "yes", seed=1), "x": made_up("x", 12)}
-    split = splits.split_target(rois["t"], True, 2, 2, 0.0, 0)
+    split = splits.make_split({"t": rois["t"]}, "t", (), splits.SplitRules(True, 2, 2, 0.0, 0))
     c = paper_config()
     c.folds, c.splits.count, c.data.target = 2, 2, "t"
     for stage in ("splits", "depth", "cross_validation"):

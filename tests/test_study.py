@@ -15,7 +15,7 @@ from mtl_jax.experiments.run_lists import (
     Approach,
     cross_validation_runs,
     expand_approaches,
-    test_set_runs,
+    independent_test_runs,
 )
 from mtl_jax.io import workdir
 from mtl_jax.types import InputError, RoiSet, Run
@@ -53,7 +53,7 @@ def approaches(names: tuple[str, ...], target: str, collections: tuple[str, ...]
 
 
 def test_plan_of_a_test_and_of_a_cross_validation() -> None:
-    runs = test_set_runs(approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", 0, (0,))
+    runs = independent_test_runs(approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", 0, (0,))
     assert [run.tasks for run in runs] == [("b", "a", "c"), ("b",)]
     runs = cross_validation_runs(approaches(("sttl",), "a", ("a",)), ("C1-C3",), (1,), 4, 0, (0,))
     assert [run.fold for run in runs] == [0, 1, 2, 3]
@@ -76,10 +76,14 @@ def test_nobody_is_learned_and_scored(study: str, official: str) -> None:
         collections = {"t": target, **others}
         mttl = approaches(("mttl",), "t", tuple(collections))
         if study == "test":
-            split = splits.split_target(target, True, 0, 4, 0.5, seed)
-            runs = test_set_runs(mttl, "C1", seed, (0,))
+            split = splits.make_split(
+                {target.name: target}, target.name, (), splits.SplitRules(True, 0, 4, 0.5, seed)
+            )
+            runs = independent_test_runs(mttl, "C1", seed, (0,))
         else:
-            split = splits.split_target(target, False, 1, 4, 0.5, seed)
+            split = splits.make_split(
+                {target.name: target}, target.name, (), splits.SplitRules(False, 1, 4, 0.5, seed)
+            )
             runs = cross_validation_runs(mttl, ("C1",), (1,), 4, seed, (0,))
         scored_cases: Counter = Counter()
         for run in runs:
@@ -102,7 +106,9 @@ def test_mini_mias_is_scored_once_out_of_fold(shared: Path, tmp_path: Path) -> N
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
     spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
     rois = ingest.load(spec, tmp_path, background, options)
-    split = splits.split_target(rois, False, 1, 4, 0.0, 0)
+    split = splits.make_split(
+        {rois.name: rois}, rois.name, (), splits.SplitRules(False, 1, 4, 0.0, 0)
+    )
     scored = [
         splits.run_rows(Run("sttl", ("mini_mias",), "C1", fold, 0), {"mini_mias": rois}, split)[1]
         for fold in range(4)
@@ -116,12 +122,17 @@ def test_one_class_is_rejected() -> None:
     rois = made_up("t", 20)
     rois.index["label"][:] = 0
     with pytest.raises(InputError, match="all 20 cases are benign"):
-        splits.split_target(rois, True, 0, 4, 0.5, 0)
+        splits.make_split({rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0))
 
 
 def test_no_test_set_is_rejected() -> None:
     with pytest.raises(InputError, match="marks no test set and config.data.test_fraction is 0"):
-        splits.split_target(made_up("t", 20), True, 0, 4, 0.0, 0)
+        splits.make_split(
+            {made_up("t", 20).name: made_up("t", 20)},
+            made_up("t", 20).name,
+            (),
+            splits.SplitRules(True, 0, 4, 0.0, 0),
+        )
 
 
 def table(rois: RoiSet, values: np.ndarray) -> scores.Scores:
@@ -195,7 +206,7 @@ def test_a_workdir_belongs_to_one_config(tmp_path: Path) -> None:
     workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 2}})
     moved = {"seed": 0, "train": {"epochs": 2}, "data": {"workers": 2}, "executor": "local"}
     workdir.claim(tmp_path, moved)
-    with pytest.raises(InputError, match="another config: train.epochs 2 there, 3 here"):
+    with pytest.raises(InputError, match="another config: train.epochs is 2, not 3"):
         workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 3}})
 
 

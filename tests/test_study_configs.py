@@ -1,4 +1,4 @@
-"""The configs beyond the paper, each run from end to end on a small phantom."""
+"""Run each config beyond the paper end to end on a small phantom."""
 
 import json
 
@@ -35,7 +35,7 @@ MTTL, STTL = "mttl", "sttl"
         (
             "leave_one_out",
             (MTTL, "mttl+without=each"),
-            {(MTTL, f"mttl+without={out}", "sfm") for out in ("sfm", "dm")}
+            {(MTTL, f"mttl+without={name}", "sfm") for name in ("sfm", "dm")}
             | {("mttl+without=sfm", "mttl+without=dm", "sfm")},
         ),
         (
@@ -46,7 +46,7 @@ MTTL, STTL = "mttl", "sttl"
         ("learning_curve", (MTTL, STTL), {(MTTL, STTL, "sfm")}),
     ],
 )
-def test_a_config_from_end_to_end(
+def test_config_end_to_end(
     config: str,
     approaches: tuple[str, ...],
     compared: set[tuple[str, str, str]],
@@ -55,8 +55,8 @@ def test_a_config_from_end_to_end(
     cache = tmp_path_factory.getbasetemp() / "study_configs"
     cache.mkdir(exist_ok=True)
     workdir = tmp_path_factory.mktemp(config)
-    given = {"approaches": repr(approaches), "statistics.primary.pair": "()"}
-    finish(start(workdir, cache, {**SMALL, **given}, job=config))
+    overrides = {"approaches": repr(approaches), "statistics.primary.pair": "()"}
+    finish(start(workdir, cache, {**SMALL, **overrides}, job=config))
     results = json.loads((workdir / "results.json").read_text())
     assert {(c["a"], c["b"], c["task"]) for c in results["comparisons"]} == compared
     assert {c["unit"] for c in results["comparisons"]} == {"view", "lesion"}
@@ -64,9 +64,9 @@ def test_a_config_from_end_to_end(
     if config == "learning_curve":
         rows = {(r["study"], r["target_cases"], r["unit"]): r for r in results["learning_curve"]}
         assert len(rows) == 8 and all(len(row["aucs"]) == 2 for row in rows.values())
-        learned = {run["id"]: run["rois_learned"]["sfm"] for run in results["runs"]}
+        train_counts = {run["id"]: run["rois_learned"]["sfm"] for run in results["runs"]}
         assert all(
-            few < learned[run.replace("cases4", "cases6")]
-            for run, few in learned.items()
-            if "cases4" in run
+            count < train_counts[run_id.replace("cases4", "cases6")]
+            for run_id, count in train_counts.items()
+            if "cases4" in run_id
         )

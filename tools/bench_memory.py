@@ -111,7 +111,9 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     rois = shards.open_shards(home)
     opened, peaks["opened"] = time.perf_counter() - begin, _peak_mb()
     held, run = {rois.name: rois}, Run("sttl", (rois.name,), NETWORK, None, 0)
-    split = splits.split_target(rois, True, 0, 1, 0.0, 0)
+    split = splits.make_split(
+        {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 1, 0.0, 0)
+    )
     peaks["split"] = _peak_mb()
     begin = time.perf_counter()
     parts = run_data.make_subsets([run], held, split)

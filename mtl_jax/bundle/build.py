@@ -88,7 +88,7 @@ def build_model(
     params = checkpoint.read_params(run_folder / "checkpoint")
     backbone = c.model.get("backbone", "alexnet")  # absent in early studies
     scores = score_tables.read_scores(run_folder / "scores.csv")
-    scores = scores.of(scores.task == split.target)
+    scores = scores.select_rows(scores.task == split.target)
     held_out = find_scores(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
     reason = slope_error(held_out)
     if reason and out_of_fold:
@@ -111,7 +111,7 @@ def build_model(
         "preprocessing": collections[split.target].manifest["imaging"] | {"orientations": 8},
         "split": study.results["split"],
         "collections": [c for c in study.results["collections"] if c["name"] in run.tasks],
-        "official_tests_learned": [t for t in run.tasks if t in split.official_learned],
+        "official_tests_learned": [t for t in run.tasks if t in split.official_tests_in_training],
         "auc": model_card_aucs(study.results["auc"], run.approach, run.network),
         "calibration": calibrate(usable, scores, run.fold is None),
         "operating_points": choose_operating_points(usable, scores, run.fold is None),

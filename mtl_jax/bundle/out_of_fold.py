@@ -120,7 +120,7 @@ def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> OutO
         score_tables.read_scores(source.folder / "runs" / id_ / "scores.csv")
         for id_ in runs.values()
     ]
-    tables = [table.of(table.task == target) for table in tables]
+    tables = [table.select_rows(table.task == target) for table in tables]
     fold = np.repeat(list(runs), [len(table.label) for table in tables])
     joined = score_tables.concatenate(tables)
     if len(set(joined.label.tolist())) < 2:

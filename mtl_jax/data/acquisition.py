@@ -42,10 +42,7 @@ def published_acquisition(source: str) -> Acquisition:
 
 
 def describe(rois: RoiSet) -> dict[str, str]:
-    """Return the entries of the paper's Table 1 for a collection.
-
-    They are the fields of `Acquisition` and `pixel_um`, the acquired pixel spacing in µm.
-    """
+    """Return the fields of `Acquisition` and `pixel_um`, for the paper's Table 1."""
     recorded: Mapping[str, str] = rois.manifest.get("acquisition", {})
     acquisition = Acquisition(**{k: v for k, v in recorded.items() if k in Acquisition._fields})
     return acquisition._asdict() | {"pixel_um": _format_pixel_um(rois)}

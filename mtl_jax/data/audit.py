@@ -33,8 +33,7 @@ def make_rows(
 ) -> list[dict[str, Any]]:
     """Return the rows of audit.csv: the views, then the items that the source left out.
 
-    `reasons` says why a view was left out ('' if it was not). All ids and names are those that are
-    written to files.
+    `reasons` says why a view was left out ('' if it was not).
     """
     table = []
     for view, image, reason in zip(views, images, reasons, strict=True):

@@ -120,10 +120,7 @@ def extract_all(jobs: Sequence[ImageJob], workers: int, label: str) -> list[Imag
 
 
 def extract(job: ImageJob) -> ImageRois:
-    """Return the ROIs of one image from the cache, or extract and cache them.
-
-    An image with errors is not cached, so it is read again after the user has corrected it.
-    """
+    """Return the ROIs of one image from the cache; an image with errors is not cached."""
     cached = _load_cached(job)
     if cached is not None:
         return cached

@@ -12,11 +12,7 @@ from mtl_jax.types import InputError
 
 
 class Stream(IntEnum):
-    """The purpose of a random permutation of cases.
-
-    Each purpose has its own random stream, so that no two purposes and no neighbouring seeds share
-    a permutation.
-    """
+    """The purpose of a random permutation of cases: each has its own random stream."""
 
     TEST_SET = 0
     FOLDS = 1
@@ -36,8 +32,7 @@ def partition(
 ) -> list[list[str]]:
     """Return `count` folds of case ids, stratified by class, for partition number `split`.
 
-    The sizes of the folds, and their numbers of malignant cases, differ by at most one. Raises
-    InputError if a class has fewer cases than there are folds.
+    The sizes of the folds, and their numbers of malignant cases, differ by at most one.
     """
     folds: list[list[str]] = [[] for _ in range(count)]
     assigned = 0
@@ -91,8 +86,7 @@ def subset(
 ) -> list[str]:
     """Return `count` random cases, stratified by class, with at least one case of each class.
 
-    Smaller subsets of the same `number` are contained in larger ones. Raises InputError if there
-    are fewer cases.
+    Smaller subsets of the same `number` are contained in larger ones.
     """
     groups = {label: _shuffled(cases, label, split_seed, Stream.SUBSET, number) for label in (1, 0)}
     if not 2 <= count <= len(cases):

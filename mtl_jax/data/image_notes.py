@@ -65,10 +65,7 @@ def count_notes(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, A
 
 
 def format_lines(rois: RoiSet) -> list[str]:
-    """Return a line per kind of note on the images of `rois`, for the screen.
-
-    Shards made before notes were counted have none.
-    """
+    """Return a line per kind of note on the images of `rois`, for the screen."""
     return [f"{rois.name}: {format_entry(entry)}" for entry in rois.manifest.get("notes", [])]
 
 

@@ -12,10 +12,7 @@ from mtl_jax.types import LesionView
 def index_rows(
     views: Sequence[LesionView], images: Sequence[str], outside: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return the rows of index.csv.
-
-    Each ROI has its view, the name of its image and the fraction of it outside the image.
-    """
+    """Return the rows of index.csv; `outside` is the fraction of each ROI outside its image."""
     index = []
     repeats: Counter[str] = Counter()
     for view, image, fraction in zip(views, images, outside, strict=True):
@@ -50,8 +47,7 @@ def count_rois(
 ) -> dict[str, int]:
     """Return the counts of the ROIs of `views` and of the rows of audit.csv.
 
-    `malignant` and `benign` count lesions, not views. `repaired` counts corrected views, `noted`
-    views with notes but no correction. `unusable` views are part of `left_out`.
+    `malignant` and `benign` count lesions, not views. `unusable` views are part of `left_out`.
     """
     lesions = {(view.case_id, view.lesion_id): view.label for view in views}
     malignant = sum(lesions.values())

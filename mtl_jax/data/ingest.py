@@ -63,24 +63,10 @@ def load(
 ) -> RoiSet:
     """Return the ROIs of a collection, making its shards if they are not in the cache.
 
-    Parameters
-    ----------
-    spec
-        'name:path' of a source, or 'shards:PATH' to open existing shards.
-    cache
-        Shards are made in `cache`/<collection>-<fingerprint>.
-    background
-        {'correct': bool, 'along_mm': float, 'depth_mm': float}.
-    options
-        The keyword arguments of each source, by its name.
-    rules
-        If `rules.unusable` is 'leave_out', lesions of unusable images are left out and listed on
-        stderr and in audit.csv.
-
-    Raises
-    ------
-    InputError
-        If a file of the user is invalid, or under strict rules needs a repair.
+    `spec` is 'name:path' of a source, or 'shards:PATH' to open existing shards. Shards are made in
+    `cache`/<collection>-<fingerprint>. `background` is {'correct', 'along_mm', 'depth_mm'}, and
+    `options` holds the keyword arguments of each source. Raises InputError if a file of the user is
+    invalid, or under strict rules needs a repair.
     """
     name, path = _split_spec(spec)
     if name == "shards":
@@ -99,10 +85,9 @@ def make_shards(
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = DEFAULT_RULES,
 ) -> RoiSet:
-    """Make the shards of a collection in `out`/<collection>, to be moved or published.
+    """Make the shards of a collection, as `load`, in `out`/<collection>, to be moved or published.
 
-    The parameters are those of `load`. Raises InputError if the folder holds other shards, which
-    are never overwritten.
+    Raises InputError if the folder holds other shards, which are never overwritten.
     """
     name, path = _split_spec(spec)
     if name == "shards":

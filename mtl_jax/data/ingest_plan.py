@@ -63,14 +63,7 @@ def make_plan(
     options: Mapping[str, Any],
     rules: Rules,
 ) -> Plan:
-    """Read the collection of `source` at `path` and apply the rules to it.
-
-    Raises
-    ------
-    InputError
-        If the collection has no lesion views, the policy rejects all of them, or strict rules
-        reject a repair.
-    """
+    """Read the collection of `source` at `path` and apply the rules to it."""
     with privacy.suppress_warnings():
         collection = SOURCES[source](path, **options)
     if not collection.views:

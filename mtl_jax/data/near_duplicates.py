@@ -37,10 +37,7 @@ def pixel_digest(values: np.ndarray) -> str:
 
 
 def images_of_several_cases(digests: Sequence[str], cases: Sequence[set[str]]) -> set[int]:
-    """Return the indices of images whose pixels belong to more than one case.
-
-    `digests` are those of `pixel_digest`; images with an empty digest are ignored.
-    """
+    """Return the indices of images whose pixel digests, unless empty, belong to several cases."""
     cases_of: dict[str, set[str]] = {}
     for digest, image_cases in zip(digests, cases, strict=True):
         cases_of.setdefault(digest, set()).update(image_cases)

@@ -12,10 +12,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def ordered_map(workers: int) -> Iterator[Any]:
-    """Yield a `map` that keeps the order and runs in `workers` processes, or in this one.
-
-    The processes are spawned, which is safe in a process with threads.
-    """
+    """Yield a `map` that keeps the order, in `workers` spawned processes or in this one."""
     if workers <= 1:
         yield map
         return

@@ -84,8 +84,7 @@ def canonical_id(namespace: str, patient_id: str) -> tuple[str, bool]:
 def reject_duplicate_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
     """Raise InputError if two ids of the collection `name` are one patient of its namespace.
 
-    An example is P_00001_LEFT_CC and P_00001_LEFT_MLO. The statistics take each case id for one
-    patient.
+    An example is P_00001_LEFT_CC and P_00001_LEFT_MLO: the statistics take a case for one patient.
     """
     first_of: dict[str, str] = {}
     for patient_id in ids:
@@ -172,17 +171,10 @@ def header_digest(key: bytes, patient_id: str) -> str:
 def make_rows(
     keys: PatientKeys, written_ids: Mapping[str, str], headers: Mapping[str, Iterable[str]]
 ) -> list[dict[str, str]]:
-    """Return the rows of patients.csv.
+    """Return the rows of patients.csv, given the case id that is written for each patient id.
 
-    Parameters
-    ----------
-    keys
-        The digests of the namespace.
-    written_ids
-        The case id that is written for each patient id.
-    headers
-        The digests of the PatientIDs in the headers of each written case, stored only if they are
-        keyed by a secret.
+    `headers` holds the digests of the PatientIDs in the headers of each written case, which are
+    stored only if they are keyed by a secret.
     """
     return [
         {

@@ -115,10 +115,7 @@ class Pseudonyms:
         return self._name("image", relative.as_posix()) + self._suffix(relative)
 
     def check_lookup(self) -> None:
-        """Raise InputError if `save_lookup` could not write its file.
-
-        Called before the work of a command, because pseudonyms without this file are useless.
-        """
+        """Raise InputError, before the work of a command, if `save_lookup` would fail."""
         if self._secret is None:
             return
         path = key_path()
@@ -130,17 +127,11 @@ class Pseudonyms:
             raise _lookup_error(path.parent, error) from error
 
     def source(self, text: str) -> str:
-        """Return the source of a pixel size; with a key, words of a user's table are replaced.
-
-        They may name a patient.
-        """
+        """Return the source of a pixel size; other words may name a patient."""
         return text if self._secret is None or text in SPACING_SOURCES else SPACING_FROM_TABLE
 
     def save_lookup(self, collection: str, fingerprint: str) -> Path | None:
-        """Write the table from pseudonym to original id beside the key and return its path.
-
-        Only the user can read it. Without a key, write nothing and return None.
-        """
+        """Write the table of pseudonyms and original ids beside the key, only for the user."""
         if self._secret is None:
             return None
         path = key_path().with_name(lookup_name(collection, fingerprint))
@@ -174,18 +165,12 @@ class Pseudonyms:
         return self._table[kind, original]
 
     def _digest(self, uid: re.Match) -> str:
-        """Return the text that replaces a UID if names are written unchanged.
-
-        It is the same for every occurrence and reveals nothing without the collection itself.
-        """
+        """Return the text that replaces a UID if names are written unchanged."""
         digest = hashlib.sha256(uid[0].encode()).hexdigest()[:12]
         return f"uid-{self._reject_collision('UID', digest, uid[0])}"
 
     def _reject_collision(self, kind: str, short: str, original: str) -> str:
-        """Return `short`; raise InputError if it already replaces another name.
-
-        The message may be stored, so it does not contain the names.
-        """
+        """Return `short`; raise InputError, without the names, if it stands for two."""
         if self._originals.setdefault((kind, short), original) != original:
             cure = f"use another key ({KEY_VARIABLE}), or rename one of them"
             if kind == "UID":

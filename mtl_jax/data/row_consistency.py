@@ -51,10 +51,7 @@ def check_rows(views: Sequence[LesionView], user_table: bool) -> tuple[str, tupl
 def check_spacing(
     pixel_um: tuple[float, float], header: HeaderAttributes | None
 ) -> tuple[Note, ...]:
-    """Return a note if a pixel size is equal to the header's within tolerance, but not exactly.
-
-    An ROI far from the corner of the image is then displaced by pixels.
-    """
+    """Return a note if a pixel size is only about that of the header: ROIs are then displaced."""
     for field, *size in header.spacings if header else ():
         pairs = list(zip(pixel_um, size, strict=True))
         if same_spacing(pixel_um, (size[0], size[1])) and any(

@@ -51,25 +51,11 @@ def write(
 ) -> None:
     """Write the shards of a collection to the folder `out_dir` atomically.
 
-    If another process has created the folder meanwhile, that folder is kept.
-
-    Parameters
-    ----------
-    out_dir
-        The folder to create.
-    name
-        The name of the collection.
-    index
-        The rows of index.csv.
-    chunks
-        Arrays (n, 128, 128) int16; each becomes one shard. Together they have as many ROIs as
-        `index` has rows.
-    manifest
-        Entries of manifest.json in addition to those of the format.
-    audit
-        The text of audit.csv.
-    patients
-        The rows of patients.csv; empty if each case is one patient.
+    `index` holds the rows of index.csv. Each of `chunks` (n, 128, 128) int16 becomes one shard;
+    together they have as many ROIs as `index`. `manifest` holds entries in addition to those of the
+    format, `audit` is the text of audit.csv, and `patients` are the rows of patients.csv, empty if
+    each case is one patient. If another process has created the folder meanwhile, that folder is
+    kept.
     """
     with atomic.write_folder(out_dir) as draft:
         shards = []
@@ -105,14 +91,9 @@ def write(
 
 
 def open_shards(folder: Path, verify: bool = True) -> RoiSet:
-    """Return the ROIs in `folder`, memory-mapped and read-only.
+    """Return the ROIs in `folder`, memory-mapped and read-only; `verify` checks every SHA-256.
 
-    If `verify` is True, the SHA-256 of every file is checked.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, or a format version, checksum or count is wrong.
+    Raises InputError if there is no such folder, or a format version, checksum or count is wrong.
     """
     manifest = _read_manifest(folder)
     if verify:
@@ -164,10 +145,7 @@ def content_digest(rois: RoiSet) -> str:
 
 
 def reject_replaced(rois: RoiSet) -> None:
-    """Raise InputError if the folder of `rois` now holds other shards.
-
-    Rows are read from the files when they are used. Arrays that are not files are not checked.
-    """
+    """Raise InputError if the folder of `rois`, from which rows are still read, was replaced."""
     folders = {Path(s.filename).parent for s in rois.shards if isinstance(s, np.memmap)}
     for folder in folders:
         if not (folder / "manifest.json").is_file() or _read_manifest(folder) != rois.manifest:

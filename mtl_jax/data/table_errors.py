@@ -14,15 +14,8 @@ Value = TypeVar("Value")
 class TableErrors:
     """Collects the errors in a table's rows, so that the user can correct them all at once.
 
-    A caller reads each row within `collect`, and calls `check` after the last one:
-
-        errors = TableErrors(table)
-        for where, row in rows:
-            with errors.collect(where):
-                views.append(lesion_view(row, where))
-        errors.check()
-
-    Do not use an invalid row in later comparisons between rows: its error would be listed twice.
+    Read each row within `collect`, and call `check` after the last one. Do not use an invalid row
+    in later comparisons between rows: its error would be listed twice.
     """
 
     def __init__(self, table: Path) -> None:
@@ -59,13 +52,7 @@ class TableErrors:
 
 
 class RowErrors:
-    """Collects the errors in one row, so that the user can correct them all at once.
-
-    errors = RowErrors(where)
-    view = errors.read(parse_view, row, where)  # None if parse_view raises InputError
-    side = errors.read(parse_side, row, where)
-    errors.check()
-    """
+    """Collects the errors in one row, so that the user can correct them all at once."""
 
     def __init__(self, where: str) -> None:
         self._where = where

@@ -14,8 +14,8 @@ _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 def normalize_separators(root: Path, text: str) -> str:
     """Return `text` with the path separators of this machine: Windows tables use '\\'.
 
-    The name of an existing file in `root` that contains a backslash is unchanged. Raises
-    InputError for a path on a Windows drive or share if this machine does not run Windows.
+    The name of an existing file in `root` that contains a backslash is unchanged. A path on a
+    Windows drive or share is an error, unless this machine runs Windows.
     """
     if os.name == "nt" or "\\" not in text and not _WINDOWS_DRIVE.match(text):
         return text
@@ -33,8 +33,7 @@ def find_file(root: Path, text: str, column: str, where: str, outside: bool) -> 
     """Return the path of the file that a cell of a table in `root` names.
 
     Unless `outside` is True, the file must be in `root`, also after resolving symbolic links, so
-    that a table from elsewhere cannot read other files. The InputError begins with `where` and
-    names the column.
+    that a table from elsewhere cannot read other files.
     """
     try:
         name = normalize_separators(root, text)

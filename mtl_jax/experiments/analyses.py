@@ -1,7 +1,7 @@
-"""Which trained networks of a study the analyses look into, and on which ROIs. It looks at
-nothing itself."""
+"""Select the trained networks and the ROIs of a study that are analysed."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,54 +28,58 @@ def run_analyses(
     build: Callable[..., Network],
     settings: ConfigDict,
     seed: int,
-    made_from: Mapping[str, Mapping[str, Any]],
+    provenance: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write `folder`/analysis/ for the first run of each approach that is tested on the target:
-    the one on the test set, or that of the first fold. All are shown the same ROIs.
-    `build(outputs=n)` makes the network of the runs. What stands there stays as long as
-    `made_from`, the provenance of each run, is the same."""
-    first: dict[str, Run] = {}
-    for run in runs:
-        if run.tasks[0] == split.target:
-            first.setdefault(run.approach, run)
-    if not first:
-        return
-    run = next(iter(first.values()))
-    everything = dataclasses.replace(run, tasks=tuple(collections), target_cases=None)
-    learned, scored = splits.run_rows(everything, collections, split)
+    """Write `folder`/analysis/ for the first run of each approach that is tested on the target.
+
+    All networks are analysed on the same ROIs. `build(outputs=n)` makes the network of the runs.
+    Existing results are kept unless `provenance`, that of each run, has changed.
+    """
     target = split.target
+    first_runs: dict[str, Run] = {}
+    for run in runs:
+        if run.tasks[0] == target:
+            first_runs.setdefault(run.approach, run)
+    if not first_runs:
+        return
+    run = next(iter(first_runs.values()))
+    all_tasks = dataclasses.replace(run, tasks=tuple(collections), target_cases=None)
+    train, evaluation = splits.run_rows(all_tasks, collections, split)
     # The target first, as in every run.
-    learned = {target: learned[target]} | {t: rows for t, rows in learned.items() if t != target}
+    train = {target: train[target]} | {t: rows for t, rows in train.items() if t != target}
     rois = collections[target]
-    tested = [table for run in runs for table in [tables[run.id]] if target in table.task]
-    pictured = np.isin(rois.index["roi_id"].astype(str), np.concatenate([t.roi_id for t in tested]))
-    write_results.delete_stale(folder / "analysis", digest([made_from, settings.to_dict(), seed]))
+    scored = [t.roi_id for run in runs for t in [tables[run.id]] if target in t.task]
+    is_shown = np.isin(rois.index["roi_id"].astype(str), np.concatenate(scored))
+    write_results.delete_stale(folder / "analysis", digest([provenance, settings.to_dict(), seed]))
     analyse(
         folder / "analysis",
-        {a: _loader(folder / "runs" / run.id, build) for a, run in first.items()},
+        {
+            approach: functools.partial(_load_network, folder / "runs" / run.id, build)
+            for approach, run in first_runs.items()
+        },
         AnalysisInputs(
             collections,
-            learned,
+            train,
             target,
-            scored[target],
-            {a: _scores_of(tables[run.id], rois, scored[target]) for a, run in first.items()},
-            np.flatnonzero(pictured),
+            evaluation[target],
+            {
+                approach: _scores_of_rows(tables[run.id], rois, evaluation[target])
+                for approach, run in first_runs.items()
+            },
+            np.flatnonzero(is_shown),
         ),
         settings,
         seed,
     )
 
 
-def _loader(place: Path, build: Callable[..., Network]) -> Callable[[], TrainedNetwork]:
-    def load() -> TrainedNetwork:
-        params = checkpoint.read_params(place / "checkpoint")
-        return TrainedNetwork(build(outputs=params["F5"]["bias"].shape[0]), params, 0)
-
-    return load
+def _load_network(run_folder: Path, build: Callable[..., Network]) -> TrainedNetwork:
+    params = checkpoint.read_params(run_folder / "checkpoint")
+    return TrainedNetwork(build(outputs=params["F5"]["bias"].shape[0]), params, 0)
 
 
-def _scores_of(table: Scores, rois: RoiSet, rows: np.ndarray) -> np.ndarray:
+def _scores_of_rows(table: Scores, rois: RoiSet, rows: np.ndarray) -> np.ndarray:
     """Return the scores of these rows of a collection, in their order."""
-    own = table.of(table.task == rois.name)
-    score = dict(zip(own.roi_id.tolist(), own.score.tolist(), strict=True))
+    table = table.select_rows(table.task == rois.name)
+    score = dict(zip(table.roi_id.tolist(), table.score.tolist(), strict=True))
     return np.array([score[str(roi_id)] for roi_id in rois.index["roi_id"][rows]], np.float32)

@@ -1,8 +1,7 @@
-"""AUCs averaged over folds and initializations, and differences of two such averages, with their
-standard errors over patients and initializations.
+"""Mean AUCs over folds and initializations, and differences of two of them, with standard errors.
 
-Folds hold different patients: their covariances add up. That the networks of the folds share most
-of their training cases is left out, as is usual. The variances are those of `variance`.
+Folds have different patients, so that their covariances over patients are added. As usual, the
+dependence between folds whose training sets overlap is ignored.
 """
 
 import functools
@@ -26,12 +25,12 @@ from mtl_jax.roc.influence import empirical_influence, proper_influence
 PATIENTS = "patients (Obuchowski 1997)"
 BOOTSTRAP = "patients (bootstrap)"
 FIT_CACHE_SIZE = 2048
-TINY = 1e-28  # a variance below it is rounding
+MIN_VARIANCE = 1e-28  # a smaller variance is a rounding error
 
 
 class FoldScores(NamedTuple):
-    """The cases that one fold (or the test set) scores: label and patient (n,), and the scores
-    (R, n) of each initialization."""
+    """Labels (n,) and patients (n,) of the cases of one fold or of the test set, and their scores
+    (R, n) in each initialization."""
 
     label: np.ndarray
     patient: np.ndarray
@@ -39,54 +38,64 @@ class FoldScores(NamedTuple):
 
 
 class AucEstimates(NamedTuple):
-    """AUCs (R, parts); for each part the influence values (R, n) of its cases on the mean over
-    parts; and the status of each fit that is not ok."""
+    """AUCs (R, folds), the influence values (R, n) of the cases of each fold on the mean over
+    folds, and the status of each fit that is not ok."""
 
     aucs: np.ndarray
     influences: list[np.ndarray]
     failed: list[str]
 
 
-def mean_auc(parts: Sequence[FoldScores], method: str = "empirical") -> dict[str, Any]:
-    """Return the mean AUC over initializations and parts with its 95 % interval.
+def mean_auc(folds: Sequence[FoldScores], method: str = "empirical") -> dict[str, Any]:
+    """Return the mean AUC over initializations and folds with its 95% confidence interval.
 
-    `method` is 'empirical' or 'proper'. `aucs` has a list an initialization, an AUC a part.
-    `var_initializations` is None with fewer than three initializations: the interval then holds the
-    variance over patients alone.
+    Parameters
+    ----------
+    folds
+        The scores of each fold.
+    method
+        'empirical' or 'proper'.
+
+    Returns
+    -------
+    A row of results.json. `aucs` is a list an initialization, with an AUC a fold. With fewer than
+    three initializations `var_initializations` is None, and the interval accounts for the variance
+    over patients alone.
     """
-    found = _estimate(parts, method)
-    auc = float(found.aucs.mean())
-    covariance = _patient_covariance(parts, found.influences)
-    spread = None if covariance is None else variance_of_mean(covariance, found.aucs.mean(axis=1))
-    status = found.failed[0] if found.failed else "ok"
-    if spread is not None and spread.total > TINY and 0 < auc < 1:
-        se = float(np.sqrt(spread.total))
-        low, high = logit_interval(auc, se, spread.quantile)
-        interval = "symmetric on the logit" + ("" if np.isinf(spread.df) else ", t distribution")
+    estimates = _estimate(folds, method)
+    auc = float(estimates.aucs.mean())
+    covariance = _patient_covariance(folds, estimates.influences)
+    mean_aucs = estimates.aucs.mean(axis=1)
+    variance = None if covariance is None else variance_of_mean(covariance, mean_aucs)
+    status = estimates.failed[0] if estimates.failed else "ok"
+    if variance is not None and variance.total > MIN_VARIANCE and 0 < auc < 1:
+        se = float(np.sqrt(variance.total))
+        low, high = logit_interval(auc, se, variance.quantile)
+        ci_method = "symmetric on the logit" + ("" if np.isinf(variance.df) else ", t distribution")
     else:
-        low, high = newcombe_interval(auc, *_class_sizes(parts))
-        se, interval = (high - low) / (2 * Z95), "Newcombe 2006, counting patients"
+        low, high = newcombe_interval(auc, *_class_sizes(folds))
+        se, ci_method = (high - low) / (2 * Z95), "Newcombe 2006, counting patients"
         if status == "ok":
-            status = "sparse" if spread is None else degenerate_status(auc)
-        spread = spread and spread._replace(df=np.inf)
-    fits = {"n_fits": found.aucs.size, "n_fits_failed": len(found.failed)}
+            status = "sparse" if variance is None else degenerate_status(auc)
+        variance = variance and variance._replace(df=np.inf)
+    fits = {"n_fits": estimates.aucs.size, "n_fits_failed": len(estimates.failed)}
     return {
         "auc": auc,
         "se": se,
-        "se_method": (spread or Variance(0.0, None, np.inf)).sources(PATIENTS),
+        "se_method": variance.describe(PATIENTS) if variance else PATIENTS,
         "ci_low": low,
         "ci_high": high,
-        "ci_method": interval,
-        "df": _finite(spread.df) if spread else None,
-        "var_patients": spread.patients if spread else None,
-        "var_initializations": spread.initializations if spread else None,
+        "ci_method": ci_method,
+        "df": _finite(variance.df) if variance else None,
+        "var_patients": variance.patients if variance else None,
+        "var_initializations": variance.initializations if variance else None,
         "status": status,
-        "aucs": found.aucs.tolist(),
-        "sd_initializations": _sd(found.aucs.mean(axis=1)),
-        "sd_folds": _sd(found.aucs.mean(axis=0)),
-        "n_malignant": sum(int((p.label == 1).sum()) for p in parts),
-        "n_benign": sum(int((p.label == 0).sum()) for p in parts),
-        "n_cases": sum(len(np.unique(p.patient)) for p in parts),
+        "aucs": estimates.aucs.tolist(),
+        "sd_initializations": _sd(mean_aucs),
+        "sd_folds": _sd(estimates.aucs.mean(axis=0)),
+        "n_malignant": sum(int((fold.label == 1).sum()) for fold in folds),
+        "n_benign": sum(int((fold.label == 0).sum()) for fold in folds),
+        "n_cases": sum(len(np.unique(fold.patient)) for fold in folds),
     } | (fits if method == "proper" else {})
 
 
@@ -98,122 +107,132 @@ def mean_difference(
     samples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the difference of two mean AUCs of the same cases, a - b, with a two-sided test.
+    """Return the difference a - b of two mean AUCs of the same cases, with a two-sided test.
 
-    `method` is 'obuchowski' (empirical AUCs), 'proper' (AUCs of proper fits) or 'bootstrap'
-    (empirical AUCs, their covariance from `samples` resamples of the patients of each part).
-    `crossed`: initialization r of both starts from the same weights, so that the variance between
-    initializations is that of their differences; else both have their own. `p_value` is None with
-    two initializations, whose variance cannot be estimated.
+    Parameters
+    ----------
+    a, b
+        The scores of each fold.
+    method
+        'obuchowski' (empirical AUCs), 'proper' (AUCs of proper fits) or 'bootstrap' (empirical
+        AUCs, their covariance from resampled patients of each fold).
+    crossed
+        Whether initialization r of both starts from the same weights. The variance between
+        initializations is then that of the differences, otherwise each has its own.
+    samples, seed
+        The number of bootstrap samples, and their seed.
+
+    Returns
+    -------
+    A row of results.json. `p_value` is None with two initializations, whose variance cannot be
+    estimated.
     """
-    for one, other in zip(a, b, strict=True):
-        if not np.array_equal(one.label, other.label):
-            raise ValueError("the two readings are of different cases")
-    of_auc = "proper" if method == "proper" else "empirical"
-    first, second = _estimate(a, of_auc), _estimate(b, of_auc)
-    starts = (len(first.aucs), len(second.aucs))
-    crossed = crossed and starts[0] == starts[1]
-    covariance = _joint_covariance(a, b, (first, second), crossed, method, samples, seed)
-    means = first.aucs.mean(axis=1), second.aucs.mean(axis=1)
-    auc_a, auc_b = (float(each.mean()) for each in means)
+    for fold_a, fold_b in zip(a, b, strict=True):
+        if not np.array_equal(fold_a.label, fold_b.label):
+            raise ValueError("a and b are scores of different cases")
+    auc_method = "proper" if method == "proper" else "empirical"
+    estimates = _estimate(a, auc_method), _estimate(b, auc_method)
+    counts = [len(estimate.aucs) for estimate in estimates]
+    crossed = crossed and counts[0] == counts[1]
+    covariance = _joint_covariance(a, b, estimates, crossed, method, samples, seed)
+    aucs_a, aucs_b = (estimate.aucs.mean(axis=1) for estimate in estimates)
+    auc_a, auc_b = float(aucs_a.mean()), float(aucs_b.mean())
     delta = auc_a - auc_b
-    spread = None
+    variance = None
     if covariance is not None:
-        spread = variance_of_difference(covariance, *means, crossed)
-    failed = [status for status in first.failed + second.failed if status not in FITTED_STATUS]
+        variance = variance_of_difference(covariance, aucs_a, aucs_b, crossed)
+    failed = [s for estimate in estimates for s in estimate.failed if s not in FITTED_STATUS]
     status = failed[0] if failed else "ok"
-    if spread is not None and spread.total > TINY:
-        se = float(np.sqrt(spread.total))
-        half = spread.quantile * se
-        low, high = max(delta - half, -1.0), min(delta + half, 1.0)
+    if variance is not None and variance.total > MIN_VARIANCE:
+        se = float(np.sqrt(variance.total))
+        half_width = variance.quantile * se
+        low, high = max(delta - half_width, -1.0), min(delta + half_width, 1.0)
     else:
-        status = "sparse" if spread is None else "undetermined"
-        low, high = _independent_interval(delta, mean_auc(a, of_auc), mean_auc(b, of_auc))
-        se, spread = (high - low) / (2 * Z95), Variance(0.0, None, np.inf)
-    tested = 2 not in starts
-    named = BOOTSTRAP if method == "bootstrap" else PATIENTS
+        status = "sparse" if variance is None else "undetermined"
+        low, high = _independent_interval(delta, mean_auc(a, auc_method), mean_auc(b, auc_method))
+        se, variance = (high - low) / (2 * Z95), Variance(0.0, None, np.inf)
     return {
         "auc_a": auc_a,
         "auc_b": auc_b,
         "delta": delta,
         "se": se,
-        "se_method": spread.sources(named),
-        "df": _finite(spread.df),
-        "var_patients": spread.patients,
-        "var_initializations": spread.initializations,
-        "p_value": two_sided_p(delta / se, spread.df) if tested else None,
+        "se_method": variance.describe(BOOTSTRAP if method == "bootstrap" else PATIENTS),
+        "df": _finite(variance.df),
+        "var_patients": variance.patients,
+        "var_initializations": variance.initializations,
+        "p_value": None if 2 in counts else two_sided_p(delta / se, variance.df),
         "ci_low": low,
         "ci_high": high,
-        "design": None if max(starts) == 1 else "crossed" if crossed else "nested",
+        "design": None if max(counts) == 1 else "crossed" if crossed else "nested",
         "status": status,
     }
 
 
 def clear_fit_cache() -> None:
-    """Free the fits that are kept for rows and tests of the same scores."""
-    _proper.cache_clear()
+    """Free the cached proper fits."""
+    _cached_proper_influence.cache_clear()
 
 
 def _joint_covariance(
     a: Sequence[FoldScores],
     b: Sequence[FoldScores],
-    measured: tuple[AucEstimates, AucEstimates],
+    estimates: tuple[AucEstimates, AucEstimates],
     crossed: bool,
     method: str,
     samples: int,
     seed: int,
 ) -> np.ndarray | None:
-    """Covariance over patients of the differences (crossed) or of all readings of both."""
+    """Return the covariance over patients of the differences (crossed) or of all AUCs."""
     if method != "bootstrap":
-        rows = [
-            one - other if crossed else np.concatenate([one, other])
-            for one, other in zip(*(each.influences for each in measured), strict=True)
+        influences = [
+            fold_a - fold_b if crossed else np.concatenate([fold_a, fold_b])
+            for fold_a, fold_b in zip(*(e.influences for e in estimates), strict=True)
         ]
-        return _patient_covariance(a, rows)
+        return _patient_covariance(a, influences)
     aucs = 0.0
-    for number, (one, other) in enumerate(zip(a, b, strict=True)):
-        readings = [*one.scores, *other.scores]
-        # Parts hold different patients, and are resampled apart.
-        own = seed if number == 0 else [seed, number]
-        drawn = resampled_aucs(one.label == 1, readings, _codes(one), samples, own)
-        aucs = aucs + drawn / len(a)
-    count = len(measured[0].aucs)
+    for number, (fold_a, fold_b) in enumerate(zip(a, b, strict=True)):
+        scores = [*fold_a.scores, *fold_b.scores]
+        # Folds have different patients and are resampled independently.
+        fold_seed = seed if number == 0 else [seed, number]
+        codes = _patient_codes(fold_a)
+        aucs = aucs + resampled_aucs(fold_a.label == 1, scores, codes, samples, fold_seed) / len(a)
+    count = len(estimates[0].aucs)
     return np.atleast_2d(np.cov(aucs[:count] - aucs[count:] if crossed else aucs))
 
 
 @functools.lru_cache(maxsize=FIT_CACHE_SIZE)
-def _proper(malignant: bytes, scores: bytes) -> tuple[float, np.ndarray, str]:
-    """Return `proper_influence`, once for each table of scores: rows and tests of a study ask
-    again."""
+def _cached_proper_influence(malignant: bytes, scores: bytes) -> tuple[float, np.ndarray, str]:
+    """Return `proper_influence`; the same scores are in several rows and tests of a study."""
     return proper_influence(np.frombuffer(malignant, bool), np.frombuffer(scores))
 
 
-def _estimate(parts: Sequence[FoldScores], method: str) -> AucEstimates:
+def _estimate(folds: Sequence[FoldScores], method: str) -> AucEstimates:
     aucs, influences, failed = [], [], []
-    for part in parts:
-        truth = part.label == 1
-        found = [
-            _proper(truth.tobytes(), np.float64(scores).tobytes())
+    for fold in folds:
+        truth = fold.label == 1
+        estimates = [
+            _cached_proper_influence(truth.tobytes(), np.float64(scores).tobytes())
             if method == "proper"
             else empirical_influence(truth, scores)
-            for scores in part.scores
+            for scores in fold.scores
         ]
-        aucs.append([area for area, _, _ in found])
-        influences.append(np.array([influence for _, influence, _ in found]) / len(parts))
-        failed += [status for _, _, status in found if status != "ok"]
+        fold_aucs, fold_influences, statuses = zip(*estimates, strict=True)
+        aucs.append(fold_aucs)
+        influences.append(np.array(fold_influences) / len(folds))
+        failed += [status for status in statuses if status != "ok"]
     return AucEstimates(np.array(aucs).T, influences, failed)
 
 
 def _patient_covariance(
-    parts: Sequence[FoldScores], influences: Sequence[np.ndarray]
+    folds: Sequence[FoldScores], influences: Sequence[np.ndarray]
 ) -> np.ndarray | None:
-    """Covariance (k, k) over patients; None where one patient alone holds a class of a part."""
-    if min(min(_class_patients(part)) for part in parts) < 2:
+    """Return the covariance (k, k) over patients, or None if a class of a fold has one patient."""
+    if min(min(_class_patients(fold)) for fold in folds) < 2:
         return None
     return np.sum(
         [
-            covariances(part.label == 1, own, _codes(part))
-            for part, own in zip(parts, influences, strict=True)
+            covariances(fold.label == 1, influence, _patient_codes(fold))
+            for fold, influence in zip(folds, influences, strict=True)
         ],
         axis=0,
     )
@@ -222,22 +241,24 @@ def _patient_covariance(
 def _independent_interval(
     delta: float, a: dict[str, Any], b: dict[str, Any]
 ) -> tuple[float, float]:
-    """Interval of a difference from those of both AUCs (Zou and Donner 2008, Stat Med 27:1693)."""
+    """Return the interval of a difference from those of both AUCs (Zou and Donner 2008, Stat Med
+    27:1693)."""
     low = np.hypot(a["auc"] - a["ci_low"], b["ci_high"] - b["auc"])
     high = np.hypot(a["ci_high"] - a["auc"], b["auc"] - b["ci_low"])
     return float(delta - low), float(delta + high)
 
 
-def _class_sizes(parts: Sequence[FoldScores]) -> list[int]:
-    return [sum(sizes) for sizes in zip(*map(_class_patients, parts), strict=True)]
+def _class_sizes(folds: Sequence[FoldScores]) -> list[int]:
+    """Return how many patients have a malignant case, and how many a benign one."""
+    return [sum(sizes) for sizes in zip(*map(_class_patients, folds), strict=True)]
 
 
-def _class_patients(part: FoldScores) -> tuple[int, int]:
-    return class_patients(part.label == 1, _codes(part))
+def _class_patients(fold: FoldScores) -> tuple[int, int]:
+    return class_patients(fold.label == 1, _patient_codes(fold))
 
 
-def _codes(part: FoldScores) -> np.ndarray:
-    return np.unique(part.patient, return_inverse=True)[1]
+def _patient_codes(fold: FoldScores) -> np.ndarray:
+    return np.unique(fold.patient, return_inverse=True)[1]
 
 
 def _finite(df: float) -> float | None:

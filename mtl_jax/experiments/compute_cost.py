@@ -1,4 +1,4 @@
-"""How long each run trains, and what a study costs before it starts."""
+"""The number of epochs of each run, and estimates of the compute and memory that a study needs."""
 
 import functools
 import time
@@ -15,19 +15,19 @@ from mtl_jax.experiments.splits import Split, run_rows
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.models import registry
-from mtl_jax.models.base import LAYERS, Network, init
+from mtl_jax.models.base import LAYERS, init
 from mtl_jax.training import orientations
 from mtl_jax.training.dataset import steps_per_epoch
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.types import RoiSet, Run
 
-# Of a forward pass, with the gradients: AlexNet takes 4 MB of maps for 0.45e9 operations, and
-# VGG16 and ResNet-18 take less than that many times as much.
-BYTES_AN_OPERATION = 0.009
+# Activations and their gradients, per operation of a forward pass: AlexNet has 4 MB of activations
+# for 0.45e9 operations; VGG16 and ResNet-18 have fewer bytes per operation.
+BYTES_PER_OPERATION = 0.009
 
 
 class Cost(NamedTuple):
-    """Training steps, and floating-point operations of training and scoring."""
+    """Number of training steps, and of floating-point operations of training and scoring."""
 
     steps: int
     operations: float
@@ -36,21 +36,21 @@ class Cost(NamedTuple):
 def n_epochs(
     run: Run, collections: Mapping[str, RoiSet], split: Split, train_config: ConfigDict
 ) -> int:
-    """Return the epochs of this run by the config's `train` section.
+    """Return the number of epochs of a run.
 
-    With match_steps a run takes at least as many steps as one that learns all training cases of
-    all collections would, and less than an epoch more: single-task learning then sees its fewer
-    ROIs more often, and does not lose by having been trained less.
+    With `match_steps` every run takes at least as many steps as a run on all training cases of all
+    collections, and less than an epoch more. Single-task learning then passes over its fewer ROIs
+    more often, so that it is not at a disadvantage from fewer steps.
     """
     if not train_config.match_steps:
         return train_config.epochs
-    others = tuple(name for name in collections if name not in run.tasks)
-    largest = replace(run, tasks=(*run.tasks, *others), target_cases=None)
-    own, most = (
-        steps_per_epoch(n_training_rois(each, collections, split), train_config.batch_size)
-        for each in (run, largest)
+    unused = tuple(name for name in collections if name not in run.tasks)
+    largest = replace(run, tasks=(*run.tasks, *unused), target_cases=None)
+    steps, max_steps = (
+        steps_per_epoch(n_training_rois(r, collections, split), train_config.batch_size)
+        for r in (run, largest)
     )
-    return -(-train_config.epochs * most // max(own, 1))
+    return -(-train_config.epochs * max_steps // max(steps, 1))
 
 
 def run_cost(
@@ -60,83 +60,82 @@ def run_cost(
     train_config: ConfigDict,
     backbone: str,
 ) -> Cost:
-    """Return what `run` takes: a step is three forward passes of the trained layers (one forward,
-    two backward); the frozen ones are passed once, for all epochs; scoring is a forward pass, and a
-    validation one of the trained layers."""
-    learned, scored = run_rows(run, collections, split)
-    count = n_epochs(run, collections, split, train_config)
+    """Return the cost of a run: per ROI, three forward passes of the trained layers in each epoch
+    (one forward, two backward) and one in each validation, one forward pass of the frozen layers,
+    and one of all layers for scoring."""
+    training_rows, scored_rows = run_rows(run, collections, split)
+    epochs = n_epochs(run, collections, split, train_config)
     frozen = set(frozen_layers(run.network))
     layers = layer_operations(backbone)
-    trained = sum(value for name, value in layers.items() if name not in frozen)
-    images = _count_rows(learned) * orientations.COUNT
-    scoring = (images + _count_rows(scored) * orientations.COUNT) * sum(layers.values())
-    once = images * (sum(layers.values()) - trained)
+    every_layer = sum(layers.values())
+    trained_layers = sum(value for name, value in layers.items() if name not in frozen)
+    training_images = _count_rows(training_rows) * orientations.COUNT
+    scored_images = _count_rows(scored_rows) * orientations.COUNT
     interval = 0 if run.fold is None else train_config.validation_epochs
-    validations = -(-count // interval) if interval else 0
-    validating = validations * _count_rows(scored) * orientations.COUNT * trained
+    n_validations = -(-epochs // interval) if interval else 0
     return Cost(
-        count * steps_per_epoch(_count_rows(learned), train_config.batch_size),
-        3.0 * count * images * trained + once + scoring + validating,
+        epochs * steps_per_epoch(_count_rows(training_rows), train_config.batch_size),
+        3.0 * epochs * training_images * trained_layers
+        + training_images * (every_layer - trained_layers)
+        + (training_images + scored_images) * every_layer
+        + n_validations * scored_images * trained_layers,
     )
 
 
 def total_cost(runs: Sequence[Run], c: ConfigDict, inputs: StudyInputs) -> Cost:
-    """Return what all `runs` take."""
-    held, split = inputs.collections, inputs.split
-    each = [run_cost(run, held, split, c.train, c.model.backbone) for run in runs]
-    return Cost(sum(c.steps for c in each), sum(c.operations for c in each))
+    """Return the cost of all `runs`."""
+    collections, split = inputs.collections, inputs.split
+    costs = [run_cost(run, collections, split, c.train, c.model.backbone) for run in runs]
+    return Cost(sum(cost.steps for cost in costs), sum(cost.operations for cost in costs))
 
 
 def training_bytes(backbone: str, network: str) -> tuple[float, float]:
-    """About what a step takes up: weights and momentum with their gradient and successors; and a
-    ROI in the batch, its maps and their gradients."""
+    """Return the approximate memory of a training step: of the weights, momentum and gradients with
+    their updated copies; and per ROI of the batch, of its activations and their gradients."""
     frozen = set(frozen_layers(network))
     params = jax.eval_shape(lambda: init(registry.build(backbone), jax.random.key(0)))
     sizes = {
         name: sum(4 * leaf.size for leaf in jax.tree.leaves(layer))
         for name, layer in params.items()
     }
-    learned = sum(size for name, size in sizes.items() if name not in frozen)
+    trained = sum(size for name, size in sizes.items() if name not in frozen)
     operations = sum(layer_operations(backbone).values())
-    return sum(sizes.values()) + 4.0 * learned, operations * BYTES_AN_OPERATION
+    return sum(sizes.values()) + 4.0 * trained, operations * BYTES_PER_OPERATION
 
 
 def roi_bytes(backbone: str, network: str) -> float:
-    """Return what an ROI takes up where batches are drawn from: its pixels, or the maps of the
-    frozen layers in its eight orientations where those are larger."""
+    """Return the memory per ROI of the training dataset: its pixels, or the frozen-feature cache of
+    its eight orientations if that is larger."""
     pixels = 2 * ROI_PIXELS**2
     frozen = frozen_layers(network)
     if not frozen:
         return pixels
-    own = registry.build(backbone)
-    params = jax.eval_shape(lambda: init(own, jax.random.key(0)))
+    model = registry.build(backbone)
+    params = jax.eval_shape(lambda: init(model, jax.random.key(0)))
     image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 1), jnp.float32)
-    maps = jax.eval_shape(lambda p, x: own.apply({"params": p}, x, last=frozen[-1]), params, image)
-    return max(pixels, 4 * orientations.COUNT * maps.size)
+    apply = functools.partial(model.apply, last=frozen[-1])
+    features = jax.eval_shape(apply, {"params": params}, image)
+    return max(pixels, 4 * orientations.COUNT * features.size)
 
 
 @functools.cache
 def layer_operations(backbone: str) -> dict[str, float]:
-    """Floating-point operations of a forward pass of one ROI through each layer, as XLA counts
-    them."""
+    """Return the floating-point operations of each layer in a forward pass of one ROI, as counted
+    by XLA."""
     network = registry.build(backbone)
-    params = jax.eval_shape(lambda: init(network, jax.random.key(0)))
+    variables = {"params": jax.eval_shape(lambda: init(network, jax.random.key(0)))}
     x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
-    out = {}
+    operations = {}
     for name in LAYERS:
-        apply = functools.partial(_apply_layer, network, name)
-        out[name] = float(jax.jit(apply).lower(params, x).cost_analysis()["flops"])
-        x = jax.eval_shape(apply, params, x)
-    return out
-
-
-def _apply_layer(network: Network, name: str, params: dict, x: jax.Array) -> jax.Array:
-    return network.apply({"params": params}, x, name, name)
+        apply = functools.partial(network.apply, first=name, last=name)
+        operations[name] = float(jax.jit(apply).lower(variables, x).cost_analysis()["flops"])
+        x = jax.eval_shape(apply, variables, x)
+    return operations
 
 
 def measure_speed(size: int = 1024, seconds: float = 0.5) -> float:
-    """Operations a second of this device in products of matrices, measured now: about the most
-    that a training can reach."""
+    """Return the operations per second of matrix products on this device: about the upper limit of
+    training."""
     a = jnp.ones((size, size))
     product = jax.jit(jnp.matmul)
     product(a, a).block_until_ready()
@@ -148,6 +147,7 @@ def measure_speed(size: int = 1024, seconds: float = 0.5) -> float:
 
 
 def n_training_rois(run: Run, collections: Mapping[str, RoiSet], split: Split) -> int:
+    """Return the number of training ROIs of a run."""
     return _count_rows(run_rows(run, collections, split)[0])
 
 

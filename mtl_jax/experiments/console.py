@@ -47,9 +47,9 @@ def print_data(held: StudyInputs) -> None:
         print(line)
     for name, public in patients.guessed_namespaces(held.collections).items():
         print(f"note: {name}: {patient_notes.id_format_note(public)}")
-    for name, counts in held.split.held_out.items():
+    for name, counts in held.split.excluded_counts.items():
         print(f"{name}: {patient_notes.held_out_note(counts)}")
-    for name in held.split.official_learned:
+    for name in held.split.official_tests_in_training:
         print(f"{name}: its official test set is learned, as it is not evaluated in this job")
     for approach in held.approaches:
         print(f"{approach.name}: learns {', '.join(approach.tasks)}")

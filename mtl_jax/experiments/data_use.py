@@ -1,7 +1,4 @@
-"""What each collection is used for in the stages of a study: the rows of the paper's Table 2.
-
-It counts the rows of `splits.members`, which training and scoring use.
-"""
+"""Count the cases, lesions and views of each collection by stage, as in Table 2 of the paper."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,56 +13,52 @@ from mtl_jax.types import RoiSet, Run
 def data_use(
     stages: Mapping[str, Sequence[Run]], collections: Mapping[str, RoiSet], split: Split
 ) -> list[dict[str, Any]]:
-    """Return the ROIs of each collection, grouped by the stages that train on them and evaluate
-    them.
+    """Return the ROIs of each collection, grouped by the stages that train on or evaluate them.
 
-    Returns a list of {collection, trained_in, evaluated_in, cases, lesions, views, rois_augmented},
-    lesions and views as {malignant, benign}. No ROI is in two entries.
+    Each entry is {collection, trained_in, evaluated_in, cases, lesions, views, rois_augmented};
+    lesions and views are {malignant, benign}. Each ROI is in one entry.
     """
-    use = {name: _empty(len(stages), len(rois)) for name, rois in collections.items()}
+    used = {name: np.zeros((2, len(stages), len(rois)), bool) for name, rois in collections.items()}
     for number, runs in enumerate(stages.values()):
         for run in {_rows_key(run): run for run in runs}.values():
-            learned, scored = run_rows(run, collections, split)
+            train_rows, evaluation_rows = run_rows(run, collections, split)
             for task in run.tasks:
-                use[task][0, number, learned[task]] = True
-                use[task][1, number, scored[task]] = True
-    names = list(stages)
+                used[task][0, number, train_rows[task]] = True
+                used[task][1, number, evaluation_rows[task]] = True
     return [
         entry
         for name, rois in collections.items()
-        for entry in _entries(name, rois, use[name], names)
+        for entry in _entries(name, rois, used[name], list(stages))
     ]
 
 
 def _rows_key(run: Run) -> tuple[Any, ...]:
-    """Run with the same key train on and score the same rows."""
+    """Return a key that is equal for runs that train on and score the same rows."""
     subset = None if run.target_cases is None else (run.target_cases, run.initialization)
     return run.tasks, run.split, run.fold, subset
 
 
-def _empty(stages: int, rois: int) -> np.ndarray:
-    """Return whether each ROI is trained on, and whether it is evaluated: (2, stages, rois)
-    bool."""
-    return np.zeros((2, stages, rois), bool)
-
-
 def _entries(
-    name: str, rois: RoiSet, use: np.ndarray, stages: Sequence[str]
+    name: str, rois: RoiSet, used: np.ndarray, stages: Sequence[str]
 ) -> list[dict[str, Any]]:
-    flat = use.reshape(-1, len(rois)).T
-    kinds, member = np.unique(flat, axis=0, return_inverse=True)
+    """Return the entries of one collection; `used` is (trained or evaluated, stages, ROIs) bool."""
+    flat = used.reshape(-1, len(rois)).T
+    patterns, pattern_of_roi = np.unique(flat, axis=0, return_inverse=True)
     entries = []
-    for number, kind in enumerate(kinds.reshape(-1, *use.shape[:2])):
-        trained, evaluated = ([s for s, on in zip(stages, k, strict=True) if on] for k in kind)
-        rows = np.flatnonzero(member.ravel() == number)
+    for number, pattern in enumerate(patterns.reshape(-1, *used.shape[:2])):
+        trained, evaluated = (
+            [stage for stage, is_used in zip(stages, row, strict=True) if is_used]
+            for row in pattern
+        )
+        rows = np.flatnonzero(pattern_of_roi.ravel() == number)
         entries.append(
             {"collection": name, "trained_in": trained, "evaluated_in": evaluated}
-            | _sizes(rois, rows)
+            | _count_cases(rois, rows)
         )
-    return sorted(entries, key=lambda e: (not e["trained_in"], not e["evaluated_in"]))
+    return sorted(entries, key=lambda entry: (not entry["trained_in"], not entry["evaluated_in"]))
 
 
-def _sizes(rois: RoiSet, rows: np.ndarray) -> dict[str, Any]:
+def _count_cases(rois: RoiSet, rows: np.ndarray) -> dict[str, Any]:
     case, lesion = (rois.index[column][rows].tolist() for column in ("case_id", "lesion_id"))
     label = rois.index["label"][rows].tolist()
     lesions = dict(zip(zip(case, lesion, strict=True), label, strict=True))

@@ -1,6 +1,4 @@
-"""The checks that every study goes through before it trains and after: one folder, one config, one
-environment, folds made once, runs that can be measured, nothing mixed.
-"""
+"""Checks before and after the training of a study: one job, config and provenance per folder."""
 
 import contextlib
 import sys
@@ -24,13 +22,13 @@ from mtl_jax.types import Run
 
 @contextlib.contextmanager
 def locked_workdir(folder: Path, c: ConfigDict) -> Iterator[None]:
-    """Keep other jobs out of `folder`. InputError where it is the work folder of another config.
+    """Lock `folder` for this job, and raise InputError if it is the work folder of another config.
 
-    Of several processes, all have the same config, and process 0 alone reads or writes in `folder`.
+    All processes need the same config; process 0 alone reads or writes in `folder`.
     """
     settings = c.to_dict()
-    alike = {**settings, "data": {**settings["data"], "cache": "", "workers": 0}}
-    multihost.assert_same(f"the config {provenance.digest(alike)[:12]}")
+    shared = {**settings, "data": {**settings["data"], "cache": "", "workers": 0}}
+    multihost.assert_same(f"the config {provenance.digest(shared)[:12]}")
     with contextlib.ExitStack() as stack:
         multihost.on_primary(lambda: stack.enter_context(workdir.lock(folder)))
         multihost.on_primary(lambda: workdir.reject_other_config(folder, settings))
@@ -41,39 +39,39 @@ def record_study(
     folder: Path,
     c: ConfigDict,
     inputs: StudyInputs,
-    more: Mapping[str, Any] = MappingProxyType({}),
+    extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Make `folder` the work folder of `c`, once the job can begin: else it stays as it is.
+    """Write config.json, environment.json, and folds.json with the fields of `extra`.
 
-    Writes config.json and environment.json; and folds.json with `more`, before any training and
-    once for all. Reports near-duplicate ROIs and similar patient ids.
+    Called before any training; InputError if folds.json differs from that of an earlier job.
+    Prints a note on near-duplicate ROIs and on similar patient ids.
     """
     workdir.claim(folder, c.to_dict())
     workdir.record_environment(folder, [device.device_kind for device in jax.devices()])
-    content = {name: shards.content_digest(rois) for name, rois in inputs.collections.items()}
-    alike = leak_checks.find_near_duplicates(inputs.collections, inputs.split)
-    if alike:
-        print(leak_checks.near_duplicates_note(alike), file=sys.stderr)
-    similar = patients.find_similar(list(inputs.collections.values()))
+    collections = inputs.collections
+    near_duplicates = leak_checks.find_near_duplicates_across_split(collections, inputs.split)
+    if near_duplicates:
+        print(leak_checks.near_duplicates_note(near_duplicates), file=sys.stderr)
+    similar = patients.find_similar(list(collections.values()))
     if similar:
         print(f"mtl_jax: note: {patient_notes.similar_ids_note(similar)}", file=sys.stderr)
-    collections = inputs.collections
-    found = {
+    record = {
+        "collections": {name: shards.content_digest(rois) for name, rois in collections.items()},
         "namespaces": {name: patients.namespace_of(rois) for name, rois in collections.items()},
         "patients": {name: patients.patients_digest(rois) for name, rois in collections.items()},
         "ids_look_like": patients.guessed_namespaces(collections),
         "similar_ids": similar,
-        "alike": alike,
+        "alike": near_duplicates,
     }
     workdir.write_once(
         folder / "folds.json",
-        inputs.split.record() | {"collections": content} | found | dict(more),
+        inputs.split.record() | record | dict(extra),
         "the folds, the collections they were made from, or the primary analysis",
     )
 
 
 def reject_unfit(runs: Sequence[Run], inputs: StudyInputs) -> None:
-    """Raise InputError if a run could not learn or not be measured."""
+    """Raise InputError if a run cannot be trained or evaluated."""
     for run in runs:
         splits.reject_unfit(run, inputs.collections, inputs.split)
 
@@ -82,13 +80,16 @@ def run_missing(
     runs: Sequence[Run],
     folder: Path,
     inputs: StudyInputs,
-    here: Provenance,
+    job: Provenance,
     c: ConfigDict,
-    finished: executors.OnFinished,
+    on_finished: executors.OnFinished,
 ) -> None:
-    """Do those of `runs` that are missing in `folder`. InputError where a run done before, or by
-    another process meanwhile, is of another provenance than this job."""
-    multihost.on_primary(lambda: provenance.reject_mixed(runs, folder, here, c))
+    """Train those of `runs` that are missing in `folder`.
+
+    InputError if a finished run has another provenance than this job, checked before training and
+    after, as another process may have written to the folder meanwhile.
+    """
+    multihost.on_primary(lambda: provenance.reject_mixed(runs, folder, job, c))
     environment.reject_settings()
-    executors.EXECUTORS[c.executor](runs, folder, inputs, c, finished)
-    multihost.on_primary(lambda: provenance.reject_mixed(runs, folder, here, c))
+    executors.EXECUTORS[c.executor](runs, folder, inputs, c, on_finished)
+    multihost.on_primary(lambda: provenance.reject_mixed(runs, folder, job, c))

@@ -1,6 +1,4 @@
-"""Conventional CAD as one more reader: it learns and scores the target's ROIs that the networks
-of a stage do.
-"""
+"""Score the ROIs of a stage by conventional CAD (hand-crafted features and classifiers)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,33 +19,35 @@ def conventional_scores(
     collections: Mapping[str, RoiSet],
     split: splits.Split,
     seed: int,
-    made_from: Mapping[str, Mapping[str, Any]],
+    provenance: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Scores]:
-    """Score by classifier of the target's ROIs that `runs` score, each by a classifier that has
-    learned the target's ROIs that the run learns; kept in `folder`, NAME.csv each, as long as
-    `made_from`, the provenance of each run, is the same."""
+    """Return the scores of each classifier for the ROIs of the target that `runs` score.
+
+    For each fold the classifiers are trained on the training ROIs of the target. The scores are
+    kept in `folder`/NAME.csv and computed again if `provenance`, that of each run, has changed.
+    """
     target = split.target
-    own = [run for run in runs if run.tasks[0] == target]
-    parts = {(run.split, run.fold): run for run in own}  # approaches learn and score the same
-    if not own:
+    # All approaches have the same training and evaluation ROIs of the target.
+    run_of_fold = {(run.split, run.fold): run for run in runs if run.tasks[0] == target}
+    if not run_of_fold:
         return {}
-    write_results.delete_stale(folder, digest([made_from, seed]))
+    write_results.delete_stale(folder, digest([provenance, seed]))
     paths = {name: folder / f"{name}.csv" for name in hand_crafted.CLASSIFIERS}
     if not all(path.exists() for path in paths.values()):
-        print("conventional CAD: hand-crafted features of the target's ROIs", flush=True)
+        print("conventional CAD: computing hand-crafted features of the target's ROIs", flush=True)
         rois = collections[target]
         features, _ = hand_crafted.feature_table(
-            roi for some in iter_chunks(Rows(rois.shards)) for roi in some
+            roi for chunk in iter_chunks(Rows(rois.shards)) for roi in chunk
         )
         labels = rois.index["label"].astype(int)
         tables: dict[str, list[Scores]] = {name: [] for name in hand_crafted.CLASSIFIERS}
-        for run in parts.values():
-            learned, scored = (part[target] for part in splits.run_rows(run, collections, split))
-            judged = hand_crafted.fit_and_score(
-                features[learned], labels[learned], features[scored], seed
+        for run in run_of_fold.values():
+            train, test = (rows[target] for rows in splits.run_rows(run, collections, split))
+            fold_scores = hand_crafted.fit_and_score(
+                features[train], labels[train], features[test], seed
             )
-            for name, found in judged.items():
-                tables[name].append(score_tables.make_scores(rois, scored, found))
+            for name, score in fold_scores.items():
+                tables[name].append(score_tables.make_scores(rois, test, score))
         for name, path in paths.items():
             score_tables.write_scores(path, score_tables.concatenate(tables[name]))
     return {name: score_tables.read_scores(path) for name, path in paths.items()}

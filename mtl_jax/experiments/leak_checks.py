@@ -1,6 +1,6 @@
-"""What of a study's ROIs might be learned and tested at once, said before any training.
+"""Check for near-duplicate ROIs across a split, before training.
 
-Patients are kept apart by the splits; this looks at the pixels.
+The split keeps patients apart by their ids; this check compares pixels.
 """
 
 from collections.abc import Mapping
@@ -11,49 +11,46 @@ from mtl_jax.experiments.splits import Split
 from mtl_jax.types import RoiSet
 
 
-def find_near_duplicates(collections: Mapping[str, RoiSet], split: Split) -> list[dict[str, Any]]:
-    """Pair of ROIs of different cases that look alike and stand on two sides of a split: in
-    two folds, in training and test, or in two collections. Each as its ids and correlation. Cases
-    of one patient are kept on one side, and those that are never learned nor tested on none."""
-    order = list(collections.values())
-    sides = [_split_labels(rois, split) for rois in order]
-    people = [patients.patient_of_case(rois) for rois in order]
-    cases, ids = ([rois.index[name] for rois in order] for name in ("case_id", "roi_id"))
-    found = []
-    for pair in near_duplicates.find_near_duplicates(order):
-        ends = [(number, row, str(cases[number][row])) for number, row in (pair.a, pair.b)]
-        where = [sides[number][case] for number, _, case in ends]
-        apart = {(number, side) for (number, _, _), side in zip(ends, where, strict=True)}
-        same = len({people[number].get(case, (number, case)) for number, _, case in ends}) == 1
-        if len(apart) > 1 and not same and None not in where:
-            a, b = (str(ids[number][row]) for number, row, _ in ends)
-            found.append({"a": a, "b": b, "correlation": pair.correlation})
-    return found
+def find_near_duplicates_across_split(
+    collections: Mapping[str, RoiSet], split: Split
+) -> list[dict[str, Any]]:
+    """Return the ids and correlation of near-duplicate ROIs in two folds, in a training and a test
+    set, or in two collections.
+
+    Pairs of one patient, and pairs with a case that is neither in training nor test, are left out.
+    """
+    rois = list(collections.values())
+    subsets = [_case_subsets(collection, split) for collection in rois]
+    patient_ids = [patients.patient_of_case(collection) for collection in rois]
+    pairs = []
+    for pair in near_duplicates.find_near_duplicates(rois):
+        cases = [(i, str(rois[i].index["case_id"][row])) for i, row in (pair.a, pair.b)]
+        pair_subsets = [subsets[i][case] for i, case in cases]
+        pair_patients = {patient_ids[i].get(case, (i, case)) for i, case in cases}
+        in_one_subset = pair.a[0] == pair.b[0] and pair_subsets[0] == pair_subsets[1]
+        if None not in pair_subsets and not in_one_subset and len(pair_patients) > 1:
+            a, b = (str(rois[i].index["roi_id"][row]) for i, row in (pair.a, pair.b))
+            pairs.append({"a": a, "b": b, "correlation": pair.correlation})
+    return pairs
 
 
-def near_duplicates_note(alike: list[dict[str, Any]]) -> str:
-    """Return the one line that tells of them; '' where there are none."""
-    if not alike:
-        return ""
-    first = alike[0]
+def near_duplicates_note(pairs: list[dict[str, Any]]) -> str:
+    """Return a one-line note on the near-duplicates."""
     return (
-        f"mtl_jax: note: {len(alike)} pairs of ROIs of different cases look alike across the"
-        f" split (folds.json), the first {first['a']} and {first['b']}: if a film stands under two"
-        " case ids, give it one"
+        f"mtl_jax: note: {len(pairs)} pairs of ROIs of different cases look alike across the"
+        f" split (folds.json), the first {pairs[0]['a']} and {pairs[0]['b']}: if an image is listed"
+        " under two case ids, give it one"
     )
 
 
-def _split_labels(rois: RoiSet, split: Split) -> dict[str, tuple[Any, ...] | None]:
-    """Return where each case of a collection stands: test or not, and its fold in each partition;
-    None where it is neither learned nor tested."""
+def _case_subsets(rois: RoiSet, split: Split) -> dict[str, tuple[Any, ...] | None]:
+    """Return (in the test set, fold in each partition) of each case; None if it is in neither a
+    training nor a test set."""
     test = set(split.evaluated.get(rois.name, ()))
-    away = set(split.never.get(rois.name, ())) - test
-    folds: list[dict[str, int]] = []
-    if rois.name == split.target:
-        folds = [
-            {case: i for i, part in enumerate(parts) for case in part} for parts in split.partitions
-        ]
+    unused = set(split.excluded.get(rois.name, ())) - test
+    partitions = split.partitions if rois.name == split.target else []
+    folds = [{case: i for i, part in enumerate(parts) for case in part} for parts in partitions]
     return {
-        case: None if case in away else (case in test, *(of_case.get(case) for of_case in folds))
+        case: None if case in unused else (case in test, *(fold.get(case) for fold in folds))
         for case in dict.fromkeys(rois.index["case_id"].tolist())
     }

@@ -1,4 +1,4 @@
-"""The one primary analysis of a study, settled before any training."""
+"""The primary comparison of a study, chosen before any training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,13 +9,15 @@ from mtl_jax.config import STAGES
 from mtl_jax.experiments.run_lists import Approach
 from mtl_jax.types import InputError
 
-FALLBACK = "obuchowski"  # for proper fits that may not be a headline
-COMPARED = ("cross_validation", "test")  # last stages whose approaches are compared
+FALLBACK = "obuchowski"  # the test used if the AUC of a proper fit cannot be reported
+COMPARED = ("cross_validation", "test")  # last stages that compare approaches
 
 
 class Primary(NamedTuple):
-    """The primary comparison: `pair` of approaches, by `unit` and `test`; `pair` is None where the
-    study has no primary test, and `reason` says why."""
+    """The primary comparison: a pair of approaches, the unit (view or lesion) and the test.
+
+    If the study has no primary test, `pair` is None and `reason` says why.
+    """
 
     unit: str
     test: str
@@ -24,7 +26,7 @@ class Primary(NamedTuple):
 
     @property
     def method(self) -> str:
-        """That of the AUCs compared."""
+        """The method of the AUCs that the test compares."""
         return "proper" if self.test == "proper" else "empirical"
 
     def __str__(self) -> str:
@@ -33,41 +35,57 @@ class Primary(NamedTuple):
         a, b = self.pair
         return f"primary analysis: AUC of {a} - {b}, {self.unit} level, {self.test}"
 
-    def barred(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether the declared test is of proper fits that may not be a headline, by the
-        AUC `rows` of the stage: a fit whose status is not ok, or an empirical AUC below 0.5."""
-        fitted = {
+    def apply_fallback(self, rows: Sequence[Mapping[str, Any]]) -> "Primary":
+        """Return the comparison with test FALLBACK if the test needs proper fits and the AUC `rows`
+        of the stage have no reportable one for both approaches, else the comparison unchanged."""
+        reportable = {
             row["study"]
             for row in rows
             if row["headline"] and (row["unit"], row["method"]) == (self.unit, "proper")
         }
-        return self.test == "proper" and not set(self.pair or ()) <= fitted
-
-    def fallback(self) -> "Primary":
-        """Return the analysis that takes its place, as declared with it."""
+        if self.test != "proper" or set(self.pair or ()) <= reportable:
+            return self
         return self._replace(test=FALLBACK)
 
     def record(self) -> dict[str, Any]:
-        """Return what folds.json holds."""
-        pair = None if self.pair is None else list(self.pair)
-        found = {"unit": self.unit, "test": self.test, "pair": pair, "reason": self.reason}
-        rule = {"fallback": f"{FALLBACK}, where a proper fit may not be a headline"}
-        return found | (rule if self.test == "proper" else {})
+        """Return the entry `primary` of folds.json."""
+        entry = self._asdict() | {"pair": None if self.pair is None else list(self.pair)}
+        if self.test == "proper":
+            entry["fallback"] = (
+                f"{FALLBACK}, if the status of a proper fit is not ok or the empirical AUC is below"
+                " 0.5"
+            )
+        return entry
 
 
 def resolve_primary(
     settings: ConfigDict, study: str, approaches: Sequence[Approach], target: str
 ) -> Primary:
-    """Return the primary analysis that `settings` (config.statistics.primary) declare for a study
-    of these approaches, `each` spelled out. InputError: the pair cannot be compared on the target.
+    """Return the primary comparison of a study.
+
+    Parameters
+    ----------
+    settings
+        The section `statistics.primary` of the config.
+    study
+        The study, a key of `config.STAGES`.
+    approaches
+        The approaches of the study, `each` expanded.
+    target
+        The name of the target collection.
+
+    Raises
+    ------
+    InputError
+        If an approach of `settings.pair` is not tested on the target.
     """
     unit, test, pair = settings.unit, settings.test, tuple(settings.pair)
     names = [approach.name for approach in approaches if approach.tasks[0] == target]
     for name in pair:
         if name not in names:
             raise InputError(
-                f"config.statistics.primary.pair names {name!r}; the approaches that are tested on "
-                f"{target} are {', '.join(names) or 'none'}: name two of them, or ()"
+                f"config.statistics.primary.pair={pair!r} is invalid: {name!r} is not tested on"
+                f" {target}; expected () or two of: {', '.join(names) or 'none'}"
             )
     last = STAGES[study][-1]
     if last not in COMPARED:

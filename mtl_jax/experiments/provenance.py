@@ -1,5 +1,7 @@
-"""What decides the numbers of a run, as its run.json and its checkpoints record it, and that no
-study mixes two.
+"""The provenance of a run: everything that its numbers depend on.
+
+Each run.json and each checkpoint records it, and a study with runs of different provenance is
+rejected.
 """
 
 import hashlib
@@ -24,14 +26,14 @@ from mtl_jax.training.fit import FIELDS_WITHOUT_EFFECT
 from mtl_jax.types import InputError, RoiSet, Run
 from mtl_jax.weights import Weights
 
-REMEDY = "finish the study with what began it, or name another --workdir"
+REMEDY = "finish the study with the original software and data, or name another --workdir"
 
 
 class Provenance:
-    """What a job records of its runs: the software of this process, the weights, the ROIs that are
-    learned and scored, and the settings that decide the numbers.
+    """The provenance of the runs of a job: the software of this process, the weights, the training
+    and scored ROIs, and the settings that affect the numbers.
 
-    Places (data.cache, devices ...) and settings without effect on the numbers are no part of it.
+    Paths, devices and other settings without effect on the numbers are left out.
     """
 
     def __init__(
@@ -43,127 +45,125 @@ class Provenance:
     ) -> None:
         self._collections, self._split, self._c = collections, split, c
         self._content = {name: shards.content_digest(rois) for name, rois in collections.items()}
-        card = weights.metadata
-        self._weights = {key: card[key] for key in ("name", "backbone", "lrn", "arrays_sha256")}
+        keys = ("name", "backbone", "lrn", "arrays_sha256")
+        self._weights = {key: weights.metadata[key] for key in keys}
         self._data: dict[Any, dict[str, Any]] = {}
 
-    def of(self, run: Run) -> dict[str, Any]:
+    def record(self, run: Run) -> dict[str, Any]:
+        """Return the provenance of `run` as run.json stores it."""
         c = self._c
         train = {k: v for k, v in c.train.items() if k not in (*FIELDS_WITHOUT_EFFECT, "precision")}
         train["epochs"] = n_epochs(run, self._collections, self._split, c.train)
-        recorded = software.record()
-        recorded["precision"]["train"] = c.train.precision
-        recorded["weights"] = self._weights
-        recorded["data"] = self._data_of(run)
-        recorded["settings"] = {"run": asdict(run), "train": train, "model": c.model.to_dict()}
-        return json.loads(json.dumps(recorded))  # as it comes back from a file
+        record = software.record()
+        record["precision"]["train"] = c.train.precision
+        record["weights"] = self._weights
+        record["data"] = self._data_digests(run)
+        record["settings"] = {"run": asdict(run), "train": train, "model": c.model.to_dict()}
+        return json.loads(json.dumps(record))  # equal to what is read back from a file
 
-    def _data_of(self, run: Run) -> dict[str, Any]:
-        """Digests of the collections of `run`, and of the ids of the ROIs that it learns and those
-        that it scores: a changed rule of exclusion changes these alone."""
+    def _data_digests(self, run: Run) -> dict[str, Any]:
+        """Return digests of the collections of `run`, and of the ids of its training ROIs and of
+        its scored ROIs, which also depend on the rules of exclusion."""
         shared = subset_key(run)
         key = (shared.tasks, shared.split, shared.fold, shared.target_cases, shared.initialization)
         if key not in self._data:
-            learned, scored = splits.run_rows(run, self._collections, self._split)
+            training, scored = splits.run_rows(run, self._collections, self._split)
             self._data[key] = {
                 "content": {name: self._content[name] for name in run.tasks},
-                "learned": self._digest(learned),
-                "scored": self._digest(scored),
+                "learned": self._digest_ids(training),
+                "scored": self._digest_ids(scored),
             }
         return self._data[key]
 
-    def _digest(self, rows: Mapping[str, np.ndarray]) -> str:
-        """Return SHA-256 of the sorted ids, each as 16 bytes: a million texts would take much
-        memory."""
+    def _digest_ids(self, rows: Mapping[str, np.ndarray]) -> str:
+        """Return the SHA-256 of the sorted ids, each hashed to 16 bytes to save memory."""
         total = hashlib.sha256()
         for name in sorted(rows):
             ids = self._collections[name].index["roi_id"]
-            each = (hashlib.blake2b(str(ids[i]).encode(), digest_size=16) for i in rows[name])
-            short = np.fromiter((one.digest() for one in each), "S16", len(rows[name]))
-            total.update(f"{name} {len(short)} ".encode() + np.sort(short).tobytes())
+            hashes = (hashlib.blake2b(str(ids[i]).encode(), digest_size=16) for i in rows[name])
+            digests = np.fromiter((hash_.digest() for hash_ in hashes), "S16", len(rows[name]))
+            total.update(f"{name} {len(digests)} ".encode() + np.sort(digests).tobytes())
         return total.hexdigest()
 
 
-def digest(recorded: Any) -> str:
-    """Return SHA-256 of a JSON value, for files that have to be of one provenance."""
-    return hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def reject_mixed(runs: Iterable[Run], folder: Path, here: Provenance, c: ConfigDict) -> None:
-    """Raise InputError if a finished run among `runs` is not what this job would record.
+def reject_mixed(runs: Iterable[Run], folder: Path, job: Provenance, c: ConfigDict) -> None:
+    """Raise InputError if a finished run in `folder` has another provenance than this job.
 
-    With config.accept_versions, other versions and another platform are accepted. On a Ray cluster
-    the workers train, not this process: their runs are of one platform among themselves.
+    config.accept_versions accepts other versions and another platform. On a Ray cluster the workers
+    train, not this process; all their runs need the same platform.
     """
-    platform = None
+    ray_platform = None
     for run in runs:
-        place = folder / "runs" / run.id
-        if not (place / "scores.csv").exists():
+        run_folder = folder / "runs" / run.id
+        if not (run_folder / "scores.csv").exists():
             continue
-        there = _read_provenance(place, run)
-        expected = here.of(run)
+        recorded = _read_provenance(run_folder, run)
+        expected = job.record(run)
         if c.executor == "ray":
-            platform = platform or there.get("platform")
-            expected["platform"] = platform
-        _reject_difference(there, expected, run, c.accept_versions)
+            ray_platform = ray_platform or recorded.get("platform")
+            expected["platform"] = ray_platform
+        _reject_difference(recorded, expected, run, c.accept_versions)
 
 
 def summarize_provenance(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what results.json says of the runs of these records (run.json): each combination of
-    versions and platform among them, and whether there are several."""
-    found: list[dict[str, str]] = []
+    """Return the distinct software versions and platforms of these run.json records, and whether
+    there are several."""
+    distinct: list[dict[str, str]] = []
     for record in records:
         recorded = record["provenance"]
-        for version in (*recorded[VERSIONS_BEFORE], software.version_of(recorded)):
-            if version not in found:
-                found.append(version)
-    return {"versions": found, "mixed": len(found) > 1}
+        for versions in (*recorded[VERSIONS_BEFORE], software.version_of(recorded)):
+            if versions not in distinct:
+                distinct.append(versions)
+    return {"versions": distinct, "mixed": len(distinct) > 1}
 
 
-def _read_provenance(place: Path, run: Run) -> dict[str, Any]:
-    """Return the provenance that a finished run's folder holds, whose scores are those it was
-    written with."""
-    path = place / "run.json"
+def _read_provenance(folder: Path, run: Run) -> dict[str, Any]:
+    """Return the provenance in the folder of a finished run; InputError if its scores changed."""
+    path = folder / "run.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        there, scores = record.get("provenance"), record.get("scores_sha256")
+        recorded, scores = record.get("provenance"), record.get("scores_sha256")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: missing or damaged; delete its folder and run the job again"
         ) from error
-    if not isinstance(there, dict) or VERSIONS_BEFORE not in there:
+    if not isinstance(recorded, dict) or VERSIONS_BEFORE not in recorded:
+        raise InputError(f"run {run.id}: its run.json has no provenance; {REMEDY}")
+    if scores != atomic.file_sha256(folder / "scores.csv"):
         raise InputError(
-            f"run {run.id}: its run.json has no provenance, so that nothing says what made it;"
-            f" {REMEDY}"
-        )
-    if scores != atomic.file_sha256(place / "scores.csv"):
-        raise InputError(
-            f"{place / 'scores.csv'}: not the scores that run {run.id} wrote (its run.json has "
+            f"{folder / 'scores.csv'}: not the scores that run {run.id} wrote (its run.json has "
             "another checksum); delete its folder and run the job again"
         )
-    return there
+    return recorded
 
 
 def _reject_difference(
-    there: Mapping[str, Any], here: Mapping[str, Any], run: Run, accept_versions: bool
+    recorded: Mapping[str, Any], expected: Mapping[str, Any], run: Run, accept_versions: bool
 ) -> None:
-    differ = changed_fields(there, here, ignored=(VERSIONS_BEFORE,))
-    if not all(map(software.may_differ, differ)):
-        gravest = sorted(differ.items(), key=lambda change: software.may_differ(change[0]))
+    changes = changed_fields(recorded, expected, ignored=(VERSIONS_BEFORE,))
+    if not all(map(software.may_differ, changes)):
+        ordered = sorted(changes.items(), key=lambda change: software.may_differ(change[0]))
         raise InputError(
-            f"run {run.id} is not of this job: {format_changes(dict(gravest))}; {REMEDY}"
+            f"run {run.id} does not match this job: {format_changes(dict(ordered))}; {REMEDY}"
         )
-    if accept_versions or not (differ or there[VERSIONS_BEFORE]):
+    if accept_versions or not (changes or recorded[VERSIONS_BEFORE]):
         return
-    what = format_changes(differ) or f"trained by several versions, {_format_versions(there)}"
+    difference = format_changes(changes) or (
+        f"trained by several versions, {_format_versions(recorded)}"
+    )
     raise InputError(
-        f"run {run.id} is of other versions: {what}; {REMEDY}, or set --accept_versions, by which "
-        "results and report are marked as mixed"
+        f"run {run.id} was trained with other versions: {difference}; {REMEDY}, or set "
+        "--accept_versions, which marks results and report as mixed"
     )
 
 
-def _format_versions(there: Mapping[str, Any]) -> str:
-    """Return 'optax 0.2.8, then 9.9': what differs among the versions of one run."""
-    every = [*there[VERSIONS_BEFORE], software.version_of(there)]
-    names = [name for name in every[0] if len({each[name] for each in every}) > 1]
-    return "; ".join(f"{name} {', then '.join(each[name] for each in every)}" for name in names)
+def _format_versions(recorded: Mapping[str, Any]) -> str:
+    """Return the versions of a run that changed during its training: 'optax 0.2.8, then 9.9'."""
+    history = [*recorded[VERSIONS_BEFORE], software.version_of(recorded)]
+    names = [name for name in history[0] if len({versions[name] for versions in history}) > 1]
+    return "; ".join(f"{name} {', then '.join(v[name] for v in history)}" for name in names)

@@ -1,4 +1,4 @@
-"""From the scores of all runs to results.json."""
+"""Compute the content of results.json from the scores of all runs."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -25,7 +25,7 @@ from mtl_jax.experiments.stage_tables import (
 )
 from mtl_jax.types import RoiSet, Run
 
-TABULATED = ("splits", "depth", "learning_curve")  # stages that compare conditions in one table
+TABULATED = ("splits", "depth", "learning_curve")  # stages whose result is a table of conditions
 
 
 def summarize(
@@ -39,18 +39,34 @@ def summarize(
     conventional: Mapping[str, Scores],
     rules: EvaluationRules,
 ) -> dict[str, Any]:
-    """Everything that the report says, from each run's scores and record (by run id) and the runs
-    of each stage, in order.
+    """Return the content of results.json.
 
-    `conventional` holds the scores of conventional CAD, by classifier, on the target's ROIs that
-    the last stage scored, or nothing.
+    Parameters
+    ----------
+    study
+        The study, a key of `config.STAGES`.
+    stages
+        The runs of each stage, in order.
+    tables, records
+        The scores and run.json of each run, by run id.
+    collections
+        The ROIs of each collection.
+    split
+        The training and test cases.
+    weights_card
+        The metadata of the pretrained weights.
+    conventional
+        The scores of conventional CAD, by classifier, for the ROIs of the target that the last
+        stage scored; empty if it is disabled.
+    rules
+        How the study is evaluated.
     """
     out: dict[str, Any] = {
         "study": study,
         "target": split.target,
         "split": {"rule": split.rule, "train": len(split.train), "test": len(split.test)},
         "collections": [
-            _describe_collection(rois, name in split.official_learned)
+            _describe_collection(rois, name in split.official_tests_in_training)
             for name, rois in collections.items()
         ],
         "data_use": data_use(stages, collections, split),
@@ -66,18 +82,18 @@ def summarize(
             out[stage] = auc_rows(runs, tables, split.target)
             out["selection"] |= make_selection(stage, out[stage], rules.selection_unit)
             mark_selected(out[stage], stage, out["selection"], "splits" in stages)
-    *before, stage = stages
-    # Its split and network were chosen by scores of the same cases.
-    chosen = bool({"splits", "depth"} & set(before))
-    if "cross_validation" in before:
+    *earlier, stage = stages
+    # The split and the network of cross-validation were then chosen by scores of the same cases.
+    optimistic = bool({"splits", "depth"} & set(earlier))
+    if "cross_validation" in earlier:
         runs = stages["cross_validation"]
         out["cross_validation"] = evaluate(
-            "cross_validation", runs, tables, split.target, rules, selected=chosen
+            "cross_validation", runs, tables, split.target, rules, selected=optimistic
         )
     runs = stages[stage]
     if stage in TABULATED:
         return out | summarize_table(stage, runs, tables, split.target, out)
-    selected = chosen and stage == "cross_validation"
+    selected = optimistic and stage == "cross_validation"
     out |= evaluate(stage, runs, tables, split.target, rules, selected)
     if conventional:
         out["conventional"] = evaluate_conventional(
@@ -92,8 +108,11 @@ def mark_selected(
     selection: Mapping[str, Any],
     split_selected: bool,
 ) -> None:
-    """Say of each row whether its AUC is of a split or network that was selected by scores of the
-    same cases. After a stage of splits, every row of the depth stage is of the selected split."""
+    """Mark the rows whose split or network was selected by scores of the same cases.
+
+    `split_selected`: the study has a stage of splits, so that all rows of the depth stage have the
+    selected split.
+    """
     for row in rows:
         if stage == "splits":
             row["selected"] = row["split"] == selection["split"]["chosen"]
@@ -112,24 +131,21 @@ def summarize_table(
     target: str,
     out: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return `auc` and `comparisons` of a job that ends with a table of means: the chosen row
-    first."""
-    chosen = {what: found["chosen"] for what, found in out["selection"].items()}
+    """Return `auc` (the chosen row first) and `comparisons` of a study that ends with a table."""
+    chosen = {name: selection["chosen"] for name, selection in out["selection"].items()}
     rows = sorted(out[stage], key=lambda row: any(row[k] != v for k, v in chosen.items()))
-    first = {(row["study"], row["unit"]): row for row in reversed(rows)}
-    for row in first.values():
+    first_rows = {(row["study"], row["unit"]): row for row in reversed(rows)}
+    for row in first_rows.values():
         row["headline"] = True
-    tests = condition_differences(
-        runs, tables, target, _condition_pairs(stage, runs, out["selection"])
-    )
-    for row in tests:
+    pairs = _condition_pairs(stage, runs, out["selection"])
+    comparisons = condition_differences(runs, tables, target, pairs)
+    for row in comparisons:
         row |= {"primary": False, "selected": stage == "depth"}
-    return {"auc": rows, "comparisons": adjust_families(tests, stage)}
+    return {"auc": rows, "comparisons": adjust_families(comparisons, stage)}
 
 
 def make_selection(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
-    """Return what a stage chooses from the rows of its table: an entry of results.json's
-    `selection`."""
+    """Return the entry of a stage in `selection` of results.json, from the rows of its table."""
     rows = [row for row in rows if row["unit"] == unit]
     if stage == "splits":
         return {"split": {"unit": unit} | choose_split(rows)}
@@ -141,20 +157,22 @@ def make_selection(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> 
 def _condition_pairs(
     stage: str, runs: Sequence[Run], selection: Mapping[str, Any]
 ) -> list[tuple[Condition, Condition]]:
-    """Return what is compared: in `depth` all networks, those with the chosen one first, since any
-    two might have been the best and the next; in `learning_curve` each pair of approaches that
-    learned as many cases."""
-    found = list(group_by_condition(runs))
+    """Return the pairs of conditions that are compared.
+
+    depth: all networks, the chosen one first, because any two could have been the two best.
+    learning_curve: approaches with the same number of training cases.
+    """
+    conditions = list(group_by_condition(runs))
     if stage == "depth":
         best = selection["network"]["chosen"]
-        return list(combinations(sorted(found, key=lambda c: c.network != best), 2))
+        return list(combinations(sorted(conditions, key=lambda c: c.network != best), 2))
     if stage == "learning_curve":
-        return [(a, b) for a, b in combinations(found, 2) if a.target_cases == b.target_cases]
+        return [(a, b) for a, b in combinations(conditions, 2) if a.target_cases == b.target_cases]
     return []
 
 
 def _describe_collection(rois: RoiSet, official_learned: bool) -> dict[str, Any]:
-    """Count of one collection in the form of the paper's Table 2, and what was decided."""
+    """Return the counts of one collection (as in Table 2 of the paper) and its manifest entries."""
     index, malignant = rois.index, rois.index["label"] == 1
     case, lesion = (index[name].astype(str) for name in ("case_id", "lesion_id"))
     lesion = np.char.add(np.char.add(case, "\t"), lesion)

@@ -45,7 +45,7 @@ def cross_validation_runs(
     ]
 
 
-def test_set_runs(
+def independent_test_runs(
     approaches: Sequence[Approach],
     network: str,
     seed: int,

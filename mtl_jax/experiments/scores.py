@@ -1,4 +1,4 @@
-"""The table of scores: written, read, put together, by view or lesion."""
+"""The scores of one run: one row an ROI, kept in scores.csv."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,10 @@ from mtl_jax.types import InputError, RoiSet, Run
 
 
 class Scores(NamedTuple):
-    """A row an ROI: its ids (n,) str, label (n,) int and score (n,) float32, the probability of
-    malignant averaged over the eight orientations."""
+    """ROI ids (n,) str, labels (n,) int and scores (n,) float32.
+
+    A score is the probability of malignancy, averaged over the eight orientations.
+    """
 
     roi_id: np.ndarray
     case_id: np.ndarray
@@ -25,16 +27,18 @@ class Scores(NamedTuple):
     label: np.ndarray
     score: np.ndarray
 
-    def of(self, keep: np.ndarray) -> "Scores":
-        return Scores(*(column[keep] for column in self))
+    def select_rows(self, rows: np.ndarray) -> "Scores":
+        """Return the rows of an index or mask array."""
+        return Scores(*(column[rows] for column in self))
 
 
 def make_scores(rois: RoiSet, rows: np.ndarray, score: np.ndarray) -> Scores:
-    """Score of these rows of a collection. InputError where one is no number."""
+    """Return the scores of these rows of a collection; raise InputError if one is not finite."""
     if not np.isfinite(score).all():
+        roi_id = rois.index["roi_id"][rows][~np.isfinite(score)][0]
         raise InputError(
-            f"{rois.name}: the network scores {rois.index['roi_id'][rows][~np.isfinite(score)][0]}"
-            " with no number; lower config.train.learning_rate"
+            f"{rois.name}: the score of ROI {roi_id} is not finite; lower"
+            " config.train.learning_rate"
         )
     ids = [rois.index[name][rows].astype(str) for name in Scores._fields[:4]]
     task = np.full(len(rows), rois.name)
@@ -42,7 +46,7 @@ def make_scores(rois: RoiSet, rows: np.ndarray, score: np.ndarray) -> Scores:
 
 
 def aggregate(scores: Scores, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and case ids, one a view or one a lesion (the mean over its views)."""
+    """Return label, score and case id of each view, or of each lesion (the mean over its views)."""
     if unit == "view":
         return scores.label, scores.score, scores.case_id
     lesions = roc.view_to_lesion(scores.label, scores.score, scores.case_id, scores.lesion_id)
@@ -54,12 +58,12 @@ def concatenate(tables: Sequence[Scores]) -> Scores:
 
 
 def write_scores(path: Path, scores: Scores) -> None:
-    """Write scores.csv, under its name only when whole."""
+    """Write scores.csv atomically."""
     atomic.write_text(path, to_csv(scores))
 
 
 def to_csv(scores: Scores) -> str:
-    """Return scores.csv as text. Nine digits give a float32 back to the bit."""
+    """Return scores.csv as text. Nine digits represent a float32 exactly."""
     rows = ([*ids, label, f"{x:.9g}"] for *ids, label, x in zip(*scores, strict=True))
     return format_csv(Scores._fields, rows)
 
@@ -70,7 +74,7 @@ def read_runs(runs: Sequence[Run], folder: Path) -> dict[str, Scores]:
 
 
 def read_scores(path: Path) -> Scores:
-    """Raise InputError if the file is missing or damaged."""
+    """Read scores.csv; raise InputError if the file is missing or damaged."""
     try:
         table = read_csv(path)[list(Scores._fields)].to_numpy().T
         *ids, label, score = (np.array(column, str) for column in table)

@@ -1,4 +1,4 @@
-"""Who learns and who is tested, as folds.json records it before any training."""
+"""The split of the target collection into training cases, folds and test set (folds.json)."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -11,150 +11,126 @@ from mtl_jax.types import InputError, RoiSet, Run
 
 
 class Split(NamedTuple):
-    """Case ids of the target collection, and what was decided.
+    """The case ids of each training and test set of a job."""
 
-    Each of `partitions` divides the cases of `train` into folds; there is none where no stage
-    needs one. `test` is the target's independent test set and `others` those of the other
-    collections that are evaluated. `never` are the cases of each collection that no run learns,
-    since their patients are in one of these; `held_out` counts those of them that are in no test
-    set of their own collection. `official_learned` are the collections that mark a test set which
-    is learned, being no evaluated one. `seed` is config.split_seed, from which subsets of the
-    training cases are drawn as well.
-    """
-
-    target: str
-    train: list[str]
-    test: list[str]
-    partitions: list[list[list[str]]]
-    rule: str
-    others: Mapping[str, list[str]] = MappingProxyType({})
-    seed: int = 0
-    never: Mapping[str, list[str]] = MappingProxyType({})
-    held_out: Mapping[str, Mapping[str, int]] = MappingProxyType({})
-    official_learned: tuple[str, ...] = ()
+    target: str  # name of the target collection
+    train: list[str]  # training cases of the target
+    test: list[str]  # test cases of the target; empty if no stage needs a test set
+    partitions: list[list[list[str]]]  # partitions of `train` into folds
+    rule: str  # how the cases of the target were split
+    # The test cases of each other collection that is evaluated.
+    auxiliary_tests: Mapping[str, list[str]] = MappingProxyType({})
+    seed: int = 0  # config.split_seed; subsets of the training cases are drawn from it as well
+    # The cases of each collection whose patients are in a test set: no run trains on them.
+    excluded: Mapping[str, list[str]] = MappingProxyType({})
+    # For each collection, the number of excluded cases and ROIs that are in no test set of its own.
+    excluded_counts: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+    # Collections whose marked test set is used for training, because the job does not evaluate it.
+    official_tests_in_training: tuple[str, ...] = ()
 
     @property
     def evaluated(self) -> dict[str, list[str]]:
         """The test cases of each collection that has a test set in this job, the target first."""
-        return {self.target: self.test, **self.others} if self.test else dict(self.others)
+        target = {self.target: self.test} if self.test else {}
+        return target | dict(self.auxiliary_tests)
 
     @classmethod
-    def from_record(cls, folds: Mapping[str, Any]) -> "Split":
-        """Return the Split that folds.json records."""
-        partitions = [list(parts.values()) for parts in folds["splits"].values()]
+    def from_record(cls, record: Mapping[str, Any]) -> "Split":
+        """Return the split that folds.json records."""
         return cls(
-            folds["target"],
-            folds["train"],
-            folds["test"],
-            partitions,
-            folds["rule"],
-            folds["test_of_others"],
-            folds["split_seed"],
-            folds["never_learned"],
-            folds["held_out"],
-            tuple(folds["official_test_learned"]),
+            target=record["target"],
+            train=record["train"],
+            test=record["test"],
+            partitions=[list(parts.values()) for parts in record["splits"].values()],
+            rule=record["rule"],
+            auxiliary_tests=record["test_of_others"],
+            seed=record["split_seed"],
+            excluded=record["never_learned"],
+            excluded_counts=record["held_out"],
+            official_tests_in_training=tuple(record["official_test_learned"]),
         )
 
     def record(self) -> dict[str, Any]:
-        """Return what folds.json holds."""
-        numbered = [{str(i + 1): part for i, part in enumerate(folds)} for folds in self.partitions]
+        """Return the content of folds.json."""
+        numbered = [{str(i + 1): part for i, part in enumerate(parts)} for parts in self.partitions]
         return {
             "target": self.target,
             "rule": self.rule,
             "train": self.train,
             "test": self.test,
             "folds": numbered[0] if numbered else {},
-            "splits": {str(i + 1): folds for i, folds in enumerate(numbered)},
-            "test_of_others": dict(self.others),
+            "splits": {str(i + 1): parts for i, parts in enumerate(numbered)},
+            "test_of_others": dict(self.auxiliary_tests),
             "split_seed": self.seed,
             "evaluated": self.evaluated,
-            "never_learned": dict(self.never),
-            "held_out": {name: dict(counts) for name, counts in self.held_out.items()},
-            "official_test_learned": list(self.official_learned),
+            "never_learned": dict(self.excluded),
+            "held_out": {name: dict(counts) for name, counts in self.excluded_counts.items()},
+            "official_test_learned": list(self.official_tests_in_training),
         }
 
 
 class SplitRules(NamedTuple):
-    """How the cases are divided: whether a stage needs a test set, how many partitions into how
-    many folds, and for test sets that are drawn their share of the cases; the seed of both."""
+    """How to split the target: whether a test set is needed, the number of partitions and of folds
+    in each, the fraction of the cases in a random test set, and the seed."""
 
     needs_test: bool
-    partitions: int
-    folds: int
+    n_partitions: int
+    n_folds: int
     test_fraction: float
     seed: int
 
 
-def split_target(
-    rois: RoiSet,
-    needs_test: bool,
-    n_partitions: int,
-    fold_count: int,
-    test_fraction: float,
-    seed: int,
-) -> Split:
-    """Return `make_split` of a target that is alone."""
-    rules = SplitRules(needs_test, n_partitions, fold_count, test_fraction, seed)
-    return make_split({rois.name: rois}, rois.name, (), rules)
-
-
 def make_split(
-    collections: Mapping[str, RoiSet], target: str, others: Sequence[str], rules: SplitRules
+    collections: Mapping[str, RoiSet], target: str, auxiliaries: Sequence[str], rules: SplitRules
 ) -> Split:
-    """Return the test set of the target and of each of `others`, the collections that are
-    evaluated as well; and folds of the target's cases whose patients are in none of these.
+    """Return the test sets of the job and the folds of the target's training cases.
 
-    A test set is the collection's own, else drawn at random by case. `collections` know their
-    patients: none of a test set is learned in any collection.
+    A collection that marks a test set keeps it; otherwise its test set is drawn at random by case.
+    No patient of a test set is in the training set of any collection. `auxiliaries` are the
+    collections beside the target that are evaluated on a test set.
     """
     rois = collections[target]
-    train, test, rule = _target_split(rois, rules)
+    train, test, rule = _split_target(rois, rules)
     if rules.needs_test and not test:
         raise InputError(
             f"collection {target} marks no test set and config.data.test_fraction is 0; give "
             "config.data.test_fraction a value, or set config.study to 'cross_validation'"
         )
-    tested = patients.patients_of(rois, test)
-    may_be_learned = patients.patients_of(rois, train) - tested
+    test_patients = patients.patients_of(rois, test)
+    training_patients = patients.patients_of(rois, train) - test_patients
     tests: dict[str, list[str]] = {}
-    for name in others:
-        tests[name] = _auxiliary_test_cases(collections[name], tested, may_be_learned, rules)
-        tested |= patients.patients_of(collections[name], tests[name])
-    never = {
-        name: sorted(patients.cases_of_patients(one, tested))
-        for name, one in collections.items()
-        if tested
+    for name in auxiliaries:
+        auxiliary = collections[name]
+        tests[name] = _auxiliary_test_cases(auxiliary, test_patients, training_patients, rules)
+        test_patients |= patients.patients_of(auxiliary, tests[name])
+    excluded = {
+        name: sorted(patients.cases_of_patients(collection, test_patients))
+        for name, collection in collections.items()
+        if test_patients
     }
-    train = sorted(train - set(never.get(target, ())))
-    partitions = []
-    if rules.partitions:
-        cases = folds.case_labels(rois.index["case_id"], rois.index["label"])
-        learned = {case: cases[case] for case in train}
-        partitions = [
-            folds.partition(learned, rules.folds, rules.seed, number, target)
-            for number in range(1, rules.partitions + 1)
-        ]
-        times = f", {rules.partitions} partitions" if rules.partitions > 1 else ""
+    train = sorted(train - set(excluded.get(target, ())))
+    partitions = _make_partitions(rois, train, rules)
+    if partitions:
+        times = f", {rules.n_partitions} partitions" if rules.n_partitions > 1 else ""
         rule += (
-            f"; {rules.folds} folds at random, stratified by class{times}, split seed {rules.seed}"
+            f"; {rules.n_folds} folds at random, stratified by class{times}, split seed"
+            f" {rules.seed}"
         )
-    for parts in partitions:
-        folds.reject_leaks({f"fold {i + 1}": part for i, part in enumerate(parts)})
-    split = Split(target, train, test, partitions, rule, tests, rules.seed, never)
+    split = Split(target, train, test, partitions, rule, tests, rules.seed, excluded)
     return split._replace(
-        held_out=_count_held_out(collections, split),
-        official_learned=tuple(
+        excluded_counts=_count_excluded(collections, split),
+        official_tests_in_training=tuple(
             name
-            for name, one in collections.items()
-            if name not in (target, *others) and _cases_marked(one.index, "test")
+            for name, collection in collections.items()
+            if name not in (target, *auxiliaries) and _marked_cases(collection.index, "test")
         ),
     )
 
 
-def _target_split(rois: RoiSet, rules: SplitRules) -> tuple[set[str], list[str], str]:
-    """Training and test cases of the target by its own split, else at random, and the rule."""
+def _split_target(rois: RoiSet, rules: SplitRules) -> tuple[set[str], list[str], str]:
+    """Return training cases, test cases and the rule: the marked split, else a random one."""
     index = rois.index
-    official = _cases_marked(index, "test")
+    official = _marked_cases(index, "test")
     cases = folds.case_labels(index["case_id"], index["label"])
     if len(set(cases.values())) < 2:
         kind = "malignant" if 1 in cases.values() else "benign"
@@ -163,7 +139,7 @@ def _target_split(rois: RoiSet, rules: SplitRules) -> tuple[set[str], list[str],
             "name a collection with both classes"
         )
     if official:
-        train = _cases_marked(index, "train", "")
+        train = _marked_cases(index, "train", "")
         test, rule = sorted(official), "the collection's own test set"
     elif rules.test_fraction > 0:
         test = folds.hold_out(cases, rules.test_fraction, rules.seed, rois.name)
@@ -179,120 +155,134 @@ def _target_split(rois: RoiSet, rules: SplitRules) -> tuple[set[str], list[str],
 
 
 def _auxiliary_test_cases(
-    rois: RoiSet, tested: set[str], may_be_learned: set[str], rules: SplitRules
+    rois: RoiSet, test_patients: set[str], training_patients: set[str], rules: SplitRules
 ) -> list[str]:
-    """Return the test cases of an evaluated collection that is not the target: its own, else drawn
-    so that patients who are tested already are in it and, if others are enough, none whom the
-    target would learn."""
-    official = _cases_marked(rois.index, "test")
+    """Return the test cases of a collection other than the target: the marked ones, else random.
+
+    A random test set contains every patient of an earlier test set, and avoids the training
+    patients of the target.
+    """
+    official = _marked_cases(rois.index, "test")
     if official:
         return sorted(official)
     if rules.test_fraction <= 0:
         return []
     cases = folds.case_labels(rois.index["case_id"], rois.index["label"])
-    first = patients.cases_of_patients(rois, tested)
-    last = patients.cases_of_patients(rois, may_be_learned)
-    return folds.hold_out(cases, rules.test_fraction, rules.seed, rois.name, first, last)
+    include = patients.cases_of_patients(rois, test_patients)
+    avoid = patients.cases_of_patients(rois, training_patients)
+    return folds.hold_out(cases, rules.test_fraction, rules.seed, rois.name, include, avoid)
 
 
-def _count_held_out(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict[str, int]]:
-    """Cases and ROIs of each collection that are not learned, though in no test set of it, for
-    their patients' sake: in no run, and in the run of a fold at most beside those."""
-    found = {}
-    who = patients.patient_of_case(collections[split.target])
+def _make_partitions(rois: RoiSet, train: list[str], rules: SplitRules) -> list[list[list[str]]]:
+    """Return the random partitions of the training cases into folds."""
+    labels = folds.case_labels(rois.index["case_id"], rois.index["label"])
+    train_labels = {case: labels[case] for case in train}
+    partitions = [
+        folds.partition(train_labels, rules.n_folds, rules.seed, number, rois.name)
+        for number in range(1, rules.n_partitions + 1)
+    ]
+    for parts in partitions:
+        folds.reject_leaks({f"fold {i + 1}": part for i, part in enumerate(parts)})
+    return partitions
+
+
+def _count_excluded(collections: Mapping[str, RoiSet], split: Split) -> dict[str, dict[str, int]]:
+    """Return Split.excluded_counts: cases and ROIs excluded from all runs, and the largest number
+    that the run of a single fold excludes in addition."""
+    counts = {}
+    target_patients = patients.patient_of_case(collections[split.target])
     for name, rois in collections.items():
-        own, never = set(split.evaluated.get(name, ())), set(split.never.get(name, ()))
-        cases: dict[str, list[str]] = {}  # of each patient; none where each case is another one
+        test, excluded = set(split.evaluated.get(name, ())), set(split.excluded.get(name, ()))
+        patient_cases: dict[str, list[str]] = {}  # empty if each case is one patient
         for case, patient in patients.patient_of_case(rois).items():
-            cases.setdefault(patient, []).append(case)
-        left = [never - own]
-        for part in (part for parts in split.partitions for part in parts if who and cases):
-            beside = set(part) if name == split.target else set()
-            of_fold = {case for one in part for case in cases.get(who[one], ())}
-            left.append(of_fold - never - own - beside)
-        if any(left):
-            case = rois.index["case_id"]
-            roi_counts = [int(_is_in(case, some).sum()) if some else 0 for some in left]
-            found[name] = {
-                "cases": len(left[0]),
-                "rois": roi_counts[0],
-                "cases_in_a_fold": max(map(len, left[1:]), default=0),
-                "rois_in_a_fold": max(roi_counts[1:], default=0),
+            patient_cases.setdefault(patient, []).append(case)
+        cases_by_run = [excluded - test]
+        if target_patients and patient_cases:
+            for part in (part for parts in split.partitions for part in parts):
+                fold = {c for case in part for c in patient_cases.get(target_patients[case], ())}
+                scored = set(part) if name == split.target else set()
+                cases_by_run.append(fold - excluded - test - scored)
+        if any(cases_by_run):
+            case_ids = rois.index["case_id"]
+            rois_by_run = [int(_is_in(case_ids, cases).sum()) for cases in cases_by_run]
+            counts[name] = {
+                "cases": len(cases_by_run[0]),
+                "rois": rois_by_run[0],
+                "cases_in_a_fold": max(map(len, cases_by_run[1:]), default=0),
+                "rois_in_a_fold": max(rois_by_run[1:], default=0),
             }
-    return found
+    return counts
 
 
 def run_rows(
     run: Run, collections: Mapping[str, RoiSet], split: Split
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return rows of each collection that this run learns, and rows that it scores.
+    """Return the index rows of each collection that a run trains on, and those that it scores.
 
-    The target: all folds but the one held out, which is scored; or all training cases, or as many
-    as the run says, and the test set is scored. The others: added whole (section 3.3), a test set
-    of their own included, but for those that are evaluated, whose test set is scored where the
-    target's is. No patient of any test set of the job, nor of the fold held out, is learned in any
-    collection.
+    A run of a fold trains on the other folds of the target and scores its fold. Any other run
+    trains on all training cases of the target, or on a subset of `run.target_cases`, and scores the
+    test sets. Auxiliary collections are used whole (section 3.3), including a marked test set that
+    is not evaluated. Patients of a test set or of the scored fold are excluded from all of them.
     """
-    target = collections[split.target] if split.target in collections else None
-    part = [] if run.fold is None else split.partitions[run.split - 1][run.fold]
-    of_fold = patients.patients_of(target, part) if target and part else set()
-    learned, scored = {}, {}
+    fold = [] if run.fold is None else split.partitions[run.split - 1][run.fold]
+    fold_patients = patients.patients_of(collections[split.target], fold) if fold else set()
+    training, scored = {}, {}
     for task in run.tasks:
         rois = collections[task]
-        case = rois.index["case_id"]
-        tested = set(split.evaluated.get(task, ()))
-        kept_out = (
-            tested | set(split.never.get(task, ())) | patients.cases_of_patients(rois, of_fold)
+        case_ids = rois.index["case_id"]
+        test = set(split.evaluated.get(task, ()))
+        excluded = test.union(
+            split.excluded.get(task, ()), patients.cases_of_patients(rois, fold_patients)
         )
         if task == split.target:
-            kept = _is_in(case, set(split.train) - kept_out)
+            is_training = _is_in(case_ids, set(split.train) - excluded)
             if run.target_cases is not None:
-                labels = folds.case_labels(case[kept], rois.index["label"][kept])
-                chosen = folds.subset(
-                    labels, run.target_cases, split.seed, run.initialization, task
-                )
-                kept = _is_in(case, set(chosen))
-            to_score = tested if run.fold is None else set(part)
+                labels = folds.case_labels(case_ids[is_training], rois.index["label"][is_training])
+                number = run.initialization
+                subset = folds.subset(labels, run.target_cases, split.seed, number, task)
+                is_training = _is_in(case_ids, set(subset))
         else:
-            kept = ~_is_in(case, kept_out)
-            to_score = tested if run.fold is None else set()
-        learned[task] = _row_numbers(kept)
-        scored[task] = _row_numbers(_is_in(case, to_score))
-    return learned, scored
+            is_training = ~_is_in(case_ids, excluded)
+        fold_cases = set(fold) if task == split.target else set()
+        training[task] = _row_numbers(is_training)
+        scored[task] = _row_numbers(_is_in(case_ids, test if run.fold is None else fold_cases))
+    return training, scored
 
 
 def reject_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> None:
-    """Raise InputError if a run could not learn or its result not be measured: the target needs
-    both classes to learn and to score, any other collection at least one ROI to learn."""
-    learned, scored = run_rows(run, collections, split)
+    """Raise InputError if a run cannot be trained or evaluated.
+
+    The target needs both classes among its training ROIs and among its scored ROIs; any other
+    collection needs at least one training ROI.
+    """
+    training, scored = run_rows(run, collections, split)
     for name in run.tasks:
-        if not len(learned[name]):
-            why = ", as its patients are in a test set or the fold held out"
+        if not len(training[name]):
+            reason = ", as its patients are in a test set or the held-out fold"
             raise InputError(
                 f"run {run.id}: {name} has no training ROI"
-                f"{why if name in split.held_out else ''}; leave it out"
+                f"{reason if name in split.excluded_counts else ''}; leave it out"
             )
     target = run.tasks[0]
-    label = collections[target].index["label"]
-    for rows, what in ((learned[target], "training"), (scored[target], "scored")):
-        if len(np.unique(label[rows])) < 2:
+    labels = collections[target].index["label"]
+    for rows, kind in ((training[target], "training"), (scored[target], "scored")):
+        if len(np.unique(labels[rows])) < 2:
             raise InputError(
-                f"run {run.id}: the {len(rows)} {what} ROIs of {target} are of one class; add"
-                " cases of the other, or change its split"
+                f"run {run.id}: the {len(rows)} {kind} ROIs of {target} are of one class; add"
+                " cases of the other class, or change the split"
             )
 
 
-def _cases_marked(index: Mapping[str, np.ndarray], *marks: str) -> set[str]:
-    which = np.any([index["split"] == mark for mark in marks], axis=0)
-    return set(map(str, index["case_id"][which]))
+def _marked_cases(index: Mapping[str, np.ndarray], *marks: str) -> set[str]:
+    """Return the cases whose column `split` is one of `marks`."""
+    return set(map(str, index["case_id"][np.isin(index["split"], marks)]))
 
 
-def _is_in(case: np.ndarray, cases: set[str]) -> np.ndarray:
-    """Return whether each is one of `cases`, (n,) bool; np.isin would take several copies of the
-    texts."""
-    return np.fromiter((one in cases for one in case), bool, len(case))
+def _is_in(case_ids: np.ndarray, cases: set[str]) -> np.ndarray:
+    """Return which ids are in `cases`, (n,) bool. np.isin would copy the texts several times."""
+    return np.fromiter((case in cases for case in case_ids), bool, len(case_ids))
 
 
-def _row_numbers(kept: np.ndarray) -> np.ndarray:
-    """Of the rows that are kept, in half the space that NumPy takes."""
-    return np.flatnonzero(kept).astype(np.int32)
+def _row_numbers(mask: np.ndarray) -> np.ndarray:
+    """Return the rows where `mask` is true, as int32: half the memory of NumPy's int64."""
+    return np.flatnonzero(mask).astype(np.int32)

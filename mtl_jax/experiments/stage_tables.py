@@ -1,6 +1,7 @@
-"""Rows of the tables of a stage, from the scores of its runs. All statistics are in `means`."""
+"""Compute the tables of AUCs and differences of a stage from the scores of its runs."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +12,11 @@ from mtl_jax.experiments.auc_statistics import FoldScores, mean_auc, mean_differ
 from mtl_jax.experiments.scores import Scores, aggregate
 from mtl_jax.types import Run
 
-POOLED, ONE_FOLD = "pooled over folds", "one fold"  # estimators that are never the headline
+POOLED, ONE_FOLD = "pooled over folds", "one fold"  # secondary estimators
 
 
 class Condition(NamedTuple):
-    """What the runs that differ in fold and initialization alone have in common."""
+    """The settings shared by runs that differ only in fold and initialization."""
 
     approach: str
     network: str
@@ -32,7 +33,7 @@ def group_by_condition(runs: Sequence[Run]) -> dict[Condition, list[Run]]:
 
 
 def estimator_name(runs: Sequence[Run]) -> str:
-    """Name what is estimated from the runs of one condition."""
+    """Return the name of the estimator for the runs of one condition."""
     several = len({run.initialization for run in runs}) > 1
     if runs[0].fold is None:
         return "mean over initializations" if several else "test set"
@@ -40,11 +41,12 @@ def estimator_name(runs: Sequence[Run]) -> str:
 
 
 def is_crossed(a: Sequence[Run], b: Sequence[Run]) -> bool:
-    """Return whether initializations are crossed: both have the same ones, and initialization r of
-    both starts every new layer that has one shape in both from the same weights. Layers whose
-    shapes differ (the output layer of heads=per_task) start on their own, which leaves the pairs
-    valid."""
-    return len({frozenset(run.initialization for run in own) for own in (a, b)}) == 1
+    """Return whether a and b have the same initializations.
+
+    Initialization r of both then starts new layers of equal shape from the same weights. Layers of
+    different shape (the output layer of heads=per_task) start independently; the pairs stay valid.
+    """
+    return {run.initialization for run in a} == {run.initialization for run in b}
 
 
 def auc_rows(
@@ -53,14 +55,14 @@ def auc_rows(
     task: str,
     methods: Sequence[str] = ("empirical",),
 ) -> list[dict[str, Any]]:
-    """Return a row for each condition, unit and method: the mean AUC on `task` over folds and
-    initializations; none where its cases are of one class."""
+    """Return the mean AUC on `task` over folds and initializations, a row for each condition, unit
+    and method; none if a fold has one class only."""
     return [
-        row_labels(own, task, unit, method) | mean_auc(parts, method)
-        for own in group_by_condition(runs).values()
+        row_labels(condition_runs, task, unit, method) | mean_auc(folds, method)
+        for condition_runs in group_by_condition(runs).values()
         for unit in UNITS
-        for parts in [fold_scores(own, tables, task, unit)]
-        if has_both_classes(parts)
+        for folds in [fold_scores(condition_runs, tables, task, unit)]
+        if has_both_classes(folds)
         for method in methods
     ]
 
@@ -71,13 +73,12 @@ def condition_differences(
     task: str,
     pairs: Sequence[tuple[Condition, Condition]],
 ) -> list[dict[str, Any]]:
-    """Return a row for each pair of conditions and unit: the first's mean AUC minus the
-    second's."""
+    """Return the difference of the mean AUCs, a row for each pair of conditions and unit."""
     groups = group_by_condition(runs)
     rows = []
     for a, b in pairs:
         for unit in UNITS:
-            first, second = (fold_scores(groups[one], tables, task, unit) for one in (a, b))
+            folds = (fold_scores(groups[condition], tables, task, unit) for condition in (a, b))
             rows.append(
                 {
                     "a": a.approach,
@@ -89,7 +90,7 @@ def condition_differences(
                     "unit": unit,
                     "method": "obuchowski",
                     "estimator": estimator_name(groups[a]),
-                    **mean_difference(first, second, crossed=is_crossed(groups[a], groups[b])),
+                    **mean_difference(*folds, crossed=is_crossed(groups[a], groups[b])),
                 }
             )
     return rows
@@ -102,74 +103,71 @@ def score_difference(
     task: str,
     unit: str,
 ) -> dict[str, Any]:
-    """Return the mean AUC of the same runs by the scores of `first` minus that by `second`."""
-    return mean_difference(*(fold_scores(runs, own, task, unit) for own in (first, second)))
+    """Return the mean AUC of `runs` with the scores `first` minus that with `second`."""
+    return mean_difference(*(fold_scores(runs, tables, task, unit) for tables in (first, second)))
 
 
 def row_labels(runs: Sequence[Run], task: str, unit: str, method: str) -> dict[str, Any]:
-    """Return what a row says of where it comes from."""
-    run, starts = runs[0], sorted({run.initialization for run in runs})
-    folds = {run.fold for run in runs}
-    over = "test" if run.fold is None else f"mean of {len(folds)} folds"
-    many = len(starts) > 1 and (run.fold is not None or run.target_cases is not None)
+    """Return the columns of a row that identify it."""
+    run, initializations = runs[0], sorted({run.initialization for run in runs})
+    cases = "test" if run.fold is None else f"mean of {len({run.fold for run in runs})} folds"
+    if len(initializations) > 1 and (run.fold is not None or run.target_cases is not None):
+        cases += f", {len(initializations)} initializations"
     return {
         "study": run.approach,
         "task": task,
-        "cases": over + (f", {len(starts)} initializations" if many else ""),
+        "cases": cases,
         "unit": unit,
         "method": method,
         "estimator": estimator_name(runs),
         "network": run.network,
         "split": None if run.fold is None else run.split,
         "target_cases": run.target_cases,
-        "initializations": starts,
+        "initializations": initializations,
     }
 
 
 def fold_scores(
     runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str
 ) -> list[FoldScores]:
-    """Return one Part a fold, its scores in the order of the initializations."""
-    return [_make_fold_scores(own, unit) for own in _by_fold(runs, tables, task).values()]
+    """Return the scores of each fold, in the order of the initializations."""
+    return [_make_fold_scores(scores, unit) for scores in _by_fold(runs, tables, task).values()]
 
 
 def pooled_scores(
     runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str
 ) -> list[FoldScores]:
-    """Return the folds put together within each initialization, as one Part: scores of different
-    networks are ranked against each other."""
+    """Return the scores of each initialization, pooled over folds, as one fold.
+
+    Scores of different networks are then ranked against each other.
+    """
     folds = _by_fold(runs, tables, task).values()
-    return [
-        _make_fold_scores([score_tables.concatenate(own) for own in zip(*folds, strict=True)], unit)
-    ]
+    pooled = [score_tables.concatenate(scores) for scores in zip(*folds, strict=True)]
+    return [_make_fold_scores(pooled, unit)]
 
 
-def has_both_classes(parts: Sequence[FoldScores]) -> bool:
-    return all(len(np.unique(part.label)) == 2 for part in parts)
+def has_both_classes(folds: Sequence[FoldScores]) -> bool:
+    return all(len(np.unique(fold.label)) == 2 for fold in folds)
 
 
 def _by_fold(
     runs: Sequence[Run], tables: Mapping[str, Scores], task: str
 ) -> dict[int | None, list[Scores]]:
-    """Score of each initialization by fold, sorted by roi_id."""
-    found: dict[int | None, list[Scores]] = {}
-    for run in sorted(runs, key=_initialization):
-        found.setdefault(run.fold, []).append(_sorted_rows(tables[run.id], task))
-    return {fold: found[fold] for fold in sorted(found, key=lambda fold: fold or 0)}
+    """Return the scores of each initialization by fold, sorted by roi_id."""
+    scores: dict[int | None, list[Scores]] = {}
+    for run in sorted(runs, key=attrgetter("initialization")):
+        scores.setdefault(run.fold, []).append(_sorted_rows(tables[run.id], task))
+    return {fold: scores[fold] for fold in sorted(scores, key=lambda fold: fold or 0)}
 
 
-def _make_fold_scores(scored: Sequence[Scores], unit: str) -> FoldScores:
-    for other in scored[1:]:
-        if not np.array_equal(other.roi_id, scored[0].roi_id):
-            raise ValueError("two initializations of one fold have scored different ROIs")
-    label, _, patient = aggregate(scored[0], unit)
-    return FoldScores(label, patient, np.array([aggregate(own, unit)[1] for own in scored]))
+def _make_fold_scores(tables: Sequence[Scores], unit: str) -> FoldScores:
+    """Return the scores of one fold from those of each initialization."""
+    if not all(np.array_equal(table.roi_id, tables[0].roi_id) for table in tables):
+        raise ValueError("the initializations of a fold have scores of different ROIs")
+    label, _, patient = aggregate(tables[0], unit)
+    return FoldScores(label, patient, np.array([aggregate(table, unit)[1] for table in tables]))
 
 
 def _sorted_rows(scores: Scores, task: str) -> Scores:
-    scores = scores.of(scores.task == task)
-    return scores.of(np.argsort(scores.roi_id, kind="stable"))
-
-
-def _initialization(run: Run) -> int:
-    return run.initialization
+    scores = scores.select_rows(scores.task == task)
+    return scores.select_rows(np.argsort(scores.roi_id, kind="stable"))

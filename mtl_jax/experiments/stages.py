@@ -13,7 +13,7 @@ from mtl_jax.experiments.run_lists import (
     Approach,
     cross_validation_runs,
     expand_approaches,
-    test_set_runs,
+    independent_test_runs,
 )
 from mtl_jax.types import Run
 
@@ -52,9 +52,9 @@ def make_runs(
             return cross_validation_runs(approaches, networks, splits, c.folds, seed, starts)
         case "learning_curve":
             sizes = c.learning_curve.target_cases
-            return test_set_runs(approaches, choice.network, seed, starts, sizes)
+            return independent_test_runs(approaches, choice.network, seed, starts, sizes)
         case "test":
-            return test_set_runs(approaches, choice.network, seed, starts)
+            return independent_test_runs(approaches, choice.network, seed, starts)
     raise ValueError(f"no stage {stage!r}")
 
 

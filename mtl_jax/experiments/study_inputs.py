@@ -57,7 +57,9 @@ def prepare_inputs(c: ConfigDict, dry_run: bool = False) -> StudyInputs:
     )
     learned = {task for approach in approaches for task in approach.tasks}
     split = split._replace(
-        official_learned=tuple(name for name in split.official_learned if name in learned)
+        official_tests_in_training=tuple(
+            name for name in split.official_tests_in_training if name in learned
+        )
     )
     return StudyInputs(collections, split, pretrained, approaches)
 

@@ -75,7 +75,7 @@ def train_and_score(
     train_config = c.train.copy_and_resolve_references()
     train_config.epochs = n_epochs(run, collections, split, c.train)
     provenance = Provenance(collections, split, weights, c)
-    made_by = {own: provenance.of(own) for own in runs}
+    made_by = {own: provenance.record(own) for own in runs}
     multihost.assert_same(f"data, weights and settings {digest(list(made_by.values()))[:12]}")
     validated = runs if c.train.validation_epochs and multihost.is_primary() else ()
     validate = make_validators(validated, parts, collections, network, cached, c.stream)

@@ -1,8 +1,9 @@
-"""Loss and AUC of the held-out fold during training. They are recorded and select nothing.
+"""Loss and AUC of the held-out fold during training.
 
-The independent test set is never evaluated here.
+They are recorded, but not used to select anything. The test set is not evaluated during training.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,8 @@ from mtl_jax.training.predict import Predictor
 from mtl_jax.types import Params, RoiSet, Run
 
 Validate = Callable[[Params], dict[str, float]]
-EPSILON = float(np.finfo(np.float32).eps)  # probability of the true class: the loss stays finite
+# Smallest probability of the true class, so that the loss is finite.
+MIN_PROBABILITY = float(np.finfo(np.float32).eps)
 
 
 def make_validators(
@@ -26,33 +28,33 @@ def make_validators(
     cached: tuple[str, ...],
     stream: str,
 ) -> dict[Run, Validate]:
-    """Return what computes the validation loss and AUC from the parameters of each of `runs`.
+    """Return, for each run of a fold, a function from parameters to validation loss and AUC.
 
-    Only runs that hold out a fold have one: a run that is scored on the test set must not see it
-    before its training ends. Runs that differ in initialization alone share their ROIs.
+    Runs without a fold are scored on the test set, which is not evaluated before training ends.
+    Runs that differ only in initialization share their ROIs.
     """
-    found = {}
-    for shared in {run_data.subset_key(run): None for run in runs if run.fold is not None}:
-        held_out = run_data.evaluation_dataset(subsets[shared], collections, stream)
-        found[shared] = _make_validator(
-            Predictor(network, held_out, cached), np.asarray(held_out.label)
-        )
-    return {run: found[run_data.subset_key(run)] for run in runs if run.fold is not None}
+    keys = {run: run_data.subset_key(run) for run in runs if run.fold is not None}
+    validators = {}
+    for key in dict.fromkeys(keys.values()):
+        held_out = run_data.evaluation_dataset(subsets[key], collections, stream)
+        predictor = Predictor(network, held_out, cached)
+        validators[key] = functools.partial(_validate, predictor, np.asarray(held_out.label))
+    return {run: validators[key] for run, key in keys.items()}
 
 
-def _make_validator(predictor: Predictor, labels: np.ndarray) -> Validate:
-    return lambda params: loss_and_auc(labels, predictor(params))
+def _validate(predictor: Predictor, labels: np.ndarray, params: Params) -> dict[str, float]:
+    return loss_and_auc(labels, predictor(params))
 
 
 def loss_and_auc(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Return the mean cross-entropy and the empirical AUC, per view, of malignancy probabilities.
+    """Return the mean cross-entropy and the view-level empirical AUC of malignancy probabilities.
 
-    There is no AUC where all labels are equal, and nothing where a score is not a number.
+    The AUC is left out if all labels are equal, and both if a score is not finite.
     """
     if not np.isfinite(scores).all():
         return {}
-    of_truth = np.where(labels == 1, scores.astype(float), 1 - scores.astype(float))
-    found = {"validation_loss": float(-np.log(np.maximum(of_truth, EPSILON)).mean())}
+    true_class = np.where(labels == 1, scores.astype(float), 1 - scores.astype(float))
+    metrics = {"validation_loss": float(-np.log(np.maximum(true_class, MIN_PROBABILITY)).mean())}
     if len(np.unique(labels)) == 2:
-        found["validation_auc"] = roc.empirical(labels, scores).auc
-    return found
+        metrics["validation_auc"] = roc.empirical(labels, scores).auc
+    return metrics

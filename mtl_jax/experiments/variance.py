@@ -1,16 +1,15 @@
-"""The variance of an AUC averaged over initializations, and of the difference of two.
+"""The variance of an AUC averaged over initializations, and of the difference of two such means.
 
-Given the cases, the AUCs A_r of R initializations are independent and alike, so that
+Given the cases, the AUCs A_r of R initializations are independent and identically distributed:
 
-    Var(mean) = S^2 / R + Cov2,
+    Var(mean) = S^2 / R + Cov2.
 
-S^2 the sample variance of A_r, which estimates E[Var(A_r | cases)], and Cov2 the covariance of two
-initializations over patients, which estimates Var(E[A_r | cases]). This is the multi-reader
+S^2 is the sample variance of A_r, which estimates E[Var(A_r | cases)]. Cov2 is the covariance of
+two initializations over patients, which estimates Var(E[A_r | cases]). This is the multi-reader
 multi-case problem with initializations as readers (Obuchowski and Rockette 1995, Commun Stat Simul
 Comput 24:285; Gallas et al. 2009, Commun Stat Theory Methods 38:2586; Hillis 2014, Stat Med
-33:330).
-Cov2 is the mean over pairs of initializations of the covariance by Obuchowski 1997 (Biometrics
-53:567), clustered by patient.
+33:330). Cov2 is the mean, over pairs of initializations, of the covariance by Obuchowski 1997
+(Biometrics 53:567), clustered by patient.
 """
 
 from collections.abc import Sequence
@@ -21,14 +20,14 @@ from scipy.special import stdtr, stdtrit
 
 from mtl_jax.roc.empirical import Z95
 
-MIN_INITIALIZATIONS = (
-    3  # initializations from which their variance is estimated: two give one degree of freedom
-)
+MIN_INITIALIZATIONS = 3  # two would leave one degree of freedom to their variance
 
 
 class Variance(NamedTuple):
-    """The variance of a mean by its sources; `initializations` is None where it is left out; `df`
-    is infinite where no variance between initializations is estimated."""
+    """The components of a variance, over patients and between initializations.
+
+    `initializations` is None and `df` infinite if no variance between initializations is estimated.
+    """
 
     patients: float
     initializations: float | None
@@ -42,59 +41,63 @@ class Variance(NamedTuple):
     def quantile(self) -> float:
         return Z95 if np.isinf(self.df) else float(stdtrit(self.df, 0.975))
 
-    def sources(self, patients: str) -> str:
+    def describe(self, patients: str) -> str:
         return patients if self.initializations is None else f"{patients} and initializations"
 
 
-def variance_of_mean(covariance: np.ndarray, means: np.ndarray) -> Variance:
-    """Return the variance of the mean of `means` (R,), whose covariance (R, R) over patients is
-    given: that over patients alone where R is below three.
+def variance_of_mean(covariance: np.ndarray, aucs: np.ndarray) -> Variance:
+    """Return the variance of the mean of `aucs` (R,) from their covariance (R, R) over patients.
+
+    If R is below three, it is the variance over patients alone.
 
     The degrees of freedom are (R - 1) / w, w the share of S^2 / R in the variance. Satterthwaite's
-    (R - 1) / w^2 (Hillis 2008, Stat Med 27:596, for this variance) are too many where S^2 is small
-    by chance: at R = 3 the interval then holds the truth in as little as 0.91. Both are right at w
-    of 0 and 1; coverage between them is simulated (docs/roc.md).
+    (R - 1) / w^2 (Hillis 2008, Stat Med 27:596, for this variance) are too many if S^2 is small by
+    chance: at R = 3 the coverage of the interval is then as low as 0.91. Both are right at w of 0
+    and 1; the coverage between them is simulated (docs/roc.md).
     """
-    count = len(means)
+    count = len(aucs)
     if count < MIN_INITIALIZATIONS:
         return Variance(float(covariance.mean()), None, np.inf)
-    own = float(means.var(ddof=1)) / count
-    pairs = (covariance.sum() - np.trace(covariance)) / (count * (count - 1))
-    return _combine(max(float(pairs), 0.0), [(own, count - 1)])
-
-
-def _combine(patients: float, between: Sequence[tuple[float, int]]) -> Variance:
-    """Return the sum of a variance over patients and of those between initializations, each with
-    its degrees of freedom, which Satterthwaite's formula joins."""
-    own = sum(variance for variance, _ in between)
-    squares = sum(variance**2 / df for variance, df in between)
-    df = own**2 / squares * (patients + own) / own if squares > 0 else np.inf
-    return Variance(patients, own, df)
+    between = float(aucs.var(ddof=1)) / count
+    patients = (covariance.sum() - np.trace(covariance)) / (count * (count - 1))
+    return _combine(max(float(patients), 0.0), [(between, count - 1)])
 
 
 def variance_of_difference(
     covariance: np.ndarray, a: np.ndarray, b: np.ndarray, crossed: bool
 ) -> Variance:
-    """Crossed: of the differences, one an initialization. Nested: `covariance` is that of all
-    readings, those of `a` before those of `b`; each side has its own variance between
-    initializations, and any two of different sides are a pair."""
+    """Return the variance of mean(a) - mean(b) from a covariance over patients.
+
+    Crossed: `covariance` (R, R) is that of the differences, one an initialization. Nested: it is
+    that of the AUCs of `a` followed by those of `b`; each has its own variance between
+    initializations.
+    """
     if crossed:
         return variance_of_mean(covariance, a - b)
     count = len(a)
-    sides = [
-        variance_of_mean(covariance[:count, :count], a),
-        variance_of_mean(covariance[count:, count:], b),
-    ]
+    variance_a = variance_of_mean(covariance[:count, :count], a)
+    variance_b = variance_of_mean(covariance[count:, count:], b)
     shared = float(covariance[:count, count:].mean())
-    patients = max(sum(side.patients for side in sides) - 2 * shared, 0.0)
+    patients = max(variance_a.patients + variance_b.patients - 2 * shared, 0.0)
     between = [
-        (side.initializations, len(means) - 1)
-        for side, means in zip(sides, (a, b), strict=True)
-        if side.initializations is not None
+        (variance.initializations, len(aucs) - 1)
+        for variance, aucs in ((variance_a, a), (variance_b, b))
+        if variance.initializations is not None
     ]
     return _combine(patients, between) if between else Variance(patients, None, np.inf)
 
 
+def _combine(patients: float, between: Sequence[tuple[float, int]]) -> Variance:
+    """Add the variances between initializations, each with its degrees of freedom, to that over
+    patients; Satterthwaite's formula combines the degrees of freedom."""
+    initializations = sum(variance for variance, _ in between)
+    squares = sum(variance**2 / df for variance, df in between)
+    df = np.inf
+    if squares > 0:
+        df = initializations**2 / squares * (patients + initializations) / initializations
+    return Variance(patients, initializations, df)
+
+
 def two_sided_p(statistic: float, df: float) -> float:
-    """Return the two-sided p-value of a t statistic; of a normal one where df is infinite."""
+    """Return the two-sided p-value of a t statistic (of a normal one if `df` is infinite)."""
     return float(2 * stdtr(min(df, 1e12), -abs(statistic)))

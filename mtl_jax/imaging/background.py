@@ -6,10 +6,7 @@ import numpy as np
 def correct(
     roi: np.ndarray, along_mm: float = 3.2, depth_mm: float = 1.6, pixel_mm: float = 0.2
 ) -> np.ndarray:
-    """Return the ROIs (..., H, W) minus their background, signed float64 about zero, not clipped.
-
-    The parameters are those of `background`.
-    """
+    """Return the ROIs (..., H, W) minus their `background`, signed float64, not clipped."""
     return np.asarray(roi, np.float64) - background(roi, along_mm, depth_mm, pixel_mm)
 
 

@@ -57,10 +57,7 @@ def parse_jpeg(data: bytes) -> StreamHeader:
 
 
 def parse_jpeg2000(data: bytes) -> StreamHeader:
-    """Return the header of one JPEG 2000 gray image, maybe in a JP2 file (ITU-T T.800 annex A).
-
-    Raises InputError if it is damaged or truncated, or has several components.
-    """
+    """Return the header of one JPEG 2000 gray image, maybe in a JP2 file (ITU-T T.800 annex A)."""
     offset = data.find(J2K_START, 0, 4096)
     size = data[offset + 4 : offset + 45]
     if offset < 0 or len(size) < 41 or data.rfind(END, offset) < 0:

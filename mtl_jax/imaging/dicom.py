@@ -63,21 +63,8 @@ def is_dicom(path: Path) -> bool:
 def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None) -> StoredImage:
     """Return one image with its gray look-up table, which is applied on access.
 
-    Parameters
-    ----------
-    path
-        A DICOM file.
-    frame
-        Number of the frame, from 0; required for a file of several frames.
-    max_pixels
-        Largest number of pixels of a frame.
-    bits
-        Bit depth stated by a table. It replaces BitsStored before any inversion.
-
-    Raises
-    ------
-    InputError
-        As `read_with_record`, but the message does not name the file.
+    `frame` (from 0) is required for a file of several frames. `bits` is the bit depth that a table
+    states; it replaces BitsStored before any inversion. The InputError does not name the file.
     """
     image = _decode(path, frame, max_pixels)
     depth, record = bits or image.record["bits_stored"], image.record

@@ -47,25 +47,8 @@ LOSSY = "lossy compression"
 def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]:
     """Return the attributes of the header, checked before any pixel is decoded.
 
-    Parameters
-    ----------
-    header
-        The dataset of a DICOM file.
-    frame
-        Number of the frame, from 0; None reads the first. The caller decides whether it may be
-        None.
-    max_pixels
-        Largest number of pixels of a frame.
-
-    Returns
-    -------
-    dict
-        Numbers, terms of fixed lists, and `notes`, a list of Note.
-
-    Raises
-    ------
-    InputError
-        The image is not readable gray, or the header contradicts itself on magnification.
+    They are numbers, terms of fixed lists, and `notes`, a list of Note. `frame` None reads the
+    first frame; the caller decides whether it may be None.
     """
     notes: list[Note] = []
     pixels = read_pixel_attributes(header, frame or 0, max_pixels, notes)
@@ -94,10 +77,7 @@ def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict
 def read_pixel_attributes(
     header: Dataset, frame: int, max_pixels: int, notes: list[Note]
 ) -> dict[str, Any]:
-    """Return shape, frames, bits and photometric interpretation; append to `notes`.
-
-    Raises InputError if they are not those of a readable gray image.
-    """
+    """Return shape, frames, bits and photometric interpretation; append to `notes`."""
     photometric = get_code(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:
         raise InputError("PhotometricInterpretation is missing: the file contains no image")
@@ -129,10 +109,7 @@ def read_pixel_attributes(
 
 
 def _read_geometry(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
-    """Return spacing, magnification, laterality and view; append to `notes`.
-
-    Raises InputError if the magnification is contradictory.
-    """
+    """Return spacing, magnification, laterality and view; append to `notes`."""
     notes += dicom_spacing.magnification_notes(header)
     magnified = dicom_spacing.is_magnified(header)
     spacing, spacing_error = None, ""
@@ -213,10 +190,7 @@ def _is_lossy(header: Dataset) -> bool:
 
 
 def _read_optional(read: Callable[[], Any], default: Any, notes: list[Note]) -> Any:
-    """Return what `read` returns; `default` and a note if that attribute is damaged.
-
-    Only for attributes on which no pixel depends.
-    """
+    """Return what `read` returns; `default` and a note if it is damaged: no pixel depends on it."""
     try:
         return read()
     except InputError as error:

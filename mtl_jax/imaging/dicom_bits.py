@@ -48,10 +48,7 @@ class GrayValues(NamedTuple):
 
 
 def extract_gray(words: np.ndarray, header: HeaderBits) -> GrayValues:
-    """Return the gray in `words` (H, W), uint8 or uint16 as decoded.
-
-    Raises InputError if the bits that hold gray cannot be determined.
-    """
+    """Return the gray in `words` (H, W), uint8 or uint16 as decoded, or raise InputError."""
     bits, high, stream, _, _ = header
     notes: list[Note] = []
     used = int(np.bitwise_or.reduce(words.ravel()))
@@ -105,8 +102,8 @@ def _clear_upper_bits(words: np.ndarray, used: int, header: HeaderBits) -> tuple
 def _continues_above(words: np.ndarray, mask: int) -> bool:
     """Return whether the bits above the mask belong to the values.
 
-    If they do, then where they change between neighbouring pixels the whole word usually changes
-    less than its lower bits, which wrap around.
+    If they do, the whole word usually changes less between neighbours than its lower bits, which
+    wrap.
     """
     mask_word, n_smoother, n_rougher = words.dtype.type(mask), 0, 0
     for first, second in (

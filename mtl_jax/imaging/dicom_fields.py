@@ -23,10 +23,7 @@ META_START = 128 + 4 + 12  # preamble, prefix DICM and FileMetaInformationGroupL
 
 
 def read_dataset(path: Path, stop_before_pixels: bool = True) -> Dataset:
-    """Return the dataset of a file.
-
-    Raises InputError, which does not name the file, if it is not DICOM or is damaged.
-    """
+    """Return the dataset of a file. The InputError for a damaged file does not name it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -74,10 +71,7 @@ def get_value(header: Dataset, keyword: str) -> Any:
 
 
 def get_int(header: Dataset, keyword: str, default: int | None = None) -> int:
-    """Return an integer; `default` if there is none.
-
-    Raises InputError if there is none and `default` is None, or if the value is no integer.
-    """
+    """Return an integer; `default` if there is none. Without `default` that is an InputError."""
     value = get_value(header, keyword)
     if value is None and default is not None:
         return default
@@ -114,10 +108,7 @@ def get_first_item(dataset: Dataset, keyword: str) -> Dataset:
 
 
 def get_functional_group(header: Dataset, keyword: str, frame: int = 0) -> Dataset:
-    """Return the first item of a functional group of a multi-frame image.
-
-    The shared groups come before those of the frame. Returns an empty Dataset if neither has it.
-    """
+    """Return the first item of a functional group, shared or of the frame, or an empty one."""
     shared = get_first_item(get_first_item(header, "SharedFunctionalGroupsSequence"), keyword)
     if len(shared):
         return shared

@@ -57,22 +57,11 @@ class DecodedFrame(NamedTuple):
 
 
 def decode(header: Dataset, frame: int, frames: int) -> DecodedFrame:
-    """Return the words of one frame without clearing any bit.
+    """Return the words of frame number `frame` (from 0) of `frames`, without clearing any bit.
 
-    Parameters
-    ----------
-    header
-        The dataset with its pixel data; the caller has checked Rows, Columns and BitsAllocated.
-    frame
-        Number of the frame, from 0.
-    frames
-        Number of frames of the file.
-
-    Raises
-    ------
-    InputError
-        The transfer syntax is unknown or contradicts the pixel data, the pixel data holds more
-        frames than the header states, or the frame is damaged. The message does not name the file.
+    The caller has checked Rows, Columns and BitsAllocated. Raises InputError, which does not name
+    the file, if the transfer syntax is unknown or contradicts the pixel data, the pixel data holds
+    more frames than the header states, or the frame is damaged.
     """
     if "PixelData" not in header:
         raise InputError("the file contains no PixelData; export it again")
@@ -104,10 +93,7 @@ def decode(header: Dataset, frame: int, frames: int) -> DecodedFrame:
 
 
 def _syntax(header: Dataset, frames: int) -> tuple[uid.UID, tuple[Note, ...]]:
-    """Return the transfer syntax; if the file does not state it, infer it from the pixel data.
-
-    Raises InputError if it is no syntax of still images or contradicts the pixel data.
-    """
+    """Return the transfer syntax; if the file does not state it, infer it from the pixel data."""
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     compressed = header["PixelData"].is_undefined_length
     if not syntax:

@@ -58,19 +58,8 @@ def compute_gray_lut(header: Dataset, attributes: dict[str, Any], bits: int) -> 
     - Any other: MONOCHROME1 or PresentationLUTShape INVERSE inverts, once: the standard requires
       the two together, but some devices write only one of them.
 
-    Parameters
-    ----------
-    header
-        The dataset of the image.
-    attributes
-        The record of `read_attributes`.
-    bits
-        Bit depth of the stored values.
-
-    Raises
-    ------
-    InputError
-        PresentationIntentType and SOP class contradict each other and the gray depends on them.
+    `attributes` is the record of `read_attributes`. Raises InputError if PresentationIntentType and
+    SOP class contradict each other and the gray depends on them.
     """
     gray = _compute_gray_lut(header, attributes, bits, attributes["intent"])
     class_intent = attributes["intent_of_class"]
@@ -122,10 +111,7 @@ def _compute_gray_lut(
 
 
 def check_od(table: np.ndarray, values: np.ndarray) -> tuple[Note, ...]:
-    """Return a note if the optical densities of an image are implausible for a film.
-
-    Every eighth value in each direction is checked.
-    """
+    """Return a note if the optical densities of an image are implausible for a film."""
     od = (gray_mapping.MAX_GRAY - table[values[::8, ::8]]) * gray_mapping.OD_PER_LEVEL
     dark, clear = float(np.mean(od >= MAX_OD)), float(np.mean(od <= MIN_OD))
     if dark <= 0.05 and clear <= 0.2 and np.quantile(od, 0.99) >= EXPOSED_OD:

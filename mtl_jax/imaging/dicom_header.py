@@ -68,10 +68,7 @@ def laterality_notes(header: Dataset, frame: int = 0) -> tuple[Note, ...]:
 
 
 def get_view(header: Dataset) -> tuple[str, str]:
-    """Return (CC, MLO, ML, LM ... of VIEW_CODES, its source); ('', '') if nothing states it.
-
-    CBIS-DDSM writes the view into PatientOrientation.
-    """
+    """Return (CC, MLO, ML, LM ... of VIEW_CODES, its source); ('', '') if nothing states it."""
     return next(_views(header), ("", ""))
 
 
@@ -126,11 +123,9 @@ def _conflict_notes(statements: list[tuple[str, str]], kind: str) -> tuple[Note,
 
 
 def _side_from_orientation(header: Dataset) -> str:
-    """Return the laterality by PatientOrientation of a lateral or oblique view.
+    """Return the laterality by PatientOrientation of a lateral or oblique view; '' for other views.
 
-    The view is seen from the medial (ML, MLO) or the lateral side (LM, LMO). Returns '' for other
-    views: a CC of the right breast and one of the left, rotated by 180 degrees, have the same
-    orientation.
+    A CC of the right breast and one of the left, rotated by 180 degrees, have the same orientation.
     """
     from_medial = LATERAL.get(next(_views(header), ("", ""))[0])
     directions = get_value(header, "PatientOrientation")
@@ -145,10 +140,7 @@ def _side_from_orientation(header: Dataset) -> str:
 
 
 def _parse_file_name(header: Dataset) -> tuple[str, str]:
-    """Return side and view of names such as `LEFT_CC`, `R_MLO` or `LCC`; '' for a missing part.
-
-    Two letters next to a hexadecimal digit, without a side, belong to a generated name.
-    """
+    """Return side and view of names such as `LEFT_CC`, `R_MLO` or `LCC`; '' for a missing part."""
     name = Path(str(getattr(header, "filename", ""))).stem.upper()
     for match in IN_FILE_NAME.finditer(name):
         side, view = match[1] or "", match[2]

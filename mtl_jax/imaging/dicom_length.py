@@ -38,10 +38,7 @@ def check_length(header: Dataset, syntax: uid.UID, frames: int) -> tuple[Note, .
 
 
 def _compressed_frames(header: Dataset, syntax: uid.UID, frames: int) -> int:
-    """Return the number of frames by the offset tables, else by the fragments that start a frame.
-
-    Returns `frames` if the fragments do not tell, as in a damaged file, which the decoder rejects.
-    """
+    """Return the number of frames by the offset tables, else by the fragments, else `frames`."""
     extended = header.get("ExtendedOffsetTable")
     if extended:
         return len(extended) // 8

@@ -21,28 +21,11 @@ BEYOND = "values beyond the ends of the look-up table are mapped to its end entr
 def apply_lut(
     item: Dataset, levels: np.ndarray, big_endian: bool
 ) -> tuple[np.ndarray, tuple[Note, ...]]:
-    """Return the entries for the levels, clipped to the ends of the table, and notes.
+    """Return the entries for the `levels` (n,), clipped to the ends of the table, and notes.
 
-    The length of the data decides whether an entry has 8 or 16 bits, because the third number of
-    the descriptor is wrong in many files.
-
-    Parameters
-    ----------
-    item
-        An item of ModalityLUTSequence.
-    levels
-        Stored values (n,).
-    big_endian
-        Byte order of the dataset.
-
-    Raises
-    ------
-    InputError
-        The length of the data fits neither 8 nor 16 bits.
-
-    References
-    ----------
-    DICOM PS3.3 C.11.1.1.
+    `item` is one of ModalityLUTSequence (DICOM PS3.3 C.11.1.1). The length of the data decides
+    whether an entry has 8 or 16 bits, because the third number of the descriptor is wrong in many
+    files.
     """
     count, first, bits = (int(number) for number in item.LUTDescriptor)
     entries, notes = _read_entries(item.LUTData, count or 65536, big_endian), ()

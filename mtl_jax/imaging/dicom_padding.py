@@ -23,10 +23,7 @@ RANGE = "padding is a range of several stored values"
 
 
 def get_padding_range(header: Dataset, levels: int) -> slice:
-    """Return the padding by PixelPaddingValue and PixelPaddingRangeLimit, as a slice of values.
-
-    The slice is empty if there is no padding or if it is outside the stored values.
-    """
+    """Return the padding of the header as a slice of stored values, empty if there is none."""
     if get_value(header, "PixelPaddingValue") is None:
         return slice(0, 0)
     first = get_int(header, "PixelPaddingValue")
@@ -47,24 +44,8 @@ def fill_padding(
 ) -> tuple[np.ndarray, slice, tuple[Note, ...]]:
     """Set padding to the lowest gray value of the image, in place, if it can be padding.
 
-    Parameters
-    ----------
-    table
-        Gray (n,) of each stored value, changed in place.
-    padding
-        The stored values of the padding.
-    counts
-        Number of pixels (n,) of each stored value.
-
-    Returns
-    -------
-    tuple
-        The other values that are present, the padding that was applied, and notes.
-
-    Raises
-    ------
-    InputError
-        All pixels are padding.
+    `table` (n,) holds the gray and `counts` (n,) the number of pixels of each stored value. Returns
+    the other values that are present, the padding that was applied, and notes.
     """
     is_image = counts > 0
     is_image[padding] = False
@@ -103,8 +84,8 @@ def _is_plausible(padding: slice, counts: np.ndarray, present: np.ndarray) -> bo
 def _is_plausible_range(padding: slice, counts: np.ndarray) -> bool:
     """Return whether a padding range is separate from the gray of the image.
 
-    Enough pixels must remain outside it. At an end of the range inside the gray of the image, one
-    side of the end must have at most the mean number of pixels per value of the image.
+    At an end inside the gray of the image, one side of the end must have at most the mean number of
+    pixels per value of the image.
     """
     image_counts = counts.copy()
     image_counts[padding] = 0

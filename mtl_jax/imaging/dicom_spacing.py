@@ -53,10 +53,7 @@ def get_spacing(header: Dataset, frame: int = 0) -> tuple[tuple[float, float], s
 
 
 def list_spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
-    """Return every spacing of the header as (field, row, column) in um; the first one is used.
-
-    Fields that are not two positive numbers are left out.
-    """
+    """Return every spacing of two positive numbers, (field, row, column); the first is used."""
     spacings = []
     for source in _sources(header, frame):
         with contextlib.suppress(InputError):
@@ -65,10 +62,7 @@ def list_spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
 
 
 def plausible_spacings(header: Dataset, frame: int = 0) -> tuple[Spacing, ...]:
-    """Return the plausible spacings of the header, to compare with the pixel size of a table.
-
-    They include the detector's spacing divided by the magnification of a contact view.
-    """
+    """Return the plausible spacings, also the detector's divided by a contact magnification."""
     spacings = list_spacings(header, frame)
     factor = get_magnification(header)
     if factor is not None and 1 < factor <= MAX_CONTACT_MAGNIFICATION:
@@ -121,11 +115,7 @@ def is_magnified(header: Dataset) -> bool:
 
 
 def magnification_notes(header: Dataset) -> tuple[Note, ...]:
-    """Return notes on view modifier, magnification factor and distances that disagree.
-
-    Raises InputError if factor and distances disagree on whether the view is magnified and no
-    modifier decides.
-    """
+    """Return notes on view modifier, magnification factor and distances that disagree."""
     notes = []
     factor, by_distance = get_magnification(header), _by_distance(header)
     if factor is not None and factor < 1:

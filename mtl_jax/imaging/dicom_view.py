@@ -67,10 +67,7 @@ class ViewPosition(NamedTuple):
 
 
 def parse_view_position(header: Dataset) -> ViewPosition:
-    """Return the parts of ViewPosition: a view (`MLO`), with side or modifier (`RMLO`, `MCC`).
-
-    A value that is a view by itself is that view: MLO is not a magnified LO.
-    """
+    """Return the parts of ViewPosition: a view (`MLO`), with side or modifier (`RMLO`, `MCC`)."""
     value = get_value(header, "ViewPosition")
     text = "" if value is None else str(value).strip().upper()
     if not text or text in VIEW_CODES:

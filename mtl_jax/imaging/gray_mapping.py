@@ -18,11 +18,7 @@ DDSM_OD = (0.05, 3.0)  # film base and darkest useful film, as in heathusf's too
 
 
 def from_od(od: np.ndarray) -> np.ndarray:
-    """Return gray float32 = 4095 - OD / 0.001, clipped to 0 to 4095: OD 0 is 4095, OD 4.095 is 0.
-
-    This is the scale of a digitizer that is linear in OD with 0.001 OD per gray level (Lumiscan 85,
-    University of Michigan).
-    """
+    """Return gray float32: 4095 at OD 0, one less for each 0.001 OD, clipped to 0 to 4095."""
     return np.clip(MAX_GRAY - od / OD_PER_LEVEL, 0.0, MAX_GRAY).astype(np.float32)
 
 

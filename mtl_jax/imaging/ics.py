@@ -32,10 +32,7 @@ class Case:
 
 
 def read(path: Path) -> Case:
-    """Return the case that an `.ics` file describes.
-
-    Raises InputError with the reason and the damaged line; the caller names the file.
-    """
+    """Return the case of an `.ics` file. The InputError gives reason and line, not the file."""
     with path.open("rb") as file:
         text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
@@ -60,10 +57,7 @@ def read(path: Path) -> Case:
 
 
 def find_film(image: Path) -> Film | None:
-    """Return the film of `image` by the `.ics` file in its folder; None if there is none.
-
-    `image` is named as in DDSM, B_3024_1.LEFT_CC.LJPEG. Raises InputError for a damaged `.ics`.
-    """
+    """Return the film of `image` (B_3024_1.LEFT_CC.LJPEG) by the `.ics` file beside it, if any."""
     name, view = (image.name.split(".") + [""])[:2]
     path = image.with_name(name.replace("_", "-") + ".ics")
     if not path.is_file():

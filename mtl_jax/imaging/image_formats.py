@@ -42,10 +42,7 @@ def check_single_frame(frame: int | None) -> None:
 
 
 def select_frame(frame: int | None, frames: int) -> int:
-    """Return the number of the frame to read from a file of `frames` frames.
-
-    Raises InputError if there are several and `frame` is None, or if `frame` does not exist.
-    """
+    """Return the number of the frame to read; None is an error in a file of several `frames`."""
     if frame is None and frames > 1:
         raise InputError(f"has {frames} frames: give frame, counted from 0")
     if not 0 <= (frame or 0) < frames:

@@ -178,10 +178,7 @@ def _differences(stream: _Stream) -> np.ndarray:
 
 
 def _check_length(stream: _Stream, differences: np.ndarray) -> None:
-    """Raise InputError unless the stream holds the bits of all differences.
-
-    Decoders silently fill in what a truncated stream lacks.
-    """
+    """Raise InputError unless the stream holds all differences: decoders fill in what it lacks."""
     values = np.arange(1 << 16)
     symbol = np.frexp(np.minimum(values, (1 << 16) - values).astype(float))[1]
     size = np.full(17, 1 << 20)

@@ -26,10 +26,7 @@ def reconstruct_first_row(
 
 
 def reconstruct_rows(first: np.ndarray, differences: np.ndarray, selector: int) -> np.ndarray:
-    """Return the gray (H, W) uint16, given its first row, modulo 65536 (T.81 table H.1).
-
-    The prediction in the first column is the pixel above.
-    """
+    """Return the gray (H, W) uint16, given its first row, modulo 65536 (T.81 table H.1)."""
     gray = differences.copy()
     gray[0] = first
     if selector in (2, 4):
@@ -64,10 +61,7 @@ def _along_rows(gray: np.ndarray) -> None:
 
 
 def _along_antidiagonals(gray: np.ndarray) -> None:
-    """Predict (left + above) / 2 in place, given the first row and column.
-
-    All pixels of an antidiagonal are computed at once.
-    """
+    """Predict (left + above) / 2 in place, given the first row and column, by antidiagonals."""
     height, width = gray.shape
     flat = gray.reshape(-1)
     # Pixel (row, column) is flat[row * width + column]; the next of its antidiagonal is width - 1

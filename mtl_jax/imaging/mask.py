@@ -34,18 +34,8 @@ MIN_HOLE = 0.01  # of the mask; compression leaves smaller holes
 def read_box(path: Path, shape: Sequence[int]) -> tuple[Box, tuple[Note, ...]]:
     """Return the box (top, left, bottom, right), half open, of a mask file, and notes.
 
-    Parameters
-    ----------
-    path
-        The mask file.
-    shape
-        Shape (H, W) of its image.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, has another size, is empty, covers the image from border to border,
-        or is not a mask of one lesion.
+    Raises InputError if the file cannot be read, does not have the `shape` of its image, is empty,
+    covers the image from border to border, or is not a mask of one lesion.
     """
     return box_from_mask(read_raw(path), shape, f"the mask {path.name}")
 
@@ -79,11 +69,7 @@ def box_from_mask(
 
 
 def is_lesion_mask(inside: np.ndarray) -> bool:
-    """Return whether `inside` (H, W) bool can be a lesion.
-
-    A lesion covers neither most of its image nor all rows and columns; an inverted mask and most
-    masks of the breast do.
-    """
+    """Return whether `inside` (H, W) covers neither most of its image nor all rows and columns."""
     return float(inside.mean()) <= MAX_INSIDE and _extent(inside) != (0, 0, *inside.shape)
 
 
@@ -121,8 +107,8 @@ def _largest_hole(inside: np.ndarray) -> int:
 def _threshold(values: np.ndarray, largest: float, name: str) -> np.ndarray:
     """Return the inside (H, W) of a mask of more than two values: at least half of the largest.
 
-    Raises InputError if gray values occur elsewhere than near the border, where compression and
-    resampling produce them.
+    Gray values elsewhere than near the border, where compression and resampling produce them, are
+    an error.
     """
     inside = values >= largest / 2
     is_exact = values.dtype.kind != "f" and largest < MIN_WHITE

@@ -15,8 +15,7 @@ _HEADER_BYTES = 4096
 def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
     """Return the stored gray (H, W) uint8 or uint16 and the bit depth that holds maxval.
 
-    The header must match the file size to the byte. This is checked before memory is allocated.
-    Raises InputError with the reason; the caller names the file.
+    The header must match the file size to the byte: this is checked before memory is allocated.
     """
     with path.open("rb") as file:
         match = _HEADER.match(file.read(_HEADER_BYTES))

@@ -62,16 +62,10 @@ def average_blocks(
     rows: tuple[int, int],
     columns: tuple[int, int],
 ) -> np.ndarray:
-    """Return a part of the output, (h, w) float32.
+    """Return a part of the output, (h, w) float32, from `rows[0]` to `rows[1] - 1`, columns alike.
 
-    Parameters
-    ----------
-    image
-        The stored rows and columns that the part covers (`input_slice`).
-    spans
-        Stored pixels (rows, columns) per output pixel.
-    rows, columns
-        First output row or column, and one past the last.
+    `image` holds the stored rows and columns that the part covers (`input_slice`), and `spans` are
+    the stored pixels (rows, columns) per output pixel.
     """
     by_row = _average(image, spans[0], rows)
     return _average(by_row.T, spans[1], columns).T.astype(np.float32)

@@ -32,20 +32,10 @@ def roi_indices(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the rows (128,) and columns (128,) of the ROI, and its fraction outside the image.
 
-    The ROI starts at the pixel nearest to 64 above and left of its centre. Outside the image it
-    continues by reflection (the border pixel is repeated), which avoids a false edge.
-
-    Parameters
-    ----------
-    centre
-        Row and column in pixels of the image; pixel i spans i to i + 1.
-    shape
-        Shape (H, W) of the image.
-
-    Raises
-    ------
-    InputError
-        The centre is outside the image.
+    `centre` is the row and column in pixels; pixel i spans i to i + 1. The ROI starts at the pixel
+    nearest to 64 above and left of it. Outside the image it continues by reflection (the border
+    pixel is repeated), which avoids a false edge. Raises InputError if the centre is outside the
+    image.
     """
     fraction_inside = 1.0
     indices = []

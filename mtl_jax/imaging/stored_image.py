@@ -27,46 +27,18 @@ class HeaderAttributes(NamedTuple):
 
 
 class StoredImage(NamedTuple):
-    """One image as stored, whose gray is computed on access.
+    """One image as stored, whose gray is computed on access, only where it is needed."""
 
-    A mammogram has millions of pixels, the surroundings of a lesion a few hundred thousand; only
-    those are converted to gray.
-
-    Attributes
-    ----------
-    values
-        Stored values (H, W), integers or float32.
-    bits
-        Bit depth of the gray, by a table or by the file.
-    lut
-        Gray (levels,) float32 of each stored value; None if the gray is the stored value.
-    transformed
-        Whether the gray differs from the stored value (inverted, a logarithm, a look-up table), so
-        that no polarity or curve may be applied again.
-    magnified
-        Whether the header describes a magnification view.
-    patient_id
-        PatientID of the header, '' if absent; it is compared and never written.
-    header
-        Attributes of a DICOM header that a table may contradict.
-    notes
-        Notes made while reading.
-    padding
-        Stored values [first, stop) that are padding.
-    stored_bits
-        Bit depth of the stored values if it differs from that of their gray.
-    """
-
-    values: np.ndarray
-    bits: int
-    lut: np.ndarray | None = None
-    transformed: bool = False
+    values: np.ndarray  # (H, W), integers or float32
+    bits: int  # of the gray, by a table or by the file
+    lut: np.ndarray | None = None  # gray of each stored value; None: the stored value
+    transformed: bool = False  # the gray is not the stored value: no curve may follow
     magnified: bool = False
-    patient_id: str = ""
+    patient_id: str = ""  # of the header; it is compared and never written
     header: HeaderAttributes | None = None
     notes: tuple[Note, ...] = ()
-    padding: tuple[int, int] = (0, 0)
-    stored_bits: int | None = None
+    padding: tuple[int, int] = (0, 0)  # stored values [first, stop)
+    stored_bits: int | None = None  # if they differ from those of the gray
 
     @property
     def depth(self) -> int:

@@ -29,25 +29,10 @@ def compare(
 ) -> tuple[Note, ...]:
     """Return notes on differences between a table's statements and the DICOM header of an image.
 
-    Parameters
-    ----------
-    laterality, view, modality
-        Statements of the table; '' if it makes none.
-    pixel_um
-        Pixel size (row, column) of the table in um.
-    spacing_source
-        Where the table's pixel size is from.
-    header
-        Attributes of the header; None if the image is not DICOM.
-    user_table
-        Whether the user wrote the table. A contradiction may then mean that a row names another
-        image.
-
-    Raises
-    ------
-    InputError
-        The laterality contradicts an attribute of the header, the pixel size is not that of the
-        header field in `spacing_source`, or it differs by a factor of five or more.
+    A contradiction may mean that a row of a table that the user wrote (`user_table`) names another
+    image. Raises InputError if the laterality contradicts an attribute of the header, the pixel
+    size is not that of the header field in `spacing_source`, or it differs by a factor of five or
+    more.
     """
     notes = square_notes(pixel_um)
     if header is None:

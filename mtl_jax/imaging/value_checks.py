@@ -31,20 +31,9 @@ UNUSED_BITS = "the values use fewer bits than the image states"
 
 
 def check_pixel_um(pixel_um: tuple[float, float], source: str) -> None:
-    """Raise InputError for a pixel size that is implausible for a mammogram.
+    """Raise InputError for a pixel size (row, column) that is implausible for a mammogram.
 
-    Parameters
-    ----------
-    pixel_um
-        Pixel size (row, column) in um.
-    source
-        The column, option or header field that it is from.
-
-    Raises
-    ------
-    InputError
-        It is not two positive numbers, below 10 um, above 1000 um, or its ratio of rows to columns
-        is implausible.
+    `source` is the column, option or header field that it is from.
     """
     row, column = pixel_um
     size = f"{row:g} x {column:g} um ({source})"
@@ -63,22 +52,9 @@ def check_pixel_um(pixel_um: tuple[float, float], source: str) -> None:
 
 
 def check_values(stored: StoredImage, bits: int | None) -> tuple[Note, ...]:
-    """Return a note if the values use only a part of the gray scale.
+    """Return a note if the values use only a part of the gray scale; `bits` are those of a table.
 
     About every eighth value in each direction is checked, without padding.
-
-    Parameters
-    ----------
-    stored
-        The image.
-    bits
-        Bit depth stated by a table or caller, or None.
-
-    Raises
-    ------
-    InputError
-        Floats of 0 to 1 without bits 1, which would be black as 12-bit gray; floats below 0; 16-bit
-        words in the wrong byte order.
     """
     sample = _sample(stored)
     if not sample.size:
@@ -140,9 +116,8 @@ def _roughness(words: np.ndarray) -> float:
 def _bulk_maximum(sample: np.ndarray, quarter: int) -> tuple[str, float]:
     """Return what is excluded, and the maximum of BULK_SHARE of the other values.
 
-    Up to MAX_WHITES values that are far above all others, such as a white background, text or a
-    border, are excluded; the text names them. Air behind a detector is not excluded,
-    because the skin has all gray levels in between.
+    Up to MAX_WHITES values that are far above all others, such as a white background, are excluded.
+    Air behind a detector is not, because the skin has all gray levels in between.
     """
     high = _bulk_quantile(sample)
     if high < quarter:

@@ -126,18 +126,12 @@ def write_error(path: Path, error: Exception) -> InputError:
 
 
 def write_checksums(folder: Path, skip: tuple[str, ...] = ()) -> None:
-    """Write SHA256SUMS for all files in `folder`, in the format of `sha256sum -c`.
-
-    Files whose name is in `skip` are left out.
-    """
+    """Write SHA256SUMS for all files in `folder` but those named in `skip` (`sha256sum -c`)."""
     write_text(folder / CHECKSUMS, "".join(line + "\n" for line in _checksum_lines(folder, skip)))
 
 
 def verify_checksums(folder: Path, skip: tuple[str, ...] = ()) -> str:
-    """Return the first file in `folder` that differs from SHA256SUMS, or '' if none does.
-
-    A file differs if it is missing, new or changed. Files whose name is in `skip` are ignored.
-    """
+    """Return the first file that is missing, new or changed since SHA256SUMS, '' if none is."""
     path = folder / CHECKSUMS
     try:
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -46,10 +46,7 @@ class Output:
 
 
 def protect_output() -> None:
-    """Make standard output and error tolerate closed pipes and characters they cannot encode.
-
-    A character that the terminal's encoding lacks is written as an escape such as \\xfc.
-    """
+    """Let standard output and error survive closed pipes, and escape what they cannot encode."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Output):
@@ -59,10 +56,7 @@ def protect_output() -> None:
 
 
 def run(main: Callable[[], int | None]) -> int:
-    """Run the command `main` and return its exit code.
-
-    If it raises InputError, print the message on one line of stderr and return 2.
-    """
+    """Run `main` and return its exit code: 2, and one line on stderr, if it raises InputError."""
     protect_output()
     try:
         status = main() or 0

@@ -12,10 +12,7 @@ from mtl_jax.types import InputError
 
 
 def expand_user(text: str) -> str:
-    """Return `text` with a `~` or `~name` at its start replaced by that home folder.
-
-    Raises InputError if the home folder is unknown.
-    """
+    """Return `text` with a `~` or `~name` at its start replaced by that home folder."""
     if not text.startswith("~"):
         return text
     user = text.partition(os.sep)[0]
@@ -36,8 +33,7 @@ def expand_user(text: str) -> str:
 def path(text: str) -> Path:
     """Return the path that a command-line option names, with `~` expanded.
 
-    Raises InputError as `expand_user` does, or if `text` is empty, as after `--out=$FOLDER` where
-    the variable is not set.
+    An empty one is an error: the variable of `--out=$FOLDER` may not be set.
     """
     if not text:
         raise InputError("a path on the command line is empty; name a file or folder")

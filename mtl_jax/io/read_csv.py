@@ -27,34 +27,13 @@ def read_csv(
 ) -> pd.DataFrame:
     """Return the rows below the header as text, indexed by the number of the line each ends on.
 
-    Rows without any text are left out. No cell is interpreted: '007' and 'NA' stay as they are. The
-    cells of each row are counted before pandas reads the file, because pandas takes surplus cells
-    for an index and fills up short rows.
-
-    Parameters
-    ----------
-    path
-        The file. The first row with any text is its header; without one there are no columns.
-    known
-        Names of columns that the table may have. If given, the delimiter is the one of `DELIMITERS`
-        that separates most of them, whatever their case and punctuation, and the caller checks the
-        header for repeated names. Otherwise it is the comma, and no name may be repeated.
-    encodings
-        The first one that can decode the file is used.
-    strip
-        Whether to remove blanks around cells and column names.
-    uneven
-        Receives line and cells of each row with more or fewer cells than the header. Such a row is
-        left out; without `uneven` it is invalid.
-    limits
-        The largest number of rows, including the header, and of columns.
-
-    Raises
-    ------
-    InputError
-        If the file is not a CSV or breaks one of these rules. The message names the file and line.
-    OSError
-        If the file cannot be read.
+    Rows without any text are left out, and no cell is interpreted: '007' and 'NA' stay as they are.
+    If `known` names columns, the delimiter is the one of `DELIMITERS` that separates most of them,
+    and the caller checks the header for repeated names; otherwise it is the comma, and no name may
+    be repeated. The first of `encodings` that can decode the file is used. `strip` removes blanks
+    around cells and column names. `uneven` receives line and cells of each row with more or fewer
+    cells than the header, which is invalid without it. `limits` are the largest number of rows and
+    of columns.
     """
     text = _text(path, encodings)
     delimiter = _delimiter(text, known) if known else ","

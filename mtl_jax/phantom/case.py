@@ -66,20 +66,10 @@ def sample_severity(rng: np.random.Generator, malignant: bool, difficulty: float
 
 
 def simulate_case(kind: str, seed: int, number: int, malignant: bool, difficulty: float) -> Case:
-    """Return a case, a deterministic function of the arguments.
+    """Return case `number` of a collection of `kind`, a deterministic function of the arguments.
 
-    Parameters
-    ----------
-    kind
-        Kind of the phantom: sfm, ddsm or dm.
-    seed
-        Seed of the collection.
-    number
-        Number of the case.
-    malignant
-        Whether the mass is drawn from the distribution of malignant masses.
-    difficulty
-        0 (classes separated) to 1 (equal distributions).
+    `malignant` selects the distribution of the mass; `difficulty` is 0 (classes separated) to 1
+    (equal distributions).
     """
     shared_rng, *view_rngs = (make_generator(kind, seed, number, part) for part in range(3))
     mass = sample_mass(shared_rng, sample_severity(shared_rng, malignant, difficulty))

@@ -63,11 +63,7 @@ class CasePlan:
 
 
 def plan_cases(p: Parameters) -> list[CasePlan]:
-    """Return labels and splits in exact proportions.
-
-    They depend on the number of the case only, so that a larger collection begins with the same
-    cases.
-    """
+    """Return labels and splits in exact proportions, which depend on the case number only."""
     plans, n_of_class = [], [0, 0]
     for number in range(p.cases):
         malignant = _is_selected(number, p.malignant_fraction)
@@ -83,16 +79,10 @@ def plan_cases(p: Parameters) -> list[CasePlan]:
 
 
 def write_collection(home: Path, p: Parameters, workers: int | None = None) -> None:
-    """Write a collection: DICOM files, their table, and truth.csv with the simulated parameters.
+    """Write DICOM files, their table, and truth.csv with the simulated parameters to a folder.
 
-    Parameters
-    ----------
-    home
-        An existing folder.
-    p
-        Parameters of the collection.
-    workers
-        Number of threads, by default that of the processors. The files do not depend on it.
+    The number of threads `workers` is by default that of the processors; the files do not depend on
+    it.
     """
     write_case = _write_cbis_case if p.kind == "ddsm" else _write_manifest_case
     plans = plan_cases(p)

@@ -30,21 +30,7 @@ def make_uid(*words: str) -> str:
 
 
 def make_digital(kind: str, seed: int, patient: str, breast: Breast, view: View) -> Dataset:
-    """Return a raw detector image: Digital Mammography X-Ray Image Storage - For Processing.
-
-    Parameters
-    ----------
-    kind
-        Kind of the phantom.
-    seed
-        Seed of the collection.
-    patient
-        PatientID.
-    breast
-        Laterality and compressed thickness.
-    view
-        The image.
-    """
+    """Return a raw detector image: Digital Mammography X-Ray Image Storage - For Processing."""
     words = (kind, str(seed), patient)
     header = _header(uid.DigitalMammographyXRayImageStorageForProcessing, words, patient, view.view)
     pixel_mm = RECEPTORS[kind].pixel_mm
@@ -82,20 +68,7 @@ def make_film(
 ) -> Dataset:
     """Return a digitized film: Secondary Capture, gray linear in optical density.
 
-    Parameters
-    ----------
-    kind
-        Kind of the phantom.
-    seed
-        Seed of the collection.
-    patient
-        PatientID.
-    breast
-        Laterality.
-    view
-        The image.
-    study, series
-        UIDs; '' to derive them from the other arguments.
+    The UIDs of study and series are derived from the other arguments if they are ''.
     """
     words = (kind, str(seed), patient)
     header = _header(uid.SecondaryCaptureImageStorage, words, patient, view.view, study, series)
@@ -113,21 +86,7 @@ def make_film(
 def make_derived(
     film: Dataset, name: str, pixels: np.ndarray, bits: int, study: str, series: str
 ) -> Dataset:
-    """Return a mask (bits 8) or crop of `film` in another series, as in CBIS-DDSM.
-
-    Parameters
-    ----------
-    film
-        The full image.
-    name
-        'mask' or 'crop'.
-    pixels
-        Its pixels.
-    bits
-        BitsStored.
-    study, series
-        UIDs.
-    """
+    """Return the `name` 'mask' (bits 8) or 'crop' of `film` in another series, as in CBIS-DDSM."""
     words = (str(film.SOPInstanceUID), name)
     header = _header(
         uid.SecondaryCaptureImageStorage, words, str(film.PatientID), name, study, series

@@ -44,17 +44,6 @@ def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: flo
     """Return one view of a mass with a random orientation, outline and spicules.
 
     Its centre is at most 2 mm off the centre of the image, less for a large mass.
-
-    Parameters
-    ----------
-    rng
-        Random numbers.
-    mass
-        The mass.
-    pixels
-        Height and width.
-    pixel_mm
-        Pixel size.
     """
     max_offset = np.clip(pixels * pixel_mm / 2 - 0.5 - mass.diameter_mm / 2, 0.1, 2.0)
     samples, radius, box_centre = _outline(rng, mass)

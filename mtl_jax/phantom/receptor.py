@@ -132,10 +132,7 @@ def add_quantum_noise(rng: np.random.Generator, fluence: np.ndarray, pixel_mm: f
 
 
 def blur_quanta(image: np.ndarray, pixel_mm: float, mtf50: float) -> np.ndarray:
-    """Blur `image` (H, W) float32 by the MTF of a phosphor, 1 / (1 + (f/mtf50)^2), and a pixel.
-
-    The noise of the quanta is blurred with the signal.
-    """
+    """Blur `image` by the MTF of a phosphor, 1 / (1 + (f/mtf50)^2), and of a pixel."""
     padded = np.pad(image, PADDING, mode="symmetric")
     spectrum = fft.rfft2(padded)
     spectrum *= _mtf(padded.shape, pixel_mm, mtf50)

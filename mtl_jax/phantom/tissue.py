@@ -21,24 +21,11 @@ def make_texture(
     stretch: float = 1.0,
     exponent: float = SPECTRUM_EXPONENT,
 ) -> np.ndarray:
-    """Return a random field with a power spectrum of 1/f^exponent, mean 0 and deviation 1.
+    """Return a random field (pixels, pixels) float32 with a power spectrum of 1/f^exponent.
 
-    It is generated on a larger grid and cropped, because Fourier fields are periodic.
-
-    Parameters
-    ----------
-    rng
-        Random numbers.
-    pixels
-        Height and width of the result, (pixels, pixels) float32.
-    pixel_mm
-        Pixel size.
-    angle
-        Direction of the structures in radians.
-    stretch
-        Ratio of their length along `angle` to that across.
-    exponent
-        Exponent of the power spectrum.
+    Its mean is 0 and its deviation 1. `stretch` is the ratio of the length of its structures along
+    `angle` (radians) to that across. It is generated on a larger grid and cropped, because Fourier
+    fields are periodic.
     """
     size, row, column = _frequencies(pixels, pixel_mm)
     along = row * np.float32(np.sin(angle)) + column * np.float32(np.cos(angle))
@@ -65,25 +52,11 @@ def make_fibres(
     length: np.ndarray,
     wander: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the course of n randomly curved fibres.
+    """Return the course of n curved fibres with `start` (n, 2) and `length` (n,) in pixels.
 
-    Parameters
-    ----------
-    rng
-        Random numbers.
-    start
-        Positions (n, 2) in pixels.
-    angle
-        Directions (n,) in radians.
-    length
-        Lengths (n,) in pixels.
-    wander
-        Standard deviation in radians of the change of direction over 10 mm of 0.1 mm pixels.
-
-    Returns
-    -------
-    Positions (n, steps, 2) half a pixel apart, and the fraction of its length (n, steps) that each
-    fibre has passed, above 1 beyond its end.
+    Returned are positions (n, steps, 2) half a pixel apart, and the fraction of its length (n,
+    steps) that each fibre has passed, above 1 beyond its end. `wander` is the standard deviation in
+    radians of the change of direction over 10 mm of 0.1 mm pixels.
     """
     steps = max(2, round(2 * float(length.max(initial=1.0))))
     turns = rng.standard_normal((len(angle), steps)) * (wander / np.sqrt(200))
@@ -97,16 +70,8 @@ def render_fibres(
 ) -> np.ndarray:
     """Return the thickness of fibres, float32 mm of `shape`.
 
-    Parameters
-    ----------
-    position
-        Positions (..., 2) in pixels, half a pixel apart.
-    strength
-        Thickness (...) in mm at each position.
-    width
-        Standard deviation of the cross-section in pixels.
-    shape
-        Shape of the result.
+    `strength` (...) is the thickness in mm at each `position` (..., 2), in pixels half a pixel
+    apart; `width` is the standard deviation of the cross-section in pixels.
     """
     position, strength = position.reshape(-1, 2), strength.ravel()
     inside = (strength > 0) & np.all((position >= 0) & (position < np.array(shape) - 1), axis=1)
@@ -132,24 +97,10 @@ def make_tissue(
     density: float,
     contrast_mm: float,
 ) -> np.ndarray:
-    """Return fibroglandular tissue, (pixels, pixels) float32 mm.
+    """Return fibroglandular tissue, (pixels, pixels) float32 mm, of mean fraction `density`.
 
-    A slow gradient and a few ligaments, the same for both classes, are added to the texture.
-
-    Parameters
-    ----------
-    rng
-        Random numbers.
-    pixels
-        Height and width.
-    pixel_mm
-        Pixel size.
-    thickness_mm
-        Thickness of the compressed breast.
-    density
-        Mean fibroglandular fraction, 0 to 1.
-    contrast_mm
-        Standard deviation of the texture.
+    A slow gradient and a few ligaments, the same for both classes, are added to the texture, whose
+    standard deviation is `contrast_mm`.
     """
     # Tissue is stretched towards the nipple.
     direction, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.5)

@@ -138,7 +138,7 @@ class Checkpoints:
             )
         before = _versions_before(saved, self._metadata)
         if before and not self._accept_versions:
-            difference = format_changes(differences) or f"{VERSIONS_BEFORE} {len(before)} there"
+            difference = format_changes(differences) or f"{len(before)} {VERSIONS_BEFORE}"
             raise InputError(
                 f"{path}: the checkpoint is of another version: {difference}; rerun with the"
                 f" versions that began it, delete {path.parent} to train from the start, or set"

@@ -17,7 +17,7 @@ from mtl_jax.training import checkpoint
 from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.types import InputError, TrainState
 
-MADE_BY = {"network": {"lrn": False}, "train": {"epochs": 4, "learning_rate": 0.001}}
+SETTINGS = {"network": {"lrn": False}, "train": {"epochs": 4, "learning_rate": 0.001}}
 
 
 def make_state(value: float) -> TrainState:
@@ -27,7 +27,7 @@ def make_state(value: float) -> TrainState:
 
 def save_three(folder: Path) -> Checkpoints:
     """Save checkpoints of epochs 1, 2 and 3."""
-    checkpoints = Checkpoints(folder, MADE_BY)
+    checkpoints = Checkpoints(folder, SETTINGS)
     for epoch in (1, 2, 3):
         checkpoints.save(epoch, make_state(epoch))
     return checkpoints
@@ -67,7 +67,7 @@ def test_a_changed_byte_in_any_file_is_reported_and_the_previous_checkpoint_is_u
         folder = tmp_path / str(number)
         shutil.copytree(tmp_path / "good", folder)
         flip_bit(folder / file, int(rng.integers((folder / file).stat().st_size)))
-        epoch, restored = Checkpoints(folder, MADE_BY).resume(make_state(0))
+        epoch, restored = Checkpoints(folder, SETTINGS).resume(make_state(0))
         assert epoch == 2 and is_equal(restored, make_state(2)), file
         message = capfd.readouterr().err
         assert message.count("\n") == 1 and "checkpoint before" in message, message
@@ -109,23 +109,23 @@ def test_training_starts_anew_if_all_checkpoints_are_damaged(
 
 
 @pytest.mark.parametrize(
-    ("made_by", "difference"),
+    ("settings", "difference"),
     [
-        ({"train": {"epochs": 5, "learning_rate": 0.001}}, "train.epochs 4 there, 5 here"),
-        ({"network": {"lrn": True}}, "network.lrn False there, True here"),
+        ({"train": {"epochs": 5, "learning_rate": 0.001}}, "train.epochs is 4, not 5"),
+        ({"network": {"lrn": True}}, "network.lrn is False, not True"),
         (
             {"weights": {"arrays_sha256": "ab" * 32}},
-            r"weights.arrays_sha256 None there, abababababab",
+            r"weights.arrays_sha256 is None, not abababababab",
         ),
-        ({"precision": {"matmul": "high"}}, "precision.matmul None there, 'high' here"),
+        ({"precision": {"matmul": "high"}}, "precision.matmul is None, not 'high'"),
     ],
 )
 def test_another_config_network_weights_or_precision_is_rejected_with_the_difference(
-    made_by: dict, difference: str, tmp_path: Path
+    settings: dict, difference: str, tmp_path: Path
 ) -> None:
     save_three(tmp_path)
     with pytest.raises(InputError, match=f"of another training run: .*{difference}.*or delete"):
-        Checkpoints(tmp_path, MADE_BY | made_by).resume(make_state(0))
+        Checkpoints(tmp_path, SETTINGS | settings).resume(make_state(0))
     assert checkpoint.saved_epochs(tmp_path) == [2, 3]
 
 
@@ -141,13 +141,13 @@ def test_another_version_is_rejected_unless_it_is_accepted_and_then_recorded(
     save_three(tmp_path)
     assert checkpoint.versions_before(tmp_path) == []
     set_version(monkeypatch, "0.0.2")
-    message = r"of another version: versions.jax '0.0.1' there, '0.0.2' here; .*--accept_versions"
+    message = r"of another version: versions.jax is '0.0.1', not '0.0.2'; .*--accept_versions"
     with pytest.raises(InputError, match=message):
-        Checkpoints(tmp_path, MADE_BY).resume(make_state(0))
-    changed = MADE_BY | {"network": {"lrn": True}}
+        Checkpoints(tmp_path, SETTINGS).resume(make_state(0))
+    changed = SETTINGS | {"network": {"lrn": True}}
     with pytest.raises(InputError, match="of another training run: network.lrn"):
         Checkpoints(tmp_path, changed, accept_versions=True).resume(make_state(0))
-    accepted = Checkpoints(tmp_path, MADE_BY, accept_versions=True)
+    accepted = Checkpoints(tmp_path, SETTINGS, accept_versions=True)
     assert accepted.resume(make_state(0))[0] == 3
     assert [versions["jax"] for versions in checkpoint.versions_before(tmp_path)] == ["0.0.1"]
     accepted.save(4, make_state(4))
@@ -155,7 +155,7 @@ def test_another_version_is_rejected_unless_it_is_accepted_and_then_recorded(
     for version in ("0.0.1", "0.0.2"):  # a mixed run is accepted by neither version alone
         set_version(monkeypatch, version)
         with pytest.raises(InputError, match="of another version"):
-            Checkpoints(tmp_path, MADE_BY).resume(make_state(0))
+            Checkpoints(tmp_path, SETTINGS).resume(make_state(0))
 
 
 def test_metadata_without_provenance_is_rejected(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_metadata_without_provenance_is_rejected(tmp_path: Path) -> None:
             del metadata[field]
         (tmp_path / str(epoch) / "card.json").write_text(json.dumps(metadata))
         checkpoint.atomic.write_checksums(tmp_path / str(epoch), checkpoint.CHANGING_FILES)
-    with pytest.raises(InputError, match="of another training run: platform None there"):
-        Checkpoints(tmp_path, MADE_BY, accept_versions=True).resume(make_state(0))
+    with pytest.raises(InputError, match="of another training run: platform is None"):
+        Checkpoints(tmp_path, SETTINGS, accept_versions=True).resume(make_state(0))
 
 
 def test_a_failed_write_keeps_the_earlier_checkpoints(
@@ -201,7 +201,7 @@ def test_orbax_prints_nothing(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);"
         "import test_checkpoints as t; folder = Path(sys.argv[1]);"
         "t.save_three(folder); t.flip_bit(folder / '3/card.json', 3);"
-        "print(t.Checkpoints(folder, t.MADE_BY).resume(t.make_state(0))[0])"
+        "print(t.Checkpoints(folder, t.SETTINGS).resume(t.make_state(0))[0])"
     )
     process = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)],
@@ -216,4 +216,4 @@ def test_the_metadata_record_versions_and_settings(tmp_path: Path) -> None:
     save_three(tmp_path)
     metadata = json.loads((tmp_path / "3/card.json").read_text())
     assert metadata["versions"]["jax"] == jax.__version__
-    assert metadata["train"] == MADE_BY["train"]
+    assert metadata["train"] == SETTINGS["train"]

@@ -16,13 +16,13 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from kit.spoiling import load
 from mtl_jax.data import extract_rois
-true_read = extract_rois.read_stored
-def slowly(path, frame, bits):
+read_stored = extract_rois.read_stored
+def read_slowly(path, frame, bits):
     with open(sys.argv[2] + "/read", "a") as file:
         file.write(path.name + "\\n")
     time.sleep(0.3)
-    return true_read(path, frame, bits)
-extract_rois.read_stored = slowly
+    return read_stored(path, frame, bits)
+extract_rois.read_stored = read_slowly
 print(len(load(Path(sys.argv[1]), Path(sys.argv[2]))))
 """
 
@@ -37,7 +37,7 @@ def start(table: Path, cache: Path) -> subprocess.Popen:
     )
 
 
-def begun(cache: Path, count: int) -> None:
+def wait_for_images(cache: Path, count: int) -> None:
     """Wait until `count` images are being read."""
     path = cache / "read"
     while not (path.exists() and path.read_text().count("\n") >= count):
@@ -53,15 +53,15 @@ def test_three_jobs_that_share_a_cache_read_each_image_once(tmp_path: Path) -> N
     assert [out.strip() for out, _ in output] == ["6", "6", "6"]
     assert sorted((cache / "read").read_text().split()) == [f"{i}.pgm" for i in range(6)]
     assert any("waiting for another job that writes" in errors for _, errors in output)
-    left = [p.name for p in cache.iterdir() if not p.name.endswith(".lock")]
-    assert sorted(left)[0].startswith("ours-") and len(left) == 2  # and the list of what was read
+    names = [p.name for p in cache.iterdir() if not p.name.endswith(".lock")]
+    assert sorted(names)[0].startswith("ours-") and len(names) == 2  # the other is `read`
 
 
 def test_the_lock_of_a_killed_job_is_released(tmp_path: Path) -> None:
     table, cache = films(tmp_path / "films", 6), tmp_path / "cache"
     cache.mkdir()
     first = start(table, cache)
-    begun(cache, 3)
+    wait_for_images(cache, 3)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert (cache / ".ours.lock").exists() and not list(cache.glob("ours-*"))

@@ -28,15 +28,15 @@ def test_a_changed_byte_anywhere_in_shards_is_detected_and_its_file_named(tmp_pa
     (folder,) = (tmp_path / "cache").glob("ours-*")
     rng = np.random.default_rng(0)
     for path in sorted(folder.iterdir()):
-        good, size = path.read_bytes(), path.stat().st_size
-        for place in {0, size - 1, *rng.integers(size, size=12).tolist()}:
-            flip(path, place)
+        original, size = path.read_bytes(), path.stat().st_size
+        for position in {0, size - 1, *rng.integers(size, size=12).tolist()}:
+            flip(path, position)
             with pytest.raises(InputError, match="ours-") as result:
                 shards.open_shards(folder)
-            # Either side of a seal may be the changed one.
-            known = path.name if path.name != shards.MANIFEST_SHA256 else "manifest.json"
-            assert known in str(result.value), (path.name, place)
-            path.write_bytes(good)
+            # The manifest is also reported if its checksum was changed.
+            reported_name = path.name if path.name != shards.MANIFEST_SHA256 else "manifest.json"
+            assert reported_name in str(result.value), (path.name, position)
+            path.write_bytes(original)
     assert len(load(table, tmp_path / "cache")) == 4
 
 
@@ -44,17 +44,17 @@ def test_a_changed_byte_in_a_cached_image_only_repeats_its_extraction(tmp_path: 
     """In the fields at both ends, which NumPy alone does not verify, and at random positions."""
     views = manifest.read_collection(str(films(tmp_path / "films", 1))).views
     job = extract_rois.make_job(views, BACKGROUND, 1, tmp_path / "kept")
-    made = extract_rois.extract(job)
-    good = job.cache_path.read_bytes()
+    extracted = extract_rois.extract(job)
+    original = job.cache_path.read_bytes()
     rng = np.random.default_rng(0)
-    ends = [*range(0, 200, 3), *range(len(good) - 300, len(good), 3)]
-    for place in [*ends, *rng.integers(len(good), size=40).tolist()]:
-        flip(job.cache_path, place)
-        again = extract_rois.extract(job)
-        np.testing.assert_array_equal(again.rois, made.rois)
-        np.testing.assert_array_equal(again.outside, made.outside)
-        assert again.pixels == made.pixels
-        job.cache_path.write_bytes(good)
+    ends = [*range(0, 200, 3), *range(len(original) - 300, len(original), 3)]
+    for position in [*ends, *rng.integers(len(original), size=40).tolist()]:
+        flip(job.cache_path, position)
+        repeated = extract_rois.extract(job)
+        np.testing.assert_array_equal(repeated.rois, extracted.rois)
+        np.testing.assert_array_equal(repeated.outside, extracted.outside)
+        assert repeated.pixels == extracted.pixels
+        job.cache_path.write_bytes(original)
 
 
 def test_a_damaged_cache_of_lesion_locations_is_ignored(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_a_damaged_cache_of_lesion_locations_is_ignored(tmp_path: Path) -> None:
 
 def test_a_changed_byte_of_the_phantom_is_detected_before_extraction(tmp_path: Path) -> None:
     ingest.load("phantom:sfm", tmp_path, BACKGROUND, {"phantom": PHANTOM | {"folder": tmp_path}})
-    (home,) = tmp_path.glob("phantom-*")
-    image = next(home.glob("*.dcm"))
+    (phantom_folder,) = tmp_path.glob("phantom-*")
+    image = next(phantom_folder.glob("*.dcm"))
     flip(image, image.stat().st_size - 100)
     for folder in tmp_path.glob("sfm-*"):
         folder.rename(tmp_path / ".gone")

@@ -50,42 +50,43 @@ def test_a_read_only_folder_is_a_one_line_error(read_only: Path, tmp_path: Path)
     assert names(read_only) == []
 
 
-class Failing:
-    """A system call such as os.fsync that fails only the nth time."""
+class FailingCall:
+    """A system call such as os.fsync that fails once: at call number `fails_at`."""
 
-    def __init__(self, call: object, at: int, number: int) -> None:
-        self.call, self.at, self.number, self.calls = call, at, number, 0
+    def __init__(self, call: object, fails_at: int, error_number: int) -> None:
+        self.call, self.fails_at, self.error_number = call, fails_at, error_number
+        self.n_calls = 0
 
-    def __call__(self, *arguments: object, **named: object) -> object:
-        self.calls += 1
-        if self.calls == self.at:
-            raise OSError(self.number, os.strerror(self.number))
-        return self.call(*arguments, **named)
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        self.n_calls += 1
+        if self.n_calls == self.fails_at:
+            raise OSError(self.error_number, os.strerror(self.error_number))
+        return self.call(*args, **kwargs)
 
 
 @pytest.mark.parametrize("name", ["fsync", "rename"])
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("error_number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 def test_a_failed_write_leaves_no_partial_folder(
-    name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, error_number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Write shards with each system call failing once, until all calls succeed."""
     roi = np.zeros((1, 128, 128), np.int16)
     index = [dict.fromkeys(shards.COLUMNS, 1) | {"roi_id": "a", "case_id": "b", "lesion_id": "c"}]
-    true = getattr(os, name)
-    for at in range(1, 20):
-        failing = Failing(true, at, number)
+    system_call = getattr(os, name)
+    for call_number in range(1, 20):
+        failing = FailingCall(system_call, call_number, error_number)
         monkeypatch.setattr(os, name, failing)
         try:
             shards.write(tmp_path / "x", "x", index, [roi], {}, "")
         except InputError as error:
-            assert "x: cannot be written" in str(error) and os.strerror(number) in str(error)
+            assert "x: cannot be written" in str(error) and os.strerror(error_number) in str(error)
             assert names(tmp_path) == []
         else:
-            assert failing.calls < at
+            assert failing.n_calls < call_number
             break
         finally:
-            monkeypatch.setattr(os, name, true)
-    assert at >= 2 or name == "rename"
+            monkeypatch.setattr(os, name, system_call)
+    assert call_number >= 2 or name == "rename"
     assert len(shards.open_shards(tmp_path / "x")) == 1
 
 
@@ -95,7 +96,7 @@ def test_a_failed_write_keeps_the_old_file(
 ) -> None:
     path = tmp_path / "scores.csv"
     atomic.write_text(path, "old")
-    monkeypatch.setattr(os, name, Failing(getattr(os, name), 1, errno.EIO))
+    monkeypatch.setattr(os, name, FailingCall(getattr(os, name), 1, errno.EIO))
     with pytest.raises(InputError, match="scores.csv: cannot be written .Input/output error"):
         atomic.write_text(path, "new")
     assert path.read_text() == "old" and names(tmp_path) == ["scores.csv"]

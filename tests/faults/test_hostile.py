@@ -45,14 +45,14 @@ def test_a_manifest_reads_nothing_outside_its_folder(image: str, tmp_path: Path)
     message = "line 2: image_path .*(without '..'; |is a link .*, )or set data.manifest.outside"
     with pytest.raises(InputError, match=message):
         load(table, tmp_path / "cache")
-    if image != "a/../../x.pgm":  # the user's own manifest may
+    if image != "a/../../x.pgm":  # allowed if the user sets data.manifest.outside
         assert len(load(table, tmp_path / "cache", outside=True)) == 1
 
 
 def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
-    home = films(tmp_path / "ours").parent
-    (home / "copy.pgm").symlink_to(home / "0.pgm")
-    (tmp_path / "link").symlink_to(home)  # the folder itself may be reached by one
+    folder = films(tmp_path / "ours").parent
+    (folder / "copy.pgm").symlink_to(folder / "0.pgm")
+    (tmp_path / "link").symlink_to(folder)  # the folder itself may be reached by one
     assert len(load(manifest(tmp_path / "link", "copy.pgm"), tmp_path / "cache")) == 1
 
 
@@ -75,13 +75,13 @@ def tiff_bomb(path: Path, unpacked: int) -> None:
     tifffile.imwrite(path, np.zeros((64, 64), np.uint8), compression="zlib")
     with tifffile.TiffFile(path) as file:
         tag = file.pages[0].tags
-        places = tag["StripOffsets"].valueoffset, tag["StripByteCounts"].valueoffset
-        kinds = tag["StripOffsets"].dtype, tag["StripByteCounts"].dtype
+        offsets = tag["StripOffsets"].valueoffset, tag["StripByteCounts"].valueoffset
+        types = tag["StripOffsets"].dtype, tag["StripByteCounts"].dtype
     data = zlib.compress(bytes(unpacked), 9)
     content = bytearray(path.read_bytes())
-    for place, kind, value in zip(places, kinds, (len(content), len(data)), strict=True):
-        size = {3: "<H", 4: "<I"}[int(kind)]
-        content[place : place + struct.calcsize(size)] = struct.pack(size, value)
+    for offset, type_, value in zip(offsets, types, (len(content), len(data)), strict=True):
+        size = {3: "<H", 4: "<I"}[int(type_)]
+        content[offset : offset + struct.calcsize(size)] = struct.pack(size, value)
     path.write_bytes(content + data)
 
 
@@ -89,9 +89,9 @@ def test_bombs_cost_little_memory(tmp_path: Path) -> None:
     (tmp_path / "wide.png").write_bytes(png_bomb(100_000, 100_000, 1 << 20))
     (tmp_path / "deep.png").write_bytes(png_bomb(64, 64, 1 << 30))
     # 100 MB of text packed into a comment of a small image.
-    text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100 << 20), 9))
-    small = png_bomb(64, 64, 1 << 20)
-    (tmp_path / "text.png").write_bytes(small[:33] + text + small[33:])
+    text_chunk = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100 << 20), 9))
+    small_png = png_bomb(64, 64, 1 << 20)
+    (tmp_path / "text.png").write_bytes(small_png[:33] + text_chunk + small_png[33:])
     tiff_bomb(tmp_path / "deep.tif", 60_000_000)
     (tmp_path / "wide.npy").write_bytes(
         b"\x93NUMPY\x01\x00v\x00"
@@ -107,16 +107,19 @@ def test_bombs_cost_little_memory(tmp_path: Path) -> None:
         "    except InputError as error: print(error)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    process = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
-    assert ended.returncode == 0, ended.stderr
-    *lines, megabytes = ended.stdout.splitlines()
-    assert len(lines) == 5 and "Traceback" not in ended.stderr
-    assert "wide.png: its header states 100000x100000 pixels" in ended.stdout or (
-        "exceeds limit" in ended.stdout  # Pillow's own, which comes first
+    assert process.returncode == 0, process.stderr
+    *lines, megabytes = process.stdout.splitlines()
+    assert len(lines) == 5 and "Traceback" not in process.stderr
+    assert "wide.png: its header states 100000x100000 pixels" in process.stdout or (
+        "exceeds limit" in process.stdout  # the limit of Pillow, which is checked first
     )
-    assert int(megabytes) < 200, ended.stdout
+    assert int(megabytes) < 200, process.stdout
 
 
 def test_an_archive_of_weights_that_unpacks_to_too_many_bytes(tmp_path: Path) -> None:
@@ -144,13 +147,13 @@ def test_a_formula_is_distinguished_from_a_number() -> None:
 def test_no_written_table_contains_a_formula(tmp_path: Path) -> None:
     import os
 
-    home = films(tmp_path / "ours").parent
-    (home / "=1.pgm").write_bytes((home / "0.pgm").read_bytes())
-    (home / "m.csv").write_text(
+    folder = films(tmp_path / "ours").parent
+    (folder / "=1.pgm").write_bytes((folder / "0.pgm").read_bytes())
+    (folder / "m.csv").write_text(
         f"{HEADER}\nours,@SUM(A1),=2,CC,=1.pgm,benign,200,40;50;90;100\n"
         "ours,+x,-y,CC,1.pgm,unknown,200,40;50;90;100\n"
     )
-    load(home / "m.csv", tmp_path / "cache")
+    load(folder / "m.csv", tmp_path / "cache")
     key = Path(os.environ["MTL_JAX_KEY_FILE"])
     written = [*(tmp_path / "cache").glob("*/*.csv"), *key.parent.glob("lookup-ours-*.csv")]
     assert len(written) >= 3
@@ -158,7 +161,7 @@ def test_no_written_table_contains_a_formula(tmp_path: Path) -> None:
         for line in path.read_text().splitlines():
             assert not any(csv_safe.is_formula(cell.strip('"')) for cell in line.split(",")), path
     with pytest.raises(InputError, match="'@SUM.A1.' begins with '@'.*write pseudonyms"):
-        load(home / "m.csv", tmp_path / "plain", pseudonymise=False)
+        load(folder / "m.csv", tmp_path / "plain", pseudonymise=False)
 
 
 def test_shards_with_a_formula_as_id_are_rejected(tmp_path: Path) -> None:
@@ -173,35 +176,35 @@ def test_scripts_in_names_do_not_run_in_a_browser(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ids, file names, decisions, weights and devices with scripts that would change the page."""
-    mark = "document.body.setAttribute('data-harmed','yes')"
+    script = "document.body.setAttribute('data-executed','yes')"
     hostile = (
-        f'<script>{mark}</script><img src=x onerror="{mark}">\'"><svg onload={mark}>'
-        f"</title></style></svg>]]>--><script>{mark}</script>&lt;b&gt;{{{{7*7}}}}{{% raw %}}"
+        f'<script>{script}</script><img src=x onerror="{script}">\'"><svg onload={script}>'
+        f"</title></style></svg>]]>--><script>{script}</script>&lt;b&gt;{{{{7*7}}}}{{% raw %}}"
     )
     monkeypatch.setattr(finished_work, "HOSTILE", hostile)
     folder = finished_work.make_folder(tmp_path / "w", weights=f"weights/{hostile}")
     for name, field in (("environment", "devices"), ("environment", "platform")):
         path = folder / f"{name}.json"
-        output = json.loads(path.read_text())
-        output[field] = [hostile] if field == "devices" else hostile
-        path.write_text(json.dumps(output))
+        record = json.loads(path.read_text())
+        record[field] = [hostile] if field == "devices" else hostile
+        path.write_text(json.dumps(record))
     page = report.write(folder)
     assert "{{7*7}}" in page.read_text(), "a template ran in a template"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path}/profile"]
     flags += ["--virtual-time-budget=3000", "--dump-dom"]
-    opened = subprocess.run(
+    browser = subprocess.run(
         [CHROMIUM, *flags, page.as_uri()], capture_output=True, text=True, timeout=120
     )
-    assert "for research only" in opened.stdout.lower() or "<table" in opened.stdout
-    assert "data-harmed=" not in opened.stdout.split("<body", 1)[1].split(">", 1)[0]
+    assert "for research only" in browser.stdout.lower() or "<table" in browser.stdout
+    assert "data-executed=" not in browser.stdout.split("<body", 1)[1].split(">", 1)[0]
     # Without escaping, the scripts run: the test can detect them.
-    harmed = tmp_path / "harmed.html"
-    harmed.write_text(f"<body><table></table>{hostile}</body>")
-    opened = subprocess.run(
-        [CHROMIUM, *flags, harmed.as_uri()], capture_output=True, text=True, timeout=120
+    unescaped = tmp_path / "unescaped.html"
+    unescaped.write_text(f"<body><table></table>{hostile}</body>")
+    browser = subprocess.run(
+        [CHROMIUM, *flags, unescaped.as_uri()], capture_output=True, text=True, timeout=120
     )
-    assert 'data-harmed="yes"' in opened.stdout.split("<body", 1)[1].split(">", 1)[0]
+    assert 'data-executed="yes"' in browser.stdout.split("<body", 1)[1].split(">", 1)[0]
 
 
 def test_the_code_never_executes_input() -> None:

@@ -1,4 +1,4 @@
-"""Ten times the input takes about ten times as long: no work is quadratic."""
+"""The time grows about linearly with the size of the input."""
 
 import json
 import os
@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "kit" / "load.py"
-QUADRATIC = 100  # what ten times as much would cost
+QUADRATIC = 100  # growth of quadratic work with ten times the input
 
 
-def measured(what: str, size: int, folder: Path) -> dict[str, float]:
+def measure(what: str, size: int, folder: Path) -> dict[str, float]:
     folder.mkdir()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(SCRIPT), what, str(size), str(folder)],
         env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[2])},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    print(done.stdout)
-    return json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr
+    print(process.stdout)
+    return json.loads(process.stdout)
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,12 @@ def measured(what: str, size: int, folder: Path) -> dict[str, float]:
         ("runs", 100),
     ],
 )
-def test_ten_times_as_much(what: str, size: int, tmp_path: Path) -> None:
-    small, large = measured(what, size, tmp_path / "s"), measured(what, 10 * size, tmp_path / "l")
+def test_ten_times_the_input_takes_less_than_quadratic_time(
+    what: str, size: int, tmp_path: Path
+) -> None:
+    small, large = measure(what, size, tmp_path / "s"), measure(what, 10 * size, tmp_path / "l")
     for name, seconds in large.items():
         if name not in ("what", "size", "peak MiB") and seconds > 1:
-            # Half way, in powers, between ten and its square: clocks on busy machines are coarse.
+            # A factor of 10**1.5: timings on busy machines are coarse.
             assert seconds < QUADRATIC**0.75 * max(small[name], 0.05), (name, small, large)
     assert large["peak MiB"] < 12 * small["peak MiB"]

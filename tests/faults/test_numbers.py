@@ -52,15 +52,13 @@ def test_a_too_high_learning_rate_is_reported_before_the_loss_is_nan(
 
 
 def rois(labels: list[int]) -> RoiSet:
-    names = {
-        n: np.array([f"{n}{i}" for i in range(len(labels))]) for n in scores.Scores._fields[:4]
-    }
+    ids = {n: np.array([f"{n}{i}" for i in range(len(labels))]) for n in scores.Scores._fields[:4]}
     marks = np.array(["train", "test"] * (len(labels) // 2))
-    return RoiSet("t", names | {"label": np.array(labels), "split": marks}, (), {})
+    return RoiSet("t", ids | {"label": np.array(labels), "split": marks}, (), {})
 
 
 def test_a_nan_score_is_not_written() -> None:
-    with pytest.raises(InputError, match="t: the network scores roi_id1 with no number"):
+    with pytest.raises(InputError, match="t: the score of ROI roi_id1 is not finite"):
         scores.make_scores(rois([0, 1]), np.arange(2), np.array([0.5, np.nan]))
 
 
@@ -72,17 +70,19 @@ def test_a_nan_score_is_not_written() -> None:
     ],
 )
 def test_a_missing_class_is_reported_before_training(labels: list[int], message: str) -> None:
-    held = rois(labels)
-    split = splits.split_target(held, True, 0, 2, 0.0, 0)
+    target = rois(labels)
+    split = splits.make_split(
+        {target.name: target}, target.name, (), splits.SplitRules(True, 0, 2, 0.0, 0)
+    )
     with pytest.raises(InputError, match=message):
-        splits.reject_unfit(Run("sttl", ("t",), "C1", None, 0), {"t": held}, split)
+        splits.reject_unfit(Run("sttl", ("t",), "C1", None, 0), {"t": target}, split)
 
 
 def test_a_collection_without_training_cases_is_reported() -> None:
-    held, other = rois([0, 1, 1, 0]), replace(rois([1, 1]), name="o")
-    other.index["split"][:] = "test"
-    both = {"t": held, "o": other}
-    split = splits.make_split(both, "t", ("o",), splits.SplitRules(True, 0, 2, 0.0, 0))
+    target, auxiliary = rois([0, 1, 1, 0]), replace(rois([1, 1]), name="o")
+    auxiliary.index["split"][:] = "test"
+    collections = {"t": target, "o": auxiliary}
+    split = splits.make_split(collections, "t", ("o",), splits.SplitRules(True, 0, 2, 0.0, 0))
     with pytest.raises(InputError, match="o has no training ROI; leave it out"):
         run = Run("mttl", ("t", "o"), "C1", None, 0)
-        splits.reject_unfit(run, both, split)
+        splits.reject_unfit(run, collections, split)

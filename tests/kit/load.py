@@ -73,11 +73,13 @@ def rois(size: int, folder: Path) -> dict[str, float]:
     lap("make and write")
     rois = shards.open_shards(folder / "big")
     lap("open and check")
-    split = splits.split_target(rois, False, 10, 4, 0.0, 0)
+    split = splits.make_split(
+        {rois.name: rois}, rois.name, (), splits.SplitRules(False, 10, 4, 0.0, 0)
+    )
     for fold in range(4):
         splits.run_rows(Run("sttl", ("big",), "C1", fold, 0), {"big": rois}, split)
     lap("ten splits, four runs")
-    leak_checks.find_near_duplicates({"big": rois}, split)
+    leak_checks.find_near_duplicates_across_split({"big": rois}, split)
     lap("search for copies")
     assert near_duplicates.MAX_STEP < size
     return steps

@@ -30,28 +30,12 @@ _SAVE_INTERVAL = 100  # lesions
 def read_collection(
     path: str, *, parts: tuple[str, ...], pixel_um: float, conflicts: str, folder: Path
 ) -> Collection:
-    """Return the lesion views of the chosen parts.
+    """Return the lesion views of the chosen parts: mass-train, mass-test, calc-train, calc-test.
 
     Patients of the official test set stay there: their rows in training tables are left out.
-
-    Parameters
-    ----------
-    path
-        Folder of the download.
-    parts
-        Some of mass-train, mass-test, calc-train and calc-test.
-    pixel_um
-        Assumed pixel size in um, because the files do not state it.
-    conflicts
-        Whether a lesion that is malignant in one view and benign in another is left out
-        ('leave_out') or malignant ('malignant').
-    folder
-        Cache folder for the locations of lesions.
-
-    Raises
-    ------
-    InputError
-        If the folder or a table is missing, a table is damaged or an option is invalid.
+    `pixel_um` is assumed, because the files do not state it. A lesion that is malignant in one view
+    and benign in another is left out or malignant, as `conflicts` states. `folder` caches the
+    locations of lesions.
     """
     root = Path(path)
     _check_options(root, parts, pixel_um, conflicts)
@@ -155,10 +139,7 @@ def _disputed_lesions(rows: Sequence[Row]) -> set[tuple[str, str]]:
 def _locate_lesions(
     rows: Sequence[Row], series: dict[str, list[Path]], folder: Path
 ) -> list[masks.LesionLocation]:
-    """Return the location of each lesion; locations in unchanged files come from a cache.
-
-    The cache in `folder` names no file and no patient.
-    """
+    """Return the location of each lesion, cached in `folder` without names of files or patients."""
     cache_path = folder / f".cbis_ddsm-places-{LOCATOR_VERSION}.json"
     cache = _load_cache(cache_path)
     locations, n_new = [], 0

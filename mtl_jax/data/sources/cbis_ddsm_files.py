@@ -32,11 +32,6 @@ def find_series(root: Path, uids: set[str]) -> SeriesFiles:
     A series is identified by the name of its folder, else by a metadata.csv (as the NBIA retriever
     writes), else by the DICOM header. If a series is in two folders, the first one in order is
     used.
-
-    Raises
-    ------
-    InputError
-        If a metadata.csv is not a table.
     """
     images_by_folder: dict[Path, list[Path]] = {}
     tables = []

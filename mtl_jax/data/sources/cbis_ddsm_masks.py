@@ -25,22 +25,10 @@ class LesionLocation(NamedTuple):
 
 
 def locate_lesion(film_path: Path, candidates: list[Path]) -> LesionLocation:
-    """Return the location of a lesion in its film.
+    """Return the location of a lesion in its film by the files of its mask and crop, in any order.
 
     The mask has at most two values and nearly the size of the film. If the sizes differ, each axis
     of its box is rescaled, and the lesion is rejected if the crop does not match the film.
-
-    Parameters
-    ----------
-    film_path
-        The full image.
-    candidates
-        The files of the mask and the crop, in any order.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read.
     """
     film = read_image(film_path)[0]
     masks, crops = _read_candidates(candidates, film.shape)

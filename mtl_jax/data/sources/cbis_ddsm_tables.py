@@ -60,13 +60,7 @@ class Row:
 
 
 def read_tables(root: Path, parts: tuple[str, ...]) -> list[Row]:
-    """Return the rows of the chosen parts, in order; the tables may be anywhere below `root`.
-
-    Raises
-    ------
-    InputError
-        If a table is missing, or lines of it are damaged.
-    """
+    """Return the rows of the chosen parts, in order; the tables may be anywhere below `root`."""
     rows = []
     for part in parts:
         paths = sorted(root.rglob(TABLES[part]), key=lambda path: (len(path.parts), str(path)))

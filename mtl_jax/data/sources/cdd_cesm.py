@@ -46,22 +46,9 @@ class DrawnRoi(NamedTuple):
 def read_collection(path: str, *, findings: tuple[str, ...], pixel_um: float | None) -> Collection:
     """Return the ROIs drawn in low-energy images that have one of the chosen findings.
 
-    ROIs are not linked across views or to findings: each one is a lesion with the pathology of its
-    image.
-
-    Parameters
-    ----------
-    path
-        Folder of the download.
-    findings
-        Beginnings of entries of the column Findings, such as 'mass'; () selects all images.
-    pixel_um
-        Pixel size of all images in um, because the files do not state it.
-
-    Raises
-    ------
-    InputError
-        If the folder, a table or the pixel size is missing, or rows are damaged.
+    `findings` are beginnings of entries of the column Findings, such as 'mass'; () selects all
+    images. `pixel_um` applies to all images, because the files do not state it. ROIs are not linked
+    across views or to findings: each one is a lesion with the pathology of its image.
     """
     if not pixel_um or not 0 < pixel_um <= 200:
         raise InputError(

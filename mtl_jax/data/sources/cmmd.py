@@ -32,21 +32,9 @@ Lesions = dict[tuple[str, str], tuple[str, set[Path]]]  # side and images, by pa
 def read_collection(path: str, *, boxes: str | None) -> Collection:
     """Return the lesions that the CSV `boxes` marks.
 
-    Patient, side and view come from the DICOM header of each image; the reference standard is the
-    biopsy of the breast.
-
-    Parameters
-    ----------
-    path
-        Folder of the download.
-    boxes
-        A CSV with the columns image_path, relative to `path`; one of box, circle, polygon and
-        centre, as in a manifest; and optionally lesion_id, the same in each view of a lesion.
-
-    Raises
-    ------
-    InputError
-        If the boxes, the folder or the clinical table are missing, or rows are damaged.
+    Its columns are image_path, relative to `path`; one of box, circle, polygon and centre, as in a
+    manifest; and optionally lesion_id, the same in each view of a lesion. Patient, side and view
+    come from the DICOM header of each image; the reference standard is the biopsy of the breast.
     """
     root = Path(path)
     if not root.is_dir():
@@ -103,7 +91,7 @@ def read_collection(path: str, *, boxes: str | None) -> Collection:
 def _read_findings(root: Path) -> Findings:
     """Return (abnormality, classification) of each breast in lower case.
 
-    Rows of one breast that differ give the abnormality 'both' or the classification 'conflicting'.
+    Rows of a breast that differ give the abnormality 'both' or the classification 'conflicting'.
     """
     paths = [path for name in CLINICAL for path in sorted(root.rglob(name))]
     if not paths:

@@ -37,21 +37,9 @@ _VIEW = re.compile(r"(LEFT|RIGHT)_(CC|MLO)")
 
 
 def read_collection(path: str, *, lesion_types: tuple[str, ...]) -> Collection:
-    """Return the outlined abnormalities of the chosen types in all cases.
+    """Return the outlined abnormalities that have one of the lesion types, such as MASS.
 
     Damaged files and all other abnormalities are left out with a reason.
-
-    Parameters
-    ----------
-    path
-        Folder of the download.
-    lesion_types
-        Some of MASS, CALCIFICATION and OTHER. An abnormality needs one of them.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, no `.ics` file in it or no lesion type.
     """
     root = Path(path)
     if not root.is_dir():
@@ -195,11 +183,7 @@ def _lesion_view(
 
 
 def _link_lesions(views: list[LesionView]) -> list[LesionView]:
-    """Return the views of one case with linked lesion ids.
-
-    Abnormality numbers count within a film. The same number on the same side is one lesion if the
-    pathologies agree.
-    """
+    """Return the views of one case; equal numbers on a side are one lesion if the labels agree."""
     labels: dict[str, set[int]] = {}
     for view in views:
         labels.setdefault(view.lesion_id, set()).add(view.label)

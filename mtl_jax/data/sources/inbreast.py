@@ -53,24 +53,11 @@ class _Image(NamedTuple):
 
 
 def read_collection(path: str, *, kinds: tuple[str, ...], link_views: bool) -> Collection:
-    """Return the outlined lesions of the chosen kinds.
+    """Return the outlined lesions of the chosen KINDS; `path` may be a folder above the release.
 
-    The collection does not link lesions across views: each outline is a lesion.
-
-    Parameters
-    ----------
-    path
-        Folder of the release, or one above it.
-    kinds
-        Names of KINDS, such as mass.
-    link_views
-        Whether two outlines are one lesion if they are the only chosen ones in the two views of an
-        examination of a breast, and the BI-RADS categories agree on the class.
-
-    Raises
-    ------
-    InputError
-        If the folder or INbreast.csv is missing, the table is damaged or a kind is unknown.
+    The collection does not link lesions across views: each outline is a lesion. With `link_views`,
+    two outlines are one lesion if they are the only chosen ones in the two views of an examination
+    of a breast, and the BI-RADS categories agree on the class.
     """
     if not kinds or set(kinds) - set(KINDS):
         raise InputError(

@@ -16,10 +16,7 @@ FORMS = {"box": "top;left;bottom;right", "circle": "row;column;radius", "centre"
 
 
 class LesionBox(NamedTuple):
-    """(top, left, bottom, right) in stored pixels, corrections in `note`, observations in `noted`.
-
-    Pixels count from the top left.
-    """
+    """A box in stored pixels from the top left, corrections in `note`, observations in `noted`."""
 
     box: Box
     note: str = ""
@@ -40,32 +37,11 @@ def locate_lesion(
     from_bottom: bool,
     where: str,
 ) -> LesionBox | None:
-    """Return the box of a lesion.
+    """Return the box of a lesion; None if it needs an image or mask that does not exist (None).
 
-    Parameters
-    ----------
-    cells
-        Text of each of KINDS, exactly one of them not empty. Pixel i spans i to i + 1. A centre
-        gives an empty box.
-    image
-        The image, or None if the file does not exist.
-    frame
-        Frame of the image, or None.
-    mask_path
-        The mask, or None if the file does not exist.
-    from_bottom
-        Whether rows count upwards from the lower border. The image is read for its height.
-    where
-        Begins the error messages, such as 'TABLE line 7'.
-
-    Returns
-    -------
-    The box, or None if it needs an image or mask that does not exist.
-
-    Raises
-    ------
-    InputError
-        If the cells are invalid or a file cannot be read.
+    `cells` holds the text of each of KINDS, exactly one of them not empty. Pixel i spans i to i +
+    1, and a centre gives an empty box. `from_bottom`: rows count upwards from the lower border, so
+    the image is read for its height. `where` begins the messages, such as 'TABLE line 7'.
     """
     filled = [kind for kind in KINDS if cells[kind]]
     if len(filled) != 1:

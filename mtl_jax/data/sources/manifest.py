@@ -36,22 +36,11 @@ CONSTANT_COLUMNS = {
 
 
 def read_collection(path: str, outside: bool = False) -> Collection:
-    """Return the lesion views that a manifest lists.
+    """Return the lesion views that a manifest lists; docs/manifest.md describes its columns.
 
-    A case is a patient. Rows whose truth is neither malignant nor benign are left out.
-
-    Parameters
-    ----------
-    path
-        The CSV; docs/manifest.md describes its columns.
-    outside
-        Whether its paths may be absolute or leave its folder by '..' or links.
-
-    Raises
-    ------
-    InputError
-        If rows are invalid or contradict each other. One message counts the errors and lists the
-        first ten with line and column.
+    A case is a patient. Rows whose truth is neither malignant nor benign are left out. `outside`:
+    its paths may be absolute or leave its folder by '..' or links. Raises one InputError that
+    counts the invalid and contradictory rows and lists the first ten with line and column.
     """
     table = Path(path)
     if not table.is_file():
@@ -125,25 +114,10 @@ def _constant_value(column: str, values: list[tuple[str, str]], errors: TableErr
 def parse_lesion_view(
     row: Row, root: Path, where: str, label: int, outside: bool = False
 ) -> LesionView:
-    """Return the lesion view of a row of `read_rows`.
+    """Return the lesion view of a row of `read_rows`, whose paths are relative to `root`.
 
-    Parameters
-    ----------
-    row
-        Text of each column.
-    root
-        Folder that its paths are relative to.
-    where
-        Begins the error message.
-    label
-        1 malignant, 0 benign or UNKNOWN.
-    outside
-        Whether its files may be outside `root`.
-
-    Raises
-    ------
-    InputError
-        If cells are invalid. One message lists all of them.
+    `label` is 1 malignant, 0 benign or UNKNOWN; with `outside` its files may be outside `root`.
+    Raises one InputError, which begins with `where`, that lists all invalid cells.
     """
     errors = RowErrors(where)
     view = errors.read(_parse_view, row, where)

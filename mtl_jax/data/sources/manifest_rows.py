@@ -26,23 +26,10 @@ def read_rows(
 ) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     """Return the header, and ('TABLE line 7', row) of each row.
 
-    Cells are stripped, and cells of absent columns are empty. Commas, semicolons or tabs separate
-    the cells.
-
-    Parameters
-    ----------
-    table
-        The CSV.
-    required
-        Columns that it must have, besides one of the columns that locate a lesion.
-    errors
-        Receives rows with more or fewer cells than the header, which are left out. Without it they
-        raise an error.
-
-    Raises
-    ------
-    InputError
-        If it is not a CSV, or a column is missing, repeated or misspelled.
+    The columns `required` and one that locates a lesion must be there. Cells are stripped, and
+    cells of absent columns are empty. Rows with more or fewer cells than the header go to `errors`;
+    without it they raise an error. Raises InputError if the table is not a CSV, or a column is
+    missing, repeated or misspelled.
     """
     uneven: Uneven = []
     cells = read_csv(table, known=(*KNOWN, *ALIASES), strip=True, uneven=uneven)
@@ -60,11 +47,7 @@ def describe_unused(header: Sequence[str]) -> str:
 
 
 def _header_errors(header: Sequence[str], required: Sequence[str]) -> list[str]:
-    """Return what is wrong with a header.
-
-    A column that differs from a known one in case, blanks or punctuation is an error, because an
-    unknown column would be ignored.
-    """
+    """Return what is wrong with a header, also a misspelled column, which would be ignored."""
     expected = {plain(name): ALIASES.get(name, name) for name in (*KNOWN, *ALIASES)}
     present = {name: expected[plain(name)] for name in header if plain(name) in expected}
     errors = [

@@ -27,20 +27,9 @@ _DECISIONS = (
 def read_collection(path: str, *, classes: tuple[str, ...]) -> Collection:
     """Return the located abnormalities of the chosen classes.
 
-    Rows of other classes, without coordinates or without a film in the folder are left out. Lesion
-    ids count the rows of a film in the table, so that they do not depend on `classes`.
-
-    Parameters
-    ----------
-    path
-        Folder of the download.
-    classes
-        Some of CIRC, SPIC, MISC (masses), ARCH (architectural distortion) and ASYM (asymmetry).
-
-    Raises
-    ------
-    InputError
-        If the folder or Info.txt is missing, a class is unknown or rows are damaged.
+    CIRC, SPIC and MISC are masses, ARCH is architectural distortion and ASYM asymmetry. Rows of
+    other classes, without coordinates or without a film in the folder are left out. Lesion ids
+    count the rows of a film in the table, so that they do not depend on `classes`.
     """
     if not classes or set(classes) - set(CLASSES):
         raise InputError(

@@ -19,13 +19,8 @@ _POINT = re.compile(rf"\s*\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)\s*")
 def read_outlines(path: Path) -> list[Outline]:
     """Return (name, [(column, row), ...]) of each outline, in pixels from the top left.
 
-    The property list may be XML or binary.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, too large or declares XML entities. The message names the file
-        without its folder.
+    The property list may be XML or binary. Raises InputError, which names the file without its
+    folder, if it is damaged, too large or declares XML entities.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

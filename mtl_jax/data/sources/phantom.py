@@ -29,36 +29,12 @@ def read_collection(
     test_fraction: float,
     malignant_fraction: float,
 ) -> Collection:
-    """Return a phantom collection, which is simulated if it does not exist.
+    """Return the phantom collection sfm, ddsm or dm, simulated in `folder` if it is not there.
 
-    A case is one lesion in one or two views.
-
-    Parameters
-    ----------
-    path
-        Kind of the phantom: sfm, ddsm or dm.
-    folder
-        Folder of the phantoms.
-    target
-        The kind that is the target collection of the job.
-    cases
-        Number of cases.
-    seed
-        Seed of the simulation.
-    difficulty
-        0 (classes separated) to 1 (no difference between the classes).
-    shared_signal
-        Used unless the phantom is the target: 1, its labels follow the same image features as
-        those of the target; 0, its labels are random.
-    test_fraction
-        Fraction of the cases in the official test set.
-    malignant_fraction
-        Fraction of malignant cases.
-
-    Raises
-    ------
-    InputError
-        If there is no such kind, or the folder cannot be written.
+    A case is one lesion in one or two views. `difficulty` is 0 (classes separated) to 1 (no
+    difference between the classes). Unless the phantom is the `target` of the job, its labels
+    follow the same image features as those of the target if `shared_signal` is 1, and are random if
+    it is 0.
     """
     if path not in RECEPTORS:
         raise InputError(f"phantom: kind {path!r} is invalid: expected {', '.join(RECEPTORS)}")

@@ -29,29 +29,12 @@ def read_rows(
     sheet: str | None = None,
     errors: TableErrors | None = None,
 ) -> list[tuple[str, Row]]:
-    """Return ('TABLE line 7', row) of each row below the header.
+    """Return ('TABLE line 7', row) of each row below the header of a CSV or XLSX file.
 
     Columns are matched by name regardless of order, case, blanks and punctuation; unknown columns
-    are ignored. A CSV may be separated by commas, semicolons or tabs.
-
-    Parameters
-    ----------
-    path
-        The CSV or XLSX file.
-    columns
-        Required columns, which are keys of each row. Cells are text without surrounding blanks.
-    optional
-        Further keys of each row; empty text where the column is absent.
-    sheet
-        Sheet of a workbook; without it, or if it is absent, the first sheet is read.
-    errors
-        Receives rows that are longer than the header, which are left out. Without it they raise an
-        error.
-
-    Raises
-    ------
-    InputError
-        If there is no such table, it is too large, or a column is missing or repeated.
+    are ignored, and absent `optional` ones are empty. Cells are text without surrounding blanks. A
+    CSV may be separated by commas, semicolons or tabs; of a workbook, `sheet` is read if it exists,
+    else the first sheet. Rows that are longer than the header go to `errors` and are left out.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such table")
@@ -79,22 +62,7 @@ def read_rows(
 
 
 def find_root(path: str, marker: str, source: str) -> Path:
-    """Return the folder that holds the file or folder `marker`, at most three levels below `path`.
-
-    Parameters
-    ----------
-    path
-        Folder that the user named.
-    marker
-        Name of a file or folder.
-    source
-        Name of the collection for error messages.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, no marker, or more than one.
-    """
+    """Return the folder that holds the one file or folder `marker`, up to 3 levels below `path`."""
     top = Path(path)
     if not top.is_dir():
         raise InputError(f"{source}: no such folder {top}")

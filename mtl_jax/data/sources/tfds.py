@@ -33,30 +33,12 @@ def read_collection(
 ) -> Collection:
     """Return the labelled lesions of a dataset.
 
-    A label is malignant or benign if its name begins so, or if it is 1 or 0. Features inside a
-    Sequence have one value per lesion.
-
-    Parameters
-    ----------
-    path
-        NAME, NAME/CONFIG or a folder, optionally with ':SPLIT' to select one split.
-    fields
-        'FIELD:FEATURE' of each field, such as 'label:pathology' or 'mask:abnormalities/mask'.
-        Required are image, label and case_id; optional are box or mask, lesion_id, view, laterality
-        and pixel_um. Without box and mask, each image is a crop of a lesion.
-    pixel_um
-        Pixel size in um if no feature states it.
-    modality
-        SFM, DM or ''.
-    truth_source
-        Reference standard, one of TRUTH_SOURCES.
-    folder
-        Decoded images are cached below it.
-
-    Raises
-    ------
-    InputError
-        If there is no such dataset, split or feature, or an option is invalid.
+    `path` is NAME, NAME/CONFIG or a folder, optionally with ':SPLIT' to select one split. `fields`
+    are 'FIELD:FEATURE', such as 'label:pathology' or 'mask:abnormalities/mask', with the fields
+    REQUIRED and OPTIONAL; without box and mask, each image is a crop of a lesion. Features inside a
+    Sequence have one value per lesion. A label is malignant or benign if its name begins so, or if
+    it is 1 or 0. `pixel_um` is used if no feature states it. Decoded images are cached below
+    `folder`.
     """
     # Importing TFDS takes a second, so other sources do not.
     from mtl_jax.data.sources import tfds_fields, tfds_lesions

@@ -22,13 +22,7 @@ class Field(NamedTuple):
 
 
 def open_dataset(name: str) -> Any:
-    """Return the prepared dataset NAME, NAME/CONFIG or that in a folder.
-
-    Raises
-    ------
-    InputError
-        If there is none, or it needs code other than that of TFDS.
-    """
+    """Return the prepared dataset NAME, NAME/CONFIG or that in a folder, for TFDS alone."""
     folder = Path(name)
     try:
         if folder.is_dir():
@@ -117,10 +111,7 @@ def is_relative_box(feature: Any) -> bool:
 
 
 def hash_files(dataset: Any) -> str:
-    """Return a hash of names, sizes and times of the dataset's files.
-
-    It changes if the dataset is prepared again, so that its images are decoded again.
-    """
+    """Return a hash of names, sizes and times of the files, which a new preparation changes."""
     files = [path for path in sorted(Path(dataset.data_dir).iterdir()) if path.is_file()]
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr((dataset.info.full_name, facts)).encode()).hexdigest()[:12]

@@ -37,20 +37,9 @@ def read_views(
 ) -> tuple[tuple[LesionView, ...], LeftOut]:
     """Return all lesion views of a dataset, and what is left out with reasons.
 
-    Parameters
-    ----------
-    dataset
-        The prepared dataset.
-    splits
-        Names of the splits to read.
-    mapping
-        Feature of each field, such as label.
-    pixel_um
-        Pixel size if no feature states it.
-    home
-        Folder for decoded images.
-    constants
-        Fields that all lesion views share.
+    `mapping` holds the feature of each field, such as label, and `constants` the fields that all
+    lesion views share. `pixel_um` is used if no feature states it. Decoded images are written to
+    `home`.
     """
     home.mkdir(parents=True, exist_ok=True)
     views: list[LesionView] = []

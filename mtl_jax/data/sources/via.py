@@ -11,19 +11,7 @@ SHAPES = ("rect", "circle", "ellipse", "polygon", "polyline")
 def parse_box(text: str) -> Box | str:
     """Return the box of a cell region_shape_attributes, or the reason why it has none.
 
-    Parameters
-    ----------
-    text
-        JSON object of the shape; '{}' is no ROI.
-
-    Returns
-    -------
-    (top, left, bottom, right) in pixels, or a text, for example for a point.
-
-    Raises
-    ------
-    ValueError
-        If the cell is damaged.
+    Raises ValueError if the cell is damaged.
     """
     try:
         shape = json.loads(text or "{}")

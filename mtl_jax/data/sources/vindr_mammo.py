@@ -25,20 +25,9 @@ _CATEGORIES = re.compile(r"\[('[\w \-]*'(, ?'[\w \-]*')*)?\]")
 
 
 def read_collection(path: str) -> Collection:
-    """Return the boxes of category Mass.
+    """Return the boxes of category Mass; other rows of the table are left out with a reason.
 
-    The reference standard is the reader's BI-RADS category of the finding. Other rows of the table
-    are left out with a reason.
-
-    Parameters
-    ----------
-    path
-        Folder of the release, or one above it.
-
-    Raises
-    ------
-    InputError
-        If the folder or the table is missing, or rows are damaged.
+    The reference standard is the reader's BI-RADS category of the finding.
     """
     root = table.find_root(path, "finding_annotations.csv", "vindr_mammo")
     listing = root / "finding_annotations.csv"
