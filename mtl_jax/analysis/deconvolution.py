@@ -61,7 +61,7 @@ def max_pool(x: jax.Array, window: int = 3) -> tuple[jax.Array, jax.Array]:
 def max_unpool(
     y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int = 3
 ) -> jax.Array:
-    """Return each value of `y` (h', w', c) to the position in `switch`, added where they overlap."""
+    """Return each value of `y` (h', w', c) to the position in `switch`; overlaps are added."""
 
     def select(x: jax.Array) -> jax.Array:
         return jnp.take_along_axis(_windows(x, window), switch[None], 0)[0]
