@@ -54,13 +54,7 @@ KEYS = {  # of JSON files
 
 
 def field_message(field: str) -> str:
-    """Return what became of a field of the config, or '' for one that 0.1.0 did not have.
-
-    Parameters
-    ----------
-    field
-        Dotted name without the leading 'config.', such as 'model.trunk'.
-    """
+    """Return what became of a field such as 'model.trunk'; '' for one that 0.1.0 did not have."""
     if field in REMOVED:
         return f"config.{field} was removed in {SINCE}: {REMOVED[field]}; delete it"
     for old in (field, field.partition(".")[0]):

@@ -8,7 +8,7 @@ import pytest
 from mtl_jax import roc
 from mtl_jax.roc.degenerate import classify_data
 from mtl_jax.roc.search import aucs_near
-from mtl_jax.roc.truth_runs import Runs, runs_of_scores
+from mtl_jax.roc.truth_runs import TruthRuns, truth_runs_of_scores
 
 STATUSES = {
     "ok",
@@ -90,7 +90,7 @@ def check_test(test: roc.Comparison) -> None:
     assert -1 <= test.ci_low <= test.delta <= test.ci_high <= 1 and 0 <= test.p_value <= 1
 
 
-def attack(rng: np.random.Generator, fitted: bool) -> Runs | None:
+def attack(rng: np.random.Generator, fitted: bool) -> TruthRuns | None:
     """One input through the room; its truth runs where it is fit for a curve."""
     kind = str(rng.choice(KINDS))
     labels, scores = draw(rng, kind)
@@ -114,7 +114,7 @@ def attack(rng: np.random.Generator, fitted: bool) -> Runs | None:
         boot = roc.bootstrap(labels, scores, patient, "proper", samples=5)
         assert np.isfinite([boot.se, boot.ci_low, boot.ci_high]).all()
     assert time.process_time() - start < 5
-    runs = runs_of_scores(labels == 1, scores)
+    runs = truth_runs_of_scores(labels == 1, scores)
     return runs if classify_data(runs)[0] == "regular" else None
 
 
@@ -140,13 +140,13 @@ def test_a_hundred_thousand_hostile_inputs(tenth: int) -> None:
     """All go through the empirical room and, in batches, through the fit; every hundredth goes
     through every public function."""
     rng = np.random.default_rng([2, tenth])
-    batch: list[Runs] = []
+    batch: list[TruthRuns] = []
     for i in range(10_000):
         runs = attack(rng, fitted=i % 100 == 0)
         batch += [] if runs is None else [runs]
         if len(batch) >= 500 or i == 9_999:
             start = np.cumsum([0, *(len(r.benign) for r in batch)])
-            together = Runs(
+            together = TruthRuns(
                 np.concatenate([r.benign for r in batch]),
                 np.concatenate([r.malignant for r in batch]),
                 start,

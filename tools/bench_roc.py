@@ -154,11 +154,13 @@ def calibrate_proper(sets: list[tuple], auc: float) -> tuple[int, int]:
     for reading in (0, 1):
         order = np.stack([np.argsort(-scores[reading]) for _, scores, _ in sets])
         truth = np.stack([s[0][o] for s, o in zip(sets, order, strict=True)])
-        batch = truth_runs.truth_runs(~truth, truth)
-        found = search.try_edge(batch, search.search_near(batch, np.sqrt(2.0) * ndtri(auc), -1e-3))
-        pull = influence.cell_influence(batch, found)
-        variance = information.invert_information(batch, found.at).area_variance()
-        aucs.append(proper_model.auc_of_curve(found.at.d, found.at.c))
+        batch = truth_runs.merge_truth_runs(~truth, truth)
+        found = search.try_boundary(
+            batch, search.search_near(batch, np.sqrt(2.0) * ndtri(auc), -1e-3)
+        )
+        pull = influence.category_influence(batch, found)
+        variance = information.invert_information(batch, found.parameters).auc_variance()
+        aucs.append(proper_model.auc_of_curve(found.parameters.d, found.parameters.c))
         held_count = (batch.benign + batch.malignant).astype(int)
         by_case = np.repeat(pull, held_count, axis=1).reshape(2, len(sets), -1)
         moves.append([np.where(t, m, b)[np.argsort(o)] for t, m, b, o in zip(

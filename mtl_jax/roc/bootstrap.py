@@ -16,7 +16,7 @@ from mtl_jax.roc.empirical import (
 from mtl_jax.roc.inputs import check_scores, encode_ids
 from mtl_jax.roc.proper import Proper, proper
 from mtl_jax.roc.search import aucs_near
-from mtl_jax.roc.truth_runs import score_levels, truth_runs
+from mtl_jax.roc.truth_runs import merge_truth_runs, score_levels
 
 CHUNK_SIZE = 4_000_000  # weights held at once: 32 MB
 FITTED_CHUNK_SIZE = 200_000  # the same where each weight needs the many arrays of a fit
@@ -97,7 +97,7 @@ def refitted_aucs(
         sorted_ = weights[:, order]
         malignant = np.add.reduceat(sorted_ * truth[order], begins, axis=1)
         benign = np.add.reduceat(sorted_ * ~truth[order], begins, axis=1)
-        out.append(aucs_near(truth_runs(benign, malignant), *start))
+        out.append(aucs_near(merge_truth_runs(benign, malignant), *start))
     return np.concatenate(out)
 
 

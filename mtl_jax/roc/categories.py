@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from mtl_jax.roc import proper_model
-from mtl_jax.roc.truth_runs import Runs
+from mtl_jax.roc.truth_runs import TruthRuns
 
 MIN_PROBABILITY = 1e-60  # keeps quotients of vanished probabilities finite
 MIN_D = 1e-5  # nearest to d = 0, where the derivative by d^2 is still exact to 1e-10
@@ -28,7 +28,7 @@ class Parameters:
 
 
 @dataclass(frozen=True)
-class CellProbabilities:
+class CategoryProbabilities:
     """What the likelihood needs of each cell: its probabilities `p` benign and `q` malignant, and
     at its lower cutoff the slopes `r` of FPF and `s` of TPF by w, and `turn` (2, cells): how
     (d^2, c) move the curve there at fixed w: TPF by the benign share of it, FPF by minus the
@@ -42,7 +42,7 @@ class CellProbabilities:
 
 
 @dataclass(frozen=True)
-class CellFractions:
+class ClassFractions:
     """Per cell: the fraction of its data set's cases that is benign, that is malignant, and the
     masks of first and last cells."""
 
@@ -52,20 +52,20 @@ class CellFractions:
     last: np.ndarray
 
 
-def cell_fractions(runs: Runs) -> CellFractions:
+def class_fractions(runs: TruthRuns) -> ClassFractions:
     n0, n1 = runs.total(runs.benign), runs.total(runs.malignant)
     benign = np.repeat(n0 / (n0 + n1), runs.sizes)
     first, last = (np.zeros(len(benign), dtype=bool) for _ in range(2))
     first[runs.start[:-1]] = last[runs.start[1:] - 1] = True
-    return CellFractions(benign, 1.0 - benign, first, last)
+    return ClassFractions(benign, 1.0 - benign, first, last)
 
 
-def observed_fractions(runs: Runs) -> np.ndarray:
+def observed_fractions(runs: TruthRuns) -> np.ndarray:
     """Return the fraction of all cases at or above each cell (cells,): a good w before any fit."""
     return cumulative_fractions(runs, runs.benign + runs.malignant)
 
 
-def cumulative_fractions(runs: Runs, mass: np.ndarray) -> np.ndarray:
+def cumulative_fractions(runs: TruthRuns, mass: np.ndarray) -> np.ndarray:
     """Running sums of positive `mass` (cells,) within each data set, scaled to end at 1."""
     mass = np.maximum(mass, 1e-12 * np.repeat(runs.total(mass), runs.sizes))
     running = np.cumsum(mass)
@@ -74,7 +74,9 @@ def cumulative_fractions(runs: Runs, mass: np.ndarray) -> np.ndarray:
     return running / np.repeat(running[runs.start[1:] - 1], runs.sizes)
 
 
-def step_fractions(runs: Runs, part: CellFractions, w: np.ndarray, dw: np.ndarray) -> np.ndarray:
+def update_fractions(
+    runs: TruthRuns, part: ClassFractions, w: np.ndarray, dw: np.ndarray
+) -> np.ndarray:
     """w after a step dw (cells,) that multiplies the masses between cutoffs: they stay positive."""
     mass = w - np.where(part.first, 0.0, np.roll(w, 1))
     change = dw - np.where(part.first, 0.0, np.roll(dw, 1))
@@ -83,8 +85,8 @@ def step_fractions(runs: Runs, part: CellFractions, w: np.ndarray, dw: np.ndarra
 
 
 def cutoffs(
-    runs: Runs,
-    part: CellFractions,
+    runs: TruthRuns,
+    part: ClassFractions,
     d: np.ndarray,
     c: np.ndarray,
     w: np.ndarray,
@@ -101,20 +103,22 @@ def cutoffs(
     return out
 
 
-def cell_probabilities(runs: Runs, part: CellFractions, at: Parameters) -> CellProbabilities:
+def category_probabilities(
+    runs: TruthRuns, part: ClassFractions, at: Parameters
+) -> CategoryProbabilities:
     """Cell probabilities, each the sum of two positive normal intervals so that nothing cancels,
     and the slopes at the cutoffs."""
     d, c = np.repeat(at.d, runs.sizes), np.repeat(at.c, runs.sizes)
     lower = proper_model.deviates(at.v, d, c)
     top = proper_model.deviates(np.repeat(proper_model.v_bounds(at.d, at.c)[0], runs.sizes), d, c)
     p1, p2, q1, q2 = normal_interval(np.where(part.first, top, np.roll(lower, 1, axis=1)), lower)
-    return CellProbabilities(p1 + p2, q1 + q2, *cutoff_derivatives(part, at.v, d, c))
+    return CategoryProbabilities(p1 + p2, q1 + q2, *cutoff_derivatives(part, at.v, d, c))
 
 
 def cutoff_derivatives(
-    part: CellFractions, v: np.ndarray, d: np.ndarray, c: np.ndarray
+    part: ClassFractions, v: np.ndarray, d: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return r, s and turn of `CellProbabilities` at cutoffs v, with d and c per cell."""
+    """Return r, s and turn of `CategoryProbabilities` at cutoffs v, with d and c per cell."""
     f, g, (x1, x2, y1, y2) = proper_model.densities(proper_model.deviates(v, d, c), c)
     q = np.sqrt(1.0 + c * c)
     near, other = q / 2.0, q / (2.0 * c)
@@ -136,7 +140,7 @@ def normal_interval(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(b > a, np.where((a <= 0) & (b > 0), 1.0 - tail_a - tail_b, one_side), 0.0)
 
 
-def log_likelihood(runs: Runs, at: CellProbabilities) -> np.ndarray:
+def log_likelihood(runs: TruthRuns, at: CategoryProbabilities) -> np.ndarray:
     """Log-likelihood (sets,) without the multinomial constant; -inf where a case is impossible."""
     terms = np.zeros(len(at.p))
     for count, chance in ((runs.benign, at.p), (runs.malignant, at.q)):

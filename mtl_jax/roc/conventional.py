@@ -12,7 +12,7 @@ from mtl_jax.roc import degenerate, information
 from mtl_jax.roc.empirical import empirical, logit_interval, newcombe_interval
 from mtl_jax.roc.fit import make_positive_definite
 from mtl_jax.roc.inputs import check_scores
-from mtl_jax.roc.truth_runs import Runs, runs_of_scores
+from mtl_jax.roc.truth_runs import TruthRuns, truth_runs_of_scores
 
 MAX_LOG_B = 4.0  # |ln b| beyond which the curve has an edge
 MAX_STEPS = 100
@@ -54,7 +54,7 @@ def conventional(labels: ArrayLike, scores: ArrayLike) -> Conventional:
     ValueError as `inputs.check` does.
     """
     truth, values = check_scores(labels, scores)
-    runs = runs_of_scores(truth, values)
+    runs = truth_runs_of_scores(truth, values)
     kind = str(degenerate.classify_data(runs)[0])
     sizes = int(runs.sizes[0]), int(truth.sum()), int((~truth).sum())
     if kind in ("regular", "reversed") and sizes[0] > 2:
@@ -82,9 +82,9 @@ def conventional(labels: ArrayLike, scores: ArrayLike) -> Conventional:
     return Conventional(auc, se, *interval, a, b, spread, loglik, *sizes, status, steps)
 
 
-def _maximize(runs: Runs) -> tuple[float, float, float, int, bool, np.ndarray]:
+def _maximize(runs: TruthRuns) -> tuple[float, float, float, int, bool, np.ndarray]:
     """a, ln b, log-likelihood, steps, whether converged, and covariance of (a, b)."""
-    part = lik.cell_fractions(runs)
+    part = lik.class_fractions(runs)
     a, log_b, w = float(np.sqrt(2.0) * ndtri(degenerate.empirical_aucs(runs)[0])), 0.0, None
     w = lik.observed_fractions(runs)
     now = _cell_probabilities(part, a, log_b, w)
@@ -103,7 +103,7 @@ def _maximize(runs: Runs) -> tuple[float, float, float, int, bool, np.ndarray]:
         gain = 0.5 * (theta[:, 0] @ move + state.w @ own)
         converged = bool(gain < 1e-12)
         trial_a, trial_b = a + move[0], float(np.clip(log_b + move[1], -MAX_LOG_B, MAX_LOG_B))
-        trial_w = lik.step_fractions(runs, part, w, own - move @ border)
+        trial_w = lik.update_fractions(runs, part, w, own - move @ border)
         trial = _cell_probabilities(part, trial_a, trial_b, trial_w)
         loglik = lik.log_likelihood(runs, trial)[0]
         if loglik > best:
@@ -122,8 +122,8 @@ def _maximize(runs: Runs) -> tuple[float, float, float, int, bool, np.ndarray]:
 
 
 def _cell_probabilities(
-    part: lik.CellFractions, a: float, log_b: float, w: np.ndarray
-) -> lik.CellProbabilities:
+    part: lik.ClassFractions, a: float, log_b: float, w: np.ndarray
+) -> lik.CategoryProbabilities:
     """Cell probabilities and slopes of the curve (a, b) with cutoffs at the fractions w."""
     b = np.exp(log_b)
     x = _cutoffs(part, a, b, w)
@@ -136,10 +136,10 @@ def _cell_probabilities(
     turn = np.stack([f * g, -f * g * b * safe]) / density
     turn[:, part.last] = 0.0
     p, q = lik.normal_interval(x, high_x), lik.normal_interval(y, high_y)
-    return lik.CellProbabilities(p, q, f / density, b * g / density, turn)
+    return lik.CategoryProbabilities(p, q, f / density, b * g / density, turn)
 
 
-def _cutoffs(part: lik.CellFractions, a: float, b: float, w: np.ndarray) -> np.ndarray:
+def _cutoffs(part: lik.ClassFractions, a: float, b: float, w: np.ndarray) -> np.ndarray:
     """x (cells,) above which the fraction w of all cases lies, by Newton within a bracket."""
     far = 9.0 + (9.0 + abs(a)) / b
     low, high = np.full(len(w), -far), np.full(len(w), far)

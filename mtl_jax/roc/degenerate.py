@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from mtl_jax.roc.truth_runs import Runs
+from mtl_jax.roc.truth_runs import TruthRuns
 
 MAX_CHANCE_AUC = 0.5 + 1e-5  # an area below it is that of the diagonal
 
@@ -17,7 +17,7 @@ STATUS = {
 }
 
 
-def classify_data(runs: Runs) -> np.ndarray:
+def classify_data(runs: TruthRuns) -> np.ndarray:
     """Of each data set (sets,): 'regular', or why the likelihood has no single maximum.
 
     'constant': one category. 'perfect': a cutoff separates the truths. 'edge_only': no operating
@@ -40,7 +40,7 @@ def classify_data(runs: Runs) -> np.ndarray:
     )
 
 
-def operating_points(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+def operating_points(runs: TruthRuns) -> tuple[np.ndarray, np.ndarray]:
     """Empirical FPF and TPF at the lower end of each cell (cells,), exactly 0 and 1 at the ends."""
     out = []
     for counts in (runs.benign, runs.malignant):
@@ -50,7 +50,7 @@ def operating_points(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     return out[0], out[1]
 
 
-def empirical_aucs(runs: Runs) -> np.ndarray:
+def empirical_aucs(runs: TruthRuns) -> np.ndarray:
     """Return the empirical area of each data set (sets,)."""
     fpf, tpf = operating_points(runs)
     above = tpf - runs.malignant / np.repeat(runs.total(runs.malignant), runs.sizes) / 2.0
@@ -58,7 +58,7 @@ def empirical_aucs(runs: Runs) -> np.ndarray:
     return runs.total(above * share)
 
 
-def saturated_loglik(runs: Runs) -> np.ndarray:
+def saturated_loglik(runs: TruthRuns) -> np.ndarray:
     """Return the log-likelihood (sets,) of a model free to fit every category: no curve exceeds
     it."""
     terms = np.zeros(len(runs.benign))
@@ -69,19 +69,19 @@ def saturated_loglik(runs: Runs) -> np.ndarray:
     return runs.total(terms)
 
 
-def chance_loglik(runs: Runs) -> np.ndarray:
+def chance_loglik(runs: TruthRuns) -> np.ndarray:
     """Return the log-likelihood (sets,) of the diagonal."""
     both = runs.benign + runs.malignant
     return runs.total(both * np.log(both / np.repeat(runs.total(both), runs.sizes)))
 
 
-def at_chance(runs: Runs, auc: np.ndarray, loglik: np.ndarray) -> np.ndarray:
+def at_chance(runs: TruthRuns, auc: np.ndarray, loglik: np.ndarray) -> np.ndarray:
     """Return whether fits of these areas and log-likelihoods (sets,) are no better than the
     diagonal."""
     return (auc < MAX_CHANCE_AUC) | (loglik < chance_loglik(runs))
 
 
-def equal_variance_d(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+def equal_variance_d(runs: TruthRuns) -> tuple[np.ndarray, np.ndarray]:
     """d (sets,) of the curve of equal variances (c = 0) through the first operating point, and
     the variance of that d; of use where there is one point, inside the unit square."""
     at = runs.start[:-1]
@@ -95,7 +95,7 @@ def equal_variance_d(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     return d, variance
 
 
-def degenerate_aucs(runs: Runs) -> np.ndarray:
+def degenerate_aucs(runs: TruthRuns) -> np.ndarray:
     """Return what `proper` says of the area (sets,) where the data are not 'regular'."""
     kind = classify_data(runs)
     d = equal_variance_d(runs)[0]

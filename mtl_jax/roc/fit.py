@@ -7,7 +7,7 @@ import numpy as np
 from mtl_jax.roc import categories as lik
 from mtl_jax.roc import information as inf
 from mtl_jax.roc import proper_model
-from mtl_jax.roc.truth_runs import Runs
+from mtl_jax.roc.truth_runs import TruthRuns
 
 MAX_STEPS = 100
 MIN_GAIN = 1e-13  # stop where the next step promises less log-likelihood than this
@@ -19,29 +19,29 @@ MAX_C = 1.0 - 1e-9
 class Fits:
     """Maxima found, one a data set: `at`, `loglik` (sets,), `converged` (sets,), `iterations`."""
 
-    at: lik.Parameters
+    parameters: lik.Parameters
     loglik: np.ndarray
     converged: np.ndarray
     iterations: np.ndarray
 
 
-def best_of(found: Fits) -> Fits:
+def select_best(found: Fits) -> Fits:
     """Return the fit of highest log-likelihood among fits of one data set from several starts."""
     i = int(np.argmax(found.loglik))
-    v = found.at.v.reshape(len(found.loglik), -1)[i]
-    at = lik.Parameters(found.at.d[[i]], found.at.c[[i]], v)
+    v = found.parameters.v.reshape(len(found.loglik), -1)[i]
+    at = lik.Parameters(found.parameters.d[[i]], found.parameters.c[[i]], v)
     return Fits(at, found.loglik[[i]], found.converged[[i]], found.iterations[[i]])
 
 
-def better_of(runs: Runs, one: Fits, other: Fits, margin: float = 0.0) -> Fits:
+def select_better(runs: TruthRuns, one: Fits, other: Fits, margin: float = 0.0) -> Fits:
     """Of two fits of each data set the one of higher log-likelihood; the other one where its
     log-likelihood lies no more than `margin` below."""
     second = other.loglik > one.loglik - margin
     cell = np.repeat(second, runs.sizes)
     at = lik.Parameters(
-        np.where(second, other.at.d, one.at.d),
-        np.where(second, other.at.c, one.at.c),
-        np.where(cell, other.at.v, one.at.v),
+        np.where(second, other.parameters.d, one.parameters.d),
+        np.where(second, other.parameters.c, one.parameters.c),
+        np.where(cell, other.parameters.v, one.parameters.v),
     )
     return Fits(
         at,
@@ -56,18 +56,18 @@ class OptimizerState:
     """The data sets still climbing and where they are; `promise` (sets,) is the gain that the
     last step would have promised undamped."""
 
-    runs: Runs
-    part: lik.CellFractions
+    runs: TruthRuns
+    part: lik.ClassFractions
     at: lik.Parameters
     w: np.ndarray
-    cells: lik.CellProbabilities
+    cells: lik.CategoryProbabilities
     loglik: np.ndarray
     damping: np.ndarray
     promise: np.ndarray
 
 
 def maximize(
-    runs: Runs, d: np.ndarray, c: np.ndarray, on_edge: bool = False, steps: int = MAX_STEPS
+    runs: TruthRuns, d: np.ndarray, c: np.ndarray, on_edge: bool = False, steps: int = MAX_STEPS
 ) -> Fits:
     """Levenberg-Marquardt on the curve and w from starts d, c (sets,), all data sets in step.
 
@@ -92,8 +92,8 @@ def maximize(
         done |= step == steps - 1
         if done.any():
             ids = live[done]
-            out.at.d[ids], out.at.c[ids] = now.at.d[done], now.at.c[done]
-            out.at.v[runs.cells(ids)] = now.at.v[np.repeat(done, now.runs.sizes)]
+            out.parameters.d[ids], out.parameters.c[ids] = now.at.d[done], now.at.c[done]
+            out.parameters.v[runs.cells(ids)] = now.at.v[np.repeat(done, now.runs.sizes)]
             out.loglik[ids], out.iterations[ids] = now.loglik[done], step + 1
             out.converged[ids] = now.promise[done] < GAIN_TOLERANCE
             if done.all():
@@ -102,11 +102,11 @@ def maximize(
     return out
 
 
-def initial_state(runs: Runs, d: np.ndarray, c: np.ndarray) -> OptimizerState:
+def initial_state(runs: TruthRuns, d: np.ndarray, c: np.ndarray) -> OptimizerState:
     """Return the start of a climb, its cutoffs at the fractions observed."""
-    part, w = lik.cell_fractions(runs), lik.observed_fractions(runs)
+    part, w = lik.class_fractions(runs), lik.observed_fractions(runs)
     at = lik.Parameters(d, c, lik.cutoffs(runs, part, d, c, w, None))
-    cells = lik.cell_probabilities(runs, part, at)
+    cells = lik.category_probabilities(runs, part, at)
     sets = runs.sets
     return OptimizerState(runs, part, at, w, cells, lik.log_likelihood(runs, cells),
                  np.full(sets, 1e-3), np.full(sets, np.inf))  # fmt: skip
@@ -116,13 +116,13 @@ def take_step(now: OptimizerState, on_edge: bool = False) -> tuple[OptimizerStat
     """Return one trial step of every data set, kept where it gains; and which are done (sets,)."""
     runs = now.runs
     plain = inf.normal_equations(runs, now.part, now.at, now.cells)
-    full = inf.add_curvature(runs, now.part, now.at, now.w, now.cells, plain)
+    full = inf.add_curve_curvature(runs, now.part, now.at, now.w, now.cells, plain)
     move, dw, gain, solid = step_direction(runs, full, now.at, now.damping, on_edge)
     if not solid.all():  # the plain information always is
-        mixed = inf.mix_equations(runs, solid, full, plain)
+        mixed = inf.select_equations(runs, solid, full, plain)
         move, dw, gain, _ = step_direction(runs, mixed, now.at, now.damping, on_edge)
     at, w = apply_step(runs, now.part, now.at, now.w, move, dw)
-    cells = lik.cell_probabilities(runs, now.part, at)
+    cells = lik.category_probabilities(runs, now.part, at)
     loglik = lik.log_likelihood(runs, cells)
     done = (gain < MIN_GAIN) | (now.damping > 1e10)
     better = ~done & (loglik > now.loglik)
@@ -147,10 +147,10 @@ def take_step(now: OptimizerState, on_edge: bool = False) -> tuple[OptimizerStat
 
 
 def select_cells(
-    cell: np.ndarray, new: lik.CellProbabilities, old: lik.CellProbabilities
-) -> lik.CellProbabilities:
+    cell: np.ndarray, new: lik.CategoryProbabilities, old: lik.CategoryProbabilities
+) -> lik.CategoryProbabilities:
     """Return the new cells where `cell` (cells,) is true, else the old."""
-    return lik.CellProbabilities(
+    return lik.CategoryProbabilities(
         np.where(cell, new.p, old.p),
         np.where(cell, new.q, old.q),
         np.where(cell, new.r, old.r),
@@ -163,7 +163,7 @@ def select_sets(now: OptimizerState, which: np.ndarray) -> OptimizerState:
     """Only the data sets in the mask `which` (sets,)."""
     cell = np.repeat(which, now.runs.sizes)
     runs = now.runs.take(np.flatnonzero(which))
-    cells = lik.CellProbabilities(
+    cells = lik.CategoryProbabilities(
         now.cells.p[cell],
         now.cells.q[cell],
         now.cells.r[cell],
@@ -171,12 +171,16 @@ def select_sets(now: OptimizerState, which: np.ndarray) -> OptimizerState:
         now.cells.turn[:, cell],
     )
     at = lik.Parameters(now.at.d[which], now.at.c[which], now.at.v[cell])
-    return OptimizerState(runs, lik.cell_fractions(runs), at, now.w[cell], cells, now.loglik[which],
-                 now.damping[which], now.promise[which])  # fmt: skip
+    return OptimizerState(runs, lik.class_fractions(runs), at, now.w[cell], cells,
+                 now.loglik[which], now.damping[which], now.promise[which])  # fmt: skip
 
 
 def step_direction(
-    runs: Runs, state: inf.NormalEquations, at: lik.Parameters, damping: np.ndarray, on_edge: bool
+    runs: TruthRuns,
+    state: inf.NormalEquations,
+    at: lik.Parameters,
+    damping: np.ndarray,
+    on_edge: bool,
 ) -> tuple[np.ndarray, ...]:
     """Step of the curve (2, sets) and of w (cells,), the gain (sets,) that it promises, and
     whether the block of the cutoffs was positive definite (sets,), else the step is void."""
@@ -210,8 +214,8 @@ def make_positive_definite(
 
 
 def apply_step(
-    runs: Runs,
-    part: lik.CellFractions,
+    runs: TruthRuns,
+    part: lik.ClassFractions,
     at: lik.Parameters,
     w: np.ndarray,
     move: np.ndarray,
@@ -226,5 +230,5 @@ def apply_step(
     near = np.sqrt(np.maximum(at.d**2 + move[0], lik.MIN_D**2))
     d = np.where(inf.uses_d_squared(at.d), near, proper_model.d_of_auc(wanted, c, at.d))
     d = np.maximum(d, lik.MIN_D)
-    w = lik.step_fractions(runs, part, w, dw)
+    w = lik.update_fractions(runs, part, w, dw)
     return lik.Parameters(d, c, lik.cutoffs(runs, part, d, c, w, at.v)), w

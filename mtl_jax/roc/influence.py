@@ -7,7 +7,7 @@ from mtl_jax.roc import degenerate, information, proper_model
 from mtl_jax.roc.empirical import placement_values
 from mtl_jax.roc.fit import Fits
 from mtl_jax.roc.search import search
-from mtl_jax.roc.truth_runs import Runs, runs_of_scores
+from mtl_jax.roc.truth_runs import TruthRuns, truth_runs_of_scores
 
 
 def empirical_influence(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
@@ -28,17 +28,17 @@ def proper_influence(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.n
 
     Where the fit is degenerate the area is that of `proper`, the influence the empirical one.
     """
-    runs = runs_of_scores(truth, scores)
+    runs = truth_runs_of_scores(truth, scores)
     kind = str(degenerate.classify_data(runs)[0])
     if kind == "regular":
         found = search(runs)
-        aucs = proper_model.auc_of_curve(found.at.d, found.at.c)
+        aucs = proper_model.auc_of_curve(found.parameters.d, found.parameters.c)
         if degenerate.at_chance(runs, aucs, found.loglik)[0]:
             return 0.5, empirical_influence(truth, scores)[1], "below_chance"
-        area, pull = float(aucs[0]), cell_influence(runs, found)
+        area, pull = float(aucs[0]), category_influence(runs, found)
         if np.isfinite(pull).all():
-            cell = find_cells(runs, scores)
-            status = "boundary" if found.at.d[0] <= 1.01 * lik.MIN_D else "ok"
+            cell = find_categories(runs, scores)
+            status = "boundary" if found.parameters.d[0] <= 1.01 * lik.MIN_D else "ok"
             status = status if found.converged[0] else "not_converged"
             return area, np.where(truth, pull[1][cell], pull[0][cell]), status
         return area, empirical_influence(truth, scores)[1], "sparse"
@@ -49,16 +49,16 @@ def proper_influence(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.n
     )
 
 
-def cell_influence(runs: Runs, found: Fits) -> np.ndarray:
+def category_influence(runs: TruthRuns, found: Fits) -> np.ndarray:
     """Return how much one benign and one malignant case (2, cells) of each cell move the fitted
     area.
 
     The case's score vector, minus its part explained by the cutoffs, times the inverse expected
     information and the gradient of the area (White 1982, Econometrica 50:1).
     """
-    solved = information.invert_information(runs, found.at)
-    part = lik.cell_fractions(runs)
-    now = lik.cell_probabilities(runs, part, found.at)
+    solved = information.invert_information(runs, found.parameters)
+    part = lik.class_fractions(runs)
+    now = lik.category_probabilities(runs, part, found.parameters)
     weight = np.einsum("is,ijs->js", solved.area, solved.inverse)
     weight = np.repeat(weight, runs.sizes, axis=1)
     border, turn = (weight * solved.border).sum(axis=0), (weight * solved.turn).sum(axis=0)
@@ -67,7 +67,7 @@ def cell_influence(runs: Runs, found: Fits) -> np.ndarray:
     return change / np.maximum([now.p, now.q], lik.MIN_PROBABILITY)
 
 
-def find_cells(runs: Runs, scores: np.ndarray) -> np.ndarray:
+def find_categories(runs: TruthRuns, scores: np.ndarray) -> np.ndarray:
     """Return the cell (n,) that holds each case of one data set."""
     rank = np.empty(len(scores), dtype=int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))

@@ -13,15 +13,15 @@ from mtl_jax.roc import proper_model
 from mtl_jax.roc.categories import (
     MIN_D,
     MIN_PROBABILITY,
-    CellFractions,
-    CellProbabilities,
+    CategoryProbabilities,
+    ClassFractions,
     Parameters,
-    cell_fractions,
-    cell_probabilities,
+    category_probabilities,
+    class_fractions,
     cutoff_derivatives,
     cutoffs,
 )
-from mtl_jax.roc.truth_runs import Runs
+from mtl_jax.roc.truth_runs import TruthRuns
 
 MAX_D_OF_SQUARE = 0.5  # below it the curve is written by d^2
 
@@ -41,7 +41,9 @@ def reparametrization(
     return stretch, np.where(edge, 0.0, -by_c * stretch)
 
 
-def reparametrize(runs: Runs, turn: np.ndarray, by: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def reparametrize(
+    runs: TruthRuns, turn: np.ndarray, by: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Return `turn` (2, cells) by (d^2, c), in the coordinates of the chart."""
     stretch, shear = (np.repeat(x, runs.sizes) for x in by)
     return np.stack([turn[0] * stretch, turn[1] + turn[0] * shear])
@@ -64,7 +66,11 @@ class NormalEquations:
 
 
 def normal_equations(
-    runs: Runs, part: CellFractions, at: Parameters, now: CellProbabilities, expected: bool = False
+    runs: TruthRuns,
+    part: ClassFractions,
+    at: Parameters,
+    now: CategoryProbabilities,
+    expected: bool = False,
 ) -> NormalEquations:
     """Gradient and information of a proper curve at `at`."""
     by = reparametrization(at.d, at.c, uses_d_squared(at.d))
@@ -72,9 +78,9 @@ def normal_equations(
 
 
 def assemble_equations(
-    runs: Runs,
-    part: CellFractions,
-    now: CellProbabilities,
+    runs: TruthRuns,
+    part: ClassFractions,
+    now: CategoryProbabilities,
     moved: np.ndarray,
     expected: bool = False,
 ) -> NormalEquations:
@@ -105,13 +111,13 @@ def assemble_equations(
     )
 
 
-def next_cell(values: np.ndarray, part: CellFractions) -> np.ndarray:
+def next_cell(values: np.ndarray, part: ClassFractions) -> np.ndarray:
     """Return the value of the next laxer cell, 0 after the last."""
     return np.where(part.last, 0.0, np.roll(values, -1, axis=-1))
 
 
 def eliminate_cutoffs(
-    runs: Runs, at: NormalEquations, damping: np.ndarray
+    runs: TruthRuns, at: NormalEquations, damping: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Solves the cutoffs out of the system, with its diagonal raised by 1 + damping (sets,).
 
@@ -139,8 +145,8 @@ def eliminate_cutoffs(
     return theta, square, own, border, solid
 
 
-def mix_equations(
-    runs: Runs, which: np.ndarray, full: NormalEquations, plain: NormalEquations
+def select_equations(
+    runs: TruthRuns, which: np.ndarray, full: NormalEquations, plain: NormalEquations
 ) -> NormalEquations:
     """Return the full information of the data sets `which` (sets,), the plain one of the others."""
     cell = np.repeat(which, runs.sizes)
@@ -155,12 +161,12 @@ def mix_equations(
     )
 
 
-def add_curvature(
-    runs: Runs,
-    part: CellFractions,
+def add_curve_curvature(
+    runs: TruthRuns,
+    part: ClassFractions,
     at: Parameters,
     w: np.ndarray,
-    now: CellProbabilities,
+    now: CategoryProbabilities,
     plain: NormalEquations,
 ) -> NormalEquations:
     """Return the observed information in full: `plain`, of observed counts, minus the curvature of
@@ -213,7 +219,7 @@ class InverseInformation:
     """The information of each data set, inverted: `inverse` (2, 2, sets) is the covariance of the
     chart's coordinates, `to_d_c` (2, 2, sets) turns their changes into those of (d, c), `area`
     (2, sets) into that of the area; `border` (2, cells) is the border solved for the cutoffs, and
-    `turn` (2, cells) that of `CellProbabilities` in these coordinates. Where d = 0 the first
+    `turn` (2, cells) that of `CategoryProbabilities` in these coordinates. Where d = 0 the first
     coordinate is known and has zeros; where the information is singular `inverse` is NaN."""
 
     inverse: np.ndarray
@@ -222,7 +228,7 @@ class InverseInformation:
     border: np.ndarray
     turn: np.ndarray
 
-    def area_variance(self) -> np.ndarray:
+    def auc_variance(self) -> np.ndarray:
         """Variance of each area (sets,), by the delta method."""
         return np.einsum("is,ijs,js->s", self.area, self.inverse, self.area)
 
@@ -231,10 +237,10 @@ class InverseInformation:
         return np.einsum("ijs,jks,lks->ils", self.to_d_c, self.inverse, self.to_d_c)
 
 
-def invert_information(runs: Runs, at: Parameters) -> InverseInformation:
+def invert_information(runs: TruthRuns, at: Parameters) -> InverseInformation:
     """Inverts the expected information of data sets at their maxima."""
-    part = cell_fractions(runs)
-    now = cell_probabilities(runs, part, at)
+    part = class_fractions(runs)
+    now = category_probabilities(runs, part, at)
     state = normal_equations(runs, part, at, now, expected=True)
     _, ((a, b), (_, e)), _, border, solid = eliminate_cutoffs(runs, state, np.zeros(runs.sets))
     stretch, shear = reparametrization(at.d, at.c, uses_d_squared(at.d))

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from mtl_jax.roc import degenerate, information, proper_model
-from mtl_jax.roc.categories import MIN_D, CellFractions, cutoff_derivatives
+from mtl_jax.roc.categories import MIN_D, ClassFractions, cutoff_derivatives
 from mtl_jax.roc.empirical import (
     empirical,
     hanley_variance,
@@ -16,7 +16,7 @@ from mtl_jax.roc.empirical import (
 )
 from mtl_jax.roc.inputs import check_scores
 from mtl_jax.roc.search import search
-from mtl_jax.roc.truth_runs import Runs, coarsen, runs_of_scores
+from mtl_jax.roc.truth_runs import TruthRuns, pool_categories, truth_runs_of_scores
 
 MAX_WALD_SE = 0.29  # the standard deviation of a uniform area: an se above it says nothing
 
@@ -113,7 +113,7 @@ class Proper:
         d, c = (np.array([x]) for x in self._safe())
         v = proper_model.cutoffs(np.array([fpf]), np.ones(1), d, c)
         none = np.zeros(1, dtype=bool)
-        turn = cutoff_derivatives(CellFractions(np.ones(1), np.zeros(1), none, none), v, d, c)[2][
+        turn = cutoff_derivatives(ClassFractions(np.ones(1), np.zeros(1), none, none), v, d, c)[2][
             :, 0
         ]
         by = np.array([2.0 * d[0] * turn[0], turn[1]])
@@ -143,25 +143,25 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
     95 % interval symmetric on the logit. Raises ValueError as `inputs.check` does.
     """
     truth, values = check_scores(labels, scores)
-    runs = runs_of_scores(truth, values)
+    runs = truth_runs_of_scores(truth, values)
     if max_categories is not None:
         if max_categories < 2:
             raise ValueError(f"max_categories must be at least 2, not {max_categories}")
-        runs = coarsen(runs, max_categories)
+        runs = pool_categories(runs, max_categories)
     kind = str(degenerate.classify_data(runs)[0])
     if kind != "regular":
         return _degenerate_fit(kind, runs, truth, values)
     found = search(runs)
-    d, c = float(found.at.d[0]), float(found.at.c[0])
-    area = proper_model.auc_of_curve(found.at.d, found.at.c)
+    d, c = float(found.parameters.d[0]), float(found.parameters.c[0])
+    area = proper_model.auc_of_curve(found.parameters.d, found.parameters.c)
     if degenerate.at_chance(runs, area, found.loglik)[0]:
         return _degenerate_fit("reversed", runs, truth, values)
     auc = float(area[0])
-    solved = information.invert_information(runs, found.at)
+    solved = information.invert_information(runs, found.parameters)
     m, n = int(truth.sum()), int((~truth).sum())
     edge = d <= 1.01 * MIN_D
     status, se_method = ("boundary", "information, d_a = 0") if edge else ("ok", "information")
-    se = float(np.sqrt(solved.area_variance()[0]))
+    se = float(np.sqrt(solved.auc_variance()[0]))
     if min(m, n) == 1 or not se < MAX_WALD_SE:
         status, se_method = "sparse", "Hanley-McNeil"
         se = float(np.sqrt(hanley_variance(auc, m, n)))
@@ -188,7 +188,7 @@ def proper(labels: ArrayLike, scores: ArrayLike, max_categories: int | None = No
     )
 
 
-def _degenerate_fit(kind: str, runs: Runs, truth: np.ndarray, values: np.ndarray) -> Proper:
+def _degenerate_fit(kind: str, runs: TruthRuns, truth: np.ndarray, values: np.ndarray) -> Proper:
     """Return what is said where the likelihood determines no curve (see `Proper`)."""
     observed = empirical(truth, values)
     m, n = observed.n_malignant, observed.n_benign

@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Runs:
+class TruthRuns:
     """Categories of one or many data sets, laid end to end, each from its highest score down.
 
     `benign`, `malignant` (cells,) count the cases of each category; `start` (sets + 1,) is where
@@ -30,11 +30,11 @@ class Runs:
         """Sums `values` (cells,) over each data set (sets,)."""
         return np.add.reduceat(values, self.start[:-1])
 
-    def take(self, which: np.ndarray) -> "Runs":
+    def take(self, which: np.ndarray) -> "TruthRuns":
         """Return the data sets numbered `which`, in that order, repeats allowed."""
         cells = self.cells(which)
         start = np.concatenate(([0], np.cumsum(self.sizes[which])))
-        return Runs(self.benign[cells], self.malignant[cells], start)
+        return TruthRuns(self.benign[cells], self.malignant[cells], start)
 
     def cells(self, which: np.ndarray) -> np.ndarray:
         """Indices of the cells of the data sets `which`, in that order."""
@@ -43,7 +43,7 @@ class Runs:
         return np.arange(ends[-1]) + np.repeat(self.start[which] - (ends - sizes), sizes)
 
 
-def truth_runs(benign: np.ndarray, malignant: np.ndarray) -> Runs:
+def merge_truth_runs(benign: np.ndarray, malignant: np.ndarray) -> TruthRuns:
     """Merge neighbouring levels of one same truth; a level with both truths stays alone.
 
     `benign`, `malignant` (sets, levels) count the cases at each distinct score, highest first;
@@ -58,7 +58,7 @@ def truth_runs(benign: np.ndarray, malignant: np.ndarray) -> Runs:
     begins[1:] = (row[1:] != row[:-1]) | (kind[1:] != kind[:-1]) | (kind[1:] == 3)
     at = np.flatnonzero(begins)
     start = np.searchsorted(row[at], np.arange(len(benign) + 1))
-    return Runs(np.add.reduceat(n0, at), np.add.reduceat(n1, at), start)
+    return TruthRuns(np.add.reduceat(n0, at), np.add.reduceat(n1, at), start)
 
 
 def score_levels(scores: np.ndarray) -> tuple[np.ndarray, int]:
@@ -68,14 +68,14 @@ def score_levels(scores: np.ndarray) -> tuple[np.ndarray, int]:
     return len(distinct) - 1 - level, len(distinct)
 
 
-def runs_of_scores(truth: np.ndarray, scores: np.ndarray) -> Runs:
+def truth_runs_of_scores(truth: np.ndarray, scores: np.ndarray) -> TruthRuns:
     """Return the truth runs of one data set."""
     level, count = score_levels(scores)
     benign, malignant = (np.bincount(level[k], minlength=count)[None] for k in (~truth, truth))
-    return truth_runs(benign, malignant)
+    return merge_truth_runs(benign, malignant)
 
 
-def coarsen(runs: Runs, most: int) -> Runs:
+def pool_categories(runs: TruthRuns, most: int) -> TruthRuns:
     """Pools neighbouring categories of each data set that has more than `most`, until at most so
     many are left, each with about the same number of cases."""
     both = runs.benign + runs.malignant
@@ -88,4 +88,4 @@ def coarsen(runs: Runs, most: int) -> Runs:
     begins[runs.start[:-1]] = True
     at = np.flatnonzero(begins)
     start = np.searchsorted(at, runs.start)
-    return Runs(np.add.reduceat(runs.benign, at), np.add.reduceat(runs.malignant, at), start)
+    return TruthRuns(np.add.reduceat(runs.benign, at), np.add.reduceat(runs.malignant, at), start)
