@@ -17,6 +17,7 @@ from kit.lesion import film, offset
 from mtl_jax.data import ingest
 from mtl_jax.data.ingest_plan import Rules
 from mtl_jax.data.sources import cmmd, table
+from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.types import Collection, InputError
 
 PLAIN = {"correct": False, "along_mm": 3.2, "depth_mm": 1.6}
@@ -288,23 +289,23 @@ def test_hostile_workbooks_are_rejected(
     write_table(book, BREASTS)
     replace_parts(book, change)
     with pytest.raises(InputError, match=reason):
-        table.read_rows(book, cmmd.COLUMNS)
+        table.read_rows(book, cmmd.COLUMNS, TableErrors(book))
 
 
 def test_a_sheet_that_states_a_wrong_size_is_read_completely(tmp_path: Path) -> None:
     book = tmp_path / "a.xlsx"
     write_table(book, BREASTS)
-    before = table.read_rows(book, cmmd.COLUMNS)
+    before = table.read_rows(book, cmmd.COLUMNS, TableErrors(book))
     assert len(before) == len(BREASTS)
     with zipfile.ZipFile(book) as parts:
         sheet = parts.read(SHEET)
     assert b'<dimension ref="A1:G6"' in sheet
     for claim in (b"A1", b"A1:XFD1048576"):
         replace_parts(book, {SHEET: sheet.replace(b"A1:G6", claim)})
-        assert table.read_rows(book, cmmd.COLUMNS) == before
+        assert table.read_rows(book, cmmd.COLUMNS, TableErrors(book)) == before
     replace_parts(book, {SHEET: sheet.replace(b'r="6"', b'r="900000"').replace(b'6"', b'900000"')})
     with pytest.raises(InputError, match="row 200001: more than 200000 rows"):
-        table.read_rows(book, cmmd.COLUMNS)
+        table.read_rows(book, cmmd.COLUMNS, TableErrors(book))
 
 
 def test_cells_of_a_workbook_are_read_as_text(tmp_path: Path) -> None:
@@ -315,7 +316,8 @@ def test_cells_of_a_workbook_are_read_as_text(tmp_path: Path) -> None:
     book.active.append([None, None])
     book.active.append([0.5, None])
     book.save(tmp_path / "a.xlsx")
-    rows = [row for _, row in table.read_rows(tmp_path / "a.xlsx", ("a b", "c"))]
+    path = tmp_path / "a.xlsx"
+    rows = [row for _, row in table.read_rows(path, ("a b", "c"), TableErrors(path))]
     assert rows == [{"a b": "44", "c": "x"}, {"a b": "0.5", "c": ""}]
 
 
@@ -334,7 +336,7 @@ def test_cells_of_a_workbook_are_read_as_text(tmp_path: Path) -> None:
 def test_hostile_tables_are_rejected(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(InputError, match=reason):
-        table.read_rows(tmp_path / "a.csv", ("a", "b"))
+        table.read_rows(tmp_path / "a.csv", ("a", "b"), TableErrors(tmp_path / "a.csv"))
 
 
 def fuzz(folder: Path, count: int) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from pydicom import Sequence
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging import dicom, dicom_header
+from mtl_jax.imaging import dicom, dicom_fields, dicom_header, dicom_spacing, dicom_view
 from mtl_jax.imaging.dicom_header import LATERALITIES_DIFFER, VIEW_UNKNOWN
 from mtl_jax.imaging.table_vs_header import NOT_SQUARE
 from mtl_jax.types import InputError
@@ -29,7 +29,7 @@ RIGHT_FRAME = ("R", "FrameLaterality")
 
 
 def make_header(path: Path, **tags: Any) -> Dataset:
-    return dicom_header.read_dataset(write_dicom(path, NOISE, **tags))
+    return dicom_fields.read_dataset(write_dicom(path, NOISE, **tags))
 
 
 def make_item(**tags: Any) -> Sequence:
@@ -162,7 +162,7 @@ def test_view_from_every_source_and_code_scheme(
 )
 def test_magnification_views_are_flagged(tmp_path: Path, tags: Tags, magnified: bool) -> None:
     dataset = make_header(tmp_path / "a.dcm", **tags)
-    assert dicom_header.is_magnified(dataset) is magnified
+    assert dicom_spacing.is_magnified(dataset) is magnified
     record = dicom.read_with_record(tmp_path / "a.dcm")[2]
     assert record["magnified"] is magnified
     assert any("magnification" in note for note in record["notes"]) is magnified
@@ -173,7 +173,7 @@ def test_view_modifiers_are_named(tmp_path: Path) -> None:
         tmp_path / "a.dcm",
         ViewCodeSequence=view_with_modifiers(("R-102D7", "SRT"), ("399209000", "SCT")),
     )
-    assert dicom_header.get_view_modifiers(dataset) == ("spot compression", "implant displaced")
+    assert dicom_view.get_view_modifiers(dataset) == ("spot compression", "implant displaced")
 
 
 MAG = "magnification"
@@ -202,8 +202,8 @@ def test_modifiers_outside_the_view_code_are_read_too(tmp_path: Path) -> None:
         ),
     ):
         dataset = make_header(tmp_path / "a.dcm", **tags)
-        assert dicom_header.get_view_modifiers(dataset) == expected
-        assert dicom_header.is_magnified(dataset) is (MAG in expected)
+        assert dicom_view.get_view_modifiers(dataset) == expected
+        assert dicom_spacing.is_magnified(dataset) is (MAG in expected)
         assert dicom.describe_header(tmp_path / "a.dcm")["magnified"] is (MAG in expected)
 
 

@@ -4,18 +4,20 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mtl_jax.imaging.gray_mapping import CURVES, from_od
+from mtl_jax.imaging.gray_mapping import CURVES, apply_curve, from_od, raw_dm
 from mtl_jax.types import InputError
 
 BITS = {"ddsm_dba": 16, "raw_dm": 14}
 
 
+def to_gray(curve: str, values: np.ndarray, bits: int) -> np.ndarray:
+    return raw_dm(values, bits) if curve == "raw_dm" else apply_curve(curve, values, bits)
+
+
 def od(curve: str, gray: float) -> float:
     """Return the optical density of 12-bit gray."""
-    return 4.095 - 0.001 * float(CURVES[curve](np.array([gray]), BITS.get(curve, 12))[0])
+    return 4.095 - 0.001 * float(apply_curve(curve, np.array([gray]), BITS.get(curve, 12))[0])
 
 
 @pytest.mark.parametrize(
@@ -32,12 +34,6 @@ def od(curve: str, gray: float) -> float:
         ("ddsm_lumisys", 2000, 2.07827),  # 2096.99 / 1009.01
         ("ddsm_lumisys", 4095, 0.05),  # 0.00197, clipped
         ("ddsm_howtek_ismd", 2000, 1.98492),  # 3.96604 - 1.98112
-        ("lumiscan", 2095, 2.0),
-        ("lumiscan", 0, 4.0),
-        ("lumisys", 495, 3.6),  # the manufacturer's curve: 3.6 - (GL - 495) / 1000
-        ("lumisys", 0, 3.6),
-        ("lumisys", 1495, 2.6),
-        ("lumisys", 4095, 0.0),
     ],
 )
 def test_curves_give_the_optical_density_of_their_equation(
@@ -48,17 +44,17 @@ def test_curves_give_the_optical_density_of_their_equation(
 
 def test_raw_detector_inverse_logarithm_at_known_exposures() -> None:
     # Air, one count, none, and the geometric mean, which is half-way.
-    gray = CURVES["raw_dm"](np.array([16383, 1, 0, math.sqrt(16383)]), 14)
+    gray = raw_dm(np.array([16383, 1, 0, math.sqrt(16383)]), 14)
     np.testing.assert_allclose(gray, [0, 4095, 4095, 2047.5], atol=1e-3)
     # Halving the exposure always adds the same gray: ln 2 times 4095 / ln 16383.
-    steps = np.diff(CURVES["raw_dm"](np.array([8000, 4000, 2000, 1000]), 14))
+    steps = np.diff(raw_dm(np.array([8000, 4000, 2000, 1000]), 14))
     np.testing.assert_allclose(steps, math.log(2) * 4095 / math.log(16383), rtol=1e-5)
 
 
-@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("curve", [*CURVES, "raw_dm"])
 def test_curves_are_monotonic_and_within_12_bits(curve: str) -> None:
     bits = BITS.get(curve, 12)
-    gray = CURVES[curve](np.arange(1 << bits, dtype=np.float32), bits)
+    gray = to_gray(curve, np.arange(1 << bits, dtype=np.float32), bits)
     assert gray.dtype == np.float32
     assert 0 <= gray.min() and gray.max() <= 4095
     # Dense tissue has a low optical density on film and a low exposure on a detector.
@@ -67,25 +63,16 @@ def test_curves_are_monotonic_and_within_12_bits(curve: str) -> None:
 
 
 def test_a_dense_mass_is_brighter_than_fat_by_every_curve() -> None:
-    for curve, function in CURVES.items():
+    for curve in (*CURVES, "raw_dm"):
         mass, fat = (2600, 1500) if curve != "raw_dm" else (300, 3000)
-        gray = function(np.array([mass, fat], np.float32), BITS.get(curve, 12))
+        gray = to_gray(curve, np.array([mass, fat], np.float32), BITS.get(curve, 12))
         assert gray[0] > gray[1], curve
 
 
-@given(st.integers(2, 16))
-def test_linear_digitizers_give_the_same_gray_at_any_depth(bits: int) -> None:
-    top = (1 << bits) - 1
-    share = np.array([0, 1, 2]) / 2  # black, middle, white of the scale
-    for curve in ("lumiscan", "lumisys"):
-        middle = CURVES[curve](share * top, bits)
-        np.testing.assert_allclose(middle, CURVES[curve](share * 4095, 12), atol=1e-3)
-
-
-@pytest.mark.parametrize(("curve", "bits"), [("ddsm_lumisys", 8), ("ddsm_dba", 12), ("raw_dm", 1)])
+@pytest.mark.parametrize(("curve", "bits"), [("ddsm_lumisys", 8), ("ddsm_dba", 12)])
 def test_fewer_bits_than_calibrated_are_rejected(curve: str, bits: int) -> None:
     with pytest.raises(InputError, match=f"{curve}.*{bits}"):
-        CURVES[curve](np.zeros(3), bits)
+        to_gray(curve, np.zeros(3), bits)
 
 
 def test_one_gray_level_is_0_001_optical_density() -> None:

@@ -11,7 +11,6 @@ from kit.dicom import for_processing, write_dicom
 
 from mtl_jax.data import (
     audit,
-    error_list,
     extract_rois,
     image_notes,
     ingest,
@@ -19,6 +18,7 @@ from mtl_jax.data import (
     privacy,
     row_consistency,
     shards,
+    table_errors,
 )
 from mtl_jax.data.ingest_plan import make_plan
 from mtl_jax.data.sources import SOURCES, manifest
@@ -197,7 +197,7 @@ def test_changed_rules_make_shards_again_and_a_moved_table_does_not(
         ({"pixel_um": (100.0, 70.0)}, False, "state pixel_um 100 and 100;70", []),
         ({"bits": 12}, False, "state bits none and 12", []),
         ({"dark_is_dense": True}, True, "state polarity bright_dense and dark_dense", []),
-        ({"curve": "lumisys"}, False, "state curve none and lumisys", []),
+        ({"curve": "ddsm_lumisys"}, False, "state curve none and ddsm_lumisys", []),
         ({"laterality": "R"}, True, "state laterality L and R", []),
         ({"laterality": "R"}, False, "", [row_consistency.DIFFERENT_SIDES]),
         ({"laterality": ""}, True, "", []),
@@ -314,9 +314,9 @@ def test_the_folder_is_removed_from_a_reason_if_it_is_a_path(
 
 
 def test_one_error_is_unchanged_and_several_are_numbered() -> None:
-    assert error_list.join_errors(["only"]) == "only"
-    assert error_list.join_errors(["a", "b"]) == "(1) a; (2) b"
-    assert error_list.join_errors([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
+    assert table_errors.join_errors(["only"]) == "only"
+    assert table_errors.join_errors(["a", "b"]) == "(1) a; (2) b"
+    assert table_errors.join_errors([str(n) for n in range(12)]).endswith("(10) 9; and 2 more")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_one_error_is_unchanged_and_several_are_numbered() -> None:
         for_processing(PixelIntensityRelationshipSign=-1),
     ],
 )
-@pytest.mark.parametrize("change", [{"dark_is_dense": True}, {"curve": "raw_dm"}])
+@pytest.mark.parametrize("change", [{"dark_is_dense": True}, {"curve": "ddsm_lumisys"}])
 def test_gray_transformed_by_the_reader_is_not_inverted_again(
     tmp_path: Path, tags: dict[str, object], change: dict[str, object]
 ) -> None:

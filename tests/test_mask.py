@@ -177,7 +177,7 @@ def test_an_inverted_mask_is_rejected_with_any_border(border: str) -> None:
     else:
         inverted = np.zeros(SHAPE, np.uint8)
         inverted[3:-3, :90] = 1
-    assert mask._extent(inverted > 0) != (0, 0, *SHAPE)
+    assert mask.extent(inverted > 0) != (0, 0, *SHAPE)
     with pytest.raises(InputError, match="of its image, .* invert it if it is 0 inside"):
         mask.box_from_mask(inverted * 255, SHAPE)
 

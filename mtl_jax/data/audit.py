@@ -5,7 +5,7 @@ audit.csv has as many rows as the source named items.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mtl_jax.data import image_notes
@@ -47,11 +47,6 @@ def make_rows(
         table.append(row | {"reason": text})
     table += [{"decision": LEFT_OUT, "item": name, "reason": text} for name, text in left_out]
     return table
-
-
-def is_left_out(row: Mapping[str, Any]) -> bool:
-    """Return whether a row of the audit is an item that was left out."""
-    return row["decision"] == LEFT_OUT
 
 
 def item_name(view: LesionView) -> str:

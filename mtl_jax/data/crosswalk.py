@@ -37,7 +37,7 @@ def read_crosswalk(path: Path) -> dict[str, str]:
     ddsm_of: dict[str, tuple[str, str]] = {}
     keys = {name: PatientKeys(name, None) for name in (CBIS_DDSM, DDSM)}
     errors = TableErrors(path)
-    for where, row in table.read_rows(path, ("patient_id", "ddsm_case"), errors=errors):
+    for where, row in table.read_rows(path, ("patient_id", "ddsm_case"), errors):
         with errors.collect(where):
             ids = {CBIS_DDSM: row["patient_id"], DDSM: row["ddsm_case"]}
             for name, text in ids.items():

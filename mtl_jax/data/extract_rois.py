@@ -18,7 +18,7 @@ from mtl_jax.data.plausibility import check_location, check_polarity, check_roi
 from mtl_jax.data.privacy import suppress_warnings
 from mtl_jax.data.row_consistency import check_spacing
 from mtl_jax.imaging.dicom_attributes import MAGNIFIED
-from mtl_jax.imaging.gray_mapping import CURVES
+from mtl_jax.imaging.gray_mapping import apply_curve
 from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.imaging.resample import average_blocks, block_size, input_slice, output_shape
 from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS, roi_indices, to_12_bit, to_counts
@@ -266,8 +266,6 @@ def _to_density_gray(
 ) -> np.ndarray:
     """Return stored gray as 12-bit gray that rises with density, linearly or by the curve."""
     gray = to_12_bit(part, bits, limits)
-    if not view.curve:
-        return 4095.0 - gray if view.dark_is_dense else gray
-    if view.curve not in CURVES:
-        raise InputError(f"no curve {view.curve!r}; expected one of {', '.join(sorted(CURVES))}")
-    return CURVES[view.curve](part, bits)
+    if view.curve:
+        return apply_curve(view.curve, part, bits)
+    return 4095.0 - gray if view.dark_is_dense else gray

@@ -1,7 +1,7 @@
 """Format, parse and count the notes on the metadata of images."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,11 +66,9 @@ def count_notes(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, A
 
 def format_lines(rois: RoiSet) -> list[str]:
     """Return a line per kind of note on the images of `rois`, for the screen."""
-    return [f"{rois.name}: {format_entry(entry)}" for entry in rois.manifest.get("notes", [])]
-
-
-def format_entry(entry: Mapping[str, Any]) -> str:
-    """Return '12 noted: KIND (the first: DETAIL)' for an entry of `count_notes`."""
-    decision = "repaired" if entry["corrected"] else "noted"
-    example = f" (the first: {entry['detail']})" if entry["detail"] else ""
-    return f"{entry['lesion_views']} {decision}: {entry['kind']}{example}"
+    lines = []
+    for entry in rois.manifest.get("notes", []):
+        decision = "repaired" if entry["corrected"] else "noted"
+        example = f" (the first: {entry['detail']})" if entry["detail"] else ""
+        lines.append(f"{rois.name}: {entry['lesion_views']} {decision}: {entry['kind']}{example}")
+    return lines

@@ -12,7 +12,6 @@ import numpy as np
 from mtl_jax.data import (
     audit,
     duplicate_patients,
-    error_list,
     extract_rois,
     image_notes,
     index_records,
@@ -30,6 +29,7 @@ from mtl_jax.data.ingest_plan import (
     reject_repaired,
 )
 from mtl_jax.data.sources import SOURCES
+from mtl_jax.data.table_errors import MAX_ERRORS, join_errors
 from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError, RoiSet
@@ -229,7 +229,9 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
             )
             for n in numbers
         ),
-        "left_out": [(row["item"], row["reason"]) for row in table if audit.is_left_out(row)],
+        "left_out": [
+            (row["item"], row["reason"]) for row in table if row["decision"] == audit.LEFT_OUT
+        ],
     }
     outside = [extracted[number][2] for number in numbers]
     index = index_records.index_rows(kept_views, kept_images, outside)
@@ -263,13 +265,13 @@ def _report_failures(failures: Sequence[str], usable: int, plan: Plan, rules: Ru
     if failures and (_rejects_unusable(rules) or not usable):
         raise InputError(
             f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used:"
-            f" {error_list.join_errors(messages)}; correct {'it' if len(messages) == 1 else 'them'}"
+            f" {join_errors(messages)}; correct {'it' if len(messages) == 1 else 'them'}"
             + (", or leave them out with data.unusable='leave_out'" if usable else "")
         )
-    for message in messages[: error_list.MAX_ERRORS]:
+    for message in messages[:MAX_ERRORS]:
         print(f"mtl_jax: {name}: left out: {message}", file=sys.stderr)
-    if len(messages) > error_list.MAX_ERRORS:
-        print(f"mtl_jax: {name}: and {len(messages) - error_list.MAX_ERRORS} more", file=sys.stderr)
+    if len(messages) > MAX_ERRORS:
+        print(f"mtl_jax: {name}: and {len(messages) - MAX_ERRORS} more", file=sys.stderr)
 
 
 def _rejects_unusable(rules: Rules) -> bool:

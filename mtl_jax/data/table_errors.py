@@ -1,13 +1,13 @@
 """Report all errors in the rows of one table in one message."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mtl_jax.data.error_list import join_errors
 from mtl_jax.types import InputError
 
+MAX_ERRORS = 10  # that a message lists
 Value = TypeVar("Value")
 
 
@@ -70,3 +70,12 @@ class RowErrors:
         """Raise one InputError with all errors, if there are any."""
         if self._messages:
             raise InputError(f"{self._where}: {'; '.join(self._messages)}")
+
+
+def join_errors(errors: Sequence[str]) -> str:
+    """Return a line with the first `MAX_ERRORS` errors, numbered, and how many more there are."""
+    if len(errors) == 1:
+        return errors[0]
+    more = [f"and {len(errors) - MAX_ERRORS} more"] if len(errors) > MAX_ERRORS else []
+    numbered = [f"({n}) {error}" for n, error in enumerate(errors[:MAX_ERRORS], 1)]
+    return "; ".join([*numbered, *more])

@@ -49,18 +49,9 @@ class AucEstimates(NamedTuple):
 def mean_auc(folds: Sequence[FoldScores], method: str = "empirical") -> dict[str, Any]:
     """Return the mean AUC over initializations and folds with its 95% confidence interval.
 
-    Parameters
-    ----------
-    folds
-        The scores of each fold.
-    method
-        'empirical' or 'proper'.
-
-    Returns
-    -------
-    A row of results.json. `aucs` is a list an initialization, with an AUC a fold. With fewer than
-    three initializations `var_initializations` is None, and the interval accounts for the variance
-    over patients alone.
+    `method` is 'empirical' or 'proper'. `aucs` is a list an initialization, with an AUC a fold.
+    With fewer than three initializations `var_initializations` is None, and the interval accounts
+    for the variance over patients alone.
     """
     estimates = _estimate(folds, method)
     auc = float(estimates.aucs.mean())
@@ -109,23 +100,11 @@ def mean_difference(
 ) -> dict[str, Any]:
     """Return the difference a - b of two mean AUCs of the same cases, with a two-sided test.
 
-    Parameters
-    ----------
-    a, b
-        The scores of each fold.
-    method
-        'obuchowski' (empirical AUCs), 'proper' (AUCs of proper fits) or 'bootstrap' (empirical
-        AUCs, their covariance from resampled patients of each fold).
-    crossed
-        Whether initialization r of both starts from the same weights. The variance between
-        initializations is then that of the differences, otherwise each has its own.
-    samples, seed
-        The number of bootstrap samples, and their seed.
-
-    Returns
-    -------
-    A row of results.json. `p_value` is None with two initializations, whose variance cannot be
-    estimated.
+    `method` is 'obuchowski' (empirical AUCs), 'proper' (AUCs of proper fits) or 'bootstrap'
+    (empirical AUCs, their covariance from `samples` resamples of the patients of each fold).
+    `crossed`: initialization r of both starts from the same weights, so that the variance between
+    initializations is that of the differences; otherwise each has its own. `p_value` is None with
+    two initializations, whose variance cannot be estimated.
     """
     for fold_a, fold_b in zip(a, b, strict=True):
         if not np.array_equal(fold_a.label, fold_b.label):

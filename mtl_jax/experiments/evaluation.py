@@ -27,17 +27,8 @@ CONDITIONS = ("network", "split", "target_cases")  # columns that are equal in a
 
 
 class EvaluationRules(NamedTuple):
-    """How a study is evaluated.
-
-    Attributes
-    ----------
-    selection_unit
-        The unit (view or lesion) whose AUCs choose the split and the network.
-    primary
-        The primary comparison.
-    samples, seed
-        The number of bootstrap samples, and their seed.
-    """
+    """How a study is evaluated: the unit (view or lesion) whose AUCs choose split and network, the
+    primary comparison, and number and seed of the bootstrap samples."""
 
     selection_unit: str
     primary: Primary
@@ -56,23 +47,9 @@ def evaluate(
     """Return the AUCs of each approach and the paired comparisons of all approaches.
 
     The main estimator is the mean over folds and initializations; AUCs pooled over folds and AUCs
-    of single folds are secondary.
-
-    Parameters
-    ----------
-    stage
-        The name of the stage.
-    runs
-        The runs of the stage.
-    tables
-        The scores of each run, by run id.
-    target
-        The name of the target collection.
-    rules
-        How the study is evaluated.
-    selected
-        Whether the split or the network was chosen by scores of the same cases. The AUCs are then
-        optimistic, and no comparison is primary.
+    of single folds are secondary. `tables` holds the scores by run id. `selected`: the split or the
+    network was chosen by scores of the same cases, so that the AUCs are optimistic and no
+    comparison is primary.
     """
     groups = _group_by_approach(runs)
     rows = [
@@ -119,12 +96,8 @@ def evaluate_conventional(
     rules: EvaluationRules,
     selected: bool = False,
 ) -> dict[str, list[Row]]:
-    """Return the AUCs of conventional CAD on the target, and the difference between each approach
-    that is tested on it and each classifier; all are secondary.
-
-    `conventional` holds the scores of each classifier; the other parameters are those of
-    `evaluate`.
-    """
+    """Return the AUCs of conventional CAD on the target, and the differences between the approaches
+    that are tested on it and the classifiers; all are secondary."""
     groups = _group_by_approach([run for run in runs if run.tasks[0] == target])
     # The classifiers have one initialization, and the same folds as every approach.
     fold_runs = next(iter(groups.values()), [])
@@ -239,10 +212,7 @@ def _comparison_rows(
     task: str,
     rules: EvaluationRules,
 ) -> list[Row]:
-    """Return the comparisons of a pair of approaches on one collection.
-
-    The main estimator is compared by all tests, pooled AUCs by Obuchowski's.
-    """
+    """Compare the main estimators of a pair by all tests, pooled AUCs by Obuchowski's."""
     a, b = pair_runs = [groups[approach] for approach in pair]
     roi_ids = [
         {roi for run in runs for t in [tables[run.id]] for roi in t.roi_id[t.task == task]}

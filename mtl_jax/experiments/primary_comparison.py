@@ -36,8 +36,8 @@ class Primary(NamedTuple):
         return f"primary analysis: AUC of {a} - {b}, {self.unit} level, {self.test}"
 
     def apply_fallback(self, rows: Sequence[Mapping[str, Any]]) -> "Primary":
-        """Return the comparison with test FALLBACK if the test needs proper fits and the AUC `rows`
-        of the stage have no reportable one for both approaches, else the comparison unchanged."""
+        """Replace a test of proper fits by FALLBACK unless the AUC `rows` of the stage have a
+        reportable proper fit of both approaches."""
         reportable = {
             row["study"]
             for row in rows
@@ -61,24 +61,8 @@ class Primary(NamedTuple):
 def resolve_primary(
     settings: ConfigDict, study: str, approaches: Sequence[Approach], target: str
 ) -> Primary:
-    """Return the primary comparison of a study.
-
-    Parameters
-    ----------
-    settings
-        The section `statistics.primary` of the config.
-    study
-        The study, a key of `config.STAGES`.
-    approaches
-        The approaches of the study, `each` expanded.
-    target
-        The name of the target collection.
-
-    Raises
-    ------
-    InputError
-        If an approach of `settings.pair` is not tested on the target.
-    """
+    """Return the primary comparison of a study from config.statistics.primary; raise InputError if
+    an approach of its pair is not tested on the target."""
     unit, test, pair = settings.unit, settings.test, tuple(settings.pair)
     names = [approach.name for approach in approaches if approach.tasks[0] == target]
     for name in pair:

@@ -35,31 +35,14 @@ def summarize(
     records: Mapping[str, Mapping[str, Any]],
     collections: Mapping[str, RoiSet],
     split: Split,
-    weights_card: Mapping[str, Any],
+    weights_metadata: Mapping[str, Any],
     conventional: Mapping[str, Scores],
     rules: EvaluationRules,
 ) -> dict[str, Any]:
     """Return the content of results.json.
 
-    Parameters
-    ----------
-    study
-        The study, a key of `config.STAGES`.
-    stages
-        The runs of each stage, in order.
-    tables, records
-        The scores and run.json of each run, by run id.
-    collections
-        The ROIs of each collection.
-    split
-        The training and test cases.
-    weights_card
-        The metadata of the pretrained weights.
-    conventional
-        The scores of conventional CAD, by classifier, for the ROIs of the target that the last
-        stage scored; empty if it is disabled.
-    rules
-        How the study is evaluated.
+    `stages` holds the runs of each stage, in order; `tables` and `records` the scores and run.json
+    by run id; `conventional` the scores of conventional CAD by classifier, or nothing.
     """
     out: dict[str, Any] = {
         "study": study,
@@ -70,7 +53,7 @@ def summarize(
             for name, rois in collections.items()
         ],
         "data_use": data_use(stages, collections, split),
-        "weights": dict(weights_card),
+        "weights": dict(weights_metadata),
         "stages": [
             {"stage": stage, "runs": [run.id for run in runs]} for stage, runs in stages.items()
         ],
@@ -108,11 +91,8 @@ def mark_selected(
     selection: Mapping[str, Any],
     split_selected: bool,
 ) -> None:
-    """Mark the rows whose split or network was selected by scores of the same cases.
-
-    `split_selected`: the study has a stage of splits, so that all rows of the depth stage have the
-    selected split.
-    """
+    """Mark the rows whose split or network was selected by scores of the same cases: with
+    `split_selected` (a stage of splits came before) all of the depth stage."""
     for row in rows:
         if stage == "splits":
             row["selected"] = row["split"] == selection["split"]["chosen"]

@@ -14,10 +14,8 @@ from mtl_jax.types import InputError, RoiSet, Run
 
 
 class Scores(NamedTuple):
-    """ROI ids (n,) str, labels (n,) int and scores (n,) float32.
-
-    A score is the probability of malignancy, averaged over the eight orientations.
-    """
+    """Ids (n,) str, labels (n,) int and scores (n,) float32 of ROIs; a score is the probability of
+    malignancy, averaged over the eight orientations."""
 
     roi_id: np.ndarray
     case_id: np.ndarray

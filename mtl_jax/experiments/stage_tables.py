@@ -75,25 +75,25 @@ def condition_differences(
 ) -> list[dict[str, Any]]:
     """Return the difference of the mean AUCs, a row for each pair of conditions and unit."""
     groups = group_by_condition(runs)
-    rows = []
-    for a, b in pairs:
-        for unit in UNITS:
-            folds = (fold_scores(groups[condition], tables, task, unit) for condition in (a, b))
-            rows.append(
-                {
-                    "a": a.approach,
-                    "b": b.approach,
-                    "network_a": a.network,
-                    "network_b": b.network,
-                    "target_cases": a.target_cases,
-                    "task": task,
-                    "unit": unit,
-                    "method": "obuchowski",
-                    "estimator": estimator_name(groups[a]),
-                    **mean_difference(*folds, crossed=is_crossed(groups[a], groups[b])),
-                }
-            )
-    return rows
+    return [
+        {
+            "a": a.approach,
+            "b": b.approach,
+            "network_a": a.network,
+            "network_b": b.network,
+            "target_cases": a.target_cases,
+            "task": task,
+            "unit": unit,
+            "method": "obuchowski",
+            "estimator": estimator_name(groups[a]),
+        }
+        | mean_difference(
+            *(fold_scores(groups[condition], tables, task, unit) for condition in (a, b)),
+            crossed=is_crossed(groups[a], groups[b]),
+        )
+        for a, b in pairs
+        for unit in UNITS
+    ]
 
 
 def score_difference(
@@ -137,10 +137,7 @@ def fold_scores(
 def pooled_scores(
     runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str
 ) -> list[FoldScores]:
-    """Return the scores of each initialization, pooled over folds, as one fold.
-
-    Scores of different networks are then ranked against each other.
-    """
+    """Return the scores pooled over folds as one fold; different networks are ranked together."""
     folds = _by_fold(runs, tables, task).values()
     pooled = [score_tables.concatenate(scores) for scores in zip(*folds, strict=True)]
     return [_make_fold_scores(pooled, unit)]

@@ -20,14 +20,12 @@ from scipy.special import stdtr, stdtrit
 
 from mtl_jax.roc.empirical import Z95
 
-MIN_INITIALIZATIONS = 3  # two would leave one degree of freedom to their variance
+MIN_INITIALIZATIONS = 3  # with two, their variance has one degree of freedom
 
 
 class Variance(NamedTuple):
-    """The components of a variance, over patients and between initializations.
-
-    `initializations` is None and `df` infinite if no variance between initializations is estimated.
-    """
+    """The components of a variance over patients and between initializations; without an estimate
+    of the latter it is None and `df` infinite."""
 
     patients: float
     initializations: float | None
@@ -66,11 +64,10 @@ def variance_of_mean(covariance: np.ndarray, aucs: np.ndarray) -> Variance:
 def variance_of_difference(
     covariance: np.ndarray, a: np.ndarray, b: np.ndarray, crossed: bool
 ) -> Variance:
-    """Return the variance of mean(a) - mean(b) from a covariance over patients.
+    """Return the variance of mean(a) - mean(b).
 
-    Crossed: `covariance` (R, R) is that of the differences, one an initialization. Nested: it is
-    that of the AUCs of `a` followed by those of `b`; each has its own variance between
-    initializations.
+    `covariance` over patients is that of the differences (crossed), or of the AUCs of `a` followed
+    by those of `b` (nested), each with its own variance between initializations.
     """
     if crossed:
         return variance_of_mean(covariance, a - b)

@@ -35,25 +35,30 @@ def parse_jpeg(data: bytes) -> StreamHeader:
         raise InputError("its compressed frame is not JPEG")
     offset, stream = 2, None
     while True:
-        while data[offset : offset + 2] == b"\xff\xff":  # fill bytes
-            offset += 1
-        marker, length = (
-            data[offset + 1 : offset + 2],
-            int.from_bytes(data[offset + 2 : offset + 4]),
-        )
-        end = offset + 2 + length
-        if data[offset : offset + 1] != b"\xff" or length < 2 or end > len(data):
+        segment = read_segment(data, offset)
+        if segment is None:
             raise InputError(TRUNCATED)
-        if marker[0] == SCAN:
+        marker, body, offset = segment
+        if marker == SCAN:
             break
-        if marker[0] in OTHER_PROCESSES:
+        if marker in OTHER_PROCESSES:
             raise InputError("its compressed frame is of a JPEG process that DICOM has retired")
-        if marker[0] in PROCESSES:
-            stream = _parse_frame_header(PROCESSES[marker[0]], data[offset + 4 : end])
-        offset = end
+        if marker in PROCESSES:
+            stream = _parse_frame_header(PROCESSES[marker], body)
     if stream is None or data.rfind(END, offset) < 0:
         raise InputError(TRUNCATED)
     return stream
+
+
+def read_segment(data: bytes, offset: int) -> tuple[int, bytes, int] | None:
+    """Return marker and body of a JPEG segment, and the next offset; None if it is damaged."""
+    while data[offset : offset + 2] == b"\xff\xff":  # fill bytes
+        offset += 1
+    length = int.from_bytes(data[offset + 2 : offset + 4])
+    end = offset + 2 + length
+    if data[offset : offset + 1] != b"\xff" or length < 2 or end > len(data):
+        return None
+    return data[offset + 1], data[offset + 4 : end], end
 
 
 def parse_jpeg2000(data: bytes) -> StreamHeader:

@@ -120,7 +120,30 @@ def read_with_record(
     """
     path = Path(path)
     with prefix_errors(path):
-        return _read(path, frame)
+        image = _decode(path, frame or 0, MAX_PIXELS)
+        record, values, depth = image.record, image.values, image.record["bits_stored"]
+        gray, padding = _gray_lut(image, depth)
+        counts = np.bincount(values.ravel(), minlength=len(gray.table))
+        present, padding, padding_notes = dicom_padding.fill_padding(gray.table, padding, counts)
+        stored = StoredImage(
+            values, gray.bits, padding=(padding.start, padding.stop), stored_bits=depth
+        )
+        size = record["spacing_um"]  # an ingest makes this note about the pixel size that it uses
+        size_notes = square_notes((size[0], size[1])) if size else ()
+        value_notes = check_values(stored, None)
+        notes = [*image.notes, *size_notes, *gray.notes, *padding_notes, *value_notes]
+        if frame is None and record["frames"] > 1:
+            notes.append(Note(FIRST_FRAME, f"{record['frames']} frames"))
+        del record["notes"]
+        record |= gray.decisions | {
+            "padding": [padding.start, padding.stop - 1] if padding.stop else None,
+            "padded_pixels": int(counts[padding].sum()),
+            "bits": gray.bits,
+            "smallest": float(gray.table[present].min()),
+            "largest": float(gray.table[present].max()),
+            "notes": [note.text for note in notes],  # last, so that they are seen
+        }
+        return gray.table.take(values), gray.bits, record
 
 
 def read_spacing(path: Path) -> tuple[tuple[float, float], str] | None:
@@ -145,33 +168,6 @@ def read_header_attributes(path: Path, frame: int | None = None) -> HeaderAttrib
     with prefix_errors(path):
         header = dicom_fields.read_dataset(path)
         return header_attributes(header, read_attributes(header, frame, MAX_PIXELS))
-
-
-def _read(path: Path, frame: int | None) -> tuple[np.ndarray, int, dict[str, Any]]:
-    image = _decode(path, frame or 0, MAX_PIXELS)
-    record, values, depth = image.record, image.values, image.record["bits_stored"]
-    gray, padding = _gray_lut(image, depth)
-    counts = np.bincount(values.ravel(), minlength=len(gray.table))
-    present, padding, padding_notes = dicom_padding.fill_padding(gray.table, padding, counts)
-    stored = StoredImage(
-        values, gray.bits, padding=(padding.start, padding.stop), stored_bits=depth
-    )
-    size = record["spacing_um"]  # an ingest makes this note about the pixel size that it uses
-    size_notes = square_notes((size[0], size[1])) if size else ()
-    value_notes = check_values(stored, None)
-    notes = [*image.notes, *size_notes, *gray.notes, *padding_notes, *value_notes]
-    if frame is None and record["frames"] > 1:
-        notes.append(Note(FIRST_FRAME, f"{record['frames']} frames"))
-    del record["notes"]
-    record |= gray.decisions | {
-        "padding": [padding.start, padding.stop - 1] if padding.stop else None,
-        "padded_pixels": int(counts[padding].sum()),
-        "bits": gray.bits,
-        "smallest": float(gray.table[present].min()),
-        "largest": float(gray.table[present].max()),
-        "notes": [note.text for note in notes],  # last, so that they are seen
-    }
-    return gray.table.take(values), gray.bits, record
 
 
 def _decode(path: Path, frame: int | None, max_pixels: int) -> DecodedImage:

@@ -10,33 +10,9 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from mtl_jax.imaging.dicom_fields import (
-    get_code,
-    get_functional_group,
-    get_value,
-    read_dataset,
-)
-from mtl_jax.imaging.dicom_spacing import get_spacing, is_magnified
-from mtl_jax.imaging.dicom_view import (
-    SIDES,
-    VIEW_CODES,
-    get_coded_view,
-    get_view_modifiers,
-    parse_view_position,
-)
+from mtl_jax.imaging.dicom_fields import get_code, get_functional_group, get_value
+from mtl_jax.imaging.dicom_view import SIDES, VIEW_CODES, get_coded_view, parse_view_position
 from mtl_jax.types import Note
-
-__all__ = [
-    "get_laterality",
-    "get_spacing",
-    "get_value",
-    "get_view",
-    "get_view_modifiers",
-    "is_magnified",
-    "laterality_notes",
-    "read_dataset",
-    "view_notes",
-]
 
 IN_FILE_NAME = re.compile(
     r"(?<![A-Z])(?:(LEFT|RIGHT|L|R)[ _-]*)?(XCCL|XCCM|XCC|LMO|MLO|ML|LM|CC)(?![A-Z])"

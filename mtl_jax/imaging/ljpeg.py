@@ -13,6 +13,7 @@ import imagecodecs
 import numpy as np
 
 from mtl_jax.imaging import ics
+from mtl_jax.imaging.codestream import read_segment
 from mtl_jax.imaging.ljpeg_predictors import reconstruct_first_row, reconstruct_rows
 from mtl_jax.types import InputError
 
@@ -69,11 +70,8 @@ def read_precision(path: Path) -> int | None:
     except OSError:
         return None
     offset = 2
-    while data[:2] == bytes([0xFF, _SOI]):
-        try:
-            marker, body, offset = _segment(data, offset)
-        except InputError:
-            break
+    while data[:2] == bytes([0xFF, _SOI]) and (segment := read_segment(data, offset)):
+        marker, body, offset = segment
         if marker == _SOF3:
             return body[0] if body else None
     return None
@@ -87,7 +85,10 @@ def _parse(data: bytes, max_pixels: int) -> _Stream:
     tables: dict[int, tuple[bytes, bytes]] = {}
     offset = 2
     while True:
-        marker, body, offset = _segment(data, offset)
+        segment = read_segment(data, offset)
+        if segment is None:
+            raise InputError("truncated or damaged in its JPEG header; download it again")
+        marker, body, offset = segment
         if marker == _SOF3:
             frame = _frame(body, max_pixels)
         elif marker == _DHT:
@@ -111,17 +112,6 @@ def _parse(data: bytes, max_pixels: int) -> _Stream:
     if 8 * len(coded) < frame[1] * frame[2]:
         raise InputError(f"truncated: {len(coded)} bytes for {frame[1]}x{frame[2]} pixels")
     return _Stream(*frame, body[3], *tables[body[2] >> 4], coded)
-
-
-def _segment(data: bytes, offset: int) -> tuple[int, bytes, int]:
-    """Return marker and body of the segment at `offset`, and the offset of the next segment."""
-    while data[offset : offset + 2] == b"\xff\xff":
-        offset += 1
-    length = int.from_bytes(data[offset + 2 : offset + 4])
-    body = data[offset + 4 : offset + 2 + length]
-    if data[offset : offset + 1] != b"\xff" or length < 2 or len(body) != length - 2:
-        raise InputError("truncated or damaged in its JPEG header; download it again")
-    return data[offset + 1], body, offset + 2 + length
 
 
 def _frame(body: bytes, max_pixels: int) -> tuple[int, int, int]:

@@ -11,9 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from mtl_jax.imaging.read_image import read_raw
-from mtl_jax.types import InputError, Note
-
-Box = tuple[float, float, float, float]
+from mtl_jax.types import Box, InputError, Note
 
 THRESHOLDED = "mask of several gray values: thresholded at half of the largest"
 PARTS = "mask of several components: treated as one lesion"
@@ -70,20 +68,20 @@ def box_from_mask(
 
 def is_lesion_mask(inside: np.ndarray) -> bool:
     """Return whether `inside` (H, W) covers neither most of its image nor all rows and columns."""
-    return float(inside.mean()) <= MAX_INSIDE and _extent(inside) != (0, 0, *inside.shape)
+    return float(inside.mean()) <= MAX_INSIDE and extent(inside) != (0, 0, *inside.shape)
 
 
 def bounding_box(inside: np.ndarray) -> tuple[Box, tuple[Note, ...]]:
     """Return the bounding box of `inside` (H, W) bool, not empty, without specks; and notes."""
-    top, left, bottom, right = extent = _extent(inside)
+    top, left, bottom, right = whole = extent(inside)
     labels, n_components = ndimage.label(inside[top:bottom, left:right], SQUARE)
     sizes = np.bincount(labels.ravel())[1:]
     is_large = sizes >= MIN_COMPONENT * sizes.max()
     notes = []
     if n_components > is_large.sum():
-        large = _extent(np.concatenate([[False], is_large])[labels])
+        large = extent(np.concatenate([[False], is_large])[labels])
         box = (large[0] + top, large[1] + left, large[2] + top, large[3] + left)
-        if box != extent:
+        if box != whole:
             specks = sizes[~is_large]
             detail = f"{len(specks)} of up to {specks.max()} pixels, the largest of {sizes.max()}"
             notes.append(Note(SPECKS, detail, corrected=True))
@@ -116,7 +114,7 @@ def _threshold(values: np.ndarray, largest: float, name: str) -> np.ndarray:
     is_gray = (values > tolerance) & (values < largest - tolerance)
     if not is_gray.any():
         return inside
-    top, left, bottom, right = _extent(values > 0)
+    top, left, bottom, right = extent(values > 0)
     crop = (slice(top, bottom), slice(left, right))
     # Outside the crop all values are 0, so the edge of the crop may be a border of the mask.
     padded = np.pad(inside[crop], 1)
@@ -143,6 +141,7 @@ def _has_plateau(values: np.ndarray, is_gray: np.ndarray) -> bool:
     return bool((flat & ndimage.binary_erosion(is_gray, SQUARE)).any())
 
 
-def _extent(inside: np.ndarray) -> tuple[int, int, int, int]:
+def extent(inside: np.ndarray) -> tuple[int, int, int, int]:
+    """Return (top, left, bottom, right), half open, of `inside` (H, W) bool, not empty."""
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

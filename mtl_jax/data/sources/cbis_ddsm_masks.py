@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.imaging.mask import bounding_box, is_lesion_mask
+from mtl_jax.imaging.mask import bounding_box, extent, is_lesion_mask
 from mtl_jax.imaging.read_image import read_image, read_raw
 from mtl_jax.types import Box
 
@@ -34,9 +34,10 @@ def locate_lesion(film_path: Path, candidates: list[Path]) -> LesionLocation:
     masks, crops = _read_candidates(candidates, film.shape)
     if not masks:
         return LesionLocation(None, "no mask among its files: two values and about the film's size")
-    if len({_box(mask) for mask in masks}) > 1:
+    boxes = [extent(inside) if inside.any() else None for inside in map(_inside, masks)]
+    if len(set(boxes)) > 1:
         return LesionLocation(None, "two different masks")
-    mask, box = masks[0], _box(masks[0])
+    mask, box = masks[0], boxes[0]
     if box is None:
         return LesionLocation(None, "its mask is empty")
     inside = _inside(mask)
@@ -95,14 +96,6 @@ def _is_mask(pixels: np.ndarray, film_shape: tuple[int, ...]) -> bool:
 def _inside(mask: np.ndarray) -> np.ndarray:
     low = mask.min()
     return mask > (low if low < mask.max() else 0)
-
-
-def _box(mask: np.ndarray) -> Box | None:
-    inside = _inside(mask)
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    if not len(rows):
-        return None
-    return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
 
 
 def _crop_matches(film: np.ndarray, film_box: Box, mask_box: Box, crop: np.ndarray) -> bool | None:

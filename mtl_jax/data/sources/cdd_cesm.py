@@ -125,7 +125,7 @@ def _read_facts(path: Path) -> tuple[dict[str, ImageFacts], list[str]]:
     unnamed: list[str] = []
     columns = ("Image_name", "Findings", PATHOLOGY)
     errors = TableErrors(path)
-    for where, row in table.read_rows(path, columns, optional=REPEATED, sheet="all", errors=errors):
+    for where, row in table.read_rows(path, columns, errors, optional=REPEATED, sheet="all"):
         name, pathology = _image_name(row["Image_name"]), row[PATHOLOGY].lower()
         match = _NAME.fullmatch(name)
         if not match:
@@ -168,7 +168,7 @@ def _read_rois(path: Path) -> list[DrawnRoi]:
     rois = []
     errors = TableErrors(path)
     columns = ("#filename", "region_shape_attributes")
-    for where, row in table.read_rows(path, columns, errors=errors):
+    for where, row in table.read_rows(path, columns, errors):
         try:
             box = via.parse_box(row["region_shape_attributes"])
             rois.append(DrawnRoi(where, _image_name(row["#filename"]), box))
@@ -193,14 +193,11 @@ def _reason_to_leave_out(
     findings, pathology, _ = facts[name]
     if pathology not in LABELS:
         return f"pathology {pathology or '(empty)'}"
-    if chosen and not _has_finding(findings, chosen):
+    prefixes = tuple(prefix.lower() for prefix in chosen)
+    parts = (part.strip() for part in findings.split(SEPARATOR))
+    if chosen and not any(part.startswith(prefixes) for part in parts):
         return f"findings {findings or '(empty)'}, none of them chosen"
     return None
-
-
-def _has_finding(findings: str, chosen: Sequence[str]) -> bool:
-    prefixes = tuple(prefix.lower() for prefix in chosen)
-    return any(part.strip().startswith(prefixes) for part in findings.split(SEPARATOR))
 
 
 def _lesion_view(

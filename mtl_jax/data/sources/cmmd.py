@@ -12,8 +12,9 @@ from pathlib import Path
 from mtl_jax.data.sources import lesion_consistency, location, table
 from mtl_jax.data.table_errors import TableErrors
 from mtl_jax.data.table_paths import find_file
-from mtl_jax.imaging import dicom_header
-from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.imaging.dicom_fields import get_value, read_dataset
+from mtl_jax.imaging.dicom_header import get_laterality, get_view
+from mtl_jax.imaging.dicom_spacing import get_spacing
 from mtl_jax.types import Box, Collection, InputError, LesionView
 
 CLINICAL = ("CMMD_clinicaldata_revision.xlsx", "CMMD_clinicaldata_revision.csv")
@@ -51,7 +52,7 @@ def read_collection(path: str, *, boxes: str | None) -> Collection:
     lesions: Lesions = {}
     optional = (*BOX_KINDS, "bbox", "lesion_id")
     errors = TableErrors(Path(boxes))
-    rows = table.read_rows(Path(boxes), ("image_path",), optional=optional, errors=errors)
+    rows = table.read_rows(Path(boxes), ("image_path",), errors, optional=optional)
     for where, row in rows:
         with errors.collect(where):
             image = find_file(root, row["image_path"], "image_path", where, outside=False)
@@ -98,7 +99,7 @@ def _read_findings(root: Path) -> Findings:
         raise InputError(f"cmmd: neither {' nor '.join(CLINICAL)} in {root}")
     findings: Findings = {}
     errors = TableErrors(paths[0])
-    for where, row in table.read_rows(paths[0], COLUMNS, errors=errors):
+    for where, row in table.read_rows(paths[0], COLUMNS, errors):
         side, label = row["LeftRight"].upper(), row["classification"].lower()
         message = ""
         if not row["ID1"]:
@@ -124,9 +125,9 @@ def _read_findings(root: Path) -> Findings:
 
 def _lesion_view(image: Path, box: Box, lesion_id: str, findings: Findings) -> LesionView:
     """Return the lesion view; InputError gives the reason to leave it out."""
-    header = dicom_header.read_dataset(image)
-    patient = str(dicom_header.get_value(header, "PatientID") or "").strip()
-    side, view = dicom_header.get_laterality(header)[0], dicom_header.get_view(header)[0]
+    header = read_dataset(image)
+    patient = str(get_value(header, "PatientID") or "").strip()
+    side, view = get_laterality(header)[0], get_view(header)[0]
     if not _PATIENT.fullmatch(patient):
         raise InputError("its PatientID is not one of the collection")
     if not side or view not in VIEWS:
@@ -138,10 +139,9 @@ def _lesion_view(image: Path, box: Box, lesion_id: str, findings: Findings) -> L
         raise InputError(f"abnormality of the breast is {abnormality or '(empty)'}, not mass")
     if classification not in LABELS:
         raise InputError("two rows of its breast differ in classification")
-    spacing = dicom_header.get_spacing(header)
+    spacing = get_spacing(header)
     if spacing is None:
         raise InputError("its header does not state the pixel size")
-    check_pixel_um(*spacing)
     return LesionView(
         collection="cmmd",
         image_path=image,

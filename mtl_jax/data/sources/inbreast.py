@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from mtl_jax.data.sources import osirix, table
 from mtl_jax.data.table_errors import TableErrors
-from mtl_jax.imaging import dicom_header
-from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.imaging.dicom_fields import read_dataset
+from mtl_jax.imaging.dicom_spacing import get_spacing
 from mtl_jax.types import Collection, InputError, LesionView
 
 PIXEL_UM = 70.0
@@ -93,7 +93,7 @@ def _rows(root: Path, errors: TableErrors) -> dict[str, tuple[str, table.Row]]:
         advice = "; INbreast.xls cannot be read: save it as CSV" * (root / "INbreast.xls").is_file()
         raise InputError(f"inbreast: no INbreast.csv in {root}{advice}")
     rows: dict[str, tuple[str, table.Row]] = {}
-    for where, row in table.read_rows(listing, COLUMNS, errors=errors):
+    for where, row in table.read_rows(listing, COLUMNS, errors):
         number = row["File Name"] or f"line {where.rpartition(' ')[2]}"  # a remark, not an image
         if number in rows and rows[number][1] != row:
             errors.add(where, f"File Name {number!r} has other values in an earlier row")
@@ -164,7 +164,7 @@ def _lesion_views(
             left_out.append((item, "duplicate of an earlier outline of the image"))
             continue
         seen.append(points)
-        spacing = spacing or _spacing(image.path)
+        spacing = spacing or get_spacing(read_dataset(image.path)) or DEFAULT_SPACING
         columns, rows = zip(*points, strict=True)
         views.append(
             LesionView(
@@ -200,12 +200,6 @@ def _reason_to_leave_out(name: str, points: int, birads: str, kinds: Sequence[st
     if birads not in LABELS:
         return f"BI-RADS {birads or '(empty)'} of its image is neither benign nor malignant"
     return None
-
-
-def _spacing(path: Path) -> tuple[tuple[float, float], str]:
-    spacing = dicom_header.get_spacing(dicom_header.read_dataset(path)) or DEFAULT_SPACING
-    check_pixel_um(*spacing)
-    return spacing
 
 
 def _link_lesions(views: Sequence[LesionView], dates: Sequence[str]) -> dict[str, str]:

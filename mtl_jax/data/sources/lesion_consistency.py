@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 from mtl_jax.data.patients import normalize_id
@@ -16,6 +17,7 @@ SAME_BOX = "another lesion of the patient has nearly the same box in the image"
 SIMILAR_ID = "another lesion_id of the patient differs in spelling only"
 PARTLY_STATED = "only some rows of the lesion state its laterality or truth"
 MIN_IOU = 0.9  # intersection over union of two boxes that are nearly the same
+_laterality = attrgetter("laterality")
 _DECIMALS = re.compile(r"(\d+)\.0+")  # spreadsheets change 1 to 1.0
 
 
@@ -154,10 +156,6 @@ def _contradict(first: LesionView, second: LesionView) -> bool:
         "" not in (fact(first), fact(second)) and fact(first) != fact(second)
         for fact in (_laterality, _label)
     )
-
-
-def _laterality(view: LesionView) -> str:
-    return view.laterality
 
 
 def _label(view: LesionView) -> str:

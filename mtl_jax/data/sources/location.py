@@ -50,7 +50,9 @@ def locate_lesion(
     if kind == "mask_path":
         if image is None or mask_path is None:
             return None
-        return _locate_mask(mask_path, image, frame, where)
+        shape = _shape(image, frame, where)
+        with prefix_errors(f"{where}: mask_path"):
+            return LesionBox.from_notes(*mask.read_box(mask_path, shape))
     points, radius = _parse_points(kind, cells[kind], where)
     rows, columns = points[:, 0], points[:, 1]
     if from_bottom:
@@ -99,13 +101,6 @@ def _parse_points(kind: str, text: str, where: str) -> tuple[np.ndarray, float]:
     if kind == "circle" and radius <= 0:
         raise InputError(f"{message} a radius above 0")
     return np.array([values[:2]]), radius
-
-
-def _locate_mask(path: Path, image: Path, frame: int | None, where: str) -> LesionBox:
-    shape = _shape(image, frame, where)
-    with prefix_errors(f"{where}: mask_path"):
-        box, notes = mask.read_box(path, shape)
-    return LesionBox.from_notes(box, notes)
 
 
 def _shape(image: Path, frame: int | None, where: str) -> tuple[int, ...]:

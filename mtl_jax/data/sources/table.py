@@ -24,10 +24,10 @@ MAX_FOLDER_DEPTH = 3
 def read_rows(
     path: Path,
     columns: Sequence[str],
+    errors: TableErrors,
     *,
     optional: Sequence[str] = (),
     sheet: str | None = None,
-    errors: TableErrors | None = None,
 ) -> list[tuple[str, Row]]:
     """Return ('TABLE line 7', row) of each row below the header of a CSV or XLSX file.
 
@@ -44,20 +44,17 @@ def read_rows(
     lines = iter(_workbook_lines(path, sheet) if workbook else _csv_lines(path, columns))
     header = next((cells for _, cells in lines if any(cells)), [])
     positions = _column_positions(path, header, columns, optional)
-    table_errors = TableErrors(path) if errors is None else errors
     rows = []
     for line, cells in lines:
         if not any(cells):
             continue
         where = f"{path} {'row' if workbook else 'line'} {line}"
         if any(cells[len(header) :]):
-            table_errors.add(where, f"{len(cells)} cells under {len(header)} columns")
+            errors.add(where, f"{len(cells)} cells under {len(header)} columns")
             continue
         row = dict.fromkeys((*columns, *optional), "")
         row |= {name: cells[i] for name, i in positions.items() if i < len(cells)}
         rows.append((where, row))
-    if errors is None:
-        table_errors.check()
     return rows
 
 

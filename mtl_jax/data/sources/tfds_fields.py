@@ -105,11 +105,6 @@ def format_value(value: Any, feature: Any) -> str:
     return str(value)
 
 
-def is_relative_box(feature: Any) -> bool:
-    """Return whether the coordinates of a box are fractions of the image, as those of TFDS are."""
-    return isinstance(feature, tfds.features.BBoxFeature)
-
-
 def hash_files(dataset: Any) -> str:
     """Return a hash of names, sizes and times of the files, which a new preparation changes."""
     files = [path for path in sorted(Path(dataset.data_dir).iterdir()) if path.is_file()]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from mtl_jax.data.sources import tfds_fields
 from mtl_jax.data.sources.location import LesionBox
@@ -164,7 +165,7 @@ def _box(
     height, width = shape
     if "box" in lesion:
         top, left, bottom, right = map(float, np.asarray(lesion["box"]).ravel()[:4])
-        if tfds_fields.is_relative_box(mapping["box"].feature):
+        if isinstance(mapping["box"].feature, tfds.features.BBoxFeature):  # fractions
             top, bottom, left, right = top * height, bottom * height, left * width, right * width
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             return "its box is empty or reaches beyond the image"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mtl_jax.data.sources import table
 from mtl_jax.data.table_errors import TableErrors
-from mtl_jax.imaging import dicom_header
-from mtl_jax.imaging.value_checks import check_pixel_um
+from mtl_jax.imaging.dicom_fields import get_value, read_dataset
+from mtl_jax.imaging.dicom_spacing import get_spacing
 from mtl_jax.types import Box, Collection, InputError, LesionView
 
 COLUMNS = ("study_id", "image_id", "laterality", "view_position", "height", "width", "split")
@@ -36,7 +36,7 @@ def read_collection(path: str) -> Collection:
     seen: dict[tuple[str, Box], list[LesionView]] = {}
     errors = TableErrors(listing)
     n_rows: Counter[str] = Counter()
-    for where, row in table.read_rows(listing, (*COLUMNS, *FINDING), errors=errors):
+    for where, row in table.read_rows(listing, (*COLUMNS, *FINDING), errors):
         with errors.collect(where):
             for column in ("study_id", "image_id"):
                 if not _NAME.fullmatch(row[column]):
@@ -140,15 +140,13 @@ def _box(row: table.Row, where: str) -> tuple[Box, str]:
 def _pixel_size(image: Path, row: table.Row) -> tuple[tuple[float, float], str]:
     """Return the pixel size in the header if the image has the size in the table."""
     try:
-        header = dicom_header.read_dataset(image)
-        spacing = dicom_header.get_spacing(header)
-        if spacing is not None:
-            check_pixel_um(*spacing)
+        header = read_dataset(image)
+        spacing = get_spacing(header)
     except InputError as error:
         raise _LeftOut(str(error)) from error
     if spacing is None:
         raise _LeftOut("its header does not state the pixel size")
-    size = [dicom_header.get_value(header, name) for name in ("Rows", "Columns")]
+    size = [get_value(header, name) for name in ("Rows", "Columns")]
     if size != [float(row["height"]), float(row["width"])]:
         raise _LeftOut(
             f"its header states {size[0]}x{size[1]} pixels, the table"
