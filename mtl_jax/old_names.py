@@ -44,17 +44,17 @@ MODULES = {
     "mtl_jax.models.trunks": "mtl_jax.models.registry",
     "mtl_jax.models.network": "mtl_jax.models.base",
 }
-KEYS = {"trunk": "backbone", "regions": "rois", "areas": "aucs"}  # of JSON files
+KEYS = {  # of JSON files
+    "trunk": "backbone",
+    "regions": "rois",
+    "areas": "aucs",
+    "regions_learned": "rois_learned",
+    "regions_scored": "rois_scored",
+}
 
 
 def field_message(field: str) -> str:
-    """Return what became of a field of the config, or '' for one that 0.1.0 did not have.
-
-    Parameters
-    ----------
-    field
-        Dotted name without the leading 'config.', such as 'model.trunk'.
-    """
+    """Return what became of a field such as 'model.trunk'; '' for one that 0.1.0 did not have."""
     if field in REMOVED:
         return f"config.{field} was removed in {SINCE}: {REMOVED[field]}; delete it"
     for old in (field, field.partition(".")[0]):

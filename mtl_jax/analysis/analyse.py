@@ -40,30 +40,14 @@ class TrainedNetwork(NamedTuple):
 
 
 class AnalysisInputs(NamedTuple):
-    """The ROIs and scores that are analysed for every approach.
-
-    Attributes
-    ----------
-    collections
-        The ROIs of each collection.
-    train_rows
-        The training ROIs of each collection.
-    target
-        The name of the target collection.
-    evaluation_rows
-        The scored ROIs of the target; none is in the training set.
-    scores
-        The scores of each approach for `evaluation_rows`.
-    shown_rows
-        Further ROIs of the target that the report shows.
-    """
+    """The ROIs and scores that are analysed for every approach."""
 
     collections: Mapping[str, RoiSet]
-    train_rows: Mapping[str, np.ndarray]
+    train_rows: Mapping[str, np.ndarray]  # of each collection
     target: str
-    evaluation_rows: np.ndarray
-    scores: Mapping[str, np.ndarray]
-    shown_rows: np.ndarray
+    evaluation_rows: np.ndarray  # of the target; none is in the training set
+    scores: Mapping[str, np.ndarray]  # of each approach for `evaluation_rows`
+    shown_rows: np.ndarray  # further ROIs of the target that the report shows
 
 
 def analyse(
@@ -83,18 +67,7 @@ def analyse(
     integrated gradients of the explained ROIs, with their pictures; only with
     `settings.show_rois`.
 
-    Parameters
-    ----------
-    folder
-        Where the files are written; it is created if necessary.
-    loaders
-        Load the network of each approach; called only if a file of the approach is missing.
-    inputs
-        The ROIs and scores.
-    settings
-        The section `analysis` of the config.
-    seed
-        The seed of all random choices.
+    `settings` is config.analysis. A network is loaded only if a file of its approach is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = choose_rois.choose_rois(

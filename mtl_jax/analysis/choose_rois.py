@@ -17,24 +17,12 @@ KINDS = (
 
 
 class ChosenRois(NamedTuple):
-    """One row per ROI.
+    """The chosen ROIs, one row each."""
 
-    Attributes
-    ----------
-    task
-        (n,) str: its collection.
-    row
-        (n,) int: its row in the collection.
-    learned
-        (n,) bool: whether it is in the training set.
-    sampled
-        (n,) bool: whether t-SNE and the convergence measures use it.
-    """
-
-    task: np.ndarray
-    row: np.ndarray
-    learned: np.ndarray
-    sampled: np.ndarray
+    task: np.ndarray  # (n,) str: its collection
+    row: np.ndarray  # (n,) int: its row in the collection
+    learned: np.ndarray  # (n,) bool: whether it is in the training set
+    sampled: np.ndarray  # (n,) bool: whether t-SNE and the convergence measures use it
 
 
 def choose_rois(

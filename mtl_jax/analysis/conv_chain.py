@@ -9,27 +9,13 @@ from mtl_jax.models.vgg import BLOCKS, VGG16
 
 
 class ConvSpec(NamedTuple):
-    """One convolution of a chain.
+    """One convolution of a chain."""
 
-    Attributes
-    ----------
-    path
-        The path of its parameters, 'C1' or 'C1/conv2'.
-    stride
-        Its stride.
-    pad
-        The zero padding before and after the rows and columns of its input.
-    lrn
-        Its local response normalization, if any.
-    pool
-        The window of the max pooling of stride 2 after it; 0 for none.
-    """
-
-    path: str
+    path: str  # of its parameters, 'C1' or 'C1/conv2'
     stride: int
-    pad: tuple[int, int]
+    pad: tuple[int, int]  # zeros before and after the rows and columns of its input
     lrn: Normalization | None
-    pool: int
+    pool: int  # window of the max pooling of stride 2 after it; 0 for none
 
     @property
     def layer(self) -> str:

@@ -25,18 +25,10 @@ POOL_STRIDE = 2
 
 
 class ForwardPass(NamedTuple):
-    """The results of the forward pass, by the path of the convolution.
+    """The results of the forward pass, by the path of the convolution."""
 
-    Attributes
-    ----------
-    maps
-        The rectified feature maps (h, w, c) before any pooling.
-    switches
-        (h', w', c) int32: the position of the maximum in each pooling window, by row and column.
-    """
-
-    maps: dict[str, jax.Array]
-    switches: dict[str, jax.Array]
+    maps: dict[str, jax.Array]  # rectified (h, w, c), before any pooling
+    switches: dict[str, jax.Array]  # (h', w', c) int32: position of the maximum in each window
 
 
 def convolve(x: jax.Array, kernel: jax.Array, conv: ConvSpec) -> jax.Array:
@@ -60,10 +52,7 @@ def transposed_convolution(
 
 
 def max_pool(x: jax.Array, window: int = 3) -> tuple[jax.Array, jax.Array]:
-    """Return the maximum of each window, stride 2, and its position in the window.
-
-    Ties are broken by the position.
-    """
+    """Return the maximum of each window, stride 2, and its (first) position in the window."""
     windows = _windows(x, window)
     switch = windows.argmax(0)
     return jnp.take_along_axis(windows, switch[None], 0)[0], switch
@@ -72,10 +61,7 @@ def max_pool(x: jax.Array, window: int = 3) -> tuple[jax.Array, jax.Array]:
 def max_unpool(
     y: jax.Array, switch: jax.Array, size: tuple[int, int], window: int = 3
 ) -> jax.Array:
-    """Return each value of `y` (h', w', c) to the position in `switch`; all else is 0.
-
-    Values of overlapping windows at the same pixel are added.
-    """
+    """Return each value of `y` (h', w', c) to the position in `switch`; overlaps are added."""
 
     def select(x: jax.Array) -> jax.Array:
         return jnp.take_along_axis(_windows(x, window), switch[None], 0)[0]
@@ -130,24 +116,12 @@ def project(
 def strongest_maps(
     network: Network, params: Params, gray: np.ndarray, count: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the feature maps with the largest sums for an ROI, and their projections.
+    """Return the numbers (k,) of the strongest maps of each of C1..C5, and their projections.
 
-    Parameters
-    ----------
-    network, params
-        The network and its parameters.
-    gray
-        The standardized ROI (s, s).
-    count
-        The number of maps of each layer.
-
-    Returns
-    -------
-    dict
-        For each of C1..C5, the numbers (k,) of the maps and their projections (k, s, s) float32,
-        summed over the three equal channels; a positive value is brighter, a negative one darker.
-        For a layer with several convolutions they are those of the last one. Empty if the network
-        is not a chain of convolutions.
+    They are the `count` maps with the largest sums for a standardized ROI (s, s), of the last
+    convolution of a layer. The projections (k, s, s) float32 are summed over the three equal
+    channels; a positive value is brighter, a negative one darker. Empty if the network is not a
+    chain of convolutions.
     """
     convs = convolution_chain(network)
     if not convs:

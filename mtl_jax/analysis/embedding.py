@@ -15,21 +15,11 @@ EARLY_ITERATIONS = 250  # with exaggerated attraction, as in van der Maaten and 
 
 
 class Embedding(NamedTuple):
-    """A t-SNE embedding.
+    """A t-SNE embedding: the start with the lowest cost."""
 
-    Attributes
-    ----------
-    points
-        (n, 2) float32, of the start with the lowest cost.
-    costs
-        (n_init,): the costs of all starts.
-    perplexity
-        The perplexity, which is lower than the given one if there are few points.
-    """
-
-    points: np.ndarray
-    costs: np.ndarray
-    perplexity: float
+    points: np.ndarray  # (n, 2) float32
+    costs: np.ndarray  # (n_init,) of all starts
+    perplexity: float  # lower than the given one if there are few points
 
 
 def embed(
@@ -39,27 +29,11 @@ def embed(
     n_init: int,
     seed: int,
 ) -> Embedding:
-    """Return a t-SNE embedding; the same input gives the same points.
+    """Return a t-SNE embedding of `features` (n, d), n >= 7; the same input gives the same points.
 
-    Of `n_init` random starts, the one with the lowest cost, a Kullback-Leibler divergence in nats,
-    is kept, as in the paper.
-
-    Parameters
-    ----------
-    features
-        (n, d), n >= 7.
-    perplexity
-        The perplexity.
-    iterations
-        Iterations of each start.
-    n_init
-        The number of random starts, with the seeds `seed`, `seed` + 1 and so on.
-    seed
-        The seed of the first start.
-
-    References
-    ----------
-    van der Maaten and Hinton 2008; the Barnes-Hut approximation of openTSNE.
+    Of `n_init` random starts with the seeds `seed`, `seed` + 1 and so on, the one with the lowest
+    cost, a Kullback-Leibler divergence in nats, is kept, as in the paper (van der Maaten and Hinton
+    2008; the Barnes-Hut approximation of openTSNE).
     """
     # A higher perplexity needs more neighbours than there are (3 per unit of perplexity).
     perplexity = min(perplexity, (len(features) - 1) / 3)

@@ -16,10 +16,7 @@ BATCH_ROIS = 32
 
 
 def averaged_features(network: Network, params: Params, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Return the output of each of LAYERS for each ROI of `dataset`, (n, nodes) float32.
-
-    It is computed without dropout and averaged over the ROI's eight orientations.
-    """
+    """Return the mean output of each of LAYERS over an ROI's orientations, (n, nodes) float32."""
     count = len(dataset.label)
     batches: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
     for begin in range(0, count, BATCH_ROIS):

@@ -16,19 +16,9 @@ def integrated_gradients(
 ) -> np.ndarray:
     """Return the contribution of each pixel to the log odds of malignancy, (s, s) float32.
 
-    The baseline is an ROI of the collection's mean gray. A positive value supports malignancy. The
-    sum is the log odds of the ROI minus those of the baseline; the error falls with `steps`.
-
-    Parameters
-    ----------
-    network, params
-        The network and its parameters.
-    gray
-        The standardized ROI (s, s), so that 0 is the mean.
-    task
-        The task whose head is used.
-    steps
-        The number of gradients between baseline and ROI.
+    The baseline is an ROI of the collection's mean gray, 0 in the standardized ROI `gray` (s, s). A
+    positive value supports malignancy. The sum is the log odds of the ROI minus those of the
+    baseline; the error falls with `steps`.
     """
     fractions = (np.arange(steps, dtype=np.float32) + 0.5) / steps  # midpoints
     path = fractions[:, None, None] * np.float32(gray)

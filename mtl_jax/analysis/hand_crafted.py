@@ -38,17 +38,6 @@ def fit_and_score(
 ) -> dict[str, np.ndarray]:
     """Return the probability of malignancy by each of CLASSIFIERS, (m,) float32.
 
-    Parameters
-    ----------
-    train_features, train_labels
-        The training set: features (n, f) and labels (n,), 0 or 1.
-    features
-        The features (m, f) to score.
-    seed
-        The seed of the random forest.
-
-    References
-    ----------
     lda: linear discriminant analysis of standardized features with the shrunk covariance of Ledoit
     and Wolf (2004), because there are many features for the number of cases. forest: a random
     forest (Breiman 2001) with balanced classes.

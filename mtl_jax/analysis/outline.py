@@ -12,17 +12,11 @@ DISC_MM = 3.0  # radius of the mask if no mass is found
 
 
 def segment_mass(gray: np.ndarray) -> np.ndarray:
-    """Return the mask (s, s) bool of the mass, one component without holes.
+    """Return the mask (s, s) bool of the mass in the middle of an ROI, one component without holes.
 
     The smoothed ROI is weighted by a Gaussian around its center (Kupinski and Giger 1998),
     thresholded by Otsu's method (1979) and opened; the component nearest to the center is filled.
     If no component has an area of 1 mm², the mask is a disc with a radius of 3 mm.
-
-    Parameters
-    ----------
-    gray
-        The background-corrected ROI (s, s), with the lesion in the middle and brighter than its
-        surroundings.
     """
     row, column = np.indices(gray.shape)
     center = (np.array(gray.shape) - 1) / 2

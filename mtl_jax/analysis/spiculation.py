@@ -14,16 +14,10 @@ def spiculation_features(gray: np.ndarray, mask: np.ndarray) -> dict[str, float]
     """Return features of the gradient of `gray` (s, s) in two rings around the edge of `mask`.
 
     They are computed from the angle between gradient and radius, weighted by the gradient's
-    magnitude (radial gradient analysis of Huo et al. 1995).
-
-    Returns
-    -------
-    dict
-        For the rings `edge` and `outside`: `radial_gradient`, 1 if the gray decreases straight
-        outwards, as around a smooth mass, and 0 if it decreases in all directions; `across`, the
-        fraction of the gradient perpendicular to the radius, which spicules increase;
-        `angle_width`, the entropy of the angles, 0 if all are equal and 1 if they are uniform;
-        `strength`, the mean magnitude.
+    magnitude (radial gradient analysis of Huo et al. 1995): `radial_gradient`, 1 if the gray
+    decreases straight outwards, as around a smooth mass, and 0 if in all directions; `across`, the
+    fraction perpendicular to the radius, which spicules increase; `angle_width`, the entropy of the
+    angles, 0 if all are equal and 1 if uniform; `strength`, the mean magnitude.
     """
     smooth = ndimage.gaussian_filter(np.asarray(gray, np.float64), SMOOTHING_SD)
     by_row, by_column = np.gradient(smooth)

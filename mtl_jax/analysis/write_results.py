@@ -27,11 +27,7 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
 
 
 def delete_stale(folder: Path, made_from: str) -> None:
-    """Delete the results in `folder` unless they were made from `made_from`.
-
-    `made_from` is the digest of all inputs. The folder is created if necessary; its subfolders are
-    kept.
-    """
+    """Delete the results in `folder` unless the digest of their inputs was `made_from`."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / MADE_FROM
     if stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace") == made_from:

@@ -42,26 +42,10 @@ def build_model(
 ) -> Model:
     """Build the model bundle of a finished run.
 
-    Parameters
-    ----------
-    run_folder
-        Folder of the run, WORKDIR/runs/RUN.
-    out_of_fold
-        Work folder of a cross-validation with the same approach, network and training cases. Its
-        scores calibrate the model. A run of a cross-validation needs none.
-    cache
-        Folder of the shards, in place of config.data.cache.
-
-    Returns
-    -------
-    Model
-        The model, ready to be saved by `mtl_jax.bundle.save`.
-
-    Raises
-    ------
-    InputError
-        If the run is not finished, its data changed, or `out_of_fold` has other data or was
-        trained on test cases of the run.
+    `out_of_fold` is the work folder of a cross-validation with the same approach, network and
+    training cases, whose scores calibrate the model; a run of a cross-validation needs none.
+    `cache` replaces config.data.cache. Raises InputError if the run is not finished, its data
+    changed, or `out_of_fold` has other data or was trained on test cases of the run.
     """
     run_folder = Path(run_folder).absolute()
     record = read_json(

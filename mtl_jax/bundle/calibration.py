@@ -25,26 +25,11 @@ class LabelledScores(NamedTuple):
 
 
 def fit(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
-    """Fit P(malignant) = 1 / (1 + exp(-(a logit(score) + b))) by maximum likelihood.
+    """Return slope a and intercept b of P(malignant) = 1 / (1 + exp(-(a logit(score) + b))).
 
-    The targets are smoothed as in Platt's method. The scores are probabilities already, so the fit
-    is on their logits: a = 1 and b = 0 leave them unchanged.
-
-    Parameters
-    ----------
-    labels
-        1 for malignant, 0 for benign (n,).
-    scores
-        Scores in [0, 1] (n,).
-
-    Returns
-    -------
-    tuple of float
-        Slope a and intercept b.
-
-    References
-    ----------
-    Platt 1999, section 2.2; Lin, Lin and Weng 2007, Mach. Learn. 68:267.
+    The fit is by maximum likelihood with the smoothed targets of Platt 1999, section 2.2 (Lin, Lin
+    and Weng 2007, Mach. Learn. 68:267). The scores are probabilities already, so it is on their
+    logits: a = 1 and b = 0 leave them unchanged.
     """
     malignant, x = np.asarray(labels) == 1, _logit(scores)
     m, n = int(malignant.sum()), int((~malignant).sum())
@@ -83,25 +68,10 @@ def cross_fit(scored: LabelledScores) -> np.ndarray:
 def assess(
     on: str, labels: ArrayLike, probabilities: ArrayLike, cases: Sequence[str] | np.ndarray
 ) -> dict[str, Any]:
-    """Measure the calibration of probabilities on a set of cases.
+    """Measure the calibration of probabilities (n,) on the cases that `on` describes.
 
-    Parameters
-    ----------
-    on
-        Description of the cases, for the model card.
-    labels
-        1 for malignant, 0 for benign (n,).
-    probabilities
-        Probabilities of malignancy (n,).
-    cases
-        Case id of each row (n,).
-
-    Returns
-    -------
-    dict
-        The Brier score; the expected calibration error of `mtl_jax.roc.calibration` with its 95%
-        interval by bootstrap over patients; `if_perfect`, the mean error of labels drawn from the
-        probabilities themselves, which is well above 0 with few cases; and the bins.
+    The interval of the expected calibration error is by bootstrap over patients. `if_perfect` is
+    the mean error of labels drawn from the probabilities themselves, well above 0 with few cases.
     """
     labels, p = np.asarray(labels, int), np.asarray(probabilities, float)
     rng = np.random.default_rng(0)

@@ -24,14 +24,7 @@ def render(
 ) -> str:
     """Return the page as HTML; every text from files is escaped.
 
-    Parameters
-    ----------
-    scores
-        Contents of scores.json.
-    abouts
-        bundle.json of the model, then of the second model if there is one.
-    images
-        PNG images by file name.
+    `scores` is scores.json, `abouts` bundle.json of each model, `images` PNG images by file name.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

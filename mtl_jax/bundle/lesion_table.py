@@ -27,59 +27,29 @@ UNKNOWN_TRUTH = "the truth is neither malignant nor benign and is taken as unkno
 
 
 class LesionRow(NamedTuple):
-    """A row of the lesion table: one lesion in one image.
-
-    Attributes
-    ----------
-    view
-        The lesion view.
-    name
-        Image name as in the table.
-    where
-        File and line of the row, for messages.
-    header
-        Facts of the DICOM header, {} for other files.
-    side_source
-        Source of the laterality, '' if it is unknown.
-    notes
-        Differences between table and header that change no pixel.
-    """
+    """A row of the lesion table: one lesion in one image."""
 
     view: LesionView
-    name: str
-    where: str
-    header: dict
-    side_source: str = ""
-    notes: tuple[Note, ...] = ()
+    name: str  # image name as in the table
+    where: str  # file and line, for messages
+    header: dict  # facts of the DICOM header, {} for other files
+    side_source: str = ""  # source of the laterality, '' if it is unknown
+    notes: tuple[Note, ...] = ()  # differences between table and header that change no pixel
 
 
 class ImageHeader(NamedTuple):
-    """The header of an image: all facts, and those that a table may state too.
-
-    They are {} and None if the file is not DICOM.
-    """
+    """All facts of a DICOM header, and those that a table may state too; {} and None for others."""
 
     facts: dict
     header: HeaderAttributes | None
 
 
 def read(table: Path, images: Sequence[Path], pixel_um: float | None = None) -> list[LesionRow]:
-    """Read a lesion table, and find the image of each row.
+    """Read a lesion table, and find the image of each row in files and folders of images.
 
-    Parameters
-    ----------
-    table
-        CSV file of lesions.
-    images
-        Image files, and folders that are searched for images.
-    pixel_um
-        Pixel size of images whose header and row do not state it.
-
-    Raises
-    ------
-    InputError
-        With all invalid lines: a missing image, an image that is not a mammogram, a pixel size that
-        is missing or contradicts the header, or rows of one lesion that contradict each other.
+    `pixel_um` is the pixel size of images whose header and row do not state it. The InputError has
+    all invalid lines: a missing image, an image that is not a mammogram, a pixel size that is
+    missing or contradicts the header, or rows of one lesion that contradict each other.
     """
     if not table.is_file():
         raise InputError(f"{table}: no such file; --lesions must name a CSV file of lesions")

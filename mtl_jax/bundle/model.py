@@ -240,26 +240,10 @@ class Model:
 def cut_rois(
     image: StoredImage, views: Sequence[LesionView], background: dict[str, Any]
 ) -> extract_rois.ImageRois:
-    """Extract the ROIs of one image.
+    """Extract the ROIs of one image, with the fraction of each outside it and notes on the image.
 
-    Parameters
-    ----------
-    image
-        The stored image.
-    views
-        The lesions in the image.
-    background
-        Settings of the background correction.
-
-    Returns
-    -------
-    Cut
-        The ROIs, the fraction of each ROI outside the image, and notes on the image.
-
-    Raises
-    ------
-    InputError
-        For the first lesion whose box is not inside the image or whose ROI cannot be extracted.
+    Raises InputError for the first lesion whose box is not inside the image or whose ROI cannot be
+    extracted.
     """
     height, width = image.values.shape
     for view in views:

@@ -27,17 +27,7 @@ MISSING_EXTRA = "--format onnx needs the extra [onnx]: pip install 'mtl_jax[onnx
 def to_onnx(model: Model, task: str | None = None) -> bytes:
     """Serialize the graph with its weights: ROIs (n, 128, 128) float32 to scores (n,) float32.
 
-    Parameters
-    ----------
-    model
-        The model to export.
-    task
-        Training collection that the images resemble; the tested collection by default.
-
-    Raises
-    ------
-    InputError
-        If the network is not a chain of layers, or the `onnx` package is not installed.
+    `task` is the training collection that the images resemble; the tested collection by default.
     """
     if not convolution_chain(model.network):
         raise InputError(NOT_A_CHAIN)

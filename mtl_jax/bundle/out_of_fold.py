@@ -50,26 +50,10 @@ class OutOfFoldScores(NamedTuple):
 def find_scores(
     record: dict[str, Any], study: Study, other: Study | None
 ) -> OutOfFoldScores | None:
-    """Find out-of-fold scores of the target for a run.
+    """Return out-of-fold scores of the target for the run of `record`, its run.json.
 
-    Parameters
-    ----------
-    record
-        run.json of the run.
-    study
-        Study of the run.
-    other
-        Cross-validation to read, in place of the run's own study.
-
-    Returns
-    -------
-    OutOfFoldScores or None
-        None if the run's own study has no cross-validation.
-
-    Raises
-    ------
-    InputError
-        If `other` has other cases, weights or settings, or does not record them.
+    They are those of the cross-validation `other`, or of the run's own study, which may have none.
+    Raises InputError if `other` has other cases, weights or settings, or does not record them.
     """
     source = other or study
     try:

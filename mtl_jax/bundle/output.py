@@ -35,26 +35,9 @@ class ModelScores(NamedTuple):
 
 
 def write(folder: Path, result: ModelScores, compared: ModelScores | None = None) -> dict[str, Any]:
-    """Write the scores of lesions.
+    """Write the scores into a new or empty folder, and return the contents of scores.json.
 
-    Parameters
-    ----------
-    folder
-        Output folder, new or empty.
-    result
-        Scores of the model.
-    compared
-        Scores of a second model for the same lesions.
-
-    Returns
-    -------
-    dict
-        Contents of scores.json.
-
-    Raises
-    ------
-    InputError
-        If the folder is not empty or cannot be written.
+    `compared` has the scores of a second model for the same lesions.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: not empty; choose another --out")

@@ -31,21 +31,9 @@ def slope_error(held_out: OutOfFoldScores | None) -> str:
 def calibrate(
     held_out: OutOfFoldScores | None, test_scores: Scores, has_test_set: bool
 ) -> dict[str, Any] | None:
-    """Calibrate views and lesions; None without out-of-fold scores.
+    """Return slope, intercept, prevalence and checks for views and lesions; None if not possible.
 
-    Parameters
-    ----------
-    held_out
-        Out-of-fold scores.
-    test_scores
-        Scores of the evaluation set of the run.
-    has_test_set
-        Whether the evaluation set is a test set rather than a fold.
-
-    Returns
-    -------
-    dict or None
-        Slope, intercept, prevalence and checks of each unit.
+    With `has_test_set`, `test_scores` are those of a test set rather than a fold, and are checked.
     """
     if held_out is None:
         return None

@@ -20,31 +20,15 @@ STEPS = 16  # of the integrated gradients
 
 
 class ViewScore(NamedTuple):
-    """The score of one lesion in one image.
-
-    Attributes
-    ----------
-    row
-        Row of the lesion table.
-    score, probability
-        Score, and calibrated probability (NaN without calibration).
-    flags
-        Texts for what is outside the training range.
-    counts
-        ROI (128, 128) int16.
-    attribution
-        Attribution of each pixel to the log odds of malignancy, (128, 128) float32, or None.
-    notes
-        Notes on the image.
-    """
+    """The score of one lesion in one image."""
 
     row: LesionRow
     score: float
-    probability: float
-    flags: tuple[str, ...]
-    counts: np.ndarray
-    attribution: np.ndarray | None
-    notes: tuple[Note, ...] = ()
+    probability: float  # NaN without calibration
+    flags: tuple[str, ...]  # what is outside the training range
+    counts: np.ndarray  # ROI (128, 128) int16
+    attribution: np.ndarray | None  # of each pixel to the log odds, (128, 128) float32
+    notes: tuple[Note, ...] = ()  # on the image
 
 
 class LesionScore(NamedTuple):
@@ -68,23 +52,10 @@ class LesionScore(NamedTuple):
 def score(
     model: Model, rows: Sequence[LesionRow], task: str | None = None, attribution: bool = True
 ) -> list[LesionScore]:
-    """Score lesions in the order of their table.
+    """Score lesions in the order of their table, with attribution maps if `attribution`.
 
-    Parameters
-    ----------
-    model
-        The model.
-    rows
-        Rows of the lesion table.
-    task
-        Training collection that the images resemble; the tested collection by default.
-    attribution
-        Whether to compute attribution maps.
-
-    Raises
-    ------
-    InputError
-        With the line of the table, if an image cannot be read or a box is outside its image.
+    `task` is the training collection that the images resemble; the tested collection by default.
+    Raises InputError with the line of the table, if an image cannot be read or a box is outside it.
     """
     name = model.task(task)
     counts, outside, image_notes = _extract_rois(model, rows)

@@ -38,17 +38,7 @@ ReportItem = tuple[LesionScore, ViewScore, Dataset]
 def check(model: Model, rows: Sequence[LesionRow]) -> None:
     """Check before the scoring that reports can be made, by making them with arbitrary scores.
 
-    Parameters
-    ----------
-    model
-        The model.
-    rows
-        Rows of the lesion table.
-
-    Raises
-    ------
-    InputError
-        If highdicom is not installed, an image is not DICOM, or a header is incomplete or invalid.
+    Raises InputError if highdicom is not installed, an image is not DICOM, or a header is invalid.
     """
     if find_spec("highdicom") is None:
         raise InputError(MISSING_EXTRA)

@@ -46,10 +46,7 @@ LIBRARY_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 def build_report(model: Model, items: Sequence[tuple[LesionScore, ViewScore, Dataset]]) -> Dataset:
-    """Build the report of one study.
-
-    `items` are each lesion in each image, with the header of the image.
-    """
+    """Build the report of one study of each lesion in each image, with the header of the image."""
     from highdicom import sr
 
     images = list({str(header.SOPInstanceUID): header for _, _, header in items}.values())

@@ -22,13 +22,7 @@ def to_stablehlo(model: Model, task: str | None = None) -> bytes:
     """Serialize the score function with its weights for CPU and CUDA.
 
     Run it with `jax.export.deserialize(data).call(rois)`. The CUDA version was not tested on a GPU.
-
-    Parameters
-    ----------
-    model
-        The model to export.
-    task
-        Training collection that the images resemble; the tested collection by default.
+    `task` is the training collection that the images resemble; the tested collection by default.
     """
     (n,) = export.symbolic_shape("n")
     rois = jax.ShapeDtypeStruct((n, 128, 128), jnp.float32)

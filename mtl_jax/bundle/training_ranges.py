@@ -74,10 +74,10 @@ def range_flags(
 
 
 def far_distance(features: np.ndarray) -> float:
-    """Return the distance above which a lesion is flagged as far from all training lesions.
+    """Return the distance in `features` (n, width) above which a lesion is far from all others.
 
     It is the 99th percentile of the distance between each training lesion and its nearest
-    neighbour, 0 for fewer than two lesions; `features` (n, width).
+    neighbour, 0 for fewer than two lesions.
     """
     if len(features) < 2:
         return 0.0

@@ -34,23 +34,11 @@ class Network(nn.Module):
     def __call__(
         self, x: jax.Array, first: str = "C1", last: str = "F5", train: bool = False
     ) -> jax.Array:
-        """Apply layers `first` to `last`.
+        """Apply layers `first` to `last`, both included, to `x`; `train` applies dropout.
 
-        Parameters
-        ----------
-        x : array
-            Images (n, 128, 128, 3), or the output of the layer before `first`. Gray images may
-            have one channel (n, 128, 128, 1), which costs a third of three equal channels.
-        first, last : str
-            Names of layers, both included.
-        train : bool
-            Apply dropout.
-
-        Returns
-        -------
-        array
-            Output of `last` after rectifier, normalization and pooling; for F5 the logits
-            (n, outputs).
+        `x` are images (n, 128, 128, 3), or the output of the layer before `first`. Gray images may
+        have one channel (n, 128, 128, 1), which costs a third of three equal channels. The result
+        is the output after rectifier, normalization and pooling; for F5 the logits (n, outputs).
         """
         for name in layers_between(first, last):
             if name in CONVOLUTIONAL:

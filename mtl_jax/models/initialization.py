@@ -13,22 +13,13 @@ from mtl_jax.types import Params
 class Initialization:
     """Initial weights of the layers, and the learning rate and decay of their biases.
 
-    Parameters
-    ----------
-    kernel_std : mapping of str to float
-        Standard deviation of the zero-mean normal kernels by layer. Other layers keep the kernel
-        of the network module: He-normal, and normal with standard deviation 0.01 in F5.
-    bias : mapping of str to float
-        Constant biases by layer; 0 in other layers.
-    bias_rate : float
-        Learning rate of every bias as a multiple of the kernels'.
-    decay_biases : bool
-        Whether weight decay applies to biases as well.
+    `kernel_std` is the standard deviation of zero-mean normal kernels by layer; other layers keep
+    the kernel of the network module: He-normal, and normal with standard deviation 0.01 in F5.
     """
 
     kernel_std: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    bias: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    bias_rate: float = 1.0
+    bias: Mapping[str, float] = dataclasses.field(default_factory=dict)  # constant; 0 elsewhere
+    bias_rate: float = 1.0  # learning rate of every bias as a multiple of the kernels'
     decay_biases: bool = True
 
 

@@ -15,19 +15,10 @@ BACKBONES: dict[str, type[Network]] = {"alexnet": AlexNet, "vgg16": VGG16, "resn
 def build(
     backbone: str, outputs: int = 2, lrn: bool | Mapping[str, Any] = False, dropout: float = 0.0
 ) -> Network:
-    """Return the network of a backbone.
+    """Return the network of a backbone with `outputs` nodes in F5, two for each task.
 
-    Parameters
-    ----------
-    backbone : str
-        'alexnet', 'vgg16' or 'resnet18'.
-    outputs : int
-        Nodes of F5, two for each task.
-    lrn : bool or mapping
-        AlexNet's local response normalization as in the metadata of its weights: False, or the
-        settings by layer; True stands for the settings of the paper.
-    dropout : float
-        Dropout rate of F1 and F2.
+    `lrn` is AlexNet's local response normalization as in the metadata of its weights: False, or the
+    settings by layer; True stands for the settings of the paper.
     """
     lrn_field = {"lrn": response_norm.from_json(lrn)} if lrn else {}
     return BACKBONES[backbone](outputs=outputs, dropout=dropout, **lrn_field)

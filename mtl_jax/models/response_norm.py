@@ -18,17 +18,8 @@ MAX_PADDING = 3  # of C1: 11x11 kernels at stride 4 start at most 3 pixels outsi
 class Normalization(NamedTuple):
     """Settings: x / (offset + scale * (sum of squares of `size` channels around it)) ** power.
 
-    Parameters
-    ----------
-    size : int
-        Number of channels in the sum, odd.
-    scale, power, offset : float
-        In cuda-convnet2 `scale` as stored (the value in the definition divided by `size`), `pow`
-        and `minDiv`; in PyTorch `alpha / size`, `beta` and `k`.
-    before_rectifier : bool
-        Whether the normalization precedes the rectifier of the layer.
-    padding : int
-        Rows and columns of zeros above and left of the input of the convolution.
+    In cuda-convnet2 `scale` as stored (the value in the definition divided by `size`), `pow` and
+    `minDiv`; in PyTorch `alpha / size`, `beta` and `k`.
     """
 
     size: int = 5
@@ -36,7 +27,7 @@ class Normalization(NamedTuple):
     power: float = 0.75
     offset: float = 2.0
     before_rectifier: bool = False
-    padding: int = 2
+    padding: int = 2  # rows and columns of zeros above and left of the input of the convolution
 
 
 Lrn = bool | tuple[Normalization, ...]  # False: none; True: PAPER; or one for each of NORMALIZED

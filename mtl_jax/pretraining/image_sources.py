@@ -20,22 +20,9 @@ VALIDATION_INTERVAL = 20  # one in 20 images is for validation if the dataset ha
 
 
 def open_task(s: ConfigDict, key: jax.Array, batch_size: int, workers: int) -> Task:
-    """Return the pretraining task of `config.pretraining`.
+    """Return the task of `config.pretraining`: synthetic, folder:PATH or tfds:NAME.
 
-    Parameters
-    ----------
-    s : ConfigDict
-        config.pretraining; its `images` is 'synthetic', 'folder:PATH' or 'tfds:NAME'.
-    key : jax.Array
-        Random key of the order and augmentation, or of the synthetic images.
-    batch_size : int
-    workers : int
-        Threads that read images.
-
-    Raises
-    ------
-    InputError
-        If the images do not exist, or have fewer than two classes or an empty split.
+    `key` determines order and augmentation, or the synthetic images; `workers` threads read files.
     """
     kind, _, location = s.images.partition(":")
     if kind == "synthetic" and not location:

@@ -20,32 +20,17 @@ RELU_GAIN = 1 / np.sqrt(0.5 - 1 / (2 * np.pi))
 
 
 class NetworkConfig(NamedTuple):
-    """Architecture of the network for pretraining.
+    """Architecture of the network for pretraining."""
 
-    Parameters
-    ----------
-    size, channels : int
-        Side of the images in pixels, and their channels.
-    classes : int
-        Number of classes.
-    head : {'fully_connected', 'pooled'}
-        Two hidden layers with dropout, or global average pooling.
-    initialization : {'random', 'analytic'}
-        Initial kernels of C1: He-normal, or Gabor filters.
-    weight_standardization : bool
-        Kernels minus their mean, divided by their standard deviation, times a trained gain (Brock
-        et al. 2021, arXiv:2101.08692).
-    bfloat16 : bool
-        Compute in bfloat16; parameters stay float32.
-    """
-
-    size: int
+    size: int  # side of the images in pixels
     channels: int
     classes: int
-    head: str
-    initialization: str
+    head: str  # fully_connected: two hidden layers with dropout; pooled: global average pooling
+    initialization: str  # of C1: random (He-normal), or analytic (Gabor filters)
+    # Kernels minus their mean, divided by their standard deviation, times a trained gain (Brock et
+    # al. 2021, arXiv:2101.08692).
     weight_standardization: bool
-    bfloat16: bool
+    bfloat16: bool  # compute in bfloat16; parameters stay float32
 
 
 def init(config: NetworkConfig, key: jax.Array) -> Params:
@@ -80,18 +65,7 @@ def logits(
     dropout: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """Return the logits (n, classes) float32 of images.
-
-    Parameters
-    ----------
-    config : NetworkConfig
-    params : Params
-    images : array (n, size, size, channels)
-    dropout : float
-        Dropout rate of the hidden layers.
-    key : jax.Array, optional
-        Random key of the dropout; without it there is no dropout.
-    """
+    """Return the logits (n, classes) float32 of images; without `key` there is no dropout."""
     x, plain = images, export_convolutions(config, params)
     head = {name: layer for name, layer in params.items() if name not in plain}
     if config.bfloat16:

@@ -86,15 +86,7 @@ class PhotographTask:
 def crop(image: np.ndarray, size: int, top: float, left: float, flip: float) -> np.ndarray:
     """Return a square (size, size, 3) of `image` (h, w, 3) resized to a shorter side of size * 8/7.
 
-    Parameters
-    ----------
-    image : array
-    size : int
-        Side of the crop in pixels.
-    top, left : float
-        Position of the crop, in [0, 1).
-    flip : float
-        Flip left and right above 0.5.
+    `top` and `left` are in [0, 1); above 0.5, `flip` mirrors left and right.
     """
     height, width = image.shape[:2]
     factor = round(size * RESIZE_RATIO) / min(height, width)

@@ -36,16 +36,8 @@ def make_noise(
 ) -> jax.Array:
     """Return fields (n, size, size) of mean 0 and variance 1 with a power spectrum f^-slope.
 
-    Parameters
-    ----------
-    slope : array (n,)
-        Exponent of the power spectrum.
-    corner : array (n,)
-        Frequency in cycles per 100 pixels below which the spectrum is flat.
-    stretch : array (n,)
-        Ratio of the correlation lengths along and across `angle`.
-    angle : array (n,)
-        Direction of the stretch in radians.
+    All parameters are (n,). `corner` is the frequency in cycles per 100 pixels below which the
+    spectrum is flat, `stretch` the ratio of the correlation lengths along and across `angle`.
     """
     spectrum = jnp.fft.rfft2(jax.random.normal(key, (len(slope), size, size)))
     row, column = jnp.meshgrid(

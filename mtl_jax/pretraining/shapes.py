@@ -20,11 +20,7 @@ COUNT = np.round(np.exp(COUNT))  # 2 to 20
 
 
 def render_outlines(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
-    """Return images (n, size, size) of bodies.
-
-    The classes differ in the size and number of lobes, the softness of the rim and the aspect
-    ratio.
-    """
+    """Return images (n, size, size) of bodies; lobes, rim and aspect ratio are the class."""
     body_key, phase_key, background_key = jax.random.split(key, 3)
     n = len(label)
     order, lobes, log_softness, aspect = (
@@ -41,10 +37,7 @@ def render_outlines(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
 
 
 def render_rays(key: jax.Array, label: jax.Array, size: int) -> jax.Array:
-    """Return images (n, size, size) of bodies with rays.
-
-    The classes differ in the number, length, width and curvature of the rays.
-    """
+    """Return images (n, size, size) of bodies with rays, whose number and form are the class."""
     body_key, ray_key, background_key = jax.random.split(key, 3)
     n = len(label)
     count, length, log_width, curvature = (

@@ -28,14 +28,8 @@ Step = Callable[[TrainState, Examples, jax.Array, jax.Array], tuple[TrainState, 
 def make_optimizer(kind: str, momentum: float, weight_decay: float) -> optax.GradientTransformation:
     """Return the transformation whose update the step multiplies by minus the learning rate.
 
-    Parameters
-    ----------
-    kind : {'sgd', 'adam'}
-        'sgd' has momentum and decay as in Krizhevsky et al. 2012, section 5; 'adam' has decoupled
-        decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
-    momentum : float
-        Of 'sgd'.
-    weight_decay : float
+    'sgd' has momentum and decay as in Krizhevsky et al. 2012, section 5; 'adam' has decoupled decay
+    (Loshchilov and Hutter 2019, arXiv:1711.05101).
     """
     if kind == "sgd":
         return optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum))
@@ -45,19 +39,11 @@ def make_optimizer(kind: str, momentum: float, weight_decay: float) -> optax.Gra
 def learning_rate(
     progress: jax.Array, first: float, last: float, schedule: str, warmup: float
 ) -> jax.Array:
-    """Return the learning rate at each `progress`.
+    """Return the learning rate, from `first` to `last`, at each fraction `progress` of the run.
 
-    Parameters
-    ----------
-    progress : array
-        Fraction of the training, 0 to 1.
-    first, last : float
-        Initial and final learning rate.
-    schedule : {'steps', 'cosine'}
-        'steps' divides by ten at equal intervals until about `last`, as Krizhevsky et al. 2012,
-        section 5, did three times by hand; 'cosine' is a half cosine.
-    warmup : float
-        Fraction of the training in which the rate rises linearly from 0.
+    'steps' divides by ten at equal intervals until about `last`, as Krizhevsky et al. 2012, section
+    5, did three times by hand; 'cosine' is a half cosine. In the fraction `warmup` the rate rises
+    linearly from 0.
     """
     if schedule == "steps":
         drops = round(float(jnp.log10(first / last)))

@@ -10,21 +10,7 @@ from mtl_jax.types import InputError
 
 
 class Rois(NamedTuple):
-    """The analysed ROIs.
-
-    Attributes
-    ----------
-    roi_id, case_id, lesion_id, view, task
-        Ids, view and collection, (n,) str.
-    label
-        1 for malignant, 0 for benign, (n,) int.
-    learned
-        Whether the ROI is in the training set, (n,) bool.
-    sampled
-        Whether the ROI is in the t-SNE sample, (n,) bool.
-    picture
-        Images (n, 128, 128) uint8, or (0, 128, 128) if config.analysis.show_rois is false.
-    """
+    """The analysed ROIs: ids, view and collection (n,) str, and the following."""
 
     roi_id: np.ndarray
     case_id: np.ndarray
@@ -32,42 +18,25 @@ class Rois(NamedTuple):
     view: np.ndarray
     label: np.ndarray
     task: np.ndarray
-    learned: np.ndarray
-    sampled: np.ndarray
-    picture: np.ndarray
+    learned: np.ndarray  # (n,) bool: in the training set
+    sampled: np.ndarray  # (n,) bool: in the t-SNE sample
+    picture: np.ndarray  # (n, 128, 128) uint8; (0, 128, 128) without config.analysis.show_rois
 
 
 class Maps(NamedTuple):
-    """Feature maps and attributions of r selected ROIs.
+    """Feature maps of five layers and attributions of r selected ROIs.
 
-    The number of layers is 5, or 0 for a backbone without deconvolution maps.
-
-    Attributes
-    ----------
-    roi_id, kind
-        Id of the ROI and reason for its selection, (r,) str.
-    label
-        1 for malignant, 0 for benign, (r,) int.
-    picture
-        Images (r, 128, 128) uint8.
-    layer
-        Names of the layers, (5,) str.
-    feature
-        Indices of the strongest feature maps, (r, 5, k) int.
-    maps
-        Feature maps projected to pixels, with maximum 1, (r, 5, k, 128, 128).
-    integrated
-        Integrated gradients of the log odds, (r, 128, 128).
+    The number of layers is 0 for a backbone without deconvolution maps.
     """
 
     roi_id: np.ndarray
-    kind: np.ndarray
+    kind: np.ndarray  # (r,) str: reason for the selection
     label: np.ndarray
-    picture: np.ndarray
-    layer: np.ndarray
-    feature: np.ndarray
-    maps: np.ndarray
-    integrated: np.ndarray
+    picture: np.ndarray  # (r, 128, 128) uint8
+    layer: np.ndarray  # (5,) str
+    feature: np.ndarray  # (r, 5, k) int: indices of the strongest feature maps
+    maps: np.ndarray  # (r, 5, k, 128, 128): projected to pixels, with maximum 1
+    integrated: np.ndarray  # (r, 128, 128): integrated gradients of the log odds
 
 
 class Embedding(NamedTuple):
@@ -79,11 +48,7 @@ class Embedding(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """Results of the analyses.
-
-    Embeddings by approach and layer, rows of the convergence table and maps by approach, and rows
-    of the table of layers.
-    """
+    """Results of the analyses: embeddings by approach and layer, tables, and maps by approach."""
 
     rois: Rois
     embeddings: dict[str, dict[str, Embedding]]
@@ -93,23 +58,7 @@ class Findings(NamedTuple):
 
 
 def read(folder: Path) -> Findings | None:
-    """Read the folder analysis/ of a work folder.
-
-    Parameters
-    ----------
-    folder
-        The folder analysis/.
-
-    Returns
-    -------
-    Findings or None
-        None if no analysis was made.
-
-    Raises
-    ------
-    InputError
-        If a file is damaged.
-    """
+    """Read the folder analysis/ of a work folder; None if no analysis was made."""
     if not (folder / "rois.npz").is_file():
         return None
     embeddings: dict[str, dict[str, Embedding]] = {}

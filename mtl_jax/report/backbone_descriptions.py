@@ -6,16 +6,12 @@ from mtl_jax.report.read_workdir import WorkFolder
 
 
 class BackboneText(NamedTuple):
-    """Texts on a backbone.
-
-    `network` completes 'The network was', `layers` explains the table of layers, and `no_maps`
-    states why there are no deconvolution maps ('' if there are).
-    """
+    """Texts on a backbone; `network` completes 'The network was'."""
 
     name: str
     network: str
-    layers: str
-    no_maps: str = ""
+    layers: str  # explains the table of layers
+    no_maps: str = ""  # why there are no deconvolution maps
 
 
 BACKBONES = {

@@ -8,18 +8,7 @@ from mtl_jax.report import phrases, read_workdir, statements
 
 
 def summary(folder: Path) -> str:
-    """Return the primary analysis, AUCs, comparisons and warnings of a work folder as text.
-
-    Parameters
-    ----------
-    folder
-        Work folder of a finished job.
-
-    Raises
-    ------
-    InputError
-        If the job is not finished.
-    """
+    """Return the primary analysis, AUCs, comparisons and warnings of a work folder as text."""
     work = read_workdir.read(folder)
     versions = " (mixed versions)" if phrases.is_mixed(work) else ""
     lines = ["", statements.describe_main_result(work), ""]

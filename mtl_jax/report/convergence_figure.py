@@ -23,11 +23,10 @@ PANELS = (
 
 
 def convergence_figures(tables: Mapping[str, Sequence[Mapping[str, str]]]) -> list[ReportFigure]:
-    """Return the panels of convergence.
+    """Return the panels of convergence; quantities that were not measured have none.
 
     Two panels show the silhouette scores of collections and of classes with a line per approach. A
     panel for each approach shows the squared maximum mean discrepancy of each pair of collections.
-    Quantities that were not measured have no panel.
     """
     panels = [
         _panel(name, label, {a.upper(): _select(rows, *key) for a, rows in tables.items()})

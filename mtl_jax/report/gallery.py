@@ -35,18 +35,7 @@ def misclassified(
 ) -> list[Gallery]:
     """Return a gallery for each class and each set of approaches that misclassify the same ROIs.
 
-    Parameters
-    ----------
-    scores_by_approach
-        Scores of each approach.
-    target
-        Name of the target collection.
-    rois
-        The analysed ROIs, with their images.
-    threshold
-        Score from which an ROI is classified as malignant.
-    max_rois
-        Maximum number of ROIs in a gallery; those with the largest error are shown.
+    A score from `threshold` on is malignant. The `max_rois` with the largest error are shown.
     """
     tables = {a: _target_rows(s, target) for a, s in scores_by_approach.items() if target in s.task}
     if not tables:

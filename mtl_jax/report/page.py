@@ -50,24 +50,9 @@ class CaptionCounter:
 
 
 def write(folder: Path) -> Path:
-    """Write report.html, one self-contained file, and the folder figures/.
+    """Write report.html, one self-contained file, and figures/; return the path of report.html.
 
     The same results give the same bytes.
-
-    Parameters
-    ----------
-    folder
-        Work folder of a finished job.
-
-    Returns
-    -------
-    Path
-        Path of report.html.
-
-    Raises
-    ------
-    InputError
-        If the job is not finished.
     """
     work = read_workdir.read(folder)
     figures = collect_figures.collect(work)

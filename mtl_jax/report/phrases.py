@@ -168,14 +168,7 @@ def target_training_aucs(
 ) -> list[float]:
     """Return the training AUC of the target in each run of an approach.
 
-    Parameters
-    ----------
-    work
-        The work folder.
-    approach
-        Name of the approach.
-    condition
-        Network, split and number of training cases of the runs, where given.
+    `condition` restricts network, split and number of training cases, where given.
     """
     target = work.results["target"]
     fields = [name for name in ("network", "split", "target_cases") if name in condition]

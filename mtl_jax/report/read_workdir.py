@@ -32,30 +32,16 @@ class ScoreTable(NamedTuple):
 
 
 class WorkFolder(NamedTuple):
-    """A finished work folder.
-
-    Attributes
-    ----------
-    config, environment, folds, results
-        Parsed JSON files.
-    histories
-        Training history by run id, one dict per epoch.
-    seconds
-        Seconds since the latest start of a run by run id, None if not recorded.
-    scores
-        Scores by approach, of the first initialization.
-    findings
-        Results of the analyses, None if none was made.
-    """
+    """A finished work folder: its parsed JSON files, histories by run id and scores by approach."""
 
     config: dict[str, Any]
     environment: dict[str, Any]
     folds: dict[str, Any]
     results: dict[str, Any]
-    histories: dict[str, list[dict[str, float]]]
-    seconds: dict[str, float | None]
-    scores: dict[str, ScoreTable]
-    findings: Findings | None
+    histories: dict[str, list[dict[str, float]]]  # one dict per epoch
+    seconds: dict[str, float | None]  # since the latest start of a run; None: not recorded
+    scores: dict[str, ScoreTable]  # of the first initialization
+    findings: Findings | None  # results of the analyses
 
     @property
     def runs(self) -> list[dict[str, Any]]:
@@ -73,10 +59,9 @@ class WorkFolder(NamedTuple):
 
     @property
     def compares_approaches(self) -> bool:
-        """Whether the last stage is cross-validation or testing.
+        """Whether the last stage is cross-validation or testing, with ROC curves and comparisons.
 
-        It then has ROC curves and comparisons of approaches, otherwise a table of mean AUCs by
-        condition.
+        Otherwise it has a table of mean AUCs by condition.
         """
         return self.results["stages"][-1]["stage"] in FINAL_STAGES
 
@@ -104,10 +89,7 @@ class WorkFolder(NamedTuple):
         return list(dict.fromkeys(run["approach"] for run in self.runs))
 
     def headline_aucs(self, unit: str) -> list[dict[str, Any]]:
-        """Return the empirical headline AUC of each approach on the target.
-
-        The list is empty if the last stage is a table of mean AUCs by condition.
-        """
+        """Return the empirical headline AUC of each approach on the target; [] for mean AUCs."""
         return [
             area
             for area in self.results["auc"]
@@ -126,18 +108,7 @@ class WorkFolder(NamedTuple):
 
 
 def read(folder: Path) -> WorkFolder:
-    """Read a work folder.
-
-    Parameters
-    ----------
-    folder
-        Work folder of a finished job.
-
-    Raises
-    ------
-    InputError
-        If the folder is not that of a finished job, or a file is missing or damaged.
-    """
+    """Read the work folder of a finished job; InputError if it is none, or a file is damaged."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the --workdir of a finished job")
     if not (folder / "results.json").is_file():

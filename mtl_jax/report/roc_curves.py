@@ -13,51 +13,26 @@ GRID = np.linspace(0.0, 1.0, 201)  # false positive fractions of a band
 
 
 class Curve(NamedTuple):
-    """ROC curves of one approach.
-
-    Attributes
-    ----------
-    approach, n_malignant, n_benign
-        Name of the approach and size of the evaluation set.
-    auc
-        Empirical AUC.
-    fpf, tpf
-        Empirical curve, (points,).
-    low, high
-        Confidence band of the empirical curve: true positive fractions on GRID.
-    headline
-        AUC of the fit with its interval clustered by patient; the empirical AUC if not `fitted`.
-    fitted
-        Whether the proper binormal fit may be the headline.
-    fit_fpf, fit_tpf
-        Proper binormal curve.
-    """
+    """ROC curves of one approach."""
 
     approach: str
-    auc: float
+    auc: float  # empirical
     n_malignant: int
     n_benign: int
-    fpf: np.ndarray
+    fpf: np.ndarray  # empirical curve
     tpf: np.ndarray
-    low: np.ndarray
+    low: np.ndarray  # confidence band of the empirical curve: true positive fractions on GRID
     high: np.ndarray
-    headline: roc.AucInterval
-    fitted: bool
-    fit_fpf: np.ndarray
+    headline: roc.AucInterval  # clustered by patient; empirical if not `fitted`
+    fitted: bool  # whether the proper binormal fit may be the headline
+    fit_fpf: np.ndarray  # proper binormal curve
     fit_tpf: np.ndarray
 
 
 def curves(work: WorkFolder, unit: str) -> list[Curve]:
-    """Return the curves of each approach on the target.
+    """Return the curves of each approach on the target; `unit` is 'view' or 'lesion'.
 
     Approaches without scores of both classes are left out.
-
-    Parameters
-    ----------
-    work
-        The work folder.
-    unit
-        'view' or 'lesion'; the score of a lesion is the mean over its views.
     """
     curve_list, target = [], work.results["target"]
     for approach, scored in work.scores.items():
@@ -84,30 +59,8 @@ def band(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the pointwise 95% confidence band of the true positive fraction on GRID.
 
-    The band consists of percentiles over bootstrap samples of patients; samples without both
-    classes are discarded.
-
-    Parameters
-    ----------
-    labels
-        1 for malignant, 0 for benign, both present (n,).
-    scores
-        Scores (n,).
-    cases
-        Case id of each score (n,).
-    samples
-        Number of bootstrap samples.
-    seed
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Lower and upper limit on GRID.
-
-    References
-    ----------
-    Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    It consists of percentiles over bootstrap samples of patients; samples without both classes are
+    discarded (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13).
     """
     order = np.argsort(-scores, kind="stable")
     patient = np.unique(cases, return_inverse=True)[1][order]

@@ -28,24 +28,12 @@ def roc_figure(
     note: str = "",
     means: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> ReportFigure:
-    """Draw the curves and confidence bands of all approaches.
+    """Draw the curves and confidence bands of all approaches, and list the differences in `tests`.
 
     The AUC in the legend is that of the fitted curve, or of the empirical curve if the fit may not
-    be a headline; then only the empirical curve is drawn.
-
-    Parameters
-    ----------
-    curves
-        Curves of each approach.
-    unit
-        'view' or 'lesion'.
-    tests
-        Comparisons of this unit, whose differences and p-values are listed.
-    note
-        Description of the scores of the curves.
-    means
-        Headline row by approach if the headline is a mean over folds or initializations; its AUC
-        replaces that of the curve.
+    be a headline; then only the empirical curve is drawn. `means` has the headline row by approach
+    if it is a mean over folds or initializations, which replaces that AUC; `note` then describes
+    the scores of the curves.
     """
     with matplotlib.rc_context(STYLE):
         comparison_lines = _comparison_lines(tests)

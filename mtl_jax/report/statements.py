@@ -159,13 +159,9 @@ def _describe_selection(work: WorkFolder) -> str:
 
 
 def verdict(tests: Sequence[Mapping[str, Any]]) -> str:
-    """Summarize the tests of one difference a - b by several methods.
+    """Return 'better' or 'worse' if all tests of one difference a - b are significant.
 
-    Returns
-    -------
-    str
-        'better' or 'worse' if all tests are significant, 'contradictory' if some are, and
-        'inconclusive' if none is.
+    It is 'contradictory' if some are significant, and 'inconclusive' if none is.
     """
     significant = [test["p_value"] is not None and test["p_value"] < ALPHA for test in tests]
     if all(significant):

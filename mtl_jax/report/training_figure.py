@@ -59,21 +59,10 @@ def validation_figures(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     target: str,
 ) -> list[ReportFigure]:
-    """Draw loss and AUC of the held-out fold by epoch.
+    """Draw loss and AUC of the held-out fold by epoch; `name` is for files, `label` for readers.
 
     One line per run, and the mean of several runs; the training loss is drawn beside the loss. Only
     epochs with a validation are drawn.
-
-    Parameters
-    ----------
-    name
-        Name of the approach and network, for the file names.
-    label
-        Name of the approach and network, for the accessible label.
-    histories
-        Training history by run id.
-    target
-        Name of the target collection.
     """
     figures = []
     for quantity, keys in (

@@ -26,20 +26,11 @@ CHANGING_FILES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it r
 class Checkpoints:
     """The checkpoints of one training run, each in a folder named by its number of epochs.
 
-    Each checkpoint holds its metadata and the checksums of its files; the latest two are kept.
-    Of several processes, process 0 alone reads and writes files, and all processes resume from
-    them.
-
-    Parameters
-    ----------
-    folder
-        Where the checkpoints are saved.
-    made_by
-        Everything beside the software that determines the trained weights. A checkpoint with
-        other values is rejected.
-    accept_versions
-        Also resume checkpoints of other package versions or of another platform. Each later
-        checkpoint records those versions.
+    The latest two are kept, with metadata and checksums. `made_by` is everything beside the
+    software that determines the weights; a checkpoint with other values is rejected. With
+    `accept_versions` those of other package versions or platforms are resumed, and later ones
+    record the versions. Of several processes, process 0 alone reads and writes files, and all
+    processes resume from them.
     """
 
     def __init__(
@@ -54,7 +45,6 @@ class Checkpoints:
         """Save the state after `epoch` epochs by an atomic write.
 
         It returns when the files are on the disk, because the next step reuses the state's memory.
-        Raises InputError if the disk cannot be written.
         """
         multihost.on_primary(lambda: self._save(epoch, state))
 
@@ -71,28 +61,12 @@ class Checkpoints:
         self._remove(saved_epochs(self._folder)[:-MAX_KEPT])
 
     def resume(self, state: TrainState, max_epoch: int | None = None) -> tuple[int, TrainState]:
-        """Return the newest intact checkpoint.
+        """Return the number of epochs of the newest intact checkpoint, and its state on the host.
 
-        A damaged checkpoint is reported on stderr and deleted, and the one before is used; the
-        final result is the same.
-
-        Parameters
-        ----------
-        state
-            The initial state, with the expected structure and shapes.
-        max_epoch
-            Ignore checkpoints of later epochs. None: use all.
-
-        Returns
-        -------
-        tuple
-            The number of finished epochs and the state on the host, whatever devices it was
-            trained on; 0 and `state` itself if there is no checkpoint.
-
-        Raises
-        ------
-        InputError
-            If a checkpoint was made with other settings or other versions.
+        Without a checkpoint of at most `max_epoch` epochs (None: any) they are 0 and `state`
+        itself. A damaged checkpoint is reported on stderr and deleted, and the one before is used;
+        the final result is the same. Raises InputError if a checkpoint has other settings or
+        versions.
         """
         resumed = multihost.on_primary(lambda: self._resume(state, max_epoch))
         epoch, state = multihost.broadcast_from_primary(resumed or (0, state))
@@ -162,10 +136,7 @@ def saved_epochs(folder: Path) -> list[int]:
 
 
 def versions_before(folder: Path) -> list[dict[str, str]]:
-    """Return the versions other than this process's that trained the newest checkpoint in `folder`.
-
-    The oldest comes first. The list is empty if no checkpoint was resumed with other versions.
-    """
+    """Return the versions, not those of now, that trained the newest checkpoint, oldest first."""
     saved = saved_epochs(folder)
     if not saved:
         return []

@@ -17,22 +17,11 @@ LARGE_EPOCH = 2**19  # indices in an epoch; above this, free memory is returned 
 
 
 class Dataset(NamedTuple):
-    """ROIs of all tasks.
+    """ROIs of all tasks; pixels that stay on disk are `Rows`, and their columns NumPy arrays.
 
-    Pixels that stay on disk are `Rows`, and the columns `label`, `task` and `table` are NumPy
-    arrays then.
-
-    Attributes
-    ----------
-    pixels
-        (n, 128, 128) int16.
-    label, task
-        (n,) int32.
-    table
-        (n,) int32: the entry of `mean` and `std` that standardizes the ROI.
-    mean, std
-        (t,) float32: the statistics of the training ROIs of each collection. Where several runs
-        share a dataset, each run has entries of its own.
+    `pixels` (n, 128, 128) int16, `label` and `task` (n,) int32. `table` (n,) int32 is the entry of
+    `mean` and `std` (t,) float32 that standardizes the ROI: the statistics of the training ROIs of
+    its collection, of each run where several share a dataset.
     """
 
     pixels: jax.Array | Rows
@@ -61,9 +50,8 @@ BatchSource = Dataset | Activations
 def pixel_statistics(pixels: Sequence[ArrayOrRows]) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and standard deviation of each collection's training pixels, (t,) float32.
 
-    Each collection has its own pair because it has its own digitizer or detector. A standard
-    deviation of 0 is replaced by 1. The sums are exact, so the result does not depend on the order
-    of the ROIs or on where they are stored.
+    A standard deviation of 0 is replaced by 1. The sums are exact, so the result does not depend on
+    the order of the ROIs or on where they are stored.
     """
     pairs = [_mean_and_std(table) for table in pixels]
     return np.float32([mean for mean, _ in pairs]), np.float32([std for _, std in pairs])
@@ -89,21 +77,11 @@ def make_dataset(
     stream: str = "auto",
     tasks: Sequence[int] | None = None,
 ) -> Dataset:
-    """Return one dataset of several tables of ROIs.
+    """Return one dataset of several tables of ROIs (n_t, 128, 128) int16 with their labels (n_t,).
 
-    Parameters
-    ----------
-    pixels
-        Tables (n_t, 128, 128) int16.
-    labels
-        The labels (n_t,) of each table.
-    mean, std
-        Statistics (t,) that standardize the pixels of each table.
-    stream
-        'always' leaves all pixels where they are. 'auto' does so if they need more than
-        MAX_MEMORY_SHARE of the device's memory. `prefetch` then loads each batch.
-    tasks
-        The task of each table; None: each table is a task of its own.
+    `mean` and `std` (t,) standardize the tables, and `tasks` are their tasks; None: each table is a
+    task of its own. `stream` 'always' leaves all pixels where they are; 'auto' does so if they need
+    more than MAX_MEMORY_SHARE of the device's memory. `prefetch` then loads each batch.
     """
     rows = concatenate(pixels)
     label = np.concatenate(labels).astype(np.int32)
@@ -115,21 +93,15 @@ def make_dataset(
 
 
 def steps_per_epoch(rois: int, batch_size: int) -> int:
-    """Return the number of batches of all ROIs in their eight orientations.
-
-    The last batch may be partly filled.
-    """
+    """Return the number of batches, the last partly filled, of all ROIs in eight orientations."""
     return -(-rois * orientations.COUNT // batch_size)
 
 
 def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a random order of all (ROI, orientation) pairs.
+    """Return a random order of all (ROI, orientation) pairs: indices int32, and weights bool.
 
-    Returns
-    -------
-    tuple
-        Indices, int32, and weights, bool, (steps, batch_size) each, on the host. An index is
-        ROI * 8 + orientation. Rows that fill up the last batch have weight False.
+    Both are (steps, batch_size), on the host. An index is ROI * 8 + orientation. Rows that fill up
+    the last batch have weight False.
     """
     total = rois * orientations.COUNT
     size = (steps_per_epoch(rois, batch_size), batch_size)
@@ -144,10 +116,7 @@ def epoch_order(key: jax.Array, rois: int, batch_size: int) -> tuple[np.ndarray,
 
 
 def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
-    """Return the batch of `indices`; ROIs of a dataset are oriented and standardized.
-
-    A batch from a dataset has one gray channel.
-    """
+    """Return the batch of `indices`; ROIs are oriented and standardized, with one gray channel."""
     row_weight = weight.astype(jnp.float32)
     if isinstance(source, Activations):
         return Batch(

@@ -50,27 +50,13 @@ def make_epoch(
     precision: str = "float32",
     replicas: Replicas | None = None,
 ) -> Epoch:
-    """Return a function that trains for one epoch, compiled once for the same arguments.
+    """Return `epoch(state, source, order, key, progress)`, compiled once for the same arguments.
 
-    Parameters
-    ----------
-    network, frozen, sgd, task_weights, precision
-        As in `make_optimizer` and `make_train_step`.
-    sharding
-        Sharding of the batch's rows; None: one device.
-    first
-        The layer that receives the source's images.
-    on_host
-        Whether the source is too large for the device and is sent there batch by batch.
-    replicas
-        With replicas, state, order, key and metrics have the axes of the replicas in front. A
-        ragged replica with fewer steps than others has empty batches, of weight 0, at its end.
-
-    Returns
-    -------
-    Epoch
-        `epoch(state, source, order, key, progress)` -> the state after all steps, and their
-        metrics as NumPy arrays with an axis of steps in front. `state` is donated.
+    It returns the state after all steps, and their metrics as NumPy arrays with an axis of steps in
+    front; `state` is donated. Layer `first` receives the source's images. With `on_host`, the
+    source is sent to the device batch by batch. With `replicas`, state, order, key and metrics have
+    the axes of the replicas in front; a ragged replica with fewer steps has empty batches at its
+    end.
     """
     tx = optimizer.make_optimizer(frozen, sgd)
     step = make_train_step(network, tx, task_weights, first, precision)

@@ -46,23 +46,9 @@ def cached_source(
 ) -> tuple[BatchSource, str]:
     """Return the source that batches are made from, and the first layer that they go through.
 
-    Parameters
-    ----------
-    network, params
-        The network and its parameters.
-    dataset
-        The ROIs.
-    frozen
-        The frozen layers, from C1 on.
-    folder
-        Where activations are written that do not fit in memory; None: they are not kept then. It
-        may be deleted when no job is running.
-
-    Returns
-    -------
-    tuple
-        The activations of the frozen layers on the device, else in the host's memory, else in a
-        file of `folder`; `dataset` itself if no layer is frozen or the activations fit nowhere.
+    The source is the activations of the `frozen` layers (from C1 on) on the device, else in the
+    host's memory, else in a file of `folder`; `dataset` itself if no layer is frozen or they fit
+    nowhere. The folder may be deleted when no job is running.
     """
     if not frozen or not len(dataset.label):
         return dataset, LAYERS[0]
@@ -86,11 +72,7 @@ def clear_cache() -> None:
 
 
 def _key(network: Network, layers: Params, dataset: Dataset) -> str:
-    """Return a digest of everything that the activations depend on.
-
-    It includes the package versions and the precision, so that a job never reads files made with
-    others.
-    """
+    """Return a digest of everything that the activations depend on, with versions and precision."""
     digest = hashlib.sha256()
     backbone = type(network).__name__, getattr(network, "lrn", False)
     made_by = {
@@ -176,10 +158,7 @@ def _compile_layers(network: Network, last: str) -> ComputeLayers:
 
 
 def _compute_blocks(compute: ComputeLayers, params: Params, dataset: Dataset) -> Blocks:
-    """Yield all activations in blocks of one size, so that one compiled program computes them.
-
-    The last block begins early and repeats some rows.
-    """
+    """Yield all activations in blocks of one size; the last block begins early and repeats rows."""
     count = len(dataset.label)
     size = min(BATCH_ROIS, count)
     for begin in tqdm(range(0, count, size), "frozen layers", leave=False, dynamic_ncols=True):

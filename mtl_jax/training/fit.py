@@ -34,37 +34,16 @@ HIGH_LOSS = 2.0  # a mean loss far above ln 2, the loss of a constant prediction
 
 
 class TrainingRun(NamedTuple):
-    """What belongs to one training run alone.
+    """What belongs to one training run alone."""
 
-    Attributes
-    ----------
-    folder
-        Where its history and its checkpoints are written.
-    params
-        The initial parameters.
-    key
-        The random key of its order of ROIs and its dropout.
-    on_epoch
-        Is called with the record of each epoch.
-    rois
-        The ROIs of the dataset in its training set; None: all.
-    validate
-        Computes values from the parameters every `validation_epochs` epochs, which are added to the
-        record; None: no validation.
-    provenance
-        What its checkpoints record beside the arguments of `fit`.
-    accept_versions
-        Also resume a checkpoint of other versions.
-    """
-
-    folder: Path
-    params: Params
-    key: jax.Array
+    folder: Path  # of its history and its checkpoints
+    params: Params  # initial
+    key: jax.Array  # of its order of ROIs and its dropout
     on_epoch: EpochCallback
-    rois: range | None = None
-    validate: Callable[[Params], EpochRecord] | None = None
-    provenance: Mapping[str, Any] = MappingProxyType({})
-    accept_versions: bool = False
+    rois: range | None = None  # its training set in the dataset; None: all
+    validate: Callable[[Params], EpochRecord] | None = None  # adds values every validation_epochs
+    provenance: Mapping[str, Any] = MappingProxyType({})  # recorded in its checkpoints
+    accept_versions: bool = False  # resume checkpoints of other versions
 
 
 def fit(
@@ -83,40 +62,18 @@ def fit(
 ) -> list[Params]:
     """Train each of `runs` and return its parameters.
 
-    Each run writes `folder`/history.jsonl, one record per epoch, and `folder`/checkpoint/. A later
+    Each run writes history.jsonl, one record per epoch, and checkpoint/ into its folder. A later
     call with the same arguments resumes from the checkpoint, and its result is bit-identical on the
     same device. On a signal to stop, the state is saved after the current epoch.
 
-    Parameters
-    ----------
-    runs
-        One run, or several that train together in `replicas` and have the same frozen layers. If
-        their numbers of ROIs differ, so do their steps per epoch.
-    dataset
-        The ROIs of all runs.
-    network, frozen
-        The network, and its frozen layers.
-    tasks, task_weights
-        The name of each task, and its weight in the loss.
-    train_config
-        The section `train` of the config.
-    device_count
-        The number of devices.
-    cache
-        With a folder, the frozen-feature cache is used; it is written to that folder if it does not
-        fit in memory.
-    keep
-        Whether the state after the last epoch is saved.
-    replicas
-        How several runs are vmapped; None: one run.
-    initialization
-        The scheme of the initial weights, which determines how biases are trained.
+    Several runs train together, vmapped in `replicas`, and have the same frozen layers; ragged
+    replicas may differ in the number of ROIs and so of steps. `task_weights` are those in the loss,
+    `train_config` is config.train, `initialization` determines how biases are trained, and `cache`
+    is the folder of the frozen-feature cache (None: no cache). `keep` saves the state after the
+    last epoch.
 
-    Raises
-    ------
-    InputError
-        If the loss or the update is not finite, a checkpoint is of another training run, or the
-        disk cannot be written.
+    Raises InputError if the loss or the update is not finite, a checkpoint is of another training
+    run, or the disk cannot be written.
     """
     sharding = devices.batch_sharding(1 if replicas else device_count)
     biases = INITIALIZATIONS[initialization]
@@ -241,10 +198,7 @@ def fit(
 def _epoch_order(
     key: jax.Array, rois: range, done: int, train_config: ConfigDict, total_steps: int
 ) -> EpochOrder:
-    """Return the order of the epoch after `done` epochs of a run with the training set `rois`.
-
-    Empty batches are appended up to `total_steps` steps.
-    """
+    """Return the order of the epoch after `done` epochs, with empty batches up to `total_steps`."""
     steps = steps_per_epoch(len(rois), train_config.batch_size)
     indices, weight = epoch_order(key, len(rois), train_config.batch_size)
     indices += orientations.COUNT * rois.start
@@ -270,10 +224,9 @@ def _validation_due(epoch: int, train_config: ConfigDict) -> bool:
 def _resume(
     checkpoints: Sequence[Checkpoints], states: Sequence[TrainState]
 ) -> tuple[int, list[TrainState]]:
-    """Return the newest epoch that all runs have a checkpoint of, and their states after it.
+    """Return the newest epoch that all runs have a checkpoint of (0 for none), and their states.
 
-    Without such an epoch it is 0 with `states`. A kill between two saves leaves the runs one epoch
-    apart; two checkpoints of each run are kept.
+    A kill between two saves leaves the runs one epoch apart; two checkpoints of each are kept.
     """
     max_epoch = None
     while True:

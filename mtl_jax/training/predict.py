@@ -25,23 +25,10 @@ def predict(
     frozen: tuple[str, ...] = (),
     rois: range | None = None,
 ) -> np.ndarray:
-    """Return the probability of malignancy of ROIs, averaged over their eight orientations.
+    """Return the probability of malignancy (n,) float32 of ROIs, averaged over eight orientations.
 
-    Parameters
-    ----------
-    network, params
-        The network and its parameters.
-    dataset
-        The ROIs.
-    frozen
-        Layers whose activations are cached, for other parameters with the same weights in them.
-    rois
-        The ROIs of `dataset` to predict; None: all.
-
-    Returns
-    -------
-    np.ndarray
-        Probabilities (n,) float32.
+    The activations of the `frozen` layers are cached, for other parameters with the same weights in
+    them. `rois` are the ROIs to predict; None: all.
     """
     rois = range(len(dataset.label)) if rois is None else rois
     return _scores(network, params, *cached_source(network, params, dataset, frozen), rois)
@@ -109,10 +96,7 @@ def _batches(
 
 
 def _batch_indices(rois: range) -> Iterator[np.ndarray]:
-    """Yield the indices of all orientations of `rois` in batches of one shape.
-
-    With one shape there is one compiled program.
-    """
+    """Yield the indices of all orientations of `rois` in batches of one shape, for one program."""
     for begin in rois[::BATCH_ROIS]:
         batch_rois = np.minimum(begin + np.arange(BATCH_ROIS), rois[-1])
         yield (batch_rois[:, None] * orientations.COUNT + np.arange(orientations.COUNT)).ravel()
@@ -122,10 +106,7 @@ def _batch_indices(rois: range) -> Iterator[np.ndarray]:
 def _mean_of_eight(
     network: Network, first: str, layer: str
 ) -> Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]:
-    """Return a compiled function for the mean scores and features of ROIs.
-
-    Its indices are those of the eight orientations of one ROI after another.
-    """
+    """Return a compiled function for the mean scores and features over each eight indices."""
     after = LAYERS[LAYERS.index(layer) + 1]
 
     def mean(rows: jax.Array) -> jax.Array:

@@ -46,7 +46,7 @@ def make_replicas(runs: int, device_count: int, ragged: bool = False) -> Replica
 def max_runs(bytes_each: float, device_count: int) -> int:
     """Return how many runs fit on the devices together, at least 1.
 
-    On CPUs it is one per device, since the matrix products of one run keep all cores busy.
+    It is one per CPU device, since the matrix products of one run keep all cores busy.
     """
     memory, host = devices.memory()
     if not host:

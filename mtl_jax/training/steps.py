@@ -12,24 +12,16 @@ from mtl_jax.types import Batch, Params, TrainState
 
 
 class Metrics(NamedTuple):
-    """Metrics of one step.
+    """Metrics of one step: the minimized loss, and sums for each of t tasks.
 
-    Attributes
-    ----------
-    loss
-        () the minimized loss.
-    cross_entropy, correct, rows
-        (t,) for each task: the sum of the cross-entropies, the number of correct predictions and
-        the number of rows.
-    update_norm
-        () the norm of the update before it is multiplied by the learning rate.
+    `update_norm` is that before the update is multiplied by the learning rate.
     """
 
-    loss: jax.Array
-    cross_entropy: jax.Array
-    correct: jax.Array
-    rows: jax.Array
-    update_norm: jax.Array
+    loss: jax.Array  # ()
+    cross_entropy: jax.Array  # (t,)
+    correct: jax.Array  # (t,) number of correct predictions
+    rows: jax.Array  # (t,) number of rows
+    update_norm: jax.Array  # ()
 
 
 Step = Callable[[TrainState, Batch, jax.Array, jax.Array], tuple[TrainState, Metrics]]
@@ -51,23 +43,11 @@ def make_train_step(
 ) -> Step:
     """Return `step(state, batch, key, rate)`: one update of stochastic gradient descent.
 
-    The loss is the mean cross-entropy of the batch's rows, weighted by task. Dropout is a function
-    of (key, state.step) alone.
-
-    Parameters
-    ----------
-    network
-        The network.
-    optimizer
-        Gives the direction of the update, which is multiplied by the learning rate.
-    task_weights
-        The weight of each task's rows in the loss.
-    first
-        The layer that receives the batch's images: C1, or the one after the frozen layers if the
-        images are their activations.
-    precision
-        The dtype of the layers' computation, forward and backward; parameters, loss, momentum and
-        update are float32.
+    The loss is the mean cross-entropy of the batch's rows, weighted by task. `optimizer` gives the
+    direction, which is multiplied by the learning rate. Dropout is a function of (key, state.step)
+    alone. Layer `first` receives the batch's images: C1, or the one after the frozen layers if they
+    are activations. `precision` is the dtype of the layers' computation; parameters, loss, momentum
+    and update are float32.
     """
     dtype = jnp.dtype(precision)
     weights = jnp.asarray(task_weights, jnp.float32)

@@ -16,16 +16,9 @@ PARTS = (
 def fold(arrays: Mapping[str, np.ndarray], output_axis: int) -> dict[str, np.ndarray]:
     """Return the kernel and bias of a convolution that includes the normalization after it.
 
-    Computed in float64 and rounded once to float32 (Ioffe and Szegedy 2015, arXiv:1502.03167,
-    algorithm 2).
-
-    Parameters
-    ----------
-    arrays : mapping
-        'kernel', optionally 'bias', and 'norm weight', 'norm bias', 'norm running_mean' and
-        'norm running_var' of shape (n,).
-    output_axis : int
-        Axis of the kernel that has the n outputs.
+    `arrays` has 'kernel', optionally 'bias', and 'norm weight' ... 'norm running_var' (n,);
+    `output_axis` of the kernel has the n outputs. Computed in float64 and rounded once to float32
+    (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 2).
     """
     weight, bias, mean, variance = (np.float64(arrays[f"norm {part}"]) for part in PARTS)
     scale = weight / np.sqrt(variance + EPSILON)

@@ -24,10 +24,9 @@ GRAY_PER_UNIT = np.float32(57.6)
 def read_convnet(path: Path) -> Source:
     """Return the convolutions 'conv1/kernel' (HWIO), 'conv1/bias' ... and the LRN settings.
 
-    The weights of a layer are (in x row x column, out) in the file. The network was trained on
-    images of 0 to 255 minus their mean; the kernels of the first layer are multiplied by 57.6 so
-    that they expect images of standard deviation 1. Fully connected layers are left out. Raises
-    InputError if the file is damaged or has another network.
+    The network was trained on images of 0 to 255 minus their mean; the kernels of the first layer
+    are multiplied by 57.6 so that they expect images of standard deviation 1. Fully connected
+    layers are left out.
     """
     try:
         with (

@@ -23,11 +23,6 @@ def download(folder: Path, url: str = URL) -> Path:
     The SHA-256 of the file must begin with the digits in its name (name-XXXXXXXX.pth). An existing
     file is verified and downloaded again only if its checksum differs. An interrupted download is
     kept as `.part` and resumed.
-
-    Raises
-    ------
-    InputError
-        If the download fails, with instructions to do it by hand, or the checksum differs.
     """
     name = url.rpartition("/")[2]
     match = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)

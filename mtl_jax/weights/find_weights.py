@@ -12,11 +12,9 @@ from mtl_jax.weights.metadata import UNNORMALIZED_INPUT, Weights, make_metadata
 
 
 def find_shipped_folder() -> Path:
-    """Return the folder of the shipped weights.
+    """Return the folder of the shipped weights in the checkout, or where a wheel installs its data.
 
-    Search the checkout first, then the places where a wheel installs its data: for all users, for
-    this user, and beside the packages (pip install --target). Return the path in the checkout if
-    none of them exists.
+    That is for all users, for this user, or beside the packages (pip install --target).
     """
     root = Path(__file__).resolve().parents[2]
     schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
@@ -36,21 +34,11 @@ def get_imagenet_folder(backbone: str = "alexnet") -> Path:
 
 
 def find(name: str, backbone: str = "alexnet") -> Weights:
-    """Return the weights that `config.weights` names.
+    """Return the weights that `config.weights` names; InputError if they do not exist.
 
-    Parameters
-    ----------
-    name : str
-        'shipped' or 'analytic' (AlexNet only); 'random'; 'imagenet', the folder that
-        tools/convert_weights.py writes for `backbone`; or the path of a folder, whose metadata
-        names the backbone.
-    backbone : str
-        Backbone for 'random' and 'imagenet'.
-
-    Raises
-    ------
-    InputError
-        If the weights do not exist. Other weights are never substituted.
+    `name` is 'shipped' or 'analytic' (AlexNet only), 'random', 'imagenet' (the folder that
+    tools/convert_weights.py writes for `backbone`) or the path of a folder. Other weights are never
+    substituted.
     """
     if name == "random":
         return _untrained(backbone, "random", "Not pretrained: all layers are random.")

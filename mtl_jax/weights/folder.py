@@ -26,24 +26,10 @@ TIMESTAMP_FILES = ("_CHECKPOINT_METADATA",)
 
 
 def save(weights: Weights, folder: Path, replace: bool = False, half: bool = False) -> None:
-    """Write `weights` to `folder` atomically.
+    """Write `weights` to `folder` atomically; `replace` replaces a folder of converted weights.
 
-    Parameters
-    ----------
-    weights : Weights
-    folder : Path
-    replace : bool
-        Replace an existing folder of converted weights.
-    half : bool
-        Store float16. The parameters must already be rounded (`round_to_half`).
-
-    Raises
-    ------
-    InputError
-        If the folder exists (without `replace`), exists and holds no converted weights, or the
-        parameters or metadata are invalid.
-    ValueError
-        If the metadata were made for other parameters, or float16 would change a parameter.
+    `half` stores float16, for which the parameters must already be rounded (`round_to_half`).
+    Raises ValueError if the metadata were made for other parameters, or float16 would change one.
     """
     from mtl_jax.weights import param_io
 

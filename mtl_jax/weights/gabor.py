@@ -36,12 +36,9 @@ def make_analytic() -> Weights:
 def make_gabor_bank(count: int = 64, size: int = 11, channels: int = 3) -> np.ndarray:
     """Return kernels (size, size, channels, count) float32 of zero mean, equal in all channels.
 
-    Four phases times three wavelengths times as many orientations as fit (five for 64 filters);
-    the remaining filters are center-surround of alternating sign. Filter f has orientation
-    f // 12.
-
-    The scale is that of He et al. 2015 (arXiv:1502.01852), eq. 10: for white gray input of unit
-    variance the output has variance 2, and so a second moment of 1 after the rectifier.
+    Four phases times three wavelengths times as many orientations as fit (five for 64 filters); the
+    remaining filters are center-surround of alternating sign. The scale is that of He et al. 2015
+    (arXiv:1502.01852), eq. 10: for white gray input of unit variance the output has variance 2.
     """
     orientations, blobs = divmod(count, len(PHASES) * len(WAVELENGTHS))
     filters = [

@@ -37,21 +37,9 @@ def map_keys(
 ) -> tuple[Params, Scheme, tuple[str, ...]]:
     """Return the parameters, the naming scheme of the source, and notes on what was left out.
 
-    Parameters
-    ----------
-    arrays : dict
-        Arrays of the source by name. All convolutions, and all arrays of their batch
-        normalization, are required.
-    keep_fc : bool
-        Keep the fully connected layers of the source that fit.
-    path : Path
-        Source file, for messages.
-
-    Raises
-    ------
-    InputError
-        If arrays are missing, unexpected, of another shape or dtype, or not finite; the message
-        lists all of them.
+    All convolutions, and all arrays of their batch normalization, are required; `keep_fc` keeps the
+    fully connected layers that fit. The InputError lists all arrays that are missing, unexpected,
+    of another shape or dtype, or not finite.
     """
     named, problems = _plain_names(arrays)
     scheme = _choose_scheme(named, path)

@@ -71,25 +71,8 @@ def make_metadata(
 ) -> dict[str, Any]:
     """Return the metadata of `params`, with their shapes and a checksum of the arrays.
 
-    Parameters
-    ----------
-    params : Params
-    backbone : str
-        Key of `key_tables.KERNELS`.
-    name : str
-        Name of the weights in output and report.
-    source, sha256 : str
-        Name of the source file and its SHA-256, or '' without a file.
-    file_format : str
-        Format and names of the source.
-    input_stats : dict
-        Channels, range, mean and standard deviation of the input of the pretraining.
-    lrn : bool or dict
-        False, or the settings of local response normalization (`models.response_norm.to_json`).
-    note : str
-        Sentence for output and report.
-    left_out : tuple of str
-        Notes on layers of the source that were not converted.
+    `input_stats` describes the input of the pretraining, `lrn` is as in `response_norm.to_json`,
+    and `left_out` has notes on layers of the source that were not converted.
     """
     return {
         "name": name,
@@ -110,10 +93,7 @@ def make_metadata(
 
 
 def hash_params(params: Params) -> str:
-    """Return the SHA-256 over path, shape and little-endian float32 bytes of every array.
-
-    Layers are sorted, and the kernel of a layer precedes its bias.
-    """
+    """Return the SHA-256 over path, shape and little-endian float32 bytes of every array."""
     total = hashlib.sha256()
     arrays = flatten_dict(params, sep="/")
     for path in sorted(arrays, key=lambda path: (path.rpartition("/")[0], path.endswith("bias"))):

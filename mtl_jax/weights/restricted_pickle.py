@@ -31,27 +31,13 @@ class Skipped:
 
 
 class Vocabulary(NamedTuple):
-    """The names that a file format allows, and what they stand for.
+    """The names that a file format allows, and what they stand for."""
 
-    Parameters
-    ----------
-    builders : mapping
-        Name -> function that returns the object for a call of the name.
-    allows : callable
-        Returns whether a name that is not called is allowed.
-    skips : callable
-        Returns whether objects of the class of this name are skipped.
-    persistent : callable or None
-        Returns the object for a persistent id.
-    set_state : callable
-        Sets the state of an object (opcode BUILD).
-    """
-
-    builders: Mapping[str, Callable[..., Any]]
-    allows: Callable[[str], bool] = lambda name: False
-    skips: Callable[[str], bool] = lambda name: False
-    persistent: Callable[[Any], Any] | None = None
-    set_state: Callable[[Any, Any], None] = lambda value, state: None
+    builders: Mapping[str, Callable[..., Any]]  # return the object for a call of a name
+    allows: Callable[[str], bool] = lambda name: False  # names that are not called
+    skips: Callable[[str], bool] = lambda name: False  # classes whose objects are skipped
+    persistent: Callable[[Any], Any] | None = None  # returns the object for a persistent id
+    set_state: Callable[[Any, Any], None] = lambda value, state: None  # for opcode BUILD
 
 
 MARK = object()
@@ -60,15 +46,7 @@ MARK = object()
 def read_pickle(stream: BytesIO | mmap, vocabulary: Vocabulary) -> Any:
     """Return the object at the position of the stream, and move the stream after it.
 
-    The object consists of dicts, lists, tuples, numbers, text, bytes and what the vocabulary
-    builds.
-
-    Raises
-    ------
-    Rejected
-        If the pickle has an opcode or a name that is not allowed.
-    ValueError
-        If the pickle is damaged.
+    Raises Rejected for an opcode or a name that is not allowed, ValueError for a damaged pickle.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}

@@ -21,9 +21,8 @@ def choose_state_dict(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Return the state dict that `content` is or contains, and notes on all other entries.
 
-    The state dict is the entry named as in KEYS, else the only dict of tensors. Raises
-    AmbiguousCheckpoint if there is none, several have different tensors, or a part of a layer is
-    not a tensor.
+    It is the entry named as in KEYS, else the only dict of tensors. Raises AmbiguousCheckpoint if
+    there is none, several have different tensors, or a part of a layer is not a tensor.
     """
     if not isinstance(content, Mapping):
         raise AmbiguousCheckpoint(f"has no state dict; {CURE}")
@@ -54,7 +53,7 @@ def choose_state_dict(
 
 
 def _has_tensors(value: Any, max_depth: int) -> bool:
-    """Return whether a dict has a tensor under a text key, in it or in dicts in it.
+    """Return whether a dict, or a dict in it, has a tensor under a text key.
 
     The state of an optimizer has numbers as keys.
     """
