@@ -125,9 +125,9 @@ def take_step(
 ) -> tuple[OptimizerState, np.ndarray]:
     """Try one step of each data set and keep it if the likelihood increases; also return which
     data sets are done (sets,)."""
-    point = (runs, state.fractions, state.parameters)
-    simple = information.normal_equations(*point, state.probabilities)
-    full = information.add_curvature(*point, state.w, state.probabilities, simple)
+    simple, full = information.observed_equations(
+        runs, state.fractions, state.parameters, state.w, state.probabilities
+    )
     step, dw, gain, valid = step_direction(runs, full, state, on_boundary)
     if not valid.all():  # the information without curvature always is
         mixed = where_sets(runs, valid, full, simple)
