@@ -128,8 +128,8 @@ def cutoff_derivatives(
     arguments (categories,)."""
     f, g, (x1, x2, y1, y2) = proper_model.densities(proper_model.deviates(v, d, c), c)
     q = np.sqrt(1.0 + c * c)
-    # The deviates are shifted by d q/2 and d q/(2c): derivatives by d and by c (negative of the
-    # second), then those of FPF and TPF at fixed v.
+    # Derivatives of the shifts d q/2 and d q/(2c) by d and c, the last one with its sign reversed;
+    # then those of FPF and TPF at fixed v.
     shift1_d, shift2_d = q / 2.0, q / (2.0 * c)
     shift1_c, shift2_c = d * c / (2.0 * q), d / (2.0 * q * c * c)
     fpf_d, tpf_d = x2 * shift2_d - x1 * shift1_d, y1 * shift1_d + y2 * shift2_d

@@ -153,7 +153,7 @@ def _expected_equations(
     probabilities: categories.CategoryProbabilities,
     damping: float,
 ) -> tuple[information.NormalEquations, information.ReducedEquations]:
-    equations = information.assemble_equations(
+    equations = information.normal_equations(
         runs, fractions, probabilities, probabilities.derivative, expected=True
     )
     return equations, information.eliminate_cutoffs(runs, equations, np.array([damping]))

@@ -11,7 +11,7 @@ from mtl_jax.roc.truth_runs import TruthRuns
 
 MAX_STEPS = 100
 MIN_GAIN = 1e-13  # stop if the predicted gain of log-likelihood is below it
-GAIN_TOLERANCE = 1e-7  # converged if the predicted gain is below it where rounding ends the steps
+GAIN_TOLERANCE = 1e-7  # converged if the predicted gain was below it when the steps ended
 MAX_C = 1.0 - 1e-9
 
 T = TypeVar("T")  # an array (..., sets) or (..., categories), or a dataclass of such arrays
@@ -125,9 +125,9 @@ def take_step(
 ) -> tuple[OptimizerState, np.ndarray]:
     """Try one step of each data set and keep it if the likelihood increases; also return which
     data sets are done (sets,)."""
-    point = (runs, state.fractions, state.parameters)
-    simple = information.normal_equations(*point, state.probabilities)
-    full = information.add_curvature(*point, state.w, state.probabilities, simple)
+    simple, full = information.observed_equations(
+        runs, state.fractions, state.parameters, state.w, state.probabilities
+    )
     step, dw, gain, valid = step_direction(runs, full, state, on_boundary)
     if not valid.all():  # the information without curvature always is
         mixed = where_sets(runs, valid, full, simple)

@@ -73,28 +73,12 @@ class NormalEquations:
 def normal_equations(
     runs: TruthRuns,
     fractions: ClassFractions,
-    parameters: Parameters,
-    probabilities: CategoryProbabilities,
-    expected: bool = False,
-) -> NormalEquations:
-    """Return the gradient and information of a proper curve."""
-    d2_by = reparametrization(parameters.d, parameters.c, uses_d_squared(parameters.d))
-    derivative = reparametrize(runs, probabilities.derivative, d2_by)
-    return assemble_equations(runs, fractions, probabilities, derivative, expected)
-
-
-def assemble_equations(
-    runs: TruthRuns,
-    fractions: ClassFractions,
     probabilities: CategoryProbabilities,
     derivative: np.ndarray,
     expected: bool = False,
 ) -> NormalEquations:
-    """Return the gradient, and the information from expected or from observed counts; without the
-    curvature of the curve.
-
-    `derivative` (2, categories) is `CategoryProbabilities.derivative`, by the two parameters used.
-    """
+    """Return the gradient, and the information from expected or observed counts, without second
+    derivatives of the curve; `derivative` as in `CategoryProbabilities`."""
     p = np.maximum(probabilities.p, MIN_PROBABILITY)
     q = np.maximum(probabilities.q, MIN_PROBABILITY)
     score_p, score_q = runs.benign / p, runs.malignant / q  # derivatives of the log-likelihood
@@ -144,13 +128,10 @@ def next_category(values: np.ndarray, fractions: ClassFractions) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ReducedEquations:
-    """The equations of the curve after elimination of the cutoffs.
-
-    `gradient` (2, sets) and `information` (2, 2, sets), the Schur complement; `cutoff_step`
-    (categories,) and `border` (2, categories) are the cutoff block's inverse times the gradient
-    of the cutoffs and times the border; `positive_definite` (sets,) is whether that block is,
-    otherwise the equations are invalid.
-    """
+    """Equations of the curve after elimination of the cutoffs: `information` (2, 2, sets) is the
+    Schur complement, `gradient` is (2, sets). `cutoff_step` (categories,) and `border`
+    (2, categories) are the inverse of the cutoff block times the cutoff gradient and times the
+    border. The equations are valid where that block is `positive_definite` (sets,)."""
 
     gradient: np.ndarray
     information: np.ndarray
@@ -162,8 +143,10 @@ class ReducedEquations:
 def eliminate_cutoffs(
     runs: TruthRuns, equations: NormalEquations, damping: np.ndarray
 ) -> ReducedEquations:
-    """Eliminate the cutoffs from the equations, with `scale` times `damping` (sets,) added to the
-    diagonal. All data sets are solved as one tridiagonal system, whose blocks are uncoupled."""
+    """Eliminate the cutoffs, with `damping` (sets,) times the diagonal added to the information.
+
+    All data sets are solved as one tridiagonal system, whose blocks are uncoupled.
+    """
     diagonal = equations.diagonal * (1.0 + runs.repeat(damping) + 1e-13)
     off_diagonal = equations.off_diagonal
     right_sides = np.column_stack([equations.cutoff_gradient, *equations.border])
@@ -185,24 +168,24 @@ def eliminate_cutoffs(
     return ReducedEquations(gradient, information, step, border, positive_definite)
 
 
-def add_curvature(
+def observed_equations(
     runs: TruthRuns,
     fractions: ClassFractions,
     parameters: Parameters,
     w: np.ndarray,
     probabilities: CategoryProbabilities,
-    equations: NormalEquations,
-) -> NormalEquations:
-    """Return the complete observed information: `equations`, from observed counts, minus the
-    score times the second derivatives of the curve at fixed w, from finite differences."""
+) -> tuple[NormalEquations, NormalEquations]:
+    """Return the equations from observed counts, first without and then with the second
+    derivatives of the curve, which are finite differences at fixed w."""
+    by_d_squared = uses_d_squared(parameters.d)
+    d2_by_first, d2_by_c = reparametrization(parameters.d, parameters.c, by_d_squared)
+    derivative = reparametrize(runs, probabilities.derivative, (d2_by_first, d2_by_c))
+    equations = normal_equations(runs, fractions, probabilities, derivative)
     benign, malignant, last = fractions.benign, fractions.malignant, fractions.last
     score_p = runs.benign / np.maximum(probabilities.p, MIN_PROBABILITY)
     score_q = runs.malignant / np.maximum(probabilities.q, MIN_PROBABILITY)
     score_p, score_q = (x - next_category(x, fractions) for x in (score_p, score_q))
     score = np.where(last, 0.0, score_p - benign / malignant * score_q)  # by FPF at fixed w
-    by_d_squared = uses_d_squared(parameters.d)
-    d2_by_first, d2_by_c = reparametrization(parameters.d, parameters.c, by_d_squared)
-    derivative = reparametrize(runs, probabilities.derivative, (d2_by_first, d2_by_c))
     diagonal, border = equations.diagonal.copy(), equations.border.copy()
     information = equations.curve_information.copy()
 
@@ -229,7 +212,9 @@ def add_curvature(
         for j in range(2):
             information[j, i] += runs.sum(malignant * score * (new[j] - derivative[j])) / step
     information = (information + information.transpose(1, 0, 2)) / 2.0
-    return replace(equations, curve_information=information, border=border, diagonal=diagonal)
+    return equations, replace(
+        equations, curve_information=information, border=border, diagonal=diagonal
+    )
 
 
 @dataclass(frozen=True)
@@ -263,10 +248,11 @@ def invert_information(runs: TruthRuns, parameters: Parameters) -> InverseInform
     d, c = parameters.d, parameters.c
     fractions = class_fractions(runs)
     probabilities = category_probabilities(runs, fractions, parameters)
-    equations = normal_equations(runs, fractions, parameters, probabilities, expected=True)
+    d2_by_first, d2_by_c = reparametrization(d, c, uses_d_squared(d))
+    derivative = reparametrize(runs, probabilities.derivative, (d2_by_first, d2_by_c))
+    equations = normal_equations(runs, fractions, probabilities, derivative, expected=True)
     reduced = eliminate_cutoffs(runs, equations, np.zeros(runs.n_sets))
     (i00, i01), (_, i11) = reduced.information
-    d2_by_first, d2_by_c = reparametrization(d, c, uses_d_squared(d))
     auc_by_d, auc_by_c = proper_model.auc_gradient(d, c)
     d_by_first, d_by_c = d2_by_first / (2.0 * d), d2_by_c / (2.0 * d)
     auc_gradient = np.stack([auc_by_d * d_by_first, auc_by_c + auc_by_d * d_by_c])
@@ -280,5 +266,4 @@ def invert_information(runs: TruthRuns, parameters: Parameters) -> InverseInform
     only_c = np.stack([zeros, 1.0 / np.where(regular, i11, 1.0)])
     inverse = np.where(boundary, np.stack([np.stack([zeros, zeros]), only_c]), inverse)
     inverse = np.where(regular, inverse, np.nan)
-    derivative = reparametrize(runs, probabilities.derivative, (d2_by_first, d2_by_c))
     return InverseInformation(inverse, jacobian, auc_gradient, reduced.border, derivative)

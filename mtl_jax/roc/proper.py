@@ -84,8 +84,7 @@ class Proper:
         return self._points(fractions, benign=0.0)[0]
 
     def partial_auc(self, low: float, high: float) -> float:
-        """Return the area under the curve between false positive fractions low < high, not
-        normalized."""
+        """Return the partial AUC between false positive fractions low < high, not normalized."""
         ends = _check_fractions([low, high], "low and high")
         if not low < high:
             raise ValueError(f"low must be below high, not {low} and {high}")
