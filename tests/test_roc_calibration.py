@@ -1,4 +1,4 @@
-"""The tests reject true nulls as often as they say: slow, by simulation."""
+"""Type I error and coverage of the ROC tests, by simulation (slow)."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import bench_roc
 
 
-def test_the_batched_study_does_what_compare_does() -> None:
+def test_the_batched_study_equals_compare() -> None:
     rng = np.random.default_rng(0)
     sets = [bench_roc.simulate(rng, 60, 0.8, 2, 2) for _ in range(12)]
     results = bench_roc.calibrate_empirical(sets, 0.8)
@@ -52,14 +52,14 @@ def test_type_1_error_and_coverage(cell: tuple[int, float, int, int]) -> None:
     nulls = bench_roc.NULLS
     views, per_patient = cell[2:]
     shares = {
-        method: (rejected / nulls, None if held is None else held / nulls)
-        for method, (rejected, held) in bench_roc.calibrate(*cell).items()
+        method: (rejected / nulls, None if covered is None else covered / nulls)
+        for method, (rejected, covered) in bench_roc.calibrate(*cell).items()
     }
     noise = 3 * np.sqrt(0.05 * 0.95 / nulls)
     for method in ("obuchowski", "bootstrap", "proper"):
-        rejected, held = shares[method]
+        rejected, covered = shares[method]
         assert abs(rejected - 0.05) < 0.012 + noise, method  # 0.012 for small samples
         if method == "bootstrap" or (method == "proper" and views == per_patient == 1):
-            assert held > 0.95 - 0.02 - noise, method
+            assert covered > 0.95 - 0.02 - noise, method
     if views > 1:  # the wrong method's failure
         assert shares["delong"][0] > 0.08
