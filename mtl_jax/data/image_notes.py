@@ -1,6 +1,7 @@
 """Format, parse and count the notes on the metadata of images."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,12 @@ def parse_notes(view: LesionView) -> list[Note]:
             match = _WITH_DETAIL.fullmatch(part)
             notes.append(Note(*(match.groups() if match else (part,)), corrected=corrected))
     return notes
+
+
+def describe_notes(views: Sequence[LesionView]) -> list[str]:
+    """Return 'KIND: 3 lesion views' for each kind of note that a source wrote into its views."""
+    counts = Counter(note.kind for view in views for note in parse_notes(view))
+    return [f"{kind}: {count} lesion views" for kind, count in sorted(counts.items())]
 
 
 def count_notes(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, Any]]:

@@ -41,8 +41,7 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
 
     Height and width of the `.ics` file in the same folder, if any, take precedence, because some
     streams of DDSM state them in the wrong order. The stream is predicted as by PVRG; if the gray
-    exceeds its precision, it is predicted as in T.81. Raises InputError with the reason; the caller
-    names the file.
+    exceeds its precision, it is predicted as in T.81.
     """
     if path.stat().st_size > _BYTES_PER_PIXEL * max_pixels:
         raise InputError("longer than the limit of pixels allows; download it again")

@@ -58,11 +58,7 @@ def read_stored(path: Path, frame: int | None = None, bits: int | None = None) -
 
 
 def read_raw(path: Path) -> np.ndarray:
-    """Return the stored values (H, W) of any type, for masks: without inversion, palette or checks.
-
-    Raises InputError as `read_stored` does, also for colour of unequal channels and for several
-    frames.
-    """
+    """Return the stored values (H, W) of any type, for masks: no inversion, palette or checks."""
     if dicom.is_dicom(path):
         return _read_named(path, lambda: dicom.read_values(path, MAX_PIXELS))
     return _read_named(path, lambda: _find_reader(path)(path, None).values)

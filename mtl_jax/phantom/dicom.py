@@ -66,10 +66,7 @@ def make_film(
     study: str = "",
     series: str = "",
 ) -> Dataset:
-    """Return a digitized film: Secondary Capture, gray linear in optical density.
-
-    The UIDs of study and series are derived from the other arguments if they are ''.
-    """
+    """Return a digitized film: Secondary Capture, gray linear in OD. Empty UIDs are derived."""
     words = (kind, str(seed), patient)
     header = _header(uid.SecondaryCaptureImageStorage, words, patient, view.view, study, series)
     header.ImageType = ["ORIGINAL", "PRIMARY"]

@@ -11,7 +11,7 @@ from mtl_jax.roc.truth_runs import TruthRuns
 
 MAX_STEPS = 100
 MIN_GAIN = 1e-13  # stop if the predicted gain of log-likelihood is below it
-GAIN_TOLERANCE = 1e-7  # converged if the predicted gain is below it where rounding ends the steps
+GAIN_TOLERANCE = 1e-7  # converged if the predicted gain was below it when the steps ended
 MAX_C = 1.0 - 1e-9
 
 T = TypeVar("T")  # an array (..., sets) or (..., categories), or a dataclass of such arrays

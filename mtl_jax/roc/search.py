@@ -1,4 +1,4 @@
-"""Search the global maximum of the likelihood of proper binormal curves from many starts."""
+"""Search for the global maximum of the likelihood of proper binormal curves from many starts."""
 
 from dataclasses import replace
 
@@ -27,8 +27,8 @@ def candidate_curves(auc: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scan_starts(runs: TruthRuns, auc: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return d, c of the most likely candidate of all and, for every second c of the grid, of the
-    most likely AUC, for one data set with the cutoffs at the observed fractions."""
+    """Return d, c of the most likely candidates for one data set: for every second c of the grid,
+    and the best of all. The cutoffs are at the observed fractions."""
     d, c = candidate_curves(auc)
     copies = copy_set(runs, len(d))
     fractions, w = categories.class_fractions(copies), categories.observed_fractions(copies)

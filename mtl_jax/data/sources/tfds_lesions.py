@@ -1,7 +1,4 @@
-"""Convert the examples of a TFDS dataset to lesion views and image files.
-
-Decoded images are cached as .npy files, because a lesion view names an image file.
-"""
+"""Convert the examples of a TFDS dataset to lesion views and image files (.npy)."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,8 +36,7 @@ def read_views(
     """Return all lesion views of a dataset, and what is left out with reasons.
 
     `mapping` holds the feature of each field, such as label, and `constants` the fields that all
-    lesion views share. `pixel_um` is used if no feature states it. Decoded images are written to
-    `home`.
+    lesion views share. Decoded images are written to `home`.
     """
     home.mkdir(parents=True, exist_ok=True)
     views: list[LesionView] = []
