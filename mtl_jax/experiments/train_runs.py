@@ -28,7 +28,7 @@ from mtl_jax.models import registry
 from mtl_jax.models.base import init
 from mtl_jax.training import checkpoint, malloc, multihost
 from mtl_jax.training.fit import TrainingRun, fit
-from mtl_jax.training.history import TensorBoard
+from mtl_jax.training.history import open_tensorboard
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
 from mtl_jax.training.prefetch import is_on_host
@@ -85,8 +85,8 @@ def train_and_score(
             own_key = jax.random.fold_in(jax.random.key(own.seed), own.initialization)
             init_key, train_key = jax.random.split(own_key)
             params = warm_start(init(network, init_key, c.model.initialization), weights)
-            board = TensorBoard(folder, c.train.tensorboard and multihost.is_primary())
-            write = boards.enter_context(board).write
+            board = open_tensorboard(folder, c.train.tensorboard and multihost.is_primary())
+            write = boards.enter_context(board)
             place = rois[run_data.subset_key(own)]
             validator = validate.get(own)
             origin = made_by[own], c.accept_versions
