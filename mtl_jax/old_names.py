@@ -44,7 +44,13 @@ MODULES = {
     "mtl_jax.models.trunks": "mtl_jax.models.registry",
     "mtl_jax.models.network": "mtl_jax.models.base",
 }
-KEYS = {"trunk": "backbone", "regions": "rois", "areas": "aucs"}  # of JSON files
+KEYS = {  # of JSON files
+    "trunk": "backbone",
+    "regions": "rois",
+    "areas": "aucs",
+    "regions_learned": "rois_learned",
+    "regions_scored": "rois_scored",
+}
 
 
 def field_message(field: str) -> str:

@@ -194,15 +194,7 @@ def _compare_header(result: ImageRois, image: StoredImage, job: ImageJob) -> Ima
     errors, notes = list(result.errors), list(result.notes)
     for number, view in enumerate(job.views):
         try:
-            notes[number] += compare(
-                view.laterality,
-                view.view,
-                view.modality,
-                view.pixel_um,
-                view.spacing_source,
-                image.header,
-                job.user_table,
-            )
+            notes[number] += compare(view, image.header, job.user_table)
             notes[number] += check_spacing(view.pixel_um, image.header)
         except InputError as error:
             errors[number] = errors[number] or str(error)

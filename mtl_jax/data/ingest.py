@@ -177,7 +177,7 @@ def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     _report_failures(outcome.failures, len(outcome.extracted), plan, rules)
     notes = [
         *collection.notices,
-        *duplicate_patients.check_ids(plan.record["ids_look_like"], _written_case_ids(plan)),
+        *duplicate_patients.check_ids(plan.record["ids_look_like"], plan.written_ids),
         *duplicate_patients.check_images(outcome.images),
     ]
     for note in notes:
@@ -242,17 +242,11 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     )
 
 
-def _written_case_ids(plan: Plan) -> dict[str, str]:
-    """Return {original case id: written case id}."""
-    pairs = zip(plan.collection.views, plan.views, strict=True)
-    return {original.case_id: written.case_id for original, written in pairs}
-
-
 def _patient_rows(
     plan: Plan, numbers: Sequence[int], images: Sequence[duplicate_patients.ImageIdentity]
 ) -> list[dict[str, str]]:
     cases = {plan.views[number].case_id for number in numbers}
-    written_ids = {k: case for k, case in _written_case_ids(plan).items() if case in cases}
+    written_ids = {k: case for k, case in plan.written_ids.items() if case in cases}
     headers: dict[str, set[str]] = {}
     for image in images:
         headers.setdefault(image.case, set()).add(image.patient)

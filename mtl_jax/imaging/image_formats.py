@@ -73,16 +73,12 @@ def _png(path: Path, frame: int | None) -> RawImage:
         _check_orientation(_exif_orientation(image))
         error = "" if gray else f"colour (mode {image.mode}); save it as plain gray"
         values = np.asarray(image).astype(np.uint16) if image.mode == "I" else np.asarray(image)
-    if image.mode in CHANNEL_MODES and _png_bit_depth(path) == 16:
-        # Pillow keeps only the upper 8 of 16 bits of such images.
-        values, bits = imagecodecs.png_decode(path.read_bytes()), 16
+    if image.mode in CHANNEL_MODES:
+        data = path.read_bytes()
+        if data[PNG_BIT_DEPTH_OFFSET] == 16:
+            # Pillow keeps only the upper 8 of 16 bits of such images.
+            values, bits = imagecodecs.png_decode(data), 16
     return RawImage(_one_channel(values), bits, error=error)
-
-
-def _png_bit_depth(path: Path) -> int:
-    """Return the bits per sample that the header of a PNG states."""
-    with path.open("rb") as file:
-        return file.read(PNG_BIT_DEPTH_OFFSET + 1)[PNG_BIT_DEPTH_OFFSET]
 
 
 def _jpeg(path: Path, frame: int | None) -> RawImage:

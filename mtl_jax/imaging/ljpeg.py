@@ -175,13 +175,10 @@ def _check_length(stream: _Stream, differences: np.ndarray) -> None:
     lengths = np.repeat(np.arange(1, 17), list(stream.counts))
     size[list(stream.symbols)] = lengths + np.array(list(stream.symbols)) % 16
     # Counting takes eight bytes per pixel, so the rows are counted in chunks.
-    histograms = [np.bincount(rows.ravel(), minlength=1 << 16) for rows in _row_chunks(differences)]
+    chunks = np.array_split(differences, 1 + differences.size // _CHUNK_PIXELS)
+    histograms = [np.bincount(rows.ravel(), minlength=1 << 16) for rows in chunks]
     needed = int(np.sum(histograms, axis=0) @ size[symbol])
     n_bytes = len(stream.coded) - stream.coded.count(b"\xff\x00")
     if not needed <= 8 * n_bytes < needed + 8 * _MAX_SPARE_BYTES:
         kind = "truncated" if needed > 8 * n_bytes else "damaged"
         raise InputError(f"{kind}: {n_bytes} bytes of compressed data, {-(-needed // 8)} expected")
-
-
-def _row_chunks(image: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(image, 1 + image.size // _CHUNK_PIXELS)

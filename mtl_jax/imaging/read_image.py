@@ -7,11 +7,10 @@ from typing import TypeVar
 import numpy as np
 
 from mtl_jax.imaging import dicom, image_formats
-from mtl_jax.imaging.image_formats import FLOAT_BITS, RawImage
+from mtl_jax.imaging.image_formats import RawImage
 from mtl_jax.imaging.stored_image import MAX_PIXELS, StoredImage, check_fit
 from mtl_jax.types import InputError
 
-__all__ = ["FLOAT_BITS", "READERS", "read_image", "read_raw", "read_stored"]
 # Supported suffixes; a DICOM file may have any other.
 READERS = (*image_formats.READERS, *dicom.SUFFIXES)
 Result = TypeVar("Result")

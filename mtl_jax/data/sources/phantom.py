@@ -45,7 +45,11 @@ def read_collection(
     facts = json.dumps({"generator": GENERATOR_VERSION} | asdict(parameters), sort_keys=True)
     home = Path(folder) / f"phantom-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
     if not home.exists():
-        _simulate(home, parameters)
+        with atomic.lock(home):
+            if not home.exists():
+                with atomic.write_folder(home) as draft:
+                    write_collection(draft, parameters)
+                    atomic.write_checksums(draft)
     if path == "ddsm":
         collection = _read_ddsm(home)
     else:
@@ -78,12 +82,3 @@ def _read_ddsm(home: Path) -> Collection:
         # The reference standard of CBIS-DDSM does not apply.
         decisions=tuple(text for text in collection.decisions if "biops" not in text),
     )
-
-
-def _simulate(home: Path, parameters: Parameters) -> None:
-    """Write the collection atomically, unless another process has."""
-    with atomic.lock(home):
-        if not home.exists():
-            with atomic.write_folder(home) as draft:
-                write_collection(draft, parameters)
-                atomic.write_checksums(draft)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtl_jax.data.sources.manifest import CHOICES
 from mtl_jax.types import Collection, InputError
 
 REQUIRED = ("image", "label", "case_id")
@@ -17,7 +18,7 @@ DEFAULT_FIELDS = {
         *("case_id:patient", "lesion_id:abnormalities/id", "view:view", "laterality:breast"),
     )
 }
-TRUTH_SOURCES = ("unstated", "biopsy", "followup", "birads", "simulated")
+TRUTH_SOURCES = CHOICES["truth_source"]
 _CONFIG = "config.data.tfds"
 _PATH = re.compile(r"(.*?)(?::([A-Za-z_]\w*(?:\[[-\d%:]*\])?))?", re.DOTALL)
 
