@@ -15,17 +15,18 @@ _WITH_DETAIL = re.compile(r"(.+?) \((.+)\)")
 
 def add_notes(view: LesionView, notes: Sequence[Note]) -> LesionView:
     """Return `view` with `notes` appended: corrections to its `note`, others to its `noted`."""
-    others = SEPARATOR.join(note.text for note in notes if not note.corrected)
+    corrections, others = split_notes(notes)
     return replace(
         view,
-        note=SEPARATOR.join(filter(None, (view.note, corrections(notes)))),
+        note=SEPARATOR.join(filter(None, (view.note, corrections))),
         noted=SEPARATOR.join(filter(None, (view.noted, others))),
     )
 
 
-def corrections(notes: Sequence[Note]) -> str:
-    """Return the texts of the corrections, joined; '' if there are none."""
-    return SEPARATOR.join(note.text for note in notes if note.corrected)
+def split_notes(notes: Sequence[Note]) -> tuple[str, str]:
+    """Return the joined texts of the corrections, and those of the other notes."""
+    corrections = SEPARATOR.join(note.text for note in notes if note.corrected)
+    return corrections, SEPARATOR.join(note.text for note in notes if not note.corrected)
 
 
 def parse_notes(view: LesionView) -> list[Note]:

@@ -180,7 +180,7 @@ def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     if not outcome.extracted:
         raise InputError(f"{collection.name}: no lesion left: {extract_rois.MAGNIFIED}")
     if rules.strict:
-        corrections = {n: image_notes.corrections(outcome.notes[n]) for n in outcome.extracted}
+        corrections = {n: image_notes.split_notes(outcome.notes[n])[0] for n in outcome.extracted}
         repaired = [
             (describe_view(collection.views[number]), correction)
             for number, correction in sorted(corrections.items())

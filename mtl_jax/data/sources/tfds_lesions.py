@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from mtl_jax.data.image_notes import split_notes
 from mtl_jax.data.sources import tfds_fields
 from mtl_jax.data.sources.location import LesionBox
 from mtl_jax.data.sources.tfds_fields import Field
@@ -176,7 +177,7 @@ def _box(
         )
     except InputError as error:
         return str(error)
-    return LesionBox.from_notes(box, notes)
+    return LesionBox(box, *split_notes(notes))
 
 
 def _pixel_size(value: str | float | None, item: str) -> float:
