@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from kit.dicom import digitized_film, for_processing, set_frames, view_code, write_dicom
 from kit.jpeg_lossless import encode
+from kit.lesion import lesion_row
 from pydicom import Sequence, uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
@@ -493,9 +494,9 @@ def test_the_spacing_divided_by_the_factor_counts_as_a_spacing_of_the_header(
 ) -> None:
     path = write_dicom(tmp_path / "a.dcm", FILM, **CONTACT, **magnification_tags(1.07))
     attributes = dicom.read_header_attributes(path)
-    found = compare("", "", "", (65.4, 65.4), "manifest", attributes, True)
+    found = compare(lesion_row((65.4, 65.4)), attributes, True)
     assert [note.kind for note in found] == [OTHER_SPACING]
-    (other,) = compare("", "", "", (60.0, 60.0), "manifest", attributes, True)
+    (other,) = compare(lesion_row((60.0, 60.0)), attributes, True)
     assert other.kind == SPACING_OVERRIDDEN and "60 x 60 um; ImagerPixelSpacing is 70" in other.text
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from kit.lesion import lesion_row
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -202,7 +203,8 @@ def note_kinds(
     user_table: bool = True,
 ) -> list[str]:
     attributes = attributes or make_header()
-    notes = compare(side, view, modality, pixel_um, source, attributes, user_table)
+    row = lesion_row(pixel_um, source, laterality=side, view=view, modality=modality)
+    notes = compare(row, attributes, user_table)
     assert not any(note.corrected for note in notes)
     return [note.kind for note in notes]
 
@@ -233,7 +235,7 @@ def test_a_contradictory_view_or_modality_is_noted() -> None:
         == note_kinds(attributes=attributes)
         == []
     )
-    notes = compare("", "ML", "", (70, 70), "manifest", attributes, True)
+    notes = compare(lesion_row((70, 70), view="ML"), attributes, True)
     assert notes[0].text == f"{compared.VIEW} (ML; ViewPosition is MLO)"
 
 
@@ -259,7 +261,7 @@ def test_pixel_sizes_with_a_source_are_noted(
 def test_the_pixel_size_of_a_table_overrides_the_header_with_a_note(
     size: tuple[float, float], source: str
 ) -> None:
-    notes = compare("", "", "", size, source, make_header(), user_table=True)
+    notes = compare(lesion_row(size, source), make_header(), user_table=True)
     assert [note.corrected for note in notes if note.kind == compared.SPACING_OVERRIDDEN] == [True]
     assert compared.SPACING in note_kinds(pixel_um=size, source=source, user_table=False)
 
@@ -283,7 +285,8 @@ def test_a_unit_error_is_rejected_for_every_source(user_table: bool, factor: flo
 
 
 def test_nothing_is_compared_without_a_header_or_spacing() -> None:
-    assert compare("L", "CC", "DM", (55.0, 55.0), "manifest", None, True) == ()
+    row = lesion_row((55.0, 55.0), laterality="L", view="CC", modality="DM")
+    assert compare(row, None, True) == ()
     assert (
         note_kinds(pixel_um=(55.0, 55.0), attributes=HeaderAttributes(view="CC"), view="CC") == []
     )

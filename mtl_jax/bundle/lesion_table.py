@@ -189,11 +189,7 @@ def _lesion_row(
     cells = row | {"image_path": path.name}
     view = manifest.parse_lesion_view(cells, path.parent, where, label, outside=True)
     try:
-        notes = compare(
-            *(view.laterality, view.view, view.modality, view.pixel_um, view.spacing_source),
-            header,
-            user_table=True,
-        )
+        notes = compare(view, header, user_table=True)
     except InputError as error:
         raise InputError(f"{where}: {path.name}: {error}") from error
     notes += (Note(UNKNOWN_TRUTH),) if invalid_truth else ()

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mtl_jax.bundle import calibration
 from mtl_jax.data import extract_rois
-from mtl_jax.imaging.read_image import FLOAT_BITS
+from mtl_jax.imaging.image_formats import FLOAT_BITS
 from mtl_jax.imaging.roi import PIXEL_UM
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.value_checks import check_pixel_um

@@ -32,13 +32,8 @@ PUBLISHED: dict[str, Acquisition] = {
     "vindr_mammo": Acquisition(optical_density=NOT_APPLICABLE),
     "cmmd": Acquisition(optical_density=NOT_APPLICABLE),
     "cdd_cesm": Acquisition(bits="8", optical_density=NOT_APPLICABLE),
+    "phantom": Acquisition("simulated", NOT_APPLICABLE, "simulated", "simulated"),
 }
-SIMULATED = Acquisition("simulated", NOT_APPLICABLE, "simulated", "simulated")
-
-
-def published_acquisition(source: str) -> Acquisition:
-    """Return what is published about the collection that `source` reads."""
-    return SIMULATED if source == "phantom" else PUBLISHED.get(source, Acquisition())
 
 
 def describe(rois: RoiSet) -> dict[str, str]:

@@ -42,9 +42,7 @@ def read_settings(
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Rules]:
     """Return the background, the options of each source and the rules from `config.data`.
 
-    The phantom writes its files to `folder`, TFDS its decoded images, and CBIS-DDSM the locations
-    of its lesions. The phantom also needs the name of the target, whose signal other collections
-    may share.
+    The sources that write files do so in `folder`. The phantom also needs the name of the target.
     """
     options = {name: dict(data[name]) for name in SOURCES if name in data}
     for writer in ("cbis_ddsm", "phantom", "tfds"):
@@ -85,10 +83,7 @@ def make_shards(
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = DEFAULT_RULES,
 ) -> RoiSet:
-    """Make the shards of a collection, as `load`, in `out`/<collection>, to be moved or published.
-
-    Raises InputError if the folder holds other shards, which are never overwritten.
-    """
+    """Make the shards of a collection, as `load`, in `out`/<collection>, if it holds no others."""
     name, path = _split_spec(spec)
     if name == "shards":
         raise InputError(
@@ -177,7 +172,7 @@ def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     _report_failures(outcome.failures, len(outcome.extracted), plan, rules)
     notes = [
         *collection.notices,
-        *duplicate_patients.check_ids(plan.record["ids_look_like"], _written_case_ids(plan)),
+        *duplicate_patients.check_ids(plan.record["ids_look_like"], plan.written_ids),
         *duplicate_patients.check_images(outcome.images),
     ]
     for note in notes:
@@ -185,7 +180,7 @@ def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     if not outcome.extracted:
         raise InputError(f"{collection.name}: no lesion left: {extract_rois.MAGNIFIED}")
     if rules.strict:
-        corrections = {n: image_notes.corrections(outcome.notes[n]) for n in outcome.extracted}
+        corrections = {n: image_notes.split_notes(outcome.notes[n])[0] for n in outcome.extracted}
         repaired = [
             (describe_view(collection.views[number]), correction)
             for number, correction in sorted(corrections.items())
@@ -242,17 +237,11 @@ def _write_shards(folder: Path, plan: Plan, outcome: Outcome) -> None:
     )
 
 
-def _written_case_ids(plan: Plan) -> dict[str, str]:
-    """Return {original case id: written case id}."""
-    pairs = zip(plan.collection.views, plan.views, strict=True)
-    return {original.case_id: written.case_id for original, written in pairs}
-
-
 def _patient_rows(
     plan: Plan, numbers: Sequence[int], images: Sequence[duplicate_patients.ImageIdentity]
 ) -> list[dict[str, str]]:
     cases = {plan.views[number].case_id for number in numbers}
-    written_ids = {k: case for k, case in _written_case_ids(plan).items() if case in cases}
+    written_ids = {k: case for k, case in plan.written_ids.items() if case in cases}
     headers: dict[str, set[str]] = {}
     for image in images:
         headers.setdefault(image.case, set()).add(image.patient)

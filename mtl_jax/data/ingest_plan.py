@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mtl_jax.data import (
-    acquisition,
     duplicate_patients,
     extract_rois,
     patients,
@@ -16,6 +15,7 @@ from mtl_jax.data import (
     reference_standard,
     shards,
 )
+from mtl_jax.data.acquisition import PUBLISHED, Acquisition
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
 from mtl_jax.types import Collection, InputError, LesionView
@@ -54,6 +54,7 @@ class Plan(NamedTuple):
     background: Mapping[str, Any]
     record: dict[str, Any]  # for manifest.json
     fingerprint: str
+    written_ids: dict[str, str]  # the case id to write for each original one
 
 
 def make_plan(
@@ -94,7 +95,7 @@ def make_plan(
     record = {
         "source": source,
         "imaging": _imaging(background),
-        "acquisition": acquisition.published_acquisition(source)._asdict(),
+        "acquisition": PUBLISHED.get(source, Acquisition())._asdict(),
         "namespace": namespace,
         "patient_key": keys.fingerprint,
         "ids_as_published": all(patients.canonical_id(namespace, i)[1] for i in written_ids),
@@ -116,7 +117,8 @@ def make_plan(
     images = tuple(names.image(view) for view in collection.views)
     fingerprint = _fingerprint(collection, options, record, views, images, rejected)
     return Plan(
-        collection, views, images, tuple(rejected), names, keys, background, record, fingerprint
+        *(collection, views, images, tuple(rejected), names, keys, background, record),
+        *(fingerprint, written_ids),
     )
 
 

@@ -54,8 +54,7 @@ def write(
     `index` holds the rows of index.csv. Each of `chunks` (n, 128, 128) int16 becomes one shard;
     together they have as many ROIs as `index`. `manifest` holds entries in addition to those of the
     format, `audit` is the text of audit.csv, and `patients` are the rows of patients.csv, empty if
-    each case is one patient. If another process has created the folder meanwhile, that folder is
-    kept.
+    each case is one patient. A folder that another process has created meanwhile is kept.
     """
     with atomic.write_folder(out_dir) as draft:
         shards = []
@@ -90,14 +89,10 @@ def write(
         )
 
 
-def open_shards(folder: Path, verify: bool = True) -> RoiSet:
-    """Return the ROIs in `folder`, memory-mapped and read-only; `verify` checks every SHA-256.
-
-    Raises InputError if there is no such folder, or a format version, checksum or count is wrong.
-    """
+def open_shards(folder: Path) -> RoiSet:
+    """Return the ROIs in `folder`, memory-mapped and read-only, after checking every SHA-256."""
     manifest = _read_manifest(folder)
-    if verify:
-        _check_manifest(folder)  # first, because it holds the checksums of the other files
+    _check_manifest(folder)  # first, because it holds the checksums of the other files
     try:
         name = str(manifest["name"])
         tables = ("index", "patients", "audit")
@@ -109,7 +104,7 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
         raise InputError(f"{folder}/manifest.json: the names of its shards are wrong{CURE}")
     shards = []
     for file, rois, sha256 in listed:
-        path = _check_file(folder / file, sha256 if verify else None)
+        path = _check_file(folder / file, sha256)
         try:
             shard = np.load(path, mmap_mode="r", allow_pickle=False)
             _check_pixels(shard, str(path))
@@ -118,18 +113,19 @@ def open_shards(folder: Path, verify: bool = True) -> RoiSet:
         if len(shard) != rois:
             raise InputError(f"{path}: {len(shard)} ROIs, manifest.json says {rois}{CURE}")
         shards.append(shard)
-    index = _read_table(_check_file(folder / "index.csv", index_sha256 if verify else None))
-    path = _check_file(folder / PATIENTS, patients_sha256 if verify else None)
+    index = _read_table(_check_file(folder / "index.csv", index_sha256))
+    path = _check_file(folder / PATIENTS, patients_sha256)
     patients = _read_table(path, PATIENT_COLUMNS)
-    _check_file(folder / "audit.csv", audit_sha256 if verify else None)
+    _check_file(folder / "audit.csv", audit_sha256)
     listed_cases = len(patients["case_id"])
     rois = RoiSet(name, index, tuple(shards), manifest, patients if listed_cases else {})
     lines = len(index["roi_id"])
     if lines != len(rois):
         raise InputError(f"{folder}: {lines} index lines for {len(rois)} ROIs{CURE}")
     _check_index(index, folder)
-    if listed_cases:
-        _check_patients(patients, index, path)
+    # The patient of every case must be known.
+    if listed_cases and sorted(patients["case_id"]) != sorted(set(index["case_id"])):
+        raise InputError(f"{path}: its cases are not those of index.csv, once each{CURE}")
     return rois
 
 
@@ -214,14 +210,6 @@ def _check_index(index: Mapping[str, np.ndarray], folder: Path) -> None:
             raise InputError(f"{path}: lesion {case}/{lesion}: label {label}{CURE}")
 
 
-def _check_patients(
-    patients: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray], path: Path
-) -> None:
-    """Raise InputError unless each case of the index is listed once: its patient must be known."""
-    if sorted(patients["case_id"]) != sorted(set(index["case_id"])):
-        raise InputError(f"{path}: its cases are not those of index.csv, once each{CURE}")
-
-
 def _check_manifest(folder: Path) -> None:
     path, manifest = folder / MANIFEST_SHA256, folder / "manifest.json"
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
@@ -234,10 +222,10 @@ def _check_pixels(shard: np.ndarray, name: str) -> None:
         raise ValueError(f"{name} is {shard.dtype} {shard.shape}, not int16 (n, 128, 128)")
 
 
-def _check_file(path: Path, sha256: str | None) -> Path:
+def _check_file(path: Path, sha256: str) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: missing{CURE}")
-    if sha256 is not None and atomic.file_sha256(path) != sha256:
+    if atomic.file_sha256(path) != sha256:
         raise InputError(f"{path}: wrong checksum: the file has changed{CURE}")
     return path
 

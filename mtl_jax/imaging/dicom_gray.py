@@ -136,7 +136,8 @@ def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[No
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if len(item):
-                values, notes = apply_lut(item, levels, _is_big_endian(header))
+                big_endian = header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+                values, notes = apply_lut(item, levels, big_endian)
             else:
                 intercept = get_value(header, "RescaleIntercept") or 0.0
                 values = levels * float(header.RescaleSlope) + float(intercept)
@@ -158,10 +159,6 @@ def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[No
         if slope < 0 and unit != "OD":
             notes = (Note(SLOPE_NEGATIVE, f"{slope:g}"),)
     return values, unit if unit == "OD" else "", transform, notes
-
-
-def _is_big_endian(header: Dataset) -> bool:
-    return header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
 
 
 def _header_notes(attributes: dict[str, Any], raw: bool) -> tuple[Note, ...]:

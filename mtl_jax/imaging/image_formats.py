@@ -52,14 +52,14 @@ def select_frame(frame: int | None, frames: int) -> int:
 
 def _pgm(path: Path, frame: int | None) -> RawImage:
     check_single_frame(frame)
-    values, bits = pgm.read(path, MAX_PIXELS)
+    values, bits = pgm.read(path)
     # Some programs write the largest value as maxval, so a table may state more bits.
     return RawImage(values, bits, max_bits=8 * values.itemsize)
 
 
 def _ljpeg(path: Path, frame: int | None) -> RawImage:
     check_single_frame(frame)
-    return RawImage(*ljpeg.read(path, MAX_PIXELS))
+    return RawImage(*ljpeg.read(path))
 
 
 def _png(path: Path, frame: int | None) -> RawImage:
@@ -73,16 +73,12 @@ def _png(path: Path, frame: int | None) -> RawImage:
         _check_orientation(_exif_orientation(image))
         error = "" if gray else f"colour (mode {image.mode}); save it as plain gray"
         values = np.asarray(image).astype(np.uint16) if image.mode == "I" else np.asarray(image)
-    if image.mode in CHANNEL_MODES and _png_bit_depth(path) == 16:
-        # Pillow keeps only the upper 8 of 16 bits of such images.
-        values, bits = imagecodecs.png_decode(path.read_bytes()), 16
+    if image.mode in CHANNEL_MODES:
+        data = path.read_bytes()
+        if data[PNG_BIT_DEPTH_OFFSET] == 16:
+            # Pillow keeps only the upper 8 of 16 bits of such images.
+            values, bits = imagecodecs.png_decode(data), 16
     return RawImage(_one_channel(values), bits, error=error)
-
-
-def _png_bit_depth(path: Path) -> int:
-    """Return the bits per sample that the header of a PNG states."""
-    with path.open("rb") as file:
-        return file.read(PNG_BIT_DEPTH_OFFSET + 1)[PNG_BIT_DEPTH_OFFSET]
 
 
 def _jpeg(path: Path, frame: int | None) -> RawImage:

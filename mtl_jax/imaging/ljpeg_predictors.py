@@ -12,7 +12,9 @@ def reconstruct_first_row(
     """Return the gray (W,) uint16 of the first row; the row above it, if used, is 2^(P-1)."""
     middle = 1 << (bits - 1)
     if not pvrg or selector in (1, 4, 5):
-        return _running_sum(differences, middle)
+        row = differences.copy()
+        row[:1] += np.uint16(middle)
+        return np.cumsum(row, dtype=np.uint16)
     row = differences.astype(np.int64)
     row[0] += middle
     if selector in (2, 3):
@@ -74,9 +76,3 @@ def _along_antidiagonals(gray: np.ndarray) -> None:
         left = flat[begin - 1 : end - 1 : width - 1].astype(np.int32)
         above = flat[begin - width : end - width : width - 1]
         flat[begin : end : width - 1] += ((left + above) >> 1).astype(np.uint16)
-
-
-def _running_sum(differences: np.ndarray, start: int) -> np.ndarray:
-    row = differences.copy()
-    row[:1] += np.uint16(start)
-    return np.cumsum(row, dtype=np.uint16)

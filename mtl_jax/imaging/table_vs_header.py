@@ -1,7 +1,7 @@
 """Compare what a table states about an image with its DICOM header."""
 
 from mtl_jax.imaging.stored_image import HeaderAttributes
-from mtl_jax.types import InputError, Note
+from mtl_jax.types import InputError, LesionView, Note
 
 SAME_SPACING = 0.01  # relative tolerance of two statements of one pixel size
 UNIT_ERROR = 5.0  # a ratio that no geometry explains
@@ -19,30 +19,24 @@ NOT_SQUARE = "rows and columns have different pixel sizes"
 
 
 def compare(
-    laterality: str,
-    view: str,
-    modality: str,
-    pixel_um: tuple[float, float],
-    spacing_source: str,
-    header: HeaderAttributes | None,
-    user_table: bool,
+    view: LesionView, header: HeaderAttributes | None, user_table: bool
 ) -> tuple[Note, ...]:
-    """Return notes on differences between a table's statements and the DICOM header of an image.
+    """Return notes on differences between a table's row and the DICOM header of an image.
 
     A contradiction may mean that a row of a table that the user wrote (`user_table`) names another
     image. Raises InputError if the laterality contradicts an attribute of the header, the pixel
-    size is not that of the header field in `spacing_source`, or it differs by a factor of five or
+    size is not that of the header field in its source, or it differs by a factor of five or
     more.
     """
-    notes = square_notes(pixel_um)
+    notes = square_notes(view.pixel_um)
     if header is None:
         return notes
-    notes += _laterality_notes(laterality, header, user_table)
-    if view and header.view and view != header.view:
-        notes += (Note(VIEW, f"{view}; {header.view_source} is {header.view}"),)
-    if modality and header.modality and modality != header.modality:
-        notes += (Note(MODALITY, f"{modality}; the header is that of {header.modality}"),)
-    return notes + _spacing_notes(pixel_um, spacing_source, header, user_table)
+    notes += _laterality_notes(view.laterality, header, user_table)
+    if view.view and header.view and view.view != header.view:
+        notes += (Note(VIEW, f"{view.view}; {header.view_source} is {header.view}"),)
+    if view.modality and header.modality and view.modality != header.modality:
+        notes += (Note(MODALITY, f"{view.modality}; the header is that of {header.modality}"),)
+    return notes + _spacing_notes(view.pixel_um, view.spacing_source, header, user_table)
 
 
 def square_notes(pixel_um: tuple[float, float]) -> tuple[Note, ...]:

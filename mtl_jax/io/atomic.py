@@ -58,9 +58,14 @@ def write_folder(path: Path) -> Iterator[Path]:
         draft.mkdir()
         try:
             yield draft
-            for file in draft.rglob("*"):
-                _fsync(file)
-            _rename_draft(draft, path)
+            for file in filter(Path.is_file, draft.rglob("*")):
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+            try:
+                draft.rename(path)
+            except OSError:
+                if not path.exists():
+                    raise
         finally:
             # Once the folder exists, drafts of killed or slower processes are useless.
             shutil.rmtree(draft, ignore_errors=True)
@@ -73,8 +78,7 @@ def write_folder(path: Path) -> Iterator[Path]:
 def lock(path: Path) -> Iterator[None]:
     """Hold the lock of `path` during the block; wait while another process holds it.
 
-    The operating system releases the lock when a process ends or crashes. On a file system without
-    locks, the lock file itself is the lock.
+    The operating system releases the lock when a process ends or crashes.
     """
     file = path.with_name(f".{path.name}.lock")
     with report_write_errors(file):
@@ -89,14 +93,6 @@ def lock(path: Path) -> Iterator[None]:
         yield
     finally:
         file_lock.release()
-
-
-def _rename_draft(draft: Path, path: Path) -> None:
-    try:
-        draft.rename(path)
-    except OSError:
-        if not path.exists():
-            raise
 
 
 @contextlib.contextmanager
@@ -154,10 +150,3 @@ def _checksum_lines(folder: Path, skip: tuple[str, ...]) -> list[str]:
         for path in files
         if path.name not in (CHECKSUMS, *skip)
     ]
-
-
-def _fsync(path: Path) -> None:
-    """Force a file to the disk before its folder is renamed."""
-    if path.is_file():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())

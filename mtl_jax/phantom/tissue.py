@@ -23,9 +23,8 @@ def make_texture(
 ) -> np.ndarray:
     """Return a random field (pixels, pixels) float32 with a power spectrum of 1/f^exponent.
 
-    Its mean is 0 and its deviation 1. `stretch` is the ratio of the length of its structures along
-    `angle` (radians) to that across. It is generated on a larger grid and cropped, because Fourier
-    fields are periodic.
+    Its mean is 0, its deviation 1. `stretch` is the ratio of the length of its structures along
+    `angle` to that across. It is cropped from a larger grid, because Fourier fields are periodic.
     """
     size, row, column = _frequencies(pixels, pixel_mm)
     along = row * np.float32(np.sin(angle)) + column * np.float32(np.cos(angle))

@@ -1,9 +1,8 @@
-"""How much each case moves an area, empirical or fitted."""
+"""Influence values of the cases on an AUC, empirical or fitted."""
 
 import numpy as np
 
-from mtl_jax.roc import categories as lik
-from mtl_jax.roc import degenerate, information, proper_model
+from mtl_jax.roc import categories, degenerate, information, proper_model
 from mtl_jax.roc.empirical import placement_values
 from mtl_jax.roc.fit import Fits
 from mtl_jax.roc.search import search
@@ -11,64 +10,63 @@ from mtl_jax.roc.truth_runs import TruthRuns, truth_runs_of_scores
 
 
 def empirical_influence(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
-    """Return the empirical area, the influence (n,) of each case on it (DeLong's components,
-    centred and over the number of cases in the class), and the status ok."""
-    of_malignant, of_benign = placement_values(truth, scores)
-    area = float(of_malignant.mean())
-    out = np.empty(len(truth))
-    out[truth] = (of_malignant - area) / len(of_malignant)
-    out[~truth] = (of_benign - area) / len(of_benign)
-    return area, out, "ok"
+    """Return the empirical AUC, the influence value (n,) of each case on it (DeLong's components,
+    centered and divided by the number of cases in the class), and the status ok."""
+    malignant, benign = placement_values(truth, scores)
+    auc = float(malignant.mean())
+    values = np.empty(len(truth))
+    values[truth] = (malignant - auc) / len(malignant)
+    values[~truth] = (benign - auc) / len(benign)
+    return auc, values, "ok"
 
 
 def proper_influence(truth: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, str]:
-    """Return the area of the proper binormal fit, the influence (n,) of each case on it, and the
-    status, each as `proper` gives it but for the checks against the empirical AUC and the class
-    sizes.
+    """Return the AUC of the proper binormal fit, the influence value (n,) of each case on it, and
+    the status.
 
-    Where the fit is degenerate the area is that of `proper`, the influence the empirical one.
+    AUC and status are those of `proper`, but the status without its checks of the empirical AUC
+    and the class sizes. If the fit is degenerate the influence values are the empirical ones.
     """
     runs = truth_runs_of_scores(truth, scores)
     kind = str(degenerate.classify_data(runs)[0])
-    if kind == "regular":
-        found = search(runs)
-        aucs = proper_model.auc_of_curve(found.parameters.d, found.parameters.c)
-        if degenerate.at_chance(runs, aucs, found.loglik)[0]:
-            return 0.5, empirical_influence(truth, scores)[1], "below_chance"
-        area, pull = float(aucs[0]), category_influence(runs, found)
-        if np.isfinite(pull).all():
-            cell = find_categories(runs, scores)
-            status = "boundary" if found.parameters.d[0] <= 1.01 * lik.MIN_D else "ok"
-            status = status if found.converged[0] else "not_converged"
-            return area, np.where(truth, pull[1][cell], pull[0][cell]), status
-        return area, empirical_influence(truth, scores)[1], "sparse"
-    return (
-        float(degenerate.degenerate_aucs(runs)[0]),
-        empirical_influence(truth, scores)[1],
-        degenerate.STATUS[kind],
-    )
+    if kind != "regular":
+        auc, status = float(degenerate.degenerate_aucs(runs)[0]), degenerate.STATUS[kind]
+        return auc, empirical_influence(truth, scores)[1], status
+    fits = search(runs)
+    d = fits.parameters.d
+    aucs = proper_model.auc_of_curve(d, fits.parameters.c)
+    if degenerate.at_chance(runs, aucs, fits.loglik)[0]:
+        return 0.5, empirical_influence(truth, scores)[1], "below_chance"
+    values = category_influence(runs, fits)
+    if not np.isfinite(values).all():
+        return float(aucs[0]), empirical_influence(truth, scores)[1], "sparse"
+    category = find_categories(runs, scores)
+    status = "boundary" if d[0] <= 1.01 * categories.MIN_D else "ok"
+    status = status if fits.converged[0] else "not_converged"
+    return float(aucs[0]), np.where(truth, values[1][category], values[0][category]), status
 
 
-def category_influence(runs: TruthRuns, found: Fits) -> np.ndarray:
-    """Return how much one benign and one malignant case (2, cells) of each cell move the fitted
-    area.
+def category_influence(runs: TruthRuns, fits: Fits) -> np.ndarray:
+    """Return the influence value of a benign and of a malignant case (2, categories) of each
+    category on the fitted AUC.
 
-    The case's score vector, minus its part explained by the cutoffs, times the inverse expected
-    information and the gradient of the area (White 1982, Econometrica 50:1).
+    The efficient score of the case (cutoffs eliminated) times the inverse expected information
+    times the gradient of the AUC (White 1982, Econometrica 50:1).
     """
-    solved = information.invert_information(runs, found.parameters)
-    part = lik.class_fractions(runs)
-    now = lik.category_probabilities(runs, part, found.parameters)
-    weight = np.einsum("is,ijs->js", solved.area, solved.inverse)
-    weight = np.repeat(weight, runs.sizes, axis=1)
-    border, turn = (weight * solved.border).sum(axis=0), (weight * solved.turn).sum(axis=0)
-    moved = np.stack([-part.malignant * turn, part.benign * turn]) - border * [now.r, now.s]
-    change = moved - np.where(part.first, 0.0, np.roll(moved, 1, axis=1))
-    return change / np.maximum([now.p, now.q], lik.MIN_PROBABILITY)
+    inverse = information.invert_information(runs, fits.parameters)
+    fractions = categories.class_fractions(runs)
+    probabilities = categories.category_probabilities(runs, fractions, fits.parameters)
+    weight = runs.repeat(np.einsum("is,ijs->js", inverse.auc_gradient, inverse.inverse))
+    by_cutoffs = (weight * inverse.border).sum(axis=0)
+    by_curve = (weight * inverse.derivative).sum(axis=0)
+    change = np.stack([-fractions.malignant * by_curve, fractions.benign * by_curve])
+    change -= by_cutoffs * [probabilities.fpf_by_w, probabilities.tpf_by_w]
+    change = change - np.where(fractions.first, 0.0, np.roll(change, 1, axis=1))
+    return change / np.maximum([probabilities.p, probabilities.q], categories.MIN_PROBABILITY)
 
 
 def find_categories(runs: TruthRuns, scores: np.ndarray) -> np.ndarray:
-    """Return the cell (n,) that holds each case of one data set."""
+    """Return the category (n,) of each case of one data set."""
     rank = np.empty(len(scores), dtype=int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     return np.searchsorted(np.cumsum(runs.benign + runs.malignant), rank, "right")

@@ -1,10 +1,10 @@
-"""Gradient and information of the log-likelihood, with the cutoffs eliminated. No search here.
+"""Gradient and information of the log-likelihood, with the cutoffs eliminated.
 
-The curve is written by its area A and by c: along the ridges of the likelihood A hardly changes,
-so that a step along c stays on the ridge. Near d = 0 it is written by d^2 and c instead.
+The curve is parametrized by its AUC and c: along the ridges of the likelihood the AUC hardly
+changes, so that a step along c follows the ridge. Near d = 0 it is parametrized by d^2 and c.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg.lapack import dptsv
@@ -23,238 +23,247 @@ from mtl_jax.roc.categories import (
 )
 from mtl_jax.roc.truth_runs import TruthRuns
 
-MAX_D_OF_SQUARE = 0.5  # below it the curve is written by d^2
+MAX_D_OF_SQUARE = 0.5  # for a smaller d the curve is parametrized by d^2
 
 
 def uses_d_squared(d: np.ndarray) -> np.ndarray:
-    """Return whether the curve is written by d^2 and c, which suits the edge d = 0."""
+    """Return whether the curve is parametrized by d^2 and c, which suits the boundary d = 0."""
     return d < MAX_D_OF_SQUARE
 
 
 def reparametrization(
-    d: np.ndarray, c: np.ndarray, edge: np.ndarray
+    d: np.ndarray, c: np.ndarray, by_d_squared: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """d(d^2)/dA at fixed c and d(d^2)/dc at fixed A (sets,); where `edge`, the first coordinate
-    is d^2 itself: 1 and 0."""
-    by_d, by_c = proper_model.auc_gradient(d, c)
-    stretch = np.where(edge, 1.0, 2.0 * d / np.maximum(by_d, MIN_PROBABILITY))
-    return stretch, np.where(edge, 0.0, -by_c * stretch)
+    """Return the derivatives (sets,) of d^2 by the first parameter, the AUC, at fixed c, and by c
+    at fixed AUC; where `by_d_squared` the first parameter is d^2 itself, and they are 1 and 0."""
+    auc_by_d, auc_by_c = proper_model.auc_gradient(d, c)
+    d2_by_auc = np.where(by_d_squared, 1.0, 2.0 * d / np.maximum(auc_by_d, MIN_PROBABILITY))
+    return d2_by_auc, np.where(by_d_squared, 0.0, -auc_by_c * d2_by_auc)
 
 
 def reparametrize(
-    runs: TruthRuns, turn: np.ndarray, by: tuple[np.ndarray, np.ndarray]
+    runs: TruthRuns, derivative: np.ndarray, d2_by: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """Return `turn` (2, cells) by (d^2, c), in the coordinates of the chart."""
-    stretch, shear = (np.repeat(x, runs.sizes) for x in by)
-    return np.stack([turn[0] * stretch, turn[1] + turn[0] * shear])
+    """Transform `derivative` (2, categories) by (d^2, c) into that by the two parameters of the
+    curve, with `d2_by` from `reparametrization`."""
+    d2_by_first, d2_by_c = (runs.repeat(x) for x in d2_by)
+    return np.stack([derivative[0] * d2_by_first, derivative[1] + derivative[0] * d2_by_c])
 
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """Gradient and information of each data set: `theta` (2, sets) by the two coordinates of the
-    curve, `w` (cells,); `square` (2, 2, sets), `size` (2, sets) a positive scale of its diagonal,
-    `border` (2, cells), and the tridiagonal block of the cutoffs, `main` and `off` (cells,), where
-    off[k] joins cutoffs k and k + 1."""
+    """Gradient and information of each data set, a bordered tridiagonal system.
 
-    theta: np.ndarray
-    w: np.ndarray
-    square: np.ndarray
-    size: np.ndarray
+    `gradient` (2, sets) and `curve_information` (2, 2, sets) are by the two parameters of the
+    curve, `cutoff_gradient` (categories,) by the cutoffs w. `border` (2, categories) is the
+    information between curve and cutoffs, `diagonal` and `off_diagonal` (categories,) that of the
+    cutoffs, where off_diagonal[k] belongs to cutoffs k and k + 1. `scale` (2, sets) is a positive
+    scale of the diagonal of `curve_information`.
+    """
+
+    gradient: np.ndarray
+    cutoff_gradient: np.ndarray
+    curve_information: np.ndarray
+    scale: np.ndarray
     border: np.ndarray
-    main: np.ndarray
-    off: np.ndarray
+    diagonal: np.ndarray
+    off_diagonal: np.ndarray
 
 
 def normal_equations(
     runs: TruthRuns,
-    part: ClassFractions,
-    at: Parameters,
-    now: CategoryProbabilities,
+    fractions: ClassFractions,
+    probabilities: CategoryProbabilities,
+    derivative: np.ndarray,
     expected: bool = False,
 ) -> NormalEquations:
-    """Gradient and information of a proper curve at `at`."""
-    by = reparametrization(at.d, at.c, uses_d_squared(at.d))
-    return assemble_equations(runs, part, now, reparametrize(runs, now.turn, by), expected)
-
-
-def assemble_equations(
-    runs: TruthRuns,
-    part: ClassFractions,
-    now: CategoryProbabilities,
-    moved: np.ndarray,
-    expected: bool = False,
-) -> NormalEquations:
-    """Gradient, and the information: expected, or with the counts that were observed. `moved`
-    (2, cells) is how the two parameters of the curve move it, as `Cells.turn`."""
-    p, q = np.maximum(now.p, MIN_PROBABILITY), np.maximum(now.q, MIN_PROBABILITY)
-    pull0, pull1 = runs.benign / p, runs.malignant / q
+    """Return the gradient, and the information from expected or observed counts, without second
+    derivatives of the curve; `derivative` as in `CategoryProbabilities`."""
+    p = np.maximum(probabilities.p, MIN_PROBABILITY)
+    q = np.maximum(probabilities.q, MIN_PROBABILITY)
+    score_p, score_q = runs.benign / p, runs.malignant / q  # derivatives of the log-likelihood
     if expected:
-        weight0 = np.repeat(runs.total(runs.benign), runs.sizes) / p
-        weight1 = np.repeat(runs.total(runs.malignant), runs.sizes) / q
+        information_p = runs.repeat(runs.sum(runs.benign)) / p
+        information_q = runs.repeat(runs.sum(runs.malignant)) / q
     else:
-        weight0, weight1 = pull0 / p, pull1 / q
-    turn = moved - np.where(part.first, 0.0, np.roll(moved, 1, axis=1))
-    below = [next_cell(x, part) for x in (pull0, pull1, weight0, weight1)]
-    w = now.r * (pull0 - below[0]) + now.s * (pull1 - below[1])
-    theta = np.stack([runs.total((part.benign * pull1 - part.malignant * pull0) * t) for t in turn])
-    both = part.malignant**2 * weight0 + part.benign**2 * weight1
-    square = np.stack([[runs.total(both * t * u) for u in turn] for t in turn])
-    main = now.r**2 * (weight0 + below[2]) + now.s**2 * (weight1 + below[3])
-    off = -(now.r * next_cell(now.r, part) * below[2] + now.s * next_cell(now.s, part) * below[3])
-    lean0, lean1 = -part.malignant * weight0 * turn, part.benign * weight1 * turn
-    border = now.r * (lean0 - next_cell(lean0, part)) + now.s * (lean1 - next_cell(lean1, part))
-    w, border = np.where(part.last, 0.0, w), np.where(part.last, 0.0, border)
-    main = np.where(part.last, 1.0, main)
-    off = np.where(part.last | np.roll(part.last, -1), 0.0, off)
+        information_p, information_q = score_p / p, score_q / q
+    change = derivative - np.where(fractions.first, 0.0, np.roll(derivative, 1, axis=1))
+    next_score_p, next_score_q, next_information_p, next_information_q = (
+        next_category(x, fractions) for x in (score_p, score_q, information_p, information_q)
+    )
+    fpf_by_w, tpf_by_w = probabilities.fpf_by_w, probabilities.tpf_by_w
+    cutoff_gradient = fpf_by_w * (score_p - next_score_p) + tpf_by_w * (score_q - next_score_q)
+    score = fractions.benign * score_q - fractions.malignant * score_p
+    gradient = np.stack([runs.sum(score * x) for x in change])
+    weight = fractions.malignant**2 * information_p + fractions.benign**2 * information_q
+    curve_information = np.stack([[runs.sum(weight * x * y) for y in change] for x in change])
+    diagonal = fpf_by_w**2 * (information_p + next_information_p) + tpf_by_w**2 * (
+        information_q + next_information_q
+    )
+    off_diagonal = -(
+        fpf_by_w * next_category(fpf_by_w, fractions) * next_information_p
+        + tpf_by_w * next_category(tpf_by_w, fractions) * next_information_q
+    )
+    cross_p = -fractions.malignant * information_p * change
+    cross_q = fractions.benign * information_q * change
+    border = fpf_by_w * (cross_p - next_category(cross_p, fractions)) + tpf_by_w * (
+        cross_q - next_category(cross_q, fractions)
+    )
+    last = fractions.last
     return NormalEquations(
-        theta, w, square, np.stack([square[0, 0], square[1, 1]]), border, main, off
+        gradient,
+        np.where(last, 0.0, cutoff_gradient),
+        curve_information,
+        np.stack([curve_information[0, 0], curve_information[1, 1]]),
+        np.where(last, 0.0, border),
+        np.where(last, 1.0, diagonal),
+        np.where(last | np.roll(last, -1), 0.0, off_diagonal),
     )
 
 
-def next_cell(values: np.ndarray, part: ClassFractions) -> np.ndarray:
-    """Return the value of the next laxer cell, 0 after the last."""
-    return np.where(part.last, 0.0, np.roll(values, -1, axis=-1))
+def next_category(values: np.ndarray, fractions: ClassFractions) -> np.ndarray:
+    """Return the value of the next laxer category, 0 after the last."""
+    return np.where(fractions.last, 0.0, np.roll(values, -1, axis=-1))
+
+
+@dataclass(frozen=True)
+class ReducedEquations:
+    """Equations of the curve after elimination of the cutoffs: `information` (2, 2, sets) is the
+    Schur complement, `gradient` is (2, sets). `cutoff_step` (categories,) and `border`
+    (2, categories) are the inverse of the cutoff block times the cutoff gradient and times the
+    border. The equations are valid where that block is `positive_definite` (sets,)."""
+
+    gradient: np.ndarray
+    information: np.ndarray
+    cutoff_step: np.ndarray
+    border: np.ndarray
+    positive_definite: np.ndarray
 
 
 def eliminate_cutoffs(
-    runs: TruthRuns, at: NormalEquations, damping: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Solves the cutoffs out of the system, with its diagonal raised by 1 + damping (sets,).
+    runs: TruthRuns, equations: NormalEquations, damping: np.ndarray
+) -> ReducedEquations:
+    """Eliminate the cutoffs, with `damping` (sets,) times the diagonal added to the information.
 
-    Returns the gradient (2, sets) and information (2, 2, sets) that are left for the curve, and
-    the solutions (cells,) for the gradient and (2, cells) for the border, and whether the block
-    of the cutoffs was positive definite (sets,). All data sets are one tridiagonal system, because
-    nothing joins the last cutoff of one to the first of the next.
+    All data sets are solved as one tridiagonal system, whose blocks are uncoupled.
     """
-    main = at.main * (1.0 + np.repeat(damping, runs.sizes) + 1e-13)
-    off = at.off
-    sides = np.column_stack([at.w, *at.border])
-    solid = np.ones(runs.sets, dtype=bool)
+    diagonal = equations.diagonal * (1.0 + runs.repeat(damping) + 1e-13)
+    off_diagonal = equations.off_diagonal
+    right_sides = np.column_stack([equations.cutoff_gradient, *equations.border])
+    positive_definite = np.ones(runs.n_sets, dtype=bool)
     while True:
-        _, _, solved, failed = dptsv(main, off[:-1], sides)
+        _, _, solution, failed = dptsv(diagonal, off_diagonal[:-1], right_sides)
         if not failed:
             break
-        solid[np.searchsorted(runs.start, failed - 1, "right") - 1] = False
-        cell = np.repeat(solid, runs.sizes)
-        main, off = np.where(cell, main, 1.0), np.where(cell, off, 0.0)
-    own, border = solved[:, 0], solved[:, 1:].T
-    theta = at.theta - np.stack([runs.total(b * own) for b in at.border])
-    square = at.square - np.stack([[runs.total(b * s) for s in border] for b in at.border])
-    for i in range(2):
-        square[i, i] += at.size[i] * damping
-    return theta, square, own, border, solid
-
-
-def select_equations(
-    runs: TruthRuns, which: np.ndarray, full: NormalEquations, plain: NormalEquations
-) -> NormalEquations:
-    """Return the full information of the data sets `which` (sets,), the plain one of the others."""
-    cell = np.repeat(which, runs.sizes)
-    return NormalEquations(
-        plain.theta,
-        plain.w,
-        np.where(which, full.square, plain.square),
-        plain.size,
-        np.where(cell, full.border, plain.border),
-        np.where(cell, full.main, plain.main),
-        plain.off,
+        positive_definite[np.searchsorted(runs.start, failed - 1, "right") - 1] = False
+        valid = runs.repeat(positive_definite)
+        diagonal, off_diagonal = np.where(valid, diagonal, 1.0), np.where(valid, off_diagonal, 0.0)
+    step, border = solution[:, 0], solution[:, 1:].T
+    gradient = equations.gradient - np.stack([runs.sum(b * step) for b in equations.border])
+    information = equations.curve_information - np.stack(
+        [[runs.sum(b * s) for s in border] for b in equations.border]
     )
+    for i in range(2):
+        information[i, i] += equations.scale[i] * damping
+    return ReducedEquations(gradient, information, step, border, positive_definite)
 
 
-def add_curve_curvature(
+def observed_equations(
     runs: TruthRuns,
-    part: ClassFractions,
-    at: Parameters,
+    fractions: ClassFractions,
+    parameters: Parameters,
     w: np.ndarray,
-    now: CategoryProbabilities,
-    plain: NormalEquations,
-) -> NormalEquations:
-    """Return the observed information in full: `plain`, of observed counts, minus the curvature of
-    the curve at fixed w, which is taken from differences of its first derivatives."""
-    pull0 = runs.benign / np.maximum(now.p, MIN_PROBABILITY)
-    pull1 = runs.malignant / np.maximum(now.q, MIN_PROBABILITY)
-    pull0, pull1 = pull0 - next_cell(pull0, part), pull1 - next_cell(pull1, part)
-    pull = np.where(part.last, 0.0, pull0 - part.benign / part.malignant * pull1)
-    edge = uses_d_squared(at.d)
-    stretch, shear = reparametrization(at.d, at.c, edge)
-    moved = reparametrize(runs, now.turn, (stretch, shear))
-    main, border, square = plain.main.copy(), plain.border.copy(), plain.square.copy()
+    probabilities: CategoryProbabilities,
+) -> tuple[NormalEquations, NormalEquations]:
+    """Return the equations from observed counts, first without and then with the second
+    derivatives of the curve, which are finite differences at fixed w."""
+    by_d_squared = uses_d_squared(parameters.d)
+    d2_by_first, d2_by_c = reparametrization(parameters.d, parameters.c, by_d_squared)
+    derivative = reparametrize(runs, probabilities.derivative, (d2_by_first, d2_by_c))
+    equations = normal_equations(runs, fractions, probabilities, derivative)
+    benign, malignant, last = fractions.benign, fractions.malignant, fractions.last
+    score_p = runs.benign / np.maximum(probabilities.p, MIN_PROBABILITY)
+    score_q = runs.malignant / np.maximum(probabilities.q, MIN_PROBABILITY)
+    score_p, score_q = (x - next_category(x, fractions) for x in (score_p, score_q))
+    score = np.where(last, 0.0, score_p - benign / malignant * score_q)  # by FPF at fixed w
+    diagonal, border = equations.diagonal.copy(), equations.border.copy()
+    information = equations.curve_information.copy()
 
-    cell_d, cell_c = np.repeat(at.d, runs.sizes), np.repeat(at.c, runs.sizes)
-    f, g, _ = proper_model.densities(proper_model.deviates(at.v, cell_d, cell_c), cell_c)
-    density = np.maximum(part.benign * f + part.malignant * g, MIN_PROBABILITY)
-    aside = 1e-6 * np.minimum(w, 1.0 - w)
-    r = cutoff_derivatives(part, at.v + aside / density, cell_d, cell_c)[0]
-    main += pull * (r - now.r) / np.where(part.last, 1.0, aside)
+    d, c = runs.repeat(parameters.d), runs.repeat(parameters.c)
+    f, g, _ = proper_model.densities(proper_model.deviates(parameters.v, d, c), c)
+    density = np.maximum(benign * f + malignant * g, MIN_PROBABILITY)
+    dw = 1e-6 * np.minimum(w, 1.0 - w)
+    fpf_by_w = cutoff_derivatives(fractions, parameters.v + dw / density, d, c)[0]
+    diagonal += score * (fpf_by_w - probabilities.fpf_by_w) / np.where(last, 1.0, dw)
 
-    by_area = 1e-5 * np.maximum(at.d**2, 0.1) / stretch
-    by_c = 1e-6 * np.minimum(np.maximum(np.abs(at.c), 1e-3), 1.0 - np.abs(at.c))
-    by_c = np.where(shear < 0, -by_c, by_c)  # towards larger d
-    for i, (step, d2, c) in enumerate(
-        (
-            (by_area, at.d**2 + by_area * stretch, at.c),
-            (by_c, at.d**2 + by_c * shear, at.c + by_c),
-        )
-    ):
-        d = np.sqrt(d2)
-        v = cutoffs(runs, part, d, c, w, at.v)
-        r, _, turn = cutoff_derivatives(part, v, np.repeat(d, runs.sizes), np.repeat(c, runs.sizes))
-        turn = reparametrize(runs, turn, reparametrization(d, c, edge))
-        border[i] -= pull * (r - now.r) / np.repeat(step, runs.sizes)
+    step_first = 1e-5 * np.maximum(parameters.d**2, 0.1) / d2_by_first
+    step_c = 1e-6 * np.minimum(np.maximum(np.abs(parameters.c), 1e-3), 1.0 - np.abs(parameters.c))
+    step_c = np.where(d2_by_c < 0, -step_c, step_c)  # towards a larger d
+    points = (
+        (step_first, parameters.d**2 + step_first * d2_by_first, parameters.c),
+        (step_c, parameters.d**2 + step_c * d2_by_c, parameters.c + step_c),
+    )
+    for i, (step, d_squared, c) in enumerate(points):
+        d = np.sqrt(d_squared)
+        v = cutoffs(runs, fractions, d, c, w, parameters.v)
+        fpf_by_w, _, new = cutoff_derivatives(fractions, v, runs.repeat(d), runs.repeat(c))
+        new = reparametrize(runs, new, reparametrization(d, c, by_d_squared))
+        border[i] -= score * (fpf_by_w - probabilities.fpf_by_w) / runs.repeat(step)
         for j in range(2):
-            square[j, i] += runs.total(part.malignant * pull * (turn[j] - moved[j])) / step
-    return NormalEquations(
-        plain.theta,
-        plain.w,
-        (square + square.transpose(1, 0, 2)) / 2.0,
-        plain.size,
-        border,
-        main,
-        plain.off,
+            information[j, i] += runs.sum(malignant * score * (new[j] - derivative[j])) / step
+    information = (information + information.transpose(1, 0, 2)) / 2.0
+    return equations, replace(
+        equations, curve_information=information, border=border, diagonal=diagonal
     )
 
 
 @dataclass(frozen=True)
 class InverseInformation:
-    """The information of each data set, inverted: `inverse` (2, 2, sets) is the covariance of the
-    chart's coordinates, `to_d_c` (2, 2, sets) turns their changes into those of (d, c), `area`
-    (2, sets) into that of the area; `border` (2, cells) is the border solved for the cutoffs, and
-    `turn` (2, cells) that of `CategoryProbabilities` in these coordinates. Where d = 0 the first
-    coordinate is known and has zeros; where the information is singular `inverse` is NaN."""
+    """Inverse of the expected information of each data set.
+
+    `inverse` (2, 2, sets) is the covariance of the two parameters of the curve, NaN if the
+    information is singular; for d = 0 the first parameter is fixed and has zeros. `jacobian`
+    (2, 2, sets) is the derivative of (d, c) by these parameters, `auc_gradient` (2, sets) that of
+    the AUC, `derivative` (2, categories) that of `CategoryProbabilities`. `border` (2, categories)
+    is that of `ReducedEquations`.
+    """
 
     inverse: np.ndarray
-    to_d_c: np.ndarray
-    area: np.ndarray
+    jacobian: np.ndarray
+    auc_gradient: np.ndarray
     border: np.ndarray
-    turn: np.ndarray
+    derivative: np.ndarray
 
     def auc_variance(self) -> np.ndarray:
-        """Variance of each area (sets,), by the delta method."""
-        return np.einsum("is,ijs,js->s", self.area, self.inverse, self.area)
+        """Return the variance of each AUC (sets,), by the delta method."""
+        return np.einsum("is,ijs,js->s", self.auc_gradient, self.inverse, self.auc_gradient)
 
     def covariance(self) -> np.ndarray:
-        """Covariance (2, 2, sets) of (d, c)."""
-        return np.einsum("ijs,jks,lks->ils", self.to_d_c, self.inverse, self.to_d_c)
+        """Return the covariance (2, 2, sets) of (d, c)."""
+        return np.einsum("ijs,jks,lks->ils", self.jacobian, self.inverse, self.jacobian)
 
 
-def invert_information(runs: TruthRuns, at: Parameters) -> InverseInformation:
-    """Inverts the expected information of data sets at their maxima."""
-    part = class_fractions(runs)
-    now = category_probabilities(runs, part, at)
-    state = normal_equations(runs, part, at, now, expected=True)
-    _, ((a, b), (_, e)), _, border, solid = eliminate_cutoffs(runs, state, np.zeros(runs.sets))
-    stretch, shear = reparametrization(at.d, at.c, uses_d_squared(at.d))
-    by_d, by_c = proper_model.auc_gradient(at.d, at.c)
-    by_first, by_second = stretch / (2.0 * at.d), shear / (2.0 * at.d)
-    area = np.stack([by_d * by_first, by_c + by_d * by_second])
-    none, one = np.zeros(runs.sets), np.ones(runs.sets)
-    to_d_c = np.stack([np.stack([by_first, by_second]), np.stack([none, one])])
-    edge, determinant = at.d <= 1.01 * MIN_D, a * e - b * b
-    known = solid & (e > 0) & (edge | (determinant > 1e-13 * a * e))
-    determinant = np.where(known & ~edge, determinant, 1.0)
-    inverse = np.stack([np.stack([e, -b]), np.stack([-b, a])]) / determinant
-    on_edge = np.stack([np.stack([none, none]), np.stack([none, 1.0 / np.where(known, e, 1.0)])])
-    inverse = np.where(known, np.where(edge, on_edge, inverse), np.nan)
-    return InverseInformation(
-        inverse, to_d_c, area, border, reparametrize(runs, now.turn, (stretch, shear))
-    )
+def invert_information(runs: TruthRuns, parameters: Parameters) -> InverseInformation:
+    """Invert the expected information of each data set at its maximum."""
+    d, c = parameters.d, parameters.c
+    fractions = class_fractions(runs)
+    probabilities = category_probabilities(runs, fractions, parameters)
+    d2_by_first, d2_by_c = reparametrization(d, c, uses_d_squared(d))
+    derivative = reparametrize(runs, probabilities.derivative, (d2_by_first, d2_by_c))
+    equations = normal_equations(runs, fractions, probabilities, derivative, expected=True)
+    reduced = eliminate_cutoffs(runs, equations, np.zeros(runs.n_sets))
+    (i00, i01), (_, i11) = reduced.information
+    auc_by_d, auc_by_c = proper_model.auc_gradient(d, c)
+    d_by_first, d_by_c = d2_by_first / (2.0 * d), d2_by_c / (2.0 * d)
+    auc_gradient = np.stack([auc_by_d * d_by_first, auc_by_c + auc_by_d * d_by_c])
+    zeros, ones = np.zeros(runs.n_sets), np.ones(runs.n_sets)
+    jacobian = np.stack([np.stack([d_by_first, d_by_c]), np.stack([zeros, ones])])
+    boundary, determinant = d <= 1.01 * MIN_D, i00 * i11 - i01 * i01
+    regular = boundary | (determinant > 1e-13 * i00 * i11)
+    regular &= reduced.positive_definite & (i11 > 0)
+    determinant = np.where(regular & ~boundary, determinant, 1.0)
+    inverse = np.stack([np.stack([i11, -i01]), np.stack([-i01, i00])]) / determinant
+    only_c = np.stack([zeros, 1.0 / np.where(regular, i11, 1.0)])
+    inverse = np.where(boundary, np.stack([np.stack([zeros, zeros]), only_c]), inverse)
+    inverse = np.where(regular, inverse, np.nan)
+    return InverseInformation(inverse, jacobian, auc_gradient, reduced.border, derivative)

@@ -1,4 +1,4 @@
-"""Groups scores into the ordered categories of the likelihood."""
+"""Group scores into the ordered categories of the likelihood."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TruthRuns:
-    """Categories of one or many data sets, laid end to end, each from its highest score down.
+    """Category counts of one or more data sets, concatenated, each from its highest score down.
 
-    `benign`, `malignant` (cells,) count the cases of each category; `start` (sets + 1,) is where
-    each data set begins. Flat arrays let one pass over the cells serve a whole bootstrap.
+    `benign`, `malignant` (categories,) count the cases of each category; `start` (sets + 1,) is
+    the index of the first category of each data set. Flat arrays let one vectorized pass serve
+    all resamples of a bootstrap.
     """
 
     benign: np.ndarray
@@ -18,51 +19,60 @@ class TruthRuns:
     start: np.ndarray
 
     @property
-    def sets(self) -> int:
+    def n_sets(self) -> int:
         return len(self.start) - 1
 
     @property
     def sizes(self) -> np.ndarray:
-        """Categories of each data set (sets,)."""
+        """Number of categories of each data set (sets,)."""
         return np.diff(self.start)
 
-    def total(self, values: np.ndarray) -> np.ndarray:
-        """Sums `values` (cells,) over each data set (sets,)."""
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Sum `values` (categories,) over each data set (sets,)."""
         return np.add.reduceat(values, self.start[:-1])
 
-    def take(self, which: np.ndarray) -> "TruthRuns":
-        """Return the data sets numbered `which`, in that order, repeats allowed."""
-        cells = self.cells(which)
-        start = np.concatenate(([0], np.cumsum(self.sizes[which])))
-        return TruthRuns(self.benign[cells], self.malignant[cells], start)
+    def cumsum(self, values: np.ndarray) -> np.ndarray:
+        """Return the cumulative sums of `values` (categories,) within each data set."""
+        cumulative, first = np.cumsum(values), self.start[:-1]
+        return cumulative - self.repeat(cumulative[first] - values[first])
 
-    def cells(self, which: np.ndarray) -> np.ndarray:
-        """Indices of the cells of the data sets `which`, in that order."""
-        sizes = self.sizes[which]
+    def repeat(self, values: np.ndarray) -> np.ndarray:
+        """Repeat `values` (..., sets) for each category (..., categories)."""
+        return np.repeat(values, self.sizes, axis=-1)
+
+    def take(self, sets: np.ndarray) -> "TruthRuns":
+        """Return the data sets with the indices `sets`, in that order, repeats allowed."""
+        categories = self.categories_of(sets)
+        start = np.concatenate(([0], np.cumsum(self.sizes[sets])))
+        return TruthRuns(self.benign[categories], self.malignant[categories], start)
+
+    def categories_of(self, sets: np.ndarray) -> np.ndarray:
+        """Return the indices of the categories of the data sets `sets`, in that order."""
+        sizes = self.sizes[sets]
         ends = np.cumsum(sizes)
-        return np.arange(ends[-1]) + np.repeat(self.start[which] - (ends - sizes), sizes)
+        return np.arange(ends[-1]) + np.repeat(self.start[sets] - (ends - sizes), sizes)
 
 
 def merge_truth_runs(benign: np.ndarray, malignant: np.ndarray) -> TruthRuns:
-    """Merge neighbouring levels of one same truth; a level with both truths stays alone.
+    """Merge neighboring score levels that hold cases of the same single class.
 
     `benign`, `malignant` (sets, levels) count the cases at each distinct score, highest first;
-    empty levels are skipped. Scores inside such a run do not change the maximum of the likelihood
-    (LABROC4; Metz, Herman and Shen 1998, Stat Med 17:1033).
+    empty levels are skipped. Merging does not change the maximum-likelihood curve (LABROC4; Metz,
+    Herman and Shen 1998, Stat Med 17:1033).
     """
-    held = (benign + malignant) > 0
-    row = np.nonzero(held)[0]
-    n0, n1 = benign[held].astype(float), malignant[held].astype(float)
-    kind = (n0 > 0) + 2 * (n1 > 0)
-    begins = np.ones(len(row), dtype=bool)
-    begins[1:] = (row[1:] != row[:-1]) | (kind[1:] != kind[:-1]) | (kind[1:] == 3)
-    at = np.flatnonzero(begins)
-    start = np.searchsorted(row[at], np.arange(len(benign) + 1))
-    return TruthRuns(np.add.reduceat(n0, at), np.add.reduceat(n1, at), start)
+    nonempty = (benign + malignant) > 0
+    row = np.nonzero(nonempty)[0]
+    n_benign, n_malignant = benign[nonempty].astype(float), malignant[nonempty].astype(float)
+    classes = (n_benign > 0) + 2 * (n_malignant > 0)
+    is_first = np.ones(len(row), dtype=bool)
+    is_first[1:] = (row[1:] != row[:-1]) | (classes[1:] != classes[:-1]) | (classes[1:] == 3)
+    first = np.flatnonzero(is_first)
+    start = np.searchsorted(row[first], np.arange(len(benign) + 1))
+    return TruthRuns(np.add.reduceat(n_benign, first), np.add.reduceat(n_malignant, first), start)
 
 
 def score_levels(scores: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the level (n,) of each case among the distinct scores, 0 the highest, and their
+    """Return the rank (n,) of each score among the distinct scores, 0 the highest, and their
     number."""
     distinct, level = np.unique(scores, return_inverse=True)
     return len(distinct) - 1 - level, len(distinct)
@@ -70,22 +80,22 @@ def score_levels(scores: np.ndarray) -> tuple[np.ndarray, int]:
 
 def truth_runs_of_scores(truth: np.ndarray, scores: np.ndarray) -> TruthRuns:
     """Return the truth runs of one data set."""
-    level, count = score_levels(scores)
-    benign, malignant = (np.bincount(level[k], minlength=count)[None] for k in (~truth, truth))
+    level, n_levels = score_levels(scores)
+    benign, malignant = (np.bincount(level[k], minlength=n_levels)[None] for k in (~truth, truth))
     return merge_truth_runs(benign, malignant)
 
 
-def pool_categories(runs: TruthRuns, most: int) -> TruthRuns:
-    """Pools neighbouring categories of each data set that has more than `most`, until at most so
-    many are left, each with about the same number of cases."""
-    both = runs.benign + runs.malignant
-    running = np.cumsum(both)
-    before = np.repeat(running[runs.start[:-1]] - both[runs.start[:-1]], runs.sizes)
-    middle = (running - before - both / 2.0) / np.repeat(runs.total(both), runs.sizes)
-    bin_ = (middle * most).astype(int)
-    begins = np.repeat(runs.sizes <= most, runs.sizes)
-    begins[1:] |= bin_[1:] != bin_[:-1]
-    begins[runs.start[:-1]] = True
-    at = np.flatnonzero(begins)
-    start = np.searchsorted(at, runs.start)
-    return TruthRuns(np.add.reduceat(runs.benign, at), np.add.reduceat(runs.malignant, at), start)
+def pool_categories(runs: TruthRuns, max_categories: int) -> TruthRuns:
+    """Pool neighboring categories of each data set to at most `max_categories` of about equal
+    numbers of cases."""
+    cases = runs.benign + runs.malignant
+    midpoint = (runs.cumsum(cases) - cases / 2.0) / runs.repeat(runs.sum(cases))
+    pooled = (midpoint * max_categories).astype(int)
+    is_first = runs.repeat(runs.sizes <= max_categories)
+    is_first[1:] |= pooled[1:] != pooled[:-1]
+    is_first[runs.start[:-1]] = True
+    first = np.flatnonzero(is_first)
+    start = np.searchsorted(first, runs.start)
+    return TruthRuns(
+        np.add.reduceat(runs.benign, first), np.add.reduceat(runs.malignant, first), start
+    )

@@ -1,6 +1,10 @@
 """Draw a lesion at known coordinates, and locate it in an ROI."""
 
+from pathlib import Path
+
 import numpy as np
+
+from mtl_jax.types import LesionView
 
 PARENCHYMA, LESION = 800, 3000  # of 12 bits
 
@@ -16,6 +20,17 @@ def film(shape: tuple[int, int], *discs: tuple[float, float, float], top: int = 
         inside = (rows + 0.5 - row) ** 2 + (columns + 0.5 - column) ** 2 <= radius**2
         gray[inside] = LESION
     return np.round(gray * (top / 4095)).astype(np.uint16)
+
+
+def lesion_row(
+    pixel_um: tuple[float, float], spacing_source: str = "manifest", **facts: str
+) -> LesionView:
+    """Return a lesion view of which a table states the pixel size and `facts` only."""
+    return LesionView(
+        **{"collection": "x", "image_path": Path("x.dcm"), "box": (0, 0, 1, 1), "label": 0},
+        **{"case_id": "1", "lesion_id": "1", "view": "", "laterality": "", "modality": ""} | facts,
+        **{"truth_source": "", "pixel_um": pixel_um, "spacing_source": spacing_source},
+    )
 
 
 def circle(row: float, column: float, radius: float, points: int = 24) -> list[tuple[float, float]]:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mtl_jax.data.image_notes import describe_notes
 from mtl_jax.data.sources import cbis_ddsm_files as files
 from mtl_jax.data.sources import cbis_ddsm_masks as masks
 from mtl_jax.data.sources import cbis_ddsm_tables as tables
 from mtl_jax.data.sources.cbis_ddsm_tables import Row
-from mtl_jax.data.sources.lesion_notes import count_notes
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.io import atomic
 from mtl_jax.types import Collection, InputError, LesionView
@@ -40,7 +40,11 @@ def read_collection(
     root = Path(path)
     _check_options(root, parts, pixel_um, conflicts)
     rows = tables.read_tables(root, parts)
-    shared_patients = _patients_in_both_splits(rows)
+    # The lesion types were split separately.
+    in_train, in_test = (
+        {row.patient for row in rows if row.part.endswith(split)} for split in ("train", "test")
+    )
+    shared_patients = in_train & in_test
     disputed = _disputed_lesions(rows)
     uids = {uid for row in rows for uid in (row.image, row.crop, row.mask)}
     series_files = files.find_series(root, uids)
@@ -64,7 +68,7 @@ def read_collection(
         *_fixed_decisions(pixel_um),
         *_describe_patients(rows, shared_patients),
         *_describe_lesions(disputed, conflicts, series_files.found_by),
-        *count_notes(views),
+        *describe_notes(views),
     ]
     decisions = tuple(f"cbis_ddsm: {text}" for text in decisions)
     return Collection("cbis_ddsm", root, tuple(views), tuple(left_out), decisions, public_ids=True)
@@ -118,14 +122,6 @@ def _check_options(root: Path, parts: tuple[str, ...], pixel_um: float, conflict
         raise InputError(f"{config}.pixel_um={pixel_um:g} is invalid: expected 10 to 200 um")
     if not root.is_dir():
         raise InputError(f"cbis_ddsm: no such folder {root}")
-
-
-def _patients_in_both_splits(rows: Sequence[Row]) -> set[str]:
-    """Return patients of a training and a test table; the lesion types were split separately."""
-    train, test = (
-        {row.patient for row in rows if row.part.endswith(split)} for split in ("train", "test")
-    )
-    return train & test
 
 
 def _disputed_lesions(rows: Sequence[Row]) -> set[tuple[str, str]]:
