@@ -52,34 +52,36 @@ def main() -> None:
         action="store_true",
         help="type I error and coverage instead: a quarter of an hour",
     )
-    ingest = subjects.add_parser("ingest", help="images a second beside pydicom alone")
+    ingest = subjects.add_parser("ingest", help="images per second compared with pydicom")
     ingest.add_argument(
         "--memory", action="store_true", help="memory of 4,000 images instead: minutes"
     )
-    step = subjects.add_parser("step", help="images a second of training steps and of scoring")
+    step = subjects.add_parser("step", help="images per second of training steps and of scoring")
     step.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
-    score = subjects.add_parser("score", help="DICOM images scored a second by a model bundle")
-    memory = subjects.add_parser("memory", help="memory of learning from ROIs on disk: minutes")
-    memory.add_argument("--million", action="store_true", help="and of 10^6: 33 GB of disk")
-    memory.add_argument("--folder", type=paths.path, help="where the ROIs are written")
-    train = subjects.add_parser("train", help="whole trainings at the paper's data size")
+    score = subjects.add_parser("score", help="DICOM images per second scored by a model bundle")
+    memory = subjects.add_parser("memory", help="memory of training with ROIs on disk: minutes")
+    memory.add_argument("--million", action="store_true", help="also 10^6 ROIs: 33 GB of disk")
+    memory.add_argument("--folder", type=paths.path, help="folder for the ROIs")
+    train = subjects.add_parser("train", help="whole runs at the paper's data size")
     train.add_argument("--epochs", type=int, default=200)
-    train.add_argument("--share", type=float, default=1.0, help="of the paper's ROIs")
-    study = subjects.add_parser("study", help="replicas together, and the paper's study projected")
+    train.add_argument("--share", type=float, default=1.0, help="fraction of the paper's ROIs")
+    study = subjects.add_parser(
+        "study", help="replicas, and the projected time of the paper's study"
+    )
     study.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4, 10, 20])
-    scale = subjects.add_parser("scale", help="1, 2, 4 ... of this machine's devices")
-    scale.add_argument("--cpu_devices", type=int, help="make so many of the CPU's cores")
+    scale = subjects.add_parser("scale", help="1, 2, 4, ... devices of this machine")
+    scale.add_argument("--cpu_devices", type=int, help="number of simulated CPU devices")
     for subject in (train, study, scale):
         subject.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     for subject in (study, scale):
-        subject.add_argument("--steps", type=int, default=20, help="between looks at the clock")
+        subject.add_argument("--steps", type=int, default=20, help="steps per measurement")
     study.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
     study.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
     train.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     for subject in (roc, ingest, step, score, memory, train, study, scale):
-        subject.add_argument("--json", type=paths.path, help="write the rows here as well")
+        subject.add_argument("--json", type=paths.path, help="also write the rows to this file")
     flags = parser.parse_args()
-    malloc.keep_freed_memory()  # as in a job; PyTorch has the same of it
+    malloc.keep_freed_memory()  # as in a job; this affects PyTorch too
     versions = {"python": platform.python_version()} | {
         package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])
     }
@@ -88,7 +90,7 @@ def main() -> None:
     for row in MEASURES[flags.what](flags):
         print("  ".join(f"{k} {_short(v)}" for k, v in row.items()), flush=True)
         rows.append(row)
-        if flags.json:  # after each row, so that a stopped run leaves what it measured
+        if flags.json:  # after each row, so that an interrupted benchmark keeps its results
             report = {"machine": machine, "versions": versions, "rows": rows}
             flags.json.write_text(json.dumps(report, indent=1))
 
@@ -103,7 +105,7 @@ def measure_ingest(flags: argparse.Namespace) -> Iterator[dict]:
 
 def measure_step(flags: argparse.Namespace) -> Iterator[dict]:
     environment.start_jax()
-    import bench_step  # JAX takes seconds, and the others do without
+    import bench_step  # the import of JAX takes seconds
 
     return bench_step.speed(flags.against)
 

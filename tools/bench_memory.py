@@ -109,44 +109,42 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     peaks["start"] = _peak_mb()
     begin = time.perf_counter()
     rois = shards.open_shards(home)
-    opened, peaks["opened"] = time.perf_counter() - begin, _peak_mb()
-    held, run = {rois.name: rois}, Run("sttl", (rois.name,), NETWORK, None, 0)
-    split = splits.make_split(
-        {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 1, 0.0, 0)
-    )
+    open_seconds, peaks["opened"] = time.perf_counter() - begin, _peak_mb()
+    collections, run = {rois.name: rois}, Run("sttl", (rois.name,), NETWORK, None, 0)
+    split = splits.make_split(collections, rois.name, (), splits.SplitRules(True, 0, 1, 0.0, 0))
     peaks["split"] = _peak_mb()
     begin = time.perf_counter()
-    parts = run_data.make_subsets([run], held, split)
-    gone_through, peaks["statistics"] = time.perf_counter() - begin, _peak_mb()
-    source, _ = run_data.training_dataset(parts, held, stream)
+    parts = run_data.make_subsets([run], collections, split)
+    statistics_seconds, peaks["statistics"] = time.perf_counter() - begin, _peak_mb()
+    source, _ = run_data.training_dataset(parts, collections, stream)
     if prefetch.is_on_host(source):
         malloc.release_freed_memory()  # as a job does
 
-    def draw(seed: int) -> EpochOrder:
+    def draw_order(seed: int) -> EpochOrder:
         indices, weight = dataset.epoch_order(jax.random.key(seed), len(source.label), BATCH)
         return EpochOrder(indices, weight, jnp.full(len(indices), 1e-3))
 
     begin = time.perf_counter()
-    order = draw(1)
-    drawn, peaks["order"] = time.perf_counter() - begin, _peak_mb()
+    order = draw_order(1)
+    order_seconds, peaks["order"] = time.perf_counter() - begin, _peak_mb()
     reads, clock = [], []
-    for some in order.indices[-READS:]:
+    for indices in order.indices[-READS:]:
         begin = time.perf_counter()
-        prefetch.select_rows(source, some)
+        prefetch.select_rows(source, indices)
         reads.append(time.perf_counter() - begin)
     epoch = make_epoch(network, frozen, sgd, (1.0,), None, "C1", prefetch.is_on_host(source))
 
-    def tick(_: int) -> None:
+    def stop_after_steps(_: int) -> None:
         clock.append(time.perf_counter())
         if len(clock) == STEPS:
             raise _Enough
 
     with contextlib.suppress(_Enough):
-        epoch(state, source, order, jax.random.key(2), tick)
-    peaks["learned"] = _peak_mb()
-    order = draw(3)
+        epoch(state, source, order, jax.random.key(2), stop_after_steps)
+    peaks["trained"] = _peak_mb()
+    order = draw_order(3)
     peaks["next order"] = _peak_mb()
-    predict(network, params, run_data.evaluation_dataset(parts[run], held, stream))
+    predict(network, params, run_data.evaluation_dataset(parts[run], collections, stream))
     peaks["scored"] = _peak_mb()
     return {
         "rois": len(rois),
@@ -155,18 +153,19 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
         **{f"mb_{name}": value for name, value in peaks.items()},
         "index_bytes": _index_bytes(rois.index) / len(rois),
         "order_bytes": (order.indices.nbytes + order.weight.nbytes) / len(source.label),
-        "open_s": opened,
-        "order_s": drawn,
-        "statistics_s": gone_through,
+        "open_s": open_seconds,
+        "order_s": order_seconds,
+        "statistics_s": statistics_seconds,
         "read_ms": 1e3 * float(np.median(reads)),
         "steps_a_second": (len(clock) - 1) / (clock[-1] - clock[0]),
     }
 
 
 def _index_bytes(index: Mapping[str, np.ndarray]) -> int:
-    """Bytes of the arrays and, once each, of the strings in them."""
-    texts = {id(cell): cell for c in index.values() if c.dtype == object for cell in c}
-    return sum(c.nbytes for c in index.values()) + sum(map(sys.getsizeof, texts.values()))
+    """Return the bytes of the arrays and of the distinct strings in them."""
+    columns = index.values()
+    texts = {id(cell): cell for c in columns if c.dtype == object for cell in c}
+    return sum(c.nbytes for c in columns) + sum(map(sys.getsizeof, texts.values()))
 
 
 class _Enough(Exception):

@@ -1,7 +1,7 @@
 """Measure the speed-up of training with the number of devices, in two ways.
 
-Either each batch of one training is divided over the devices, or each device has a training of its
-own. Simulated CPU devices show that it works, but not its speed.
+Either each batch of one run is divided over the devices, or each device trains its own run.
+Simulated CPU devices show that it works, but not its speed.
 """
 
 import os

@@ -30,8 +30,8 @@ def speed(rounds: int = 3) -> Iterator[dict]:
         for syntax, count in IMAGES.items():
             home = Path(folder) / syntax
             paths = write_images(home, syntax, count)
-            asked = lesion_table.read(home / "m.csv", [home])
-            scoring.score(model, asked[:2], attribution=True)  # compiles
+            lesions = lesion_table.read(home / "m.csv", [home])
+            scoring.score(model, lesions[:2], attribution=True)  # compiles
             reading, scored, maps = [], [], []
             for _ in range(rounds):
                 reading.append(_seconds(lambda p=paths: [read_stored(path) for path in p]))
@@ -51,7 +51,7 @@ def speed(rounds: int = 3) -> Iterator[dict]:
                 "a_second": count / whole,
                 "reading": read,
                 "share_of_reading": read / whole,
-                "map_of_evidence": float(np.median(maps)) / EXPLAINED,
+                "attribution_map": float(np.median(maps)) / EXPLAINED,
             }
 
 

@@ -1,8 +1,8 @@
-"""Measures the training step and the scoring of each network, beside PyTorch and the floor.
+"""Measure training steps and scoring of each network, compared with PyTorch and a floor.
 
-The floor is what the device's own products of matrices and copies, measured in the same rounds,
-would need for the step's operations and for the traffic of its weights. All contestants take turns
-in each round; a row holds the fastest round of each, since other work on a machine only adds.
+The floor is the time of the step's operations and weight traffic at the device's rates of matrix
+products and copies, measured in the same rounds. All candidates alternate in each round; a row has
+the fastest round of each, because other load only adds time.
 """
 
 import os
@@ -20,20 +20,20 @@ from mtl_jax.training import dataset, devices, feature_cache, optimizer, predict
 from mtl_jax.types import Params, TrainState
 
 BATCH = 128
-EPOCHS = 20  # over which the cost of maps of frozen layers is counted
+EPOCHS = 20  # over which the cost of the activations of frozen layers is divided
 ROIS = 64
-# Multiply-adds an ROI: pixels of the map x kernel x channels in x channels out.
-MAPS = {"C1": 31, "C2": 15, "C3": 7, "C4": 7, "C5": 7}
-CONVOLVED = {
-    name: MAPS[name] ** 2 * layer.size**2 * layer.channels * layer.features
+# Multiply-adds per ROI: pixels of the map x kernel x channels in x channels out.
+MAP_SIZES = {"C1": 31, "C2": 15, "C3": 7, "C4": 7, "C5": 7}
+CONVOLUTION_COSTS = {
+    name: MAP_SIZES[name] ** 2 * layer.size**2 * layer.channels * layer.features
     for name, layer in alexnet.CONVOLUTIONS.items()
 } | {"C1": 31**2 * 11**2 * 64}  # on one channel of gray
 WIDTHS = (2304, *alexnet.FULLY_CONNECTED.values(), 2)
-CONNECTED = sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
+CONNECTED_COST = sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
 
 
 def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
-    """A row for each network's step, and one for scoring: images a second."""
+    """Yield images per second of the step of each network, and of scoring."""
     source = random_dataset(ROIS)
     params = jax.device_get(alexnet.init(alexnet.AlexNet(), jax.random.key(0)))
     gray, label = make_first_batch(source)
@@ -44,28 +44,28 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
         candidates = {"step": make_step(frozen, params, maps, first), **reference()}
         if frozen:
             candidates |= {"uncached": make_step(frozen, params, source, "C1")}
-            candidates |= {"maps": _maps_of(frozen[-1], params, source)}
+            candidates |= {"maps": _compute_activations(frozen[-1], params, source)}
         if against:
             import bench_torch
 
             candidates |= {"theirs": bench_torch.step(len(frozen), gray, label)}
         best = time_in_turn(candidates, rounds)
-        once = best.get("maps", 0.0) / len(source.label) / 8 * BATCH
-        ours = best["step"] + once / EPOCHS
+        caching = best.get("maps", 0.0) / len(source.label) / 8 * BATCH
+        ours = best["step"] + caching / EPOCHS
         yield _row(f"step, batch {BATCH}", name, ours, best, floor(len(frozen), best)) | {
             "without_cache": BATCH / best.get("uncached", best["step"]),
-            "maps_once": BATCH / once if once else None,
+            "maps_once": BATCH / caching if caching else None,
         }
-    scored = predict._mean_of_eight(alexnet.AlexNet(), "C1")
+    score = predict._mean_of_eight(alexnet.AlexNet(), "C1")
     indices = np.arange(2 * BATCH)
     candidates = {
-        "step": lambda: jax.block_until_ready(scored(params, source, indices)),
+        "step": lambda: jax.block_until_ready(score(params, source, indices)),
         **reference(),
     }
     if against:
         candidates |= {"theirs": bench_torch.scoring(np.concatenate([gray, gray]))}
     best = time_in_turn(candidates, rounds)
-    forward = 2 * 2 * BATCH * (sum(CONVOLVED.values()) + CONNECTED) / best["peak"]
+    forward = 2 * 2 * BATCH * (sum(CONVOLUTION_COSTS.values()) + CONNECTED_COST) / best["peak"]
     halves = {name: seconds / 2 for name, seconds in best.items()}
     yield _row("scoring, 32 ROIs in 8 orientations", "all", halves["step"], halves, forward / 2)
 
@@ -77,7 +77,7 @@ def random_dataset(rois: int) -> dataset.Dataset:
 
 
 def make_first_batch(source: dataset.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Gray and label of a batch of `source`."""
+    """Return gray and label of the first batch of `source`."""
     batch = dataset.make_batch(source, jnp.arange(BATCH), jnp.ones(BATCH))
     return np.asarray(batch.image), np.asarray(batch.label)
 
@@ -85,24 +85,27 @@ def make_first_batch(source: dataset.Dataset) -> tuple[np.ndarray, np.ndarray]:
 def make_step(
     frozen: tuple[str, ...], params: Params, source: dataset.BatchSource, first: str
 ) -> Callable[[], None]:
-    """One step as `training.epoch` does it on this machine: draw a batch, learn it, wait."""
+    """Return a function that makes a batch, takes one training step and waits for it, as
+    `training.epoch` does on this machine."""
     network = alexnet.AlexNet(dropout=0.5)
     tx = optimizer.make_optimizer(frozen, optimizer.SGD(0.9, 0.0005))
-    draw = devices.jit(dataset.make_batch)
+    make_batch = devices.jit(dataset.make_batch)
     step = devices.jit(steps.make_train_step(network, tx, (1.0,), first), donate_argnums=0)
     state = [devices.replicate(TrainState(jnp.int32(0), params, tx.init(params)), None)]
     rng, key, weight = np.random.default_rng(0), jax.random.key(0), jnp.ones(BATCH)
 
-    def once() -> None:
+    def run_step() -> None:
         indices = rng.integers(0, 8 * ROIS, BATCH)
-        state[0], metrics = step(state[0], draw(source, indices, weight), key, jnp.float32(1e-3))
+        state[0], metrics = step(
+            state[0], make_batch(source, indices, weight), key, jnp.float32(1e-3)
+        )
         metrics.loss.block_until_ready()
 
-    return once
+    return run_step
 
 
-def _maps_of(last: str, params: Params, source: dataset.Dataset) -> Callable[[], None]:
-    """What the frozen layers give for all of `source`, computed anew."""
+def _compute_activations(last: str, params: Params, source: dataset.Dataset) -> Callable[[], None]:
+    """Return a function that computes the activations of the frozen layers for all ROIs."""
     compute = feature_cache._compile_layers(alexnet.AlexNet(), last)
     return lambda: [
         block.block_until_ready()
@@ -111,30 +114,30 @@ def _maps_of(last: str, params: Params, source: dataset.Dataset) -> Callable[[],
 
 
 def reference(precision: str = "float32", size: int = 2048) -> dict[str, Callable[[], None]]:
-    """A product of matrices and a pass over 128 MB, for the floor."""
+    """Return a matrix product and a copy of 128 MB, for the floor."""
     a = jnp.ones((size, size), precision)
     b = jnp.ones(32 * 2**20)
-    product, pass_over = jax.jit(jnp.matmul), jax.jit(lambda b: b * 0.5, donate_argnums=0)
-    held = [b]
+    product, halve = jax.jit(jnp.matmul), jax.jit(lambda b: b * 0.5, donate_argnums=0)
+    buffer = [b]
 
     def copy() -> None:
-        held[0] = pass_over(held[0]).block_until_ready()
+        buffer[0] = halve(buffer[0]).block_until_ready()
 
     return {"product": lambda: product(a, a).block_until_ready(), "copy": copy}
 
 
 def floor(frozen: int, best: dict[str, float]) -> float:
-    """Seconds of a step at the speed of `reference`: three passes of what learns (the first
-    layer that learns has no gradient to hand down), and momentum, weight and gradient moved."""
-    learned = list(CONVOLVED.values())[frozen:]
-    operations = 3 * sum(learned) - (learned[0] if learned else 0) + 3 * CONNECTED
-    traffic = 5 * 4 * CONNECTED  # reads of weight, velocity, gradient; writes of two
+    """Return the seconds of a step at the rates of `reference`: three passes of the trained layers
+    (the first has no input gradient), and the memory traffic of the update."""
+    trained = list(CONVOLUTION_COSTS.values())[frozen:]
+    operations = 3 * sum(trained) - (trained[0] if trained else 0) + 3 * CONNECTED_COST
+    traffic = 5 * 4 * CONNECTED_COST  # reads of weight, velocity, gradient; writes of two
     return 2 * BATCH * operations / best["peak"] + traffic / best["bandwidth"]
 
 
 def time_in_turn(candidates: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Seconds of the fastest round of each, in turn with the others; `peak` in operations a
-    second and `bandwidth` in bytes a second from `reference`."""
+    """Return the seconds of the fastest round of each candidate, which alternate; and, from
+    `reference`, `peak` in operations per second and `bandwidth` in bytes per second."""
     best = dict.fromkeys(candidates, float("inf"))
     for number in range(rounds + 2):
         for name, run in candidates.items():
@@ -147,15 +150,15 @@ def time_in_turn(candidates: dict[str, Callable[[], None]], rounds: int) -> dict
     return best
 
 
-def _row(what: str, name: str, ours: float, best: dict[str, float], least: float) -> dict[str, Any]:
+def _row(what: str, name: str, ours: float, best: dict[str, float], floor: float) -> dict[str, Any]:
     return {
         "what": what,
         "network": name,
         "ours": BATCH / ours,
         "theirs": BATCH / best["theirs"] if "theirs" in best else None,
         "ratio": best["theirs"] / ours if "theirs" in best else None,
-        "floor": BATCH / least,
-        "of_floor": least / ours,
+        "floor": BATCH / floor,
+        "of_floor": floor / ours,
         "peak_gflops": best["peak"] / 1e9,
         "load": os.getloadavg()[0],
     }

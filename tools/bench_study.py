@@ -1,9 +1,9 @@
-"""Measure trainings that run together, and project the time of the paper's study from that.
+"""Measure the training rate of replicas, and project the time of the paper's study from it.
 
-The study is that of configs/paper.py: 426 different trainings of 200 epochs. Splits (section 3.1)
+The study is that of configs/paper.py: 426 different runs of 200 epochs. Splits (section 3.1)
 and depth (3.2) are single-task: three quarters of the target's 886 ROIs. Cross-validation adds the
-multi-task runs, which learn the 659 ROIs of the two other collections as well; the two runs of the
-test stage (3.3) learn all of the target (Table 2).
+multi-task runs, which also train on the 659 ROIs of the two other collections; the two runs of the
+test stage (3.3) train on all ROIs of the target (Table 2).
 """
 
 import os
@@ -25,11 +25,11 @@ from mtl_jax.types import Params, TrainState
 
 EPOCHS = 200
 TARGET, OTHERS = 886, 322 + 337  # ROIs of the training sets, Table 2
-FOLD = TARGET * 3 // 4  # ROIs of the target learned where one fold of four is held out
+FOLD = TARGET * 3 // 4  # training ROIs of the target if one fold of four is held out
 
 
-class Trainings(NamedTuple):
-    """`count` trainings of a network (freeze depth) on `rois` ROIs each."""
+class Runs(NamedTuple):
+    """`count` runs of a network (freeze depth) on `rois` ROIs each."""
 
     network: str
     rois: int
@@ -37,18 +37,18 @@ class Trainings(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Steps of one of them."""
+        """Steps of one run."""
         return EPOCHS * dataset.steps_per_epoch(self.rois, bench_step.BATCH)
 
 
 # 10 splits x 2 networks x 2 initializations x 4 folds; 6 networks x 10 initializations x 4 folds,
 # minus the 16 done in the splits stage; 10 x 4 multi-task (the single-task ones are done); 2 tests.
 STUDY = (
-    *(Trainings(network, FOLD, 40) for network in ("C0", "C1-C2", "C1-C4", "C1-C5")),
-    *(Trainings(network, FOLD, 80 + 40 - 8) for network in ("C1", "C1-C3")),
-    Trainings("C1", FOLD + OTHERS, 40),
-    Trainings("C1", TARGET, 1),
-    Trainings("C1", TARGET + OTHERS, 1),
+    *(Runs(network, FOLD, 40) for network in ("C0", "C1-C2", "C1-C4", "C1-C5")),
+    *(Runs(network, FOLD, 80 + 40 - 8) for network in ("C1", "C1-C3")),
+    Runs("C1", FOLD + OTHERS, 40),
+    Runs("C1", TARGET, 1),
+    Runs("C1", TARGET + OTHERS, 1),
 )
 
 
@@ -137,9 +137,9 @@ def epoch_of_replicas(
     order = EpochOrder(jnp.asarray(indices), jnp.ones(indices.shape, bool), jnp.full(steps, 1e-3))
     key, order = (stack_replicas([each] * count, replicas) for each in (jax.random.key(0), order))
 
-    def once() -> None:
+    def run_epoch() -> None:
         # TF32 is the default of JAX for float32 on a GPU.
         with jax.default_matmul_precision("highest" if precision == "float32" else "default"):
             state[0], _ = epoch(state[0], source, order, key, lambda done: None)
 
-    return once
+    return run_epoch

@@ -24,13 +24,13 @@ def network(frozen: int) -> tuple[nn.Module, nn.Module]:
             nn.ReLU(inplace=True),
         ]
         convolutions.append(nn.Sequential(*parts, *([nn.MaxPool2d(3, 2)] if layer.pool else [])))
-    rest, width = [], 3 * 3 * 256
+    layers, width = [], 3 * 3 * 256
     for name, nodes in FULLY_CONNECTED.items():
-        rest += [nn.Linear(width, nodes), nn.ReLU(inplace=True)]
-        rest += [nn.Dropout(0.5)] if name in DROPOUT_LAYERS else []
+        layers += [nn.Linear(width, nodes), nn.ReLU(inplace=True)]
+        layers += [nn.Dropout(0.5)] if name in DROPOUT_LAYERS else []
         width = nodes
     prefix = nn.Sequential(*convolutions[:frozen]).requires_grad_(False)
-    trained = nn.Sequential(*convolutions[frozen:], nn.Flatten(), *rest, nn.Linear(width, 2))
+    trained = nn.Sequential(*convolutions[frozen:], nn.Flatten(), *layers, nn.Linear(width, 2))
     return prefix, trained
 
 
@@ -38,13 +38,13 @@ def step(
     frozen: int, gray: np.ndarray, label: np.ndarray, precision: str = "float32"
 ) -> Callable[[], None]:
     """Return a function that takes one training step on a batch on the device and waits for it."""
-    prefix, trained, image, place = _prepare(frozen, gray, precision)
-    target = torch.tensor(label, device=place).long()
+    prefix, trained, image, device = _prepare(frozen, gray, precision)
+    target = torch.tensor(label, device=device).long()
     optimizer = torch.optim.SGD(trained.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
 
-    def once() -> None:
+    def run() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with _autocast(place, precision):
+        with _autocast(device, precision):
             with torch.no_grad():
                 maps = prefix(image)
             loss = nn.functional.cross_entropy(trained(maps).float(), target)
@@ -52,19 +52,19 @@ def step(
         optimizer.step()
         loss.item()
 
-    return once
+    return run
 
 
 def scoring(gray: np.ndarray, precision: str = "float32") -> Callable[[], None]:
     """Return a function that makes one forward pass without gradients and waits for it."""
-    prefix, trained, image, place = _prepare(5, gray, precision)
+    prefix, trained, image, device = _prepare(5, gray, precision)
     trained.eval()
 
-    def once() -> None:
-        with torch.no_grad(), _autocast(place, precision):
+    def run() -> None:
+        with torch.no_grad(), _autocast(device, precision):
             trained(prefix(image)).float().sum().item()
 
-    return once
+    return run
 
 
 def version() -> str:
@@ -75,19 +75,19 @@ def _prepare(
     frozen: int, gray: np.ndarray, precision: str
 ) -> tuple[nn.Module, nn.Module, torch.Tensor, torch.device]:
     torch.set_num_threads(os.cpu_count() or 1)
-    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = True
     last = torch.channels_last
-    modules = [part.to(place, memory_format=last) for part in network(frozen)]
-    if place.type == "cuda":
+    modules = [part.to(device, memory_format=last) for part in network(frozen)]
+    if device.type == "cuda":
         modules = [torch.compile(part) for part in modules]
-    image = torch.tensor(np.repeat(gray, 3, -1)).permute(0, 3, 1, 2).to(place)
-    return *modules, image.contiguous(memory_format=last), place
+    image = torch.tensor(np.repeat(gray, 3, -1)).permute(0, 3, 1, 2).to(device)
+    return *modules, image.contiguous(memory_format=last), device
 
 
-def _autocast(place: torch.device, precision: str) -> contextlib.AbstractContextManager:
+def _autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
     if precision == "bfloat16":
-        return torch.autocast(place.type, torch.bfloat16)
+        return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Measure whole trainings at the data size of the paper.
+"""Measure whole runs at the data size of the paper.
 
 The ROIs are random, as many as in the paper; their content does not affect the time.
 """
@@ -26,8 +26,7 @@ ROIS = {"sfm": 886, "ddsm": 322, "dm": 337}
 def speed(
     networks: Sequence[str], epochs: int, share: float, precision: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each network: a training of `epochs` epochs on `share` of the paper's
-    ROIs."""
+    """Yield a row for each network: a run of `epochs` epochs on a fraction of the paper's ROIs."""
     rng = np.random.default_rng(0)
     counts = [max(2, round(share * n)) for n in ROIS.values()]
     pixels = [rng.normal(0, 500, (n, 128, 128)).astype(np.int16) for n in counts]
@@ -67,7 +66,7 @@ def speed(
             "network": name,
             "precision": precision,
             "seconds": seconds,
-            "first_epoch": ends[0] - begin,  # with compilation and the frozen layers' maps
+            "first_epoch": ends[0] - begin,  # with compilation and the activations of frozen layers
             "other_epochs": float(np.median(np.diff(ends))) if epochs > 1 else None,
             "ours": epochs * steps * bench_step.BATCH / seconds,
             "load": os.getloadavg()[0],

@@ -37,13 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def draw(before: weights.Weights, after: weights.Weights, path: Path) -> None:
-    """Draw the kernels of C1 of both side by side, summed over channels, each scaled to its
-    range."""
+    """Draw the kernels of C1 of both side by side, summed over channels, each scaled by its
+    maximum."""
     matplotlib.use("Agg")
     figure, axes = plt.subplots(1, 2, figsize=(8, 4.3), layout="constrained")
     titles = "before: Gabor filters", f"after: {after.metadata['name']}"
-    for axis, title, found in zip(axes, titles, (before, after), strict=True):
-        axis.imshow(mosaic(found.params["C1"]["kernel"]), cmap="gray", vmin=-1, vmax=1)
+    for axis, title, filters in zip(axes, titles, (before, after), strict=True):
+        axis.imshow(mosaic(filters.params["C1"]["kernel"]), cmap="gray", vmin=-1, vmax=1)
         axis.set_title(title, fontsize=10)
         axis.set_axis_off()
     figure.savefig(path, dpi=110, metadata={"Software": None})
@@ -51,7 +51,7 @@ def draw(before: weights.Weights, after: weights.Weights, path: Path) -> None:
 
 
 def mosaic(kernel: np.ndarray) -> np.ndarray:
-    """Return the filters (size, size, channels, n) as one image in [-1, 1], divided by lines."""
+    """Return the filters (size, size, channels, n) as one image in [-1, 1], separated by lines."""
     gray = kernel.sum(2).transpose(2, 0, 1)
     gray = gray / np.abs(gray).max((1, 2), keepdims=True)
     framed = np.pad(gray, ((0, 0), (1, 0), (1, 0)), constant_values=1.0)

@@ -1,8 +1,8 @@
-"""Draw the figure of the README: from a phantom image to a ROC curve.
+"""Draw the figure of the README: from a phantom image to an ROC curve.
 
     python tools/make_flow_figure.py --work runs/demo --output docs/flow.svg
 
-The image is simulated here; the curve is that of the finished phantom job in --work.
+The image is simulated by this tool; the curve is that of the finished phantom job in --work.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def draw(curve: roc_curves.Curve) -> str:
         _caption(FLAT + SIDE / 2, "background", "corrected"),
         _arrow(FLAT + SIDE),
         *_orientations(444),
-        _caption(516, "eight flips", "and turns"),
+        _caption(516, "eight flips", "and rotations"),
         _arrow(588),
         *_network(612),
         _arrow(738),
@@ -81,20 +81,20 @@ def draw(curve: roc_curves.Curve) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
-        f'font-size="14" fill="{INK}">\n<title>From an image to a ROC curve</title>\n'
+        f'font-size="14" fill="{INK}">\n<title>From an image to an ROC curve</title>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
     )
 
 
 def _rois() -> tuple[np.ndarray, tuple[float, float], np.ndarray, np.ndarray]:
-    """Return the image (H, W) in 12-bit gray at 200 um, the lesion centre, and its ROI, raw and
-    flat."""
+    """Return the image (H, W) in 12-bit gray at 200 um, the lesion centre, and its ROI before and
+    after background correction."""
     receptor = RECEPTORS[KIND]
     view = simulate_case(KIND, 0, CASE, malignant=True, difficulty=0.0).views[0]
     box, pixel_um = view.box, 1000 * receptor.pixel_mm
-    density = raw_dm(view.stored, receptor.bits)
-    gray = to_pixel_size(density, (pixel_um, pixel_um), PIXEL_UM)
+    values = raw_dm(view.stored, receptor.bits)
+    gray = to_pixel_size(values, (pixel_um, pixel_um), PIXEL_UM)
     ratio = PIXEL_UM / pixel_um
     centre = ((box[0] + box[2]) / 2 / ratio, (box[1] + box[3]) / 2 / ratio)
     settings = default().data.background.to_dict()
@@ -122,12 +122,12 @@ def _orientations(x: float) -> list[str]:
     """Return the flat ROI in its eight orientations, in two rows, all from one image."""
     tile, gap = 34, 2.6
     tiles = []
-    for which in range(8):
-        column, row = which % 4, which // 4
+    for number in range(8):
+        column, row = number % 4, number // 4
         middle_x = x + column * (tile + gap) + tile / 2
         middle_y = MIDDLE + (row - 0.5) * (tile + gap)
-        rows, columns = 1 - 2 * (which & 1), 1 - (which & 2)
-        swap = which >> 2
+        rows, columns = 1 - 2 * (number & 1), 1 - (number & 2)
+        swap = number >> 2
         a, b, c, d = (0, rows, columns, 0) if swap else (columns, 0, 0, rows)
         turn = f"matrix({a} {b} {c} {d} 0 0) scale({tile / SIDE:.4f})"
         tiles.append(
@@ -138,18 +138,18 @@ def _orientations(x: float) -> list[str]:
 
 
 def _network(x: float) -> list[str]:
-    """Return a bar per layer: height for the map size, width for the number; frozen ones are
-    blue."""
-    bars, at = [], x
+    """Return a bar per layer: height for the map size, width for the number of maps; frozen layers
+    are blue."""
+    bars, left = [], x
     for name, side, count in LAYERS:
         height = 8 + 3.2 * side if side else 8 + 20 * np.log10(count / 2)
         width = 3.5 + count / 45 if side else 5.0
         colour = FROZEN if name == "C1" else TRAINED
         bars.append(
-            f'<rect x="{at:.1f}" y="{MIDDLE - height / 2:.1f}" width="{width:.1f}" '
+            f'<rect x="{left:.1f}" y="{MIDDLE - height / 2:.1f}" width="{width:.1f}" '
             f'height="{height:.1f}" rx="1.2" fill="{colour}"/>'
         )
-        at += width + 5.5
+        left += width + 5.5
     return [
         *bars,
         f'<text x="{x - 2}" y="151" fill="{FROZEN}" font-weight="600">C1 frozen,</text>',

@@ -2,8 +2,8 @@
 
     python tools/make_phantom_figures.py --cases 60 --out docs
 
-Everything is measured on generated files, with the code that reads any collection. Simulated
-images: not evidence about patients.
+All measurements are on generated files, read by the same code as other collections. The images are
+simulated: not evidence about patients.
 """
 
 import argparse
@@ -31,19 +31,21 @@ from mtl_jax.types import InputError, RoiSet
 TILES, TILE, MARGIN = 7, 112, 92  # of the montage, in pixels
 GRAYS = 32  # levels of its pictures, so that the file is small
 COLOURS = {"sfm": "#3f8fd2", "ddsm": "#d9822b", "dm": "#2f9e7b"}
-MM_PER_PIXEL = 0.2  # of what contrast is measured on
-BAND = (0.15, 1.0)  # 1/mm, between what a window of 32 mm leaks and where noise begins to count
+MM_PER_PIXEL = 0.2  # for the measurement of contrast
+BAND = (0.15, 1.0)  # 1/mm; below, leakage of the 32 mm window, above, noise
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", type=int, default=60, help="in each kind (default: %(default)s)")
+    parser.add_argument(
+        "--cases", type=int, default=60, help="cases per collection (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--out", type=paths.path, required=True, help="folder of the figures")
     parser.add_argument(
-        "--films", type=paths.expand_user, help="folder of mini-MIAS, to measure its masses alike"
+        "--films", type=paths.expand_user, help="folder of mini-MIAS; also measure its masses"
     )
     args = parser.parse_args(arguments)
     matplotlib.use("agg")
@@ -54,11 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config.validate(c)
         args.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as place:
-            flat, raw = (_rois(c, Path(place), correct) for correct in (True, False))
+        with tempfile.TemporaryDirectory() as folder:
+            flat, raw = (_rois(c, Path(folder), correct) for correct in (True, False))
             draw_montage(raw, args.out / "phantom-montage.png")
             draw_correction(raw, flat, args.out / "phantom-correction.png")
-            draw_spectra(Path(place), args.out / "phantom-spectra.svg")
+            draw_spectra(Path(folder), args.out / "phantom-spectra.svg")
         draw_curves(args.out / "phantom-curves.svg")
         draw_lesions(c, args.out / "phantom-lesions.svg")
         if args.films:
@@ -71,37 +73,37 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _rois(c: config.ConfigDict, folder: Path, correct: bool) -> dict[str, RoiSet]:
     c.data.background.correct = correct
-    how = ingest.read_settings(c.data.to_dict(), folder)
-    return {kind: ingest.load(f"phantom:{kind}", folder, *how) for kind in RECEPTORS}
+    settings = ingest.read_settings(c.data.to_dict(), folder)
+    return {kind: ingest.load(f"phantom:{kind}", folder, *settings) for kind in RECEPTORS}
 
 
 def _pixels(rois: RoiSet) -> np.ndarray:
-    """(n, 128, 128) in 12-bit gray levels."""
+    """Return the pixels (n, 128, 128) in 12-bit gray levels."""
     return np.concatenate(rois.shards) * float(rois.manifest["gray_per_count"])
 
 
 def draw_montage(rois: dict[str, RoiSet], path: Path) -> None:
-    """The first ROIs of each kind and class, one a case, each in its own window."""
+    """Draw the first ROIs of each collection and class, one per case, each in its own window."""
     canvas = Image.new("L", (MARGIN + TILES * TILE, 2 * len(rois) * TILE), 255)
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=15)
     for row, (kind, label) in enumerate((k, t) for k in rois for t in (0, 1)):
         index, gray = rois[kind].index, _pixels(rois[kind])
         rows = np.flatnonzero(index["label"] == label)
         first = rows[np.unique(index["case_id"][rows], return_index=True)[1]]
-        for column, one in enumerate(first[:TILES]):
-            low, high = np.percentile(gray[one], (1, 99.7))
-            shade = np.rint(np.clip((gray[one] - low) / (high - low), 0, 1) * (GRAYS - 1))
+        for column, roi in enumerate(first[:TILES]):
+            low, high = np.percentile(gray[roi], (1, 99.7))
+            shade = np.rint(np.clip((gray[roi] - low) / (high - low), 0, 1) * (GRAYS - 1))
             tile = Image.fromarray(np.uint8(shade * (255 / (GRAYS - 1))))
-            place = MARGIN + column * TILE, row * TILE
-            canvas.paste(tile.resize((TILE - 2, TILE - 2), Image.Resampling.BOX), place)
+            corner = MARGIN + column * TILE, row * TILE
+            canvas.paste(tile.resize((TILE - 2, TILE - 2), Image.Resampling.BOX), corner)
         pen.text((4, row * TILE + TILE / 2 - 20), kind, 0, font)
         pen.text((4, row * TILE + TILE / 2), ("benign", "malignant")[label], 0, font)
     canvas.quantize(GRAYS).save(path, optimize=True)
 
 
 def draw_correction(raw: dict[str, RoiSet], flat: dict[str, RoiSet], path: Path) -> None:
-    """The same ROIs before correction, all in one window, and after it, in units of their
-    collection's standard deviation; and their gray."""
+    """Draw the same ROIs before correction, in one window, and after it, in units of their
+    collection's standard deviation, with histograms of their gray."""
     figure, axes = plt.subplots(2, 7, figsize=(8.6, 2.9), width_ratios=[*[1] * 6, 1.3])
     for row, by_kind in enumerate((raw, flat)):
         for number, (kind, rois) in enumerate(by_kind.items()):
@@ -109,9 +111,9 @@ def draw_correction(raw: dict[str, RoiSet], flat: dict[str, RoiSet], path: Path)
             if row:
                 gray = (gray - gray.mean()) / gray.std()
             limits = (-4, 4) if row else (0, 4095)
-            for column, one in enumerate(np.flatnonzero(rois.index["label"] == 0)[[1, 5]]):
+            for column, roi in enumerate(np.flatnonzero(rois.index["label"] == 0)[[1, 5]]):
                 axis = axes[row, 2 * number + column]
-                axis.imshow(gray[one], "gray", vmin=limits[0], vmax=limits[1])
+                axis.imshow(gray[roi], "gray", vmin=limits[0], vmax=limits[1])
                 axis.set_axis_off()
                 if not row and not column:
                     axis.set_title(kind, loc="left", fontsize=9)
@@ -127,12 +129,12 @@ def draw_correction(raw: dict[str, RoiSet], flat: dict[str, RoiSet], path: Path)
     axes[0, 6].legend(frameon=False, fontsize=7, handlelength=1)
     figure.savefig(path, dpi=100, pil_kwargs={"optimize": True})
     with Image.open(path) as picture:
-        small = picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64)
-    small.save(path, optimize=True)
+        indexed = picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64)
+    indexed.save(path, optimize=True)
 
 
 def draw_spectra(folder: Path, path: Path) -> None:
-    """Power spectra of the generated images, and noise spectra of even exposures."""
+    """Draw power spectra of the generated images, and noise spectra of uniform exposures."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.2))
     for kind, receptor in RECEPTORS.items():
         logs, slopes = [], []
@@ -142,17 +144,17 @@ def draw_spectra(folder: Path, path: Path) -> None:
             unit = 1e-3 if isinstance(receptor, Film) else np.log(2**receptor.bits - 1) / 4095
             spectrum = power(gray * unit, receptor.pixel_mm)
             top = 0.5 / receptor.pixel_mm
-            frequency, found = radial(spectrum, receptor.pixel_mm, (0.08, top), 30)
-            logs.append(np.log(found))
-            inside, value = radial(spectrum, receptor.pixel_mm, BAND)
-            slopes.append(-stats.linregress(np.log(inside), np.log(value)).slope)
+            frequency, radial_power = radial(spectrum, receptor.pixel_mm, (0.08, top), 30)
+            logs.append(np.log(radial_power))
+            band, band_power = radial(spectrum, receptor.pixel_mm, BAND)
+            slopes.append(-stats.linregress(np.log(band), np.log(band_power)).slope)
         left.loglog(frequency, np.exp(np.mean(logs, 0)), color=COLOURS[kind], label=kind)
         error = np.std(slopes, ddof=1) / np.sqrt(len(slopes))
         print(f"{kind}: spectrum exponent {np.mean(slopes):.3f} +- {error:.3f} (n {len(slopes)})")
         for exposure, style in ((-0.3, ":"), (0.0, "-"), (0.3, "--")):
-            frequency, found = _noise(kind, exposure)
+            frequency, noise_power = _noise(kind, exposure)
             label = f"{kind}, exposure x {10**exposure:.1f}" if kind == "sfm" else None
-            right.loglog(frequency, found, style, color=COLOURS[kind], label=label)
+            right.loglog(frequency, noise_power, style, color=COLOURS[kind], label=label)
     reference = np.array(BAND)
     left.loglog(reference, 0.0005 * reference**-3.0, "k--", lw=1, label=r"$1/f^{3}$")
     left.set(xlabel="spatial frequency (1/mm)", ylabel="power (mm², OD or ln exposure)")
@@ -165,7 +167,7 @@ def draw_spectra(folder: Path, path: Path) -> None:
 
 
 def _images(folder: Path, kind: str) -> list[Path]:
-    """The images of a kind among all that were generated below `folder`."""
+    """Return the generated images of a collection below `folder`."""
     for home in sorted(folder.glob("phantom-*")):
         table = home / "manifest.csv"
         if kind == "ddsm" and not table.exists():
@@ -176,7 +178,7 @@ def _images(folder: Path, kind: str) -> list[Path]:
 
 
 def _noise(kind: str, exposure: float) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies and noise power at an even exposure, mean of eight."""
+    """Return frequencies and noise power at a uniform exposure, mean of eight."""
     receptor, rng = RECEPTORS[kind], np.random.default_rng(0)
     fluence = np.full((320, 320), receptor.quanta * 10**exposure, np.float32)
     total = 0.0
@@ -188,7 +190,7 @@ def _noise(kind: str, exposure: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_curves(path: Path) -> None:
-    """H&D curves, the detector's response, and modulation transfer functions."""
+    """Draw H&D curves, the response of the detector, and modulation transfer functions."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8.2, 2.7))
     exposure = np.logspace(-1.6, 1.4, 200)
     for kind, receptor in RECEPTORS.items():
@@ -204,8 +206,8 @@ def draw_curves(path: Path) -> None:
         if isinstance(receptor, Film):
             mtf = mtf * np.exp(-2 * (np.pi * frequency * receptor.scanner_mm) ** 2)
         right.plot(frequency, mtf, color=COLOURS[kind], label=kind)
-    left.set(xlabel="log10 exposure over aim", ylabel="optical density")
-    middle.set(xlabel="exposure over aim", ylabel="dm: stored gray")
+    left.set(xlabel="log10 (exposure / target)", ylabel="optical density")
+    middle.set(xlabel="exposure / target", ylabel="dm: stored gray")
     right.set(xlabel="spatial frequency (1/mm)", ylabel="MTF")
     left.legend(frameon=False)
     right.legend(frameon=False)
@@ -213,7 +215,7 @@ def draw_curves(path: Path) -> None:
 
 
 def draw_lesions(c: config.ConfigDict, path: Path) -> None:
-    """Diameters and contrasts of the masses by class: neither tells it."""
+    """Draw histograms of diameter and contrast of the masses by class."""
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.5))
     data, values = c.data.phantom, {0: [], 1: []}
     p = Parameters("sfm", data.cases, data.seed, data.difficulty, 1.0, 0.0, data.malignant_fraction)
@@ -221,10 +223,10 @@ def draw_lesions(c: config.ConfigDict, path: Path) -> None:
     for fate in plan_cases(p):
         case = simulate_case("sfm", data.seed, fate.number, fate.looks_malignant, data.difficulty)
         for view in case.views:
-            density = ndimage.zoom(view.stored, 0.25, order=1).astype(float) / film.gray_per_od
-            body = view.body[::4, ::4][: density.shape[0], : density.shape[1]]
+            gray = ndimage.zoom(view.stored, 0.25, order=1).astype(float) / film.gray_per_od
+            body = view.body[::4, ::4][: gray.shape[0], : gray.shape[1]]
             centre = ndimage.center_of_mass(body)
-            contrast = _contrast(density, *centre, case.mass.diameter_mm / 2 / MM_PER_PIXEL)
+            contrast = _contrast(gray, *centre, case.mass.diameter_mm / 2 / MM_PER_PIXEL)
             values[int(fate.malignant)].append((case.mass.diameter_mm, contrast))
     names = ("longest diameter (mm)", "contrast in OD (sfm)")
     for column, (axis, name) in enumerate(zip(axes, names, strict=True)):
@@ -239,26 +241,28 @@ def draw_lesions(c: config.ConfigDict, path: Path) -> None:
 
 
 def measure_films(folder: str) -> None:
-    """Prints the same of the masses of mini-MIAS, whose gray is linear in OD from 0 to 3.2."""
-    found: dict[int, list[tuple[float, float]]] = {0: [], 1: []}
+    """Print diameters and contrasts of mini-MIAS, whose gray is linear in OD from 0 to 3.2."""
+    values: dict[int, list[tuple[float, float]]] = {0: [], 1: []}
     for view in mini_mias.read_collection(folder, classes=("CIRC", "SPIC", "MISC")).views:
         with Image.open(view.image_path) as film:
-            density = np.asarray(film, float) * 3.2 / 255
+            gray = np.asarray(film, float) * 3.2 / 255
         top, left, bottom, right = view.box
         radius = (bottom - top) / 2
-        contrast = _contrast(density, (top + bottom) / 2, (left + right) / 2, radius)
-        found[view.label].append((2 * radius * MM_PER_PIXEL, contrast))
+        contrast = _contrast(gray, (top + bottom) / 2, (left + right) / 2, radius)
+        values[view.label].append((2 * radius * MM_PER_PIXEL, contrast))
     for label, name in enumerate(("benign", "malignant")):
-        for column, what in enumerate(("diameter (mm)", "contrast in OD")):
-            _print_quartiles(f"mini-MIAS, {what}, {name}", np.array(found[label])[:, column])
+        for column, quantity in enumerate(("diameter (mm)", "contrast in OD")):
+            _print_quartiles(f"mini-MIAS, {quantity}, {name}", np.array(values[label])[:, column])
 
 
-def _contrast(density: np.ndarray, row: float, column: float, radius: float) -> float:
-    """How much less dense the film is in the inner half of a mass's circle than in a ring around
-    it, half a radius wide; `density` falls with that of the film, in OD."""
-    rows, columns = np.indices(density.shape)
-    away = np.hypot(rows + 0.5 - row, columns + 0.5 - column) / radius
-    return density[away < 0.5].mean() - density[(away > 1.1) & (away < 1.6)].mean()
+def _contrast(gray: np.ndarray, row: float, column: float, radius: float) -> float:
+    """Return the mean gray in the inner half of a mass's circle minus that in a ring around it.
+
+    The ring is half a radius wide. Gray is in OD and increases as that of the film decreases.
+    """
+    rows, columns = np.indices(gray.shape)
+    distance = np.hypot(rows + 0.5 - row, columns + 0.5 - column) / radius
+    return gray[distance < 0.5].mean() - gray[(distance > 1.1) & (distance < 1.6)].mean()
 
 
 def _print_quartiles(name: str, values: np.ndarray) -> None:

@@ -2,12 +2,12 @@
 
     python tools/simulate_initializations.py [--studies 2000] [--markdown FILE]
 
-Scores are simulated, nothing is trained. Each study has 160 patients, two views each, a third of
+Scores are simulated. Each study has 160 patients, two views each, a third of
 the patients malignant, and two approaches that start from the same initializations. A score is the
-sum of what the patient adds to all scores of both approaches, what a patient adds to one approach,
-noise of each view in each initialization and, for malignant views, a separation that differs
+sum of an effect of the patient on both approaches, an effect of the patient on one approach,
+noise of each view in each initialization and, for malignant views, a separation that varies
 between initializations. The spread of the separation sets the share of the variance that is due to
-initializations. The true AUC is known in closed form; the true difference is zero.
+initializations. The true AUC has a closed form; the true difference is zero.
 """
 
 import argparse
@@ -22,15 +22,15 @@ from mtl_jax.io import atomic, command_line, paths
 
 PATIENTS, VIEWS = 160, 2
 SEPARATION = 1.4
-SHARED, OWN, NOISE = 0.6, 0.5, 0.6  # standard deviations: patient, patient by approach, view
+COMMON, SPECIFIC, NOISE = 0.6, 0.5, 0.6  # standard deviations: patient, patient by approach, view
 SPREADS = (0.0, 0.15, 0.3, 0.5, 0.8, 1.0)  # of the separation between initializations
 INITIALIZATIONS = (3, 10, 50)
-ALIKE = 0.5  # correlation of the separations of both approaches in one initialization
+CORRELATION = 0.5  # correlation of the separations of both approaches in one initialization
 
 
 class Coverage(NamedTuple):
-    """Of one cell: share of the variance of the mean due to initializations, true over simulated
-    standard error, and the fraction of studies whose interval holds the truth."""
+    """Results of one cell: share of the variance of the mean due to initializations, estimated over
+    true standard error, and the fraction of studies whose interval contains the true value."""
 
     initializations: int
     spread: float
@@ -44,54 +44,53 @@ class Coverage(NamedTuple):
 
 
 def true_auc(spread: float) -> float:
-    """The chance that a malignant view scores above a benign one of another patient."""
-    variance = 2 * (SHARED**2 + OWN**2 + NOISE**2) + spread**2
+    """Return the probability that a malignant view has a higher score than a benign one."""
+    variance = 2 * (COMMON**2 + SPECIFIC**2 + NOISE**2) + spread**2
     return float(ndtr(SEPARATION / np.sqrt(variance)))
 
 
 def simulate(rng: np.random.Generator, count: int, spread: float) -> list[FoldScores]:
-    """Return the scores of the three approaches on the same cases."""
+    """Return scores of three approaches on the same cases; the first two are crossed."""
     label = np.repeat((np.arange(PATIENTS) % 3 == 0).astype(int), VIEWS)
     patient = np.repeat(np.arange(PATIENTS), VIEWS)
-    shared = SHARED * rng.standard_normal(PATIENTS)
+    common_effect = COMMON * rng.standard_normal(PATIENTS)
     first, other = rng.standard_normal((2, count))
-    parts = []
+    scores = []
     for common in (first, first, other):
-        own = np.sqrt(ALIKE) * common + np.sqrt(1 - ALIKE) * rng.standard_normal(count)
-        separation = SEPARATION + spread * own
-        difficulty = shared + OWN * rng.standard_normal(PATIENTS)
+        deviation = np.sqrt(CORRELATION) * common
+        deviation += np.sqrt(1 - CORRELATION) * rng.standard_normal(count)
+        separation = SEPARATION + spread * deviation
+        patient_effect = common_effect + SPECIFIC * rng.standard_normal(PATIENTS)
         noise = NOISE * rng.standard_normal((count, PATIENTS * VIEWS))
-        parts.append(
-            FoldScores(label, patient, difficulty[patient] + separation[:, None] * label + noise)
-        )
-    return parts
+        signal = patient_effect[patient] + separation[:, None] * label
+        scores.append(FoldScores(label, patient, signal + noise))
+    return scores
 
 
 def coverage(count: int, spread: float, studies: int, seed: int = 0) -> Coverage:
     """Simulate `studies` studies of `count` initializations."""
     rng = np.random.default_rng([seed, count, int(1000 * spread)])
     truth = true_auc(spread)
-    means, ses, shares, held = [], [], [], []
+    means, ses, variances, covered = [], [], [], []
     for _ in range(studies):
         a, b, c = simulate(rng, count, spread)
-        one = mean_auc([a])
+        mean = mean_auc([a])
         tests = [mean_difference([a], [b]), mean_difference([a], [c], crossed=False)]
-        means.append(one["auc"])
-        ses.append(one["se"])
-        shares.append([(row["var_initializations"], row["se"] ** 2) for row in (one, tests[0])])
-        held.append(
-            [one["ci_low"] <= truth <= one["ci_high"]]
+        means.append(mean["auc"])
+        ses.append(mean["se"])
+        variances.append([(row["var_initializations"], row["se"] ** 2) for row in (mean, tests[0])])
+        covered.append(
+            [mean["ci_low"] <= truth <= mean["ci_high"]]
             + [test["ci_low"] <= 0 <= test["ci_high"] for test in tests]
         )
-    between = np.mean(shares, axis=0)
+    variance = np.mean(variances, axis=0)
     ratio = float(np.sqrt(np.mean(np.square(ses))) / np.std(means, ddof=1))
-    own, difference = (between[:, 0] / between[:, 1]).tolist()
-    rates = np.mean(held, axis=0).tolist()
-    return Coverage(count, spread, own, difference, ratio, *rates, studies)
+    share, share_difference = (variance[:, 0] / variance[:, 1]).tolist()
+    rates = np.mean(covered, axis=0).tolist()
+    return Coverage(count, spread, share, share_difference, ratio, *rates, studies)
 
 
-def table(rows: list[Coverage]) -> str:
-    """Markdown."""
+def markdown_table(rows: list[Coverage]) -> str:
     lines = [
         "| initializations | share, mean | share, difference | SE / SD | mean "
         "| difference, crossed | difference, nested |",
@@ -107,9 +106,9 @@ def table(rows: list[Coverage]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--studies", type=int, default=2000, help="simulated in each cell")
+    parser.add_argument("--studies", type=int, default=2000, help="simulated studies per cell")
     parser.add_argument(
-        "--markdown", type=paths.path, metavar="FILE", help="the table is written here"
+        "--markdown", type=paths.path, metavar="FILE", help="also write the table to this file"
     )
     flags = parser.parse_args()
     rows = []
@@ -117,9 +116,9 @@ def main() -> int:
         for spread in SPREADS:
             rows.append(coverage(count, spread, flags.studies))
             print(rows[-1], file=sys.stderr, flush=True)
-    print(table(rows), end="")
+    print(markdown_table(rows), end="")
     if flags.markdown:
-        atomic.write_text(flags.markdown, table(rows))
+        atomic.write_text(flags.markdown, markdown_table(rows))
     return 0
 
 

@@ -1,16 +1,11 @@
-"""The audit of an ingest: one row for each lesion view and each item left out.
+"""The audit of an ingest: one row for each lesion view and each item left out."""
 
-audit.csv has as many rows as the source named items.
-"""
-
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from mtl_jax.data import image_notes
 from mtl_jax.exclusion_reasons import group_by_reason
-from mtl_jax.io.csv_safe import escape_formula
+from mtl_jax.io.csv_safe import escape_formula, format_csv
 from mtl_jax.types import LesionView, RoiSet
 
 COLUMNS = (
@@ -31,10 +26,7 @@ def make_rows(
     reasons: Sequence[str],
     left_out: Sequence[tuple[str, str]],
 ) -> list[dict[str, Any]]:
-    """Return the rows of audit.csv: the views, then the items that the source left out.
-
-    `reasons` says why a view was left out ('' if it was not).
-    """
+    """Return the rows of audit.csv: the views, kept or left out for a reason, then `left_out`."""
     table = []
     for view, image, reason in zip(views, images, reasons, strict=True):
         if reason:
@@ -56,13 +48,9 @@ def item_name(view: LesionView) -> str:
 
 def format_table(table: Sequence[dict[str, Any]]) -> str:
     """Return audit.csv as text."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {name: escape_formula(str(cell)) for name, cell in row.items()} for row in table
+    return format_csv(
+        COLUMNS, ([escape_formula(str(row.get(name, ""))) for name in COLUMNS] for row in table)
     )
-    return stream.getvalue()
 
 
 def format_summary(collections: Sequence[RoiSet]) -> str:

@@ -30,10 +30,7 @@ BOTH_COLLECTIONS = (
 
 
 def read_crosswalk(path: Path) -> dict[str, str]:
-    """Return {patient key in CBIS-DDSM: patient key in DDSM}.
-
-    Raises InputError if there is no such table, an id is invalid, or a patient has two cases.
-    """
+    """Return {patient key in CBIS-DDSM: patient key in DDSM}."""
     ddsm_of: dict[str, tuple[str, str]] = {}
     keys = {name: PatientKeys(name, None) for name in (CBIS_DDSM, DDSM)}
     errors = TableErrors(path)
@@ -60,8 +57,7 @@ def read_crosswalk(path: Path) -> dict[str, str]:
 def apply_crosswalk(collections: Mapping[str, RoiSet], path: str | None) -> dict[str, RoiSet]:
     """Return `collections`; if DDSM is among them, CBIS-DDSM gets the patient keys of DDSM.
 
-    Raises InputError if both are present without a crosswalk, or a patient is not in it, or two
-    collections of one namespace have ids of different keys or forms.
+    Collections of one namespace must have ids of one key and form.
     """
     patients.reject_mixed_keys(list(collections.values()))
     patients.reject_mixed_id_forms(list(collections.values()))

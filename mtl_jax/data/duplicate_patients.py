@@ -24,11 +24,7 @@ class ImageIdentity(NamedTuple):
 
 
 def check_ids(looks_like: str, written_ids: Mapping[str, str]) -> list[str]:
-    """Return notes on similar ids of one namespace and on their form.
-
-    `written_ids` maps each id to the case id that is written. `looks_like` is the public namespace
-    whose form the ids have, '' for none.
-    """
+    """Return notes on similar ids, by the case ids that are written for them, and on their form."""
     groups = _group_duplicates(written_ids, patients.normalize_id)
     notes = []
     if groups:

@@ -38,9 +38,8 @@ def extract_plan(plan: Plan, scratch: Path, workers: int) -> Outcome:
 
 
 def _group_by_image(plan: Plan) -> tuple[list[list[int]], dict[int, tuple[str, tuple[Note, ...]]]]:
-    """Return the numbers of the lesion views of each readable image, and the checks of all rows.
+    """Return the views of each readable image, and (error, notes) of each view, all by numbers.
 
-    Grouping lets each image be read once. The checks are (error, notes) by the number of the view.
     An image whose rows contradict each other is not read.
     """
     views = plan.collection.views

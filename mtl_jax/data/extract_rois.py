@@ -50,10 +50,9 @@ class ImageRois(NamedTuple):
     """The ROIs of one image.
 
     `rois` are counts (n, 128, 128) int16, `outside` (n,) the fraction of each ROI outside the
-    image, `errors` why a ROI could not be extracted ('' if it could). `unreadable`: the image
-    cannot be read. `excluded`: it is of a kind that no study uses. `pixels` and `patient` are
-    digests of all pixels and of the PatientID, '' if unknown. `notes` are those of each lesion
-    view.
+    image, `errors` why a ROI could not be extracted ('' if it could), `notes` those of each lesion
+    view. `excluded`: the image is of a kind that no study uses. `pixels` and `patient` are digests
+    of all pixels and of the PatientID, '' if unknown.
     """
 
     rois: np.ndarray
@@ -74,11 +73,7 @@ def make_job(
     header_key: bytes = b"",
     user_table: bool = True,
 ) -> ImageJob:
-    """Return the job of one image.
-
-    The name of its cache file depends on `version`, everything that determines pixels and notes,
-    and the size and time of the image file.
-    """
+    """Return the job of one image; the name of its cache file depends on all that determines it."""
     facts = [version, RULES_VERSION, dict(background), user_table]
     facts += [file_stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
@@ -207,10 +202,7 @@ def crop_rois(
     background: Mapping[str, Any],
     user_table: bool = True,
 ) -> ImageRois:
-    """Return the ROIs of `image` around the lesions of `views`, with notes on values and locations.
-
-    Ingest and scoring both use this function. `background` and `user_table` are those of ImageJob.
-    """
+    """Return the ROIs of `image` around the lesions of `views`, at ingest and at scoring."""
     rois = np.zeros((len(views), ROI_PIXELS, ROI_PIXELS), np.int16)
     outside = np.zeros(len(views))
     errors: list[str] = []
@@ -240,7 +232,7 @@ def _crop_roi(
 ) -> tuple[np.ndarray, float]:
     """Return the (128, 128) ROI around a lesion, 12-bit gray at 200 µm, and the fraction outside.
 
-    Only the part of the image that the ROI covers is processed; the values are the same.
+    Only the part of the image that it covers is processed.
     """
     spans = block_size(view.pixel_um, PIXEL_UM)
     shape = output_shape(image.values.shape, spans, PIXEL_UM)

@@ -30,10 +30,7 @@ def case_labels(case_ids: Iterable[str], labels: Iterable[int]) -> dict[str, int
 def partition(
     cases: Mapping[str, int], count: int, split_seed: int, split: int, collection: str
 ) -> list[list[str]]:
-    """Return `count` folds of case ids, stratified by class, for partition number `split`.
-
-    The sizes of the folds, and their numbers of malignant cases, differ by at most one.
-    """
+    """Return `count` folds of case ids, of even sizes and classes, for partition number `split`."""
     folds: list[list[str]] = [[] for _ in range(count)]
     assigned = 0
     for label, word in ((1, "malignant"), (0, "benign")):

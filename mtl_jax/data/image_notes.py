@@ -1,6 +1,7 @@
 """Format, parse and count the notes on the metadata of images."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,17 +15,18 @@ _WITH_DETAIL = re.compile(r"(.+?) \((.+)\)")
 
 def add_notes(view: LesionView, notes: Sequence[Note]) -> LesionView:
     """Return `view` with `notes` appended: corrections to its `note`, others to its `noted`."""
-    others = SEPARATOR.join(note.text for note in notes if not note.corrected)
+    corrections, others = split_notes(notes)
     return replace(
         view,
-        note=SEPARATOR.join(filter(None, (view.note, corrections(notes)))),
+        note=SEPARATOR.join(filter(None, (view.note, corrections))),
         noted=SEPARATOR.join(filter(None, (view.noted, others))),
     )
 
 
-def corrections(notes: Sequence[Note]) -> str:
-    """Return the texts of the corrections, joined; '' if there are none."""
-    return SEPARATOR.join(note.text for note in notes if note.corrected)
+def split_notes(notes: Sequence[Note]) -> tuple[str, str]:
+    """Return the joined texts of the corrections, and those of the other notes."""
+    corrections = SEPARATOR.join(note.text for note in notes if note.corrected)
+    return corrections, SEPARATOR.join(note.text for note in notes if not note.corrected)
 
 
 def parse_notes(view: LesionView) -> list[Note]:
@@ -35,6 +37,12 @@ def parse_notes(view: LesionView) -> list[Note]:
             match = _WITH_DETAIL.fullmatch(part)
             notes.append(Note(*(match.groups() if match else (part,)), corrected=corrected))
     return notes
+
+
+def describe_notes(views: Sequence[LesionView]) -> list[str]:
+    """Return 'KIND: 3 lesion views' for each kind of note that a source wrote into its views."""
+    counts = Counter(note.kind for view in views for note in parse_notes(view))
+    return [f"{kind}: {count} lesion views" for kind, count in sorted(counts.items())]
 
 
 def count_notes(noted: Iterable[tuple[str, Sequence[Note]]]) -> list[dict[str, Any]]:

@@ -42,9 +42,7 @@ def read_settings(
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Rules]:
     """Return the background, the options of each source and the rules from `config.data`.
 
-    The phantom writes its files to `folder`, TFDS its decoded images, and CBIS-DDSM the locations
-    of its lesions. The phantom also needs the name of the target, whose signal other collections
-    may share.
+    The sources that write files do so in `folder`. The phantom also needs the name of the target.
     """
     options = {name: dict(data[name]) for name in SOURCES if name in data}
     for writer in ("cbis_ddsm", "phantom", "tfds"):
@@ -85,10 +83,7 @@ def make_shards(
     options: Mapping[str, Mapping[str, Any]],
     rules: Rules = DEFAULT_RULES,
 ) -> RoiSet:
-    """Make the shards of a collection, as `load`, in `out`/<collection>, to be moved or published.
-
-    Raises InputError if the folder holds other shards, which are never overwritten.
-    """
+    """Make the shards of a collection, as `load`, in `out`/<collection>, if it holds no others."""
     name, path = _split_spec(spec)
     if name == "shards":
         raise InputError(
@@ -185,11 +180,10 @@ def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     if not outcome.extracted:
         raise InputError(f"{collection.name}: no lesion left: {extract_rois.MAGNIFIED}")
     if rules.strict:
-        corrections = {n: image_notes.corrections(outcome.notes[n]) for n in outcome.extracted}
         repaired = [
-            (describe_view(collection.views[number]), correction)
-            for number, correction in sorted(corrections.items())
-            if correction
+            (describe_view(collection.views[number]), corrections)
+            for number in sorted(outcome.extracted)
+            if (corrections := image_notes.split_notes(outcome.notes[number])[0])
         ]
         reject_repaired(collection.name, repaired, len(collection.views))
     _write_shards(folder, plan, outcome)

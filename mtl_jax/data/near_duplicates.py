@@ -1,7 +1,4 @@
-"""Find images listed under two cases, and near-duplicate ROIs of different cases.
-
-Pixels are compared. A patient with two ids and different images is not found.
-"""
+"""Find images listed under two cases, and near-duplicate ROIs of different cases, by pixels."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

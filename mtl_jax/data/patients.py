@@ -82,10 +82,7 @@ def canonical_id(namespace: str, patient_id: str) -> tuple[str, bool]:
 
 
 def reject_duplicate_ids(namespace: str, name: str, ids: Iterable[str]) -> None:
-    """Raise InputError if two ids of the collection `name` are one patient of its namespace.
-
-    An example is P_00001_LEFT_CC and P_00001_LEFT_MLO: the statistics take a case for one patient.
-    """
+    """Raise InputError if two ids, as P_00001_LEFT_CC and P_00001_LEFT_MLO, are one patient."""
     first_of: dict[str, str] = {}
     for patient_id in ids:
         patient = canonical_id(namespace, patient_id)[0]
@@ -107,9 +104,9 @@ def guess_namespace(namespace: str, ids: Iterable[str]) -> str:
 
 
 def normalize_id(patient_id: str) -> str:
-    """Return the id without case, invisible characters, separators and leading zeros, in NFKC.
+    """Return what a person may read as the id; an empty result matches no other.
 
-    A person may take ids with the same result for one id. An empty result matches no other.
+    Case, invisible characters, separators and leading zeros are dropped, in NFKC.
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", patient_id).casefold())
     kept = []
@@ -254,10 +251,7 @@ def reject_mixed_keys(collections: Sequence[RoiSet]) -> None:
 
 
 def reject_mixed_id_forms(collections: Sequence[RoiSet]) -> None:
-    """Raise InputError if collections share a published namespace and one has ids of another form.
-
-    Such ids would count as other patients than the same ids in the published form.
-    """
+    """Raise InputError if collections of one published namespace have ids of different forms."""
     for rois in collections:
         namespace = namespace_of(rois)
         others = [r.name for r in collections if r is not rois and namespace_of(r) == namespace]
@@ -272,10 +266,7 @@ def reject_mixed_id_forms(collections: Sequence[RoiSet]) -> None:
 
 
 def find_similar(collections: Sequence[RoiSet]) -> list[dict[str, Any]]:
-    """Return pairs of cases of two collections of one namespace that may be one patient.
-
-    They count as two patients, but their ids are similar or their headers name the same patient.
-    """
+    """Return pairs of cases that count as two patients, but may be one of their namespace."""
     pairs: dict[tuple[str, ...], dict[str, Any]] = {}
     counts = Counter(map(namespace_of, collections))
     reasons = (("similar", "similar ids"), ("headers", "the same PatientID in the headers"))

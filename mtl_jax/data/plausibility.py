@@ -83,8 +83,7 @@ def check_roi(roi: np.ndarray) -> tuple[Note, ...]:
 def check_polarity(view: LesionView, image: StoredImage) -> tuple[Note, ...]:
     """Return a note if a table inverts an image whose DICOM header states that bright is dense.
 
-    Raises InputError if the view has `bits`, a polarity or a curve although the reader applies the
-    transform that the file states (`image.transformed`).
+    Bits, a polarity or a curve are errors if the reader applies the transform of the file.
     """
     if not image.transformed:
         inverted = image.header is not None and view.dark_is_dense

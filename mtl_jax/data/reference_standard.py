@@ -16,10 +16,7 @@ DEFAULT_POLICY = "biopsy_followup_or_unstated"
 
 
 def rejection_reasons(collection: Collection, policy: str) -> list[str]:
-    """Return why `policy` leaves each view out, in the order of the views; '' if it accepts it.
-
-    Raises InputError if the policy is unknown, or leaves no view of a collection that has some.
-    """
+    """Return why `policy` leaves each view out, in the order of the views; '' if it accepts it."""
     if policy not in ACCEPTED:
         raise InputError(
             f"data.truth_policy={policy!r} is invalid: expected one of {', '.join(ACCEPTED)}"

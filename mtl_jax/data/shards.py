@@ -54,8 +54,7 @@ def write(
     `index` holds the rows of index.csv. Each of `chunks` (n, 128, 128) int16 becomes one shard;
     together they have as many ROIs as `index`. `manifest` holds entries in addition to those of the
     format, `audit` is the text of audit.csv, and `patients` are the rows of patients.csv, empty if
-    each case is one patient. If another process has created the folder meanwhile, that folder is
-    kept.
+    each case is one patient. A folder that another process has created meanwhile is kept.
     """
     with atomic.write_folder(out_dir) as draft:
         shards = []
@@ -91,10 +90,7 @@ def write(
 
 
 def open_shards(folder: Path) -> RoiSet:
-    """Return the ROIs in `folder`, memory-mapped and read-only, after checking every SHA-256.
-
-    Raises InputError if there is no such folder, or a format version, checksum or count is wrong.
-    """
+    """Return the ROIs in `folder`, memory-mapped and read-only, after checking every SHA-256."""
     manifest = _read_manifest(folder)
     _check_manifest(folder)  # first, because it holds the checksums of the other files
     try:

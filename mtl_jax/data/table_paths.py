@@ -14,8 +14,7 @@ _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 def normalize_separators(root: Path, text: str) -> str:
     """Return `text` with the path separators of this machine: Windows tables use '\\'.
 
-    The name of an existing file in `root` that contains a backslash is unchanged. A path on a
-    Windows drive or share is an error, unless this machine runs Windows.
+    The name of an existing file in `root` is unchanged. A path on a Windows drive is an error.
     """
     if os.name == "nt" or "\\" not in text and not _WINDOWS_DRIVE.match(text):
         return text

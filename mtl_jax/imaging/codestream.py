@@ -27,10 +27,7 @@ class StreamHeader:
 
 
 def parse_jpeg(data: bytes) -> StreamHeader:
-    """Return the header of one JPEG or JPEG-LS gray image (ITU-T T.81 annex B).
-
-    Raises InputError if it is damaged or truncated, of another process, or has several components.
-    """
+    """Return the header of one JPEG or JPEG-LS gray image (ITU-T T.81 annex B)."""
     if data[:2] != b"\xff\xd8":
         raise InputError("its compressed frame is not JPEG")
     offset, stream = 2, None

@@ -28,7 +28,7 @@ from mtl_jax.imaging.dicom_attributes import (
 )
 from mtl_jax.imaging.dicom_gray import GrayLUT, check_od
 from mtl_jax.imaging.image_formats import select_frame
-from mtl_jax.imaging.stored_image import MAX_PIXELS, HeaderAttributes, StoredImage, check_fit
+from mtl_jax.imaging.stored_image import HeaderAttributes, StoredImage, check_fit
 from mtl_jax.imaging.table_vs_header import square_notes
 from mtl_jax.imaging.value_checks import check_values
 from mtl_jax.types import InputError, Note, prefix_errors
@@ -60,13 +60,13 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None) -> StoredImage:
+def read(path: Path, frame: int | None, bits: int | None = None) -> StoredImage:
     """Return one image with its gray look-up table, which is applied on access.
 
     `frame` (from 0) is required for a file of several frames. `bits` is the bit depth that a table
     states; it replaces BitsStored before any inversion. The InputError does not name the file.
     """
-    image = _decode(path, frame, max_pixels)
+    image = _decode(path, frame)
     depth, record = bits or image.record["bits_stored"], image.record
     gray, padding = _gray_lut(image, depth)
     notes = image.notes + gray.notes
@@ -88,10 +88,10 @@ def read(path: Path, frame: int | None, max_pixels: int, bits: int | None = None
     )
 
 
-def read_values(path: Path, max_pixels: int) -> np.ndarray:
+def read_values(path: Path) -> np.ndarray:
     """Return the stored words (H, W) of a file with one frame, without any transformation."""
     header = dicom_fields.read_dataset(path, stop_before_pixels=False)
-    frames = read_pixel_attributes(header, 0, max_pixels, [])["frames"]
+    frames = read_pixel_attributes(header, 0, [])["frames"]
     return dicom_frame.decode(header, select_frame(None, frames), frames).words
 
 
@@ -120,7 +120,7 @@ def read_with_record(
     """
     path = Path(path)
     with prefix_errors(path):
-        image = _decode(path, frame or 0, MAX_PIXELS)
+        image = _decode(path, frame or 0)
         record, values, depth = image.record, image.values, image.record["bits_stored"]
         gray, padding = _gray_lut(image, depth)
         counts = np.bincount(values.ravel(), minlength=len(gray.table))
@@ -159,7 +159,7 @@ def read_spacing(path: Path) -> tuple[tuple[float, float], str] | None:
 def describe_header(path: Path, frame: int | None = None) -> dict[str, Any]:
     """Return the record of the header alone. Raises InputError as `read_with_record` does."""
     with prefix_errors(path):
-        record = read_attributes(dicom_fields.read_dataset(path), frame, MAX_PIXELS)
+        record = read_attributes(dicom_fields.read_dataset(path), frame)
     return record | {"notes": [note.text for note in record["notes"]]}
 
 
@@ -167,13 +167,13 @@ def read_header_attributes(path: Path, frame: int | None = None) -> HeaderAttrib
     """Return the attributes that a table may state too. Raises InputError as `read_with_record`."""
     with prefix_errors(path):
         header = dicom_fields.read_dataset(path)
-        return header_attributes(header, read_attributes(header, frame, MAX_PIXELS))
+        return header_attributes(header, read_attributes(header, frame))
 
 
-def _decode(path: Path, frame: int | None, max_pixels: int) -> DecodedImage:
+def _decode(path: Path, frame: int | None) -> DecodedImage:
     """Return one frame, its bits that hold no gray cleared or shifted out."""
     header = dicom_fields.read_dataset(path, stop_before_pixels=False)
-    record = read_attributes(header, frame, max_pixels)
+    record = read_attributes(header, frame)
     number = select_frame(frame, record["frames"])
     header_bits = dicom_bits.HeaderBits(
         record["bits_stored"],

@@ -10,7 +10,7 @@ from mtl_jax.imaging import dicom_header, dicom_spacing, dicom_view
 from mtl_jax.imaging.dicom_fields import get_code, get_int, get_value
 from mtl_jax.imaging.dicom_frame import ALWAYS_LOSSY, ENCAPSULATED, NATIVE
 from mtl_jax.imaging.image_formats import select_frame
-from mtl_jax.imaging.stored_image import HeaderAttributes
+from mtl_jax.imaging.stored_image import MAX_PIXELS, HeaderAttributes
 from mtl_jax.types import InputError, Note
 
 SOP_CLASSES = {
@@ -31,8 +31,8 @@ INTENTS = ("FOR PROCESSING", "FOR PRESENTATION")
 RELATIONSHIPS = ("LIN", "LOG", "DISP")
 PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2")
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
-TOMOSYNTHESIS = ("TOMOSYNTHESIS", "TOMO")
-SYNTHETIC = ("GENERATED_2D", "TOMO_2D", "TOMO_PROJ")
+TOMOSYNTHESIS = {"TOMOSYNTHESIS", "TOMO"}
+SYNTHETIC = {"GENERATED_2D", "TOMO_2D", "TOMO_PROJ"}
 
 DAMAGED_ATTRIBUTE = "an attribute of the header is damaged: ignored"
 NO_SPACING = "the header's spacing cannot be used"
@@ -44,20 +44,20 @@ MAGNIFIED = "magnification view: its spacing is not that of a contact view"
 LOSSY = "lossy compression"
 
 
-def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict[str, Any]:
+def read_attributes(header: Dataset, frame: int | None) -> dict[str, Any]:
     """Return the attributes of the header, checked before any pixel is decoded.
 
     They are numbers, terms of fixed lists, and `notes`, a list of Note. `frame` None reads the
     first frame; the caller decides whether it may be None.
     """
     notes: list[Note] = []
-    pixels = read_pixel_attributes(header, frame or 0, max_pixels, notes)
+    pixels = read_pixel_attributes(header, frame or 0, notes)
     geometry = _read_geometry(header, pixels["frame"], notes)
     lossy = _is_lossy(header)
     notes += _tomosynthesis_notes(header)
     notes += [Note(LOSSY)] * lossy + [Note(MAGNIFIED)] * geometry["magnified"]
     return {
-        "sop_class": SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "other"),
+        "sop_class": _sop_class(header),
         "modality": get_code(header, "Modality", MODALITIES),
         "transfer_syntax": _syntax(header),
         **pixels,
@@ -74,9 +74,7 @@ def read_attributes(header: Dataset, frame: int | None, max_pixels: int) -> dict
     }
 
 
-def read_pixel_attributes(
-    header: Dataset, frame: int, max_pixels: int, notes: list[Note]
-) -> dict[str, Any]:
+def read_pixel_attributes(header: Dataset, frame: int, notes: list[Note]) -> dict[str, Any]:
     """Return shape, frames, bits and photometric interpretation; append to `notes`."""
     photometric = get_code(header, "PhotometricInterpretation", PHOTOMETRIC)
     if not photometric:
@@ -86,8 +84,8 @@ def read_pixel_attributes(
     if get_int(header, "PixelRepresentation", default=0) != 0:
         raise InputError("PixelRepresentation 1 (signed pixels) is not supported: export unsigned")
     rows, columns = get_int(header, "Rows"), get_int(header, "Columns")
-    if rows < 1 or columns < 1 or rows * columns > max_pixels:
-        raise InputError(f"its header states {columns}x{rows} pixels; the limit is {max_pixels}")
+    if rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
+        raise InputError(f"its header states {columns}x{rows} pixels; the limit is {MAX_PIXELS}")
     frames = _number_of_frames(header, notes)
     allocated, bits = get_int(header, "BitsAllocated"), get_int(header, "BitsStored")
     high = get_int(header, "HighBit", default=bits - 1)
@@ -172,15 +170,15 @@ def _number_of_frames(header: Dataset, notes: list[Note]) -> int:
 
 def _tomosynthesis_notes(header: Dataset) -> list[Note]:
     """Return a note if SOP class or ImageType name a tomosynthesis image or one derived from it."""
-    sop_class = SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "")
+    sop_class = _sop_class(header)
     image_type = get_value(header, "ImageType")
     values = [image_type] if isinstance(image_type, str) else image_type or ()
     terms = {str(term).strip().upper() for term in values}
-    if terms & {*SYNTHETIC}:
+    if terms & SYNTHETIC:
         return [Note(SYNTHETIC_2D)]
     if sop_class.startswith("breast projection"):
         return [Note(PROJECTION)]
-    is_slice = sop_class == "breast tomosynthesis" or terms & {*TOMOSYNTHESIS}
+    is_slice = sop_class == "breast tomosynthesis" or terms & TOMOSYNTHESIS
     return [Note(SLICE)] if is_slice else []
 
 
@@ -212,8 +210,12 @@ def _intent(header: Dataset) -> str:
 
 def _intent_of_class(header: Dataset) -> str:
     """Return the presentation intent that the SOP class implies; '' if it implies none."""
-    _, _, implied = SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "").partition(", ")
-    return implied.upper() if implied.upper() in INTENTS else ""
+    implied = _sop_class(header).partition(", ")[2].upper()
+    return implied if implied in INTENTS else ""
+
+
+def _sop_class(header: Dataset) -> str:
+    return SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "other")
 
 
 def _list_voi(header: Dataset) -> list[str]:

@@ -102,8 +102,7 @@ def _clear_upper_bits(words: np.ndarray, used: int, header: HeaderBits) -> tuple
 def _continues_above(words: np.ndarray, mask: int) -> bool:
     """Return whether the bits above the mask belong to the values.
 
-    If they do, the whole word usually changes less between neighbours than its lower bits, which
-    wrap.
+    If so, the whole word usually changes less between neighbours than its lower bits, which wrap.
     """
     mask_word, n_smoother, n_rougher = words.dtype.type(mask), 0, 0
     for first, second in (

@@ -29,12 +29,7 @@ VIEWS_DIFFER = "the views of the header contradict each other"
 
 
 def get_laterality(header: Dataset, frame: int = 0) -> tuple[str, str]:
-    """Return ('L' or 'R', its source); ('', '') if nothing states it.
-
-    The sources in order: ImageLaterality, FrameLaterality, Laterality (of the series), ViewPosition
-    with the side before the view (RMLO), PatientOrientation of an oblique or lateral view, and the
-    file name.
-    """
+    """Return ('L' or 'R', its source); ('', '') if nothing states it."""
     return next(_lateralities(header, frame), ("", ""))
 
 
@@ -62,33 +57,26 @@ def _lateralities(header: Dataset, frame: int) -> Iterator[tuple[str, str]]:
         (anatomy, "FrameLaterality"),
         (header, "Laterality"),
     ):
-        side = SIDES.get(get_code(dataset, keyword, tuple(SIDES)))
-        if side:
+        if side := SIDES.get(get_code(dataset, keyword, tuple(SIDES))):
             yield side, keyword
-    side = parse_view_position(header).side
-    if side:
+    if side := parse_view_position(header).side:
         yield side, "ViewPosition"
-    side = _side_from_orientation(header)
-    if side:
+    if side := _side_from_orientation(header):
         yield side, "PatientOrientation"
-    side = SIDES.get(_parse_file_name(header)[0], "")
-    if side:
+    if side := SIDES.get(_parse_file_name(header)[0], ""):
         yield side, FILE_NAME
 
 
 def _views(header: Dataset) -> Iterator[tuple[str, str]]:
     """Yield every view that is stated, with its source, the most reliable first."""
-    view = parse_view_position(header).view
-    if view:
+    if view := parse_view_position(header).view:
         yield view, "ViewPosition"
-    view = get_coded_view(header)
-    if view:
+    if view := get_coded_view(header):
         yield view, "ViewCodeSequence"
     view = get_code(header, "PatientOrientation", tuple(VIEW_CODES))
     if view not in ("", "other"):
         yield view, "PatientOrientation"
-    view = _parse_file_name(header)[1]
-    if view:
+    if view := _parse_file_name(header)[1]:
         yield view, FILE_NAME
 
 

@@ -24,8 +24,7 @@ def apply_lut(
     """Return the entries for the `levels` (n,), clipped to the ends of the table, and notes.
 
     `item` is one of ModalityLUTSequence (DICOM PS3.3 C.11.1.1). The length of the data decides
-    whether an entry has 8 or 16 bits, because the third number of the descriptor is wrong in many
-    files.
+    whether an entry has 8 or 16 bits: the third number of the descriptor is wrong in many files.
     """
     count, first, bits = (int(number) for number in item.LUTDescriptor)
     entries, notes = _read_entries(item.LUTData, count or 65536, big_endian), ()
@@ -37,11 +36,7 @@ def apply_lut(
 
 
 def clipping_notes(header: Dataset, values: np.ndarray, padding: slice) -> tuple[Note, ...]:
-    """Return a note if stored values (H, W) other than padding are beyond the ends of the modality
-    look-up table, which maps them to one entry.
-
-    Raises InputError if they are more than MAX_CLIPPED of the pixels.
-    """
+    """Return a note on values (H, W) beyond the ends of the modality look-up table."""
     item = get_first_item(header, "ModalityLUTSequence")
     if not len(item):
         return ()

@@ -37,8 +37,7 @@ Spacing = tuple[str, float, float]
 def get_spacing(header: Dataset, frame: int = 0) -> tuple[tuple[float, float], str] | None:
     """Return the pixel size (row, column) in um and its header field; None if none states it.
 
-    The order is SPACING_TAGS, then the functional groups of a multi-frame image. Raises InputError
-    if the size is implausible or spacings of a contact view contradict each other.
+    An implausible size and contradictory spacings of a contact view are errors.
     """
     sources = _sources(header, frame)
     used = next((spacing for source in sources if (spacing := _read(*source))), None)

@@ -52,14 +52,14 @@ def select_frame(frame: int | None, frames: int) -> int:
 
 def _pgm(path: Path, frame: int | None) -> RawImage:
     check_single_frame(frame)
-    values, bits = pgm.read(path, MAX_PIXELS)
+    values, bits = pgm.read(path)
     # Some programs write the largest value as maxval, so a table may state more bits.
     return RawImage(values, bits, max_bits=8 * values.itemsize)
 
 
 def _ljpeg(path: Path, frame: int | None) -> RawImage:
     check_single_frame(frame)
-    return RawImage(*ljpeg.read(path, MAX_PIXELS))
+    return RawImage(*ljpeg.read(path))
 
 
 def _png(path: Path, frame: int | None) -> RawImage:

@@ -15,6 +15,7 @@ import numpy as np
 from mtl_jax.imaging import ics
 from mtl_jax.imaging.codestream import read_segment
 from mtl_jax.imaging.ljpeg_predictors import reconstruct_first_row, reconstruct_rows
+from mtl_jax.imaging.stored_image import MAX_PIXELS
 from mtl_jax.types import InputError
 
 _SOF3, _DHT, _SOI, _EOI, _SOS, _DRI = 0xC3, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD
@@ -36,17 +37,16 @@ class _Stream:
     coded: bytes  # the entropy-coded segment, bytes stuffed
 
 
-def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
+def read(path: Path) -> tuple[np.ndarray, int]:
     """Return the stored gray (H, W) uint16 and its precision in bits.
 
     Height and width of the `.ics` file in the same folder, if any, take precedence, because some
     streams of DDSM state them in the wrong order. The stream is predicted as by PVRG; if the gray
-    exceeds its precision, it is predicted as in T.81. Raises InputError with the reason; the caller
-    names the file.
+    exceeds its precision, it is predicted as in T.81.
     """
-    if path.stat().st_size > _BYTES_PER_PIXEL * max_pixels:
+    if path.stat().st_size > _BYTES_PER_PIXEL * MAX_PIXELS:
         raise InputError("longer than the limit of pixels allows; download it again")
-    stream = _parse(path.read_bytes(), max_pixels)
+    stream = _parse(path.read_bytes())
     film = ics.find_film(path)
     shape = (film.lines, film.pixels_per_line) if film else (stream.height, stream.width)
     if shape[0] * shape[1] != stream.height * stream.width:
@@ -77,7 +77,7 @@ def read_precision(path: Path) -> int | None:
     return None
 
 
-def _parse(data: bytes, max_pixels: int) -> _Stream:
+def _parse(data: bytes) -> _Stream:
     """Return the only scan with its header, every field checked before decoding."""
     if data[:2] != bytes([0xFF, _SOI]):
         raise InputError("no JPEG stream at its start; download it again")
@@ -90,7 +90,7 @@ def _parse(data: bytes, max_pixels: int) -> _Stream:
             raise InputError("truncated or damaged in its JPEG header; download it again")
         marker, body, offset = segment
         if marker == _SOF3:
-            frame = _frame(body, max_pixels)
+            frame = _frame(body)
         elif marker == _DHT:
             tables |= _huffman_tables(body)
         elif marker == _DRI and any(body):
@@ -114,12 +114,12 @@ def _parse(data: bytes, max_pixels: int) -> _Stream:
     return _Stream(*frame, body[3], *tables[body[2] >> 4], coded)
 
 
-def _frame(body: bytes, max_pixels: int) -> tuple[int, int, int]:
+def _frame(body: bytes) -> tuple[int, int, int]:
     """Return bits, height and width of the frame header."""
     if len(body) != 9 or body[5] != 1:
         raise InputError("its JPEG frame is damaged or has several components")
     bits, height, width = body[0], int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
-    if not 2 <= bits <= 16 or not 0 < height * width <= max_pixels:
+    if not 2 <= bits <= 16 or not 0 < height * width <= MAX_PIXELS:
         raise InputError(f"its JPEG header states {height}x{width} pixels of {bits} bits")
     return bits, height, width
 

@@ -30,11 +30,7 @@ MIN_HOLE = 0.01  # of the mask; compression leaves smaller holes
 
 
 def read_box(path: Path, shape: Sequence[int]) -> tuple[Box, tuple[Note, ...]]:
-    """Return the box (top, left, bottom, right), half open, of a mask file, and notes.
-
-    Raises InputError if the file cannot be read, does not have the `shape` of its image, is empty,
-    covers the image from border to border, or is not a mask of one lesion.
-    """
+    """Return the box (top, left, bottom, right), half open, of a mask of one lesion, and notes."""
     return box_from_mask(read_raw(path), shape, f"the mask {path.name}")
 
 
@@ -105,8 +101,7 @@ def _largest_hole(inside: np.ndarray) -> int:
 def _threshold(values: np.ndarray, largest: float, name: str) -> np.ndarray:
     """Return the inside (H, W) of a mask of more than two values: at least half of the largest.
 
-    Gray values elsewhere than near the border, where compression and resampling produce them, are
-    an error.
+    Only near the border may gray values occur: compression and resampling produce them there.
     """
     inside = values >= largest / 2
     is_exact = values.dtype.kind != "f" and largest < MIN_WHITE

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_jax.imaging.stored_image import MAX_PIXELS
 from mtl_jax.types import InputError
 
 _GAP = rb"(?:\s|#[^\n]*\n)+"
@@ -12,7 +13,7 @@ _HEADER = re.compile(rb"P5" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\
 _HEADER_BYTES = 4096
 
 
-def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
+def read(path: Path) -> tuple[np.ndarray, int]:
     """Return the stored gray (H, W) uint8 or uint16 and the bit depth that holds maxval.
 
     The header must match the file size to the byte: this is checked before memory is allocated.
@@ -22,7 +23,7 @@ def read(path: Path, max_pixels: int) -> tuple[np.ndarray, int]:
         if match is None:
             raise InputError("no binary PGM header (P5, width, height, maxval) at its start")
         width, height, maxval = (int(number) for number in match.groups())
-        if not 0 < width * height <= max_pixels or not 0 < maxval <= 65535:
+        if not 0 < width * height <= MAX_PIXELS or not 0 < maxval <= 65535:
             raise InputError(f"the PGM header is invalid: {width}x{height}, maxval {maxval}")
         # Netpbm stores two bytes, the high one first, if maxval exceeds one byte.
         dtype = np.dtype(">u2") if maxval > 255 else np.dtype("u1")

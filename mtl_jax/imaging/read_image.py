@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax.imaging import dicom, image_formats
 from mtl_jax.imaging.image_formats import RawImage
-from mtl_jax.imaging.stored_image import MAX_PIXELS, StoredImage, check_fit
+from mtl_jax.imaging.stored_image import StoredImage, check_fit
 from mtl_jax.types import InputError
 
 # Supported suffixes; a DICOM file may have any other.
@@ -50,7 +50,7 @@ def read_stored(path: Path, frame: int | None = None, bits: int | None = None) -
         that depth.
     """
     if dicom.is_dicom(path):
-        return _read_named(path, lambda: dicom.read(path, frame, MAX_PIXELS, bits))
+        return _read_named(path, lambda: dicom.read(path, frame, bits))
     stored = _read_named(path, lambda: _make_stored(_find_reader(path)(path, frame), bits))
     if stored.values.dtype.kind == "f" and not np.isfinite(stored.values).all():
         raise InputError(f"{path}: holds values that are not finite")
@@ -58,13 +58,9 @@ def read_stored(path: Path, frame: int | None = None, bits: int | None = None) -
 
 
 def read_raw(path: Path) -> np.ndarray:
-    """Return the stored values (H, W) of any type, for masks: without inversion, palette or checks.
-
-    Raises InputError as `read_stored` does, also for colour of unequal channels and for several
-    frames.
-    """
+    """Return the stored values (H, W) of any type, for masks: no inversion, palette or checks."""
     if dicom.is_dicom(path):
-        return _read_named(path, lambda: dicom.read_values(path, MAX_PIXELS))
+        return _read_named(path, lambda: dicom.read_values(path))
     return _read_named(path, lambda: _find_reader(path)(path, None).values)
 
 

@@ -62,10 +62,7 @@ def crop(image: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, fl
 def lesion_roi(
     gray: np.ndarray, centre: tuple[float, float], background: Mapping[str, Any]
 ) -> tuple[np.ndarray, float]:
-    """Return the counts (128, 128) int16 of a lesion's ROI, and the fraction outside the image.
-
-    `gray` is a 12-bit image at 200 um.
-    """
+    """Return the counts of the ROI in 12-bit `gray` at 200 um, and its fraction outside."""
     roi, outside = crop(gray, centre)
     return to_counts(roi, background), outside
 

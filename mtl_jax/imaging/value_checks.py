@@ -31,10 +31,7 @@ UNUSED_BITS = "the values use fewer bits than the image states"
 
 
 def check_pixel_um(pixel_um: tuple[float, float], source: str) -> None:
-    """Raise InputError for a pixel size (row, column) that is implausible for a mammogram.
-
-    `source` is the column, option or header field that it is from.
-    """
+    """Raise InputError for an implausible pixel size (row, column) of the field `source`."""
     row, column = pixel_um
     size = f"{row:g} x {column:g} um ({source})"
     if not (0 < row < float("inf") and 0 < column < float("inf")):
@@ -52,10 +49,7 @@ def check_pixel_um(pixel_um: tuple[float, float], source: str) -> None:
 
 
 def check_values(stored: StoredImage, bits: int | None) -> tuple[Note, ...]:
-    """Return a note if the values use only a part of the gray scale; `bits` are those of a table.
-
-    About every eighth value in each direction is checked, without padding.
-    """
+    """Return a note if a sample of the values uses only a part of the gray scale of `bits`."""
     sample = _sample(stored)
     if not sample.size:
         return ()

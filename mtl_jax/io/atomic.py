@@ -78,8 +78,7 @@ def write_folder(path: Path) -> Iterator[Path]:
 def lock(path: Path) -> Iterator[None]:
     """Hold the lock of `path` during the block; wait while another process holds it.
 
-    The operating system releases the lock when a process ends or crashes. On a file system without
-    locks, the lock file itself is the lock.
+    The operating system releases the lock when a process ends or crashes.
     """
     file = path.with_name(f".{path.name}.lock")
     with report_write_errors(file):

@@ -11,11 +11,7 @@ from mtl_jax.types import InputError
 
 
 class Output:
-    """A text stream that tolerates a closed pipe.
-
-    After `| head` closes the pipe, further output is dropped, and the command continues to write
-    its files.
-    """
+    """A text stream that tolerates a closed pipe, as by `| head`, by dropping further output."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -55,11 +55,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Create `folder` and hold its lock during the block.
-
-    Raises InputError if another job holds the lock or the folder cannot be created. The operating
-    system releases the lock when a process ends or crashes.
-    """
+    """Create `folder` and hold its lock; raise InputError if another job holds it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file_lock = filelock.FileLock(folder / ".lock").acquire(timeout=0)
@@ -121,11 +117,7 @@ def write_once(path: Path, value: Any, what: str) -> None:
 
 
 def record_environment(folder: Path, devices: list[str]) -> None:
-    """Write environment.json.
-
-    If the existing file names other packages or devices, its record is kept in the list `before`,
-    the oldest first.
-    """
+    """Write environment.json; an older record that differs is kept in its list `before`."""
     path, current = folder / "environment.json", environment(devices)
     previous = _read_json(path) if path.exists() else current
     before = previous.pop("before", [])

@@ -4,7 +4,6 @@
 crops.
 """
 
-import csv
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from mtl_jax.io.csv_safe import format_csv
 from mtl_jax.phantom import dicom
 from mtl_jax.phantom.case import Case, make_generator, simulate_case
 from mtl_jax.phantom.receptor import RECEPTORS
@@ -81,8 +81,7 @@ def plan_cases(p: Parameters) -> list[CasePlan]:
 def write_collection(home: Path, p: Parameters, workers: int | None = None) -> None:
     """Write DICOM files, their table, and truth.csv with the simulated parameters to a folder.
 
-    The number of threads `workers` is by default that of the processors; the files do not depend on
-    it.
+    The files do not depend on the number of threads, `workers`.
     """
     write_case = _write_cbis_case if p.kind == "ddsm" else _write_manifest_case
     plans = plan_cases(p)
@@ -172,10 +171,8 @@ def _truth(patient: str, plan: CasePlan, case: Case) -> dict[str, Any]:
 
 
 def _write_table(path: Path, header: Row, rows: Sequence[Sequence[Row]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(row for part in rows for row in part)
+    text = format_csv(header, (row for part in rows for row in part))
+    path.write_text(text, encoding="utf-8", newline="")
 
 
 def _is_selected(number: int, fraction: float) -> bool:

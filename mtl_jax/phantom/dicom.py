@@ -40,8 +40,8 @@ def make_digital(kind: str, seed: int, patient: str, breast: Breast, view: View)
     header.PresentationLUTShape = "INVERSE"  # dense tissue is displayed bright
     header.RescaleSlope, header.RescaleIntercept, header.RescaleType = 1, 0, "US"
     header.ImageLaterality, header.OrganExposed = breast.laterality, "BREAST"
-    header.AnatomicRegionSequence = _code("76752008", "SCT", "Breast")
-    header.ViewCodeSequence = _code(VIEW_CODES[view.view][0], "SCT", VIEW_CODES[view.view][1])
+    header.AnatomicRegionSequence = _code("76752008", "Breast")
+    header.ViewCodeSequence = _code(VIEW_CODES[view.view][0], VIEW_CODES[view.view][1])
     header.ViewCodeSequence[0].ViewModifierCodeSequence = Sequence()
     header.PatientOrientation = ORIENTATION[view.view, breast.laterality]
     header.PositionerType, header.PositionerPrimaryAngle = "MAMMOGRAPHIC", ANGLE[view.view]
@@ -66,10 +66,7 @@ def make_film(
     study: str = "",
     series: str = "",
 ) -> Dataset:
-    """Return a digitized film: Secondary Capture, gray linear in optical density.
-
-    The UIDs of study and series are derived from the other arguments if they are ''.
-    """
+    """Return a digitized film: Secondary Capture, gray linear in OD. Empty UIDs are derived."""
     words = (kind, str(seed), patient)
     header = _header(uid.SecondaryCaptureImageStorage, words, patient, view.view, study, series)
     header.ImageType = ["ORIGINAL", "PRIMARY"]
@@ -151,7 +148,7 @@ def _set_pixels(header: Dataset, pixels: np.ndarray, bits: int, photometric: str
     header["PixelData"].VR = "OB" if allocated == 8 else "OW"
 
 
-def _code(value: str, scheme: str, meaning: str) -> Sequence:
+def _code(value: str, meaning: str) -> Sequence:
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
     return Sequence([item])

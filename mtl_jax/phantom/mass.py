@@ -13,10 +13,7 @@ SPICULE_MM = 0.16  # standard deviation of a spicule's cross-section
 
 @dataclass(frozen=True)
 class Mass:
-    """Parameters of a lesion that both views share.
-
-    The last four are image features from 0 (benign appearance) to 1.
-    """
+    """Parameters of a lesion that both views share; the last four are from 0 (benign) to 1."""
 
     diameter_mm: float  # longest
     aspect: float  # ratio of the long to the short axis
@@ -41,10 +38,7 @@ class RenderedMass(NamedTuple):
 
 
 def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: float) -> RenderedMass:
-    """Return one view of a mass with a random orientation, outline and spicules.
-
-    Its centre is at most 2 mm off the centre of the image, less for a large mass.
-    """
+    """Return a view of a mass, at most 2 mm off the centre, with a random outline and spicules."""
     max_offset = np.clip(pixels * pixel_mm / 2 - 0.5 - mass.diameter_mm / 2, 0.1, 2.0)
     samples, radius, box_centre = _outline(rng, mass)
     offset = rng.uniform(-max_offset, max_offset, 2)
@@ -80,10 +74,7 @@ def render_mass(rng: np.random.Generator, mass: Mass, pixels: int, pixel_mm: flo
 
 
 def _outline(rng: np.random.Generator, mass: Mass) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return angles, the radius in mm at each, and the centre (row, column) of the box.
-
-    The outline is an oval with lobes; its longest diameter is that of the mass.
-    """
+    """Return angles, the radius in mm at each, and the centre of the box of an oval with lobes."""
     orientation = rng.uniform(0, np.pi)
     aspect = 1 + (mass.aspect - 1) * rng.uniform(0.6, 1.0)
     order = np.arange(2, 11)

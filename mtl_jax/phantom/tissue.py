@@ -23,9 +23,8 @@ def make_texture(
 ) -> np.ndarray:
     """Return a random field (pixels, pixels) float32 with a power spectrum of 1/f^exponent.
 
-    Its mean is 0 and its deviation 1. `stretch` is the ratio of the length of its structures along
-    `angle` (radians) to that across. It is generated on a larger grid and cropped, because Fourier
-    fields are periodic.
+    Its mean is 0, its deviation 1. `stretch` is the ratio of the length of its structures along
+    `angle` to that across. It is cropped from a larger grid, because Fourier fields are periodic.
     """
     size, row, column = _frequencies(pixels, pixel_mm)
     along = row * np.float32(np.sin(angle)) + column * np.float32(np.cos(angle))
@@ -125,11 +124,7 @@ def make_tissue(
         position, strength, rng.uniform(0.15, 0.28) / pixel_mm, (pixels, pixels)
     )
     gland = thickness_mm * density + contrast_mm * (field + np.float32(1) * slope) + ligaments
-    return limit_smoothly(gland, thickness_mm)
-
-
-def limit_smoothly(gland: np.ndarray, thickness_mm: float) -> np.ndarray:
-    """Limit `gland` smoothly to 0 to `thickness_mm`."""
+    # Limit it smoothly to 0 to the thickness.
     knee = 0.06 * thickness_mm
     above = knee * np.logaddexp(0, gland / knee)
     return (thickness_mm - knee * np.logaddexp(0, (thickness_mm - above) / knee)).astype(np.float32)

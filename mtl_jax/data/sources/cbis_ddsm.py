@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mtl_jax.data.image_notes import describe_notes
 from mtl_jax.data.sources import cbis_ddsm_files as files
 from mtl_jax.data.sources import cbis_ddsm_masks as masks
 from mtl_jax.data.sources import cbis_ddsm_tables as tables
 from mtl_jax.data.sources.cbis_ddsm_tables import Row
-from mtl_jax.data.sources.lesion_notes import count_notes
 from mtl_jax.imaging.value_checks import check_pixel_um
 from mtl_jax.io import atomic
 from mtl_jax.types import Collection, InputError, LesionView
@@ -68,7 +68,7 @@ def read_collection(
         *_fixed_decisions(pixel_um),
         *_describe_patients(rows, shared_patients),
         *_describe_lesions(disputed, conflicts, series_files.found_by),
-        *count_notes(views),
+        *describe_notes(views),
     ]
     decisions = tuple(f"cbis_ddsm: {text}" for text in decisions)
     return Collection("cbis_ddsm", root, tuple(views), tuple(left_out), decisions, public_ids=True)

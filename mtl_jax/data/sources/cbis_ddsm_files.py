@@ -16,10 +16,7 @@ from mtl_jax.types import InputError
 
 @dataclass
 class SeriesFiles:
-    """DICOM files by SeriesInstanceUID.
-
-    `found_by` counts the series by how they were identified; `damaged` lists unreadable files.
-    """
+    """DICOM files by SeriesInstanceUID, how many series each method found, and unreadable files."""
 
     series: dict[str, list[Path]] = field(default_factory=dict)
     found_by: Counter[str] = field(default_factory=Counter)

@@ -99,10 +99,7 @@ def _inside(mask: np.ndarray) -> np.ndarray:
 
 
 def _crop_matches(film: np.ndarray, film_box: Box, mask_box: Box, crop: np.ndarray) -> bool | None:
-    """Return whether `crop` shows the film inside the box, in pixels of the film and of the mask.
-
-    None: the crop has the size of neither box, or one of the two images is constant.
-    """
+    """Return whether `crop` shows the film inside the box; None if it or its size tells nothing."""
     sizes = [np.subtract(box[2:], box[:2]) for box in (film_box, mask_box)]
     if min(np.abs(size - crop.shape).max() for size in sizes) > MAX_CROP_DIFFERENCE:
         return None

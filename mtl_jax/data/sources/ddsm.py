@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from mtl_jax.data.image_notes import describe_notes
 from mtl_jax.data.sources import ddsm_overlay
 from mtl_jax.data.sources.ddsm_overlay import Abnormality
-from mtl_jax.data.sources.lesion_notes import count_notes
 from mtl_jax.imaging import ics, ljpeg
 from mtl_jax.types import Collection, InputError, LesionView
 
@@ -37,10 +37,7 @@ _VIEW = re.compile(r"(LEFT|RIGHT)_(CC|MLO)")
 
 
 def read_collection(path: str, *, lesion_types: tuple[str, ...]) -> Collection:
-    """Return the outlined abnormalities that have one of the lesion types, such as MASS.
-
-    Damaged files and all other abnormalities are left out with a reason.
-    """
+    """Return the outlined abnormalities that have one of the lesion types, such as MASS."""
     root = Path(path)
     if not root.is_dir():
         raise InputError(f"ddsm: no such folder {root}")
@@ -209,7 +206,7 @@ def _decisions(views: list[LesionView]) -> tuple[str, ...]:
         "ddsm: pixel size is RESOLUTION of the .ics file",
         "ddsm: stored gray is converted to optical density by the scanner's calibration: "
         + (", ".join(f"{name} {count}" for name, count in sorted(curves.items())) or "none"),
-        *(f"ddsm: {note}" for note in count_notes(views)),
+        *(f"ddsm: {note}" for note in describe_notes(views)),
     )
 
 

@@ -36,8 +36,7 @@ def read(path: Path) -> tuple[Abnormality, ...]:
     """Return all abnormalities of an OVERLAY file, in order.
 
     Some files of the collection have more abnormalities than their TOTAL_ABNORMALITIES; all of them
-    are complete. A file with fewer is truncated. The InputError for a damaged file does not name
-    it.
+    are complete. A file with fewer is truncated.
     """
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)

@@ -25,9 +25,8 @@ def check_lesions(views: Sequence[LesionView], errors: TableErrors) -> list[Lesi
     """Return `views` with notes on rows that look wrong; contradictions go to `errors`.
 
     A patient is in one split. A lesion is in one breast, has one label and is once in an image; an
-    unknown laterality or label contradicts nothing. Two lesions of a patient with nearly the same
-    box in an image are probably one row listed twice: an error if their labels differ, otherwise a
-    note.
+    unknown one contradicts nothing. Two lesions of a patient with nearly the same box in an image
+    are probably one row listed twice: an error if their labels differ, otherwise a note.
     """
     patients: dict[str, list[LesionView]] = defaultdict(list)
     lesions: dict[tuple[str, str], list[LesionView]] = defaultdict(list)

@@ -1,15 +1,16 @@
 """Parse the location of a lesion in a table: box, circle, polygon, centre or mask."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from mtl_jax.data.image_notes import split_notes
 from mtl_jax.imaging import mask
 from mtl_jax.imaging.read_image import read_stored
-from mtl_jax.types import Box, InputError, Note, prefix_errors
+from mtl_jax.types import Box, InputError, prefix_errors
 
 KINDS = ("box", "circle", "polygon", "centre", "mask_path")
 FORMS = {"box": "top;left;bottom;right", "circle": "row;column;radius", "centre": "row;column"}
@@ -21,12 +22,6 @@ class LesionBox(NamedTuple):
     box: Box
     note: str = ""
     noted: str = ""
-
-    @classmethod
-    def from_notes(cls, box: Box, notes: Sequence[Note]) -> "LesionBox":
-        """Return `box` with the notes of a mask, corrections and observations separated."""
-        corrections = "; ".join(note.text for note in notes if note.corrected)
-        return cls(box, corrections, "; ".join(note.text for note in notes if not note.corrected))
 
 
 def locate_lesion(
@@ -52,7 +47,8 @@ def locate_lesion(
             return None
         shape = _shape(image, frame, where)
         with prefix_errors(f"{where}: mask_path"):
-            return LesionBox.from_notes(*mask.read_box(mask_path, shape))
+            box, notes = mask.read_box(mask_path, shape)
+        return LesionBox(box, *split_notes(notes))
     points, radius = _parse_points(kind, cells[kind], where)
     rows, columns = points[:, 0], points[:, 1]
     if from_bottom:

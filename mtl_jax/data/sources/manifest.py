@@ -114,10 +114,9 @@ def _constant_value(column: str, values: list[tuple[str, str]], errors: TableErr
 def parse_lesion_view(
     row: Row, root: Path, where: str, label: int, outside: bool = False
 ) -> LesionView:
-    """Return the lesion view of a row of `read_rows`, whose paths are relative to `root`.
+    """Return the lesion view of a row of `read_rows`; one InputError lists all invalid cells.
 
     `label` is 1 malignant, 0 benign or UNKNOWN; with `outside` its files may be outside `root`.
-    Raises one InputError, which begins with `where`, that lists all invalid cells.
     """
     errors = RowErrors(where)
     view = errors.read(_parse_view, row, where)

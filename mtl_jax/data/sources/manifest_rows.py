@@ -28,8 +28,7 @@ def read_rows(
 
     The columns `required` and one that locates a lesion must be there. Cells are stripped, and
     cells of absent columns are empty. Rows with more or fewer cells than the header go to `errors`;
-    without it they raise an error. Raises InputError if the table is not a CSV, or a column is
-    missing, repeated or misspelled.
+    without it they raise an error.
     """
     uneven: Uneven = []
     cells = read_csv(table, known=(*KNOWN, *ALIASES), strip=True, uneven=uneven)

@@ -19,8 +19,7 @@ _POINT = re.compile(rf"\s*\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)\s*")
 def read_outlines(path: Path) -> list[Outline]:
     """Return (name, [(column, row), ...]) of each outline, in pixels from the top left.
 
-    The property list may be XML or binary. Raises InputError, which names the file without its
-    folder, if it is damaged, too large or declares XML entities.
+    The InputError for a damaged or hostile file names it without its folder.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

@@ -1,7 +1,4 @@
-"""Provide the three phantom collections, simulated on first use.
-
-The files of `mtl_jax.phantom` are read by the manifest and CBIS-DDSM readers.
-"""
+"""Provide the three phantom collections, simulated on first use and read like any other."""
 
 import hashlib
 import json
@@ -32,9 +29,8 @@ def read_collection(
     """Return the phantom collection sfm, ddsm or dm, simulated in `folder` if it is not there.
 
     A case is one lesion in one or two views. `difficulty` is 0 (classes separated) to 1 (no
-    difference between the classes). Unless the phantom is the `target` of the job, its labels
-    follow the same image features as those of the target if `shared_signal` is 1, and are random if
-    it is 0.
+    difference between the classes). Unless the phantom is the `target`, its labels follow the same
+    image features as those of the target if `shared_signal` is 1, and are random if it is 0.
     """
     if path not in RECEPTORS:
         raise InputError(f"phantom: kind {path!r} is invalid: expected {', '.join(RECEPTORS)}")

@@ -32,9 +32,9 @@ def read_rows(
     """Return ('TABLE line 7', row) of each row below the header of a CSV or XLSX file.
 
     Columns are matched by name regardless of order, case, blanks and punctuation; unknown columns
-    are ignored, and absent `optional` ones are empty. Cells are text without surrounding blanks. A
-    CSV may be separated by commas, semicolons or tabs; of a workbook, `sheet` is read if it exists,
-    else the first sheet. Rows that are longer than the header go to `errors` and are left out.
+    are ignored, and absent `optional` ones are empty. Without `sheet`, or if it is absent, the
+    first sheet of a workbook is read. Rows that are longer than the header go to `errors` and are
+    left out.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such table")

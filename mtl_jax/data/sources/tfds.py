@@ -35,11 +35,10 @@ def read_collection(
     """Return the labelled lesions of a dataset.
 
     `path` is NAME, NAME/CONFIG or a folder, optionally with ':SPLIT' to select one split. `fields`
-    are 'FIELD:FEATURE', such as 'label:pathology' or 'mask:abnormalities/mask', with the fields
-    REQUIRED and OPTIONAL; without box and mask, each image is a crop of a lesion. Features inside a
-    Sequence have one value per lesion. A label is malignant or benign if its name begins so, or if
-    it is 1 or 0. `pixel_um` is used if no feature states it. Decoded images are cached below
-    `folder`.
+    are 'FIELD:FEATURE', such as 'mask:abnormalities/mask', of REQUIRED and OPTIONAL; without box
+    and mask, each image is a crop of a lesion. Features inside a Sequence have one value per
+    lesion. A label is malignant or benign if its name begins so, or if it is 1 or 0. `pixel_um` is
+    used if no feature states it. Decoded images are cached below `folder`.
     """
     # Importing TFDS takes a second, so other sources do not.
     from mtl_jax.data.sources import tfds_fields, tfds_lesions

@@ -1,7 +1,4 @@
-"""Convert the examples of a TFDS dataset to lesion views and image files.
-
-Decoded images are cached as .npy files, because a lesion view names an image file.
-"""
+"""Convert the examples of a TFDS dataset to lesion views and image files (.npy)."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from mtl_jax.data.image_notes import split_notes
 from mtl_jax.data.sources import tfds_fields
 from mtl_jax.data.sources.location import LesionBox
 from mtl_jax.data.sources.tfds_fields import Field
@@ -39,8 +37,7 @@ def read_views(
     """Return all lesion views of a dataset, and what is left out with reasons.
 
     `mapping` holds the feature of each field, such as label, and `constants` the fields that all
-    lesion views share. `pixel_um` is used if no feature states it. Decoded images are written to
-    `home`.
+    lesion views share. Decoded images are written to `home`.
     """
     home.mkdir(parents=True, exist_ok=True)
     views: list[LesionView] = []
@@ -180,7 +177,7 @@ def _box(
         )
     except InputError as error:
         return str(error)
-    return LesionBox.from_notes(box, notes)
+    return LesionBox(box, *split_notes(notes))
 
 
 def _pixel_size(value: str | float | None, item: str) -> float:

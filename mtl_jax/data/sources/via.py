@@ -9,10 +9,7 @@ SHAPES = ("rect", "circle", "ellipse", "polygon", "polyline")
 
 
 def parse_box(text: str) -> Box | str:
-    """Return the box of a cell region_shape_attributes, or the reason why it has none.
-
-    Raises ValueError if the cell is damaged.
-    """
+    """Return the box of a region_shape_attributes, or why it has none; ValueError if damaged."""
     try:
         shape = json.loads(text or "{}")
     except RecursionError as error:

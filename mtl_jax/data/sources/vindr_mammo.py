@@ -25,10 +25,7 @@ _CATEGORIES = re.compile(r"\[('[\w \-]*'(, ?'[\w \-]*')*)?\]")
 
 
 def read_collection(path: str) -> Collection:
-    """Return the boxes of category Mass; other rows of the table are left out with a reason.
-
-    The reference standard is the reader's BI-RADS category of the finding.
-    """
+    """Return the boxes of category Mass with the reader's BI-RADS as reference standard."""
     root = table.find_root(path, "finding_annotations.csv", "vindr_mammo")
     listing = root / "finding_annotations.csv"
     views: list[LesionView] = []
