@@ -1,5 +1,5 @@
 # CPU:  docker build -t mtl_jax .
-# CUDA: docker build -t mtl_jax:cuda --build-arg EXTRAS=cuda13,sr .   (CUDA comes with JAX; the host has the driver)
+# CUDA: docker build -t mtl_jax:cuda --build-arg EXTRAS=cuda13,sr .   (JAX includes CUDA; the host needs the driver)
 # Run:  docker run --rm -v "$PWD":/work mtl_jax --config=/opt/mtl_jax/configs/mttl.py:demo --workdir=runs/demo
 FROM python:3.12-slim
 ARG EXTRAS=sr

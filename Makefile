@@ -1,4 +1,4 @@
-# Each target makes .venv from pyproject.toml when it is not there, or older than it.
+# Each target creates .venv from pyproject.toml if it is missing or older.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo

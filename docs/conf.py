@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `make docs`, in which any warning is an error."""
+"""Configure Sphinx for `make docs`, which treats warnings as errors."""
 
 from importlib import metadata
 
@@ -14,8 +14,8 @@ html_theme = "furo"
 html_title = f"mtl_jax {release}"
 exclude_patterns = ["_build"]
 myst_heading_anchors = 4
-# Links out of docs/, to files of the repository, are for readers there.
-suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]  # csv is no language
+# Links to files of the repository outside docs/ are not pages; csv is not a known language.
+suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

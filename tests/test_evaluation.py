@@ -44,7 +44,7 @@ def study(
     rois = {name: made_up(name, cases, seed=1) for name in ("t", "x")}
     index = rois["t"].index
     runs = [
-        approach.run("C1", fold, 0, initialization=initialization)
+        approach.make_run("C1", fold, 0, initialization=initialization)
         for approach in approaches(*names)
         for initialization in range(initializations)
         for fold in ([None] if folds is None else range(folds))

@@ -98,7 +98,7 @@ def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(
 def test_a_finished_job_is_not_done_again(unbroken: Path, cache: Path) -> None:
     before = outcome(unbroken)
     ended = run(command(unbroken, cache))
-    assert ended.returncode == 0 and "done before" in ended.stdout
+    assert ended.returncode == 0 and "already finished" in ended.stdout
     assert outcome(unbroken) == before
 
 
@@ -113,7 +113,10 @@ def test_a_finished_job_is_not_done_again(unbroken: Path, cache: Path) -> None:
         (("--config.data.sources=('maxi_mias:nowhere',)",), "expected one of"),
         (("--config.weights=nowhere",), "nowhere"),
         (("--config.data.target=dm",), "config.data.target is 'dm'"),
-        (("--config.train.task_weights=('x:1',)",), "config.train.task_weights names x"),
+        (
+            ("--config.train.task_weights=('x:1',)",),
+            "config.train.task_weights is invalid: unknown collection x",
+        ),
         (("--config.data.phantom.difficulty=2.0",), "difficulty"),
         (("--config.study=cross_validation", "--config.folds=9"), "for 9 folds"),
         (("surplus",), "surplus"),

@@ -43,7 +43,7 @@ def test_a_node_that_dies_changes_no_byte(tmp_path: Path, nodes: subprocess.Pope
     nodes.stdin.flush()
     assert nodes.stdout.readline().strip() == "killed"
     printed = finish(job)
-    done = [line.split()[1] for line in printed.splitlines() if line.startswith("done: ")]
+    done = [line.split()[1] for line in printed.splitlines() if line.startswith("finished: ")]
     assert len(done) == len(set(done)) == len(list(spread.glob("runs/*/scores.csv")))
     assert outcome(spread) == outcome(local)
 

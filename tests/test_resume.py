@@ -37,7 +37,7 @@ def kill(job: subprocess.Popen, after: float) -> bool:
 
 def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> None:
     whole = finish(start(tmp_path / "whole", cache))
-    assert "splits: 0 of 2 runs done before" in whole and "depth: 2 of 2 runs" in whole
+    assert "splits: 0 of 2 runs already finished" in whole and "depth: 2 of 2 runs" in whole
     expected = outcome(tmp_path / "whole")
     workdir = tmp_path / "broken"
     for run, how in (
@@ -57,7 +57,7 @@ def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> No
             assert f"stopped by {how.name}; rerun the same command to resume" in errors
             assert "Traceback" not in errors
             assert list((workdir / "runs" / run / "checkpoint").glob("[0-9]"))
-    assert "splits: 2 of 2 runs done before" in finish(start(workdir, cache))
+    assert "splits: 2 of 2 runs already finished" in finish(start(workdir, cache))
     assert outcome(workdir) == expected
 
 

@@ -86,9 +86,9 @@ def test_runs_that_differ_have_ids_that_differ() -> None:
 
 
 def test_a_later_stage_goes_by_what_was_chosen() -> None:
-    choice = stages.Choice(1, "C1").after({"split": {"chosen": 7}})
+    choice = stages.Choice(1, "C1").update({"split": {"chosen": 7}})
     assert choice == (7, "C1")
-    choice = choice.after({"network": {"chosen": "C1-C4"}})
+    choice = choice.update({"network": {"chosen": "C1-C4"}})
     (run,) = stages.make_runs("test", paper_config(), approaches("sttl"), choice)
     assert run.network == "C1-C4" and run.fold is None
 
@@ -194,7 +194,7 @@ def test_a_cross_validation_of_another_collection_is_rejected(study: str, approa
 
 
 def test_an_approach_of_an_unknown_collection_is_rejected() -> None:
-    with pytest.raises(InputError, match="names dn; the collections are sfm, ddsm, dm"):
+    with pytest.raises(InputError, match="unknown collection dn; expected one of sfm, ddsm, dm"):
         approaches("mttl+without=dn")
 
 
@@ -350,7 +350,7 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
             values = rois.index["label"][rows] + 2 * wrong * rng.standard_normal(len(rows))
             tables[run.id] = make_scores(rois, rows, values)
         partial = summarize("paper", done, tables, {}, {"t": rois}, split, CARD, {}, RULES)
-        choice = choice.after(partial["selection"])
+        choice = choice.update(partial["selection"])
     assert choice == (2, "C1-C3")
     assert partial["selection"]["split"]["chosen"] == 2
     assert [s["stage"] for s in partial["stages"]] == [

@@ -61,7 +61,9 @@ def test_plan_of_a_test_and_of_a_cross_validation() -> None:
 
 
 def test_plan_rejects_what_makes_no_sense() -> None:
-    with pytest.raises(InputError, match="hold a, b: name one of them"):
+    with pytest.raises(
+        InputError, match="config.data.target='sfm' is invalid: expected one of .*, a, b"
+    ):
         approaches(("mttl",), "sfm", ("a", "b"))
     with pytest.raises(InputError, match="is the only collection"):
         approaches(("mttl",), "a", ("a",))

@@ -1,1 +1,1 @@
-"""Which runs answer the question, how their scores are pooled and compared."""
+"""Studies: the runs of each stage, their training and the evaluation of their scores."""

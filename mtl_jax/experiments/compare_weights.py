@@ -44,11 +44,14 @@ def run_transfer(c: ConfigDict, folder: Path) -> dict[str, Any] | None:
     with guards.locked_workdir(folder, c):
         jobs = multihost.primary_first(lambda: _make_jobs(c, folder))
         runs = _list_runs(c, jobs)
-        provenances = {n: Provenance(*job.inputs.of_runs, job.config) for n, job in jobs.items()}
+        provenances = {n: Provenance(*job.inputs.run_inputs, job.config) for n, job in jobs.items()}
         multihost.on_primary(lambda: _start_study(c, folder, jobs, provenances))
         for name, job in jobs.items():
             missing = executors.missing_runs(runs, job.folder)
-            print(f"{name}: {len(runs) - len(missing)} of {len(runs)} runs done before", flush=True)
+            print(
+                f"{name}: {len(runs) - len(missing)} of {len(runs)} runs already finished",
+                flush=True,
+            )
             guards.run_missing(
                 runs, job.folder, job.inputs, provenances[name], job.config, lambda run: None
             )

@@ -1,4 +1,4 @@
-"""What a study prints before and while it runs."""
+"""Print the inputs, the plan and the progress of a study."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,80 +17,87 @@ from mtl_jax.types import Run
 MIXED = "note: mixed: runs of several versions or platforms are compared (--accept_versions)"
 
 
-def print_inputs(c: ConfigDict, held: StudyInputs) -> None:
-    """The collections, the split, the approaches, the weights."""
-    print_data(held)
-    card = held.weights.metadata
-    print(f"weights: {card['name']}. {card['note']}")
+def print_inputs(c: ConfigDict, inputs: StudyInputs) -> None:
+    """Print the collections, the split, the approaches and the weights."""
+    print_data(inputs)
+    metadata = inputs.weights.metadata
+    print(f"weights: {metadata['name']}. {metadata['note']}")
     if c.model.backbone != "alexnet":
         print(f"backbone: {c.model.backbone}")
     elif c.weights in OWN_WEIGHTS:
         print(
-            "note: these are not ImageNet's weights. For those: python tools/convert_weights.py "
-            "--download, then --config.weights=imagenet"
+            "note: these weights are not pretrained on ImageNet. For ImageNet weights run python "
+            "tools/convert_weights.py --download and set --config.weights=imagenet"
         )
 
 
-def print_data(held: StudyInputs) -> None:
-    """The collections, the split, the approaches."""
-    for name, rois in held.collections.items():
+def print_data(inputs: StudyInputs) -> None:
+    """Print the collections, the split and the approaches."""
+    for name, rois in inputs.collections.items():
         malignant = int((rois.index["label"] == 1).sum())
-        mark = " (target)" if name == held.split.target else ""
+        target_note = " (target)" if name == inputs.split.target else ""
         print(
-            f"{name}{mark}: {len(rois)} ROIs, {malignant} malignant and "
+            f"{name}{target_note}: {len(rois)} ROIs, {malignant} malignant and "
             f"{len(rois) - malignant} benign, of {len(set(rois.index['case_id']))} cases"
         )
         for line in audit.summary_lines(rois):
             print(line)
-    print(f"split of {held.split.target}: {held.split.rule}")
-    for line in crosswalk.describe_matches(held.collections):
+    print(f"split of {inputs.split.target}: {inputs.split.rule}")
+    for line in crosswalk.describe_matches(inputs.collections):
         print(line)
-    for name, public in patients.guessed_namespaces(held.collections).items():
-        print(f"note: {name}: {patient_notes.id_format_note(public)}")
-    for name, counts in held.split.excluded_counts.items():
+    for name, namespace in patients.guessed_namespaces(inputs.collections).items():
+        print(f"note: {name}: {patient_notes.id_format_note(namespace)}")
+    for name, counts in inputs.split.excluded_counts.items():
         print(f"{name}: {patient_notes.held_out_note(counts)}")
-    for name in held.split.official_tests_in_training:
-        print(f"{name}: its official test set is learned, as it is not evaluated in this job")
-    for approach in held.approaches:
-        print(f"{approach.name}: learns {', '.join(approach.tasks)}")
+    for name in inputs.split.official_tests_in_training:
+        print(
+            f"{name}: its official test set is used for training, because this job does not "
+            "evaluate it"
+        )
+    for approach in inputs.approaches:
+        print(f"{approach.name}: trained on {', '.join(approach.tasks)}")
 
 
 def print_plan(
     stages: Mapping[str, tuple[Sequence[Run], Cost]],
-    total: int,
-    todo: Sequence[Run],
-    left: Cost,
+    n_runs: int,
+    missing: Sequence[Run],
+    remaining: Cost,
     rate: float | None,
 ) -> None:
-    """Each stage's runs and cost, and what is left to do, at `rate` operations a second."""
+    """Print the runs and cost of each stage, and the `remaining` cost of the `missing` runs.
+
+    `rate` is the speed of this device in operations per second; None: print no duration.
+    """
     for stage, (runs, cost) in stages.items():
         networks = ", ".join(dict.fromkeys(run.network for run in runs))
         approaches = ", ".join(dict.fromkeys(run.approach for run in runs))
         print(f"{stage}: {len(runs)} runs ({approaches}; {networks}), {cost.steps:,} steps")
     print(
-        f"to do: {len(todo)} of {total} runs, {left.steps:,} steps, "
-        f"{left.operations:.1e} operations"
+        f"to do: {len(missing)} of {n_runs} runs, {remaining.steps:,} steps, "
+        f"{remaining.operations:.1e} operations"
     )
     if rate:
         print(
-            f"at least {format_duration(left.operations / rate)}, at the {rate / 1e9:.0f} billion "
-            "operations a second that this device does now in products of matrices"
+            f"duration: at least {format_duration(remaining.operations / rate)}, at "
+            f"{rate / 1e9:.0f} billion operations per second (matrix products on this device)"
         )
     print(end="", flush=True)
 
 
 def print_randomly_frozen(runs: Sequence[Run], pretrained: Sequence[str]) -> None:
-    """Names the layers that some run freezes and the weights do not hold."""
-    random = {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
-    if random:
+    """Print a note on frozen layers that have no pretrained weights."""
+    random_layers = {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
+    if random_layers:
         print(
-            f"note: {', '.join(sorted(random))} are frozen at random values: no pretrained weights",
+            f"note: {', '.join(sorted(random_layers))} are frozen at random values: no pretrained "
+            "weights",
             flush=True,
         )
 
 
 def progress_bar() -> tqdm:
-    """Return the progress of the study, in operations; each run has a bar of its own below it."""
+    """Return the progress bar of the study, in operations. Each run has its own bar below it."""
     return tqdm(
         desc="study",
         bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}",
@@ -100,14 +107,14 @@ def progress_bar() -> tqdm:
     )
 
 
-def update_progress(bar: tqdm, done: float, total: float) -> None:
-    """Set what is done and what there is; what was done before counts for no speed."""
-    bar.initial += done - bar.n
-    bar.n, bar.total = done, total
+def update_progress(bar: tqdm, finished: float, total: float) -> None:
+    """Set the finished and the total operations; those of earlier jobs do not count as speed."""
+    bar.initial += finished - bar.n
+    bar.n, bar.total = finished, total
 
 
 def print_line(bar: tqdm, line: str) -> None:
-    """A line above the bars, or in a log file a line."""
+    """Print a line above the progress bars, or to standard output if it is a log file."""
     if sys.stderr.isatty():
         bar.write(line)
     else:
@@ -115,6 +122,7 @@ def print_line(bar: tqdm, line: str) -> None:
 
 
 def format_duration(seconds: float) -> str:
+    """Return a duration in its largest unit of at least two: 2.5 hours."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

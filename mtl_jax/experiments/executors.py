@@ -1,4 +1,4 @@
-"""Does the runs of a stage that are missing, here or on a Ray cluster."""
+"""Train the missing runs of a stage, in this process or on a Ray cluster."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,90 +21,99 @@ OnFinished = Callable[[Run], None]
 Executor = Callable[[Sequence[Run], Path, StudyInputs, ConfigDict, OnFinished], None]
 
 
-def is_done(run: Run, folder: Path) -> bool:
+def is_finished(run: Run, folder: Path) -> bool:
     return (folder / "runs" / run.id / "scores.csv").exists()
 
 
 def missing_runs(runs: Sequence[Run], folder: Path) -> list[Run]:
-    """Return those not done yet, each once."""
-    return [run for run in dict.fromkeys(runs) if not is_done(run, folder)]
+    """Return the runs that are not finished, without repetitions."""
+    return [run for run in dict.fromkeys(runs) if not is_finished(run, folder)]
 
 
 def run_locally(
-    runs: Sequence[Run], folder: Path, inputs: StudyInputs, c: ConfigDict, finished: OnFinished
+    runs: Sequence[Run], folder: Path, inputs: StudyInputs, c: ConfigDict, on_finished: OnFinished
 ) -> None:
-    """In this process one after another, or in replicas together where they may be; of several
-    processes, all train each run together, and process 0 says which are missing.
+    """Train the missing runs in this process, one after another or together as replicas.
 
-    Replicas are assigned by all runs of the stage, done or not, so that a study that was stopped
-    goes on in the replicas it had.
+    Several processes train each run together; process 0 decides which runs are missing. Groups are
+    formed from all runs, finished or not, so that a resumed study has the same replicas.
     """
-    todo_ids = set(multihost.from_primary(lambda: [run.id for run in missing_runs(runs, folder)]))
+    missing_ids = set(multihost.from_primary(lambda: [r.id for r in missing_runs(runs, folder)]))
     for group in group_runs(runs, inputs, c):
         ragged = len(set(map(subset_key, group))) > 1
         replicas = (
             make_replicas(len(group), c.devices, ragged) if jax.process_count() == 1 else None
         )
-        todo = [run for run in group if run.id in todo_ids]
-        for some in [todo] if replicas and todo else [[run] for run in todo]:
-            folders = [folder / "runs" / run.id for run in some]
-            train_and_score(some, folders, *inputs.of_runs, c, replicas)
-            for run in some:
-                finished(run)
+        missing = [run for run in group if run.id in missing_ids]
+        for trained in [missing] if replicas and missing else [[run] for run in missing]:
+            folders = [folder / "runs" / run.id for run in trained]
+            train_and_score(trained, folders, *inputs.run_inputs, c, replicas)
+            for run in trained:
+                on_finished(run)
 
 
 def group_runs(runs: Sequence[Run], inputs: StudyInputs, c: ConfigDict) -> list[list[Run]]:
-    """Return `runs` in groups that may train together as replicas: they differ in seed,
-    split, fold or draw of cases alone, have the same frozen layers and take as many epochs. In
-    each group are as many at most as config.replicas says or fit on the devices, and those with
-    the same fold lie together, since what they learn from is there once."""
-    by_subset: dict[Run, list[Run]] = {}
+    """Return `runs` in groups that can train together as replicas.
+
+    The runs of a group differ only in initialization, partition and fold, and have the same frozen
+    layers and number of epochs. A group has at most config.replicas runs, or as many as fit on the
+    devices. Runs on the same fold are adjacent, because they share one training set in memory.
+    """
+    runs_by_subset: dict[Run, list[Run]] = {}
     for run in dict.fromkeys(runs):
-        by_subset.setdefault(subset_key(run), []).append(run)
-    alike: dict[Any, list[list[Run]]] = {}
-    for shared, own in by_subset.items():
-        if set(frozen_layers(shared.network)) <= set(inputs.weights.params):
-            count = n_epochs(shared, inputs.collections, inputs.split, c.train)
-            fold = None if shared.fold is None else 0
-            kind = count, replace(shared, initialization=0, split=1, fold=fold)
-            alike.setdefault(kind, []).append(own)
-        else:  # frozen at random values, which differ between initializations
-            alike |= {run: [[run]] for run in own}
-    found: list[list[Run]] = []
-    for subsets in alike.values():
-        trainings, most_subsets = _max_group_size(subsets[0][0], inputs, c)
-        group: list[Run] = []
-        held = 0
-        for own in subsets:
-            held += 1
-            for run in own:
-                if not group or len(group) == trainings or held > most_subsets:
-                    group, held = [], 1
-                    found.append(group)
-                group.append(run)
-    return found
+        runs_by_subset.setdefault(subset_key(run), []).append(run)
+    compatible: dict[Any, list[list[Run]]] = {}
+    for key, subset_runs in runs_by_subset.items():
+        if set(frozen_layers(key.network)) <= set(inputs.weights.params):
+            epochs = n_epochs(key, inputs.collections, inputs.split, c.train)
+            fold = None if key.fold is None else 0
+            settings = replace(key, initialization=0, split=1, fold=fold)
+            compatible.setdefault((epochs, settings), []).append(subset_runs)
+        else:  # frozen layers with random values, which differ between initializations
+            compatible |= {run: [[run]] for run in subset_runs}
+    return [
+        group
+        for subsets in compatible.values()
+        for group in _split_into_groups(subsets, *_max_group_size(subsets[0][0], inputs, c))
+    ]
+
+
+def _split_into_groups(
+    subsets: Sequence[Sequence[Run]], max_group_runs: int, max_subsets: int
+) -> list[list[Run]]:
+    """Return the runs of all `subsets` in groups of limited numbers of runs and of subsets."""
+    groups: list[list[Run]] = []
+    n_subsets = 0  # in the last group
+    for subset_runs in subsets:
+        n_subsets += 1
+        for run in subset_runs:
+            if not groups or len(groups[-1]) == max_group_runs or n_subsets > max_subsets:
+                groups.append([])
+                n_subsets = 1
+            groups[-1].append(run)
+    return groups
 
 
 def _max_group_size(run: Run, inputs: StudyInputs, c: ConfigDict) -> tuple[int, int]:
-    """Return how many trainings like `run` go on together at most, and with how many subsets."""
+    """Return how many runs like `run` can train together, and on how many different subsets."""
     if c.replicas:
         return c.replicas, c.replicas
-    state, passing = training_bytes(c.model.backbone, run.network)
-    trainings = max_runs(state + c.train.batch_size * passing, c.devices)
-    if trainings == 1:
+    state_bytes, image_bytes = training_bytes(c.model.backbone, run.network)
+    n_runs = max_runs(state_bytes + c.train.batch_size * image_bytes, c.devices)
+    if n_runs == 1:
         return 1, 1
-    source = roi_bytes(c.model.backbone, run.network if c.feature_cache == "auto" else "C0")
-    rois = n_training_rois(run, inputs.collections, inputs.split)
-    return trainings, max_datasets(rois * source)
+    stored_bytes = roi_bytes(c.model.backbone, run.network if c.feature_cache == "auto" else "C0")
+    n_rois = n_training_rois(run, inputs.collections, inputs.split)
+    return n_runs, max_datasets(n_rois * stored_bytes)
 
 
 def run_on_ray(
-    runs: Sequence[Run], folder: Path, inputs: StudyInputs, c: ConfigDict, finished: OnFinished
+    runs: Sequence[Run], folder: Path, inputs: StudyInputs, c: ConfigDict, on_finished: OnFinished
 ) -> None:
-    """Each a task of a Ray cluster, which prepares the materials itself."""
+    """Train each missing run as a task of a Ray cluster, whose workers prepare their inputs."""
     from mtl_jax.experiments import ray_cluster
 
-    ray_cluster.run_all(missing_runs(runs, folder), folder, c, finished)
+    ray_cluster.run_all(missing_runs(runs, folder), folder, c, on_finished)
 
 
 EXECUTORS: dict[str, Executor] = {"local": run_locally, "ray": run_on_ray}

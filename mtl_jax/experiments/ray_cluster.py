@@ -1,8 +1,11 @@
-"""Runs as tasks of a Ray cluster. Every node must see the work folder, the cache and the data under
-the same paths.
+"""Train runs as tasks of a Ray cluster.
+
+Every node needs the work folder, the cache and the data under the same paths.
 """
 
 import contextlib
+import functools
+import json
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -11,7 +14,8 @@ from pathlib import Path
 import filelock
 from ml_collections import ConfigDict
 
-from mtl_jax.experiments.study_inputs import config_to_json, prepare_from_json
+from mtl_jax import config
+from mtl_jax.experiments.study_inputs import StudyInputs, prepare_inputs
 from mtl_jax.experiments.train_runs import train_and_score
 from mtl_jax.io import signals
 from mtl_jax.training import malloc
@@ -29,11 +33,11 @@ except ImportError as error:
 
 
 def run_all(
-    runs: Sequence[Run], folder: Path, c: ConfigDict, finished: Callable[[Run], None]
+    runs: Sequence[Run], folder: Path, c: ConfigDict, on_finished: Callable[[Run], None]
 ) -> None:
-    """Hand every run to the cluster and tells `finished` of each as it ends.
+    """Train all runs on the cluster and call `on_finished` after each.
 
-    A run whose worker or node dies is started again, from its latest checkpoint.
+    A run whose worker or node dies is started again from its latest checkpoint.
     """
     if not runs:
         return
@@ -41,13 +45,13 @@ def run_all(
     task = ray.remote(run_task).options(
         num_cpus=c.ray.cpus, num_gpus=c.ray.gpus, max_retries=RETRIES
     )
-    settings = config_to_json(c)
-    here = str(Path.cwd())
-    waiting = {task.remote(run, str(folder), here, settings): run for run in runs}
-    while waiting:
-        ready, _ = ray.wait(list(waiting), num_returns=1)
+    settings = json.dumps(c.to_dict(), sort_keys=True)
+    directory = str(Path.cwd())
+    pending = {task.remote(run, str(folder), directory, settings): run for run in runs}
+    while pending:
+        ready, _ = ray.wait(list(pending), num_returns=1)
         for reference in ready:
-            run = waiting.pop(reference)
+            run = pending.pop(reference)
             try:
                 ray.get(reference)
             except RayTaskError as error:
@@ -55,20 +59,20 @@ def run_all(
             except RayError as error:
                 raise InputError(
                     f"run {run.id}: its worker or node died more than {RETRIES} times; "
-                    "is there enough memory for a run?"
+                    "check that the nodes have enough memory for a run"
                 ) from error
-            finished(run)
+            on_finished(run)
 
 
 def connect(address: str | None) -> None:
-    """Connect to the cluster at `address` (host:port, ray://host:port, auto), or starts one of
-    this machine alone. InputError where none answers."""
+    """Connect to the cluster at `address` (host:port, ray://host:port or auto), or start one on
+    this machine. InputError if no cluster answers."""
     try:
-        place = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address or "")
-        if place:  # Ray itself would try for two minutes
-            socket.create_connection((place[1], int(place[2])), timeout=10).close()
+        host_port = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address or "")
+        if host_port:  # Ray itself would try for two minutes
+            socket.create_connection((host_port[1], int(host_port[2])), timeout=10).close()
         ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
-        signals.install_handlers()  # Ray has put a handler of its own there
+        signals.install_handlers()  # Ray has installed a handler of its own
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"config.ray.address {address!r}: no Ray cluster answers there "
@@ -76,17 +80,25 @@ def connect(address: str | None) -> None:
         ) from error
 
 
-def run_task(run: Run, folder: str, here: str, settings: str) -> None:
-    """One run, on a worker, with paths relative to the folder `here` as in the driver.
+def run_task(run: Run, folder: str, directory: str, settings: str) -> None:
+    """Train one run on a worker; paths are relative to `directory`, that of the driver.
 
-    The lock is against an earlier attempt that was given up for lost and still writes; whichever
-    comes second finds the run done.
+    An earlier attempt that Ray considers lost may still write. The lock makes this attempt wait; it
+    then finds the run finished.
     """
     malloc.keep_freed_memory()
-    with contextlib.chdir(here):
-        place = Path(folder) / "runs" / run.id
-        place.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(place / ".lock"):
-            if not (place / "scores.csv").exists():
-                c, inputs = prepare_from_json(settings)
-                train_and_score([run], [place], *inputs.of_runs, c)
+    with contextlib.chdir(directory):
+        run_folder = Path(folder) / "runs" / run.id
+        run_folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(run_folder / ".lock"):
+            if not (run_folder / "scores.csv").exists():
+                c, inputs = _prepare_inputs(settings)
+                train_and_score([run], [run_folder], *inputs.run_inputs, c)
+
+
+@functools.cache
+def _prepare_inputs(settings: str) -> tuple[ConfigDict, StudyInputs]:
+    """Return the config in a JSON text and its inputs, once for all runs of a worker."""
+    c = config.default()
+    c.update(json.loads(settings))
+    return c, prepare_inputs(c)

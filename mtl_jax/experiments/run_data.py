@@ -1,4 +1,4 @@
-"""Which ROIs a run learns and is scored on, and the pools that they make."""
+"""Select the training and evaluation ROIs of runs and put them in datasets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,67 +15,72 @@ RowsByTask = Mapping[str, np.ndarray]
 
 
 class Subset(NamedTuple):
-    """Rows of each collection that are learned, and that are scored; and of each collection the
-    mean and standard deviation of the pixels learned, (t,) float32."""
+    """The ROIs of a run: rows of each collection in its training set and in its evaluation set, and
+    the mean and standard deviation of the training pixels of each collection, (t,) float32."""
 
-    learned: RowsByTask
-    scored: RowsByTask
+    training: RowsByTask
+    evaluation: RowsByTask
     mean: np.ndarray
     std: np.ndarray
 
 
 def subset_key(run: Run) -> Run:
-    """Return the same for all runs that have one subset: but for a draw of fewer cases it does not
-    depend on the initialization."""
+    """Return a key that is equal for runs with the same ROIs.
+
+    The initialization matters only to a run on fewer cases of the target, which draws them by it.
+    """
     return replace(run, initialization=0) if run.target_cases is None else run
 
 
 def make_subsets(
     runs: Sequence[Run], collections: Mapping[str, RoiSet], split: splits.Split
 ) -> dict[Run, Subset]:
-    """Return those of `runs`, which have the same tasks, by `subset_key`. InputError: nothing to
-    learn."""
-    found: dict[Run, Subset] = {}
+    """Return the ROIs of `runs` by `subset_key`; InputError if a run cannot be trained on them."""
+    subsets: dict[Run, Subset] = {}
     for run in runs:
         splits.reject_unfit(run, collections, split)
-        if subset_key(run) in found:
+        if subset_key(run) in subsets:
             continue
-        learned, scored = splits.run_rows(run, collections, split)
-        tables = [Rows(collections[name].shards).take(learned[name]) for name in run.tasks]
-        found[subset_key(run)] = Subset(learned, scored, *pixel_statistics(tables))
-    return found
+        training, evaluation = splits.run_rows(run, collections, split)
+        tables = [Rows(collections[name].shards).take(training[name]) for name in run.tasks]
+        subsets[subset_key(run)] = Subset(training, evaluation, *pixel_statistics(tables))
+    return subsets
 
 
 def training_dataset(
     subsets: Mapping[Run, Subset], collections: Mapping[str, RoiSet], stream: str
 ) -> tuple[Dataset, dict[Run, range]]:
-    """Return one pool of what all of them learn, and where in it each one's ROIs lie."""
-    ends = np.cumsum([sum(map(len, each.learned.values())) for each in subsets.values()]).tolist()
-    pool = _make_dataset([(each.learned, each) for each in subsets.values()], collections, stream)
-    return pool, dict(zip(subsets, map(range, [0, *ends[:-1]], ends), strict=True))
+    """Return one dataset of all training sets, and the range of each in it. All have the same
+    tasks."""
+    sizes = [sum(map(len, subset.training.values())) for subset in subsets.values()]
+    ends = np.cumsum(sizes).tolist()
+    ranges = map(range, [0, *ends[:-1]], ends)
+    tables = [(subset.training, subset) for subset in subsets.values()]
+    return _make_dataset(tables, collections, stream), dict(zip(subsets, ranges, strict=True))
 
 
 def evaluation_dataset(subset: Subset, collections: Mapping[str, RoiSet], stream: str) -> Dataset:
-    """Return a pool of what is scored, standardized as what was learned."""
-    return _make_dataset([(subset.scored, subset)], collections, stream)
+    """Return the evaluation set, standardized by the statistics of the training set."""
+    return _make_dataset([(subset.evaluation, subset)], collections, stream)
 
 
 def split_by_task(scores: np.ndarray, rows: RowsByTask) -> dict[str, np.ndarray]:
-    """Return the scores of each task's `rows`, of which there are as many in all."""
-    parts = np.split(scores, np.cumsum([len(own) for own in rows.values()])[:-1])
-    return dict(zip(rows, parts, strict=True))
+    """Split the scores of the `rows` of all tasks, in their order, into those of each task."""
+    sizes = [len(task_rows) for task_rows in rows.values()]
+    return dict(zip(rows, np.split(scores, np.cumsum(sizes)[:-1]), strict=True))
 
 
 def _make_dataset(
-    chosen: Sequence[tuple[RowsByTask, Subset]], collections: Mapping[str, RoiSet], stream: str
+    tables: Sequence[tuple[RowsByTask, Subset]], collections: Mapping[str, RoiSet], stream: str
 ) -> Dataset:
-    tasks = list(chosen[0][0])
-    tables = [(name, rows) for by_name, _ in chosen for name, rows in by_name.items()]
+    """Return one dataset of these rows, each standardized by the statistics of its subset."""
+    tasks = list(tables[0][0])
+    task_rows = [(name, rows) for by_task, _ in tables for name, rows in by_task.items()]
     return make_dataset(
-        [Rows(collections[name].shards).take(rows) for name, rows in tables],
-        [collections[name].index["label"][rows].astype(int) for name, rows in tables],
-        np.concatenate([subset.mean for _, subset in chosen]),
-        np.concatenate([subset.std for _, subset in chosen]),
+        [Rows(collections[name].shards).take(rows) for name, rows in task_rows],
+        [collections[name].index["label"][rows].astype(int) for name, rows in task_rows],
+        np.concatenate([subset.mean for _, subset in tables]),
+        np.concatenate([subset.std for _, subset in tables]),
         stream,
-        [tasks.index(name) for name, _ in tables],
+        [tasks.index(name) for name, _ in task_rows],
     )

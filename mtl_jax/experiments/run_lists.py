@@ -1,4 +1,4 @@
-"""Lists of Runs, made from settings alone: out of fold, or on the test set.
+"""Make the runs of a cross-validation or of an independent test from the settings.
 
 Sections are those of Samala et al. 2017.
 """
@@ -11,18 +11,18 @@ from mtl_jax.types import InputError, Run
 
 
 class Approach(NamedTuple):
-    """What is learned together and how: the collections, the one tested first; shared or per_task
-    heads; the weight of each collection in the loss."""
+    """How a network is trained: the collections, the evaluated one first; shared or per_task heads;
+    the weight of each collection in the loss."""
 
     name: str
     tasks: tuple[str, ...]
     heads: str
     task_weights: tuple[float, ...]
 
-    def run(self, network: str, fold: int | None, seed: int, **more: int | None) -> Run:
-        """Return the run of this approach with these settings; `more` are further fields of Run."""
-        rest = {"heads": self.heads, "task_weights": self.task_weights} | more
-        return Run(self.name, self.tasks, network, fold, seed, **rest)
+    def make_run(self, network: str, fold: int | None, seed: int, **fields: int | None) -> Run:
+        """Return a run of this approach; `fields` are further fields of Run."""
+        heads = {"heads": self.heads, "task_weights": self.task_weights}
+        return Run(self.name, self.tasks, network, fold, seed, **heads, **fields)
 
 
 def cross_validation_runs(
@@ -33,14 +33,14 @@ def cross_validation_runs(
     seed: int,
     initializations: Sequence[int],
 ) -> list[Run]:
-    """Return every training case of the target scored by a network that has not learned it (2.4),
-    for each partition into folds, freeze depth and initialization."""
+    """Return the runs of a cross-validation on the training cases of the target (2.4), for each
+    partition into folds, freeze depth and initialization."""
     return [
-        approach.run(network, fold, seed, initialization=start, split=split)
+        approach.make_run(network, fold, seed, initialization=initialization, split=split)
         for approach in approaches
         for split in splits
         for network in networks
-        for start in initializations
+        for initialization in initializations
         for fold in range(fold_count)
     ]
 
@@ -52,13 +52,16 @@ def independent_test_runs(
     initializations: Sequence[int],
     sizes: Sequence[int | None] = (None,),
 ) -> list[Run]:
-    """Return the test set after learning all training cases (3.3), or `sizes` of the target's; each
-    initialization then has a random subset of its own."""
+    """Return the runs on the test set after training on all training cases (3.3).
+
+    `sizes` are numbers of training cases of the target, None for all; each initialization draws its
+    own random subset of that size.
+    """
     return [
-        approach.run(network, None, seed, initialization=start, target_cases=size)
+        approach.make_run(network, None, seed, initialization=initialization, target_cases=size)
         for size in sizes
         for approach in approaches
-        for start in initializations
+        for initialization in initializations
     ]
 
 
@@ -69,27 +72,30 @@ def expand_approaches(
     heads: str,
     task_weights: Mapping[str, float],
 ) -> list[Approach]:
-    """Return the approaches of config.approaches, `each` spelled out, on these collections.
+    """Return the approaches named in config.approaches, with `each` expanded to the collections.
 
-    `heads` and `task_weights` hold where an approach says nothing else.
+    `heads` and `task_weights` are the defaults of approaches without such options.
     """
     if target not in collections:
         raise InputError(
-            f"config.data.target is {target!r}; config.data.sources hold {', '.join(collections)}: "
-            "name one of them"
+            f"config.data.target={target!r} is invalid: expected one of the collections of "
+            f"config.data.sources, {', '.join(collections)}"
         )
     _reject_unknown("config.train.task_weights", task_weights, collections)
-    named = [one for name in names for one in _expand_each(name, target, collections)]
-    return [_parse_approach(name, target, collections, heads, task_weights) for name in named]
+    return [
+        _parse_approach(expanded, target, collections, heads, task_weights)
+        for name in names
+        for expanded in _expand_each(name, target, collections)
+    ]
 
 
 def _expand_each(name: str, target: str, collections: Sequence[str]) -> list[str]:
-    """Return 'sttl+of=each' is one approach a collection beside the target; 'mttl+without=each' is
-    one a collection, the target too."""
+    """Expand 'sttl+of=each' to each collection besides the target, and 'mttl+without=each' to each
+    collection."""
     _, options = parse_approach(name)
     for option, values in (
         ("without", collections),
-        ("of", [other for other in collections if other != target]),
+        ("of", [collection for collection in collections if collection != target]),
     ):
         if options.get(option) == "each":
             return [name.replace(f"{option}=each", f"{option}={value}") for value in values]
@@ -104,33 +110,34 @@ def _parse_approach(
     task_weights: Mapping[str, float],
 ) -> Approach:
     kind, options = parse_approach(name)
-    own = own_weights(options)
-    named = [*own, *(options[key] for key in ("without", "of") if key in options)]
-    _reject_unknown(f"config.approaches, {name!r}", named, collections)
-    weights = {**task_weights, **own}
+    weights = own_weights(options)
+    named = [*weights, *(options[key] for key in ("without", "of") if key in options)]
+    _reject_unknown(f"config.approaches={name!r}", named, collections)
+    weights = {**task_weights, **weights}
     tasks = (options.get("of", target),)
     if kind == "mttl":
-        tasks = (target, *(other for other in collections if other != target))
+        tasks = (target, *(collection for collection in collections if collection != target))
         if len(tasks) == 1:
             raise InputError(
-                f"config.approaches asks for mttl, but {target} is the only collection; name "
-                "others in config.data.sources, or set config.approaches to ('sttl',)"
+                f"config.approaches includes mttl, but {target} is the only collection; add "
+                "others to config.data.sources, or set config.approaches to ('sttl',)"
             )
         without = options.get("without")
         if without == target:
-            # Its ROIs still set the scale of its pixels, and are scored; they teach nothing.
+            # Its ROIs are standardized and scored as usual, but do not count in the loss.
             weights[target] = 0.0
         else:
             tasks = tuple(task for task in tasks if task != without)
-    listed = tuple(weights.get(task, 1.0) for task in tasks)
-    if not any(listed):
+    loss_weights = tuple(weights.get(task, 1.0) for task in tasks)
+    if not any(loss_weights):
         raise InputError(f"config.approaches={name!r} is invalid: expected {NO_WEIGHT}")
-    return Approach(name, tasks, options.get("heads", heads), listed)
+    return Approach(name, tasks, options.get("heads", heads), loss_weights)
 
 
-def _reject_unknown(field: str, names: Iterable[str], collections: Sequence[str]) -> None:
+def _reject_unknown(setting: str, names: Iterable[str], collections: Sequence[str]) -> None:
     unknown = sorted(set(names) - set(collections))
     if unknown:
         raise InputError(
-            f"{field} names {', '.join(unknown)}; the collections are {', '.join(collections)}"
+            f"{setting} is invalid: unknown collection {', '.join(unknown)}; expected one of "
+            f"{', '.join(collections)}"
         )

@@ -1,14 +1,12 @@
-"""What every run of a study works on: collections, weights, splits, approaches."""
+"""Load the inputs of a study: collections, pretrained weights, split and approaches."""
 
-import functools
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from mtl_jax import config, weights
+from mtl_jax import weights
 from mtl_jax.config import IMAGENET_STUDIES, STAGES, parse_task_weights
 from mtl_jax.data import crosswalk, ingest
 from mtl_jax.experiments import splits
@@ -19,7 +17,7 @@ from mtl_jax.types import InputError, RoiSet
 
 
 class StudyInputs(NamedTuple):
-    """All of it a function of the config and the files it names."""
+    """The inputs of a study, which depend only on the config and the files that it names."""
 
     collections: dict[str, RoiSet]
     split: splits.Split
@@ -27,17 +25,19 @@ class StudyInputs(NamedTuple):
     approaches: list[Approach]
 
     @property
-    def of_runs(self) -> tuple[dict[str, RoiSet], splits.Split, weights.Weights]:
-        """What a single run takes."""
+    def run_inputs(self) -> tuple[dict[str, RoiSet], splits.Split, weights.Weights]:
+        """The inputs of a single run."""
         return self.collections, self.split, self.weights
 
 
 def prepare_inputs(c: ConfigDict, dry_run: bool = False) -> StudyInputs:
-    """Load what `c` names; collections that are not yet shards are made into shards. A `dry_run`
-    needs no ImageNet weights."""
+    """Return the inputs that `c` names, after converting new collections to shards.
+
+    A `dry_run` does not need the ImageNet weights.
+    """
     devices.enable_compilation_cache(Path(c.data.cache) / "compiled")
-    find = weights.find_for_plan if dry_run else weights.find_for_backbone
-    pretrained = find(c.weights, c.model.backbone)
+    find_weights = weights.find_for_plan if dry_run else weights.find_for_backbone
+    pretrained = find_weights(c.weights, c.model.backbone)
     if c.preset == "paper" and c.study in IMAGENET_STUDIES:
         weights.require_photographs(pretrained, c.study)
     collections = load_collections(c)
@@ -55,10 +55,10 @@ def prepare_inputs(c: ConfigDict, dry_run: bool = False) -> StudyInputs:
         evaluated_auxiliaries(c.data.target, c.data.test_each, collections, approaches),
         splits.SplitRules(needs_test, n_partitions(c), c.folds, c.data.test_fraction, c.split_seed),
     )
-    learned = {task for approach in approaches for task in approach.tasks}
+    trained_on = {task for approach in approaches for task in approach.tasks}
     split = split._replace(
         official_tests_in_training=tuple(
-            name for name in split.official_tests_in_training if name in learned
+            name for name in split.official_tests_in_training if name in trained_on
         )
     )
     return StudyInputs(collections, split, pretrained, approaches)
@@ -67,28 +67,19 @@ def prepare_inputs(c: ConfigDict, dry_run: bool = False) -> StudyInputs:
 def evaluated_auxiliaries(
     target: str, test_each: bool, collections: Iterable[str], approaches: Iterable[Approach]
 ) -> list[str]:
-    """Return the collections beside the target that have a test set in this job: all with
-    `test_each`, and those that an approach is about, sttl+of=NAME."""
-    about = {approach.tasks[0] for approach in approaches}
-    return [name for name in collections if name != target and (test_each or name in about)]
+    """Return the collections besides the target that are evaluated on a test set.
 
-
-def config_to_json(c: ConfigDict) -> str:
-    """Return `c` as text, for processes that do runs elsewhere."""
-    return json.dumps(c.to_dict(), sort_keys=True)
-
-
-@functools.cache
-def prepare_from_json(settings: str) -> tuple[ConfigDict, StudyInputs]:
-    """Return the config of that text and its materials, once for all runs that a process does."""
-    c = config.default()
-    c.update(json.loads(settings))
-    return c, prepare_inputs(c)
+    These are all collections if `test_each`, and those of approaches sttl+of=NAME.
+    """
+    first_tasks = {approach.tasks[0] for approach in approaches}
+    return [name for name in collections if name != target and (test_each or name in first_tasks)]
 
 
 def load_collections(c: ConfigDict) -> dict[str, RoiSet]:
-    """Return the collections of config.data.sources by name, made into shards where they are not
-    yet, and knowing which of their patients are the same."""
+    """Return the collections of config.data.sources by name, with the patients that they share.
+
+    New collections are converted to shards.
+    """
     cache = Path(c.data.cache)
     background, options, rules = ingest.read_settings(c.data.to_dict(), cache)
     collections: dict[str, RoiSet] = {}

@@ -1,5 +1,4 @@
-"""A Run from ROIs to scores.csv, or several in replicas: initial weights, training, the mean of
-eight. No statistics but the AUC on the run's own training ROIs."""
+"""Train runs, one or several together as replicas, and write their scores and records."""
 
 import contextlib
 import hashlib
@@ -8,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,19 +21,35 @@ from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.compute_cost import n_epochs
 from mtl_jax.experiments.provenance import Provenance, digest
 from mtl_jax.experiments.stages import keeps_weights
-from mtl_jax.experiments.validation import make_validators
+from mtl_jax.experiments.validation import Validate, make_validators
 from mtl_jax.io import atomic, workdir
 from mtl_jax.models import registry
-from mtl_jax.models.base import init
+from mtl_jax.models.base import Network, init
 from mtl_jax.training import checkpoint, malloc, multihost
+from mtl_jax.training.dataset import Dataset
 from mtl_jax.training.fit import TrainingRun, fit
-from mtl_jax.training.history import TensorBoard
+from mtl_jax.training.history import EpochCallback, open_tensorboard
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
 from mtl_jax.training.prefetch import is_on_host
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import InputError, Params, RoiSet, Run
 from mtl_jax.weights import Weights
+
+
+class _Setup(NamedTuple):
+    """What runs that train together share; `subsets` and `rois` by `subset_key`."""
+
+    collections: Mapping[str, RoiSet]
+    weights: Weights
+    config: ConfigDict
+    train_config: ConfigDict  # config.train with the number of epochs of these runs
+    network: Network
+    cached: tuple[str, ...]  # layers in the frozen-feature cache
+    subsets: Mapping[Run, run_data.Subset]
+    dataset: Dataset  # the training sets of all runs
+    rois: Mapping[Run, range]  # each training set in the dataset
+    provenance: Mapping[Run, Mapping[str, Any]]
 
 
 def train_and_score(
@@ -46,114 +61,159 @@ def train_and_score(
     c: ConfigDict,
     replicas: Replicas | None = None,
 ) -> None:
-    """Train and score each of `runs`: one, or several that train in `replicas` together and differ
-    in initialization, split, fold or subset of cases alone.
+    """Train and score one run, or several that train together in `replicas`.
 
-    Leaves run.json, history.jsonl, scores.csv and, where its weights are kept, checkpoint/ in each
-    one's folder. scores.csv comes last: where it stands, the run is done. Of several processes, all
-    train, and process 0 alone writes and scores.
+    Several runs may differ only in initialization, partition, fold or subset of the cases. The
+    folder of each run then has run.json, history.jsonl, timing.json, scores.csv and, if its weights
+    are kept, checkpoint/. scores.csv is written last: a run that has it is finished. All processes
+    train; process 0 alone scores and writes.
     """
     begin = time.monotonic()
-    malloc.trim()  # what the runs before have left
+    malloc.trim()  # memory of the previous runs
     if multihost.is_primary():
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-    run = runs[0]  # in what follows the others are as this one
-    parts = run_data.make_subsets(runs, collections, split)
-    pool, rois = run_data.training_dataset(parts, collections, c.stream)
-    if is_on_host(pool):
-        malloc.release_freed_memory()  # where ROIs are too many for memory, memory goes before time
+    setup = _prepare(runs, collections, split, weights, c)
+    keep = [c.keep_weights == "all" or keeps_weights(run, c.study) for run in runs]
+    params = _train(runs, folders, setup, any(keep), replicas)
+    training_seconds = (time.monotonic() - begin) / len(runs)
+    for scored in zip(runs, folders, params, keep, strict=True):
+        multihost.on_primary(partial(_score, setup, training_seconds, *scored))
+
+
+def _prepare(
+    runs: Sequence[Run],
+    collections: Mapping[str, RoiSet],
+    split: splits.Split,
+    weights: Weights,
+    c: ConfigDict,
+) -> _Setup:
+    """Return the data, the network and the settings of `runs`; all processes must have the same."""
+    run = runs[0]  # the others have the same tasks, heads, frozen layers and number of epochs
+    subsets = run_data.make_subsets(runs, collections, split)
+    dataset, rois = run_data.training_dataset(subsets, collections, c.stream)
+    if is_on_host(dataset):
+        malloc.release_freed_memory()  # slower, but these ROIs do not fit in memory
     network = registry.build(
         weights.metadata["backbone"],
         outputs=2 * (len(run.tasks) if run.heads == "per_task" else 1),
         lrn=weights.metadata["lrn"],
         dropout=c.model.dropout,
     )
-    frozen = frozen_layers(run.network)
-    cached = frozen if c.feature_cache == "auto" else ()
-    keep = [c.keep_weights == "all" or keeps_weights(each, c.study) for each in runs]
+    cached = frozen_layers(run.network) if c.feature_cache == "auto" else ()
     train_config = c.train.copy_and_resolve_references()
     train_config.epochs = n_epochs(run, collections, split, c.train)
-    provenance = Provenance(collections, split, weights, c)
-    made_by = {own: provenance.record(own) for own in runs}
-    multihost.assert_same(f"data, weights and settings {digest(list(made_by.values()))[:12]}")
+    job = Provenance(collections, split, weights, c)
+    provenance = {run: job.record(run) for run in runs}
+    multihost.assert_same(f"data, weights and settings {digest(list(provenance.values()))[:12]}")
+    return _Setup(
+        collections, weights, c, train_config, network, cached, subsets, dataset, rois, provenance
+    )
+
+
+def _train(
+    runs: Sequence[Run],
+    folders: Sequence[Path],
+    setup: _Setup,
+    keep: bool,
+    replicas: Replicas | None,
+) -> list[Params]:
+    """Return the trained parameters of each run; with `keep`, the last checkpoints are saved."""
+    c, first_run = setup.config, runs[0]
     validated = runs if c.train.validation_epochs and multihost.is_primary() else ()
-    validate = make_validators(validated, parts, collections, network, cached, c.stream)
+    validators = make_validators(
+        validated, setup.subsets, setup.collections, setup.network, setup.cached, c.stream
+    )
     with contextlib.ExitStack() as boards:
         trainings = []
-        for own, folder in zip(runs, folders, strict=True):
-            own_key = jax.random.fold_in(jax.random.key(own.seed), own.initialization)
-            init_key, train_key = jax.random.split(own_key)
-            params = warm_start(init(network, init_key, c.model.initialization), weights)
-            board = TensorBoard(folder, c.train.tensorboard and multihost.is_primary())
-            write = boards.enter_context(board).write
-            place = rois[run_data.subset_key(own)]
-            validator = validate.get(own)
-            origin = made_by[own], c.accept_versions
-            trainings.append(
-                TrainingRun(folder, params, train_key, write, place, validator, *origin)
-            )
-        trained = fit(
+        for run, folder in zip(runs, folders, strict=True):
+            board = open_tensorboard(folder, c.train.tensorboard and multihost.is_primary())
+            write = boards.enter_context(board)
+            trainings.append(_training_run(run, folder, setup, write, validators.get(run)))
+        return fit(
             trainings,
-            pool,
-            network,
-            frozen,
-            run.tasks,
-            _task_weights(run),
-            train_config,
+            setup.dataset,
+            setup.network,
+            frozen_layers(first_run.network),
+            first_run.tasks,
+            _task_weights(first_run),
+            setup.train_config,
             c.devices,
-            Path(c.data.cache) / "frozen" if cached else None,
-            any(keep),
+            Path(c.data.cache) / "frozen" if setup.cached else None,
+            keep,
             replicas,
             c.model.initialization,
         )
 
-    training = (time.monotonic() - begin) / len(runs)
 
-    def score(own: Run, folder: Path, params: Params, kept: bool) -> None:
-        begin = time.monotonic()
-        shared = run_data.subset_key(own)
-        part = parts[shared]
-        said = predict(network, params, pool, cached, rois[shared])
-        of_learned = run_data.split_by_task(said, part.learned)
-        held_out = run_data.evaluation_dataset(part, collections, c.stream)
-        of_scored = run_data.split_by_task(predict(network, params, held_out, cached), part.scored)
-        train_auc = {
-            name: _auc(collections[name].index["label"][rows], of_learned[name])
-            for name, rows in part.learned.items()
-        }
-        before = {checkpoint.VERSIONS_BEFORE: checkpoint.versions_before(folder / "checkpoint")}
-        tables = [
-            score_tables.make_scores(collections[name], rows, of_scored[name])
-            for name, rows in part.scored.items()
+def _training_run(
+    run: Run, folder: Path, setup: _Setup, on_epoch: EpochCallback, validate: Validate | None
+) -> TrainingRun:
+    """Return the start of a run: its initial parameters, random key and training set."""
+    c = setup.config
+    run_key = jax.random.fold_in(jax.random.key(run.seed), run.initialization)
+    init_key, train_key = jax.random.split(run_key)
+    params = init(setup.network, init_key, c.model.initialization)
+    return TrainingRun(
+        folder,
+        warm_start(params, setup.weights),
+        train_key,
+        on_epoch,
+        setup.rois[run_data.subset_key(run)],
+        validate,
+        setup.provenance[run],
+        c.accept_versions,
+    )
+
+
+def _score(
+    setup: _Setup, training_seconds: float, run: Run, folder: Path, params: Params, keep: bool
+) -> None:
+    """Write the scores and the record of a trained run, and delete its weights unless `keep`."""
+    begin = time.monotonic()
+    train_auc = _train_auc(setup, run, params)
+    table = score_tables.to_csv(_evaluation_scores(setup, run, params))
+    for name in run.tasks:
+        shards.reject_replaced(setup.collections[name])
+    versions = {checkpoint.VERSIONS_BEFORE: checkpoint.versions_before(folder / "checkpoint")}
+    record = _run_record(setup, run, train_auc)
+    record["provenance"] |= versions
+    record["scores_sha256"] = hashlib.sha256(table.encode()).hexdigest()
+    workdir.write_json(folder / "run.json", record)
+    seconds = round(training_seconds + time.monotonic() - begin, 1)
+    workdir.write_json(folder / "timing.json", {"seconds": seconds})
+    atomic.write_text(folder / "scores.csv", table)
+    if not keep:
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def _train_auc(setup: _Setup, run: Run, params: Params) -> dict[str, float | None]:
+    """Return the AUC of each task on its training set."""
+    key = run_data.subset_key(run)
+    training = setup.subsets[key].training
+    scores = predict(setup.network, params, setup.dataset, setup.cached, setup.rois[key])
+    return {
+        name: _auc(setup.collections[name].index["label"][training[name]], task_scores)
+        for name, task_scores in run_data.split_by_task(scores, training).items()
+    }
+
+
+def _evaluation_scores(setup: _Setup, run: Run, params: Params) -> score_tables.Scores:
+    """Return the scores of the evaluation set of a run."""
+    subset = setup.subsets[run_data.subset_key(run)]
+    dataset = run_data.evaluation_dataset(subset, setup.collections, setup.config.stream)
+    scores = predict(setup.network, params, dataset, setup.cached)
+    return score_tables.concatenate(
+        [
+            score_tables.make_scores(setup.collections[name], subset.evaluation[name], task_scores)
+            for name, task_scores in run_data.split_by_task(scores, subset.evaluation).items()
         ]
-        text = score_tables.to_csv(score_tables.concatenate(tables))
-        for name in own.tasks:
-            shards.reject_replaced(collections[name])
-        record = _run_record(
-            own, part, train_config.epochs, weights, train_auc, made_by[own] | before
-        )
-        record["scores_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-        workdir.write_json(folder / "run.json", record)
-        seconds = round(training + time.monotonic() - begin, 1)
-        workdir.write_json(folder / "timing.json", {"seconds": seconds})
-        atomic.write_text(folder / "scores.csv", text)
-        if not kept:
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-
-    for each in zip(runs, folders, trained, keep, strict=True):
-        multihost.on_primary(partial(score, *each))
+    )
 
 
-def _run_record(
-    run: Run,
-    part: run_data.Subset,
-    epochs_trained: int,
-    weights: Weights,
-    train_auc: Mapping[str, float | None],
-    provenance: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return what run.json holds."""
+def _run_record(setup: _Setup, run: Run, train_auc: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return the content of run.json, without the checksum of the scores."""
+    subset = setup.subsets[run_data.subset_key(run)]
     return {
         "id": run.id,
         "seed": run.seed,
@@ -166,15 +226,15 @@ def _run_record(
         "target_cases": run.target_cases,
         "heads": run.heads,
         "task_weights": dict(zip(run.tasks, _task_weights(run), strict=True)),
-        "epochs": epochs_trained,
-        "rois_learned": {name: len(rows) for name, rows in part.learned.items()},
-        "rois_scored": {name: len(rows) for name, rows in part.scored.items()},
-        "input_mean": dict(zip(run.tasks, part.mean.tolist(), strict=True)),
-        "input_std": dict(zip(run.tasks, part.std.tolist(), strict=True)),
+        "epochs": setup.train_config.epochs,
+        "rois_learned": {name: len(rows) for name, rows in subset.training.items()},
+        "rois_scored": {name: len(rows) for name, rows in subset.evaluation.items()},
+        "input_mean": dict(zip(run.tasks, subset.mean.tolist(), strict=True)),
+        "input_std": dict(zip(run.tasks, subset.std.tolist(), strict=True)),
         "frozen": list(frozen_layers(run.network)),
-        "pretrained": sorted(weights.params),
+        "pretrained": sorted(setup.weights.params),
         "train_auc": dict(train_auc),
-        "provenance": dict(provenance),
+        "provenance": dict(setup.provenance[run]),
     }
 
 
@@ -184,19 +244,19 @@ def _task_weights(run: Run) -> tuple[float, ...]:
 
 
 def warm_start(params: Params, weights: Weights) -> Params:
-    """Return `params` with the layers that `weights` holds put in; shapes may not change."""
-    own = flatten_dict(params, sep="/")
+    """Return `params` with the layers of `weights` replaced; InputError if a shape differs."""
+    layers = flatten_dict(params, sep="/")
     for path, value in flatten_dict(weights.params, sep="/").items():
-        if path not in own or own[path].shape != value.shape:
-            have = own[path].shape if path in own else "no such layer"
+        if path not in layers or layers[path].shape != value.shape:
+            expected = f"shape {layers[path].shape}" if path in layers else "no such layer"
             raise InputError(
-                f"config.weights: {path} is {value.shape}, the network's is {have}; "
+                f"config.weights: {path} has shape {value.shape}, but the network has {expected}; "
                 "convert the weights again with tools/convert_weights.py"
             )
-        own[path] = jax.numpy.asarray(value)
-    return unflatten_dict(own, sep="/")
+        layers[path] = jax.numpy.asarray(value)
+    return unflatten_dict(layers, sep="/")
 
 
 def _auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """None where only one class is there to rank, as in an auxiliary collection of one class."""
+    """Return the empirical AUC; None if all labels are equal, as in some auxiliary collections."""
     return roc.empirical(labels, scores).auc if len(set(labels.tolist())) == 2 else None

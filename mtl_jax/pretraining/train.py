@@ -162,10 +162,8 @@ def _make_weights(
         backbone="alexnet",
         name=c.pretraining.images.partition(":")[0],  # without the path, which names this machine
         source="trained by configs/pretrain.py",
-        sha256="",
         file_format="mtl_jax",
         input_stats=task.input_stats,
-        lrn=False,
         note=f"Trained on {task.name}.",
     )
     training = {

@@ -143,31 +143,23 @@ def fit(
         dynamic_ncols=True,
         mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; fewer lines in a log file
     )
-    histories = [
-        History(
-            run.folder / "history.jsonl" if multihost.is_primary() else None, begin, run.on_epoch
-        )
-        for run in runs
-    ]
+    histories = []
+    for run in runs:
+        path = run.folder / "history.jsonl" if multihost.is_primary() else None
+        histories.append(History(path, begin, run.on_epoch))
     with progress, signals.defer(multihost.agreed_signal) as stopping:
         for done in range(begin, train_config.epochs):
+            keys = (jax.random.fold_in(key, done) for key in order_keys)
             orders = [
-                _epoch_order(
-                    jax.random.fold_in(key, done), run_rois, done, train_config, max(steps)
-                )
-                for key, run_rois in zip(order_keys, rois, strict=True)
+                _epoch_order(key, run_rois, done, train_config, max(steps))
+                for key, run_rois in zip(keys, rois, strict=True)
             ]
             state, metrics = epoch(state, source, stack(orders), dropout_key, progress.update)
-            for number, (run, history, count) in enumerate(
-                zip(runs, histories, steps, strict=True)
-            ):
-                run_metrics = jax.tree.map(
-                    lambda m, count=count: m[:count], take(metrics, number=number)
-                )
-                run_name = run.folder.name
-                _reject_not_finite(
-                    run_metrics, run_name, done * count, done + 1, train_config.learning_rate
-                )
+            for number, run in enumerate(runs):
+                count, run_name = steps[number], run.folder.name
+                run_metrics = Metrics(*(m[:count] for m in take(metrics, number=number)))
+                rate = train_config.learning_rate
+                _reject_not_finite(run_metrics, run_name, done * count, done + 1, rate)
                 record = summarize(done + 1, run_metrics, orders[number].rate[:count], tasks)
                 if run.validate and _validation_due(done + 1, train_config):
                     record |= run.validate(devices.local_arrays(take(state.params, number=number)))
@@ -176,10 +168,10 @@ def fit(
                     progress.write(
                         f"mtl_jax: note: run {run_name}: the loss has risen to {record['loss']:.3g}"
                         f" in epoch {done + 1}, worse than chance: config.train.learning_rate"
-                        f" ({train_config.learning_rate}) is too high",
+                        f" ({rate}) is too high",
                         file=sys.stderr,
                     )
-                history.write(record)
+                histories[number].write(record)
             progress.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
             is_last = done + 1 == train_config.epochs
             due = keep if is_last else (done + 1) % train_config.checkpoint_epochs == 0

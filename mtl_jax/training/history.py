@@ -1,11 +1,10 @@
 """The history of a training run: its records, its file, and TensorBoard events."""
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import jax
 import numpy as np
@@ -64,35 +63,23 @@ def summarize(epoch: int, metrics: Metrics, rates: jax.Array, tasks: Sequence[st
     return record
 
 
-class TensorBoard:
-    """Write each epoch's record to `folder`/tensorboard if `enabled`."""
+@contextlib.contextmanager
+def open_tensorboard(folder: Path, enabled: bool) -> Iterator[EpochCallback]:
+    """Yield a function that writes each epoch's record to `folder`/tensorboard if `enabled`."""
+    if not enabled:
+        yield lambda record: None
+        return
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "config.train.tensorboard needs tensorboardX: pip install tensorboardX"
+        ) from error
+    with contextlib.closing(SummaryWriter(str(folder / "tensorboard"))) as writer:
 
-    def __init__(self, folder: Path, enabled: bool) -> None:
-        self._writer = None
-        if enabled:
-            try:
-                from tensorboardX import SummaryWriter
-            except ImportError as error:
-                raise InputError(
-                    "config.train.tensorboard needs tensorboardX: pip install tensorboardX"
-                ) from error
-            self._writer = SummaryWriter(str(folder / "tensorboard"))
-
-    def write(self, record: EpochRecord) -> None:
-        """Write the values of the record, except its epoch and step."""
-        if self._writer:
+        def write(record: EpochRecord) -> None:
             for name, value in record.items():
                 if name not in ("epoch", "step"):
-                    self._writer.add_scalar(name, value, record["epoch"])
+                    writer.add_scalar(name, value, record["epoch"])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._writer:
-            self._writer.close()
+        yield write

@@ -7,13 +7,8 @@ from dataclasses import dataclass, field
 
 CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")
 LEAVES = ("kernel", "bias")
-VGG16 = {
-    "C1": (2, 64),
-    "C2": (2, 128),
-    "C3": (3, 256),
-    "C4": (3, 512),
-    "C5": (3, 512),
-}  # convolutions, features
+# Convolutions, features.
+VGG16 = {"C1": (2, 64), "C2": (2, 128), "C3": (3, 256), "C4": (3, 512), "C5": (3, 512)}
 RESNET18 = {"C2": 64, "C3": 128, "C4": 256, "C5": 512}  # features; two blocks each
 
 
@@ -68,11 +63,15 @@ class Scheme:
     name: str
     backbone: str
     layers: dict[str, str]  # layer path -> name in the source
-    kernel: str  # name of the kernel of a layer in the source
-    torch_axes: bool  # kernels are (out, in, row, column) and (out, in)
+    torch_axes: bool  # kernels, named weight, are (out, in, row, column) and (out, in)
     norms: dict[str, str] = field(default_factory=dict)  # layer path -> its batch normalization
     biased: bool = True  # the convolutions have a bias
     dropped: tuple[str, ...] = ()  # layers of the source that this network does not have
+
+    @property
+    def kernel(self) -> str:
+        """The name of a layer's kernel in the source."""
+        return "weight" if self.torch_axes else "kernel"
 
 
 def _numbered(indices: tuple[int, ...]) -> dict[str, str]:
@@ -112,21 +111,13 @@ SCHEMES = (
             "F2": "classifier.4",
             "F3": "classifier.6",
         },
-        kernel="weight",
         torch_axes=True,
     ),
-    Scheme(
-        "torchvision",
-        "vgg16",
-        _numbered(VGG16_INDICES) | VGG_CLASSIFIER,
-        kernel="weight",
-        torch_axes=True,
-    ),
+    Scheme("torchvision", "vgg16", _numbered(VGG16_INDICES) | VGG_CLASSIFIER, torch_axes=True),
     Scheme(
         "torchvision, batch normalized,",
         "vgg16",
         _numbered(VGG16_BN_INDICES) | VGG_CLASSIFIER,
-        kernel="weight",
         torch_axes=True,
         norms=_numbered(tuple(n + 1 for n in VGG16_BN_INDICES)),
     ),
@@ -134,7 +125,6 @@ SCHEMES = (
         "torchvision",
         "resnet18",
         _torch_resnet18("conv", "0"),
-        kernel="weight",
         torch_axes=True,
         norms=_torch_resnet18("bn", "1"),
         biased=False,
@@ -145,17 +135,12 @@ SCHEMES = (
         "alexnet",
         {layer: f"conv{layer[1]}" for layer in CONVOLUTIONAL}
         | {layer: f"fc{layer[1]}" for layer in ("F1", "F2", "F3")},
-        kernel="kernel",
         torch_axes=False,
     ),
     *(
         Scheme(
-            "mtl_jax",
-            backbone,
-            {path: path.replace("/", ".") for path in kernels},
-            kernel="kernel",
-            torch_axes=False,
+            "mtl_jax", name, {path: path.replace("/", ".") for path in kernels}, torch_axes=False
         )
-        for backbone, kernels in KERNELS.items()
+        for name, kernels in KERNELS.items()
     ),
 )
