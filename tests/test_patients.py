@@ -165,7 +165,7 @@ def test_excluded_cases_are_counted_and_reported() -> None:
     counts = {"cases": 6, "rois": 12, "cases_in_a_fold": 3, "rois_in_a_fold": 6}
     assert split.record()["held_out"] == {"x": counts}
     assert split.record()["evaluated"] == {"t": split.test}
-    assert patient_notes.held_out_note(counts) == (
+    assert patient_notes.exclusion_note(counts) == (
         "6 cases (12 ROIs) are excluded from training because their patients are in a test set;"
         " at most 3"
         " more (6 ROIs) are excluded while their patients are in the held-out fold"
@@ -447,7 +447,7 @@ def test_ids_with_a_public_form_are_reported_at_every_start(
     for _ in range(2):  # with new shards and with existing ones
         inputs = study_inputs.prepare_inputs(c, dry_run=True)
         console.print_inputs(c, inputs)
-        assert "note: mine: its ids have the form of those of cbis_ddsm" in capsys.readouterr().out
+        assert "note: mine: its patient ids look like those of cbis_ddsm" in capsys.readouterr().out
     (tmp_path / "work").mkdir()
     guards.record_study(tmp_path / "work", c, inputs)
     folds = json.loads((tmp_path / "work" / "folds.json").read_text())
