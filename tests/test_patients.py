@@ -414,7 +414,7 @@ def test_similar_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     cases = [rois.index["case_id"][0] for rois in (a, b)]
     assert (pair["a"], pair["b"]) == (["a", cases[0]], ["b", cases[1]])
     assert pair["why"] == "similar ids"
-    assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_ids_note(
+    assert f"the first is {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_ids_note(
         [pair]
     )
     gray = np.random.default_rng(9).integers(0, 4096, (290, 280)).astype(np.uint16)
@@ -434,7 +434,7 @@ def test_ids_with_a_public_form_are_recognized() -> None:
     assert not patients.guess_namespace("cbis_ddsm", ids)
     assert not patients.guess_namespace("manifest", [*ids, "Q1"])
     assert patients.guess_namespace("manifest", ["A-1234-1"]) == "ddsm"
-    assert "form of those of ddsm" in duplicate_patients.check_ids("ddsm", {"A-1234-1": "x"})[0]
+    assert "look like those of ddsm" in duplicate_patients.check_ids("ddsm", {"A-1234-1": "x"})[0]
 
 
 def test_ids_with_a_public_form_are_reported_at_every_start(
@@ -651,7 +651,7 @@ def test_a_job_reports_shared_patients_before_it_starts(
         "digital: 4 cases (4 ROIs) are excluded from training because their patients are in a"
         in output
     )
-    assert "digital: its official test set is learned" in output
+    assert "digital: its official test set is used for training" in output
     record = inputs.split.record()
     assert record["official_test_learned"] == ["digital"] and set(record["evaluated"]) == {"films"}
     described = {"name": "digital", "official_test_learned": True}
