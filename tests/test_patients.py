@@ -629,7 +629,7 @@ def test_cbis_ddsm_and_ddsm_without_a_crosswalk_are_rejected_early() -> None:
     c.data.crosswalk = "pairs.csv"
     config.validate(c)
     c.data.sources = ("tfds:curated_breast_imaging_ddsm/original-calc:train", "cbis_ddsm:x")
-    with pytest.raises(InputError, match="they are the same images"):
+    with pytest.raises(InputError, match="they contain the same images"):
         config.validate(c)
     c.data.sources = ("tfds:curated_breast_imaging_ddsm/original-calc", "cbis_ddsm_extra:x")
     config.validate(c)

@@ -146,9 +146,9 @@ def test_an_approach_whose_weights_are_all_zero_is_rejected(
 ) -> None:
     c = config.default()
     c.approaches, c.train.task_weights = names, weights
-    with pytest.raises(InputError, match="expected a collection with a weight above 0"):
+    with pytest.raises(InputError, match="trains on no collection"):
         config.validate(c)
-    with pytest.raises(InputError, match="expected a collection with a weight above 0"):
+    with pytest.raises(InputError, match="trains on no collection"):
         expand_approaches(names, "sfm", COLLECTIONS, "shared", config.parse_task_weights(weights))
 
 
@@ -157,9 +157,7 @@ def test_weights_that_leave_something_to_learn_are_accepted() -> None:
     c.approaches = ("mttl", "mttl+without=sfm", "mttl+weight.sfm=0", "sttl+of=each")
     c.train.task_weights = ("ddsm:0",)
     config.validate(c)
-    with pytest.raises(
-        InputError, match=r"'sttl\+of=ddsm' is invalid: expected a collection with a weight"
-    ):
+    with pytest.raises(InputError, match=r"'sttl\+of=ddsm' trains on no collection"):
         expand_approaches(
             c.approaches, "sfm", COLLECTIONS, "shared", {"ddsm": 0.0}
         )  # each, spelled out
@@ -181,12 +179,9 @@ def test_a_cross_validation_of_another_collection_is_rejected(study: str, approa
     with pytest.raises(InputError) as rejected:
         config.validate(c)
     said = str(rejected.value)
-    assert (
-        f"config.approaches={approach!r} is invalid: expected no such approach" in said
-        and "\n" not in said
-    )
+    assert f"config.approaches={approach!r} cannot be evaluated" in said and "\n" not in said
     field = "config.transfer.study" if study == "transfer" else "config.study"
-    assert f"the target (sfm) only; remove it, or set {field} to 'test'" in said
+    assert f"only the target (sfm); remove it, or set {field} to 'test'" in said
     c.approaches = ("mttl", "sttl+of=sfm")  # the target itself
     config.validate(c)
     c.study, c.approaches = "test", ("mttl", approach)
