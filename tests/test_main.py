@@ -115,7 +115,7 @@ def test_a_finished_job_is_not_done_again(unbroken: Path, cache: Path) -> None:
         (("--config=configs/mttl.py:big",), "preset 'big' of --config is invalid: expected paper"),
         (("--config.data.sources=('mini_mias:nowhere',)",), "nowhere"),
         (("--config.data.sources=('maxi_mias:nowhere',)",), "expected one of"),
-        (("--config.weights=nowhere",), "nowhere"),
+        (("--config.weights=nowhere",), "config.weights='nowhere' is invalid: no such folder"),
         (("--config.data.target=dm",), "config.data.target is 'dm'"),
         (
             ("--config.train.task_weights=('x:1',)",),

@@ -7,7 +7,6 @@ module bench_WHAT.py.
 """
 
 import argparse
-
 import json
 import os
 import platform
