@@ -8,8 +8,9 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -277,127 +278,150 @@ def expand_paths(c: ConfigDict) -> None:
                 section[name] = tuple(expand(v) if isinstance(v, str) else v for v in value)
 
 
+# The value of each setting with a fixed set of values.
+CHOICES = {
+    "preset": PRESETS,
+    "study": (*STAGES, PRETRAINING, TRANSFER),
+    "network": NETWORKS,
+    "model.backbone": BACKBONES,
+    "model.heads": HEADS,
+    "model.initialization": INITIALIZATIONS,
+    "executor": EXECUTORS,
+    "keep_weights": KEEP,
+    "feature_cache": CACHES,
+    "stream": STREAMS,
+    "data.truth_policy": TRUTH_POLICIES,
+    "data.unusable": UNUSABLE,
+    "train.precision": PRECISIONS,
+    "selection.unit": UNITS,
+    "statistics.primary.unit": UNITS,
+    "statistics.primary.test": PRIMARY_TESTS,
+    "transfer.study": ("test", "cross_validation"),
+    "pretraining.head": PRETRAINING_HEADS,
+    "pretraining.initialization": PRETRAINING_INITIALIZATIONS,
+    "pretraining.optimizer": OPTIMIZERS,
+    "pretraining.schedule": PRETRAINING_SCHEDULES,
+}
+# The range of each number: the rule, whether a value meets it, and the settings.
+RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "at least 1",
+        lambda v: v >= 1,
+        "devices train.epochs train.batch_size train.checkpoint_epochs splits.count "
+        "splits.initializations depth.initializations cross_validation.initializations "
+        "test.initializations learning_curve.subsets transfer.initializations analysis.n_init "
+        "analysis.maps analysis.explained analysis.steps analysis.gallery "
+        "pretraining.images_per_epoch pretraining.validation_images",
+    ),
+    ("at least 1, or None", lambda v: v is None or v >= 1, "replicas"),
+    ("at least 2", lambda v: v >= 2, "folds analysis.perplexity"),
+    ("at least 8", lambda v: v >= 8, "analysis.max_rois"),
+    ("at least 50", lambda v: v >= 50, "analysis.iterations"),
+    ("at least 100", lambda v: v >= 100, "statistics.bootstrap"),
+    (
+        "at least 0",
+        lambda v: v >= 0,
+        "train.weight_decay train.validation_epochs ray.cpus ray.gpus",
+    ),
+    ("above 0", lambda v: v > 0, "train.learning_rate"),
+    ("between 0 and 1", lambda v: 0 < v < 1, "analysis.threshold"),
+    (
+        "in [0, 1)",
+        lambda v: 0 <= v < 1,
+        "data.test_fraction model.dropout train.momentum pretraining.warmup",
+    ),
+    (
+        "in [0, 1]",
+        lambda v: 0 <= v <= 1,
+        "data.phantom.difficulty data.phantom.shared_signal data.phantom.test_fraction "
+        "data.phantom.malignant_fraction",
+    ),
+    ("between 0 and 2147483647", lambda v: 0 <= v < 2**31, "seed split_seed data.phantom.seed"),
+    ("between 1 and 256", lambda v: 1 <= v <= 256, "data.workers"),
+    ("between 1 and 1000", lambda v: 1 <= v <= 1000, "split"),
+    ("between 1 and 99999", lambda v: 1 <= v < 10**5, "data.phantom.cases"),
+    ("between 64 and 512", lambda v: 64 <= v <= 512, "pretraining.size pretraining.small_size"),
+)
+
+
 def validate(c: ConfigDict) -> None:
     """Raise InputError for the first invalid setting or combination of settings."""
     _reject_unknown_fields(c)
-    _require_one_of("preset", c.preset, PRESETS)
-    _require_one_of("study", c.study, (*STAGES, PRETRAINING, TRANSFER))
-    _require_one_of("network", c.network, NETWORKS)
-    _require_one_of("model.heads", c.model.heads, HEADS)
-    _require_one_of("model.initialization", c.model.initialization, INITIALIZATIONS)
+    for field, choices in CHOICES.items():
+        _require_one_of(field, operator.attrgetter(field)(c), choices)
+    for rule, is_valid, fields in RANGES:
+        for field in fields.split():
+            _require(c, field, is_valid(operator.attrgetter(field)(c)), rule)
     _validate_backbone(c)
-    _require_one_of("executor", c.executor, EXECUTORS)
-    _require_one_of("keep_weights", c.keep_weights, KEEP)
-    _require_one_of("feature_cache", c.feature_cache, CACHES)
-    _require_one_of("stream", c.stream, STREAMS)
     for approach in c.approaches:
         parse_approach(approach)
-    _require("approaches", c.approaches, bool(c.approaches), "at least one of mttl, sttl")
-    _require("approaches", c.approaches, len(set(c.approaches)) == len(c.approaches), "no repeats")
+    _require(c, "approaches", bool(c.approaches), "at least one of mttl, sttl")
+    _require(c, "approaches", len(set(c.approaches)) == len(c.approaches), "no repeats")
     _require(
+        c,
         "approaches",
-        c.approaches,
         c.study not in ("splits", "depth") or tuple(c.approaches) == (SINGLE_TASK,),
         f"({SINGLE_TASK!r},): the study {c.study} is single-task, on the target alone",
     )
-    _validate_data(c)
-    _require("split", c.split, 1 <= c.split <= 1000, "between 1 and 1000")
-    _require("folds", c.folds, c.folds >= 2, "at least 2")
-    for field in ("seed", "split_seed"):
-        _require(field, c[field], 0 <= c[field] < 2**31, "between 0 and 2147483647")
+    _validate_sources(c)
     _require(
+        c,
         "weights",
-        c.weights,
         c.preset != "paper" or c.study not in IMAGENET_STUDIES or c.weights not in OWN_WEIGHTS,
         f"'{IMAGENET}' or a folder of ImageNet convolutions, as in the paper (study {c.study}, "
         "preset paper); --config=FILE:demo needs none",
     )
-    _require("devices", c.devices, c.devices >= 1, "at least 1")
-    _require("replicas", c.replicas, c.replicas is None or c.replicas >= 1, "at least 1, or None")
     _validate_statistics(c)
-    _require("model.dropout", c.model.dropout, 0 <= c.model.dropout < 1, "in [0, 1)")
-    _validate_analysis(c.analysis)
-    _validate_train(c)
+    divisible = c.train.batch_size % c.devices == 0
+    _require(c, "train.batch_size", divisible, f"a multiple of devices ({c.devices})")
+    falling = 0 < c.train.final_learning_rate <= c.train.learning_rate
+    _require(c, "train.final_learning_rate", falling, "above 0 and at most train.learning_rate")
     _validate_approaches(c)
     _validate_stages(c)
-    _validate_transfer(c)
-    _validate_pretraining(c)
+    names = {weights.rstrip("/").rpartition("/")[2] for weights in c.transfer.weights}
+    distinct = 0 < len(names) == len(c.transfer.weights)
+    _require(c, "transfer.weights", distinct, "one or more, with different last parts")
+    small, pooled = c.pretraining.small_epochs, c.pretraining.head == "pooled"
+    _require(c, "pretraining.small_epochs", 0 <= small <= c.train.epochs, "at most train.epochs")
+    rule = "0 unless pretraining.head is pooled"
+    _require(c, "pretraining.small_epochs", not small or pooled, rule)
+    if c.study == PRETRAINING and c.pretraining.images == "synthetic":
+        _require(c, "train.batch_size", c.train.batch_size % 8 == 0, "a multiple of 8")
 
 
-def _validate_data(c: ConfigDict) -> None:
-    _require("data.sources", c.data.sources, bool(c.data.sources), "at least one name:path")
+def _validate_sources(c: ConfigDict) -> None:
+    _require(c, "data.sources", bool(c.data.sources), "at least one name:path")
     for source in c.data.sources:
-        named = isinstance(source, str) and ":" in source
-        _require("data.sources", source, named, "strings of the form name:path")
+        if not (isinstance(source, str) and ":" in source):
+            raise _error("data.sources", source, "strings of the form name:path")
     names = {re.split("[:/]", source)[0] for source in c.data.sources}
     names |= {re.split("[:/]", s)[1] for s in c.data.sources if s.startswith("tfds:")}
     _require(
+        c,
         "data.sources",
-        c.data.sources,
         not {"cbis_ddsm", "curated_breast_imaging_ddsm"} <= names,
         "one of cbis_ddsm and tfds:curated_breast_imaging_ddsm: they are the same images",
     )
     if c.data.crosswalk is None:  # shards and manifests are checked when they are opened
         _require(
+            c,
             "data.sources",
-            c.data.sources,
             "ddsm" not in names or not {"cbis_ddsm", "curated_breast_imaging_ddsm"} & names,
             "one of CBIS-DDSM and DDSM at most: they have the same patients under ids that do not"
             " correspond; or give config.data.crosswalk",
         )
-    _require_one_of("data.truth_policy", c.data.truth_policy, TRUTH_POLICIES)
-    _require_one_of("data.unusable", c.data.unusable, UNUSABLE)
-    _require("data.workers", c.data.workers, 1 <= c.data.workers <= 256, "between 1 and 256")
-    fraction = c.data.test_fraction
-    _require("data.test_fraction", fraction, 0 <= fraction < 1, "in [0, 1)")
-    phantom = c.data.phantom
-    _require("data.phantom.cases", phantom.cases, 1 <= phantom.cases < 10**5, "between 1 and 99999")
-    _require(
-        "data.phantom.seed", phantom.seed, 0 <= phantom.seed < 2**31, "between 0 and 2147483647"
-    )
-    for field in ("difficulty", "shared_signal", "test_fraction", "malignant_fraction"):
-        _require(f"data.phantom.{field}", phantom[field], 0 <= phantom[field] <= 1, "in [0, 1]")
-
-
-def _validate_train(c: ConfigDict) -> None:
-    t = c.train
-    _require("train.epochs", t.epochs, t.epochs >= 1, "at least 1")
-    _require("train.batch_size", t.batch_size, t.batch_size >= 1, "at least 1")
-    _require(
-        "train.batch_size",
-        t.batch_size,
-        t.batch_size % c.devices == 0,
-        f"a multiple of devices ({c.devices})",
-    )
-    _require("train.learning_rate", t.learning_rate, t.learning_rate > 0, "above 0")
-    _require(
-        "train.final_learning_rate",
-        t.final_learning_rate,
-        0 < t.final_learning_rate <= t.learning_rate,
-        "above 0 and at most train.learning_rate",
-    )
-    _require("train.momentum", t.momentum, 0 <= t.momentum < 1, "in [0, 1)")
-    _require("train.weight_decay", t.weight_decay, t.weight_decay >= 0, "at least 0")
-    _require("train.checkpoint_epochs", t.checkpoint_epochs, t.checkpoint_epochs >= 1, "at least 1")
-    _require("train.validation_epochs", t.validation_epochs, t.validation_epochs >= 0, "at least 0")
-    _require_one_of("train.precision", t.precision, PRECISIONS)
 
 
 def _validate_backbone(c: ConfigDict) -> None:
     """Check the backbone; a comparison of weights uses it for the weights 'random' alone."""
     backbone = c.model.backbone
-    _require_one_of("model.backbone", backbone, BACKBONES)
     if backbone == BACKBONES[0] or c.study == TRANSFER:
         return
+    rule = "alexnet, the only backbone that can be pretrained here"
+    _require(c, "model.backbone", c.study != PRETRAINING, rule)
     _require(
-        "model.backbone",
-        backbone,
-        c.study != PRETRAINING,
-        "alexnet, the only backbone that can be pretrained here",
-    )
-    _require(
+        c,
         "weights",
-        c.weights,
         c.weights not in ALEXNET_WEIGHTS,
         f"weights of {backbone} (config.model.backbone): random, or a folder made by "
         "tools/convert_weights.py",
@@ -413,19 +437,20 @@ def _validate_approaches(c: ConfigDict) -> None:
     for name in c.approaches:
         kind, options = parse_approach(name)
         about = options.get("of", c.data.target)
-        _require(
-            "approaches",
-            name,
-            about == c.data.target or not target_alone,
-            f"no such approach in a study of {study}, whose cross-validation evaluates the target"
-            f" ({c.data.target}) only; remove it, or set config.{field} to 'test'",
-        )
+        if about != c.data.target and target_alone:
+            raise _error(
+                "approaches",
+                name,
+                f"no such approach in a study of {study}, whose cross-validation evaluates the"
+                f" target ({c.data.target}) only; remove it, or set config.{field} to 'test'",
+            )
         idle = {task for task, weight in {**general, **own_weights(options)}.items() if not weight}
         if kind == SINGLE_TASK:
             learns = about not in idle
         else:
             learns = len(idle | {options.get("without")} - {None, "each"}) < len(c.data.sources)
-        _require("approaches", name, learns, NO_WEIGHT)
+        if not learns:
+            raise _error("approaches", name, NO_WEIGHT)
 
 
 def own_weights(options: Mapping[str, str]) -> dict[str, float]:
@@ -435,45 +460,29 @@ def own_weights(options: Mapping[str, str]) -> dict[str, float]:
 
 
 def _validate_statistics(c: ConfigDict) -> None:
-    samples, primary = c.statistics.bootstrap, c.statistics.primary
-    _require("statistics.bootstrap", samples, samples >= 100, "at least 100")
-    _require_one_of("statistics.primary.unit", primary.unit, UNITS)
-    _require_one_of("statistics.primary.test", primary.test, PRIMARY_TESTS)
-    pair = tuple(primary.pair)
-    distinct = not pair or len(set(pair)) == len(pair) == 2
-    _require("statistics.primary.pair", pair, distinct, "two different approaches, or ()")
+    pair = tuple(c.statistics.primary.pair)
+    if pair and not len(set(pair)) == len(pair) == 2:
+        raise _error("statistics.primary.pair", pair, "two different approaches, or ()")
     for name in pair:
         parse_approach(name, "statistics.primary.pair")
     for stage in {"cross_validation", "test"} & set(STAGES.get(c.study, ())):
-        starts = c[stage].initializations
+        valid = c[stage].initializations != 2 or len(c.approaches) == 1
         rule = (
             "1, or 3 or more: two do not suffice to estimate the variance between initializations"
         )
-        _require(f"{stage}.initializations", starts, starts != 2 or len(c.approaches) == 1, rule)
+        _require(c, f"{stage}.initializations", valid, rule)
 
 
 def _validate_stages(c: ConfigDict) -> None:
-    _require_one_of("selection.unit", c.selection.unit, UNITS)
-    for stage, counts in (
-        ("splits", ("count", "initializations")),
-        ("depth", ("initializations",)),
-        ("cross_validation", ("initializations",)),
-        ("test", ("initializations",)),
-        ("learning_curve", ("subsets",)),
-    ):
-        for name in counts:
-            _require(f"{stage}.{name}", c[stage][name], c[stage][name] >= 1, "at least 1")
     for stage in ("splits", "depth"):
         networks = c[stage].networks
         for network in networks:
             _require_one_of(f"{stage}.networks", network, NETWORKS)
         distinct = 0 < len(networks) == len(set(networks))
-        _require(f"{stage}.networks", networks, distinct, "one network or more, no repeats")
+        _require(c, f"{stage}.networks", distinct, "one network or more, no repeats")
     sizes = c.learning_curve.target_cases
     rising = bool(sizes) and list(sizes) == sorted(set(sizes)) and sizes[0] >= 2
-    _require("learning_curve.target_cases", sizes, rising, "increasing integers >= 2")
-    _require("ray.cpus", c.ray.cpus, c.ray.cpus >= 0, "at least 0")
-    _require("ray.gpus", c.ray.gpus, c.ray.gpus >= 0, "at least 0")
+    _require(c, "learning_curve.target_cases", rising, "increasing integers >= 2")
 
 
 def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str, str]]:
@@ -484,63 +493,21 @@ def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str,
     """
     kind, *options = name.split("+")
     _require_one_of(field, kind, tuple(APPROACHES))
-    _require(
-        field, name, bool(re.fullmatch(r"[\w.=+-]+", name)), "letters, digits and _ . = + - only"
-    )
+    if not re.fullmatch(r"[\w.=+-]+", name):
+        raise _error(field, name, "letters, digits and _ . = + - only")
     parsed: dict[str, str] = {}
     for option in options:
         key, _, value = option.partition("=")
         word = key.partition(".")[0]
         known = APPROACHES[kind]
-        rule = f"{kind} with options {', '.join(known)}, each once"
-        _require(field, name, bool(value) and word in known and key not in parsed, rule)
+        if not value or word not in known or key in parsed:
+            raise _error(field, name, f"{kind} with options {', '.join(known)}, each once")
         if word == "heads":
             _require_one_of(field, value, HEADS)
         if word == "weight":
             parse_task_weights([f"{key.removeprefix('weight.')}:{value}"], field)
         parsed[key] = value
     return kind, parsed
-
-
-def _validate_transfer(c: ConfigDict) -> None:
-    t = c.transfer
-    _require_one_of("transfer.study", t.study, ("test", "cross_validation"))
-    _require("transfer.initializations", t.initializations, t.initializations >= 1, "at least 1")
-    names = {weights.rstrip("/").rpartition("/")[2] for weights in t.weights}
-    distinct = 0 < len(names) == len(t.weights)
-    _require("transfer.weights", t.weights, distinct, "one or more, with different last parts")
-
-
-def _validate_pretraining(c: ConfigDict) -> None:
-    s, t = c.pretraining, c.train
-    _require_one_of("pretraining.head", s.head, PRETRAINING_HEADS)
-    _require_one_of("pretraining.initialization", s.initialization, PRETRAINING_INITIALIZATIONS)
-    _require_one_of("pretraining.optimizer", s.optimizer, OPTIMIZERS)
-    _require_one_of("pretraining.schedule", s.schedule, PRETRAINING_SCHEDULES)
-    _require("pretraining.warmup", s.warmup, 0 <= s.warmup < 1, "in [0, 1)")
-    for field in ("size", "small_size"):
-        _require(f"pretraining.{field}", s[field], 64 <= s[field] <= 512, "between 64 and 512")
-    for field in ("images_per_epoch", "validation_images"):
-        _require(f"pretraining.{field}", s[field], s[field] >= 1, "at least 1")
-    small = s.small_epochs
-    _require("pretraining.small_epochs", small, 0 <= small <= t.epochs, "at most train.epochs")
-    _require(
-        "pretraining.small_epochs",
-        small,
-        not small or s.head == "pooled",
-        "0 unless pretraining.head is pooled",
-    )
-    if c.study == PRETRAINING and s.images == "synthetic":
-        _require("train.batch_size", t.batch_size, t.batch_size % 8 == 0, "a multiple of 8")
-
-
-def _validate_analysis(a: ConfigDict) -> None:
-    for name in ("n_init", "maps", "explained", "steps", "gallery"):
-        _require(f"analysis.{name}", a[name], a[name] >= 1, "at least 1")
-    _require("analysis.max_rois", a.max_rois, a.max_rois >= 8, "at least 8")
-    _require("analysis.iterations", a.iterations, a.iterations >= 50, "at least 50")
-    _require("analysis.perplexity", a.perplexity, a.perplexity >= 2, "at least 2")
-    _require("analysis.threshold", a.threshold, 0 < a.threshold < 1, "between 0 and 1")
 
 
 def parse_task_weights(items: Iterable[str], field: str = "train.task_weights") -> dict[str, float]:
@@ -552,14 +519,18 @@ def parse_task_weights(items: Iterable[str], field: str = "train.task_weights") 
             weights[name] = float(value)
         except ValueError:
             weights[name] = -1.0
-        rule = "name:number, such as sfm:2, with a finite number >= 0"
-        _require(field, item, 0 <= weights[name] < math.inf, rule)
+        if not 0 <= weights[name] < math.inf:
+            raise _error(field, item, "name:number, such as sfm:2, with a finite number >= 0")
     return weights
 
 
-def _require(field: str, value: object, valid: bool, rule: str) -> None:
+def _error(field: str, value: object, rule: str) -> InputError:
+    return InputError(f"config.{field}={value!r} is invalid: expected {rule}")
+
+
+def _require(c: ConfigDict, field: str, valid: bool, rule: str) -> None:
     if not valid:
-        raise InputError(f"config.{field}={value!r} is invalid: expected {rule}")
+        raise _error(field, operator.attrgetter(field)(c), rule)
 
 
 def _require_one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
@@ -568,7 +539,7 @@ def _require_one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
     new = old_names.VALUES.get((field, value))
     similar = [new] if new else get_close_matches(str(value), choices, 1)
     hint = f" (did you mean {similar[0]!r}?)" if similar else ""
-    _require(field, value, False, f"one of {', '.join(choices)}{hint}")
+    raise _error(field, value, f"one of {', '.join(choices)}{hint}")
 
 
 def _reject_unknown_fields(c: ConfigDict) -> None:

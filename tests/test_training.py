@@ -15,7 +15,7 @@ from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.training import dataset, epoch, optimizer, orientations, predict, steps
 from mtl_jax.training.fit import TrainingRun, fit
-from mtl_jax.training.history import TensorBoard
+from mtl_jax.training.history import open_tensorboard
 from mtl_jax.training.replicas import Replicas
 from mtl_jax.types import Batch, InputError, TrainState
 
@@ -314,12 +314,12 @@ def test_more_devices_than_available_are_rejected() -> None:
 
 
 def test_the_history_is_written_to_tensorboard_if_enabled(tmp_path: Path) -> None:
-    with TensorBoard(tmp_path, enabled=True) as board:
-        board.write({"epoch": 1, "step": 5, "loss": 0.5, "loss/sfm": 0.25})
+    with open_tensorboard(tmp_path, enabled=True) as write:
+        write({"epoch": 1, "step": 5, "loss": 0.5, "loss/sfm": 0.25})
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"loss/sfm" in events.read_bytes()
-    with TensorBoard(tmp_path / "off", enabled=False) as board:
-        board.write({"epoch": 1, "loss": 0.5})
+    with open_tensorboard(tmp_path / "off", enabled=False) as write:
+        write({"epoch": 1, "loss": 0.5})
     assert not (tmp_path / "off").exists()
 
 

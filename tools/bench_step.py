@@ -56,7 +56,7 @@ def speed(against: str | None, rounds: int = 8) -> Iterator[dict[str, Any]]:
             "without_cache": BATCH / best.get("uncached", best["step"]),
             "maps_once": BATCH / caching if caching else None,
         }
-    score = predict._mean_of_eight(alexnet.AlexNet(), "C1", "F4")
+    score = predict._mean_of_eight(alexnet.AlexNet(), "C1")
     indices = np.arange(2 * BATCH)
     candidates = {
         "step": lambda: jax.block_until_ready(score(params, source, indices)),

@@ -21,8 +21,6 @@ from mtl_jax.training.dataset import Dataset, make_dataset
 from mtl_jax.training.predict import predict_with_features
 from mtl_jax.types import UNKNOWN, Box, InputError, LesionView, Params
 
-FEATURE_LAYER = "F4"  # of the distances between lesions
-
 
 class Reference(NamedTuple):
     """Training lesions.
@@ -166,9 +164,7 @@ class Model:
         """Return scores (n,) and F4 features (n, 100), float32, of ROIs (n, 128, 128) int16."""
         if not len(counts):
             return np.zeros(0, np.float32), np.zeros((0, self.reference.features.shape[1]), "f4")
-        return predict_with_features(
-            self.network, self.params, self.make_dataset(counts, task), FEATURE_LAYER
-        )
+        return predict_with_features(self.network, self.params, self.make_dataset(counts, task))
 
     def make_dataset(self, counts: np.ndarray, task: str | None = None) -> Dataset:
         """Return ROIs (n, 128, 128) int16 as a dataset with the standardization of the training."""

@@ -180,11 +180,10 @@ def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     if not outcome.extracted:
         raise InputError(f"{collection.name}: no lesion left: {extract_rois.MAGNIFIED}")
     if rules.strict:
-        corrections = {n: image_notes.split_notes(outcome.notes[n])[0] for n in outcome.extracted}
         repaired = [
-            (describe_view(collection.views[number]), correction)
-            for number, correction in sorted(corrections.items())
-            if correction
+            (describe_view(collection.views[number]), corrections)
+            for number in sorted(outcome.extracted)
+            if (corrections := image_notes.split_notes(outcome.notes[number])[0])
         ]
         reject_repaired(collection.name, repaired, len(collection.views))
     _write_shards(folder, plan, outcome)

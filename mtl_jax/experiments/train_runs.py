@@ -28,7 +28,7 @@ from mtl_jax.models.base import Network, init
 from mtl_jax.training import checkpoint, malloc, multihost
 from mtl_jax.training.dataset import Dataset
 from mtl_jax.training.fit import TrainingRun, fit
-from mtl_jax.training.history import EpochCallback, TensorBoard
+from mtl_jax.training.history import EpochCallback, open_tensorboard
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
 from mtl_jax.training.prefetch import is_on_host
@@ -127,8 +127,8 @@ def _train(
     with contextlib.ExitStack() as boards:
         trainings = []
         for run, folder in zip(runs, folders, strict=True):
-            board = TensorBoard(folder, c.train.tensorboard and multihost.is_primary())
-            write = boards.enter_context(board).write
+            board = open_tensorboard(folder, c.train.tensorboard and multihost.is_primary())
+            write = boards.enter_context(board)
             trainings.append(_training_run(run, folder, setup, write, validators.get(run)))
         return fit(
             trainings,

@@ -31,8 +31,8 @@ INTENTS = ("FOR PROCESSING", "FOR PRESENTATION")
 RELATIONSHIPS = ("LIN", "LOG", "DISP")
 PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2")
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
-TOMOSYNTHESIS = ("TOMOSYNTHESIS", "TOMO")
-SYNTHETIC = ("GENERATED_2D", "TOMO_2D", "TOMO_PROJ")
+TOMOSYNTHESIS = {"TOMOSYNTHESIS", "TOMO"}
+SYNTHETIC = {"GENERATED_2D", "TOMO_2D", "TOMO_PROJ"}
 
 DAMAGED_ATTRIBUTE = "an attribute of the header is damaged: ignored"
 NO_SPACING = "the header's spacing cannot be used"
@@ -57,7 +57,7 @@ def read_attributes(header: Dataset, frame: int | None) -> dict[str, Any]:
     notes += _tomosynthesis_notes(header)
     notes += [Note(LOSSY)] * lossy + [Note(MAGNIFIED)] * geometry["magnified"]
     return {
-        "sop_class": SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "other"),
+        "sop_class": _sop_class(header),
         "modality": get_code(header, "Modality", MODALITIES),
         "transfer_syntax": _syntax(header),
         **pixels,
@@ -170,15 +170,15 @@ def _number_of_frames(header: Dataset, notes: list[Note]) -> int:
 
 def _tomosynthesis_notes(header: Dataset) -> list[Note]:
     """Return a note if SOP class or ImageType name a tomosynthesis image or one derived from it."""
-    sop_class = SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "")
+    sop_class = _sop_class(header)
     image_type = get_value(header, "ImageType")
     values = [image_type] if isinstance(image_type, str) else image_type or ()
     terms = {str(term).strip().upper() for term in values}
-    if terms & {*SYNTHETIC}:
+    if terms & SYNTHETIC:
         return [Note(SYNTHETIC_2D)]
     if sop_class.startswith("breast projection"):
         return [Note(PROJECTION)]
-    is_slice = sop_class == "breast tomosynthesis" or terms & {*TOMOSYNTHESIS}
+    is_slice = sop_class == "breast tomosynthesis" or terms & TOMOSYNTHESIS
     return [Note(SLICE)] if is_slice else []
 
 
@@ -210,8 +210,12 @@ def _intent(header: Dataset) -> str:
 
 def _intent_of_class(header: Dataset) -> str:
     """Return the presentation intent that the SOP class implies; '' if it implies none."""
-    _, _, implied = SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "").partition(", ")
-    return implied.upper() if implied.upper() in INTENTS else ""
+    implied = _sop_class(header).partition(", ")[2].upper()
+    return implied if implied in INTENTS else ""
+
+
+def _sop_class(header: Dataset) -> str:
+    return SOP_CLASSES.get(str(get_value(header, "SOPClassUID") or ""), "other")
 
 
 def _list_voi(header: Dataset) -> list[str]:

@@ -48,9 +48,7 @@ class Film:
 
     def acquire(self, rng: np.random.Generator, fluence: np.ndarray) -> np.ndarray:
         """Return stored gray (H, W) uint16 of `fluence` (H, W), quanta per square mm."""
-        quanta = blur_quanta(
-            add_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.mtf50
-        )
+        quanta = absorb_quanta(rng, fluence, self.pixel_mm, self.mtf50)
         od = self.to_optical_density(np.maximum(quanta, 1.0)).astype(np.float32)
         noise = rng.standard_normal((2, *od.shape), dtype=np.float32)
         od += noise[0] * np.sqrt(np.float32(self.grain / self.pixel_mm**2) * od)
@@ -76,9 +74,7 @@ class Detector:
 
     def acquire(self, rng: np.random.Generator, fluence: np.ndarray) -> np.ndarray:
         """Return stored gray (H, W) uint16 of `fluence` (H, W), quanta per square mm."""
-        quanta = blur_quanta(
-            add_quantum_noise(rng, fluence, self.pixel_mm), self.pixel_mm, self.mtf50
-        )
+        quanta = absorb_quanta(rng, fluence, self.pixel_mm, self.mtf50)
         quanta *= np.float32(self.pixel_mm**2)
         quanta += np.float32(self.electronic) * rng.standard_normal(quanta.shape, dtype=np.float32)
         return quantize(self.offset + self.gain * quanta, self.bits)
@@ -125,15 +121,17 @@ RECEPTORS: dict[str, Film | Detector] = {
 }
 
 
-def add_quantum_noise(rng: np.random.Generator, fluence: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """Return `fluence` with Poisson noise, approximated by a normal distribution."""
+def absorb_quanta(
+    rng: np.random.Generator, fluence: np.ndarray, pixel_mm: float, mtf50: float
+) -> np.ndarray:
+    """Return `fluence` with quantum noise, blurred by a phosphor and a pixel.
+
+    The noise is Poisson noise, approximated by a normal distribution, and is blurred with the
+    signal. The MTF of the phosphor is 1 / (1 + (f/mtf50)^2).
+    """
     noise = rng.standard_normal(fluence.shape, dtype=np.float32)
-    return fluence + noise * np.sqrt(fluence * np.float32(1 / pixel_mm**2))
-
-
-def blur_quanta(image: np.ndarray, pixel_mm: float, mtf50: float) -> np.ndarray:
-    """Blur `image` by the MTF of a phosphor, 1 / (1 + (f/mtf50)^2), and of a pixel."""
-    padded = np.pad(image, PADDING, mode="symmetric")
+    quanta = fluence + noise * np.sqrt(fluence * np.float32(1 / pixel_mm**2))
+    padded = np.pad(quanta, PADDING, mode="symmetric")
     spectrum = fft.rfft2(padded)
     spectrum *= _mtf(padded.shape, pixel_mm, mtf50)
     return fft.irfft2(spectrum, padded.shape)[PADDING:-PADDING, PADDING:-PADDING]

@@ -124,11 +124,7 @@ def make_tissue(
         position, strength, rng.uniform(0.15, 0.28) / pixel_mm, (pixels, pixels)
     )
     gland = thickness_mm * density + contrast_mm * (field + np.float32(1) * slope) + ligaments
-    return limit_smoothly(gland, thickness_mm)
-
-
-def limit_smoothly(gland: np.ndarray, thickness_mm: float) -> np.ndarray:
-    """Limit `gland` smoothly to 0 to `thickness_mm`."""
+    # Limit it smoothly to 0 to the thickness.
     knee = 0.06 * thickness_mm
     above = knee * np.logaddexp(0, gland / knee)
     return (thickness_mm - knee * np.logaddexp(0, (thickness_mm - above) / knee)).astype(np.float32)

@@ -1,7 +1,7 @@
 """Read the results of the analyses in a work folder."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,9 @@ class Embedding(NamedTuple):
     perplexity: float
 
 
+Table = TypeVar("Table", Rois, Maps, Embedding)
+
+
 class Findings(NamedTuple):
     """Results of the analyses: embeddings by approach and layer, tables, and maps by approach."""
 
@@ -62,32 +65,29 @@ def read(folder: Path) -> Findings | None:
     if not (folder / "rois.npz").is_file():
         return None
     embeddings: dict[str, dict[str, Embedding]] = {}
-    for path in sorted(folder.glob("tsne-*.npz")):
-        approach, _, layer = path.stem.removeprefix("tsne-").rpartition("-")
-        arrays = _arrays(path, Embedding._fields)
-        embeddings.setdefault(approach, {})[layer] = Embedding(
-            arrays["points"], arrays["costs"], float(arrays["perplexity"])
-        )
+    for name, path in _files(folder, "tsne-", ".npz"):
+        approach, _, layer = name.rpartition("-")
+        embedding = _arrays(path, Embedding)
+        embedding = embedding._replace(perplexity=float(embedding.perplexity))
+        embeddings.setdefault(approach, {})[layer] = embedding
     return Findings(
-        Rois(**_arrays(folder / "rois.npz", Rois._fields)),
+        _arrays(folder / "rois.npz", Rois),
         embeddings,
-        {_name(p, "convergence-"): _rows(p) for p in sorted(folder.glob("convergence-*.csv"))},
-        {
-            _name(p, "maps-"): Maps(**_arrays(p, Maps._fields))
-            for p in sorted(folder.glob("maps-*.npz"))
-        },
+        {name: _rows(path) for name, path in _files(folder, "convergence-", ".csv")},
+        {name: _arrays(path, Maps) for name, path in _files(folder, "maps-", ".npz")},
         _rows(folder / "layers.csv") if (folder / "layers.csv").is_file() else [],
     )
 
 
-def _name(path: Path, prefix: str) -> str:
-    return path.stem.removeprefix(prefix)
+def _files(folder: Path, prefix: str, suffix: str) -> list[tuple[str, Path]]:
+    paths = sorted(folder.glob(f"{prefix}*{suffix}"))
+    return [(path.stem.removeprefix(prefix), path) for path in paths]
 
 
-def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _arrays(path: Path, kind: type[Table]) -> Table:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
+            return kind(*(file[name] for name in kind._fields))
     except Exception as error:  # zipfile, zlib and NumPy raise different exception types
         raise InputError(f"{path}: damaged ({error}); delete it and run the job again") from error
 

@@ -48,13 +48,13 @@ class ReportFigures(NamedTuple):
     splits: ReportFigure | None
     depth: ReportFigure | None
     learning_curve: list[ReportFigure]
+    training: dict[str, list[ReportFigure]]
+    validation: list[ValidationGroup]
     scores: ReportFigure | None
     tsne: dict[str, list[tuple[str, ReportFigure]]]
     convergence: list[ReportFigure]
     explained: list[ExplainedRoi]
     galleries: list[gallery.Gallery]
-    training: dict[str, list[ReportFigure]]
-    validation: list[ValidationGroup]
 
     def all(self) -> list[ReportFigure]:
         """Return all figures."""
@@ -71,56 +71,38 @@ def collect(work: WorkFolder) -> ReportFigures:
     """Draw all figures of a report."""
     results, findings = work.results, work.findings
     unit_curves = {unit: curves(work, unit) if work.compares_approaches else [] for unit in UNITS}
-    selection, note = results["selection"], statements.curve_scores(work)
-    return ReportFigures(
-        unit_curves,
-        {
-            unit: roc_figure(
-                curve_list,
-                unit,
-                work.target_comparisons(unit),
-                note,
-                _means(work, unit) if note else {},
-            )
-            for unit, curve_list in unit_curves.items()
-            if curve_list
-        },
-        splits_figure(results["splits"], selection["split"]["chosen"], selection["split"]["unit"])
-        if "splits" in results
-        else None,
-        depth_figure(results["depth"], selection["network"]["chosen"], selection["network"]["unit"])
-        if "depth" in results
-        else None,
-        [learning_curve_figure(results["learning_curve"], unit) for unit in UNITS]
-        if "learning_curve" in results
-        else [],
-        _scores(work, findings) if findings else None,
-        _tsne(work, findings) if findings else {},
-        convergence_figure.convergence_figures(_ordered(work, findings.convergence))
-        if findings
-        else [],
-        _explained(work, findings) if findings else [],
-        gallery.misclassified(
-            work.scores,
-            results["target"],
-            findings.rois,
-            work.config["analysis"]["threshold"],
-            work.config["analysis"]["gallery"],
+    chosen, note = results["selection"], statements.curve_scores(work)
+    roc, splits, depth, learning_curves = {}, None, None, []
+    for unit, curve_list in unit_curves.items():
+        means = {row["study"]: row for row in work.headline_aucs(unit)} if note else {}
+        if curve_list:
+            roc[unit] = roc_figure(curve_list, unit, work.target_comparisons(unit), note, means)
+    if "splits" in results:
+        splits = splits_figure(
+            results["splits"], chosen["split"]["chosen"], chosen["split"]["unit"]
         )
-        if findings
-        else [],
-        {
-            approach: _training(work, approach)
-            for approach in work.approaches
-            if work.compares_approaches
-        },
-        _validation(work),
+    if "depth" in results:
+        network = chosen["network"]
+        depth = depth_figure(results["depth"], network["chosen"], network["unit"])
+    if "learning_curve" in results:
+        learning_curves = [learning_curve_figure(results["learning_curve"], u) for u in UNITS]
+    compared = work.approaches if work.compares_approaches else []
+    training = {approach: _training(work, approach) for approach in compared}
+    stages = unit_curves, roc, splits, depth, learning_curves, training, _validation(work)
+    if not findings:
+        return ReportFigures(*stages, None, {}, [], [], [])
+    threshold, max_rois = (work.config["analysis"][key] for key in ("threshold", "gallery"))
+    galleries = gallery.misclassified(
+        work.scores, results["target"], findings.rois, threshold, max_rois
     )
-
-
-def _means(work: WorkFolder, unit: str) -> dict[str, dict[str, Any]]:
-    """Return the headline AUC of each approach on the target."""
-    return {row["study"]: row for row in work.headline_aucs(unit)}
+    return ReportFigures(
+        *stages,
+        _scores(work, findings),
+        _tsne(work, findings),
+        convergence_figure.convergence_figures(_ordered(work, findings.convergence)),
+        _explained(work, findings),
+        galleries,
+    )
 
 
 def _ordered(work: WorkFolder, by_approach: dict[str, Any]) -> dict[str, Any]:
@@ -163,14 +145,12 @@ def _scores(work: WorkFolder, findings: Findings) -> ReportFigure | None:
     target_scores = {a: s for a, s in work.scores.items() if target in s.task}
     if len(target_scores) < 2:
         return None
-    tables = [
-        dict(
-            zip(
-                s.roi_id[s.task == target].tolist(), s.score[s.task == target].tolist(), strict=True
-            )
+    tables = []
+    for table in list(target_scores.values())[:2]:
+        rows = table.task == target
+        tables.append(
+            dict(zip(table.roi_id[rows].tolist(), table.score[rows].tolist(), strict=True))
         )
-        for s in list(target_scores.values())[:2]
-    ]
     # An ROI in both the training and the evaluation sample has its score in the second row.
     rows = np.array([i for i, r in enumerate(findings.rois.roi_id.tolist()) if r in tables[0]])
     rows = rows[~findings.rois.learned[rows]]

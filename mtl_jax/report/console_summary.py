@@ -22,9 +22,6 @@ def summary(folder: Path) -> str:
 
 def _comparison(test: Mapping[str, Any], target: str) -> str:
     kind = "primary" if test["primary"] else f"secondary{statements.selection_label(test)}"
-    interval = (
-        f"{phrases.format_signed(test['ci_low'])} to {phrases.format_signed(test['ci_high'])}"
-    )
     a, b = (f"{test[side]}{_network(test, side)}" for side in ("a", "b"))
     collection = "" if test["task"] == target else f", {test['task']}"
     cases = f", {test['target_cases']} training cases" if test.get("target_cases") else ""
@@ -32,7 +29,7 @@ def _comparison(test: Mapping[str, Any], target: str) -> str:
     adjusted = "" if holm is None else f" (Holm-adjusted {phrases.format_p_value(holm)})"
     return (
         f"{kind}: {a} - {b}, {test['unit']} level{collection}{cases}, {test['estimator']}: "
-        f"{phrases.format_signed(test['delta'])} ({interval}), "
+        f"{phrases.format_signed(test['delta'])} ({phrases.format_signed_interval(test)}), "
         f"{phrases.format_p_value(test['p_value'])}{adjusted}, "
         f"{phrases.method_name(test['method'])}{status}"
     )
@@ -40,16 +37,9 @@ def _comparison(test: Mapping[str, Any], target: str) -> str:
 
 def _condition(row: Mapping[str, Any]) -> str:
     """Return the approach, network, split and number of training cases of a row."""
-    cases = row.get("target_cases")
-    split = row.get("split")
-    return " ".join(
-        [
-            row["study"],
-            *([row["network"]] if "network" in row else []),
-            *([f"split {split}"] if split else []),
-            *([f"{cases} training cases"] if cases else []),
-        ]
-    )
+    cases, split = row.get("target_cases"), row.get("split")
+    parts = [row["study"], row.get("network"), split and f"split {split}"]
+    return " ".join(filter(None, [*parts, cases and f"{cases} training cases"]))
 
 
 def _network(test: Mapping[str, Any], side: str) -> str:

@@ -56,7 +56,7 @@ def _image(gray: np.ndarray, x: float, y: float, side: float) -> Markup:
     )
 
 
-def _text(x: float, y: float, text: str, size: float = 17) -> Markup:
-    return Markup('<text x="{:g}" y="{:g}" font-size="{:g}" fill="currentColor">{}</text>').format(
-        x, y, size, text
+def _text(x: float, y: float, text: str) -> Markup:
+    return Markup('<text x="{:g}" y="{:g}" font-size="17" fill="currentColor">{}</text>').format(
+        x, y, text
     )

@@ -10,7 +10,7 @@ THUMBNAIL = 64  # side of an ROI in a tiled image, in pixels
 N_COLUMNS = 40  # ROIs in a row of a tiled image
 
 
-def data_url(gray: np.ndarray, quality: int = 85) -> str:
+def data_url(gray: np.ndarray, quality: int) -> str:
     """Return a uint8 image (h, w) or (h, w, 3) as a JPEG in a data URL."""
     file = io.BytesIO()
     Image.fromarray(gray).save(file, "JPEG", quality=quality, optimize=True)

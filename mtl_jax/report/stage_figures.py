@@ -63,23 +63,19 @@ def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> R
         for i, row in enumerate(rows):
             per_initialization = np.mean(row["aucs"], axis=1)
             if len(per_initialization) >= MIN_FOR_BOX:
+                thin = {"color": INK, "linewidth": 0.8}
                 axes.boxplot(
                     per_initialization,
                     positions=[i - 0.18],
                     widths=0.24,
                     showfliers=False,
-                    boxprops={"color": INK, "linewidth": 0.8},
+                    **dict.fromkeys(("boxprops", "whiskerprops", "capprops"), thin),
                     medianprops={"color": INK},
-                    whiskerprops={"color": INK, "linewidth": 0.8},
-                    capprops={"color": INK, "linewidth": 0.8},
                 )
-            spread = (
-                np.linspace(-0.05, 0.05, len(per_initialization))
-                if len(per_initialization) > 1
-                else [0]
-            )
+            count = len(per_initialization)
+            spread = np.linspace(-0.05, 0.05, count) if count > 1 else np.zeros(1)
             axes.plot(
-                i - 0.18 + np.array(spread),
+                i - 0.18 + spread,
                 per_initialization,
                 "o",
                 markersize=2.6,
@@ -128,12 +124,11 @@ def _error_bars(
     style: Any,
 ) -> None:
     """Draw AUCs with their 95% intervals."""
-    auc = [row["auc"] for row in rows]
     below = [row["auc"] - row["ci_low"] for row in rows]
     above = [row["ci_high"] - row["auc"] for row in rows]
     axes.errorbar(
         x,
-        auc,
+        [row["auc"] for row in rows],
         (below, above),
         color=line_color(number),
         label=name,

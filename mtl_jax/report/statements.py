@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.report.phrases import (
+    format_interval,
     format_number,
     format_p_value,
     format_signed,
+    format_signed_interval,
     join_and,
     method_name,
 )
@@ -62,8 +64,8 @@ def describe_main_result(work: WorkFolder) -> str:
 
 def _format_difference(test: Mapping[str, Any]) -> str:
     return (
-        f"difference {format_signed(test['delta'])} (95% CI {format_signed(test['ci_low'])} to "
-        f"{format_signed(test['ci_high'])}), {format_p_value(test['p_value'])}"
+        f"difference {format_signed(test['delta'])} (95% CI {format_signed_interval(test)}), "
+        f"{format_p_value(test['p_value'])}"
     )
 
 
@@ -80,8 +82,8 @@ def _aucs_alone(work: WorkFolder, unit: str, aucs: Mapping[str, Mapping[str, Any
     first = next(iter(aucs.values()))
     listed_aucs = join_and(
         [
-            f"{format_number(row['auc'])} (95% CI {format_number(row['ci_low'])} to "
-            f"{format_number(row['ci_high'])}{selection_label(row)}) with {a.upper()}"
+            f"{format_number(row['auc'])} (95% CI {format_interval(row)}{selection_label(row)}) "
+            f"with {a.upper()}"
             for a, row in aucs.items()
         ]
     )
@@ -116,17 +118,14 @@ def describe_declaration(work: WorkFolder) -> str:
     if primary is None:
         return ""
     a, b = (primary[side].upper() for side in ("a", "b"))
+    rows = work.headline_aucs(primary["unit"])
+    auc_row = next(row for row in rows if row["study"] == primary["a"])
     return (
         f" The primary analysis, declared before training, is the difference between {a} and {b} "
         f"at the {primary['unit']} level by {method_name(primary['method'])}; all other tests are "
         "secondary, their p-values adjusted by Holm within each family. The standard error of an "
-        f"AUC includes the variance over {_primary_auc(work, primary)['se_method']}."
+        f"AUC includes the variance over {auc_row['se_method']}."
     )
-
-
-def _primary_auc(work: WorkFolder, primary: Mapping[str, Any]) -> Mapping[str, Any]:
-    rows = work.headline_aucs(primary["unit"])
-    return next(row for row in rows if row["study"] == primary["a"])
 
 
 def selection_label(row: Mapping[str, Any]) -> str:

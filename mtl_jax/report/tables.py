@@ -80,7 +80,7 @@ def patient_exclusions(work: WorkFolder, collection: Mapping[str, Any]) -> list[
     name, lines = collection["name"], []
     counts = work.folds.get("held_out", {}).get(name)
     if counts:
-        excluded = patient_notes.held_out_note(counts)
+        excluded = patient_notes.exclusion_note(counts)
         lines.append(f"No patient is in both a training and an evaluation set: {excluded}.")
     if collection.get("official_test_learned"):
         lines.append("The official test set is used for training: this job does not evaluate it.")
@@ -100,7 +100,7 @@ class NoteRow(NamedTuple):
     kind: str
     decision: str  # corrected or noted
     lesion_views: int
-    example: str
+    example: str  # first lesion view, and details
 
 
 def note_rows(work: WorkFolder) -> list[NoteRow]:
@@ -111,32 +111,22 @@ def note_rows(work: WorkFolder) -> list[NoteRow]:
             note["kind"],
             "corrected" if note["corrected"] else "noted",
             note["lesion_views"],
-            _example(note),
+            ": ".join(filter(None, (note["items"][0], note["detail"]))),
         )
         for collection in work.results["collections"]
         for note in collection.get("notes", [])
     ]
 
 
-def _example(note: Mapping[str, Any]) -> str:
-    """Return the first lesion view with a note and its details."""
-    return ": ".join(filter(None, (note["items"][0], note["detail"])))
-
-
 def setting_rows(work: WorkFolder) -> list[tuple[str, str, str | None]]:
     """Return (field, value, default) of the config; default is None if the value equals it."""
-    defaults = {
-        field: _format_value(value) for field, value in flatten(default().to_dict()).items()
-    }
-    return [
-        (
-            field,
-            _file_names(value) if field in PATH_FIELDS else value,
-            None if defaults.get(field) == value else defaults.get(field, "no such field"),
-        )
-        for field, setting in flatten(work.config).items()
-        for value in [_format_value(setting)]
-    ]
+    defaults = {f: _format_value(value) for f, value in flatten(default().to_dict()).items()}
+    rows = []
+    for field, setting in flatten(work.config).items():
+        value, standard = _format_value(setting), defaults.get(field, "no such field")
+        shown = _file_names(value) if field in PATH_FIELDS else value
+        rows.append((field, shown, None if standard == value else standard))
+    return rows
 
 
 def _file_names(paths: str) -> str:

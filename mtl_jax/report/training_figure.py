@@ -43,10 +43,7 @@ def history_figure(
                 )
         axes.set(xlabel="epoch", ylabel=quantity)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        if quantity == "loss":
-            axes.set_ylim(bottom=0)
-        else:
-            axes.set_ylim(top=1.01)
+        axes.set_ylim(**{"bottom": 0} if quantity == "loss" else {"top": 1.01})
         svg = to_svg(figure, f"{approach.upper()}: training {quantity} by epoch")
     return ReportFigure(
         f"training-{approach}-{quantity}", svg, ("run", "task", "epoch", quantity), rows
@@ -61,8 +58,7 @@ def validation_figures(
 ) -> list[ReportFigure]:
     """Draw loss and AUC of the held-out fold by epoch; `name` is for files, `label` for readers.
 
-    One line per run, and the mean of several runs; the training loss is drawn beside the loss. Only
-    epochs with a validation are drawn.
+    One line per run, and the mean of several runs; the training loss is drawn beside the loss.
     """
     figures = []
     for quantity, keys in (
@@ -73,12 +69,13 @@ def validation_figures(
         with matplotlib.rc_context(STYLE | {"lines.scale_dashes": False}):
             figure, axes = make_axes(3.6, 2.5)
             for drawn_key, number in keys.items():
-                _lines(
-                    axes, [_points(lines, drawn_key, key) for lines in histories.values()], number
-                )
-            axes.set(
-                xlabel="epoch", ylabel=f"view-level {quantity}" if key.endswith("auc") else "loss"
-            )
+                # Only epochs with a validation are drawn.
+                runs = [
+                    {entry["epoch"]: entry[drawn_key] for entry in lines if key in entry}
+                    for lines in histories.values()
+                ]
+                _lines(axes, runs, number)
+            axes.set(xlabel="epoch", ylabel="loss" if quantity == "loss" else "view-level AUC")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.set_xlim(left=0)
             if quantity == "loss":
@@ -96,13 +93,6 @@ def validation_figures(
         columns = ("run", "epoch", *(k.replace("/", " of ") for k in keys))
         figures.append(ReportFigure(f"validation-{name}-{quantity.lower()}", svg, columns, rows))
     return figures
-
-
-def _points(
-    lines: Sequence[Mapping[str, float]], key: str, required_key: str
-) -> dict[float, float]:
-    """Return the values of `key` by epoch, for the epochs that have `required_key`."""
-    return {entry["epoch"]: entry[key] for entry in lines if required_key in entry}
 
 
 def _lines(axes: Axes, runs: Sequence[Mapping[float, float]], number: int) -> None:

@@ -53,8 +53,8 @@ def pixel_statistics(pixels: Sequence[ArrayOrRows]) -> tuple[np.ndarray, np.ndar
     A standard deviation of 0 is replaced by 1. The sums are exact, so the result does not depend on
     the order of the ROIs or on where they are stored.
     """
-    pairs = [_mean_and_std(table) for table in pixels]
-    return np.float32([mean for mean, _ in pairs]), np.float32([std for _, std in pairs])
+    mean, std = zip(*map(_mean_and_std, pixels), strict=True)
+    return np.float32(mean), np.float32(std)
 
 
 def _mean_and_std(pixels: ArrayOrRows) -> tuple[float, float]:
@@ -119,9 +119,7 @@ def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Ba
     """Return the batch of `indices`; ROIs are oriented and standardized, with one gray channel."""
     row_weight = weight.astype(jnp.float32)
     if isinstance(source, Activations):
-        return Batch(
-            source.values[indices], source.label[indices], source.task[indices], row_weight
-        )
+        return Batch(*(column[indices] for column in source), row_weight)
     roi, orientation = indices // orientations.COUNT, indices % orientations.COUNT
     table = source.table[roi]
     gray = orientations.orient(source.pixels[roi], orientation).astype(jnp.float32)

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from mtl_jax.io import atomic, signals
 from mtl_jax.models.base import Network
@@ -22,7 +21,7 @@ from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.dataset import Dataset, epoch_order, steps_per_epoch
 from mtl_jax.training.epoch import EpochOrder, make_epoch
 from mtl_jax.training.feature_cache import cached_source
-from mtl_jax.training.history import EpochCallback, EpochRecord, History, summarize
+from mtl_jax.training.history import EpochCallback, EpochRecord, History, progress_bar, summarize
 from mtl_jax.training.prefetch import is_on_host
 from mtl_jax.training.replicas import Replicas, stack_replicas, take_replica
 from mtl_jax.training.steps import Metrics
@@ -135,39 +134,25 @@ def fit(
 
     noted_high_loss = False
     name = runs[0].folder.name
-    progress = tqdm(
-        total=train_config.epochs * max(steps),
-        initial=begin * max(steps),
-        desc=name if len(runs) == 1 else f"{name} and {len(runs) - 1} more",
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; fewer lines in a log file
-    )
-    histories = [
-        History(
-            run.folder / "history.jsonl" if multihost.is_primary() else None, begin, run.on_epoch
-        )
-        for run in runs
-    ]
+    name += f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    progress = progress_bar(name, begin * max(steps), train_config.epochs * max(steps))
+    histories = []
+    for run in runs:
+        path = run.folder / "history.jsonl" if multihost.is_primary() else None
+        histories.append(History(path, begin, run.on_epoch))
     with progress, signals.defer(multihost.agreed_signal) as stopping:
         for done in range(begin, train_config.epochs):
+            keys = (jax.random.fold_in(key, done) for key in order_keys)
             orders = [
-                _epoch_order(
-                    jax.random.fold_in(key, done), run_rois, done, train_config, max(steps)
-                )
-                for key, run_rois in zip(order_keys, rois, strict=True)
+                _epoch_order(key, run_rois, done, train_config, max(steps))
+                for key, run_rois in zip(keys, rois, strict=True)
             ]
             state, metrics = epoch(state, source, stack(orders), dropout_key, progress.update)
-            for number, (run, history, count) in enumerate(
-                zip(runs, histories, steps, strict=True)
-            ):
-                run_metrics = jax.tree.map(
-                    lambda m, count=count: m[:count], take(metrics, number=number)
-                )
-                run_name = run.folder.name
-                _reject_not_finite(
-                    run_metrics, run_name, done * count, done + 1, train_config.learning_rate
-                )
+            for number, run in enumerate(runs):
+                count, run_name = steps[number], run.folder.name
+                run_metrics = Metrics(*(m[:count] for m in take(metrics, number=number)))
+                rate = train_config.learning_rate
+                _reject_not_finite(run_metrics, run_name, done * count, done + 1, rate)
                 record = summarize(done + 1, run_metrics, orders[number].rate[:count], tasks)
                 if run.validate and _validation_due(done + 1, train_config):
                     record |= run.validate(devices.local_arrays(take(state.params, number=number)))
@@ -176,10 +161,10 @@ def fit(
                     progress.write(
                         f"mtl_jax: note: run {run_name}: the loss has risen to {record['loss']:.3g}"
                         f" in epoch {done + 1}, worse than chance: config.train.learning_rate"
-                        f" ({train_config.learning_rate}) is too high",
+                        f" ({rate}) is too high",
                         file=sys.stderr,
                     )
-                history.write(record)
+                histories[number].write(record)
             progress.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
             is_last = done + 1 == train_config.epochs
             due = keep if is_last else (done + 1) % train_config.checkpoint_epochs == 0

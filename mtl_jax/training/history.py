@@ -1,14 +1,15 @@
 """The history of a training run: its records, its file, and TensorBoard events."""
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from mtl_jax.io import atomic
 from mtl_jax.training.steps import Metrics
@@ -47,6 +48,18 @@ class History:
         self._on_epoch(record)
 
 
+def progress_bar(name: str, done: int, total: int) -> tqdm:
+    """Return a bar of the steps of a training, `done` of `total` at its start."""
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=name,
+        unit="step",
+        dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; fewer lines in a log file
+    )
+
+
 def summarize(epoch: int, metrics: Metrics, rates: jax.Array, tasks: Sequence[str]) -> EpochRecord:
     """Return the record of an epoch: means over its rows, for all tasks and for each task."""
     rows = metrics.rows.sum(0)
@@ -64,35 +77,23 @@ def summarize(epoch: int, metrics: Metrics, rates: jax.Array, tasks: Sequence[st
     return record
 
 
-class TensorBoard:
-    """Write each epoch's record to `folder`/tensorboard if `enabled`."""
+@contextlib.contextmanager
+def open_tensorboard(folder: Path, enabled: bool) -> Iterator[EpochCallback]:
+    """Yield a function that writes each epoch's record to `folder`/tensorboard if `enabled`."""
+    if not enabled:
+        yield lambda record: None
+        return
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "config.train.tensorboard needs tensorboardX: pip install tensorboardX"
+        ) from error
+    with contextlib.closing(SummaryWriter(str(folder / "tensorboard"))) as writer:
 
-    def __init__(self, folder: Path, enabled: bool) -> None:
-        self._writer = None
-        if enabled:
-            try:
-                from tensorboardX import SummaryWriter
-            except ImportError as error:
-                raise InputError(
-                    "config.train.tensorboard needs tensorboardX: pip install tensorboardX"
-                ) from error
-            self._writer = SummaryWriter(str(folder / "tensorboard"))
-
-    def write(self, record: EpochRecord) -> None:
-        """Write the values of the record, except its epoch and step."""
-        if self._writer:
+        def write(record: EpochRecord) -> None:
             for name, value in record.items():
                 if name not in ("epoch", "step"):
-                    self._writer.add_scalar(name, value, record["epoch"])
+                    writer.add_scalar(name, value, record["epoch"])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._writer:
-            self._writer.close()
+        yield write

@@ -1,5 +1,7 @@
 """Frozen layers, the optimizer of the others, and the learning rate schedule."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -51,22 +53,17 @@ def make_optimizer(frozen: tuple[str, ...], sgd: SGD) -> optax.GradientTransform
     def labels(params: Params) -> dict[str, str]:
         return {name: "frozen" if name in frozen else "trained" for name in params}
 
-    decayed = None if sgd.decay_biases else _are_kernels
+    decayed = None if sgd.decay_biases else _mask("kernel")
     trained = [optax.add_decayed_weights(sgd.weight_decay, decayed), optax.trace(sgd.momentum)]
     if sgd.bias_rate != 1:
-        trained.append(optax.masked(optax.scale(sgd.bias_rate), _are_biases))
+        trained.append(optax.masked(optax.scale(sgd.bias_rate), _mask("bias")))
     branches = {"trained": optax.chain(*trained), "frozen": optax.set_to_zero()}
     return optax.multi_transform(branches, labels)
 
 
-def _are_biases(params: Params) -> Params:
-    """Return the tree of `params` with True at leaves named 'bias' and False elsewhere."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "bias", params)
-
-
-def _are_kernels(params: Params) -> Params:
-    """Return the opposite of `_are_biases`."""
-    return jax.tree.map(lambda is_bias: not is_bias, _are_biases(params))
+def _mask(leaf: str) -> Callable[[Params], Params]:
+    """Return a function for the tree with True at leaves of this name and False elsewhere."""
+    return partial(jax.tree_util.tree_map_with_path, lambda path, _: path[-1].key == leaf)
 
 
 def learning_rate(step: jax.Array, steps: int, first: float, last: float) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.models.base import LAYERS, Network
+from mtl_jax.models.base import Network
 from mtl_jax.training import devices, orientations
 from mtl_jax.training.dataset import BatchSource, Dataset, make_batch
 from mtl_jax.training.feature_cache import cached_source
@@ -16,6 +16,7 @@ from mtl_jax.training.steps import malignancy_probability
 from mtl_jax.types import Params
 
 BATCH_ROIS = 32
+FEATURE_LAYER, OUTPUT_LAYER = "F4", "F5"
 
 
 def predict(
@@ -30,12 +31,11 @@ def predict(
     The activations of the `frozen` layers are cached, for other parameters with the same weights in
     them. `rois` are the ROIs to predict; None: all.
     """
-    rois = range(len(dataset.label)) if rois is None else rois
-    return _scores(network, params, *cached_source(network, params, dataset, frozen), rois)
+    return Predictor(network, dataset, frozen)(params, rois)
 
 
 class Predictor:
-    """`predict` for all ROIs of `dataset`, called repeatedly during a training run.
+    """`predict` for ROIs of `dataset`, called repeatedly during a training run.
 
     The activations of the `frozen` layers are looked up in the first call only: all parameters must
     have the same weights in these layers.
@@ -45,48 +45,32 @@ class Predictor:
         self._network, self._dataset, self._frozen = network, dataset, frozen
         self._source: tuple[BatchSource, str] | None = None
 
-    def __call__(self, params: Params) -> np.ndarray:
+    def __call__(self, params: Params, rois: range | None = None) -> np.ndarray:
         if self._source is None:
             self._source = cached_source(self._network, params, self._dataset, self._frozen)
-        return _scores(self._network, params, *self._source, range(len(self._dataset.label)))
+        rois = range(len(self._dataset.label)) if rois is None else rois
+        batches = _batches(self._network, params, *self._source, rois)
+        return np.concatenate([scores for scores, _ in batches])[: len(rois)]
 
 
 def predict_with_features(
-    network: Network,
-    params: Params,
-    dataset: Dataset,
-    layer: str = "F4",
+    network: Network, params: Params, dataset: Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities of `predict` and the output of `layer` (F1 to F4).
-
-    The features (n, width) float32 are averaged over the eight orientations as well.
-    """
+    """Return the probabilities of `predict` and the features F4 (n, 100), averaged as well."""
     count = len(dataset.label)
-    batches = _batches(network, params, dataset, "C1", layer, range(count))
+    batches = _batches(network, params, dataset, "C1", range(count))
     scores, features = zip(*batches, strict=True)
     return np.concatenate(scores)[:count], np.concatenate(features)[:count]
 
 
-def _scores(
-    network: Network, params: Params, source: BatchSource, first: str, rois: range
-) -> np.ndarray:
-    batches = _batches(network, params, source, first, "F4", rois)
-    return np.concatenate([scores for scores, _ in batches])[: len(rois)]
-
-
 def _batches(
-    network: Network,
-    params: Params,
-    source: BatchSource,
-    first: str,
-    layer: str,
-    rois: range,
+    network: Network, params: Params, source: BatchSource, first: str, rois: range
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield scores and features of BATCH_ROIS ROIs at a time; the last batch repeats its last ROI.
 
     `first` is the layer that receives the source's images.
     """
-    compute = _mean_of_eight(network, first, layer)
+    compute = _mean_of_eight(network, first)
     pending = []  # at most two batches: one is fetched while the next is computed
     for subset, indices in prefetch(source, _batch_indices(rois)):
         pending.append(compute(params, subset, indices))
@@ -104,10 +88,9 @@ def _batch_indices(rois: range) -> Iterator[np.ndarray]:
 
 @functools.cache
 def _mean_of_eight(
-    network: Network, first: str, layer: str
+    network: Network, first: str
 ) -> Callable[[Params, BatchSource, jax.Array], tuple[jax.Array, jax.Array]]:
     """Return a compiled function for the mean scores and features over each eight indices."""
-    after = LAYERS[LAYERS.index(layer) + 1]
 
     def mean(rows: jax.Array) -> jax.Array:
         return rows.reshape(-1, orientations.COUNT, *rows.shape[1:]).mean(1)
@@ -116,8 +99,8 @@ def _mean_of_eight(
         params: Params, source: BatchSource, indices: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         batch = make_batch(source, indices, jnp.ones(len(indices)))
-        features = network.apply({"params": params}, batch.image, first, last=layer)
-        logits = network.apply({"params": params}, features, first=after)
+        features = network.apply({"params": params}, batch.image, first, FEATURE_LAYER)
+        logits = network.apply({"params": params}, features, OUTPUT_LAYER)
         return mean(malignancy_probability(logits, batch.task)), mean(features)
 
     return devices.jit(compute)

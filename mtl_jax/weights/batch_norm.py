@@ -5,12 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 EPSILON = 1e-5  # PyTorch's default, added to the variance
-PARTS = (
-    "weight",
-    "bias",
-    "running_mean",
-    "running_var",
-)  # arrays of a normalization, one value a map
+# Arrays of a normalization, one value a map.
+PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def fold(arrays: Mapping[str, np.ndarray], output_axis: int) -> dict[str, np.ndarray]:

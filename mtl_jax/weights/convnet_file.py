@@ -16,6 +16,7 @@ from mtl_jax.weights.numpy_pickle import make_vocabulary, to_plain
 from mtl_jax.weights.restricted_pickle import Rejected, read_pickle
 from mtl_jax.weights.source import Source
 
+DAMAGE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, MemoryError, RecursionError)
 OPTION_MODULES = ("options", "data", "convdata", "python_util")  # of cuda-convnet2
 # Approximate standard deviation of ImageNet pixels in gray levels: 255 times 0.226.
 GRAY_PER_UNIT = np.float32(57.6)
@@ -47,15 +48,7 @@ def read_convnet(path: Path) -> Source:
         ) from error
     except Rejected as error:
         raise InputError(f"{path}: requests {error}; rejected, no code was executed") from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        MemoryError,
-        RecursionError,
-    ) as error:
+    except DAMAGE_ERRORS as error:
         reason = str(error).splitlines()[0][:80] if str(error) else "ends too early"
         raise InputError(
             f"{path}: damaged cuda-convnet2 checkpoint, or another pickle ({reason})"

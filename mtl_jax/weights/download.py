@@ -66,7 +66,8 @@ def _resume(url: str, part: Path) -> None:
             raise
         return  # no bytes are missing; the checksum shows whether there are too many
     with response:
-        if start and not _is_partial(response, start):
+        content_range = response.headers.get("Content-Range", "")
+        if response.status != 206 or not content_range.startswith(f"bytes {start}-"):
             start = 0
         length = int(response.headers.get("Content-Length") or 0)
         with (
@@ -80,8 +81,3 @@ def _resume(url: str, part: Path) -> None:
                     raise OSError(f"the file has more than {MAX_BYTES} bytes")
         if length and part.stat().st_size != start + length:
             raise OSError(f"interrupted after {part.stat().st_size} of {start + length} bytes")
-
-
-def _is_partial(response: http.client.HTTPResponse, start: int) -> bool:
-    content_range = response.headers.get("Content-Range", "")
-    return response.status == 206 and content_range.startswith(f"bytes {start}-")

@@ -8,7 +8,7 @@ from mtl_jax.types import InputError
 from mtl_jax.weights.folder import load
 from mtl_jax.weights.gabor import make_analytic
 from mtl_jax.weights.key_tables import CONVOLUTIONAL
-from mtl_jax.weights.metadata import UNNORMALIZED_INPUT, Weights, make_metadata
+from mtl_jax.weights.metadata import Weights, make_metadata
 
 
 def find_shipped_folder() -> Path:
@@ -44,9 +44,14 @@ def find(name: str, backbone: str = "alexnet") -> Weights:
         return _untrained(backbone, "random", "Not pretrained: all layers are random.")
     if name == "analytic":
         return make_analytic()
+    folder = get_imagenet_folder(backbone)
+    if name == IMAGENET and not folder.is_dir():
+        raise InputError(
+            f"config.weights='imagenet' is invalid: the folder {folder} does not exist; make it "
+            f"with: {_conversion_command(backbone)}"
+        )
     if name == IMAGENET:
-        _require_imagenet(backbone)
-        return load(get_imagenet_folder(backbone))
+        return load(folder)
     if name != "shipped":
         return load(Path(name))
     if not SHIPPED.is_dir():
@@ -95,15 +100,6 @@ def require_photographs(weights: Weights, study: str) -> None:
         )
 
 
-def _require_imagenet(backbone: str) -> None:
-    folder = get_imagenet_folder(backbone)
-    if not folder.is_dir():
-        raise InputError(
-            f"config.weights='imagenet' is invalid: the folder {folder} does not exist; make it "
-            f"with: {_conversion_command(backbone)}"
-        )
-
-
 def _conversion_command(backbone: str) -> str:
     """Return the command that makes the ImageNet folder; only AlexNet can be downloaded."""
     source = "--download" if backbone == "alexnet" else "FILE"
@@ -111,15 +107,4 @@ def _conversion_command(backbone: str) -> str:
 
 
 def _untrained(backbone: str, name: str, note: str) -> Weights:
-    metadata = make_metadata(
-        {},
-        backbone=backbone,
-        name=name,
-        source="none",
-        sha256="",
-        file_format="none",
-        input_stats=UNNORMALIZED_INPUT,
-        lrn=False,
-        note=note,
-    )
-    return Weights({}, metadata)
+    return Weights({}, make_metadata({}, backbone=backbone, name=name, source="none", note=note))

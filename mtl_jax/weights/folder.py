@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import path_aware_map
 
 from mtl_jax.io import atomic
 from mtl_jax.old_names import rename_keys
@@ -38,9 +38,7 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
         raise InputError(f"{folder}: exists already; choose another name or replace it (--force)")
     if folder.exists() and not (folder / METADATA_FILE).is_file():
         raise InputError(f"{folder}: is not a folder of converted weights; choose another name")
-    params = unflatten_dict(
-        {p: np.asarray(a) for p, a in flatten_dict(weights.params, sep="/").items()}, sep="/"
-    )
+    params = path_aware_map(lambda _, array: np.asarray(array), weights.params)
     check_metadata(weights.metadata, str(folder / METADATA_FILE))
     check_params(params, weights.metadata["backbone"], str(folder))
     if hash_params(params) != weights.metadata["arrays_sha256"]:
@@ -49,8 +47,7 @@ def save(weights: Weights, folder: Path, replace: bool = False, half: bool = Fal
         raise ValueError("half precision would change the parameters")
     with atomic.write_folder(folder) as draft:
         param_io.write_tree(params, draft / "params", np.float16 if half else np.float32)
-        text = json.dumps(weights.metadata, indent=2) + "\n"
-        atomic.write_text(draft / METADATA_FILE, text)
+        atomic.write_text(draft / METADATA_FILE, json.dumps(weights.metadata, indent=2) + "\n")
         atomic.write_checksums(draft, TIMESTAMP_FILES)
         if folder.exists():
             shutil.rmtree(folder)

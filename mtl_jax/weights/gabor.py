@@ -7,7 +7,7 @@ from math import pi
 
 import numpy as np
 
-from mtl_jax.weights.metadata import UNNORMALIZED_INPUT, Weights, make_metadata
+from mtl_jax.weights.metadata import Weights, make_metadata
 
 PHASES = (0.0, pi / 2, pi, 3 * pi / 2)  # all four, because the rectifier keeps only one sign
 WAVELENGTHS = (0.25, 0.4, 0.7)  # fractions of the kernel size: 2.8, 4.4 and 7.7 of 11 pixels
@@ -23,10 +23,6 @@ def make_analytic() -> Weights:
         backbone="alexnet",
         name="analytic Gabor bank in C1",
         source="computed, no file",
-        sha256="",
-        file_format="none",
-        input_stats=UNNORMALIZED_INPUT,
-        lrn=False,
         note="Not pretrained: Gabor and center-surround filters in C1, all other layers are "
         "random. Expect a lower AUC than with ImageNet weights.",
     )
@@ -47,27 +43,24 @@ def make_gabor_bank(count: int = 64, size: int = 11, channels: int = 3) -> np.nd
         for wavelength in WAVELENGTHS
         for phase in PHASES
     ]
-    filters += [_center_surround(size, _radius(k) * size) * (-1) ** k for k in range(blobs)]
+    for k in range(blobs):  # each radius is used for both signs, then all are widened
+        repeat, index = divmod(k // 2, len(BLOB_RADII))
+        radius = BLOB_RADII[index] * 1.15**repeat
+        filters.append(_center_surround(size, radius * size) * (-1) ** k)
     unit_filters = [image / np.linalg.norm(image) for image in filters]
     bank = np.sqrt(2.0) / channels * np.stack(unit_filters, axis=-1)
     return np.repeat(bank[:, :, None, :], channels, axis=2).astype(np.float32)
 
 
-def _radius(k: int) -> float:
-    """Return the radius of center-surround filter k; each is used for both signs, then widened."""
-    repeat, index = divmod(k // 2, len(BLOB_RADII))
-    return BLOB_RADII[index] * 1.15**repeat
-
-
 def _gabor(size: int, angle: float, wavelength: float, phase: float) -> np.ndarray:
-    row, column = _grid(size)
+    row, column = np.mgrid[:size, :size] - (size - 1) / 2
     envelope = np.exp(-(row**2 + column**2) / (2 * min(wavelength / 2, size / 4.5) ** 2))
     across = column * np.cos(angle) + row * np.sin(angle)
     return _subtract_mean(envelope * np.cos(2 * pi * across / wavelength + phase), envelope)
 
 
 def _center_surround(size: int, radius: float) -> np.ndarray:
-    row, column = _grid(size)
+    row, column = np.mgrid[:size, :size] - (size - 1) / 2
     square = row**2 + column**2
     surround = np.exp(-square / (2 * (1.6 * radius) ** 2))
     return _subtract_mean(np.exp(-square / (2 * radius**2)), surround)
@@ -76,8 +69,3 @@ def _center_surround(size: int, radius: float) -> np.ndarray:
 def _subtract_mean(image: np.ndarray, envelope: np.ndarray) -> np.ndarray:
     """Return `image` with zero mean; a multiple of `envelope` is subtracted, so the rim stays 0."""
     return image - envelope * (image.sum() / envelope.sum())
-
-
-def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    row, column = np.mgrid[:size, :size] - (size - 1) / 2
-    return row, column

@@ -5,21 +5,17 @@ A layer is a path: 'C1', or 'C2/block1/conv1' where C2 has several convolutions.
 
 from dataclasses import dataclass, field
 
-CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")
+from mtl_jax.models.alexnet import CONVOLUTIONS
+from mtl_jax.models.base import CONVOLUTIONAL, FULLY_CONNECTED
+from mtl_jax.models.resnet import STAGES
+from mtl_jax.models.vgg import BLOCKS
+
 LEAVES = ("kernel", "bias")
-VGG16 = {
-    "C1": (2, 64),
-    "C2": (2, 128),
-    "C3": (3, 256),
-    "C4": (3, 512),
-    "C5": (3, 512),
-}  # convolutions, features
-RESNET18 = {"C2": 64, "C3": 128, "C4": 256, "C5": 512}  # features; two blocks each
 
 
 def _vgg16() -> dict[str, tuple[int, ...]]:
     kernels, channels = {}, 3
-    for block, (count, features) in VGG16.items():
+    for block, (count, features) in BLOCKS.items():
         for k in range(1, count + 1):
             kernels[f"{block}/conv{k}"] = (3, 3, channels, features)
             channels = features
@@ -28,7 +24,7 @@ def _vgg16() -> dict[str, tuple[int, ...]]:
 
 def _resnet18() -> dict[str, tuple[int, ...]]:
     kernels, channels = {"C1/conv1": (7, 7, 3, 64)}, 64
-    for stage, features in RESNET18.items():
+    for stage, (features, _) in STAGES.items():
         for block in ("block1", "block2"):
             kernels[f"{stage}/{block}/conv1"] = (3, 3, channels, features)
             kernels[f"{stage}/{block}/conv2"] = (3, 3, features, features)
@@ -39,20 +35,13 @@ def _resnet18() -> dict[str, tuple[int, ...]]:
 
 
 def _fully_connected(inputs: int) -> dict[str, tuple[int, ...]]:
-    widths = (inputs, 4096, 4096, 1000, 100, 2)
+    widths = (inputs, *FULLY_CONNECTED.values(), 2)
     return {f"F{i}": (widths[i - 1], widths[i]) for i in range(1, 6)}
 
 
-# Convolutions are (row, column, in, out), fully connected layers (in, out); AlexNet is that of
-# Samala et al. 2017, Table 3.
+# Convolutions are (row, column, in, out), fully connected layers (in, out).
 KERNELS: dict[str, dict[str, tuple[int, ...]]] = {
-    "alexnet": {
-        "C1": (11, 11, 3, 64),
-        "C2": (5, 5, 64, 192),
-        "C3": (3, 3, 192, 384),
-        "C4": (3, 3, 384, 256),
-        "C5": (3, 3, 256, 256),
-    }
+    "alexnet": {n: (c.size, c.size, c.channels, c.features) for n, c in CONVOLUTIONS.items()}
     | _fully_connected(3 * 3 * 256),
     "vgg16": _vgg16() | _fully_connected(4 * 4 * 512),
     "resnet18": _resnet18() | _fully_connected(512),
@@ -68,11 +57,15 @@ class Scheme:
     name: str
     backbone: str
     layers: dict[str, str]  # layer path -> name in the source
-    kernel: str  # name of the kernel of a layer in the source
-    torch_axes: bool  # kernels are (out, in, row, column) and (out, in)
+    torch_axes: bool  # kernels, named weight, are (out, in, row, column) and (out, in)
     norms: dict[str, str] = field(default_factory=dict)  # layer path -> its batch normalization
     biased: bool = True  # the convolutions have a bias
     dropped: tuple[str, ...] = ()  # layers of the source that this network does not have
+
+    @property
+    def kernel(self) -> str:
+        """The name of a layer's kernel in the source."""
+        return "weight" if self.torch_axes else "kernel"
 
 
 def _numbered(indices: tuple[int, ...]) -> dict[str, str]:
@@ -112,21 +105,13 @@ SCHEMES = (
             "F2": "classifier.4",
             "F3": "classifier.6",
         },
-        kernel="weight",
         torch_axes=True,
     ),
-    Scheme(
-        "torchvision",
-        "vgg16",
-        _numbered(VGG16_INDICES) | VGG_CLASSIFIER,
-        kernel="weight",
-        torch_axes=True,
-    ),
+    Scheme("torchvision", "vgg16", _numbered(VGG16_INDICES) | VGG_CLASSIFIER, torch_axes=True),
     Scheme(
         "torchvision, batch normalized,",
         "vgg16",
         _numbered(VGG16_BN_INDICES) | VGG_CLASSIFIER,
-        kernel="weight",
         torch_axes=True,
         norms=_numbered(tuple(n + 1 for n in VGG16_BN_INDICES)),
     ),
@@ -134,7 +119,6 @@ SCHEMES = (
         "torchvision",
         "resnet18",
         _torch_resnet18("conv", "0"),
-        kernel="weight",
         torch_axes=True,
         norms=_torch_resnet18("bn", "1"),
         biased=False,
@@ -145,17 +129,12 @@ SCHEMES = (
         "alexnet",
         {layer: f"conv{layer[1]}" for layer in CONVOLUTIONAL}
         | {layer: f"fc{layer[1]}" for layer in ("F1", "F2", "F3")},
-        kernel="kernel",
         torch_axes=False,
     ),
     *(
         Scheme(
-            "mtl_jax",
-            backbone,
-            {path: path.replace("/", ".") for path in kernels},
-            kernel="kernel",
-            torch_axes=False,
+            "mtl_jax", name, {path: path.replace("/", ".") for path in kernels}, torch_axes=False
         )
-        for backbone, kernels in KERNELS.items()
+        for name, kernels in KERNELS.items()
     ),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict, path_aware_map, unflatten_dict
 
 from mtl_jax.models import response_norm
 from mtl_jax.types import InputError, Params
@@ -62,11 +62,11 @@ def make_metadata(
     backbone: str,
     name: str,
     source: str,
-    sha256: str,
-    file_format: str,
-    input_stats: dict[str, Any],
-    lrn: bool | dict[str, Any],
     note: str,
+    sha256: str = "",
+    file_format: str = "none",
+    input_stats: dict[str, Any] = UNNORMALIZED_INPUT,
+    lrn: bool | dict[str, Any] = False,
     left_out: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Return the metadata of `params`, with their shapes and a checksum of the arrays.
@@ -105,11 +105,7 @@ def hash_params(params: Params) -> str:
 
 def round_to_half(params: Params) -> Params:
     """Return `params` rounded to half precision, as float32."""
-    rounded = {
-        path: array.astype(np.float16).astype(np.float32)
-        for path, array in flatten_dict(params, sep="/").items()
-    }
-    return unflatten_dict(rounded, sep="/")
+    return path_aware_map(lambda _, array: np.float32(np.float16(array)), params)
 
 
 def check_metadata(metadata: Any, location: str) -> None:
@@ -174,9 +170,7 @@ def check_shapes(shapes: dict[str, Any], backbone: str, location: str) -> None:
 
 def nested_shapes(params: Params) -> dict[str, Any]:
     """Return the shapes of the arrays as lists, in the structure of `params`."""
-    return unflatten_dict(
-        {path: list(a.shape) for path, a in flatten_dict(params, sep="/").items()}, sep="/"
-    )
+    return path_aware_map(lambda _, array: list(array.shape), params)
 
 
 def _is_valid_lrn(metadata: dict[str, Any]) -> bool:

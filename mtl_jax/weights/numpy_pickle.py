@@ -57,30 +57,25 @@ def make_vocabulary(skipped_modules: tuple[str, ...]) -> Vocabulary:
     )
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: Any, converted: dict[int, Any] | None = None) -> Any:
     """Return `value` with each Array in dicts, lists and tuples replaced by a NumPy array.
 
-    An object that is referenced several times is converted once.
+    An object that is referenced several times is converted once, to `converted[id(object)]`.
     """
-    return _to_plain(value, {})
-
-
-def _to_plain(value: Any, converted: dict[int, Any]) -> Any:
+    converted = {} if converted is None else converted
     if isinstance(value, Array):
         return value.values
     if id(value) in converted:
         return converted[id(value)]
     if isinstance(value, dict):
-        plain_dict: dict[Any, Any] = {}
-        converted[id(value)] = plain_dict
+        plain_dict = converted[id(value)] = {}
         for key, item in value.items():
             key = _to_text(key) if isinstance(key, bytes) else key
-            plain_dict[key] = _to_plain(item, converted)
+            plain_dict[key] = to_plain(item, converted)
         return plain_dict
     if isinstance(value, list | tuple):
-        plain_list: list[Any] = []
-        converted[id(value)] = plain_list
-        plain_list.extend(_to_plain(item, converted) for item in value)
+        plain_list = converted[id(value)] = []
+        plain_list.extend(to_plain(item, converted) for item in value)
         return plain_list
     return value
 
