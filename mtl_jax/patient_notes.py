@@ -8,21 +8,21 @@ def similar_ids_note(pairs: Sequence[Mapping[str, Any]]) -> str:
     """Return the note on pairs of cases that may be one patient: `similar_ids` of folds.json."""
     (a, case_a), (b, case_b) = pairs[0]["a"], pairs[0]["b"]
     return (
-        f"{len(pairs)} pairs of cases of two collections may be one patient under two ids"
-        f" (folds.json, similar_ids), the first {case_a} of {a} and {case_b} of {b}"
-        f" ({pairs[0]['why']}): if so, give them one id"
+        f"in {len(pairs)} pairs of cases of two collections, both may be one patient with two ids"
+        f" (folds.json, similar_ids); the first is {case_a} of {a} and {case_b} of {b}"
+        f" ({pairs[0]['why']}); if so, give both one patient_id"
     )
 
 
 def id_format_note(public: str) -> str:
     """Return the note on a collection whose ids have the form of the namespace `public`."""
     return (
-        f"its ids have the form of those of {public}: if they are, set the column namespace of the"
+        f"its patient ids look like those of {public}; if they are, set the column namespace of its"
         f" manifest to {public}, so that its patients are recognized in other collections"
     )
 
 
-def held_out_note(counts: Mapping[str, int]) -> str:
+def exclusion_note(counts: Mapping[str, int]) -> str:
     """Return the note on cases excluded from training, from an entry of folds.json's `held_out`."""
     parts = []
     if counts["cases"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit.dicom import write_dicom
-from test_study import approaches, made_up
+from test_study import make_approaches, make_roi_set
 
 from mtl_jax import config, patient_notes
 from mtl_jax.data import crosswalk, duplicate_patients, ingest, patients
@@ -27,7 +27,7 @@ def make_collection(
     name: str, patient_ids: list[str], split: str = "", namespace: str = "manifest", seed: int = 0
 ) -> RoiSet:
     """Return a collection without pixels, with one case for each of these patients."""
-    rois = made_up(name, len(patient_ids), split, seed=seed)
+    rois = make_roi_set(name, len(patient_ids), split, seed=seed)
     cases = list(dict.fromkeys(rois.index["case_id"].tolist()))
     keys = patients.PatientKeys(namespace, None)
     rows = patients.make_rows(keys, dict(zip(patient_ids, cases, strict=True)), {})
@@ -79,7 +79,7 @@ def check_runs(
     candidates = ["sttl"]
     if len(names) > 1:
         candidates += ["mttl", "mttl+without=t", f"mttl+without={names[-1]}", f"sttl+of={names[1]}"]
-    approach_list = approaches(
+    approach_list = make_approaches(
         tuple(rng.permutation(candidates)[: rng.integers(1, 5)]), "t", tuple(names)
     )
     auxiliaries = study_inputs.evaluated_auxiliaries("t", test_each, names, approach_list)
@@ -165,7 +165,7 @@ def test_excluded_cases_are_counted_and_reported() -> None:
     counts = {"cases": 6, "rois": 12, "cases_in_a_fold": 3, "rois_in_a_fold": 6}
     assert split.record()["held_out"] == {"x": counts}
     assert split.record()["evaluated"] == {"t": split.test}
-    assert patient_notes.held_out_note(counts) == (
+    assert patient_notes.exclusion_note(counts) == (
         "6 cases (12 ROIs) are excluded from training because their patients are in a test set;"
         " at most 3"
         " more (6 ROIs) are excluded while their patients are in the held-out fold"
@@ -414,7 +414,7 @@ def test_similar_ids_of_two_collections_are_reported(tmp_path: Path) -> None:
     cases = [rois.index["case_id"][0] for rois in (a, b)]
     assert (pair["a"], pair["b"]) == (["a", cases[0]], ["b", cases[1]])
     assert pair["why"] == "similar ids"
-    assert f"the first {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_ids_note(
+    assert f"the first is {cases[0]} of a and {cases[1]} of b" in patient_notes.similar_ids_note(
         [pair]
     )
     gray = np.random.default_rng(9).integers(0, 4096, (290, 280)).astype(np.uint16)
@@ -434,7 +434,7 @@ def test_ids_with_a_public_form_are_recognized() -> None:
     assert not patients.guess_namespace("cbis_ddsm", ids)
     assert not patients.guess_namespace("manifest", [*ids, "Q1"])
     assert patients.guess_namespace("manifest", ["A-1234-1"]) == "ddsm"
-    assert "form of those of ddsm" in duplicate_patients.check_ids("ddsm", {"A-1234-1": "x"})[0]
+    assert "look like those of ddsm" in duplicate_patients.check_ids("ddsm", {"A-1234-1": "x"})[0]
 
 
 def test_ids_with_a_public_form_are_reported_at_every_start(
@@ -447,7 +447,7 @@ def test_ids_with_a_public_form_are_reported_at_every_start(
     for _ in range(2):  # with new shards and with existing ones
         inputs = study_inputs.prepare_inputs(c, dry_run=True)
         console.print_inputs(c, inputs)
-        assert "note: mine: its ids have the form of those of cbis_ddsm" in capsys.readouterr().out
+        assert "note: mine: its patient ids look like those of cbis_ddsm" in capsys.readouterr().out
     (tmp_path / "work").mkdir()
     guards.record_study(tmp_path / "work", c, inputs)
     folds = json.loads((tmp_path / "work" / "folds.json").read_text())
@@ -612,7 +612,7 @@ def test_the_real_crosswalk_excludes_the_test_patients(shared: Path) -> None:
     test_patients = {
         pairs[p] for p, case in zip(films, ids, strict=True) if case in set(split.test)
     }
-    runs = independent_test_runs(approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
+    runs = independent_test_runs(make_approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
     rows = splits.run_rows(runs[0], rois, split)[0]["cbis_ddsm"]
     training_patients = {pairs[list(pairs)[row // 2]] for row in rows.tolist()}
     assert len(test_patients) > 300 and len(training_patients) > 300
@@ -651,7 +651,7 @@ def test_a_job_reports_shared_patients_before_it_starts(
         "digital: 4 cases (4 ROIs) are excluded from training because their patients are in a"
         in output
     )
-    assert "digital: its official test set is learned" in output
+    assert "digital: its official test set is used for training" in output
     record = inputs.split.record()
     assert record["official_test_learned"] == ["digital"] and set(record["evaluated"]) == {"films"}
     described = {"name": "digital", "official_test_learned": True}

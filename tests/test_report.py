@@ -442,7 +442,7 @@ def test_ids_of_a_public_form_are_a_warning(finished: Path) -> None:
     before = phrases.warnings(work)
     work.folds["ids_look_like"] = {"mine": "cbis_ddsm"}
     (warning,) = set(phrases.warnings(work)) - set(before)
-    assert warning.startswith("mine: its ids have the form of those of cbis_ddsm")
+    assert warning.startswith("mine: its patient ids look like those of cbis_ddsm")
 
 
 def test_verdict_summarizes_all_methods() -> None:

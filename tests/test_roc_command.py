@@ -98,13 +98,13 @@ def test_a_fit_that_may_be_no_headline_comes_last(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": "2"}, "neither 0"),
-        ({"score": "high"}, "score in line 2 is no number: 'high'"),
-        ({"score": "1_0"}, "score in line 2 is no number: '1_0'"),
+        ({"label": "2"}, "expected 0"),
+        ({"score": "high"}, "score in line 2 is not a number: 'high'"),
+        ({"score": "1_0"}, "score in line 2 is not a number: '1_0'"),
         ({"score": "nan"}, "not finite"),
-        ({"label": "1"}, "both truths"),
-        ({"lesion_id": ""}, "1 of 120 rows have no lesion id, the first in line 2; fill it in, or"),
-        ({"case_id": ""}, "1 of 120 rows have no case_id, the first in line 2; fill it in"),
+        ({"label": "1"}, "two labels"),
+        ({"lesion_id": ""}, "1 of 120 rows have no lesion id; the first is line 2; fill it in, or"),
+        ({"case_id": ""}, "1 of 120 rows have no case_id; the first is line 2; fill it in"),
     ],
 )
 def test_bad_tables_are_one_line_and_status_2(
@@ -131,7 +131,7 @@ def test_files_that_do_not_pair_or_exist(
         "cannot be read": (tmp_path / "none.csv",),
         "no column label": (write(tmp_path / "c.csv", [{"outcome": 1, "score": 2}]),),
         "2 rows of": (a, "--unit", "view", "--compare", write(tmp_path / "d.csv", rows[2:])),
-        "120 rows differ in label": (
+        "120 rows have another label than in": (
             a, "--unit", "view", "--compare", write(tmp_path / "e.csv", swapped)),
         "more than once": (
             a, "--unit", "view", "--compare", write(tmp_path / "f.csv", [*rows, rows[0]])),
@@ -143,7 +143,7 @@ def test_files_that_do_not_pair_or_exist(
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00label")
     cases["not a CSV in UTF-8"] = (tmp_path / "bytes.csv",)
     (tmp_path / "empty.csv").write_text("label,score\n")
-    cases["holds no row"] = (tmp_path / "empty.csv",)
+    cases["has no row below its header"] = (tmp_path / "empty.csv",)
     for message, arguments in cases.items():
         assert run(monkeypatch, *arguments) == 2
         err = capsys.readouterr().err
@@ -186,10 +186,18 @@ def test_tasks_are_kept_apart(
     c, d = write(tmp_path / "c.csv", own["dm"]), write(tmp_path / "d.csv", no_task)
     e = write(tmp_path / "e.csv", [both[0] | {"task": ""}, *both[1:]])
     for message, arguments in {
-        "a.csv: has no row of task 'ddsm'; its tasks are sfm, dm": (a, "--task", "ddsm"),
-        "c.csv: has no row of task 'sfm'; its tasks are dm": (a, "--compare", c),
+        "a.csv: has no row of task 'ddsm'; choose one of its tasks with --task: sfm, dm": (
+            a,
+            "--task",
+            "ddsm",
+        ),
+        "c.csv: has no row of task 'sfm'; choose one of its tasks with --task: dm": (
+            a,
+            "--compare",
+            c,
+        ),
         "d.csv: has no column task": (a, "--compare", d),
-        "e.csv: line 2 names no task": (e,),
+        "e.csv: line 2 has no task": (e,),
     }.items():
         assert run(monkeypatch, *arguments) == 2
         err = capsys.readouterr().err
@@ -223,13 +231,19 @@ def test_ratings_of_two_views_may_be_the_same(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("label,score\n0,0,15\n1,0,72\n", "line 2, with 3 cells under 2 columns; if numbers have"),
-        ("score,label\n-1,5,0\n2,25,1\n", "2 of 2 rows have not as many cells as the header"),
+        (
+            "label,score\n0,0,15\n1,0,72\n",
+            "line 2, with 3 cells for 2 columns; write decimal numbers",
+        ),
+        ("score,label\n-1,5,0\n2,25,1\n", "2 of 2 rows have more or fewer cells than the header"),
         ("label,score,\n0,0,15\n1,0,72\n", "'15' in line 2 is in a column without a name"),
-        ("label,score,case\n0,0.2,a\n1,0.7\n", "line 3, with 2 cells under 3 columns; is a cell"),
-        ("label,score\n0,0.2,\n1,0.7\n", "line 2, with 3 cells under 2 columns; delete the comma"),
+        (
+            "label,score,case\n0,0.2,a\n1,0.7\n",
+            "line 3, with 2 cells for 3 columns; add the missing cell",
+        ),
+        ("label,score\n0,0.2,\n1,0.7\n", "line 2, with 3 cells for 2 columns; delete the comma"),
         ("score,label,score\n1,0,2\n3,1,4\n", "column score is repeated"),
-        ("label,score,case,case_id\n0,1,a,b\n1,2,b,a\n", "case and case_id both name the case"),
+        ("label,score,case,case_id\n0,1,a,b\n1,2,b,a\n", "case and case_id are both the case"),
         ("label;score\n0;0.2\n1;0.7\n", "its columns are label;score; separate cells with commas"),
         (
             "label,score,roi\n0,1,a\n1,2,b\n0,1,a\n",
@@ -241,18 +255,24 @@ def test_ratings_of_two_views_may_be_the_same(
         ),
         (
             "label,score,case,lesion\n0,1,p,1\n1,2,p,1\n1,2,q,1\n",
-            "case p, lesion 1 has both truths, label 0 in line 2 and 1 in line 3",
+            "case p, lesion 1 has two labels, 0 in line 2 and 1 in line 3",
         ),
         # A row twice, whichever columns are there; an empty column is none.
-        ("label,score,case\n0,.1,p\n1,.2,q\n0,.1,p\n", "in lines 2 and 4; delete one, or tell"),
+        (
+            "label,score,case\n0,.1,p\n1,.2,q\n0,.1,p\n",
+            "in lines 2 and 4; delete one, or add a column",
+        ),
         ("label,score,lesion\n0,.5,p\n1,2,q\n0,.5,p\n", "lesion p, label 0.0, score 0.5 appears"),
-        ("label,score,case,lesion\n0,.1,p,1\n1,2,q,1\n0,.1,p,1\n", "by a column view or roi"),
+        ("label,score,case,lesion\n0,.1,p,1\n1,2,q,1\n0,.1,p,1\n", "or add a column view or roi"),
         ("label,score,case,view,roi\n0,1,p,CC,\n1,2,q,CC,\n0,1,p,CC,\n", "view CC, label 0.0"),
         ("label,score,case,roi\n0,1,p,a\n1,2,q,\n1,2,q,\n", "case q, label 1.0, score 2.0"),
-        ("label,score,Score\n0,1,2\n1,2,3\n", "columns score and Score both name the score"),
-        ("label,score,Case ID,patient\n0,1,a,b\n1,2,b,a\n", "Case ID and patient both name the"),
-        ("label,score,side\n0,1,caudal\n1,2,R\n", "side in line 2 is 'caudal', neither L nor R"),
-        ('label,score\n0,"0,15"\n1,"0,72"\n', "no number: '0,15'; if numbers have decimal commas"),
+        ("label,score,Score\n0,1,2\n1,2,3\n", "columns score and Score are both the score"),
+        ("label,score,Case ID,patient\n0,1,a,b\n1,2,b,a\n", "Case ID and patient are both the"),
+        ("label,score,side\n0,1,caudal\n1,2,R\n", "side in line 2 is 'caudal'; expected L or R"),
+        (
+            'label,score\n0,"0,15"\n1,"0,72"\n',
+            "not a number: '0,15'; write decimal numbers with points",
+        ),
         ("label\tscore\n0\t0.2\n1\t0.7\n", "separate cells with commas"),
         ("sep=,\nlabel,score\n0,0.2\n1,0.7\n", "begins with 'sep='; delete that line"),
     ],
@@ -346,16 +366,18 @@ def test_files_without_a_common_id_pair_by_row_only_where_neither_has_ids(
     )
     for a, b in (("none", "other"), ("side", "other"), ("other", "side")):
         assert run(monkeypatch, files[a], "--compare", files[b]) == 0
-        assert "rows paired by their order in the two files" in capsys.readouterr().out
+        assert (
+            "rows paired by their order, because the files have no ids" in capsys.readouterr().out
+        )
     assert run(monkeypatch, files["p"], "--compare", files["p"]) == 0
     assert "rows paired by case, lesion" in capsys.readouterr().out
     for a, b, message in (
-        ("p", "none", "none.csv: has no column case or lesion, by which its rows pair"),
-        ("none", "p", "none.csv: has no column case or lesion, by which its rows pair"),
-        ("roi", "side", "side.csv: has no column roi, by which its rows pair"),
-        ("roi", "p", "p.csv: has no column roi, by which its rows pair"),
-        ("none", "turned", "rows differ in label from"),
-        ("side", "turned_side", "60 rows differ in laterality from"),
+        ("p", "none", "none.csv: has no column case or lesion, which pairs its rows"),
+        ("none", "p", "none.csv: has no column case or lesion, which pairs its rows"),
+        ("roi", "side", "side.csv: has no column roi, which pairs its rows"),
+        ("roi", "p", "p.csv: has no column roi, which pairs its rows"),
+        ("none", "turned", "rows have another label than in"),
+        ("side", "turned_side", "60 rows have another laterality than in"),
     ):
         assert run(monkeypatch, files[a], "--unit", "view", "--compare", files[b]) == 2
         err = capsys.readouterr().err
@@ -394,7 +416,7 @@ def test_the_lesions_of_a_scoring_are_read_where_their_truth_is_known(
     assert "empirical        0.5000" in out  # 1, 3, 5 above 0; 0, 2; 0, 2, 4: 6 of 12 pairs
     unknown = write(tmp_path / "b.csv", [*rows[:-1], rows[-1] | {"truth": ""}])
     assert run(monkeypatch, unknown) == 2
-    assert "b.csv: truth in line 8 is empty, neither 0 (benign)" in capsys.readouterr().err
+    assert "b.csv: truth in line 8 is empty; expected 0 (benign)" in capsys.readouterr().err
 
 
 def test_the_module_runs_from_a_shell(tmp_path: Path) -> None:
@@ -446,5 +468,5 @@ def test_calibration_by_hand_and_in_the_limit() -> None:
     rng = np.random.default_rng(0)
     chance = rng.random(50_000)
     assert roc.calibration(rng.random(50_000) < chance, chance).expected_error < 0.01
-    with pytest.raises(ValueError, match="probabilities"):
+    with pytest.raises(ValueError, match="not a probability"):
         roc.calibration([0, 1], [0.5, 1.5])

@@ -191,7 +191,7 @@ def test_delong_is_rejected_for_repeated_patients_unless_requested() -> None:
     ("labels", "scores", "message"),
     [
         ([0, 1, 1], [1, 2], "labels has 3 entries but scores has 2"),
-        ([0, 1], [1, np.nan], "scores: 1 of 2 entries are not finite, the first is nan at index 1"),
+        ([0, 1], [1, np.nan], "scores: 1 of 2 entries are not finite; the first is nan at index 1"),
         ([0, 1, 0], [np.inf, 1, 2], "index 0"),
         ([0, 2, 1], [1, 2, 3], "the first is 2 at index 1"),
         ([1, 1], [1, 2], "no benign"),
@@ -211,9 +211,9 @@ def test_bad_ids_and_methods_are_rejected() -> None:
     labels, scores = [0, 1, 0, 1], [1.0, 2.0, 3.0, 4.0]
     with pytest.raises(ValueError, match="one id for each of the 4 scores"):
         roc.bootstrap(labels, scores, [1, 2])
-    with pytest.raises(ValueError, match="1 ids are missing, the first at 2"):
+    with pytest.raises(ValueError, match="1 ids are missing, the first at index 2"):
         roc.bootstrap(labels, scores, ["a", "b", None, "c"])
-    with pytest.raises(ValueError, match="method must be one of"):
+    with pytest.raises(ValueError, match="expected one of"):
         roc.compare(labels, scores, scores, method="wilcoxon")
 
 
@@ -228,7 +228,7 @@ def test_views_average_to_lesions_in_order_of_appearance() -> None:
 
 
 def test_a_lesion_with_both_truths_is_rejected() -> None:
-    with pytest.raises(ValueError, match="1 lesions have both truths.*lesion 7 of case c"):
+    with pytest.raises(ValueError, match="1 lesions have two labels.*lesion 7 of case c"):
         roc.view_to_lesion([1, 0, 0], [1, 2, 3], ["c", "c", "d"], [7, 7, 7])
 
 

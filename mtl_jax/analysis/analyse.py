@@ -70,21 +70,12 @@ def analyse(
     `settings` is config.analysis. A network is loaded only if a file of its approach is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = choose_rois.choose_rois(
-        inputs.train_rows,
-        inputs.target,
-        inputs.evaluation_rows,
-        inputs.shown_rows,
-        settings.max_rois,
-        seed,
-    )
+    target_rows = inputs.target, inputs.evaluation_rows, inputs.shown_rows
+    chosen = choose_rois.choose_rois(inputs.train_rows, *target_rows, settings.max_rois, seed)
     if not (folder / "rois.npz").exists():
         _write_rois(folder / "rois.npz", chosen, inputs.collections, settings.show_rois)
     mean, std = pixel_statistics(
-        [
-            Rows(inputs.collections[task].shards).take(rows)
-            for task, rows in inputs.train_rows.items()
-        ]
+        [Rows(inputs.collections[name].shards).take(r) for name, r in inputs.train_rows.items()]
     )
     for approach, load in loaders.items():
         tsne_paths = {layer: folder / f"tsne-{approach}-{layer}.npz" for layer in features.LAYERS}
@@ -161,13 +152,8 @@ def _write_layers(path: Path, trained: TrainedNetwork) -> None:
 def _write_embedding(
     path: Path, layer_features: np.ndarray, settings: ConfigDict, seed: int
 ) -> None:
-    result = embedding.embed(
-        layer_features,
-        settings.perplexity,
-        settings.iterations,
-        settings.n_init,
-        seed,
-    )
+    numbers = settings.perplexity, settings.iterations, settings.n_init
+    result = embedding.embed(layer_features, *numbers, seed)
     write_results.write_arrays(path, **result._asdict())
 
 
@@ -203,10 +189,8 @@ def _write_convergence(
     for a, b in combinations(names, 2):
         pair = is_training & np.isin(task, (a, b))
         comparisons.append(("mmd2", f"{a} and {b}", "learned", pair, task))
-    measures = {
-        "silhouette": convergence.silhouette,
-        "mmd2": convergence.maximum_mean_discrepancy,
-    }
+    mmd2 = convergence.maximum_mean_discrepancy
+    measures = {"silhouette": convergence.silhouette, "mmd2": mmd2}
     rows = []
     for layer in features.LAYERS:
         distance = convergence.distances(layer_features[layer])
@@ -245,9 +229,8 @@ def _write_maps(
     feature_indices, maps, scale, attributions = [], [], [], []
     for row in rows:
         gray = np.float32((Rows(rois.shards)[np.array([row])][0] - mean[target]) / std[target])
-        strongest = deconvolution.strongest_maps(
-            trained.network, trained.params, gray, settings.maps
-        )
+        network = trained.network, trained.params
+        strongest = deconvolution.strongest_maps(*network, gray, settings.maps)
         layers = tuple(strongest)
         feature_indices.append([indices for indices, _ in strongest.values()])
         projections = np.zeros((0, settings.maps, *gray.shape), np.float32)
@@ -256,11 +239,7 @@ def _write_maps(
         largest = np.abs(projections).max((-2, -1))
         scale.append(largest)
         maps.append(np.float16(projections / np.maximum(largest, 1e-30)[..., None, None]))
-        attributions.append(
-            integrated_gradients(
-                trained.network, trained.params, gray, trained.head, settings.steps
-            )
-        )
+        attributions.append(integrated_gradients(*network, gray, trained.head, settings.steps))
     write_results.write_arrays(
         path,
         roi_id=rois.index["roi_id"][rows].astype(str),

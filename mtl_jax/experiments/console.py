@@ -48,7 +48,7 @@ def print_data(inputs: StudyInputs) -> None:
     for name, namespace in patients.guessed_namespaces(inputs.collections).items():
         print(f"note: {name}: {patient_notes.id_format_note(namespace)}")
     for name, counts in inputs.split.excluded_counts.items():
-        print(f"{name}: {patient_notes.held_out_note(counts)}")
+        print(f"{name}: {patient_notes.exclusion_note(counts)}")
     for name in inputs.split.official_tests_in_training:
         print(
             f"{name}: its official test set is used for training, because this job does not "

@@ -38,8 +38,8 @@ def near_duplicates_note(pairs: list[dict[str, Any]]) -> str:
     """Return a one-line note on the near-duplicates."""
     return (
         f"mtl_jax: note: {len(pairs)} pairs of ROIs of different cases look alike across the"
-        f" split (folds.json), the first {pairs[0]['a']} and {pairs[0]['b']}: if an image is listed"
-        " under two case ids, give it one"
+        f" split (folds.json); the first is {pairs[0]['a']} and {pairs[0]['b']}; if an image is"
+        " listed under two case ids, give it one"
     )
 
 

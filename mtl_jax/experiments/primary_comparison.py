@@ -31,9 +31,11 @@ class Primary(NamedTuple):
 
     def __str__(self) -> str:
         if self.pair is None:
-            return f"primary analysis: none, {self.reason}"
+            return f"primary analysis: none ({self.reason})"
         a, b = self.pair
-        return f"primary analysis: AUC of {a} - {b}, {self.unit} level, {self.test}"
+        return (
+            f"primary analysis: difference of {self.unit}-level AUCs, {a} - {b}, test {self.test}"
+        )
 
     def apply_fallback(self, rows: Sequence[Mapping[str, Any]]) -> "Primary":
         """Replace a test of proper fits by FALLBACK unless the AUC `rows` of the stage have a
@@ -75,5 +77,5 @@ def resolve_primary(
     if last not in COMPARED:
         return Primary(unit, test, None, f"a study of {last.replace('_', ' ')} has no primary test")
     if len(names) < 2:
-        return Primary(unit, test, None, f"one approach is tested on {target}")
+        return Primary(unit, test, None, f"only one approach is evaluated on {target}")
     return Primary(unit, test, pair or (names[0], names[1]))

@@ -261,7 +261,8 @@ def reject_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> N
             reason = ", as its patients are in a test set or the held-out fold"
             raise InputError(
                 f"run {run.id}: {name} has no training ROI"
-                f"{reason if name in split.excluded_counts else ''}; leave it out"
+                f"{reason if name in split.excluded_counts else ''}; remove it from"
+                " config.data.sources"
             )
     target = run.tasks[0]
     labels = collections[target].index["label"]
@@ -269,7 +270,7 @@ def reject_unfit(run: Run, collections: Mapping[str, RoiSet], split: Split) -> N
         if len(np.unique(labels[rows])) < 2:
             raise InputError(
                 f"run {run.id}: the {len(rows)} {kind} ROIs of {target} are of one class; add"
-                " cases of the other class, or change the split"
+                " cases of the other class, or set another config.split_seed"
             )
 
 

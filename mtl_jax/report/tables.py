@@ -80,7 +80,7 @@ def patient_exclusions(work: WorkFolder, collection: Mapping[str, Any]) -> list[
     name, lines = collection["name"], []
     counts = work.folds.get("held_out", {}).get(name)
     if counts:
-        excluded = patient_notes.held_out_note(counts)
+        excluded = patient_notes.exclusion_note(counts)
         lines.append(f"No patient is in both a training and an evaluation set: {excluded}.")
     if collection.get("official_test_learned"):
         lines.append("The official test set is used for training: this job does not evaluate it.")

@@ -1,5 +1,4 @@
-"""ROC analysis of score tables: `python -m mtl_jax.roc SCORES.csv [--compare OTHER.csv]`. It only
-reads, prints and draws; every number comes from the room's functions."""
+"""ROC analysis of tables of scores: python -m mtl_jax.roc SCORES.csv [--compare OTHER.csv]"""
 
 import argparse
 import sys
@@ -17,27 +16,41 @@ from mtl_jax.roc.read_scores import read_scores
 from mtl_jax.roc.score_table import Table, by_lesion, by_task, pair, shared_fields
 from mtl_jax.types import InputError
 
-HELP = """CSV with columns label (0 benign, 1 malignant) and score; task, case (patient),
-laterality, lesion, view and roi are used where present; which columns are taken for them and
-which are ignored is printed"""
+HELP = """CSV file with the columns label (0 benign, 1 malignant) and score. The columns task, case
+(patient), laterality, lesion, view and roi are optional; the command prints which columns it uses
+and which it ignores"""
 MAX_SAMPLES = 1_000_000
 
 
 def main() -> int:
-    """Run the command line; returns the exit status: 2 where the input is invalid."""
+    """Run the command and return its exit code: 2 if the input is invalid."""
     parser = argparse.ArgumentParser(prog="python -m mtl_jax.roc", description=__doc__)
     parser.add_argument("scores", type=paths.path, help=HELP)
-    parser.add_argument("--compare", type=paths.path, metavar="OTHER.csv", help="a second reading")
-    parser.add_argument("--task", metavar="NAME", help="this task alone; else a table for each")
+    parser.add_argument(
+        "--compare",
+        type=paths.path,
+        metavar="OTHER.csv",
+        help="scores of the same cases by another model or reader",
+    )
+    parser.add_argument("--task", metavar="NAME", help="analyze one task only (default: each)")
     parser.add_argument(
         "--unit",
         choices=("lesion", "view"),
-        help="lesion: mean score of its rows; view: rows as they are; "
-        "lesion where the file has columns case and lesion",
+        help="lesion: the mean score over the rows of each lesion; view: each row (default: lesion "
+        "if the file has the columns case and lesion)",
     )
-    parser.add_argument("--plot", type=paths.path, metavar="FILE", help="figure, e.g. roc.svg")
-    parser.add_argument("--samples", type=_parse_samples, default=2000, help="bootstrap resamples")
-    parser.add_argument("--seed", type=_parse_seed, default=0, help="of the bootstrap")
+    parser.add_argument(
+        "--plot", type=paths.path, metavar="FILE", help="write a figure, such as roc.svg"
+    )
+    parser.add_argument(
+        "--samples",
+        type=_parse_samples,
+        default=2000,
+        help="number of bootstrap resamples (default: 2000)",
+    )
+    parser.add_argument(
+        "--seed", type=_parse_seed, default=0, help="seed of the bootstrap (default: 0)"
+    )
     flags = parser.parse_args()
     try:
         print_report(flags)
@@ -55,15 +68,15 @@ def _parse_seed(text: str) -> int:
     return _parse_integer(text, "--seed", 0, 2**63 - 1)
 
 
-def _parse_integer(text: str, flag: str, least: int, most: int) -> int:
-    # At most 19 digits, since int() itself rejects thousands of them.
-    if text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most:
+def _parse_integer(text: str, flag: str, minimum: int, maximum: int) -> int:
+    # At most 19 digits, because int() raises an error of its own for thousands of them.
+    if text.isascii() and text.isdigit() and len(text) <= 19 and minimum <= int(text) <= maximum:
         return int(text)
-    raise InputError(f"{flag}={text} is invalid: expected an integer from {least} to {most}")
+    raise InputError(f"{flag}={text} is invalid: expected an integer from {minimum} to {maximum}")
 
 
 def print_report(flags: argparse.Namespace) -> None:
-    """Print the tables of each task and draws the figure that the flags ask for."""
+    """Print the tables of each task and draw the figure of `--plot`."""
     files = [flags.scores] if flags.compare is None else [flags.scores, flags.compare]
     curves = []
     read_tables = [read_scores(file) for file in files]
@@ -83,68 +96,72 @@ def print_report(flags: argparse.Namespace) -> None:
 
 
 def report_task(tables: list[Table], task: str, flags: argparse.Namespace) -> list[tuple]:
-    """Print the AUCs of each reading, and their comparison where there are two; returns the
-    curves to draw. No collection but that of these tables is in it."""
+    """Print the AUCs of each table of one task and, of two tables, their comparison.
+
+    Returns the curves to draw.
+    """
     unit = flags.unit or ("lesion" if {"case", "lesion"} <= set(tables[0].ids) else "view")
     if unit == "lesion":
-        tables = [by_lesion(t) for t in tables]
+        tables = [by_lesion(table) for table in tables]
     first, clusters = tables[0], tables[0].ids.get("case")
-    readings = [first.scores]
-    for t in tables[1:]:
-        readings.append(pair(first, t))
-        shared = shared_fields(first, t)
-        by = ", ".join(shared) if shared else "their order in the two files, which have no ids"
-        print(f"rows paired by {by}")
+    paired_scores = [first.scores]
+    for table in tables[1:]:
+        paired_scores.append(pair(first, table))
+        shared = shared_fields(first, table)
+        fields = ", ".join(shared) if shared else "their order, because the files have no ids"
+        print(f"rows paired by {fields}")
     curves = []
-    for t, scores in zip(tables, readings, strict=True):
-        name = f"{Path(t.name).stem}, {task}" if task else Path(t.name).stem
-        curves.append((name, *print_aucs(t, first, scores, unit, flags)))
+    for table, scores in zip(tables, paired_scores, strict=True):
+        name = f"{Path(table.name).stem}, {task}" if task else Path(table.name).stem
+        curves.append((name, *print_aucs(table.name, first, scores, unit, flags)))
     if len(tables) > 1:
-        head = f"{'test':<12}{'difference':>11}{'SE':>9}{'95 % interval':>20}"
-        print(f"\n{head}{'z':>8}{'p':>9}  status")
+        header = f"{'test':<12}{'difference':>11}{'SE':>9}{'95% CI':>20}"
+        print(f"\n{header}{'z':>8}{'p':>9}  status")
         repeated = clusters is not None and len(set(clusters)) < len(clusters)
         for method in ("obuchowski" if repeated else "delong", "proper", "bootstrap"):
             print_comparison(
-                compare(first.labels, *readings, method, clusters,
+                compare(first.labels, *paired_scores, method, clusters,
                         samples=flags.samples, seed=flags.seed)
             )  # fmt: skip
     return curves
 
 
 def print_aucs(
-    table: Table, first: Table, scores: list[float], unit: str, flags: argparse.Namespace
+    name: str, cases: Table, scores: list[float], unit: str, flags: argparse.Namespace
 ) -> tuple:
-    """Print every AUC of one reading, the proper one last where it may be no headline; returns its
-    empirical and its proper curve, and the interval of the latter's AUC."""
-    clusters = first.ids.get("case")
+    """Print the AUCs of the scores of these cases by each method.
+
+    The proper AUC is the first row, or the last if `may_headline` is false. Returns the empirical
+    curve, the proper curve, and the proper AUC with its interval.
+    """
+    clusters = cases.ids.get("case")
     try:
-        observed, fit = empirical(first.labels, scores), proper(first.labels, scores)
-        shown = {m: auc_interval(first.labels, scores, clusters, m) for m in METHODS}
+        observed, fit = empirical(cases.labels, scores), proper(cases.labels, scores)
+        clustered = {m: auc_interval(cases.labels, scores, clusters, m) for m in METHODS}
         resampled = bootstrap(
-            first.labels, scores, clusters, samples=flags.samples, seed=flags.seed
+            cases.labels, scores, clusters, samples=flags.samples, seed=flags.seed
         )
     except ValueError as error:
-        raise ValueError(f"{table.name}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
     patients = f", {len(set(clusters))} patients" if clusters else ""
-    print(f"{table.name}: {observed.n_malignant} malignant and {observed.n_benign} benign "
+    print(f"{name}: {observed.n_malignant} malignant and {observed.n_benign} benign "
           f"{unit}s{patients}")  # fmt: skip
-    print(f"{'AUC of':<12}{'AUC':>11}{'SE':>9}{'95 % interval':>20}  status")
+    print(f"{'method':<12}{'AUC':>11}{'SE':>9}{'95% CI':>20}  status")
     rows = {
-        "proper": shown["proper"] if clusters else fit,
-        "empirical": shown["empirical"] if clusters else observed,
+        "proper": clustered["proper"] if clusters else fit,
+        "empirical": clustered["empirical"] if clusters else observed,
         "bootstrap": resampled,
-        "binormal": conventional(first.labels, scores),
+        "binormal": conventional(cases.labels, scores),
     }
     if not may_headline(fit.status, observed.auc):
-        rows = {name: rows[name] for name in sorted(rows, key=lambda name: name == "proper")}
-    for name, result in rows.items():
+        rows["proper"] = rows.pop("proper")
+    for method, result in rows.items():
         interval = f"{result.ci_low:.4f} to {result.ci_high:.4f}"
-        print(f"{name:<12}{result.auc:>11.4f}{result.se:>9.4f}{interval:>20}  {result.status}")
+        print(f"{method:<12}{result.auc:>11.4f}{result.se:>9.4f}{interval:>20}  {result.status}")
     print(f"d_a {fit.d_a:.4f}, c {fit.c:.4f}, log-likelihood {fit.loglik:.4f}, "
           f"{fit.categories} categories")  # fmt: skip
     if clusters:
-        print("proper, empirical, bootstrap: clustered by patient; binormal: takes cases as "
-              "independent")  # fmt: skip
+        print("SEs are clustered by patient; that of binormal assumes independent cases")
     return observed, fit, rows["proper"]
 
 

@@ -1,4 +1,4 @@
-"""The AUC of one reading with patients as the unit that varies."""
+"""AUCs with standard errors clustered by patient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ METHODS = ("empirical", "proper")
 
 @dataclass(frozen=True)
 class AucInterval:
-    """An AUC with its standard error and 95 % interval over patients.
+    """An AUC with its standard error and 95% confidence interval, clustered by patient.
 
-    `status` is ok; with 'proper' what `Proper` says of the fit; perfect, below_chance or
-    undetermined where the cases do not vary, and sparse where one patient alone holds a class: the
-    interval is then Newcombe's, counting patients.
+    `status` is ok or, with method 'proper', that of `Proper`. It is perfect, below_chance or
+    undetermined if the estimated variance is 0, and sparse if only one patient has cases of a
+    class; the interval is then Newcombe's with the numbers of patients.
     """
 
     auc: float
@@ -46,39 +46,42 @@ def auc_interval(
     labels, scores : (n,)
         0 benign, 1 malignant; finite scores, higher is more malignant.
     clusters : (n,), optional
-        Patient ids; None: every case is a patient.
+        Patient ids; None: each case is another patient.
     method : {'empirical', 'proper'}
         The empirical AUC, or that of the proper binormal fit.
 
     Raises
     ------
     ValueError
-        As `inputs.check` and `inputs.codes` do, or for an unknown method.
+        If labels, scores, ids or method are invalid.
 
     References
     ----------
-    Obuchowski 1997, Biometrics 53:567; for the fit with the influence values of `compare`.
+    Obuchowski 1997, Biometrics 53:567. For the proper fit, with its influence values.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
     truth, values = check_scores(labels, scores)
     patient = encode_ids(clusters, len(values))
-    of_area = proper_influence if method == "proper" else empirical_influence
-    auc, influence, status = of_area(truth, values)
-    with_classes = class_patients(truth, patient)
+    influence_of = proper_influence if method == "proper" else empirical_influence
+    auc, influence, status = influence_of(truth, values)
+    n_patients = class_patients(truth, patient)
     sizes = (int(truth.sum()), int((~truth).sum()), int(patient.max()) + 1)
-    few = min(with_classes) < 2
-    variance = 0.0 if few else float(covariances(truth, influence[None], patient)[0, 0])
+    is_sparse = min(n_patients) < 2
+    variance = 0.0 if is_sparse else float(covariances(truth, influence[None], patient)[0, 0])
     if variance > 1e-28 and 0 < auc < 1:
         se = float(np.sqrt(variance))
         return AucInterval(auc, se, *logit_interval(auc, se), *sizes, status)
-    low, high = newcombe_interval(auc, *with_classes)
+    low, high = newcombe_interval(auc, *n_patients)
     if status == "ok":
-        status = "sparse" if few else degenerate_status(auc)
+        status = "sparse" if is_sparse else degenerate_status(auc)
     return AucInterval(auc, (high - low) / (2 * Z95), low, high, *sizes, status)
 
 
 def may_headline(status: str, empirical_auc: float) -> bool:
-    """Return whether the AUC of a proper fit may stand as the headline: its status is ok, and the
-    scores do not rank benign cases above malignant ones, which a proper curve cannot show."""
+    """Return whether the AUC of a proper fit may be the main result.
+
+    Its status must be ok and the empirical AUC at least 0.5, because a proper curve is never below
+    the diagonal.
+    """
     return status == "ok" and empirical_auc >= 0.5

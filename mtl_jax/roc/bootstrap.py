@@ -1,4 +1,4 @@
-"""Resamples patients to see how an area varies."""
+"""Bootstrap AUCs over patients."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,20 +18,19 @@ from mtl_jax.roc.proper import Proper, proper
 from mtl_jax.roc.search import aucs_near
 from mtl_jax.roc.truth_runs import merge_truth_runs, score_levels
 
-CHUNK_SIZE = 4_000_000  # weights held at once: 32 MB
-FITTED_CHUNK_SIZE = 200_000  # the same where each weight needs the many arrays of a fit
+CHUNK_SIZE = 4_000_000  # weights in memory at once: 32 MB
+FITTED_CHUNK_SIZE = 200_000  # for fits, which need many arrays of this size
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Area of the data, with the standard error of its bootstrap.
+    """An AUC with its bootstrap standard error and 95% confidence interval.
 
-    The 95 % interval is symmetric on the logit, with that standard error: in simulations (see
-    docs/benchmarks.md) quantiles of the samples held the truth less often than they should.
-    `samples` (samples,) are the areas of the resamples. `status` is ok; perfect, below_chance or
-    undetermined as in `empirical.Empirical` (samples do not vary; the interval is Newcombe's,
-    counting patients); sparse (one patient only holds a class, so that the truth varies less
-    than it should).
+    The interval is symmetric on the logit scale. The interval of the quantiles had too low a
+    coverage in simulations (docs/benchmarks.md). `samples` (samples,) are the AUCs of the
+    resamples. `status` is ok; perfect, below_chance or undetermined if all samples are equal (the
+    interval is then Newcombe's with the numbers of patients); sparse if only one patient has cases
+    of a class, which underestimates the variance.
     """
 
     auc: float
@@ -50,17 +49,34 @@ def bootstrap(
     samples: int = 2000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Resample whole patients with replacement and takes the area of each resample.
+    """Return the AUC with the standard error of a bootstrap over patients.
 
-    `clusters` (n,) are patient ids; None: every case is a patient. A resample without both
-    classes is drawn again. The same seed gives the same resamples for any scores. Source: Efron
-    and Tibshirani 1993, ch. 13; Field and Welsh 2007 (J R Stat Soc B 69:369) for clusters.
-    `method` is 'empirical' or 'proper', where all resamples are fitted together, starting from
-    the fit of the data. Raises ValueError as `inputs.check` and `inputs.codes` do, or for an
-    unknown method.
+    All cases of a patient are resampled together. Resamples without cases of both classes are
+    replaced. The same seed gives the same resamples for any scores.
+
+    Parameters
+    ----------
+    labels, scores : (n,)
+        0 benign, 1 malignant; finite scores, higher is more malignant.
+    clusters : (n,), optional
+        Patient ids; None: each case is another patient.
+    method : {'empirical', 'proper'}
+        The AUC of each resample: empirical, or that of a proper binormal fit, which starts at the
+        fit of the data.
+    samples, seed
+        Number of resamples, and their seed.
+
+    Raises
+    ------
+    ValueError
+        If labels, scores, ids, method, `samples` or `seed` are invalid.
+
+    References
+    ----------
+    Efron and Tibshirani 1993, chapter 13; for clusters Field and Welsh 2007, J R Stat Soc B 69:369.
     """
     if method not in ("empirical", "proper"):
-        raise ValueError(f"method must be 'empirical' or 'proper', not {method!r}")
+        raise ValueError(f"method={method!r} is invalid: expected empirical or proper")
     truth, values = check_scores(labels, scores)
     patient = encode_ids(clusters, len(values))
     if method == "proper":
@@ -69,14 +85,14 @@ def bootstrap(
     else:
         auc = float(placement_values(truth, values)[0].mean())
         aucs = resampled_aucs(truth, [values], patient, samples, seed)[0]
-    spread = float(aucs.std(ddof=1))
-    se = spread if spread > 1e-14 else 0.0  # the rest is rounding
-    with_classes = class_patients(truth, patient)
+    sd = float(aucs.std(ddof=1))
+    se = sd if sd > 1e-14 else 0.0  # a smaller one is a rounding error
+    n_patients = class_patients(truth, patient)
     if se == 0.0 or not 0.0 < auc < 1.0:
-        low, high = newcombe_interval(auc, *with_classes)
+        low, high = newcombe_interval(auc, *n_patients)
         return Bootstrap(auc, se, low, high, degenerate_status(auc), aucs)
     low, high = logit_interval(auc, se)
-    return Bootstrap(auc, se, low, high, "sparse" if min(with_classes) == 1 else "ok", aucs)
+    return Bootstrap(auc, se, low, high, "sparse" if min(n_patients) == 1 else "ok", aucs)
 
 
 def refitted_aucs(
@@ -87,43 +103,43 @@ def refitted_aucs(
     samples: int,
     seed: int,
 ) -> np.ndarray:
-    """Areas (samples,) of proper curves fitted to resamples of data whose own fit is `fit`."""
+    """Return the AUCs (samples,) of proper fits of resamples, which start at `fit` of the data."""
     level, count = score_levels(scores)
     order = np.argsort(level, kind="stable")
-    begins = np.searchsorted(level[order], np.arange(count))
+    level_starts = np.searchsorted(level[order], np.arange(count))
     start = (fit.d_a, fit.c) if fit.corner is None else (1.0, 0.0)
-    out = []
+    aucs = []
     for weights in resamples(truth, patient, samples, seed, FITTED_CHUNK_SIZE):
-        sorted_ = weights[:, order]
-        malignant = np.add.reduceat(sorted_ * truth[order], begins, axis=1)
-        benign = np.add.reduceat(sorted_ * ~truth[order], begins, axis=1)
-        out.append(aucs_near(merge_truth_runs(benign, malignant), *start))
-    return np.concatenate(out)
+        sorted_weights = weights[:, order]
+        malignant = np.add.reduceat(sorted_weights * truth[order], level_starts, axis=1)
+        benign = np.add.reduceat(sorted_weights * ~truth[order], level_starts, axis=1)
+        aucs.append(aucs_near(merge_truth_runs(benign, malignant), *start))
+    return np.concatenate(aucs)
 
 
 def resampled_aucs(
     truth: np.ndarray,
-    readings: Sequence[np.ndarray],
+    score_sets: Sequence[np.ndarray],
     patient: np.ndarray,
     samples: int,
     seed: int,
 ) -> np.ndarray:
-    """Empirical areas (k, samples) of k readings over the same resamples of patients."""
-    places = []
-    for scores in readings:
-        ordered = np.sort(scores[~truth])
-        ends = [np.searchsorted(ordered, scores[truth], side) for side in ("left", "right")]
-        places.append((np.argsort(scores[~truth], kind="stable"), *ends))
+    """Return the empirical AUCs (k, samples) of k sets of scores for the same resamples."""
+    positions = []
+    for scores in score_sets:
+        benign_scores = np.sort(scores[~truth])
+        ranks = [np.searchsorted(benign_scores, scores[truth], side) for side in ("left", "right")]
+        positions.append((np.argsort(scores[~truth], kind="stable"), *ranks))
     aucs = []
     for weights in resamples(truth, patient, samples, seed):
         malignant, benign = weights[:, truth], weights[:, ~truth]
-        pairs = malignant.sum(axis=1) * benign.sum(axis=1)
+        n_pairs = malignant.sum(axis=1) * benign.sum(axis=1)
         chunk = []
-        for order, left, right in places:
-            below = np.zeros((len(weights), benign.shape[1] + 1))
-            np.cumsum(benign[:, order], axis=1, out=below[:, 1:])
-            won = np.einsum("bm,bm->b", malignant, below[:, left] + below[:, right])
-            chunk.append(won / (2.0 * pairs))
+        for order, left, right in positions:
+            n_below = np.zeros((len(weights), benign.shape[1] + 1))
+            np.cumsum(benign[:, order], axis=1, out=n_below[:, 1:])
+            twice_wins = np.einsum("bm,bm->b", malignant, n_below[:, left] + n_below[:, right])
+            chunk.append(twice_wins / (2.0 * n_pairs))
         aucs.append(chunk)
     return np.concatenate(aucs, axis=1)
 
@@ -135,11 +151,11 @@ def resamples(
     seed: int | Sequence[int],
     chunk: int = CHUNK_SIZE,
 ) -> Iterator[np.ndarray]:
-    """Yield chunks (some, n) of how often each case is in a resample, `samples` rows in all."""
+    """Yield chunks (rows, n) with the count of each case in each of `samples` resamples."""
     if samples < 2:
-        raise ValueError(f"samples must be at least 2, not {samples}")
+        raise ValueError(f"samples={samples} is invalid: expected an integer >= 2")
     if np.min(seed) < 0:
-        raise ValueError(f"seed must be 0 or above, not {seed}")
+        raise ValueError(f"seed={seed} is invalid: expected an integer >= 0")
     rng = np.random.default_rng(seed)
     count = int(patient.max()) + 1
     rows = max(1, chunk // (len(truth) + count))

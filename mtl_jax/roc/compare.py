@@ -1,4 +1,4 @@
-"""Tests the difference of two areas measured on the same cases."""
+"""Test the difference of two AUCs of the same cases."""
 
 from dataclasses import dataclass
 
@@ -13,20 +13,30 @@ from mtl_jax.roc.influence import empirical_influence, proper_influence
 from mtl_jax.roc.inputs import check_scores, encode_ids
 
 METHODS = ("delong", "proper", "obuchowski", "bootstrap")
-FITTED_STATUS = ("ok", "boundary")  # statuses of a fit whose own influence values are used
+FITTED_STATUS = ("ok", "boundary")  # with other statuses empirical influence values are used
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two areas on the same cases: delta = auc_a - auc_b, z = delta/se, two-sided p_value, 95 %
-    interval of delta, and the correlation of the two areas.
+    """The difference of two AUCs of the same cases.
 
-    `status` is ok; with 'proper' also what `Proper` says of a fit that is neither ok nor boundary,
-    the standard error then being that of the empirical area; sparse (only one patient holds a
-    class) or undetermined (the cases do not vary): there the interval of delta joins Newcombe's
-    interval of each area as if independent (Zou and Donner 2008, Stat Med 27:1693), which errs to
-    the wide side, and se is its half-width over 1.96. Readings that rank all cases alike have
-    delta, se and z 0, p_value 1.
+    Scores that rank all cases equally have delta, se and z 0 and p_value 1.
+
+    Attributes
+    ----------
+    delta, se, z, p_value, ci_low, ci_high
+        auc_a - auc_b, its standard error, delta / se, the two-sided p-value, and the 95% confidence
+        interval of delta.
+    correlation
+        Of the two AUCs.
+    n_clusters
+        Number of patients.
+    status
+        ok; with method 'proper' also the status of a fit that is neither ok nor boundary, and then
+        the standard error is that of the empirical AUC; sparse (only one patient has cases of a
+        class) or undetermined (the estimated variance is 0): the interval then combines Newcombe's
+        intervals of the AUCs as if they were independent (Zou and Donner 2008, Stat Med 27:1693),
+        which is conservative, and `se` is its half-width / 1.96.
     """
 
     auc_a: float
@@ -55,71 +65,91 @@ def compare(
     samples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Paired test of two readings of the same cases.
+    """Return a paired test of two sets of scores of the same cases.
 
-    `clusters` (n,) are patient ids; None: every case is a patient. Methods: 'delong' (DeLong
-    1988), rejected when a patient has several cases unless `allow_repeats` is set, which then
-    ignores the patients; 'proper', areas of proper binormal fits, their covariance from the
-    influence of each patient on them; 'obuchowski' (Obuchowski 1997), DeLong's test for clusters;
-    'bootstrap' of the empirical areas over patients, with `samples` and `seed`.
-    Raises ValueError as `inputs.check` and `inputs.codes` do, or for an unknown method.
+    Parameters
+    ----------
+    labels, scores_a, scores_b : (n,)
+        0 benign, 1 malignant; finite scores, higher is more malignant.
+    method : {'delong', 'proper', 'obuchowski', 'bootstrap'}
+        DeLong's test of the empirical AUCs; the AUCs of proper binormal fits with the covariance of
+        their influence values; Obuchowski's extension of DeLong's test to clusters; the bootstrap
+        of the empirical AUCs over patients.
+    clusters : (n,), optional
+        Patient ids; None: each case is another patient.
+    allow_repeats : bool
+        Use 'delong' although a patient has several cases, which it treats as independent.
+    samples, seed
+        Number of bootstrap resamples, and their seed.
+
+    Raises
+    ------
+    ValueError
+        If labels, scores, ids or method are invalid, or a patient has several cases with 'delong'.
+
+    References
+    ----------
+    DeLong et al. 1988, Biometrics 44:837; Obuchowski 1997, Biometrics 53:567.
     """
     if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+        raise ValueError(f"method={method!r} is invalid: expected one of {', '.join(METHODS)}")
     truth, a = check_scores(labels, scores_a, "scores_a")
     b = check_scores(labels, scores_b, "scores_b")[1]
     patient = encode_ids(clusters, len(a))
     if method == "delong":
         _reject_repeats(patient, allow_repeats)
         patient = np.arange(len(a))
-    with_classes = class_patients(truth, patient)
-    of_area = proper_influence if method == "proper" else empirical_influence
-    (area_a, moves_a, status_a), (area_b, moves_b, status_b) = (of_area(truth, s) for s in (a, b))
+    n_patients = class_patients(truth, patient)
+    influence_of = proper_influence if method == "proper" else empirical_influence
+    auc_a, influence_a, status_a = influence_of(truth, a)
+    auc_b, influence_b, status_b = influence_of(truth, b)
     status = status_b if status_a in FITTED_STATUS else status_a
     status = "ok" if status in FITTED_STATUS else status
-    spread = np.zeros((3, 3))
+    auc_covariance = np.zeros((3, 3))
     if method == "bootstrap":
-        of_a, of_b = resampled_aucs(truth, [a, b], patient, samples, seed)
-        spread = np.cov([of_a, of_b, of_a - of_b])
-    elif min(with_classes) > 1:
-        spread = covariance(truth, (moves_a, moves_b), patient)
+        aucs_a, aucs_b = resampled_aucs(truth, [a, b], patient, samples, seed)
+        auc_covariance = np.cov([aucs_a, aucs_b, aucs_a - aucs_b])
+    elif min(n_patients) > 1:
+        auc_covariance = covariance(truth, (influence_a, influence_b), patient)
     sizes = (int(truth.sum()), int((~truth).sum()), int(patient.max()) + 1)
-    alike = np.array_equal(*(np.unique(s, return_inverse=True)[1] for s in (a, b)))
-    return _make_comparison((area_a, area_b), spread, method, sizes, with_classes, alike, status)
+    same_ranks = np.array_equal(*(np.unique(s, return_inverse=True)[1] for s in (a, b)))
+    return _make_comparison(
+        (auc_a, auc_b), auc_covariance, method, sizes, n_patients, same_ranks, status
+    )
 
 
 def _reject_repeats(patient: np.ndarray, allowed: bool) -> None:
-    most = int(np.bincount(patient).max())
-    if most > 1 and not allowed:
+    max_cases = int(np.bincount(patient).max())
+    if max_cases > 1 and not allowed:
         raise ValueError(
-            f"clusters: a patient has up to {most} cases, which 'delong' would count as "
-            "independent; use method 'obuchowski', 'proper' or 'bootstrap', or set allow_repeats"
+            f"clusters: a patient has up to {max_cases} cases, which 'delong' treats as"
+            " independent; use method 'obuchowski', 'proper' or 'bootstrap', or set allow_repeats"
         )
 
 
 def _make_comparison(
     aucs: tuple[float, float],
-    spread: np.ndarray,
+    auc_covariance: np.ndarray,
     method: str,
     sizes: tuple[int, int, int],
-    with_classes: tuple[int, int],
-    alike: bool,
+    n_patients: tuple[int, int],
+    same_ranks: bool,
     status: str,
 ) -> Comparison:
     auc_a, auc_b = aucs
     delta = auc_a - auc_b
-    variance = float(spread[2, 2])
-    scale = float(np.sqrt(max(spread[0, 0], 0.0) * max(spread[1, 1], 0.0)))
-    correlation = float(np.clip(spread[0, 1] / scale, -1.0, 1.0)) if scale > 0 else 0.0
-    few = min(with_classes) == 1
-    if alike:
+    variance = float(auc_covariance[2, 2])
+    scale = float(np.sqrt(max(auc_covariance[0, 0], 0.0) * max(auc_covariance[1, 1], 0.0)))
+    correlation = float(np.clip(auc_covariance[0, 1] / scale, -1.0, 1.0)) if scale > 0 else 0.0
+    is_sparse = min(n_patients) == 1
+    if same_ranks:
         delta, se, low, high, correlation = 0.0, 0.0, 0.0, 0.0, 1.0
-    elif variance > 1e-28 and not few:
+    elif variance > 1e-28 and not is_sparse:
         se = float(np.sqrt(variance))
         low, high = max(delta - Z95 * se, -1.0), min(delta + Z95 * se, 1.0)
     else:
-        status = "sparse" if few else "undetermined"
-        (low_a, high_a), (low_b, high_b) = (newcombe_interval(v, *with_classes) for v in aucs)
+        status = "sparse" if is_sparse else "undetermined"
+        (low_a, high_a), (low_b, high_b) = (newcombe_interval(v, *n_patients) for v in aucs)
         low = delta - float(np.hypot(auc_a - low_a, high_b - auc_b))
         high = delta + float(np.hypot(high_a - auc_a, auc_b - low_b))
         se = (high - low) / (2.0 * Z95)

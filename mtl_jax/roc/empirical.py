@@ -1,4 +1,4 @@
-"""The empirical ROC curve and its area with DeLong's standard error."""
+"""The empirical ROC curve and its AUC with DeLong's standard error."""
 
 from dataclasses import dataclass, field
 
@@ -13,14 +13,19 @@ Z95 = float(ndtri(0.975))
 
 @dataclass(frozen=True)
 class Empirical:
-    """The empirical area and curve.
+    """The empirical AUC and ROC curve.
 
-    `fpf`, `tpf` and `threshold` (points,) run from (0, 0) to (1, 1): the fractions of benign and
-    malignant cases scored at or above each threshold, one point per distinct score, so that ties
-    between truths are straight slopes; the first threshold is inf. `status` is ok; perfect (AUC
-    1), below_chance (AUC 0) or undetermined (any other AUC whose cases do not vary): se is 0;
-    sparse (one case in a class): se is Hanley and McNeil's. In all but ok the interval is
-    Newcombe's.
+    Attributes
+    ----------
+    auc, se, ci_low, ci_high
+        AUC, standard error, and 95% confidence interval.
+    status
+        ok; perfect (AUC 1), below_chance (AUC 0) or undetermined (another AUC with an estimated
+        variance of 0): `se` is 0; sparse (one case in a class): `se` is Hanley and McNeil's. Unless
+        the status is ok the interval is Newcombe's.
+    fpf, tpf, threshold : (points,)
+        The curve from (0, 0) to (1, 1): the fractions of benign and of malignant cases with a score
+        at or above each distinct score. The first threshold is inf.
     """
 
     auc: float
@@ -36,10 +41,23 @@ class Empirical:
 
 
 def empirical(labels: ArrayLike, scores: ArrayLike) -> Empirical:
-    """Area, standard error (DeLong 1988, Biometrics 44:837) and 95 % interval in O(n log n).
+    """Return the empirical AUC and ROC curve, in O(n log n).
 
-    `labels` (n,) 0 benign, 1 malignant; `scores` (n,) finite, higher more malignant. The interval
-    is symmetric on the logit of the area. Raises ValueError as `inputs.check` does.
+    The confidence interval is symmetric on the logit scale.
+
+    Parameters
+    ----------
+    labels, scores : (n,)
+        0 benign, 1 malignant; finite scores, higher is more malignant.
+
+    Raises
+    ------
+    ValueError
+        If labels or scores are invalid.
+
+    References
+    ----------
+    DeLong et al. 1988, Biometrics 44:837.
     """
     truth, values = check_scores(labels, scores)
     of_malignant, of_benign = placement_values(truth, values)
@@ -56,9 +74,12 @@ def empirical(labels: ArrayLike, scores: ArrayLike) -> Empirical:
 
 
 def placement_values(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each malignant case's fraction of benign cases below it (m,), and each benign case's
-    fraction of malignant cases above it (n,), ties counting one half (Sun and Xu 2014, IEEE
-    Signal Process Lett 21:1389); both average to the AUC."""
+    """Return the placement values of the malignant (m,) and of the benign cases (n,).
+
+    The placement value of a malignant case is the fraction of benign cases with a lower score, that
+    of a benign case the fraction of malignant cases with a higher score; ties count one half. The
+    mean of either is the AUC (Sun and Xu 2014, IEEE Signal Process Lett 21:1389).
+    """
     malignant, benign = scores[truth], scores[~truth]
     return _fraction_below(malignant, benign), 1.0 - _fraction_below(benign, malignant)
 
@@ -72,41 +93,45 @@ def _fraction_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 def empirical_curve(
     truth: np.ndarray, scores: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """False and true positive fraction and threshold (points,), from the strictest down."""
+    """Return FPF, TPF and threshold (points,), in descending order of the threshold."""
     threshold, level = np.unique(scores, return_inverse=True)
-    counts = [np.bincount(level[kind], minlength=len(threshold)) for kind in (~truth, truth)]
+    counts = [np.bincount(level[mask], minlength=len(threshold)) for mask in (~truth, truth)]
     fpf, tpf = (np.concatenate(([0.0], np.cumsum(c[::-1]) / c.sum())) for c in counts)
     return fpf, tpf, np.concatenate(([np.inf], threshold[::-1]))
 
 
 def degenerate_status(auc: float) -> str:
-    """Return what to call an area whose estimated variance is zero."""
+    """Return the status of an AUC with an estimated variance of 0."""
     return {1.0: "perfect", 0.0: "below_chance"}.get(auc, "undetermined")
 
 
 def logit_interval(auc: float, se: float, quantile: float = Z95) -> tuple[float, float]:
-    """95 % interval, symmetric on the logit scale, for 0 < auc < 1 (Pepe 2003, sec. 5.2.4);
-    `quantile` is the 0.975 quantile of the distribution that (estimate - AUC) / se has."""
+    """Return the 95% interval that is symmetric on the logit scale, for 0 < auc < 1.
+
+    `quantile` is the 0.975 quantile of (estimate - AUC) / se (Pepe 2003, section 5.2.4).
+    """
     half = quantile * se / (auc * (1.0 - auc))
     return float(expit(logit(auc) - half)), float(expit(logit(auc) + half))
 
 
 def hanley_variance(auc: float, m: int, n: int) -> float:
-    """Variance of an area from its value alone, exponential model with both class sizes at their
-    mean (Newcombe 2006, Stat Med 25:559, method 5, after Hanley and McNeil 1982)."""
+    """Return the variance of an AUC from its value and the class sizes, by the exponential model of
+    Hanley and McNeil 1982 with the mean class size (Newcombe 2006, Stat Med 25:559, method 5)."""
     pairs = 1.0 + ((m + n) / 2.0 - 1.0) * ((1.0 - auc) / (2.0 - auc) + auc / (1.0 + auc))
     return auc * (1.0 - auc) * pairs / (m * n)
 
 
 def newcombe_interval(auc: float, m: int, n: int) -> tuple[float, float]:
-    """95 % score interval, finite and never empty even at AUC 0 or 1 (Newcombe 2006, method 5)."""
+    """Return the 95% score interval, which is never empty (Newcombe 2006, method 5)."""
 
-    def end(outer: float) -> float:
-        near, far = auc, outer  # the areas not rejected are those from auc to the end
+    def bisect(outside: float) -> float:
+        inside = auc
         for _ in range(60):
-            middle = (near + far) / 2.0
-            inside = (auc - middle) ** 2 <= Z95**2 * hanley_variance(middle, m, n)
-            near, far = (middle, far) if inside else (near, middle)
-        return near
+            middle = (inside + outside) / 2.0
+            if (auc - middle) ** 2 <= Z95**2 * hanley_variance(middle, m, n):
+                inside = middle
+            else:
+                outside = middle
+        return inside
 
-    return end(0.0), end(1.0)
+    return bisect(0.0), bisect(1.0)

@@ -1,4 +1,4 @@
-"""Adjusts the p-values of a family of tests."""
+"""Adjust the p-values of a family of tests."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,14 @@ import numpy as np
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Return Holm's step-down adjusted p-values (n,), in the order given.
+    """Return Holm's step-down adjusted p-values (n,), in the order of `p_values`.
 
-    Holm 1979 (Scand J Stat 6:65): the i-th smallest of n, counted from 1, is multiplied by
-    n - i + 1; no adjusted value is below that of a smaller p-value, or above 1.
+    The i-th smallest p-value (i = 1, ..., n) is multiplied by n - i + 1. Adjusted values are at
+    most 1, and do not decrease with the p-value.
+
+    References
+    ----------
+    Holm 1979, Scand J Stat 6:65.
     """
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")

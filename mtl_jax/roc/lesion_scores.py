@@ -1,4 +1,4 @@
-"""Turns scores of views into scores of lesions."""
+"""Average the scores of views by lesion."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,8 +10,10 @@ from mtl_jax.roc.inputs import check_scores, encode_ids
 
 
 class LesionScores(NamedTuple):
-    """One entry a lesion, in order of first appearance: labels (n,) int, scores (n,) float,
-    cases (n,) and lesions (n,) the ids as given."""
+    """Labels (n,) int, mean scores (n,) float, and the ids of case and lesion (n,) of each lesion.
+
+    The lesions are in the order of their first view.
+    """
 
     labels: np.ndarray
     scores: np.ndarray
@@ -25,28 +27,41 @@ def view_to_lesion(
     cases: Sequence | np.ndarray,
     lesions: Sequence | np.ndarray,
 ) -> LesionScores:
-    """Return mean score over the views of each (case, lesion); Samala 2017, section 2.
+    """Return the mean score over the views of each lesion.
 
-    Raises ValueError for a lesion whose views disagree on the truth, and as `inputs.check` and
-    `inputs.codes` do.
+    Parameters
+    ----------
+    labels, scores : (n,)
+        0 benign or 1 malignant, and finite scores, of each view.
+    cases, lesions : (n,)
+        Ids of the case, and of the lesion within the case.
+
+    Raises
+    ------
+    ValueError
+        If an input is invalid, or the views of a lesion have different labels.
+
+    References
+    ----------
+    Samala et al. 2017, section 2.
     """
     truth, values = check_scores(labels, scores)
     n = len(values)
     case, lesion = encode_ids(cases, n, "cases"), encode_ids(lesions, n, "lesions")
-    pair = case * (lesion.max() + 1) + lesion
-    _, first, member = np.unique(pair, return_index=True, return_inverse=True)
-    views = np.bincount(member)
-    malignant = np.bincount(member, truth)
-    mixed = np.flatnonzero((malignant > 0) & (malignant < views))
+    case_lesion = case * (lesion.max() + 1) + lesion
+    _, first, member = np.unique(case_lesion, return_index=True, return_inverse=True)
+    n_views = np.bincount(member)
+    n_malignant = np.bincount(member, truth)
+    mixed = np.flatnonzero((n_malignant > 0) & (n_malignant < n_views))
     if len(mixed):
-        at = int(first[mixed].min())
+        i = int(first[mixed].min())
         raise ValueError(
-            f"labels: {len(mixed)} lesions have both truths, the first is lesion "
-            f"{np.asarray(lesions)[at]} of case {np.asarray(cases)[at]} at index {at}"
+            f"labels: {len(mixed)} lesions have two labels; the first is lesion"
+            f" {np.asarray(lesions)[i]} of case {np.asarray(cases)[i]} at index {i}"
         )
     order = np.argsort(first)
-    at = first[order]
-    means = (np.bincount(member, values) / views)[order]
+    rows = first[order]
+    means = (np.bincount(member, values) / n_views)[order]
     return LesionScores(
-        truth[at].astype(int), means, np.asarray(cases)[at], np.asarray(lesions)[at]
+        truth[rows].astype(int), means, np.asarray(cases)[rows], np.asarray(lesions)[rows]
     )

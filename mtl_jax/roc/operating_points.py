@@ -1,4 +1,4 @@
-"""Thresholds and calibration of scores."""
+"""Operating points and calibration of scores."""
 
 from dataclasses import dataclass, field
 
@@ -11,8 +11,8 @@ from mtl_jax.roc.inputs import check_scores
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold (call malignant at or above it; inf: never) with its sensitivity and
-    specificity on the data, each with Wilson's 95 % interval, and Youden's index."""
+    """A threshold with its sensitivity and specificity, their Wilson 95% intervals, and the Youden
+    index. Cases at or above the threshold are positive; inf: none."""
 
     threshold: float
     sensitivity: float
@@ -24,8 +24,8 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Brier score, expected calibration error, and per bin (bins,) mean score, observed fraction
-    malignant and number of cases."""
+    """Brier score, expected calibration error, and per bin (bins,) the mean score, the fraction
+    of malignant cases and the number of cases."""
 
     brier: float
     expected_error: float
@@ -37,31 +37,46 @@ class Calibration:
 def operating_point(
     labels: ArrayLike, scores: ArrayLike, sensitivity: float | None = None
 ) -> OperatingPoint:
-    """Return the threshold with the highest Youden index (Youden 1950, Cancer 3:32), or the
-    strictest that reaches `sensitivity`, in (0, 1]. Raises ValueError as `inputs.check` does.
+    """Return the operating point with the highest Youden index, or with a given sensitivity.
 
-    The threshold is chosen on the data it is judged on: both fractions are optimistic.
+    Sensitivity and specificity are optimistic, because the threshold is chosen on the same data.
+
+    Parameters
+    ----------
+    labels, scores : (n,)
+        0 benign, 1 malignant; finite scores, higher is more malignant.
+    sensitivity : float, optional
+        In (0, 1]: choose the highest threshold with at least this sensitivity.
+
+    Raises
+    ------
+    ValueError
+        If labels, scores or `sensitivity` are invalid.
+
+    References
+    ----------
+    Youden 1950, Cancer 3:32.
     """
     truth, values = check_scores(labels, scores)
     fpf, tpf, threshold = empirical_curve(truth, values)
     if sensitivity is None:
-        at = int(np.argmax(tpf - fpf))
+        i = int(np.argmax(tpf - fpf))
     elif 0.0 < sensitivity <= 1.0:
-        at = int(np.argmax(tpf >= sensitivity))
+        i = int(np.argmax(tpf >= sensitivity))
     else:
-        raise ValueError(f"sensitivity must be above 0 and at most 1, not {sensitivity}")
-    return _make_point(truth, float(threshold[at]), float(tpf[at]), float(1.0 - fpf[at]))
+        raise ValueError(f"sensitivity={sensitivity} is invalid: expected a number in (0, 1]")
+    return _make_point(truth, float(threshold[i]), float(tpf[i]), float(1.0 - fpf[i]))
 
 
 def at_threshold(labels: ArrayLike, scores: ArrayLike, threshold: float) -> OperatingPoint:
-    """Return what `threshold`, chosen on other data, gives on these: fractions without optimism.
+    """Return the operating point of a threshold that was chosen on other data.
 
-    Raises ValueError as `inputs.check` does.
+    `labels` and `scores` (n,) are as in `operating_point`. Raises ValueError if they are invalid.
     """
     truth, values = check_scores(labels, scores)
-    called = values >= threshold
+    positive = values >= threshold
     return _make_point(
-        truth, threshold, float(called[truth].mean()), float((~called)[~truth].mean())
+        truth, threshold, float(positive[truth].mean()), float((~positive)[~truth].mean())
     )
 
 
@@ -72,25 +87,40 @@ def _make_point(truth: np.ndarray, threshold: float, sens: float, spec: float) -
     )
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % interval of a binomial share of n (Wilson 1927, J Am Stat Assoc 22:209)."""
-    middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+def wilson(proportion: float, n: int) -> tuple[float, float]:
+    """Return the 95% interval of a binomial proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
+    middle = (proportion + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = (
+        Z95 / (1 + Z95**2 / n) * np.sqrt(proportion * (1 - proportion) / n + Z95**2 / (4 * n * n))
+    )
     return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
 
 
 def calibration(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> Calibration:
-    """Return how well scores in [0, 1] serve as probabilities of malignancy, in bins of about equal
-    numbers of cases, equal scores always in one bin (Murphy and Winkler 1977, Appl Stat 26:41).
+    """Return the calibration of scores as probabilities of malignancy.
 
-    Raises ValueError as `inputs.check` does, and for scores outside [0, 1] or fewer than one bin.
+    Parameters
+    ----------
+    labels, scores : (n,)
+        0 benign, 1 malignant; scores in [0, 1].
+    bins : int
+        Number of bins with about equal numbers of cases. Equal scores are in one bin.
+
+    Raises
+    ------
+    ValueError
+        If labels, scores or `bins` are invalid.
+
+    References
+    ----------
+    Murphy and Winkler 1977, Appl Stat 26:41.
     """
     truth, values = check_scores(labels, scores)
     if values.min() < 0.0 or values.max() > 1.0:
-        at = int(np.argmax((values < 0.0) | (values > 1.0)))
-        raise ValueError(f"scores must be probabilities; {values[at]:g} at index {at} is none")
+        i = int(np.argmax((values < 0.0) | (values > 1.0)))
+        raise ValueError(f"scores: {values[i]:g} at index {i} is not a probability in [0, 1]")
     if bins < 1:
-        raise ValueError(f"bins must be at least 1, not {bins}")
+        raise ValueError(f"bins={bins} is invalid: expected an integer >= 1")
     rank = np.searchsorted(np.sort(values), values, "left")  # equal scores share a rank
     member = np.unique(rank * bins // len(values), return_inverse=True)[1]
     count = np.bincount(member)

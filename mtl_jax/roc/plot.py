@@ -1,4 +1,4 @@
-"""Draws ROC curves into a file. Only this file needs matplotlib, and only when it is asked."""
+"""Draw ROC curves. matplotlib is imported only if a figure is requested."""
 
 from pathlib import Path
 
@@ -12,13 +12,15 @@ from mtl_jax.roc.proper import Proper
 def draw_curves(
     path: Path, curves: list[tuple[str, Empirical, Proper, Proper | AucInterval]]
 ) -> None:
-    """Write a figure of each reading's empirical points and proper curve, whose AUC has the given
-    interval; the empirical AUC is named where the fit may be no headline. The suffix of `path`
-    chooses the format. Raises ValueError where matplotlib or the format is missing."""
+    """Write a figure of ROC curves, each given by (name, empirical, proper, AUC with its interval).
+
+    The legend has the proper AUC, or the empirical one if `may_headline` is false. The suffix of
+    `path` is the format. Raises ValueError without matplotlib or if writing fails.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ValueError("--plot needs matplotlib, which is not installed") from None
+        raise ValueError("--plot needs matplotlib: pip install matplotlib") from None
     figure = Figure(figsize=(5.0, 5.0), layout="constrained")
     axes = figure.add_subplot(xlabel="False positive fraction", ylabel="True positive fraction")
     for i, (name, observed, fit, interval) in enumerate(curves):

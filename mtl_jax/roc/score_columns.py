@@ -1,4 +1,4 @@
-"""Finds the fields of a table of scores among the columns of a file."""
+"""Find the fields of a table of scores among the columns of a file."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mtl_jax.io.read_csv import plain
 
-# Each field may be headed by any of these, whatever their case, blanks, hyphens and underscores.
+# The column names of each field; case, blanks, hyphens and underscores do not matter.
 NAMES = {
     "label": ("label", "truth"),
     "score": ("score",),
@@ -21,43 +21,45 @@ REQUIRED = ("label", "score")
 
 
 def find_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Return the place of each field that the file has.
+    """Return the column number of each field that the file has.
 
-    Raises ValueError where two columns name one field, or a needed one is missing.
+    Raises ValueError if two columns are of one field, or a required field is missing.
     """
-    found = {}
+    columns = {}
     for field, names in NAMES.items():
-        wanted = [plain(name) for name in names]
-        at = [i for i, name in enumerate(header) if plain(name) in wanted]
-        if len(at) > 1:
-            both = " and ".join(_on_one_line(header[i]) for i in at)
-            raise ValueError(f"{path}: columns {both} both name the {field}; keep one")
-        if at:
-            found[field] = at[0]
+        plain_names = [plain(name) for name in names]
+        matches = [i for i, name in enumerate(header) if plain(name) in plain_names]
+        if len(matches) > 1:
+            both = " and ".join(_on_one_line(header[i]) for i in matches)
+            raise ValueError(f"{path}: the columns {both} are both the {field}; keep one")
+        if matches:
+            columns[field] = matches[0]
     for field in REQUIRED:
-        if field not in found:
-            shown = ", ".join(_on_one_line(name) for name in header if name)
-            separated = re.search(r"[;\t|]", "".join(header))
-            cure = "; separate cells with commas" if separated else ""
-            raise ValueError(f"{path}: has no column {field}; its columns are {shown}{cure}")
-    return found
+        if field not in columns:
+            listed = ", ".join(_on_one_line(name) for name in header if name)
+            other_separator = re.search(r"[;\t|]", "".join(header))
+            cure = "separate cells with commas" if other_separator else "add it, or rename a column"
+            raise ValueError(f"{path}: has no column {field}; its columns are {listed}; {cure}")
+    return columns
 
 
-def column_notes(header: Sequence[str], found: dict[str, int], empty: Sequence[str]) -> list[str]:
-    """Return lines for the screen: the fields taken from columns of other names, and the columns
-    ignored; `empty` are the fields left out because no row has an entry."""
-    taken = {field: i for field, i in found.items() if field not in empty}
-    renamed = [f"{f} = {_on_one_line(header[i])}" for f, i in taken.items() if header[i] != f]
-    blank = [found[field] for field in empty]
+def column_notes(header: Sequence[str], columns: dict[str, int], empty: Sequence[str]) -> list[str]:
+    """Return the lines on the screen: the columns used under another name, and those ignored.
+
+    `empty` are the fields without an entry in any row.
+    """
+    used = {field: i for field, i in columns.items() if field not in empty}
+    renamed = [f"{f} = {_on_one_line(header[i])}" for f, i in used.items() if header[i] != f]
+    blank = [columns[field] for field in empty]
     ignored = [
         f"{_on_one_line(name)} (empty)" if i in blank else _on_one_line(name)
         for i, name in enumerate(header)
-        if name and i not in taken.values()
+        if name and i not in used.values()
     ]
     lines = [f"columns: {', '.join(renamed)}"] if renamed else []
     return lines + ([f"ignored columns: {', '.join(ignored)}"] if ignored else [])
 
 
 def _on_one_line(name: str) -> str:
-    """Return the name on one line, as a header may hold line ends in quotes."""
+    """Return the name without line ends, which a quoted header may have."""
     return "".join(c if c.isprintable() else " " for c in name)

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from mtl_jax.io import atomic, signals
 from mtl_jax.models.base import Network
@@ -22,7 +21,7 @@ from mtl_jax.training.checkpoint import Checkpoints
 from mtl_jax.training.dataset import Dataset, epoch_order, steps_per_epoch
 from mtl_jax.training.epoch import EpochOrder, make_epoch
 from mtl_jax.training.feature_cache import cached_source
-from mtl_jax.training.history import EpochCallback, EpochRecord, History, summarize
+from mtl_jax.training.history import EpochCallback, EpochRecord, History, progress_bar, summarize
 from mtl_jax.training.prefetch import is_on_host
 from mtl_jax.training.replicas import Replicas, stack_replicas, take_replica
 from mtl_jax.training.steps import Metrics
@@ -135,14 +134,8 @@ def fit(
 
     noted_high_loss = False
     name = runs[0].folder.name
-    progress = tqdm(
-        total=train_config.epochs * max(steps),
-        initial=begin * max(steps),
-        desc=name if len(runs) == 1 else f"{name} and {len(runs) - 1} more",
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; fewer lines in a log file
-    )
+    name += f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    progress = progress_bar(name, begin * max(steps), train_config.epochs * max(steps))
     histories = []
     for run in runs:
         path = run.folder / "history.jsonl" if multihost.is_primary() else None

@@ -83,6 +83,6 @@ def test_a_collection_without_training_cases_is_reported() -> None:
     auxiliary.index["split"][:] = "test"
     collections = {"t": target, "o": auxiliary}
     split = splits.make_split(collections, "t", ("o",), splits.SplitRules(True, 0, 2, 0.0, 0))
-    with pytest.raises(InputError, match="o has no training ROI; leave it out"):
+    with pytest.raises(InputError, match="o has no training ROI; remove it"):
         run = Run("mttl", ("t", "o"), "C1", None, 0)
         splits.reject_unfit(run, collections, split)
