@@ -36,7 +36,7 @@ PRETRAINING = "pretraining"  # the job that trains the convolutions before any t
 TRANSFER = "transfer"  # the job that compares sets of pretrained weights
 BACKBONES = ("alexnet", "vgg16", "resnet18")
 HEADS = ("shared", "per_task")
-NO_WEIGHT = "an approach that trains on a collection with a loss weight above 0"
+EXPECTED_WEIGHT = "an approach that trains on a collection with a loss weight above 0"
 PRESETS = ("paper", "demo")
 IMAGENET = "imagenet"  # config.weights: the folder that tools/convert_weights.py writes
 IMAGENET_STUDIES = ("splits", "depth", "paper")  # the paper preset starts from ImageNet
@@ -450,7 +450,7 @@ def _validate_approaches(c: ConfigDict) -> None:
         else:
             learns = len(idle | {options.get("without")} - {None, "each"}) < len(c.data.sources)
         if not learns:
-            raise _error("approaches", name, NO_WEIGHT)
+            raise _error("approaches", name, EXPECTED_WEIGHT)
 
 
 def own_weights(options: Mapping[str, str]) -> dict[str, float]:
