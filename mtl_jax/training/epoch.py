@@ -33,8 +33,7 @@ class EpochOrder(NamedTuple):
 MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
 ProgressCallback = Callable[[int], object]  # is called with the number of steps done
 Epoch = Callable[
-    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback],
-    tuple[TrainState, Metrics],
+    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback], tuple[TrainState, Metrics]
 ]
 
 
