@@ -81,8 +81,8 @@ def _runs_of_folds(
             if differences:
                 raise InputError(
                     f"{source.folder}: its run {run['id']} was trained with other settings than the"
-                    f" run: {format_changes(differences)}; repeat the cross-validation with the same"
-                    " settings"
+                    f" run: {format_changes(differences)}; repeat the cross-validation with the"
+                    " same settings"
                 )
             by_split.setdefault(run["split"], {})[run["fold"]] = run["id"]
     split = record["split"] if is_own else None  # a run with a held-out fold uses its own partition
