@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
-from test_study import approaches, made_up
+from test_study import make_approaches, make_roi_set
 
 from mtl_jax import config, main, report, weights
 from mtl_jax.analysis import write_results
@@ -374,7 +374,7 @@ def test_another_platform_is_accepted_like_another_version(
     results = run_transfer(c, folder)  # all runs are done
     assert not results["provenance"]["mixed"]
     c.executor = "ray"  # the workers train, so this process may have another platform
-    runs = independent_test_runs(approaches(("sttl",), "sfm", ("sfm", "dm")), "C1-C5", 0, (0,))
+    runs = independent_test_runs(make_approaches(("sttl",), "sfm", ("sfm", "dm")), "C1-C5", 0, (0,))
     c.accept_versions = False
     gpu_record["precision"] = read_provenance(folder)["precision"]
     job_record = json.loads(json.dumps(read_provenance(folder) | gpu_record))
@@ -408,9 +408,9 @@ def test_a_transfer_study_has_the_checks_of_every_study(
 
 def test_training_and_scored_rois_are_recorded() -> None:
     """A changed split or exclusion does not change the shards."""
-    rois, c = made_up("t", 30), config.default()
+    rois, c = make_roi_set("t", 30), config.default()
     random_weights = weights.find("random")
-    (run,) = independent_test_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
+    (run,) = independent_test_runs(make_approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
     split = splits.make_split(
         {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
     )
@@ -423,11 +423,11 @@ def test_training_and_scored_rois_are_recorded() -> None:
 
 
 def test_settings_without_effect_on_the_numbers_are_not_recorded() -> None:
-    rois, random_weights = made_up("t", 30), weights.find("random")
+    rois, random_weights = make_roi_set("t", 30), weights.find("random")
     split = splits.make_split(
         {rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0)
     )
-    (run,) = independent_test_runs(approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
+    (run,) = independent_test_runs(make_approaches(("sttl",), "t", ("t",)), "C1", 0, (0,))
 
     def record(**changes: object) -> dict:
         c = config.default()
@@ -449,7 +449,7 @@ def test_analysis_files_and_conventional_scores_are_recomputed_from_other_data(
 ) -> None:
     """A file in the work folder is read only by a job of the same provenance."""
     folder = tmp_path / "conventional"
-    (run,) = independent_test_runs(approaches(("sttl",), "sfm", ("sfm",)), "C1", 0, (0,))
+    (run,) = independent_test_runs(make_approaches(("sttl",), "sfm", ("sfm",)), "C1", 0, (0,))
 
     def scores(shards_folder: str) -> tuple[np.ndarray, int]:
         rois = shards.open_shards(studies.folder / shards_folder / "sfm")

@@ -1,4 +1,4 @@
-"""One epoch of training steps, compiled as suits the device."""
+"""Run one epoch as one compiled loop; on CPUs and for host data, as one compiled call per step."""
 
 import functools
 from collections.abc import Callable
@@ -27,7 +27,8 @@ class EpochOrder(NamedTuple):
 
 
 MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
-ProgressCallback = Callable[[int], object]  # is called with the number of steps done
+# Called with the number of steps completed since the last call.
+ProgressCallback = Callable[[int], object]
 Epoch = Callable[
     [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback], tuple[TrainState, Metrics]
 ]
@@ -45,13 +46,13 @@ def make_epoch(
     precision: str = "float32",
     replicas: Replicas | None = None,
 ) -> Epoch:
-    """Return `epoch(state, source, order, key, progress)`, compiled once for the same arguments.
+    """Return `epoch(state, source, order, key, progress)`, cached by its arguments.
 
     It returns the state after all steps, and their metrics as NumPy arrays with an axis of steps in
     front; `state` is donated. Layer `first` receives the source's images. With `on_host`, the
-    source is sent to the device batch by batch. With `replicas`, state, order, key and metrics have
-    the axes of the replicas in front; a ragged replica with fewer steps has empty batches at its
-    end.
+    source is transferred to the device batch by batch. With `replicas`, state, order, key and
+    metrics have the axes of the replicas in front; a ragged replica with fewer steps has empty
+    batches at its end.
     """
     tx = optimizer.make_optimizer(frozen, sgd)
     step = make_train_step(network, tx, task_weights, first, precision)
@@ -62,8 +63,8 @@ def make_epoch(
         return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
 
     stepwise = on_host or jax.default_backend() == "cpu"
-    make = _stepwise if stepwise else _scanned
-    return make(step, make_batch, replicas)
+    make_epoch_function = _stepwise if stepwise else _scanned
+    return make_epoch_function(step, make_batch, replicas)
 
 
 def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:
@@ -72,8 +73,9 @@ def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None
     def loop(
         state: TrainState, source: BatchSource, order: EpochOrder, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        def body(state: TrainState, now: EpochOrder) -> tuple[TrainState, Metrics]:
-            return step(state, make_batch(source, now.indices, now.weight), key, now.rate)
+        def body(state: TrainState, step_order: EpochOrder) -> tuple[TrainState, Metrics]:
+            batch = make_batch(source, step_order.indices, step_order.weight)
+            return step(state, batch, key, step_order.rate)
 
         return jax.lax.scan(body, state, order)
 

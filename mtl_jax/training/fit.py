@@ -220,7 +220,7 @@ def _reject_not_finite(metrics: Metrics, run: str, before: int, epoch: int, rate
     if not finite.all():
         step = before + int(np.argmin(finite)) + 1
         raise InputError(
-            f"run {run}: the loss is no longer a number at step {step} (epoch {epoch}); lower "
+            f"run {run}: the loss is NaN or infinite at step {step} (epoch {epoch}); lower "
             f"config.train.learning_rate ({rate})"
         )
 
