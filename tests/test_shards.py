@@ -133,7 +133,7 @@ def test_same_input_gives_the_same_bytes(home: Path) -> None:
     opened = ingest.load(f"shards:{home}/p/mine", home / "cache", BACKGROUND, {})
     np.testing.assert_array_equal(opened.shards[0], made[0].shards[0])
     write_rows(home, ROWS[:2])
-    with pytest.raises(InputError, match="holds other shards"):
+    with pytest.raises(InputError, match="contains shards made from other data"):
         ingest.make_shards(f"manifest:{home}/m.csv", home / "p", BACKGROUND, {})
 
 

@@ -148,9 +148,9 @@ def test_an_approach_whose_weights_are_all_zero_is_rejected(
 ) -> None:
     c = config.default()
     c.approaches, c.train.task_weights = names, weights
-    with pytest.raises(InputError, match="expected a collection with a weight above 0"):
+    with pytest.raises(InputError, match="expected an approach that trains on a collection"):
         config.validate(c)
-    with pytest.raises(InputError, match="expected a collection with a weight above 0"):
+    with pytest.raises(InputError, match="expected an approach that trains on a collection"):
         expand_approaches(names, "sfm", COLLECTIONS, "shared", config.parse_task_weights(weights))
 
 
@@ -160,7 +160,7 @@ def test_approaches_with_a_nonzero_weight_are_accepted() -> None:
     c.train.task_weights = ("ddsm:0",)
     config.validate(c)
     with pytest.raises(
-        InputError, match=r"'sttl\+of=ddsm' is invalid: expected a collection with a weight"
+        InputError, match=r"'sttl\+of=ddsm' is invalid: expected an approach that trains"
     ):
         expand_approaches(c.approaches, "sfm", COLLECTIONS, "shared", {"ddsm": 0.0})  # expands each
 

@@ -94,7 +94,8 @@ def make_shards(
     rois = _open_or_make(folder, plan, rules)
     if rois.manifest.get("fingerprint") != plan.fingerprint:
         raise InputError(
-            f"{folder}: this folder holds other shards; delete them or choose another folder"
+            f"{folder}: contains shards made from other data or settings; delete it or choose"
+            " another folder"
         )
     return rois
 

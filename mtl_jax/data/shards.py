@@ -212,8 +212,9 @@ def _check_index(index: Mapping[str, np.ndarray], folder: Path) -> None:
 
 def _check_manifest(folder: Path) -> None:
     path, manifest = folder / MANIFEST_SHA256, folder / "manifest.json"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    if text != _manifest_checksum(manifest):
+    if not path.is_file():
+        raise InputError(f"{path}: missing{CURE}")
+    if path.read_text(encoding="utf-8", errors="replace") != _manifest_checksum(manifest):
         raise InputError(f"{manifest}: does not match the checksum in {MANIFEST_SHA256}{CURE}")
 
 
