@@ -99,8 +99,7 @@ def score(
 def attribution_map(model: Model, counts: np.ndarray, task: str | None = None) -> np.ndarray:
     """Return the attribution of each pixel of an ROI (128, 128) int16 to its log odds.
 
-    Integrated gradients with an ROI of the collection's mean gray as baseline, for the ROI in its
-    original orientation only.
+    Integrated gradients for the ROI in its original orientation only.
     """
     name = model.task(task)
     run = model.about["run"]

@@ -19,11 +19,7 @@ from mtl_jax.types import Batch, TrainState
 
 
 class EpochOrder(NamedTuple):
-    """The batch and learning rate of each step.
-
-    `indices` and `weight` (steps, batch), `rate` (steps,). With replicas, each has the axes of the
-    replicas in front.
-    """
+    """`indices` and `weight` (steps, batch) and `rate` (steps,); axes of replicas are in front."""
 
     indices: jax.Array
     weight: jax.Array
@@ -34,8 +30,7 @@ MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
 # Called with the number of steps completed since the last call.
 ProgressCallback = Callable[[int], object]
 Epoch = Callable[
-    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback],
-    tuple[TrainState, Metrics],
+    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback], tuple[TrainState, Metrics]
 ]
 
 
@@ -136,9 +131,6 @@ def _stepwise(step: Step, make_batch: MakeBatch, replicas: Replicas | None = Non
 
 
 def _empty_metrics(metrics: Metrics, steps: int, axis: int) -> Metrics:
-    """Return empty arrays like `metrics` with an axis of steps.
-
-    A Python object per step would take more memory than the labels of the ROIs.
-    """
+    """Return arrays like `metrics` with an axis of steps; an object per step would take more."""
     shapes = ((*value.shape[:axis], steps, *value.shape[axis:]) for value in metrics)
     return Metrics(*map(np.empty, shapes, (value.dtype for value in metrics)))
