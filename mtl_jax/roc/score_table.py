@@ -55,8 +55,8 @@ def by_lesion(table: Table) -> Table:
     missing = [f for f in ("case", "lesion") if f not in table.ids]
     if missing:
         raise ValueError(
-            f"{table.name}: lesion-level analysis needs a column {' and '.join(missing)}; add it, or"
-            " use --unit view"
+            f"{table.name}: lesion-level analysis needs a column {' and '.join(missing)}; add it,"
+            " or use --unit view"
         )
     lesion_ids = table.ids["lesion"]
     if "" in lesion_ids:
