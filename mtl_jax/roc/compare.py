@@ -36,7 +36,7 @@ class Comparison:
         the standard error is that of the empirical AUC (except for not_converged); sparse (only one
         patient has cases of a class) or undetermined (the estimated variance is 0):
         the interval then combines Newcombe's intervals of the AUCs as if they were independent (Zou
-        and Donner 2008, Stat Med 27:1693), which is conservative, and `se` is its half-width / 1.96.
+        and Donner 2008, Stat Med 27:1693), which is conservative; `se` is its half-width / 1.96.
     """
 
     auc_a: float
