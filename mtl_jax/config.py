@@ -36,7 +36,7 @@ PRETRAINING = "pretraining"  # the job that trains the convolutions before any t
 TRANSFER = "transfer"  # the job that compares sets of pretrained weights
 BACKBONES = ("alexnet", "vgg16", "resnet18")
 HEADS = ("shared", "per_task")
-NO_TRAINING = "trains on no collection: each is left out or has loss weight 0"
+EXPECTED_WEIGHT = "an approach that trains on a collection with a loss weight above 0"
 PRESETS = ("paper", "demo")
 IMAGENET = "imagenet"  # config.weights: the folder that tools/convert_weights.py writes
 IMAGENET_STUDIES = ("splits", "depth", "paper")  # the paper preset starts from ImageNet
@@ -462,7 +462,7 @@ def _validate_approaches(c: ConfigDict) -> None:
         else:
             has_data = len(unused | {options.get("without")} - {None, "each"}) < len(c.data.sources)
         if not has_data:
-            raise InputError(f"config.approaches={name!r} {NO_TRAINING}")
+            raise _error("approaches", name, EXPECTED_WEIGHT)
 
 
 def approach_task_weights(options: Mapping[str, str]) -> dict[str, float]:

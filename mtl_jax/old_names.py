@@ -7,6 +7,8 @@ and model bundles of 0.1.0 load: their keys are renamed while they are read.
 from collections.abc import Mapping
 from typing import Any
 
+from mtl_jax.config_diff import flatten
+
 SINCE = "0.2.0"
 # Fields of the config, by their dotted names; a name without a dot is a section too.
 FIELDS = {
@@ -80,12 +82,5 @@ def rename_keys(tree: Any) -> Any:
 
 def old_fields(config: Mapping[str, Any]) -> list[str]:
     """Return the fields of a config.json that only 0.1.0 wrote."""
-    return [field for field in (*FIELDS, *REMOVED) if _has(config, field)]
-
-
-def _has(config: Mapping[str, Any], field: str) -> bool:
-    first, _, rest = field.partition(".")
-    if first not in config:
-        return False
-    value = config[first]
-    return not rest or (isinstance(value, Mapping) and _has(value, rest))
+    stored = [f"{field}." for field in flatten(config)]
+    return [old for old in (*FIELDS, *REMOVED) if any(f.startswith(f"{old}.") for f in stored)]

@@ -1,14 +1,16 @@
-"""Two nodes of a Ray cluster on this machine, for tests: prints its address, then kills the second
-node when a line is read, and ends with its input."""
+"""Run a Ray cluster of two nodes on this machine for tests.
+
+Prints its address, kills the second node when it reads a line, and ends with its input.
+"""
 
 import sys
 
 from ray.cluster_utils import Cluster
 
-STORE = 100 * 1024**2  # bytes of each node's store of objects, which runs do not use
+STORE_BYTES = 100 * 1024**2  # object store of each node, which runs do not use
 
 if __name__ == "__main__":
-    size = {"num_cpus": 1, "object_store_memory": STORE}
+    size = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
     cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
     second = cluster.add_node(**size)
     print(cluster.address, flush=True)

@@ -1,4 +1,4 @@
-"""A whole study made tiny, as a command, for the tests that stop it or spread it."""
+"""Start a small study as a command, for tests that interrupt or distribute it."""
 
 import os
 import subprocess
@@ -29,23 +29,22 @@ TINY = {
 def start(
     workdir: Path,
     cache: Path,
-    other: Mapping[str, str] = MappingProxyType({}),
+    changes: Mapping[str, str] = MappingProxyType({}),
     job: str = "paper",
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen:
-    """The study in a process of its own, with other settings than TINY; programs once compiled are
-    kept beside the cache."""
-    settings = {**TINY, **other, "data.cache": str(cache)}
+    """Start the study in a new process; `changes` are settings that differ from TINY."""
+    settings = {**TINY, **changes, "data.cache": str(cache)}
     flags = [f"--config.{field}={value}" for field, value in settings.items()]
-    where = (f"--config=configs/{job}.py:demo", f"--workdir={workdir}")
-    compiled = {
+    paths = (f"--config=configs/{job}.py:demo", f"--workdir={workdir}")
+    compilation_cache = {
         "JAX_COMPILATION_CACHE_DIR": str(cache / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "mtl_jax.main", *where, *flags],
+        [sys.executable, "-m", "mtl_jax.main", *paths, *flags],
         cwd=ROOT,
-        env={**os.environ, **compiled, **environment},
+        env={**os.environ, **compilation_cache, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -53,14 +52,14 @@ def start(
 
 
 def finish(job: subprocess.Popen) -> str:
-    """Waits for its end, which must be a good one; returns what it printed."""
-    out, errors = job.communicate(timeout=1200)
+    """Wait for the job to end without error and return its standard output."""
+    output, errors = job.communicate(timeout=1200)
     assert job.returncode == 0, errors
-    return out
+    return output
 
 
-def outcome(workdir: Path) -> dict[str, bytes]:
-    """The bytes of all that a study gives, but for times and places."""
-    found = [*workdir.glob("runs/*/scores.csv"), *workdir.glob("runs/*/history.jsonl")]
-    found += [*workdir.glob("runs/*/run.json"), workdir / "results.json", workdir / "folds.json"]
-    return {str(path.relative_to(workdir)): path.read_bytes() for path in found}
+def read_results(workdir: Path) -> dict[str, bytes]:
+    """Return the content of the files of a study that do not contain times or paths."""
+    paths = [*workdir.glob("runs/*/scores.csv"), *workdir.glob("runs/*/history.jsonl")]
+    paths += [*workdir.glob("runs/*/run.json"), workdir / "results.json", workdir / "folds.json"]
+    return {str(path.relative_to(workdir)): path.read_bytes() for path in paths}

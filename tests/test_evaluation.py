@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from test_study import made_up
+from test_study import make_roi_set
 
 from mtl_jax import config, roc
 from mtl_jax.experiments import stage_tables
@@ -41,7 +41,7 @@ def study(
 
     Cases have two views with correlated scores; on the test set x is scored as well.
     """
-    rois = {name: made_up(name, cases, seed=1) for name in ("t", "x")}
+    rois = {name: make_roi_set(name, cases, seed=1) for name in ("t", "x")}
     index = rois["t"].index
     runs = [
         approach.make_run("C1", fold, 0, initialization=initialization)
@@ -146,7 +146,7 @@ def test_proper_fit_of_reversed_scores_is_not_the_headline() -> None:
     fit above."""
     rng = np.random.default_rng(4)
     cases = 150
-    rois = made_up("t", cases, views=1)
+    rois = make_roi_set("t", cases, views=1)
     label = rois.index["label"]
     values = np.where(label == 1, 2.2 * rng.standard_normal(cases) - 0.15,
                       rng.standard_normal(cases))  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit.dicom import write_dicom
-from test_study import approaches, made_up
+from test_study import make_approaches, make_roi_set
 
 from mtl_jax import config, patient_notes
 from mtl_jax.data import crosswalk, duplicate_patients, ingest, patients
@@ -27,7 +27,7 @@ def make_collection(
     name: str, patient_ids: list[str], split: str = "", namespace: str = "manifest", seed: int = 0
 ) -> RoiSet:
     """Return a collection without pixels, with one case for each of these patients."""
-    rois = made_up(name, len(patient_ids), split, seed=seed)
+    rois = make_roi_set(name, len(patient_ids), split, seed=seed)
     cases = list(dict.fromkeys(rois.index["case_id"].tolist()))
     keys = patients.PatientKeys(namespace, None)
     rows = patients.make_rows(keys, dict(zip(patient_ids, cases, strict=True)), {})
@@ -79,7 +79,7 @@ def check_runs(
     candidates = ["sttl"]
     if len(names) > 1:
         candidates += ["mttl", "mttl+without=t", f"mttl+without={names[-1]}", f"sttl+of={names[1]}"]
-    approach_list = approaches(
+    approach_list = make_approaches(
         tuple(rng.permutation(candidates)[: rng.integers(1, 5)]), "t", tuple(names)
     )
     auxiliaries = study_inputs.evaluated_auxiliaries("t", test_each, names, approach_list)
@@ -614,7 +614,7 @@ def test_the_real_crosswalk_excludes_the_test_patients(shared: Path) -> None:
     test_patients = {
         pairs[p] for p, case in zip(films, ids, strict=True) if case in set(split.test)
     }
-    runs = independent_test_runs(approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
+    runs = independent_test_runs(make_approaches(("mttl",), "ddsm", tuple(rois)), "C1", 0, (0,))
     rows = splits.run_rows(runs[0], rois, split)[0]["cbis_ddsm"]
     training_patients = {pairs[list(pairs)[row // 2]] for row in rows.tolist()}
     assert len(test_patients) > 300 and len(training_patients) > 300

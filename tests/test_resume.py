@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from study_command import finish, outcome, start
+from study_command import finish, read_results, start
 
 WIDER = {
     "approaches": "('mttl','sttl')",
@@ -38,7 +38,7 @@ def kill(job: subprocess.Popen, after: float) -> bool:
 def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> None:
     whole = finish(start(tmp_path / "whole", cache))
     assert "splits: 0 of 2 runs already finished" in whole and "depth: 2 of 2 runs" in whole
-    expected = outcome(tmp_path / "whole")
+    expected = read_results(tmp_path / "whole")
     workdir = tmp_path / "broken"
     for run, how in (
         ("sttl-C1-C5-split1-fold2-seed0", signal.SIGTERM),
@@ -58,7 +58,7 @@ def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> No
             assert "Traceback" not in errors
             assert list((workdir / "runs" / run / "checkpoint").glob("[0-9]"))
     assert "splits: 2 of 2 runs already finished" in finish(start(workdir, cache))
-    assert outcome(workdir) == expected
+    assert read_results(workdir) == expected
 
 
 @pytest.mark.slow
@@ -72,17 +72,17 @@ def test_killed_at_random_moments(
     begin = time.monotonic()
     finish(start(tmp_path / "whole", cache, settings))
     length = time.monotonic() - begin
-    expected = outcome(tmp_path / "whole")
-    assert outcome(tmp_path / "first") == expected
+    expected = read_results(tmp_path / "whole")
+    assert read_results(tmp_path / "first") == expected
     rng, workdir, kills = random.Random(0), tmp_path / "broken", 0
     while kills < times:
         if kill(start(workdir, cache, settings), rng.uniform(0, length / 2)):
             kills += 1
         else:
-            assert outcome(workdir) == expected
+            assert read_results(workdir) == expected
             shutil.rmtree(workdir)
     finish(start(workdir, cache, settings))
-    assert outcome(workdir) == expected
+    assert read_results(workdir) == expected
 
 
 def test_a_second_job_is_rejected_in_one_line(tmp_path: Path, cache: Path) -> None:

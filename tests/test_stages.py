@@ -1,12 +1,13 @@
-"""Stages of a study: which runs, which rule chooses, which means, by cases worked by hand."""
+"""The runs, the selection rules and the mean AUCs of the stages of a study, checked by hand."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_study import CARD, RULES, made_up
+from test_study import CARD, RULES, make_roi_set
 
 from mtl_jax import config, roc
 from mtl_jax.experiments import compute_cost, splits, stages
@@ -22,7 +23,7 @@ from mtl_jax.types import InputError, Run
 COLLECTIONS = ("sfm", "ddsm", "dm")
 
 
-def approaches(*names: str, heads: str = "shared") -> list[Approach]:
+def make_approaches(*names: str, heads: str = "shared") -> list[Approach]:
     return expand_approaches(names, "sfm", COLLECTIONS, heads, {})
 
 
@@ -32,49 +33,50 @@ def paper_config() -> config.ConfigDict:
     return c
 
 
-# Which runs
+# Runs of each stage
 
 
-def test_the_paper_asks_for_as_many_trainings_as_the_paper_did() -> None:
+def test_the_paper_study_has_as_many_runs_as_the_paper() -> None:
     """Samala et al. 2017: 10 splits x 2 networks x 2 initializations x 4 folds (3.1); 6 networks x
     10 initializations x 4 folds (3.2), both single-task; both approaches x 10 initializations x 4
     folds (2.3 with 3.3); MTTL and STTL on all training data (3.3)."""
-    c, both, chosen = paper_config(), approaches("mttl", "sttl"), stages.Choice(3, "C1")
+    c, choice = paper_config(), stages.Choice(3, "C1")
+    both = make_approaches("mttl", "sttl")
     c.data.target = "sfm"
-    found = {stage: stages.make_runs(stage, c, both, chosen) for stage in config.STAGES["paper"]}
-    assert [len(runs) for runs in found.values()] == [160, 240, 80, 2]
-    assert {run.tasks for run in found["splits"] + found["depth"]} == {("sfm",)}
-    assert {run.approach for run in found["splits"] + found["depth"]} == {"sttl"}
-    assert {run.split for run in found["depth"]} == {3}
-    ids = [run.id for runs in found.values() for run in runs]
-    # Depth repeats what splits did on its split: 2 networks x 2 initializations x 4 folds. The
-    # single-task half of the cross-validation is depth's: 10 initializations x 4 folds.
+    plan = {stage: stages.make_runs(stage, c, both, choice) for stage in config.STAGES["paper"]}
+    assert [len(runs) for runs in plan.values()] == [160, 240, 80, 2]
+    assert {run.tasks for run in plan["splits"] + plan["depth"]} == {("sfm",)}
+    assert {run.approach for run in plan["splits"] + plan["depth"]} == {"sttl"}
+    assert {run.split for run in plan["depth"]} == {3}
+    ids = [run.id for runs in plan.values() for run in runs]
+    # Depth shares the runs of splits on the chosen split: 2 networks x 2 initializations x 4 folds.
+    # The cross-validation shares the single-task runs of depth: 10 initializations x 4 folds.
     assert len(ids) - len(set(ids)) == 16 + 40
-    assert len(set(found["depth"]) & set(found["cross_validation"])) == 40
+    assert len(set(plan["depth"]) & set(plan["cross_validation"])) == 40
 
 
 @pytest.mark.parametrize("weight", ["sfm:2", "dm:2"])
-def test_task_weights_and_heads_keep_the_shared_runs(weight: str) -> None:
+def test_stages_share_runs_with_task_weights_and_heads(weight: str) -> None:
     c = paper_config()
     c.model.heads, c.train.task_weights = "per_task", (weight,)
     both = expand_approaches(
         ("mttl", "sttl"), "sfm", COLLECTIONS, "per_task", config.parse_task_weights((weight,))
     )
     depth = stages.make_runs("depth", c, both, stages.Choice(3, "C1"))
-    crossed = stages.make_runs("cross_validation", c, both, stages.Choice(3, "C1"))
-    assert len(set(depth) & set(crossed)) == 40
+    cross_validation = stages.make_runs("cross_validation", c, both, stages.Choice(3, "C1"))
+    assert len(set(depth) & set(cross_validation)) == 40
 
 
-def test_a_study_of_splits_or_depth_takes_the_target_alone() -> None:
+def test_a_depth_study_rejects_multi_task_approaches() -> None:
     c = config.default()
     c.study, c.weights = "depth", "imagenet"
     with pytest.raises(InputError, match="config.approaches=.* single-task, on the target alone"):
         config.validate(c)
 
 
-def test_runs_that_differ_have_ids_that_differ() -> None:
+def test_different_runs_have_different_ids() -> None:
     c = paper_config()
-    both = approaches("mttl", "sttl", "mttl+heads=per_task", "mttl+without=dm")
+    both = make_approaches("mttl", "sttl", "mttl+heads=per_task", "mttl+without=dm")
     runs = {
         run
         for stage in ("splits", "depth", "test", "learning_curve", "cross_validation")
@@ -85,11 +87,11 @@ def test_runs_that_differ_have_ids_that_differ() -> None:
     assert all(Path(run.id).name == run.id for run in runs)
 
 
-def test_a_later_stage_goes_by_what_was_chosen() -> None:
+def test_later_stages_use_the_choices_of_earlier_stages() -> None:
     choice = stages.Choice(1, "C1").update({"split": {"chosen": 7}})
     assert choice == (7, "C1")
     choice = choice.update({"network": {"chosen": "C1-C4"}})
-    (run,) = stages.make_runs("test", paper_config(), approaches("sttl"), choice)
+    (run,) = stages.make_runs("test", paper_config(), make_approaches("sttl"), choice)
     assert run.network == "C1-C4" and run.fold is None
 
 
@@ -101,19 +103,19 @@ def test_a_later_stage_goes_by_what_was_chosen() -> None:
         ("mttl+heads=per_task", COLLECTIONS, "per_task", (1, 1, 1)),
         ("mttl+weight.dm=0.5", COLLECTIONS, "shared", (1, 1, 0.5)),
         ("mttl+without=ddsm", ("sfm", "dm"), "shared", (1, 1)),
-        # Left out, but scored: its ROIs are there and count nothing.
+        # The target is left out of training but scored: its ROIs have weight 0.
         ("mttl+without=sfm", COLLECTIONS, "shared", (0, 1, 1)),
         ("sttl+of=dm", ("dm",), "shared", (1,)),
     ],
 )
-def test_an_approach_by_its_name(
+def test_an_approach_is_parsed_from_its_name(
     name: str, tasks: tuple[str, ...], heads: str, weights: tuple[float, ...]
 ) -> None:
-    assert approaches(name) == [Approach(name, tasks, heads, weights)]
+    assert make_approaches(name) == [Approach(name, tasks, heads, weights)]
 
 
-def test_each_is_one_approach_a_collection() -> None:
-    assert [a.name for a in approaches("mttl+without=each", "sttl+of=each")] == [
+def test_each_is_expanded_to_one_approach_per_collection() -> None:
+    assert [a.name for a in make_approaches("mttl+without=each", "sttl+of=each")] == [
         *("mttl+without=sfm", "mttl+without=ddsm", "mttl+without=dm"),
         *("sttl+of=ddsm", "sttl+of=dm"),
     ]
@@ -123,7 +125,7 @@ def test_each_is_one_approach_a_collection() -> None:
     "name", ["mtl", "mttl+head=per_task", "mttl+heads=own", "sttl+without=dm", "mttl+weight.dm=x",
              "mttl+heads=shared+heads=per_task", "mttl+of=dm", "mttl+", "mttl+without=../x"]
 )  # fmt: skip
-def test_an_approach_that_is_none_is_rejected(name: str) -> None:
+def test_an_invalid_approach_is_rejected(name: str) -> None:
     c = config.default()
     c.approaches = (name,)
     with pytest.raises(InputError, match="config.approaches="):
@@ -146,21 +148,21 @@ def test_an_approach_whose_weights_are_all_zero_is_rejected(
 ) -> None:
     c = config.default()
     c.approaches, c.train.task_weights = names, weights
-    with pytest.raises(InputError, match="trains on no collection"):
+    with pytest.raises(InputError, match="expected an approach that trains on a collection"):
         config.validate(c)
-    with pytest.raises(InputError, match="trains on no collection"):
+    with pytest.raises(InputError, match="expected an approach that trains on a collection"):
         expand_approaches(names, "sfm", COLLECTIONS, "shared", config.parse_task_weights(weights))
 
 
-def test_weights_that_leave_something_to_learn_are_accepted() -> None:
+def test_approaches_with_a_nonzero_weight_are_accepted() -> None:
     c = config.default()
     c.approaches = ("mttl", "mttl+without=sfm", "mttl+weight.sfm=0", "sttl+of=each")
     c.train.task_weights = ("ddsm:0",)
     config.validate(c)
-    with pytest.raises(InputError, match=r"'sttl\+of=ddsm' trains on no collection"):
-        expand_approaches(
-            c.approaches, "sfm", COLLECTIONS, "shared", {"ddsm": 0.0}
-        )  # each, spelled out
+    with pytest.raises(
+        InputError, match=r"'sttl\+of=ddsm' is invalid: expected an approach that trains"
+    ):
+        expand_approaches(c.approaches, "sfm", COLLECTIONS, "shared", {"ddsm": 0.0})  # expands each
 
 
 @pytest.mark.parametrize(
@@ -178,10 +180,10 @@ def test_a_cross_validation_of_another_collection_is_rejected(study: str, approa
     c.transfer.study = "cross_validation"
     with pytest.raises(InputError) as rejected:
         config.validate(c)
-    said = str(rejected.value)
-    assert f"config.approaches={approach!r} cannot be evaluated" in said and "\n" not in said
+    message = str(rejected.value)
+    assert f"config.approaches={approach!r} cannot be evaluated" in message and "\n" not in message
     field = "config.transfer.study" if study == "transfer" else "config.study"
-    assert f"only the target (sfm); remove it, or set {field} to 'test'" in said
+    assert f"only the target (sfm); remove it, or set {field} to 'test'" in message
     c.approaches = ("mttl", "sttl+of=sfm")  # the target itself
     config.validate(c)
     c.study, c.approaches = "test", ("mttl", approach)
@@ -190,140 +192,145 @@ def test_a_cross_validation_of_another_collection_is_rejected(study: str, approa
 
 def test_an_approach_of_an_unknown_collection_is_rejected() -> None:
     with pytest.raises(InputError, match="unknown collection dn; expected one of sfm, ddsm, dm"):
-        approaches("mttl+without=dn")
+        make_approaches("mttl+without=dn")
 
 
-# Who learns
+# Training and evaluation sets
 
 
-def test_few_cases_are_nested_balanced_and_from_the_training_set() -> None:
-    target = made_up("t", 90)
+def test_subsets_of_the_training_cases_are_nested_and_balanced() -> None:
+    target = make_roi_set("t", 90)
     split = splits.make_split(
         {target.name: target}, target.name, (), splits.SplitRules(True, 0, 4, 0.4, 0)
     )
-    learned = []
+    subsets = []
     for count in range(2, len(split.train) + 1):
         run = Run("sttl", ("t",), "C1", None, 0, initialization=5, target_cases=count)
-        rows, scored = splits.run_rows(run, {"t": target}, split)
-        cases = set(target.index["case_id"][rows["t"]])
+        training, evaluation = splits.run_rows(run, {"t": target}, split)
+        rows = training["t"]
+        cases = set(target.index["case_id"][rows])
         assert len(cases) == count and cases <= set(split.train)
-        assert not cases & set(target.index["case_id"][scored["t"]])
-        malignant = len(
-            set(target.index["case_id"][rows["t"]][target.index["label"][rows["t"]] == 1])
-        )
+        assert not cases & set(target.index["case_id"][evaluation["t"]])
+        malignant = len(set(target.index["case_id"][rows][target.index["label"][rows] == 1]))
         assert malignant == max(1, round(count / 3))
-        learned.append(cases)
-    assert all(few <= more for few, more in zip(learned, learned[1:], strict=False))
-    other = Run("sttl", ("t",), "C1", None, 0, initialization=6, target_cases=10)
-    rows = splits.run_rows(other, {"t": target}, split)[0]["t"]
-    assert set(target.index["case_id"][rows]) != learned[8]
+        subsets.append(cases)
+    assert all(small <= large for small, large in itertools.pairwise(subsets))
+    run = Run("sttl", ("t",), "C1", None, 0, initialization=6, target_cases=10)
+    rows = splits.run_rows(run, {"t": target}, split)[0]["t"]
+    assert set(target.index["case_id"][rows]) != subsets[8]
 
 
-def test_every_collection_can_hold_out_a_test_set() -> None:
-    rois = {name: made_up(name, 30, seed=i) for i, name in enumerate(("t", "x"))}
-    rois["y"] = made_up("y", 30, "yes")
+def test_each_collection_can_have_a_test_set() -> None:
+    rois = {name: make_roi_set(name, 30, seed=i) for i, name in enumerate(("t", "x"))}
+    rois["y"] = make_roi_set("y", 30, "yes")
     split = splits.make_split(rois, "t", ("x", "y"), splits.SplitRules(True, 0, 4, 0.4, 0))
     assert set(split.auxiliary_tests) == {"x", "y"} and len(split.auxiliary_tests["x"]) == 12
     official = rois["y"].index["case_id"][rois["y"].index["split"] == "test"]
     assert (
         split.auxiliary_tests["y"] == sorted(set(official)) and not split.official_tests_in_training
     )
-    learned, scored = splits.run_rows(Run("mttl", ("t", "x", "y"), "C1", None, 0), rois, split)
+    training, evaluation = splits.run_rows(Run("mttl", ("t", "x", "y"), "C1", None, 0), rois, split)
     for name in rois:
         case = rois[name].index["case_id"]
-        assert len(scored[name]) and not set(case[learned[name]]) & set(case[scored[name]])
+        assert len(evaluation[name])
+        assert not set(case[training[name]]) & set(case[evaluation[name]])
 
 
 @pytest.mark.parametrize("cases", [None, 10])
-def test_matched_runs_take_as_many_steps(cases: int | None) -> None:
-    rois = {"t": made_up("t", 30), "x": made_up("x", 70), "y": made_up("y", 51)}
+def test_runs_with_match_steps_have_as_many_steps(cases: int | None) -> None:
+    rois = {
+        "t": make_roi_set("t", 30),
+        "x": make_roi_set("x", 70),
+        "y": make_roi_set("y", 51),
+    }
     split = splits.make_split({"t": rois["t"]}, "t", (), splits.SplitRules(True, 0, 4, 0.4, 0))
     train_config = config.default().train
     train_config.epochs, train_config.batch_size = 7, 32
     mttl = Run("mttl", ("t", "x", "y"), "C1", None, 0)
     sttl = Run("sttl", ("t",), "C1", None, 0, target_cases=cases)
-    most = compute_cost.run_cost(mttl, rois, split, train_config, "alexnet").steps
+    mttl_steps = compute_cost.run_cost(mttl, rois, split, train_config, "alexnet").steps
     assert compute_cost.n_epochs(sttl, rois, split, train_config) == 7
     train_config.match_steps = True
-    assert compute_cost.run_cost(mttl, rois, split, train_config, "alexnet").steps == most
+    assert compute_cost.run_cost(mttl, rois, split, train_config, "alexnet").steps == mttl_steps
     steps = compute_cost.run_cost(sttl, rois, split, train_config, "alexnet").steps
-    epoch = steps // compute_cost.n_epochs(sttl, rois, split, train_config)
-    assert most <= steps < most + epoch
+    epoch_steps = steps // compute_cost.n_epochs(sttl, rois, split, train_config)
+    assert mttl_steps <= steps < mttl_steps + epoch_steps
 
 
-def test_a_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
-    rois = {"t": made_up("t", 40)}
+def test_the_cost_of_validation_is_a_forward_pass_of_the_trained_layers() -> None:
+    rois = {"t": make_roi_set("t", 40)}
     split = splits.make_split({"t": rois["t"]}, "t", (), splits.SplitRules(True, 1, 4, 0.5, 0))
     run = Run("sttl", ("t",), "C1-C5", 0, 0)
     train_config = config.default().train
     train_config.epochs = 7
     layers = compute_cost.layer_operations("alexnet")
-    scored = len(splits.run_rows(run, rois, split)[1]["t"]) * 8
-    one = scored * sum(layers[name] for name in ("F1", "F2", "F3", "F4", "F5"))
-    found = {}
+    images = len(splits.run_rows(run, rois, split)[1]["t"]) * 8
+    validation = images * sum(layers[name] for name in ("F1", "F2", "F3", "F4", "F5"))
+    operations = {}
     for fold in (0, None):
-        own = dataclasses.replace(run, fold=fold)
+        fold_run = dataclasses.replace(run, fold=fold)
         for interval in (0, 3):
             train_config.validation_epochs = interval
-            cost = compute_cost.run_cost(own, rois, split, train_config, "alexnet")
-            found[fold, interval] = cost.operations
-    assert found[0, 3] - found[0, 0] == pytest.approx(3 * one)  # epochs 3, 6 and 7
-    assert found[None, 3] == found[None, 0]
+            cost = compute_cost.run_cost(fold_run, rois, split, train_config, "alexnet")
+            operations[fold, interval] = cost.operations
+    n_validations = 3  # after epochs 3, 6 and 7
+    assert operations[0, 3] - operations[0, 0] == pytest.approx(n_validations * validation)
+    assert operations[None, 3] == operations[None, 0]
 
 
-def test_operations_of_a_pass_are_those_of_the_layers() -> None:
-    """Two for each weight and place: C1 has 31 x 31 places of 64 kernels of 11 x 11 x 3."""
+def test_operations_of_layers_match_hand_computed_values() -> None:
+    """Two operations per weight and position: C1 has 64 kernels of 11 x 11 x 3 at 31 x 31."""
     layers = compute_cost.layer_operations("alexnet")
     assert layers["C1"] == pytest.approx(2 * 31**2 * 64 * 11**2 * 3, rel=0.08)
     assert layers["C3"] == pytest.approx(2 * 7**2 * 384 * 9 * 192, rel=0.3)
     assert layers["F2"] == pytest.approx(2 * 4096**2, rel=0.01)
 
 
-# Which is chosen
+# Selection rules
 
 
-def rows_of_splits(*entries: tuple[int, str, float, float]) -> list[dict]:
-    return [{"split": s, "network": n, "auc": a, "sd_folds": d} for s, n, a, d in entries]
+def split_rows(*values: tuple[int, str, float, float]) -> list[dict]:
+    return [{"split": s, "network": n, "auc": a, "sd_folds": d} for s, n, a, d in values]
 
 
 @pytest.mark.parametrize(
-    ("entries", "chosen"),
+    ("values", "chosen"),
     [
-        # The highest mean less spread: .80 - .02, .85 - .10, .79 - .00.
+        # The highest mean minus SD: .80 - .02, .85 - .10, .79 - .00.
         (((1, "C1", 0.80, 0.02), (2, "C1", 0.85, 0.10), (3, "C1", 0.79, 0.0)), 3),
-        # Two networks count alike: (.7 - .1 + .9 - .1) / 2 against .75 - .02.
+        # Two networks have equal weight: (.7 - .1 + .9 - .1) / 2 and .75 - .02.
         (
             ((1, "C1", 0.7, 0.1), (1, "C1-C3", 0.9, 0.1), (2, "C1", 0.75, 0.02),
              (2, "C1-C3", 0.75, 0.02)),
             2,
         ),
-        # Equal but for rounding (.85 - .10 and .80 - .05): the smaller spread.
+        # Equal except for rounding (.85 - .10 and .80 - .05): the smaller SD.
         (((1, "C1", 0.85, 0.10), (2, "C1", 0.80, 0.05)), 2),
-        # Equal in both: the lower number, whatever the order.
+        # Equal mean and SD: the lower number, in any order.
         (((3, "C1", 0.8, 0.05), (2, "C1", 0.8, 0.05)), 2),
     ],
 )  # fmt: skip
-def test_the_split_by_its_rule(entries: Sequence[tuple], chosen: int) -> None:
-    assert choose_split(rows_of_splits(*entries))["chosen"] == chosen
+def test_the_rule_that_chooses_a_split(values: Sequence[tuple], chosen: int) -> None:
+    assert choose_split(split_rows(*values))["chosen"] == chosen
 
 
 @pytest.mark.parametrize(
     ("aucs", "chosen"),
     [
         ({"C0": 0.80, "C1": 0.82, "C1-C5": 0.70}, "C1"),
-        ({"C0": 0.1 + 0.2, "C1": 0.3, "C1-C3": 0.2}, "C1"),  # equal but for rounding
+        ({"C0": 0.1 + 0.2, "C1": 0.3, "C1-C3": 0.2}, "C1"),  # equal except for rounding
         ({"C1-C5": 0.8, "C0": 0.8, "C1-C2": 0.8}, "C1-C5"),
     ],
 )
-def test_the_network_by_its_rule(aucs: dict[str, float], chosen: str) -> None:
+def test_the_rule_that_chooses_a_network(aucs: dict[str, float], chosen: str) -> None:
     rows = [{"network": network, "auc": auc} for network, auc in aucs.items()]
-    found = choose_network(rows)
-    assert found["chosen"] == chosen and len(found["table"]) == len(rows)
+    selection = choose_network(rows)
+    assert selection["chosen"] == chosen and len(selection["table"]) == len(rows)
 
 
-def test_results_of_a_study_hold_what_each_stage_chose() -> None:
-    """Split 2 is made the better one, and C1-C3 the better network on it."""
-    rois = made_up("t", 24, "yes", seed=1)
+def test_results_contain_the_choice_of_each_stage() -> None:
+    """The simulated scores are better for split 2 and for C1-C3."""
+    rois = make_roi_set("t", 24, "yes", seed=1)
     split = splits.make_split(
         {rois.name: rois}, rois.name, (), splits.SplitRules(True, 2, 2, 0.0, 0)
     )
@@ -334,17 +341,17 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
     c.depth.networks = ("C1", "C1-C3")
     c.data.target = "t"
     sttl, choice = expand_approaches(("sttl",), "t", ("t",), "shared", {}), stages.Choice(1, "C1")
-    done: dict[str, list[Run]] = {}
+    finished: dict[str, list[Run]] = {}
     tables = {}
     for stage in config.STAGES["paper"]:
-        done[stage] = stages.make_runs(stage, c, sttl, choice)
-        for run in done[stage]:
+        finished[stage] = stages.make_runs(stage, c, sttl, choice)
+        for run in finished[stage]:
             rows = splits.run_rows(run, {"t": rois}, split)[1]["t"]
             rng = np.random.default_rng([run.initialization, run.split])
-            wrong = (run.split == 1) + 0.3 * (run.network == "C1")
-            values = rois.index["label"][rows] + 2 * wrong * rng.standard_normal(len(rows))
+            noise_sd = 2 * ((run.split == 1) + 0.3 * (run.network == "C1"))
+            values = rois.index["label"][rows] + noise_sd * rng.standard_normal(len(rows))
             tables[run.id] = make_scores(rois, rows, values)
-        partial = summarize("paper", done, tables, {}, {"t": rois}, split, CARD, {}, RULES)
+        partial = summarize("paper", finished, tables, {}, {"t": rois}, split, CARD, {}, RULES)
         choice = choice.update(partial["selection"])
     assert choice == (2, "C1-C3")
     assert partial["selection"]["split"]["chosen"] == 2
@@ -361,10 +368,10 @@ def test_results_of_a_study_hold_what_each_stage_chose() -> None:
     assert row["status"] == "perfect" and row["ci_low"] < 1
 
 
-def test_the_use_of_the_data_is_that_of_the_stages_that_ran() -> None:
-    """The paper's study: training cases are in every stage, test cases in the last alone; another
-    collection is trained on from the cross-validation on."""
-    rois = {"t": made_up("t", 24, "yes", seed=1), "x": made_up("x", 12)}
+def test_data_use_lists_the_stages_that_use_each_set() -> None:
+    """Training cases are in every stage of the paper's study and test cases in the last one; other
+    collections are trained on from the cross-validation on."""
+    rois = {"t": make_roi_set("t", 24, "yes", seed=1), "x": make_roi_set("x", 12)}
     split = splits.make_split({"t": rois["t"]}, "t", (), splits.SplitRules(True, 2, 2, 0.0, 0))
     c = paper_config()
     c.folds, c.splits.count, c.data.target = 2, 2, "t"
@@ -372,21 +379,25 @@ def test_the_use_of_the_data_is_that_of_the_stages_that_ran() -> None:
         c[stage].initializations = 1
     both = expand_approaches(("mttl", "sttl"), "t", ("t", "x"), "shared", {})
     runs = {s: stages.make_runs(s, c, both, stages.Choice(1, "C1")) for s in config.STAGES["paper"]}
-    train, test, other = data_use(runs, rois, split)
+    train, test, auxiliary = data_use(runs, rois, split)
     in_folds = ["splits", "depth", "cross_validation"]
     assert (train["trained_in"], train["evaluated_in"]) == ([*in_folds, "test"], in_folds)
     assert (test["trained_in"], test["evaluated_in"]) == ([], ["test"])
-    assert (other["trained_in"], other["evaluated_in"]) == (["cross_validation", "test"], [])
+    assert (auxiliary["trained_in"], auxiliary["evaluated_in"]) == (
+        ["cross_validation", "test"],
+        [],
+    )
     assert (train["cases"], test["cases"]) == (len(split.train), len(split.test))
     # 12 cases of two views, every third malignant; eight orientations each.
-    assert other["lesions"] == {"malignant": 4, "benign": 8} and other["rois_augmented"] == 192
+    assert auxiliary["lesions"] == {"malignant": 4, "benign": 8}
+    assert auxiliary["rois_augmented"] == 192
 
 
-# Which means
+# Mean AUCs
 
 
-def part(seed: int, patients: int, seeds: int = 3, signal: float = 1.0) -> FoldScores:
-    """Two cases a patient; readings of several trainings that agree in part."""
+def make_fold(seed: int, patients: int, seeds: int = 3, signal: float = 1.0) -> FoldScores:
+    """Return correlated scores of several runs for two ROIs per patient."""
     rng = np.random.default_rng(seed)
     label = np.repeat((np.arange(patients) % 3 == 0).astype(int), 2)
     shared = signal * label + np.repeat(rng.standard_normal(patients), 2)
@@ -394,67 +405,70 @@ def part(seed: int, patients: int, seeds: int = 3, signal: float = 1.0) -> FoldS
     return FoldScores(label, np.repeat(np.arange(patients), 2), shared + noise)
 
 
-def test_a_mean_of_one_area_is_that_area() -> None:
-    one = part(0, 40, seeds=1)
-    found = mean_auc([one])
+def test_the_mean_of_one_auc_is_that_auc() -> None:
+    fold = make_fold(0, 40, seeds=1)
+    row = mean_auc([fold])
     test = roc.compare(
-        one.label, one.scores[0], -one.scores[0], method="obuchowski", clusters=one.patient
+        fold.label, fold.scores[0], -fold.scores[0], method="obuchowski", clusters=fold.patient
     )
-    assert found["auc"] == pytest.approx(test.auc_a)
-    # The reversed reading has area 1 - A and the same influences turned over: a difference of
-    # 2 A - 1, with twice the standard error.
-    assert found["se"] == pytest.approx(test.se / 2)
-    assert found["aucs"] == [[pytest.approx(test.auc_a)]]
+    assert row["auc"] == pytest.approx(test.auc_a)
+    # Negated scores have AUC 1 - A and negated influence values: the difference is 2 A - 1, with
+    # twice the standard error.
+    assert row["se"] == pytest.approx(test.se / 2)
+    assert row["aucs"] == [[pytest.approx(test.auc_a)]]
 
 
-def test_means_by_hand() -> None:
-    parts = [part(1, 30), part(2, 33)]
-    aucs = [[roc.empirical(p.label, p.scores[s]).auc for p in parts] for s in range(3)]
-    found = mean_auc(parts)
-    np.testing.assert_allclose(found["aucs"], aucs)
-    assert found["auc"] == pytest.approx(np.mean(aucs))
-    assert found["sd_initializations"] == pytest.approx(np.std(np.mean(aucs, 1), ddof=1))
-    assert found["sd_folds"] == pytest.approx(np.std(np.mean(aucs, 0), ddof=1))
-    assert (found["n_malignant"], found["n_benign"], found["n_cases"]) == (42, 84, 63)
+def test_mean_aucs_match_hand_computed_values() -> None:
+    folds = [make_fold(1, 30), make_fold(2, 33)]
+    aucs = [[roc.empirical(f.label, f.scores[s]).auc for f in folds] for s in range(3)]
+    row = mean_auc(folds)
+    np.testing.assert_allclose(row["aucs"], aucs)
+    assert row["auc"] == pytest.approx(np.mean(aucs))
+    assert row["sd_initializations"] == pytest.approx(np.std(np.mean(aucs, 1), ddof=1))
+    assert row["sd_folds"] == pytest.approx(np.std(np.mean(aucs, 0), ddof=1))
+    assert (row["n_malignant"], row["n_benign"], row["n_cases"]) == (42, 84, 63)
 
 
-def test_the_standard_error_of_a_mean_is_that_of_resampled_patients() -> None:
-    parts = [part(3, 60), part(4, 60)]
-    rng, drawn = np.random.default_rng(0), []
+def test_the_standard_error_of_a_mean_matches_resampled_patients() -> None:
+    folds = [make_fold(3, 60), make_fold(4, 60)]
+    rng, bootstrap_means = np.random.default_rng(0), []
     for _ in range(400):
-        means = []
-        for p in parts:
-            take = rng.integers(0, 60, 60)
-            rows = np.concatenate([2 * take, 2 * take + 1])
-            means.append(np.mean([roc.empirical(p.label[rows], s[rows]).auc for s in p.scores]))
-        drawn.append(np.mean(means))
-    assert mean_auc(parts)["se"] == pytest.approx(np.std(drawn), rel=0.12)
+        aucs = []
+        for fold in folds:
+            patients = rng.integers(0, 60, 60)
+            rows = np.concatenate([2 * patients, 2 * patients + 1])
+            aucs.append(
+                np.mean([roc.empirical(fold.label[rows], s[rows]).auc for s in fold.scores])
+            )
+        bootstrap_means.append(np.mean(aucs))
+    assert mean_auc(folds)["se"] == pytest.approx(np.std(bootstrap_means), rel=0.12)
 
 
-def test_a_difference_of_means_by_its_aucs() -> None:
-    parts = [part(5, 40), part(6, 40)]
-    worse = [p._replace(scores=p.scores[:, ::-1]) for p in parts]
-    found = mean_difference(parts, worse)
-    assert found["delta"] == pytest.approx(mean_auc(parts)["auc"] - mean_auc(worse)["auc"])
-    assert found["ci_low"] < found["delta"] < found["ci_high"]
-    same = mean_difference(parts, parts)
+def test_a_difference_of_means_equals_that_of_the_aucs() -> None:
+    folds = [make_fold(5, 40), make_fold(6, 40)]
+    worse = [fold._replace(scores=fold.scores[:, ::-1]) for fold in folds]
+    difference = mean_difference(folds, worse)
+    assert difference["delta"] == pytest.approx(mean_auc(folds)["auc"] - mean_auc(worse)["auc"])
+    assert difference["ci_low"] < difference["delta"] < difference["ci_high"]
+    same = mean_difference(folds, folds)
     assert (same["delta"], same["p_value"], same["status"]) == (0, 1, "undetermined")
 
 
 def test_perfect_and_sparse_means_have_an_interval() -> None:
-    perfect = part(7, 12)._replace(scores=np.tile(part(7, 12).label, (2, 1)).astype(float))
-    found = mean_auc([perfect])
-    assert (found["auc"], found["status"]) == (1, "perfect") and 0.5 < found["ci_low"] < 1
-    one = FoldScores(np.array([1, 0, 0]), np.arange(3), np.array([[0.5, 0.1, 0.9]]))
-    found = mean_auc([one])
-    assert (found["auc"], found["status"]) == (0.5, "sparse")
-    assert found["ci_low"] < 0.5 < found["ci_high"]
+    fold = make_fold(7, 12)
+    perfect = fold._replace(scores=np.tile(fold.label, (2, 1)).astype(float))
+    row = mean_auc([perfect])
+    assert (row["auc"], row["status"]) == (1, "perfect") and 0.5 < row["ci_low"] < 1
+    sparse = FoldScores(np.array([1, 0, 0]), np.arange(3), np.array([[0.5, 0.1, 0.9]]))
+    row = mean_auc([sparse])
+    assert (row["auc"], row["status"]) == (0.5, "sparse")
+    assert row["ci_low"] < 0.5 < row["ci_high"]
 
 
-# Who may work
+# Locks
 
 
-def test_a_busy_folder_is_rejected_and_a_left_lock_is_not(tmp_path: Path) -> None:
+def test_a_locked_folder_is_rejected_and_a_stale_lock_is_not(tmp_path: Path) -> None:
     with workdir.lock(tmp_path / "w"):
         with pytest.raises(InputError, match="another job uses this folder"):
             with workdir.lock(tmp_path / "w"):

@@ -1,4 +1,4 @@
-"""Plans, splits, scores and results, on collections made of numbers alone."""
+"""Runs, splits, scores and results of synthetic collections."""
 
 import json
 from collections import Counter
@@ -24,8 +24,8 @@ CARD = {"name": "none", "lrn": False}
 RULES = EvaluationRules("view", Primary("lesion", "obuchowski", ("mttl", "sttl")), 200, 0)
 
 
-def made_up(name: str, cases: int, split: str = "", views: int = 2, seed: int = 0) -> RoiSet:
-    """A collection without pixels: every third case malignant, one lesion a case."""
+def make_roi_set(name: str, cases: int, split: str = "", views: int = 2, seed: int = 0) -> RoiSet:
+    """Return a collection with zero pixels; every third case is malignant, with one lesion each."""
     rng = np.random.default_rng(seed)
     case = np.repeat([f"{name}{i:02d}" for i in range(cases)], views)
     label = np.repeat((np.arange(cases) % 3 == 0).astype(int), views)
@@ -48,35 +48,44 @@ def made_up(name: str, cases: int, split: str = "", views: int = 2, seed: int = 
     return RoiSet(name, index, (flat,), manifest)
 
 
-def approaches(names: tuple[str, ...], target: str, collections: tuple[str, ...]) -> list[Approach]:
+def make_approaches(
+    names: tuple[str, ...], target: str, collections: tuple[str, ...]
+) -> list[Approach]:
     return expand_approaches(names, target, collections, "shared", {})
 
 
-def test_plan_of_a_test_and_of_a_cross_validation() -> None:
-    runs = independent_test_runs(approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", 0, (0,))
+def test_runs_of_a_test_and_of_a_cross_validation() -> None:
+    runs = independent_test_runs(
+        make_approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", 0, (0,)
+    )
     assert [run.tasks for run in runs] == [("b", "a", "c"), ("b",)]
-    runs = cross_validation_runs(approaches(("sttl",), "a", ("a",)), ("C1-C3",), (1,), 4, 0, (0,))
+    runs = cross_validation_runs(
+        make_approaches(("sttl",), "a", ("a",)), ("C1-C3",), (1,), 4, 0, (0,)
+    )
     assert [run.fold for run in runs] == [0, 1, 2, 3]
     assert len({run.id for run in runs}) == 4
 
 
-def test_plan_rejects_what_makes_no_sense() -> None:
+def test_an_unknown_target_and_mttl_of_one_collection_are_rejected() -> None:
     with pytest.raises(
         InputError, match="config.data.target='sfm' is invalid: expected one of .*, a, b"
     ):
-        approaches(("mttl",), "sfm", ("a", "b"))
+        make_approaches(("mttl",), "sfm", ("a", "b"))
     with pytest.raises(InputError, match="is the only collection"):
-        approaches(("mttl",), "a", ("a",))
+        make_approaches(("mttl",), "a", ("a",))
 
 
 @pytest.mark.parametrize("official", ["", "yes"])
 @pytest.mark.parametrize("study", ["test", "cross_validation"])
-def test_nobody_is_learned_and_scored(study: str, official: str) -> None:
+def test_training_and_evaluation_sets_share_no_case(study: str, official: str) -> None:
     for seed in range(50):
-        target = made_up("t", 90, official, seed=seed)
-        others = {"x": made_up("x", 10), "y": made_up("y", 12, "yes", seed=seed)}
-        collections = {"t": target, **others}
-        mttl = approaches(("mttl",), "t", tuple(collections))
+        target = make_roi_set("t", 90, official, seed=seed)
+        auxiliaries = {
+            "x": make_roi_set("x", 10),
+            "y": make_roi_set("y", 12, "yes", seed=seed),
+        }
+        collections = {"t": target, **auxiliaries}
+        mttl = make_approaches(("mttl",), "t", tuple(collections))
         if study == "test":
             split = splits.make_split(
                 {target.name: target}, target.name, (), splits.SplitRules(True, 0, 4, 0.5, seed)
@@ -89,21 +98,23 @@ def test_nobody_is_learned_and_scored(study: str, official: str) -> None:
             runs = cross_validation_runs(mttl, ("C1",), (1,), 4, seed, (0,))
         scored_cases: Counter = Counter()
         for run in runs:
-            learned, scored = splits.run_rows(run, collections, split)
+            training, evaluation = splits.run_rows(run, collections, split)
             for name, rois in collections.items():
                 case = rois.index["case_id"]
-                assert not set(case[learned[name]]) & set(case[scored[name]])
-            assert set(target.index["label"][learned["t"]]) == {0, 1}
-            # The others are added whole (section 3.3), a test set of their own included.
-            assert all(len(learned[name]) == len(rois) for name, rois in others.items())
-            assert not any(len(scored[name]) for name in others)
-            scored_cases.update(target.index["roi_id"][scored["t"]].tolist())
+                assert not set(case[training[name]]) & set(case[evaluation[name]])
+            assert set(target.index["label"][training["t"]]) == {0, 1}
+            # Auxiliary collections are used completely (section 3.3), with their own test set.
+            assert all(len(training[name]) == len(rois) for name, rois in auxiliaries.items())
+            assert not any(len(evaluation[name]) for name in auxiliaries)
+            scored_cases.update(target.index["roi_id"][evaluation["t"]].tolist())
         expected = split.test if study == "test" else split.train
         rows = np.isin(target.index["case_id"], expected)
         assert scored_cases == Counter(target.index["roi_id"][rows].tolist())
 
 
-def test_mini_mias_is_scored_once_out_of_fold(shared: Path, tmp_path: Path) -> None:
+def test_each_mini_mias_roi_is_scored_once_in_cross_validation(
+    shared: Path, tmp_path: Path
+) -> None:
     options = {"mini_mias": {"classes": ("CIRC", "SPIC", "MISC")}}
     background = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
     spec = f"mini_mias:{shared / 'data' / 'mini_mias'}"
@@ -120,34 +131,31 @@ def test_mini_mias_is_scored_once_out_of_fold(shared: Path, tmp_path: Path) -> N
     assert (rois.index["label"] == 1).sum() == 20 and len(split.train) == 53
 
 
-def test_one_class_is_rejected() -> None:
-    rois = made_up("t", 20)
+def test_a_target_with_one_class_is_rejected() -> None:
+    rois = make_roi_set("t", 20)
     rois.index["label"][:] = 0
     with pytest.raises(InputError, match="all 20 cases are benign"):
         splits.make_split({rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0))
 
 
-def test_no_test_set_is_rejected() -> None:
+def test_a_target_without_test_set_is_rejected() -> None:
     with pytest.raises(InputError, match="marks no test set and config.data.test_fraction is 0"):
         splits.make_split(
-            {made_up("t", 20).name: made_up("t", 20)},
-            made_up("t", 20).name,
-            (),
-            splits.SplitRules(True, 0, 4, 0.0, 0),
+            {"t": make_roi_set("t", 20)}, "t", (), splits.SplitRules(True, 0, 4, 0.0, 0)
         )
 
 
-def table(rois: RoiSet, values: np.ndarray) -> scores.Scores:
+def make_table(rois: RoiSet, values: np.ndarray) -> scores.Scores:
     return scores.make_scores(rois, np.arange(len(rois)), values)
 
 
-def test_scores_come_back_to_the_bit(tmp_path: Path) -> None:
-    rois = made_up("t", 30)
-    ours = table(rois, np.random.default_rng(0).random(60))
-    scores.write_scores(tmp_path / "scores.csv", ours)
-    again = scores.read_scores(tmp_path / "scores.csv")
-    assert again.score.dtype == np.float32
-    assert all(np.array_equal(a, b) for a, b in zip(ours, again, strict=True))
+def test_scores_are_read_back_bit_identically(tmp_path: Path) -> None:
+    rois = make_roi_set("t", 30)
+    table = make_table(rois, np.random.default_rng(0).random(60))
+    scores.write_scores(tmp_path / "scores.csv", table)
+    read = scores.read_scores(tmp_path / "scores.csv")
+    assert read.score.dtype == np.float32
+    assert all(np.array_equal(a, b) for a, b in zip(table, read, strict=True))
     header = (tmp_path / "scores.csv").read_text().splitlines()[0]
     assert header == "roi_id,case_id,lesion_id,view,task,label,score"
 
@@ -159,29 +167,30 @@ def summarize(
     split: splits.Split,
 ) -> dict:
     study = "paper" if len(stages) > 1 else next(iter(stages))
-    collections = {"t": rois, "x": made_up("x", 4)}
+    collections = {"t": rois, "x": make_roi_set("x", 4)}
     return results.summarize(study, stages, tables, {}, collections, split, CARD, {}, RULES)
 
 
-def test_results_by_hand() -> None:
-    """Four cases of two views: areas by counting pairs, per view and per lesion."""
-    rois = made_up("t", 4)  # cases 0 and 3 malignant
+def test_results_match_hand_computed_values() -> None:
+    """Count the ordered pairs of four cases with two views, per view and per lesion."""
+    rois = make_roi_set("t", 4)  # cases 0 and 3 malignant
     good = np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8])
     poor = np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.4, 0.6, 0.8])
     runs = [Run("mttl", ("t",), "C1", None, 0), Run("sttl", ("t",), "C1", None, 0)]
-    tables = {runs[0].id: table(rois, good), runs[1].id: table(rois, poor)}
+    tables = {runs[0].id: make_table(rois, good), runs[1].id: make_table(rois, poor)}
     split = splits.Split("t", [], ["t00"], [], "made up")
     out = summarize({"test": runs}, tables, rois, split)
-    area = {(e["study"], e["unit"]): e["auc"] for e in out["auc"] if e["method"] == "empirical"}
-    # Views: malignant .9 .4 .6 .8 against benign .3 .3 .1 .2: all 16 pairs right.
-    assert area["mttl", "view"] == 1 and area["mttl", "lesion"] == 1
-    # Views: .1 .2 .6 .8 against .9 .3 .1 .4: .1 ties .1, .2 > .1, .6 and .8 > 3 each: 7.5 of 16.
-    assert area["sttl", "view"] == pytest.approx(7.5 / 16)
-    # Lesions: .15 and .7 against .6 and .25: .7 beats both, .15 none.
-    assert area["sttl", "lesion"] == pytest.approx(0.5)
-    compared = out["comparisons"][0]  # the primary analysis
-    assert (compared["a"], compared["b"], compared["unit"]) == ("mttl", "sttl", "lesion")
-    assert compared["delta"] == pytest.approx(0.5)
+    aucs = {(e["study"], e["unit"]): e["auc"] for e in out["auc"] if e["method"] == "empirical"}
+    # Views: malignant .9 .4 .6 .8, benign .3 .3 .1 .2: all 16 pairs are ordered correctly.
+    assert aucs["mttl", "view"] == 1 and aucs["mttl", "lesion"] == 1
+    # Views: malignant .1 .2 .6 .8, benign .9 .3 .1 .4: .1 = .1, .2 > .1, .6 and .8 > three each:
+    # 7.5 of 16.
+    assert aucs["sttl", "view"] == pytest.approx(7.5 / 16)
+    # Lesions: malignant .15 .7, benign .6 .25: .7 is above both, .15 above none.
+    assert aucs["sttl", "lesion"] == pytest.approx(0.5)
+    comparison = out["comparisons"][0]  # the primary analysis
+    assert (comparison["a"], comparison["b"], comparison["unit"]) == ("mttl", "sttl", "lesion")
+    assert comparison["delta"] == pytest.approx(0.5)
     assert [row["primary"] for row in out["comparisons"]] == [True] + 5 * [False]
     view = next(e for e in out["comparisons"] if e["unit"] == "view")
     assert view["method"] == "obuchowski" and view["delta"] == pytest.approx(8.5 / 16)
@@ -189,30 +198,30 @@ def test_results_by_hand() -> None:
     assert out["collections"][0]["lesions"] == {"malignant": 2, "benign": 2}
 
 
-def test_conventional_cad_is_compared_by_the_same_statistics() -> None:
-    rois = made_up("t", 4)  # cases 0 and 3 malignant
+def test_conventional_cad_is_evaluated_by_the_same_statistics() -> None:
+    rois = make_roi_set("t", 4)  # cases 0 and 3 malignant
     run = Run("sttl", ("t",), "C1", None, 0)
-    good = table(rois, np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8]))
-    poor = table(rois, np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.4, 0.6, 0.8]))
+    good = make_table(rois, np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8]))
+    poor = make_table(rois, np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.4, 0.6, 0.8]))
     out = evaluate_conventional("test", [run], {run.id: good}, {"lda": poor}, "t", RULES)
-    area = {(e["study"], e["unit"]): e["auc"] for e in out["auc"] if e["method"] == "empirical"}
-    # The areas of test_results_by_hand.
-    assert area == {("lda", "view"): pytest.approx(7.5 / 16), ("lda", "lesion"): 0.5}
+    aucs = {(e["study"], e["unit"]): e["auc"] for e in out["auc"] if e["method"] == "empirical"}
+    # The AUCs of test_results_match_hand_computed_values.
+    assert aucs == {("lda", "view"): pytest.approx(7.5 / 16), ("lda", "lesion"): 0.5}
     test = next(e for e in out["comparisons"] if e["method"] == "obuchowski")
     assert not any(e["primary"] for e in out["auc"] + out["comparisons"])
     assert (test["a"], test["b"], test["unit"]) == ("sttl", "lda", "view")
     assert test["delta"] == pytest.approx(8.5 / 16)
 
 
-def test_a_workdir_belongs_to_one_config(tmp_path: Path) -> None:
+def test_a_workdir_of_another_config_is_rejected(tmp_path: Path) -> None:
     workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 2}})
-    moved = {"seed": 0, "train": {"epochs": 2}, "data": {"workers": 2}, "executor": "local"}
-    workdir.claim(tmp_path, moved)
+    other_paths = {"seed": 0, "train": {"epochs": 2}, "data": {"workers": 2}, "executor": "local"}
+    workdir.claim(tmp_path, other_paths)
     with pytest.raises(InputError, match="another config: train.epochs is 2, not 3"):
         workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 3}})
 
 
-def test_folds_may_not_change_under_a_study(tmp_path: Path) -> None:
+def test_changed_folds_are_rejected(tmp_path: Path) -> None:
     workdir.write_once(tmp_path / "folds.json", {"1": ["a"]}, "the folds")
     workdir.write_once(tmp_path / "folds.json", {"1": ["a"]}, "the folds")
     with pytest.raises(InputError, match="the folds of this folder differ"):

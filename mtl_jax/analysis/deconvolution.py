@@ -18,10 +18,9 @@ from flax.traverse_util import flatten_dict
 
 from mtl_jax.analysis.conv_chain import ConvSpec, convolution_chain
 from mtl_jax.models.base import Network
+from mtl_jax.models.max_pool import pool_views
 from mtl_jax.models.response_norm import local_response_normalization
 from mtl_jax.types import Params
-
-POOL_STRIDE = 2
 
 
 class ForwardPass(NamedTuple):
@@ -103,13 +102,9 @@ def project(
             return transposed_convolution(y, kernel, conv, size)
         # The input of `conv`: the maps of the convolution below, pooled if it has a pooling.
         shape = passed.maps[below.path].shape[:2]
-        if below.pool:
-            switch = passed.switches[below.path]
-            y = transposed_convolution(y, kernel, conv, switch.shape[:2])
-            y = max_unpool(y, switch, shape, below.pool)
-        else:
-            y = transposed_convolution(y, kernel, conv, shape)
-        y = jax.nn.relu(y)
+        switch = passed.switches.get(below.path)
+        y = transposed_convolution(y, kernel, conv, switch.shape[:2] if below.pool else shape)
+        y = jax.nn.relu(max_unpool(y, switch, shape, below.pool) if below.pool else y)
     raise ValueError("no convolutions")
 
 
@@ -126,7 +121,8 @@ def strongest_maps(
     convs = convolution_chain(network)
     if not convs:
         return {}
-    passed, strongest = _forward(params, _three_channels(gray), convs), {}
+    image = jnp.repeat(jnp.asarray(gray, jnp.float32)[..., None], 3, axis=-1)
+    passed, strongest = _forward(params, image, convs), {}
     for end, conv in enumerate(convs, 1):
         if end < len(convs) and convs[end].layer == conv.layer:
             continue
@@ -135,10 +131,6 @@ def strongest_maps(
         maps = _project(params, passed, convs[:end], jnp.asarray(numbers), gray.shape)
         strongest[conv.layer] = (numbers, np.asarray(maps))
     return strongest
-
-
-def _three_channels(gray: np.ndarray) -> jax.Array:
-    return jnp.repeat(jnp.asarray(gray, jnp.float32)[..., None], 3, axis=-1)
 
 
 _forward = jax.jit(forward, static_argnums=2)
@@ -160,12 +152,4 @@ def _project(
 
 def _windows(x: jax.Array, window: int) -> jax.Array:
     """Return (window ** 2, h', w', c): the pixels of each window, by row and then column."""
-    rows, columns = ((n - window) // POOL_STRIDE + 1 for n in x.shape[:2])
-    row_end, column_end = POOL_STRIDE * (rows - 1) + 1, POOL_STRIDE * (columns - 1) + 1
-    return jnp.stack(
-        [
-            x[i : i + row_end : POOL_STRIDE, j : j + column_end : POOL_STRIDE]
-            for i in range(window)
-            for j in range(window)
-        ]
-    )
+    return jnp.concatenate(pool_views(x[None], window))

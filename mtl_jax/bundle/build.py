@@ -6,6 +6,7 @@ out-of-fold scores the bundle is not calibrated; test scores and training scores
 """
 
 from importlib import metadata
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -131,16 +132,13 @@ def model_card_aucs(
         and row.get("network", network) == network
         and row["estimator"] != "one fold"
     ]
-    empirical = {_row_key(row): row["auc"] for row in selected if row["method"] == "empirical"}
+    key = itemgetter("task", "unit", "estimator")
+    empirical = {key(row): row["auc"] for row in selected if row["method"] == "empirical"}
     return [
         row
         for row in selected
-        if row["method"] != "proper" or roc.may_headline(row["status"], empirical[_row_key(row)])
+        if row["method"] != "proper" or roc.may_headline(row["status"], empirical[key(row)])
     ]
-
-
-def _row_key(row: dict[str, Any]) -> tuple[str, ...]:
-    return row["task"], row["unit"], row["estimator"]
 
 
 def _reference_lesions(
@@ -186,24 +184,18 @@ def _with_out_of_fold(
         return reference, descriptions
     s = held_out.scores
     lesions = roc.view_to_lesion(s.label, s.score, s.case_id, s.lesion_id)
-    lesion_scores = {
-        (case, lesion): score
-        for case, lesion, score in zip(
-            lesions.cases.tolist(), lesions.lesions.tolist(), lesions.scores.tolist(), strict=True
-        )
-    }
-    score, unscored = reference.score.copy(), []
-    for i, (task, *lesion) in enumerate(zip(*reference[:3], strict=True)):
-        key = tuple(map(str, lesion))
-        if task == target and key in lesion_scores:
-            score[i] = lesion_scores[key]
-        elif task == target:
-            unscored.append("/".join(key))
+    names = zip(lesions.cases.tolist(), lesions.lesions.tolist(), strict=True)
+    lesion_scores = dict(zip(names, lesions.scores.tolist(), strict=True))
+    keys = list(zip(reference.case_id.tolist(), reference.lesion_id.tolist(), strict=True))
+    rows = np.flatnonzero(reference.task == target)
+    unscored = ["/".join(keys[i]) for i in rows if keys[i] not in lesion_scores]
     if unscored:
         raise InputError(
             f"the cross-validation has no score for {len(unscored)} training lesions of the run,"
             f" such as {unscored[0]}; repeat it with the same training cases"
         )
+    score = reference.score.copy()
+    score[rows] = [lesion_scores[keys[i]] for i in rows]
     return reference._replace(score=score), descriptions | {target: "out of fold"}
 
 

@@ -110,10 +110,8 @@ def _find_images(images: Sequence[Path]) -> dict[str, list[Path]]:
             raise InputError(f"{root}: no such file or folder of images")
         paths = sorted(root.rglob("*")) if root.is_dir() else [root]
         for path in filter(_is_image, paths):
-            names = {path.name}
-            if root.is_dir():
-                names.add(path.relative_to(root).as_posix())
-            for name in names:
+            below = path.relative_to(root).as_posix() if root.is_dir() else path.name
+            for name in {path.name, below}:
                 by_name.setdefault(name, []).append(path)
     by_suffix: dict[str, list[Path]] = {}
     for path in {path for paths in by_name.values() for path in paths}:
@@ -145,11 +143,8 @@ def _find_image(
     paths = sorted(set(files.get(name, [])))
     if len(paths) != 1:
         roots = ", ".join(map(str, images))
-        reason = (
-            f"{len(paths)} images of that name: give its path below"
-            if paths
-            else "no such image in"
-        )
+        number = f"{len(paths)} images of that name: give its path below"
+        reason = number if paths else "no such image in"
         raise InputError(f"{where}: image_path {name!r}: {reason} {roots}")
     return paths[0]
 
@@ -160,10 +155,8 @@ def _read_header(path: Path, frame: str, where: str) -> ImageHeader:
         return ImageHeader({}, None)
     number = int(frame) if frame.isdecimal() else None
     with prefix_errors(where):
-        facts, header = (
-            dicom.describe_header(path, number),
-            dicom.read_header_attributes(path, number),
-        )
+        facts = dicom.describe_header(path, number)
+        header = dicom.read_header_attributes(path, number)
     if "other" in (facts["sop_class"], facts["modality"]):
         raise InputError(
             f"{where}: {path}: not a mammogram by Modality or SOP class (MG, CR, DX and film"
@@ -202,10 +195,8 @@ def _fill_cells(
     """Fill empty cells of a row from the header or the command line."""
     if not row["pixel_um"] and not facts.get("spacing_um"):
         if facts:
-            with prefix_errors(where):
-                dicom.read_spacing(
-                    path
-                )  # raises InputError if the pixel size in the header is invalid
+            with prefix_errors(where):  # raised if the pixel size in the header is invalid
+                dicom.read_spacing(path)
         if pixel_um is None:
             raise InputError(
                 f"{where}: the pixel size of {path.name} is unknown: set it in the column pixel_um,"

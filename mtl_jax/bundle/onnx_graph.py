@@ -77,11 +77,8 @@ def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterato
     channel = constant("one", [1], np.int64)
     yield "Unsqueeze", ["oriented", channel], "channel", {}
     yield "Concat", ["channel"] * 3, "image", {"axis": 1}
-    params, links, last = (
-        flatten_dict(model.params, sep="/"),
-        convolution_chain(model.network),
-        "image",
-    )
+    params, last = flatten_dict(model.params, sep="/"), "image"
+    links = convolution_chain(model.network)
     for link in links:
         kernel = params[f"{link.path}/kernel"].transpose(3, 2, 0, 1)
         weight = constant(f"{link.path}/kernel", np.ascontiguousarray(kernel))

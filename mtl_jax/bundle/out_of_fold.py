@@ -7,17 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.bundle import calibration
-from mtl_jax.config_diff import describe_difference
+from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.scores import Scores, aggregate
 from mtl_jax.io import workdir
 from mtl_jax.types import InputError
 
 # Fields that two runs must share for the scores of one to calibrate the other.
-MATCHED_FIELDS = (
-    *("approach", "tasks", "network", "seed", "initialization", "heads", "task_weights"),
-    "target_cases",
-)
+MATCHED_FIELDS = ("approach", "tasks", "network", "seed", "initialization", "heads")
+MATCHED_FIELDS += ("task_weights", "target_cases")
 RUN_SETTINGS = ("epochs", "task_weights", "heads")  # settings that a run may replace
 
 
@@ -79,7 +77,13 @@ def _runs_of_folds(
     for run in source.results["runs"]:
         if run["fold"] is not None and all(run[key] == record[key] for key in MATCHED_FIELDS):
             _reject_other_weights(run, record, source)
-            _reject_other_training(_training(run, source), _training(record, study), run, source)
+            differences = changed_fields(_training(run, source), _training(record, study))
+            if differences:
+                raise InputError(
+                    f"{source.folder}: its run {run['id']} was trained with other settings than the"
+                    f" run: {format_changes(differences)}; repeat the cross-validation with the"
+                    " same settings"
+                )
             by_split.setdefault(run["split"], {})[run["fold"]] = run["id"]
     split = record["split"] if is_own else None  # a run with a held-out fold uses its own partition
     complete = [
@@ -100,10 +104,8 @@ def _runs_of_folds(
 
 def _joined(record: dict[str, Any], source: Study, runs: dict[int, str]) -> OutOfFoldScores:
     target = source.folds["target"]
-    tables = [
-        score_tables.read_scores(source.folder / "runs" / id_ / "scores.csv")
-        for id_ in runs.values()
-    ]
+    paths = [source.folder / "runs" / run_id / "scores.csv" for run_id in runs.values()]
+    tables = [score_tables.read_scores(path) for path in paths]
     tables = [table.select_rows(table.task == target) for table in tables]
     fold = np.repeat(list(runs), [len(table.label) for table in tables])
     joined = score_tables.concatenate(tables)
@@ -181,7 +183,7 @@ def _reject_other_weights(run: dict[str, Any], record: dict[str, Any], source: S
     if weights[0] != weights[1]:
         raise InputError(
             f"{source.folder}: its run {run['id']} started from other weights than the run ("
-            f"{describe_difference(weights[0], weights[1])}); repeat the cross-validation with the"
+            f"{format_changes(changed_fields(*weights))}); repeat the cross-validation with the"
             " same weights"
         )
 
@@ -201,18 +203,6 @@ def _training(record: dict[str, Any], study: Study) -> dict[str, Any]:
     if not settings["train"]["match_steps"]:
         training["train"]["epochs_of_the_run"] = settings["train"]["epochs"]
     return training | {"precision": provenance["precision"]}
-
-
-def _reject_other_training(
-    other_training: dict[str, Any], training: dict[str, Any], run: dict[str, Any], other: Study
-) -> None:
-    """Raise InputError if two runs had different training settings."""
-    differences = describe_difference(other_training, training)
-    if differences:
-        raise InputError(
-            f"{other.folder}: its run {run['id']} was trained with other settings than the run:"
-            f" {differences}; repeat the cross-validation with the same settings"
-        )
 
 
 def read_study(folder: Path) -> Study:

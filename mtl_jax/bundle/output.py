@@ -44,7 +44,9 @@ def write(folder: Path, result: ModelScores, compared: ModelScores | None = None
     try:
         (folder / "pictures").mkdir(parents=True)
         scores = to_record(result)
-        images = _render_images(result, scores)
+        images: dict[str, bytes] = {}
+        for number, (view, record) in enumerate(_views(result, scores)):
+            images |= _render_view(view, record, number)
         if compared:
             scores["compared"] = to_record(compared)
             images |= _render_compared_images(result, compared, scores)
@@ -79,7 +81,7 @@ def to_record(result: ModelScores) -> dict[str, Any]:
             "reference_scores": about["reference_scores"][task],
         },
         "task": task,
-        "lesions": [_lesion(model, lesion) for lesion in lesions],
+        "lesions": [_lesion(about, lesion) for lesion in lesions],
     }
 
 
@@ -90,19 +92,20 @@ def fingerprint(scores: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
-def _lesion(model: Model, lesion: LesionScore) -> dict[str, Any]:
+def _lesion(about: dict[str, Any], lesion: LesionScore) -> dict[str, Any]:
+    unknown = math.isnan(lesion.probability)
     return {
         "case_id": lesion.case_id,
         "lesion_id": lesion.lesion_id,
         "truth": CLASS_NAMES.get(lesion.label, ""),
         "score": lesion.score,
         "probability": _or_none(lesion.probability),
-        "prevalence": _prevalence(model, lesion),
+        "prevalence": None if unknown else about["calibration"]["lesion"]["prevalence"],
         "percentile_benign": _or_none(lesion.percentile_benign),
         "percentile_malignant": _or_none(lesion.percentile_malignant),
         "called_malignant_at": [
             point["name"]
-            for point in model.about["operating_points"]
+            for point in about["operating_points"]
             if lesion.score >= point["threshold"]
         ],
         "nearest": [
@@ -112,13 +115,6 @@ def _lesion(model: Model, lesion: LesionScore) -> dict[str, Any]:
         "flags": list(lesion.flags),
         "views": [_view(view) for view in lesion.views],
     }
-
-
-def _prevalence(model: Model, lesion: LesionScore) -> float | None:
-    """Return the prevalence of the calibration; None without a probability."""
-    if math.isnan(lesion.probability):
-        return None
-    return model.about["calibration"]["lesion"]["prevalence"]
 
 
 def _view(view: ViewScore) -> dict[str, Any]:
@@ -160,13 +156,6 @@ def _views(result: ModelScores, scores: dict[str, Any]) -> list[tuple[ViewScore,
     ]
 
 
-def _render_images(result: ModelScores, scores: dict[str, Any]) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    for number, (view, record) in enumerate(_views(result, scores)):
-        files |= _render_view(view, record, number)
-    return files
-
-
 def _render_compared_images(
     result: ModelScores, compared: ModelScores, scores: dict[str, Any]
 ) -> dict[str, bytes]:
@@ -205,11 +194,11 @@ def _view_rows(scores: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _cells(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record as cells of a CSV row; a list becomes one cell, views are left out."""
-    cells = {}
-    for name, value in record.items():
-        if name in ("views", "nearest"):
-            continue
-        cells[name] = ";".join(map(str, value)) if isinstance(value, list) else value
+    cells = {
+        name: ";".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in record.items()
+        if name not in ("views", "nearest")
+    }
     if "nearest" in record:
         cells["nearest"] = ";".join(
             f"{n['label']}:{n['task']}/{n['case_id']}/{n['lesion_id']}" for n in record["nearest"]

@@ -75,22 +75,21 @@ def choose_operating_points(
         point = {
             "name": name,
             "threshold": chosen.threshold,
-            "out_of_fold": _performance(chosen, scored),
+            "out_of_fold": _performance(chosen, scored.label),
         }
         if has_test_set and len(set(test_scores.label.tolist())) == 2:
-            label, score, case = aggregate(test_scores, "lesion")
-            test = calibration.LabelledScores(label, score, case, case)
-            point["test"] = _performance(roc.at_threshold(label, score, chosen.threshold), test)
+            label, score, _ = aggregate(test_scores, "lesion")
+            point["test"] = _performance(roc.at_threshold(label, score, chosen.threshold), label)
         points.append(point)
     return points
 
 
-def _performance(point: roc.OperatingPoint, scored: calibration.LabelledScores) -> dict[str, Any]:
+def _performance(point: roc.OperatingPoint, labels: np.ndarray) -> dict[str, Any]:
     return {
         "sensitivity": point.sensitivity,
         "sensitivity_interval": list(point.sensitivity_interval),
         "specificity": point.specificity,
         "specificity_interval": list(point.specificity_interval),
-        "n_malignant": int(np.sum(scored.label == 1)),
-        "n_benign": int(np.sum(scored.label == 0)),
+        "n_malignant": int(np.sum(labels == 1)),
+        "n_benign": int(np.sum(labels == 0)),
     }

@@ -17,13 +17,9 @@ def reliability_figure(calibration: dict[str, Any] | None) -> Markup | None:
         line = " ".join(f"{_x(p):.1f},{_y(o):.1f}" for p, o, _ in points)
         parts.append(Markup('<g class="r{}"><polyline points="{}"/>').format(number, line))
         for p, o, n in points:
-            parts.append(
-                Markup('<circle cx="{}" cy="{}" r="3.5"><title>{}</title></circle>').format(
-                    f"{_x(p):.1f}",
-                    f"{_y(o):.1f}",
-                    f"{check['on']}: predicted {p:.2f}, malignant {o:.2f} of {n}",
-                )
-            )
+            title = f"{check['on']}: predicted {p:.2f}, malignant {o:.2f} of {n}"
+            circle = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>')
+            parts.append(circle.format(_x(p), _y(o), title))
         parts.append(Markup("</g>"))
     ticks = Markup("").join(
         Markup('<text x="{}" y="{}">{}</text><text class="y" x="{}" y="{}">{}</text>').format(

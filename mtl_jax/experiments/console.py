@@ -90,8 +90,8 @@ def print_randomly_frozen(runs: Sequence[Run], pretrained: Sequence[str]) -> Non
     random_layers = {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
     if random_layers:
         print(
-            f"note: {', '.join(sorted(random_layers))} are frozen at random values: no pretrained "
-            "weights",
+            f"note: {', '.join(sorted(random_layers))} are frozen with random values, because "
+            "the weights do not have these layers",
             flush=True,
         )
 

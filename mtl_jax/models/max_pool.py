@@ -16,14 +16,13 @@ STRIDE = 2
 def max_pool(x: jax.Array, size: int = 3) -> jax.Array:
     """Return the maximum of `size` x `size` windows of `x` (n, h, w, c) at stride 2.
 
-    The result has (h - size) // 2 + 1 rows and (w - size) // 2 + 1 columns. The gradient goes to
-    the first maximum in row-major order, as in XLA and PyTorch.
+    The gradient goes to the first maximum in row-major order, as in XLA and PyTorch.
     """
     return _forward(x, size)[0]
 
 
 def _forward(x: jax.Array, size: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    maximum, *views = _views(x, size)
+    maximum, *views = pool_views(x, size)
     argmax = jnp.zeros(maximum.shape, jnp.int8)
     for k, view in enumerate(views, 1):
         argmax = jnp.where(view > maximum, jnp.int8(k), argmax)
@@ -49,7 +48,7 @@ def _backward(
 max_pool.defvjp(_forward, _backward)
 
 
-def _views(x: jax.Array, size: int) -> list[jax.Array]:
+def pool_views(x: jax.Array, size: int) -> list[jax.Array]:
     """Return one strided view of `x` for each pixel of a window, in row-major order."""
     rows, columns = (_extent(n, size) for n in x.shape[1:3])
     return [

@@ -13,12 +13,8 @@ import jax.numpy as jnp
 from mtl_jax.models.base import Convolution, Network
 from mtl_jax.models.max_pool import max_pool
 
-STAGES = {
-    "C2": (64, 1),
-    "C3": (128, 2),
-    "C4": (256, 2),
-    "C5": (512, 2),
-}  # features, stride of the first block
+# Features, stride of the first block.
+STAGES = {"C2": (64, 1), "C3": (128, 2), "C4": (256, 2), "C5": (512, 2)}
 BLOCKS = 2  # in each stage
 
 

@@ -9,13 +9,8 @@ import jax
 from mtl_jax.models.base import Convolution, Network
 from mtl_jax.models.max_pool import max_pool
 
-BLOCKS = {  # convolutions in a block, and their features
-    "C1": (2, 64),
-    "C2": (2, 128),
-    "C3": (3, 256),
-    "C4": (3, 512),
-    "C5": (3, 512),
-}
+# Convolutions in a block, and their features.
+BLOCKS = {"C1": (2, 64), "C2": (2, 128), "C3": (3, 256), "C4": (3, 512), "C5": (3, 512)}
 
 
 class Block(nn.Module):

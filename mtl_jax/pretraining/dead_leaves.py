@@ -6,8 +6,7 @@ The shape, sizes, aspect ratio and texture of the leaves are the class.
 import jax
 import jax.numpy as jnp
 
-from mtl_jax.pretraining.class_parameters import sobol_points
-from mtl_jax.pretraining.random_fields import local_coordinates
+from mtl_jax.pretraining.random_fields import local_coordinates, sobol_points
 
 CLASSES = 32
 LEAVES = 48

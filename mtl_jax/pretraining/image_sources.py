@@ -79,9 +79,8 @@ class TfdsImages(Sequence[tuple[np.ndarray, int]]):
         from mtl_jax.data.sources import tfds_fields
 
         number = self._indices[index]
-        example = tfds_fields.read_example(
-            self._source, number, f"tfds {self._name}, example {number}"
-        )
+        where = f"tfds {self._name}, example {number}"
+        example = tfds_fields.read_example(self._source, number, where)
         image = np.asarray(example["image"])
         return np.repeat(image, 3, -1) if image.shape[-1] == 1 else image, int(example["label"])
 
@@ -151,21 +150,16 @@ def _open_tfds(name: str) -> tuple[int, LabeledImages, LabeledImages]:
     train = tfds_fields.open_split(builder, "train", None)
     classes = features["label"].num_classes
     validation_name = next((n for n in ("validation", "test") if n in split_names), None)
+    splits: tuple[Sequence[int], Sequence[int]] = [], []
     if validation_name:
         validation = tfds_fields.open_split(builder, validation_name, None)
-        return (
-            classes,
-            TfdsImages(builder.name, train, range(len(train))),
-            TfdsImages(builder.name, validation, range(len(validation))),
-        )
-    splits = [], []
-    for index in range(len(train)):
-        splits[_is_validation(str(index))].append(index)
-    return (
-        classes,
-        TfdsImages(builder.name, train, splits[0]),
-        TfdsImages(builder.name, train, splits[1]),
-    )
+        splits = range(len(train)), range(len(validation))
+    else:
+        validation = train
+        for index in range(len(train)):
+            splits[_is_validation(str(index))].append(index)
+    train_images = TfdsImages(builder.name, train, splits[0])
+    return classes, train_images, TfdsImages(builder.name, validation, splits[1])
 
 
 def _is_validation(name: str) -> bool:

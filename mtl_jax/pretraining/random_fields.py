@@ -1,7 +1,19 @@
-"""Random fields and coordinates for the synthetic images."""
+"""Class parameters, coordinates and random fields for the synthetic images."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy.stats import qmc
+
+
+def sobol_points(count: int, *ranges: tuple[float, float]) -> np.ndarray:
+    """Return parameters (count, len(ranges)) float32 of classes, evenly distributed over `ranges`.
+
+    They are the first `count` points, a power of 2, of a Sobol sequence, and so constant.
+    """
+    low, high = np.array(ranges).T
+    points = qmc.Sobol(len(ranges), scramble=False).random(count)
+    return (low + points * (high - low)).astype(np.float32)
 
 
 def pixel_grid(size: int) -> tuple[jax.Array, jax.Array]:

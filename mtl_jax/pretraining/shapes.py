@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.pretraining.class_parameters import sobol_points
-from mtl_jax.pretraining.random_fields import local_coordinates, make_background
+from mtl_jax.pretraining.random_fields import local_coordinates, make_background, sobol_points
 
 OUTLINE_CLASSES = 64
 ORDER, LOBES, LOG_SOFTNESS, ASPECT = sobol_points(

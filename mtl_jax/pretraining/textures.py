@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtl_jax.pretraining.class_parameters import sobol_points
-from mtl_jax.pretraining.random_fields import make_noise
+from mtl_jax.pretraining.random_fields import make_noise, sobol_points
 
 CLASSES = 64
 SLOPE, CORNER, STRETCH, FOLD = sobol_points(

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from mtl_jax import weights
 from mtl_jax.io import workdir
@@ -22,7 +21,7 @@ from mtl_jax.pretraining.image_sources import open_task
 from mtl_jax.pretraining.task import Examples, Task
 from mtl_jax.training import devices
 from mtl_jax.training.checkpoint import VERSIONS_BEFORE, Checkpoints, versions_before
-from mtl_jax.training.history import History
+from mtl_jax.training.history import History, progress_bar
 from mtl_jax.types import InputError, Params, TrainState
 
 SYNC_STEPS = 16  # the host waits for the device after so many steps
@@ -84,7 +83,7 @@ def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
     first_epoch, state = checkpoints.resume(state)
     state = devices.replicate(state, sharding)
     history = History(folder / "history.jsonl", first_epoch)
-    with _progress_bar(first_epoch * task.steps, t.epochs * task.steps) as bar:
+    with progress_bar("pretraining", first_epoch * task.steps, t.epochs * task.steps) as bar:
         for epoch in range(first_epoch, t.epochs):
             size = s.small_size if epoch < s.small_epochs else s.size
             config = network_config(size)
@@ -92,7 +91,7 @@ def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
             rates = _learning_rates(c, epoch, task.steps)
             train_sums = []
             for number, examples in enumerate(task.train_batches(epoch, size)):
-                batch = _shard(examples, sharding)
+                batch = examples if sharding is None else jax.device_put(examples, sharding)
                 state, sums = step(state, batch, dropout_key, rates[number])
                 train_sums.append(sums)
                 if number % SYNC_STEPS == SYNC_STEPS - 1:
@@ -112,7 +111,7 @@ def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
             }
             if not np.isfinite([line["loss"], line["held_out_loss"]]).all():
                 raise InputError(
-                    f"{folder}: the loss is no longer a number in epoch {epoch + 1}; lower "
+                    f"{folder}: the loss is NaN or infinite in epoch {epoch + 1}; lower "
                     f"config.train.learning_rate ({t.learning_rate})"
                 )
             history.write(line)
@@ -125,17 +124,6 @@ def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
     trained = _make_weights(params, task, _last_line(folder), c, device_kinds)
     trained.metadata["training"][VERSIONS_BEFORE] = versions_before(folder / "checkpoint")
     weights.save(trained, folder / "weights", half=True)
-
-
-def _progress_bar(initial: int, total: int) -> tqdm:
-    return tqdm(
-        total=total,
-        initial=initial,
-        desc="pretraining",
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 30,
-    )
 
 
 def _learning_rates(c: ConfigDict, epoch: int, epoch_steps: int) -> jax.Array:
@@ -184,10 +172,6 @@ def _evaluate(
     config: network.NetworkConfig, params: Params, examples: Examples
 ) -> steps.MetricSums:
     return steps.sum_metrics(network.logits(config, params, examples.image), examples)
-
-
-def _shard(examples: Examples, sharding: Any) -> Examples:
-    return examples if sharding is None else jax.device_put(examples, sharding)
 
 
 def _means(sums: Iterable[steps.MetricSums]) -> dict[str, float]:

@@ -158,7 +158,7 @@ def _fit_statuses(work: WorkFolder) -> list[str]:
             aucs_by_status.setdefault(key, []).append(auc)
     texts = []
     for (name, status), aucs in aucs_by_status.items():
-        role = " and is not used as the headline" if name == METHODS["proper"] else ""
+        role = " and is not used as the primary result" if name == METHODS["proper"] else ""
         texts.append(f"The {name} AUC has status {status} (docs/roc.md){role}: {'; '.join(aucs)}.")
     return texts
 

@@ -46,7 +46,7 @@ def auc_interval(
     labels, scores : (n,)
         0 benign, 1 malignant; finite scores, higher is more malignant.
     clusters : (n,), optional
-        Patient ids; None: each case is another patient.
+        Patient ids; None: every case is from a different patient.
     method : {'empirical', 'proper'}
         The empirical AUC, or that of the proper binormal fit.
 

@@ -59,7 +59,7 @@ def bootstrap(
     labels, scores : (n,)
         0 benign, 1 malignant; finite scores, higher is more malignant.
     clusters : (n,), optional
-        Patient ids; None: each case is another patient.
+        Patient ids; None: every case is from a different patient.
     method : {'empirical', 'proper'}
         The AUC of each resample: empirical, or that of a proper binormal fit, which starts at the
         fit of the data.

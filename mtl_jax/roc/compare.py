@@ -13,14 +13,14 @@ from mtl_jax.roc.influence import empirical_influence, proper_influence
 from mtl_jax.roc.inputs import check_scores, encode_ids
 
 METHODS = ("delong", "proper", "obuchowski", "bootstrap")
-FITTED_STATUS = ("ok", "boundary")  # with other statuses empirical influence values are used
+FITTED_STATUS = ("ok", "boundary")  # a fit with another status is reported
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The difference of two AUCs of the same cases.
 
-    Scores that rank all cases equally have delta, se and z 0 and p_value 1.
+    Two sets of scores with the same ranks have delta, se and z 0 and p_value 1.
 
     Attributes
     ----------
@@ -33,10 +33,10 @@ class Comparison:
         Number of patients.
     status
         ok; with method 'proper' also the status of a fit that is neither ok nor boundary, and then
-        the standard error is that of the empirical AUC; sparse (only one patient has cases of a
-        class) or undetermined (the estimated variance is 0): the interval then combines Newcombe's
-        intervals of the AUCs as if they were independent (Zou and Donner 2008, Stat Med 27:1693),
-        which is conservative, and `se` is its half-width / 1.96.
+        the standard error is that of the empirical AUC (except for not_converged); sparse (only one
+        patient has cases of a class) or undetermined (the estimated variance is 0):
+        the interval then combines Newcombe's intervals of the AUCs as if they were independent (Zou
+        and Donner 2008, Stat Med 27:1693), which is conservative; `se` is its half-width / 1.96.
     """
 
     auc_a: float
@@ -76,7 +76,7 @@ def compare(
         their influence values; Obuchowski's extension of DeLong's test to clusters; the bootstrap
         of the empirical AUCs over patients.
     clusters : (n,), optional
-        Patient ids; None: each case is another patient.
+        Patient ids; None: every case is from a different patient.
     allow_repeats : bool
         Use 'delong' although a patient has several cases, which it treats as independent.
     samples, seed

@@ -23,7 +23,7 @@ def check_scores(
     )
     for value, kind in ((1.0, "malignant (1)"), (0.0, "benign (0)")):
         if not np.any(truth == value):
-            raise ValueError(f"labels: no {kind} case among {len(truth)}; both classes are needed")
+            raise ValueError(f"labels: no {kind} case among {len(truth)}; add cases of this class")
     return truth == 1.0, values
 
 

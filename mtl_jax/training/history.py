@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from mtl_jax.io import atomic
 from mtl_jax.training.steps import Metrics
@@ -44,6 +46,18 @@ class History:
                 file.flush()
                 os.fsync(file.fileno())
         self._on_epoch(record)
+
+
+def progress_bar(name: str, done: int, total: int) -> tqdm:
+    """Return a bar of the steps of a training, `done` of `total` at its start."""
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=name,
+        unit="step",
+        dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; fewer lines in a log file
+    )
 
 
 def summarize(epoch: int, metrics: Metrics, rates: jax.Array, tasks: Sequence[str]) -> EpochRecord:

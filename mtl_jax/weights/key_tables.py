@@ -5,16 +5,17 @@ A layer is a path: 'C1', or 'C2/block1/conv1' where C2 has several convolutions.
 
 from dataclasses import dataclass, field
 
-CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")
+from mtl_jax.models.alexnet import CONVOLUTIONS
+from mtl_jax.models.base import CONVOLUTIONAL, FULLY_CONNECTED
+from mtl_jax.models.resnet import STAGES
+from mtl_jax.models.vgg import BLOCKS
+
 LEAVES = ("kernel", "bias")
-# Convolutions, features.
-VGG16 = {"C1": (2, 64), "C2": (2, 128), "C3": (3, 256), "C4": (3, 512), "C5": (3, 512)}
-RESNET18 = {"C2": 64, "C3": 128, "C4": 256, "C5": 512}  # features; two blocks each
 
 
 def _vgg16() -> dict[str, tuple[int, ...]]:
     kernels, channels = {}, 3
-    for block, (count, features) in VGG16.items():
+    for block, (count, features) in BLOCKS.items():
         for k in range(1, count + 1):
             kernels[f"{block}/conv{k}"] = (3, 3, channels, features)
             channels = features
@@ -23,7 +24,7 @@ def _vgg16() -> dict[str, tuple[int, ...]]:
 
 def _resnet18() -> dict[str, tuple[int, ...]]:
     kernels, channels = {"C1/conv1": (7, 7, 3, 64)}, 64
-    for stage, features in RESNET18.items():
+    for stage, (features, _) in STAGES.items():
         for block in ("block1", "block2"):
             kernels[f"{stage}/{block}/conv1"] = (3, 3, channels, features)
             kernels[f"{stage}/{block}/conv2"] = (3, 3, features, features)
@@ -34,20 +35,13 @@ def _resnet18() -> dict[str, tuple[int, ...]]:
 
 
 def _fully_connected(inputs: int) -> dict[str, tuple[int, ...]]:
-    widths = (inputs, 4096, 4096, 1000, 100, 2)
+    widths = (inputs, *FULLY_CONNECTED.values(), 2)
     return {f"F{i}": (widths[i - 1], widths[i]) for i in range(1, 6)}
 
 
-# Convolutions are (row, column, in, out), fully connected layers (in, out); AlexNet is that of
-# Samala et al. 2017, Table 3.
+# Convolutions are (row, column, in, out), fully connected layers (in, out).
 KERNELS: dict[str, dict[str, tuple[int, ...]]] = {
-    "alexnet": {
-        "C1": (11, 11, 3, 64),
-        "C2": (5, 5, 64, 192),
-        "C3": (3, 3, 192, 384),
-        "C4": (3, 3, 384, 256),
-        "C5": (3, 3, 256, 256),
-    }
+    "alexnet": {n: (c.size, c.size, c.channels, c.features) for n, c in CONVOLUTIONS.items()}
     | _fully_connected(3 * 3 * 256),
     "vgg16": _vgg16() | _fully_connected(4 * 4 * 512),
     "resnet18": _resnet18() | _fully_connected(512),

@@ -1,10 +1,10 @@
-"""Kills a small job at random moments of chosen phases, runs it again, and compares what it gives.
+"""Kill a small job at random times in each phase, rerun it, and compare the results.
 
-    PYTHONPATH=. python tests/kit/killing.py FOLDER [LIVES] [SEED]
+    PYTHONPATH=. python tests/kit/killing.py FOLDER [REPEATS] [SEED]
 
-A life begins with an empty cache and an empty work folder and is killed once in each of the PHASES;
-then it runs to its end. It prints a line a life, and at the end how many kills fell in which phase.
-Jobs are forked from one process that has imported everything, so that a start costs little.
+Each repeat begins with an empty cache and work folder, is killed once in each of PHASES, and then
+runs to its end. The script prints a line per repeat, and at the end the number of kills per phase.
+Jobs are forked from one process that has imported everything, so that they start fast.
 """
 
 import importlib
@@ -36,8 +36,8 @@ SETTINGS = (
 ROOT = Path(__file__).parents[2]
 
 
-class Place:
-    """Where one life of the job works."""
+class Job:
+    """The folders of one job."""
 
     def __init__(self, folder: Path) -> None:
         self.cache, self.workdir = folder / "cache", folder / "work"
@@ -48,37 +48,37 @@ class Place:
         return next(self.workdir.glob(pattern), None) is not None
 
     def outcome(self) -> dict[str, bytes]:
-        """The bytes of all that depends on no clock."""
+        """Return the bytes of all files that do not depend on time."""
         names = ("scores.csv", "history.jsonl", "run.json")
-        found = [path for name in names for path in self.workdir.glob(f"runs/*/{name}")]
-        found += [self.workdir / name for name in ("results.json", "folds.json")]
-        return {str(path.relative_to(self.workdir)): path.read_bytes() for path in found}
+        paths = [path for name in names for path in self.workdir.glob(f"runs/*/{name}")]
+        paths += [self.workdir / name for name in ("results.json", "folds.json")]
+        return {str(path.relative_to(self.workdir)): path.read_bytes() for path in paths}
 
 
-# Whether the job is in the phase now; files alone tell.
-IN: dict[str, Callable[[Place], bool]] = {
-    "ingest": lambda p: p.cache.is_dir() and not list(p.cache.glob("sfm-*")),
-    "training": lambda p: p.has("runs/*/history.jsonl"),
-    "checkpoint": lambda p: p.has("runs/*/checkpoint/.*.partial-*"),
-    "study": lambda p: p.has("runs/*/scores.csv"),
-    "report": lambda p: p.has("results.json"),
+# Whether the job is in a phase, by its files.
+IS_IN: dict[str, Callable[[Job], bool]] = {
+    "ingest": lambda job: job.cache.is_dir() and not list(job.cache.glob("sfm-*")),
+    "training": lambda job: job.has("runs/*/history.jsonl"),
+    "checkpoint": lambda job: job.has("runs/*/checkpoint/.*.partial-*"),
+    "study": lambda job: job.has("runs/*/scores.csv"),
+    "report": lambda job: job.has("results.json"),
 }
 
 
-def start(place: Place) -> int:
-    """The job in a process of its own; returns its id."""
+def start(job: Job) -> int:
+    """Start the job in a process of its own and return the id of the process."""
     child = os.fork()
     if child:
         return child
-    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     from absl import app
 
     from mtl_jax import main
 
-    where = [f"--workdir={place.workdir}", f"--config.data.cache={place.cache}"]
-    sys.argv = ["mtl_jax", *SETTINGS, *where]  # where ml_collections, too, looks for fields
+    folders = [f"--workdir={job.workdir}", f"--config.data.cache={job.cache}"]
+    sys.argv = ["mtl_jax", *SETTINGS, *folders]  # ml_collections reads it, too
     status = 1
     try:
         app.run(main.main, sys.argv, flags_parser=main.parse_flags)
@@ -92,54 +92,55 @@ def start(place: Place) -> int:
     return 0
 
 
-def finish(place: Place) -> None:
-    """Runs the job to its end, which must be a good one."""
-    _, status = os.waitpid(start(place), 0)
+def finish(job: Job) -> None:
+    """Run the job to its end; it must succeed."""
+    _, status = os.waitpid(start(job), 0)
     if os.waitstatus_to_exitcode(status) != 0:
-        raise SystemExit(f"the job failed:\n{place.log.read_text()[-3000:]}")
+        raise SystemExit(f"the job failed:\n{job.log.read_text()[-3000:]}")
 
 
-def kill(place: Place, phase: str, after: float) -> bool:
-    """Kills the job `after` seconds into the phase; False where it ended before."""
-    job, entered = start(place), None
-    while os.waitpid(job, os.WNOHANG)[0] == 0:
-        if entered is None and IN[phase](place):
+def kill(job: Job, phase: str, after: float) -> bool:
+    """Kill the job `after` seconds into the phase; return False if it ended before."""
+    process, entered = start(job), None
+    while os.waitpid(process, os.WNOHANG)[0] == 0:
+        if entered is None and IS_IN[phase](job):
             entered = time.monotonic()
         if entered is not None and time.monotonic() >= entered + after:
-            os.kill(job, signal.SIGKILL)
-            os.waitpid(job, 0)
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
             return True
         time.sleep(0.002)
     return False
 
 
-def lives(folder: Path, count: int, seed: int, phases: tuple[str, ...] = PHASES) -> Counter:
-    """How many kills fell in each phase, over `count` lives that each gave the unbroken bytes."""
+def repeat_kills(folder: Path, count: int, seed: int, phases: tuple[str, ...] = PHASES) -> Counter:
+    """Return the kills per phase in `count` repeats, each with the results of an unkilled job."""
     prepare(folder)
-    finish(first := Place(folder / "first"))  # compiles
+    finish(first := Job(folder / "first"))  # compiles
     begin = time.monotonic()
-    finish(unbroken := Place(folder / "unbroken"))
-    length = time.monotonic() - begin
-    expected = unbroken.outcome()
+    finish(unkilled := Job(folder / "unbroken"))
+    duration = time.monotonic() - begin
+    expected = unkilled.outcome()
     assert first.outcome() == expected
     rng, kills = random.Random(seed), Counter()
-    for life in range(count):
-        place = Place(folder / f"life{life}")
+    for repeat in range(count):
+        job = Job(folder / f"repeat{repeat}")
         for phase in phases:
             # A checkpoint and the report take a short while, the rest about a quarter each.
             limit = 0.05 if phase in ("checkpoint", "report") else 0.2
-            kills[phase] += kill(place, phase, rng.uniform(0, limit * length))
-        finish(place)
-        assert place.outcome() == expected, f"life {life} gave other bytes, in {place.workdir}"
+            kills[phase] += kill(job, phase, rng.uniform(0, limit * duration))
+        finish(job)
+        assert job.outcome() == expected, f"repeat {repeat}: other results in {job.workdir}"
         print(
-            f"life {life + 1} of {count}: the same bytes; {kills.total()} kills so far", flush=True
+            f"repeat {repeat + 1} of {count}: the same bytes; {kills.total()} kills so far",
+            flush=True,
         )
-        shutil.rmtree(folder / f"life{life}")
+        shutil.rmtree(folder / f"repeat{repeat}")
     return kills
 
 
 def prepare(folder: Path) -> None:
-    """Imports what a job imports, so that forked jobs need not; nothing is computed here."""
+    """Import what a job imports, so that forked jobs need not; nothing is computed here."""
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)
     os.environ |= {
@@ -148,11 +149,11 @@ def prepare(folder: Path) -> None:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "MTL_JAX_KEY_FILE": str(folder / "key"),
     }
-    for name in ("main", "report", "study.conduct"):
+    for name in ("main", "report", "experiments.runner"):
         importlib.import_module(f"mtl_jax.{name}")
 
 
 if __name__ == "__main__":
-    _, where, *numbers = sys.argv
-    given = [int(n) for n in numbers]
-    print(dict(lives(Path(where).absolute(), given[0] if given else 20, *given[1:2] or [0])))
+    _, root, *numbers = sys.argv
+    count, seed = (*map(int, numbers), *(20, 0)[len(numbers) :])
+    print(dict(repeat_kills(Path(root).absolute(), count, seed)))

@@ -1,8 +1,8 @@
-"""Processor seconds and memory of the parts that grow with what they are given, at one size.
+"""Measure CPU seconds and peak memory of the parts that grow with the size of their input.
 
     PYTHONPATH=. python tests/kit/load.py manifest|ROIs|runs SIZE FOLDER
 
-Prints a JSON object. Each size is measured in a process of its own, whose peak memory it is.
+Prints a JSON object. Each size needs a process of its own, because its peak memory is measured.
 """
 
 import json
@@ -18,11 +18,11 @@ from mtl_jax.experiments import executors, leak_checks, scores, splits
 from mtl_jax.types import RoiSet, Run
 
 HEADER = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
-LESIONS = 4  # in an image
+LESIONS = 4  # per image
 
 
 def manifest(size: int, folder: Path) -> dict[str, float]:
-    """A manifest of `size` rows, read and planned under pseudonyms; no image is opened."""
+    """Read and plan a manifest of `size` rows with pseudonyms; no image is opened."""
     truths = ("malignant", "benign", "benign")
     with (folder / "m.csv").open("w") as file:
         file.write(HEADER + "\n")
@@ -35,16 +35,16 @@ def manifest(size: int, folder: Path) -> dict[str, float]:
     for case in range(-(-size // LESIONS)):
         (folder / str(case % 1000) / f"{case}.pgm").touch()
     begin = time.process_time()
-    made = ingest_plan.make_plan(
+    plan = ingest_plan.make_plan(
         "manifest", str(folder / "m.csv"), {}, {}, ingest_plan.DEFAULT_RULES
     )
-    taken = time.process_time() - begin
-    assert len(made.views) == size
-    return {"read and plan": taken}
+    seconds = time.process_time() - begin
+    assert len(plan.views) == size
+    return {"read and plan": seconds}
 
 
 def rois(size: int, folder: Path) -> dict[str, float]:
-    """`size` ROIs written as shards, opened with every checksum, split, searched for copies."""
+    """Write `size` ROIs as shards, open and verify them, split them, search for near-duplicates."""
     rng = np.random.default_rng(0)
     # Breast tissue falls with the frequency to about the power of 1.5 in amplitude.
     down, across = np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)
@@ -86,7 +86,7 @@ def rois(size: int, folder: Path) -> dict[str, float]:
 
 
 def runs(size: int, folder: Path) -> dict[str, float]:
-    """A study of `size` finished runs of 100 scores each, found done, read and pooled."""
+    """Read and concatenate `size` finished runs with 100 scores each."""
     index = {
         **{
             name: np.array([f"{name}{i}" for i in range(100)]) for name in scores.Scores._fields[:4]

@@ -1,4 +1,4 @@
-"""Small disks, small collections, and how to spoil them, for the tests of faults."""
+"""Small disks and small collections, and ways to damage them, for the tests of faults."""
 
 import subprocess
 from pathlib import Path
@@ -13,17 +13,17 @@ BACKGROUND = {"correct": True, "along_mm": 3.2, "depth_mm": 1.6}
 HEADER = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
 
 
-def mount(place: Path, size: str, options: str = "") -> None:
-    """A disk in memory at `place`; skips where this user may not mount."""
-    place.mkdir(exist_ok=True)
-    flags = ["-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(place)]
-    done = subprocess.run(["mount", *flags], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"this user may not mount a small disk: {done.stderr.strip()[:80]}")
+def mount(folder: Path, size: str, options: str = "") -> None:
+    """Mount a disk in memory at `folder`; skip the test if this user may not mount."""
+    folder.mkdir(exist_ok=True)
+    flags = ["-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(folder)]
+    process = subprocess.run(["mount", *flags], capture_output=True, text=True)
+    if process.returncode:
+        pytest.skip(f"this user may not mount a small disk: {process.stderr.strip()[:80]}")
 
 
 def films(folder: Path, count: int = 4, seed: int = 0) -> Path:
-    """A collection of `count` patients with an image and a lesion each; its manifest."""
+    """Write a collection of `count` patients with one lesion each, and return its manifest."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     rows = [HEADER]
@@ -42,8 +42,8 @@ def load(table: Path, cache: Path, outside: bool = False, **rules: object) -> Ro
     return ingest.load(f"manifest:{table}", cache, BACKGROUND, options, ingest.Rules(**rules))
 
 
-def flip(path: Path, place: int) -> None:
-    """Changes one bit of the byte at `place`."""
+def flip(path: Path, offset: int) -> None:
+    """Flip one bit of the byte at `offset`."""
     content = bytearray(path.read_bytes())
-    content[place] ^= 0x10
+    content[offset] ^= 0x10
     path.write_bytes(content)

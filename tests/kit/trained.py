@@ -1,6 +1,6 @@
-"""Two tiny finished studies of one phantom collection, for the tests of what is done with a model.
+"""Two tiny finished studies of one phantom collection, for tests that need a trained model.
 
-A test run and a cross-validation of its training cases, trained for seconds: good for nothing else.
+A test run and a cross-validation of its training cases, trained for seconds.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ class Trained(NamedTuple):
 
 
 def train(folder: Path) -> Trained:
-    """Makes everything in `folder`."""
+    """Run both studies in `folder`."""
     for study in ("test", "cross_validation"):
         c = config.default()
         c.study, c.approaches, c.network, c.folds = study, ("sttl",), "C1-C5", 2
