@@ -70,7 +70,7 @@ def test_stages_share_runs_with_task_weights_and_heads(weight: str) -> None:
 def test_a_depth_study_rejects_multi_task_approaches() -> None:
     c = config.default()
     c.study, c.weights = "depth", "imagenet"
-    with pytest.raises(InputError, match="config.approaches=.* single-task, on the target alone"):
+    with pytest.raises(InputError, match="config.approaches=.* trains on the target only"):
         config.validate(c)
 
 
