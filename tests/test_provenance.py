@@ -399,10 +399,8 @@ def test_a_transfer_study_has_the_checks_of_every_study(
     c = studies.make_config("transfer")
     c.transfer.weights = ("nowhere", "analytic")
     show_plan(c, tmp_path)
-    assert (
-        "weights nowhere: left out of this plan: has no converted weights"
-        in capsys.readouterr().out
-    )
+    message = "weights nowhere: left out of this plan: config.weights='nowhere' is invalid: no such"
+    assert message in capsys.readouterr().out
     c.data.sources, c.data.target = c.data.sources[1:], "dm"
     c.transfer.study, c.data.test_fraction, c.folds = "cross_validation", 0.0, 6
     with pytest.raises(InputError, match="fold"):
