@@ -395,7 +395,7 @@ def test_a_transfer_study_has_the_checks_of_every_study(
     show_plan(studies.make_config("transfer"), tmp_path)
     plan = capsys.readouterr().out
     assert "to do: 2 of 2 runs" in plan and "split of sfm:" in plan
-    assert "operations a second" in plan and not list(tmp_path.iterdir())
+    assert "operations per second" in plan and not list(tmp_path.iterdir())
     c = studies.make_config("transfer")
     c.transfer.weights = ("nowhere", "analytic")
     show_plan(c, tmp_path)
