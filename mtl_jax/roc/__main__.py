@@ -1,4 +1,4 @@
-"""ROC analysis of tables of scores: python -m mtl_jax.roc SCORES.csv [--compare OTHER.csv]"""
+"""Print the AUCs of a table of scores with 95% confidence intervals, and compare two tables."""
 
 import argparse
 import sys
@@ -32,7 +32,7 @@ def main() -> int:
         metavar="OTHER.csv",
         help="scores of the same cases by another model or reader",
     )
-    parser.add_argument("--task", metavar="NAME", help="analyze one task only (default: each)")
+    parser.add_argument("--task", metavar="NAME", help="analyze this task only (default: each)")
     parser.add_argument(
         "--unit",
         choices=("lesion", "view"),
@@ -86,7 +86,7 @@ def print_report(flags: argparse.Namespace) -> None:
     tasks = by_task(read_tables, flags.task)
     for number, (task, tables) in enumerate(tasks):
         if len(tasks) > 1:
-            print(f"{chr(10) * (number > 0)}task {task}")
+            print(f"\ntask {task}" if number else f"task {task}")
         try:
             curves += report_task(tables, task if len(tasks) > 1 else "", flags)
         except ValueError as error:

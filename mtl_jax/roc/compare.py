@@ -69,27 +69,38 @@ def compare(
 
     Parameters
     ----------
-    labels, scores_a, scores_b : (n,)
-        0 benign, 1 malignant; finite scores, higher is more malignant.
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant.
+    scores_a, scores_b : array-like of shape (n,)
+        Finite; higher is more malignant.
     method : {'delong', 'proper', 'obuchowski', 'bootstrap'}
         DeLong's test of the empirical AUCs; the AUCs of proper binormal fits with the covariance of
         their influence values; Obuchowski's extension of DeLong's test to clusters; the bootstrap
         of the empirical AUCs over patients.
-    clusters : (n,), optional
-        Patient ids; None: every case is from a different patient.
+    clusters : array-like of shape (n,), optional
+        Patient ids. Without them each case is its own patient.
     allow_repeats : bool
-        Use 'delong' although a patient has several cases, which it treats as independent.
-    samples, seed
-        Number of bootstrap resamples, and their seed.
+        Allow 'delong' for patients with several cases, which it treats as independent.
+    samples : int
+        Number of bootstrap resamples, at least 2.
+    seed : int
+        Seed of the resamples, at least 0.
+
+    Returns
+    -------
+    Comparison
+        The difference of the AUCs with its standard error, interval, p-value and status.
 
     Raises
     ------
     ValueError
-        If labels, scores, ids or method are invalid, or a patient has several cases with 'delong'.
+        If labels, scores, ids, method, `samples` or `seed` are invalid, or a patient has several
+        cases with 'delong'.
 
     References
     ----------
-    DeLong et al. 1988, Biometrics 44:837; Obuchowski 1997, Biometrics 53:567.
+    DeLong et al. 1988, Biometrics 44:837; Obuchowski 1997, Biometrics 53:567; White 1982,
+    Econometrica 50:1 (influence values of a fit).
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r} is invalid: expected one of {', '.join(METHODS)}")

@@ -17,7 +17,10 @@ def check_scores(
     truth = _as_numbers(labels, "labels")
     values = _as_numbers(scores, name)
     if len(truth) != len(values):
-        raise ValueError(f"labels has {len(truth)} entries but {name} has {len(values)}")
+        raise ValueError(
+            f"labels has {len(truth)} entries but {name} has {len(values)}; expected one label per"
+            " score"
+        )
     _reject(
         ~np.isin(truth, (0.0, 1.0)), truth, "labels", "are neither 0 (benign) nor 1 (malignant)"
     )

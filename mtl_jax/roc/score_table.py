@@ -35,7 +35,10 @@ def by_task(tables: Sequence[Table], task: str | None) -> list[tuple[str, list[T
         return [("", list(tables))]
     for table, table_tasks in zip(tables, tasks, strict=True):
         if not table_tasks:
-            raise ValueError(f"{table.name}: has no column task; add it, or omit --task")
+            raise ValueError(
+                f"{table.name}: has no column task, which --task and files with several tasks need;"
+                " add it"
+            )
         if "" in table_tasks:
             line = table.lines[table.ids["task"].index("")]
             raise ValueError(f"{table.name}: line {line} has no task; fill it in")
