@@ -146,7 +146,7 @@ def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> N
     page = Page(page_of(finished))
     assert f"ddsmHighBit is correctedcorrected3{HOSTILE}/1/CC: 15 of 12 bits" in page.text
     assert "ddsmfew bits are usednoted41d/2/MLO" in page.text.replace("\n", "")
-    assert "Image facts that contradict each other" in page.text
+    assert "Inconsistent or implausible image metadata" in page.text
 
 
 def test_a_report_of_results_without_notes_has_no_table_of_them(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_report_of_results_without_notes_has_no_table_of_them(tmp_path: Path) 
     for collection in results["collections"]:
         del collection["notes"]
     (folder / "results.json").write_text(json.dumps(results))
-    assert "Image facts" not in fresh_page_of(folder)
+    assert "Inconsistent or implausible" not in fresh_page_of(folder)
 
 
 def test_data_table_adds_up(finished: Path) -> None:
@@ -480,7 +480,7 @@ def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     assert first.startswith(
         "Primary analysis: lesion-level AUC on the test set of sfm (12 malignant"
     )
-    assert phrases.format_p_value(test["p_value"]) in first and "another training" in first
+    assert phrases.format_p_value(test["p_value"]) in first and "random initializations" in first
     # One in the sentence and one for each test; families of one test have no adjusted p-value.
     assert text.count("p = ") + text.count("p < ") == 1 + 6
     assert phrases.PHANTOM_NOTICE in text

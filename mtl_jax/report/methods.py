@@ -96,8 +96,8 @@ def _training(work: WorkFolder) -> str:
         f"{work.config['model']['dropout']:g}. Each epoch used each ROI in eight orientations "
         "(rotations and reflections). The score of an ROI was the mean probability of malignancy "
         "over the eight orientations; the score of a lesion was the mean over its views. "
-        f"{_initializations(work)} (seed {work.config['seed']}); test set and folds were chosen "
-        f"randomly with split seed {work.config.get('split_seed', 0)}."
+        f"{_initializations(work)} (seed {work.config['seed']}); random splits used "
+        f"split seed {work.config.get('split_seed', 0)}."
     )
 
 

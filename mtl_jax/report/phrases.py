@@ -9,8 +9,8 @@ from mtl_jax.config import BUILTIN_WEIGHTS
 from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
 
 MIN_LESIONS = 100  # below this an AUC is weak evidence
-MIN_PATIENTS = 50  # below this tests reject too many true null hypotheses (docs/benchmarks.md)
-MIN_TRAINING_AUC = 0.95  # below this the network did not fit its training set
+MIN_PATIENTS = 50  # below this the type I error rate is above 5% (docs/benchmarks.md)
+MIN_TRAINING_AUC = 0.95  # below this the network may be underfitted
 PHANTOM_NOTICE = "phantom results: simulated images, not evidence about patients"
 NAMES = {"forest": "Forest"}
 METHODS = {
@@ -142,7 +142,7 @@ def warnings(work: WorkFolder) -> list[str]:
         fits = target_training_aucs(work, approach)
         if fits and min(fits) < MIN_TRAINING_AUC:
             texts.append(
-                f"{approach.upper()} did not fit its training ROIs (training AUC "
+                f"{approach.upper()} may be underfitted (training AUC "
                 f"{format_number(min(fits))}): longer training may change its results."
             )
     return texts + _fit_statuses(work)
@@ -218,7 +218,7 @@ def _few_patients(work: WorkFolder) -> list[str]:
     if patients >= MIN_PATIENTS:
         return []
     return [
-        f"The primary analysis has {patients} patients. Below {MIN_PATIENTS} patients the tests "
-        "rejected up to 6.5% of true null hypotheses at the 5% level in our simulations, which "
-        "start at 34 patients."
+        f"The primary analysis has {patients} patients. In simulations with 34 to {MIN_PATIENTS} "
+        "patients the type I error rate of the tests was up to 6.5% (nominal 5%); fewer patients "
+        "were not simulated."
     ]

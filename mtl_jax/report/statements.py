@@ -99,8 +99,8 @@ def describe_variance(work: WorkFolder) -> str:
     count = work.initializations
     if count == 1:
         return (
-            "Intervals and p-values include the variance between patients only; another training "
-            "from other initial weights would give other AUCs."
+            "Intervals and p-values include the variance between patients only; the variance "
+            "between random initializations is not included."
         )
     if count == 2:
         return (
