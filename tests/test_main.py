@@ -112,7 +112,7 @@ def test_a_finished_job_is_not_done_again(unbroken: Path, cache: Path) -> None:
         (("--config.data.sources=('mini_mias:nowhere',)",), "nowhere"),
         (("--config.data.sources=('maxi_mias:nowhere',)",), "expected one of"),
         (("--config.weights=nowhere",), "nowhere"),
-        (("--config.data.target=dm",), "config.data.target is 'dm'"),
+        (("--config.data.target=dm",), "config.data.target='dm' is invalid"),
         (
             ("--config.train.task_weights=('x:1',)",),
             "config.train.task_weights is invalid: unknown collection x",
