@@ -169,8 +169,8 @@ def edit(manifest: dict, *keys: str | int, value: object) -> dict:
     [
         ((("format_version",), 1), "format version 1, expected 4; .*make the shards again"),
         ((("shards", 0, "rois"), 3), "4 ROIs, manifest.json says 3"),
-        ((("shards", 0, "file"), "../../x.npy"), "names of its shards are wrong"),
-        ((("shards",), []), "4 index lines for 0 ROIs"),
+        ((("shards", 0, "file"), "../../x.npy"), "the shards are not named roi-00000.npy"),
+        ((("shards",), []), "index.csv has 4 rows, but the shards hold 0 ROIs"),
         ((("shards",), 7), "damaged"),
         ((("index",), {}), "damaged"),
     ],
@@ -188,6 +188,14 @@ def test_a_wrong_manifest_is_rejected(
         load(home)
     path.write_text("{")
     with pytest.raises(InputError, match="manifest.json: damaged"):
+        load(home)
+
+
+def test_a_missing_checksum_file_is_named(home: Path) -> None:
+    load(home)
+    path = next((home.parent / "cache").glob("[!.]*")) / shards.MANIFEST_SHA256
+    path.unlink()
+    with pytest.raises(InputError, match=r"manifest\.sha256: missing; delete the folder"):
         load(home)
 
 

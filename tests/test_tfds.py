@@ -116,7 +116,7 @@ def test_an_implausible_pixel_size_is_rejected(
     dataset: Path, tmp_path: Path, pixel_um: float
 ) -> None:
     fields = [field for field in BOXES if not field.startswith("pixel_um")]
-    with pytest.raises(InputError, match="is (below|above) .*give pixel_um in um"):
+    with pytest.raises(InputError, match="is (below|above) .*the unit is um"):
         read_collection(dataset, tmp_path, *fields, pixel_um=pixel_um)
 
 

@@ -53,6 +53,11 @@ def find(name: str, backbone: str = "alexnet") -> Weights:
     if name == IMAGENET:
         return load(folder)
     if name != "shipped":
+        if not Path(name).is_dir():
+            raise InputError(
+                f"config.weights={name!r} is invalid: no such folder; expected shipped, analytic, "
+                "random, imagenet or a folder made by tools/convert_weights.py"
+            )
         return load(Path(name))
     if not SHIPPED.is_dir():
         raise InputError(
