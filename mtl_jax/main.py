@@ -156,6 +156,9 @@ def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[
 
 def _describe_unknown_field(error: str, arguments: list[str]) -> str:
     """Return a message with the full name of the field that ml_collections does not know."""
+    unknown = re.search(r"module '([\w.]+)' has no attribute '(\w+)", error)
+    if unknown:  # in the config file
+        return old_names.function_message(f"{unknown[1]}.{unknown[2]}") or error
     similar = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', error)
     name = similar[2] if similar else error.strip("'\"")
     fields = [match[1] for a in arguments if (match := re.match(r"--?config\.([\w.]+)", a))]

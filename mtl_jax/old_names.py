@@ -46,6 +46,7 @@ MODULES = {
     "mtl_jax.models.trunks": "mtl_jax.models.registry",
     "mtl_jax.models.network": "mtl_jax.models.base",
 }
+FUNCTIONS = {"mtl_jax.config.at_preset": "mtl_jax.config.apply_preset"}
 KEYS = {  # of JSON files
     "trunk": "backbone",
     "regions": "rois",
@@ -71,6 +72,12 @@ def module_message(name: str) -> str:
         if name == old or name.startswith(f"{old}."):
             return f"{name} moved to {new} in {SINCE}: change the import"
     return ""
+
+
+def function_message(name: str) -> str:
+    """Return what became of a function that config files call, or '' for any other name."""
+    new = FUNCTIONS.get(name, "")
+    return new and f"{name} is {new} since {SINCE}: change the config file"
 
 
 def rename_keys(tree: Any) -> Any:

@@ -458,6 +458,15 @@ def test_verdict_summarizes_all_methods() -> None:
     assert statements.verdict([test | {"p_value": 0.01, "delta": 0.1}]) == "better"
 
 
+def test_a_secondary_verdict_uses_the_holm_adjusted_p_value() -> None:
+    test = {"a": "mttl", "b": "sttl", "unit": "view", "method": "obuchowski", "primary": False}
+    test |= {"delta": 0.02, "ci_low": 0.001, "ci_high": 0.04, "p_value": 0.036, "status": "ok"}
+    assert statements.verdict([test | {"p_holm": 0.071}]) == "inconclusive"
+    assert statements.verdict([test | {"p_holm": None}]) == "better"
+    sentence = statements.describe_comparison([test | {"p_holm": 0.071}])
+    assert "not significant" in sentence and "significantly higher" not in sentence
+
+
 def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     text = report.summary(finished)
     results = json.loads((finished / "results.json").read_text())

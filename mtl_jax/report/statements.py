@@ -162,12 +162,19 @@ def _describe_selection(work: WorkFolder) -> str:
 def verdict(tests: Sequence[Mapping[str, Any]]) -> str:
     """Return 'better' or 'worse' if all tests of one difference a - b are significant.
 
-    It is 'contradictory' if some are significant, and 'inconclusive' if none is.
+    It is 'contradictory' if some are significant, and 'inconclusive' if none is. The p-value of a
+    test is the Holm-adjusted one where there is one.
     """
-    significant = [test["p_value"] is not None and test["p_value"] < ALPHA for test in tests]
+    p_values = [_adjusted_p_value(test) for test in tests]
+    significant = [p_value is not None and p_value < ALPHA for p_value in p_values]
     if all(significant):
         return "better" if tests[0]["delta"] > 0 else "worse"
     return "contradictory" if any(significant) else "inconclusive"
+
+
+def _adjusted_p_value(test: Mapping[str, Any]) -> float | None:
+    adjusted = test.get("p_holm")
+    return test["p_value"] if adjusted is None else adjusted
 
 
 def describe_comparison(tests: Sequence[Mapping[str, Any]]) -> str:
@@ -189,7 +196,7 @@ def describe_comparison(tests: Sequence[Mapping[str, Any]]) -> str:
         )
     if result == "contradictory":
         p_values = join_and(
-            [f"{format_p_value(t['p_value'])} by {method_name(t['method'])}" for t in tests]
+            [f"{format_p_value(_adjusted_p_value(t))} by {method_name(t['method'])}" for t in tests]
         )
         return f"{text}: the methods disagree about significance at {ALPHA} ({p_values})."
     better, worse = (a, b) if result == "better" else (b, a)
