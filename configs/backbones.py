@@ -26,7 +26,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "checkpoints/resnet18_imagenet",
         "checkpoints/alexnet_imagenet",
     )
-    c = config.at_preset(c, preset)
+    c = config.apply_preset(c, preset)
     if preset == "demo":
         c.network = "C1-C5"
     return c

@@ -16,7 +16,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "depth"
     c.approaches = ("sttl",)
-    c = config.at_preset(c, preset)
+    c = config.apply_preset(c, preset)
     if preset == "demo":
         c.folds = 2
         c.depth.initializations = 1

@@ -16,4 +16,4 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c.data.test_each = True
     c.approaches = ("mttl", "sttl", "sttl+of=each")
     c.statistics.primary.pair = ("mttl", "sttl")
-    return config.at_preset(c, preset)
+    return config.apply_preset(c, preset)

@@ -15,4 +15,4 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.approaches = ("mttl", "mttl+heads=per_task", "sttl")
     c.statistics.primary.pair = ("mttl", "mttl+heads=per_task")
-    return config.at_preset(c, preset)
+    return config.apply_preset(c, preset)

@@ -16,7 +16,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "learning_curve"
     c.train.match_steps = True
-    c = config.at_preset(c, preset)
+    c = config.apply_preset(c, preset)
     if preset == "demo":
         c.network = "C1-C5"
         c.learning_curve.target_cases = (10, 40)

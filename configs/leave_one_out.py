@@ -15,4 +15,4 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.approaches = ("mttl", "mttl+without=each", "sttl")
     c.statistics.primary.pair = ("mttl", "sttl")
-    return config.at_preset(c, preset)
+    return config.apply_preset(c, preset)

@@ -15,4 +15,4 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "test"
     c.approaches = ("mttl", "sttl")
-    return config.at_preset(c, preset)
+    return config.apply_preset(c, preset)

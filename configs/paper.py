@@ -19,7 +19,7 @@ from mtl_jax import config
 def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "paper"
-    c = config.at_preset(c, preset)
+    c = config.apply_preset(c, preset)
     if preset == "demo":
         c.folds = 2
         c.splits.count = 2

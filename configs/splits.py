@@ -17,7 +17,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.study = "splits"
     c.approaches = ("sttl",)
-    c = config.at_preset(c, preset)
+    c = config.apply_preset(c, preset)
     if preset == "demo":
         c.splits.count = 2
         c.splits.networks = ("C1-C3", "C1-C5")

@@ -18,4 +18,4 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c.approaches = ("sttl",)
     c.cross_validation.initializations = 1  # the paper repeats it ten times (2.3)
     c.data.test_fraction = 0.0  # use all cases, unless the source marks a test set
-    return config.at_preset(c, preset)
+    return config.apply_preset(c, preset)

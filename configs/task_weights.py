@@ -16,4 +16,4 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c = config.default()
     c.approaches = ("mttl", "mttl+weight.sfm=2", "mttl+weight.sfm=4", "sttl")
     c.statistics.primary.pair = ("mttl", "mttl+weight.sfm=2")
-    return config.at_preset(c, preset)
+    return config.apply_preset(c, preset)

@@ -22,4 +22,4 @@ def get_config(preset: str = "paper") -> ConfigDict:
     c.study = "transfer"
     c.approaches = ("sttl",)
     c.network = "C1-C3"
-    return config.at_preset(c, preset)
+    return config.apply_preset(c, preset)

@@ -1,7 +1,7 @@
 """All settings with their defaults, their sources in the paper, and the rules they must meet.
 
-Sections and equations are those of Samala et al. 2017. The module imports neither JAX nor readers
-of files, so that a misspelt field is reported at once.
+Sections and equations are those of Samala et al. 2017. Imports no JAX and no I/O, so that invalid
+settings fail before JAX loads.
 """
 
 import functools
@@ -36,12 +36,12 @@ PRETRAINING = "pretraining"  # the job that trains the convolutions before any t
 TRANSFER = "transfer"  # the job that compares sets of pretrained weights
 BACKBONES = ("alexnet", "vgg16", "resnet18")
 HEADS = ("shared", "per_task")
-NO_WEIGHT = "a collection with a weight above 0 in the loss"
+EXPECTED_WEIGHT = "an approach that trains on a collection with a loss weight above 0"
 PRESETS = ("paper", "demo")
 IMAGENET = "imagenet"  # config.weights: the folder that tools/convert_weights.py writes
 IMAGENET_STUDIES = ("splits", "depth", "paper")  # the paper preset starts from ImageNet
 INITIALIZATIONS = ("he", "krizhevsky2012", "cuda_convnet2")
-OWN_WEIGHTS = ("shipped", "analytic", "random")  # config.weights; any other value is a folder
+BUILTIN_WEIGHTS = ("shipped", "analytic", "random")  # config.weights; any other value is a folder
 ALEXNET_WEIGHTS = ("shipped", "analytic")
 UNITS = ("view", "lesion")
 PRIMARY_TESTS = ("obuchowski", "proper", "bootstrap")
@@ -80,7 +80,8 @@ def default() -> ConfigDict:
     c.split = 1  # number of the partition into folds, if no stage of the study chooses it
     c.folds = 4  # number of folds of the target's training cases (2.4)
     c.split_seed = 0  # seed of the test set, the folds and the subsets of cases
-    c.seed = 0  # seed of initial weights, epoch order and dropout, a stream per initialization
+    c.seed = 0  # seed of initial weights, epoch order and dropout; one random stream per
+    #     initialization
 
     # The stages of the study
     c.splits = ConfigDict()  # choose a representative partition into folds (3.1)
@@ -115,7 +116,7 @@ def default() -> ConfigDict:
     # Accepted reference standards: biopsy is the strictest, birads takes any. mini-MIAS and many
     # manifests state none.
     c.data.truth_policy = "biopsy_followup_or_unstated"
-    c.data.strict = False  # True: reject a collection in which a value has to be corrected
+    c.data.strict = False  # True: reject a collection in which a value was corrected
     c.data.unusable = "reject"  # unreadable images end the job; leave_out: their lesions are listed
     c.data.pseudonymise = True  # hash ids and file names that are not published pseudonyms
     c.data.workers = 1  # processes that read images, up to 1 GiB each; no effect on results
@@ -147,12 +148,13 @@ def default() -> ConfigDict:
     c.data.phantom.cases = 150  # in each of the three collections
     c.data.phantom.seed = 0
     c.data.phantom.difficulty = 0.4  # overlap of the classes, from 0 (none) to 1 (complete)
-    c.data.phantom.shared_signal = 1.0  # signs of malignancy in the other collections, from 0
-    #     (labels unrelated to any sign) to 1 (the same signs as in the target)
+    c.data.phantom.shared_signal = 1.0  # how far the labels of the other collections depend on the
+    #     malignancy features of the target, from 0 (not at all) to 1 (as in the target)
     c.data.phantom.test_fraction = 0.4
     c.data.phantom.malignant_fraction = 0.4
     c.data.tfds = ConfigDict()
-    c.data.tfds.fields = ()  # column:feature of each, as in label:pathology; (): the known ones
+    c.data.tfds.fields = ()  # FIELD:FEATURE pairs, as in label:pathology; (): those of a
+    #     supported dataset
     c.data.tfds.pixel_um = placeholder(float)  # if no feature states it
     c.data.tfds.modality = ""  # SFM or DM
     c.data.tfds.truth_source = "unstated"
@@ -168,7 +170,8 @@ def default() -> ConfigDict:
     # The training (2.2)
     c.train = ConfigDict()
     c.train.epochs = 200
-    c.train.match_steps = False  # True: runs with fewer ROIs take as many steps, in more epochs
+    c.train.match_steps = False  # True: more epochs for runs with fewer ROIs, so that all runs
+    #     take the same number of steps
     c.train.batch_size = 128
     c.train.learning_rate = 0.001
     c.train.final_learning_rate = 0.00004  # of the last step; the decay is exponential
@@ -177,8 +180,8 @@ def default() -> ConfigDict:
     c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32
     c.train.task_weights = ()  # name:weight of a collection in the loss; default 1
     c.train.checkpoint_epochs = 10
-    c.train.validation_epochs = 5  # record loss and AUC of the held-out fold every so many epochs
-    #     and in the last; 0: never. Nothing is selected by them
+    c.train.validation_epochs = 5  # record loss and AUC of the held-out fold every N epochs and
+    #     in the last; 0: never. Nothing is selected by them
     c.train.tensorboard = False  # True needs the [tensorboard] extra
 
     # Pretraining (configs/pretrain.py)
@@ -209,12 +212,14 @@ def default() -> ConfigDict:
     # Analyses of the trained networks
     c.analysis = ConfigDict()
     c.analysis.enabled = True
-    c.analysis.max_rois = 400  # at most so many training ROIs of each collection, and test ROIs
+    c.analysis.max_rois = 400  # maximum number of training ROIs of each collection, and of test
+    #     ROIs
     c.analysis.perplexity = 30.0  # t-SNE
     c.analysis.iterations = 5000  # t-SNE
     c.analysis.n_init = 10  # t-SNE: initializations; the one of lowest cost is kept
     c.analysis.maps = 6  # deconvolution maps per layer
-    c.analysis.explained = 1  # explain so many ROIs of highest and lowest score in each class
+    c.analysis.explained = 1  # number of highest- and of lowest-scoring ROIs of each class to
+    #     explain
     c.analysis.roi_ids = ()  # roi_id of further ROIs of the target to explain
     c.analysis.steps = 64  # steps of integrated gradients
     c.analysis.show_rois = True  # False: no ROI in the report, as some licences require
@@ -227,8 +232,8 @@ def default() -> ConfigDict:
 
     # Devices and processes
     c.devices = 1  # devices over which each batch, or the replicas, are divided
-    c.replicas = placeholder(int)  # at most so many runs that differ in seed or fold only train
-    #     together (vmap); None: as many as fit on the devices, one per CPU device
+    c.replicas = placeholder(int)  # maximum number of runs, differing only in seed or fold, that
+    #     train together (vmap); None: as many as fit on the devices, one per CPU device
     c.feature_cache = "auto"  # compute activations of frozen layers once; off: in each step
     c.stream = "auto"  # read ROIs from disk by batch if they would fill a quarter of the device's
     #     memory; always: in any case. No effect on results
@@ -242,10 +247,10 @@ def default() -> ConfigDict:
     return c
 
 
-def at_preset(c: ConfigDict, preset: str) -> ConfigDict:
+def apply_preset(c: ConfigDict, preset: str) -> ConfigDict:
     """Return `c` for the preset 'paper', or for 'demo', which takes minutes on two CPU cores."""
     if preset not in PRESETS:
-        raise InputError(f"--config=FILE:{preset} is invalid: expected the preset paper or demo")
+        raise InputError(f"preset {preset!r} of --config is invalid: expected paper or demo")
     c.preset = preset
     if preset == "paper" and c.study in IMAGENET_STUDIES:
         c.weights = IMAGENET
@@ -305,7 +310,7 @@ CHOICES = {
 # The range of each number: the rule, whether a value meets it, and the settings.
 RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
-        "at least 1",
+        "an integer >= 1",
         lambda v: v >= 1,
         "devices train.epochs train.batch_size train.checkpoint_epochs splits.count "
         "splits.initializations depth.initializations cross_validation.initializations "
@@ -313,34 +318,40 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "analysis.maps analysis.explained analysis.steps analysis.gallery "
         "pretraining.images_per_epoch pretraining.validation_images",
     ),
-    ("at least 1, or None", lambda v: v is None or v >= 1, "replicas"),
-    ("at least 2", lambda v: v >= 2, "folds analysis.perplexity"),
-    ("at least 8", lambda v: v >= 8, "analysis.max_rois"),
-    ("at least 50", lambda v: v >= 50, "analysis.iterations"),
-    ("at least 100", lambda v: v >= 100, "statistics.bootstrap"),
+    ("an integer >= 1, or None", lambda v: v is None or v >= 1, "replicas"),
+    ("a number >= 2", lambda v: v >= 2, "analysis.perplexity"),
+    ("an integer >= 2", lambda v: v >= 2, "folds"),
+    ("an integer >= 8", lambda v: v >= 8, "analysis.max_rois"),
+    ("an integer >= 50", lambda v: v >= 50, "analysis.iterations"),
+    ("an integer >= 100", lambda v: v >= 100, "statistics.bootstrap"),
+    ("an integer >= 0", lambda v: v >= 0, "train.validation_epochs"),
+    ("a number >= 0", lambda v: v >= 0, "train.weight_decay ray.cpus ray.gpus"),
+    ("a number > 0", lambda v: v > 0, "train.learning_rate"),
+    ("a number in (0, 1)", lambda v: 0 < v < 1, "analysis.threshold"),
     (
-        "at least 0",
-        lambda v: v >= 0,
-        "train.weight_decay train.validation_epochs ray.cpus ray.gpus",
-    ),
-    ("above 0", lambda v: v > 0, "train.learning_rate"),
-    ("between 0 and 1", lambda v: 0 < v < 1, "analysis.threshold"),
-    (
-        "in [0, 1)",
+        "a number in [0, 1)",
         lambda v: 0 <= v < 1,
         "data.test_fraction model.dropout train.momentum pretraining.warmup",
     ),
     (
-        "in [0, 1]",
+        "a number in [0, 1]",
         lambda v: 0 <= v <= 1,
         "data.phantom.difficulty data.phantom.shared_signal data.phantom.test_fraction "
         "data.phantom.malignant_fraction",
     ),
-    ("between 0 and 2147483647", lambda v: 0 <= v < 2**31, "seed split_seed data.phantom.seed"),
-    ("between 1 and 256", lambda v: 1 <= v <= 256, "data.workers"),
-    ("between 1 and 1000", lambda v: 1 <= v <= 1000, "split"),
-    ("between 1 and 99999", lambda v: 1 <= v < 10**5, "data.phantom.cases"),
-    ("between 64 and 512", lambda v: 64 <= v <= 512, "pretraining.size pretraining.small_size"),
+    (
+        "an integer in [0, 2147483647]",
+        lambda v: 0 <= v < 2**31,
+        "seed split_seed data.phantom.seed",
+    ),
+    ("an integer in [1, 256]", lambda v: 1 <= v <= 256, "data.workers"),
+    ("an integer in [1, 1000]", lambda v: 1 <= v <= 1000, "split"),
+    ("an integer in [1, 99999]", lambda v: 1 <= v < 10**5, "data.phantom.cases"),
+    (
+        "an integer in [64, 512]",
+        lambda v: 64 <= v <= 512,
+        "pretraining.size pretraining.small_size",
+    ),
 )
 
 
@@ -356,18 +367,18 @@ def validate(c: ConfigDict) -> None:
     for approach in c.approaches:
         parse_approach(approach)
     _require(c, "approaches", bool(c.approaches), "at least one of mttl, sttl")
-    _require(c, "approaches", len(set(c.approaches)) == len(c.approaches), "no repeats")
+    _require(c, "approaches", len(set(c.approaches)) == len(c.approaches), "distinct values")
     _require(
         c,
         "approaches",
         c.study not in ("splits", "depth") or tuple(c.approaches) == (SINGLE_TASK,),
-        f"({SINGLE_TASK!r},): the study {c.study} is single-task, on the target alone",
+        f"({SINGLE_TASK!r},): the study {c.study!r} trains on the target only",
     )
     _validate_sources(c)
     _require(
         c,
         "weights",
-        c.preset != "paper" or c.study not in IMAGENET_STUDIES or c.weights not in OWN_WEIGHTS,
+        c.preset != "paper" or c.study not in IMAGENET_STUDIES or c.weights not in BUILTIN_WEIGHTS,
         f"'{IMAGENET}' or a folder of ImageNet convolutions, as in the paper (study {c.study}, "
         "preset paper); --config=FILE:demo needs none",
     )
@@ -375,14 +386,16 @@ def validate(c: ConfigDict) -> None:
     divisible = c.train.batch_size % c.devices == 0
     _require(c, "train.batch_size", divisible, f"a multiple of devices ({c.devices})")
     falling = 0 < c.train.final_learning_rate <= c.train.learning_rate
-    _require(c, "train.final_learning_rate", falling, "above 0 and at most train.learning_rate")
+    rule = "a number > 0 and <= train.learning_rate"
+    _require(c, "train.final_learning_rate", falling, rule)
     _validate_approaches(c)
     _validate_stages(c)
     names = {weights.rstrip("/").rpartition("/")[2] for weights in c.transfer.weights}
     distinct = 0 < len(names) == len(c.transfer.weights)
-    _require(c, "transfer.weights", distinct, "one or more, with different last parts")
+    _require(c, "transfer.weights", distinct, "one or more values with different last parts")
     small, pooled = c.pretraining.small_epochs, c.pretraining.head == "pooled"
-    _require(c, "pretraining.small_epochs", 0 <= small <= c.train.epochs, "at most train.epochs")
+    rule = "an integer >= 0 and <= train.epochs"
+    _require(c, "pretraining.small_epochs", 0 <= small <= c.train.epochs, rule)
     rule = "0 unless pretraining.head is pooled"
     _require(c, "pretraining.small_epochs", not small or pooled, rule)
     if c.study == PRETRAINING and c.pretraining.images == "synthetic":
@@ -400,15 +413,15 @@ def _validate_sources(c: ConfigDict) -> None:
         c,
         "data.sources",
         not {"cbis_ddsm", "curated_breast_imaging_ddsm"} <= names,
-        "one of cbis_ddsm and tfds:curated_breast_imaging_ddsm: they are the same images",
+        "cbis_ddsm or tfds:curated_breast_imaging_ddsm, not both: they contain the same images",
     )
     if c.data.crosswalk is None:  # shards and manifests are checked when they are opened
         _require(
             c,
             "data.sources",
             "ddsm" not in names or not {"cbis_ddsm", "curated_breast_imaging_ddsm"} & names,
-            "one of CBIS-DDSM and DDSM at most: they have the same patients under ids that do not"
-            " correspond; or give config.data.crosswalk",
+            "CBIS-DDSM or DDSM, not both (same patients, different ids), unless"
+            " config.data.crosswalk is set",
         )
 
 
@@ -430,33 +443,32 @@ def _validate_backbone(c: ConfigDict) -> None:
 
 def _validate_approaches(c: ConfigDict) -> None:
     """Check what does not depend on the collections: each approach is tested and trains."""
-    general = parse_task_weights(c.train.task_weights)
+    default_weights = parse_task_weights(c.train.task_weights)
     field = "transfer.study" if c.study == TRANSFER else "study"
     study = c.transfer.study if c.study == TRANSFER else c.study
-    target_alone = "cross_validation" in STAGES.get(study, ())
+    cross_validated = "cross_validation" in STAGES.get(study, ())
     for name in c.approaches:
         kind, options = parse_approach(name)
-        about = options.get("of", c.data.target)
-        if about != c.data.target and target_alone:
-            raise _error(
-                "approaches",
-                name,
-                f"no such approach in a study of {study}, whose cross-validation evaluates the"
-                f" target ({c.data.target}) only; remove it, or set config.{field} to 'test'",
+        collection = options.get("of", c.data.target)
+        if collection != c.data.target and cross_validated:
+            raise InputError(
+                f"config.approaches={name!r} cannot be evaluated: cross-validation evaluates only"
+                f" the target ({c.data.target}); remove it, or set config.{field} to 'test'"
             )
-        idle = {task for task, weight in {**general, **own_weights(options)}.items() if not weight}
+        weights = default_weights | approach_task_weights(options)
+        unused = {task for task, weight in weights.items() if not weight}
         if kind == SINGLE_TASK:
-            learns = about not in idle
+            has_data = collection not in unused
         else:
-            learns = len(idle | {options.get("without")} - {None, "each"}) < len(c.data.sources)
-        if not learns:
-            raise _error("approaches", name, NO_WEIGHT)
+            has_data = len(unused | {options.get("without")} - {None, "each"}) < len(c.data.sources)
+        if not has_data:
+            raise _error("approaches", name, EXPECTED_WEIGHT)
 
 
-def own_weights(options: Mapping[str, str]) -> dict[str, float]:
+def approach_task_weights(options: Mapping[str, str]) -> dict[str, float]:
     """Return {'dm': 2.0} for the options {'weight.dm': '2'} of an approach."""
-    named = {key.partition("."): value for key, value in options.items()}
-    return {task: float(value) for (word, _, task), value in named.items() if word == "weight"}
+    parts = {key.partition("."): value for key, value in options.items()}
+    return {task: float(value) for (option, _, task), value in parts.items() if option == "weight"}
 
 
 def _validate_statistics(c: ConfigDict) -> None:
@@ -479,14 +491,16 @@ def _validate_stages(c: ConfigDict) -> None:
         for network in networks:
             _require_one_of(f"{stage}.networks", network, NETWORKS)
         distinct = 0 < len(networks) == len(set(networks))
-        _require(c, f"{stage}.networks", distinct, "one network or more, no repeats")
+        _require(c, f"{stage}.networks", distinct, "one or more distinct networks")
     sizes = c.learning_curve.target_cases
     rising = bool(sizes) and list(sizes) == sorted(set(sizes)) and sizes[0] >= 2
     _require(c, "learning_curve.target_cases", rising, "increasing integers >= 2")
 
 
 def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str, str]]:
-    """Return ('mttl', {'heads': 'per_task'}) for 'mttl+heads=per_task', a value of `field`.
+    """Return ('mttl', {'heads': 'per_task'}) for 'mttl+heads=per_task'.
+
+    `field` is the config field named in error messages.
 
     Options: heads; weight.NAME, the weight of a collection in the loss; without, the collection
     left out of training; of, the collection of single-task learning.
@@ -498,20 +512,20 @@ def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str,
     parsed: dict[str, str] = {}
     for option in options:
         key, _, value = option.partition("=")
-        word = key.partition(".")[0]
+        option_name = key.partition(".")[0]
         known = APPROACHES[kind]
-        if not value or word not in known or key in parsed:
+        if not value or option_name not in known or key in parsed:
             raise _error(field, name, f"{kind} with options {', '.join(known)}, each once")
-        if word == "heads":
+        if option_name == "heads":
             _require_one_of(field, value, HEADS)
-        if word == "weight":
+        if option_name == "weight":
             parse_task_weights([f"{key.removeprefix('weight.')}:{value}"], field)
         parsed[key] = value
     return kind, parsed
 
 
 def parse_task_weights(items: Iterable[str], field: str = "train.task_weights") -> dict[str, float]:
-    """Return {'sfm': 2.0} for ('sfm:2',), a value of `field`."""
+    """Return {'sfm': 2.0} for ('sfm:2',); `field` is the config field named in error messages."""
     weights = {}
     for item in items:
         name, _, value = item.partition(":")

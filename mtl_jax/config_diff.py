@@ -9,27 +9,14 @@ MAX_VALUE_LENGTH = 48  # characters of a value
 def changed_fields(
     stored: Mapping[str, Any], current: Mapping[str, Any], ignored: tuple[str, ...] = ()
 ) -> dict[str, tuple[Any, Any]]:
-    """Return {'section.field': (stored value, current value)} of the fields that differ.
-
-    Fields in `ignored` are not compared.
-    """
+    """Return {'section.field': (stored value, current value)} of the fields that differ."""
     old, new = flatten(stored), flatten(current)
     fields = sorted((old | new).keys() - set(ignored))
     return {f: (old.get(f), new.get(f)) for f in fields if old.get(f) != new.get(f)}
 
 
-def describe_difference(
-    stored: Mapping[str, Any], current: Mapping[str, Any], ignored: tuple[str, ...] = ()
-) -> str:
-    """Return 'train.epochs is 2, not 3' (stored, current) for each field that differs.
-
-    Four fields are named at most. Fields in `ignored` are not compared.
-    """
-    return format_changes(changed_fields(stored, current, ignored))
-
-
 def format_changes(changes: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return the text of `describe_difference` for these changes; long values are shortened."""
+    """Return 'train.epochs is 2, not 3' (stored, current) for each change, four at most."""
     named = list(changes.items())[:4]
     text = ", ".join(f"{k} is {_shorten(a)}, not {_shorten(b)}" for k, (a, b) in named)
     return text + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")

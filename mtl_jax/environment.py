@@ -17,10 +17,7 @@ DEVICE_VARIABLES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_VISIBLE_DEVICES"
 
 
 def reject_settings() -> None:
-    """Raise InputError if JAX is set to float64 or to strict promotion.
-
-    The setting is read from JAX if it is imported, otherwise from the environment.
-    """
+    """Raise InputError if JAX is set to float64 or to strict promotion."""
     if _setting("JAX_ENABLE_X64").lower() in TRUE_VALUES:
         raise InputError("JAX_ENABLE_X64 is set, but networks train and score in float32: unset it")
     for name, value in UNSUPPORTED.items():

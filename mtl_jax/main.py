@@ -38,7 +38,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "accept_versions",
         False,
-        "Continue runs of other versions; the results are marked as mixed",
+        "Resume runs started with other package or platform versions and mark the results as mixed",
         flag_values=values,
     )
 
@@ -62,7 +62,7 @@ def main(_: list[str]) -> None:
         else:
             environment.start_jax()
             job()
-        print(end="", flush=True)  # a full disk is reported here, in one line
+        print(end="", flush=True)  # so that a write error (a full disk) is reported as InputError
     except InputError as error:
         fail(error)
     except signals.Stopped as stopped:
@@ -117,11 +117,14 @@ def run_distributed(job: Callable[[], None], config: ConfigDict) -> None:
         return job()
     if config.executor != "local":
         raise InputError(
-            f"config.executor={config.executor!r} is invalid: expected local, because several "
-            "processes train one network together"
+            f"config.executor={config.executor!r} is invalid: expected 'local', because training in"
+            " several processes (config.devices > 1) does not work with Ray"
         )
     if config.study == PRETRAINING:
-        raise InputError("pretraining runs in one process: start it once")
+        raise InputError(
+            "pretraining does not support several processes: start one, or unset the variables of"
+            " the launcher"
+        )
     with multihost.session(config.devices):
         job()
 
@@ -141,18 +144,47 @@ def parse_flags(arguments: list[str], values: flags.FlagValues = FLAGS) -> list[
         if len(rest) > 1:
             raise InputError(f"unknown argument {rest[1]!r}. Usage: {__doc__.splitlines()[0]}")
     except (KeyError, AttributeError) as error:  # ml_collections: unknown name
-        similar = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
-        name = str(error).strip("'\"")
-        hint = f"{similar[2]!r}; did you mean {similar[1]!r}?" if similar else name
-        fail(
-            old_names.field_message(similar[2] if similar else name)
-            or f"the config has no field {hint}"
-        )
+        fail(_describe_unknown_field(str(error), arguments))
     except ImportError as error:  # of a module that the config file imports
         fail(old_names.module_message(error.name or "") or error)
+    except flags.IllegalFlagValueError as error:
+        fail(_describe_invalid_value(str(error)))
     except (InputError, flags.Error, TypeError, ValueError) as error:
         fail(error)
     return rest
+
+
+def _describe_unknown_field(error: str, arguments: list[str]) -> str:
+    """Return a message with the full name of the field that ml_collections does not know."""
+    unknown = re.search(r"module '([\w.]+)' has no attribute '(\w+)", error)
+    if unknown:  # in the config file
+        return old_names.function_message(f"{unknown[1]}.{unknown[2]}") or error
+    similar = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', error)
+    name = similar[2] if similar else error.strip("'\"")
+    fields = [match[1] for a in arguments if (match := re.match(r"--?config\.([\w.]+)", a))]
+    for field in fields:
+        parts = field.split(".")
+        if name in parts or f"lookup: {field}" in error:
+            message = f"config.{field} does not exist"
+            if similar:
+                known = [similar[1] if part == name else part for part in parts]
+                message += f"; did you mean config.{'.'.join(known)}?"
+            return old_names.field_message(field) or message
+    return old_names.field_message(name) or f"the config has no field {name!r}"
+
+
+def _describe_invalid_value(error: str) -> str:
+    """Return the rule for a value of the wrong type instead of the message of `int` or `float`."""
+    expected = {
+        "invalid literal": "an integer",
+        "could not convert": "a number",
+        "('Non-boolean": "True or False",
+    }
+    for reason, rule in expected.items():
+        match = re.match(rf"flag --(config\.[\w.]+)=(.*): {re.escape(reason)}", error, re.DOTALL)
+        if match:
+            return f"{match[1]}={match[2]!r} is invalid: expected {rule}"
+    return error
 
 
 def reject_old_fields(arguments: list[str]) -> None:

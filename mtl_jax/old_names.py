@@ -7,6 +7,8 @@ and model bundles of 0.1.0 load: their keys are renamed while they are read.
 from collections.abc import Mapping
 from typing import Any
 
+from mtl_jax.config_diff import flatten
+
 SINCE = "0.2.0"
 # Fields of the config, by their dotted names; a name without a dot is a section too.
 FIELDS = {
@@ -44,6 +46,7 @@ MODULES = {
     "mtl_jax.models.trunks": "mtl_jax.models.registry",
     "mtl_jax.models.network": "mtl_jax.models.base",
 }
+FUNCTIONS = {"mtl_jax.config.at_preset": "mtl_jax.config.apply_preset"}
 KEYS = {  # of JSON files
     "trunk": "backbone",
     "regions": "rois",
@@ -71,6 +74,12 @@ def module_message(name: str) -> str:
     return ""
 
 
+def function_message(name: str) -> str:
+    """Return what became of a function that config files call, or '' for any other name."""
+    new = FUNCTIONS.get(name, "")
+    return new and f"{name} is {new} since {SINCE}: change the config file"
+
+
 def rename_keys(tree: Any) -> Any:
     """Return JSON data of 0.1.0 with its keys renamed; data of this version is returned equal."""
     if isinstance(tree, Mapping):
@@ -80,12 +89,5 @@ def rename_keys(tree: Any) -> Any:
 
 def old_fields(config: Mapping[str, Any]) -> list[str]:
     """Return the fields of a config.json that only 0.1.0 wrote."""
-    return [field for field in (*FIELDS, *REMOVED) if _has(config, field)]
-
-
-def _has(config: Mapping[str, Any], field: str) -> bool:
-    first, _, rest = field.partition(".")
-    if first not in config:
-        return False
-    value = config[first]
-    return not rest or (isinstance(value, Mapping) and _has(value, rest))
+    stored = [f"{field}." for field in flatten(config)]
+    return [old for old in (*FIELDS, *REMOVED) if any(f.startswith(f"{old}.") for f in stored)]

@@ -66,7 +66,7 @@ class LesionView:
     spacing_source: str
     bits: int | None = None  # stored bit depth; None: as the file states
     dark_is_dense: bool = False  # True: stored gray values fall as density rises
-    curve: str = ""  # a name in imaging.gray_mapping.CURVES; '': stored gray is used linearly
+    curve: str = ""  # a key of imaging.gray_mapping.CURVES; '': stored gray is used linearly
     frame: int | None = None  # of a multi-frame image; None: not stated, the image has one frame
     split: str = ""  # official split: train, test or ''
     note: str = ""  # what was corrected; rejected if data.strict

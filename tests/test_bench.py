@@ -32,6 +32,20 @@ def test_the_size_of_the_papers_study() -> None:
     assert steps[664] == 200 * 42 and steps[664 + 322 + 337] == 200 * 83
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--share", "2"), "--share 2: expected a number in (0, 1]"),
+        (("train", "--epochs", "0"), "--epochs 0: expected an integer >= 1"),
+        (("study", "--replicas", "1", "0"), "--replicas 0: expected an integer >= 1"),
+    ],
+)
+def test_numbers_out_of_range_are_rejected(arguments: tuple[str, ...], message: str) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "bench.py"), *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 2 and process.stderr == f"{message}\n"
+
+
 @pytest.mark.slow
 def test_replicas_in_two_precisions_and_the_study_from_them(tmp_path: Path) -> None:
     what = ("--networks", "C1-C5", "--replicas", "1", "2", "--steps", "1")

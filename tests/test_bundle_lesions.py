@@ -190,7 +190,7 @@ def test_one_image_under_two_names_counts_once(
     command = [model, films, "--lesions", rows, "--out", tmp_path / "out", "--no-evidence"]
     assert score.main([*map(str, command)]) == 2
     said = capsys.readouterr().err
-    assert "l.csv line 3: the same image as in" in said and said.count("\n") == 1
+    assert "l.csv line 3: the same pixels as the image of" in said and said.count("\n") == 1
 
 
 def test_headers_with_different_patients_are_noted(model: Path, tmp_path: Path) -> None:

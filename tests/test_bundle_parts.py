@@ -189,7 +189,7 @@ FILM = RNG.integers(0, 4096, (90, 80)).astype(np.uint16)
         ({"bits": True}, "bits=True"),
         ({"pixel_um": (200, 200, 200)}, "one number or"),
         ({"pixel_um": "fine"}, "one number or"),
-        ({"pixel_um": None}, "not two positive numbers"),
+        ({"pixel_um": None}, "expected two positive numbers"),
         ({"boxes": (40, 30, 60, 50)}, "box 40 is invalid: expected a list of"),
         ({"boxes": [(40, 30, 60)]}, "a list of .top, left"),
         ({"boxes": [(40, 30, 60, "x")]}, "a list of .top, left"),

@@ -485,7 +485,7 @@ def test_invalid_options_and_folders_are_rejected(tmp_path: Path) -> None:
         "parts=('mass-all',) is invalid: expected some of mass-train, mass-test": {
             "parts": ("mass-all",)
         },
-        "is below 10 um: give pixel_um in um, not mm": {"pixel_um": 0.05},
+        "is below 10 um: the unit is um, not mm": {"pixel_um": 0.05},
         "pixel_um=250 is invalid: expected 10 to 200 um": {"pixel_um": 250.0},
         "conflicts='both' is invalid: expected one of leave_out, malignant": {"conflicts": "both"},
         "no mass_case_description_train_set.csv in": {},

@@ -139,8 +139,11 @@ def test_a_spacing_of_an_unknown_plane_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({"ImagerPixelSpacing": [0.0001, 0.0001]}, r"0.1 x 0.1 um \(ImagerPixel.*in um, not mm"),
-        ({"PixelSpacing": [0.05, 0.005]}, "in um, not mm"),
+        (
+            {"ImagerPixelSpacing": [0.0001, 0.0001]},
+            r"0.1 x 0.1 um \(ImagerPixel.*the unit is um, not mm",
+        ),
+        ({"PixelSpacing": [0.05, 0.005]}, "the unit is um, not mm"),
         ({"NominalScannedPixelSpacing": [2.5, 2.5]}, "above 1000 um"),
         ({"ImagerPixelSpacing": [0.1, 0.15]}, "row;column"),
     ],

@@ -333,13 +333,18 @@ def test_inspect_dicom_continues_after_a_damaged_file(tmp_path: Path) -> None:
         (("--png", "{}/o"), "expected a name ending in .png"),
         (("--png", "{}/o.xyz"), "expected a name ending in .png"),
         (("--png", "{}/none/o.png"), "No such file"),
-        (("--pixel-um", "nan"), r"nan x nan um \(--pixel-um\) is not two positive numbers"),
-        (("--pixel-um", "-5"), "not two positive numbers"),
-        (("--pixel-um", "0"), "not two positive numbers"),
-        (("--pixel-um", "0.1", "--png", "{}/o.png"), "in um, not mm"),
+        (
+            ("--pixel-um", "nan"),
+            r"nan x nan um \(--pixel-um\) is invalid: expected two positive numbers",
+        ),
+        (("--pixel-um", "-5"), "expected two positive numbers"),
+        (("--pixel-um", "0"), "expected two positive numbers"),
+        (("--pixel-um", "0.1", "--png", "{}/o.png"), "um, not mm"),
         (("--pixel-um", "2000"), "above 1000 um"),
-        (("--box", "5000,5000,6000,6000"), "a.dcm: the box .* is not inside the image of 33 rows"),
+        (("--box", "5000;5000;6000;6000"), "a.dcm: the box .* is not inside the image of 33 rows"),
         (("--box=-1,2,3,4",), "not inside the image of 33 rows and 47 columns"),
+        (("--box", "1;2;3"), "^--box 1;2;3: expected top;left;bottom;right with bottom > top"),
+        (("--box", "3;2;1;4"), "^--box 3;2;1;4: expected top;left;bottom;right"),
     ],
 )
 def test_wrong_flags_of_inspect_dicom_raise_one_line(

@@ -140,7 +140,7 @@ def test_strict_accepts_notes_and_rejects_corrections(
         load(home, strict)
     assert len(list((home / "cache").glob("mine-*"))) == 1
     assert load(home).index["note"].tolist() == ["mended (3)"] * 2
-    with pytest.raises(InputError, match="strict: 2 of the ROIs needed a repair"):
+    with pytest.raises(InputError, match="strict: 2 of the ROIs were corrected"):
         load(home, strict)  # from the cache now
     assert load(home).manifest["counts"]["repaired"] == 2
 
@@ -269,7 +269,7 @@ def test_the_first_ten_errors_are_listed_with_lines_and_the_count(home: Path) ->
     for number in range(1, 11):
         assert f"({number}) {home}/m.csv line {number + 2}: " in output
     assert output.count("is outside the image") == 10 and "(11)" not in output
-    assert "; and 4 more; correct them, or leave them out with data.unusable" in output
+    assert "; and 4 more; or set config.data.unusable=" in output
 
 
 def test_the_reason_of_a_rejected_view_includes_the_notes_on_its_image(
@@ -343,7 +343,7 @@ def test_gray_transformed_by_the_reader_is_not_inverted_again(
         ).errors[0]
 
     assert error(made) == error(stored) == ""
-    assert "leave it empty, otherwise the gray values are inverted or transformed twice" in error(
+    assert "already defines this transform and it is applied; leave the column empty" in error(
         replace(made, **change)
     )
     assert error(replace(stored, **change)) == ""

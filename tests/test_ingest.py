@@ -136,7 +136,7 @@ def test_existing_shards_are_checked_against_the_rules(home: Path) -> None:
         ready(truth_policy="biopsy_or_followup")
     with pytest.raises(InputError, match="standard birads, followup, unstated"):
         ready(truth_policy="biopsy")
-    with pytest.raises(InputError, match="strict: 1 of the ROIs needed a repair and 0 more"):
+    with pytest.raises(InputError, match="strict: 1 of the ROIs were corrected and 0 more"):
         ready(truth_policy="birads", strict=True)
 
 
@@ -172,16 +172,22 @@ def test_an_unusable_image_is_left_out_and_reported_again(
     rois = load(home)
     first = capsys.readouterr().err
     assert "mine: left out: " in first and f"{home}/b.pgm: " in first
-    assert "1 of 3 lesion views are missing" in first
+    assert "1 of 3 lesion views could not be used" in first
     assert list(rois.index["case_id"]) == ["P1", "P5"]
     np.testing.assert_array_equal(rois.shards[0], whole.shards[0][[0, 4]])
     assert rois.manifest["counts"]["unusable"] == 1
     assert "1 lesion views could not be used" in rois.manifest["decisions"][-1]
     load(home)
     again = capsys.readouterr().err  # from the cache: the note stays, the file is in the audit
-    assert "1 of 3 lesion views are missing" in again and "b.pgm" not in again
-    for rejected in ({"strict": True}, {"unusable": "reject"}):
-        with pytest.raises(InputError, match="1 of 3 lesion views are missing.*'leave_out'"):
+    assert "1 of 3 lesion views could not be used" in again and "b.pgm" not in again
+    for rejected, cure in (
+        ({"strict": True}, "strict=False"),
+        ({"unusable": "reject"}, "unusable='leave_out'"),
+    ):
+        with pytest.raises(
+            InputError,
+            match=f"1 of 3 .* could not be used: see .*audit.csv. Correct .*config.data.{cure}",
+        ):
             load(home, **rejected)
 
 
@@ -194,14 +200,14 @@ def test_an_unusable_image_stops_the_job(home: Path) -> None:
 
 def test_strict_names_the_first_repair_and_the_count(home: Path) -> None:
     with pytest.raises(
-        InputError, match="1 of 5 .*need a repair.*d.pgm: lesion 1 of case P4: cent"
+        InputError, match="1 of 5 .*were corrected.*d.pgm: lesion 1 of case P4: cent"
     ):
         load(home, strict=True)
     listed(home, (*ROWS[:3], ROWS[4]))
     os.truncate(home / "b.pgm", 500)
     os.truncate(home / "c.pgm", 500)
     with pytest.raises(
-        InputError, match=r"2 of 4 .*\(1\) .*b.pgm: truncated.*; \(2\) .*c.pgm: .*; correct them"
+        InputError, match=r"2 of 4 .*\(1\) .*b.pgm: truncated.*; \(2\) .*c.pgm: .*; or set config"
     ):
         load(home, strict=True)
     assert not list((home.parent / "cache").glob("[!.]*"))
@@ -211,7 +217,7 @@ def test_all_images_unusable_is_an_input_error(home: Path) -> None:
     listed(home, ROWS[:2])
     os.truncate(home / "a.pgm", 500)
     os.truncate(home / "b.pgm", 500)
-    with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated.*correct them$"):
+    with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated"):
         load(home)
 
 
@@ -265,7 +271,7 @@ def test_a_part_of_the_image_gives_the_same_roi_as_the_full_image(
         gray = gray_mapping.apply_curve("ddsm_lumisys", gray.astype(np.float32), 12)
     whole = to_pixel_size(4095 - gray if "dark_is_dense" in change else gray, pixel_um)
     for view, roi, outside in zip(views, result.rois, result.outside, strict=True):
-        expected, fraction = lesion_roi(whole, extract_rois.lesion_centre(view), BACKGROUND)
+        expected, fraction = lesion_roi(whole, extract_rois.lesion_center(view), BACKGROUND)
         difference = np.abs(roi.astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # rounding of halves
         assert outside == fraction
@@ -279,7 +285,7 @@ def test_bits_of_a_dicom_transformed_to_density_are_rejected(tmp_path: Path) -> 
         **{"view": "CC", "laterality": "L", "modality": "DM", "label": 1, "truth_source": "biopsy"},
         **{"pixel_um": (100.0, 100.0), "spacing_source": "x", "box": (140, 140, 160, 160)},
     )
-    for bits, output in ((None, ""), (12, ""), (14, "bits 14 was given")):
+    for bits, output in ((None, ""), (12, ""), (14, "bits 14 is invalid: the header defines")):
         job = extract_rois.make_job(
             [replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}"
         )
@@ -406,10 +412,13 @@ def test_settings_of_the_tool(many: Path, tmp_path: Path) -> None:
     assert manifest["imaging"]["background"]["correct"] is False
     assert "many/P0/1/CC" in (tmp_path / "many/index.csv").read_text()
     for wrong, message in (
-        ("mini_mias.clases=CIRC", "no field 'mini_mias.clases'"),
+        ("mini_mias.clases=CIRC", "no field 'mini_mias.clases'; did you mean 'mini_mias.classes'?"),
+        ("nonsense", "--set nonsense: expected FIELD=VALUE"),
         ("background=1", "no field 'background'"),
         ("workers=many", "expected int, got 'many'"),
-        ("truth_policy=x", "config.data.truth_policy='x' is invalid"),
+        ("truth_policy=x", "--truth='x' is invalid"),
+        ("background.correct=x", "expected bool"),
+        ("test_fraction=2.0", "--set test_fraction=2.0 is invalid: expected a number in [0, 1)"),
     ):
         failed = subprocess.run(
             [*command(many, tmp_path, 1), "--set", wrong], capture_output=True, text=True

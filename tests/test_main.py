@@ -105,14 +105,18 @@ def test_a_finished_job_is_not_done_again(unbroken: Path, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        (("--config.sed=1",), "no field 'sed'; did you mean 'seed'"),
-        (("--config.seed=many",), "seed"),
+        (("--config.sed=1",), "config.sed does not exist; did you mean config.seed?"),
+        (("--config.train.epoch=1",), "did you mean config.train.epochs?"),
+        (("--config.folds.x=1",), "config.folds.x does not exist"),
+        (("--config.seed=many",), "config.seed='many' is invalid: expected an integer"),
+        (("--config.data.strict=x",), "config.data.strict='x' is invalid: expected True or False"),
         (("--config.network=C6",), "one of C0, C1"),
         (("--config=configs/none.py",), "configs/none.py"),
+        (("--config=configs/mttl.py:big",), "preset 'big' of --config is invalid: expected paper"),
         (("--config.data.sources=('mini_mias:nowhere',)",), "nowhere"),
         (("--config.data.sources=('maxi_mias:nowhere',)",), "expected one of"),
-        (("--config.weights=nowhere",), "nowhere"),
-        (("--config.data.target=dm",), "config.data.target is 'dm'"),
+        (("--config.weights=nowhere",), "config.weights='nowhere' is invalid: no such folder"),
+        (("--config.data.target=dm",), "config.data.target='dm' is invalid"),
         (
             ("--config.train.task_weights=('x:1',)",),
             "config.train.task_weights is invalid: unknown collection x",

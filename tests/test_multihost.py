@@ -324,7 +324,7 @@ def test_processes_of_different_configs_are_rejected(tmp_path: Path, cache: Path
     [
         (
             {"train.learning_rate": "1e9", "train.final_learning_rate": "1e9"},
-            "the loss is no longer a number at step",
+            "the loss is NaN or infinite at step",
         ),
         ({"data.sources": "('mini_mias:nowhere',)"}, "nowhere"),
         ({"executor": "ray"}, "config.executor='ray' is invalid: expected local, because several"),

@@ -61,6 +61,8 @@ def test_an_old_config_file() -> None:
             "config.train.epoch does not exist; did you mean config.train.epochs",
         ),
         ("c.source.size = 96", "config.source is config.pretraining since 0.2.0"),
+        ("config.at_preset(c, preset)", "at_preset is mtl_jax.config.apply_preset since 0.2.0"),
+        ("config.no_such(c)", "module 'mtl_jax.config' has no attribute 'no_such'"),
         ("from mtl_jax.nouns import InputError", "mtl_jax.nouns moved to mtl_jax.types in 0.2.0"),
     ],
 )

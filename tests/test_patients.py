@@ -532,7 +532,9 @@ def test_other_collection_names_do_not_circumvent_the_crosswalk(
     path = tmp_path / "pairs.csv"
     path.write_text("patient_id,ddsm_case\nP_00001,case3085\nP_00002,case0001\n")
     for table in (None, str(path)):  # a crosswalk does not concern private ids
-        with pytest.raises(InputError, match=f"ids of {unstated} have the form.*column namespace"):
+        with pytest.raises(
+            InputError, match=f"{unstated}: patient ids look like .*column namespace"
+        ):
             crosswalk.apply_crosswalk({rois.name: rois for rois in unstated_pair}, table)
     # The namespace column decides: ids of that form may be other patients.
     private = [
@@ -624,12 +626,12 @@ def test_cbis_ddsm_and_ddsm_without_a_crosswalk_are_rejected_early() -> None:
     c.data.target = "ddsm"
     for other in ("cbis_ddsm:x", "tfds:curated_breast_imaging_ddsm/original-mass"):
         c.data.sources = (other, "ddsm:y")
-        with pytest.raises(InputError, match="CBIS-DDSM and DDSM at most.*config.data.crosswalk"):
+        with pytest.raises(InputError, match="CBIS-DDSM or DDSM, not both.*config.data.crosswalk"):
             config.validate(c)
     c.data.crosswalk = "pairs.csv"
     config.validate(c)
     c.data.sources = ("tfds:curated_breast_imaging_ddsm/original-calc:train", "cbis_ddsm:x")
-    with pytest.raises(InputError, match="they are the same images"):
+    with pytest.raises(InputError, match="they contain the same images"):
         config.validate(c)
     c.data.sources = ("tfds:curated_breast_imaging_ddsm/original-calc", "cbis_ddsm_extra:x")
     config.validate(c)

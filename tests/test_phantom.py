@@ -290,3 +290,4 @@ def test_a_job_reads_the_output_of_the_tool(
     assert make_phantom.main(arguments) == 2
     assert "already exists" in capsys.readouterr().err
     assert make_phantom.main([*arguments, "--difficulty", "3"]) == 2
+    assert "--difficulty=3.0 is invalid: expected a number in [0, 1]" in capsys.readouterr().err

@@ -156,7 +156,7 @@ def test_a_patient_has_one_pseudonym_for_one_key(
     assert not set(first.index["case_id"]) & set(another.index["case_id"])
     np.testing.assert_array_equal(first.shards[0], another.shards[0])
     assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o700
-    with pytest.raises(InputError, match="holds other shards"):
+    with pytest.raises(InputError, match="contains shards made from other data"):
         make(home, tmp_path / "a")
 
 

@@ -252,7 +252,7 @@ def test_a_run_without_provenance_is_rejected(
             run_study(c, studies.folder / "mttl")
     finally:
         path.write_text(text)
-    assert f"run {path.parent.name}: its run.json has no provenance" in line
+    assert f"{path.parent.name}/run.json: has no provenance" in line
 
 
 @pytest.mark.parametrize("damage", ["another run's", "cut", "edited", "empty"])
@@ -278,7 +278,7 @@ def test_changed_scores_are_rejected(
         line = rejection_message(studies, "mttl", monkeypatch, capsys)
     finally:
         path.write_text(written)
-    assert f"not the scores that run {path.parent.name} wrote" in line
+    assert f"{path.parent.name}/scores.csv: does not match the checksum" in line
 
 
 def test_shards_replaced_while_the_job_runs(studies: Studies, tmp_path: Path) -> None:
@@ -395,11 +395,12 @@ def test_a_transfer_study_has_the_checks_of_every_study(
     show_plan(studies.make_config("transfer"), tmp_path)
     plan = capsys.readouterr().out
     assert "to do: 2 of 2 runs" in plan and "split of sfm:" in plan
-    assert "operations a second" in plan and not list(tmp_path.iterdir())
+    assert "operations per second" in plan and not list(tmp_path.iterdir())
     c = studies.make_config("transfer")
     c.transfer.weights = ("nowhere", "analytic")
     show_plan(c, tmp_path)
-    assert "nowhere: not counted: nowhere: has no converted weights" in capsys.readouterr().out
+    message = "weights nowhere: left out of this plan: config.weights='nowhere' is invalid: no such"
+    assert message in capsys.readouterr().out
     c.data.sources, c.data.target = c.data.sources[1:], "dm"
     c.transfer.study, c.data.test_fraction, c.folds = "cross_validation", 0.0, 6
     with pytest.raises(InputError, match="fold"):

@@ -317,7 +317,7 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
 
     for row in results["cross_validation"]["auc"]:
         headline = row["estimator"].startswith("mean over")  # folds are in the same table
-        label = ", selected, optimistic" if headline else ""
+        label = ", optimistically biased by selection" if headline else ""
         status = "" if row["status"] == "ok" else f" ({row['status']})"
         assert f"{row['cases']}{label}{row['method']}{status}{row['auc']:.3f}" in text
 
@@ -364,11 +364,11 @@ def test_fallback_of_the_primary_test_is_stated(tmp_path: Path) -> None:
     answer = statements.describe_main_result(work)
     for side in ("a", "b"):
         assert f"{primary[f'auc_{side}']:.3f} with {primary[side].upper()}" in answer
-    assert "declared fallback: a fit of the proper binormal test" in answer
+    assert "prespecified fallback: the proper binormal" in answer
     assert phrases.format_p_value(primary["p_value"]) in answer
     results["comparisons"] = [primary | {"status": "sparse", "p_value": 0.01}]
     (folder / "results.json").write_text(json.dumps(results))
-    assert "do not allow a test" in statements.describe_main_result(read_workdir.read(folder))
+    assert "so no test was done" in statements.describe_main_result(read_workdir.read(folder))
 
 
 def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
@@ -456,6 +456,15 @@ def test_verdict_summarizes_all_methods() -> None:
             expected == "worse"
         )
     assert statements.verdict([test | {"p_value": 0.01, "delta": 0.1}]) == "better"
+
+
+def test_a_secondary_verdict_uses_the_holm_adjusted_p_value() -> None:
+    test = {"a": "mttl", "b": "sttl", "unit": "view", "method": "obuchowski", "primary": False}
+    test |= {"delta": 0.02, "ci_low": 0.001, "ci_high": 0.04, "p_value": 0.036, "status": "ok"}
+    assert statements.verdict([test | {"p_holm": 0.071}]) == "inconclusive"
+    assert statements.verdict([test | {"p_holm": None}]) == "better"
+    sentence = statements.describe_comparison([test | {"p_holm": 0.071}])
+    assert "not significant" in sentence and "significantly higher" not in sentence
 
 
 def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:

@@ -244,7 +244,10 @@ def test_two_views_may_have_equal_ratings(tmp_path: Path, monkeypatch: pytest.Mo
         ),
         ("label,score\n0,0.2,\n1,0.7\n", "line 2, with 3 cells for 2 columns; delete the comma"),
         ("score,label,score\n1,0,2\n3,1,4\n", "column score is repeated"),
-        ("label,score,case,case_id\n0,1,a,b\n1,2,b,a\n", "case and case_id are both the case"),
+        (
+            "label,score,case,case_id\n0,1,a,b\n1,2,b,a\n",
+            "case and case_id both name the field case",
+        ),
         ("label;score\n0;0.2\n1;0.7\n", "its columns are label;score; separate cells with commas"),
         (
             "label,score,roi\n0,1,a\n1,2,b\n0,1,a\n",
@@ -267,8 +270,11 @@ def test_two_views_may_have_equal_ratings(tmp_path: Path, monkeypatch: pytest.Mo
         ("label,score,case,lesion\n0,.1,p,1\n1,2,q,1\n0,.1,p,1\n", "or add a column view or roi"),
         ("label,score,case,view,roi\n0,1,p,CC,\n1,2,q,CC,\n0,1,p,CC,\n", "view CC, label 0.0"),
         ("label,score,case,roi\n0,1,p,a\n1,2,q,\n1,2,q,\n", "case q, label 1.0, score 2.0"),
-        ("label,score,Score\n0,1,2\n1,2,3\n", "columns score and Score are both the score"),
-        ("label,score,Case ID,patient\n0,1,a,b\n1,2,b,a\n", "Case ID and patient are both the"),
+        ("label,score,Score\n0,1,2\n1,2,3\n", "columns score and Score both name the field score"),
+        (
+            "label,score,Case ID,patient\n0,1,a,b\n1,2,b,a\n",
+            "Case ID and patient both name the field",
+        ),
         ("label,score,side\n0,1,caudal\n1,2,R\n", "side in line 2 is 'caudal'; expected L or R"),
         (
             'label,score\n0,"0,15"\n1,"0,72"\n',

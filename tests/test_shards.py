@@ -133,7 +133,7 @@ def test_same_input_gives_the_same_bytes(home: Path) -> None:
     opened = ingest.load(f"shards:{home}/p/mine", home / "cache", BACKGROUND, {})
     np.testing.assert_array_equal(opened.shards[0], made[0].shards[0])
     write_rows(home, ROWS[:2])
-    with pytest.raises(InputError, match="holds other shards"):
+    with pytest.raises(InputError, match="contains shards made from other data"):
         ingest.make_shards(f"manifest:{home}/m.csv", home / "p", BACKGROUND, {})
 
 
@@ -169,8 +169,8 @@ def edit(manifest: dict, *keys: str | int, value: object) -> dict:
     [
         ((("format_version",), 1), "format version 1, expected 4; .*make the shards again"),
         ((("shards", 0, "rois"), 3), "4 ROIs, manifest.json says 3"),
-        ((("shards", 0, "file"), "../../x.npy"), "names of its shards are wrong"),
-        ((("shards",), []), "4 index lines for 0 ROIs"),
+        ((("shards", 0, "file"), "../../x.npy"), "the shards are not named roi-00000.npy"),
+        ((("shards",), []), "index.csv has 4 rows, but the shards hold 0 ROIs"),
         ((("shards",), 7), "damaged"),
         ((("index",), {}), "damaged"),
     ],
@@ -188,6 +188,14 @@ def test_a_wrong_manifest_is_rejected(
         load(home)
     path.write_text("{")
     with pytest.raises(InputError, match="manifest.json: damaged"):
+        load(home)
+
+
+def test_a_missing_checksum_file_is_named(home: Path) -> None:
+    load(home)
+    path = next((home.parent / "cache").glob("[!.]*")) / shards.MANIFEST_SHA256
+    path.unlink()
+    with pytest.raises(InputError, match=r"manifest\.sha256: missing; delete the folder"):
         load(home)
 
 

@@ -334,7 +334,7 @@ def test_cells_of_a_row_are_in_its_lesion_view(tmp_path: Path) -> None:
             {"pixel_um": "0.07"},
             "line 2: pixel_um: pixel size 0.07 x 0.07 um (pixel_um) is below 10",
         ),
-        ({"pixel_um": "0.1;0.1"}, "is below 10 um: give pixel_um in um, not mm"),
+        ({"pixel_um": "0.1;0.1"}, "is below 10 um: the unit is um, not mm"),
         ({"pixel_um": "70,5"}, "line 2: pixel_um '70,5' is invalid: expected numbers separated by"),
         ({"image_path": "C:\\films\\a.pgm"}, "is a path on a Windows drive or share, which does"),
         ({"image_path": "\\\\server\\a.pgm"}, "is a path on a Windows drive or share, which does"),
@@ -534,6 +534,14 @@ def test_more_than_ten_errors_are_counted(tmp_path: Path) -> None:
         read_manifest(tmp_path, *rows)
 
 
+def test_lines_with_equally_many_cells_are_one_error(tmp_path: Path) -> None:
+    write_pgm(tmp_path / "a.pgm", np.zeros((100, 120)), 4095)
+    long = ",".join(BASE.values()) + ",8"
+    (tmp_path / "m.csv").write_text("\n".join((",".join(BASE), *[long] * 11)) + "\n")
+    with pytest.raises(InputError, match="line 2: 9 cells under 8 columns, as in 10 more rows"):
+        manifest.read_collection(str(tmp_path / "m.csv"))
+
+
 def test_lines_with_too_many_cells_are_among_the_errors(tmp_path: Path) -> None:
     write_pgm(tmp_path / "a.pgm", np.zeros((100, 120)), 4095)
     good = ",".join(BASE.values())
@@ -629,7 +637,7 @@ def test_the_error_names_a_missing_column(tmp_path: Path, column: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"", "missing column dataset"),
+        (b"", "the file is empty"),
         (b"dataset;patient_id\n", "separate columns by commas, semicolons or tabs"),
         (",".join(BASE).encode() + b"\n", "no rows"),
         (",".join(BASE).encode() + b"\nmine,P1,1,CC,a.pgm,benign,100,1,2\n", "line 2: 9 cells"),

@@ -116,7 +116,7 @@ def test_an_implausible_pixel_size_is_rejected(
     dataset: Path, tmp_path: Path, pixel_um: float
 ) -> None:
     fields = [field for field in BOXES if not field.startswith("pixel_um")]
-    with pytest.raises(InputError, match="is (below|above) .*give pixel_um in um"):
+    with pytest.raises(InputError, match="is (below|above) .*the unit is um"):
         read_collection(dataset, tmp_path, *fields, pixel_um=pixel_um)
 
 
@@ -312,7 +312,7 @@ def test_a_dataset_of_other_shards_is_rejected(rois: RoiSet, tmp_path: Path) -> 
     tfds_builder.prepare(rois, tmp_path)
     entry = {**rois.manifest["shards"][0], "sha256": "0" * 64}
     mask_view = RoiSet(rois.name, rois.index, rois.shards, {**rois.manifest, "shards": [entry]})
-    with pytest.raises(InputError, match="holds other ROIs"):
+    with pytest.raises(InputError, match="contains ROIs made from other data"):
         tfds_builder.prepare(mask_view, tmp_path)
 
 

@@ -142,7 +142,7 @@ def test_a_lesion_is_in_the_middle_of_its_roi(tmp_path: Path, pixel_um: float) -
 
 
 def test_a_birads_reference_standard_needs_its_own_policy(release: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="set data.truth_policy to 'birads'"):
+    with pytest.raises(InputError, match="set config.data.truth_policy to 'birads'"):
         ingest.load(f"vindr_mammo:{release}", tmp_path, PLAIN, {})
 
 

@@ -126,7 +126,7 @@ def test_arrays_that_the_network_lacks_are_rejected(extra: dict[str, int], tmp_p
     message = one_line(lambda: weights.convert(written(tmp_path / "f", safetensors_bytes(state))))
     assert all(f"unexpected {name}" in message for name in extra)
     assert ("batch normalization" in message) == any("running" in name for name in extra)
-    assert "names of alexnet" in message
+    assert "checkpoint of alexnet" in message
     named = {f"conv{k[1]}/{leaf}": a for k, layer in LAYERS.items() for leaf, a in layer.items()}
     content = npz(named | {"bn1/gamma": np.ones(64, np.float32)})
     assert "has batch norm" in one_line(lambda: weights.convert(written(tmp_path / "g", content)))
@@ -142,7 +142,7 @@ def test_alexnet_with_batch_normalization_is_rejected(tmp_path: Path) -> None:
             state[f"features.{number + 1}.{part}"] = np.ones_like(arrays["bias"])
         number += 4 if files.STRIDE_PAD_POOL[layer][2] else 3
     message = one_line(lambda: weights.convert(written(tmp_path / "f", safetensors_bytes(state))))
-    assert "names of alexnet: has batch normalization" in message
+    assert "names: has batch normalization" in message
 
 
 @pytest.mark.parametrize("divisor", [57.6, 128, 255])

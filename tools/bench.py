@@ -26,6 +26,7 @@ from mtl_jax import environment
 from mtl_jax.config import NETWORKS
 from mtl_jax.io import command_line, paths
 from mtl_jax.training import malloc
+from mtl_jax.types import InputError
 
 PRECISIONS = ("float32", "tf32", "bfloat16")  # tf32 is float32 on a CPU
 # Packages whose versions are recorded, and the modules to import; some are for development only.
@@ -50,17 +51,17 @@ def main() -> None:
     roc.add_argument(
         "--calibrate",
         action="store_true",
-        help="type I error and coverage instead: a quarter of an hour",
+        help="type I error and coverage instead (about 15 min)",
     )
     ingest = subjects.add_parser("ingest", help="images per second compared with pydicom")
     ingest.add_argument(
-        "--memory", action="store_true", help="memory of 4,000 images instead: minutes"
+        "--memory", action="store_true", help="memory of 4,000 images instead (minutes)"
     )
     step = subjects.add_parser("step", help="images per second of training steps and of scoring")
     step.add_argument("--against", choices=["torch"], help="needs the [bench] extra")
     score = subjects.add_parser("score", help="DICOM images per second scored by a model bundle")
-    memory = subjects.add_parser("memory", help="memory of training with ROIs on disk: minutes")
-    memory.add_argument("--million", action="store_true", help="also 10^6 ROIs: 33 GB of disk")
+    memory = subjects.add_parser("memory", help="memory of training from ROIs on disk (minutes)")
+    memory.add_argument("--million", action="store_true", help="also with 10^6 ROIs (33 GB)")
     memory.add_argument("--folder", type=paths.path, help="folder for the ROIs")
     train = subjects.add_parser("train", help="whole runs at the paper's data size")
     train.add_argument("--epochs", type=int, default=200)
@@ -69,8 +70,8 @@ def main() -> None:
         "study", help="replicas, and the projected time of the paper's study"
     )
     study.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4, 10, 20])
-    scale = subjects.add_parser("scale", help="1, 2, 4, ... devices of this machine")
-    scale.add_argument("--cpu_devices", type=int, help="number of simulated CPU devices")
+    scale = subjects.add_parser("scale", help="strong scaling over 1, 2, 4, ... devices")
+    scale.add_argument("--cpu_devices", type=int, help="number of CPU devices to emulate")
     for subject in (train, study, scale):
         subject.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     for subject in (study, scale):
@@ -81,6 +82,7 @@ def main() -> None:
     for subject in (roc, ingest, step, score, memory, train, study, scale):
         subject.add_argument("--json", type=paths.path, help="also write the rows to this file")
     flags = parser.parse_args()
+    _check(flags)
     malloc.keep_freed_memory()  # as in a job; this affects PyTorch too
     versions = {"python": platform.python_version()} | {
         package: version(package) for package in PACKAGES if find_spec(PACKAGES[package])
@@ -93,6 +95,17 @@ def main() -> None:
         if flags.json:  # after each row, so that an interrupted benchmark keeps its results
             report = {"machine": machine, "versions": versions, "rows": rows}
             flags.json.write_text(json.dumps(report, indent=1))
+
+
+def _check(flags: argparse.Namespace) -> None:
+    """Raise InputError if a number is out of range."""
+    for name in ("epochs", "steps", "replicas", "share"):
+        value = getattr(flags, name, 1)
+        for number in value if isinstance(value, list) else [value]:
+            if name == "share" and not 0 < number <= 1:
+                raise InputError(f"--share {number:g}: expected a number in (0, 1]")
+            if name != "share" and number < 1:
+                raise InputError(f"--{name} {number}: expected an integer >= 1")
 
 
 def measure_roc(flags: argparse.Namespace) -> Iterator[dict]:

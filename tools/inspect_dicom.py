@@ -1,7 +1,7 @@
 """Print how DICOM mammograms are read: every decision, and no data of the patient.
 
 python tools/inspect_dicom.py images/*.dcm
-python tools/inspect_dicom.py one.dcm --png one.png --box 1200,800,1500,1150
+python tools/inspect_dicom.py one.dcm --png one.png --box "1200;800;1500;1150"
 
 The PNG shows the normalized gray values at 200 um, bright where dense, with the box of the lesion.
 """
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("files", nargs="+", type=paths.path, metavar="FILE")
     parser.add_argument("--frame", type=int, help="number of the frame, from 0")
     parser.add_argument("--png", type=_png, metavar="OUT.png", help="write an image of one FILE")
-    parser.add_argument("--box", type=_box, help="top,left,bottom,right in stored pixels")
+    parser.add_argument("--box", type=_box, help='"top;left;bottom;right" in stored pixels')
     parser.add_argument("--pixel-um", type=float, help="pixel size if the header states none")
     flags = parser.parse_args()
     if flags.pixel_um is not None:
@@ -83,15 +83,21 @@ def _check_inside(box: Box, shape: tuple[int, ...], path: Path) -> None:
     top, left, bottom, right = box
     if top < 0 or left < 0 or bottom > shape[0] or right > shape[1]:
         raise InputError(
-            f"{path}: the box {top:g},{left:g},{bottom:g},{right:g} is not inside the image of"
-            f" {shape[0]} rows and {shape[1]} columns (top,left,bottom,right)"
+            f"{path}: the box {top:g};{left:g};{bottom:g};{right:g} is not inside the image of"
+            f" {shape[0]} rows and {shape[1]} columns (top;left;bottom;right)"
         )
 
 
 def _box(text: str) -> Box:
-    top, left, bottom, right = (float(number) for number in text.split(","))
+    """Return the box of --box; commas separate the numbers too."""
+    try:
+        top, left, bottom, right = (float(number) for number in text.replace(",", ";").split(";"))
+    except ValueError:
+        top = left = bottom = right = float("nan")
     if not (top < bottom and left < right):
-        raise ValueError(text)
+        raise InputError(
+            f"--box {text}: expected top;left;bottom;right with bottom > top and right > left"
+        )
     return top, left, bottom, right
 
 

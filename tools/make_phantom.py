@@ -7,6 +7,7 @@ docs/phantom.md shows and describes them.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--cases", type=int, default=phantom.cases, help=f"cases per collection {shown}"
     )
-    parser.add_argument("--seed", type=int, default=phantom.seed, help=shown)
+    parser.add_argument(
+        "--seed", type=int, default=phantom.seed, help=f"seed of the images and labels {shown}"
+    )
     parser.add_argument("--out", type=paths.path, required=True, help="new folder")
     parser.add_argument(
         "--difficulty",
@@ -39,13 +42,26 @@ def main(arguments: list[str] | None = None) -> int:
         "--shared-signal",
         type=float,
         default=phantom.shared_signal,
-        help="signs of malignancy in the other collections, from 0 (none) to 1 (as in the target) "
-        f"{shown}",
+        help="how far the labels of the other collections depend on the malignancy features of the"
+        f" target, from 0 (not at all) to 1 (as in the target) {shown}",
     )
-    parser.add_argument("--target", choices=RECEPTORS, default=c.data.target, help=shown)
-    parser.add_argument("--test-fraction", type=float, default=phantom.test_fraction, help=shown)
     parser.add_argument(
-        "--malignant-fraction", type=float, default=phantom.malignant_fraction, help=shown
+        "--target",
+        choices=RECEPTORS,
+        default=c.data.target,
+        help=f"collection whose labels always depend on the malignancy features {shown}",
+    )
+    parser.add_argument(
+        "--test-fraction",
+        type=float,
+        default=phantom.test_fraction,
+        help=f"fraction of the cases in the official test set {shown}",
+    )
+    parser.add_argument(
+        "--malignant-fraction",
+        type=float,
+        default=phantom.malignant_fraction,
+        help=f"fraction of malignant cases {shown}",
     )
     parser.add_argument(
         "--workers", type=int, help="threads; no effect on the files (default: one per CPU)"
@@ -57,17 +73,23 @@ def main(arguments: list[str] | None = None) -> int:
         config.validate(c)
         made = [make(args.out / kind, kind, args) for kind in RECEPTORS]
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(_name_flag(str(error)), file=sys.stderr)
         return 2
     print("simulated images, not evidence about patients; sources for --config.data.sources:")
     print("\n".join(made))
     return 0
 
 
+def _name_flag(message: str) -> str:
+    """Return a message with the flag in place of its config field."""
+    match = re.match(r"config\.data\.phantom\.(\w+)=(.*)", message)
+    return f"--{match[1].replace('_', '-')}={match[2]}" if match else message
+
+
 def make(home: Path, kind: str, args: argparse.Namespace) -> str:
     """Write one collection and return its entry for config.data.sources."""
     if args.workers is not None and args.workers < 1:
-        raise InputError(f"--workers={args.workers} is invalid: expected at least 1")
+        raise InputError(f"--workers={args.workers} is invalid: expected an integer >= 1")
     agreement = 1.0 if kind == args.target else args.shared_signal
     try:
         home.mkdir(parents=True)

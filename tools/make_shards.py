@@ -2,15 +2,18 @@
 
 python tools/make_shards.py mini_mias:data/mini_mias manifest:mine/lesions.csv --out shards
 Each collection is written to OUT/<collection>, which is a data source: shards:OUT/<collection>. Its
-audit.csv has a row for every lesion view and for everything left out, with the reason.
+audit.csv has a row for every lesion view and for everything left out, with the reason. Lesion views
+of images that cannot be used are left out, unless --strict or --set unusable=reject is given.
 """
 
 import argparse
+import re
 import sys
+from difflib import get_close_matches
 
 from ml_collections import ConfigDict
 
-from mtl_jax import config
+from mtl_jax import config, config_diff
 from mtl_jax.data import audit, ingest
 from mtl_jax.io import command_line, paths
 from mtl_jax.types import InputError
@@ -31,7 +34,7 @@ def main() -> int:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="reject a collection in which a value has to be corrected",
+        help="reject a collection in which a value was corrected or an image cannot be used",
     )
     parser.add_argument(
         "--truth",
@@ -68,22 +71,35 @@ def main() -> int:
         how = ingest.read_settings(c.data.to_dict(), flags.out)
         made = [ingest.make_shards(spec, flags.out, *how) for spec in flags.source]
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(name_flags(str(error), c.data), file=sys.stderr)
         return 2
     print(audit.format_summary(made))
     return 0
 
 
+def name_flags(message: str, data: ConfigDict) -> str:
+    """Return a message with the options of this command in place of fields of config.data."""
+    message = message.replace("set config.data.strict=False", "omit --strict")
+    for field, flag in (("truth_policy", "--truth"), ("workers", "--workers")):
+        message = message.replace(f"config.data.{field}", flag)
+    return re.sub(rf"config\.data\.(?=(?:{'|'.join(data)})\b)", "--set ", message)
+
+
 def assign(data: ConfigDict, assignment: str) -> None:
     """Set a field such as mini_mias.classes=CIRC,SPIC, with the type that it has."""
-    name, _, text = assignment.partition("=")
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise InputError(f"--set {assignment}: expected FIELD=VALUE")
+    known = config_diff.flatten(data.to_dict())
     *above, field = name.split(".")
     for part in above:
         data = data.get(part) if isinstance(data, ConfigDict) else None
     # An unset field is None but has a type.
     kind = data.get_type(field) if isinstance(data, ConfigDict) and field in data else None
     if kind not in (str, bool, int, float, tuple):
-        raise InputError(f"--set {assignment}: config.data has no field {name!r}")
+        similar = get_close_matches(name, known, 1)
+        hint = f"; did you mean {similar[0]!r}?" if similar else ""
+        raise InputError(f"--set {assignment}: config.data has no field {name!r}{hint}")
     try:
         if kind is bool:
             data[field] = {"true": True, "false": False}[text.lower()]

@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         environment.start_jax()
         if args.seeds < 2:
-            raise InputError(f"--seeds={args.seeds} is invalid: expected at least 2")
+            raise InputError(f"--seeds={args.seeds} is invalid: expected an integer >= 2")
         rows = measure(args.out, range(args.first, args.first + args.seeds))
     except InputError as error:
         print(error, file=sys.stderr)

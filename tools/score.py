@@ -24,8 +24,20 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=paths.path, metavar="MODEL", help="made by tools/export.py")
-    parser.add_argument("images", type=paths.path, nargs="+", metavar="IMAGES")
-    parser.add_argument("--lesions", type=paths.path, required=True, metavar="CSV")
+    parser.add_argument(
+        "images",
+        type=paths.path,
+        nargs="+",
+        metavar="IMAGES",
+        help="DICOM, PNG, PGM, TIFF or other images, or folders of them",
+    )
+    parser.add_argument(
+        "--lesions",
+        type=paths.path,
+        required=True,
+        metavar="CSV",
+        help="table with a row for each lesion in each image (docs/manifest.md)",
+    )
     parser.add_argument("--out", type=paths.path, required=True, metavar="DIR", help="new or empty")
     parser.add_argument("--task", help="training collection that these images resemble")
     parser.add_argument(
@@ -36,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--pixel-um", type=float, help="pixel size of images that do not state it")
     parser.add_argument(
-        "--no-evidence", action="store_true", help="no attribution maps: much faster"
+        "--no-evidence", action="store_true", help="skip the attribution maps (much faster)"
     )
     parser.add_argument(
         "--keep-ids", action="store_true", help="write the original ids and file names"

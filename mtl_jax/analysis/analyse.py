@@ -61,9 +61,9 @@ def analyse(
 
     layers.csv: the layers of the network;
     rois.npz: the analysed ROIs, with pictures (n, 128, 128) uint8;
-    tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled ROIs, and the costs of all starts;
-    convergence-APPROACH.csv: how far apart tasks and classes are in each layer;
-    maps-APPROACH.npz: deconvolution maps (if the backbone is a chain of convolutions) and
+    tsne-APPROACH-LAYER.npz: points (m, 2) of the m sampled ROIs, KL divergence of each start;
+    convergence-APPROACH.csv: silhouette score and squared MMD of tasks and classes by layer;
+    maps-APPROACH.npz: deconvolution maps (of sequential backbones only) and
     integrated gradients of the explained ROIs, with their pictures; only with
     `settings.show_rois`.
 
@@ -132,19 +132,19 @@ def _write_layers(path: Path, trained: TrainedNetwork) -> None:
         x = jax.eval_shape(apply, {"params": trained.params}, x)
         weights = flatten_dict(trained.params[layer], sep="/")
         size = next(leaf.shape[0] for name, leaf in weights.items() if name.endswith("kernel"))
-        map_size = pooled = stride = ""
+        map_size = pooled_size = stride = ""
         if layer not in CONVOLUTIONAL:
             size = ""
         elif isinstance(network, AlexNet):
             conv = CONVOLUTIONS[layer]
             stride = conv.stride
             map_size = (side + 2 * conv.pad - conv.size) // stride + 1
-            pooled = x.shape[1] if conv.pool else ""
+            pooled_size = x.shape[1] if conv.pool else ""
         else:
             map_size = x.shape[1]
         side = x.shape[1]
         count = sum(leaf.size for leaf in weights.values())
-        rows.append((layer, x.shape[-1], size, stride, map_size, pooled, count))
+        rows.append((layer, x.shape[-1], size, stride, map_size, pooled_size, count))
     header = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
     write_results.write_table(path, header, rows)
 
@@ -166,11 +166,12 @@ def _write_convergence(
 ) -> None:
     """Write the convergence measures of each layer.
 
+    In the file, `truth` is the class, `learned` the training set and `scored` the evaluation set.
     Tasks are compared by their training ROIs only, so that training ROIs are not compared with
     evaluation ROIs.
     """
     sampled = np.flatnonzero(chosen.sampled)
-    task, learned, row = chosen.task[sampled], chosen.learned[sampled], chosen.row[sampled]
+    task, is_training, row = chosen.task[sampled], chosen.learned[sampled], chosen.row[sampled]
     names = list(dict.fromkeys(task.tolist()))
     labels, cases = (
         {name: inputs.collections[name].index[column] for name in names}
@@ -180,13 +181,13 @@ def _write_convergence(
     case = np.array([f"{t}\t{cases[t][r]}" for t, r in zip(task, row, strict=True)])
     is_target = task == inputs.target
     comparisons = [
-        ("silhouette", "truth", "learned", is_target & learned, label),
-        ("silhouette", "truth", "scored", is_target & ~learned, label),
+        ("silhouette", "truth", "learned", is_target & is_training, label),
+        ("silhouette", "truth", "scored", is_target & ~is_training, label),
     ]
     if len(names) > 1:
-        comparisons.append(("silhouette", "task", "learned", learned, task))
+        comparisons.append(("silhouette", "task", "learned", is_training, task))
     for a, b in combinations(names, 2):
-        pair = learned & np.isin(task, (a, b))
+        pair = is_training & np.isin(task, (a, b))
         comparisons.append(("mmd2", f"{a} and {b}", "learned", pair, task))
     mmd2 = convergence.maximum_mean_discrepancy
     measures = {"silhouette": convergence.silhouette, "mmd2": mmd2}
@@ -210,6 +211,11 @@ def _write_maps(
     std: np.ndarray,
     settings: ConfigDict,
 ) -> None:
+    """Write the maps of the requested ROIs and of those with extreme mean scores.
+
+    Extreme ROIs have the highest or lowest mean score over all approaches, so that the same ROIs
+    are explained for each approach.
+    """
     rois = inputs.collections[inputs.target]
     score = np.mean(list(inputs.scores.values()), axis=0)
     label = rois.index["label"][inputs.evaluation_rows]
@@ -220,13 +226,13 @@ def _write_maps(
     ]
     kinds, rows = (list(column) for column in zip(*explained, strict=True))
     target = list(inputs.train_rows).index(inputs.target)
-    numbers, maps, scale, attributions = [], [], [], []
+    feature_indices, maps, scale, attributions = [], [], [], []
     for row in rows:
         gray = np.float32((Rows(rois.shards)[np.array([row])][0] - mean[target]) / std[target])
         network = trained.network, trained.params
         strongest = deconvolution.strongest_maps(*network, gray, settings.maps)
         layers = tuple(strongest)
-        numbers.append([layer_numbers for layer_numbers, _ in strongest.values()])
+        feature_indices.append([indices for indices, _ in strongest.values()])
         projections = np.zeros((0, settings.maps, *gray.shape), np.float32)
         if strongest:
             projections = np.stack([layer_maps for _, layer_maps in strongest.values()])
@@ -241,7 +247,7 @@ def _write_maps(
         kind=np.array(kinds),
         picture=np.stack([_picture(rois, row) for row in rows]),
         layer=np.array(layers, str),
-        feature=np.array(numbers, int),
+        feature=np.array(feature_indices, int),
         maps=np.stack(maps),
         scale=np.stack(scale),
         integrated=np.stack(attributions),
@@ -255,8 +261,8 @@ def _sampled_dataset(
     tasks = list(inputs.train_rows)
     parts = [(task, True) for task in tasks] + [(inputs.target, False)]
     pixels, labels, means, stds = [], [], [], []
-    for task, learned in parts:
-        mask = chosen.sampled & (chosen.task == task) & (chosen.learned == learned)
+    for task, is_training in parts:
+        mask = chosen.sampled & (chosen.task == task) & (chosen.learned == is_training)
         rows = chosen.row[mask]
         rois = inputs.collections[task]
         pixels.append(Rows(rois.shards)[rows])

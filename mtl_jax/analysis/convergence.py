@@ -19,10 +19,9 @@ def distances(features: np.ndarray) -> np.ndarray:
 
 
 def silhouette(distance: np.ndarray, group: np.ndarray) -> float:
-    """Return the mean silhouette of the groups, -1 to 1 (Rousseeuw 1987).
+    """Return the mean silhouette of the groups, -1 to 1 (Rousseeuw 1987): near 0 they are mixed.
 
-    Near 1 the groups are separate, near 0 they are mixed. `distance` (n, n), `group` (n,) with at
-    least two values. NaN if there is only one group, or one row per group.
+    NaN if there is only one group (n,), or one row of `distance` (n, n) per group.
     """
     sizes = np.unique(group, return_counts=True)[1]
     if len(sizes) < 2 or len(sizes) == len(group):

@@ -23,11 +23,7 @@ class Embedding(NamedTuple):
 
 
 def embed(
-    features: np.ndarray,
-    perplexity: float,
-    iterations: int,
-    n_init: int,
-    seed: int,
+    features: np.ndarray, perplexity: float, iterations: int, n_init: int, seed: int
 ) -> Embedding:
     """Return a t-SNE embedding of `features` (n, d), n >= 7; the same input gives the same points.
 

@@ -16,9 +16,8 @@ def integrated_gradients(
 ) -> np.ndarray:
     """Return the contribution of each pixel to the log odds of malignancy, (s, s) float32.
 
-    The baseline is an ROI of the collection's mean gray, 0 in the standardized ROI `gray` (s, s). A
-    positive value supports malignancy. The sum is the log odds of the ROI minus those of the
-    baseline; the error falls with `steps`.
+    The baseline is 0, the mean gray of the collection, in the standardized ROI `gray` (s, s). The
+    sum is the log odds of the ROI minus those of the baseline; the error falls with `steps`.
     """
     fractions = (np.arange(steps, dtype=np.float32) + 0.5) / steps  # midpoints
     path = fractions[:, None, None] * np.float32(gray)

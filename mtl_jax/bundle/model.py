@@ -96,7 +96,7 @@ class Model:
     def task(self, name: str | None = None) -> str:
         """Return `name`, by default the tested collection; InputError if it was not trained on."""
         if name is not None and name not in self.tasks:
-            raise InputError(f"task {name!r}: this model was trained on {', '.join(self.tasks)}")
+            raise InputError(f"task {name!r} is unknown: expected one of {', '.join(self.tasks)}")
         return name or self.tasks[0]
 
     def score(

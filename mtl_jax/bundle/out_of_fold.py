@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.bundle import calibration
-from mtl_jax.config_diff import describe_difference
+from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments.scores import Scores, aggregate
 from mtl_jax.io import workdir
@@ -77,11 +77,12 @@ def _runs_of_folds(
     for run in source.results["runs"]:
         if run["fold"] is not None and all(run[key] == record[key] for key in MATCHED_FIELDS):
             _reject_other_weights(run, record, source)
-            differences = describe_difference(_training(run, source), _training(record, study))
+            differences = changed_fields(_training(run, source), _training(record, study))
             if differences:
                 raise InputError(
                     f"{source.folder}: its run {run['id']} was trained with other settings than the"
-                    f" run: {differences}; repeat the cross-validation with the same settings"
+                    f" run: {format_changes(differences)}; repeat the cross-validation with the"
+                    " same settings"
                 )
             by_split.setdefault(run["split"], {})[run["fold"]] = run["id"]
     split = record["split"] if is_own else None  # a run with a held-out fold uses its own partition
@@ -182,7 +183,7 @@ def _reject_other_weights(run: dict[str, Any], record: dict[str, Any], source: S
     if weights[0] != weights[1]:
         raise InputError(
             f"{source.folder}: its run {run['id']} started from other weights than the run ("
-            f"{describe_difference(weights[0], weights[1])}); repeat the cross-validation with the"
+            f"{format_changes(changed_fields(*weights))}); repeat the cross-validation with the"
             " same weights"
         )
 

@@ -54,8 +54,9 @@ def score(
 ) -> list[LesionScore]:
     """Score lesions in the order of their table, with attribution maps if `attribution`.
 
-    `task` is the training collection that the images resemble; the tested collection by default.
-    Raises InputError with the line of the table, if an image cannot be read or a box is outside it.
+    `task` is the training collection whose output head and normalization are used, by default the
+    target. Raises InputError, which gives the line of the table, if an image cannot be read, a box
+    is outside it, or one image is listed twice for a lesion.
     """
     name = model.task(task)
     counts, outside, image_notes = _extract_rois(model, rows)
@@ -98,8 +99,7 @@ def score(
 def attribution_map(model: Model, counts: np.ndarray, task: str | None = None) -> np.ndarray:
     """Return the attribution of each pixel of an ROI (128, 128) int16 to its log odds.
 
-    Integrated gradients with an ROI of the collection's mean gray as baseline, for the ROI in its
-    original orientation only.
+    Integrated gradients for the ROI in its original orientation only.
     """
     name = model.task(task)
     run = model.about["run"]
@@ -137,8 +137,8 @@ def _extract_rois(
             first = first_rows.setdefault((*lesion, digest), row)
             if first is not row:
                 raise InputError(
-                    f"{row.where}: the same image as in {first.where} under another name: it would"
-                    " count twice in its lesion; delete a row"
+                    f"{row.where}: the same pixels as the image of {first.where}: the mean over the"
+                    " views of the lesion would count them twice; delete one row"
                 )
             try:
                 extracted = bundles.cut_rois(image, [row.view], background)
@@ -168,11 +168,11 @@ def _score_lesion(
     score = float(np.mean([view.score for view in views]))
     nearest = model.nearest(features)
     flags = list(dict.fromkeys(flag for view in views for flag in view.flags))
-    far = model.about["far"]
-    if nearest and nearest[0].distance > far:
+    max_distance = model.about["far"]
+    if nearest and nearest[0].distance > max_distance:
         flags.append(
             f"far from all training lesions: distance in F4 {nearest[0].distance:.3g}, limit"
-            f" {far:.3g}"
+            f" {max_distance:.3g}"
         )
     return LesionScore(
         first.case_id,

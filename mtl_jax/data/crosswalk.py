@@ -110,10 +110,9 @@ def _reject_guessed(cbis: Sequence[RoiSet], ddsm: Sequence[RoiSet]) -> None:
         assumed = assumed_namespace(rois)
         if assumed != namespace_of(rois):
             raise InputError(
-                f"config.data.sources: the ids of {rois.name} have the form of those of {assumed},"
-                f" and {', '.join(r.name for r in others)} may hold the same patients under other"
-                f" ids: set the column namespace of the manifest of {rois.name} to {assumed}, or to"
-                " another name if they are other patients; or remove it"
+                f"{rois.name}: patient ids look like {assumed} ids, so {rois.name} may share"
+                f" patients with {', '.join(r.name for r in others)}. Set the manifest column"
+                f" namespace to {assumed}, or to a different name if the patients differ"
             )
 
 
@@ -124,8 +123,8 @@ def _replace_patients(rois: RoiSet, ddsm_keys: Mapping[str, str], path: str) -> 
     if missing:
         raise InputError(
             f"{path}: {len(missing)} of {len(keys)} patients of {rois.name} have no ddsm_case"
-            f" ({_example(rois, missing)}): add them, or remove them or one of the collections"
-            f" ({FIELD})"
+            f" ({_example(rois, missing)}): add rows for them to the crosswalk ({FIELD}), or remove"
+            " one collection from config.data.sources"
         )
     return replace(rois, patients=patients.replace_patients(rois, [ddsm_keys[key] for key in keys]))
 

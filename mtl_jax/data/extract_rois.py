@@ -51,8 +51,8 @@ class ImageRois(NamedTuple):
 
     `rois` are counts (n, 128, 128) int16, `outside` (n,) the fraction of each ROI outside the
     image, `errors` why a ROI could not be extracted ('' if it could), `notes` those of each lesion
-    view. `excluded`: the image is of a kind that no study uses. `pixels` and `patient` are digests
-    of all pixels and of the PatientID, '' if unknown.
+    view. `excluded`: the image is a magnification view. `pixels` and `patient` are digests of all
+    pixels and of the PatientID, '' if unknown.
     """
 
     rois: np.ndarray
@@ -73,7 +73,11 @@ def make_job(
     header_key: bytes = b"",
     user_table: bool = True,
 ) -> ImageJob:
-    """Return the job of one image; the name of its cache file depends on all that determines it."""
+    """Return the job of one image.
+
+    The name of its cache file is a hash of `version`, the file's size and mtime, and everything
+    else that determines the pixels and notes.
+    """
     facts = [version, RULES_VERSION, dict(background), user_table]
     facts += [file_stamp(views[0].image_path), str(views[0].image_path)]
     facts += [[v.frame, v.box, v.pixel_um, v.bits, v.dark_is_dense, v.curve] for v in views]
@@ -109,7 +113,7 @@ def extract_all(jobs: Sequence[ImageJob], workers: int, label: str) -> list[Imag
         except BrokenProcessPool as error:
             raise InputError(
                 f"{label}: a process that read images was killed, perhaps for lack of memory; set"
-                f" data.workers below {workers} and rerun: finished images are cached"
+                f" config.data.workers below {workers} and rerun: finished images are cached"
             ) from error
     return results
 
@@ -132,7 +136,7 @@ def extract(job: ImageJob) -> ImageRois:
     return result
 
 
-def lesion_centre(view: LesionView) -> tuple[float, float]:
+def lesion_center(view: LesionView) -> tuple[float, float]:
     """Return the (row, column) of the center of the lesion's box, in pixels of 200 µm."""
     rows, columns = block_size(view.pixel_um, PIXEL_UM)
     top, left, bottom, right = view.box
@@ -236,19 +240,19 @@ def _crop_roi(
     """
     spans = block_size(view.pixel_um, PIXEL_UM)
     shape = output_shape(image.values.shape, spans, PIXEL_UM)
-    rows, columns, outside = roi_indices(lesion_centre(view), shape)
+    rows, columns, outside = roi_indices(lesion_center(view), shape)
     down, across = ((int(p.min()), int(p.max()) + 1) for p in (rows, columns))
     height, width = image.values.shape
     part = image.gray(input_slice(spans[0], down, height), input_slice(spans[1], across, width))
-    gray = _to_density_gray(part, limits, view, view.bits or image.bits)
+    gray = _normalize_gray(part, limits, view, view.bits or image.bits)
     roi = average_blocks(gray, spans, down, across)
     return roi[np.ix_(rows - down[0], columns - across[0])], outside
 
 
-def _to_density_gray(
+def _normalize_gray(
     part: np.ndarray, limits: tuple[float, float], view: LesionView, bits: int
 ) -> np.ndarray:
-    """Return stored gray as 12-bit gray that rises with density, linearly or by the curve."""
+    """Return stored values as 12-bit normalized gray (dense tissue bright)."""
     gray = to_12_bit(part, bits, limits)
     if view.curve:
         return apply_curve(view.curve, part, bits)

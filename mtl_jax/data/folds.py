@@ -89,7 +89,7 @@ def subset(
     if not 2 <= count <= len(cases):
         raise InputError(
             f"collection {collection} has {len(cases)} training cases, not {count}; set "
-            "config.learning_curve.target_cases to numbers between 2 and that"
+            f"config.learning_curve.target_cases to integers from 2 to {len(cases)}"
         )
     malignant = min(max(round(count * len(groups[1]) / len(cases)), 1), count - 1)
     return sorted(groups[1][:malignant] + groups[0][: count - malignant])

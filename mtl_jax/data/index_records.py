@@ -17,7 +17,7 @@ def index_rows(
     repeats: Counter[str] = Counter()
     for view, image, fraction in zip(views, images, outside, strict=True):
         top, left, bottom, right = view.box
-        row, column = extract_rois.lesion_centre(view)
+        row, column = extract_rois.lesion_center(view)
         roi_id = f"{view.collection}/{audit.item_name(view)}"
         repeats[roi_id] += 1
         record = {

@@ -26,7 +26,7 @@ from mtl_jax.data.ingest_plan import (
     Rules,
     describe_view,
     make_plan,
-    reject_repaired,
+    reject_corrected,
 )
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.data.table_errors import MAX_ERRORS, join_errors
@@ -64,7 +64,7 @@ def load(
     `spec` is 'name:path' of a source, or 'shards:PATH' to open existing shards. Shards are made in
     `cache`/<collection>-<fingerprint>. `background` is {'correct', 'along_mm', 'depth_mm'}, and
     `options` holds the keyword arguments of each source. Raises InputError if a file of the user is
-    invalid, or under strict rules needs a repair.
+    invalid, or under strict rules has a correction.
     """
     name, path = _split_spec(spec)
     if name == "shards":
@@ -94,7 +94,8 @@ def make_shards(
     rois = _open_or_make(folder, plan, rules)
     if rois.manifest.get("fingerprint") != plan.fingerprint:
         raise InputError(
-            f"{folder}: this folder holds other shards; delete them or choose another folder"
+            f"{folder}: contains shards made from other data or settings; delete it or choose"
+            " another folder"
         )
     return rois
 
@@ -118,20 +119,21 @@ def _reject_unaccepted(rois: RoiSet, path: str, rules: Rules) -> None:
     if rejected:
         raise InputError(
             f"shards:{path}: some ROIs have the reference standard {', '.join(rejected)}, which"
-            f" data.truth_policy={rules.truth_policy!r} does not accept; set a wider policy, or"
+            f" config.data.truth_policy={rules.truth_policy!r} does not accept; set a wider one, or"
             " make the shards again with this one"
         )
     if rules.strict:
-        _reject_repaired(rois, f"shards:{path}")
+        _reject_corrected(rois, f"shards:{path}")
 
 
-def _reject_repaired(rois: RoiSet, name: str) -> None:
+def _reject_corrected(rois: RoiSet, name: str) -> None:
     unusable = rois.manifest.get("counts", {}).get("unusable", 0)
-    repaired = int(np.count_nonzero(rois.index["note"] != ""))
-    if unusable or repaired:
+    corrected = int(np.count_nonzero(rois.index["note"] != ""))
+    if unusable or corrected:
         raise InputError(
-            f"{name}: strict: {repaired} of the ROIs needed a repair and {unusable} more"
-            " could not be used: see its audit.csv; correct the collection, or turn strict off"
+            f"{name}: strict: {corrected} of the ROIs were corrected and {unusable} more"
+            " could not be used: see its audit.csv; correct the collection, or set"
+            " config.data.strict=False"
         )
 
 
@@ -147,15 +149,14 @@ def _open_or_make(folder: Path, plan: Plan, rules: Rules) -> RoiSet:
     unusable = rois.manifest["counts"]["unusable"]
     if unusable:
         message = (
-            f"{rois.name}: {unusable} of {len(rois) + unusable} lesion views are missing because"
-            f" their images cannot be used: see {folder / 'audit.csv'}; correct them and delete the"
-            " folder to try again"
+            f"{rois.name}: {unusable} of {len(rois) + unusable} lesion views could not be used: see"
+            f" {folder / 'audit.csv'}. Correct the images or rows, delete {folder} and rerun"
         )
         if _rejects_unusable(rules):
-            raise InputError(f"{message}; or set data.unusable to 'leave_out', without strict")
+            raise InputError(f"{message}, or set {_leave_out_settings(rules)}")
         print(f"mtl_jax: note: {message}", file=sys.stderr)
     if rules.strict:
-        _reject_repaired(rois, str(folder))
+        _reject_corrected(rois, str(folder))
     return rois
 
 
@@ -180,12 +181,12 @@ def _make(folder: Path, plan: Plan, rules: Rules) -> None:
     if not outcome.extracted:
         raise InputError(f"{collection.name}: no lesion left: {extract_rois.MAGNIFIED}")
     if rules.strict:
-        repaired = [
+        corrected = [
             (describe_view(collection.views[number]), corrections)
             for number in sorted(outcome.extracted)
             if (corrections := image_notes.split_notes(outcome.notes[number])[0])
         ]
-        reject_repaired(collection.name, repaired, len(collection.views))
+        reject_corrected(collection.name, corrected, len(collection.views))
     _write_shards(folder, plan, outcome)
     shutil.rmtree(scratch, ignore_errors=True)
 
@@ -251,10 +252,10 @@ def _report_failures(failures: Sequence[str], usable: int, plan: Plan, rules: Ru
     """List the lesion views that could not be used on stderr, or raise InputError with them."""
     name, messages = plan.collection.name, list(dict.fromkeys(failures))
     if failures and (_rejects_unusable(rules) or not usable):
+        cure = f"; or set {_leave_out_settings(rules)} to leave such lesion views out"
         raise InputError(
             f"{name}: {len(failures)} of {usable + len(failures)} lesion views cannot be used:"
-            f" {join_errors(messages)}; correct {'it' if len(messages) == 1 else 'them'}"
-            + (", or leave them out with data.unusable='leave_out'" if usable else "")
+            f" {join_errors(messages)}" + (cure if usable else "")
         )
     for message in messages[:MAX_ERRORS]:
         print(f"mtl_jax: {name}: left out: {message}", file=sys.stderr)
@@ -264,6 +265,13 @@ def _report_failures(failures: Sequence[str], usable: int, plan: Plan, rules: Ru
 
 def _rejects_unusable(rules: Rules) -> bool:
     return rules.strict or rules.unusable == "reject"
+
+
+def _leave_out_settings(rules: Rules) -> str:
+    """Return the settings with which unusable lesion views are left out."""
+    strict = ["config.data.strict=False"] if rules.strict else []
+    unusable = ["config.data.unusable='leave_out'"] if rules.unusable == "reject" else []
+    return " and ".join(strict + unusable)
 
 
 def _read_chunks(rois: Sequence[tuple[extract_rois.ImageJob, int]]) -> Iterator[np.ndarray]:

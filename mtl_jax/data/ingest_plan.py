@@ -74,9 +74,9 @@ def make_plan(
             f"{collection.name}: no lesion left in {collection.root}"
             f" ({len(collection.left_out)} left out{cause})"
         )
-    rejected = reference_standard.rejection_reasons(collection, rules.truth_policy)
+    rejection_reasons = reference_standard.rejection_reasons(collection, rules.truth_policy)
     if rules.strict:
-        _reject_repairs(collection, rejected)
+        _reject_corrections(collection, rejection_reasons)
     pseudonymise = rules.pseudonymise and not collection.public_ids
     secret = privacy.load_key() if pseudonymise else None
     names = privacy.CollectionNames(collection, secret)
@@ -89,7 +89,7 @@ def make_plan(
     written_ids = {
         view.case_id: written.case_id for view, written in zip(collection.views, views, strict=True)
     }
-    # A namespace that the manifest states is not questioned.
+    # Guess only if the manifest gives no namespace.
     looks_like = "" if collection.namespace else patients.guess_namespace(namespace, written_ids)
     ids = "pseudonyms, by a keyed hash" if pseudonymise else "the collection's own"
     record = {
@@ -102,7 +102,7 @@ def make_plan(
         "ids_look_like": looks_like,
         "decisions": [
             *(names.text(decision) for decision in collection.decisions),
-            reference_standard.describe_policy(collection, rules.truth_policy, rejected),
+            reference_standard.describe_policy(collection, rules.truth_policy, rejection_reasons),
             f"{collection.name}: case ids, lesion ids and file names are {ids}",
             f"{collection.name}: patient ids belong to the namespace {namespace}",
             *(
@@ -115,9 +115,9 @@ def make_plan(
         ],
     }
     images = tuple(names.image(view) for view in collection.views)
-    fingerprint = _fingerprint(collection, options, record, views, images, rejected)
+    fingerprint = _fingerprint(collection, options, record, views, images, rejection_reasons)
     return Plan(
-        *(collection, views, images, tuple(rejected), names, keys, background, record),
+        *(collection, views, images, tuple(rejection_reasons), names, keys, background, record),
         *(fingerprint, written_ids),
     )
 
@@ -128,9 +128,9 @@ def _fingerprint(
     record: Mapping[str, Any],
     views: Sequence[LesionView],
     images: Sequence[str],
-    rejected: Sequence[str],
+    rejection_reasons: Sequence[str],
 ) -> str:
-    """Return the SHA-256 of everything that determines the shards, including the files' stamps."""
+    """Return the SHA-256 of everything that determines the shards, with file sizes and mtimes."""
     named_views = list(zip(views, images, strict=True))
     facts = {
         "format_version": shards.FORMAT_VERSION,
@@ -142,30 +142,30 @@ def _fingerprint(
         "stamps": sorted(
             {(image, extract_rois.file_stamp(view.image_path)) for view, image in named_views}
         ),
-        "rejected": rejected,
+        "rejected": rejection_reasons,
     }
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _reject_repairs(collection: Collection, rejected: Sequence[str]) -> None:
-    repaired = [
+def _reject_corrections(collection: Collection, rejection_reasons: Sequence[str]) -> None:
+    corrected = [
         view
-        for view, reason in zip(collection.views, rejected, strict=True)
+        for view, reason in zip(collection.views, rejection_reasons, strict=True)
         if view.note and not reason
     ]
-    reject_repaired(
-        collection.name, [(describe_view(v), v.note) for v in repaired], len(collection.views)
+    reject_corrected(
+        collection.name, [(describe_view(v), v.note) for v in corrected], len(collection.views)
     )
 
 
-def reject_repaired(name: str, repaired: Sequence[tuple[str, str]], total: int) -> None:
-    """Raise InputError if any of `total` lesion views was repaired; `repaired` has (view, note)."""
-    if repaired:
-        first, note = repaired[0]
+def reject_corrected(name: str, corrected: Sequence[tuple[str, str]], total: int) -> None:
+    """Raise InputError if any of `total` lesion views is in `corrected`, as (view, note)."""
+    if corrected:
+        first, note = corrected[0]
         raise InputError(
-            f"{name}: strict: {len(repaired)} of {total} lesion views need a repair; the first,"
-            f" {first}: {note}; correct the collection, or turn strict off"
+            f"{name}: strict: {len(corrected)} of {total} lesion views were corrected; the first,"
+            f" {first}: {note}; correct the collection, or set config.data.strict=False"
         )
 
 

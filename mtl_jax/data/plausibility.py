@@ -90,13 +90,13 @@ def check_polarity(view: LesionView, image: StoredImage) -> tuple[Note, ...]:
         return (Note(POLARITY, "dark_dense", corrected=True),) if inverted else ()
     if view.bits not in (None, image.bits):
         raise InputError(
-            f"bits {view.bits} was given, but its header defines a density of {image.bits} bits:"
-            " leave bits empty"
+            f"bits {view.bits} is invalid: the header defines the gray scale ({image.bits} bits"
+            " after its transform); leave the column bits empty"
         )
     if view.dark_is_dense or view.curve:
         given = f"curve {view.curve}" if view.curve else "polarity dark_dense"
         raise InputError(
-            f"{given} was given, but the file states it too, and the reader applies it: leave it"
-            " empty, otherwise the gray values are inverted or transformed twice"
+            f"{given}: the header already defines this transform and it is applied; leave the"
+            " column empty"
         )
     return ()

@@ -19,7 +19,7 @@ def rejection_reasons(collection: Collection, policy: str) -> list[str]:
     """Return why `policy` leaves each view out, in the order of the views; '' if it accepts it."""
     if policy not in ACCEPTED:
         raise InputError(
-            f"data.truth_policy={policy!r} is invalid: expected one of {', '.join(ACCEPTED)}"
+            f"config.data.truth_policy={policy!r} is invalid: expected one of {', '.join(ACCEPTED)}"
         )
     reasons = [
         ""
@@ -35,7 +35,8 @@ def rejection_reasons(collection: Collection, policy: str) -> list[str]:
         accepting = next(name for name, sources in ACCEPTED.items() if set(counts) & set(sources))
         raise InputError(
             f"{collection.name}: no lesion has a reference standard that truth_policy={policy!r}"
-            f" accepts; the collection has {standards}: set data.truth_policy to {accepting!r}"
+            f" accepts; the collection has {standards}: set config.data.truth_policy to"
+            f" {accepting!r}"
         )
     return reasons
 

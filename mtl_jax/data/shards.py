@@ -101,7 +101,9 @@ def open_shards(folder: Path) -> RoiSet:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}/manifest.json: damaged ({error}){CURE}") from error
     if [file for file, _, _ in listed] != [_shard_name(number) for number in range(len(listed))]:
-        raise InputError(f"{folder}/manifest.json: the names of its shards are wrong{CURE}")
+        raise InputError(
+            f"{folder}/manifest.json: the shards are not named roi-00000.npy, ...{CURE}"
+        )
     shards = []
     for file, rois, sha256 in listed:
         path = _check_file(folder / file, sha256)
@@ -121,11 +123,13 @@ def open_shards(folder: Path) -> RoiSet:
     rois = RoiSet(name, index, tuple(shards), manifest, patients if listed_cases else {})
     lines = len(index["roi_id"])
     if lines != len(rois):
-        raise InputError(f"{folder}: {lines} index lines for {len(rois)} ROIs{CURE}")
+        raise InputError(
+            f"{folder}: index.csv has {lines} rows, but the shards hold {len(rois)} ROIs{CURE}"
+        )
     _check_index(index, folder)
     # The patient of every case must be known.
     if listed_cases and sorted(patients["case_id"]) != sorted(set(index["case_id"])):
-        raise InputError(f"{path}: its cases are not those of index.csv, once each{CURE}")
+        raise InputError(f"{path}: must list each case of index.csv exactly once{CURE}")
     return rois
 
 
@@ -206,14 +210,18 @@ def _check_index(index: Mapping[str, np.ndarray], folder: Path) -> None:
             reject_formula(text, f"{path}: {column}")
     label_of: dict[tuple[str, str], int] = {}
     for case, lesion, label in zip(cases, lesions, labels, strict=True):
-        if label not in (0, 1) or label_of.setdefault((case, lesion), label) != label:
-            raise InputError(f"{path}: lesion {case}/{lesion}: label {label}{CURE}")
+        name = f"{path}: lesion {case}/{lesion}"
+        if label not in (0, 1):
+            raise InputError(f"{name}: label {label} is invalid: expected 0 or 1{CURE}")
+        if label_of.setdefault((case, lesion), label) != label:
+            raise InputError(f"{name}: has both labels, 0 and 1{CURE}")
 
 
 def _check_manifest(folder: Path) -> None:
     path, manifest = folder / MANIFEST_SHA256, folder / "manifest.json"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    if text != _manifest_checksum(manifest):
+    if not path.is_file():
+        raise InputError(f"{path}: missing{CURE}")
+    if path.read_text(encoding="utf-8", errors="replace") != _manifest_checksum(manifest):
         raise InputError(f"{manifest}: does not match the checksum in {MANIFEST_SHA256}{CURE}")
 
 

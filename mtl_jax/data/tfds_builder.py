@@ -80,6 +80,7 @@ def prepare(rois: RoiSet, data_dir: Path) -> Path:
     builder.download_and_prepare()
     if builder.info.metadata["content"] != shards.content_digest(rois):
         raise InputError(
-            f"{builder.data_dir}: this folder holds other ROIs; delete it or choose another folder"
+            f"{builder.data_dir}: contains ROIs made from other data or settings; delete it or"
+            " choose another folder"
         )
     return Path(builder.data_dir)

@@ -49,7 +49,7 @@ class AucEstimates(NamedTuple):
 def mean_auc(folds: Sequence[FoldScores], method: str = "empirical") -> dict[str, Any]:
     """Return the mean AUC over initializations and folds with its 95% confidence interval.
 
-    `method` is 'empirical' or 'proper'. `aucs` is a list an initialization, with an AUC a fold.
+    `method` is 'empirical' or 'proper'. `aucs[r][k]` is the AUC of initialization r in fold k.
     With fewer than three initializations `var_initializations` is None, and the interval accounts
     for the variance over patients alone.
     """
@@ -64,7 +64,7 @@ def mean_auc(folds: Sequence[FoldScores], method: str = "empirical") -> dict[str
         low, high = logit_interval(auc, se, variance.quantile)
         ci_method = "symmetric on the logit" + ("" if np.isinf(variance.df) else ", t distribution")
     else:
-        low, high = newcombe_interval(auc, *_class_sizes(folds))
+        low, high = newcombe_interval(auc, *_n_patients_by_class(folds))
         se, ci_method = (high - low) / (2 * Z95), "Newcombe 2006, counting patients"
         if status == "ok":
             status = "sparse" if variance is None else degenerate_status(auc)
@@ -102,9 +102,9 @@ def mean_difference(
 
     `method` is 'obuchowski' (empirical AUCs), 'proper' (AUCs of proper fits) or 'bootstrap'
     (empirical AUCs, their covariance from `samples` resamples of the patients of each fold).
-    `crossed`: initialization r of both starts from the same weights, so that the variance between
-    initializations is that of the differences; otherwise each has its own. `p_value` is None with
-    two initializations, whose variance cannot be estimated.
+    If `crossed`, initialization r of both starts from the same weights, and the variance between
+    initializations is that of the differences; otherwise the variances of both are added. With two
+    initializations `p_value` is None, because one degree of freedom is too few.
     """
     for fold_a, fold_b in zip(a, b, strict=True):
         if not np.array_equal(fold_a.label, fold_b.label):
@@ -220,14 +220,14 @@ def _patient_covariance(
 def _independent_interval(
     delta: float, a: dict[str, Any], b: dict[str, Any]
 ) -> tuple[float, float]:
-    """Return the interval of a difference from those of both AUCs (Zou and Donner 2008, Stat Med
-    27:1693)."""
+    """Return the interval of a difference from those of both AUCs, treated as independent (Zou and
+    Donner 2008, Stat Med 27:1693)."""
     low = np.hypot(a["auc"] - a["ci_low"], b["ci_high"] - b["auc"])
     high = np.hypot(a["ci_high"] - a["auc"], b["auc"] - b["ci_low"])
     return float(delta - low), float(delta + high)
 
 
-def _class_sizes(folds: Sequence[FoldScores]) -> list[int]:
+def _n_patients_by_class(folds: Sequence[FoldScores]) -> list[int]:
     """Return how many patients have a malignant case, and how many a benign one."""
     return [sum(sizes) for sizes in zip(*map(_class_patients, folds), strict=True)]
 

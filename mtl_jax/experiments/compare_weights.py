@@ -100,14 +100,14 @@ def _evaluate(
 
 
 def show_plan(c: ConfigDict, folder: Path) -> None:
-    """Print the plan and its cost, without training. Missing weights are named and not counted."""
+    """Print the plan and its cost, without training. Weights that do not exist yet are named."""
     workdir.reject_other_config(folder, c.to_dict())
     jobs: dict[str, WeightsJob] = {}
     for name in c.transfer.weights:
         try:
             pretrained = weights.find(name, c.model.backbone)
         except InputError as error:
-            print(f"{name}: not counted: {error}")
+            print(f"weights {name}: left out of this plan: {error}")
         else:
             jobs[name] = _make_job(c, name, pretrained, folder, jobs)
     if jobs:
@@ -115,7 +115,7 @@ def show_plan(c: ConfigDict, folder: Path) -> None:
 
 
 def _print_plan(c: ConfigDict, jobs: Mapping[str, WeightsJob]) -> None:
-    """Print the data, and the cost of each set of weights; InputError if a run is unfit."""
+    """Print the data and the cost of each set of weights; check that every run can be trained."""
     runs = _list_runs(c, jobs)
     guards.reject_unfit(runs, _first_inputs(jobs))
     console.print_data(_first_inputs(jobs))
@@ -136,9 +136,9 @@ def format_tables(results: dict[str, Any]) -> str:
     """Return the AUCs and their differences as two Markdown tables."""
     first = results["auc"][0]
     lines = [
-        f"{results['target']}, {results['network']} frozen; lesion-level AUC; "
-        f"{first['estimator']}, {len(first['aucs'])} initializations; 95 % intervals: "
-        f"variance over {first['se_method']}",
+        f"{results['target']}, network {results['network']}; lesion-level AUC; "
+        f"{first['estimator']}, {len(first['aucs'])} initializations; 95% CI with the variance "
+        f"over {first['se_method']}",
         *([console.MIXED] if results["provenance"]["mixed"] else []),
         "",
         "| weights | AUC | interval | SD over initializations | malignant | benign | backbone |",

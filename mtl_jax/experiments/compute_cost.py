@@ -38,19 +38,19 @@ def n_epochs(
 ) -> int:
     """Return the number of epochs of a run.
 
-    With `match_steps` every run takes at least as many steps as a run on all training cases of all
-    collections, and less than an epoch more. Single-task learning then passes over its fewer ROIs
+    With `match_steps` it is the smallest number with at least as many steps as a run on all
+    training cases of all collections. Single-task learning then passes over its fewer ROIs
     more often, so that it is not at a disadvantage from fewer steps.
     """
     if not train_config.match_steps:
         return train_config.epochs
     unused = tuple(name for name in collections if name not in run.tasks)
     largest = replace(run, tasks=(*run.tasks, *unused), target_cases=None)
-    steps, max_steps = (
+    epoch_steps, max_epoch_steps = (
         steps_per_epoch(n_training_rois(r, collections, split), train_config.batch_size)
         for r in (run, largest)
     )
-    return -(-train_config.epochs * max_steps // max(steps, 1))
+    return -(-train_config.epochs * max_epoch_steps // max(epoch_steps, 1))
 
 
 def run_cost(
@@ -60,9 +60,12 @@ def run_cost(
     train_config: ConfigDict,
     backbone: str,
 ) -> Cost:
-    """Return the cost of a run: per ROI, three forward passes of the trained layers in each epoch
-    (one forward, two backward) and one in each validation, one forward pass of the frozen layers,
-    and one of all layers for scoring."""
+    """Return the cost of a run, by the number of forward passes of ROIs in all orientations.
+
+    A training step costs three passes of the trained layers (its backward pass costs two). Each
+    validation costs one pass of the trained layers, and scoring one of all layers. The frozen
+    layers are computed once.
+    """
     training_rows, scored_rows = run_rows(run, collections, split)
     epochs = n_epochs(run, collections, split, train_config)
     frozen = set(frozen_layers(run.network))

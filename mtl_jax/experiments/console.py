@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mtl_jax import patient_notes
-from mtl_jax.config import OWN_WEIGHTS
+from mtl_jax.config import BUILTIN_WEIGHTS
 from mtl_jax.data import audit, crosswalk, patients
 from mtl_jax.experiments.compute_cost import Cost
 from mtl_jax.experiments.study_inputs import StudyInputs
@@ -24,7 +24,7 @@ def print_inputs(c: ConfigDict, inputs: StudyInputs) -> None:
     print(f"weights: {metadata['name']}. {metadata['note']}")
     if c.model.backbone != "alexnet":
         print(f"backbone: {c.model.backbone}")
-    elif c.weights in OWN_WEIGHTS:
+    elif c.weights in BUILTIN_WEIGHTS:
         print(
             "note: these weights are not pretrained on ImageNet. For ImageNet weights run python "
             "tools/convert_weights.py --download and set --config.weights=imagenet"
@@ -90,8 +90,8 @@ def print_randomly_frozen(runs: Sequence[Run], pretrained: Sequence[str]) -> Non
     random_layers = {name for run in runs for name in frozen_layers(run.network)} - set(pretrained)
     if random_layers:
         print(
-            f"note: {', '.join(sorted(random_layers))} are frozen at random values: no pretrained "
-            "weights",
+            f"note: {', '.join(sorted(random_layers))} are frozen with random values, because "
+            "the weights do not have these layers",
             flush=True,
         )
 

@@ -1,7 +1,7 @@
 """The provenance of a run: everything that its numbers depend on.
 
-Each run.json and each checkpoint records it, and a study with runs of different provenance is
-rejected.
+Each run.json and each checkpoint records it. A job rejects finished runs whose provenance differs
+from its own.
 """
 
 import hashlib
@@ -123,21 +123,22 @@ def summarize_provenance(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]
 
 
 def _read_provenance(folder: Path, run: Run) -> dict[str, Any]:
-    """Return the provenance in the folder of a finished run; InputError if its scores changed."""
+    """Return the provenance in the folder of a finished run; InputError if run.json
+    or scores.csv is damaged."""
     path = folder / "run.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         recorded, scores = record.get("provenance"), record.get("scores_sha256")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path}: missing or damaged; delete its folder and run the job again"
+            f"{path}: missing or damaged; delete {folder} and run the job again"
         ) from error
     if not isinstance(recorded, dict) or VERSIONS_BEFORE not in recorded:
-        raise InputError(f"run {run.id}: its run.json has no provenance; {REMEDY}")
+        raise InputError(f"{path}: has no provenance; delete {folder} to train the run again")
     if scores != atomic.file_sha256(folder / "scores.csv"):
         raise InputError(
-            f"{folder / 'scores.csv'}: not the scores that run {run.id} wrote (its run.json has "
-            "another checksum); delete its folder and run the job again"
+            f"{folder / 'scores.csv'}: does not match the checksum in run.json; delete {folder} and"
+            " run the job again"
         )
     return recorded
 

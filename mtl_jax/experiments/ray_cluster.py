@@ -75,7 +75,7 @@ def connect(address: str | None) -> None:
         signals.install_handlers()  # Ray has installed a handler of its own
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"config.ray.address {address!r}: no Ray cluster answers there "
+            f"config.ray.address={address!r}: cannot connect to a Ray cluster "
             f"({' '.join(str(error).split())[:120]}); start one with 'ray start --head'"
         ) from error
 

@@ -66,7 +66,7 @@ def summarize(
             out["selection"] |= make_selection(stage, out[stage], rules.selection_unit)
             mark_selected(out[stage], stage, out["selection"], "splits" in stages)
     *earlier, stage = stages
-    # The split and the network of cross-validation were then chosen by scores of the same cases.
+    # An earlier stage that chose the split or the network on the same cases makes AUCs optimistic.
     optimistic = bool({"splits", "depth"} & set(earlier))
     if "cross_validation" in earlier:
         runs = stages["cross_validation"]
@@ -91,8 +91,10 @@ def mark_selected(
     selection: Mapping[str, Any],
     split_selected: bool,
 ) -> None:
-    """Mark the rows whose split or network was selected by scores of the same cases: with
-    `split_selected` (a stage of splits came before) all of the depth stage."""
+    """Mark the rows whose split or network was selected by scores of the same cases.
+
+    With `split_selected` (after a splits stage) these are all rows of the depth stage.
+    """
     for row in rows:
         if stage == "splits":
             row["selected"] = row["split"] == selection["split"]["chosen"]
@@ -139,7 +141,7 @@ def _condition_pairs(
 ) -> list[tuple[Condition, Condition]]:
     """Return the pairs of conditions that are compared.
 
-    depth: all networks, the chosen one first, because any two could have been the two best.
+    depth: all pairs, the chosen network first, so that Holm's correction covers the choice.
     learning_curve: approaches with the same number of training cases.
     """
     conditions = list(group_by_condition(runs))

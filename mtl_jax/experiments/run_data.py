@@ -25,9 +25,9 @@ class Subset(NamedTuple):
 
 
 def subset_key(run: Run) -> Run:
-    """Return a key that is equal for runs with the same ROIs.
+    """Return `run` without its initialization, unless that is the seed of its subset of cases.
 
-    The initialization matters only to a run on fewer cases of the target, which draws them by it.
+    Runs that differ in initialization alone then share one subset.
     """
     return replace(run, initialization=0) if run.target_cases is None else run
 
@@ -50,8 +50,7 @@ def make_subsets(
 def training_dataset(
     subsets: Mapping[Run, Subset], collections: Mapping[str, RoiSet], stream: str
 ) -> tuple[Dataset, dict[Run, range]]:
-    """Return one dataset of all training sets, and the range of each in it. All have the same
-    tasks."""
+    """Return one dataset of all training sets, and the rows of each; all have the same tasks."""
     sizes = [sum(map(len, subset.training.values())) for subset in subsets.values()]
     ends = np.cumsum(sizes).tolist()
     ranges = map(range, [0, *ends[:-1]], ends)

@@ -6,7 +6,7 @@ Sections are those of Samala et al. 2017.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from mtl_jax.config import NO_WEIGHT, own_weights, parse_approach
+from mtl_jax.config import EXPECTED_WEIGHT, approach_task_weights, parse_approach
 from mtl_jax.types import InputError, Run
 
 
@@ -110,7 +110,7 @@ def _parse_approach(
     task_weights: Mapping[str, float],
 ) -> Approach:
     kind, options = parse_approach(name)
-    weights = own_weights(options)
+    weights = approach_task_weights(options)
     named = [*weights, *(options[key] for key in ("without", "of") if key in options)]
     _reject_unknown(f"config.approaches={name!r}", named, collections)
     weights = {**task_weights, **weights}
@@ -130,7 +130,7 @@ def _parse_approach(
             tasks = tuple(task for task in tasks if task != without)
     loss_weights = tuple(weights.get(task, 1.0) for task in tasks)
     if not any(loss_weights):
-        raise InputError(f"config.approaches={name!r} is invalid: expected {NO_WEIGHT}")
+        raise InputError(f"config.approaches={name!r} is invalid: expected {EXPECTED_WEIGHT}")
     return Approach(name, tasks, options.get("heads", heads), loss_weights)
 
 

@@ -79,5 +79,5 @@ def read_scores(path: Path) -> Scores:
         return Scores(*ids, label.astype(int), score.astype(np.float32))
     except (OSError, KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(
-            f"{path}: missing or damaged ({error}); delete its folder and run the job again"
+            f"{path}: missing or damaged ({error}); delete {path.parent} and run the job again"
         ) from error

@@ -44,7 +44,8 @@ def is_crossed(a: Sequence[Run], b: Sequence[Run]) -> bool:
     """Return whether a and b have the same initializations.
 
     Initialization r of both then starts new layers of equal shape from the same weights. Layers of
-    different shape (the output layer of heads=per_task) start independently; the pairs stay valid.
+    different shape (the output layer of heads=per_task) start independently; the pairing
+    stays valid, with a lower correlation.
     """
     return {run.initialization for run in a} == {run.initialization for run in b}
 
@@ -56,7 +57,7 @@ def auc_rows(
     methods: Sequence[str] = ("empirical",),
 ) -> list[dict[str, Any]]:
     """Return the mean AUC on `task` over folds and initializations, a row for each condition, unit
-    and method; none if a fold has one class only."""
+    and method. Units for which a fold has a single class are left out."""
     return [
         row_labels(condition_runs, task, unit, method) | mean_auc(folds, method)
         for condition_runs in group_by_condition(runs).values()
@@ -137,7 +138,7 @@ def fold_scores(
 def pooled_scores(
     runs: Sequence[Run], tables: Mapping[str, Scores], task: str, unit: str
 ) -> list[FoldScores]:
-    """Return the scores pooled over folds as one fold; different networks are ranked together."""
+    """Return the scores pooled over folds as one fold; it ranks the scores of different models."""
     folds = _by_fold(runs, tables, task).values()
     pooled = [score_tables.concatenate(scores) for scores in zip(*folds, strict=True)]
     return [_make_fold_scores(pooled, unit)]

@@ -21,7 +21,7 @@ TEST_STAGES = ("test", "learning_curve")  # stages that score the independent te
 
 
 class Choice(NamedTuple):
-    """The partition and freeze depth of later stages: those of the config until a stage chooses."""
+    """The partition and freeze depth of later stages; the config gives the initial ones."""
 
     split: int
     network: str

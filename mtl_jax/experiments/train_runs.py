@@ -77,8 +77,8 @@ def train_and_score(
     keep = [c.keep_weights == "all" or keeps_weights(run, c.study) for run in runs]
     params = _train(runs, folders, setup, any(keep), replicas)
     training_seconds = (time.monotonic() - begin) / len(runs)
-    for scored in zip(runs, folders, params, keep, strict=True):
-        multihost.on_primary(partial(_score, setup, training_seconds, *scored))
+    for run_values in zip(runs, folders, params, keep, strict=True):
+        multihost.on_primary(partial(_score, setup, training_seconds, *run_values))
 
 
 def _prepare(

@@ -29,7 +29,7 @@ class StreamHeader:
 def parse_jpeg(data: bytes) -> StreamHeader:
     """Return the header of one JPEG or JPEG-LS gray image (ITU-T T.81 annex B)."""
     if data[:2] != b"\xff\xd8":
-        raise InputError("its compressed frame is not JPEG")
+        raise InputError("its compressed frame is not JPEG; export it again")
     offset, stream = 2, None
     while True:
         segment = read_segment(data, offset)
@@ -39,7 +39,9 @@ def parse_jpeg(data: bytes) -> StreamHeader:
         if marker == SCAN:
             break
         if marker in OTHER_PROCESSES:
-            raise InputError("its compressed frame is of a JPEG process that DICOM has retired")
+            raise InputError(
+                "its compressed frame is of a JPEG process that DICOM has retired; export it again"
+            )
         if marker in PROCESSES:
             stream = _parse_frame_header(PROCESSES[marker], body)
     if stream is None or data.rfind(END, offset) < 0:
@@ -66,12 +68,12 @@ def parse_jpeg2000(data: bytes) -> StreamHeader:
         raise InputError(TRUNCATED)
     right, bottom, left, top = (int.from_bytes(size[k : k + 4], "big") for k in (4, 8, 12, 16))
     if size[36:38] != b"\0\1" or size[39:41] != b"\1\1":
-        raise InputError("its compressed frame is not of one gray component")
+        raise InputError("its compressed frame is not of one gray component; export it again")
     return StreamHeader(bottom - top, right - left, (size[38] & 0x7F) + 1, "JPEG 2000")
 
 
 def _parse_frame_header(kind: str, segment: bytes) -> StreamHeader:
     if len(segment) != 9 or segment[5] != 1:
-        raise InputError("its compressed frame is not of one gray component")
+        raise InputError("its compressed frame is not of one gray component; export it again")
     rows, columns = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
     return StreamHeader(rows, columns, segment[0], kind)

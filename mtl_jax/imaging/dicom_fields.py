@@ -40,7 +40,9 @@ def read_dataset(path: Path, stop_before_pixels: bool = True) -> Dataset:
         ) from error
     # pydicom raises exceptions of many types on a damaged file.
     except Exception as error:
-        raise InputError(f"its DICOM header cannot be read ({type(error).__name__})") from error
+        raise InputError(
+            f"its DICOM header cannot be read ({type(error).__name__}); export it again"
+        ) from error
 
 
 def _check_inflated(path: Path) -> None:
@@ -56,7 +58,7 @@ def _check_inflated(path: Path) -> None:
         size += len(inflater.decompress(deflated, 1 << 20))
         deflated = inflater.unconsumed_tail
         if size > MAX_INFLATED:
-            raise InputError(f"it inflates to more than {MAX_INFLATED >> 20} MiB")
+            raise InputError(f"it inflates to more than {MAX_INFLATED >> 20} MiB; export it again")
 
 
 def get_value(header: Dataset, keyword: str) -> Any:
@@ -67,7 +69,9 @@ def get_value(header: Dataset, keyword: str) -> Any:
             value = header.get(keyword)
             return None if value is None or value == "" or value == [] else value
     except Exception as error:
-        raise InputError(f"its attribute {keyword} is damaged ({type(error).__name__})") from error
+        raise InputError(
+            f"its attribute {keyword} is damaged ({type(error).__name__}); export it again"
+        ) from error
 
 
 def get_int(header: Dataset, keyword: str, default: int | None = None) -> int:
@@ -79,7 +83,7 @@ def get_int(header: Dataset, keyword: str, default: int | None = None) -> int:
         return int(value)
     except (TypeError, ValueError, OverflowError) as error:
         reason = "missing" if value is None else "not an integer"
-        raise InputError(f"its attribute {keyword} is {reason}") from error
+        raise InputError(f"its attribute {keyword} is {reason}; export it again") from error
 
 
 def get_code(header: Dataset, keyword: str, terms: tuple[str, ...]) -> str:
@@ -143,4 +147,6 @@ def _number(header: Dataset, tag: tuple[int, int]) -> int | None:
         element = header.get(tag)
         return None if element is None or element.value is None else int(element.value)
     except Exception as error:  # pydicom raises exceptions of many types
-        raise InputError(f"its overlays are damaged ({type(error).__name__})") from error
+        raise InputError(
+            f"its overlays are damaged ({type(error).__name__}); export it again"
+        ) from error

@@ -109,7 +109,7 @@ def _syntax(header: Dataset, frames: int) -> tuple[uid.UID, tuple[Note, ...]]:
         )
         return syntax, (Note(NO_SYNTAX),)
     if syntax not in (*NATIVE, *ENCAPSULATED):
-        raise InputError("its transfer syntax is not one of still images; export it again")
+        raise InputError("its transfer syntax is of video or not supported; export it again")
     encapsulated = syntax in ENCAPSULATED or syntax == uid.RLELossless
     if compressed != encapsulated:
         kind = "compressed" if compressed else "not compressed"
@@ -126,18 +126,23 @@ def _decode_stream(header: Dataset, frame: int, syntax: uid.UID) -> tuple[np.nda
     stream = (parse_jpeg2000 if syntax in uid.JPEG2000TransferSyntaxes else parse_jpeg)(data)
     kinds, decoder = ENCAPSULATED[syntax]
     if stream.kind not in kinds:
-        raise InputError(f"its compressed frame is {stream.kind}, its header states {syntax.name}")
+        raise InputError(
+            f"its compressed frame is {stream.kind}, its header states {syntax.name};"
+            " export it again"
+        )
     if (stream.rows, stream.columns) != (header.Rows, header.Columns):
         raise InputError(
             f"its compressed frame is {stream.columns}x{stream.rows} pixels,"
-            f" its header states {header.Columns}x{header.Rows}"
+            f" its header states {header.Columns}x{header.Rows}; export it again"
         )
     if not 2 <= stream.bits <= header.BitsAllocated:
         raise InputError(
             f"its compressed frame has {stream.bits} bits per pixel: expected 2 to"
-            f" {header.BitsAllocated} (BitsAllocated)"
+            f" {header.BitsAllocated} (BitsAllocated); export it again"
         )
     words = decoder(data)
     if words.dtype not in (np.uint8, np.uint16):
-        raise InputError("its compressed frame does not contain unsigned gray of 2 to 16 bits")
+        raise InputError(
+            "its compressed frame is not unsigned gray of 2 to 16 bits; export it again"
+        )
     return words, stream.bits

@@ -19,11 +19,14 @@ from mtl_jax.types import InputError, Note
 FROM_SIGN = "PixelIntensityRelationshipSign"
 FROM_PHOTOMETRIC = "PhotometricInterpretation"
 
-NOT_LINEAR = (
-    "For Processing without LIN or LOG: read as logarithmic; if it is linear in exposure, its"
-    " contrast is wrong"
+RELATIONSHIP_UNKNOWN = (
+    "For Processing without PixelIntensityRelationship LIN or LOG: treated as LOG; if it is"
+    " linear in exposure, its contrast is wrong"
 )
-SHAPES_DIFFER = "PhotometricInterpretation and PresentationLUTShape disagree: inverted once"
+POLARITIES_DIFFER = (
+    "PhotometricInterpretation and PresentationLUTShape contradict each other: either one alone"
+    " inverts the values"
+)
 INTENTS_DIFFER = "PresentationIntentType and SOP class disagree; the gray does not depend on it"
 SIGN_DIFFERS = (
     "PixelIntensityRelationshipSign and PhotometricInterpretation disagree: the sign is used"
@@ -78,8 +81,8 @@ def compute_gray_lut(header: Dataset, attributes: dict[str, Any], bits: int) -> 
 def _compute_gray_lut(
     header: Dataset, attributes: dict[str, Any], bits: int, intent: str
 ) -> GrayLUT:
-    top = (1 << bits) - 1
-    values, unit, transform, notes = _modality(header, top)
+    max_value = (1 << bits) - 1
+    values, unit, transform, notes = _apply_modality_lut(header, max_value)
     decisions = {"modality_transform": transform}
     if unit == "OD":
         decisions |= {"polarity": "falls with optical density", "polarity_source": "RescaleType"}
@@ -87,27 +90,29 @@ def _compute_gray_lut(
         if attributes["sop_class"].startswith("mammography"):
             notes += (Note(OD_OF_DETECTOR),)
         return GrayLUT(gray_mapping.from_od(values / 1000.0), 12, decisions, notes, True)
-    values = (values - values.min()) * (top / np.ptp(values))
-    raw = intent == "FOR PROCESSING"
-    sign, inverted = attributes["intensity_sign"], attributes["photometric"] == "MONOCHROME1"
-    inverted = inverted or attributes["presentation_lut_shape"] == "INVERSE"
-    signed = raw and sign in ("1", "-1") and attributes["intensity"] in ("LIN", "LOG")
+    values = (values - values.min()) * (max_value / np.ptp(values))
+    for_processing = intent == "FOR PROCESSING"
+    sign, header_inverts = attributes["intensity_sign"], attributes["photometric"] == "MONOCHROME1"
+    header_inverts = header_inverts or attributes["presentation_lut_shape"] == "INVERSE"
+    signed = for_processing and sign in ("1", "-1") and attributes["intensity"] in ("LIN", "LOG")
     # Dense tissue attenuates more: a value that rises with exposure falls with density.
-    falls = sign == "1" if signed else inverted
-    if signed and falls != inverted:
+    inverted = sign == "1" if signed else header_inverts
+    if signed and inverted != header_inverts:
         notes += (Note(SIGN_DIFFERS, f"{sign}; {attributes['photometric']}"),)
-    decisions["polarity"] = "inverted" if falls else "as stored"
+    decisions["polarity"] = "inverted" if inverted else "as stored"
     decisions["polarity_source"] = FROM_SIGN if signed else FROM_PHOTOMETRIC
-    if raw and attributes["intensity"] == "LIN":
+    if for_processing and attributes["intensity"] == "LIN":
         decisions["gray_value"] = (
-            f"4095 - 4095 ln(max(E, 1)) / ln({top}), E exposure (Burgess 2004)"
+            f"4095 - 4095 ln(max(E, 1)) / ln({max_value}), E exposure (Burgess 2004)"
         )
-        table = gray_mapping.raw_dm(values if falls else top - values, bits)
+        table = gray_mapping.raw_dm(values if inverted else max_value - values, bits)
         return GrayLUT(table, 12, decisions, notes, True)
     decisions["gray_value"] = "stored scale, linear"
-    table = (top - values if falls else values).astype(np.float32)
-    transformed = bool(np.abs(table - np.arange(top + 1)).max() > 0.5)
-    return GrayLUT(table, bits, decisions, notes + _header_notes(attributes, raw), transformed)
+    table = (max_value - values if inverted else values).astype(np.float32)
+    transformed = bool(np.abs(table - np.arange(max_value + 1)).max() > 0.5)
+    return GrayLUT(
+        table, bits, decisions, notes + _header_notes(attributes, for_processing), transformed
+    )
 
 
 def check_od(table: np.ndarray, values: np.ndarray) -> tuple[Note, ...]:
@@ -120,14 +125,16 @@ def check_od(table: np.ndarray, values: np.ndarray) -> tuple[Note, ...]:
     return (Note(IMPLAUSIBLE_OD, detail),)
 
 
-def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[Note, ...]]:
+def _apply_modality_lut(
+    header: Dataset, max_value: int
+) -> tuple[np.ndarray, str, str, tuple[Note, ...]]:
     """Return the modality values (2^bits,) float64, their unit ('OD' or ''), the name of the
     transformation for the record, and notes."""
-    levels = np.arange(top + 1, dtype=np.float64)
+    levels = np.arange(max_value + 1, dtype=np.float64)
     notes: tuple[Note, ...] = ()
-    item = get_first_item(header, "ModalityLUTSequence")
-    if len(item):
-        unit, transform = get_code(item, "ModalityLUTType", ("OD",)), "look-up table"
+    lut_item = get_first_item(header, "ModalityLUTSequence")
+    if len(lut_item):
+        unit, transform = get_code(lut_item, "ModalityLUTType", ("OD",)), "look-up table"
     elif get_value(header, "RescaleSlope") is not None:
         unit, transform = get_code(header, "RescaleType", ("OD",)), "rescale"
     else:
@@ -135,9 +142,9 @@ def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[No
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if len(item):
+            if len(lut_item):
                 big_endian = header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
-                values, notes = apply_lut(item, levels, big_endian)
+                values, notes = apply_lut(lut_item, levels, big_endian)
             else:
                 intercept = get_value(header, "RescaleIntercept") or 0.0
                 values = levels * float(header.RescaleSlope) + float(intercept)
@@ -146,24 +153,28 @@ def _modality(header: Dataset, top: int) -> tuple[np.ndarray, str, str, tuple[No
     # pydicom raises exceptions of many types on a damaged table.
     except Exception as error:
         raise InputError(
-            f"its modality {transform} cannot be applied ({type(error).__name__})"
+            f"its modality {transform} cannot be applied ({type(error).__name__}); export it again"
         ) from error
     if not np.isfinite(values).all() or not np.ptp(values) > 0:
-        raise InputError(f"its modality {transform} makes all values equal or not finite")
+        raise InputError(
+            f"its modality {transform} makes all values equal or not finite; export it again"
+        )
     if transform == "rescale":
-        slope = (values[-1] - values[0]) / top
+        slope = (values[-1] - values[0]) / max_value
         if slope == 1.0 and values[0] == 0.0:
-            transform = "rescale by 1 and 0"
+            transform = "rescale slope 1, intercept 0"
         else:
-            transform = f"rescale by {slope:g} and {values[0]:g}"
+            transform = f"rescale slope {slope:g}, intercept {values[0]:g}"
         if slope < 0 and unit != "OD":
             notes = (Note(SLOPE_NEGATIVE, f"{slope:g}"),)
     return values, unit if unit == "OD" else "", transform, notes
 
 
-def _header_notes(attributes: dict[str, Any], raw: bool) -> tuple[Note, ...]:
+def _header_notes(attributes: dict[str, Any], for_processing: bool) -> tuple[Note, ...]:
     photometric, shape = attributes["photometric"], attributes["presentation_lut_shape"]
-    notes = [Note(NOT_LINEAR)] if raw and attributes["intensity"] not in ("LIN", "LOG") else []
+    notes = []
+    if for_processing and attributes["intensity"] not in ("LIN", "LOG"):
+        notes.append(Note(RELATIONSHIP_UNKNOWN))
     if (photometric, shape) in (("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")):
-        notes.append(Note(SHAPES_DIFFER, f"{photometric}, {shape}"))
+        notes.append(Note(POLARITIES_DIFFER, f"{photometric}, {shape}"))
     return tuple(notes)

@@ -12,9 +12,7 @@ from mtl_jax.types import InputError, Note
 # end, which may be a background or burnt-in text.
 MAX_CLIPPED = 0.01
 
-OTHER_BITS = (
-    "the bits of the look-up table's entries contradict its descriptor: those of the data are used"
-)
+OTHER_BITS = "LUTDescriptor states another bit depth than LUTData: the bit depth of LUTData is used"
 BEYOND = "values beyond the ends of the look-up table are mapped to its end entries"
 
 
@@ -76,5 +74,5 @@ def _read_entries(data: Any, count: int, big_endian: bool) -> np.ndarray:
         return words.astype("<u2").view(np.uint8)[:count]
     raise InputError(
         f"its look-up table has {count} entries, but data of {2 * len(words)} bytes is neither 8"
-        " nor 16 bits for each"
+        " nor 16 bits for each; export it again"
     )

@@ -51,7 +51,8 @@ def read(path: Path) -> tuple[np.ndarray, int]:
     shape = (film.lines, film.pixels_per_line) if film else (stream.height, stream.width)
     if shape[0] * shape[1] != stream.height * stream.width:
         raise InputError(
-            f"{stream.height}x{stream.width} pixels, but the .ics file states {shape[0]}x{shape[1]}"
+            f"{stream.height}x{stream.width} pixels, but the .ics file states"
+            f" {shape[0]}x{shape[1]}; download both again"
         )
     differences = _differences(stream)
     for pvrg in (True, False):
@@ -98,29 +99,36 @@ def _parse(data: bytes) -> _Stream:
                 "JPEG with restart intervals, which DDSM does not use; download it again"
             )
         elif marker in _OTHER_FRAMES:
-            raise InputError("not a lossless Huffman JPEG (SOF3)")
+            raise InputError("not a lossless Huffman JPEG (SOF3); download it again")
         elif marker == _SOS:
             break
     if frame is None or len(body) != 6 or body[0] != 1 or body[2] >> 4 not in tables:
-        raise InputError("its JPEG header is damaged (frame, scan or Huffman table)")
+        raise InputError(
+            "its JPEG header is damaged (frame, scan or Huffman table); download it again"
+        )
     if not 1 <= body[3] <= 7 or body[5] != 0:
         raise InputError(
-            f"JPEG predictor {body[3]}, point transform {body[5]}; supported: 1 to 7, 0"
+            f"JPEG predictor {body[3]}, point transform {body[5]}; supported: 1 to 7, 0;"
+            " download it again"
         )
     coded = _coded(data, offset)
     # A difference takes at least one bit: reject an implausible header before allocating memory.
     if 8 * len(coded) < frame[1] * frame[2]:
-        raise InputError(f"truncated: {len(coded)} bytes for {frame[1]}x{frame[2]} pixels")
+        raise InputError(
+            f"truncated: {len(coded)} bytes for {frame[1]}x{frame[2]} pixels; download it again"
+        )
     return _Stream(*frame, body[3], *tables[body[2] >> 4], coded)
 
 
 def _frame(body: bytes) -> tuple[int, int, int]:
     """Return bits, height and width of the frame header."""
     if len(body) != 9 or body[5] != 1:
-        raise InputError("its JPEG frame is damaged or has several components")
+        raise InputError("its JPEG frame is damaged or has several components; download it again")
     bits, height, width = body[0], int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
     if not 2 <= bits <= 16 or not 0 < height * width <= MAX_PIXELS:
-        raise InputError(f"its JPEG header states {height}x{width} pixels of {bits} bits")
+        raise InputError(
+            f"its JPEG header states {height}x{width} pixels of {bits} bits; download it again"
+        )
     return bits, height, width
 
 
@@ -181,4 +189,7 @@ def _check_length(stream: _Stream, differences: np.ndarray) -> None:
     n_bytes = len(stream.coded) - stream.coded.count(b"\xff\x00")
     if not needed <= 8 * n_bytes < needed + 8 * _MAX_SPARE_BYTES:
         kind = "truncated" if needed > 8 * n_bytes else "damaged"
-        raise InputError(f"{kind}: {n_bytes} bytes of compressed data, {-(-needed // 8)} expected")
+        raise InputError(
+            f"{kind}: {n_bytes} bytes of compressed data, {-(-needed // 8)} expected;"
+            " download it again"
+        )

@@ -35,11 +35,11 @@ def check_pixel_um(pixel_um: tuple[float, float], source: str) -> None:
     row, column = pixel_um
     size = f"{row:g} x {column:g} um ({source})"
     if not (0 < row < float("inf") and 0 < column < float("inf")):
-        raise InputError(f"pixel size {size} is not two positive numbers; give pixel_um, in um")
+        raise InputError(f"pixel size {size} is invalid: expected two positive numbers, in um")
     if min(row, column) < MIN_UM:
-        raise InputError(f"pixel size {size} is below {MIN_UM:g} um: give pixel_um in um, not mm")
+        raise InputError(f"pixel size {size} is below {MIN_UM:g} um: the unit is um, not mm")
     if max(row, column) > MAX_UM:
-        raise InputError(f"pixel size {size} is above {MAX_UM:g} um: give pixel_um in um")
+        raise InputError(f"pixel size {size} is above {MAX_UM:g} um: the unit is um")
     limit = MAX_ASPECT_HEADER if source in SPACING_FIELDS else MAX_ASPECT_USER
     if max(row / column, column / row) > limit * 1.000001:
         raise InputError(

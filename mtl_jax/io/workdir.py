@@ -12,7 +12,7 @@ from typing import Any
 import filelock
 
 from mtl_jax import old_names
-from mtl_jax.config_diff import describe_difference
+from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.io import atomic
 from mtl_jax.types import InputError
 
@@ -97,7 +97,7 @@ def reject_other_config(folder: Path, config: Mapping[str, Any]) -> None:
     written = _read_json(path)
     reject_old(folder, written)
     current = json.loads(json.dumps(config))
-    difference = describe_difference(written, current, ignored=IGNORED_FIELDS)
+    difference = format_changes(changed_fields(written, current, ignored=IGNORED_FIELDS))
     if difference:
         raise InputError(
             f"--workdir={folder} belongs to another config: {difference}; name another folder"

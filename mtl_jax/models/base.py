@@ -109,11 +109,7 @@ def layers_between(first: str, last: str) -> tuple[str, ...]:
 
 @functools.partial(jax.jit, static_argnums=(0, 2))  # compiled once for all runs
 def init(network: Network, key: jax.Array, initialization: str = "he") -> Params:
-    """Return random parameters by the named scheme of `models.initialization`.
-
-    'he' gives He-normal kernels, except where the backbone defines others (F5: normal with standard
-    deviation 0.01), and zero biases.
-    """
+    """Return random parameters by the named scheme of `models.initialization`, with zero biases."""
     params = network.init(key, jnp.zeros((1, 128, 128, 3)))["params"]
     return reinitialize(params, key, INITIALIZATIONS[initialization])
 

@@ -16,8 +16,7 @@ STRIDE = 2
 def max_pool(x: jax.Array, size: int = 3) -> jax.Array:
     """Return the maximum of `size` x `size` windows of `x` (n, h, w, c) at stride 2.
 
-    The result has (h - size) // 2 + 1 rows and (w - size) // 2 + 1 columns. The gradient goes to
-    the first maximum in row-major order, as in XLA and PyTorch.
+    The gradient goes to the first maximum in row-major order, as in XLA and PyTorch.
     """
     return _forward(x, size)[0]
 

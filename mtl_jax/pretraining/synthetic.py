@@ -50,10 +50,7 @@ def make_batch(key: jax.Array, count: int, size: int) -> tuple[jax.Array, jax.Ar
 
 
 def augment(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Return standardized `images` (n, s, s) as (n, s, s, 1), with random noise and gray levels.
-
-    Noise, contrast and brightness are independent of the class.
-    """
+    """Return standardized `images` (n, s, s) as (n, s, s, 1), with random noise and gray levels."""
     noise_key, amount_key = jax.random.split(key)
     amount = jax.random.uniform(amount_key, (3, len(images), 1, 1))
     images = images + 0.4 * amount[0] * jax.random.normal(noise_key, images.shape)

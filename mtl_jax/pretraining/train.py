@@ -111,7 +111,7 @@ def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
             }
             if not np.isfinite([line["loss"], line["held_out_loss"]]).all():
                 raise InputError(
-                    f"{folder}: the loss is no longer a number in epoch {epoch + 1}; lower "
+                    f"{folder}: the loss is NaN or infinite in epoch {epoch + 1}; lower "
                     f"config.train.learning_rate ({t.learning_rate})"
                 )
             history.write(line)

@@ -48,10 +48,7 @@ def tsne_figure(
 
 
 def score_figure(
-    names: tuple[str, str],
-    scores: tuple[np.ndarray, np.ndarray],
-    rois: Rois,
-    rows: np.ndarray,
+    names: tuple[str, str], scores: tuple[np.ndarray, np.ndarray], rois: Rois, rows: np.ndarray
 ) -> ReportFigure:
     """Draw the scores of two approaches against each other, one point per ROI.
 

@@ -16,10 +16,7 @@ TILE, LINE_HEIGHT = 110, 18
 
 
 class Gallery(NamedTuple):
-    """ROIs misclassified by the same approaches in the same direction.
-
-    `count` is the number of all such ROIs; the figure shows those with the largest error.
-    """
+    """ROIs misclassified by the same approaches; the figure shows the worst of all `count`."""
 
     title: str
     count: int

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mtl_jax import patient_notes
-from mtl_jax.config import OWN_WEIGHTS
+from mtl_jax.config import BUILTIN_WEIGHTS
 from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
 
 MIN_LESIONS = 100  # below this an AUC is weak evidence
@@ -107,7 +107,7 @@ def _training_data(work: WorkFolder, approach: str) -> str:
 
 def uses_builtin_weights(work: WorkFolder) -> bool:
     """Return whether training started from weights of this package or random weights."""
-    return work.config["weights"] in OWN_WEIGHTS
+    return work.config["weights"] in BUILTIN_WEIGHTS
 
 
 def warnings(work: WorkFolder) -> list[str]:
@@ -158,7 +158,7 @@ def _fit_statuses(work: WorkFolder) -> list[str]:
             aucs_by_status.setdefault(key, []).append(auc)
     texts = []
     for (name, status), aucs in aucs_by_status.items():
-        role = " and is not used as the headline" if name == METHODS["proper"] else ""
+        role = " and is not used as the primary result" if name == METHODS["proper"] else ""
         texts.append(f"The {name} AUC has status {status} (docs/roc.md){role}: {'; '.join(aucs)}.")
     return texts
 

@@ -16,7 +16,7 @@ from mtl_jax.report.analysis_results import Findings
 from mtl_jax.types import InputError
 
 FINAL_STAGES = ("test", "cross_validation")  # score each ROI once per approach
-SECONDARY_ESTIMATORS = ("pooled over folds", "one fold")  # never the headline
+SECONDARY_ESTIMATORS = ("pooled over folds", "one fold")  # never the primary AUC
 
 
 class ScoreTable(NamedTuple):
@@ -89,7 +89,7 @@ class WorkFolder(NamedTuple):
         return list(dict.fromkeys(run["approach"] for run in self.runs))
 
     def headline_aucs(self, unit: str) -> list[dict[str, Any]]:
-        """Return the empirical headline AUC of each approach on the target; [] for mean AUCs."""
+        """Return the empirical primary AUC of each approach on the target; [] for mean AUCs."""
         return [
             area
             for area in self.results["auc"]

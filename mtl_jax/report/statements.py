@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_jax.report.phrases import (
+    approach_name,
     format_interval,
     format_number,
     format_p_value,
@@ -34,30 +35,30 @@ def describe_main_result(work: WorkFolder) -> str:
         return f"{_aucs_alone(work, unit, aucs)} {describe_variance(work)}"
     a, b = primary["a"], primary["b"]
     fit = " of the proper binormal fit" if primary["method"] == "proper" else ""
-    declared_test = primary.get("declared_test")
+    prespecified_test = primary.get("declared_test")
     fallback = (
-        f" (declared fallback: a fit of the {method_name(declared_test)} test may not be a"
-        " headline)"
-        if declared_test
+        f" (prespecified fallback: the {method_name(prespecified_test)} fit is not valid as"
+        " the primary result)"
+        if prespecified_test
         else ""
     )
     text = (
         f"{_describe_auc(work, unit, fit, aucs[a])}: "
-        f"{format_number(primary['auc_a'])} with {a.upper()} and "
-        f"{format_number(primary['auc_b'])} with {b.upper()}; "
+        f"{format_number(primary['auc_a'])} with {approach_name(a)} and "
+        f"{format_number(primary['auc_b'])} with {approach_name(b)}; "
         f"{method_name(primary['method'])}{fallback}: "
         f"{_format_difference(primary)}"
     )
     if primary["status"] != "ok":
         text += f", status {primary['status']} (docs/roc.md)"
     conclusion = {
-        "untested": "These cases do not allow a test",
+        "untested": "The variance could not be estimated, so no test was done",
         "inconclusive": (
             "The difference is not statistically significant, which does not show that the two are "
             "equal"
         ),
-        "better": f"{a.upper()} is significantly better on these cases",
-        "worse": f"{b.upper()} is significantly better on these cases",
+        "better": f"{approach_name(a)} has a significantly higher AUC on these cases",
+        "worse": f"{approach_name(b)} has a significantly higher AUC on these cases",
     }["untested" if primary["status"] in UNTESTED else verdict([primary])]
     return f"Primary analysis: {text}. {conclusion}. {describe_variance(work)}"
 
@@ -83,7 +84,7 @@ def _aucs_alone(work: WorkFolder, unit: str, aucs: Mapping[str, Mapping[str, Any
     listed_aucs = join_and(
         [
             f"{format_number(row['auc'])} (95% CI {format_interval(row)}{selection_label(row)}) "
-            f"with {a.upper()}"
+            f"with {approach_name(a)}"
             for a, row in aucs.items()
         ]
     )
@@ -117,11 +118,11 @@ def describe_declaration(work: WorkFolder) -> str:
     primary = work.primary
     if primary is None:
         return ""
-    a, b = (primary[side].upper() for side in ("a", "b"))
+    a, b = (approach_name(primary[side]) for side in ("a", "b"))
     rows = work.headline_aucs(primary["unit"])
     auc_row = next(row for row in rows if row["study"] == primary["a"])
     return (
-        f" The primary analysis, declared before training, is the difference between {a} and {b} "
+        f" The primary analysis, specified before training, is the difference between {a} and {b} "
         f"at the {primary['unit']} level by {method_name(primary['method'])}; all other tests are "
         "secondary, their p-values adjusted by Holm within each family. The standard error of an "
         f"AUC includes the variance over {auc_row['se_method']}."
@@ -130,11 +131,11 @@ def describe_declaration(work: WorkFolder) -> str:
 
 def selection_label(row: Mapping[str, Any]) -> str:
     """Return the label of an AUC whose split or network was selected with the same scores."""
-    return ", selected, optimistic" if row.get("selected") else ""
+    return ", optimistically biased by selection" if row.get("selected") else ""
 
 
 def curve_scores(work: WorkFolder) -> str:
-    """Describe the scores of the ROC curves if the headline is a mean, else return ''."""
+    """Describe the scores of the ROC curves if the primary AUC is a mean, else return ''."""
     has_folds = any(run["fold"] is not None for run in work.runs)
     texts = ["scores pooled over folds"] if has_folds else []
     if work.initializations > 1:
@@ -148,7 +149,8 @@ def _describe_selection(work: WorkFolder) -> str:
         row = next(r for r in selection["table"] if r[field] == selection["chosen"])
         return (
             f"{field.capitalize()} {selection['chosen']}, mean {selection['unit']}-level AUC "
-            f"{format_number(row['auc'])} (selected, optimistic), by this rule: "
+            f"{format_number(row['auc'])} (optimistically biased: selected on the same scores), "
+            "by this rule: "
             f"{selection['rule']}. This study has no primary test."
         )
     return (
@@ -160,19 +162,26 @@ def _describe_selection(work: WorkFolder) -> str:
 def verdict(tests: Sequence[Mapping[str, Any]]) -> str:
     """Return 'better' or 'worse' if all tests of one difference a - b are significant.
 
-    It is 'contradictory' if some are significant, and 'inconclusive' if none is.
+    It is 'contradictory' if some are significant, and 'inconclusive' if none is. The p-value of a
+    test is the Holm-adjusted one where there is one.
     """
-    significant = [test["p_value"] is not None and test["p_value"] < ALPHA for test in tests]
+    p_values = [_adjusted_p_value(test) for test in tests]
+    significant = [p_value is not None and p_value < ALPHA for p_value in p_values]
     if all(significant):
         return "better" if tests[0]["delta"] > 0 else "worse"
     return "contradictory" if any(significant) else "inconclusive"
+
+
+def _adjusted_p_value(test: Mapping[str, Any]) -> float | None:
+    adjusted = test.get("p_holm")
+    return test["p_value"] if adjusted is None else adjusted
 
 
 def describe_comparison(tests: Sequence[Mapping[str, Any]]) -> str:
     """Describe one difference by its primary test, or by all methods that tested it."""
     primary = [test for test in tests if test.get("primary")]
     first = (primary or tests)[0]
-    a, b = first["a"].upper(), first["b"].upper()
+    a, b = approach_name(first["a"]), approach_name(first["b"])
     holm = first.get("p_holm")
     adjusted = "" if holm is None else f"; Holm-adjusted {format_p_value(holm)}"
     text = (
@@ -187,7 +196,7 @@ def describe_comparison(tests: Sequence[Mapping[str, Any]]) -> str:
         )
     if result == "contradictory":
         p_values = join_and(
-            [f"{format_p_value(t['p_value'])} by {method_name(t['method'])}" for t in tests]
+            [f"{format_p_value(_adjusted_p_value(t))} by {method_name(t['method'])}" for t in tests]
         )
         return f"{text}: the methods disagree about significance at {ALPHA} ({p_values})."
     better, worse = (a, b) if result == "better" else (b, a)
@@ -195,7 +204,7 @@ def describe_comparison(tests: Sequence[Mapping[str, Any]]) -> str:
 
 
 def group_comparisons(work: WorkFolder) -> list[list[dict[str, Any]]]:
-    """Group the headline comparisons on the target by unit and pair, lesion level first."""
+    """Group the main comparisons on the target by unit and pair, lesion level first."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for test in work.results["comparisons"]:
         if test["task"] == work.results["target"] and test["estimator"] not in SECONDARY_ESTIMATORS:

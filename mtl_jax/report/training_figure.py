@@ -51,10 +51,7 @@ def history_figure(
 
 
 def validation_figures(
-    name: str,
-    label: str,
-    histories: Mapping[str, Sequence[Mapping[str, float]]],
-    target: str,
+    name: str, label: str, histories: Mapping[str, Sequence[Mapping[str, float]]], target: str
 ) -> list[ReportFigure]:
     """Draw loss and AUC of the held-out fold by epoch; `name` is for files, `label` for readers.
 

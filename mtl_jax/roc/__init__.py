@@ -1,4 +1,7 @@
-"""ROC analysis with NumPy and SciPy alone: labels and scores in, numbers out."""
+"""ROC analysis of labels and scores: AUCs, fitted curves, intervals and tests.
+
+It needs NumPy and SciPy only.
+"""
 
 from mtl_jax.roc.auc_intervals import AucInterval, auc_interval, may_headline
 from mtl_jax.roc.bootstrap import Bootstrap, bootstrap

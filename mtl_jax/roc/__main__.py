@@ -1,4 +1,4 @@
-"""ROC analysis of tables of scores: python -m mtl_jax.roc SCORES.csv [--compare OTHER.csv]"""
+"""Print the AUCs of a table of scores with 95% confidence intervals, and compare two tables."""
 
 import argparse
 import sys
@@ -17,8 +17,8 @@ from mtl_jax.roc.score_table import Table, by_lesion, by_task, pair, shared_fiel
 from mtl_jax.types import InputError
 
 HELP = """CSV file with the columns label (0 benign, 1 malignant) and score. The columns task, case
-(patient), laterality, lesion, view and roi are optional; the command prints which columns it uses
-and which it ignores"""
+(patient), laterality, lesion, view and roi are optional; the command prints the columns that it
+reads under another name and those that it ignores"""
 MAX_SAMPLES = 1_000_000
 
 
@@ -32,7 +32,7 @@ def main() -> int:
         metavar="OTHER.csv",
         help="scores of the same cases by another model or reader",
     )
-    parser.add_argument("--task", metavar="NAME", help="analyze one task only (default: each)")
+    parser.add_argument("--task", metavar="NAME", help="analyze this task only (default: each)")
     parser.add_argument(
         "--unit",
         choices=("lesion", "view"),
@@ -86,7 +86,7 @@ def print_report(flags: argparse.Namespace) -> None:
     tasks = by_task(read_tables, flags.task)
     for number, (task, tables) in enumerate(tasks):
         if len(tasks) > 1:
-            print(f"{chr(10) * (number > 0)}task {task}")
+            print(f"\ntask {task}" if number else f"task {task}")
         try:
             curves += report_task(tables, task if len(tasks) > 1 else "", flags)
         except ValueError as error:
@@ -158,7 +158,7 @@ def print_aucs(
     for method, result in rows.items():
         interval = f"{result.ci_low:.4f} to {result.ci_high:.4f}"
         print(f"{method:<12}{result.auc:>11.4f}{result.se:>9.4f}{interval:>20}  {result.status}")
-    print(f"d_a {fit.d_a:.4f}, c {fit.c:.4f}, log-likelihood {fit.loglik:.4f}, "
+    print(f"proper fit: d_a {fit.d_a:.4f}, c {fit.c:.4f}, log-likelihood {fit.loglik:.4f}, "
           f"{fit.categories} categories")  # fmt: skip
     if clusters:
         print("SEs are clustered by patient; that of binormal assumes independent cases")

@@ -39,16 +39,23 @@ def auc_interval(
     clusters: Sequence | np.ndarray | None = None,
     method: str = "empirical",
 ) -> AucInterval:
-    """Return the AUC of scores (n,) with a standard error that respects clustering by patient.
+    """Return the AUC with a standard error that accounts for clustering by patient.
 
     Parameters
     ----------
-    labels, scores : (n,)
-        0 benign, 1 malignant; finite scores, higher is more malignant.
-    clusters : (n,), optional
-        Patient ids; None: each case is another patient.
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant.
+    scores : array-like of shape (n,)
+        Finite; higher is more malignant.
+    clusters : array-like of shape (n,), optional
+        Patient ids. Without them each case is its own patient.
     method : {'empirical', 'proper'}
         The empirical AUC, or that of the proper binormal fit.
+
+    Returns
+    -------
+    AucInterval
+        The AUC with its standard error, interval and status.
 
     Raises
     ------
@@ -57,10 +64,11 @@ def auc_interval(
 
     References
     ----------
-    Obuchowski 1997, Biometrics 53:567. For the proper fit, with its influence values.
+    Obuchowski 1997, Biometrics 53:567; for the proper fit, applied to its influence values (White
+    1982, Econometrica 50:1).
     """
     if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+        raise ValueError(f"method={method!r} is invalid: expected one of {', '.join(METHODS)}")
     truth, values = check_scores(labels, scores)
     patient = encode_ids(clusters, len(values))
     influence_of = proper_influence if method == "proper" else empirical_influence
@@ -81,7 +89,19 @@ def auc_interval(
 def may_headline(status: str, empirical_auc: float) -> bool:
     """Return whether the AUC of a proper fit may be the main result.
 
-    Its status must be ok and the empirical AUC at least 0.5, because a proper curve is never below
-    the diagonal.
+    A proper curve is never below the diagonal, so it does not describe scores with an empirical AUC
+    below 0.5.
+
+    Parameters
+    ----------
+    status : str
+        The status of the fit, which must be ok.
+    empirical_auc : float
+        The empirical AUC of the same scores, which must be at least 0.5.
+
+    Returns
+    -------
+    bool
+        True if both conditions hold.
     """
     return status == "ok" and empirical_auc >= 0.5

@@ -26,11 +26,11 @@ FITTED_CHUNK_SIZE = 200_000  # for fits, which need many arrays of this size
 class Bootstrap:
     """An AUC with its bootstrap standard error and 95% confidence interval.
 
-    The interval is symmetric on the logit scale. The interval of the quantiles had too low a
+    The interval is symmetric on the logit scale, because the percentile interval had too low a
     coverage in simulations (docs/benchmarks.md). `samples` (samples,) are the AUCs of the
     resamples. `status` is ok; perfect, below_chance or undetermined if all samples are equal (the
     interval is then Newcombe's with the numbers of patients); sparse if only one patient has cases
-    of a class, which underestimates the variance.
+    of a class, so that the variance is underestimated.
     """
 
     auc: float
@@ -56,15 +56,24 @@ def bootstrap(
 
     Parameters
     ----------
-    labels, scores : (n,)
-        0 benign, 1 malignant; finite scores, higher is more malignant.
-    clusters : (n,), optional
-        Patient ids; None: each case is another patient.
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant.
+    scores : array-like of shape (n,)
+        Finite; higher is more malignant.
+    clusters : array-like of shape (n,), optional
+        Patient ids. Without them each case is its own patient.
     method : {'empirical', 'proper'}
         The AUC of each resample: empirical, or that of a proper binormal fit, which starts at the
         fit of the data.
-    samples, seed
-        Number of resamples, and their seed.
+    samples : int
+        Number of resamples, at least 2.
+    seed : int
+        Seed of the resamples, at least 0.
+
+    Returns
+    -------
+    Bootstrap
+        The AUC with its standard error, interval and status, and the AUCs of the resamples.
 
     Raises
     ------
@@ -76,7 +85,7 @@ def bootstrap(
     Efron and Tibshirani 1993, chapter 13; for clusters Field and Welsh 2007, J R Stat Soc B 69:369.
     """
     if method not in ("empirical", "proper"):
-        raise ValueError(f"method={method!r} is invalid: expected empirical or proper")
+        raise ValueError(f"method={method!r} is invalid: expected one of empirical, proper")
     truth, values = check_scores(labels, scores)
     patient = encode_ids(clusters, len(values))
     if method == "proper":
@@ -149,7 +158,7 @@ def resamples(
     patient: np.ndarray,
     samples: int,
     seed: int | Sequence[int],
-    chunk: int = CHUNK_SIZE,
+    chunk_size: int = CHUNK_SIZE,
 ) -> Iterator[np.ndarray]:
     """Yield chunks (rows, n) with the count of each case in each of `samples` resamples."""
     if samples < 2:
@@ -157,15 +166,16 @@ def resamples(
     if np.min(seed) < 0:
         raise ValueError(f"seed={seed} is invalid: expected an integer >= 0")
     rng = np.random.default_rng(seed)
-    count = int(patient.max()) + 1
-    rows = max(1, chunk // (len(truth) + count))
-    done = 0
-    while done < samples:
-        size = min(rows, samples - done)
-        drawn = rng.integers(0, count, size=(size, count)) + count * np.arange(size)[:, None]
-        drawn = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        weights = drawn.astype(np.float64)[:, patient]
-        both = weights[:, truth].any(axis=1) & weights[:, ~truth].any(axis=1)
-        done += int(both.sum())
-        if both.any():
-            yield weights[both]
+    n_patients = int(patient.max()) + 1
+    max_rows = max(1, chunk_size // (len(truth) + n_patients))
+    n_done = 0
+    while n_done < samples:
+        rows = min(max_rows, samples - n_done)
+        indices = rng.integers(0, n_patients, size=(rows, n_patients))
+        indices += n_patients * np.arange(rows)[:, None]
+        counts = np.bincount(indices.ravel(), minlength=rows * n_patients)
+        weights = counts.reshape(rows, n_patients).astype(np.float64)[:, patient]
+        has_both = weights[:, truth].any(axis=1) & weights[:, ~truth].any(axis=1)
+        n_done += int(has_both.sum())
+        if has_both.any():
+            yield weights[has_both]

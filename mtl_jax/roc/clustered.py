@@ -16,8 +16,8 @@ def covariances(truth: np.ndarray, influences: np.ndarray, patient: np.ndarray) 
     """Return the covariance (k, k) over patients of k AUCs, from influence values (k, n).
 
     Influence values are summed by patient within each class (Obuchowski 1997, Biometrics 53:567).
-    If each case is another patient, the covariance of empirical AUCs is DeLong's. Each class needs
-    two patients.
+    If every case is from a different patient, the covariance of empirical AUCs is DeLong's.
+    Each class needs two patients.
     """
     count = patient.max() + 1
     sums = []

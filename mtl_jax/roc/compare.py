@@ -13,14 +13,14 @@ from mtl_jax.roc.influence import empirical_influence, proper_influence
 from mtl_jax.roc.inputs import check_scores, encode_ids
 
 METHODS = ("delong", "proper", "obuchowski", "bootstrap")
-FITTED_STATUS = ("ok", "boundary")  # with other statuses empirical influence values are used
+FITTED_STATUS = ("ok", "boundary")  # a fit with another status is reported
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The difference of two AUCs of the same cases.
 
-    Scores that rank all cases equally have delta, se and z 0 and p_value 1.
+    Two sets of scores with the same ranks have delta, se and z 0 and p_value 1.
 
     Attributes
     ----------
@@ -33,10 +33,10 @@ class Comparison:
         Number of patients.
     status
         ok; with method 'proper' also the status of a fit that is neither ok nor boundary, and then
-        the standard error is that of the empirical AUC; sparse (only one patient has cases of a
-        class) or undetermined (the estimated variance is 0): the interval then combines Newcombe's
-        intervals of the AUCs as if they were independent (Zou and Donner 2008, Stat Med 27:1693),
-        which is conservative, and `se` is its half-width / 1.96.
+        the standard error is that of the empirical AUC (except for not_converged); sparse (only one
+        patient has cases of a class) or undetermined (the estimated variance is 0):
+        the interval then combines Newcombe's intervals of the AUCs as if they were independent (Zou
+        and Donner 2008, Stat Med 27:1693), which is conservative; `se` is its half-width / 1.96.
     """
 
     auc_a: float
@@ -69,27 +69,38 @@ def compare(
 
     Parameters
     ----------
-    labels, scores_a, scores_b : (n,)
-        0 benign, 1 malignant; finite scores, higher is more malignant.
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant.
+    scores_a, scores_b : array-like of shape (n,)
+        Finite; higher is more malignant.
     method : {'delong', 'proper', 'obuchowski', 'bootstrap'}
         DeLong's test of the empirical AUCs; the AUCs of proper binormal fits with the covariance of
         their influence values; Obuchowski's extension of DeLong's test to clusters; the bootstrap
         of the empirical AUCs over patients.
-    clusters : (n,), optional
-        Patient ids; None: each case is another patient.
+    clusters : array-like of shape (n,), optional
+        Patient ids. Without them each case is its own patient.
     allow_repeats : bool
-        Use 'delong' although a patient has several cases, which it treats as independent.
-    samples, seed
-        Number of bootstrap resamples, and their seed.
+        Allow 'delong' for patients with several cases, which it treats as independent.
+    samples : int
+        Number of bootstrap resamples, at least 2.
+    seed : int
+        Seed of the resamples, at least 0.
+
+    Returns
+    -------
+    Comparison
+        The difference of the AUCs with its standard error, interval, p-value and status.
 
     Raises
     ------
     ValueError
-        If labels, scores, ids or method are invalid, or a patient has several cases with 'delong'.
+        If labels, scores, ids, method, `samples` or `seed` are invalid, or a patient has several
+        cases with 'delong'.
 
     References
     ----------
-    DeLong et al. 1988, Biometrics 44:837; Obuchowski 1997, Biometrics 53:567.
+    DeLong et al. 1988, Biometrics 44:837; Obuchowski 1997, Biometrics 53:567; White 1982,
+    Econometrica 50:1 (influence values of a fit).
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r} is invalid: expected one of {', '.join(METHODS)}")

@@ -21,8 +21,8 @@ class Empirical:
         AUC, standard error, and 95% confidence interval.
     status
         ok; perfect (AUC 1), below_chance (AUC 0) or undetermined (another AUC with an estimated
-        variance of 0): `se` is 0; sparse (one case in a class): `se` is Hanley and McNeil's. Unless
-        the status is ok the interval is Newcombe's.
+        variance of 0): `se` is 0; sparse (one case in a class): `se` is Hanley and McNeil's. The
+        interval is Newcombe's unless the status is ok.
     fpf, tpf, threshold : (points,)
         The curve from (0, 0) to (1, 1): the fractions of benign and of malignant cases with a score
         at or above each distinct score. The first threshold is inf.
@@ -47,8 +47,15 @@ def empirical(labels: ArrayLike, scores: ArrayLike) -> Empirical:
 
     Parameters
     ----------
-    labels, scores : (n,)
-        0 benign, 1 malignant; finite scores, higher is more malignant.
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant.
+    scores : array-like of shape (n,)
+        Finite; higher is more malignant.
+
+    Returns
+    -------
+    Empirical
+        The AUC with its standard error, interval and status, and the curve.
 
     Raises
     ------
@@ -115,8 +122,10 @@ def logit_interval(auc: float, se: float, quantile: float = Z95) -> tuple[float,
 
 
 def hanley_variance(auc: float, m: int, n: int) -> float:
-    """Return the variance of an AUC from its value and the class sizes, by the exponential model of
-    Hanley and McNeil 1982 with the mean class size (Newcombe 2006, Stat Med 25:559, method 5)."""
+    """Return the variance of an AUC by the exponential model of Hanley and McNeil 1982.
+
+    Both class sizes are replaced by their mean (Newcombe 2006, Stat Med 25:559, method 5).
+    """
     pairs = 1.0 + ((m + n) / 2.0 - 1.0) * ((1.0 - auc) / (2.0 - auc) + auc / (1.0 + auc))
     return auc * (1.0 - auc) * pairs / (m * n)
 

@@ -129,7 +129,7 @@ def take_step(
         runs, state.fractions, state.parameters, state.w, state.probabilities
     )
     step, dw, gain, valid = step_direction(runs, full, state, on_boundary)
-    if not valid.all():  # the information without curvature always is
+    if not valid.all():  # that without second derivatives is always positive definite
         mixed = where_sets(runs, valid, full, simple)
         step, dw, gain, _ = step_direction(runs, mixed, state, on_boundary)
     parameters, w = apply_step(runs, state, step, dw)

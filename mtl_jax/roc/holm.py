@@ -6,10 +6,20 @@ import numpy as np
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Return Holm's step-down adjusted p-values (n,), in the order of `p_values`.
+    """Return the p-values adjusted by Holm's step-down method, in the given order.
 
     The i-th smallest p-value (i = 1, ..., n) is multiplied by n - i + 1. Adjusted values are at
     most 1, and do not decrease with the p-value.
+
+    Parameters
+    ----------
+    p_values : sequence of n floats
+        The p-values of the family.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The adjusted p-values.
 
     References
     ----------

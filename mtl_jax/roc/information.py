@@ -23,19 +23,21 @@ from mtl_jax.roc.categories import (
 )
 from mtl_jax.roc.truth_runs import TruthRuns
 
-MAX_D_OF_SQUARE = 0.5  # for a smaller d the curve is parametrized by d^2
+D_SQUARED_BELOW = 0.5  # below this d the curve is parametrized by d^2
 
 
 def uses_d_squared(d: np.ndarray) -> np.ndarray:
     """Return whether the curve is parametrized by d^2 and c, which suits the boundary d = 0."""
-    return d < MAX_D_OF_SQUARE
+    return d < D_SQUARED_BELOW
 
 
 def reparametrization(
     d: np.ndarray, c: np.ndarray, by_d_squared: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the derivatives (sets,) of d^2 by the first parameter, the AUC, at fixed c, and by c
-    at fixed AUC; where `by_d_squared` the first parameter is d^2 itself, and they are 1 and 0."""
+    """Return d(d^2)/dA at fixed c and d(d^2)/dc at fixed A (sets,), where A is the first parameter.
+
+    It is the AUC, or d^2 itself where `by_d_squared`, with the derivatives 1 and 0.
+    """
     auc_by_d, auc_by_c = proper_model.auc_gradient(d, c)
     d2_by_auc = np.where(by_d_squared, 1.0, 2.0 * d / np.maximum(auc_by_d, MIN_PROBABILITY))
     return d2_by_auc, np.where(by_d_squared, 0.0, -auc_by_c * d2_by_auc)
@@ -44,8 +46,8 @@ def reparametrization(
 def reparametrize(
     runs: TruthRuns, derivative: np.ndarray, d2_by: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """Transform `derivative` (2, categories) by (d^2, c) into that by the two parameters of the
-    curve, with `d2_by` from `reparametrization`."""
+    """Return the derivatives (2, categories) with respect to the two parameters of the curve from
+    those with respect to (d^2, c); `d2_by` is from `reparametrization`."""
     d2_by_first, d2_by_c = (runs.repeat(x) for x in d2_by)
     return np.stack([derivative[0] * d2_by_first, derivative[1] + derivative[0] * d2_by_c])
 
@@ -78,7 +80,7 @@ def normal_equations(
     expected: bool = False,
 ) -> NormalEquations:
     """Return the gradient, and the information from expected or observed counts, without second
-    derivatives of the curve; `derivative` as in `CategoryProbabilities`."""
+    derivatives of the curve; `derivative` is from `reparametrize`."""
     p = np.maximum(probabilities.p, MIN_PROBABILITY)
     q = np.maximum(probabilities.q, MIN_PROBABILITY)
     score_p, score_q = runs.benign / p, runs.malignant / q  # derivatives of the log-likelihood
@@ -224,7 +226,7 @@ class InverseInformation:
     `inverse` (2, 2, sets) is the covariance of the two parameters of the curve, NaN if the
     information is singular; for d = 0 the first parameter is fixed and has zeros. `jacobian`
     (2, 2, sets) is the derivative of (d, c) by these parameters, `auc_gradient` (2, sets) that of
-    the AUC, `derivative` (2, categories) that of `CategoryProbabilities`. `border` (2, categories)
+    the AUC, `derivative` (2, categories) is from `reparametrize`. `border` (2, categories)
     is that of `ReducedEquations`.
     """
 

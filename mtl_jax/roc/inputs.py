@@ -17,13 +17,16 @@ def check_scores(
     truth = _as_numbers(labels, "labels")
     values = _as_numbers(scores, name)
     if len(truth) != len(values):
-        raise ValueError(f"labels has {len(truth)} entries but {name} has {len(values)}")
+        raise ValueError(
+            f"labels has {len(truth)} entries but {name} has {len(values)}; expected one label per"
+            " score"
+        )
     _reject(
         ~np.isin(truth, (0.0, 1.0)), truth, "labels", "are neither 0 (benign) nor 1 (malignant)"
     )
     for value, kind in ((1.0, "malignant (1)"), (0.0, "benign (0)")):
         if not np.any(truth == value):
-            raise ValueError(f"labels: no {kind} case among {len(truth)}; both classes are needed")
+            raise ValueError(f"labels: no {kind} case among {len(truth)}; add cases of this class")
     return truth == 1.0, values
 
 

@@ -31,10 +31,17 @@ def view_to_lesion(
 
     Parameters
     ----------
-    labels, scores : (n,)
-        0 benign or 1 malignant, and finite scores, of each view.
-    cases, lesions : (n,)
-        Ids of the case, and of the lesion within the case.
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant, for each view.
+    scores : array-like of shape (n,)
+        Finite; the score of each view.
+    cases, lesions : array-like of shape (n,)
+        The id of the case, and of the lesion within the case.
+
+    Returns
+    -------
+    LesionScores
+        One entry per lesion, in the order of their first view.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def view_to_lesion(
         i = int(first[mixed].min())
         raise ValueError(
             f"labels: {len(mixed)} lesions have two labels; the first is lesion"
-            f" {np.asarray(lesions)[i]} of case {np.asarray(cases)[i]} at index {i}"
+            f" {np.asarray(lesions)[i]} of case {np.asarray(cases)[i]} at index {i}; correct one"
         )
     order = np.argsort(first)
     rows = first[order]

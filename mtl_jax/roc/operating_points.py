@@ -43,10 +43,17 @@ def operating_point(
 
     Parameters
     ----------
-    labels, scores : (n,)
-        0 benign, 1 malignant; finite scores, higher is more malignant.
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant.
+    scores : array-like of shape (n,)
+        Finite; higher is more malignant.
     sensitivity : float, optional
         In (0, 1]: choose the highest threshold with at least this sensitivity.
+
+    Returns
+    -------
+    OperatingPoint
+        The threshold with its sensitivity and specificity on these data.
 
     Raises
     ------
@@ -55,7 +62,7 @@ def operating_point(
 
     References
     ----------
-    Youden 1950, Cancer 3:32.
+    Youden 1950, Cancer 3:32; Wilson 1927, J Am Stat Assoc 22:209 (the intervals).
     """
     truth, values = check_scores(labels, scores)
     fpf, tpf, threshold = empirical_curve(truth, values)
@@ -71,7 +78,28 @@ def operating_point(
 def at_threshold(labels: ArrayLike, scores: ArrayLike, threshold: float) -> OperatingPoint:
     """Return the operating point of a threshold that was chosen on other data.
 
-    `labels` and `scores` (n,) are as in `operating_point`. Raises ValueError if they are invalid.
+    Parameters
+    ----------
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant.
+    scores : array-like of shape (n,)
+        Finite; higher is more malignant.
+    threshold : float
+        Cases with a score at or above it are positive.
+
+    Returns
+    -------
+    OperatingPoint
+        Sensitivity and specificity on these data, with their intervals.
+
+    Raises
+    ------
+    ValueError
+        If labels or scores are invalid.
+
+    References
+    ----------
+    Wilson 1927, J Am Stat Assoc 22:209 (the intervals).
     """
     truth, values = check_scores(labels, scores)
     positive = values >= threshold
@@ -90,9 +118,8 @@ def _make_point(truth: np.ndarray, threshold: float, sens: float, spec: float) -
 def wilson(proportion: float, n: int) -> tuple[float, float]:
     """Return the 95% interval of a binomial proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
     middle = (proportion + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = (
-        Z95 / (1 + Z95**2 / n) * np.sqrt(proportion * (1 - proportion) / n + Z95**2 / (4 * n * n))
-    )
+    variance = proportion * (1 - proportion) / n + Z95**2 / (4 * n * n)
+    half = Z95 / (1 + Z95**2 / n) * np.sqrt(variance)
     return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
 
 
@@ -101,10 +128,17 @@ def calibration(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> Calibra
 
     Parameters
     ----------
-    labels, scores : (n,)
-        0 benign, 1 malignant; scores in [0, 1].
+    labels : array-like of shape (n,)
+        0 benign, 1 malignant.
+    scores : array-like of shape (n,)
+        Probabilities of malignancy, in [0, 1].
     bins : int
         Number of bins with about equal numbers of cases. Equal scores are in one bin.
+
+    Returns
+    -------
+    Calibration
+        Brier score, expected calibration error, and the values of each bin.
 
     Raises
     ------
@@ -118,7 +152,10 @@ def calibration(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> Calibra
     truth, values = check_scores(labels, scores)
     if values.min() < 0.0 or values.max() > 1.0:
         i = int(np.argmax((values < 0.0) | (values > 1.0)))
-        raise ValueError(f"scores: {values[i]:g} at index {i} is not a probability in [0, 1]")
+        raise ValueError(
+            f"scores: {values[i]:g} at index {i} is not a probability in [0, 1];"
+            " calibrate the scores first"
+        )
     if bins < 1:
         raise ValueError(f"bins={bins} is invalid: expected an integer >= 1")
     rank = np.searchsorted(np.sort(values), values, "left")  # equal scores share a rank

@@ -30,12 +30,12 @@ class Proper:
     `d_a` and `c` are the parameters of Metz and Pan, `covariance` (2, 2) is their covariance;
     `a` and `b` are those of the conventional curve of the same two normal distributions. `loglik`
     is without the multinomial constant, `categories` is the number of truth runs, `corner` the
-    TPF at FPF 0 and the FPF at TPF 1 of a curve of straight lines, given instead of a binormal
-    one. `status`:
+    TPF at FPF 0 and the FPF at TPF 1 of the piecewise linear curve of a degenerate fit. `status`:
 
     - ok: a maximum inside the parameter space.
     - boundary: the maximum has d_a = 0; the standard error treats d_a as known.
-    - perfect: a cutoff separates the classes; the AUC is 1, the interval is Newcombe's.
+    - perfect: a cutoff separates the classes; the AUC is 1, the interval is Newcombe's, d_a and c
+      are NaN.
     - edge_only: every operating point has FPF 0 or TPF 1, and curves of AUC 1 fit as well as any.
       AUC, standard error and curve are the empirical ones, d_a and c are NaN, `loglik` is the
       limit.
@@ -43,8 +43,8 @@ class Proper:
       passes through; the equal-variance curve (c = 0) is returned.
     - below_chance: no proper curve is better than the diagonal (AUC 0.5, standard error of
       DeLong), or the 95% interval of the empirical AUC is below 0.5.
-    - sparse: one class has one case, or the information does not bound the AUC; the standard error
-      is Hanley and McNeil's.
+    - sparse: one class has one case, or the standard error is undefined or 0.29 or more; it
+      is then Hanley and McNeil's.
     - not_converged: the optimizer stopped early; the values are those of its best point.
     """
 
@@ -98,7 +98,10 @@ class Proper:
         return float(weights @ (self.tpf(ndtr(z)) * density) * (z_high - z_low) / 2.0)
 
     def curve(self, n: int = 201) -> tuple[np.ndarray, np.ndarray]:
-        """Return FPF and TPF (n,) from (0, 0) to (1, 1), evenly spaced in their mean."""
+        """Return FPF and TPF (n,) from (0, 0) to (1, 1).
+
+        Points are evenly spaced in (FPF + TPF) / 2, or in FPF for a piecewise linear curve.
+        """
         if n < 2:
             raise ValueError(f"n must be at least 2, not {n}")
         if self.corner is not None:

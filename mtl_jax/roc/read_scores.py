@@ -11,7 +11,7 @@ from mtl_jax.roc import score_columns
 from mtl_jax.roc.score_table import Table, format_key
 from mtl_jax.types import InputError
 
-OPTIONAL = ("task", "laterality", "view", "roi")  # ignored if no row has an entry
+IGNORED_IF_EMPTY = ("task", "laterality", "view", "roi")
 LESION = ("task", "case", "laterality", "lesion")  # identify a lesion
 ROI_FIELDS = (*LESION, "view", "label", "score")  # identify a row without a roi id
 DECIMAL_COMMAS = "write decimal numbers with points, not commas"
@@ -40,7 +40,7 @@ def read_scores(path: Path) -> Table:
     cells = {f: rows.iloc[:, i].tolist() for f, i in columns.items()}
     labels = _parse_labels(path, header[columns["label"]], lines, cells["label"])
     scores = _parse_numbers(path, header[columns["score"]], lines, cells["score"])
-    empty = [f for f in OPTIONAL if f in cells and not any(cells[f])]
+    empty = [f for f in IGNORED_IF_EMPTY if f in cells and not any(cells[f])]
     ids = {f: c for f, c in cells.items() if f not in (*score_columns.REQUIRED, *empty)}
     if "laterality" in ids:
         name = header[columns["laterality"]]
@@ -49,7 +49,7 @@ def read_scores(path: Path) -> Table:
         _reject_missing_cases(path, header[columns["case"]], lines, ids["case"])
     notes = score_columns.column_notes(header, columns, empty)
     table = Table(str(path), labels, scores, ids, lines, tuple(notes))
-    if _has_view_column(table) or any(score % 1 for score in scores):
+    if _identifies_rois(table) or any(score % 1 for score in scores):
         _reject_repeated_rows(table)
     _reject_two_labels(table)
     return table
@@ -75,7 +75,7 @@ def _read_rows(path: Path) -> tuple[pd.DataFrame, Uneven]:
 
 
 def _reject_uneven_rows(path: Path, rows: pd.DataFrame, uneven: Uneven) -> None:
-    """Raise ValueError if a row has too many or too few cells: one may be half a number."""
+    """Raise ValueError if a row has too many or too few cells, as after a decimal comma."""
     n_columns = len(rows.columns)
     for number, row in uneven[:1]:
         surplus = row[n_columns:]
@@ -104,10 +104,10 @@ def _reject_missing_cases(
         )
 
 
-def _has_view_column(table: Table) -> bool:
-    """Return whether two equal rows must be one ROI.
+def _identifies_rois(table: Table) -> bool:
+    """Return whether the table has a column view or roi.
 
-    Without such a column, two views of a lesion often have the same integer rating.
+    Without it, two views of a lesion often have the same integer rating.
     """
     return any(field in table.ids for field in ("view", "roi"))
 
@@ -196,10 +196,13 @@ def _parse_numbers(
             # Python reads 1_000 as a number; other programs do not.
             numbers.append(float(cell.replace("_", " ")))
         except ValueError:
-            hint = f"; {DECIMAL_COMMAS}" if "," in cell else ""
+            cure = DECIMAL_COMMAS if "," in cell else "correct it or delete the row"
             raise ValueError(
-                f"{path}: {column} in line {line} is not a number: {cell!r}{hint}"
+                f"{path}: {column} in line {line} is not a number: {cell!r}; {cure}"
             ) from None
         if not math.isfinite(numbers[-1]):
-            raise ValueError(f"{path}: {column} in line {line} is not finite: {cell!r}")
+            raise ValueError(
+                f"{path}: {column} in line {line} is not finite: {cell!r}; correct it or"
+                " delete the row"
+            )
     return numbers

@@ -31,7 +31,9 @@ def find_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
         matches = [i for i, name in enumerate(header) if plain(name) in plain_names]
         if len(matches) > 1:
             both = " and ".join(_on_one_line(header[i]) for i in matches)
-            raise ValueError(f"{path}: the columns {both} are both the {field}; keep one")
+            raise ValueError(
+                f"{path}: the columns {both} both name the field {field}; delete or rename one"
+            )
         if matches:
             columns[field] = matches[0]
     for field in REQUIRED:

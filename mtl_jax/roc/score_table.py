@@ -35,7 +35,10 @@ def by_task(tables: Sequence[Table], task: str | None) -> list[tuple[str, list[T
         return [("", list(tables))]
     for table, table_tasks in zip(tables, tasks, strict=True):
         if not table_tasks:
-            raise ValueError(f"{table.name}: has no column task, which is needed here; add it")
+            raise ValueError(
+                f"{table.name}: has no column task, which --task and files with several tasks need;"
+                " add it"
+            )
         if "" in table_tasks:
             line = table.lines[table.ids["task"].index("")]
             raise ValueError(f"{table.name}: line {line} has no task; fill it in")
@@ -55,8 +58,8 @@ def by_lesion(table: Table) -> Table:
     missing = [f for f in ("case", "lesion") if f not in table.ids]
     if missing:
         raise ValueError(
-            f"{table.name}: --unit lesion needs a column {' and '.join(missing)}; add it, or use"
-            " --unit view"
+            f"{table.name}: lesion-level analysis needs a column {' and '.join(missing)}; add it,"
+            " or use --unit view"
         )
     lesion_ids = table.ids["lesion"]
     if "" in lesion_ids:

@@ -33,15 +33,11 @@ class Dataset(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """Activations of the last frozen layer for all ROIs in their eight orientations.
+    """Activations of the last frozen layer for all ROIs in their eight orientations, by index."""
 
-    `values` (8n, h, w, c) float32, `label` and `task` (8n,) int32, in the order of indices. On the
-    host they are NumPy arrays; values on disk are `Rows`.
-    """
-
-    values: jax.Array | np.ndarray | Rows
-    label: jax.Array | np.ndarray
-    task: jax.Array | np.ndarray
+    values: jax.Array | np.ndarray | Rows  # (8n, h, w, c) float32
+    label: jax.Array | np.ndarray  # (8n,) int32
+    task: jax.Array | np.ndarray  # (8n,) int32
 
 
 BatchSource = Dataset | Activations

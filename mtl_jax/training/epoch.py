@@ -1,4 +1,4 @@
-"""One epoch of training steps, compiled as suits the device."""
+"""Run one epoch as one compiled loop; on CPUs and for host data, as one compiled call per step."""
 
 import functools
 from collections.abc import Callable
@@ -19,11 +19,7 @@ from mtl_jax.types import Batch, TrainState
 
 
 class EpochOrder(NamedTuple):
-    """The batch and learning rate of each step.
-
-    `indices` and `weight` (steps, batch), `rate` (steps,). With replicas, each has the axes of the
-    replicas in front.
-    """
+    """`indices` and `weight` (steps, batch) and `rate` (steps,); axes of replicas are in front."""
 
     indices: jax.Array
     weight: jax.Array
@@ -31,10 +27,10 @@ class EpochOrder(NamedTuple):
 
 
 MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
-ProgressCallback = Callable[[int], object]  # is called with the number of steps done
+# Called with the number of steps completed since the last call.
+ProgressCallback = Callable[[int], object]
 Epoch = Callable[
-    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback],
-    tuple[TrainState, Metrics],
+    [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback], tuple[TrainState, Metrics]
 ]
 
 
@@ -50,13 +46,13 @@ def make_epoch(
     precision: str = "float32",
     replicas: Replicas | None = None,
 ) -> Epoch:
-    """Return `epoch(state, source, order, key, progress)`, compiled once for the same arguments.
+    """Return `epoch(state, source, order, key, progress)`, cached by its arguments.
 
     It returns the state after all steps, and their metrics as NumPy arrays with an axis of steps in
     front; `state` is donated. Layer `first` receives the source's images. With `on_host`, the
-    source is sent to the device batch by batch. With `replicas`, state, order, key and metrics have
-    the axes of the replicas in front; a ragged replica with fewer steps has empty batches at its
-    end.
+    source is transferred to the device batch by batch. With `replicas`, state, order, key and
+    metrics have the axes of the replicas in front; a ragged replica with fewer steps has empty
+    batches at its end.
     """
     tx = optimizer.make_optimizer(frozen, sgd)
     step = make_train_step(network, tx, task_weights, first, precision)
@@ -67,8 +63,8 @@ def make_epoch(
         return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
 
     stepwise = on_host or jax.default_backend() == "cpu"
-    make = _stepwise if stepwise else _scanned
-    return make(step, make_batch, replicas)
+    make_epoch_function = _stepwise if stepwise else _scanned
+    return make_epoch_function(step, make_batch, replicas)
 
 
 def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None) -> Epoch:
@@ -77,8 +73,9 @@ def _scanned(step: Step, make_batch: MakeBatch, replicas: Replicas | None = None
     def loop(
         state: TrainState, source: BatchSource, order: EpochOrder, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        def body(state: TrainState, now: EpochOrder) -> tuple[TrainState, Metrics]:
-            return step(state, make_batch(source, now.indices, now.weight), key, now.rate)
+        def body(state: TrainState, step_order: EpochOrder) -> tuple[TrainState, Metrics]:
+            batch = make_batch(source, step_order.indices, step_order.weight)
+            return step(state, batch, key, step_order.rate)
 
         return jax.lax.scan(body, state, order)
 
@@ -134,9 +131,6 @@ def _stepwise(step: Step, make_batch: MakeBatch, replicas: Replicas | None = Non
 
 
 def _empty_metrics(metrics: Metrics, steps: int, axis: int) -> Metrics:
-    """Return empty arrays like `metrics` with an axis of steps.
-
-    A Python object per step would take more memory than the labels of the ROIs.
-    """
+    """Return arrays like `metrics` with an axis of steps; an object per step would take more."""
     shapes = ((*value.shape[:axis], steps, *value.shape[axis:]) for value in metrics)
     return Metrics(*map(np.empty, shapes, (value.dtype for value in metrics)))

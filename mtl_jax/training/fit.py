@@ -83,10 +83,11 @@ def fit(
     source, first = dataset, "C1"
     if cache:
         source, first = cached_source(network, runs[0].params, dataset, frozen, cache)
-    if sharding and not is_on_host(source):
+    on_host = is_on_host(source)
+    if sharding and not on_host:
         source = devices.replicate(source, sharding)
     all_rois = range(len(dataset.label))
-    location = "host" if is_on_host(source) else "device"
+    location = "host" if on_host else "device"
     multihost.assert_same(f"{len(all_rois)} ROIs for layer {first} on the {location}")
     versions = software.versions().items()
     multihost.assert_same(", ".join(f"{name} {number}" for name, number in versions))
@@ -120,16 +121,9 @@ def fit(
     del states
     order_keys, dropout_keys = zip(*(jax.random.split(run.key) for run in runs), strict=True)
     dropout_key = stack(dropout_keys)
+    precision = train_config.precision
     epoch = make_epoch(
-        network,
-        frozen,
-        sgd,
-        task_weights,
-        sharding,
-        first,
-        is_on_host(source),
-        train_config.precision,
-        replicas,
+        network, frozen, sgd, task_weights, sharding, first, on_host, precision, replicas
     )
 
     noted_high_loss = False
@@ -184,20 +178,18 @@ def _epoch_order(
     key: jax.Array, rois: range, done: int, train_config: ConfigDict, total_steps: int
 ) -> EpochOrder:
     """Return the order of the epoch after `done` epochs, with empty batches up to `total_steps`."""
-    steps = steps_per_epoch(len(rois), train_config.batch_size)
     indices, weight = epoch_order(key, len(rois), train_config.batch_size)
     indices += orientations.COUNT * rois.start
+    steps = len(indices)
     rates = optimizer.learning_rate(
         done * steps + jnp.arange(steps, dtype=jnp.float32),
         train_config.epochs * steps,
         train_config.learning_rate,
         train_config.final_learning_rate,
     )
-    order = EpochOrder(indices, weight, np.asarray(rates))
+    order, padding = EpochOrder(indices, weight, np.asarray(rates)), (0, total_steps - steps)
     if steps == total_steps:
         return order
-
-    padding = (0, total_steps - steps)
     return EpochOrder(*(np.pad(c, (padding, *[(0, 0)] * (c.ndim - 1))) for c in order))
 
 
@@ -228,7 +220,7 @@ def _reject_not_finite(metrics: Metrics, run: str, before: int, epoch: int, rate
     if not finite.all():
         step = before + int(np.argmin(finite)) + 1
         raise InputError(
-            f"run {run}: the loss is no longer a number at step {step} (epoch {epoch}); lower "
+            f"run {run}: the loss is NaN or infinite at step {step} (epoch {epoch}); lower "
             f"config.train.learning_rate ({rate})"
         )
 

@@ -41,10 +41,9 @@ def release_freed_memory() -> None:
 
 
 def trim() -> None:
-    """Return the memory that is free now to the system.
+    """Return the memory that is free now to the system, after work with large temporary arrays.
 
-    Call it between training runs, whose blocks have different sizes and would fragment the heap,
-    and after work with large temporary arrays.
+    Between training runs, blocks of different sizes would fragment the heap.
     """
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:

@@ -38,16 +38,13 @@ def make_optimizer(frozen: tuple[str, ...], sgd: SGD) -> optax.GradientTransform
 
     For a trained parameter w with gradient g: v <- momentum v + (g + weight_decay w), and the step
     does w <- w - rate v. This is PyTorch's SGD. cuda-convnet, the paper's software, keeps the rate
-    inside the velocity: v <- momentum v - rate (g + weight_decay w), w <- w + v. With a constant
-    rate the two are the same. With a decreasing rate cuda-convnet's velocity includes the earlier,
-    higher rates (by the paper's schedule a factor of 25^(1/steps) per step, which is negligible).
+    inside the velocity, which is the same for a constant rate. With a decreasing rate its velocity
+    includes the earlier, higher rates (by the paper's schedule a negligible factor of 25^(1/steps)
+    per step).
 
     For biases the direction is multiplied by `sgd.bias_rate` after the momentum, and weight decay
-    applies only with `sgd.decay_biases`: cuda-convnet decays kernels only, PyTorch biases too.
-    The rule applies to every trained bias, of new and of pretrained layers.
-
-    Decay and momentum are inside the trained branch, so a frozen layer has no optimizer state and
-    its parameters stay bit-identical.
+    applies only with `sgd.decay_biases`: cuda-convnet decays kernels only, PyTorch biases too. A
+    frozen layer has no optimizer state, and its parameters stay bit-identical.
     """
 
     def labels(params: Params) -> dict[str, str]:
@@ -67,8 +64,5 @@ def _mask(leaf: str) -> Callable[[Params], Params]:
 
 
 def learning_rate(step: jax.Array, steps: int, first: float, last: float) -> jax.Array:
-    """Return the rate that decays exponentially from `first` to `last` (section 2.2).
-
-    It is `first` at step 0 and `last` at step `steps` - 1.
-    """
+    """Return the exponential decay, `first` at step 0 to `last` at `steps` - 1 (section 2.2)."""
     return first * (last / first) ** (step / max(steps - 1, 1))

@@ -28,8 +28,7 @@ def predict(
 ) -> np.ndarray:
     """Return the probability of malignancy (n,) float32 of ROIs, averaged over eight orientations.
 
-    The activations of the `frozen` layers are cached, for other parameters with the same weights in
-    them. `rois` are the ROIs to predict; None: all.
+    Activations of the `frozen` layers are cached for equal weights. `rois` None: all.
     """
     return Predictor(network, dataset, frozen)(params, rois)
 

@@ -12,16 +12,13 @@ from mtl_jax.types import Batch, Params, TrainState
 
 
 class Metrics(NamedTuple):
-    """Metrics of one step: the minimized loss, and sums for each of t tasks.
+    """Metrics of one step for t tasks."""
 
-    `update_norm` is that before the update is multiplied by the learning rate.
-    """
-
-    loss: jax.Array  # ()
-    cross_entropy: jax.Array  # (t,)
+    loss: jax.Array  # (), the minimized loss
+    cross_entropy: jax.Array  # (t,) sum
     correct: jax.Array  # (t,) number of correct predictions
     rows: jax.Array  # (t,) number of rows
-    update_norm: jax.Array  # ()
+    update_norm: jax.Array  # (), before the update is multiplied by the learning rate
 
 
 Step = Callable[[TrainState, Batch, jax.Array, jax.Array], tuple[TrainState, Metrics]]

@@ -53,6 +53,11 @@ def find(name: str, backbone: str = "alexnet") -> Weights:
     if name == IMAGENET:
         return load(folder)
     if name != "shipped":
+        if not Path(name).is_dir():
+            raise InputError(
+                f"config.weights={name!r} is invalid: no such folder; expected shipped, analytic, "
+                "random, imagenet or a folder made by tools/convert_weights.py"
+            )
         return load(Path(name))
     if not SHIPPED.is_dir():
         raise InputError(
@@ -77,10 +82,9 @@ def find_for_backbone(name: str, backbone: str) -> Weights:
 
 
 def find_for_plan(name: str, backbone: str) -> Weights:
-    """Return the weights of this name for a dry run, which does not train.
+    """Return the weights of this name for a dry run; layer names alone if they do not exist yet.
 
-    If the ImageNet weights do not exist yet, return their layer names without parameters and a
-    note with the command that makes them.
+    The note then has the command that makes them.
     """
     if name != IMAGENET or get_imagenet_folder(backbone).is_dir():
         return find_for_backbone(name, backbone)

@@ -89,8 +89,9 @@ def load(folder: Path) -> Weights:
 def _read_metadata(folder: Path) -> dict[str, Any]:
     path = folder / METADATA_FILE
     if not path.is_file():
+        reason = f"no {METADATA_FILE}" if folder.is_dir() else "no such folder"
         raise InputError(
-            f"{folder}: has no converted weights (no {METADATA_FILE}); make them with "
+            f"{folder}: has no converted weights ({reason}); make them with "
             "tools/convert_weights.py INPUT --output FOLDER"
         )
     try:

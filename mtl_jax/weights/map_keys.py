@@ -38,28 +38,31 @@ def map_keys(
     """Return the parameters, the naming scheme of the source, and notes on what was left out.
 
     All convolutions, and all arrays of their batch normalization, are required; `keep_fc` keeps the
-    fully connected layers that fit. The InputError lists all arrays that are missing, unexpected,
-    of another shape or dtype, or not finite.
+    fully connected layers that fit. The InputError lists the first MAX_PROBLEMS arrays that are
+    missing, unexpected, of another shape or dtype, or not finite.
     """
-    named, problems = _plain_names(arrays)
-    scheme = _choose_scheme(named, path)
+    arrays_by_name, problems = _normalize_names(arrays)
+    scheme = _choose_scheme(arrays_by_name, path)
     known = {key: layer for layer in scheme.layers for key in _source_keys(scheme, layer).values()}
-    problems += _find_unexpected(sorted(set(named) - set(known) - _ignored_keys(scheme)), scheme)
-    present = {known[key] for key in named if key in known}
-    layers, notes = _select_layers(scheme, present, named, keep_fc)
+    problems += _find_unexpected(
+        sorted(set(arrays_by_name) - set(known) - _ignored_keys(scheme)), scheme
+    )
+    layers_in_source = {known[key] for key in arrays_by_name if key in known}
+    layers, notes = _select_layers(scheme, layers_in_source, arrays_by_name, keep_fc)
 
+    missing: list[str] = []
     leaves: dict[str, np.ndarray] = {}
     for layer in layers:
         layer_arrays = {}
         for leaf, key in _source_keys(scheme, layer).items():
-            if key not in named:
-                problems.append(f"missing {key}")
+            if key not in arrays_by_name:
+                missing.append(key)
                 continue
-            problem = _find_problem(named[key], _source_shape(scheme, layer, leaf), leaf)
+            problem = _find_problem(arrays_by_name[key], _source_shape(scheme, layer, leaf), leaf)
             if problem:
                 problems.append(f"{key} {problem}")
-            layer_arrays[leaf] = named[key]
-        if problems:
+            layer_arrays[leaf] = arrays_by_name[key]
+        if problems or missing:
             continue
         if layer in scheme.norms:
             layer_arrays = batch_norm.fold(layer_arrays, 0 if scheme.torch_axes else -1)
@@ -67,24 +70,28 @@ def map_keys(
                 problems.append(f"{scheme.norms[layer]} gives values that are not finite")
         for leaf in LEAVES:
             leaves[f"{layer}/{leaf}"] = _permute_axes(layer_arrays[leaf], scheme, layer)
+    if missing:
+        problems.append(f"missing {join_first(missing, MAX_PROBLEMS)}")
     if problems:
         raise InputError(
-            f"{path}: does not match the {scheme.name} names of {scheme.backbone}: "
-            f"{_join(problems)} (give weights of {scheme.backbone} in torchvision's form)"
+            f"{path}: not a checkpoint of {scheme.backbone} with {scheme.name} names: "
+            f"{_join(problems)}; expected model.state_dict() of torchvision's {scheme.backbone}"
         )
     return unflatten_dict(leaves, sep="/"), scheme, tuple(notes)
 
 
 def _select_layers(
-    scheme: Scheme, present: set[str], named: dict[str, np.ndarray], keep_fc: bool
+    scheme: Scheme, layers_in_source: set[str], arrays_by_name: dict[str, np.ndarray], keep_fc: bool
 ) -> tuple[list[str], list[str]]:
     """Return the layers to convert, and notes on the others."""
     layers = [layer for layer in scheme.layers if layer.split("/")[0] in CONVOLUTIONAL]
-    connected = [layer for layer in scheme.layers if layer in present and layer not in layers]
-    dropped = [name for name in scheme.dropped if f"{name}.{scheme.kernel}" in named]
+    connected = [
+        layer for layer in scheme.layers if layer in layers_in_source and layer not in layers
+    ]
+    dropped = [name for name in scheme.dropped if f"{name}.{scheme.kernel}" in arrays_by_name]
     notes = []
     if keep_fc:
-        f1 = named.get(_source_keys(scheme, "F1")["kernel"]) if "F1" in connected else None
+        f1 = arrays_by_name.get(_source_keys(scheme, "F1")["kernel"]) if "F1" in connected else None
         if scheme.torch_axes and f1 is not None:
             features, size, source_size = LAST_MAP[scheme.backbone]
             if f1.shape == (4096, features * source_size**2):
@@ -100,7 +107,7 @@ def _select_layers(
     elif connected or dropped:
         names = ", ".join((*connected, *dropped))
         notes.append(f"{names} dropped: fully connected layers are initialized at random")
-    counters = sorted(_counter_keys(scheme) & set(named))
+    counters = sorted(_counter_keys(scheme) & set(arrays_by_name))
     if counters:
         notes.append(f"training counters left out: {join_first(counters, 1)}")
     if scheme.norms:
@@ -108,28 +115,28 @@ def _select_layers(
     return layers, notes
 
 
-def _plain_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+def _normalize_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return the arrays by plain names, and the names that occur twice.
 
     Parts are separated by '.'. The part 'module' that DataParallel inserts and a prefix of all
     names, such as 'model.' or 'alexnet.', are removed.
     """
-    named: dict[str, np.ndarray] = {}
+    arrays_by_name: dict[str, np.ndarray] = {}
     problems = []
     for key, value in arrays.items():
         name = ".".join(part for part in key.replace("/", ".").split(".") if part != "module")
-        if name in named:
-            problems.append(f"{_printable(name)} twice")
-        named[name] = value
-    while named:
-        (prefix, *others) = {name.split(".")[0] for name in named}
-        if others or prefix in FIRST_PARTS or not all("." in name for name in named):
+        if name in arrays_by_name:
+            problems.append(f"duplicate name {_printable(name)}")
+        arrays_by_name[name] = value
+    while arrays_by_name:
+        (prefix, *others) = {name.split(".")[0] for name in arrays_by_name}
+        if others or prefix in FIRST_PARTS or not all("." in name for name in arrays_by_name):
             break
-        named = {name.partition(".")[2]: value for name, value in named.items()}
-    return named, problems
+        arrays_by_name = {name.partition(".")[2]: value for name, value in arrays_by_name.items()}
+    return arrays_by_name, problems
 
 
-def _choose_scheme(named: dict[str, np.ndarray], path: Path) -> Scheme:
+def _choose_scheme(arrays_by_name: dict[str, np.ndarray], path: Path) -> Scheme:
     def match(scheme: Scheme) -> tuple[bool, int, int]:
         """Return whether the first kernel matches, and the numbers of matching shapes and names."""
         keys = {
@@ -138,15 +145,19 @@ def _choose_scheme(named: dict[str, np.ndarray], path: Path) -> Scheme:
             for leaf, key in _source_keys(scheme, layer).items()
         }
         first_key = next(iter(keys))
-        matching = {key for key in keys.keys() & named.keys() if named[key].shape == keys[key]}
-        return first_key in matching, len(matching), len(keys.keys() & named.keys())
+        matching = {
+            key
+            for key in keys.keys() & arrays_by_name.keys()
+            if arrays_by_name[key].shape == keys[key]
+        }
+        return first_key in matching, len(matching), len(keys.keys() & arrays_by_name.keys())
 
     best = max(SCHEMES, key=match)
     if not any(match(best)):
-        names = ", ".join(_printable(key) for key in sorted(named)[:3]) or "no arrays"
+        names = ", ".join(_printable(key) for key in sorted(arrays_by_name)[:3]) or "no arrays"
         raise InputError(
-            f"{path}: none of its names is known (it has {names}); expected features.0.weight "
-            "(torchvision), conv1/kernel or C1/kernel, and so on"
+            f"{path}: unknown parameter names ({names}); expected features.0.weight (torchvision), "
+            "conv1/kernel or C1/kernel, and so on"
         )
     return best
 
@@ -198,7 +209,7 @@ def _find_problem(value: np.ndarray, expected: tuple[int, ...], leaf: str) -> st
     if value.shape != expected:
         return f"has shape {value.shape}, expected {expected}"
     if value.dtype not in (np.float32, np.float16):  # float16 converts exactly
-        return f"is {value.dtype}, expected float32"
+        return f"is {value.dtype}, expected float32 or float16"
     if not np.isfinite(value).all():
         return "has values that are not finite"
     if leaf == "norm running_var" and (value < 0).any():
@@ -209,7 +220,7 @@ def _find_problem(value: np.ndarray, expected: tuple[int, ...], leaf: str) -> st
 def _find_unexpected(keys: list[str], scheme: Scheme) -> list[str]:
     problems = [f"unexpected {_printable(key)}" for key in keys]
     if not scheme.norms and any(key.split(".")[-1] in BATCH_NORM_NAMES for key in keys):
-        hint = f"has batch normalization, which {scheme.backbone} does not have under these names"
+        hint = f"has batch normalization, which {scheme.backbone} does not use (unknown names)"
         problems.insert(0, hint)
     return problems
 

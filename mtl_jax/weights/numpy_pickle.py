@@ -5,13 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.weights.restricted_pickle import (
-    Global,
-    Rejected,
-    Skipped,
-    Vocabulary,
-    require_type,
-)
+from mtl_jax.weights.restricted_pickle import Global, Rejected, Skipped, Vocabulary, require_type
 
 MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 

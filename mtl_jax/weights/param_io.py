@@ -29,10 +29,7 @@ def write_tree(params: Params, folder: Path, dtype: type[np.floating] = np.float
 
 
 def read_tree(folder: Path, shapes: dict[str, Any]) -> Params:
-    """Return the arrays in `folder` as NumPy float32, in the structure of `shapes`.
-
-    The shape of a stored array is not checked. Raises ValueError or OSError if arrays are missing.
-    """
+    """Return the arrays in `folder` as NumPy float32; `shapes` gives the structure, not checked."""
     target = jax.tree.map(
         lambda shape: np.empty(shape, np.float32), shapes, is_leaf=lambda x: isinstance(x, list)
     )

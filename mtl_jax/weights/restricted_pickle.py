@@ -41,6 +41,8 @@ class Vocabulary(NamedTuple):
 
 
 MARK = object()
+LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINBYTES", "SHORT_BINBYTES"}
+LITERALS |= {"BINBYTES8", "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINSTRING", "BINSTRING"}
 
 
 def read_pickle(stream: BytesIO | mmap, vocabulary: Vocabulary) -> Any:
@@ -73,11 +75,7 @@ def _step(
             stack.pop()
         case "NONE" | "NEWTRUE" | "NEWFALSE":
             stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
-        case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
-            stack.append(argument)
-        case "BINUNICODE" | "SHORT_BINUNICODE" | "SHORT_BINSTRING" | "BINSTRING":
-            stack.append(argument)
-        case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8":
+        case _ if name in LITERALS:
             stack.append(argument)
         case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
             stack.append({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[name]())

@@ -23,7 +23,7 @@ from mtl_jax.io import atomic
 from mtl_jax.types import Collection, InputError, LesionView
 
 CONFLICTS = ("leave_out", "malignant")
-LOCATOR_VERSION = 5  # raise it when the same files give other locations
+LOCATOR_VERSION = 5  # increment it when the located boxes change
 _SAVE_INTERVAL = 100  # lesions
 
 
@@ -32,7 +32,7 @@ def read_collection(
 ) -> Collection:
     """Return the lesion views of the chosen parts: mass-train, mass-test, calc-train, calc-test.
 
-    Patients of the official test set stay there: their rows in training tables are left out.
+    Rows of training tables whose patient is in the official test set are left out.
     `pixel_um` is assumed, because the files do not state it. A lesion that is malignant in one view
     and benign in another is left out or malignant, as `conflicts` states. `folder` caches the
     locations of lesions.
@@ -40,7 +40,7 @@ def read_collection(
     root = Path(path)
     _check_options(root, parts, pixel_um, conflicts)
     rows = tables.read_tables(root, parts)
-    # The lesion types were split separately.
+    # Patients can be in both, because masses and calcifications were split separately.
     in_train, in_test = (
         {row.patient for row in rows if row.part.endswith(split)} for split in ("train", "test")
     )

@@ -54,6 +54,8 @@ def _header_errors(header: Sequence[str], required: Sequence[str]) -> list[str]:
         for name, known in present.items()
         if name not in KNOWN
     ]
+    if not any(header):
+        return ["the file is empty: expected a header with the columns of docs/manifest.md"]
     missing = [name for name in required if name not in present.values()]
     if missing:
         errors.append(
@@ -70,11 +72,15 @@ def _header_errors(header: Sequence[str], required: Sequence[str]) -> list[str]:
 def _iterate(
     table: Path, cells: pd.DataFrame, uneven: Uneven, errors: TableErrors | None
 ) -> Iterator[tuple[str, Row]]:
+    lines_of_length: dict[int, list[int]] = {}
     for line, row in uneven:
-        where = f"{table} line {line}"
+        lines_of_length.setdefault(len(row), []).append(line)
+    for length, lines in lines_of_length.items():
+        where = f"{table} line {lines[0]}"
+        others = f", as in {len(lines) - 1} more rows" if len(lines) > 1 else ""
         message = (
-            f"{where}: {len(row)} cells under {len(cells.columns)} columns (quote a polygon, and a"
-            " number with a decimal comma)"
+            f"{where}: {length} cells under {len(cells.columns)} columns{others} (quote a polygon,"
+            " and a number with a decimal comma)"
         )
         if errors is None:
             raise InputError(message)
