@@ -1,4 +1,4 @@
-"""Settings: the paper's numbers stand in the defaults, and what cannot run is rejected by name."""
+"""The defaults are the paper's settings; an invalid setting is rejected by its name."""
 
 import importlib.util
 from pathlib import Path
@@ -12,8 +12,8 @@ from mtl_jax.types import InputError
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
 
-def test_the_defaults_are_the_papers() -> None:
-    """Samala et al. 2017, sections 2.2 to 2.4."""
+def test_defaults_are_the_settings_of_the_paper() -> None:
+    """Compare with Samala et al. 2017, sections 2.2 to 2.4."""
     c = config.default()
     t = c.train
     assert (t.epochs, t.batch_size, t.momentum, t.weight_decay) == (200, 128, 0.9, 0.0005)
@@ -26,17 +26,17 @@ def test_the_defaults_are_the_papers() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("scale", ["paper", "demo"])
-def test_every_config_loads_and_is_valid(path: Path, scale: str) -> None:
+@pytest.mark.parametrize("preset", ["paper", "demo"])
+def test_every_config_loads_and_is_valid(path: Path, preset: str) -> None:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config.validate(module.get_config(scale))
+    config.validate(module.get_config(preset))
     assert "--config=" in module.__doc__ and path.name in module.__doc__
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "says"),
+    ("field", "value", "message"),
     [
         ("network", "C1-C6", "one of C0, C1, C1-C2, C1-C3, C1-C4, C1-C5"),
         ("study", "tset", "did you mean 'test'"),
@@ -59,10 +59,10 @@ def test_every_config_loads_and_is_valid(path: Path, scale: str) -> None:
         ("approaches", ("mttl+weight.sfm=inf",), "finite"),
     ],
 )
-def test_what_cannot_run_is_rejected(field: str, value: object, says: str) -> None:
+def test_invalid_settings_are_rejected(field: str, value: object, message: str) -> None:
     c = config.default()
     c.update_from_flattened_dict({field: value})
     with pytest.raises(InputError) as rejected:
         config.validate(c)
-    assert says in str(rejected.value) and "config." in str(rejected.value)
+    assert message in str(rejected.value) and "config." in str(rejected.value)
     assert "\n" not in str(rejected.value)

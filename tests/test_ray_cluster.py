@@ -1,4 +1,4 @@
-"""A study on a Ray cluster, also if a node is killed."""
+"""Studies on a Ray cluster, including one with a killed node."""
 
 import importlib.util
 import subprocess
@@ -31,7 +31,7 @@ def nodes() -> Iterator[subprocess.Popen]:
 
 
 @pytest.mark.slow
-def test_a_killed_node_does_not_change_the_results(tmp_path: Path, nodes: subprocess.Popen) -> None:
+def test_killed_node_does_not_change_the_results(tmp_path: Path, nodes: subprocess.Popen) -> None:
     address = nodes.stdout.readline().strip()
     cache, local, cluster = (tmp_path / name for name in ("cache", "local", "cluster"))
     finish(start(local, cache, CHANGES))
@@ -53,7 +53,7 @@ def test_a_killed_node_does_not_change_the_results(tmp_path: Path, nodes: subpro
 
 
 @pytest.mark.slow
-def test_ray_on_this_machine_alone(tmp_path: Path) -> None:
+def test_ray_on_one_machine(tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install 'mtl_jax[ray]'")
     cache, local, cluster = (tmp_path / name for name in ("cache", "local", "cluster"))
@@ -72,7 +72,7 @@ def test_ray_on_this_machine_alone(tmp_path: Path) -> None:
     assert "the loss is NaN or infinite at step" in lines[-1]
 
 
-def test_ray_without_a_cluster_fails_with_a_one_line_error(tmp_path: Path) -> None:
+def test_ray_without_a_cluster_gives_a_one_line_error(tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:
         message = "pip install 'mtl_jax[ray]'"
     else:

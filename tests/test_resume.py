@@ -1,4 +1,4 @@
-"""A study that is killed, and run again, gives what it would have given unbroken, to the bit."""
+"""An interrupted study that is run again gives bit-identical results."""
 
 import random
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from study_command import finish, read_results, start
 
-WIDER = {
+TWO_APPROACHES = {
     "approaches": "('mttl','sttl')",
     "data.sources": "('phantom:sfm','phantom:dm')",
     "splits.count": "2",
@@ -24,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kill(job: subprocess.Popen, after: float) -> bool:
-    """Kills `job` after so many seconds; False where it had ended, well, before."""
+    """Kill `job` after `after` seconds; return False if it has already finished."""
     try:
         job.communicate(timeout=after)
     except subprocess.TimeoutExpired:
@@ -35,26 +35,26 @@ def kill(job: subprocess.Popen, after: float) -> bool:
     return False
 
 
-def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> None:
-    whole = finish(start(tmp_path / "whole", cache))
-    assert "splits: 0 of 2 runs already finished" in whole and "depth: 2 of 2 runs" in whole
-    expected = read_results(tmp_path / "whole")
-    workdir = tmp_path / "broken"
-    for run, how in (
+def test_study_stopped_during_two_runs_resumes_bit_identically(tmp_path: Path, cache: Path) -> None:
+    output = finish(start(tmp_path / "uninterrupted", cache))
+    assert "splits: 0 of 2 runs already finished" in output and "depth: 2 of 2 runs" in output
+    expected = read_results(tmp_path / "uninterrupted")
+    workdir = tmp_path / "interrupted"
+    for run, stop_signal in (
         ("sttl-C1-C5-split1-fold2-seed0", signal.SIGTERM),
-        ("sttl-C1-C5-test-seed0", signal.SIGKILL),  # its lock keeps nobody out
+        ("sttl-C1-C5-test-seed0", signal.SIGKILL),  # leaves a stale lock
     ):
         job = start(workdir, cache)
         history = workdir / "runs" / run / "history.jsonl"
         while not (history.exists() and history.stat().st_size):
             assert job.poll() is None, job.communicate()
             time.sleep(0.02)
-        job.send_signal(how)
+        job.send_signal(stop_signal)
         _, errors = job.communicate()
         assert not (workdir / "results.json").exists()
-        if how != signal.SIGKILL:
-            assert job.returncode == 128 + how, errors
-            assert f"stopped by {how.name}; rerun the same command to resume" in errors
+        if stop_signal != signal.SIGKILL:
+            assert job.returncode == 128 + stop_signal, errors
+            assert f"stopped by {stop_signal.name}; rerun the same command to resume" in errors
             assert "Traceback" not in errors
             assert list((workdir / "runs" / run / "checkpoint").glob("[0-9]"))
     assert "splits: 2 of 2 runs already finished" in finish(start(workdir, cache))
@@ -63,20 +63,22 @@ def test_killed_or_stopped_in_two_of_its_runs(tmp_path: Path, cache: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("settings", "times"), [(WIDER, 20), ({"replicas": "2"}, 5)], ids=["alone", "folds in replicas"]
+    ("settings", "n_kills"),
+    [(TWO_APPROACHES, 20), ({"replicas": "2"}, 5)],
+    ids=["single runs", "replicas"],
 )
-def test_killed_at_random_moments(
-    tmp_path: Path, cache: Path, settings: dict[str, str], times: int
+def test_study_killed_at_random_times_resumes_bit_identically(
+    tmp_path: Path, cache: Path, settings: dict[str, str], n_kills: int
 ) -> None:
-    finish(start(tmp_path / "first", cache, settings))  # compiles, makes the shards
+    finish(start(tmp_path / "first", cache, settings))  # compile and make the shards before timing
     begin = time.monotonic()
-    finish(start(tmp_path / "whole", cache, settings))
-    length = time.monotonic() - begin
-    expected = read_results(tmp_path / "whole")
+    finish(start(tmp_path / "uninterrupted", cache, settings))
+    duration = time.monotonic() - begin
+    expected = read_results(tmp_path / "uninterrupted")
     assert read_results(tmp_path / "first") == expected
-    rng, workdir, kills = random.Random(0), tmp_path / "broken", 0
-    while kills < times:
-        if kill(start(workdir, cache, settings), rng.uniform(0, length / 2)):
+    rng, workdir, kills = random.Random(0), tmp_path / "interrupted", 0
+    while kills < n_kills:
+        if kill(start(workdir, cache, settings), rng.uniform(0, duration / 2)):
             kills += 1
         else:
             assert read_results(workdir) == expected
@@ -85,7 +87,7 @@ def test_killed_at_random_moments(
     assert read_results(workdir) == expected
 
 
-def test_a_second_job_is_rejected_in_one_line(tmp_path: Path, cache: Path) -> None:
+def test_second_job_in_a_work_folder_is_rejected(tmp_path: Path, cache: Path) -> None:
     first = start(tmp_path, cache)
     while not (tmp_path / "config.json").exists():
         assert first.poll() is None, first.communicate()

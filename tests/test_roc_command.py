@@ -1,4 +1,4 @@
-"""The command line, thresholds and calibration of the ROC room."""
+"""The command line, operating points and calibration of mtl_jax.roc."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ from mtl_jax.roc.__main__ import main
 from mtl_jax.roc.read_scores import read_scores
 
 
-def write(path: Path, rows: list[dict]) -> Path:
+def write_csv(path: Path, rows: list[dict]) -> Path:
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=rows[0])
         writer.writeheader()
@@ -23,8 +23,8 @@ def write(path: Path, rows: list[dict]) -> Path:
     return path
 
 
-def scores(seed: int, gap: float) -> list[dict]:
-    """Two views of each of 60 lesions, two lesions a patient, in columns of scores.csv."""
+def score_rows(seed: int, signal: float) -> list[dict]:
+    """Return rows of scores.csv: 60 lesions of two views, two lesions per patient."""
     rng = np.random.default_rng(seed)
     return [
         {
@@ -34,7 +34,7 @@ def scores(seed: int, gap: float) -> list[dict]:
             "view": view,
             "task": "dm",
             "label": lesion % 3 % 2,
-            "score": round(float(rng.normal() + gap * (lesion % 3 % 2)), 4),
+            "score": round(float(rng.normal() + signal * (lesion % 3 % 2)), 4),
         }
         for lesion in range(60)
         for view in ("CC", "MLO")
@@ -49,8 +49,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_table_and_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a = write(tmp_path / "a.csv", scores(0, 1.5))
-    b = write(tmp_path / "b.csv", scores(1, 0.5)[::-1])  # rows pair by id, not by place
+    a = write_csv(tmp_path / "a.csv", score_rows(0, 1.5))
+    b = write_csv(tmp_path / "b.csv", score_rows(1, 0.5)[::-1])  # rows pair by id, not by position
     figure = tmp_path / "roc.svg"
     assert run(monkeypatch, a, "--compare", b, "--plot", figure) == 0
     out = capsys.readouterr().out
@@ -58,12 +58,12 @@ def test_table_and_figure(
     first, second = (roc.view_to_lesion(
         [r["label"] for r in rows], [r["score"] for r in rows],
         [r["case_id"] for r in rows], [r["lesion_id"] for r in rows],
-    ) for rows in (scores(0, 1.5), scores(1, 0.5)))  # fmt: skip
+    ) for rows in (score_rows(0, 1.5), score_rows(1, 0.5)))  # fmt: skip
     for method in ("proper", "empirical"):
-        found = roc.auc_interval(first.labels, first.scores, first.cases, method)
+        interval = roc.auc_interval(first.labels, first.scores, first.cases, method)
         line = next(line for line in out.splitlines() if line.startswith(method))
-        assert line.split()[1:3] == [f"{found.auc:.4f}", f"{found.se:.4f}"]
-        assert f"{found.ci_low:.4f} to {found.ci_high:.4f}" in line
+        assert line.split()[1:3] == [f"{interval.auc:.4f}", f"{interval.se:.4f}"]
+        assert f"{interval.ci_low:.4f} to {interval.ci_high:.4f}" in line
     assert "clustered by patient" in out
     test = roc.compare(first.labels, first.scores, second.scores, "obuchowski", first.cases)
     line = next(line for line in out.splitlines() if line.startswith("obuchowski"))
@@ -73,22 +73,22 @@ def test_table_and_figure(
     assert "40 malignant and 80 benign views" in capsys.readouterr().out
 
 
-def test_two_columns_are_enough(
+def test_label_and_score_columns_are_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [{"label": r["label"], "score": r["score"]} for r in scores(0, 1.0)]
-    a = write(tmp_path / "a.csv", rows)
-    b = write(tmp_path / "b.csv", [r | {"score": -r["score"]} for r in rows])
+    rows = [{"label": r["label"], "score": r["score"]} for r in score_rows(0, 1.0)]
+    a = write_csv(tmp_path / "a.csv", rows)
+    b = write_csv(tmp_path / "b.csv", [r | {"score": -r["score"]} for r in rows])
     assert run(monkeypatch, a, "--compare", b) == 0
     assert "delong" in capsys.readouterr().out
 
 
-def test_a_fit_that_may_be_no_headline_comes_last(
+def test_degenerate_proper_fit_is_listed_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [r | {"score": -r["score"]} for r in scores(0, 1.5)]
+    rows = [r | {"score": -r["score"]} for r in score_rows(0, 1.5)]
     figure = tmp_path / "roc.svg"
-    a = write(tmp_path / "a.csv", rows)
+    a = write_csv(tmp_path / "a.csv", rows)
     assert run(monkeypatch, a, "--plot", figure) == 0
     lines = capsys.readouterr().out.split("status\n")[1].splitlines()
     names = [line.split()[0] for line in lines[:4]]
@@ -107,36 +107,36 @@ def test_a_fit_that_may_be_no_headline_comes_last(
         ({"case_id": ""}, "1 of 120 rows have no case_id; the first is line 2; fill it in"),
     ],
 )
-def test_bad_tables_are_one_line_and_status_2(
+def test_invalid_tables_give_a_one_line_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     change: dict[str, str],
     message: str,
 ) -> None:
-    rows = scores(0, 1.0)
-    a = write(tmp_path / "a.csv", [rows[0] | change, *rows[1:]])
+    rows = score_rows(0, 1.0)
+    a = write_csv(tmp_path / "a.csv", [rows[0] | change, *rows[1:]])
     assert run(monkeypatch, a) == 2
     err = capsys.readouterr().err
     assert message in err and "a.csv" in err and err.count("\n") == 1
 
 
-def test_files_that_do_not_pair_or_exist(
+def test_missing_or_unmatched_files_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = scores(0, 1.0)
-    a = write(tmp_path / "a.csv", rows)
+    rows = score_rows(0, 1.0)
+    a = write_csv(tmp_path / "a.csv", rows)
     swapped = [r | {"label": 1 - r["label"]} for r in rows]
     cases = {
         "cannot be read": (tmp_path / "none.csv",),
-        "no column label": (write(tmp_path / "c.csv", [{"outcome": 1, "score": 2}]),),
-        "2 rows of": (a, "--unit", "view", "--compare", write(tmp_path / "d.csv", rows[2:])),
+        "no column label": (write_csv(tmp_path / "c.csv", [{"outcome": 1, "score": 2}]),),
+        "2 rows of": (a, "--unit", "view", "--compare", write_csv(tmp_path / "d.csv", rows[2:])),
         "120 rows have another label than in": (
-            a, "--unit", "view", "--compare", write(tmp_path / "e.csv", swapped)),
+            a, "--unit", "view", "--compare", write_csv(tmp_path / "e.csv", swapped)),
         "more than once": (
-            a, "--unit", "view", "--compare", write(tmp_path / "f.csv", [*rows, rows[0]])),
+            a, "--unit", "view", "--compare", write_csv(tmp_path / "f.csv", [*rows, rows[0]])),
         "needs a column": (
-            write(tmp_path / "g.csv", [{"label": r["label"], "score": r["score"]} for r in rows]),
+            write_csv(tmp_path / "g.csv", [{k: r[k] for k in ("label", "score")} for r in rows]),
             "--unit", "lesion"),
         "cannot be written": (a, "--plot", tmp_path / "roc.xyz"),
     }  # fmt: skip
@@ -150,16 +150,19 @@ def test_files_that_do_not_pair_or_exist(
         assert message in err and err.count("\n") == 1, (message, err)
 
 
-def test_tasks_are_kept_apart(
+def test_tasks_are_evaluated_separately(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same ids in two collections are two patients, and neither AUC holds the other's rows."""
-    own = {"sfm": scores(3, 1.0), "dm": [r | {"score": r["score"] + 9} for r in scores(4, 0.2)]}
-    both = [r | {"task": task} for task, rows in own.items() for r in rows]
-    a = write(tmp_path / "a.csv", both)
-    b = write(tmp_path / "b.csv", [r | {"score": -r["score"]} for r in reversed(both)])
+    """Equal ids in two collections are different patients; each AUC uses one collection."""
+    rows_by_task = {
+        "sfm": score_rows(3, 1.0),
+        "dm": [r | {"score": r["score"] + 9} for r in score_rows(4, 0.2)],
+    }
+    both = [r | {"task": task} for task, rows in rows_by_task.items() for r in rows]
+    a = write_csv(tmp_path / "a.csv", both)
+    b = write_csv(tmp_path / "b.csv", [r | {"score": -r["score"]} for r in reversed(both)])
     expected = {}
-    for task, rows in own.items():
+    for task, rows in rows_by_task.items():
         means = {
             lesion: np.mean([r["score"] for r in rows if r["lesion_id"] == lesion])
             for lesion in range(60)
@@ -177,14 +180,14 @@ def test_tasks_are_kept_apart(
         shown = [float(line[1]) for line in lines]
         assert shown == pytest.approx([auc, 1 - auc], abs=6e-5), task
         assert "20 malignant and 40 benign lesions, 30 patients" in part
-    drawn = figure.read_text()
-    assert "a, sfm" in drawn and "b, dm" in drawn
+    svg = figure.read_text()
+    assert "a, sfm" in svg and "b, dm" in svg
     assert run(monkeypatch, a, "--task", "dm", "--unit", "view") == 0
     out = capsys.readouterr().out
     assert "40 malignant and 80 benign views" in out and "task " not in out
-    no_task = [{k: v for k, v in r.items() if k != "task"} for r in own["sfm"]]
-    c, d = write(tmp_path / "c.csv", own["dm"]), write(tmp_path / "d.csv", no_task)
-    e = write(tmp_path / "e.csv", [both[0] | {"task": ""}, *both[1:]])
+    no_task = [{k: v for k, v in r.items() if k != "task"} for r in rows_by_task["sfm"]]
+    c, d = write_csv(tmp_path / "c.csv", rows_by_task["dm"]), write_csv(tmp_path / "d.csv", no_task)
+    e = write_csv(tmp_path / "e.csv", [both[0] | {"task": ""}, *both[1:]])
     for message, arguments in {
         "a.csv: has no row of task 'ddsm'; choose one of its tasks with --task: sfm, dm": (
             a,
@@ -204,24 +207,22 @@ def test_tasks_are_kept_apart(
         assert message in err and err.count("\n") == 1
 
 
-def test_a_lesion_of_each_breast_is_two(
+def test_equal_lesion_ids_in_both_breasts_are_two_lesions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [r | {"laterality": ("L", "left")[i % 2]} for i, r in enumerate(scores(5, 1.0))]
+    rows = [r | {"laterality": ("L", "left")[i % 2]} for i, r in enumerate(score_rows(5, 1.0))]
     rows += [
         r | {"laterality": "R", "label": 1 - r["label"], "roi_id": f"R{r['roi_id']}"} for r in rows
     ]
-    assert run(monkeypatch, write(tmp_path / "a.csv", rows)) == 0
+    assert run(monkeypatch, write_csv(tmp_path / "a.csv", rows)) == 0
     assert "60 malignant and 60 benign lesions, 30 patients" in capsys.readouterr().out
     rows[7] |= {"laterality": ""}
-    assert run(monkeypatch, write(tmp_path / "b.csv", rows)) == 2
+    assert run(monkeypatch, write_csv(tmp_path / "b.csv", rows)) == 2
     assert "laterality in line 9 is ''" in capsys.readouterr().err
 
 
-def test_ratings_of_two_views_may_be_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a column of views, two views of a patient with one rating are two equal rows."""
+def test_two_views_may_have_equal_ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a view column, two views of a patient with equal ratings are equal rows."""
     path = tmp_path / "ratings.csv"
     rows = "0,1,a\n0,1,a\n0,2,b\n0,3,b\n1,4,c\n1,4,c\n1,2,d\n1,5,d\n"
     path.write_text(f"label,score,case\n{rows}")
@@ -260,7 +261,7 @@ def test_ratings_of_two_views_may_be_the_same(
             "label,score,case,lesion\n0,1,p,1\n1,2,p,1\n1,2,q,1\n",
             "case p, lesion 1 has two labels, 0 in line 2 and 1 in line 3",
         ),
-        # A row twice, whichever columns are there; an empty column is none.
+        # A repeated row, for each combination of id columns; empty columns do not count.
         (
             "label,score,case\n0,.1,p\n1,.2,q\n0,.1,p\n",
             "in lines 2 and 4; delete one, or add a column",
@@ -283,7 +284,7 @@ def test_ratings_of_two_views_may_be_the_same(
         ("sep=,\nlabel,score\n0,0.2\n1,0.7\n", "begins with 'sep='; delete that line"),
     ],
 )
-def test_a_table_that_could_be_misread_is_rejected(
+def test_ambiguous_tables_are_rejected(
     text: str,
     message: str,
     tmp_path: Path,
@@ -298,8 +299,7 @@ def test_a_table_that_could_be_misread_is_rejected(
         assert message in err and "scores.csv" in err and err.count("\n") == 1, err
 
 
-def test_blanks_around_cells_and_empty_columns_at_the_end_do_not_matter(tmp_path: Path) -> None:
-    """As spreadsheets and people write them."""
+def test_blanks_and_empty_trailing_columns_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("label, score ,case,,\n0, 0.5,a ,,\n1,0.25, b,,\n,,,,\n\n")
     table = read_scores(path)
@@ -308,7 +308,7 @@ def test_blanks_around_cells_and_empty_columns_at_the_end_do_not_matter(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("renamed", "said"),
+    ("renamed", "message"),
     [
         ({"case": "patient_id", "task": "Task"}, "task = Task, case = patient_id"),
         ({"case": "Patient-ID", "laterality": "side"}, "case = Patient-ID, laterality = side"),
@@ -318,14 +318,14 @@ def test_blanks_around_cells_and_empty_columns_at_the_end_do_not_matter(tmp_path
         ({"laterality": "Laterality"}, "laterality = Laterality"),
     ],
 )
-def test_columns_are_known_by_any_of_their_names(
+def test_columns_are_recognized_by_each_of_their_names(
     renamed: dict[str, str],
-    said: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The tables are those of the plain names: tasks, breasts and patients are kept apart."""
+    """The output equals that with the standard column names."""
     rows = [
         {
             "label": r["label"], "score": r["score"] + 9 * (task == "dm"), "task": task,
@@ -333,42 +333,44 @@ def test_columns_are_known_by_any_of_their_names(
             "view": r["view"],
         }
         for task in ("sfm", "dm")
-        for number, r in enumerate([r for r in scores(6, 0.8) if r["lesion_id"] % 2 == 0])
+        for number, r in enumerate([r for r in score_rows(6, 0.8) if r["lesion_id"] % 2 == 0])
     ]  # fmt: skip
-    plain = write(tmp_path / "a.csv", rows)
+    plain = write_csv(tmp_path / "a.csv", rows)
     assert run(monkeypatch, plain) == 0
     expected = capsys.readouterr().out
     assert "columns:" not in expected and "ignored" not in expected
     (tmp_path / "b").mkdir()
-    other = [{renamed.get(f, f): v for f, v in r.items()} | {"kVp": 28, "Age": ""} for r in rows]
-    assert run(monkeypatch, write(tmp_path / "b" / "a.csv", other)) == 0
-    found = capsys.readouterr().out.replace(str(tmp_path / "b"), str(tmp_path)).splitlines()
-    assert found[:2] == [f"{plain}: columns: {said}", f"{plain}: ignored columns: kVp, Age"]
-    assert found[2:] == expected.splitlines()
+    renamed_rows = [
+        {renamed.get(f, f): v for f, v in r.items()} | {"kVp": 28, "Age": ""} for r in rows
+    ]
+    assert run(monkeypatch, write_csv(tmp_path / "b" / "a.csv", renamed_rows)) == 0
+    lines = capsys.readouterr().out.replace(str(tmp_path / "b"), str(tmp_path)).splitlines()
+    assert lines[:2] == [f"{plain}: columns: {message}", f"{plain}: ignored columns: kVp, Age"]
+    assert lines[2:] == expected.splitlines()
 
 
-def test_files_without_a_common_id_pair_by_row_only_where_neither_has_ids(
+def test_rows_are_paired_by_order_only_if_neither_file_has_ids(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [r | {"side": "LR"[i % 2]} for i, r in enumerate(scores(7, 1.0)[::2])]
-    known = {
+    rows = [r | {"side": "LR"[i % 2]} for i, r in enumerate(score_rows(7, 1.0)[::2])]
+    fields_by_file = {
         "p": ("label", "score", "patient_id", "lesion_id"),
         "none": ("label", "score"),
         "side": ("label", "score", "side", "view"),
         "roi": ("label", "score", "roi_id"),
     }
     files = {
-        name: write(
+        name: write_csv(
             tmp_path / f"{name}.csv",
             [{f: (r | {"patient_id": r["case_id"]})[f] for f in fields} for r in rows],
         )
-        for name, fields in known.items()
+        for name, fields in fields_by_file.items()
     }
-    other = [{"label": r["label"], "score": -r["score"]} for r in rows]
-    files["other"] = write(tmp_path / "other.csv", other)
-    files["turned"] = write(tmp_path / "turned.csv", other[1:] + other[:1])
-    files["turned_side"] = write(
-        tmp_path / "turned_side.csv", [r | {"side": "RL"[i % 2]} for i, r in enumerate(other)]
+    negated = [{"label": r["label"], "score": -r["score"]} for r in rows]
+    files["other"] = write_csv(tmp_path / "other.csv", negated)
+    files["shifted"] = write_csv(tmp_path / "shifted.csv", negated[1:] + negated[:1])
+    files["swapped_side"] = write_csv(
+        tmp_path / "swapped_side.csv", [r | {"side": "RL"[i % 2]} for i, r in enumerate(negated)]
     )
     for a, b in (("none", "other"), ("side", "other"), ("other", "side")):
         assert run(monkeypatch, files[a], "--compare", files[b]) == 0
@@ -382,8 +384,8 @@ def test_files_without_a_common_id_pair_by_row_only_where_neither_has_ids(
         ("none", "p", "none.csv: has no column case or lesion, which pairs its rows"),
         ("roi", "side", "side.csv: has no column roi, which pairs its rows"),
         ("roi", "p", "p.csv: has no column roi, which pairs its rows"),
-        ("none", "turned", "rows have another label than in"),
-        ("side", "turned_side", "60 rows have another laterality than in"),
+        ("none", "shifted", "rows have another label than in"),
+        ("side", "swapped_side", "60 rows have another laterality than in"),
     ):
         assert run(monkeypatch, files[a], "--unit", "view", "--compare", files[b]) == 2
         err = capsys.readouterr().err
@@ -394,10 +396,8 @@ def test_files_without_a_common_id_pair_by_row_only_where_neither_has_ids(
     ("flag", "value"),
     [("--seed", "-1"), ("--seed", "1.5"), ("--samples", "99999999999"), ("--samples", "1")],
 )
-def test_a_number_that_no_bootstrap_takes_names_its_flag(
-    tmp_path: Path, flag: str, value: str
-) -> None:
-    a = write(tmp_path / "a.csv", scores(0, 1.0))
+def test_invalid_seed_or_sample_count_names_its_flag(tmp_path: Path, flag: str, value: str) -> None:
+    a = write_csv(tmp_path / "a.csv", score_rows(0, 1.0))
     command = [sys.executable, "-m", "mtl_jax.roc", str(a), f"{flag}={value}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stdout == ""
@@ -405,37 +405,39 @@ def test_a_number_that_no_bootstrap_takes_names_its_flag(
     assert done.stderr.count("\n") == 1
 
 
-def test_the_lesions_of_a_scoring_are_read_where_their_truth_is_known(
+def test_lesions_csv_of_a_scoring_is_read_if_its_truth_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The columns of lesions.csv of tools/score.py, of 4 benign and 3 malignant lesions."""
+    """Read the columns that tools/score.py writes, with 4 benign and 3 malignant lesions."""
     rows = [
         {"case_id": f"c{i}", "lesion_id": "x", "truth": ("benign", "Malignant")[i % 2],
          "score": i / 10, "probability": "", "flags": "far;dark"}
         for i in range(7)
     ]  # fmt: skip
-    assert run(monkeypatch, write(tmp_path / "a.csv", rows)) == 0
+    assert run(monkeypatch, write_csv(tmp_path / "a.csv", rows)) == 0
     out = capsys.readouterr().out
     assert "a.csv: columns: label = truth, case = case_id, lesion = lesion_id\n" in out
     assert "a.csv: ignored columns: probability, flags\n" in out
     assert "3 malignant and 4 benign lesions, 7 patients" in out
-    assert "empirical        0.5000" in out  # 1, 3, 5 above 0; 0, 2; 0, 2, 4: 6 of 12 pairs
-    unknown = write(tmp_path / "b.csv", [*rows[:-1], rows[-1] | {"truth": ""}])
+    assert (
+        "empirical        0.5000" in out
+    )  # pairs of scores .1, .3, .5 above 0, .2, .4, .6: 1 + 2 + 3 of 12
+    unknown = write_csv(tmp_path / "b.csv", [*rows[:-1], rows[-1] | {"truth": ""}])
     assert run(monkeypatch, unknown) == 2
     assert "b.csv: truth in line 8 is empty; expected 0 (benign)" in capsys.readouterr().err
 
 
-def test_the_module_runs_from_a_shell(tmp_path: Path) -> None:
-    a = write(tmp_path / "a.csv", scores(0, 1.0))
+def test_module_runs_as_a_command(tmp_path: Path) -> None:
+    a = write_csv(tmp_path / "a.csv", score_rows(0, 1.0))
     command = [sys.executable, "-W", "error", "-m", "mtl_jax.roc", str(a), "--samples", "20"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "proper" in done.stdout and not done.stderr
 
 
-def test_a_closed_pipe_is_no_error_and_the_figure_is_drawn(tmp_path: Path) -> None:
-    a, figure = write(tmp_path / "a.csv", scores(0, 1.0)), tmp_path / "roc.svg"
+def test_closed_pipe_gives_no_error_and_the_figure_is_written(tmp_path: Path) -> None:
+    a, figure = write_csv(tmp_path / "a.csv", score_rows(0, 1.0)), tmp_path / "roc.svg"
     read_end, write_end = os.pipe()
-    os.close(read_end)  # the reader is gone before the first line, as `| head -0`
+    os.close(read_end)  # no reader, as with `| head -0`
     command = [
         sys.executable,
         "-m",
@@ -452,20 +454,20 @@ def test_a_closed_pipe_is_no_error_and_the_figure_is_drawn(tmp_path: Path) -> No
     assert "<svg" in figure.read_text()
 
 
-def test_operating_points_by_hand() -> None:
+def test_operating_points_match_hand_computed_values() -> None:
     labels, values = [0, 0, 0, 0, 1, 1, 1, 1], [1, 2, 3, 6, 4, 5, 7, 8]
     best = roc.operating_point(labels, values)
     assert (best.threshold, best.sensitivity, best.specificity) == (4, 1.0, 0.75)
     assert best.youden == 0.75
     strict = roc.operating_point(labels, values, sensitivity=0.5)
     assert (strict.threshold, strict.sensitivity, strict.specificity) == (7, 0.5, 1.0)
-    # Wilson's interval of 2 in 4, from the closed form worked by hand.
+    # Wilson's interval of 2 of 4, computed by hand.
     np.testing.assert_allclose(strict.sensitivity_interval, (0.15004, 0.84996), atol=1e-5)
     with pytest.raises(ValueError, match="sensitivity"):
         roc.operating_point(labels, values, sensitivity=0.0)
 
 
-def test_calibration_by_hand_and_in_the_limit() -> None:
+def test_calibration_of_a_hand_computed_and_a_large_sample() -> None:
     result = roc.calibration([0, 0, 1, 1], [0.1, 0.1, 0.6, 0.8], bins=2)
     assert result.brier == pytest.approx((0.01 + 0.01 + 0.16 + 0.04) / 4)
     np.testing.assert_allclose(result.predicted, [0.1, 0.7])

@@ -1,4 +1,4 @@
-"""Empirical areas, their tests and their bootstrap against pROC, brute force and identities."""
+"""Empirical AUCs, their tests and bootstrap, checked with pROC, brute force and identities."""
 
 import csv
 import itertools
@@ -16,17 +16,19 @@ from mtl_jax import roc
 from mtl_jax.roc.bootstrap import resamples
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "roc"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no reference data beside checkout")
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="no reference data next to the checkout"
+)
 
 
 @st.composite
 def cases(draw: st.DrawFn, readings: int = 1) -> tuple[np.ndarray, ...]:
-    """Labels with both classes and scores on a coarse or fine grid."""
+    """Return labels of both classes and scores on a coarse or fine grid."""
     n = draw(st.integers(2, 40))
     labels = np.array(draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)))
     labels[:2] = 0, 1
-    top = draw(st.sampled_from([1, 3, 1000]))
-    grid = st.lists(st.integers(0, top), min_size=n, max_size=n)
+    maximum = draw(st.sampled_from([1, 3, 1000]))
+    grid = st.lists(st.integers(0, maximum), min_size=n, max_size=n)
     return labels, *(np.array(draw(grid), float) for _ in range(readings))
 
 
@@ -53,7 +55,7 @@ def test_delong_equals_proc() -> None:
 
 
 @given(cases())
-def test_area_and_curve_equal_the_pair_count(data: tuple[np.ndarray, np.ndarray]) -> None:
+def test_auc_and_curve_equal_the_pair_count(data: tuple[np.ndarray, np.ndarray]) -> None:
     labels, scores = data
     fit = roc.empirical(labels, scores)
     assert fit.auc == pytest.approx(brute_auc(labels, scores), abs=1e-12)
@@ -65,7 +67,9 @@ def test_area_and_curve_equal_the_pair_count(data: tuple[np.ndarray, np.ndarray]
 
 
 @given(cases())
-def test_only_ranks_matter_and_both_reversals_cancel(data: tuple[np.ndarray, np.ndarray]) -> None:
+def test_auc_depends_on_ranks_and_is_symmetric_in_the_classes(
+    data: tuple[np.ndarray, np.ndarray],
+) -> None:
     labels, scores = data
     fit = roc.empirical(labels, scores)
     assert roc.empirical(labels, np.arctan(scores) * 7 - 3) == fit
@@ -79,19 +83,19 @@ def test_identities_of_comparisons(data: tuple[np.ndarray, ...]) -> None:
     labels, a, b = data
     delong = roc.compare(labels, a, b)
     assert np.isfinite([delong.z, delong.p_value, delong.ci_low, delong.ci_high]).all()
-    singles = roc.compare(labels, a, b, method="obuchowski", clusters=np.arange(len(a)))
-    assert singles.se == pytest.approx(delong.se, abs=1e-12)
+    single_clusters = roc.compare(labels, a, b, method="obuchowski", clusters=np.arange(len(a)))
+    assert single_clusters.se == pytest.approx(delong.se, abs=1e-12)
     for method in ("delong", "obuchowski", "bootstrap"):
-        forth = roc.compare(labels, a, b, method=method, samples=50)
-        back = roc.compare(labels, b, a, method=method, samples=50)
-        assert back.z == pytest.approx(-forth.z, abs=1e-9)
-        assert back.p_value == pytest.approx(forth.p_value, abs=1e-9)
+        forward = roc.compare(labels, a, b, method=method, samples=50)
+        backward = roc.compare(labels, b, a, method=method, samples=50)
+        assert backward.z == pytest.approx(-forward.z, abs=1e-9)
+        assert backward.p_value == pytest.approx(forward.p_value, abs=1e-9)
         same = roc.compare(labels, a, 2 * a + 1, method=method, samples=50)
         assert (same.z, same.p_value, same.delta) == (0.0, 1.0, 0.0)
 
 
 @given(cases(readings=2), st.integers(1, 6))
-def test_doubling_cases_inside_their_patients_adds_nothing(
+def test_repeated_cases_of_the_same_patients_do_not_change_the_result(
     data: tuple[np.ndarray, ...], patients: int
 ) -> None:
     labels, a, b = data
@@ -102,9 +106,11 @@ def test_doubling_cases_inside_their_patients_adds_nothing(
     )
     assert twice.auc_a == pytest.approx(once.auc_a, abs=1e-12)
     assert twice.se == pytest.approx(once.se, abs=1e-9)
-    one = roc.bootstrap(labels, a, patient, samples=30)
-    two = roc.bootstrap(np.tile(labels, 2), np.tile(a, 2), np.tile(patient, 2), samples=30)
-    np.testing.assert_allclose(two.samples, one.samples, atol=1e-12)
+    bootstrap_once = roc.bootstrap(labels, a, patient, samples=30)
+    bootstrap_twice = roc.bootstrap(
+        np.tile(labels, 2), np.tile(a, 2), np.tile(patient, 2), samples=30
+    )
+    np.testing.assert_allclose(bootstrap_twice.samples, bootstrap_once.samples, atol=1e-12)
 
 
 def test_obuchowski_variance_equals_the_pairwise_sums_of_the_paper() -> None:
@@ -117,10 +123,10 @@ def test_obuchowski_variance_equals_the_pairwise_sums_of_the_paper() -> None:
     ids = np.unique(patient)
     sum_x = [(psi.mean(1) - auc)[patient[labels == 1] == i].sum() for i in ids]
     sum_y = [(psi.mean(0) - auc)[patient[labels == 0] == i].sum() for i in ids]
-    with_x = len(set(patient[labels == 1]))
-    with_y = len(set(patient[labels == 0]))
-    s10 = with_x / ((with_x - 1) * m) * np.dot(sum_x, sum_x)
-    s01 = with_y / ((with_y - 1) * n) * np.dot(sum_y, sum_y)
+    n_malignant_patients = len(set(patient[labels == 1]))
+    n_benign_patients = len(set(patient[labels == 0]))
+    s10 = n_malignant_patients / ((n_malignant_patients - 1) * m) * np.dot(sum_x, sum_x)
+    s01 = n_benign_patients / ((n_benign_patients - 1) * n) * np.dot(sum_y, sum_y)
     s11 = len(ids) / (len(ids) - 1) * np.dot(sum_x, sum_y)
     variance = s10 / m + s01 / n + 2 * s11 / (m * n)
     constant = np.zeros(30)
@@ -136,9 +142,9 @@ def test_resampled_aucs_equal_those_of_the_repeated_cases(
     patient = np.unique(np.arange(len(labels)) % patients, return_inverse=True)[1]
     samples = roc.bootstrap(labels, scores, patient, samples=5).samples
     weights = np.concatenate(list(resamples(labels == 1, patient, 5, 0)))[:5]
-    for area, times in zip(samples, weights.astype(int), strict=True):
-        again = brute_auc(np.repeat(labels, times), np.repeat(scores, times))
-        assert area == pytest.approx(again, abs=1e-12)
+    for auc, counts in zip(samples, weights.astype(int), strict=True):
+        expected = brute_auc(np.repeat(labels, counts), np.repeat(scores, counts))
+        assert auc == pytest.approx(expected, abs=1e-12)
 
 
 def test_bootstrap_agrees_with_delong_and_is_seeded() -> None:
@@ -152,8 +158,8 @@ def test_bootstrap_agrees_with_delong_and_is_seeded() -> None:
     assert len(result.samples) == 4000
     again = roc.bootstrap(labels, scores, samples=4000, seed=1)
     assert np.array_equal(again.samples, result.samples)
-    other = roc.bootstrap(labels, scores, samples=4000, seed=2)
-    assert not np.array_equal(other.samples, result.samples)
+    other_seed = roc.bootstrap(labels, scores, samples=4000, seed=2)
+    assert not np.array_equal(other_seed.samples, result.samples)
 
 
 @pytest.mark.parametrize(
@@ -201,13 +207,13 @@ def test_delong_is_rejected_for_repeated_patients_unless_requested() -> None:
         ([[0, 1]], [[1, 2]], "one dimension"),
     ],
 )
-def test_bad_input_is_one_clear_line(labels: list, scores: list, message: str) -> None:
+def test_invalid_input_gives_a_one_line_error(labels: list, scores: list, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         roc.empirical(labels, scores)
     assert "\n" not in str(caught.value)
 
 
-def test_bad_ids_and_methods_are_rejected() -> None:
+def test_invalid_ids_and_methods_are_rejected() -> None:
     labels, scores = [0, 1, 0, 1], [1.0, 2.0, 3.0, 4.0]
     with pytest.raises(ValueError, match="one id for each of the 4 scores"):
         roc.bootstrap(labels, scores, [1, 2])
@@ -227,12 +233,12 @@ def test_views_average_to_lesions_in_order_of_appearance() -> None:
     np.testing.assert_allclose(result.scores, [0.6, 0.1, 0.3, 0.9])
 
 
-def test_a_lesion_with_both_truths_is_rejected() -> None:
+def test_lesion_with_two_labels_is_rejected() -> None:
     with pytest.raises(ValueError, match="1 lesions have two labels.*lesion 7 of case c"):
         roc.view_to_lesion([1, 0, 0], [1, 2, 3], ["c", "c", "d"], [7, 7, 7])
 
 
-def test_import_needs_numpy_and_scipy_only() -> None:
+def test_import_needs_only_numpy_and_scipy() -> None:
     code = (
         "import sys, mtl_jax.roc; "
         "print({'jax', 'absl', 'flax', 'matplotlib', 'tqdm'} & {m.split('.')[0] for m in "

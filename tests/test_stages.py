@@ -36,21 +36,27 @@ def paper_config() -> config.ConfigDict:
 # Runs of each stage
 
 
-def test_the_paper_study_has_as_many_runs_as_the_paper() -> None:
-    """Samala et al. 2017: 10 splits x 2 networks x 2 initializations x 4 folds (3.1); 6 networks x
-    10 initializations x 4 folds (3.2), both single-task; both approaches x 10 initializations x 4
-    folds (2.3 with 3.3); MTTL and STTL on all training data (3.3)."""
+def test_paper_study_has_482_runs() -> None:
+    """Check the number of runs of each stage (Samala et al. 2017).
+
+    - splits: 10 splits x 2 networks x 2 initializations x 4 folds, single-task (3.1)
+    - depth: 6 networks x 10 initializations x 4 folds, single-task (3.2)
+    - cross_validation: MTTL and STTL x 10 initializations x 4 folds (2.3 and 3.3)
+    - test: MTTL and STTL on all training data (3.3)
+    """
     c, choice = paper_config(), stages.Choice(3, "C1")
-    both = make_approaches("mttl", "sttl")
+    approaches = make_approaches("mttl", "sttl")
     c.data.target = "sfm"
-    plan = {stage: stages.make_runs(stage, c, both, choice) for stage in config.STAGES["paper"]}
+    plan = {
+        stage: stages.make_runs(stage, c, approaches, choice) for stage in config.STAGES["paper"]
+    }
     assert [len(runs) for runs in plan.values()] == [160, 240, 80, 2]
     assert {run.tasks for run in plan["splits"] + plan["depth"]} == {("sfm",)}
     assert {run.approach for run in plan["splits"] + plan["depth"]} == {"sttl"}
     assert {run.split for run in plan["depth"]} == {3}
     ids = [run.id for runs in plan.values() for run in runs]
-    # Depth shares the runs of splits on the chosen split: 2 networks x 2 initializations x 4 folds.
-    # The cross-validation shares the single-task runs of depth: 10 initializations x 4 folds.
+    # 16 runs are in splits and in depth: 2 networks x 2 initializations x 4 folds of one split.
+    # 40 runs are in depth and in cross_validation: STTL x 10 initializations x 4 folds.
     assert len(ids) - len(set(ids)) == 16 + 40
     assert len(set(plan["depth"]) & set(plan["cross_validation"])) == 40
 
@@ -59,15 +65,15 @@ def test_the_paper_study_has_as_many_runs_as_the_paper() -> None:
 def test_stages_share_runs_with_task_weights_and_heads(weight: str) -> None:
     c = paper_config()
     c.model.heads, c.train.task_weights = "per_task", (weight,)
-    both = expand_approaches(
+    approaches = expand_approaches(
         ("mttl", "sttl"), "sfm", COLLECTIONS, "per_task", config.parse_task_weights((weight,))
     )
-    depth = stages.make_runs("depth", c, both, stages.Choice(3, "C1"))
-    cross_validation = stages.make_runs("cross_validation", c, both, stages.Choice(3, "C1"))
+    depth = stages.make_runs("depth", c, approaches, stages.Choice(3, "C1"))
+    cross_validation = stages.make_runs("cross_validation", c, approaches, stages.Choice(3, "C1"))
     assert len(set(depth) & set(cross_validation)) == 40
 
 
-def test_a_depth_study_rejects_multi_task_approaches() -> None:
+def test_depth_study_rejects_multi_task_approaches() -> None:
     c = config.default()
     c.study, c.weights = "depth", "imagenet"
     with pytest.raises(InputError, match="config.approaches=.* trains on the target only"):
@@ -76,18 +82,18 @@ def test_a_depth_study_rejects_multi_task_approaches() -> None:
 
 def test_different_runs_have_different_ids() -> None:
     c = paper_config()
-    both = make_approaches("mttl", "sttl", "mttl+heads=per_task", "mttl+without=dm")
+    approaches = make_approaches("mttl", "sttl", "mttl+heads=per_task", "mttl+without=dm")
     runs = {
         run
         for stage in ("splits", "depth", "test", "learning_curve", "cross_validation")
         for choice in (stages.Choice(1, "C1"), stages.Choice(2, "C0"))
-        for run in stages.make_runs(stage, c, both, choice)
+        for run in stages.make_runs(stage, c, approaches, choice)
     }
     assert len({run.id for run in runs}) == len(runs)
     assert all(Path(run.id).name == run.id for run in runs)
 
 
-def test_later_stages_use_the_choices_of_earlier_stages() -> None:
+def test_later_stages_use_the_selected_split_and_network() -> None:
     choice = stages.Choice(1, "C1").update({"split": {"chosen": 7}})
     assert choice == (7, "C1")
     choice = choice.update({"network": {"chosen": "C1-C4"}})
@@ -108,7 +114,7 @@ def test_later_stages_use_the_choices_of_earlier_stages() -> None:
         ("sttl+of=dm", ("dm",), "shared", (1,)),
     ],
 )
-def test_an_approach_is_parsed_from_its_name(
+def test_approach_is_parsed_from_its_name(
     name: str, tasks: tuple[str, ...], heads: str, weights: tuple[float, ...]
 ) -> None:
     assert make_approaches(name) == [Approach(name, tasks, heads, weights)]
@@ -125,7 +131,7 @@ def test_each_is_expanded_to_one_approach_per_collection() -> None:
     "name", ["mtl", "mttl+head=per_task", "mttl+heads=own", "sttl+without=dm", "mttl+weight.dm=x",
              "mttl+heads=shared+heads=per_task", "mttl+of=dm", "mttl+", "mttl+without=../x"]
 )  # fmt: skip
-def test_an_invalid_approach_is_rejected(name: str) -> None:
+def test_invalid_approach_is_rejected(name: str) -> None:
     c = config.default()
     c.approaches = (name,)
     with pytest.raises(InputError, match="config.approaches="):
@@ -143,7 +149,7 @@ def test_an_invalid_approach_is_rejected(name: str) -> None:
         (("sttl+of=dm",), ("dm:0",)),
     ],
 )
-def test_an_approach_whose_weights_are_all_zero_is_rejected(
+def test_approach_with_only_zero_weights_is_rejected(
     names: tuple[str, ...], weights: tuple[str, ...]
 ) -> None:
     c = config.default()
@@ -174,7 +180,7 @@ def test_approaches_with_a_nonzero_weight_are_accepted() -> None:
         ("transfer", "sttl+of=dm"),
     ],
 )
-def test_a_cross_validation_of_another_collection_is_rejected(study: str, approach: str) -> None:
+def test_cross_validation_of_another_collection_is_rejected(study: str, approach: str) -> None:
     c = config.default()
     c.study, c.approaches, c.weights = study, ("mttl", "sttl", approach), "some/folder"
     c.transfer.study = "cross_validation"
@@ -190,7 +196,7 @@ def test_a_cross_validation_of_another_collection_is_rejected(study: str, approa
     config.validate(c)
 
 
-def test_an_approach_of_an_unknown_collection_is_rejected() -> None:
+def test_approach_with_an_unknown_collection_is_rejected() -> None:
     with pytest.raises(InputError, match="unknown collection dn; expected one of sfm, ddsm, dm"):
         make_approaches("mttl+without=dn")
 
@@ -198,7 +204,7 @@ def test_an_approach_of_an_unknown_collection_is_rejected() -> None:
 # Training and evaluation sets
 
 
-def test_subsets_of_the_training_cases_are_nested_and_balanced() -> None:
+def test_training_subsets_are_nested_and_stratified() -> None:
     target = make_roi_set("t", 90)
     split = splits.make_split(
         {target.name: target}, target.name, (), splits.SplitRules(True, 0, 4, 0.4, 0)
@@ -237,7 +243,7 @@ def test_each_collection_can_have_a_test_set() -> None:
 
 
 @pytest.mark.parametrize("cases", [None, 10])
-def test_runs_with_match_steps_have_as_many_steps(cases: int | None) -> None:
+def test_match_steps_equalizes_the_steps_of_runs(cases: int | None) -> None:
     rois = {
         "t": make_roi_set("t", 30),
         "x": make_roi_set("x", 70),
@@ -257,7 +263,7 @@ def test_runs_with_match_steps_have_as_many_steps(cases: int | None) -> None:
     assert mttl_steps <= steps < mttl_steps + epoch_steps
 
 
-def test_the_cost_of_validation_is_a_forward_pass_of_the_trained_layers() -> None:
+def test_validation_costs_a_forward_pass_of_the_trained_layers() -> None:
     rois = {"t": make_roi_set("t", 40)}
     split = splits.make_split({"t": rois["t"]}, "t", (), splits.SplitRules(True, 1, 4, 0.5, 0))
     run = Run("sttl", ("t",), "C1-C5", 0, 0)
@@ -279,7 +285,7 @@ def test_the_cost_of_validation_is_a_forward_pass_of_the_trained_layers() -> Non
 
 
 def test_operations_of_layers_match_hand_computed_values() -> None:
-    """Two operations per weight and position: C1 has 64 kernels of 11 x 11 x 3 at 31 x 31."""
+    """Count two operations per weight and position: C1 has 64 kernels of 11 x 11 x 3 at 31 x 31."""
     layers = compute_cost.layer_operations("alexnet")
     assert layers["C1"] == pytest.approx(2 * 31**2 * 64 * 11**2 * 3, rel=0.08)
     assert layers["C3"] == pytest.approx(2 * 7**2 * 384 * 9 * 192, rel=0.3)
@@ -310,7 +316,7 @@ def split_rows(*values: tuple[int, str, float, float]) -> list[dict]:
         (((3, "C1", 0.8, 0.05), (2, "C1", 0.8, 0.05)), 2),
     ],
 )  # fmt: skip
-def test_the_rule_that_chooses_a_split(values: Sequence[tuple], chosen: int) -> None:
+def test_split_selection_rule(values: Sequence[tuple], chosen: int) -> None:
     assert choose_split(split_rows(*values))["chosen"] == chosen
 
 
@@ -322,14 +328,14 @@ def test_the_rule_that_chooses_a_split(values: Sequence[tuple], chosen: int) -> 
         ({"C1-C5": 0.8, "C0": 0.8, "C1-C2": 0.8}, "C1-C5"),
     ],
 )
-def test_the_rule_that_chooses_a_network(aucs: dict[str, float], chosen: str) -> None:
+def test_network_selection_rule(aucs: dict[str, float], chosen: str) -> None:
     rows = [{"network": network, "auc": auc} for network, auc in aucs.items()]
     selection = choose_network(rows)
     assert selection["chosen"] == chosen and len(selection["table"]) == len(rows)
 
 
-def test_results_contain_the_choice_of_each_stage() -> None:
-    """The simulated scores are better for split 2 and for C1-C3."""
+def test_results_contain_the_selection_of_each_stage() -> None:
+    """Simulate scores that are best for split 2 and for C1-C3."""
     rois = make_roi_set("t", 24, "yes", seed=1)
     split = splits.make_split(
         {rois.name: rois}, rois.name, (), splits.SplitRules(True, 2, 2, 0.0, 0)
@@ -369,16 +375,19 @@ def test_results_contain_the_choice_of_each_stage() -> None:
 
 
 def test_data_use_lists_the_stages_that_use_each_set() -> None:
-    """Training cases are in every stage of the paper's study and test cases in the last one; other
-    collections are trained on from the cross-validation on."""
+    """Training cases are used in every stage and test cases only in the last one; auxiliary
+    collections are used for training in the last two stages."""
     rois = {"t": make_roi_set("t", 24, "yes", seed=1), "x": make_roi_set("x", 12)}
     split = splits.make_split({"t": rois["t"]}, "t", (), splits.SplitRules(True, 2, 2, 0.0, 0))
     c = paper_config()
     c.folds, c.splits.count, c.data.target = 2, 2, "t"
     for stage in ("splits", "depth", "cross_validation"):
         c[stage].initializations = 1
-    both = expand_approaches(("mttl", "sttl"), "t", ("t", "x"), "shared", {})
-    runs = {s: stages.make_runs(s, c, both, stages.Choice(1, "C1")) for s in config.STAGES["paper"]}
+    approaches = expand_approaches(("mttl", "sttl"), "t", ("t", "x"), "shared", {})
+    runs = {
+        s: stages.make_runs(s, c, approaches, stages.Choice(1, "C1"))
+        for s in config.STAGES["paper"]
+    }
     train, test, auxiliary = data_use(runs, rois, split)
     in_folds = ["splits", "depth", "cross_validation"]
     assert (train["trained_in"], train["evaluated_in"]) == ([*in_folds, "test"], in_folds)
@@ -405,7 +414,7 @@ def make_fold(seed: int, patients: int, seeds: int = 3, signal: float = 1.0) -> 
     return FoldScores(label, np.repeat(np.arange(patients), 2), shared + noise)
 
 
-def test_the_mean_of_one_auc_is_that_auc() -> None:
+def test_mean_of_one_auc() -> None:
     fold = make_fold(0, 40, seeds=1)
     row = mean_auc([fold])
     test = roc.compare(
@@ -429,7 +438,7 @@ def test_mean_aucs_match_hand_computed_values() -> None:
     assert (row["n_malignant"], row["n_benign"], row["n_cases"]) == (42, 84, 63)
 
 
-def test_the_standard_error_of_a_mean_matches_resampled_patients() -> None:
+def test_standard_error_of_a_mean_matches_resampled_patients() -> None:
     folds = [make_fold(3, 60), make_fold(4, 60)]
     rng, bootstrap_means = np.random.default_rng(0), []
     for _ in range(400):
@@ -444,17 +453,19 @@ def test_the_standard_error_of_a_mean_matches_resampled_patients() -> None:
     assert mean_auc(folds)["se"] == pytest.approx(np.std(bootstrap_means), rel=0.12)
 
 
-def test_a_difference_of_means_equals_that_of_the_aucs() -> None:
+def test_difference_of_means_matches_the_means() -> None:
     folds = [make_fold(5, 40), make_fold(6, 40)]
-    worse = [fold._replace(scores=fold.scores[:, ::-1]) for fold in folds]
-    difference = mean_difference(folds, worse)
-    assert difference["delta"] == pytest.approx(mean_auc(folds)["auc"] - mean_auc(worse)["auc"])
+    reversed_folds = [fold._replace(scores=fold.scores[:, ::-1]) for fold in folds]
+    difference = mean_difference(folds, reversed_folds)
+    assert difference["delta"] == pytest.approx(
+        mean_auc(folds)["auc"] - mean_auc(reversed_folds)["auc"]
+    )
     assert difference["ci_low"] < difference["delta"] < difference["ci_high"]
     same = mean_difference(folds, folds)
     assert (same["delta"], same["p_value"], same["status"]) == (0, 1, "undetermined")
 
 
-def test_perfect_and_sparse_means_have_an_interval() -> None:
+def test_perfect_and_sparse_means_have_a_confidence_interval() -> None:
     fold = make_fold(7, 12)
     perfect = fold._replace(scores=np.tile(fold.label, (2, 1)).astype(float))
     row = mean_auc([perfect])
@@ -465,10 +476,10 @@ def test_perfect_and_sparse_means_have_an_interval() -> None:
     assert row["ci_low"] < 0.5 < row["ci_high"]
 
 
-# Locks
+# Work-folder lock
 
 
-def test_a_locked_folder_is_rejected_and_a_stale_lock_is_not(tmp_path: Path) -> None:
+def test_locked_folder_is_rejected_and_a_stale_lock_is_released(tmp_path: Path) -> None:
     with workdir.lock(tmp_path / "w"):
         with pytest.raises(InputError, match="another job uses this folder"):
             with workdir.lock(tmp_path / "w"):

@@ -29,9 +29,9 @@ def make_roi_set(name: str, cases: int, split: str = "", views: int = 2, seed: i
     rng = np.random.default_rng(seed)
     case = np.repeat([f"{name}{i:02d}" for i in range(cases)], views)
     label = np.repeat((np.arange(cases) % 3 == 0).astype(int), views)
-    marks = np.full(len(case), "")
+    official_split = np.full(len(case), "")
     if split:
-        marks = np.repeat(rng.permutation(["test", "train"] * cases)[:cases], views)
+        official_split = np.repeat(rng.permutation(["test", "train"] * cases)[:cases], views)
     index = {
         "roi_id": np.array([f"{c}/{i}" for i, c in enumerate(case)]),
         "case_id": case,
@@ -40,12 +40,12 @@ def make_roi_set(name: str, cases: int, split: str = "", views: int = 2, seed: i
         "modality": np.full(len(case), "SFM"),
         "truth_source": np.full(len(case), "biopsy"),
         "label": label,
-        "split": marks,
+        "split": official_split,
     }
     manifest = {"left_out": [], "decisions": [], "imaging": {}, "shards": []}
     manifest["index"] = {"sha256": name}
-    flat = np.broadcast_to(np.int16(0), (len(case), 128, 128))
-    return RoiSet(name, index, (flat,), manifest)
+    pixels = np.broadcast_to(np.int16(0), (len(case), 128, 128))
+    return RoiSet(name, index, (pixels,), manifest)
 
 
 def make_approaches(
@@ -54,7 +54,7 @@ def make_approaches(
     return expand_approaches(names, target, collections, "shared", {})
 
 
-def test_runs_of_a_test_and_of_a_cross_validation() -> None:
+def test_runs_of_an_independent_test_and_of_a_cross_validation() -> None:
     runs = independent_test_runs(
         make_approaches(("mttl", "sttl"), "b", ("a", "b", "c")), "C1", 0, (0,)
     )
@@ -66,7 +66,7 @@ def test_runs_of_a_test_and_of_a_cross_validation() -> None:
     assert len({run.id for run in runs}) == 4
 
 
-def test_an_unknown_target_and_mttl_of_one_collection_are_rejected() -> None:
+def test_unknown_target_and_mttl_of_one_collection_are_rejected() -> None:
     with pytest.raises(
         InputError, match="config.data.target='sfm' is invalid: expected one of .*, a, b"
     ):
@@ -77,7 +77,7 @@ def test_an_unknown_target_and_mttl_of_one_collection_are_rejected() -> None:
 
 @pytest.mark.parametrize("official", ["", "yes"])
 @pytest.mark.parametrize("study", ["test", "cross_validation"])
-def test_training_and_evaluation_sets_share_no_case(study: str, official: str) -> None:
+def test_training_and_evaluation_sets_are_disjoint_by_case(study: str, official: str) -> None:
     for seed in range(50):
         target = make_roi_set("t", 90, official, seed=seed)
         auxiliaries = {
@@ -122,23 +122,23 @@ def test_each_mini_mias_roi_is_scored_once_in_cross_validation(
     split = splits.make_split(
         {rois.name: rois}, rois.name, (), splits.SplitRules(False, 1, 4, 0.0, 0)
     )
-    scored = [
+    evaluation_rows = [
         splits.run_rows(Run("sttl", ("mini_mias",), "C1", fold, 0), {"mini_mias": rois}, split)[1]
         for fold in range(4)
     ]
-    rows = np.concatenate([part["mini_mias"] for part in scored])
+    rows = np.concatenate([part["mini_mias"] for part in evaluation_rows])
     assert sorted(rows.tolist()) == list(range(58))
     assert (rois.index["label"] == 1).sum() == 20 and len(split.train) == 53
 
 
-def test_a_target_with_one_class_is_rejected() -> None:
+def test_target_with_one_class_is_rejected() -> None:
     rois = make_roi_set("t", 20)
     rois.index["label"][:] = 0
     with pytest.raises(InputError, match="all 20 cases are benign"):
         splits.make_split({rois.name: rois}, rois.name, (), splits.SplitRules(True, 0, 4, 0.5, 0))
 
 
-def test_a_target_without_test_set_is_rejected() -> None:
+def test_target_without_test_set_is_rejected() -> None:
     with pytest.raises(InputError, match="marks no test set and config.data.test_fraction is 0"):
         splits.make_split(
             {"t": make_roi_set("t", 20)}, "t", (), splits.SplitRules(True, 0, 4, 0.0, 0)
@@ -149,13 +149,13 @@ def make_table(rois: RoiSet, values: np.ndarray) -> scores.Scores:
     return scores.make_scores(rois, np.arange(len(rois)), values)
 
 
-def test_scores_are_read_back_bit_identically(tmp_path: Path) -> None:
+def test_scores_round_trip_exactly(tmp_path: Path) -> None:
     rois = make_roi_set("t", 30)
     table = make_table(rois, np.random.default_rng(0).random(60))
     scores.write_scores(tmp_path / "scores.csv", table)
-    read = scores.read_scores(tmp_path / "scores.csv")
-    assert read.score.dtype == np.float32
-    assert all(np.array_equal(a, b) for a, b in zip(table, read, strict=True))
+    read_table = scores.read_scores(tmp_path / "scores.csv")
+    assert read_table.score.dtype == np.float32
+    assert all(np.array_equal(a, b) for a, b in zip(table, read_table, strict=True))
     header = (tmp_path / "scores.csv").read_text().splitlines()[0]
     assert header == "roi_id,case_id,lesion_id,view,task,label,score"
 
@@ -172,13 +172,13 @@ def summarize(
 
 
 def test_results_match_hand_computed_values() -> None:
-    """Count the ordered pairs of four cases with two views, per view and per lesion."""
+    """Count the correctly ordered pairs of views and of lesions for four cases of two views."""
     rois = make_roi_set("t", 4)  # cases 0 and 3 malignant
     good = np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8])
     poor = np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.4, 0.6, 0.8])
     runs = [Run("mttl", ("t",), "C1", None, 0), Run("sttl", ("t",), "C1", None, 0)]
     tables = {runs[0].id: make_table(rois, good), runs[1].id: make_table(rois, poor)}
-    split = splits.Split("t", [], ["t00"], [], "made up")
+    split = splits.Split("t", [], ["t00"], [], "for a test")
     out = summarize({"test": runs}, tables, rois, split)
     aucs = {(e["study"], e["unit"]): e["auc"] for e in out["auc"] if e["method"] == "empirical"}
     # Views: malignant .9 .4 .6 .8, benign .3 .3 .1 .2: all 16 pairs are ordered correctly.
@@ -198,7 +198,7 @@ def test_results_match_hand_computed_values() -> None:
     assert out["collections"][0]["lesions"] == {"malignant": 2, "benign": 2}
 
 
-def test_conventional_cad_is_evaluated_by_the_same_statistics() -> None:
+def test_conventional_cad_is_evaluated_with_the_same_statistics() -> None:
     rois = make_roi_set("t", 4)  # cases 0 and 3 malignant
     run = Run("sttl", ("t",), "C1", None, 0)
     good = make_table(rois, np.array([0.9, 0.4, 0.3, 0.3, 0.1, 0.2, 0.6, 0.8]))
@@ -213,10 +213,10 @@ def test_conventional_cad_is_evaluated_by_the_same_statistics() -> None:
     assert test["delta"] == pytest.approx(8.5 / 16)
 
 
-def test_a_workdir_of_another_config_is_rejected(tmp_path: Path) -> None:
+def test_workdir_of_another_config_is_rejected(tmp_path: Path) -> None:
     workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 2}})
-    other_paths = {"seed": 0, "train": {"epochs": 2}, "data": {"workers": 2}, "executor": "local"}
-    workdir.claim(tmp_path, other_paths)
+    same_study = {"seed": 0, "train": {"epochs": 2}, "data": {"workers": 2}, "executor": "local"}
+    workdir.claim(tmp_path, same_study)
     with pytest.raises(InputError, match="another config: train.epochs is 2, not 3"):
         workdir.claim(tmp_path, {"seed": 0, "train": {"epochs": 3}})
 
