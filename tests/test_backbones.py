@@ -262,7 +262,7 @@ def test_all_problems_of_a_checkpoint_are_in_one_line(state: dict, tmp_path: Pat
     invalid["layer1.2.conv1.weight"] = np.zeros((64, 64, 3, 3), np.float32)  # of ResNet-34
     message = rejected(tmp_path / "invalid", invalid)
     for part in (
-        "names of resnet18",
+        "checkpoint of resnet18",
         "missing layer2.0.downsample.1.running_mean",
         "layer1.0.bn1.running_var has a negative variance",
         "layer3.1.conv1.weight has shape (7, 256, 3, 3), expected (256, 256, 3, 3)",

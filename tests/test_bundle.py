@@ -132,7 +132,7 @@ def test_load_and_score_in_python(handed: Handed, model: bundle.Model) -> None:
         model.score(pixels, [(0, 0, 10, pixels.shape[1] + 1)], pixel_um=size)
     with pytest.raises(InputError, match="float"):
         model.score(pixels.astype(int), [box])
-    with pytest.raises(InputError, match="trained on sfm"):
+    with pytest.raises(InputError, match="expected one of sfm"):
         model.score(pixels, [box], bits=bits, task="dm")
     assert model.score(pixels, []).shape == (0,)
 
@@ -218,7 +218,7 @@ def test_colour_images_and_invalid_paths_are_rejected(
     (tmp_path / "full" / "a").write_text("")
     Image.new("L", (300, 300), 99).save(tmp_path / "film.png")
     assert "not empty" in rejection(capsys, [*ask, tmp_path / "full"])
-    assert "trained on sfm" in rejection(capsys, [*ask, tmp_path / "out", "--task", "dm"])
+    assert "expected one of sfm" in rejection(capsys, [*ask, tmp_path / "out", "--task", "dm"])
     assert "no such file" in rejection(
         capsys, [*ask[:1], tmp_path / "no", *ask[2:], tmp_path / "o"]
     )

@@ -301,7 +301,7 @@ def test_missing_folders_cases_and_types_are_rejected(tmp_path: Path) -> None:
 def test_ddsm_and_cbis_ddsm_in_one_job_are_rejected() -> None:
     c = default()
     c.data.sources, c.data.target = ("cbis_ddsm:a", "ddsm:b"), "ddsm"
-    with pytest.raises(InputError, match="have the same patients"):
+    with pytest.raises(InputError, match="same patients, different ids"):
         validate(c)
 
 

@@ -431,7 +431,7 @@ def test_interval_without_patients_is_that_of_delong() -> None:
     assert interval.ci_low == pytest.approx(delong.ci_low)
     sparse = roc.auc_interval([1, 0, 0], [0.5, 0.1, 0.9])
     assert sparse.status == "sparse" and sparse.ci_low < sparse.auc < sparse.ci_high
-    with pytest.raises(ValueError, match="method must be"):
+    with pytest.raises(ValueError, match="expected one of empirical, proper"):
         roc.auc_interval([1, 0], [1, 0], method="delong")
 
 

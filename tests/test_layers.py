@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "mtl_jax"
 # From the lowest layer up. Packages of one layer do not import each other.
 LAYERS = (
-    ("types", "exclusion_reasons", "patient_notes", "config_diff", "old_names"),
+    ("types", "exclusion_reasons", "patient_notes", "config_diff"),
+    ("old_names",),
     ("io", "environment"),
     ("config",),
     ("imaging", "models", "roc", "phantom"),

@@ -7,6 +7,7 @@ import numpy as np
 from mtl_jax.report import convergence_figure, embedding_figure, gallery, maps_figure, statements
 from mtl_jax.report.analysis_results import Findings
 from mtl_jax.report.figure_style import ReportFigure
+from mtl_jax.report.phrases import approach_name
 from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.report.roc_curves import Curve, curves
 from mtl_jax.report.roc_figure import roc_figure
@@ -175,7 +176,7 @@ def _validation(work: WorkFolder) -> list[ValidationGroup]:
     validation = []
     for (approach, network), runs in groups.items():
         histories = {run["id"]: work.histories[run["id"]] for run in runs}
-        label = f"{approach.upper()}, {network}"
+        label = f"{approach_name(approach)}, {network}"
         target = runs[0]["tasks"][0]
         panels = validation_figures(f"{approach}-{network}", label, histories, target)
         validation.append(ValidationGroup(approach, network, runs, panels))

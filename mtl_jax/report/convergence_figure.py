@@ -14,6 +14,7 @@ from mtl_jax.report.figure_style import (
     make_axes,
     to_svg,
 )
+from mtl_jax.report.phrases import approach_name
 
 # (name, measure, groups, ROIs, axis label)
 PANELS = (
@@ -29,14 +30,14 @@ def convergence_figures(tables: Mapping[str, Sequence[Mapping[str, str]]]) -> li
     panel for each approach shows the squared maximum mean discrepancy of each pair of collections.
     """
     panels = [
-        _panel(name, label, {a.upper(): _select(rows, *key) for a, rows in tables.items()})
+        _panel(name, label, {approach_name(a): _select(rows, *key) for a, rows in tables.items()})
         for name, *key, label in PANELS
     ]
     pairs = dict.fromkeys(
         row["groups"] for rows in tables.values() for row in rows if row["measure"] == "mmd2"
     )
     for approach, rows in tables.items():
-        label = f"squared MMD, {approach.upper()}"
+        label = f"squared MMD, {approach_name(approach)}"
         series = {pair: _select(rows, "mmd2", pair, "learned") for pair in pairs}
         panels.append(_panel(f"mmd-{approach}", label, series))
     return [panel for panel in panels if panel]

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from mtl_jax.report.analysis_results import Embedding, Rois
 from mtl_jax.report.figure_style import ReportFigure, svg_element
+from mtl_jax.report.phrases import approach_name
 
 SIDE = 300.0
 MARGIN = 8.0
@@ -37,7 +38,7 @@ def tsne_figure(
         '<rect x=".5" y=".5" width="{0}" height="{0}" fill="none" stroke="currentColor" '
         'stroke-opacity=".35"/>'
     ).format(SIDE - 1)
-    label = f"t-SNE of {layer}, {approach.upper()}: {len(rows)} ROIs"
+    label = f"t-SNE of {layer}, {approach_name(approach)}: {len(rows)} ROIs"
     svg = svg_element(label, f"0 0 {SIDE:g} {SIDE:g}", frame + body, "points")
     data = [
         (rois.roi_id[i], rois.task[i], int(rois.label[i]), bool(rois.learned[i]), *point)
@@ -68,7 +69,7 @@ def score_figure(
         )
         for label, number in ((0, 1), (1, 2))
     )
-    first, second = (name.upper() for name in names)
+    first, second = (approach_name(name) for name in names)
     ends = (f"{low:.1f}", f"{high:.1f}")
     frame = Markup("").join(
         [

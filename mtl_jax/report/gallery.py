@@ -9,6 +9,7 @@ from markupsafe import Markup
 from mtl_jax.report import roi_images
 from mtl_jax.report.analysis_results import Rois
 from mtl_jax.report.figure_style import ReportFigure, svg_element
+from mtl_jax.report.phrases import approach_name
 from mtl_jax.report.read_workdir import ScoreTable
 
 N_COLUMNS = 4
@@ -56,7 +57,11 @@ def misclassified(
                 continue
             order = np.argsort(score[:, rows].mean(0) * (1 if label else -1), kind="stable")
             rows = rows[order]
-            by = [name.upper() for name, is_wrong in zip(names, subset, strict=True) if is_wrong]
+            by = [
+                approach_name(name)
+                for name, is_wrong in zip(names, subset, strict=True)
+                if is_wrong
+            ]
             only = " only" if len(by) == 1 < len(names) else ""
             title = f"{error} by {' and '.join(by)}{only}"
             name = f"misclassified-{'malignant' if label else 'benign'}-{'-'.join(by).lower()}"
@@ -103,7 +108,9 @@ def _draw(
         lines = Markup("").join(
             Markup(
                 '<text x="{}" y="{}" font-size="15" fill="currentColor">{} {:.2f}</text>'
-            ).format(x, y + TILE + LINE_HEIGHT * (i + 1) - 1, approach.upper(), score[i, row])
+            ).format(
+                x, y + TILE + LINE_HEIGHT * (i + 1) - 1, approach_name(approach), score[i, row]
+            )
             for i, approach in enumerate(names)
         )
         tiles.append(Markup("<g><title>{}</title>{}{}</g>").format(roi_id, image, lines))

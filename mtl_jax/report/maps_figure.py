@@ -6,6 +6,7 @@ from markupsafe import Markup
 from mtl_jax.report import roi_images
 from mtl_jax.report.analysis_results import Maps
 from mtl_jax.report.figure_style import ReportFigure, svg_element
+from mtl_jax.report.phrases import approach_name
 
 TILE, GAP, LABEL = 72, 3, 34
 LEFT = 150  # width of the ROI and its gradients
@@ -34,7 +35,7 @@ def maps_figure(approach: str, maps: Maps, row: int) -> ReportFigure:
             image = roi_images.signed_gray(_scale(maps.maps[row, i, k]))
             parts.append(_image(image, x, top, TILE))
     label_name = "malignant" if maps.label[row] else "benign"
-    label = f"{approach.upper()}: feature maps of a {label_name} ROI, {maps.kind[row]}"
+    label = f"{approach_name(approach)}: feature maps of a {label_name} ROI, {maps.kind[row]}"
     svg = svg_element(label, f"0 0 {width:g} {height:g}", Markup("").join(parts), "maps")
     rows = [
         (maps.roi_id[row], maps.kind[row], int(maps.label[row]), layer, k + 1, int(feature))

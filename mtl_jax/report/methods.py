@@ -74,7 +74,8 @@ def _network(work: WorkFolder) -> str:
     shape = phrases.join_and(sorted("one output layer for all collections" if h == "shared" else
                                 "an output layer for each collection" for h in heads))  # fmt: skip
     trained = "; ".join(
-        f"{approach.upper()} was trained on {phrases.join_and(phrases.tasks_of(work, approach))}"
+        f"{phrases.approach_name(approach)} was trained on "
+        f"{phrases.join_and(phrases.tasks_of(work, approach))}"
         for approach in work.approaches
     )
     return (

@@ -28,9 +28,9 @@ def method_name(name: str) -> str:
 
 
 def approach_name(name: str) -> str:
-    """Return 'MTTL' for mttl, and 'MTTL, heads=per_task' for mttl+heads=per_task."""
+    """Return 'MTTL' for mttl, and 'MTTL (heads=per_task)' for mttl+heads=per_task."""
     kind, *options = name.split("+")
-    return ", ".join([NAMES.get(kind, kind.upper()), *options])
+    return NAMES.get(kind, kind.upper()) + (f" ({', '.join(options)})" if options else "")
 
 
 def format_number(value: float) -> str:
@@ -102,7 +102,7 @@ def question(work: WorkFolder) -> str:
 def _training_data(work: WorkFolder, approach: str) -> str:
     tasks = tasks_of(work, approach)
     only = "" if len(tasks) > 1 else " only"
-    return f"{join_and(tasks)}{only} ({approach.upper()})"
+    return f"{join_and(tasks)}{only} ({approach_name(approach)})"
 
 
 def uses_builtin_weights(work: WorkFolder) -> bool:
@@ -142,7 +142,7 @@ def warnings(work: WorkFolder) -> list[str]:
         fits = target_training_aucs(work, approach)
         if fits and min(fits) < MIN_TRAINING_AUC:
             texts.append(
-                f"{approach.upper()} may be underfitted (training AUC "
+                f"{approach_name(approach)} may be underfitted (training AUC "
                 f"{format_number(min(fits))}): longer training may change its results."
             )
     return texts + _fit_statuses(work)
@@ -153,7 +153,7 @@ def _fit_statuses(work: WorkFolder) -> list[str]:
     aucs_by_status: dict[tuple[str, str], list[str]] = {}
     for row in work.results["auc"] if work.compares_approaches else []:
         if row["status"] != "ok" and row["estimator"] not in SECONDARY_ESTIMATORS:
-            auc = f"{row['study'].upper()}, {row['task']}, {row['unit']} level"
+            auc = f"{approach_name(row['study'])}, {row['task']}, {row['unit']} level"
             key = method_name(row["method"]), row["status"]
             aucs_by_status.setdefault(key, []).append(auc)
     texts = []
@@ -203,7 +203,9 @@ def _weak(work: WorkFolder) -> list[str]:
     n = min((row["n_malignant"] + row["n_benign"] for row in rows), default=MIN_LESIONS)
     if n >= MIN_LESIONS:
         return []
-    intervals = join_and([f"{format_interval(row)} ({row['study'].upper()})" for row in rows])
+    intervals = join_and(
+        [f"{format_interval(row)} ({approach_name(row['study'])})" for row in rows]
+    )
     return [
         f"Weak evidence: the evaluation set has only {n} lesions, and every AUC is uncertain; "
         f"lesion-level 95% CI {intervals}."

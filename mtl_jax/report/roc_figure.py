@@ -59,7 +59,9 @@ def roc_figure(
         heading = f"AUC, {mean}\n(curves: {note})" if mean else "AUC of the fitted curve"
         title = "\n".join([*comparison_lines, f"{heading} (95% CI):"])
         figure.legend(loc="outside lower left", title=title, title_fontsize=8.5, alignment="left")
-        names = ", ".join(f"{c.approach.upper()} AUC {c.headline.auc:.3f}" for c in curves)
+        names = ", ".join(
+            f"{phrases.approach_name(c.approach)} AUC {c.headline.auc:.3f}" for c in curves
+        )
         svg = to_svg(figure, f"{unit.capitalize()}-level ROC curves: {names}")
     rows = []
     for curve in curves:
@@ -79,7 +81,7 @@ def _legend(curve: Curve, mean: Mapping[str, Any] | None) -> str:
     if mean:
         values = (mean["auc"], mean["ci_low"], mean["ci_high"])
     auc, low, high = map(phrases.format_number, values)
-    return f"{curve.approach.upper()} {auc} ({low} to {high})"
+    return f"{phrases.approach_name(curve.approach)} {auc} ({low} to {high})"
 
 
 def _comparison_lines(tests: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -88,7 +90,7 @@ def _comparison_lines(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     for test in tests:
         first.setdefault((test["a"], test["b"]), test)
     return [
-        f"{test['a'].upper()} \N{MINUS SIGN} {test['b'].upper()}: "
+        f"{phrases.approach_name(test['a'])} \N{MINUS SIGN} {phrases.approach_name(test['b'])}: "
         f"{phrases.format_signed(test['delta'])}, {phrases.format_p_value(test['p_value'])} "
         f"({'primary' if test['primary'] else 'secondary'})"
         for test in list(first.values())[:3]

@@ -16,6 +16,7 @@ from mtl_jax.report.figure_style import (
     make_axes,
     to_svg,
 )
+from mtl_jax.report.phrases import approach_name
 
 COLUMNS = ("approach", "network", "split", "target_cases", "unit", "auc", "se", "ci_low", "ci_high")
 MIN_FOR_BOX = 5  # initializations from which a box plot is drawn
@@ -98,7 +99,7 @@ def learning_curve_figure(rows: Sequence[Mapping[str, Any]], unit: str) -> Repor
         for i, (name, study_rows) in enumerate(_groups(rows, "study").items()):
             study_rows = sorted(study_rows, key=lambda row: row["target_cases"] or np.inf)
             x = [row["target_cases"] for row in study_rows]
-            _error_bars(axes, i, x, study_rows, name.upper(), linestyle(i))
+            _error_bars(axes, i, x, study_rows, approach_name(name), linestyle(i))
         axes.set(xlabel="training cases of the target", ylabel=f"{unit}-level AUC", xscale="log")
         ticks = sorted({row["target_cases"] for row in rows})
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
