@@ -202,7 +202,7 @@ def test_an_interval_below_zero_is_rejected() -> None:
     c = config.default()
     c.train.validation_epochs = -1
     with pytest.raises(
-        InputError, match=r"config.train.validation_epochs=-1 is invalid: expected at least 0"
+        InputError, match=r"config.train.validation_epochs=-1 is invalid: expected an integer >= 0"
     ):
         config.validate(c)
 
