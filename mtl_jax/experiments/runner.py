@@ -71,16 +71,7 @@ def _evaluate(
     if last_stage in TABULATED:
         last_runs = []
     provenance = {run.id: records[run.id]["provenance"] for run in last_runs}
-    conventional: Mapping[str, Scores] = {}
-    if c.analysis.enabled and c.analysis.conventional:
-        conventional = conventional_scores(
-            folder / "analysis" / "conventional",
-            last_runs,
-            inputs.collections,
-            inputs.split,
-            c.seed,
-            provenance,
-        )
+    conventional = _conventional_scores(c, folder, inputs, last_runs, provenance)
     results = summarize(
         c.study,
         finished,
@@ -107,6 +98,22 @@ def _evaluate(
             provenance,
         )
     return results
+
+
+def _conventional_scores(
+    c: ConfigDict,
+    folder: Path,
+    inputs: StudyInputs,
+    runs: Sequence[Run],
+    provenance: Mapping[str, Any],
+) -> dict[str, Scores]:
+    """Return the scores of conventional CAD by classifier; none if config.analysis disables it."""
+    if not (c.analysis.enabled and c.analysis.conventional):
+        return {}
+    cad_folder = folder / "analysis" / "conventional"
+    return conventional_scores(
+        cad_folder, runs, inputs.collections, inputs.split, c.seed, provenance
+    )
 
 
 def show_plan(c: ConfigDict, folder: Path, inputs: StudyInputs | None = None) -> None:
