@@ -1,4 +1,4 @@
-"""Model bundles: the same scores without the run, and one-line errors for invalid input."""
+"""Model bundles: scores equal to those of the run, and one-line errors for invalid input."""
 
 import csv
 import json
@@ -34,100 +34,104 @@ FILM = np.tile(np.linspace(400, 3000, 300), (300, 1)).astype(int)
 BOX = "120;120;180;180"
 
 
-class Handed(NamedTuple):
-    """The exported bundles after the run, its shards and its folder were deleted."""
+class ExportedBundles(NamedTuple):
+    """Bundles exported from runs that were then deleted, with their shards."""
 
     model: Path  # calibrated
-    plain: Path  # not calibrated
-    of_fold: Path  # a run of the cross-validation
+    uncalibrated: Path  # not calibrated
+    fold_model: Path  # a run of the cross-validation
     films: Path
-    scores: dict[str, float]  # the run's own, by image
+    scores: dict[str, float]  # of the run, by ROI id
 
 
 @pytest.fixture(scope="module")
-def handed(tmp_path_factory: pytest.TempPathFactory) -> Handed:
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> ExportedBundles:
     folder = tmp_path_factory.mktemp("bundle")
-    made = trained.train(folder)
-    out_of_fold = ["--out-of-fold", str(made.cross_validation)]
-    assert export.main([str(made.run), "--output", str(folder / "model"), *out_of_fold]) == 0
-    assert export.main([str(made.run), "--output", str(folder / "plain")]) == 0
-    of_fold = sorted((made.cross_validation / "runs").iterdir())[0]
-    assert export.main([str(of_fold), "--output", str(folder / "of_fold")]) == 0
+    runs = trained.train(folder)
+    out_of_fold = ["--out-of-fold", str(runs.cross_validation)]
+    assert export.main([str(runs.run), "--output", str(folder / "model"), *out_of_fold]) == 0
+    assert export.main([str(runs.run), "--output", str(folder / "uncalibrated")]) == 0
+    fold_run = sorted((runs.cross_validation / "runs").iterdir())[0]
+    assert export.main([str(fold_run), "--output", str(folder / "of_fold")]) == 0
     films = folder / "films"
-    shutil.copytree(made.films, films)
-    with (made.run / "scores.csv").open() as file:
+    shutil.copytree(runs.films, films)
+    with (runs.run / "scores.csv").open() as file:
         scores = {row["roi_id"]: float(row["score"]) for row in csv.DictReader(file)}
-    shutil.rmtree(made.test)
-    shutil.rmtree(made.cross_validation)
+    shutil.rmtree(runs.test)
+    shutil.rmtree(runs.cross_validation)
     shutil.rmtree(folder / "cache")
-    return Handed(folder / "model", folder / "plain", folder / "of_fold", films, scores)
+    return ExportedBundles(
+        folder / "model", folder / "uncalibrated", folder / "of_fold", films, scores
+    )
 
 
 @pytest.fixture(scope="module")
-def model(handed: Handed) -> bundle.Model:
-    return mtl_jax.load(handed.model)
+def model(bundles: ExportedBundles) -> bundle.Model:
+    return mtl_jax.load(bundles.model)
 
 
-def table(path: Path, rows: list[dict[str, str]]) -> Path:
+def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
     with path.open("w", newline="") as file:
-        lines = csv.DictWriter(file, list(rows[0]))
-        lines.writeheader()
-        lines.writerows(rows)
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
     return path
 
 
-def rejection(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
+def run_rejected(capsys: pytest.CaptureFixture, arguments: list[object]) -> str:
     """Return the one-line error of tools/score.py."""
     capsys.readouterr()
     assert score.main([*map(str, arguments)]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1 and "Traceback" not in said.err
-    return said.err
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1 and "Traceback" not in output.err
+    return output.err
 
 
-def test_bundle_without_the_run_gives_the_scores_of_the_run(handed: Handed, tmp_path: Path) -> None:
-    with (handed.films / "manifest.csv").open() as file:
+def test_bundle_without_the_run_gives_the_scores_of_the_run(
+    bundles: ExportedBundles, tmp_path: Path
+) -> None:
+    with (bundles.films / "manifest.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    lesions = table(tmp_path / "lesions.csv", rows)
-    command = [sys.executable, "tools/score.py", handed.model, handed.films]
+    lesions = write_csv(tmp_path / "lesions.csv", rows)
+    command = [sys.executable, "tools/score.py", bundles.model, bundles.films]
     command += ["--lesions", lesions, "--out", tmp_path / "out", "--keep-ids"]
-    ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert "research only" in ended.stdout and "phantom" in ended.stdout
-    found = json.loads((tmp_path / "out" / "scores.json").read_text())
+    process = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert "research only" in process.stdout and "phantom" in process.stdout
+    result = json.loads((tmp_path / "out" / "scores.json").read_text())
     views = {}
-    for lesion in found["lesions"]:
+    for lesion in result["lesions"]:
         for view in lesion["views"]:
             views[f"sfm/{lesion['case_id']}/{lesion['lesion_id']}/{view['view']}"] = view["score"]
         assert lesion["score"] == pytest.approx(np.mean([v["score"] for v in lesion["views"]]))
-    assert views.keys() == handed.scores.keys() and len(views) > 5
+    assert views.keys() == bundles.scores.keys() and len(views) > 5
     assert np.ptp(list(views.values())) > 1e-3
-    worst = max(abs(views[name] - value) for name, value in handed.scores.items())
-    assert worst <= 1e-6, worst
-    # The same numbers in the tables, all images on the page, and no requests.
+    max_difference = max(abs(views[name] - value) for name, value in bundles.scores.items())
+    assert max_difference <= 1e-6, max_difference
+    # The tables have the same scores; the page has all images and makes no requests.
     with (tmp_path / "out" / "views.csv").open() as file:
         assert [float(r["score"]) for r in csv.DictReader(file)] == list(views.values())
     with (tmp_path / "out" / "lesions.csv").open() as file:
         assert [r["lesion_id"] for r in csv.DictReader(file)] == [
-            lesion["lesion_id"] for lesion in found["lesions"]
+            lesion["lesion_id"] for lesion in result["lesions"]
         ]
     page = (tmp_path / "out" / "scores.html").read_text()
     assert page.count('src="data:image/png') == 2 * len(views) and "://" not in page
-    with Image.open(tmp_path / "out" / found["lesions"][0]["views"][0]["roi"]) as picture:
+    with Image.open(tmp_path / "out" / result["lesions"][0]["views"][0]["roi"]) as picture:
         assert picture.size == (256, 256)
 
 
-def test_load_and_score_in_python(handed: Handed, model: bundle.Model) -> None:
-    with (handed.films / "manifest.csv").open() as file:
+def test_load_and_score_in_python(bundles: ExportedBundles, model: bundle.Model) -> None:
+    with (bundles.films / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
     row = next(row for row in rows if row["split"] == "test")
     name = f"sfm/{row['patient_id']}/{row['lesion_id']}/{row['view']}"
-    pixels, bits = read_image(handed.films / row["image_path"])
+    pixels, bits = read_image(bundles.films / row["image_path"])
     box = tuple(float(edge) for edge in row["bbox"].split(";"))
-    size = dicom.read_spacing(handed.films / row["image_path"])[0]
-    found = model.score(pixels, [box, box], pixel_um=size, bits=bits)
-    assert found.shape == (2,) and found[0] == found[1]
-    assert abs(found[0] - handed.scores[name]) <= 1e-6
+    size = dicom.read_spacing(bundles.films / row["image_path"])[0]
+    scores = model.score(pixels, [box, box], pixel_um=size, bits=bits)
+    assert scores.shape == (2,) and scores[0] == scores[1]
+    assert abs(scores[0] - bundles.scores[name]) <= 1e-6
     with pytest.raises(InputError, match="inside"):
         model.score(pixels, [(0, 0, 10, pixels.shape[1] + 1)], pixel_um=size)
     with pytest.raises(InputError, match="float"):
@@ -137,26 +141,25 @@ def test_load_and_score_in_python(handed: Handed, model: bundle.Model) -> None:
     assert model.score(pixels, []).shape == (0,)
 
 
-def test_one_byte_changed_anywhere_is_rejected(
-    handed: Handed, capsys: pytest.CaptureFixture, tmp_path: Path
+def test_flipped_bit_in_each_file_is_rejected(
+    bundles: ExportedBundles, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     copy = tmp_path / "model"
-    shutil.copytree(handed.plain, copy)
-    manifest = handed.films / "manifest.csv"
+    shutil.copytree(bundles.uncalibrated, copy)
+    manifest = bundles.films / "manifest.csv"
+    arguments = [copy, bundles.films, "--lesions", manifest, "--out", tmp_path / "out"]
     for path in sorted(copy.iterdir()):
-        whole = path.read_bytes()
-        at = len(whole) // 2
-        with path.open("r+b") as file:
-            file.seek(at)
-            file.write(bytes([whole[at] ^ 1]))
-        arguments = [copy, handed.films, "--lesions", manifest, "--out", tmp_path / "out"]
-        said = rejection(capsys, arguments)
-        assert "damaged" in said and path.name in said or path.name == "SHA256SUMS"
-        path.write_bytes(whole)
-    (copy / "more").write_text("")
-    with pytest.raises(InputError, match="'more' is missing, new or changed"):
+        content = path.read_bytes()
+        for position in (0, len(content) // 2, len(content) - 1):
+            flipped = bytes([content[position] ^ 1])
+            path.write_bytes(content[:position] + flipped + content[position + 1 :])
+            error = run_rejected(capsys, arguments)
+            assert "damaged" in error and path.name in error or path.name == "SHA256SUMS"
+        path.write_bytes(content)
+    (copy / "extra").write_text("")
+    with pytest.raises(InputError, match="'extra' is missing, new or changed"):
         bundle.load(copy)
-    (copy / "more").unlink()
+    (copy / "extra").unlink()
     (copy / "card.md").unlink()
     with pytest.raises(InputError, match="card.md"):
         bundle.load(copy)
@@ -168,7 +171,7 @@ US = "1.2.840.10008.5.1.4.1.1.6.1"
 
 
 @pytest.mark.parametrize(
-    ("cells", "tags", "cure"),
+    ("cells", "tags", "message"),
     [
         ({"box": "120;120;180;301"}, {}, "not inside the image of 300 rows and 300 columns"),
         ({"box": "-1;120;180;180"}, {}, "not inside the image"),
@@ -190,50 +193,54 @@ US = "1.2.840.10008.5.1.4.1.1.6.1"
     ],
 )
 def test_invalid_input_is_rejected_in_one_line(
-    handed: Handed,
+    bundles: ExportedBundles,
     capsys: pytest.CaptureFixture,
     tmp_path: Path,
     cells: dict[str, str],
     tags: dict[str, object],
-    cure: str,
+    message: str,
 ) -> None:
     write_dicom(tmp_path / "in" / "film.dcm", FILM, **digitized_film(**tags))
     row = {"image_path": "film.dcm", "lesion_id": "1", "box": BOX} | cells
-    lesions = table(tmp_path / "lesions.csv", [row])
+    lesions = write_csv(tmp_path / "lesions.csv", [row])
     out = tmp_path / "out"
-    said = rejection(capsys, [handed.plain, tmp_path / "in", "--lesions", lesions, "--out", out])
-    assert "lesions.csv line 2" in said and cure in said
+    error = run_rejected(
+        capsys, [bundles.uncalibrated, tmp_path / "in", "--lesions", lesions, "--out", out]
+    )
+    assert "lesions.csv line 2" in error and message in error
     assert not out.exists()
 
 
 def test_colour_images_and_invalid_paths_are_rejected(
-    handed: Handed, capsys: pytest.CaptureFixture, tmp_path: Path
+    bundles: ExportedBundles, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     Image.new("RGB", (300, 300), (9, 99, 200)).save(tmp_path / "film.png")
     row = {"image_path": "film.png", "lesion_id": "1", "box": BOX, "pixel_um": "100"}
-    lesions = table(tmp_path / "lesions.csv", [row])
-    ask = [handed.plain, tmp_path / "film.png", "--lesions", lesions, "--out"]
-    assert "colour" in rejection(capsys, [*ask, tmp_path / "out"])
+    lesions = write_csv(tmp_path / "lesions.csv", [row])
+    arguments = [bundles.uncalibrated, tmp_path / "film.png", "--lesions", lesions, "--out"]
+    assert "colour" in run_rejected(capsys, [*arguments, tmp_path / "out"])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").write_text("")
     Image.new("L", (300, 300), 99).save(tmp_path / "film.png")
-    assert "not empty" in rejection(capsys, [*ask, tmp_path / "full"])
-    assert "expected one of sfm" in rejection(capsys, [*ask, tmp_path / "out", "--task", "dm"])
-    assert "no such file" in rejection(
-        capsys, [*ask[:1], tmp_path / "no", *ask[2:], tmp_path / "o"]
+    assert "not empty" in run_rejected(capsys, [*arguments, tmp_path / "full"])
+    assert "expected one of sfm" in run_rejected(
+        capsys, [*arguments, tmp_path / "out", "--task", "dm"]
+    )
+    assert "no such file" in run_rejected(
+        capsys, [*arguments[:1], tmp_path / "no", *arguments[2:], tmp_path / "o"]
     )
 
 
-def test_what_lies_outside_training_is_flagged(
-    handed: Handed, capsys: pytest.CaptureFixture, tmp_path: Path
+def test_lesions_outside_the_training_range_are_flagged(
+    bundles: ExportedBundles, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 4096, (400, 400))
-    write_dicom(tmp_path / "strange.dcm", noise, ImagerPixelSpacing=[0.07, 0.07])
-    row = {"image_path": "strange.dcm", "lesion_id": "<b>&1</b>", "box": "0;0;300;300"}
-    lesions = table(tmp_path / "lesions.csv", [row])
-    ask = [handed.model, tmp_path, "--lesions", lesions, "--out", tmp_path / "out"]
-    assert score.main([*map(str, ask), "--no-evidence", "--keep-ids"]) == 0
+    write_dicom(tmp_path / "noise.dcm", noise, ImagerPixelSpacing=[0.07, 0.07])
+    row = {"image_path": "noise.dcm", "lesion_id": "<b>&1</b>", "box": "0;0;300;300"}
+    lesions = write_csv(tmp_path / "lesions.csv", [row])
+    arguments = [bundles.model, tmp_path, "--lesions", lesions, "--out", tmp_path / "out"]
+    assert score.main([*map(str, arguments), "--no-evidence", "--keep-ids"]) == 0
     (lesion,) = json.loads((tmp_path / "out" / "scores.json").read_text())["lesions"]
     flags = "\n".join(lesion["flags"])
     for word in ("pixel size 70 um", "contrast", "outside the image", "modality DM: trained on"):
@@ -244,73 +251,79 @@ def test_what_lies_outside_training_is_flagged(
     assert "<b>&1" not in page and "&lt;b&gt;&amp;1" in page
 
 
-def test_without_out_of_fold_scores_nothing_is_calibrated(handed: Handed) -> None:
-    plain, calibrated = mtl_jax.load(handed.plain), mtl_jax.load(handed.model)
-    assert plain.about["calibration"] is None and plain.about["operating_points"] == []
-    assert np.isnan(plain.probability([0.5], "lesion")).all()
-    assert "no out-of-fold scores" in (handed.plain / "card.md").read_text()
-    assert plain.about["reference_scores"] == {"sfm": "of lesions in the training set"}
-    fitted = calibrated.about["calibration"]["lesion"]
-    assert [check["on"] for check in fitted["checks"]][1] == "test set"
+def test_bundle_without_out_of_fold_scores_is_uncalibrated(bundles: ExportedBundles) -> None:
+    uncalibrated, calibrated = mtl_jax.load(bundles.uncalibrated), mtl_jax.load(bundles.model)
+    assert (
+        uncalibrated.about["calibration"] is None and uncalibrated.about["operating_points"] == []
+    )
+    assert np.isnan(uncalibrated.probability([0.5], "lesion")).all()
+    assert "no out-of-fold scores" in (bundles.uncalibrated / "card.md").read_text()
+    assert uncalibrated.about["reference_scores"] == {"sfm": "of lesions in the training set"}
+    calibration = calibrated.about["calibration"]["lesion"]
+    assert [check["on"] for check in calibration["checks"]][1] == "test set"
     assert calibrated.about["reference_scores"] == {"sfm": "out of fold"}
-    card = (handed.model / "card.md").read_text()
+    card = (bundles.model / "card.md").read_text()
     assert "**For research only, not for clinical use.**" in card and "Phantom model" in card
 
 
 def test_every_text_of_the_card_is_escaped(model: bundle.Model) -> None:
-    """A mark is added to every text of the bundle, including the name of the collection."""
-    mark = "<i>|*x*"
+    """Add HTML and Markdown markup to every text of the bundle, including collection names."""
+    markup = "<i>|*x*"
 
-    def planted(value: object) -> object:
+    def add_markup(value: object) -> object:
         if isinstance(value, dict):
-            return {mark + k if k == "sfm" else k: planted(v) for k, v in value.items()}
+            return {markup + k if k == "sfm" else k: add_markup(v) for k, v in value.items()}
         if isinstance(value, list):
-            return [planted(one) for one in value]
-        return mark + value if isinstance(value, str) else value
+            return [add_markup(item) for item in value]
+        return markup + value if isinstance(value, str) else value
 
-    about = planted(json.loads(json.dumps(model.about)))
+    about = add_markup(json.loads(json.dumps(model.about)))
     card = model_card.render_card(bundle.Model(about, model.params, model.reference))
-    assert mark not in card and "<i>" not in card
+    assert markup not in card and "<i>" not in card
     assert card.count("&lt;i&gt;\\|\\*x\\*") > 20
 
 
-def test_model_card_of_a_cross_validation_run_has_no_test_set(handed: Handed) -> None:
-    about = mtl_jax.load(handed.of_fold).about
+def test_model_card_of_a_cross_validation_run_has_no_test_set(bundles: ExportedBundles) -> None:
+    about = mtl_jax.load(bundles.fold_model).about
     assert about["run"]["fold"] == 0 and about["operating_points"]
     assert all("test" not in point for point in about["operating_points"])
     rows = [
         line
-        for line in (handed.of_fold / "card.md").read_text().splitlines()
+        for line in (bundles.fold_model / "card.md").read_text().splitlines()
         if line.startswith(("| highest Youden", "| sensitivity 0"))
     ]
     assert len(rows) == len(about["operating_points"])
     assert all(row.endswith("| no test set |") for row in rows)
 
 
-def test_percentiles_and_neighbours_by_hand(model: bundle.Model) -> None:
-    r = model.reference
-    benign = r.score[r.label == 0]
+def test_percentiles_and_neighbours_match_hand_computed_values(model: bundle.Model) -> None:
+    reference = model.reference
+    benign = reference.score[reference.label == 0]
     assert model.percentile(2.0, 0) == 100 and model.percentile(-1.0, 1) == 0
-    middle = float(np.median(benign))
-    by_hand = 100 * np.mean((benign < middle) + 0.5 * (benign == middle))
-    assert model.percentile(middle, 0) == pytest.approx(by_hand)
-    first, *_ = model.nearest(r.features[3])
-    assert (first.lesion_id, first.case_id, first.distance) == (r.lesion_id[3], r.case_id[3], 0)
+    median = float(np.median(benign))
+    expected = 100 * np.mean((benign < median) + 0.5 * (benign == median))
+    assert model.percentile(median, 0) == pytest.approx(expected)
+    first, *_ = model.nearest(reference.features[3])
+    assert (first.lesion_id, first.case_id, first.distance) == (
+        reference.lesion_id[3],
+        reference.case_id[3],
+        0,
+    )
 
 
-# Settings of other weights, in which every number affects the result.
+# Settings of normalization in which every number affects the result.
 STRONG = (Normalization(3, 0.2, 0.6, 1.0, True, 0), Normalization(7, 0.1, 1.1, 1.5))
 
 
 @pytest.fixture(scope="module")
 def random_model(model: bundle.Model) -> bundle.Model:
-    """The same model with random weights, two heads and scores that spread over [0, 1]."""
+    """Return the model with random weights, two heads and scores spread over [0, 1]."""
     about = json.loads(json.dumps(model.about))
     about["network"] = {"outputs": 4, "lrn": response_norm.to_json(STRONG)}
     about["run"]["tasks"] = ["sfm", "dm"]
     about["run"]["input_mean"]["dm"], about["run"]["input_std"]["dm"] = 40.0, 900.0
     params = alexnet.init(alexnet.AlexNet(4, lrn=STRONG), jax.random.key(5))
-    gray = (rois(8) - 40.0) / 900.0
+    gray = (random_rois(8) - 40.0) / 900.0
     image = np.repeat(gray[..., None], 3, axis=-1).astype(np.float32)
     logits = np.asarray(alexnet.forward(params, image, lrn=STRONG))
     params["F5"] = {
@@ -320,7 +333,7 @@ def random_model(model: bundle.Model) -> bundle.Model:
     return bundle.Model(about, jax.tree.map(np.asarray, params), model.reference)
 
 
-def rois(count: int) -> np.ndarray:
+def random_rois(count: int) -> np.ndarray:
     rng = np.random.default_rng(1)
     scale = rng.uniform(200, 3000, (count, 1, 1))
     return (scale * rng.standard_normal((count, 128, 128))).astype(np.int16)
@@ -329,51 +342,50 @@ def rois(count: int) -> np.ndarray:
 def test_bundles_of_earlier_versions_use_their_normalization(
     random_model: bundle.Model,
 ) -> None:
-    """'lrn': true meant 1e-4 times the sum of squares, after the ReLU."""
+    """Check that 'lrn': true is 1e-4 times the sum of squares, after the ReLU."""
     about = {**random_model.about, "network": {"outputs": 4, "lrn": True}}
     network = bundle.Model(about, random_model.params, random_model.reference).network
     x = 9 * np.random.default_rng(0).standard_normal((1, 31, 31, 64)).astype(np.float32)
     kernel, bias = np.zeros((5, 5, 64, 192), np.float32), np.zeros(192, np.float32)
     kernel[2, 2, range(64), range(64)] = 1  # the first 64 maps equal the input
     params = {"C2": {"kernel": kernel, "bias": bias}}
-    found = network.apply({"params": params}, x, "C2", "C2")[0, 0, 0, :64]
-    kept = np.maximum(np.pad(np.float64(x[0, :3, :3]), ((0, 0), (0, 0), (2, 2))), 0)
-    total = sum(kept[..., k : k + 64] ** 2 for k in range(5))
-    expected = (kept[..., 2:-2] / (2 + 1e-4 * total) ** 0.75).max((0, 1))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    output = network.apply({"params": params}, x, "C2", "C2")[0, 0, 0, :64]
+    rectified = np.maximum(np.pad(np.float64(x[0, :3, :3]), ((0, 0), (0, 0), (2, 2))), 0)
+    total = sum(rectified[..., k : k + 64] ** 2 for k in range(5))
+    expected = (rectified[..., 2:-2] / (2 + 1e-4 * total) ** 0.75).max((0, 1))
+    np.testing.assert_allclose(output, expected, rtol=1e-5)
     damaged = {**random_model.about, "network": {"outputs": 4, "lrn": {"C1": {}}}}
     with pytest.raises(ValueError, match="normalization"):
         _ = bundle.Model(damaged, random_model.params, random_model.reference).network
 
 
 def test_stablehlo_agrees_for_any_batch(random_model: bundle.Model) -> None:
-    made = jax.export.deserialize(bytearray(stablehlo.to_stablehlo(random_model, "dm")))
-    assert made.platforms == ("cpu", "cuda")
-    counts = rois(3)
-    found = np.asarray(made.call(counts.astype(np.float32)))
-    np.testing.assert_allclose(found, random_model.score_rois(counts, "dm")[0], atol=1e-5)
-    assert str(made.in_avals[0].shape[0]) == "n"
+    program = jax.export.deserialize(bytearray(stablehlo.to_stablehlo(random_model, "dm")))
+    assert program.platforms == ("cpu", "cuda")
+    pixels = random_rois(3)
+    scores = np.asarray(program.call(pixels.astype(np.float32)))
+    np.testing.assert_allclose(scores, random_model.score_rois(pixels, "dm")[0], atol=1e-5)
+    assert str(program.in_avals[0].shape[0]) == "n"
 
 
 def test_onnx_agrees_under_onnxruntime(random_model: bundle.Model) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     session = runtime.InferenceSession(onnx_graph.to_onnx(random_model, "dm"))
-    counts = rois(3)
-    own = random_model.score_rois(counts, "dm")[0]
-    assert np.ptp(own) > 0.1
-    for rows in (counts, counts[:1]):
-        (found,) = session.run(None, {"rois": rows.astype(np.float32)})
-        np.testing.assert_allclose(found, own[: len(rows)], atol=1e-5)
+    pixels = random_rois(3)
+    expected = random_model.score_rois(pixels, "dm")[0]
+    assert np.ptp(expected) > 0.1
+    for rows in (pixels, pixels[:1]):
+        (scores,) = session.run(None, {"rois": rows.astype(np.float32)})
+        np.testing.assert_allclose(scores, expected[: len(rows)], atol=1e-5)
 
 
 def test_only_a_finished_unchanged_run_is_exported(
-    capsys: pytest.CaptureFixture, tmp_path: Path, handed: Handed
+    capsys: pytest.CaptureFixture, tmp_path: Path, bundles: ExportedBundles
 ) -> None:
-    for problem in ("missing or damaged",):
-        assert export.main([str(tmp_path / "runs" / "a"), "--output", str(tmp_path / "m")]) == 2
-        assert problem in capsys.readouterr().err
+    assert export.main([str(tmp_path / "runs" / "a"), "--output", str(tmp_path / "m")]) == 2
+    assert "missing or damaged" in capsys.readouterr().err
     with pytest.raises(InputError, match="already exists"):
-        bundle.save(mtl_jax.load(handed.plain), "", handed.plain)
+        bundle.save(mtl_jax.load(bundles.uncalibrated), "", bundles.uncalibrated)
     (tmp_path / "run.json").write_text(json.dumps({"approach": "sttl"}))
     with pytest.raises(InputError, match="not finished"):
         build_model(tmp_path)

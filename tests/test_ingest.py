@@ -1,4 +1,4 @@
-"""Ingest: every lesion view is in the audit; workers, kills and bad images change no other ROI."""
+"""Ingest: the audit, unusable images, resuming and several workers."""
 
 import csv
 import hashlib
@@ -39,23 +39,23 @@ ROWS = (
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Return a folder with a table of six rows and its five images."""
+    """Return a folder with a manifest of six rows and its five images."""
     home = tmp_path / "images"
     home.mkdir()
     rng = np.random.default_rng(5)
     for name in "abcde":
         write_pgm(home / f"{name}.pgm", rng.integers(0, 4096, (200, 220)), 4095)
-    return listed(home, ROWS)
+    return write_manifest(home, ROWS)
 
 
-def listed(home: Path, rows: tuple[str, ...]) -> Path:
+def write_manifest(home: Path, rows: tuple[str, ...]) -> Path:
     (home / "m.csv").write_text("\n".join((COLUMNS, *rows)) + "\n")
     return home
 
 
 def load(home: Path, **rules: object) -> RoiSet:
-    usual = {"pseudonymise": False, "truth_policy": "birads", "unusable": "leave_out"}
-    rules = usual | rules
+    default_rules = {"pseudonymise": False, "truth_policy": "birads", "unusable": "leave_out"}
+    rules = default_rules | rules
     spec, cache = f"manifest:{home}/m.csv", home.parent / "cache"
     return ingest.load(spec, cache, BACKGROUND, {}, ingest.Rules(**rules))
 
@@ -66,12 +66,12 @@ def read_audit(home: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_rules_are_the_fields_of_the_config() -> None:
+def test_default_rules_equal_the_default_config() -> None:
     data = config.default().data.to_dict()
-    background, options, rules = ingest.read_settings(data, Path("there"))
+    background, options, rules = ingest.read_settings(data, Path("phantom_folder"))
     assert rules == ingest.DEFAULT_RULES == ingest.Rules() and background == data["background"]
     assert options["phantom"] == data["phantom"] | {
-        "folder": Path("there"),
+        "folder": Path("phantom_folder"),
         "target": "sfm",
     }
     assert options["mini_mias"] == data["mini_mias"]
@@ -87,33 +87,33 @@ def test_the_rules_are_the_fields_of_the_config() -> None:
         ("birads", ["P1", "P2", "P3", "P4", "P5"]),
     ],
 )
-def test_a_policy_selects_reference_standards_and_lists_the_others(
+def test_policy_selects_reference_standards_and_lists_the_others(
     home: Path, policy: str, cases: list[str]
 ) -> None:
     rois = load(home, truth_policy=policy)
     assert list(rois.index["case_id"]) == cases
-    out = dict(rois.manifest["left_out"])
-    assert len(out) == 6 - len(cases) == rois.manifest["counts"]["left_out"]
-    assert out["P6/1/CC"] == "truth unproven"
+    excluded = dict(rois.manifest["left_out"])
+    assert len(excluded) == 6 - len(cases) == rois.manifest["counts"]["left_out"]
+    assert excluded["P6/1/CC"] == "truth unproven"
     if policy == "biopsy":
-        assert out["P2/1/CC"] == "reference standard followup, not biopsy"
-        assert out["P3/1/CC"] == "reference standard birads, not biopsy"
+        assert excluded["P2/1/CC"] == "reference standard followup, not biopsy"
+        assert excluded["P3/1/CC"] == "reference standard birads, not biopsy"
     if policy in ("biopsy", "biopsy_or_followup"):
-        assert out["P4/1/CC"] == f"reference standard unstated, not {policy}"
+        assert excluded["P4/1/CC"] == f"reference standard unstated, not {policy}"
     assert any(f"truth policy {policy}" in decision for decision in rois.manifest["decisions"])
 
 
-def test_a_policy_that_rejects_all_lesions_names_one_that_does_not(home: Path) -> None:
-    listed(home, (ROWS[2], ROWS[2].replace("P3", "P7").replace("c.pgm", "a.pgm")))
+def test_error_suggests_a_policy_that_accepts_the_lesions(home: Path) -> None:
+    write_manifest(home, (ROWS[2], ROWS[2].replace("P3", "P7").replace("c.pgm", "a.pgm")))
     for policy in ("biopsy", "biopsy_or_followup", "biopsy_followup_or_unstated"):
         message = rf"='{policy}' accepts; the collection has birads \(2 .*truth_policy to 'birads'"
         with pytest.raises(InputError, match=message):
             load(home, truth_policy=policy)
     assert len(load(home)) == 2
-    listed(home, ROWS[1:2])
+    write_manifest(home, ROWS[1:2])
     with pytest.raises(InputError, match="to 'biopsy_or_followup'"):
         load(home, truth_policy="biopsy")
-    listed(home, ROWS[3:4])
+    write_manifest(home, ROWS[3:4])
     for policy in ("biopsy", "biopsy_or_followup"):
         with pytest.raises(InputError, match="to 'biopsy_followup_or_unstated'"):
             load(home, truth_policy=policy)
@@ -125,27 +125,27 @@ def test_existing_shards_are_checked_against_the_rules(home: Path) -> None:
     load(home)
     (folder,) = (path for path in (home.parent / "cache").iterdir() if path.name[0] != ".")
 
-    def ready(**rules: object) -> RoiSet:
+    def load_shards(**rules: object) -> RoiSet:
         settings = ingest.Rules(**rules)
         return ingest.load(f"shards:{folder}", home.parent / "cache", BACKGROUND, {}, settings)
 
-    assert len(ready(truth_policy="birads")) == 5
+    assert len(load_shards(truth_policy="birads")) == 5
     with pytest.raises(InputError, match="some ROIs have the reference standard birads"):
-        ready()
+        load_shards()
     with pytest.raises(InputError, match="standard birads, unstated, which"):
-        ready(truth_policy="biopsy_or_followup")
+        load_shards(truth_policy="biopsy_or_followup")
     with pytest.raises(InputError, match="standard birads, followup, unstated"):
-        ready(truth_policy="biopsy")
+        load_shards(truth_policy="biopsy")
     with pytest.raises(InputError, match="strict: 1 of the ROIs were corrected and 0 more"):
-        ready(truth_policy="birads", strict=True)
+        load_shards(truth_policy="birads", strict=True)
 
 
-def test_the_audit_lists_everything_once(home: Path) -> None:
+def test_audit_has_one_row_per_lesion_view(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
     load(home, truth_policy="biopsy_followup_or_unstated")
-    result = {
-        row["item"]: (row["decision"], row["reason"], row["image"]) for row in read_audit(home)
-    }
+    rows = read_audit(home)
+    assert len(rows) == len(ROWS)
+    result = {row["item"]: (row["decision"], row["reason"], row["image"]) for row in rows}
     truncated = "truncated: the PGM header states 88000 bytes of pixels, the file has "
     assert result.pop("P2/1/CC")[1].startswith(truncated)
     assert result == {
@@ -161,49 +161,49 @@ def test_the_audit_lists_everything_once(home: Path) -> None:
     }
 
 
-def test_an_unusable_image_is_left_out_and_reported_again(
+def test_unusable_image_is_excluded_and_counted_in_each_load(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = load(home)
+    complete = load(home)
     assert capsys.readouterr().err == ""
-    (home / "b.pgm").write_bytes(b"P5 no more")
+    (home / "b.pgm").write_bytes(b"P5 truncated")
     (home / "c.pgm").unlink()
-    listed(home, (*ROWS[:2], ROWS[4]))  # a manifest names no file that is not there
+    write_manifest(home, (*ROWS[:2], ROWS[4]))  # the manifest must not list the deleted c.pgm
     rois = load(home)
-    first = capsys.readouterr().err
-    assert "mine: left out: " in first and f"{home}/b.pgm: " in first
-    assert "1 of 3 lesion views could not be used" in first
+    messages = capsys.readouterr().err
+    assert "mine: left out: " in messages and f"{home}/b.pgm: " in messages
+    assert "1 of 3 lesion views could not be used" in messages
     assert list(rois.index["case_id"]) == ["P1", "P5"]
-    np.testing.assert_array_equal(rois.shards[0], whole.shards[0][[0, 4]])
+    np.testing.assert_array_equal(rois.shards[0], complete.shards[0][[0, 4]])
     assert rois.manifest["counts"]["unusable"] == 1
     assert "1 lesion views could not be used" in rois.manifest["decisions"][-1]
     load(home)
-    again = capsys.readouterr().err  # from the cache: the note stays, the file is in the audit
-    assert "1 of 3 lesion views could not be used" in again and "b.pgm" not in again
-    for rejected, cure in (
+    messages = capsys.readouterr().err  # from the cache: only the summary is repeated
+    assert "1 of 3 lesion views could not be used" in messages and "b.pgm" not in messages
+    for rules, setting in (
         ({"strict": True}, "strict=False"),
         ({"unusable": "reject"}, "unusable='leave_out'"),
     ):
         with pytest.raises(
             InputError,
-            match=f"1 of 3 .* could not be used: see .*audit.csv. Correct .*config.data.{cure}",
+            match=f"1 of 3 .* could not be used: see .*audit.csv. Correct .*config.data.{setting}",
         ):
-            load(home, **rejected)
+            load(home, **rules)
 
 
-def test_an_unusable_image_stops_the_job(home: Path) -> None:
+def test_unusable_reject_raises_and_writes_no_shards(home: Path) -> None:
     os.truncate(home / "b.pgm", 500)
     with pytest.raises(InputError, match="1 of 5 .*used: .*b.pgm: truncated.*'leave_out'"):
         load(home, unusable="reject")
     assert not list((home.parent / "cache").glob("[!.]*"))
 
 
-def test_strict_names_the_first_repair_and_the_count(home: Path) -> None:
+def test_strict_lists_corrections_and_unusable_images_with_their_count(home: Path) -> None:
     with pytest.raises(
         InputError, match="1 of 5 .*were corrected.*d.pgm: lesion 1 of case P4: cent"
     ):
         load(home, strict=True)
-    listed(home, (*ROWS[:3], ROWS[4]))
+    write_manifest(home, (*ROWS[:3], ROWS[4]))
     os.truncate(home / "b.pgm", 500)
     os.truncate(home / "c.pgm", 500)
     with pytest.raises(
@@ -213,47 +213,49 @@ def test_strict_names_the_first_repair_and_the_count(home: Path) -> None:
     assert not list((home.parent / "cache").glob("[!.]*"))
 
 
-def test_all_images_unusable_is_an_input_error(home: Path) -> None:
-    listed(home, ROWS[:2])
+def test_collection_without_usable_images_is_rejected(home: Path) -> None:
+    write_manifest(home, ROWS[:2])
     os.truncate(home / "a.pgm", 500)
     os.truncate(home / "b.pgm", 500)
     with pytest.raises(InputError, match="2 of 2 .*a.pgm: truncated"):
         load(home)
 
 
-def test_a_magnification_view_is_left_out_and_listed(home: Path) -> None:
+def test_magnification_view_is_excluded_and_listed(home: Path) -> None:
     for name, factor in (("a", "1.05"), ("b", "1.8")):
         tags = {"EstimatedRadiographicMagnificationFactor": factor}
         write_dicom(home / f"{name}.dcm", np.arange(44_000).reshape(200, 220) % 4096, **tags)
-    listed(home, tuple(row.replace(".pgm", ".dcm") for row in ROWS[:2]))
-    rois = load(home, strict=True, unusable="reject")  # nothing is wrong with the file
+    write_manifest(home, tuple(row.replace(".pgm", ".dcm") for row in ROWS[:2]))
+    rois = load(
+        home, strict=True, unusable="reject"
+    )  # a magnification view is neither corrected nor unusable
     assert list(rois.index["case_id"]) == ["P1"]
     counts = rois.manifest["counts"]
     assert (counts["rois"], counts["left_out"], counts["unusable"]) == (1, 1, 0)
     result = {row["item"]: (row["decision"], row["reason"]) for row in read_audit(home)}
     assert result["P2/1/CC"] == ("left out", extract_rois.MAGNIFIED)
-    listed(home, (ROWS[1].replace(".pgm", ".dcm"),))
+    write_manifest(home, (ROWS[1].replace(".pgm", ".dcm"),))
     with pytest.raises(InputError, match="no lesion left: magnification view"):
         load(home)
 
 
-def test_a_corrected_image_is_read_again(home: Path) -> None:
-    whole = (home / "b.pgm").read_bytes()
+def test_replaced_image_is_read_again(home: Path) -> None:
+    content = (home / "b.pgm").read_bytes()
     os.truncate(home / "b.pgm", 500)
     assert len(load(home)) == 4
-    (home / "b.pgm").write_bytes(whole)
+    (home / "b.pgm").write_bytes(content)
     assert len(load(home)) == 5
 
 
 @pytest.mark.parametrize("pixel_um", [(50.0, 50.0), (70.0, 85.0), (94.09, 94.09), (200.0, 200.0)])
 @pytest.mark.parametrize("change", [{}, {"dark_is_dense": True}, {"curve": "ddsm_lumisys"}])
-def test_a_part_of_the_image_gives_the_same_roi_as_the_full_image(
+def test_part_of_an_image_gives_the_same_roi_as_the_full_image(
     tmp_path: Path, pixel_um: tuple[float, float], change: dict[str, object]
 ) -> None:
     rng = np.random.default_rng(7)
     stored = rng.integers(0, 4096, (700, 610))
     write_pgm(tmp_path / "x.pgm", stored, 4095)
-    centres = ((350, 300), (3, 5), (690, 601), (350, 4))  # the last three reach outside
+    centres = ((350, 300), (3, 5), (690, 601), (350, 4))  # the last three ROIs extend outside
     views = [
         LesionView(
             **{"collection": "x", "image_path": tmp_path / "x.pgm", "case_id": "1"},
@@ -269,32 +271,32 @@ def test_a_part_of_the_image_gives_the_same_roi_as_the_full_image(
     gray = stored * 1.0
     if "curve" in change:
         gray = gray_mapping.apply_curve("ddsm_lumisys", gray.astype(np.float32), 12)
-    whole = to_pixel_size(4095 - gray if "dark_is_dense" in change else gray, pixel_um)
-    for view, roi, outside in zip(views, result.rois, result.outside, strict=True):
-        expected, fraction = lesion_roi(whole, extract_rois.lesion_center(view), BACKGROUND)
+    resampled = to_pixel_size(4095 - gray if "dark_is_dense" in change else gray, pixel_um)
+    for view, roi, outside_fraction in zip(views, result.rois, result.outside, strict=True):
+        expected, fraction = lesion_roi(resampled, extract_rois.lesion_center(view), BACKGROUND)
         difference = np.abs(roi.astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # rounding of halves
-        assert outside == fraction
+        assert outside_fraction == fraction
 
 
-def test_bits_of_a_dicom_transformed_to_density_are_rejected(tmp_path: Path) -> None:
-    """Read as 14 bits, the 12-bit density of a raw image would have a quarter of its contrast."""
+def test_bits_are_rejected_for_a_dicom_transformed_to_normalized_gray(tmp_path: Path) -> None:
+    """Read as 14 bits, the 12-bit gray of a raw image would lose three quarters of its contrast."""
     path = write_dicom(tmp_path / "x.dcm", np.full((300, 300), 900), bits=14, **for_processing())
     view = LesionView(
         **{"collection": "x", "image_path": path, "case_id": "1", "lesion_id": "1"},
         **{"view": "CC", "laterality": "L", "modality": "DM", "label": 1, "truth_source": "biopsy"},
         **{"pixel_um": (100.0, 100.0), "spacing_source": "x", "box": (140, 140, 160, 160)},
     )
-    for bits, output in ((None, ""), (12, ""), (14, "bits 14 is invalid: the header defines")):
+    for bits, message in ((None, ""), (12, ""), (14, "bits 14 is invalid: the header defines")):
         job = extract_rois.make_job(
             [replace(view, bits=bits)], BACKGROUND, 1, tmp_path / f"kept{bits}"
         )
-        assert extract_rois.extract(job).errors[0].startswith(output)
-        assert bool(extract_rois.extract(job).errors[0]) == bool(output)
+        assert extract_rois.extract(job).errors[0].startswith(message)
+        assert bool(extract_rois.extract(job).errors[0]) == bool(message)
 
 
-def test_an_unknown_curve_is_named(home: Path) -> None:
-    (view,) = SOURCES["manifest"](f"{listed(home, ROWS[:1])}/m.csv").views
+def test_unknown_curve_is_rejected(home: Path) -> None:
+    (view,) = SOURCES["manifest"](f"{write_manifest(home, ROWS[:1])}/m.csv").views
     result = extract_rois.extract(
         extract_rois.make_job([replace(view, curve="x")], BACKGROUND, 1, home / "kept")
     )
@@ -314,7 +316,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_pgm(home / f"{n}.pgm", rng.integers(0, 4096, (1500, 1200)), 4095)
         rows.append(f"many,P{n},1,CC,{n}.pgm,{'malignant' if n % 2 else 'benign'},,50,,500;600")
     rows += [f"many,P{n},2,CC,{n}.pgm,benign,,50,,700;300" for n in range(0, 24, 3)]
-    return listed(home, tuple(rows))
+    return write_manifest(home, tuple(rows))
 
 
 def command(many: Path, out: Path, workers: int) -> list[str]:
@@ -332,7 +334,7 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    out = tmp_path_factory.mktemp("unbroken")
+    out = tmp_path_factory.mktemp("uninterrupted")
     subprocess.run(command(many, out, 1), check=True, capture_output=True)
     result = file_digests(out)
     names = ("audit.csv", "index.csv", "manifest.json", "manifest.sha256", "patients.csv")
@@ -341,48 +343,50 @@ def uninterrupted(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return result
 
 
-def test_two_workers_give_the_same_bytes(
+def test_shards_of_two_workers_are_bit_identical(
     many: Path, uninterrupted: dict[str, str], tmp_path: Path
 ) -> None:
     subprocess.run(command(many, tmp_path, 2), check=True, capture_output=True)
     assert file_digests(tmp_path) == uninterrupted
 
 
-def begin(many: Path, out: Path, finished: int) -> subprocess.Popen[str]:
+def start_ingest(many: Path, out: Path, finished: int) -> subprocess.Popen[str]:
     """Start an ingest with two workers and return it when `finished` images are done."""
     job = subprocess.Popen(
         command(many, out, 2), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    waited = time.monotonic()
+    start_time = time.monotonic()
     while len(list((out / ".many.images").glob("*.kept"))) < finished:
-        assert job.poll() is None and time.monotonic() - waited < 60
+        assert job.poll() is None and time.monotonic() - start_time < 60
         time.sleep(0.002)
     return job
 
 
-def test_a_killed_ingest_resumes_and_gives_the_same_bytes(
+def test_killed_ingest_resumes_bit_identically(
     many: Path, uninterrupted: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = begin(many, tmp_path, 8)
+    job = start_ingest(many, tmp_path, 8)
     job.kill()
     job.communicate()
-    waited = time.monotonic()
-    while group_lives(job.pid):  # the workers must not outlive the job
-        assert time.monotonic() - waited < 20
+    start_time = time.monotonic()
+    while group_exists(job.pid):  # the workers must not outlive the job
+        assert time.monotonic() - start_time < 20
         time.sleep(0.02)
     assert not (tmp_path / "many").exists()
-    kept = len(list((tmp_path / ".many.images").glob("*.kept")))
-    assert 8 <= kept < 24
-    read = []
-    true_read = extract_rois.read_stored
-    monkeypatch.setattr(extract_rois, "read_stored", lambda *a: read.append(a[0]) or true_read(*a))
-    options = {"manifest": {"outside": False}}  # as the command has them
+    n_finished = len(list((tmp_path / ".many.images").glob("*.kept")))
+    assert 8 <= n_finished < 24
+    read_paths = []
+    read_stored = extract_rois.read_stored
+    monkeypatch.setattr(
+        extract_rois, "read_stored", lambda *a: read_paths.append(a[0]) or read_stored(*a)
+    )
+    options = {"manifest": {"outside": False}}  # as in tools/make_shards.py
     ingest.make_shards(f"manifest:{many}/m.csv", tmp_path, BACKGROUND, options)
-    assert len(read) == 24 - kept
+    assert len(read_paths) == 24 - n_finished
     assert file_digests(tmp_path) == uninterrupted
 
 
-def group_lives(group: int) -> bool:
+def group_exists(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -391,8 +395,8 @@ def group_lives(group: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds a worker in /proc")
-def test_a_killed_worker_stops_the_ingest_with_one_line(many: Path, tmp_path: Path) -> None:
-    job = begin(many, tmp_path, 2)
+def test_killed_worker_gives_a_one_line_error(many: Path, tmp_path: Path) -> None:
+    job = start_ingest(many, tmp_path, 2)
     children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     workers = [
         int(child)
@@ -405,13 +409,13 @@ def test_a_killed_worker_stops_the_ingest_with_one_line(many: Path, tmp_path: Pa
     assert "many: a process that read images was killed" in errors
 
 
-def test_settings_of_the_tool(many: Path, tmp_path: Path) -> None:
-    plain = ("--set", "background.correct=false", "--set", "pseudonymise=False")
-    subprocess.run([*command(many, tmp_path, 1), *plain], check=True, capture_output=True)
+def test_settings_of_make_shards(many: Path, tmp_path: Path) -> None:
+    settings = ("--set", "background.correct=false", "--set", "pseudonymise=False")
+    subprocess.run([*command(many, tmp_path, 1), *settings], check=True, capture_output=True)
     manifest = json.loads((tmp_path / "many/manifest.json").read_text())
     assert manifest["imaging"]["background"]["correct"] is False
     assert "many/P0/1/CC" in (tmp_path / "many/index.csv").read_text()
-    for wrong, message in (
+    for setting, message in (
         ("mini_mias.clases=CIRC", "no field 'mini_mias.clases'; did you mean 'mini_mias.classes'?"),
         ("nonsense", "--set nonsense: expected FIELD=VALUE"),
         ("background=1", "no field 'background'"),
@@ -421,7 +425,7 @@ def test_settings_of_the_tool(many: Path, tmp_path: Path) -> None:
         ("test_fraction=2.0", "--set test_fraction=2.0 is invalid: expected a number in [0, 1)"),
     ):
         failed = subprocess.run(
-            [*command(many, tmp_path, 1), "--set", wrong], capture_output=True, text=True
+            [*command(many, tmp_path, 1), "--set", setting], capture_output=True, text=True
         )
         assert (
             failed.returncode == 2 and message in failed.stderr and failed.stderr.count("\n") == 1

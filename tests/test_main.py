@@ -1,4 +1,4 @@
-"""The command as a user runs it: same bytes again, killed and resumed, mistakes in one line."""
+"""The command-line program: reproducible results, resuming and one-line errors."""
 
 import os
 import re
@@ -34,76 +34,76 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(workdir: Path, cache: Path, *extra: str, job: str = "configs/mttl.py") -> list[str]:
-    where = (f"--config={job}", f"--workdir={workdir}", f"--config.data.cache={cache}")
-    return [sys.executable, "-m", "mtl_jax.main", *where, *SMALL, *extra]
+    required = (f"--config={job}", f"--workdir={workdir}", f"--config.data.cache={cache}")
+    return [sys.executable, "-m", "mtl_jax.main", *required, *SMALL, *extra]
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess:
     return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
 
-def outcome(workdir: Path) -> dict[str, bytes]:
-    found = [*workdir.glob("runs/*/scores.csv"), *workdir.glob("runs/*/history.jsonl")]
-    found += [workdir / "results.json", workdir / "folds.json"]
-    found += [path for path in workdir.glob("analysis/**/*") if path.is_file()]
-    return {str(path.relative_to(workdir)): path.read_bytes() for path in found}
+def read_results(workdir: Path) -> dict[str, bytes]:
+    paths = [*workdir.glob("runs/*/scores.csv"), *workdir.glob("runs/*/history.jsonl")]
+    paths += [workdir / "results.json", workdir / "folds.json"]
+    paths += [path for path in workdir.glob("analysis/**/*") if path.is_file()]
+    return {str(path.relative_to(workdir)): path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    workdir = tmp_path_factory.mktemp("unbroken")
-    ended = run(command(workdir, cache))
-    assert ended.returncode == 0, ended.stderr
-    assert "report:" in ended.stdout
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    process = run(command(workdir, cache))
+    assert process.returncode == 0, process.stderr
+    assert "report:" in process.stdout
     return workdir
 
 
-def test_the_work_folder_is_as_the_contract_says(unbroken: Path) -> None:
-    place = "runs/sttl-C1-C5-test-seed0"
+def test_work_folder_contains_the_documented_files(uninterrupted: Path) -> None:
+    run_folder = "runs/sttl-C1-C5-test-seed0"
     for name in ("config.json", "environment.json", "folds.json", "results.json", "report.html"):
-        assert (unbroken / name).is_file(), name
+        assert (uninterrupted / name).is_file(), name
     for name in ("run.json", "history.jsonl", "scores.csv", "checkpoint"):
-        assert (unbroken / place / name).exists(), name
+        assert (uninterrupted / run_folder / name).exists(), name
 
 
-def test_the_same_command_twice_gives_the_same_bytes(
-    unbroken: Path, tmp_path: Path, cache: Path
+def test_results_of_a_repeated_command_are_bit_identical(
+    uninterrupted: Path, tmp_path: Path, cache: Path
 ) -> None:
-    ended = run(command(tmp_path / "again", cache))
-    assert ended.returncode == 0, ended.stderr
-    assert outcome(tmp_path / "again") == outcome(unbroken)
+    process = run(command(tmp_path / "again", cache))
+    assert process.returncode == 0, process.stderr
+    assert read_results(tmp_path / "again") == read_results(uninterrupted)
 
 
-def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(
-    unbroken: Path, tmp_path: Path, cache: Path
+def test_killed_job_resumes_bit_identically(
+    uninterrupted: Path, tmp_path: Path, cache: Path
 ) -> None:
     workdir = tmp_path / "killed"
     history = workdir / "runs" / "sttl-C1-C5-test-seed0" / "history.jsonl"
     job = subprocess.Popen(
         command(workdir, cache), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    waited = time.monotonic()
+    start_time = time.monotonic()
     while not (history.exists() and len(history.read_text().splitlines()) >= 2):
         assert job.poll() is None, "the job ended before it could be killed"
-        assert time.monotonic() - waited < 200
+        assert time.monotonic() - start_time < 200
         time.sleep(0.05)
     os.kill(job.pid, signal.SIGKILL)
     job.wait()
     assert not (workdir / "results.json").exists()
-    ended = run(command(workdir, cache))
-    assert ended.returncode == 0, ended.stderr
-    assert outcome(workdir) == outcome(unbroken)
+    process = run(command(workdir, cache))
+    assert process.returncode == 0, process.stderr
+    assert read_results(workdir) == read_results(uninterrupted)
 
 
-def test_a_finished_job_is_not_done_again(unbroken: Path, cache: Path) -> None:
-    before = outcome(unbroken)
-    ended = run(command(unbroken, cache))
-    assert ended.returncode == 0 and "already finished" in ended.stdout
-    assert outcome(unbroken) == before
+def test_finished_job_is_not_repeated(uninterrupted: Path, cache: Path) -> None:
+    before = read_results(uninterrupted)
+    process = run(command(uninterrupted, cache))
+    assert process.returncode == 0 and "already finished" in process.stdout
+    assert read_results(uninterrupted) == before
 
 
 @pytest.mark.parametrize(
-    ("extra", "says"),
+    ("extra", "message"),
     [
         (("--config.sed=1",), "config.sed does not exist; did you mean config.seed?"),
         (("--config.train.epoch=1",), "did you mean config.train.epochs?"),
@@ -126,22 +126,22 @@ def test_a_finished_job_is_not_done_again(unbroken: Path, cache: Path) -> None:
         (("surplus",), "surplus"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(
-    extra: tuple[str, ...], says: str, tmp_path: Path, cache: Path
+def test_invalid_input_gives_a_one_line_error(
+    extra: tuple[str, ...], message: str, tmp_path: Path, cache: Path
 ) -> None:
-    ended = run(command(tmp_path / "w", cache, *extra))
-    lines = [line for line in ended.stderr.splitlines() if line.startswith("mtl_jax:")]
-    assert ended.returncode == 2, ended.stderr
-    assert len(lines) == 1 and says in lines[0]
-    assert "Traceback" not in ended.stderr
+    process = run(command(tmp_path / "w", cache, *extra))
+    lines = [line for line in process.stderr.splitlines() if line.startswith("mtl_jax:")]
+    assert process.returncode == 2, process.stderr
+    assert len(lines) == 1 and message in lines[0]
+    assert "Traceback" not in process.stderr
 
 
 def paper_command(folder: Path, cache: Path, *extra: str) -> subprocess.CompletedProcess:
-    """configs/paper.py at the paper preset, in a folder without ImageNet weights."""
-    where = (f"--config={ROOT}/configs/paper.py", f"--workdir={folder / 'w'}")
-    few = (f"--config.data.cache={cache}", "--config.data.phantom.cases=20", *extra)
+    """Run configs/paper.py with the paper preset, in a folder without ImageNet weights."""
+    required = (f"--config={ROOT}/configs/paper.py", f"--workdir={folder / 'w'}")
+    optional = (f"--config.data.cache={cache}", "--config.data.phantom.cases=20", *extra)
     return subprocess.run(
-        [sys.executable, "-m", "mtl_jax.main", *where, *few],
+        [sys.executable, "-m", "mtl_jax.main", *required, *optional],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -150,51 +150,51 @@ def paper_command(folder: Path, cache: Path, *extra: str) -> subprocess.Complete
     )
 
 
-def test_the_papers_study_needs_imagenet_weights_and_its_plan_does_not(
+def test_paper_study_requires_imagenet_weights_but_its_dry_run_does_not(
     tmp_path: Path, cache: Path
 ) -> None:
-    """Counts of sections 3.1, 3.2, 2.3 and 3.3; 56 of the 482 trainings are shared."""
-    ended = paper_command(tmp_path, cache, "--dry_run")
-    assert ended.returncode == 0, ended.stderr
-    counts = dict(re.findall(r"^(\w+): (\d+) runs", ended.stdout, re.M))
+    """Compare with sections 3.1, 3.2, 2.3 and 3.3; 56 of the 482 runs are shared by stages."""
+    process = paper_command(tmp_path, cache, "--dry_run")
+    assert process.returncode == 0, process.stderr
+    counts = dict(re.findall(r"^(\w+): (\d+) runs", process.stdout, re.M))
     assert counts == {"splits": "160", "depth": "240", "cross_validation": "80", "test": "2"}
-    assert "to do: 426 of 426 runs" in ended.stdout
-    for extra, says in (
+    assert "to do: 426 of 426 runs" in process.stdout
+    for extra, message in (
         ((), "python tools/convert_weights.py --download"),
         (("--config.weights=shipped",), "expected 'imagenet' or a folder"),
         ((f"--config.weights={ROOT}/checkpoints/formulas",), "no convolutions trained on photo"),
     ):
-        ended = paper_command(tmp_path, cache, *extra)
-        lines = [line for line in ended.stderr.splitlines() if line.startswith("mtl_jax:")]
-        assert ended.returncode == 2 and len(lines) == 1 and says in lines[0], ended.stderr
+        process = paper_command(tmp_path, cache, *extra)
+        lines = [line for line in process.stderr.splitlines() if line.startswith("mtl_jax:")]
+        assert process.returncode == 2 and len(lines) == 1 and message in lines[0], process.stderr
 
 
-MANIFEST = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
+COLUMNS = "dataset,patient_id,lesion_id,view,image_path,truth,pixel_um,box"
 ROW = "ours,P{0},1,{1},{0}.pgm,{2},200,20;20;60;60"
 
 
-def small_collection(folder: Path, *, truths: tuple[str, ...], view: str = "CC") -> Path:
+def write_collection(folder: Path, *, truths: tuple[str, ...], view: str = "CC") -> Path:
     folder.mkdir()
     rows = [ROW.format(i, view, truth) for i, truth in enumerate(truths)]
-    (folder / "m.csv").write_text("\n".join([MANIFEST, *rows]) + "\n")
+    (folder / "m.csv").write_text("\n".join([COLUMNS, *rows]) + "\n")
     for i in range(len(truths)):
         (folder / f"{i}.pgm").write_bytes(b"P5 80 80 255\n" + bytes([i] * 6400))
     return folder
 
 
-def spoil(folder: Path, how: str) -> None:
-    """One of the mistakes that a collection of one's own can hold."""
+def add_error(folder: Path, error: str) -> None:
+    """Write one of the common errors into the collection in `folder`."""
     table = folder / "m.csv"
-    if how == "truncated":
+    if error == "truncated":
         (folder / "3.pgm").write_bytes(b"P5 80 80 255\n" + bytes(100))
-    elif how == "column":
+    elif error == "column":
         table.write_text(table.read_text().replace("truth", "turth", 1))
-    elif how == "outside":
+    elif error == "outside":
         table.write_text(table.read_text().replace("20;20;60;60", "200;20;260;60", 1))
 
 
 @pytest.mark.parametrize(
-    ("how", "truths", "view", "says"),
+    ("error", "truths", "view", "message"),
     [
         ("truncated", ("malignant", "benign") * 4, "CC", "3.pgm: truncated"),
         ("column", ("malignant", "benign") * 4, "CC", "missing column truth"),
@@ -204,46 +204,46 @@ def spoil(folder: Path, how: str) -> None:
         ("", ("malignant", *["benign"] * 7), "CC", "1 malignant cases"),
     ],
 )
-def test_a_mistake_in_a_collection_is_answered_in_one_line(
-    how: str, truths: tuple[str, ...], view: str, says: str, tmp_path: Path
+def test_invalid_collection_gives_a_one_line_error(
+    error: str, truths: tuple[str, ...], view: str, message: str, tmp_path: Path
 ) -> None:
-    folder = small_collection(tmp_path / "ours", truths=truths, view=view)
-    spoil(folder, how)
+    folder = write_collection(tmp_path / "ours", truths=truths, view=view)
+    add_error(folder, error)
     source = f"--config.data.sources=('manifest:{folder}/m.csv',)"
-    ended = run(command(tmp_path / "w", tmp_path / "c", source, "--config.data.target=ours"))
-    lines = [line for line in ended.stderr.splitlines() if line.startswith("mtl_jax:")]
-    assert ended.returncode == 2, ended.stderr
-    assert len(lines) == 1 and says in lines[0]
+    process = run(command(tmp_path / "w", tmp_path / "c", source, "--config.data.target=ours"))
+    lines = [line for line in process.stderr.splitlines() if line.startswith("mtl_jax:")]
+    assert process.returncode == 2, process.stderr
+    assert len(lines) == 1 and message in lines[0]
 
 
-def test_a_workdir_of_another_config_is_rejected_and_left_alone(
-    unbroken: Path, cache: Path
+def test_workdir_of_another_config_is_rejected_and_not_changed(
+    uninterrupted: Path, cache: Path
 ) -> None:
-    before = outcome(unbroken)
-    ended = run(command(unbroken, cache, "--config.seed=1"))
-    assert ended.returncode == 2 and "seed is 0, not 1" in ended.stderr
-    assert outcome(unbroken) == before
+    before = read_results(uninterrupted)
+    process = run(command(uninterrupted, cache, "--config.seed=1"))
+    assert process.returncode == 2 and "seed is 0, not 1" in process.stderr
+    assert read_results(uninterrupted) == before
 
 
-def test_a_damaged_checkpoint_is_named_and_done_again(
-    unbroken: Path, tmp_path: Path, cache: Path
+def test_damaged_checkpoint_is_reported_and_retrained(
+    uninterrupted: Path, tmp_path: Path, cache: Path
 ) -> None:
     workdir = tmp_path / "w"
-    subprocess.run(["cp", "-r", str(unbroken), str(workdir)], check=True)
-    place = workdir / "runs" / "sttl-C1-C5-test-seed0"
-    (place / "scores.csv").unlink()
-    for path in (place / "checkpoint").rglob("*"):
+    subprocess.run(["cp", "-r", str(uninterrupted), str(workdir)], check=True)
+    run_folder = workdir / "runs" / "sttl-C1-C5-test-seed0"
+    (run_folder / "scores.csv").unlink()
+    for path in (run_folder / "checkpoint").rglob("*"):
         if path.is_file() and path.stat().st_size > 100_000:
             path.write_bytes(path.read_bytes()[:1000])
-    ended = run(command(workdir, cache))
-    # A progress bar that was there before leaves the cursor, not a new line, in a log.
-    lines = re.findall("mtl_jax: .*", ended.stderr)
-    assert ended.returncode == 0 and len(lines) == 1
+    process = run(command(workdir, cache))
+    # In a log, the message may follow a progress bar on the same line.
+    lines = re.findall("mtl_jax: .*", process.stderr)
+    assert process.returncode == 0 and len(lines) == 1
     assert "checkpoint/4: damaged, state/" in lines[0]
-    assert outcome(workdir) == outcome(unbroken)
+    assert read_results(workdir) == read_results(uninterrupted)
 
 
-def test_help_is_quick_and_says_how() -> None:
-    ended = run([sys.executable, "-X", "importtime", "-m", "mtl_jax.main", "--help"])
-    assert "--config=configs/NAME.py --workdir=DIR" in ended.stdout
-    assert " jax\n" not in ended.stderr, "JAX takes seconds to import; --help must not need it"
+def test_help_states_the_usage_without_importing_jax() -> None:
+    process = run([sys.executable, "-X", "importtime", "-m", "mtl_jax.main", "--help"])
+    assert "--config=configs/NAME.py --workdir=DIR" in process.stdout
+    assert " jax\n" not in process.stderr, "JAX takes seconds to import; --help must not need it"

@@ -1,4 +1,4 @@
-"""The report of small synthetic work folders: complete, self-contained, escaped, reproducible."""
+"""The report of small synthetic work folders is complete, self-contained and reproducible."""
 
 import base64
 import csv
@@ -50,7 +50,7 @@ def out_of_fold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Page(HTMLParser):
-    """The contents of a page; asserts that its tags are nested."""
+    """Parse a page and assert that its tags are correctly nested."""
 
     VOID = frozenset(("meta", "br", "link", "img", "hr", "input"))
 
@@ -59,7 +59,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: set[str] = set()
         self.ids: list[str] = []
-        self.loads: list[str] = []
+        self.links: list[str] = []
         self.text = ""
         self.feed(text)
         self.close()
@@ -68,7 +68,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.ids += [value or "" for name, value in attrs if name == "id"]
-        self.loads += [v or "" for n, v in attrs if n in ("src", "href", "xlink:href", "srcset")]
+        self.links += [v or "" for n, v in attrs if n in ("src", "href", "xlink:href", "srcset")]
         assert not [name for name, _ in attrs if name.startswith("on")]
         if tag not in self.VOID:
             self.open.append(tag)
@@ -86,25 +86,25 @@ class Page(HTMLParser):
 
 
 @functools.cache
-def page_of(folder: Path) -> str:
-    return fresh_page_of(folder)
+def read_page(folder: Path) -> str:
+    return write_page(folder)
 
 
-def fresh_page_of(folder: Path) -> str:
+def write_page(folder: Path) -> str:
     path = report.write(folder)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 
 
-def test_page_nests_and_loads_nothing(finished: Path, out_of_fold: Path) -> None:
+def test_html_is_well_formed_and_self_contained(finished: Path, out_of_fold: Path) -> None:
     for folder in (finished, out_of_fold):
-        text = page_of(folder)
+        text = read_page(folder)
         page = Page(text)
         assert {"table", "figcaption", "svg", "style"} <= page.tags
         assert not page.tags & {"link", "img", "iframe", "object", "embed", "form", "base"}
-        assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in page.loads)
+        assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in page.links)
         assert "url(" not in text.replace("url(#", "").replace("url(data:image/jpeg;base64,", "")
-        # One script if there are points to hover over, allowed by its hash only.
+        # A page with interactive points has one script, which the policy allows by its hash.
         scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
         assert len(scripts) == (folder == finished)
         policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
@@ -114,27 +114,27 @@ def test_page_nests_and_loads_nothing(finished: Path, out_of_fold: Path) -> None
             assert f"sha256-{digest}" in html.unescape(policy)
         assert "@import" not in text
         assert len(page.ids) == len(set(page.ids))
-        inside = {link[1:] for link in page.loads if link.startswith("#")}
-        assert inside <= set(page.ids)
+        targets = {link[1:] for link in page.links if link.startswith("#")}
+        assert targets <= set(page.ids)
 
 
 def test_hostile_names_are_escaped(finished: Path) -> None:
-    page = Page(page_of(finished))
+    page = Page(read_page(finished))
     assert HOSTILE in page.text
     assert DM in page.text
 
 
-def test_every_auc_and_comparison_is_in_the_page(finished: Path, out_of_fold: Path) -> None:
+def test_page_contains_every_auc_and_comparison(finished: Path, out_of_fold: Path) -> None:
     for folder, count in ((finished, 16), (out_of_fold, 20)):
-        text = Page(page_of(folder)).text
+        text = Page(read_page(folder)).text
         results = json.loads((folder / "results.json").read_text())
         assert len(results["auc"]) == count
         for row in results["auc"]:
             assert f"{row['auc']:.3f}{row['se']:.3f}" in text
             assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
         for test in results["comparisons"]:
-            ends = f"{test['ci_low']:+.3f} to {test['ci_high']:+.3f}"
-            assert ends.replace("-", "\N{MINUS SIGN}") in text
+            interval = f"{test['ci_low']:+.3f} to {test['ci_high']:+.3f}"
+            assert interval.replace("-", "\N{MINUS SIGN}") in text
 
 
 def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> None:
@@ -143,37 +143,37 @@ def test_notes_on_images_are_counted_by_collection_and_kind(finished: Path) -> N
         ("ddsm", "HighBit is corrected", "corrected", 3, f"{HOSTILE}/1/CC: 15 of 12 bits"),
         ("ddsm", "few bits are used", "noted", 41, "d/2/MLO"),
     ]
-    page = Page(page_of(finished))
+    page = Page(read_page(finished))
     assert f"ddsmHighBit is correctedcorrected3{HOSTILE}/1/CC: 15 of 12 bits" in page.text
     assert "ddsmfew bits are usednoted41d/2/MLO" in page.text.replace("\n", "")
     assert "Inconsistent or implausible image metadata" in page.text
 
 
-def test_a_report_of_results_without_notes_has_no_table_of_them(tmp_path: Path) -> None:
+def test_results_without_image_notes_have_no_table_of_notes(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "old", analysed=False)
     results = json.loads((folder / "results.json").read_text())
     for collection in results["collections"]:
         del collection["notes"]
     (folder / "results.json").write_text(json.dumps(results))
-    assert "Inconsistent or implausible" not in fresh_page_of(folder)
+    assert "Inconsistent or implausible" not in write_page(folder)
 
 
-def test_data_table_adds_up(finished: Path) -> None:
+def test_data_table_matches_the_results(finished: Path) -> None:
     work = read_workdir.read(finished)
     results = json.loads((finished / "results.json").read_text())
-    for collection, parts in tables.data_rows(work):
+    for collection, subsets in tables.data_rows(work):
         views = next(c["views"] for c in results["collections"] if c["name"] == collection["name"])
-        assert sum(p.views[0] for p in parts) == views["malignant"]
-        assert sum(p.views[1] for p in parts) == views["benign"]
-        assert [p.rois_augmented for p in parts] == [8 * sum(p.views) for p in parts]
+        assert sum(s.views[0] for s in subsets) == views["malignant"]
+        assert sum(s.views[1] for s in subsets) == views["benign"]
+        assert [s.rois_augmented for s in subsets] == [8 * sum(s.views) for s in subsets]
         if collection["name"] == results["target"]:
-            assert [p.used_for for p in parts] == ["training", "test set"]
-            assert [p.cases for p in parts] == [30, 30]
+            assert [s.used_for for s in subsets] == ["training", "test set"]
+            assert [s.cases for s in subsets] == [30, 30]
             # Cases 0 and 1 of each 5 are malignant, odd cases are test cases: 12 in each subset.
-            assert [p.lesions for p in parts] == [(12, 18), (12, 18)]
+            assert [s.lesions for s in subsets] == [(12, 18), (12, 18)]
 
 
-def test_curves_have_the_aucs_of_the_results(finished: Path) -> None:
+def test_auc_of_each_curve_equals_the_result(finished: Path) -> None:
     work = read_workdir.read(finished)
     for unit in ("view", "lesion"):
         for row, curve in zip(work.headline_aucs(unit), roc_curves.curves(work, unit), strict=True):
@@ -188,18 +188,18 @@ def test_band_equals_percentiles_over_bootstrap_samples_of_patients() -> None:
     labels = (cases < 5).astype(int)
     scores = rng.standard_normal(24) + labels
     low, high = roc_curves.band(labels, scores, cases, samples=40, seed=9)
-    rng_bootstrap, heights = np.random.default_rng(9), []
-    while len(heights) < 40:
+    rng_bootstrap, sensitivities = np.random.default_rng(9), []
+    while len(sensitivities) < 40:
         rows = np.concatenate(
             [np.flatnonzero(cases == c) for c in rng_bootstrap.integers(0, 12, 12)]
         )
         malignant, values = labels[rows] == 1, scores[rows]
         if malignant.any() and not malignant.all():
             # No ties between classes: the highest point with a false positive fraction up to x.
-            cuts = np.append(np.inf, values)[:, None]
-            tpf, fpf = ((values[k] >= cuts).mean(1) for k in (malignant, ~malignant))
-            heights.append([tpf[fpf <= x + 1e-12].max() for x in roc_curves.GRID])
-    expected = np.percentile(heights, (2.5, 97.5), axis=0)
+            thresholds = np.append(np.inf, values)[:, None]
+            tpf, fpf = ((values[k] >= thresholds).mean(1) for k in (malignant, ~malignant))
+            sensitivities.append([tpf[fpf <= x + 1e-12].max() for x in roc_curves.GRID])
+    expected = np.percentile(sensitivities, (2.5, 97.5), axis=0)
     np.testing.assert_allclose([low, high], expected, atol=1e-12)
 
 
@@ -209,16 +209,16 @@ def test_band_of_equal_scores_is_the_diagonal() -> None:
 
 
 def test_report_is_reproducible(finished: Path) -> None:
-    assert page_of(finished) == fresh_page_of(finished)
+    assert read_page(finished) == write_page(finished)
     assert [path.name for path in finished.glob("report*")] == ["report.html"]
     assert not list(finished.rglob("*.part"))
 
 
 def test_every_figure_is_written_as_svg_and_csv(finished: Path, out_of_fold: Path) -> None:
     for folder in (finished, out_of_fold):
-        text = page_of(folder)
+        text = read_page(folder)
         work = read_workdir.read(folder)
-        names = [drawn.name for drawn in collect_figures.collect(work).all()]
+        names = [figure.name for figure in collect_figures.collect(work).all()]
         assert len(names) == len(set(names))
         stems = {path.stem for path in (folder / "figures").iterdir()}
         assert stems == set(names)
@@ -236,8 +236,8 @@ def test_every_figure_is_written_as_svg_and_csv(finished: Path, out_of_fold: Pat
     assert expected <= {path.stem for path in (finished / "figures").glob("*.svg")}
 
 
-def test_numbers_in_figures_are_not_rounded(finished: Path) -> None:
-    page_of(finished)
+def test_figures_have_aucs_and_p_values_of_the_results(finished: Path) -> None:
+    read_page(finished)
     work = read_workdir.read(finished)
     for unit in ("view", "lesion"):
         svg = (finished / "figures" / f"roc-{unit}.svg").read_text(encoding="utf-8")
@@ -253,7 +253,7 @@ def test_numbers_in_figures_are_not_rounded(finished: Path) -> None:
 
 
 def test_captions_are_numbered_and_state_n(finished: Path) -> None:
-    text = Page(page_of(finished)).text
+    text = Page(read_page(finished)).text
     for noun, minimum in (("Figure", 7), ("Table", 8)):
         numbers = [int(n) for n in re.findall(rf"\b{noun} (\d+)\. ", text)]
         assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= minimum
@@ -261,8 +261,8 @@ def test_captions_are_numbered_and_state_n(finished: Path) -> None:
     assert "12 malignant and 18 benign" in text
 
 
-def test_points_have_the_numbers_of_the_rois_in_the_page(finished: Path) -> None:
-    text = page_of(finished)
+def test_points_of_figures_refer_to_rois_by_number(finished: Path) -> None:
+    text = read_page(finished)
     texts = json.loads(re.search(r'id="rois">(.*?)</script>', text, re.S)[1])
     rois = read_workdir.read(finished).findings.rois
     assert [row[0] for row in texts["rows"]] == rois.roi_id.tolist()
@@ -271,7 +271,7 @@ def test_points_have_the_numbers_of_the_rois_in_the_page(finished: Path) -> None
     assert shown == np.flatnonzero(rois.sampled).tolist()
 
 
-def test_tiled_rois_are_at_the_position_that_the_page_uses() -> None:
+def test_rois_are_tiled_in_row_major_order() -> None:
     grays = np.random.default_rng(0).integers(0, 255, 95).astype(np.uint8)
     sheet = roi_images.tile_rois(np.broadcast_to(grays[:, None, None], (95, 128, 128)))
     for number, gray in enumerate(grays):
@@ -288,8 +288,8 @@ def test_gallery_groups_misclassified_rois_by_approach() -> None:
         "mttl": read_workdir.ScoreTable(**table, score=np.float32([0.9, 0.2, 0.1, 0.8, 0.4])),
         "sttl": read_workdir.ScoreTable(**table, score=np.float32([0.3, 0.1, 0.2, 0.1, 0.45])),
     }
-    nobody = np.zeros(5, bool)
-    rois = Rois(ids, ids, ids, ids, label, ids, nobody, nobody, np.zeros((0, 128, 128)))
+    no_rois = np.zeros(5, bool)
+    rois = Rois(ids, ids, ids, ids, label, ids, no_rois, no_rois, np.zeros((0, 128, 128)))
     galleries = gallery.misclassified(scored, "t", rois, 0.5, 1)
     assert [(item.title, item.count) for item in galleries] == [
         ("Malignant, classified as benign by MTTL and STTL", 2),
@@ -300,20 +300,22 @@ def test_gallery_groups_misclassified_rois_by_approach() -> None:
     assert len(galleries[0].figure.rows) == 1
 
 
-def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
+def test_stages_before_the_test_have_figures(tmp_path: Path) -> None:
     folder = make_stages(make_folder(tmp_path / "work", epochs=1))
-    text = Page(page_of(folder)).text
+    text = Page(read_page(folder)).text
     results = json.loads((folder / "results.json").read_text())
-    for what, found in results["selection"].items():
-        assert f"{found['chosen']}, selected by this rule: {found['rule']}" in text, what
+    for name, selection in results["selection"].items():
+        assert f"{selection['chosen']}, selected by this rule: {selection['rule']}" in text, name
     for name in ("splits", "depth", "learning-curve-view"):
         data = (folder / "figures" / f"{name}.csv").read_text(encoding="utf-8")
         rows = list(csv.DictReader(io.StringIO(data)))
         stage = name.removesuffix("-view").replace("-", "_")
-        own = [row for row in results[stage] if row["unit"] == "view"]
-        assert [float(r["auc"]) for r in rows] == [row["auc"] for row in own]
-        aucs = [float(r[f"auc_{i + 1}"]) for r in rows for i in range(np.size(own[0]["aucs"]))]
-        assert aucs == [a for row in own for seed in row["aucs"] for a in seed]
+        stage_rows = [row for row in results[stage] if row["unit"] == "view"]
+        assert [float(r["auc"]) for r in rows] == [row["auc"] for row in stage_rows]
+        aucs = [
+            float(r[f"auc_{i + 1}"]) for r in rows for i in range(np.size(stage_rows[0]["aucs"]))
+        ]
+        assert aucs == [a for row in stage_rows for seed in row["aucs"] for a in seed]
 
     for row in results["cross_validation"]["auc"]:
         headline = row["estimator"].startswith("mean over")  # folds are in the same table
@@ -322,9 +324,9 @@ def test_stages_before_the_last_have_their_figures(tmp_path: Path) -> None:
         assert f"{row['cases']}{label}{row['method']}{status}{row['auc']:.3f}" in text
 
 
-def test_several_initializations_are_averaged_and_the_first_is_drawn(tmp_path: Path) -> None:
+def test_aucs_are_means_over_initializations_and_curves_show_the_first(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False, initializations=3)
-    text = Page(page_of(folder)).text
+    text = Page(read_page(folder)).text
     work = read_workdir.read(folder)
     answer = statements.describe_main_result(work)
     assert (
@@ -340,7 +342,7 @@ def test_several_initializations_are_averaged_and_the_first_is_drawn(tmp_path: P
         assert row["auc"] == pytest.approx(np.mean(row["aucs"]))
 
 
-def test_without_a_declared_pair_no_comparison_is_primary(tmp_path: Path) -> None:
+def test_no_comparison_is_primary_without_a_prespecified_pair(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", epochs=1, analysed=False)
     results = json.loads((folder / "results.json").read_text())
     for row in results["auc"] + results["comparisons"]:
@@ -380,7 +382,7 @@ def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
         report.write(folder)
 
 
-def test_work_folders_of_version_0_1_0_are_rejected_in_one_line(tmp_path: Path) -> None:
+def test_work_folders_of_version_0_1_0_are_rejected(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     config = json.loads((folder / "config.json").read_text())
     config["model"][OLD_KEYS["backbone"]] = config["model"].pop("backbone")
@@ -392,34 +394,34 @@ def test_work_folders_of_version_0_1_0_are_rejected_in_one_line(tmp_path: Path) 
     assert not (folder / "report.html").exists()
 
 
-@pytest.mark.parametrize("last", ["splits", "depth", "learning_curve"])
-def test_a_job_that_ends_with_a_stage_has_a_report(tmp_path: Path, last: str) -> None:
+@pytest.mark.parametrize("last_stage", ["splits", "depth", "learning_curve"])
+def test_study_without_a_test_stage_has_a_report(tmp_path: Path, last_stage: str) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
-    make_stages(folder, last)
-    text = Page(page_of(folder)).text
+    make_stages(folder, last_stage)
+    text = Page(read_page(folder)).text
     assert "No AUC could be computed" not in text
     assert {"splits": "Which random split", "depth": "How many convolutional layers"}.get(
-        last, "How does the AUC depend on the number of training cases of sfm"
+        last_stage, "How does the AUC depend on the number of training cases of sfm"
     ) in text
     results = json.loads((folder / "results.json").read_text())
     for row in results["auc"]:
         assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
 
 
-def test_separate_figure_escapes_its_label() -> None:
+def test_standalone_figure_escapes_its_label() -> None:
     body = figure_style.svg_element(HOSTILE, "0 0 9 9", figure_style.Markup("<g/>"))
     root = ElementTree.fromstring(figure_style.standalone(body))
     assert root.attrib["aria-label"] == HOSTILE
 
 
-def test_report_without_analyses_has_no_section_of_them(tmp_path: Path) -> None:
+def test_report_without_analyses_has_no_analysis_section(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
-    page = Page(page_of(folder))
+    page = Page(read_page(folder))
     assert "Network analysis" not in page.text and "script" not in page.tags
 
 
 def test_page_has_styles_for_dark_mode_and_print(finished: Path) -> None:
-    text = page_of(finished)
+    text = read_page(finished)
     assert "@media screen and (prefers-color-scheme: dark)" in text
     assert "@media print" in text
     assert "currentColor" in text
@@ -427,21 +429,21 @@ def test_page_has_styles_for_dark_mode_and_print(finished: Path) -> None:
 
 
 def test_warnings_depend_on_the_job(finished: Path, out_of_fold: Path) -> None:
-    simulated, real = (Page(page_of(folder)).text for folder in (finished, out_of_fold))
-    assert phrases.PHANTOM_NOTICE in simulated
-    assert "not ImageNet weights" in simulated
-    assert "python tools/convert_weights.py --download" in simulated
-    assert phrases.PHANTOM_NOTICE not in real
-    assert "not ImageNet weights" not in real
-    assert "Weak evidence: the evaluation set has only 30 lesions" in real
-    assert "checkpoints/w" in real
+    phantom_page, other_page = (Page(read_page(folder)).text for folder in (finished, out_of_fold))
+    assert phrases.PHANTOM_NOTICE in phantom_page
+    assert "not ImageNet weights" in phantom_page
+    assert "python tools/convert_weights.py --download" in phantom_page
+    assert phrases.PHANTOM_NOTICE not in other_page
+    assert "not ImageNet weights" not in other_page
+    assert "Weak evidence: the evaluation set has only 30 lesions" in other_page
+    assert "checkpoints/w" in other_page
 
 
-def test_ids_of_a_public_form_are_a_warning(finished: Path) -> None:
+def test_ids_in_a_published_format_give_a_warning(finished: Path) -> None:
     work = read_workdir.read(finished)
-    before = phrases.warnings(work)
+    earlier_warnings = phrases.warnings(work)
     work.folds["ids_look_like"] = {"mine": "cbis_ddsm"}
-    (warning,) = set(phrases.warnings(work)) - set(before)
+    (warning,) = set(phrases.warnings(work)) - set(earlier_warnings)
     assert warning.startswith("mine: its patient ids look like those of cbis_ddsm")
 
 
@@ -449,8 +451,8 @@ def test_verdict_summarizes_all_methods() -> None:
     test = {"a": "mttl", "b": "sttl", "unit": "lesion", "method": "bootstrap", "delta": -0.1}
     test |= {"ci_low": -0.2, "ci_high": 0.0}
     cases = {(0.01, 0.02): "worse", (0.04, 0.06): "contradictory", (0.5, 0.4): "inconclusive"}
-    for ps, expected in cases.items():
-        tests = [test | {"p_value": p, "primary": False, "p_holm": p} for p in ps]
+    for p_values, expected in cases.items():
+        tests = [test | {"p_value": p, "primary": False, "p_holm": p} for p in p_values]
         assert statements.verdict(tests) == expected
         assert ("STTL has a significantly higher AUC" in statements.describe_comparison(tests)) == (
             expected == "worse"
@@ -476,18 +478,20 @@ def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
     test = results["comparisons"][0]
     assert f"primary: mttl - sttl, lesion level, test set: {test['delta']:+.3f}" in text
     assert text.count("primary: ") == 1 and text.count("secondary: ") == 5
-    first = text.strip().splitlines()[0]
-    assert first.startswith(
+    first_line = text.strip().splitlines()[0]
+    assert first_line.startswith(
         "Primary analysis: lesion-level AUC on the test set of sfm (12 malignant"
     )
-    assert phrases.format_p_value(test["p_value"]) in first and "random initializations" in first
-    # One in the sentence and one for each test; families of one test have no adjusted p-value.
+    assert (
+        phrases.format_p_value(test["p_value"]) in first_line and "another training" in first_line
+    )
+    # The sentence and each test have one; a single test has no adjusted p-value.
     assert text.count("p = ") + text.count("p < ") == 1 + 6
     assert phrases.PHANTOM_NOTICE in text
     assert "0.991" in text
 
 
-def test_validation_loss_and_auc_are_drawn_if_recorded(tmp_path: Path) -> None:
+def test_validation_loss_and_auc_are_plotted_if_recorded(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cv", "cross_validation", epochs=5, analysed=False)
     work = read_workdir.read(folder)
     mttl, sttl = collect_figures.collect(work).validation
@@ -503,11 +507,11 @@ def test_validation_loss_and_auc_are_drawn_if_recorded(tmp_path: Path) -> None:
             if line["epoch"] in (2, 4, 5)
         ]
         assert len(expected) == 9 and loss.rows == expected
-        # Three folds and their mean, of training and of validation.
-        for drawn, lines in ((loss, {1: 4, 6: 4}), (auc, {1: 4, 6: 0})):
+        # Three folds and their mean: training loss, validation loss; validation AUC.
+        for panel, lines in ((loss, {1: 4, 6: 4}), (auc, {1: 4, 6: 0})):
             for number, count in lines.items():
-                assert drawn.svg.count(f"var(--line-{number})") == count
-    text = Page(page_of(folder)).text
+                assert panel.svg.count(f"var(--line-{number})") == count
+    text = Page(read_page(folder)).text
     caption = next(
         part for part in text.split("Figure ") if "They were not used to select an epoch" in part
     )
@@ -519,31 +523,31 @@ def test_validation_loss_and_auc_are_drawn_if_recorded(tmp_path: Path) -> None:
     )  # the figure number and three sentences
 
 
-def test_a_test_run_has_no_validation_figure(finished: Path) -> None:
+def test_independent_test_has_no_validation_figure(finished: Path) -> None:
     assert collect_figures.collect(read_workdir.read(finished)).validation == []
-    assert "held-out fold" not in Page(page_of(finished)).text
+    assert "held-out fold" not in Page(read_page(finished)).text
 
 
 def test_held_out_runs_are_those_of_the_selected_split(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "cv", "cross_validation", ("sttl",), epochs=3, analysed=False)
     results = json.loads((folder / "results.json").read_text())
-    own = [run["id"] for run in results["runs"]]
-    chosen = [run | {"split": 1} for run in results["runs"]]
-    others = [run | {"id": f"{run['id']}-2", "split": 2} for run in chosen]
-    last = chosen[0] | {"id": "last", "fold": None}
+    expected = [run["id"] for run in results["runs"]]
+    selected_split = [run | {"split": 1} for run in results["runs"]]
+    other_split = [run | {"id": f"{run['id']}-2", "split": 2} for run in selected_split]
+    test_run = selected_split[0] | {"id": "last", "fold": None}
     results |= {
-        "runs": [*chosen, *others, last],
+        "runs": [*selected_split, *other_split, test_run],
         "selection": {"split": {"chosen": 1}},
         "stages": [
-            {"stage": "splits", "runs": [run["id"] for run in (*chosen, *others)]},
+            {"stage": "splits", "runs": [run["id"] for run in (*selected_split, *other_split)]},
             {"stage": "test", "runs": ["last"]},
         ],
     }
-    assert [run["id"] for run in read_workdir.held_out_runs(results)] == own
+    assert [run["id"] for run in read_workdir.held_out_runs(results)] == expected
 
 
 @pytest.mark.parametrize("missing", ["results.json", "config.json", "scores.csv", "history.jsonl"])
-def test_unfinished_folder_is_rejected_in_one_line(tmp_path: Path, missing: str) -> None:
+def test_unfinished_folder_is_rejected(tmp_path: Path, missing: str) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1)
     path = next(folder.rglob(missing))
     path.unlink()
@@ -553,7 +557,7 @@ def test_unfinished_folder_is_rejected_in_one_line(tmp_path: Path, missing: str)
     assert not (folder / "report.html").exists()
 
 
-def test_command_writes_the_page_or_one_error_line(finished: Path, tmp_path: Path) -> None:
+def test_command_writes_the_page_or_a_one_line_error(finished: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "mtl_jax.report"]
     done = subprocess.run([*command, finished], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -566,18 +570,18 @@ def test_command_writes_the_page_or_one_error_line(finished: Path, tmp_path: Pat
 
 def test_flow_figure_is_small_and_reproducible(finished: Path, tmp_path: Path) -> None:
     tool = Path(__file__).resolve().parents[1] / "tools" / "make_flow_figure.py"
-    drawn = []
+    svgs = []
     for name in ("a.svg", "b.svg"):
         command = [sys.executable, "-W", "error", tool, "--work", finished]
         subprocess.run([*command, "--output", tmp_path / name], check=True, capture_output=True)
-        drawn.append((tmp_path / name).read_text(encoding="utf-8"))
-    assert drawn[0] == drawn[1]
-    assert len(drawn[0]) < 300_000
-    figure = ElementTree.fromstring(drawn[0])
+        svgs.append((tmp_path / name).read_text(encoding="utf-8"))
+    assert svgs[0] == svgs[1]
+    assert len(svgs[0]) < 300_000
+    figure = ElementTree.fromstring(svgs[0])
     links = [value for e in figure.iter() for k, value in e.attrib.items() if "href" in k]
     assert all(link.startswith(("#flat", "data:image/png;base64,")) for link in links)
-    turns = [e.attrib["transform"].split("matrix")[1] for e in figure.iter() if "use" in e.tag]
-    assert len(set(turns)) == 8
+    transforms = [e.attrib["transform"].split("matrix")[1] for e in figure.iter() if "use" in e.tag]
+    assert len(set(transforms)) == 8
 
 
 def test_report_does_not_import_training_packages() -> None:
@@ -587,8 +591,8 @@ def test_report_does_not_import_training_packages() -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_a_backbone_without_deconvolution_maps_says_so(tmp_path: Path) -> None:
-    """The page of ResNet-18 shows gradients and states why there are no feature maps."""
+def test_page_states_why_a_backbone_has_no_deconvolution_maps(tmp_path: Path) -> None:
+    """Check that the page of ResNet-18 has integrated gradients and states the reason."""
     folder = make_folder(tmp_path, cases=30, epochs=1)
     c = json.loads((folder / "config.json").read_text())
     c["model"]["backbone"] = "resnet18"

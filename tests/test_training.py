@@ -1,4 +1,4 @@
-"""Freezing, the optimizer, orientations, batches, resuming, several devices."""
+"""Training: frozen layers, the optimizer, orientations, batches, resuming, several devices."""
 
 import json
 import os
@@ -87,14 +87,12 @@ def test_frozen_layers_have_no_optimizer_state(params: dict, network: str) -> No
     assert len(momentum) == LEAVES[network]
 
 
-def test_an_unknown_network_is_rejected_with_the_valid_ones() -> None:
+def test_unknown_network_is_rejected_with_the_valid_ones() -> None:
     with pytest.raises(InputError, match="C0, C1, C1-C2, C1-C3, C1-C4, C1-C5"):
         optimizer.frozen_layers("C2")
 
 
-def test_frozen_layers_are_bit_identical_after_training_and_the_others_change(
-    params: dict, tmp_path: Path
-) -> None:
+def test_training_changes_all_layers_except_the_frozen_ones(params: dict, tmp_path: Path) -> None:
     after = run_fit(tmp_path / "run", params, "C1-C3", epochs=1)
     for name in alexnet.LAYERS:
         for part in ("kernel", "bias"):
@@ -103,10 +101,10 @@ def test_frozen_layers_are_bit_identical_after_training_and_the_others_change(
 
 
 def test_three_steps_follow_the_update_equations(params: dict) -> None:
-    """Compute v <- 0.9 v + (g + 0.0005 w), w <- w - rate v in NumPy, with the loss written out.
+    """Compare with v <- 0.9 v + (g + 0.0005 w), w <- w - rate v, computed in NumPy.
 
-    All but the loss is in double precision, so that rounding does not change which side of a
-    rectifier or which maximum a value is on.
+    Use float64 (except in the loss), so that rounding does not change ReLU signs or max-pooling
+    indices.
     """
     with jax.enable_x64(True):
         check_three_steps(jax.tree.map(np.float64, params))
@@ -149,7 +147,7 @@ def check_three_steps(params: dict) -> None:
     assert all(np.array_equal(state.params["C1"][p], params["C1"][p]) for p in params["C1"])
 
 
-def test_a_head_is_not_trained_by_rows_of_other_tasks() -> None:
+def test_head_is_not_trained_by_rois_of_other_tasks() -> None:
     network = alexnet.AlexNet(outputs=4)
     params = alexnet.init(network, jax.random.key(0))
     tx = optimizer.make_optimizer((), optimizer.SGD(0.0, 0.0))
@@ -162,19 +160,19 @@ def test_a_head_is_not_trained_by_rows_of_other_tasks() -> None:
     assert (change[:2] == 0).all() and (change[2:] > 0).all()
 
 
-def test_the_eight_orientations_are_the_dihedral_group() -> None:
+def test_eight_orientations_are_the_dihedral_group() -> None:
     square = np.arange(9.0).reshape(1, 3, 3)
 
     def orient(image: np.ndarray, k: int) -> np.ndarray:
         return np.asarray(orientations.orient(jnp.asarray(image), jnp.array([k])))
 
-    ours = {orient(square, k).tobytes() for k in range(8)}
+    oriented = {orient(square, k).tobytes() for k in range(8)}
     group = {
         np.ascontiguousarray(np.rot90(flip, k)[None].astype(np.float32)).tobytes()
         for flip in (square[0], square[0].T)
         for k in range(4)
     }
-    assert ours == group and len(group) == 8
+    assert oriented == group and len(group) == 8
     products = {orient(orient(square, j), k).tobytes() for j in range(8) for k in range(8)}
     assert products == group
 
@@ -188,13 +186,13 @@ def test_scores_do_not_depend_on_the_orientation_of_the_rois(params: dict) -> No
         np.testing.assert_allclose(predict.predict(NETWORK, params, oriented), expected, atol=1e-6)
 
 
-def test_an_epoch_has_each_roi_in_each_orientation_once() -> None:
+def test_epoch_has_each_roi_in_each_orientation_once() -> None:
     indices, weight = dataset.epoch_order(jax.random.key(0), 11, 16)
     assert indices.shape == (6, 16)
     assert sorted(indices[weight > 0].tolist()) == list(range(88))
     assert (weight.ravel()[88:] == 0).all()
-    other, _ = dataset.epoch_order(jax.random.key(1), 11, 16)
-    assert not np.array_equal(indices, other)
+    other_indices, _ = dataset.epoch_order(jax.random.key(1), 11, 16)
+    assert not np.array_equal(indices, other_indices)
 
 
 def test_each_task_is_standardized_by_its_pixel_statistics() -> None:
@@ -215,9 +213,9 @@ def test_training_separates_separable_classes(params: dict, tmp_path: Path) -> N
     assert scores[malignant].min() > scores[~malignant].max()
 
 
-def test_a_bfloat16_step_is_close_to_a_float32_step_and_keeps_float32_weights(params: dict) -> None:
-    """Compare the updates: each of eight layers, forward and backward, rounds to 8 bits, which adds
-    up to a tenth."""
+def test_bfloat16_step_is_close_to_a_float32_step_and_keeps_float32_weights(params: dict) -> None:
+    """Allow a difference of 20% of the update: bfloat16 has 8 significant bits, and rounding errors
+    add up over ten layers, forward and backward."""
     tx = optimizer.make_optimizer(("C1", "C2", "C3", "C4", "C5"), optimizer.SGD(0.9, 0.0005))
     batch = dataset.make_batch(random_dataset(), jnp.arange(16), jnp.ones(16))
     updates = {}
@@ -232,9 +230,7 @@ def test_a_bfloat16_step_is_close_to_a_float32_step_and_keeps_float32_weights(pa
     assert 1e-4 < difference / np.linalg.norm(updates["float32"]) < 0.2
 
 
-def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
-    params: dict, tmp_path: Path
-) -> None:
+def test_resumed_run_is_bit_identical_to_an_uninterrupted_run(params: dict, tmp_path: Path) -> None:
     expected = run_fit(tmp_path / "uninterrupted", params, epochs=3)
     calls = iter(range(2))
 
@@ -257,7 +253,7 @@ def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     assert [json.loads(x)["epoch"] for x in histories[0].splitlines()] == [1, 2, 3]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(params: dict, tmp_path: Path) -> None:
+def test_loss_that_is_not_finite_stops_the_run(params: dict, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="NaN or infinite.*lower config.train.learning_rate"):
         run_fit(tmp_path / "run", params, "C0", epochs=20, learning_rate=1e4)
 
@@ -273,22 +269,23 @@ import test_training as t
 from mtl_jax.models import alexnet
 params = jax.device_get(alexnet.init(t.NETWORK, jax.random.key(0)))
 
-def train(name, devices, until=3, every=1):
+def train(name, devices, last_epoch=3, checkpoint_epochs=1):
     def on_epoch(record):
-        if record["epoch"] > until:
+        if record["epoch"] > last_epoch:
             raise KeyboardInterrupt
     run = t.TrainingRun(Path(sys.argv[1]) / name, params, jax.random.key(7), on_epoch)
     return t.fit_runs([run], devices=devices, cache=Path(sys.argv[1]) / "cache",
-                      source=t.random_dataset(4), keep=False, epochs=3, checkpoint_epochs=every)[0]
+                      source=t.random_dataset(4), keep=False, epochs=3,
+                      checkpoint_epochs=checkpoint_epochs)[0]
 
-one = train("one", 1, every=9)
-for devices, until in ((4, 1), (2, 2)):
+one_device = train("one_device", 1, checkpoint_epochs=9)
+for devices, last_epoch in ((4, 1), (2, 2)):
     try:
-        train("resumed", devices, until)
+        train("resumed", devices, last_epoch)
     except KeyboardInterrupt:
-        print("interrupted after epoch", until)
+        print("interrupted after epoch", last_epoch)
 resumed = train("resumed", 1)
-for name, layer in one.items():
+for name, layer in one_device.items():
     for part, value in layer.items():
         assert len(resumed[name][part].devices()) == 1
         np.testing.assert_allclose(resumed[name][part], value, atol=1e-6)
@@ -296,7 +293,7 @@ print("equal")
 """
 
 
-def test_a_run_moved_from_four_devices_to_two_and_one_equals_a_run_on_one(tmp_path: Path) -> None:
+def test_run_resumed_on_fewer_devices_equals_a_run_on_one_device(tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, "-c", FOUR_DEVICES, str(tmp_path), str(Path(__file__).parent)],
         capture_output=True,
@@ -313,7 +310,7 @@ def test_more_devices_than_available_are_rejected() -> None:
         batch_sharding(64)
 
 
-def test_the_history_is_written_to_tensorboard_if_enabled(tmp_path: Path) -> None:
+def test_history_is_written_to_tensorboard_if_enabled(tmp_path: Path) -> None:
     with open_tensorboard(tmp_path, enabled=True) as write:
         write({"epoch": 1, "step": 5, "loss": 0.5, "loss/sfm": 0.25})
     (events,) = (tmp_path / "tensorboard").iterdir()
@@ -323,18 +320,20 @@ def test_the_history_is_written_to_tensorboard_if_enabled(tmp_path: Path) -> Non
     assert not (tmp_path / "off").exists()
 
 
-def test_a_scanned_epoch_equals_a_stepwise_epoch(params: dict) -> None:
-    """Run the accelerators' loop on the CPU; C1-C5 has no backward convolution in it."""
+def test_scanned_epoch_equals_a_stepwise_epoch(params: dict) -> None:
+    """Run the scanned epoch of accelerators on the CPU; with C1-C5 frozen this is fast."""
     frozen = optimizer.frozen_layers("C1-C5")
     tx = optimizer.make_optimizer(frozen, optimizer.SGD(0.9, 0.0005))
     step = steps.make_train_step(NETWORK, tx, (1.0, 1.0))
     rois, key = random_dataset(), jax.random.key(3)
     order = epoch.EpochOrder(*dataset.epoch_order(key, len(rois.label), 16), jnp.full(5, 0.001))
     results = []
-    for make in (epoch._scanned, epoch._stepwise):
+    for make_epoch in (epoch._scanned, epoch._stepwise):
         state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), tx.init(params))
         progress: list[int] = []
-        results.append(make(step, dataset.make_batch)(state, rois, order, key, progress.append))
+        results.append(
+            make_epoch(step, dataset.make_batch)(state, rois, order, key, progress.append)
+        )
         assert sum(progress) == 5
     (scanned, scanned_metrics), (stepped, stepped_metrics) = results
     assert int(scanned.step) == int(stepped.step) == 5
@@ -357,7 +356,7 @@ print(jax.jit(lambda x: x + 1)(1.0), events.count("/jax/compilation_cache/cache_
 """
 
 
-def test_the_compilation_cache_is_used_by_the_next_process(tmp_path: Path) -> None:
+def test_compilation_cache_is_used_by_the_next_process(tmp_path: Path) -> None:
     outputs = [
         subprocess.run(
             [sys.executable, "-c", CACHED_PROGRAM, str(tmp_path)],

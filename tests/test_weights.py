@@ -10,10 +10,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import handmade_pth as made
+import handmade_pth
 import numpy as np
 import pytest
-import weight_files as files
+import weight_files
 from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import weights
@@ -51,12 +51,12 @@ def state() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def converted(state: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
-    source = written(folder / "alexnet.pth", made.valid_files(state)["zip"])
+    source = write_bytes(folder / "alexnet.pth", handmade_pth.valid_files(state)["zip"])
     weights.save(weights.convert(source), folder / "alexnet")
     return folder / "alexnet"
 
 
-def written(path: Path, content: bytes) -> Path:
+def write_bytes(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
 
@@ -84,7 +84,7 @@ def are_equal(ours: Params, theirs: Params) -> bool:
     )
 
 
-def one_line(call: Callable[[], object]) -> str:
+def error_line(call: Callable[[], object]) -> str:
     with pytest.raises(InputError) as caught:
         call()
     assert "\n" not in str(caught.value)
@@ -94,7 +94,7 @@ def one_line(call: Callable[[], object]) -> str:
 def test_every_format_gives_the_same_parameters(
     state: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    """The format is recognized by content: all files have the same name."""
+    """Give all files one name, because the format is recognized by content."""
     layers = [f"C{i}" for i in range(1, 6)]
     layer_names = dict(zip(SHAPES, layers, strict=True))
     named = {
@@ -103,26 +103,26 @@ def test_every_format_gives_the_same_parameters(
     lpips = {k.replace("C", "conv", 1): a for k, a in to_hwio(named).items()}
     parallel = {k.replace("features.", "features.module."): a for k, a in state.items()}
     contents = {
-        "torch zip, torchvision": made.valid_files(state)["zip"],
-        "torch legacy, torchvision": made.valid_files(state)["legacy"],
+        "torch zip, torchvision": handmade_pth.valid_files(state)["zip"],
+        "torch legacy, torchvision": handmade_pth.valid_files(state)["legacy"],
         "safetensors, torchvision": safetensors_bytes(parallel),
         "npz, conv1..conv5": npz_bytes(lpips),
         "npz, mtl_jax": npz_bytes(to_hwio(named)),
     }
     for kind, content in contents.items():
-        found = weights.convert(written(tmp_path / "weights.bin", content))
-        assert found.metadata["format"] == f"{kind} names"
-        assert list(found.params) == layers
+        loaded = weights.convert(write_bytes(tmp_path / "weights.bin", content))
+        assert loaded.metadata["format"] == f"{kind} names"
+        assert list(loaded.params) == layers
         for name, layer in layer_names.items():
-            kernel = found.params[layer]["kernel"]
+            kernel = loaded.params[layer]["kernel"]
             assert kernel.flags.c_contiguous and kernel.dtype == np.float32
             source = state[f"{name}.weight"]
             assert kernel[2, 1, 0, 5] == source[5, 0, 2, 1]
             np.testing.assert_array_equal(np.einsum("hwio->oihw", kernel), source)
-            np.testing.assert_array_equal(found.params[layer]["bias"], state[f"{name}.bias"])
+            np.testing.assert_array_equal(loaded.params[layer]["bias"], state[f"{name}.bias"])
 
 
-def test_fully_connected_layers_are_kept_where_they_fit(
+def test_fully_connected_layers_are_kept_if_their_shapes_match(
     state: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     connected = random_state(CONNECTED)
@@ -130,7 +130,7 @@ def test_fully_connected_layers_are_kept_where_they_fit(
         "classifier.1.weight": np.zeros((4096, 9216), np.float32),
         "classifier.1.bias": np.zeros(4096, np.float32),
     }
-    path = written(tmp_path / "full", safetensors_bytes({**state, **f1, **connected}))
+    path = write_bytes(tmp_path / "full", safetensors_bytes({**state, **f1, **connected}))
     dropped = weights.convert(path)
     assert list(dropped.params) == ["C1", "C2", "C3", "C4", "C5"]
     assert "F1, F2, F3 dropped" in dropped.metadata["left_out"][0]
@@ -140,7 +140,7 @@ def test_fully_connected_layers_are_kept_where_they_fit(
     x = np.random.default_rng(1).standard_normal(4096)
     theirs = connected["classifier.6.weight"].astype(float) @ x
     np.testing.assert_allclose(x @ kept.params["F3"]["kernel"].astype(float), theirs)
-    one_line(lambda: weights.convert(path, fc="some"))
+    error_line(lambda: weights.convert(path, fc="all"))
 
 
 def test_all_mismatches_are_in_one_line(state: dict[str, np.ndarray], tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_all_mismatches_are_in_one_line(state: dict[str, np.ndarray], tmp_path: 
     invalid["features.6.weight"] = state["features.6.weight"].astype(np.float64)
     invalid["features.8.bias"] = np.full(256, np.nan, np.float32)
     invalid["features.12.weight\n"] = np.zeros(3, np.float32)
-    path = written(tmp_path / "invalid.pth", npz_bytes(invalid))
-    message = one_line(lambda: weights.convert(path))
+    path = write_bytes(tmp_path / "invalid.pth", npz_bytes(invalid))
+    message = error_line(lambda: weights.convert(path))
     for part in (
         str(path),
         "missing features.0.bias",
@@ -177,23 +177,25 @@ def test_converted_and_reloaded_weights_are_bit_equal(
 
 def test_real_weights() -> None:
     if not REAL.exists():
-        pytest.skip("the ImageNet weights are not next to the checkout")
-    found = weights.convert(REAL)
+        pytest.skip("the ImageNet weights are not beside the checkout")
+    loaded = weights.convert(REAL)
     with np.load(REAL) as source:
         for i in range(1, 6):
             for leaf in ("kernel", "bias"):
-                ours, theirs = found.params[f"C{i}"][leaf], source[f"conv{i}/{leaf}"]
+                ours, theirs = loaded.params[f"C{i}"][leaf], source[f"conv{i}/{leaf}"]
                 assert ours.tobytes() == theirs.tobytes()
-    assert found.metadata["parameters"] == 2_469_696
-    assert found.metadata["sha256"].startswith("53ed7fbcd7440e8564d7f94c8f70a23bde3e5922fcb3e5284c")
-    assert found.metadata["lrn"] is False
-    assert found.metadata["input"]["mean"] == [0.485, 0.456, 0.406]
-    assert found.metadata["input"]["std"] == [0.229, 0.224, 0.225]
+    assert loaded.metadata["parameters"] == 2_469_696
+    assert loaded.metadata["sha256"].startswith(
+        "53ed7fbcd7440e8564d7f94c8f70a23bde3e5922fcb3e5284c"
+    )
+    assert loaded.metadata["lrn"] is False
+    assert loaded.metadata["input"]["mean"] == [0.485, 0.456, 0.406]
+    assert loaded.metadata["input"]["std"] == [0.229, 0.224, 0.225]
 
 
-def test_damaged_folders(converted: Path, tmp_path: Path) -> None:
-    assert "no such folder" in one_line(lambda: weights.load(tmp_path / "nowhere"))
-    assert "no card.json" in one_line(lambda: weights.load(tmp_path))
+def test_damaged_folders_are_rejected(converted: Path, tmp_path: Path) -> None:
+    assert "no such folder" in error_line(lambda: weights.load(tmp_path / "nowhere"))
+    assert "no card.json" in error_line(lambda: weights.load(tmp_path))
     metadata_path = converted / "card.json"
     text = metadata_path.read_text()
     metadata = json.loads(text)
@@ -216,28 +218,28 @@ def test_damaged_folders(converted: Path, tmp_path: Path) -> None:
     try:
         for content, part in damaged.items():
             metadata_path.write_text(content)
-            message = one_line(lambda: weights.load(converted))
+            message = error_line(lambda: weights.load(converted))
             assert str(converted) in message and part in message
         metadata_path.write_text(text)
         (converted / "params").rename(converted / "gone")
-        assert "damaged" in one_line(lambda: weights.load(converted))
+        assert "damaged" in error_line(lambda: weights.load(converted))
         (converted / "gone").rename(converted / "params")
     finally:
         metadata_path.write_text(text)
 
 
 def test_folder_of_version_0_1_0_loads(converted: Path, tmp_path: Path) -> None:
-    """Its checksums are those of the file on disk, which is not changed."""
+    """Check that the file on disk, which its checksums describe, is not changed."""
     folder = tmp_path / "old"
     shutil.copytree(converted, folder)
-    files.rename_as_in_0_1_0(folder)
+    weight_files.rename_as_in_0_1_0(folder)
     content = (folder / "card.json").read_bytes()
     loaded = weights.load(folder)
     assert loaded.metadata == weights.load(converted).metadata
     assert are_equal(loaded.params, weights.load(converted).params)
     assert (folder / "card.json").read_bytes() == content
     (folder / "card.json").write_bytes(content + b"\n")
-    assert "damaged: card.json" in one_line(lambda: weights.load(folder))
+    assert "damaged: card.json" in error_line(lambda: weights.load(folder))
 
 
 def test_flipped_bytes_of_the_parameters_are_detected(converted: Path) -> None:
@@ -247,21 +249,23 @@ def test_flipped_bytes_of_the_parameters_are_detected(converted: Path) -> None:
         for position in (len(content) // 3, len(content) // 2):
             flipped = bytes([content[position] ^ 1])
             largest.write_bytes(content[:position] + flipped + content[position + 1 :])
-            one_line(lambda: weights.load(converted))
+            error_line(lambda: weights.load(converted))
     finally:
         largest.write_bytes(content)
 
 
-def test_weights_that_do_not_fit_are_not_saved(converted: Path, tmp_path: Path) -> None:
+def test_weights_with_mismatched_shapes_or_types_are_not_saved(
+    converted: Path, tmp_path: Path
+) -> None:
     valid = weights.load(converted)
     params = {**valid.params, "C2": {**valid.params["C2"], "kernel": valid.params["C1"]["kernel"]}}
     del params["C4"]
-    message = one_line(
+    message = error_line(
         lambda: weights.save(weights.Weights(params, valid.metadata), tmp_path / "out")
     )
     double = {**valid.params, "C1": {k: a.astype(float) for k, a in valid.params["C1"].items()}}
     out = weights.Weights(double, valid.metadata)
-    assert "float64" in one_line(lambda: weights.save(out, tmp_path / "out"))
+    assert "float64" in error_line(lambda: weights.save(out, tmp_path / "out"))
     assert "missing C4" in message and "'kernel': [11, 11, 3, 64]" in message
     changed = {**valid.params, "C1": {k: a + 1 for k, a in valid.params["C1"].items()}}
     with pytest.raises(ValueError, match="metadata were made for other"):
@@ -272,33 +276,33 @@ def test_weights_that_do_not_fit_are_not_saved(converted: Path, tmp_path: Path) 
 def test_only_converted_weights_are_replaced(converted: Path, tmp_path: Path) -> None:
     valid = weights.load(converted)
     weights.save(valid, tmp_path / "net")
-    assert "--force" in one_line(lambda: weights.save(valid, tmp_path / "net"))
+    assert "--force" in error_line(lambda: weights.save(valid, tmp_path / "net"))
     weights.save(valid, tmp_path / "net", replace=True)
     assert are_equal(weights.load(tmp_path / "net").params, valid.params)
-    letters = tmp_path / "letters"
-    letters.mkdir()
-    (letters / "dear.txt").write_text("keep me")
-    one_line(lambda: weights.save(valid, letters, replace=True))
-    assert [p.name for p in letters.iterdir()] == ["dear.txt"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["letters", "net"]
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "document.txt").write_text("not weights")
+    error_line(lambda: weights.save(valid, documents, replace=True))
+    assert [p.name for p in documents.iterdir()] == ["document.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["documents", "net"]
 
 
 def test_files_without_weights_are_rejected(tmp_path: Path) -> None:
     contents = {
         b"": "not a weights file",
-        b"Dear reader, this is a letter and no network.\n": "not a weights file",
-        b"PK\x03\x04 and no more": "damaged",
+        b"This is a text file without weights.\n": "not a weights file",
+        b"PK\x03\x04 truncated": "damaged",
         b"\xff" * 7 + b"\x7f{}": "safetensors",
         safetensors_bytes({"a": np.ones(9, np.float32)})[:-4]: "safetensors",
         npz_bytes({"a": np.ones(9, np.float32)}): "unknown parameter names",
         npz_bytes({"a": np.array([{}], object)}): "Python objects",
     }
     for content, part in contents.items():
-        path = written(tmp_path / "file.pth", content)
-        message = one_line(lambda path=path: weights.convert(path))
+        path = write_bytes(tmp_path / "file.pth", content)
+        message = error_line(lambda path=path: weights.convert(path))
         assert str(path) in message and part in message
-    assert "cannot be read" in one_line(lambda: weights.convert(tmp_path))
-    assert "cannot be read" in one_line(lambda: weights.convert(tmp_path / "absent.pth"))
+    assert "cannot be read" in error_line(lambda: weights.convert(tmp_path))
+    assert "cannot be read" in error_line(lambda: weights.convert(tmp_path / "absent.pth"))
 
 
 def test_archives_that_unpack_to_too_many_bytes_are_rejected(
@@ -310,11 +314,11 @@ def test_archives_that_unpack_to_too_many_bytes_are_rejected(
         description = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
         np.lib.format.write_array_header_1_0(header, description)
         archive.writestr("C1/kernel.npy", header.getvalue() + bytes(2_000_000))
-    path = written(tmp_path / "large.npz", out.getvalue())
-    assert "states 1000000000000 values" in one_line(lambda: weights.convert(path))
+    path = write_bytes(tmp_path / "large.npz", out.getvalue())
+    assert "states 1000000000000 values" in error_line(lambda: weights.convert(path))
     monkeypatch.setattr(npz_file, "MAX_BYTES", 1_000_000)
     assert path.stat().st_size < 10_000
-    assert "more than 1000000" in one_line(lambda: weights.convert(path))
+    assert "more than 1000000" in error_line(lambda: weights.convert(path))
 
 
 def test_gabor_kernels_have_zero_mean_and_he_scale() -> None:
@@ -335,8 +339,8 @@ def test_gabor_kernels_differ() -> None:
     assert weights.make_gabor_bank(96, 7, 1).shape == (7, 7, 1, 96)
 
 
-def test_gabor_response_peaks_at_its_own_orientation() -> None:
-    """The energy over the four phases is maximal for gratings of the angle of the kernel."""
+def test_gabor_response_is_maximal_at_the_orientation_of_the_kernel() -> None:
+    """Compare the energy over the four phases for gratings of all angles."""
     bank = weights.make_gabor_bank()[:, :, :, :60].reshape(11, 11, 3, 5, 3, 4).sum(2)
     row, column = np.mgrid[-5:6, -5:6]
     angles = np.radians(np.arange(0, 180, 4))
@@ -362,15 +366,15 @@ def test_weights_by_name(converted: Path, tmp_path: Path, monkeypatch: pytest.Mo
     if find_weights.SHIPPED.is_dir():
         assert list(weights.find("shipped").params) == ["C1", "C2", "C3", "C4", "C5"]
     monkeypatch.setattr(find_weights, "SHIPPED", tmp_path / "formulas")
-    assert "formulas does not exist; reinstall" in one_line(lambda: weights.find("shipped"))
-    assert "no such folder" in one_line(lambda: weights.find("nowhere"))
+    assert "formulas does not exist; reinstall" in error_line(lambda: weights.find("shipped"))
+    assert "no such folder" in error_line(lambda: weights.find("nowhere"))
 
 
-def test_imagenet_is_the_folder_written_by_the_conversion(
+def test_imagenet_weights_are_read_from_the_folder_of_the_conversion(
     converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    missing = one_line(lambda: weights.find("imagenet"))
+    missing = error_line(lambda: weights.find("imagenet"))
     assert "python tools/convert_weights.py --download" in missing and "\n" not in missing
     placeholder = weights.find_for_plan("imagenet", "alexnet")
     assert list(placeholder.params) == ["C1", "C2", "C3", "C4", "C5"]
@@ -382,21 +386,21 @@ def test_imagenet_is_the_folder_written_by_the_conversion(
         assert are_equal(find("imagenet", "alexnet").params, weights.load(converted).params)
 
 
-def test_paper_preset_rejects_weights_that_saw_no_photographs(converted: Path) -> None:
+def test_paper_preset_rejects_weights_not_pretrained_on_photographs(converted: Path) -> None:
     weights.require_photographs(weights.load(converted), "splits")
     for name in ("shipped", "random"):
-        message = one_line(lambda n=name: weights.require_photographs(weights.find(n), "splits"))
+        message = error_line(lambda n=name: weights.require_photographs(weights.find(n), "splits"))
         assert "no convolutions trained on photographs" in message and "'imagenet'" in message
 
 
 def test_weight_folders_have_no_absolute_paths(converted: Path) -> None:
     """Check the shipped folder and a converted one."""
     shipped = Path(__file__).parents[1] / "checkpoints" / "formulas"
-    files = [p for folder in (converted, shipped) for p in folder.rglob("*") if p.is_file()]
-    assert len(files) > 10
-    for file in files:
-        data = file.read_bytes()
-        assert b"successful to" not in data and bytes(converted.parent) not in data, file
+    paths = [p for folder in (converted, shipped) for p in folder.rglob("*") if p.is_file()]
+    assert len(paths) > 10
+    for path in paths:
+        content = path.read_bytes()
+        assert b"successful to" not in content and bytes(converted.parent) not in content, path
 
 
 def test_half_precision_is_stored_only_if_exact(converted: Path, tmp_path: Path) -> None:
@@ -404,10 +408,10 @@ def test_half_precision_is_stored_only_if_exact(converted: Path, tmp_path: Path)
     rounded = weights.round_to_half(exact.params)
     metadata = exact.metadata | {"arrays_sha256": hash_params(rounded)}
     weights.save(weights.Weights(rounded, metadata), tmp_path / "half", half=True)
-    found = weights.load(tmp_path / "half")
-    assert are_equal(found.params, rounded)
+    loaded = weights.load(tmp_path / "half")
+    assert are_equal(loaded.params, rounded)
     half = exact.params["C2"]["kernel"].astype(np.float16)
-    np.testing.assert_array_equal(found.params["C2"]["kernel"], half.astype(np.float32))
+    np.testing.assert_array_equal(loaded.params["C2"]["kernel"], half.astype(np.float32))
     size = sum(p.stat().st_size for p in (tmp_path / "half").rglob("*"))
     assert size < 5_000_000 < sum(p.stat().st_size for p in converted.rglob("*"))
     with pytest.raises(ValueError, match="half precision would change"):
@@ -420,15 +424,15 @@ def test_tool_converts_and_rejects(state: dict[str, np.ndarray], tmp_path: Path)
         command = [sys.executable, str(ROOT / "tools" / "convert_weights.py"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
 
-    written(tmp_path / "alexnet.pth", made.valid_files(state)["zip"])
+    write_bytes(tmp_path / "alexnet.pth", handmade_pth.valid_files(state)["zip"])
     done = tool("alexnet.pth", "--output", "out/alexnet")
     assert (done.returncode, done.stderr) == (0, "")
     assert "11x11x3x64" in done.stdout and "2,469,696 parameters from alexnet.pth" in done.stdout
     assert list(weights.load(tmp_path / "out" / "alexnet").params) == ["C1", "C2", "C3", "C4", "C5"]
     again = tool("alexnet.pth", "--output", "out/alexnet")
     assert again.returncode == 2 and again.stderr.count("\n") == 1 and "exists" in again.stderr
-    malicious = made.call("os", "system", (f"touch {tmp_path / 'ran'}",))
-    written(tmp_path / "malicious.pth", made.zip_file({"x": malicious}, {}))
+    malicious = handmade_pth.call("os", "system", (f"touch {tmp_path / 'ran'}",))
+    write_bytes(tmp_path / "malicious.pth", handmade_pth.zip_file({"x": malicious}, {}))
     rejected = tool("malicious.pth", "--output", "out/malicious")
     assert rejected.returncode == 2 and rejected.stderr.count("\n") == 1
     assert "os.system" in rejected.stderr and not (tmp_path / "ran").exists()
