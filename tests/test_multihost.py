@@ -327,7 +327,7 @@ def test_processes_of_different_configs_are_rejected(tmp_path: Path, cache: Path
             "the loss is NaN or infinite at step",
         ),
         ({"data.sources": "('mini_mias:nowhere',)"}, "nowhere"),
-        ({"executor": "ray"}, "config.executor='ray' is invalid: expected local, because several"),
+        ({"executor": "ray"}, "config.executor='ray' is invalid: expected 'local'"),
     ],
 )
 def test_an_error_of_process_0_ends_the_other(
