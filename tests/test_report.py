@@ -483,7 +483,8 @@ def test_summary_gives_aucs_intervals_and_comparison(finished: Path) -> None:
         "Primary analysis: lesion-level AUC on the test set of sfm (12 malignant"
     )
     assert (
-        phrases.format_p_value(test["p_value"]) in first_line and "another training" in first_line
+        phrases.format_p_value(test["p_value"]) in first_line
+        and "random initializations" in first_line
     )
     # The sentence and each test have one; a single test has no adjusted p-value.
     assert text.count("p = ") + text.count("p < ") == 1 + 6
