@@ -170,8 +170,8 @@ def default() -> ConfigDict:
     # The training (2.2)
     c.train = ConfigDict()
     c.train.epochs = 200
-    c.train.match_steps = False  # True: more epochs for runs with fewer ROIs, so that all runs
-    #     take the same number of steps
+    c.train.match_steps = False  # True: more epochs for runs with fewer ROIs, so that each
+    #     takes at least as many steps as a run on all collections
     c.train.batch_size = 128
     c.train.learning_rate = 0.001
     c.train.final_learning_rate = 0.00004  # of the last step; the decay is exponential
