@@ -8,7 +8,7 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -34,7 +34,13 @@ STAGES = {
 }
 PRETRAINING = "pretraining"  # the job that trains the convolutions before any transfer
 TRANSFER = "transfer"  # the job that compares sets of pretrained weights
-BACKBONES = ("alexnet", "vgg16", "resnet18")
+ALEXNET = "alexnet"  # Table 3
+# The registry of the backbones: name, and the module that defines it (docs/howto/new_backbone.md).
+BACKBONES = {
+    "alexnet": "mtl_jax.models.alexnet",
+    "vgg16": "mtl_jax.models.vgg",
+    "resnet18": "mtl_jax.models.resnet",
+}
 HEADS = ("shared", "per_task")
 EXPECTED_WEIGHT = "an approach that trains on a collection with a loss weight above 0"
 PRESETS = ("paper", "demo")
@@ -161,7 +167,7 @@ def default() -> ConfigDict:
 
     # The network
     c.model = ConfigDict()
-    c.model.backbone = "alexnet"  # Table 3; or vgg16, resnet18, with pretrained weights for them
+    c.model.backbone = ALEXNET  # Table 3; or vgg16, resnet18, with pretrained weights for them
     c.model.dropout = 0.5  # after F1 and F2 (2.2)
     c.model.initialization = "he"  # of new layers and biases; or krizhevsky2012 (2.2),
     #     cuda_convnet2 (compared in docs/method.md)
@@ -287,7 +293,6 @@ def expand_paths(c: ConfigDict) -> None:
 CHOICES = {
     "preset": PRESETS,
     "study": (*STAGES, PRETRAINING, TRANSFER),
-    "network": NETWORKS,
     "model.backbone": BACKBONES,
     "model.heads": HEADS,
     "model.initialization": INITIALIZATIONS,
@@ -363,6 +368,7 @@ def validate(c: ConfigDict) -> None:
     for rule, is_valid, fields in RANGES:
         for field in fields.split():
             _require(c, field, is_valid(operator.attrgetter(field)(c)), rule)
+    freeze_depth(c.network)
     _validate_backbone(c)
     for approach in c.approaches:
         parse_approach(approach)
@@ -428,7 +434,7 @@ def _validate_sources(c: ConfigDict) -> None:
 def _validate_backbone(c: ConfigDict) -> None:
     """Check the backbone; a comparison of weights uses it for the weights 'random' alone."""
     backbone = c.model.backbone
-    if backbone == BACKBONES[0] or c.study == TRANSFER:
+    if backbone == ALEXNET or c.study == TRANSFER:
         return
     rule = "alexnet, the only backbone that can be pretrained here"
     _require(c, "model.backbone", c.study != PRETRAINING, rule)
@@ -489,12 +495,24 @@ def _validate_stages(c: ConfigDict) -> None:
     for stage in ("splits", "depth"):
         networks = c[stage].networks
         for network in networks:
-            _require_one_of(f"{stage}.networks", network, NETWORKS)
+            freeze_depth(network, f"{stage}.networks")
         distinct = 0 < len(networks) == len(set(networks))
         _require(c, f"{stage}.networks", distinct, "one or more distinct networks")
     sizes = c.learning_curve.target_cases
     rising = bool(sizes) and list(sizes) == sorted(set(sizes)) and sizes[0] >= 2
     _require(c, "learning_curve.target_cases", rising, "increasing integers >= 2")
+
+
+def freeze_depth(network: str, field: str = "network") -> int:
+    """Return the number of frozen stages: 0 for 'C0', 1 for 'C1', 3 for 'C1-C3'.
+
+    Raises InputError, with the name of the config field, for another form. Whether the backbone has
+    so many stages is checked when a study starts.
+    """
+    match = re.fullmatch(r"C([01])|C1-C([2-9]|[1-9]\d)", network)
+    if not match:
+        raise _error(field, network, f"{', '.join(NETWORKS)}, or deeper for other backbones")
+    return int(match[1] or match[2])
 
 
 def parse_approach(name: str, field: str = "approaches") -> tuple[str, dict[str, str]]:
@@ -547,7 +565,7 @@ def _require(c: ConfigDict, field: str, valid: bool, rule: str) -> None:
         raise _error(field, operator.attrgetter(field)(c), rule)
 
 
-def _require_one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
+def _require_one_of(field: str, value: str, choices: Collection[str]) -> None:
     if value in choices:
         return
     new = old_names.VALUES.get((field, value))

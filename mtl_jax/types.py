@@ -10,6 +10,7 @@ import numpy as np
 
 Params = dict[str, dict[str, Any]]
 Box = tuple[float, float, float, float]
+ROI_PIXELS = 128  # side of an ROI (Samala et al. 2017, section 2.1)
 UNKNOWN = -1  # label of a lesion without a reference standard, which is only scored
 
 

@@ -8,14 +8,13 @@ from scipy import signal
 
 from mtl_jax import weights
 from mtl_jax.analysis import deconvolution, gradients
-from mtl_jax.analysis.conv_chain import convolution_chain
 from mtl_jax.models import alexnet
 from mtl_jax.models.response_norm import Lrn, Normalization
 from mtl_jax.types import Params
 
 SIZE = (128, 128)
 NETWORK = alexnet.AlexNet()
-CONVS = convolution_chain(NETWORK)
+CONVS = NETWORK.convolution_chain()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ STRONG = (Normalization(3, 0.2, 0.6, 1.0, True, 1), Normalization(7, 0.1, 1.1, 1
 def test_the_forward_pass_equals_that_of_the_network(params: Params, lrn: Lrn) -> None:
     image = np.random.default_rng(1).standard_normal((*SIZE, 3)).astype(np.float32)
     passed = deconvolution.forward(
-        params, jnp.asarray(image), convolution_chain(alexnet.AlexNet(lrn=lrn))
+        params, jnp.asarray(image), alexnet.AlexNet(lrn=lrn).convolution_chain()
     )
     for layer, switches in passed.switches.items():
         pooled = deconvolution.max_pool(passed.maps[layer])[0]

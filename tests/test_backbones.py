@@ -14,14 +14,12 @@ from safetensors.numpy import save as safetensors_bytes
 
 from mtl_jax import bundle, config, weights
 from mtl_jax.analysis import deconvolution
-from mtl_jax.analysis.conv_chain import convolution_chain
 from mtl_jax.bundle import onnx_graph, scoring
 from mtl_jax.experiments.train_runs import warm_start
 from mtl_jax.models import base, registry
 from mtl_jax.training import feature_cache, optimizer, predict
 from mtl_jax.training.dataset import make_dataset
 from mtl_jax.types import InputError
-from mtl_jax.weights.key_tables import KERNELS
 
 CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")
 MAPS = {
@@ -89,7 +87,7 @@ def test_layer_names_and_map_sizes(name: str) -> None:
     shapes = base.param_shapes(built)
     leaves = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in shapes.items()}
     params = unflatten_dict(leaves, sep="/")
-    assert set(params) == set(base.LAYERS)
+    assert set(params) == set(built.layers)
     x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
     map_sizes = []
     for layer in CONVOLUTIONAL:
@@ -98,8 +96,6 @@ def test_layer_names_and_map_sizes(name: str) -> None:
     assert map_sizes == MAPS[name]
     head = [params[f"F{i}"]["kernel"].shape for i in range(1, 6)]
     assert head == [(F1_INPUTS[name], 4096), (4096, 4096), (4096, 1000), (1000, 100), (100, 2)]
-    table = {f"{path}/kernel": shape for path, shape in KERNELS[name].items()}
-    assert {path: shape for path, shape in shapes.items() if path.endswith("kernel")} == table
 
 
 def test_layer_and_parameter_counts_are_those_published() -> None:
@@ -332,7 +328,8 @@ def test_feature_cache_stores_maps_of_the_backbone(converted: dict, random_resne
 def test_deconvolution_through_vgg_blocks_is_the_gradient() -> None:
     """With positive weights the rectifiers change nothing, so the projection is the gradient of
     half the squared map."""
-    links, built = convolution_chain(registry.build("vgg16"))[:4], registry.build("vgg16")
+    built = registry.build("vgg16")
+    links = built.convolution_chain()[:4]
     assert [link.path for link in links] == ["C1/conv1", "C1/conv2", "C2/conv1", "C2/conv2"]
     shapes = {path: s for path, s in base.param_shapes(built).items() if path[:2] in ("C1", "C2")}
     rng = np.random.default_rng(0)
@@ -351,7 +348,7 @@ def test_deconvolution_through_vgg_blocks_is_the_gradient() -> None:
     project = jax.jit(deconvolution.project, static_argnums=(2, 4))
     back = project(params, passed, links, 9, (16, 16))
     assert_close(back, np.asarray(jax.jit(jax.grad(energy))(image)), 1e-5)
-    assert convolution_chain(registry.build("resnet18")) == ()
+    assert registry.build("resnet18").convolution_chain() == ()
 
 
 def test_resnet_bundle_scores_and_returns_attribution_maps(

@@ -17,7 +17,8 @@ from test_training import NETWORK, fit_runs
 from mtl_jax import config
 from mtl_jax.experiments import train_runs
 from mtl_jax.models import registry
-from mtl_jax.models.base import CONVOLUTIONAL, LAYERS, Network, init, param_shapes
+from mtl_jax.models.alexnet import LAYERS, AlexNet
+from mtl_jax.models.base import Network, init, param_shapes
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.report import methods
 from mtl_jax.training import optimizer
@@ -92,7 +93,7 @@ def test_blocks_of_other_backbones_are_not_reinitialized() -> None:
     zeros = unflatten_dict({path: jnp.zeros(shape) for path, shape in leaves}, sep="/")
     scheme = INITIALIZATIONS["cuda_convnet2"]
     changed = reinitialize(zeros, jax.random.key(0), scheme)
-    for layer in CONVOLUTIONAL:
+    for layer in AlexNet.stages:
         assert not any(leaf.any() for leaf in jax.tree.leaves(changed[layer]))
     assert changed["F5"]["kernel"].shape == (100, 6)
     assert changed["F1"]["kernel"].std() == pytest.approx(0.01, rel=0.01)
@@ -142,7 +143,7 @@ def make_trainings(folder: Path, name: str, count: int) -> list[TrainingRun]:
     runs = []
     for seed in range(count):
         random_layers = random_params(NETWORK, name, seed)
-        params = random_layers | {layer: convolutions[layer] for layer in CONVOLUTIONAL}
+        params = random_layers | {layer: convolutions[layer] for layer in AlexNet.stages}
         runs.append(
             TrainingRun(folder / str(seed), params, jax.random.key(7 + seed), lambda line: None)
         )

@@ -161,7 +161,7 @@ def test_lrn_true_means_the_settings_of_the_paper() -> None:
 
 def test_unknown_layer_name_is_rejected_with_the_valid_names() -> None:
     with pytest.raises(InputError, match="C1, C2, C3, C4, C5, F1"):
-        alexnet.layers_between("C1", "C9")
+        alexnet.AlexNet().layers_between("C1", "C9")
 
 
 def test_one_gray_channel_equals_three_equal_channels(params: dict) -> None:

@@ -16,12 +16,12 @@ from PIL import Image
 from mtl_jax.config import default
 from mtl_jax.imaging.gray_mapping import raw_dm
 from mtl_jax.imaging.resample import to_pixel_size
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS, lesion_roi
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, lesion_roi
 from mtl_jax.io import command_line, paths
 from mtl_jax.phantom.case import simulate_case
 from mtl_jax.phantom.receptor import RECEPTORS
 from mtl_jax.report import read_workdir, roc_curves
-from mtl_jax.types import InputError
+from mtl_jax.types import ROI_PIXELS, InputError
 
 KIND, CASE = "dm", 3  # a malignant, conspicuous mass
 WIDTH, HEIGHT, MIDDLE, SIDE = 890, 176, 66, 124

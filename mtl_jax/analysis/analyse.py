@@ -3,13 +3,11 @@
 Each result is one file, written atomically; existing files are kept.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
@@ -25,10 +23,9 @@ from mtl_jax.analysis import (
 from mtl_jax.analysis.choose_rois import ChosenRois
 from mtl_jax.analysis.gradients import integrated_gradients
 from mtl_jax.data.array_rows import Rows
-from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet
-from mtl_jax.models.base import CONVOLUTIONAL, LAYERS, Network
+from mtl_jax.models.base import Network, output_shapes
 from mtl_jax.training.dataset import Dataset, make_dataset, pixel_statistics
-from mtl_jax.types import Params, RoiSet
+from mtl_jax.types import ROI_PIXELS, Params, RoiSet
 
 
 class TrainedNetwork(NamedTuple):
@@ -122,29 +119,25 @@ def _write_layers(path: Path, trained: TrainedNetwork) -> None:
     """Write Table 3 of the paper: the output size and the number of parameters of each layer.
 
     A layer of several convolutions is described by the kernel size of the first one and the map of
-    the last one.
+    the last one; stride and the map before pooling are those of a layer of one convolution.
     """
-    network, side = trained.network, 128
-    x = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
-    rows = []
-    for layer in LAYERS:
-        apply = functools.partial(network.apply, first=layer, last=layer)
-        x = jax.eval_shape(apply, {"params": trained.params}, x)
+    network = trained.network
+    convs = network.convolution_chain()
+    size, rows = network.input_size or ROI_PIXELS, []
+    for layer, shape in output_shapes(network).items():
         weights = flatten_dict(trained.params[layer], sep="/")
-        size = next(leaf.shape[0] for name, leaf in weights.items() if name.endswith("kernel"))
-        map_size = pooled_size = stride = ""
-        if layer not in CONVOLUTIONAL:
-            size = ""
-        elif isinstance(network, AlexNet):
-            conv = CONVOLUTIONS[layer]
-            stride = conv.stride
-            map_size = (side + 2 * conv.pad - conv.size) // stride + 1
-            pooled_size = x.shape[1] if conv.pool else ""
-        else:
-            map_size = x.shape[1]
-        side = x.shape[1]
+        kernels = [array.shape[0] for array in weights.values() if array.ndim == 4]
+        kernel = kernels[0] if kernels else ""
+        map_size = shape[0] if len(shape) == 3 else ""
+        pooled_size = stride = ""
+        only = [conv for conv in convs if conv.layer == layer]
+        if len(only) == 1:
+            (conv,) = only
+            stride, pooled_size = conv.stride, map_size if conv.pool else ""
+            map_size = (size + sum(conv.pad) - kernel) // stride + 1
+        size = shape[0]
         count = sum(leaf.size for leaf in weights.values())
-        rows.append((layer, x.shape[-1], size, stride, map_size, pooled_size, count))
+        rows.append((layer, shape[-1], kernel, stride, map_size, pooled_size, count))
     header = ("layer", "nodes", "kernel", "stride", "map", "pooled", "parameters")
     write_results.write_table(path, header, rows)
 

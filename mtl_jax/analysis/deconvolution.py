@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax.analysis.conv_chain import ConvSpec, convolution_chain
-from mtl_jax.models.base import Network
+from mtl_jax.models.base import ConvSpec, Network
 from mtl_jax.models.max_pool import pool_views
 from mtl_jax.models.response_norm import local_response_normalization
 from mtl_jax.types import Params
@@ -118,7 +117,7 @@ def strongest_maps(
     channels; a positive value is brighter, a negative one darker. Empty if the network is not a
     chain of convolutions.
     """
-    convs = convolution_chain(network)
+    convs = network.convolution_chain()
     if not convs:
         return {}
     image = jnp.repeat(jnp.asarray(gray, jnp.float32)[..., None], 3, axis=-1)

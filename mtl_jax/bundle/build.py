@@ -18,20 +18,18 @@ from mtl_jax.bundle import training_ranges
 from mtl_jax.bundle.model import Model, Reference
 from mtl_jax.bundle.out_of_fold import OutOfFoldScores, Study, find_scores, read_json, read_study
 from mtl_jax.bundle.probabilities import calibrate, choose_operating_points, slope_error
+from mtl_jax.config import ALEXNET
 from mtl_jax.data import shards
 from mtl_jax.data.array_rows import Rows
 from mtl_jax.experiments import scores as score_tables
 from mtl_jax.experiments import splits
 from mtl_jax.experiments.study_inputs import load_collections
+from mtl_jax.models import registry
 from mtl_jax.training import checkpoint
 from mtl_jax.types import InputError, RoiSet, Run
 
 INTENDED_USE = "For research only, not for clinical use."
-NETWORK_NAMES = {
-    "alexnet": "AlexNet of Samala et al. 2017, Table 3",
-    "vgg16": "VGG16 with the fully connected layers of Samala et al. 2017, Table 3",
-    "resnet18": "ResNet-18 with the fully connected layers of Samala et al. 2017, Table 3",
-}
+HEAD = "with the fully connected layers of Samala et al. 2017, Table 3"
 NO_CALIBRATION = (
     "none: this study has no out-of-fold scores, and test or training scores cannot replace them;"
     " give a cross-validation of the same training cases (tools/export.py --out-of-fold DIR)"
@@ -71,7 +69,7 @@ def build_model(
     split = splits.Split.from_record(study.folds)
     training_rows, _ = splits.run_rows(run, collections, split)
     params = checkpoint.read_params(run_folder / "checkpoint")
-    backbone = c.model.get("backbone", "alexnet")  # absent in early studies
+    backbone = c.model.get("backbone", ALEXNET)  # absent in early studies
     scores = score_tables.read_scores(run_folder / "scores.csv")
     scores = scores.select_rows(scores.task == split.target)
     held_out = find_scores(record, study, read_study(Path(out_of_fold)) if out_of_fold else None)
@@ -87,10 +85,11 @@ def build_model(
         ),
         "run": {**record, "tasks": list(run.tasks)},
         "network": {
-            "name": NETWORK_NAMES[backbone],
+            "name": f"{registry.get(backbone).title} {HEAD}",
             "backbone": backbone,
             "outputs": int(params["F5"]["kernel"].shape[-1]),
             "lrn": study.results["weights"]["lrn"],
+            "input_size": registry.build(backbone).input_size,
         },
         "weights": study.results["weights"],
         "preprocessing": collections[split.target].manifest["imaging"] | {"orientations": 8},

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mtl_jax.bundle import calibration
+from mtl_jax.config import ALEXNET
 from mtl_jax.data import extract_rois
 from mtl_jax.imaging.image_formats import FLOAT_BITS
 from mtl_jax.imaging.roi import PIXEL_UM
@@ -91,7 +92,7 @@ class Model:
         lrn = response_norm.to_json(response_norm.LEGACY) if lrn is True else lrn
         if not response_norm.is_valid(lrn):
             raise ValueError("the response normalization has unknown fields")
-        return registry.build(settings.get("backbone", "alexnet"), settings["outputs"], lrn)
+        return registry.build(settings.get("backbone", ALEXNET), settings["outputs"], lrn)
 
     def task(self, name: str | None = None) -> str:
         """Return `name`, by default the tested collection; InputError if it was not trained on."""

@@ -11,9 +11,8 @@ from math import isqrt
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax.analysis.conv_chain import ConvSpec, convolution_chain
 from mtl_jax.bundle.model import Model
-from mtl_jax.models.base import FULLY_CONNECTED
+from mtl_jax.models.base import FULLY_CONNECTED, ConvSpec
 from mtl_jax.types import InputError
 
 OPSET, IR_VERSION = 17, 8  # supported by runtimes since 2022
@@ -29,7 +28,7 @@ def to_onnx(model: Model, task: str | None = None) -> bytes:
 
     `task` is the training collection that the images resemble; the tested collection by default.
     """
-    if not convolution_chain(model.network):
+    if not model.network.convolution_chain():
         raise InputError(NOT_A_CHAIN)
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
@@ -78,7 +77,7 @@ def _steps(model: Model, task: str, constants: dict[str, np.ndarray]) -> Iterato
     yield "Unsqueeze", ["oriented", channel], "channel", {}
     yield "Concat", ["channel"] * 3, "image", {"axis": 1}
     params, last = flatten_dict(model.params, sep="/"), "image"
-    links = convolution_chain(model.network)
+    links = model.network.convolution_chain()
     for link in links:
         kernel = params[f"{link.path}/kernel"].transpose(3, 2, 0, 1)
         weight = constant(f"{link.path}/kernel", np.ascontiguousarray(kernel))

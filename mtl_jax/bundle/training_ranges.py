@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, ROI_PIXELS
+from mtl_jax.imaging.roi import GRAY_PER_COUNT
+from mtl_jax.types import ROI_PIXELS
 
 CENTRE = slice(ROI_PIXELS // 2 - 16, ROI_PIXELS // 2 + 16)  # 6.4 mm
 FAR_PERCENTILE = 99.0  # of the distance between a training lesion and its nearest neighbour

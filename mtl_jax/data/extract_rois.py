@@ -21,12 +21,12 @@ from mtl_jax.imaging.dicom_attributes import MAGNIFIED
 from mtl_jax.imaging.gray_mapping import apply_curve
 from mtl_jax.imaging.read_image import read_stored
 from mtl_jax.imaging.resample import average_blocks, block_size, input_slice, output_shape
-from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS, roi_indices, to_12_bit, to_counts
+from mtl_jax.imaging.roi import PIXEL_UM, roi_indices, to_12_bit, to_counts
 from mtl_jax.imaging.stored_image import StoredImage
 from mtl_jax.imaging.table_vs_header import compare
 from mtl_jax.imaging.value_checks import check_pixel_um, check_values
 from mtl_jax.io import atomic
-from mtl_jax.types import InputError, LesionView, Note
+from mtl_jax.types import ROI_PIXELS, InputError, LesionView, Note
 
 # Increase it when a rule of docs/facts.md changes: cached ROIs and shards are then made again.
 RULES_VERSION = 2

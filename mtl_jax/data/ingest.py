@@ -30,9 +30,8 @@ from mtl_jax.data.ingest_plan import (
 )
 from mtl_jax.data.sources import SOURCES
 from mtl_jax.data.table_errors import MAX_ERRORS, join_errors
-from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.io import atomic
-from mtl_jax.types import InputError, RoiSet
+from mtl_jax.types import ROI_PIXELS, InputError, RoiSet
 
 SHARD_ROIS = 2048  # ROIs per shard: 64 MiB, which are in memory at once
 

@@ -17,8 +17,8 @@ from mtl_jax.data import (
 )
 from mtl_jax.data.acquisition import PUBLISHED, Acquisition
 from mtl_jax.data.sources import SOURCES
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
-from mtl_jax.types import Collection, InputError, LesionView
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM
+from mtl_jax.types import ROI_PIXELS, Collection, InputError, LesionView
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.data.patients import COLUMNS as PATIENT_COLUMNS
-from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM, ROI_PIXELS
+from mtl_jax.imaging.roi import GRAY_PER_COUNT, PIXEL_UM
 from mtl_jax.io import atomic
 from mtl_jax.io.csv_safe import reject_formula
 from mtl_jax.io.read_csv import read_csv
-from mtl_jax.types import InputError, RoiSet
+from mtl_jax.types import ROI_PIXELS, InputError, RoiSet
 
 # Increase it when the layout changes, or the imaging gives other pixels for the same settings.
 FORMAT_VERSION = 4

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mtl_jax.data import shards
-from mtl_jax.imaging.roi import PIXEL_UM, ROI_PIXELS
-from mtl_jax.types import InputError, RoiSet
+from mtl_jax.imaging.roi import PIXEL_UM
+from mtl_jax.types import ROI_PIXELS, InputError, RoiSet
 
 VERSION = "1.0.0"
 ALL = "all"  # the split of ROIs without an official one

@@ -13,13 +13,12 @@ from ml_collections import ConfigDict
 
 from mtl_jax.experiments.splits import Split, run_rows
 from mtl_jax.experiments.study_inputs import StudyInputs
-from mtl_jax.imaging.roi import ROI_PIXELS
 from mtl_jax.models import registry
-from mtl_jax.models.base import LAYERS, init
+from mtl_jax.models.base import init
 from mtl_jax.training import orientations
 from mtl_jax.training.dataset import steps_per_epoch
 from mtl_jax.training.optimizer import frozen_layers
-from mtl_jax.types import RoiSet, Run
+from mtl_jax.types import ROI_PIXELS, RoiSet, Run
 
 # Activations and their gradients, per operation of a forward pass: AlexNet has 4 MB of activations
 # for 0.45e9 operations; VGG16 and ResNet-18 have fewer bytes per operation.
@@ -127,9 +126,9 @@ def layer_operations(backbone: str) -> dict[str, float]:
     by XLA."""
     network = registry.build(backbone)
     variables = {"params": jax.eval_shape(lambda: init(network, jax.random.key(0)))}
-    x = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 3), jnp.float32)
     operations = {}
-    for name in LAYERS:
+    for name in network.layers:
         apply = functools.partial(network.apply, first=name, last=name)
         operations[name] = float(jax.jit(apply).lower(variables, x).cost_analysis()["flops"])
         x = jax.eval_shape(apply, variables, x)

@@ -16,7 +16,9 @@ from mtl_jax.experiments import executors, leak_checks, provenance, splits
 from mtl_jax.experiments.provenance import Provenance
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.io import workdir
+from mtl_jax.models import registry
 from mtl_jax.training import multihost
+from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.types import Run
 
 
@@ -72,7 +74,9 @@ def record_study(
 
 def reject_unfit(runs: Sequence[Run], inputs: StudyInputs) -> None:
     """Raise InputError if a run cannot be trained or evaluated."""
+    backbone = inputs.weights.metadata["backbone"]
     for run in runs:
+        registry.reject_depth(backbone, frozen_layers(run.network))
         splits.reject_unfit(run, inputs.collections, inputs.split)
 
 

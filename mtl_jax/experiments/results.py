@@ -23,6 +23,7 @@ from mtl_jax.experiments.stage_tables import (
     condition_differences,
     group_by_condition,
 )
+from mtl_jax.models import registry
 from mtl_jax.types import RoiSet, Run
 
 TABULATED = ("splits", "depth", "learning_curve")  # stages whose result is a table of conditions
@@ -54,6 +55,9 @@ def summarize(
         ],
         "data_use": data_use(stages, collections, split),
         "weights": dict(weights_metadata),
+        "backbones": {
+            name: registry.get(name).describe() for name in [weights_metadata["backbone"]]
+        },
         "stages": [
             {"stage": stage, "runs": [run.id for run in runs]} for stage, runs in stages.items()
         ],

@@ -7,7 +7,7 @@ the best network (3.2). The rules here are their reproducible equivalents.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtl_jax.config import NETWORKS
+from mtl_jax.config import freeze_depth
 
 Row = Mapping[str, Any]
 
@@ -45,5 +45,5 @@ def choose_network(rows: Sequence[Row]) -> dict[str, Any]:
     """Return {chosen, rule, table} from rows {network, auc, ...} of one unit."""
     columns = ("network", "auc", "se", "ci_low", "ci_high")
     table = [{key: row[key] for key in columns if key in row} for row in rows]
-    best = max(table, key=lambda row: (round(row["auc"], DIGITS), NETWORKS.index(row["network"])))
+    best = max(table, key=lambda row: (round(row["auc"], DIGITS), freeze_depth(row["network"])))
     return {"chosen": best["network"], "rule": NETWORK_RULE, "table": table}

@@ -33,7 +33,7 @@ from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
 from mtl_jax.training.prefetch import is_on_host
 from mtl_jax.training.replicas import Replicas
-from mtl_jax.types import InputError, Params, RoiSet, Run
+from mtl_jax.types import ROI_PIXELS, InputError, Params, RoiSet, Run
 from mtl_jax.weights import Weights
 
 
@@ -231,6 +231,7 @@ def _run_record(setup: _Setup, run: Run, train_auc: Mapping[str, float | None]) 
         "rois_scored": {name: len(rows) for name, rows in subset.evaluation.items()},
         "input_mean": dict(zip(run.tasks, subset.mean.tolist(), strict=True)),
         "input_std": dict(zip(run.tasks, subset.std.tolist(), strict=True)),
+        "input_size": setup.network.input_size or ROI_PIXELS,
         "frozen": list(frozen_layers(run.network)),
         "pretrained": sorted(setup.weights.params),
         "train_auc": dict(train_auc),

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.imaging.background import correct
-from mtl_jax.types import InputError
+from mtl_jax.types import ROI_PIXELS, InputError
 
-ROI_PIXELS = 128
 PIXEL_UM = 200.0
 GRAY_PER_COUNT = 0.125  # step in 12-bit gray levels: 8 * 4095 fits int16
 

@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from mtl_jax.models import response_norm
+from mtl_jax.models.backbone import Backbone, KeyMap, layer_keys
 from mtl_jax.models.base import (
     DROPOUT_LAYERS,
     FULLY_CONNECTED,
-    LAYERS,
     Convolution,
+    ConvSpec,
     Network,
     init,
-    layers_between,
 )
 from mtl_jax.models.max_pool import max_pool
 from mtl_jax.models.response_norm import (
@@ -29,6 +29,7 @@ from mtl_jax.models.response_norm import (
 from mtl_jax.types import Params
 
 __all__ = [
+    "BACKBONE",
     "CONVOLUTIONS",
     "DROPOUT_LAYERS",
     "FULLY_CONNECTED",
@@ -36,7 +37,6 @@ __all__ = [
     "AlexNet",
     "forward",
     "init",
-    "layers_between",
     "local_response_normalization",
 ]
 
@@ -44,7 +44,6 @@ __all__ = [
 class Geometry(NamedTuple):
     """Shape of a convolution layer, in pixels and channels."""
 
-    channels: int
     features: int
     size: int
     stride: int
@@ -53,11 +52,11 @@ class Geometry(NamedTuple):
 
 
 CONVOLUTIONS = {
-    "C1": Geometry(3, 64, 11, 4, 2, True),
-    "C2": Geometry(64, 192, 5, 1, 2, True),
-    "C3": Geometry(192, 384, 3, 1, 1, False),
-    "C4": Geometry(384, 256, 3, 1, 1, False),
-    "C5": Geometry(256, 256, 3, 1, 1, True),
+    "C1": Geometry(64, 11, 4, 2, True),
+    "C2": Geometry(192, 5, 1, 2, True),
+    "C3": Geometry(384, 3, 1, 1, False),
+    "C4": Geometry(256, 3, 1, 1, False),
+    "C5": Geometry(256, 3, 1, 1, True),
 }
 
 
@@ -98,6 +97,13 @@ class AlexNet(Network):
             name=name,
         )
 
+    def convolution_chain(self) -> tuple[ConvSpec, ...]:
+        lrn = response_norm.layer_settings(self.lrn)
+        return tuple(
+            ConvSpec(name, conv.stride, conv_padding(name, self.lrn), lrn.get(name), 3 * conv.pool)
+            for name, conv in CONVOLUTIONS.items()
+        )
+
 
 def conv_padding(name: str, lrn: Lrn) -> tuple[int, int]:
     """Return the zero padding before and after the rows and columns of convolution `name`."""
@@ -132,3 +138,41 @@ def forward(
     """
     outputs = params["F5"]["kernel"].shape[-1] if last == "F5" else 2
     return AlexNet(outputs, lrn=lrn).apply({"params": params}, jnp.asarray(x), first, last)
+
+
+LAYERS = AlexNet().layers
+BACKBONE = Backbone(
+    network=AlexNet,
+    title="AlexNet",
+    citation="Krizhevsky 2014, arXiv:1404.5997",
+    source="torchvision's alexnet",
+    key_maps=(
+        KeyMap(
+            "torchvision",
+            layer_keys(
+                {
+                    "C1": "features.0",
+                    "C2": "features.3",
+                    "C3": "features.6",
+                    "C4": "features.8",
+                    "C5": "features.10",
+                    "F1": "classifier.1",
+                    "F2": "classifier.4",
+                    "F3": "classifier.6",
+                }
+            ),
+        ),
+        KeyMap(
+            "conv1..conv5",
+            layer_keys(
+                {name: f"conv{name[1]}" for name in CONVOLUTIONS}
+                | {name: f"fc{name[1]}" for name in ("F1", "F2", "F3")},
+                kernel="kernel",
+            ),
+            torch_axes=False,
+        ),
+    ),
+    summary="AlexNet with five convolutional and five fully connected layers",
+    layers="AlexNet with five convolutional layers (C) with ReLU, three of them with 3 × 3 max "
+    "pooling of stride 2, and five fully connected layers (F)",
+)

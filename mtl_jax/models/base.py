@@ -1,10 +1,12 @@
 """Base class of the networks: the layer names, the fully connected layers, partial application.
 
-The modules alexnet, vgg and resnet add the convolutions.
+The module of each backbone adds its stages.
 """
 
 import abc
+import dataclasses
 import functools
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,23 +14,45 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
-from mtl_jax.types import InputError, Params
+from mtl_jax.models.resample import resample
+from mtl_jax.models.response_norm import Normalization
+from mtl_jax.types import ROI_PIXELS, InputError, Params
 
-CONVOLUTIONAL = ("C1", "C2", "C3", "C4", "C5")  # each a convolution, block or stage
 FULLY_CONNECTED = {"F1": 4096, "F2": 4096, "F3": 1000, "F4": 100}  # nodes; then F5, the outputs
-LAYERS = (*CONVOLUTIONAL, *FULLY_CONNECTED, "F5")
 DROPOUT_LAYERS = ("F1", "F2")  # as in Krizhevsky et al. 2012, section 4.2
 
 
-class Network(nn.Module):
-    """C1 to C5 of a backbone, then F1 to F5 of Samala et al. 2017, Table 3.
+class ConvSpec(NamedTuple):
+    """One convolution of a network that is a chain of convolutions."""
 
-    A subclass defines the modules C1 to C5 (`stage`) and may redefine the input of F1 (`flatten`).
-    `outputs` is 2 for each task.
+    path: str  # of its parameters, 'C1' or 'C1/conv2'
+    stride: int
+    pad: tuple[int, int]  # zeros before and after the rows and columns of its input
+    lrn: Normalization | None
+    pool: int  # window of the max pooling of stride 2 after it; 0 for none
+
+    @property
+    def layer(self) -> str:
+        return self.path.split("/")[0]
+
+
+class Network(nn.Module):
+    """The stages of a backbone, then F1 to F5 of Samala et al. 2017, Table 3.
+
+    A subclass defines the modules of its stages (`stage`) and may redefine their number, the size
+    that images are resampled to, and the input of F1 (`flatten`). `outputs` is 2 for each task.
     """
+
+    stages: ClassVar[tuple[str, ...]] = ("C1", "C2", "C3", "C4", "C5")  # what can be frozen
+    input_size: ClassVar[int | None] = None  # in pixels; None: ROIs as they are
 
     outputs: int = 2
     dropout: float = 0.0
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of all layers in order, C1 ... F5."""
+        return (*self.stages, *FULLY_CONNECTED, "F5")
 
     @nn.compact
     def __call__(
@@ -36,12 +60,15 @@ class Network(nn.Module):
     ) -> jax.Array:
         """Apply layers `first` to `last`, both included, to `x`; `train` applies dropout.
 
-        `x` are images (n, 128, 128, 3), or the output of the layer before `first`. Gray images may
-        have one channel (n, 128, 128, 1), which costs a third of three equal channels. The result
-        is the output after rectifier, normalization and pooling; for F5 the logits (n, outputs).
+        `x` are images (n, 128, 128, 3), resampled to `input_size` before C1, or the output of the
+        layer before `first`. Gray images may have one channel (n, 128, 128, 1), which costs a third
+        of three equal channels. The result is the output after rectifier, normalization and
+        pooling; for F5 the logits (n, outputs).
         """
-        for name in layers_between(first, last):
-            if name in CONVOLUTIONAL:
+        for name in self.layers_between(first, last):
+            if name in self.stages:
+                if name == self.stages[0] and self.input_size:
+                    x = resample(x, self.input_size)
                 x = self.stage(name)(x)
             elif name == "F5":
                 # Small kernels give probabilities of 0.5 at first, a loss of ln 2.
@@ -59,11 +86,33 @@ class Network(nn.Module):
 
     @abc.abstractmethod
     def stage(self, name: str) -> nn.Module:
-        """Return the module of this name, one of C1 to C5."""
+        """Return the module of this name, one of `stages`."""
 
     def flatten(self, x: jax.Array) -> jax.Array:
         """Return the input of F1: the last map (n, h, w, c) as (n, h w c), row-major."""
         return x.reshape(x.shape[0], -1)  # len(x) fails on a symbolic batch size
+
+    def fields(self) -> dict[str, Any]:
+        """Return everything that distinguishes this network from others, for records and keys."""
+        names = [field.name for field in dataclasses.fields(self)]
+        fields = {name: getattr(self, name) for name in names if name not in ("parent", "name")}
+        size = {"input_size": self.input_size} if self.input_size else {}
+        return {"backbone": type(self).__name__, **size, **fields}
+
+    def convolution_chain(self) -> tuple[ConvSpec, ...]:
+        """Return the stages as a chain of convolutions; () if they are not such a chain.
+
+        Deconvolution maps and the ONNX export need it.
+        """
+        return ()
+
+    def layers_between(self, first: str, last: str) -> tuple[str, ...]:
+        """Return the layer names from `first` to `last`, both included."""
+        layers = self.layers
+        for name in (first, last):
+            if name not in layers:
+                raise InputError(f"layer {name!r} is unknown: expected one of {', '.join(layers)}")
+        return layers[layers.index(first) : layers.index(last) + 1]
 
 
 class Convolution(nn.Module):
@@ -99,23 +148,28 @@ class Convolution(nn.Module):
         return x + bias
 
 
-def layers_between(first: str, last: str) -> tuple[str, ...]:
-    """Return the layer names from `first` to `last`, both included."""
-    for name in (first, last):
-        if name not in LAYERS:
-            raise InputError(f"layer {name!r} is unknown: expected one of {', '.join(LAYERS)}")
-    return LAYERS[LAYERS.index(first) : LAYERS.index(last) + 1]
-
-
 @functools.partial(jax.jit, static_argnums=(0, 2))  # compiled once for all runs
 def init(network: Network, key: jax.Array, initialization: str = "he") -> Params:
     """Return random parameters by the named scheme of `models.initialization`, with zero biases."""
-    params = network.init(key, jnp.zeros((1, 128, 128, 3)))["params"]
+    params = network.init(key, jnp.zeros((1, ROI_PIXELS, ROI_PIXELS, 3)))["params"]
     return reinitialize(params, key, INITIALIZATIONS[initialization])
 
 
+@functools.cache
 def param_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter by its path, such as 'C1/kernel'."""
-    image = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 3), jnp.float32)
     tree = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
     return {path: value.shape for path, value in flatten_dict(tree, sep="/").items()}
+
+
+@functools.cache
+def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """Return the shape of the output of every layer for one ROI, without the axis of the ROIs."""
+    x = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 3), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), x)
+    shapes = {}
+    for name in network.layers:
+        x = jax.eval_shape(functools.partial(network.apply, first=name, last=name), variables, x)
+        shapes[name] = x.shape[1:]
+    return shapes

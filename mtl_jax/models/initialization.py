@@ -51,13 +51,13 @@ INITIALIZATIONS: Mapping[str, Initialization] = {
 def reinitialize(params: Params, key: jax.Array, scheme: Initialization) -> Params:
     """Return `params` with the random kernels and constant biases that `scheme` defines.
 
-    Only layers of one kernel and one bias are changed. The convolutional blocks of VGG16 and
-    ResNet-18 have several and keep their initial weights: the schemes define AlexNet's layers.
+    Only layers of one kernel and one bias are changed. The stages of other backbones have further
+    parameters and keep their initial weights: the schemes define AlexNet's layers.
     """
     new_params = dict(params)
     for number, name in enumerate(sorted(params)):
         layer = params[name]
-        if "kernel" not in layer:
+        if set(layer) != {"kernel", "bias"}:
             continue
         kernel, bias = layer["kernel"], layer["bias"]
         if name in scheme.kernel_std:

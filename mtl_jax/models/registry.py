@@ -1,15 +1,19 @@
-"""Registry of the networks by the names in config.model.backbone."""
+"""Look up the backbones of `config.BACKBONES`, each defined by one module."""
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_jax.config import BACKBONES
 from mtl_jax.models import response_norm
-from mtl_jax.models.alexnet import AlexNet
+from mtl_jax.models.backbone import Backbone
 from mtl_jax.models.base import Network
-from mtl_jax.models.resnet import ResNet18
-from mtl_jax.models.vgg import VGG16
+from mtl_jax.types import InputError
 
-BACKBONES: dict[str, type[Network]] = {"alexnet": AlexNet, "vgg16": VGG16, "resnet18": ResNet18}
+
+def get(name: str) -> Backbone:
+    """Return the backbone of this name."""
+    return importlib.import_module(BACKBONES[name]).BACKBONE
 
 
 def build(
@@ -21,4 +25,14 @@ def build(
     settings by layer; True stands for the settings of the paper.
     """
     lrn_field = {"lrn": response_norm.from_json(lrn)} if lrn else {}
-    return BACKBONES[backbone](outputs=outputs, dropout=dropout, **lrn_field)
+    return get(backbone).network(outputs=outputs, dropout=dropout, **lrn_field)
+
+
+def reject_depth(backbone: str, frozen: Sequence[str]) -> None:
+    """Raise InputError if the backbone has fewer stages than the `frozen` layers."""
+    stages = get(backbone).network.stages
+    if len(frozen) > len(stages):
+        raise InputError(
+            f"config.network: {frozen[-1]} is invalid: {backbone} has the stages {stages[0]} to "
+            f"{stages[-1]}"
+        )

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mtl_jax.models.backbone import Backbone, KeyMap
 from mtl_jax.models.base import Convolution, Network
 from mtl_jax.models.max_pool import max_pool
 
@@ -73,3 +74,40 @@ class ResNet18(Network):
 
     def flatten(self, x: jax.Array) -> jax.Array:
         return x.mean((1, 2))
+
+
+def batch_normalized(convolutions: dict[str, str], norms: dict[str, str]) -> KeyMap:
+    """Return the key map of a ResNet of torchvision from the names of its convolutions, which have
+    no bias, and of their batch normalizations, both by path."""
+    keys = {f"{path}/kernel": f"{name}.weight" for path, name in convolutions.items()}
+    return KeyMap("torchvision", keys, norms=norms, dropped=("fc",))
+
+
+def _names(kind: str, shortcut: str) -> dict[str, str]:
+    """Return torchvision's names of the convolutions (kind conv) or of their batch normalizations
+    (kind bn) by the path of the convolution; `shortcut` is their index in downsample."""
+    names = {"C1/conv1": f"{kind}1"}
+    for number, (stage, (_, stride)) in enumerate(STAGES.items(), 1):
+        for block in range(BLOCKS):
+            path, source = f"{stage}/block{block + 1}", f"layer{number}.{block}"
+            names |= {f"{path}/conv{k}": f"{source}.{kind}{k}" for k in (1, 2)}
+            if block == 0 and stride > 1:
+                names[f"{path}/shortcut"] = f"{source}.downsample.{shortcut}"
+    return names
+
+
+BACKBONE = Backbone(
+    network=ResNet18,
+    title="ResNet-18",
+    citation="He et al. 2016, arXiv:1512.03385",
+    source="torchvision's resnet18",
+    key_maps=(batch_normalized(_names("conv", "0"), _names("bn", "1")),),
+    summary="ResNet-18 (He et al. 2016), whose stem and four stages are treated as five layers, "
+    "with batch normalization folded into the convolutions at the statistics of its pretraining, "
+    "global average pooling, and five fully connected layers as in the paper's AlexNet",
+    layers="ResNet-18 with a stem and four stages of two blocks (C; the map size is that of the "
+    "output, the filter that of the first convolution), batch normalization folded into the "
+    "convolutions, and five fully connected layers (F) after global average pooling",
+    no_maps="There are no deconvolution maps: they are defined for a chain of convolutions, and "
+    "ResNet-18 has residual connections.",
+)

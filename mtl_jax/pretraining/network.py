@@ -4,6 +4,7 @@ The convolutions are those of `models.alexnet`. Optional weight standardization,
 faster, is removed when the convolutions are exported.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from mtl_jax import weights
 from mtl_jax.models import alexnet
-from mtl_jax.types import InputError, Params
+from mtl_jax.types import Params
 
 HIDDEN = 4096  # nodes of F1 and F2 in Krizhevsky et al. 2012
 # Gain that keeps the variance at a rectifier: a rectified unit normal has variance 1/2 - 1/(2 pi).
@@ -105,12 +106,7 @@ def _init_layer(key: jax.Array, shape: tuple[int, ...], std: float) -> dict[str,
 
 
 def _last_map_size(size: int) -> int:
-    """Return the number of rows of the output of C5."""
-    for layer in alexnet.CONVOLUTIONS.values():
-        size = (size + 2 * layer.pad - layer.size) // layer.stride + 1
-        size = (size - 3) // 2 + 1 if layer.pool else size
-    if size < 1:
-        raise InputError(
-            "config.pretraining.size is invalid: expected at least 64 pixels for five convolutions"
-        )
-    return size
+    """Return the number of rows of the output of C5 for an image of `size` pixels."""
+    init = partial(alexnet.AlexNet().init_with_output, last="C5")
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    return jax.eval_shape(init, jax.random.key(0), image)[0].shape[1]

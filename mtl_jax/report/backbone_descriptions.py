@@ -1,4 +1,4 @@
-"""Describe each backbone for the report."""
+"""Read the texts on a backbone that results.json holds."""
 
 from typing import Any, NamedTuple
 
@@ -11,39 +11,12 @@ class BackboneText(NamedTuple):
     name: str
     network: str
     layers: str  # explains the table of layers
-    no_maps: str = ""  # why there are no deconvolution maps
-
-
-BACKBONES = {
-    "alexnet": BackboneText(
-        "AlexNet",
-        "AlexNet with five convolutional and five fully connected layers",
-        "AlexNet with five convolutional layers (C) with ReLU, three of them with 3 × 3 max "
-        "pooling of stride 2, and five fully connected layers (F)",
-    ),
-    "vgg16": BackboneText(
-        "VGG16",
-        "VGG16 (Simonyan and Zisserman 2015), whose five blocks of convolutions are treated as "
-        "five layers, and five fully connected layers as in the paper's AlexNet",
-        "VGG16 with five blocks (C) of two or three convolutions with ReLU, each followed by 2 × 2 "
-        "max pooling of stride 2 (the map size is that after pooling), and five fully connected "
-        "layers (F)",
-    ),
-    "resnet18": BackboneText(
-        "ResNet-18",
-        "ResNet-18 (He et al. 2016), whose stem and four stages are treated as five layers, with "
-        "batch normalization folded into the convolutions at the statistics of its pretraining, "
-        "global average pooling, and five fully connected layers as in the paper's AlexNet",
-        "ResNet-18 with a stem and four stages of two blocks (C; the map size is that of the "
-        "output, the filter that of the first convolution), batch normalization folded into the "
-        "convolutions, and five fully connected layers (F) after global average pooling",
-        "There are no deconvolution maps: they are defined for a chain of convolutions, and "
-        "ResNet-18 has residual connections.",
-    ),
-}
+    no_maps: str  # why there are no deconvolution maps, or ''
+    source: str  # of pretrained weights
+    input_size: int | None  # pixels to which ROIs are resampled; None: they are not
 
 
 def describe_backbone(work: WorkFolder) -> BackboneText:
     """Return the texts on the backbone of a work folder."""
     model: dict[str, Any] = work.config["model"]
-    return BACKBONES[model.get("backbone", "alexnet")]  # absent in early work folders
+    return BackboneText(**work.results["backbones"][model["backbone"]])

@@ -71,6 +71,9 @@ def _network(work: WorkFolder) -> str:
     initialization = INITIALIZATIONS[work.config["model"].get("initialization", "he")]
     start = f"Weights of {pretrained} were those of {weights['name']}{note}"
     heads = {run["heads"] for run in work.runs if "heads" in run} or {"shared"}
+    backbone = backbone_descriptions.describe_backbone(work)
+    size = backbone.input_size
+    resampled = f" ROIs were resampled to {size} × {size} pixels (bicubic)." if size else ""
     shape = phrases.join_and(sorted("one output layer for all collections" if h == "shared" else
                                 "an output layer for each collection" for h in heads))  # fmt: skip
     trained = "; ".join(
@@ -79,9 +82,8 @@ def _network(work: WorkFolder) -> str:
         for approach in work.approaches
     )
     return (
-        f"The network was {backbone_descriptions.describe_backbone(work).network} (4096, 4096, "
-        "1000, 100 and 2 nodes), "
-        f"with {shape}. {start}; all other layers were initialized "
+        f"The network was {backbone.network} (4096, 4096, 1000, 100 and 2 nodes), "
+        f"with {shape}.{resampled} {start}; all other layers were initialized "
         f"randomly, the fully connected layers with {initialization}. Frozen layers: {frozen}. "
         f"{trained}."
     )

@@ -117,7 +117,8 @@ def read(folder: Path) -> WorkFolder:
         _json(folder / f"{name}.json") for name in ("config", "environment", "folds", "results")
     )
     workdir.reject_old(folder, config)
-    if any("estimator" not in area for area in results["auc"]):
+    is_old = "backbones" not in results or any("estimator" not in row for row in results["auc"])
+    if is_old:
         raise InputError(
             f"{folder}: the results were written by an earlier version; run the job again"
         )

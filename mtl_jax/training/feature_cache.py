@@ -20,7 +20,7 @@ from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from mtl_jax.data.array_rows import Rows, iter_chunks
-from mtl_jax.models.base import LAYERS, Network
+from mtl_jax.models.base import Network
 from mtl_jax.training import devices, orientations, software
 from mtl_jax.training.dataset import Activations, BatchSource, Dataset, make_batch
 from mtl_jax.training.prefetch import is_on_host, select_rows
@@ -51,19 +51,19 @@ def cached_source(
     nowhere. The folder may be deleted when no job is running.
     """
     if not frozen or not len(dataset.label):
-        return dataset, LAYERS[0]
+        return dataset, network.layers[0]
     key = _key(network, {name: params[name] for name in frozen}, dataset)
     values = _cache.pop(key, None)
     if values is None:
         path = folder and folder / f"{key}.npy"
         values = _compute_activations(network, frozen[-1], params, dataset, path)
     if values is None:
-        return dataset, LAYERS[0]
+        return dataset, network.layers[0]
     if not isinstance(values, Rows):
         _cache[key] = _alive[key] = values
     columns = (np.repeat(column, orientations.COUNT) for column in (dataset.label, dataset.task))
     as_array = jnp.asarray if isinstance(values, jax.Array) else np.asarray
-    return Activations(values, *map(as_array, columns)), LAYERS[len(frozen)]
+    return Activations(values, *map(as_array, columns)), network.layers[len(frozen)]
 
 
 def clear_cache() -> None:
@@ -74,12 +74,13 @@ def clear_cache() -> None:
 def _key(network: Network, layers: Params, dataset: Dataset) -> str:
     """Return a digest of everything that the activations depend on, with versions and precision."""
     digest = hashlib.sha256()
-    backbone = type(network).__name__, getattr(network, "lrn", False)
+    fields = network.fields()
+    del fields["outputs"], fields["dropout"]  # of the fully connected layers
     made_by = {
         **software.record(),
         "device": jax.devices()[0].device_kind,
         "dtype": np.dtype(np.float32).name,
-        "backbone": backbone,
+        **fields,
         "layers": sorted(layers),
     }
     digest.update(repr(made_by).encode())

@@ -1,6 +1,5 @@
 """Train one run, or several replicas, from the start or the latest checkpoint to the last epoch."""
 
-import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -97,7 +96,7 @@ def fit(
         raise ValueError(f"{steps} steps per epoch need ragged replicas")
 
     made_by = {
-        "network": _network_fields(network),
+        "network": network.fields(),
         "initialization": initialization,
         "frozen": frozen,
         "tasks": dict(zip(tasks, task_weights, strict=True)),
@@ -223,10 +222,3 @@ def _reject_not_finite(metrics: Metrics, run: str, before: int, epoch: int, rate
             f"run {run}: the loss is NaN or infinite at step {step} (epoch {epoch}); lower "
             f"config.train.learning_rate ({rate})"
         )
-
-
-def _network_fields(network: Network) -> dict[str, Any]:
-    """Return the name and the fields of a network, without those that Flax adds."""
-    names = [field.name for field in dataclasses.fields(network)]
-    fields = {name: getattr(network, name) for name in names if name not in ("parent", "name")}
-    return {"backbone": type(network).__name__, **fields}

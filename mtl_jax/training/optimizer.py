@@ -7,17 +7,13 @@ from typing import NamedTuple
 import jax
 import optax
 
-from mtl_jax.config import NETWORKS
-from mtl_jax.models.base import CONVOLUTIONAL
-from mtl_jax.types import InputError, Params
+from mtl_jax.config import freeze_depth
+from mtl_jax.types import Params
 
 
 def frozen_layers(network: str) -> tuple[str, ...]:
     """Return the frozen layers: ('C1', 'C2') for 'C1-C2', () for 'C0' (section 2.3)."""
-    if network not in NETWORKS:
-        raise InputError(f"network={network!r} is invalid: expected one of {', '.join(NETWORKS)}")
-    depth = 0 if network == "C0" else int(network[-1])
-    return CONVOLUTIONAL[:depth]
+    return tuple(f"C{number}" for number in range(1, freeze_depth(network) + 1))
 
 
 class SGD(NamedTuple):

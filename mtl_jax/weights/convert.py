@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from mtl_jax.models import registry
 from mtl_jax.types import InputError, Params
 from mtl_jax.weights.convnet_file import read_convnet
 from mtl_jax.weights.map_keys import map_keys
@@ -43,14 +44,9 @@ CURE = (
 )
 # Norm of the kernels of C1: 1 to 4 in pretrained networks, 0.05 to 1.4 in random ones.
 MIN_NORM = 0.05
-DESCRIPTIONS = {
-    "alexnet": "AlexNet trained on ImageNet (Krizhevsky 2014, arXiv:1404.5997",
-    "vgg16": "VGG16 trained on ImageNet (Simonyan and Zisserman 2015, arXiv:1409.1556",
-    "resnet18": "ResNet-18 trained on ImageNet (He et al. 2016, arXiv:1512.03385",
-}
 NOTE = (
-    ", in torchvision's form); the input normalization is that of torchvision. Read the licence of "
-    "the source before you distribute the weights."
+    "{title} trained on ImageNet ({citation}, in the form of {source}); the input normalization is "
+    "that of torchvision. Read the licence of the source before you distribute the weights."
 )
 CONVNET_NOTE = (
     "AlexNet trained with cuda-convnet2. The kernels of C1 are those of the source times 57.6, for "
@@ -61,9 +57,8 @@ CONVNET_NOTE = (
 def convert(path: Path | str, fc: str = "drop") -> Weights:
     """Return the weights in a checkpoint file of another framework.
 
-    The names in the file decide whether it holds AlexNet (PyTorch, safetensors, NumPy or
-    cuda-convnet2) or VGG16 or ResNet-18 (the first three formats); see checkpoints/README.md. No
-    code in the file is executed.
+    The names in the file decide which backbone it holds; files of cuda-convnet2 hold AlexNet. See
+    checkpoints/README.md. No code in the file is executed.
 
     Parameters
     ----------
@@ -96,16 +91,18 @@ def convert(path: Path | str, fc: str = "drop") -> Weights:
     params, scheme, left_out = map_keys(source.arrays, fc == "keep", path)
     _reject_small_kernels(params, path)
     is_convnet = format_name == CONVNET
+    backbone = registry.get(scheme.backbone)
+    note = NOTE.format(title=backbone.title, citation=backbone.citation, source=backbone.source)
     metadata = make_metadata(
         params,
         backbone=scheme.backbone,
         name=path.stem,
         source=path.name,
         sha256=sha256,
-        file_format=f"{format_name}, {scheme.name} names",
+        file_format=f"{format_name}, {scheme.key_map.name} names",
         input_stats=CONVNET_INPUT if is_convnet else IMAGENET_INPUT,
         lrn=source.lrn,
-        note=CONVNET_NOTE if is_convnet else DESCRIPTIONS[scheme.backbone] + NOTE,
+        note=CONVNET_NOTE if is_convnet else note,
         left_out=(*source.left_out, *left_out),
     )
     return Weights(params, metadata)

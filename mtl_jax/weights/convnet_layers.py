@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtl_jax.models.alexnet import CONVOLUTIONS
+from mtl_jax.models.alexnet import CONVOLUTIONS, AlexNet
+from mtl_jax.models.base import param_shapes
 from mtl_jax.models.response_norm import NORMALIZED, PAPER, Normalization, find_problem, to_json
 from mtl_jax.weights.state_dict import printable
 
@@ -56,11 +57,12 @@ def _check_convolution(layer: Layer) -> None:
         )
     if layer["name"] not in LAYERS:
         return  # the set of names is checked later
-    geometry = CONVOLUTIONS[LAYERS[layer["name"]]]
+    name_here = LAYERS[layer["name"]]
+    geometry = CONVOLUTIONS[name_here]
     expected = {
         "stride": geometry.stride,
         "filterSize": geometry.size,
-        "channels": geometry.channels,
+        "channels": param_shapes(AlexNet())[f"{name_here}/kernel"][2],
     }
     if layer["name"] != NAMES[0]:
         expected["padding"] = geometry.pad

@@ -3,11 +3,11 @@
 import sysconfig
 from pathlib import Path
 
-from mtl_jax.config import IMAGENET
+from mtl_jax.config import ALEXNET, IMAGENET
+from mtl_jax.models import registry
 from mtl_jax.types import InputError
 from mtl_jax.weights.folder import load
 from mtl_jax.weights.gabor import make_analytic
-from mtl_jax.weights.key_tables import CONVOLUTIONAL
 from mtl_jax.weights.metadata import Weights, make_metadata
 
 
@@ -28,12 +28,12 @@ SHIPPED = find_shipped_folder()
 CHECKPOINTS = Path("checkpoints")  # in the current folder: converted weights are written here
 
 
-def get_imagenet_folder(backbone: str = "alexnet") -> Path:
+def get_imagenet_folder(backbone: str = ALEXNET) -> Path:
     """Return the folder of converted ImageNet weights, which config.weights='imagenet' reads."""
     return CHECKPOINTS / f"{backbone}_{IMAGENET}"
 
 
-def find(name: str, backbone: str = "alexnet") -> Weights:
+def find(name: str, backbone: str = ALEXNET) -> Weights:
     """Return the weights that `config.weights` names; InputError if they do not exist.
 
     `name` is 'shipped' or 'analytic' (AlexNet only), 'random', 'imagenet' (the folder that
@@ -90,7 +90,7 @@ def find_for_plan(name: str, backbone: str) -> Weights:
         return find_for_backbone(name, backbone)
     note = f"They do not exist yet. Make them first: {_conversion_command(backbone)}"
     metadata = _untrained(backbone, "ImageNet convolutions", note).metadata
-    return Weights({layer: {} for layer in CONVOLUTIONAL}, metadata)
+    return Weights({layer: {} for layer in registry.build(backbone).stages}, metadata)
 
 
 def require_photographs(weights: Weights, study: str) -> None:
@@ -106,7 +106,7 @@ def require_photographs(weights: Weights, study: str) -> None:
 
 def _conversion_command(backbone: str) -> str:
     """Return the command that makes the ImageNet folder; only AlexNet can be downloaded."""
-    source = "--download" if backbone == "alexnet" else "FILE"
+    source = "--download" if backbone == ALEXNET else "FILE"
     return f"python tools/convert_weights.py {source} --output {get_imagenet_folder(backbone)}"
 
 

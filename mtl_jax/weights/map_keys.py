@@ -1,24 +1,26 @@
-"""Map the arrays of a source checkpoint to the layers C1 to C5 and F1 to F5.
+"""Map the arrays of a source checkpoint to the parameters of a backbone, by its key maps.
 
 Axes are permuted; values are not changed, except where a batch normalization is folded into its
 convolution (`batch_norm`).
 """
 
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from math import isqrt, prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from mtl_jax.config import BACKBONES
 from mtl_jax.exclusion_reasons import join_first
-from mtl_jax.types import InputError, Params
+from mtl_jax.models import registry
+from mtl_jax.models.backbone import KeyMap
+from mtl_jax.models.base import output_shapes, param_shapes
+from mtl_jax.types import ROI_PIXELS, InputError, Params
 from mtl_jax.weights import batch_norm
-from mtl_jax.weights.key_tables import CONVOLUTIONAL, KERNELS, LAST_MAP, LEAVES, SCHEMES, Scheme
 
-FIRST_PARTS = {
-    name.split(".")[0]
-    for scheme in SCHEMES
-    for name in (*scheme.layers.values(), *scheme.norms.values(), *scheme.dropped)
-}
 AVERAGE_COUNTER = "n_averaged"  # of PyTorch's AveragedModel
 # Names of batch normalization arrays in PyTorch, Keras and others.
 BATCH_NORM_NAMES = (
@@ -30,6 +32,50 @@ BATCH_NORM_NAMES = (
     "beta",
 )
 MAX_PROBLEMS = 16
+Shape = tuple[int, ...]
+
+
+class Scheme(NamedTuple):
+    """A key map of a backbone, with the shapes of the arrays here by path."""
+
+    backbone: str
+    key_map: KeyMap
+    shapes: Mapping[str, Shape]
+    stages: tuple[str, ...]
+    last_map: Shape  # output of the last stage
+
+    def keys(self, leaves: Iterable[str]) -> dict[str, Shape]:
+        """Return the names in the source of these arrays and of the batch normalizations that are
+        folded into them, with their shapes there."""
+        keys = {}
+        for leaf in leaves:
+            layer, _, name = leaf.rpartition("/")
+            keys[self.key_map.keys[leaf]] = self._source_shape(leaf)
+            if name == "kernel" and layer in self.key_map.norms:
+                norm, outputs = self.key_map.norms[layer], self.shapes[leaf][-1:]
+                keys |= {f"{norm}.{part}": outputs for part in batch_norm.PARTS}
+        return keys
+
+    def _source_shape(self, leaf: str) -> Shape:
+        shape = self.shapes[leaf]
+        if not (self.key_map.torch_axes and leaf.endswith("kernel")):
+            return shape
+        return shape[::-1] if len(shape) == 2 else (shape[3], shape[2], shape[0], shape[1])
+
+
+@functools.cache
+def schemes() -> tuple[Scheme, ...]:
+    """Return the schemes of all backbones: their key maps, and the names of this package."""
+    found = []
+    for name in BACKBONES:
+        network = registry.build(name)
+        shapes, last_map = param_shapes(network), output_shapes(network)[network.stages[-1]]
+        ours = KeyMap("mtl_jax", {leaf: leaf.replace("/", ".") for leaf in shapes}, False)
+        found += [
+            Scheme(name, key_map, shapes, network.stages, last_map)
+            for key_map in (*registry.get(name).key_maps, ours)
+        ]
+    return tuple(found)
 
 
 def map_keys(
@@ -37,82 +83,110 @@ def map_keys(
 ) -> tuple[Params, Scheme, tuple[str, ...]]:
     """Return the parameters, the naming scheme of the source, and notes on what was left out.
 
-    All convolutions, and all arrays of their batch normalization, are required; `keep_fc` keeps the
-    fully connected layers that fit. The InputError lists the first MAX_PROBLEMS arrays that are
+    All arrays of the stages, and all of their batch normalizations, are required; `keep_fc` keeps
+    the fully connected layers that fit. The InputError lists the first MAX_PROBLEMS arrays that are
     missing, unexpected, of another shape or dtype, or not finite.
     """
     arrays_by_name, problems = _normalize_names(arrays)
     scheme = _choose_scheme(arrays_by_name, path)
-    known = {key: layer for layer in scheme.layers for key in _source_keys(scheme, layer).values()}
-    problems += _find_unexpected(
-        sorted(set(arrays_by_name) - set(known) - _ignored_keys(scheme)), scheme
-    )
-    layers_in_source = {known[key] for key in arrays_by_name if key in known}
-    layers, notes = _select_layers(scheme, layers_in_source, arrays_by_name, keep_fc)
-
-    missing: list[str] = []
-    leaves: dict[str, np.ndarray] = {}
-    for layer in layers:
-        layer_arrays = {}
-        for leaf, key in _source_keys(scheme, layer).items():
-            if key not in arrays_by_name:
-                missing.append(key)
-                continue
-            problem = _find_problem(arrays_by_name[key], _source_shape(scheme, layer, leaf), leaf)
-            if problem:
-                problems.append(f"{key} {problem}")
-            layer_arrays[leaf] = arrays_by_name[key]
-        if problems or missing:
-            continue
-        if layer in scheme.norms:
-            layer_arrays = batch_norm.fold(layer_arrays, 0 if scheme.torch_axes else -1)
-            if not all(np.isfinite(array).all() for array in layer_arrays.values()):
-                problems.append(f"{scheme.norms[layer]} gives values that are not finite")
-        for leaf in LEAVES:
-            leaves[f"{layer}/{leaf}"] = _permute_axes(layer_arrays[leaf], scheme, layer)
+    key_map = scheme.key_map
+    unknown = set(arrays_by_name) - set(scheme.keys(key_map.keys)) - _ignored_keys(key_map)
+    problems += _find_unexpected(sorted(unknown), scheme)
+    leaves, notes = _select_leaves(scheme, arrays_by_name, keep_fc)
+    optional = {key_map.keys[leaf] for leaf in key_map.defaults}
+    missing = []
+    for key, shape in scheme.keys(leaves).items():
+        if key in arrays_by_name:
+            problem = _find_problem(arrays_by_name[key], shape, key)
+            problems += [f"{key} {problem}"] if problem else []
+        elif key not in optional:
+            missing.append(key)
     if missing:
         problems.append(f"missing {join_first(missing, MAX_PROBLEMS)}")
+    values = {} if problems else _map_leaves(scheme, leaves, arrays_by_name)
+    for layer, norm in key_map.norms.items():
+        folded = [values[leaf] for leaf in (f"{layer}/kernel", f"{layer}/bias") if leaf in values]
+        if not all(np.isfinite(array).all() for array in folded):
+            problems.append(f"{norm} gives values that are not finite")
     if problems:
         raise InputError(
-            f"{path}: not a checkpoint of {scheme.backbone} with {scheme.name} names: "
-            f"{_join(problems)}; expected model.state_dict() of torchvision's {scheme.backbone}"
+            f"{path}: not a checkpoint of {scheme.backbone} with {key_map.name} names: "
+            f"{_join(problems)}; expected model.state_dict() of "
+            f"{registry.get(scheme.backbone).source}"
         )
-    return unflatten_dict(leaves, sep="/"), scheme, tuple(notes)
+    return unflatten_dict(values, sep="/"), scheme, tuple(notes)
 
 
-def _select_layers(
-    scheme: Scheme, layers_in_source: set[str], arrays_by_name: dict[str, np.ndarray], keep_fc: bool
+def _map_leaves(
+    scheme: Scheme, leaves: Sequence[str], arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the arrays of a valid source by path, as this package stores them."""
+    key_map = scheme.key_map
+    values = {
+        leaf: arrays[key_map.keys[leaf]]
+        if key_map.keys[leaf] in arrays
+        else np.full(scheme.shapes[leaf], key_map.defaults[leaf], np.float32)
+        for leaf in leaves
+    }
+    for layer, norm in key_map.norms.items():
+        parts = {
+            leaf: values[f"{layer}/{leaf}"]
+            for leaf in ("kernel", "bias")
+            if f"{layer}/{leaf}" in values
+        }
+        parts |= {f"norm {part}": arrays[f"{norm}.{part}"] for part in batch_norm.PARTS}
+        folded = batch_norm.fold(parts, 0 if key_map.torch_axes else -1)
+        values |= {f"{layer}/{leaf}": array for leaf, array in folded.items()}
+    return {leaf: _permute_axes(value, scheme, leaf) for leaf, value in values.items()}
+
+
+def _select_leaves(
+    scheme: Scheme, arrays: Mapping[str, np.ndarray], keep_fc: bool
 ) -> tuple[list[str], list[str]]:
-    """Return the layers to convert, and notes on the others."""
-    layers = [layer for layer in scheme.layers if layer.split("/")[0] in CONVOLUTIONAL]
+    """Return the paths of the arrays to convert, and notes on the others."""
+    key_map = scheme.key_map
+    layers: dict[str, list[str]] = {}
+    for leaf in key_map.keys:
+        layers.setdefault(leaf.split("/")[0], []).append(leaf)
     connected = [
-        layer for layer in scheme.layers if layer in layers_in_source and layer not in layers
+        layer
+        for layer, leaves in layers.items()
+        if layer not in scheme.stages and any(key_map.keys[leaf] in arrays for leaf in leaves)
     ]
-    dropped = [name for name in scheme.dropped if f"{name}.{scheme.kernel}" in arrays_by_name]
-    notes = []
+    kernel = "weight" if key_map.torch_axes else "kernel"
+    dropped = [name for name in key_map.dropped if f"{name}.{kernel}" in arrays]
+    notes, kept = [], []
     if keep_fc:
-        f1 = arrays_by_name.get(_source_keys(scheme, "F1")["kernel"]) if "F1" in connected else None
-        if scheme.torch_axes and f1 is not None:
-            features, size, source_size = LAST_MAP[scheme.backbone]
-            if f1.shape == (4096, features * source_size**2):
-                connected.remove("F1")
-                notes.append(
-                    f"F1 left out: its {f1.shape[1]} inputs are the {source_size}x{source_size} "
-                    f"map of a 224-pixel image; with 128 pixels the map is {size}x{size} "
-                    f"({features * size**2} inputs)"
-                )
-        layers += connected
-        if not connected:
+        other_map = _describe_other_map(scheme, arrays) if "F1" in connected else ""
+        notes += [other_map] if other_map else []
+        kept = [layer for layer in connected if not (layer == "F1" and other_map)]
+        if not kept:
             notes.append("the source has no fully connected layer that can be kept")
     elif connected or dropped:
         names = ", ".join((*connected, *dropped))
         notes.append(f"{names} dropped: fully connected layers are initialized at random")
-    counters = sorted(_counter_keys(scheme) & set(arrays_by_name))
+    counters = sorted(_counter_keys(key_map) & set(arrays))
     if counters:
         notes.append(f"training counters left out: {join_first(counters, 1)}")
-    if scheme.norms:
+    if key_map.norms:
         notes.append("batch normalization folded into the convolutions with its running statistics")
-    return layers, notes
+    return [leaf for layer in (*scheme.stages, *kept) for leaf in layers.get(layer, ())], notes
+
+
+def _describe_other_map(scheme: Scheme, arrays: Mapping[str, np.ndarray]) -> str:
+    """Return a note if F1 of the source takes the last map of an image of another size, or ''."""
+    kernel = arrays.get(scheme.key_map.keys["F1/kernel"])
+    if not scheme.key_map.torch_axes or kernel is None or kernel.ndim != 2:
+        return ""
+    size, _, features = scheme.last_map
+    source_size = isqrt(kernel.shape[1] // features)
+    outputs, inputs = scheme.shapes["F1/kernel"][1], features * source_size**2
+    if kernel.shape != (outputs, inputs) or source_size <= size:
+        return ""
+    return (
+        f"F1 left out: its {inputs} inputs are the {source_size}x{source_size} map of a larger "
+        f"image; with {ROI_PIXELS} pixels the map is {size}x{size} ({features * size**2} inputs)"
+    )
 
 
 def _normalize_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -130,29 +204,33 @@ def _normalize_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarra
         arrays_by_name[name] = value
     while arrays_by_name:
         (prefix, *others) = {name.split(".")[0] for name in arrays_by_name}
-        if others or prefix in FIRST_PARTS or not all("." in name for name in arrays_by_name):
+        if others or prefix in _first_parts() or not all("." in name for name in arrays_by_name):
             break
         arrays_by_name = {name.partition(".")[2]: value for name, value in arrays_by_name.items()}
     return arrays_by_name, problems
 
 
+@functools.cache
+def _first_parts() -> set[str]:
+    """Return the first part of every name in a source."""
+    names = (
+        name
+        for scheme in schemes()
+        for name in (*scheme.keys(scheme.key_map.keys), *scheme.key_map.dropped)
+    )
+    return {name.split(".")[0] for name in names}
+
+
 def _choose_scheme(arrays_by_name: dict[str, np.ndarray], path: Path) -> Scheme:
     def match(scheme: Scheme) -> tuple[bool, int, int]:
         """Return whether the first kernel matches, and the numbers of matching shapes and names."""
-        keys = {
-            key: _source_shape(scheme, layer, leaf)
-            for layer in scheme.layers
-            for leaf, key in _source_keys(scheme, layer).items()
-        }
-        first_key = next(iter(keys))
-        matching = {
-            key
-            for key in keys.keys() & arrays_by_name.keys()
-            if arrays_by_name[key].shape == keys[key]
-        }
-        return first_key in matching, len(matching), len(keys.keys() & arrays_by_name.keys())
+        keys = scheme.keys(scheme.key_map.keys)
+        first_kernel = next(leaf for leaf in scheme.key_map.keys if leaf.endswith("kernel"))
+        common = keys.keys() & arrays_by_name.keys()
+        matching = {key for key in common if arrays_by_name[key].shape == keys[key]}
+        return scheme.key_map.keys[first_kernel] in matching, len(matching), len(common)
 
-    best = max(SCHEMES, key=match)
+    best = max(schemes(), key=match)
     if not any(match(best)):
         names = ", ".join(_printable(key) for key in sorted(arrays_by_name)[:3]) or "no arrays"
         raise InputError(
@@ -162,64 +240,44 @@ def _choose_scheme(arrays_by_name: dict[str, np.ndarray], path: Path) -> Scheme:
     return best
 
 
-def _source_keys(scheme: Scheme, layer: str) -> dict[str, str]:
-    """Return the source's name of each array of `layer` and its normalization."""
-    keys = {"kernel": f"{scheme.layers[layer]}.{scheme.kernel}"}
-    if layer not in scheme.norms or scheme.biased:
-        keys["bias"] = f"{scheme.layers[layer]}.bias"
-    if layer in scheme.norms:
-        keys |= {f"norm {leaf}": f"{scheme.norms[layer]}.{leaf}" for leaf in batch_norm.PARTS}
-    return keys
-
-
-def _counter_keys(scheme: Scheme) -> set[str]:
+def _counter_keys(key_map: KeyMap) -> set[str]:
     """Return the names of counters of training steps, which do not change the output."""
-    return {AVERAGE_COUNTER} | {f"{name}.num_batches_tracked" for name in scheme.norms.values()}
+    return {AVERAGE_COUNTER} | {f"{name}.num_batches_tracked" for name in key_map.norms.values()}
 
 
-def _ignored_keys(scheme: Scheme) -> set[str]:
+def _ignored_keys(key_map: KeyMap) -> set[str]:
     """Return the names that are known but not converted."""
-    dropped = {f"{name}.{leaf}" for name in scheme.dropped for leaf in ("weight", "bias")}
-    return _counter_keys(scheme) | dropped
+    layers = {f"{name}.{leaf}" for name in key_map.dropped for leaf in ("weight", "bias")}
+    return _counter_keys(key_map) | layers | set(key_map.dropped)
 
 
-def _source_shape(scheme: Scheme, layer: str, leaf: str) -> tuple[int, ...]:
-    shape = KERNELS[scheme.backbone][layer]
-    if leaf != "kernel":
-        return shape[-1:]
-    if not scheme.torch_axes:
-        return shape
-    return shape[::-1] if len(shape) == 2 else (shape[3], shape[2], shape[0], shape[1])
-
-
-def _permute_axes(value: np.ndarray, scheme: Scheme, layer: str) -> np.ndarray:
+def _permute_axes(value: np.ndarray, scheme: Scheme, leaf: str) -> np.ndarray:
     """Return `value` as HWIO or (in, out), contiguous float32."""
-    if scheme.torch_axes and value.ndim == 4:
-        value = value.transpose(2, 3, 1, 0)
-    elif scheme.torch_axes and value.ndim == 2:
-        if layer == "F1":  # in the source its inputs are flattened (channel, row, column)
-            features, size, _ = LAST_MAP[scheme.backbone]
-            value = value.reshape(-1, features, size, size).transpose(0, 2, 3, 1)
+    if scheme.key_map.torch_axes and leaf.endswith("kernel"):
+        if leaf == "F1/kernel" and value.shape[1] == prod(scheme.last_map):
+            # In the source its inputs are flattened (channel, row, column).
+            rows, columns, features = scheme.last_map
+            value = value.reshape(-1, features, rows, columns).transpose(0, 2, 3, 1)
             value = value.reshape(len(value), -1)
-        value = value.T
+        value = value.T if value.ndim == 2 else value.transpose(2, 3, 1, 0)
     return np.array(value, np.float32, order="C")
 
 
-def _find_problem(value: np.ndarray, expected: tuple[int, ...], leaf: str) -> str:
+def _find_problem(value: np.ndarray, expected: Shape, key: str) -> str:
     if value.shape != expected:
         return f"has shape {value.shape}, expected {expected}"
     if value.dtype not in (np.float32, np.float16):  # float16 converts exactly
         return f"is {value.dtype}, expected float32 or float16"
     if not np.isfinite(value).all():
         return "has values that are not finite"
-    if leaf == "norm running_var" and (value < 0).any():
+    if key.endswith(".running_var") and (value < 0).any():
         return "has a negative variance"
     return ""
 
 
 def _find_unexpected(keys: list[str], scheme: Scheme) -> list[str]:
     problems = [f"unexpected {_printable(key)}" for key in keys]
-    if not scheme.norms and any(key.split(".")[-1] in BATCH_NORM_NAMES for key in keys):
+    if not scheme.key_map.norms and any(key.split(".")[-1] in BATCH_NORM_NAMES for key in keys):
         hint = f"has batch normalization, which {scheme.backbone} does not use (unknown names)"
         problems.insert(0, hint)
     return problems

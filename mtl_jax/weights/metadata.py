@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, path_aware_map, unflatten_dict
 
-from mtl_jax.models import response_norm
+from mtl_jax.config import ALEXNET, BACKBONES
+from mtl_jax.models import registry, response_norm
+from mtl_jax.models.base import param_shapes
 from mtl_jax.types import InputError, Params
-from mtl_jax.weights.key_tables import CONVOLUTIONAL, KERNELS, LEAVES
 
 CONVERTER_VERSION = 1
 IMAGENET_INPUT = {  # RGB minus mean, divided by standard deviation; gray is repeated
@@ -96,11 +97,16 @@ def hash_params(params: Params) -> str:
     """Return the SHA-256 over path, shape and little-endian float32 bytes of every array."""
     total = hashlib.sha256()
     arrays = flatten_dict(params, sep="/")
-    for path in sorted(arrays, key=lambda path: (path.rpartition("/")[0], path.endswith("bias"))):
+    for path in sorted(arrays, key=_digest_order):
         array = np.asarray(arrays[path])
         total.update(f"{path} {array.shape} ".encode())
         total.update(np.ascontiguousarray(array, "<f4").tobytes())
     return total.hexdigest()
+
+
+def _digest_order(path: str) -> tuple[str, bool, str]:
+    """Sort arrays by layer, with the bias last."""
+    return path.rpartition("/")[0], path.endswith("bias"), path
 
 
 def round_to_half(params: Params) -> Params:
@@ -114,7 +120,7 @@ def check_metadata(metadata: Any, location: str) -> None:
         raise InputError(f"{location}: is not a JSON object; convert the weights again")
     invalid = [name for name, kind in FIELDS.items() if not isinstance(metadata.get(name), kind)]
     if not invalid:
-        invalid = [] if metadata["backbone"] in KERNELS else ["backbone"]
+        invalid = [] if metadata["backbone"] in BACKBONES else ["backbone"]
         invalid += [] if _is_valid_input(metadata["input"]) else ["input"]
         invalid += [] if metadata["lrn"] is True or _is_valid_lrn(metadata) else ["lrn"]
     if invalid:
@@ -149,16 +155,10 @@ def check_params(params: Params, backbone: str, location: str) -> None:
 
 
 def check_shapes(shapes: dict[str, Any], backbone: str, location: str) -> None:
-    """Raise InputError if a convolution is missing, or a shape is not that of the backbone."""
-    expected = unflatten_dict(
-        {
-            f"{path}/{leaf}": list(kernel) if leaf == "kernel" else [kernel[-1]]
-            for path, kernel in KERNELS[backbone].items()
-            for leaf in LEAVES
-        },
-        sep="/",
-    )
-    problems = [f"missing {layer}" for layer in CONVOLUTIONAL if layer not in shapes]
+    """Raise InputError if a stage is missing, or a shape is not that of the backbone."""
+    network = registry.build(backbone)
+    expected = unflatten_dict({p: list(s) for p, s in param_shapes(network).items()}, sep="/")
+    problems = [f"missing {layer}" for layer in network.stages if layer not in shapes]
     for layer, layer_shapes in shapes.items():
         if layer not in expected:
             problems.append(f"unknown layer {layer}")
@@ -175,7 +175,7 @@ def nested_shapes(params: Params) -> dict[str, Any]:
 
 def _is_valid_lrn(metadata: dict[str, Any]) -> bool:
     lrn = metadata["lrn"]
-    return response_norm.is_valid(lrn) and (not lrn or metadata["backbone"] == "alexnet")
+    return response_norm.is_valid(lrn) and (not lrn or metadata["backbone"] == ALEXNET)
 
 
 def _is_valid_input(stats: dict[str, Any]) -> bool:
