@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtl_jax.models.initialization import INITIALIZATIONS, reinitialize
 from mtl_jax.models.resample import resample
@@ -158,7 +158,7 @@ def init(network: Network, key: jax.Array, initialization: str = "he") -> Params
 @functools.cache
 def param_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter by its path, such as 'C1/kernel'."""
-    image = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 3), jnp.float32)
+    image = _like((1, ROI_PIXELS, ROI_PIXELS, 3))
     tree = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
     return {path: value.shape for path, value in flatten_dict(tree, sep="/").items()}
 
@@ -166,10 +166,14 @@ def param_shapes(network: Network) -> dict[str, tuple[int, ...]]:
 @functools.cache
 def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Return the shape of the output of every layer for one ROI, without the axis of the ROIs."""
-    x = jax.ShapeDtypeStruct((1, ROI_PIXELS, ROI_PIXELS, 3), jnp.float32)
-    variables = jax.eval_shape(network.init, jax.random.key(0), x)
-    shapes = {}
+    params = {path: _like(shape) for path, shape in param_shapes(network).items()}
+    variables = {"params": unflatten_dict(params, sep="/")}
+    x, shapes = _like((1, ROI_PIXELS, ROI_PIXELS, 3)), {}
     for name in network.layers:
         x = jax.eval_shape(functools.partial(network.apply, first=name, last=name), variables, x)
         shapes[name] = x.shape[1:]
     return shapes
+
+
+def _like(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)

@@ -4,7 +4,6 @@ Axes are permuted; values are not changed, except where a batch normalization is
 convolution (`batch_norm`).
 """
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from math import isqrt, prod
 from pathlib import Path
@@ -21,6 +20,7 @@ from mtl_jax.models.base import output_shapes, param_shapes
 from mtl_jax.types import ROI_PIXELS, InputError, Params
 from mtl_jax.weights import batch_norm
 
+OUR_FIRST_PART = "C1"  # of the names that this package gives the arrays
 AVERAGE_COUNTER = "n_averaged"  # of PyTorch's AveragedModel
 # Names of batch normalization arrays in PyTorch, Keras and others.
 BATCH_NORM_NAMES = (
@@ -63,19 +63,12 @@ class Scheme(NamedTuple):
         return shape[::-1] if len(shape) == 2 else (shape[3], shape[2], shape[0], shape[1])
 
 
-@functools.cache
-def schemes() -> tuple[Scheme, ...]:
-    """Return the schemes of all backbones: their key maps, and the names of this package."""
-    found = []
-    for name in BACKBONES:
-        network = registry.build(name)
-        shapes, last_map = param_shapes(network), output_shapes(network)[network.stages[-1]]
-        ours = KeyMap("mtl_jax", {leaf: leaf.replace("/", ".") for leaf in shapes}, False)
-        found += [
-            Scheme(name, key_map, shapes, network.stages, last_map)
-            for key_map in (*registry.get(name).key_maps, ours)
-        ]
-    return tuple(found)
+def _make_scheme(backbone: str, key_map: KeyMap | None) -> Scheme:
+    """Return the scheme of a key map; None: of the names that this package gives the arrays."""
+    network = registry.build(backbone)
+    shapes, last_map = param_shapes(network), output_shapes(network)[network.stages[-1]]
+    ours = KeyMap("mtl_jax", {leaf: leaf.replace("/", ".") for leaf in shapes}, False)
+    return Scheme(backbone, key_map or ours, shapes, network.stages, last_map)
 
 
 def map_keys(
@@ -202,26 +195,32 @@ def _normalize_names(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarra
         if name in arrays_by_name:
             problems.append(f"duplicate name {_printable(name)}")
         arrays_by_name[name] = value
+    first_parts = _first_parts()
     while arrays_by_name:
         (prefix, *others) = {name.split(".")[0] for name in arrays_by_name}
-        if others or prefix in _first_parts() or not all("." in name for name in arrays_by_name):
+        if others or prefix in first_parts or not all("." in name for name in arrays_by_name):
             break
         arrays_by_name = {name.partition(".")[2]: value for name, value in arrays_by_name.items()}
     return arrays_by_name, problems
 
 
-@functools.cache
 def _first_parts() -> set[str]:
-    """Return the first part of every name in a source."""
-    names = (
-        name
-        for scheme in schemes()
-        for name in (*scheme.keys(scheme.key_map.keys), *scheme.key_map.dropped)
-    )
-    return {name.split(".")[0] for name in names}
+    """Return the first part of every name that a source may have."""
+    key_maps = [key_map for name in BACKBONES for key_map in registry.get(name).key_maps]
+    names = [name for key_map in key_maps for name in (*key_map.keys.values(), *key_map.dropped)]
+    return {OUR_FIRST_PART} | {name.split(".")[0] for name in names}
 
 
 def _choose_scheme(arrays_by_name: dict[str, np.ndarray], path: Path) -> Scheme:
+    """Return the scheme with the first kernel of the source and most of its arrays."""
+    is_ours = any(name.startswith(f"{OUR_FIRST_PART}.") for name in arrays_by_name)
+    candidates = [
+        _make_scheme(backbone, key_map)
+        for backbone in BACKBONES
+        for key_map in (*registry.get(backbone).key_maps, *([None] if is_ours else []))
+        if key_map is None or not arrays_by_name.keys().isdisjoint(key_map.keys.values())
+    ]
+
     def match(scheme: Scheme) -> tuple[bool, int, int]:
         """Return whether the first kernel matches, and the numbers of matching shapes and names."""
         keys = scheme.keys(scheme.key_map.keys)
@@ -230,8 +229,8 @@ def _choose_scheme(arrays_by_name: dict[str, np.ndarray], path: Path) -> Scheme:
         matching = {key for key in common if arrays_by_name[key].shape == keys[key]}
         return scheme.key_map.keys[first_kernel] in matching, len(matching), len(common)
 
-    best = max(schemes(), key=match)
-    if not any(match(best)):
+    best = max(candidates, key=match, default=None)
+    if best is None:
         names = ", ".join(_printable(key) for key in sorted(arrays_by_name)[:3]) or "no arrays"
         raise InputError(
             f"{path}: unknown parameter names ({names}); expected features.0.weight (torchvision), "
