@@ -40,6 +40,7 @@ BACKBONES = {
     "alexnet": "mtl_jax.models.alexnet",
     "vgg16": "mtl_jax.models.vgg",
     "resnet18": "mtl_jax.models.resnet",
+    "resnet50": "mtl_jax.models.resnet50",
 }
 HEADS = ("shared", "per_task")
 EXPECTED_WEIGHT = "an approach that trains on a collection with a loss weight above 0"
