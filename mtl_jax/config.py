@@ -41,6 +41,7 @@ BACKBONES = {
     "vgg16": "mtl_jax.models.vgg",
     "resnet18": "mtl_jax.models.resnet",
     "resnet50": "mtl_jax.models.resnet50",
+    "vit_s16": "mtl_jax.models.vit",
 }
 HEADS = ("shared", "per_task")
 EXPECTED_WEIGHT = "an approach that trains on a collection with a loss weight above 0"
