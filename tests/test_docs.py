@@ -1,7 +1,8 @@
 """The documentation: every command in it is run here, or marked as needing what is not here.
 
 A block of commands stands under `<!-- run -->`, and is run in order with the others of its page, or
-under `<!-- needs: WHAT -->`. A block of Python is run, unless it uses names it does not define.
+under `<!-- needs: WHAT -->`. A block under `<!-- file: NAME -->` is a file that these commands use.
+A block of Python is run, unless it uses names it does not define.
 test_documented_commands.py parses the commands of all pages.
 """
 
@@ -18,7 +19,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 GUIDES = [page for page in PAGES if page.parent.name == "howto" or page.stem == "tutorial"]
-BLOCK = re.compile(r"(?:^ *<!-- (run|needs: [^>]+) -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.S | re.M)
+BLOCK = re.compile(
+    r"(?:^ *<!-- (run|needs: [^>]+|file: [^>]+) -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.S | re.M
+)
 COMMAND = re.compile(r"^(?:\$ )?(python (?:tools/|-m mtl_jax).*|make .*|pip .*)$")
 
 
@@ -71,6 +74,9 @@ def test_the_commands_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None
         pytest.skip("all commands of this page need what is not here")
     for name in ("configs", "tools", "mtl_jax"):
         (tmp_path / name).symlink_to(ROOT / name)
+    for mark, _, text in blocks(page):
+        if mark.startswith("file: "):
+            (tmp_path / mark.removeprefix("file: ")).write_text(text, encoding="utf-8")
     settings = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     settings["PYTHONPATH"] = str(ROOT)
     for line in "".join(texts).splitlines():

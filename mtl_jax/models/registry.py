@@ -12,7 +12,9 @@ from mtl_jax.types import InputError
 
 
 def get(name: str) -> Backbone:
-    """Return the backbone of this name."""
+    """Return the backbone of this name; InputError if it is not registered."""
+    if name not in BACKBONES:
+        raise InputError(f"backbone {name!r} is unknown: expected one of {', '.join(BACKBONES)}")
     return importlib.import_module(BACKBONES[name]).BACKBONE
 
 
