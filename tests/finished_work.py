@@ -152,6 +152,7 @@ def make_folder(
         "sha256": "ab" * 32,
         "format": "npz",
         "layers": ["C1"],
+        "backbone": "alexnet",
         "lrn": False,
         "note": "made for a test",
     }

@@ -16,6 +16,7 @@ import numpy as np
 
 from mtl_jax.config import NETWORKS
 from mtl_jax.models import alexnet
+from mtl_jax.models.base import param_shapes
 from mtl_jax.training import dataset, devices, feature_cache, optimizer, predict, steps
 from mtl_jax.types import Params, TrainState
 
@@ -25,8 +26,8 @@ ROIS = 64
 # Multiply-adds per ROI: pixels of the map x kernel x channels in x channels out.
 MAP_SIZES = {"C1": 31, "C2": 15, "C3": 7, "C4": 7, "C5": 7}
 CONVOLUTION_COSTS = {
-    name: MAP_SIZES[name] ** 2 * layer.size**2 * layer.channels * layer.features
-    for name, layer in alexnet.CONVOLUTIONS.items()
+    name: size**2 * int(np.prod(param_shapes(alexnet.AlexNet())[f"{name}/kernel"]))
+    for name, size in MAP_SIZES.items()
 } | {"C1": 31**2 * 11**2 * 64}  # on one channel of gray
 WIDTHS = (2304, *alexnet.FULLY_CONNECTED.values(), 2)
 CONNECTED_COST = sum(a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))

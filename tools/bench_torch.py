@@ -17,12 +17,13 @@ from mtl_jax.models.alexnet import CONVOLUTIONS, DROPOUT_LAYERS, FULLY_CONNECTED
 
 def network(frozen: int) -> tuple[nn.Module, nn.Module]:
     """Return the first `frozen` convolutions, and the layers after them."""
-    convolutions = []
+    convolutions, channels = [], 3
     for layer in CONVOLUTIONS.values():
         parts = [
-            nn.Conv2d(layer.channels, layer.features, layer.size, layer.stride, layer.pad),
+            nn.Conv2d(channels, layer.features, layer.size, layer.stride, layer.pad),
             nn.ReLU(inplace=True),
         ]
+        channels = layer.features
         convolutions.append(nn.Sequential(*parts, *([nn.MaxPool2d(3, 2)] if layer.pool else [])))
     layers, width = [], 3 * 3 * 256
     for name, nodes in FULLY_CONNECTED.items():
