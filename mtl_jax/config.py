@@ -32,6 +32,14 @@ STAGES = {
     "paper": ("splits", "depth", "cross_validation", "test"),
     "learning_curve": ("learning_curve",),
 }
+# The module of each stage. A new stage needs a line here, its studies in STAGES, and a section.
+STAGE_MODULES = {
+    "splits": "mtl_jax.experiments.stages.splits",
+    "depth": "mtl_jax.experiments.stages.depth",
+    "cross_validation": "mtl_jax.experiments.stages.cross_validation",
+    "test": "mtl_jax.experiments.stages.independent_test",
+    "learning_curve": "mtl_jax.experiments.stages.learning_curve",
+}
 PRETRAINING = "pretraining"  # the job that trains the convolutions before any transfer
 TRANSFER = "transfer"  # the job that compares sets of pretrained weights
 BACKBONES = ("alexnet", "vgg16", "resnet18")

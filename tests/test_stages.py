@@ -16,7 +16,6 @@ from mtl_jax.experiments.data_use import data_use
 from mtl_jax.experiments.results import summarize
 from mtl_jax.experiments.run_lists import Approach, expand_approaches
 from mtl_jax.experiments.scores import make_scores
-from mtl_jax.experiments.select import choose_network, choose_split
 from mtl_jax.io import workdir
 from mtl_jax.types import InputError, Run
 
@@ -317,7 +316,7 @@ def split_rows(*values: tuple[int, str, float, float]) -> list[dict]:
     ],
 )  # fmt: skip
 def test_split_selection_rule(values: Sequence[tuple], chosen: int) -> None:
-    assert choose_split(split_rows(*values))["chosen"] == chosen
+    assert stages.get("splits").select(split_rows(*values))["split"]["chosen"] == chosen
 
 
 @pytest.mark.parametrize(
@@ -330,7 +329,7 @@ def test_split_selection_rule(values: Sequence[tuple], chosen: int) -> None:
 )
 def test_network_selection_rule(aucs: dict[str, float], chosen: str) -> None:
     rows = [{"network": network, "auc": auc} for network, auc in aucs.items()]
-    selection = choose_network(rows)
+    selection = stages.get("depth").select(rows)["network"]
     assert selection["chosen"] == chosen and len(selection["table"]) == len(rows)
 
 
