@@ -61,7 +61,8 @@ class Stage(abc.ABC):
     single_task: ClassVar[bool] = False  # trains on the target alone, not the study's approaches
     figure: ClassVar[Figure | None] = None
     columns: ClassVar[Mapping[str, str]] = {}  # further fields of the table and their headings
-    answer: ClassVar[str] = "The table below shows the mean AUC of each condition."
+    answer: ClassVar[str | None] = "The table below shows the mean AUC of each condition."
+    #     the first sentence of the report; None: what was selected
 
     @abc.abstractmethod
     def runs(self, c: ConfigDict, approaches: Sequence[Approach], choice: Choice) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.experiments.run_lists import Approach, cross_validation_runs
@@ -29,11 +30,15 @@ class CrossValidation(Stage):
         )
 
     def note(self, rows: Sequence[Row]) -> str:
+        n_initializations, n_folds = np.shape(rows[0]["aucs"])
+        plural = "s" if n_initializations > 1 else ""
+        text = f"Mean over {n_folds} folds and {n_initializations} initialization{plural}."
         if not rows[0]["selected"]:
-            return ""
+            return text
         return (
-            "Split and network were selected by single-task learning on the same cases: these AUCs "
-            "are optimistic, and the difference is biased in favour of single-task learning."
+            f"{text} Split and network were selected by single-task learning on the same cases: "
+            "these AUCs are optimistic, and the difference is biased in favour of single-task "
+            "learning."
         )
 
 

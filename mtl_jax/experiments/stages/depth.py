@@ -22,6 +22,7 @@ class Depth(Stage):
     name = "depth"
     title = "depth"
     single_task = True
+    answer = None  # the selection
     figure = Figure("network", "frozen layers", points="initializations")
 
     def runs(self, c: ConfigDict, approaches: Sequence[Approach], choice: Choice) -> list[Run]:

@@ -23,6 +23,7 @@ class Splits(Stage):
     name = "splits"
     title = "splits"
     single_task = True
+    answer = None  # the selection
     figure = Figure("split", "split", series="network", points="folds")
 
     def runs(self, c: ConfigDict, approaches: Sequence[Approach], choice: Choice) -> list[Run]:
