@@ -48,9 +48,9 @@ def _single_task_approach(c: ConfigDict) -> list[Approach]:
 def keeps_weights(run: Run, study: str) -> bool:
     """Return whether the weights of the run are kept by default: those of the first initialization
     in the stage that gives the main result of the study."""
-    main = of_study(study)[-1]
-    is_main = (run.fold is None) == main.uses_test_set
-    return main.compares_approaches and is_main and run.initialization == 0
+    last = of_study(study)[-1]
+    is_main = (run.fold is None) == last.uses_test_set and run.target_cases is None
+    return last.compares_approaches and is_main and run.initialization == 0
 
 
 def n_partitions(c: ConfigDict) -> int:
