@@ -185,7 +185,7 @@ def make_folder(
 def make_stages(folder: Path, last: str = "test") -> Path:
     """Add the results of the earlier stages to a folder of `make_folder`.
 
-    `last` is the last stage of the job: splits, depth, learning_curve or test.
+    `last` is the last stage of the job: splits, depth, learning_curve, seeds or test.
     """
     rois = make_rois("sfm", "SFM", 60, "simulated", 0)
     cases = sorted(set(rois.index["case_id"]))
@@ -209,6 +209,11 @@ def make_stages(folder: Path, last: str = "test") -> Path:
             for target_cases in (10, 20, 40)
             for approach in ("mttl", "sttl")
             for seed in (0, 1)
+        ],
+        "seeds": [
+            Run(approach, ("sfm",), "C1", None, 0, initialization=seed)
+            for approach in ("mttl", "sttl")
+            for seed in range(5)
         ],
     }
     test = results["stages"]

@@ -404,15 +404,19 @@ def test_work_folders_of_version_0_1_0_are_rejected(tmp_path: Path) -> None:
     assert not (folder / "report.html").exists()
 
 
-@pytest.mark.parametrize("last_stage", ["splits", "depth", "learning_curve"])
+@pytest.mark.parametrize("last_stage", ["splits", "depth", "learning_curve", "seeds"])
 def test_study_without_a_test_stage_has_a_report(tmp_path: Path, last_stage: str) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     make_stages(folder, last_stage)
     text = Page(read_page(folder)).text
     assert "No AUC could be computed" not in text
-    assert {"splits": "Which random split", "depth": "How many convolutional layers"}.get(
-        last_stage, "How does the AUC depend on the number of training cases of sfm"
-    ) in text
+    questions = {
+        "splits": "Which random split",
+        "depth": "How many convolutional layers",
+        "learning_curve": "How does the AUC depend on the number of training cases of sfm",
+        "seeds": "How much does the AUC on sfm vary between random initializations",
+    }
+    assert questions[last_stage] in text
     results = json.loads((folder / "results.json").read_text())
     for row in results["auc"]:
         assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
