@@ -5,7 +5,7 @@
 Ten random partitions, two networks and two initializations each: 160 trainings, as in the paper.
 Training is single-task, on the target alone, from ImageNet's convolutions (checkpoints/README.md).
 `configs/splits.py:demo` is short and uses the shipped weights. The rule of choice is in
-results.json under `selection`, and in mtl_jax/experiments/select.py.
+results.json under `selection`, and in mtl_jax/experiments/stages/splits.py.
 """
 
 from ml_collections import ConfigDict

@@ -31,6 +31,16 @@ STAGES = {
     "depth": ("depth",),
     "paper": ("splits", "depth", "cross_validation", "test"),
     "learning_curve": ("learning_curve",),
+    "seeds": ("seeds",),
+}
+# The module of each stage. A new stage needs a line here, its studies in STAGES, and a section.
+STAGE_MODULES = {
+    "splits": "mtl_jax.experiments.stages.splits",
+    "depth": "mtl_jax.experiments.stages.depth",
+    "cross_validation": "mtl_jax.experiments.stages.cross_validation",
+    "test": "mtl_jax.experiments.stages.independent_test",
+    "learning_curve": "mtl_jax.experiments.stages.learning_curve",
+    "seeds": "mtl_jax.experiments.stages.seeds",
 }
 PRETRAINING = "pretraining"  # the job that trains the convolutions before any transfer
 TRANSFER = "transfer"  # the job that compares sets of pretrained weights
@@ -77,7 +87,7 @@ def default() -> ConfigDict:
     c.preset = "paper"  # or demo: set by --config=FILE:PRESET
     c.study = "test"  # test: train on all training cases, then the test set (3.3);
     #                   cross_validation: every training case scored out of fold (2.4);
-    #                   splits (3.1), depth (3.2), learning_curve;
+    #                   splits (3.1), depth (3.2), learning_curve, seeds;
     #                   paper: splits, depth, cross_validation, test
     c.approaches = ("mttl", "sttl")  # multi-task (all collections), single-task (the target);
     #     with options: mttl+heads=per_task, mttl+weight.NAME=2, mttl+without=NAME (or each),
@@ -106,6 +116,8 @@ def default() -> ConfigDict:
     c.learning_curve = ConfigDict()  # AUC by the number of training cases of the target
     c.learning_curve.target_cases = (10, 20, 40, 80)  # nested subsets of the training cases
     c.learning_curve.subsets = 5  # random subsets of each size, an initialization each
+    c.seeds = ConfigDict()  # the spread of the test-set AUC over initializations
+    c.seeds.initializations = 10
     c.transfer = ConfigDict()  # compare sets of pretrained weights (configs/transfer.py)
     c.transfer.weights = ("random", "analytic", "shipped")  # each is compared with the last
     c.transfer.initializations = 5
@@ -321,7 +333,8 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda v: v >= 1,
         "devices train.epochs train.batch_size train.checkpoint_epochs splits.count "
         "splits.initializations depth.initializations cross_validation.initializations "
-        "test.initializations learning_curve.subsets transfer.initializations analysis.n_init "
+        "test.initializations learning_curve.subsets seeds.initializations "
+        "transfer.initializations analysis.n_init "
         "analysis.maps analysis.explained analysis.steps analysis.gallery "
         "pretraining.images_per_epoch pretraining.validation_images",
     ),

@@ -8,12 +8,12 @@ import numpy as np
 from mtl_jax import config
 from mtl_jax.analysis.write_results import write_arrays, write_table
 from mtl_jax.experiments import scores
-from mtl_jax.experiments.evaluation import EvaluationRules, evaluate
+from mtl_jax.experiments.evaluation import EvaluationRules
 from mtl_jax.experiments.primary_comparison import Primary, resolve_primary
-from mtl_jax.experiments.results import make_selection, mark_selected, summarize, summarize_table
+from mtl_jax.experiments.results import add_stage, summarize
 from mtl_jax.experiments.run_lists import Approach
 from mtl_jax.experiments.splits import Split
-from mtl_jax.experiments.stage_tables import auc_rows
+from mtl_jax.experiments.stages import get
 from mtl_jax.io import workdir
 from mtl_jax.types import RoiSet, Run
 
@@ -186,7 +186,7 @@ def make_folder(
 def make_stages(folder: Path, last: str = "test") -> Path:
     """Add the results of the earlier stages to a folder of `make_folder`.
 
-    `last` is the last stage of the job: splits, depth, learning_curve or test.
+    `last` is the last stage of the job: splits, depth, learning_curve, seeds or test.
     """
     rois = make_rois("sfm", "SFM", 60, "simulated", 0)
     cases = sorted(set(rois.index["case_id"]))
@@ -211,33 +211,31 @@ def make_stages(folder: Path, last: str = "test") -> Path:
             for approach in ("mttl", "sttl")
             for seed in (0, 1)
         ],
+        "seeds": [
+            Run(approach, ("sfm",), "C1", None, 0, initialization=seed)
+            for approach in ("mttl", "sttl")
+            for seed in range(5)
+        ],
     }
-    stages = []
+    test = results["stages"]
+    results["stages"] = []
+    rules = EvaluationRules("view", Primary("lesion", "obuchowski", None), 200, 0)
     for stage, stage_runs in runs.items():
         run_scores = {
             run.id: make_scores(rois, cases[run.fold :: 2] if run.fold is not None else cases, 1, i)
             for i, run in enumerate(stage_runs)
         }
         if last in (stage, "test"):
-            results[stage] = auc_rows(stage_runs, run_scores, "sfm")
-            results["selection"] |= make_selection(stage, results[stage], "view")
-            mark_selected(results[stage], stage, results["selection"], last == "test")
-            last_stage = (stage_runs, run_scores)
-            stages.append({"stage": stage, "runs": [run["id"] for run in results["runs"]]})
+            add_stage(results, get(stage), stage_runs, run_scores, rules, stage == last)
         if last == "test" and stage == "depth":
-            rules = EvaluationRules("view", Primary("lesion", "obuchowski", None), 200, 0)
-            run_scores = {run.id: run_scores[run.id] for run in stage_runs if run.network == "C1"}
             selected_runs = [run for run in stage_runs if run.network == "C1"]
-            evaluation = evaluate(
-                "cross_validation", selected_runs, run_scores, "sfm", rules, selected=True
-            )
-            results["cross_validation"] = evaluation
-    if last != "test":
-        results |= summarize_table(last, *last_stage, "sfm", results)
-        results["stages"] = stages
-        results.pop("conventional")
+            add_stage(results, get("cross_validation"), selected_runs, run_scores, rules, False)
+    for entry in results["stages"]:
+        entry["runs"] = [run["id"] for run in results["runs"]]
+    if last == "test":
+        results["stages"] += test
     else:
-        results["stages"] = [*stages, *results["stages"]]
+        results.pop("conventional")
     workdir.write_json(folder / "results.json", results)
     return folder
 

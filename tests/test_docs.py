@@ -56,6 +56,13 @@ def test_python_in_the_pages_runs(page: Path) -> None:
             exec(compile(tree, page.name, "exec"), {"__name__": page.stem})
 
 
+def test_the_example_of_an_experiment_is_its_file() -> None:
+    (code,) = [
+        text for _, language, text in blocks(ROOT / "docs/howto/new_experiment.md") if language
+    ]
+    assert code == (ROOT / "mtl_jax/experiments/stages/seeds.py").read_text(encoding="utf-8")
+
+
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("myst_parser", reason="the [docs] extra is not installed")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]

@@ -1,6 +1,7 @@
 """The report of small synthetic work folders is complete, self-contained and reproducible."""
 
 import base64
+import copy
 import csv
 import functools
 import hashlib
@@ -12,13 +13,19 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from finished_work import DM, HOSTILE, make_folder, make_stages
+from finished_work import DM, HOSTILE, make_folder, make_rois, make_scores, make_stages
 
 from mtl_jax import old_names, report
+from mtl_jax.experiments import stages
+from mtl_jax.experiments.evaluation import EvaluationRules
+from mtl_jax.experiments.primary_comparison import Primary
+from mtl_jax.experiments.results import add_stage
+from mtl_jax.experiments.stages.base import Figure
 from mtl_jax.report import (
     collect_figures,
     figure_style,
@@ -31,7 +38,7 @@ from mtl_jax.report import (
     tables,
 )
 from mtl_jax.report.analysis_results import Rois
-from mtl_jax.types import InputError
+from mtl_jax.types import InputError, Run
 
 OLD_KEYS = {new: old for old, new in old_names.KEYS.items()}  # of version 0.1.0
 
@@ -376,10 +383,13 @@ def test_fallback_of_the_primary_test_is_stated(tmp_path: Path) -> None:
 def test_results_of_an_earlier_version_are_rejected(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     results = json.loads((folder / "results.json").read_text())
-    del results["auc"][0]["estimator"]
-    (folder / "results.json").write_text(json.dumps(results))
-    with pytest.raises(InputError, match="written by an earlier version"):
-        report.write(folder)
+    without_estimator, without_caption = copy.deepcopy(results), copy.deepcopy(results)
+    del without_estimator["auc"][0]["estimator"]
+    del without_caption["stages"][0]["caption"]
+    for old in (without_estimator, without_caption):
+        (folder / "results.json").write_text(json.dumps(old))
+        with pytest.raises(InputError, match="written by an earlier version"):
+            report.write(folder)
 
 
 def test_work_folders_of_version_0_1_0_are_rejected(tmp_path: Path) -> None:
@@ -394,18 +404,57 @@ def test_work_folders_of_version_0_1_0_are_rejected(tmp_path: Path) -> None:
     assert not (folder / "report.html").exists()
 
 
-@pytest.mark.parametrize("last_stage", ["splits", "depth", "learning_curve"])
+@pytest.mark.parametrize("last_stage", ["splits", "depth", "learning_curve", "seeds"])
 def test_study_without_a_test_stage_has_a_report(tmp_path: Path, last_stage: str) -> None:
     folder = make_folder(tmp_path / "work", approaches=("sttl",), epochs=1, analysed=False)
     make_stages(folder, last_stage)
     text = Page(read_page(folder)).text
     assert "No AUC could be computed" not in text
-    assert {"splits": "Which random split", "depth": "How many convolutional layers"}.get(
-        last_stage, "How does the AUC depend on the number of training cases of sfm"
-    ) in text
+    questions = {
+        "splits": "Which random split",
+        "depth": "How many convolutional layers",
+        "learning_curve": "How does the AUC depend on the number of training cases of sfm",
+        "seeds": "How much does the AUC on sfm vary between random initializations",
+    }
+    assert questions[last_stage] in text
     results = json.loads((folder / "results.json").read_text())
     for row in results["auc"]:
         assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}" in text
+
+
+class Other(stages.Stage):
+    """A stage that the report does not know."""
+
+    name = title = "other"
+    figure = Figure("study", "approach", series="network", points="initializations")
+    columns: ClassVar = {"sd_initializations": "SD"}
+
+    def runs(self, *_: object) -> list[Run]:
+        return [
+            Run(approach, ("sfm",), network, None, 0, initialization=number)
+            for approach in ("mttl", "sttl")
+            for network in ("C0", "C1")
+            for number in range(3)
+        ]
+
+
+def test_a_stage_that_the_report_does_not_know_has_a_figure_and_a_table(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "work", epochs=1, analysed=False)
+    rois, runs = make_rois("sfm", "SFM", 60, "simulated", 0), Other().runs()
+    cases = sorted(set(rois.index["case_id"]))
+    tables = {run.id: make_scores(rois, cases, 1, i) for i, run in enumerate(runs)}
+    results = json.loads((folder / "results.json").read_text()) | {"stages": [], "selection": {}}
+    rules = EvaluationRules("view", Primary("lesion", "obuchowski", None), 200, 0)
+    add_stage(results, Other(), runs, tables, rules, is_last=True)
+    results["stages"][0]["runs"] = [run["id"] for run in results["runs"]]
+    (folder / "results.json").write_text(json.dumps(results))
+    text = Page(read_page(folder)).text
+    for row in results["other"]:
+        assert f"{row['se']:.3f}{row['sd_initializations']:.3f}{row['ci_low']:.3f}" in text
+    assert "The table below shows the mean AUC of each condition." in text
+    assert "Other: mean AUC on sfm (phantom results): AUC of each initialization (dots" in text
+    data = (folder / "figures" / "other-lesion.csv").read_text(encoding="utf-8")
+    assert [row["network"] for row in csv.DictReader(io.StringIO(data))] == ["C0", "C1"] * 2
 
 
 def test_standalone_figure_escapes_its_label() -> None:

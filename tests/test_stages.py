@@ -16,7 +16,6 @@ from mtl_jax.experiments.data_use import data_use
 from mtl_jax.experiments.results import summarize
 from mtl_jax.experiments.run_lists import Approach, expand_approaches
 from mtl_jax.experiments.scores import make_scores
-from mtl_jax.experiments.select import choose_network, choose_split
 from mtl_jax.io import workdir
 from mtl_jax.types import InputError, Run
 
@@ -73,9 +72,17 @@ def test_stages_share_runs_with_task_weights_and_heads(weight: str) -> None:
     assert len(set(depth) & set(cross_validation)) == 40
 
 
-def test_depth_study_rejects_multi_task_approaches() -> None:
+def test_every_stage_has_a_module_and_every_module_its_name() -> None:
+    assert {name for names in config.STAGES.values() for name in names} == {*config.STAGE_MODULES}
+    assert [stages.get(name).name for name in config.STAGE_MODULES] == [*config.STAGE_MODULES]
+
+
+@pytest.mark.parametrize(
+    "study", [s for s in config.STAGES if all(stage.single_task for stage in stages.of_study(s))]
+)
+def test_study_on_the_target_alone_rejects_multi_task_approaches(study: str) -> None:
     c = config.default()
-    c.study, c.weights = "depth", "imagenet"
+    c.study, c.weights = study, "imagenet"
     with pytest.raises(InputError, match="config.approaches=.* trains on the target only"):
         config.validate(c)
 
@@ -99,6 +106,20 @@ def test_later_stages_use_the_selected_split_and_network() -> None:
     choice = choice.update({"network": {"chosen": "C1-C4"}})
     (run,) = stages.make_runs("test", paper_config(), make_approaches("sttl"), choice)
     assert run.network == "C1-C4" and run.fold is None
+
+
+@pytest.mark.parametrize(("study", "kept"), [("test", "test"), ("paper", "test"), ("depth", "")])
+def test_weights_of_the_first_initialization_of_the_main_result_are_kept(
+    study: str, kept: str
+) -> None:
+    c, approaches = paper_config(), make_approaches("mttl", "sttl")
+    runs = {
+        stage: stages.make_runs(stage, c, approaches, stages.Choice(1, "C1"))
+        for stage in config.STAGE_MODULES
+    }
+    for run in itertools.chain(*runs.values()):
+        is_main = bool(kept) and run in runs[kept]
+        assert stages.keeps_weights(run, study) == (is_main and run.initialization == 0)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +338,7 @@ def split_rows(*values: tuple[int, str, float, float]) -> list[dict]:
     ],
 )  # fmt: skip
 def test_split_selection_rule(values: Sequence[tuple], chosen: int) -> None:
-    assert choose_split(split_rows(*values))["chosen"] == chosen
+    assert stages.get("splits").select(split_rows(*values))["split"]["chosen"] == chosen
 
 
 @pytest.mark.parametrize(
@@ -330,7 +351,7 @@ def test_split_selection_rule(values: Sequence[tuple], chosen: int) -> None:
 )
 def test_network_selection_rule(aucs: dict[str, float], chosen: str) -> None:
     rows = [{"network": network, "auc": auc} for network, auc in aucs.items()]
-    selection = choose_network(rows)
+    selection = stages.get("depth").select(rows)["network"]
     assert selection["chosen"] == chosen and len(selection["table"]) == len(rows)
 
 

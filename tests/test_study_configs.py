@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from study_command import finish, start
 
@@ -13,6 +14,7 @@ SMALL = {
     "data.sources": "('phantom:sfm','phantom:dm')",
     "learning_curve.target_cases": "(4,6)",
     "learning_curve.subsets": "2",
+    "seeds.initializations": "3",
 }
 MTTL, STTL = "mttl", "sttl"
 
@@ -44,6 +46,7 @@ MTTL, STTL = "mttl", "sttl"
             {(MTTL, STTL, "sfm"), (MTTL, "sttl+of=dm", "dm")},
         ),
         ("learning_curve", (MTTL, STTL), {(MTTL, STTL, "sfm")}),
+        ("seeds", (MTTL, STTL), set()),
     ],
 )
 def test_config_end_to_end(
@@ -59,8 +62,12 @@ def test_config_end_to_end(
     finish(start(workdir, cache, {**SMALL, **overrides}, job=config))
     results = json.loads((workdir / "results.json").read_text())
     assert {(c["a"], c["b"], c["task"]) for c in results["comparisons"]} == compared
-    assert {c["unit"] for c in results["comparisons"]} == {"view", "lesion"}
+    assert {row["unit"] for row in results["comparisons"] or results["auc"]} == {"view", "lesion"}
     assert (workdir / "report.html").is_file()
+    if config == "seeds":
+        assert [np.shape(row["aucs"]) for row in results["seeds"]] == [(3, 1)] * 4
+        assert all(row["sd_initializations"] is not None for row in results["seeds"])
+        assert "SD over initializations" in (workdir / "report.html").read_text()
     if config == "learning_curve":
         rows = {(r["study"], r["target_cases"], r["unit"]): r for r in results["learning_curve"]}
         assert len(rows) == 8 and all(len(row["aucs"]) == 2 for row in rows.values())

@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from mtl_jax.config import STAGES
+from mtl_jax.experiments import stages
 from mtl_jax.experiments.run_lists import Approach
 from mtl_jax.types import InputError
 
 FALLBACK = "obuchowski"  # the test used if the AUC of a proper fit cannot be reported
-COMPARED = ("cross_validation", "test")  # last stages that compare approaches
 
 
 class Primary(NamedTuple):
@@ -73,9 +72,9 @@ def resolve_primary(
                 f"config.statistics.primary.pair={pair!r} is invalid: {name!r} is not tested on"
                 f" {target}; expected () or two of: {', '.join(names) or 'none'}"
             )
-    last = STAGES[study][-1]
-    if last not in COMPARED:
-        return Primary(unit, test, None, f"a study of {last.replace('_', ' ')} has no primary test")
+    last = stages.of_study(study)[-1]
+    if not last.compares_approaches:
+        return Primary(unit, test, None, f"a study of {last.title} has no primary test")
     if len(names) < 2:
         return Primary(unit, test, None, f"only one approach is evaluated on {target}")
     return Primary(unit, test, pair or (names[0], names[1]))

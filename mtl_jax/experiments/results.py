@@ -1,7 +1,6 @@
 """Compute the content of results.json from the scores of all runs."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,11 @@ from mtl_jax.experiments.evaluation import (
     evaluate_conventional,
 )
 from mtl_jax.experiments.scores import Scores
-from mtl_jax.experiments.select import choose_network, choose_split
 from mtl_jax.experiments.splits import Split
-from mtl_jax.experiments.stage_tables import (
-    Condition,
-    auc_rows,
-    condition_differences,
-    group_by_condition,
-)
+from mtl_jax.experiments.stage_tables import auc_rows, condition_differences, group_by_condition
+from mtl_jax.experiments.stages import Stage, get
 from mtl_jax.models import registry
 from mtl_jax.types import RoiSet, Run
-
-TABULATED = ("splits", "depth", "learning_curve")  # stages whose result is a table of conditions
 
 
 def summarize(
@@ -58,103 +50,81 @@ def summarize(
         "backbones": {
             name: registry.get(name).describe() for name in [weights_metadata["backbone"]]
         },
-        "stages": [
-            {"stage": stage, "runs": [run.id for run in runs]} for stage, runs in stages.items()
-        ],
+        "stages": [],
         "runs": list(records.values()),
         "selection": {},
     }
-    for stage, runs in stages.items():
-        if stage in TABULATED:
-            out[stage] = auc_rows(runs, tables, split.target)
-            out["selection"] |= make_selection(stage, out[stage], rules.selection_unit)
-            mark_selected(out[stage], stage, out["selection"], "splits" in stages)
-    *earlier, stage = stages
-    # An earlier stage that chose the split or the network on the same cases makes AUCs optimistic.
-    optimistic = bool({"splits", "depth"} & set(earlier))
-    if "cross_validation" in earlier:
-        runs = stages["cross_validation"]
-        out["cross_validation"] = evaluate(
-            "cross_validation", runs, tables, split.target, rules, selected=optimistic
-        )
-    runs = stages[stage]
-    if stage in TABULATED:
-        return out | summarize_table(stage, runs, tables, split.target, out)
-    selected = optimistic and stage == "cross_validation"
-    out |= evaluate(stage, runs, tables, split.target, rules, selected)
+    *_, last = stages
+    for name, runs in stages.items():
+        add_stage(out, get(name), runs, tables, rules, name == last)
     if conventional:
+        selected = get(last).is_optimistic(out["selection"])
         out["conventional"] = evaluate_conventional(
-            stage, runs, tables, conventional, split.target, rules, selected
+            last, runs, tables, conventional, split.target, rules, selected
         )
     return out
 
 
-def mark_selected(
-    rows: Sequence[dict[str, Any]],
-    stage: str,
-    selection: Mapping[str, Any],
-    split_selected: bool,
+def add_stage(
+    out: dict[str, Any],
+    stage: Stage,
+    runs: Sequence[Run],
+    tables: Mapping[str, Scores],
+    rules: EvaluationRules,
+    is_last: bool,
+) -> None:
+    """Add the results of a stage to those of the stages before it; the last stage is the main
+    result."""
+    target, selection = out["target"], out["selection"]
+    optimistic = stage.is_optimistic(selection)
+    if stage.compares_approaches:
+        result = evaluate(stage.name, runs, tables, target, rules, optimistic)
+        rows = result["auc"]
+        out |= result if is_last else {stage.name: result}
+    else:
+        out[stage.name] = rows = auc_rows(runs, tables, target)
+        choice = select(stage, rows, rules.selection_unit)
+        _mark_selected(stage, rows, choice, optimistic)
+        out["selection"] = selection | choice
+        if is_last:
+            out |= _compare_conditions(stage, runs, tables, out)
+    entry = {"stage": stage.name, "runs": [run.id for run in runs]}
+    out["stages"].append(entry | stage.record(target, rows))
+
+
+def select(stage: Stage, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
+    """Return the entries of a stage in `selection` of results.json, from the rows of its table."""
+    choice = stage.select([row for row in rows if row["unit"] == unit])
+    return {name: {"unit": unit} | entry for name, entry in choice.items()}
+
+
+def _mark_selected(
+    stage: Stage, rows: Sequence[dict[str, Any]], selection: Mapping[str, Any], optimistic: bool
 ) -> None:
     """Mark the rows whose split or network was selected by scores of the same cases.
 
-    With `split_selected` (after a splits stage) these are all rows of the depth stage.
+    `selection` is that of the stage itself; earlier ones make all its AUCs `optimistic`.
     """
     for row in rows:
-        if stage == "splits":
-            row["selected"] = row["split"] == selection["split"]["chosen"]
-        elif stage == "depth":
-            chosen = row["network"] == selection["network"]["chosen"]
-            row["selected"] = chosen or split_selected
-        else:
-            row["selected"] = False
+        row["selected"] = optimistic or stage.is_selected(row, selection)
         row["primary"] = row["headline"] = False
 
 
-def summarize_table(
-    stage: str,
-    runs: Sequence[Run],
-    tables: Mapping[str, Scores],
-    target: str,
-    out: Mapping[str, Any],
+def _compare_conditions(
+    stage: Stage, runs: Sequence[Run], tables: Mapping[str, Scores], out: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return `auc` (the chosen row first) and `comparisons` of a study that ends with a table."""
     chosen = {name: selection["chosen"] for name, selection in out["selection"].items()}
-    rows = sorted(out[stage], key=lambda row: any(row[k] != v for k, v in chosen.items()))
+    rows = sorted(out[stage.name], key=lambda row: any(row[k] != v for k, v in chosen.items()))
     first_rows = {(row["study"], row["unit"]): row for row in reversed(rows)}
     for row in first_rows.values():
         row["headline"] = True
-    pairs = _condition_pairs(stage, runs, out["selection"])
-    comparisons = condition_differences(runs, tables, target, pairs)
+    pairs = stage.pairs(list(group_by_condition(runs)), out["selection"])
+    comparisons = condition_differences(runs, tables, out["target"], pairs)
+    selected = any(row["selected"] for row in rows)
     for row in comparisons:
-        row |= {"primary": False, "selected": stage == "depth"}
-    return {"auc": rows, "comparisons": adjust_families(comparisons, stage)}
-
-
-def make_selection(stage: str, rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
-    """Return the entry of a stage in `selection` of results.json, from the rows of its table."""
-    rows = [row for row in rows if row["unit"] == unit]
-    if stage == "splits":
-        return {"split": {"unit": unit} | choose_split(rows)}
-    if stage == "depth":
-        return {"network": {"unit": unit} | choose_network(rows)}
-    return {}
-
-
-def _condition_pairs(
-    stage: str, runs: Sequence[Run], selection: Mapping[str, Any]
-) -> list[tuple[Condition, Condition]]:
-    """Return the pairs of conditions that are compared.
-
-    depth: all pairs, the chosen network first, so that Holm's correction covers the choice.
-    learning_curve: approaches with the same number of training cases.
-    """
-    conditions = list(group_by_condition(runs))
-    if stage == "depth":
-        best = selection["network"]["chosen"]
-        return list(combinations(sorted(conditions, key=lambda c: c.network != best), 2))
-    if stage == "learning_curve":
-        return [(a, b) for a, b in combinations(conditions, 2) if a.target_cases == b.target_cases]
-    return []
+        row |= {"primary": False, "selected": selected}
+    return {"auc": rows, "comparisons": adjust_families(comparisons, stage.name)}
 
 
 def _describe_collection(rois: RoiSet, official_learned: bool) -> dict[str, Any]:

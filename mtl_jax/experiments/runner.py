@@ -18,7 +18,7 @@ from mtl_jax.experiments.evaluation import EvaluationRules
 from mtl_jax.experiments.hand_crafted import conventional_scores
 from mtl_jax.experiments.primary_comparison import Primary, resolve_primary
 from mtl_jax.experiments.provenance import Provenance, reject_mixed, summarize_provenance
-from mtl_jax.experiments.results import TABULATED, make_selection, summarize
+from mtl_jax.experiments.results import select, summarize
 from mtl_jax.experiments.scores import Scores
 from mtl_jax.experiments.stage_tables import auc_rows
 from mtl_jax.experiments.study_inputs import StudyInputs, prepare_inputs
@@ -68,7 +68,7 @@ def _evaluate(
         for run in runs
     }
     last_stage, last_runs = list(finished.items())[-1]
-    if last_stage in TABULATED:
+    if not stages.get(last_stage).compares_approaches:
         last_runs = []
     provenance = {run.id: records[run.id]["provenance"] for run in last_runs}
     conventional = _conventional_scores(c, folder, inputs, last_runs, provenance)
@@ -157,11 +157,10 @@ def _run_stages(
             _print_stage(stage, plan, c, folder, inputs, bar)
             guards.run_missing(plan[stage], folder, inputs, job, c, on_finished)
             finished[stage] = plan[stage]
-            if stage in TABULATED:
-                selection = multihost.from_primary(lambda: _make_selection(c, folder, finished))
-                choice = choice.update(selection)
-                for name, rule in selection.items():
-                    console.print_line(bar, f"{name}: {rule['chosen']}, {rule['rule']}")
+            selection = multihost.from_primary(lambda: _make_selection(c, folder, finished))
+            choice = choice.update(selection)
+            for name, rule in selection.items():
+                console.print_line(bar, f"{name}: {rule['chosen']}, {rule['rule']}")
     return finished
 
 
@@ -187,9 +186,12 @@ def _make_selection(
     c: ConfigDict, folder: Path, finished: Mapping[str, Sequence[Run]]
 ) -> dict[str, Any]:
     """Return the choice that the latest finished stage makes for those after it."""
-    stage, runs = list(finished.items())[-1]
+    name, runs = list(finished.items())[-1]
+    stage = stages.get(name)
+    if stage.compares_approaches:
+        return {}
     rows = auc_rows(runs, score_tables.read_runs(runs, folder), c.data.target)
-    return make_selection(stage, rows, c.selection.unit)
+    return select(stage, rows, c.selection.unit)
 
 
 def _plan_stages(

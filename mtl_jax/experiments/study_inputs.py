@@ -7,11 +7,10 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from mtl_jax import weights
-from mtl_jax.config import IMAGENET_STUDIES, STAGES, parse_task_weights
+from mtl_jax.config import IMAGENET_STUDIES, parse_task_weights
 from mtl_jax.data import crosswalk, ingest
-from mtl_jax.experiments import splits
+from mtl_jax.experiments import splits, stages
 from mtl_jax.experiments.run_lists import Approach, expand_approaches
-from mtl_jax.experiments.stages import TEST_STAGES, n_partitions
 from mtl_jax.training import devices
 from mtl_jax.types import InputError, RoiSet
 
@@ -48,12 +47,14 @@ def prepare_inputs(c: ConfigDict, dry_run: bool = False) -> StudyInputs:
         c.model.heads,
         parse_task_weights(c.train.task_weights),
     )
-    needs_test = bool(set(STAGES[c.study]) & set(TEST_STAGES))
+    needs_test = any(stage.uses_test_set for stage in stages.of_study(c.study))
     split = splits.make_split(
         collections,
         c.data.target,
         evaluated_auxiliaries(c.data.target, c.data.test_each, collections, approaches),
-        splits.SplitRules(needs_test, n_partitions(c), c.folds, c.data.test_fraction, c.split_seed),
+        splits.SplitRules(
+            needs_test, stages.n_partitions(c), c.folds, c.data.test_fraction, c.split_seed
+        ),
     )
     trained_on = {task for approach in approaches for task in approach.tasks}
     split = split._replace(

@@ -11,7 +11,7 @@ from mtl_jax.report.phrases import approach_name
 from mtl_jax.report.read_workdir import WorkFolder
 from mtl_jax.report.roc_curves import Curve, curves
 from mtl_jax.report.roc_figure import roc_figure
-from mtl_jax.report.stage_figures import depth_figure, learning_curve_figure, splits_figure
+from mtl_jax.report.stage_figures import stage_figure
 from mtl_jax.report.training_figure import history_figure, validation_figures
 
 UNITS = ("lesion", "view")
@@ -46,9 +46,7 @@ class ReportFigures(NamedTuple):
 
     curves: dict[str, list[Curve]]
     roc: dict[str, ReportFigure]
-    splits: ReportFigure | None
-    depth: ReportFigure | None
-    learning_curve: list[ReportFigure]
+    stages: dict[str, dict[str, ReportFigure]]  # by stage and unit
     training: dict[str, list[ReportFigure]]
     validation: list[ValidationGroup]
     scores: ReportFigure | None
@@ -59,8 +57,9 @@ class ReportFigures(NamedTuple):
 
     def all(self) -> list[ReportFigure]:
         """Return all figures."""
-        figures = [*self.roc.values(), *self.learning_curve, *self.convergence]
-        figures += filter(None, (self.splits, self.depth, self.scores))
+        figures = [*self.roc.values(), *self.convergence]
+        figures += [figure for panels in self.stages.values() for figure in panels.values()]
+        figures += filter(None, (self.scores,))
         figures += [figure for panels in self.tsne.values() for _, figure in panels]
         figures += [figure for roi in self.explained for _, figure in roi.maps]
         figures += [gallery.figure for gallery in self.galleries]
@@ -72,38 +71,40 @@ def collect(work: WorkFolder) -> ReportFigures:
     """Draw all figures of a report."""
     results, findings = work.results, work.findings
     unit_curves = {unit: curves(work, unit) if work.compares_approaches else [] for unit in UNITS}
-    chosen, note = results["selection"], statements.curve_scores(work)
-    roc, splits, depth, learning_curves = {}, None, None, []
+    roc, note = {}, statements.curve_scores(work)
     for unit, curve_list in unit_curves.items():
         means = {row["study"]: row for row in work.headline_aucs(unit)} if note else {}
         if curve_list:
             roc[unit] = roc_figure(curve_list, unit, work.target_comparisons(unit), note, means)
-    if "splits" in results:
-        splits = splits_figure(
-            results["splits"], chosen["split"]["chosen"], chosen["split"]["unit"]
-        )
-    if "depth" in results:
-        network = chosen["network"]
-        depth = depth_figure(results["depth"], network["chosen"], network["unit"])
-    if "learning_curve" in results:
-        learning_curves = [learning_curve_figure(results["learning_curve"], u) for u in UNITS]
     compared = work.approaches if work.compares_approaches else []
     training = {approach: _training(work, approach) for approach in compared}
-    stages = unit_curves, roc, splits, depth, learning_curves, training, _validation(work)
+    always = unit_curves, roc, _stages(work), training, _validation(work)
     if not findings:
-        return ReportFigures(*stages, None, {}, [], [], [])
+        return ReportFigures(*always, None, {}, [], [], [])
     threshold, max_rois = (work.config["analysis"][key] for key in ("threshold", "gallery"))
     galleries = gallery.misclassified(
         work.scores, results["target"], findings.rois, threshold, max_rois
     )
     return ReportFigures(
-        *stages,
+        *always,
         _scores(work, findings),
         _tsne(work, findings),
         convergence_figure.convergence_figures(_ordered(work, findings.convergence)),
         _explained(work, findings),
         galleries,
     )
+
+
+def _stages(work: WorkFolder) -> dict[str, dict[str, ReportFigure]]:
+    """Draw the tables of the stages: at the unit of the selection of x, or else at both units."""
+    figures = {}
+    for stage in work.results["stages"]:
+        if stage["figure"]:
+            selection = work.results["selection"].get(stage["figure"]["x"], {})
+            units = (selection["unit"],) if selection else UNITS
+            rows, chosen = work.results[stage["stage"]], selection.get("chosen")
+            figures[stage["stage"]] = {u: stage_figure(stage, rows, u, chosen) for u in units}
+    return figures
 
 
 def _ordered(work: WorkFolder, by_approach: dict[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def _statistics(work: WorkFolder) -> str:
         if methods
         else ""
     )
-    stages = phrases.join_and([s["stage"].replace("_", " ") for s in work.results["stages"]])
+    stages = phrases.join_and([s["title"] for s in work.results["stages"]])
     selected = "".join(
         f" The {field} was selected by this rule: {selection['rule']}; the result was "
         f"{selection['chosen']}."

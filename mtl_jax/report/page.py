@@ -119,7 +119,7 @@ def _sections(
 ) -> list[tuple[str, str]]:
     """Return the (anchor, title) of each section."""
     sections = [("results", "Results")]
-    if figures.splits or figures.depth or figures.learning_curve:
+    if figures.stages or work.earlier_comparisons:
         sections.append(("stages", "Stages"))
     if work.findings:
         sections.append(("inside", "Network analysis"))
@@ -179,7 +179,7 @@ def _perplexity(work: read_workdir.WorkFolder) -> float:
 def _scale(work: read_workdir.WorkFolder) -> float:
     """Return the lower end of the scale of the intervals drawn in the AUC tables; it ends at 1."""
     aucs = list(work.results["auc"])
-    for part in ("conventional", "cross_validation"):
-        aucs += work.results.get(part, {}).get("auc", [])
+    for part in (work.results.get("conventional", {}), *work.earlier_comparisons.values()):
+        aucs += part.get("auc", [])
     lowest = min((row["ci_low"] for row in aucs), default=0.4)
     return min(0.4, int(lowest * 10) / 10)

@@ -80,13 +80,8 @@ def question(work: WorkFolder) -> str:
     target = work.results["target"]
     tested = [a for a in work.approaches if tasks_of(work, a)[0] == target]
     first, *others = tested or work.approaches
-    last_stage = work.results["stages"][-1]["stage"]
-    if last_stage == "splits":
-        return f"Which random split into folds is representative of the cases of {target}?"
-    if last_stage == "depth":
-        return f"How many convolutional layers should be frozen for {target}?"
-    if last_stage == "learning_curve":
-        return f"How does the AUC depend on the number of training cases of {target}?"
+    if work.last_stage["question"]:
+        return work.last_stage["question"]
     if not others:
         return (
             f"How well does a network trained on {_training_data(work, first)} classify unseen "

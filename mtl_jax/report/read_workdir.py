@@ -15,7 +15,6 @@ from mtl_jax.report import analysis_results
 from mtl_jax.report.analysis_results import Findings
 from mtl_jax.types import InputError
 
-FINAL_STAGES = ("test", "cross_validation")  # score each ROI once per approach
 SECONDARY_ESTIMATORS = ("pooled over folds", "one fold")  # never the primary AUC
 
 
@@ -58,12 +57,26 @@ class WorkFolder(NamedTuple):
         ]
 
     @property
+    def last_stage(self) -> dict[str, Any]:
+        """The last stage as it describes itself (experiments/stages/base.py, Stage.record)."""
+        return self.results["stages"][-1]
+
+    @property
     def compares_approaches(self) -> bool:
-        """Whether the last stage is cross-validation or testing, with ROC curves and comparisons.
+        """Whether the last stage compares the approaches, with ROC curves and tests.
 
         Otherwise it has a table of mean AUCs by condition.
         """
-        return self.results["stages"][-1]["stage"] in FINAL_STAGES
+        return self.last_stage["compares_approaches"]
+
+    @property
+    def earlier_comparisons(self) -> dict[str, Any]:
+        """AUCs and comparisons of the stages before the last that compare the approaches."""
+        return {
+            stage["stage"]: self.results[stage["stage"]]
+            for stage in self.results["stages"][:-1]
+            if stage["compares_approaches"]
+        }
 
     @property
     def primary(self) -> dict[str, Any] | None:
@@ -118,7 +131,7 @@ def read(folder: Path) -> WorkFolder:
     )
     workdir.reject_old(folder, config)
     is_old = "backbones" not in results or any("estimator" not in row for row in results["auc"])
-    if is_old:
+    if is_old or any("caption" not in stage for stage in results["stages"]):
         raise InputError(
             f"{folder}: the results were written by an earlier version; run the job again"
         )

@@ -1,4 +1,4 @@
-"""Draw the figures of the stages splits, depth and learning curve."""
+"""Draw the table of a stage: the AUC of each condition with its 95% interval."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,111 +18,95 @@ from mtl_jax.report.figure_style import (
 )
 from mtl_jax.report.phrases import approach_name
 
+Row = Mapping[str, Any]
 COLUMNS = ("approach", "network", "split", "target_cases", "unit", "auc", "se", "ci_low", "ci_high")
 MIN_FOR_BOX = 5  # initializations from which a box plot is drawn
+THIN = {"color": INK, "linewidth": 0.8}
 
 
-def splits_figure(rows: Sequence[Mapping[str, Any]], chosen: int, unit: str) -> ReportFigure:
-    """Draw the AUC of each split in each fold and initialization, and the mean, by network."""
+def stage_figure(
+    stage: Mapping[str, Any], rows: Sequence[Row], unit: str, chosen: Any = None
+) -> ReportFigure:
+    """Draw the rows of a unit as `stage["figure"]` states (experiments/stages/base.py, Figure); the
+    `chosen` x is shaded."""
+    figure = stage["figure"]
     rows = [row for row in rows if row["unit"] == unit]
-    groups = _groups(rows, "network")
+    if figure["log"]:
+        rows = sorted(rows, key=lambda row: row[figure["x"]])
+    values = list(dict.fromkeys(row[figure["x"]] for row in rows))
+    positions = {value: value if figure["log"] else i for i, value in enumerate(values)}
+    label = f"{unit.capitalize()}-level AUC by {figure['label']}"
     with matplotlib.rc_context(STYLE):
-        figure, axes = make_axes(4.8, 2.9)
-        axes.axvspan(chosen - 0.5, chosen + 0.5, color=INK, alpha=0.08, linewidth=0)
-        for i, (name, network_rows) in enumerate(groups.items()):
-            offset = 0.34 * (i - (len(groups) - 1) / 2)
-            for row in network_rows:
-                aucs = np.ravel(row["aucs"])
-                axes.plot(
-                    np.full(len(aucs), row["split"] + offset - 0.07),
-                    aucs,
-                    "o",
-                    markersize=2.6,
-                    color=line_color(i),
-                    alpha=0.55,
-                    markeredgewidth=0,
-                )
-            x = [row["split"] + offset + 0.05 for row in network_rows]
-            _error_bars(axes, i, x, network_rows, name, "")
-        axes.set(xlabel="split", ylabel=f"{unit}-level AUC")
-        axes.set_xticks(sorted({row["split"] for row in rows}))
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.14), ncols=len(groups))
-        svg = to_svg(
-            figure, f"{unit.capitalize()}-level AUC of each random split; split {chosen} selected"
-        )
-    return _report_figure("splits", svg, rows)
+        canvas, axes = make_axes(4.8, 2.9)
+        if chosen is not None:
+            x = positions[chosen]
+            axes.axvspan(x - 0.5, x + 0.5, color=INK, alpha=0.08, linewidth=0)
+            label += f"; {chosen} selected"
+        _draw_series(axes, figure, rows, positions)
+        axes.set(xlabel=figure["label"], ylabel=f"{unit}-level AUC")
+        if figure["log"]:
+            axes.set(xscale="log")
+            axes.minorticks_off()
+        elif not figure["series"]:
+            axes.set_xlim(-0.6, len(values) - 0.4)
+        axes.set_xticks(list(positions.values()), [_name(figure["x"], v) for v in values])
+        svg = to_svg(canvas, label)
+    name = stage["stage"].replace("_", "-")
+    return _report_figure(name if chosen is not None else f"{name}-{unit}", svg, rows)
 
 
-def depth_figure(rows: Sequence[Mapping[str, Any]], chosen: str, unit: str) -> ReportFigure:
-    """Draw the AUC by freeze depth: the mean over folds per initialization, and the mean of all."""
-    rows = [row for row in rows if row["unit"] == unit]
-    with matplotlib.rc_context(STYLE):
-        figure, axes = make_axes(4.8, 2.9)
-        names = list(dict.fromkeys(row["network"] for row in rows))
-        x_chosen = names.index(chosen)
-        axes.axvspan(x_chosen - 0.5, x_chosen + 0.5, color=INK, alpha=0.08, linewidth=0)
-        for i, row in enumerate(rows):
-            per_initialization = np.mean(row["aucs"], axis=1)
-            if len(per_initialization) >= MIN_FOR_BOX:
-                thin = {"color": INK, "linewidth": 0.8}
-                axes.boxplot(
-                    per_initialization,
-                    positions=[i - 0.18],
-                    widths=0.24,
-                    showfliers=False,
-                    **dict.fromkeys(("boxprops", "whiskerprops", "capprops"), thin),
-                    medianprops={"color": INK},
-                )
-            count = len(per_initialization)
-            spread = np.linspace(-0.05, 0.05, count) if count > 1 else np.zeros(1)
-            axes.plot(
-                i - 0.18 + spread,
-                per_initialization,
-                "o",
-                markersize=2.6,
-                color=line_color(0),
-                alpha=0.6,
-            )
-        _error_bars(axes, 1, [i + 0.15 for i in range(len(rows))], rows, "", "")
-        axes.set(xlabel="frozen layers", ylabel=f"{unit}-level AUC")
-        axes.set_xticks(range(len(names)), ["none" if n == "C0" else n for n in names])
-        axes.set_xlim(-0.6, len(names) - 0.4)
-        svg = to_svg(figure, f"{unit.capitalize()}-level AUC by frozen layers; {chosen} selected")
-    return _report_figure("depth", svg, rows)
-
-
-def learning_curve_figure(rows: Sequence[Mapping[str, Any]], unit: str) -> ReportFigure:
-    """Draw the test-set AUC by number of training cases of the target, for each approach."""
-    rows = [row for row in rows if row["unit"] == unit]
-    with matplotlib.rc_context(STYLE):
-        figure, axes = make_axes(4.8, 2.9)
-        for i, (name, study_rows) in enumerate(_groups(rows, "study").items()):
-            study_rows = sorted(study_rows, key=lambda row: row["target_cases"] or np.inf)
-            x = [row["target_cases"] for row in study_rows]
-            _error_bars(axes, i, x, study_rows, approach_name(name), linestyle(i))
-        axes.set(xlabel="training cases of the target", ylabel=f"{unit}-level AUC", xscale="log")
-        ticks = sorted({row["target_cases"] for row in rows})
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.minorticks_off()
-        axes.legend(loc="lower right")
-        svg = to_svg(figure, f"{unit.capitalize()}-level AUC by training cases")
-    return _report_figure(f"learning-curve-{unit}", svg, rows)
-
-
-def _groups(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, list[Mapping[str, Any]]]:
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+def _draw_series(
+    axes: Axes, figure: Mapping[str, Any], rows: Sequence[Row], positions: Mapping[Any, float]
+) -> None:
+    """Draw each series beside the others, its points to the left of its means."""
+    groups: dict[Any, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row[key], []).append(row)
-    return groups
+        groups.setdefault(row[figure["series"]] if figure["series"] else "", []).append(row)
+    left, right = (-0.07, 0.05) if figure["series"] else (-0.18, 0.15)
+    for i, (value, series) in enumerate(groups.items()):
+        # A series of points takes its own place among the categories, one without does not.
+        offset = 0.34 * (i - (len(groups) - 1) / 2) if figure["points"] else 0
+        x = np.array([positions[row[figure["x"]]] for row in series], float) + offset
+        if figure["points"]:
+            _draw_points(axes, figure, series, x + left, i)
+            x += right
+        color, style = i + (not figure["series"]), linestyle(i) if figure["line"] else "none"
+        _error_bars(axes, series, x, color, style, _name(figure["series"], value))
+    if figure["series"] and figure["line"]:
+        axes.legend(loc="lower right")
+    elif figure["series"]:
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.14), ncols=len(groups))
+
+
+def _draw_points(
+    axes: Axes, figure: Mapping[str, Any], rows: Sequence[Row], x: np.ndarray, number: int
+) -> None:
+    """Draw the AUCs of all folds and initializations, or the mean over folds of all
+    initializations, with a box plot if there are many."""
+    dots = {"markersize": 2.6, "color": line_color(number)}
+    for row, position in zip(rows, x, strict=True):
+        if figure["points"] == "folds":
+            aucs = np.ravel(row["aucs"])
+            dots |= {"alpha": 0.55, "markeredgewidth": 0}
+            axes.plot(np.full(len(aucs), position), aucs, "o", **dots)
+            continue
+        aucs = np.mean(row["aucs"], axis=1)
+        if len(aucs) >= MIN_FOR_BOX:
+            axes.boxplot(
+                aucs,
+                positions=[position],
+                widths=0.1 if figure["series"] else 0.24,
+                showfliers=False,
+                manage_ticks=False,
+                **dict.fromkeys(("boxprops", "whiskerprops", "capprops"), THIN),
+                medianprops={"color": INK},
+            )
+        spread = np.linspace(-0.05, 0.05, len(aucs)) if len(aucs) > 1 else np.zeros(1)
+        axes.plot(position + spread, aucs, "o", alpha=0.6, **dots)
 
 
 def _error_bars(
-    axes: Axes,
-    number: int,
-    x: Sequence[float],
-    rows: Sequence[Mapping[str, Any]],
-    name: str,
-    style: Any,
+    axes: Axes, rows: Sequence[Row], x: np.ndarray, color: int, style: Any, name: str
 ) -> None:
     """Draw AUCs with their 95% intervals."""
     below = [row["auc"] - row["ci_low"] for row in rows]
@@ -131,9 +115,9 @@ def _error_bars(
         x,
         [row["auc"] for row in rows],
         (below, above),
-        color=line_color(number),
+        color=line_color(color),
         label=name,
-        linestyle=style or "none",
+        linestyle=style,
         marker="D",
         markersize=4,
         elinewidth=1.1,
@@ -141,7 +125,14 @@ def _error_bars(
     )
 
 
-def _report_figure(name: str, svg: Any, rows: Sequence[Mapping[str, Any]]) -> ReportFigure:
+def _name(column: str | None, value: Any) -> str:
+    """Return the value of a column as the report writes it."""
+    if column == "study":
+        return approach_name(value)
+    return "none" if (column, value) == ("network", "C0") else str(value)
+
+
+def _report_figure(name: str, svg: Any, rows: Sequence[Row]) -> ReportFigure:
     """Return the figure with its data: the rows, and their AUCs by initialization and fold."""
     n_aucs = max((np.size(row["aucs"]) for row in rows), default=0)
     columns = (*COLUMNS, *(f"auc_{i + 1}" for i in range(n_aucs)))

@@ -17,6 +17,7 @@ from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
 
 ALPHA = 0.05  # significance level
 UNTESTED = ("sparse", "undetermined")  # statuses of a difference with unknown variance
+COLUMNS = {"study": "approach", "network": "frozen layers"}  # names of columns in sentences
 
 
 def describe_main_result(work: WorkFolder) -> str:
@@ -144,19 +145,49 @@ def curve_scores(work: WorkFolder) -> str:
 
 
 def _describe_selection(work: WorkFolder) -> str:
-    """Describe the result of a study of splits, depth or a learning curve."""
-    for field, selection in reversed(work.results["selection"].items()):
-        row = next(r for r in selection["table"] if r[field] == selection["chosen"])
-        return (
-            f"{field.capitalize()} {selection['chosen']}, mean {selection['unit']}-level AUC "
-            f"{format_number(row['auc'])} (optimistically biased: selected on the same scores), "
-            "by this rule: "
-            f"{selection['rule']}. This study has no primary test."
-        )
+    """Describe the result of a study that ends with a table of conditions."""
+    if work.last_stage["answer"]:
+        return f"{work.last_stage['answer']} This study has no primary test."
+    field, selection = list(work.results["selection"].items())[-1]
+    row = next(r for r in selection["table"] if r[field] == selection["chosen"])
     return (
-        "The learning curve below shows the AUC by number of training cases of the target. "
-        "This study has no primary test."
+        f"{field.capitalize()} {selection['chosen']}, mean {selection['unit']}-level AUC "
+        f"{format_number(row['auc'])} (optimistically biased: selected on the same scores), "
+        f"by this rule: {selection['rule']}. This study has no primary test."
     )
+
+
+def describe_stage_figure(work: WorkFolder, stage: Mapping[str, Any], units: Sequence[str]) -> str:
+    """Describe the marks of the figure of a stage, the selected condition and the cases."""
+    figure, rows = stage["figure"], work.results[stage["stage"]]
+    folds = len(rows[0]["aucs"][0])
+    dots = {
+        None: "mean AUC and its 95% interval",
+        "folds": "AUC of each fold and initialization (dots), mean and 95% interval (diamonds)",
+        "initializations": (
+            f"AUC of each initialization{f', its mean over {folds} folds' if folds > 1 else ''} "
+            "(dots, with a box plot for five or more initializations), mean of all and its 95% "
+            "interval (diamonds)"
+        ),
+    }[figure["points"]]
+    series = f", by {COLUMNS.get(figure['series'], figure['series'])}" if figure["series"] else ""
+    selection = work.results["selection"].get(figure["x"])
+    shaded = (
+        f" Shaded: {figure['x']} {selection['chosen']}, selected by this rule: "
+        f"{selection['rule']}; its AUC is optimistic."
+        if selection
+        else ""
+    )
+    first_rows = [next(row for row in rows if row["unit"] == unit) for unit in units]
+    counts = [
+        f"{row['n_malignant']} malignant and {row['n_benign']} benign {row['unit']}s"
+        for row in first_rows
+    ]
+    patients = max(row["n_cases"] for row in first_rows)
+    note = f" {stage['note']}" if stage["note"] else ""
+    unit = f"{units[0]}-level " if len(units) == 1 else ""
+    n = f"n: {join_and(counts)} of {patients} patients."
+    return f"{unit}{dots}{series}.{shaded}{note} {n}"
 
 
 def verdict(tests: Sequence[Mapping[str, Any]]) -> str:

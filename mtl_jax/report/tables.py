@@ -43,17 +43,13 @@ def _used_for(entry: Mapping[str, Any], work: WorkFolder) -> str:
         return "test set" if evaluated else "not used"
     in_folds = [stage for stage in trained if stage in evaluated]
     only = [stage for stage in trained if stage not in evaluated]
-    n_stages = len(work.results["stages"])
+    titles = {stage["stage"]: stage["title"] for stage in work.results["stages"]}
     parts = []
     for use, stages in (("training and held-out folds", in_folds), ("training", only)):
         if stages:
-            names = f" ({', '.join(map(_stage_name, stages))})" if n_stages > 1 else ""
+            names = f" ({', '.join(titles[stage] for stage in stages)})" if len(titles) > 1 else ""
             parts.append(use + names)
     return "; ".join(parts)
-
-
-def _stage_name(stage: str) -> str:
-    return stage.replace("_", "-") if stage == "cross_validation" else stage.replace("_", " ")
 
 
 def auc_rows(work: WorkFolder, aucs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
