@@ -62,7 +62,10 @@ PRETRAINING_HEADS = ("fully_connected", "pooled")
 PRETRAINING_INITIALIZATIONS = ("random", "analytic")
 PRETRAINING_SCHEDULES = ("steps", "cosine")
 PRECISIONS = ("float32", "bfloat16")
-OPTIMIZERS = ("sgd", "adam")
+LOSSES = ("cross_entropy",)
+OPTIMIZERS = ("sgd",)
+SCHEDULES = ("exponential",)
+WRITERS = ("tensorboard",)
 # Settings that name a file or folder; SOURCES do so after a colon.
 PATHS = ("weights", "transfer.weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
 SOURCES = ("data.sources", "pretraining.images")
@@ -185,12 +188,16 @@ def default() -> ConfigDict:
     c.train.final_learning_rate = 0.00004  # of the last step; the decay is exponential
     c.train.momentum = 0.9
     c.train.weight_decay = 0.0005
+    c.train.loss = "cross_entropy"
+    c.train.optimizer = "sgd"  # (2.2)
+    c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2)
+    c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
     c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32
     c.train.task_weights = ()  # name:weight of a collection in the loss; default 1
     c.train.checkpoint_epochs = 10
     c.train.validation_epochs = 5  # record loss and AUC of the held-out fold every N epochs and
     #     in the last; 0: never. Nothing is selected by them
-    c.train.tensorboard = False  # True needs the [tensorboard] extra
+    c.train.writers = ()  # of the metrics, beside history.jsonl: tensorboard (needs its extra)
 
     # Pretraining (configs/pretrain.py)
     c.pretraining = ConfigDict()
@@ -304,6 +311,9 @@ CHOICES = {
     "stream": STREAMS,
     "data.truth_policy": TRUTH_POLICIES,
     "data.unusable": UNUSABLE,
+    "train.loss": LOSSES,
+    "train.optimizer": OPTIMIZERS,
+    "train.schedule": SCHEDULES,
     "train.precision": PRECISIONS,
     "selection.unit": UNITS,
     "statistics.primary.unit": UNITS,
@@ -311,7 +321,7 @@ CHOICES = {
     "transfer.study": ("test", "cross_validation"),
     "pretraining.head": PRETRAINING_HEADS,
     "pretraining.initialization": PRETRAINING_INITIALIZATIONS,
-    "pretraining.optimizer": OPTIMIZERS,
+    "pretraining.optimizer": ("sgd", "adam"),
     "pretraining.schedule": PRETRAINING_SCHEDULES,
 }
 # The range of each number: the rule, whether a value meets it, and the settings.
@@ -338,7 +348,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a number in [0, 1)",
         lambda v: 0 <= v < 1,
-        "data.test_fraction model.dropout train.momentum pretraining.warmup",
+        "data.test_fraction model.dropout train.momentum train.warmup pretraining.warmup",
     ),
     (
         "a number in [0, 1]",
@@ -370,6 +380,8 @@ def validate(c: ConfigDict) -> None:
     for rule, is_valid, fields in RANGES:
         for field in fields.split():
             _require(c, field, is_valid(operator.attrgetter(field)(c)), rule)
+    for name in c.train.writers:
+        _require_one_of("train.writers", name, WRITERS)
     freeze_depth(c.network)
     _validate_backbone(c)
     for approach in c.approaches:
