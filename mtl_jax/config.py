@@ -62,7 +62,7 @@ PRETRAINING_HEADS = ("fully_connected", "pooled")
 PRETRAINING_INITIALIZATIONS = ("random", "analytic")
 PRETRAINING_SCHEDULES = ("steps", "cosine")
 PRECISIONS = ("float32", "bfloat16")
-LOSSES = ("cross_entropy",)
+LOSSES = ("cross_entropy", "focal")
 OPTIMIZERS = ("sgd",)
 SCHEDULES = ("exponential",)
 WRITERS = ("tensorboard",)
@@ -188,7 +188,8 @@ def default() -> ConfigDict:
     c.train.final_learning_rate = 0.00004  # of the last step; the decay is exponential
     c.train.momentum = 0.9
     c.train.weight_decay = 0.0005
-    c.train.loss = "cross_entropy"
+    c.train.loss = "cross_entropy"  # or focal (Lin et al. 2017)
+    c.train.focal_gamma = 2.0  # of the focal loss; 0 is the cross-entropy
     c.train.optimizer = "sgd"  # (2.2)
     c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2)
     c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
@@ -342,7 +343,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("an integer >= 50", lambda v: v >= 50, "analysis.iterations"),
     ("an integer >= 100", lambda v: v >= 100, "statistics.bootstrap"),
     ("an integer >= 0", lambda v: v >= 0, "train.validation_epochs"),
-    ("a number >= 0", lambda v: v >= 0, "train.weight_decay ray.cpus ray.gpus"),
+    ("a number >= 0", lambda v: v >= 0, "train.weight_decay train.focal_gamma ray.cpus ray.gpus"),
     ("a number > 0", lambda v: v > 0, "train.learning_rate"),
     ("a number in (0, 1)", lambda v: 0 < v < 1, "analysis.threshold"),
     (

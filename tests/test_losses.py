@@ -1,5 +1,6 @@
 """Loss functions, optimizers and schedules of the registries, compared with NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -55,3 +56,21 @@ def true_class_probability() -> np.ndarray:
 def test_cross_entropy_equals_numpy() -> None:
     ours = make_loss("cross_entropy")(jnp.asarray(LOGITS), jnp.asarray(LABEL))
     np.testing.assert_allclose(ours, -np.log(true_class_probability()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_loss_equals_numpy(gamma: float) -> None:
+    loss = make_loss("focal", focal_gamma=gamma)
+    p = true_class_probability()
+    expected = -((1 - p) ** gamma) * np.log(p)
+    ours = loss(jnp.asarray(LOGITS), jnp.asarray(LABEL))
+    np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-7)
+    # By hand: p = 0.9 gives 0.1 ** gamma * 0.10536.
+    ours = loss(jnp.log(jnp.array([[0.1, 0.9]])), jnp.array([1]))
+    assert float(ours[0]) == pytest.approx(0.1**gamma * 0.1053605, rel=1e-5)
+
+
+def test_the_gradient_of_the_focal_loss_is_finite_for_a_certain_prediction() -> None:
+    loss = make_loss("focal", focal_gamma=0.5)
+    gradient = jax.grad(lambda logits: loss(logits, jnp.array([1])).sum())(jnp.array([[0.0, 99.0]]))
+    assert np.isfinite(gradient).all()
