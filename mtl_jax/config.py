@@ -63,7 +63,7 @@ PRETRAINING_INITIALIZATIONS = ("random", "analytic")
 PRETRAINING_SCHEDULES = ("steps", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 LOSSES = ("cross_entropy", "focal")
-OPTIMIZERS = ("sgd",)
+OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("exponential",)
 WRITERS = ("tensorboard",)
 # Settings that name a file or folder; SOURCES do so after a colon.
@@ -190,7 +190,7 @@ def default() -> ConfigDict:
     c.train.weight_decay = 0.0005
     c.train.loss = "cross_entropy"  # or focal (Lin et al. 2017)
     c.train.focal_gamma = 2.0  # of the focal loss; 0 is the cross-entropy
-    c.train.optimizer = "sgd"  # (2.2)
+    c.train.optimizer = "sgd"  # (2.2); or adamw, which has no momentum setting
     c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2)
     c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
     c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32

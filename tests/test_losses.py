@@ -74,3 +74,31 @@ def test_the_gradient_of_the_focal_loss_is_finite_for_a_certain_prediction() -> 
     loss = make_loss("focal", focal_gamma=0.5)
     gradient = jax.grad(lambda logits: loss(logits, jnp.array([1])).sum())(jnp.array([[0.0, 99.0]]))
     assert np.isfinite(gradient).all()
+
+
+def test_adamw_equals_numpy_and_leaves_frozen_layers_alone() -> None:
+    """Algorithm 2 of Loshchilov and Hutter 2019 for five steps, the decay multiplied by the rate."""
+    rng = np.random.default_rng(0)
+    w = {name: {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)} for name in "ab"}
+    train = config.default().train
+    train.optimizer, train.weight_decay = "adamw", 0.1
+    tx = optimizer.make_optimizer(train, ("b",))
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, w)
+        state = tx.init(params)
+        assert sum(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(state)) == 4  # two moments of a
+        mean = {leaf: np.zeros_like(value) for leaf, value in w["a"].items()}
+        square = {leaf: np.zeros_like(value) for leaf, value in w["a"].items()}
+        for number, rate in enumerate((0.1, 0.1, 0.05, 0.02, 0.01), 1):
+            gradient = jax.tree.map(lambda value: rng.normal(size=value.shape), w)
+            for leaf, g in gradient["a"].items():
+                mean[leaf] = 0.9 * mean[leaf] + 0.1 * g
+                square[leaf] = 0.999 * square[leaf] + 0.001 * g**2
+                step = mean[leaf] / (1 - 0.9**number)
+                step /= np.sqrt(square[leaf] / (1 - 0.999**number)) + 1e-8
+                w["a"][leaf] = w["a"][leaf] - rate * (step + 0.1 * w["a"][leaf])
+            direction, state = tx.update(gradient, state, params)
+            params = jax.tree.map(lambda p, d, r=rate: p - r * d, params, direction)
+    for name in "ab":
+        for leaf, value in w[name].items():
+            np.testing.assert_allclose(params[name][leaf], value, rtol=1e-12)

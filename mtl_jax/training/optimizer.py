@@ -36,9 +36,20 @@ def sgd(
     return optax.chain(_decay(weight_decay, decay_biases), optax.trace(momentum))
 
 
+@functools.cache
+def adamw(weight_decay: float, decay_biases: bool = True) -> optax.GradientTransformation:
+    """Return the direction of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101).
+
+    The moments decay by 0.9 and 0.999, epsilon is 1e-8. The decay is decoupled and multiplied by
+    the learning rate, as in PyTorch.
+    """
+    return optax.chain(optax.scale_by_adam(), _decay(weight_decay, decay_biases))
+
+
 # Each entry takes config.train, and whether weight decay applies to biases too.
 OPTIMIZERS: dict[str, Callable[[ConfigDict, bool], optax.GradientTransformation]] = {
     "sgd": lambda train, decay_biases: sgd(train.momentum, train.weight_decay, decay_biases),
+    "adamw": lambda train, decay_biases: adamw(train.weight_decay, decay_biases),
 }
 
 
