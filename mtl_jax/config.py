@@ -64,7 +64,7 @@ PRETRAINING_SCHEDULES = ("steps", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 LOSSES = ("cross_entropy", "focal")
 OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("exponential",)
+SCHEDULES = ("exponential", "cosine")
 WRITERS = ("tensorboard",)
 # Settings that name a file or folder; SOURCES do so after a colon.
 PATHS = ("weights", "transfer.weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
@@ -191,7 +191,8 @@ def default() -> ConfigDict:
     c.train.loss = "cross_entropy"  # or focal (Lin et al. 2017)
     c.train.focal_gamma = 2.0  # of the focal loss; 0 is the cross-entropy
     c.train.optimizer = "sgd"  # (2.2); or adamw, which has no momentum setting
-    c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2)
+    c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2);
+    #     or cosine
     c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
     c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32
     c.train.task_weights = ()  # name:weight of a collection in the loss; default 1

@@ -102,3 +102,22 @@ def test_adamw_equals_numpy_and_leaves_frozen_layers_alone() -> None:
     for name in "ab":
         for leaf, value in w[name].items():
             np.testing.assert_allclose(params[name][leaf], value, rtol=1e-12)
+
+
+def learning_rates(steps: int, **settings: object) -> np.ndarray:
+    train = config.default().train
+    train.update({"learning_rate": 1.0, "final_learning_rate": 0.2, **settings})
+    return np.asarray(schedules.learning_rates(train, jnp.arange(steps, dtype=jnp.float32), steps))
+
+
+def test_schedules_go_from_the_first_to_the_final_rate() -> None:
+    rates = learning_rates(101)
+    np.testing.assert_allclose(rates, 0.2 ** (np.arange(101) / 100), rtol=1e-5)
+    rates = learning_rates(100, schedule="cosine")
+    np.testing.assert_allclose(rates, 0.6 + 0.4 * np.cos(np.pi * np.arange(100) / 100), rtol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", config.SCHEDULES)
+def test_warmup_rises_linearly_from_zero(schedule: str) -> None:
+    plain, warm = (learning_rates(100, schedule=schedule, warmup=w) for w in (0.0, 0.1))
+    np.testing.assert_allclose(warm, plain * np.minimum(np.arange(100) / 10, 1), rtol=1e-5)

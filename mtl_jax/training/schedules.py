@@ -15,7 +15,13 @@ def exponential(step: jax.Array, steps: int, first: float, last: float) -> jax.A
     return first * (last / first) ** (step / max(steps - 1, 1))
 
 
-SCHEDULES: dict[str, Schedule] = {"exponential": exponential}
+def cosine(step: jax.Array, steps: int, first: float, last: float) -> jax.Array:
+    """Return half a cosine, `first` at step 0 to `last` after all `steps` (Loshchilov and Hutter
+    2017, arXiv:1608.03983, without restarts)."""
+    return last + (first - last) * 0.5 * (1 + jnp.cos(jnp.pi * (step / steps)))
+
+
+SCHEDULES: dict[str, Schedule] = {"exponential": exponential, "cosine": cosine}
 
 
 def learning_rates(train: ConfigDict, step: jax.Array, steps: int) -> jax.Array:
