@@ -65,7 +65,7 @@ PRECISIONS = ("float32", "bfloat16")
 LOSSES = ("cross_entropy", "focal")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("exponential", "cosine")
-WRITERS = ("tensorboard",)
+WRITERS = ("csv", "tensorboard")
 # Settings that name a file or folder; SOURCES do so after a colon.
 PATHS = ("weights", "transfer.weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
 SOURCES = ("data.sources", "pretraining.images")
@@ -199,7 +199,7 @@ def default() -> ConfigDict:
     c.train.checkpoint_epochs = 10
     c.train.validation_epochs = 5  # record loss and AUC of the held-out fold every N epochs and
     #     in the last; 0: never. Nothing is selected by them
-    c.train.writers = ()  # of the metrics, beside history.jsonl: tensorboard (needs its extra)
+    c.train.writers = ()  # of the metrics, beside history.jsonl: csv, tensorboard (needs its extra)
 
     # Pretraining (configs/pretrain.py)
     c.pretraining = ConfigDict()

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from mtl_jax.io import atomic
+from mtl_jax.io.csv_safe import format_csv
+from mtl_jax.io.read_csv import read_csv
 from mtl_jax.types import InputError
 
 EpochRecord = dict[str, float]
@@ -69,8 +71,28 @@ class TensorBoard:
         self._writer.close()
 
 
+class Csv:
+    """Writes history.csv, with a column for every value of any epoch; empty where it is missing."""
+
+    def __init__(self, folder: Path, begin: int) -> None:
+        self._path, self._records = folder / "history.csv", []
+        if self._path.exists():
+            table = read_csv(self._path).to_dict("records")[:begin]
+            self._records = [{k: v for k, v in row.items() if v} for row in table]
+
+    def write(self, record: EpochRecord) -> None:
+        # Rewritten as a whole, because some epochs have further columns (the held-out fold).
+        self._records.append({name: repr(value) for name, value in record.items()})
+        columns = list(dict.fromkeys(name for row in self._records for name in row))
+        rows = ([row.get(name, "") for name in columns] for row in self._records)
+        atomic.write_text(self._path, format_csv(columns, rows))
+
+    def close(self) -> None:
+        pass
+
+
 # Of config.train.writers; history.jsonl is always written.
-WRITERS: dict[str, Callable[[Path, int], Writer]] = {"tensorboard": TensorBoard}
+WRITERS: dict[str, Callable[[Path, int], Writer]] = {"csv": Csv, "tensorboard": TensorBoard}
 
 
 class Writers:
