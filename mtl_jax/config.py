@@ -72,7 +72,10 @@ PRETRAINING_HEADS = ("fully_connected", "pooled")
 PRETRAINING_INITIALIZATIONS = ("random", "analytic")
 PRETRAINING_SCHEDULES = ("steps", "cosine")
 PRECISIONS = ("float32", "bfloat16")
-OPTIMIZERS = ("sgd", "adam")
+LOSSES = ("cross_entropy", "focal")
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("exponential", "cosine")
+WRITERS = ("csv", "tensorboard")
 # Settings that name a file or folder; SOURCES do so after a colon.
 PATHS = ("weights", "transfer.weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
 SOURCES = ("data.sources", "pretraining.images")
@@ -197,12 +200,18 @@ def default() -> ConfigDict:
     c.train.final_learning_rate = 0.00004  # of the last step; the decay is exponential
     c.train.momentum = 0.9
     c.train.weight_decay = 0.0005
+    c.train.loss = "cross_entropy"  # or focal (Lin et al. 2017)
+    c.train.focal_gamma = 2.0  # of the focal loss; 0 is the cross-entropy
+    c.train.optimizer = "sgd"  # (2.2); or adamw, which has no momentum setting
+    c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2);
+    #     or cosine
+    c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
     c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32
     c.train.task_weights = ()  # name:weight of a collection in the loss; default 1
     c.train.checkpoint_epochs = 10
     c.train.validation_epochs = 5  # record loss and AUC of the held-out fold every N epochs and
     #     in the last; 0: never. Nothing is selected by them
-    c.train.tensorboard = False  # True needs the [tensorboard] extra
+    c.train.writers = ()  # of the metrics, beside history.jsonl: csv, tensorboard (needs its extra)
 
     # Pretraining (configs/pretrain.py)
     c.pretraining = ConfigDict()
@@ -316,6 +325,9 @@ CHOICES = {
     "stream": STREAMS,
     "data.truth_policy": TRUTH_POLICIES,
     "data.unusable": UNUSABLE,
+    "train.loss": LOSSES,
+    "train.optimizer": OPTIMIZERS,
+    "train.schedule": SCHEDULES,
     "train.precision": PRECISIONS,
     "selection.unit": UNITS,
     "statistics.primary.unit": UNITS,
@@ -323,7 +335,7 @@ CHOICES = {
     "transfer.study": ("test", "cross_validation"),
     "pretraining.head": PRETRAINING_HEADS,
     "pretraining.initialization": PRETRAINING_INITIALIZATIONS,
-    "pretraining.optimizer": OPTIMIZERS,
+    "pretraining.optimizer": ("sgd", "adam"),
     "pretraining.schedule": PRETRAINING_SCHEDULES,
 }
 # The range of each number: the rule, whether a value meets it, and the settings.
@@ -345,13 +357,13 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("an integer >= 50", lambda v: v >= 50, "analysis.iterations"),
     ("an integer >= 100", lambda v: v >= 100, "statistics.bootstrap"),
     ("an integer >= 0", lambda v: v >= 0, "train.validation_epochs"),
-    ("a number >= 0", lambda v: v >= 0, "train.weight_decay ray.cpus ray.gpus"),
+    ("a number >= 0", lambda v: v >= 0, "train.weight_decay train.focal_gamma ray.cpus ray.gpus"),
     ("a number > 0", lambda v: v > 0, "train.learning_rate"),
     ("a number in (0, 1)", lambda v: 0 < v < 1, "analysis.threshold"),
     (
         "a number in [0, 1)",
         lambda v: 0 <= v < 1,
-        "data.test_fraction model.dropout train.momentum pretraining.warmup",
+        "data.test_fraction model.dropout train.momentum train.warmup pretraining.warmup",
     ),
     (
         "a number in [0, 1]",
@@ -383,6 +395,8 @@ def validate(c: ConfigDict) -> None:
     for rule, is_valid, fields in RANGES:
         for field in fields.split():
             _require(c, field, is_valid(operator.attrgetter(field)(c)), rule)
+    for name in c.train.writers:
+        _require_one_of("train.writers", name, WRITERS)
     freeze_depth(c.network)
     _validate_backbone(c)
     for approach in c.approaches:

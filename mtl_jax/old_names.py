@@ -29,6 +29,7 @@ FIELDS = {
 REMOVED = {
     "analysis.momentum": "t-SNE always uses the paper's 0.5",
     "analysis.learning_rate": "t-SNE always uses the paper's 500",
+    "train.tensorboard": "set config.train.writers='(\"tensorboard\",)'",
     "analysis.trees": "the random forest always has 500 trees",
     "ray.retries": "a run whose worker dies is always restarted up to 5 times",
     "source.name": "the name of the weights is that of their images",

@@ -322,7 +322,7 @@ def test_warm_start_replaces_nested_layers(random_resnet: dict, converted: dict)
 
 
 def test_frozen_stages_have_no_optimizer_state(random_resnet: dict) -> None:
-    tx = optimizer.make_optimizer(optimizer.frozen_layers("C1-C4"), optimizer.SGD(0.9, 0.0))
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.0), optimizer.frozen_layers("C1-C4"))
     momentum = jax.tree.leaves(jax.eval_shape(tx.init, random_resnet))
     c5 = 2 * (4 + 1)  # kernel and bias of four convolutions and a shortcut
     assert len([leaf for leaf in momentum if leaf.ndim]) == c5 + 2 * 5

@@ -114,8 +114,7 @@ def test_bias_updates_match_numpy(bias_rate: float, decay_biases: bool) -> None:
         {path: rng.normal(size=shape) for path, shape in flatten_dict(shapes, sep="/").items()},
         sep="/",
     )
-    sgd = optimizer.SGD(0.9, 0.5, bias_rate, decay_biases)
-    tx = optimizer.make_optimizer(("C1",), sgd)
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.5, decay_biases), ("C1",), bias_rate)
     with jax.enable_x64(True):
         state = tx.init(params)
         assert sum(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(state)) == 4
@@ -201,7 +200,7 @@ def test_new_layers_use_the_scheme_of_the_config(
     run = Run("sttl", ("a",), "C1", None, seed=0)
     with pytest.raises(FitCalled) as fit_call:
         train_runs.train_and_score([run], [tmp_path / "run"], {}, None, weights, c)
-    params, name = fit_call.value.args
-    assert name == "krizhevsky2012"
+    params, training = fit_call.value.args
+    assert training.initialization == "krizhevsky2012"
     assert (np.asarray(params["F1"]["bias"]) == 1).all()
     np.testing.assert_array_equal(params["C2"]["bias"], pretrained["C2"]["bias"])

@@ -437,7 +437,7 @@ def test_settings_without_effect_on_the_numbers_are_not_recorded() -> None:
 
     irrelevant = {
         "train.checkpoint_epochs": 3,
-        "train.tensorboard": True,
+        "train.writers": ("tensorboard",),
         "data.cache": "elsewhere",
     }
     assert record(**irrelevant) == record()

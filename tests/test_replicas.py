@@ -17,10 +17,11 @@ from mtl_jax import config
 from mtl_jax.experiments import compute_cost, executors
 from mtl_jax.experiments.study_inputs import StudyInputs
 from mtl_jax.models.base import init
-from mtl_jax.training import checkpoint, dataset, devices, epoch, optimizer, replicas, steps
+from mtl_jax.training import checkpoint, dataset, devices, epoch, optimizer, replicas
 from mtl_jax.training.fit import TrainingRun
+from mtl_jax.training.objective import multi_task_objective
 from mtl_jax.training.replicas import Replicas
-from mtl_jax.training.steps import Metrics
+from mtl_jax.training.step import Metrics, make_step
 from mtl_jax.types import Run, TrainState
 from mtl_jax.weights import Weights
 
@@ -189,8 +190,8 @@ def test_replicas_of_several_folds_are_ragged(
 
 def train_one_epoch(make: Callable, layout: Replicas) -> tuple[TrainState, Metrics]:
     """Train two replicas for two steps on activations of C5, by a scanned or a stepwise epoch."""
-    tx = optimizer.make_optimizer(optimizer.frozen_layers("C1-C5"), optimizer.SGD(0.9, 0.0005))
-    step = steps.make_train_step(NETWORK, tx, (1.0, 1.0), "F1")
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), optimizer.frozen_layers("C1-C5"))
+    step = make_step(multi_task_objective(NETWORK, (1.0, 1.0), "F1"), tx)
     values = jax.random.uniform(jax.random.key(1), (32, 3, 3, 256))
     source = dataset.Activations(values, jnp.arange(32) % 2, jnp.arange(32) // 16)
     states, orders, keys = [], [], [jax.random.key(5), jax.random.key(6)]
@@ -217,12 +218,10 @@ def test_scanned_replicas_equal_stepwise_replicas() -> None:
     (scanned, scanned_metrics), (stepped, stepped_metrics) = (
         train_one_epoch(make, Replicas(1, 2)) for make in (epoch._scanned, epoch._stepwise)
     )
-    assert scanned_metrics.loss.shape == stepped_metrics.loss.shape == (2, 2)  # replicas, steps
-    assert (
-        scanned_metrics.rows.shape == stepped_metrics.rows.shape == (2, 2, 2)
-    )  # replicas, steps, tasks
-    np.testing.assert_allclose(scanned_metrics.loss, stepped_metrics.loss, rtol=1e-5)
-    assert abs(scanned_metrics.loss[0] - scanned_metrics.loss[1]).min() > 1e-3
+    for name, shape in (("loss", (2, 2)), ("rows", (2, 2, 2))):  # replicas, steps, tasks
+        assert scanned_metrics[name].shape == stepped_metrics[name].shape == shape
+    np.testing.assert_allclose(scanned_metrics["loss"], stepped_metrics["loss"], rtol=1e-5)
+    assert abs(scanned_metrics["loss"][0] - scanned_metrics["loss"][1]).min() > 1e-3
     for name, layer in stepped.params.items():
         for part, value in layer.items():
             np.testing.assert_allclose(scanned.params[name][part], value, atol=1e-6)
@@ -250,8 +249,8 @@ for actual, expected, run in zip(many, one, folds):
     t.assert_close(actual, expected, run.params)
 scanned, scanned_metrics = t.train_one_epoch(t.epoch._scanned, t.Replicas(2, 1))
 stepped, stepped_metrics = t.train_one_epoch(t.epoch._stepwise, t.Replicas(1, 2))
-assert scanned_metrics.loss.shape == (2, 1, 2)
-t.np.testing.assert_allclose(scanned_metrics.loss[:, 0], stepped_metrics.loss, rtol=1e-5)
+assert scanned_metrics["loss"].shape == (2, 1, 2)
+t.np.testing.assert_allclose(scanned_metrics["loss"][:, 0], stepped_metrics["loss"], rtol=1e-5)
 print("equal")
 """
 

@@ -13,10 +13,13 @@ import pytest
 
 from mtl_jax import config
 from mtl_jax.models import alexnet
-from mtl_jax.training import dataset, epoch, optimizer, orientations, predict, steps
-from mtl_jax.training.fit import TrainingRun, fit
-from mtl_jax.training.history import open_tensorboard
+from mtl_jax.training import dataset, epoch, optimizer, orientations, predict
+from mtl_jax.training.fit import Training, TrainingRun, fit
+from mtl_jax.training.objective import multi_task_objective
 from mtl_jax.training.replicas import Replicas
+from mtl_jax.training.schedules import exponential
+from mtl_jax.training.step import make_step
+from mtl_jax.training.writers import open_writers
 from mtl_jax.types import Batch, InputError, TrainState
 
 NETWORK = alexnet.AlexNet(dropout=0.5)
@@ -63,25 +66,23 @@ def fit_runs(
     initialization: str = "he",
     **changes: object,
 ) -> list[dict]:
-    return fit(
-        runs,
-        source or random_dataset(),
+    training = Training(
         NETWORK,
         optimizer.frozen_layers(network),
-        ("a", "b"),
-        (1.0, 1.0),
+        {"a": 1.0, "b": 1.0},
         train_config(**changes),
+        initialization,
         devices,
         cache,
         keep,
         replicas,
-        initialization,
     )
+    return fit(runs, source or random_dataset(), training)
 
 
 @pytest.mark.parametrize("network", config.NETWORKS)
 def test_frozen_layers_have_no_optimizer_state(params: dict, network: str) -> None:
-    tx = optimizer.make_optimizer(optimizer.frozen_layers(network), optimizer.SGD(0.9, 0.0005))
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), optimizer.frozen_layers(network))
     state = tx.init(params)
     momentum = [leaf for leaf in jax.tree.leaves(state) if np.ndim(leaf)]
     assert len(momentum) == LEAVES[network]
@@ -112,8 +113,8 @@ def test_three_steps_follow_the_update_equations(params: dict) -> None:
 
 def check_three_steps(params: dict) -> None:
     network = alexnet.AlexNet()
-    tx = optimizer.make_optimizer(("C1", "C2"), optimizer.SGD(0.9, 0.0005))
-    step = jax.jit(steps.make_train_step(network, tx, (1.0, 3.0), precision="float64"))
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), ("C1", "C2"))
+    step = jax.jit(make_step(multi_task_objective(network, (1.0, 3.0), precision="float64"), tx))
     state = TrainState(jnp.int32(0), params, tx.init(params))
     key = jax.random.key(1)
     weight = np.float32([1, 1, 1, 0])
@@ -129,7 +130,7 @@ def check_three_steps(params: dict) -> None:
     for i in range(3):
         image = jax.random.normal(jax.random.key(i), (4, 128, 128, 3))
         label, task = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1])
-        rate = float(optimizer.learning_rate(jnp.float32(i), 3, 0.01, 0.001))
+        rate = float(exponential(jnp.float32(i), 3, 0.01, 0.001))
         assert rate == pytest.approx(0.01 * 10 ** (-i / 2), rel=1e-6)
         gradient = jax.device_get(jax.jit(jax.grad(loss))(expected, image, label, task))
         velocity = jax.tree.map(
@@ -138,7 +139,7 @@ def check_three_steps(params: dict) -> None:
         expected = jax.tree.map(lambda w, v, r=rate: w - r * v, expected, velocity)
         batch = Batch(image, jnp.asarray(label), jnp.asarray(task), jnp.asarray(weight))
         state, metrics = step(state, batch, key, rate)
-        np.testing.assert_array_equal(metrics.rows, [2, 1])
+        np.testing.assert_array_equal(metrics["rows"], [2, 1])
     for name, layer in expected.items():
         for part, value in layer.items():
             change = np.linalg.norm(value - params[name][part])
@@ -150,8 +151,8 @@ def check_three_steps(params: dict) -> None:
 def test_head_is_not_trained_by_rois_of_other_tasks() -> None:
     network = alexnet.AlexNet(outputs=4)
     params = alexnet.init(network, jax.random.key(0))
-    tx = optimizer.make_optimizer((), optimizer.SGD(0.0, 0.0))
-    step = jax.jit(steps.make_train_step(network, tx, (1.0, 1.0)))
+    tx = optimizer.freeze(optimizer.sgd(0.0, 0.0), ())
+    step = jax.jit(make_step(multi_task_objective(network, (1.0, 1.0)), tx))
     image = jax.random.normal(jax.random.key(0), (4, 128, 128, 3))
     batch = Batch(image, jnp.array([0, 1, 0, 1]), jnp.full(4, 1), jnp.ones(4))
     state = TrainState(jnp.int32(0), params, tx.init(params))
@@ -216,16 +217,18 @@ def test_training_separates_separable_classes(params: dict, tmp_path: Path) -> N
 def test_bfloat16_step_is_close_to_a_float32_step_and_keeps_float32_weights(params: dict) -> None:
     """Allow a difference of 20% of the update: bfloat16 has 8 significant bits, and rounding errors
     add up over ten layers, forward and backward."""
-    tx = optimizer.make_optimizer(("C1", "C2", "C3", "C4", "C5"), optimizer.SGD(0.9, 0.0005))
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), ("C1", "C2", "C3", "C4", "C5"))
     batch = dataset.make_batch(random_dataset(), jnp.arange(16), jnp.ones(16))
     updates = {}
     for precision in ("float32", "bfloat16"):
-        step = jax.jit(steps.make_train_step(NETWORK, tx, (1.0, 1.0), precision=precision))
+        step = jax.jit(
+            make_step(multi_task_objective(NETWORK, (1.0, 1.0), precision=precision), tx)
+        )
         state = TrainState(jnp.int32(0), params, tx.init(params))
         state, metrics = step(state, batch, jax.random.key(0), jnp.float32(0.01))
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))
         updates[precision] = np.asarray(state.params["F3"]["kernel"] - params["F3"]["kernel"])
-        assert metrics.loss.dtype == jnp.float32
+        assert metrics["loss"].dtype == jnp.float32
     difference = np.linalg.norm(updates["bfloat16"] - updates["float32"])
     assert 1e-4 < difference / np.linalg.norm(updates["float32"]) < 0.2
 
@@ -311,20 +314,21 @@ def test_more_devices_than_available_are_rejected() -> None:
 
 
 def test_history_is_written_to_tensorboard_if_enabled(tmp_path: Path) -> None:
-    with open_tensorboard(tmp_path, enabled=True) as write:
-        write({"epoch": 1, "step": 5, "loss": 0.5, "loss/sfm": 0.25})
-    (events,) = (tmp_path / "tensorboard").iterdir()
+    for name, writers in (("on", ("tensorboard",)), ("off", ())):
+        (tmp_path / name).mkdir()
+        with open_writers(writers, tmp_path / name, 0) as writer:
+            writer.write({"epoch": 1, "step": 5, "loss": 0.5, "loss/sfm": 0.25})
+        assert len((tmp_path / name / "history.jsonl").read_text().splitlines()) == 1
+    (events,) = (tmp_path / "on" / "tensorboard").iterdir()
     assert b"loss/sfm" in events.read_bytes()
-    with open_tensorboard(tmp_path / "off", enabled=False) as write:
-        write({"epoch": 1, "loss": 0.5})
-    assert not (tmp_path / "off").exists()
+    assert not (tmp_path / "off" / "tensorboard").exists()
 
 
 def test_scanned_epoch_equals_a_stepwise_epoch(params: dict) -> None:
     """Run the scanned epoch of accelerators on the CPU; with C1-C5 frozen this is fast."""
     frozen = optimizer.frozen_layers("C1-C5")
-    tx = optimizer.make_optimizer(frozen, optimizer.SGD(0.9, 0.0005))
-    step = steps.make_train_step(NETWORK, tx, (1.0, 1.0))
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
+    step = make_step(multi_task_objective(NETWORK, (1.0, 1.0)), tx)
     rois, key = random_dataset(), jax.random.key(3)
     order = epoch.EpochOrder(*dataset.epoch_order(key, len(rois.label), 16), jnp.full(5, 0.001))
     results = []
@@ -337,7 +341,7 @@ def test_scanned_epoch_equals_a_stepwise_epoch(params: dict) -> None:
         assert sum(progress) == 5
     (scanned, scanned_metrics), (stepped, stepped_metrics) = results
     assert int(scanned.step) == int(stepped.step) == 5
-    np.testing.assert_allclose(scanned_metrics.loss, stepped_metrics.loss, rtol=1e-4)
+    np.testing.assert_allclose(scanned_metrics["loss"], stepped_metrics["loss"], rtol=1e-4)
     for name in alexnet.LAYERS:
         for part, value in stepped.params[name].items():
             np.testing.assert_allclose(scanned.params[name][part], value, atol=1e-5)

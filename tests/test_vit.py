@@ -67,7 +67,7 @@ def test_weights_are_saved_loaded_and_start_a_network(params: dict, tmp_path: Pa
 
 
 def test_frozen_stages_keep_tokens_and_scales(params: dict) -> None:
-    tx = optimizer.make_optimizer(optimizer.frozen_layers("C1-C4"), optimizer.SGD(0.9, 0.1))
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.1), optimizer.frozen_layers("C1-C4"))
     gradient = jax.tree.map(np.ones_like, params)
     direction, _ = tx.update(gradient, tx.init(params), params)
     for path, array in flatten_dict(direction, sep="/").items():

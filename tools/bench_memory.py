@@ -97,14 +97,15 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
     from mtl_jax.models import alexnet
     from mtl_jax.training import dataset, optimizer, prefetch
     from mtl_jax.training.epoch import EpochOrder, make_epoch
+    from mtl_jax.training.objective import multi_task_objective
     from mtl_jax.training.predict import predict
+    from mtl_jax.training.step import make_step
     from mtl_jax.types import Run, TrainState
 
     peaks, network = {}, alexnet.AlexNet(dropout=0.5)
     frozen = optimizer.frozen_layers(NETWORK)
     params = alexnet.init(network, jax.random.key(0))
-    sgd = optimizer.SGD(0.9, 0.0005)
-    tx = optimizer.make_optimizer(frozen, sgd)
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
     state = TrainState(jnp.int32(0), jax.tree.map(jnp.array, params), tx.init(params))
     peaks["start"] = _peak_mb()
     begin = time.perf_counter()
@@ -132,7 +133,8 @@ def _measure(home: Path, stream: str) -> dict[str, Any]:
         begin = time.perf_counter()
         prefetch.select_rows(source, indices)
         reads.append(time.perf_counter() - begin)
-    epoch = make_epoch(network, frozen, sgd, (1.0,), None, "C1", prefetch.is_on_host(source))
+    step = make_step(multi_task_objective(network, (1.0,)), tx)
+    epoch = make_epoch(step, on_host=prefetch.is_on_host(source))
 
     def stop_after_steps(_: int) -> None:
         clock.append(time.perf_counter())

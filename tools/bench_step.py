@@ -17,7 +17,8 @@ import numpy as np
 from mtl_jax.config import NETWORKS
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import param_shapes
-from mtl_jax.training import dataset, devices, feature_cache, optimizer, predict, steps
+from mtl_jax.training import dataset, devices, feature_cache, objective, optimizer, predict
+from mtl_jax.training.step import make_step as make_pure_step
 from mtl_jax.types import Params, TrainState
 
 BATCH = 128
@@ -89,9 +90,11 @@ def make_step(
     """Return a function that makes a batch, takes one training step and waits for it, as
     `training.epoch` does on this machine."""
     network = alexnet.AlexNet(dropout=0.5)
-    tx = optimizer.make_optimizer(frozen, optimizer.SGD(0.9, 0.0005))
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
     make_batch = devices.jit(dataset.make_batch)
-    step = devices.jit(steps.make_train_step(network, tx, (1.0,), first), donate_argnums=0)
+    step = devices.jit(
+        make_pure_step(objective.multi_task_objective(network, (1.0,), first), tx), donate_argnums=0
+    )
     state = [devices.replicate(TrainState(jnp.int32(0), params, tx.init(params)), None)]
     rng, key, weight = np.random.default_rng(0), jax.random.key(0), jnp.ones(BATCH)
 
@@ -100,7 +103,7 @@ def make_step(
         state[0], metrics = step(
             state[0], make_batch(source, indices, weight), key, jnp.float32(1e-3)
         )
-        metrics.loss.block_until_ready()
+        metrics["loss"].block_until_ready()
 
     return run_step
 

@@ -20,7 +20,9 @@ from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import dataset, devices, feature_cache, optimizer
 from mtl_jax.training.epoch import EpochOrder, make_epoch
+from mtl_jax.training.objective import multi_task_objective
 from mtl_jax.training.replicas import Replicas, make_replicas, stack_replicas
+from mtl_jax.training.step import make_step
 from mtl_jax.types import Params, TrainState
 
 EPOCHS = 200
@@ -125,9 +127,9 @@ def epoch_of_replicas(
     """Return a function that takes `steps` steps of all `replicas`, as `training.fit` does."""
     computed = "float32" if precision == "tf32" else precision
     network = alexnet.AlexNet(dropout=0.5)
-    sgd = optimizer.SGD(0.9, 0.0005)
-    epoch = make_epoch(network, frozen, sgd, (1.0,), sharding, first, False, computed, replicas)
-    tx = optimizer.make_optimizer(frozen, sgd)
+    tx = optimizer.freeze(optimizer.sgd(0.9, 0.0005), frozen)
+    objective = multi_task_objective(network, (1.0,), first, precision=computed)
+    epoch = make_epoch(make_step(objective, tx), sharding, False, replicas)
     one = TrainState(jnp.int32(0), params, tx.init(params))
     count = replicas.count if replicas else 1
     state = [

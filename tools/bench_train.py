@@ -18,7 +18,7 @@ from mtl_jax import config
 from mtl_jax.models import alexnet
 from mtl_jax.models.base import init
 from mtl_jax.training import dataset, feature_cache, optimizer
-from mtl_jax.training.fit import TrainingRun, fit
+from mtl_jax.training.fit import Training, TrainingRun, fit
 
 ROIS = {"sfm": 886, "ddsm": 322, "dm": 337}
 
@@ -42,23 +42,20 @@ def speed(
         ends: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             begin = time.perf_counter()
-            training = TrainingRun(
+            run = TrainingRun(
                 Path(folder) / "run",
                 params,
                 jax.random.key(0),
                 lambda line, ends=ends: ends.append(time.perf_counter()),
             )
-            fit(
-                [training],
-                source,
+            training = Training(
                 network,
                 optimizer.frozen_layers(name),
-                tuple(ROIS),
-                (1.0,) * len(ROIS),
+                dict.fromkeys(ROIS, 1.0),
                 train_config,
-                1,
-                Path(folder) / "cache",
+                cache=Path(folder) / "cache",
             )
+            fit([run], source, training)
             seconds = time.perf_counter() - begin
         steps = dataset.steps_per_epoch(sum(counts), train_config.batch_size)
         yield {

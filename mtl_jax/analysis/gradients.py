@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax.models.base import Network
-from mtl_jax.training.steps import head_logits
+from mtl_jax.training.objective import head_logits
 from mtl_jax.types import Params
 
 

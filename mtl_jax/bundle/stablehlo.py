@@ -13,7 +13,7 @@ from jax import export
 
 from mtl_jax.bundle.model import Model
 from mtl_jax.training import orientations
-from mtl_jax.training.steps import malignancy_probability
+from mtl_jax.training.objective import malignancy_probability
 
 PLATFORMS = ("cpu", "cuda")
 

@@ -52,7 +52,8 @@ class Provenance:
     def record(self, run: Run) -> dict[str, Any]:
         """Return the provenance of `run` as run.json stores it."""
         c = self._c
-        train = {k: v for k, v in c.train.items() if k not in (*FIELDS_WITHOUT_EFFECT, "precision")}
+        train = c.train.to_dict()
+        train = {k: v for k, v in train.items() if k not in (*FIELDS_WITHOUT_EFFECT, "precision")}
         train["epochs"] = n_epochs(run, self._collections, self._split, c.train)
         record = software.record()
         record["precision"]["train"] = c.train.precision

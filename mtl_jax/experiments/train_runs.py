@@ -1,6 +1,5 @@
 """Train runs, one or several together as replicas, and write their scores and records."""
 
-import contextlib
 import hashlib
 import shutil
 import time
@@ -27,8 +26,7 @@ from mtl_jax.models import registry
 from mtl_jax.models.base import Network, init
 from mtl_jax.training import checkpoint, malloc, multihost
 from mtl_jax.training.dataset import Dataset
-from mtl_jax.training.fit import TrainingRun, fit
-from mtl_jax.training.history import EpochCallback, open_tensorboard
+from mtl_jax.training.fit import Training, TrainingRun, fit
 from mtl_jax.training.optimizer import frozen_layers
 from mtl_jax.training.predict import predict
 from mtl_jax.training.prefetch import is_on_host
@@ -124,31 +122,25 @@ def _train(
     validators = make_validators(
         validated, setup.subsets, setup.collections, setup.network, setup.cached, c.stream
     )
-    with contextlib.ExitStack() as boards:
-        trainings = []
-        for run, folder in zip(runs, folders, strict=True):
-            board = open_tensorboard(folder, c.train.tensorboard and multihost.is_primary())
-            write = boards.enter_context(board)
-            trainings.append(_training_run(run, folder, setup, write, validators.get(run)))
-        return fit(
-            trainings,
-            setup.dataset,
-            setup.network,
-            frozen_layers(first_run.network),
-            first_run.tasks,
-            _task_weights(first_run),
-            setup.train_config,
-            c.devices,
-            Path(c.data.cache) / "frozen" if setup.cached else None,
-            keep,
-            replicas,
-            c.model.initialization,
-        )
+    training = Training(
+        setup.network,
+        frozen_layers(first_run.network),
+        dict(zip(first_run.tasks, _task_weights(first_run), strict=True)),
+        setup.train_config,
+        c.model.initialization,
+        c.devices,
+        Path(c.data.cache) / "frozen" if setup.cached else None,
+        keep,
+        replicas,
+    )
+    training_runs = [
+        _training_run(run, folder, setup, validators.get(run))
+        for run, folder in zip(runs, folders, strict=True)
+    ]
+    return fit(training_runs, setup.dataset, training)
 
 
-def _training_run(
-    run: Run, folder: Path, setup: _Setup, on_epoch: EpochCallback, validate: Validate | None
-) -> TrainingRun:
+def _training_run(run: Run, folder: Path, setup: _Setup, validate: Validate | None) -> TrainingRun:
     """Return the start of a run: its initial parameters, random key and training set."""
     c = setup.config
     run_key = jax.random.fold_in(jax.random.key(run.seed), run.initialization)
@@ -158,11 +150,10 @@ def _training_run(
         folder,
         warm_start(params, setup.weights),
         train_key,
-        on_epoch,
-        setup.rois[run_data.subset_key(run)],
-        validate,
-        setup.provenance[run],
-        c.accept_versions,
+        rois=setup.rois[run_data.subset_key(run)],
+        validate=validate,
+        provenance=setup.provenance[run],
+        accept_versions=c.accept_versions,
     )
 
 

@@ -31,6 +31,7 @@ IGNORED_FIELDS = (
     "ray.gpus",
     "stream",
     "train.validation_epochs",
+    "train.writers",
 )
 PACKAGES = (
     "mtl_jax",

@@ -13,13 +13,14 @@ import numpy as np
 from mtl_jax.config_diff import changed_fields, format_changes
 from mtl_jax.io import atomic
 from mtl_jax.training import multihost, software
-from mtl_jax.types import InputError, Params, TrainState
+from mtl_jax.types import InputError, Params
 from mtl_jax.weights.param_io import make_checkpointer
 
 FORMAT = 1  # increase it when the layout of a checkpoint changes
 MAX_KEPT = 2
 METADATA_FILE = "card.json"
 VERSIONS_BEFORE = "versions_before"  # metadata: versions that trained earlier epochs, oldest first
+State = dict[str, Any]  # TrainState as a dict, and further arrays; params are the result
 CHANGING_FILES = ("_CHECKPOINT_METADATA",)  # Orbax writes to it again when it reads
 
 
@@ -41,18 +42,18 @@ class Checkpoints:
         metadata = {"format": FORMAT, **software.record(), VERSIONS_BEFORE: [], **made_by}
         self._metadata = json.loads(json.dumps(metadata, default=str))
 
-    def save(self, epoch: int, state: TrainState) -> None:
+    def save(self, epoch: int, state: State) -> None:
         """Save the state after `epoch` epochs by an atomic write.
 
         It returns when the files are on the disk, because the next step reuses the state's memory.
         """
         multihost.on_primary(lambda: self._save(epoch, state))
 
-    def _save(self, epoch: int, state: TrainState) -> None:
+    def _save(self, epoch: int, state: State) -> None:
         with atomic.write_folder(self._folder / str(epoch)) as draft:
             try:
                 with make_checkpointer() as orbax:
-                    orbax.save(draft / "state", jax.device_get(state._asdict()))
+                    orbax.save(draft / "state", jax.device_get(state))
             except Exception as error:  # the errors of Orbax and TensorStore have no common type
                 raise atomic.write_error(self._folder / str(epoch), error) from error
             atomic.write_text(draft / METADATA_FILE, json.dumps(self._metadata, indent=1) + "\n")
@@ -60,7 +61,7 @@ class Checkpoints:
             self._remove([epoch] if epoch in saved_epochs(self._folder) else [])
         self._remove(saved_epochs(self._folder)[:-MAX_KEPT])
 
-    def resume(self, state: TrainState, max_epoch: int | None = None) -> tuple[int, TrainState]:
+    def resume(self, state: State, max_epoch: int | None = None) -> tuple[int, State]:
         """Return the number of epochs of the newest intact checkpoint, and its state on the host.
 
         Without a checkpoint of at most `max_epoch` epochs (None: any) they are 0 and `state`
@@ -72,7 +73,7 @@ class Checkpoints:
         epoch, state = multihost.broadcast_from_primary(resumed or (0, state))
         return int(epoch), state
 
-    def _resume(self, state: TrainState, max_epoch: int | None) -> tuple[int, TrainState]:
+    def _resume(self, state: State, max_epoch: int | None) -> tuple[int, State]:
         for epoch in reversed(saved_epochs(self._folder)):
             if max_epoch is not None and epoch > max_epoch:
                 continue
@@ -87,8 +88,8 @@ class Checkpoints:
                 self._remove([epoch])
                 continue
             self._reject_other(path)
-            empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), state._asdict())
-            return epoch, TrainState(**_restore(path, empty))
+            empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), state)
+            return epoch, _restore(path, empty)
         return 0, state
 
     def close(self, keep: int) -> None:

@@ -8,13 +8,12 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from mtl_jax.models.base import Network
-from mtl_jax.training import dataset, optimizer
+from mtl_jax.training import dataset
 from mtl_jax.training.dataset import BatchSource
-from mtl_jax.training.optimizer import SGD
+from mtl_jax.training.loop import ProgressCallback
 from mtl_jax.training.prefetch import prefetch
 from mtl_jax.training.replicas import Replicas, jit_replicas
-from mtl_jax.training.steps import Metrics, Step, make_train_step, skip_empty_batches
+from mtl_jax.training.step import Metrics, Step, skip_empty_batches
 from mtl_jax.types import Batch, TrainState
 
 
@@ -27,8 +26,6 @@ class EpochOrder(NamedTuple):
 
 
 MakeBatch = Callable[[BatchSource, jax.Array, jax.Array], Batch]
-# Called with the number of steps completed since the last call.
-ProgressCallback = Callable[[int], object]
 Epoch = Callable[
     [TrainState, BatchSource, EpochOrder, jax.Array, ProgressCallback], tuple[TrainState, Metrics]
 ]
@@ -36,26 +33,18 @@ Epoch = Callable[
 
 @functools.cache
 def make_epoch(
-    network: Network,
-    frozen: tuple[str, ...],
-    sgd: SGD,
-    task_weights: tuple[float, ...],
-    sharding: NamedSharding | None,
-    first: str,
-    on_host: bool,
-    precision: str = "float32",
+    step: Step,
+    sharding: NamedSharding | None = None,
+    on_host: bool = False,
     replicas: Replicas | None = None,
 ) -> Epoch:
     """Return `epoch(state, source, order, key, progress)`, cached by its arguments.
 
     It returns the state after all steps, and their metrics as NumPy arrays with an axis of steps in
-    front; `state` is donated. Layer `first` receives the source's images. With `on_host`, the
-    source is transferred to the device batch by batch. With `replicas`, state, order, key and
-    metrics have the axes of the replicas in front; a ragged replica with fewer steps has empty
-    batches at its end.
+    front; `state` is donated. With `on_host`, the source is transferred to the device batch by
+    batch. With `replicas`, state, order, key and metrics have the axes of the replicas in front; a
+    ragged replica with fewer steps has empty batches at its end.
     """
-    tx = optimizer.make_optimizer(frozen, sgd)
-    step = make_train_step(network, tx, task_weights, first, precision)
     step = skip_empty_batches(step) if replicas and replicas.ragged else step
 
     def make_batch(source: BatchSource, indices: jax.Array, weight: jax.Array) -> Batch:
@@ -122,8 +111,8 @@ def _stepwise(step: Step, make_batch: MakeBatch, replicas: Replicas | None = Non
             # mixing up their collectives.
             metrics = jax.device_get(metrics)
             epoch_metrics = epoch_metrics or _empty_metrics(metrics, len(rates), axis)
-            for column, value in zip(epoch_metrics, metrics, strict=True):
-                np.moveaxis(column, axis, 0)[number] = value
+            for name, value in metrics.items():
+                np.moveaxis(epoch_metrics[name], axis, 0)[number] = value
             progress(1)
         return state, epoch_metrics
 
@@ -132,5 +121,7 @@ def _stepwise(step: Step, make_batch: MakeBatch, replicas: Replicas | None = Non
 
 def _empty_metrics(metrics: Metrics, steps: int, axis: int) -> Metrics:
     """Return arrays like `metrics` with an axis of steps; an object per step would take more."""
-    shapes = ((*value.shape[:axis], steps, *value.shape[axis:]) for value in metrics)
-    return Metrics(*map(np.empty, shapes, (value.dtype for value in metrics)))
+    return {
+        name: np.empty((*value.shape[:axis], steps, *value.shape[axis:]), value.dtype)
+        for name, value in metrics.items()
+    }

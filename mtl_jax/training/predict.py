@@ -11,8 +11,8 @@ from mtl_jax.models.base import Network
 from mtl_jax.training import devices, orientations
 from mtl_jax.training.dataset import BatchSource, Dataset, make_batch
 from mtl_jax.training.feature_cache import cached_source
+from mtl_jax.training.objective import malignancy_probability
 from mtl_jax.training.prefetch import prefetch
-from mtl_jax.training.steps import malignancy_probability
 from mtl_jax.types import Params
 
 BATCH_ROIS = 32

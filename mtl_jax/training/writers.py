@@ -1,0 +1,118 @@
+"""Writers of the metrics of a training, one record per epoch.
+
+A writer is opened with the folder of the training and the number of epochs before it: those of the
+checkpoint that it resumes from. Records of later epochs, which an interrupted training wrote, are
+replaced.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from mtl_jax.io import atomic
+from mtl_jax.io.csv_safe import format_csv
+from mtl_jax.io.read_csv import read_csv
+from mtl_jax.types import InputError
+
+EpochRecord = dict[str, float]
+
+
+class Writer(Protocol):
+    """Receives the record of each epoch."""
+
+    def write(self, record: EpochRecord) -> None:
+        """Write the record of one epoch."""
+
+    def close(self) -> None:
+        """Finish the file; called once, also after an error."""
+
+
+class JsonLines:
+    """Writes history.jsonl, which is never behind the checkpoint."""
+
+    def __init__(self, folder: Path, begin: int) -> None:
+        self._path = folder / "history.jsonl"
+        text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+        atomic.write_text(self._path, "".join(text.splitlines(keepends=True)[:begin]))
+
+    def write(self, record: EpochRecord) -> None:
+        with (
+            atomic.report_write_errors(self._path),
+            self._path.open("a", encoding="utf-8") as file,
+        ):
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        pass
+
+
+class TensorBoard:
+    """Writes the folder tensorboard; needs the [tensorboard] extra."""
+
+    def __init__(self, folder: Path, begin: int) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise InputError(
+                "config.train.writers: tensorboard needs tensorboardX: pip install tensorboardX"
+            ) from error
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=begin + 1)
+
+    def write(self, record: EpochRecord) -> None:
+        for name, value in record.items():
+            if name not in ("epoch", "step"):
+                self._writer.add_scalar(name, value, record["epoch"])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Csv:
+    """Writes history.csv, with a column for every value of any epoch; empty where it is missing."""
+
+    def __init__(self, folder: Path, begin: int) -> None:
+        self._path, self._records = folder / "history.csv", []
+        if self._path.exists():
+            table = read_csv(self._path).to_dict("records")[:begin]
+            self._records = [{k: v for k, v in row.items() if v} for row in table]
+
+    def write(self, record: EpochRecord) -> None:
+        # Rewritten as a whole, because some epochs have further columns (the held-out fold).
+        self._records.append({name: repr(value) for name, value in record.items()})
+        columns = list(dict.fromkeys(name for row in self._records for name in row))
+        rows = ([row.get(name, "") for name in columns] for row in self._records)
+        atomic.write_text(self._path, format_csv(columns, rows))
+
+    def close(self) -> None:
+        pass
+
+
+# Of config.train.writers; history.jsonl is always written.
+WRITERS: dict[str, Callable[[Path, int], Writer]] = {"csv": Csv, "tensorboard": TensorBoard}
+
+
+class Writers:
+    """The writers of one training as a context that closes them."""
+
+    def __init__(self, writers: Sequence[Writer] = ()) -> None:
+        self._writers = writers
+
+    def write(self, record: EpochRecord) -> None:
+        for writer in self._writers:
+            writer.write(record)
+
+    def __enter__(self) -> "Writers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+def open_writers(names: Sequence[str], folder: Path, begin: int) -> Writers:
+    """Return history.jsonl and the named writers for a training after `begin` epochs."""
+    return Writers([JsonLines(folder, begin), *(WRITERS[name](folder, begin) for name in names)])
