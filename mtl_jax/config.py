@@ -70,11 +70,10 @@ KEEP = ("last", "all")
 UNUSABLE = ("reject", "leave_out")
 PRETRAINING_HEADS = ("fully_connected", "pooled")
 PRETRAINING_INITIALIZATIONS = ("random", "analytic")
-PRETRAINING_SCHEDULES = ("steps", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 LOSSES = ("cross_entropy", "focal")
 OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("exponential", "cosine")
+SCHEDULES = ("exponential", "cosine", "steps")
 WRITERS = ("csv", "tensorboard")
 # Settings that name a file or folder; SOURCES do so after a colon.
 PATHS = ("weights", "transfer.weights", "data.cache", "data.crosswalk", "data.cmmd.boxes")
@@ -204,7 +203,7 @@ def default() -> ConfigDict:
     c.train.focal_gamma = 2.0  # of the focal loss; 0 is the cross-entropy
     c.train.optimizer = "sgd"  # (2.2); or adamw, which has no momentum setting
     c.train.schedule = "exponential"  # of the learning rate, from the first to the final (2.2);
-    #     or cosine
+    #     cosine; or steps, which divides it by ten at equal intervals
     c.train.warmup = 0.0  # fraction of the steps in which the rate rises linearly from 0
     c.train.precision = "float32"  # or bfloat16, for the computation; parameters are float32
     c.train.task_weights = ()  # name:weight of a collection in the loss; default 1
@@ -224,9 +223,6 @@ def default() -> ConfigDict:
     c.pretraining.head = "fully_connected"  # or pooled: global average pooling
     c.pretraining.initialization = "random"  # or analytic: Gabor filters in C1
     c.pretraining.weight_standardization = False  # kernels of mean 0 and variance 1
-    c.pretraining.optimizer = "sgd"
-    c.pretraining.schedule = "steps"  # divide by 10 three times; or cosine
-    c.pretraining.warmup = 0.0  # fraction of the steps in which the learning rate rises
 
     # The statistics
     c.statistics = ConfigDict()
@@ -335,8 +331,6 @@ CHOICES = {
     "transfer.study": ("test", "cross_validation"),
     "pretraining.head": PRETRAINING_HEADS,
     "pretraining.initialization": PRETRAINING_INITIALIZATIONS,
-    "pretraining.optimizer": ("sgd", "adam"),
-    "pretraining.schedule": PRETRAINING_SCHEDULES,
 }
 # The range of each number: the rule, whether a value meets it, and the settings.
 RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -363,7 +357,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "a number in [0, 1)",
         lambda v: 0 <= v < 1,
-        "data.test_fraction model.dropout train.momentum train.warmup pretraining.warmup",
+        "data.test_fraction model.dropout train.momentum train.warmup",
     ),
     (
         "a number in [0, 1]",

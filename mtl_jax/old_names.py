@@ -24,7 +24,13 @@ FIELDS = {
     "source.held_out": "pretraining.validation_images",
     "source.epoch_images": "pretraining.images_per_epoch",
     "source.standardized_weights": "pretraining.weight_standardization",
+    "source.optimizer": "train.optimizer",
+    "source.schedule": "train.schedule",
+    "source.warmup": "train.warmup",
     "source": "pretraining",
+    "pretraining.optimizer": "train.optimizer",
+    "pretraining.schedule": "train.schedule",
+    "pretraining.warmup": "train.warmup",
 }
 REMOVED = {
     "analysis.momentum": "t-SNE always uses the paper's 0.5",
@@ -38,6 +44,7 @@ VALUES = {
     ("study", "source"): "pretraining",
     ("data.unusable", "refuse"): "reject",
     ("pretraining.images", "formulas"): "synthetic",
+    ("train.optimizer", "adam"): "adamw",
 }
 CONFIGS = {"trunks": "backbones"}  # files in configs/
 MODULES = {

@@ -121,3 +121,9 @@ def test_schedules_go_from_the_first_to_the_final_rate() -> None:
 def test_warmup_rises_linearly_from_zero(schedule: str) -> None:
     plain, warm = (learning_rates(100, schedule=schedule, warmup=w) for w in (0.0, 0.1))
     np.testing.assert_allclose(warm, plain * np.minimum(np.arange(100) / 10, 1), rtol=1e-5)
+
+
+def test_steps_divides_by_ten_at_equal_intervals() -> None:
+    rates = learning_rates(100, schedule="steps", learning_rate=0.01, final_learning_rate=0.00001)
+    expected = [1e-2, 1e-2, 1e-3, 1e-4, 1e-5, 1e-5]
+    np.testing.assert_allclose(rates[[0, 24, 26, 51, 76, 99]], expected, rtol=1e-5)

@@ -22,10 +22,11 @@ from mtl_jax.pretraining import (
     network,
     photographs,
     shapes,
-    steps,
     synthetic,
     textures,
+    train,
 )
+from mtl_jax.pretraining.objective import sum_metrics
 from mtl_jax.pretraining.task import Examples, SyntheticTask
 from mtl_jax.pretraining.train import pretrain
 from mtl_jax.types import InputError
@@ -153,23 +154,15 @@ def test_top1_and_top5_match_sorting() -> None:
     scores = np.random.default_rng(0).standard_normal((50, 9)).astype(np.float32)
     label = np.arange(50) % 9
     weight = (np.arange(50) < 40).astype(np.float32)
-    sums = steps.sum_metrics(
-        jnp.asarray(scores), Examples(None, jnp.asarray(label), jnp.asarray(weight))
-    )
+    sums = sum_metrics(jnp.asarray(scores), Examples(None, jnp.asarray(label), jnp.asarray(weight)))
     order = np.argsort(-scores, axis=1)[:40]
-    assert sums.top1 == (order[:, 0] == label[:40]).sum()
-    assert sums.top5 == (order[:, :5] == label[:40, None]).any(1).sum()
+    assert sums["top1"] == (order[:, 0] == label[:40]).sum()
+    assert sums["top5"] == (order[:, :5] == label[:40, None]).any(1).sum()
     log_p = scores - np.log(np.exp(scores).sum(1, keepdims=True))
-    np.testing.assert_allclose(sums.loss, -log_p[np.arange(40), label[:40]].sum(), rtol=1e-5)
-    assert sums.count == 40
-
-
-def test_learning_rate_schedules() -> None:
-    progress = jnp.array([0.0, 0.24, 0.26, 0.51, 0.76, 0.99])
-    rates = steps.learning_rate(progress, 0.01, 0.00001, "steps", 0.0)
-    np.testing.assert_allclose(rates, [1e-2, 1e-2, 1e-3, 1e-4, 1e-5, 1e-5], rtol=1e-5)
-    rates = steps.learning_rate(jnp.array([0.0, 0.05, 0.5, 1.0]), 1.0, 0.2, "cosine", 0.1)
-    np.testing.assert_allclose(rates, [0, 0.5 * (0.6 + 0.4 * np.cos(0.05 * np.pi)), 0.6, 0.2])
+    np.testing.assert_allclose(
+        sums["cross_entropy"], -log_p[np.arange(40), label[:40]].sum(), rtol=1e-5
+    )
+    assert sums["count"] == 40
 
 
 def small_config(**fields: object) -> config.ConfigDict:
@@ -177,10 +170,9 @@ def small_config(**fields: object) -> config.ConfigDict:
     c.study = "pretraining"
     c.train.epochs, c.train.batch_size, c.train.learning_rate = 2, 8, 0.001
     c.train.checkpoint_epochs = 1
-    c.pretraining.update(
-        head="pooled", initialization="analytic", weight_standardization=True, optimizer="adam"
-    )
-    c.pretraining.update(schedule="cosine", size=64, images_per_epoch=16, validation_images=8)
+    c.train.optimizer, c.train.schedule = "adamw", "cosine"
+    c.pretraining.update(head="pooled", initialization="analytic", weight_standardization=True)
+    c.pretraining.update(size=64, images_per_epoch=16, validation_images=8)
     c.pretraining.update(fields)
     config.validate(c)
     return c
@@ -197,14 +189,14 @@ def test_interrupted_training_gives_bit_identical_weights(tmp_path: Path) -> Non
         raise Interrupted
 
     with pytest.MonkeyPatch.context() as patch:
-        original = steps.make_step
+        original = train._compile_step
         calls = []
 
-        def make_step(*arguments: object) -> object:
+        def compile_step(*arguments: object) -> object:
             calls.append(arguments)
             return original(*arguments) if len(calls) < 2 else interrupt
 
-        patch.setattr(steps, "make_step", make_step)
+        patch.setattr(train, "_compile_step", compile_step)
         with pytest.raises(Interrupted):
             pretrain(small_config(), tmp_path / "interrupted")
     assert len((tmp_path / "interrupted" / "history.jsonl").read_text().splitlines()) == 1

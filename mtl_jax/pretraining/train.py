@@ -1,5 +1,6 @@
 """Pretrain AlexNet on an image task and write its convolutions to a folder of weights."""
 
+import functools
 import json
 import shlex
 import sys
@@ -12,16 +13,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
 from mtl_jax import weights
 from mtl_jax.io import workdir
-from mtl_jax.pretraining import network, steps
+from mtl_jax.pretraining import network
 from mtl_jax.pretraining.image_sources import open_task
+from mtl_jax.pretraining.objective import classification_objective, sum_metrics
 from mtl_jax.pretraining.task import Examples, Task
-from mtl_jax.training import devices
+from mtl_jax.training import devices, optimizer
 from mtl_jax.training.checkpoint import VERSIONS_BEFORE, Checkpoints, versions_before
-from mtl_jax.training.history import History, progress_bar
+from mtl_jax.training.fit import FIELDS_WITHOUT_EFFECT
+from mtl_jax.training.loop import Loop, LoopRun, ProgressCallback, resume, run_epochs
+from mtl_jax.training.schedules import learning_rates
+from mtl_jax.training.step import Metrics, Step, make_step
+from mtl_jax.training.writers import EpochRecord
 from mtl_jax.types import InputError, Params, TrainState
 
 SYNC_STEPS = 16  # the host waits for the device after so many steps
@@ -59,66 +67,28 @@ def describe(c: ConfigDict) -> str:
 
 
 def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
-    s, t = c.pretraining, c.train
+    """Train the network, and write its convolutions to weights/."""
     task_key, init_key, dropout_key = jax.random.split(jax.random.key(c.seed), 3)
-    task = open_task(s, task_key, t.batch_size, c.data.workers)
-    network_config = partial(
-        network.NetworkConfig,
-        channels=task.channels,
-        classes=task.classes,
-        head=s.head,
-        initialization=s.initialization,
-        weight_standardization=s.weight_standardization,
-        bfloat16=t.precision == "bfloat16",
-    )
-    final_config = network_config(s.size)
-    optimizer_settings = s.optimizer, t.momentum, t.weight_decay
+    task = open_task(c.pretraining, task_key, c.train.batch_size, c.data.workers)
+    final_config = _network_config(c, task, c.pretraining.size)
     params = network.init(final_config, init_key)
     sharding = devices.batch_sharding(c.devices)
-    opt_state = steps.make_optimizer(*optimizer_settings).init(params)
-    state = TrainState(jnp.int32(0), params, opt_state)
+    tx = optimizer.make_optimizer(c.train, ())
+    state = TrainState(jnp.int32(0), params, tx.init(params))
 
-    made_by = {"pretraining": s.to_dict(), "train": t.to_dict(), "seed": c.seed}
+    made_by = {
+        "pretraining": c.pretraining.to_dict(),
+        "train": {k: v for k, v in c.train.to_dict().items() if k not in FIELDS_WITHOUT_EFFECT},
+        "seed": c.seed,
+    }
     checkpoints = Checkpoints(folder / "checkpoint", made_by, c.accept_versions)
-    first_epoch, state = checkpoints.resume(state)
-    state = devices.replicate(state, sharding)
-    history = History(folder / "history.jsonl", first_epoch)
-    with progress_bar("pretraining", first_epoch * task.steps, t.epochs * task.steps) as bar:
-        for epoch in range(first_epoch, t.epochs):
-            size = s.small_size if epoch < s.small_epochs else s.size
-            config = network_config(size)
-            step = steps.make_step(config, *optimizer_settings, c.model.dropout)
-            rates = _learning_rates(c, epoch, task.steps)
-            train_sums = []
-            for number, examples in enumerate(task.train_batches(epoch, size)):
-                batch = examples if sharding is None else jax.device_put(examples, sharding)
-                state, sums = step(state, batch, dropout_key, rates[number])
-                train_sums.append(sums)
-                if number % SYNC_STEPS == SYNC_STEPS - 1:
-                    jax.block_until_ready(sums)
-                bar.update()
-            validation_sums = [
-                _evaluate(config, state.params, e) for e in task.validation_batches(size)
-            ]
-            line = {
-                "epoch": epoch + 1,
-                "step": (epoch + 1) * task.steps,
-                "images": (epoch + 1) * task.images,
-                "size": size,
-                "learning_rate": float(rates[-1]),
-                **_means(train_sums),
-                **{f"held_out_{name}": value for name, value in _means(validation_sums).items()},
-            }
-            if not np.isfinite([line["loss"], line["held_out_loss"]]).all():
-                raise InputError(
-                    f"{folder}: the loss is NaN or infinite in epoch {epoch + 1}; lower "
-                    f"config.train.learning_rate ({t.learning_rate})"
-                )
-            history.write(line)
-            bar.set_postfix(loss=f"{line['loss']:.3f}", top1=f"{line['held_out_top1']:.3f}")
-            if (epoch + 1) % t.checkpoint_epochs == 0 or epoch + 1 == t.epochs:
-                checkpoints.save(epoch + 1, state)
-    checkpoints.close(keep=t.epochs)
+    run = LoopRun(folder, checkpoints)
+    begin, (state,) = resume([run], [state])
+    run_epoch = partial(_run_epoch, c, task, tx, dropout_key, sharding)
+    loop = Loop(
+        [run], run_epoch, task.steps, c.train.epochs, c.train.checkpoint_epochs, c.train.writers
+    )
+    state = run_epochs(loop, devices.replicate(state, sharding), begin)
     convolutions = network.export_convolutions(final_config, state.params)
     params = jax.tree.map(np.asarray, convolutions)
     trained = _make_weights(params, task, _last_line(folder), c, device_kinds)
@@ -126,13 +96,69 @@ def _train(c: ConfigDict, folder: Path, device_kinds: list[str]) -> None:
     weights.save(trained, folder / "weights", half=True)
 
 
-def _learning_rates(c: ConfigDict, epoch: int, epoch_steps: int) -> jax.Array:
-    """Return the learning rate of each step of an epoch."""
-    s, t = c.pretraining, c.train
-    progress = (epoch * epoch_steps + jnp.arange(epoch_steps)) / (t.epochs * epoch_steps)
-    return steps.learning_rate(
-        progress, t.learning_rate, t.final_learning_rate, s.schedule, s.warmup
+def _network_config(c: ConfigDict, task: Task, size: int) -> network.NetworkConfig:
+    """Return the architecture for images of `size` pixels."""
+    s = c.pretraining
+    return network.NetworkConfig(
+        size,
+        task.channels,
+        task.classes,
+        s.head,
+        s.initialization,
+        s.weight_standardization,
+        c.train.precision == "bfloat16",
     )
+
+
+def _run_epoch(
+    c: ConfigDict,
+    task: Task,
+    tx: optax.GradientTransformation,
+    dropout_key: jax.Array,
+    sharding: NamedSharding | None,
+    state: TrainState,
+    done: int,
+    progress: ProgressCallback,
+) -> tuple[TrainState, list[EpochRecord]]:
+    """Return the state after the epoch after `done` epochs, and its record."""
+    s, t = c.pretraining, c.train
+    size = s.small_size if done < s.small_epochs else s.size
+    config = _network_config(c, task, size)
+    step = _compile_step(config, c.model.dropout, tx)
+    steps = jnp.arange(task.steps)
+    rates = learning_rates(t, done * task.steps + steps, t.epochs * task.steps)
+    train_sums = []
+    for number, examples in enumerate(task.train_batches(done, size)):
+        batch = examples if sharding is None else jax.device_put(examples, sharding)
+        state, sums = step(state, batch, dropout_key, rates[number])
+        train_sums.append(sums)
+        if number % SYNC_STEPS == SYNC_STEPS - 1:
+            jax.block_until_ready(sums)
+        progress(1)
+    validation_sums = [_evaluate(config, state.params, e) for e in task.validation_batches(size)]
+    record = {
+        "epoch": done + 1,
+        "step": (done + 1) * task.steps,
+        "images": (done + 1) * task.images,
+        "size": size,
+        "learning_rate": float(rates[-1]),
+        **_means(train_sums),
+        **{f"held_out_{name}": value for name, value in _means(validation_sums).items()},
+    }
+    if not np.isfinite([record["loss"], record["held_out_loss"]]).all():
+        raise InputError(
+            f"pretraining: the loss is NaN or infinite in epoch {done + 1}; lower "
+            f"config.train.learning_rate ({t.learning_rate})"
+        )
+    return state, [record]
+
+
+@functools.cache
+def _compile_step(
+    config: network.NetworkConfig, dropout: float, tx: optax.GradientTransformation
+) -> Step:
+    """Return the compiled step, once for equal arguments; its state is donated."""
+    return jax.jit(make_step(classification_objective(config, dropout), tx), donate_argnums=0)
 
 
 def _last_line(folder: Path) -> dict[str, Any]:
@@ -168,13 +194,17 @@ def _make_weights(
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(
-    config: network.NetworkConfig, params: Params, examples: Examples
-) -> steps.MetricSums:
-    return steps.sum_metrics(network.logits(config, params, examples.image), examples)
+def _evaluate(config: network.NetworkConfig, params: Params, examples: Examples) -> Metrics:
+    return sum_metrics(network.logits(config, params, examples.image), examples)
 
 
-def _means(sums: Iterable[steps.MetricSums]) -> dict[str, float]:
-    total = np.sum(jax.device_get(list(sums)), axis=0, dtype=np.float64)
-    loss, top1, top5, count = total.tolist()
-    return {"loss": loss / count, "top1": top1 / count, "top5": top5 / count}
+def _means(sums: Iterable[Metrics]) -> EpochRecord:
+    """Return the means over the images of these batches."""
+    batches = jax.device_get(list(sums))
+    totals = {
+        name: float(np.sum([batch[name] for batch in batches], dtype=np.float64))
+        for name in ("cross_entropy", "top1", "top5", "count")
+    }
+    count = totals.pop("count")
+    names = {"cross_entropy": "loss"}
+    return {names.get(name, name): total / count for name, total in totals.items()}

@@ -1,5 +1,6 @@
 """Schedules of the learning rate, as in `config.train.schedule`."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -21,7 +22,18 @@ def cosine(step: jax.Array, steps: int, first: float, last: float) -> jax.Array:
     return last + (first - last) * 0.5 * (1 + jnp.cos(jnp.pi * (step / steps)))
 
 
-SCHEDULES: dict[str, Schedule] = {"exponential": exponential, "cosine": cosine}
+def steps_of_ten(step: jax.Array, steps: int, first: float, last: float) -> jax.Array:
+    """Return `first`, divided by ten at equal intervals until about `last`, as Krizhevsky et al.
+    2012, section 5, did three times by hand."""
+    drops = round(math.log10(first / last))
+    return first * 10.0 ** -jnp.floor(step / steps * (drops + 1))
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "exponential": exponential,
+    "cosine": cosine,
+    "steps": steps_of_ten,
+}
 
 
 def learning_rates(train: ConfigDict, step: jax.Array, steps: int) -> jax.Array:
