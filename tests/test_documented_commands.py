@@ -17,6 +17,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 from absl import flags
@@ -43,6 +44,7 @@ PROGRAMS = [
 TOOLS = [
     path for path in sorted((ROOT / "tools").glob("*.py")) if "ArgumentParser(" in path.read_text()
 ]
+PAGE_FILE = re.compile(r"<!-- file: (\S+) -->\n```\w*\n(.*?)^```$", re.S | re.M)
 FENCED = re.compile(r"^( *)```\w*\n(.*?)^ *```$", re.S | re.M)
 SPAN = re.compile(r"`([^`]+)`")
 COMMAND = re.compile(r"python3? +(tools/\w+\.py|-m +mtl_jax(?:\.\w+)*)(?=[\s'\"]|$)([^\n]*)")
@@ -167,14 +169,24 @@ def check(command: Command) -> None:
 
 @pytest.mark.parametrize("command", ALL, ids=str)
 def test_a_documented_command_is_parsed(
-    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(ROOT)
     if not command.words:  # the name of a program
         program_main(command.program)
         return
+    files = PAGE_FILE.findall((ROOT / command.place).read_text(encoding="utf-8"))
+    if files:  # that the commands of the page use
+        (tmp_path / "configs").symlink_to(ROOT / "configs")
+        for name, text in files:
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        monkeypatch.chdir(tmp_path)
     try:
-        check(command)
+        with mock.patch.dict(config.BACKBONES):  # a config file may register its own
+            check(command)
     except SystemExit:
         pytest.fail(f"{command}\n{capsys.readouterr().err}")
 
