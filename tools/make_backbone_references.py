@@ -7,13 +7,15 @@ Writes vit_s16.npz, resnet50.npz and keys.json (keys and shapes of both state di
 are random numbers from NumPy (`make_state`), so that a test can make them without PyTorch.
 """
 
+import argparse
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mtl_jax.io.paths import path
 
 SEED, IMAGE_SEED = 19, 7
 VIT_STAGES = ("norm_pre", "blocks.2", "blocks.5", "blocks.8", "blocks.11", "norm")
@@ -81,8 +83,14 @@ def describe(name: str, output: np.ndarray, values: np.ndarray) -> dict[str, Any
     return {name: values, f"{name}.mean": whole.mean(), f"{name}.norm": np.linalg.norm(whole)}
 
 
-def main(folder: Path) -> None:
-    """Write the reference outputs of both networks to an existing folder."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=path, help="existing folder of the output")
+    write_references(parser.parse_args().folder)
+
+
+def write_references(folder: Path) -> None:
+    """Write the reference outputs of both networks."""
     import timm
     import torch
 
@@ -116,4 +124,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
