@@ -1,4 +1,4 @@
-"""Names of version 0.1.0 and what replaced them in 0.2.0.
+"""Names of earlier versions and what replaced them, in 0.2.0 if not stated otherwise.
 
 Old names are rejected with the new one in commands, config files and work folders. Weight folders
 and model bundles of 0.1.0 load: their keys are renamed while they are read.
@@ -33,6 +33,13 @@ REMOVED = {
     "ray.retries": "a run whose worker dies is always restarted up to 5 times",
     "source.name": "the name of the weights is that of their images",
 }
+# The study `transfer` of 0.2.0 and its fields, which the config.json of every other study has too.
+TRANSFER = "transfer"
+TRANSFER_FIELDS = ("transfer.weights", "transfer.initializations", "transfer.study")
+TRANSFER_REPLACEMENT = (
+    "removed in 0.3.0: compare weights by config.approaches, such as ('sttl+weights=random', "
+    "'sttl+weights=shipped'), in the study test or cross_validation with its initializations"
+)
 VALUES = {
     ("study", "source"): "pretraining",
     ("data.unusable", "refuse"): "reject",
@@ -57,13 +64,23 @@ KEYS = {  # of JSON files
 
 
 def field_message(field: str) -> str:
-    """Return what became of a field such as 'model.trunk'; '' for one that 0.1.0 did not have."""
+    """Return what became of a field such as 'model.trunk'; '' for one that never existed."""
+    if field.partition(".")[0] == TRANSFER:
+        return f"config.{field} was {TRANSFER_REPLACEMENT}"
     if field in REMOVED:
         return f"config.{field} was removed in {SINCE}: {REMOVED[field]}; delete it"
     for old in (field, field.partition(".")[0]):
         if old in FIELDS:
             return f"config.{field} is config.{FIELDS[old]}{field[len(old) :]} since {SINCE}"
     return ""
+
+
+def value_message(field: str, value: str) -> str:
+    """Return what became of a value of a field, or '' for one that never existed."""
+    if (field, value) == ("study", TRANSFER):
+        return TRANSFER_REPLACEMENT
+    new = VALUES.get((field, value), "")
+    return new and f"did you mean {new!r}?"
 
 
 def module_message(name: str) -> str:

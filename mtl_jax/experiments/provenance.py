@@ -33,20 +33,24 @@ class Provenance:
     """The provenance of the runs of a job: the software of this process, the weights, the training
     and scored ROIs, and the settings that affect the numbers.
 
-    Paths, devices and other settings without effect on the numbers are left out.
+    `weights` are those of each approach. Paths, devices and other settings without effect on the
+    numbers are left out.
     """
 
     def __init__(
         self,
         collections: Mapping[str, RoiSet],
         split: splits.Split,
-        weights: Weights,
+        weights: Mapping[str, Weights],
         c: ConfigDict,
     ) -> None:
         self._collections, self._split, self._c = collections, split, c
         self._content = {name: shards.content_digest(rois) for name, rois in collections.items()}
         keys = ("name", "backbone", "lrn", "arrays_sha256")
-        self._weights = {key: weights.metadata[key] for key in keys}
+        self._weights = {
+            approach: {key: pretrained.metadata[key] for key in keys}
+            for approach, pretrained in weights.items()
+        }
         self._data: dict[Any, dict[str, Any]] = {}
 
     def record(self, run: Run) -> dict[str, Any]:
@@ -54,11 +58,12 @@ class Provenance:
         c = self._c
         train = {k: v for k, v in c.train.items() if k not in (*FIELDS_WITHOUT_EFFECT, "precision")}
         train["epochs"] = n_epochs(run, self._collections, self._split, c.train)
+        model = c.model.to_dict() | {"backbone": self._weights[run.approach]["backbone"]}
         record = software.record()
         record["precision"]["train"] = c.train.precision
-        record["weights"] = self._weights
+        record["weights"] = self._weights[run.approach]
         record["data"] = self._data_digests(run)
-        record["settings"] = {"run": asdict(run), "train": train, "model": c.model.to_dict()}
+        record["settings"] = {"run": asdict(run), "train": train, "model": model}
         return json.loads(json.dumps(record))  # equal to what is read back from a file
 
     def _data_digests(self, run: Run) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Run a study: prepare its inputs, train the missing runs of each stage and write the results."""
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,6 @@ from mtl_jax.experiments.scores import Scores
 from mtl_jax.experiments.stage_tables import auc_rows
 from mtl_jax.experiments.study_inputs import StudyInputs, prepare_inputs
 from mtl_jax.io import workdir
-from mtl_jax.models import registry
 from mtl_jax.training import multihost
 from mtl_jax.types import Run
 
@@ -72,6 +70,7 @@ def _evaluate(
         last_runs = []
     provenance = {run.id: records[run.id]["provenance"] for run in last_runs}
     conventional = _conventional_scores(c, folder, inputs, last_runs, provenance)
+    networks = _describe_networks(inputs, runs)
     results = summarize(
         c.study,
         finished,
@@ -79,11 +78,11 @@ def _evaluate(
         records,
         inputs.collections,
         inputs.split,
-        inputs.weights.metadata,
+        networks[runs[0].approach]["weights"],
         conventional,
         EvaluationRules(c.selection.unit, primary, c.statistics.bootstrap, c.seed),
     )
-    results["provenance"] = summarize_provenance(records.values())
+    results |= {"networks": networks, "provenance": summarize_provenance(records.values())}
     workdir.write_json(folder / "results.json", results)
     if c.analysis.enabled and last_runs:
         run_analyses(
@@ -92,12 +91,21 @@ def _evaluate(
             score_tables.read_runs(last_runs, folder),
             inputs.collections,
             inputs.split,
-            functools.partial(registry.build, c.model.backbone, lrn=inputs.weights.metadata["lrn"]),
+            inputs.weights,
             c.analysis,
             c.seed,
             provenance,
         )
     return results
+
+
+def _describe_networks(inputs: StudyInputs, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Return the entry `networks` of results.json: backbone and weights of each approach."""
+    metadata = {run.approach: inputs.weights[run.approach].metadata for run in runs}
+    return {
+        approach: {"backbone": pretrained["backbone"], "weights": dict(pretrained)}
+        for approach, pretrained in metadata.items()
+    }
 
 
 def _conventional_scores(
@@ -134,7 +142,7 @@ def show_plan(c: ConfigDict, folder: Path, inputs: StudyInputs | None = None) ->
         compute_cost.total_cost(missing, c, inputs),
         rate,
     )
-    console.print_randomly_frozen(planned, list(inputs.weights.params))
+    console.print_randomly_frozen(planned, inputs.weights)
 
 
 def _run_stages(

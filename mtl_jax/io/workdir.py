@@ -31,6 +31,7 @@ IGNORED_FIELDS = (
     "ray.gpus",
     "stream",
     "train.validation_epochs",
+    *old_names.TRANSFER_FIELDS,
 )
 PACKAGES = (
     "mtl_jax",
