@@ -1,8 +1,6 @@
 """Describe each backbone for the report."""
 
-from typing import Any, NamedTuple
-
-from mtl_jax.report.read_workdir import WorkFolder
+from typing import NamedTuple
 
 
 class BackboneText(NamedTuple):
@@ -43,7 +41,6 @@ BACKBONES = {
 }
 
 
-def describe_backbone(work: WorkFolder) -> BackboneText:
-    """Return the texts on the backbone of a work folder."""
-    model: dict[str, Any] = work.config["model"]
-    return BACKBONES[model.get("backbone", "alexnet")]  # absent in early work folders
+def describe_backbone(name: str) -> BackboneText:
+    """Return the texts on a backbone."""
+    return BACKBONES[name]
