@@ -107,6 +107,10 @@ def test_backbones_are_compared_as_approaches(tmp_path: Path) -> None:
     page = (tmp_path / "w" / "report.html").read_text(encoding="utf-8")
     assert "Feature maps of C1 to C5 of AlexNet projected" in page
     assert "There are no deconvolution maps" in page
+    for run, backbone, name in zip(runs, backbones, ("random", "random", "formulas"), strict=True):
+        assert export.main([str(run), "--output", str(tmp_path / run.name)]) == 0
+        about = mtl_jax.load(tmp_path / run.name).about
+        assert (about["network"]["backbone"], about["weights"]["name"]) == (backbone, name)
     before = {path: path.read_bytes() for path in (tmp_path / "w").rglob("*") if path.is_file()}
     times = [(run / "scores.csv").stat().st_mtime_ns for run in runs]
     out = finish(start(tmp_path / "w", tmp_path / "cache", settings, job="mttl"))
