@@ -9,7 +9,6 @@ from mtl_jax import patient_notes
 from mtl_jax.config import default
 from mtl_jax.config_diff import flatten
 from mtl_jax.exclusion_reasons import group_by_reason, join_first
-from mtl_jax.old_names import TRANSFER_FIELDS
 from mtl_jax.report.read_workdir import SECONDARY_ESTIMATORS, WorkFolder
 
 PATH_FIELDS = ("data.sources", "data.crosswalk", "data.cache", "weights")  # settings with paths
@@ -124,8 +123,6 @@ def setting_rows(work: WorkFolder) -> list[tuple[str, str, str | None]]:
     defaults = {f: _format_value(value) for f, value in flatten(default().to_dict()).items()}
     rows = []
     for field, setting in flatten(work.config).items():
-        if field in TRANSFER_FIELDS:  # of 0.2.0, without effect
-            continue
         value, standard = _format_value(setting), defaults.get(field, "no such field")
         shown = _file_names(value) if field in PATH_FIELDS else value
         rows.append((field, shown, None if standard == value else standard))
